@@ -110,7 +110,7 @@ class Policy:
 
     @classmethod
     def of(cls, settings: Mapping[str, object]) -> Policy:
-        """Return the policy with these *settings*, others at their default; raise `PolicyError` naming the wrong one."""
+        """Return the policy with these *settings*, others at their default; raise `PolicyError` naming a wrong one."""
         known = {f.name: f for f in fields(cls)}
         values: dict[str, float] = {}
         for name, value in settings.items():
