@@ -88,7 +88,7 @@ class Anyone:
         self._all = WeightedCells(np.zeros(len(weights), np.int64), weights, 1)
 
     def draw(self, rng: Generator, member: Int64Array, stray: BoolArray) -> Int64Array:
-        """Return a post (n,) for each *member* (n,): any where *stray* or where nothing fits; NONE if none."""
+        """Return a post (n,) for each *member* (n,): any where *stray* or nothing fits; NONE if none."""
         second = self._people.second_language[member]
         language = np.where(
             (second != NONE) & (rng.random(len(member)) < 0.3), second, self._people.language[member]
