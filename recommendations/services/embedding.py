@@ -8,7 +8,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from recommendations.models import Post, PostEmbedding
 from recommendations.ports import Embedder
-from recommendations.services.bulk import insert_columns
+from recommendations.services.bulk import insert_columns, refresh_statistics
 
 SPACE = "content"
 BATCH_POSTS = 1_000
@@ -38,6 +38,8 @@ def embed_posts(
         done += len(posts)
         if progress:
             progress(done, total)
+    if done > BATCH_POSTS:
+        refresh_statistics(PostEmbedding)
     return done
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from django.db import transaction
 
 from recommendations.models import Interaction, Member, Post, PostEmbedding, PrivacySettings, Relationship
-from recommendations.services.bulk import insert_columns
+from recommendations.services.bulk import insert_columns, refresh_statistics
 from recommendations.services.embedding import SPACE
 from recommendations.services.generating.acts import KINDS, Acts, make_acts
 from recommendations.services.generating.draws import NONE, Size
@@ -72,6 +72,7 @@ def generate(
             insert_ties(kind, ties, members, now)
         progress("relationships", size.follows, size.follows)
         insert_acts(size, acts, members, posts, now, progress)
+        refresh_statistics(Member, PrivacySettings, Post, PostEmbedding, Relationship, Interaction)
 
 
 def check_place(seed: int, append: bool) -> None:

@@ -16,11 +16,12 @@ from pathlib import Path
 from django.db import transaction
 
 from recommendations.models import ImportCheckpoint
+from recommendations.services.bulk import refresh_statistics
 from recommendations.services.importing.fields import KINDS, Layout, layouts
 from recommendations.services.importing.problems import ImportFileError, RowError
 from recommendations.services.importing.reading import Row, file_format, open_rows, read_rows
 from recommendations.services.importing.rejects import Rejects
-from recommendations.services.importing.writing import Written, write
+from recommendations.services.importing.writing import TABLES, Written, write
 
 CHUNK_ROWS = 2_000
 """Rows a transaction. Changes the speed, and how much a killed import does again."""
@@ -98,6 +99,7 @@ def import_rows(
         progress(checkpoint.offset, size)
     checkpoint.finished_at = now
     if not dry_run:
+        refresh_statistics(*TABLES[checkpoint.kind])
         checkpoint.save()
 
 

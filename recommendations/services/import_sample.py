@@ -29,7 +29,7 @@ from django.db import transaction
 
 from recommendations.contracts import InteractionKind
 from recommendations.models import Interaction, Member, Post, PrivacySettings
-from recommendations.services.bulk import insert_columns
+from recommendations.services.bulk import insert_columns, refresh_statistics
 
 FOLDER = Path(__file__).parents[1] / "sample" / "movielens"
 DAY = timedelta(days=1)
@@ -117,12 +117,14 @@ def import_sample(*, now: datetime, folder: Path = FOLDER) -> SampleSummary:
     published = first_times(((rating.post_id, rating.rated_at) for rating in ratings), shift)
     with transaction.atomic():
         opening = min(published.values())
-        return SampleSummary(
+        summary = SampleSummary(
             studios=add_members({film.studio: opening for film in films}, now),
             members=add_members(joined, now),
             posts=add_posts(films, published, now),
             interactions=add_interactions(ratings, shift, now),
         )
+        refresh_statistics(Member, PrivacySettings, Post, Interaction)
+    return summary
 
 
 def read(folder: Path, name: str) -> Iterator[dict[str, str]]:

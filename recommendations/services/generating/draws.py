@@ -16,6 +16,7 @@ DAY = 86_400
 NONE = -1
 """Stands in a column for nothing."""
 ROUNDS = 20
+"""How often what is missing is drawn again. It ends sooner when a round brings next to nothing new."""
 
 
 class WorldTooSmallError(ValueError):
@@ -95,6 +96,8 @@ def distinct(draw: Callable[[int], dict[str, Int64Array]], count: int, what: str
         more = draw(missing + missing // 4 + 100)
         joined = {name: np.concatenate((kept[name], more[name])) for name in kept}
         first = np.sort(np.unique(joined["key"], return_index=True)[1])[:count]
+        if len(first) - len(kept["key"]) < missing // 1000:
+            break
         kept = {name: column[first] for name, column in joined.items()}
     if len(kept["key"]) == count:
         return kept

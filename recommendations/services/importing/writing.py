@@ -170,6 +170,15 @@ def write_follows(rows: Sequence[Parsed], now: datetime) -> Written:
     return Written(new=new, same=len(said) - new, errors=errors)
 
 
+TABLES: dict[str, tuple[type[models.Model], ...]] = {
+    "members": (Member, PrivacySettings),
+    "posts": (Post,),
+    "interactions": (Interaction,),
+    "follows": (Relationship,),
+}
+"""What each kind of file fills."""
+
+
 # --- references
 
 
