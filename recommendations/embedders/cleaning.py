@@ -27,7 +27,8 @@ def unit_rows(vectors: Float32Array) -> Float32Array:
     """Return *vectors* (n, d) as float32 with rows of length 1; what isn't finite counts as 0."""
     finite = np.where(np.isfinite(vectors), vectors, np.float32(0)).astype(np.float32)
     lengths = np.linalg.norm(finite, axis=1, keepdims=True)
-    return np.divide(finite, lengths, out=np.zeros_like(finite), where=lengths > 0)
+    units: Float32Array = np.divide(finite, lengths, out=np.zeros_like(finite), where=lengths > 0)
+    return units
 
 
 def embed_filled(texts: Sequence[str], dimension: int, embed: EmbedTexts) -> Float32Array:

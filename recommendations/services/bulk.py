@@ -6,10 +6,13 @@ interactions a second on the machine where this takes 60,000. Model defaults are
 and validators are not run.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from django.db import connection, models, transaction
@@ -33,13 +36,13 @@ def insert_columns(
     count = len(next(iter(columns.values())))
     shared = {**defaults(model, columns), **(same or {})}
     fields = {f.attname: f for f in model._meta.concrete_fields}
+    quote = connection.ops.quote_name
+    names = ", ".join(quote(str(fields[name].column)) for name in (*columns, *shared))
     rows = zip(
         *(prepared(fields[name], values) for name, values in columns.items()),
         *([fields[name].get_db_prep_save(value, connection)] * count for name, value in shared.items()),
         strict=True,
     )
-    quote = connection.ops.quote_name
-    names = ", ".join(quote(fields[name].column) for name in (*columns, *shared))
     inserted = 0
     # Without a transaction SQLite commits every row by itself.
     with transaction.atomic(), connection.cursor() as cursor:
@@ -69,7 +72,7 @@ def defaults(model: type[models.Model], given: Mapping[str, object]) -> dict[str
     }
 
 
-def prepared(field: models.Field, values: Column) -> list[object]:
+def prepared(field: models.Field[Any, Any], values: Column) -> list[object]:
     """Return *values* as the database's driver takes them for *field*."""
     if isinstance(values, np.ndarray) and values.dtype.kind == "M":
         return times(values)
@@ -84,26 +87,27 @@ def prepared(field: models.Field, values: Column) -> list[object]:
 def times(values: np.ndarray) -> list[object]:
     """Return datetime64 (n,), in UTC, as the driver takes them; one by one doubles the time on SQLite."""
     if connection.vendor == "sqlite" and len(values):
-        return np.char.replace(np.datetime_as_string(values, unit="s"), "T", " ").tolist()
+        written: list[object] = np.char.replace(np.datetime_as_string(values, unit="s"), "T", " ").tolist()
+        return written
     return [value.replace(tzinfo=UTC) for value in values.astype("datetime64[us]").tolist()]
 
 
-def insert_batch(cursor: CursorWrapper, table: str, columns: str, rows: list[tuple[object, ...]]) -> int:
+def insert_batch(cursor: CursorWrapper, table: str, columns: str, rows: list[tuple[Any, ...]]) -> int:
     """Insert *rows* and return how many were new."""
     if connection.vendor == "postgresql":
         return copy_batch(cursor, table, columns, rows)
     marks = ", ".join(["%s"] * len(rows[0]))
     cursor.executemany(f"INSERT INTO {table} ({columns}) VALUES ({marks}) ON CONFLICT DO NOTHING", rows)
-    return cursor.rowcount
+    return int(cursor.rowcount)
 
 
-def copy_batch(cursor: CursorWrapper, table: str, columns: str, rows: list[tuple[object, ...]]) -> int:
+def copy_batch(cursor: CursorWrapper, table: str, columns: str, rows: list[tuple[Any, ...]]) -> int:
     """The same by COPY, which leaves out no rows by itself: hence a table that lives as long as the batch."""
     cursor.execute(f"CREATE TEMPORARY TABLE incoming AS SELECT {columns} FROM {table} WITH NO DATA")
     with cursor.copy(f"COPY incoming ({columns}) FROM STDIN") as copy:
         for row in rows:
             copy.write_row(row)
     cursor.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM incoming ON CONFLICT DO NOTHING")
-    inserted = cursor.rowcount
+    inserted = int(cursor.rowcount)
     cursor.execute("DROP TABLE incoming")
     return inserted

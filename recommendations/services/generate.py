@@ -8,7 +8,7 @@ import numpy as np
 from django.db import transaction
 
 from recommendations.models import Interaction, Member, Post, PostEmbedding, PrivacySettings, Relationship
-from recommendations.services.bulk import insert_columns, refresh_statistics
+from recommendations.services.bulk import Column, insert_columns, refresh_statistics
 from recommendations.services.embedding import SPACE
 from recommendations.services.generating.acts import KINDS, Acts, make_acts
 from recommendations.services.generating.draws import NONE, Size
@@ -95,7 +95,7 @@ def insert_people(size: Size, people: People, now: datetime) -> np.ndarray:
         for first, second in zip(people.language.tolist(), seconds, strict=True)
     ]
     regions = [REGIONS[language] for language in people.language.tolist()]
-    columns = {
+    columns: dict[str, Column] = {
         "external_id": names,
         "languages": languages,
         "region": [r[min(n, len(r) - 1)] for r, n in zip(regions, people.region.tolist(), strict=True)],
@@ -106,7 +106,7 @@ def insert_people(size: Size, people: People, now: datetime) -> np.ndarray:
     }
     insert_columns(Member, columns, {"changed_at": now})
     ids = ids_by_row(Member, f"g{size.seed}-m", names)
-    privacy = {
+    privacy: dict[str, Column] = {
         "member_id": ids,
         "is_private": people.is_private,
         "is_personalised": people.is_personalised,
@@ -126,7 +126,7 @@ def insert_posts(size: Size, posts: Posts, members: np.ndarray, now: datetime) -
         {} if label == NONE else {SAFETY_LABELS[label]: score}
         for label, score in zip(posts.label.tolist(), posts.label_score.tolist(), strict=True)
     ]
-    columns = {
+    columns: dict[str, Column] = {
         "external_id": [names[row] for row in order],
         "author_id": members[posts.author[order]],
         "text": [texts[row] for row in order],
@@ -156,7 +156,7 @@ def insert_vectors(
 
 
 def insert_ties(kind: str, ties: Ties, members: np.ndarray, now: datetime) -> None:
-    columns = {
+    columns: dict[str, Column] = {
         "source_id": members[ties.source],
         "target_id": members[ties.target],
         "created_at": before(now, ties.ages),
@@ -173,7 +173,7 @@ def insert_acts(
     for start in range(0, count, INTERACTIONS_A_STEP):
         step = slice(start, start + INTERACTIONS_A_STEP)
         rows = range(start, min(start + INTERACTIONS_A_STEP, count))
-        columns = {
+        columns: dict[str, Column] = {
             "event_id": [f"g{size.seed}-i{row:09d}" for row in rows],
             "member_id": members[acts.member[step]],
             "post_id": posts[acts.post[step]],

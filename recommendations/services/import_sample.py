@@ -29,7 +29,7 @@ from django.db import transaction
 
 from recommendations.contracts import InteractionKind
 from recommendations.models import Interaction, Member, Post, PrivacySettings
-from recommendations.services.bulk import insert_columns, refresh_statistics
+from recommendations.services.bulk import Column, insert_columns, refresh_statistics
 
 FOLDER = Path(__file__).parents[1] / "sample" / "movielens"
 DAY = timedelta(days=1)
@@ -173,7 +173,7 @@ def moved(seconds: int, shift: timedelta) -> datetime:
 
 def add_members(joined: Mapping[str, datetime], now: datetime) -> int:
     """Add open accounts (external id to when it was made) and return how many were new."""
-    columns = {"external_id": list(joined), "created_at": list(joined.values())}
+    columns: dict[str, Column] = {"external_id": list(joined), "created_at": list(joined.values())}
     new = insert_columns(Member, columns, {"languages": ["en"], "changed_at": now})
     ids = list(
         Member.objects.filter(external_id__in=joined, privacy=None).values_list("id", flat=True).order_by()
@@ -187,7 +187,7 @@ def add_posts(films: Sequence[Film], published: Mapping[str, datetime], now: dat
     """Add the films, oldest first, and return how many were new."""
     ordered = sorted(films, key=lambda film: published[film.post_id])
     studios = ids_of(Member, "studio:")
-    columns = {
+    columns: dict[str, Column] = {
         "external_id": [film.post_id for film in ordered],
         "author_id": [studios[film.studio] for film in ordered],
         "text": [film.text for film in ordered],
@@ -201,7 +201,7 @@ def add_interactions(ratings: Sequence[Rating], shift: timedelta, now: datetime)
     """Add the ratings, oldest first, and return how many were new."""
     ordered = sorted(ratings, key=lambda rating: rating.rated_at)
     members, posts = ids_of(Member, "movielens:"), ids_of(Post, "film:")
-    columns = {
+    columns: dict[str, Column] = {
         "event_id": [f"movielens:{rating.member}:{rating.film}" for rating in ordered],
         "member_id": [members[rating.member_id] for rating in ordered],
         "post_id": [posts[rating.post_id] for rating in ordered],

@@ -1,6 +1,7 @@
 """`manage.py generate`: a door to `services/generate.py`."""
 
 from argparse import ArgumentParser, ArgumentTypeError
+from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
@@ -45,7 +46,7 @@ class Command(BaseCommand):
             "--append", action="store_true", help="add to a database that holds members already"
         )
 
-    def handle(self, *args: object, **options: object) -> None:
+    def handle(self, *args: object, **options: Any) -> None:
         model = embedder()
         vectors = Vectors(model.name, model.dimension) if options["vectors"] else None
         try:
@@ -61,7 +62,7 @@ class Command(BaseCommand):
         )
 
 
-def sizes(options: dict[str, object]) -> Size:
+def sizes(options: dict[str, Any]) -> Size:
     """Return the sizes asked for, the others in proportion; raise `ValueError` for what can't be made."""
     members = options["members"]
     if members < 1:

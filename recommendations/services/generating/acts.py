@@ -123,7 +123,8 @@ def draw_kinds(rng: Generator, in_taste: BoolArray) -> Int64Array:
     """Return what was done (n,): more likes within one's taste, more refusals outside it."""
     edges = np.cumsum((OUT_OF_TASTE, IN_TASTE), axis=1)
     marks = rng.random(len(in_taste))[:, None] * edges[:, -1].max()
-    return np.minimum((edges[in_taste.astype(np.int8)] <= marks).sum(axis=1), len(KINDS) - 1)
+    kinds: Int64Array = (edges[in_taste.astype(np.int8)] <= marks).sum(axis=1)
+    return kinds.clip(max=len(KINDS) - 1)
 
 
 def in_time(rng: Generator, posts: Posts, rows: dict[str, Int64Array]) -> Acts:

@@ -79,7 +79,8 @@ def draw_weighted(rng: Generator, weights: Float64Array, count: int) -> Int64Arr
     """Return *count* rows drawn by their *weights* (n,)."""
     edges = np.cumsum(weights)
     marks = rng.random(count) * edges[-1]
-    return np.minimum(np.searchsorted(edges, marks, side="right"), len(weights) - 1)
+    rows: Int64Array = np.searchsorted(edges, marks, side="right")
+    return rows.clip(max=len(weights) - 1)
 
 
 def distinct(draw: Callable[[int], dict[str, Int64Array]], count: int, what: str) -> dict[str, Int64Array]:

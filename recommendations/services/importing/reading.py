@@ -178,32 +178,28 @@ def read_csv(lines: Lines, header: list[str]) -> Iterator[Row]:
         line = lines.row_line
         try:
             cells = next(reader)
+            problem = check_cells(cells, header, lines)
         except StopIteration:
             return
         except csv.Error as error:
-            problem = RowError(
-                line, "", f"is not CSV: {error}", 'Check the quotes; write " within quotes as "".'
-            )
-            cells = None
-        else:
-            if not cells and not lines.was_cut:
-                continue
-            problem = check_cells(cells, header, lines)
+            cells, advice = [], 'Check the quotes; write " within quotes as "".'
+            problem = RowError(line, "", f"is not CSV: {error}", advice)
         if problem and lines.after_first_line:
             # A stray quote may have swallowed good rows: read the lines after the first again.
             lines.go_to(*lines.after_first_line)
             reader = csv.reader(lines, strict=True)
-        values = (
-            None if problem else {name: cell for name, cell in zip(header, cells, strict=True) if cell != ""}
-        )
-        yield Row(line, lines.offset, lines.line, values, problem)
+        if problem:
+            yield Row(line, lines.offset, lines.line, None, problem)
+        elif cells:
+            said: dict[str, object] = {name: cell for name, cell in zip(header, cells, strict=True) if cell}
+            yield Row(line, lines.offset, lines.line, said)
 
 
 def check_cells(cells: list[str], header: list[str], lines: Lines) -> RowError | None:
-    """Return what is wrong with the row as a whole."""
+    """Return what is wrong with the row as a whole; an empty one is fine."""
     if lines.was_cut:
         return too_long(lines.row_line)
-    if len(cells) != len(header):
+    if cells and len(cells) != len(header):
         problem = f"has {len(cells)} cells where the header has {len(header)}"
         return RowError(lines.row_line, "", problem, "Put texts with commas or line breaks in quotes.")
     return None if is_utf8("".join(cells)) else not_utf8(lines.row_line)

@@ -4,15 +4,16 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from django.db import models
 
 from recommendations.models import Interaction, Member, Post, PostEmbedding, PrivacySettings, Relationship
-from recommendations.services.bulk import insert_columns
+from recommendations.services.bulk import Column, insert_columns
 from recommendations.services.importing.problems import RowError, shown
 from recommendations.services.safety import sensitivity_of
 
-Parsed = tuple[int, dict[str, object]]
+Parsed = tuple[int, dict[str, Any]]
 """A row's line and its fields."""
 PRIVACY = ("is_private", "is_personalised", "sensitivity", "muted_words", "muted_tags")
 
@@ -96,9 +97,9 @@ def write_posts(rows: Sequence[Parsed], now: datetime) -> Written:
     return Written(len(fresh), len(touched), repeats + len(merged) - len(fresh) - len(touched), errors)
 
 
-def merge(rows: Iterable[Parsed]) -> tuple[dict[str, dict[str, object]], int]:
+def merge(rows: Iterable[Parsed]) -> tuple[dict[str, dict[str, Any]], int]:
     """Return the rows by external id, a later one over an earlier, and how many were laid over another."""
-    merged: dict[str, dict[str, object]] = {}
+    merged: dict[str, dict[str, Any]] = {}
     repeats = 0
     for _, said in rows:
         repeats += said["external_id"] in merged
@@ -106,7 +107,7 @@ def merge(rows: Iterable[Parsed]) -> tuple[dict[str, dict[str, object]], int]:
     return merged, repeats
 
 
-def update(row: models.Model, said: Mapping[str, object], now: datetime) -> bool:
+def update(row: models.Model, said: Mapping[str, Any], now: datetime) -> bool:
     """Set on *row* what was said and return whether that changed anything."""
     changed = {name: value for name, value in said.items() if getattr(row, name) != value}
     for name, value in {**changed, "changed_at": now}.items() if changed else ():
@@ -114,7 +115,7 @@ def update(row: models.Model, said: Mapping[str, object], now: datetime) -> bool
     return bool(changed)
 
 
-def save(model: type[models.Model], rows: Sequence[models.Model]) -> None:
+def save(model: type[Member] | type[Post], rows: Sequence[Any]) -> None:
     names = [f.name for f in model._meta.concrete_fields if not f.primary_key and f.name != "external_id"]
     if rows:
         model.objects.bulk_update(rows, names, batch_size=50)
@@ -128,7 +129,7 @@ def write_interactions(rows: Sequence[Parsed], now: datetime) -> Written:
     posts = ids_of(Post, (said["post"] for _, said in rows))
     known, errors = partition(rows, {"member": members, "post": posts})
     said = [row for _, row in known]
-    columns = {
+    columns: dict[str, Column] = {
         "event_id": [row.get("event_id") or derived_event_id(row) for row in said],
         "member_id": [members[row["member"]] for row in said],
         "post_id": [posts[row["post"]] for row in said],
@@ -141,7 +142,7 @@ def write_interactions(rows: Sequence[Parsed], now: datetime) -> Written:
     return Written(new=new, same=len(said) - new, errors=errors)
 
 
-def derived_event_id(said: Mapping[str, object]) -> str:
+def derived_event_id(said: Mapping[str, Any]) -> str:
     """Return an id for an event that came without one: the same act at the same time is the same event."""
     parts = (
         said["member"],
@@ -160,7 +161,7 @@ def write_follows(rows: Sequence[Parsed], now: datetime) -> Written:
     advice = "Name two different members."
     errors += [RowError(line, "target", "is the member itself", advice) for line in selves]
     said = [row for _, row in known if row["source"] != row["target"]]
-    columns = {
+    columns: dict[str, Column] = {
         "source_id": [members[row["source"]] for row in said],
         "target_id": [members[row["target"]] for row in said],
         "kind": [row.get("kind", Relationship.Kind.FOLLOW.value) for row in said],
@@ -182,7 +183,7 @@ TABLES: dict[str, tuple[type[models.Model], ...]] = {
 # --- references
 
 
-def ids_of(model: type[models.Model], external_ids: Iterable[str]) -> dict[str, int]:
+def ids_of(model: type[Member] | type[Post], external_ids: Iterable[str]) -> dict[str, int]:
     """Return our id of each external id that we know."""
     found = model.objects.filter(external_id__in=set(external_ids))
     return dict(found.values_list("external_id", "id").order_by())
