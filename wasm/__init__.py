@@ -1,0 +1,26 @@
+"""
+The vector kernel: deterministic scoring in a WebAssembly sandbox. Start with `Space`; README.md has the maths.
+
+It knows nothing of Django, posts or people: rows are numbers, ids break ties, groups are capped.
+"""
+
+from wasm.errors import DeadlineExceeded, KernelError, MemoryLimitExceeded, VectorError
+from wasm.kernel import KernelStatistics
+from wasm.space import Space, SpaceStatistics, Taste
+from wasm.vectors import Quantized, cosine, normalize, quantize, weighted_mean
+
+__all__ = [
+    "DeadlineExceeded",
+    "KernelError",
+    "KernelStatistics",
+    "MemoryLimitExceeded",
+    "Quantized",
+    "Space",
+    "SpaceStatistics",
+    "Taste",
+    "VectorError",
+    "cosine",
+    "normalize",
+    "quantize",
+    "weighted_mean",
+]

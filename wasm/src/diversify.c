@@ -1,0 +1,52 @@
+/*
+ * Lazy greedy (Minoux, 1978): a value only falls as picks are added, so a stale value is an upper bound, and only the
+ * finalist at the root of the heap ever needs to meet the latest picks. The picks are those of diversify_reference.c.
+ */
+#include "diversify.h"
+
+/* The heap orders finalists by position: swapping four bytes is cheaper than swapping forty-eight. */
+static void sink_finalist(uint32_t *heap, const struct finalist *finalists, uint32_t count, uint32_t at) {
+    uint32_t moved = heap[at];
+    for (uint32_t child; (child = 2 * at + 1) < count; at = child) {
+        if (child + 1 < count && ahead(&finalists[heap[child + 1]], &finalists[heap[child]])) child++;
+        if (!ahead(&finalists[heap[child]], &finalists[moved])) break;
+        heap[at] = heap[child];
+    }
+    heap[at] = moved;
+}
+
+uint32_t EXPORT(diversify_workspace)(uint32_t count, uint32_t k) {
+    return count * (sizeof(struct finalist) + sizeof(uint32_t)) + k * (sizeof(int64_t) + sizeof(float *));
+}
+
+/* Writes positions (at most k) best first and returns how many. */
+uint32_t EXPORT(diversify)(const int32_t *rows, const float *vectors, const float *scores, const int64_t *groups,
+                           const int64_t *ids, uint32_t count, uint32_t k, float trade_off, uint32_t cap,
+                           int32_t *positions, uint8_t *workspace) {
+    struct finalist *finalists = (struct finalist *)workspace;
+    int64_t *picked_groups = (int64_t *)(finalists + count);
+    uint32_t *heap = (uint32_t *)(picked_groups + k);
+    const float **picked = (const float **)(heap + count);
+    uint32_t picks = 0, left = count;
+    for (uint32_t i = 0; i < count; i++) {
+        finalists[i] = finalist_of(i, rows, vectors, scores, groups, ids, trade_off);
+        heap[i] = i;
+    }
+    for (uint32_t at = count / 2; at-- > 0;) sink_finalist(heap, finalists, count, at);
+    while (picks < k && left > 0) {
+        struct finalist *best = &finalists[heap[0]];
+        bool done = capped(best->group, picked_groups, picks, cap);
+        if (!done && best->compared < picks) {
+            meet(best, picked, picks, trade_off);
+        } else {
+            if (!done) {
+                positions[picks] = (int32_t)best->position;
+                picked_groups[picks] = best->group;
+                picked[picks++] = best->vector;
+            }
+            heap[0] = heap[--left];
+        }
+        if (left > 0) sink_finalist(heap, finalists, left, 0);
+    }
+    return picks;
+}

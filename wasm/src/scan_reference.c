@@ -1,0 +1,46 @@
+/* The twin of scan.c and sieve.c: the exact score of every eligible row, and a sorted list of the k best. */
+#include "layout.h"
+#include "sieve.h"
+#include "topk.h"
+#include "vector.h"
+
+void encode_signs(struct segment segment, uint32_t at, const float *vector) {
+    (void)segment, (void)at, (void)vector; /* no sieve, so no codes */
+}
+
+uint32_t EXPORT(scan_workspace)(uint32_t queries, uint32_t k) { return queries * (k + 1) * sizeof(struct hit); }
+
+static void insert(struct hit *sorted, uint32_t *count, uint32_t k, struct hit hit) {
+    uint32_t at = *count;
+    while (at > 0 && better(hit, sorted[at - 1])) at--;
+    if (at == k) return;
+    if (*count < k) ++*count;
+    for (uint32_t i = *count - 1; i > at; i--) sorted[i] = sorted[i - 1];
+    sorted[at] = hit;
+}
+
+static bool may_return(int32_t row, const uint32_t *eligible, uint32_t eligible_words) {
+    uint32_t word = (uint32_t)row / 32;
+    return is_live(row) && (!eligible || (word < eligible_words && eligible[word] >> row % 32 & 1));
+}
+
+void EXPORT(scan_topk)(float *queries, uint32_t count, uint32_t k, const uint32_t *eligible, uint32_t eligible_words,
+                       uint32_t with_sieve, int32_t *out_rows, int64_t *out_ids, float *out_scores, uint8_t *workspace) {
+    (void)with_sieve;
+    struct hit *sorted = (struct hit *)workspace;
+    for (uint32_t i = 0; i < count; i++, queries += space.dimension) {
+        uint32_t found = 0;
+        normalize_f32(queries, space.dimension);
+        for (int32_t row = 0; (uint32_t)row < space.segments * SEGMENT_ROWS; row++)
+            if (may_return(row, eligible, eligible_words)) {
+                int64_t id = segment_at((uint32_t)row / SEGMENT_ROWS).ids[row % SEGMENT_ROWS];
+                insert(sorted, &found, k, (struct hit){dot_f32(queries, vector_of(row), space.dimension), row, id});
+            }
+        for (uint32_t j = 0; j < k; j++) {
+            struct hit hit = j < found ? sorted[j] : (struct hit){-__builtin_inff(), -1, -1};
+            *out_rows++ = hit.row;
+            *out_ids++ = hit.id;
+            *out_scores++ = hit.score;
+        }
+    }
+}
