@@ -4,16 +4,16 @@ The vector kernel: deterministic scoring in a WebAssembly sandbox. Start with `S
 It knows nothing of Django, posts or people: rows are numbers, ids break ties, groups are capped.
 """
 
-from wasm.errors import DeadlineExceeded, KernelError, MemoryLimitExceeded, VectorError
+from wasm.errors import KernelDeadlineError, KernelError, KernelMemoryError, VectorError
 from wasm.kernel import KernelStatistics
 from wasm.space import Space, SpaceStatistics, Taste
 from wasm.vectors import Quantized, cosine, normalize, quantize, weighted_mean
 
 __all__ = [
-    "DeadlineExceeded",
+    "KernelDeadlineError",
     "KernelError",
     "KernelStatistics",
-    "MemoryLimitExceeded",
+    "KernelMemoryError",
     "Quantized",
     "Space",
     "SpaceStatistics",

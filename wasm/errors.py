@@ -9,9 +9,9 @@ class KernelError(RuntimeError):
     """The sandbox could not do the work, and no answer was given."""
 
 
-class MemoryLimitExceeded(KernelError):
+class KernelMemoryError(KernelError):
     """The rows or the arguments of a call need more linear memory than the sandbox may have."""
 
 
-class DeadlineExceeded(KernelError):
+class KernelDeadlineError(KernelError):
     """A call ran longer than its deadline and was stopped. Resident rows are unharmed, a row being put is lost."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import wasmtime
 
-from wasm.errors import DeadlineExceeded, KernelError
+from wasm.errors import KernelDeadlineError, KernelError
 from wasm.memory import LinearMemory, Region, Shape
 from wasm.module import TICK_SECONDS, Build, compiled
 
@@ -66,7 +66,7 @@ class Kernel:
         return self.memory.regions(self.scratch_start, shapes)
 
     def call(self, operation: str, *arguments: float) -> Any:
-        """Run an exported function. Raise `DeadlineExceeded` or `KernelError`, never a trap."""
+        """Run an exported function. Raise `KernelDeadlineError` or `KernelError`, never a trap."""
         if os.getpid() != self._module.process_id:
             raise KernelError("this kernel was made before a fork; make it in the process that uses it")
         self._calls += 1
@@ -81,7 +81,7 @@ class Kernel:
     def _error(self, operation: str, trap: wasmtime.Trap) -> KernelError:
         if trap.trap_code == wasmtime.TrapCode.INTERRUPT:
             self._deadlines_exceeded += 1
-            return DeadlineExceeded(
+            return KernelDeadlineError(
                 f"{operation} ran longer than {self._deadline_seconds} s and was stopped;"
                 " ask for less in one call, or allow it more time"
             )

@@ -5,6 +5,7 @@ Danger: a view is an address. It is taken after the memory has grown for a call,
 """
 
 import ctypes
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +13,16 @@ import numpy as np
 import wasmtime
 from numpy.typing import DTypeLike, NDArray
 
-from wasm.errors import MemoryLimitExceeded
+from wasm.errors import KernelMemoryError
 
 PAGE_BYTES = 65_536
 ALIGNMENT = 64
 ADDRESS_SPACE_BYTES = 1 << 32
+
+MADV_HUGEPAGE = 14
+MADVISE = getattr(ctypes.CDLL(None), "madvise", None) if sys.platform == "linux" else None
+if MADVISE is not None:
+    MADVISE.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +63,25 @@ class LinearMemory:
         return self._memory.data_len(self._store)
 
     def ensure(self, nbytes: int) -> None:
-        """Grow to at least *nbytes*, or raise `MemoryLimitExceeded` and change nothing."""
+        """Grow to at least *nbytes*, or raise `KernelMemoryError` and change nothing."""
         missing = nbytes - self.nbytes
         if missing <= 0:
             return
         if nbytes > self.limit_bytes:
-            raise MemoryLimitExceeded(
+            raise KernelMemoryError(
                 f"{nbytes} bytes of linear memory are needed and {self.limit_bytes} are allowed;"
                 " raise the memory limit, or keep or pass fewer vectors"
             )
         try:
             self._memory.grow(self._store, -(-missing // PAGE_BYTES))
         except wasmtime.WasmtimeError as error:
-            raise MemoryLimitExceeded(f"the host refused {missing} more bytes of linear memory") from error
+            raise KernelMemoryError(f"the host refused {missing} more bytes of linear memory") from error
+        self._ask_for_huge_pages()
+
+    def _ask_for_huge_pages(self) -> None:
+        """Ask Linux for pages of 2 MiB: a gather touches a page a row. Changes the speed only, so may be refused."""
+        if MADVISE is not None:
+            MADVISE(self._memory.data_ptr(self._store), self.nbytes, MADV_HUGEPAGE)
 
     def regions(self, start: int, shapes: tuple[Shape, ...]) -> list[Region]:
         """Lay out *shapes* one after another from address *start*, growing the memory where needed."""

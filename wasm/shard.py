@@ -97,7 +97,7 @@ class Shard:
         """Return the k best eligible rows for each query."""
         count, mask_bytes = len(queries), 0 if eligible is None else -(-len(eligible) // 4) * 4
         with self.kernel.lock:
-            workspace = self.kernel.call("scan_workspace", count, k)
+            workspace = self.kernel.call("scan_workspace", count, k, int(sieve))
             query, mask, rows, ids, scores, work = self.kernel.reserve(
                 Shape(np.float32, (count, self._width)),
                 Shape(np.uint8, (mask_bytes,)),

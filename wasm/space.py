@@ -101,7 +101,7 @@ class Space:
         """
         Keep *vectors* (m, d) as *rows* (m,), with their post *ids* (m,); a row put before is replaced.
 
-        The space extends to the highest row. Raises `MemoryLimitExceeded` before it writes anything.
+        The space extends to the highest row. Raises `KernelMemoryError` before it writes anything.
         """
         rows = checks.rows("rows", rows, MAXIMUM_ROWS, lowest=0)
         ids = checks.array("ids", ids, np.int64, rows.shape)

@@ -8,7 +8,10 @@ void encode_signs(struct segment segment, uint32_t at, const float *vector) {
     (void)segment, (void)at, (void)vector; /* no sieve, so no codes */
 }
 
-uint32_t EXPORT(scan_workspace)(uint32_t queries, uint32_t k) { return queries * (k + 1) * sizeof(struct hit); }
+uint32_t EXPORT(scan_workspace)(uint32_t queries, uint32_t k, uint32_t with_sieve) {
+    (void)with_sieve;
+    return queries * (k + 1) * sizeof(struct hit);
+}
 
 static void insert(struct hit *sorted, uint32_t *count, uint32_t k, struct hit hit) {
     uint32_t at = *count;

@@ -1,9 +1,10 @@
 /* See sieve.h. */
 #include "sieve.h"
+#include "vector.h"
 
 #include <wasm_simd128.h>
 
-#define TABLE_LIMIT 63 /* four entries of 0..63 add up inside a byte */
+#define TABLE_LIMIT 15 /* sixteen entries of 0..15 add up inside a byte */
 
 static float rotated[4096];
 
@@ -58,7 +59,7 @@ void encode_signs(struct segment segment, uint32_t at, const float *vector) {
         sum > 0 ? __builtin_sqrtf(miss > 0 ? miss : 0) / fit / __builtin_sqrtf((float)(space.code_bits - 1)) : 0;
 }
 
-uint32_t sieve_bytes(void) { return space.code_bits * 4; }
+uint32_t table_bytes(void) { return space.code_bits * 4; }
 
 static float largest_table_sum(const float *query) {
     float largest = 0;
@@ -97,9 +98,9 @@ struct sieve prepare_sieve(const float *query, uint8_t *tables) {
 #define LOOK_UP wasm_i8x16_swizzle
 #endif
 
-static inline v128_t look_up(v128_t low, v128_t high, v128_t codes) {
-    v128_t fifteen = wasm_i8x16_splat(15);
-    return wasm_i8x16_add(LOOK_UP(low, wasm_v128_and(codes, fifteen)), LOOK_UP(high, wasm_u8x16_shr(codes, 4)));
+static inline v128_t look_up(const uint8_t *tables, v128_t codes) {
+    v128_t low = LOOK_UP(wasm_v128_load(tables), wasm_v128_and(codes, wasm_i8x16_splat(15)));
+    return wasm_i8x16_add(low, LOOK_UP(wasm_v128_load(tables + 16), wasm_u8x16_shr(codes, 4)));
 }
 
 /* Sums of 16 rows: `all` holds even + 256 * odd rows, modulo 2^16, and `odd` the odd rows. */
@@ -111,41 +112,65 @@ static inline struct sums add(struct sums sums, v128_t bytes) {
     return (struct sums){wasm_i16x8_add(sums.all, bytes), wasm_i16x8_add(sums.odd, wasm_u16x8_shr(bytes, 8))};
 }
 
-/* Which of four rows may reach the threshold? */
-static inline uint32_t reach(v128_t sums, const struct sieve *sieve, const float *scales, const float *errors,
-                             float slack, float threshold) {
-    v128_t inner = wasm_f32x4_sub(wasm_f32x4_mul(wasm_f32x4_convert_i32x4(sums), wasm_f32x4_splat(sieve->scale)),
-                                  wasm_f32x4_splat(sieve->offset));
-    v128_t bound = wasm_f32x4_add(wasm_f32x4_mul(inner, wasm_v128_load(scales)),
-                                  wasm_f32x4_mul(wasm_v128_load(errors), wasm_f32x4_splat(slack)));
-    return (uint32_t)wasm_i32x4_bitmask(wasm_f32x4_ge(bound, wasm_f32x4_splat(threshold)));
-}
-
-static inline uint32_t reach_16(struct sums sums, const struct sieve *sieve, const float *scales, const float *errors,
-                                float slack, float threshold) {
+static inline void store_in_order(struct sums sums, uint16_t out[16]) {
     v128_t even = wasm_i16x8_sub(sums.all, wasm_i16x8_shl(sums.odd, 8));
-    v128_t first = wasm_i16x8_shuffle(even, sums.odd, 0, 8, 1, 9, 2, 10, 3, 11);
-    v128_t second = wasm_i16x8_shuffle(even, sums.odd, 4, 12, 5, 13, 6, 14, 7, 15);
-    return reach(wasm_u32x4_extend_low_u16x8(first), sieve, scales, errors, slack, threshold) |
-           reach(wasm_u32x4_extend_high_u16x8(first), sieve, scales + 4, errors + 4, slack, threshold) << 4 |
-           reach(wasm_u32x4_extend_low_u16x8(second), sieve, scales + 8, errors + 8, slack, threshold) << 8 |
-           reach(wasm_u32x4_extend_high_u16x8(second), sieve, scales + 12, errors + 12, slack, threshold) << 12;
+    wasm_v128_store(out, wasm_i16x8_shuffle(even, sums.odd, 0, 8, 1, 9, 2, 10, 3, 11));
+    wasm_v128_store(out + 8, wasm_i16x8_shuffle(even, sums.odd, 4, 12, 5, 13, 6, 14, 7, 15));
 }
 
-uint32_t sift(const struct sieve *sieve, struct segment segment, uint32_t block, float threshold) {
-    uint32_t bytes = space.code_bits / 8;
-    const uint8_t *codes = segment.codes + block * CODE_BLOCK_ROWS * bytes, *table = sieve->tables;
+static HOT void sum_tables(const uint8_t *codes, const uint8_t *tables, uint32_t bytes, uint16_t out[CODE_BLOCK_ROWS]) {
     struct sums a = {wasm_i16x8_splat(0), wasm_i16x8_splat(0)}, b = a;
-    for (uint32_t j = 0; j < bytes; j += 2, codes += 64, table += 64) {
-        v128_t t0 = wasm_v128_load(table), t1 = wasm_v128_load(table + 16);
-        v128_t t2 = wasm_v128_load(table + 32), t3 = wasm_v128_load(table + 48);
-        a = add(a, wasm_i8x16_add(look_up(t0, t1, wasm_v128_load(codes)), look_up(t2, t3, wasm_v128_load(codes + 32))));
-        b = add(b, wasm_i8x16_add(look_up(t0, t1, wasm_v128_load(codes + 16)),
-                                  look_up(t2, t3, wasm_v128_load(codes + 48))));
+    for (; bytes > 0; bytes -= 8) {
+        v128_t first = wasm_i8x16_splat(0), second = first;
+        UNROLLED for (uint32_t i = 0; i < 8 * CODE_BLOCK_ROWS; i += CODE_BLOCK_ROWS) {
+            first = wasm_i8x16_add(first, look_up(tables + i, wasm_v128_load(codes + i)));
+            second = wasm_i8x16_add(second, look_up(tables + i, wasm_v128_load(codes + i + 16)));
+            DEMAND(first);
+            DEMAND(second);
+        }
+        a = add(a, first);
+        b = add(b, second);
+        codes += 8 * CODE_BLOCK_ROWS, tables += 8 * CODE_BLOCK_ROWS;
+        ADVANCED(codes);
+        ADVANCED(tables);
     }
-    float slack = sieve->widening * (threshold > 0 && threshold < 1 ? __builtin_sqrtf(1 - threshold * threshold) : 1);
-    const float *scales = segment.code_scales + block * CODE_BLOCK_ROWS;
-    const float *errors = segment.code_errors + block * CODE_BLOCK_ROWS;
-    return reach_16(a, sieve, scales, errors, slack, threshold) |
-           reach_16(b, sieve, scales + 16, errors + 16, slack, threshold) << 16;
+    store_in_order(a, out);
+    store_in_order(b, out + 16);
+}
+
+void sum_signs(const struct sieve *sieve, const struct segment *segment, uint32_t block, uint16_t sums[CODE_BLOCK_ROWS]) {
+    uint32_t bytes = space.code_bits / 8;
+    sum_tables(segment->codes + block * CODE_BLOCK_ROWS * bytes, sieve->tables, bytes, sums);
+}
+
+struct reaching {
+    v128_t scale, offset, deviations, least;
+};
+
+static inline v128_t reach_4(const struct reaching *to, v128_t sums, const float *scales, const float *errors) {
+    v128_t inner = wasm_f32x4_sub(wasm_f32x4_mul(wasm_f32x4_convert_i32x4(sums), to->scale), to->offset);
+    v128_t bound = wasm_f32x4_add(wasm_f32x4_mul(inner, wasm_v128_load(scales)),
+                                  wasm_f32x4_mul(wasm_v128_load(errors), to->deviations));
+    return wasm_f32x4_ge(bound, to->least);
+}
+
+static inline v128_t reach_8(const struct reaching *to, const uint16_t *sums, const float *scales, const float *errors) {
+    v128_t eight = wasm_v128_load(sums);
+    return wasm_i16x8_narrow_i32x4(reach_4(to, wasm_u32x4_extend_low_u16x8(eight), scales, errors),
+                                   reach_4(to, wasm_u32x4_extend_high_u16x8(eight), scales + 4, errors + 4));
+}
+
+HOT uint32_t reach(const struct sieve *sieve, const struct segment *segment, uint32_t block,
+                   const uint16_t sums[CODE_BLOCK_ROWS], float deviations, float least) {
+    const struct reaching to = {wasm_f32x4_splat(sieve->scale), wasm_f32x4_splat(sieve->offset),
+                                wasm_f32x4_splat(deviations), wasm_f32x4_splat(least)};
+    const float *scales = segment->code_scales + block * CODE_BLOCK_ROWS;
+    const float *errors = segment->code_errors + block * CODE_BLOCK_ROWS;
+    uint32_t rows = 0;
+    UNROLLED for (uint32_t i = 0; i < CODE_BLOCK_ROWS; i += 16) {
+        v128_t sixteen = wasm_i8x16_narrow_i16x8(reach_8(&to, sums + i, scales + i, errors + i),
+                                                 reach_8(&to, sums + i + 8, scales + i + 8, errors + i + 8));
+        rows |= (uint32_t)wasm_i8x16_bitmask(sixteen) << i;
+    }
+    return rows;
 }

@@ -22,9 +22,22 @@ struct sieve {
 /* Keeps the signs of a row that is normalised already. */
 void encode_signs(struct segment segment, uint32_t at, const float *vector);
 
-/* Bytes that a sieve needs for its tables and while it is prepared. */
-uint32_t sieve_bytes(void);
-struct sieve prepare_sieve(const float *query, uint8_t *memory);
+uint32_t table_bytes(void);
+struct sieve prepare_sieve(const float *query, uint8_t *tables);
 
-/* Of 32 rows, the bit set of those that may score at least `threshold`. */
-uint32_t sift(const struct sieve *sieve, struct segment segment, uint32_t block, float threshold);
+/* Adds the tables up for the 32 rows of a block. */
+void sum_signs(const struct sieve *sieve, const struct segment *segment, uint32_t block, uint16_t sums[CODE_BLOCK_ROWS]);
+
+/* The estimated cosine of one row, from its sum. */
+static inline float estimate(const struct sieve *sieve, const struct segment *segment, uint32_t at, uint16_t sum) {
+    return ((float)sum * sieve->scale - sieve->offset) * segment->code_scales[at];
+}
+
+/* Of 32 rows, the bit set of those whose estimate lies at most `deviations` of its own error below `least`. */
+uint32_t reach(const struct sieve *sieve, const struct segment *segment, uint32_t block,
+               const uint16_t sums[CODE_BLOCK_ROWS], float deviations, float least);
+
+/* How far below `least` an estimate may lie: the error shrinks as the true cosine nears 1. */
+static inline float deviations_at(const struct sieve *sieve, float least) {
+    return sieve->widening * (least > 0 && least < 1 ? __builtin_sqrtf(1 - least * least) : 1);
+}

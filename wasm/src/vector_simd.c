@@ -1,7 +1,9 @@
 /* The 128-bit twin of vector_scalar.c. `make kernel` builds it twice: with and without relaxed SIMD. */
+#include <wasm_simd128.h>
+
 #include "vector.h"
 
-#include <wasm_simd128.h>
+uint8_t unread[16] __attribute__((aligned(16)));
 
 static inline float fold_f32(v128_t a, v128_t b, v128_t c, v128_t d) {
     v128_t four = wasm_f32x4_add(wasm_f32x4_add(a, c), wasm_f32x4_add(b, d));
@@ -9,15 +11,33 @@ static inline float fold_f32(v128_t a, v128_t b, v128_t c, v128_t d) {
     return wasm_f32x4_extract_lane(two, 0) + wasm_f32x4_extract_lane(two, 1);
 }
 
-float dot_f32(const float *a, const float *b, uint32_t n) {
-    v128_t s0 = wasm_f32x4_splat(0), s1 = s0, s2 = s0, s3 = s0;
-    for (uint32_t i = 0; i < n; i += LANES) {
-        s0 = wasm_f32x4_add(s0, wasm_f32x4_mul(wasm_v128_load(a + i), wasm_v128_load(b + i)));
-        s1 = wasm_f32x4_add(s1, wasm_f32x4_mul(wasm_v128_load(a + i + 4), wasm_v128_load(b + i + 4)));
-        s2 = wasm_f32x4_add(s2, wasm_f32x4_mul(wasm_v128_load(a + i + 8), wasm_v128_load(b + i + 8)));
-        s3 = wasm_f32x4_add(s3, wasm_f32x4_mul(wasm_v128_load(a + i + 12), wasm_v128_load(b + i + 12)));
+struct sums_f32 {
+    v128_t lanes[4];
+};
+
+static inline void add_dot_f32(struct sums_f32 *sums, const float *a, const float *b) {
+    UNROLLED for (uint32_t l = 0; l < 4; l++) {
+        v128_t product = wasm_f32x4_mul(wasm_v128_load(a + 4 * l), wasm_v128_load(b + 4 * l));
+        sums->lanes[l] = wasm_f32x4_add(sums->lanes[l], product);
     }
-    return fold_f32(s0, s1, s2, s3);
+}
+
+float dot_f32(const float *a, const float *b, uint32_t n) {
+    struct sums_f32 s = {{wasm_f32x4_splat(0), wasm_f32x4_splat(0), wasm_f32x4_splat(0), wasm_f32x4_splat(0)}};
+    for (; n >= 4 * LANES; n -= 4 * LANES) {
+        UNROLLED for (uint32_t step = 0; step < 4; step++) {
+            add_dot_f32(&s, a + step * LANES, b + step * LANES);
+            DEMAND(s.lanes[0]);
+            DEMAND(s.lanes[1]);
+            DEMAND(s.lanes[2]);
+            DEMAND(s.lanes[3]);
+        }
+        a += 4 * LANES, b += 4 * LANES;
+        ADVANCED(a);
+        ADVANCED(b);
+    }
+    for (; n > 0; n -= LANES, a += LANES, b += LANES) add_dot_f32(&s, a, b);
+    return fold_f32(s.lanes[0], s.lanes[1], s.lanes[2], s.lanes[3]);
 }
 
 double sum_of_squares_f32(const float *a, uint32_t n) {
@@ -43,15 +63,28 @@ static inline v128_t add_dot_i8(v128_t sum, v128_t row, v128_t query) {
 #endif
 }
 
+static inline v128_t dot_i8_64(v128_t sum, const int8_t *row, const uint8_t *query) {
+    v128_t zero = wasm_i32x4_splat(0);
+    v128_t first = add_dot_i8(add_dot_i8(zero, wasm_v128_load(row), wasm_v128_load(query)), wasm_v128_load(row + 16),
+                              wasm_v128_load(query + 16));
+    v128_t second = add_dot_i8(add_dot_i8(zero, wasm_v128_load(row + 32), wasm_v128_load(query + 32)),
+                               wasm_v128_load(row + 48), wasm_v128_load(query + 48));
+    return wasm_i32x4_add(sum, wasm_i32x4_add(first, second));
+}
+
 int32_t dot_i8(const int8_t *row, const uint8_t *query, uint32_t n) {
-    v128_t even = wasm_i32x4_splat(0), odd = even;
-    uint32_t i = 0;
-    for (; i + 32 <= n; i += 32) {
-        even = add_dot_i8(even, wasm_v128_load(row + i), wasm_v128_load(query + i));
-        odd = add_dot_i8(odd, wasm_v128_load(row + i + 16), wasm_v128_load(query + i + 16));
+    v128_t sum = wasm_i32x4_splat(0);
+    for (; n >= 256; n -= 256) {
+        UNROLLED for (uint32_t i = 0; i < 256; i += 64) {
+            sum = dot_i8_64(sum, row + i, query + i);
+            DEMAND(sum);
+        }
+        row += 256, query += 256;
+        ADVANCED(row);
+        ADVANCED(query);
     }
-    if (i < n) even = add_dot_i8(even, wasm_v128_load(row + i), wasm_v128_load(query + i));
-    v128_t four = wasm_i32x4_add(even, odd);
-    return wasm_i32x4_extract_lane(four, 0) + wasm_i32x4_extract_lane(four, 1) + wasm_i32x4_extract_lane(four, 2) +
-           wasm_i32x4_extract_lane(four, 3);
+    for (; n >= 64; n -= 64, row += 64, query += 64) sum = dot_i8_64(sum, row, query);
+    for (; n > 0; n -= 16, row += 16, query += 16) sum = add_dot_i8(sum, wasm_v128_load(row), wasm_v128_load(query));
+    v128_t two = wasm_i32x4_add(sum, wasm_i32x4_shuffle(sum, sum, 2, 3, 0, 1));
+    return wasm_i32x4_extract_lane(two, 0) + wasm_i32x4_extract_lane(two, 1);
 }
