@@ -16,6 +16,7 @@
 #include "topk.h"
 #include "vector.h"
 
+#define WARM_QUERIES 32
 #define ROUNDING 4e-5f /* covers the rounding of float32 sums of 4,096 products */
 
 struct search {
@@ -35,7 +36,7 @@ static uint32_t padded(uint32_t bytes) { return (bytes + 63) / 64 * 64; }
 static uint32_t sums_bytes(bool with_sieve) { return with_sieve ? space.segments * SEGMENT_ROWS * sizeof(uint16_t) : 0; }
 
 static uint32_t search_bytes(uint32_t k, bool with_sieve) {
-    return padded(space.dimension) + padded(table_bytes()) + padded((k + guesses(k)) * sizeof(struct hit)) +
+    return padded(2 * space.dimension) + padded(table_bytes()) + padded((k + guesses(k)) * sizeof(struct hit)) +
            sums_bytes(with_sieve);
 }
 
@@ -48,7 +49,7 @@ static struct search prepare(float *query, uint32_t k, bool with_sieve, uint8_t 
     normalize_f32(query, space.dimension);
     struct search search = {.query = query, .floor = -__builtin_inff()};
     search.quantized = quantize_query_f32(query, space.dimension, memory);
-    memory += padded(space.dimension);
+    memory += padded(2 * space.dimension);
     struct hit *hits = (struct hit *)(memory + padded(table_bytes()));
     search.top = (struct topk){.hits = hits, .k = k};
     if (with_sieve) {
@@ -115,9 +116,9 @@ static uint32_t shortlist(const struct search *search, const struct segment *seg
 }
 
 static inline float upper_bound(const struct quantized_query *query, const struct segment *segment, uint32_t at) {
-    int32_t dot = dot_i8(segment->quantized + (size_t)at * space.dimension, query->values, space.dimension);
-    float error = segment->errors[at];
-    return segment->scales[at] * query->scale * (float)(dot - 64 * segment->sums[at]) + query->error * (1 + error) + error + ROUNDING;
+    const int8_t *row = segment->quantized + (size_t)at * space.dimension;
+    float dot = dot_i8(row, segment->sums[at], query->digits, space.dimension), error = segment->errors[at];
+    return segment->scales[at] * query->scale * dot + query->error * (1 + error) + error + ROUNDING;
 }
 
 /* Keeps the listed rows that pass the second gate. Without a branch, so that the reads of many rows overlap. */
@@ -130,6 +131,11 @@ static uint32_t narrow(const struct search *search, const struct segment *segmen
         kept += upper_bound(&search->quantized, segment, at) >= least;
     }
     return kept;
+}
+
+/* Reads memory in order, which is three times as fast as the scattered reads of many queries that follow. */
+static void warm(const int8_t *bytes, uint32_t count) {
+    for (uint32_t i = 0; i < count; i += 64) *(volatile const int8_t *)(bytes + i);
 }
 
 /* Second pass. */
@@ -168,9 +174,11 @@ void EXPORT(scan_topk)(float *queries, uint32_t count, uint32_t k, const uint32_
         if (allow(index, eligible, eligible_words, allowed))
             for (uint32_t i = 0; i < count; i++) estimate_segment(&searches[i], index, allowed);
     for (uint32_t i = 0; i < count; i++) find_floor(&searches[i]);
-    for (uint32_t index = 0; index < space.segments; index++)
-        if (allow(index, eligible, eligible_words, allowed))
-            for (uint32_t i = 0; i < count; i++) scan_segment(&searches[i], index, allowed);
+    for (uint32_t index = 0; index < space.segments; index++) {
+        if (!allow(index, eligible, eligible_words, allowed)) continue;
+        if (count >= WARM_QUERIES) warm(segment_at(index).quantized, SEGMENT_ROWS * space.dimension);
+        for (uint32_t i = 0; i < count; i++) scan_segment(&searches[i], index, allowed);
+    }
     for (uint32_t i = 0; i < count; i++)
         drain(&searches[i].top, out_rows + (size_t)i * k, out_ids + (size_t)i * k, out_scores + (size_t)i * k);
 }

@@ -39,16 +39,18 @@ float quantize_f32(const float *vector, uint32_t n, int8_t *quantized, int32_t *
     return scale;
 }
 
-struct quantized_query quantize_query_f32(const float *query, uint32_t n, uint8_t *values) {
+struct quantized_query quantize_query_f32(const float *query, uint32_t n, uint8_t *digits) {
     float largest = largest_f32(query, n);
-    float scale = largest / 63.0f, inverse = largest > 0 ? 63.0f / largest : 0;
+    float scale = largest / MIDDLE, inverse = largest > 0 ? MIDDLE / largest : 0;
     double squares = 0;
     for (uint32_t i = 0; i < n; i++) {
         int32_t level = (int32_t)__builtin_rintf(query[i] * inverse);
-        level = level > 63 ? 63 : level < -63 ? -63 : level;
+        level = level > MIDDLE ? MIDDLE : level < -MIDDLE ? -MIDDLE : level;
         double miss = (double)query[i] - (double)scale * level;
         squares += miss * miss;
-        values[i] = (uint8_t)(level + 64);
+        uint8_t *pair = digits + i / 16 * 32 + i % 16;
+        pair[0] = (uint8_t)((level + MIDDLE) / 128);
+        pair[16] = (uint8_t)((level + MIDDLE) % 128);
     }
-    return (struct quantized_query){values, scale, (float)__builtin_sqrt(squares) * ROUND_UP};
+    return (struct quantized_query){digits, scale, (float)__builtin_sqrt(squares) * ROUND_UP};
 }

@@ -25,17 +25,22 @@ extern uint8_t unread[16];
 #define ADVANCED(pointer) __asm__("" : "+r"(pointer))
 #define DEMAND(vector) (*(volatile v128_t *)unread = (vector))
 
-/* A query in seven bits, because the exact-everywhere dot product wants its second operand in 0..127. */
+/*
+ * A query in two digits of seven bits, because the dot product that is exact on every machine wants its second operand
+ * in 0..127: query = scale * (128 * (high - 63) + low - 64), within `error` in length. Digits lie 16 by 16 in turn.
+ */
+#define MIDDLE (63 * 128 + 64)
 struct quantized_query {
-    const uint8_t *values; /* round(query / scale) + 64 */
-    float scale;
-    float error;           /* length of query - scale * (values - 64) */
+    const uint8_t *digits; /* (n / 16, 2, 16) high, low */
+    float scale, error;
 };
 
 HOT float dot_f32(const float *a, const float *b, uint32_t n);
-HOT int32_t dot_i8(const int8_t *row, const uint8_t *query, uint32_t n);
+
+/* The dot product of a row with a query in units of both scales; row_sum is the sum of the row. */
+HOT float dot_i8(const int8_t *row, int32_t row_sum, const uint8_t *digits, uint32_t n);
 double sum_of_squares_f32(const float *a, uint32_t n);
 
 void normalize_f32(float *vector, uint32_t n);
 float quantize_f32(const float *vector, uint32_t n, int8_t *quantized, int32_t *sum, float *error);
-struct quantized_query quantize_query_f32(const float *query, uint32_t n, uint8_t *values);
+struct quantized_query quantize_query_f32(const float *query, uint32_t n, uint8_t *digits);

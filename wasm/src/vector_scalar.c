@@ -17,8 +17,11 @@ double sum_of_squares_f32(const float *a, uint32_t n) {
     return lanes[0];
 }
 
-int32_t dot_i8(const int8_t *row, const uint8_t *query, uint32_t n) {
-    int32_t sum = 0;
-    for (uint32_t i = 0; i < n; i++) sum += (int32_t)row[i] * (int32_t)query[i];
-    return sum;
+float dot_i8(const int8_t *row, int32_t row_sum, const uint8_t *digits, uint32_t n) {
+    int32_t high = 0, low = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        high += (int32_t)row[i] * (int32_t)digits[i / 16 * 32 + i % 16];
+        low += (int32_t)row[i] * (int32_t)digits[i / 16 * 32 + i % 16 + 16];
+    }
+    return 128.0f * (float)(high - 63 * row_sum) + (float)(low - 64 * row_sum);
 }

@@ -63,28 +63,35 @@ static inline v128_t add_dot_i8(v128_t sum, v128_t row, v128_t query) {
 #endif
 }
 
-static inline v128_t dot_i8_64(v128_t sum, const int8_t *row, const uint8_t *query) {
-    v128_t zero = wasm_i32x4_splat(0);
-    v128_t first = add_dot_i8(add_dot_i8(zero, wasm_v128_load(row), wasm_v128_load(query)), wasm_v128_load(row + 16),
-                              wasm_v128_load(query + 16));
-    v128_t second = add_dot_i8(add_dot_i8(zero, wasm_v128_load(row + 32), wasm_v128_load(query + 32)),
-                               wasm_v128_load(row + 48), wasm_v128_load(query + 48));
-    return wasm_i32x4_add(sum, wasm_i32x4_add(first, second));
+struct sums_i8 {
+    v128_t high, low;
+};
+
+static inline struct sums_i8 add_digits(struct sums_i8 sums, const int8_t *row, const uint8_t *digits) {
+    v128_t values = wasm_v128_load(row);
+    return (struct sums_i8){add_dot_i8(sums.high, values, wasm_v128_load(digits)),
+                            add_dot_i8(sums.low, values, wasm_v128_load(digits + 16))};
 }
 
-int32_t dot_i8(const int8_t *row, const uint8_t *query, uint32_t n) {
-    v128_t sum = wasm_i32x4_splat(0);
-    for (; n >= 256; n -= 256) {
-        UNROLLED for (uint32_t i = 0; i < 256; i += 64) {
-            sum = dot_i8_64(sum, row + i, query + i);
-            DEMAND(sum);
-        }
-        row += 256, query += 256;
-        ADVANCED(row);
-        ADVANCED(query);
-    }
-    for (; n >= 64; n -= 64, row += 64, query += 64) sum = dot_i8_64(sum, row, query);
-    for (; n > 0; n -= 16, row += 16, query += 16) sum = add_dot_i8(sum, wasm_v128_load(row), wasm_v128_load(query));
+static inline int32_t total_i32(v128_t sum) {
     v128_t two = wasm_i32x4_add(sum, wasm_i32x4_shuffle(sum, sum, 2, 3, 0, 1));
     return wasm_i32x4_extract_lane(two, 0) + wasm_i32x4_extract_lane(two, 1);
+}
+
+float dot_i8(const int8_t *row, int32_t row_sum, const uint8_t *digits, uint32_t n) {
+    struct sums_i8 sums = {wasm_i32x4_splat(0), wasm_i32x4_splat(0)};
+    for (; n >= 128; n -= 128) {
+        UNROLLED for (uint32_t i = 0; i < 128; i += 32) {
+            sums = add_digits(sums, row + i, digits + 2 * i);
+            sums = add_digits(sums, row + i + 16, digits + 2 * i + 32);
+            DEMAND(sums.high);
+            DEMAND(sums.low);
+        }
+        row += 128, digits += 256;
+        ADVANCED(row);
+        ADVANCED(digits);
+    }
+    for (; n > 0; n -= 16, row += 16, digits += 32) sums = add_digits(sums, row, digits);
+    int32_t high = total_i32(sums.high) - 63 * row_sum, low = total_i32(sums.low) - 64 * row_sum;
+    return 128.0f * (float)high + (float)low;
 }
