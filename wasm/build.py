@@ -5,7 +5,7 @@ One source gives three builds with the same answers, byte for byte:
 
 * `kernel-relaxed.wasm`  relaxed SIMD: what the server runs;
 * `kernel.wasm`          baseline SIMD: for Node 20 and browsers that refuse the other;
-* `kernel-reference.wasm` scalar loops, exhaustive search: the definition of right that the tests hold both to.
+* `kernel-reference.wasm` scalar loops, exhaustive search: the definition of right for both.
 """
 
 import hashlib

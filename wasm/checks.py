@@ -19,7 +19,7 @@ def dimension(value: int) -> int:
 
 
 def array(name: str, value: Any, dtype: type[np.generic], shape: tuple[int | None, ...]) -> NDArray[Any]:
-    """Return *value*, contiguous, if it has this dtype and shape (None: any length) and holds no NaN or infinity."""
+    """Return *value*, contiguous, if it has this dtype and shape (None: any length) and is finite."""
     if not isinstance(value, np.ndarray):
         raise VectorError(f"{name} is a {type(value).__name__}; pass a NumPy array of {dtype.__name__}")
     if value.dtype != np.dtype(dtype):

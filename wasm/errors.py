@@ -14,4 +14,4 @@ class KernelMemoryError(KernelError):
 
 
 class KernelDeadlineError(KernelError):
-    """A call ran longer than its deadline and was stopped. Resident rows are unharmed, a row being put is lost."""
+    """A call ran past its deadline and was stopped. Resident rows are unharmed; a row being put is lost."""

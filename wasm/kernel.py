@@ -1,10 +1,10 @@
-"""One sandbox: an instance of the compiled module with its own memory, a memory limit and a deadline for every call."""
+"""One sandbox: an instance with its own memory, a memory limit and a deadline for every call."""
 
 import math
 import os
 import threading
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import wasmtime
 
@@ -29,7 +29,7 @@ class KernelStatistics:
 
 class Kernel:
     """
-    An instance and its scratch memory. One thread uses it at a time, holding `lock`; the GIL is free during a call.
+    An instance and its scratch memory. One thread uses it at a time, holding `lock`; calls free the GIL.
 
     It belongs to the process that made it: after a fork, every call raises `KernelError`.
     """
@@ -54,10 +54,12 @@ class Kernel:
             raise KernelError(
                 f"no instance within {memory_limit_bytes} bytes: raise the memory limit"
             ) from error
-        self._exports = dict(instance.exports(self._store).items())
-        self._stack_pointer = self._exports["__stack_pointer"]
+        exports = dict(instance.exports(self._store).items())
+        self._functions = {name: item for name, item in exports.items() if isinstance(item, wasmtime.Func)}
+        self._stack_pointer = cast(wasmtime.Global, exports["__stack_pointer"])
         self._stack_top = self._stack_pointer.value(self._store)
-        self.memory = LinearMemory(self._store, self._exports["memory"], memory_limit_bytes)
+        memory = cast(wasmtime.Memory, exports["memory"])
+        self.memory = LinearMemory(self._store, memory, memory_limit_bytes)
         self._calls = self._deadlines_exceeded = 0
         self.scratch_start = self.call("scratch_base", 0)
 
@@ -73,7 +75,7 @@ class Kernel:
         self._store.set_epoch_deadline(self._ticks)
         try:
             with self._module.watchdog:
-                return self._exports[operation](self._store, *arguments)
+                return self._functions[operation](self._store, *arguments)
         except wasmtime.Trap as trap:
             self._stack_pointer.set_value(self._store, self._stack_top)
             raise self._error(operation, trap) from trap
@@ -88,6 +90,11 @@ class Kernel:
         return KernelError(
             f"{operation} stopped with a trap ({trap.trap_code}); this is a defect of the kernel"
         )
+
+    def close(self) -> None:
+        """Give the memory back to the system now; no call may follow."""
+        with self.lock:
+            self._store.close()
 
     def statistics(self) -> KernelStatistics:
         """Return a snapshot; it takes no lock."""

@@ -1,11 +1,11 @@
 """
 The only file with views over linear memory.
 
-Danger: a view is an address. It is taken after the memory has grown for a call, used within that call, and never kept.
+Danger: a view is an address. It is taken after the memory has grown for a call, used within that call, and
+never kept.
 """
 
 import ctypes
-import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +18,6 @@ from wasm.errors import KernelMemoryError
 PAGE_BYTES = 65_536
 ALIGNMENT = 64
 ADDRESS_SPACE_BYTES = 1 << 32
-
-MADV_HUGEPAGE = 14
-MADVISE = getattr(ctypes.CDLL(None), "madvise", None) if sys.platform == "linux" else None
-if MADVISE is not None:
-    MADVISE.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +71,6 @@ class LinearMemory:
             self._memory.grow(self._store, -(-missing // PAGE_BYTES))
         except wasmtime.WasmtimeError as error:
             raise KernelMemoryError(f"the host refused {missing} more bytes of linear memory") from error
-        self._ask_for_huge_pages()
-
-    def _ask_for_huge_pages(self) -> None:
-        """Ask Linux for pages of 2 MiB: a gather touches a page a row. Changes the speed only, so may be refused."""
-        if MADVISE is not None:
-            MADVISE(self._memory.data_ptr(self._store), self.nbytes, MADV_HUGEPAGE)
 
     def regions(self, start: int, shapes: tuple[Shape, ...]) -> list[Region]:
         """Lay out *shapes* one after another from address *start*, growing the memory where needed."""
@@ -90,6 +79,6 @@ class LinearMemory:
         regions = []
         for shape in shapes:
             buffer = (ctypes.c_ubyte * shape.nbytes).from_address(base + start)
-            regions.append(Region(start, np.ndarray(shape.lengths, shape.dtype, buffer)))
+            regions.append(Region(start, np.ndarray(shape.lengths, shape.dtype, memoryview(buffer))))
             start += shape.nbytes
         return regions

@@ -1,8 +1,8 @@
 """
-Compiled code, one per process: which build this host runs, and the watchdog that ends a call past its deadline.
+Compiled code, one per process: which build this host runs, and the watchdog that ends a call too long.
 
-Danger: threads do not survive a fork, and both wasmtime's compiler and the watchdog own some. A child therefore
-starts from nothing: it compiles its own module when it first needs one.
+Danger: threads do not survive a fork, and both wasmtime's compiler and the watchdog own some. A child
+therefore starts from nothing: it compiles its own module when it first needs one.
 """
 
 import hashlib
@@ -80,7 +80,7 @@ def _config() -> wasmtime.Config:
     config.epoch_interruption = True
     config.cranelift_opt_level = "speed"
     config.wasm_relaxed_simd = True
-    # A whole address space is reserved (not used) for each memory: it never moves, and no access needs a bounds check.
+    # All 4 GiB of addresses are reserved, not used: memory never moves, and no access needs a bounds check.
     config.memory_reservation = 1 << 32
     config.memory_guard_size = 32 << 20
     return config
@@ -91,8 +91,8 @@ def read_build(build: Build) -> bytes:
     if build not in FILES:
         raise KernelError(f"there is no build {build!r}; use one of {', '.join(FILES)}")
     code = (DIST / FILES[build]).read_bytes()
-    digests = dict(reversed(line.split()) for line in (DIST / "SHA256SUMS").read_text().splitlines())
-    if hashlib.sha256(code).hexdigest() != digests[FILES[build]]:
+    line = f"{hashlib.sha256(code).hexdigest()}  {FILES[build]}"
+    if line not in (DIST / "SHA256SUMS").read_text().splitlines():
         raise KernelError(f"{FILES[build]} does not match dist/SHA256SUMS; restore both or run `make kernel`")
     return code
 

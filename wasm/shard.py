@@ -1,4 +1,4 @@
-"""Resident rows in one sandbox. Arguments are checked already (`space.py`); every call takes and gives copies."""
+"""Resident rows in one sandbox. Arguments are checked already (`space.py`); calls take and give copies."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -18,8 +18,10 @@ Reduce = Literal["max", "sum"]
 SEGMENT_ROWS = 1024
 SEGMENT_MASK_BYTES = SEGMENT_ROWS // 8
 REDUCTIONS: dict[Reduce, int] = {"max": 0, "sum": 1}
-CHUNK_BYTES = 4 << 20
-"""Vectors copied in at a time. Changes the speed and the memory of a long call, never the answer."""
+CHUNK_BYTES = 256 << 10
+"""Vectors copied in or out at a time. Changes the speed, never the answer."""
+RESERVE_BYTES = 2 * CHUNK_BYTES
+"""Scratch that is there whenever rows are, so that a full shard can still be written to and moved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class Shard:
             return
         with self.kernel.lock:
             start = self.kernel.scratch_start + (segments - self.segments) * self.segment_bytes
-            self.kernel.memory.ensure(start)
+            self.kernel.memory.ensure(start + RESERVE_BYTES)
             self.kernel.call("extend_space", segments)
             self.kernel.scratch_start, self.segments = start, segments
 

@@ -29,7 +29,8 @@ MAXIMUM_K = 100_000
 SIEVE_DIMENSION = 96
 """Shorter rows are read faster than their signs. Changes the speed; see `scan_topk` for the answer."""
 QUERIES_PER_PASS = 64
-"""Changes the speed, never the answer."""
+SUMS_BYTES_PER_PASS = 32 << 20
+"""The sieve keeps two bytes a row and query during a pass. Both change speed and memory, never the answer."""
 
 Answer = TypeVar("Answer")
 
@@ -69,8 +70,8 @@ class Space:
     """
     Rows of one vector space, resident in a sandbox, kept at unit length in float32, int8 and one bit.
 
-    Safe to share between threads: each shard serves one call at a time, and the GIL is free meanwhile. With several
-    shards a scan runs on as many threads over one copy of the rows. A space belongs to the process that made it.
+    Safe to share between threads: each shard serves one call at a time, and the GIL is free meanwhile. With
+    several shards a scan runs on as many threads over one copy of the rows. A space belongs to its process.
     """
 
     def __init__(
@@ -96,6 +97,11 @@ class Space:
     def __len__(self) -> int:
         """Return the highest row ever put, plus 1."""
         return self._row_count
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of linear memory that a row takes, in all its forms."""
+        return self._shards[0].segment_bytes // SEGMENT_ROWS
 
     def put(self, rows: Int32Array, ids: Int64Array, vectors: Float32Array) -> None:
         """
@@ -138,9 +144,9 @@ class Space:
         Return the *k* best eligible rows for each of *queries* (q, d): rows (q, k) and exact cosines (q, k).
 
         Best first, ties by the lower id; row -1 and score minus infinity where fewer than k are eligible.
-        *eligible* is a bit mask over rows in little bit order; rows beyond its end are not eligible; None means all.
-        Without *sieve* the answer is exact by proof. With it, a row at the very edge of the answer is lost once in
-        4,300 (`src/sieve.h`), and a scan of long rows is several times faster.
+        *eligible* is a bit mask over rows in little bit order; rows beyond its end are not eligible; None is
+        all. Without *sieve* the answer is exact by proof. With it, a row at the very edge of the answer is
+        lost once in 4,300 (`src/sieve.h`), and a scan of long rows is several times faster.
         """
         queries = checks.array("queries", queries, np.float32, (None, self.dimension))
         checks.positive("k", k)
@@ -148,19 +154,19 @@ class Space:
             raise VectorError(f"k is {k}; use 1 to {MAXIMUM_K}")
         if eligible is not None:
             eligible = checks.array("eligible", eligible, np.uint8, (None,))
-            if len(eligible) > -(-self._row_count // 8):
-                raise VectorError(
-                    f"eligible has {len(eligible)} bytes; {self._row_count} rows need {-(-self._row_count // 8)}"
-                )
+            mask_bytes = -(-self._row_count // 8)
+            if len(eligible) > mask_bytes:
+                raise VectorError(f"eligible has {len(eligible)} bytes; it needs {mask_bytes}, a bit a row")
         sieve = sieve and self.dimension >= SIEVE_DIMENSION
-        passes = [queries[at : at + QUERIES_PER_PASS] for at in range(0, len(queries), QUERIES_PER_PASS)]
+        most = min(QUERIES_PER_PASS, max(1, SUMS_BYTES_PER_PASS // (2 * max(1, self._row_count))))
+        passes = [queries[at : at + most] for at in range(0, len(queries), most)]
         hits = [self._scan_pass(part, k, eligible, sieve) for part in passes]
         if not hits:
             return np.empty((0, k), np.int32), np.empty((0, k), np.float32)
         return np.concatenate([hit.rows for hit in hits]), np.concatenate([hit.scores for hit in hits])
 
     def rescore(self, rows: Int32Array, queries: Float32Array) -> Float32Array:
-        """Return the exact cosine (n, q) of *rows* (n,) with *queries* (q, d); 0 for -1 and for a row dropped."""
+        """Return the cosine (n, q) of *rows* (n,) with *queries* (q, d); 0 for -1 and for a row dropped."""
         rows = checks.rows("rows", rows, self._row_count)
         queries = checks.array("queries", queries, np.float32, (None, self.dimension))
         return self._by_shard(rows, (len(queries),), lambda shard, local, _: shard.rescore(local, queries))
@@ -178,10 +184,10 @@ class Space:
         """
         Blend taste and facts: return totals (n,) and the additive parts (n, 1 + a + c) that sum to them.
 
-        Part 0 is weights[0] * taste, where the taste for a row is the largest (*reduce* "max") or the sum ("sum") of
-        interest_weights[j] * cosine(row, interests[j]). Then one part for each of the a spaces in *also*, then
-        one for each of *columns* (n, c), each times its weight; *weights* is (1 + a + c,). *interests* is (i, d);
-        with i = 0, and for a row of -1, the taste is 0. A total is the sum of its parts from left to right.
+        Part 0 is weights[0] * taste; the taste for a row is the largest (*reduce* "max") or the sum ("sum")
+        of interest_weights[j] * cosine(row, interests[j]), and 0 for a row of -1 or without *interests* (i, d).
+        Then comes one part for each of the a spaces in *also*, and one for each of *columns* (n, c), each
+        times its weight; *weights* is (1 + a + c,). A total is the sum of its parts from left to right.
         """
         rows = checks.rows("rows", rows, self._row_count)
         interests = checks.array("interests", interests, np.float32, (None, self.dimension))
@@ -224,9 +230,9 @@ class Space:
         """
         Return positions (at most *k*) into *rows* (n,), greedily the best by maximal marginal relevance.
 
-        Each pick has the largest (1 - trade_off) * score - trade_off * max(0, largest cosine with an earlier pick);
-        ties by the lower of *ids* (n,). At most *cap* picks share one of *groups* (n,); a negative group is unknown
-        and is not capped. A row of -1 is like nothing. *trade_off* is 0 (scores alone) to 1.
+        Each pick has the largest (1 - trade_off) * score - trade_off * max(0, cosine with the nearest pick);
+        ties by the lower of *ids* (n,). At most *cap* picks share one of *groups* (n,); a negative group is
+        unknown and is not capped. A row of -1 is like nothing. *trade_off* is 0 (scores alone) to 1.
         """
         rows = checks.rows("rows", rows, self._row_count)
         scores = checks.array("scores", scores, np.float32, rows.shape)
@@ -236,6 +242,13 @@ class Space:
         checks.finite("trade_off", trade_off, 0, 1)
         vectors = self.vectors(rows) if len(self._shards) > 1 else None
         return self._shards[0].diversify(rows, vectors, scores, groups, ids, k, trade_off, cap)
+
+    def close(self) -> None:
+        """Give the memory back to the system now; no call may follow."""
+        for shard in self._shards:
+            shard.kernel.close()
+        if self._threads is not None:
+            self._threads.shutdown()
 
     def statistics(self) -> SpaceStatistics:
         """Return a snapshot for monitoring; it waits for no call."""

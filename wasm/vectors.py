@@ -45,7 +45,7 @@ def normalize(vectors: Float32Array) -> Float32Array:
 
 
 def cosine(query: Float32Array, vectors: Float32Array) -> Float32Array:
-    """Return the cosine of *query* (d,) with each row of *vectors* (n, d), as (n,). A zero vector's cosine is 0."""
+    """Return the cosine (n,) of *query* (d,) with each row of *vectors* (n, d); 0 with a zero vector."""
     query = checks.array("query", query, np.float32, (None,))
     vectors = _matrix("vectors", vectors, query.shape[0])
     count, width = vectors.shape[0], padded(query.shape[0])
@@ -101,8 +101,8 @@ def weighted_mean(
     """
     Return sum w x / sum |w| over *vectors* (n, d) as (d,), with w = weight * 2 ** (-age / half_life).
 
-    *weights* (n,) may be negative (dislikes). *ages* (n,) are 0 or more, in the unit of *half_life*; without them
-    nothing decays. Zeros where every weight is zero, or n = 0.
+    *weights* (n,) may be negative (dislikes). *ages* (n,) are 0 or more, in the unit of *half_life*; without
+    them nothing decays. Zeros where every weight is zero, or n = 0.
     """
     vectors = _matrix("vectors", vectors)
     count, dimension = vectors.shape
