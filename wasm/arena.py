@@ -2,8 +2,8 @@
 Cached vectors in linear memory, kept by contract: at most so many vectors, at most so many bytes.
 
 Linear memory never shrinks. What falls is the number of live rows; when the memory around them has grown
-too large the arena moves them into a fresh instance and closes the old one (`recycle`). Each process keeps its
-own budget.
+too large the arena moves them into a fresh instance and closes the old one (`recycle`). Each process keeps
+its own budget.
 """
 
 import heapq

@@ -185,7 +185,7 @@ class Space:
         Blend taste and facts: return totals (n,) and the additive parts (n, 1 + a + c) that sum to them.
 
         Part 0 is weights[0] * taste; the taste for a row is the largest (*reduce* "max") or the sum ("sum")
-        of interest_weights[j] * cosine(row, interests[j]), and 0 for a row of -1 or without *interests* (i, d).
+        of interest_weights[j] * cosine(row, interests[j]), 0 for a row of -1 or without *interests* (i, d).
         Then comes one part for each of the a spaces in *also*, and one for each of *columns* (n, c), each
         times its weight; *weights* is (1 + a + c,). A total is the sum of its parts from left to right.
         """
