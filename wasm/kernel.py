@@ -2,6 +2,7 @@
 
 import math
 import os
+import struct
 import threading
 from dataclasses import dataclass
 from typing import Any, cast
@@ -61,13 +62,20 @@ class Kernel:
         memory = cast(wasmtime.Memory, exports["memory"])
         self.memory = LinearMemory(self._store, memory, memory_limit_bytes)
         self._calls = self._deadlines_exceeded = 0
-        self.scratch_start = self.call("scratch_base", 0)
+        self._argument_block: int = self.call("argument_block")
+        self.scratch_start: int = self.call("scratch_base", 0)
 
     def reserve(self, *shapes: Shape) -> list[Region]:
         """Return regions of the scratch, valid for the next call only."""
         return self.memory.regions(self.scratch_start, shapes)
 
-    def call(self, operation: str, *arguments: float) -> Any:
+    def operate(self, operation: str, *arguments: float) -> Any:
+        """Run an operation with its arguments in the order of `src/abi.h`: a float as float32, an int as uint32."""
+        codes = "".join("f" if isinstance(argument, float) else "I" for argument in arguments)
+        self.memory.write(self._argument_block, struct.pack(f"<{codes}", *arguments))
+        return self.call(operation, self._argument_block)
+
+    def call(self, operation: str, *arguments: int) -> Any:
         """Run an exported function. Raise `KernelDeadlineError` or `KernelError`, never a trap."""
         if os.getpid() != self._module.process_id:
             raise KernelError("this kernel was made before a fork; make it in the process that uses it")

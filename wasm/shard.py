@@ -1,6 +1,7 @@
 """Resident rows in one sandbox. Arguments are checked already (`space.py`); calls take and give copies."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -45,6 +46,8 @@ class Shard:
         self._width = padded(dimension)
         self._dimension = dimension
         self.segments = 0
+        # How many bytes a call of a size needs is asked once, until the space grows.
+        self._workspace = lru_cache(maxsize=256)(self.kernel.call)
         self.segment_bytes: int = self.kernel.call("open_space", self._width)
         self.kernel.scratch_start = self.kernel.call("scratch_base", 0)
 
@@ -56,6 +59,7 @@ class Shard:
             self.kernel.memory.ensure(start + RESERVE_BYTES)
             self.kernel.call("extend_space", segments)
             self.kernel.scratch_start, self.segments = start, segments
+            self._workspace.cache_clear()
 
     def put(self, rows: Int32Array, ids: Int64Array, vectors: Float32Array) -> None:
         """Write rows that lie within the segments."""
@@ -70,14 +74,14 @@ class Shard:
                 row.array[:] = rows[part]
                 id_.array[:] = ids[part]
                 pad_into(vector.array, vectors[part])
-                self.kernel.call("put_rows", row.address, id_.address, vector.address, count)
+                self.kernel.operate("put_rows", row.address, id_.address, vector.address, count)
 
     def drop(self, rows: Int32Array) -> None:
         """Forget rows."""
         with self.kernel.lock:
             (row,) = self.kernel.reserve(Shape(np.int32, rows.shape))
             row.array[:] = rows
-            self.kernel.call("drop_rows", row.address, len(rows))
+            self.kernel.operate("drop_rows", row.address, len(rows))
 
     def vectors(self, rows: Int32Array) -> Float32Array:
         """Return rows (n, d); zeros where a row is not live."""
@@ -89,7 +93,7 @@ class Shard:
                     Shape(np.int32, (count,)), Shape(np.float32, (count, self._width))
                 )
                 row.array[:] = rows[part]
-                self.kernel.call("read_rows", row.address, count, vector.address)
+                self.kernel.operate("read_rows", row.address, count, vector.address)
                 out[part] = vector.array[:, : self._dimension]
         return out
 
@@ -99,7 +103,7 @@ class Shard:
         """Return the k best eligible rows for each query."""
         count, mask_bytes = len(queries), 0 if eligible is None else -(-len(eligible) // 4) * 4
         with self.kernel.lock:
-            workspace = self.kernel.call("scan_workspace", count, k, int(sieve))
+            workspace = self._workspace("scan_workspace", count, k, int(sieve))
             query, mask, rows, ids, scores, work = self.kernel.reserve(
                 Shape(np.float32, (count, self._width)),
                 Shape(np.uint8, (mask_bytes,)),
@@ -112,7 +116,7 @@ class Shard:
             if eligible is not None:
                 mask.array[: len(eligible)] = eligible
                 mask.array[len(eligible) :] = 0
-            self.kernel.call(
+            self.kernel.operate(
                 "scan_topk",
                 *(
                     query.address,
@@ -136,7 +140,7 @@ class Shard:
             )
             row.array[:] = rows
             pad_into(query.array, queries)
-            self.kernel.call("rescore", row.address, len(rows), query.address, len(queries), out.address)
+            self.kernel.operate("rescore", row.address, len(rows), query.address, len(queries), out.address)
             return out.array.copy()
 
     def score_candidates(
@@ -165,7 +169,7 @@ class Shard:
             interest_weight.array[:] = interest_weights
             column.array[:] = columns
             weight.array[:] = weights
-            self.kernel.call(
+            self.kernel.operate(
                 "score_candidates",
                 *(row.address, count, interest.address, interest_weight.address, len(interests)),
                 *(REDUCTIONS[reduce], column.address, width, weight.address, parts.address, totals.address),
@@ -186,7 +190,7 @@ class Shard:
         """Return positions (at most k), best first. *vectors* (n, d) stand in for rows of other shards."""
         count = len(rows)
         with self.kernel.lock:
-            workspace = self.kernel.call("diversify_workspace", count, k)
+            workspace = self._workspace("diversify_workspace", count, k)
             row, vector, score, group, id_, positions, work = self.kernel.reserve(
                 Shape(np.int32, (count,)),
                 Shape(np.float32, (0 if vectors is None else count, self._width)),
@@ -202,7 +206,7 @@ class Shard:
             score.array[:] = scores
             group.array[:] = groups
             id_.array[:] = ids
-            picked: int = self.kernel.call(
+            picked: int = self.kernel.operate(
                 "diversify",
                 *(
                     row.address,
@@ -211,7 +215,7 @@ class Shard:
                     group.address,
                     id_.address,
                 ),
-                *(count, k, trade_off, cap, positions.address, work.address),
+                *(count, k, float(trade_off), cap, positions.address, work.address),
             )
             return positions.array[:picked].copy()
 

@@ -40,7 +40,7 @@ def normalize(vectors: Float32Array) -> Float32Array:
     with borrowed() as kernel:
         (area,) = kernel.reserve(Shape(np.float32, (count, padded(dimension))))
         pad_into(area.array, vectors)
-        kernel.call("normalize", area.address, count, padded(dimension))
+        kernel.operate("normalize", area.address, count, padded(dimension))
         return area.array[:, :dimension].copy()
 
 
@@ -55,7 +55,7 @@ def cosine(query: Float32Array, vectors: Float32Array) -> Float32Array:
         )
         pad_into(one.array, query)
         pad_into(many.array, vectors)
-        kernel.call("cosine", one.address, many.address, count, width, out.address)
+        kernel.operate("cosine", one.address, many.address, count, width, out.address)
         return out.array.copy()
 
 
@@ -83,7 +83,7 @@ def quantize(vectors: Float32Array) -> Quantized:
             Shape(np.float32, (count,)),
         )
         pad_into(source.array, vectors)
-        kernel.call(
+        kernel.operate(
             "quantize",
             *(source.address, count, width, values.address, scales.address, sums.address, errors.address),
         )
@@ -108,7 +108,7 @@ def weighted_mean(
     count, dimension = vectors.shape
     weights = checks.array("weights", weights, np.float32, (count,))
     ages = np.zeros(count) if ages is None else checks.array("ages", ages, np.float64, (count,))
-    checks.finite("half_life", half_life, np.finfo(np.float64).tiny, np.finfo(np.float64).max)
+    checks.finite("half_life", half_life, np.finfo(np.float32).tiny, np.finfo(np.float32).max)
     if count:
         checks.finite("the least of ages", ages.min(), 0, np.inf)
     width = padded(dimension)
@@ -123,7 +123,7 @@ def weighted_mean(
         pad_into(source.array, vectors)
         weight.array[:] = weights
         age.array[:] = ages
-        kernel.call(
+        kernel.operate(
             "weighted_mean",
             *(
                 source.address,

@@ -19,28 +19,26 @@ uint32_t EXPORT(diversify_workspace)(uint32_t count, uint32_t k) {
     return count * (sizeof(struct finalist) + sizeof(uint32_t)) + k * (sizeof(int64_t) + sizeof(float *));
 }
 
-/* Writes positions (at most k) best first and returns how many. */
-uint32_t EXPORT(diversify)(const int32_t *rows, const float *vectors, const float *scores, const int64_t *groups,
-                           const int64_t *ids, uint32_t count, uint32_t k, float trade_off, uint32_t cap,
-                           int32_t *positions, uint8_t *workspace) {
-    struct finalist *finalists = (struct finalist *)workspace;
-    int64_t *picked_groups = (int64_t *)(finalists + count);
-    uint32_t *heap = (uint32_t *)(picked_groups + k);
-    const float **picked = (const float **)(heap + count);
-    uint32_t picks = 0, left = count;
-    for (uint32_t i = 0; i < count; i++) {
-        finalists[i] = finalist_of(i, rows, vectors, scores, groups, ids, trade_off);
+/* Returns how many positions it wrote, best first. */
+uint32_t EXPORT(diversify)(const struct diversify *a) {
+    struct finalist *finalists = (struct finalist *)a->workspace;
+    int64_t *picked_groups = (int64_t *)(finalists + a->count);
+    uint32_t *heap = (uint32_t *)(picked_groups + a->k);
+    const float **picked = (const float **)(heap + a->count);
+    uint32_t picks = 0, left = a->count;
+    for (uint32_t i = 0; i < a->count; i++) {
+        finalists[i] = finalist_of(a, i);
         heap[i] = i;
     }
-    for (uint32_t at = count / 2; at-- > 0;) sink_finalist(heap, finalists, count, at);
-    while (picks < k && left > 0) {
+    for (uint32_t at = a->count / 2; at-- > 0;) sink_finalist(heap, finalists, a->count, at);
+    while (picks < a->k && left > 0) {
         struct finalist *best = &finalists[heap[0]];
-        bool done = capped(best->group, picked_groups, picks, cap);
+        bool done = capped(best->group, picked_groups, picks, a->cap);
         if (!done && best->compared < picks) {
-            meet(best, picked, picks, trade_off);
+            meet(best, picked, picks, a->trade_off);
         } else {
             if (!done) {
-                positions[picks] = (int32_t)best->position;
+                a->positions[picks] = (int32_t)best->position;
                 picked_groups[picks] = best->group;
                 picked[picks++] = best->vector;
             }

@@ -37,12 +37,11 @@ static inline bool capped(int64_t group, const int64_t *picked_groups, uint32_t 
     return seen >= cap;
 }
 
-/* A finalist's vector is resident, or comes with the call where `vectors` (n, dimension) is given. */
-static inline struct finalist finalist_of(uint32_t i, const int32_t *rows, const float *vectors, const float *scores,
-                                          const int64_t *groups, const int64_t *ids, float trade_off) {
-    struct finalist finalist = {.id = ids[i], .group = groups[i], .score = scores[i], .position = i};
-    if (vectors) finalist.vector = vectors + (size_t)i * space.dimension;
-    else if (is_live(rows[i])) finalist.vector = vector_of(rows[i]);
-    meet(&finalist, 0, 0, trade_off);
+/* A finalist's vector is resident, or comes with the call. */
+static inline struct finalist finalist_of(const struct diversify *a, uint32_t i) {
+    struct finalist finalist = {.id = a->ids[i], .group = a->groups[i], .score = a->scores[i], .position = i};
+    if (a->vectors) finalist.vector = a->vectors + (size_t)i * space.dimension;
+    else if (is_live(a->rows[i])) finalist.vector = vector_of(a->rows[i]);
+    meet(&finalist, 0, 0, a->trade_off);
     return finalist;
 }

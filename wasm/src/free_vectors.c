@@ -1,25 +1,27 @@
-/* Operations on vectors that are not resident. n is the padded dimension, a multiple of 16. */
-#include "layout.h"
+/* Operations on vectors that are not resident. */
+#include <stddef.h>
+
+#include "abi.h"
 #include "vector.h"
 
-void EXPORT(normalize)(float *vectors, uint32_t count, uint32_t n) {
-    for (uint32_t i = 0; i < count; i++) normalize_f32(vectors + (size_t)i * n, n);
+void EXPORT(normalize)(const struct normalize *a) {
+    for (uint32_t i = 0; i < a->count; i++) normalize_f32(a->vectors + (size_t)i * a->dimension, a->dimension);
 }
 
-/* Normalises both sides in place; out (count,). */
-void EXPORT(cosine)(float *query, float *vectors, uint32_t count, uint32_t n, float *out) {
-    normalize_f32(query, n);
-    for (uint32_t i = 0; i < count; i++) {
-        normalize_f32(vectors + (size_t)i * n, n);
-        out[i] = dot_f32(query, vectors + (size_t)i * n, n);
+void EXPORT(cosine)(const struct cosine *a) {
+    normalize_f32(a->query, a->dimension);
+    for (uint32_t i = 0; i < a->count; i++) {
+        float *vector = a->vectors + (size_t)i * a->dimension;
+        normalize_f32(vector, a->dimension);
+        a->out[i] = dot_f32(a->query, vector, a->dimension);
     }
 }
 
-/* quantized (count, n), scales, sums and errors (count,): vector = quantized * scale, within error in length. */
-void EXPORT(quantize)(const float *vectors, uint32_t count, uint32_t n, int8_t *quantized, float *scales, int32_t *sums,
-                      float *errors) {
-    for (uint32_t i = 0; i < count; i++)
-        scales[i] = quantize_f32(vectors + (size_t)i * n, n, quantized + (size_t)i * n, &sums[i], &errors[i]);
+void EXPORT(quantize)(const struct quantize *a) {
+    for (uint32_t i = 0; i < a->count; i++) {
+        size_t at = (size_t)i * a->dimension;
+        a->scales[i] = quantize_f32(a->vectors + at, a->dimension, a->quantized + at, &a->sums[i], &a->errors[i]);
+    }
 }
 
 /* 2^x for x <= 0 by Taylor's series around a half: no library's exp gives the same bytes everywhere. */
@@ -35,18 +37,13 @@ static double power_of_two(double x) {
     return sum * 1.41421356237309505 * scale.value;
 }
 
-/*
- * out (n,) = sum w x / sum |w| with w = weights * 2^(-ages / half_life); zeros where every weight is zero.
- * sums: n doubles of workspace.
- */
-void EXPORT(weighted_mean)(const float *vectors, uint32_t count, uint32_t n, const float *weights, const double *ages,
-                           double half_life, double *sums, float *out) {
-    double total = 0;
-    for (uint32_t j = 0; j < n; j++) sums[j] = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        double weight = weights[i] * power_of_two(-ages[i] / half_life);
+void EXPORT(weighted_mean)(const struct weighted_mean *a) {
+    double *sums = a->workspace, total = 0;
+    for (uint32_t j = 0; j < a->dimension; j++) sums[j] = 0;
+    for (uint32_t i = 0; i < a->count; i++) {
+        double weight = a->weights[i] * power_of_two(-a->ages[i] / a->half_life);
         total += __builtin_fabs(weight);
-        for (uint32_t j = 0; j < n; j++) sums[j] += weight * (double)vectors[(size_t)i * n + j];
+        for (uint32_t j = 0; j < a->dimension; j++) sums[j] += weight * (double)a->vectors[(size_t)i * a->dimension + j];
     }
-    for (uint32_t j = 0; j < n; j++) out[j] = total > 0 ? (float)(sums[j] / total) : 0;
+    for (uint32_t j = 0; j < a->dimension; j++) a->out[j] = total > 0 ? (float)(sums[j] / total) : 0;
 }

@@ -13,9 +13,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "abi.h"
+
 #define SEGMENT_ROWS 1024
 #define CODE_BLOCK_ROWS 32 /* sign codes of 32 rows are interleaved byte by byte */
-#define EXPORT(name) __attribute__((export_name(#name))) name
 
 struct layout {
     uint32_t dimension; /* floats a row, padded with zeros to a multiple of 16 */

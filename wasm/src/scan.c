@@ -159,26 +159,21 @@ static bool allow(uint32_t index, const uint32_t *eligible, uint32_t eligible_wo
     return any != 0;
 }
 
-/*
- * queries (count, dimension) are normalised in place; eligible is a bit mask of `eligible_words` words, or null for
- * all; out_* are (count, k). `workspace` holds scan_workspace(count, k) bytes, aligned to 64.
- */
-void EXPORT(scan_topk)(float *queries, uint32_t count, uint32_t k, const uint32_t *eligible, uint32_t eligible_words,
-                       uint32_t with_sieve, int32_t *out_rows, int64_t *out_ids, float *out_scores, uint8_t *workspace) {
-    struct search *searches = (struct search *)workspace;
-    uint8_t *memory = workspace + padded(count * sizeof(struct search));
+void EXPORT(scan_topk)(const struct scan_topk *a) {
+    struct search *searches = (struct search *)a->workspace;
+    uint8_t *memory = a->workspace + padded(a->count * sizeof(struct search));
     uint32_t allowed[SEGMENT_ROWS / 32];
-    for (uint32_t i = 0; i < count; i++, memory += search_bytes(k, with_sieve))
-        searches[i] = prepare(queries + (size_t)i * space.dimension, k, with_sieve, memory);
-    for (uint32_t index = 0; with_sieve && index < space.segments; index++)
-        if (allow(index, eligible, eligible_words, allowed))
-            for (uint32_t i = 0; i < count; i++) estimate_segment(&searches[i], index, allowed);
-    for (uint32_t i = 0; i < count; i++) find_floor(&searches[i]);
+    for (uint32_t i = 0; i < a->count; i++, memory += search_bytes(a->k, a->with_sieve))
+        searches[i] = prepare(a->queries + (size_t)i * space.dimension, a->k, a->with_sieve, memory);
+    for (uint32_t index = 0; a->with_sieve && index < space.segments; index++)
+        if (allow(index, a->eligible, a->eligible_words, allowed))
+            for (uint32_t i = 0; i < a->count; i++) estimate_segment(&searches[i], index, allowed);
+    for (uint32_t i = 0; i < a->count; i++) find_floor(&searches[i]);
     for (uint32_t index = 0; index < space.segments; index++) {
-        if (!allow(index, eligible, eligible_words, allowed)) continue;
-        if (count >= WARM_QUERIES) warm(segment_at(index).quantized, SEGMENT_ROWS * space.dimension);
-        for (uint32_t i = 0; i < count; i++) scan_segment(&searches[i], index, allowed);
+        if (!allow(index, a->eligible, a->eligible_words, allowed)) continue;
+        if (a->count >= WARM_QUERIES) warm(segment_at(index).quantized, SEGMENT_ROWS * space.dimension);
+        for (uint32_t i = 0; i < a->count; i++) scan_segment(&searches[i], index, allowed);
     }
-    for (uint32_t i = 0; i < count; i++)
-        drain(&searches[i].top, out_rows + (size_t)i * k, out_ids + (size_t)i * k, out_scores + (size_t)i * k);
+    for (uint32_t i = 0; i < a->count; i++)
+        drain(&searches[i].top, a->rows + (size_t)i * a->k, a->ids + (size_t)i * a->k, a->scores + (size_t)i * a->k);
 }

@@ -27,23 +27,27 @@ static bool may_return(int32_t row, const uint32_t *eligible, uint32_t eligible_
     return is_live(row) && (!eligible || (word < eligible_words && eligible[word] >> row % 32 & 1));
 }
 
-void EXPORT(scan_topk)(float *queries, uint32_t count, uint32_t k, const uint32_t *eligible, uint32_t eligible_words,
-                       uint32_t with_sieve, int32_t *out_rows, int64_t *out_ids, float *out_scores, uint8_t *workspace) {
-    (void)with_sieve;
-    struct hit *sorted = (struct hit *)workspace;
-    for (uint32_t i = 0; i < count; i++, queries += space.dimension) {
-        uint32_t found = 0;
-        normalize_f32(queries, space.dimension);
-        for (int32_t row = 0; (uint32_t)row < space.segments * SEGMENT_ROWS; row++)
-            if (may_return(row, eligible, eligible_words)) {
-                int64_t id = segment_at((uint32_t)row / SEGMENT_ROWS).ids[row % SEGMENT_ROWS];
-                insert(sorted, &found, k, (struct hit){dot_f32(queries, vector_of(row), space.dimension), row, id});
-            }
-        for (uint32_t j = 0; j < k; j++) {
+static uint32_t search(const struct scan_topk *a, const float *query, struct hit *sorted) {
+    uint32_t found = 0;
+    for (int32_t row = 0; (uint32_t)row < space.segments * SEGMENT_ROWS; row++) {
+        if (!may_return(row, a->eligible, a->eligible_words)) continue;
+        int64_t id = segment_at((uint32_t)row / SEGMENT_ROWS).ids[row % SEGMENT_ROWS];
+        insert(sorted, &found, a->k, (struct hit){dot_f32(query, vector_of(row), space.dimension), row, id});
+    }
+    return found;
+}
+
+void EXPORT(scan_topk)(const struct scan_topk *a) {
+    struct hit *sorted = (struct hit *)a->workspace;
+    for (uint32_t i = 0; i < a->count; i++) {
+        float *query = a->queries + (size_t)i * space.dimension;
+        normalize_f32(query, space.dimension);
+        uint32_t found = search(a, query, sorted);
+        for (uint32_t j = 0; j < a->k; j++) {
             struct hit hit = j < found ? sorted[j] : (struct hit){-__builtin_inff(), -1, -1};
-            *out_rows++ = hit.row;
-            *out_ids++ = hit.id;
-            *out_scores++ = hit.score;
+            a->rows[i * a->k + j] = hit.row;
+            a->ids[i * a->k + j] = hit.id;
+            a->scores[i * a->k + j] = hit.score;
         }
     }
 }

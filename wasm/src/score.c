@@ -10,40 +10,31 @@ static inline float cosine_of(int32_t row, const float *query) {
     return is_live(row) ? dot_f32(query, vector_of(row), space.dimension) : 0;
 }
 
-/* out (count, query_count): the cosine of each row with each query; 0 for a row that is not live. */
-void EXPORT(rescore)(const int32_t *rows, uint32_t count, float *queries, uint32_t query_count, float *out) {
-    normalize_all(queries, query_count);
-    for (uint32_t i = 0; i < count; i++)
-        for (uint32_t j = 0; j < query_count; j++)
-            out[(size_t)i * query_count + j] = cosine_of(rows[i], queries + (size_t)j * space.dimension);
+void EXPORT(rescore)(const struct rescore *a) {
+    normalize_all(a->queries, a->query_count);
+    for (uint32_t i = 0; i < a->count; i++)
+        for (uint32_t j = 0; j < a->query_count; j++)
+            a->out[(size_t)i * a->query_count + j] = cosine_of(a->rows[i], a->queries + (size_t)j * space.dimension);
 }
 
-enum reduction { REDUCE_MAX = 0, REDUCE_SUM = 1 };
-
 /* How much a row is to someone's taste: their best weighted interest, or the weighted sum of all. */
-static float taste(int32_t row, const float *interests, const float *interest_weights, uint32_t interest_count,
-                   uint32_t reduction) {
+static float taste(const struct score_candidates *a, int32_t row) {
     float taste = 0;
-    for (uint32_t j = 0; j < interest_count; j++) {
-        float part = interest_weights[j] * cosine_of(row, interests + (size_t)j * space.dimension);
-        if (reduction == REDUCE_SUM) taste += part;
+    for (uint32_t j = 0; j < a->interest_count; j++) {
+        float part = a->interest_weights[j] * cosine_of(row, a->interests + (size_t)j * space.dimension);
+        if (a->reduction == REDUCE_SUM) taste += part;
         else taste = j == 0 || part > taste ? part : taste;
     }
     return taste;
 }
 
-/*
- * columns (count, column_count), weights (1 + column_count,), parts (count, 1 + column_count), totals (count,).
- * A part is weight * value; a total is the sum of its parts from left to right, so the parts explain it exactly.
- */
-void EXPORT(score_candidates)(const int32_t *rows, uint32_t count, float *interests, const float *interest_weights,
-                              uint32_t interest_count, uint32_t reduction, const float *columns, uint32_t column_count,
-                              const float *weights, float *parts, float *totals) {
-    normalize_all(interests, interest_count);
-    for (uint32_t i = 0; i < count; i++) {
-        float total = *parts++ =
-            weights[0] * (is_live(rows[i]) ? taste(rows[i], interests, interest_weights, interest_count, reduction) : 0);
-        for (uint32_t j = 0; j < column_count; j++) total += *parts++ = weights[1 + j] * *columns++;
-        totals[i] = total;
+void EXPORT(score_candidates)(const struct score_candidates *a) {
+    const float *column = a->columns;
+    float *part = a->parts;
+    normalize_all(a->interests, a->interest_count);
+    for (uint32_t i = 0; i < a->count; i++) {
+        float total = *part++ = a->weights[0] * (is_live(a->rows[i]) ? taste(a, a->rows[i]) : 0);
+        for (uint32_t j = 0; j < a->column_count; j++) total += *part++ = a->weights[1 + j] * *column++;
+        a->totals[i] = total;
     }
 }

@@ -6,6 +6,11 @@
 extern uint8_t __heap_base;
 struct layout space;
 
+static uint32_t arguments[16];
+
+/* Where the host writes the arguments of the next operation. */
+const uint32_t *EXPORT(argument_block)(void) { return arguments; }
+
 static uint32_t take(uint32_t *end, uint32_t bytes) {
     uint32_t start = *end;
     *end = (start + bytes + 63) / 64 * 64;
@@ -68,14 +73,14 @@ static void put_row(int32_t row, int64_t id, const float *source) {
     segment.live[at / 32] |= 1u << at % 32;
 }
 
-void EXPORT(put_rows)(const int32_t *rows, const int64_t *ids, const float *vectors, uint32_t count) {
-    for (uint32_t i = 0; i < count; i++) put_row(rows[i], ids[i], vectors + (size_t)i * space.dimension);
+void EXPORT(put_rows)(const struct put_rows *a) {
+    for (uint32_t i = 0; i < a->count; i++) put_row(a->rows[i], a->ids[i], a->vectors + (size_t)i * space.dimension);
 }
 
-void EXPORT(drop_rows)(const int32_t *rows, uint32_t count) {
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t at = (uint32_t)rows[i] % SEGMENT_ROWS;
-        segment_at((uint32_t)rows[i] / SEGMENT_ROWS).live[at / 32] &= ~(1u << at % 32);
+void EXPORT(drop_rows)(const struct drop_rows *a) {
+    for (uint32_t i = 0; i < a->count; i++) {
+        uint32_t at = (uint32_t)a->rows[i] % SEGMENT_ROWS;
+        segment_at((uint32_t)a->rows[i] / SEGMENT_ROWS).live[at / 32] &= ~(1u << at % 32);
     }
 }
 
@@ -86,10 +91,11 @@ bool is_live(int32_t row) {
     return segment_at((uint32_t)row / SEGMENT_ROWS).live[at / 32] >> at % 32 & 1;
 }
 
-/* Copies rows out; a row that is not live reads as zeros. */
-void EXPORT(read_rows)(const int32_t *rows, uint32_t count, float *out) {
-    for (uint32_t i = 0; i < count; i++, out += space.dimension) {
-        if (is_live(rows[i])) __builtin_memcpy(out, vector_of(rows[i]), space.dimension * sizeof(float));
-        else __builtin_memset(out, 0, space.dimension * sizeof(float));
+void EXPORT(read_rows)(const struct read_rows *a) {
+    uint32_t bytes = space.dimension * sizeof(float);
+    for (uint32_t i = 0; i < a->count; i++) {
+        float *out = a->out + (size_t)i * space.dimension;
+        if (is_live(a->rows[i])) __builtin_memcpy(out, vector_of(a->rows[i]), bytes);
+        else __builtin_memset(out, 0, bytes);
     }
 }
