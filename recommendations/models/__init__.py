@@ -5,6 +5,7 @@ Rules that must hold whatever code writes (uniqueness, ranges, "not oneself") ar
 """
 
 from recommendations.models.activity import FeedRequest, Interaction, PostStats, Seen
+from recommendations.models.imports import ImportCheckpoint
 from recommendations.models.people import Member, PrivacySettings, Relationship
 from recommendations.models.policies import RankingPolicy
 from recommendations.models.posts import Post, PostEmbedding
@@ -13,6 +14,7 @@ from recommendations.models.work import Job, JobChunk
 
 __all__ = [
     "FeedRequest",
+    "ImportCheckpoint",
     "Interaction",
     "InterestProfile",
     "Job",
