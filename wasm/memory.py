@@ -74,7 +74,9 @@ class LinearMemory:
 
     def write(self, address: int, data: bytes) -> None:
         """Copy *data* to an address that the kernel has named."""
-        ctypes.memmove(ctypes.addressof(self._memory.data_ptr(self._store).contents) + address, data, len(data))
+        ctypes.memmove(
+            ctypes.addressof(self._memory.data_ptr(self._store).contents) + address, data, len(data)
+        )
 
     def regions(self, start: int, shapes: tuple[Shape, ...]) -> list[Region]:
         """Lay out *shapes* one after another from address *start*, growing the memory where needed."""
