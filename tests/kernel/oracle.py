@@ -1,0 +1,64 @@
+"""The kernel's operations in float64 NumPy, as plainly as they can be said."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def unit(vectors: Array) -> Array:
+    """Return vectors (n, d) at unit length in float64; zeros stay zeros."""
+    wide = vectors.astype(np.float64)
+    lengths = np.linalg.norm(wide, axis=-1, keepdims=True)
+    return np.divide(wide, lengths, out=np.zeros_like(wide), where=lengths > 0)
+
+
+def cosine(query: Array, vectors: Array) -> Array:
+    """Return the cosine (n,) of a query (d,) with each vector."""
+    return unit(vectors) @ unit(query[None])[0]
+
+
+def scan_topk(vectors: Array, ids: Array, eligible: Array, query: Array, k: int) -> Array:
+    """Return at most k row numbers, best first, ties by the lower id."""
+    order = np.lexsort((ids, -cosine(query, vectors)))
+    return order[eligible[order]][:k]
+
+
+def score_candidates(
+    vectors: Array, interests: Array, interest_weights: Array, columns: Array, weights: Array, reduce: str
+) -> Array:
+    """Return the parts (n, 1 + c), already weighted."""
+    likes = unit(vectors) @ unit(interests).T * interest_weights
+    taste = np.zeros(len(vectors)) if not len(interests) else getattr(likes, reduce)(axis=1)
+    return np.column_stack([taste, columns]) * weights
+
+
+def diversify(
+    vectors: Array, scores: Array, groups: Array, ids: Array, k: int, trade_off: float, cap: int
+) -> list[int]:
+    """Return positions by greedy maximal marginal relevance with a cap for each group."""
+    likeness = unit(vectors) @ unit(vectors).T
+    picked: list[int] = []
+    while len(picked) < k:
+        free = [
+            i
+            for i in range(len(scores))
+            if i not in picked and (groups[i] < 0 or sum(groups[p] == groups[i] for p in picked) < cap)
+        ]
+        if not free:
+            break
+        nearest = [max([0.0, *(likeness[i, p] for p in picked)]) for i in free]
+        values = [
+            (1 - trade_off) * scores[i] - trade_off * near for i, near in zip(free, nearest, strict=True)
+        ]
+        picked.append(free[np.lexsort((ids[free], -np.array(values)))[0]])
+    return picked
+
+
+def weighted_mean(vectors: Array, weights: Array, ages: Array, half_life: float) -> Array:
+    """Return the decayed mean (d,)."""
+    decayed = weights.astype(np.float64) * 2.0 ** (-ages / half_life)
+    total = np.abs(decayed).sum()
+    return decayed @ vectors.astype(np.float64) / total if total else np.zeros(vectors.shape[1])

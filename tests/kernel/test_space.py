@@ -1,0 +1,203 @@
+"""Resident rows answer as float64 NumPy does, in every build, with ties broken by the lower id."""
+
+import numpy as np
+import pytest
+
+import wasm
+from tests.kernel import oracle
+from tests.kernel.conftest import clustered, ids_of
+from wasm import Space, Taste, VectorError
+
+
+def everything(count):
+    return np.ones(count, bool)
+
+
+@pytest.mark.parametrize("dimension", [8, 17, 64, 128, 384, 512, 1000])
+def test_scan_finds_what_numpy_finds(filled, build, dimension):
+    vectors = clustered(1500, dimension, seed=dimension)
+    space = filled(vectors, build=build)
+    queries = clustered(3, dimension, seed=dimension)
+    rows, scores = space.scan_topk(queries, 20)
+    for query, found, score in zip(queries, rows, scores, strict=True):
+        expected = oracle.scan_topk(vectors, ids_of(1500), everything(1500), query, 20)
+        assert found.tolist() == expected.tolist()
+        assert np.allclose(score, oracle.cosine(query, vectors)[expected], atol=1e-5)
+
+
+@pytest.mark.parametrize("dimension", [16, 256])
+def test_scan_returns_only_eligible_rows(filled, build, dimension):
+    vectors = clustered(3000, dimension, seed=2)
+    space = filled(vectors, build=build)
+    eligible = np.random.default_rng(3).random(3000) < 0.02
+    rows, scores = space.scan_topk(vectors[:2], 100, np.packbits(eligible, bitorder="little"))
+    count = int(eligible.sum())
+    for i in range(2):
+        expected = oracle.scan_topk(vectors, ids_of(3000), eligible, vectors[i], 100)
+        assert rows[i, :count].tolist() == expected.tolist()
+    assert (rows[:, count:] == -1).all()
+    assert np.isneginf(scores[:, count:]).all()
+
+
+def test_equal_rows_come_in_the_order_of_their_ids(filled, build):
+    vectors = np.repeat(clustered(1, 32, seed=4), 40, axis=0)
+    rows, _ = filled(vectors, build=build).scan_topk(vectors[:1], 10)
+    assert rows[0].tolist() == list(range(39, 29, -1))
+
+
+def test_a_dropped_row_never_returns_until_it_is_put(filled, build):
+    vectors = clustered(100, 32, seed=5)
+    space = filled(vectors, build=build)
+    row = np.array([7], np.int32)
+    space.drop(row)
+    assert 7 not in space.scan_topk(vectors[7:8], 100)[0]
+    assert space.rescore(row, vectors[7:8])[0, 0] == 0
+    space.put(row, np.array([3], np.int64), vectors[7:8])
+    assert space.scan_topk(vectors[7:8], 1)[0].tolist() == [[7]]
+
+
+def test_rows_between_are_not_there(build):
+    space = Space(16, build=build)
+    space.put(np.array([5000], np.int32), np.array([1], np.int64), np.ones((1, 16), np.float32))
+    assert len(space) == 5001
+    assert space.scan_topk(np.ones((1, 16), np.float32), 3)[0].tolist() == [[5000, -1, -1]]
+
+
+def test_zero_vectors_score_zero(build):
+    space = Space(16, build=build)
+    space.put(np.arange(2, dtype=np.int32), np.array([9, 4]), np.zeros((2, 16), np.float32))
+    rows, scores = space.scan_topk(np.ones((1, 16), np.float32), 2)
+    assert rows.tolist() == [[1, 0]]
+    assert scores.tolist() == [[0, 0]]
+    assert space.scan_topk(np.zeros((1, 16), np.float32), 2)[0].tolist() == [[1, 0]]
+
+
+def test_an_empty_space_answers_nothing(build):
+    space = Space(16, build=build)
+    rows, scores = space.scan_topk(np.ones((2, 16), np.float32), 3, np.empty(0, np.uint8))
+    assert rows.tolist() == [[-1] * 3] * 2
+    assert np.isneginf(scores).all()
+    assert space.scan_topk(np.empty((0, 16), np.float32), 3)[0].shape == (0, 3)
+
+
+def test_shards_change_nothing(filled):
+    vectors = clustered(5000, 128, seed=6)
+    rows = np.random.default_rng(7).integers(-1, 5000, size=300).astype(np.int32)
+    eligible = np.packbits(np.random.default_rng(8).random(5000) < 0.5, bitorder="little")
+    answers = []
+    for shards in (1, 3):
+        space = filled(vectors, shards=shards)
+        found = space.scan_topk(vectors[:4], 50, eligible)
+        scores = space.rescore(rows, vectors[:2])
+        blended = space.score_candidates(
+            rows, vectors[:2], np.ones(2, np.float32), np.ones((300, 1), np.float32), np.ones(2, np.float32)
+        )
+        groups = (rows % 7).astype(np.int64)
+        picks = space.diversify(rows, blended[0], groups, 20, 0.3, 4, np.arange(300, dtype=np.int64))
+        answers.append([array.tobytes() for array in (*found, scores, *blended, picks, space.vectors(rows))])
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("reduce", ["max", "sum"])
+def test_a_total_is_the_sum_of_its_parts(filled, build, reduce):
+    rng = np.random.default_rng(9)
+    vectors, facts = clustered(400, 48, seed=10), clustered(400, 24, seed=11)
+    space, other = filled(vectors, build=build), filled(facts, build=build)
+    rows = rng.integers(-1, 400, size=100).astype(np.int32)
+    interests, interest_weights = vectors[:3], np.array([1, 0.5, -0.5], np.float32)
+    columns, weights = rng.random((100, 2), np.float32), np.array([2, 0.5, 1, -1], np.float32)
+    also = Taste(other, rows, facts[:1], np.ones(1, np.float32))
+    total, parts = space.score_candidates(rows, interests, interest_weights, columns, weights, reduce, [also])
+    known = np.where(rows[:, None] < 0, 0, vectors[rows])
+    known_facts = np.where(rows[:, None] < 0, 0, facts[rows])
+    taste = oracle.score_candidates(known, interests, interest_weights, columns, weights[[0, 2, 3]], reduce)
+    second = oracle.cosine(facts[0], known_facts) * 0.5
+    assert np.allclose(parts, np.insert(taste, 1, second, axis=1), atol=1e-5)
+    summed = parts[:, 0]
+    for part in parts.T[1:]:
+        summed = summed + part
+    assert summed.tobytes() == total.tobytes()
+
+
+@pytest.mark.parametrize("trade_off", [0.0, 0.3, 1.0])
+def test_diversify_picks_what_numpy_picks(filled, build, trade_off):
+    rng = np.random.default_rng(12)
+    vectors = clustered(120, 40, seed=13, clusters=10)
+    space = filled(vectors, build=build)
+    rows = np.arange(120, dtype=np.int32)
+    scores, groups = rng.random(120, np.float32), rng.integers(-1, 12, size=120)
+    got = space.diversify(rows, scores, groups, 30, trade_off, 2, ids_of(120))
+    assert got.tolist() == oracle.diversify(vectors, scores, groups, ids_of(120), 30, trade_off, 2)
+
+
+def test_diversify_stops_when_every_group_is_full(filled, build):
+    space = filled(clustered(10, 16, seed=14), build=build)
+    rows, scores = np.arange(10, dtype=np.int32), np.ones(10, np.float32)
+    picks = space.diversify(rows, scores, np.zeros(10, np.int64), 5, 0.5, 2, ids_of(10))
+    assert len(picks) == 2
+    assert picks[0] == 9
+
+
+BAD = {
+    "float64 queries": lambda space: space.scan_topk(np.ones((1, 16)), 1),
+    "wrong dimension": lambda space: space.scan_topk(np.ones((1, 15), np.float32), 1),
+    "one query too flat": lambda space: space.scan_topk(np.ones(16, np.float32), 1),
+    "a list": lambda space: space.scan_topk([[1.0] * 16], 1),
+    "NaN": lambda space: space.scan_topk(np.full((1, 16), np.nan, np.float32), 1),
+    "infinity": lambda space: space.put(
+        np.zeros(1, np.int32), np.zeros(1, np.int64), np.full((1, 16), np.inf, np.float32)
+    ),
+    "k of zero": lambda space: space.scan_topk(np.ones((1, 16), np.float32), 0),
+    "k beyond reason": lambda space: space.scan_topk(np.ones((1, 16), np.float32), 10**9),
+    "a mask too long": lambda space: space.scan_topk(np.ones((1, 16), np.float32), 1, np.ones(9, np.uint8)),
+    "a row out of range": lambda space: space.rescore(np.array([64], np.int32), np.ones((1, 16), np.float32)),
+    "a negative row": lambda space: space.drop(np.array([-1], np.int32)),
+    "too few ids": lambda space: space.put(
+        np.zeros(2, np.int32), np.zeros(1, np.int64), np.ones((2, 16), np.float32)
+    ),
+    "an unknown reduction": lambda space: space.score_candidates(
+        np.zeros(1, np.int32),
+        np.ones((1, 16), np.float32),
+        np.ones(1, np.float32),
+        np.ones((1, 0), np.float32),
+        np.ones(1, np.float32),
+        "mean",
+    ),
+    "a trade-off of two": lambda space: space.diversify(
+        np.zeros(1, np.int32), np.ones(1, np.float32), np.ones(1, np.int64), 1, 2.0, 1, np.ones(1, np.int64)
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", BAD)
+def test_bad_input_is_named_and_changes_nothing(filled, mistake):
+    space = filled(clustered(64, 16, seed=15))
+    before = space.vectors(np.arange(64, dtype=np.int32)).tobytes()
+    with pytest.raises(VectorError, match=r"use|needs|pass|convert|drop or repair|need|rows go"):
+        BAD[mistake](space)
+    assert space.vectors(np.arange(64, dtype=np.int32)).tobytes() == before
+
+
+@pytest.mark.parametrize("dimension", [7, 4097])
+def test_a_dimension_out_of_range_is_refused(dimension):
+    with pytest.raises(VectorError, match="dimension is"):
+        Space(dimension)
+
+
+def test_free_vectors_agree_with_numpy():
+    rng = np.random.default_rng(16)
+    vectors = clustered(50, 30, seed=17)
+    weights, ages = rng.normal(size=50).astype(np.float32), rng.random(50) * 9
+    assert np.allclose(wasm.normalize(vectors), oracle.unit(vectors), atol=1e-6)
+    assert np.allclose(wasm.cosine(vectors[0], vectors), oracle.cosine(vectors[0], vectors), atol=1e-5)
+    mean = wasm.weighted_mean(vectors, weights, ages, half_life=3.0)
+    assert np.allclose(mean, oracle.weighted_mean(vectors, weights, ages, 3.0), atol=1e-5)
+
+
+def test_a_quantised_vector_is_as_near_as_it_says():
+    vectors = clustered(50, 30, seed=18)
+    quantized = wasm.quantize(vectors)
+    restored = quantized.values * quantized.scales[:, None].astype(np.float64)
+    assert (np.linalg.norm(vectors - restored, axis=1) <= quantized.errors).all()
+    assert (quantized.errors < 0.01 * np.linalg.norm(vectors, axis=1)).all()
+    assert quantized.sums.tolist() == quantized.values.sum(axis=1, dtype=np.int32).tolist()

@@ -1,0 +1,68 @@
+"""
+Compile the kernel with the C compiler that `ziglang` brings: `python -m wasm.build`, or `make kernel`.
+
+One source gives three builds with the same answers, byte for byte:
+
+* `kernel-relaxed.wasm`  relaxed SIMD: what the server runs;
+* `kernel.wasm`          baseline SIMD: for Node 20 and browsers that refuse the other;
+* `kernel-reference.wasm` scalar loops, exhaustive search: the definition of right for both.
+"""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+ROOM = Path(__file__).parent
+COMMON = ("space.c", "vector.c", "score.c", "free_vectors.c")
+FAST = ("vector_simd.c", "sieve.c", "scan.c", "diversify.c")
+REFERENCE = ("vector_scalar.c", "scan_reference.c", "diversify_reference.c")
+SCALAR_FLAGS = ("-fno-vectorize", "-fno-slp-vectorize")
+BUILDS = {
+    "kernel.wasm": (COMMON + FAST, ("-msimd128",)),
+    "kernel-relaxed.wasm": (COMMON + FAST, ("-msimd128", "-mrelaxed-simd")),
+    "kernel-reference.wasm": (COMMON + REFERENCE, SCALAR_FLAGS),
+}
+# No contraction and no fast-math: an addition that moves would change the bytes.
+FLAGS = (
+    "--target=wasm32-freestanding",
+    "-std=c11",
+    "-O3",
+    "-flto",
+    "-nostdlib",
+    "-ffreestanding",
+    "-ffp-contract=off",
+    "-mbulk-memory",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-Wl,--no-entry",
+    "-Wl,-z,stack-size=65536",
+    "-Wl,--export=__stack_pointer",  # the host resets it after a trap
+    "-Wl,--strip-all",
+)
+
+
+def compile_build(name: str, folder: Path) -> Path:
+    """Compile one of `BUILDS` into *folder* and return the file."""
+    sources, flags = BUILDS[name]
+    target = folder / name
+    command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, *flags, "-o", str(target.resolve()), *sources]
+    subprocess.run(command, cwd=ROOM / "src", check=True)
+    return target
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def main() -> None:
+    """Compile every build into `dist/` and write their digests beside them."""
+    folder = ROOM / "dist"
+    lines = [f"{digest(compile_build(name, folder))}  {name}\n" for name in BUILDS]
+    (folder / "SHA256SUMS").write_text("".join(lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""One sandbox: an instance with its own memory, a memory limit and a deadline for every call."""
+
+import math
+import os
+import struct
+import threading
+from dataclasses import dataclass
+from typing import Any, cast
+
+import wasmtime
+
+from wasm.errors import KernelDeadlineError, KernelError
+from wasm.memory import LinearMemory, Region, Shape
+from wasm.module import TICK_SECONDS, Build, compiled
+
+DEFAULT_MEMORY_LIMIT_BYTES = 2 << 30
+DEFAULT_DEADLINE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class KernelStatistics:
+    """What one sandbox holds and has done, for monitoring."""
+
+    build: str
+    memory_bytes: int
+    memory_limit_bytes: int
+    calls: int
+    deadlines_exceeded: int
+
+
+class Kernel:
+    """
+    An instance and its scratch memory. One thread uses it at a time, holding `lock`; calls free the GIL.
+
+    It belongs to the process that made it: after a fork, every call raises `KernelError`.
+    """
+
+    def __init__(
+        self,
+        *,
+        memory_limit_bytes: int = DEFAULT_MEMORY_LIMIT_BYTES,
+        deadline_seconds: float = DEFAULT_DEADLINE_SECONDS,
+        build: Build | None = None,
+    ) -> None:
+        self.lock = threading.Lock()
+        self._module = compiled(build)
+        self._deadline_seconds = deadline_seconds
+        self._ticks = math.ceil(deadline_seconds / TICK_SECONDS) + 1
+        self._store = wasmtime.Store(self._module.engine)
+        self._store.set_limits(memory_size=memory_limit_bytes, instances=1, tables=1, memories=1)
+        self._store.set_epoch_deadline(self._ticks)
+        try:
+            instance = wasmtime.Instance(self._store, self._module.module, [])
+        except wasmtime.WasmtimeError as error:
+            raise KernelError(
+                f"no instance within {memory_limit_bytes} bytes: raise the memory limit"
+            ) from error
+        exports = dict(instance.exports(self._store).items())
+        self._functions = {name: item for name, item in exports.items() if isinstance(item, wasmtime.Func)}
+        self._stack_pointer = cast(wasmtime.Global, exports["__stack_pointer"])
+        self._stack_top = self._stack_pointer.value(self._store)
+        memory = cast(wasmtime.Memory, exports["memory"])
+        self.memory = LinearMemory(self._store, memory, memory_limit_bytes)
+        self._calls = self._deadlines_exceeded = 0
+        self._argument_block: int = self.call("argument_block")
+        self.scratch_start: int = self.call("scratch_base", 0)
+
+    def reserve(self, *shapes: Shape) -> list[Region]:
+        """Return regions of the scratch, valid for the next call only."""
+        return self.memory.regions(self.scratch_start, shapes)
+
+    def operate(self, operation: str, *arguments: float) -> Any:
+        """Run an operation with its arguments in the order of `src/abi.h`: a float as float32, an int as uint32."""
+        codes = "".join("f" if isinstance(argument, float) else "I" for argument in arguments)
+        self.memory.write(self._argument_block, struct.pack(f"<{codes}", *arguments))
+        return self.call(operation, self._argument_block)
+
+    def call(self, operation: str, *arguments: int) -> Any:
+        """Run an exported function. Raise `KernelDeadlineError` or `KernelError`, never a trap."""
+        if os.getpid() != self._module.process_id:
+            raise KernelError("this kernel was made before a fork; make it in the process that uses it")
+        self._calls += 1
+        self._store.set_epoch_deadline(self._ticks)
+        try:
+            with self._module.watchdog:
+                return self._functions[operation](self._store, *arguments)
+        except wasmtime.Trap as trap:
+            self._stack_pointer.set_value(self._store, self._stack_top)
+            raise self._error(operation, trap) from trap
+
+    def _error(self, operation: str, trap: wasmtime.Trap) -> KernelError:
+        if trap.trap_code == wasmtime.TrapCode.INTERRUPT:
+            self._deadlines_exceeded += 1
+            return KernelDeadlineError(
+                f"{operation} ran longer than {self._deadline_seconds} s and was stopped;"
+                " ask for less in one call, or allow it more time"
+            )
+        return KernelError(
+            f"{operation} stopped with a trap ({trap.trap_code}); this is a defect of the kernel"
+        )
+
+    def close(self) -> None:
+        """Give the memory back to the system now; no call may follow."""
+        with self.lock:
+            self._store.close()
+
+    def statistics(self) -> KernelStatistics:
+        """Return a snapshot; it takes no lock."""
+        return KernelStatistics(
+            build=self._module.build,
+            memory_bytes=self.memory.nbytes,
+            memory_limit_bytes=self.memory.limit_bytes,
+            calls=self._calls,
+            deadlines_exceeded=self._deadlines_exceeded,
+        )

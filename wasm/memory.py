@@ -1,0 +1,90 @@
+"""
+The only file with views over linear memory.
+
+Danger: a view is an address. It is taken after the memory has grown for a call, used within that call, and
+never kept.
+"""
+
+import ctypes
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import wasmtime
+from numpy.typing import DTypeLike, NDArray
+
+from wasm.errors import KernelMemoryError
+
+PAGE_BYTES = 65_536
+ALIGNMENT = 64
+ADDRESS_SPACE_BYTES = 1 << 32
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Part of the scratch: where the kernel finds it, and the same bytes as an array."""
+
+    address: int
+    array: NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """An array that a call needs in the scratch."""
+
+    dtype: DTypeLike
+    lengths: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes, rounded up so that the next array is aligned."""
+        size = np.dtype(self.dtype).itemsize
+        for length in self.lengths:
+            size *= length
+        return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+class LinearMemory:
+    """The memory of one instance, its limit, and views that hold for one call."""
+
+    def __init__(self, store: wasmtime.Store, memory: wasmtime.Memory, limit_bytes: int) -> None:
+        self._store = store
+        self._memory = memory
+        self.limit_bytes = min(limit_bytes, ADDRESS_SPACE_BYTES - PAGE_BYTES)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the instance holds now; this never falls."""
+        return self._memory.data_len(self._store)
+
+    def ensure(self, nbytes: int) -> None:
+        """Grow to at least *nbytes*, or raise `KernelMemoryError` and change nothing."""
+        missing = nbytes - self.nbytes
+        if missing <= 0:
+            return
+        if nbytes > self.limit_bytes:
+            raise KernelMemoryError(
+                f"{nbytes} bytes of linear memory are needed and {self.limit_bytes} are allowed;"
+                " raise the memory limit, or keep or pass fewer vectors"
+            )
+        try:
+            self._memory.grow(self._store, -(-missing // PAGE_BYTES))
+        except wasmtime.WasmtimeError as error:
+            raise KernelMemoryError(f"the host refused {missing} more bytes of linear memory") from error
+
+    def write(self, address: int, data: bytes) -> None:
+        """Copy *data* to an address that the kernel has named."""
+        ctypes.memmove(
+            ctypes.addressof(self._memory.data_ptr(self._store).contents) + address, data, len(data)
+        )
+
+    def regions(self, start: int, shapes: tuple[Shape, ...]) -> list[Region]:
+        """Lay out *shapes* one after another from address *start*, growing the memory where needed."""
+        self.ensure(start + sum(shape.nbytes for shape in shapes))
+        base = ctypes.addressof(self._memory.data_ptr(self._store).contents)
+        regions = []
+        for shape in shapes:
+            buffer = (ctypes.c_ubyte * shape.nbytes).from_address(base + start)
+            regions.append(Region(start, np.ndarray(shape.lengths, shape.dtype, memoryview(buffer))))
+            start += shape.nbytes
+        return regions

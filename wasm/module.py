@@ -1,0 +1,120 @@
+"""
+Compiled code, one per process: which build this host runs, and the watchdog that ends a call too long.
+
+Danger: threads do not survive a fork, and both wasmtime's compiler and the watchdog own some. A child
+therefore starts from nothing: it compiles its own module when it first needs one.
+"""
+
+import hashlib
+import os
+import threading
+import time
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import wasmtime
+
+from wasm.errors import KernelError
+
+Build = Literal["relaxed", "baseline", "reference"]
+
+DIST = Path(__file__).parent / "dist"
+FILES: dict[Build, str] = {
+    "relaxed": "kernel-relaxed.wasm",
+    "baseline": "kernel.wasm",
+    "reference": "kernel-reference.wasm",
+}
+DEFAULT_BUILD: Build = "relaxed"
+"""Changes the speed, never a byte of the answer."""
+
+TICK_SECONDS = 0.01
+"""How finely a deadline is kept."""
+
+
+class Watchdog:
+    """Moves the engine's epoch on while a call is running, and sleeps when none is."""
+
+    def __init__(self, engine: wasmtime.Engine) -> None:
+        self._engine = engine
+        self._running = 0
+        self._idle = False
+        self._changed = threading.Condition()
+        threading.Thread(target=self._tick, name="wasm-watchdog", daemon=True).start()
+
+    def __enter__(self) -> None:
+        with self._changed:
+            self._running += 1
+            if self._idle:
+                self._changed.notify()
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._running -= 1
+
+    def _tick(self) -> None:
+        while True:
+            with self._changed:
+                self._idle = self._running == 0
+                while self._running == 0:
+                    self._changed.wait()
+                self._idle = False
+            time.sleep(TICK_SECONDS)
+            self._engine.increment_epoch()
+
+
+class CompiledModule:
+    """One build, compiled for this machine and this process."""
+
+    def __init__(self, build: Build) -> None:
+        self.build = build
+        self.process_id = os.getpid()
+        self.engine = wasmtime.Engine(_config())
+        self.watchdog = Watchdog(self.engine)
+        self.module = wasmtime.Module(self.engine, read_build(build))
+
+
+def _config() -> wasmtime.Config:
+    """Settings that change the speed; the answer is the same under any."""
+    config = wasmtime.Config()
+    config.epoch_interruption = True
+    config.cranelift_opt_level = "speed"
+    config.wasm_relaxed_simd = True
+    # All 4 GiB of addresses are reserved, not used: memory never moves, and no access needs a bounds check.
+    config.memory_reservation = 1 << 32
+    config.memory_guard_size = 32 << 20
+    return config
+
+
+def read_build(build: Build) -> bytes:
+    """Return the bytes of a build once they match their committed digest."""
+    if build not in FILES:
+        raise KernelError(f"there is no build {build!r}; use one of {', '.join(FILES)}")
+    code = (DIST / FILES[build]).read_bytes()
+    line = f"{hashlib.sha256(code).hexdigest()}  {FILES[build]}"
+    if line not in (DIST / "SHA256SUMS").read_text().splitlines():
+        raise KernelError(f"{FILES[build]} does not match dist/SHA256SUMS; restore both or run `make kernel`")
+    return code
+
+
+_compiling = threading.Lock()
+
+
+@cache
+def _compile(build: Build) -> CompiledModule:
+    return CompiledModule(build)
+
+
+def compiled(build: Build | None = None) -> CompiledModule:
+    """Return this process's compiled module, compiling it at the first call."""
+    with _compiling:
+        return _compile(build or DEFAULT_BUILD)
+
+
+def _forget_parent() -> None:
+    global _compiling
+    _compiling = threading.Lock()
+    _compile.cache_clear()
+
+
+os.register_at_fork(after_in_child=_forget_parent)

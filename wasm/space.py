@@ -1,0 +1,329 @@
+"""The resident rows of one vector space, and everything that is asked of them."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wasm import checks
+from wasm.errors import VectorError
+from wasm.kernel import DEFAULT_DEADLINE_SECONDS, DEFAULT_MEMORY_LIMIT_BYTES, KernelStatistics
+from wasm.module import Build
+from wasm.shard import (
+    REDUCTIONS,
+    SEGMENT_MASK_BYTES,
+    SEGMENT_ROWS,
+    Hits,
+    Int32Array,
+    Int64Array,
+    Reduce,
+    Shard,
+)
+from wasm.vectors import Float32Array
+
+MAXIMUM_ROWS = 1 << 30
+MAXIMUM_K = 100_000
+SIEVE_DIMENSION = 96
+"""Shorter rows are read faster than their signs. Changes the speed; see `scan_topk` for the answer."""
+QUERIES_PER_PASS = 64
+SUMS_BYTES_PER_PASS = 32 << 20
+"""The sieve keeps two bytes a row and query during a pass. Both change speed and memory, never the answer."""
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceStatistics:
+    """What a space holds, for monitoring."""
+
+    dimension: int
+    rows: int  # the highest row put, plus 1
+    resident_bytes: int  # rows and their quantised forms
+    shards: tuple[KernelStatistics, ...]
+
+    @property
+    def memory_bytes(self) -> int:
+        """Linear memory of all shards."""
+        return sum(shard.memory_bytes for shard in self.shards)
+
+    @property
+    def memory_limit_bytes(self) -> int:
+        """Linear memory that the shards may have together."""
+        return sum(shard.memory_limit_bytes for shard in self.shards)
+
+
+@dataclass(frozen=True, slots=True)
+class Taste:
+    """What another space adds to `Space.score_candidates`: one more part."""
+
+    space: "Space"
+    rows: Int32Array  # (n,) the same candidates in that space; -1 where it has no vector
+    interests: Float32Array  # (i, d) d of that space
+    interest_weights: Float32Array  # (i,)
+    reduce: Reduce = "max"
+
+
+class Space:
+    """
+    Rows of one vector space, resident in a sandbox, kept at unit length in float32, int8 and one bit.
+
+    Safe to share between threads: each shard serves one call at a time, and the GIL is free meanwhile. With
+    several shards a scan runs on as many threads over one copy of the rows. A space belongs to its process.
+    """
+
+    def __init__(
+        self,
+        dimension: int,
+        *,
+        memory_limit_bytes: int = DEFAULT_MEMORY_LIMIT_BYTES,
+        deadline_seconds: float = DEFAULT_DEADLINE_SECONDS,
+        shards: int = 1,
+        build: Build | None = None,
+    ) -> None:
+        """
+        *memory_limit_bytes* holds for all shards together; *deadline_seconds* for each call into the kernel.
+
+        *shards* and *build* change the speed, never the answer.
+        """
+        self.dimension = checks.dimension(dimension)
+        self._row_count = 0
+        share = memory_limit_bytes // checks.positive("shards", shards)
+        self._shards = [Shard(dimension, share, deadline_seconds, build) for _ in range(shards)]
+        self._threads = ThreadPoolExecutor(shards, "wasm-scan") if shards > 1 else None
+
+    def __len__(self) -> int:
+        """Return the highest row ever put, plus 1."""
+        return self._row_count
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of linear memory that a row takes, in all its forms."""
+        return self._shards[0].segment_bytes // SEGMENT_ROWS
+
+    def put(self, rows: Int32Array, ids: Int64Array, vectors: Float32Array) -> None:
+        """
+        Keep *vectors* (m, d) as *rows* (m,), with their post *ids* (m,); a row put before is replaced.
+
+        The space extends to the highest row. Raises `KernelMemoryError` before it writes anything.
+        """
+        rows = checks.rows("rows", rows, MAXIMUM_ROWS, lowest=0)
+        ids = checks.array("ids", ids, np.int64, rows.shape)
+        vectors = checks.array("vectors", vectors, np.float32, (len(rows), self.dimension))
+        if not len(rows):
+            return
+        highest = int(rows.max()) + 1
+        self._extend(highest)
+        for index, shard in enumerate(self._shards):
+            mine = self._shard_of(rows) == index
+            shard.put(self._local(rows[mine]), ids[mine], vectors[mine])
+        self._row_count = max(self._row_count, highest)
+
+    def drop(self, rows: Int32Array) -> None:
+        """Forget *rows* (m,): none is returned by a scan, and each scores 0, until it is put again."""
+        rows = checks.rows("rows", rows, self._row_count, lowest=0)
+        for index, shard in enumerate(self._shards):
+            shard.drop(self._local(rows[self._shard_of(rows) == index]))
+
+    def vectors(self, rows: Int32Array) -> Float32Array:
+        """Return *rows* (n,) as unit vectors (n, d); zeros for -1 and for a row dropped."""
+        rows = checks.rows("rows", rows, self._row_count)
+        return self._by_shard(rows, (self.dimension,), lambda shard, local, _: shard.vectors(local))
+
+    def scan_topk(
+        self,
+        queries: Float32Array,
+        k: int,
+        eligible: NDArray[np.uint8] | None = None,
+        *,
+        sieve: bool = True,
+    ) -> tuple[Int32Array, Float32Array]:
+        """
+        Return the *k* best eligible rows for each of *queries* (q, d): rows (q, k) and exact cosines (q, k).
+
+        Best first, ties by the lower id; row -1 and score minus infinity where fewer than k are eligible.
+        *eligible* is a bit mask over rows in little bit order; rows beyond its end are not eligible; None is
+        all. Without *sieve* the answer is exact by proof. With it, a row at the very edge of the answer is
+        lost once in 4,300 (`src/sieve.h`), and a scan of long rows is several times faster.
+        """
+        queries = checks.array("queries", queries, np.float32, (None, self.dimension))
+        checks.positive("k", k)
+        if k > MAXIMUM_K:
+            raise VectorError(f"k is {k}; use 1 to {MAXIMUM_K}")
+        if eligible is not None:
+            eligible = checks.array("eligible", eligible, np.uint8, (None,))
+            mask_bytes = -(-self._row_count // 8)
+            if len(eligible) > mask_bytes:
+                raise VectorError(f"eligible has {len(eligible)} bytes; it needs {mask_bytes}, a bit a row")
+        sieve = sieve and self.dimension >= SIEVE_DIMENSION
+        most = min(QUERIES_PER_PASS, max(1, SUMS_BYTES_PER_PASS // (2 * max(1, self._row_count))))
+        passes = [queries[at : at + most] for at in range(0, len(queries), most)]
+        hits = [self._scan_pass(part, k, eligible, sieve) for part in passes]
+        if not hits:
+            return np.empty((0, k), np.int32), np.empty((0, k), np.float32)
+        return np.concatenate([hit.rows for hit in hits]), np.concatenate([hit.scores for hit in hits])
+
+    def rescore(self, rows: Int32Array, queries: Float32Array) -> Float32Array:
+        """Return the cosine (n, q) of *rows* (n,) with *queries* (q, d); 0 for -1 and for a row dropped."""
+        rows = checks.rows("rows", rows, self._row_count)
+        queries = checks.array("queries", queries, np.float32, (None, self.dimension))
+        return self._by_shard(rows, (len(queries),), lambda shard, local, _: shard.rescore(local, queries))
+
+    def score_candidates(
+        self,
+        rows: Int32Array,
+        interests: Float32Array,
+        interest_weights: Float32Array,
+        columns: Float32Array,
+        weights: Float32Array,
+        reduce: Reduce = "max",
+        also: Sequence[Taste] = (),
+    ) -> tuple[Float32Array, Float32Array]:
+        """
+        Blend taste and facts: return totals (n,) and the additive parts (n, 1 + a + c) that sum to them.
+
+        Part 0 is weights[0] * taste; the taste for a row is the largest (*reduce* "max") or the sum ("sum")
+        of interest_weights[j] * cosine(row, interests[j]), 0 for a row of -1 or without *interests* (i, d).
+        Then comes one part for each of the a spaces in *also*, and one for each of *columns* (n, c), each
+        times its weight; *weights* is (1 + a + c,). A total is the sum of its parts from left to right.
+        """
+        rows = checks.rows("rows", rows, self._row_count)
+        interests = checks.array("interests", interests, np.float32, (None, self.dimension))
+        interest_weights = checks.array("interest_weights", interest_weights, np.float32, (len(interests),))
+        columns = checks.array("columns", columns, np.float32, (len(rows), None))
+        weights = checks.array("weights", weights, np.float32, (1 + len(also) + columns.shape[1],))
+        if reduce not in REDUCTIONS:
+            raise VectorError(f"reduce is {reduce!r}; use one of {', '.join(REDUCTIONS)}")
+        if also:
+            tastes = [taste.space.taste(taste, len(rows)) for taste in also]
+            columns = np.column_stack([*tastes, columns])
+        scored = self._by_shard(
+            rows,
+            (2 + columns.shape[1],),
+            lambda shard, local, at: np.column_stack(
+                shard.score_candidates(local, interests, interest_weights, columns[at], weights, reduce)
+            ),
+        )
+        return scored[:, 0], scored[:, 1:]
+
+    def taste(self, taste: Taste, count: int) -> Float32Array:
+        """Return the taste (n,) for a request's candidates in this space, unweighted."""
+        if len(taste.rows) != count:
+            raise VectorError(f"a space in also has {len(taste.rows)} rows; there are {count} candidates")
+        no_columns, one = np.empty((count, 0), np.float32), np.ones(1, np.float32)
+        return self.score_candidates(
+            taste.rows, taste.interests, taste.interest_weights, no_columns, one, taste.reduce
+        )[0]
+
+    def diversify(
+        self,
+        rows: Int32Array,
+        scores: Float32Array,
+        groups: Int64Array,
+        k: int,
+        trade_off: float,
+        cap: int,
+        ids: Int64Array,
+    ) -> Int32Array:
+        """
+        Return positions (at most *k*) into *rows* (n,), greedily the best by maximal marginal relevance.
+
+        Each pick has the largest (1 - trade_off) * score - trade_off * max(0, cosine with the nearest pick);
+        ties by the lower of *ids* (n,). At most *cap* picks share one of *groups* (n,); a negative group is
+        unknown and is not capped. A row of -1 is like nothing. *trade_off* is 0 (scores alone) to 1.
+        """
+        rows = checks.rows("rows", rows, self._row_count)
+        scores = checks.array("scores", scores, np.float32, rows.shape)
+        groups = checks.array("groups", groups, np.int64, rows.shape)
+        ids = checks.array("ids", ids, np.int64, rows.shape)
+        k, cap = min(checks.positive("k", k), len(rows)), min(checks.positive("cap", cap), max(len(rows), 1))
+        checks.finite("trade_off", trade_off, 0, 1)
+        vectors = self.vectors(rows) if len(self._shards) > 1 else None
+        return self._shards[0].diversify(rows, vectors, scores, groups, ids, k, trade_off, cap)
+
+    def close(self) -> None:
+        """Give the memory back to the system now; no call may follow."""
+        for shard in self._shards:
+            shard.kernel.close()
+        if self._threads is not None:
+            self._threads.shutdown()
+
+    def statistics(self) -> SpaceStatistics:
+        """Return a snapshot for monitoring; it waits for no call."""
+        return SpaceStatistics(
+            dimension=self.dimension,
+            rows=self._row_count,
+            resident_bytes=sum(shard.segments * shard.segment_bytes for shard in self._shards),
+            shards=tuple(shard.kernel.statistics() for shard in self._shards),
+        )
+
+    # Segments of 1,024 rows are dealt to the shards in turn.
+
+    def _shard_of(self, rows: Int32Array) -> Int32Array:
+        return rows // SEGMENT_ROWS % len(self._shards)
+
+    def _local(self, rows: Int32Array) -> Int32Array:
+        if len(self._shards) == 1:
+            return rows
+        local = rows // (SEGMENT_ROWS * len(self._shards)) * SEGMENT_ROWS + rows % SEGMENT_ROWS
+        return np.where(rows < 0, np.int32(-1), local)
+
+    def _global(self, local: Int32Array, index: int) -> Int32Array:
+        if len(self._shards) == 1:
+            return local
+        segment = local // SEGMENT_ROWS * len(self._shards) + index
+        return np.where(local < 0, np.int32(-1), segment * SEGMENT_ROWS + local % SEGMENT_ROWS)
+
+    def _extend(self, row_count: int) -> None:
+        segments = -(-row_count // SEGMENT_ROWS)
+        for index, shard in enumerate(self._shards):
+            shard.extend(-(-(segments - index) // len(self._shards)))
+
+    def _by_shard(
+        self,
+        rows: Int32Array,
+        lengths: tuple[int, ...],
+        ask: Callable[[Shard, Int32Array, NDArray[np.bool_] | slice], Float32Array],
+    ) -> Float32Array:
+        """Ask each shard for its own rows and put the answers (n, *lengths) in the order of *rows*."""
+        if len(self._shards) == 1:
+            return ask(self._shards[0], rows, slice(None))
+        out = np.empty((len(rows), *lengths), np.float32)
+        for index, shard in enumerate(self._shards):
+            mine = self._shard_of(rows) == index
+            if mine.any():
+                out[mine] = ask(shard, self._local(rows[mine]), mine)
+        return out
+
+    def _scan_pass(
+        self, queries: Float32Array, k: int, eligible: NDArray[np.uint8] | None, sieve: bool
+    ) -> Hits:
+        if self._threads is None:
+            return self._shards[0].scan_topk(queries, k, eligible, sieve)
+        masks = self._masks(eligible)
+        found = list(
+            self._threads.map(
+                lambda index: self._shards[index].scan_topk(queries, k, masks[index], sieve),
+                range(len(self._shards)),
+            )
+        )
+        return self._merged(found, k)
+
+    def _masks(self, eligible: NDArray[np.uint8] | None) -> list[NDArray[np.uint8] | None]:
+        count = len(self._shards)
+        if eligible is None:
+            return [None] * count
+        whole = np.zeros(-(-len(eligible) // SEGMENT_MASK_BYTES) * SEGMENT_MASK_BYTES, np.uint8)
+        whole[: len(eligible)] = eligible
+        segments = whole.reshape(-1, SEGMENT_MASK_BYTES)
+        return [np.ascontiguousarray(segments[index::count]).reshape(-1) for index in range(count)]
+
+    def _merged(self, found: list[Hits], k: int) -> Hits:
+        rows = np.concatenate([self._global(hits.rows, index) for index, hits in enumerate(found)], axis=1)
+        ids = np.concatenate([hits.ids for hits in found], axis=1)
+        scores = np.concatenate([hits.scores for hits in found], axis=1)
+        order = np.lexsort((ids, -scores), axis=1)[:, :k]
+        take = np.take_along_axis
+        return Hits(take(rows, order, 1), take(ids, order, 1), take(scores, order, 1))

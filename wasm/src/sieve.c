@@ -1,0 +1,176 @@
+/* See sieve.h. */
+#include "sieve.h"
+#include "vector.h"
+
+#include <wasm_simd128.h>
+
+#define TABLE_LIMIT 15 /* sixteen entries of 0..15 add up inside a byte */
+
+static float rotated[4096];
+
+/* Deterministic random signs: one bit of a mixed counter (the finalizer of MurmurHash3). */
+static inline bool flips(uint32_t round, uint32_t i) {
+    uint32_t h = i * 4 + round + 1;
+    h = (h ^ h >> 16) * 0x85ebca6bu;
+    h = (h ^ h >> 13) * 0xc2b2ae35u;
+    return (h ^ h >> 16) & 1;
+}
+
+/* Walsh-Hadamard transform in place, without its factor 1 / sqrt(n). */
+static void transform(float *a, uint32_t n) {
+    for (uint32_t half = 1; half < n; half *= 2)
+        for (uint32_t start = 0; start < n; start += 2 * half)
+            for (uint32_t i = start; i < start + half; i++) {
+                float x = a[i], y = a[i + half];
+                a[i] = x + y;
+                a[i + half] = x - y;
+            }
+}
+
+/* Three rounds of random signs and a transform are as good as a random rotation, in n log n steps. */
+static void rotate(const float *vector, float *out) {
+    uint32_t bits = space.code_bits;
+    float factor = 1.0f / __builtin_sqrtf((float)bits);
+    for (uint32_t i = 0; i < bits; i++) out[i] = i < space.dimension ? vector[i] : 0;
+    for (uint32_t round = 0; round < 3; round++) {
+        for (uint32_t i = 0; i < bits; i++) out[i] *= flips(round, i) ? -factor : factor;
+        transform(out, bits);
+    }
+}
+
+void encode_signs(struct segment segment, uint32_t at, const float *vector) {
+    rotate(vector, rotated);
+    uint32_t bytes = space.code_bits / 8;
+    uint8_t *code = segment.codes + at / CODE_BLOCK_ROWS * CODE_BLOCK_ROWS * bytes + at % CODE_BLOCK_ROWS;
+    float sum = 0;
+    for (uint32_t j = 0; j < bytes; j++) {
+        uint32_t byte = 0;
+        for (uint32_t t = 0; t < 8; t++) {
+            float x = rotated[8 * j + t];
+            sum += __builtin_fabsf(x);
+            byte |= (uint32_t)(x >= 0) << t;
+        }
+        code[j * CODE_BLOCK_ROWS] = (uint8_t)byte;
+    }
+    float fit = sum / __builtin_sqrtf((float)space.code_bits);
+    float miss = 1 - fit * fit;
+    segment.code_scales[at] = sum > 0 ? 1 / sum : 0;
+    segment.code_errors[at] =
+        sum > 0 ? __builtin_sqrtf(miss > 0 ? miss : 0) / fit / __builtin_sqrtf((float)(space.code_bits - 1)) : 0;
+}
+
+uint32_t table_bytes(void) { return space.code_bits * 4; }
+
+static float largest_table_sum(const float *query) {
+    float largest = 0;
+    for (uint32_t i = 0; i < space.code_bits; i += 4) {
+        float sum = 0;
+        for (uint32_t t = 0; t < 4; t++) sum += __builtin_fabsf(query[i + t]);
+        largest = sum > largest ? sum : largest;
+    }
+    return largest;
+}
+
+struct sieve prepare_sieve(const float *query, uint8_t *tables) {
+    rotate(query, rotated);
+    uint32_t count = space.code_bits / 4;
+    float largest = largest_table_sum(rotated), offset = 0;
+    float levels = largest > 0 ? TABLE_LIMIT / (2 * largest) : 0;
+    for (uint32_t j = 0; j < count; j++) {
+        const float *q = rotated + 4 * j;
+        float middle = __builtin_fabsf(q[0]) + __builtin_fabsf(q[1]) + __builtin_fabsf(q[2]) + __builtin_fabsf(q[3]);
+        offset += middle;
+        for (uint32_t code = 0; code < 16; code++) {
+            float sum = middle;
+            for (uint32_t t = 0; t < 4; t++) sum += code >> t & 1 ? q[t] : -q[t];
+            tables[16 * j + code] = (uint8_t)(sum * levels + 0.5f);
+        }
+    }
+    float scale = levels > 0 ? 1 / levels : 0;
+    /* Rounding an entry errs by scale / sqrt(12); 2.8 is (1 / fit)^2 / (1 / fit^2 - 1) for normal coordinates. */
+    float rounding = scale * scale / 12 * (float)count;
+    return (struct sieve){tables, scale, offset, SIEVE_DEVIATIONS * __builtin_sqrtf(1 + 2.8f * rounding)};
+}
+
+#ifdef __wasm_relaxed_simd__
+#define LOOK_UP wasm_i8x16_relaxed_swizzle /* the indices stay below 16, where both are the same */
+#else
+#define LOOK_UP wasm_i8x16_swizzle
+#endif
+
+static inline v128_t look_up(const uint8_t *tables, v128_t codes) {
+    v128_t low = LOOK_UP(wasm_v128_load(tables), wasm_v128_and(codes, wasm_i8x16_splat(15)));
+    return wasm_i8x16_add(low, LOOK_UP(wasm_v128_load(tables + 16), wasm_u8x16_shr(codes, 4)));
+}
+
+/* Sums of 16 rows: `all` holds even + 256 * odd rows, modulo 2^16, and `odd` the odd rows. */
+struct sums {
+    v128_t all, odd;
+};
+
+static inline struct sums add(struct sums sums, v128_t bytes) {
+    return (struct sums){wasm_i16x8_add(sums.all, bytes), wasm_i16x8_add(sums.odd, wasm_u16x8_shr(bytes, 8))};
+}
+
+static inline void store_in_order(struct sums sums, uint16_t out[16]) {
+    v128_t even = wasm_i16x8_sub(sums.all, wasm_i16x8_shl(sums.odd, 8));
+    wasm_v128_store(out, wasm_i16x8_shuffle(even, sums.odd, 0, 8, 1, 9, 2, 10, 3, 11));
+    wasm_v128_store(out + 8, wasm_i16x8_shuffle(even, sums.odd, 4, 12, 5, 13, 6, 14, 7, 15));
+}
+
+static HOT void sum_tables(const uint8_t *codes, const uint8_t *tables, uint32_t bytes, uint16_t out[CODE_BLOCK_ROWS]) {
+    struct sums a = {wasm_i16x8_splat(0), wasm_i16x8_splat(0)}, b = a;
+    for (; bytes > 0; bytes -= 8) {
+        v128_t first = wasm_i8x16_splat(0), second = first;
+        UNROLLED for (uint32_t i = 0; i < 8 * CODE_BLOCK_ROWS; i += CODE_BLOCK_ROWS) {
+            first = wasm_i8x16_add(first, look_up(tables + i, wasm_v128_load(codes + i)));
+            second = wasm_i8x16_add(second, look_up(tables + i, wasm_v128_load(codes + i + 16)));
+            DEMAND(first);
+            DEMAND(second);
+        }
+        a = add(a, first);
+        b = add(b, second);
+        codes += 8 * CODE_BLOCK_ROWS, tables += 8 * CODE_BLOCK_ROWS;
+        ADVANCED(codes);
+        ADVANCED(tables);
+    }
+    store_in_order(a, out);
+    store_in_order(b, out + 16);
+}
+
+void sum_signs(const struct sieve *sieve, const struct segment *segment, uint32_t block, uint16_t sums[CODE_BLOCK_ROWS]) {
+    uint32_t bytes = space.code_bits / 8;
+    sum_tables(segment->codes + block * CODE_BLOCK_ROWS * bytes, sieve->tables, bytes, sums);
+}
+
+struct reaching {
+    v128_t scale, offset, deviations, least;
+};
+
+static inline v128_t reach_4(const struct reaching *to, v128_t sums, const float *scales, const float *errors) {
+    v128_t inner = wasm_f32x4_sub(wasm_f32x4_mul(wasm_f32x4_convert_i32x4(sums), to->scale), to->offset);
+    v128_t bound = wasm_f32x4_add(wasm_f32x4_mul(inner, wasm_v128_load(scales)),
+                                  wasm_f32x4_mul(wasm_v128_load(errors), to->deviations));
+    return wasm_f32x4_ge(bound, to->least);
+}
+
+static inline v128_t reach_8(const struct reaching *to, const uint16_t *sums, const float *scales, const float *errors) {
+    v128_t eight = wasm_v128_load(sums);
+    return wasm_i16x8_narrow_i32x4(reach_4(to, wasm_u32x4_extend_low_u16x8(eight), scales, errors),
+                                   reach_4(to, wasm_u32x4_extend_high_u16x8(eight), scales + 4, errors + 4));
+}
+
+HOT uint32_t reach(const struct sieve *sieve, const struct segment *segment, uint32_t block,
+                   const uint16_t sums[CODE_BLOCK_ROWS], float deviations, float least) {
+    const struct reaching to = {wasm_f32x4_splat(sieve->scale), wasm_f32x4_splat(sieve->offset),
+                                wasm_f32x4_splat(deviations), wasm_f32x4_splat(least)};
+    const float *scales = segment->code_scales + block * CODE_BLOCK_ROWS;
+    const float *errors = segment->code_errors + block * CODE_BLOCK_ROWS;
+    uint32_t rows = 0;
+    UNROLLED for (uint32_t i = 0; i < CODE_BLOCK_ROWS; i += 16) {
+        v128_t sixteen = wasm_i8x16_narrow_i16x8(reach_8(&to, sums + i, scales + i, errors + i),
+                                                 reach_8(&to, sums + i + 8, scales + i + 8, errors + i + 8));
+        rows |= (uint32_t)wasm_i8x16_bitmask(sixteen) << i;
+    }
+    return rows;
+}
