@@ -62,6 +62,7 @@ class Kernel:
         memory = cast(wasmtime.Memory, exports["memory"])
         self.memory = LinearMemory(self._store, memory, memory_limit_bytes)
         self._calls = self._deadlines_exceeded = 0
+        self._closed = False
         self._argument_block: int = self.call("argument_block")
         self.scratch_start: int = self.call("scratch_base", 0)
 
@@ -70,7 +71,7 @@ class Kernel:
         return self.memory.regions(self.scratch_start, shapes)
 
     def operate(self, operation: str, *arguments: float) -> Any:
-        """Run an operation with its arguments in the order of `src/abi.h`: a float as float32, an int as uint32."""
+        """Run an operation with arguments as in `src/abi.h`: a float as float32, an int as uint32."""
         codes = "".join("f" if isinstance(argument, float) else "I" for argument in arguments)
         self.memory.write(self._argument_block, struct.pack(f"<{codes}", *arguments))
         return self.call(operation, self._argument_block)
@@ -79,6 +80,8 @@ class Kernel:
         """Run an exported function. Raise `KernelDeadlineError` or `KernelError`, never a trap."""
         if os.getpid() != self._module.process_id:
             raise KernelError("this kernel was made before a fork; make it in the process that uses it")
+        if self._closed:
+            raise KernelError("this kernel is closed; make another")
         self._calls += 1
         self._store.set_epoch_deadline(self._ticks)
         try:
@@ -102,6 +105,7 @@ class Kernel:
     def close(self) -> None:
         """Give the memory back to the system now; no call may follow."""
         with self.lock:
+            self._closed = True
             self._store.close()
 
     def statistics(self) -> KernelStatistics:
