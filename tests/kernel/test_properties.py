@@ -1,4 +1,4 @@
-"""Promises for every input: the fast builds give the bytes of the scalar twin, and the order of float64 NumPy."""
+"""Promises for every input: the fast builds give the bytes of the scalar twin, and the values of float64."""
 
 import numpy as np
 import pytest
