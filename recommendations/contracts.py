@@ -1,0 +1,298 @@
+"""
+The words that the wings share: frozen values and columns. No Django here, and no logic beyond checking and selecting.
+
+Candidates are columns, not objects: a request handles a few thousand of them in a few milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from enum import IntEnum, StrEnum
+from functools import cached_property
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int8Array = NDArray[np.int8]
+Int32Array = NDArray[np.int32]
+Int64Array = NDArray[np.int64]
+UInt16Array = NDArray[np.uint16]
+Float32Array = NDArray[np.float32]
+Float64Array = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+UNKNOWN = -1
+"""Stands in a column for a fact that we do not have. Filters take it for a no."""
+
+TAGS_PER_POST = 8
+"""Tags of a post that the pipeline looks at; the last look reads all of them. Changes the speed."""
+
+
+class Visibility(IntEnum):
+    """Who may see a post."""
+
+    PUBLIC = 0
+    FOLLOWERS = 1
+    UNLISTED = 2
+    """Only for those who have its address: never recommended."""
+    PRIVATE = 3
+
+
+class Sensitivity(IntEnum):
+    """How sensitive a post is, and how much of it a viewer takes."""
+
+    SAFE = 0
+    SENSITIVE = 1
+    ADULT = 2
+    FORBIDDEN = 3
+    """Shown to nobody."""
+
+
+class Standing(IntEnum):
+    """How an author's account stands."""
+
+    OPEN = 0
+    PRIVATE = 1
+    INACTIVE = 2
+
+
+class InteractionKind(StrEnum):
+    """What a member may do with a post."""
+
+    VIEW = "view"
+    CLICK = "click"
+    DWELL = "dwell"
+    LIKE = "like"
+    COMMENT = "comment"
+    SHARE = "share"
+    SAVE = "save"
+    HIDE = "hide"
+    NOT_INTERESTED = "not_interested"
+    REPORT = "report"
+
+
+class PolicyError(ValueError):
+    """A ranking policy has a setting that we don't know, or a value out of its range."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """What a policy's setting may be."""
+
+    low: float
+    high: float
+    help: str
+
+
+def within(default: float, low: float, high: float, help: str) -> float:
+    """Return a field of `Policy` that is checked to lie between *low* and *high*."""
+    return field(default=default, metadata={"range": Range(low, high, help)})  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a feed is ranked by. Every setting changes the answer."""
+
+    taste: float = within(1.0, 0, 10, "Weight of the likeness to what the viewer liked.")
+    dislike: float = within(0.5, 0, 10, "Weight of the likeness to what the viewer turned down; subtracted.")
+    recency: float = within(0.15, 0, 10, "Weight of how new the post is.")
+    popularity: float = within(0.25, 0, 10, "Weight of the damped engagement of late.")
+    follow: float = within(0.2, 0, 10, "Weight of being by an author whom the viewer follows.")
+    recency_half_life_hours: float = within(72, 0.1, 87_600, "Hours after which the recency of a post has halved.")
+    diversity: float = within(0.3, 0, 1, "0: by score alone; 1: as unlike each other as can be.")
+    author_cap: int = within(3, 1, 1000, "Posts of one author in a slate's visible part.")  # type: ignore[assignment]
+    nearest: int = within(400, 0, 5000, "Candidates from the nearest to the interests.")  # type: ignore[assignment]
+    followed: int = within(300, 0, 5000, "Candidates from followed authors.")  # type: ignore[assignment]
+    trending: int = within(200, 0, 5000, "Candidates from what is popular of late.")  # type: ignore[assignment]
+    fresh: int = within(100, 0, 5000, "Candidates from what is new.")  # type: ignore[assignment]
+
+    @classmethod
+    def of(cls, settings: Mapping[str, object]) -> Policy:
+        """Return the policy with these *settings*, others at their default; raise `PolicyError` naming a wrong one."""
+        known = {f.name: f for f in fields(cls)}
+        values: dict[str, float] = {}
+        for name, value in settings.items():
+            if name not in known:
+                raise PolicyError(f"{name}: no such setting; there are {', '.join(known)}.")
+            span: Range = known[name].metadata["range"]
+            if isinstance(value, bool) or not isinstance(value, int | float) or not span.low <= value <= span.high:
+                raise PolicyError(f"{name}: give a number from {span.low} to {span.high}, not {value!r}.")
+            if known[name].type == "int" and value != int(value):
+                raise PolicyError(f"{name}: give a whole number, not {value!r}.")
+            values[name] = int(value) if known[name].type == "int" else float(value)
+        return cls(**values)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Interests:
+    """A viewer's interest vectors at the moment of the request. Rows have unit length; a heavier one counts more."""
+
+    positive: Float32Array  # (k, d)
+    positive_weights: Float32Array  # (k,) from 0 to 1, the heaviest is 1
+    negative: Float32Array  # (m, d)
+    negative_weights: Float32Array  # (m,)
+
+    @classmethod
+    def none(cls, dimension: int) -> Interests:
+        """Return the interests of somebody of whom nothing is known."""
+        empty, weights = np.zeros((0, dimension), np.float32), np.zeros(0, np.float32)
+        return cls(empty, weights, empty, weights)
+
+
+EMPTY_IDS: Int64Array = np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True)
+class Query:
+    """One request: who asks, for what, and all that we know of the viewer. Id arrays are sorted."""
+
+    request_id: UUID
+    viewer_id: int
+    feed: str
+    size: int
+    """Posts to rank: what is shown and the reserve behind it."""
+    now: float
+    """Unix seconds."""
+    policy: Policy
+    variant: str
+    policy_version: int
+    interests: Interests
+    max_sensitivity: int = Sensitivity.SAFE
+    language_ids: Int32Array = field(default_factory=lambda: np.zeros(0, np.int32))
+    """Languages the viewer reads; empty: any."""
+    followed_author_ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)
+    blocked_author_ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)
+    """Authors on either side of a block."""
+    muted_author_ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)
+    muted_tag_ids: Int32Array = field(default_factory=lambda: np.zeros(0, np.int32))
+    muted_words: tuple[str, ...] = ()
+    """Case-folded."""
+    seen_post_ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)
+    anchor_post_id: int = UNKNOWN
+    """The post that similar ones are asked for."""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Posts on their way to being recommended, one column per fact, all of length n. `UNKNOWN` where we don't know."""
+
+    post_ids: Int64Array  # (n,)
+    origins: UInt16Array  # (n,) bit set of the sources that brought the post, in the menu's order
+    rows: Int32Array  # (n,) row of the resident catalogue
+    author_ids: Int64Array  # (n,)
+    created_at: Float64Array  # (n,) Unix seconds
+    visibility: Int8Array  # (n,) Visibility
+    sensitivity: Int8Array  # (n,) Sensitivity
+    standing: Int8Array  # (n,) Standing of the author
+    is_removed: BoolArray  # (n,)
+    language_ids: Int32Array  # (n,)
+    tag_ids: Int32Array  # (n, t)
+    engagement: Float32Array  # (n,) decayed sum, at the moment of the query
+
+    @classmethod
+    def unknown(cls, post_ids: Int64Array, origins: UInt16Array) -> Candidates:
+        """Return candidates of which nothing is known but the id and the origin."""
+        n = len(post_ids)
+        return cls(
+            post_ids=post_ids,
+            origins=origins,
+            rows=np.full(n, UNKNOWN, np.int32),
+            author_ids=np.full(n, UNKNOWN, np.int64),
+            created_at=np.full(n, np.nan),
+            visibility=np.full(n, UNKNOWN, np.int8),
+            sensitivity=np.full(n, UNKNOWN, np.int8),
+            standing=np.full(n, UNKNOWN, np.int8),
+            is_removed=np.ones(n, np.bool_),
+            language_ids=np.full(n, UNKNOWN, np.int32),
+            tag_ids=np.full((n, TAGS_PER_POST), UNKNOWN, np.int32),
+            engagement=np.zeros(n, np.float32),
+        )
+
+    def __len__(self) -> int:
+        return len(self.post_ids)
+
+    def take(self, which: Int64Array | BoolArray) -> Candidates:
+        """Return the candidates at these positions, or where this mask is true."""
+        return replace(self, **{f.name: getattr(self, f.name)[which] for f in fields(self)})
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Candidates with their score and the parts it is the sum of."""
+
+    candidates: Candidates
+    scores: Float32Array  # (n,)
+    part_names: tuple[str, ...]
+    parts: Float32Array  # (n, p)
+
+    def take(self, which: Int64Array | BoolArray) -> Scored:
+        """Return those at these positions, in this order."""
+        return replace(self, candidates=self.candidates.take(which), scores=self.scores[which], parts=self.parts[which])
+
+
+@dataclass(frozen=True)
+class Slate:
+    """A ranked list for one viewer, with a reserve behind the visible picks; what the cache keeps."""
+
+    request_id: UUID
+    engine: str
+    variant: str
+    policy_version: int
+    fallback: str
+    """The step of the fallback that made it; empty if none was needed."""
+    built_at: float
+    candidates: int
+    """How many candidates it was ranked from."""
+    post_ids: Int64Array  # (n,)
+    scores: Float32Array  # (n,)
+    origins: UInt16Array  # (n,)
+    reasons: UInt16Array  # (n,) bit set of `Reason`
+    part_names: tuple[str, ...] = ()
+    parts: Float32Array = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    """(n, p); empty when the slate comes from the cache, which keeps none."""
+
+    def __len__(self) -> int:
+        return len(self.post_ids)
+
+    @cached_property
+    def has_parts(self) -> bool:
+        """Whether the parts of the scores came along."""
+        return self.parts.shape[0] == len(self.post_ids) and bool(self.part_names)
+
+    def take(self, which: Int64Array | BoolArray) -> Slate:
+        """Return the slate with the picks at these positions, in this order."""
+        parts = self.parts[which] if self.has_parts else self.parts
+        return replace(
+            self,
+            post_ids=self.post_ids[which],
+            scores=self.scores[which],
+            origins=self.origins[which],
+            reasons=self.reasons[which],
+            parts=parts,
+        )
+
+
+class Reason(IntEnum):
+    """Why a pick is in the slate: the bit of `Slate.reasons`."""
+
+    TASTE = 0
+    FOLLOWED = 1
+    POPULAR = 2
+    FRESH = 3
+    SIMILAR = 4
+
+
+REASON_SENTENCES: dict[Reason, str] = {
+    Reason.TASTE: "Like posts you enjoyed",
+    Reason.FOLLOWED: "By someone you follow",
+    Reason.POPULAR: "Popular at the moment",
+    Reason.FRESH: "New",
+    Reason.SIMILAR: "Like the post you are looking at",
+}
+
+
+def reasons_of(bits: int) -> tuple[Reason, ...]:
+    """Return the reasons whose bits are set."""
+    return tuple(reason for reason in Reason if bits >> reason & 1)

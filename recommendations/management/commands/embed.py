@@ -1,0 +1,20 @@
+"""`manage.py embed`: a door to `services/embedding.py`."""
+
+from django.core.management.base import BaseCommand
+
+from monitoring.clock import now
+from recommendations.management.progress import progress_bar
+from recommendations.services.embedding import embed_posts
+from recommendations.services.wiring import embedder
+
+
+class Command(BaseCommand):
+    help = "Make the vectors of posts that have none by the current model (EMBEDDER). Killed, it goes on."
+
+    def handle(self, *args: object, **options: object) -> None:
+        model = embedder()
+        with progress_bar() as step:
+            done = embed_posts(
+                embedder=model, now=now(), progress=lambda done, total: step("posts", done, total)
+            )
+        self.stdout.write(f"Embedded {done:,} posts by {model.name}.")

@@ -1,0 +1,80 @@
+"""`manage.py generate`: a door to `services/generate.py`."""
+
+from argparse import ArgumentParser, ArgumentTypeError
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from monitoring.clock import now
+from recommendations.management.progress import progress_bar
+from recommendations.services.generate import NotEmptyError, Vectors, generate
+from recommendations.services.generating.draws import Size, WorldTooSmallError
+from recommendations.services.wiring import embedder
+
+
+def count(text: str) -> int:
+    """Return a whole number that is not negative; 1_000_000 and 1,000,000 are fine."""
+    digits = text.replace(",", "").replace("_", "")
+    if not digits.isdecimal():
+        raise ArgumentTypeError(f"{text!r} is not a number; give one such as 1000 or 1_000_000")
+    return int(digits)
+
+
+class Command(BaseCommand):
+    help = (
+        "Fill the database with a social platform made from a seed: authors, follows, blocks, mutes, "
+        "visibilities, languages, topics, text, safety labels, and interactions from clusters of taste, "
+        "Zipfian in popularity and activity. The same seed and sizes give the same platform."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--members", type=count, default=1_000, metavar="N")
+        parser.add_argument("--posts", type=count, default=10_000, metavar="N")
+        parser.add_argument("--interactions", type=count, default=100_000, metavar="N")
+        parser.add_argument(
+            "--follows", type=count, metavar="N", help="default: 15 a member, as far as there are pairs"
+        )
+        parser.add_argument("--blocks", type=count, metavar="N", help="default: one for 20 members")
+        parser.add_argument("--mutes", type=count, metavar="N", help="default: one for 20 members")
+        parser.add_argument("--seed", type=count, default=1, metavar="S")
+        parser.add_argument(
+            "--vectors",
+            action="store_true",
+            help="write vectors near each topic's centroid under the embedder's name, not `manage.py embed`",
+        )
+        parser.add_argument(
+            "--append", action="store_true", help="add to a database that holds members already"
+        )
+
+    def handle(self, *args: object, **options: Any) -> None:
+        model = embedder()
+        vectors = Vectors(model.name, model.dimension) if options["vectors"] else None
+        try:
+            size = sizes(options)
+            with progress_bar() as step:
+                generate(size=size, now=now(), vectors=vectors, append=options["append"], progress=step)
+        except (NotEmptyError, WorldTooSmallError, ValueError) as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(
+            f"Made {size.members:,} members, {size.posts:,} posts, {size.follows:,} follows, "
+            f"{size.blocks:,} blocks, "
+            f"{size.mutes:,} mutes and {size.interactions:,} interactions of seed {size.seed}."
+        )
+
+
+def sizes(options: dict[str, Any]) -> Size:
+    """Return the sizes asked for, the others in proportion; raise `ValueError` for what can't be made."""
+    members = options["members"]
+    if members < 1:
+        raise ValueError("Give at least one member: --members 1.")
+    if options["interactions"] and not options["posts"]:
+        raise ValueError("Interactions need posts: give --posts.")
+    defaults = {
+        "follows": min(15 * members, members * members // 20),
+        "blocks": members // 20,
+        "mutes": members // 20,
+    }
+    chosen = {name: default if options[name] is None else options[name] for name, default in defaults.items()}
+    if not options["posts"]:
+        chosen["follows"] = 0
+    return Size(members, options["posts"], options["interactions"], **chosen, seed=options["seed"])

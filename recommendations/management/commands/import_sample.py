@@ -1,0 +1,24 @@
+"""`manage.py import_sample`: a door to `services/import_sample.py`."""
+
+from django.core.management.base import BaseCommand, CommandError
+
+from monitoring.clock import now
+from recommendations.services.import_sample import SampleMissingError, import_sample
+
+
+class Command(BaseCommand):
+    help = (
+        "Import the MovieLens sample (671 members, 9,066 films, 100,004 ratings), moved in time to end "
+        "yesterday. Repeated, it adds nothing. Its terms forbid commercial use: "
+        "recommendations/sample/movielens/README.md."
+    )
+
+    def handle(self, *args: object, **options: object) -> None:
+        try:
+            summary = import_sample(now=now())
+        except SampleMissingError as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(
+            f"New: {summary.members:,} members, {summary.studios:,} studios, {summary.posts:,} films, "
+            f"{summary.interactions:,} interactions."
+        )

@@ -1,0 +1,30 @@
+"""
+What the database keeps. It is the source of truth of every index and every cache.
+
+Rules that must hold whatever code writes (uniqueness, ranges, "not oneself") are constraints here, not form checks.
+"""
+
+from recommendations.models.activity import FeedRequest, Interaction, PostStats, Seen
+from recommendations.models.imports import ImportCheckpoint
+from recommendations.models.people import Member, PrivacySettings, Relationship
+from recommendations.models.policies import RankingPolicy
+from recommendations.models.posts import Post, PostEmbedding
+from recommendations.models.tastes import InterestProfile
+from recommendations.models.work import Job, JobChunk
+
+__all__ = [
+    "FeedRequest",
+    "ImportCheckpoint",
+    "Interaction",
+    "InterestProfile",
+    "Job",
+    "JobChunk",
+    "Member",
+    "Post",
+    "PostEmbedding",
+    "PostStats",
+    "PrivacySettings",
+    "RankingPolicy",
+    "Relationship",
+    "Seen",
+]

@@ -1,0 +1,107 @@
+"""What members did, what they saw, and what we served: three different facts."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from recommendations.contracts import InteractionKind
+from recommendations.models.people import Member
+from recommendations.models.posts import Post
+
+
+class Interaction(models.Model):
+    """
+    One act of a member on a post. The event id is the sender's: sending an event twice changes nothing.
+
+    Personal data: what a person did. Erased with the member.
+    """
+
+    KINDS = [(k.value, k.value.replace("_", " ")) for k in InteractionKind]
+
+    event_id = models.CharField(max_length=128, unique=True)
+    member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="interactions", db_index=False)
+    post = models.ForeignKey(Post, on_delete=models.CASCADE, related_name="interactions")
+    kind = models.CharField(max_length=16, choices=KINDS)
+    value = models.FloatField(null=True, blank=True, help_text="Seconds of a dwell, stars of a rating; else empty.")
+    occurred_at = models.DateTimeField()
+    received_at = models.DateTimeField()
+    request_id = models.UUIDField(null=True, blank=True, help_text="The feed request that the post was served by.")
+    is_learned = models.BooleanField(default=False, help_text="Whether interests and counts already hold it.")
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["member", "-occurred_at"], name="interactions_of_member"),
+            # What is still to be learned is found again after a crash: this index is as long as the backlog.
+            models.Index(fields=["member"], condition=models.Q(is_learned=False), name="interactions_to_learn"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.member_id} {self.kind} {self.post_id}"
+
+
+class Seen(models.Model):
+    """The client says that the post was on this member's screen."""
+
+    member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="seen", db_index=False)
+    post = models.ForeignKey(Post, on_delete=models.CASCADE, related_name="+")
+    seen_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "seen"
+        constraints = [models.UniqueConstraint(fields=["member", "post"], name="seen_once")]
+        # The newest few thousand are read on every request, from this index alone.
+        indexes = [models.Index(fields=["member", "-seen_at", "post"], name="seen_newest_first")]
+
+    def __str__(self) -> str:
+        return f"{self.member_id} saw {self.post_id}"
+
+
+class PostStats(models.Model):
+    """
+    A post's engagement, kept apart from the post so that counting does not touch what the catalogue follows closely.
+
+    *engagement* is a decayed sum: it stands for the moment *engagement_at*, and halves with every half-life after it.
+    """
+
+    post = models.OneToOneField(Post, on_delete=models.CASCADE, primary_key=True, related_name="stats")
+    engagement = models.FloatField(default=0.0)
+    engagement_at = models.DateTimeField()
+    interactions = models.PositiveIntegerField(default=0)
+    changed_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        verbose_name_plural = "post stats"
+
+    def __str__(self) -> str:
+        return f"stats of {self.post_id}"
+
+
+class FeedRequest(models.Model):
+    """
+    What was served: by which engine, variant and policy, from how many candidates, with the parts of each score.
+
+    Personal data: what a person was shown. Only ids and numbers. Erased with the member.
+    """
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="feed_requests", db_index=False)
+    feed = models.CharField(max_length=32)
+    engine = models.CharField(max_length=32)
+    variant = models.CharField(max_length=64)
+    policy_version = models.PositiveIntegerField()
+    fallback = models.CharField(max_length=32, blank=True, help_text="Which step of the fallback served, if any.")
+    candidates = models.PositiveIntegerField(default=0)
+    duration_ms = models.FloatField(default=0.0)
+    post_ids = models.BinaryField(help_text="int64 (n,), in the order served.")
+    part_names = models.JSONField(default=list)
+    parts = models.BinaryField(help_text="float32 (n, parts): what each score is the sum of.")
+    origins = models.BinaryField(help_text="uint16 (n,): bit set of the sources.")
+    created_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+        indexes = [models.Index(fields=["member", "-created_at"], name="requests_of_member")]
+
+    def __str__(self) -> str:
+        return str(self.id)

@@ -1,0 +1,163 @@
+"""
+What the inside asks of the outside. A port states the law, edge cases included; the wings keep it.
+
+Engines and stores share these docstrings, not a base class; `tests/spec/` holds every one of them to the same tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from recommendations.contracts import (
+    BoolArray,
+    Candidates,
+    Float32Array,
+    Int32Array,
+    Int64Array,
+    Interests,
+    Query,
+    Slate,
+)
+
+
+class VectorError(ValueError):
+    """A vector cannot be used: wrong dimension or type, NaN or infinity. Says which."""
+
+
+class EngineError(RuntimeError):
+    """An engine could not do its work; another one may."""
+
+
+class Engine(Protocol):
+    """
+    Keeps one vector per catalogue row and scores them. Every engine gives the same order; ties go to the lower post id.
+
+    A zero vector is alike to nothing: its cosine is 0. NaN or infinity raises `VectorError`.
+    What cannot be done for another reason raises `EngineError`, and changes nothing.
+    """
+
+    name: str
+    dimension: int
+
+    def put(self, rows: Int32Array, post_ids: Int64Array, vectors: Float32Array) -> None:
+        """Keep *vectors* (n, d) at *rows* (n,), in place of what was there."""
+        ...
+
+    def drop(self, rows: Int32Array) -> None:
+        """Forget these rows."""
+        ...
+
+    def nearest(self, queries: Float32Array, k: int, eligible: BoolArray) -> tuple[Int32Array, Float32Array]:
+        """
+        Return, for each query (q, d), its *k* nearest rows among the *eligible* ones (a mask over rows), best first.
+
+        Two arrays (q, k): rows, -1 where there are fewer, and cosines.
+        """
+        ...
+
+    def score(
+        self, rows: Int32Array, interests: Interests, columns: Float32Array, weights: Float32Array
+    ) -> tuple[Float32Array, Float32Array]:
+        """
+        Return scores (n,) and their parts (n, 2 + c) for the candidates at *rows* (n,); -1: no vector.
+
+        The first part is weights[0] · max over positive interests of weight · cosine, never below 0; the second is
+        -weights[1] · the same over the negative ones; the others are weights[2:] · *columns* (n, c).
+        A score is the sum of its parts, and depends on its own row only.
+        """
+        ...
+
+    def diversify(
+        self,
+        rows: Int32Array,
+        post_ids: Int64Array,
+        scores: Float32Array,
+        groups: Int64Array,
+        k: int,
+        trade_off: float,
+        cap: int,
+    ) -> Int64Array:
+        """
+        Return up to *k* positions, greedily by (1 - trade_off) · score - trade_off · likeness to what was picked.
+
+        Likeness is the highest cosine with an earlier pick (maximal marginal relevance, Carbonell and Goldstein 1998).
+        At most *cap* picks share a group. Scores are first moved to 0..1 by their own range.
+        """
+        ...
+
+    def cosine(self, query: Float32Array, rows: Int32Array) -> Float32Array:
+        """Return the cosine of *query* (d,) with each of *rows* (n,), as float32 (n,)."""
+        ...
+
+    def vectors(self, rows: Int32Array) -> Float32Array:
+        """Return the unit vectors (n, d) at *rows*; zero where there is none."""
+        ...
+
+
+class Catalogue(Protocol):
+    """The posts that a process keeps in memory as candidates: columns, and a row for each post's vector."""
+
+    def rows_of(self, post_ids: Int64Array) -> Int32Array:
+        """Return each post's row, -1 where it is not resident."""
+        ...
+
+    def gather(self, candidates: Candidates, now: float) -> Candidates:
+        """Return the candidates with every column that the catalogue knows of, at *now* (Unix seconds)."""
+        ...
+
+    def everything(self, now: float) -> Candidates:
+        """Return every resident post as a candidate, in row order: what eligibility is reckoned from."""
+        ...
+
+    def trending(self, k: int, eligible: BoolArray, now: float) -> Int64Array:
+        """Return the ids of the *k* eligible posts with the highest engagement, best first."""
+        ...
+
+    def newest(self, k: int, eligible: BoolArray) -> Int64Array:
+        """Return the ids of the *k* newest eligible posts, newest first."""
+        ...
+
+    def by_authors(self, author_ids: Int64Array, k: int, eligible: BoolArray) -> Int64Array:
+        """Return the ids of the *k* newest eligible posts by these authors, newest first."""
+        ...
+
+
+class PostFacts(Protocol):
+    """Reads posts from the database at this moment: what the last look is based on."""
+
+    def read(self, query: Query, post_ids: Int64Array) -> Candidates:
+        """
+        Return the posts as candidates, in this order, on rows read now; what is gone stays `UNKNOWN`.
+
+        A post that holds one of the viewer's muted words, or that the viewer has seen, comes back as removed.
+        """
+        ...
+
+
+class SlateCache(Protocol):
+    """Keeps slates for a while. A cache that cannot be reached is a miss and never an error."""
+
+    def get(self, member_id: int, feed: str, variant: str) -> Slate | None:
+        """Return the slate kept for this member, feed and variant, or None."""
+        ...
+
+    def put(self, member_id: int, feed: str, slate: Slate) -> None:
+        """Keep this slate in place of an earlier one."""
+        ...
+
+    def purge(self, member_ids: Sequence[int]) -> None:
+        """Forget every slate of these members."""
+        ...
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors. The same text and model give the same vector."""
+
+    name: str
+    """The model with its version: what `PostEmbedding.model` keeps."""
+    dimension: int
+
+    def embed(self, texts: Sequence[str]) -> Float32Array:
+        """Return unit vectors (n, d), float32; a text with nothing to embed gives a zero vector."""
+        ...

@@ -1,0 +1,62 @@
+"""What a service may refuse, and why. Doors turn each into their own form: a problem of RFC 9457, an exit code."""
+
+from __future__ import annotations
+
+
+class ServiceError(Exception):
+    """Something was asked for that cannot be done. The message says what, with what, and what to do."""
+
+    code = "service-error"
+    status = 500
+
+
+class UnknownMember(ServiceError):  # noqa: N818 -- read as words in the doors
+    """No member has this id."""
+
+    code, status = "unknown-member", 404
+
+    def __init__(self, member_id: str) -> None:
+        super().__init__(f"There is no member {member_id!r}. Import it first, or check the id.")
+
+
+class UnknownPost(ServiceError):  # noqa: N818
+    """No post that this viewer may see has this id. The same answer for both: an id must not be found out by asking."""
+
+    code, status = "unknown-post", 404
+
+    def __init__(self, post_id: str) -> None:
+        super().__init__(f"There is no post {post_id!r} for this viewer.")
+
+
+class UnknownJob(ServiceError):  # noqa: N818
+    """No job has this id."""
+
+    code, status = "unknown-job", 404
+
+    def __init__(self, job_id: object) -> None:
+        super().__init__(f"There is no job {job_id}.")
+
+
+class InactiveMember(ServiceError):  # noqa: N818
+    """A deactivated member gets no feed."""
+
+    code, status = "inactive-member", 409
+
+    def __init__(self, member_id: str) -> None:
+        super().__init__(f"Member {member_id!r} is deactivated and gets no feed. Activate it first.")
+
+
+class InvalidRequest(ServiceError):  # noqa: N818
+    """A value cannot be used; *pointer* is a JSON pointer to it."""
+
+    code, status = "invalid-request", 400
+
+    def __init__(self, message: str, pointer: str = "") -> None:
+        super().__init__(message)
+        self.pointer = pointer
+
+
+class FactsUnavailable(ServiceError):  # noqa: N818
+    """The facts of the viewer cannot be read: we can't be sure who is blocked, so nothing is shown."""
+
+    code, status = "facts-unavailable", 503

@@ -1,0 +1,174 @@
+"""
+Every setting that the environment may give, in one table: name, default, meaning, and what it changes.
+
+`settings.py` is its only reader. A value that cannot be used stops the start with the variable's name.
+`manage.py settings` prints this table; docs/settings.md is that print, and a test keeps the two equal.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+ROOT = Path(__file__).resolve().parent.parent
+
+Changes = Literal["answer", "speed", "place"]
+"""What a setting changes: the answers given, only their speed, or only where things are kept."""
+
+UNITS = {"KB": 2**10, "MB": 2**20, "GB": 2**30, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+def parse_bytes(text: str | int) -> int:
+    """Return a number of bytes from a text such as `2048MB` or a plain number of bytes."""
+    if isinstance(text, int):
+        return text
+    digits = text.strip().upper()
+    for unit, factor in UNITS.items():
+        if digits.endswith(unit):
+            return int(float(digits.removesuffix(unit)) * factor)
+    return int(digits.removesuffix("B"))
+
+
+def positive(value: int) -> int:
+    """Return *value* if it is above 0."""
+    if value <= 0:
+        raise ValueError("must be above 0")
+    return value
+
+
+Positive = Annotated[int, AfterValidator(positive)]
+
+
+def setting(default: object, changes: Changes, description: str) -> object:
+    """Return a field of the table below."""
+    return Field(default=default, description=description, json_schema_extra={"changes": changes})
+
+
+class Environment(BaseSettings):
+    """The table itself. A field's name, in capitals, is its variable."""
+
+    model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True)
+
+    # Django
+    debug: bool = setting(False, "answer", "Show tracebacks and the schema browser's extras. Never in production.")
+    secret_key: SecretStr = setting(
+        SecretStr(""),
+        "place",
+        "Signs sessions and tokens; at least 32 characters. Needed unless DEBUG is on.",
+    )
+    allowed_hosts: Annotated[list[str], NoDecode] = setting(
+        ["localhost", "127.0.0.1", "[::1]"], "place", "Host names that requests may ask for, comma separated."
+    )
+    csrf_trusted_origins: Annotated[list[str], NoDecode] = setting(
+        [], "place", "Origins (scheme and host) that may post forms, comma separated."
+    )
+    database_url: str = setting(
+        f"sqlite:///{ROOT / 'var' / 'db.sqlite3'}", "place", "The database: sqlite:///PATH or postgresql://…"
+    )
+    redis_url: str = setting(
+        "redis://127.0.0.1:6379/0", "place", "The broker: a Redis that keeps everything (noeviction, AOF)."
+    )
+    cache_redis_url: str = setting(
+        "redis://127.0.0.1:6379/1",
+        "place",
+        "The caches: a Redis that may evict. May be another database of the same.",
+    )
+    api_open: bool = setting(
+        False,
+        "answer",
+        "Let the API be used without a key (embedded stack on one's own machine). Never in production.",
+    )
+    metrics_token: SecretStr = setting(
+        SecretStr(""), "place", "Bearer token that /metrics asks for; empty leaves it to staff sessions."
+    )
+
+    # Recommendation
+    embedder: Literal["wordllama", "fastembed", "tiny"] = setting(
+        "wordllama", "answer", "Text model: wordllama (in its wheel), fastembed (from a hub) or tiny (tests)."
+    )
+    fastembed_model: str = setting(
+        "BAAI/bge-small-en-v1.5", "answer", "The model that fastembed loads when EMBEDDER=fastembed."
+    )
+    enable_wasm_recommendations: bool = setting(
+        True, "speed", "Whether the wasm_recommendations flag is on when its row is first made."
+    )
+    wasm_rollout_percentage: int = setting(
+        100, "speed", "Share of members on the wasm engine when the flag's row is first made, 0 to 100."
+    )
+    wasm_memory_limit: Annotated[int, Field(validate_default=True)] = setting(
+        2048 * 2**20,
+        "place",
+        "Linear memory a process may use for vectors, such as 2048MB. Over it: an error.",
+    )
+    vector_cache_size: Positive = setting(10_000, "speed", "Preference vectors that a process keeps in memory (LRU).")
+    batch_processing_size: Positive = setting(
+        100, "speed", "Members per chunk of a batch job, and vectors per batch of an operation."
+    )
+    slate_fresh_seconds: Positive = setting(
+        180,
+        "answer",
+        "Age up to which a cached slate is served as it is (it is looked at again in any case).",
+    )
+    slate_keep_seconds: Positive = setting(
+        86_400, "answer", "Age up to which a cached slate may serve as the last good one."
+    )
+    catalogue_refresh_seconds: float = setting(
+        1.0, "answer", "How often a process asks the database what changed in the catalogue."
+    )
+    catalogue_max_posts: Positive = setting(
+        1_000_000, "answer", "Posts, newest first, that a process keeps resident as candidates."
+    )
+
+    # Processes
+    performance_monitoring_interval: Positive = setting(
+        30_000, "speed", "Milliseconds between two memory samples of the performance monitor."
+    )
+    prometheus_metrics_enabled: bool = setting(True, "place", "Serve /metrics.")
+    prometheus_multiproc_dir: str = setting(
+        "", "place", "Folder in which several processes add up their metrics; empty for one process."
+    )
+    job_lease_seconds: Positive = setting(
+        120, "speed", "After this long without a word, a job's chunk is given to another worker."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = setting("INFO", "place", "Least level that is logged.")
+
+    @field_validator("allowed_hosts", "csrf_trusted_origins", mode="before")
+    @classmethod
+    def split_commas(cls, value: object) -> object:
+        """Return the parts of a comma-separated text."""
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("wasm_memory_limit", mode="before")
+    @classmethod
+    def read_bytes(cls, value: str | int) -> int:
+        """Return the bytes that a text such as 2048MB means, at most the 4 GiB of 32-bit linear memory."""
+        count = parse_bytes(value)
+        if not 2**20 <= count <= 4 * 2**30:
+            raise ValueError("must be between 1MB and 4096MB")
+        return count
+
+    @field_validator("wasm_rollout_percentage")
+    @classmethod
+    def is_percentage(cls, value: int) -> int:
+        """Return *value* if it is a percentage."""
+        if not 0 <= value <= 100:
+            raise ValueError("must be between 0 and 100")
+        return value
+
+
+def read_environment() -> Environment:
+    """Return the settings, or stop the process with every variable that cannot be used, and why."""
+    try:
+        env = Environment()
+    except ValidationError as error:
+        lines = [f"  {str(e['loc'][0]).upper()}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
+        raise SystemExit("These environment variables cannot be used:\n" + "\n".join(lines)) from None
+    if not env.debug and len(env.secret_key.get_secret_value()) < 32:
+        raise SystemExit(
+            "SECRET_KEY: needs at least 32 characters (or set DEBUG=1 on your own machine). "
+            "`make run` makes one; elsewhere: python -c 'import secrets; print(secrets.token_urlsafe(48))'"
+        )
+    return env

@@ -1,0 +1,159 @@
+"""Django's settings. Values that may differ between machines come from `environment.py`, nowhere else."""
+
+import dj_database_url
+
+from recsys_project.environment import ROOT, read_environment
+from recsys_project.schedule import SCHEDULE
+
+ENV = read_environment()
+BASE_DIR = ROOT
+
+SECRET_KEY = ENV.secret_key.get_secret_value() or "only-for-debug-" + "x" * 32
+DEBUG = ENV.debug
+ALLOWED_HOSTS = ENV.allowed_hosts
+CSRF_TRUSTED_ORIGINS = ENV.csrf_trusted_origins
+
+# unfold and its parts come before the admin, and before what adds pages to it: else those pages lose their style.
+INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
+    "unfold.contrib.simple_history",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "simple_history",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "drf_standardized_errors",
+    "django_filters",
+    "django_prometheus",
+    "django_structlog",
+    "recommendations",
+    "flags",
+    "monitoring",
+]
+
+MIDDLEWARE = [
+    "django_prometheus.middleware.PrometheusBeforeMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_structlog.middlewares.RequestMiddleware",
+    "simple_history.middleware.HistoryRequestMiddleware",
+    "django_prometheus.middleware.PrometheusAfterMiddleware",
+]
+
+ROOT_URLCONF = "recsys_project.urls"
+WSGI_APPLICATION = "recsys_project.wsgi.application"
+ASGI_APPLICATION = "recsys_project.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+DATABASES = {"default": dj_database_url.parse(ENV.database_url, conn_max_age=60, conn_health_checks=True)}
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    # Several processes write: WAL lets readers go on, IMMEDIATE makes a writer wait its turn at the start of a
+    # transaction instead of failing in the middle of it.
+    DATABASES["default"]["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 30,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-64000; "
+        "PRAGMA mmap_size=268435456; PRAGMA temp_store=MEMORY;",
+    }
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+CACHES = {
+    "default": {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": ENV.cache_redis_url,
+        "KEY_PREFIX": "recsys:django",
+    }
+}
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+X_FRAME_OPTIONS = "DENY"
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "var" / "static"
+# The embedded stack runs no collectstatic: WhiteNoise serves the files of the installed packages as they lie.
+WHITENOISE_USE_FINDERS = True
+
+REST_FRAMEWORK = {
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "recsys",
+    "DESCRIPTION": "Feeds, similar posts, interactions and jobs of a recommendation service.",
+    "VERSION": "1.0.0",
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "COMPONENT_SPLIT_REQUEST": True,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+UNFOLD = {"SITE_TITLE": "recsys", "SITE_HEADER": "recsys", "SITE_SYMBOL": "dynamic_feed"}
+
+# Celery. Each line that is not obvious says what breaks without it.
+CELERY_BROKER_URL = ENV.redis_url
+CELERY_RESULT_BACKEND = ENV.redis_url
+CELERY_TASK_DEFAULT_QUEUE = "interactive"
+CELERY_TASK_ACKS_LATE = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_TASK_RETRY_ON_WORKER_LOST = True  # a killed child's task is tried again …
+CELERY_TASK_REJECT_ON_WORKER_LOST = False  # … but not for ever, as rejecting would
+CELERY_TASK_TIME_LIMIT = 3600
+CELERY_TASK_SOFT_TIME_LIMIT = 3300
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 7200,  # above the longest task, or a task runs twice
+    "socket_timeout": 30,
+    "socket_keepalive": True,
+    "health_check_interval": 25,
+    "global_keyprefix": "recsys:",
+}
+CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS = {"global_keyprefix": "recsys:"}
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 20
+CELERY_WORKER_ENABLE_SOFT_SHUTDOWN_ON_IDLE = True
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
+CELERY_WORKER_ETA_TASK_LIMIT = 1000
+CELERY_WORKER_MAX_MEMORY_PER_CHILD = 4_000_000  # KiB; the kernel's own limit is far below
+CELERY_WORKER_SEND_TASK_EVENTS = True
+CELERY_TASK_SEND_SENT_EVENT = True
+CELERY_TASK_IGNORE_RESULT = True  # what came of a job is in its row
+CELERY_RESULT_EXPIRES = 86_400
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULE = SCHEDULE
+# redbeat reads these names only; its lock lets one of several beats act.
+REDBEAT_REDIS_URL = ENV.redis_url
+REDBEAT_KEY_PREFIX = "recsys:redbeat:"
+REDBEAT_LOCK_TIMEOUT = 60

@@ -1,0 +1,94 @@
+"""Bulk insertion keeps what the ORM would keep: every type of field comes back as it went in."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import numpy as np
+import pytest
+from django.db import IntegrityError
+
+from recommendations.models import Interaction, Member, Post, PostEmbedding
+from recommendations.services import bulk
+from recommendations.services.bulk import insert_columns
+
+pytestmark = pytest.mark.django_db
+
+NOW = datetime(2026, 6, 1, 12, 30, 15, 250_000, tzinfo=UTC)
+SECOND = np.datetime64("2026-06-01T12:30:15", "s")
+
+
+def members(count):
+    names = [f"m{n}" for n in range(count)]
+    insert_columns(Member, {"external_id": names, "created_at": [NOW] * count}, {"changed_at": NOW})
+    return list(Member.objects.order_by("id"))
+
+
+def test_every_type_comes_back_as_it_went_in():
+    ann, bob = members(2)
+    columns = {
+        "external_id": ["p'1", "p2"],
+        "author_id": np.array([ann.pk, bob.pk]),
+        "text": ['tab\t quote" back\\slash 👩‍👧 %s', ""],
+        "tags": [["a", "日本"], []],
+        "safety_labels": [{"nudity": 0.5}, {}],
+        "created_at": np.array([SECOND, SECOND - 5]),
+        "removed_at": [None, NOW],
+        "visibility": np.array([0, 3], np.int8),
+    }
+    assert insert_columns(Post, columns, {"changed_at": NOW}) == 2
+    first, second = Post.objects.order_by("external_id")
+    first.full_clean()
+    assert (first.text, first.tags, first.safety_labels) == (
+        columns["text"][0],
+        ["a", "日本"],
+        {"nudity": 0.5},
+    )
+    assert first.created_at == NOW.replace(microsecond=0)
+    assert second.created_at == NOW.replace(microsecond=0) - timedelta(seconds=5)
+    assert (first.removed_at, second.removed_at, second.visibility) == (None, NOW, 3)
+    assert (first.media, first.kind, first.changed_at) == ([], "text", NOW), "defaults are filled in"
+    request_id = uuid4()
+    act = {
+        "event_id": ["e"],
+        "member_id": [ann.pk],
+        "post_id": [first.pk],
+        "occurred_at": [NOW],
+        "value": [1.5],
+    }
+    insert_columns(Interaction, act, {"kind": "like", "received_at": NOW, "request_id": request_id})
+    row = Interaction.objects.get()
+    assert (row.request_id, row.value, row.is_learned) == (request_id, 1.5, False)
+    vector = bytes(range(256)) * 2
+    same = {"model": "m", "dimension": 128, "changed_at": NOW}
+    insert_columns(PostEmbedding, {"post_id": [first.pk], "vector": [vector]}, same)
+    assert bytes(PostEmbedding.objects.get().vector) == vector
+
+
+def test_times_put_in_bulk_are_found_by_the_orm():
+    members(1)
+    insert_columns(Member, {"external_id": ["late"], "created_at": np.array([SECOND])}, {"changed_at": NOW})
+    assert Member.objects.filter(created_at__lt=NOW).get().external_id == "late"
+    assert Member.objects.filter(created_at=NOW.replace(microsecond=0)).exists()
+
+
+def test_rows_that_are_there_already_are_left_out_and_not_counted(monkeypatch):
+    monkeypatch.setattr(bulk, "BATCH_ROWS", 2)
+    members(3)
+    columns = {"external_id": ["m1", "new", "m2", "newer", "new"], "created_at": [NOW] * 5}
+    assert insert_columns(Member, columns, {"changed_at": NOW}) == 2
+    assert Member.objects.count() == 5
+
+
+def test_other_constraints_are_not_passed_over():
+    with pytest.raises(IntegrityError):
+        insert_columns(Member, {"external_id": ["a"], "created_at": [None]}, {"changed_at": NOW})
+
+
+def test_no_rows_are_no_trouble():
+    assert insert_columns(Member, {"external_id": [], "created_at": []}, {"changed_at": NOW}) == 0
+
+
+def test_columns_of_unequal_length_are_refused():
+    with pytest.raises(ValueError, match="zip"):
+        insert_columns(Member, {"external_id": ["a", "b"], "created_at": [NOW]}, {"changed_at": NOW})
+    assert not Member.objects.exists()

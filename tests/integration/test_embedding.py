@@ -1,0 +1,116 @@
+"""Embedding posts: what lacks a vector gets one, what has one is left alone unless named."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from recommendations.embedders.choosing import EmbedderError, embedder_named
+from recommendations.embedders.text import WordLlamaText
+from recommendations.embedders.tiny import TinyText
+from recommendations.models import Member, Post, PostEmbedding
+from recommendations.services import embedding as service
+from recommendations.services.embedding import embed_posts, embeddable_text
+from recommendations.services.wiring import embedder
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def posts(db):
+    ann = Member.objects.create(external_id="ann", created_at=NOW, changed_at=NOW)
+    texts = ["a film about war", "", "bread and yeast 🍞", "مرحبا"]
+    return [
+        Post.objects.create(external_id=f"p{n}", author=ann, text=text, created_at=NOW, changed_at=NOW)
+        for n, text in enumerate(texts)
+    ]
+
+
+def vector_of(row):
+    return np.frombuffer(bytes(row.vector), "<f4")
+
+
+def test_every_post_gets_the_vector_of_its_text(posts):
+    assert embed_posts(embedder=TinyText(), now=NOW) == 4
+    rows = PostEmbedding.objects.order_by("post_id")
+    expected = TinyText().embed([post.text for post in posts])
+    for row, vector in zip(rows, expected, strict=True):
+        assert (row.space, row.model, row.dimension, row.version) == ("content", TinyText().name, 64, 1)
+        np.testing.assert_array_equal(vector_of(row), vector)
+    assert not vector_of(rows[1]).any(), "an empty post has a zero vector, and is not asked again"
+
+
+def test_a_second_run_has_nothing_to_do(posts):
+    embed_posts(embedder=TinyText(), now=NOW)
+    assert embed_posts(embedder=TinyText(), now=NOW) == 0
+
+
+def test_another_model_makes_its_own_beside_the_first(posts):
+    embed_posts(embedder=TinyText(), now=NOW)
+    assert embed_posts(embedder=WordLlamaText(), now=NOW) == 4
+    assert PostEmbedding.objects.count() == 8
+
+
+def test_removed_posts_are_left_out(posts):
+    Post.objects.filter(pk=posts[0].pk).update(removed_at=NOW)
+    assert embed_posts(embedder=TinyText(), now=NOW) == 3
+
+
+def test_named_posts_are_embedded_anew_and_count_up(posts):
+    embed_posts(embedder=TinyText(), now=NOW)
+    Post.objects.filter(pk=posts[0].pk).update(text="quite another text")
+    later = NOW + timedelta(hours=1)
+    missing = max(post.pk for post in posts) + 1
+    assert embed_posts(embedder=TinyText(), now=later, post_ids=[posts[0].pk, missing]) == 1
+    row = PostEmbedding.objects.get(post=posts[0])
+    assert (row.version, row.changed_at) == (2, later)
+    np.testing.assert_array_equal(vector_of(row), TinyText().embed(["quite another text"])[0])
+    assert PostEmbedding.objects.get(post=posts[2]).version == 1
+
+
+def test_no_names_mean_no_posts(posts):
+    assert embed_posts(embedder=TinyText(), now=NOW, post_ids=[]) == 0
+
+
+def test_progress_and_batches(posts, monkeypatch):
+    monkeypatch.setattr(service, "BATCH_POSTS", 3)
+    calls = []
+    embed_posts(embedder=TinyText(), now=NOW, progress=lambda *call: calls.append(call))
+    assert calls == [(3, 4), (4, 4)]
+
+
+def test_a_run_cut_off_keeps_what_was_done(posts, monkeypatch):
+    class Failing(TinyText):
+        def embed(self, texts):
+            if any("🍞" in text for text in texts):
+                raise RuntimeError("out of yeast")
+            return super().embed(texts)
+
+    monkeypatch.setattr(service, "BATCH_POSTS", 2)
+    with pytest.raises(RuntimeError, match="yeast"):
+        embed_posts(embedder=Failing(), now=NOW)
+    assert PostEmbedding.objects.count() == 2
+    assert embed_posts(embedder=TinyText(), now=NOW) == 2
+
+
+def test_text_tags_and_descriptions_are_embedded_once_each():
+    post = Post(
+        text="A Drama.", tags=["drama", "war"], media=[{"kind": "image", "url": "u", "alt": "A tank"}]
+    )
+    assert embeddable_text(post) == "A Drama.\nwar\nA tank"
+    assert embeddable_text(Post()) == ""
+
+
+def test_the_setting_chooses_the_embedder(settings):
+    assert embedder() is embedder(), "one a process"
+    assert embedder_named("tiny").name == TinyText().name
+    assert embedder_named("wordllama").name == WordLlamaText().name
+
+
+def test_an_unknown_embedder_and_a_missing_package_say_what_to_do(monkeypatch):
+    with pytest.raises(EmbedderError, match="there are wordllama, fastembed, tiny"):
+        embedder_named("word2vec")
+    monkeypatch.setitem(__import__("sys").modules, "fastembed", None)
+    monkeypatch.delitem(__import__("sys").modules, "recommendations.embedders.fastembed_text", raising=False)
+    with pytest.raises(EmbedderError, match="pip install fastembed"):
+        embedder_named("fastembed", "BAAI/bge-small-en-v1.5")

@@ -1,0 +1,164 @@
+"""`generate` inserts the platform as it was drawn, refuses a full database, and is all or nothing."""
+
+import hashlib
+from datetime import UTC, datetime
+from io import StringIO
+
+import numpy as np
+import pytest
+from django.core.management import CommandError, call_command
+from django.db.models import Count, F
+
+from recommendations.contracts import Visibility
+from recommendations.embedders.tiny import TinyText
+from recommendations.models import Interaction, Member, Post, PostEmbedding, PrivacySettings, Relationship
+from recommendations.services import generate as service
+from recommendations.services.generate import NotEmptyError, Vectors, generate
+from recommendations.services.generating.draws import Size, WorldTooSmallError
+from recommendations.services.safety import sensitivity_of
+
+pytestmark = pytest.mark.django_db
+
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+SIZE = Size(members=200, posts=900, interactions=5_000, follows=1_500, blocks=40, mutes=20, seed=3)
+
+
+def make(size=SIZE, vectors=None, **options):
+    generate(size=size, now=NOW, vectors=vectors, progress=lambda what, done, total: None, **options)
+
+
+def digest():
+    """Everything but our own ids, in a fixed order."""
+    tables = [
+        Member.objects.values_list(
+            "external_id", "languages", "region", "birth_year", "is_adult", "created_at"
+        ),
+        PrivacySettings.objects.order_by("pk").values_list("is_private", "sensitivity", "muted_tags"),
+        Post.objects.order_by("external_id").values_list(
+            "external_id", "text", "tags", "visibility", "created_at"
+        ),
+        Relationship.objects.order_by("id").values_list("source__external_id", "kind", "target__external_id"),
+        Interaction.objects.order_by("id").values_list(
+            "event_id", "member__external_id", "post__external_id", "kind", "value", "occurred_at"
+        ),
+    ]
+    return hashlib.sha256(repr([list(table) for table in tables]).encode()).hexdigest()
+
+
+def test_counts_are_those_asked_for():
+    make()
+    assert Member.objects.count() == PrivacySettings.objects.count() == 200
+    assert (Post.objects.count(), Interaction.objects.count()) == (900, 5_000)
+    kinds = dict(Relationship.objects.values_list("kind").annotate(Count("id")).order_by())
+    assert kinds == {"follow": 1_500, "block": 40, "mute": 20}
+
+
+def test_the_same_seed_makes_the_same_platform():
+    make()
+    first = digest()
+    Member.objects.all().delete()
+    make()
+    assert digest() == first
+
+
+def test_rows_are_as_a_form_would_accept_them():
+    make()
+    for post in Post.objects.all():
+        post.full_clean()
+        assert post.sensitivity == sensitivity_of(post.safety_labels)
+    for member in Member.objects.select_related("privacy"):
+        member.full_clean()
+        member.privacy.full_clean()
+    for interaction in Interaction.objects.all()[:500]:
+        interaction.full_clean()
+    assert set(Post.objects.values_list("visibility", flat=True)) == set(Visibility)
+
+
+def test_columns_belong_together():
+    """A column put in another order than the rest would show here: each keeps a rule with another one."""
+    make()
+    posts, acts = Post.objects.all(), Interaction.objects.all()
+    assert not acts.filter(occurred_at__lt=F("post__created_at")).exists()
+    assert not acts.filter(member=F("post__author")).exists()
+    assert not acts.filter(post__visibility__in=[Visibility.PRIVATE, Visibility.UNLISTED]).exists()
+    assert all(post.language == post.author.languages[0] for post in posts.select_related("author"))
+    assert acts.filter(kind="dwell").exists()
+    assert not acts.filter(kind="dwell", value=None).exists()
+    assert not acts.exclude(kind="dwell").exclude(value=None).exists()
+
+
+def test_ids_grow_with_time():
+    make()
+    for model, field in ((Post, "created_at"), (Interaction, "occurred_at")):
+        times = list(model.objects.order_by("id").values_list(field, flat=True))
+        assert times == sorted(times)
+        assert times[-1] <= NOW
+
+
+def test_vectors_stand_for_topics_under_the_models_name():
+    make(vectors=Vectors(TinyText().name, 64))
+    rows = PostEmbedding.objects.select_related("post").order_by("post__external_id")
+    vectors = np.stack([np.frombuffer(bytes(row.vector), "<f4") for row in rows])
+    assert vectors.shape == (900, 64)
+    assert {row.model for row in rows} == {TinyText().name}
+    topics = np.array([row.post.tags[0] for row in rows])
+    cosines, same = vectors @ vectors.T, topics[:, None] == topics
+    assert cosines[same].mean() > cosines[~same].mean() + 0.3
+
+
+def test_a_database_with_members_is_refused_unless_appended_to():
+    Member.objects.create(external_id="ann", created_at=NOW, changed_at=NOW)
+    with pytest.raises(NotEmptyError, match="--append"):
+        make()
+    make(append=True)
+    assert Member.objects.count() == 201
+    with pytest.raises(NotEmptyError, match="another --seed"):
+        make(append=True)
+
+
+def test_what_cannot_be_made_leaves_nothing_behind():
+    with pytest.raises(WorldTooSmallError, match="interactions"):
+        make(Size(members=3, posts=5, interactions=10_000, follows=0, blocks=0, mutes=0, seed=1))
+    assert not Member.objects.exists()
+
+
+def test_a_failure_half_way_leaves_nothing_behind(monkeypatch):
+    monkeypatch.setattr(service, "INTERACTIONS_A_STEP", 1_000)
+
+    def progress(what, done, total):
+        if what == "interactions":
+            raise RuntimeError("pulled the plug")
+
+    with pytest.raises(RuntimeError, match="plug"):
+        generate(size=SIZE, now=NOW, vectors=None, progress=progress)
+    assert not Member.objects.exists() and not Interaction.objects.exists()
+
+
+def test_the_command_takes_sizes_with_separators_and_says_what_it_made():
+    out = StringIO()
+    call_command("generate", "--members=1_00", "--posts=2,00", "--interactions=300", "--seed=5", stdout=out)
+    assert (
+        "Made 100 members, 200 posts, 500 follows, 5 blocks, 5 mutes and 300 interactions of seed 5."
+        in out.getvalue()
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--members=0"], "at least one member"),
+        (["--posts=0"], "need posts"),
+        (["--members=-5"], "not a number"),
+        (["--members=many"], "not a number"),
+        (["--members=5", "--posts=5", "--interactions=999999"], "Ask for fewer"),
+    ],
+)
+def test_the_command_refuses_what_cannot_be_made(arguments, message):
+    with pytest.raises(CommandError, match=message):
+        call_command("generate", *arguments)
+    assert not Member.objects.exists()
+
+
+def test_members_alone_can_be_made():
+    call_command("generate", "--members=10", "--posts=0", "--interactions=0", stdout=StringIO())
+    assert (Member.objects.count(), Post.objects.count()) == (10, 0)

@@ -1,0 +1,53 @@
+"""The default embedder works offline, and stays out of the way of the process that loads it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recommendations.embedders import text as wordllama_text
+from recommendations.embedders.cleaning import MAX_CHARACTERS
+from recommendations.embedders.text import ModelFileError, WordLlamaText, model_file
+
+ROOT = Path(__file__).parents[2]
+OFFLINE = """
+import logging, socket, sys
+def refuse(*args, **kwargs):
+    raise AssertionError("the embedder opened a connection")
+socket.socket.connect = refuse
+socket.create_connection = refuse
+from recommendations.embedders.text import WordLlamaText
+assert WordLlamaText().embed(["hello"]).any()
+assert "wordllama" not in sys.modules and "requests" not in sys.modules, "it can download"
+assert not logging.getLogger().handlers, "the root logger was set up"
+"""
+
+
+def test_it_opens_no_connection_and_leaves_logging_alone():
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", OFFLINE], capture_output=True, text=True, cwd=ROOT, env={}
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_missing_file_is_named_with_what_to_do():
+    with pytest.raises(ModelFileError, match=r"weights/none\.bin.*pip install"):
+        model_file("weights/none.bin")
+
+
+def test_a_missing_package_says_the_same(monkeypatch):
+    monkeypatch.setattr(wordllama_text.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ModelFileError, match="Reinstall"):
+        model_file(wordllama_text.WEIGHTS)
+
+
+def test_meaning_counts_beyond_shared_words():
+    car, automobile, banana = WordLlamaText().embed(["a fast car", "speedy automobile", "ripe banana"])
+    assert car @ automobile > car @ banana + 0.2
+
+
+def test_only_the_first_characters_are_read():
+    start = "word " * (MAX_CHARACTERS // 5)
+    first, second = WordLlamaText().embed([start + "one ending", start + "another"])
+    assert (first == second).all()
