@@ -29,7 +29,7 @@ def test_the_module_imports_nothing(name):
 def test_a_runaway_call_is_stopped_and_the_rows_are_unharmed(filled):
     vectors = clustered(4000, 512, seed=40)
     space = filled(vectors, build="reference", deadline_seconds=0.02)
-    with pytest.raises(KernelDeadlineError, match="scan_topk ran longer than 0.02 s"):
+    with pytest.raises(KernelDeadlineError, match="scan_topk ran longer than"):
         space.scan_topk(np.repeat(vectors, 2, axis=0), 100)
     assert space.rescore(np.array([3], np.int32), vectors[3:4])[0, 0] == pytest.approx(1, abs=1e-6)
     assert space.statistics().shards[0].deadlines_exceeded == 1
