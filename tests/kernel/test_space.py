@@ -13,7 +13,7 @@ def everything(count):
     return np.ones(count, bool)
 
 
-@pytest.mark.parametrize("dimension", [8, 17, 64, 128, 384, 512, 1000])
+@pytest.mark.parametrize("dimension", [8, 17, 64, 128, 384, 512, 1000, 4096])
 def test_scan_finds_what_numpy_finds(filled, build, dimension):
     vectors = clustered(1500, dimension, seed=dimension)
     space = filled(vectors, build=build)

@@ -39,6 +39,7 @@ uint32_t EXPORT(open_space)(uint32_t dimension) {
     space.segment_bytes = end;
     space.base = ((uint32_t)(uintptr_t)&__heap_base + 63) / 64 * 64;
     space.segments = 0;
+    open_sieve();
     return end;
 }
 
