@@ -73,6 +73,15 @@ class InteractionKind(StrEnum):
     REPORT = "report"
 
 
+class Origin(IntEnum):
+    """Which source brought a candidate: the bit of `Candidates.origins`. Stored; add at the end."""
+
+    NEAREST = 0
+    FOLLOWED = 1
+    TRENDING = 2
+    FRESH = 3
+
+
 class PolicyError(ValueError):
     """A ranking policy has a setting that we don't know, or a value out of its range."""
 
@@ -159,6 +168,8 @@ class Query:
     variant: str
     policy_version: int
     interests: Interests
+    excluded_post_ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)
+    """Posts that this request must not bring: what an earlier page held, the post that similar ones are asked for."""
     max_sensitivity: int = Sensitivity.SAFE
     language_ids: Int32Array = field(default_factory=lambda: np.zeros(0, np.int32))
     """Languages the viewer reads; empty: any."""
@@ -170,8 +181,6 @@ class Query:
     muted_words: tuple[str, ...] = ()
     """Case-folded."""
     seen_post_ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)
-    anchor_post_id: int = UNKNOWN
-    """The post that similar ones are asked for."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +188,7 @@ class Candidates:
     """Posts on their way to being recommended, one column per fact, all of length n. `UNKNOWN` where we don't know."""
 
     post_ids: Int64Array  # (n,)
-    origins: UInt16Array  # (n,) bit set of the sources that brought the post, in the menu's order
+    origins: UInt16Array  # (n,) bit set of `Origin`: the sources that brought the post
     rows: Int32Array  # (n,) row of the resident catalogue
     author_ids: Int64Array  # (n,)
     created_at: Float64Array  # (n,) Unix seconds
@@ -187,6 +196,8 @@ class Candidates:
     sensitivity: Int8Array  # (n,) Sensitivity
     standing: Int8Array  # (n,) Standing of the author
     is_removed: BoolArray  # (n,)
+    is_seen: BoolArray  # (n,) told by the last look, beyond the ids that the query holds
+    is_muted: BoolArray  # (n,) holds a muted word; told by the last look, which reads the texts
     language_ids: Int32Array  # (n,)
     tag_ids: Int32Array  # (n, t)
     engagement: Float32Array  # (n,) decayed sum, at the moment of the query
@@ -205,6 +216,8 @@ class Candidates:
             sensitivity=np.full(n, UNKNOWN, np.int8),
             standing=np.full(n, UNKNOWN, np.int8),
             is_removed=np.ones(n, np.bool_),
+            is_seen=np.ones(n, np.bool_),
+            is_muted=np.ones(n, np.bool_),
             language_ids=np.full(n, UNKNOWN, np.int32),
             tag_ids=np.full((n, TAGS_PER_POST), UNKNOWN, np.int32),
             engagement=np.zeros(n, np.float32),
@@ -216,6 +229,10 @@ class Candidates:
     def take(self, which: Int64Array | BoolArray) -> Candidates:
         """Return the candidates at these positions, or where this mask is true."""
         return replace(self, **{f.name: getattr(self, f.name)[which] for f in fields(self)})
+
+
+ENGAGEMENT_HALF_LIFE_SECONDS = 14 * 86_400.0
+"""After this time an act counts half in a post's engagement and in a member's interests. Changes the answer."""
 
 
 @dataclass(frozen=True)
@@ -296,3 +313,8 @@ REASON_SENTENCES: dict[Reason, str] = {
 def reasons_of(bits: int) -> tuple[Reason, ...]:
     """Return the reasons whose bits are set."""
     return tuple(reason for reason in Reason if bits >> reason & 1)
+
+
+def origins_of(bits: int) -> tuple[Origin, ...]:
+    """Return the origins whose bits are set."""
+    return tuple(origin for origin in Origin if bits >> origin & 1)

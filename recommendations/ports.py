@@ -62,8 +62,9 @@ class Engine(Protocol):
         """
         Return scores (n,) and their parts (n, 2 + c) for the candidates at *rows* (n,); -1: no vector.
 
-        The first part is weights[0] · max over positive interests of weight · cosine, never below 0; the second is
-        -weights[1] · the same over the negative ones; the others are weights[2:] · *columns* (n, c).
+        The first part is weights[0] · the highest of weight · cosine over the positive interests; the second is
+        -weights[1] · the same over the negative ones, where that is above 0; the others are weights[2:] · *columns*
+        (n, c). Without a vector or an interest, the likeness is 0.
         A score is the sum of its parts, and depends on its own row only.
         """
         ...
@@ -82,7 +83,8 @@ class Engine(Protocol):
         Return up to *k* positions, greedily by (1 - trade_off) · score - trade_off · likeness to what was picked.
 
         Likeness is the highest cosine with an earlier pick (maximal marginal relevance, Carbonell and Goldstein 1998).
-        At most *cap* picks share a group. Scores are first moved to 0..1 by their own range.
+        A likeness below 0 counts as 0. At most *cap* picks share a group; the group -1 is unknown and has no cap.
+        Scores are first moved to 0..1 by their own range.
         """
         ...
 
@@ -106,11 +108,15 @@ class Catalogue(Protocol):
         """Return the candidates with every column that the catalogue knows of, at *now* (Unix seconds)."""
         ...
 
-    def everything(self, now: float) -> Candidates:
-        """Return every resident post as a candidate, in row order: what eligibility is reckoned from."""
+    def everything(self) -> Candidates:
+        """
+        Return every resident post as a candidate, in row order: what eligibility is reckoned from.
+
+        Its engagement is not filled in; an empty row is a removed post.
+        """
         ...
 
-    def trending(self, k: int, eligible: BoolArray, now: float) -> Int64Array:
+    def trending(self, k: int, eligible: BoolArray) -> Int64Array:
         """Return the ids of the *k* eligible posts with the highest engagement, best first."""
         ...
 
@@ -130,7 +136,7 @@ class PostFacts(Protocol):
         """
         Return the posts as candidates, in this order, on rows read now; what is gone stays `UNKNOWN`.
 
-        A post that holds one of the viewer's muted words, or that the viewer has seen, comes back as removed.
+        It also tells which the viewer has seen, and which hold one of the viewer's muted words.
         """
         ...
 

@@ -1,0 +1,1 @@
+"""Rerankers: a new order, dropping none, kept apart from the score."""

@@ -1,0 +1,1 @@
+"""Scorers: one additive part of the score each."""

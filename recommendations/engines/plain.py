@@ -1,0 +1,145 @@
+"""The control engine: NumPy, slow and obvious. It is kept for ever as the definition of right for the others."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+
+from recommendations.contracts import (
+    UNKNOWN,
+    BoolArray,
+    Float32Array,
+    Int32Array,
+    Int64Array,
+    Interests,
+)
+from recommendations.ports import VectorError
+
+
+def checked(name: str, vectors: Float32Array, dimension: int) -> Float32Array:
+    """Return *vectors* as float32 rows of *dimension*, or raise `VectorError` naming them."""
+    vectors = np.ascontiguousarray(vectors, np.float32)
+    if vectors.ndim != 2 or vectors.shape[1] != dimension:
+        raise VectorError(f"{name}: give rows of {dimension} numbers, not an array of shape {vectors.shape}.")
+    if not np.isfinite(vectors).all():
+        raise VectorError(f"{name}: row {int(np.argmin(np.isfinite(vectors).all(axis=1)))} has NaN or infinity.")
+    return vectors
+
+
+def unit(vectors: Float32Array) -> Float32Array:
+    """Return the rows at length 1; a zero row stays zero."""
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    return np.divide(vectors, lengths, out=np.zeros(vectors.shape), where=lengths > 0).astype(np.float32)
+
+
+def best(weights: Float32Array, cosines: Float32Array) -> Float32Array:
+    """Return the highest weight · cosine of each row (n, k); 0 if there are no interests."""
+    if cosines.shape[1] == 0:
+        return np.zeros(len(cosines), np.float32)
+    return (cosines * weights).max(axis=1).astype(np.float32)
+
+
+class PlainEngine:
+    """Keeps `Engine` over one NumPy array."""
+
+    name = "plain"
+
+    def __init__(self, dimension: int) -> None:
+        self.dimension = dimension
+        self._rows = np.zeros((0, dimension), np.float32)
+        self._ids = np.zeros(0, np.int64)
+        self._lock = threading.Lock()
+
+    def put(self, rows: Int32Array, post_ids: Int64Array, vectors: Float32Array) -> None:
+        """See `Engine.put`."""
+        vectors = checked("vectors", vectors, self.dimension)
+        if not len(rows):
+            return
+        with self._lock:
+            self._reach(int(rows.max()) + 1)
+            self._rows[rows] = unit(vectors)
+            self._ids[rows] = post_ids
+
+    def drop(self, rows: Int32Array) -> None:
+        """See `Engine.drop`."""
+        with self._lock:
+            kept = rows[rows < len(self._rows)]
+            self._rows[kept] = 0
+            self._ids[kept] = UNKNOWN
+
+    def nearest(self, queries: Float32Array, k: int, eligible: BoolArray) -> tuple[Int32Array, Float32Array]:
+        """See `Engine.nearest`."""
+        queries = unit(checked("queries", queries, self.dimension))
+        n = min(len(eligible), len(self._rows))
+        allowed = np.flatnonzero(eligible[:n] & (self._ids[:n] >= 0)).astype(np.int32)
+        rows = np.full((len(queries), k), UNKNOWN, np.int32)
+        cosines = np.full((len(queries), k), -np.inf, np.float32)
+        for i, query in enumerate(queries):
+            likeness = self._rows[allowed] @ query
+            order = np.lexsort((self._ids[allowed], -likeness))[:k]
+            rows[i, : len(order)], cosines[i, : len(order)] = allowed[order], likeness[order]
+        return rows, cosines
+
+    def score(
+        self, rows: Int32Array, interests: Interests, columns: Float32Array, weights: Float32Array
+    ) -> tuple[Float32Array, Float32Array]:
+        """See `Engine.score`."""
+        vectors = self.vectors(rows)
+        positive = unit(checked("positive interests", interests.positive, self.dimension))
+        negative = unit(checked("negative interests", interests.negative, self.dimension))
+        taste = best(interests.positive_weights, vectors @ positive.T)
+        dislike = np.maximum(best(interests.negative_weights, vectors @ negative.T), 0)
+        parts = np.column_stack([taste * weights[0], -dislike * weights[1], columns * weights[2:]]).astype(np.float32)
+        return parts.sum(axis=1, dtype=np.float32), parts
+
+    def diversify(
+        self,
+        rows: Int32Array,
+        post_ids: Int64Array,
+        scores: Float32Array,
+        groups: Int64Array,
+        k: int,
+        trade_off: float,
+        cap: int,
+    ) -> Int64Array:
+        """See `Engine.diversify`."""
+        if not len(rows):
+            return np.zeros(0, np.int64)
+        vectors = self.vectors(rows)
+        spread = float(scores.max() - scores.min())
+        relevance = (scores - scores.min()) / spread if spread > 0 else np.zeros(len(scores), np.float32)
+        likeness = np.zeros(len(rows), np.float32)
+        free = np.ones(len(rows), np.bool_)
+        taken: dict[int, int] = {}
+        picks: list[int] = []
+        while len(picks) < k and free.any():
+            value = np.where(free, (1 - trade_off) * relevance - trade_off * likeness, -np.inf)
+            pick = int(np.lexsort((post_ids, -value))[0])
+            picks.append(pick)
+            free[pick] = False
+            group = int(groups[pick])
+            taken[group] = taken.get(group, 0) + 1
+            if group != UNKNOWN and taken[group] >= cap:
+                free &= groups != group
+            likeness = np.maximum(likeness, vectors @ vectors[pick])  # below 0 counts as 0
+        return np.array(picks, np.int64)
+
+    def cosine(self, query: Float32Array, rows: Int32Array) -> Float32Array:
+        """See `Engine.cosine`."""
+        return (self.vectors(rows) @ unit(checked("query", query[None], self.dimension))[0]).astype(np.float32)
+
+    def vectors(self, rows: Int32Array) -> Float32Array:
+        """See `Engine.vectors`."""
+        known = (rows >= 0) & (rows < len(self._rows))
+        out = np.zeros((len(rows), self.dimension), np.float32)
+        out[known] = self._rows[rows[known]]
+        return out
+
+    def _reach(self, count: int) -> None:
+        """Make room for *count* rows, doubling so that growth costs little."""
+        if count <= len(self._rows):
+            return
+        more = max(count, 2 * len(self._rows)) - len(self._rows)
+        self._rows = np.concatenate([self._rows, np.zeros((more, self.dimension), np.float32)])
+        self._ids = np.concatenate([self._ids, np.full(more, UNKNOWN, np.int64)])

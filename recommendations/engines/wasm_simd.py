@@ -1,0 +1,115 @@
+"""The engine on the WebAssembly kernel: a thin adapter that speaks the words of `ports.Engine` to `wasm.Space`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+import wasm
+from recommendations.contracts import UNKNOWN, BoolArray, Float32Array, Int32Array, Int64Array, Interests
+from recommendations.ports import EngineError, VectorError
+
+
+@contextmanager
+def our_errors() -> Iterator[None]:
+    """Turn the kernel's errors into those that the port names."""
+    try:
+        yield
+    except wasm.VectorError as error:
+        raise VectorError(str(error)) from error
+    except wasm.KernelError as error:
+        raise EngineError(f"The kernel gave no answer: {error}") from error
+
+
+def floats(values: Float32Array) -> Float32Array:
+    """Return *values* as the kernel takes them: float32 and contiguous."""
+    return np.ascontiguousarray(values, np.float32)
+
+
+class WasmEngine:
+    """Keeps `Engine` in a sandbox with a memory limit and a deadline."""
+
+    name = "wasm_simd"
+
+    def __init__(self, dimension: int, *, memory_limit_bytes: int) -> None:
+        self.dimension = dimension
+        with our_errors():
+            self._space = wasm.Space(dimension, memory_limit_bytes=memory_limit_bytes)
+
+    def put(self, rows: Int32Array, post_ids: Int64Array, vectors: Float32Array) -> None:
+        """See `Engine.put`."""
+        with our_errors():
+            self._space.put(np.asarray(rows, np.int32), post_ids, floats(vectors))
+
+    def drop(self, rows: Int32Array) -> None:
+        """See `Engine.drop`."""
+        with our_errors():
+            self._space.drop(rows[rows < len(self._space)])
+
+    def nearest(self, queries: Float32Array, k: int, eligible: BoolArray) -> tuple[Int32Array, Float32Array]:
+        """See `Engine.nearest`."""
+        with our_errors():
+            return self._space.scan_topk(floats(queries), k, np.packbits(eligible, bitorder="little"))
+
+    def score(
+        self, rows: Int32Array, interests: Interests, columns: Float32Array, weights: Float32Array
+    ) -> tuple[Float32Array, Float32Array]:
+        """See `Engine.score`."""
+        rows = self._resident(rows)
+        with our_errors():
+            dislike = self._dislike(rows, interests)
+            weights = np.concatenate([weights[:1], -weights[1:2], weights[2:]])
+            return self._space.score_candidates(
+                rows,
+                floats(interests.positive),
+                floats(interests.positive_weights),
+                floats(np.column_stack([dislike, columns])),
+                floats(weights),
+            )
+
+    def diversify(
+        self,
+        rows: Int32Array,
+        post_ids: Int64Array,
+        scores: Float32Array,
+        groups: Int64Array,
+        k: int,
+        trade_off: float,
+        cap: int,
+    ) -> Int64Array:
+        """See `Engine.diversify`."""
+        if not len(rows) or k <= 0:
+            return np.zeros(0, np.int64)
+        spread = float(scores.max() - scores.min())
+        relevance = floats((scores - scores.min()) / spread) if spread > 0 else np.zeros(len(scores), np.float32)
+        with our_errors():
+            picks = self._space.diversify(self._resident(rows), relevance, groups, k, trade_off, cap, post_ids)
+        return picks.astype(np.int64)
+
+    def cosine(self, query: Float32Array, rows: Int32Array) -> Float32Array:
+        """See `Engine.cosine`."""
+        with our_errors():
+            return self._space.rescore(self._resident(rows), floats(query[None]))[:, 0]
+
+    def vectors(self, rows: Int32Array) -> Float32Array:
+        """See `Engine.vectors`."""
+        with our_errors():
+            return self._space.vectors(self._resident(rows))
+
+    def statistics(self) -> wasm.SpaceStatistics:
+        """Return the memory held and the calls made, for monitoring."""
+        return self._space.statistics()
+
+    def _resident(self, rows: Int32Array) -> Int32Array:
+        """Return *rows*, -1 for those beyond the highest one put: posts that have no vector yet."""
+        return np.where(rows < len(self._space), rows, UNKNOWN).astype(np.int32)
+
+    def _dislike(self, rows: Int32Array, interests: Interests) -> Float32Array:
+        """Return the likeness (n,) to the negative interests; only who turned something down pays for the call."""
+        if not len(interests.negative):
+            return np.zeros(len(rows), np.float32)
+        cosines = self._space.rescore(rows, floats(interests.negative))
+        likeness: Float32Array = np.maximum((cosines * interests.negative_weights).max(axis=1), 0)
+        return likeness

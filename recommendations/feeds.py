@@ -1,0 +1,69 @@
+"""
+START HERE: every feed and its parts, in the order they run.
+"""
+
+from __future__ import annotations
+
+from recommendations.pipeline.filters.freshness import not_excluded, readable, unseen
+from recommendations.pipeline.filters.privacy import not_blocked, not_muted, not_own, not_removed, visible
+from recommendations.pipeline.filters.safety import safe_for_viewer
+from recommendations.pipeline.rerankers.diversity import AuthorSpacing, Diversity
+from recommendations.pipeline.run import Pipeline
+from recommendations.pipeline.scorers.columns import Follow, Popularity, Recency
+from recommendations.pipeline.sources.followed import Followed
+from recommendations.pipeline.sources.nearest import Nearest
+from recommendations.pipeline.sources.popular import Fresh, Trending
+from recommendations.ports import Catalogue, Engine
+
+MAY_SEE = (not_removed, visible, not_blocked, safe_for_viewer)
+"""What no slate is ever without, whatever the feed: the same functions run again on every slate served."""
+
+WANTS = (not_muted, not_own, unseen, readable)
+
+
+def discovery(*, engine: Engine, catalogue: Catalogue) -> Pipeline:
+    """What this member is likely to enjoy, from everywhere."""
+    return Pipeline(
+        catalogue=catalogue,
+        sources=(Nearest(engine, catalogue), Followed(catalogue), Trending(catalogue), Fresh(catalogue)),
+        filters=(*MAY_SEE, *WANTS),
+        scorers=(Recency(), Popularity(), Follow()),
+        rerankers=(Diversity(engine), AuthorSpacing()),
+        engine=engine,
+    )
+
+
+def following(*, catalogue: Catalogue) -> Pipeline:
+    """The newest of those whom this member follows, and nothing else."""
+    return Pipeline(
+        catalogue=catalogue,
+        sources=(Followed(catalogue),),
+        filters=(*MAY_SEE, *WANTS),
+        scorers=(Recency(),),
+        rerankers=(),
+        engine=None,
+    )
+
+
+def trending(*, catalogue: Catalogue) -> Pipeline:
+    """What is popular of late, the same for all but for what they may not or will not see. Needs no engine."""
+    return Pipeline(
+        catalogue=catalogue,
+        sources=(Trending(catalogue), Fresh(catalogue)),
+        filters=(*MAY_SEE, *WANTS),
+        scorers=(Recency(), Popularity()),
+        rerankers=(AuthorSpacing(),),
+        engine=None,
+    )
+
+
+def similar(*, engine: Engine, catalogue: Catalogue) -> Pipeline:
+    """Posts like one post, for this viewer: the query's interest is that post's vector."""
+    return Pipeline(
+        catalogue=catalogue,
+        sources=(Nearest(engine, catalogue),),
+        filters=(*MAY_SEE, not_muted, not_own, not_excluded),
+        scorers=(),
+        rerankers=(),
+        engine=engine,
+    )

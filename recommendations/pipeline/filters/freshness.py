@@ -1,0 +1,25 @@
+"""What is new to the viewer, and in a language that they read."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recommendations.contracts import UNKNOWN, BoolArray, Candidates, Query
+
+
+def unseen(query: Query, candidates: Candidates) -> BoolArray:
+    """Keep what the viewer has not seen, and what this request does not exclude."""
+    known = np.isin(candidates.post_ids, query.seen_post_ids) | np.isin(candidates.post_ids, query.excluded_post_ids)
+    return ~known & ~candidates.is_seen
+
+
+def not_excluded(query: Query, candidates: Candidates) -> BoolArray:
+    """Keep what this request does not exclude, seen or not."""
+    return ~np.isin(candidates.post_ids, query.excluded_post_ids)
+
+
+def readable(query: Query, candidates: Candidates) -> BoolArray:
+    """Keep posts in a language of the viewer, or in none that is known; a viewer who names none reads all."""
+    if not len(query.language_ids):
+        return np.ones(len(candidates), np.bool_)
+    return (candidates.language_ids == UNKNOWN) | np.isin(candidates.language_ids, query.language_ids)

@@ -1,0 +1,45 @@
+"""What the author, and those on either side of a block, allow."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recommendations.contracts import BoolArray, Candidates, Query, Standing, Visibility
+
+
+def is_by(candidates: Candidates, author_ids: np.typing.NDArray[np.int64]) -> BoolArray:
+    """Return which candidates are by one of *author_ids*."""
+    return np.isin(candidates.author_ids, author_ids)
+
+
+def visible(query: Query, candidates: Candidates) -> BoolArray:
+    """Keep what is public by an open account, and what is for followers if the viewer follows the author."""
+    everyone = (candidates.visibility == Visibility.PUBLIC) & (candidates.standing == Standing.OPEN)
+    to_followers = np.isin(candidates.visibility, (Visibility.PUBLIC, Visibility.FOLLOWERS)) & np.isin(
+        candidates.standing, (Standing.OPEN, Standing.PRIVATE)
+    )
+    return everyone | (to_followers & is_by(candidates, query.followed_author_ids))
+
+
+def not_removed(query: Query, candidates: Candidates) -> BoolArray:
+    """Keep posts that stand."""
+    return ~candidates.is_removed
+
+
+def not_blocked(query: Query, candidates: Candidates) -> BoolArray:
+    """Keep posts whose author is known and on neither side of a block."""
+    return (candidates.author_ids >= 0) & ~is_by(candidates, query.blocked_author_ids)
+
+
+def not_muted(query: Query, candidates: Candidates) -> BoolArray:
+    """Keep posts without a muted author, tag or word."""
+    if len(query.muted_tag_ids):
+        tagged = np.isin(candidates.tag_ids, query.muted_tag_ids).any(axis=1)
+    else:
+        tagged = np.zeros(len(candidates), np.bool_)
+    return ~tagged & ~candidates.is_muted & ~is_by(candidates, query.muted_author_ids)
+
+
+def not_own(query: Query, candidates: Candidates) -> BoolArray:
+    """Keep what somebody else wrote."""
+    return candidates.author_ids != query.viewer_id

@@ -1,0 +1,10 @@
+"""What the viewer may take."""
+
+from __future__ import annotations
+
+from recommendations.contracts import BoolArray, Candidates, Query
+
+
+def safe_for_viewer(query: Query, candidates: Candidates) -> BoolArray:
+    """Keep what is known to be no more sensitive than the viewer takes (who is of age, for what is adult)."""
+    return (candidates.sensitivity >= 0) & (candidates.sensitivity <= query.max_sensitivity)

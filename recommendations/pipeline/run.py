@@ -1,0 +1,121 @@
+"""The road: from a query to scored candidates in the order they are shown. `feeds.py` says which parts it has."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+
+from recommendations.contracts import BoolArray, Candidates, Float32Array, Int64Array, Query, Scored
+from recommendations.pipeline.stages import Filter, FilterError, Reranker, Scorer, Source, Trace
+from recommendations.ports import Catalogue, Engine
+
+log = logging.getLogger(__name__)
+
+TASTE_PARTS = ("taste", "dislike")
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """One feed: its parts, in the order they run."""
+
+    catalogue: Catalogue
+    sources: Sequence[Source]
+    filters: Sequence[Filter]
+    scorers: Sequence[Scorer]
+    rerankers: Sequence[Reranker]
+    engine: Engine | None
+    """What scores by taste; None: the feed has no such part, and needs no engine."""
+
+
+def run(pipeline: Pipeline, query: Query, trace: Trace) -> Scored:
+    """
+    Return the candidates of *query* in the order they are shown, at most `query.size` of them.
+
+    Raises `FilterError` if a filter fails; an engine's own error goes through, and the caller chooses another.
+    """
+    eligible = keep(pipeline.filters, query, pipeline.catalogue.everything(), trace, stage="eligible")
+    found = gather(pipeline.sources, query, eligible, trace)
+    candidates = pipeline.catalogue.gather(found, query.now)
+    candidates = candidates.take(keep(pipeline.filters, query, candidates, trace, stage="filter"))
+    trace.candidates = len(candidates)
+    scored = score(pipeline, query, candidates, trace)
+    return rerank(pipeline.rerankers, query, scored, trace).take(np.arange(min(query.size, len(candidates))))
+
+
+def gather(sources: Sequence[Source], query: Query, eligible: BoolArray, trace: Trace) -> Candidates:
+    """Return what the sources bring, each post once, with a bit for every source that brought it."""
+    ids: list[Int64Array] = []
+    bits: list[np.typing.NDArray[np.uint16]] = []
+    for source in sources:
+        start, name = perf_counter(), source.origin.name.lower()
+        try:
+            brought = source(query, eligible)
+        except Exception:
+            # Whatever it is, it costs us this source's candidates and no more.
+            log.exception("source_failed", extra={"part": name, "request_id": str(query.request_id)})
+            trace.note("source", name, perf_counter() - start, 0, failed=True)
+            continue
+        trace.note("source", name, perf_counter() - start, len(brought))
+        ids.append(brought)
+        bits.append(np.full(len(brought), 1 << source.origin, np.uint16))
+    if not ids:
+        return Candidates.unknown(np.zeros(0, np.int64), np.zeros(0, np.uint16))
+    post_ids, place = np.unique(np.concatenate(ids), return_inverse=True)
+    origins = np.zeros(len(post_ids), np.uint16)
+    np.bitwise_or.at(origins, place, np.concatenate(bits))
+    return Candidates.unknown(post_ids, origins)
+
+
+def keep(filters: Sequence[Filter], query: Query, candidates: Candidates, trace: Trace, *, stage: str) -> BoolArray:
+    """Return the mask of candidates that every filter lets through; raise `FilterError` if one fails."""
+    mask = np.ones(len(candidates), np.bool_)
+    for check in filters:
+        start = perf_counter()
+        name = check.__name__
+        try:
+            mask &= check(query, candidates)
+        except Exception as error:
+            trace.note(stage, name, perf_counter() - start, 0, failed=True)
+            raise FilterError(f"filter {name} failed; the slate is lost rather than shown unchecked") from error
+        trace.note(stage, name, perf_counter() - start, int(np.count_nonzero(mask)))
+    return mask
+
+
+def score(pipeline: Pipeline, query: Query, candidates: Candidates, trace: Trace) -> Scored:
+    """Return the candidates, the highest score first, ties by the lower id."""
+    start = perf_counter()
+    columns = np.empty((len(candidates), len(pipeline.scorers)), np.float32)
+    for i, scorer in enumerate(pipeline.scorers):
+        columns[:, i] = scorer(query, candidates)
+    names = tuple(scorer.name for scorer in pipeline.scorers)
+    if pipeline.engine:
+        names = (*TASTE_PARTS, *names)
+        scores, parts = pipeline.engine.score(candidates.rows, query.interests, columns, weights_of(query, names))
+    else:
+        parts = columns * weights_of(query, names)
+        scores = parts.sum(axis=1, dtype=np.float32)
+    trace.note("score", pipeline.engine.name if pipeline.engine else "none", perf_counter() - start, len(candidates))
+    return Scored(candidates, scores, names, parts).take(np.lexsort((candidates.post_ids, -scores)))
+
+
+def weights_of(query: Query, names: Sequence[str]) -> Float32Array:
+    """Return the policy's weights (n,) for the parts of these names."""
+    return np.array([getattr(query.policy, name) for name in names], np.float32)
+
+
+def rerank(rerankers: Sequence[Reranker], query: Query, scored: Scored, trace: Trace) -> Scored:
+    """Return *scored* in the order that the rerankers give; one that fails leaves the order as it was."""
+    for reranker in rerankers:
+        start = perf_counter()
+        try:
+            scored = scored.take(reranker(query, scored))
+        except Exception:
+            log.exception("reranker_failed", extra={"part": reranker.name, "request_id": str(query.request_id)})
+            trace.note("rerank", reranker.name, perf_counter() - start, len(scored.scores), failed=True)
+            continue
+        trace.note("rerank", reranker.name, perf_counter() - start, len(scored.scores))
+    return scored

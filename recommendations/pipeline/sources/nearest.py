@@ -1,0 +1,33 @@
+"""Posts like what the viewer liked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from recommendations.contracts import EMPTY_IDS, BoolArray, Int64Array, Origin, Query
+from recommendations.ports import Catalogue, Engine
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The posts nearest to each interest; a heavier interest brings more of them."""
+
+    engine: Engine
+    catalogue: Catalogue
+    origin: Origin = field(default=Origin.NEAREST, init=False)
+
+    def __call__(self, query: Query, eligible: BoolArray) -> Int64Array:
+        """See `Source`. One scan serves all interests."""
+        weights = query.interests.positive_weights
+        if not len(weights) or not query.policy.nearest:
+            return EMPTY_IDS
+        shares = np.ceil(query.policy.nearest * weights / weights.sum()).astype(int)
+        rows, cosines = self.engine.nearest(query.interests.positive, int(shares.max()), eligible)
+        within_share = np.arange(rows.shape[1]) < shares[:, None]
+        value = np.where(within_share, cosines * weights[:, None], -np.inf).ravel()
+        order = np.argsort(-value, kind="stable")
+        chosen = rows.ravel()[order[np.isfinite(value[order])]]
+        _, first = np.unique(chosen, return_index=True)
+        return self.catalogue.everything().post_ids[chosen[np.sort(first)]][: query.policy.nearest]

@@ -1,0 +1,85 @@
+"""
+What each kind of part promises, and what its failure costs.
+
+A source that fails costs us its candidates. A filter that fails costs us the slate: we would rather show nothing.
+A scorer that fails costs us the engine: the control engine does the work. A reranker that fails costs us its order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from recommendations.contracts import BoolArray, Candidates, Float32Array, Int64Array, Origin, Query, Scored
+
+
+class Source(Protocol):
+    """Brings posts that the viewer may be shown, best first."""
+
+    @property
+    def origin(self) -> Origin:
+        """The word for it in metrics and in what is served."""
+        ...
+
+    def __call__(self, query: Query, eligible: BoolArray) -> Int64Array:
+        """Return post ids, none twice; *eligible* is a mask over the catalogue's rows."""
+        ...
+
+
+Filter = Callable[[Query, Candidates], BoolArray]
+"""Says yes or no for each candidate; what it does not know is a no."""
+
+
+class Scorer(Protocol):
+    """Gives one additive part of the score."""
+
+    @property
+    def name(self) -> str:
+        """The part's name, and that of its weight in `Policy`."""
+        ...
+
+    def __call__(self, query: Query, candidates: Candidates) -> Float32Array:
+        """Return the part (n,) before its weight. It depends on the post and the viewer, never on the others."""
+        ...
+
+
+class Reranker(Protocol):
+    """Changes the order and drops none."""
+
+    @property
+    def name(self) -> str:
+        """The word for it in metrics."""
+        ...
+
+    def __call__(self, query: Query, scored: Scored) -> Int64Array:
+        """Return the positions (n,) of *scored* in their new order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """What one part did in one run."""
+
+    stage: str
+    part: str
+    seconds: float
+    kept: int
+    """Candidates after it."""
+    failed: bool = False
+
+
+@dataclass
+class Trace:
+    """What happened on the road, for metrics and for explanations."""
+
+    timings: list[Timing] = field(default_factory=list)
+    candidates: int = 0
+
+    def note(self, stage: str, part: str, seconds: float, kept: int, *, failed: bool = False) -> None:
+        """Keep one part's time and the candidates that it left."""
+        self.timings.append(Timing(stage, part, seconds, kept, failed))
+
+
+class FilterError(RuntimeError):
+    """A filter failed, so nothing is shown."""

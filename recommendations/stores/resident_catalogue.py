@@ -1,0 +1,246 @@
+"""
+The posts that this process keeps in memory as candidates: columns here, vectors in the engines, a row each.
+
+It follows the database by time of change, a little behind. It is never the last word on what may be shown: the last
+look reads the rows themselves. Columns are replaced, not changed, so that a request keeps the ones it started with.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime, timedelta
+from functools import cached_property
+
+import numpy as np
+
+from recommendations.contracts import (
+    EMPTY_IDS,
+    ENGAGEMENT_HALF_LIFE_SECONDS,
+    UNKNOWN,
+    BoolArray,
+    Candidates,
+    Float64Array,
+    Int32Array,
+    Int64Array,
+)
+from recommendations.ports import Engine
+from recommendations.stores import relational_posts as database
+from recommendations.stores.vocabulary import Words
+
+OVERLAP = timedelta(seconds=10)
+"""Changes are read this far back again: a row is dated by its door and may be committed seconds later."""
+NO_HEAT = -np.inf
+PUT_ROWS = 4_096
+
+
+@dataclass(frozen=True)
+class Columns:
+    """One state of the catalogue. `posts` has a row for every slot; an empty slot is a removed post with id 0."""
+
+    posts: Candidates
+    heat: Float64Array  # (n,) log2 of the engagement as it would stand at time 0: it orders posts for all time
+
+    @cached_property
+    def hottest(self) -> Int32Array:
+        """Rows by engagement, the highest first; posts without any are left out."""
+        order = np.lexsort((self.posts.post_ids, -self.heat)).astype(np.int32)
+        return order[np.isfinite(self.heat[order])]
+
+    @cached_property
+    def latest(self) -> Int32Array:
+        """Rows by age, the newest first."""
+        return np.lexsort((self.posts.post_ids, -np.nan_to_num(self.posts.created_at))).astype(np.int32)
+
+    @cached_property
+    def by_id(self) -> Int32Array:
+        """Rows by post id."""
+        return np.argsort(self.posts.post_ids, kind="stable").astype(np.int32)
+
+
+class ResidentCatalogue:
+    """Keeps `Catalogue`. Safe under threads; a process has one."""
+
+    def __init__(
+        self, *, engines: Sequence[Engine], words: Words, space: str, model: str, max_posts: int, refresh_seconds: float
+    ) -> None:
+        self.words = words
+        self.refreshed_at: datetime | None = None
+        self._engines = engines
+        self._space, self._model = space, model
+        self._max_posts = max_posts
+        self._refresh_seconds = refresh_seconds
+        self._lock = threading.Lock()
+        self._columns = Columns(Candidates.unknown(np.zeros(0, np.int64), np.zeros(0, np.uint16)), np.zeros(0))
+
+    def __len__(self) -> int:
+        return int(np.count_nonzero(self._columns.posts.post_ids))
+
+    # Following the database
+
+    def refresh(self, now: datetime) -> None:
+        """Read what changed, unless that was done less than the refresh interval ago or is being done right now."""
+        if self.refreshed_at and abs((now - self.refreshed_at).total_seconds()) < self._refresh_seconds:
+            return
+        # The first load is waited for; later ones are not: the others go on with what is there.
+        if not self._lock.acquire(blocking=self.refreshed_at is None):
+            return
+        try:
+            self._follow(now)
+        finally:
+            self._lock.release()
+
+    def _follow(self, now: datetime) -> None:
+        since = self.refreshed_at - OVERLAP if self.refreshed_at else None
+        if since is None:
+            rows = list(database.newest_posts(self._max_posts))
+            standings: dict[int, int] = {}
+        else:
+            rows = list(database.changed_posts(since))
+            standings = database.changed_standings(since)
+        columns, new_ids = self._with_posts(self._columns, rows)
+        columns = with_standings(columns, standings) if standings else columns
+        columns = with_heat(columns, database.stats_since(since, new_ids))
+        self._columns = columns
+        self._follow_vectors(columns, since, new_ids)
+        self.refreshed_at = now
+
+    def _with_posts(self, columns: Columns, rows: list[database.PostRow]) -> tuple[Columns, Int64Array]:
+        """Return columns with *rows* written in, and the ids that are new. A removed post's slot is set free."""
+        if not rows:
+            return columns, EMPTY_IDS
+        rows = list({row.id: row for row in rows}.values())
+        ids = np.array([row.id for row in rows], np.int64)
+        at = rows_of(columns, ids)
+        is_new = (at == UNKNOWN) & np.array([row.removed_at is None for row in rows], np.bool_)
+        columns, at[is_new] = self._with_slots(columns, int(is_new.sum()))
+        kept = np.flatnonzero(at != UNKNOWN)
+        posts = replace(columns.posts, **{f.name: getattr(columns.posts, f.name).copy() for f in fields(Candidates)})
+        heat = columns.heat.copy()
+        heat[at[is_new]] = NO_HEAT
+        posts.post_ids[at[kept]] = ids[kept]
+        narrow = [rows[i]._replace(tags=rows[i].tags[: posts.tag_ids.shape[1]]) for i in kept]
+        database.fill(posts, at[kept].tolist(), narrow, self.words)
+        gone = at[kept][posts.is_removed[at[kept]]]
+        posts.post_ids[gone] = 0
+        heat[gone] = NO_HEAT
+        for engine in self._engines:
+            engine.drop(np.concatenate([gone, at[is_new]]))
+        return Columns(posts, heat), ids[is_new]
+
+    def _with_slots(self, columns: Columns, count: int) -> tuple[Columns, Int32Array]:
+        """Return columns with room for *count* more posts, and the rows that they get: free ones, new ones, the oldest."""
+        free = np.flatnonzero(columns.posts.post_ids == 0).astype(np.int32)[:count]
+        have = len(columns.posts)
+        grown = min(count - len(free), max(0, self._max_posts - have))
+        if grown > 0:
+            more = Candidates.unknown(np.zeros(grown, np.int64), np.zeros(grown, np.uint16))
+            joined = {
+                f.name: np.concatenate([getattr(columns.posts, f.name), getattr(more, f.name)])
+                for f in fields(Candidates)
+            }
+            joined["rows"] = np.arange(have + grown, dtype=np.int32)
+            columns = Columns(replace(columns.posts, **joined), np.concatenate([columns.heat, np.full(grown, NO_HEAT)]))
+        slots = np.concatenate([free, np.arange(have, have + max(grown, 0), dtype=np.int32)])
+        oldest = columns.latest[::-1][: count - len(slots)] if count > len(slots) else slots[:0]
+        return columns, np.concatenate([slots, oldest])
+
+    def _follow_vectors(self, columns: Columns, since: datetime | None, new_ids: Int64Array) -> None:
+        """Hand every engine the vectors made since, and those of posts that are new here."""
+        batch: list[tuple[int, bytes]] = []
+        for item in database.embeddings_since(since, new_ids, self._space, self._model):
+            batch.append((item[0], bytes(item[1])))
+            if len(batch) == PUT_ROWS:
+                self._put(columns, batch)
+                batch.clear()
+        if batch:
+            self._put(columns, batch)
+
+    def _put(self, columns: Columns, batch: list[tuple[int, bytes]]) -> None:
+        ids = np.array([post_id for post_id, _ in batch], np.int64)
+        vectors = np.frombuffer(b"".join(vector for _, vector in batch), "<f4").reshape(len(batch), -1)
+        at = rows_of(columns, ids)
+        known = at != UNKNOWN
+        for engine in self._engines:
+            engine.put(at[known], ids[known], np.ascontiguousarray(vectors[known]))
+
+    # Answering
+
+    def rows_of(self, post_ids: Int64Array) -> Int32Array:
+        """See `Catalogue.rows_of`."""
+        return rows_of(self._columns, post_ids)
+
+    def gather(self, candidates: Candidates, now: float) -> Candidates:
+        """See `Catalogue.gather`."""
+        columns = self._columns
+        at = rows_of(columns, candidates.post_ids)
+        known = at != UNKNOWN
+        result = Candidates.unknown(candidates.post_ids, candidates.origins)
+        for f in fields(Candidates):
+            if f.name not in ("post_ids", "origins"):
+                getattr(result, f.name)[known] = getattr(columns.posts, f.name)[at[known]]
+        result.engagement[known] = np.exp2(columns.heat[at[known]] - now / ENGAGEMENT_HALF_LIFE_SECONDS)
+        return result
+
+    def everything(self) -> Candidates:
+        """See `Catalogue.everything`."""
+        return self._columns.posts
+
+    def trending(self, k: int, eligible: BoolArray) -> Int64Array:
+        """See `Catalogue.trending`."""
+        return first(self._columns, self._columns.hottest, eligible, k)
+
+    def newest(self, k: int, eligible: BoolArray) -> Int64Array:
+        """See `Catalogue.newest`."""
+        return first(self._columns, self._columns.latest, eligible, k)
+
+    def by_authors(self, author_ids: Int64Array, k: int, eligible: BoolArray) -> Int64Array:
+        """See `Catalogue.by_authors`."""
+        theirs = np.isin(self._columns.posts.author_ids[: len(eligible)], author_ids)
+        return first(self._columns, self._columns.latest, eligible & theirs, k)
+
+
+def rows_of(columns: Columns, post_ids: Int64Array) -> Int32Array:
+    """Return the row of each post, `UNKNOWN` where it has none."""
+    if not len(columns.posts):
+        return np.full(len(post_ids), UNKNOWN, np.int32)
+    order = columns.by_id
+    place = np.searchsorted(columns.posts.post_ids, post_ids, sorter=order)
+    rows = order[np.minimum(place, len(order) - 1)]
+    return np.where(columns.posts.post_ids[rows] == post_ids, rows, np.int32(UNKNOWN))
+
+
+def first(columns: Columns, order: Int32Array, eligible: BoolArray, k: int) -> Int64Array:
+    """
+    Return the ids of the first *k* rows of *order* that are *eligible*.
+
+    Rows beyond the mask came after the request began, and are not eligible.
+    """
+    order = order[order < len(eligible)] if len(eligible) < len(columns.posts) else order
+    return columns.posts.post_ids[order[eligible[order]][:k]]
+
+
+def with_heat(columns: Columns, stats: Iterable[tuple[int, float, datetime]]) -> Columns:
+    """Return columns with the engagement that *stats* tell: post id, engagement, and the moment it stands for."""
+    told = list(stats)
+    if not told:
+        return columns
+    at = rows_of(columns, np.array([post_id for post_id, _, _ in told], np.int64))
+    engagement = np.array([max(value, 0.0) for _, value, _ in told])
+    moment = np.array([moment.timestamp() for _, _, moment in told])
+    with np.errstate(divide="ignore"):
+        value = np.log2(engagement) + moment / ENGAGEMENT_HALF_LIFE_SECONDS
+    heat = columns.heat.copy()
+    heat[at[at != UNKNOWN]] = value[at != UNKNOWN]
+    return Columns(columns.posts, heat)
+
+
+def with_standings(columns: Columns, standings: dict[int, int]) -> Columns:
+    """Return columns in which these authors stand as told."""
+    changed = np.flatnonzero(np.isin(columns.posts.author_ids, np.array(list(standings), np.int64)))
+    if not len(changed):
+        return columns
+    standing = columns.posts.standing.copy()
+    standing[changed] = [standings[int(author)] for author in columns.posts.author_ids[changed]]
+    return Columns(replace(columns.posts, standing=standing), columns.heat)

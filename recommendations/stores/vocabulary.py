@@ -1,0 +1,49 @@
+"""Numbers for words (languages, tags), so that a filter compares integers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from recommendations.contracts import TAGS_PER_POST, UNKNOWN, Int32Array
+
+NOWHERE = -2
+"""The number of a word that no post has: equal to no number of a post, not even to `UNKNOWN`."""
+
+
+class Vocabulary:
+    """A process's own numbering; never stored, never sent."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def learn(self, word: str) -> int:
+        """Return the number of *word*, giving it one if it has none."""
+        number = self._numbers.get(word)
+        if number is None:
+            with self._lock:
+                number = self._numbers.setdefault(word, len(self._numbers))
+        return number
+
+    def look_up(self, words: Iterable[str]) -> Int32Array:
+        """Return the numbers of *words*, sorted; `NOWHERE` for one that no post has."""
+        return np.array(sorted(self._numbers.get(word, NOWHERE) for word in words), np.int32)
+
+    def table(self, lists: Sequence[Sequence[str]], width: int = TAGS_PER_POST) -> Int32Array:
+        """Return the numbers of each list's first *width* words (n, width), `UNKNOWN` where there are fewer."""
+        numbers = np.full((len(lists), width), UNKNOWN, np.int32)
+        for i, words in enumerate(lists):
+            for j, word in enumerate(words[:width]):
+                numbers[i, j] = self.learn(word)
+        return numbers
+
+
+class Words:
+    """The two vocabularies that posts and viewers share."""
+
+    def __init__(self) -> None:
+        self.languages = Vocabulary()
+        self.tags = Vocabulary()
