@@ -52,9 +52,7 @@ class Kernel:
         try:
             instance = wasmtime.Instance(self._store, self._module.module, [])
         except wasmtime.WasmtimeError as error:
-            raise KernelError(
-                f"no instance within {memory_limit_bytes} bytes: raise the memory limit"
-            ) from error
+            raise KernelError(f"no instance within {memory_limit_bytes} bytes: raise the memory limit") from error
         exports = dict(instance.exports(self._store).items())
         self._functions = {name: item for name, item in exports.items() if isinstance(item, wasmtime.Func)}
         self._stack_pointer = cast(wasmtime.Global, exports["__stack_pointer"])
@@ -98,9 +96,7 @@ class Kernel:
                 f"{operation} ran longer than {self._deadline_seconds} s and was stopped;"
                 " ask for less in one call, or allow it more time"
             )
-        return KernelError(
-            f"{operation} stopped with a trap ({trap.trap_code}); this is a defect of the kernel"
-        )
+        return KernelError(f"{operation} stopped with a trap ({trap.trap_code}); this is a defect of the kernel")
 
     def close(self) -> None:
         """Give the memory back to the system now; no call may follow."""

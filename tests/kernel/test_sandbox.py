@@ -58,9 +58,7 @@ def test_rows_beyond_the_memory_limit_are_refused_before_anything_is_written(fil
     with pytest.raises(KernelMemoryError, match=r"are allowed; raise the memory limit"):
         space.put(everything, everything.astype(np.int64), np.zeros((10_000, 64), np.float32))
     assert len(space) == 1000
-    assert all(
-        a.tobytes() == b.tobytes() for a, b in zip(before, space.scan_topk(vectors[:3], 5), strict=True)
-    )
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(before, space.scan_topk(vectors[:3], 5), strict=True))
 
 
 def test_the_store_itself_refuses_more_memory():

@@ -4,7 +4,6 @@
 #include "sieve.h"
 #include "vector.h"
 
-
 #define TABLE_LIMIT 15 /* sixteen entries of 0..15 add up inside a byte */
 
 #define LARGEST_DIMENSION 4096
