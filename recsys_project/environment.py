@@ -136,6 +136,8 @@ class Environment(BaseSettings):
     job_lease_seconds: Positive = setting(
         120, "speed", "After this long without a word, a job's chunk is given to another worker."
     )
+    web_port: int = setting(0, "place", "The web server's port in the embedded stack; 0: a free one, remembered.")
+    flower_port: int = setting(0, "place", "Flower's port in the embedded stack; 0: a free one, remembered.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = setting("INFO", "place", "Least level that is logged.")
 
     @field_validator("allowed_hosts", "csrf_trusted_origins", mode="before")

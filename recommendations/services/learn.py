@@ -7,11 +7,12 @@ What is learned and the mark that says so are one transaction. An act costs the 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
 from django.db import transaction
+from django.db.models import QuerySet
 
 from recommendations import jobs
 from recommendations.contracts import ENGAGEMENT_HALF_LIFE_SECONDS, Float32Array
@@ -39,10 +40,24 @@ def learn(*, member_ids: Sequence[int], now: datetime) -> int:
     return count
 
 
+def learn_all(*, now: datetime, progress: Callable[[int, int], None]) -> int:
+    """Learn everything that is pending, here and now. Return how many interactions that were."""
+    member_ids = list(pending().values_list("member_id", flat=True).order_by("member_id"))
+    count = 0
+    for start in range(0, len(member_ids), MEMBERS_PER_TRANSACTION):
+        count += learn(member_ids=member_ids[start : start + MEMBERS_PER_TRANSACTION], now=now)
+        progress(min(start + MEMBERS_PER_TRANSACTION, len(member_ids)), len(member_ids))
+    return count
+
+
+def pending() -> QuerySet[Interaction]:
+    """Return the interactions that are not learned; their values come once each."""
+    return Interaction.objects.filter(is_learned=False).order_by().distinct()
+
+
 def learn_pending(*, now: datetime) -> int:
     """Ask for what was recorded and never learned, because a message or a worker was lost. Return how many members."""
-    pending = Interaction.objects.filter(is_learned=False).order_by().values_list("member_id", flat=True).distinct()
-    member_ids = list(pending[:PENDING_MEMBERS])
+    member_ids = list(pending().values_list("member_id", flat=True)[:PENDING_MEMBERS])
     for start in range(0, len(member_ids), MEMBERS_PER_TRANSACTION):
         jobs.enqueue(jobs.LEARN, {"member_ids": member_ids[start : start + MEMBERS_PER_TRANSACTION]})
     return len(member_ids)
