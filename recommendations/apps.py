@@ -1,5 +1,13 @@
+"""The app. Its readiness checks are registered when it starts."""
+
+from importlib import import_module
+
 from django.apps import AppConfig
 
 
 class RecommendationsConfig(AppConfig):
     name = "recommendations"
+
+    def ready(self) -> None:
+        # Services import models, which may not be imported before every app is known.
+        import_module("recommendations.services.health").register_checks()

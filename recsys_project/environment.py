@@ -84,6 +84,9 @@ class Environment(BaseSettings):
     metrics_token: SecretStr = setting(
         SecretStr(""), "place", "Bearer token that /metrics asks for; empty leaves it to staff sessions."
     )
+    admin_password: SecretStr = setting(
+        SecretStr(""), "place", "Password that `manage.py ensure_admin` gives the user admin when it makes it."
+    )
 
     # Recommendation
     embedder: Literal["wordllama", "fastembed", "tiny"] = setting(

@@ -109,9 +109,7 @@ class Arena:
         keys = checks.array("keys", keys, np.int64, (None,))
         vectors = checks.array("vectors", vectors, np.float32, (len(keys), self._dimension))
         if len(keys) > self.capacity:
-            raise VectorError(
-                f"keys has {len(keys)} entries and the arena {self.capacity}; use fewer at a time"
-            )
+            raise VectorError(f"keys has {len(keys)} entries and the arena {self.capacity}; use fewer at a time")
         with self._lock:
             self._tidy()
             try:
@@ -142,9 +140,7 @@ class Arena:
         """Forget *keys* (n,), except those that are pinned."""
         keys = checks.array("keys", keys, np.int64, (None,))
         with self._lock:
-            self._forget(
-                [key for key in set(keys.tolist()) & self._slots.keys() if not self._slots[key].pins]
-            )
+            self._forget([key for key in set(keys.tolist()) & self._slots.keys() if not self._slots[key].pins])
 
     def clean_up(self) -> None:
         """Drop what has expired, evict to three quarters of the threshold, and recycle if that helps."""
@@ -224,9 +220,7 @@ class Arena:
         self._evict(len(wanted | self._slots.keys()) - self.capacity, spare=wanted)
         new = [key for key in dict.fromkeys(listed) if key not in self._slots]
         if len(self._slots) + len(new) > self.capacity:
-            raise KernelMemoryError(
-                f"no room for {len(new)} vectors: the others of {self.capacity} are pinned"
-            )
+            raise KernelMemoryError(f"no room for {len(new)} vectors: the others of {self.capacity} are pinned")
         for key in new:
             self._slots[key] = _Slot(self._free_row(), 0.0)
         try:

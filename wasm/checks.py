@@ -38,9 +38,7 @@ def rows(name: str, value: Any, limit: int, lowest: int = -1) -> NDArray[np.int3
     """Return row numbers (n,) if each is from *lowest* to *limit* - 1."""
     checked = array(name, value, np.int32, (None,))
     if checked.size and not (lowest <= checked.min() and checked.max() < limit):
-        raise VectorError(
-            f"{name} holds {checked.min()} to {checked.max()}; rows go from {lowest} to {limit - 1}"
-        )
+        raise VectorError(f"{name} holds {checked.min()} to {checked.max()}; rows go from {lowest} to {limit - 1}")
     return checked
 
 

@@ -52,9 +52,7 @@ class Kernel:
         try:
             instance = wasmtime.Instance(self._store, self._module.module, [])
         except wasmtime.WasmtimeError as error:
-            raise KernelError(
-                f"no instance within {memory_limit_bytes} bytes: raise the memory limit"
-            ) from error
+            raise KernelError(f"no instance within {memory_limit_bytes} bytes: raise the memory limit") from error
         exports = dict(instance.exports(self._store).items())
         self._functions = {name: item for name, item in exports.items() if isinstance(item, wasmtime.Func)}
         self._stack_pointer = cast(wasmtime.Global, exports["__stack_pointer"])
@@ -62,6 +60,7 @@ class Kernel:
         memory = cast(wasmtime.Memory, exports["memory"])
         self.memory = LinearMemory(self._store, memory, memory_limit_bytes)
         self._calls = self._deadlines_exceeded = 0
+        self._closed = False
         self._argument_block: int = self.call("argument_block")
         self.scratch_start: int = self.call("scratch_base", 0)
 
@@ -70,7 +69,7 @@ class Kernel:
         return self.memory.regions(self.scratch_start, shapes)
 
     def operate(self, operation: str, *arguments: float) -> Any:
-        """Run an operation with its arguments in the order of `src/abi.h`: a float as float32, an int as uint32."""
+        """Run an operation with arguments as in `src/abi.h`: a float as float32, an int as uint32."""
         codes = "".join("f" if isinstance(argument, float) else "I" for argument in arguments)
         self.memory.write(self._argument_block, struct.pack(f"<{codes}", *arguments))
         return self.call(operation, self._argument_block)
@@ -79,6 +78,8 @@ class Kernel:
         """Run an exported function. Raise `KernelDeadlineError` or `KernelError`, never a trap."""
         if os.getpid() != self._module.process_id:
             raise KernelError("this kernel was made before a fork; make it in the process that uses it")
+        if self._closed:
+            raise KernelError("this kernel is closed; make another")
         self._calls += 1
         self._store.set_epoch_deadline(self._ticks)
         try:
@@ -95,13 +96,12 @@ class Kernel:
                 f"{operation} ran longer than {self._deadline_seconds} s and was stopped;"
                 " ask for less in one call, or allow it more time"
             )
-        return KernelError(
-            f"{operation} stopped with a trap ({trap.trap_code}); this is a defect of the kernel"
-        )
+        return KernelError(f"{operation} stopped with a trap ({trap.trap_code}); this is a defect of the kernel")
 
     def close(self) -> None:
         """Give the memory back to the system now; no call may follow."""
         with self.lock:
+            self._closed = True
             self._store.close()
 
     def statistics(self) -> KernelStatistics:

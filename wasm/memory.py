@@ -74,14 +74,15 @@ class LinearMemory:
 
     def write(self, address: int, data: bytes) -> None:
         """Copy *data* to an address that the kernel has named."""
-        ctypes.memmove(
-            ctypes.addressof(self._memory.data_ptr(self._store).contents) + address, data, len(data)
-        )
+        ctypes.memmove(self._base() + address, data, len(data))
+
+    def _base(self) -> int:
+        return ctypes.addressof(self._memory.data_ptr(self._store).contents)
 
     def regions(self, start: int, shapes: tuple[Shape, ...]) -> list[Region]:
         """Lay out *shapes* one after another from address *start*, growing the memory where needed."""
         self.ensure(start + sum(shape.nbytes for shape in shapes))
-        base = ctypes.addressof(self._memory.data_ptr(self._store).contents)
+        base = self._base()
         regions = []
         for shape in shapes:
             buffer = (ctypes.c_ubyte * shape.nbytes).from_address(base + start)

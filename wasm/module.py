@@ -80,6 +80,8 @@ def _config() -> wasmtime.Config:
     config.epoch_interruption = True
     config.cranelift_opt_level = "speed"
     config.wasm_relaxed_simd = True
+    # The thread pool of the compiler is lost in a fork, and a child would wait for it for ever.
+    config.parallel_compilation = False
     # All 4 GiB of addresses are reserved, not used: memory never moves, and no access needs a bounds check.
     config.memory_reservation = 1 << 32
     config.memory_guard_size = 32 << 20

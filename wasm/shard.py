@@ -37,12 +37,8 @@ class Hits:
 class Shard:
     """A kernel whose memory holds segments of 1,024 rows."""
 
-    def __init__(
-        self, dimension: int, memory_limit_bytes: int, deadline_seconds: float, build: Build | None
-    ) -> None:
-        self.kernel = Kernel(
-            memory_limit_bytes=memory_limit_bytes, deadline_seconds=deadline_seconds, build=build
-        )
+    def __init__(self, dimension: int, memory_limit_bytes: int, deadline_seconds: float, build: Build | None) -> None:
+        self.kernel = Kernel(memory_limit_bytes=memory_limit_bytes, deadline_seconds=deadline_seconds, build=build)
         self._width = padded(dimension)
         self._dimension = dimension
         self.segments = 0
@@ -89,17 +85,13 @@ class Shard:
         for part in self._chunks(len(rows)):
             count = len(rows[part])
             with self.kernel.lock:
-                row, vector = self.kernel.reserve(
-                    Shape(np.int32, (count,)), Shape(np.float32, (count, self._width))
-                )
+                row, vector = self.kernel.reserve(Shape(np.int32, (count,)), Shape(np.float32, (count, self._width)))
                 row.array[:] = rows[part]
                 self.kernel.operate("read_rows", row.address, count, vector.address)
                 out[part] = vector.array[:, : self._dimension]
         return out
 
-    def scan_topk(
-        self, queries: Float32Array, k: int, eligible: NDArray[np.uint8] | None, sieve: bool
-    ) -> Hits:
+    def scan_topk(self, queries: Float32Array, k: int, eligible: NDArray[np.uint8] | None, sieve: bool) -> Hits:
         """Return the k best eligible rows for each query."""
         count, mask_bytes = len(queries), 0 if eligible is None else -(-len(eligible) // 4) * 4
         with self.kernel.lock:

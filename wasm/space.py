@@ -297,9 +297,7 @@ class Space:
                 out[mine] = ask(shard, self._local(rows[mine]), mine)
         return out
 
-    def _scan_pass(
-        self, queries: Float32Array, k: int, eligible: NDArray[np.uint8] | None, sieve: bool
-    ) -> Hits:
+    def _scan_pass(self, queries: Float32Array, k: int, eligible: NDArray[np.uint8] | None, sieve: bool) -> Hits:
         if self._threads is None:
             return self._shards[0].scan_topk(queries, k, eligible, sieve)
         masks = self._masks(eligible)

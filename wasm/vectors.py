@@ -108,7 +108,7 @@ def weighted_mean(
     count, dimension = vectors.shape
     weights = checks.array("weights", weights, np.float32, (count,))
     ages = np.zeros(count) if ages is None else checks.array("ages", ages, np.float64, (count,))
-    checks.finite("half_life", half_life, np.finfo(np.float32).tiny, np.finfo(np.float32).max)
+    checks.finite("half_life", half_life, 1e-30, 1e30)
     if count:
         checks.finite("the least of ages", ages.min(), 0, np.inf)
     width = padded(dimension)

@@ -49,7 +49,7 @@ def learn_pending(*, now: datetime) -> int:
 
 
 def rebuild(*, member_id: int, now: datetime) -> int:
-    """Learn a member's interests anew from the whole history; posts' engagement stays. Return how many acts that were."""
+    """Learn a member's interests anew from the whole history; posts' engagement stays. Return how many acts."""
     with transaction.atomic():
         InterestProfile.objects.filter(member_id=member_id).delete()
         learned = Interaction.objects.filter(member_id=member_id, is_learned=True)

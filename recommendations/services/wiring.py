@@ -1,4 +1,4 @@
-"""Chooses the real parts, by the settings. A process makes each once, when it is first asked for, never before a fork."""
+"""Chooses the real parts, by the settings. A process makes each once, when first asked for, never before a fork."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def find(member_id: str) -> Member | None:
 
 
 def read_viewer(member: Member, now: datetime) -> Viewer:
-    """Return all that a request needs to know, in two more queries. A member without privacy settings gets the strictest."""
+    """Return all that a request needs to know, in two more queries. Without privacy settings: the strictest."""
     privacy = getattr(member, "privacy", None)
     followed, blocked, muted = related(member.pk)
     return Viewer(

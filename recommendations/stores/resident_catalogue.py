@@ -143,7 +143,7 @@ class ResidentCatalogue:
         return Columns(posts, heat), ids[is_new]
 
     def _with_slots(self, columns: Columns, count: int) -> tuple[Columns, Int32Array]:
-        """Return columns with room for *count* more posts, and their rows: free ones, then new ones, then the oldest."""
+        """Return columns with room for *count* more posts, and their rows: free ones, then new, then the oldest."""
         free = np.flatnonzero(columns.posts.post_ids == 0).astype(np.int32)[:count]
         have = len(columns.posts)
         grown = min(count - len(free), max(0, self._max_posts - have))

@@ -50,9 +50,7 @@ def diversify(
         if not free:
             break
         nearest = [max([0.0, *(likeness[i, p] for p in picked)]) for i in free]
-        values = [
-            (1 - trade_off) * scores[i] - trade_off * near for i, near in zip(free, nearest, strict=True)
-        ]
+        values = [(1 - trade_off) * scores[i] - trade_off * near for i, near in zip(free, nearest, strict=True)]
         picked.append(free[np.lexsort((ids[free], -np.array(values)))[0]])
     return picked
 

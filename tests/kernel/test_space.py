@@ -13,7 +13,7 @@ def everything(count):
     return np.ones(count, bool)
 
 
-@pytest.mark.parametrize("dimension", [8, 17, 64, 128, 384, 512, 1000])
+@pytest.mark.parametrize("dimension", [8, 17, 64, 128, 384, 512, 1000, 4096])
 def test_scan_finds_what_numpy_finds(filled, build, dimension):
     vectors = clustered(1500, dimension, seed=dimension)
     space = filled(vectors, build=build)
@@ -152,9 +152,7 @@ BAD = {
     "a mask too long": lambda space: space.scan_topk(np.ones((1, 16), np.float32), 1, np.ones(9, np.uint8)),
     "a row out of range": lambda space: space.rescore(np.array([64], np.int32), np.ones((1, 16), np.float32)),
     "a negative row": lambda space: space.drop(np.array([-1], np.int32)),
-    "too few ids": lambda space: space.put(
-        np.zeros(2, np.int32), np.zeros(1, np.int64), np.ones((2, 16), np.float32)
-    ),
+    "too few ids": lambda space: space.put(np.zeros(2, np.int32), np.zeros(1, np.int64), np.ones((2, 16), np.float32)),
     "an unknown reduction": lambda space: space.score_candidates(
         np.zeros(1, np.int32),
         np.ones((1, 16), np.float32),

@@ -35,7 +35,7 @@ uint32_t EXPORT(diversify)(const struct diversify *a) {
         struct finalist *best = &finalists[heap[0]];
         bool done = capped(best->group, picked_groups, picks, a->cap);
         if (!done && best->compared < picks) {
-            meet(best, picked, picks, a->trade_off);
+            meet(best, picked, best->compared + 1, a->trade_off); /* one: the next may not be needed */
         } else {
             if (!done) {
                 a->positions[picks] = (int32_t)best->position;

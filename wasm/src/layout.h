@@ -20,21 +20,25 @@
 
 struct layout {
     uint32_t dimension; /* floats a row, padded with zeros to a multiple of 16 */
-    uint32_t code_bits; /* signs a row: the next power of two, at least 128 */
+    uint32_t code_bits; /* signs a row: the next power of two, at least 256 */
     uint32_t base, segments, segment_bytes;
     /* Offsets inside a segment, in bytes. */
-    uint32_t vectors, quantized, codes, ids, scales, sums, errors, code_scales, code_errors, live;
+    uint32_t vectors, quantized, codes, ids, scales, code_scales, code_errors, live;
 };
 extern struct layout space;
 
+/* What a row in eight bits lacks: vector = quantized * factor, within `error` in length. */
+struct scale {
+    float factor, error;
+    int32_t sum; /* of the quantized row */
+};
+
 struct segment {
     float *vectors;         /* (1024, dimension) unit length, or zero */
-    int8_t *quantized;      /* (1024, dimension) vector = quantized * scale + an error of length `error` */
+    int8_t *quantized;      /* (1024, dimension) */
     uint8_t *codes;         /* signs of the rotated vector, 32 rows interleaved */
     int64_t *ids;           /* (1024,) ties break by the lower one */
-    float *scales;          /* (1024,) */
-    int32_t *sums;          /* (1024,) sum of the quantized row */
-    float *errors;          /* (1024,) */
+    struct scale *scales;   /* (1024,) of the quantized rows */
     float *code_scales;     /* (1024,) 1 / sum |rotated vector| */
     float *code_errors;     /* (1024,) standard error of the estimate from signs */
     uint32_t *live;         /* (32,) one bit a row: put and not dropped */
@@ -47,9 +51,7 @@ static inline struct segment segment_at(uint32_t index) {
         .quantized = (int8_t *)(start + space.quantized),
         .codes = start + space.codes,
         .ids = (int64_t *)(start + space.ids),
-        .scales = (float *)(start + space.scales),
-        .sums = (int32_t *)(start + space.sums),
-        .errors = (float *)(start + space.errors),
+        .scales = (struct scale *)(start + space.scales),
         .code_scales = (float *)(start + space.code_scales),
         .code_errors = (float *)(start + space.code_errors),
         .live = (uint32_t *)(start + space.live),

@@ -117,8 +117,9 @@ static uint32_t shortlist(const struct search *search, const struct segment *seg
 
 static inline float upper_bound(const struct quantized_query *query, const struct segment *segment, uint32_t at) {
     const int8_t *row = segment->quantized + (size_t)at * space.dimension;
-    float dot = dot_i8(row, segment->sums[at], query->digits, space.dimension), error = segment->errors[at];
-    return segment->scales[at] * query->scale * dot + query->error * (1 + error) + error + ROUNDING;
+    struct scale scale = segment->scales[at];
+    float dot = dot_i8(row, scale.sum, query->digits, space.dimension);
+    return scale.factor * query->scale * dot + query->error * (1 + scale.error) + scale.error + ROUNDING;
 }
 
 /* Keeps the listed rows that pass the second gate. Without a branch, so that the reads of many rows overlap. */

@@ -1,12 +1,16 @@
 /* See sieve.h. */
+#include <wasm_simd128.h>
+
 #include "sieve.h"
 #include "vector.h"
 
-#include <wasm_simd128.h>
-
 #define TABLE_LIMIT 15 /* sixteen entries of 0..15 add up inside a byte */
 
-static float rotated[4096];
+#define LARGEST_DIMENSION 4096
+#define ROUNDS 3
+
+static float rotated[LARGEST_DIMENSION];
+static float factors[ROUNDS][LARGEST_DIMENSION]; /* random sign / sqrt(bits) */
 
 /* Deterministic random signs: one bit of a mixed counter (the finalizer of MurmurHash3). */
 static inline bool flips(uint32_t round, uint32_t i) {
@@ -16,42 +20,59 @@ static inline bool flips(uint32_t round, uint32_t i) {
     return (h ^ h >> 16) & 1;
 }
 
+/* The first two steps of the transform, within four neighbours. */
+static inline v128_t transform_4(v128_t x) {
+    const v128_t second = wasm_f32x4_const(1, -1, 1, -1), fourth = wasm_f32x4_const(1, 1, -1, -1);
+    x = wasm_f32x4_add(wasm_f32x4_mul(x, second), wasm_i32x4_shuffle(x, x, 1, 0, 3, 2));
+    return wasm_f32x4_add(wasm_f32x4_mul(x, fourth), wasm_i32x4_shuffle(x, x, 2, 3, 0, 1));
+}
+
 /* Walsh-Hadamard transform in place, without its factor 1 / sqrt(n). */
-static void transform(float *a, uint32_t n) {
-    for (uint32_t half = 1; half < n; half *= 2)
+static HOT void transform(float *a, uint32_t n) {
+    for (uint32_t i = 0; i < n; i += 4) wasm_v128_store(a + i, transform_4(wasm_v128_load(a + i)));
+    for (uint32_t half = 4; half < n; half *= 2)
         for (uint32_t start = 0; start < n; start += 2 * half)
-            for (uint32_t i = start; i < start + half; i++) {
-                float x = a[i], y = a[i + half];
-                a[i] = x + y;
-                a[i + half] = x - y;
+            for (uint32_t i = start; i < start + half; i += 4) {
+                v128_t x = wasm_v128_load(a + i), y = wasm_v128_load(a + i + half);
+                wasm_v128_store(a + i, wasm_f32x4_add(x, y));
+                wasm_v128_store(a + i + half, wasm_f32x4_sub(x, y));
             }
+}
+
+void open_sieve(void) {
+    float factor = 1.0f / __builtin_sqrtf((float)space.code_bits);
+    for (uint32_t round = 0; round < ROUNDS; round++)
+        for (uint32_t i = 0; i < space.code_bits; i++) factors[round][i] = flips(round, i) ? -factor : factor;
 }
 
 /* Three rounds of random signs and a transform are as good as a random rotation, in n log n steps. */
 static void rotate(const float *vector, float *out) {
     uint32_t bits = space.code_bits;
-    float factor = 1.0f / __builtin_sqrtf((float)bits);
     for (uint32_t i = 0; i < bits; i++) out[i] = i < space.dimension ? vector[i] : 0;
-    for (uint32_t round = 0; round < 3; round++) {
-        for (uint32_t i = 0; i < bits; i++) out[i] *= flips(round, i) ? -factor : factor;
+    for (uint32_t round = 0; round < ROUNDS; round++) {
+        for (uint32_t i = 0; i < bits; i++) out[i] *= factors[round][i];
         transform(out, bits);
     }
+}
+
+static inline uint32_t positive_4(const float *a) {
+    return (uint32_t)wasm_i32x4_bitmask(wasm_f32x4_ge(wasm_v128_load(a), wasm_f32x4_splat(0)));
+}
+
+static float sum_of_sizes(const float *a, uint32_t n) {
+    v128_t sums = wasm_f32x4_splat(0);
+    for (uint32_t i = 0; i < n; i += 4) sums = wasm_f32x4_add(sums, wasm_f32x4_abs(wasm_v128_load(a + i)));
+    return wasm_f32x4_extract_lane(sums, 0) + wasm_f32x4_extract_lane(sums, 1) + wasm_f32x4_extract_lane(sums, 2) +
+           wasm_f32x4_extract_lane(sums, 3);
 }
 
 void encode_signs(struct segment segment, uint32_t at, const float *vector) {
     rotate(vector, rotated);
     uint32_t bytes = space.code_bits / 8;
     uint8_t *code = segment.codes + at / CODE_BLOCK_ROWS * CODE_BLOCK_ROWS * bytes + at % CODE_BLOCK_ROWS;
-    float sum = 0;
-    for (uint32_t j = 0; j < bytes; j++) {
-        uint32_t byte = 0;
-        for (uint32_t t = 0; t < 8; t++) {
-            float x = rotated[8 * j + t];
-            sum += __builtin_fabsf(x);
-            byte |= (uint32_t)(x >= 0) << t;
-        }
-        code[j * CODE_BLOCK_ROWS] = (uint8_t)byte;
-    }
+    for (uint32_t j = 0; j < bytes; j++)
+        code[j * CODE_BLOCK_ROWS] = (uint8_t)(positive_4(rotated + 8 * j) | positive_4(rotated + 8 * j + 4) << 4);
+    float sum = sum_of_sizes(rotated, space.code_bits);
     float fit = sum / __builtin_sqrtf((float)space.code_bits);
     float miss = 1 - fit * fit;
     segment.code_scales[at] = sum > 0 ? 1 / sum : 0;

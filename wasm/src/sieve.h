@@ -19,6 +19,9 @@ struct sieve {
     float widening;        /* deviations, widened by the rounding of the tables */
 };
 
+/* Draws the rotation, once the dimension is set. */
+void open_sieve(void);
+
 /* Keeps the signs of a row that is normalised already. */
 void encode_signs(struct segment segment, uint32_t at, const float *vector);
 

@@ -18,7 +18,7 @@ static uint32_t take(uint32_t *end, uint32_t bytes) {
 }
 
 static uint32_t code_bits_of(uint32_t dimension) {
-    uint32_t bits = 128;
+    uint32_t bits = 256;
     while (bits < dimension) bits *= 2;
     return bits;
 }
@@ -32,15 +32,14 @@ uint32_t EXPORT(open_space)(uint32_t dimension) {
     space.quantized = take(&end, SEGMENT_ROWS * dimension);
     space.codes = take(&end, SEGMENT_ROWS * space.code_bits / 8);
     space.ids = take(&end, SEGMENT_ROWS * 8);
-    space.scales = take(&end, SEGMENT_ROWS * 4);
-    space.sums = take(&end, SEGMENT_ROWS * 4);
-    space.errors = take(&end, SEGMENT_ROWS * 4);
+    space.scales = take(&end, SEGMENT_ROWS * sizeof(struct scale));
     space.code_scales = take(&end, SEGMENT_ROWS * 4);
     space.code_errors = take(&end, SEGMENT_ROWS * 4);
     space.live = take(&end, SEGMENT_ROWS / 8);
     space.segment_bytes = end;
     space.base = ((uint32_t)(uintptr_t)&__heap_base + 63) / 64 * 64;
     space.segments = 0;
+    open_sieve();
     return end;
 }
 
@@ -66,8 +65,9 @@ static void put_row(int32_t row, int64_t id, const float *source) {
     __builtin_memcpy(vector, source, space.dimension * sizeof(float));
     normalize_f32(vector, space.dimension);
     segment.ids[at] = id;
-    segment.scales[at] = quantize_f32(vector, space.dimension, segment.quantized + (size_t)at * space.dimension,
-                                      &segment.sums[at], &segment.errors[at]);
+    struct scale *scale = &segment.scales[at];
+    scale->factor = quantize_f32(vector, space.dimension, segment.quantized + (size_t)at * space.dimension,
+                                 &scale->sum, &scale->error);
     encode_signs(segment, at, vector);
     UNMOVED;
     segment.live[at / 32] |= 1u << at % 32;

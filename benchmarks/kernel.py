@@ -1,0 +1,312 @@
+"""
+Measure the vector kernel beside its peers: one thread, the same vectors, the same run.
+
+    pip install -r requirements/dev.txt -r benchmarks/requirements.txt
+    python benchmarks/kernel.py [--quick] [--json FILE] [--vectors FILE.npy] [--growth docs/kernel-growth.svg]
+
+Every contender runs once in each round, in turn, with another query each time; printed are the median over the
+rounds, the range, and the median over the rounds of contender / kernel: above 1 the kernel is faster. Recall is the
+share of the answer that scores at least the exact 100th score, so that equal rows count as equal. Vectors are
+clusters with a falling spectrum, as embeddings have; `--vectors` takes your own (n, d) as well.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[variable] = "1"
+
+import faiss  # noqa: E402
+import numkong  # noqa: E402
+import numpy as np  # noqa: E402
+from usearch.index import MetricKind, search  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+import wasm  # noqa: E402
+from benchmarks.growth_chart import Series, growth_chart  # noqa: E402
+from wasm import Space  # noqa: E402
+
+K = 100
+BATCH = 64
+Contender = tuple[str, Callable[[int], Any]]
+Row = dict[str, Any]
+
+faiss.omp_set_num_threads(1)
+
+
+def structured(count: int, dimension: int, seed: int = 1) -> np.ndarray:
+    """Return unit vectors (count, dimension): 1,000 clusters, the i-th coordinate scaled by 1 / sqrt(i)."""
+    rng = np.random.default_rng(seed)
+    spectrum = (np.arange(1, dimension + 1) ** -0.5).astype(np.float32)
+    vectors = rng.standard_normal((1000, dimension), dtype=np.float32)[rng.integers(1000, size=count)]
+    vectors += rng.standard_normal((count, dimension), dtype=np.float32)
+    vectors *= spectrum
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def filled(vectors: np.ndarray, **options: Any) -> Space:
+    """Return a space that holds *vectors*."""
+    space = Space(vectors.shape[1], memory_limit_bytes=(4 << 30) - 65_536, deadline_seconds=600, **options)
+    rows = np.arange(len(vectors), dtype=np.int32)
+    space.put(rows, rows.astype(np.int64), vectors)
+    return space
+
+
+def measure(case: str, contenders: list[Contender], rounds: int, share: int = 1) -> list[Row]:
+    """Time each contender once a round; *share* divides the times (queries of a batch). The first is ours."""
+    times: dict[str, list[float]] = {name: [] for name, _ in contenders}
+    for round_ in range(rounds + 1):
+        for name, run in contenders:
+            start = time.perf_counter()
+            run(round_)
+            if round_ > 0:  # the first round warms up
+                times[name].append((time.perf_counter() - start) * 1e3 / share)
+    ours = times[contenders[0][0]]
+    return [
+        {
+            "case": case,
+            "name": name,
+            "median_ms": statistics.median(taken),
+            "low_ms": min(taken),
+            "high_ms": max(taken),
+            "ratio": statistics.median(theirs / own for theirs, own in zip(taken, ours, strict=True)),
+        }
+        for name, taken in times.items()
+    ]
+
+
+def top(scores: np.ndarray) -> np.ndarray:
+    """Return the rows of the K best scores along the last axis, best first."""
+    best = np.argpartition(-scores, K, axis=-1)[..., :K]
+    return np.take_along_axis(best, np.argsort(-np.take_along_axis(scores, best, -1), axis=-1), -1)
+
+
+def scan_topk(name: str, vectors: np.ndarray, queries: np.ndarray, rounds: int) -> list[Row]:
+    """Top 100 of all rows: one query at a time, and 64 in a call."""
+    dimension = vectors.shape[1]
+    space, baseline = filled(vectors), filled(vectors, build="baseline")
+    flat = faiss.IndexFlatIP(dimension)
+    flat.add(vectors)
+    quantised = faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT)
+    quantised.train(vectors)
+    quantised.add(vectors)
+    packed = numkong.dots_pack(vectors, dtype="f32")
+    packed_int8 = numkong.dots_pack(np.round(vectors / np.abs(vectors).max() * 127).astype(np.int8))
+    integers = np.round(queries / np.abs(queries).max() * 127).astype(np.int8)
+
+    def contenders(part: Callable[[int], slice]) -> list[tuple[str, Callable[[int], np.ndarray]]]:
+        return [
+            ("kernel", lambda i: space.scan_topk(queries[part(i)], K)[0]),
+            ("kernel, exact by proof", lambda i: space.scan_topk(queries[part(i)], K, sieve=False)[0]),
+            ("kernel, baseline build", lambda i: baseline.scan_topk(queries[part(i)], K)[0]),
+            ("NumPy + argpartition", lambda i: top(queries[part(i)] @ vectors.T)),
+            ("FAISS IndexFlatIP", lambda i: flat.search(queries[part(i)], K)[1]),
+            ("FAISS SQ8", lambda i: quantised.search(queries[part(i)], K)[1]),
+            (
+                "USearch exact",
+                lambda i: search(vectors, queries[part(i)], K, MetricKind.IP, exact=True, threads=1).keys.reshape(
+                    -1, K
+                ),
+            ),
+            ("NumKong f32", lambda i: top(np.asarray(numkong.dots_packed(queries[part(i)], packed)))),
+            ("NumKong i8", lambda i: top(np.asarray(numkong.dots_packed(integers[part(i)], packed_int8)))),
+        ]
+
+    rows = []
+    for case, part, share in (
+        ("one query", lambda i: slice(i % BATCH, i % BATCH + 1), 1),
+        (f"{BATCH} queries, each", lambda _: slice(0, BATCH), BATCH),
+    ):
+        measured = measure(
+            f"scan_topk {name} {case}", contenders(part), rounds if share == 1 else rounds // 4 + 2, share
+        )
+        exact = np.partition(queries @ vectors.T, -K, axis=1)[:, -K]
+        for row, (_, run) in zip(measured, contenders(lambda i: slice(i, i + 1)), strict=True):
+            found = np.concatenate([run(i) for i in range(BATCH)])
+            scores = np.einsum("qkd,qd->qk", vectors[found.astype(np.int64)], queries)
+            row["recall"] = float((scores >= exact[:, None] - 1e-5).mean())
+        rows += measured
+    return rows
+
+
+def rescore(vectors: np.ndarray, rounds: int) -> list[Row]:
+    """The float32 cosine of every row, in order, against ways to read the same memory."""
+    space, rows = filled(vectors), np.arange(len(vectors), dtype=np.int32)
+    flat = vectors.reshape(-1)
+    measured = measure(
+        f"rescore {len(vectors):,} × {vectors.shape[1]}",
+        [
+            ("kernel", lambda i: space.rescore(rows, vectors[i : i + 1])),
+            ("NumPy gemv", lambda i: vectors @ vectors[i]),
+            ("NumPy max (reads only)", lambda _: flat.max()),
+            ("NumPy dot with itself", lambda _: flat @ flat),
+        ],
+        rounds,
+    )
+    for row in measured:
+        row["gigabytes_per_second"] = vectors.nbytes / row["median_ms"] / 1e6
+    return measured
+
+
+def request(vectors: np.ndarray, rounds: int) -> list[Row]:
+    """A request: 1,000 candidates, three interests, four columns, all parts, 50 picks."""
+    space, rng = filled(vectors), np.random.default_rng(2)
+    rows = rng.permutation(len(vectors))[:1000].astype(np.int32)
+    columns, weights = rng.random((1000, 4), np.float32), np.array([1, 0.2, 0.2, 0.1, 0.1], np.float32)
+    likes, groups, ids = np.ones(3, np.float32), rows.astype(np.int64) % 200, rows.astype(np.int64)
+    scores = np.empty(0, np.float32)
+
+    def score(i: int) -> np.ndarray:
+        nonlocal scores
+        scores = space.score_candidates(rows, vectors[i : i + 3], likes, columns, weights)[0]
+        return scores
+
+    def diversify(_: int) -> np.ndarray:
+        return space.diversify(rows, scores, groups, 50, 0.3, 2, ids)
+
+    def numpy_score(i: int) -> np.ndarray:
+        taste = (vectors[rows] @ vectors[i : i + 3].T * likes).max(axis=1)
+        return (np.column_stack([taste, columns]) * weights).sum(axis=1)
+
+    def numpy_diversify(_: int) -> list[int]:
+        chosen, likeness, open_ = [], np.zeros(1000, np.float32), np.ones(1000, bool)
+        candidates, taken = vectors[rows], dict.fromkeys(groups.tolist(), 0)
+        for _ in range(50):
+            best = int(np.argmax(np.where(open_, 0.7 * scores - 0.3 * likeness, -np.inf)))
+            chosen.append(best)
+            taken[int(groups[best])] += 1
+            open_[best] = False
+            if taken[int(groups[best])] == 2:
+                open_ &= groups != groups[best]
+            likeness = np.maximum(likeness, candidates @ candidates[best])
+        return chosen
+
+    score(0)
+    assert numpy_diversify(0) == diversify(0).tolist()
+    return [
+        *measure("score_candidates 1,000", [("kernel", score), ("NumPy", numpy_score)], rounds),
+        *measure("diversify 1,000 to 50", [("kernel", diversify), ("NumPy", numpy_diversify)], rounds),
+        *measure(
+            "a request: both",
+            [("kernel", lambda i: (score(i), diversify(i))), ("NumPy", lambda i: (numpy_score(i), numpy_diversify(i)))],
+            rounds,
+        ),
+    ]
+
+
+def free_vectors(vectors: np.ndarray, rounds: int) -> list[Row]:
+    """Operations on 1,000 vectors that are passed in: most of the time is the copy into the sandbox."""
+    some, weights = vectors[:1000], np.ones(1000, np.float32)
+    ages = np.arange(1000, dtype=np.float64)
+
+    def numpy_quantize(_: int) -> np.ndarray:
+        return np.round(some * (127 / np.abs(some).max(axis=1, keepdims=True))).astype(np.int8)
+
+    cases: list[tuple[str, Callable[[int], Any], Callable[[int], Any]]] = [
+        ("normalize", lambda _: wasm.normalize(some), lambda _: some / np.linalg.norm(some, axis=1, keepdims=True)),
+        ("cosine", lambda _: wasm.cosine(some[0], some), lambda _: some @ some[0] / np.linalg.norm(some, axis=1)),
+        ("quantize", lambda _: wasm.quantize(some), numpy_quantize),
+        (
+            "weighted_mean",
+            lambda _: wasm.weighted_mean(some, weights, ages, 30.0),
+            lambda _: (weights * 2.0 ** (-ages / 30)) @ some,
+        ),
+    ]
+    return [
+        row
+        for name, ours, theirs in cases
+        for row in measure(f"{name} 1,000 × {some.shape[1]}", [("kernel", ours), ("NumPy", theirs)], rounds)
+    ]
+
+
+def fold_in(rounds: int) -> list[Row]:
+    """Why there is no Cholesky in the kernel: NumPy solves a user's factors in the time of a call or two."""
+    rng, one = np.random.default_rng(3), np.zeros(1, np.int32)
+    space = filled(structured(1024, 16))
+    query = np.ones((1, 16), np.float32)
+    contenders: list[Contender] = [("kernel: an empty call", lambda _: space.rescore(one, query))]
+    for factors in (32, 64, 128):
+        root = rng.normal(size=(factors, 2 * factors))
+        matrix, right = root @ root.T, rng.normal(size=factors)
+        contenders.append((f"NumPy solve, {factors} factors", lambda _, a=matrix, b=right: np.linalg.solve(a, b)))
+    return measure("fold-in", contenders, rounds * 4)
+
+
+def growth(quick: bool, rounds: int) -> list[Series]:
+    """Time of one query and memory, by rows and by dimension."""
+    series = []
+    row_counts = (10_000, 30_000, 100_000) if quick else (10_000, 30_000, 100_000, 300_000, 1_000_000)
+    for dimension in (128, 512):
+        points = [(count, *cost_of(structured(count, dimension), rounds)) for count in row_counts]
+        series.append(Series(f"{dimension} dimensions", "rows", points))
+    dimensions = (16, 64, 256, 1024) if quick else (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
+    points = [(dimension, *cost_of(structured(20_000, dimension), rounds)) for dimension in dimensions]
+    series.append(Series("20,000 rows", "dimension", points))
+    return series
+
+
+def cost_of(vectors: np.ndarray, rounds: int) -> tuple[float, float]:
+    """Return milliseconds a query and megabytes."""
+    space = filled(vectors)
+    row = measure("growth", [("kernel", lambda i: space.scan_topk(vectors[i * 7 : i * 7 + 1], K))], rounds)[0]
+    memory = space.statistics().memory_bytes / 1e6
+    space.close()
+    return row["median_ms"], memory
+
+
+def table(rows: list[Row]) -> str:
+    """Return the measurements as lines."""
+    lines, case = [], ""
+    for row in rows:
+        if row["case"] != case:
+            case = row["case"]
+            lines.append(f"\n{case}\n{'':28}{'median ms':>10}  {'range':>17}  {'ratio':>6}")
+        spread = f"{row['low_ms']:.3f}–{row['high_ms']:.3f}"
+        extra = f"  recall {row['recall']:.4f}" if "recall" in row else ""
+        if "gigabytes_per_second" in row:
+            extra = f"  {row['gigabytes_per_second']:.1f} GB/s"
+        lines.append(f"  {row['name']:26}{row['median_ms']:10.3f}  {spread:>17}  {row['ratio']:6.2f}{extra}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run the cases that were asked for and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="20,000 rows and few rounds")
+    parser.add_argument("--json", type=Path, help="write the measurements here too")
+    parser.add_argument("--vectors", type=Path, help="scan these vectors (n, d) in a .npy file as well")
+    parser.add_argument("--growth", type=Path, help="measure growth and draw it here (SVG)")
+    asked = parser.parse_args()
+    count, rounds = (20_000, 5) if asked.quick else (100_000, 25)
+
+    rows: list[Row] = []
+    for dimension in (512, 128):
+        vectors = structured(count + BATCH, dimension)
+        rows += scan_topk(f"{count:,} × {dimension}", vectors[BATCH:], vectors[:BATCH], rounds)
+    if asked.vectors:
+        own = wasm.normalize(np.load(asked.vectors).astype(np.float32))
+        own = own[np.random.default_rng(4).permutation(len(own))]
+        name = f"{asked.vectors.stem} {len(own) - BATCH:,} × {own.shape[1]}"
+        rows += scan_topk(name, np.ascontiguousarray(own[BATCH:]), own[:BATCH].copy(), rounds)
+    vectors = structured(count, 512)
+    rows += (
+        rescore(vectors, rounds) + request(vectors, 2 * rounds) + free_vectors(vectors, 2 * rounds) + fold_in(rounds)
+    )
+    print(table(rows))
+    if asked.json:
+        asked.json.write_text(json.dumps(rows, indent=1))
+    if asked.growth:
+        asked.growth.write_text(growth_chart(growth(asked.quick, max(5, rounds // 2))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""What is committed in dist/ is what the source compiles to, byte for byte."""
+
+import shutil
+
+import pytest
+
+from wasm import KernelError, module
+from wasm.build import BUILDS, compile_build, digest
+from wasm.module import DIST, FILES, read_build
+
+
+@pytest.mark.parametrize("name", sorted(BUILDS))
+def test_the_source_compiles_to_the_committed_bytes(name, tmp_path):
+    rebuilt = compile_build(name, tmp_path)
+    assert rebuilt.read_bytes() == (DIST / name).read_bytes(), "run `make kernel` and commit wasm/dist"
+
+
+def test_the_digests_are_those_of_the_files():
+    lines = [f"{digest(DIST / name)}  {name}" for name in BUILDS]
+    assert (DIST / "SHA256SUMS").read_text().splitlines() == lines
+    assert sorted(FILES.values()) == sorted(BUILDS)
+
+
+def test_a_changed_file_is_not_run(tmp_path, monkeypatch):
+    shutil.copytree(DIST, tmp_path / "dist")
+    with (tmp_path / "dist" / "kernel.wasm").open("ab") as file:
+        file.write(b"\0")
+    monkeypatch.setattr(module, "DIST", tmp_path / "dist")
+    with pytest.raises(KernelError, match="does not match"):
+        read_build("baseline")
