@@ -6,6 +6,7 @@ Only the names of failing checks are for everyone: the reason may tell an addres
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 import structlog
 from django.conf import settings
@@ -13,8 +14,8 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from redis import Redis
 
-Check = Callable[[], None]
-"""Returns if all is well, raises with the reason if not."""
+Check = Callable[[datetime], None]
+"""Is handed this moment; returns if all is well, raises with the reason if not."""
 
 TIMEOUT_SECONDS = 2
 logger = structlog.get_logger(__name__)
@@ -34,28 +35,28 @@ def register(name: str, check: Check) -> None:
     _checks[name] = check
 
 
-def findings() -> list[Finding]:
+def findings(now: datetime) -> list[Finding]:
     """Return what every check found, in the order they were registered."""
-    return [Finding(name, reason_of(name, check)) for name, check in _checks.items()]
+    return [Finding(name, reason_of(name, check, now)) for name, check in _checks.items()]
 
 
-def reason_of(name: str, check: Check) -> str:
+def reason_of(name: str, check: Check, now: datetime) -> str:
     """Return why *check* failed, or an empty text."""
     try:
-        check()
+        check(now)
     except Exception as error:
         logger.warning("not_ready", check=name, error=type(error).__name__)
         return f"{type(error).__name__}: {error}"
     return ""
 
 
-def database() -> None:
+def database(_now: datetime) -> None:
     """Read from the database."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
 
 
-def migrations() -> None:
+def migrations(_now: datetime) -> None:
     """Refuse a database that is behind the code."""
     executor = MigrationExecutor(connection)
     waiting = executor.migration_plan(executor.loader.graph.leaf_nodes())
@@ -64,7 +65,7 @@ def migrations() -> None:
         raise RuntimeError(f"not applied yet: {names}. Run manage.py migrate.")
 
 
-def redis() -> None:
+def redis(_now: datetime) -> None:
     """Ask the broker's Redis and the caches' for a word."""
     for url in dict.fromkeys((settings.ENV.redis_url, settings.ENV.cache_redis_url)):
         with Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS) as client:

@@ -64,7 +64,7 @@ EVENTS = OpenApiExample(
 SEEN = OpenApiExample("Two posts", {"post_ids": ["7", "8"]}, request_only=True)
 JOBS = [
     OpenApiExample("Everyone's feed", {"kind": "batch_feeds"}, request_only=True),
-    OpenApiExample("One feed", {"kind": "member_feed", "params": {"member_id": "42"}}, request_only=True),
+    OpenApiExample("One feed", {"kind": "member_feed", "params": {"member_ids": ["42"]}}, request_only=True),
 ]
 PAGE = OpenApiExample(
     "A page of one pick",

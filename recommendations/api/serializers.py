@@ -100,7 +100,7 @@ class JobBody(serializers.Serializer):
     """A job to do."""
 
     kind = serializers.ChoiceField(JOB_KINDS)
-    params = serializers.DictField(required=False, default=dict, help_text='Such as {"member_id": "42"}.')
+    params = serializers.DictField(required=False, default=dict, help_text='Such as {"member_ids": ["42"]}.')
 
 
 class IdempotencyKey(serializers.Serializer):

@@ -1,17 +1,19 @@
 """What recommending needs in this process: an engine that counts right, and the posts it counts over."""
 
+from datetime import datetime
+
 from monitoring import health
 from recommendations.services import wiring
 
 
-def engine() -> None:
+def engine(_now: datetime) -> None:
     """Let the engine test itself."""
     wiring.engine_check()
 
 
-def catalogue() -> None:
-    """Load the catalogue if it isn't yet. An empty one is fine: there may be no posts."""
-    wiring.catalogue_posts()
+def catalogue(now: datetime) -> None:
+    """Load the catalogue, or follow what changed. An empty one is fine: there may be no posts."""
+    wiring.catalogue().refresh(now)
 
 
 def register_checks() -> None:

@@ -23,7 +23,7 @@ def params_of(text: str) -> dict[str, Any]:
     except ValueError as error:
         raise CommandError(f"--params: this is not JSON: {error}") from error
     if not isinstance(params, dict):
-        raise CommandError('--params: give an object, such as {"member_id": "42"}.')
+        raise CommandError('--params: give an object, such as {"member_ids": ["42"]}.')
     return params
 
 
@@ -43,7 +43,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("kind", choices=KINDS)
-        parser.add_argument("--params", default="{}", help='JSON, such as {"member_id": "42"}')
+        parser.add_argument("--params", default="{}", help='JSON, such as {"member_ids": ["42"]}')
         parser.add_argument("--follow", action="store_true", help="show progress and wait for the end")
 
     def handle(self, *args: object, **options: Any) -> None:
