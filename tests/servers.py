@@ -100,7 +100,7 @@ def redis_server(folder: Path, *, port: int) -> Iterator[str]:
     """Run a real Redis that keeps nothing on disk; yield its URL (database 0)."""
     try:
         binary = embedded_redis.find_binary()
-    except embedded_redis.NoRedis as error:
+    except embedded_redis.NoRedisError as error:
         missing(str(error))
     url = f"redis://127.0.0.1:{port}/0"
     command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
@@ -147,7 +147,10 @@ def postgres(folder: Path) -> Iterator[str]:
     options = ["-h", "127.0.0.1", "-p", str(port), "-k", str(folder), "-c", "fsync=off"]
     url = f"postgresql://recsys@127.0.0.1:{port}/postgres"
     # SIGINT is PostgreSQL's fast shutdown: SIGTERM would wait for every connection to leave.
-    with running([programs / "postgres", "-D", data, *options], folder, user=user, stop=signal.SIGINT) as (process, log):
+    with running([programs / "postgres", "-D", data, *options], folder, user=user, stop=signal.SIGINT) as (
+        process,
+        log,
+    ):
         wait_until(lambda: accepts(url), process, log)
         yield url
 
@@ -259,7 +262,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Return the whole stack with the sample data, its feeds made and its addresses printed."""
     try:
         embedded_redis.find_binary()
-    except embedded_redis.NoRedis as error:
+    except embedded_redis.NoRedisError as error:
         missing(str(error))
     with embedded_stack(tmp_path_factory.mktemp("stack")) as stack:
         deadline = time.monotonic() + 300

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from recommendations import jobs
 from recommendations.contracts import ENGAGEMENT_HALF_LIFE_SECONDS, Float32Array
@@ -25,6 +25,8 @@ MEMBERS_PER_TRANSACTION = 20
 ACTS_PER_TRANSACTION = 5_000
 """More than this of one batch of members wait for the next transaction. Changes the speed."""
 PENDING_MEMBERS = 1_000
+WAIT_FOR_VECTOR = timedelta(hours=1)
+"""An act on a post that has no vector yet waits this long to be learned. Changes the answer."""
 
 
 def learn(*, member_ids: Sequence[int], now: datetime) -> int:
@@ -42,7 +44,7 @@ def learn(*, member_ids: Sequence[int], now: datetime) -> int:
 
 def learn_all(*, now: datetime, progress: Callable[[int, int], None]) -> int:
     """Learn everything that is pending, here and now. Return how many interactions that were."""
-    member_ids = list(pending().values_list("member_id", flat=True).order_by("member_id"))
+    member_ids = list(pending(now).values_list("member_id", flat=True).order_by("member_id"))
     count = 0
     for start in range(0, len(member_ids), MEMBERS_PER_TRANSACTION):
         count += learn(member_ids=member_ids[start : start + MEMBERS_PER_TRANSACTION], now=now)
@@ -50,14 +52,21 @@ def learn_all(*, now: datetime, progress: Callable[[int, int], None]) -> int:
     return count
 
 
-def pending() -> QuerySet[Interaction]:
-    """Return the interactions that are not learned; their values come once each."""
-    return Interaction.objects.filter(is_learned=False).order_by().distinct()
+def learnable(now: datetime) -> QuerySet[Interaction]:
+    """Return what is not learned and can be: the post has its vector, or was waited for long enough."""
+    vector = PostEmbedding.objects.filter(post=OuterRef("post"), space=SPACE, model=wiring.embedder().name)
+    ready = Exists(vector) | Q(received_at__lt=now - WAIT_FOR_VECTOR)
+    return Interaction.objects.filter(ready, is_learned=False)
+
+
+def pending(now: datetime) -> QuerySet[Interaction]:
+    """Return what can be learned; its values come once each."""
+    return learnable(now).order_by().distinct()
 
 
 def learn_pending(*, now: datetime) -> int:
     """Ask for what was recorded and never learned, because a message or a worker was lost. Return how many members."""
-    member_ids = list(pending().values_list("member_id", flat=True)[:PENDING_MEMBERS])
+    member_ids = list(pending(now).values_list("member_id", flat=True)[:PENDING_MEMBERS])
     for start in range(0, len(member_ids), MEMBERS_PER_TRANSACTION):
         jobs.enqueue(jobs.LEARN, {"member_ids": member_ids[start : start + MEMBERS_PER_TRANSACTION]})
     return len(member_ids)
@@ -79,7 +88,7 @@ def learn_some(member_ids: Sequence[int], now: datetime) -> int:
     """Learn the oldest of what these members did, in one transaction."""
     # The members' rows are locked in one order, so that two workers neither learn an act twice nor wait in a circle.
     list(Member.objects.select_for_update(no_key=True).filter(pk__in=member_ids).order_by("pk").values_list("pk"))
-    unlearned = Interaction.objects.filter(member_id__in=member_ids, is_learned=False)
+    unlearned = learnable(now).filter(member_id__in=member_ids)
     acts = list(unlearned.order_by("occurred_at", "id")[:ACTS_PER_TRANSACTION])
     if not acts:
         return 0

@@ -50,11 +50,7 @@ class Stack:
     def up(self) -> None:
         """Prepare the data, start every process, and have the feeds made."""
         self.step("Redis", self.start_redis)
-        self.step("Database", lambda: self.manage("migrate", "-v0"))
-        self.step("Admin", lambda: self.manage("ensure_admin"))
-        self.step("Sample data", lambda: self.manage("import_sample"))
-        self.step("Embeddings", lambda: self.manage("embed"))
-        self.step("Interests", lambda: self.manage("learn"))
+        self.manage("prepare")
         self.step("Web, workers, beat, Flower", self.start_servers)
         self.step("A discovery feed for every member", lambda: self.manage("submit_job", "batch_feeds", "--follow"))
         self.manage("recommend", MEMBER, "--limit", "10")
@@ -158,7 +154,7 @@ def main(arguments: Sequence[str]) -> int:
                 if stack:
                     console.print("Stopping …")
                     stack.processes.stop()
-    except (StackError, embedded_redis.NoRedis) as error:
+    except (StackError, embedded_redis.NoRedisError) as error:
         console.print(f"[bold red]The stack cannot go on.[/] {error}", soft_wrap=True)
         return 1
     except KeyboardInterrupt:

@@ -99,7 +99,7 @@ class Processes:
         return process
 
     def wait_for(self, process: Process, ready: Callable[[], bool], seconds: float = 60.0) -> None:
-        """Wait until *ready* is true; raise `StackError` with the end of its log if the process dies or takes longer."""
+        """Wait until *ready* is true; raise `StackError` with its log's end if it dies or takes longer."""
         deadline = time.monotonic() + seconds
         while not ready():
             if process.has_died() or time.monotonic() > deadline:
