@@ -23,7 +23,7 @@ atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 
 
 def set_environment() -> None:
-    """Give this process its own settings. Under xdist the workers share the PostgreSQL server of the one that forked them."""
+    """Give this process its own settings. Under xdist, PostgreSQL is the server of the process that forked this one."""
     port = servers.free_port()
     os.environ.update(
         DJANGO_SETTINGS_MODULE="recsys_project.settings",

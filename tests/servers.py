@@ -62,7 +62,7 @@ def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log:
 def running(
     command: Sequence[str | Path], folder: Path, *, user: str | None = None, stop: int = signal.SIGTERM, **env: str
 ) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """Run *command* in a session of its own with its output in a file; stop all of it at the end. Yield process and log."""
+    """Run *command* in its own session, its output in a file; stop all of it at the end. Yield process and log."""
     log = folder / f"{Path(command[0]).name}-{time.monotonic_ns()}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
