@@ -27,6 +27,7 @@ struct search {
     uint16_t *sums; /* (rows,) of signs; null without a sieve */
     float floor;    /* no row that scores less is among the k best */
     struct topk guesses, top;
+    bool scattered; /* few rows of a segment are read, and nobody has read them before */
 };
 
 /* Estimates that are scored to find the floor. */
@@ -130,7 +131,7 @@ static inline float upper_bound(const struct quantized_query *query, const struc
 static uint32_t narrow(const struct search *search, const struct segment *segment, uint16_t *listed, uint32_t count) {
     float least = least_score(search);
     uint32_t kept = 0;
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; search->scattered && i < count; i++) {
         fetch(&segment->scales[listed[i]], 1);
         fetch(segment->quantized + (size_t)listed[i] * space.dimension, space.dimension);
     }
@@ -147,7 +148,7 @@ static void scan_segment(struct search *search, uint32_t index, const uint32_t *
     static uint16_t listed[SEGMENT_ROWS];
     struct segment segment = segment_at(index);
     uint32_t count = narrow(search, &segment, listed, shortlist(search, &segment, index, eligible, listed));
-    for (uint32_t i = 0; i < count; i++)
+    for (uint32_t i = 0; search->sums && i < count; i++)
         fetch(segment.vectors + (size_t)listed[i] * space.dimension, space.dimension * sizeof(float));
     for (uint32_t i = 0; i < count; i++) {
         uint32_t at = listed[i];
@@ -169,8 +170,10 @@ void EXPORT(scan_topk)(const struct scan_topk *a) {
     struct search *searches = (struct search *)a->workspace;
     uint8_t *memory = a->workspace + padded(a->count * sizeof(struct search));
     uint32_t allowed[SEGMENT_ROWS / 32];
-    for (uint32_t i = 0; i < a->count; i++, memory += search_bytes(a->k, a->with_sieve))
+    for (uint32_t i = 0; i < a->count; i++, memory += search_bytes(a->k, a->with_sieve)) {
         searches[i] = prepare(a->queries + (size_t)i * space.dimension, a->k, a->with_sieve, memory);
+        searches[i].scattered = a->with_sieve && a->count < MANY_QUERIES;
+    }
     for (uint32_t index = 0; a->with_sieve && index < space.segments; index++)
         if (allow(index, a->eligible, a->eligible_words, allowed))
             for (uint32_t i = 0; i < a->count; i++) estimate_segment(&searches[i], index, allowed);
