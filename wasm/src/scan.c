@@ -8,7 +8,7 @@
  *
  * With signs there are two passes. The first sums the signs of all rows, and the exact scores of the best estimates
  * give a floor that is close to the final k-th score; the second reads only the rows that may reach the floor, a
- * quarter of those that a floor found on the way would let through. Rows are taken a segment at a time, and every
+ * third of those that a floor found on the way would let through. Rows are taken a segment at a time, and every
  * query passes over the segment while it lies in the cache.
  */
 #include "layout.h"
