@@ -1,5 +1,12 @@
 from django.apps import AppConfig
 
+from monitoring import health
+
 
 class MonitoringConfig(AppConfig):
     name = "monitoring"
+
+    def ready(self) -> None:
+        health.register("database", health.database)
+        health.register("migrations", health.migrations)
+        health.register("redis", health.redis)

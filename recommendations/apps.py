@@ -1,5 +1,15 @@
+"""The app. Its readiness checks and its tasks are registered when it starts."""
+
+from importlib import import_module
+
 from django.apps import AppConfig
 
 
 class RecommendationsConfig(AppConfig):
     name = "recommendations"
+
+    def ready(self) -> None:
+        # Services import models, which may not be imported before every app is known.
+        import_module("recommendations.services.health").register_checks()
+        # Who asks for a task finds it by name, so the registry is filled in every process, not in workers only.
+        import_module("recommendations.tasks")

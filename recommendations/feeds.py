@@ -19,6 +19,7 @@ MAY_SEE = (not_removed, visible, not_blocked, safe_for_viewer)
 """What no slate is ever without, whatever the feed: the same functions run again on every slate served."""
 
 WANTS = (not_muted, not_own, unseen, readable)
+SIMILAR_WANTS = (not_muted, not_own, not_excluded)
 
 
 def discovery(*, engine: Engine, catalogue: Catalogue) -> Pipeline:
@@ -62,7 +63,7 @@ def similar(*, engine: Engine, catalogue: Catalogue) -> Pipeline:
     return Pipeline(
         catalogue=catalogue,
         sources=(Nearest(engine, catalogue),),
-        filters=(*MAY_SEE, not_muted, not_own, not_excluded),
+        filters=(*MAY_SEE, *SIMILAR_WANTS),
         scorers=(),
         rerankers=(),
         engine=engine,

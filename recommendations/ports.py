@@ -144,8 +144,8 @@ class PostFacts(Protocol):
 class SlateCache(Protocol):
     """Keeps slates for a while. A cache that cannot be reached is a miss and never an error."""
 
-    def get(self, member_id: int, feed: str, variant: str) -> Slate | None:
-        """Return the slate kept for this member, feed and variant, or None."""
+    def get(self, member_id: int, feed: str) -> Slate | None:
+        """Return the slate kept for this member and feed, or None. It has no parts."""
         ...
 
     def put(self, member_id: int, feed: str, slate: Slate) -> None:

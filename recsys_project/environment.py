@@ -84,6 +84,9 @@ class Environment(BaseSettings):
     metrics_token: SecretStr = setting(
         SecretStr(""), "place", "Bearer token that /metrics asks for; empty leaves it to staff sessions."
     )
+    admin_password: SecretStr = setting(
+        SecretStr(""), "place", "Password that `manage.py ensure_admin` gives the user admin when it makes it."
+    )
 
     # Recommendation
     embedder: Literal["wordllama", "fastembed", "tiny"] = setting(
@@ -133,6 +136,8 @@ class Environment(BaseSettings):
     job_lease_seconds: Positive = setting(
         120, "speed", "After this long without a word, a job's chunk is given to another worker."
     )
+    web_port: int = setting(0, "place", "The web server's port in the embedded stack; 0: a free one, remembered.")
+    flower_port: int = setting(0, "place", "Flower's port in the embedded stack; 0: a free one, remembered.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = setting("INFO", "place", "Least level that is logged.")
 
     @field_validator("allowed_hosts", "csrf_trusted_origins", mode="before")

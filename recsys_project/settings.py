@@ -108,7 +108,17 @@ WHITENOISE_USE_FINDERS = True
 REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["recommendations.api.parsing.LimitedJSONParser"],
+    # A new address is closed until it says otherwise.
+    "DEFAULT_AUTHENTICATION_CLASSES": ["recommendations.api.access.StaffSession"],
+    "DEFAULT_PERMISSION_CLASSES": ["recommendations.api.access.OpenOrStaff"],
+    "EXCEPTION_HANDLER": "drf_standardized_errors.handler.exception_handler",
+}
+DRF_STANDARDIZED_ERRORS = {
+    "EXCEPTION_HANDLER_CLASS": "recommendations.api.handling.ProblemHandler",
+    "EXCEPTION_FORMATTER_CLASS": "recommendations.api.handling.ProblemFormatter",
+    "NESTED_FIELD_SEPARATOR": "/",
+    "ENABLE_IN_DEBUG_FOR_UNHANDLED_EXCEPTIONS": True,
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "recsys",
@@ -120,6 +130,14 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
+    # The document describes the API and holds no data; its addresses keep their own permission.
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "ENUM_NAME_OVERRIDES": {
+        "JobKind": "recommendations.api.serializers.JOB_KINDS",
+        "JobState": "recommendations.api.serializers.JOB_STATES",
+        "EventStatus": "recommendations.api.serializers.STATUSES",
+    },
 }
 UNFOLD = {"SITE_TITLE": "recsys", "SITE_HEADER": "recsys", "SITE_SYMBOL": "dynamic_feed"}
 

@@ -1,5 +1,39 @@
 """The addresses of the REST API and of the explorer."""
 
-from django.urls import URLPattern
+from typing import Never
 
-urlpatterns: list[URLPattern] = []
+from django.urls import path, re_path
+from django.views.generic import RedirectView
+from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from recommendations.api.explorer import explore
+from recommendations.api.feeds import FeedView, MembersView, SimilarView
+from recommendations.api.interactions import InteractionsView, SeenView
+from recommendations.api.jobs import JobsView, JobView
+
+
+@extend_schema(exclude=True)
+class NothingHere(APIView):
+    """Answers a wrong address with a problem instead of a web page."""
+
+    def initial(self, request: Request, *args: object, **kwargs: object) -> Never:
+        raise NotFound
+
+
+# An id may hold a slash, hence `path:`.
+urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="explore")),
+    path("explore/", explore, name="explore"),
+    path("api/v1/members", MembersView.as_view(), name="api-members"),
+    path("api/v1/members/<path:member_id>/feed", FeedView.as_view(), name="api-feed"),
+    path("api/v1/members/<path:member_id>/seen", SeenView.as_view(), name="api-seen"),
+    path("api/v1/posts/<path:post_id>/similar", SimilarView.as_view(), name="api-similar"),
+    path("api/v1/interactions", InteractionsView.as_view(), name="api-interactions"),
+    path("api/v1/jobs", JobsView.as_view(), name="api-jobs"),
+    path("api/v1/jobs/<uuid:job_id>", JobView.as_view(), name="api-job"),
+    # /api/docs without its last slash is left to the redirect.
+    re_path(r"^api/(?!docs$|schema$)", NothingHere.as_view()),
+]

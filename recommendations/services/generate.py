@@ -44,9 +44,7 @@ class Vectors:
     dimension: int
 
 
-def generate(
-    *, size: Size, now: datetime, vectors: Vectors | None, append: bool = False, progress: Progress
-) -> None:
+def generate(*, size: Size, now: datetime, vectors: Vectors | None, append: bool = False, progress: Progress) -> None:
     """
     Make the platform of *size* as one transaction, as it stands at *now*.
 

@@ -149,9 +149,7 @@ def rating_of(row: Mapping[str, str]) -> Rating:
 
 def straight(title: str) -> str:
     """Return a title as it is said: `Misérables, Les` → `Les Misérables`; what stands in brackets stays."""
-    return ARTICLE.sub(
-        lambda m: f"{m['article']}{'' if m['article'].endswith(APOSTROPHES) else ' '}{m['name']}", title
-    )
+    return ARTICLE.sub(lambda m: f"{m['article']}{'' if m['article'].endswith(APOSTROPHES) else ' '}{m['name']}", title)
 
 
 def days_to_yesterday(newest: int, now: datetime) -> timedelta:
@@ -175,9 +173,7 @@ def add_members(joined: Mapping[str, datetime], now: datetime) -> int:
     """Add open accounts (external id to when it was made) and return how many were new."""
     columns: dict[str, Column] = {"external_id": list(joined), "created_at": list(joined.values())}
     new = insert_columns(Member, columns, {"languages": ["en"], "changed_at": now})
-    ids = list(
-        Member.objects.filter(external_id__in=joined, privacy=None).values_list("id", flat=True).order_by()
-    )
+    ids = list(Member.objects.filter(external_id__in=joined, privacy=None).values_list("id", flat=True).order_by())
     if ids:
         insert_columns(PrivacySettings, {"member_id": ids}, {"is_private": False, "changed_at": now})
     return new

@@ -7,11 +7,13 @@ look reads the rows themselves. Columns are replaced, not changed, so that a req
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from functools import cached_property
+from itertools import islice
 
 import numpy as np
 
@@ -28,6 +30,8 @@ from recommendations.contracts import (
 from recommendations.ports import Engine
 from recommendations.stores import relational_posts as database
 from recommendations.stores.vocabulary import Words
+
+log = logging.getLogger(__name__)
 
 OVERLAP = timedelta(seconds=10)
 """Changes are read this far back again: a row is dated by its door and may be committed seconds later."""
@@ -63,12 +67,21 @@ class ResidentCatalogue:
     """Keeps `Catalogue`. Safe under threads; a process has one."""
 
     def __init__(
-        self, *, engines: Sequence[Engine], words: Words, space: str, model: str, max_posts: int, refresh_seconds: float
+        self,
+        *,
+        engines: Sequence[Engine],
+        words: Words,
+        space: str,
+        model: str,
+        dimension: int,
+        max_posts: int,
+        refresh_seconds: float,
     ) -> None:
         self.words = words
         self.refreshed_at: datetime | None = None
         self._engines = engines
         self._space, self._model = space, model
+        self._dimension = dimension
         self._max_posts = max_posts
         self._refresh_seconds = refresh_seconds
         self._lock = threading.Lock()
@@ -130,7 +143,7 @@ class ResidentCatalogue:
         return Columns(posts, heat), ids[is_new]
 
     def _with_slots(self, columns: Columns, count: int) -> tuple[Columns, Int32Array]:
-        """Return columns with room for *count* more posts, and the rows that they get: free ones, new ones, the oldest."""
+        """Return columns with room for *count* more posts, and their rows: free ones, then new, then the oldest."""
         free = np.flatnonzero(columns.posts.post_ids == 0).astype(np.int32)[:count]
         have = len(columns.posts)
         grown = min(count - len(free), max(0, self._max_posts - have))
@@ -148,22 +161,23 @@ class ResidentCatalogue:
 
     def _follow_vectors(self, columns: Columns, since: datetime | None, new_ids: Int64Array) -> None:
         """Hand every engine the vectors made since, and those of posts that are new here."""
-        batch: list[tuple[int, bytes]] = []
-        for item in database.embeddings_since(since, new_ids, self._space, self._model):
-            batch.append((item[0], bytes(item[1])))
-            if len(batch) == PUT_ROWS:
-                self._put(columns, batch)
-                batch.clear()
-        if batch:
+        rows = database.embeddings_since(since, new_ids, self._space, self._model)
+        while batch := list(islice(rows, PUT_ROWS)):
             self._put(columns, batch)
 
     def _put(self, columns: Columns, batch: list[tuple[int, bytes]]) -> None:
-        ids = np.array([post_id for post_id, _ in batch], np.int64)
-        vectors = np.frombuffer(b"".join(vector for _, vector in batch), "<f4").reshape(len(batch), -1)
+        """Hand over the usable vectors; one of another length, or with NaN, is left out: its post has no taste part."""
+        size = 4 * self._dimension
+        usable = [(post_id, vector) for post_id, vector in batch if len(vector) == size]
+        ids = np.array([post_id for post_id, _ in usable], np.int64)
+        vectors = np.frombuffer(b"".join(vector for _, vector in usable), "<f4").reshape(-1, self._dimension)
         at = rows_of(columns, ids)
-        known = at != UNKNOWN
+        finite = np.isfinite(vectors).all(axis=1)
+        if unusable := len(batch) - int(finite.sum()):
+            log.warning("vectors_unusable", extra={"count": unusable, "model": self._model})
+        kept = (at != UNKNOWN) & finite
         for engine in self._engines:
-            engine.put(at[known], ids[known], np.ascontiguousarray(vectors[known]))
+            engine.put(at[kept], ids[kept], np.ascontiguousarray(vectors[kept], np.float32))
 
     # Answering
 

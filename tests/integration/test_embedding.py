@@ -94,9 +94,7 @@ def test_a_run_cut_off_keeps_what_was_done(posts, monkeypatch):
 
 
 def test_text_tags_and_descriptions_are_embedded_once_each():
-    post = Post(
-        text="A Drama.", tags=["drama", "war"], media=[{"kind": "image", "url": "u", "alt": "A tank"}]
-    )
+    post = Post(text="A Drama.", tags=["drama", "war"], media=[{"kind": "image", "url": "u", "alt": "A tank"}])
     assert embeddable_text(post) == "A Drama.\nwar\nA tank"
     assert embeddable_text(Post()) == ""
 

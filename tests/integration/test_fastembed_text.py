@@ -46,9 +46,7 @@ def test_rows_are_unit_and_empty_texts_are_zero(folder):
 
 
 def test_shared_words_are_near(folder):
-    query, near, far = FastembedText(MODEL, folder).embed(
-        ["war film", "soldier war film", "bread yeast home"]
-    )
+    query, near, far = FastembedText(MODEL, folder).embed(["war film", "soldier war film", "bread yeast home"])
     assert query @ near > query @ far
 
 

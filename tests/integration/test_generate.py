@@ -30,13 +30,9 @@ def make(size=SIZE, vectors=None, **options):
 def digest():
     """Everything but our own ids, in a fixed order."""
     tables = [
-        Member.objects.values_list(
-            "external_id", "languages", "region", "birth_year", "is_adult", "created_at"
-        ),
+        Member.objects.values_list("external_id", "languages", "region", "birth_year", "is_adult", "created_at"),
         PrivacySettings.objects.order_by("pk").values_list("is_private", "sensitivity", "muted_tags"),
-        Post.objects.order_by("external_id").values_list(
-            "external_id", "text", "tags", "visibility", "created_at"
-        ),
+        Post.objects.order_by("external_id").values_list("external_id", "text", "tags", "visibility", "created_at"),
         Relationship.objects.order_by("id").values_list("source__external_id", "kind", "target__external_id"),
         Interaction.objects.order_by("id").values_list(
             "event_id", "member__external_id", "post__external_id", "kind", "value", "occurred_at"
@@ -138,8 +134,7 @@ def test_the_command_takes_sizes_with_separators_and_says_what_it_made():
     out = StringIO()
     call_command("generate", "--members=1_00", "--posts=2,00", "--interactions=300", "--seed=5", stdout=out)
     assert (
-        "Made 100 members, 200 posts, 500 follows, 5 blocks, 5 mutes and 300 interactions of seed 5."
-        in out.getvalue()
+        "Made 100 members, 200 posts, 500 follows, 5 blocks, 5 mutes and 300 interactions of seed 5." in out.getvalue()
     )
 
 

@@ -147,9 +147,7 @@ def test_any_text_arrives_as_it_was(load, ann_and_bob, tmp_path, text, form):
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_a_byte_order_mark_is_no_part_of_the_first_column(load, form):
     content = (
-        "external_id,is_private\nann,no\n"
-        if form == "csv"
-        else lines({"external_id": "ann", "is_private": False})
+        "external_id,is_private\nann,no\n" if form == "csv" else lines({"external_id": "ann", "is_private": False})
     )
     summary, errors = load("members", "\ufeff" + content, f"m.{form}")
     assert (summary.new, errors) == (1, [])
@@ -327,9 +325,7 @@ NEIGHBOUR = {
 }
 
 
-@pytest.mark.parametrize(
-    "kind, row, field, problem", BAD_ROWS, ids=[f"{k} {f} {p}" for k, _, f, p in BAD_ROWS]
-)
+@pytest.mark.parametrize("kind, row, field, problem", BAD_ROWS, ids=[f"{k} {f} {p}" for k, _, f, p in BAD_ROWS])
 def test_a_bad_row_is_listed_and_its_neighbour_arrives(load, first_post, kind, row, field, problem):
     summary, errors = load(kind, lines({**GOOD[kind], **row}, NEIGHBOUR[kind]), "rows.jsonl")
     assert (summary.new, summary.rejected) == (1, 1)

@@ -93,9 +93,7 @@ def test_nobody_acts_on_what_they_may_not_see(world):
     assert people.is_active[acts.member].all() and people.is_active[author].all()
     assert not is_blocked(blocks, acts.member, author, SIZE.members).any()
     closed = (visibility == Visibility.FOLLOWERS) | people.is_private[author]
-    follows_author = np.isin(
-        acts.member * SIZE.members + author, follows.source * SIZE.members + follows.target
-    )
+    follows_author = np.isin(acts.member * SIZE.members + author, follows.source * SIZE.members + follows.target)
     assert closed.any(), "the world must hold posts for followers, or this tests nothing"
     assert follows_author[closed].all()
 

@@ -14,7 +14,5 @@ class Command(BaseCommand):
     def handle(self, *args: object, **options: object) -> None:
         model = embedder()
         with progress_bar() as step:
-            done = embed_posts(
-                embedder=model, now=now(), progress=lambda done, total: step("posts", done, total)
-            )
+            done = embed_posts(embedder=model, now=now(), progress=lambda done, total: step("posts", done, total))
         self.stdout.write(f"Embedded {done:,} posts by {model.name}.")

@@ -42,9 +42,7 @@ class Command(BaseCommand):
             action="store_true",
             help="write vectors near each topic's centroid under the embedder's name, not `manage.py embed`",
         )
-        parser.add_argument(
-            "--append", action="store_true", help="add to a database that holds members already"
-        )
+        parser.add_argument("--append", action="store_true", help="add to a database that holds members already")
 
     def handle(self, *args: object, **options: Any) -> None:
         model = embedder()

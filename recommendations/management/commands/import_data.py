@@ -29,9 +29,7 @@ class Command(BaseCommand):
         parser.add_argument("kind", choices=KINDS, help="what the file holds")
         parser.add_argument("file", type=Path, help="a UTF-8 file whose name ends in .csv, .jsonl or .ndjson")
         parser.add_argument("--dry-run", action="store_true", help="check every row and keep nothing")
-        parser.add_argument(
-            "--again", action="store_true", help="start from the top whatever was done before"
-        )
+        parser.add_argument("--again", action="store_true", help="start from the top whatever was done before")
 
     def handle(self, *args: object, **options: Any) -> None:
         path = options["file"]
@@ -51,9 +49,7 @@ class Command(BaseCommand):
             self.stdout.write("This very file was imported before: nothing to do (--again imports it anew).")
             return
         if summary.resumed_at_line > 1:
-            self.stdout.write(
-                f"Went on at line {summary.resumed_at_line:,}, where an earlier run was cut off."
-            )
+            self.stdout.write(f"Went on at line {summary.resumed_at_line:,}, where an earlier run was cut off.")
         self.stdout.write(
             f"{'Dry run, nothing kept: ' if options['dry_run'] else ''}"
             f"{summary.new:,} new, {summary.changed:,} changed, {summary.same:,} there already, "

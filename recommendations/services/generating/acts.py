@@ -90,9 +90,7 @@ class Anyone:
     def draw(self, rng: Generator, member: Int64Array, stray: BoolArray) -> Int64Array:
         """Return a post (n,) for each *member* (n,): any where *stray* or nothing fits; NONE if none."""
         second = self._people.second_language[member]
-        language = np.where(
-            (second != NONE) & (rng.random(len(member)) < 0.3), second, self._people.language[member]
-        )
+        language = np.where((second != NONE) & (rng.random(len(member)) < 0.3), second, self._people.language[member])
         topic = draw_topics(rng, self._people.tastes, member).astype(np.int64)
         fitting = self._cells.draw(rng, topic * len(LANGUAGES) + language)
         any_ = self._all.draw(rng, np.zeros(len(member), np.int64))

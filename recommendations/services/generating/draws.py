@@ -103,6 +103,5 @@ def distinct(draw: Callable[[int], dict[str, Int64Array]], count: int, what: str
     if len(kept["key"]) == count:
         return kept
     raise WorldTooSmallError(
-        f"Found only {len(kept['key']):,} different {what} of {count:,}. "
-        "Ask for fewer, or for more members and posts."
+        f"Found only {len(kept['key']):,} different {what} of {count:,}. Ask for fewer, or for more members and posts."
     )

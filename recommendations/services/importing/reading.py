@@ -56,11 +56,7 @@ class Lines:
         if not raw:
             raise StopIteration
         size = len(raw)
-        while (
-            size >= MAX_LINE_BYTES
-            and not raw.endswith(b"\n")
-            and (rest := self._file.readline(MAX_LINE_BYTES))
-        ):
+        while size >= MAX_LINE_BYTES and not raw.endswith(b"\n") and (rest := self._file.readline(MAX_LINE_BYTES)):
             self.was_cut, size, raw = True, size + len(rest), rest
         at_start = self.offset == 0
         self.offset += size
@@ -132,9 +128,7 @@ def parse_object(text: str, line: int) -> tuple[dict[str, object] | None, RowErr
         advice = "Write one complete JSON object a line."
         return None, RowError(line, "", f"is not JSON: {str(error) or 'nested too deeply'}", advice)
     if not isinstance(values, dict):
-        return None, RowError(
-            line, "", f"is not an object: {shown(values)}", 'Write {"field": value, …} on each line.'
-        )
+        return None, RowError(line, "", f"is not an object: {shown(values)}", 'Write {"field": value, …} on each line.')
     return values, None
 
 

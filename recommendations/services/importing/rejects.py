@@ -29,11 +29,7 @@ class Rejects:
             if self._form == "csv" and self._file.tell() == 0:
                 self._file.write(csv_line(COLUMNS))
             row = asdict(error)
-            line = (
-                json.dumps(row, ensure_ascii=False) + "\n"
-                if self._form == "jsonl"
-                else csv_line(row.values())
-            )
+            line = json.dumps(row, ensure_ascii=False) + "\n" if self._form == "jsonl" else csv_line(row.values())
             self._file.write(line.encode("utf-8", "replace") if isinstance(line, str) else line)
         self._file.flush()
         return self._file.tell()

@@ -64,12 +64,7 @@ def number(low: float, high: float, *, whole: bool = False) -> Callable[[object]
             parsed = float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError, OverflowError):
             raise ValueError(f"{shown(value)} is not a number", advice) from None
-        if (
-            isinstance(value, bool)
-            or not math.isfinite(parsed)
-            or not low <= parsed <= high
-            or (whole and parsed % 1)
-        ):
+        if isinstance(value, bool) or not math.isfinite(parsed) or not low <= parsed <= high or (whole and parsed % 1):
             raise ValueError(f"{shown(value)} cannot be used", advice)
         return int(parsed) if whole else parsed
 
@@ -95,9 +90,7 @@ def moment(now: datetime) -> Callable[[object], datetime]:
         when = parse_time(value)
         if when - now > MAX_SKEW:
             ahead = str(when - now).split(".")[0]
-            advice = (
-                f"Times may be {MAX_SKEW.seconds // 60} minutes ahead: check the sender's clock and zone."
-            )
+            advice = f"Times may be {MAX_SKEW.seconds // 60} minutes ahead: check the sender's clock and zone."
             raise ValueError(f"{shown(value)} is {ahead} in the future", advice)
         return when
 
@@ -118,9 +111,7 @@ def parse_time(value: object) -> datetime:
     try:
         when = datetime.fromisoformat(value.strip())  # type: ignore[attr-defined]
         if when.tzinfo is None:
-            raise ValueError(
-                f"{shown(value)} has no time zone", "Add Z for UTC, or an offset such as +02:00."
-            )
+            raise ValueError(f"{shown(value)} has no time zone", "Add Z for UTC, or an offset such as +02:00.")
         when = when.astimezone(UTC)
     except (AttributeError, TypeError, OverflowError):
         raise ValueError(f"{shown(value)} is not a time", advice) from None
@@ -153,9 +144,7 @@ def listed(item: Callable[[object], str]) -> Callable[[object], list[str]]:
     def parse(value: object) -> list[str]:
         parts = value.split("|") if isinstance(value, str) else value
         if not isinstance(parts, list) or len(parts) > 100:
-            raise ValueError(
-                f"{shown(value)} is not a list of up to 100", 'Write ["a", "b"] in JSON and a|b in CSV.'
-            )
+            raise ValueError(f"{shown(value)} is not a list of up to 100", 'Write ["a", "b"] in JSON and a|b in CSV.')
         return list(dict.fromkeys(item(part) for part in parts))
 
     return parse
@@ -189,16 +178,10 @@ def media(value: object) -> list[dict[str, str]]:
 
 
 def medium(item: object, advice: str) -> dict[str, str]:
-    if (
-        not isinstance(item, dict)
-        or not set(item) <= {"kind", "url", "alt"}
-        or not {"kind", "url"} <= set(item)
-    ):
+    if not isinstance(item, dict) or not set(item) <= {"kind", "url", "alt"} or not {"kind", "url"} <= set(item):
         raise ValueError(f"{shown(item)} is not a medium", advice)
     if not str(item["url"]).startswith(("https://", "http://")):
-        raise ValueError(
-            f"{shown(item['url'])} is not an address", "Give an address that starts with https://."
-        )
+        raise ValueError(f"{shown(item['url'])} is not an address", "Give an address that starts with https://.")
     return {"kind": slug(item["kind"]), "url": text(item["url"]), "alt": text(item.get("alt", ""))}
 
 
@@ -207,6 +190,4 @@ def uuid(value: object) -> UUID:
     try:
         return UUID(str(value).strip())
     except ValueError:
-        raise ValueError(
-            f"{shown(value)} is not a UUID", "Echo the request_id that the feed came with."
-        ) from None
+        raise ValueError(f"{shown(value)} is not a UUID", "Echo the request_id that the feed came with.") from None

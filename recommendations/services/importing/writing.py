@@ -44,9 +44,7 @@ def write(kind: str, rows: Sequence[Parsed], now: datetime) -> Written:
 
 def write_members(rows: Sequence[Parsed], now: datetime) -> Written:
     merged, repeats = merge(rows)
-    existing = {
-        m.external_id: m for m in Member.objects.select_related("privacy").filter(external_id__in=merged)
-    }
+    existing = {m.external_id: m for m in Member.objects.select_related("privacy").filter(external_id__in=merged)}
     fresh, touched, settings = [], [], []
     for external_id, said in merged.items():
         privacy = {name: said.pop(name) for name in PRIVACY if name in said}

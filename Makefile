@@ -1,0 +1,38 @@
+# Everything a person runs. On a machine with Python 3.11 or newer, git and make, each target sets up what it needs.
+PYTHON ?= python3
+PY := .venv/bin/python
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+run: setup ## Set up, make a feed for every member, and stay up until Ctrl-C
+	@$(PY) -m recsys_project.stack run
+
+demo: setup ## The same, and exit once the feed is printed
+	@$(PY) -m recsys_project.stack demo
+
+test: setup-dev ## Set up and run every check and test
+	@$(PY) checks.py
+
+setup: ## Install what the service needs into .venv
+	@$(PYTHON) bootstrap.py requirements.txt
+
+setup-dev: ## Install what the tests need, too
+	@$(PYTHON) bootstrap.py requirements/dev.txt
+
+format: setup-dev ## Put the code into its form
+	@$(PY) -m ruff format -q . && $(PY) -m ruff check -q --fix .
+
+kernel: setup-dev ## Build wasm/dist from wasm/src
+	@$(PY) -m wasm.build
+
+LOCK := .venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
+lock: setup-dev ## Pin the requirements anew, with their hashes
+	@$(LOCK) requirements/bootstrap.in -o requirements/bootstrap.txt
+	@$(LOCK) requirements/dev.in -o requirements/dev.txt
+	@$(LOCK) -c requirements/dev.txt requirements/run.in -o requirements.txt
+
+clean: ## Forget the clone's own state: database, ports, secrets, logs
+	@rm -rf var
+
+.PHONY: help run demo test setup setup-dev format kernel lock clean

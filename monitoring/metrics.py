@@ -1,0 +1,25 @@
+"""
+Every metric of the road, declared once. Labels take few values: never an id, a text or an address.
+
+Those of requests, database and cache come from django-prometheus.
+"""
+
+from prometheus_client import Counter, Histogram
+
+FEED_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+STAGE_BUCKETS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5)
+
+FEED_SECONDS = Histogram(
+    "recsys_feed_seconds",
+    "Time from a feed's request to its page, in the service.",
+    ["feed", "engine", "cached"],
+    buckets=FEED_BUCKETS,
+)
+STAGE_SECONDS = Histogram(
+    "recsys_stage_seconds", "Time that one part of a stage took.", ["stage", "part"], buckets=STAGE_BUCKETS
+)
+CANDIDATES = Counter("recsys_candidates_total", "Candidates that a source brought.", ["part"])
+DROPPED = Counter("recsys_dropped_total", "Candidates that a filter dropped.", ["filter"])
+FALLBACKS = Counter("recsys_fallbacks_total", "Feeds that a step of the fallback had to serve.", ["step"])
+SLATE_CACHE = Counter("recsys_slate_cache_total", "Look-ups of a cached slate: hit, stale, miss, error.", ["outcome"])
+JOB_ITEMS = Counter("recsys_job_items_total", "Items of jobs that were worked on: done or failed.", ["kind", "outcome"])

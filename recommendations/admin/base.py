@@ -1,0 +1,57 @@
+"""What the pages of the admin share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db.models import Model
+from django.forms import BaseModelFormSet, ModelForm
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+
+from monitoring.clock import now
+from recommendations.services import publish
+
+
+class Page(ModelAdmin):  # type: ignore[misc]
+    """Large tables: no count of all rows beside the filtered ones, and choices are searched, not listed."""
+
+    show_full_result_count = False
+    list_per_page = 50
+    warn_unsaved_form = True
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+class ReadOnlyPage(Page):
+    """For what the service alone writes."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+class FollowedPage(Page):
+    """For what catalogues follow by `changed_at`: a change here sets it, and forgets the slates it touches."""
+
+    def save_model(self, request: HttpRequest, obj: Any, form: ModelForm[Any], change: bool) -> None:
+        obj.changed_at = now()
+        super().save_model(request, obj, form, change)
+        self.tell(obj)
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: BaseModelFormSet[Any, Any], change: bool) -> None:
+        for inline in formset.forms:
+            inline.instance.changed_at = now()
+        super().save_formset(request, form, formset, change)
+
+    def tell(self, obj: Any) -> None:
+        """Let the service know what follows from the change."""
+        publish.after_change(member_ids=self.touched_members(obj), now=now())
+
+    def touched_members(self, obj: Any) -> Sequence[int]:
+        """Return the members whose slates the change may concern."""
+        return ()

@@ -1,0 +1,75 @@
+"""Ranking policies. A version that exists is not edited: it is copied, the copy is changed, and made active."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db import transaction
+from django.db.models import Max, QuerySet
+from django.http import HttpRequest
+
+from recommendations.admin.base import Page
+from recommendations.models import RankingPolicy
+
+
+def next_version(variant: str) -> int:
+    """Return the version that a new policy of *variant* has."""
+    last = RankingPolicy.objects.filter(variant=variant).aggregate(last=Max("version"))["last"]
+    return (last or 0) + 1
+
+
+@transaction.atomic
+def make_active(policy: RankingPolicy) -> None:
+    """Have *policy* served in its variant, in place of the one that is."""
+    RankingPolicy.objects.filter(variant=policy.variant, is_active=True).update(is_active=False)
+    RankingPolicy.objects.filter(pk=policy.pk).update(is_active=True)
+
+
+@admin.register(RankingPolicy)
+class RankingPolicyAdmin(Page):
+    list_display = ("variant", "version", "is_active", "note", "created_at")
+    list_filter = ("variant", "is_active")
+    search_fields = ("^variant", "note")
+    fields = ("variant", "version", "settings", "note", "is_active", "created_at")
+    actions = ("activate", "copy_as_active")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: RankingPolicy | None = None) -> Sequence[str]:
+        fixed = ("version", "is_active", "created_at")
+        return (*fixed, "variant", "settings") if obj else fixed
+
+    def save_model(self, request: HttpRequest, obj: RankingPolicy, form: Any, change: bool) -> None:
+        if not change:
+            obj.version = next_version(obj.variant)
+        super().save_model(request, obj, form, change)
+
+    @admin.action(description="Serve this version", permissions=["change"])
+    def activate(self, request: HttpRequest, policies: QuerySet[RankingPolicy]) -> None:
+        """Make the chosen versions active, one a variant."""
+        chosen = list(policies)
+        if len({policy.variant for policy in chosen}) < len(chosen):
+            self.message_user(request, "Choose one version of a variant: only one is served.", messages.ERROR)
+            return
+        for policy in chosen:
+            make_active(policy)
+        self.message_user(request, f"Served now: {', '.join(map(str, chosen))}.", messages.SUCCESS)
+
+    @admin.action(description="Copy as a new version and serve it", permissions=["add"])
+    def copy_as_active(self, request: HttpRequest, policies: QuerySet[RankingPolicy]) -> None:
+        """Go back to an old version without rewriting what was served when."""
+        with transaction.atomic():
+            copies = [copy_of(policy) for policy in policies]
+            for policy in copies:
+                make_active(policy)
+        self.message_user(request, f"Served now: {', '.join(map(str, copies))}.", messages.SUCCESS)
+
+
+def copy_of(policy: RankingPolicy) -> RankingPolicy:
+    """Return a new, inactive version with the settings of *policy*."""
+    return RankingPolicy.objects.create(
+        variant=policy.variant,
+        version=next_version(policy.variant),
+        settings=policy.settings,
+        note=f"copy of v{policy.version}",
+    )

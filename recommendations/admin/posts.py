@@ -1,0 +1,82 @@
+"""Posts, their embeddings and their counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.forms import ModelForm
+from django.http import HttpRequest
+
+from monitoring.clock import now
+from recommendations.admin.base import FollowedPage, ReadOnlyPage
+from recommendations.admin.binary import vectors_summary
+from recommendations.models import Post, PostEmbedding, PostStats
+from recommendations.services import publish
+from recommendations.services.safety import sensitivity_of
+
+
+@admin.register(Post)
+class PostAdmin(FollowedPage):
+    list_display = ("external_id", "author", "start", "kind", "language", "visibility", "sensitivity", "removed_at")
+    list_filter = ("visibility", "sensitivity", ("removed_at", admin.EmptyFieldListFilter))
+    list_select_related = ("author",)
+    search_fields = ("^external_id", "text")
+    search_help_text = "The first characters of the id, or words of the text"
+    autocomplete_fields = ("author",)
+    date_hierarchy = "created_at"
+    readonly_fields = ("sensitivity", "removed_at", "changed_at")
+    actions = ("remove", "restore")
+
+    @admin.display(description="text")
+    def start(self, post: Post) -> str:
+        """Return the first words."""
+        return post.text if len(post.text) <= 60 else f"{post.text[:60]}…"
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {"created_at": now()} | super().get_changeform_initial_data(request)
+
+    def save_model(self, request: HttpRequest, obj: Post, form: ModelForm[Any], change: bool) -> None:
+        obj.sensitivity = sensitivity_of(obj.safety_labels)
+        super().save_model(request, obj, form, change)
+
+    @admin.action(description="Remove: shown to nobody any more", permissions=["change"])
+    def remove(self, request: HttpRequest, posts: QuerySet[Post]) -> None:
+        """Take these posts down."""
+        count = publish.remove_posts(post_ids=list(posts.values_list("pk", flat=True)), now=now())
+        self.message_user(request, f"{count} removed.", messages.SUCCESS)
+
+    @admin.action(description="Restore", permissions=["change"])
+    def restore(self, request: HttpRequest, posts: QuerySet[Post]) -> None:
+        """Put these posts up again."""
+        count = publish.restore_posts(post_ids=list(posts.values_list("pk", flat=True)), now=now())
+        self.message_user(request, f"{count} restored.", messages.SUCCESS)
+
+
+@admin.register(PostEmbedding)
+class PostEmbeddingAdmin(ReadOnlyPage):
+    list_display = ("post", "space", "model", "dimension", "version", "changed_at")
+    list_filter = ("space", "model")
+    list_select_related = ("post",)
+    search_fields = ("^post__external_id",)
+    search_help_text = "The first characters of the post's id"
+    fields = ("post", "space", "model", "dimension", "summary", "version", "changed_at")
+    readonly_fields = ("summary",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[PostEmbedding]:
+        found: QuerySet[PostEmbedding] = super().get_queryset(request)
+        return found.defer("vector")
+
+    @admin.display(description="vector")
+    def summary(self, embedding: PostEmbedding) -> str:
+        """Return its dimension and length."""
+        return vectors_summary(embedding.vector, embedding.dimension)
+
+
+@admin.register(PostStats)
+class PostStatsAdmin(ReadOnlyPage):
+    list_display = ("post", "engagement", "engagement_at", "interactions", "changed_at")
+    list_select_related = ("post",)
+    search_fields = ("^post__external_id",)
+    search_help_text = "The first characters of the post's id"

@@ -1,0 +1,72 @@
+"""Jobs and their chunks: looked at, cancelled, tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.admin import TabularInline
+
+from monitoring.clock import now
+from recommendations.admin.base import ReadOnlyPage
+from recommendations.models import Job, JobChunk
+from recommendations.services import work
+
+
+class ChunkInline(TabularInline):  # type: ignore[misc]
+    model = JobChunk
+    fields = ("number", "state", "attempts", "leased_until", "error")
+    readonly_fields = fields
+    per_page = 20
+    can_delete = False
+    max_num = 0
+
+
+@admin.register(Job)
+class JobAdmin(ReadOnlyPage):
+    list_display = ("kind", "state", "progress", "failed", "created_at", "finished_at", "id")
+    list_filter = ("kind", "state")
+    search_fields = ("=id", "=idempotency_key")
+    search_help_text = "The job's id or its idempotency key"
+    inlines = (ChunkInline,)
+    actions = ("cancel", "retry")
+
+    @admin.display(description="progress")
+    def progress(self, job: Job) -> str:
+        """Return how far the job is."""
+        return f"{job.done + job.failed:,} of {job.total:,}"
+
+    # Not "change": nobody may edit a job, and these are the service's own verbs.
+    @admin.action(description="Cancel: what runs is finished, what waits is not begun", permissions=["operate"])
+    def cancel(self, request: HttpRequest, jobs: QuerySet[Job]) -> None:
+        """Ask these jobs to stop."""
+        self.each(request, jobs, partial(work.cancel, now=now()), "asked to stop")
+
+    @admin.action(description="Retry what failed or was cancelled", permissions=["operate"])
+    def retry(self, request: HttpRequest, jobs: QuerySet[Job]) -> None:
+        """Do again what was not done."""
+        self.each(request, jobs, partial(work.retry, now=now()), "published again")
+
+    def each(self, request: HttpRequest, jobs: QuerySet[Job], verb: Callable[..., Any], done: str) -> None:
+        """Call *verb* for each job and say how many."""
+        ids = list(jobs.values_list("pk", flat=True))
+        for job_id in ids:
+            verb(job_id=job_id)
+        self.message_user(request, f"{len(ids)} {done}.", messages.SUCCESS)
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        """Return whether the user may run the actions."""
+        return request.user.has_perm("recommendations.change_job")
+
+
+@admin.register(JobChunk)
+class JobChunkAdmin(ReadOnlyPage):
+    list_display = ("job", "number", "state", "attempts", "leased_until", "error")
+    list_filter = ("state",)
+    list_select_related = ("job",)
+    search_fields = ("=job__id",)
+    search_help_text = "The job's id"

@@ -1,0 +1,96 @@
+"""What members did, and what they saw."""
+
+from collections import Counter
+from typing import Any
+
+from drf_standardized_errors.formatter import flatten_errors
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from monitoring.clock import now
+from recommendations.api import problems, schema
+from recommendations.api import serializers as s
+from recommendations.services import interact
+
+Result = dict[str, Any]
+
+
+def refusal(event_id: str | None, detail: str, errors: list[dict[str, str]] | None = None) -> Result:
+    """Return the result of an event that was not recorded."""
+    problem = problems.body(status=400, code="invalid-event", detail=detail, errors=errors)
+    return {"event_id": event_id, "status": "rejected", "problem": problem}
+
+
+def check(item: object, index: int) -> interact.Event | Result:
+    """Return the event that *item* is, or why it is none; pointers start at the body's root."""
+    try:
+        return interact.Event(**s.Event().run_validation(item))
+    except ValidationError as error:
+        errors = problems.error_items(flatten_errors(error.detail, f"events/{index}"), in_body=True)
+        event_id = item.get("event_id") if isinstance(item, dict) else None
+        known = event_id if isinstance(event_id, str) else None
+        return refusal(known, " ".join(e["detail"] for e in errors), errors)
+
+
+def record_all(items: list[object]) -> list[Result]:
+    """Record what can be recorded and return what came of each, in the order given."""
+    checked = [check(item, index) for index, item in enumerate(items)]
+    events = [event for event in checked if isinstance(event, interact.Event)]
+    done = iter(interact.record(events=events, now=now()) if events else [])
+    return [result_of(next(done)) if isinstance(c, interact.Event) else c for c in checked]
+
+
+def result_of(result: interact.EventResult) -> Result:
+    """Return what came of an event, as it is sent."""
+    if result.status == "rejected":
+        return refusal(result.event_id, result.problem)
+    return {"event_id": result.event_id, "status": result.status, "problem": None}
+
+
+class InteractionsView(APIView):
+    """Events in bulk."""
+
+    @schema.address(
+        400,
+        413,
+        415,
+        answers={200: s.EventResultsOut, 207: s.EventResultsOut},
+        request=s.EventsBody,
+        examples=[schema.EVENTS],
+        operation_id="record_interactions",
+        summary="Record what members did",
+        tags=["interactions"],
+    )
+    def post(self, request: Request) -> Response:
+        """Record up to 1000 events; 207 when some were rejected. Sending the same events again changes nothing."""
+        body = s.Events(data=request.data)
+        body.is_valid(raise_exception=True)
+        results = record_all(body.validated_data["events"])
+        counts = Counter(result["status"] for result in results)
+        answer = {status: counts[status] for status in s.STATUSES} | {"results": results}
+        return Response(answer, status=207 if counts["rejected"] else 200)
+
+
+class SeenView(APIView):
+    """Posts that were on a member's screen."""
+
+    @schema.address(
+        400,
+        404,
+        413,
+        415,
+        answers={200: s.SeenOut},
+        request=s.SeenBody,
+        examples=[schema.SEEN],
+        operation_id="mark_seen",
+        summary="Say which posts a member saw",
+        tags=["interactions"],
+    )
+    def post(self, request: Request, member_id: str) -> Response:
+        """Mark posts as seen: they are not recommended to this member again. Returns how many were new."""
+        body = s.SeenBody(data=request.data)
+        body.is_valid(raise_exception=True)
+        marked = interact.mark_seen(member_id=member_id, post_ids=body.validated_data["post_ids"], now=now())
+        return Response({"marked": marked})

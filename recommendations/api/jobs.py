@@ -1,0 +1,90 @@
+"""Jobs: work that takes a while. A job is asked for, looked at and cancelled here; a worker does it."""
+
+from uuid import UUID
+
+from django.urls import reverse
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from monitoring.clock import now
+from recommendations.api import schema, shapes
+from recommendations.api import serializers as s
+from recommendations.api.feeds import query_of
+from recommendations.api.problems import Problem
+from recommendations.services import work
+
+KEY = OpenApiParameter(
+    "Idempotency-Key",
+    str,
+    OpenApiParameter.HEADER,
+    description="Asked for twice with the same key, a job is done once. At most 200 characters.",
+)
+LOCATION = OpenApiParameter("Location", str, OpenApiParameter.HEADER, response=[202], description="Of the job.")
+
+
+def key_of(request: Request) -> str | None:
+    """Return the request's idempotency key, if it has one."""
+    checked = s.IdempotencyKey(data={"idempotency_key": request.headers.get("Idempotency-Key")})
+    if not checked.is_valid():
+        wrong = " ".join(checked.errors["idempotency_key"])
+        raise Problem(f"The header Idempotency-Key cannot be used: {wrong}", status=400, code="invalid-request")
+    key: str | None = checked.validated_data["idempotency_key"]
+    return key
+
+
+class JobsView(APIView):
+    """Every job."""
+
+    @schema.address(
+        400,
+        answers={200: s.JobsOut},
+        parameters=[s.JobsQuery],
+        operation_id="list_jobs",
+        summary="Jobs, newest first",
+        tags=["jobs"],
+    )
+    def get(self, request: Request) -> Response:
+        """Return a page of jobs."""
+        query = query_of(s.JobsQuery, request)
+        jobs = work.list_jobs(before=query["cursor"], limit=query["limit"] + 1)
+        page = jobs[: query["limit"]]
+        more = len(jobs) > len(page)
+        cursor = page[-1].created_at.isoformat().replace("+00:00", "Z") if more else None
+        return Response({"jobs": [shapes.job_shape(job) for job in page], "next_cursor": cursor})
+
+    @schema.address(
+        400,
+        404,
+        413,
+        415,
+        answers={202: s.JobOut},
+        request=s.JobBody,
+        parameters=[KEY, LOCATION],
+        examples=schema.JOBS,
+        operation_id="submit_job",
+        summary="Ask for a job",
+        tags=["jobs"],
+    )
+    def post(self, request: Request) -> Response:
+        """Queue a job; its address is in Location."""
+        body = s.JobBody(data=request.data)
+        body.is_valid(raise_exception=True)
+        job = work.submit(now=now(), idempotency_key=key_of(request), **body.validated_data)
+        location = reverse("api-job", kwargs={"job_id": job.id})
+        return Response(shapes.job_shape(job), status=202, headers={"Location": location})
+
+
+class JobView(APIView):
+    """One job."""
+
+    @schema.address(404, answers={200: s.JobOut}, operation_id="job", summary="A job and how far it is", tags=["jobs"])
+    def get(self, request: Request, job_id: UUID) -> Response:
+        """Return the job."""
+        return Response(shapes.job_shape(work.look_up(job_id=job_id)))
+
+    @schema.address(404, 409, answers={200: s.JobOut}, operation_id="cancel_job", summary="Cancel a job", tags=["jobs"])
+    def delete(self, request: Request, job_id: UUID) -> Response:
+        """Ask for the job to stop; what is done stays done. Returns the job."""
+        return Response(shapes.job_shape(work.cancel(job_id=job_id, now=now())))

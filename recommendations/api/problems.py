@@ -1,0 +1,55 @@
+"""
+The form of an error of the API: a problem of RFC 9457, which says what was wrong, with what, and what to do.
+
+Settings name parts of this package, so that DRF's own views import it: this module must not import those.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from rest_framework.exceptions import APIException
+
+if TYPE_CHECKING:
+    from drf_standardized_errors.types import Error
+
+CONTENT_TYPE = "application/problem+json"
+RETRY_SECONDS = 5
+"""What a client is told to wait after a 503."""
+
+
+class Problem(APIException):
+    """An error with its status, code and, where one value is to blame, a JSON pointer to it."""
+
+    def __init__(self, detail: str, *, status: int, code: str, pointer: str = "") -> None:
+        super().__init__(detail, code)
+        self.status_code, self.pointer = status, pointer
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            self.wait = RETRY_SECONDS
+
+
+def body(*, status: int, code: str, detail: str, errors: list[dict[str, str]] | None = None) -> dict[str, Any]:
+    """Return a problem object."""
+    code = code.replace("_", "-")
+    problem: dict[str, Any] = {
+        "type": f"urn:recsys:problem:{code}",
+        "title": code.replace("-", " ").capitalize(),
+        "status": status,
+        "detail": detail,
+        "code": code,
+    }
+    return problem | {"errors": errors} if errors else problem
+
+
+def place(name: str, *, in_body: bool) -> dict[str, str]:
+    """Return where the value *name* (fields joined by /) is: a JSON pointer, or the name of a query parameter."""
+    name = "" if name == "non_field_errors" else name.removesuffix("/non_field_errors").strip("/")
+    if in_body:
+        return {"pointer": f"/{name}" if name else ""}
+    return {"parameter": name}
+
+
+def error_items(errors: list[Error], *, in_body: bool) -> list[dict[str, str]]:
+    """Return one object for each wrong value."""
+    return [{"detail": e.detail, "code": e.code} | place(e.attr or "", in_body=in_body) for e in errors]

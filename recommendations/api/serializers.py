@@ -1,0 +1,242 @@
+"""What comes in, checked; and the shapes that go out, for the OpenAPI page (`shapes.py` makes them)."""
+
+import math
+from typing import Any
+
+from rest_framework import serializers
+
+from recommendations.contracts import InteractionKind, Reason
+
+FEEDS = ("discovery", "following", "trending")
+JOB_KINDS = ("batch_feeds", "member_feed", "embed_posts", "rebuild_interests")
+JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
+STATUSES = ("recorded", "duplicate", "rejected")
+ID_LENGTH = 128
+MAX_EVENTS = 1000
+
+
+def id_field(**kwargs: Any) -> serializers.CharField:
+    """Return a field for a platform's id."""
+    return serializers.CharField(max_length=ID_LENGTH, **kwargs)
+
+
+class FeedQuery(serializers.Serializer):
+    """Query of a feed."""
+
+    feed = serializers.ChoiceField(FEEDS, default="discovery", help_text="Which feed.")
+    limit = serializers.IntegerField(min_value=1, max_value=100, default=20, help_text="Picks on a page.")
+    cursor = serializers.CharField(
+        max_length=500, required=False, default=None, help_text="next_cursor of the page before."
+    )
+    explain = serializers.BooleanField(default=False, help_text="Add the parts that each score is the sum of.")
+
+
+class SimilarQuery(serializers.Serializer):
+    """Query of similar posts."""
+
+    viewer = id_field(help_text="The member who looks: nothing is shown that this member may not see.")
+    limit = serializers.IntegerField(min_value=1, max_value=100, default=10)
+
+
+class MembersQuery(serializers.Serializer):
+    """Query of members."""
+
+    prefix = serializers.CharField(
+        max_length=ID_LENGTH, default="", allow_blank=True, help_text="The first characters of the id."
+    )
+    limit = serializers.IntegerField(min_value=1, max_value=100, default=20)
+
+
+class JobsQuery(serializers.Serializer):
+    """Query of jobs."""
+
+    limit = serializers.IntegerField(min_value=1, max_value=100, default=20)
+    cursor = serializers.DateTimeField(required=False, default=None, help_text="next_cursor of the page before.")
+
+
+class Event(serializers.Serializer):
+    """One act of a member on a post."""
+
+    event_id = id_field(help_text="The sender's own: sent twice, it counts once.")
+    member_id = id_field()
+    post_id = id_field()
+    kind = serializers.ChoiceField([kind.value for kind in InteractionKind])
+    value = serializers.FloatField(
+        required=False, allow_null=True, default=None, help_text="Seconds of a dwell, stars of a rating."
+    )
+    occurred_at = serializers.DateTimeField(
+        required=False, allow_null=True, default=None, help_text="Left out: this moment."
+    )
+    request_id = serializers.UUIDField(
+        required=False, allow_null=True, default=None, help_text="Of the feed that brought the post."
+    )
+
+    def validate_value(self, value: float | None) -> float | None:
+        """Refuse what JSON writes as 1e999."""
+        if value is not None and not math.isfinite(value):
+            raise serializers.ValidationError("Give a finite number.")
+        return value
+
+
+class Events(serializers.Serializer):
+    """A list of events. Each is checked by itself, so that a bad one loses none of the good."""
+
+    events = serializers.ListField(child=serializers.JSONField(), min_length=1, max_length=MAX_EVENTS)
+
+
+class EventsBody(serializers.Serializer):
+    """What `Events` asks for, spelled out."""
+
+    events = serializers.ListField(child=Event(), min_length=1, max_length=MAX_EVENTS)
+
+
+class SeenBody(serializers.Serializer):
+    """Posts that were on the member's screen."""
+
+    post_ids = serializers.ListField(child=id_field(), min_length=1, max_length=MAX_EVENTS)
+
+
+class JobBody(serializers.Serializer):
+    """A job to do."""
+
+    kind = serializers.ChoiceField(JOB_KINDS)
+    params = serializers.DictField(required=False, default=dict, help_text='Such as {"member_ids": ["42"]}.')
+
+
+class IdempotencyKey(serializers.Serializer):
+    """The header of the same name."""
+
+    idempotency_key = serializers.CharField(max_length=200, default=None, allow_null=True)
+
+
+class ErrorItem(serializers.Serializer):
+    """One wrong value."""
+
+    detail = serializers.CharField()
+    code = serializers.CharField()
+    pointer = serializers.CharField(required=False, help_text="JSON pointer into the body.")
+    parameter = serializers.CharField(required=False, help_text="Name of the query parameter.")
+
+
+class Problem(serializers.Serializer):
+    """An error, as RFC 9457 has it."""
+
+    type = serializers.CharField()
+    title = serializers.CharField()
+    status = serializers.IntegerField()
+    detail = serializers.CharField()
+    code = serializers.CharField(help_text="Stable; programs may rely on it.")
+    errors = ErrorItem(many=True, required=False)
+
+
+class PostOut(serializers.Serializer):
+    """A post."""
+
+    id = serializers.CharField()
+    author_id = serializers.CharField()
+    text = serializers.CharField()
+    kind = serializers.CharField()
+    language = serializers.CharField(help_text="Empty: unknown.")
+    tags = serializers.ListField(child=serializers.CharField())
+    media = serializers.ListField(child=serializers.DictField())
+    created_at = serializers.DateTimeField()
+
+
+class ReasonOut(serializers.Serializer):
+    """Why a pick is there."""
+
+    code = serializers.ChoiceField([reason.name.lower() for reason in Reason])
+    sentence = serializers.CharField()
+
+
+class PickOut(serializers.Serializer):
+    """A post and why it was picked."""
+
+    post = PostOut()
+    score = serializers.FloatField()
+    reasons = ReasonOut(many=True)
+    sources = serializers.ListField(child=serializers.CharField())
+    parts = serializers.DictField(
+        child=serializers.FloatField(), allow_null=True, help_text="Their sum is the score; null without explain."
+    )
+
+
+class PageOut(serializers.Serializer):
+    """A page of a feed."""
+
+    request_id = serializers.UUIDField(help_text="Send it back with the interactions.")
+    member_id = serializers.CharField()
+    feed = serializers.CharField()
+    engine = serializers.CharField()
+    variant = serializers.CharField()
+    fallback = serializers.CharField(help_text="The step of the fallback that served; empty if none was needed.")
+    cached = serializers.BooleanField()
+    built_at = serializers.DateTimeField()
+    candidates = serializers.IntegerField()
+    duration_ms = serializers.FloatField()
+    picks = PickOut(many=True)
+    next_cursor = serializers.CharField(allow_null=True)
+
+
+class EventResultOut(serializers.Serializer):
+    """What came of an event."""
+
+    event_id = serializers.CharField(allow_null=True)
+    status = serializers.ChoiceField(STATUSES)
+    problem = Problem(allow_null=True)
+
+
+class EventResultsOut(serializers.Serializer):
+    """What came of each event, in the order sent."""
+
+    recorded = serializers.IntegerField()
+    duplicate = serializers.IntegerField()
+    rejected = serializers.IntegerField()
+    results = EventResultOut(many=True)
+
+
+class SeenOut(serializers.Serializer):
+    """How many were new."""
+
+    marked = serializers.IntegerField()
+
+
+class JobOut(serializers.Serializer):
+    """A job and how far it is."""
+
+    id = serializers.UUIDField()
+    kind = serializers.ChoiceField(JOB_KINDS)
+    state = serializers.ChoiceField(JOB_STATES)
+    total = serializers.IntegerField()
+    done = serializers.IntegerField()
+    failed = serializers.IntegerField()
+    errors = serializers.ListField(child=serializers.JSONField())
+    params = serializers.DictField()
+    result = serializers.DictField()
+    cancel_requested = serializers.BooleanField()
+    finished = serializers.BooleanField()
+    created_at = serializers.DateTimeField()
+    started_at = serializers.DateTimeField(allow_null=True)
+    finished_at = serializers.DateTimeField(allow_null=True)
+
+
+class JobsOut(serializers.Serializer):
+    """A page of jobs, newest first."""
+
+    jobs = JobOut(many=True)
+    next_cursor = serializers.CharField(allow_null=True)
+
+
+class MemberOut(serializers.Serializer):
+    """A member, for choosing one."""
+
+    id = serializers.CharField()
+    interactions = serializers.IntegerField()
+    languages = serializers.ListField(child=serializers.CharField())
+    is_active = serializers.BooleanField()
+
+
+class MembersOut(serializers.Serializer):
+    """Members."""
+
+    members = MemberOut(many=True)

@@ -1,0 +1,44 @@
+"""
+The names of background work, and the one way to ask for it.
+
+It knows no task: it finds one by name in Celery's registry, after the transaction commits. A broker that cannot be
+reached loses nothing: what matters is a row first, and beat publishes it again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from celery import current_app
+from django.db import transaction
+from kombu.exceptions import OperationalError
+
+log = logging.getLogger(__name__)
+
+RUN_CHUNK = "recommendations.run_chunk"
+LEARN = "recommendations.learn"
+EMBED_POSTS = "recommendations.embed_posts"
+RECORD_SERVED = "recommendations.record_served"
+RECONCILE_JOBS = "recommendations.reconcile_jobs"
+
+QUEUES = {
+    RUN_CHUNK: "batch",
+    LEARN: "interactive",
+    EMBED_POSTS: "maintenance",
+    RECORD_SERVED: "maintenance",
+    RECONCILE_JOBS: "maintenance",
+}
+
+
+def enqueue(name: str, kwargs: Mapping[str, object] | None = None, *, queue: str | None = None) -> None:
+    """Ask for the task *name* once the transaction has committed; at once if there is none."""
+    transaction.on_commit(lambda: publish(name, kwargs or {}, queue or QUEUES[name]))
+
+
+def publish(name: str, kwargs: Mapping[str, object], queue: str) -> None:
+    """Send the task to the broker, trying once: the caller may be a request."""
+    try:
+        current_app.tasks[name].apply_async(kwargs=dict(kwargs), queue=queue, retry=False)
+    except OperationalError:
+        log.warning("task_not_published", extra={"task": name})

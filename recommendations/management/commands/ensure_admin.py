@@ -1,0 +1,28 @@
+"""`manage.py ensure_admin`: the first user of the admin."""
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError
+
+NAME = "admin"
+
+
+class Command(BaseCommand):
+    help = "Make the superuser admin with the password in ADMIN_PASSWORD. One that is there already is left alone."
+
+    def handle(self, *args: object, **options: object) -> None:
+        users = get_user_model().objects
+        if users.filter(username=NAME).exists():
+            self.stdout.write(f"The user {NAME} is there already.")
+            return
+        password = settings.ENV.admin_password.get_secret_value()
+        if not password:
+            raise CommandError("ADMIN_PASSWORD is not set: give the password of the user admin in it.")
+        try:
+            validate_password(password)
+        except ValidationError as error:
+            raise CommandError(f"ADMIN_PASSWORD cannot be used: {' '.join(error.messages)}") from error
+        users.create_superuser(username=NAME, password=password)
+        self.stdout.write(f"Made the user {NAME}.")

@@ -1,0 +1,81 @@
+"""`manage.py recommend MEMBER`: one member's feed, in the terminal."""
+
+import json
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.core.serializers.json import DjangoJSONEncoder
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from monitoring.clock import now
+from recommendations.contracts import REASON_SENTENCES
+from recommendations.services.errors import ServiceError
+from recommendations.services.recommend import Page, PostView, recommend
+
+FEEDS = ("discovery", "following", "trending")
+WIDEST_TEXT = 60
+
+
+def title(post: PostView) -> str:
+    """Return the start of a post's text on one line, or what stands for it."""
+    line = " ".join(post.text.split()) or f"({post.kind}, no text)"
+    return line if len(line) <= WIDEST_TEXT else line[: WIDEST_TEXT - 1] + "…"
+
+
+def table_of(page: Page) -> Table:
+    """Return the page as a table, a row for each pick."""
+    served = f"{page.engine}{', cached' if page.cached else ''}{f', fallback {page.fallback}' * bool(page.fallback)}"
+    caption = f"{page.variant} on {served}; {page.candidates:,} candidates; request {page.request_id}"
+    table = Table(title=f"{page.feed} of {escape(page.member_id)}", caption=caption, box=box.SIMPLE)
+    table.add_column("#", justify="right")
+    table.add_column("score", justify="right")
+    for name in ("post", "why", "parts"):
+        table.add_column(name, overflow="fold")
+    for rank, pick in enumerate(page.picks, 1):
+        why = "; ".join(REASON_SENTENCES[reason] for reason in pick.reasons)
+        parts = "  ".join(f"{name} {value:+.3f}" for name, value in (pick.parts or {}).items() if value)
+        text = f"{escape(title(pick.post))} [dim]{escape(', '.join(pick.post.tags[:3]))}[/dim]"
+        table.add_row(str(rank), f"{pick.score:.3f}", text, why, parts)
+    return table
+
+
+def as_json(page: Page) -> str:
+    """Return the page's picks as JSON, best first."""
+    picks = [
+        {"post_id": p.post.id, "score": p.score, "parts": p.parts, "reasons": [r.name.lower() for r in p.reasons]}
+        for p in page.picks
+    ]
+    head = {"request_id": page.request_id, "member_id": page.member_id, "feed": page.feed, "engine": page.engine}
+    return json.dumps(head | {"variant": page.variant, "cached": page.cached, "picks": picks}, cls=DjangoJSONEncoder)
+
+
+class Command(BaseCommand):
+    help = "Show a member's feed: rank, score, the parts it is the sum of, and why each post is there."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("member", help="the platform's id of the member")
+        parser.add_argument("--feed", choices=FEEDS, default="discovery", help="which feed (%(default)s)")
+        parser.add_argument("--limit", type=int, default=20, help="how many picks (%(default)s)")
+        parser.add_argument("--json", action="store_true", help="for programs: one line of JSON")
+
+    def handle(self, *args: object, **options: Any) -> None:
+        if not 1 <= options["limit"] <= 100:
+            raise CommandError("--limit: give a number from 1 to 100.")
+        try:
+            page = recommend(
+                member_id=options["member"], feed=options["feed"], limit=options["limit"], explain=True, now=now()
+            )
+        except ServiceError as error:
+            raise CommandError(str(error)) from error
+        if options["json"]:
+            self.stdout.write(as_json(page))
+        elif not page.picks:
+            self.stdout.write("Nothing to show: there is no post that this member may see and has not seen.")
+        else:
+            # Not a terminal (a log, a pipe): wide enough for a row to stay a row.
+            console = Console(file=self.stdout, width=None if self.stdout.isatty() else 160)
+            console.print(table_of(page))

@@ -1,0 +1,21 @@
+from django.db import migrations
+
+POLICIES = {
+    "control": ({}, "The control: NumPy, the settings everything is compared with."),
+    "wasm_conservative": ({}, "The control's settings on the kernel: only the engine differs."),
+    "wasm_aggressive": ({"diversity": 0.45, "taste": 1.2, "nearest": 800}, "Reaches further and spreads wider."),
+}
+
+
+def add_policies(apps, schema_editor):
+    """The variants of the specification."""
+    model = apps.get_model("recommendations", "RankingPolicy")
+    for variant, (settings, note) in POLICIES.items():
+        model.objects.get_or_create(
+            variant=variant, version=1, defaults={"settings": settings, "note": note, "is_active": True}
+        )
+
+
+class Migration(migrations.Migration):
+    dependencies = [("recommendations", "0001_initial")]
+    operations = [migrations.RunPython(add_policies, migrations.RunPython.noop)]

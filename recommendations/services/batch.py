@@ -1,0 +1,62 @@
+"""What the chunks of jobs do: ids in, a list of errors out, one for each item that could not be done."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from time import perf_counter
+from typing import Any
+
+from recommendations.models import Member
+from recommendations.pipeline.stages import Trace
+from recommendations.services import learn, recording, wiring
+from recommendations.services.embedding import embed_posts
+from recommendations.services.recommend import build_slate
+from recommendations.services.viewing import choose, query_of
+
+log = logging.getLogger(__name__)
+
+
+def each(items: Iterable[Any], do: Callable[[Any], object], name: Callable[[Any], int]) -> list[dict[str, Any]]:
+    """Do every item; one that fails costs itself, and is named with what went wrong."""
+    errors = []
+    for item in items:
+        try:
+            do(item)
+        except Exception as error:
+            log.exception("item_failed", extra={"item": name(item)})
+            errors.append({"item": name(item), "problem": f"{type(error).__name__}: {error}"})
+    return errors
+
+
+def feeds_of(member_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
+    """Make and keep a discovery feed for each member."""
+    wiring.catalogue().refresh(now)
+    members = Member.objects.select_related("privacy").filter(pk__in=member_ids, is_active=True).order_by("pk")
+    return each(members, lambda member: keep_feed(member, now), lambda member: int(member.pk))
+
+
+def keep_feed(member: Member, now: datetime) -> None:
+    """Make one member's discovery feed and put it where the next request finds it."""
+    start = perf_counter()
+    choice = choose(member.external_id)
+    trace = Trace()
+    query = query_of(member, choice, feed="discovery", now=now)
+    slate = build_slate(query, choice, trace)
+    wiring.slates().put(member.pk, "discovery", slate)
+    seconds = perf_counter() - start
+    recording.record(slate, member.pk, "discovery", seconds * 1000)
+    recording.observe(query, slate, trace, seconds)
+
+
+def embeddings_of(post_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
+    """Embed these posts; all of them or, with an error, none of the batch in which it came."""
+    embed_posts(embedder=wiring.embedder(), now=now, post_ids=post_ids)
+    return []
+
+
+def interests_of(member_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
+    """Learn these members' interests anew: what is pending, then all of the history."""
+    learn.learn(member_ids=member_ids, now=now)
+    return each(member_ids, lambda member_id: learn.rebuild(member_id=member_id, now=now), int)

@@ -1,0 +1,22 @@
+"""What recommending needs in this process: an engine that counts right, and the posts it counts over."""
+
+from datetime import datetime
+
+from monitoring import health
+from recommendations.services import wiring
+
+
+def engine(_now: datetime) -> None:
+    """Let the engine test itself."""
+    wiring.engine_check()
+
+
+def catalogue(now: datetime) -> None:
+    """Load the catalogue, or follow what changed. An empty one is fine: there may be no posts."""
+    wiring.catalogue().refresh(now)
+
+
+def register_checks() -> None:
+    """Have these asked on every look at readiness."""
+    health.register("engine", engine)
+    health.register("catalogue", catalogue)

@@ -1,0 +1,205 @@
+"""
+Take interactions into members' interests and posts' engagement: each exactly once, whatever dies in between.
+
+What is learned and the mark that says so are one transaction. An act costs the same whatever came before it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from recommendations import jobs
+from recommendations.contracts import ENGAGEMENT_HALF_LIFE_SECONDS, Float32Array
+from recommendations.models import Interaction, InterestProfile, Member, PostEmbedding, PostStats, PrivacySettings
+from recommendations.services import wiring
+from recommendations.services.embedding import SPACE
+from recommendations.services.interests import WEIGHTS, Sums
+
+MEMBERS_PER_TRANSACTION = 20
+ACTS_PER_TRANSACTION = 5_000
+"""More than this of one batch of members wait for the next transaction. Changes the speed."""
+PENDING_MEMBERS = 1_000
+WAIT_FOR_VECTOR = timedelta(hours=1)
+"""An act on a post that has no vector yet waits this long to be learned. Changes the answer."""
+
+
+def learn(*, member_ids: Sequence[int], now: datetime) -> int:
+    """Learn what these members did and was not learned yet. Return how many interactions that were."""
+    count = 0
+    for start in range(0, len(member_ids), MEMBERS_PER_TRANSACTION):
+        some = member_ids[start : start + MEMBERS_PER_TRANSACTION]
+        while learned := learn_some(some, now):
+            count += learned
+            if learned < ACTS_PER_TRANSACTION:
+                break
+    wiring.slates().purge(member_ids)
+    return count
+
+
+def learn_all(*, now: datetime, progress: Callable[[int, int], None]) -> int:
+    """Learn everything that is pending, here and now. Return how many interactions that were."""
+    member_ids = list(pending(now).values_list("member_id", flat=True).order_by("member_id"))
+    count = 0
+    for start in range(0, len(member_ids), MEMBERS_PER_TRANSACTION):
+        count += learn(member_ids=member_ids[start : start + MEMBERS_PER_TRANSACTION], now=now)
+        progress(min(start + MEMBERS_PER_TRANSACTION, len(member_ids)), len(member_ids))
+    return count
+
+
+def learnable(now: datetime) -> QuerySet[Interaction]:
+    """Return what is not learned and can be: the post has its vector, or was waited for long enough."""
+    vector = PostEmbedding.objects.filter(post=OuterRef("post"), space=SPACE, model=wiring.embedder().name)
+    ready = Exists(vector) | Q(received_at__lt=now - WAIT_FOR_VECTOR)
+    return Interaction.objects.filter(ready, is_learned=False)
+
+
+def pending(now: datetime) -> QuerySet[Interaction]:
+    """Return what can be learned; its values come once each."""
+    return learnable(now).order_by().distinct()
+
+
+def learn_pending(*, now: datetime) -> int:
+    """Ask for what was recorded and never learned, because a message or a worker was lost. Return how many members."""
+    member_ids = list(pending(now).values_list("member_id", flat=True)[:PENDING_MEMBERS])
+    for start in range(0, len(member_ids), MEMBERS_PER_TRANSACTION):
+        jobs.enqueue(jobs.LEARN, {"member_ids": member_ids[start : start + MEMBERS_PER_TRANSACTION]})
+    return len(member_ids)
+
+
+def rebuild(*, member_id: int, now: datetime) -> int:
+    """Learn a member's interests anew from the whole history; posts' engagement stays. Return how many acts."""
+    with transaction.atomic():
+        InterestProfile.objects.filter(member_id=member_id).delete()
+        learned = Interaction.objects.filter(member_id=member_id, is_learned=True)
+        acts = list(learned.order_by("occurred_at", "id"))
+        teach([member_id], acts, now)
+    wiring.slates().purge([member_id])
+    return len(acts)
+
+
+@transaction.atomic
+def learn_some(member_ids: Sequence[int], now: datetime) -> int:
+    """Learn the oldest of what these members did, in one transaction."""
+    # The members' rows are locked in one order, so that two workers neither learn an act twice nor wait in a circle.
+    list(Member.objects.select_for_update(no_key=True).filter(pk__in=member_ids).order_by("pk").values_list("pk"))
+    unlearned = learnable(now).filter(member_id__in=member_ids)
+    acts = list(unlearned.order_by("occurred_at", "id")[:ACTS_PER_TRANSACTION])
+    if not acts:
+        return 0
+    teach(member_ids, acts, now)
+    count(acts, now)
+    Interaction.objects.filter(pk__in=[act.pk for act in acts]).update(is_learned=True)
+    return len(acts)
+
+
+def teach(member_ids: Sequence[int], acts: Sequence[Interaction], now: datetime) -> None:
+    """Add the acts to their members' interests, but for members who want none learned."""
+    embedder = wiring.embedder()
+    wanting = set(
+        PrivacySettings.objects.filter(member_id__in=member_ids, is_personalised=True).values_list(
+            "member_id", flat=True
+        )
+    )
+    vectors = vectors_of({act.post_id for act in acts}, embedder.name, embedder.dimension)
+    by_member: dict[int, list[Interaction]] = defaultdict(list)
+    for act in acts:
+        if act.member_id in wanting and act.post_id in vectors:
+            by_member[act.member_id].append(act)
+    profiles = InterestProfile.objects.in_bulk(by_member)
+    rows = [taught(member_id, profiles.get(member_id), acts, vectors, now) for member_id, acts in by_member.items()]
+    InterestProfile.objects.bulk_create(
+        rows,
+        update_conflicts=True,
+        unique_fields=["member"],
+        update_fields=[f.name for f in InterestProfile._meta.concrete_fields if not f.primary_key],
+    )
+
+
+def vectors_of(post_ids: set[int], model: str, dimension: int) -> dict[int, Float32Array]:
+    """Return the vectors of these posts that have a usable one."""
+    rows = PostEmbedding.objects.filter(post_id__in=post_ids, space=SPACE, model=model, dimension=dimension)
+    found = {post_id: np.frombuffer(vector, "<f4") for post_id, vector in rows.values_list("post_id", "vector")}
+    return {post_id: vector for post_id, vector in found.items() if vector.any() and np.isfinite(vector).all()}
+
+
+def taught(
+    member_id: int,
+    profile: InterestProfile | None,
+    acts: Sequence[Interaction],
+    vectors: dict[int, Float32Array],
+    now: datetime,
+) -> InterestProfile:
+    """Return the member's profile with the acts added, in the order they happened."""
+    embedder = wiring.embedder()
+    if profile is None or profile.model != embedder.name:
+        moment = acts[0].occurred_at.timestamp()
+        positive, negative = Sums.empty(embedder.dimension, moment), Sums.empty(embedder.dimension, moment)
+        interactions = 0
+    else:
+        moment, interactions = profile.reference_at.timestamp(), profile.interactions
+        positive = sums_of(profile.positive, profile.positive_mass, moment, embedder.dimension)
+        negative = sums_of(profile.negative, profile.negative_mass, moment, embedder.dimension)
+    for act in acts:
+        weight = WEIGHTS[act.kind]
+        sums = positive if weight > 0 else negative
+        sums.add(vectors[act.post_id], abs(weight), act.occurred_at.timestamp())
+    moment = max(positive.moment, negative.moment)
+    positive.move_to(moment)
+    negative.move_to(moment)
+    return InterestProfile(
+        member_id=member_id,
+        model=embedder.name,
+        dimension=embedder.dimension,
+        positive=positive.vectors.astype("<f4").tobytes(),
+        positive_mass=positive.mass.astype("<f4").tobytes(),
+        negative=negative.vectors.astype("<f4").tobytes(),
+        negative_mass=negative.mass.astype("<f4").tobytes(),
+        reference_at=datetime.fromtimestamp(moment, UTC),
+        interactions=interactions + len(acts),
+        changed_at=now,
+    )
+
+
+def sums_of(vectors: bytes, mass: bytes, moment: float, dimension: int) -> Sums:
+    """Return stored interests as sums that can be added to."""
+    return Sums(np.frombuffer(vectors, "<f4").reshape(-1, dimension).copy(), np.frombuffer(mass, "<f4").copy(), moment)
+
+
+def count(acts: Sequence[Interaction], now: datetime) -> None:
+    """Add the acts to the engagement of their posts; what turns a post down does not lower it."""
+    sums: dict[int, tuple[float, float, int]] = {}
+    earlier = PostStats.objects.select_for_update().order_by("pk").in_bulk({act.post_id for act in acts})
+    for post_id, row in earlier.items():
+        sums[post_id] = (row.engagement, row.engagement_at.timestamp(), row.interactions)
+    for act in acts:
+        moment = act.occurred_at.timestamp()
+        value, at, n = sums.get(act.post_id, (0.0, moment, 0))
+        latest = max(at, moment)
+        value = value * faded(latest - at) + max(WEIGHTS[act.kind], 0.0) * faded(latest - moment)
+        sums[act.post_id] = (value, latest, n + 1)
+    PostStats.objects.bulk_create(
+        [
+            PostStats(
+                post_id=post_id,
+                engagement=value,
+                engagement_at=datetime.fromtimestamp(at, UTC),
+                interactions=n,
+                changed_at=now,
+            )
+            for post_id, (value, at, n) in sums.items()
+        ],
+        update_conflicts=True,
+        unique_fields=["post"],
+        update_fields=["engagement", "engagement_at", "interactions", "changed_at"],
+    )
+
+
+def faded(seconds: float) -> float:
+    """Return what is left of an act's engagement after *seconds*."""
+    return float(2.0 ** (-seconds / ENGAGEMENT_HALF_LIFE_SECONDS))

@@ -1,0 +1,33 @@
+"""Finds members to look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.db.models import Count
+
+from recommendations.models import Interaction, Member
+
+
+@dataclass(frozen=True, slots=True)
+class MemberSummary:
+    """A member, with how much is known of them."""
+
+    id: str
+    interactions: int
+    languages: list[str]
+    is_active: bool
+
+
+def find_members(*, prefix: str = "", limit: int = 20) -> list[MemberSummary]:
+    """Return up to *limit* members whose id starts with *prefix*, in the order of the ids' arrival."""
+    found = list(Member.objects.filter(external_id__startswith=prefix).order_by("id")[:limit])
+    # Counted for these few only: a count over everybody would read every interaction there is.
+    counts = dict(
+        Interaction.objects.filter(member__in=found)
+        .order_by()
+        .values_list("member")
+        .annotate(n=Count("id"))
+        .values_list("member", "n")
+    )
+    return [MemberSummary(m.external_id, counts.get(m.pk, 0), m.languages, m.is_active) for m in found]

@@ -1,0 +1,238 @@
+"""
+A page of a member's feed: from the slate that is kept, or a fresh one, and always after the last look.
+
+The last look runs the privacy, safety and seen filters again, on rows read now: a block made a second ago holds.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import logging
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from django.conf import settings
+from django.db import DatabaseError
+
+from recommendations import feeds
+from recommendations.contracts import (
+    EMPTY_IDS,
+    Int64Array,
+    Query,
+    Reason,
+    Slate,
+    origins_of,
+    reasons_of,
+)
+from recommendations.models import FeedRequest, Member, Post
+from recommendations.pipeline.run import keep
+from recommendations.pipeline.stages import Filter, FilterError, Trace
+from recommendations.services import recording, wiring
+from recommendations.services.errors import FactsUnavailable, InvalidRequest
+from recommendations.services.ranking import rank
+from recommendations.services.viewing import Choice, choose, known_member, query_of
+
+log = logging.getLogger(__name__)
+
+FEEDS = ("discovery", "following", "trending")
+MAX_LIMIT = 100
+FALLBACK_FRESH_SECONDS = 10.0
+"""A slate that a fallback made is kept this long only: the chosen engine is tried again soon."""
+
+
+@dataclass(frozen=True, slots=True)
+class PostView:
+    """A post as it leaves the service. Ids are the platform's."""
+
+    id: str
+    author_id: str
+    text: str
+    kind: str
+    language: str
+    tags: list[str]
+    media: list[dict[str, Any]]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """A post in a page, with why it is there."""
+
+    post: PostView
+    score: float
+    reasons: tuple[Reason, ...]
+    sources: tuple[str, ...]
+    parts: dict[str, float] | None
+    """What the score is the sum of; None unless asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of a slate, in order."""
+
+    request_id: UUID
+    member_id: str
+    feed: str
+    engine: str
+    variant: str
+    fallback: str
+    cached: bool
+    built_at: datetime
+    candidates: int
+    picks: tuple[Pick, ...]
+    next_cursor: str | None
+
+
+def recommend(
+    *,
+    member_id: str,
+    feed: str = "discovery",
+    limit: int = 20,
+    cursor: str | None = None,
+    explain: bool = False,
+    now: datetime,
+) -> Page:
+    """
+    Return up to *limit* posts of *feed* for the member, after those that *cursor* stands for.
+
+    *explain* gives the parts of each score, which takes a fresh slate. Raises a `ServiceError` that says why not.
+    """
+    checked(feed, limit)
+    place = read_cursor(cursor) if cursor else None
+    member = known_member(member_id)
+    choice = choose(member_id)
+    wiring.catalogue().refresh(now)
+    start = perf_counter()
+    query = query_of(member, choice, feed=feed, now=now)
+    slate, offset, trace = slate_for(query, choice, member, place, explain)
+    cached = trace is None
+    if trace is not None:
+        recording.record(slate, member.pk, feed, (perf_counter() - start) * 1000)
+    recording.observe(query, slate, trace, perf_counter() - start)
+    return page_of(query, slate, member, offset=offset, limit=limit, cached=cached, explain=explain)
+
+
+def checked(feed: str, limit: int) -> None:
+    """Refuse a feed that we don't have, or a page of an impossible length."""
+    if feed not in FEEDS:
+        raise InvalidRequest(f"There is no feed {feed!r}; there are {', '.join(FEEDS)}.", "/feed")
+    if not 1 <= limit <= MAX_LIMIT:
+        raise InvalidRequest(f"A page has 1 to {MAX_LIMIT} posts, not {limit}.", "/limit")
+
+
+def slate_for(
+    query: Query, choice: Choice, member: Member, place: tuple[UUID, int] | None, explain: bool
+) -> tuple[Slate, int, Trace | None]:
+    """Return the slate to page through, where to start in it, and how it was made; None: it was kept."""
+    kept = wiring.slates().get(member.pk, query.feed)
+    if place and kept and kept.request_id == place[0]:
+        return kept, place[1], None
+    if place:
+        query = replace(query, excluded_post_ids=served_before(place[0], member.pk))
+    elif kept and not explain and is_fresh(kept, query):
+        return kept, 0, None
+    trace = Trace()
+    slate = build_slate(query, choice, trace)
+    wiring.slates().put(member.pk, query.feed, slate)
+    return slate, 0, trace
+
+
+def build_slate(query: Query, choice: Choice, trace: Trace) -> Slate:
+    """Return a fresh slate; if a filter fails, nothing."""
+    try:
+        return rank(query, choice, trace)
+    except FilterError as error:
+        log.exception("slate_lost", extra={"request_id": str(query.request_id)})
+        raise FactsUnavailable("The feed cannot be checked now, so it is not shown. Try again shortly.") from error
+
+
+def is_fresh(slate: Slate, query: Query) -> bool:
+    """Return whether a kept slate may still be served: young enough, and by today's variant and policy."""
+    limit = FALLBACK_FRESH_SECONDS if slate.fallback else settings.ENV.slate_fresh_seconds
+    same = (slate.variant, slate.policy_version) == (query.variant, query.policy_version)
+    return same and 0 <= query.now - slate.built_at < limit
+
+
+def served_before(request_id: UUID, member_id: int) -> Int64Array:
+    """Return the posts of an earlier request of this member, sorted; nothing if it is not known any more."""
+    row = FeedRequest.objects.filter(pk=request_id, member_id=member_id).values_list("post_ids", flat=True).first()
+    return np.sort(np.frombuffer(bytes(row), "<i8")) if row else EMPTY_IDS
+
+
+def page_of(
+    query: Query, slate: Slate, member: Member, *, offset: int, limit: int, cached: bool, explain: bool
+) -> Page:
+    """Return the page at *offset* of what the last look lets through."""
+    wants: tuple[Filter, ...] = feeds.SIMILAR_WANTS if query.feed == "similar" else feeds.WANTS
+    allowed, posts = last_look(query, slate, (*feeds.MAY_SEE, *wants))
+    shown = [i for i in range(offset, len(slate)) if allowed[i]][:limit]
+    end = shown[-1] + 1 if shown else len(slate)
+    more = bool(allowed[end:].any())
+    return Page(
+        request_id=slate.request_id,
+        member_id=member.external_id,
+        feed=query.feed,
+        engine=slate.engine,
+        variant=slate.variant,
+        fallback=slate.fallback,
+        cached=cached,
+        built_at=datetime.fromtimestamp(slate.built_at, UTC),
+        candidates=slate.candidates,
+        picks=tuple(pick_of(slate, i, posts[int(slate.post_ids[i])], explain) for i in shown),
+        next_cursor=write_cursor(slate.request_id, end) if more else None,
+    )
+
+
+def last_look(
+    query: Query, slate: Slate, filters: tuple[Filter, ...]
+) -> tuple[np.typing.NDArray[np.bool_], dict[int, PostView]]:
+    """Return which picks may be shown, by rows read now, and the posts to show; fail closed."""
+    try:
+        candidates = wiring.post_facts().read(query, slate.post_ids)
+        allowed = keep(filters, query, candidates, Trace(), stage="last_look")
+        return allowed, views(slate.post_ids[allowed])
+    except (DatabaseError, FilterError) as error:
+        log.exception("last_look_failed", extra={"request_id": str(query.request_id)})
+        raise FactsUnavailable("The feed cannot be checked now, so it is not shown. Try again shortly.") from error
+
+
+def views(post_ids: Int64Array) -> dict[int, PostView]:
+    """Return these posts as they are shown, by their database id."""
+    fields = ("external_id", "author__external_id", "text", "kind", "language", "tags", "media", "created_at")
+    rows = Post.objects.filter(pk__in=post_ids.tolist()).values_list("pk", *fields)
+    return {pk: PostView(*row) for pk, *row in rows}
+
+
+def pick_of(slate: Slate, i: int, post: PostView, explain: bool) -> Pick:
+    """Return the slate's pick at *i*."""
+    parts = None
+    if explain and slate.has_parts:
+        parts = {name: float(value) for name, value in zip(slate.part_names, slate.parts[i], strict=True)}
+    return Pick(
+        post=post,
+        score=float(slate.scores[i]),
+        reasons=reasons_of(int(slate.reasons[i])),
+        sources=tuple(origin.name.lower() for origin in origins_of(int(slate.origins[i]))),
+        parts=parts,
+    )
+
+
+def write_cursor(request_id: UUID, offset: int) -> str:
+    """Return a text that stands for the place after *offset* picks of a request."""
+    return base64.urlsafe_b64encode(request_id.bytes + offset.to_bytes(2, "big")).decode().rstrip("=")
+
+
+def read_cursor(cursor: str) -> tuple[UUID, int]:
+    """Return the request and the offset that *cursor* stands for."""
+    try:
+        data = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+        if len(data) != 18:
+            raise ValueError(f"{len(data)} bytes")
+    except (ValueError, binascii.Error) as error:
+        raise InvalidRequest("This is no cursor of ours. Take `next_cursor` of an earlier page.", "/cursor") from error
+    return UUID(bytes=data[:16]), int.from_bytes(data[16:], "big")

@@ -1,0 +1,53 @@
+"""Posts like one post, for a viewer: the same filters as any feed, and nothing of the viewer's own taste."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+import numpy as np
+from django.db import DatabaseError
+
+from recommendations import feeds
+from recommendations.contracts import EMPTY_IDS, Int64Array, Interests, Query
+from recommendations.models import Post
+from recommendations.pipeline.run import keep
+from recommendations.pipeline.stages import FilterError, Trace
+from recommendations.services import wiring
+from recommendations.services.errors import FactsUnavailable, UnknownPost
+from recommendations.services.ranking import CONTROL
+from recommendations.services.recommend import Page, build_slate, checked, page_of
+from recommendations.services.viewing import choose, known_member, query_of
+
+
+def similar(*, post_id: str, viewer_id: str, limit: int = 10, now: datetime) -> Page:
+    """
+    Return up to *limit* posts like *post_id* that the viewer may see; none if it has no vector yet.
+
+    A post that the viewer may not see is as unknown to them as one that is not there.
+    """
+    checked("discovery", limit)
+    member = known_member(viewer_id)
+    choice = choose(viewer_id)
+    catalogue = wiring.catalogue()
+    catalogue.refresh(now)
+    anchor = Post.objects.filter(external_id=post_id).values_list("pk", flat=True).first()
+    anchor_ids = np.array([anchor], np.int64) if anchor else EMPTY_IDS
+    vector = wiring.engines()[CONTROL].vectors(catalogue.rows_of(anchor_ids))
+    vector = vector[np.any(vector != 0, axis=1)]
+    interests = replace(Interests.none(vector.shape[1]), positive=vector, positive_weights=np.ones(len(vector), "f4"))
+    query = query_of(member, choice, feed="similar", now=now, size=2 * limit, excluded=anchor_ids, interests=interests)
+    if not may_see(query, anchor_ids):
+        raise UnknownPost(post_id)
+    slate = build_slate(query, choice, Trace())
+    return page_of(query, slate, member, offset=0, limit=limit, cached=False, explain=True)
+
+
+def may_see(query: Query, post_ids: Int64Array) -> bool:
+    """Return whether the viewer may see these posts, by rows read now; not if there are none."""
+    try:
+        facts = wiring.post_facts().read(query, post_ids)
+        mask = keep(feeds.MAY_SEE, query, facts, Trace(), stage="last_look")
+    except (DatabaseError, FilterError) as error:
+        raise FactsUnavailable("The post cannot be checked now, so it is not shown. Try again shortly.") from error
+    return len(mask) > 0 and bool(mask.all())

@@ -1,0 +1,282 @@
+"""
+Jobs: asked for, cut into chunks, done by workers, looked up, cancelled, tried again.
+
+A job and its chunks are rows before anything is published. A chunk is claimed by one conditional update and counted by
+another, so that doing it twice counts once; a worker that dies leaves a lease that runs out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import F, Q
+
+from recommendations import jobs
+from recommendations.models import Job, JobChunk, Member, Post
+from recommendations.services import batch
+from recommendations.services.embedding import lacking
+from recommendations.services.errors import InvalidRequest, UnknownJob, UnknownMember
+from recommendations.services.wiring import embedder
+
+MAX_ATTEMPTS = 3
+ERRORS_KEPT = 20
+
+OPEN = (Job.State.QUEUED, Job.State.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job as it leaves the service."""
+
+    id: UUID
+    kind: str
+    state: str
+    total: int
+    done: int
+    failed: int
+    errors: list[dict[str, Any]]
+    result: dict[str, Any]
+    params: dict[str, Any]
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    cancel_requested: bool
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.state in Job.FINISHED
+
+
+def view_of(job: Job) -> JobView:
+    """Return the job as it leaves the service."""
+    return JobView(
+        id=job.pk,
+        kind=job.kind,
+        state=job.state,
+        total=job.total,
+        done=job.done,
+        failed=job.failed,
+        errors=job.errors,
+        result=job.result,
+        params=job.params,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        cancel_requested=job.cancel_requested_at is not None,
+    )
+
+
+# Asking
+
+
+def submit(*, kind: str, params: Mapping[str, Any], now: datetime, idempotency_key: str | None = None) -> JobView:
+    """Accept a job and have it started. The same *idempotency_key* gives the job that it gave before."""
+    if kind not in Job.Kind.values:
+        raise InvalidRequest(f"There is no job {kind!r}; there are {', '.join(Job.Kind.values)}.", "/kind")
+    earlier = Job.objects.filter(idempotency_key=idempotency_key).first() if idempotency_key else None
+    if earlier is None:
+        items = items_of(kind, params)
+        try:
+            return view_of(create(kind, dict(params), items, now, idempotency_key))
+        except IntegrityError:
+            # Somebody asked with the same key in the same moment.
+            earlier = Job.objects.get(idempotency_key=idempotency_key)
+    if (earlier.kind, earlier.params) != (kind, dict(params)):
+        raise InvalidRequest("This idempotency key was used for another job. Take a new key.", "/idempotency_key")
+    return view_of(earlier)
+
+
+def items_of(kind: str, params: Mapping[str, Any]) -> list[int]:
+    """Return the database ids that a job of this kind works on; refuse parameters that we don't know."""
+    named = "post_ids" if kind == Job.Kind.EMBED_POSTS else "member_ids"
+    if unknown := set(params) - {named}:
+        raise InvalidRequest(f"{', '.join(sorted(unknown))}: not a parameter of {kind}; it takes {named}.", "/params")
+    if named not in params:
+        if kind == Job.Kind.MEMBER_FEED:
+            raise InvalidRequest("member_ids: name the member.", "/params/member_ids")
+        rows = lacking(embedder().name) if named == "post_ids" else Member.objects.filter(is_active=True)
+        return list(rows.order_by("pk").values_list("pk", flat=True))
+    wanted = params[named]
+    if not isinstance(wanted, list) or not wanted or not all(isinstance(item, str) for item in wanted):
+        raise InvalidRequest(f"{named}: give a list of ids.", f"/params/{named}")
+    model: type[Post] | type[Member] = Post if named == "post_ids" else Member
+    found = dict(model.objects.filter(external_id__in=wanted).values_list("external_id", "pk"))
+    if missing := [item for item in wanted if item not in found]:
+        if named == "member_ids":
+            raise UnknownMember(missing[0])
+        raise InvalidRequest(f"There is no post {missing[0]!r}.", "/params/post_ids")
+    return sorted(set(found.values()))
+
+
+@transaction.atomic
+def create(kind: str, params: dict[str, Any], items: Sequence[int], now: datetime, key: str | None) -> Job:
+    """Write the job and its chunks, and publish them once that is committed."""
+    job = Job.objects.create(kind=kind, params=params, total=len(items), created_at=now, idempotency_key=key)
+    size = settings.ENV.batch_processing_size
+    lease = now + timedelta(seconds=settings.ENV.job_lease_seconds)
+    chunks = [
+        JobChunk(job=job, number=number, item_ids=list(items[start : start + size]), leased_until=lease)
+        for number, start in enumerate(range(0, len(items), size))
+    ]
+    JobChunk.objects.bulk_create(chunks, batch_size=500)
+    for chunk in chunks:
+        ask(job, chunk.number)
+    if not chunks:
+        finish(job.pk, now)
+        job.refresh_from_db()
+    return job
+
+
+def ask(job: Job, number: int) -> None:
+    """Have a worker do one chunk."""
+    queue = "interactive" if job.kind == Job.Kind.MEMBER_FEED else None
+    jobs.enqueue(jobs.RUN_CHUNK, {"job_id": str(job.pk), "number": number}, queue=queue)
+
+
+def look_up(*, job_id: UUID) -> JobView:
+    """Return the job, or raise `UnknownJob`."""
+    return view_of(find(job_id))
+
+
+def find(job_id: UUID) -> Job:
+    """Return the row of a job, or raise `UnknownJob`."""
+    job = Job.objects.filter(pk=job_id).first()
+    if job is None:
+        raise UnknownJob(job_id)
+    return job
+
+
+def list_jobs(*, before: datetime | None, limit: int) -> list[JobView]:
+    """Return the newest *limit* jobs that were asked for before a moment."""
+    rows = Job.objects.order_by("-created_at")
+    return [view_of(job) for job in (rows.filter(created_at__lt=before) if before else rows)[:limit]]
+
+
+@transaction.atomic
+def cancel(*, job_id: UUID, now: datetime) -> JobView:
+    """Stop a job: what waits is not begun, what runs is finished. A job that is over stays as it is."""
+    job = find(job_id)
+    if not view_of(job).finished:
+        Job.objects.filter(pk=job_id).update(cancel_requested_at=now)
+        job.chunks.filter(state=Job.State.QUEUED).update(state=Job.State.CANCELLED, leased_until=None)
+        finish(job_id, now)
+    return look_up(job_id=job_id)
+
+
+@transaction.atomic
+def retry(*, job_id: UUID, now: datetime) -> JobView:
+    """Do again what failed or was cancelled of a job that is over."""
+    job = find(job_id)
+    again = job.chunks.filter(state__in=(Job.State.FAILED, Job.State.CANCELLED))
+    if view_of(job).finished and again.exists():
+        lost = sum(len(chunk.item_ids) for chunk in again if chunk.state == Job.State.FAILED)
+        lease = now + timedelta(seconds=settings.ENV.job_lease_seconds)
+        numbers = list(again.values_list("number", flat=True))
+        again.update(state=Job.State.QUEUED, attempts=0, leased_until=lease, error="")
+        Job.objects.filter(pk=job_id).update(
+            state=Job.State.RUNNING, finished_at=None, cancel_requested_at=None, failed=F("failed") - lost
+        )
+        for number in numbers:
+            ask(job, number)
+    return look_up(job_id=job_id)
+
+
+# Doing
+
+Do = Callable[[Sequence[int], datetime], list[dict[str, Any]]]
+DOERS: dict[str, Do] = {
+    Job.Kind.BATCH_FEEDS: batch.feeds_of,
+    Job.Kind.MEMBER_FEED: batch.feeds_of,
+    Job.Kind.EMBED_POSTS: batch.embeddings_of,
+    Job.Kind.REBUILD_INTERESTS: batch.interests_of,
+}
+"""What does a chunk of each kind: ids in, errors out."""
+
+
+def run_chunk(*, job_id: UUID, number: int, now: datetime) -> bool:
+    """Do one chunk, if nobody else does or did. Return whether it was done."""
+    chunk = claim(job_id, number, now)
+    if chunk is None:
+        return False
+    Job.objects.filter(pk=job_id, state=Job.State.QUEUED).update(state=Job.State.RUNNING, started_at=now)
+    try:
+        errors = DOERS[chunk.job.kind](chunk.item_ids, now)
+    except Exception as error:
+        # The chunk goes back, to be tried again by the reconciler, until it has failed often enough.
+        give_back(chunk, f"{type(error).__name__}: {error}", now)
+        raise
+    settle(chunk, Job.State.DONE, errors, now)
+    return True
+
+
+def claim(job_id: UUID, number: int, now: datetime) -> JobChunk | None:
+    """Take a chunk that waits, or whose worker has not been heard of since its lease ran out; None if there is none."""
+    lease = now + timedelta(seconds=settings.ENV.job_lease_seconds)
+    free = Q(state=Job.State.QUEUED) | Q(state=Job.State.RUNNING, leased_until__lt=now)
+    taken = JobChunk.objects.filter(free, job_id=job_id, number=number).update(
+        state=Job.State.RUNNING, attempts=F("attempts") + 1, leased_until=lease
+    )
+    return JobChunk.objects.select_related("job").get(job_id=job_id, number=number) if taken else None
+
+
+def give_back(chunk: JobChunk, error: str, now: datetime) -> None:
+    """Let a chunk that failed wait for another try, or count its items as failed."""
+    if chunk.attempts < MAX_ATTEMPTS:
+        JobChunk.objects.filter(pk=chunk.pk).update(state=Job.State.QUEUED, leased_until=now, error=error)
+    else:
+        errors = [{"item": item, "problem": error} for item in chunk.item_ids]
+        settle(chunk, Job.State.FAILED, errors, now, error)
+
+
+@transaction.atomic
+def settle(chunk: JobChunk, state: str, errors: Sequence[dict[str, Any]], now: datetime, error: str = "") -> None:
+    """Count a chunk, once, and finish the job if it was the last."""
+    ours = JobChunk.objects.filter(pk=chunk.pk, state=Job.State.RUNNING, attempts=chunk.attempts)
+    if not ours.update(state=state, leased_until=None, error=error):
+        return
+    job = Job.objects.select_for_update().get(pk=chunk.job_id)
+    job.failed += len(errors)
+    job.done += len(chunk.item_ids) - len(errors)
+    job.errors = (job.errors + list(errors))[:ERRORS_KEPT]
+    job.save(update_fields=["failed", "done", "errors"])
+    finish(chunk.job_id, now)
+
+
+def finish(job_id: UUID, now: datetime) -> None:
+    """Say that a job is over, if no chunk of it waits or runs."""
+    chunks = JobChunk.objects.filter(job_id=job_id)
+    if chunks.filter(state__in=OPEN).exists():
+        return
+    states = set(chunks.values_list("state", flat=True))
+    state = Job.State.DONE
+    if Job.State.FAILED in states:
+        state = Job.State.FAILED
+    if Job.State.CANCELLED in states:
+        state = Job.State.CANCELLED
+    Job.objects.filter(pk=job_id, state__in=OPEN).update(state=state, finished_at=now)
+
+
+# Reconciling
+
+
+def reconcile(*, now: datetime) -> int:
+    """Publish again the chunks whose message or worker was lost. Return how many."""
+    overdue = JobChunk.objects.filter(state__in=OPEN, leased_until__lt=now).select_related("job")
+    asked = 0
+    for chunk in overdue[:1_000]:
+        if chunk.state == Job.State.RUNNING and chunk.attempts >= MAX_ATTEMPTS:
+            give_back(chunk, f"The worker was lost {chunk.attempts} times.", now)
+            continue
+        if chunk.state == Job.State.QUEUED:
+            lease = now + timedelta(seconds=settings.ENV.job_lease_seconds)
+            JobChunk.objects.filter(pk=chunk.pk, state=Job.State.QUEUED).update(leased_until=lease)
+        ask(chunk.job, chunk.number)
+        asked += 1
+    return asked

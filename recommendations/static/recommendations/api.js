@@ -1,0 +1,45 @@
+// Talks to the API as any client does. A failure is an Error that says what the problem said.
+
+const token = document.querySelector("meta[name=csrf-token]").content;
+
+async function ask(address, options = {}) {
+  let response;
+  try {
+    response = await fetch(`/api/v1/${address}`, options);
+  } catch {
+    throw new Error("The server cannot be reached. Is it running?");
+  }
+  const answer = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Error(answer.detail ?? `The server answered ${response.status}.`);
+  return answer;
+}
+
+const id = encodeURIComponent;
+
+export const members = (prefix) => ask(`members?${new URLSearchParams({ prefix, limit: 30 })}`);
+
+export function feed({ member, feed, cursor, explain, limit }) {
+  const query = new URLSearchParams({ feed, explain, limit });
+  if (cursor) query.set("cursor", cursor);
+  return ask(`members/${id(member)}/feed?${query}`);
+}
+
+export const similar = (post, viewer) =>
+  ask(`posts/${id(post)}/similar?${new URLSearchParams({ viewer, limit: 10 })}`);
+
+export async function act({ member, post, kind, request }) {
+  const event = { event_id: eventId(), member_id: member, post_id: post, kind, request_id: request };
+  const answer = await ask("interactions", {
+    method: "POST",
+    headers: { "Content-Type": "application/json", "X-CSRFToken": token },
+    body: JSON.stringify({ events: [event] }),
+  });
+  const [result] = answer.results;
+  if (result.status === "rejected") throw new Error(result.problem.detail);
+}
+
+// crypto.randomUUID is missing where the page came over plain HTTP from another machine.
+function eventId() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return `explorer-${Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+}

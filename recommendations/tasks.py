@@ -1,0 +1,48 @@
+"""
+Doors for workers. A task reads the clock and calls the service of its own name; it takes ids, and never rows.
+
+Each tolerates arguments that a newer release may send.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from celery import shared_task
+
+from monitoring import clock
+from recommendations import jobs
+from recommendations.services import embedding, learn, recording, wiring, work
+
+
+@shared_task(name=jobs.RUN_CHUNK)
+def run_chunk(job_id: str, number: int, **_: object) -> None:
+    """Do one chunk of a job."""
+    work.run_chunk(job_id=UUID(job_id), number=number, now=clock.now())
+
+
+@shared_task(name=jobs.LEARN)
+def learn_interactions(member_ids: list[int], **_: object) -> None:
+    """Learn what these members did."""
+    learn.learn(member_ids=member_ids, now=clock.now())
+
+
+@shared_task(name=jobs.EMBED_POSTS)
+def embed_posts(**_: object) -> None:
+    """Embed the posts that have no vector yet."""
+    embedding.embed_posts(embedder=wiring.embedder(), now=clock.now())
+
+
+@shared_task(name=jobs.RECORD_SERVED)
+def record_served(**_: object) -> None:
+    """Write what was served to the database."""
+    recording.record_served()
+
+
+@shared_task(name=jobs.RECONCILE_JOBS)
+def reconcile_jobs(**_: object) -> None:
+    """Ask again for whatever was accepted and lost on its way."""
+    now = clock.now()
+    work.reconcile(now=now)
+    learn.learn_pending(now=now)
+    recording.record_served()

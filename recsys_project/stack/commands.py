@@ -1,0 +1,46 @@
+"""The processes of the service, as commands: the embedded stack runs these, and docker-compose.yml the same."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from recsys_project.stack.state import State
+
+CELERY = (sys.executable, "-m", "celery", "-A", "recsys_project")
+
+
+def servers(state: State) -> dict[str, list[str]]:
+    """Return each server's command by its name. A batch never makes an interactive task wait: two workers."""
+    web = ["--interface", "wsgi", "--host", "127.0.0.1", "--port", str(state.web_port), "--blocking-threads", "4"]
+    flower = ["--address=127.0.0.1", f"--port={state.flower_port}"]
+    return {
+        "web": [sys.executable, "-m", "granian", *web, "recsys_project.wsgi:application"],
+        "worker-interactive": [*CELERY, "worker", "-n", "interactive@%h", *worker("interactive", 1)],
+        "worker-batch": [*CELERY, "worker", "-n", "batch@%h", *worker("batch,maintenance", 2)],
+        "beat": [*CELERY, "beat", "-S", "redbeat.RedBeatScheduler", "-l", "INFO"],
+        "flower": [*CELERY, "flower", *flower],
+    }
+
+
+def worker(queues: str, concurrency: int) -> list[str]:
+    """Return the options of a worker for these queues."""
+    return ["-Q", queues, "-c", str(concurrency), "-l", "INFO"]
+
+
+def environment(state: State, folder: Path) -> dict[str, str]:
+    """Return what the children's environment says, where the caller's says nothing: the clone's servers and secrets."""
+    address = f"redis://:{state.redis_password}@127.0.0.1:{state.redis_port}"
+    own = {
+        "SECRET_KEY": state.secret_key,
+        "DATABASE_URL": f"sqlite:///{folder.resolve()}/db.sqlite3",
+        "REDIS_URL": f"{address}/0",
+        "CACHE_REDIS_URL": f"{address}/1",
+        "ADMIN_PASSWORD": state.admin_password,
+        "METRICS_TOKEN": state.metrics_token,
+        "FLOWER_BASIC_AUTH": f"admin:{state.flower_password}",
+        "API_OPEN": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+    return {name: os.environ.get(name) or value for name, value in own.items()}

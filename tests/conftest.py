@@ -1,0 +1,45 @@
+"""
+Settings for the tests, made before Django reads any: a database file and a Redis port of this test process's own.
+
+The database is a file, not memory, so that a real worker process sees what a test wrote.
+TEST_DATABASE=postgresql runs the same tests on a PostgreSQL server that is started for them.
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import django
+from django.conf import settings
+
+from tests import servers
+
+pytest_plugins = ["tests.servers"]
+
+FOLDER = Path(tempfile.mkdtemp(prefix="recsys-tests-"))
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
+
+
+def set_environment() -> None:
+    """Give this process its own settings. Under xdist, PostgreSQL is the server of the process that forked this one."""
+    port = servers.free_port()
+    os.environ.update(
+        DJANGO_SETTINGS_MODULE="recsys_project.settings",
+        SECRET_KEY="for-tests-only-" + "x" * 32,
+        REDIS_URL=f"redis://127.0.0.1:{port}/0",
+        CACHE_REDIS_URL=f"redis://127.0.0.1:{port}/1",
+    )
+    if os.environ.get("TEST_DATABASE") != "postgresql":
+        os.environ["DATABASE_URL"] = f"sqlite:///{FOLDER}/db.sqlite3"
+    elif "PYTEST_XDIST_WORKER" not in os.environ:
+        server = servers.postgres(FOLDER / "postgres")
+        os.environ["DATABASE_URL"] = server.__enter__()
+        atexit.register(server.__exit__, None, None, None)
+
+
+set_environment()
+django.setup()
+if os.environ["DATABASE_URL"].startswith("sqlite"):
+    settings.DATABASES["default"]["TEST"] = {"NAME": str(FOLDER / "test.sqlite3")}
