@@ -35,7 +35,9 @@ static uint32_t guesses(uint32_t k) { return k + k / 2; }
 
 static uint32_t padded(uint32_t bytes) { return (bytes + 63) / 64 * 64; }
 
-static uint32_t sums_bytes(bool with_sieve) { return with_sieve ? space.segments * SEGMENT_ROWS * sizeof(uint16_t) : 0; }
+static uint32_t sums_bytes(bool with_sieve) {
+    return with_sieve ? space.segments * SEGMENT_ROWS * sizeof(uint16_t) : 0;
+}
 
 static uint32_t search_bytes(uint32_t k, bool with_sieve) {
     return padded(2 * space.dimension) + padded(table_bytes()) + padded((k + guesses(k)) * sizeof(struct hit)) +
