@@ -6,6 +6,7 @@ import struct
 from datetime import UTC, datetime
 from uuid import UUID
 
+from monitoring import metrics
 from recommendations import jobs
 from recommendations.contracts import Query, Slate
 from recommendations.models import FeedRequest, Member
@@ -66,4 +67,17 @@ def row_of(packed: bytes) -> FeedRequest:
 
 
 def observe(query: Query, slate: Slate, trace: Trace | None, seconds: float) -> None:
-    """Count one feed and its stages."""
+    """Count one feed and its stages; *trace* is None if the slate was kept."""
+    cached = trace is None
+    metrics.FEED_SECONDS.labels(query.feed, slate.engine, str(cached).lower()).observe(seconds)
+    metrics.SLATE_CACHE.labels("hit" if cached else "miss").inc()
+    if trace is None:
+        return
+    if slate.fallback:
+        metrics.FALLBACKS.labels(slate.fallback).inc()
+    for timing in trace.timings:
+        metrics.STAGE_SECONDS.labels(timing.stage, timing.part).observe(timing.seconds)
+        if timing.stage == "source":
+            metrics.CANDIDATES.labels(timing.part).inc(timing.kept)
+        elif timing.stage == "filter":
+            metrics.DROPPED.labels(timing.part).inc(timing.dropped)
