@@ -16,6 +16,8 @@ from recommendations.stores.redis_slates import pack, unpack
 
 EXTRA = struct.Struct("<qfI")
 BATCH_RECORDS = 500
+GATHER_SECONDS = 1.0
+"""How long records gather before a worker writes them. Changes the speed."""
 SEPARATOR = "\x1f"
 
 
@@ -25,7 +27,7 @@ def record(slate: Slate, member_id: int, feed: str, duration_ms: float) -> None:
     packed = pack(slate)
     head = EXTRA.pack(member_id, duration_ms, len(packed)) + len(names).to_bytes(2, "little")
     if wiring.records().push(head + names + packed + slate.parts.astype("<f4").tobytes()) == 1:
-        jobs.enqueue(jobs.RECORD_SERVED)
+        jobs.enqueue(jobs.RECORD_SERVED, after_seconds=GATHER_SECONDS)
 
 
 def record_served() -> int:
