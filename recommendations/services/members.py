@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.db.models import Count, Exists, OuterRef
+from django.db.models import Count
 
 from recommendations.models import Interaction, Member
 
@@ -20,13 +20,16 @@ class MemberSummary:
 
 
 def find_members(*, prefix: str = "", limit: int = 20) -> list[MemberSummary]:
-    """Return up to *limit* members whose id starts with *prefix*: those who did something first, then by age."""
+    """Return up to *limit* members whose id starts with *prefix*, those with known interests first, oldest first."""
     named = Member.objects.filter(external_id__startswith=prefix).order_by("id")
-    acted = Exists(Interaction.objects.filter(member=OuterRef("pk")))
-    found = list(named.filter(acted)[:limit])
-    if len(found) < limit:
-        found += named.filter(~acted)[: limit - len(found)]
+    found = list(named.filter(interests__isnull=False)[:limit])
+    found += named.filter(interests__isnull=True)[: limit - len(found)]
     # Counted for these few only: a count over everybody would read every interaction there is.
-    rows = Interaction.objects.filter(member__in=found).order_by().values_list("member")
-    counts = dict(rows.annotate(count=Count("id")))
+    counts = dict(
+        Interaction.objects.filter(member__in=found)
+        .order_by()
+        .values_list("member")
+        .annotate(n=Count("id"))
+        .values_list("member", "n")
+    )
     return [MemberSummary(m.external_id, counts.get(m.pk, 0), m.languages, m.is_active) for m in found]
