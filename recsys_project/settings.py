@@ -104,6 +104,7 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "var" / "static"
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # WhiteNoise warns of a folder that is not there
 # The embedded stack runs no collectstatic: WhiteNoise serves the files of the installed packages as they lie.
 WHITENOISE_USE_FINDERS = True
 
