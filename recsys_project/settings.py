@@ -3,6 +3,7 @@
 import dj_database_url
 
 from recsys_project.environment import ROOT, read_environment
+from recsys_project.logs import logging_settings
 from recsys_project.schedule import SCHEDULE
 
 ENV = read_environment()
@@ -105,6 +106,11 @@ STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "var" / "static"
 # The embedded stack runs no collectstatic: WhiteNoise serves the files of the installed packages as they lie.
 WHITENOISE_USE_FINDERS = True
+
+LOGGING = logging_settings(ENV.log_level)
+DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
+DJANGO_STRUCTLOG_USER_ID_FIELD = None
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 
 REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",

@@ -12,9 +12,13 @@ import tempfile
 from pathlib import Path
 
 import django
-from django.conf import settings
+import pytest
+from django.db import connection
 
-from tests import servers
+# Before the import: a module imported without its assertions rewritten is a warning, which is an error here.
+pytest.register_assert_rewrite("tests.servers")
+
+from tests import servers  # noqa: E402
 
 pytest_plugins = ["tests.servers"]
 
@@ -30,6 +34,7 @@ def set_environment() -> None:
         SECRET_KEY="for-tests-only-" + "x" * 32,
         REDIS_URL=f"redis://127.0.0.1:{port}/0",
         CACHE_REDIS_URL=f"redis://127.0.0.1:{port}/1",
+        EMBEDDER="tiny",
     )
     if os.environ.get("TEST_DATABASE") != "postgresql":
         os.environ["DATABASE_URL"] = f"sqlite:///{FOLDER}/db.sqlite3"
@@ -42,4 +47,4 @@ def set_environment() -> None:
 set_environment()
 django.setup()
 if os.environ["DATABASE_URL"].startswith("sqlite"):
-    settings.DATABASES["default"]["TEST"] = {"NAME": str(FOLDER / "test.sqlite3")}
+    connection.settings_dict["TEST"]["NAME"] = str(FOLDER / "test.sqlite3")

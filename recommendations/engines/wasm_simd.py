@@ -50,8 +50,10 @@ class WasmEngine:
 
     def nearest(self, queries: Float32Array, k: int, eligible: BoolArray) -> tuple[Int32Array, Float32Array]:
         """See `Engine.nearest`."""
+        # The catalogue may have rows beyond the highest one put: posts that have no vector yet.
+        mask = np.packbits(eligible[: len(self._space)], bitorder="little")
         with our_errors():
-            return self._space.scan_topk(floats(queries), k, np.packbits(eligible, bitorder="little"))
+            return self._space.scan_topk(floats(queries), k, mask)
 
     def score(
         self, rows: Int32Array, interests: Interests, columns: Float32Array, weights: Float32Array

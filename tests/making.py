@@ -1,0 +1,86 @@
+"""Makes rows for tests: each function takes what the test is about and fills in the rest."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from recommendations.models import Interaction, Member, Post, PostEmbedding, PostStats, PrivacySettings, Relationship
+from recommendations.services import wiring
+from recommendations.services.embedding import SPACE, embed_posts
+
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+numbers = itertools.count(1)
+
+
+def member(name: str = "", *, privacy: bool = True, at: datetime = NOW, **fields) -> Member:
+    """Make a member; privacy settings (`is_private`, `muted_words` …) are taken out of *fields*."""
+    own = {f.name for f in PrivacySettings._meta.concrete_fields} - {"member", "changed_at"}
+    settings = {key: fields.pop(key) for key in list(fields) if key in own}
+    row = Member.objects.create(
+        external_id=name or f"member-{next(numbers)}", **{"created_at": at, "changed_at": at, **fields}
+    )
+    if privacy:
+        PrivacySettings.objects.create(member=row, changed_at=at, **settings)
+    return row
+
+
+def post(author: Member, name: str = "", *, text: str = "", at: datetime = NOW, **fields) -> Post:
+    """Make a post of an hour ago."""
+    name = name or f"post-{next(numbers)}"
+    values = {"created_at": at - timedelta(hours=1), "changed_at": at, "text": text or f"about {name}", **fields}
+    return Post.objects.create(external_id=name, author=author, **values)
+
+
+def posts(author: Member, count: int, **fields) -> list[Post]:
+    """Make *count* posts, each a minute older than the one before."""
+    at = fields.pop("at", NOW)
+    return [post(author, at=at, created_at=at - timedelta(hours=1, minutes=i), **fields) for i in range(count)]
+
+
+def relate(source: Member, kind: str, target: Member) -> Relationship:
+    return Relationship.objects.create(source=source, target=target, kind=kind, created_at=NOW)
+
+
+def follow(source: Member, target: Member) -> Relationship:
+    return relate(source, "follow", target)
+
+
+def block(source: Member, target: Member) -> Relationship:
+    return relate(source, "block", target)
+
+
+def mute(source: Member, target: Member) -> Relationship:
+    return relate(source, "mute", target)
+
+
+def interaction(who: Member, what: Post, kind: str = "like", *, at: datetime = NOW, **fields) -> Interaction:
+    """Make an act as it lies in the database; nothing is learned or seen by it."""
+    values = {"event_id": f"event-{next(numbers)}", "occurred_at": at, "received_at": at, **fields}
+    return Interaction.objects.create(member=who, post=what, kind=kind, **values)
+
+
+def engagement(what: Post, value: float, *, at: datetime = NOW) -> PostStats:
+    return PostStats.objects.create(post=what, engagement=value, engagement_at=at, changed_at=at)
+
+
+def vector(what: Post, values, *, at: datetime = NOW) -> PostEmbedding:
+    """Give a post this vector, padded with zeros, whatever it says."""
+    embedder = wiring.embedder()
+    padded = np.zeros(embedder.dimension, "<f4")
+    padded[: len(values)] = values
+    return PostEmbedding.objects.create(
+        post=what,
+        space=SPACE,
+        model=embedder.name,
+        dimension=embedder.dimension,
+        vector=padded.tobytes(),
+        changed_at=at,
+    )
+
+
+def embed(*, at: datetime = NOW) -> int:
+    """Embed every post that has no vector."""
+    return embed_posts(embedder=wiring.embedder(), now=at)

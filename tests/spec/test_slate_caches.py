@@ -1,0 +1,186 @@
+"""The law of `ports.SlateCache`, held by Redis and by its stub twin; and what only a real Redis can show."""
+
+from dataclasses import replace
+from uuid import UUID
+
+import numpy as np
+import pytest
+import redis
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from recommendations.contracts import Slate
+from recommendations.stores.memory import MemorySlates
+from recommendations.stores.redis_slates import RedisSlates, SlateFormatError, key_of, pack, unpack
+from tests.servers import free_port
+
+KEEP_SECONDS = 500
+
+
+def slate(n=3, **fields):
+    return Slate(
+        **{
+            "request_id": UUID(int=5),
+            "engine": "plain",
+            "variant": "control",
+            "policy_version": 3,
+            "fallback": "",
+            "built_at": 1_780_000_000.25,
+            "candidates": 70,
+            "post_ids": np.arange(1, n + 1, dtype=np.int64) << 40,
+            "scores": np.linspace(2, 1, n, dtype=np.float32),
+            "origins": np.full(n, 5, np.uint16),
+            "reasons": np.full(n, 17, np.uint16),
+            **fields,
+        }
+    )
+
+
+@pytest.fixture
+def client(redis_url):
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushdb()
+        yield client
+
+
+@pytest.fixture(params=["redis", "memory"])
+def cache(request):
+    if request.param == "memory":
+        return MemorySlates()
+    return RedisSlates(request.getfixturevalue("client"), keep_seconds=KEEP_SECONDS)
+
+
+@pytest.fixture
+def gone():
+    """A cache whose Redis is not there."""
+    with redis.Redis(port=free_port(), socket_connect_timeout=0.2) as client:
+        yield RedisSlates(client, keep_seconds=KEEP_SECONDS)
+
+
+def assert_same(a, b):
+    """Hold two slates equal but for the parts, which are not kept, and the scores' last digits."""
+    for name in ("request_id", "engine", "variant", "policy_version", "fallback", "built_at", "candidates"):
+        assert getattr(a, name) == getattr(b, name)
+    for name in ("post_ids", "origins", "reasons"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+        assert getattr(a, name).dtype == getattr(b, name).dtype
+    np.testing.assert_allclose(a.scores, b.scores, rtol=1e-3, atol=1e-3)
+
+
+# every cache
+
+
+def test_a_slate_comes_back_as_it_was_kept(cache):
+    cache.put(7, "discovery", slate())
+    assert_same(cache.get(7, "discovery"), slate())
+
+
+def test_what_was_not_kept_is_a_miss(cache):
+    cache.put(7, "discovery", slate())
+    assert cache.get(7, "trending") is None
+    assert cache.get(8, "discovery") is None
+
+
+def test_a_later_slate_takes_the_place_of_an_earlier(cache):
+    cache.put(7, "discovery", slate(3))
+    cache.put(7, "discovery", slate(1))
+    assert len(cache.get(7, "discovery")) == 1
+
+
+def test_purging_forgets_every_feed_of_these_members_only(cache):
+    for member_id in (7, 8, 9):
+        cache.put(member_id, "discovery", slate())
+        cache.put(member_id, "trending", slate())
+    cache.purge([7, 8, 1000])
+    cache.purge([])
+    assert [cache.get(7, "discovery"), cache.get(7, "trending"), cache.get(8, "discovery")] == [None] * 3
+    assert cache.get(9, "trending") is not None
+
+
+def test_the_parts_of_the_scores_are_not_kept(cache):
+    cache.put(7, "discovery", slate(2, part_names=("taste",), parts=np.ones((2, 1), np.float32)))
+    assert not cache.get(7, "discovery").has_parts
+
+
+# the packed form
+
+names = st.from_regex(r"[a-z_]{0,40}", fullmatch=True)
+
+
+@st.composite
+def slates(draw):
+    n = draw(st.integers(0, 200))
+    column = {"shape": n, "fill": st.nothing()}
+    return slate(
+        0,
+        request_id=draw(st.uuids()),
+        engine=draw(names),
+        variant=draw(names),
+        fallback=draw(names),
+        policy_version=draw(st.integers(0, 2**32 - 1)),
+        candidates=draw(st.integers(0, 2**32 - 1)),
+        built_at=draw(st.floats(0, 4e9)),
+        post_ids=draw(arrays.arrays(np.int64, **column, elements=st.integers(1, 2**63 - 1))),
+        scores=draw(arrays.arrays(np.float32, **column, elements=st.floats(-30, 30, width=32))),
+        origins=draw(arrays.arrays(np.uint16, **column, elements=st.integers(0, 255))),
+        reasons=draw(arrays.arrays(np.uint16, **column, elements=st.integers(0, 255))),
+    )
+
+
+@given(slates())
+def test_unpack_undoes_pack(kept):
+    """For any slate; scores to a thousandth."""
+    back = unpack(pack(kept))
+    assert_same(replace(back, scores=kept.scores), kept)
+    np.testing.assert_allclose(back.scores, kept.scores, rtol=1e-3, atol=1e-3)
+
+
+@given(st.binary(max_size=300))
+def test_bytes_that_are_no_slate_are_named_so(noise):
+    """Any bytes at all give a slate or `SlateFormatError`, and nothing else."""
+    try:
+        unpack(noise)
+    except SlateFormatError:
+        return
+    assert pack(unpack(noise))
+
+
+@given(slates(), st.data())
+def test_a_cut_slate_is_no_slate(kept, data):
+    packed = pack(kept)
+    with pytest.raises(SlateFormatError):
+        unpack(packed[: data.draw(st.integers(0, len(packed) - 1))])
+
+
+def test_a_hundred_posts_take_at_most_a_kilobyte_and_a_half():
+    assert len(pack(slate(100, engine="wasm_simd", variant="wasm_conservative"))) <= 1536
+
+
+# what only Redis can show
+
+
+@pytest.mark.parametrize("noise", [b"\xff" * 99, b"short", pack(slate())[:-1], b"\x02" + pack(slate())[1:]])
+def test_corrupt_bytes_are_a_miss(client, noise):
+    """So is the format of another release."""
+    client.hset(key_of(7), "discovery", noise)
+    assert RedisSlates(client, keep_seconds=KEEP_SECONDS).get(7, "discovery") is None
+
+
+def test_a_key_of_another_type_is_a_miss(client):
+    client.set(key_of(7), "something else")
+    cache = RedisSlates(client, keep_seconds=KEEP_SECONDS)
+    cache.put(7, "discovery", slate())
+    assert cache.get(7, "discovery") is None
+
+
+def test_every_slate_has_a_time_to_live(client):
+    """Nothing may stay in a cache for ever."""
+    RedisSlates(client, keep_seconds=KEEP_SECONDS).put(7, "discovery", slate())
+    assert 0 < client.ttl(key_of(7)) <= KEEP_SECONDS
+
+
+def test_a_cache_that_cannot_be_reached_is_a_miss_and_no_error(gone):
+    gone.put(7, "discovery", slate())
+    gone.purge([7])
+    assert gone.get(7, "discovery") is None

@@ -1,0 +1,117 @@
+"""The shared words: policies refuse what they don't know, cursors and numbers for words hold what they say."""
+
+import base64
+from dataclasses import fields
+from uuid import UUID
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recommendations.contracts import (
+    UNKNOWN,
+    Candidates,
+    Origin,
+    Policy,
+    PolicyError,
+    Reason,
+    origins_of,
+    reasons_of,
+)
+from recommendations.services.errors import InvalidRequest
+from recommendations.services.recommend import read_cursor, write_cursor
+from recommendations.stores.vocabulary import NOWHERE, Vocabulary
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"tastes": 1}, "tastes: no such setting"),
+        ({"taste": -0.1}, "taste: give a number from 0 to 10"),
+        ({"diversity": 1.01}, "diversity: give a number from 0 to 1"),
+        ({"taste": "1"}, "taste: give a number"),
+        ({"taste": True}, "taste: give a number"),
+        ({"taste": None}, "taste: give a number"),
+        ({"taste": float("nan")}, "taste: give a number"),
+        ({"nearest": 5001}, "nearest: give a number from 0 to 5000"),
+        ({"nearest": 1.5}, "nearest: give a whole number"),
+        ({"author_cap": 0}, "author_cap: give a number from 1"),
+    ],
+)
+def test_a_policy_refuses_a_wrong_setting_by_its_name(settings, named):
+    with pytest.raises(PolicyError, match=named):
+        Policy.of(settings)
+
+
+def test_a_policy_takes_the_rest_from_its_defaults():
+    policy = Policy.of({"taste": 2, "nearest": 10.0})
+    assert (policy.taste, policy.nearest, policy.recency) == (2.0, 10, Policy().recency)
+    assert isinstance(policy.nearest, int)
+    assert Policy.of({}) == Policy()
+
+
+def test_every_default_is_within_its_own_range():
+    assert Policy.of({f.name: getattr(Policy(), f.name) for f in fields(Policy)}) == Policy()
+
+
+@given(st.uuids(), st.integers(0, 2**16 - 1))
+def test_a_cursor_holds_the_request_and_the_place(request_id, offset):
+    cursor = write_cursor(request_id, offset)
+    assert read_cursor(cursor) == (request_id, offset)
+    assert set(cursor) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_a_cursor_or_a_clear_refusal(text):
+    """Never another error: a cursor comes from outside."""
+    try:
+        request_id, offset = read_cursor(text)
+    except InvalidRequest as error:
+        assert error.pointer == "/cursor"
+    else:
+        assert isinstance(request_id, UUID) and 0 <= offset < 2**16
+
+
+@pytest.mark.parametrize("cursor", ["", "a", "💥", "A" * 25, base64.urlsafe_b64encode(b"x" * 17).decode()])
+def test_a_cursor_of_the_wrong_length_is_refused(cursor):
+    with pytest.raises(InvalidRequest, match="no cursor of ours"):
+        read_cursor(cursor)
+
+
+def test_bits_name_reasons_and_origins():
+    assert reasons_of(0b101) == (Reason.TASTE, Reason.POPULAR)
+    assert origins_of(0b1010) == (Origin.FOLLOWED, Origin.FRESH)
+    assert reasons_of(0) == () == origins_of(0)
+
+
+def test_candidates_of_which_nothing_is_known_keep_their_columns_when_taken():
+    found = Candidates.unknown(np.array([5, 6, 7]), np.array([1, 2, 3], np.uint16))
+    taken = found.take(np.array([2, 0]))
+    assert taken.post_ids.tolist() == [7, 5] and taken.origins.tolist() == [3, 1]
+    assert {len(getattr(taken, f.name)) for f in fields(taken)} == {2}
+    assert found.is_removed.all() and (found.author_ids == UNKNOWN).all()
+
+
+def test_words_have_one_number_each():
+    words = Vocabulary()
+    assert words.learn("en") == words.learn("en") != words.learn("de")
+    assert words.look_up(["de", "en"]).tolist() == [0, 1]
+
+
+def test_a_word_that_no_post_has_equals_no_posts_word():
+    """Not even that of a missing one."""
+    words = Vocabulary()
+    table = words.table([["a", "b", "c"], []], width=2)
+    assert table.tolist() == [[0, 1], [UNKNOWN, UNKNOWN]]
+    assert words.look_up(["never"]).tolist() == [NOWHERE]
+    assert NOWHERE not in table
+
+
+@given(st.lists(st.lists(st.text(max_size=5), max_size=6), max_size=10))
+def test_a_table_gives_equal_numbers_to_equal_words_only(lists):
+    words = Vocabulary()
+    table = words.table(lists, width=6)
+    for row, tags in zip(table, lists, strict=True):
+        assert [words.learn(tag) for tag in tags] == row[: len(tags)].tolist()
+        assert (row[len(tags) :] == UNKNOWN).all()

@@ -1,0 +1,127 @@
+"""Filters: what each lets through, and that what is not known is a no."""
+
+from dataclasses import replace
+from uuid import UUID
+
+import numpy as np
+import pytest
+
+from recommendations import feeds
+from recommendations.contracts import Candidates, Interests, Policy, Query, Sensitivity, Standing, Visibility
+from recommendations.pipeline.filters.freshness import not_excluded, readable, unseen
+from recommendations.pipeline.filters.privacy import not_blocked, not_muted, not_own, not_removed, visible
+from recommendations.pipeline.filters.safety import safe_for_viewer
+
+VIEWER, FRIEND, STRANGER = 1, 2, 3
+
+
+def ids(*numbers):
+    return np.array(numbers, np.int64)
+
+
+def query(**facts):
+    values = {"request_id": UUID(int=1), "viewer_id": VIEWER, "feed": "discovery", "size": 10, "now": 1e9}
+    rest = {"policy": Policy(), "variant": "control", "policy_version": 1, "interests": Interests.none(8)}
+    return Query(**values, **rest, followed_author_ids=ids(FRIEND), **facts)
+
+
+def candidates(n=1, **columns):
+    """Return posts by a stranger that anybody may see, but for what *columns* say."""
+    plain = {
+        "author_ids": STRANGER,
+        "visibility": Visibility.PUBLIC,
+        "sensitivity": Sensitivity.SAFE,
+        "standing": Standing.OPEN,
+        "is_removed": False,
+        "is_seen": False,
+        "is_muted": False,
+    }
+    base = Candidates.unknown(np.arange(1, n + 1), np.zeros(n, np.uint16))
+    filled = {
+        name: np.broadcast_to(np.asarray(value, getattr(base, name).dtype), getattr(base, name).shape).copy()
+        for name, value in {**plain, **columns}.items()
+    }
+    return replace(base, **filled)
+
+
+def unknown():
+    return Candidates.unknown(ids(1), np.zeros(1, np.uint16))
+
+
+CLOSED = [not_removed, visible, not_blocked, safe_for_viewer, not_muted, unseen]
+
+
+@pytest.mark.parametrize("check", CLOSED, ids=lambda check: check.__name__)
+def test_a_post_of_which_nothing_is_known_is_a_no(check):
+    """Privacy fails closed: ignorance is never a yes."""
+    assert check(query(), unknown()).tolist() == [False]
+
+
+@pytest.mark.parametrize("check", [*feeds.MAY_SEE, *feeds.WANTS, *feeds.SIMILAR_WANTS], ids=lambda c: c.__name__)
+def test_a_harmless_post_of_a_stranger_passes_and_no_posts_are_no_trouble(check):
+    assert check(query(), candidates()).tolist() == [True]
+    assert check(query(), candidates(0)).tolist() == []
+
+
+@pytest.mark.parametrize("visibility", [-1, *Visibility])
+@pytest.mark.parametrize("standing", [-1, *Standing])
+@pytest.mark.parametrize("author", [FRIEND, STRANGER])
+def test_every_case_of_visibility(visibility, standing, author):
+    """A stranger sees what is public by an open account; a follower also what is for followers, of a private one too."""
+    shown = visible(query(), candidates(visibility=visibility, standing=standing, author_ids=author)).item()
+    to_everybody = visibility == Visibility.PUBLIC and standing == Standing.OPEN
+    to_followers = visibility in (Visibility.PUBLIC, Visibility.FOLLOWERS) and standing in (
+        Standing.OPEN,
+        Standing.PRIVATE,
+    )
+    assert shown == (to_everybody or (author == FRIEND and to_followers))
+
+
+def test_removed_posts_are_gone():
+    assert not_removed(query(), candidates(2, is_removed=[True, False])).tolist() == [False, True]
+
+
+def test_a_block_hides_the_author():
+    found = candidates(3, author_ids=[STRANGER, FRIEND, -1])
+    assert not_blocked(query(blocked_author_ids=ids(STRANGER)), found).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("most", Sensitivity)
+def test_nothing_is_more_sensitive_than_the_viewer_takes(most):
+    found = candidates(5, sensitivity=[-1, 0, 1, 2, 3])
+    expected = [0 <= level <= most for level in (-1, 0, 1, 2, 3)]
+    assert safe_for_viewer(query(max_sensitivity=most), found).tolist() == expected
+
+
+def test_muted_authors_tags_and_words_are_spared():
+    tags = np.full((4, 8), -1)
+    tags[1, 7] = 42
+    found = candidates(4, author_ids=[STRANGER, FRIEND, FRIEND, FRIEND], tag_ids=tags, is_muted=[0, 0, 1, 0])
+    asked = query(muted_author_ids=ids(STRANGER), muted_tag_ids=np.array([42], np.int32))
+    assert not_muted(asked, found).tolist() == [False, False, False, True]
+
+
+def test_a_muted_tag_that_no_post_has_mutes_nothing():
+    """Its number must not equal that of a missing tag."""
+    assert not_muted(query(muted_tag_ids=np.array([-2], np.int32)), candidates()).tolist() == [True]
+
+
+def test_ones_own_posts_are_left_out():
+    assert not_own(query(), candidates(2, author_ids=[VIEWER, STRANGER])).tolist() == [False, True]
+
+
+def test_seen_by_the_viewer_by_the_last_look_or_on_an_earlier_page():
+    found = candidates(4, is_seen=[False, True, False, False])
+    asked = query(seen_post_ids=ids(1), excluded_post_ids=ids(3))
+    assert unseen(asked, found).tolist() == [False, False, False, True]
+
+
+def test_similar_posts_may_be_seen_ones_but_not_the_post_itself():
+    asked = query(seen_post_ids=ids(1), excluded_post_ids=ids(2))
+    assert not_excluded(asked, candidates(2)).tolist() == [True, False]
+
+
+def test_languages_the_viewer_reads_and_posts_of_unknown_language():
+    found = candidates(3, language_ids=[-1, 4, 5])
+    assert readable(query(language_ids=np.array([4], np.int32)), found).tolist() == [True, True, False]
+    assert readable(query(), found).all()
