@@ -1,5 +1,7 @@
 """Django's settings. Values that may differ between machines come from `environment.py`, nowhere else."""
 
+from contextlib import suppress
+
 import dj_database_url
 
 from recsys_project.environment import ROOT, read_environment
@@ -104,7 +106,8 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "var" / "static"
-STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # WhiteNoise warns of a folder that is not there
+with suppress(OSError):  # WhiteNoise warns of a folder that is not there; an image may be read-only, and has it
+    STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 # The embedded stack runs no collectstatic: WhiteNoise serves the files of the installed packages as they lie.
 WHITENOISE_USE_FINDERS = True
 
