@@ -9,10 +9,12 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import django
 import pytest
+import redis
 from django.db import connection
 
 # Before the import: a module imported without its assertions rewritten is a warning, which is an error here.
@@ -46,5 +48,27 @@ def set_environment() -> None:
 
 set_environment()
 django.setup()
+# A worker of xdist inherits this process's environment: with the module named in it, pytest-django would read the
+# settings before this file has made the worker's own.
+del os.environ["DJANGO_SETTINGS_MODULE"]
+
+# Models can be imported only once Django is set up.
+from flags import services as flags  # noqa: E402
+from recommendations.services import wiring  # noqa: E402
+
 if os.environ["DATABASE_URL"].startswith("sqlite"):
     connection.settings_dict["TEST"]["NAME"] = str(FOLDER / "test.sqlite3")
+
+
+@pytest.fixture
+def parts(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Make the real parts anew for one test, on an empty Redis."""
+    # The flags' row is read once a test, whatever the time: the number of queries must not depend on it.
+    monkeypatch.setattr(flags, "REFRESH_SECONDS", 1e9)
+    flags.compiled.forget()
+    wiring.forget_parts()
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+    yield
+    flags.compiled.forget()
+    wiring.forget_parts()

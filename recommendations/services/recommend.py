@@ -135,14 +135,18 @@ def slate_for(
     kept = wiring.slates().get(member.pk, query.feed)
     if place and kept and kept.request_id == place[0]:
         return kept, place[1], None
-    if place:
-        query = replace(query, excluded_post_ids=served_before(place[0], member.pk))
-    elif kept and not explain and is_fresh(kept, query):
+    if kept and not place and not explain and is_fresh(kept, query):
         return kept, 0, None
+    offset = 0
+    if place:
+        before = served_before(*place, member.pk)
+        query = replace(query, excluded_post_ids=before)
+        # If nothing tells what was shown, the same place in a fresh slate is the nearest to it: the pages still end.
+        offset = 0 if len(before) else place[1]
     trace = Trace()
     slate = build_slate(query, choice, trace)
     wiring.slates().put(member.pk, query.feed, slate)
-    return slate, 0, trace
+    return slate, offset, trace
 
 
 def build_slate(query: Query, choice: Choice, trace: Trace) -> Slate:
@@ -161,10 +165,10 @@ def is_fresh(slate: Slate, query: Query) -> bool:
     return same and 0 <= query.now - slate.built_at < limit
 
 
-def served_before(request_id: UUID, member_id: int) -> Int64Array:
-    """Return the posts of an earlier request of this member, sorted; nothing if it is not known any more."""
+def served_before(request_id: UUID, offset: int, member_id: int) -> Int64Array:
+    """Return the first *offset* posts of an earlier request, sorted; nothing if it is not known any more."""
     row = FeedRequest.objects.filter(pk=request_id, member_id=member_id).values_list("post_ids", flat=True).first()
-    return np.sort(np.frombuffer(bytes(row), "<i8")) if row else EMPTY_IDS
+    return np.sort(np.frombuffer(bytes(row), "<i8")[:offset]) if row else EMPTY_IDS
 
 
 def page_of(

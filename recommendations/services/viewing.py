@@ -87,11 +87,11 @@ def query_of(
         interests=interests or Interests.none(embedder.dimension),
         excluded_post_ids=excluded,
         max_sensitivity=viewer.max_sensitivity,
-        language_ids=words.languages.look_up(viewer.languages),
+        language_ids=words.languages.numbers(viewer.languages),
         followed_author_ids=viewer.followed,
         blocked_author_ids=viewer.blocked,
         muted_author_ids=viewer.muted,
-        muted_tag_ids=words.tags.look_up(viewer.muted_tags),
+        muted_tag_ids=words.tags.numbers(viewer.muted_tags),
         muted_words=viewer.muted_words,
         seen_post_ids=viewer.seen,
     )

@@ -27,7 +27,7 @@ from recommendations.contracts import (
     Int32Array,
     Int64Array,
 )
-from recommendations.ports import Engine
+from recommendations.ports import Engine, EngineError
 from recommendations.stores import relational_posts as database
 from recommendations.stores.vocabulary import Words
 
@@ -177,7 +177,11 @@ class ResidentCatalogue:
             log.warning("vectors_unusable", extra={"count": unusable, "model": self._model})
         kept = (at != UNKNOWN) & finite
         for engine in self._engines:
-            engine.put(at[kept], ids[kept], np.ascontiguousarray(vectors[kept], np.float32))
+            try:
+                engine.put(at[kept], ids[kept], np.ascontiguousarray(vectors[kept], np.float32))
+            except EngineError:
+                # Out of memory, as a rule: for this engine these posts have no taste part. The others have them.
+                log.exception("engine_lacks_vectors", extra={"engine": engine.name, "count": int(kept.sum())})
 
     # Answering
 

@@ -9,9 +9,6 @@ import numpy as np
 
 from recommendations.contracts import TAGS_PER_POST, UNKNOWN, Int32Array
 
-NOWHERE = -2
-"""The number of a word that no post has: equal to no number of a post, not even to `UNKNOWN`."""
-
 
 class Vocabulary:
     """A process's own numbering; never stored, never sent."""
@@ -28,9 +25,13 @@ class Vocabulary:
                 number = self._numbers.setdefault(word, len(self._numbers))
         return number
 
-    def look_up(self, words: Iterable[str]) -> Int32Array:
-        """Return the numbers of *words*, sorted; `NOWHERE` for one that no post has."""
-        return np.array(sorted(self._numbers.get(word, NOWHERE) for word in words), np.int32)
+    def numbers(self, words: Iterable[str]) -> Int32Array:
+        """
+        Return the numbers of *words*, sorted.
+
+        They are learned, not looked up: a post may come with a viewer's muted tag after the viewer was read.
+        """
+        return np.array(sorted(map(self.learn, words)), np.int32)
 
     def table(self, lists: Sequence[Sequence[str]], width: int = TAGS_PER_POST) -> Int32Array:
         """Return the numbers of each list's first *width* words (n, width), `UNKNOWN` where there are fewer."""

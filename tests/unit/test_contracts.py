@@ -21,7 +21,7 @@ from recommendations.contracts import (
 )
 from recommendations.services.errors import InvalidRequest
 from recommendations.services.recommend import read_cursor, write_cursor
-from recommendations.stores.vocabulary import NOWHERE, Vocabulary
+from recommendations.stores.vocabulary import Vocabulary
 
 
 @pytest.mark.parametrize(
@@ -96,16 +96,16 @@ def test_candidates_of_which_nothing_is_known_keep_their_columns_when_taken():
 def test_words_have_one_number_each():
     words = Vocabulary()
     assert words.learn("en") == words.learn("en") != words.learn("de")
-    assert words.look_up(["de", "en"]).tolist() == [0, 1]
+    assert words.numbers(["de", "en"]).tolist() == [0, 1]
 
 
-def test_a_word_that_no_post_has_equals_no_posts_word():
-    """Not even that of a missing one."""
+def test_a_word_asked_for_first_is_the_same_word_when_a_post_has_it():
+    """A muted tag holds for a post that came after the viewer was read; a missing tag equals none."""
     words = Vocabulary()
-    table = words.table([["a", "b", "c"], []], width=2)
-    assert table.tolist() == [[0, 1], [UNKNOWN, UNKNOWN]]
-    assert words.look_up(["never"]).tolist() == [NOWHERE]
-    assert NOWHERE not in table
+    muted = words.numbers(["c"])
+    table = words.table([["a", "b", "c"], []], width=3)
+    assert (table == muted).tolist() == [[False, False, True], [False] * 3]
+    assert (table[1] == UNKNOWN).all()
 
 
 @given(st.lists(st.lists(st.text(max_size=5), max_size=6), max_size=10))
