@@ -30,7 +30,7 @@ class InterestProfileAdmin(ReadOnlyPage):
         return summary(profile.negative, profile.negative_mass, profile.dimension)
 
 
-def summary(vectors: bytes, mass: bytes, dimension: int) -> str:
+def summary(vectors: bytes | memoryview, mass: bytes | memoryview, dimension: int) -> str:
     """Return vectors and their weights in a line."""
     weights = ", ".join(f"{weight:.2f}" for weight in floats(mass).tolist()) or "none"
     return f"{vectors_summary(vectors, dimension)}; weights {weights}"

@@ -1,10 +1,13 @@
 """Feeds, similar posts, and the members they are for."""
 
+from __future__ import annotations
+
 from time import perf_counter
 from typing import Any
 
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
 from monitoring.clock import now
@@ -15,7 +18,7 @@ from recommendations.services.recommend import recommend
 from recommendations.services.similar import similar
 
 
-def query_of(serializer: type[s.serializers.Serializer], request: Request) -> dict[str, Any]:
+def query_of(serializer: type[Serializer[Any]], request: Request) -> dict[str, Any]:
     """Return the checked query parameters of *request*."""
     checked = serializer(data=request.query_params)
     checked.is_valid(raise_exception=True)

@@ -1,6 +1,7 @@
 """What the OpenAPI page says of every address: its problems, and examples."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from drf_spectacular.authentication import SessionScheme
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
@@ -8,6 +9,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from recommendations.api import serializers as s
 from recommendations.api.problems import CONTENT_TYPE, body
 
+F = TypeVar("F", bound=Callable[..., Any])
 MEANINGS = {
     400: "A value or the JSON cannot be used",
     401: "Not signed in",
@@ -39,7 +41,7 @@ def problems(*statuses: int) -> dict[tuple[int, str], OpenApiResponse]:
     }
 
 
-def address(*statuses: int, answers: dict[int, Any], **kwargs: Any) -> Any:
+def address(*statuses: int, answers: dict[int, Any], **kwargs: Any) -> Callable[[F], F]:
     """Return `extend_schema` with these *answers* and the problems of these *statuses*."""
     return extend_schema(responses=answers | problems(*statuses), **kwargs)
 
