@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from growthbook.common_types import EvaluationContext, Feature, GlobalContext, Options, StackContext, UserContext
 from growthbook.core import eval_feature
@@ -29,7 +30,7 @@ def compile_rollouts(rollouts: Iterable[Rollout]) -> GlobalContext:
     return GlobalContext(options=Options(), features={r.key: Feature(**feature_of(r)) for r in rollouts})
 
 
-def feature_of(rollout: Rollout) -> dict[str, object]:
+def feature_of(rollout: Rollout) -> dict[str, Any]:
     """Return the flag as GrowthBook writes one; its key is the seed, so two flags at 25 % meet different members."""
     if not rollout.is_enabled:
         return {"defaultValue": False}

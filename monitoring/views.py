@@ -69,7 +69,7 @@ def has_token(request: HttpRequest) -> bool:
 def is_staff(request: HttpRequest) -> bool:
     """Return whether a member of staff is signed in; no if the session cannot be read."""
     try:
-        return bool(request.user.is_active and request.user.is_staff)  # type: ignore[union-attr]
+        return bool(request.user.is_active and request.user.is_staff)
     except Exception:
         # The session lies in the database, and this is asked when that may be down.
         return False

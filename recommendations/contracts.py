@@ -97,7 +97,7 @@ class Range:
 
 def within(default: float, low: float, high: float, help: str) -> float:
     """Return a field of `Policy` that is checked to lie between *low* and *high*."""
-    return field(default=default, metadata={"range": Range(low, high, help)})  # type: ignore[no-any-return]
+    return field(default=default, metadata={"range": Range(low, high, help)})
 
 
 @dataclass(frozen=True, slots=True)

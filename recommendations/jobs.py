@@ -45,8 +45,6 @@ def enqueue(
 def publish(name: str, kwargs: Mapping[str, object], queue: str, after_seconds: float) -> None:
     """Send the task to the broker, trying once: the caller may be a request."""
     try:
-        current_app.tasks[name].apply_async(
-            kwargs=dict(kwargs), queue=queue, countdown=after_seconds or None, retry=False
-        )
+        current_app.tasks[name].apply_async(kwargs=dict(kwargs), queue=queue, countdown=after_seconds, retry=False)
     except OperationalError:
         log.warning("task_not_published", extra={"task": name})

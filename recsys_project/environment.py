@@ -8,7 +8,7 @@ Every setting that the environment may give, in one table: name, default, meanin
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -42,7 +42,7 @@ def positive(value: int) -> int:
 Positive = Annotated[int, AfterValidator(positive)]
 
 
-def setting(default: object, changes: Changes, description: str) -> object:
+def setting(default: object, changes: Changes, description: str) -> Any:
     """Return a field of the table below."""
     return Field(default=default, description=description, json_schema_extra={"changes": changes})
 

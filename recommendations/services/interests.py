@@ -59,15 +59,15 @@ class Sums:
         """Add one act of *weight* above 0 on a post with this unit *vector*. A late act counts for less."""
         if moment > self.moment:
             self.move_to(moment)
-        weight = np.float32(weight * decay(self.moment - moment))
+        weight *= decay(self.moment - moment)
         nearest, likeness = self.nearest(vector)
         if likeness < JOIN_COSINE:
-            self.vectors = np.vstack([self.vectors, vector[None] * weight])
+            self.vectors = np.vstack([self.vectors, vector[None] * np.float32(weight)])
             self.mass = np.append(self.mass, weight).astype(np.float32)
             if len(self.mass) > MAX_INTERESTS:
                 self.merge_two()
         else:
-            self.vectors[nearest] += vector * weight
+            self.vectors[nearest] += vector * np.float32(weight)
             self.mass[nearest] += weight
 
     def nearest(self, vector: Float32Array) -> tuple[int, float]:

@@ -166,7 +166,7 @@ def taught(
     )
 
 
-def sums_of(vectors: bytes, mass: bytes, moment: float, dimension: int) -> Sums:
+def sums_of(vectors: bytes | memoryview, mass: bytes | memoryview, moment: float, dimension: int) -> Sums:
     """Return stored interests as sums that can be added to."""
     return Sums(np.frombuffer(vectors, "<f4").reshape(-1, dimension).copy(), np.frombuffer(mass, "<f4").copy(), moment)
 

@@ -32,6 +32,9 @@ REDIS_TIMEOUT_SECONDS = 1.0
 """A Redis that does not answer costs a request this much and its cache, not more."""
 
 
+forgetters: list[Callable[[], None]] = []
+
+
 def per_process(make: Callable[[], R]) -> Callable[[], R]:
     """Return *make* with its value kept for this process; a forked child makes its own."""
 
@@ -43,7 +46,7 @@ def per_process(make: Callable[[], R]) -> Callable[[], R]:
     def part() -> R:
         return made(os.getpid())
 
-    part.forget = made.cache_clear  # type: ignore[attr-defined]
+    forgetters.append(made.cache_clear)
     return part
 
 
@@ -117,8 +120,8 @@ def feed_pipeline(feed: str, engine: str) -> Pipeline:
 
 def forget_parts() -> None:
     """Make every part anew at its next use: after a test changed what they are made from."""
-    for part in (embedder, words, engines, catalogue, post_facts, slates, records):
-        part.forget()  # type: ignore[attr-defined]
+    for forget in forgetters:
+        forget()
 
 
 def engine_check() -> None:

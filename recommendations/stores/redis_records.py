@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import cast
 
 import redis
 
@@ -43,11 +44,11 @@ class RedisRecords:
             for _ in range(count):
                 pipe.lmove(WAITING, WRITING, "LEFT", "RIGHT")
             pipe.execute()
-        return list(self._client.lrange(WRITING, 0, -1))
+        return cast("list[bytes]", self._client.lrange(WRITING, 0, -1))
 
     def written(self, records: Sequence[bytes]) -> None:
         """Forget records that are in the database now."""
         with self._client.pipeline(transaction=True) as pipe:
             for record in records:
-                pipe.lrem(WRITING, 1, record)
+                pipe.lrem(WRITING, 1, record)  # type: ignore[arg-type] -- bytes are what we keep
             pipe.execute()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import struct
 from collections.abc import Sequence
+from typing import cast
 from uuid import UUID
 
 import numpy as np
@@ -84,7 +85,7 @@ class RedisSlates:
     def get(self, member_id: int, feed: str) -> Slate | None:
         """See `SlateCache.get`."""
         try:
-            packed = self._client.hget(key_of(member_id), feed)
+            packed = cast("bytes | None", self._client.hget(key_of(member_id), feed))
             return unpack(packed) if packed else None
         except (redis.RedisError, SlateFormatError) as error:
             log.warning("slate_unreadable", extra={"member_id": member_id, "problem": type(error).__name__})

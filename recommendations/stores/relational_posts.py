@@ -84,7 +84,8 @@ def stats_since(since: datetime | None, also: Int64Array) -> Iterator[tuple[int,
 def embeddings_since(since: datetime | None, also: Int64Array, space: str, model: str) -> Iterator[tuple[int, bytes]]:
     """Yield post id and float32 bytes: of embeddings made at or after *since*, and of the posts *also*."""
     for rows in since_or_of(PostEmbedding.objects.filter(space=space, model=model), since, also):
-        yield from rows.values_list("post_id", "vector").iterator(CHUNK_ROWS)
+        for post_id, vector in rows.values_list("post_id", "vector").iterator(CHUNK_ROWS):
+            yield post_id, bytes(vector)
 
 
 def since_or_of(rows: QuerySet[R], since: datetime | None, also: Int64Array) -> Iterator[QuerySet[R]]:

@@ -107,7 +107,7 @@ def read_interests(member_id: int, model: str, dimension: int) -> Interests:
 
 
 def as_rows(
-    vectors: bytes, mass: bytes, dimension: int
+    vectors: bytes | memoryview, mass: bytes | memoryview, dimension: int
 ) -> tuple[np.typing.NDArray[np.float32], np.typing.NDArray[np.float32]]:
     """Return stored sums as unit rows and weights from 0 to 1; a sum that came to nothing is left out."""
     sums = np.frombuffer(vectors, "<f4").reshape(-1, dimension)

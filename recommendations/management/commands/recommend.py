@@ -2,7 +2,7 @@
 
 import json
 from argparse import ArgumentParser
-from typing import Any
+from typing import IO, Any, cast
 
 from django.core.management.base import BaseCommand, CommandError
 from django.core.serializers.json import DjangoJSONEncoder
@@ -77,5 +77,5 @@ class Command(BaseCommand):
             self.stdout.write("Nothing to show: there is no post that this member may see and has not seen.")
         else:
             # Not a terminal (a log, a pipe): wide enough for a row to stay a row.
-            console = Console(file=self.stdout, width=None if self.stdout.isatty() else 160)
+            console = Console(file=cast("IO[str]", self.stdout), width=None if self.stdout.isatty() else 160)
             console.print(table_of(page))

@@ -1,8 +1,7 @@
 """`manage.py settings`: every setting that the environment may give, as a table in markdown."""
 
+from django.conf import settings
 from django.core.management.base import BaseCommand
-
-from recsys_project.environment import ROOT, Environment
 
 INTRODUCTION = """# Settings
 
@@ -23,7 +22,7 @@ def default_of(value: object) -> str:
         text = ",".join(value)
     else:
         text = str(value)
-    text = text.replace(str(ROOT), "(this folder)")
+    text = text.replace(str(settings.BASE_DIR), "(this folder)")
     return f"`{text}`" if text else ""
 
 
@@ -32,7 +31,7 @@ def table() -> str:
     rows = [
         f"| `{name.upper()}` | {default_of(field.default)} | {field.json_schema_extra['changes']} "
         f"| {(field.description or '').replace('|', '&#124;')} |"
-        for name, field in Environment.model_fields.items()
+        for name, field in type(settings.ENV).model_fields.items()
         if isinstance(field.json_schema_extra, dict)
     ]
     return INTRODUCTION + "\n".join(rows)
