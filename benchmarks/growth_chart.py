@@ -48,7 +48,7 @@ def _panel(series: list[Series], column: int, title: str, left: int) -> str:
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in points]
         label = f"{line.name}, by {line.grows}"
-        parts.append(f'<text x="{left + place * 112}" y="{bottom + 38}" fill="{colour}">{label}</text>')
+        parts.append(f'<text x="{left}" y="{bottom + 36 + 14 * place}" fill="{colour}">{label}</text>')
     return "\n".join(parts)
 
 

@@ -19,7 +19,7 @@ STAGE_SECONDS = Histogram(
     "recsys_stage_seconds", "Time that one part of a stage took.", ["stage", "part"], buckets=STAGE_BUCKETS
 )
 CANDIDATES = Counter("recsys_candidates_total", "Candidates that a source brought.", ["part"])
-DROPPED = Counter("recsys_dropped_total", "Candidates that a filter dropped.", ["filter"])
+DROPPED = Counter("recsys_dropped_total", "Candidates of sources that a filter dropped.", ["filter"])
 FALLBACKS = Counter("recsys_fallbacks_total", "Feeds that a step of the fallback had to serve.", ["step"])
-SLATE_CACHE = Counter("recsys_slate_cache_total", "Look-ups of a cached slate: hit, stale, miss, error.", ["outcome"])
+SLATE_CACHE = Counter("recsys_slate_cache_total", "Look-ups of a kept slate: hit or miss.", ["outcome"])
 JOB_ITEMS = Counter("recsys_job_items_total", "Items of jobs that were worked on: done or failed.", ["kind", "outcome"])

@@ -31,14 +31,22 @@ QUEUES = {
 }
 
 
-def enqueue(name: str, kwargs: Mapping[str, object] | None = None, *, queue: str | None = None) -> None:
-    """Ask for the task *name* once the transaction has committed; at once if there is none."""
-    transaction.on_commit(lambda: publish(name, kwargs or {}, queue or QUEUES[name]))
+def enqueue(
+    name: str, kwargs: Mapping[str, object] | None = None, *, queue: str | None = None, after_seconds: float = 0
+) -> None:
+    """
+    Ask for the task *name* once the transaction has committed; at once if there is none.
+
+    *after_seconds* lets a little work gather; keep it to seconds, since a worker holds what is not due yet.
+    """
+    transaction.on_commit(lambda: publish(name, kwargs or {}, queue or QUEUES[name], after_seconds))
 
 
-def publish(name: str, kwargs: Mapping[str, object], queue: str) -> None:
+def publish(name: str, kwargs: Mapping[str, object], queue: str, after_seconds: float) -> None:
     """Send the task to the broker, trying once: the caller may be a request."""
     try:
-        current_app.tasks[name].apply_async(kwargs=dict(kwargs), queue=queue, retry=False)
+        current_app.tasks[name].apply_async(
+            kwargs=dict(kwargs), queue=queue, countdown=after_seconds or None, retry=False
+        )
     except OperationalError:
         log.warning("task_not_published", extra={"task": name})

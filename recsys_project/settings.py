@@ -1,8 +1,11 @@
 """Django's settings. Values that may differ between machines come from `environment.py`, nowhere else."""
 
+from contextlib import suppress
+
 import dj_database_url
 
 from recsys_project.environment import ROOT, read_environment
+from recsys_project.logs import logging_settings
 from recsys_project.schedule import SCHEDULE
 
 ENV = read_environment()
@@ -96,14 +99,22 @@ SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 X_FRAME_OPTIONS = "DENY"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 2**20  # the API's limit of a body
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "var" / "static"
+with suppress(OSError):  # WhiteNoise warns of a folder that is not there; an image may be read-only, and has it
+    STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 # The embedded stack runs no collectstatic: WhiteNoise serves the files of the installed packages as they lie.
 WHITENOISE_USE_FINDERS = True
+
+LOGGING = logging_settings(ENV.log_level)
+DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
+DJANGO_STRUCTLOG_USER_ID_FIELD = None
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 
 REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",

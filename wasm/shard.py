@@ -48,9 +48,9 @@ class Shard:
         self.kernel.scratch_start = self.kernel.call("scratch_base", 0)
 
     def extend(self, segments: int) -> None:
-        if segments <= self.segments:
-            return
         with self.kernel.lock:
+            if segments <= self.segments:
+                return
             start = self.kernel.scratch_start + (segments - self.segments) * self.segment_bytes
             self.kernel.memory.ensure(start + RESERVE_BYTES)
             self.kernel.call("extend_space", segments)

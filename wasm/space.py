@@ -1,5 +1,6 @@
 """The resident rows of one vector space, and everything that is asked of them."""
 
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -90,6 +91,7 @@ class Space:
         """
         self.dimension = checks.dimension(dimension)
         self._row_count = 0
+        self._counting = threading.Lock()
         share = memory_limit_bytes // checks.positive("shards", shards)
         self._shards = [Shard(dimension, share, deadline_seconds, build) for _ in range(shards)]
         self._threads = ThreadPoolExecutor(shards, "wasm-scan") if shards > 1 else None
@@ -119,7 +121,8 @@ class Space:
         for index, shard in enumerate(self._shards):
             mine = self._shard_of(rows) == index
             shard.put(self._local(rows[mine]), ids[mine], vectors[mine])
-        self._row_count = max(self._row_count, highest)
+        with self._counting:
+            self._row_count = max(self._row_count, highest)
 
     def drop(self, rows: Int32Array) -> None:
         """Forget *rows* (m,): none is returned by a scan, and each scores 0, until it is put again."""

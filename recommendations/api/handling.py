@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from drf_standardized_errors.formatter import ExceptionFormatter
 from drf_standardized_errors.handler import ExceptionHandler
@@ -11,7 +12,7 @@ from drf_standardized_errors.types import Error, ErrorResponse
 from rest_framework.exceptions import APIException, NotFound
 from rest_framework.response import Response
 
-from recommendations.api.problems import CONTENT_TYPE, Problem, body, error_items
+from recommendations.api.problems import CONTENT_TYPE, Problem, body, body_too_large, error_items
 from recommendations.services.errors import ServiceError
 
 WITHOUT_BODY = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
@@ -22,6 +23,8 @@ def problem_of(error: Exception) -> Exception:
     if isinstance(error, ServiceError):
         pointer = getattr(error, "pointer", "")
         return Problem(str(error), status=error.status, code=error.code, pointer=pointer)
+    if isinstance(error, RequestDataTooBig):
+        return body_too_large()
     if isinstance(error, OperationalError | InterfaceError):
         return Problem(
             "The database cannot be reached. Nothing was changed; try again.", status=503, code="database-unavailable"

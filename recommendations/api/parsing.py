@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from io import BytesIO
 from typing import IO, Any
 
+from django.conf import settings
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser
 
-from recommendations.api.problems import Problem
-
-MAX_BODY_BYTES = 5 * 2**20
+from recommendations.api.problems import body_too_large
 
 
 class LimitedJSONParser(JSONParser):
@@ -18,10 +17,9 @@ class LimitedJSONParser(JSONParser):
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Any:
-        content = stream.read(MAX_BODY_BYTES + 1)
-        if len(content) > MAX_BODY_BYTES:
-            limit = MAX_BODY_BYTES // 2**20
-            raise Problem(f"The body is larger than {limit} MB. Send it in parts.", status=413, code="body-too-large")
+        content = stream.read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
+        if len(content) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            raise body_too_large()
         try:
             return super().parse(BytesIO(content), media_type, parser_context)
         except RecursionError:

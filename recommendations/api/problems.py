@@ -9,6 +9,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from django.conf import settings
 from rest_framework.exceptions import APIException
 
 if TYPE_CHECKING:
@@ -27,6 +28,12 @@ class Problem(APIException):
         self.status_code, self.pointer = status, pointer
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
             self.wait = RETRY_SECONDS
+
+
+def body_too_large() -> Problem:
+    """Return the problem of a body above the limit."""
+    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE // 2**20
+    return Problem(f"The body is larger than {limit} MB. Send it in parts.", status=413, code="body-too-large")
 
 
 def body(*, status: int, code: str, detail: str, errors: list[dict[str, str]] | None = None) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def gather(sources: Sequence[Source], query: Query, eligible: BoolArray, trace: 
 
 def keep(filters: Sequence[Filter], query: Query, candidates: Candidates, trace: Trace, *, stage: str) -> BoolArray:
     """Return the mask of candidates that every filter lets through; raise `FilterError` if one fails."""
-    mask = np.ones(len(candidates), np.bool_)
+    mask, before = np.ones(len(candidates), np.bool_), len(candidates)
     for check in filters:
         start = perf_counter()
         name = check.__name__
@@ -81,7 +81,9 @@ def keep(filters: Sequence[Filter], query: Query, candidates: Candidates, trace:
         except Exception as error:
             trace.note(stage, name, perf_counter() - start, 0, failed=True)
             raise FilterError(f"filter {name} failed; the slate is lost rather than shown unchecked") from error
-        trace.note(stage, name, perf_counter() - start, int(np.count_nonzero(mask)))
+        kept = int(np.count_nonzero(mask))
+        trace.note(stage, name, perf_counter() - start, kept, dropped=before - kept)
+        before = kept
     return mask
 
 

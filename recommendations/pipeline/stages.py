@@ -66,6 +66,7 @@ class Timing:
     seconds: float
     kept: int
     """Candidates after it."""
+    dropped: int = 0
     failed: bool = False
 
 
@@ -76,9 +77,9 @@ class Trace:
     timings: list[Timing] = field(default_factory=list)
     candidates: int = 0
 
-    def note(self, stage: str, part: str, seconds: float, kept: int, *, failed: bool = False) -> None:
-        """Keep one part's time and the candidates that it left."""
-        self.timings.append(Timing(stage, part, seconds, kept, failed))
+    def note(self, stage: str, part: str, seconds: float, kept: int, *, dropped: int = 0, failed: bool = False) -> None:
+        """Keep one part's time, the candidates that it left, and how many it dropped."""
+        self.timings.append(Timing(stage, part, seconds, kept, dropped, failed))
 
 
 class FilterError(RuntimeError):

@@ -23,6 +23,7 @@ from recommendations.services.errors import UnknownMember
 CLOCK_SKEW = timedelta(minutes=5)
 """A sender's clock may be ahead by this much; such an event counts as of now."""
 MAX_EVENT_ID = 128
+KINDS = frozenset(InteractionKind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def problem_of(event: Event, members: dict[str, int], posts: dict[str, int], now
     """Return why the event cannot be recorded; nothing if it can."""
     if not 0 < len(event.event_id) <= MAX_EVENT_ID:
         return f"event_id: give 1 to {MAX_EVENT_ID} characters, not {len(event.event_id)}."
-    if event.kind not in InteractionKind:
+    if event.kind not in KINDS:
         return f"kind: {event.kind!r} is none of {', '.join(InteractionKind)}."
     if event.member_id not in members:
         return f"member_id: there is no member {event.member_id!r}."

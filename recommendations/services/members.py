@@ -20,8 +20,10 @@ class MemberSummary:
 
 
 def find_members(*, prefix: str = "", limit: int = 20) -> list[MemberSummary]:
-    """Return up to *limit* members whose id starts with *prefix*, in the order of the ids' arrival."""
-    found = list(Member.objects.filter(external_id__startswith=prefix).order_by("id")[:limit])
+    """Return up to *limit* members whose id starts with *prefix*, those with known interests first, oldest first."""
+    named = Member.objects.filter(external_id__startswith=prefix).order_by("id")
+    found = list(named.filter(interests__isnull=False)[:limit])
+    found += named.filter(interests__isnull=True)[: limit - len(found)]
     # Counted for these few only: a count over everybody would read every interaction there is.
     counts = dict(
         Interaction.objects.filter(member__in=found)

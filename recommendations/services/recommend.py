@@ -22,6 +22,7 @@ from django.db import DatabaseError
 from recommendations import feeds
 from recommendations.contracts import (
     EMPTY_IDS,
+    BoolArray,
     Int64Array,
     Query,
     Reason,
@@ -41,6 +42,8 @@ log = logging.getLogger(__name__)
 
 FEEDS = ("discovery", "following", "trending")
 MAX_LIMIT = 100
+RESERVE = 20
+"""Picks behind a page that are looked at with it, so that drops leave no gaps. Changes the speed."""
 FALLBACK_FRESH_SECONDS = 10.0
 """A slate that a fallback made is kept this long only: the chosen engine is tried again soon."""
 
@@ -173,10 +176,10 @@ def page_of(
 ) -> Page:
     """Return the page at *offset* of what the last look lets through."""
     wants: tuple[Filter, ...] = feeds.SIMILAR_WANTS if query.feed == "similar" else feeds.WANTS
-    allowed, posts = last_look(query, slate, (*feeds.MAY_SEE, *wants))
-    shown = [i for i in range(offset, len(slate)) if allowed[i]][:limit]
-    end = shown[-1] + 1 if shown else len(slate)
-    more = bool(allowed[end:].any())
+    shown, end = look(query, slate, (*feeds.MAY_SEE, *wants), offset, limit)
+    posts = views(slate.post_ids[shown])
+    # Erased between the look and here: gone is gone.
+    shown = [i for i in shown if int(slate.post_ids[i]) in posts]
     return Page(
         request_id=slate.request_id,
         member_id=member.external_id,
@@ -188,18 +191,35 @@ def page_of(
         built_at=datetime.fromtimestamp(slate.built_at, UTC),
         candidates=slate.candidates,
         picks=tuple(pick_of(slate, i, posts[int(slate.post_ids[i])], explain) for i in shown),
-        next_cursor=write_cursor(slate.request_id, end) if more else None,
+        next_cursor=write_cursor(slate.request_id, end) if end < len(slate) else None,
     )
 
 
-def last_look(
-    query: Query, slate: Slate, filters: tuple[Filter, ...]
-) -> tuple[np.typing.NDArray[np.bool_], dict[int, PostView]]:
-    """Return which picks may be shown, by rows read now, and the posts to show; fail closed."""
+def look(query: Query, slate: Slate, filters: tuple[Filter, ...], offset: int, limit: int) -> tuple[list[int], int]:
+    """
+    Return the first *limit* picks from *offset* on that may be shown, and where to go on.
+
+    Looks at a page and its reserve; further only if drops have eaten the reserve. The end is that of the slate if
+    nothing behind it may be shown, as far as was looked.
+    """
+    shown: list[int] = []
+    while offset < len(slate):
+        window = np.arange(offset, min(offset + limit + RESERVE, len(slate)))
+        allowed = window[last_look(query, slate.post_ids[window], filters)].tolist()
+        shown += allowed
+        offset = int(window[-1]) + 1
+        if len(shown) > limit:
+            return shown[:limit], shown[limit]
+        if len(shown) == limit:
+            break
+    return shown, offset
+
+
+def last_look(query: Query, post_ids: Int64Array, filters: tuple[Filter, ...]) -> BoolArray:
+    """Return which posts may be shown, by rows read now; fail closed."""
     try:
-        candidates = wiring.post_facts().read(query, slate.post_ids)
-        allowed = keep(filters, query, candidates, Trace(), stage="last_look")
-        return allowed, views(slate.post_ids[allowed])
+        candidates = wiring.post_facts().read(query, post_ids)
+        return keep(filters, query, candidates, Trace(), stage="last_look")
     except (DatabaseError, FilterError) as error:
         log.exception("last_look_failed", extra={"request_id": str(query.request_id)})
         raise FactsUnavailable("The feed cannot be checked now, so it is not shown. Try again shortly.") from error

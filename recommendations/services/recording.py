@@ -6,6 +6,7 @@ import struct
 from datetime import UTC, datetime
 from uuid import UUID
 
+from monitoring import metrics
 from recommendations import jobs
 from recommendations.contracts import Query, Slate
 from recommendations.models import FeedRequest, Member
@@ -15,6 +16,8 @@ from recommendations.stores.redis_slates import pack, unpack
 
 EXTRA = struct.Struct("<qfI")
 BATCH_RECORDS = 500
+GATHER_SECONDS = 1.0
+"""How long records gather before a worker writes them. Changes the speed."""
 SEPARATOR = "\x1f"
 
 
@@ -24,7 +27,7 @@ def record(slate: Slate, member_id: int, feed: str, duration_ms: float) -> None:
     packed = pack(slate)
     head = EXTRA.pack(member_id, duration_ms, len(packed)) + len(names).to_bytes(2, "little")
     if wiring.records().push(head + names + packed + slate.parts.astype("<f4").tobytes()) == 1:
-        jobs.enqueue(jobs.RECORD_SERVED)
+        jobs.enqueue(jobs.RECORD_SERVED, after_seconds=GATHER_SECONDS)
 
 
 def record_served() -> int:
@@ -66,4 +69,17 @@ def row_of(packed: bytes) -> FeedRequest:
 
 
 def observe(query: Query, slate: Slate, trace: Trace | None, seconds: float) -> None:
-    """Count one feed and its stages."""
+    """Count one feed and its stages; *trace* is None if the slate was kept."""
+    cached = trace is None
+    metrics.FEED_SECONDS.labels(query.feed, slate.engine, str(cached).lower()).observe(seconds)
+    metrics.SLATE_CACHE.labels("hit" if cached else "miss").inc()
+    if trace is None:
+        return
+    if slate.fallback:
+        metrics.FALLBACKS.labels(slate.fallback).inc()
+    for timing in trace.timings:
+        metrics.STAGE_SECONDS.labels(timing.stage, timing.part).observe(timing.seconds)
+        if timing.stage == "source":
+            metrics.CANDIDATES.labels(timing.part).inc(timing.kept)
+        elif timing.stage == "filter":
+            metrics.DROPPED.labels(timing.part).inc(timing.dropped)

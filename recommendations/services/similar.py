@@ -6,17 +6,15 @@ from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
-from django.db import DatabaseError
 
 from recommendations import feeds
 from recommendations.contracts import EMPTY_IDS, Int64Array, Interests, Query
 from recommendations.models import Post
-from recommendations.pipeline.run import keep
-from recommendations.pipeline.stages import FilterError, Trace
+from recommendations.pipeline.stages import Trace
 from recommendations.services import wiring
-from recommendations.services.errors import FactsUnavailable, UnknownPost
+from recommendations.services.errors import UnknownPost
 from recommendations.services.ranking import CONTROL
-from recommendations.services.recommend import Page, build_slate, checked, page_of
+from recommendations.services.recommend import Page, build_slate, checked, last_look, page_of
 from recommendations.services.viewing import choose, known_member, query_of
 
 
@@ -45,9 +43,4 @@ def similar(*, post_id: str, viewer_id: str, limit: int = 10, now: datetime) -> 
 
 def may_see(query: Query, post_ids: Int64Array) -> bool:
     """Return whether the viewer may see these posts, by rows read now; not if there are none."""
-    try:
-        facts = wiring.post_facts().read(query, post_ids)
-        mask = keep(feeds.MAY_SEE, query, facts, Trace(), stage="last_look")
-    except (DatabaseError, FilterError) as error:
-        raise FactsUnavailable("The post cannot be checked now, so it is not shown. Try again shortly.") from error
-    return len(mask) > 0 and bool(mask.all())
+    return len(post_ids) > 0 and bool(last_look(query, post_ids, feeds.MAY_SEE).all())

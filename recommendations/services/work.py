@@ -17,6 +17,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 
+from monitoring import metrics
 from recommendations import jobs
 from recommendations.models import Job, JobChunk, Member, Post
 from recommendations.services import batch
@@ -252,6 +253,8 @@ def settle(chunk: JobChunk, state: str, errors: Sequence[dict[str, Any]], now: d
     job.errors = (job.errors + list(errors))[:ERRORS_KEPT]
     job.save(update_fields=["failed", "done", "errors"])
     finish(chunk.job_id, now)
+    metrics.JOB_ITEMS.labels(job.kind, "done").inc(len(chunk.item_ids) - len(errors))
+    metrics.JOB_ITEMS.labels(job.kind, "failed").inc(len(errors))
 
 
 def finish(job_id: UUID, now: datetime) -> None:

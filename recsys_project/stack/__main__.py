@@ -52,7 +52,7 @@ class Stack:
         self.step("Redis", self.start_redis)
         self.manage("prepare")
         self.step("Web, workers, beat, Flower", self.start_servers)
-        self.step("A discovery feed for every member", lambda: self.manage("submit_job", "batch_feeds", "--follow"))
+        self.step("A discovery feed for every member", self.make_feeds)
         self.manage("recommend", MEMBER, "--limit", "10")
         console.print(f"From start to feed: [bold]{time.monotonic() - self.began:.1f} s[/]")
 
@@ -87,6 +87,11 @@ class Stack:
         self.processes.wait_for(started["web"], lambda: page_answers(self.url("/readyz")))
         for name in ("worker-interactive", "worker-batch"):
             self.processes.wait_for(started[name], lambda log=started[name].log_file: " ready." in log.read_text())  # type: ignore[misc]
+
+    def make_feeds(self) -> None:
+        """Have the workers make a feed for every member, once a day: a second start finds them made."""
+        today = f"stack-{time.strftime('%Y-%m-%d', time.gmtime())}"
+        self.manage("submit_job", "batch_feeds", "--follow", "--key", today)
 
     def url(self, path: str) -> str:
         """Return the address of a page of the web server."""

@@ -85,6 +85,22 @@ def test_many_threads_get_the_answers_of_one(filled):
     assert normalized == means
 
 
+def test_threads_that_put_lose_no_row():
+    vectors = clustered(8192, 16, seed=45)
+    space = Space(16)
+
+    def put(at):
+        rows = np.arange(at, at + 128, dtype=np.int32)
+        space.put(rows, rows.astype(np.int64), vectors[at : at + 128])
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(put, reversed(range(0, 8192, 128))))
+    everything = np.arange(8192, dtype=np.int32)
+    assert len(space) == 8192
+    assert np.allclose((space.vectors(everything) ** 2).sum(axis=1), 1, atol=1e-5)
+    assert (space.scan_topk(vectors[:50], 1)[1] > 0.99999).all()
+
+
 def test_a_scan_leaves_other_threads_running(filled):
     vectors = clustered(4000, 512, seed=43)
     space = filled(vectors, build="reference")

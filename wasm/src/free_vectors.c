@@ -43,7 +43,8 @@ void EXPORT(weighted_mean)(const struct weighted_mean *a) {
     for (uint32_t i = 0; i < a->count; i++) {
         double weight = a->weights[i] * power_of_two(-a->ages[i] / a->half_life);
         total += __builtin_fabs(weight);
-        for (uint32_t j = 0; j < a->dimension; j++) sums[j] += weight * (double)a->vectors[(size_t)i * a->dimension + j];
+        const float *vector = a->vectors + (size_t)i * a->dimension;
+        for (uint32_t j = 0; j < a->dimension; j++) sums[j] += weight * (double)vector[j];
     }
     for (uint32_t j = 0; j < a->dimension; j++) a->out[j] = total > 0 ? (float)(sums[j] / total) : 0;
 }

@@ -8,7 +8,7 @@
  *
  * With signs there are two passes. The first sums the signs of all rows, and the exact scores of the best estimates
  * give a floor that is close to the final k-th score; the second reads only the rows that may reach the floor, a
- * quarter of those that a floor found on the way would let through. Rows are taken a segment at a time, and every
+ * third of those that a floor found on the way would let through. Rows are taken a segment at a time, and every
  * query passes over the segment while it lies in the cache.
  */
 #include "layout.h"
@@ -16,7 +16,8 @@
 #include "topk.h"
 #include "vector.h"
 
-#define WARM_QUERIES 32
+#define MANY_QUERIES 32
+#define FETCHED_ROWS 32
 #define ROUNDING 4e-5f /* covers the rounding of float32 sums of 4,096 products */
 
 struct search {
@@ -26,6 +27,7 @@ struct search {
     uint16_t *sums; /* (rows,) of signs; null without a sieve */
     float floor;    /* no row that scores less is among the k best */
     struct topk guesses, top;
+    bool scattered; /* few rows of a segment are read, and nobody has read them before */
 };
 
 /* Estimates that are scored to find the floor. */
@@ -33,7 +35,9 @@ static uint32_t guesses(uint32_t k) { return k + k / 2; }
 
 static uint32_t padded(uint32_t bytes) { return (bytes + 63) / 64 * 64; }
 
-static uint32_t sums_bytes(bool with_sieve) { return with_sieve ? space.segments * SEGMENT_ROWS * sizeof(uint16_t) : 0; }
+static uint32_t sums_bytes(bool with_sieve) {
+    return with_sieve ? space.segments * SEGMENT_ROWS * sizeof(uint16_t) : 0;
+}
 
 static uint32_t search_bytes(uint32_t k, bool with_sieve) {
     return padded(2 * space.dimension) + padded(table_bytes()) + padded((k + guesses(k)) * sizeof(struct hit)) +
@@ -91,6 +95,9 @@ static void estimate_segment(struct search *search, uint32_t index, const uint32
 /* Between the passes: the k-th best score is at least the k-th best among the guesses. */
 static void find_floor(struct search *search) {
     for (uint32_t i = 0; i < search->guesses.count; i++) {
+        if (i % FETCHED_ROWS == 0)
+            for (uint32_t j = i; j < search->guesses.count && j < i + FETCHED_ROWS; j++)
+                fetch(vector_of(search->guesses.hits[j].row), space.dimension * sizeof(float));
         struct hit guess = search->guesses.hits[i];
         guess.score = dot_f32(search->query, vector_of(guess.row), space.dimension);
         offer(&search->top, guess);
@@ -122,10 +129,14 @@ static inline float upper_bound(const struct quantized_query *query, const struc
     return scale.factor * query->scale * dot + query->error * (1 + scale.error) + scale.error + ROUNDING;
 }
 
-/* Keeps the listed rows that pass the second gate. Without a branch, so that the reads of many rows overlap. */
+/* Keeps the listed rows that pass the second gate, without a branch that would be hard to foresee. */
 static uint32_t narrow(const struct search *search, const struct segment *segment, uint16_t *listed, uint32_t count) {
     float least = least_score(search);
     uint32_t kept = 0;
+    for (uint32_t i = 0; search->scattered && i < count; i++) {
+        fetch(&segment->scales[listed[i]], 1);
+        fetch(segment->quantized + (size_t)listed[i] * space.dimension, space.dimension);
+    }
     for (uint32_t i = 0; i < count; i++) {
         uint16_t at = listed[i];
         listed[kept] = at;
@@ -134,16 +145,13 @@ static uint32_t narrow(const struct search *search, const struct segment *segmen
     return kept;
 }
 
-/* Reads memory in order, which is three times as fast as the scattered reads of many queries that follow. */
-static void warm(const int8_t *bytes, uint32_t count) {
-    for (uint32_t i = 0; i < count; i += 64) *(volatile const int8_t *)(bytes + i);
-}
-
 /* Second pass. */
 static void scan_segment(struct search *search, uint32_t index, const uint32_t *eligible) {
     static uint16_t listed[SEGMENT_ROWS];
     struct segment segment = segment_at(index);
     uint32_t count = narrow(search, &segment, listed, shortlist(search, &segment, index, eligible, listed));
+    for (uint32_t i = 0; search->sums && i < count; i++)
+        fetch(segment.vectors + (size_t)listed[i] * space.dimension, space.dimension * sizeof(float));
     for (uint32_t i = 0; i < count; i++) {
         uint32_t at = listed[i];
         float score = dot_f32(search->query, segment.vectors + (size_t)at * space.dimension, space.dimension);
@@ -164,15 +172,18 @@ void EXPORT(scan_topk)(const struct scan_topk *a) {
     struct search *searches = (struct search *)a->workspace;
     uint8_t *memory = a->workspace + padded(a->count * sizeof(struct search));
     uint32_t allowed[SEGMENT_ROWS / 32];
-    for (uint32_t i = 0; i < a->count; i++, memory += search_bytes(a->k, a->with_sieve))
+    for (uint32_t i = 0; i < a->count; i++, memory += search_bytes(a->k, a->with_sieve)) {
         searches[i] = prepare(a->queries + (size_t)i * space.dimension, a->k, a->with_sieve, memory);
+        searches[i].scattered = a->with_sieve && a->count < MANY_QUERIES;
+    }
     for (uint32_t index = 0; a->with_sieve && index < space.segments; index++)
         if (allow(index, a->eligible, a->eligible_words, allowed))
             for (uint32_t i = 0; i < a->count; i++) estimate_segment(&searches[i], index, allowed);
     for (uint32_t i = 0; i < a->count; i++) find_floor(&searches[i]);
     for (uint32_t index = 0; index < space.segments; index++) {
         if (!allow(index, a->eligible, a->eligible_words, allowed)) continue;
-        if (a->count >= WARM_QUERIES) warm(segment_at(index).quantized, SEGMENT_ROWS * space.dimension);
+        /* Many queries read most rows of a segment between them: in order, that is three times as fast. */
+        if (a->count >= MANY_QUERIES) fetch(segment_at(index).quantized, SEGMENT_ROWS * space.dimension);
         for (uint32_t i = 0; i < a->count; i++) scan_segment(&searches[i], index, allowed);
     }
     for (uint32_t i = 0; i < a->count; i++)

@@ -159,7 +159,8 @@ static HOT void sum_tables(const uint8_t *codes, const uint8_t *tables, uint32_t
     store_in_order(b, out + 16);
 }
 
-void sum_signs(const struct sieve *sieve, const struct segment *segment, uint32_t block, uint16_t sums[CODE_BLOCK_ROWS]) {
+void sum_signs(const struct sieve *sieve, const struct segment *segment, uint32_t block,
+               uint16_t sums[CODE_BLOCK_ROWS]) {
     uint32_t bytes = space.code_bits / 8;
     sum_tables(segment->codes + block * CODE_BLOCK_ROWS * bytes, sieve->tables, bytes, sums);
 }
@@ -175,7 +176,8 @@ static inline v128_t reach_4(const struct reaching *to, v128_t sums, const float
     return wasm_f32x4_ge(bound, to->least);
 }
 
-static inline v128_t reach_8(const struct reaching *to, const uint16_t *sums, const float *scales, const float *errors) {
+static inline v128_t reach_8(const struct reaching *to, const uint16_t *sums, const float *scales,
+                             const float *errors) {
     v128_t eight = wasm_v128_load(sums);
     return wasm_i16x8_narrow_i32x4(reach_4(to, wasm_u32x4_extend_low_u16x8(eight), scales, errors),
                                    reach_4(to, wasm_u32x4_extend_high_u16x8(eight), scales + 4, errors + 4));

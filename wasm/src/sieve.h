@@ -29,7 +29,8 @@ uint32_t table_bytes(void);
 struct sieve prepare_sieve(const float *query, uint8_t *tables);
 
 /* Adds the tables up for the 32 rows of a block. */
-void sum_signs(const struct sieve *sieve, const struct segment *segment, uint32_t block, uint16_t sums[CODE_BLOCK_ROWS]);
+void sum_signs(const struct sieve *sieve, const struct segment *segment, uint32_t block,
+               uint16_t sums[CODE_BLOCK_ROWS]);
 
 /* The estimated cosine of one row, from its sum. */
 static inline float estimate(const struct sieve *sieve, const struct segment *segment, uint32_t at, uint16_t sum) {

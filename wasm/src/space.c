@@ -17,6 +17,8 @@ static uint32_t take(uint32_t *end, uint32_t bytes) {
     return start;
 }
 
+static uint32_t first_free_address(void) { return ((uint32_t)(uintptr_t)&__heap_base + 63) / 64 * 64; }
+
 static uint32_t code_bits_of(uint32_t dimension) {
     uint32_t bits = 256;
     while (bits < dimension) bits *= 2;
@@ -37,7 +39,7 @@ uint32_t EXPORT(open_space)(uint32_t dimension) {
     space.code_errors = take(&end, SEGMENT_ROWS * 4);
     space.live = take(&end, SEGMENT_ROWS / 8);
     space.segment_bytes = end;
-    space.base = ((uint32_t)(uintptr_t)&__heap_base + 63) / 64 * 64;
+    space.base = first_free_address();
     space.segments = 0;
     open_sieve();
     return end;
@@ -45,7 +47,7 @@ uint32_t EXPORT(open_space)(uint32_t dimension) {
 
 /* Where the scratch begins when the space has this many segments. */
 uint32_t EXPORT(scratch_base)(uint32_t segments) {
-    return (space.base ? space.base : ((uint32_t)(uintptr_t)&__heap_base + 63) / 64 * 64) + segments * space.segment_bytes;
+    return first_free_address() + segments * space.segment_bytes;
 }
 
 /* The host has grown the memory: the new segments hold no live row. */

@@ -37,7 +37,8 @@ static inline void sink(struct hit *hits, uint32_t count, uint32_t at) {
 static inline void offer(struct topk *top, struct hit hit) {
     if (top->count < top->k) {
         uint32_t at = top->count++;
-        for (; at > 0 && better(top->hits[(at - 1) / 2], hit); at = (at - 1) / 2) top->hits[at] = top->hits[(at - 1) / 2];
+        for (uint32_t parent; at > 0 && better(top->hits[parent = (at - 1) / 2], hit); at = parent)
+            top->hits[at] = top->hits[parent];
         top->hits[at] = hit;
     } else if (better(hit, top->hits[0])) {
         top->hits[0] = hit;

@@ -44,11 +44,14 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("kind", choices=KINDS)
         parser.add_argument("--params", default="{}", help='JSON, such as {"member_ids": ["42"]}')
+        parser.add_argument("--key", help="an idempotency key: the same key gives the job that it gave before")
         parser.add_argument("--follow", action="store_true", help="show progress and wait for the end")
 
     def handle(self, *args: object, **options: Any) -> None:
         try:
-            job = work.submit(kind=options["kind"], params=params_of(options["params"]), now=now())
+            job = work.submit(
+                kind=options["kind"], params=params_of(options["params"]), now=now(), idempotency_key=options["key"]
+            )
         except ServiceError as error:
             raise CommandError(str(error)) from error
         self.stdout.write(f"Job {job.id}: {job.kind}, {job.state}")

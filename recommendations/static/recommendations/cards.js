@@ -75,7 +75,7 @@ function partsOf(parts) {
   for (const [name, value] of known) {
     const colour = `part part-${name} ${value < 0 ? "minus" : "plus"}`;
     const segment = element("span", colour);
-    segment.style.flexGrow = Math.abs(value);
+    segment.style.flexGrow = 1000 * Math.abs(value); // below a sum of 1 the bar would not be filled
     bar.append(segment);
     const sign = value < 0 ? "−" : "+";
     legend.append(element("li", "", element("span", `${colour} key`), `${name} ${sign}${Math.abs(value).toFixed(3)}`));

@@ -1,0 +1,198 @@
+"""The explorer in a real browser, on a real server, with a real worker that learns from what is clicked."""
+
+import os
+import re
+import shutil
+from datetime import timedelta
+
+import pytest
+from django.conf import settings
+from playwright.sync_api import expect, sync_playwright
+
+from monitoring.clock import now
+from recommendations.models import Interaction, Member, Post, PrivacySettings
+from recommendations.services import wiring
+from recommendations.services.embedding import embed_posts
+from tests.servers import missing
+
+TOPICS = {
+    "bread": "yeast dough oven loaf flour crust bakery",
+    "war": "soldiers trench battle army general siege",
+    "space": "rocket planet orbit comet star moon",
+}
+PATIENCE_MS = 15_000
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if not path:
+        missing("There is no chromium: install it, or name it in CHROMIUM.")
+    # Playwright runs an event loop in this thread; the fixtures that touch the database are not asynchronous.
+    before = os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE")
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+    os.environ.pop("DJANGO_ALLOW_ASYNC_UNSAFE")
+    if before:
+        os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = before
+
+
+@pytest.fixture
+def site(live_server, worker, monkeypatch):
+    """Return the address of a server with a small platform on it."""
+    monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"api_open": True}))
+    wiring.forget_parts()
+    then = now() - timedelta(hours=5)
+    for name in ("ann", "bob", "newcomer"):
+        row = Member.objects.create(external_id=name, created_at=then, changed_at=then)
+        PrivacySettings.objects.create(member=row, changed_at=then)
+    authors = [Member(external_id=f"author{n}", created_at=then, changed_at=then) for n in range(10)]
+    for n, author in enumerate(Member.objects.bulk_create(authors)):
+        PrivacySettings.objects.create(member=author, changed_at=then)
+        for topic, words in TOPICS.items():
+            text = f"{topic} {words} <img src=x onerror=alert(1)> مرحبا 🍞 {n}"
+            Post.objects.create(
+                external_id=f"{topic}/{n}", author=author, text=text, tags=[topic], created_at=then, changed_at=then
+            )
+    embed_posts(embedder=wiring.embedder(), now=now())
+    yield live_server.url
+    wiring.forget_parts()
+
+
+@pytest.fixture
+def page(browser, site, request):
+    """Return a page that fails the test if its console has an error."""
+    options = getattr(request, "param", {})
+    context = browser.new_context(base_url=site, **options)
+    page = context.new_page()
+    problems = []
+    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.set_default_timeout(PATIENCE_MS)
+    page.problems = problems
+    yield page
+    context.close()
+    assert problems == []
+
+
+def shown(page):
+    return [card.get_attribute("data-post") for card in page.locator("#feed .card").all()]
+
+
+def go(page, member="ann", feed="discovery"):
+    page.goto(f"/explore/?member={member}&feed={feed}")
+    expect(page.locator("#feed .card").first).to_be_visible(timeout=PATIENCE_MS)
+
+
+WIDE = {"viewport": {"width": 1280, "height": 900}}
+PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True}
+
+
+@pytest.mark.parametrize(
+    "page",
+    [WIDE, PHONE, WIDE | {"color_scheme": "dark"}, PHONE | {"color_scheme": "dark"}],
+    indirect=True,
+    ids=["wide", "phone", "wide dark", "phone dark"],
+)
+def test_the_page_fits_and_follows_the_scheme(page, request):
+    go(page)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    red = int(background.removeprefix("rgb(").split(",")[0])
+    assert (red < 60) == ("dark" in request.node.name)
+    card = page.locator("#feed .card").first
+    for part in (".text", ".reasons", ".parts", ".score", ".like", ".hide"):
+        expect(card.locator(part)).to_be_visible()
+    assert page.locator("#feed img").count() == 0  # a text stays a text
+
+
+def test_a_like_changes_the_next_page(page):
+    go(page)
+    before = shown(page)
+    liked = next(post for post in before if post.startswith("bread"))
+    page.get_by_role("button", name=f"Like post {liked}", exact=True).click()
+    expect(page.locator("#status")).to_contain_text("Liked. The page changed", timeout=PATIENCE_MS)
+    after = shown(page)
+    assert liked not in after
+    assert after != [post for post in before if post != liked][: len(after)]
+    row = Interaction.objects.get()
+    assert (row.member.external_id, row.post.external_id, row.kind) == ("ann", liked, "like")
+    assert row.request_id is not None
+
+
+def test_a_hidden_post_is_gone(page):
+    go(page)
+    first = shown(page)[0]
+    page.get_by_role("button", name=f"Hide post {first}", exact=True).click()
+    expect(page.locator("#status")).to_contain_text("Hidden. ", timeout=PATIENCE_MS)
+    expect(page.locator("#status")).not_to_contain_text("Waiting", timeout=PATIENCE_MS)
+    assert first not in shown(page)
+
+
+def test_pages_are_turned_by_keyboard(page):
+    go(page)
+    first = shown(page)
+    page.locator("#next").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#page")).to_have_text("Page 2")
+    second = shown(page)
+    assert second
+    assert not set(first) & set(second)
+    page.locator("#previous").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#page")).to_have_text("Page 1")
+    assert shown(page) == first
+
+
+def test_a_member_is_found_and_chosen_by_keyboard(page):
+    go(page)
+    page.locator("#search").fill("new")
+    expect(page.locator("#members button")).to_have_count(1)
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.locator("#members [aria-current=true]")).to_contain_text("newcomer")
+    expect(page.locator("#feed .card").first).to_be_visible()
+    assert "member=newcomer" in page.url
+
+
+def test_similar_posts_open_in_a_drawer_that_escape_closes(page):
+    go(page)
+    page.locator("#feed .more").first.click()
+    expect(page.locator("#similar .card").first).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#drawer")).not_to_be_visible()
+
+
+def test_badges_tell_engine_and_cache(page):
+    go(page)
+    expect(page.locator(".badge-engine")).to_have_attribute("data-value", re.compile(r"^(plain|wasm_simd)$"))
+    page.locator("#explain").uncheck()
+    page.locator("#reload").click()
+    expect(page.locator(".badge-cache")).to_have_attribute("data-value", "cached")
+
+
+def test_an_empty_feed_and_an_unknown_member_say_so(page):
+    page.goto("/explore/?member=ann&feed=following")
+    expect(page.locator("#feed .empty")).to_contain_text("follows nobody")
+    page.goto("/explore/?member=nobody")
+    expect(page.locator("#status")).to_contain_text("There is no member 'nobody'")
+    assert page.problems  # the browser notes the 404
+    page.problems.clear()
+
+
+def test_staff_post_with_the_token_of_the_page(page, monkeypatch, django_user_model):
+    monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"api_open": False}))
+    django_user_model.objects.create_superuser("admin", password="correct horse battery")
+    page.goto("/explore/")
+    page.locator("[name=username]").fill("admin")
+    page.locator("[name=password]").fill("correct horse battery")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/explore/**")
+    go(page)
+    first = shown(page)[0]
+    page.get_by_role("button", name=f"Hide post {first}", exact=True).click()
+    expect(page.locator("#status")).to_contain_text("The page", timeout=PATIENCE_MS)
+    assert Interaction.objects.count() == 1

@@ -1,0 +1,166 @@
+"""Every page of the admin opens, and its actions do what they say."""
+
+from datetime import timedelta
+from uuid import uuid4
+
+import numpy as np
+import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.urls import reverse
+
+from monitoring.clock import now
+from recommendations import models as m
+from recommendations.contracts import Visibility
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def rows(redis_url):
+    """Make one row of everything."""
+    then = now() - timedelta(days=1)
+    ann = m.Member.objects.create(external_id="ann", created_at=then, changed_at=then)
+    bob = m.Member.objects.create(external_id="bob", created_at=then, changed_at=then)
+    post = m.Post.objects.create(external_id="p1", author=bob, text="<b>bread</b>", created_at=then, changed_at=then)
+    vector = np.eye(1, 8, dtype="<f4")
+    packed, one = vector.tobytes(), np.ones(1, "<f4").tobytes()
+    job = m.Job.objects.create(kind="batch_feeds", created_at=then, total=1)
+    return [
+        ann,
+        post,
+        m.PrivacySettings.objects.create(member=ann, changed_at=then),
+        m.Relationship.objects.create(source=ann, target=bob, kind="follow", created_at=then),
+        m.PostEmbedding.objects.create(post=post, model="tiny", dimension=8, vector=packed, changed_at=then),
+        m.PostStats.objects.create(post=post, engagement_at=then, changed_at=then),
+        m.Interaction.objects.create(
+            event_id="e", member=ann, post=post, kind="like", occurred_at=then, received_at=then
+        ),
+        m.Seen.objects.create(member=ann, post=post, seen_at=then),
+        m.FeedRequest.objects.create(
+            id=uuid4(),
+            member=ann,
+            feed="discovery",
+            engine="plain",
+            variant="control",
+            policy_version=1,
+            post_ids=np.array([post.pk, 99], "<i8").tobytes(),
+            part_names=["taste", "recency"],
+            parts=np.array([[0.5, 0.25], [0.125, 0]], "<f4").tobytes(),
+            origins=np.array([1, 3], "<u2").tobytes(),
+            created_at=then,
+        ),
+        m.InterestProfile.objects.create(
+            member=ann,
+            model="tiny",
+            dimension=8,
+            positive=packed,
+            positive_mass=one,
+            negative=b"",
+            negative_mass=b"",
+            reference_at=then,
+            changed_at=then,
+        ),
+        m.RankingPolicy.objects.get_or_create(variant="control", version=1)[0],
+        job,
+        m.JobChunk.objects.create(job=job, number=0, item_ids=[ann.pk], leased_until=then),
+        m.ImportCheckpoint.objects.create(kind="posts", sha256="0" * 64, started_at=then),
+    ]
+
+
+def test_every_model_has_its_pages(admin_client, rows):
+    assert {type(row) for row in rows} == set(apps.get_app_config("recommendations").get_models())
+    for row in rows:
+        name = f"admin:recommendations_{row._meta.model_name}"
+        for address in (
+            reverse(f"{name}_changelist"),
+            reverse(f"{name}_changelist") + ("?q=a" if admin.site.get_model_admin(type(row)).search_fields else ""),
+            reverse(f"{name}_change", args=[row.pk]),
+        ):
+            assert admin_client.get(address).status_code == 200, address
+
+
+def test_a_request_is_decoded(admin_client, rows):
+    request = m.FeedRequest.objects.get()
+    page = admin_client.get(reverse("admin:recommendations_feedrequest_change", args=[request.pk])).content.decode()
+    for text in ("p1", "0.7500", "(gone: 99)", "nearest"):
+        assert text in page
+
+
+def test_a_text_is_never_html(admin_client, rows):
+    page = admin_client.get(reverse("admin:recommendations_post_changelist")).content.decode()
+    assert "&lt;b&gt;bread" in page
+    assert "<b>bread" not in page
+
+
+def act(client, model, action, rows):
+    address = reverse(f"admin:recommendations_{model}_changelist")
+    response = client.post(address, {"action": action, "_selected_action": [row.pk for row in rows]})
+    assert response.status_code == 302, response.content
+
+
+def test_posts_are_removed_and_restored(admin_client, rows):
+    post = m.Post.objects.get()
+    act(admin_client, "post", "remove", [post])
+    changed = m.Post.objects.get()
+    assert changed.removed_at
+    assert changed.changed_at > post.changed_at
+    act(admin_client, "post", "restore", [post])
+    assert m.Post.objects.get().removed_at is None
+
+
+def test_members_are_deactivated_and_activated(admin_client, rows):
+    ann = m.Member.objects.get(external_id="ann")
+    act(admin_client, "member", "deactivate", [ann])
+    assert not m.Member.objects.get(external_id="ann").is_active
+    act(admin_client, "member", "activate", [ann])
+    assert m.Member.objects.get(external_id="ann").is_active
+
+
+def test_a_changed_post_is_followed_and_its_labels_count(admin_client, rows):
+    post = m.Post.objects.get()
+    form = {
+        "external_id": "p1",
+        "author": post.author_id,
+        "text": "x",
+        "media": "[]",
+        "kind": "text",
+        "language": "",
+        "tags": "[]",
+        "created_at_0": "2026-01-01",
+        "created_at_1": "00:00:00",
+        "visibility": Visibility.PRIVATE.value,
+        "safety_labels": '{"nudity": 0.9}',
+    }
+    response = admin_client.post(reverse("admin:recommendations_post_change", args=[post.pk]), form)
+    assert response.status_code == 302, response.context["errors"]
+    changed = m.Post.objects.get()
+    assert (changed.visibility, changed.sensitivity) == (Visibility.PRIVATE, 2)
+    assert changed.changed_at > post.changed_at
+
+
+def test_jobs_are_cancelled_and_tried_again(admin_client, rows):
+    job = m.Job.objects.get()
+    act(admin_client, "job", "cancel", [job])
+    assert m.Job.objects.get().state == "cancelled"
+    act(admin_client, "job", "retry", [job])
+    assert m.Job.objects.get().state == "running"
+
+
+def test_an_old_policy_is_copied_and_served(admin_client, rows):
+    policy = m.RankingPolicy.objects.get(variant="control", version=1)
+    act(admin_client, "rankingpolicy", "copy_as_active", [policy])
+    active = m.RankingPolicy.objects.get(variant="control", is_active=True)
+    assert (active.version, active.settings) == (2, policy.settings)
+    act(admin_client, "rankingpolicy", "activate", [policy])
+    assert m.RankingPolicy.objects.get(variant="control", is_active=True) == policy
+
+
+def test_what_the_service_writes_cannot_be_changed_here(admin_client, rows):
+    for row in rows:
+        page = admin.site.get_model_admin(type(row))
+        name = f"admin:recommendations_{row._meta.model_name}"
+        delete = admin_client.post(reverse(f"{name}_delete", args=[row.pk]), {"post": "yes"})
+        assert delete.status_code == (302 if isinstance(row, m.Relationship) else 403)
+        if "ReadOnly" in type(page).__mro__[1].__name__:
+            assert admin_client.post(reverse(f"{name}_change", args=[row.pk]), {}).status_code == 403

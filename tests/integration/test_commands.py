@@ -1,0 +1,104 @@
+"""The commands that a person types."""
+
+import json
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.management import CommandError, call_command
+from pydantic import SecretStr
+
+from monitoring.clock import now
+from recommendations.management.commands import submit_job
+from recommendations.models import Job, Member, Post, PrivacySettings
+from recommendations.services import wiring, work
+
+pytestmark = pytest.mark.django_db
+
+
+def run(*arguments):
+    out = StringIO()
+    call_command(*arguments, stdout=out)
+    return out.getvalue()
+
+
+@pytest.fixture
+def ann(monkeypatch):
+    monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"embedder": "tiny"}))
+    wiring.forget_parts()
+    then = now() - timedelta(hours=1)
+    row = Member.objects.create(external_id="ann", created_at=then, changed_at=then)
+    PrivacySettings.objects.create(member=row, changed_at=then)
+    yield row
+    wiring.forget_parts()
+
+
+@pytest.fixture
+def post(ann):
+    then = now() - timedelta(hours=1)
+    bob = Member.objects.create(external_id="bob", created_at=then, changed_at=then)
+    PrivacySettings.objects.create(member=bob, changed_at=then)
+    return Post.objects.create(external_id="p1", author=bob, text="[b]bread[/b]", created_at=then, changed_at=then)
+
+
+def test_recommend_shows_scores_and_reasons(post):
+    said = run("recommend", "ann")
+    assert "[b]bread[/b]" in said
+    assert "recency" in said
+
+
+def test_recommend_in_json_is_for_programs(post):
+    answer = json.loads(run("recommend", "ann", "--json", "--feed", "trending"))
+    assert [pick["post_id"] for pick in answer["picks"]] == ["p1"]
+
+
+def test_recommend_says_when_there_is_nothing(ann):
+    assert "Nothing to show" in run("recommend", "ann")
+
+
+def test_recommend_refuses_an_unknown_member_and_a_wrong_limit(ann):
+    with pytest.raises(CommandError, match="no member 'nobody'"):
+        run("recommend", "nobody")
+    with pytest.raises(CommandError, match="--limit"):
+        run("recommend", "ann", "--limit", "0")
+
+
+@pytest.mark.parametrize("params", ["{", "3", '{"colour": 1}'])
+def test_submit_job_refuses_wrong_parameters(params):
+    with pytest.raises(CommandError):
+        run("submit_job", "batch_feeds", "--params", params)
+    assert not Job.objects.exists()
+
+
+def test_a_followed_job_that_is_not_done_fails_the_command(ann, monkeypatch):
+    monkeypatch.setattr(submit_job.time, "sleep", lambda _: work.cancel(job_id=Job.objects.get().pk, now=now()))
+    with pytest.raises(CommandError, match="cancelled"):
+        run("submit_job", "batch_feeds", "--follow")
+
+
+def test_a_job_without_work_is_done_at_once(db):
+    assert "done, 0 done, 0 failed of 0" in run("submit_job", "batch_feeds", "--follow")
+
+
+def test_the_page_of_settings_is_the_print_of_the_command():
+    page = Path(settings.BASE_DIR, "docs", "settings.md").read_text()
+    assert page == run("settings"), "run: manage.py settings > docs/settings.md"
+    assert str(settings.BASE_DIR) not in page
+
+
+def test_ensure_admin_makes_one_once(monkeypatch):
+    def password(text):
+        monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"admin_password": SecretStr(text)}))
+
+    for weak in ("", "short"):
+        password(weak)
+        with pytest.raises(CommandError, match="ADMIN_PASSWORD"):
+            run("ensure_admin")
+    password("correct horse battery")
+    run("ensure_admin")
+    password("another horse battery")
+    assert "already" in run("ensure_admin")
+    assert get_user_model().objects.get().check_password("correct horse battery")
