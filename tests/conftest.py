@@ -72,3 +72,9 @@ def parts(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     flags.compiled.forget()
     wiring.forget_parts()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the nightly tests out unless they are asked for with -m."""
+    if "nightly" not in config.getoption("markexpr"):
+        items[:] = [item for item in items if "nightly" not in item.keywords]

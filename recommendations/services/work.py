@@ -177,12 +177,17 @@ def retry(*, job_id: UUID, now: datetime) -> JobView:
     job = find(job_id)
     again = job.chunks.filter(state__in=(Job.State.FAILED, Job.State.CANCELLED))
     if view_of(job).finished and again.exists():
-        lost = sum(len(chunk.item_ids) for chunk in again if chunk.state == Job.State.FAILED)
+        lost = {item for chunk in again if chunk.state == Job.State.FAILED for item in chunk.item_ids}
+        errors = [error for error in job.errors if error["item"] not in lost]
         lease = now + timedelta(seconds=settings.ENV.job_lease_seconds)
         numbers = list(again.values_list("number", flat=True))
         again.update(state=Job.State.QUEUED, attempts=0, leased_until=lease, error="")
         Job.objects.filter(pk=job_id).update(
-            state=Job.State.RUNNING, finished_at=None, cancel_requested_at=None, failed=F("failed") - lost
+            state=Job.State.RUNNING,
+            finished_at=None,
+            cancel_requested_at=None,
+            failed=F("failed") - len(lost),
+            errors=errors,
         )
         for number in numbers:
             ask(job, number)
