@@ -1,4 +1,4 @@
-"""The embedded stack as a person starts, breaks and stops it: it says what is wrong, loses nothing, leaves no process."""
+"""The embedded stack, as a person starts, breaks and stops it: it says what is wrong and leaves no process."""
 
 import os
 import signal
