@@ -24,7 +24,7 @@ def check_python(version):
     """Refuse a Python that is too old."""
     if tuple(version[:2]) < LEAST_PYTHON:
         raise BootstrapError(
-            "Python %d.%d is too old: %d.%d or newer is needed. Install one and say `make PYTHON=python3.11 …`."
+            "Python %d.%d is too old: %d.%d or newer is needed. Install one and say `make PYTHON=python3.11 run`."
             % (version[0], version[1], LEAST_PYTHON[0], LEAST_PYTHON[1])
         )
 

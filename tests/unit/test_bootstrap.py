@@ -1,0 +1,54 @@
+"""What is missing on a machine is said before anything is installed."""
+
+from pathlib import Path
+
+import pytest
+
+import bootstrap
+
+
+def test_an_old_python_is_named_with_the_one_that_is_needed() -> None:
+    with pytest.raises(bootstrap.BootstrapError, match=r"3\.9 is too old: 3\.11 or newer"):
+        bootstrap.check_python((3, 9, 18, "final", 0))
+
+
+def test_the_least_python_is_enough() -> None:
+    bootstrap.check_python((3, 11, 0, "final", 0))
+
+
+@pytest.mark.parametrize("absent", ["venv", "ensurepip"])
+def test_a_python_without_venv_is_told_how_to_get_it(absent: str) -> None:
+    with pytest.raises(bootstrap.BootstrapError, match=rf"no {absent} module.*python3-venv"):
+        bootstrap.check_venv(lambda module: module != absent)
+
+
+def test_a_full_disk_is_told_what_is_left_and_what_is_needed() -> None:
+    with pytest.raises(bootstrap.BootstrapError, match=r"10 MB left; the packages need 3072 MB"):
+        bootstrap.check_disk(10 * 2**20)
+
+
+def test_a_command_that_fails_points_to_the_network_and_the_mirror() -> None:
+    with pytest.raises(bootstrap.BootstrapError, match="UV_DEFAULT_INDEX"):
+        bootstrap.run("false")
+
+
+def test_the_stamp_changes_with_the_lock(tmp_path: Path) -> None:
+    lock = tmp_path / "requirements.txt"
+    lock.write_text("one==1")
+    before = bootstrap.stamp_of(lock)
+    lock.write_text("one==2")
+    assert bootstrap.stamp_of(lock) != before
+
+
+def test_the_packages_for_tests_serve_to_run_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "requirements").mkdir()
+    run, dev = tmp_path / "requirements.txt", tmp_path / "requirements" / "dev.txt"
+    run.write_text("one==1")
+    dev.write_text("one==1\ntwo==2")
+    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
+    monkeypatch.setattr(bootstrap, "VENV", tmp_path)
+    assert not bootstrap.is_installed(run)
+    (tmp_path / "installed").write_text(bootstrap.stamp_of(dev))
+    assert bootstrap.is_installed(run)
+    (tmp_path / "installed").write_text(bootstrap.stamp_of(run))
+    assert not bootstrap.is_installed(dev)
