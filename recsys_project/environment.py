@@ -106,10 +106,6 @@ class Environment(BaseSettings):
         "place",
         "Linear memory a process may use for vectors, such as 2048MB. Over it: an error.",
     )
-    vector_cache_size: Positive = setting(10_000, "speed", "Preference vectors that a process keeps in memory (LRU).")
-    batch_processing_size: Positive = setting(
-        100, "speed", "Members per chunk of a batch job, and vectors per batch of an operation."
-    )
     slate_fresh_seconds: Positive = setting(
         180,
         "answer",
@@ -126,9 +122,6 @@ class Environment(BaseSettings):
     )
 
     # Processes
-    performance_monitoring_interval: Positive = setting(
-        30_000, "speed", "Milliseconds between two memory samples of the performance monitor."
-    )
     prometheus_metrics_enabled: bool = setting(True, "place", "Serve /metrics.")
     prometheus_multiproc_dir: str = setting(
         "", "place", "Folder in which several processes add up their metrics; empty for one process."

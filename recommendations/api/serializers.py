@@ -133,7 +133,7 @@ class Problem(serializers.Serializer):
     status = serializers.IntegerField()
     detail = serializers.CharField()
     code = serializers.CharField(help_text="Stable; programs may rely on it.")
-    errors = ErrorItem(many=True, required=False)  # type: ignore[assignment] -- the field hides DRF's property
+    errors = ErrorItem(many=True, required=False)  # type: ignore[assignment]  # it hides DRF's property
 
 
 class PostOut(serializers.Serializer):
@@ -217,7 +217,7 @@ class JobOut(serializers.Serializer):
     total = serializers.IntegerField()
     done = serializers.IntegerField()
     failed = serializers.IntegerField()
-    errors = serializers.ListField(child=serializers.JSONField())  # type: ignore[assignment] -- as above
+    errors = serializers.ListField(child=serializers.JSONField())  # type: ignore[assignment]
     params = serializers.DictField()
     result = serializers.DictField()
     cancel_requested = serializers.BooleanField()

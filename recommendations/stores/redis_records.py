@@ -50,5 +50,5 @@ class RedisRecords:
         """Forget records that are in the database now."""
         with self._client.pipeline(transaction=True) as pipe:
             for record in records:
-                pipe.lrem(WRITING, 1, record)  # type: ignore[arg-type] -- bytes are what we keep
+                pipe.lrem(WRITING, 1, record)  # type: ignore[arg-type]  # redis-py takes bytes, its types do not
             pipe.execute()

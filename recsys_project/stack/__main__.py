@@ -103,7 +103,7 @@ class Stack:
         for name, address in (
             ("Explorer", self.url("/explore/")),
             ("API docs", self.url("/api/docs/")),
-            ("Admin", f"{self.url('/admin/')}   user admin, password {self.state.admin_password}"),
+            ("Admin", f"{self.url('/admin/')}   user admin, password {self.env['ADMIN_PASSWORD']}"),
             ("Flower", f"{flower}   user admin, password {self.state.flower_password}"),
         ):
             console.print(f"  [bold]{name:9}[/] {address}", soft_wrap=True)

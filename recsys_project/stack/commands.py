@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 from recsys_project.stack.state import State
 
@@ -34,7 +35,7 @@ def environment(state: State, folder: Path) -> dict[str, str]:
     address = f"redis://:{state.redis_password}@127.0.0.1:{state.redis_port}"
     own = {
         "SECRET_KEY": state.secret_key,
-        "DATABASE_URL": f"sqlite:///{folder.resolve()}/db.sqlite3",
+        "DATABASE_URL": f"sqlite:///{quote(str(folder.resolve()))}/db.sqlite3",
         "REDIS_URL": f"{address}/0",
         "CACHE_REDIS_URL": f"{address}/1",
         "ADMIN_PASSWORD": state.admin_password,
