@@ -106,6 +106,7 @@ class Environment(BaseSettings):
         "place",
         "Linear memory a process may use for vectors, such as 2048MB. Over it: an error.",
     )
+    batch_processing_size: Positive = setting(100, "speed", "Members or posts per chunk of a job.")
     slate_fresh_seconds: Positive = setting(
         180,
         "answer",
