@@ -1,0 +1,20 @@
+# The service as one image: web, workers, beat and Flower differ by their command only (docker-compose.yml).
+FROM python:3.11.14-slim-bookworm AS build
+WORKDIR /srv
+RUN python -m venv /venv
+COPY requirements.txt .
+RUN /venv/bin/pip install --no-cache-dir --require-hashes -r requirements.txt
+
+FROM python:3.11.14-slim-bookworm
+RUN useradd --system --uid 10001 --home-dir /srv recsys
+WORKDIR /srv
+COPY --from=build /venv /venv
+COPY . .
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1
+# Static files are part of the image; a key is needed to read the settings, and is not kept.
+RUN SECRET_KEY=used-for-this-one-command-at-build-only python manage.py collectstatic --noinput --verbosity 0
+USER recsys
+EXPOSE 8000
+HEALTHCHECK --interval=15s --timeout=5s --start-period=60s \
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/livez', timeout=4)"]
+CMD ["python", "-m", "granian", "--interface", "wsgi", "--host", "0.0.0.0", "--port", "8000", "--blocking-threads", "4", "recsys_project.wsgi:application"]
