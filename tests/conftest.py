@@ -54,7 +54,9 @@ del os.environ["DJANGO_SETTINGS_MODULE"]
 
 # Models can be imported only once Django is set up.
 from flags import services as flags  # noqa: E402
+from recommendations.jobs import QUEUES  # noqa: E402
 from recommendations.services import wiring  # noqa: E402
+from recommendations.stores.redis_records import WAITING, WRITING  # noqa: E402
 
 if os.environ["DATABASE_URL"].startswith("sqlite"):
     connection.settings_dict["TEST"]["NAME"] = str(FOLDER / "test.sqlite3")
@@ -62,13 +64,15 @@ if os.environ["DATABASE_URL"].startswith("sqlite"):
 
 @pytest.fixture
 def parts(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Make the real parts anew for one test, on an empty Redis."""
+    """Make the real parts anew for one test, on Redis without slates, records or messages."""
     # The flags' row is read once a test, whatever the time: the number of queries must not depend on it.
     monkeypatch.setattr(flags, "REFRESH_SECONDS", 1e9)
     flags.compiled.forget()
     wiring.forget_parts()
-    with redis.Redis.from_url(redis_url) as client:
-        client.flushall()
+    with redis.Redis.from_url(os.environ["CACHE_REDIS_URL"]) as caches, redis.Redis.from_url(redis_url) as broker:
+        caches.flushdb()
+        # Not all of the broker: a worker that runs already would no longer hear what it is told.
+        broker.delete(WAITING, WRITING, *(f"recsys:{queue}" for queue in set(QUEUES.values())))
     yield
     flags.compiled.forget()
     wiring.forget_parts()
