@@ -15,13 +15,14 @@ from tests.making import NOW
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("parts")]
 LATER = NOW + timedelta(hours=1)
+PUBLISH = jobs.publish
 
 
 @pytest.fixture(autouse=True)
 def sent(monkeypatch):
     """Collect the messages in place of the broker; what a worker does with them is in test_worker."""
     messages = []
-    monkeypatch.setattr(jobs, "publish", lambda name, kwargs, queue: messages.append((name, kwargs, queue)))
+    monkeypatch.setattr(jobs, "publish", lambda name, kwargs, queue, *_: messages.append((name, kwargs, queue)))
     return messages
 
 
@@ -112,16 +113,18 @@ def test_the_same_key_gives_the_same_job(members):
 
 def test_a_broker_that_is_down_loses_nothing(members, monkeypatch, sent, django_capture_on_commit_callbacks):
     """The door gets its answer, the job waits, and the reconciler publishes it."""
+    tried = []
     with monkeypatch.context() as patch:
-        patch.undo()
 
         def down(*args, **kwargs):
+            tried.append(args)
             raise OperationalError("connection refused")
 
+        patch.setattr(jobs, "publish", PUBLISH)
         patch.setattr("celery.app.task.Task.apply_async", down)
         with django_capture_on_commit_callbacks(execute=True):
             job = submit()
-    assert state(job).state == "queued"
+    assert (state(job).state, len(tried)) == ("queued", 3)
     with django_capture_on_commit_callbacks(execute=True):
         assert work.reconcile(now=NOW) == 0
         assert work.reconcile(now=LATER) == 3
