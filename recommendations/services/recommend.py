@@ -133,9 +133,9 @@ def slate_for(
 ) -> tuple[Slate, int, Trace | None]:
     """Return the slate to page through, where to start in it, and how it was made; None: it was kept."""
     kept = wiring.slates().get(member.pk, query.feed)
-    if place and kept and kept.request_id == place[0]:
+    if place and kept is not None and kept.request_id == place[0]:
         return kept, place[1], None
-    if kept and not place and not explain and is_fresh(kept, query):
+    if kept is not None and not place and not explain and is_fresh(kept, query):
         return kept, 0, None
     offset = 0
     if place:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from functools import cache, wraps
-from typing import ParamSpec, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import redis
@@ -25,7 +26,8 @@ from recommendations.stores.relational_posts import DatabasePosts
 from recommendations.stores.resident_catalogue import ResidentCatalogue
 from recommendations.stores.vocabulary import Words
 
-P = ParamSpec("P")
+log = logging.getLogger(__name__)
+
 R = TypeVar("R")
 
 REDIS_TIMEOUT_SECONDS = 1.0
@@ -64,10 +66,21 @@ def words() -> Words:
 
 @per_process
 def engines() -> dict[str, Engine]:
-    """Return the engines by name; the control engine is always there."""
+    """Return the engines by name; the control engine is always there, one that cannot be made is not."""
     dimension = embedder().dimension
-    fast = WasmEngine(dimension, memory_limit_bytes=settings.ENV.wasm_memory_limit)
-    return {engine.name: engine for engine in (PlainEngine(dimension), fast)}
+    made: dict[str, Engine] = {PlainEngine.name: PlainEngine(dimension)}
+    try:
+        made[WasmEngine.name] = WasmEngine(dimension, memory_limit_bytes=settings.ENV.wasm_memory_limit)
+    except EngineError:
+        log.exception("engine_not_made", extra={"engine": WasmEngine.name})
+    return made
+
+
+def engine(name: str) -> Engine:
+    """Return the engine of this name, or raise `EngineError` if this process could not make it."""
+    if name not in engines():
+        raise EngineError(f"This process has no engine {name}; its log says why.")
+    return engines()[name]
 
 
 @per_process
@@ -107,15 +120,15 @@ def records() -> RedisRecords:
     return RedisRecords(redis_client(settings.ENV.redis_url))
 
 
-def feed_pipeline(feed: str, engine: str) -> Pipeline:
-    """Return the parts of *feed*, scored by the engine of this name where it needs one."""
+def feed_pipeline(feed: str, engine_name: str) -> Pipeline:
+    """Return the parts of *feed*, scored by the engine *engine_name* where it needs one."""
     if feed == "following":
         return feeds.following(catalogue=catalogue())
     if feed == "trending":
         return feeds.trending(catalogue=catalogue())
     if feed == "similar":
-        return feeds.similar(engine=engines()[engine], catalogue=catalogue())
-    return feeds.discovery(engine=engines()[engine], catalogue=catalogue())
+        return feeds.similar(engine=engine(engine_name), catalogue=catalogue())
+    return feeds.discovery(engine=engine(engine_name), catalogue=catalogue())
 
 
 def forget_parts() -> None:
