@@ -515,8 +515,11 @@ def broken(query, candidates):
 @pytest.mark.parametrize("feed", FEEDS)
 def test_a_filter_that_fails_shows_nothing(crowd, monkeypatch, feed, kept):
     """Not the slate of the control, not the trending feed, not the kept slate: nothing that could not be checked."""
+    author = making.member()
+    making.posts(author, 1)
+    making.follow(crowd, author)
     if kept:
-        page(crowd, feed=feed)
+        assert page(crowd, feed=feed).picks
     monkeypatch.setattr(feeds, "MAY_SEE", (*feeds.MAY_SEE, broken))
     with pytest.raises(FactsUnavailable):
         page(crowd, feed=feed)

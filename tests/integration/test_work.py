@@ -21,6 +21,7 @@ PUBLISH = jobs.publish
 @pytest.fixture(autouse=True)
 def sent(monkeypatch):
     """Collect the messages in place of the broker; what a worker does with them is in test_worker."""
+    messages = []
     monkeypatch.setattr(jobs, "publish", lambda name, kwargs, queue, *_: messages.append((name, kwargs, queue)))
     return messages
 
