@@ -104,6 +104,8 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "static/"
+# The kernel's browser face, and the very bytes that it runs, side by side as in wasm/.
+STATICFILES_DIRS = [(f"wasm/{part}", BASE_DIR / "wasm" / part) for part in ("browser", "dist")]
 STATIC_ROOT = BASE_DIR / "var" / "static"
 with suppress(OSError):  # WhiteNoise warns of a folder that is not there; an image may be read-only, and has it
     STATIC_ROOT.mkdir(parents=True, exist_ok=True)

@@ -66,3 +66,14 @@ def test_metrics_ask_for_the_token_or_staff(client, admin_client, monkeypatch):
 def test_metrics_can_be_turned_off(admin_client, monkeypatch):
     set_env(monkeypatch, prometheus_metrics_enabled=False)
     assert admin_client.get("/metrics").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("file", "kind"), [("browser/kernel.js", "text/javascript"), ("dist/kernel.wasm", "application/wasm")]
+)
+def test_the_kernel_is_served_to_browsers(client, file, kind):
+    """The bytes that a worker runs are the bytes that a browser gets."""
+    answer = client.get(f"/static/wasm/{file}")
+    assert answer.status_code == 200
+    assert answer["Content-Type"].startswith(kind)
+    assert b"".join(answer) == (settings.BASE_DIR / "wasm" / file).read_bytes()

@@ -2,7 +2,7 @@
  * The vector kernel in a browser or in Node: the face of `wasm.Space` over the same `.wasm` files, with the same bytes.
  *
  *   import { loadKernel } from "./kernel.js";
- *   const space = await loadKernel(128, { relaxed: "/static/kernel-relaxed.wasm", baseline: "/static/kernel.wasm" });
+ *   const space = await loadKernel(128, { relaxed: "/static/wasm/dist/kernel-relaxed.wasm", baseline: "/static/wasm/dist/kernel.wasm" });
  *   space.put(Int32Array.of(0), BigInt64Array.of(42n), vectors);
  *   const { rows, scores } = space.scanTopk(query, 10);
  *
