@@ -13,6 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 LEAST_PYTHON = (3, 11)
+MOST_PYTHON = (3, 13)  # beyond it some packages have no wheels yet
 NEEDED_BYTES = 3 * 2**30
 
 
@@ -21,7 +22,12 @@ class BootstrapError(Exception):
 
 
 def check_python(version):
-    """Refuse a Python that is too old."""
+    """Refuse a Python that is too old, or too new for the packages."""
+    if tuple(version[:2]) > MOST_PYTHON:
+        raise BootstrapError(
+            "Python %d.%d is newer than the packages allow: %d.%d at most. Say `make PYTHON=python3.13 ...`."
+            % (version[0], version[1], MOST_PYTHON[0], MOST_PYTHON[1])
+        )
     if tuple(version[:2]) < LEAST_PYTHON:
         raise BootstrapError(
             "Python %d.%d is too old: %d.%d or newer is needed. Install one and say `make PYTHON=python3.11 run`."

@@ -16,6 +16,11 @@ def test_the_least_python_is_enough() -> None:
     bootstrap.check_python((3, 11, 0, "final", 0))
 
 
+def test_a_python_that_the_packages_do_not_know_yet_is_named() -> None:
+    with pytest.raises(bootstrap.BootstrapError, match=r"3\.14 is newer .* 3\.13 at most"):
+        bootstrap.check_python((3, 14, 0, "final", 0))
+
+
 @pytest.mark.parametrize("absent", ["venv", "ensurepip"])
 def test_a_python_without_venv_is_told_how_to_get_it(absent: str) -> None:
     with pytest.raises(bootstrap.BootstrapError, match=rf"no {absent} module.*python3-venv"):
