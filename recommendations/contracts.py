@@ -80,6 +80,8 @@ class Origin(IntEnum):
     FOLLOWED = 1
     TRENDING = 2
     FRESH = 3
+    TOPIC = 4
+    AUDITION = 5
 
 
 class PolicyError(ValueError):
@@ -153,6 +155,21 @@ class Interests:
 EMPTY_IDS: Int64Array = np.zeros(0, np.int64)
 
 
+@dataclass(frozen=True, slots=True)
+class Affinity:
+    """How a viewer stands to some authors, topics, formats or posts; 0 for those that are not named."""
+
+    ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)  # (n,) sorted
+    weights: Float32Array = field(default_factory=lambda: np.zeros(0, np.float32))  # (n,) from -1 (less of it) to 1
+
+    def of(self, ids: NDArray[np.integer]) -> Float32Array:
+        """Return the weight of each of *ids*, in their shape."""
+        if not len(self.ids):
+            return np.zeros(ids.shape, np.float32)
+        at = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+        return np.where(self.ids[at] == ids, self.weights[at], np.float32(0))
+
+
 @dataclass(frozen=True)
 class Query:
     """One request: who asks, for what, and all that we know of the viewer. Id arrays are sorted."""
@@ -181,6 +198,14 @@ class Query:
     muted_words: tuple[str, ...] = ()
     """Case-folded."""
     seen_post_ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)
+    region_id: int = UNKNOWN
+    author_affinity: Affinity = field(default_factory=Affinity)
+    topic_affinity: Affinity = field(default_factory=Affinity)
+    """By tag number."""
+    format_affinity: Affinity = field(default_factory=Affinity)
+    """By format number."""
+    served: Affinity = field(default_factory=Affinity)
+    """Posts that were served lately, and how tired of each the viewer may be, 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -201,6 +226,9 @@ class Candidates:
     language_ids: Int32Array  # (n,)
     tag_ids: Int32Array  # (n, t)
     engagement: Float32Array  # (n,) decayed sum, at the moment of the query
+    format_ids: Int32Array  # (n,) the post's kind (text, image, film …) as a number
+    impressions: Float32Array  # (n,) how often it was served
+    quality: Float32Array  # (n,) 0 to 1, 0.5 where nothing is known
 
     @classmethod
     def unknown(cls, post_ids: Int64Array, origins: UInt16Array) -> Candidates:
@@ -221,6 +249,9 @@ class Candidates:
             language_ids=np.full(n, UNKNOWN, np.int32),
             tag_ids=np.full((n, TAGS_PER_POST), UNKNOWN, np.int32),
             engagement=np.zeros(n, np.float32),
+            format_ids=np.full(n, UNKNOWN, np.int32),
+            impressions=np.zeros(n, np.float32),
+            quality=np.full(n, 0.5, np.float32),
         )
 
     def __len__(self) -> int:
@@ -299,6 +330,9 @@ class Reason(IntEnum):
     POPULAR = 2
     FRESH = 3
     SIMILAR = 4
+    TOPIC = 5
+    AUTHOR = 6
+    AUDITION = 7
 
 
 REASON_SENTENCES: dict[Reason, str] = {
@@ -307,6 +341,9 @@ REASON_SENTENCES: dict[Reason, str] = {
     Reason.POPULAR: "Popular at the moment",
     Reason.FRESH: "New",
     Reason.SIMILAR: "Like the post you are looking at",
+    Reason.TOPIC: "About a topic you like",
+    Reason.AUTHOR: "By someone whose posts you enjoy",
+    Reason.AUDITION: "New, and looking for its audience",
 }
 
 
