@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
 from enum import IntEnum, StrEnum
 from functools import cached_property
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -278,6 +280,29 @@ class Scored:
     def take(self, which: Int64Array | BoolArray) -> Scored:
         """Return those at these positions, in this order."""
         return replace(self, candidates=self.candidates.take(which), scores=self.scores[which], parts=self.parts[which])
+
+
+@dataclass(frozen=True, slots=True)
+class PostView:
+    """A post as it leaves the service. Ids are the platform's."""
+
+    id: str
+    author_id: str
+    text: str
+    kind: str
+    language: str
+    tags: list[str]
+    media: list[dict[str, Any]]
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Looked:
+    """Posts as the database has them at one moment: the facts to judge them by, and what would be shown of them."""
+
+    candidates: Candidates
+    views: dict[int, PostView]
+    """By post id; what is gone is not in it."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from recommendations.contracts import (
     Int32Array,
     Int64Array,
     Interests,
+    Looked,
     Query,
     Slate,
 )
@@ -132,7 +133,7 @@ class Catalogue(Protocol):
 class PostFacts(Protocol):
     """Reads posts from the database at this moment: what the last look is based on."""
 
-    def read(self, query: Query, post_ids: Int64Array) -> Candidates:
+    def read(self, query: Query, post_ids: Int64Array) -> Looked:
         """
         Return the posts as candidates, in this order, on rows read now; what is gone stays `UNKNOWN`.
 

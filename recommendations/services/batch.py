@@ -13,7 +13,7 @@ from recommendations.pipeline.stages import Trace
 from recommendations.services import learn, recording, wiring
 from recommendations.services.embedding import embed_posts
 from recommendations.services.recommend import build_slate
-from recommendations.services.viewing import choose, query_of
+from recommendations.services.viewing import choose, known_viewer, query_of, with_history
 
 log = logging.getLogger(__name__)
 
@@ -33,20 +33,21 @@ def each(items: Iterable[Any], do: Callable[[Any], object], name: Callable[[Any]
 def feeds_of(member_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
     """Make and keep a discovery feed for each member."""
     wiring.catalogue().refresh(now)
-    members = Member.objects.select_related("privacy").filter(pk__in=member_ids, is_active=True).order_by("pk")
-    return each(members, lambda member: keep_feed(member, now), lambda member: int(member.pk))
+    active = Member.objects.filter(pk__in=member_ids, is_active=True).order_by("pk").values_list("pk", flat=True)
+    return each(active, lambda pk: keep_feed(pk, now), int)
 
 
-def keep_feed(member: Member, now: datetime) -> None:
+def keep_feed(member_pk: int, now: datetime) -> None:
     """Make one member's discovery feed and put it where the next request finds it."""
     start = perf_counter()
-    choice = choose(member.external_id)
+    viewer = known_viewer(now, pk=member_pk)
+    choice = choose(viewer.external_id)
     trace = Trace()
-    query = query_of(member, choice, feed="discovery", now=now)
+    query = with_history(query_of(viewer, choice, feed="discovery", now=now), viewer)
     slate = build_slate(query, choice, trace)
-    wiring.slates().put(member.pk, "discovery", slate)
+    wiring.slates().put(viewer.id, "discovery", slate)
     seconds = perf_counter() - start
-    recording.record(slate, member.pk, "discovery", seconds * 1000)
+    recording.record(slate, viewer.id, "discovery", seconds * 1000)
     recording.observe(query, slate, trace, seconds)
 
 

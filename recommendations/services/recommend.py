@@ -12,7 +12,6 @@ import logging
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import perf_counter
-from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -24,19 +23,21 @@ from recommendations.contracts import (
     EMPTY_IDS,
     BoolArray,
     Int64Array,
+    PostView,
     Query,
     Reason,
     Slate,
     origins_of,
     reasons_of,
 )
-from recommendations.models import FeedRequest, Member, Post
+from recommendations.models import FeedRequest
 from recommendations.pipeline.run import keep
 from recommendations.pipeline.stages import Filter, FilterError, Trace
 from recommendations.services import recording, wiring
 from recommendations.services.errors import FactsUnavailable, InvalidRequest
 from recommendations.services.ranking import rank
-from recommendations.services.viewing import Choice, choose, known_member, query_of
+from recommendations.services.viewing import Choice, choose, known_viewer, query_of, with_history
+from recommendations.stores.relational_viewers import Viewer
 
 log = logging.getLogger(__name__)
 
@@ -46,20 +47,6 @@ RESERVE = 20
 """Picks behind a page that are looked at with it, so that drops leave no gaps. Changes the speed."""
 FALLBACK_FRESH_SECONDS = 10.0
 """A slate that a fallback made is kept this long only: the chosen engine is tried again soon."""
-
-
-@dataclass(frozen=True, slots=True)
-class PostView:
-    """A post as it leaves the service. Ids are the platform's."""
-
-    id: str
-    author_id: str
-    text: str
-    kind: str
-    language: str
-    tags: list[str]
-    media: list[dict[str, Any]]
-    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,17 +94,17 @@ def recommend(
     """
     checked(feed, limit)
     place = read_cursor(cursor) if cursor else None
-    member = known_member(member_id)
+    viewer = known_viewer(now, member_id=member_id)
     choice = choose(member_id)
     wiring.catalogue().refresh(now)
     start = perf_counter()
-    query = query_of(member, choice, feed=feed, now=now)
-    slate, offset, trace = slate_for(query, choice, member, place, explain)
+    query = query_of(viewer, choice, feed=feed, now=now)
+    slate, offset, trace = slate_for(query, choice, viewer, place, explain)
     cached = trace is None
     if trace is not None:
-        recording.record(slate, member.pk, feed, (perf_counter() - start) * 1000)
+        recording.record(slate, viewer.id, feed, (perf_counter() - start) * 1000)
     recording.observe(query, slate, trace, perf_counter() - start)
-    return page_of(query, slate, member, offset=offset, limit=limit, cached=cached, explain=explain)
+    return page_of(query, slate, viewer, offset=offset, limit=limit, cached=cached, explain=explain)
 
 
 def checked(feed: str, limit: int) -> None:
@@ -129,23 +116,23 @@ def checked(feed: str, limit: int) -> None:
 
 
 def slate_for(
-    query: Query, choice: Choice, member: Member, place: tuple[UUID, int] | None, explain: bool
+    query: Query, choice: Choice, viewer: Viewer, place: tuple[UUID, int] | None, explain: bool
 ) -> tuple[Slate, int, Trace | None]:
     """Return the slate to page through, where to start in it, and how it was made; None: it was kept."""
-    kept = wiring.slates().get(member.pk, query.feed)
+    kept = wiring.slates().get(viewer.id, query.feed)
     if place and kept is not None and kept.request_id == place[0]:
         return kept, place[1], None
     if kept is not None and not place and not explain and is_fresh(kept, query):
         return kept, 0, None
     offset = 0
     if place:
-        before = served_before(*place, member.pk)
+        before = served_before(*place, viewer.id)
         query = replace(query, excluded_post_ids=before)
         # If nothing tells what was shown, the same place in a fresh slate is the nearest to it: the pages still end.
         offset = 0 if len(before) else place[1]
     trace = Trace()
-    slate = build_slate(query, choice, trace)
-    wiring.slates().put(member.pk, query.feed, slate)
+    slate = build_slate(with_history(query, viewer), choice, trace)
+    wiring.slates().put(viewer.id, query.feed, slate)
     return slate, offset, trace
 
 
@@ -172,17 +159,14 @@ def served_before(request_id: UUID, offset: int, member_id: int) -> Int64Array:
 
 
 def page_of(
-    query: Query, slate: Slate, member: Member, *, offset: int, limit: int, cached: bool, explain: bool
+    query: Query, slate: Slate, viewer: Viewer, *, offset: int, limit: int, cached: bool, explain: bool
 ) -> Page:
     """Return the page at *offset* of what the last look lets through."""
     wants: tuple[Filter, ...] = feeds.SIMILAR_WANTS if query.feed == "similar" else feeds.WANTS
-    shown, end = look(query, slate, (*feeds.MAY_SEE, *wants), offset, limit)
-    posts = views(slate.post_ids[shown])
-    # Erased between the look and here: gone is gone.
-    shown = [i for i in shown if int(slate.post_ids[i]) in posts]
+    shown, posts, end = look(query, slate, (*feeds.MAY_SEE, *wants), offset, limit)
     return Page(
         request_id=slate.request_id,
-        member_id=member.external_id,
+        member_id=viewer.external_id,
         feed=query.feed,
         engine=slate.engine,
         variant=slate.variant,
@@ -195,41 +179,38 @@ def page_of(
     )
 
 
-def look(query: Query, slate: Slate, filters: tuple[Filter, ...], offset: int, limit: int) -> tuple[list[int], int]:
+def look(
+    query: Query, slate: Slate, filters: tuple[Filter, ...], offset: int, limit: int
+) -> tuple[list[int], dict[int, PostView], int]:
     """
-    Return the first *limit* picks from *offset* on that may be shown, and where to go on.
+    Return the first *limit* picks from *offset* on that may be shown, their posts, and where to go on.
 
     Looks at a page and its reserve; further only if drops have eaten the reserve. The end is that of the slate if
     nothing behind it may be shown, as far as was looked.
     """
     shown: list[int] = []
+    posts: dict[int, PostView] = {}
     while offset < len(slate):
         window = np.arange(offset, min(offset + limit + RESERVE, len(slate)))
-        allowed = window[last_look(query, slate.post_ids[window], filters)].tolist()
-        shown += allowed
+        allowed, views = last_look(query, slate.post_ids[window], filters)
+        shown += window[allowed].tolist()
+        posts |= views
         offset = int(window[-1]) + 1
         if len(shown) > limit:
-            return shown[:limit], shown[limit]
+            return shown[:limit], posts, shown[limit]
         if len(shown) == limit:
             break
-    return shown, offset
+    return shown, posts, offset
 
 
-def last_look(query: Query, post_ids: Int64Array, filters: tuple[Filter, ...]) -> BoolArray:
-    """Return which posts may be shown, by rows read now; fail closed."""
+def last_look(query: Query, post_ids: Int64Array, filters: tuple[Filter, ...]) -> tuple[BoolArray, dict[int, PostView]]:
+    """Return which posts may be shown, by rows read now, and what is shown of them; fail closed."""
     try:
-        candidates = wiring.post_facts().read(query, post_ids)
-        return keep(filters, query, candidates, Trace(), stage="last_look")
+        looked = wiring.post_facts().read(query, post_ids)
+        return keep(filters, query, looked.candidates, Trace(), stage="last_look"), looked.views
     except (DatabaseError, FilterError) as error:
         log.exception("last_look_failed", extra={"request_id": str(query.request_id)})
         raise FactsUnavailable("The feed cannot be checked now, so it is not shown. Try again shortly.") from error
-
-
-def views(post_ids: Int64Array) -> dict[int, PostView]:
-    """Return these posts as they are shown, by their database id."""
-    fields = ("external_id", "author__external_id", "text", "kind", "language", "tags", "media", "created_at")
-    rows = Post.objects.filter(pk__in=post_ids.tolist()).values_list("pk", *fields)
-    return {pk: PostView(*row) for pk, *row in rows}
 
 
 def pick_of(slate: Slate, i: int, post: PostView, explain: bool) -> Pick:

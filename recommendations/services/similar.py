@@ -15,7 +15,7 @@ from recommendations.services import wiring
 from recommendations.services.errors import UnknownPost
 from recommendations.services.ranking import CONTROL
 from recommendations.services.recommend import Page, build_slate, checked, last_look, page_of
-from recommendations.services.viewing import choose, known_member, query_of
+from recommendations.services.viewing import choose, known_viewer, query_of
 
 
 def similar(*, post_id: str, viewer_id: str, limit: int = 10, now: datetime) -> Page:
@@ -25,7 +25,7 @@ def similar(*, post_id: str, viewer_id: str, limit: int = 10, now: datetime) -> 
     A post that the viewer may not see is as unknown to them as one that is not there.
     """
     checked("discovery", limit)
-    member = known_member(viewer_id)
+    viewer = known_viewer(now, member_id=viewer_id)
     choice = choose(viewer_id)
     catalogue = wiring.catalogue()
     catalogue.refresh(now)
@@ -34,13 +34,13 @@ def similar(*, post_id: str, viewer_id: str, limit: int = 10, now: datetime) -> 
     vector = wiring.engines()[CONTROL].vectors(catalogue.rows_of(anchor_ids))
     vector = vector[np.any(vector != 0, axis=1)]
     interests = replace(Interests.none(vector.shape[1]), positive=vector, positive_weights=np.ones(len(vector), "f4"))
-    query = query_of(member, choice, feed="similar", now=now, size=2 * limit, excluded=anchor_ids, interests=interests)
+    query = query_of(viewer, choice, feed="similar", now=now, size=2 * limit, excluded=anchor_ids)
     if not may_see(query, anchor_ids):
         raise UnknownPost(post_id)
-    slate = build_slate(query, choice, Trace())
-    return page_of(query, slate, member, offset=0, limit=limit, cached=False, explain=True)
+    slate = build_slate(replace(query, interests=interests), choice, Trace())
+    return page_of(query, slate, viewer, offset=0, limit=limit, cached=False, explain=True)
 
 
 def may_see(query: Query, post_ids: Int64Array) -> bool:
     """Return whether the viewer may see these posts, by rows read now; not if there are none."""
-    return len(post_ids) > 0 and bool(last_look(query, post_ids, feeds.MAY_SEE).all())
+    return len(post_ids) > 0 and bool(last_look(query, post_ids, feeds.MAY_SEE)[0].all())

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from django.db import DatabaseError
 
 from flags import services as flags
-from recommendations.contracts import EMPTY_IDS, Int64Array, Interests, Policy, Query
-from recommendations.models import Member, RankingPolicy
+from recommendations.contracts import EMPTY_IDS, Int64Array, Interests, Query
 from recommendations.services import wiring
 from recommendations.services.errors import FactsUnavailable, InactiveMember, UnknownMember
 from recommendations.stores import relational_viewers as viewers
+from recommendations.stores.relational_viewers import Viewer
 
 FLAG = "wasm_recommendations"
 SLATE_SIZE = 150
@@ -35,48 +35,36 @@ def choose(member_id: str) -> Choice:
     return Choice("plain", "control")
 
 
-def policy_of(variant: str) -> tuple[Policy, int]:
-    """Return the variant's active policy and its version; the defaults, version 0, if it has none."""
-    row = RankingPolicy.objects.filter(variant=variant, is_active=True).first()
-    return (Policy.of(row.settings), row.version) if row else (Policy(), 0)
-
-
-def known_member(member_id: str) -> Member:
-    """Return the member, or refuse: unknown, inactive, or not to be read now."""
+def known_viewer(now: datetime, *, member_id: str | None = None, pk: int | None = None) -> Viewer:
+    """Return the member as a viewer, or refuse: unknown, inactive, or not to be read now."""
     try:
-        member = viewers.find(member_id)
+        viewer = viewers.find(now, external_id=member_id, pk=pk)
     except DatabaseError as error:
         raise FactsUnavailable("The viewer's facts cannot be read now. Try again shortly.") from error
-    if member is None:
-        raise UnknownMember(member_id)
-    if not member.is_active:
-        raise InactiveMember(member_id)
-    return member
+    if viewer is None:
+        raise UnknownMember(member_id or str(pk))
+    if not viewer.is_active:
+        raise InactiveMember(viewer.external_id)
+    return viewer
 
 
 def query_of(
-    member: Member,
+    viewer: Viewer,
     choice: Choice,
     *,
     feed: str,
     now: datetime,
     size: int = SLATE_SIZE,
-    interests: Interests | None = None,
     excluded: Int64Array = EMPTY_IDS,
-    request_id: UUID | None = None,
 ) -> Query:
-    """Return the query of *member*: five queries, whatever the history's length. *interests* replace its own."""
+    """Return the query of *viewer*: all that a last look needs, and nothing learned of them yet."""
     try:
-        viewer = viewers.read_viewer(member, now)
-        policy, version = policy_of(choice.variant)
-        embedder = wiring.embedder()
-        if interests is None and viewer.is_personalised and feed == "discovery":
-            interests = viewers.read_interests(member.pk, embedder.name, embedder.dimension)
+        policy, version = wiring.policies().of(choice.variant)
     except DatabaseError as error:
-        raise FactsUnavailable("The viewer's facts cannot be read now. Try again shortly.") from error
+        raise FactsUnavailable("The ranking policy cannot be read now. Try again shortly.") from error
     words = wiring.words()
     return Query(
-        request_id=request_id or uuid4(),
+        request_id=uuid4(),
         viewer_id=viewer.id,
         feed=feed,
         size=size,
@@ -84,7 +72,7 @@ def query_of(
         policy=policy,
         variant=choice.variant,
         policy_version=version,
-        interests=interests or Interests.none(embedder.dimension),
+        interests=Interests.none(wiring.embedder().dimension),
         excluded_post_ids=excluded,
         max_sensitivity=viewer.max_sensitivity,
         language_ids=words.languages.numbers(viewer.languages),
@@ -93,5 +81,17 @@ def query_of(
         muted_author_ids=viewer.muted,
         muted_tag_ids=words.tags.numbers(viewer.muted_tags),
         muted_words=viewer.muted_words,
-        seen_post_ids=viewer.seen,
     )
+
+
+def with_history(query: Query, viewer: Viewer) -> Query:
+    """Return *query* with what ranking needs besides: what the viewer saw and, if they want it, their interests."""
+    embedder = wiring.embedder()
+    try:
+        query = replace(query, seen_post_ids=viewers.newest_seen(viewer.id))
+        if viewer.is_personalised and query.feed == "discovery":
+            interests = viewers.read_interests(viewer.id, embedder.name, embedder.dimension)
+            query = replace(query, interests=interests)
+    except DatabaseError as error:
+        raise FactsUnavailable("The viewer's history cannot be read now. Try again shortly.") from error
+    return query

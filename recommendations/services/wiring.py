@@ -20,6 +20,7 @@ from recommendations.engines.wasm_simd import WasmEngine
 from recommendations.pipeline.run import Pipeline
 from recommendations.ports import Embedder, Engine, EngineError
 from recommendations.services.embedding import SPACE
+from recommendations.stores.policies import Policies
 from recommendations.stores.redis_records import RedisRecords
 from recommendations.stores.redis_slates import RedisSlates
 from recommendations.stores.relational_posts import DatabasePosts
@@ -81,6 +82,12 @@ def engine(name: str) -> Engine:
     if name not in engines():
         raise EngineError(f"This process has no engine {name}; its log says why.")
     return engines()[name]
+
+
+@per_process
+def policies() -> Policies:
+    """Return the ranking policies that this process knows."""
+    return Policies()
 
 
 @per_process

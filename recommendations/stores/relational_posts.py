@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+from django.db import connection
 from django.db.models import Model, QuerySet
 
-from recommendations.contracts import UNKNOWN, BoolArray, Candidates, Int64Array, Query, Standing
-from recommendations.models import Member, Post, PostEmbedding, PostStats, Seen
+from recommendations.contracts import UNKNOWN, BoolArray, Candidates, Int64Array, Looked, PostView, Query, Standing
+from recommendations.models import Member, Post, PostEmbedding, PostStats, PrivacySettings, Seen
 from recommendations.stores.vocabulary import Words
 
 CHUNK_ROWS = 5_000
@@ -98,35 +100,61 @@ def since_or_of(rows: QuerySet[R], since: datetime | None, also: Int64Array) -> 
         yield rows.filter(post_id__in=also[start : start + CHUNK_ROWS].tolist())
 
 
+POST, MEMBER, PRIVACY, SEEN = (
+    connection.ops.quote_name(model._meta.db_table) for model in (Post, Member, PrivacySettings, Seen)
+)
+LOOK = f"""
+    SELECT p.id, p.author_id, p.created_at, p.visibility, p.sensitivity, p.removed_at, p.language, p.tags,
+           a.is_active, s.is_private, v.post_id, p.text, p.external_id, a.external_id, p.kind, p.media
+    FROM {POST} p
+    JOIN {MEMBER} a ON a.id = p.author_id
+    LEFT JOIN {PRIVACY} s ON s.member_id = a.id
+    LEFT JOIN {SEEN} v ON v.post_id = p.id AND v.member_id = %s
+    WHERE p.id IN ({{marks}})"""
+
+
 class DatabasePosts:
-    """Keeps `PostFacts` by reading the rows at this moment."""
+    """Keeps `PostFacts` by reading the rows at this moment, in SQL: this runs on every request."""
 
     def __init__(self, words: Words) -> None:
         self.words = words
 
-    def read(self, query: Query, post_ids: Int64Array) -> Candidates:
-        """See `PostFacts.read`. Two queries, and the texts only if the viewer mutes words."""
-        fields = (*FIELDS, "text") if query.muted_words else FIELDS
-        found = {row[0]: row for row in Post.objects.filter(pk__in=post_ids.tolist()).values_list(*fields)}
-        seen = set(
-            Seen.objects.filter(member_id=query.viewer_id, post_id__in=post_ids.tolist()).values_list(
-                "post_id", flat=True
-            )
-        )
+    def read(self, query: Query, post_ids: Int64Array) -> Looked:
+        """See `PostFacts.read`. One query, for what a post is judged by and for what is shown of it."""
         candidates = Candidates.unknown(post_ids, np.zeros(len(post_ids), np.uint16))
+        if not len(post_ids):
+            return Looked(candidates, {})
+        with connection.cursor() as cursor:
+            cursor.execute(LOOK.format(marks=",".join(["%s"] * len(post_ids))), (query.viewer_id, *post_ids.tolist()))
+            found = {row[0]: row for row in cursor.fetchall()}
         at = [i for i, post_id in enumerate(post_ids.tolist()) if post_id in found]
         rows = [found[int(post_ids[i])] for i in at]
-        fill(candidates, at, [PostRow(*row[: len(FIELDS)]) for row in rows], self.words)
-        candidates.is_seen[at] = [row[0] in seen for row in rows]
-        candidates.is_muted[at] = mentions(rows, query.muted_words)
-        return candidates
+        tags = [json.loads(row[7]) for row in rows]
+        moments = [moment_of(row[2]) for row in rows]
+        facts = [
+            PostRow(row[0], row[1], moment, row[3], row[4], row[5], row[6], tags, bool(row[8]), row[9])
+            for row, tags, moment in zip(rows, tags, moments, strict=True)
+        ]
+        fill(candidates, at, facts, self.words)
+        candidates.is_seen[at] = [row[10] is not None for row in rows]
+        candidates.is_muted[at] = mentions([row[11] for row in rows], query.muted_words)
+        views = {
+            row[0]: PostView(row[12], row[13], row[11], row[14], row[6], tags, json.loads(row[15]), moment)
+            for row, tags, moment in zip(rows, tags, moments, strict=True)
+        }
+        return Looked(candidates, views)
 
 
-def mentions(rows: list[tuple[object, ...]], words: tuple[str, ...]) -> BoolArray:
-    """Return which rows' text, their last field, holds one of *words* (case-folded)."""
+def moment_of(value: datetime | str) -> datetime:
+    """Return a moment as a driver gives it: PostgreSQL's with its offset, SQLite's a text without one, in UTC."""
+    return datetime.fromisoformat(value).replace(tzinfo=UTC) if isinstance(value, str) else value
+
+
+def mentions(texts: list[str], words: tuple[str, ...]) -> BoolArray:
+    """Return which texts hold one of *words* (case-folded)."""
     if not words:
-        return np.zeros(len(rows), np.bool_)
-    return np.array([any(word in str(row[-1]).casefold() for word in words) for row in rows], np.bool_)
+        return np.zeros(len(texts), np.bool_)
+    return np.array([any(word in text.casefold() for word in words) for text in texts], np.bool_)
 
 
 def fill(candidates: Candidates, at: list[int], rows: list[PostRow], words: Words) -> None:

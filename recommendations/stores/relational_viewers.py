@@ -1,18 +1,39 @@
-"""What the database knows of a viewer, in a constant number of queries whatever the history's length."""
+"""
+What the database knows of a viewer, in a constant number of queries whatever the history's length.
+
+These run on every request, so they are SQL: building the same ones with the ORM costs more than running them.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
+from django.db import connection
 
 from recommendations.contracts import EMPTY_IDS, Int64Array, Interests, Sensitivity
-from recommendations.models import InterestProfile, Member, Relationship, Seen
+from recommendations.models import InterestProfile, Member, PrivacySettings, Relationship, Seen
 
 SEEN_LIMIT = 5_000
 """Posts seen last that are excluded before ranking; the last look asks about all others. Changes the speed."""
 ADULT_YEARS = 18
+
+MEMBER, PRIVACY, RELATIONSHIP, SEEN = (
+    connection.ops.quote_name(model._meta.db_table) for model in (Member, PrivacySettings, Relationship, Seen)
+)
+FIND = f"""
+    SELECT m.id, m.external_id, m.is_active, m.languages, m.region, m.birth_year, m.is_adult,
+           p.is_personalised, p.sensitivity, p.muted_words, p.muted_tags
+    FROM {MEMBER} m LEFT JOIN {PRIVACY} p ON p.member_id = m.id
+    WHERE m.{{column}} = %s"""
+RELATED = f"""
+    SELECT kind, target_id FROM {RELATIONSHIP} WHERE source_id = %s
+    UNION ALL SELECT kind, source_id FROM {RELATIONSHIP} WHERE target_id = %s AND kind = 'block'"""
+NEWEST_SEEN = f"SELECT post_id FROM {SEEN} WHERE member_id = %s ORDER BY seen_at DESC LIMIT %s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,58 +52,55 @@ class Viewer:
     followed: Int64Array
     blocked: Int64Array
     muted: Int64Array
-    seen: Int64Array
 
 
-def find(member_id: str) -> Member | None:
-    """Return the member of this external id with its privacy settings, in one query."""
-    return Member.objects.select_related("privacy").filter(external_id=member_id).first()
-
-
-def read_viewer(member: Member, now: datetime) -> Viewer:
-    """Return all that a request needs to know, in two more queries. Without privacy settings: the strictest."""
-    privacy = getattr(member, "privacy", None)
-    followed, blocked, muted = related(member.pk)
+def find(now: datetime, *, external_id: str | None = None, pk: int | None = None) -> Viewer | None:
+    """Return the member of this id with all that a last look needs, in two queries; None if there is none."""
+    column, value = ("external_id", external_id) if pk is None else ("id", pk)
+    found = query(FIND.format(column=column), (value,))
+    if not found:
+        return None
+    id, external_id, is_active, languages, region, birth_year, is_adult, personal, sensitivity, words, tags = found[0]
+    adult = known_adult(bool(is_adult) if is_adult is not None else None, birth_year, now)
+    followed, blocked, muted = related(id)
+    # Without privacy settings: the strictest.
     return Viewer(
-        id=member.pk,
-        external_id=member.external_id,
-        is_active=member.is_active,
-        is_personalised=privacy is not None and privacy.is_personalised,
-        languages=tuple(member.languages),
-        region=member.region,
-        max_sensitivity=sensitivity_of(member, now),
-        muted_words=tuple(word.casefold() for word in privacy.muted_words) if privacy else (),
-        muted_tags=tuple(privacy.muted_tags) if privacy else (),
+        id=id,
+        external_id=external_id,
+        is_active=bool(is_active),
+        is_personalised=bool(personal),
+        languages=tuple(json.loads(languages)),
+        region=region,
+        max_sensitivity=min(sensitivity or Sensitivity.SAFE, Sensitivity.ADULT if adult else Sensitivity.SENSITIVE),
+        muted_words=tuple(word.casefold() for word in json.loads(words)) if words else (),
+        muted_tags=tuple(json.loads(tags)) if tags else (),
         followed=followed,
         blocked=blocked,
         muted=muted,
-        seen=newest_seen(member.pk),
     )
 
 
-def sensitivity_of(member: Member, now: datetime) -> int:
-    """Return the most sensitive content the member may and wants to see."""
-    privacy = getattr(member, "privacy", None)
-    wanted = privacy.sensitivity if privacy else Sensitivity.SAFE
-    return min(wanted, Sensitivity.ADULT if is_adult(member, now) else Sensitivity.SENSITIVE)
+def query(sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Return the rows of one query."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        return list(cursor.fetchall())
 
 
-def is_adult(member: Member, now: datetime) -> bool:
-    """Return whether the member is known to be of age: the platform says so, or the year of birth leaves no doubt."""
-    if member.is_adult is not None:
-        return member.is_adult
-    return member.birth_year is not None and now.year - member.birth_year > ADULT_YEARS
+def known_adult(is_adult: bool | None, birth_year: int | None, now: datetime) -> bool:
+    """Return whether a member is known to be of age: the platform says so, or the year of birth leaves no doubt."""
+    if is_adult is not None:
+        return is_adult
+    return birth_year is not None and now.year - birth_year > ADULT_YEARS
 
 
 def related(member_id: int) -> tuple[Int64Array, Int64Array, Int64Array]:
     """Return the members that this one follows, those on either side of a block with it, and those it mutes."""
     kinds = Relationship.Kind
-    own = Relationship.objects.filter(source_id=member_id).values_list("kind", "target_id")
-    others = Relationship.objects.filter(target_id=member_id, kind=kinds.BLOCK).values_list("kind", "source_id")
     by_kind: dict[str, set[int]] = {kind: set() for kind in kinds.values}
-    for kind, other in own.union(others, all=True):
+    for kind, other in query(RELATED, (member_id, member_id)):
         by_kind[kind].add(other)
-    return tuple(as_ids(by_kind[kind]) for kind in (kinds.FOLLOW, kinds.BLOCK, kinds.MUTE))  # type: ignore[return-value]
+    return as_ids(by_kind[kinds.FOLLOW]), as_ids(by_kind[kinds.BLOCK]), as_ids(by_kind[kinds.MUTE])
 
 
 def as_ids(ids: set[int]) -> Int64Array:
@@ -92,8 +110,7 @@ def as_ids(ids: set[int]) -> Int64Array:
 
 def newest_seen(member_id: int) -> Int64Array:
     """Return the posts that the member saw last, sorted by id."""
-    rows = Seen.objects.filter(member_id=member_id).order_by("-seen_at").values_list("post_id", flat=True)
-    return np.sort(np.fromiter(rows[:SEEN_LIMIT], np.int64))
+    return np.sort(np.array([id for (id,) in query(NEWEST_SEEN, (member_id, SEEN_LIMIT))], np.int64))
 
 
 def read_interests(member_id: int, model: str, dimension: int) -> Interests:

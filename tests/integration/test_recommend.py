@@ -532,7 +532,7 @@ def test_posts_that_cannot_be_read_are_not_shown(crowd, monkeypatch):
         page(crowd)
 
 
-@pytest.mark.parametrize("read", ["find", "read_viewer"])
+@pytest.mark.parametrize("read", ["find", "newest_seen"])
 def test_without_the_viewers_facts_nothing_is_shown(crowd, monkeypatch, read):
     monkeypatch.setattr(f"recommendations.stores.relational_viewers.{read}", fail(DatabaseError("gone")))
     with pytest.raises(FactsUnavailable):

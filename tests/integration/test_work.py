@@ -175,10 +175,10 @@ def test_an_item_that_fails_is_an_error_as_data(members, monkeypatch):
     """It costs itself, and is named."""
     keep = work.batch.keep_feed
 
-    def picky(member, now):
-        if member.external_id == "m1":
+    def picky(member_pk, now):
+        if member_pk == members[1].pk:
             raise RuntimeError("no luck")
-        keep(member, now)
+        keep(member_pk, now)
 
     monkeypatch.setattr(work.batch, "keep_feed", picky)
     job = submit()

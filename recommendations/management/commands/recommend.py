@@ -12,9 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from monitoring.clock import now
-from recommendations.contracts import REASON_SENTENCES
+from recommendations.contracts import REASON_SENTENCES, PostView
 from recommendations.services.errors import ServiceError
-from recommendations.services.recommend import Page, PostView, recommend
+from recommendations.services.recommend import Page, recommend
 
 FEEDS = ("discovery", "following", "trending")
 WIDEST_TEXT = 60
