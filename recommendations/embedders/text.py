@@ -22,6 +22,7 @@ from recommendations.embedders.cleaning import embed_filled
 
 WEIGHTS = "weights/l2_supercat_256.safetensors"
 TOKENIZER = "tokenizers/l2_supercat_tokenizer_config.json"
+NAME = f"wordllama-l2-supercat-256@{importlib.metadata.version('wordllama')}"
 BATCH_TEXTS = 256
 """Texts tokenised at once. Changes the speed, never the vectors."""
 
@@ -35,10 +36,7 @@ class WordLlamaText:
     """The mean of 256-d token vectors. Best in English, fair in other languages; knows no word order."""
 
     dimension: int = 256
-
-    @property
-    def name(self) -> str:
-        return f"wordllama-l2-supercat-256@{importlib.metadata.version('wordllama')}"
+    name: str = NAME
 
     def embed(self, texts: Sequence[str]) -> Float32Array:
         """Return unit rows (n, 256) float32; zeros for an empty text. The first call reads 33 MB."""

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from recommendations.contracts import UNKNOWN, BoolArray, Candidates, Query
+from recommendations.contracts import UNKNOWN, BoolArray, Candidates, Query, among
 
 
 def unseen(query: Query, candidates: Candidates) -> BoolArray:
     """Keep what the viewer has not seen, and what this request does not exclude."""
-    known = np.isin(candidates.post_ids, query.seen_post_ids) | np.isin(candidates.post_ids, query.excluded_post_ids)
+    known = among(candidates.post_ids, query.seen_post_ids) | among(candidates.post_ids, query.excluded_post_ids)
     return ~known & ~candidates.is_seen
 
 
 def not_excluded(query: Query, candidates: Candidates) -> BoolArray:
     """Keep what this request does not exclude, seen or not."""
-    return ~np.isin(candidates.post_ids, query.excluded_post_ids)
+    return ~among(candidates.post_ids, query.excluded_post_ids)
 
 
 def readable(query: Query, candidates: Candidates) -> BoolArray:
     """Keep posts in a language of the viewer, or in none that is known; a viewer who names none reads all."""
     if not len(query.language_ids):
         return np.ones(len(candidates), np.bool_)
-    return (candidates.language_ids == UNKNOWN) | np.isin(candidates.language_ids, query.language_ids)
+    return (candidates.language_ids == UNKNOWN) | among(candidates.language_ids, query.language_ids)

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from recommendations.contracts import BoolArray, Candidates, Query, Standing, Visibility
+from recommendations.contracts import BoolArray, Candidates, Query, Standing, Visibility, among
 
 
 def is_by(candidates: Candidates, author_ids: np.typing.NDArray[np.int64]) -> BoolArray:
     """Return which candidates are by one of *author_ids*."""
-    return np.isin(candidates.author_ids, author_ids)
+    return among(candidates.author_ids, author_ids)
 
 
 def visible(query: Query, candidates: Candidates) -> BoolArray:
     """Keep what is public by an open account, and what is for followers if the viewer follows the author."""
-    everyone = (candidates.visibility == Visibility.PUBLIC) & (candidates.standing == Standing.OPEN)
-    to_followers = np.isin(candidates.visibility, (Visibility.PUBLIC, Visibility.FOLLOWERS)) & np.isin(
-        candidates.standing, (Standing.OPEN, Standing.PRIVATE)
+    public, to_all = candidates.visibility == Visibility.PUBLIC, candidates.standing == Standing.OPEN
+    seen = public & to_all
+    by_followers = (public | (candidates.visibility == Visibility.FOLLOWERS)) & (
+        to_all | (candidates.standing == Standing.PRIVATE)
     )
-    return everyone | (to_followers & is_by(candidates, query.followed_author_ids))
+    # Few posts are for followers only: the authors of those alone are looked up.
+    at = np.flatnonzero(by_followers & ~seen)
+    seen[at] = among(candidates.author_ids[at], query.followed_author_ids)
+    return seen
 
 
 def not_removed(query: Query, candidates: Candidates) -> BoolArray:
@@ -34,7 +38,7 @@ def not_blocked(query: Query, candidates: Candidates) -> BoolArray:
 def not_muted(query: Query, candidates: Candidates) -> BoolArray:
     """Keep posts without a muted author, tag or word."""
     if len(query.muted_tag_ids):
-        tagged = np.isin(candidates.tag_ids, query.muted_tag_ids).any(axis=1)
+        tagged = among(candidates.tag_ids, query.muted_tag_ids).any(axis=1)
     else:
         tagged = np.zeros(len(candidates), np.bool_)
     return ~tagged & ~candidates.is_muted & ~is_by(candidates, query.muted_author_ids)

@@ -9,7 +9,7 @@ import numpy as np
 from recommendations.contracts import Int64Array, Query, Scored
 from recommendations.ports import Engine
 
-FINALISTS_PER_PICK = 4
+FINALISTS_PER_PICK = 2
 """How far below the slate's last rank a post may come from. Changes the answer."""
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from recommendations.contracts import Candidates, Float32Array, Query
+from recommendations.contracts import Candidates, Float32Array, Query, among
 
 
 @dataclass(frozen=True)
@@ -40,4 +40,4 @@ class Follow:
 
     def __call__(self, query: Query, candidates: Candidates) -> Float32Array:
         """See `Scorer`."""
-        return np.isin(candidates.author_ids, query.followed_author_ids).astype(np.float32)
+        return among(candidates.author_ids, query.followed_author_ids).astype(np.float32)
