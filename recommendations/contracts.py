@@ -70,9 +70,21 @@ class InteractionKind(StrEnum):
     COMMENT = "comment"
     SHARE = "share"
     SAVE = "save"
+    FOLLOW = "follow"
+    """Of the post's author, from the post."""
     HIDE = "hide"
     NOT_INTERESTED = "not_interested"
     REPORT = "report"
+
+
+class Subject(StrEnum):
+    """What of a post a member wants to see less of."""
+
+    POST = "post"
+    """This very post: it is never shown again."""
+    AUTHOR = "author"
+    TOPIC = "topic"
+    FORMAT = "format"
 
 
 class Origin(IntEnum):
@@ -227,6 +239,8 @@ class Query:
     muted_words: tuple[str, ...] = ()
     """Case-folded."""
     seen_post_ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)
+    hidden_post_ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)
+    """Posts that the viewer hid, reported or turned down."""
     region_id: int = UNKNOWN
     author_affinity: Affinity = field(default_factory=Affinity)
     topic_affinity: Affinity = field(default_factory=Affinity)

@@ -5,7 +5,7 @@ START HERE: every feed and its parts, in the order they run.
 from __future__ import annotations
 
 from recommendations.pipeline.filters.freshness import not_excluded, readable, unseen
-from recommendations.pipeline.filters.privacy import not_blocked, not_muted, not_own, not_removed, visible
+from recommendations.pipeline.filters.privacy import not_blocked, not_hidden, not_muted, not_own, not_removed, visible
 from recommendations.pipeline.filters.safety import safe_for_viewer
 from recommendations.pipeline.rerankers.diversity import AuditionSlots, Diversity, Spacing
 from recommendations.pipeline.run import Pipeline
@@ -30,8 +30,8 @@ from recommendations.ports import Catalogue, Engine
 MAY_SEE = (not_removed, visible, not_blocked, safe_for_viewer)
 """What no slate is ever without, whatever the feed: the same functions run again on every slate served."""
 
-WANTS = (not_muted, not_own, unseen, readable)
-SIMILAR_WANTS = (not_muted, not_own, not_excluded)
+WANTS = (not_hidden, not_muted, not_own, unseen, readable)
+SIMILAR_WANTS = (not_hidden, not_muted, not_own, not_excluded)
 
 
 def discovery(*, engine: Engine, catalogue: Catalogue) -> Pipeline:

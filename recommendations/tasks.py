@@ -36,7 +36,7 @@ def embed_posts(**_: object) -> None:
 @shared_task(name=jobs.RECORD_SERVED)
 def record_served(**_: object) -> None:
     """Write what was served to the database."""
-    recording.record_served()
+    recording.record_served(now=clock.now())
 
 
 @shared_task(name=jobs.RECONCILE_JOBS)
@@ -45,4 +45,4 @@ def reconcile_jobs(**_: object) -> None:
     now = clock.now()
     work.reconcile(now=now)
     learn.learn_pending(now=now)
-    recording.record_served()
+    recording.record_served(now=now)

@@ -4,7 +4,16 @@ What the database keeps. It is the source of truth of every index and every cach
 Rules that must hold whatever code writes (uniqueness, ranges, "not oneself") are constraints here, not form checks.
 """
 
-from recommendations.models.activity import FeedRequest, Interaction, PostStats, RegionStats, Seen
+from recommendations.models.activity import (
+    FeedRequest,
+    Interaction,
+    LessOf,
+    PostStats,
+    RegionStats,
+    Seen,
+    ServedPage,
+    Undo,
+)
 from recommendations.models.imports import ImportCheckpoint
 from recommendations.models.people import Member, PrivacySettings, Relationship
 from recommendations.models.policies import RankingPolicy
@@ -19,6 +28,7 @@ __all__ = [
     "InterestProfile",
     "Job",
     "JobChunk",
+    "LessOf",
     "Member",
     "Post",
     "PostEmbedding",
@@ -28,4 +38,6 @@ __all__ = [
     "RegionStats",
     "Relationship",
     "Seen",
+    "ServedPage",
+    "Undo",
 ]

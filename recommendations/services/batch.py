@@ -47,7 +47,7 @@ def keep_feed(member_pk: int, now: datetime) -> None:
     slate = build_slate(query, choice, trace)
     wiring.slates().put(viewer.id, "discovery", slate)
     seconds = perf_counter() - start
-    recording.record(slate, viewer.id, "discovery", seconds * 1000)
+    recording.record(recording.slate_record(slate, viewer.id, "discovery", seconds * 1000))
     recording.observe(query, slate, trace, seconds)
 
 

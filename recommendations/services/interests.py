@@ -30,6 +30,7 @@ WEIGHTS: dict[str, float] = {
     InteractionKind.COMMENT: 1.5,
     InteractionKind.SHARE: 2.0,
     InteractionKind.SAVE: 2.0,
+    InteractionKind.FOLLOW: 1.5,
     InteractionKind.HIDE: -1.0,
     InteractionKind.NOT_INTERESTED: -1.5,
     InteractionKind.REPORT: -2.0,
@@ -88,6 +89,25 @@ class Sums:
         self.vectors[a] += self.vectors[b]
         self.mass[a] += self.mass[b]
         self.vectors, self.mass = np.delete(self.vectors, b, axis=0), np.delete(self.mass, b)
+
+
+SESSION_HALF_LIFE_SECONDS = 900.0
+"""After a quarter of an hour an act counts half in the session vector. Changes the answer."""
+
+
+@dataclass
+class Session:
+    """What the member does right now: a sum that fades within the hour, as it stands at *moment* (Unix seconds)."""
+
+    vector: Float32Array  # (d,)
+    moment: float
+
+    def add(self, vector: Float32Array, weight: float, moment: float) -> None:
+        """Add one act of *weight* above 0; a late one counts for less."""
+        latest = max(self.moment, moment)
+        self.vector = self.vector * np.float32(2.0 ** ((self.moment - latest) / SESSION_HALF_LIFE_SECONDS))
+        self.vector += vector * np.float32(weight * 2.0 ** ((moment - latest) / SESSION_HALF_LIFE_SECONDS))
+        self.moment = latest
 
 
 def decay(seconds: float) -> float:

@@ -101,10 +101,11 @@ def recommend(
     query = query_of(viewer, choice, feed=feed, now=now)
     slate, offset, trace = slate_for(query, choice, viewer, place, explain)
     cached = trace is None
-    if trace is not None:
-        recording.record(slate, viewer.id, feed, (perf_counter() - start) * 1000)
+    made = [] if cached else [recording.slate_record(slate, viewer.id, feed, (perf_counter() - start) * 1000)]
+    page, shown = page_of(query, slate, viewer, offset=offset, limit=limit, cached=cached, explain=explain)
+    recording.record(*made, recording.page_record(slate.request_id, viewer.id, offset, shown, query.now))
     recording.observe(query, slate, trace, perf_counter() - start)
-    return page_of(query, slate, viewer, offset=offset, limit=limit, cached=cached, explain=explain)
+    return page
 
 
 def checked(feed: str, limit: int) -> None:
@@ -160,11 +161,11 @@ def served_before(request_id: UUID, offset: int, member_id: int) -> Int64Array:
 
 def page_of(
     query: Query, slate: Slate, viewer: Viewer, *, offset: int, limit: int, cached: bool, explain: bool
-) -> Page:
-    """Return the page at *offset* of what the last look lets through."""
+) -> tuple[Page, list[int]]:
+    """Return the page at *offset* of what the last look lets through, and the posts on it."""
     wants: tuple[Filter, ...] = feeds.SIMILAR_WANTS if query.feed == "similar" else feeds.WANTS
     shown, posts, end = look(query, slate, (*feeds.MAY_SEE, *wants), offset, limit)
-    return Page(
+    page = Page(
         request_id=slate.request_id,
         member_id=viewer.external_id,
         feed=query.feed,
@@ -177,6 +178,7 @@ def page_of(
         picks=tuple(pick_of(slate, i, posts[int(slate.post_ids[i])], explain) for i in shown),
         next_cursor=write_cursor(slate.request_id, end) if end < len(slate) else None,
     )
+    return page, slate.post_ids[shown].tolist()
 
 
 def look(

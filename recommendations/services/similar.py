@@ -38,7 +38,7 @@ def similar(*, post_id: str, viewer_id: str, limit: int = 10, now: datetime) -> 
     if not may_see(query, anchor_ids):
         raise UnknownPost(post_id)
     slate = build_slate(replace(query, interests=interests), choice, Trace())
-    return page_of(query, slate, viewer, offset=0, limit=limit, cached=False, explain=True)
+    return page_of(query, slate, viewer, offset=0, limit=limit, cached=False, explain=True)[0]
 
 
 def may_see(query: Query, post_ids: Int64Array) -> bool:

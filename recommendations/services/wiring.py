@@ -22,6 +22,7 @@ from recommendations.ports import Embedder, Engine, EngineError
 from recommendations.services.embedding import SPACE
 from recommendations.stores.policies import Policies
 from recommendations.stores.redis_records import RedisRecords
+from recommendations.stores.redis_served import RedisServed
 from recommendations.stores.redis_slates import RedisSlates
 from recommendations.stores.relational_posts import DatabasePosts
 from recommendations.stores.resident_catalogue import ResidentCatalogue
@@ -125,6 +126,12 @@ def slates() -> RedisSlates:
 def records() -> RedisRecords:
     """Return the queue of what was served; it is in the broker's Redis, which keeps everything."""
     return RedisRecords(redis_client(settings.ENV.redis_url))
+
+
+@per_process
+def served() -> RedisServed:
+    """Return the memory of what members were served lately."""
+    return RedisServed(redis_client(settings.ENV.cache_redis_url))
 
 
 def feed_pipeline(feed: str, engine_name: str) -> Pipeline:

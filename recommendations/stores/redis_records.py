@@ -27,10 +27,10 @@ class RedisRecords:
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
 
-    def push(self, record: bytes) -> int:
-        """Add a record and return how many wait; 0 if Redis cannot be reached, which loses it."""
+    def push(self, *records: bytes) -> int:
+        """Add records and return how many wait; 0 if Redis cannot be reached, which loses them."""
         try:
-            count = int(self._client.rpush(WAITING, record))
+            count = int(self._client.rpush(WAITING, *records))
             if count > LIMIT:
                 self._client.ltrim(WAITING, -LIMIT, -1)
             return count

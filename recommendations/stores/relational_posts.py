@@ -158,9 +158,9 @@ class DatabasePosts:
         return Looked(candidates, views)
 
 
-def moment_of(value: datetime | str) -> datetime:
-    """Return a moment as a driver gives it: PostgreSQL's with its offset, SQLite's a text without one, in UTC."""
-    return datetime.fromisoformat(value).replace(tzinfo=UTC) if isinstance(value, str) else value
+def moment_of(value: datetime) -> datetime:
+    """Return a moment as a driver gives it: PostgreSQL's with its offset, SQLite's without one, in UTC."""
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
 def mentions(texts: list[str], words: tuple[str, ...]) -> BoolArray:

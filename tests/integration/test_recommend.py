@@ -241,7 +241,7 @@ def test_pages_neither_repeat_nor_skip(crowd, feed):
 def test_pages_go_on_when_the_slate_is_lost(crowd):
     """What an earlier page showed is known from the database; what it did not show still comes."""
     first = page(crowd, limit=20)
-    recording.record_served()
+    recording.record_served(now=NOW)
     wiring.slates().purge([crowd.pk])
     rest = shown(crowd, cursor=first.next_cursor, limit=100)
     assert len(rest) == 40
@@ -454,7 +454,7 @@ def test_what_cannot_be_asked_for_is_refused_by_name(asked, pointer):
 def test_anothers_cursor_shows_ones_own_feed(crowd):
     """A cursor gives no access: neither to the slate nor to what was served."""
     cursor = page(crowd, limit=5).next_cursor
-    recording.record_served()
+    recording.record_served(now=NOW)
     other = making.member()
     found = page(other, cursor=cursor, limit=5)
     assert not found.cached
