@@ -31,7 +31,8 @@ class SeenAdmin(ReadOnlyPage):
 
 @admin.register(Undo)
 class UndoAdmin(ReadOnlyPage):
-    list_display = ("event_id", "target_event_id", "received_at")
+    list_display = ("event_id", "member", "target_event_id", "received_at")
+    list_select_related = ("member",)
     search_fields = ("=event_id", "=target_event_id")
     search_help_text = "The id of the event or of the one that it undoes"
 

@@ -55,12 +55,26 @@ class JobsQuery(serializers.Serializer):
 
 
 class Event(serializers.Serializer):
-    """One act of a member on a post."""
+    """One act of a member on a post, or the undoing of one."""
 
     event_id = id_field(help_text="The sender's own: sent twice, it counts once.")
     member_id = id_field()
-    post_id = id_field()
-    kind = serializers.ChoiceField([kind.value for kind in InteractionKind])
+    post_id = id_field(required=False, help_text="Needed unless the event undoes another.")
+    kind = serializers.ChoiceField(
+        [kind.value for kind in InteractionKind],
+        required=False,
+        help_text="Needed unless the event undoes another. follow: of the post's author.",
+    )
+    reason = serializers.ChoiceField(
+        ["author", "topic", "format"],
+        required=False,
+        allow_blank=True,
+        default="",
+        help_text="Of a not_interested: what of the post it is about. Empty: what the post says.",
+    )
+    undoes = id_field(
+        required=False, help_text="The event_id of an earlier event of this member, which this one takes back."
+    )
     value = serializers.FloatField(
         required=False, allow_null=True, default=None, help_text="Seconds of a dwell, stars of a rating."
     )
@@ -70,6 +84,13 @@ class Event(serializers.Serializer):
     request_id = serializers.UUIDField(
         required=False, allow_null=True, default=None, help_text="Of the feed that brought the post."
     )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Refuse an event that neither says what was done nor what is undone."""
+        lacking = [] if attrs.get("undoes") else [name for name in ("post_id", "kind") if not attrs.get(name)]
+        if lacking:
+            raise serializers.ValidationError(dict.fromkeys(lacking, "This field is required."), code="required")
+        return attrs
 
     def validate_value(self, value: float | None) -> float | None:
         """Refuse what JSON writes as 1e999."""

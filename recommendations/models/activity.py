@@ -48,8 +48,9 @@ class Interaction(models.Model):
 
 
 class Undo(models.Model):
-    """An event that takes another one back; it may come before the one that it names."""
+    """An event that takes another one of the same member back; it may come before the one that it names."""
 
+    member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="+")
     event_id = models.CharField(max_length=128, unique=True)
     target_event_id = models.CharField(max_length=128, db_index=True)
     received_at = models.DateTimeField(db_index=True)

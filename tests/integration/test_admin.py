@@ -38,7 +38,7 @@ def rows(redis_url):
         ),
         m.Seen.objects.create(member=ann, post=post, seen_at=then),
         m.LessOf.objects.create(member=ann, subject="author", key="2", post=post, event_id="e", created_at=then),
-        m.Undo.objects.create(event_id="u", target_event_id="e", received_at=then),
+        m.Undo.objects.create(member=ann, event_id="u", target_event_id="e", received_at=then),
         m.RegionStats.objects.create(post=post, region="DE", engagement_at=then, changed_at=then),
         m.ServedPage.objects.create(
             member=ann, request_id=uuid4(), offset=0, post_ids=np.array([post.pk, 99], "<i8").tobytes(), created_at=then
