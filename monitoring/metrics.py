@@ -23,3 +23,9 @@ DROPPED = Counter("recsys_dropped_total", "Candidates of sources that a filter d
 FALLBACKS = Counter("recsys_fallbacks_total", "Feeds that a step of the fallback had to serve.", ["step"])
 SLATE_CACHE = Counter("recsys_slate_cache_total", "Look-ups of a kept slate: hit or miss.", ["outcome"])
 JOB_ITEMS = Counter("recsys_job_items_total", "Items of jobs that were worked on: done or failed.", ["kind", "outcome"])
+LESS_EFFECT = Histogram(
+    "recsys_less_effect_ratio",
+    "Share of what a member wants less of, after they said so over before.",
+    ["subject"],
+    buckets=(0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0),
+)

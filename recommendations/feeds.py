@@ -32,6 +32,7 @@ MAY_SEE = (not_removed, visible, not_blocked, safe_for_viewer)
 
 WANTS = (not_hidden, not_muted, not_own, unseen, readable)
 SIMILAR_WANTS = (not_hidden, not_muted, not_own, not_excluded)
+NEUTRAL_WANTS = (not_hidden, not_muted, not_own, not_excluded, readable)
 
 
 def discovery(*, engine: Engine, catalogue: Catalogue) -> Pipeline:
@@ -81,6 +82,23 @@ def trending(*, catalogue: Catalogue) -> Pipeline:
         catalogue=catalogue,
         sources=(Trending(catalogue), Fresh(catalogue)),
         filters=(*MAY_SEE, *WANTS),
+        scorers=(Recency(), Popularity(), Quality()),
+        rerankers=(Spacing(),),
+        engine=None,
+    )
+
+
+def non_personalized(*, catalogue: Catalogue) -> Pipeline:
+    """
+    What anybody would be shown: no profile is read for it (`services/viewing.py`), and no affinity or history used.
+
+    The viewer's privacy, safety, blocks, mutes and languages hold as everywhere. What they saw may come again: that
+    they saw it is something they did.
+    """
+    return Pipeline(
+        catalogue=catalogue,
+        sources=(Trending(catalogue), Fresh(catalogue)),
+        filters=(*MAY_SEE, *NEUTRAL_WANTS),
         scorers=(Recency(), Popularity(), Quality()),
         rerankers=(Spacing(),),
         engine=None,

@@ -146,6 +146,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SERVE_AUTHENTICATION": [],
     "ENUM_NAME_OVERRIDES": {
+        "ReasonCode": [(reason, reason) for reason in ("author", "topic", "format")],
         "JobKind": "recommendations.api.serializers.JOB_KINDS",
         "JobState": "recommendations.api.serializers.JOB_STATES",
         "EventStatus": "recommendations.api.serializers.STATUSES",

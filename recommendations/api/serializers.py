@@ -6,8 +6,8 @@ from typing import Any
 from rest_framework import serializers
 
 from recommendations.contracts import InteractionKind, Reason
+from recommendations.services.recommend import FEEDS
 
-FEEDS = ("discovery", "following", "trending")
 JOB_KINDS = ("batch_feeds", "member_feed", "embed_posts", "rebuild_interests")
 JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
 STATUSES = ("recorded", "duplicate", "rejected")
@@ -268,3 +268,35 @@ class MembersOut(serializers.Serializer):
     """Members."""
 
     members = MemberOut(many=True)
+
+
+class Preferences(serializers.Serializer):
+    """What a member wants and allows."""
+
+    languages = serializers.ListField(
+        child=serializers.CharField(max_length=8), max_length=20, help_text="Best first; empty: any."
+    )
+    region = serializers.CharField(max_length=16, allow_blank=True, help_text="Such as DE: what trends there.")
+    is_private = serializers.BooleanField(help_text="Only followers see the member's posts.")
+    is_personalised = serializers.BooleanField(help_text="Off: nothing is learned, and what was learned is deleted.")
+    sensitivity = serializers.ChoiceField(["safe", "sensitive", "adult"])
+    muted_words = serializers.ListField(child=serializers.CharField(max_length=100), max_length=500)
+    muted_tags = serializers.ListField(child=serializers.CharField(max_length=100), max_length=500)
+
+
+class EffectOut(serializers.Serializer):
+    """What a wish for less did."""
+
+    subject = serializers.ChoiceField(["author", "topic", "format"])
+    key = serializers.CharField(help_text="The author's id, the tag, or the format.")
+    since = serializers.DateTimeField()
+    share_before = serializers.FloatField(allow_null=True, help_text="Of the posts shown last before; null: none.")
+    share_after = serializers.FloatField(allow_null=True)
+    shown_before = serializers.IntegerField()
+    shown_after = serializers.IntegerField()
+
+
+class EffectsOut(serializers.Serializer):
+    """Effects, the newest wish first."""
+
+    effects = EffectOut(many=True)

@@ -41,7 +41,8 @@ from recommendations.stores.relational_viewers import Viewer
 
 log = logging.getLogger(__name__)
 
-FEEDS = ("discovery", "following", "trending")
+FEEDS = ("discovery", "following", "trending", "non_personalized")
+WANTS = {"similar": feeds.SIMILAR_WANTS, "non_personalized": feeds.NEUTRAL_WANTS}
 MAX_LIMIT = 100
 RESERVE = 20
 """Picks behind a page that are looked at with it, so that drops leave no gaps. Changes the speed."""
@@ -163,7 +164,7 @@ def page_of(
     query: Query, slate: Slate, viewer: Viewer, *, offset: int, limit: int, cached: bool, explain: bool
 ) -> tuple[Page, list[int]]:
     """Return the page at *offset* of what the last look lets through, and the posts on it."""
-    wants: tuple[Filter, ...] = feeds.SIMILAR_WANTS if query.feed == "similar" else feeds.WANTS
+    wants: tuple[Filter, ...] = WANTS.get(query.feed, feeds.WANTS)
     shown, posts, end = look(query, slate, (*feeds.MAY_SEE, *wants), offset, limit)
     page = Page(
         request_id=slate.request_id,

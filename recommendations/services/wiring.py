@@ -140,6 +140,8 @@ def feed_pipeline(feed: str, engine_name: str) -> Pipeline:
         return feeds.following(catalogue=catalogue())
     if feed == "trending":
         return feeds.trending(catalogue=catalogue())
+    if feed == "non_personalized":
+        return feeds.non_personalized(catalogue=catalogue())
     if feed == "similar":
         return feeds.similar(engine=engine(engine_name), catalogue=catalogue())
     return feeds.discovery(engine=engine(engine_name), catalogue=catalogue())

@@ -110,6 +110,8 @@ HIDINGS = {
     "a muted tag": muted_ninth_tag,
     "seen": lambda v, a, p: Seen.objects.create(member=v, post=p, seen_at=NOW),
 }
+# That something was seen is what the viewer did, which the non-personalized feed does not look at.
+HIDDEN_FROM = [(case, feed) for case in HIDINGS for feed in FEEDS if (case, feed) != ("seen", "non_personalized")]
 
 
 @pytest.fixture
@@ -123,16 +125,14 @@ def scene():
     return viewer, author, post, kept
 
 
-@pytest.mark.parametrize("feed", FEEDS)
-@pytest.mark.parametrize("case", HIDINGS)
+@pytest.mark.parametrize(("case", "feed"), HIDDEN_FROM)
 def test_what_a_viewer_may_not_see_is_not_in_a_fresh_slate(scene, case, feed):
     viewer, author, post, _kept = scene
     HIDINGS[case](viewer, author, post)
     assert shown(viewer, feed=feed) == ["kept"]
 
 
-@pytest.mark.parametrize("feed", FEEDS)
-@pytest.mark.parametrize("case", HIDINGS)
+@pytest.mark.parametrize(("case", "feed"), HIDDEN_FROM)
 def test_a_change_holds_on_the_next_read_of_a_kept_slate(scene, case, feed):
     """The slate was made and kept before the change; neither it nor the resident catalogue knows."""
     viewer, author, post, _kept = scene

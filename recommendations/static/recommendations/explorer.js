@@ -6,7 +6,7 @@ import { age, card, element } from "./cards.js";
 const PAGE = 20;
 const POLL_MS = 250;
 const WAIT_MS = 2000;
-const FEEDS = ["discovery", "following", "trending"];
+const FEEDS = ["discovery", "following", "trending", "non_personalized"];
 const $ = (id) => document.getElementById(id);
 const asked = new URLSearchParams(location.search);
 const state = {
