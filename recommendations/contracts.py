@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import IntEnum, StrEnum
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 from uuid import UUID
 
@@ -418,11 +418,13 @@ REASON_SENTENCES: dict[Reason, str] = {
 }
 
 
+@cache
 def reasons_of(bits: int) -> tuple[Reason, ...]:
     """Return the reasons whose bits are set."""
     return tuple(reason for reason in Reason if bits >> reason & 1)
 
 
+@cache
 def origins_of(bits: int) -> tuple[Origin, ...]:
     """Return the origins whose bits are set."""
     return tuple(origin for origin in Origin if bits >> origin & 1)

@@ -46,8 +46,8 @@ def effects(*, member_id: str) -> list[Effect]:
 def effect_of(member: Member, wish: LessOf) -> Effect:
     """Return the share of what the wish is about among the `POSTS` shown last before it and first after it."""
     pages = ServedPage.objects.filter(member=member).values_list("post_ids", flat=True)
-    before = shown(pages.filter(created_at__lt=wish.created_at).order_by("-created_at"))
-    after = shown(pages.filter(created_at__gte=wish.created_at).order_by("created_at"))
+    before = shown(pages.filter(created_at__lt=wish.created_at).order_by("-created_at")[:POSTS])
+    after = shown(pages.filter(created_at__gte=wish.created_at).order_by("created_at")[:POSTS])
     facts = {post.pk: post for post in Post.objects.filter(pk__in={*before, *after}).only("author_id", "tags", "kind")}
     is_about: Callable[[int], bool] = lambda pk: pk in facts and about(facts[pk], wish)  # noqa: E731
     key = wish.key
@@ -64,9 +64,9 @@ def effect_of(member: Member, wish: LessOf) -> Effect:
     )
 
 
-def shown(pages: Iterable[bytes]) -> list[int]:
+def shown(pages: Iterable[bytes | memoryview]) -> list[int]:
     """Return the first `POSTS` posts of these pages."""
-    ids = chain.from_iterable(np.frombuffer(bytes(page), "<i8").tolist() for page in pages[:POSTS])  # type: ignore[index]
+    ids = chain.from_iterable(np.frombuffer(bytes(page), "<i8").tolist() for page in pages)
     return list(ids)[:POSTS]
 
 

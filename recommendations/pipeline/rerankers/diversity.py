@@ -54,17 +54,26 @@ class Spacing:
 def spaced(authors: list[int], topics: list[int], run: int) -> list[int]:
     """Return the positions so that authors alternate and at most *run* in a row share a topic, where that can be."""
     order: list[int] = []
-    waiting = list(range(len(authors)))
-    author, recent = None, deque[int](maxlen=run)
-    while waiting:
-        worn = recent[0] if len(recent) == run and recent[0] != UNKNOWN and len(set(recent)) == 1 else None
-        other = (i for i, at in enumerate(waiting) if authors[at] != author)
-        best = next((i for i, at in enumerate(waiting) if authors[at] != author and topics[at] != worn), None)
-        place = next(other, 0) if best is None else best
-        at = waiting.pop(place)
+    waiting = deque[int]()  # passed over so far, in their order
+    author: int | None = None
+    topic: int | None = None
+    length = ahead = 0
+    while len(order) < len(authors):
+        worn = topic if length >= run else None
+        at = next((at for at in waiting if authors[at] != author and topics[at] != worn), None)
+        while at is None and ahead < len(authors):
+            if authors[ahead] != author and topics[ahead] != worn:
+                at = ahead
+            else:
+                waiting.append(ahead)
+            ahead += 1
+        if at is None:  # Nothing fits both: somebody else's at least, or simply the next.
+            at = next((at for at in waiting if authors[at] != author), waiting[0])
+        if at in waiting:
+            waiting.remove(at)
         order.append(at)
-        author = authors[at]
-        recent.append(topics[at])
+        length = length + 1 if topics[at] == topic and topic != UNKNOWN else 1
+        author, topic = authors[at], topics[at]
     return order
 
 
