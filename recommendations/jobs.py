@@ -21,6 +21,7 @@ LEARN = "recommendations.learn"
 EMBED_POSTS = "recommendations.embed_posts"
 RECORD_SERVED = "recommendations.record_served"
 RECONCILE_JOBS = "recommendations.reconcile_jobs"
+SWEEP_INPUTS = "recommendations.sweep_inputs"
 
 QUEUES = {
     RUN_CHUNK: "batch",
@@ -28,6 +29,7 @@ QUEUES = {
     EMBED_POSTS: "maintenance",
     RECORD_SERVED: "maintenance",
     RECONCILE_JOBS: "maintenance",
+    SWEEP_INPUTS: "maintenance",
 }
 
 

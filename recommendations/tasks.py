@@ -12,7 +12,7 @@ from celery import shared_task
 
 from monitoring import clock
 from recommendations import jobs
-from recommendations.services import embedding, learn, recording, wiring, work
+from recommendations.services import embedding, learn, recording, replay, wiring, work
 
 
 @shared_task(name=jobs.RUN_CHUNK)
@@ -46,3 +46,9 @@ def reconcile_jobs(**_: object) -> None:
     work.reconcile(now=now)
     learn.learn_pending(now=now)
     recording.record_served(now=now)
+
+
+@shared_task(name=jobs.SWEEP_INPUTS)
+def sweep_inputs(**_: object) -> None:
+    """Delete what feeds were ranked from, once its time is over."""
+    replay.sweep_inputs(now=clock.now())

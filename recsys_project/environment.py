@@ -106,6 +106,9 @@ class Environment(BaseSettings):
         "place",
         "Linear memory a process may use for vectors, such as 2048MB. Over it: an error.",
     )
+    replay_share: float = setting(
+        0.05, "place", "Share of feed requests whose inputs are kept, so that they can be ranked again, 0 to 1."
+    )
     batch_processing_size: Positive = setting(100, "speed", "Members or posts per chunk of a job.")
     slate_fresh_seconds: Positive = setting(
         180,

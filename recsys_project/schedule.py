@@ -13,6 +13,12 @@ SCHEDULE = {
         "schedule": timedelta(seconds=20),
         "options": {"queue": "maintenance", "expires": 20},
     },
+    # Inputs of feeds hold interests: they are kept for days, not for ever.
+    "sweep-inputs": {
+        "task": "recommendations.sweep_inputs",
+        "schedule": timedelta(hours=1),
+        "options": {"queue": "maintenance", "expires": 3600},
+    },
     # A post that came while no worker ran still gets its embedding.
     "embed-posts": {
         "task": "recommendations.embed_posts",

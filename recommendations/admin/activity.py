@@ -9,7 +9,17 @@ from django.utils.safestring import SafeString
 from recommendations.admin.base import ReadOnlyPage
 from recommendations.admin.binary import floats, table
 from recommendations.contracts import origins_of
-from recommendations.models import FeedRequest, ImportCheckpoint, Interaction, LessOf, Post, Seen, ServedPage, Undo
+from recommendations.models import (
+    FeedInputs,
+    FeedRequest,
+    ImportCheckpoint,
+    Interaction,
+    LessOf,
+    Post,
+    Seen,
+    ServedPage,
+    Undo,
+)
 
 
 @admin.register(Interaction)
@@ -105,3 +115,17 @@ class ImportCheckpointAdmin(ReadOnlyPage):
     list_display = ("kind", "sha256", "line", "new", "changed", "same", "rejected", "started_at", "finished_at")
     list_filter = ("kind", ("finished_at", admin.EmptyFieldListFilter))
     search_fields = ("^sha256",)
+
+
+@admin.register(FeedInputs)
+class FeedInputsAdmin(ReadOnlyPage):
+    list_display = ("request", "bytes_kept", "created_at")
+    search_fields = ("=request__id",)
+    search_help_text = "The request's id"
+    fields = ("request", "bytes_kept", "created_at")
+    readonly_fields = ("bytes_kept",)
+
+    @admin.display(description="bytes")
+    def bytes_kept(self, inputs: FeedInputs) -> int:
+        """Return how much is kept."""
+        return len(bytes(inputs.packed))

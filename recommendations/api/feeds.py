@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from time import perf_counter
+from uuid import UUID
 
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -12,6 +13,7 @@ from monitoring.clock import now
 from recommendations.api import schema, shapes
 from recommendations.api import serializers as s
 from recommendations.api.reading import query_of
+from recommendations.services.explain import explain
 from recommendations.services.recommend import recommend
 from recommendations.services.similar import similar
 
@@ -35,6 +37,26 @@ class FeedView(APIView):
         started = perf_counter()
         page = recommend(member_id=member_id, now=now(), **query_of(s.FeedQuery, request))
         return Response(shapes.page_shape(page, 1000 * (perf_counter() - started)))
+
+
+class ExplainView(APIView):
+    """Why a post was shown, or was not."""
+
+    @schema.address(
+        400,
+        404,
+        409,
+        answers={200: s.ExplanationOut},
+        parameters=[s.ExplainQuery],
+        operation_id="explain",
+        summary="Why a viewer was shown a post, or was not",
+        tags=["feeds"],
+    )
+    def get(self, request: Request, request_id: UUID, post_id: str) -> Response:
+        """Return the post's place, parts, sources and reasons, or what kept it away."""
+        viewer = query_of(s.ExplainQuery, request)["viewer"]
+        found = explain(request_id=request_id, post_id=post_id, viewer_id=viewer, now=now())
+        return Response(shapes.explanation_shape(found))
 
 
 class SimilarView(APIView):

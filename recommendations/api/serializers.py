@@ -38,6 +38,12 @@ class SimilarQuery(serializers.Serializer):
     limit = serializers.IntegerField(min_value=1, max_value=100, default=10)
 
 
+class ExplainQuery(serializers.Serializer):
+    """Query of an explanation."""
+
+    viewer = id_field(help_text="The member whose feed it was.")
+
+
 class MembersQuery(serializers.Serializer):
     """Query of members."""
 
@@ -300,3 +306,21 @@ class EffectsOut(serializers.Serializer):
     """Effects, the newest wish first."""
 
     effects = EffectOut(many=True)
+
+
+class ExplanationOut(serializers.Serializer):
+    """Why a post was shown to a member, or was not."""
+
+    request_id = serializers.UUIDField()
+    post_id = serializers.CharField()
+    status = serializers.ChoiceField(["shown", "ranked", "outranked", "filtered", "not_found", "not_in_slate"])
+    sentence = serializers.CharField()
+    rank = serializers.IntegerField(allow_null=True, help_text="In the slate, or among all candidates; from 1.")
+    of = serializers.IntegerField(allow_null=True, help_text="How many the rank is among.")
+    score = serializers.FloatField(allow_null=True)
+    parts = serializers.DictField(
+        child=serializers.FloatField(), allow_null=True, help_text="Their sum in float32, in this order, is the score."
+    )
+    sources = serializers.ListField(child=serializers.CharField())
+    reasons = ReasonOut(many=True)
+    filter = serializers.CharField(allow_null=True, help_text="The viewer's own wish that kept it away.")

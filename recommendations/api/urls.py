@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from recommendations.api.explorer import explore
-from recommendations.api.feeds import FeedView, SimilarView
+from recommendations.api.feeds import ExplainView, FeedView, SimilarView
 from recommendations.api.interactions import InteractionsView, SeenView
 from recommendations.api.jobs import JobsView, JobView
 from recommendations.api.members import EffectsView, MembersView, PreferencesView, ResetView, TieView
@@ -36,6 +36,7 @@ urlpatterns = [
     path("api/v1/members/<path:member_id>/reset", ResetView.as_view(), name="api-reset"),
     path("api/v1/members/<path:member_id>/less", EffectsView.as_view(), name="api-less"),
     path("api/v1/posts/<path:post_id>/similar", SimilarView.as_view(), name="api-similar"),
+    path("api/v1/requests/<uuid:request_id>/explain/<path:post_id>", ExplainView.as_view(), name="api-explain"),
     path("api/v1/interactions", InteractionsView.as_view(), name="api-interactions"),
     path("api/v1/jobs", JobsView.as_view(), name="api-jobs"),
     path("api/v1/jobs/<uuid:job_id>", JobView.as_view(), name="api-job"),

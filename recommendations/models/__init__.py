@@ -5,6 +5,7 @@ Rules that must hold whatever code writes (uniqueness, ranges, "not oneself") ar
 """
 
 from recommendations.models.activity import (
+    FeedInputs,
     FeedRequest,
     Interaction,
     LessOf,
@@ -22,6 +23,7 @@ from recommendations.models.tastes import InterestProfile
 from recommendations.models.work import Job, JobChunk
 
 __all__ = [
+    "FeedInputs",
     "FeedRequest",
     "ImportCheckpoint",
     "Interaction",

@@ -183,6 +183,7 @@ class FeedRequest(models.Model):
     part_names = models.JSONField(default=list)
     parts = models.BinaryField(help_text="float32 (n, parts): what each score is the sum of.")
     origins = models.BinaryField(help_text="uint16 (n,): bit set of the sources.")
+    reasons = models.BinaryField(default=b"", help_text="uint16 (n,): bit set of the reasons.")
     created_at = models.DateTimeField(db_index=True)
 
     class Meta:
@@ -191,3 +192,21 @@ class FeedRequest(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+
+class FeedInputs(models.Model):
+    """
+    What a slate was ranked from, for a share of the requests, for some days: enough to rank it again.
+
+    Personal data: a person's interests at that moment. Erased with the member.
+    """
+
+    request = models.OneToOneField(FeedRequest, on_delete=models.CASCADE, primary_key=True, related_name="inputs")
+    packed = models.BinaryField(help_text="Packed by services/replay.py, deflated.")
+    created_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        verbose_name_plural = "feed inputs"
+
+    def __str__(self) -> str:
+        return f"inputs of {self.request_id}"

@@ -41,7 +41,12 @@ def run(pipeline: Pipeline, query: Query, trace: Trace) -> Scored:
     found = gather(pipeline.sources, query, eligible, trace)
     candidates = pipeline.catalogue.gather(found, query.now)
     candidates = candidates.take(keep(pipeline.filters, query, candidates, trace, stage="filter"))
-    trace.candidates = len(candidates)
+    trace.inputs = (query, candidates)
+    return ranked(pipeline, query, candidates, trace)
+
+
+def ranked(pipeline: Pipeline, query: Query, candidates: Candidates, trace: Trace) -> Scored:
+    """Return *candidates* in the order they are shown, at most `query.size`: the same for the same, byte for byte."""
     scored = score(pipeline, query, candidates, trace)
     return rerank(pipeline.rerankers, query, scored, trace).take(np.arange(min(query.size, len(candidates))))
 

@@ -36,6 +36,7 @@ from recommendations.pipeline.stages import Filter, FilterError, Trace
 from recommendations.services import recording, wiring
 from recommendations.services.errors import FactsUnavailable, InvalidRequest
 from recommendations.services.ranking import rank
+from recommendations.services.replay import is_kept, pack_inputs
 from recommendations.services.viewing import Choice, choose, known_viewer, query_of, with_history
 from recommendations.stores.relational_viewers import Viewer
 
@@ -102,11 +103,19 @@ def recommend(
     query = query_of(viewer, choice, feed=feed, now=now)
     slate, offset, trace = slate_for(query, choice, viewer, place, explain)
     cached = trace is None
-    made = [] if cached else [recording.slate_record(slate, viewer.id, feed, (perf_counter() - start) * 1000)]
+    made = [] if trace is None else records_of(slate, trace, viewer, feed, (perf_counter() - start) * 1000)
     page, shown = page_of(query, slate, viewer, offset=offset, limit=limit, cached=cached, explain=explain)
     recording.record(*made, recording.page_record(slate.request_id, viewer.id, offset, shown, query.now))
     recording.observe(query, slate, trace, perf_counter() - start)
     return page
+
+
+def records_of(slate: Slate, trace: Trace, viewer: Viewer, feed: str, duration_ms: float) -> list[bytes]:
+    """Return the records of a slate that was made: the slate and, of some, what it was ranked from."""
+    records = [recording.slate_record(slate, viewer.id, feed, duration_ms)]
+    if trace.inputs and is_kept(slate.request_id):
+        records.append(recording.inputs_record(slate.request_id, slate.built_at, pack_inputs(*trace.inputs)))
+    return records
 
 
 def checked(feed: str, limit: int) -> None:

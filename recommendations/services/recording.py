@@ -7,6 +7,7 @@ A slate that is made is one record, with the parts of its scores; each page show
 from __future__ import annotations
 
 import struct
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -18,14 +19,15 @@ from django.db import connection, transaction
 from monitoring import metrics
 from recommendations import jobs
 from recommendations.contracts import Query, Slate
-from recommendations.models import FeedRequest, Member, Post, PostStats, ServedPage
+from recommendations.models import FeedInputs, FeedRequest, Member, Post, PostStats, ServedPage
 from recommendations.pipeline.stages import Trace
 from recommendations.services import wiring
 from recommendations.stores.redis_slates import pack, unpack
 
-SLATE, PAGE = b"s", b"p"
+SLATE, PAGE, INPUTS = b"s", b"p", b"i"
 SLATE_HEAD = struct.Struct("<qfI")
 PAGE_HEAD = struct.Struct("<qd16sH")
+INPUTS_HEAD = struct.Struct("<16sd")
 BATCH_RECORDS = 500
 GATHER_SECONDS = 1.0
 """How long records gather before a worker writes them. Changes the speed."""
@@ -43,6 +45,11 @@ def slate_record(slate: Slate, member_id: int, feed: str, duration_ms: float) ->
     packed = pack(slate)
     head = SLATE_HEAD.pack(member_id, duration_ms, len(packed)) + len(names).to_bytes(2, "little")
     return SLATE + head + names + packed + slate.parts.astype("<f4").tobytes()
+
+
+def inputs_record(request_id: UUID, now: float, packed: bytes) -> bytes:
+    """Return the record of what a slate was ranked from."""
+    return INPUTS + INPUTS_HEAD.pack(request_id.bytes, now) + packed
 
 
 def page_record(request_id: UUID, member_id: int, offset: int, post_ids: Sequence[int], now: float) -> bytes:
@@ -72,6 +79,7 @@ def record_served(*, now: datetime) -> int:
         with transaction.atomic():
             FeedRequest.objects.bulk_create([s for s in slates if s.member_id in there], ignore_conflicts=True)
             write_pages([page for page in pages if page.member_id in there], now)
+            write_inputs([inputs_row(one) for one in packed if one[:1] == INPUTS])
         wiring.records().written(packed)
         written += len(packed)
     return written
@@ -90,6 +98,22 @@ def write_pages(pages: Sequence[ServedPage], now: datetime) -> None:
         if rows:
             cursor.executemany(COUNT_IMPRESSIONS.format(stats=stats), rows)
     wiring.served().add((page.member_id, page.created_at.timestamp(), post_ids) for page, post_ids in shown)
+
+
+def write_inputs(rows: Sequence[FeedInputs]) -> None:
+    """Write what slates were ranked from, of those requests that are there."""
+    there = set(FeedRequest.objects.filter(pk__in=[row.pk for row in rows]).values_list("pk", flat=True))
+    FeedInputs.objects.bulk_create([row for row in rows if row.pk in there], ignore_conflicts=True)
+
+
+def inputs_row(packed: bytes) -> FeedInputs:
+    """Return the row of one queued record of inputs."""
+    request_id, now = INPUTS_HEAD.unpack_from(packed, 1)
+    return FeedInputs(
+        request_id=UUID(bytes=request_id),
+        packed=zlib.compress(packed[1 + INPUTS_HEAD.size :]),
+        created_at=datetime.fromtimestamp(now, UTC),
+    )
 
 
 def page_row(packed: bytes) -> ServedPage:
@@ -126,6 +150,7 @@ def slate_row(packed: bytes) -> FeedRequest:
         part_names=part_names,
         parts=packed[end + size :],
         origins=slate.origins.astype("<u2").tobytes(),
+        reasons=slate.reasons.astype("<u2").tobytes(),
         created_at=datetime.fromtimestamp(slate.built_at, UTC),
     )
 

@@ -134,8 +134,15 @@ def served() -> RedisServed:
     return RedisServed(redis_client(settings.ENV.cache_redis_url))
 
 
-def feed_pipeline(feed: str, engine_name: str) -> Pipeline:
-    """Return the parts of *feed*, scored by the engine *engine_name* where it needs one."""
+def new_engine(name: str) -> Engine:
+    """Return a new and empty engine of this name."""
+    if name == WasmEngine.name:
+        return WasmEngine(embedder().dimension, memory_limit_bytes=settings.ENV.wasm_memory_limit)
+    return PlainEngine(embedder().dimension)
+
+
+def feed_pipeline(feed: str, engine_name: str, own: Engine | None = None) -> Pipeline:
+    """Return the parts of *feed*, scored by the engine *engine_name* where it needs one, or by one's *own*."""
     if feed == "following":
         return feeds.following(catalogue=catalogue())
     if feed == "trending":
@@ -143,8 +150,8 @@ def feed_pipeline(feed: str, engine_name: str) -> Pipeline:
     if feed == "non_personalized":
         return feeds.non_personalized(catalogue=catalogue())
     if feed == "similar":
-        return feeds.similar(engine=engine(engine_name), catalogue=catalogue())
-    return feeds.discovery(engine=engine(engine_name), catalogue=catalogue())
+        return feeds.similar(engine=own or engine(engine_name), catalogue=catalogue())
+    return feeds.discovery(engine=own or engine(engine_name), catalogue=catalogue())
 
 
 def forget_parts() -> None:
