@@ -92,7 +92,8 @@ def recommend(
     """
     Return up to *limit* posts of *feed* for the member, after those that *cursor* stands for.
 
-    *explain* gives the parts of each score, which takes a fresh slate. Raises a `ServiceError` that says why not.
+    *explain* gives the parts of each score; of a slate that was kept, those recorded with it (a second after it was
+    made; until then there are none). Raises a `ServiceError` that says why not.
     """
     checked(feed, limit)
     place = read_cursor(cursor) if cursor else None
@@ -101,8 +102,10 @@ def recommend(
     wiring.catalogue().refresh(now)
     start = perf_counter()
     query = query_of(viewer, choice, feed=feed, now=now)
-    slate, offset, trace = slate_for(query, choice, viewer, place, explain)
+    slate, offset, trace = slate_for(query, choice, viewer, place)
     cached = trace is None
+    if explain and cached:
+        slate = with_parts(slate)
     made = [] if trace is None else records_of(slate, trace, viewer, feed, (perf_counter() - start) * 1000)
     page, shown = page_of(query, slate, viewer, offset=offset, limit=limit, cached=cached, explain=explain)
     recording.record(*made, recording.page_record(slate.request_id, viewer.id, offset, shown, query.now))
@@ -127,13 +130,13 @@ def checked(feed: str, limit: int) -> None:
 
 
 def slate_for(
-    query: Query, choice: Choice, viewer: Viewer, place: tuple[UUID, int] | None, explain: bool
+    query: Query, choice: Choice, viewer: Viewer, place: tuple[UUID, int] | None
 ) -> tuple[Slate, int, Trace | None]:
     """Return the slate to page through, where to start in it, and how it was made; None: it was kept."""
     kept = wiring.slates().get(viewer.id, query.feed)
     if place and kept is not None and kept.request_id == place[0]:
         return kept, place[1], None
-    if kept is not None and not place and not explain and is_fresh(kept, query):
+    if kept is not None and not place and is_fresh(kept, query):
         return kept, 0, None
     offset = 0
     if place:
@@ -145,6 +148,15 @@ def slate_for(
     slate = build_slate(with_history(query, viewer), choice, trace)
     wiring.slates().put(viewer.id, query.feed, slate)
     return slate, offset, trace
+
+
+def with_parts(slate: Slate) -> Slate:
+    """Return a kept slate with the parts that were recorded when it was made, if they are there."""
+    recorded = FeedRequest.objects.filter(pk=slate.request_id).values_list("part_names", "parts", "post_ids").first()
+    if recorded is None or bytes(recorded[2]) != slate.post_ids.astype("<i8").tobytes():
+        return slate
+    names, parts = recorded[0], np.frombuffer(bytes(recorded[1]), "<f4")
+    return replace(slate, part_names=tuple(names), parts=parts.reshape(len(slate), len(names)))
 
 
 def build_slate(query: Query, choice: Choice, trace: Trace) -> Slate:
