@@ -13,6 +13,9 @@ from recommendations.ports import Engine
 FINALISTS_PER_PICK = 2
 """How far below the slate's last rank a post may come from. Changes the answer."""
 
+ASKED_FOR = -0.5
+"""From this `Less` on the viewer said so: likings that were merely learned stay above it. Changes the answer."""
+
 
 @dataclass(frozen=True)
 class Diversity:
@@ -102,3 +105,19 @@ class AuditionSlots:
             order.remove(at)
             order.insert(start + len(shown) // 2, at)
         return np.array(order, np.int64)
+
+
+@dataclass(frozen=True)
+class LessLast:
+    """Puts what the viewer asked to see less of behind all else: no spreading and no audition brings it up again."""
+
+    name: str = field(default="less_last", init=False)
+
+    def __call__(self, query: Query, scored: Scored) -> Int64Array:
+        """See `Reranker`."""
+        everything = np.arange(len(scored.scores))
+        if not query.policy.less or "less" not in scored.part_names:
+            return everything
+        part = scored.parts[:, scored.part_names.index("less")] / query.policy.less
+        asked = part <= ASKED_FOR
+        return np.concatenate([everything[~asked], everything[asked]])
