@@ -16,19 +16,21 @@ import numpy as np
 from django.db import connection
 
 from recommendations.contracts import EMPTY_IDS, Int64Array, Sensitivity
-from recommendations.models import LessOf, Member, PrivacySettings, Relationship, Seen
+from recommendations.models import InterestProfile, LessOf, Member, PrivacySettings, Relationship, Seen
 
 SEEN_LIMIT = 5_000
 """Posts seen last that are excluded before ranking; the last look asks about all others. Changes the speed."""
 ADULT_YEARS = 18
 
-MEMBER, PRIVACY, RELATIONSHIP, SEEN, LESS = (
-    connection.ops.quote_name(model._meta.db_table) for model in (Member, PrivacySettings, Relationship, Seen, LessOf)
+MEMBER, PRIVACY, RELATIONSHIP, SEEN, LESS, INTERESTS = (
+    connection.ops.quote_name(model._meta.db_table)
+    for model in (Member, PrivacySettings, Relationship, Seen, LessOf, InterestProfile)
 )
 FIND = f"""
     SELECT m.id, m.external_id, m.is_active, m.languages, m.region, m.birth_year, m.is_adult,
-           p.is_personalised, p.sensitivity, p.muted_words, p.muted_tags
-    FROM {MEMBER} m LEFT JOIN {PRIVACY} p ON p.member_id = m.id
+           p.is_personalised, p.sensitivity, p.muted_words, p.muted_tags,
+           i.changed_at, i.interactions, i.reference_at
+    FROM {MEMBER} m LEFT JOIN {PRIVACY} p ON p.member_id = m.id LEFT JOIN {INTERESTS} i ON i.member_id = m.id
     WHERE m.{{column}} = %s"""
 RELATED = f"""
     SELECT kind, target_id FROM {RELATIONSHIP} WHERE source_id = %s
@@ -55,6 +57,8 @@ class Viewer:
     muted: Int64Array
     hidden: Int64Array
     """Posts that the member hid, reported or turned down."""
+    taste_version: tuple[object, ...] | None
+    """What tells one state of their interests from another; None: nothing was learned of them."""
 
 
 def find(now: datetime, *, external_id: str | None = None, pk: int | None = None) -> Viewer | None:
@@ -63,7 +67,8 @@ def find(now: datetime, *, external_id: str | None = None, pk: int | None = None
     found = query(FIND.format(column=column), (value,))
     if not found:
         return None
-    id, external_id, is_active, languages, region, birth_year, is_adult, personal, sensitivity, words, tags = found[0]
+    id, external_id, is_active, languages, region, birth_year, is_adult, *others = found[0]
+    personal, sensitivity, words, tags, *learned = others
     adult = known_adult(bool(is_adult) if is_adult is not None else None, birth_year, now)
     followed, blocked, muted, hidden = related(id)
     # Without privacy settings: the strictest.
@@ -81,6 +86,7 @@ def find(now: datetime, *, external_id: str | None = None, pk: int | None = None
         blocked=blocked,
         muted=muted,
         hidden=hidden,
+        taste_version=tuple(learned) if learned[0] is not None else None,
     )
 
 
