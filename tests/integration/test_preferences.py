@@ -26,6 +26,7 @@ from recommendations.services.interact import Event, record
 from recommendations.services.recommend import recommend
 from recommendations.services.similar import similar
 from recommendations.stores.profiles import read_taste
+from recommendations.stores.relational_viewers import taste_version
 from tests import making
 from tests.making import NOW
 
@@ -358,8 +359,8 @@ def test_a_cook_who_climbs_is_no_cook_climber(crowd, act):
 
 
 def taste_of(member_pk, now):
-    embedder = wiring.embedder()
-    return read_taste(member_pk, now, embedder.name, embedder.dimension, wiring.words(), 0.8)
+    kept = wiring.tastes().of(member_pk, taste_version(member_pk))
+    return read_taste(member_pk, kept, now, wiring.embedder().dimension, wiring.words(), 0.8)
 
 
 def test_seen_is_not_undone_by_a_like(crowd, act):
