@@ -59,7 +59,7 @@ def spaced(authors: list[int], topics: list[int], run: int) -> list[int]:
     topic: int | None = None
     length = ahead = 0
     while len(order) < len(authors):
-        worn = topic if length >= run else None
+        worn = topic if length >= run and topic != UNKNOWN else None
         at = next((at for at in waiting if authors[at] != author and topics[at] != worn), None)
         while at is None and ahead < len(authors):
             if authors[ahead] != author and topics[ahead] != worn:
