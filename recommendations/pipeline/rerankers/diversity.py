@@ -87,10 +87,10 @@ class AuditionSlots:
         """See `Reranker`."""
         n, share = len(scored.scores), query.policy.audition_share
         everything = np.arange(n)
-        if not share:
+        if not share or not n:
             return everything
         auditioning = brought_by(scored.candidates.origins, Origin.AUDITION)
-        stretch = round(1 / share)
+        stretch = round(min(1 / share, n))
         order, spare = everything.tolist(), np.flatnonzero(auditioning).tolist()
         for start in range(0, min(query.size, n), stretch):
             shown = order[start : start + stretch]
