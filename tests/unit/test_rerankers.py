@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommendations.contracts import UNKNOWN, Candidates, Interests, Origin, Policy, Query, Scored
+from recommendations.contracts import UNKNOWN, Affinity, Candidates, Interests, Origin, Policy, Query, Scored
 from recommendations.engines.plain import PlainEngine
 from recommendations.pipeline.rerankers.diversity import AuditionSlots, Diversity, Spacing
 from recommendations.pipeline.run import rerank
@@ -146,3 +146,11 @@ def test_a_reranker_that_fails_costs_its_order_and_nothing_else():
 def test_no_candidates_are_no_trouble(size):
     for reranker in (Diversity(engine(0)), Spacing(), AuditionSlots()):
         assert reranker(query(size), scored([])).tolist() == []
+
+
+def test_what_the_viewer_wants_less_of_is_brought_up_by_nobody():
+    """Author 2 was turned down: neither variety nor an audition puts them before the others."""
+    asked = replace(query(5, audition_share=0.5), author_affinity=Affinity(np.array([2]), np.array([-0.9], np.float32)))
+    posts = scored([1, 1, 1, 2, 2], auditioning=[3, 4])
+    for reranker in (Spacing(), AuditionSlots()):
+        assert reranker(asked, posts).tolist() == [0, 1, 2, 3, 4]

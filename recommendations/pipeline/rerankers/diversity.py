@@ -7,11 +7,19 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from recommendations.contracts import UNKNOWN, Int64Array, Origin, Query, Scored, brought_by
+from recommendations.contracts import UNKNOWN, BoolArray, Candidates, Int64Array, Origin, Query, Scored, brought_by
+from recommendations.pipeline.scorers.columns import Less
 from recommendations.ports import Engine
 
 FINALISTS_PER_PICK = 2
 """How far below the slate's last rank a post may come from. Changes the answer."""
+UNWANTED = -0.5
+"""From this `Less` on, a post is not brought up for the sake of variety or of an audition. Changes the answer."""
+
+
+def unwanted(query: Query, candidates: Candidates) -> BoolArray:
+    """Return which posts the viewer wants so much less of that only the score may say where they stand."""
+    return Less()(query, candidates) <= UNWANTED
 
 
 @dataclass(frozen=True)
@@ -40,14 +48,22 @@ class Diversity:
 
 @dataclass(frozen=True)
 class Spacing:
-    """No two neighbours by one author, and no long run about one topic, as far as there is something else to show."""
+    """
+    No two neighbours by one author, and no long run about one topic, as far as there is something else to show.
+
+    What the viewer wants less of comes last, in its order.
+    """
 
     name: str = field(default="spacing", init=False)
 
     def __call__(self, query: Query, scored: Scored) -> Int64Array:
         """See `Reranker`. Looks at the slate's own posts; a post moves down as little as it can."""
         posts = scored.candidates.take(np.arange(min(query.size, len(scored.scores))))
-        order = spaced(posts.author_ids.tolist(), posts.topic_ids.tolist(), query.policy.topic_run)
+        last = unwanted(query, posts)
+        # Else a slate of two authors would alternate between them, though the viewer has turned one of them down.
+        first = np.flatnonzero(~last)
+        authors, topics = posts.author_ids[first].tolist(), posts.topic_ids[first].tolist()
+        order = first[spaced(authors, topics, query.policy.topic_run)].tolist() + np.flatnonzero(last).tolist()
         return np.concatenate([np.array(order, np.int64), np.arange(len(order), len(scored.scores))])
 
 
@@ -89,7 +105,7 @@ class AuditionSlots:
         everything = np.arange(n)
         if not share or not n:
             return everything
-        auditioning = brought_by(scored.candidates.origins, Origin.AUDITION)
+        auditioning = brought_by(scored.candidates.origins, Origin.AUDITION) & ~unwanted(query, scored.candidates)
         stretch = round(min(1 / share, n))
         order, spare = everything.tolist(), np.flatnonzero(auditioning).tolist()
         for start in range(0, min(query.size, n), stretch):
