@@ -7,19 +7,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from recommendations.contracts import UNKNOWN, BoolArray, Candidates, Int64Array, Origin, Query, Scored, brought_by
-from recommendations.pipeline.scorers.columns import Less
+from recommendations.contracts import UNKNOWN, BoolArray, Int64Array, Origin, Query, Scored, brought_by
 from recommendations.ports import Engine
 
 FINALISTS_PER_PICK = 2
 """How far below the slate's last rank a post may come from. Changes the answer."""
 UNWANTED = -0.5
-"""From this `Less` on, a post is not brought up for the sake of variety or of an audition. Changes the answer."""
+"""Below this part `less`, before its weight, a post is not brought up for the sake of variety or of an audition. Changes the answer."""
 
 
-def unwanted(query: Query, candidates: Candidates) -> BoolArray:
+def unwanted(query: Query, scored: Scored) -> BoolArray:
     """Return which posts the viewer wants so much less of that only the score may say where they stand."""
-    return Less()(query, candidates) <= UNWANTED
+    if "less" not in scored.part_names:
+        return np.zeros(len(scored.scores), np.bool_)
+    return scored.parts[:, scored.part_names.index("less")] < UNWANTED * query.policy.less
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Spacing:
     def __call__(self, query: Query, scored: Scored) -> Int64Array:
         """See `Reranker`. Looks at the slate's own posts; a post moves down as little as it can."""
         posts = scored.candidates.take(np.arange(min(query.size, len(scored.scores))))
-        last = unwanted(query, posts)
+        last = unwanted(query, scored)[: len(posts)]
         # Else a slate of two authors would alternate between them, though the viewer has turned one of them down.
         first = np.flatnonzero(~last)
         authors, topics = posts.author_ids[first].tolist(), posts.topic_ids[first].tolist()
@@ -105,7 +106,7 @@ class AuditionSlots:
         everything = np.arange(n)
         if not share or not n:
             return everything
-        auditioning = brought_by(scored.candidates.origins, Origin.AUDITION) & ~unwanted(query, scored.candidates)
+        auditioning = brought_by(scored.candidates.origins, Origin.AUDITION) & ~unwanted(query, scored)
         stretch = round(min(1 / share, n))
         order, spare = everything.tolist(), np.flatnonzero(auditioning).tolist()
         for start in range(0, min(query.size, n), stretch):
