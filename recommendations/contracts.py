@@ -231,6 +231,10 @@ class Affinity:
         return np.where(self.ids[at] == ids, self.weights[at], np.float32(0))
 
 
+NON_PERSONALIZED = "non_personalized"
+"""The feed that uses nothing that its viewer did."""
+
+
 @dataclass(frozen=True)
 class Query:
     """One request: who asks, for what, and all that we know of the viewer. Id arrays are sorted."""
@@ -269,6 +273,11 @@ class Query:
     """By format number."""
     served: Affinity = field(default_factory=Affinity)
     """Posts that were served lately, and how tired of each the viewer may be, 0 to 1."""
+
+    @property
+    def uses_history(self) -> bool:
+        """Whether the feed may use what its viewer did; if not, it is not even read."""
+        return self.feed != NON_PERSONALIZED
 
 
 @dataclass(frozen=True)

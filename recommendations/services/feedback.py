@@ -38,8 +38,8 @@ def effects(*, member_id: str) -> list[Effect]:
     wishes = LessOf.objects.filter(member=member).exclude(subject=Subject.POST).order_by("-created_at", "-pk")
     found = [effect_of(member, wish) for wish in wishes]
     for effect in found:
-        if effect.share_before:
-            metrics.LESS_EFFECT.labels(effect.subject).observe((effect.share_after or 0.0) / effect.share_before)
+        if effect.share_before and effect.share_after is not None:
+            metrics.LESS_EFFECT.labels(effect.subject).observe(effect.share_after / effect.share_before)
     return found
 
 

@@ -147,7 +147,8 @@ def keep(rows: Sequence[Interaction], now: datetime) -> None:
     standing = [row for row in rows if row.undone_at is None]
     with transaction.atomic():
         Interaction.objects.bulk_create(rows, ignore_conflicts=True, batch_size=2_000)
-        see([(row.member_id, row.post_id) for row in rows], now)
+        # A turning down that was taken back before it came leaves no trace: the post may be shown.
+        see([(row.member_id, row.post_id) for row in rows if row.undone_at is None or row.kind not in TURNED_DOWN], now)
         hold_at_once(standing, now)
         member_ids = sorted({row.member_id for row in standing})
         if member_ids:
@@ -157,10 +158,12 @@ def keep(rows: Sequence[Interaction], now: datetime) -> None:
 def hold_at_once(rows: Sequence[Interaction], now: datetime) -> None:
     """Write follows and wishes for less: they hold on the next page, before a worker has learned anything."""
     follows = [row for row in rows if row.kind == InteractionKind.FOLLOW]
+    apart = blocked_pairs({row.member_id for row in follows})
     Relationship.objects.bulk_create(
         [
             Relationship(source_id=row.member_id, target_id=row.post.author_id, kind="follow", created_at=now)
             for row in follows
+            if (row.member_id, row.post.author_id) not in apart
         ],
         ignore_conflicts=True,
     )
@@ -168,6 +171,15 @@ def hold_at_once(rows: Sequence[Interaction], now: datetime) -> None:
     LessOf.objects.bulk_create(wishes, ignore_conflicts=True, batch_size=2_000)
     concerned = {row.member_id for row in follows} | {wish.member_id for wish in wishes}
     invalidate.members(*sorted(concerned))
+
+
+def blocked_pairs(member_ids: set[int]) -> set[tuple[int, int]]:
+    """Return each of these members with everybody on the other side of a block: they can't follow each other."""
+    if not member_ids:
+        return set()
+    blocks = Relationship.objects.filter(kind="block").values_list("source", "target")
+    theirs = blocks.filter(target__in=member_ids)
+    return {*blocks.filter(source__in=member_ids), *((target, source) for source, target in theirs)}
 
 
 def wishes_of(row: Interaction) -> list[LessOf]:
@@ -202,14 +214,16 @@ def take_back(undone: Sequence[tuple[int, Event]], now: datetime) -> None:
             ],
             ignore_conflicts=True,
         )
-        senders = {event.undoes: member_id for member_id, event in undone}
-        rows = Interaction.objects.select_related("post").filter(event_id__in=senders, undone_at=None)
-        acts = [row for row in rows if row.member_id == senders[row.event_id]]
+        named = {(event.undoes, member_id) for member_id, event in undone}
+        rows = Interaction.objects.select_related("post").filter(
+            event_id__in=[event_id for event_id, _ in named], undone_at=None
+        )
+        acts = [row for row in rows if (row.event_id, row.member_id) in named]
         Interaction.objects.filter(pk__in=[row.pk for row in acts]).update(undone_at=now)
         LessOf.objects.filter(event_id__in=[row.event_id for row in acts]).delete()
         for row in acts:
             if row.kind == InteractionKind.FOLLOW:
-                Relationship.objects.filter(source=row.member_id, target=row.post.author_id, kind="follow").delete()
+                unfollow(row)
             if row.kind in TURNED_DOWN:
                 # Who takes a turning down back may be shown the post again.
                 Seen.objects.filter(member=row.member_id, post=row.post_id).delete()
@@ -217,6 +231,15 @@ def take_back(undone: Sequence[tuple[int, Event]], now: datetime) -> None:
         invalidate.members(*member_ids)
         if member_ids:
             jobs.enqueue(jobs.LEARN, {"member_ids": member_ids})
+
+
+def unfollow(act: Interaction) -> None:
+    """End the follow that this act made, unless it was there before any, or another one stands."""
+    same = Interaction.objects.filter(member=act.member_id, post__author=act.post.author_id, kind=act.kind)
+    acts = list(same.order_by("received_at").values_list("received_at", "undone_at"))
+    if all(undone_at for _, undone_at in acts):
+        ties = Relationship.objects.filter(source=act.member_id, target=act.post.author_id, kind="follow")
+        ties.filter(created_at__gte=acts[0][0]).delete()
 
 
 def see(pairs: Sequence[tuple[int, int]], now: datetime) -> None:

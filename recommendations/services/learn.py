@@ -124,8 +124,9 @@ def unlearn(*, member_ids: Sequence[int], now: datetime) -> None:
             acts = list(undone.select_related("post")[:ACTS_PER_TRANSACTION])
             count(acts, now, sign=-1)
             Interaction.objects.filter(pk__in=[act.pk for act in acts]).update(is_learned=False)
-        if acts:
-            rebuild(member_id=member_id, now=now)
+            if acts:
+                # In the same transaction: once the mark is gone, nothing would ask for the rebuild again.
+                rebuild(member_id=member_id, now=now)
 
 
 @transaction.atomic

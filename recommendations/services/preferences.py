@@ -12,14 +12,17 @@ from datetime import datetime
 from typing import Any
 
 from django.db import DatabaseError, transaction
+from django.db.models import Q
 
 from recommendations.contracts import Sensitivity, Subject
-from recommendations.models import InterestProfile, LessOf, Member, PrivacySettings, Relationship
+from recommendations.models import FeedInputs, InterestProfile, LessOf, Member, PrivacySettings, Relationship
 from recommendations.services import invalidate
 from recommendations.services.errors import FactsUnavailable, InvalidRequest, UnknownMember
 
 OF_MEMBER = frozenset({"languages", "region"})
 OF_PRIVACY = frozenset({"is_private", "is_personalised", "sensitivity", "muted_words", "muted_tags"})
+STRICTEST = {"is_private": True, "is_personalised": False}
+"""What holds for a member without settings, and goes on to hold when they change another one."""
 KINDS = tuple(kind.value for kind in Relationship.Kind)
 
 
@@ -51,7 +54,7 @@ def read_preferences(*, member_id: str) -> Preferences:
     member = member_of(member_id)
     own = PrivacySettings.objects.filter(member=member).first()
     if own is None:
-        own = PrivacySettings(member=member, is_private=True, is_personalised=False)
+        own = PrivacySettings(member=member, **STRICTEST)
     return Preferences(
         languages=member.languages,
         region=member.region,
@@ -77,8 +80,11 @@ def set_preferences(*, member_id: str, changes: Mapping[str, Any], now: datetime
     for name in OF_MEMBER & set(changes):
         setattr(member, name, changes[name])
     member.changed_at = now
-    member.save()
-    own, _ = PrivacySettings.objects.select_for_update().get_or_create(member=member, defaults={"changed_at": now})
+    # These columns only: a fresh start or a deactivation that comes at the same moment must not be written over.
+    member.save(update_fields=[*OF_MEMBER, "changed_at"])
+    own, _ = PrivacySettings.objects.select_for_update().get_or_create(
+        member=member, defaults={**STRICTEST, "changed_at": now}
+    )
     consented = own.is_personalised
     for name in OF_PRIVACY & set(changes):
         value = changes[name]
@@ -107,6 +113,7 @@ def forget_taste(member_pk: int, now: datetime) -> None:
     """Delete what was learned of the member, and learn from no act before *now*."""
     Member.objects.filter(pk=member_pk).update(taste_since=now)
     InterestProfile.objects.filter(member=member_pk).delete()
+    FeedInputs.objects.filter(request__member=member_pk).delete()
     LessOf.objects.filter(member=member_pk).exclude(subject=Subject.POST).delete()
     invalidate.forgotten(member_pk)
 
@@ -116,7 +123,8 @@ def relate(*, member_id: str, kind: str, other_id: str, is_on: bool, now: dateti
     """
     Have a member follow, block or mute another, or no longer. Twice is once.
 
-    A block ends the follows between the two.
+    A block ends the follows between the two, and there is none as long as it stands. Who is blocked is not told so:
+    their follow has no effect.
     """
     if kind not in KINDS:
         raise InvalidRequest(f"There is no tie {kind!r}; there are {', '.join(KINDS)}.", "/kind")
@@ -126,7 +134,7 @@ def relate(*, member_id: str, kind: str, other_id: str, is_on: bool, now: dateti
     ties = Relationship.objects.filter(source=source, target=target, kind=kind)
     if not is_on:
         ties.delete()
-    elif not ties.exists():
+    elif not ties.exists() and not (kind == Relationship.Kind.FOLLOW and is_blocked(source, target)):
         Relationship.objects.bulk_create(
             [Relationship(source=source, target=target, kind=kind, created_at=now)], ignore_conflicts=True
         )
@@ -135,3 +143,9 @@ def relate(*, member_id: str, kind: str, other_id: str, is_on: bool, now: dateti
         follows.filter(source=source, target=target).delete()
         follows.filter(source=target, target=source).delete()
     invalidate.members(source.pk, target.pk)
+
+
+def is_blocked(one: Member, other: Member) -> bool:
+    """Return whether either of the two blocks the other."""
+    blocks = Relationship.objects.filter(kind=Relationship.Kind.BLOCK)
+    return blocks.filter(Q(source=one, target=other) | Q(source=other, target=one)).exists()

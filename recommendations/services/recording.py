@@ -15,6 +15,7 @@ from uuid import UUID
 
 import numpy as np
 from django.db import connection, transaction
+from django.db.models import F
 
 from monitoring import metrics
 from recommendations import jobs
@@ -102,8 +103,10 @@ def write_pages(pages: Sequence[ServedPage], now: datetime) -> None:
 
 
 def write_inputs(rows: Sequence[FeedInputs]) -> None:
-    """Write what slates were ranked from, of those requests that are there."""
-    there = set(FeedRequest.objects.filter(pk__in=[row.pk for row in rows]).values_list("pk", flat=True))
+    """Write what slates were ranked from, of those requests that are there; nothing from before a fresh start."""
+    requests = FeedRequest.objects.filter(pk__in=[row.pk for row in rows])
+    requests = requests.exclude(member__taste_since__gte=F("created_at"))
+    there = set(requests.values_list("pk", flat=True))
     FeedInputs.objects.bulk_create([row for row in rows if row.pk in there], ignore_conflicts=True)
 
 

@@ -17,8 +17,6 @@ from recommendations.stores.profiles import read_taste
 from recommendations.stores.relational_viewers import Viewer
 
 FLAG = "wasm_recommendations"
-NON_PERSONALIZED = "non_personalized"
-"""The feed that uses nothing that its viewer did."""
 SLATE_SIZE = 150
 """Posts in a slate: what the pages show, and the reserve behind them. Changes the answer."""
 
@@ -92,7 +90,7 @@ def query_of(
 def with_history(query: Query, viewer: Viewer) -> Query:
     """Return *query* with what ranking needs besides: what the viewer saw and, if they want it, their interests."""
     embedder = wiring.embedder()
-    if query.feed == NON_PERSONALIZED:
+    if not query.uses_history:
         return query
     try:
         query = replace(query, seen_post_ids=viewers.newest_seen(viewer.id))

@@ -1,369 +1,308 @@
-"""What a member says holds from the next request on: preferences, ties, consent, a fresh start, wishes for less."""
+"""What members want and allow, and their ties: each holds on the next request, and what is forgotten stays so."""
 
-import itertools
 from datetime import timedelta
+from uuid import uuid4
 
-import numpy as np
 import pytest
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 
-from recommendations.contracts import InteractionKind
+from recommendations.contracts import Sensitivity
 from recommendations.models import (
+    FeedInputs,
+    Interaction,
     InterestProfile,
     LessOf,
     Member,
-    Post,
     PostStats,
-    RegionStats,
+    PrivacySettings,
     Relationship,
-    Seen,
-    ServedPage,
 )
-from recommendations.services import feedback, learn, preferences, recording, wiring
+from recommendations.services import interact, learn, preferences, recording, wiring
 from recommendations.services.errors import InvalidRequest, UnknownMember
-from recommendations.services.interact import Event, record
+from recommendations.services.interact import Event
 from recommendations.services.recommend import recommend
-from recommendations.services.similar import similar
-from recommendations.stores.profiles import read_taste
-from recommendations.stores.relational_viewers import taste_version
 from tests import making
 from tests.making import NOW
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("parts")]
-numbers = itertools.count()
+
+LATER = NOW + timedelta(minutes=1)
 
 
 @pytest.fixture
 def ann():
-    return making.member("ann", region="DE")
-
-
-@pytest.fixture
-def crowd(ann):
-    """Make ten authors with five posts each: two topics, two formats."""
-    for i in range(10):
-        making.posts(
-            making.member(f"author-{i}"), 5, tags=["bread" if i % 2 else "ships"], kind="film" if i < 3 else "text"
-        )
+    """Make Ann; Bob writes of films, Cat of bread."""
+    ann = making.member("ann")
+    for name, text in (("bob", "a film about war"), ("cat", "bread and yeast")):
+        author = making.member(name)
+        for i in range(4):
+            making.post(author, f"{name}-{i}", text=f"{text} {i}", tags=[text.split()[-1]])
     making.embed()
-    return list(Post.objects.order_by("pk"))
+    return ann
 
 
-@pytest.fixture
-def act(django_capture_on_commit_callbacks):
-    """Return a function that records an event of ann's, with all that follows from its commit but the learning."""
-
-    def acted(kind="", post=None, **options):
-        event = Event(
-            options.pop("event_id", f"e{next(numbers)}"), "ann", post.external_id if post else "", kind, **options
-        )
-        with django_capture_on_commit_callbacks(execute=True):
-            (result,) = record(events=[event], now=NOW)
-        return event, result
-
-    return acted
+@pytest.fixture(autouse=True)
+def committed(django_capture_on_commit_callbacks):
+    """Return a context in which what is asked for on commit is done."""
+    return lambda: django_capture_on_commit_callbacks(execute=True)
 
 
-def learned(now=NOW):
-    learn.learn(member_ids=[Member.objects.get(external_id="ann").pk], now=now)
+def act(post_id, kind="like", now=NOW, **fields):
+    """Have Ann do something, and return the event's id."""
+    event = Event(**{"event_id": uuid4().hex, "member_id": "ann", "post_id": post_id, "kind": kind, **fields})
+    assert [r.status for r in interact.record(events=[event], now=now)] == ["recorded"]
+    return event.event_id
 
 
-def shown(feed="discovery", limit=50, now=NOW):
-    return [pick.post for pick in recommend(member_id="ann", feed=feed, limit=limit, now=now).picks]
+def shown(who="ann", now=NOW, **asked):
+    return {pick.post.id for pick in recommend(member_id=who, now=now, limit=100, **asked).picks}
 
 
-def profile():
-    row = InterestProfile.objects.filter(member__external_id="ann").first()
-    return row and {
-        "positive": np.frombuffer(bytes(row.positive), "<f4"),
-        "negative": np.frombuffer(bytes(row.negative), "<f4"),
-        "session": np.frombuffer(bytes(row.session), "<f4"),
-        "author": row.affinities["author"],
-        "topic": row.affinities["topic"],
-        "format": row.affinities["format"],
-    }
+def set_preferences(now=LATER, **changes):
+    return preferences.set_preferences(member_id="ann", changes=changes, now=now)
 
 
-def assert_alike(one, other):
-    """Hold two profiles to be the same, up to what rounding float32 and four decimals may do."""
-    for name in ("positive", "negative", "session"):
-        np.testing.assert_allclose(one[name], other[name], atol=1e-5)
-    for name in ("author", "topic", "format"):
-        assert one[name] == pytest.approx(other[name], abs=2e-3)
+def relate(member_id, kind, other_id, is_on=True, now=LATER):
+    preferences.relate(member_id=member_id, kind=kind, other_id=other_id, is_on=is_on, now=now)
+
+
+def ties():
+    return set(Relationship.objects.values_list("source__external_id", "kind", "target__external_id"))
 
 
 # Preferences
 
 
-def test_preferences_are_read_and_changed_in_part(ann):
+def test_what_is_set_is_what_is_read_and_the_rest_stays(ann):
     before = preferences.read_preferences(member_id="ann")
-    after = preferences.set_preferences(
-        member_id="ann", changes={"languages": ["de"], "sensitivity": "sensitive", "muted_tags": ["war"]}, now=NOW
-    )
-    assert (after.languages, after.sensitivity, after.muted_tags) == (["de"], "sensitive", ["war"])
-    assert (after.region, after.is_personalised) == (before.region, before.is_personalised)
-    assert preferences.read_preferences(member_id="ann") == after
+    after = set_preferences(languages=["de", "en"], sensitivity="sensitive", muted_words=["spoiler"])
+    assert after == preferences.read_preferences(member_id="ann")
+    assert (after.languages, after.sensitivity, after.muted_words) == (["de", "en"], "sensitive", ["spoiler"])
+    assert (after.region, after.is_private, after.muted_tags) == (before.region, before.is_private, before.muted_tags)
 
 
-def test_a_member_without_settings_is_read_as_the_strictest_says():
-    making.member("bob", privacy=False)
-    found = preferences.read_preferences(member_id="bob")
-    assert (found.is_private, found.is_personalised, found.sensitivity) == (True, False, "safe")
+@pytest.mark.parametrize("change", [{"muted_words": ["WAR"]}, {"muted_tags": ["war"]}])
+def test_what_is_muted_is_gone_from_the_next_page(ann, committed, change):
+    assert any(post.startswith("bob") for post in shown())
+    with committed():
+        set_preferences(**change)
+    assert {post[:3] for post in shown(now=LATER)} == {"cat"}
 
 
-def test_what_does_not_exist_is_refused(ann):
+def test_a_member_who_becomes_private_is_gone_from_strangers_feeds(ann):
+    assert any(post.startswith("bob") for post in shown())
+    preferences.set_preferences(member_id="bob", changes={"is_private": True}, now=LATER)
+    assert {post[:3] for post in shown(now=LATER)} == {"cat"}
+
+
+def test_what_is_no_preference_is_refused_by_name_and_changes_nothing(ann):
+    with pytest.raises(InvalidRequest, match="'is_admin'"):
+        set_preferences(languages=["de"], is_admin=True)
+    assert Member.objects.get(pk=ann.pk).languages == []
     with pytest.raises(UnknownMember):
-        preferences.read_preferences(member_id="nobody")
-    with pytest.raises(InvalidRequest, match="wings"):
-        preferences.set_preferences(member_id="ann", changes={"wings": 2}, now=NOW)
-    with pytest.raises(InvalidRequest, match="themselves"):
-        preferences.relate(member_id="ann", kind="block", other_id="ann", is_on=True, now=NOW)
-    with pytest.raises(InvalidRequest, match="marry"):
-        preferences.relate(member_id="ann", kind="marry", other_id="ann", is_on=True, now=NOW)
+        preferences.set_preferences(member_id="nobody", changes={}, now=NOW)
 
 
-def test_without_consent_nothing_is_kept_and_nothing_is_learned(crowd, act):
-    act("like", crowd[0])
-    learned()
-    assert profile()
-    preferences.set_preferences(member_id="ann", changes={"is_personalised": False}, now=NOW)
-    assert not profile()
-    act("like", crowd[1])
-    learned()
-    assert not profile()
-    later = NOW + timedelta(hours=1)
-    preferences.set_preferences(member_id="ann", changes={"is_personalised": True}, now=later)
-    learn.rebuild(member_id=Member.objects.get(external_id="ann").pk, now=later)
-    assert not profile(), "consent starts from nothing: what was done before is never learned"
-
-
-def test_a_reset_forgets_the_taste_for_good_and_keeps_the_guards(crowd, act):
-    act("like", crowd[0])
-    act("not_interested", crowd[10], reason="author")
-    act("hide", crowd[20])
-    preferences.relate(member_id="ann", kind="mute", other_id="author-9", is_on=True, now=NOW)
-    learned()
-    later = NOW + timedelta(minutes=1)
-    preferences.reset(member_id="ann", now=later)
-    learn.rebuild(member_id=Member.objects.get(external_id="ann").pk, now=later)
-    assert not profile()
-    assert list(LessOf.objects.values_list("subject", flat=True).distinct()) == ["post"]
-    assert Relationship.objects.filter(kind="mute").exists()
-    assert crowd[20].external_id not in {post.id for post in shown(now=later)}
+def test_who_has_no_settings_stays_private_and_unlearned_when_they_set_one():
+    """Ignorance is a no before and after: asking for a language is no consent."""
+    making.member("ann", privacy=False)
+    strictest = preferences.read_preferences(member_id="ann")
+    assert (strictest.is_private, strictest.is_personalised, strictest.sensitivity) == (True, False, "safe")
+    after = set_preferences(languages=["de"])
+    assert (after.is_private, after.is_personalised, after.languages) == (True, False, ["de"])
+    assert PrivacySettings.objects.get().sensitivity == Sensitivity.SAFE
 
 
 # Ties
 
 
-@pytest.mark.parametrize("kind", ["block", "mute"])
-def test_a_tie_holds_on_the_next_page_and_ends(crowd, kind):
-    author = crowd[0].author.external_id
-    assert author in {post.author_id for post in shown()}
-    preferences.relate(member_id="ann", kind=kind, other_id=author, is_on=True, now=NOW)
-    preferences.relate(member_id="ann", kind=kind, other_id=author, is_on=True, now=NOW)
-    assert author not in {post.author_id for post in shown()}
-    preferences.relate(member_id="ann", kind=kind, other_id=author, is_on=False, now=NOW)
-    wiring.slates().purge([Member.objects.get(external_id="ann").pk])
-    assert author in {post.author_id for post in shown()}
+def test_a_tie_made_twice_is_one_and_ended_twice_is_none(ann):
+    for is_on, expected in ((True, {("ann", "mute", "bob")}), (False, set())):
+        for _ in range(2):
+            relate("ann", "mute", "bob", is_on)
+            assert ties() == expected
 
 
-def test_a_block_ends_the_follows_between_the_two(ann):
-    bob = making.member("bob")
-    making.follow(ann, bob)
-    making.follow(bob, ann)
-    preferences.relate(member_id="bob", kind="block", other_id="ann", is_on=True, now=NOW)
-    assert list(Relationship.objects.values_list("kind", flat=True)) == ["block"]
+def test_a_block_ends_the_follows_and_holds_in_both_feeds_at_once(ann, committed):
+    """Both had pages kept for them; the follows do not come back when the block ends."""
+    making.post(ann, "by-ann")
+    making.embed()
+    relate("ann", "follow", "bob")
+    relate("bob", "follow", "ann")
+    assert "bob-0" in shown(now=LATER) and "bob-0" in shown(now=LATER, feed="following")
+    assert shown("bob", now=LATER, feed="following") == {"by-ann"}
+    with committed():
+        relate("ann", "block", "bob")
+    assert ties() == {("ann", "block", "bob")}
+    for feed in ("discovery", "following", "trending", "non_personalized"):
+        assert not [post for post in shown(now=LATER, feed=feed) if post.startswith("bob")]
+        assert "by-ann" not in shown("bob", now=LATER, feed=feed)
+    with committed():
+        relate("ann", "block", "bob", is_on=False)
+    assert ties() == set()
+    assert "bob-0" in shown(now=LATER) and "by-ann" in shown("bob", now=LATER)
 
 
-# Undo
+@pytest.mark.parametrize(("who", "whom"), [("ann", "bob"), ("bob", "ann")])
+def test_nobody_follows_across_a_block_and_the_blocked_one_is_not_told(ann, who, whom):
+    relate("ann", "block", "bob")
+    relate(who, "follow", whom)
+    assert ties() == {("ann", "block", "bob")}
 
 
-@pytest.mark.parametrize("kind", list(InteractionKind))
-def test_every_act_can_be_taken_back(crowd, act, kind):
-    """Afterwards the profile and the counts are as if it had never been; an undo sent twice is one."""
-    act("like", crowd[1])
-    act("save", crowd[7])
-    learned()
-    before = profile()
-    counts = list(PostStats.objects.filter(post=crowd[1]).values_list("engagement", "interactions", "positives"))
-    event, _ = act(kind, crowd[1])
-    learned()
-    undo, result = act(undoes=event.event_id)
-    assert result.status == "recorded"
-    assert act(undoes=event.event_id, event_id=undo.event_id)[1].status == "duplicate"
-    learned()
-    assert_alike(profile(), before)
-    after = PostStats.objects.filter(post=crowd[1]).values_list("engagement", "interactions", "positives")
-    assert after[0] == pytest.approx(counts[0])
-    assert not LessOf.objects.exists()
-    assert not Relationship.objects.exists()
-    assert RegionStats.objects.get(post=crowd[1], region="DE").engagement == pytest.approx(counts[0][0])
+def test_a_follow_from_a_post_does_not_cross_a_block_either(ann):
+    relate("bob", "block", "ann")
+    act("bob-0", "follow")
+    act("cat-0", "follow")
+    assert ties() == {("bob", "block", "ann"), ("ann", "follow", "cat")}
 
 
-def test_an_undo_may_come_first(crowd, act):
-    act(undoes="late")
-    assert act("not_interested", crowd[0], event_id="late", reason="topic")[1].status == "recorded"
-    learned()
-    assert not profile()
-    assert not LessOf.objects.exists()
+def test_an_impossible_tie_is_refused(ann):
+    with pytest.raises(InvalidRequest, match="'marry'"):
+        relate("ann", "marry", "bob")
+    with pytest.raises(InvalidRequest, match="themselves"):
+        relate("ann", "follow", "ann")
+    with pytest.raises(UnknownMember):
+        relate("ann", "follow", "nobody")
 
 
-def test_nobody_undoes_what_another_did(crowd, act, ann):
-    making.member("bob")
-    event, _ = act("like", crowd[0])
-    record(events=[Event("u1", "bob", undoes=event.event_id), Event("u2", "bob", undoes="to come")], now=NOW)
-    act("like", crowd[1], event_id="to come")
-    learned()
-    assert PostStats.objects.get(post=crowd[0]).interactions == 1
-    assert PostStats.objects.get(post=crowd[1]).interactions == 1
+# Consent and a fresh start
 
 
-def test_following_from_a_post_follows_its_author(crowd, act):
-    event, _ = act("follow", crowd[0])
-    assert {post.author_id for post in shown("following")} == {crowd[0].author.external_id}
-    act(undoes=event.event_id)
-    assert shown("following") == []
+def taught(now=NOW):
+    """Learn what Ann did, and return how many acts her profile holds; None without a profile."""
+    ann = Member.objects.get(external_id="ann")
+    learn.learn(member_ids=[ann.pk], now=now)
+    return InterestProfile.objects.filter(member=ann).values_list("interactions", flat=True).first()
 
 
-@pytest.mark.parametrize("kind", ["hide", "not_interested", "report"])
-def test_what_was_turned_down_never_comes_back_unless_that_is_undone(crowd, act, kind):
-    event, _ = act(kind, crowd[0])
-    for feed in ("discovery", "trending", "non_personalized"):
-        assert crowd[0].external_id not in {post.id for post in shown(feed)}
-    near = similar(post_id=crowd[1].external_id, viewer_id="ann", limit=50, now=NOW)
-    assert crowd[0].external_id not in {pick.post.id for pick in near.picks}
-    act(undoes=event.event_id)
-    assert crowd[0].external_id in {post.id for post in shown()}
+def test_without_consent_the_profile_is_gone_and_nothing_is_learned_nor_caught_up_on(ann):
+    """Neither what was done before nor what was done meanwhile is learned after consent is given again."""
+    act("bob-0")
+    assert taught() == 1
+    act("bob-1")
+    set_preferences(is_personalised=False)
+    assert not InterestProfile.objects.exists()
+    meanwhile = LATER + timedelta(minutes=1)
+    act("bob-2", now=meanwhile)
+    assert taught(meanwhile) is None
+    again = meanwhile + timedelta(minutes=1)
+    set_preferences(is_personalised=True, now=again)
+    assert taught(again) is None
+    learn.rebuild(member_id=ann.pk, now=again)
+    assert not InterestProfile.objects.exists()
+    assert not Interaction.objects.filter(is_learned=False).exists()
+    act("cat-0", now=again + timedelta(minutes=1))
+    assert taught(again + timedelta(minutes=1)) == 1
+    assert PostStats.objects.get(post__external_id="bob-2").interactions == 1
 
 
-# Showing less
+def test_the_same_consent_given_again_forgets_nothing(ann):
+    act("bob-0")
+    assert taught() == 1
+    set_preferences(is_personalised=True)
+    assert taught(LATER) == 1
 
 
-def is_about(post, reason, of):
-    return {
-        "author": post.author_id == of.author.external_id,
-        "topic": of.tags[0] in post.tags,
-        "format": post.kind == of.kind,
-    }[reason]
-
-
-@pytest.mark.parametrize("reason", ["author", "topic", "format"])
-def test_less_of_something_is_less_on_the_next_page_is_measured_and_can_be_undone(crowd, act, reason):
-    of = crowd[0]
-    earlier = NOW - timedelta(seconds=1)
-    before = sum(is_about(post, reason, of) for post in shown(limit=10, now=earlier))
-    recording.record_served(now=earlier)
-    assert before
-    event, _ = act("not_interested", of, reason=reason, occurred_at=NOW)
-    later = NOW + timedelta(seconds=1)
-    after = shown(limit=10, now=later)
-    assert not any(is_about(post, reason, of) for post in after)
-    recording.record_served(now=later)
-    (effect,) = feedback.effects(member_id="ann")
-    assert (effect.subject, effect.share_before, effect.share_after) == (reason, before / 10, 0.0)
-    assert (effect.shown_before, effect.shown_after) == (10, 10)
-    act(undoes=event.event_id)
-    assert feedback.effects(member_id="ann") == []
-    wiring.served().forget([Member.objects.get(external_id="ann").pk])
-    assert any(is_about(post, reason, of) for post in shown(limit=10, now=later))
-
-
-def test_a_page_by_cursor_shows_less_as_well(crowd, act):
-    first = recommend(member_id="ann", limit=5, now=NOW)
+def test_a_fresh_start_forgets_taste_wishes_and_what_was_served_but_no_tie_and_no_hidden_post(ann, committed):
+    act("bob-0")
+    act("bob-1", "not_interested", reason="author")
+    act("cat-0", "hide")
+    relate("ann", "mute", "cat")
+    taught()
+    recommend(member_id="ann", now=NOW)
     recording.record_served(now=NOW)
-    act("not_interested", crowd[0], reason="topic")
-    second = recommend(member_id="ann", limit=5, cursor=first.next_cursor, now=NOW)
-    assert second.picks
-    assert not any("ships" in pick.post.tags for pick in second.picks)
-    assert not {pick.post.id for pick in first.picks} & {pick.post.id for pick in second.picks}
+    assert len(wiring.served().fatigue(ann.pk, NOW.timestamp(), 3600).ids)
+    with committed():
+        preferences.reset(member_id="ann", now=LATER)
+    assert not InterestProfile.objects.exists()
+    assert set(LessOf.objects.values_list("subject", "post__external_id")) == {("post", "bob-1"), ("post", "cat-0")}
+    assert ties() == {("ann", "mute", "cat")}
+    assert not len(wiring.served().fatigue(ann.pk, NOW.timestamp(), 3600).ids)
+    assert not recommend(member_id="ann", now=LATER).cached
 
 
-# What was served
+def test_acts_before_a_fresh_start_are_never_learned_again(ann):
+    """Not those learned, not those waiting, not those that arrive late, not by a rebuild nor for an undo's sake."""
+    undone = act("bob-0")
+    taught()
+    act("bob-1")
+    preferences.reset(member_id="ann", now=LATER)
+    after = LATER + timedelta(minutes=1)
+    act("bob-2", now=after, occurred_at=NOW)
+    assert taught(after) is None
+    act("cat-0", now=after)
+    assert taught(after) == 1
+    learn.rebuild(member_id=ann.pk, now=after)
+    assert InterestProfile.objects.get().interactions == 1
+    interact.record(events=[Event("undo", "ann", undoes=undone)], now=after)
+    assert taught(after) == 1
 
 
-def test_pages_are_recorded_counted_and_tired_of(crowd, ann):
-    first = recommend(member_id="ann", limit=10, now=NOW)
+def test_what_an_earlier_slate_was_ranked_from_is_forgotten_too(ann, settings, monkeypatch):
+    """Its inputs hold interests: neither those written nor those still queued outlive a fresh start."""
+    monkeypatch.setattr(settings.ENV, "replay_share", 1.0)
+    act("bob-0")
+    taught()
+    recommend(member_id="ann", now=NOW)
     recording.record_served(now=NOW)
-    page = ServedPage.objects.get()
-    top = np.frombuffer(bytes(page.post_ids), "<i8").tolist()
-    assert [Post.objects.get(pk=pk).external_id for pk in top] == [pick.post.id for pick in first.picks]
-    assert set(PostStats.objects.filter(pk__in=top).values_list("impressions", flat=True)) == {1}
+    assert FeedInputs.objects.count() == 1
     wiring.slates().purge([ann.pk])
-    later = NOW + timedelta(hours=1)
-    second = recommend(member_id="ann", limit=50, explain=True, now=later)
-    tired = {pick.post.id: pick.parts["fatigue"] for pick in second.picks}
-    assert all(tired[pick.post.id] < 0 for pick in first.picks)
-    assert sum(part < 0 for part in tired.values()) == 10
+    recommend(member_id="ann", now=NOW)
+    preferences.reset(member_id="ann", now=LATER)
+    assert not FeedInputs.objects.exists()
+    recording.record_served(now=LATER)
+    assert not FeedInputs.objects.exists()
     wiring.slates().purge([ann.pk])
-    wiring.served().forget([ann.pk])
-    fresh = recommend(member_id="ann", limit=50, explain=True, now=later)
-    assert not any(pick.parts["fatigue"] for pick in fresh.picks)
+    recommend(member_id="ann", now=LATER + timedelta(minutes=1))
+    recording.record_served(now=LATER + timedelta(minutes=1))
+    assert FeedInputs.objects.count() == 1
 
 
-def test_records_of_the_erased_are_dropped(crowd, ann):
-    recommend(member_id="ann", limit=10, now=NOW)
-    ann.delete()
-    recording.record_served(now=NOW)
-    assert not ServedPage.objects.exists()
+def test_preferences_do_not_write_over_a_fresh_start_made_meanwhile(ann, monkeypatch):
+    """The member's row is read, then another request resets: only what is asked for is written."""
+    read = preferences.member_of
+
+    def interrupted(member_id):
+        row = read(member_id)
+        Member.objects.filter(pk=row.pk).update(taste_since=NOW, is_active=False)
+        return row
+
+    with monkeypatch.context() as patch:
+        patch.setattr(preferences, "member_of", interrupted)
+        set_preferences(region="DE")
+    row = Member.objects.get(pk=ann.pk)
+    assert (row.region, row.taste_since, row.is_active) == ("DE", NOW, False)
 
 
-# The feed that uses nothing of its viewer
+# Through the API
 
 
-def test_a_non_personalized_feed_reads_no_profile_and_is_the_same_for_all(crowd, act):
-    act("like", crowd[0])
-    act("save", crowd[3])
-    learned()
-    making.member("bob", region="DE")
-    with CaptureQueriesContext(connection) as asked:
-        mine = recommend(member_id="ann", feed="non_personalized", limit=50, now=NOW)
-    tables = ("interestprofile", "feedrequest", "servedpage", 'recommendations_interaction"')
-    touched = [q["sql"] for q in asked if any(table in q["sql"] for table in tables)]
-    assert touched == []
-    assert not any("lessof" in q["sql"] and "subject = 'post'" not in q["sql"] for q in asked)
-    theirs = recommend(member_id="bob", feed="non_personalized", limit=50, now=NOW)
-    assert [pick.post.id for pick in mine.picks] == [pick.post.id for pick in theirs.picks]
-    assert len(mine.picks) == 50
+@pytest.fixture
+def api(client, settings, monkeypatch):
+    monkeypatch.setattr(settings.ENV, "api_open", True)
+    return client
 
 
-# Learning
+def test_the_api_sets_and_reads_preferences(ann, api):
+    address = "/api/v1/members/ann/preferences"
+    changed = api.patch(address, {"muted_tags": ["war"], "region": "DE"}, content_type="application/json")
+    assert changed.status_code == 200, changed.content
+    assert changed.json() == api.get(address).json()
+    assert (changed.json()["muted_tags"], changed.json()["region"]) == (["war"], "DE")
+    wrong = api.patch(address, {"sensitivity": "wild"}, content_type="application/json")
+    assert (wrong.status_code, wrong.json()["errors"][0]["pointer"]) == (400, "/sensitivity")
+    assert api.get("/api/v1/members/nobody/preferences").status_code == 404
 
 
-def test_a_rebuild_gives_what_was_learned_act_by_act(crowd, act):
-    rng = np.random.default_rng(5)
-    kinds = ["like", "view", "hide", "share", "not_interested", "click"]
-    for i in range(60):
-        at = NOW - timedelta(hours=60 - i)
-        act(str(rng.choice(kinds)), crowd[int(rng.integers(len(crowd)))], occurred_at=at)
-        if i % 7 == 0:
-            learned()
-    learned()
-    before = profile()
-    learn.rebuild(member_id=Member.objects.get(external_id="ann").pk, now=NOW)
-    assert_alike(profile(), before)
-
-
-def test_a_cook_who_climbs_is_no_cook_climber(crowd, act):
-    """Two unlike likings stay two vectors; what was done in the last half hour is one more, and goes after an hour."""
-    for name, vector in (("cooking", [1.0]), ("climbing", [0.0, 1.0])):
-        post = making.post(crowd[0].author, name)
-        making.vector(post, vector)
-        act("like", post)
-    learned()
-    assert len(profile()["positive"].reshape(-1, wiring.embedder().dimension)) == 2
-    member = Member.objects.get(external_id="ann").pk
-    taste = taste_of(member, NOW)
-    assert len(taste.interests.positive) == 3
-    assert len(taste_of(member, NOW + timedelta(hours=1)).interests.positive) == 2
-
-
-def taste_of(member_pk, now):
-    kept = wiring.tastes().of(member_pk, taste_version(member_pk))
-    return read_taste(member_pk, kept, now, wiring.embedder().dimension, wiring.words(), 0.8)
-
-
-def test_seen_is_not_undone_by_a_like(crowd, act):
-    event, _ = act("like", crowd[0])
-    act(undoes=event.event_id)
-    assert Seen.objects.filter(post=crowd[0]).exists()
+def test_the_api_makes_and_ends_ties_and_gives_a_fresh_start(ann, api):
+    assert api.put("/api/v1/members/ann/ties/block/bob").status_code == 204
+    assert ties() == {("ann", "block", "bob")}
+    assert api.delete("/api/v1/members/ann/ties/block/bob").status_code == 204
+    assert ties() == set()
+    assert api.put("/api/v1/members/ann/ties/marry/bob").status_code == 400
+    assert api.put("/api/v1/members/ann/ties/follow/nobody").status_code == 404
+    act("bob-0")
+    assert taught() == 1
+    assert api.post("/api/v1/members/ann/reset").status_code == 204
+    assert not InterestProfile.objects.exists()
+    assert api.post("/api/v1/members/nobody/reset").status_code == 404

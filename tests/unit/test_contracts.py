@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from recommendations.contracts import (
     UNKNOWN,
+    Affinity,
     Candidates,
     Origin,
     Policy,
     PolicyError,
     Reason,
+    among,
     origins_of,
     reasons_of,
 )
@@ -125,3 +127,19 @@ def test_a_table_gives_equal_numbers_to_equal_words_only(lists):
     for row, tags in zip(table, lists, strict=True):
         assert [words.learn(tag) for tag in tags] == row[: len(tags)].tolist()
         assert (row[len(tags) :] == UNKNOWN).all()
+
+
+@given(st.dictionaries(st.integers(0, 30), st.floats(-1, 1, width=32)), st.lists(st.integers(-1, 31), max_size=12))
+def test_an_affinity_is_a_table_that_says_nothing_of_the_others(weights, asked):
+    """For any table and any ids, in the shape they are asked in."""
+    ids = sorted(weights)
+    affinity = Affinity(np.array(ids, np.int64), np.array([weights[id] for id in ids], np.float32))
+    found = affinity.of(np.array([asked, asked], np.int32).reshape(2, -1))
+    assert found.dtype == np.float32
+    assert found.tolist() == [[weights.get(id, 0.0) for id in asked]] * 2
+
+
+@given(st.lists(st.integers(-1, 20), max_size=12), st.sets(st.integers(-1, 20)))
+def test_among_is_membership_however_many_there_are(values, ids):
+    found = among(np.array(values, np.int64), np.array(sorted(ids), np.int64))
+    assert found.tolist() == [value in ids for value in values]
