@@ -251,6 +251,36 @@ class Query:
     """Posts that were served lately, and how tired of each the viewer may be, 0 to 1."""
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """
+    Which posts a vector index shall look among: those filters that it can apply itself, before it counts to k.
+
+    A post is wanted if it is public, or its author is among the followed and it is for followers.
+    """
+
+    max_sensitivity: int = Sensitivity.SAFE
+    language_ids: Int32Array = field(default_factory=lambda: np.zeros(0, np.int32))
+    """Empty: any. A post of unknown language is wanted in any case."""
+    without_author_ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)
+    followed_author_ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)
+    author_cap: int = 0
+    """Posts of one author at most; 0: as many as there are."""
+
+    @classmethod
+    def by(cls, query: Query, *, author_cap: int = 0) -> Wanted:
+        """Return what the viewer of *query* may be shown, as far as an index can tell."""
+        return cls(
+            max_sensitivity=query.max_sensitivity,
+            language_ids=query.language_ids,
+            without_author_ids=np.unique(
+                np.concatenate([query.blocked_author_ids, query.muted_author_ids, [query.viewer_id]])
+            ).astype(np.int64),
+            followed_author_ids=query.followed_author_ids,
+            author_cap=author_cap,
+        )
+
+
 @dataclass(frozen=True)
 class Candidates:
     """Posts on their way to being recommended, one column per fact, all of length n. `UNKNOWN` where we don't know."""

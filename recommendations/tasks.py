@@ -12,25 +12,28 @@ from celery import shared_task
 
 from monitoring import clock
 from recommendations import jobs
-from recommendations.services import embedding, learn, recording, wiring, work
+from recommendations.services import learn, models, recording, wiring, work
 
 
 @shared_task(name=jobs.RUN_CHUNK)
 def run_chunk(job_id: str, number: int, **_: object) -> None:
-    """Do one chunk of a job."""
-    work.run_chunk(job_id=UUID(job_id), number=number, now=clock.now())
+    """Do one chunk of a job, in the space of the model that is active now."""
+    now = clock.now()
+    wiring.follow_models(now, now_at_least=True)
+    work.run_chunk(job_id=UUID(job_id), number=number, now=now)
 
 
 @shared_task(name=jobs.LEARN)
 def learn_interactions(member_ids: list[int], **_: object) -> None:
-    """Learn what these members did."""
+    """Learn what these members did, in the space of the model that is active now: no other may write interests."""
+    wiring.follow_models(clock.now(), now_at_least=True)
     learn.learn(member_ids=member_ids, now=clock.now())
 
 
 @shared_task(name=jobs.EMBED_POSTS)
 def embed_posts(**_: object) -> None:
-    """Embed the posts that have no vector yet."""
-    embedding.embed_posts(embedder=wiring.embedder(), now=clock.now())
+    """Embed the posts that have no vector yet, and let a model that is through with them serve."""
+    models.embed_due(now=clock.now())
 
 
 @shared_task(name=jobs.RECORD_SERVED)

@@ -52,7 +52,7 @@ def keep_feed(member_pk: int, now: datetime) -> None:
 
 
 def embeddings_of(post_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
-    """Embed these posts; all of them or, with an error, none of the batch in which it came."""
+    """Embed these posts; those that fail by themselves are noted as failures, to be tried again."""
     embed_posts(embedder=wiring.embedder(), now=now, post_ids=post_ids)
     return []
 
