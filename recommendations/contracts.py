@@ -96,6 +96,8 @@ class Origin(IntEnum):
     FRESH = 3
     TOPIC = 4
     AUDITION = 5
+    INDEXED = 6
+    """Nearest in the vector index, resident or not."""
 
 
 class PolicyError(ValueError):
@@ -121,6 +123,7 @@ class Policy:
     """What a feed is ranked by. Every setting changes the answer."""
 
     taste: float = within(1.0, 0, 10, "Weight of the likeness to what the viewer liked.")
+    cold: float = within(1.0, 0, 10, "Weight of the likeness of posts too old or cold to be resident.")
     dislike: float = within(0.5, 0, 10, "Weight of the likeness to what the viewer turned down; subtracted.")
     recency: float = within(0.15, 0, 10, "Weight of how new the post is.")
     popularity: float = within(0.25, 0, 10, "Weight of the damped engagement of late.")
@@ -302,6 +305,7 @@ class Candidates:
     format_ids: Int32Array  # (n,) the post's kind (text, image, film …) as a number
     impressions: Float32Array  # (n,) how often it was served
     quality: Float32Array  # (n,) 0 to 1, 0.5 where nothing is known
+    likeness: Float32Array  # (n,) weight · cosine with the interests; filled in for posts that are not resident
 
     @classmethod
     def unknown(cls, post_ids: Int64Array, origins: UInt16Array) -> Candidates:
@@ -325,6 +329,7 @@ class Candidates:
             format_ids=np.full(n, UNKNOWN, np.int32),
             impressions=np.zeros(n, np.float32),
             quality=np.full(n, 0.5, np.float32),
+            likeness=np.zeros(n, np.float32),
         )
 
     def __len__(self) -> int:

@@ -160,6 +160,14 @@ class PostFacts(Protocol):
         ...
 
 
+class ColdPosts(Protocol):
+    """Reads the facts of posts that are not resident."""
+
+    def read(self, post_ids: Int64Array, interests: Interests) -> Candidates:
+        """Return these posts in this order with their facts and their likeness; what is gone stays `UNKNOWN`."""
+        ...
+
+
 class SlateCache(Protocol):
     """Keeps slates for a while. A cache that cannot be reached is a miss and never an error."""
 

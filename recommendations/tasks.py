@@ -12,7 +12,7 @@ from celery import shared_task
 
 from monitoring import clock
 from recommendations import jobs
-from recommendations.services import learn, models, recording, wiring, work
+from recommendations.services import learn, models, recording, reindexing, wiring, work
 
 
 @shared_task(name=jobs.RUN_CHUNK)
@@ -34,6 +34,14 @@ def learn_interactions(member_ids: list[int], **_: object) -> None:
 def embed_posts(**_: object) -> None:
     """Embed the posts that have no vector yet, and let a model that is through with them serve."""
     models.embed_due(now=clock.now())
+
+
+@shared_task(name=jobs.FOLLOW_INDEX)
+def follow_index(**_: object) -> None:
+    """Bring the vector index up to date; what fails is done again by the next run, from the same moment on."""
+    now = clock.now()
+    wiring.follow_models(now, now_at_least=True)
+    reindexing.follow_index(now=now)
 
 
 @shared_task(name=jobs.RECORD_SERVED)

@@ -29,6 +29,9 @@ class EmbeddingModel(models.Model):
     state = models.CharField(max_length=16, choices=State.choices, default=State.BUILDING)
     done = models.PositiveIntegerField(default=0, help_text="Posts that have its vector, when last counted.")
     total = models.PositiveIntegerField(default=0, help_text="Posts that should, when last counted.")
+    indexed_until = models.DateTimeField(
+        null=True, blank=True, help_text="Changes before it are in the vector index. Empty: it is built anew."
+    )
     created_at = models.DateTimeField()
     activated_at = models.DateTimeField(null=True, blank=True)
     changed_at = models.DateTimeField()

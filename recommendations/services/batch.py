@@ -10,8 +10,8 @@ from typing import Any
 
 from recommendations.models import Member
 from recommendations.pipeline.stages import Trace
-from recommendations.services import learn, recording, wiring
-from recommendations.services.embedding import embed_posts
+from recommendations.services import learn, recording, reindexing, wiring
+from recommendations.services.embedding import SPACE, embed_posts
 from recommendations.services.recommend import build_slate
 from recommendations.services.viewing import choose, known_viewer, query_of, with_history
 
@@ -54,6 +54,12 @@ def keep_feed(member_pk: int, now: datetime) -> None:
 def embeddings_of(post_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
     """Embed these posts; those that fail by themselves are noted as failures, to be tried again."""
     embed_posts(embedder=wiring.embedder(), now=now, post_ids=post_ids)
+    return []
+
+
+def index_of(post_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
+    """Bring these posts' entries in the vector index up to date."""
+    reindexing.index_posts(space=SPACE, post_ids=post_ids)
     return []
 
 

@@ -16,7 +16,14 @@ def catalogue(now: datetime) -> None:
     wiring.catalogue().refresh(now)
 
 
+def vector_index(_now: datetime) -> None:
+    """Ask Qdrant for a word, where it is configured. Feeds go on without it, so this says more than they need."""
+    if index := wiring.vector_index():
+        index.check()
+
+
 def register_checks() -> None:
     """Have these asked on every look at readiness."""
     health.register("engine", engine)
     health.register("catalogue", catalogue)
+    health.register("vector_index", vector_index)

@@ -15,6 +15,7 @@ import numpy as np
 from django.conf import settings
 from django.db import transaction
 
+from recommendations import jobs
 from recommendations.contracts import Float32Array
 from recommendations.models import EmbeddingModel, Job, Post, PostEmbedding
 from recommendations.ports import Embedder, VectorError
@@ -41,6 +42,8 @@ def embed_due(*, now: datetime, progress: Progress | None = None) -> int:
     row = known(wanted, now)
     if row.state == State.ACTIVE:
         count_progress(row, now)
+        if done:
+            jobs.enqueue(jobs.FOLLOW_INDEX)
         return done
     if serving.name != wanted.name:
         done += embed_posts(embedder=wanted, now=now, progress=progress)
@@ -117,6 +120,7 @@ def store_vectors(
         same = {"space": space, "model": model, "dimension": vectors.shape[1], "changed_at": now}
         insert_columns(PostEmbedding, columns, same)
         count_progress(row, now)
+    jobs.enqueue(jobs.FOLLOW_INDEX)
     return [post_id for post_id in post_ids if post_id not in pks]
 
 

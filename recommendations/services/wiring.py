@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 import redis
 from django.conf import settings
+from qdrant_client import QdrantClient
 
 from recommendations import feeds
 from recommendations.contracts import Int32Array
@@ -24,7 +25,9 @@ from recommendations.pipeline.run import Pipeline
 from recommendations.ports import CrossModalEmbedder, Embedder, Engine, EngineError, VectorIndexError
 from recommendations.services.embedding import SPACE
 from recommendations.stores.active_models import ActiveModel, ActiveModels
+from recommendations.stores.cold_posts import DatabaseColdPosts
 from recommendations.stores.policies import Policies
+from recommendations.stores.qdrant_vectors import QdrantVectors
 from recommendations.stores.redis_records import RedisRecords
 from recommendations.stores.redis_served import RedisServed
 from recommendations.stores.redis_slates import RedisSlates
@@ -39,6 +42,9 @@ R = TypeVar("R")
 
 REDIS_TIMEOUT_SECONDS = 1.0
 """A Redis that does not answer costs a request this much and its cache, not more."""
+
+QDRANT_TIMEOUT_SECONDS = 1
+"""A vector index that does not answer costs a request this much and its candidates, not more."""
 
 
 forgetters: list[Callable[[], None]] = []
@@ -238,6 +244,40 @@ def served() -> RedisServed:
     return RedisServed(redis_client(settings.ENV.cache_redis_url))
 
 
+@per_process
+def qdrant() -> QdrantClient | None:
+    """Return the client of the vector index, or None if QDRANT_URL names none."""
+    if not settings.ENV.qdrant_url:
+        return None
+    key = settings.ENV.qdrant_api_key.get_secret_value() or None
+    return QdrantClient(settings.ENV.qdrant_url, api_key=key, timeout=QDRANT_TIMEOUT_SECONDS, check_compatibility=False)
+
+
+def vector_index(space: str = SPACE) -> QdrantVectors | None:
+    """Return the index of *space* by its active model; None without QDRANT_URL, or before a model is active."""
+    model, client = parts().serving.models.get(space), qdrant()
+    if model is None or client is None:
+        return None
+    key = (space, model.name)
+    if key not in vector_indexes():
+        vector_indexes()[key] = QdrantVectors(
+            client, space=space, model=model.name, dimension=model.dimension, words=words()
+        )
+    return vector_indexes()[key]
+
+
+@per_process
+def vector_indexes() -> dict[tuple[str, str], QdrantVectors]:
+    """Return the indexes that this process made, by space and model: each remembers when its server was silent."""
+    return {}
+
+
+def beyond() -> feeds.Beyond | None:
+    """Return where posts beyond the resident ones are found, if there is such a place."""
+    index = vector_index()
+    return feeds.Beyond(index, DatabaseColdPosts(words(), SPACE, embedder().name)) if index else None
+
+
 def feed_pipeline(feed: str, engine_name: str) -> Pipeline:
     """Return the parts of *feed*, scored by the engine *engine_name* where it needs one."""
     if feed == "following":
@@ -246,7 +286,7 @@ def feed_pipeline(feed: str, engine_name: str) -> Pipeline:
         return feeds.trending(catalogue=catalogue())
     if feed == "similar":
         return feeds.similar(engine=engine(engine_name), catalogue=catalogue())
-    return feeds.discovery(engine=engine(engine_name), catalogue=catalogue())
+    return feeds.discovery(engine=engine(engine_name), catalogue=catalogue(), beyond=beyond())
 
 
 def forget_parts() -> None:

@@ -51,6 +51,8 @@ class ResidentVectors:
 
     def nearest_among(self, vectors: Float32Array, k: int, mask: BoolArray) -> tuple[Int64Array, Float32Array]:
         """Return the same among the rows of *mask*, which is over the catalogue's rows: the filters of a feed."""
+        if k <= 0:
+            return np.zeros((len(vectors), 0), np.int64), np.zeros((len(vectors), 0), np.float32)
         posts = self.catalogue.everything()
         try:
             rows, cosines = self.engine.nearest(vectors, k, mask)
