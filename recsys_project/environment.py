@@ -84,6 +84,10 @@ class Environment(BaseSettings):
         "place",
         "The caches: a Redis that may evict. May be another database of the same.",
     )
+    qdrant_url: str = setting(
+        "", "place", "The vector index for posts beyond the resident ones: http://…; empty: only resident posts."
+    )
+    qdrant_api_key: SecretStr = setting(SecretStr(""), "place", "Key that Qdrant asks for; empty: it asks for none.")
     api_open: bool = setting(
         False,
         "answer",

@@ -152,6 +152,8 @@ def test_what_the_viewer_wants_less_of_is_brought_up_by_nobody():
     """Author 2 was turned down: neither variety nor an audition puts them before the others."""
     asked = replace(query(5, audition_share=0.5), author_affinity=Affinity(np.array([2]), np.array([-0.9], np.float32)))
     posts = scored([1, 1, 1, 2, 2], auditioning=[3, 4])
+    parts = np.column_stack([posts.scores, np.array([0, 0, 0, -1.8, -1.8], np.float32)])
+    posts = replace(posts, part_names=("recency", "less"), parts=parts)
     assert AuditionSlots()(asked, posts).tolist() == [0, 1, 2, 3, 4]
     spread = posts.take(Spacing()(asked, posts))
     assert spread.take(LessLast()(asked, spread)).candidates.author_ids.tolist() == [1, 1, 1, 2, 2]
