@@ -146,6 +146,26 @@ class Policy:
     audition_share: float = within(0.05, 0, 0.5, "Share of a slate that is kept for posts that few have met.")
     audition_impressions: int = within(100, 1, 10_000, "Impressions that end an audition.")  # type: ignore[assignment]
     topic_run: int = within(2, 1, 100, "Posts about one topic in a row.")  # type: ignore[assignment]
+    act_view: float = within(0.2, -10, 10, "What a view says of taste and of the post; of use in `control` only.")
+    act_click: float = within(0.5, -10, 10, "What a click says of taste and of the post; of use in `control` only.")
+    act_dwell: float = within(0.5, -10, 10, "What a dwell says of taste and of the post; of use in `control` only.")
+    act_like: float = within(1.0, -10, 10, "What a like says of taste and of the post; of use in `control` only.")
+    act_comment: float = within(1.5, -10, 10, "What a comment says of taste and of the post; of use in `control` only.")
+    act_share: float = within(2.0, -10, 10, "What a share says of taste and of the post; of use in `control` only.")
+    act_save: float = within(2.0, -10, 10, "What a save says of taste and of the post; of use in `control` only.")
+    act_follow: float = within(
+        1.5, -10, 10, "What following the author from a post says of taste and of the post; of use in `control` only."
+    )
+    act_hide: float = within(-1.0, -10, 10, "What a hide says of taste and of the post; of use in `control` only.")
+    act_not_interested: float = within(
+        -1.5, -10, 10, "What a not-interested without a reason says of taste and of the post; of use in `control` only."
+    )
+    act_report: float = within(-2.0, -10, 10, "What a report says of taste and of the post; of use in `control` only.")
+
+    @property
+    def act_weights(self) -> dict[str, float]:
+        """What each kind of act weighs. One profile serves every variant, so learning asks the control's policy."""
+        return {kind: getattr(self, f"act_{kind}") for kind in InteractionKind}
 
     @classmethod
     def of(cls, settings: Mapping[str, object]) -> Policy:

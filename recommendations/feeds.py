@@ -7,7 +7,7 @@ from __future__ import annotations
 from recommendations.pipeline.filters.freshness import not_excluded, readable, unseen
 from recommendations.pipeline.filters.privacy import not_blocked, not_hidden, not_muted, not_own, not_removed, visible
 from recommendations.pipeline.filters.safety import safe_for_viewer
-from recommendations.pipeline.rerankers.diversity import AuditionSlots, Diversity, Spacing
+from recommendations.pipeline.rerankers.diversity import AuditionSlots, Diversity, LessLast, Spacing
 from recommendations.pipeline.run import Pipeline
 from recommendations.pipeline.scorers.columns import (
     AuditionBonus,
@@ -59,7 +59,7 @@ def discovery(*, engine: Engine, catalogue: Catalogue) -> Pipeline:
             AuditionBonus(),
             Fatigue(),
         ),
-        rerankers=(Diversity(engine), Spacing(), AuditionSlots()),
+        rerankers=(Diversity(engine), Spacing(), AuditionSlots(), LessLast()),
         engine=engine,
     )
 

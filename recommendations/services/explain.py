@@ -113,7 +113,7 @@ def total(parts: np.typing.NDArray[np.float32]) -> float:
 def of_rest(row: FeedRequest, post_id: str, pk: int, n: int) -> Explanation:
     """Return the explanation of a post that is not in the slate, though the viewer may and would see it."""
     try:
-        scored = ranked_again(row, size=row.candidates)
+        scored = ranked_again(row)
     except InputsNotKept:
         return absent(
             row, post_id, "not_in_slate", f"It is not among the {n} best; what they were chosen from is not kept."

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recommendations.contracts import ENGAGEMENT_HALF_LIFE_SECONDS, Float32Array, InteractionKind
+from recommendations.contracts import ENGAGEMENT_HALF_LIFE_SECONDS, Float32Array
 
 MAX_INTERESTS = 6
 """Interests of a kind that a member has at most. Changes the answer and, a little, the speed."""
@@ -22,20 +22,6 @@ JOIN_COSINE = 0.55
 HALF_LIFE_SECONDS = 4 * ENGAGEMENT_HALF_LIFE_SECONDS
 """Tastes outlast trends. Changes the answer."""
 
-WEIGHTS: dict[str, float] = {
-    InteractionKind.VIEW: 0.2,
-    InteractionKind.CLICK: 0.5,
-    InteractionKind.DWELL: 0.5,
-    InteractionKind.LIKE: 1.0,
-    InteractionKind.COMMENT: 1.5,
-    InteractionKind.SHARE: 2.0,
-    InteractionKind.SAVE: 2.0,
-    InteractionKind.FOLLOW: 1.5,
-    InteractionKind.HIDE: -1.0,
-    InteractionKind.NOT_INTERESTED: -1.5,
-    InteractionKind.REPORT: -2.0,
-}
-"""What an act says of the member's taste, and of the post's engagement where it is positive. Changes the answer."""
 POSITIVE_WEIGHT = 0.5
 """From this weight on an act speaks for the post: it counts as a success of an impression. Changes the answer."""
 

@@ -27,12 +27,14 @@ from recommendations.models import (
 )
 from recommendations.services import affinities, wiring
 from recommendations.services.embedding import SPACE
-from recommendations.services.interests import POSITIVE_WEIGHT, WEIGHTS, Session, Sums, decay
+from recommendations.services.interests import POSITIVE_WEIGHT, Session, Sums, decay
 
 MEMBERS_PER_TRANSACTION = 20
 ACTS_PER_TRANSACTION = 5_000
 """More than this of one batch of members wait for the next transaction. Changes the speed."""
 PENDING_MEMBERS = 1_000
+CONTROL = "control"
+"""The variant whose policy says what acts weigh: one profile serves them all."""
 REBUILD_ACTS = 2_000
 """A member's newest acts that a rebuild starts from: older ones weigh next to nothing. Changes the answer."""
 WAIT_FOR_VECTOR = timedelta(hours=1)
@@ -61,6 +63,11 @@ def learn_all(*, now: datetime, progress: Callable[[int, int], None]) -> int:
         count += learn(member_ids=member_ids[start : start + MEMBERS_PER_TRANSACTION], now=now)
         progress(min(start + MEMBERS_PER_TRANSACTION, len(member_ids)), len(member_ids))
     return count
+
+
+def act_weights() -> dict[str, float]:
+    """Return what each kind of act weighs now."""
+    return wiring.policies().of(CONTROL)[0].act_weights
 
 
 def undoers(member_ids: Sequence[int]) -> list[int]:
@@ -185,15 +192,16 @@ def taught(
         negative = sums_of(profile.negative, profile.negative_mass, moment, embedder.dimension)
     session = session_of(profile, embedder.dimension)
     latest = max(moment, *(act.occurred_at.timestamp() for act in acts))
+    weights = act_weights()
     liked = affinities.moved(profile.affinities, latest - moment)
     for act in acts:
-        weight, at = WEIGHTS[act.kind], act.occurred_at.timestamp()
+        weight, at = weights[act.kind], act.occurred_at.timestamp()
         if act.reason:
             continue  # It is about the author, the topic or the format, and says nothing else: see `LessOf`.
         subjects = affinities.subjects_of(act.post.author_id, act.post.tags, act.post.kind)
         affinities.add(liked, subjects, weight * decay(latest - at))
         vector = vectors.get(act.post_id)
-        if vector is None:
+        if vector is None or not weight:
             continue
         (positive if weight > 0 else negative).add(vector, abs(weight), at)
         if weight > 0:
@@ -243,15 +251,16 @@ def count(acts: Sequence[Interaction], now: datetime, sign: int = 1) -> None:
     stats = PostStats.objects.select_for_update().order_by("pk").in_bulk(post_ids)
     there = RegionStats.objects.select_for_update().filter(post__in=post_ids, region__in=set(regions.values()))
     nearby = {(row.post_id, row.region): row for row in there.order_by("pk")}
+    weights = act_weights()
     for act in acts:
         row = stats.setdefault(act.post_id, PostStats(post_id=act.post_id, engagement_at=act.occurred_at))
-        add_engagement(row, act, now, sign)
+        add_engagement(row, act, now, sign * max(weights[act.kind], 0.0))
         row.interactions = max(row.interactions + sign, 0)
-        row.positives = max(row.positives + sign * (WEIGHTS[act.kind] >= POSITIVE_WEIGHT), 0)
+        row.positives = max(row.positives + sign * (weights[act.kind] >= POSITIVE_WEIGHT), 0)
         if region := regions.get(act.member_id):
             key = (act.post_id, region)
             own = RegionStats(post_id=act.post_id, region=region, engagement_at=act.occurred_at)
-            add_engagement(nearby.setdefault(key, own), act, now, sign)
+            add_engagement(nearby.setdefault(key, own), act, now, sign * max(weights[act.kind], 0.0))
     sums = ["engagement", "engagement_at", "changed_at"]
     PostStats.objects.bulk_create(
         stats.values(),
@@ -267,12 +276,12 @@ def count(acts: Sequence[Interaction], now: datetime, sign: int = 1) -> None:
     )
 
 
-def add_engagement(row: PostStats | RegionStats, act: Interaction, now: datetime, sign: int) -> None:
-    """Add one act to a decayed sum, which then stands for the later of their moments."""
+def add_engagement(row: PostStats | RegionStats, act: Interaction, now: datetime, weight: float) -> None:
+    """Add one act of this weight to a decayed sum, which then stands for the later of their moments."""
     moment = max(row.engagement_at, act.occurred_at)
     row.engagement *= faded((moment - row.engagement_at).total_seconds())
-    gain = max(WEIGHTS[act.kind], 0.0) * faded((moment - act.occurred_at).total_seconds())
-    row.engagement = max(row.engagement + sign * gain, 0.0)
+    row.engagement += weight * faded((moment - act.occurred_at).total_seconds())
+    row.engagement = max(row.engagement, 0.0)
     row.engagement_at, row.changed_at = moment, now
 
 

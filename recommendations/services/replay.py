@@ -96,6 +96,7 @@ def replay(*, request_id: UUID) -> Replay:
     if row is None:
         raise UnknownRequest(request_id)
     scored = ranked_again(row)
+    scored = scored.take(np.arange(len(bytes(row.post_ids)) // 8))
     same = (scored.candidates.post_ids.astype("<i8").tobytes(), scored.parts.astype("<f4").tobytes())
     return Replay(
         request_id=request_id,
@@ -105,13 +106,12 @@ def replay(*, request_id: UUID) -> Replay:
     )
 
 
-def ranked_again(row: FeedRequest, size: int | None = None) -> Scored:
-    """Return what *row*'s inputs are ranked to; *size*: as if so many posts had been asked for."""
+def ranked_again(row: FeedRequest) -> Scored:
+    """Return all the candidates of *row* in their order: its slate, and what stood behind it."""
     kept = FeedInputs.objects.filter(pk=row.pk).values_list("packed", flat=True).first()
     if kept is None:
         raise InputsNotKept(row.pk, "they were never kept, or their time is over")
     query, candidates, model = unpack_inputs(row.pk, zlib.decompress(bytes(kept)))
-    query = replace(query, size=size or query.size)
     feed = "trending" if row.fallback == "trending" else row.feed
     pipeline = wiring.feed_pipeline(feed, row.engine if row.engine != "none" else "plain")
     if pipeline.engine is None:

@@ -7,20 +7,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from recommendations.contracts import UNKNOWN, BoolArray, Int64Array, Origin, Query, Scored, brought_by
+from recommendations.contracts import UNKNOWN, Int64Array, Origin, Query, Scored, brought_by
 from recommendations.ports import Engine
 
 FINALISTS_PER_PICK = 2
 """How far below the slate's last rank a post may come from. Changes the answer."""
-UNWANTED = -0.5
-"""Below this part `less`, before its weight, a post is not brought up for the sake of variety or of an audition. Changes the answer."""
 
-
-def unwanted(query: Query, scored: Scored) -> BoolArray:
-    """Return which posts the viewer wants so much less of that only the score may say where they stand."""
-    if "less" not in scored.part_names:
-        return np.zeros(len(scored.scores), np.bool_)
-    return scored.parts[:, scored.part_names.index("less")] < UNWANTED * query.policy.less
+ASKED_FOR = -0.5
+"""From this `Less` on the viewer said so: likings that were merely learned stay above it. Changes the answer."""
 
 
 @dataclass(frozen=True)
@@ -49,22 +43,14 @@ class Diversity:
 
 @dataclass(frozen=True)
 class Spacing:
-    """
-    No two neighbours by one author, and no long run about one topic, as far as there is something else to show.
-
-    What the viewer wants less of comes last, in its order.
-    """
+    """No two neighbours by one author, and no long run about one topic, as far as there is something else to show."""
 
     name: str = field(default="spacing", init=False)
 
     def __call__(self, query: Query, scored: Scored) -> Int64Array:
         """See `Reranker`. Looks at the slate's own posts; a post moves down as little as it can."""
         posts = scored.candidates.take(np.arange(min(query.size, len(scored.scores))))
-        last = unwanted(query, scored)[: len(posts)]
-        # Else a slate of two authors would alternate between them, though the viewer has turned one of them down.
-        first = np.flatnonzero(~last)
-        authors, topics = posts.author_ids[first].tolist(), posts.topic_ids[first].tolist()
-        order = first[spaced(authors, topics, query.policy.topic_run)].tolist() + np.flatnonzero(last).tolist()
+        order = spaced(posts.author_ids.tolist(), posts.topic_ids.tolist(), query.policy.topic_run)
         return np.concatenate([np.array(order, np.int64), np.arange(len(order), len(scored.scores))])
 
 
@@ -106,7 +92,7 @@ class AuditionSlots:
         everything = np.arange(n)
         if not share or not n:
             return everything
-        auditioning = brought_by(scored.candidates.origins, Origin.AUDITION) & ~unwanted(query, scored)
+        auditioning = brought_by(scored.candidates.origins, Origin.AUDITION)
         stretch = round(min(1 / share, n))
         order, spare = everything.tolist(), np.flatnonzero(auditioning).tolist()
         for start in range(0, min(query.size, n), stretch):
@@ -119,3 +105,19 @@ class AuditionSlots:
             order.remove(at)
             order.insert(start + len(shown) // 2, at)
         return np.array(order, np.int64)
+
+
+@dataclass(frozen=True)
+class LessLast:
+    """Puts what the viewer asked to see less of behind all else: no spreading and no audition brings it up again."""
+
+    name: str = field(default="less_last", init=False)
+
+    def __call__(self, query: Query, scored: Scored) -> Int64Array:
+        """See `Reranker`."""
+        everything = np.arange(len(scored.scores))
+        if not query.policy.less or "less" not in scored.part_names:
+            return everything
+        part = scored.parts[:, scored.part_names.index("less")] / query.policy.less
+        asked = part <= ASKED_FOR
+        return np.concatenate([everything[~asked], everything[asked]])
