@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recommendations.contracts import InteractionKind, Subject
-from recommendations.models import Interaction, InterestProfile, Member, Post
+from recommendations.models import Interaction, InterestProfile, Post
 from recommendations.services import learn, wiring
 from recommendations.services.bulk import insert_columns
 from recommendations.stores.profiles import read_taste
@@ -152,8 +152,7 @@ def test_a_liking_grows_towards_one_and_a_wish_for_less_outweighs_it(ann, posts)
     learn.learn(member_ids=[ann.pk], now=NOW)
     liked = taste_of(ann, NOW).authors.of(np.array([int(author)])).item()
     assert liked == pytest.approx(24 / 28)
-    making_less = Member.objects.get(pk=ann.pk).less_of
-    making_less.create(subject="author", key=author, post=posts[0], event_id="e", created_at=NOW)
+    ann.less_of.create(subject="author", key=author, post=posts[0], event_id="e", created_at=NOW)
     assert taste_of(ann, NOW).authors.of(np.array([int(author)])).item() == -1
     half = taste_of(ann, NOW + timedelta(days=90)).authors.of(np.array([int(author)])).item()
     assert half == pytest.approx(-0.5)
