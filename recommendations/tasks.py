@@ -12,7 +12,7 @@ from celery import shared_task
 
 from monitoring import clock
 from recommendations import jobs
-from recommendations.services import embedding, learn, recording, replay, wiring, work
+from recommendations.services import embedding, learn, recording, refresh, replay, sweep, wiring, work
 
 
 @shared_task(name=jobs.RUN_CHUNK)
@@ -37,6 +37,18 @@ def embed_posts(**_: object) -> None:
 def record_served(**_: object) -> None:
     """Write what was served to the database."""
     recording.record_served(now=clock.now())
+
+
+@shared_task(name=jobs.REFRESH_SLATE)
+def refresh_slate(member_id: int, feed: str, **_: object) -> None:
+    """Make a member's slate anew."""
+    refresh.refresh_slate(member_id=member_id, feed=feed, now=clock.now())
+
+
+@shared_task(name=jobs.SWEEP_CACHES)
+def sweep_caches(**_: object) -> None:
+    """Give up what the shared caches hold over their budgets."""
+    sweep.sweep_caches(now=clock.now())
 
 
 @shared_task(name=jobs.RECONCILE_JOBS)

@@ -25,4 +25,10 @@ SCHEDULE = {
         "schedule": timedelta(minutes=1),
         "options": {"queue": "maintenance", "expires": 60},
     },
+    # What the shared caches hold over their budgets goes, least used first.
+    "sweep-caches": {
+        "task": "recommendations.sweep_caches",
+        "schedule": timedelta(minutes=5),
+        "options": {"queue": "maintenance", "expires": 300},
+    },
 }

@@ -19,7 +19,7 @@ from django.db import transaction
 from recommendations import jobs
 from recommendations.contracts import InteractionKind, Subject
 from recommendations.models import Interaction, LessOf, Member, Post, Relationship, Seen, Undo
-from recommendations.services import wiring
+from recommendations.services import invalidate
 from recommendations.services.errors import UnknownMember
 
 CLOCK_SKEW = timedelta(minutes=5)
@@ -170,7 +170,7 @@ def hold_at_once(rows: Sequence[Interaction], now: datetime) -> None:
     wishes = [wish for row in rows if row.kind in TURNED_DOWN for wish in wishes_of(row)]
     LessOf.objects.bulk_create(wishes, ignore_conflicts=True, batch_size=2_000)
     concerned = {row.member_id for row in follows} | {wish.member_id for wish in wishes}
-    transaction.on_commit(lambda: wiring.slates().purge(sorted(concerned)))
+    invalidate.members(*sorted(concerned))
 
 
 def blocked_pairs(member_ids: set[int]) -> set[tuple[int, int]]:
@@ -228,7 +228,7 @@ def take_back(undone: Sequence[tuple[int, Event]], now: datetime) -> None:
                 # Who takes a turning down back may be shown the post again.
                 Seen.objects.filter(member=row.member_id, post=row.post_id).delete()
         member_ids = sorted({row.member_id for row in acts})
-        transaction.on_commit(lambda: wiring.slates().purge(member_ids))
+        invalidate.members(*member_ids)
         if member_ids:
             jobs.enqueue(jobs.LEARN, {"member_ids": member_ids})
 

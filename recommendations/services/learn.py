@@ -14,6 +14,7 @@ import numpy as np
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from monitoring import metrics
 from recommendations import jobs
 from recommendations.contracts import ENGAGEMENT_HALF_LIFE_SECONDS, Float32Array
 from recommendations.models import (
@@ -25,7 +26,7 @@ from recommendations.models import (
     PrivacySettings,
     RegionStats,
 )
-from recommendations.services import affinities, wiring
+from recommendations.services import affinities, invalidate, wiring
 from recommendations.services.embedding import SPACE
 from recommendations.services.interests import POSITIVE_WEIGHT, Session, Sums, decay
 
@@ -51,7 +52,7 @@ def learn(*, member_ids: Sequence[int], now: datetime) -> int:
             count += learned
             if learned < ACTS_PER_TRANSACTION:
                 break
-    wiring.slates().purge(member_ids)
+    invalidate.learned(member_ids)
     return count
 
 
@@ -110,7 +111,7 @@ def rebuild(*, member_id: int, now: datetime) -> int:
         learned = Interaction.objects.filter(member_id=member_id, is_learned=True, undone_at=None)
         acts = list(learned.select_related("post").order_by("-occurred_at", "-id")[:REBUILD_ACTS])[::-1]
         teach([member_id], acts, now)
-    wiring.slates().purge([member_id])
+    invalidate.learned([member_id])
     return len(acts)
 
 
@@ -145,13 +146,12 @@ def learn_some(member_ids: Sequence[int], now: datetime) -> int:
 
 def teach(member_ids: Sequence[int], acts: Sequence[Interaction], now: datetime) -> None:
     """Add the acts to their members' interests, but for members who want none learned, or forgot what was before."""
-    embedder = wiring.embedder()
     wanting = dict(
         PrivacySettings.objects.filter(member_id__in=member_ids, is_personalised=True).values_list(
             "member_id", "member__taste_since"
         )
     )
-    vectors = vectors_of({act.post_id for act in acts}, embedder.name, embedder.dimension)
+    vectors = vectors_of({act.post_id for act in acts}, now)
     by_member: dict[int, list[Interaction]] = defaultdict(list)
     for act in acts:
         if act.member_id in wanting and act.occurred_at >= (wanting[act.member_id] or act.occurred_at):
@@ -166,10 +166,19 @@ def teach(member_ids: Sequence[int], acts: Sequence[Interaction], now: datetime)
     )
 
 
-def vectors_of(post_ids: set[int], model: str, dimension: int) -> dict[int, Float32Array]:
+def vectors_of(post_ids: set[int], now: datetime) -> dict[int, Float32Array]:
     """Return the vectors of these posts that have a usable one."""
-    rows = PostEmbedding.objects.filter(post_id__in=post_ids, space=SPACE, model=model, dimension=dimension)
-    found = {post_id: np.frombuffer(vector, "<f4") for post_id, vector in rows.values_list("post_id", "vector")}
+    embedder, cache = wiring.embedder(), wiring.post_vectors()
+    found = cache.get(post_ids, now.timestamp())
+    metrics.CACHE_REQUESTS.labels("post_vectors", "hit").inc(len(found))
+    if missing := post_ids - set(found):
+        metrics.CACHE_REQUESTS.labels("post_vectors", "miss").inc(len(missing))
+        rows = PostEmbedding.objects.filter(
+            post_id__in=missing, space=SPACE, model=embedder.name, dimension=embedder.dimension
+        )
+        read = {post_id: np.frombuffer(vector, "<f4") for post_id, vector in rows.values_list("post_id", "vector")}
+        cache.put(read, now.timestamp())
+        found |= read
     return {post_id: vector for post_id, vector in found.items() if vector.any() and np.isfinite(vector).all()}
 
 

@@ -16,7 +16,7 @@ from django.db.models import Q
 
 from recommendations.contracts import Sensitivity, Subject
 from recommendations.models import FeedInputs, InterestProfile, LessOf, Member, PrivacySettings, Relationship
-from recommendations.services import wiring
+from recommendations.services import invalidate
 from recommendations.services.errors import FactsUnavailable, InvalidRequest, UnknownMember
 
 OF_MEMBER = frozenset({"languages", "region"})
@@ -93,7 +93,7 @@ def set_preferences(*, member_id: str, changes: Mapping[str, Any], now: datetime
     own.save()
     if consented != own.is_personalised:
         forget_taste(member.pk, now)
-    forget_slates(member.pk)
+    invalidate.members(member.pk)
     return read_preferences(member_id=member_id)
 
 
@@ -106,7 +106,7 @@ def reset(*, member_id: str, now: datetime) -> None:
     """
     member = member_of(member_id)
     forget_taste(member.pk, now)
-    forget_slates(member.pk)
+    invalidate.members(member.pk)
 
 
 def forget_taste(member_pk: int, now: datetime) -> None:
@@ -115,12 +115,7 @@ def forget_taste(member_pk: int, now: datetime) -> None:
     InterestProfile.objects.filter(member=member_pk).delete()
     FeedInputs.objects.filter(request__member=member_pk).delete()
     LessOf.objects.filter(member=member_pk).exclude(subject=Subject.POST).delete()
-    transaction.on_commit(lambda: wiring.served().forget([member_pk]))
-
-
-def forget_slates(*member_pks: int) -> None:
-    """Forget the slates of these members once the change is in the database."""
-    transaction.on_commit(lambda: wiring.slates().purge(member_pks))
+    invalidate.forgotten(member_pk)
 
 
 @transaction.atomic
@@ -147,7 +142,7 @@ def relate(*, member_id: str, kind: str, other_id: str, is_on: bool, now: dateti
         follows = Relationship.objects.filter(kind=Relationship.Kind.FOLLOW)
         follows.filter(source=source, target=target).delete()
         follows.filter(source=target, target=source).delete()
-    forget_slates(source.pk, target.pk)
+    invalidate.members(source.pk, target.pk)
 
 
 def is_blocked(one: Member, other: Member) -> bool:

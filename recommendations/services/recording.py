@@ -71,7 +71,8 @@ def record_served(*, now: datetime) -> int:
     A batch that a killed worker had in hand is written again: its rows once, its impressions perhaps twice.
     """
     written = 0
-    while packed := wiring.records().take(BATCH_RECORDS):
+    while taken := wiring.records().take(BATCH_RECORDS):
+        packed = list(taken.values())
         slates = [slate_row(one) for one in packed if one[:1] == SLATE]
         pages = [page_row(one) for one in packed if one[:1] == PAGE]
         # A member may have been erased meanwhile: what was served to it is then not kept.
@@ -81,7 +82,7 @@ def record_served(*, now: datetime) -> int:
             FeedRequest.objects.bulk_create([s for s in slates if s.member_id in there], ignore_conflicts=True)
             write_pages([page for page in pages if page.member_id in there], now)
             write_inputs([inputs_row(one) for one in packed if one[:1] == INPUTS])
-        wiring.records().written(packed)
+        wiring.records().written(taken)
         written += len(packed)
     return written
 
@@ -162,7 +163,7 @@ def observe(query: Query, slate: Slate, trace: Trace | None, seconds: float) -> 
     """Count one feed and its stages; *trace* is None if the slate was kept."""
     cached = trace is None
     metrics.FEED_SECONDS.labels(query.feed, slate.engine, str(cached).lower()).observe(seconds)
-    metrics.SLATE_CACHE.labels("hit" if cached else "miss").inc()
+    metrics.CACHE_REQUESTS.labels("slates", "hit" if cached else "miss").inc()
     if trace is None:
         return
     if slate.fallback:

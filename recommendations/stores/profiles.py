@@ -41,24 +41,59 @@ class Taste:
     formats: Affinity
 
 
-def read_taste(member_id: int, now: datetime, model: str, dimension: int, words: Words, session: float) -> Taste:
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What was learned of a member, decoded: unit rows and their weights."""
+
+    likes: Float32Array  # (k, d)
+    like_weights: Float32Array  # (k,)
+    dislikes: Float32Array  # (m, d)
+    dislike_weights: Float32Array  # (m,)
+    session: Float32Array  # (d,) what they did in the last half hour; empty if nothing
+    session_at: datetime | None
+    sums: Mapping[str, Mapping[str, float]]
+    """By author, topic and format."""
+
+    @property
+    def size_bytes(self) -> int:
+        """What the vectors take."""
+        return self.likes.nbytes + self.dislikes.nbytes + self.session.nbytes
+
+
+def read_profile(member_id: int, model: str, dimension: int) -> Profile | None:
+    """Return what was learned of the member in the space of *model*; of another, nothing."""
+    found = query(READ_PROFILE, (member_id, model, dimension))
+    if not found:
+        return None
+    positive, positive_mass, negative, negative_mass, at_once, session_at, sums = found[0]
+    session = np.frombuffer(at_once, "<f4")
+    return Profile(
+        *as_rows(positive, positive_mass, dimension),
+        *as_rows(negative, negative_mass, dimension),
+        session / np.linalg.norm(session) if len(session) else session,
+        moment_of(session_at) if session_at else None,
+        json.loads(sums),
+    )
+
+
+def read_taste(
+    member_id: int, profile: Profile | None, now: datetime, dimension: int, words: Words, session: float
+) -> Taste:
     """
-    Return what was learned of the member in the space of *model*; of another, nothing.
+    Return what is known of the member's taste: from their *profile*, and their wishes for less as they stand now.
 
     What they did in the last half hour is one more interest, of weight *session*, the heaviest of the others being 1.
     """
     wishes = less_of(member_id, now)
-    found = query(READ_PROFILE, (member_id, model, dimension))
-    if not found:
+    if profile is None:
         return Taste(Interests.none(dimension), *affinities_of({}, wishes, words))
-    positive, positive_mass, negative, negative_mass, at_once, session_at, sums = found[0]
-    likes, weights = as_rows(positive, positive_mass, dimension)
-    if session > 0 and at_once and (now - moment_of(session_at)).total_seconds() < SESSION_SECONDS:
-        row = np.frombuffer(at_once, "<f4")
-        likes = np.vstack([likes, row / np.linalg.norm(row)])
+    likes, weights = profile.likes, profile.like_weights
+    is_going_on = profile.session_at is not None and (now - profile.session_at).total_seconds() < SESSION_SECONDS
+    if session > 0 and len(profile.session) and is_going_on:
+        likes = np.vstack([likes, profile.session])
         weights = np.append(weights, np.float32(session))
-    interests = Interests(likes, weights, *as_rows(negative, negative_mass, dimension))
-    return Taste(interests, *affinities_of(json.loads(sums), wishes, words))
+    interests = Interests(likes, weights, profile.dislikes, profile.dislike_weights)
+    return Taste(interests, *affinities_of(profile.sums, wishes, words))
 
 
 def less_of(member_id: int, now: datetime) -> dict[str, dict[str, float]]:

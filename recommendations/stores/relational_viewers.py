@@ -16,14 +16,15 @@ import numpy as np
 from django.db import connection
 
 from recommendations.contracts import EMPTY_IDS, Int64Array, Sensitivity
-from recommendations.models import LessOf, Member, PrivacySettings, Relationship, Seen
+from recommendations.models import InterestProfile, LessOf, Member, PrivacySettings, Relationship, Seen
 
 SEEN_LIMIT = 5_000
 """Posts seen last that are excluded before ranking; the last look asks about all others. Changes the speed."""
 ADULT_YEARS = 18
 
-MEMBER, PRIVACY, RELATIONSHIP, SEEN, LESS = (
-    connection.ops.quote_name(model._meta.db_table) for model in (Member, PrivacySettings, Relationship, Seen, LessOf)
+MEMBER, PRIVACY, RELATIONSHIP, SEEN, LESS, INTERESTS = (
+    connection.ops.quote_name(model._meta.db_table)
+    for model in (Member, PrivacySettings, Relationship, Seen, LessOf, InterestProfile)
 )
 FIND = f"""
     SELECT m.id, m.external_id, m.is_active, m.languages, m.region, m.birth_year, m.is_adult,
@@ -34,6 +35,7 @@ RELATED = f"""
     SELECT kind, target_id FROM {RELATIONSHIP} WHERE source_id = %s
     UNION ALL SELECT kind, source_id FROM {RELATIONSHIP} WHERE target_id = %s AND kind = 'block'
     UNION ALL SELECT 'hidden', post_id FROM {LESS} WHERE member_id = %s AND subject = 'post'"""
+TASTE_VERSION = f"SELECT changed_at, interactions, reference_at FROM {INTERESTS} WHERE member_id = %s"
 NEWEST_SEEN = f"SELECT post_id FROM {SEEN} WHERE member_id = %s ORDER BY seen_at DESC LIMIT %s"
 
 
@@ -63,7 +65,8 @@ def find(now: datetime, *, external_id: str | None = None, pk: int | None = None
     found = query(FIND.format(column=column), (value,))
     if not found:
         return None
-    id, external_id, is_active, languages, region, birth_year, is_adult, personal, sensitivity, words, tags = found[0]
+    id, external_id, is_active, languages, region, birth_year, is_adult, *others = found[0]
+    personal, sensitivity, words, tags = others
     adult = known_adult(bool(is_adult) if is_adult is not None else None, birth_year, now)
     followed, blocked, muted, hidden = related(id)
     # Without privacy settings: the strictest.
@@ -110,6 +113,12 @@ def related(member_id: int) -> tuple[Int64Array, Int64Array, Int64Array, Int64Ar
 def as_ids(ids: set[int]) -> Int64Array:
     """Return the ids sorted."""
     return np.array(sorted(ids), np.int64) if ids else EMPTY_IDS
+
+
+def taste_version(member_id: int) -> tuple[object, ...] | None:
+    """Return what tells one state of the member's interests from another; None: nothing was learned of them."""
+    found = query(TASTE_VERSION, (member_id,))
+    return found[0] if found else None
 
 
 def newest_seen(member_id: int) -> Int64Array:

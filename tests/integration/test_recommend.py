@@ -25,6 +25,7 @@ from recommendations.services.errors import (
 from recommendations.services.publish import remove_posts, restore_posts, set_members_active
 from recommendations.services.recommend import FEEDS, recommend
 from recommendations.services.similar import similar
+from recommendations.stores.redis_slates import key_of as slates_key
 from recommendations.stores.relational_posts import DatabasePosts
 from tests import making
 from tests.making import NOW
@@ -553,7 +554,7 @@ def test_without_redis_the_feed_is_served(crowd, monkeypatch):
 def test_a_spoiled_kept_slate_is_made_anew(crowd):
     page(crowd)
     cache = wiring.slates()
-    cache._client.hset(f"recsys:slates:{crowd.pk}", "discovery", b"spoiled")
+    cache._client.hset(slates_key(crowd.pk), "discovery", b"spoiled")
     assert len(page(crowd).picks) == 20
 
 

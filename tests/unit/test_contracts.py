@@ -21,8 +21,8 @@ from recommendations.contracts import (
     origins_of,
     reasons_of,
 )
+from recommendations.services.cursors import MOST_STEPS, Place, read_cursor, write_cursor
 from recommendations.services.errors import InvalidRequest
-from recommendations.services.recommend import read_cursor, write_cursor
 from recommendations.stores.vocabulary import Vocabulary
 
 
@@ -57,10 +57,20 @@ def test_every_default_is_within_its_own_range():
     assert Policy.of({f.name: getattr(Policy(), f.name) for f in fields(Policy)}) == Policy()
 
 
+steps = st.tuples(st.uuids(), st.integers(0, 2**16 - 1))
+
+
+@given(steps, st.lists(steps, max_size=30))
+def test_a_cursor_holds_the_latest_slates_of_a_reading(step, before):
+    cursor = write_cursor(*step, tuple(before))
+    assert read_cursor(cursor).steps == (*before, step)[-MOST_STEPS:]
+    assert len(cursor) <= 500  # what the API takes
+
+
 @given(st.uuids(), st.integers(0, 2**16 - 1))
 def test_a_cursor_holds_the_request_and_the_place(request_id, offset):
     cursor = write_cursor(request_id, offset)
-    assert read_cursor(cursor) == (request_id, offset)
+    assert read_cursor(cursor) == Place(request_id, offset)
     assert set(cursor) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
@@ -68,11 +78,11 @@ def test_a_cursor_holds_the_request_and_the_place(request_id, offset):
 def test_any_text_is_a_cursor_or_a_clear_refusal(text):
     """Never another error: a cursor comes from outside."""
     try:
-        request_id, offset = read_cursor(text)
+        place = read_cursor(text)
     except InvalidRequest as error:
         assert error.pointer == "/cursor"
     else:
-        assert isinstance(request_id, UUID) and 0 <= offset < 2**16
+        assert all(isinstance(request_id, UUID) and 0 <= offset < 2**16 for request_id, offset in place.steps)
 
 
 @pytest.mark.parametrize("cursor", ["", "a", "💥", "A" * 25, base64.urlsafe_b64encode(b"x" * 17).decode()])

@@ -153,7 +153,7 @@ def test_what_the_viewer_asked_to_see_less_of_comes_last_in_its_order(less):
     """For any parts: learned dislikes, above a half, move nothing."""
     parts = np.array(less, np.float32)[:, None] * np.float32(2)
     posts = replace(scored([1] * len(less)), part_names=("less",), parts=parts)
-    asked_for = parts[:, 0] / np.float32(2) <= -0.5
+    asked_for = parts[:, 0] < -1
     order = LessLast()(query(5, less=2), posts)
     assert order.tolist() == [*np.flatnonzero(~asked_for), *np.flatnonzero(asked_for)]
 
@@ -163,3 +163,13 @@ def test_a_policy_without_less_and_a_feed_without_it_move_nothing():
     posts = replace(scored([1, 2]), part_names=("less",), parts=parts)
     assert LessLast()(query(5, less=0), posts).tolist() == [0, 1]
     assert LessLast()(query(5), scored([1, 2])).tolist() == [0, 1]
+
+
+def test_what_the_viewer_asked_to_see_less_of_is_brought_up_by_nobody():
+    """Author 2 was turned down: neither variety nor an audition puts them before the others."""
+    asked = query(5, audition_share=0.5, less=2)
+    parts = np.array([0, 0, 0, -1.8, -1.8], np.float32)[:, None]
+    posts = replace(scored([1, 1, 1, 2, 2], auditioning=[3, 4]), part_names=("less",), parts=parts)
+    assert AuditionSlots()(asked, posts).tolist() == [0, 1, 2, 3, 4]
+    spread = posts.take(Spacing()(asked, posts))
+    assert spread.take(LessLast()(asked, spread)).candidates.post_ids.tolist() == [1, 2, 3, 4, 5]

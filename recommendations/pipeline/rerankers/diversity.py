@@ -7,14 +7,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from recommendations.contracts import UNKNOWN, Int64Array, Origin, Query, Scored, brought_by
+from recommendations.contracts import UNKNOWN, BoolArray, Int64Array, Origin, Query, Scored, brought_by
 from recommendations.ports import Engine
 
 FINALISTS_PER_PICK = 2
 """How far below the slate's last rank a post may come from. Changes the answer."""
+UNWANTED = -0.5
+"""Below this `less`, before its weight, the viewer said so: no variety brings the post up. Changes the answer."""
 
-ASKED_FOR = -0.5
-"""From this `Less` on the viewer said so: likings that were merely learned stay above it. Changes the answer."""
+
+def unwanted(query: Query, scored: Scored) -> BoolArray:
+    """Return which posts the viewer asked to see less of."""
+    if "less" not in scored.part_names:
+        return np.zeros(len(scored.scores), np.bool_)
+    return scored.parts[:, scored.part_names.index("less")] < UNWANTED * query.policy.less
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,7 @@ class AuditionSlots:
         everything = np.arange(n)
         if not share or not n:
             return everything
-        auditioning = brought_by(scored.candidates.origins, Origin.AUDITION)
+        auditioning = brought_by(scored.candidates.origins, Origin.AUDITION) & ~unwanted(query, scored)
         stretch = round(min(1 / share, n))
         order, spare = everything.tolist(), np.flatnonzero(auditioning).tolist()
         for start in range(0, min(query.size, n), stretch):
@@ -115,9 +121,5 @@ class LessLast:
 
     def __call__(self, query: Query, scored: Scored) -> Int64Array:
         """See `Reranker`."""
-        everything = np.arange(len(scored.scores))
-        if not query.policy.less or "less" not in scored.part_names:
-            return everything
-        part = scored.parts[:, scored.part_names.index("less")] / query.policy.less
-        asked = part <= ASKED_FOR
+        everything, asked = np.arange(len(scored.scores)), unwanted(query, scored)
         return np.concatenate([everything[~asked], everything[asked]])
