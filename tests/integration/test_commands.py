@@ -16,7 +16,7 @@ from recommendations.management.commands import submit_job
 from recommendations.models import Job, Member, Post, PrivacySettings
 from recommendations.services import wiring, work
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("parts")]
 
 
 def run(*arguments):

@@ -295,3 +295,10 @@ def test_the_api_takes_an_undo_without_a_post_or_a_kind(ann, posts, client, sett
         "/api/v1/interactions", {"events": [{**event, "undoes": ""}]}, content_type="application/json"
     )
     assert lacking.status_code == 207 and lacking.json()["rejected"] == 1
+
+
+def test_what_is_taken_back_was_seen_all_the_same(ann, posts):
+    """Only a turning down gives the post another chance."""
+    record(act("e"))
+    record(undo("e"))
+    assert Seen.objects.filter(member=ann, post=posts[0]).exists()

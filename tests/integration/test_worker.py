@@ -24,12 +24,12 @@ PATIENCE_SECONDS = 60
 pytestmark = [pytest.mark.usefixtures("parts")]
 
 
-def wait_for(happened, log=lambda: ""):
+def wait_for(happened, log=lambda: "", pause=0.05):
     """Wait until *happened* returns something true, and return it; how long it takes is not the question."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not (answer := happened()):
         assert time.monotonic() < deadline, log()[-3000:]
-        time.sleep(0.05)
+        time.sleep(pause)
     return answer
 
 
@@ -92,6 +92,32 @@ def test_an_interaction_changes_the_next_feed(worker, platform):
     assert set(before) - set(after) == {event.post_id for event in liked}
     tastes = [sum(p.parts["taste"] for p in page.picks if int(p.post.id[1:]) % 2 == odd) for odd in (0, 1)]
     assert tastes[1] > 0 and tastes[1] > tastes[0]
+    wait_for(FeedRequest.objects.exists, worker.log)
+
+
+def test_an_act_sent_to_the_api_changes_the_next_feed_read_from_it(worker, platform, client, settings, monkeypatch):
+    """From the answer to the act until a feed shows that it was learned; printed, as how long is for a benchmark."""
+    monkeypatch.setattr(settings.ENV, "api_open", True)
+
+    def read(member_id):
+        return client.get(f"/api/v1/members/{member_id}/feed?limit=40&explain=true").json()
+
+    def knows(member_id):
+        page = read(member_id)
+        return not page["cached"] and any(pick["parts"]["taste"] > 0 for pick in page["picks"])
+
+    took = []
+    for number in range(5):
+        who = f"m{number}"
+        before = read(who)
+        assert read(who)["cached"] and not any(pick["parts"]["taste"] for pick in before["picks"])
+        act = {"event_id": f"api-{number}", "member_id": who, "post_id": "p1", "kind": "share"}
+        answer = client.post("/api/v1/interactions", {"events": [act]}, content_type="application/json")
+        assert answer.json()["recorded"] == 1
+        start = time.perf_counter()
+        wait_for(lambda who=who: knows(who), worker.log, pause=0.005)
+        took.append((time.perf_counter() - start) * 1000)
+    print("act to changed feed, ms:", ", ".join(f"{milliseconds:.0f}" for milliseconds in took))
     wait_for(FeedRequest.objects.exists, worker.log)
 
 

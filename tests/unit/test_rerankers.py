@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommendations.contracts import UNKNOWN, Affinity, Candidates, Interests, Origin, Policy, Query, Scored
+from recommendations.contracts import UNKNOWN, Candidates, Interests, Origin, Policy, Query, Scored
 from recommendations.engines.plain import PlainEngine
 from recommendations.pipeline.rerankers.diversity import AuditionSlots, Diversity, LessLast, Spacing
 from recommendations.pipeline.run import rerank
@@ -61,7 +61,7 @@ def posts_of(drawn):
 def test_no_reranker_drops_or_doubles_a_post(drawn, size, share, run):
     """For any posts, slate size and policy, the answer is a permutation."""
     asked = query(size, audition_share=share, topic_run=run)
-    for reranker in (Diversity(engine(len(drawn))), Spacing(), AuditionSlots()):
+    for reranker in (Diversity(engine(len(drawn))), Spacing(), AuditionSlots(), LessLast()):
         order = reranker(asked, posts_of(drawn))
         assert sorted(order.tolist()) == list(range(len(drawn)))
 
@@ -144,16 +144,32 @@ def test_a_reranker_that_fails_costs_its_order_and_nothing_else():
 
 @pytest.mark.parametrize("size", [1, 150])
 def test_no_candidates_are_no_trouble(size):
-    for reranker in (Diversity(engine(0)), Spacing(), AuditionSlots()):
+    for reranker in (Diversity(engine(0)), Spacing(), AuditionSlots(), LessLast()):
         assert reranker(query(size), scored([])).tolist() == []
 
 
-def test_what_the_viewer_wants_less_of_is_brought_up_by_nobody():
+@given(st.lists(st.floats(-3, 0), max_size=30))
+def test_what_the_viewer_asked_to_see_less_of_comes_last_in_its_order(less):
+    """For any parts: learned dislikes, above a half, move nothing."""
+    parts = np.array(less, np.float32)[:, None] * np.float32(2)
+    posts = replace(scored([1] * len(less)), part_names=("less",), parts=parts)
+    asked_for = parts[:, 0] < -1
+    order = LessLast()(query(5, less=2), posts)
+    assert order.tolist() == [*np.flatnonzero(~asked_for), *np.flatnonzero(asked_for)]
+
+
+def test_a_policy_without_less_and_a_feed_without_it_move_nothing():
+    parts = np.array([[-0.0], [-0.0]], np.float32)
+    posts = replace(scored([1, 2]), part_names=("less",), parts=parts)
+    assert LessLast()(query(5, less=0), posts).tolist() == [0, 1]
+    assert LessLast()(query(5), scored([1, 2])).tolist() == [0, 1]
+
+
+def test_what_the_viewer_asked_to_see_less_of_is_brought_up_by_nobody():
     """Author 2 was turned down: neither variety nor an audition puts them before the others."""
-    asked = replace(query(5, audition_share=0.5), author_affinity=Affinity(np.array([2]), np.array([-0.9], np.float32)))
-    posts = scored([1, 1, 1, 2, 2], auditioning=[3, 4])
-    parts = np.column_stack([posts.scores, np.array([0, 0, 0, -1.8, -1.8], np.float32)])
-    posts = replace(posts, part_names=("recency", "less"), parts=parts)
+    asked = query(5, audition_share=0.5, less=2)
+    parts = np.array([0, 0, 0, -1.8, -1.8], np.float32)[:, None]
+    posts = replace(scored([1, 1, 1, 2, 2], auditioning=[3, 4]), part_names=("less",), parts=parts)
     assert AuditionSlots()(asked, posts).tolist() == [0, 1, 2, 3, 4]
     spread = posts.take(Spacing()(asked, posts))
-    assert spread.take(LessLast()(asked, spread)).candidates.author_ids.tolist() == [1, 1, 1, 2, 2]
+    assert spread.take(LessLast()(asked, spread)).candidates.post_ids.tolist() == [1, 2, 3, 4, 5]
