@@ -35,7 +35,7 @@ CACHE_REQUESTS = Counter(
 CACHE_ENTRIES = Gauge("recsys_cache_entries", "Entries of a cache.", ["cache"], multiprocess_mode="livesum")
 CACHE_BYTES = Gauge("recsys_cache_bytes", "What a cache's entries take.", ["cache"], multiprocess_mode="livesum")
 CACHE_DROPPED = Counter(
-    "recsys_cache_dropped_total", "Entries that a cache gave up: expired, evicted, memory.", ["cache", "reason"]
+    "recsys_cache_dropped_total", "Entries that a cache gave up: expired or evicted.", ["cache", "reason"]
 )
 JOB_ITEMS = Counter("recsys_job_items_total", "Items of jobs that were worked on: done or failed.", ["kind", "outcome"])
 LESS_EFFECT = Histogram(

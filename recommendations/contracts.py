@@ -96,6 +96,8 @@ class Origin(IntEnum):
     FRESH = 3
     TOPIC = 4
     AUDITION = 5
+    INDEXED = 6
+    """Nearest in the vector index, resident or not."""
 
 
 class PolicyError(ValueError):
@@ -121,6 +123,7 @@ class Policy:
     """What a feed is ranked by. Every setting changes the answer."""
 
     taste: float = within(1.0, 0, 10, "Weight of the likeness to what the viewer liked.")
+    cold: float = within(1.0, 0, 10, "Weight of the likeness of posts too old or cold to be resident.")
     dislike: float = within(0.5, 0, 10, "Weight of the likeness to what the viewer turned down; subtracted.")
     recency: float = within(0.15, 0, 10, "Weight of how new the post is.")
     popularity: float = within(0.25, 0, 10, "Weight of the damped engagement of late.")
@@ -280,6 +283,36 @@ class Query:
         return self.feed != NON_PERSONALIZED
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """
+    Which posts a vector index shall look among: those filters that it can apply itself, before it counts to k.
+
+    A post is wanted if it is public, or its author is among the followed and it is for followers.
+    """
+
+    max_sensitivity: int = Sensitivity.SAFE
+    language_ids: Int32Array = field(default_factory=lambda: np.zeros(0, np.int32))
+    """Empty: any. A post of unknown language is wanted in any case."""
+    without_author_ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)
+    followed_author_ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)
+    author_cap: int = 0
+    """Posts of one author at most; 0: as many as there are."""
+
+    @classmethod
+    def by(cls, query: Query, *, author_cap: int = 0) -> Wanted:
+        """Return what the viewer of *query* may be shown, as far as an index can tell."""
+        return cls(
+            max_sensitivity=query.max_sensitivity,
+            language_ids=query.language_ids,
+            without_author_ids=np.unique(
+                np.concatenate([query.blocked_author_ids, query.muted_author_ids, [query.viewer_id]])
+            ).astype(np.int64),
+            followed_author_ids=query.followed_author_ids,
+            author_cap=author_cap,
+        )
+
+
 @dataclass(frozen=True)
 class Candidates:
     """Posts on their way to being recommended, one column per fact, all of length n. `UNKNOWN` where we don't know."""
@@ -301,6 +334,7 @@ class Candidates:
     format_ids: Int32Array  # (n,) the post's kind (text, image, film …) as a number
     impressions: Float32Array  # (n,) how often it was served
     quality: Float32Array  # (n,) 0 to 1, 0.5 where nothing is known
+    likeness: Float32Array  # (n,) weight · cosine with the interests; filled in for posts that are not resident
 
     @classmethod
     def unknown(cls, post_ids: Int64Array, origins: UInt16Array) -> Candidates:
@@ -324,6 +358,7 @@ class Candidates:
             format_ids=np.full(n, UNKNOWN, np.int32),
             impressions=np.zeros(n, np.float32),
             quality=np.full(n, 0.5, np.float32),
+            likeness=np.zeros(n, np.float32),
         )
 
     def __len__(self) -> int:

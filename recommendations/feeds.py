@@ -4,14 +4,18 @@ START HERE: every feed and its parts, in the order they run.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from recommendations.pipeline.filters.freshness import not_excluded, readable, unseen
 from recommendations.pipeline.filters.privacy import not_blocked, not_hidden, not_muted, not_own, not_removed, visible
 from recommendations.pipeline.filters.safety import safe_for_viewer
+from recommendations.pipeline.hydrators.cold import Cold
 from recommendations.pipeline.rerankers.diversity import AuditionSlots, Diversity, LessLast, Spacing
 from recommendations.pipeline.run import Pipeline
 from recommendations.pipeline.scorers.columns import (
     AuditionBonus,
     Author,
+    ColdTaste,
     Fatigue,
     Follow,
     Less,
@@ -22,10 +26,11 @@ from recommendations.pipeline.scorers.columns import (
 )
 from recommendations.pipeline.sources.audition import Audition
 from recommendations.pipeline.sources.followed import Followed
+from recommendations.pipeline.sources.indexed import Indexed
 from recommendations.pipeline.sources.nearest import Nearest
 from recommendations.pipeline.sources.popular import Fresh, Trending
 from recommendations.pipeline.sources.topics import Topics
-from recommendations.ports import Catalogue, Engine
+from recommendations.ports import Catalogue, ColdPosts, Engine, VectorIndex
 
 MAY_SEE = (not_removed, visible, not_blocked, safe_for_viewer)
 """What no slate is ever without, whatever the feed: the same functions run again on every slate served."""
@@ -35,7 +40,15 @@ SIMILAR_WANTS = (not_hidden, not_muted, not_own, not_excluded)
 NEUTRAL_WANTS = (not_hidden, not_muted, not_own, not_excluded, readable)
 
 
-def discovery(*, engine: Engine, catalogue: Catalogue) -> Pipeline:
+@dataclass(frozen=True)
+class Beyond:
+    """Posts beyond the resident ones: where they are found, and where their facts are read."""
+
+    index: VectorIndex
+    posts: ColdPosts
+
+
+def discovery(*, engine: Engine, catalogue: Catalogue, beyond: Beyond | None = None) -> Pipeline:
     """What this member is likely to enjoy, from everywhere."""
     return Pipeline(
         catalogue=catalogue,
@@ -46,6 +59,7 @@ def discovery(*, engine: Engine, catalogue: Catalogue) -> Pipeline:
             Trending(catalogue),
             Fresh(catalogue),
             Audition(catalogue),
+            *((Indexed(beyond.index),) if beyond else ()),
         ),
         filters=(*MAY_SEE, *WANTS),
         scorers=(
@@ -58,9 +72,11 @@ def discovery(*, engine: Engine, catalogue: Catalogue) -> Pipeline:
             Quality(),
             AuditionBonus(),
             Fatigue(),
+            *((ColdTaste(),) if beyond else ()),
         ),
         rerankers=(Diversity(engine), Spacing(), AuditionSlots(), LessLast()),
         engine=engine,
+        hydrators=(Cold(beyond.posts),) if beyond else (),
     )
 
 

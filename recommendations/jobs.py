@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 RUN_CHUNK = "recommendations.run_chunk"
 LEARN = "recommendations.learn"
 EMBED_POSTS = "recommendations.embed_posts"
+FOLLOW_INDEX = "recommendations.follow_index"
 RECORD_SERVED = "recommendations.record_served"
 REFRESH_SLATE = "recommendations.refresh_slate"
 SWEEP_CACHES = "recommendations.sweep_caches"
@@ -29,6 +30,7 @@ QUEUES = {
     RUN_CHUNK: "batch",
     LEARN: "interactive",
     EMBED_POSTS: "maintenance",
+    FOLLOW_INDEX: "maintenance",
     RECORD_SERVED: "maintenance",
     REFRESH_SLATE: "interactive",
     SWEEP_CACHES: "maintenance",

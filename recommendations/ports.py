@@ -19,6 +19,7 @@ from recommendations.contracts import (
     Looked,
     Query,
     Slate,
+    Wanted,
 )
 
 
@@ -159,6 +160,14 @@ class PostFacts(Protocol):
         ...
 
 
+class ColdPosts(Protocol):
+    """Reads the facts of posts that are not resident."""
+
+    def read(self, post_ids: Int64Array, interests: Interests) -> Candidates:
+        """Return these posts in this order with their facts and their likeness; what is gone stays `UNKNOWN`."""
+        ...
+
+
 class SlateCache(Protocol):
     """Keeps slates for a while. A cache that cannot be reached is a miss and never an error."""
 
@@ -205,3 +214,43 @@ class Embedder(Protocol):
     def embed(self, texts: Sequence[str]) -> Float32Array:
         """Return unit vectors (n, d), float32; a text with nothing to embed gives a zero vector."""
         ...
+
+
+class CrossModalEmbedder(Embedder, Protocol):
+    """Turns texts and pictures into vectors of one space: a text is near to the pictures that it describes."""
+
+    def embed_images(self, images: Sequence[bytes]) -> Float32Array:
+        """
+        Return unit vectors (n, d), float32, of *images*, each the bytes of a picture file.
+
+        What is no picture raises `ImageError` saying which of them.
+        """
+        ...
+
+
+class ImageError(ValueError):
+    """Bytes that were to be a picture cannot be read as one. Says which."""
+
+
+class VectorIndex(Protocol):
+    """
+    Posts by their vectors in one space, of one model: also those too old or too cold to be resident.
+
+    It may be behind, and tell of posts that are no more: what it brings is filtered again on the catalogue's facts.
+    What cannot be done raises `VectorIndexError`: we lose its candidates and no more.
+    """
+
+    dimension: int
+
+    def nearest(self, vectors: Float32Array, k: int, wanted: Wanted) -> tuple[Int64Array, Float32Array]:
+        """
+        Return, for each of *vectors* (q, d), the ids of the *k* nearest posts that are *wanted*, best first.
+
+        Two arrays (q, k): ids, `UNKNOWN` where there are fewer, and cosines. Ties go to the lower id.
+        A zero vector is near to nothing: a row of `UNKNOWN`.
+        """
+        ...
+
+
+class VectorIndexError(RuntimeError):
+    """A vector index does not answer, or not in time."""

@@ -12,25 +12,36 @@ from celery import shared_task
 
 from monitoring import clock
 from recommendations import jobs
-from recommendations.services import embedding, learn, recording, refresh, replay, sweep, wiring, work
+from recommendations.services import learn, models, recording, refresh, reindexing, replay, sweep, wiring, work
 
 
 @shared_task(name=jobs.RUN_CHUNK)
 def run_chunk(job_id: str, number: int, **_: object) -> None:
-    """Do one chunk of a job."""
-    work.run_chunk(job_id=UUID(job_id), number=number, now=clock.now())
+    """Do one chunk of a job, in the space of the model that is active now."""
+    now = clock.now()
+    wiring.follow_models(now, now_at_least=True)
+    work.run_chunk(job_id=UUID(job_id), number=number, now=now)
 
 
 @shared_task(name=jobs.LEARN)
 def learn_interactions(member_ids: list[int], **_: object) -> None:
-    """Learn what these members did."""
+    """Learn what these members did, in the space of the model that is active now: no other may write interests."""
+    wiring.follow_models(clock.now(), now_at_least=True)
     learn.learn(member_ids=member_ids, now=clock.now())
 
 
 @shared_task(name=jobs.EMBED_POSTS)
 def embed_posts(**_: object) -> None:
-    """Embed the posts that have no vector yet."""
-    embedding.embed_posts(embedder=wiring.embedder(), now=clock.now())
+    """Embed the posts that have no vector yet, and let a model that is through with them serve."""
+    models.embed_due(now=clock.now())
+
+
+@shared_task(name=jobs.FOLLOW_INDEX)
+def follow_index(**_: object) -> None:
+    """Bring the vector index up to date; what fails is done again by the next run, from the same moment on."""
+    now = clock.now()
+    wiring.follow_models(now, now_at_least=True)
+    reindexing.follow_index(now=now)
 
 
 @shared_task(name=jobs.RECORD_SERVED)

@@ -84,6 +84,10 @@ class Environment(BaseSettings):
         "place",
         "The caches: a Redis that may evict. May be another database of the same.",
     )
+    qdrant_url: str = setting(
+        "", "place", "The vector index for posts beyond the resident ones: http://…; empty: only resident posts."
+    )
+    qdrant_api_key: SecretStr = setting(SecretStr(""), "place", "Key that Qdrant asks for; empty: it asks for none.")
     api_open: bool = setting(
         False,
         "answer",
@@ -146,12 +150,6 @@ class Environment(BaseSettings):
         "Secrets that personal values in Redis are sealed with, comma separated, newest first, 32 characters or more "
         "each; derived from SECRET_KEY if empty. A value sealed with a secret that is gone is a miss.",
     )
-    memory_cleanup_threshold: Annotated[int, Field(validate_default=True)] = setting(
-        "500MB",
-        "speed",
-        "Memory that a process may hold besides its vectors before it forgets its caches; at 90 % of what the machine "
-        "or its container has, it does so in any case.",
-    )
     catalogue_refresh_seconds: float = setting(
         1.0, "answer", "How often a process asks the database what changed in the catalogue."
     )
@@ -185,12 +183,6 @@ class Environment(BaseSettings):
         if not 2**20 <= count <= 4 * 2**30:
             raise ValueError("must be between 1MB and 4096MB")
         return count
-
-    @field_validator("memory_cleanup_threshold", mode="before")
-    @classmethod
-    def read_threshold(cls, value: str | int) -> int:
-        """Return the bytes that a text such as 500MB means."""
-        return positive(parse_bytes(value))
 
     @field_validator("cache_encryption_keys")
     @classmethod

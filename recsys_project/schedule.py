@@ -19,6 +19,12 @@ SCHEDULE = {
         "schedule": timedelta(hours=1),
         "options": {"queue": "maintenance", "expires": 3600},
     },
+    # Removals, new vectors and changed visibilities reach the vector index; nothing to do without QDRANT_URL.
+    "follow-index": {
+        "task": "recommendations.follow_index",
+        "schedule": timedelta(seconds=30),
+        "options": {"queue": "maintenance", "expires": 30},
+    },
     # A post that came while no worker ran still gets its embedding.
     "embed-posts": {
         "task": "recommendations.embed_posts",

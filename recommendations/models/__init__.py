@@ -19,10 +19,13 @@ from recommendations.models.imports import ImportCheckpoint
 from recommendations.models.people import Member, PrivacySettings, Relationship
 from recommendations.models.policies import RankingPolicy
 from recommendations.models.posts import Post, PostEmbedding
+from recommendations.models.spaces import EmbeddingFailure, EmbeddingModel
 from recommendations.models.tastes import InterestProfile
 from recommendations.models.work import Job, JobChunk
 
 __all__ = [
+    "EmbeddingFailure",
+    "EmbeddingModel",
     "FeedInputs",
     "FeedRequest",
     "ImportCheckpoint",

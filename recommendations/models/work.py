@@ -24,6 +24,7 @@ class Job(models.Model):
         MEMBER_FEED = "member_feed", "one member's feed"
         EMBED_POSTS = "embed_posts", "embeddings of posts"
         REBUILD_INTERESTS = "rebuild_interests", "interests from the whole history"
+        REINDEX = "reindex", "vectors of posts into the vector index"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     kind = models.CharField(max_length=32, choices=Kind.choices)

@@ -10,7 +10,7 @@ from time import perf_counter
 import numpy as np
 
 from recommendations.contracts import BoolArray, Candidates, Float32Array, Int64Array, Query, Scored
-from recommendations.pipeline.stages import Filter, FilterError, Reranker, Scorer, Source, Trace
+from recommendations.pipeline.stages import Filter, FilterError, Hydrator, Reranker, Scorer, Source, Trace
 from recommendations.ports import Catalogue, Engine
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,7 @@ class Pipeline:
     rerankers: Sequence[Reranker]
     engine: Engine | None
     """What scores by taste; None: the feed has no such part, and needs no engine."""
+    hydrators: Sequence[Hydrator] = ()
 
 
 def run(pipeline: Pipeline, query: Query, trace: Trace) -> Scored:
@@ -39,7 +40,7 @@ def run(pipeline: Pipeline, query: Query, trace: Trace) -> Scored:
     """
     eligible = keep(pipeline.filters, query, pipeline.catalogue.everything(), trace, stage="eligible")
     found = gather(pipeline.sources, query, eligible, trace)
-    candidates = pipeline.catalogue.gather(found, query.now)
+    candidates = hydrate(pipeline.hydrators, query, pipeline.catalogue.gather(found, query.now), trace)
     candidates = candidates.take(keep(pipeline.filters, query, candidates, trace, stage="filter"))
     trace.inputs = (query, candidates)
     return ranked(pipeline, query, candidates, trace).take(np.arange(min(query.size, len(candidates))))
@@ -72,6 +73,19 @@ def gather(sources: Sequence[Source], query: Query, eligible: BoolArray, trace: 
     origins = np.zeros(len(post_ids), np.uint16)
     np.bitwise_or.at(origins, place, np.concatenate(bits))
     return Candidates.unknown(post_ids, origins)
+
+
+def hydrate(hydrators: Sequence[Hydrator], query: Query, candidates: Candidates, trace: Trace) -> Candidates:
+    """Return the candidates with the facts that the hydrators know of; one that fails leaves them as they were."""
+    for hydrator in hydrators:
+        start, failed = perf_counter(), False
+        try:
+            candidates = hydrator(query, candidates)
+        except Exception:
+            log.exception("hydrator_failed", extra={"part": hydrator.name, "request_id": str(query.request_id)})
+            failed = True
+        trace.note("hydrate", hydrator.name, perf_counter() - start, len(candidates), failed=failed)
+    return candidates
 
 
 def keep(filters: Sequence[Filter], query: Query, candidates: Candidates, trace: Trace, *, stage: str) -> BoolArray:

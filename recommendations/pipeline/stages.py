@@ -27,6 +27,19 @@ class Source(Protocol):
         ...
 
 
+class Hydrator(Protocol):
+    """Fills in facts of candidates; one that fails costs its facts."""
+
+    @property
+    def name(self) -> str:
+        """The word for it in metrics."""
+        ...
+
+    def __call__(self, query: Query, candidates: Candidates) -> Candidates:
+        """Return the same candidates, in the same order, with more columns filled."""
+        ...
+
+
 Filter = Callable[[Query, Candidates], BoolArray]
 """Says yes or no for each candidate; what it does not know is a no."""
 

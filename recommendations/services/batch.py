@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from recommendations.models import Member
-from recommendations.services import invalidate, learn, wiring
-from recommendations.services.embedding import embed_posts
+from recommendations.services import invalidate, learn, reindexing, wiring
+from recommendations.services.embedding import SPACE, embed_posts
 from recommendations.services.refresh import keep_slate
 
 log = logging.getLogger(__name__)
@@ -35,9 +35,15 @@ def feeds_of(member_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
 
 
 def embeddings_of(post_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
-    """Embed these posts; all of them or, with an error, none of the batch in which it came."""
+    """Embed these posts; those that fail by themselves are noted as failures, to be tried again."""
     embed_posts(embedder=wiring.embedder(), now=now, post_ids=post_ids)
     invalidate.posts(post_ids)
+    return []
+
+
+def index_of(post_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
+    """Bring these posts' entries in the vector index up to date."""
+    reindexing.index_posts(space=SPACE, post_ids=post_ids)
     return []
 
 

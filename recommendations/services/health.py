@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+from django.conf import settings
+
 from monitoring import health
 from recommendations.services import wiring
 
@@ -16,7 +18,15 @@ def catalogue(now: datetime) -> None:
     wiring.catalogue().refresh(now)
 
 
+def vector_index(_now: datetime) -> None:
+    """Ask Qdrant for a word. Feeds go on without it, so this says more than they need."""
+    if index := wiring.vector_index():
+        index.check()
+
+
 def register_checks() -> None:
     """Have these asked on every look at readiness."""
     health.register("engine", engine)
     health.register("catalogue", catalogue)
+    if settings.ENV.qdrant_url:
+        health.register("vector_index", vector_index)

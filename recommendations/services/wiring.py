@@ -4,31 +4,39 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
 from functools import cache, wraps
 from typing import TypeVar
 
 import numpy as np
 import redis
 from django.conf import settings
+from qdrant_client import QdrantClient
 
 from recommendations import feeds
 from recommendations.contracts import Int32Array
-from recommendations.embedders.choosing import embedder_named
+from recommendations.embedders.choosing import EmbedderError, cross_modal_named, embedder_named
 from recommendations.engines.plain import PlainEngine
 from recommendations.engines.wasm_simd import WasmEngine
 from recommendations.pipeline.run import Pipeline
-from recommendations.ports import Embedder, Engine, EngineError
+from recommendations.ports import CrossModalEmbedder, Embedder, Engine, EngineError, VectorIndexError
 from recommendations.services.breaker import Breaker
 from recommendations.services.embedding import SPACE
+from recommendations.stores.active_models import ActiveModel, ActiveModels
+from recommendations.stores.cold_posts import DatabaseColdPosts
 from recommendations.stores.policies import Policies
+from recommendations.stores.qdrant_vectors import QdrantVectors
 from recommendations.stores.redis_records import RedisRecords
 from recommendations.stores.redis_served import RedisServed
 from recommendations.stores.redis_slates import RedisSlates
 from recommendations.stores.redis_vectors import RedisVectors
 from recommendations.stores.relational_posts import DatabasePosts
-from recommendations.stores.resident_catalogue import ResidentCatalogue
+from recommendations.stores.resident_catalogue import ResidentCatalogue, ResidentSpace
 from recommendations.stores.resident_profiles import ResidentProfiles
+from recommendations.stores.resident_vectors import ResidentVectors
 from recommendations.stores.sealing import Seal
 from recommendations.stores.vocabulary import Words
 
@@ -38,6 +46,9 @@ R = TypeVar("R")
 
 REDIS_TIMEOUT_SECONDS = 1.0
 """A Redis that does not answer costs a request this much and its cache, not more."""
+
+QDRANT_TIMEOUT_SECONDS = 1
+"""A vector index that does not answer costs a request this much and its candidates, not more."""
 
 
 forgetters: list[Callable[[], None]] = []
@@ -58,10 +69,115 @@ def per_process(make: Callable[[], R]) -> Callable[[], R]:
     return part
 
 
-@per_process
-def embedder() -> Embedder:
-    """Return the text embedder that EMBEDDER asks for."""
+@dataclass(frozen=True)
+class Serving:
+    """What compares vectors, all of the same models: it is replaced as one, when another model becomes active."""
+
+    models: dict[str, ActiveModel]
+    embedder: Embedder
+    spaces: dict[str, dict[str, Engine]]
+    """Engines by name, by space."""
+    catalogue: ResidentCatalogue
+
+
+class Parts:
+    """This process's serving parts, and the models that they were made for."""
+
+    def __init__(self) -> None:
+        self.active = ActiveModels()
+        self.serving = make_serving(self.active.read())
+        self._lock = threading.Lock()
+
+    def follow(self, now: datetime, *, now_at_least: bool = False) -> None:
+        """Make the parts anew if another model became active; until they are loaded the old ones serve."""
+        models = self.active.read(now_at_least=now_at_least)
+        if models == self.serving.models or not self._lock.acquire(blocking=now_at_least):
+            return
+        try:
+            if models != self.serving.models:
+                serving = make_serving(models)
+                serving.catalogue.refresh(now)
+                self.serving = serving
+                log.info("models_followed", extra={"models": [model.name for model in models.values()]})
+        finally:
+            self._lock.release()
+
+
+def make_serving(models: dict[str, ActiveModel]) -> Serving:
+    """Return parts for these active models; the content space is served by EMBEDDER where none is active yet."""
+    text = active_embedder(models.get(SPACE))
+    engines = {SPACE: make_engines(text.dimension)}
+    resident = [ResidentSpace(SPACE, text.name, text.dimension, tuple(engines[SPACE].values()))]
+    for model in models.values():
+        if model.space != SPACE:
+            engines[model.space] = make_engines(model.dimension)
+            made = tuple(engines[model.space].values())
+            resident.append(ResidentSpace(model.space, model.name, model.dimension, made))
+    catalogue = ResidentCatalogue(
+        spaces=resident,
+        words=words(),
+        max_posts=settings.ENV.catalogue_max_posts,
+        refresh_seconds=settings.ENV.catalogue_refresh_seconds,
+    )
+    return Serving(models, text, engines, catalogue)
+
+
+def active_embedder(model: ActiveModel | None) -> Embedder:
+    """Return the embedder of the active model, or the one that EMBEDDER asks for if none is active, or it is gone."""
+    if model is None:
+        return configured_embedder()
+    try:
+        embedder = embedder_named(model.embedder, model.option)
+    except EmbedderError:
+        log.exception("active_model_missing", extra={"model": model.name})
+        return configured_embedder()
+    # The package may be another version now, and its vectors others: then the new ones are built first.
+    if embedder.name != model.name:
+        log.error("active_model_differs", extra={"model": model.name, "found": embedder.name})
+    return embedder
+
+
+def configured_embedder() -> Embedder:
+    """Return the text embedder that EMBEDDER asks for: it serves as soon as every post has its vector."""
     return embedder_named(settings.ENV.embedder, settings.ENV.fastembed_model)
+
+
+@per_process
+def parts() -> Parts:
+    """Return the holder of what serves."""
+    return Parts()
+
+
+def follow_models(now: datetime, *, now_at_least: bool = False) -> None:
+    """Take over a model that became active; *now_at_least*: even if it did this very second, as learning must."""
+    parts().follow(now, now_at_least=now_at_least)
+
+
+def embedder() -> Embedder:
+    """Return the text embedder whose vectors are served."""
+    return parts().serving.embedder
+
+
+def cross_modal_embedder(space: str) -> CrossModalEmbedder:
+    """Return what turns texts and pictures into vectors of *space*; raise `EmbedderError` if nothing here does."""
+    model = parts().serving.models.get(space)
+    if model is None:
+        raise EmbedderError(f"No model is active in the space {space}.")
+    return cross_modal_named(model.embedder)
+
+
+def embedder_for(space: str) -> Embedder:
+    """Return what turns texts into vectors of *space*; raise `EmbedderError` if nothing here does."""
+    return embedder() if space == SPACE else cross_modal_embedder(space)
+
+
+def space_index(space: str, engine_name: str = PlainEngine.name) -> ResidentVectors:
+    """Return the index of resident posts in *space*; raise `VectorIndexError` if no model is active there."""
+    serving = parts().serving
+    if space not in serving.spaces:
+        raise VectorIndexError(f"No model is active in the space {space}.")
+    engines = serving.spaces[space]
+    return ResidentVectors(engines.get(engine_name, engines[PlainEngine.name]), serving.catalogue)
 
 
 @per_process
@@ -70,10 +186,13 @@ def words() -> Words:
     return Words()
 
 
-@per_process
 def engines() -> dict[str, Engine]:
     """Return the engines by name; the control engine is always there, one that cannot be made is not."""
-    dimension = embedder().dimension
+    return parts().serving.spaces[SPACE]
+
+
+def make_engines(dimension: int) -> dict[str, Engine]:
+    """Return new engines, by name. WASM_MEMORY_LIMIT holds for each space's kernel."""
     made: dict[str, Engine] = {PlainEngine.name: PlainEngine(dimension)}
     try:
         made[WasmEngine.name] = WasmEngine(dimension, memory_limit_bytes=settings.ENV.wasm_memory_limit)
@@ -95,18 +214,9 @@ def policies() -> Policies:
     return Policies()
 
 
-@per_process
 def catalogue() -> ResidentCatalogue:
     """Return the resident catalogue, empty until it is first refreshed."""
-    return ResidentCatalogue(
-        engines=tuple(engines().values()),
-        words=words(),
-        space=SPACE,
-        model=embedder().name,
-        dimension=embedder().dimension,
-        max_posts=settings.ENV.catalogue_max_posts,
-        refresh_seconds=settings.ENV.catalogue_refresh_seconds,
-    )
+    return parts().serving.catalogue
 
 
 @per_process
@@ -164,6 +274,40 @@ def served() -> RedisServed:
     return RedisServed(redis_client(settings.ENV.cache_redis_url))
 
 
+@per_process
+def qdrant() -> QdrantClient | None:
+    """Return the client of the vector index, or None if QDRANT_URL names none."""
+    if not settings.ENV.qdrant_url:
+        return None
+    key = settings.ENV.qdrant_api_key.get_secret_value() or None
+    return QdrantClient(settings.ENV.qdrant_url, api_key=key, timeout=QDRANT_TIMEOUT_SECONDS, check_compatibility=False)
+
+
+def vector_index(space: str = SPACE) -> QdrantVectors | None:
+    """Return the index of *space* by its active model; None without QDRANT_URL, or before a model is active."""
+    model, client = parts().serving.models.get(space), qdrant()
+    if model is None or client is None:
+        return None
+    key = (space, model.name)
+    if key not in vector_indexes():
+        vector_indexes()[key] = QdrantVectors(
+            client, space=space, model=model.name, dimension=model.dimension, words=words()
+        )
+    return vector_indexes()[key]
+
+
+@per_process
+def vector_indexes() -> dict[tuple[str, str], QdrantVectors]:
+    """Return the indexes that this process made, by space and model: each remembers when its server was silent."""
+    return {}
+
+
+def beyond() -> feeds.Beyond | None:
+    """Return where posts beyond the resident ones are found, if there is such a place."""
+    index = vector_index()
+    return feeds.Beyond(index, DatabaseColdPosts(words(), SPACE, embedder().name)) if index else None
+
+
 def new_engine(name: str) -> Engine:
     """Return a new and empty engine of this name."""
     if name == WasmEngine.name:
@@ -181,7 +325,7 @@ def feed_pipeline(feed: str, engine_name: str, own: Engine | None = None) -> Pip
         return feeds.non_personalized(catalogue=catalogue())
     if feed == "similar":
         return feeds.similar(engine=own or engine(engine_name), catalogue=catalogue())
-    return feeds.discovery(engine=own or engine(engine_name), catalogue=catalogue())
+    return feeds.discovery(engine=own or engine(engine_name), catalogue=catalogue(), beyond=beyond())
 
 
 def forget_parts() -> None:

@@ -15,13 +15,13 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 
 from monitoring import metrics
 from recommendations import jobs
 from recommendations.models import Job, JobChunk, Member, Post
 from recommendations.services import batch
-from recommendations.services.embedding import lacking
+from recommendations.services.embedding import SPACE, lacking
 from recommendations.services.errors import InvalidRequest, UnknownJob, UnknownMember
 from recommendations.services.wiring import embedder
 
@@ -96,13 +96,13 @@ def submit(*, kind: str, params: Mapping[str, Any], now: datetime, idempotency_k
 
 def items_of(kind: str, params: Mapping[str, Any]) -> list[int]:
     """Return the database ids that a job of this kind works on; refuse parameters that we don't know."""
-    named = "post_ids" if kind == Job.Kind.EMBED_POSTS else "member_ids"
+    named = "post_ids" if kind in (Job.Kind.EMBED_POSTS, Job.Kind.REINDEX) else "member_ids"
     if unknown := set(params) - {named}:
         raise InvalidRequest(f"{', '.join(sorted(unknown))}: not a parameter of {kind}; it takes {named}.", "/params")
     if named not in params:
         if kind == Job.Kind.MEMBER_FEED:
             raise InvalidRequest("member_ids: name the member.", "/params/member_ids")
-        rows = lacking(embedder().name) if named == "post_ids" else Member.objects.filter(is_active=True)
+        rows = everyone(kind)
         return list(rows.order_by("pk").values_list("pk", flat=True))
     wanted = params[named]
     if not isinstance(wanted, list) or not wanted or not all(isinstance(item, str) for item in wanted):
@@ -114,6 +114,15 @@ def items_of(kind: str, params: Mapping[str, Any]) -> list[int]:
             raise UnknownMember(missing[0])
         raise InvalidRequest(f"There is no post {missing[0]!r}.", "/params/post_ids")
     return sorted(set(found.values()))
+
+
+def everyone(kind: str) -> QuerySet[Post] | QuerySet[Member]:
+    """Return what a job of this kind works on if nothing is named."""
+    if kind == Job.Kind.EMBED_POSTS:
+        return lacking(embedder().name)
+    if kind == Job.Kind.REINDEX:
+        return Post.objects.filter(embeddings__space=SPACE, embeddings__model=embedder().name)
+    return Member.objects.filter(is_active=True)
 
 
 @transaction.atomic
@@ -201,6 +210,7 @@ DOERS: dict[str, Do] = {
     Job.Kind.BATCH_FEEDS: batch.feeds_of,
     Job.Kind.MEMBER_FEED: batch.feeds_of,
     Job.Kind.EMBED_POSTS: batch.embeddings_of,
+    Job.Kind.REINDEX: batch.index_of,
     Job.Kind.REBUILD_INTERESTS: batch.interests_of,
 }
 """What does a chunk of each kind: ids in, errors out."""

@@ -54,11 +54,6 @@ class Profile:
     sums: Mapping[str, Mapping[str, float]]
     """By author, topic and format."""
 
-    @property
-    def size_bytes(self) -> int:
-        """What the vectors take."""
-        return self.likes.nbytes + self.dislikes.nbytes + self.session.nbytes
-
 
 def read_profile(member_id: int, model: str, dimension: int) -> Profile | None:
     """Return what was learned of the member in the space of *model*; of another, nothing."""

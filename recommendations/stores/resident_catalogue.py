@@ -163,25 +163,30 @@ class Region:
         return cls(dict(ranked), np.array([post_id for post_id, _ in ranked], np.int64))
 
 
+@dataclass(frozen=True)
+class ResidentSpace:
+    """One kind of vector that the posts have, by one model, and the engines that keep it. All spaces share the rows."""
+
+    name: str
+    model: str
+    dimension: int
+    engines: Sequence[Engine]
+
+
 class ResidentCatalogue:
     """Keeps `Catalogue`. Safe under threads; a process has one."""
 
     def __init__(
         self,
         *,
-        engines: Sequence[Engine],
+        spaces: Sequence[ResidentSpace],
         words: Words,
-        space: str,
-        model: str,
-        dimension: int,
         max_posts: int,
         refresh_seconds: float,
     ) -> None:
         self.words = words
         self.refreshed_at: datetime | None = None
-        self._engines = engines
-        self._space, self._model = space, model
-        self._dimension = dimension
+        self._spaces = spaces
         self._max_posts = max_posts
         self._refresh_seconds = refresh_seconds
         self._lock = threading.Lock()
@@ -241,7 +246,7 @@ class ResidentCatalogue:
         gone = at[kept][posts.is_removed[at[kept]]]
         posts.post_ids[gone] = 0
         counts.forget(gone)
-        for engine in self._engines:
+        for engine in (engine for space in self._spaces for engine in space.engines):
             engine.drop(np.concatenate([gone, at[is_new]]))
         return columns.with_posts(posts, counts), ids[is_new]
 
@@ -263,23 +268,24 @@ class ResidentCatalogue:
         return columns, np.concatenate([slots, oldest])
 
     def _follow_vectors(self, columns: Columns, since: datetime | None, new_ids: Int64Array) -> None:
-        """Hand every engine the vectors made since, and those of posts that are new here."""
-        rows = database.embeddings_since(since, new_ids, self._space, self._model)
-        while batch := list(islice(rows, PUT_ROWS)):
-            self._put(columns, batch)
+        """Hand every engine the vectors of its space made since, and those of posts that are new here."""
+        for space in self._spaces:
+            rows = database.embeddings_since(since, new_ids, space.name, space.model)
+            while batch := list(islice(rows, PUT_ROWS)):
+                self._put(columns, space, batch)
 
-    def _put(self, columns: Columns, batch: list[tuple[int, bytes]]) -> None:
+    def _put(self, columns: Columns, space: ResidentSpace, batch: list[tuple[int, bytes]]) -> None:
         """Hand over the usable vectors; one of another length, or with NaN, is left out: its post has no taste part."""
-        size = 4 * self._dimension
+        size = 4 * space.dimension
         usable = [(post_id, vector) for post_id, vector in batch if len(vector) == size]
         ids = np.array([post_id for post_id, _ in usable], np.int64)
-        vectors = np.frombuffer(b"".join(vector for _, vector in usable), "<f4").reshape(-1, self._dimension)
+        vectors = np.frombuffer(b"".join(vector for _, vector in usable), "<f4").reshape(-1, space.dimension)
         at = rows_of(columns, ids)
         finite = np.isfinite(vectors).all(axis=1)
         if unusable := len(batch) - int(finite.sum()):
-            log.warning("vectors_unusable", extra={"count": unusable, "model": self._model})
+            log.warning("vectors_unusable", extra={"count": unusable, "model": space.model})
         kept = (at != UNKNOWN) & finite
-        for engine in self._engines:
+        for engine in space.engines:
             try:
                 engine.put(at[kept], ids[kept], np.ascontiguousarray(vectors[kept], np.float32))
             except EngineError:

@@ -55,20 +55,3 @@ class ResidentProfiles:
         with self._lock:
             for member_id in member_ids:
                 self._kept.pop(member_id, None)
-
-    def sweep(self) -> int:
-        """Forget what is older than half an hour. Return how many that were."""
-        with self._lock:
-            count = len(self._kept.expire())
-            metrics.CACHE_ENTRIES.labels(NAME).set(len(self._kept))
-            metrics.CACHE_BYTES.labels(NAME).set(sum(p.size_bytes for _, p in self._kept.values() if p))
-            return count
-
-    def clear(self) -> int:
-        """Forget everybody. Return how many that were."""
-        with self._lock:
-            count = len(self._kept)
-            self._kept.clear()
-        metrics.CACHE_ENTRIES.labels(NAME).set(0)
-        metrics.CACHE_BYTES.labels(NAME).set(0)
-        return count

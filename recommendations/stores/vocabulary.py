@@ -33,6 +33,11 @@ class Vocabulary:
         """
         return np.array(sorted(map(self.learn, words)), np.int32)
 
+    def words(self, numbers: Int32Array) -> list[str]:
+        """Return the words that have these numbers."""
+        known = list(self._numbers)
+        return [known[number] for number in numbers]
+
     def table(self, lists: Sequence[Sequence[str]], width: int = TAGS_PER_POST) -> Int32Array:
         """Return the numbers of each list's first *width* words (n, width), `UNKNOWN` where there are fewer."""
         numbers = np.full((len(lists), width), UNKNOWN, np.int32)

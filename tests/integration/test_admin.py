@@ -72,6 +72,10 @@ def rows(redis_url):
         m.RankingPolicy.objects.get_or_create(variant="control", version=1)[0],
         job,
         m.JobChunk.objects.create(job=job, number=0, item_ids=[ann.pk], leased_until=then),
+        m.EmbeddingModel.objects.create(
+            space="content", name="tiny", embedder="tiny", dimension=8, created_at=then, changed_at=then
+        ),
+        m.EmbeddingFailure.objects.create(post=post, space="content", model="tiny", error="E", changed_at=then),
         m.ImportCheckpoint.objects.create(kind="posts", sha256="0" * 64, started_at=then),
     ]
 
@@ -172,3 +176,13 @@ def test_what_the_service_writes_cannot_be_changed_here(admin_client, rows):
         assert delete.status_code == (302 if isinstance(row, m.Relationship) else 403)
         if "ReadOnly" in type(page).__mro__[1].__name__:
             assert admin_client.post(reverse(f"{name}_change", args=[row.pk]), {}).status_code == 403
+
+
+def test_a_post_that_could_not_be_embedded_is_tried_again(admin_client, rows):
+    failure = next(row for row in rows if isinstance(row, m.EmbeddingFailure))
+    admin_client.post(
+        reverse("admin:recommendations_embeddingfailure_changelist"),
+        {"action": "try_again", "_selected_action": [failure.pk]},
+    )
+    failure.refresh_from_db()
+    assert failure.retry_at is not None

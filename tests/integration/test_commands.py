@@ -26,7 +26,7 @@ def run(*arguments):
 
 
 @pytest.fixture
-def ann(monkeypatch):
+def ann(monkeypatch, parts):
     monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"embedder": "tiny"}))
     wiring.forget_parts()
     then = now() - timedelta(hours=1)

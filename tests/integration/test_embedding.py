@@ -8,9 +8,9 @@ import pytest
 from recommendations.embedders.choosing import EmbedderError, embedder_named
 from recommendations.embedders.text import WordLlamaText
 from recommendations.embedders.tiny import TinyText
-from recommendations.models import Member, Post, PostEmbedding
+from recommendations.models import EmbeddingFailure, Member, Post, PostEmbedding
 from recommendations.services import embedding as service
-from recommendations.services.embedding import embed_posts, embeddable_text
+from recommendations.services.embedding import embed_posts, embeddable_text, embedding_lag_seconds
 from recommendations.services.wiring import embedder
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -79,18 +79,43 @@ def test_progress_and_batches(posts, monkeypatch):
     assert calls == [(3, 4), (4, 4)]
 
 
-def test_a_run_cut_off_keeps_what_was_done(posts, monkeypatch):
-    class Failing(TinyText):
-        def embed(self, texts):
-            if any("🍞" in text for text in texts):
-                raise RuntimeError("out of yeast")
-            return super().embed(texts)
+class FailsOn(TinyText):
+    """An embedder that cannot take texts with a word in them."""
 
-    monkeypatch.setattr(service, "BATCH_POSTS", 2)
-    with pytest.raises(RuntimeError, match="yeast"):
-        embed_posts(embedder=Failing(), now=NOW)
-    assert PostEmbedding.objects.count() == 2
-    assert embed_posts(embedder=TinyText(), now=NOW) == 2
+    def __init__(self, word):
+        super().__init__()
+        object.__setattr__(self, "word", word)
+
+    def embed(self, texts):
+        if any(self.word in text for text in texts):
+            raise RuntimeError("cannot")
+        return super().embed(texts)
+
+
+def test_a_post_that_fails_holds_up_no_other_and_is_parked_in_the_end(posts):
+    at, broken = NOW, FailsOn("🍞")
+    assert embed_posts(embedder=broken, now=at) == 3
+    assert embed_posts(embedder=broken, now=at + timedelta(seconds=59)) == 0, "it is not due yet"
+    row = EmbeddingFailure.objects.get()
+    assert (row.post, row.attempts, row.error) == (posts[2], 1, "RuntimeError")
+    assert embedding_lag_seconds(model=broken.name, now=NOW + timedelta(seconds=90)) == 90
+    while row.retry_at:
+        at = row.retry_at
+        embed_posts(embedder=broken, now=at)
+        row.refresh_from_db()
+    assert (row.attempts, at) == (service.MAX_ATTEMPTS, NOW + timedelta(minutes=1 + 4 + 16))
+    assert embed_posts(embedder=broken, now=at + timedelta(days=9)) == 0, "parked"
+    assert embedding_lag_seconds(model=broken.name, now=at) == 0
+
+    service.try_again(failure_ids=[row.pk], now=at)
+    assert embed_posts(embedder=TinyText(), now=at) == 1
+    assert not EmbeddingFailure.objects.exists(), "what was mended is no failure any more"
+
+
+def test_a_model_that_fails_for_all_blames_no_post(posts):
+    with pytest.raises(RuntimeError, match="cannot"):
+        embed_posts(embedder=FailsOn(""), now=NOW)
+    assert not EmbeddingFailure.objects.exists()
 
 
 def test_text_tags_and_descriptions_are_embedded_once_each():
@@ -99,7 +124,7 @@ def test_text_tags_and_descriptions_are_embedded_once_each():
     assert embeddable_text(Post()) == ""
 
 
-def test_the_setting_chooses_the_embedder(settings):
+def test_the_setting_chooses_the_embedder(db):
     assert embedder() is embedder(), "one a process"
     assert embedder_named("tiny").name == TinyText().name
     assert embedder_named("wordllama").name == WordLlamaText().name

@@ -73,7 +73,7 @@ def test_one_members_feed_on_demand(worker, platform):
     time.sleep(POLICY_SECONDS)  # the worker may know the policies of the test before
     job = work.submit(kind="member_feed", params={"member_ids": ["m3"]}, now=clock.now())
     assert wait_for(finished(job), worker.log).state == "done"
-    assert recommend(member_id="m3", now=clock.now()).cached
+    assert wiring.slates().get(platform[3].pk, "discovery") is not None
     assert wiring.slates().get(platform[4].pk, "discovery") is None
     wait_for(FeedRequest.objects.exists, worker.log)
 

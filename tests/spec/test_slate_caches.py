@@ -105,6 +105,35 @@ def test_the_parts_of_the_scores_are_not_kept(cache):
     assert not cache.get(7, "discovery").has_parts
 
 
+def test_a_slate_begun_before_a_purge_is_not_kept(cache):
+    """Who made it had not heard of the change."""
+    for end in (cache.purge, cache.retire):
+        epoch = cache.epoch(7)
+        end([7])
+        cache.put(7, "discovery", slate(), epoch)
+        assert cache.get(7, "discovery") is None
+        cache.put(7, "discovery", slate(), cache.epoch(7))
+        assert cache.get(7, "discovery") is not None
+
+
+def test_a_retired_slate_is_the_last_good_one_and_a_purged_one_is_none(cache):
+    cache.put(7, "discovery", slate(), cache.epoch(7))
+    cache.retire([7])
+    cache.retire([7])
+    assert cache.get(7, "discovery") is None
+    assert_same(cache.last_good(7, "discovery"), slate())
+    cache.purge([7])
+    assert cache.last_good(7, "discovery") is None
+
+
+def test_one_at_a_time_makes_a_slate_anew(cache):
+    assert cache.claim(7, "discovery", seconds=9)
+    assert not cache.claim(7, "discovery", seconds=9)
+    assert cache.claim(7, "trending", seconds=9) and cache.claim(8, "discovery", seconds=9)
+    cache.release(7, "discovery")
+    assert cache.claim(7, "discovery", seconds=9)
+
+
 # the packed form
 
 names = st.from_regex(r"[a-z_]{0,40}", fullmatch=True)
@@ -156,7 +185,8 @@ def test_a_cut_slate_is_no_slate(kept, data):
 
 
 def test_a_hundred_posts_take_at_most_a_kilobyte_and_a_half():
-    assert len(pack(slate(100, engine="wasm_simd", variant="wasm_conservative"))) <= 1536
+    packed = pack(slate(100, engine="wasm_simd", variant="wasm_conservative"))
+    assert len(SEAL.seal(packed, "slate:7:discovery")) <= 1536
 
 
 # what only Redis can show
@@ -186,3 +216,30 @@ def test_a_cache_that_cannot_be_reached_is_a_miss_and_no_error(gone):
     gone.put(7, "discovery", slate(), b"")
     gone.purge([7])
     assert gone.get(7, "discovery") is None
+
+
+def test_what_lies_in_redis_is_sealed_and_opens_for_its_member_only(client):
+    cache = RedisSlates(client, SEAL, keep_seconds=KEEP_SECONDS)
+    cache.put(7, "discovery", slate(engine="readable"), b"")
+    sealed = client.hget(key_of(7), "discovery")
+    assert b"readable" not in sealed
+    client.hset(key_of(8), "discovery", sealed)
+    assert cache.get(8, "discovery") is None
+
+
+def test_keys_rotate(client):
+    """The older key still opens; a key that is gone costs a miss."""
+    new, old = "n" * 32, "o" * 32
+    RedisSlates(client, Seal([old]), keep_seconds=KEEP_SECONDS).put(7, "discovery", slate(), b"")
+    assert RedisSlates(client, Seal([new, old]), keep_seconds=KEEP_SECONDS).get(7, "discovery") is not None
+    assert RedisSlates(client, Seal([new]), keep_seconds=KEEP_SECONDS).get(7, "discovery") is None
+
+
+def test_a_sweep_keeps_the_members_served_last(client):
+    cache = RedisSlates(client, SEAL, keep_seconds=KEEP_SECONDS)
+    for member_id in range(10):
+        cache.put(member_id, "discovery", slate(built_at=1000.0 + member_id), b"")
+    swept = cache.sweep(1010, most=4)
+    assert (swept.expired, swept.evicted, swept.entries) == (0, 6, 4) and swept.size_bytes > 0
+    assert [cache.get(i, "discovery") is not None for i in range(10)] == [False] * 6 + [True] * 4
+    assert cache.sweep(1010 + KEEP_SECONDS, most=4).expired == 4

@@ -4,15 +4,15 @@ from django.core.management.base import BaseCommand
 
 from monitoring.clock import now
 from recommendations.management.progress import progress_bar
-from recommendations.services.embedding import embed_posts
-from recommendations.services.wiring import embedder
+from recommendations.services.models import embed_due
+from recommendations.services.wiring import configured_embedder
 
 
 class Command(BaseCommand):
     help = "Make the vectors of posts that have none by the current model (EMBEDDER). Killed, it goes on."
 
     def handle(self, *args: object, **options: object) -> None:
-        model = embedder()
+        model = configured_embedder()
         with progress_bar() as step:
-            done = embed_posts(embedder=model, now=now(), progress=lambda done, total: step("posts", done, total))
+            done = embed_due(now=now(), progress=lambda done, total: step("posts", done, total))
         self.stdout.write(f"Embedded {done:,} posts by {model.name}.")

@@ -91,6 +91,17 @@ class Quality:
 
 
 @dataclass(frozen=True)
+class ColdTaste:
+    """The likeness of posts that are not resident: the engine, which has no vector of theirs, gives them no taste."""
+
+    name: str = field(default="cold", init=False)
+
+    def __call__(self, query: Query, candidates: Candidates) -> Float32Array:
+        """See `Scorer`."""
+        return candidates.likeness
+
+
+@dataclass(frozen=True)
 class AuditionBonus:
     """1 for a post that nobody met, falling to 0 at the end of its audition."""
 

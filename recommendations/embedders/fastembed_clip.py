@@ -1,0 +1,74 @@
+"""
+A model from a hub that puts texts and pictures into one space (CLIP ViT-B/32), run by fastembed.
+
+Only the wiring loads this module, and only if a space is embedded by it: fastembed is not a requirement.
+"""
+
+import functools
+import importlib.metadata
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from fastembed import ImageEmbedding, TextEmbedding
+from PIL import Image, UnidentifiedImageError
+
+from recommendations.contracts import Float32Array
+from recommendations.embedders.cleaning import embed_filled, unit_rows
+from recommendations.ports import ImageError
+
+TEXT_MODEL = "Qdrant/clip-ViT-B-32-text"
+IMAGE_MODEL = "Qdrant/clip-ViT-B-32-vision"
+
+
+@dataclass(frozen=True)
+class FastembedClip:
+    """The two halves of CLIP; each is downloaded at its first use, or read from a folder that holds its files."""
+
+    text_folder: str = ""
+    image_folder: str = ""
+    text_model: str = TEXT_MODEL
+    image_model: str = IMAGE_MODEL
+
+    @property
+    def name(self) -> str:
+        return f"{self.image_model}@fastembed-{importlib.metadata.version('fastembed')}"
+
+    @property
+    def dimension(self) -> int:
+        return ImageEmbedding.get_embedding_size(self.image_model)
+
+    def embed(self, texts: Sequence[str]) -> Float32Array:
+        """Return unit rows (n, d) float32; zeros for an empty text. The model reads 77 tokens."""
+        return embed_filled(texts, self.dimension, self._text_vectors)
+
+    def embed_images(self, images: Sequence[bytes]) -> Float32Array:
+        """See `ImageEmbedder.embed_images`."""
+        if not images:
+            return np.zeros((0, self.dimension), np.float32)
+        pictures = [opened(number, image) for number, image in enumerate(images)]
+        return unit_rows(np.stack(list(loaded_image(self.image_model, self.image_folder).embed(pictures))))
+
+    def _text_vectors(self, texts: Sequence[str]) -> Float32Array:
+        return np.stack(list(loaded_text(self.text_model, self.text_folder).embed(texts))).astype(np.float32)
+
+
+def opened(number: int, image: bytes) -> Image.Image:
+    """Return the picture in RGB, or raise `ImageError` with its number among those given."""
+    try:
+        return Image.open(io.BytesIO(image)).convert("RGB")
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise ImageError(f"Image {number} cannot be read: give a whole JPEG, PNG or WebP file.") from error
+
+
+@functools.cache
+def loaded_text(model: str, folder: str) -> TextEmbedding:
+    """Return the text half, read once a process."""
+    return TextEmbedding(model, specific_model_path=folder or None)
+
+
+@functools.cache
+def loaded_image(model: str, folder: str) -> ImageEmbedding:
+    """Return the picture half, read once a process."""
+    return ImageEmbedding(model, specific_model_path=folder or None)

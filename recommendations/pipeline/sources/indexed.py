@@ -1,0 +1,34 @@
+"""Posts like what the viewer liked, from the vector index: also those too old or too cold to be resident."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from recommendations.contracts import EMPTY_IDS, UNKNOWN, BoolArray, Int64Array, Origin, Query, Wanted
+from recommendations.ports import VectorIndex
+
+MAX_POSTS = 100
+"""Posts that it brings at most: each that is not resident has its facts read from the database. Changes the answer."""
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """The posts of the index nearest to each interest, few of one author; the mask over resident rows says nothing."""
+
+    index: VectorIndex
+    origin: Origin = field(default=Origin.INDEXED, init=False)
+
+    def __call__(self, query: Query, eligible: BoolArray) -> Int64Array:
+        """See `Source`. The interests take turns, the heaviest first."""
+        heaviest = np.argsort(-query.interests.positive_weights, kind="stable")[: query.policy.interests]
+        count = min(MAX_POSTS, query.policy.nearest)
+        if not len(heaviest) or not count:
+            return EMPTY_IDS
+        each = -(-count // len(heaviest))
+        wanted = Wanted.by(query, author_cap=query.policy.author_cap)
+        ids = self.index.nearest(query.interests.positive[heaviest], each, wanted)[0].T.ravel()
+        _, first = np.unique(ids, return_index=True)
+        ids = ids[np.sort(first)]
+        return ids[ids != UNKNOWN][:count]

@@ -1,0 +1,43 @@
+"""Posts that are not resident, as the database has them: the facts that filters and scorers ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recommendations.contracts import TAGS_PER_POST, Candidates, Float32Array, Int64Array, Interests
+from recommendations.models import Post, PostEmbedding
+from recommendations.stores.relational_posts import FIELDS, PostRow, fill
+from recommendations.stores.vocabulary import Words
+
+
+@dataclass(frozen=True)
+class DatabaseColdPosts:
+    """Keeps `ColdPosts` in two queries, whatever the number of posts."""
+
+    words: Words
+    space: str
+    model: str
+
+    def read(self, post_ids: Int64Array, interests: Interests) -> Candidates:
+        """See `ColdPosts.read`. Likeness is that of `Engine.score`: the highest of weight · cosine."""
+        candidates = Candidates.unknown(post_ids, np.zeros(len(post_ids), np.uint16))
+        wanted = post_ids.tolist()
+        place = {post_id: at for at, post_id in enumerate(wanted)}
+        rows = [PostRow(*row) for row in Post.objects.filter(pk__in=wanted).values_list(*FIELDS)]
+        narrow = [row._replace(tags=row.tags[:TAGS_PER_POST]) for row in rows]
+        fill(candidates, [place[row.id] for row in rows], narrow, self.words)
+        vectors = PostEmbedding.objects.filter(
+            post__in=wanted, space=self.space, model=self.model, dimension=interests.positive.shape[1]
+        )
+        for post_id, vector in vectors.values_list("post_id", "vector"):
+            candidates.likeness[place[post_id]] = likeness(np.frombuffer(bytes(vector), "<f4"), interests)
+        return candidates
+
+
+def likeness(vector: Float32Array, interests: Interests) -> np.float32:
+    """Return the highest of weight · cosine over the positive interests; 0 if there are none."""
+    if not len(interests.positive):
+        return np.float32(0)
+    return np.float32((interests.positive @ vector * interests.positive_weights).max())

@@ -1,0 +1,71 @@
+"""A feed of everything is never empty while a post may be shown: whatever was seen, and whichever steps fail."""
+
+from contextlib import ExitStack
+from unittest.mock import patch
+
+import pytest
+from django.db import transaction
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from recommendations.engines.plain import PlainEngine
+from recommendations.engines.wasm_simd import WasmEngine
+from recommendations.models import Post, Seen
+from recommendations.pipeline.rerankers.diversity import Diversity
+from recommendations.pipeline.scorers.columns import Recency
+from recommendations.pipeline.sources.nearest import Nearest
+from recommendations.pipeline.sources.popular import Trending
+from recommendations.ports import EngineError
+from recommendations.services import wiring
+from recommendations.services.publish import remove_posts
+from recommendations.services.recommend import recommend
+from tests import making
+from tests.making import NOW
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("parts")]
+
+POSTS = 12
+STEPS = (
+    (WasmEngine, "score"),
+    (PlainEngine, "score"),
+    (WasmEngine, "put"),
+    (WasmEngine, "nearest"),
+    (Nearest, "__call__"),
+    (Trending, "__call__"),
+    (Diversity, "__call__"),
+)
+"""What may fail in any combination; `Recency` too, while a slate is kept that stands in for everything."""
+
+
+def fail(*_args, **_kwargs):
+    raise EngineError("injected")
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@given(
+    seen=st.sets(st.integers(0, POSTS - 1)),
+    removed=st.sets(st.integers(0, POSTS - 1)),
+    failures=st.sets(st.sampled_from(STEPS)),
+    read_before=st.booleans(),
+    nothing_works=st.booleans(),
+)
+def test_a_feed_is_empty_only_if_nothing_may_be_shown(seen, removed, failures, read_before, nothing_works):
+    with transaction.atomic(), ExitStack() as stack:
+        wiring.forget_parts()
+        wiring.slates()._client.flushdb()
+        viewer, author = making.member("viewer"), making.member()
+        posts = making.posts(author, POSTS)
+        making.embed()
+        if read_before:
+            recommend(member_id="viewer", now=NOW)
+        Seen.objects.bulk_create([Seen(member=viewer, post=posts[i], seen_at=NOW) for i in seen])
+        remove_posts(post_ids=[posts[i].pk for i in removed], now=NOW)
+        showable = {post.external_id for i, post in enumerate(posts) if i not in seen | removed}
+        for part, name in failures:
+            stack.enter_context(patch.object(part, name, fail))
+        if nothing_works and read_before and showable:
+            stack.enter_context(patch.object(Recency, "__call__", fail))
+        shown = {pick.post.id for pick in recommend(member_id="viewer", limit=100, now=NOW).picks}
+        assert shown <= showable and bool(shown) == bool(showable)
+        assert Post.objects.count() == POSTS
+        transaction.set_rollback(True)

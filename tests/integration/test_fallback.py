@@ -1,0 +1,126 @@
+"""A feed is never empty while there is something to show: what stands behind each failure, and who makes the next."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import DatabaseError
+
+from recommendations import jobs
+from recommendations.engines.wasm_simd import WasmEngine
+from recommendations.models import Post, Seen
+from recommendations.ports import EngineError
+from recommendations.services import invalidate, learn, recording, refresh, wiring
+from recommendations.services.errors import FactsUnavailable
+from recommendations.services.publish import remove_posts
+from recommendations.services.recommend import recommend
+from recommendations.stores import resident_profiles
+from recommendations.stores.resident_catalogue import ResidentCatalogue
+from tests import making
+from tests.making import NOW
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("parts")]
+
+
+@pytest.fixture
+def viewer():
+    viewer = making.member("viewer")
+    for _ in range(20):
+        making.posts(making.member(), 10)
+    making.embed()
+    return viewer
+
+
+def page(**asked):
+    return recommend(member_id="viewer", **{"now": NOW, **asked})
+
+
+def ids(found):
+    return [pick.post.id for pick in found.picks]
+
+
+def fail(error):
+    def failing(*args, **kwargs):
+        raise error
+
+    return failing
+
+
+def test_an_engine_that_fails_again_and_again_is_not_asked_for_a_while(viewer, monkeypatch):
+    asked = []
+
+    def score(*args):
+        asked.append(1)
+        raise EngineError("no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WasmEngine, "score", score)
+        for second in range(8):
+            found = page(explain=True, now=NOW + timedelta(seconds=second))
+            assert (found.engine, found.fallback, len(found.picks)) == ("plain", "plain", 20)
+        assert len(asked) == 5
+    assert page(explain=True, now=NOW + timedelta(seconds=10)).fallback == "plain"
+    assert page(explain=True, now=NOW + timedelta(seconds=30)).fallback == ""
+
+
+def test_a_stale_slate_is_served_while_a_worker_makes_the_next(viewer, monkeypatch):
+    asked = []
+    monkeypatch.setattr(jobs, "enqueue", lambda name, kwargs=None, **_: asked.append((name, kwargs)))
+    first, later = page(), NOW + timedelta(seconds=400)
+    assert [page(now=later).request_id for _ in range(3)] == [first.request_id] * 3
+    wanted = [(name, kwargs) for name, kwargs in asked if name == jobs.REFRESH_SLATE]
+    assert wanted == [(jobs.REFRESH_SLATE, {"member_id": viewer.pk, "feed": "discovery"})]
+    refresh.refresh_slate(**wanted[0][1], now=later)
+    after = page(now=later)
+    assert after.cached and after.request_id != first.request_id
+
+
+def test_when_the_catalogue_cannot_be_read_the_last_good_slate_is_served(viewer, monkeypatch):
+    good = page()
+    invalidate.learned([viewer.pk])
+    wiring.forget_parts()
+    monkeypatch.setattr(ResidentCatalogue, "refresh", fail(DatabaseError("gone")))
+    found = page()
+    assert (found.fallback, ids(found)) == ("last_good", ids(good))
+    remove_posts(post_ids=Post.objects.filter(external_id=ids(good)[0]).values_list("pk", flat=True), now=NOW)
+    assert ids(page())[:19] == ids(good)[1:]  # the last look holds for it too
+    wiring.slates().purge([viewer.pk])
+    with pytest.raises(FactsUnavailable, match="none is kept"):
+        page()
+
+
+def test_a_kept_slate_of_which_all_was_seen_is_made_anew(viewer):
+    first = page(limit=100)
+    second = page(limit=100, cursor=first.next_cursor)
+    seen = Post.objects.filter(external_id__in=ids(first) + ids(second)[:50])
+    Seen.objects.bulk_create([Seen(member=viewer, post=post, seen_at=NOW) for post in seen])
+    assert len(page().picks) == 20
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_pages_neither_repeat_nor_skip_though_every_slate_is_lost(viewer, recorded):
+    found, cursor = [], None
+    for _ in range(30):
+        part = page(limit=25, cursor=cursor)
+        found += ids(part)
+        if recorded:
+            recording.record_served(now=NOW)
+            wiring.slates().purge([viewer.pk])
+        if (cursor := part.next_cursor) is None:
+            break
+    assert len(found) == len(set(found)) == 200
+
+
+def test_what_another_process_learned_is_used_at_once(viewer, monkeypatch):
+    """A profile is kept by its version, which the viewer's own facts name."""
+    making.interaction(viewer, Post.objects.first())
+    learn.learn(member_ids=[viewer.pk], now=NOW)
+    read = []
+    real = resident_profiles.read_profile
+    monkeypatch.setattr(resident_profiles, "read_profile", lambda *of: read.append(1) or real(*of))
+    for _ in range(3):
+        page(explain=True)
+    assert len(read) == 1
+    making.interaction(viewer, Post.objects.last())
+    learn.learn(member_ids=[viewer.pk], now=NOW + timedelta(seconds=1))
+    page(explain=True)
+    assert len(read) == 2

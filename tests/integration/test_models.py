@@ -1,0 +1,96 @@
+"""A new model serves once it has embedded everything, in every process and never half."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from django.conf import settings
+
+from recommendations.contracts import UNKNOWN, Wanted
+from recommendations.embedders import choosing
+from recommendations.embedders.choosing import EmbedderError
+from recommendations.embedders.tiny import TinyText
+from recommendations.models import EmbeddingModel, Job, PostEmbedding
+from recommendations.ports import VectorError, VectorIndexError
+from recommendations.services import models, wiring
+from recommendations.services.similar import similar
+from tests.making import NOW, member, post
+
+pytestmark = pytest.mark.django_db
+
+
+@dataclass(frozen=True)
+class OtherText(TinyText):
+    """A second model, of another dimension."""
+
+    dimension: int = 32
+
+
+@pytest.fixture
+def other_model(monkeypatch):
+    """Let EMBEDDER=fastembed mean a small model, and choose it when called."""
+    real = choosing.embedder_named
+    monkeypatch.setattr(
+        wiring, "embedder_named", lambda name, model="": OtherText() if name == "fastembed" else real(name, model)
+    )
+
+    def choose():
+        monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"embedder": "fastembed"}))
+
+    return choose
+
+
+def states():
+    return dict(EmbeddingModel.objects.values_list("name", "state"))
+
+
+def test_a_new_model_builds_beside_the_old_one_and_takes_over_at_once(parts, other_model):
+    ann, bob = member("ann"), member("bob")
+    for name in ("one", "two"):
+        post(ann, name, text="a film about war")
+    models.embed_due(now=NOW)
+    assert states() == {"tiny-hash-64@1": "active"}
+    assert [pick.post.id for pick in similar(post_id="one", viewer_id="bob", now=NOW).picks] == ["two"]
+
+    other_model()
+    wiring.forget_parts()
+    assert wiring.embedder().name == "tiny-hash-64@1", "until the new one is through, the old one serves"
+    models.embed_due(now=NOW + timedelta(minutes=1))
+    assert states() == {"tiny-hash-64@1": "retired", "tiny-hash-32@1": "active"}
+    assert EmbeddingModel.objects.get(name="tiny-hash-32@1").done == 2
+    assert PostEmbedding.objects.count() == 4
+    assert Job.objects.get().kind == Job.Kind.REBUILD_INTERESTS, "interests are learned anew in the new space"
+
+    wiring.follow_models(NOW, now_at_least=True)
+    assert (wiring.embedder().dimension, wiring.engines()["plain"].dimension) == (32, 32)
+    assert [pick.post.id for pick in similar(post_id="one", viewer_id=bob.external_id, now=NOW).picks] == ["two"]
+
+
+def test_vectors_of_the_platform_are_checked_and_served_in_their_space(parts):
+    ann = member("ann")
+    one, two = post(ann, "one"), post(ann, "two", sensitivity=1)
+    pictures = np.eye(2, 8, dtype=np.float32) * 3
+    with pytest.raises(VectorIndexError, match="No model is active"):
+        wiring.space_index("image")
+    missing = models.store_vectors(space="image", model="theirs@1", post_ids=["one", "none"], vectors=pictures, now=NOW)
+    assert missing == ["none"]
+    assert models.store_vectors(space="image", model="theirs@1", post_ids=["two"], vectors=pictures[1:], now=NOW) == []
+    for wrong, why in (
+        ({"vectors": pictures[:, :7]}, "8 to 4096"),
+        ({"vectors": pictures[:1]}, "one vector a post"),
+        ({"vectors": np.eye(2, 9)}, "have 9"),
+        ({"vectors": pictures * np.nan}, "NaN"),
+        ({"space": "content"}, "EMBEDDER fills"),
+    ):
+        asked = {"space": "image", "model": "theirs@1", "post_ids": ["one", "two"], "vectors": pictures, "now": NOW}
+        with pytest.raises(VectorError, match=why):
+            models.store_vectors(**asked | wrong)
+
+    wiring.follow_models(NOW, now_at_least=True)
+    index = wiring.space_index("image")
+    ids, cosines = index.nearest(np.eye(1, 8, dtype=np.float32), 2, Wanted(max_sensitivity=1))
+    assert (ids[0].tolist(), cosines[0].tolist()) == ([one.pk, two.pk], [1, 0])
+    assert index.nearest(np.eye(1, 8, dtype=np.float32), 2, Wanted())[0][0].tolist() == [one.pk, UNKNOWN]
+    with pytest.raises(EmbedderError, match="come from the platform"):
+        wiring.embedder_for("image")

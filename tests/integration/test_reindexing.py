@@ -1,0 +1,154 @@
+"""The vector index follows the database, is rebuilt from it and compared with it; feeds find cold posts in it."""
+
+from datetime import timedelta
+from io import StringIO
+
+import numpy as np
+import pytest
+from django.conf import settings
+from django.core.management import CommandError, call_command
+from qdrant_client import QdrantClient
+
+from recommendations.models import EmbeddingModel, Post, PostEmbedding
+from recommendations.ports import VectorIndexError
+from recommendations.services import health, learn, models, publish, reindexing, wiring, work
+from recommendations.services.recommend import recommend
+from tests.making import NOW, interaction, member, post
+
+pytestmark = [pytest.mark.django_db, pytest.mark.filterwarnings("ignore:Payload indexes have no effect")]
+
+
+def later(minutes):
+    return NOW + timedelta(minutes=minutes)
+
+
+@pytest.fixture
+def index(parts, monkeypatch):
+    """Use qdrant-client's own memory, on posts that are embedded."""
+    client = QdrantClient(":memory:")
+    monkeypatch.setattr(wiring, "qdrant", lambda: client)
+    ann = member("ann")
+    for name in ("one", "two", "three"):
+        post(ann, name, text=f"a film about war {name}")
+    models.embed_due(now=NOW)
+    wiring.follow_models(NOW, now_at_least=True)
+    yield wiring.vector_index()
+    client.close()
+
+
+def ids(*names):
+    return {Post.objects.get(external_id=name).pk for name in names}
+
+
+def test_the_index_follows_what_changes(index):
+    assert reindexing.follow_index(now=later(1)) == 3
+    assert {id for id, _ in index.versions()} == ids("one", "two", "three")
+    publish.remove_posts(post_ids=list(ids("two")), now=later(2))
+    Post.objects.filter(external_id="one").update(visibility=3, changed_at=later(2))
+    assert reindexing.index_lag_seconds(now=later(3)) == 120
+    assert reindexing.follow_index(now=later(3)) == 2, "only what changed is looked at"
+    assert reindexing.index_lag_seconds(now=later(9)) == 0
+    assert {id for id, _ in index.versions()} == ids("one", "three")
+
+
+def test_what_fails_is_done_by_the_next_run(index, monkeypatch):
+    reindexing.follow_index(now=later(1))
+    publish.remove_posts(post_ids=list(ids("two")), now=later(2))
+    with monkeypatch.context() as broken:
+        broken.setattr(index, "drop", lambda _: (_ for _ in ()).throw(VectorIndexError("down")))
+        with pytest.raises(VectorIndexError):
+            reindexing.follow_index(now=later(3))
+    reindexing.follow_index(now=later(4))
+    assert {id for id, _ in index.versions()} == ids("one", "three")
+
+
+def test_drift_is_found_and_a_rebuild_mends_it(index):
+    reindexing.follow_index(now=later(1))
+    assert [(one.index, one.posts, one.sampled) for one in reindexing.drift(now=later(1))] == [
+        ("resident", 0, 3),
+        ("qdrant", 0, 3),
+    ]
+    index.drop(list(ids("one")))
+    PostEmbedding.objects.filter(post__external_id="two").update(version=7)
+    PostEmbedding.objects.filter(post__external_id="three").update(vector=np.eye(1, 64, dtype="<f4").tobytes())
+    found = reindexing.drift(now=later(1))[1]
+    assert (found.missing, found.stale, found.different, found.strays) == (1, 1, 1, 0)
+    with pytest.raises(CommandError, match=r"posts differ. Run manage.py reindex"):
+        call_command("check_index", stdout=StringIO())
+
+    assert reindexing.reindex(now=later(2), resume=True) == 2, "only what lacks or is of another version"
+    out, calls = StringIO(), []
+    call_command("reindex", stdout=out)
+    assert out.getvalue() == "Wrote 3 posts into the index of content.\n"
+    reindexing.reindex(now=later(2), progress=lambda *call: calls.append(call))
+    assert calls == [(3, 3)]
+    assert reindexing.drift(now=later(2))[1].posts == 0
+
+
+def test_a_job_rebuilds_in_chunks(index):
+    job = work.submit(kind="reindex", params={}, now=NOW)
+    assert (job.total, work.run_chunk(job_id=job.id, number=0, now=NOW)) == (3, True)
+    assert {id for id, _ in index.versions()} == ids("one", "two", "three")
+
+
+def test_without_an_index_nothing_follows_and_a_rebuild_says_why(parts):
+    EmbeddingModel.objects.create(
+        space="content", name="m", embedder="tiny", dimension=64, state="active", created_at=NOW, changed_at=NOW
+    )
+    assert reindexing.follow_index(now=NOW) == 0
+    with pytest.raises(CommandError, match="set QDRANT_URL"):
+        call_command("reindex")
+
+
+@pytest.fixture
+def cold(index, monkeypatch):
+    """A viewer who likes war, and a catalogue that has room for the two newest posts only."""
+    monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"catalogue_max_posts": 2}))
+    dan, bob = member("dan"), member("bob")
+    old = post(bob, "old", text="a film about war and peace", created_at=NOW - timedelta(days=400))
+    for name in ("new", "newer"):
+        post(dan, name, text="bread and yeast", created_at=NOW)
+    models.embed_due(now=NOW)
+    viewer = member("vic")
+    interaction(viewer, Post.objects.get(external_id="one"))
+    learn.learn(member_ids=[viewer.pk], now=NOW)
+    reindexing.follow_index(now=NOW)
+    calls = wiring.parts
+    calls().serving = wiring.make_serving(calls().serving.models)
+    return old
+
+
+def shown():
+    return {pick.post.id: pick for pick in recommend(member_id="vic", limit=20, now=NOW, explain=True).picks}
+
+
+def test_a_post_that_is_not_resident_comes_from_the_index_with_its_likeness(cold):
+    pick = shown()["old"]
+    assert pick.sources == ("indexed",)
+    assert pick.parts["cold"] > 0.5 and pick.parts["taste"] == 0
+
+
+def test_a_cold_post_is_judged_by_rows_read_now(cold):
+    Post.objects.filter(pk=cold.pk).update(visibility=3)
+    picks = shown()
+    assert "old" not in picks and "new" in picks
+
+
+def test_an_index_that_is_down_costs_its_candidates_only(cold, monkeypatch):
+    down = QdrantClient("http://127.0.0.1:9", timeout=1, check_compatibility=False)
+    monkeypatch.setattr(wiring, "qdrant", lambda: down)
+    wiring.vector_indexes().clear()
+    picks = shown()
+    assert "old" not in picks and "new" in picks
+    with pytest.raises(VectorIndexError):
+        health.vector_index(NOW)
+    down.close()
+
+
+def test_the_catalogue_says_how_far_behind_it_is(index):
+    wiring.catalogue().refresh(NOW)
+    assert reindexing.catalogue_lag_seconds(now=later(5)) == 0, "nothing changed meanwhile"
+    Post.objects.filter(external_id="one").update(changed_at=later(1))
+    assert reindexing.catalogue_lag_seconds(now=later(5)) == 300
+    wiring.catalogue().refresh(later(6))
+    assert reindexing.catalogue_lag_seconds(now=later(7)) == 0

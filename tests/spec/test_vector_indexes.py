@@ -1,0 +1,171 @@
+"""
+The laws of `ports.VectorIndex`, for every index: the scan of resident posts, qdrant-client's own memory, and a Qdrant
+server where QDRANT_URL names one.
+"""
+
+import os
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from qdrant_client import QdrantClient
+
+from recommendations.contracts import UNKNOWN, Wanted
+from recommendations.engines.plain import PlainEngine
+from recommendations.engines.wasm_simd import WasmEngine
+from recommendations.models import PostEmbedding
+from recommendations.ports import VectorError, VectorIndexError
+from recommendations.services.reindexing import points_of
+from recommendations.stores.qdrant_vectors import QdrantVectors
+from recommendations.stores.resident_catalogue import ResidentCatalogue, ResidentSpace
+from recommendations.stores.resident_vectors import ResidentVectors
+from recommendations.stores.vocabulary import Words
+from tests.making import NOW, member, post
+
+pytestmark = [pytest.mark.django_db, pytest.mark.filterwarnings("ignore:Payload indexes have no effect")]
+D = 8
+INDEXES = ["plain", "wasm_simd", "qdrant-memory", *(["qdrant"] if os.environ.get("QDRANT_URL") else [])]
+
+
+@pytest.fixture
+def posts(db):
+    """Six posts of three authors, each a little further from the first axis than the one before."""
+    ann, bob, cem = member("ann"), member("bob"), member("cem")
+    rows = [
+        post(ann, "en", language="en"),
+        post(ann, "de", language="de"),
+        post(bob, "followers", visibility=1),
+        post(bob, "sensitive", sensitivity=1),
+        post(cem, "private", visibility=3),
+        post(cem, "removed", removed_at=NOW),
+    ]
+    for n, row in enumerate(rows):
+        vector = np.zeros(D, "<f4")
+        vector[0], vector[1] = np.cos(n / 4), np.sin(n / 4)
+        PostEmbedding.objects.create(
+            post=row, space="content", model="m", dimension=D, vector=vector.tobytes(), changed_at=NOW
+        )
+    return {row.external_id: row for row in rows}
+
+
+@pytest.fixture(params=INDEXES)
+def index(request, posts):
+    words = Words()
+    if request.param.startswith("qdrant"):
+        client = (
+            QdrantClient(":memory:") if request.param == "qdrant-memory" else QdrantClient(os.environ["QDRANT_URL"])
+        )
+        made = QdrantVectors(client, space="content", model=f"test-{os.getpid()}", dimension=D, words=words)
+        made.prepare()
+        made.prepare()
+        made.put(points_of("content", "m", [row.pk for row in posts.values()]))
+        yield made
+        client.delete_collection(made.collection)
+        client.close()
+        return
+    engine = PlainEngine(D) if request.param == "plain" else WasmEngine(D, memory_limit_bytes=2**26)
+    space = ResidentSpace("content", "m", D, (engine,))
+    catalogue = ResidentCatalogue(spaces=(space,), words=words, max_posts=100, refresh_seconds=1)
+    catalogue.refresh(NOW)
+    yield ResidentVectors(engine, catalogue)
+
+
+AXIS = np.eye(1, D, dtype=np.float32)
+
+
+def names(index, posts, k=6, vectors=AXIS, **wanted):
+    known = {row.pk: name for name, row in posts.items()}
+    ids, _ = index.nearest(vectors, k, Wanted(**wanted))
+    return [known[id] for id in ids[0].tolist() if id != UNKNOWN]
+
+
+def test_the_nearest_come_first_with_their_cosines(index, posts):
+    ids, cosines = index.nearest(AXIS, 3, Wanted())
+    assert ids.shape == cosines.shape == (1, 3)
+    assert ids[0].tolist() == [posts["en"].pk, posts["de"].pk, UNKNOWN]
+    np.testing.assert_allclose(cosines[0], [1, np.cos(0.25), 0], atol=1e-6)
+
+
+def test_each_query_has_its_own_answer(index, posts):
+    ids, _ = index.nearest(np.eye(2, D, dtype=np.float32), 1, Wanted())
+    assert ids.tolist() == [[posts["en"].pk], [posts["de"].pk]]
+
+
+def test_private_and_removed_posts_are_never_brought(index, posts):
+    ann_and_all = np.array(sorted({row.author_id for row in posts.values()}))
+    assert names(index, posts, followed_author_ids=ann_and_all, max_sensitivity=3) == [
+        "en",
+        "de",
+        "followers",
+        "sensitive",
+    ]
+
+
+def test_what_is_for_followers_is_for_them(index, posts):
+    bob = np.array([posts["followers"].author_id])
+    assert names(index, posts, followed_author_ids=bob) == ["en", "de", "followers"]
+
+
+def test_sensitive_posts_are_for_who_takes_them(index, posts):
+    assert names(index, posts, max_sensitivity=1) == ["en", "de", "sensitive"]
+
+
+def test_authors_can_be_left_out(index, posts):
+    assert names(index, posts, without_author_ids=np.array([posts["en"].author_id]), max_sensitivity=1) == ["sensitive"]
+
+
+def test_a_language_is_theirs_or_unknown(index, posts):
+    words = index._words if isinstance(index, QdrantVectors) else index.catalogue.words
+    german = words.languages.numbers(["de"])
+    assert names(index, posts, language_ids=german, max_sensitivity=1) == ["de", "sensitive"]
+
+
+def test_an_author_has_no_more_than_their_cap(index, posts):
+    assert names(index, posts, author_cap=1, max_sensitivity=1) == ["en", "sensitive"]
+    assert names(index, posts, author_cap=2, max_sensitivity=1) == ["en", "de", "sensitive"]
+
+
+def test_a_zero_vector_is_near_to_nothing(index, posts):
+    assert names(index, posts, vectors=np.zeros((1, D), np.float32)) == []
+
+
+def test_a_vector_that_cannot_be_used_is_refused(index):
+    with pytest.raises(VectorError):
+        index.nearest(np.zeros((1, D + 1), np.float32), 1, Wanted())
+    with pytest.raises(VectorError):
+        index.nearest(AXIS * np.nan, 1, Wanted())
+
+
+def test_no_posts_asked_for_are_none(index):
+    assert index.nearest(AXIS, 0, Wanted())[0].shape == (1, 0)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_nothing_unwanted_is_ever_brought(index, posts, data):
+    authors = sorted({row.author_id for row in posts.values()})
+    without = data.draw(st.lists(st.sampled_from(authors), unique=True))
+    followed = data.draw(st.lists(st.sampled_from(authors), unique=True))
+    limit = data.draw(st.integers(0, 3))
+    asked = Wanted(
+        max_sensitivity=limit,
+        without_author_ids=np.array(sorted(without), np.int64),
+        followed_author_ids=np.array(sorted(followed), np.int64),
+        author_cap=data.draw(st.integers(0, 2)),
+    )
+    ids, _ = index.nearest(AXIS, 6, asked)
+    rows = {row.pk: row for row in posts.values()}
+    for row in (rows[id] for id in ids[0].tolist() if id != UNKNOWN):
+        assert row.author_id not in without and row.sensitivity <= limit and row.removed_at is None
+        assert row.visibility == 0 or (row.visibility == 1 and row.author_id in followed)
+
+
+def test_a_server_that_is_down_is_an_error_and_then_rests():
+    client = QdrantClient("http://127.0.0.1:9", timeout=1, check_compatibility=False)
+    index = QdrantVectors(client, space="content", model="m", dimension=D, words=Words())
+    with pytest.raises(VectorIndexError, match="no answer"):
+        index.nearest(AXIS, 1, Wanted())
+    with pytest.raises(VectorIndexError, match="a moment ago"):
+        index.nearest(AXIS, 1, Wanted())
+    client.close()
