@@ -38,6 +38,48 @@ class SimilarQuery(serializers.Serializer):
     limit = serializers.IntegerField(min_value=1, max_value=100, default=10)
 
 
+class SearchQuery(serializers.Serializer):
+    """Query of a search: by a text or by a post."""
+
+    viewer = id_field(help_text="The member who looks.")
+    space = serializers.SlugField(max_length=16, default="image", help_text="Where texts and pictures meet.")
+    text = serializers.CharField(max_length=1000, default="", allow_blank=True)
+    post = serializers.CharField(max_length=ID_LENGTH, default="", allow_blank=True)
+    kind = serializers.CharField(max_length=32, default="", allow_blank=True, help_text="Posts of this format only.")
+    limit = serializers.IntegerField(min_value=1, max_value=100, default=10)
+
+
+class SearchBody(serializers.Serializer):
+    """A search by a vector."""
+
+    viewer = id_field(help_text="The member who looks.")
+    space = serializers.SlugField(max_length=16, default="image")
+    vector = serializers.ListField(child=serializers.FloatField(), min_length=8, max_length=4096)
+    kind = serializers.CharField(max_length=32, default="", allow_blank=True)
+    limit = serializers.IntegerField(min_value=1, max_value=100, default=10)
+
+
+class VectorItem(serializers.Serializer):
+    """A post's vector."""
+
+    post_id = id_field()
+    vector = serializers.ListField(child=serializers.FloatField(), min_length=8, max_length=4096)
+
+
+class VectorsBody(serializers.Serializer):
+    """Vectors by one model."""
+
+    model = serializers.CharField(max_length=128, help_text="The platform's model, with its version.")
+    vectors = serializers.ListField(child=VectorItem(), min_length=1, max_length=MAX_EVENTS)
+
+
+class VectorsOut(serializers.Serializer):
+    """What was kept."""
+
+    kept = serializers.IntegerField()
+    unknown_post_ids = serializers.ListField(child=serializers.CharField())
+
+
 class ExplainQuery(serializers.Serializer):
     """Query of an explanation."""
 

@@ -14,6 +14,7 @@ from recommendations.api.feeds import ExplainView, FeedView, SimilarView
 from recommendations.api.interactions import InteractionsView, SeenView
 from recommendations.api.jobs import JobsView, JobView
 from recommendations.api.members import EffectsView, MembersView, PreferencesView, ResetView, TieView
+from recommendations.api.spaces import SearchView, VectorsView
 
 
 @extend_schema(exclude=True)
@@ -38,6 +39,8 @@ urlpatterns = [
     path("api/v1/posts/<path:post_id>/similar", SimilarView.as_view(), name="api-similar"),
     path("api/v1/requests/<uuid:request_id>/explain/<path:post_id>", ExplainView.as_view(), name="api-explain"),
     path("api/v1/interactions", InteractionsView.as_view(), name="api-interactions"),
+    path("api/v1/search", SearchView.as_view(), name="api-search"),
+    path("api/v1/spaces/<slug:space>/vectors", VectorsView.as_view(), name="api-vectors"),
     path("api/v1/jobs", JobsView.as_view(), name="api-jobs"),
     path("api/v1/jobs/<uuid:job_id>", JobView.as_view(), name="api-job"),
     # /api/docs without its last slash is left to the redirect.

@@ -1,0 +1,92 @@
+"""Vectors that the platform makes, and search in the spaces that they span."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+import numpy as np
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from monitoring.clock import now
+from recommendations.api import schema, shapes
+from recommendations.api import serializers as s
+from recommendations.api.problems import Problem
+from recommendations.api.reading import query_of
+from recommendations.ports import VectorError
+from recommendations.services.models import store_vectors
+from recommendations.services.search import search
+
+
+class SearchView(APIView):
+    """Posts near a text, a post or a vector, in a space where texts and pictures meet."""
+
+    @schema.address(
+        400,
+        404,
+        409,
+        answers={200: s.PageOut},
+        parameters=[s.SearchQuery],
+        operation_id="search",
+        summary="Posts near a text or a post, in any modality",
+        tags=["feeds"],
+    )
+    def get(self, request: Request) -> Response:
+        """Return the nearest posts that the viewer may see: pictures for a text, texts for a picture."""
+        started = perf_counter()
+        asked = query_of(s.SearchQuery, request)
+        page = search(viewer_id=asked.pop("viewer"), post_id=asked.pop("post"), now=now(), **asked)
+        return Response(shapes.page_shape(page, 1000 * (perf_counter() - started)))
+
+    @schema.address(
+        400,
+        404,
+        409,
+        413,
+        415,
+        answers={200: s.PageOut},
+        request=s.SearchBody,
+        operation_id="search_by_vector",
+        summary="Posts near a vector of the platform's own",
+        tags=["feeds"],
+    )
+    def post(self, request: Request) -> Response:
+        """Return the nearest posts that the viewer may see."""
+        started = perf_counter()
+        body = s.SearchBody(data=request.data)
+        body.is_valid(raise_exception=True)
+        asked = dict(body.validated_data)
+        page = search(viewer_id=asked.pop("viewer"), now=now(), **asked)
+        return Response(shapes.page_shape(page, 1000 * (perf_counter() - started)))
+
+
+class VectorsView(APIView):
+    """Vectors that the platform makes, such as those of pictures."""
+
+    @schema.address(
+        400,
+        413,
+        415,
+        answers={200: s.VectorsOut},
+        request=s.VectorsBody,
+        operation_id="store_vectors",
+        summary="Keep vectors of posts, made by the platform's own model",
+        tags=["posts"],
+    )
+    def put(self, request: Request, space: str) -> Response:
+        """Keep up to 1000 vectors; the first model of a space serves at once. Of a bad lot nothing is kept."""
+        body = s.VectorsBody(data=request.data)
+        body.is_valid(raise_exception=True)
+        items = body.validated_data["vectors"]
+        if len({len(item["vector"]) for item in items}) > 1:
+            raise Problem("The vectors differ in length.", status=400, code="invalid-vectors", pointer="/vectors")
+        vectors = np.array([item["vector"] for item in items], np.float32)
+        ids = [item["post_id"] for item in items]
+        try:
+            unknown = store_vectors(
+                space=space, model=body.validated_data["model"], post_ids=ids, vectors=vectors, now=now()
+            )
+        except VectorError as error:
+            raise Problem(str(error), status=400, code="invalid-vectors", pointer="/vectors") from error
+        return Response({"kept": len(ids) - len(unknown), "unknown_post_ids": unknown})
