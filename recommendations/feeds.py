@@ -74,7 +74,7 @@ def discovery(*, engine: Engine, catalogue: Catalogue, beyond: Beyond | None = N
             Fatigue(),
             *((ColdTaste(),) if beyond else ()),
         ),
-        rerankers=(Diversity(engine), Spacing(), AuditionSlots(), LessLast()),
+        rerankers=(Diversity(engine), AuditionSlots(), Spacing(), LessLast()),
         engine=engine,
         hydrators=(Cold(beyond.posts),) if beyond else (),
     )

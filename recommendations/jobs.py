@@ -25,6 +25,7 @@ REFRESH_SLATE = "recommendations.refresh_slate"
 SWEEP_CACHES = "recommendations.sweep_caches"
 RECONCILE_JOBS = "recommendations.reconcile_jobs"
 SWEEP_INPUTS = "recommendations.sweep_inputs"
+MEASURE_LESS = "recommendations.measure_less"
 
 QUEUES = {
     RUN_CHUNK: "batch",
@@ -36,6 +37,7 @@ QUEUES = {
     SWEEP_CACHES: "maintenance",
     RECONCILE_JOBS: "maintenance",
     SWEEP_INPUTS: "maintenance",
+    MEASURE_LESS: "maintenance",
 }
 
 

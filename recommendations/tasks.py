@@ -12,7 +12,18 @@ from celery import shared_task
 
 from monitoring import clock
 from recommendations import jobs
-from recommendations.services import learn, models, recording, refresh, reindexing, replay, sweep, wiring, work
+from recommendations.services import (
+    feedback,
+    learn,
+    models,
+    recording,
+    refresh,
+    reindexing,
+    replay,
+    sweep,
+    wiring,
+    work,
+)
 
 
 @shared_task(name=jobs.RUN_CHUNK)
@@ -75,3 +86,9 @@ def reconcile_jobs(**_: object) -> None:
 def sweep_inputs(**_: object) -> None:
     """Delete what feeds were ranked from, once its time is over."""
     replay.sweep_inputs(now=clock.now())
+
+
+@shared_task(name=jobs.MEASURE_LESS)
+def measure_less(**_: object) -> None:
+    """Measure what members' wishes for less did."""
+    feedback.measure_less(now=clock.now())

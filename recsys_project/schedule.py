@@ -13,6 +13,12 @@ SCHEDULE = {
         "schedule": timedelta(seconds=20),
         "options": {"queue": "maintenance", "expires": 20},
     },
+    # Whether showing less works: each wish is measured once, a day after it was made.
+    "measure-less": {
+        "task": "recommendations.measure_less",
+        "schedule": timedelta(hours=1),
+        "options": {"queue": "maintenance", "expires": 3600},
+    },
     # Inputs of feeds hold interests: they are kept for days, not for ever.
     "sweep-inputs": {
         "task": "recommendations.sweep_inputs",

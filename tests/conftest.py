@@ -56,6 +56,7 @@ del os.environ["DJANGO_SETTINGS_MODULE"]
 from flags import services as flags  # noqa: E402
 from recommendations.jobs import QUEUES  # noqa: E402
 from recommendations.services import wiring  # noqa: E402
+from recommendations.stores import policies  # noqa: E402
 from recommendations.stores.redis_records import WAITING, WRITING  # noqa: E402
 
 if os.environ["DATABASE_URL"].startswith("sqlite"):
@@ -65,8 +66,9 @@ if os.environ["DATABASE_URL"].startswith("sqlite"):
 @pytest.fixture
 def parts(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Make the real parts anew for one test, on Redis without slates, records or messages."""
-    # The flags' row is read once a test, whatever the time: the number of queries must not depend on it.
+    # Flags and policies are read once a test, whatever the time: the number of queries must not depend on it.
     monkeypatch.setattr(flags, "REFRESH_SECONDS", 1e9)
+    monkeypatch.setattr(policies, "POLICY_SECONDS", 1e9)
     flags.compiled.forget()
     wiring.forget_parts()
     with redis.Redis.from_url(os.environ["CACHE_REDIS_URL"]) as caches, redis.Redis.from_url(redis_url) as broker:

@@ -89,7 +89,7 @@ class SeenView(APIView):
         tags=["interactions"],
     )
     def post(self, request: Request, member_id: str) -> Response:
-        """Mark posts as seen: they are not recommended to this member again. Returns how many were new."""
+        """Mark posts as seen: they are not recommended to this member again. Returns how many of them we know."""
         body = s.SeenBody(data=request.data)
         body.is_valid(raise_exception=True)
         marked = interact.mark_seen(member_id=member_id, post_ids=body.validated_data["post_ids"], now=now())

@@ -272,7 +272,7 @@ class EventResultsOut(serializers.Serializer):
 
 
 class SeenOut(serializers.Serializer):
-    """How many were new."""
+    """How many of the posts we know."""
 
     marked = serializers.IntegerField()
 

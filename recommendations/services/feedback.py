@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import chain
 
 import numpy as np
@@ -16,6 +16,10 @@ from recommendations.services.preferences import member_of
 
 POSTS = 100
 """Posts on either side of a wish that its effect is measured on."""
+SETTLED = timedelta(days=1)
+"""After this time a wish has shown what it does, and goes into the metric."""
+EVERY = timedelta(hours=1)
+"""How often beat measures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +40,20 @@ def effects(*, member_id: str) -> list[Effect]:
     """Return the effect of each of a member's wishes for less of an author, a topic or a format, newest first."""
     member = member_of(member_id)
     wishes = LessOf.objects.filter(member=member).exclude(subject=Subject.POST).order_by("-created_at", "-pk")
-    found = [effect_of(member, wish) for wish in wishes]
-    for effect in found:
+    return [effect_of(member, wish) for wish in wishes]
+
+
+def measure_less(*, now: datetime) -> int:
+    """Observe, once, the effect of each wish that was made `SETTLED` ago, within the last hour. Return how many."""
+    until = now - SETTLED
+    wishes = LessOf.objects.exclude(subject=Subject.POST).filter(created_at__gte=until - EVERY, created_at__lt=until)
+    measured = 0
+    for wish in wishes.select_related("member").order_by("pk"):
+        effect = effect_of(wish.member, wish)
         if effect.share_before and effect.share_after is not None:
             metrics.LESS_EFFECT.labels(effect.subject).observe(effect.share_after / effect.share_before)
-    return found
+            measured += 1
+    return measured
 
 
 def effect_of(member: Member, wish: LessOf) -> Effect:

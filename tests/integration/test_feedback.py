@@ -1,0 +1,42 @@
+"""The metric of showing less: each wish once, a day after it was made."""
+
+from datetime import timedelta
+from uuid import uuid4
+
+import numpy as np
+import pytest
+from prometheus_client import REGISTRY
+
+from recommendations.models import LessOf, ServedPage
+from recommendations.services import feedback
+from tests import making
+from tests.making import NOW
+
+pytestmark = pytest.mark.django_db
+DAY = timedelta(days=1)
+
+
+def observed():
+    return [
+        REGISTRY.get_sample_value(f"recsys_less_effect_ratio_{what}", {"subject": "topic"}) or 0
+        for what in ("count", "sum")
+    ]
+
+
+def page(viewer, posts, at):
+    ids = np.array([post.pk for post in posts], "<i8").tobytes()
+    ServedPage.objects.create(member=viewer, request_id=uuid4(), offset=0, post_ids=ids, created_at=at)
+
+
+def test_a_wish_is_measured_once_when_it_has_settled():
+    viewer, author = making.member(), making.member()
+    war, bread = making.post(author, tags=["war"]), making.post(author, tags=["bread"])
+    page(viewer, [war, bread], NOW - timedelta(minutes=1))
+    LessOf.objects.create(member=viewer, subject="topic", key="war", post=war, event_id="e", created_at=NOW)
+    count, total = observed()
+    assert feedback.measure_less(now=NOW + timedelta(hours=12)) == 0
+    assert feedback.measure_less(now=NOW + DAY + timedelta(minutes=30)) == 0, "nothing was shown since"
+    page(viewer, [war, bread, bread, bread], NOW + timedelta(hours=1))
+    assert feedback.measure_less(now=NOW + DAY + timedelta(minutes=30)) == 1
+    assert feedback.measure_less(now=NOW + DAY + timedelta(minutes=90)) == 0
+    assert observed() == [count + 1, total + 0.5]
