@@ -14,6 +14,9 @@ demo: setup ## The same, and exit once the feed is printed
 test: setup-dev ## Set up and run every check and test
 	@$(PY) checks.py
 
+nightly: setup-dev ## Run the long forms of the generative tests: hours
+	@$(PY) -m pytest -q -n 2 -m nightly tests/generative
+
 setup: ## Install what the service needs into .venv
 	@$(PYTHON) bootstrap.py requirements.txt
 
@@ -35,4 +38,4 @@ lock: setup-dev ## Pin the requirements anew, with their hashes
 clean: ## Forget the clone's own state: database, ports, secrets, logs
 	@rm -rf var
 
-.PHONY: help run demo test setup setup-dev format kernel lock clean
+.PHONY: help run demo test nightly setup setup-dev format kernel lock clean
