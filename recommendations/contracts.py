@@ -219,6 +219,10 @@ def among(values: NDArray[np.integer], ids: NDArray[np.integer]) -> BoolArray:
     return found
 
 
+LEARNED_FLOOR = -0.5
+"""No affinity that was merely learned is below this; a wish for less of something is. Changes the answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Affinity:
     """How a viewer stands to some authors, topics, formats or posts; 0 for those that are not named."""

@@ -94,8 +94,8 @@ def of_pick(row: FeedRequest, post_id: str, place: int, n: int, shown: bool) -> 
         sentence="It was on a page." if shown else "It is in the slate, on no page that was asked for yet.",
         rank=place + 1,
         of=n,
-        score=total(own),
-        parts={name: float(value) for name, value in zip(names, own, strict=False)},
+        score=total(own) if len(own) else None,
+        parts={name: float(value) for name, value in zip(names, own, strict=True)} if len(own) else None,
         sources=tuple(o.name.lower() for o in origins_of(int(np.frombuffer(bytes(row.origins), "<u2")[place]))),
         reasons=why,
         filter=None,
@@ -120,7 +120,7 @@ def of_rest(row: FeedRequest, post_id: str, pk: int, n: int) -> Explanation:
         )
     place = np.flatnonzero(scored.candidates.post_ids == pk)
     if not len(place):
-        return absent(row, post_id, "not_found", "No source brought it: it was unlike your interests, or too new then.")
+        return absent(row, post_id, "not_found", "No source brought it.")
     at = int(place[0])
     found = absent(row, post_id, "outranked", f"It stood at {at + 1} of {row.candidates}; the slate ends at {n}.")
     return Explanation(

@@ -119,25 +119,28 @@ def ranked_again(row: FeedRequest) -> Scored:
     rows = np.arange(len(candidates), dtype=np.int32)
     engine = wiring.new_engine(row.engine)
     has_vector = candidates.rows >= 0
-    put_vectors(engine, candidates.post_ids, rows, model, row.created_at)
+    put_vectors(engine, row, candidates.post_ids, rows, model)
     again = replace(candidates, rows=np.where(has_vector, rows, np.int32(-1)))
     return ranked(wiring.feed_pipeline(feed, row.engine, engine), query, again, Trace())
 
 
-def put_vectors(engine: Engine, post_ids: Int64Array, rows: NDArray[np.int32], model: str, served_at: datetime) -> None:
-    """Give *engine* the posts' vectors; refuse if one is not what it was."""
+def put_vectors(engine: Engine, row: FeedRequest, post_ids: Int64Array, rows: NDArray[np.int32], model: str) -> None:
+    """Give *engine* the posts' vectors; refuse if one is missing, or is not what it was."""
     found: Mapping[int, tuple[bytes, datetime]] = {
         post_id: (bytes(vector), changed_at)
         for post_id, vector, changed_at in PostEmbedding.objects.filter(
             post_id__in=post_ids.tolist(), space=SPACE, model=model, dimension=engine.dimension
         ).values_list("post_id", "vector", "changed_at")
     }
-    if any(changed_at > served_at for _, changed_at in found.values()):
-        raise InputsNotKept(UUID(int=0), "a post has another vector by now")
-    at = np.array([i for i, post_id in enumerate(post_ids.tolist()) if post_id in found], np.int64)
-    vectors = np.frombuffer(b"".join(found[int(post_ids[i])][0] for i in at), "<f4").reshape(-1, engine.dimension)
+    if any(changed_at > row.created_at for _, changed_at in found.values()):
+        raise InputsNotKept(row.pk, "a post has another vector by now")
+    # Whether it had none at that time either cannot be told.
+    if len(found) < len(post_ids):
+        raise InputsNotKept(row.pk, "a post has no vector now")
+    packed = b"".join(found[post_id][0] for post_id in post_ids.tolist())
+    vectors = np.frombuffer(packed, "<f4").reshape(-1, engine.dimension)
     usable = np.isfinite(vectors).all(axis=1)
-    engine.put(rows[at][usable], post_ids[at][usable], np.ascontiguousarray(vectors[usable]))
+    engine.put(rows[usable], post_ids[usable], np.ascontiguousarray(vectors[usable]))
 
 
 def sweep_inputs(*, now: datetime) -> int:

@@ -11,7 +11,7 @@ from datetime import datetime
 import numpy as np
 from django.db import connection
 
-from recommendations.contracts import Affinity, Float32Array, Interests
+from recommendations.contracts import LEARNED_FLOOR, Affinity, Float32Array, Interests
 from recommendations.models import InterestProfile, LessOf
 from recommendations.stores.relational_posts import moment_of
 from recommendations.stores.relational_viewers import query
@@ -112,7 +112,8 @@ def affinities_of(
     }
     made = []
     for subject, number in numbers.items():
-        liked = {key: value / (math.fabs(value) + HALF_LIKED) for key, value in sums.get(subject, {}).items()}
+        learned = sums.get(subject, {})
+        liked = {key: max(value / (math.fabs(value) + HALF_LIKED), LEARNED_FLOOR) for key, value in learned.items()}
         liked |= wishes.get(subject, {})
         pairs = sorted((number(key), weight) for key, weight in liked.items())
         ids = np.array([id for id, _ in pairs], np.int64)

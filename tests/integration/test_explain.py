@@ -157,6 +157,10 @@ def test_without_its_inputs_a_request_is_not_ranked_again(world):
     PostEmbedding.objects.update(changed_at=NOW + timedelta(days=1))
     with pytest.raises(InputsNotKept, match="another vector"):
         replay.replay(request_id=page.request_id)
+    PostEmbedding.objects.last().delete()
+    PostEmbedding.objects.update(changed_at=NOW)
+    with pytest.raises(InputsNotKept, match="no vector"):
+        replay.replay(request_id=page.request_id)
     assert replay.sweep_inputs(now=NOW + timedelta(days=6)) == 0
     assert replay.sweep_inputs(now=NOW + timedelta(days=8)) == 1
     with pytest.raises(CommandError, match="not kept"):

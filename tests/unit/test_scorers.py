@@ -78,23 +78,23 @@ def tags(*rows):
     return np.array(rows, np.int32)
 
 
-def test_an_author_counts_as_much_as_they_are_liked_and_never_against_the_post():
+def test_an_author_counts_as_much_as_they_are_liked_or_disliked():
     query = replace(QUERY, author_affinity=affinity(a7=0.5, a8=-1))
-    assert Author()(query, candidates(author_ids=np.array([7, 8, 9, -1]))).tolist() == [0.5, 0, 0, 0]
+    assert Author()(query, candidates(author_ids=np.array([7, 8, 9, -1]))).tolist() == [0.5, -0.5, 0, 0]
 
 
-def test_a_post_is_liked_for_the_best_of_its_tags():
+def test_a_post_is_liked_for_the_best_of_its_tags_and_disliked_for_the_worst():
     query = replace(QUERY, topic_affinity=affinity(a1=0.25, a2=0.5, a3=-1))
     found = candidates(tag_ids=tags([1, 2, 3], [1, -1, -1], [3, -1, -1], [-1, -1, -1]))
-    assert Topic()(query, found).tolist() == [0.5, 0.25, 0, 0]
+    assert Topic()(query, found).tolist() == [0, 0.25, -0.5, 0]
 
 
 def test_less_is_said_of_author_topic_and_format_each_and_adds_up():
     query = replace(
         QUERY,
         author_affinity=affinity(a7=-1, a8=0.5),
-        topic_affinity=affinity(a1=-0.5, a2=0.5),
-        format_affinity=affinity(a0=-0.25),
+        topic_affinity=affinity(a1=-0.75, a2=0.5),
+        format_affinity=affinity(a0=-0.625),
     )
     found = candidates(
         author_ids=np.array([7, 8, 7, -1]),
@@ -131,7 +131,7 @@ def test_liking_is_never_negative_and_less_never_positive(authors, topics, forma
     ]
     query = replace(QUERY, author_affinity=made[0], topic_affinity=made[1], format_affinity=made[2])
     found = candidates(author_ids=np.array([3, -1]), tag_ids=tags(tag_ids, [-1] * 3), format_ids=tags(2, -1))
-    for scorer, low, high in ((Author(), 0, 1), (Topic(), 0, 1), (Less(), -3, 0)):
+    for scorer, low, high in ((Author(), -0.5, 1), (Topic(), -0.5, 1), (Less(), -3, 0)):
         part = scorer(query, found)
         assert part.dtype == np.float32 and part.shape == (2,)
         assert low <= part[0] <= high and part[1] == 0

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from recommendations.contracts import Candidates, Float32Array, Query, among
+from recommendations.contracts import LEARNED_FLOOR, Candidates, Float32Array, Query, among
 
 
 @dataclass(frozen=True)
@@ -45,29 +45,34 @@ class Follow:
 
 @dataclass(frozen=True)
 class Author:
-    """How much the viewer likes the author's posts, 0 to 1; what they want less of is `Less`'s to say."""
+    """How much the viewer likes the author's posts, from `LEARNED_FLOOR` to 1; more than that is `Less`'s to say."""
 
     name: str = field(default="author", init=False)
 
     def __call__(self, query: Query, candidates: Candidates) -> Float32Array:
         """See `Scorer`."""
-        return np.maximum(query.author_affinity.of(candidates.author_ids), 0)
+        return np.maximum(query.author_affinity.of(candidates.author_ids), LEARNED_FLOOR)
 
 
 @dataclass(frozen=True)
 class Topic:
-    """How much the viewer likes the best of the post's tags, 0 to 1."""
+    """How much the viewer likes the best of the post's tags, and dislikes the worst, from `LEARNED_FLOOR` to 1."""
 
     name: str = field(default="topic", init=False)
 
     def __call__(self, query: Query, candidates: Candidates) -> Float32Array:
         """See `Scorer`."""
-        return np.maximum(query.topic_affinity.of(candidates.tag_ids).max(axis=1, initial=0), 0)
+        weights = query.topic_affinity.of(candidates.tag_ids)
+        return weights.max(axis=1, initial=0) + np.maximum(weights.min(axis=1, initial=0), LEARNED_FLOOR)
 
 
 @dataclass(frozen=True)
 class Less:
-    """Minus how much less the viewer wants of the author, of any of the tags and of the format, 1 for each at most."""
+    """
+    Minus how much less the viewer asked to see of the author, of any of the tags and of the format, 1 for each at most.
+
+    An affinity below `LEARNED_FLOOR` was asked for, not learned: at the floor it counts 0, at -1 it counts 1.
+    """
 
     name: str = field(default="less", init=False)
 
@@ -76,7 +81,12 @@ class Less:
         author = query.author_affinity.of(candidates.author_ids)
         topic = query.topic_affinity.of(candidates.tag_ids).min(axis=1, initial=0)
         form = query.format_affinity.of(candidates.format_ids)
-        return np.minimum(author, 0) + np.minimum(topic, 0) + np.minimum(form, 0)
+        return sum((asked_for(weights) for weights in (author, topic, form)), np.zeros(len(candidates), np.float32))
+
+
+def asked_for(weights: Float32Array) -> Float32Array:
+    """Return the part of affinities that is a wish for less, 0 to -1."""
+    return np.minimum((weights - LEARNED_FLOOR) / (1 + LEARNED_FLOOR), 0).astype(np.float32)
 
 
 @dataclass(frozen=True)
