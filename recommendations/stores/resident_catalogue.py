@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 
 OVERLAP = timedelta(seconds=10)
 """Changes are read this far back again: a row is dated by its door and may be committed seconds later."""
+Group = TypeVar("Group", bound=np.integer)
 NO_HEAT = -math.inf
 PRIOR_IMPRESSIONS = 20.0
 """How many impressions of the usual post a post's quality starts from. Changes the answer."""
@@ -66,16 +68,17 @@ class Orders:
 
     @cached_property
     def by_author(self) -> tuple[Int64Array, Int32Array]:
-        """Authors, sorted, and the row of each of their posts."""
-        order = np.argsort(self._posts.author_ids, kind="stable").astype(np.int32)
-        return self._posts.author_ids[order], order
+        """Authors, sorted, and the row of each of their posts, the newest first."""
+        return self._grouped(self._posts.author_ids)
 
     @cached_property
     def by_topic(self) -> tuple[Int32Array, Int32Array]:
-        """Main tags, sorted, and the row of each of their posts."""
-        topics = self._posts.topic_ids
-        order = np.argsort(topics, kind="stable").astype(np.int32)
-        return topics[order], order
+        """Main tags, sorted, and the row of each of their posts, the newest first."""
+        return self._grouped(self._posts.topic_ids)
+
+    def _grouped(self, groups: NDArray[Group]) -> tuple[NDArray[Group], Int32Array]:
+        order = self.latest[np.argsort(groups[self.latest], kind="stable")]
+        return groups[order], order
 
 
 @dataclass(frozen=True)
@@ -390,9 +393,11 @@ def newest_of(
     k: int,
     eligible: BoolArray,
 ) -> Int64Array:
-    """Return the ids of the *k* newest eligible posts of the *wanted* groups; *rows* lie in the order of *groups*."""
+    """Return the ids of the *k* newest eligible posts of the *wanted* groups; *rows*: by group, the newest first."""
     start, end = np.searchsorted(groups, wanted, "left"), np.searchsorted(groups, wanted, "right")
-    found = np.concatenate([rows[:0], *(rows[a:b] for a, b in zip(start, end, strict=True))])
+    own = [rows[a:b] for a, b in zip(start, end, strict=True)]
+    own = [some[some < len(eligible)] for some in own]
+    found = np.concatenate([rows[:0], *(some[eligible[some]][:k] for some in own)])
     order = np.lexsort((columns.posts.post_ids[found], -np.nan_to_num(columns.posts.created_at[found])))
     return first(columns, found[order], eligible, k)
 
