@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from datetime import datetime
 from time import monotonic
 
@@ -32,8 +33,8 @@ class Compiled:
         return self._context or rollout.compile_rollouts(())
 
     def forget(self) -> None:
-        """Read again at the next question."""
-        self._context = None
+        """Read again at the next question; if that fails, what is known still holds."""
+        self._read_at = -math.inf
 
     def _read(self) -> None:
         try:

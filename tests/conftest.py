@@ -37,6 +37,7 @@ def set_environment() -> None:
         REDIS_URL=f"redis://127.0.0.1:{port}/0",
         CACHE_REDIS_URL=f"redis://127.0.0.1:{port}/1",
         EMBEDDER="tiny",
+        REPLAY_SHARE="0",  # which requests keep their inputs goes by a random id; the tests of it say so
     )
     if os.environ.get("TEST_DATABASE") != "postgresql":
         os.environ["DATABASE_URL"] = f"sqlite:///{FOLDER}/db.sqlite3"
