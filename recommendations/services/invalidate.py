@@ -2,7 +2,7 @@
 What a change makes untrue in the caches, forgotten at once and for every process: the one way to say so.
 
 A purge is a kindness to the next reader, not the guard: every slate served is looked at again on rows read at that
-moment, and a taste is used only by the version that the viewer's own facts name. A purge that is lost leaks nothing.
+moment, and a taste is used only by the version that its row has in that request. A purge that is lost leaks nothing.
 """
 
 from __future__ import annotations

@@ -343,8 +343,3 @@ def engine_check() -> None:
     found, _ = engine.nearest(vectors[1:2], 1, np.ones(3, np.bool_))
     if found.tolist() != [[1]]:
         raise EngineError(f"The kernel's self-test found row {found.tolist()} where row 1 is right.")
-
-
-def catalogue_posts() -> int:
-    """Return how many posts this process has resident."""
-    return len(catalogue())

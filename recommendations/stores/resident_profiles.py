@@ -1,7 +1,7 @@
 """
 What was learned of members lately asking, kept in process and decoded: least recently used first out, half an hour.
 
-A profile is used by the version that the viewer's own facts name, read in the same request: what another process
+A profile is used by the version that its row has in the same request: what another process
 learned a moment ago is never missed, and a taste that was deleted is never used. Personal data: it is in no file, and a
 process forgets it with its memory.
 """
