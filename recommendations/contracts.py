@@ -113,13 +113,27 @@ class Policy:
     recency: float = within(0.15, 0, 10, "Weight of how new the post is.")
     popularity: float = within(0.25, 0, 10, "Weight of the damped engagement of late.")
     follow: float = within(0.2, 0, 10, "Weight of being by an author whom the viewer follows.")
+    author: float = within(0.2, 0, 10, "Weight of the viewer's liking for the author.")
+    topic: float = within(0.2, 0, 10, "Weight of the viewer's liking for the post's tags.")
+    less: float = within(2.0, 0, 10, "Weight of what the viewer wants less of: author, topic, format; subtracted.")
+    quality: float = within(0.1, 0, 10, "Weight of the rate of positive acts an impression.")
+    audition: float = within(0.05, 0, 10, "Bonus of a post that few have met.")
+    fatigue: float = within(0.4, 0, 10, "Weight of having been served lately and passed over; subtracted.")
+    fatigue_half_life_hours: float = within(6, 0.1, 1000, "Hours after which the fatigue of a post has halved.")
+    session: float = within(0.8, 0, 1, "Weight of what the viewer did in the last half hour, beside their interests.")
     recency_half_life_hours: float = within(72, 0.1, 87_600, "Hours after which the recency of a post has halved.")
     diversity: float = within(0.3, 0, 1, "0: by score alone; 1: as unlike each other as can be.")
     author_cap: int = within(3, 1, 1000, "Posts of one author in a slate's visible part.")  # type: ignore[assignment]
     nearest: int = within(400, 0, 5000, "Candidates from the nearest to the interests.")  # type: ignore[assignment]
+    interests: int = within(4, 1, 16, "Interests, heaviest first, whose nearest are sought.")  # type: ignore[assignment]
     followed: int = within(300, 0, 5000, "Candidates from followed authors.")  # type: ignore[assignment]
     trending: int = within(200, 0, 5000, "Candidates from what is popular of late.")  # type: ignore[assignment]
     fresh: int = within(100, 0, 5000, "Candidates from what is new.")  # type: ignore[assignment]
+    topics: int = within(150, 0, 5000, "Candidates from the topics that the viewer likes.")  # type: ignore[assignment]
+    auditions: int = within(30, 0, 1000, "Candidates from posts that few have met.")  # type: ignore[assignment]
+    audition_share: float = within(0.05, 0, 0.5, "Share of a slate that is kept for posts that few have met.")
+    audition_impressions: int = within(100, 1, 10_000, "Impressions that end an audition.")  # type: ignore[assignment]
+    topic_run: int = within(2, 1, 100, "Posts about one topic in a row.")  # type: ignore[assignment]
 
     @classmethod
     def of(cls, settings: Mapping[str, object]) -> Policy:
@@ -272,6 +286,11 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.post_ids)
 
+    @property
+    def topic_ids(self) -> Int32Array:
+        """The main tag (n,) of each post."""
+        return self.tag_ids[:, 0]
+
     def take(self, which: Int64Array | BoolArray) -> Candidates:
         """Return the candidates at these positions, or where this mask is true."""
         return replace(self, **{f.name: getattr(self, f.name)[which] for f in fields(self)})
@@ -393,3 +412,8 @@ def reasons_of(bits: int) -> tuple[Reason, ...]:
 def origins_of(bits: int) -> tuple[Origin, ...]:
     """Return the origins whose bits are set."""
     return tuple(origin for origin in Origin if bits >> origin & 1)
+
+
+def brought_by(origins: UInt16Array, origin: Origin) -> BoolArray:
+    """Return which candidates this source brought."""
+    return (origins >> np.uint16(origin) & np.uint16(1)).astype(np.bool_)

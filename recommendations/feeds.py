@@ -7,12 +7,24 @@ from __future__ import annotations
 from recommendations.pipeline.filters.freshness import not_excluded, readable, unseen
 from recommendations.pipeline.filters.privacy import not_blocked, not_muted, not_own, not_removed, visible
 from recommendations.pipeline.filters.safety import safe_for_viewer
-from recommendations.pipeline.rerankers.diversity import AuthorSpacing, Diversity
+from recommendations.pipeline.rerankers.diversity import AuditionSlots, Diversity, Spacing
 from recommendations.pipeline.run import Pipeline
-from recommendations.pipeline.scorers.columns import Follow, Popularity, Recency
+from recommendations.pipeline.scorers.columns import (
+    AuditionBonus,
+    Author,
+    Fatigue,
+    Follow,
+    Less,
+    Popularity,
+    Quality,
+    Recency,
+    Topic,
+)
+from recommendations.pipeline.sources.audition import Audition
 from recommendations.pipeline.sources.followed import Followed
 from recommendations.pipeline.sources.nearest import Nearest
 from recommendations.pipeline.sources.popular import Fresh, Trending
+from recommendations.pipeline.sources.topics import Topics
 from recommendations.ports import Catalogue, Engine
 
 MAY_SEE = (not_removed, visible, not_blocked, safe_for_viewer)
@@ -26,10 +38,27 @@ def discovery(*, engine: Engine, catalogue: Catalogue) -> Pipeline:
     """What this member is likely to enjoy, from everywhere."""
     return Pipeline(
         catalogue=catalogue,
-        sources=(Nearest(engine, catalogue), Followed(catalogue), Trending(catalogue), Fresh(catalogue)),
+        sources=(
+            Nearest(engine, catalogue),
+            Followed(catalogue),
+            Topics(catalogue),
+            Trending(catalogue),
+            Fresh(catalogue),
+            Audition(catalogue),
+        ),
         filters=(*MAY_SEE, *WANTS),
-        scorers=(Recency(), Popularity(), Follow()),
-        rerankers=(Diversity(engine), AuthorSpacing()),
+        scorers=(
+            Recency(),
+            Popularity(),
+            Follow(),
+            Author(),
+            Topic(),
+            Less(),
+            Quality(),
+            AuditionBonus(),
+            Fatigue(),
+        ),
+        rerankers=(Diversity(engine), Spacing(), AuditionSlots()),
         engine=engine,
     )
 
@@ -52,8 +81,8 @@ def trending(*, catalogue: Catalogue) -> Pipeline:
         catalogue=catalogue,
         sources=(Trending(catalogue), Fresh(catalogue)),
         filters=(*MAY_SEE, *WANTS),
-        scorers=(Recency(), Popularity()),
-        rerankers=(AuthorSpacing(),),
+        scorers=(Recency(), Popularity(), Quality()),
+        rerankers=(Spacing(),),
         engine=None,
     )
 

@@ -125,6 +125,23 @@ class Catalogue(Protocol):
         """Return the ids of the *k* newest eligible posts, newest first."""
         ...
 
+    def trending_in(self, region_id: int, k: int, eligible: BoolArray) -> Int64Array:
+        """Return the ids of the *k* eligible posts with the highest engagement by members of a region, best first."""
+        ...
+
+    def by_topics(self, topic_ids: Int32Array, k: int, eligible: BoolArray) -> Int64Array:
+        """Return the ids of the *k* newest eligible posts whose main tag is one of these, newest first."""
+        ...
+
+    def on_audition(self, enough: int, k: int, eligible: BoolArray) -> tuple[Int64Array, Float32Array, Float32Array]:
+        """
+        Return the *k* newest eligible posts that were served less than *enough* times, without those that failed.
+
+        Three columns: ids, positive acts, impressions. A post has failed when it is certain, at 95 %, to do worse
+        than the usual one.
+        """
+        ...
+
     def by_authors(self, author_ids: Int64Array, k: int, eligible: BoolArray) -> Int64Array:
         """Return the ids of the *k* newest eligible posts by these authors, newest first."""
         ...

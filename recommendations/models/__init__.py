@@ -4,7 +4,7 @@ What the database keeps. It is the source of truth of every index and every cach
 Rules that must hold whatever code writes (uniqueness, ranges, "not oneself") are constraints here, not form checks.
 """
 
-from recommendations.models.activity import FeedRequest, Interaction, PostStats, Seen
+from recommendations.models.activity import FeedRequest, Interaction, PostStats, RegionStats, Seen
 from recommendations.models.imports import ImportCheckpoint
 from recommendations.models.people import Member, PrivacySettings, Relationship
 from recommendations.models.policies import RankingPolicy
@@ -25,6 +25,7 @@ __all__ = [
     "PostStats",
     "PrivacySettings",
     "RankingPolicy",
+    "RegionStats",
     "Relationship",
     "Seen",
 ]

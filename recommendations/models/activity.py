@@ -68,6 +68,8 @@ class PostStats(models.Model):
     engagement = models.FloatField(default=0.0)
     engagement_at = models.DateTimeField()
     interactions = models.PositiveIntegerField(default=0)
+    positives = models.PositiveIntegerField(default=0, help_text="Acts that speak for the post: likes, shares …")
+    impressions = models.PositiveIntegerField(default=0, help_text="Times that it was on a page we served.")
     changed_at = models.DateTimeField(db_index=True)
 
     class Meta:
@@ -75,6 +77,23 @@ class PostStats(models.Model):
 
     def __str__(self) -> str:
         return f"stats of {self.post_id}"
+
+
+class RegionStats(models.Model):
+    """A post's engagement by the members of one region: what trends there. Decays as `PostStats` does."""
+
+    post = models.ForeignKey(Post, on_delete=models.CASCADE, related_name="region_stats", db_index=False)
+    region = models.CharField(max_length=16)
+    engagement = models.FloatField(default=0.0)
+    engagement_at = models.DateTimeField()
+    changed_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        verbose_name_plural = "region stats"
+        constraints = [models.UniqueConstraint(fields=["post", "region"], name="one_engagement_per_region")]
+
+    def __str__(self) -> str:
+        return f"stats of {self.post_id} in {self.region}"
 
 
 class FeedRequest(models.Model):

@@ -35,6 +35,8 @@ WEIGHTS: dict[str, float] = {
     InteractionKind.REPORT: -2.0,
 }
 """What an act says of the member's taste, and of the post's engagement where it is positive. Changes the answer."""
+POSITIVE_WEIGHT = 0.5
+"""From this weight on an act speaks for the post: it counts as a success of an impression. Changes the answer."""
 
 
 @dataclass

@@ -16,10 +16,18 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from recommendations import jobs
 from recommendations.contracts import ENGAGEMENT_HALF_LIFE_SECONDS, Float32Array
-from recommendations.models import Interaction, InterestProfile, Member, PostEmbedding, PostStats, PrivacySettings
+from recommendations.models import (
+    Interaction,
+    InterestProfile,
+    Member,
+    PostEmbedding,
+    PostStats,
+    PrivacySettings,
+    RegionStats,
+)
 from recommendations.services import wiring
 from recommendations.services.embedding import SPACE
-from recommendations.services.interests import WEIGHTS, Sums
+from recommendations.services.interests import POSITIVE_WEIGHT, WEIGHTS, Sums
 
 MEMBERS_PER_TRANSACTION = 20
 ACTS_PER_TRANSACTION = 5_000
@@ -172,32 +180,44 @@ def sums_of(vectors: bytes | memoryview, mass: bytes | memoryview, moment: float
 
 
 def count(acts: Sequence[Interaction], now: datetime) -> None:
-    """Add the acts to the engagement of their posts; what turns a post down does not lower it."""
-    sums: dict[int, tuple[float, float, int]] = {}
-    earlier = PostStats.objects.select_for_update().order_by("pk").in_bulk({act.post_id for act in acts})
-    for post_id, row in earlier.items():
-        sums[post_id] = (row.engagement, row.engagement_at.timestamp(), row.interactions)
+    """Add the acts to the engagement of their posts, everywhere and by region; a turning down does not lower it."""
+    regions = dict(
+        Member.objects.filter(pk__in={act.member_id for act in acts}).exclude(region="").values_list("pk", "region")
+    )
+    post_ids = sorted({act.post_id for act in acts})
+    stats = PostStats.objects.select_for_update().order_by("pk").in_bulk(post_ids)
+    there = RegionStats.objects.select_for_update().filter(post__in=post_ids, region__in=set(regions.values()))
+    nearby = {(row.post_id, row.region): row for row in there.order_by("pk")}
     for act in acts:
-        moment = act.occurred_at.timestamp()
-        value, at, n = sums.get(act.post_id, (0.0, moment, 0))
-        latest = max(at, moment)
-        value = value * faded(latest - at) + max(WEIGHTS[act.kind], 0.0) * faded(latest - moment)
-        sums[act.post_id] = (value, latest, n + 1)
+        row = stats.setdefault(act.post_id, PostStats(post_id=act.post_id, engagement_at=act.occurred_at))
+        add_engagement(row, act, now)
+        row.interactions += 1
+        row.positives += WEIGHTS[act.kind] >= POSITIVE_WEIGHT
+        if region := regions.get(act.member_id):
+            key = (act.post_id, region)
+            own = RegionStats(post_id=act.post_id, region=region, engagement_at=act.occurred_at)
+            add_engagement(nearby.setdefault(key, own), act, now)
+    sums = ["engagement", "engagement_at", "changed_at"]
     PostStats.objects.bulk_create(
-        [
-            PostStats(
-                post_id=post_id,
-                engagement=value,
-                engagement_at=datetime.fromtimestamp(at, UTC),
-                interactions=n,
-                changed_at=now,
-            )
-            for post_id, (value, at, n) in sums.items()
-        ],
+        stats.values(),
         update_conflicts=True,
         unique_fields=["post"],
-        update_fields=["engagement", "engagement_at", "interactions", "changed_at"],
+        update_fields=[*sums, "interactions", "positives"],
     )
+    RegionStats.objects.bulk_create(
+        [RegionStats(**{name: getattr(row, name) for name in ("post_id", "region", *sums)}) for row in nearby.values()],
+        update_conflicts=True,
+        unique_fields=["post", "region"],
+        update_fields=sums,
+    )
+
+
+def add_engagement(row: PostStats | RegionStats, act: Interaction, now: datetime) -> None:
+    """Add one act to a decayed sum, which then stands for the later of their moments."""
+    moment = max(row.engagement_at, act.occurred_at)
+    row.engagement *= faded((moment - row.engagement_at).total_seconds())
+    row.engagement += max(WEIGHTS[act.kind], 0.0) * faded((moment - act.occurred_at).total_seconds())
+    row.engagement_at, row.changed_at = moment, now
 
 
 def faded(seconds: float) -> float:

@@ -10,7 +10,7 @@ import logging
 
 import numpy as np
 
-from recommendations.contracts import Origin, Query, Reason, Scored, Slate, UInt16Array
+from recommendations.contracts import Origin, Query, Reason, Scored, Slate, UInt16Array, brought_by
 from recommendations.pipeline.run import Pipeline, run
 from recommendations.pipeline.stages import Trace
 from recommendations.ports import EngineError, VectorError
@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 CONTROL = "plain"
 TASTE_REASON_SHARE = 0.3
 """Share of the score above which a taste part is given as a reason. Changes what is said, not what is shown."""
+LIKED = 0.3
+"""Liking for an author or a topic, of 1, from which on it is given as a reason. Changes what is said."""
+PART_REASONS = {"author": Reason.AUTHOR, "topic": Reason.TOPIC}
 
 
 def rank(query: Query, choice: Choice, trace: Trace) -> Slate:
@@ -69,11 +72,10 @@ def reasons(query: Query, scored: Scored) -> UInt16Array:
         is_taste = taste > TASTE_REASON_SHARE * np.maximum(positive, 1e-9)
         say(Reason.SIMILAR if query.feed == "similar" else Reason.TASTE, is_taste)
     say(Reason.FOLLOWED, np.isin(scored.candidates.author_ids, query.followed_author_ids))
+    for name, reason in PART_REASONS.items():
+        if name in scored.part_names:
+            say(reason, scored.parts[:, scored.part_names.index(name)] > LIKED * getattr(query.policy, name))
     say(Reason.POPULAR, brought_by(origins, Origin.TRENDING))
+    say(Reason.AUDITION, (bits == 0) & brought_by(origins, Origin.AUDITION))
     say(Reason.FRESH, (bits == 0) & brought_by(origins, Origin.FRESH))
     return bits
-
-
-def brought_by(origins: UInt16Array, origin: Origin) -> np.typing.NDArray[np.bool_]:
-    """Return which candidates this source brought."""
-    return (origins >> np.uint16(origin) & np.uint16(1)).astype(np.bool_)

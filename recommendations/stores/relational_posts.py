@@ -12,7 +12,7 @@ from django.db import connection
 from django.db.models import Model, QuerySet
 
 from recommendations.contracts import UNKNOWN, BoolArray, Candidates, Int64Array, Looked, PostView, Query, Standing
-from recommendations.models import Member, Post, PostEmbedding, PostStats, PrivacySettings, Seen
+from recommendations.models import Member, Post, PostEmbedding, PostStats, PrivacySettings, RegionStats, Seen
 from recommendations.stores.vocabulary import Words
 
 CHUNK_ROWS = 5_000
@@ -32,6 +32,7 @@ class PostRow(NamedTuple):
     tags: list[str]
     is_active: bool
     is_private: bool | None
+    kind: str
 
 
 FIELDS = (
@@ -45,6 +46,7 @@ FIELDS = (
     "tags",
     "author__is_active",
     "author__privacy__is_private",
+    "kind",
 )
 
 
@@ -77,10 +79,21 @@ def changed_standings(since: datetime) -> dict[int, int]:
     return {id: standing_of(active, private) for id, active, private in [*accounts, *privacies]}
 
 
-def stats_since(since: datetime | None, also: Int64Array) -> Iterator[tuple[int, float, datetime]]:
-    """Yield post id, engagement and its moment: of stats that changed at or after *since*, and of the posts *also*."""
+def stats_since(since: datetime | None, also: Int64Array) -> Iterator[tuple[int, float, datetime, int, int]]:
+    """
+    Yield stats that changed at or after *since*, and those of the posts *also*.
+
+    Each is post id, engagement and its moment, positive acts, and impressions.
+    """
+    fields = ("post_id", "engagement", "engagement_at", "positives", "impressions")
     for rows in since_or_of(PostStats.objects.all(), since, also):
-        yield from rows.values_list("post_id", "engagement", "engagement_at").iterator(CHUNK_ROWS)
+        yield from rows.values_list(*fields).iterator(CHUNK_ROWS)
+
+
+def region_stats_since(since: datetime | None, also: Int64Array) -> Iterator[tuple[int, str, float, datetime]]:
+    """Yield post id, region, engagement there and its moment: what changed at or after *since*, and of posts *also*."""
+    for rows in since_or_of(RegionStats.objects.all(), since, also):
+        yield from rows.values_list("post_id", "region", "engagement", "engagement_at").iterator(CHUNK_ROWS)
 
 
 def embeddings_since(since: datetime | None, also: Int64Array, space: str, model: str) -> Iterator[tuple[int, bytes]]:
@@ -132,7 +145,7 @@ class DatabasePosts:
         tags = [json.loads(row[7]) for row in rows]
         moments = [moment_of(row[2]) for row in rows]
         facts = [
-            PostRow(row[0], row[1], moment, row[3], row[4], row[5], row[6], tags, bool(row[8]), row[9])
+            PostRow(row[0], row[1], moment, row[3], row[4], row[5], row[6], tags, bool(row[8]), row[9], row[14])
             for row, tags, moment in zip(rows, tags, moments, strict=True)
         ]
         fill(candidates, at, facts, self.words)
@@ -172,4 +185,5 @@ def fill(candidates: Candidates, at: list[int], rows: list[PostRow], words: Word
     candidates.is_seen[at] = False
     candidates.is_muted[at] = False
     candidates.language_ids[at] = [words.languages.learn(row.language) if row.language else UNKNOWN for row in rows]
+    candidates.format_ids[at] = [words.formats.learn(row.kind) for row in rows]
     candidates.tag_ids[at] = words.tags.table([row.tags for row in rows], candidates.tag_ids.shape[1])

@@ -8,6 +8,7 @@ look reads the rows themselves. Columns are replaced, not changed, so that a req
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -16,6 +17,7 @@ from functools import cached_property
 from itertools import islice
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recommendations.contracts import (
     EMPTY_IDS,
@@ -23,6 +25,7 @@ from recommendations.contracts import (
     UNKNOWN,
     BoolArray,
     Candidates,
+    Float32Array,
     Float64Array,
     Int32Array,
     Int64Array,
@@ -35,10 +38,94 @@ log = logging.getLogger(__name__)
 
 OVERLAP = timedelta(seconds=10)
 """Changes are read this far back again: a row is dated by its door and may be committed seconds later."""
-NO_HEAT = -np.inf
+NO_HEAT = -math.inf
+PRIOR_IMPRESSIONS = 20.0
+"""How many impressions of the usual post a post's quality starts from. Changes the answer."""
+HOTTEST_IN_REGION = 2_000
+"""Posts that a region's trending is chosen from. Changes the answer where all of them are seen or may not be."""
 PUT_ROWS = 4_096
 STRETCH_ROWS = 2_048
 """Rows of an order that are looked at together, until enough are eligible. Changes the speed."""
+
+
+class Orders:
+    """The posts' rows in every order that is asked for, each made when it first is; they hold until a post changes."""
+
+    def __init__(self, posts: Candidates) -> None:
+        self._posts = posts
+
+    @cached_property
+    def latest(self) -> Int32Array:
+        """Rows by age, the newest first."""
+        return np.lexsort((self._posts.post_ids, -np.nan_to_num(self._posts.created_at))).astype(np.int32)
+
+    @cached_property
+    def by_id(self) -> Int32Array:
+        """Rows by post id."""
+        return np.argsort(self._posts.post_ids, kind="stable").astype(np.int32)
+
+    @cached_property
+    def by_author(self) -> tuple[Int64Array, Int32Array]:
+        """Authors, sorted, and the row of each of their posts."""
+        order = np.argsort(self._posts.author_ids, kind="stable").astype(np.int32)
+        return self._posts.author_ids[order], order
+
+    @cached_property
+    def by_topic(self) -> tuple[Int32Array, Int32Array]:
+        """Main tags, sorted, and the row of each of their posts."""
+        topics = self._posts.topic_ids
+        order = np.argsort(topics, kind="stable").astype(np.int32)
+        return topics[order], order
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What members do to posts, a row each as in the posts' columns."""
+
+    heat: Float64Array  # (n,) log2 of the engagement as it would stand at time 0: it orders posts for all time
+    positives: Float32Array  # (n,) acts that speak for the post
+    impressions: Float32Array  # (n,) times that it was served
+
+    @classmethod
+    def none(cls, n: int) -> Counts:
+        """Return the counts of posts that nobody met."""
+        return cls(np.full(n, NO_HEAT), np.zeros(n, np.float32), np.zeros(n, np.float32))
+
+    def copy(self) -> Counts:
+        """Return columns that may be written to."""
+        return Counts(self.heat.copy(), self.positives.copy(), self.impressions.copy())
+
+    def grown(self, n: int) -> Counts:
+        """Return the columns with *n* more rows."""
+        more = Counts.none(n)
+        return Counts(
+            np.concatenate([self.heat, more.heat]),
+            np.concatenate([self.positives, more.positives]),
+            np.concatenate([self.impressions, more.impressions]),
+        )
+
+    def forget(self, rows: Int32Array) -> None:
+        """Let these rows be those of posts that nobody met."""
+        self.heat[rows], self.positives[rows], self.impressions[rows] = NO_HEAT, 0, 0
+
+    @cached_property
+    def usual_rate(self) -> float:
+        """Positive acts an impression, over all posts that were served; what a post without any is taken for."""
+        served = float(self.impressions.sum())
+        return min(max(float(self.positives[self.impressions > 0].sum()) / served, 0.001), 0.999) if served else 0.05
+
+    def qualities(self, rows: Int32Array) -> Float32Array:
+        """
+        Return the quality (n,) of the posts at *rows*: r / (r + usual), from 0 to 1, and 0.5 for the usual.
+
+        r is the rate of positive acts an impression, drawn to the usual one by `PRIOR_IMPRESSIONS` (a Bayesian
+        average: the posterior mean of a Beta-binomial, Gelman et al., Bayesian Data Analysis, section 2.4).
+        """
+        usual, impressions = self.usual_rate, self.impressions[rows]
+        rate = (np.minimum(self.positives[rows], impressions) + PRIOR_IMPRESSIONS * usual) / (
+            impressions + PRIOR_IMPRESSIONS
+        )
+        return (rate / (rate + usual)).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -46,29 +133,18 @@ class Columns:
     """One state of the catalogue. `posts` has a row for every slot; an empty slot is a removed post with id 0."""
 
     posts: Candidates
-    heat: Float64Array  # (n,) log2 of the engagement as it would stand at time 0: it orders posts for all time
+    orders: Orders
+    counts: Counts
 
     @cached_property
     def hottest(self) -> Int32Array:
         """Rows by engagement, the highest first; posts without any are left out."""
-        order = np.lexsort((self.posts.post_ids, -self.heat)).astype(np.int32)
-        return order[np.isfinite(self.heat[order])]
+        order = np.lexsort((self.posts.post_ids, -self.counts.heat)).astype(np.int32)
+        return order[np.isfinite(self.counts.heat[order])]
 
-    @cached_property
-    def latest(self) -> Int32Array:
-        """Rows by age, the newest first."""
-        return np.lexsort((self.posts.post_ids, -np.nan_to_num(self.posts.created_at))).astype(np.int32)
-
-    @cached_property
-    def by_author(self) -> tuple[Int64Array, Int32Array]:
-        """Authors, sorted, and the row of each of their posts."""
-        order = np.argsort(self.posts.author_ids, kind="stable").astype(np.int32)
-        return self.posts.author_ids[order], order
-
-    @cached_property
-    def by_id(self) -> Int32Array:
-        """Rows by post id."""
-        return np.argsort(self.posts.post_ids, kind="stable").astype(np.int32)
+    def with_posts(self, posts: Candidates, counts: Counts) -> Columns:
+        """Return the state after posts changed."""
+        return Columns(posts, Orders(posts), counts)
 
 
 class ResidentCatalogue:
@@ -93,7 +169,9 @@ class ResidentCatalogue:
         self._max_posts = max_posts
         self._refresh_seconds = refresh_seconds
         self._lock = threading.Lock()
-        self._columns = Columns(Candidates.unknown(np.zeros(0, np.int64), np.zeros(0, np.uint16)), np.zeros(0))
+        empty = Candidates.unknown(np.zeros(0, np.int64), np.zeros(0, np.uint16))
+        self._columns = Columns(empty, Orders(empty), Counts.none(0))
+        self._regions: dict[int, dict[int, float]] = {}
 
     def __len__(self) -> int:
         return int(np.count_nonzero(self._columns.posts.post_ids))
@@ -122,7 +200,8 @@ class ResidentCatalogue:
             standings = database.changed_standings(since)
         columns, new_ids = self._with_posts(self._columns, rows)
         columns = with_standings(columns, standings) if standings else columns
-        columns = with_heat(columns, database.stats_since(since, new_ids))
+        columns = with_counts(columns, database.stats_since(since, new_ids))
+        self._follow_regions(since, new_ids)
         self._columns = columns
         self._follow_vectors(columns, since, new_ids)
         self.refreshed_at = now
@@ -138,17 +217,17 @@ class ResidentCatalogue:
         columns, at[is_new] = self._with_slots(columns, int(is_new.sum()))
         kept = np.flatnonzero(at != UNKNOWN)
         posts = replace(columns.posts, **{f.name: getattr(columns.posts, f.name).copy() for f in fields(Candidates)})
-        heat = columns.heat.copy()
-        heat[at[is_new]] = NO_HEAT
+        counts = columns.counts.copy()
+        counts.forget(at[is_new])
         posts.post_ids[at[kept]] = ids[kept]
         narrow = [rows[i]._replace(tags=rows[i].tags[: posts.tag_ids.shape[1]]) for i in kept]
         database.fill(posts, at[kept].tolist(), narrow, self.words)
         gone = at[kept][posts.is_removed[at[kept]]]
         posts.post_ids[gone] = 0
-        heat[gone] = NO_HEAT
+        counts.forget(gone)
         for engine in self._engines:
             engine.drop(np.concatenate([gone, at[is_new]]))
-        return Columns(posts, heat), ids[is_new]
+        return columns.with_posts(posts, counts), ids[is_new]
 
     def _with_slots(self, columns: Columns, count: int) -> tuple[Columns, Int32Array]:
         """Return columns with room for *count* more posts, and their rows: free ones, then new, then the oldest."""
@@ -162,9 +241,9 @@ class ResidentCatalogue:
                 for f in fields(Candidates)
             }
             joined["rows"] = np.arange(have + grown, dtype=np.int32)
-            columns = Columns(replace(columns.posts, **joined), np.concatenate([columns.heat, np.full(grown, NO_HEAT)]))
+            columns = columns.with_posts(replace(columns.posts, **joined), columns.counts.grown(grown))
         slots = np.concatenate([free, np.arange(have, have + max(grown, 0), dtype=np.int32)])
-        oldest = columns.latest[::-1][: count - len(slots)] if count > len(slots) else slots[:0]
+        oldest = columns.orders.latest[::-1][: count - len(slots)] if count > len(slots) else slots[:0]
         return columns, np.concatenate([slots, oldest])
 
     def _follow_vectors(self, columns: Columns, since: datetime | None, new_ids: Int64Array) -> None:
@@ -206,7 +285,10 @@ class ResidentCatalogue:
         for f in fields(Candidates):
             if f.name not in ("post_ids", "origins"):
                 getattr(result, f.name)[known] = getattr(columns.posts, f.name)[at[known]]
-        result.engagement[known] = np.exp2(columns.heat[at[known]] - now / ENGAGEMENT_HALF_LIFE_SECONDS)
+        rows = at[known]
+        result.engagement[known] = np.exp2(columns.counts.heat[rows] - now / ENGAGEMENT_HALF_LIFE_SECONDS)
+        result.impressions[known] = columns.counts.impressions[rows]
+        result.quality[known] = columns.counts.qualities(rows)
         return result
 
     def everything(self) -> Candidates:
@@ -219,23 +301,89 @@ class ResidentCatalogue:
 
     def newest(self, k: int, eligible: BoolArray) -> Int64Array:
         """See `Catalogue.newest`."""
-        return first(self._columns, self._columns.latest, eligible, k)
+        return first(self._columns, self._columns.orders.latest, eligible, k)
 
     def by_authors(self, author_ids: Int64Array, k: int, eligible: BoolArray) -> Int64Array:
         """See `Catalogue.by_authors`."""
         columns = self._columns
-        authors, by_author = columns.by_author
-        start, end = np.searchsorted(authors, author_ids, "left"), np.searchsorted(authors, author_ids, "right")
-        rows = np.concatenate([by_author[:0], *(by_author[a:b] for a, b in zip(start, end, strict=True))])
-        newest = np.lexsort((columns.posts.post_ids[rows], -np.nan_to_num(columns.posts.created_at[rows])))
-        return first(columns, rows[newest], eligible, k)
+        return newest_of(columns, *columns.orders.by_author, author_ids, k, eligible)
+
+    def by_topics(self, topic_ids: Int32Array, k: int, eligible: BoolArray) -> Int64Array:
+        """See `Catalogue.by_topics`."""
+        columns = self._columns
+        return newest_of(columns, *columns.orders.by_topic, topic_ids, k, eligible)
+
+    def trending_in(self, region_id: int, k: int, eligible: BoolArray) -> Int64Array:
+        """See `Catalogue.trending_in`."""
+        columns, heat = self._columns, self._regions.get(region_id, {})
+        ids = np.array(sorted(heat, key=lambda post_id: (-heat[post_id], post_id)), np.int64)
+        rows = rows_of(columns, ids)
+        return first(columns, rows[rows != UNKNOWN], eligible, k)
+
+    def on_audition(self, enough: int, k: int, eligible: BoolArray) -> tuple[Int64Array, Float32Array, Float32Array]:
+        """See `Catalogue.on_audition`."""
+        columns = self._columns
+        counts = columns.counts
+        short = (counts.impressions < enough)[: len(eligible)]
+        ids = first(columns, columns.orders.latest, eligible[: len(short)] & short, k)
+        rows = rows_of(columns, ids)
+        positives, impressions = counts.positives[rows], counts.impressions[rows]
+        going = is_promising(positives, impressions, counts.usual_rate)
+        return ids[going], positives[going], impressions[going]
+
+    def _follow_regions(self, since: datetime | None, new_ids: Int64Array) -> None:
+        """Take in the engagement by region that changed; each region keeps its hottest posts."""
+        regions = dict(self._regions)
+        changed = set()
+        for post_id, region, value, moment in database.region_stats_since(since, new_ids):
+            number = self.words.regions.learn(region)
+            if number not in changed:
+                regions[number] = dict(regions.get(number, {}))
+                changed.add(number)
+            regions[number][post_id] = log_heat(value, moment.timestamp())
+        for number in changed:
+            if len(regions[number]) > 2 * HOTTEST_IN_REGION:
+                hottest = sorted(regions[number].items(), key=lambda item: -item[1])[:HOTTEST_IN_REGION]
+                regions[number] = dict(hottest)
+        self._regions = regions
+
+
+def log_heat(engagement: float, moment: float) -> float:
+    """Return the logarithm of an engagement that stands for *moment* (Unix seconds), as it would stand at time 0."""
+    return (math.log2(engagement) if engagement > 0 else NO_HEAT) + moment / ENGAGEMENT_HALF_LIFE_SECONDS
+
+
+def is_promising(positives: Float32Array, impressions: Float32Array, usual: float) -> BoolArray:
+    """
+    Return which posts may do as well as the usual one: false if, with 95 % certainty, they do worse.
+
+    The upper bound is that of the Beta posterior by its normal approximation: mean + 1.645 standard deviations.
+    """
+    a, b = 1 + positives, 1 + np.maximum(impressions - positives, 0)
+    mean = a / (a + b)
+    return mean + 1.645 * np.sqrt(mean * (1 - mean) / (a + b + 1)) >= usual
+
+
+def newest_of(
+    columns: Columns,
+    groups: NDArray[np.integer],
+    rows: Int32Array,
+    wanted: NDArray[np.integer],
+    k: int,
+    eligible: BoolArray,
+) -> Int64Array:
+    """Return the ids of the *k* newest eligible posts of the *wanted* groups; *rows* lie in the order of *groups*."""
+    start, end = np.searchsorted(groups, wanted, "left"), np.searchsorted(groups, wanted, "right")
+    found = np.concatenate([rows[:0], *(rows[a:b] for a, b in zip(start, end, strict=True))])
+    order = np.lexsort((columns.posts.post_ids[found], -np.nan_to_num(columns.posts.created_at[found])))
+    return first(columns, found[order], eligible, k)
 
 
 def rows_of(columns: Columns, post_ids: Int64Array) -> Int32Array:
     """Return the row of each post, `UNKNOWN` where it has none."""
     if not len(columns.posts):
         return np.full(len(post_ids), UNKNOWN, np.int32)
-    order = columns.by_id
+    order = columns.orders.by_id
     place = np.searchsorted(columns.posts.post_ids, post_ids, sorter=order)
     rows = order[np.minimum(place, len(order) - 1)]
     return np.where(columns.posts.post_ids[rows] == post_ids, rows, np.int32(UNKNOWN))
@@ -258,19 +406,18 @@ def first(columns: Columns, order: Int32Array, eligible: BoolArray, k: int) -> I
     return columns.posts.post_ids[np.concatenate([order[:0], *found])]
 
 
-def with_heat(columns: Columns, stats: Iterable[tuple[int, float, datetime]]) -> Columns:
-    """Return columns with the engagement that *stats* tell: post id, engagement, and the moment it stands for."""
+def with_counts(columns: Columns, stats: Iterable[tuple[int, float, datetime, int, int]]) -> Columns:
+    """Return columns with the counts that *stats* tell: post id, engagement and its moment, positives, impressions."""
     told = list(stats)
     if not told:
         return columns
-    at = rows_of(columns, np.array([post_id for post_id, _, _ in told], np.int64))
-    engagement = np.array([max(value, 0.0) for _, value, _ in told])
-    moment = np.array([moment.timestamp() for _, _, moment in told])
-    with np.errstate(divide="ignore"):
-        value = np.log2(engagement) + moment / ENGAGEMENT_HALF_LIFE_SECONDS
-    heat = columns.heat.copy()
-    heat[at[at != UNKNOWN]] = value[at != UNKNOWN]
-    return Columns(columns.posts, heat)
+    at = rows_of(columns, np.array([row[0] for row in told], np.int64))
+    known = at != UNKNOWN
+    counts = columns.counts.copy()
+    counts.heat[at[known]] = np.array([log_heat(row[1], row[2].timestamp()) for row in told])[known]
+    counts.positives[at[known]] = np.array([row[3] for row in told], np.float32)[known]
+    counts.impressions[at[known]] = np.array([row[4] for row in told], np.float32)[known]
+    return Columns(columns.posts, columns.orders, counts)
 
 
 def with_standings(columns: Columns, standings: dict[int, int]) -> Columns:
@@ -280,4 +427,4 @@ def with_standings(columns: Columns, standings: dict[int, int]) -> Columns:
         return columns
     standing = columns.posts.standing.copy()
     standing[changed] = [standings[int(author)] for author in columns.posts.author_ids[changed]]
-    return Columns(replace(columns.posts, standing=standing), columns.heat)
+    return columns.with_posts(replace(columns.posts, standing=standing), columns.counts)

@@ -1,4 +1,4 @@
-"""Numbers for words (languages, tags), so that a filter compares integers."""
+"""Numbers for words (languages, tags, formats, regions), so that a filter compares integers."""
 
 from __future__ import annotations
 
@@ -43,8 +43,10 @@ class Vocabulary:
 
 
 class Words:
-    """The two vocabularies that posts and viewers share."""
+    """The vocabularies that posts and viewers share."""
 
     def __init__(self) -> None:
         self.languages = Vocabulary()
         self.tags = Vocabulary()
+        self.formats = Vocabulary()
+        self.regions = Vocabulary()

@@ -271,7 +271,7 @@ def test_parts_add_up_to_the_score(crowd):
     picks = page(crowd, explain=True, limit=50).picks
     assert len(picks) == 50
     for pick in picks:
-        assert set(pick.parts) == {"taste", "dislike", "recency", "popularity", "follow"}
+        assert set(pick.parts) >= {"taste", "dislike", "recency", "popularity", "follow", "fatigue"}
         assert sum(pick.parts.values()) == pytest.approx(pick.score, abs=1e-5)
     assert any(pick.parts["taste"] > 0 for pick in picks)
     assert any(pick.parts["popularity"] > 0 for pick in picks)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from recommendations.contracts import Candidates, Interests, Policy, Query, Scored
 from recommendations.engines.plain import PlainEngine
-from recommendations.pipeline.rerankers.diversity import AuthorSpacing, Diversity
+from recommendations.pipeline.rerankers.diversity import Diversity, Spacing
 from recommendations.pipeline.run import rerank
 from recommendations.pipeline.stages import Trace
 
@@ -50,15 +50,15 @@ def engine(n):
 @given(st.lists(st.integers(-1, 4), max_size=40), st.integers(1, 12))
 def test_no_reranker_drops_or_doubles_a_post(authors, size):
     """For any authors and any slate size, the answer is a permutation."""
-    for reranker in (Diversity(engine(len(authors))), AuthorSpacing()):
+    for reranker in (Diversity(engine(len(authors))), Spacing()):
         order = reranker(query(size), scored(authors))
         assert sorted(order.tolist()) == list(range(len(authors)))
 
 
 def test_neighbours_are_by_different_authors_where_there_is_a_choice():
-    order = AuthorSpacing()(query(5), scored([1, 1, 1, 2, 3]))
+    order = Spacing()(query(5), scored([1, 1, 1, 2, 3]))
     assert [[1, 1, 1, 2, 3][i] for i in order] == [1, 2, 1, 3, 1]
-    assert AuthorSpacing()(query(3), scored([1, 1, 1])).tolist() == [0, 1, 2]
+    assert Spacing()(query(3), scored([1, 1, 1])).tolist() == [0, 1, 2]
 
 
 def test_the_cap_holds_in_the_visible_part():
@@ -81,5 +81,5 @@ def test_a_reranker_that_fails_costs_its_order_and_nothing_else():
 
 @pytest.mark.parametrize("size", [1, 150])
 def test_no_candidates_are_no_trouble(size):
-    for reranker in (Diversity(engine(0)), AuthorSpacing()):
+    for reranker in (Diversity(engine(0)), Spacing()):
         assert reranker(query(size), scored([])).tolist() == []

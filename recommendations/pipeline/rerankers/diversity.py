@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from recommendations.contracts import Int64Array, Query, Scored
+from recommendations.contracts import UNKNOWN, Int64Array, Origin, Query, Scored, brought_by
 from recommendations.ports import Engine
 
 FINALISTS_PER_PICK = 2
@@ -38,19 +39,57 @@ class Diversity:
 
 
 @dataclass(frozen=True)
-class AuthorSpacing:
-    """No two neighbours by one author, as far as there is somebody else to put between them."""
+class Spacing:
+    """No two neighbours by one author, and no long run about one topic, as far as there is something else to show."""
 
-    name: str = field(default="author_spacing", init=False)
+    name: str = field(default="spacing", init=False)
 
     def __call__(self, query: Query, scored: Scored) -> Int64Array:
         """See `Reranker`. Looks at the slate's own posts; a post moves down as little as it can."""
-        authors = scored.candidates.author_ids[: query.size].tolist()
-        order, waiting = [], list(range(len(authors)))
-        last = None
-        while waiting:
-            at = next((i for i, position in enumerate(waiting) if authors[position] != last), 0)
-            position = waiting.pop(at)
-            order.append(position)
-            last = authors[position]
+        posts = scored.candidates.take(np.arange(min(query.size, len(scored.scores))))
+        order = spaced(posts.author_ids.tolist(), posts.topic_ids.tolist(), query.policy.topic_run)
         return np.concatenate([np.array(order, np.int64), np.arange(len(order), len(scored.scores))])
+
+
+def spaced(authors: list[int], topics: list[int], run: int) -> list[int]:
+    """Return the positions so that authors alternate and at most *run* in a row share a topic, where that can be."""
+    order: list[int] = []
+    waiting = list(range(len(authors)))
+    author, recent = None, deque[int](maxlen=run)
+    while waiting:
+        worn = recent[0] if len(recent) == run and recent[0] != UNKNOWN and len(set(recent)) == 1 else None
+        other = (i for i, at in enumerate(waiting) if authors[at] != author)
+        best = next((i for i, at in enumerate(waiting) if authors[at] != author and topics[at] != worn), None)
+        place = next(other, 0) if best is None else best
+        at = waiting.pop(place)
+        order.append(at)
+        author = authors[at]
+        recent.append(topics[at])
+    return order
+
+
+@dataclass(frozen=True)
+class AuditionSlots:
+    """Keeps a share of the slate for posts on audition: one in every stretch of 1 / share posts, near its middle."""
+
+    name: str = field(default="audition_slots", init=False)
+
+    def __call__(self, query: Query, scored: Scored) -> Int64Array:
+        """See `Reranker`."""
+        n, share = len(scored.scores), query.policy.audition_share
+        everything = np.arange(n)
+        if not share:
+            return everything
+        auditioning = brought_by(scored.candidates.origins, Origin.AUDITION)
+        stretch = round(1 / share)
+        order, spare = everything.tolist(), np.flatnonzero(auditioning).tolist()
+        for start in range(0, min(query.size, n), stretch):
+            shown = order[start : start + stretch]
+            if any(auditioning[at] for at in shown):
+                continue
+            at = next((at for at in spare if at not in order[:start]), None)
+            if at is None:
+                break
+            order.remove(at)
+            order.insert(start + len(shown) // 2, at)
+        return np.array(order, np.int64)

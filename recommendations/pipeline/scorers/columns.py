@@ -41,3 +41,72 @@ class Follow:
     def __call__(self, query: Query, candidates: Candidates) -> Float32Array:
         """See `Scorer`."""
         return among(candidates.author_ids, query.followed_author_ids).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Author:
+    """How much the viewer likes the author's posts, 0 to 1; what they want less of is `Less`'s to say."""
+
+    name: str = field(default="author", init=False)
+
+    def __call__(self, query: Query, candidates: Candidates) -> Float32Array:
+        """See `Scorer`."""
+        return np.maximum(query.author_affinity.of(candidates.author_ids), 0)
+
+
+@dataclass(frozen=True)
+class Topic:
+    """How much the viewer likes the best of the post's tags, 0 to 1."""
+
+    name: str = field(default="topic", init=False)
+
+    def __call__(self, query: Query, candidates: Candidates) -> Float32Array:
+        """See `Scorer`."""
+        return np.maximum(query.topic_affinity.of(candidates.tag_ids).max(axis=1, initial=0), 0)
+
+
+@dataclass(frozen=True)
+class Less:
+    """Minus how much less the viewer wants of the author, of any of the tags and of the format, 1 for each at most."""
+
+    name: str = field(default="less", init=False)
+
+    def __call__(self, query: Query, candidates: Candidates) -> Float32Array:
+        """See `Scorer`."""
+        author = query.author_affinity.of(candidates.author_ids)
+        topic = query.topic_affinity.of(candidates.tag_ids).min(axis=1, initial=0)
+        form = query.format_affinity.of(candidates.format_ids)
+        return np.minimum(author, 0) + np.minimum(topic, 0) + np.minimum(form, 0)
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The rate of positive acts an impression beside the usual one, 0 to 1 (`Counts.qualities`)."""
+
+    name: str = field(default="quality", init=False)
+
+    def __call__(self, query: Query, candidates: Candidates) -> Float32Array:
+        """See `Scorer`."""
+        return candidates.quality
+
+
+@dataclass(frozen=True)
+class AuditionBonus:
+    """1 for a post that nobody met, falling to 0 at the end of its audition."""
+
+    name: str = field(default="audition", init=False)
+
+    def __call__(self, query: Query, candidates: Candidates) -> Float32Array:
+        """See `Scorer`."""
+        return np.maximum(1 - candidates.impressions / np.float32(query.policy.audition_impressions), 0)
+
+
+@dataclass(frozen=True)
+class Fatigue:
+    """Minus how tired of the post the viewer may be, 0 to 1: it was served lately, and they passed it over."""
+
+    name: str = field(default="fatigue", init=False)
+
+    def __call__(self, query: Query, candidates: Candidates) -> Float32Array:
+        """See `Scorer`."""
+        return -query.served.of(candidates.post_ids)

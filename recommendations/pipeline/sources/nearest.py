@@ -20,11 +20,12 @@ class Nearest:
 
     def __call__(self, query: Query, eligible: BoolArray) -> Int64Array:
         """See `Source`. One scan serves all interests."""
-        weights = query.interests.positive_weights
+        heaviest = np.argsort(-query.interests.positive_weights, kind="stable")[: query.policy.interests]
+        weights = query.interests.positive_weights[heaviest]
         if not len(weights) or not query.policy.nearest:
             return EMPTY_IDS
         shares = np.ceil(query.policy.nearest * weights / weights.sum()).astype(int)
-        rows, cosines = self.engine.nearest(query.interests.positive, int(shares.max()), eligible)
+        rows, cosines = self.engine.nearest(query.interests.positive[heaviest], int(shares.max()), eligible)
         within_share = np.arange(rows.shape[1]) < shares[:, None]
         value = np.where(within_share, cosines * weights[:, None], -np.inf).ravel()
         order = np.argsort(-value, kind="stable")

@@ -1,23 +1,30 @@
-"""Posts that need nothing known of the viewer."""
+"""Posts that need nothing known of the viewer but the region."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from recommendations.contracts import BoolArray, Int64Array, Origin, Query
+import numpy as np
+
+from recommendations.contracts import UNKNOWN, BoolArray, Int64Array, Origin, Query
 from recommendations.ports import Catalogue
 
 
 @dataclass(frozen=True)
 class Trending:
-    """The posts with the most engagement of late."""
+    """The posts with the most engagement of late: half of them in the viewer's region, the others anywhere."""
 
     catalogue: Catalogue
     origin: Origin = field(default=Origin.TRENDING, init=False)
 
     def __call__(self, query: Query, eligible: BoolArray) -> Int64Array:
         """See `Source`."""
-        return self.catalogue.trending(query.policy.trending, eligible)
+        count = query.policy.trending
+        if query.region_id == UNKNOWN:
+            return self.catalogue.trending(count, eligible)
+        near = self.catalogue.trending_in(query.region_id, count // 2, eligible)
+        anywhere = self.catalogue.trending(count, eligible)
+        return np.concatenate([near, anywhere[~np.isin(anywhere, near)]])[:count]
 
 
 @dataclass(frozen=True)
