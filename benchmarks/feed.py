@@ -1,35 +1,115 @@
 """
-How long a feed takes: fresh and cached, in process and over HTTP, beside a bare page of the same server in the run.
+How long a feed takes on a generated platform: fresh and cached, in process and over HTTP, beside bare views.
 
-    python benchmarks/feed.py [--quick] [--json FILE]
+    python -m benchmarks.feed [--quick] [--json FILE] [--growth] [--database URL]
 
-It asks the embedded stack of this clone, which must be running (`make run`), for the feeds of its sample's members.
-The peer is `/livez`: the same server and middleware, and a view that does nothing. A ratio says how many times as long.
+The first run makes the platform (100,000 posts, 10,000 members, 2,000,000 interactions: ten minutes) in var/benchmark
+and keeps it. It starts a Redis and a web server of its own, and stops them. The peers are a bare DRF view
+of the same server, and one with a read of the cache. A ratio says how many times as long as the bare view a feed takes.
+--growth measures twice the posts, and twice the members, too. --database takes an empty PostgreSQL instead of SQLite.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import http.client
 import json
 import os
+import signal
+import socket
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-import django
-
 from recsys_project.environment import ROOT
-from recsys_project.stack import commands
-from recsys_project.stack.state import State
+from recsys_project.stack.redis import find_binary
 
+LIMIT = 50
+FEED = f"/api/v1/members/{{}}/feed?limit={LIMIT}"
 Times = list[float]
+Figures = dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Size:
+    """A generated platform."""
+
+    posts: int
+    members: int
+    interactions: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.posts}-{self.members}-{self.interactions}"
+
+
+FULL, QUICK = Size(100_000, 10_000, 2_000_000), Size(10_000, 1_000, 100_000)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def server(command: list[str], port: int, env: dict[str, str], log: Path) -> Iterator[None]:
+    """Run a server until the end of the block; it is there once its port answers."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        for _ in range(600):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            if process.poll() is not None:
+                raise SystemExit(f"{command[0]} ended; see {log}")
+            time.sleep(0.1)
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+def prepared(size: Size, database: str | None, redis_port: int) -> dict[str, str]:
+    """Return the environment of the platform of this size, which is made if it is not there."""
+    folder = ROOT / "var" / "benchmark"
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{size.name}.sqlite3"
+    env = os.environ | {
+        "DEBUG": "1",
+        "API_OPEN": "1",
+        "LOG_LEVEL": "ERROR",
+        "SECRET_KEY": "for-benchmarks-only-" + "x" * 32,
+        "DATABASE_URL": database or f"sqlite:///{file}",
+        "REDIS_URL": f"redis://127.0.0.1:{redis_port}/0",
+        "CACHE_REDIS_URL": f"redis://127.0.0.1:{redis_port}/1",
+        "DJANGO_SETTINGS_MODULE": "benchmarks.settings",
+    }
+    done = folder / f"{size.name}-{'postgresql' if database else 'sqlite'}.done"
+    if done.exists() and (database or file.exists()):
+        manage(env, "migrate", "-v0")
+        return env
+    if not database:
+        file.unlink(missing_ok=True)
+    manage(env, "migrate", "-v0")
+    counts = ("--posts", size.posts, "--members", size.members, "--interactions", size.interactions)
+    manage(env, "generate", "--vectors", *map(str, counts))
+    manage(env, "learn")
+    done.touch()
+    return env
+
+
+def manage(env: dict[str, str], *command: str) -> None:
+    subprocess.run([sys.executable, "manage.py", *command], cwd=ROOT, env=env, check=True)
 
 
 def timed(do: Callable[[str], object], members: list[str]) -> Times:
-    """Return the milliseconds that *do* took for each member, after one that does not count."""
-    do(members[0])
+    """Return the milliseconds that *do* took for each member."""
     times = []
     for member in members:
         start = time.perf_counter()
@@ -45,10 +125,10 @@ def summary(times: Times) -> dict[str, float]:
 
 
 class Http:
-    """One kept-alive connection to the stack's web server."""
+    """One kept-alive connection to a web server."""
 
     def __init__(self, port: int) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
 
     def get(self, path: str) -> bytes:
         """Return the body of a page; anything but 200 ends the run."""
@@ -60,43 +140,110 @@ class Http:
         return body
 
 
-def measure(state: State, rounds: int) -> dict[str, dict[str, float]]:
-    """Return the figures of every way to ask."""
-    os.environ.update(commands.environment(state, ROOT / "var"), DJANGO_SETTINGS_MODULE="recsys_project.settings")
+def measure(env: dict[str, str], folder: Path, rounds: int) -> Figures:
+    """Return the figures of every way to ask, in a process of its own: settings are read once a process."""
+    port = free_port()
+    web = ["--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port), "--blocking-threads", "1", "--no-ws"]
+    command = [sys.executable, "-m", "granian", *web, "recsys_project.wsgi:application"]
+    with server(command, port, env, folder / "web.log"):
+        asked = subprocess.run(
+            [sys.executable, "-m", "benchmarks.feed", "--child", str(port), "--rounds", str(rounds)],
+            cwd=ROOT,
+            env=env,
+            check=True,
+            stdout=subprocess.PIPE,
+        )
+    found: Figures = json.loads(asked.stdout)
+    return found
+
+
+def child(port: int, rounds: int) -> Figures:
+    """Measure, with Django set up for the platform that the environment names."""
+    # Models and services can be imported only once Django is set up.
+    import django  # noqa: PLC0415
+
     django.setup()
-    # Models and services can be imported only now that Django is set up.
+    from django.db import connection  # noqa: PLC0415
+    from django.test.utils import CaptureQueriesContext  # noqa: PLC0415
+
     from monitoring import clock  # noqa: PLC0415
     from recommendations.models import Member  # noqa: PLC0415
+    from recommendations.services import wiring  # noqa: PLC0415
     from recommendations.services.recommend import recommend  # noqa: PLC0415
 
-    members = list(
-        Member.objects.filter(external_id__startswith="movielens:").values_list("external_id", flat=True)[:rounds]
-    )
-    page = Http(state.web_port)
-    feed = "/api/v1/members/{}/feed?limit=20"
-    ways: dict[str, Callable[[str], object]] = {
-        "bare page over HTTP": lambda m: page.get("/livez"),
-        "fresh, in process": lambda m: recommend(member_id=m, explain=True, now=clock.now()),
-        "cached, in process": lambda m: recommend(member_id=m, now=clock.now()),
-        "fresh, over HTTP": lambda m: page.get(feed.format(m) + "&explain=true"),
-        "cached, over HTTP": lambda m: page.get(feed.format(m)),
-    }
-    return {name: summary(timed(way, members)) for name, way in ways.items()}
+    known = Member.objects.filter(interests__isnull=False).order_by("pk").values_list("external_id", flat=True)
+    count = known.count()
+    members = list(known[:: max(count // (2 * rounds), 1)][: 2 * rounds])
+    first, second = members[:rounds], members[rounds:]
+    page = Http(port)
+
+    def ask(member: str) -> object:
+        return recommend(member_id=member, limit=LIMIT, now=clock.now())
+
+    for member in first[:10]:
+        ask(member)
+        page.get(FEED.format(member))
+    wiring.slates()._client.flushdb()
+    figures = {"bare view": summary(timed(lambda _: page.get("/bare"), first))}
+    figures["bare view with a Redis read"] = summary(timed(lambda _: page.get("/bare-redis"), first))
+    figures["fresh, in process"] = summary(timed(ask, first))
+    figures["cached, in process"] = summary(timed(ask, first))
+    figures["fresh, over HTTP"] = summary(timed(lambda m: page.get(FEED.format(m)), second))
+    figures["cached, over HTTP"] = summary(timed(lambda m: page.get(FEED.format(m)), second))
+    queries = []
+    wiring.slates()._client.flushdb()
+    for member in first[:20]:
+        with CaptureQueriesContext(connection) as captured:
+            ask(member)
+        queries.append(len(captured))
+    figures["SQL queries of a fresh feed"] = {"p50": statistics.median(queries), "p99": max(queries)}
+    return figures
+
+
+def report(title: str, figures: Figures) -> None:
+    print(f"\n{title}\n{'':30}{'p50 ms':>9}{'p25–p75':>16}{'p99 ms':>9}{'× bare view':>13}")
+    bare = figures["bare view"]["p50"]
+    for name, row in figures.items():
+        if "p25" not in row:
+            print(f"{name:30}{row['p50']:9.0f}{'':16}{row['p99']:9.0f}")
+            continue
+        span = f"{row['p25']:.1f}–{row['p75']:.1f}"
+        print(f"{name:30}{row['p50']:9.1f}{span:>16}{row['p99']:9.1f}{row['p50'] / bare:13.1f}")
+    ratio = figures["bare view with a Redis read"]["p50"] / figures["cached, over HTTP"]["p50"]
+    print(f"{'cached feeds a second, of the bare view with a Redis read':58}{ratio:6.2f}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="50 members instead of 600")
-    parser.add_argument("--json", metavar="FILE", help="write the figures here, too")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the platform and 50 members")
+    parser.add_argument("--growth", action="store_true", help="also twice the posts, and twice the members")
+    parser.add_argument("--database", metavar="URL", help="an empty PostgreSQL database")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures here, too")
+    parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--rounds", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    figures = measure(State.load(ROOT / "var"), 50 if options.quick else 600)
-    bare = figures["bare page over HTTP"]["p50"]
-    print(f"{'':22}{'p50 ms':>9}{'p25–p75':>16}{'p99 ms':>9}{'× bare page':>13}")
-    for name, row in figures.items():
-        span = f"{row['p25']:.1f}–{row['p75']:.1f}"
-        print(f"{name:22}{row['p50']:9.1f}{span:>16}{row['p99']:9.1f}{row['p50'] / bare:13.1f}")
+    if options.child:
+        print(json.dumps(child(options.child, options.rounds)))
+        return
+    size = QUICK if options.quick else FULL
+    sizes = [size]
+    if options.growth:
+        sizes += [
+            Size(2 * size.posts, size.members, size.interactions),
+            Size(size.posts, 2 * size.members, 2 * size.interactions),
+        ]
+    folder, port = ROOT / "var" / "benchmark", free_port()
+    folder.mkdir(parents=True, exist_ok=True)
+    redis = [str(find_binary()), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    found: dict[str, Figures] = {}
+    with server(redis, port, dict(os.environ), folder / "redis.log"):
+        for one in sizes:
+            env = prepared(one, options.database, port)
+            title = f"{one.posts:,} posts, {one.members:,} members, {one.interactions:,} interactions"
+            found[title] = measure(env, folder, 50 if options.quick else 300)
+            report(title, found[title])
     if options.json:
-        Path(options.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ Every metric of the road, declared once. Labels take few values: never an id, a 
 Those of requests, database and cache come from django-prometheus.
 """
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 FEED_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 STAGE_BUCKETS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5)
@@ -21,5 +21,26 @@ STAGE_SECONDS = Histogram(
 CANDIDATES = Counter("recsys_candidates_total", "Candidates that a source brought.", ["part"])
 DROPPED = Counter("recsys_dropped_total", "Candidates of sources that a filter dropped.", ["filter"])
 FALLBACKS = Counter("recsys_fallbacks_total", "Feeds that a step of the fallback had to serve.", ["step"])
-SLATE_CACHE = Counter("recsys_slate_cache_total", "Look-ups of a kept slate: hit or miss.", ["outcome"])
+BREAKER_STATE = Gauge(
+    "recsys_breaker_state",
+    "Whether an engine is asked: 0 yes (closed), 1 as a trial (half-open), 2 no (open).",
+    ["engine"],
+    multiprocess_mode="livemax",
+)
+CACHE_REQUESTS = Counter(
+    "recsys_cache_requests_total",
+    "Look-ups in a cache: hit, stale (served while it is made anew), miss.",
+    ["cache", "outcome"],
+)
+CACHE_ENTRIES = Gauge("recsys_cache_entries", "Entries of a cache.", ["cache"], multiprocess_mode="livesum")
+CACHE_BYTES = Gauge("recsys_cache_bytes", "What a cache's entries take.", ["cache"], multiprocess_mode="livesum")
+CACHE_DROPPED = Counter(
+    "recsys_cache_dropped_total", "Entries that a cache gave up: expired, evicted, memory.", ["cache", "reason"]
+)
 JOB_ITEMS = Counter("recsys_job_items_total", "Items of jobs that were worked on: done or failed.", ["kind", "outcome"])
+LESS_EFFECT = Histogram(
+    "recsys_less_effect_ratio",
+    "Share of what a member wants less of, after they said so over before.",
+    ["subject"],
+    buckets=(0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0),
+)

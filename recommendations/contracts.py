@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import IntEnum, StrEnum
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 from uuid import UUID
 
@@ -70,9 +70,21 @@ class InteractionKind(StrEnum):
     COMMENT = "comment"
     SHARE = "share"
     SAVE = "save"
+    FOLLOW = "follow"
+    """Of the post's author, from the post."""
     HIDE = "hide"
     NOT_INTERESTED = "not_interested"
     REPORT = "report"
+
+
+class Subject(StrEnum):
+    """What of a post a member wants to see less of."""
+
+    POST = "post"
+    """This very post: it is never shown again."""
+    AUTHOR = "author"
+    TOPIC = "topic"
+    FORMAT = "format"
 
 
 class Origin(IntEnum):
@@ -134,6 +146,26 @@ class Policy:
     audition_share: float = within(0.05, 0, 0.5, "Share of a slate that is kept for posts that few have met.")
     audition_impressions: int = within(100, 1, 10_000, "Impressions that end an audition.")  # type: ignore[assignment]
     topic_run: int = within(2, 1, 100, "Posts about one topic in a row.")  # type: ignore[assignment]
+    act_view: float = within(0.2, -10, 10, "What a view says of taste and of the post; of use in `control` only.")
+    act_click: float = within(0.5, -10, 10, "What a click says of taste and of the post; of use in `control` only.")
+    act_dwell: float = within(0.5, -10, 10, "What a dwell says of taste and of the post; of use in `control` only.")
+    act_like: float = within(1.0, -10, 10, "What a like says of taste and of the post; of use in `control` only.")
+    act_comment: float = within(1.5, -10, 10, "What a comment says of taste and of the post; of use in `control` only.")
+    act_share: float = within(2.0, -10, 10, "What a share says of taste and of the post; of use in `control` only.")
+    act_save: float = within(2.0, -10, 10, "What a save says of taste and of the post; of use in `control` only.")
+    act_follow: float = within(
+        1.5, -10, 10, "What following the author from a post says of taste and of the post; of use in `control` only."
+    )
+    act_hide: float = within(-1.0, -10, 10, "What a hide says of taste and of the post; of use in `control` only.")
+    act_not_interested: float = within(
+        -1.5, -10, 10, "What a not-interested without a reason says of taste and of the post; of use in `control` only."
+    )
+    act_report: float = within(-2.0, -10, 10, "What a report says of taste and of the post; of use in `control` only.")
+
+    @property
+    def act_weights(self) -> dict[str, float]:
+        """What each kind of act weighs. One profile serves every variant, so learning asks the control's policy."""
+        return {kind: getattr(self, f"act_{kind}") for kind in InteractionKind}
 
     @classmethod
     def of(cls, settings: Mapping[str, object]) -> Policy:
@@ -199,6 +231,10 @@ class Affinity:
         return np.where(self.ids[at] == ids, self.weights[at], np.float32(0))
 
 
+NON_PERSONALIZED = "non_personalized"
+"""The feed that uses nothing that its viewer did."""
+
+
 @dataclass(frozen=True)
 class Query:
     """One request: who asks, for what, and all that we know of the viewer. Id arrays are sorted."""
@@ -227,6 +263,8 @@ class Query:
     muted_words: tuple[str, ...] = ()
     """Case-folded."""
     seen_post_ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)
+    hidden_post_ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)
+    """Posts that the viewer hid, reported or turned down."""
     region_id: int = UNKNOWN
     author_affinity: Affinity = field(default_factory=Affinity)
     topic_affinity: Affinity = field(default_factory=Affinity)
@@ -235,6 +273,11 @@ class Query:
     """By format number."""
     served: Affinity = field(default_factory=Affinity)
     """Posts that were served lately, and how tired of each the viewer may be, 0 to 1."""
+
+    @property
+    def uses_history(self) -> bool:
+        """Whether the feed may use what its viewer did; if not, it is not even read."""
+        return self.feed != NON_PERSONALIZED
 
 
 @dataclass(frozen=True)
@@ -404,11 +447,13 @@ REASON_SENTENCES: dict[Reason, str] = {
 }
 
 
+@cache
 def reasons_of(bits: int) -> tuple[Reason, ...]:
     """Return the reasons whose bits are set."""
     return tuple(reason for reason in Reason if bits >> reason & 1)
 
 
+@cache
 def origins_of(bits: int) -> tuple[Origin, ...]:
     """Return the origins whose bits are set."""
     return tuple(origin for origin in Origin if bits >> origin & 1)

@@ -5,9 +5,9 @@ START HERE: every feed and its parts, in the order they run.
 from __future__ import annotations
 
 from recommendations.pipeline.filters.freshness import not_excluded, readable, unseen
-from recommendations.pipeline.filters.privacy import not_blocked, not_muted, not_own, not_removed, visible
+from recommendations.pipeline.filters.privacy import not_blocked, not_hidden, not_muted, not_own, not_removed, visible
 from recommendations.pipeline.filters.safety import safe_for_viewer
-from recommendations.pipeline.rerankers.diversity import AuditionSlots, Diversity, Spacing
+from recommendations.pipeline.rerankers.diversity import AuditionSlots, Diversity, LessLast, Spacing
 from recommendations.pipeline.run import Pipeline
 from recommendations.pipeline.scorers.columns import (
     AuditionBonus,
@@ -30,8 +30,9 @@ from recommendations.ports import Catalogue, Engine
 MAY_SEE = (not_removed, visible, not_blocked, safe_for_viewer)
 """What no slate is ever without, whatever the feed: the same functions run again on every slate served."""
 
-WANTS = (not_muted, not_own, unseen, readable)
-SIMILAR_WANTS = (not_muted, not_own, not_excluded)
+WANTS = (not_hidden, not_muted, not_own, unseen, readable)
+SIMILAR_WANTS = (not_hidden, not_muted, not_own, not_excluded)
+NEUTRAL_WANTS = (not_hidden, not_muted, not_own, not_excluded, readable)
 
 
 def discovery(*, engine: Engine, catalogue: Catalogue) -> Pipeline:
@@ -58,7 +59,7 @@ def discovery(*, engine: Engine, catalogue: Catalogue) -> Pipeline:
             AuditionBonus(),
             Fatigue(),
         ),
-        rerankers=(Diversity(engine), Spacing(), AuditionSlots()),
+        rerankers=(Diversity(engine), Spacing(), AuditionSlots(), LessLast()),
         engine=engine,
     )
 
@@ -81,6 +82,23 @@ def trending(*, catalogue: Catalogue) -> Pipeline:
         catalogue=catalogue,
         sources=(Trending(catalogue), Fresh(catalogue)),
         filters=(*MAY_SEE, *WANTS),
+        scorers=(Recency(), Popularity(), Quality()),
+        rerankers=(Spacing(),),
+        engine=None,
+    )
+
+
+def non_personalized(*, catalogue: Catalogue) -> Pipeline:
+    """
+    What anybody would be shown: no profile is read for it (`services/viewing.py`), and no affinity or history used.
+
+    The viewer's privacy, safety, blocks, mutes and languages hold as everywhere. What they saw may come again: that
+    they saw it is something they did.
+    """
+    return Pipeline(
+        catalogue=catalogue,
+        sources=(Trending(catalogue), Fresh(catalogue)),
+        filters=(*MAY_SEE, *NEUTRAL_WANTS),
         scorers=(Recency(), Popularity(), Quality()),
         rerankers=(Spacing(),),
         engine=None,

@@ -20,14 +20,20 @@ RUN_CHUNK = "recommendations.run_chunk"
 LEARN = "recommendations.learn"
 EMBED_POSTS = "recommendations.embed_posts"
 RECORD_SERVED = "recommendations.record_served"
+REFRESH_SLATE = "recommendations.refresh_slate"
+SWEEP_CACHES = "recommendations.sweep_caches"
 RECONCILE_JOBS = "recommendations.reconcile_jobs"
+SWEEP_INPUTS = "recommendations.sweep_inputs"
 
 QUEUES = {
     RUN_CHUNK: "batch",
     LEARN: "interactive",
     EMBED_POSTS: "maintenance",
     RECORD_SERVED: "maintenance",
+    REFRESH_SLATE: "interactive",
+    SWEEP_CACHES: "maintenance",
     RECONCILE_JOBS: "maintenance",
+    SWEEP_INPUTS: "maintenance",
 }
 
 

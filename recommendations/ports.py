@@ -166,12 +166,32 @@ class SlateCache(Protocol):
         """Return the slate kept for this member and feed, or None. It has no parts."""
         ...
 
-    def put(self, member_id: int, feed: str, slate: Slate) -> None:
-        """Keep this slate in place of an earlier one."""
+    def last_good(self, member_id: int, feed: str) -> Slate | None:
+        """Return the slate kept last for this member and feed, a retired one too; None if it was purged."""
+        ...
+
+    def epoch(self, member_id: int) -> bytes:
+        """Return what stands for the time since this member's slates were last purged or retired."""
+        ...
+
+    def put(self, member_id: int, feed: str, slate: Slate, epoch: bytes) -> None:
+        """Keep this slate in place of an earlier one, unless the *epoch* in which it was begun has ended."""
         ...
 
     def purge(self, member_ids: Sequence[int]) -> None:
-        """Forget every slate of these members."""
+        """Forget every slate of these members, and end their epoch."""
+        ...
+
+    def retire(self, member_ids: Sequence[int]) -> None:
+        """Serve these members' slates no more but as the last good one, and end their epoch."""
+        ...
+
+    def claim(self, member_id: int, feed: str, *, seconds: int) -> bool:
+        """Return whether the caller is the one to make this slate anew; for *seconds* at most, nobody else is."""
+        ...
+
+    def release(self, member_id: int, feed: str) -> None:
+        """Give up the claim: the slate is made."""
         ...
 
 

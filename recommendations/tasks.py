@@ -12,7 +12,7 @@ from celery import shared_task
 
 from monitoring import clock
 from recommendations import jobs
-from recommendations.services import embedding, learn, recording, wiring, work
+from recommendations.services import embedding, learn, recording, refresh, replay, sweep, wiring, work
 
 
 @shared_task(name=jobs.RUN_CHUNK)
@@ -36,7 +36,19 @@ def embed_posts(**_: object) -> None:
 @shared_task(name=jobs.RECORD_SERVED)
 def record_served(**_: object) -> None:
     """Write what was served to the database."""
-    recording.record_served()
+    recording.record_served(now=clock.now())
+
+
+@shared_task(name=jobs.REFRESH_SLATE)
+def refresh_slate(member_id: int, feed: str, **_: object) -> None:
+    """Make a member's slate anew."""
+    refresh.refresh_slate(member_id=member_id, feed=feed, now=clock.now())
+
+
+@shared_task(name=jobs.SWEEP_CACHES)
+def sweep_caches(**_: object) -> None:
+    """Give up what the shared caches hold over their budgets."""
+    sweep.sweep_caches(now=clock.now())
 
 
 @shared_task(name=jobs.RECONCILE_JOBS)
@@ -45,4 +57,10 @@ def reconcile_jobs(**_: object) -> None:
     now = clock.now()
     work.reconcile(now=now)
     learn.learn_pending(now=now)
-    recording.record_served()
+    recording.record_served(now=now)
+
+
+@shared_task(name=jobs.SWEEP_INPUTS)
+def sweep_inputs(**_: object) -> None:
+    """Delete what feeds were ranked from, once its time is over."""
+    replay.sweep_inputs(now=clock.now())

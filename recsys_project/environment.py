@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,6 +30,14 @@ def parse_bytes(text: str | int) -> int:
         if digits.endswith(unit):
             return int(float(digits.removesuffix(unit)) * factor)
     return int(digits.removesuffix("B"))
+
+
+MIN_SECRET = 32
+
+
+def secrets_of(value: SecretStr) -> list[str]:
+    """Return the secrets of a comma-separated text."""
+    return [part.strip() for part in value.get_secret_value().split(",") if part.strip()]
 
 
 def positive(value: int) -> int:
@@ -106,14 +114,43 @@ class Environment(BaseSettings):
         "place",
         "Linear memory a process may use for vectors, such as 2048MB. Over it: an error.",
     )
+    replay_share: float = setting(
+        0.05, "place", "Share of feed requests whose inputs are kept, so that they can be ranked again, 0 to 1."
+    )
     batch_processing_size: Positive = setting(100, "speed", "Members or posts per chunk of a job.")
     slate_fresh_seconds: Positive = setting(
         180,
         "answer",
         "Age up to which a cached slate is served as it is (it is looked at again in any case).",
     )
+    slate_stale_seconds: Positive = setting(
+        600,
+        "answer",
+        "Age up to which a cached slate is still served, while a worker makes the next; at least SLATE_FRESH_SECONDS.",
+    )
     slate_keep_seconds: Positive = setting(
         86_400, "answer", "Age up to which a cached slate may serve as the last good one."
+    )
+    slate_cache_members: Positive = setting(
+        1_000_000, "speed", "Members whose slates may lie in the cache; over it those served longest ago go."
+    )
+    post_vector_cache_size: Positive = setting(
+        200_000, "speed", "Posts whose vectors may lie in the cache; over it those used longest ago go."
+    )
+    vector_cache_size: Positive = setting(
+        10_000, "speed", "Members whose interests a process keeps in memory; over it those used longest ago go."
+    )
+    cache_encryption_keys: SecretStr = setting(
+        SecretStr(""),
+        "speed",
+        "Secrets that personal values in Redis are sealed with, comma separated, newest first, 32 characters or more "
+        "each; derived from SECRET_KEY if empty. A value sealed with a secret that is gone is a miss.",
+    )
+    memory_cleanup_threshold: Annotated[int, Field(validate_default=True)] = setting(
+        "500MB",
+        "speed",
+        "Memory that a process may hold besides its vectors before it forgets its caches; at 90 % of what the machine "
+        "or its container has, it does so in any case.",
     )
     catalogue_refresh_seconds: float = setting(
         1.0, "answer", "How often a process asks the database what changed in the catalogue."
@@ -149,6 +186,27 @@ class Environment(BaseSettings):
             raise ValueError("must be between 1MB and 4096MB")
         return count
 
+    @field_validator("memory_cleanup_threshold", mode="before")
+    @classmethod
+    def read_threshold(cls, value: str | int) -> int:
+        """Return the bytes that a text such as 500MB means."""
+        return positive(parse_bytes(value))
+
+    @field_validator("cache_encryption_keys")
+    @classmethod
+    def are_long(cls, value: SecretStr) -> SecretStr:
+        """Return *value* if each of its secrets is long enough; a message must not show any."""
+        if any(len(secret) < MIN_SECRET for secret in secrets_of(value)):
+            raise ValueError(f"each secret needs at least {MIN_SECRET} characters")
+        return value
+
+    @model_validator(mode="after")
+    def in_order(self) -> Environment:
+        """Return the settings if a slate's ages follow one another."""
+        if not self.slate_fresh_seconds <= self.slate_stale_seconds <= self.slate_keep_seconds:
+            raise ValueError("SLATE_FRESH_SECONDS, SLATE_STALE_SECONDS and SLATE_KEEP_SECONDS must not fall")
+        return self
+
     @field_validator("wasm_rollout_percentage")
     @classmethod
     def is_percentage(cls, value: int) -> int:
@@ -158,12 +216,20 @@ class Environment(BaseSettings):
         return value
 
 
+def problem_of(name: str, message: str, value: object) -> str:
+    """Return a line that says what is wrong with a variable; without *name*, with several. A secret is not shown."""
+    if not name:
+        return f"  {message}"
+    shown = "" if Environment.model_fields[name].annotation is SecretStr else f" (got {value!r})"
+    return f"  {name.upper()}: {message}{shown}"
+
+
 def read_environment() -> Environment:
     """Return the settings, or stop the process with every variable that cannot be used, and why."""
     try:
         env = Environment()
     except ValidationError as error:
-        lines = [f"  {str(e['loc'][0]).upper()}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
+        lines = [problem_of(str(e["loc"][0]) if e["loc"] else "", e["msg"], e["input"]) for e in error.errors()]
         raise SystemExit("These environment variables cannot be used:\n" + "\n".join(lines)) from None
     if not env.debug and len(env.secret_key.get_secret_value()) < 32:
         raise SystemExit(

@@ -13,10 +13,22 @@ SCHEDULE = {
         "schedule": timedelta(seconds=20),
         "options": {"queue": "maintenance", "expires": 20},
     },
+    # Inputs of feeds hold interests: they are kept for days, not for ever.
+    "sweep-inputs": {
+        "task": "recommendations.sweep_inputs",
+        "schedule": timedelta(hours=1),
+        "options": {"queue": "maintenance", "expires": 3600},
+    },
     # A post that came while no worker ran still gets its embedding.
     "embed-posts": {
         "task": "recommendations.embed_posts",
         "schedule": timedelta(minutes=1),
         "options": {"queue": "maintenance", "expires": 60},
+    },
+    # What the shared caches hold over their budgets goes, least used first.
+    "sweep-caches": {
+        "task": "recommendations.sweep_caches",
+        "schedule": timedelta(minutes=5),
+        "options": {"queue": "maintenance", "expires": 300},
     },
 }

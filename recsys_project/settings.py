@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import dj_database_url
 
-from recsys_project.environment import ROOT, read_environment
+from recsys_project.environment import ROOT, read_environment, secrets_of
 from recsys_project.logs import logging_settings
 from recsys_project.schedule import SCHEDULE
 
@@ -12,6 +12,7 @@ ENV = read_environment()
 BASE_DIR = ROOT
 
 SECRET_KEY = ENV.secret_key.get_secret_value() or "only-for-debug-" + "x" * 32
+CACHE_SECRETS = secrets_of(ENV.cache_encryption_keys) or [SECRET_KEY]
 DEBUG = ENV.debug
 ALLOWED_HOSTS = ENV.allowed_hosts
 CSRF_TRUSTED_ORIGINS = ENV.csrf_trusted_origins
@@ -146,6 +147,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SERVE_AUTHENTICATION": [],
     "ENUM_NAME_OVERRIDES": {
+        "ReasonCode": [(reason, reason) for reason in ("author", "topic", "format")],
         "JobKind": "recommendations.api.serializers.JOB_KINDS",
         "JobState": "recommendations.api.serializers.JOB_STATES",
         "EventStatus": "recommendations.api.serializers.STATUSES",

@@ -9,12 +9,22 @@ from django.utils.safestring import SafeString
 from recommendations.admin.base import ReadOnlyPage
 from recommendations.admin.binary import floats, table
 from recommendations.contracts import origins_of
-from recommendations.models import FeedRequest, ImportCheckpoint, Interaction, Post, Seen
+from recommendations.models import (
+    FeedInputs,
+    FeedRequest,
+    ImportCheckpoint,
+    Interaction,
+    LessOf,
+    Post,
+    Seen,
+    ServedPage,
+    Undo,
+)
 
 
 @admin.register(Interaction)
 class InteractionAdmin(ReadOnlyPage):
-    list_display = ("event_id", "member", "kind", "post", "value", "occurred_at", "is_learned")
+    list_display = ("event_id", "member", "kind", "post", "reason", "value", "occurred_at", "is_learned", "undone_at")
     list_filter = ("kind", "is_learned")
     list_select_related = ("member", "post")
     search_fields = ("=event_id", "=member__external_id", "=post__external_id")
@@ -27,6 +37,45 @@ class SeenAdmin(ReadOnlyPage):
     list_select_related = ("member", "post")
     search_fields = ("=member__external_id", "=post__external_id")
     search_help_text = "The id of the member or the post"
+
+
+@admin.register(Undo)
+class UndoAdmin(ReadOnlyPage):
+    list_display = ("event_id", "member", "target_event_id", "received_at")
+    list_select_related = ("member",)
+    search_fields = ("=event_id", "=target_event_id")
+    search_help_text = "The id of the event or of the one that it undoes"
+
+
+@admin.register(LessOf)
+class LessOfAdmin(ReadOnlyPage):
+    list_display = ("member", "subject", "key", "post", "created_at")
+    list_filter = ("subject",)
+    list_select_related = ("member", "post")
+    search_fields = ("=member__external_id", "=key")
+    search_help_text = "The member's id, a tag or a format"
+
+
+@admin.register(ServedPage)
+class ServedPageAdmin(ReadOnlyPage):
+    list_display = ("request_id", "member", "offset", "posts", "created_at")
+    list_select_related = ("member",)
+    search_fields = ("=request_id", "=member__external_id")
+    search_help_text = "The request's id or the member's"
+    fields = ("request_id", "member", "offset", "shown", "created_at")
+    readonly_fields = ("shown",)
+
+    @admin.display
+    def posts(self, page: ServedPage) -> int:
+        """Return how many posts were on it."""
+        return len(bytes(page.post_ids)) // 8
+
+    @admin.display(description="posts, in order")
+    def shown(self, page: ServedPage) -> str:
+        """Return the ids of its posts."""
+        ids = np.frombuffer(bytes(page.post_ids), "<i8").tolist()
+        names = dict(Post.objects.filter(pk__in=ids).values_list("pk", "external_id"))
+        return ", ".join(names.get(pk, f"(gone: {pk})") for pk in ids)
 
 
 @admin.register(FeedRequest)
@@ -66,3 +115,17 @@ class ImportCheckpointAdmin(ReadOnlyPage):
     list_display = ("kind", "sha256", "line", "new", "changed", "same", "rejected", "started_at", "finished_at")
     list_filter = ("kind", ("finished_at", admin.EmptyFieldListFilter))
     search_fields = ("^sha256",)
+
+
+@admin.register(FeedInputs)
+class FeedInputsAdmin(ReadOnlyPage):
+    list_display = ("request", "bytes_kept", "created_at")
+    search_fields = ("=request__id",)
+    search_help_text = "The request's id"
+    fields = ("request", "bytes_kept", "created_at")
+    readonly_fields = ("bytes_kept",)
+
+    @admin.display(description="bytes")
+    def bytes_kept(self, inputs: FeedInputs) -> int:
+        """Return how much is kept."""
+        return len(bytes(inputs.packed))

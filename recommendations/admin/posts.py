@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from monitoring.clock import now
 from recommendations.admin.base import FollowedPage, ReadOnlyPage
 from recommendations.admin.binary import vectors_summary
-from recommendations.models import Post, PostEmbedding, PostStats
+from recommendations.models import Post, PostEmbedding, PostStats, RegionStats
 from recommendations.services import publish
 from recommendations.services.safety import sensitivity_of
 
@@ -76,7 +76,16 @@ class PostEmbeddingAdmin(ReadOnlyPage):
 
 @admin.register(PostStats)
 class PostStatsAdmin(ReadOnlyPage):
-    list_display = ("post", "engagement", "engagement_at", "interactions", "changed_at")
+    list_display = ("post", "engagement", "engagement_at", "interactions", "positives", "impressions", "changed_at")
     list_select_related = ("post",)
     search_fields = ("^post__external_id",)
     search_help_text = "The first characters of the post's id"
+
+
+@admin.register(RegionStats)
+class RegionStatsAdmin(ReadOnlyPage):
+    list_display = ("post", "region", "engagement", "engagement_at", "changed_at")
+    list_filter = ("region",)
+    list_select_related = ("post",)
+    search_fields = ("^post__external_id", "=region")
+    search_help_text = "The first characters of the post's id, or a region"

@@ -1,28 +1,21 @@
-"""Feeds, similar posts, and the members they are for."""
+"""Feeds, and posts like one."""
 
 from __future__ import annotations
 
 from time import perf_counter
-from typing import Any
+from uuid import UUID
 
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
 from monitoring.clock import now
 from recommendations.api import schema, shapes
 from recommendations.api import serializers as s
-from recommendations.services import members
+from recommendations.api.reading import query_of
+from recommendations.services.explain import explain
 from recommendations.services.recommend import recommend
 from recommendations.services.similar import similar
-
-
-def query_of(serializer: type[Serializer[Any]], request: Request) -> dict[str, Any]:
-    """Return the checked query parameters of *request*."""
-    checked = serializer(data=request.query_params)
-    checked.is_valid(raise_exception=True)
-    return dict(checked.validated_data)
 
 
 class FeedView(APIView):
@@ -46,6 +39,26 @@ class FeedView(APIView):
         return Response(shapes.page_shape(page, 1000 * (perf_counter() - started)))
 
 
+class ExplainView(APIView):
+    """Why a post was shown, or was not."""
+
+    @schema.address(
+        400,
+        404,
+        409,
+        answers={200: s.ExplanationOut},
+        parameters=[s.ExplainQuery],
+        operation_id="explain",
+        summary="Why a viewer was shown a post, or was not",
+        tags=["feeds"],
+    )
+    def get(self, request: Request, request_id: UUID, post_id: str) -> Response:
+        """Return the post's place, parts, sources and reasons, or what kept it away."""
+        viewer = query_of(s.ExplainQuery, request)["viewer"]
+        found = explain(request_id=request_id, post_id=post_id, viewer_id=viewer, now=now())
+        return Response(shapes.explanation_shape(found))
+
+
 class SimilarView(APIView):
     """Posts like one post."""
 
@@ -66,20 +79,3 @@ class SimilarView(APIView):
         query = query_of(s.SimilarQuery, request)
         page = similar(post_id=post_id, viewer_id=query["viewer"], limit=query["limit"], now=now())
         return Response(shapes.page_shape(page, 1000 * (perf_counter() - started)))
-
-
-class MembersView(APIView):
-    """Members to choose from."""
-
-    @schema.address(
-        400,
-        answers={200: s.MembersOut},
-        parameters=[s.MembersQuery],
-        operation_id="members",
-        summary="Members whose id starts with a text",
-        tags=["members"],
-    )
-    def get(self, request: Request) -> Response:
-        """Return members with the number of their interactions."""
-        found = members.find_members(**query_of(s.MembersQuery, request))
-        return Response({"members": [s.MemberOut(member).data for member in found]})

@@ -11,8 +11,8 @@ from rest_framework.views import APIView
 from monitoring.clock import now
 from recommendations.api import schema, shapes
 from recommendations.api import serializers as s
-from recommendations.api.feeds import query_of
 from recommendations.api.problems import Problem
+from recommendations.api.reading import query_of
 from recommendations.services import work
 
 KEY = OpenApiParameter(

@@ -6,8 +6,8 @@ from typing import Any
 from rest_framework import serializers
 
 from recommendations.contracts import InteractionKind, Reason
+from recommendations.services.recommend import FEEDS
 
-FEEDS = ("discovery", "following", "trending")
 JOB_KINDS = ("batch_feeds", "member_feed", "embed_posts", "rebuild_interests")
 JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
 STATUSES = ("recorded", "duplicate", "rejected")
@@ -38,6 +38,12 @@ class SimilarQuery(serializers.Serializer):
     limit = serializers.IntegerField(min_value=1, max_value=100, default=10)
 
 
+class ExplainQuery(serializers.Serializer):
+    """Query of an explanation."""
+
+    viewer = id_field(help_text="The member whose feed it was.")
+
+
 class MembersQuery(serializers.Serializer):
     """Query of members."""
 
@@ -55,12 +61,26 @@ class JobsQuery(serializers.Serializer):
 
 
 class Event(serializers.Serializer):
-    """One act of a member on a post."""
+    """One act of a member on a post, or the undoing of one."""
 
     event_id = id_field(help_text="The sender's own: sent twice, it counts once.")
     member_id = id_field()
-    post_id = id_field()
-    kind = serializers.ChoiceField([kind.value for kind in InteractionKind])
+    post_id = id_field(required=False, help_text="Needed unless the event undoes another.")
+    kind = serializers.ChoiceField(
+        [kind.value for kind in InteractionKind],
+        required=False,
+        help_text="Needed unless the event undoes another. follow: of the post's author.",
+    )
+    reason = serializers.ChoiceField(
+        ["author", "topic", "format"],
+        required=False,
+        allow_blank=True,
+        default="",
+        help_text="Of a not_interested: what of the post it is about. Empty: what the post says.",
+    )
+    undoes = id_field(
+        required=False, help_text="The event_id of an earlier event of this member, which this one takes back."
+    )
     value = serializers.FloatField(
         required=False, allow_null=True, default=None, help_text="Seconds of a dwell, stars of a rating."
     )
@@ -70,6 +90,13 @@ class Event(serializers.Serializer):
     request_id = serializers.UUIDField(
         required=False, allow_null=True, default=None, help_text="Of the feed that brought the post."
     )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Refuse an event that neither says what was done nor what is undone."""
+        lacking = [] if attrs.get("undoes") else [name for name in ("post_id", "kind") if not attrs.get(name)]
+        if lacking:
+            raise serializers.ValidationError(dict.fromkeys(lacking, "This field is required."), code="required")
+        return attrs
 
     def validate_value(self, value: float | None) -> float | None:
         """Refuse what JSON writes as 1e999."""
@@ -247,3 +274,53 @@ class MembersOut(serializers.Serializer):
     """Members."""
 
     members = MemberOut(many=True)
+
+
+class Preferences(serializers.Serializer):
+    """What a member wants and allows."""
+
+    languages = serializers.ListField(
+        child=serializers.CharField(max_length=8), max_length=20, help_text="Best first; empty: any."
+    )
+    region = serializers.CharField(max_length=16, allow_blank=True, help_text="Such as DE: what trends there.")
+    is_private = serializers.BooleanField(help_text="Only followers see the member's posts.")
+    is_personalised = serializers.BooleanField(help_text="Off: nothing is learned, and what was learned is deleted.")
+    sensitivity = serializers.ChoiceField(["safe", "sensitive", "adult"])
+    muted_words = serializers.ListField(child=serializers.CharField(max_length=100), max_length=500)
+    muted_tags = serializers.ListField(child=serializers.CharField(max_length=100), max_length=500)
+
+
+class EffectOut(serializers.Serializer):
+    """What a wish for less did."""
+
+    subject = serializers.ChoiceField(["author", "topic", "format"])
+    key = serializers.CharField(help_text="The author's id, the tag, or the format.")
+    since = serializers.DateTimeField()
+    share_before = serializers.FloatField(allow_null=True, help_text="Of the posts shown last before; null: none.")
+    share_after = serializers.FloatField(allow_null=True)
+    shown_before = serializers.IntegerField()
+    shown_after = serializers.IntegerField()
+
+
+class EffectsOut(serializers.Serializer):
+    """Effects, the newest wish first."""
+
+    effects = EffectOut(many=True)
+
+
+class ExplanationOut(serializers.Serializer):
+    """Why a post was shown to a member, or was not."""
+
+    request_id = serializers.UUIDField()
+    post_id = serializers.CharField()
+    status = serializers.ChoiceField(["shown", "ranked", "outranked", "filtered", "not_found", "not_in_slate"])
+    sentence = serializers.CharField()
+    rank = serializers.IntegerField(allow_null=True, help_text="In the slate, or among all candidates; from 1.")
+    of = serializers.IntegerField(allow_null=True, help_text="How many the rank is among.")
+    score = serializers.FloatField(allow_null=True)
+    parts = serializers.DictField(
+        child=serializers.FloatField(), allow_null=True, help_text="Their sum in float32, in this order, is the score."
+    )
+    sources = serializers.ListField(child=serializers.CharField())
+    reasons = ReasonOut(many=True)
+    filter = serializers.CharField(allow_null=True, help_text="The viewer's own wish that kept it away.")

@@ -1,9 +1,11 @@
 """Turns what services return into what is sent. Plain dictionaries: a page is made thousands of times a minute."""
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from recommendations.contracts import REASON_SENTENCES
+from recommendations.contracts import REASON_SENTENCES, Reason
+from recommendations.services.explain import Explanation
 from recommendations.services.recommend import Page, Pick
 from recommendations.services.work import JobView
 
@@ -23,10 +25,20 @@ def pick_shape(pick: Pick) -> dict[str, Any]:
             "created_at": post.created_at,
         },
         "score": pick.score,
-        "reasons": [{"code": r.name.lower(), "sentence": REASON_SENTENCES[r]} for r in pick.reasons],
+        "reasons": reason_shapes(pick.reasons),
         "sources": list(pick.sources),
         "parts": pick.parts,
     }
+
+
+def reason_shapes(reasons: Iterable[Reason]) -> list[dict[str, str]]:
+    """Return reasons with their sentences."""
+    return [{"code": r.name.lower(), "sentence": REASON_SENTENCES[r]} for r in reasons]
+
+
+def explanation_shape(found: Explanation) -> dict[str, Any]:
+    """Return an explanation."""
+    return asdict(found) | {"reasons": reason_shapes(found.reasons)}
 
 
 def page_shape(page: Page, duration_ms: float) -> dict[str, Any]:

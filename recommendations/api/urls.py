@@ -10,9 +10,10 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from recommendations.api.explorer import explore
-from recommendations.api.feeds import FeedView, MembersView, SimilarView
+from recommendations.api.feeds import ExplainView, FeedView, SimilarView
 from recommendations.api.interactions import InteractionsView, SeenView
 from recommendations.api.jobs import JobsView, JobView
+from recommendations.api.members import EffectsView, MembersView, PreferencesView, ResetView, TieView
 
 
 @extend_schema(exclude=True)
@@ -30,7 +31,12 @@ urlpatterns = [
     path("api/v1/members", MembersView.as_view(), name="api-members"),
     path("api/v1/members/<path:member_id>/feed", FeedView.as_view(), name="api-feed"),
     path("api/v1/members/<path:member_id>/seen", SeenView.as_view(), name="api-seen"),
+    path("api/v1/members/<path:member_id>/preferences", PreferencesView.as_view(), name="api-preferences"),
+    path("api/v1/members/<path:member_id>/ties/<slug:kind>/<path:other_id>", TieView.as_view(), name="api-tie"),
+    path("api/v1/members/<path:member_id>/reset", ResetView.as_view(), name="api-reset"),
+    path("api/v1/members/<path:member_id>/less", EffectsView.as_view(), name="api-less"),
     path("api/v1/posts/<path:post_id>/similar", SimilarView.as_view(), name="api-similar"),
+    path("api/v1/requests/<uuid:request_id>/explain/<path:post_id>", ExplainView.as_view(), name="api-explain"),
     path("api/v1/interactions", InteractionsView.as_view(), name="api-interactions"),
     path("api/v1/jobs", JobsView.as_view(), name="api-jobs"),
     path("api/v1/jobs/<uuid:job_id>", JobView.as_view(), name="api-job"),

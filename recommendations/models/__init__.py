@@ -4,7 +4,17 @@ What the database keeps. It is the source of truth of every index and every cach
 Rules that must hold whatever code writes (uniqueness, ranges, "not oneself") are constraints here, not form checks.
 """
 
-from recommendations.models.activity import FeedRequest, Interaction, PostStats, RegionStats, Seen
+from recommendations.models.activity import (
+    FeedInputs,
+    FeedRequest,
+    Interaction,
+    LessOf,
+    PostStats,
+    RegionStats,
+    Seen,
+    ServedPage,
+    Undo,
+)
 from recommendations.models.imports import ImportCheckpoint
 from recommendations.models.people import Member, PrivacySettings, Relationship
 from recommendations.models.policies import RankingPolicy
@@ -13,12 +23,14 @@ from recommendations.models.tastes import InterestProfile
 from recommendations.models.work import Job, JobChunk
 
 __all__ = [
+    "FeedInputs",
     "FeedRequest",
     "ImportCheckpoint",
     "Interaction",
     "InterestProfile",
     "Job",
     "JobChunk",
+    "LessOf",
     "Member",
     "Post",
     "PostEmbedding",
@@ -28,4 +40,6 @@ __all__ = [
     "RegionStats",
     "Relationship",
     "Seen",
+    "ServedPage",
+    "Undo",
 ]

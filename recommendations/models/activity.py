@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
-from recommendations.contracts import InteractionKind
+from recommendations.contracts import InteractionKind, Subject
 from recommendations.models.people import Member
 from recommendations.models.posts import Post
 
@@ -25,7 +25,14 @@ class Interaction(models.Model):
     value = models.FloatField(null=True, blank=True, help_text="Seconds of a dwell, stars of a rating; else empty.")
     occurred_at = models.DateTimeField()
     received_at = models.DateTimeField()
+    reason = models.CharField(
+        max_length=8,
+        blank=True,
+        choices=[(s.value, s.value) for s in Subject if s is not Subject.POST],
+        help_text="What of the post a not-interested is about; empty: what it says.",
+    )
     request_id = models.UUIDField(null=True, blank=True, help_text="The feed request that the post was served by.")
+    undone_at = models.DateTimeField(null=True, blank=True, help_text="When the member took it back.")
     is_learned = models.BooleanField(default=False, help_text="Whether interests and counts already hold it.")
 
     class Meta:
@@ -38,6 +45,42 @@ class Interaction(models.Model):
 
     def __str__(self) -> str:
         return f"{self.member_id} {self.kind} {self.post_id}"
+
+
+class Undo(models.Model):
+    """An event that takes another one of the same member back; it may come before the one that it names."""
+
+    member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="+")
+    event_id = models.CharField(max_length=128, unique=True)
+    target_event_id = models.CharField(max_length=128, db_index=True)
+    received_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.event_id} undoes {self.target_event_id}"
+
+
+class LessOf(models.Model):
+    """
+    Something that a member asked to see less of: a post (never again), an author, a topic, a format.
+
+    Personal data: what a person turned down. Erased with the member.
+    """
+
+    member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="less_of", db_index=False)
+    subject = models.CharField(max_length=8, choices=[(s.value, s.value) for s in Subject])
+    key = models.CharField(max_length=128, help_text="The post's or author's number, the tag, or the format.")
+    post = models.ForeignKey(Post, on_delete=models.CASCADE, related_name="+", help_text="The post it was said of.")
+    event_id = models.CharField(max_length=128, db_index=True)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "less of"
+        constraints = [
+            models.UniqueConstraint(fields=["member", "subject", "key", "event_id"], name="one_wish_per_event")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.member_id} less of {self.subject} {self.key}"
 
 
 class Seen(models.Model):
@@ -96,6 +139,30 @@ class RegionStats(models.Model):
         return f"stats of {self.post_id} in {self.region}"
 
 
+class ServedPage(models.Model):
+    """
+    The posts of one page that we sent: what was shown of a slate, and when.
+
+    Personal data: what a person was shown. Only ids. Erased with the member.
+    """
+
+    member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="served_pages", db_index=False)
+    request_id = models.UUIDField(help_text="The feed request whose slate it is a page of.")
+    offset = models.PositiveIntegerField(help_text="Picks of the slate that came before it.")
+    post_ids = models.BinaryField(help_text="int64 (n,), in the order shown.")
+    created_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["request_id", "offset", "created_at"], name="one_row_per_page_served")
+        ]
+        indexes = [models.Index(fields=["member", "-created_at"], name="pages_of_member")]
+
+    def __str__(self) -> str:
+        return f"page of {self.request_id} at {self.offset}"
+
+
 class FeedRequest(models.Model):
     """
     What was served: by which engine, variant and policy, from how many candidates, with the parts of each score.
@@ -116,6 +183,7 @@ class FeedRequest(models.Model):
     part_names = models.JSONField(default=list)
     parts = models.BinaryField(help_text="float32 (n, parts): what each score is the sum of.")
     origins = models.BinaryField(help_text="uint16 (n,): bit set of the sources.")
+    reasons = models.BinaryField(default=b"", help_text="uint16 (n,): bit set of the reasons.")
     created_at = models.DateTimeField(db_index=True)
 
     class Meta:
@@ -124,3 +192,21 @@ class FeedRequest(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+
+class FeedInputs(models.Model):
+    """
+    What a slate was ranked from, for a share of the requests, for some days: enough to rank it again.
+
+    Personal data: a person's interests at that moment. Erased with the member.
+    """
+
+    request = models.OneToOneField(FeedRequest, on_delete=models.CASCADE, primary_key=True, related_name="inputs")
+    packed = models.BinaryField(help_text="Packed by services/replay.py, deflated.")
+    created_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        verbose_name_plural = "feed inputs"
+
+    def __str__(self) -> str:
+        return f"inputs of {self.request_id}"

@@ -28,6 +28,9 @@ class Member(models.Model):
     is_adult = models.BooleanField(
         null=True, blank=True, help_text="Whether the platform vouches for an adult. Unknown counts as no."
     )
+    taste_since = models.DateTimeField(
+        null=True, blank=True, help_text="Acts before this are not learned from: the member reset their profile."
+    )
     is_active = models.BooleanField(default=True, help_text="An inactive member gets no feed and its posts are hidden.")
     created_at = models.DateTimeField()
     changed_at = models.DateTimeField(db_index=True)

@@ -23,6 +23,11 @@ class InterestProfile(models.Model):
     positive_mass = models.BinaryField(help_text="float32 (k,): the decayed weight behind each row.")
     negative = models.BinaryField(help_text="float32 (m, dimension).")
     negative_mass = models.BinaryField(help_text="float32 (m,).")
+    session = models.BinaryField(default=b"", help_text="float32 (dimension,): the same for the last half hour.")
+    session_at = models.DateTimeField(null=True, blank=True)
+    affinities = models.JSONField(
+        default=dict, help_text="Decayed sums by author, topic and format, as they stand at the reference."
+    )
     reference_at = models.DateTimeField()
     interactions = models.PositiveIntegerField(default=0, help_text="How many interactions went into it.")
     changed_at = models.DateTimeField()

@@ -41,9 +41,13 @@ def run(pipeline: Pipeline, query: Query, trace: Trace) -> Scored:
     found = gather(pipeline.sources, query, eligible, trace)
     candidates = pipeline.catalogue.gather(found, query.now)
     candidates = candidates.take(keep(pipeline.filters, query, candidates, trace, stage="filter"))
-    trace.candidates = len(candidates)
-    scored = score(pipeline, query, candidates, trace)
-    return rerank(pipeline.rerankers, query, scored, trace).take(np.arange(min(query.size, len(candidates))))
+    trace.inputs = (query, candidates)
+    return ranked(pipeline, query, candidates, trace).take(np.arange(min(query.size, len(candidates))))
+
+
+def ranked(pipeline: Pipeline, query: Query, candidates: Candidates, trace: Trace) -> Scored:
+    """Return all *candidates* in the order they are shown, the slate first: the same for the same, byte for byte."""
+    return rerank(pipeline.rerankers, query, score(pipeline, query, candidates, trace), trace)
 
 
 def gather(sources: Sequence[Source], query: Query, eligible: BoolArray, trace: Trace) -> Candidates:

@@ -75,7 +75,13 @@ class Trace:
     """What happened on the road, for metrics and for explanations."""
 
     timings: list[Timing] = field(default_factory=list)
-    candidates: int = 0
+    inputs: tuple[Query, Candidates] | None = None
+    """What was ranked: the query, and the candidates that the filters let through."""
+
+    @property
+    def candidates(self) -> int:
+        """How many candidates were ranked."""
+        return len(self.inputs[1]) if self.inputs else 0
 
     def note(self, stage: str, part: str, seconds: float, kept: int, *, dropped: int = 0, failed: bool = False) -> None:
         """Keep one part's time, the candidates that it left, and how many it dropped."""

@@ -5,15 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from time import perf_counter
 from typing import Any
 
 from recommendations.models import Member
-from recommendations.pipeline.stages import Trace
-from recommendations.services import learn, recording, wiring
+from recommendations.services import invalidate, learn, wiring
 from recommendations.services.embedding import embed_posts
-from recommendations.services.recommend import build_slate
-from recommendations.services.viewing import choose, known_viewer, query_of, with_history
+from recommendations.services.refresh import keep_slate
 
 log = logging.getLogger(__name__)
 
@@ -34,26 +31,13 @@ def feeds_of(member_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
     """Make and keep a discovery feed for each member."""
     wiring.catalogue().refresh(now)
     active = Member.objects.filter(pk__in=member_ids, is_active=True).order_by("pk").values_list("pk", flat=True)
-    return each(active, lambda pk: keep_feed(pk, now), int)
-
-
-def keep_feed(member_pk: int, now: datetime) -> None:
-    """Make one member's discovery feed and put it where the next request finds it."""
-    start = perf_counter()
-    viewer = known_viewer(now, pk=member_pk)
-    choice = choose(viewer.external_id)
-    trace = Trace()
-    query = with_history(query_of(viewer, choice, feed="discovery", now=now), viewer)
-    slate = build_slate(query, choice, trace)
-    wiring.slates().put(viewer.id, "discovery", slate)
-    seconds = perf_counter() - start
-    recording.record(slate, viewer.id, "discovery", seconds * 1000)
-    recording.observe(query, slate, trace, seconds)
+    return each(active, lambda pk: keep_slate(pk, "discovery", now), int)
 
 
 def embeddings_of(post_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
     """Embed these posts; all of them or, with an error, none of the batch in which it came."""
     embed_posts(embedder=wiring.embedder(), now=now, post_ids=post_ids)
+    invalidate.posts(post_ids)
     return []
 
 

@@ -28,6 +28,26 @@ class UnknownPost(ServiceError):  # noqa: N818
         super().__init__(f"There is no post {post_id!r} for this viewer.")
 
 
+class UnknownRequest(ServiceError):  # noqa: N818
+    """No feed request of this viewer has this id, or it is too old or too new to be found."""
+
+    code, status = "unknown-request", 404
+
+    def __init__(self, request_id: object) -> None:
+        super().__init__(
+            f"There is no feed request {request_id} of this viewer. A new one can be found after a second."
+        )
+
+
+class InputsNotKept(ServiceError):  # noqa: N818
+    """A request cannot be ranked again: what it was ranked from is not there any more."""
+
+    code, status = "inputs-not-kept", 409
+
+    def __init__(self, request_id: object, reason: str) -> None:
+        super().__init__(f"Request {request_id} cannot be ranked again: its inputs are not kept ({reason}).")
+
+
 class UnknownJob(ServiceError):  # noqa: N818
     """No job has this id."""
 

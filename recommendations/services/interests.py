@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recommendations.contracts import ENGAGEMENT_HALF_LIFE_SECONDS, Float32Array, InteractionKind
+from recommendations.contracts import ENGAGEMENT_HALF_LIFE_SECONDS, Float32Array
 
 MAX_INTERESTS = 6
 """Interests of a kind that a member has at most. Changes the answer and, a little, the speed."""
@@ -22,19 +22,6 @@ JOIN_COSINE = 0.55
 HALF_LIFE_SECONDS = 4 * ENGAGEMENT_HALF_LIFE_SECONDS
 """Tastes outlast trends. Changes the answer."""
 
-WEIGHTS: dict[str, float] = {
-    InteractionKind.VIEW: 0.2,
-    InteractionKind.CLICK: 0.5,
-    InteractionKind.DWELL: 0.5,
-    InteractionKind.LIKE: 1.0,
-    InteractionKind.COMMENT: 1.5,
-    InteractionKind.SHARE: 2.0,
-    InteractionKind.SAVE: 2.0,
-    InteractionKind.HIDE: -1.0,
-    InteractionKind.NOT_INTERESTED: -1.5,
-    InteractionKind.REPORT: -2.0,
-}
-"""What an act says of the member's taste, and of the post's engagement where it is positive. Changes the answer."""
 POSITIVE_WEIGHT = 0.5
 """From this weight on an act speaks for the post: it counts as a success of an impression. Changes the answer."""
 
@@ -88,6 +75,25 @@ class Sums:
         self.vectors[a] += self.vectors[b]
         self.mass[a] += self.mass[b]
         self.vectors, self.mass = np.delete(self.vectors, b, axis=0), np.delete(self.mass, b)
+
+
+SESSION_HALF_LIFE_SECONDS = 900.0
+"""After a quarter of an hour an act counts half in the session vector. Changes the answer."""
+
+
+@dataclass
+class Session:
+    """What the member does right now: a sum that fades within the hour, as it stands at *moment* (Unix seconds)."""
+
+    vector: Float32Array  # (d,)
+    moment: float
+
+    def add(self, vector: Float32Array, weight: float, moment: float) -> None:
+        """Add one act of *weight* above 0; a late one counts for less."""
+        latest = max(self.moment, moment)
+        self.vector = self.vector * np.float32(2.0 ** ((self.moment - latest) / SESSION_HALF_LIFE_SECONDS))
+        self.vector += vector * np.float32(weight * 2.0 ** ((moment - latest) / SESSION_HALF_LIFE_SECONDS))
+        self.moment = latest
 
 
 def decay(seconds: float) -> float:

@@ -14,6 +14,7 @@ import numpy as np
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from monitoring import metrics
 from recommendations import jobs
 from recommendations.contracts import ENGAGEMENT_HALF_LIFE_SECONDS, Float32Array
 from recommendations.models import (
@@ -25,14 +26,18 @@ from recommendations.models import (
     PrivacySettings,
     RegionStats,
 )
-from recommendations.services import wiring
+from recommendations.services import affinities, invalidate, wiring
 from recommendations.services.embedding import SPACE
-from recommendations.services.interests import POSITIVE_WEIGHT, WEIGHTS, Sums
+from recommendations.services.interests import POSITIVE_WEIGHT, Session, Sums, decay
 
 MEMBERS_PER_TRANSACTION = 20
 ACTS_PER_TRANSACTION = 5_000
 """More than this of one batch of members wait for the next transaction. Changes the speed."""
 PENDING_MEMBERS = 1_000
+CONTROL = "control"
+"""The variant whose policy says what acts weigh: one profile serves them all."""
+REBUILD_ACTS = 2_000
+"""A member's newest acts that a rebuild starts from: older ones weigh next to nothing. Changes the answer."""
 WAIT_FOR_VECTOR = timedelta(hours=1)
 """An act on a post that has no vector yet waits this long to be learned. Changes the answer."""
 
@@ -42,11 +47,12 @@ def learn(*, member_ids: Sequence[int], now: datetime) -> int:
     count = 0
     for start in range(0, len(member_ids), MEMBERS_PER_TRANSACTION):
         some = member_ids[start : start + MEMBERS_PER_TRANSACTION]
+        unlearn(member_ids=undoers(some), now=now)
         while learned := learn_some(some, now):
             count += learned
             if learned < ACTS_PER_TRANSACTION:
                 break
-    wiring.slates().purge(member_ids)
+    invalidate.learned(member_ids)
     return count
 
 
@@ -60,11 +66,22 @@ def learn_all(*, now: datetime, progress: Callable[[int, int], None]) -> int:
     return count
 
 
+def act_weights() -> dict[str, float]:
+    """Return what each kind of act weighs now."""
+    return wiring.policies().of(CONTROL)[0].act_weights
+
+
+def undoers(member_ids: Sequence[int]) -> list[int]:
+    """Return those of the members who took back something that was learned."""
+    undone = Interaction.objects.filter(member_id__in=member_ids, is_learned=True, undone_at__isnull=False)
+    return sorted(set(undone.values_list("member_id", flat=True)))
+
+
 def learnable(now: datetime) -> QuerySet[Interaction]:
     """Return what is not learned and can be: the post has its vector, or was waited for long enough."""
     vector = PostEmbedding.objects.filter(post=OuterRef("post"), space=SPACE, model=wiring.embedder().name)
     ready = Exists(vector) | Q(received_at__lt=now - WAIT_FOR_VECTOR)
-    return Interaction.objects.filter(ready, is_learned=False)
+    return Interaction.objects.filter(ready, is_learned=False, undone_at=None)
 
 
 def pending(now: datetime) -> QuerySet[Interaction]:
@@ -75,20 +92,41 @@ def pending(now: datetime) -> QuerySet[Interaction]:
 def learn_pending(*, now: datetime) -> int:
     """Ask for what was recorded and never learned, because a message or a worker was lost. Return how many members."""
     member_ids = list(pending(now).values_list("member_id", flat=True)[:PENDING_MEMBERS])
+    undone = Interaction.objects.filter(is_learned=True, undone_at__isnull=False).order_by()
+    member_ids += undone.values_list("member_id", flat=True).distinct()[:PENDING_MEMBERS]
     for start in range(0, len(member_ids), MEMBERS_PER_TRANSACTION):
         jobs.enqueue(jobs.LEARN, {"member_ids": member_ids[start : start + MEMBERS_PER_TRANSACTION]})
     return len(member_ids)
 
 
 def rebuild(*, member_id: int, now: datetime) -> int:
-    """Learn a member's interests anew from the whole history; posts' engagement stays. Return how many acts."""
+    """
+    Learn a member's interests anew from the newest `REBUILD_ACTS`; posts' engagement stays. Return how many acts.
+
+    What is learned act by act is the same up to float32's rounding, for a member with no more acts than that.
+    """
     with transaction.atomic():
+        list(Member.objects.select_for_update(no_key=True).filter(pk=member_id).values_list("pk"))
         InterestProfile.objects.filter(member_id=member_id).delete()
-        learned = Interaction.objects.filter(member_id=member_id, is_learned=True)
-        acts = list(learned.order_by("occurred_at", "id"))
+        learned = Interaction.objects.filter(member_id=member_id, is_learned=True, undone_at=None)
+        acts = list(learned.select_related("post").order_by("-occurred_at", "-id")[:REBUILD_ACTS])[::-1]
         teach([member_id], acts, now)
-    wiring.slates().purge([member_id])
+    invalidate.learned([member_id])
     return len(acts)
+
+
+def unlearn(*, member_ids: Sequence[int], now: datetime) -> None:
+    """Take back what these members undid: from the counts of the posts, and from their interests by a rebuild."""
+    for member_id in member_ids:
+        with transaction.atomic():
+            list(Member.objects.select_for_update(no_key=True).filter(pk=member_id).values_list("pk"))
+            undone = Interaction.objects.filter(member_id=member_id, is_learned=True, undone_at__isnull=False)
+            acts = list(undone.select_related("post")[:ACTS_PER_TRANSACTION])
+            count(acts, now, sign=-1)
+            Interaction.objects.filter(pk__in=[act.pk for act in acts]).update(is_learned=False)
+            if acts:
+                # In the same transaction: once the mark is gone, nothing would ask for the rebuild again.
+                rebuild(member_id=member_id, now=now)
 
 
 @transaction.atomic
@@ -97,7 +135,7 @@ def learn_some(member_ids: Sequence[int], now: datetime) -> int:
     # The members' rows are locked in one order, so that two workers neither learn an act twice nor wait in a circle.
     list(Member.objects.select_for_update(no_key=True).filter(pk__in=member_ids).order_by("pk").values_list("pk"))
     unlearned = learnable(now).filter(member_id__in=member_ids)
-    acts = list(unlearned.order_by("occurred_at", "id")[:ACTS_PER_TRANSACTION])
+    acts = list(unlearned.select_related("post").order_by("occurred_at", "id")[:ACTS_PER_TRANSACTION])
     if not acts:
         return 0
     teach(member_ids, acts, now)
@@ -107,17 +145,16 @@ def learn_some(member_ids: Sequence[int], now: datetime) -> int:
 
 
 def teach(member_ids: Sequence[int], acts: Sequence[Interaction], now: datetime) -> None:
-    """Add the acts to their members' interests, but for members who want none learned."""
-    embedder = wiring.embedder()
-    wanting = set(
+    """Add the acts to their members' interests, but for members who want none learned, or forgot what was before."""
+    wanting = dict(
         PrivacySettings.objects.filter(member_id__in=member_ids, is_personalised=True).values_list(
-            "member_id", flat=True
+            "member_id", "member__taste_since"
         )
     )
-    vectors = vectors_of({act.post_id for act in acts}, embedder.name, embedder.dimension)
+    vectors = vectors_of({act.post_id for act in acts}, now)
     by_member: dict[int, list[Interaction]] = defaultdict(list)
     for act in acts:
-        if act.member_id in wanting and act.post_id in vectors:
+        if act.member_id in wanting and act.occurred_at >= (wanting[act.member_id] or act.occurred_at):
             by_member[act.member_id].append(act)
     profiles = InterestProfile.objects.in_bulk(by_member)
     rows = [taught(member_id, profiles.get(member_id), acts, vectors, now) for member_id, acts in by_member.items()]
@@ -129,10 +166,19 @@ def teach(member_ids: Sequence[int], acts: Sequence[Interaction], now: datetime)
     )
 
 
-def vectors_of(post_ids: set[int], model: str, dimension: int) -> dict[int, Float32Array]:
+def vectors_of(post_ids: set[int], now: datetime) -> dict[int, Float32Array]:
     """Return the vectors of these posts that have a usable one."""
-    rows = PostEmbedding.objects.filter(post_id__in=post_ids, space=SPACE, model=model, dimension=dimension)
-    found = {post_id: np.frombuffer(vector, "<f4") for post_id, vector in rows.values_list("post_id", "vector")}
+    embedder, cache = wiring.embedder(), wiring.post_vectors()
+    found = cache.get(post_ids, now.timestamp())
+    metrics.CACHE_REQUESTS.labels("post_vectors", "hit").inc(len(found))
+    if missing := post_ids - set(found):
+        metrics.CACHE_REQUESTS.labels("post_vectors", "miss").inc(len(missing))
+        rows = PostEmbedding.objects.filter(
+            post_id__in=missing, space=SPACE, model=embedder.name, dimension=embedder.dimension
+        )
+        read = {post_id: np.frombuffer(vector, "<f4") for post_id, vector in rows.values_list("post_id", "vector")}
+        cache.put(read, now.timestamp())
+        found |= read
     return {post_id: vector for post_id, vector in found.items() if vector.any() and np.isfinite(vector).all()}
 
 
@@ -147,19 +193,30 @@ def taught(
     embedder = wiring.embedder()
     if profile is None or profile.model != embedder.name:
         moment = acts[0].occurred_at.timestamp()
+        profile = InterestProfile(member_id=member_id, reference_at=acts[0].occurred_at)
         positive, negative = Sums.empty(embedder.dimension, moment), Sums.empty(embedder.dimension, moment)
-        interactions = 0
     else:
-        moment, interactions = profile.reference_at.timestamp(), profile.interactions
+        moment = profile.reference_at.timestamp()
         positive = sums_of(profile.positive, profile.positive_mass, moment, embedder.dimension)
         negative = sums_of(profile.negative, profile.negative_mass, moment, embedder.dimension)
+    session = session_of(profile, embedder.dimension)
+    latest = max(moment, *(act.occurred_at.timestamp() for act in acts))
+    weights = act_weights()
+    liked = affinities.moved(profile.affinities, latest - moment)
     for act in acts:
-        weight = WEIGHTS[act.kind]
-        sums = positive if weight > 0 else negative
-        sums.add(vectors[act.post_id], abs(weight), act.occurred_at.timestamp())
-    moment = max(positive.moment, negative.moment)
-    positive.move_to(moment)
-    negative.move_to(moment)
+        weight, at = weights[act.kind], act.occurred_at.timestamp()
+        if act.reason:
+            continue  # It is about the author, the topic or the format, and says nothing else: see `LessOf`.
+        subjects = affinities.subjects_of(act.post.author_id, act.post.tags, act.post.kind)
+        affinities.add(liked, subjects, weight * decay(latest - at))
+        vector = vectors.get(act.post_id)
+        if vector is None or not weight:
+            continue
+        (positive if weight > 0 else negative).add(vector, abs(weight), at)
+        if weight > 0:
+            session.add(vector, weight, at)
+    positive.move_to(latest)
+    negative.move_to(latest)
     return InterestProfile(
         member_id=member_id,
         model=embedder.name,
@@ -168,10 +225,21 @@ def taught(
         positive_mass=positive.mass.astype("<f4").tobytes(),
         negative=negative.vectors.astype("<f4").tobytes(),
         negative_mass=negative.mass.astype("<f4").tobytes(),
-        reference_at=datetime.fromtimestamp(moment, UTC),
-        interactions=interactions + len(acts),
+        session=session.vector.astype("<f4").tobytes() if session.vector.any() else b"",
+        session_at=datetime.fromtimestamp(session.moment, UTC),
+        affinities=affinities.bounded(liked),
+        reference_at=datetime.fromtimestamp(latest, UTC),
+        interactions=profile.interactions + len(acts),
         changed_at=now,
     )
+
+
+def session_of(profile: InterestProfile, dimension: int) -> Session:
+    """Return what the profile keeps of the last half hour."""
+    vector = np.frombuffer(bytes(profile.session), "<f4")
+    if len(vector) != dimension or profile.session_at is None:
+        return Session(np.zeros(dimension, np.float32), profile.reference_at.timestamp())
+    return Session(vector.copy(), profile.session_at.timestamp())
 
 
 def sums_of(vectors: bytes | memoryview, mass: bytes | memoryview, moment: float, dimension: int) -> Sums:
@@ -179,8 +247,12 @@ def sums_of(vectors: bytes | memoryview, mass: bytes | memoryview, moment: float
     return Sums(np.frombuffer(vectors, "<f4").reshape(-1, dimension).copy(), np.frombuffer(mass, "<f4").copy(), moment)
 
 
-def count(acts: Sequence[Interaction], now: datetime) -> None:
-    """Add the acts to the engagement of their posts, everywhere and by region; a turning down does not lower it."""
+def count(acts: Sequence[Interaction], now: datetime, sign: int = 1) -> None:
+    """
+    Add the acts to the engagement of their posts, everywhere and by region; a turning down does not lower it.
+
+    A *sign* of -1 takes them out again.
+    """
     regions = dict(
         Member.objects.filter(pk__in={act.member_id for act in acts}).exclude(region="").values_list("pk", "region")
     )
@@ -188,15 +260,16 @@ def count(acts: Sequence[Interaction], now: datetime) -> None:
     stats = PostStats.objects.select_for_update().order_by("pk").in_bulk(post_ids)
     there = RegionStats.objects.select_for_update().filter(post__in=post_ids, region__in=set(regions.values()))
     nearby = {(row.post_id, row.region): row for row in there.order_by("pk")}
+    weights = act_weights()
     for act in acts:
         row = stats.setdefault(act.post_id, PostStats(post_id=act.post_id, engagement_at=act.occurred_at))
-        add_engagement(row, act, now)
-        row.interactions += 1
-        row.positives += WEIGHTS[act.kind] >= POSITIVE_WEIGHT
+        add_engagement(row, act, now, sign * max(weights[act.kind], 0.0))
+        row.interactions = max(row.interactions + sign, 0)
+        row.positives = max(row.positives + sign * (weights[act.kind] >= POSITIVE_WEIGHT), 0)
         if region := regions.get(act.member_id):
             key = (act.post_id, region)
             own = RegionStats(post_id=act.post_id, region=region, engagement_at=act.occurred_at)
-            add_engagement(nearby.setdefault(key, own), act, now)
+            add_engagement(nearby.setdefault(key, own), act, now, sign * max(weights[act.kind], 0.0))
     sums = ["engagement", "engagement_at", "changed_at"]
     PostStats.objects.bulk_create(
         stats.values(),
@@ -212,11 +285,12 @@ def count(acts: Sequence[Interaction], now: datetime) -> None:
     )
 
 
-def add_engagement(row: PostStats | RegionStats, act: Interaction, now: datetime) -> None:
-    """Add one act to a decayed sum, which then stands for the later of their moments."""
+def add_engagement(row: PostStats | RegionStats, act: Interaction, now: datetime, weight: float) -> None:
+    """Add one act of this weight to a decayed sum, which then stands for the later of their moments."""
     moment = max(row.engagement_at, act.occurred_at)
     row.engagement *= faded((moment - row.engagement_at).total_seconds())
-    row.engagement += max(WEIGHTS[act.kind], 0.0) * faded((moment - act.occurred_at).total_seconds())
+    row.engagement += weight * faded((moment - act.occurred_at).total_seconds())
+    row.engagement = max(row.engagement, 0.0)
     row.engagement_at, row.changed_at = moment, now
 
 

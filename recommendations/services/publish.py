@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from recommendations.models import Member, Post
-from recommendations.services import wiring
+from recommendations.services import invalidate
 
 
 def remove_posts(*, post_ids: Sequence[int], now: datetime) -> int:
     """Take these posts down. The last look keeps them out of every slate from the next request on."""
-    return Post.objects.filter(pk__in=post_ids, removed_at=None).update(removed_at=now, changed_at=now)
+    removed = Post.objects.filter(pk__in=post_ids, removed_at=None).update(removed_at=now, changed_at=now)
+    invalidate.posts(post_ids)
+    return removed
 
 
 def restore_posts(*, post_ids: Sequence[int], now: datetime) -> int:
@@ -22,12 +24,13 @@ def restore_posts(*, post_ids: Sequence[int], now: datetime) -> int:
 def set_members_active(*, member_ids: Sequence[int], active: bool, now: datetime) -> int:
     """Activate or deactivate accounts, and forget their slates."""
     changed = Member.objects.filter(pk__in=member_ids).update(is_active=active, changed_at=now)
-    wiring.slates().purge(member_ids)
+    invalidate.members(*member_ids)
     return changed
 
 
 def after_change(*, post_ids: Sequence[int] = (), member_ids: Sequence[int] = (), now: datetime) -> None:
     """Let every catalogue follow a change that was made elsewhere, and forget the slates of these members."""
     Post.objects.filter(pk__in=post_ids).update(changed_at=now)
+    invalidate.posts(post_ids)
     Member.objects.filter(pk__in=member_ids).update(changed_at=now)
-    wiring.slates().purge(member_ids)
+    invalidate.members(*member_ids)

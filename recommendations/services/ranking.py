@@ -1,25 +1,32 @@
 """
 Makes a slate, falling back step by step: the chosen engine, the control engine, the trending feed.
 
-A filter that fails loses the slate at any step: no step shows what could not be checked.
+An engine that fails again and again is not asked for a while: see `breaker.py`. What comes after the trending feed, the
+slate that was good last, is in `slates.py`. A filter that fails loses the slate at any step: no step shows what
+could not be checked.
 """
 
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 
-from recommendations.contracts import Origin, Query, Reason, Scored, Slate, UInt16Array, brought_by
+from monitoring import metrics
+from recommendations.contracts import Origin, Policy, Query, Reason, Scored, Slate, UInt16Array, brought_by
 from recommendations.pipeline.run import Pipeline, run
-from recommendations.pipeline.stages import Trace
-from recommendations.ports import EngineError, VectorError
+from recommendations.pipeline.stages import FilterError, Trace
+from recommendations.ports import VectorError
 from recommendations.services import wiring
 from recommendations.services.viewing import Choice
 
 log = logging.getLogger(__name__)
 
-CONTROL = "plain"
+CONTROL, TRENDING = "plain", "trending"
+WITH_ENGINE = frozenset({"discovery", "similar"})
+NEVER_EMPTY = frozenset({"discovery", "non_personalized"})
+"""Feeds of everything there is: empty only if nothing may be shown. Nobody followed is no reason to show strangers."""
 TASTE_REASON_SHARE = 0.3
 """Share of the score above which a taste part is given as a reason. Changes what is said, not what is shown."""
 LIKED = 0.3
@@ -27,15 +34,59 @@ LIKED = 0.3
 PART_REASONS = {"author": Reason.AUTHOR, "topic": Reason.TOPIC}
 
 
+class SlateLost(RuntimeError):  # noqa: N818 -- read as words
+    """No step of the fallback could make a slate."""
+
+
 def rank(query: Query, choice: Choice, trace: Trace) -> Slate:
-    """Return a slate for *query*, and say in it which step made it."""
-    steps = [(choice.engine, "")] if choice.engine == CONTROL else [(choice.engine, ""), (CONTROL, CONTROL)]
-    for engine, fallback in steps:
-        try:
-            return make_slate(query, wiring.feed_pipeline(query.feed, engine), fallback, trace)
-        except (EngineError, VectorError):
-            log.exception("engine_failed", extra={"engine": engine, "request_id": str(query.request_id)})
-    return make_slate(query, wiring.feed_pipeline("trending", CONTROL), "trending", trace)
+    """Return a slate for *query*, and say in it which step made it; raise `SlateLost` if none could."""
+    attempts = (attempt(query, engine, fallback, trace) for engine, fallback in steps_of(query.feed, choice))
+    slate = next((slate for slate in attempts if slate is not None), None)
+    if slate is not None and (len(slate) or query.feed not in NEVER_EMPTY):
+        return slate
+    # The policy may ask for nothing that is popular or new; this step must have something to show.
+    plain = replace(query, policy=Policy())
+    try:
+        popular = make_slate(plain, wiring.feed_pipeline(TRENDING, ""), TRENDING, trace)
+    except FilterError:
+        raise
+    except Exception as error:
+        log.exception("fallback_failed", extra={"request_id": str(query.request_id)})
+        raise SlateLost from error
+    return popular if len(popular) or slate is None else slate
+
+
+def steps_of(feed: str, choice: Choice) -> list[tuple[str, str]]:
+    """Return the engines to try in turn, and the word for each as a fallback; no engine for a feed without taste."""
+    if feed not in WITH_ENGINE:
+        return [("", "")]
+    return [(choice.engine, "")] if choice.engine == CONTROL else [(choice.engine, ""), (CONTROL, CONTROL)]
+
+
+def attempt(query: Query, engine: str, fallback: str, trace: Trace) -> Slate | None:
+    """
+    Return what one step makes; None if it failed or is not asked.
+
+    A vector that cannot be used is no fault of the engine, and does not open its breaker.
+    """
+    breaker = wiring.breakers().get(engine)
+    if breaker and not breaker.allows(query.now):
+        return None
+    try:
+        slate = make_slate(query, wiring.feed_pipeline(query.feed, engine), fallback, trace)
+    except FilterError:
+        raise
+    except Exception as error:
+        log.exception("engine_failed", extra={"engine": engine, "request_id": str(query.request_id)})
+        if breaker and not isinstance(error, VectorError):
+            breaker.failed(query.now)
+        return None
+    finally:
+        if breaker:
+            metrics.BREAKER_STATE.labels(engine).set(breaker.state(query.now))
+    if breaker:
+        breaker.succeeded()
+    return slate
 
 
 def make_slate(query: Query, pipeline: Pipeline, fallback: str, trace: Trace) -> Slate:

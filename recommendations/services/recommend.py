@@ -6,8 +6,6 @@ The last look runs the privacy, safety and seen filters again, on rows read now:
 
 from __future__ import annotations
 
-import base64
-import binascii
 import logging
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,12 +13,10 @@ from time import perf_counter
 from uuid import UUID
 
 import numpy as np
-from django.conf import settings
 from django.db import DatabaseError
 
 from recommendations import feeds
 from recommendations.contracts import (
-    EMPTY_IDS,
     BoolArray,
     Int64Array,
     PostView,
@@ -34,19 +30,21 @@ from recommendations.models import FeedRequest
 from recommendations.pipeline.run import keep
 from recommendations.pipeline.stages import Filter, FilterError, Trace
 from recommendations.services import recording, wiring
+from recommendations.services.cursors import read_cursor, write_cursor
 from recommendations.services.errors import FactsUnavailable, InvalidRequest
-from recommendations.services.ranking import rank
-from recommendations.services.viewing import Choice, choose, known_viewer, query_of, with_history
+from recommendations.services.refresh import ask_for
+from recommendations.services.replay import is_kept, pack_inputs
+from recommendations.services.slates import Reading, follow_catalogue, instead, reading_for
+from recommendations.services.viewing import choose, known_viewer, query_of
 from recommendations.stores.relational_viewers import Viewer
 
 log = logging.getLogger(__name__)
 
-FEEDS = ("discovery", "following", "trending")
+FEEDS = ("discovery", "following", "trending", "non_personalized")
+WANTS = {"similar": feeds.SIMILAR_WANTS, "non_personalized": feeds.NEUTRAL_WANTS}
 MAX_LIMIT = 100
 RESERVE = 20
 """Picks behind a page that are looked at with it, so that drops leave no gaps. Changes the speed."""
-FALLBACK_FRESH_SECONDS = 10.0
-"""A slate that a fallback made is kept this long only: the chosen engine is tried again soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,21 +88,36 @@ def recommend(
     """
     Return up to *limit* posts of *feed* for the member, after those that *cursor* stands for.
 
-    *explain* gives the parts of each score, which takes a fresh slate. Raises a `ServiceError` that says why not.
+    *explain* gives the parts of each score; of a slate that was kept, those recorded with it (a second after it was
+    made; until then there are none). Raises a `ServiceError` that says why not.
     """
     checked(feed, limit)
     place = read_cursor(cursor) if cursor else None
     viewer = known_viewer(now, member_id=member_id)
     choice = choose(member_id)
-    wiring.catalogue().refresh(now)
+    follow_catalogue(now)
     start = perf_counter()
     query = query_of(viewer, choice, feed=feed, now=now)
-    slate, offset, trace = slate_for(query, choice, viewer, place, explain)
-    cached = trace is None
-    if trace is not None:
-        recording.record(slate, viewer.id, feed, (perf_counter() - start) * 1000)
-    recording.observe(query, slate, trace, perf_counter() - start)
-    return page_of(query, slate, viewer, offset=offset, limit=limit, cached=cached, explain=explain)
+    reading = reading_for(query, choice, viewer, place)
+    page, shown = page_of(query, reading, viewer, limit=limit, explain=explain)
+    if not shown and (other := instead(reading, query, choice, viewer)):
+        reading = other
+        page, shown = page_of(query, reading, viewer, limit=limit, explain=explain)
+    if reading.is_stale:
+        ask_for(viewer.id, feed)
+    slate, trace, seconds = reading.slate, reading.trace, perf_counter() - start
+    made = [] if trace is None else records_of(slate, trace, viewer, feed, seconds * 1000)
+    recording.record(*made, recording.page_record(slate.request_id, viewer.id, reading.offset, shown, query.now))
+    recording.observe(query, slate, trace, seconds)
+    return page
+
+
+def records_of(slate: Slate, trace: Trace, viewer: Viewer, feed: str, duration_ms: float) -> list[bytes]:
+    """Return the records of a slate that was made: the slate and, of some, what it was ranked from."""
+    records = [recording.slate_record(slate, viewer.id, feed, duration_ms)]
+    if trace.inputs and is_kept(slate.request_id):
+        records.append(recording.inputs_record(slate.request_id, slate.built_at, pack_inputs(*trace.inputs)))
+    return records
 
 
 def checked(feed: str, limit: int) -> None:
@@ -115,68 +128,40 @@ def checked(feed: str, limit: int) -> None:
         raise InvalidRequest(f"A page has 1 to {MAX_LIMIT} posts, not {limit}.", "/limit")
 
 
-def slate_for(
-    query: Query, choice: Choice, viewer: Viewer, place: tuple[UUID, int] | None, explain: bool
-) -> tuple[Slate, int, Trace | None]:
-    """Return the slate to page through, where to start in it, and how it was made; None: it was kept."""
-    kept = wiring.slates().get(viewer.id, query.feed)
-    if place and kept is not None and kept.request_id == place[0]:
-        return kept, place[1], None
-    if kept is not None and not place and not explain and is_fresh(kept, query):
-        return kept, 0, None
-    offset = 0
-    if place:
-        before = served_before(*place, viewer.id)
-        query = replace(query, excluded_post_ids=before)
-        # If nothing tells what was shown, the same place in a fresh slate is the nearest to it: the pages still end.
-        offset = 0 if len(before) else place[1]
-    trace = Trace()
-    slate = build_slate(with_history(query, viewer), choice, trace)
-    wiring.slates().put(viewer.id, query.feed, slate)
-    return slate, offset, trace
+def with_parts(slate: Slate) -> Slate:
+    """Return a kept slate with the parts that were recorded when it was made, if they are there."""
+    recorded = FeedRequest.objects.filter(pk=slate.request_id).values_list("part_names", "parts", "post_ids").first()
+    if recorded is None or bytes(recorded[2]) != slate.post_ids.astype("<i8").tobytes():
+        return slate
+    names, parts = recorded[0], np.frombuffer(bytes(recorded[1]), "<f4")
+    return replace(slate, part_names=tuple(names), parts=parts.reshape(len(slate), len(names)))
 
 
-def build_slate(query: Query, choice: Choice, trace: Trace) -> Slate:
-    """Return a fresh slate; if a filter fails, nothing."""
-    try:
-        return rank(query, choice, trace)
-    except FilterError as error:
-        log.exception("slate_lost", extra={"request_id": str(query.request_id)})
-        raise FactsUnavailable("The feed cannot be checked now, so it is not shown. Try again shortly.") from error
-
-
-def is_fresh(slate: Slate, query: Query) -> bool:
-    """Return whether a kept slate may still be served: young enough, and by today's variant and policy."""
-    limit = FALLBACK_FRESH_SECONDS if slate.fallback else settings.ENV.slate_fresh_seconds
-    same = (slate.variant, slate.policy_version) == (query.variant, query.policy_version)
-    return same and 0 <= query.now - slate.built_at < limit
-
-
-def served_before(request_id: UUID, offset: int, member_id: int) -> Int64Array:
-    """Return the first *offset* posts of an earlier request, sorted; nothing if it is not known any more."""
-    row = FeedRequest.objects.filter(pk=request_id, member_id=member_id).values_list("post_ids", flat=True).first()
-    return np.sort(np.frombuffer(bytes(row), "<i8")[:offset]) if row else EMPTY_IDS
-
-
-def page_of(
-    query: Query, slate: Slate, viewer: Viewer, *, offset: int, limit: int, cached: bool, explain: bool
-) -> Page:
-    """Return the page at *offset* of what the last look lets through."""
-    wants: tuple[Filter, ...] = feeds.SIMILAR_WANTS if query.feed == "similar" else feeds.WANTS
-    shown, posts, end = look(query, slate, (*feeds.MAY_SEE, *wants), offset, limit)
-    return Page(
+def page_of(query: Query, reading: Reading, viewer: Viewer, *, limit: int, explain: bool) -> tuple[Page, list[int]]:
+    """Return a page of what the last look lets through, and the posts on it."""
+    slate = with_parts(reading.slate) if explain and reading.trace is None else reading.slate
+    wants: tuple[Filter, ...] = WANTS.get(query.feed, feeds.WANTS)
+    shown, posts, end = look(query, slate, (*feeds.MAY_SEE, *wants), reading.offset, limit)
+    page = Page(
         request_id=slate.request_id,
         member_id=viewer.external_id,
         feed=query.feed,
         engine=slate.engine,
         variant=slate.variant,
         fallback=slate.fallback,
-        cached=cached,
+        cached=reading.trace is None,
         built_at=datetime.fromtimestamp(slate.built_at, UTC),
         candidates=slate.candidates,
         picks=tuple(pick_of(slate, i, posts[int(slate.post_ids[i])], explain) for i in shown),
-        next_cursor=write_cursor(slate.request_id, end) if end < len(slate) else None,
+        next_cursor=next_cursor(query, reading, end),
     )
+    return page, slate.post_ids[shown].tolist()
+
+
+def next_cursor(query: Query, reading: Reading, end: int) -> str | None:
+    """Return the cursor of what comes after *end*; None if there is no more: a slate that is not full has it all."""
+    is_full = query.feed in FEEDS and len(reading.slate) >= query.size
+    return write_cursor(reading.slate.request_id, end, reading.before) if is_full or end < len(reading.slate) else None
 
 
 def look(
@@ -225,19 +210,3 @@ def pick_of(slate: Slate, i: int, post: PostView, explain: bool) -> Pick:
         sources=tuple(origin.name.lower() for origin in origins_of(int(slate.origins[i]))),
         parts=parts,
     )
-
-
-def write_cursor(request_id: UUID, offset: int) -> str:
-    """Return a text that stands for the place after *offset* picks of a request."""
-    return base64.urlsafe_b64encode(request_id.bytes + offset.to_bytes(2, "big")).decode().rstrip("=")
-
-
-def read_cursor(cursor: str) -> tuple[UUID, int]:
-    """Return the request and the offset that *cursor* stands for."""
-    try:
-        data = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-        if len(data) != 18:
-            raise ValueError(f"{len(data)} bytes")
-    except (ValueError, binascii.Error) as error:
-        raise InvalidRequest("This is no cursor of ours. Take `next_cursor` of an earlier page.", "/cursor") from error
-    return UUID(bytes=data[:16]), int.from_bytes(data[16:], "big")

@@ -14,7 +14,8 @@ from recommendations.pipeline.stages import Trace
 from recommendations.services import wiring
 from recommendations.services.errors import UnknownPost
 from recommendations.services.ranking import CONTROL
-from recommendations.services.recommend import Page, build_slate, checked, last_look, page_of
+from recommendations.services.recommend import Page, checked, last_look, page_of
+from recommendations.services.slates import Reading, build_slate, follow_catalogue
 from recommendations.services.viewing import choose, known_viewer, query_of
 
 
@@ -28,7 +29,7 @@ def similar(*, post_id: str, viewer_id: str, limit: int = 10, now: datetime) -> 
     viewer = known_viewer(now, member_id=viewer_id)
     choice = choose(viewer_id)
     catalogue = wiring.catalogue()
-    catalogue.refresh(now)
+    follow_catalogue(now)
     anchor = Post.objects.filter(external_id=post_id).values_list("pk", flat=True).first()
     anchor_ids = np.array([anchor], np.int64) if anchor else EMPTY_IDS
     vector = wiring.engines()[CONTROL].vectors(catalogue.rows_of(anchor_ids))
@@ -37,8 +38,9 @@ def similar(*, post_id: str, viewer_id: str, limit: int = 10, now: datetime) -> 
     query = query_of(viewer, choice, feed="similar", now=now, size=2 * limit, excluded=anchor_ids)
     if not may_see(query, anchor_ids):
         raise UnknownPost(post_id)
-    slate = build_slate(replace(query, interests=interests), choice, Trace())
-    return page_of(query, slate, viewer, offset=0, limit=limit, cached=False, explain=True)
+    trace = Trace()
+    slate = build_slate(replace(query, interests=interests), choice, trace)
+    return page_of(query, Reading(slate, trace=trace), viewer, limit=limit, explain=True)[0]
 
 
 def may_see(query: Query, post_ids: Int64Array) -> bool:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import uuid4
 
 from django.db import DatabaseError
 
 from flags import services as flags
-from recommendations.contracts import EMPTY_IDS, Int64Array, Interests, Query
+from recommendations.contracts import EMPTY_IDS, UNKNOWN, Int64Array, Interests, Query
 from recommendations.services import wiring
 from recommendations.services.errors import FactsUnavailable, InactiveMember, UnknownMember
 from recommendations.stores import relational_viewers as viewers
+from recommendations.stores.profiles import read_taste
 from recommendations.stores.relational_viewers import Viewer
 
 FLAG = "wasm_recommendations"
@@ -79,19 +80,33 @@ def query_of(
         followed_author_ids=viewer.followed,
         blocked_author_ids=viewer.blocked,
         muted_author_ids=viewer.muted,
+        hidden_post_ids=viewer.hidden,
         muted_tag_ids=words.tags.numbers(viewer.muted_tags),
         muted_words=viewer.muted_words,
+        region_id=words.regions.learn(viewer.region) if viewer.region else UNKNOWN,
     )
 
 
 def with_history(query: Query, viewer: Viewer) -> Query:
     """Return *query* with what ranking needs besides: what the viewer saw and, if they want it, their interests."""
     embedder = wiring.embedder()
+    if not query.uses_history:
+        return query
     try:
         query = replace(query, seen_post_ids=viewers.newest_seen(viewer.id))
         if viewer.is_personalised and query.feed == "discovery":
-            interests = viewers.read_interests(viewer.id, embedder.name, embedder.dimension)
-            query = replace(query, interests=interests)
+            now = datetime.fromtimestamp(query.now, UTC)
+            policy, words = query.policy, wiring.words()
+            profile = wiring.tastes().of(viewer.id, viewers.taste_version(viewer.id))
+            taste = read_taste(viewer.id, profile, now, embedder.dimension, words, policy.session)
+            query = replace(
+                query,
+                interests=taste.interests,
+                author_affinity=taste.authors,
+                topic_affinity=taste.topics,
+                format_affinity=taste.formats,
+                served=wiring.served().fatigue(viewer.id, query.now, policy.fatigue_half_life_hours * 3600),
+            )
     except DatabaseError as error:
         raise FactsUnavailable("The viewer's history cannot be read now. Try again shortly.") from error
     return query

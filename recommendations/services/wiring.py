@@ -19,12 +19,17 @@ from recommendations.engines.plain import PlainEngine
 from recommendations.engines.wasm_simd import WasmEngine
 from recommendations.pipeline.run import Pipeline
 from recommendations.ports import Embedder, Engine, EngineError
+from recommendations.services.breaker import Breaker
 from recommendations.services.embedding import SPACE
 from recommendations.stores.policies import Policies
 from recommendations.stores.redis_records import RedisRecords
+from recommendations.stores.redis_served import RedisServed
 from recommendations.stores.redis_slates import RedisSlates
+from recommendations.stores.redis_vectors import RedisVectors
 from recommendations.stores.relational_posts import DatabasePosts
 from recommendations.stores.resident_catalogue import ResidentCatalogue
+from recommendations.stores.resident_profiles import ResidentProfiles
+from recommendations.stores.sealing import Seal
 from recommendations.stores.vocabulary import Words
 
 log = logging.getLogger(__name__)
@@ -116,26 +121,67 @@ def redis_client(url: str) -> redis.Redis:
 
 
 @per_process
+def seal() -> Seal:
+    """Return what personal values in Redis are sealed with."""
+    return Seal(settings.CACHE_SECRETS)
+
+
+@per_process
 def slates() -> RedisSlates:
     """Return the slate cache."""
-    return RedisSlates(redis_client(settings.ENV.cache_redis_url), keep_seconds=settings.ENV.slate_keep_seconds)
+    keep_seconds = settings.ENV.slate_keep_seconds
+    return RedisSlates(redis_client(settings.ENV.cache_redis_url), seal(), keep_seconds=keep_seconds)
+
+
+@per_process
+def post_vectors() -> RedisVectors:
+    """Return the cache of posts' vectors."""
+    return RedisVectors(redis_client(settings.ENV.cache_redis_url), space=SPACE, model=embedder().name)
+
+
+@per_process
+def tastes() -> ResidentProfiles:
+    """Return the profiles that this process knows."""
+    size = settings.ENV.vector_cache_size
+    return ResidentProfiles(model=embedder().name, dimension=embedder().dimension, most=size)
+
+
+@per_process
+def breakers() -> dict[str, Breaker]:
+    """Return this process's breaker for each engine that may be asked for."""
+    return {name: Breaker() for name in (PlainEngine.name, WasmEngine.name)}
 
 
 @per_process
 def records() -> RedisRecords:
     """Return the queue of what was served; it is in the broker's Redis, which keeps everything."""
-    return RedisRecords(redis_client(settings.ENV.redis_url))
+    return RedisRecords(redis_client(settings.ENV.redis_url), seal())
 
 
-def feed_pipeline(feed: str, engine_name: str) -> Pipeline:
-    """Return the parts of *feed*, scored by the engine *engine_name* where it needs one."""
+@per_process
+def served() -> RedisServed:
+    """Return the memory of what members were served lately."""
+    return RedisServed(redis_client(settings.ENV.cache_redis_url))
+
+
+def new_engine(name: str) -> Engine:
+    """Return a new and empty engine of this name."""
+    if name == WasmEngine.name:
+        return WasmEngine(embedder().dimension, memory_limit_bytes=settings.ENV.wasm_memory_limit)
+    return PlainEngine(embedder().dimension)
+
+
+def feed_pipeline(feed: str, engine_name: str, own: Engine | None = None) -> Pipeline:
+    """Return the parts of *feed*, scored by the engine *engine_name* where it needs one, or by one's *own*."""
     if feed == "following":
         return feeds.following(catalogue=catalogue())
     if feed == "trending":
         return feeds.trending(catalogue=catalogue())
+    if feed == "non_personalized":
+        return feeds.non_personalized(catalogue=catalogue())
     if feed == "similar":
-        return feeds.similar(engine=engine(engine_name), catalogue=catalogue())
-    return feeds.discovery(engine=engine(engine_name), catalogue=catalogue())
+        return feeds.similar(engine=own or engine(engine_name), catalogue=catalogue())
+    return feeds.discovery(engine=own or engine(engine_name), catalogue=catalogue())
 
 
 def forget_parts() -> None:

@@ -1,12 +1,16 @@
 """
-Slates in Redis, packed: 12 bytes a pick behind a short header. Always with a time to live.
+Slates in Redis, packed: 12 bytes a pick behind a short header, and sealed. Always with a time to live.
 
 A slate from here is never served as it is: the last look checks it against rows read at that moment.
+
+What has changed since a slate was begun must not be undone by keeping it: a member's slates have an epoch, which every
+purge renews, and a slate that was begun in an earlier one is not kept.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import struct
 from collections.abc import Sequence
 from typing import cast
@@ -14,14 +18,18 @@ from uuid import UUID
 
 import numpy as np
 import redis
+from redis.commands.core import Script
 
 from recommendations.contracts import Slate
+from recommendations.stores.redis_budget import Index, Swept
+from recommendations.stores.sealing import Seal, SealError
 
 log = logging.getLogger(__name__)
 
 HEADER = struct.Struct("<BH16sdII")
 VERSION = 1
 SEPARATOR = "\x1f"
+PURGE_BATCH = 500
 
 
 class SlateFormatError(ValueError):
@@ -75,41 +83,125 @@ def unpack(packed: bytes) -> Slate:
     )
 
 
-class RedisSlates:
-    """Keeps `SlateCache`."""
+INDEX = "recsys:slates:index"
+EPOCH_SECONDS = 600
+"""An epoch is remembered this long: longer than anyone takes to make a slate."""
+PUT = """
+    if (redis.call('HGET', KEYS[1], 'epoch') or '') ~= ARGV[1] then return 0 end
+    redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
+    redis.call('EXPIRE', KEYS[1], ARGV[4])
+    return 1"""
+PURGE = """
+    redis.call('DEL', KEYS[1], KEYS[2])
+    redis.call('HSET', KEYS[1], 'epoch', ARGV[1])
+    redis.call('EXPIRE', KEYS[1], ARGV[2])"""
+RETIRE = """
+    local kept = redis.call('HGETALL', KEYS[1])
+    for i = 1, #kept, 2 do
+        if kept[i] ~= 'epoch' then redis.call('HSET', KEYS[2], kept[i], kept[i + 1]) end
+    end
+    redis.call('EXPIRE', KEYS[2], ARGV[3])
+    redis.call('DEL', KEYS[1])
+    redis.call('HSET', KEYS[1], 'epoch', ARGV[1])
+    redis.call('EXPIRE', KEYS[1], ARGV[2])"""
 
-    def __init__(self, client: redis.Redis, *, keep_seconds: int) -> None:
+
+class RedisSlates:
+    """Keeps `SlateCache`. A member's slates are one hash, a field for each feed, and what they were is another."""
+
+    def __init__(self, client: redis.Redis, seal: Seal, *, keep_seconds: int) -> None:
         self._client = client
+        self._seal = seal
         self._keep_seconds = keep_seconds
+        self._index = Index(client, INDEX)
+        self._put, self._purge, self._retire = (client.register_script(text) for text in (PUT, PURGE, RETIRE))
 
     def get(self, member_id: int, feed: str) -> Slate | None:
         """See `SlateCache.get`."""
-        try:
-            packed = cast("bytes | None", self._client.hget(key_of(member_id), feed))
-            return unpack(packed) if packed else None
-        except (redis.RedisError, SlateFormatError) as error:
-            log.warning("slate_unreadable", extra={"member_id": member_id, "problem": type(error).__name__})
-            return None
+        return self._read(key_of(member_id), member_id, feed)
 
-    def put(self, member_id: int, feed: str, slate: Slate) -> None:
-        """See `SlateCache.put`."""
+    def last_good(self, member_id: int, feed: str) -> Slate | None:
+        """See `SlateCache.last_good`."""
+        return self.get(member_id, feed) or self._read(last_key_of(member_id), member_id, feed)
+
+    def epoch(self, member_id: int) -> bytes:
+        """See `SlateCache.epoch`."""
         try:
-            with self._client.pipeline(transaction=True) as pipe:
-                pipe.hset(key_of(member_id), feed, pack(slate))
-                pipe.expire(key_of(member_id), self._keep_seconds)
-                pipe.execute()
+            return cast("bytes | None", self._client.hget(key_of(member_id), "epoch")) or b""
+        except redis.RedisError:
+            return b"unknown"  # that of no slate: a cache that cannot tell what changed keeps nothing
+
+    def put(self, member_id: int, feed: str, slate: Slate, epoch: bytes) -> None:
+        """See `SlateCache.put`."""
+        key = key_of(member_id)
+        sealed = self._seal.seal(pack(slate), place_of(member_id, feed))
+        try:
+            if self._put(keys=[key], args=[epoch, feed, sealed, self._keep_seconds]):
+                self._index.used(self._client, [key], slate.built_at)  # type: ignore[arg-type]  # a pipeline of one
         except redis.RedisError as error:
             log.warning("slate_not_kept", extra={"member_id": member_id, "problem": type(error).__name__})
 
     def purge(self, member_ids: Sequence[int]) -> None:
         """See `SlateCache.purge`."""
+        self._for_each(member_ids, self._purge, "slates_not_purged")
+
+    def retire(self, member_ids: Sequence[int]) -> None:
+        """See `SlateCache.retire`."""
+        self._for_each(member_ids, self._retire, "slates_not_retired")
+
+    def claim(self, member_id: int, feed: str, *, seconds: int) -> bool:
+        """See `SlateCache.claim`."""
         try:
-            if member_ids:
-                self._client.delete(*(key_of(member_id) for member_id in member_ids))
+            return bool(self._client.set(lock_key_of(member_id, feed), b"1", nx=True, ex=seconds))
+        except redis.RedisError:
+            return False
+
+    def release(self, member_id: int, feed: str) -> None:
+        """See `SlateCache.release`."""
+        try:
+            self._client.delete(lock_key_of(member_id, feed))
         except redis.RedisError as error:
-            log.warning("slates_not_purged", extra={"members": len(member_ids), "problem": type(error).__name__})
+            log.warning("claim_not_released", extra={"member_id": member_id, "problem": type(error).__name__})
+
+    def sweep(self, now: float, *, most: int) -> Swept:
+        """Forget the slates of the members served longest ago, over *most* members. Raises `redis.RedisError`."""
+        return self._index.sweep(now, keep_seconds=self._keep_seconds, most=most)
+
+    def _read(self, key: str, member_id: int, feed: str) -> Slate | None:
+        try:
+            sealed = cast("bytes | None", self._client.hget(key, feed))
+            return unpack(self._seal.open(sealed, place_of(member_id, feed))) if sealed else None
+        except (redis.RedisError, SealError, SlateFormatError) as error:
+            log.warning("slate_unreadable", extra={"member_id": member_id, "problem": type(error).__name__})
+            return None
+
+    def _for_each(self, member_ids: Sequence[int], script: Script, failure: str) -> None:
+        try:
+            for start in range(0, len(member_ids), PURGE_BATCH):
+                with self._client.pipeline(transaction=False) as pipe:
+                    for member_id in member_ids[start : start + PURGE_BATCH]:
+                        keys = [key_of(member_id), last_key_of(member_id)]
+                        script(keys=keys, args=[os.urandom(8), EPOCH_SECONDS, self._keep_seconds], client=pipe)
+                    pipe.execute()
+        except redis.RedisError as error:
+            log.warning(failure, extra={"members": len(member_ids), "problem": type(error).__name__})
 
 
 def key_of(member_id: int) -> str:
-    """Return the key of a member's slates: one hash, so that forgetting them is one command."""
-    return f"recsys:slates:{member_id}"
+    """Return the key of a member's slates. The braces keep all of a member's keys in one slot of a cluster."""
+    return f"recsys:slates:{{{member_id}}}"
+
+
+def last_key_of(member_id: int) -> str:
+    """Return the key of what a member's slates were before the last change of taste."""
+    return f"{key_of(member_id)}:last"
+
+
+def lock_key_of(member_id: int, feed: str) -> str:
+    """Return the key that one maker of this slate holds."""
+    return f"{key_of(member_id)}:lock:{feed}"
+
+
+def place_of(member_id: int, feed: str) -> str:
+    """Return what a sealed slate is bound to: another member's never opens."""
+    return f"slate:{member_id}:{feed}"

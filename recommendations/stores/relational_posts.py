@@ -118,12 +118,13 @@ POST, MEMBER, PRIVACY, SEEN = (
 )
 LOOK = f"""
     SELECT p.id, p.author_id, p.created_at, p.visibility, p.sensitivity, p.removed_at, p.language, p.tags,
-           a.is_active, s.is_private, v.post_id, p.text, p.external_id, a.external_id, p.kind, p.media
+           a.is_active, s.is_private, {{seen}}, p.text, p.external_id, a.external_id, p.kind, p.media
     FROM {POST} p
     JOIN {MEMBER} a ON a.id = p.author_id
     LEFT JOIN {PRIVACY} s ON s.member_id = a.id
-    LEFT JOIN {SEEN} v ON v.post_id = p.id AND v.member_id = %s
+    {{and_seen}}
     WHERE p.id IN ({{marks}})"""
+AND_SEEN = f"LEFT JOIN {SEEN} v ON v.post_id = p.id AND v.member_id = %s"
 
 
 class DatabasePosts:
@@ -138,7 +139,7 @@ class DatabasePosts:
         if not len(post_ids):
             return Looked(candidates, {})
         with connection.cursor() as cursor:
-            cursor.execute(LOOK.format(marks=",".join(["%s"] * len(post_ids))), (query.viewer_id, *post_ids.tolist()))
+            cursor.execute(*look(query, post_ids.tolist()))
             found = {row[0]: row for row in cursor.fetchall()}
         at = [i for i, post_id in enumerate(post_ids.tolist()) if post_id in found]
         rows = [found[int(post_ids[i])] for i in at]
@@ -158,9 +159,17 @@ class DatabasePosts:
         return Looked(candidates, views)
 
 
-def moment_of(value: datetime | str) -> datetime:
-    """Return a moment as a driver gives it: PostgreSQL's with its offset, SQLite's a text without one, in UTC."""
-    return datetime.fromisoformat(value).replace(tzinfo=UTC) if isinstance(value, str) else value
+def look(query: Query, post_ids: list[int]) -> tuple[str, list[int]]:
+    """Return the last look at these posts and its parameters; what the viewer saw is read only if it may be used."""
+    marks = ",".join(["%s"] * len(post_ids))
+    if not query.uses_history:
+        return LOOK.format(seen="NULL", and_seen="", marks=marks), post_ids
+    return LOOK.format(seen="v.post_id", and_seen=AND_SEEN, marks=marks), [query.viewer_id, *post_ids]
+
+
+def moment_of(value: datetime) -> datetime:
+    """Return a moment as a driver gives it: PostgreSQL's with its offset, SQLite's without one, in UTC."""
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
 def mentions(texts: list[str], words: tuple[str, ...]) -> BoolArray:

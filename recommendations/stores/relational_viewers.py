@@ -15,15 +15,16 @@ from typing import Any
 import numpy as np
 from django.db import connection
 
-from recommendations.contracts import EMPTY_IDS, Int64Array, Interests, Sensitivity
-from recommendations.models import InterestProfile, Member, PrivacySettings, Relationship, Seen
+from recommendations.contracts import EMPTY_IDS, Int64Array, Sensitivity
+from recommendations.models import InterestProfile, LessOf, Member, PrivacySettings, Relationship, Seen
 
 SEEN_LIMIT = 5_000
 """Posts seen last that are excluded before ranking; the last look asks about all others. Changes the speed."""
 ADULT_YEARS = 18
 
-MEMBER, PRIVACY, RELATIONSHIP, SEEN = (
-    connection.ops.quote_name(model._meta.db_table) for model in (Member, PrivacySettings, Relationship, Seen)
+MEMBER, PRIVACY, RELATIONSHIP, SEEN, LESS, INTERESTS = (
+    connection.ops.quote_name(model._meta.db_table)
+    for model in (Member, PrivacySettings, Relationship, Seen, LessOf, InterestProfile)
 )
 FIND = f"""
     SELECT m.id, m.external_id, m.is_active, m.languages, m.region, m.birth_year, m.is_adult,
@@ -32,7 +33,9 @@ FIND = f"""
     WHERE m.{{column}} = %s"""
 RELATED = f"""
     SELECT kind, target_id FROM {RELATIONSHIP} WHERE source_id = %s
-    UNION ALL SELECT kind, source_id FROM {RELATIONSHIP} WHERE target_id = %s AND kind = 'block'"""
+    UNION ALL SELECT kind, source_id FROM {RELATIONSHIP} WHERE target_id = %s AND kind = 'block'
+    UNION ALL SELECT 'hidden', post_id FROM {LESS} WHERE member_id = %s AND subject = 'post'"""
+TASTE_VERSION = f"SELECT changed_at, interactions, reference_at FROM {INTERESTS} WHERE member_id = %s"
 NEWEST_SEEN = f"SELECT post_id FROM {SEEN} WHERE member_id = %s ORDER BY seen_at DESC LIMIT %s"
 
 
@@ -52,6 +55,8 @@ class Viewer:
     followed: Int64Array
     blocked: Int64Array
     muted: Int64Array
+    hidden: Int64Array
+    """Posts that the member hid, reported or turned down."""
 
 
 def find(now: datetime, *, external_id: str | None = None, pk: int | None = None) -> Viewer | None:
@@ -60,9 +65,10 @@ def find(now: datetime, *, external_id: str | None = None, pk: int | None = None
     found = query(FIND.format(column=column), (value,))
     if not found:
         return None
-    id, external_id, is_active, languages, region, birth_year, is_adult, personal, sensitivity, words, tags = found[0]
+    id, external_id, is_active, languages, region, birth_year, is_adult, *others = found[0]
+    personal, sensitivity, words, tags = others
     adult = known_adult(bool(is_adult) if is_adult is not None else None, birth_year, now)
-    followed, blocked, muted = related(id)
+    followed, blocked, muted, hidden = related(id)
     # Without privacy settings: the strictest.
     return Viewer(
         id=id,
@@ -77,6 +83,7 @@ def find(now: datetime, *, external_id: str | None = None, pk: int | None = None
         followed=followed,
         blocked=blocked,
         muted=muted,
+        hidden=hidden,
     )
 
 
@@ -94,13 +101,13 @@ def known_adult(is_adult: bool | None, birth_year: int | None, now: datetime) ->
     return birth_year is not None and now.year - birth_year > ADULT_YEARS
 
 
-def related(member_id: int) -> tuple[Int64Array, Int64Array, Int64Array]:
-    """Return the members that this one follows, those on either side of a block with it, and those it mutes."""
-    kinds = Relationship.Kind
-    by_kind: dict[str, set[int]] = {kind: set() for kind in kinds.values}
-    for kind, other in query(RELATED, (member_id, member_id)):
+def related(member_id: int) -> tuple[Int64Array, Int64Array, Int64Array, Int64Array]:
+    """Return the members that this one follows, those on either side of a block, those it mutes; and posts it hid."""
+    by_kind: dict[str, set[int]] = {"follow": set(), "block": set(), "mute": set(), "hidden": set()}
+    for kind, other in query(RELATED, (member_id,) * 3):
         by_kind[kind].add(other)
-    return as_ids(by_kind[kinds.FOLLOW]), as_ids(by_kind[kinds.BLOCK]), as_ids(by_kind[kinds.MUTE])
+    followed, blocked, muted, hidden = map(as_ids, by_kind.values())
+    return followed, blocked, muted, hidden
 
 
 def as_ids(ids: set[int]) -> Int64Array:
@@ -108,29 +115,12 @@ def as_ids(ids: set[int]) -> Int64Array:
     return np.array(sorted(ids), np.int64) if ids else EMPTY_IDS
 
 
+def taste_version(member_id: int) -> tuple[object, ...] | None:
+    """Return what tells one state of the member's interests from another; None: nothing was learned of them."""
+    found = query(TASTE_VERSION, (member_id,))
+    return found[0] if found else None
+
+
 def newest_seen(member_id: int) -> Int64Array:
     """Return the posts that the member saw last, sorted by id."""
     return np.sort(np.array([id for (id,) in query(NEWEST_SEEN, (member_id, SEEN_LIMIT))], np.int64))
-
-
-def read_interests(member_id: int, model: str, dimension: int) -> Interests:
-    """Return what was learned of the member's taste in the space of *model*; nothing if it was learned in another."""
-    profile = InterestProfile.objects.filter(member_id=member_id, model=model, dimension=dimension).first()
-    if profile is None:
-        return Interests.none(dimension)
-    positive, positive_weights = as_rows(profile.positive, profile.positive_mass, dimension)
-    negative, negative_weights = as_rows(profile.negative, profile.negative_mass, dimension)
-    return Interests(positive, positive_weights, negative, negative_weights)
-
-
-def as_rows(
-    vectors: bytes | memoryview, mass: bytes | memoryview, dimension: int
-) -> tuple[np.typing.NDArray[np.float32], np.typing.NDArray[np.float32]]:
-    """Return stored sums as unit rows and weights from 0 to 1; a sum that came to nothing is left out."""
-    sums = np.frombuffer(vectors, "<f4").reshape(-1, dimension)
-    weights = np.frombuffer(mass, "<f4")
-    lengths = np.linalg.norm(sums, axis=1)
-    kept = (lengths > 1e-6) & (weights > 0)
-    if not kept.any():
-        return np.zeros((0, dimension), np.float32), np.zeros(0, np.float32)
-    return sums[kept] / lengths[kept, None], np.sqrt(weights[kept] / weights[kept].max())

@@ -147,6 +147,22 @@ class Columns:
         return Columns(posts, Orders(posts), counts)
 
 
+@dataclass(frozen=True)
+class Region:
+    """What trends among the members of one region."""
+
+    heat: dict[int, float]
+    """By post, as in `Counts.heat`."""
+    hottest: Int64Array
+    """The posts, the hottest first."""
+
+    @classmethod
+    def of(cls, heat: dict[int, float], changes: dict[int, float]) -> Region:
+        """Return the region after these changes; only its hottest posts are kept."""
+        ranked = sorted((heat | changes).items(), key=lambda item: (-item[1], item[0]))[:HOTTEST_IN_REGION]
+        return cls(dict(ranked), np.array([post_id for post_id, _ in ranked], np.int64))
+
+
 class ResidentCatalogue:
     """Keeps `Catalogue`. Safe under threads; a process has one."""
 
@@ -171,7 +187,7 @@ class ResidentCatalogue:
         self._lock = threading.Lock()
         empty = Candidates.unknown(np.zeros(0, np.int64), np.zeros(0, np.uint16))
         self._columns = Columns(empty, Orders(empty), Counts.none(0))
-        self._regions: dict[int, dict[int, float]] = {}
+        self._regions: dict[int, Region] = {}
 
     def __len__(self) -> int:
         return int(np.count_nonzero(self._columns.posts.post_ids))
@@ -315,9 +331,10 @@ class ResidentCatalogue:
 
     def trending_in(self, region_id: int, k: int, eligible: BoolArray) -> Int64Array:
         """See `Catalogue.trending_in`."""
-        columns, heat = self._columns, self._regions.get(region_id, {})
-        ids = np.array(sorted(heat, key=lambda post_id: (-heat[post_id], post_id)), np.int64)
-        rows = rows_of(columns, ids)
+        columns, region = self._columns, self._regions.get(region_id)
+        if region is None:
+            return EMPTY_IDS
+        rows = rows_of(columns, region.hottest)
         return first(columns, rows[rows != UNKNOWN], eligible, k)
 
     def on_audition(self, enough: int, k: int, eligible: BoolArray) -> tuple[Int64Array, Float32Array, Float32Array]:
@@ -333,19 +350,14 @@ class ResidentCatalogue:
 
     def _follow_regions(self, since: datetime | None, new_ids: Int64Array) -> None:
         """Take in the engagement by region that changed; each region keeps its hottest posts."""
-        regions = dict(self._regions)
-        changed = set()
+        changed: dict[int, dict[int, float]] = {}
         for post_id, region, value, moment in database.region_stats_since(since, new_ids):
-            number = self.words.regions.learn(region)
-            if number not in changed:
-                regions[number] = dict(regions.get(number, {}))
-                changed.add(number)
-            regions[number][post_id] = log_heat(value, moment.timestamp())
-        for number in changed:
-            if len(regions[number]) > 2 * HOTTEST_IN_REGION:
-                hottest = sorted(regions[number].items(), key=lambda item: -item[1])[:HOTTEST_IN_REGION]
-                regions[number] = dict(hottest)
-        self._regions = regions
+            changed.setdefault(self.words.regions.learn(region), {})[post_id] = log_heat(value, moment.timestamp())
+        regions = {
+            number: Region.of(self._regions[number].heat if number in self._regions else {}, heat)
+            for number, heat in changed.items()
+        }
+        self._regions = self._regions | regions
 
 
 def log_heat(engagement: float, moment: float) -> float:

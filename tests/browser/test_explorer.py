@@ -132,6 +132,23 @@ def test_a_hidden_post_is_gone(page):
     assert first not in shown(page)
 
 
+def test_less_of_something_and_its_undo(page):
+    go(page)
+    card = page.locator("#feed .card").first
+    post = card.get_attribute("data-post")
+    card.locator(".less summary").click()
+    card.get_by_role("button", name="Less of posts by").click()
+    expect(page.locator("#status")).to_contain_text("Less of this author. The page changed", timeout=PATIENCE_MS)
+    assert post not in shown(page)
+    row = Interaction.objects.get()
+    assert (row.kind, row.reason) == ("not_interested", "author")
+    page.get_by_role("button", name="Undo: Less of this author").click()
+    expect(page.locator("#status")).to_contain_text("taken back.", timeout=PATIENCE_MS)
+    expect(page.locator(f'#feed .card[data-post="{post}"]')).to_be_visible(timeout=PATIENCE_MS)
+    row.refresh_from_db()
+    assert row.undone_at is not None
+
+
 def test_pages_are_turned_by_keyboard(page):
     go(page)
     first = shown(page)

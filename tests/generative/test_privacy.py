@@ -14,9 +14,11 @@ from django.db import transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recommendations.models import Member, Post, PrivacySettings, Relationship, Seen
+from recommendations.models import LessOf, Member, Post, PrivacySettings, Relationship, Seen
 from recommendations.services import learn, wiring
 from recommendations.services.errors import InactiveMember, UnknownPost
+from recommendations.services.interact import Event, record
+from recommendations.services.preferences import relate, reset, set_preferences
 from recommendations.services.publish import remove_posts, set_members_active
 from recommendations.services.recommend import FEEDS, recommend
 from recommendations.services.similar import similar
@@ -51,6 +53,11 @@ steps = st.one_of(
     st.tuples(st.just("age"), who, st.sampled_from([None, 2000, 2008, 2015]), st.sampled_from([None, True, False])),
     st.tuples(st.just("seen"), who, what),
     st.tuples(st.just("like"), who, what),
+    st.tuples(st.just("turn_down"), who, what, st.sampled_from(["hide", "report", "not_interested"])),
+    st.tuples(st.just("undo"), who, what),
+    st.tuples(st.just("tie"), who, st.sampled_from(["follow", "block", "mute"]), who, st.booleans()),
+    st.tuples(st.just("prefer"), who, st.sampled_from(["safe", "sensitive", "adult"]), st.booleans()),
+    st.tuples(st.just("reset"), who),
     st.tuples(st.just("wait"), st.sampled_from([0.5, 5, 500])),
 )
 
@@ -93,7 +100,9 @@ def wants(viewer, post, feed):
         return False
     if own and set(own.muted_tags) & set(post.tags):
         return False
-    return feed == "similar" or not Seen.objects.filter(member=viewer, post=post).exists()
+    if LessOf.objects.filter(member=viewer, subject="post", post=post).exists():
+        return False
+    return feed in ("similar", "non_personalized") or not Seen.objects.filter(member=viewer, post=post).exists()
 
 
 class World:
@@ -215,6 +224,27 @@ class World:
         if row:
             making.interaction(self.members[i], row, at=self.now)
             learn.learn(member_ids=[self.members[i].pk], now=self.now)
+
+    def turn_down(self, i, post, kind):
+        reason = "author" if kind == "not_interested" else ""
+        event = Event(f"{i}-{post}", f"m{i}", f"p{post}", kind, reason=reason)
+        record(events=[event], now=self.now)
+        learn.learn(member_ids=[self.members[i].pk], now=self.now)
+
+    def undo(self, i, post):
+        record(events=[Event(f"undo-{i}-{post}", f"m{i}", undoes=f"{i}-{post}")], now=self.now)
+        learn.learn(member_ids=[self.members[i].pk], now=self.now)
+
+    def tie(self, i, kind, j, is_on):
+        if i != j:
+            relate(member_id=f"m{i}", kind=kind, other_id=f"m{j}", is_on=is_on, now=self.now)
+
+    def prefer(self, i, sensitivity, is_personalised):
+        changes = {"sensitivity": sensitivity, "is_personalised": is_personalised}
+        set_preferences(member_id=f"m{i}", changes=changes, now=self.now)
+
+    def reset(self, i):
+        reset(member_id=f"m{i}", now=self.now)
 
     def wait(self, seconds):
         self.now += timedelta(seconds=seconds)

@@ -26,6 +26,19 @@ def rows(redis_url):
     vector = np.eye(1, 8, dtype="<f4")
     packed, one = vector.tobytes(), np.ones(1, "<f4").tobytes()
     job = m.Job.objects.create(kind="batch_feeds", created_at=then, total=1)
+    served = m.FeedRequest.objects.create(
+        id=uuid4(),
+        member=ann,
+        feed="discovery",
+        engine="plain",
+        variant="control",
+        policy_version=1,
+        post_ids=np.array([post.pk, 99], "<i8").tobytes(),
+        part_names=["taste", "recency"],
+        parts=np.array([[0.5, 0.25], [0.125, 0]], "<f4").tobytes(),
+        origins=np.array([1, 3], "<u2").tobytes(),
+        created_at=then,
+    )
     return [
         ann,
         post,
@@ -37,19 +50,14 @@ def rows(redis_url):
             event_id="e", member=ann, post=post, kind="like", occurred_at=then, received_at=then
         ),
         m.Seen.objects.create(member=ann, post=post, seen_at=then),
-        m.FeedRequest.objects.create(
-            id=uuid4(),
-            member=ann,
-            feed="discovery",
-            engine="plain",
-            variant="control",
-            policy_version=1,
-            post_ids=np.array([post.pk, 99], "<i8").tobytes(),
-            part_names=["taste", "recency"],
-            parts=np.array([[0.5, 0.25], [0.125, 0]], "<f4").tobytes(),
-            origins=np.array([1, 3], "<u2").tobytes(),
-            created_at=then,
+        m.LessOf.objects.create(member=ann, subject="author", key="2", post=post, event_id="e", created_at=then),
+        m.Undo.objects.create(member=ann, event_id="u", target_event_id="e", received_at=then),
+        m.RegionStats.objects.create(post=post, region="DE", engagement_at=then, changed_at=then),
+        m.ServedPage.objects.create(
+            member=ann, request_id=uuid4(), offset=0, post_ids=np.array([post.pk, 99], "<i8").tobytes(), created_at=then
         ),
+        served,
+        m.FeedInputs.objects.create(request=served, packed=b"packed", created_at=then),
         m.InterestProfile.objects.create(
             member=ann,
             model="tiny",

@@ -139,6 +139,7 @@ def test_an_unknown_job_is_named():
 
 
 def test_progress_goes_from_queued_to_done(members):
+    making.post(members[0])
     job = submit()
     seen = []
     for number in range(3):
@@ -146,7 +147,7 @@ def test_progress_goes_from_queued_to_done(members):
         seen.append((state(job).state, state(job).done))
     assert seen == [("running", 2), ("running", 4), ("done", 5)]
     assert state(job).finished_at == NOW
-    assert all(wiring.slates().get(member.pk, "discovery") is not None for member in members)
+    assert all(wiring.slates().get(member.pk, "discovery") is not None for member in members[1:])
 
 
 def test_a_chunk_delivered_twice_counts_once(members):
@@ -173,14 +174,14 @@ def test_a_chunk_of_an_unknown_job_is_nobodys(members):
 
 def test_an_item_that_fails_is_an_error_as_data(members, monkeypatch):
     """It costs itself, and is named."""
-    keep = work.batch.keep_feed
+    keep = work.batch.keep_slate
 
-    def picky(member_pk, now):
+    def picky(member_pk, feed, now):
         if member_pk == members[1].pk:
             raise RuntimeError("no luck")
-        keep(member_pk, now)
+        keep(member_pk, feed, now)
 
-    monkeypatch.setattr(work.batch, "keep_feed", picky)
+    monkeypatch.setattr(work.batch, "keep_slate", picky)
     job = submit()
     for number in range(3):
         run(job, number)

@@ -14,6 +14,7 @@ from recommendations.models import FeedRequest, Interaction, Job, JobChunk, Memb
 from recommendations.services import interact, wiring, work
 from recommendations.services.interact import Event
 from recommendations.services.recommend import recommend
+from recommendations.stores.policies import POLICY_SECONDS
 from recsys_project.celery import app
 from tests import making
 from tests.servers import celery_worker
@@ -69,6 +70,7 @@ def test_a_batch_job_makes_a_feed_for_everybody(worker, platform):
 
 
 def test_one_members_feed_on_demand(worker, platform):
+    time.sleep(POLICY_SECONDS)  # the worker may know the policies of the test before
     job = work.submit(kind="member_feed", params={"member_ids": ["m3"]}, now=clock.now())
     assert wait_for(finished(job), worker.log).state == "done"
     assert recommend(member_id="m3", now=clock.now()).cached

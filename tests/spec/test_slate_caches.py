@@ -13,9 +13,11 @@ from hypothesis.extra import numpy as arrays
 from recommendations.contracts import Slate
 from recommendations.stores.memory import MemorySlates
 from recommendations.stores.redis_slates import RedisSlates, SlateFormatError, key_of, pack, unpack
+from recommendations.stores.sealing import Seal
 from tests.servers import free_port
 
 KEEP_SECONDS = 500
+SEAL = Seal(["a secret that is only for these tests"])
 
 
 def slate(n=3, **fields):
@@ -48,14 +50,14 @@ def client(redis_url):
 def cache(request):
     if request.param == "memory":
         return MemorySlates()
-    return RedisSlates(request.getfixturevalue("client"), keep_seconds=KEEP_SECONDS)
+    return RedisSlates(request.getfixturevalue("client"), SEAL, keep_seconds=KEEP_SECONDS)
 
 
 @pytest.fixture
 def gone():
     """A cache whose Redis is not there."""
     with redis.Redis(port=free_port(), socket_connect_timeout=0.2) as client:
-        yield RedisSlates(client, keep_seconds=KEEP_SECONDS)
+        yield RedisSlates(client, SEAL, keep_seconds=KEEP_SECONDS)
 
 
 def assert_same(a, b):
@@ -72,26 +74,26 @@ def assert_same(a, b):
 
 
 def test_a_slate_comes_back_as_it_was_kept(cache):
-    cache.put(7, "discovery", slate())
+    cache.put(7, "discovery", slate(), b"")
     assert_same(cache.get(7, "discovery"), slate())
 
 
 def test_what_was_not_kept_is_a_miss(cache):
-    cache.put(7, "discovery", slate())
+    cache.put(7, "discovery", slate(), b"")
     assert cache.get(7, "trending") is None
     assert cache.get(8, "discovery") is None
 
 
 def test_a_later_slate_takes_the_place_of_an_earlier(cache):
-    cache.put(7, "discovery", slate(3))
-    cache.put(7, "discovery", slate(1))
+    cache.put(7, "discovery", slate(3), b"")
+    cache.put(7, "discovery", slate(1), b"")
     assert len(cache.get(7, "discovery")) == 1
 
 
 def test_purging_forgets_every_feed_of_these_members_only(cache):
     for member_id in (7, 8, 9):
-        cache.put(member_id, "discovery", slate())
-        cache.put(member_id, "trending", slate())
+        cache.put(member_id, "discovery", slate(), b"")
+        cache.put(member_id, "trending", slate(), b"")
     cache.purge([7, 8, 1000])
     cache.purge([])
     assert [cache.get(7, "discovery"), cache.get(7, "trending"), cache.get(8, "discovery")] == [None] * 3
@@ -99,7 +101,7 @@ def test_purging_forgets_every_feed_of_these_members_only(cache):
 
 
 def test_the_parts_of_the_scores_are_not_kept(cache):
-    cache.put(7, "discovery", slate(2, part_names=("taste",), parts=np.ones((2, 1), np.float32)))
+    cache.put(7, "discovery", slate(2, part_names=("taste",), parts=np.ones((2, 1), np.float32)), b"")
     assert not cache.get(7, "discovery").has_parts
 
 
@@ -164,23 +166,23 @@ def test_a_hundred_posts_take_at_most_a_kilobyte_and_a_half():
 def test_corrupt_bytes_are_a_miss(client, noise):
     """So is the format of another release."""
     client.hset(key_of(7), "discovery", noise)
-    assert RedisSlates(client, keep_seconds=KEEP_SECONDS).get(7, "discovery") is None
+    assert RedisSlates(client, SEAL, keep_seconds=KEEP_SECONDS).get(7, "discovery") is None
 
 
 def test_a_key_of_another_type_is_a_miss(client):
     client.set(key_of(7), "something else")
-    cache = RedisSlates(client, keep_seconds=KEEP_SECONDS)
-    cache.put(7, "discovery", slate())
+    cache = RedisSlates(client, SEAL, keep_seconds=KEEP_SECONDS)
+    cache.put(7, "discovery", slate(), b"")
     assert cache.get(7, "discovery") is None
 
 
 def test_every_slate_has_a_time_to_live(client):
     """Nothing may stay in a cache for ever."""
-    RedisSlates(client, keep_seconds=KEEP_SECONDS).put(7, "discovery", slate())
+    RedisSlates(client, SEAL, keep_seconds=KEEP_SECONDS).put(7, "discovery", slate(), b"")
     assert 0 < client.ttl(key_of(7)) <= KEEP_SECONDS
 
 
 def test_a_cache_that_cannot_be_reached_is_a_miss_and_no_error(gone):
-    gone.put(7, "discovery", slate())
+    gone.put(7, "discovery", slate(), b"")
     gone.purge([7])
     assert gone.get(7, "discovery") is None

@@ -11,16 +11,18 @@ from hypothesis import strategies as st
 
 from recommendations.contracts import (
     UNKNOWN,
+    Affinity,
     Candidates,
     Origin,
     Policy,
     PolicyError,
     Reason,
+    among,
     origins_of,
     reasons_of,
 )
+from recommendations.services.cursors import MOST_STEPS, Place, read_cursor, write_cursor
 from recommendations.services.errors import InvalidRequest
-from recommendations.services.recommend import read_cursor, write_cursor
 from recommendations.stores.vocabulary import Vocabulary
 
 
@@ -55,10 +57,20 @@ def test_every_default_is_within_its_own_range():
     assert Policy.of({f.name: getattr(Policy(), f.name) for f in fields(Policy)}) == Policy()
 
 
+steps = st.tuples(st.uuids(), st.integers(0, 2**16 - 1))
+
+
+@given(steps, st.lists(steps, max_size=30))
+def test_a_cursor_holds_the_latest_slates_of_a_reading(step, before):
+    cursor = write_cursor(*step, tuple(before))
+    assert read_cursor(cursor).steps == (*before, step)[-MOST_STEPS:]
+    assert len(cursor) <= 500  # what the API takes
+
+
 @given(st.uuids(), st.integers(0, 2**16 - 1))
 def test_a_cursor_holds_the_request_and_the_place(request_id, offset):
     cursor = write_cursor(request_id, offset)
-    assert read_cursor(cursor) == (request_id, offset)
+    assert read_cursor(cursor) == Place(request_id, offset)
     assert set(cursor) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
@@ -66,11 +78,11 @@ def test_a_cursor_holds_the_request_and_the_place(request_id, offset):
 def test_any_text_is_a_cursor_or_a_clear_refusal(text):
     """Never another error: a cursor comes from outside."""
     try:
-        request_id, offset = read_cursor(text)
+        place = read_cursor(text)
     except InvalidRequest as error:
         assert error.pointer == "/cursor"
     else:
-        assert isinstance(request_id, UUID) and 0 <= offset < 2**16
+        assert all(isinstance(request_id, UUID) and 0 <= offset < 2**16 for request_id, offset in place.steps)
 
 
 @pytest.mark.parametrize("cursor", ["", "a", "💥", "A" * 25, base64.urlsafe_b64encode(b"x" * 17).decode()])
@@ -115,3 +127,19 @@ def test_a_table_gives_equal_numbers_to_equal_words_only(lists):
     for row, tags in zip(table, lists, strict=True):
         assert [words.learn(tag) for tag in tags] == row[: len(tags)].tolist()
         assert (row[len(tags) :] == UNKNOWN).all()
+
+
+@given(st.dictionaries(st.integers(0, 30), st.floats(-1, 1, width=32)), st.lists(st.integers(-1, 31), max_size=12))
+def test_an_affinity_is_a_table_that_says_nothing_of_the_others(weights, asked):
+    """For any table and any ids, in the shape they are asked in."""
+    ids = sorted(weights)
+    affinity = Affinity(np.array(ids, np.int64), np.array([weights[id] for id in ids], np.float32))
+    found = affinity.of(np.array([asked, asked], np.int32).reshape(2, -1))
+    assert found.dtype == np.float32
+    assert found.tolist() == [[weights.get(id, 0.0) for id in asked]] * 2
+
+
+@given(st.lists(st.integers(-1, 20), max_size=12), st.sets(st.integers(-1, 20)))
+def test_among_is_membership_however_many_there_are(values, ids):
+    found = among(np.array(values, np.int64), np.array(sorted(ids), np.int64))
+    assert found.tolist() == [value in ids for value in values]

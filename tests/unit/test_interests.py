@@ -4,16 +4,17 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recommendations.contracts import Policy
 from recommendations.services.interests import (
     HALF_LIFE_SECONDS,
     JOIN_COSINE,
     MAX_INTERESTS,
-    WEIGHTS,
     Sums,
     decay,
     directions,
 )
 
+WEIGHTS = Policy().act_weights
 AXES = np.eye(16, dtype=np.float32)
 START = 1_780_000_000.0
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommendations.contracts import Candidates, Interests, Policy, Query, Scored
+from recommendations.contracts import UNKNOWN, Affinity, Candidates, Interests, Origin, Policy, Query, Scored
 from recommendations.engines.plain import PlainEngine
-from recommendations.pipeline.rerankers.diversity import Diversity, Spacing
+from recommendations.pipeline.rerankers.diversity import AuditionSlots, Diversity, LessLast, Spacing
 from recommendations.pipeline.run import rerank
 from recommendations.pipeline.stages import Trace
 
@@ -31,11 +31,13 @@ def query(size, **settings):
     )
 
 
-def scored(authors):
-    """Return posts by these authors in falling order of score."""
+def scored(authors, topics=(), auditioning=()):
+    """Return posts by these authors, about these topics, in falling order of score; some of them on audition."""
     n = len(authors)
     found = Candidates.unknown(np.arange(1, n + 1), np.zeros(n, np.uint16))
     found = replace(found, author_ids=np.array(authors, np.int64), rows=np.arange(n, dtype=np.int32))
+    found.tag_ids[: len(topics), 0] = topics
+    found.origins[list(auditioning)] |= np.uint16(1 << Origin.AUDITION)
     scores = np.arange(n, 0, -1, dtype=np.float32)
     return Scored(found, scores, ("recency",), scores[:, None])
 
@@ -47,12 +49,73 @@ def engine(n):
     return engine
 
 
-@given(st.lists(st.integers(-1, 4), max_size=40), st.integers(1, 12))
-def test_no_reranker_drops_or_doubles_a_post(authors, size):
-    """For any authors and any slate size, the answer is a permutation."""
-    for reranker in (Diversity(engine(len(authors))), Spacing()):
-        order = reranker(query(size), scored(authors))
-        assert sorted(order.tolist()) == list(range(len(authors)))
+POSTS = st.lists(st.tuples(st.integers(-1, 4), st.integers(-1, 3), st.booleans()), max_size=40)
+"""Author, topic, and whether on audition."""
+
+
+def posts_of(drawn):
+    return scored([a for a, _, _ in drawn], [t for _, t, _ in drawn], [i for i, (*_, on) in enumerate(drawn) if on])
+
+
+@given(POSTS, st.integers(1, 45), st.floats(0, 0.5), st.integers(1, 4))
+def test_no_reranker_drops_or_doubles_a_post(drawn, size, share, run):
+    """For any posts, slate size and policy, the answer is a permutation."""
+    asked = query(size, audition_share=share, topic_run=run)
+    for reranker in (Diversity(engine(len(drawn))), Spacing(), AuditionSlots()):
+        order = reranker(asked, posts_of(drawn))
+        assert sorted(order.tolist()) == list(range(len(drawn)))
+
+
+@given(POSTS, st.integers(1, 45), st.integers(1, 4))
+def test_two_neighbours_are_by_one_author_only_if_nobody_else_is_left(drawn, size, run):
+    order = Spacing()(query(size, topic_run=run), posts_of(drawn))[:size].tolist()
+    authors = [drawn[at][0] for at in order]
+    for i in range(1, len(authors)):
+        if authors[i] == authors[i - 1]:
+            assert set(authors[i:]) == {authors[i]}
+
+
+@given(POSTS, st.integers(1, 45), st.integers(1, 4))
+def test_a_topic_goes_on_beyond_its_run_only_if_nothing_else_fits(drawn, size, run):
+    """Nothing by another author about something else is left; posts of unknown topic are no run."""
+    order = Spacing()(query(size, topic_run=run), posts_of(drawn))[:size].tolist()
+    topics, authors = [drawn[at][1] for at in order], [drawn[at][0] for at in order]
+    for i in range(run, len(order)):
+        before = set(topics[i - run : i])
+        if before == {topics[i]} != {UNKNOWN}:
+            left = [(a, t) for a, t, _ in (drawn[at] for at in order[i:])]
+            assert not [1 for a, t in left if a != authors[i - 1] and t != topics[i]]
+
+
+def test_a_third_post_about_one_topic_waits_for_another():
+    order = Spacing()(query(5, topic_run=2), scored([1, 2, 3, 4, 5], [7, 7, 7, 7, 8]))
+    assert order.tolist() == [0, 1, 4, 2, 3]
+
+
+def test_posts_without_a_topic_stay_where_they_are():
+    order = Spacing()(query(4, topic_run=1), scored([1, 2, 3, 4], [UNKNOWN, UNKNOWN, UNKNOWN, 5]))
+    assert order.tolist() == [0, 1, 2, 3]
+
+
+@given(POSTS, st.integers(1, 45), st.floats(0.02, 0.5))
+def test_every_stretch_of_the_slate_has_an_audition_as_long_as_there_are_any(drawn, size, share):
+    """A stretch without one has none behind it; the other posts keep their order."""
+    on_audition = [on for *_, on in drawn]
+    order = AuditionSlots()(query(size, audition_share=share), posts_of(drawn)).tolist()
+    stretch = round(1 / share)
+    for start in range(0, min(size, len(order)), stretch):
+        if any(on_audition[at] for at in order[start:]):
+            assert any(on_audition[at] for at in order[start : start + stretch])
+    others = [at for at in order if not on_audition[at]]
+    assert others == sorted(others)
+
+
+def test_auditions_get_their_share_and_nothing_if_it_is_none():
+    """Twenty are on audition, all ranked last: one in every twenty of the slate's hundred, near the middle."""
+    posts = scored(range(200), auditioning=range(180, 200))
+    order = AuditionSlots()(query(100, audition_share=0.05), posts).tolist()
+    assert [i for i, at in enumerate(order[:100]) if at >= 180] == [10, 30, 50, 70, 90]
+    assert AuditionSlots()(query(100, audition_share=0), posts).tolist() == list(range(200))
 
 
 def test_neighbours_are_by_different_authors_where_there_is_a_choice():
@@ -81,5 +144,14 @@ def test_a_reranker_that_fails_costs_its_order_and_nothing_else():
 
 @pytest.mark.parametrize("size", [1, 150])
 def test_no_candidates_are_no_trouble(size):
-    for reranker in (Diversity(engine(0)), Spacing()):
+    for reranker in (Diversity(engine(0)), Spacing(), AuditionSlots()):
         assert reranker(query(size), scored([])).tolist() == []
+
+
+def test_what_the_viewer_wants_less_of_is_brought_up_by_nobody():
+    """Author 2 was turned down: neither variety nor an audition puts them before the others."""
+    asked = replace(query(5, audition_share=0.5), author_affinity=Affinity(np.array([2]), np.array([-0.9], np.float32)))
+    posts = scored([1, 1, 1, 2, 2], auditioning=[3, 4])
+    assert AuditionSlots()(asked, posts).tolist() == [0, 1, 2, 3, 4]
+    spread = posts.take(Spacing()(asked, posts))
+    assert spread.take(LessLast()(asked, spread)).candidates.author_ids.tolist() == [1, 1, 1, 2, 2]

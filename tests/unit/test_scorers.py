@@ -8,8 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommendations.contracts import Candidates, Interests, Policy, Query
-from recommendations.pipeline.scorers.columns import Follow, Popularity, Recency
+from recommendations.contracts import Affinity, Candidates, Interests, Policy, Query
+from recommendations.pipeline.scorers.columns import (
+    AuditionBonus,
+    Author,
+    Fatigue,
+    Follow,
+    Less,
+    Popularity,
+    Quality,
+    Recency,
+    Topic,
+)
 
 NOW = 1_780_000_000.0
 QUERY = Query(
@@ -56,3 +66,72 @@ def test_every_part_lies_between_zero_and_one(created_at, engagement):
         part = scorer(QUERY, found)
         assert part.dtype == np.float32
         assert 0 <= part.item() <= 1
+
+
+def affinity(**weights):
+    """Return how the viewer stands to `a7` (author, tag, format or post 7) and so on."""
+    ids = sorted(weights, key=lambda name: int(name[1:]))
+    return Affinity(np.array([int(name[1:]) for name in ids]), np.array([weights[name] for name in ids], np.float32))
+
+
+def tags(*rows):
+    return np.array(rows, np.int32)
+
+
+def test_an_author_counts_as_much_as_they_are_liked_and_never_against_the_post():
+    query = replace(QUERY, author_affinity=affinity(a7=0.5, a8=-1))
+    assert Author()(query, candidates(author_ids=np.array([7, 8, 9, -1]))).tolist() == [0.5, 0, 0, 0]
+
+
+def test_a_post_is_liked_for_the_best_of_its_tags():
+    query = replace(QUERY, topic_affinity=affinity(a1=0.25, a2=0.5, a3=-1))
+    found = candidates(tag_ids=tags([1, 2, 3], [1, -1, -1], [3, -1, -1], [-1, -1, -1]))
+    assert Topic()(query, found).tolist() == [0.5, 0.25, 0, 0]
+
+
+def test_less_is_said_of_author_topic_and_format_each_and_adds_up():
+    query = replace(
+        QUERY,
+        author_affinity=affinity(a7=-1, a8=0.5),
+        topic_affinity=affinity(a1=-0.5, a2=0.5),
+        format_affinity=affinity(a0=-0.25),
+    )
+    found = candidates(
+        author_ids=np.array([7, 8, 7, -1]),
+        tag_ids=tags([2, 1], [2, -1], [1, -1], [-1, -1]),
+        format_ids=np.array([0, 1, 0, -1], np.int32),
+    )
+    assert Less()(query, found).tolist() == [-1.75, 0, -1.75, 0]
+
+
+def test_quality_is_the_catalogues():
+    assert Quality()(QUERY, candidates(quality=np.array([0.25, 0.5], np.float32))).tolist() == [0.25, 0.5]
+
+
+def test_the_bonus_of_an_audition_ends_with_it():
+    query = replace(QUERY, policy=Policy(audition_impressions=100))
+    met = candidates(impressions=np.array([0, 25, 100, 500], np.float32))
+    assert AuditionBonus()(query, met).tolist() == [1, 0.75, 0, 0]
+
+
+def test_fatigue_counts_against_what_was_served():
+    query = replace(QUERY, served=affinity(a1=0.5))
+    assert Fatigue()(query, candidates(author_ids=np.array([7, 7, 7]))).tolist() == [0, -0.5, 0]
+
+
+WEIGHTS = st.dictionaries(st.integers(0, 9), st.floats(-1, 1, width=32), max_size=6)
+
+
+@given(WEIGHTS, WEIGHTS, WEIGHTS, st.lists(st.integers(-1, 9), min_size=3, max_size=3))
+def test_liking_is_never_negative_and_less_never_positive(authors, topics, formats, tag_ids):
+    """For any affinities: liking lies from 0 to 1, less from -3 to 0, and nobody knows anything of the unknown."""
+    made = [
+        Affinity(np.array(sorted(w), np.int64), np.array([w[k] for k in sorted(w)], "f4"))
+        for w in (authors, topics, formats)
+    ]
+    query = replace(QUERY, author_affinity=made[0], topic_affinity=made[1], format_affinity=made[2])
+    found = candidates(author_ids=np.array([3, -1]), tag_ids=tags(tag_ids, [-1] * 3), format_ids=tags(2, -1))
+    for scorer, low, high in ((Author(), 0, 1), (Topic(), 0, 1), (Less(), -3, 0)):
+        part = scorer(query, found)
+        assert part.dtype == np.float32 and part.shape == (2,)
+        assert low <= part[0] <= high and part[1] == 0

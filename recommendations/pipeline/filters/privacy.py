@@ -44,6 +44,11 @@ def not_muted(query: Query, candidates: Candidates) -> BoolArray:
     return ~tagged & ~candidates.is_muted & ~is_by(candidates, query.muted_author_ids)
 
 
+def not_hidden(query: Query, candidates: Candidates) -> BoolArray:
+    """Keep what the viewer did not hide, report or turn down."""
+    return ~among(candidates.post_ids, query.hidden_post_ids)
+
+
 def not_own(query: Query, candidates: Candidates) -> BoolArray:
     """Keep what somebody else wrote."""
     return candidates.author_ids != query.viewer_id

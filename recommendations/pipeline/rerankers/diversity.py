@@ -7,11 +7,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from recommendations.contracts import UNKNOWN, Int64Array, Origin, Query, Scored, brought_by
+from recommendations.contracts import UNKNOWN, BoolArray, Int64Array, Origin, Query, Scored, brought_by
 from recommendations.ports import Engine
 
 FINALISTS_PER_PICK = 2
 """How far below the slate's last rank a post may come from. Changes the answer."""
+UNWANTED = -0.5
+"""Below this `less`, before its weight, the viewer said so: no variety brings the post up. Changes the answer."""
+
+
+def unwanted(query: Query, scored: Scored) -> BoolArray:
+    """Return which posts the viewer asked to see less of."""
+    if "less" not in scored.part_names:
+        return np.zeros(len(scored.scores), np.bool_)
+    return scored.parts[:, scored.part_names.index("less")] < UNWANTED * query.policy.less
 
 
 @dataclass(frozen=True)
@@ -54,17 +63,26 @@ class Spacing:
 def spaced(authors: list[int], topics: list[int], run: int) -> list[int]:
     """Return the positions so that authors alternate and at most *run* in a row share a topic, where that can be."""
     order: list[int] = []
-    waiting = list(range(len(authors)))
-    author, recent = None, deque[int](maxlen=run)
-    while waiting:
-        worn = recent[0] if len(recent) == run and recent[0] != UNKNOWN and len(set(recent)) == 1 else None
-        other = (i for i, at in enumerate(waiting) if authors[at] != author)
-        best = next((i for i, at in enumerate(waiting) if authors[at] != author and topics[at] != worn), None)
-        place = next(other, 0) if best is None else best
-        at = waiting.pop(place)
+    waiting = deque[int]()  # passed over so far, in their order
+    author: int | None = None
+    topic: int | None = None
+    length = ahead = 0
+    while len(order) < len(authors):
+        worn = topic if length >= run and topic != UNKNOWN else None
+        at = next((at for at in waiting if authors[at] != author and topics[at] != worn), None)
+        while at is None and ahead < len(authors):
+            if authors[ahead] != author and topics[ahead] != worn:
+                at = ahead
+            else:
+                waiting.append(ahead)
+            ahead += 1
+        if at is None:  # Nothing fits both: somebody else's at least, or simply the next.
+            at = next((at for at in waiting if authors[at] != author), waiting[0])
+        if at in waiting:
+            waiting.remove(at)
         order.append(at)
-        author = authors[at]
-        recent.append(topics[at])
+        length = length + 1 if topics[at] == topic and topic != UNKNOWN else 1
+        author, topic = authors[at], topics[at]
     return order
 
 
@@ -78,10 +96,10 @@ class AuditionSlots:
         """See `Reranker`."""
         n, share = len(scored.scores), query.policy.audition_share
         everything = np.arange(n)
-        if not share:
+        if not share or not n:
             return everything
-        auditioning = brought_by(scored.candidates.origins, Origin.AUDITION)
-        stretch = round(1 / share)
+        auditioning = brought_by(scored.candidates.origins, Origin.AUDITION) & ~unwanted(query, scored)
+        stretch = round(min(1 / share, n))
         order, spare = everything.tolist(), np.flatnonzero(auditioning).tolist()
         for start in range(0, min(query.size, n), stretch):
             shown = order[start : start + stretch]
@@ -93,3 +111,15 @@ class AuditionSlots:
             order.remove(at)
             order.insert(start + len(shown) // 2, at)
         return np.array(order, np.int64)
+
+
+@dataclass(frozen=True)
+class LessLast:
+    """Puts what the viewer asked to see less of behind all else: no spreading and no audition brings it up again."""
+
+    name: str = field(default="less_last", init=False)
+
+    def __call__(self, query: Query, scored: Scored) -> Int64Array:
+        """See `Reranker`."""
+        everything, asked = np.arange(len(scored.scores)), unwanted(query, scored)
+        return np.concatenate([everything[~asked], everything[asked]])

@@ -9,6 +9,7 @@ from typing import Any
 from django.db import models
 
 from recommendations.models import Interaction, Member, Post, PostEmbedding, PrivacySettings, Relationship
+from recommendations.services import invalidate
 from recommendations.services.bulk import Column, insert_columns
 from recommendations.services.importing.problems import RowError, shown
 from recommendations.services.safety import sensitivity_of
@@ -66,6 +67,7 @@ def write_members(rows: Sequence[Parsed], now: datetime) -> Written:
     Member.objects.bulk_create(fresh)
     PrivacySettings.objects.bulk_create(settings)
     save(Member, touched)
+    invalidate.members(*(member.pk for member in touched))
     return Written(len(fresh), len(touched), repeats + len(merged) - len(fresh) - len(touched))
 
 
@@ -92,6 +94,7 @@ def write_posts(rows: Sequence[Parsed], now: datetime) -> Written:
     save(Post, touched)
     # The vectors of the old text; `manage.py embed` makes new ones.
     PostEmbedding.objects.filter(post__in=reworded).delete()
+    invalidate.posts([post.pk for post in touched])
     return Written(len(fresh), len(touched), repeats + len(merged) - len(fresh) - len(touched), errors)
 
 
@@ -166,6 +169,7 @@ def write_follows(rows: Sequence[Parsed], now: datetime) -> Written:
         "created_at": [row.get("created_at", now) for row in said],
     }
     new = insert_columns(Relationship, columns)
+    invalidate.members(*({*columns["source_id"], *columns["target_id"]} if new else ()))
     return Written(new=new, same=len(said) - new, errors=errors)
 
 

@@ -27,8 +27,13 @@ export function feed({ member, feed, cursor, explain, limit }) {
 export const similar = (post, viewer) =>
   ask(`posts/${id(post)}/similar?${new URLSearchParams({ viewer, limit: 10 })}`);
 
-export async function act({ member, post, kind, request }) {
-  const event = { event_id: eventId(), member_id: member, post_id: post, kind, request_id: request };
+// Returns the id of the event, by which the act can be taken back.
+export const act = ({ member, post, kind, reason, request }) =>
+  send({ event_id: eventId(), member_id: member, post_id: post, kind, reason, request_id: request });
+
+export const undo = (member, event) => send({ event_id: eventId(), member_id: member, undoes: event });
+
+async function send(event) {
   const answer = await ask("interactions", {
     method: "POST",
     headers: { "Content-Type": "application/json", "X-CSRFToken": token },
@@ -36,6 +41,7 @@ export async function act({ member, post, kind, request }) {
   });
   const [result] = answer.results;
   if (result.status === "rejected") throw new Error(result.problem.detail);
+  return event.event_id;
 }
 
 // crypto.randomUUID is missing where the page came over plain HTTP from another machine.

@@ -38,9 +38,20 @@ export function card(pick, rank, acts = {}) {
   const buttons = element("div", "buttons");
   if (acts.like) buttons.append(button("♥ Like", `Like post ${post.id}`, () => acts.like(pick, node), "like"));
   if (acts.hide) buttons.append(button("Hide", `Hide post ${post.id}`, () => acts.hide(pick, node), "hide"));
+  if (acts.less) buttons.append(lessOf(pick, node, acts.less));
   if (acts.similar) buttons.append(button("Similar", `Posts similar to ${post.id}`, () => acts.similar(pick), "more"));
   if (buttons.children.length) node.append(buttons);
   return node;
+}
+
+// What of the post the member wants less of.
+function lessOf(pick, node, less) {
+  const { post } = pick;
+  const choices = [["author", `posts by ${post.author_id}`], ["format", `${post.kind} posts`]];
+  if (post.tags.length) choices.splice(1, 0, ["topic", post.tags[0]]);
+  const menu = element("details", "less", element("summary", "", "Less …"));
+  menu.append(...choices.map(([reason, text]) => button(text, `Less of ${text}`, () => less(pick, node, reason))));
+  return menu;
 }
 
 function head(pick, rank) {

@@ -1,12 +1,12 @@
 // The explorer: choose a member, look at the feed, act on it, see what it changes.
 
 import * as api from "./api.js";
-import { age, card, element } from "./cards.js";
+import { age, button, card, element } from "./cards.js";
 
 const PAGE = 20;
 const POLL_MS = 250;
 const WAIT_MS = 2000;
-const FEEDS = ["discovery", "following", "trending"];
+const FEEDS = ["discovery", "following", "trending", "non_personalized"];
 const $ = (id) => document.getElementById(id);
 const asked = new URLSearchParams(location.search);
 const state = {
@@ -17,8 +17,8 @@ const state = {
   turn: 0, // counts what was asked for, so that a late answer to an earlier question is dropped
 };
 
-function say(text, isError = false) {
-  $("status").textContent = text;
+function say(text, isError = false, ...more) {
+  $("status").replaceChildren(text, ...more);
   $("status").classList.toggle("error", isError);
 }
 
@@ -89,7 +89,7 @@ async function load() {
 function show(page, fresh = new Set()) {
   state.page = page;
   const first = (state.cursors.length - 1) * PAGE + 1;
-  const cards = page.picks.map((pick, i) => card(pick, first + i, { like, hide, similar }));
+  const cards = page.picks.map((pick, i) => card(pick, first + i, { like, hide, less, similar }));
   for (const node of cards) node.classList.toggle("new", fresh.has(node.dataset.post));
   $("feed").replaceChildren(...cards);
   if (!cards.length) $("feed").append(element("p", "empty", emptyText()));
@@ -132,21 +132,35 @@ function showBadges(page) {
 const like = (pick, node) => act("like", "Liked", pick, node);
 const hide = (pick, node) => act("hide", "Hidden", pick, node);
 
-async function act(kind, done, pick, node) {
+const less = (pick, node, reason) => act("not_interested", `Less of this ${reason}`, pick, node, reason);
+
+async function undo(event, done) {
+  say(`${done} taken back. Waiting for the feed to follow …`);
+  try {
+    await api.undo(state.member, event);
+    await restart();
+    say(`${done} taken back.`);
+  } catch (error) {
+    say(error.message, true);
+  }
+}
+
+async function act(kind, done, pick, node, reason = "") {
   const { member, page } = state;
   const turn = ++state.turn;
   for (const button of node.querySelectorAll("button")) button.disabled = true;
   node.classList.add(kind === "like" ? "liked" : "hidden-post");
   say(`${done}. Waiting for the feed to follow …`);
   try {
-    await api.act({ member, post: pick.post.id, kind, request: page.request_id });
+    const event = await api.act({ member, post: pick.post.id, kind, reason, request: page.request_id });
     const next = await changed(page, pick.post.id, turn);
     if (turn !== state.turn) return;
     state.cursors = [null];
     const before = new Set(page.picks.map((p) => p.post.id));
     const fresh = new Set(next.picks.map((p) => p.post.id).filter((id) => !before.has(id)));
     show(next, fresh);
-    say(`${done}. ${difference(page, next, fresh)}`);
+    const back = button("Undo", `Undo: ${done} ${pick.post.id}`, () => undo(event, done), "link undo");
+    say(`${done}. ${difference(page, next, fresh)} `, false, back);
     ($("feed").querySelector(".card") ?? $("reload")).focus({ preventScroll: true });
   } catch (error) {
     for (const button of node.querySelectorAll("button")) button.disabled = false;

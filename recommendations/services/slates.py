@@ -1,0 +1,152 @@
+"""
+The slate that a request pages through: one that is kept, or a fresh one, or at the last the one that was good last.
+
+In order: fresh enough, it is served. Stale, it is served once more while a worker makes the next. Otherwise it is made
+here. If nothing can be made, the last good one is served, and says so. All of them go through the last look.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import UUID, uuid4
+
+import numpy as np
+from django.conf import settings
+from django.db import DatabaseError
+
+from recommendations.contracts import Query, Slate
+from recommendations.pipeline.stages import FilterError, Trace
+from recommendations.services import wiring
+from recommendations.services.cursors import Place, read_before
+from recommendations.services.errors import FactsUnavailable
+from recommendations.services.ranking import SlateLost, rank
+from recommendations.services.viewing import Choice, with_history
+from recommendations.stores.relational_viewers import Viewer
+
+log = logging.getLogger(__name__)
+
+FALLBACK_FRESH_SECONDS = 10.0
+"""A slate that a fallback made is kept this long only: the chosen engine is tried again soon."""
+LAST_GOOD, FRESH = "last_good", "fresh"
+MORE = ":more"
+"""What a later part of a reading is kept as, beside the feed's own slate: it begins where the reader was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A slate, and where in it a request reads."""
+
+    slate: Slate
+    offset: int = 0
+    before: tuple[tuple[UUID, int], ...] = ()
+    """The slates that this reading went through earlier, and how far."""
+    trace: Trace | None = None
+    """How the slate was made; None: it was kept."""
+    is_stale: bool = False
+    """Whether the next one should be made by now."""
+
+
+def follow_catalogue(now: datetime) -> None:
+    """Have the catalogue follow the database; if it cannot be read, what is resident must do."""
+    try:
+        wiring.catalogue().refresh(now)
+    except DatabaseError:
+        log.exception("catalogue_not_followed")
+
+
+def reading_for(query: Query, choice: Choice, viewer: Viewer, place: Place | None) -> Reading:
+    """Return the slate to read, and where in it."""
+    if place:
+        return goes_on(query, choice, viewer, place)
+    kept = wiring.slates().get(viewer.id, query.feed)
+    if kept is not None and is_of(kept, query):
+        age = query.now - kept.built_at
+        fresh_seconds = FALLBACK_FRESH_SECONDS if kept.fallback else settings.ENV.slate_fresh_seconds
+        if 0 <= age < fresh_seconds:
+            return Reading(kept)
+        if 0 <= age < settings.ENV.slate_stale_seconds and not kept.fallback:
+            return Reading(kept, is_stale=True)
+    trace = Trace()
+    return Reading(made(query, choice, viewer, trace, kept_as=query.feed), trace=trace)
+
+
+def is_of(slate: Slate, query: Query) -> bool:
+    """Return whether a kept slate was made by today's variant and policy."""
+    return (slate.variant, slate.policy_version) == (query.variant, query.policy_version)
+
+
+def goes_on(query: Query, choice: Choice, viewer: Viewer, place: Place) -> Reading:
+    """Return where a reading stands: in the slate it stood in, or in a fresh one without whatever it passed."""
+    kept = [wiring.slates().get(viewer.id, name) for name in (query.feed, query.feed + MORE)]
+    for slate in kept:
+        if slate is not None and slate.request_id == place.request_id and place.offset < len(slate):
+            return Reading(slate, place.offset, place.before)
+    told = {slate.request_id: slate.post_ids for slate in kept if slate is not None}
+    passed, untold, before = read_before(place, viewer.id, told)
+    query = replace(query, excluded_post_ids=passed)
+    trace = Trace()
+    slate = made(query, choice, viewer, trace, kept_as=query.feed + MORE)
+    # If nothing tells what was shown, the same place in a fresh slate is the nearest to it: the pages still end.
+    return Reading(slate, untold, before, trace)
+
+
+def instead(reading: Reading, query: Query, choice: Choice, viewer: Viewer) -> Reading | None:
+    """
+    Return another slate to read in place of one of which nothing may be shown; None if there is nothing else.
+
+    What the last look has just refused is left out of it, so that it reaches further.
+    """
+    refused = reading.slate.post_ids[reading.offset :]
+    if not len(refused) or (reading.trace is not None and len(reading.slate) < query.size):
+        return None
+    place = Place(reading.slate.request_id, reading.offset, reading.before)
+    passed, _, before = read_before(place, viewer.id, {place.request_id: reading.slate.post_ids})
+    query = replace(query, request_id=uuid4(), excluded_post_ids=np.union1d(passed, refused))
+    trace = Trace()
+    is_start = not place.before and place.offset == 0
+    slate = made(query, choice, viewer, trace, kept_as=query.feed if is_start else query.feed + MORE)
+    return Reading(slate, 0, () if is_start else before, trace)
+
+
+def made(query: Query, choice: Choice, viewer: Viewer, trace: Trace, *, kept_as: str) -> Slate:
+    """Return a fresh slate and keep it; if none can be made, the last good one. An empty one is not kept."""
+    cache = wiring.slates()
+    epoch = cache.epoch(viewer.id)
+    try:
+        slate = build_slate(with_history(query, viewer), choice, trace)
+    except SlateLost:
+        slate = None
+    if slate is None or (not len(slate) and not is_sure(trace)):
+        return last_good(query, viewer)
+    if len(slate):
+        cache.put(viewer.id, kept_as, slate, epoch)
+    return slate
+
+
+def is_sure(trace: Trace) -> bool:
+    """Return whether a slate that came out empty is empty because there is nothing to show."""
+    failed = {timing.part for timing in trace.timings if timing.failed and timing.stage == "source"}
+    # What is new is everything there is, up to a limit: where that source found nothing, the others could not.
+    tried_all = any(timing.part == FRESH for timing in trace.timings)
+    is_whole = FRESH not in failed if tried_all else not failed
+    return is_whole and wiring.catalogue().refreshed_at is not None
+
+
+def last_good(query: Query, viewer: Viewer) -> Slate:
+    """Return the slate that was good last, without what this reading passed; refuse if there is none."""
+    slate = wiring.slates().last_good(viewer.id, query.feed)
+    if slate is None:
+        raise FactsUnavailable("No feed can be made now, and none is kept. Try again shortly.")
+    slate = replace(slate, request_id=query.request_id, fallback=LAST_GOOD)
+    return slate.take(~np.isin(slate.post_ids, query.excluded_post_ids))
+
+
+def build_slate(query: Query, choice: Choice, trace: Trace) -> Slate:
+    """Return a fresh slate; if a filter fails, nothing."""
+    try:
+        return rank(query, choice, trace)
+    except FilterError as error:
+        log.exception("slate_lost", extra={"request_id": str(query.request_id)})
+        raise FactsUnavailable("The feed cannot be checked now, so it is not shown. Try again shortly.") from error

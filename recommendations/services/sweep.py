@@ -1,0 +1,34 @@
+"""Trim what is shared: the caches in Redis. A process trims its own memory itself, see `memory.py`."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+
+import redis
+from django.conf import settings
+
+from monitoring import metrics
+from recommendations.services import wiring
+from recommendations.stores.redis_budget import Swept
+
+log = logging.getLogger(__name__)
+
+
+def sweep_caches(*, now: datetime) -> dict[str, Swept]:
+    """Trim every shared cache to its budget, and say what went and what is left; nothing if Redis is not there."""
+    moment = now.timestamp()
+    try:
+        swept = {
+            "slates": wiring.slates().sweep(moment, most=settings.ENV.slate_cache_members),
+            "post_vectors": wiring.post_vectors().sweep(moment, most=settings.ENV.post_vector_cache_size),
+        }
+    except redis.RedisError as error:
+        log.warning("caches_not_swept", extra={"problem": type(error).__name__})
+        return {}
+    for cache, one in swept.items():
+        metrics.CACHE_ENTRIES.labels(cache).set(one.entries)
+        metrics.CACHE_BYTES.labels(cache).set(one.size_bytes)
+        metrics.CACHE_DROPPED.labels(cache, "expired").inc(one.expired)
+        metrics.CACHE_DROPPED.labels(cache, "evicted").inc(one.evicted)
+    return swept

@@ -1,0 +1,136 @@
+"""What was learned of a viewer's taste, and what they asked to see less of: two queries, in SQL as every feed needs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from django.db import connection
+
+from recommendations.contracts import Affinity, Float32Array, Interests
+from recommendations.models import InterestProfile, LessOf
+from recommendations.stores.relational_posts import moment_of
+from recommendations.stores.relational_viewers import query
+from recommendations.stores.vocabulary import Words
+
+SESSION_SECONDS = 1_800.0
+"""A session vector is used this long after the last act. Changes the answer."""
+HALF_LIKED = 4.0
+"""Sum of weights at which a liking is one half. Changes the answer."""
+LESS_HALF_LIFE_SECONDS = 90 * 86_400.0
+"""After this time a wish for less of something counts half. Changes the answer."""
+
+PROFILE, LESS = (connection.ops.quote_name(model._meta.db_table) for model in (InterestProfile, LessOf))
+READ_PROFILE = f"""
+    SELECT positive, positive_mass, negative, negative_mass, session, session_at, affinities
+    FROM {PROFILE} WHERE member_id = %s AND model = %s AND dimension = %s"""
+READ_LESS = f"SELECT subject, key, created_at FROM {LESS} WHERE member_id = %s AND subject <> 'post'"
+
+
+@dataclass(frozen=True, slots=True)
+class Taste:
+    """What a viewer likes and dislikes, as ranking uses it."""
+
+    interests: Interests
+    authors: Affinity
+    topics: Affinity
+    formats: Affinity
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What was learned of a member, decoded: unit rows and their weights."""
+
+    likes: Float32Array  # (k, d)
+    like_weights: Float32Array  # (k,)
+    dislikes: Float32Array  # (m, d)
+    dislike_weights: Float32Array  # (m,)
+    session: Float32Array  # (d,) what they did in the last half hour; empty if nothing
+    session_at: datetime | None
+    sums: Mapping[str, Mapping[str, float]]
+    """By author, topic and format."""
+
+    @property
+    def size_bytes(self) -> int:
+        """What the vectors take."""
+        return self.likes.nbytes + self.dislikes.nbytes + self.session.nbytes
+
+
+def read_profile(member_id: int, model: str, dimension: int) -> Profile | None:
+    """Return what was learned of the member in the space of *model*; of another, nothing."""
+    found = query(READ_PROFILE, (member_id, model, dimension))
+    if not found:
+        return None
+    positive, positive_mass, negative, negative_mass, at_once, session_at, sums = found[0]
+    session = np.frombuffer(at_once, "<f4")
+    return Profile(
+        *as_rows(positive, positive_mass, dimension),
+        *as_rows(negative, negative_mass, dimension),
+        session / np.linalg.norm(session) if len(session) else session,
+        moment_of(session_at) if session_at else None,
+        json.loads(sums),
+    )
+
+
+def read_taste(
+    member_id: int, profile: Profile | None, now: datetime, dimension: int, words: Words, session: float
+) -> Taste:
+    """
+    Return what is known of the member's taste: from their *profile*, and their wishes for less as they stand now.
+
+    What they did in the last half hour is one more interest, of weight *session*, the heaviest of the others being 1.
+    """
+    wishes = less_of(member_id, now)
+    if profile is None:
+        return Taste(Interests.none(dimension), *affinities_of({}, wishes, words))
+    likes, weights = profile.likes, profile.like_weights
+    is_going_on = profile.session_at is not None and (now - profile.session_at).total_seconds() < SESSION_SECONDS
+    if session > 0 and len(profile.session) and is_going_on:
+        likes = np.vstack([likes, profile.session])
+        weights = np.append(weights, np.float32(session))
+    interests = Interests(likes, weights, profile.dislikes, profile.dislike_weights)
+    return Taste(interests, *affinities_of(profile.sums, wishes, words))
+
+
+def less_of(member_id: int, now: datetime) -> dict[str, dict[str, float]]:
+    """Return how much less the member wants of what, from -1: by subject and key."""
+    wishes: dict[str, dict[str, float]] = {}
+    for subject, key, created_at in query(READ_LESS, (member_id,)):
+        age = max((now - moment_of(created_at)).total_seconds(), 0.0)
+        of_subject = wishes.setdefault(subject, {})
+        of_subject[key] = min(of_subject.get(key, 0.0), -(2.0 ** (-age / LESS_HALF_LIFE_SECONDS)))
+    return wishes
+
+
+def affinities_of(
+    sums: Mapping[str, Mapping[str, float]], wishes: Mapping[str, Mapping[str, float]], words: Words
+) -> tuple[Affinity, Affinity, Affinity]:
+    """Return the affinities to authors, topics and formats; a wish for less of something outweighs what was learned."""
+    numbers: dict[str, Callable[[str], int]] = {
+        "author": int,
+        "topic": words.tags.learn,
+        "format": words.formats.learn,
+    }
+    made = []
+    for subject, number in numbers.items():
+        liked = {key: value / (math.fabs(value) + HALF_LIKED) for key, value in sums.get(subject, {}).items()}
+        liked |= wishes.get(subject, {})
+        pairs = sorted((number(key), weight) for key, weight in liked.items())
+        ids = np.array([id for id, _ in pairs], np.int64)
+        made.append(Affinity(ids, np.array([weight for _, weight in pairs], np.float32)))
+    return made[0], made[1], made[2]
+
+
+def as_rows(vectors: bytes, mass: bytes, dimension: int) -> tuple[Float32Array, Float32Array]:
+    """Return stored sums as unit rows and weights from 0 to 1; a sum that came to nothing is left out."""
+    sums = np.frombuffer(vectors, "<f4").reshape(-1, dimension)
+    weights = np.frombuffer(mass, "<f4")
+    lengths = np.linalg.norm(sums, axis=1)
+    kept = (lengths > 1e-6) & (weights > 0)
+    if not kept.any():
+        return np.zeros((0, dimension), np.float32), np.zeros(0, np.float32)
+    return sums[kept] / lengths[kept, None], np.sqrt(weights[kept] / weights[kept].max())

@@ -1,0 +1,65 @@
+"""
+How many entries a cache in Redis may have: an index of its keys by when they were last used, which a sweep trims.
+
+Redis itself lets each entry expire; the index only remembers names. Between two sweeps the budget may be exceeded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import cast
+
+import redis
+from redis.client import Pipeline
+
+BATCH = 500
+SAMPLE = 20
+"""Entries whose size is asked for; the others are taken for as large. Changes a metric only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep did, and what it left."""
+
+    expired: int
+    evicted: int
+    entries: int
+    size_bytes: int
+    """Redis's own measure of some entries, times their number."""
+
+
+class Index:
+    """The names of one cache's entries, in the order of their last use."""
+
+    def __init__(self, client: redis.Redis, key: str) -> None:
+        self._client = client
+        self._key = key
+
+    def used(self, pipe: Pipeline, names: Iterable[str], now: float) -> None:
+        """Add to *pipe*: these entries were written or read at *now* (Unix seconds)."""
+        if scores := dict.fromkeys(names, now):
+            pipe.zadd(self._key, scores, gt=True)
+
+    def sweep(self, now: float, *, keep_seconds: float, most: int) -> Swept:
+        """Forget the names of what has expired, and the entries used longest ago over *most*."""
+        expired = int(self._client.zremrangebyscore(self._key, "-inf", now - keep_seconds))
+        evicted = 0
+        while (over := int(self._client.zcard(self._key)) - most) > 0:
+            popped = cast("list[tuple[bytes, float]]", self._client.zpopmin(self._key, min(over, BATCH)))
+            names = [name for name, _ in popped]
+            with self._client.pipeline(transaction=False) as pipe:
+                for name in names:
+                    pipe.unlink(name)
+                pipe.execute()
+            evicted += len(names)
+        entries = int(self._client.zcard(self._key))
+        return Swept(expired, evicted, entries, self._size(entries))
+
+    def _size(self, entries: int) -> int:
+        names = cast("list[bytes]", self._client.zrandmember(self._key, SAMPLE)) if entries else []
+        with self._client.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.memory_usage(name)
+            sizes = [size for size in pipe.execute() if size]
+        return entries * sum(sizes) // len(sizes) if sizes else 0

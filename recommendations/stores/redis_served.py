@@ -1,0 +1,82 @@
+"""
+What a member was served lately, in the cache's Redis: the last pages, packed, with a time to live.
+
+It makes a feed tire of what was passed over. Losing it costs that and nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+from collections.abc import Iterable, Sequence
+from typing import cast
+
+import numpy as np
+import redis
+
+from recommendations.contracts import Affinity
+
+log = logging.getLogger(__name__)
+
+MOMENT = struct.Struct("<d")
+PAGES = 20
+"""Pages that are remembered of a member. Changes the answer."""
+KEEP_SECONDS = 2 * 86_400
+SERVED_ONCE = 0.5
+"""How tired a viewer is of a post the moment after it was served to them, 0 to 1. Changes the answer."""
+
+
+class RedisServed:
+    """Remembers what was served to whom."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+
+    def add(self, pages: Iterable[tuple[int, float, Sequence[int]]]) -> None:
+        """Remember pages: member, moment (Unix seconds) and posts of each."""
+        try:
+            with self._client.pipeline(transaction=False) as pipe:
+                for member_id, moment, post_ids in pages:
+                    key = key_of(member_id)
+                    pipe.rpush(key, MOMENT.pack(moment) + np.array(post_ids, "<i8").tobytes())
+                    pipe.ltrim(key, -PAGES, -1)
+                    pipe.expire(key, KEEP_SECONDS)
+                pipe.execute()
+        except redis.RedisError as error:
+            log.warning("served_not_remembered", extra={"problem": type(error).__name__})
+
+    def fatigue(self, member_id: int, now: float, half_life_seconds: float) -> Affinity:
+        """
+        Return how tired the member may be of each post that was served to them lately, 0 to 1.
+
+        The sum of `SERVED_ONCE` · 2^(-age / half-life) over the times that it was served, and 1 at most.
+        """
+        try:
+            pages = cast("list[bytes]", self._client.lrange(key_of(member_id), 0, -1))
+        except redis.RedisError as error:
+            log.warning("served_unreadable", extra={"member_id": member_id, "problem": type(error).__name__})
+            return Affinity()
+        if not pages:
+            return Affinity()
+        ids = [np.frombuffer(page[MOMENT.size :], "<i8") for page in pages]
+        ages = [max(now - MOMENT.unpack_from(page)[0], 0.0) for page in pages]
+        each = [
+            np.full(len(page), SERVED_ONCE * 2.0 ** (-age / half_life_seconds))
+            for page, age in zip(ids, ages, strict=True)
+        ]
+        posts, place = np.unique(np.concatenate(ids), return_inverse=True)
+        tired = np.bincount(place, np.concatenate(each), len(posts))
+        return Affinity(posts.astype(np.int64), np.minimum(tired, 1).astype(np.float32))
+
+    def forget(self, member_ids: Sequence[int]) -> None:
+        """Forget what these members were served."""
+        try:
+            if member_ids:
+                self._client.delete(*(key_of(member_id) for member_id in member_ids))
+        except redis.RedisError as error:
+            log.warning("served_not_forgotten", extra={"members": len(member_ids), "problem": type(error).__name__})
+
+
+def key_of(member_id: int) -> str:
+    """Return the key of a member's pages."""
+    return f"recsys:served:{member_id}"

@@ -1,0 +1,78 @@
+"""
+Vectors of posts in Redis for an hour, as float32: what is learned from them must not depend on where they came from.
+
+They are of posts, not of people, and so not sealed. A cache that cannot be reached is a miss and never an error.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import cast
+
+import numpy as np
+import redis
+
+from recommendations.contracts import Float32Array
+from recommendations.stores.redis_budget import Index, Swept
+
+log = logging.getLogger(__name__)
+
+INDEX = "recsys:vectors:index"
+KEEP_SECONDS = 3_600
+BATCH = 100
+"""Vectors a command. Changes the speed."""
+
+
+class RedisVectors:
+    """Vectors by post id, of one model."""
+
+    def __init__(self, client: redis.Redis, *, space: str, model: str) -> None:
+        self._client = client
+        self._prefix = f"recsys:vectors:{space}:{model}:"
+        self._index = Index(client, INDEX)
+
+    def get(self, post_ids: Collection[int], now: float) -> dict[int, Float32Array]:
+        """Return those of the posts' vectors that are kept; *now* (Unix seconds) counts as their last use."""
+        ids = list(post_ids)
+        found: dict[int, Float32Array] = {}
+        try:
+            for start in range(0, len(ids), BATCH):
+                some = ids[start : start + BATCH]
+                values = cast("list[bytes | None]", self._client.mget([self._key(post_id) for post_id in some]))
+                found |= {id: np.frombuffer(value, "<f4") for id, value in zip(some, values, strict=True) if value}
+            self._used(found, now)
+        except redis.RedisError as error:
+            log.warning("vectors_unreadable", extra={"problem": type(error).__name__})
+        return found
+
+    def put(self, vectors: Mapping[int, Float32Array], now: float) -> None:
+        """Keep these vectors."""
+        try:
+            with self._client.pipeline(transaction=False) as pipe:
+                for post_id, vector in vectors.items():
+                    pipe.set(self._key(post_id), vector.astype("<f4").tobytes(), ex=KEEP_SECONDS)
+                self._index.used(pipe, map(self._key, vectors), now)
+                pipe.execute()
+        except redis.RedisError as error:
+            log.warning("vectors_not_kept", extra={"problem": type(error).__name__})
+
+    def forget(self, post_ids: Sequence[int]) -> None:
+        """Forget these posts' vectors."""
+        try:
+            for start in range(0, len(post_ids), BATCH):
+                self._client.unlink(*(self._key(post_id) for post_id in post_ids[start : start + BATCH]))
+        except redis.RedisError as error:
+            log.warning("vectors_not_forgotten", extra={"posts": len(post_ids), "problem": type(error).__name__})
+
+    def sweep(self, now: float, *, most: int) -> Swept:
+        """Forget the vectors used longest ago, over *most*. Raises `redis.RedisError`."""
+        return self._index.sweep(now, keep_seconds=KEEP_SECONDS, most=most)
+
+    def _used(self, post_ids: Iterable[int], now: float) -> None:
+        with self._client.pipeline(transaction=False) as pipe:
+            self._index.used(pipe, map(self._key, post_ids), now)
+            pipe.execute()
+
+    def _key(self, post_id: int) -> str:
+        return f"{self._prefix}{post_id}"

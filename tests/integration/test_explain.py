@@ -1,0 +1,183 @@
+"""Why a post was shown or was not, to the byte; and nothing of what the viewer may not know."""
+
+from datetime import timedelta
+from io import StringIO
+from uuid import uuid4
+
+import numpy as np
+import pytest
+from django.core.management import CommandError, call_command
+
+from recommendations.models import FeedInputs, FeedRequest, LessOf, Member, Post, PostEmbedding, ServedPage
+from recommendations.services import learn, recording, replay, wiring
+from recommendations.services.errors import InputsNotKept, UnknownPost, UnknownRequest
+from recommendations.services.explain import explain
+from recommendations.services.recommend import recommend
+from recommendations.services.viewing import Choice
+from tests import making
+from tests.making import NOW
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("parts")]
+
+
+@pytest.fixture
+def world(settings, monkeypatch):
+    """Make a viewer with a taste, and more posts than a slate holds."""
+    monkeypatch.setattr(settings.ENV, "replay_share", 1.0)
+    viewer = making.member("viewer")
+    for name in range(40):
+        making.posts(making.member(f"author-{name}"), 6, tags=[f"t{name % 7}"])
+    making.embed()
+    for post in Post.objects.order_by("pk")[:12]:
+        making.interaction(viewer, post, at=NOW - timedelta(hours=1))
+    learn.learn(member_ids=[viewer.pk], now=NOW)
+    return viewer
+
+
+def served(**options):
+    page = recommend(member_id="viewer", now=NOW, **options)
+    recording.record_served(now=NOW)
+    return page
+
+
+def why(page, post_id, viewer="viewer"):
+    return explain(request_id=page.request_id, post_id=post_id, viewer_id=viewer, now=NOW)
+
+
+@pytest.mark.parametrize("engine", ["plain", "wasm_simd"])
+def test_every_pick_has_parts_that_sum_to_its_score_to_the_bit(world, monkeypatch, engine):
+    monkeypatch.setattr("recommendations.services.recommend.choose", lambda _: Choice(engine, "c"))
+    page = served(limit=50)
+    assert page.engine == engine
+    for rank, pick in enumerate(page.picks, 1):
+        found = why(page, pick.post.id)
+        assert (found.status, found.rank) == ("shown", rank)
+        assert np.float32(found.score) == np.float32(pick.score)
+        assert found.sources == pick.sources
+        assert found.reasons == pick.reasons
+
+
+def test_a_pick_on_no_page_yet_is_ranked(world):
+    page = served(limit=5)
+    row = FeedRequest.objects.get()
+    last = Post.objects.get(pk=np.frombuffer(row.post_ids, "<i8")[-1])
+    assert why(page, last.external_id).status == "ranked"
+    assert ServedPage.objects.get().request_id == page.request_id
+
+
+def test_a_post_behind_the_slate_has_its_place_among_all(world):
+    page = served(limit=5)
+    row = FeedRequest.objects.get()
+    slate = set(np.frombuffer(row.post_ids, "<i8").tolist())
+    assert row.candidates > len(slate)
+    behind = [why(page, post.external_id) for post in Post.objects.exclude(pk__in=slate)]
+    found = [e for e in behind if e.status == "outranked"]
+    assert len(found) == row.candidates - len(slate)
+    assert min(e.rank for e in found) > len(slate)
+    assert all(e.of == row.candidates for e in found)
+
+
+@pytest.mark.parametrize(
+    ("name", "wish"),
+    [
+        ("not_muted", lambda v, p: making.mute(v, p.author)),
+        (
+            "not_hidden",
+            lambda v, p: LessOf.objects.create(
+                member=v, subject="post", key=p.pk, post=p, event_id="e", created_at=NOW
+            ),
+        ),
+        ("unseen", lambda v, p: v.seen.create(post=p, seen_at=NOW)),
+        (
+            "readable",
+            lambda v, p: (
+                Member.objects.filter(pk=v.pk).update(languages=["de"]),
+                Post.objects.filter(pk=p.pk).update(language="en"),
+            ),
+        ),
+    ],
+)
+def test_the_viewers_own_wish_is_named(world, name, wish):
+    post = Post.objects.order_by("-pk").first()
+    wish(world, post)
+    found = why(served(), post.external_id)
+    assert (found.status, found.filter) == ("filtered", name)
+    assert found.parts is None
+
+
+def test_what_the_viewer_may_not_know_is_as_unknown_as_what_is_not_there(world):
+    """Who blocked whom, what is private, what was removed: one and the same answer."""
+    page = served()
+    post, private, removed = Post.objects.order_by("-pk")[:3]
+    making.block(post.author, world)
+    Post.objects.filter(pk=private.pk).update(visibility=3)
+    Post.objects.filter(pk=removed.pk).update(removed_at=NOW)
+    answers = set()
+    for name in (post.external_id, private.external_id, removed.external_id, "none at all"):
+        with pytest.raises(UnknownPost) as refused:
+            why(page, name)
+        answers.add(str(refused.value).replace(name, "…"))
+    assert len(answers) == 1
+
+
+def test_a_request_is_its_viewers_only(world):
+    page = served()
+    making.member("somebody")
+    for request_id, viewer in ((page.request_id, "somebody"), (uuid4(), "viewer")):
+        with pytest.raises(UnknownRequest):
+            explain(request_id=request_id, post_id=page.picks[0].post.id, viewer_id=viewer, now=NOW)
+
+
+@pytest.mark.parametrize("engine", ["plain", "wasm_simd"])
+@pytest.mark.parametrize("feed", ["discovery", "following", "trending", "non_personalized"])
+def test_a_request_is_ranked_again_to_the_same_bytes(world, monkeypatch, engine, feed):
+    monkeypatch.setattr("recommendations.services.recommend.choose", lambda _: Choice(engine, "c"))
+    for author in Member.objects.filter(external_id__startswith="author")[:9]:
+        making.follow(world, author)
+    page = served(feed=feed, limit=20)
+    assert page.picks
+    wiring.forget_parts()
+    assert replay.replay(request_id=page.request_id).is_same
+
+
+def test_a_spoiled_record_is_told_from_a_true_one(world):
+    page = served()
+    row = FeedRequest.objects.get()
+    order = np.frombuffer(row.post_ids, "<i8")[::-1].tobytes()
+    FeedRequest.objects.update(post_ids=order)
+    assert not replay.replay(request_id=page.request_id).is_same
+
+
+def test_without_its_inputs_a_request_is_not_ranked_again(world):
+    page = served()
+    again = f"{page.request_id}"
+    out = StringIO()
+    call_command("replay", again, stdout=out)
+    assert "byte for byte" in out.getvalue()
+    PostEmbedding.objects.update(changed_at=NOW + timedelta(days=1))
+    with pytest.raises(InputsNotKept, match="another vector"):
+        replay.replay(request_id=page.request_id)
+    assert replay.sweep_inputs(now=NOW + timedelta(days=6)) == 0
+    assert replay.sweep_inputs(now=NOW + timedelta(days=8)) == 1
+    with pytest.raises(CommandError, match="not kept"):
+        call_command("replay", again)
+
+
+def test_only_a_share_of_requests_keeps_its_inputs(world, settings, monkeypatch):
+    monkeypatch.setattr(settings.ENV, "replay_share", 0.0)
+    page = served()
+    assert not FeedInputs.objects.exists()
+    slate = np.frombuffer(FeedRequest.objects.get().post_ids, "<i8").tolist()
+    behind = Post.objects.exclude(pk__in=slate).last()
+    assert why(page, behind.external_id).status in ("not_in_slate", "filtered")
+
+
+def test_the_api_says_the_same(world, client, settings, monkeypatch):
+    page = served()
+    pick = page.picks[0]
+    monkeypatch.setattr(settings.ENV, "api_open", True)
+    address = f"/api/v1/requests/{page.request_id}/explain/{pick.post.id}"
+    answer = client.get(address, {"viewer": "viewer"}).json()
+    missing = client.get(address)
+    assert (answer["status"], answer["rank"]) == ("shown", 1)
+    assert missing.status_code == 400

@@ -1,0 +1,130 @@
+"""Sources: what each asks the catalogue for, and what it makes of the answer."""
+
+from dataclasses import dataclass, field, replace
+from uuid import UUID
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recommendations.contracts import UNKNOWN, Affinity, Interests, Policy, Query
+from recommendations.pipeline.sources.audition import Audition
+from recommendations.pipeline.sources.popular import Fresh, Trending
+from recommendations.pipeline.sources.topics import TOPICS, Topics
+
+QUERY = Query(
+    request_id=UUID(int=1),
+    viewer_id=1,
+    feed="discovery",
+    size=10,
+    now=1e9,
+    policy=Policy(trending=8, topics=20, auditions=5, fresh=4),
+    variant="control",
+    policy_version=1,
+    interests=Interests.none(8),
+)
+ALL = np.ones(100, np.bool_)
+
+
+@dataclass
+class Shelf:
+    """A catalogue of posts 1 to 100 that answers with the first of a list, and remembers what it was asked."""
+
+    hottest: tuple[int, ...] = tuple(range(1, 101))
+    hottest_here: tuple[int, ...] = ()
+    positives: tuple[int, ...] = ()
+    impressions: tuple[int, ...] = ()
+    asked: list[tuple] = field(default_factory=list)
+
+    def trending(self, k, eligible):
+        return np.array(self.hottest[:k], np.int64)
+
+    def trending_in(self, region_id, k, eligible):
+        self.asked.append((region_id, k))
+        return np.array(self.hottest_here[:k], np.int64)
+
+    def newest(self, k, eligible):
+        return np.arange(100, 100 - k, -1)
+
+    def by_topics(self, topic_ids, k, eligible):
+        self.asked.append((topic_ids.tolist(), k))
+        return np.arange(1, 4)
+
+    def on_audition(self, enough, k, eligible):
+        ids = np.arange(1, len(self.positives) + 1)
+        return ids, np.array(self.positives, np.float32), np.array(self.impressions, np.float32)
+
+
+def liking(**weights):
+    ids = sorted(int(name[1:]) for name in weights)
+    return Affinity(np.array(ids, np.int64), np.array([weights[f"t{id}"] for id in ids], np.float32))
+
+
+def test_posts_are_sought_for_the_topics_liked_best_only():
+    shelf, likes = Shelf(), {f"t{i}": i / 10 for i in range(1, 8)}
+    found = Topics(shelf)(replace(QUERY, topic_affinity=liking(**likes)), ALL)
+    assert shelf.asked == [([3, 4, 5, 6, 7], 20)] and TOPICS == 5
+    assert found.tolist() == [1, 2, 3]
+
+
+def test_a_topic_turned_down_brings_nothing():
+    shelf = Shelf()
+    assert Topics(shelf)(replace(QUERY, topic_affinity=liking(t1=-1.0, t2=0.0)), ALL).tolist() == []
+    assert Topics(shelf)(QUERY, ALL).tolist() == []
+    Topics(shelf)(replace(QUERY, topic_affinity=liking(t1=-1.0, t2=0.5)), ALL)
+    assert shelf.asked == [([2], 20)]
+
+
+def test_what_trends_is_half_from_here_and_no_post_twice():
+    shelf = Shelf(hottest_here=(3, 50, 51, 52, 53, 54))
+    found = Trending(shelf)(replace(QUERY, region_id=9), ALL).tolist()
+    assert found == [3, 50, 51, 52, 1, 2, 4, 5]
+    assert shelf.asked == [(9, 4)]
+
+
+def test_without_a_region_or_with_a_silent_one_what_trends_is_from_anywhere():
+    shelf = Shelf()
+    assert Trending(shelf)(QUERY, ALL).tolist() == list(range(1, 9))
+    assert QUERY.region_id == UNKNOWN and not shelf.asked
+    assert Trending(shelf)(replace(QUERY, region_id=9), ALL).tolist() == list(range(1, 9))
+
+
+@given(st.lists(st.integers(1, 100), unique=True), st.integers(0, 40))
+def test_trending_brings_its_number_whatever_trends_here(here, count):
+    query = replace(QUERY, region_id=9, policy=Policy(trending=count))
+    found = Trending(Shelf(hottest_here=tuple(here)))(query, ALL).tolist()
+    assert len(found) == len(set(found)) == count
+
+
+def test_the_newest_fill_a_slate_at_least():
+    assert len(Fresh(Shelf())(QUERY, ALL)) == QUERY.size
+    assert len(Fresh(Shelf())(replace(QUERY, policy=Policy(fresh=30)), ALL)) == 30
+
+
+MET = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 100)), max_size=30)
+
+
+@given(MET, st.uuids())
+def test_a_request_made_again_draws_the_same_auditions(met, request_id):
+    """As many as the policy says or as there are, each once, also where more liked a post than met it."""
+    shelf = Shelf(positives=tuple(p for p, _ in met), impressions=tuple(i for _, i in met))
+    query = replace(QUERY, request_id=request_id)
+    first, again = Audition(shelf)(query, ALL).tolist(), Audition(shelf)(query, ALL).tolist()
+    assert first == again
+    assert len(set(first)) == len(first) == min(5, len(met))
+
+
+def test_auditions_differ_from_request_to_request_and_favour_what_is_liked():
+    """Ten are liked at every fifth sight, ninety at none of fifty: the ten get far more than their tenth."""
+    shelf = Shelf(positives=(10,) * 10 + (0,) * 90, impressions=(50,) * 100)
+    draws = [Audition(shelf)(replace(QUERY, request_id=UUID(int=i)), ALL).tolist() for i in range(40)]
+    assert len({tuple(draw) for draw in draws}) > 20
+    assert np.mean([post <= 10 for draw in draws for post in draw]) > 0.9
+
+
+def test_every_post_that_nobody_met_has_the_same_chance():
+    shelf = Shelf(positives=(0,) * 20, impressions=(0,) * 20)
+    drawn = [p for i in range(400) for p in Audition(shelf)(replace(QUERY, request_id=UUID(int=i)), ALL).tolist()]
+    shares = np.bincount(drawn, minlength=21)[1:] / len(drawn)
+    assert shares == pytest.approx(np.full(20, 1 / 20), abs=0.02)
