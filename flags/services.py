@@ -8,9 +8,10 @@ from datetime import datetime
 from time import monotonic
 
 from django.db import DatabaseError
-from growthbook.common_types import GlobalContext
 
 from flags import rollout
+from flags.experiments import reading
+from flags.experiments.rules import Answer
 from flags.models import Flag
 
 log = logging.getLogger(__name__)
@@ -23,10 +24,10 @@ class Compiled:
     """This process's compiled flags, and when they were read."""
 
     def __init__(self) -> None:
-        self._context: GlobalContext | None = None
+        self._context: rollout.Compiled | None = None
         self._read_at = 0.0
 
-    def current(self) -> GlobalContext:
+    def current(self) -> rollout.Compiled:
         """Return the flags, read again if they are older than the refresh interval."""
         if self._context is None or monotonic() - self._read_at > REFRESH_SECONDS:
             self._read()
@@ -39,7 +40,7 @@ class Compiled:
     def _read(self) -> None:
         try:
             rows = Flag.objects.values_list("key", "is_enabled", "rollout_percentage")
-            self._context = rollout.compile_rollouts(rollout.Rollout(*row) for row in rows)
+            self._context = rollout.compile_rollouts([rollout.Rollout(*row) for row in rows], reading.running())
         except DatabaseError:
             log.exception("flags_unreadable")
         self._read_at = monotonic()
@@ -48,9 +49,25 @@ class Compiled:
 compiled = Compiled()
 
 
+def evaluate(*, key: str, unit_id: str) -> Answer:
+    """Return what the flag is worth for this unit, and by which variant. A flag without a row is worth None."""
+    current = compiled.current()
+    return rollout.evaluate(current, key, unit_id, assigned_before(current, key, unit_id))
+
+
+def assigned_before(current: rollout.Compiled, key: str, unit_id: str) -> dict[str, str]:
+    """Return the unit's earlier variants where they hold; read only then, since this is the road of a request."""
+    rows = current.reading_assignments(key)
+    try:
+        return reading.assigned(rows, unit_id) if rows else {}
+    except DatabaseError:
+        log.exception("assignments_unreadable", extra={"flag": key})
+        return {}
+
+
 def is_on(*, key: str, unit_id: str) -> bool:
     """Return whether the flag *key* is on for this unit (a member's id). A flag without a row is off."""
-    return rollout.is_on(compiled.current(), key, unit_id)
+    return evaluate(key=key, unit_id=unit_id).value is True
 
 
 def change_flag(*, key: str, now: datetime, is_enabled: bool | None = None, percentage: int | None = None) -> Flag:

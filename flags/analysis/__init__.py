@@ -1,0 +1,1 @@
+"""The arithmetic of experiments' results. Imports SciPy: only the analysis worker imports this package."""
