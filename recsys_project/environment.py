@@ -151,6 +151,9 @@ class Environment(BaseSettings):
     post_vector_cache_size: Positive = setting(
         200_000, "speed", "Posts whose vectors may lie in the cache; over it those used longest ago go."
     )
+    query_cache_size: Positive = setting(
+        10_000, "speed", "Vector queries whose answers may lie in the cache; over it those used longest ago go."
+    )
     vector_cache_size: Positive = setting(
         10_000, "speed", "Members whose interests a process keeps in memory; over it those used longest ago go."
     )

@@ -45,7 +45,7 @@ SCHEDULE = {
     },
 }
 
-# A process looks at its memory after each task; one that is idle is given this one. Beat cannot reach into another process.
+# A process looks at its memory after each task; one that is idle is given this one. Beat cannot look into another's.
 SCHEDULE |= {
     f"check-memory-{queue}": {
         "task": "recommendations.check_memory",

@@ -3,8 +3,8 @@ A process keeps its own memory in bounds: it gives up first what costs least to 
 
 Nobody can clean another process's memory. Each looks at its own after a request or a task, at most every
 `CHECK_SECONDS`, and beat has one process of every queue look though nothing else is asked of it. Over MEMORY_CLEAN_UP
-what has expired goes; over MEMORY_EMERGENCY_SHARE of the machine, or of the container, all that a later request can make
-anew. What stays is the catalogue: without it no feed can be made.
+what has expired goes; over MEMORY_EMERGENCY_SHARE of the machine, or of the container, all that a later request can
+make anew. What stays is the catalogue: without it no feed can be made.
 """
 
 from __future__ import annotations

@@ -20,24 +20,25 @@ from django.db import DatabaseError
 from qdrant_client import QdrantClient
 
 from recommendations import feeds
-from recommendations.contracts import Int32Array
+from recommendations.contracts import SPACE, Int32Array
 from recommendations.embedders.choosing import EmbedderError, cross_modal_named, embedder_named
 from recommendations.engines.plain import PlainEngine
 from recommendations.engines.wasm_simd import WasmEngine
 from recommendations.pipeline.run import Pipeline
 from recommendations.ports import CrossModalEmbedder, Embedder, Engine, EngineError, VectorIndexError
 from recommendations.services.breaker import Breaker
-from recommendations.services.embedding import SPACE
 from recommendations.stores.active_models import ActiveModel, ActiveModels
 from recommendations.stores.cold_posts import DatabaseColdPosts
 from recommendations.stores.policies import Policies
 from recommendations.stores.qdrant_vectors import QdrantVectors
+from recommendations.stores.redis_neighbours import RedisNeighbours
 from recommendations.stores.redis_records import RedisRecords
 from recommendations.stores.redis_served import RedisServed
 from recommendations.stores.redis_slates import RedisSlates
 from recommendations.stores.redis_vectors import RedisVectors
 from recommendations.stores.relational_posts import DatabasePosts
-from recommendations.stores.resident_catalogue import ResidentCatalogue, ResidentSpace
+from recommendations.stores.remembering import RememberingEngine
+from recommendations.stores.resident_catalogue import OVERLAP, ResidentCatalogue, ResidentSpace
 from recommendations.stores.resident_profiles import ResidentProfiles
 from recommendations.stores.resident_vectors import ResidentVectors
 from recommendations.stores.sealing import Seal
@@ -228,7 +229,14 @@ def space_index(space: str, engine_name: str = PlainEngine.name) -> ResidentVect
     if space not in served.spaces:
         raise VectorIndexError(f"No model is active in the space {space}.")
     engines = served.spaces[space]
-    return ResidentVectors(engines.get(engine_name, engines[PlainEngine.name]), served.catalogue)
+    chosen = engines.get(engine_name, engines[PlainEngine.name])
+    return ResidentVectors(remembering(chosen, space), served.catalogue)
+
+
+def remembering(engine: Engine, space: str) -> Engine:
+    """Return *engine* of *space* with the answers to vector queries that are kept for all viewers."""
+    model = embedder().name if space == SPACE else serving().models[space].name
+    return RememberingEngine(engine, catalogue(), neighbours(), space=space, model=model)
 
 
 @per_process
@@ -292,6 +300,13 @@ def slates() -> RedisSlates:
     """Return the slate cache."""
     keep_seconds = settings.ENV.slate_keep_seconds
     return RedisSlates(redis_client(settings.ENV.cache_redis_url), seal(), keep_seconds=keep_seconds)
+
+
+@per_process
+def neighbours() -> RedisNeighbours:
+    """Return the cache of what is near to a vector; what is resident may be behind by a refresh and its overlap."""
+    behind = settings.ENV.catalogue_refresh_seconds + OVERLAP.total_seconds()
+    return RedisNeighbours(redis_client(settings.ENV.cache_redis_url), seal(), grace_seconds=behind)
 
 
 def post_vectors() -> RedisVectors:
@@ -372,7 +387,7 @@ def feed_pipeline(feed: str, engine_name: str, own: Engine | None = None) -> Pip
     if feed == "non_personalized":
         return feeds.non_personalized(catalogue=catalogue())
     if feed == "similar":
-        return feeds.similar(engine=own or engine(engine_name), catalogue=catalogue())
+        return feeds.similar(engine=own or remembering(engine(engine_name), SPACE), catalogue=catalogue())
     return feeds.discovery(engine=own or engine(engine_name), catalogue=catalogue(), beyond=beyond())
 
 
