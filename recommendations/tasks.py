@@ -15,6 +15,7 @@ from recommendations import jobs
 from recommendations.services import (
     feedback,
     learn,
+    memory,
     models,
     recording,
     refresh,
@@ -71,6 +72,12 @@ def refresh_slate(member_id: int, feed: str, **_: object) -> None:
 def sweep_caches(**_: object) -> None:
     """Give up what the shared caches hold over their budgets."""
     sweep.sweep_caches(now=clock.now())
+
+
+@shared_task(name=jobs.CHECK_MEMORY)
+def check_memory(**_: object) -> None:
+    """Have the process that takes this task look at its own memory."""
+    memory.check_memory()
 
 
 @shared_task(name=jobs.RECONCILE_JOBS)

@@ -44,3 +44,13 @@ SCHEDULE = {
         "options": {"queue": "maintenance", "expires": 300},
     },
 }
+
+# A process looks at its memory after each task; one that is idle is given this one. Beat cannot look into another's.
+SCHEDULE |= {
+    f"check-memory-{queue}": {
+        "task": "recommendations.check_memory",
+        "schedule": timedelta(minutes=5),
+        "options": {"queue": queue, "expires": 300},
+    }
+    for queue in ("interactive", "batch", "maintenance")
+}
