@@ -1,6 +1,6 @@
 from django.apps import AppConfig
 
-from monitoring import health, workers
+from monitoring import doctor, health, workers
 
 
 class MonitoringConfig(AppConfig):
@@ -11,3 +11,4 @@ class MonitoringConfig(AppConfig):
         health.register("migrations", health.migrations)
         health.register("redis", health.redis)
         workers.connect()
+        doctor.register_lines()

@@ -163,7 +163,7 @@ def connect() -> None:
 
 def canary_queues() -> list[str]:
     """Return the queues that beat sends canaries through: those that must be worked on."""
-    entries = settings.CELERY_BEAT_SCHEDULE.values()
+    entries: list[dict[str, Any]] = list(settings.CELERY_BEAT_SCHEDULE.values())
     return [entry["options"]["queue"] for entry in entries if entry["task"] == CANARY]
 
 
@@ -177,7 +177,7 @@ def state(now: datetime) -> State:
         names = [name.decode() for name in cast("list[bytes]", client.zrange(NAMES, 0, -1))]
         told = cast("list[bytes | None]", client.mget([key_of(name) for name in names])) if names else []
         sung = cast("dict[bytes, bytes]", client.hgetall(CANARIES))
-        waiting = [cast(int, client.llen(prefix + queue)) for queue in queues]
+        waiting = [client.llen(prefix + queue) for queue in queues]
         has_beat = bool(client.exists(settings.REDBEAT_KEY_PREFIX + ":lock"))
     workers = [Worker(name=name, **json.loads(one)) for name, one in zip(names, told, strict=True) if one]
     canaries = {queue.decode(): float(at) for queue, at in sung.items()}
