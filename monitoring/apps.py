@@ -1,3 +1,5 @@
+from importlib import import_module
+
 from django.apps import AppConfig
 
 from monitoring import doctor, health, workers
@@ -12,3 +14,6 @@ class MonitoringConfig(AppConfig):
         health.register("redis", health.redis)
         workers.connect()
         doctor.register_lines()
+        # These import models, which may not be imported before every app is known.
+        maintenance = import_module("monitoring.maintenance")
+        maintenance.register("optimise_database", import_module("monitoring.database").optimise)

@@ -15,6 +15,7 @@ from recommendations.models.activity import (
     ServedPage,
     Undo,
 )
+from recommendations.models.hours import FeedHour
 from recommendations.models.imports import ImportCheckpoint
 from recommendations.models.people import Member, PrivacySettings, Relationship
 from recommendations.models.policies import RankingPolicy
@@ -26,6 +27,7 @@ from recommendations.models.work import Job, JobChunk
 __all__ = [
     "EmbeddingFailure",
     "EmbeddingModel",
+    "FeedHour",
     "FeedInputs",
     "FeedRequest",
     "ImportCheckpoint",
