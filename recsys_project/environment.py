@@ -131,6 +131,9 @@ class Environment(BaseSettings):
     replay_share: float = setting(
         0.05, "place", "Share of feed requests whose inputs are kept, so that they can be ranked again, 0 to 1."
     )
+    interaction_max_age_days: Positive = setting(
+        90, "answer", "How long ago an interaction that the API is told of may have been; older ones are refused."
+    )
     batch_processing_size: Positive = setting(100, "speed", "Members or posts per chunk of a job.")
     seen_keep_days: Positive = setting(
         365, "answer", "Days after which it is forgotten that a member saw a post, which may then be shown again."

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
 
 from recommendations import jobs
@@ -115,6 +116,9 @@ def problem_of(event: Event, members: dict[str, int], posts: dict[str, Post], no
         return "value: give a finite number."
     if event.occurred_at and event.occurred_at.tzinfo is None:
         return "occurred_at: give a time with its offset, such as 2026-01-31T12:00:00Z."
+    oldest = now - timedelta(days=settings.ENV.interaction_max_age_days)
+    if event.occurred_at and event.occurred_at < oldest:
+        return f"occurred_at: {event.occurred_at.isoformat()} is too long ago: import a history with manage.py import."
     if event.occurred_at and event.occurred_at > now + CLOCK_SKEW:
         return f"occurred_at: {event.occurred_at.isoformat()} is in the future; check the sender's clock."
     return ""

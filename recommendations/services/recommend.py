@@ -37,7 +37,7 @@ from recommendations.services.errors import FactsUnavailable, InvalidRequest
 from recommendations.services.refresh import ask_for
 from recommendations.services.replay import is_kept, pack_inputs
 from recommendations.services.slates import Reading, follow_catalogue, instead, reading_for
-from recommendations.services.viewing import choose, known_viewer, query_of
+from recommendations.services.viewing import Narrow, choose, known_viewer, narrowed, query_of
 from recommendations.stores.relational_viewers import Viewer
 
 log = logging.getLogger(__name__)
@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 FEEDS = ("discovery", "following", "trending", "non_personalized")
 WANTS = {"similar": feeds.SIMILAR_WANTS, "non_personalized": feeds.NEUTRAL_WANTS}
 MAX_LIMIT = 100
+NO_NARROW = Narrow()
 RESERVE = 10
 """Picks behind a page that are looked at with it, so that drops leave no gaps. Changes the speed."""
 
@@ -85,13 +86,15 @@ def recommend(
     limit: int = 20,
     cursor: str | None = None,
     explain: bool = False,
+    narrow: Narrow = NO_NARROW,
     now: datetime,
 ) -> Page:
     """
     Return up to *limit* posts of *feed* for the member, after those that *cursor* stands for.
 
     *explain* gives the parts of each score; of a slate that was kept, those recorded with it (a second after it was
-    made; until then there are none). Raises a `ServiceError` that says why not.
+    made; until then there are none). *narrow* brings only some posts, and is not remembered. Raises a `ServiceError`
+    that says why not.
     """
     checked(feed, limit)
     place = read_cursor(cursor) if cursor else None
@@ -99,7 +102,8 @@ def recommend(
     choice = choose(member_id)
     follow_catalogue(now)
     start = perf_counter()
-    query = query_of(viewer, choice, feed=feed, now=now)
+    only, excluded = narrowed(narrow, now)
+    query = query_of(viewer, choice, feed=feed, now=now, only=only, excluded=excluded)
     reading = reading_for(query, choice, viewer, place)
     page, shown = page_of(query, reading, viewer, limit=limit, explain=explain)
     if not shown and (other := instead(reading, query, choice, viewer)):
