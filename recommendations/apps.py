@@ -11,5 +11,6 @@ class RecommendationsConfig(AppConfig):
     def ready(self) -> None:
         # Services import models, which may not be imported before every app is known.
         import_module("recommendations.services.health").register_checks()
+        import_module("recommendations.services.for_flags").register()
         # Who asks for a task finds it by name, so the registry is filled in every process, not in workers only.
         import_module("recommendations.tasks")

@@ -43,4 +43,10 @@ SCHEDULE = {
         "schedule": timedelta(minutes=5),
         "options": {"queue": "maintenance", "expires": 300},
     },
+    # A rollout goes up when its phase is over, and comes down within seconds of a breach. Idle, it is one query.
+    "advance-rollouts": {
+        "task": "flags.advance_rollouts",
+        "schedule": timedelta(seconds=10),
+        "options": {"queue": "maintenance", "expires": 10},
+    },
 }
