@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -18,7 +18,7 @@ from flags.documents import flag_document, plan_document
 from flags.models import Flag, FlagChange, PendingChange, RolloutPlan, Subject
 from flags.services import rollouts, transfer
 from flags.services.change import Actor, change
-from flags.services.errors import UnknownKeyError
+from flags.services.errors import UnknownKeyError, lines_of
 from flags.services.explain import explain
 from flags.services.history import differences, restore
 from flags.services.kill import kill
@@ -225,12 +225,3 @@ def pairs(words: list[str]) -> dict[str, Any]:
         except yaml.YAMLError as error:
             raise CommandError(f"The value of {name} is no YAML: {error}") from error
     return found
-
-
-def lines_of(detail: Any, place: str = "") -> list[str]:
-    """Return each error of a validation on a line of its own, with its field."""
-    if isinstance(detail, Mapping):
-        return [line for name, inner in detail.items() for line in lines_of(inner, f"{place} {name}".strip())]
-    if isinstance(detail, list):
-        return [line for inner in detail for line in lines_of(inner, place)]
-    return [f"{place}: {detail}" if place else str(detail)]
