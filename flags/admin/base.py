@@ -196,7 +196,7 @@ class RecordedPage(ModelAdmin):
             return HttpResponseRedirect(self.address_of(obj))
         context = self.page_context(request, obj, f"Restore {obj.key}") | {
             "form": form,
-            "submit": "Restore",
+            "button": "Restore",
             "intro": f"{obj.key} becomes what it was after the change of {record.at:%Y-%m-%d %H:%M:%S} UTC.",
             "differences": differences(current, current | record.after),
         }
@@ -221,12 +221,14 @@ class RecordedPage(ModelAdmin):
 def rows_of(formset: Any) -> list[dict[str, Any]]:
     """Return the rows that stay, in their order; each with its form, so that errors find their place."""
     kept = [form for form in formset.forms if form.cleaned_data and not form.cleaned_data.get("DELETE")]
-    first = len(kept)
-    numbered = [
-        (form.cleaned_data.get("position") or (0 if form.instance.pk else first), number, form)
-        for number, form in enumerate(kept)
-    ]
-    return [form.cleaned_data | {"form": form} for _, _, form in sorted(numbered, key=lambda row: row[:2])]
+    positions = [form.cleaned_data.get("position") or 0 for form in kept]
+    # Rows that were added and not moved have no place of their own yet: they come last.
+    is_placed = len(set(positions)) == len(positions)
+    ordered = sorted(
+        zip(positions, range(len(kept)), kept, strict=True),
+        key=lambda row: (not is_placed and row[2].instance.pk is None, row[0], row[1]),
+    )
+    return [form.cleaned_data | {"form": form} for _, _, form in ordered]
 
 
 def actor_of(request: HttpRequest) -> Actor:

@@ -219,7 +219,7 @@ class FlagAdmin(RecordedPage):
             '<div class="flex items-center gap-2"><span class="bg-base-200 dark:bg-base-700 rounded-default w-24" '
             'style="height:.5rem;overflow:hidden;display:inline-block">'
             '<span class="bg-primary-600" style="height:.5rem;display:block;width:{}%"></span></span>'
-            "<span>{} %</span></div>",
+            '<span class="whitespace-nowrap">{} %</span></div>',
             share,
             f"{flag.rollout_percentage:g}",
         )
@@ -324,7 +324,7 @@ class FlagAdmin(RecordedPage):
         context = self.page_context(request, None, "Playground") | {
             "form": form,
             "method": "get",
-            "submit": "Ask",
+            "button": "Ask",
             "intro": "What a member gets from a flag, and why.",
             "found": found,
             "value": text_of("", found.value) if found else "",
@@ -332,13 +332,13 @@ class FlagAdmin(RecordedPage):
         }
         return TemplateResponse(request, "flags/form.html", context)
 
-    @action(description="Export YAML", icon="download", permissions=["view"])
+    @action(description="Export YAML", url_path="export-yaml", icon="download", permissions=["view"])
     def export_yaml(self, request: HttpRequest) -> HttpResponse:
         """Give all flags, segments and templates as a file."""
         headers = {"Content-Disposition": 'attachment; filename="flags.yaml"'}
         return HttpResponse(transfer.export(), content_type="application/yaml", headers=headers)
 
-    @action(description="Import YAML", icon="upload", permissions=["change"])
+    @action(description="Import YAML", url_path="import-yaml", icon="upload", permissions=["change"])
     def import_yaml(self, request: HttpRequest) -> HttpResponse:
         """Make or change what a YAML text names; first only say what would come of it."""
         form = ImportForm(request.POST or None)
@@ -356,7 +356,7 @@ class FlagAdmin(RecordedPage):
         intro = "Flags, segments and templates of plans, as exported here or elsewhere."
         context = self.page_context(request, None, "Import YAML") | {
             "form": form,
-            "submit": "Import",
+            "button": "Import",
             "intro": intro,
             "imported": done,
         }

@@ -26,6 +26,14 @@ STATES = {
     "paused": "warning",
     "rolled back": "danger",
 }
+OFFERED = {
+    "template": {"copy"},
+    "draft": {"start"},
+    "running": {"pause", "back", "stop"},
+    "paused": {"resume", "back", "stop"},
+    "rolled_back": {"start"},
+    "finished": {"start"},
+}
 GUARDS = ("reading", "variant", "bound", "threshold", "window_minutes", "min_samples", "on_breach")
 
 
@@ -102,6 +110,13 @@ class PlanAdmin(RecordedPage):
     def has_steer_permission(self, request: HttpRequest, obj: object = None) -> bool:
         """Let releasers steer."""
         return bool(request.user.has_perm("flags.release_flag"))
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
+        """Offer what can be done with the plan as it is."""
+        plan = self.get_object(request, str(object_id))
+        wanted = OFFERED["template" if plan is None or plan.flag is None else plan.state]
+        found = super().get_actions_detail(request, object_id)
+        return [one for one in found if one.method.original_function_name in wanted]
 
     def steer(
         self, request: HttpRequest, form: Any, object_id: str, do: Callable[..., object], done: str

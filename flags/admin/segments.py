@@ -69,7 +69,7 @@ class SegmentAdmin(RecordedPage):
     form = SegmentForm
     list_display = ("key", "description", "used_by", "changed_at")
     search_fields = ("key", "description")
-    fields = ("key", "description", "matches", LISTS, "why")
+    fields = ("key", "description", "meets", LISTS, "why")
     inlines = (ConditionRows,)
 
     @display(description="Used by")

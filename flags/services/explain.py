@@ -79,11 +79,14 @@ def steps_of(
         in_time = payload.is_in_time(flag, now)
         why = "The flag is off." if not flag.is_enabled else "Its schedule has it off now." if not in_time else ""
         return [Step("switch", f"{why} Everybody has the off value.", decides=True)]
-    steps = [
-        Step(f"needs {needs}", f"It is {worth!r}, not {value!r}: the default value.")
+    missed = [
+        Step(f"needs {needs}", f"It is {worth!r}, not {value!r}: the default value.", decides=True)
         for needs, value in known.rollout.prerequisites
         if (worth := rollout.evaluate(compiled, needs, unit_id, {}, attributes).value) != value
     ]
+    if missed:
+        return missed
+    steps: list[Step] = []
     names = names_of(flag)
     by_label: dict[str, list[dict[str, Any]]] = {}
     for rule in compiled.features[flag.key].get("rules", []):
