@@ -28,6 +28,9 @@ BoolArray = NDArray[np.bool_]
 UNKNOWN = -1
 """Stands in a column for a fact that we do not have. Filters take it for a no."""
 
+SPACE = "content"
+"""The space of the vectors that EMBEDDER makes of what posts say."""
+
 TAGS_PER_POST = 8
 """Tags of a post that the pipeline looks at; the last look reads all of them. Changes the speed."""
 

@@ -90,6 +90,10 @@ class LinearMemory:
         """Copy *data* to an address that the kernel has named."""
         ctypes.memmove(self._base() + address, data, len(data))
 
+    def take_from(self, other: "LinearMemory", nbytes: int) -> None:
+        """Copy the first *nbytes* of another instance's memory; both must hold as many."""
+        ctypes.memmove(self._base(), other._base(), nbytes)
+
     def _base(self) -> int:
         return ctypes.addressof(self._memory.data_ptr(self._store).contents)
 

@@ -22,6 +22,7 @@ def ask_for(member_id: int, feed: str) -> None:
         jobs.enqueue(jobs.REFRESH_SLATE, {"member_id": member_id, "feed": feed})
 
 
+@wiring.by_one_model
 def refresh_slate(*, member_id: int, feed: str, now: datetime) -> None:
     """Make one member's slate and put it where the next request finds it; of a member who is gone, nothing."""
     follow_catalogue(now)

@@ -64,7 +64,6 @@ def query_of(
 ) -> Query:
     """Return the query of *viewer*: all that a last look needs, and nothing learned of them yet."""
     try:
-        wiring.follow_models(now)
         policy, version = wiring.policies().of(choice.variant)
     except DatabaseError as error:
         raise FactsUnavailable("The ranking policy cannot be read now. Try again shortly.") from error

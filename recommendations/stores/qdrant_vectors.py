@@ -96,6 +96,10 @@ class QdrantVectors:
             if place is None:
                 return
 
+    def count(self) -> int:
+        """Return how many posts the index has."""
+        return int(self._ask(lambda: self._client.count(self.collection)).count)
+
     def check(self) -> None:
         """Raise `VectorIndexError` unless the server answers."""
         self._rests_until = 0.0
@@ -137,6 +141,17 @@ class QdrantVectors:
         for batch in batches(post_ids, WRITTEN_TOGETHER):
             selected = models.PointIdsList(points=list(batch))
             self._ask(partial(self._client.delete, self.collection, selected, wait=True))
+
+    def optimise(self) -> int:
+        """Have the server vacuum segments from 5 % of deleted points on, and return how many posts it has."""
+        thrifty = models.OptimizersConfigDiff(deleted_threshold=0.05)
+        self._ask(lambda: self._client.update_collection(self.collection, optimizers_config=thrifty))
+        return self.count()
+
+    def remove(self) -> None:
+        """Give up the whole collection: of a model that no longer serves."""
+        if self._ask(lambda: self._client.collection_exists(self.collection)):
+            self._ask(lambda: self._client.delete_collection(self.collection))
 
     # The rest
 
