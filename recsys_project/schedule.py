@@ -55,6 +55,12 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": timedelta(minutes=1),
         "options": {"queue": "maintenance", "expires": 60},
     },
+    # A rollout goes up when its phase is over, and comes down within seconds of a breach. Idle, it is one query.
+    "advance-rollouts": {
+        "task": "flags.advance_rollouts",
+        "schedule": timedelta(seconds=10),
+        "options": {"queue": "maintenance", "expires": 10},
+    },
     # What the shared caches hold over their budgets goes, least used first.
     "sweep-caches": duty("sweep_caches", timedelta(minutes=5)),
     # The dashboard shows days from these rows, when the records behind them are gone. After the hour has settled.

@@ -154,6 +154,7 @@ SPECTACULAR_SETTINGS = {
         "JobKind": "recommendations.api.serializers.JOB_KINDS",
         "JobState": "recommendations.api.serializers.JOB_STATES",
         "EventStatus": "recommendations.api.serializers.STATUSES",
+        "FlagKind": "flags.models.flags.Flag.Kind",
     },
 }
 UNFOLD = {"SITE_TITLE": "recsys", "SITE_HEADER": "recsys", "SITE_SYMBOL": "dynamic_feed"}
