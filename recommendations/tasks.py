@@ -17,6 +17,7 @@ from recommendations.services import (
     learn,
     memory,
     models,
+    pictures,
     recording,
     refresh,
     reindexing,
@@ -46,6 +47,7 @@ def learn_interactions(member_ids: list[int], **_: object) -> None:
 def embed_posts(**_: object) -> None:
     """Embed the posts that have no vector yet, and let a model that is through with them serve."""
     models.embed_due(now=clock.now())
+    pictures.place_texts(now=clock.now())
 
 
 @shared_task(name=jobs.FOLLOW_INDEX)

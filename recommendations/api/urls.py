@@ -14,7 +14,7 @@ from recommendations.api.feeds import ExplainView, FeedView, SimilarView
 from recommendations.api.interactions import InteractionsView, SeenView
 from recommendations.api.jobs import JobsView, JobView
 from recommendations.api.members import EffectsView, MembersView, PreferencesView, ResetView, TieView
-from recommendations.api.spaces import SearchView, VectorsView
+from recommendations.api.spaces import PicturesView, SearchView, VectorsView
 
 
 @extend_schema(exclude=True)
@@ -40,6 +40,7 @@ urlpatterns = [
     path("api/v1/requests/<uuid:request_id>/explain/<path:post_id>", ExplainView.as_view(), name="api-explain"),
     path("api/v1/interactions", InteractionsView.as_view(), name="api-interactions"),
     path("api/v1/search", SearchView.as_view(), name="api-search"),
+    path("api/v1/spaces/<slug:space>/pictures", PicturesView.as_view(), name="api-pictures"),
     path("api/v1/spaces/<slug:space>/vectors", VectorsView.as_view(), name="api-vectors"),
     path("api/v1/jobs", JobsView.as_view(), name="api-jobs"),
     path("api/v1/jobs/<uuid:job_id>", JobView.as_view(), name="api-job"),
