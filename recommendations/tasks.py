@@ -55,7 +55,18 @@ def follow_index(**_: object) -> None:
     """Bring the vector index up to date; what fails is done again by the next run, from the same moment on."""
     now = clock.now()
     wiring.follow_models(now, now_at_least=True)
-    reindexing.follow_index(now=now)
+    try:
+        reindexing.follow_index(now=now)
+    finally:
+        reindexing.observe_lags(now=clock.now())
+
+
+@shared_task(name=jobs.MEASURE_DRIFT)
+def measure_drift(**_: object) -> None:
+    """Compare the indexes with the database."""
+    now = clock.now()
+    wiring.follow_models(now, now_at_least=True)
+    reindexing.measure_drift(now=now)
 
 
 @shared_task(name=jobs.RECORD_SERVED)

@@ -16,5 +16,6 @@ class Command(BaseCommand):
         model = configured_embedder()
         with progress_bar() as step:
             done = embed_due(now=now(), progress=lambda done, total: step("posts", done, total))
-        placed = place_texts(now=now())
-        self.stdout.write(f"Embedded {done:,} posts by {model.name}; placed {placed:,} among pictures.")
+        self.stdout.write(f"Embedded {done:,} posts by {model.name}.")
+        if placed := place_texts(now=now()):
+            self.stdout.write(f"Placed {placed:,} of them among the pictures.")
