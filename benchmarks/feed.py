@@ -81,7 +81,8 @@ def prepared(size: Size, database: str | None, redis_port: int) -> dict[str, str
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{size.name}.sqlite3"
     env = os.environ | {
-        "DEBUG": "1",
+        "DEBUG": "0",  # with it Django keeps every query
+        "ALLOWED_HOSTS": "localhost,127.0.0.1",
         "API_OPEN": "1",
         "LOG_LEVEL": "ERROR",
         "SECRET_KEY": "for-benchmarks-only-" + "x" * 32,

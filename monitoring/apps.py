@@ -1,6 +1,6 @@
 from django.apps import AppConfig
 
-from monitoring import health
+from monitoring import doctor, health, workers
 
 
 class MonitoringConfig(AppConfig):
@@ -10,3 +10,5 @@ class MonitoringConfig(AppConfig):
         health.register("database", health.database)
         health.register("migrations", health.migrations)
         health.register("redis", health.redis)
+        workers.connect()
+        doctor.register_lines()

@@ -71,3 +71,8 @@ LESS_EFFECT = Histogram(
     ["subject"],
     buckets=(0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0),
 )
+FLAG_ERRORS = Counter(
+    "recsys_flag_errors_total",
+    "Flags that could not be evaluated or read: the default, or the last one, held.",
+    ["reason"],
+)

@@ -12,5 +12,6 @@ class RecommendationsConfig(AppConfig):
         # Services import models, which may not be imported before every app is known.
         import_module("recommendations.services.health").register_checks()
         import_module("recommendations.services.memory").watch()
+        import_module("recommendations.services.checklist").register_lines()
         # Who asks for a task finds it by name, so the registry is filled in every process, not in workers only.
         import_module("recommendations.tasks")

@@ -7,6 +7,16 @@ Beat cannot clean another process's memory: each process keeps its own budget, a
 from datetime import timedelta
 
 SCHEDULE = {
+    # A worker may beat and take no tasks: a task through each queue shows that it is worked on (monitoring/workers.py).
+    **{
+        f"canary-{queue}": {
+            "task": "monitoring.canary",
+            "schedule": timedelta(minutes=1),
+            "kwargs": {"queue": queue},
+            "options": {"queue": queue, "expires": 60},
+        }
+        for queue in ("interactive", "batch", "maintenance")
+    },
     # Redis may lose a message at the moment of delivery; a job is a row first, so it is published again from its row.
     "reconcile-jobs": {
         "task": "recommendations.reconcile_jobs",

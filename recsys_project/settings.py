@@ -3,6 +3,7 @@
 from contextlib import suppress
 
 import dj_database_url
+import orjson
 
 from recsys_project.environment import ROOT, read_environment, secrets_of
 from recsys_project.logs import logging_settings
@@ -120,7 +121,8 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 
 REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["drf_orjson_renderer.renderers.ORJSONRenderer"],
+    "ORJSON_RENDERER_OPTIONS": (orjson.OPT_UTC_Z,),
     "DEFAULT_PARSER_CLASSES": ["recommendations.api.parsing.LimitedJSONParser"],
     # A new address is closed until it says otherwise.
     "DEFAULT_AUTHENTICATION_CLASSES": ["recommendations.api.access.StaffSession"],

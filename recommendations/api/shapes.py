@@ -1,8 +1,11 @@
-"""Turns what services return into what is sent. Plain dictionaries: a page is made thousands of times a minute."""
+"""Turns what services return into what is sent: plain dictionaries, and dataclasses that are sent as they are."""
 
-from collections.abc import Iterable
 from dataclasses import asdict
+from functools import cache
 from typing import Any
+
+from django.urls import reverse
+from rest_framework.response import Response
 
 from recommendations.contracts import REASON_SENTENCES, Reason
 from recommendations.services.explain import Explanation
@@ -12,26 +15,17 @@ from recommendations.services.work import JobView
 
 def pick_shape(pick: Pick) -> dict[str, Any]:
     """Return a pick with its post, its reasons in words, and the parts of its score if they came along."""
-    post = pick.post
     return {
-        "post": {
-            "id": post.id,
-            "author_id": post.author_id,
-            "text": post.text,
-            "kind": post.kind,
-            "language": post.language,
-            "tags": post.tags,
-            "media": post.media,
-            "created_at": post.created_at,
-        },
+        "post": pick.post,
         "score": pick.score,
         "reasons": reason_shapes(pick.reasons),
-        "sources": list(pick.sources),
+        "sources": pick.sources,
         "parts": pick.parts,
     }
 
 
-def reason_shapes(reasons: Iterable[Reason]) -> list[dict[str, str]]:
+@cache
+def reason_shapes(reasons: tuple[Reason, ...]) -> list[dict[str, str]]:
     """Return reasons with their sentences."""
     return [{"code": r.name.lower(), "sentence": REASON_SENTENCES[r]} for r in reasons]
 
@@ -61,4 +55,13 @@ def page_shape(page: Page, duration_ms: float) -> dict[str, Any]:
 
 def job_shape(job: JobView) -> dict[str, Any]:
     """Return a job."""
-    return asdict(job) | {"finished": job.finished}
+    url = reverse("api-job-result", kwargs={"job_id": job.id}) if job.has_file else None
+    shape = asdict(job) | {"finished": job.finished, "result_url": url}
+    del shape["has_file"]
+    return shape
+
+
+def accepted(job: JobView) -> Response:
+    """Answer that a job was accepted: where it is, and when to look for the first time."""
+    location = reverse("api-job", kwargs={"job_id": job.id})
+    return Response(job_shape(job), status=202, headers={"Location": location, "Retry-After": "1"})

@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from time import perf_counter
+from typing import NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -43,12 +45,11 @@ log = logging.getLogger(__name__)
 FEEDS = ("discovery", "following", "trending", "non_personalized")
 WANTS = {"similar": feeds.SIMILAR_WANTS, "non_personalized": feeds.NEUTRAL_WANTS}
 MAX_LIMIT = 100
-RESERVE = 20
+RESERVE = 10
 """Picks behind a page that are looked at with it, so that drops leave no gaps. Changes the speed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pick:
+class Pick(NamedTuple):
     """A post in a page, with why it is there."""
 
     post: PostView
@@ -153,7 +154,7 @@ def page_of(query: Query, reading: Reading, viewer: Viewer, *, limit: int, expla
         cached=reading.trace is None,
         built_at=datetime.fromtimestamp(slate.built_at, UTC),
         candidates=slate.candidates,
-        picks=tuple(pick_of(slate, i, posts[int(slate.post_ids[i])], explain) for i in shown),
+        picks=picks_of(slate, shown, posts, explain),
         next_cursor=next_cursor(query, reading, end),
     )
     return page, slate.post_ids[shown].tolist()
@@ -199,15 +200,29 @@ def last_look(query: Query, post_ids: Int64Array, filters: tuple[Filter, ...]) -
         raise FactsUnavailable("The feed cannot be checked now, so it is not shown. Try again shortly.") from error
 
 
-def pick_of(slate: Slate, i: int, post: PostView, explain: bool) -> Pick:
-    """Return the slate's pick at *i*."""
-    parts = None
-    if explain and slate.has_parts:
-        parts = {name: float(value) for name, value in zip(slate.part_names, slate.parts[i], strict=True)}
-    return Pick(
-        post=post,
-        score=float(slate.scores[i]),
-        reasons=reasons_of(int(slate.reasons[i])),
-        sources=tuple(origin.name.lower() for origin in origins_of(int(slate.origins[i]))),
-        parts=parts,
+def picks_of(slate: Slate, shown: list[int], posts: dict[int, PostView], explain: bool) -> tuple[Pick, ...]:
+    """Return the slate's picks at *shown*."""
+    has_parts = explain and slate.has_parts
+    rows = zip(
+        shown,
+        slate.post_ids[shown].tolist(),
+        slate.scores[shown].tolist(),
+        slate.reasons[shown].tolist(),
+        slate.origins[shown].tolist(),
+        strict=True,
     )
+    return tuple(
+        Pick(posts[id], score, reasons_of(reasons), source_names(origins), parts_of(slate, i) if has_parts else None)
+        for i, id, score, reasons, origins in rows
+    )
+
+
+@cache
+def source_names(bits: int) -> tuple[str, ...]:
+    """Return the names of the sources whose bits are set."""
+    return tuple(origin.name.lower() for origin in origins_of(bits))
+
+
+def parts_of(slate: Slate, i: int) -> dict[str, float]:
+    """Return what the score of the pick at *i* is the sum of."""
+    return dict(zip(slate.part_names, slate.parts[i].tolist(), strict=True))

@@ -13,14 +13,13 @@ from datetime import datetime
 from functools import wraps
 from typing import Any, ClassVar, Generic, ParamSpec, TypeVar, cast
 
-import numpy as np
 import redis
 from django.conf import settings
 from django.db import DatabaseError
 from qdrant_client import QdrantClient
 
 from recommendations import feeds
-from recommendations.contracts import SPACE, Int32Array
+from recommendations.contracts import SPACE
 from recommendations.embedders.choosing import EmbedderError, cross_modal_named, embedder_named
 from recommendations.engines.plain import PlainEngine
 from recommendations.engines.wasm_simd import WasmEngine
@@ -395,14 +394,3 @@ def forget_parts() -> None:
     """Make every part anew at its next use: after a test changed what they are made from."""
     for part in PerProcess.every:
         part.forget()
-
-
-def engine_check() -> None:
-    """Raise `EngineError` unless a fresh kernel gives the answer that is known to be right."""
-    engine = WasmEngine(8, memory_limit_bytes=2**26)
-    rows: Int32Array = np.arange(3, dtype=np.int32)
-    vectors = np.eye(3, 8, dtype=np.float32)
-    engine.put(rows, np.arange(1, 4), vectors)
-    found, _ = engine.nearest(vectors[1:2], 1, np.ones(3, np.bool_))
-    if found.tolist() != [[1]]:
-        raise EngineError(f"The kernel's self-test found row {found.tolist()} where row 1 is right.")

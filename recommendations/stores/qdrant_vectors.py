@@ -96,6 +96,10 @@ class QdrantVectors:
             if place is None:
                 return
 
+    def count(self) -> int:
+        """Return how many posts the index has."""
+        return int(self._ask(lambda: self._client.count(self.collection)).count)
+
     def check(self) -> None:
         """Raise `VectorIndexError` unless the server answers."""
         self._rests_until = 0.0

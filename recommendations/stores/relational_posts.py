@@ -5,14 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import NamedTuple, TypeVar
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from django.db import connection
 from django.db.models import Model, QuerySet
 
-from recommendations.contracts import UNKNOWN, BoolArray, Candidates, Int64Array, Looked, PostView, Query, Standing
-from recommendations.models import Member, Post, PostEmbedding, PostStats, PrivacySettings, RegionStats, Seen
+from recommendations.contracts import UNKNOWN, Candidates, Int64Array, Looked, PostView, Query, Standing
+from recommendations.models import (
+    ErasedPost,
+    Member,
+    Post,
+    PostEmbedding,
+    PostStats,
+    PrivacySettings,
+    RegionStats,
+    Seen,
+)
 from recommendations.stores.vocabulary import Words
 
 CHUNK_ROWS = 5_000
@@ -66,9 +76,11 @@ def newest_posts(limit: int) -> Iterator[PostRow]:
 
 
 def changed_posts(since: datetime) -> Iterator[PostRow]:
-    """Yield the posts that changed at or after *since*, removed ones among them."""
+    """Yield the posts that changed at or after *since*, removed ones among them, and those that were erased."""
     rows = Post.objects.filter(changed_at__gte=since).order_by("changed_at").values_list(*FIELDS)
-    return (PostRow(*row) for row in rows.iterator(CHUNK_ROWS))
+    yield from (PostRow(*row) for row in rows.iterator(CHUNK_ROWS))
+    for post_id, at in ErasedPost.objects.filter(erased_at__gte=since).values_list("post_id", "erased_at"):
+        yield PostRow(post_id, UNKNOWN, at, UNKNOWN, UNKNOWN, at, "", [], False, None, "")
 
 
 def changed_standings(since: datetime) -> dict[int, int]:
@@ -117,14 +129,33 @@ POST, MEMBER, PRIVACY, SEEN = (
     connection.ops.quote_name(model._meta.db_table) for model in (Post, Member, PrivacySettings, Seen)
 )
 LOOK = f"""
-    SELECT p.id, p.author_id, p.created_at, p.visibility, p.sensitivity, p.removed_at, p.language, p.tags,
-           a.is_active, s.is_private, {{seen}}, p.text, p.external_id, a.external_id, p.kind, p.media
+    SELECT p.id, p.author_id, p.visibility, p.sensitivity, p.removed_at IS NOT NULL,
+           a.is_active, s.is_private, {{seen}},
+           p.external_id, a.external_id, p.text, p.kind, p.language, p.tags, p.media, CAST(p.created_at AS text)
     FROM {POST} p
     JOIN {MEMBER} a ON a.id = p.author_id
     LEFT JOIN {PRIVACY} s ON s.member_id = a.id
     {{and_seen}}
     WHERE p.id IN ({{marks}})"""
+FACTS = 8
+"""Columns of `LOOK` that say who may see a post; those behind them are what is shown of it."""
 AND_SEEN = f"LEFT JOIN {SEEN} v ON v.post_id = p.id AND v.member_id = %s"
+READ_POSTS = 20_000
+"""What posts hold is kept decoded for this many of them. Changes the speed, and memory: about 2 KB each."""
+KEEP_READ_SECONDS = 600.0
+"""Whoever asks for a post's text to be gone finds it gone from a process's memory after this time."""
+
+
+class Content(NamedTuple):
+    """What a post holds, decoded."""
+
+    view: PostView
+    created_at: float
+    language_id: int
+    format_id: int
+    tag_ids: list[int]
+    folded: str
+    """The text as muted words are sought in it."""
 
 
 class DatabasePosts:
@@ -132,31 +163,78 @@ class DatabasePosts:
 
     def __init__(self, words: Words) -> None:
         self.words = words
+        # Kept by what the row holds, every column of it: a row that changed is decoded anew.
+        self._content = lru_cache(READ_POSTS)(self._decoded)
+        self._forgotten_at = 0.0
 
     def read(self, query: Query, post_ids: Int64Array) -> Looked:
         """See `PostFacts.read`. One query, for what a post is judged by and for what is shown of it."""
         candidates = Candidates.unknown(post_ids, np.zeros(len(post_ids), np.uint16))
         if not len(post_ids):
             return Looked(candidates, {})
+        if abs(query.now - self._forgotten_at) > KEEP_READ_SECONDS:
+            self._content.cache_clear()
+            self._forgotten_at = query.now
+        asked = post_ids.tolist()
         with connection.cursor() as cursor:
-            cursor.execute(*look(query, post_ids.tolist()))
+            cursor.execute(*look(query, asked))
             found = {row[0]: row for row in cursor.fetchall()}
-        at = [i for i, post_id in enumerate(post_ids.tolist()) if post_id in found]
-        rows = [found[int(post_ids[i])] for i in at]
-        tags = [json.loads(row[7]) for row in rows]
-        moments = [moment_of(row[2]) for row in rows]
-        facts = [
-            PostRow(row[0], row[1], moment, row[3], row[4], row[5], row[6], tags, bool(row[8]), row[9], row[14])
-            for row, tags, moment in zip(rows, tags, moments, strict=True)
-        ]
-        fill(candidates, at, facts, self.words)
-        candidates.is_seen[at] = [row[10] is not None for row in rows]
-        candidates.is_muted[at] = mentions([row[11] for row in rows], query.muted_words)
-        views = {
-            row[0]: PostView(row[12], row[13], row[11], row[14], row[6], tags, json.loads(row[15]), moment)
-            for row, tags, moment in zip(rows, tags, moments, strict=True)
-        }
-        return Looked(candidates, views)
+        at = [i for i, post_id in enumerate(asked) if post_id in found]
+        rows = [found[asked[i]] for i in at]
+        contents = [self._content(*row[FACTS:]) for row in rows]
+        judge(candidates, at, rows)
+        describe(candidates, at, contents)
+        if query.muted_words:
+            candidates.is_muted[at] = [
+                any(word in content.folded for word in query.muted_words) for content in contents
+            ]
+        else:
+            candidates.is_muted[at] = False
+        return Looked(candidates, {row[0]: content.view for row, content in zip(rows, contents, strict=True)})
+
+    def _decoded(
+        self, post: str, author: str, text: str, kind: str, language: str, tags: str, media: str, created_at: str
+    ) -> Content:
+        moment, words = moment_of(datetime.fromisoformat(created_at)), json.loads(tags)
+        return Content(
+            PostView(post, author, text, kind, language, words, json.loads(media), moment),
+            moment.timestamp(),
+            self.words.languages.learn(language) if language else UNKNOWN,
+            self.words.formats.learn(kind),
+            [self.words.tags.learn(word) for word in words],
+            text.casefold(),
+        )
+
+
+def mentions(folded: str, words: tuple[str, ...]) -> bool:
+    """Return whether a text holds one of *words*, all case-folded."""
+    return any(word in folded for word in words) if words else False
+
+
+def judge(candidates: Candidates, at: list[int], rows: list[tuple[Any, ...]]) -> None:
+    """Write, at the positions *at*, what *rows* of `LOOK` say of who may see a post."""
+    if not rows:
+        return
+    _, authors, visibility, sensitivity, removed, active, private, seen, *_ = zip(*rows, strict=True)
+    candidates.author_ids[at] = authors
+    candidates.visibility[at] = visibility
+    candidates.sensitivity[at] = sensitivity
+    candidates.is_removed[at] = removed
+    candidates.standing[at] = [standing_of(a, p) for a, p in zip(active, private, strict=True)]
+    candidates.is_seen[at] = [post is not None for post in seen]
+
+
+def describe(candidates: Candidates, at: list[int], contents: list[Content]) -> None:
+    """Write, at the positions *at*, what posts hold; with all of their tags, since any of them may be muted."""
+    candidates.created_at[at] = [content.created_at for content in contents]
+    candidates.language_ids[at] = [content.language_id for content in contents]
+    candidates.format_ids[at] = [content.format_id for content in contents]
+    most = max([candidates.tag_ids.shape[1], *(len(content.tag_ids) for content in contents)])
+    if most > candidates.tag_ids.shape[1]:
+        object.__setattr__(candidates, "tag_ids", np.full((len(candidates), most), UNKNOWN, np.int32))
+    candidates.tag_ids[at] = [
+        content.tag_ids + [UNKNOWN] * (most - len(content.tag_ids)) for content in contents
+    ] or np.zeros((0, most), np.int32)
 
 
 def look(query: Query, post_ids: list[int]) -> tuple[str, list[int]]:
@@ -172,19 +250,8 @@ def moment_of(value: datetime) -> datetime:
     return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
-def mentions(texts: list[str], words: tuple[str, ...]) -> BoolArray:
-    """Return which texts hold one of *words* (case-folded)."""
-    if not words:
-        return np.zeros(len(texts), np.bool_)
-    return np.array([any(word in text.casefold() for word in words) for text in texts], np.bool_)
-
-
 def fill(candidates: Candidates, at: list[int], rows: list[PostRow], words: Words) -> None:
     """Write the facts of *rows* into the columns at the positions *at*."""
-    width = max((len(row.tags) for row in rows), default=0)
-    if width > candidates.tag_ids.shape[1]:
-        wider = np.full((len(candidates), width), UNKNOWN, np.int32)
-        object.__setattr__(candidates, "tag_ids", wider)
     candidates.author_ids[at] = [row.author_id for row in rows]
     candidates.created_at[at] = [row.created_at.timestamp() for row in rows]
     candidates.visibility[at] = [row.visibility for row in rows]

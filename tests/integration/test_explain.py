@@ -157,7 +157,7 @@ def test_without_its_inputs_a_request_is_not_ranked_again(world):
     PostEmbedding.objects.update(changed_at=NOW + timedelta(days=1))
     with pytest.raises(InputsNotKept, match="another vector"):
         replay.replay(request_id=page.request_id)
-    PostEmbedding.objects.last().delete()
+    PostEmbedding.objects.filter(post__external_id=page.picks[0].post.id).delete()
     PostEmbedding.objects.update(changed_at=NOW)
     with pytest.raises(InputsNotKept, match="no vector"):
         replay.replay(request_id=page.request_id)

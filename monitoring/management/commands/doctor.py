@@ -1,0 +1,40 @@
+"""`manage.py doctor`: a door to `monitoring/doctor.py`."""
+
+import json
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from monitoring import doctor
+from monitoring.clock import now
+from monitoring.doctor import Verdict
+
+
+class Command(BaseCommand):
+    help = "Walk the deployment checklist against the running configuration; exit code 1 if a line fails."
+    # A database that is not there is a line of the checklist, not the end of it.
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="print the lines as JSON")
+
+    def handle(self, *args: object, **options: Any) -> None:
+        lines = doctor.walk(now())
+        if options["json"]:
+            self.stdout.write(json.dumps([asdict(line) for line in lines], indent=2))
+        else:
+            self.tell(lines)
+        if doctor.failing(lines):
+            sys.exit(1)
+
+    def tell(self, lines: list[doctor.Line]) -> None:
+        """Print a line each, with what to do under those that do not pass."""
+        styles = {Verdict.PASS: self.style.SUCCESS, Verdict.WARN: self.style.WARNING, Verdict.FAIL: self.style.ERROR}
+        for line in lines:
+            self.stdout.write(f"{styles[line.verdict](f'{line.verdict:4}')}  {line.title}: {line.said}")
+            if line.fix:
+                self.stdout.write(f"      → {line.fix}")
+        counts = {verdict: sum(line.verdict is verdict for line in lines) for verdict in Verdict}
+        self.stdout.write(f"{counts[Verdict.PASS]} pass, {counts[Verdict.WARN]} warn, {counts[Verdict.FAIL]} fail.")

@@ -1,0 +1,177 @@
+"""The deployment checklist, walked on good and on broken configurations."""
+
+import json
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connection
+from pydantic import SecretStr
+
+from flags.models import Flag
+from flags.models.guarded import writing
+from monitoring import doctor, workers
+from monitoring.doctor import Verdict
+from recommendations.models import EmbeddingModel, FeedRequest
+from recommendations.services import checklist
+from tests import making
+from tests.making import NOW
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("parts")]
+
+SERVER = {"run_id": "a", "policy": "noeviction", "maxmemory": 0, "appendonly": True, "cluster": False}
+CACHE = SERVER | {"run_id": "b", "policy": "allkeys-lru", "maxmemory": 2**29}
+
+
+def set_env(monkeypatch, **values):
+    monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update=values))
+
+
+def servers(monkeypatch, broker, cache):
+    answers = {settings.ENV.redis_url: broker, settings.ENV.cache_redis_url: cache}
+    monkeypatch.setattr(doctor, "facts_of", answers.__getitem__)
+
+
+def feeds(count, *, duration_ms=20.0, fallback=""):
+    member = making.member()
+    FeedRequest.objects.bulk_create(
+        FeedRequest(
+            id=UUID(int=n),
+            member=member,
+            feed="discovery",
+            engine="wasm_simd",
+            variant="treatment",
+            policy_version=1,
+            fallback=fallback,
+            duration_ms=duration_ms,
+            post_ids=b"",
+            parts=b"",
+            origins=b"",
+            created_at=NOW - timedelta(hours=1),
+        )
+        for n in range(count)
+    )
+
+
+@pytest.fixture
+def good(monkeypatch, django_user_model):
+    """A configuration as it should be, but for the database server and experiments, which are choices."""
+    set_env(
+        monkeypatch,
+        metrics_token=SecretStr("tok"),
+        cache_encryption_keys=SecretStr("k" * 32),
+        wasm_memory_limit=2**28,
+        api_open=False,
+    )
+    monkeypatch.setattr(settings, "ALLOWED_HOSTS", ["recsys.example"])
+    monkeypatch.setattr(workers, "findings", lambda now: [])
+    servers(monkeypatch, SERVER, CACHE)
+    django_user_model.objects.create_superuser("root", password="correct horse battery")
+    feeds(checklist.LOAD_FEEDS)
+
+
+def said():
+    return {line.title: line for line in doctor.walk(NOW)}
+
+
+def test_a_good_configuration_has_no_failing_line(good):
+    lines = said()
+    assert doctor.failing(lines.values()) == []
+    choices = {"A/B test variants configured", "Database connections use least privilege"}
+    noted = {"Memory and cores"}  # the machine's, whatever it is
+    warned = {title for title, line in lines.items() if line.verdict is Verdict.WARN}
+    assert warned - noted <= choices | {"Memory leak testing completed"}
+    assert all(line.fix for line in lines.values() if line.verdict is not Verdict.PASS)
+
+
+@pytest.mark.parametrize(
+    ("title", "values", "word"),
+    [
+        ("Performance monitoring dashboard deployed", {"metrics_token": SecretStr("")}, "METRICS_TOKEN"),
+        ("Performance monitoring dashboard deployed", {"prometheus_metrics_enabled": False}, "PROMETHEUS"),
+        ("Admin endpoints require authentication", {"api_open": True}, "API_OPEN"),
+        ("Cache data is encrypted at rest", {"redis_url": "redis://db.example:6379/0"}, "requirepass"),
+        ("Vector database (Qdrant) configured and populated", {"catalogue_max_posts": 1}, "QDRANT_URL"),
+    ],
+)
+def test_a_broken_setting_fails_its_line_and_says_how_to_mend_it(good, monkeypatch, title, values, word):
+    author = making.member()
+    making.posts(author, 2)
+    EmbeddingModel.objects.create(
+        space="content", name="tiny", embedder="tiny", dimension=8, state="active", created_at=NOW, changed_at=NOW
+    )
+    set_env(monkeypatch, **values)
+    line = doctor.line_of(title, doctor._lines[title], NOW)
+    assert line.verdict is Verdict.FAIL
+    assert word in line.fix
+
+
+@pytest.mark.parametrize(
+    ("broker", "cache", "verdict", "word"),
+    [
+        (SERVER | {"policy": "allkeys-lru"}, CACHE, Verdict.FAIL, "noeviction"),
+        (SERVER | {"appendonly": False}, CACHE, Verdict.WARN, "appendonly"),
+        (SERVER, SERVER, Verdict.WARN, "of its own"),
+        (SERVER, CACHE | {"maxmemory": 0}, Verdict.WARN, "maxmemory"),
+    ],
+)
+def test_redis_servers_are_judged_by_what_they_keep(monkeypatch, broker, cache, verdict, word):
+    servers(monkeypatch, broker, cache)
+    answer = doctor.redis_servers(NOW)
+    assert answer.verdict is verdict
+    assert word in answer.fix
+
+
+def test_a_real_redis_tells_what_is_asked(redis_url):
+    facts = doctor.facts_of(redis_url)
+    assert set(facts) == set(SERVER)
+    assert facts["policy"] == "noeviction"
+
+
+def test_a_missing_index_is_named():
+    with connection.cursor() as cursor:
+        cursor.execute("DROP INDEX posts_by_age")
+    answer = checklist.indexes(NOW)
+    assert answer.verdict is Verdict.FAIL
+    assert "recommendations_post.posts_by_age" in answer.said
+
+
+def test_a_flag_that_is_gone_slow_feeds_and_fallbacks_fail():
+    with writing():
+        Flag.objects.all().delete()
+    assert checklist.flag(NOW).verdict is Verdict.FAIL
+    assert checklist.load(NOW).verdict is Verdict.WARN
+    feeds(checklist.LOAD_FEEDS, duration_ms=900.0)
+    assert "p95 900 ms" in checklist.load(NOW).said
+    assert checklist.load(NOW).verdict is Verdict.FAIL
+    FeedRequest.objects.update(duration_ms=5.0, fallback="plain")
+    assert checklist.load(NOW).verdict is Verdict.FAIL
+
+
+def test_shares_make_a_whole():
+    assert checklist.is_whole([0.5, 0.25, 0.25])
+    assert checklist.is_whole([50, 25, 25])
+    assert not checklist.is_whole([1.0])
+    assert not checklist.is_whole([0.5, 0.4])
+
+
+def test_a_line_that_cannot_be_asked_fails():
+    def ask(now):
+        raise OSError("no route")
+
+    line = doctor.line_of("x", ask, NOW)
+    assert (line.verdict, line.said) == (Verdict.FAIL, "could not be asked: OSError: no route")
+
+
+def test_the_command_ends_with_1_if_a_line_fails(good, monkeypatch, capsys):
+    call_command("doctor")
+    out = capsys.readouterr().out
+    assert "0 fail." in out
+    assert "→" in out
+    set_env(monkeypatch, api_open=True)
+    with pytest.raises(SystemExit, match="1"):
+        call_command("doctor", "--json")
+    lines = json.loads(capsys.readouterr().out)
+    assert [line["title"] for line in lines if line["verdict"] == "fail"] == ["Admin endpoints require authentication"]

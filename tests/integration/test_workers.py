@@ -1,0 +1,104 @@
+"""Workers as they are watched: there or not, and working or not."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import redis
+from django.conf import settings
+
+from monitoring import clock, workers
+from monitoring.tasks import canary
+from monitoring.workers import Worker
+from tests.integration.test_worker import wait_for
+
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+QUEUES = ["batch", "interactive", "maintenance"]
+LOCK = f"{settings.REDBEAT_KEY_PREFIX}:lock"
+
+
+@pytest.fixture
+def broker(redis_url, request):
+    """Return the broker's Redis without a word of any worker, and with a beat that holds its lock."""
+    with redis.Redis.from_url(redis_url) as client:
+
+        def forget():
+            client.delete(workers.NAMES, workers.CANARIES, LOCK, *client.keys(f"{workers.NAMES}:*"))
+
+        forget()
+        client.set(LOCK, "held")
+        yield client
+        forget()
+
+
+def tell(client, *, started, at=NOW, queues=QUEUES):
+    workers.tell(client, Worker("w1", 1, queues, started.timestamp(), at.timestamp()))
+
+
+def reasons(now=NOW):
+    return {finding.name: finding.reason for finding in workers.findings(now) if finding.reason}
+
+
+def test_every_queue_that_tasks_go_to_has_a_canary():
+    used = {entry["options"]["queue"] for entry in settings.CELERY_BEAT_SCHEDULE.values()}
+    assert used <= set(workers.canary_queues())
+
+
+def test_no_worker_no_beat(broker):
+    broker.delete(LOCK)
+    found = reasons()
+    assert set(found) == {"queue_interactive", "queue_batch", "queue_maintenance", "beat"}
+    assert "-Q batch" in found["queue_batch"]
+
+
+def test_a_worker_that_beats_and_takes_no_tasks_is_seen(broker):
+    began = NOW - timedelta(hours=1)
+    tell(broker, started=began)
+    for queue in QUEUES:
+        workers.canary(queue=queue, now=NOW)
+    assert reasons() == {}
+    later = NOW + timedelta(minutes=4)
+    tell(broker, started=began, at=later)
+    workers.canary(queue="batch", now=later)
+    broker.lpush("recsys:interactive", "a task that nobody takes")
+    found = reasons(later)
+    assert set(found) == {"queue_interactive", "queue_maintenance"}
+    assert "A worker beats, but no canary came through for 240 s and 1 tasks wait" in found["queue_interactive"]
+    broker.delete("recsys:interactive")
+    # Without beat nobody sends canaries: their silence says nothing of the workers.
+    broker.delete(LOCK)
+    assert set(reasons(later)) == {"beat"}
+
+
+def test_a_worker_that_has_just_begun_is_given_time(broker):
+    tell(broker, started=NOW - timedelta(seconds=10))
+    assert reasons() == {}
+
+
+def test_a_worker_that_went_without_a_farewell_is_lost_for_an_hour(broker):
+    tell(broker, started=NOW)
+    broker.delete(workers.key_of("w1"))  # as Redis does when its time is over
+    assert "w1" in reasons(NOW + timedelta(minutes=1))["workers_lost"]
+    assert "workers_lost" not in reasons(NOW + timedelta(hours=2))
+
+
+def test_a_broker_that_is_gone_is_the_finding(client, monkeypatch):
+    env = settings.ENV.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
+    monkeypatch.setattr(settings, "ENV", env)
+    assert client.get("/workersz").json() == {"status": "fail", "checks": {"broker": "fail"}}
+
+
+def test_a_real_worker_says_that_it_is_there_and_lets_the_canary_through(worker, redis_url):
+    """Its heart beats, each of its queues is worked on, and the address says so."""
+
+    def there():
+        found = [one for one in workers.state(clock.now()).workers if one.pid == worker.process.pid]
+        return found[0] if found else None
+
+    with redis.Redis.from_url(redis_url) as client:
+        client.delete(workers.CANARIES)
+    assert wait_for(there, worker.log).queues == QUEUES
+    for queue in QUEUES:
+        canary.apply_async(kwargs={"queue": queue}, queue=queue)
+    queues = lambda: workers.state(clock.now()).queues  # noqa: E731
+    wait_for(lambda: all(queue.canary_at for queue in queues()), worker.log)
+    assert not any(queue.reason for queue in queues())
