@@ -47,6 +47,12 @@ MEMORY_CLEAN_UPS = Counter(
     "recsys_memory_clean_ups_total", "Times that a process gave up memory: clean_up or emergency.", ["why"]
 )
 MEMORY_FREED = Counter("recsys_memory_freed_bytes_total", "What a step of a clean-up gave back.", ["step"])
+ENGINE_LACKS = Gauge(
+    "recsys_engine_lacking_vectors",
+    "Vectors that an engine could not take; while there are any, it is not asked.",
+    ["space", "engine"],
+    multiprocess_mode="livemax",
+)
 EMBEDDING_LAG = Gauge(
     "recsys_embedding_lag_seconds",
     "How long the oldest post without its vector has waited.",
