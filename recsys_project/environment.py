@@ -107,6 +107,11 @@ class Environment(BaseSettings):
     fastembed_model: str = setting(
         "BAAI/bge-small-en-v1.5", "answer", "The model that fastembed loads when EMBEDDER=fastembed."
     )
+    image_embedder: Literal["", "conse", "fastembed-clip"] = setting(
+        "",
+        "answer",
+        "Model of pictures: conse (from wheels), fastembed-clip (from a hub); empty: the platform's vectors.",
+    )
     enable_wasm_recommendations: bool = setting(
         True, "speed", "Whether the wasm_recommendations flag is on when its row is first made."
     )

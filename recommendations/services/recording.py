@@ -159,11 +159,16 @@ def slate_row(packed: bytes) -> FeedRequest:
     )
 
 
-def observe(query: Query, slate: Slate, trace: Trace | None, seconds: float) -> None:
-    """Count one feed and its stages; *trace* is None if the slate was kept."""
+def observe(query: Query, slate: Slate, trace: Trace | None, seconds: float, *, looked_up: str = "") -> None:
+    """
+    Count one feed and its stages; *trace* is None if the slate was kept.
+
+    *looked_up* says what came of asking the cache: hit, stale or miss; nothing if it was not asked.
+    """
     cached = trace is None
     metrics.FEED_SECONDS.labels(query.feed, slate.engine, str(cached).lower()).observe(seconds)
-    metrics.CACHE_REQUESTS.labels("slates", "hit" if cached else "miss").inc()
+    if looked_up:
+        metrics.CACHE_REQUESTS.labels("slates", looked_up).inc()
     if trace is None:
         return
     if slate.fallback:
