@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 from django.db.models import F, Max, Sum
@@ -68,18 +70,18 @@ def variants(now: datetime) -> Panel:
     )
     rows: list[list[Cell]] = [
         [
-            *(row["feed"], row["variant"], row["made"]),
+            *(row["feed"], row["variant"], row["made"], acted_on(row)),
             round(row["weighted"] / row["made"], 1) if row["made"] else None,
             round(row["worst"], 1),
             percent(row["fell_back"], row["made"]),
             percent(row["nothing"], row["made"]),
             row["on_pages"],
-            round(100 * row["acted_on"] / row["on_pages"], 2) if row["on_pages"] else None,
         ]
         for row in sums.order_by("feed", "variant")
     ]
     if not rows:
         return Panel(empty="No whole hour was counted yet; each is, five minutes after its end.")
+    shares = shares_of(rows)
     columns = [
         "feed",
         "variant",
@@ -92,9 +94,20 @@ def variants(now: datetime) -> Panel:
         "acted on %",
     ]
     return Panel(
+        bars=[Bars("Acted on, of the posts shown", "%", shares)] if len(shares) > 1 else [],
         tables=[Table("Variants, last 7 days", columns, rows, reverse("admin:recommendations_feedhour_changelist"))],
         note="Differences here are not tested: an experiment's own results say whether they mean something.",
     )
+
+
+def acted_on(row: Mapping[str, Any]) -> float | None:
+    """Return the share of the posts shown that were acted on, in percent."""
+    return round(100 * row["acted_on"] / row["on_pages"], 2) if row["on_pages"] else None
+
+
+def shares_of(rows: Sequence[Sequence[Cell]]) -> dict[str, float]:
+    """Return what was acted on of each feed and variant that was shown."""
+    return {f"{row[0]}, {row[1]}": float(row[3]) for row in rows if row[3] is not None}
 
 
 def days(now: datetime) -> Panel:

@@ -144,8 +144,9 @@ def test_weeks_of_hours_are_compared_by_variant():
         )
     rows = ours.variants(NOW).tables[0].rows
     assert [row[1] for row in rows] == ["control", "treatment"]
-    assert [row[3] for row in rows] == [1.5, 1.0]
-    assert [row[-1] for row in rows] == [3.0, 12.0]
+    assert [row[3] for row in rows] == [3.0, 12.0]
+    assert [row[4] for row in rows] == [1.5, 1.0]
+    assert ours.variants(NOW).bars[0].values == {"discovery, control": 3.0, "discovery, treatment": 12.0}
     assert len(ours.days(NOW).plots[0].lines["pages served"]) == 2
 
 

@@ -115,7 +115,7 @@ function paint(svg, width, lines, names, moments, span) {
     svg.append(draw("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: y(top * part), y2: y(top * part) }));
     svg.append(draw("text", { x: LEFT - 6, y: y(top * part) + 4, "text-anchor": "end" }, shown(top * part)));
   }
-  svg.append(draw("text", { x: LEFT, y: HEIGHT - 5 }, clock(first, span)));
+  if (span) svg.append(draw("text", { x: LEFT, y: HEIGHT - 5 }, clock(first, span)));
   const end = draw("text", { x: width - RIGHT, y: HEIGHT - 5, "text-anchor": "end" }, `${clock(last, span)} UTC`);
   const cursor = draw("line", { class: "cursor", y1: TOP, y2: HEIGHT - BOTTOM, visibility: "hidden" });
   svg.append(end);
