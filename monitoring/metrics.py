@@ -37,10 +37,25 @@ CACHE_BYTES = Gauge("recsys_cache_bytes", "What a cache's entries take.", ["cach
 CACHE_DROPPED = Counter(
     "recsys_cache_dropped_total", "Entries that a cache gave up: expired or evicted.", ["cache", "reason"]
 )
+MEMORY_BYTES = Gauge(
+    "recsys_memory_bytes",
+    "What the process that holds most has in memory: heap, or the kernels' own.",
+    ["part"],
+    multiprocess_mode="livemax",
+)
+MEMORY_CLEAN_UPS = Counter(
+    "recsys_memory_clean_ups_total", "Times that a process gave up memory: clean_up or emergency.", ["why"]
+)
+MEMORY_FREED = Counter("recsys_memory_freed_bytes_total", "What a step of a clean-up gave back.", ["step"])
 JOB_ITEMS = Counter("recsys_job_items_total", "Items of jobs that were worked on: done or failed.", ["kind", "outcome"])
 LESS_EFFECT = Histogram(
     "recsys_less_effect_ratio",
     "Share of what a member wants less of, after they said so over before.",
     ["subject"],
     buckets=(0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0),
+)
+FLAG_ERRORS = Counter(
+    "recsys_flag_errors_total",
+    "Flags that could not be evaluated or read: the default, or the last one, held.",
+    ["reason"],
 )

@@ -179,6 +179,10 @@ class SlateCache(Protocol):
         """Return the slate kept last for this member and feed, a retired one too; None if it was purged."""
         ...
 
+    def look_up(self, member_id: int, feeds: Sequence[str]) -> tuple[list[Slate | None], bytes]:
+        """Return the slate kept for each of *feeds*, as `get` does, and the epoch, as `epoch` does: one question."""
+        ...
+
     def epoch(self, member_id: int) -> bytes:
         """Return what stands for the time since this member's slates were last purged or retired."""
         ...

@@ -118,6 +118,16 @@ class Environment(BaseSettings):
         "place",
         "Linear memory a process may use for vectors, such as 2048MB. Over it: an error.",
     )
+    memory_clean_up: Annotated[int, Field(validate_default=True)] = setting(
+        500 * 2**20,
+        "speed",
+        "What a process may hold beside the kernels' memory, such as 500MB, before it gives up what has expired.",
+    )
+    memory_emergency_share: float = setting(
+        0.9,
+        "speed",
+        "Share of the machine's or container's memory in use, 0 to 1, from which on a process gives up every cache.",
+    )
     replay_share: float = setting(
         0.05, "place", "Share of feed requests whose inputs are kept, so that they can be ranked again, 0 to 1."
     )
@@ -155,6 +165,9 @@ class Environment(BaseSettings):
     post_vector_cache_size: Positive = setting(
         200_000, "speed", "Posts whose vectors may lie in the cache; over it those used longest ago go."
     )
+    query_cache_size: Positive = setting(
+        10_000, "speed", "Vector queries whose answers may lie in the cache; over it those used longest ago go."
+    )
     vector_cache_size: Positive = setting(
         10_000, "speed", "Members whose interests a process keeps in memory; over it those used longest ago go."
     )
@@ -188,6 +201,20 @@ class Environment(BaseSettings):
     def split_commas(cls, value: object) -> object:
         """Return the parts of a comma-separated text."""
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("memory_clean_up", mode="before")
+    @classmethod
+    def read_size(cls, value: str | int) -> int:
+        """Return the bytes that a text such as 500MB means."""
+        return positive(parse_bytes(value))
+
+    @field_validator("memory_emergency_share")
+    @classmethod
+    def is_share(cls, value: float) -> float:
+        """Return *value* if it is a share."""
+        if not 0 < value <= 1:
+            raise ValueError("must be above 0 and at most 1")
+        return value
 
     @field_validator("wasm_memory_limit", mode="before")
     @classmethod

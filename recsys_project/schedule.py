@@ -71,3 +71,13 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     # Vectors of models long retired are most of the database, and nobody reads them. Looked at daily, and rarely due.
     "archive-embeddings": duty("archive_embeddings", timedelta(days=1), at=crontab(hour=5, minute=20)),
 }
+
+# A process looks at its memory after each task; one that is idle is given this one. Beat cannot look into another's.
+SCHEDULE |= {
+    f"check-memory-{queue}": {
+        "task": "recommendations.check_memory",
+        "schedule": timedelta(minutes=5),
+        "options": {"queue": queue, "expires": 300},
+    }
+    for queue in ("interactive", "batch", "maintenance")
+}

@@ -54,7 +54,7 @@ django.setup()
 del os.environ["DJANGO_SETTINGS_MODULE"]
 
 # Models can be imported only once Django is set up.
-from flags import services as flags  # noqa: E402
+from flags import snapshot as flags  # noqa: E402
 from recommendations.jobs import QUEUES  # noqa: E402
 from recommendations.services import wiring  # noqa: E402
 from recommendations.stores import policies  # noqa: E402
@@ -70,14 +70,14 @@ def parts(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     # Flags and policies are read once a test, whatever the time: the number of queries must not depend on it.
     monkeypatch.setattr(flags, "REFRESH_SECONDS", 1e9)
     monkeypatch.setattr(policies, "POLICY_SECONDS", 1e9)
-    flags.compiled.forget()
+    flags.snapshot.forget()
     wiring.forget_parts()
     with redis.Redis.from_url(os.environ["CACHE_REDIS_URL"]) as caches, redis.Redis.from_url(redis_url) as broker:
         caches.flushdb()
         # Not all of the broker: a worker that runs already would no longer hear what it is told.
         broker.delete(WAITING, WRITING, *(f"recsys:{queue}" for queue in set(QUEUES.values())))
     yield
-    flags.compiled.forget()
+    flags.snapshot.forget()
     wiring.forget_parts()
 
 

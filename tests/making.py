@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
+from flags.models import Flag
+from flags.services.change import Actor, change
 from recommendations.models import Interaction, Member, Post, PostEmbedding, PostStats, PrivacySettings, Relationship
 from recommendations.services import wiring
 from recommendations.services.embedding import SPACE, embed_posts
@@ -84,3 +86,10 @@ def vector(what: Post, values, *, at: datetime = NOW) -> PostEmbedding:
 def embed(*, at: datetime = NOW) -> int:
     """Embed every post that has no vector."""
     return embed_posts(embedder=wiring.embedder(), now=at)
+
+
+def flag(key: str, *, at: datetime = NOW, **patch) -> Flag:
+    """Make or change a flag by the service, which alone may."""
+    is_new = not Flag.objects.filter(key=key).exists()
+    change(key=key, patch=patch, actor=Actor(system="test"), why="a test", now=at, create=is_new)
+    return Flag.objects.get(key=key)

@@ -8,6 +8,7 @@ README.md has the maths, the memory map and the ABI.
 from wasm.arena import Arena, ArenaStatistics, Lease
 from wasm.errors import KernelDeadlineError, KernelError, KernelMemoryError, VectorError
 from wasm.kernel import KernelStatistics
+from wasm.pool import forget_idle
 from wasm.space import Space, SpaceStatistics, Taste
 from wasm.vectors import Quantized, cosine, normalize, quantize, weighted_mean
 
@@ -25,6 +26,7 @@ __all__ = [
     "Taste",
     "VectorError",
     "cosine",
+    "forget_idle",
     "normalize",
     "quantize",
     "weighted_mean",

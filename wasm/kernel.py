@@ -28,6 +28,17 @@ class KernelStatistics:
     deadlines_exceeded: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Instance:
+    """The code with its memory: what a recycle replaces."""
+
+    store: wasmtime.Store
+    functions: dict[str, wasmtime.Func]
+    stack_pointer: wasmtime.Global
+    stack_top: int
+    memory: LinearMemory
+
+
 class Kernel:
     """
     An instance and its scratch memory. One thread uses it at a time, holding `lock`; calls free the GIL.
@@ -46,23 +57,51 @@ class Kernel:
         self._module = compiled(build)
         self._deadline_seconds = deadline_seconds
         self._ticks = math.ceil(deadline_seconds / TICK_SECONDS) + 1
-        self._store = wasmtime.Store(self._module.engine)
-        self._store.set_limits(memory_size=memory_limit_bytes, instances=1, tables=1, memories=1)
-        self._store.set_epoch_deadline(self._ticks)
-        try:
-            instance = wasmtime.Instance(self._store, self._module.module, [])
-        except wasmtime.WasmtimeError as error:
-            raise KernelError(f"no instance within {memory_limit_bytes} bytes: raise the memory limit") from error
-        exports = dict(instance.exports(self._store).items())
-        self._functions = {name: item for name, item in exports.items() if isinstance(item, wasmtime.Func)}
-        self._stack_pointer = cast(wasmtime.Global, exports["__stack_pointer"])
-        self._stack_top = self._stack_pointer.value(self._store)
-        memory = cast(wasmtime.Memory, exports["memory"])
-        self.memory = LinearMemory(self._store, memory, memory_limit_bytes)
+        self._memory_limit_bytes = memory_limit_bytes
+        self._at = self._instance()
         self._calls = self._deadlines_exceeded = 0
         self._closed = False
         self._argument_block: int = self.call("argument_block")
         self.scratch_start: int = self.call("scratch_base", 0)
+
+    @property
+    def memory(self) -> LinearMemory:
+        """The linear memory of the instance that serves now."""
+        return self._at.memory
+
+    def _instance(self) -> _Instance:
+        """Return a new instance within the memory limit."""
+        store = wasmtime.Store(self._module.engine)
+        store.set_limits(memory_size=self._memory_limit_bytes, instances=1, tables=1, memories=1)
+        store.set_epoch_deadline(self._ticks)
+        try:
+            instance = wasmtime.Instance(store, self._module.module, [])
+        except wasmtime.WasmtimeError as error:
+            raise KernelError(f"no instance within {self._memory_limit_bytes} bytes: raise the memory limit") from error
+        exports = dict(instance.exports(store).items())
+        stack_pointer = cast(wasmtime.Global, exports["__stack_pointer"])
+        return _Instance(
+            store=store,
+            functions={name: item for name, item in exports.items() if isinstance(item, wasmtime.Func)},
+            stack_pointer=stack_pointer,
+            stack_top=stack_pointer.value(store),
+            memory=LinearMemory(store, cast(wasmtime.Memory, exports["memory"]), self._memory_limit_bytes),
+        )
+
+    def recycle(self, spare_bytes: int) -> int:
+        """
+        Move all that is kept, and room for *spare_bytes* of scratch, to a fresh instance; return the bytes given back.
+
+        Whatever the code knows lies below the scratch, so the same bytes there give the same answers. For a moment
+        both instances are there: the system needs room for what is kept, once more.
+        """
+        with self.lock:
+            fresh = self._instance()
+            fresh.memory.ensure(self.scratch_start + spare_bytes)
+            fresh.memory.take_from(self.memory, self.scratch_start)
+            given_back = self.memory.nbytes - fresh.memory.nbytes
+            self._at = fresh  # the old instance goes with its last reference
+            return given_back
 
     def reserve(self, *shapes: Shape) -> list[Region]:
         """Return regions of the scratch, valid for the next call only."""
@@ -81,12 +120,13 @@ class Kernel:
         if self._closed:
             raise KernelError("this kernel is closed; make another")
         self._calls += 1
-        self._store.set_epoch_deadline(self._ticks)
+        at = self._at
+        at.store.set_epoch_deadline(self._ticks)
         try:
             with self._module.watchdog:
-                return self._functions[operation](self._store, *arguments)
+                return at.functions[operation](at.store, *arguments)
         except wasmtime.Trap as trap:
-            self._stack_pointer.set_value(self._store, self._stack_top)
+            at.stack_pointer.set_value(at.store, at.stack_top)
             raise self._error(operation, trap) from trap
 
     def _error(self, operation: str, trap: wasmtime.Trap) -> KernelError:
@@ -102,7 +142,7 @@ class Kernel:
         """Give the memory back to the system now; no call may follow."""
         with self.lock:
             self._closed = True
-            self._store.close()
+            self._at.store.close()
 
     def statistics(self) -> KernelStatistics:
         """Return a snapshot; it takes no lock."""

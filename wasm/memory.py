@@ -6,6 +6,7 @@ never kept.
 """
 
 import ctypes
+import mmap
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,8 @@ from wasm.errors import KernelMemoryError
 PAGE_BYTES = 65_536
 ALIGNMENT = 64
 ADDRESS_SPACE_BYTES = 1 << 32
+LARGE_PAGES = getattr(mmap, "MADV_HUGEPAGE", None)
+LIBC = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,17 @@ class LinearMemory:
         self._store = store
         self._memory = memory
         self.limit_bytes = min(limit_bytes, ADDRESS_SPACE_BYTES - PAGE_BYTES)
+        self._ask_for_large_pages()
+
+    def _ask_for_large_pages(self) -> None:
+        """
+        Let Linux back the memory with pages of 2 MB: rows are read here and there, and each is a page of its own.
+
+        It is asked for all that the memory may grow to, which is reserved from the start. A system that declines
+        costs speed and nothing else.
+        """
+        if LARGE_PAGES is not None:
+            LIBC.madvise(ctypes.c_void_p(self._base()), ctypes.c_size_t(self.limit_bytes), LARGE_PAGES)
 
     @property
     def nbytes(self) -> int:
@@ -75,6 +89,10 @@ class LinearMemory:
     def write(self, address: int, data: bytes) -> None:
         """Copy *data* to an address that the kernel has named."""
         ctypes.memmove(self._base() + address, data, len(data))
+
+    def take_from(self, other: "LinearMemory", nbytes: int) -> None:
+        """Copy the first *nbytes* of another instance's memory; both must hold as many."""
+        ctypes.memmove(self._base(), other._base(), nbytes)
 
     def _base(self) -> int:
         return ctypes.addressof(self._memory.data_ptr(self._store).contents)

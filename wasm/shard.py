@@ -57,6 +57,10 @@ class Shard:
             self.kernel.scratch_start, self.segments = start, segments
             self._workspace.cache_clear()
 
+    def recycle(self) -> int:
+        """Move the segments into a fresh instance; return the bytes given back."""
+        return self.kernel.recycle(RESERVE_BYTES)
+
     def put(self, rows: Int32Array, ids: Int64Array, vectors: Float32Array) -> None:
         """Write rows that lie within the segments."""
         for part in self._chunks(len(rows)):

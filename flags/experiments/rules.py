@@ -75,6 +75,8 @@ class Answer:
     config: Mapping[str, object] = field(default_factory=dict)
     exposed: Exposed | None = None
     """None outside an experiment, and for a unit that keeps the variant of an earlier phase: it was exposed then."""
+    rule: str = field(default="", compare=False)
+    """Which rule decided: rule:1:on, rollout:on, experiment:key, holdout:key; empty: none did, or the flag is off."""
 
 
 def experiment_rules(rows: Iterable[Running], default: object = False) -> list[Rule]:

@@ -2,47 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
+from flags.models.append_only import AppendOnly
 from flags.models.flags import Flag
 
 PERCENT = [MinValueValidator(0.0), MaxValueValidator(100.0)]
-
-
-class KeptForEverError(ValidationError):
-    """A row of a record that is only ever added to."""
-
-
-class AppendOnlyRows(models.QuerySet):
-    """Rows that are added, read, and nothing else."""
-
-    def update(self, **kwargs: object) -> int:
-        raise KeptForEverError("These rows are kept as they were written; add others.")
-
-    def delete(self) -> tuple[int, dict[str, int]]:
-        raise KeptForEverError("These rows are kept for ever.")
-
-
-class AppendOnly(models.Model):
-    """A record: rows are added, and neither changed nor deleted through the app."""
-
-    objects = AppendOnlyRows.as_manager()
-
-    class Meta:
-        abstract = True
-
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        if not self._state.adding:
-            raise KeptForEverError(f"{self._meta.verbose_name} {self.pk} is kept as it was written; add another.")
-        super().save(*args, **kwargs)
-
-    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
-        raise KeptForEverError(f"{self._meta.verbose_name} {self.pk} is kept for ever.")
 
 
 class ExclusionGroup(models.Model):

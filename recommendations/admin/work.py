@@ -13,7 +13,7 @@ from unfold.admin import TabularInline
 
 from monitoring.clock import now
 from recommendations.admin.base import ReadOnlyPage
-from recommendations.models import Job, JobChunk
+from recommendations.models import ErasedPost, Job, JobChunk, JobFile
 from recommendations.services import work
 
 
@@ -70,3 +70,18 @@ class JobChunkAdmin(ReadOnlyPage):
     list_select_related = ("job",)
     search_fields = ("=job__id",)
     search_help_text = "The job's id"
+
+
+@admin.register(JobFile)
+class JobFileAdmin(ReadOnlyPage):
+    # What it holds is the member's: it is fetched through the API by whoever may, and not read here.
+    list_display = ("job", "member", "created_at")
+    list_select_related = ("job", "member")
+    fields = ("job", "member", "created_at")
+    search_fields = ("^member__external_id",)
+    search_help_text = "The first characters of the member's id"
+
+
+@admin.register(ErasedPost)
+class ErasedPostAdmin(ReadOnlyPage):
+    list_display = ("post_id", "erased_at")

@@ -12,7 +12,9 @@ from monitoring.clock import now
 from recommendations.api import schema
 from recommendations.api import serializers as s
 from recommendations.api.reading import query_of
-from recommendations.services import feedback, members, preferences
+from recommendations.api.shapes import accepted
+from recommendations.api.taking_in import answer, answer_one
+from recommendations.services import feedback, members, preferences, work
 
 
 class MembersView(APIView):
@@ -30,6 +32,59 @@ class MembersView(APIView):
         """Return members with the number of their interactions."""
         found = members.find_members(**query_of(s.MembersQuery, request))
         return Response({"members": [s.MemberOut(member).data for member in found]})
+
+    @schema.address(
+        400,
+        413,
+        415,
+        answers={200: s.OutcomesOut, 207: s.OutcomesOut},
+        request=s.MembersBody,
+        examples=[schema.MEMBERS],
+        operation_id="send_members",
+        summary="Make or change members",
+        tags=["members"],
+    )
+    def post(self, request: Request) -> Response:
+        """Make or change up to 1000 members; 207 when some were refused. A field that is left out stays as it is."""
+        return answer("members", request)
+
+
+class MemberView(APIView):
+    """One member."""
+
+    @schema.address(404, answers={200: s.MemberOut}, operation_id="member", summary="A member", tags=["members"])
+    def get(self, request: Request, member_id: str) -> Response:
+        """Return the member with the number of their interactions."""
+        return Response(s.MemberOut(members.read_member(member_id=member_id)).data)
+
+    @schema.address(
+        400,
+        413,
+        415,
+        answers={200: s.OutcomeOut, 201: s.OutcomeOut},
+        request=s.MemberItem(partial=True),
+        operation_id="send_member",
+        summary="Make or change a member",
+        tags=["members"],
+    )
+    def put(self, request: Request, member_id: str) -> Response:
+        """Make the member (201) or change the fields that are given (200)."""
+        return answer_one("members", request, member_id)
+
+    @schema.address(
+        404,
+        answers={202: s.JobOut},
+        operation_id="erase_member",
+        summary="Erase a member",
+        tags=["members"],
+    )
+    def delete(self, request: Request, member_id: str) -> Response:
+        """
+        Erase the member and all they wrote and did. They and their posts are hidden at once; a job does the rest.
+
+        There is no way back. What is erased from where is in docs/privacy.md.
+        """
+        return accepted(work.submit(kind="erase_members", params={"member_ids": [member_id]}, now=now()))
 
 
 class PreferencesView(APIView):

@@ -63,6 +63,36 @@ EVENTS = OpenApiExample(
     },
     request_only=True,
 )
+POSTS = OpenApiExample(
+    "A post with a picture",
+    {
+        "posts": [
+            {
+                "id": "7",
+                "author_id": "3",
+                "visibility": "public",
+                "created_at": "2026-01-30T08:00:00Z",
+                "text": "A film about a lighthouse",
+                "kind": "image",
+                "language": "en",
+                "tags": ["drama"],
+                "media": [{"kind": "image", "url": "https://example.org/7.jpg", "alt": "A lighthouse at dusk"}],
+                "safety_labels": {"violence": 0.1},
+            }
+        ]
+    },
+    request_only=True,
+)
+MEMBERS = OpenApiExample(
+    "Two members",
+    {
+        "members": [
+            {"id": "3", "is_private": False, "languages": ["en", "de"], "region": "DE"},
+            {"id": "42", "is_private": True, "is_adult": True, "sensitivity": "sensitive"},
+        ]
+    },
+    request_only=True,
+)
 SEEN = OpenApiExample("Two posts", {"post_ids": ["7", "8"]}, request_only=True)
 JOBS = [
     OpenApiExample("Everyone's feed", {"kind": "batch_feeds"}, request_only=True),

@@ -8,8 +8,18 @@ from rest_framework import serializers
 from recommendations.contracts import InteractionKind, Reason
 from recommendations.services.recommend import FEEDS
 
-JOB_KINDS = ("batch_feeds", "member_feed", "embed_posts", "rebuild_interests")
+JOB_KINDS = (
+    "batch_feeds",
+    "member_feed",
+    "embed_posts",
+    "rebuild_interests",
+    "reindex",
+    "export_members",
+    "erase_members",
+    "erase_posts",
+)
 JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
+OUTCOMES = ("created", "updated", "unchanged", "refused")
 STATUSES = ("recorded", "duplicate", "rejected")
 ID_LENGTH = 128
 MAX_EVENTS = 1000
@@ -98,6 +108,8 @@ class MembersQuery(serializers.Serializer):
 class JobsQuery(serializers.Serializer):
     """Query of jobs."""
 
+    kind = serializers.ChoiceField(JOB_KINDS, default="", allow_blank=True)
+    state = serializers.ChoiceField(JOB_STATES, default="", allow_blank=True)
     limit = serializers.IntegerField(min_value=1, max_value=100, default=20)
     cursor = serializers.DateTimeField(required=False, default=None, help_text="next_cursor of the page before.")
 
@@ -157,13 +169,79 @@ class Unchecked(serializers.Field):
 class Events(serializers.Serializer):
     """A list of events. Each is checked by itself, so that a bad one loses none of the good."""
 
-    events = serializers.ListField(child=Unchecked(), min_length=1, max_length=MAX_EVENTS)
+    events = serializers.ListField(child=Unchecked(allow_null=True), min_length=1, max_length=MAX_EVENTS)
 
 
 class EventsBody(serializers.Serializer):
     """What `Events` asks for, spelled out."""
 
     events = serializers.ListField(child=Event(), min_length=1, max_length=MAX_EVENTS)
+
+
+class PostItem(serializers.Serializer):
+    """A post as it is sent. The service checks it, and says of each field what is wrong with it."""
+
+    id = id_field()
+    author_id = id_field(help_text="A member that was sent before.")
+    visibility = serializers.ChoiceField(["public", "followers", "private", "unlisted"])
+    created_at = serializers.DateTimeField()
+    text = serializers.CharField(required=False, allow_blank=True, max_length=2**20)
+    kind = serializers.CharField(required=False, max_length=32, help_text="Format: text, image, video …")
+    language = serializers.CharField(required=False, max_length=8, help_text="Such as en or pt-BR.")
+    tags = serializers.ListField(
+        child=serializers.CharField(max_length=128), required=False, max_length=100, help_text="The main one first."
+    )
+    media = serializers.ListField(
+        child=serializers.DictField(), required=False, max_length=20, help_text="Objects with kind, url and alt."
+    )
+    safety_labels = serializers.DictField(
+        child=serializers.FloatField(min_value=0, max_value=1), required=False, help_text='Such as {"violence": 0.4}.'
+    )
+    removed_at = serializers.DateTimeField(required=False, help_text="The moment it was taken down.")
+
+
+class MemberItem(serializers.Serializer):
+    """A member as they are sent."""
+
+    id = id_field()
+    is_private = serializers.BooleanField(help_text="Only followers see the member's posts.")
+    languages = serializers.ListField(child=serializers.CharField(max_length=8), required=False, max_length=100)
+    region = serializers.CharField(required=False, max_length=32)
+    birth_year = serializers.IntegerField(required=False, min_value=1900)
+    is_adult = serializers.BooleanField(required=False, help_text="Whether the platform vouches for an adult.")
+    is_active = serializers.BooleanField(required=False)
+    is_personalised = serializers.BooleanField(required=False)
+    sensitivity = serializers.ChoiceField(["safe", "sensitive", "adult"], required=False)
+    muted_words = serializers.ListField(child=serializers.CharField(max_length=128), required=False, max_length=100)
+    muted_tags = serializers.ListField(child=serializers.CharField(max_length=128), required=False, max_length=100)
+    created_at = serializers.DateTimeField(required=False)
+
+
+class Posts(serializers.Serializer):
+    """A list of posts. Each is checked by itself, so that a bad one loses none of the good."""
+
+    posts = serializers.ListField(child=Unchecked(allow_null=True), min_length=1, max_length=MAX_EVENTS)
+
+
+class Members(serializers.Serializer):
+    """A list of members, checked in the same way."""
+
+    members = serializers.ListField(child=Unchecked(allow_null=True), min_length=1, max_length=MAX_EVENTS)
+
+
+ITEMS: dict[str, type[serializers.Serializer]] = {"posts": Posts, "members": Members}
+
+
+class PostsBody(serializers.Serializer):
+    """What `Posts` asks for, spelled out."""
+
+    posts = serializers.ListField(child=PostItem(), min_length=1, max_length=MAX_EVENTS)
+
+
+class MembersBody(serializers.Serializer):
+    """What `Members` asks for, spelled out."""
+
+    members = serializers.ListField(child=MemberItem(), min_length=1, max_length=MAX_EVENTS)
 
 
 class SeenBody(serializers.Serializer):
@@ -254,6 +332,42 @@ class PageOut(serializers.Serializer):
     next_cursor = serializers.CharField(allow_null=True)
 
 
+class OutcomeOut(serializers.Serializer):
+    """What became of an item."""
+
+    id = serializers.CharField(allow_null=True)
+    status = serializers.ChoiceField(OUTCOMES)
+    problem = Problem(allow_null=True)
+
+
+class OutcomesOut(serializers.Serializer):
+    """What became of each item, in the order sent."""
+
+    created = serializers.IntegerField()
+    updated = serializers.IntegerField()
+    unchanged = serializers.IntegerField()
+    refused = serializers.IntegerField()
+    results = OutcomeOut(many=True)
+
+
+class EmbeddedOut(serializers.Serializer):
+    """A vector that a post has."""
+
+    space = serializers.CharField()
+    model = serializers.CharField()
+    version = serializers.IntegerField()
+
+
+class PostRecordOut(PostOut):
+    """All that is kept of a post."""
+
+    visibility = serializers.ChoiceField(["public", "followers", "private", "unlisted"])
+    safety_labels = serializers.DictField(child=serializers.FloatField())
+    sensitivity = serializers.CharField(help_text="Derived from the labels: safe, sensitive, adult or forbidden.")
+    removed_at = serializers.DateTimeField(allow_null=True)
+    embedded = EmbeddedOut(many=True)
+
+
 class EventResultOut(serializers.Serializer):
     """What came of an event."""
 
@@ -291,9 +405,16 @@ class JobOut(serializers.Serializer):
     result = serializers.DictField()
     cancel_requested = serializers.BooleanField()
     finished = serializers.BooleanField()
+    result_url = serializers.CharField(allow_null=True, help_text="Where what it made can be fetched.")
     created_at = serializers.DateTimeField()
     started_at = serializers.DateTimeField(allow_null=True)
     finished_at = serializers.DateTimeField(allow_null=True)
+
+
+class ExportOut(serializers.Serializer):
+    """What an export made; docs/privacy.md describes the form."""
+
+    members = serializers.ListField(child=serializers.DictField())
 
 
 class JobsOut(serializers.Serializer):

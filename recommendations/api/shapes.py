@@ -4,6 +4,9 @@ from dataclasses import asdict
 from functools import cache
 from typing import Any
 
+from django.urls import reverse
+from rest_framework.response import Response
+
 from recommendations.contracts import REASON_SENTENCES, Reason
 from recommendations.services.explain import Explanation
 from recommendations.services.recommend import Page, Pick
@@ -52,4 +55,13 @@ def page_shape(page: Page, duration_ms: float) -> dict[str, Any]:
 
 def job_shape(job: JobView) -> dict[str, Any]:
     """Return a job."""
-    return asdict(job) | {"finished": job.finished}
+    url = reverse("api-job-result", kwargs={"job_id": job.id}) if job.has_file else None
+    shape = asdict(job) | {"finished": job.finished, "result_url": url}
+    del shape["has_file"]
+    return shape
+
+
+def accepted(job: JobView) -> Response:
+    """Answer that a job was accepted: where it is, and when to look for the first time."""
+    location = reverse("api-job", kwargs={"job_id": job.id})
+    return Response(job_shape(job), status=202, headers={"Location": location, "Retry-After": "1"})

@@ -12,8 +12,9 @@ from rest_framework.views import APIView
 from recommendations.api.explorer import explore
 from recommendations.api.feeds import ExplainView, FeedView, SimilarView
 from recommendations.api.interactions import InteractionsView, SeenView
-from recommendations.api.jobs import JobsView, JobView
-from recommendations.api.members import EffectsView, MembersView, PreferencesView, ResetView, TieView
+from recommendations.api.jobs import EventsView, JobsView, JobView, ResultView, RetryView
+from recommendations.api.members import EffectsView, MembersView, MemberView, PreferencesView, ResetView, TieView
+from recommendations.api.posts import PostsView, PostView
 from recommendations.api.spaces import SearchView, VectorsView
 
 
@@ -36,13 +37,20 @@ urlpatterns = [
     path("api/v1/members/<path:member_id>/ties/<slug:kind>/<path:other_id>", TieView.as_view(), name="api-tie"),
     path("api/v1/members/<path:member_id>/reset", ResetView.as_view(), name="api-reset"),
     path("api/v1/members/<path:member_id>/less", EffectsView.as_view(), name="api-less"),
+    # After all others of a member: its id may hold a slash.
+    path("api/v1/members/<path:member_id>", MemberView.as_view(), name="api-member"),
     path("api/v1/posts/<path:post_id>/similar", SimilarView.as_view(), name="api-similar"),
+    path("api/v1/posts", PostsView.as_view(), name="api-posts"),
+    path("api/v1/posts/<path:post_id>", PostView.as_view(), name="api-post"),
     path("api/v1/requests/<uuid:request_id>/explain/<path:post_id>", ExplainView.as_view(), name="api-explain"),
     path("api/v1/interactions", InteractionsView.as_view(), name="api-interactions"),
     path("api/v1/search", SearchView.as_view(), name="api-search"),
     path("api/v1/spaces/<slug:space>/vectors", VectorsView.as_view(), name="api-vectors"),
     path("api/v1/jobs", JobsView.as_view(), name="api-jobs"),
     path("api/v1/jobs/<uuid:job_id>", JobView.as_view(), name="api-job"),
+    path("api/v1/jobs/<uuid:job_id>/events", EventsView.as_view(), name="api-job-events"),
+    path("api/v1/jobs/<uuid:job_id>/result", ResultView.as_view(), name="api-job-result"),
+    path("api/v1/jobs/<uuid:job_id>/retry", RetryView.as_view(), name="api-job-retry"),
     # /api/docs without its last slash is left to the redirect.
     re_path(r"^api/(?!docs$|schema$)", NothingHere.as_view()),
 ]

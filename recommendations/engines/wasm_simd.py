@@ -12,6 +12,11 @@ from recommendations.contracts import UNKNOWN, BoolArray, Float32Array, Int32Arr
 from recommendations.ports import EngineError, VectorError
 
 
+def forget_idle() -> int:
+    """Give back what operations on vectors keep for the next one; return the bytes."""
+    return wasm.forget_idle()
+
+
 @contextmanager
 def our_errors() -> Iterator[None]:
     """Turn the kernel's errors into those that the port names."""
@@ -103,6 +108,11 @@ class WasmEngine:
     def statistics(self) -> wasm.SpaceStatistics:
         """Return the memory held and the calls made, for monitoring."""
         return self._space.statistics()
+
+    def recycle(self) -> int:
+        """Give back the scratch that large calls left; return its bytes. Every answer stays the same."""
+        with our_errors():
+            return self._space.recycle()
 
     def _resident(self, rows: Int32Array) -> Int32Array:
         """Return *rows*, -1 for those beyond the highest one put: posts that have no vector yet."""

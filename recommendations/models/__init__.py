@@ -19,14 +19,15 @@ from recommendations.models.hours import FeedHour
 from recommendations.models.imports import ImportCheckpoint
 from recommendations.models.people import Member, PrivacySettings, Relationship
 from recommendations.models.policies import RankingPolicy
-from recommendations.models.posts import Post, PostEmbedding
+from recommendations.models.posts import ErasedPost, Post, PostEmbedding
 from recommendations.models.spaces import EmbeddingFailure, EmbeddingModel
 from recommendations.models.tastes import InterestProfile
-from recommendations.models.work import Job, JobChunk
+from recommendations.models.work import Job, JobChunk, JobFile
 
 __all__ = [
     "EmbeddingFailure",
     "EmbeddingModel",
+    "ErasedPost",
     "FeedHour",
     "FeedInputs",
     "FeedRequest",
@@ -35,6 +36,7 @@ __all__ = [
     "InterestProfile",
     "Job",
     "JobChunk",
+    "JobFile",
     "LessOf",
     "Member",
     "Post",

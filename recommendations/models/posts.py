@@ -79,3 +79,17 @@ class PostEmbedding(models.Model):
 
     def __str__(self) -> str:
         return f"{self.space} of {self.post_id}"
+
+
+class ErasedPost(models.Model):
+    """
+    The number of a post that is gone, row and all, so that every process drops what it keeps of it in memory.
+
+    It says nothing of whose it was. Kept for some days: a process that starts later never knew the post.
+    """
+
+    post_id = models.BigIntegerField(primary_key=True)
+    erased_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return str(self.post_id)

@@ -6,6 +6,8 @@ import uuid
 
 from django.db import models
 
+from recommendations.models.people import Member
+
 
 class Job(models.Model):
     """Something asked for that takes a while: its state, its progress, and what came of it."""
@@ -25,6 +27,9 @@ class Job(models.Model):
         EMBED_POSTS = "embed_posts", "embeddings of posts"
         REBUILD_INTERESTS = "rebuild_interests", "interests from the whole history"
         REINDEX = "reindex", "vectors of posts into the vector index"
+        EXPORT_MEMBERS = "export_members", "all that is held about members"
+        ERASE_MEMBERS = "erase_members", "erasure of members and of all they wrote and did"
+        ERASE_POSTS = "erase_posts", "erasure of posts"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     kind = models.CharField(max_length=32, choices=Kind.choices)
@@ -73,3 +78,22 @@ class JobChunk(models.Model):
 
     def __str__(self) -> str:
         return f"{self.job_id} #{self.number}"
+
+
+class JobFile(models.Model):
+    """
+    What a job made for somebody to fetch: one part for each member.
+
+    Personal data: all that is held about a member. It goes with the member, and after some days in any case.
+    """
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="files", db_index=False)
+    member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="+")
+    content = models.BinaryField(help_text="JSON, deflated.")
+    created_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["job", "member"], name="one_file_per_member")]
+
+    def __str__(self) -> str:
+        return f"{self.job_id} for {self.member_id}"

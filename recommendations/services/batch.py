@@ -1,4 +1,4 @@
-"""What the chunks of jobs do: ids in, a list of errors out, one for each item that could not be done."""
+"""What the chunks of jobs do: the job and ids in, a list of errors out, one for each item that could not be done."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from recommendations.models import Member
-from recommendations.services import invalidate, learn, reindexing, wiring
+from recommendations.services import erasure, export, invalidate, learn, reindexing, wiring
 from recommendations.services.embedding import SPACE, embed_posts
 from recommendations.services.refresh import keep_slate
 
@@ -27,27 +28,44 @@ def each(items: Iterable[Any], do: Callable[[Any], object], name: Callable[[Any]
     return errors
 
 
-def feeds_of(member_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
+def feeds_of(_job: UUID, member_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
     """Make and keep a discovery feed for each member."""
     wiring.catalogue().refresh(now)
     active = Member.objects.filter(pk__in=member_ids, is_active=True).order_by("pk").values_list("pk", flat=True)
     return each(active, lambda pk: keep_slate(pk, "discovery", now), int)
 
 
-def embeddings_of(post_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
+def embeddings_of(_job: UUID, post_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
     """Embed these posts; those that fail by themselves are noted as failures, to be tried again."""
     embed_posts(embedder=wiring.embedder(), now=now, post_ids=post_ids)
     invalidate.posts(post_ids)
     return []
 
 
-def index_of(post_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
+def index_of(_job: UUID, post_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
     """Bring these posts' entries in the vector index up to date."""
     reindexing.index_posts(space=SPACE, post_ids=post_ids)
     return []
 
 
-def interests_of(member_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
+def interests_of(_job: UUID, member_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
     """Learn these members' interests anew: what is pending, then all of the history."""
     learn.learn(member_ids=member_ids, now=now)
     return each(member_ids, lambda member_id: learn.rebuild(member_id=member_id, now=now), int)
+
+
+def exports_of(job: UUID, member_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
+    """Keep all that is held about each member as a file of the job."""
+    return each(member_ids, lambda pk: export.export_member(job_id=job, member_pk=pk, now=now), int)
+
+
+def erase_members(_job: UUID, member_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
+    """Erase members; if one cannot be, the chunk is tried again as a whole."""
+    erasure.erase_members(member_ids=member_ids, now=now)
+    return []
+
+
+def erase_posts(_job: UUID, post_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
+    """Erase posts."""
+    erasure.erase_posts(post_ids=post_ids, now=now)
+    return []

@@ -10,12 +10,13 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.db.models import Exists, Min, OuterRef, Q, QuerySet
 
-from recommendations import jobs
+from recommendations import contracts, jobs
 from recommendations.models import EmbeddingFailure, Post, PostEmbedding
 from recommendations.ports import Embedder
+from recommendations.services import invalidate
 from recommendations.services.bulk import insert_columns, refresh_statistics
 
-SPACE = "content"
+SPACE = contracts.SPACE
 BATCH_POSTS = 1_000
 """Posts a transaction. Changes the speed, and how much a killed run does again."""
 SLICE_POSTS = 50
@@ -145,6 +146,7 @@ def keep_vectors(posts: Sequence[Post], embedder: Embedder, now: datetime) -> No
         same = {"space": SPACE, "model": embedder.name, "dimension": embedder.dimension, "changed_at": now}
         insert_columns(PostEmbedding, columns, same)
         EmbeddingFailure.objects.filter(post__in=ids, space=SPACE, model=embedder.name).delete()
+        invalidate.posts(ids)
 
 
 def embeddable_text(post: Post) -> str:

@@ -28,6 +28,15 @@ class UnknownPost(ServiceError):  # noqa: N818
         super().__init__(f"There is no post {post_id!r} for this viewer.")
 
 
+class NoSuchPost(ServiceError):  # noqa: N818
+    """No post has this id. For the platform itself: to a viewer this would tell too much."""
+
+    code, status = "unknown-post", 404
+
+    def __init__(self, post_id: str) -> None:
+        super().__init__(f"There is no post {post_id!r}. Send it first, or check the id.")
+
+
 class UnknownRequest(ServiceError):  # noqa: N818
     """No feed request of this viewer has this id, or it is too old or too new to be found."""
 
@@ -55,6 +64,15 @@ class UnknownJob(ServiceError):  # noqa: N818
 
     def __init__(self, job_id: object) -> None:
         super().__init__(f"There is no job {job_id}.")
+
+
+class NothingToFetch(ServiceError):  # noqa: N818
+    """A job made nothing that can be fetched, or not yet, or no more."""
+
+    code, status = "nothing-to-fetch", 404
+
+    def __init__(self, job_id: object) -> None:
+        super().__init__(f"Job {job_id} has no file: it is not done, makes none, or its file's days are over.")
 
 
 class InactiveMember(ServiceError):  # noqa: N818

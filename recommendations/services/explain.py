@@ -15,6 +15,7 @@ import numpy as np
 from recommendations import feeds
 from recommendations.contracts import Origin, Reason, origins_of, reasons_of
 from recommendations.models import FeedRequest, Post, ServedPage
+from recommendations.services import wiring
 from recommendations.services.errors import InputsNotKept, UnknownPost, UnknownRequest
 from recommendations.services.recommend import WANTS, last_look
 from recommendations.services.replay import ranked_again
@@ -52,6 +53,7 @@ class Explanation:
     filter: str | None
 
 
+@wiring.by_one_model
 def explain(*, request_id: UUID, post_id: str, viewer_id: str, now: datetime) -> Explanation:
     """Return why *viewer_id* was shown *post_id* by this request, or was not. Refuses what is not theirs to know."""
     viewer = known_viewer(now, member_id=viewer_id)

@@ -33,8 +33,11 @@ def learned(member_ids: Sequence[int]) -> None:
 
 def posts(post_ids: Sequence[int]) -> None:
     """
-    Forget these posts' vectors once the change is in the database: deleted, taken down, labelled anew, reworded.
+    Forget these posts' vectors once the change is in the database: deleted, taken down or put back, reworded, embedded.
+
+    In what is kept of vector queries they are looked at again.
 
     Slates hold a post's id only, and the last look keeps it out of them from the next request on.
     """
     transaction.on_commit(lambda: wiring.post_vectors().forget(post_ids))
+    transaction.on_commit(lambda: wiring.neighbours().changed(post_ids))

@@ -42,6 +42,7 @@ WAIT_FOR_VECTOR = timedelta(hours=1)
 """An act on a post that has no vector yet waits this long to be learned. Changes the answer."""
 
 
+@wiring.by_one_model
 def learn(*, member_ids: Sequence[int], now: datetime) -> int:
     """Learn what these members did and was not learned yet. Return how many interactions that were."""
     count = 0
@@ -99,6 +100,7 @@ def learn_pending(*, now: datetime) -> int:
     return len(member_ids)
 
 
+@wiring.by_one_model
 def rebuild(*, member_id: int, now: datetime) -> int:
     """
     Learn a member's interests anew from the newest `REBUILD_ACTS`; posts' engagement stays. Return how many acts.
@@ -115,6 +117,7 @@ def rebuild(*, member_id: int, now: datetime) -> int:
     return len(acts)
 
 
+@wiring.by_one_model
 def unlearn(*, member_ids: Sequence[int], now: datetime) -> None:
     """Take back what these members undid: from the counts of the posts, and from their interests by a rebuild."""
     for member_id in member_ids:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from django.db.models import Count
 
 from recommendations.models import Interaction, Member
+from recommendations.services.errors import UnknownMember
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,19 @@ def find_members(*, prefix: str = "", limit: int = 20) -> list[MemberSummary]:
     named = Member.objects.filter(external_id__startswith=prefix).order_by("id")
     found = list(named.filter(interests__isnull=False)[:limit])
     found += named.filter(interests__isnull=True)[: limit - len(found)]
+    return summaries(found)
+
+
+def read_member(*, member_id: str) -> MemberSummary:
+    """Return one member, or raise `UnknownMember`."""
+    found = summaries(list(Member.objects.filter(external_id=member_id)))
+    if not found:
+        raise UnknownMember(member_id)
+    return found[0]
+
+
+def summaries(found: list[Member]) -> list[MemberSummary]:
+    """Return these members, in their order."""
     # Counted for these few only: a count over everybody would read every interaction there is.
     counts = dict(
         Interaction.objects.filter(member__in=found)

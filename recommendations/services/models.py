@@ -19,7 +19,7 @@ from recommendations import jobs
 from recommendations.contracts import Float32Array
 from recommendations.models import EmbeddingModel, Job, Post, PostEmbedding
 from recommendations.ports import Embedder, VectorError
-from recommendations.services import wiring, work
+from recommendations.services import invalidate, wiring, work
 from recommendations.services.bulk import insert_columns
 from recommendations.services.embedding import SPACE, Progress, due, embed_posts
 
@@ -120,6 +120,7 @@ def store_vectors(
         same = {"space": space, "model": model, "dimension": vectors.shape[1], "changed_at": now}
         insert_columns(PostEmbedding, columns, same)
         count_progress(row, now)
+        invalidate.posts(list(places))
     jobs.enqueue(jobs.FOLLOW_INDEX)
     return [post_id for post_id in post_ids if post_id not in pks]
 

@@ -18,7 +18,9 @@ def remove_posts(*, post_ids: Sequence[int], now: datetime) -> int:
 
 def restore_posts(*, post_ids: Sequence[int], now: datetime) -> int:
     """Put these posts up again."""
-    return Post.objects.filter(pk__in=post_ids).exclude(removed_at=None).update(removed_at=None, changed_at=now)
+    restored = Post.objects.filter(pk__in=post_ids).exclude(removed_at=None).update(removed_at=None, changed_at=now)
+    invalidate.posts(post_ids)
+    return restored
 
 
 def set_members_active(*, member_ids: Sequence[int], active: bool, now: datetime) -> int:

@@ -77,6 +77,7 @@ class Page:
     next_cursor: str | None
 
 
+@wiring.by_one_model
 def recommend(
     *,
     member_id: str,

@@ -22,6 +22,7 @@ def ask_for(member_id: int, feed: str) -> None:
         jobs.enqueue(jobs.REFRESH_SLATE, {"member_id": member_id, "feed": feed})
 
 
+@wiring.by_one_model
 def refresh_slate(*, member_id: int, feed: str, now: datetime) -> None:
     """Make one member's slate and put it where the next request finds it; of a member who is gone, nothing."""
     follow_catalogue(now)
@@ -36,11 +37,12 @@ def refresh_slate(*, member_id: int, feed: str, now: datetime) -> None:
 def keep_slate(member_id: int, feed: str, now: datetime) -> None:
     """Make and keep one member's slate; the catalogue is taken as it is."""
     start = perf_counter()
+    epoch = wiring.slates().epoch(member_id)
     viewer = known_viewer(now, pk=member_id)
     choice = choose(viewer.external_id)
     query = query_of(viewer, choice, feed=feed, now=now)
     trace = Trace()
-    slate = made(query, choice, viewer, trace, kept_as=feed)
+    slate = made(query, choice, viewer, trace, kept_as=feed, epoch=epoch)
     seconds = perf_counter() - start
     recording.record(recording.slate_record(slate, viewer.id, feed, seconds * 1000))
     recording.observe(query, slate, trace, seconds)

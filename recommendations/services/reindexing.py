@@ -95,7 +95,7 @@ def index_posts(*, space: str, post_ids: Sequence[int]) -> None:
     """Bring these posts' entries up to date."""
     index = the_index(space)
     index.prepare()
-    write_posts(index, space, wiring.parts().serving.models[space].name, post_ids)
+    write_posts(index, space, wiring.serving().models[space].name, post_ids)
 
 
 def write_posts(index: QdrantVectors, space: str, model: str, post_ids: Sequence[int]) -> None:
@@ -147,7 +147,7 @@ def reindex(*, space: str = SPACE, resume: bool = False, now: datetime, progress
     """
     index = the_index(space)
     index.prepare()
-    model = wiring.parts().serving.models[space].name
+    model = wiring.serving().models[space].name
     has = dict(index.versions())
     wanted = dict(embedded(space, model).order_by("post_id").values_list("post_id", "version"))
     todo = [post_id for post_id, version in wanted.items() if not (resume and has.get(post_id) == version)]
@@ -166,7 +166,7 @@ def reindex(*, space: str = SPACE, resume: bool = False, now: datetime, progress
 def drift(*, space: str = SPACE, now: datetime) -> list[Drift]:
     """Return how each index of *space* that this process can ask differs from the database: resident, and Qdrant."""
     wiring.catalogue().refresh(now)
-    model = wiring.parts().serving.models.get(space)
+    model = wiring.serving().models.get(space)
     name = model.name if model else wiring.embedder().name
     wanted = dict(embedded(space, name).values_list("post_id", "version"))
     truth = vectors_in_database(space, name, sample(wanted))

@@ -32,6 +32,7 @@ LOOK_FURTHER = 2
 PART = "likeness"
 
 
+@wiring.by_one_model
 def search(
     *,
     viewer_id: str,

@@ -19,6 +19,7 @@ from recommendations.services.slates import Reading, build_slate, follow_catalog
 from recommendations.services.viewing import choose, known_viewer, query_of
 
 
+@wiring.by_one_model
 def similar(*, post_id: str, viewer_id: str, limit: int = 10, now: datetime) -> Page:
     """
     Return up to *limit* posts like *post_id* that the viewer may see; none if it has no vector yet.

@@ -60,7 +60,7 @@ def reading_for(query: Query, choice: Choice, viewer: Viewer, place: Place | Non
     """Return the slate to read, and where in it."""
     if place:
         return goes_on(query, choice, viewer, place)
-    kept = wiring.slates().get(viewer.id, query.feed)
+    (kept,), epoch = wiring.slates().look_up(viewer.id, (query.feed,))
     if kept is not None and is_of(kept, query):
         age = query.now - kept.built_at
         fresh_seconds = FALLBACK_FRESH_SECONDS if kept.fallback else settings.ENV.slate_fresh_seconds
@@ -69,7 +69,7 @@ def reading_for(query: Query, choice: Choice, viewer: Viewer, place: Place | Non
         if 0 <= age < settings.ENV.slate_stale_seconds and not kept.fallback:
             return Reading(kept, is_stale=True)
     trace = Trace()
-    return Reading(made(query, choice, viewer, trace, kept_as=query.feed), trace=trace)
+    return Reading(made(query, choice, viewer, trace, kept_as=query.feed, epoch=epoch), trace=trace)
 
 
 def is_of(slate: Slate, query: Query) -> bool:
@@ -79,7 +79,7 @@ def is_of(slate: Slate, query: Query) -> bool:
 
 def goes_on(query: Query, choice: Choice, viewer: Viewer, place: Place) -> Reading:
     """Return where a reading stands: in the slate it stood in, or in a fresh one without whatever it passed."""
-    kept = [wiring.slates().get(viewer.id, name) for name in (query.feed, query.feed + MORE)]
+    kept, epoch = wiring.slates().look_up(viewer.id, (query.feed, query.feed + MORE))
     for slate in kept:
         if slate is not None and slate.request_id == place.request_id and place.offset < len(slate):
             return Reading(slate, place.offset, place.before)
@@ -87,7 +87,7 @@ def goes_on(query: Query, choice: Choice, viewer: Viewer, place: Place) -> Readi
     passed, untold, before = read_before(place, viewer.id, told)
     query = replace(query, excluded_post_ids=passed)
     trace = Trace()
-    slate = made(query, choice, viewer, trace, kept_as=query.feed + MORE)
+    slate = made(query, choice, viewer, trace, kept_as=query.feed + MORE, epoch=epoch)
     # If nothing tells what was shown, the same place in a fresh slate is the nearest to it: the pages still end.
     return Reading(slate, untold, before, trace)
 
@@ -106,14 +106,17 @@ def instead(reading: Reading, query: Query, choice: Choice, viewer: Viewer) -> R
     query = replace(query, request_id=uuid4(), excluded_post_ids=np.union1d(passed, refused))
     trace = Trace()
     is_start = not place.before and place.offset == 0
-    slate = made(query, choice, viewer, trace, kept_as=query.feed if is_start else query.feed + MORE)
+    kept_as = query.feed if is_start else query.feed + MORE
+    slate = made(query, choice, viewer, trace, kept_as=kept_as, epoch=wiring.slates().epoch(viewer.id))
     return Reading(slate, 0, () if is_start else before, trace)
 
 
-def made(query: Query, choice: Choice, viewer: Viewer, trace: Trace, *, kept_as: str) -> Slate:
-    """Return a fresh slate and keep it; if none can be made, the last good one. An empty one is not kept."""
-    cache = wiring.slates()
-    epoch = cache.epoch(viewer.id)
+def made(query: Query, choice: Choice, viewer: Viewer, trace: Trace, *, kept_as: str, epoch: bytes) -> Slate:
+    """
+    Return a fresh slate and keep it; if none can be made, the last good one. An empty one is not kept.
+
+    *epoch* is that of the viewer's slates before anything was read that the slate is made from.
+    """
     try:
         slate = build_slate(with_history(query, viewer), choice, trace)
     except SlateLost:
@@ -121,7 +124,7 @@ def made(query: Query, choice: Choice, viewer: Viewer, trace: Trace, *, kept_as:
     if slate is None or (not len(slate) and not is_sure(trace)):
         return last_good(query, viewer)
     if len(slate):
-        cache.put(viewer.id, kept_as, slate, epoch)
+        wiring.slates().put(viewer.id, kept_as, slate, epoch)
     return slate
 
 

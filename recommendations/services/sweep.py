@@ -22,6 +22,7 @@ def sweep_caches(*, now: datetime) -> dict[str, Swept]:
         swept = {
             "slates": wiring.slates().sweep(moment, most=settings.ENV.slate_cache_members),
             "post_vectors": wiring.post_vectors().sweep(moment, most=settings.ENV.post_vector_cache_size),
+            "neighbours": wiring.neighbours().sweep(moment, most=settings.ENV.query_cache_size),
         }
     except redis.RedisError as error:
         log.warning("caches_not_swept", extra={"problem": type(error).__name__})

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from django.db import DatabaseError
+from openfeature import api
+from openfeature.evaluation_context import EvaluationContext
 
-from flags import services as flags
 from recommendations.contracts import EMPTY_IDS, UNKNOWN, Int64Array, Interests, Query
 from recommendations.services import wiring
 from recommendations.services.errors import FactsUnavailable, InactiveMember, UnknownMember
@@ -17,6 +18,7 @@ from recommendations.stores.profiles import read_taste
 from recommendations.stores.relational_viewers import Viewer
 
 FLAG = "wasm_recommendations"
+FLAGS = api.get_client()
 SLATE_SIZE = 150
 """Posts in a slate: what the pages show, and the reserve behind them. Changes the answer."""
 
@@ -31,9 +33,11 @@ class Choice:
 
 def choose(member_id: str) -> Choice:
     """Return the engine and the variant for this member, by the flag."""
-    if flags.is_on(key=FLAG, unit_id=member_id):
-        return Choice("wasm_simd", "wasm_conservative")
-    return Choice("plain", "control")
+    found = FLAGS.get_boolean_details(FLAG, False, EvaluationContext(member_id))
+    variant = str(found.variant) if "experiment" in found.flag_metadata else ""
+    if found.value:
+        return Choice("wasm_simd", variant or "wasm_conservative")
+    return Choice("plain", variant or "control")
 
 
 def known_viewer(now: datetime, *, member_id: str | None = None, pk: int | None = None) -> Viewer:
@@ -60,7 +64,6 @@ def query_of(
 ) -> Query:
     """Return the query of *viewer*: all that a last look needs, and nothing learned of them yet."""
     try:
-        wiring.follow_models(now)
         policy, version = wiring.policies().of(choice.variant)
     except DatabaseError as error:
         raise FactsUnavailable("The ranking policy cannot be read now. Try again shortly.") from error

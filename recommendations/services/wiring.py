@@ -6,33 +6,38 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache, wraps
-from typing import TypeVar
+from functools import wraps
+from typing import Any, ClassVar, Generic, ParamSpec, TypeVar, cast
 
 import redis
 from django.conf import settings
+from django.db import DatabaseError
 from qdrant_client import QdrantClient
 
 from recommendations import feeds
+from recommendations.contracts import SPACE
 from recommendations.embedders.choosing import EmbedderError, cross_modal_named, embedder_named
 from recommendations.engines.plain import PlainEngine
 from recommendations.engines.wasm_simd import WasmEngine
 from recommendations.pipeline.run import Pipeline
 from recommendations.ports import CrossModalEmbedder, Embedder, Engine, EngineError, VectorIndexError
 from recommendations.services.breaker import Breaker
-from recommendations.services.embedding import SPACE
 from recommendations.stores.active_models import ActiveModel, ActiveModels
 from recommendations.stores.cold_posts import DatabaseColdPosts
 from recommendations.stores.policies import Policies
 from recommendations.stores.qdrant_vectors import QdrantVectors
+from recommendations.stores.redis_neighbours import RedisNeighbours
 from recommendations.stores.redis_records import RedisRecords
 from recommendations.stores.redis_served import RedisServed
 from recommendations.stores.redis_slates import RedisSlates
 from recommendations.stores.redis_vectors import RedisVectors
 from recommendations.stores.relational_posts import DatabasePosts
-from recommendations.stores.resident_catalogue import ResidentCatalogue, ResidentSpace
+from recommendations.stores.remembering import RememberingEngine
+from recommendations.stores.resident_catalogue import OVERLAP, ResidentCatalogue, ResidentSpace
 from recommendations.stores.resident_profiles import ResidentProfiles
 from recommendations.stores.resident_vectors import ResidentVectors
 from recommendations.stores.sealing import Seal
@@ -41,6 +46,7 @@ from recommendations.stores.vocabulary import Words
 log = logging.getLogger(__name__)
 
 R = TypeVar("R")
+P = ParamSpec("P")
 
 REDIS_TIMEOUT_SECONDS = 1.0
 """A Redis that does not answer costs a request this much and its cache, not more."""
@@ -49,22 +55,35 @@ QDRANT_TIMEOUT_SECONDS = 1
 """A vector index that does not answer costs a request this much and its candidates, not more."""
 
 
-forgetters: list[Callable[[], None]] = []
+class PerProcess(Generic[R]):
+    """A part that a process makes when it first asks for it, and keeps; a forked child makes its own."""
+
+    every: ClassVar[list[PerProcess[Any]]] = []
+
+    def __init__(self, make: Callable[[], R]) -> None:
+        self._make = make
+        self._made: dict[int, R] = {}
+        self.every.append(self)
+
+    def __call__(self) -> R:
+        """Return this process's part."""
+        process = os.getpid()
+        if process not in self._made:
+            self._made.setdefault(process, self._make())
+        return self._made[process]
+
+    def if_made(self) -> R | None:
+        """Return this process's part if anybody has asked for it."""
+        return self._made.get(os.getpid())
+
+    def forget(self) -> None:
+        """Make the part anew at its next use."""
+        self._made.clear()
 
 
-def per_process(make: Callable[[], R]) -> Callable[[], R]:
-    """Return *make* with its value kept for this process; a forked child makes its own."""
-
-    @cache
-    def made(_process: int) -> R:
-        return make()
-
-    @wraps(make)
-    def part() -> R:
-        return made(os.getpid())
-
-    forgetters.append(made.cache_clear)
-    return part
+def per_process(make: Callable[[], R]) -> PerProcess[R]:
+    """Return *make* with its value kept for this process."""
+    return PerProcess(make)
 
 
 @dataclass(frozen=True)
@@ -76,6 +95,8 @@ class Serving:
     spaces: dict[str, dict[str, Engine]]
     """Engines by name, by space."""
     catalogue: ResidentCatalogue
+    tastes: ResidentProfiles
+    post_vectors: RedisVectors
 
 
 class Parts:
@@ -117,7 +138,9 @@ def make_serving(models: dict[str, ActiveModel]) -> Serving:
         max_posts=settings.ENV.catalogue_max_posts,
         refresh_seconds=settings.ENV.catalogue_refresh_seconds,
     )
-    return Serving(models, text, engines, catalogue)
+    tastes = ResidentProfiles(model=text.name, dimension=text.dimension, most=settings.ENV.vector_cache_size)
+    vectors = RedisVectors(redis_client(settings.ENV.cache_redis_url), space=SPACE, model=text.name)
+    return Serving(models, text, engines, catalogue, tastes, vectors)
 
 
 def active_embedder(model: ActiveModel | None) -> Embedder:
@@ -146,6 +169,36 @@ def parts() -> Parts:
     return Parts()
 
 
+pinned: ContextVar[Serving | None] = ContextVar("pinned", default=None)
+
+
+def serving() -> Serving:
+    """Return what serves: in a service that is `by_one_model`, what served when it began."""
+    return pinned.get() or parts().serving
+
+
+def by_one_model(service: Callable[P, R]) -> Callable[P, R]:
+    """
+    Return *service*, which takes `now`, so that all of a call is done by the models that are active when it begins.
+
+    Another thread may follow a new model meanwhile. Without this, a vector of the one would meet rows of the other.
+    """
+
+    @wraps(service)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        if pinned.get() is not None:
+            return service(*args, **kwargs)
+        with suppress(DatabaseError):  # the models known so far serve on; the service finds out about its own reads
+            follow_models(cast(datetime, kwargs["now"]))
+        token = pinned.set(parts().serving)
+        try:
+            return service(*args, **kwargs)
+        finally:
+            pinned.reset(token)
+
+    return call
+
+
 def follow_models(now: datetime, *, now_at_least: bool = False) -> None:
     """Take over a model that became active; *now_at_least*: even if it did this very second, as learning must."""
     parts().follow(now, now_at_least=now_at_least)
@@ -153,12 +206,12 @@ def follow_models(now: datetime, *, now_at_least: bool = False) -> None:
 
 def embedder() -> Embedder:
     """Return the text embedder whose vectors are served."""
-    return parts().serving.embedder
+    return serving().embedder
 
 
 def cross_modal_embedder(space: str) -> CrossModalEmbedder:
     """Return what turns texts and pictures into vectors of *space*; raise `EmbedderError` if nothing here does."""
-    model = parts().serving.models.get(space)
+    model = serving().models.get(space)
     if model is None:
         raise EmbedderError(f"No model is active in the space {space}.")
     return cross_modal_named(model.embedder)
@@ -171,11 +224,18 @@ def embedder_for(space: str) -> Embedder:
 
 def space_index(space: str, engine_name: str = PlainEngine.name) -> ResidentVectors:
     """Return the index of resident posts in *space*; raise `VectorIndexError` if no model is active there."""
-    serving = parts().serving
-    if space not in serving.spaces:
+    served = serving()
+    if space not in served.spaces:
         raise VectorIndexError(f"No model is active in the space {space}.")
-    engines = serving.spaces[space]
-    return ResidentVectors(engines.get(engine_name, engines[PlainEngine.name]), serving.catalogue)
+    engines = served.spaces[space]
+    chosen = engines.get(engine_name, engines[PlainEngine.name])
+    return ResidentVectors(remembering(chosen, space), served.catalogue)
+
+
+def remembering(engine: Engine, space: str) -> Engine:
+    """Return *engine* of *space* with the answers to vector queries that are kept for all viewers."""
+    model = embedder().name if space == SPACE else serving().models[space].name
+    return RememberingEngine(engine, catalogue(), neighbours(), space=space, model=model)
 
 
 @per_process
@@ -186,7 +246,7 @@ def words() -> Words:
 
 def engines() -> dict[str, Engine]:
     """Return the engines by name; the control engine is always there, one that cannot be made is not."""
-    return parts().serving.spaces[SPACE]
+    return serving().spaces[SPACE]
 
 
 def make_engines(dimension: int) -> dict[str, Engine]:
@@ -214,7 +274,7 @@ def policies() -> Policies:
 
 def catalogue() -> ResidentCatalogue:
     """Return the resident catalogue, empty until it is first refreshed."""
-    return parts().serving.catalogue
+    return serving().catalogue
 
 
 @per_process
@@ -242,16 +302,20 @@ def slates() -> RedisSlates:
 
 
 @per_process
+def neighbours() -> RedisNeighbours:
+    """Return the cache of what is near to a vector; what is resident may be behind by a refresh and its overlap."""
+    behind = settings.ENV.catalogue_refresh_seconds + OVERLAP.total_seconds()
+    return RedisNeighbours(redis_client(settings.ENV.cache_redis_url), seal(), grace_seconds=behind)
+
+
 def post_vectors() -> RedisVectors:
-    """Return the cache of posts' vectors."""
-    return RedisVectors(redis_client(settings.ENV.cache_redis_url), space=SPACE, model=embedder().name)
+    """Return the cache of posts' vectors, by the model that serves."""
+    return serving().post_vectors
 
 
-@per_process
 def tastes() -> ResidentProfiles:
-    """Return the profiles that this process knows."""
-    size = settings.ENV.vector_cache_size
-    return ResidentProfiles(model=embedder().name, dimension=embedder().dimension, most=size)
+    """Return the profiles that this process knows, in the space of the model that serves."""
+    return serving().tastes
 
 
 @per_process
@@ -283,7 +347,7 @@ def qdrant() -> QdrantClient | None:
 
 def vector_index(space: str = SPACE) -> QdrantVectors | None:
     """Return the index of *space* by its active model; None without QDRANT_URL, or before a model is active."""
-    model, client = parts().serving.models.get(space), qdrant()
+    model, client = serving().models.get(space), qdrant()
     if model is None or client is None:
         return None
     key = (space, model.name)
@@ -328,11 +392,11 @@ def feed_pipeline(feed: str, engine_name: str, own: Engine | None = None) -> Pip
     if feed == "non_personalized":
         return feeds.non_personalized(catalogue=catalogue())
     if feed == "similar":
-        return feeds.similar(engine=own or engine(engine_name), catalogue=catalogue())
+        return feeds.similar(engine=own or remembering(engine(engine_name), SPACE), catalogue=catalogue())
     return feeds.discovery(engine=own or engine(engine_name), catalogue=catalogue(), beyond=beyond())
 
 
 def forget_parts() -> None:
     """Make every part anew at its next use: after a test changed what they are made from."""
-    for forget in forgetters:
-        forget()
+    for part in PerProcess.every:
+        part.forget()

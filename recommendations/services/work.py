@@ -20,7 +20,7 @@ from django.db.models import F, Q, QuerySet
 from monitoring import metrics
 from recommendations import jobs
 from recommendations.models import Job, JobChunk, Member, Post
-from recommendations.services import batch
+from recommendations.services import batch, erasure
 from recommendations.services.embedding import SPACE, lacking
 from recommendations.services.errors import InvalidRequest, UnknownJob, UnknownMember
 from recommendations.services.wiring import embedder
@@ -28,6 +28,9 @@ from recommendations.services.wiring import embedder
 MAX_ATTEMPTS = 3
 ERRORS_KEPT = 20
 
+OF_POSTS = (Job.Kind.EMBED_POSTS, Job.Kind.REINDEX, Job.Kind.ERASE_POSTS)
+NEVER_ALL = (Job.Kind.MEMBER_FEED, Job.Kind.EXPORT_MEMBERS, Job.Kind.ERASE_MEMBERS, Job.Kind.ERASE_POSTS)
+"""Kinds of job that need to be told of whom."""
 OPEN = (Job.State.QUEUED, Job.State.RUNNING)
 
 
@@ -48,6 +51,8 @@ class JobView:
     started_at: datetime | None
     finished_at: datetime | None
     cancel_requested: bool
+    has_file: bool
+    """Whether it made something that can be fetched."""
 
     @property
     def finished(self) -> bool:
@@ -71,6 +76,7 @@ def view_of(job: Job) -> JobView:
         started_at=job.started_at,
         finished_at=job.finished_at,
         cancel_requested=job.cancel_requested_at is not None,
+        has_file=job.kind == Job.Kind.EXPORT_MEMBERS and job.state == Job.State.DONE and job.files.exists(),
     )
 
 
@@ -96,12 +102,12 @@ def submit(*, kind: str, params: Mapping[str, Any], now: datetime, idempotency_k
 
 def items_of(kind: str, params: Mapping[str, Any]) -> list[int]:
     """Return the database ids that a job of this kind works on; refuse parameters that we don't know."""
-    named = "post_ids" if kind in (Job.Kind.EMBED_POSTS, Job.Kind.REINDEX) else "member_ids"
+    named = "post_ids" if kind in OF_POSTS else "member_ids"
     if unknown := set(params) - {named}:
         raise InvalidRequest(f"{', '.join(sorted(unknown))}: not a parameter of {kind}; it takes {named}.", "/params")
     if named not in params:
-        if kind == Job.Kind.MEMBER_FEED:
-            raise InvalidRequest("member_ids: name the member.", "/params/member_ids")
+        if kind in NEVER_ALL:
+            raise InvalidRequest(f"{named}: name them; this is not done for everybody at once.", f"/params/{named}")
         rows = everyone(kind)
         return list(rows.order_by("pk").values_list("pk", flat=True))
     wanted = params[named]
@@ -136,6 +142,8 @@ def create(kind: str, params: dict[str, Any], items: Sequence[int], now: datetim
         for number, start in enumerate(range(0, len(items), size))
     ]
     JobChunk.objects.bulk_create(chunks, batch_size=500)
+    if begin := BEGINNINGS.get(kind):
+        begin(items, now)
     for chunk in chunks:
         ask(job, chunk.number)
     if not chunks:
@@ -163,10 +171,11 @@ def find(job_id: UUID) -> Job:
     return job
 
 
-def list_jobs(*, before: datetime | None, limit: int) -> list[JobView]:
-    """Return the newest *limit* jobs that were asked for before a moment."""
-    rows = Job.objects.order_by("-created_at")
-    return [view_of(job) for job in (rows.filter(created_at__lt=before) if before else rows)[:limit]]
+def list_jobs(*, before: datetime | None, limit: int, kind: str = "", state: str = "") -> list[JobView]:
+    """Return the newest *limit* jobs that were asked for before a moment, of one kind or state if these are given."""
+    wanted = {"created_at__lt": before, "kind": kind, "state": state}
+    rows = Job.objects.filter(**{name: value for name, value in wanted.items() if value}).order_by("-created_at")
+    return [view_of(job) for job in rows[:limit]]
 
 
 @transaction.atomic
@@ -205,15 +214,23 @@ def retry(*, job_id: UUID, now: datetime) -> JobView:
 
 # Doing
 
-Do = Callable[[Sequence[int], datetime], list[dict[str, Any]]]
+Do = Callable[[UUID, Sequence[int], datetime], list[dict[str, Any]]]
 DOERS: dict[str, Do] = {
     Job.Kind.BATCH_FEEDS: batch.feeds_of,
     Job.Kind.MEMBER_FEED: batch.feeds_of,
     Job.Kind.EMBED_POSTS: batch.embeddings_of,
     Job.Kind.REINDEX: batch.index_of,
     Job.Kind.REBUILD_INTERESTS: batch.interests_of,
+    Job.Kind.EXPORT_MEMBERS: batch.exports_of,
+    Job.Kind.ERASE_MEMBERS: batch.erase_members,
+    Job.Kind.ERASE_POSTS: batch.erase_posts,
 }
-"""What does a chunk of each kind: ids in, errors out."""
+"""What does a chunk of each kind: the job and ids in, errors out."""
+BEGINNINGS: dict[str, Callable[[Sequence[int], datetime], None]] = {
+    Job.Kind.ERASE_MEMBERS: erasure.begin_members,
+    Job.Kind.ERASE_POSTS: erasure.begin_posts,
+}
+"""What holds as soon as a job was accepted."""
 
 
 def run_chunk(*, job_id: UUID, number: int, now: datetime) -> bool:
@@ -223,7 +240,7 @@ def run_chunk(*, job_id: UUID, number: int, now: datetime) -> bool:
         return False
     Job.objects.filter(pk=job_id, state=Job.State.QUEUED).update(state=Job.State.RUNNING, started_at=now)
     try:
-        errors = DOERS[chunk.job.kind](chunk.item_ids, now)
+        errors = DOERS[chunk.job.kind](job_id, chunk.item_ids, now)
     except Exception as error:
         # The chunk goes back, to be tried again by the reconciler, until it has failed often enough.
         give_back(chunk, f"{type(error).__name__}: {error}", now)

@@ -28,6 +28,10 @@ class MemorySlates:
         packed = (self._last.get(member_id, {}) | self._slates.get(member_id, {})).get(feed)
         return unpack(packed) if packed else None
 
+    def look_up(self, member_id: int, feeds: Sequence[str]) -> tuple[list[Slate | None], bytes]:
+        """See `SlateCache.look_up`."""
+        return [self.get(member_id, feed) for feed in feeds], self.epoch(member_id)
+
     def epoch(self, member_id: int) -> bytes:
         """See `SlateCache.epoch`."""
         return self._epochs.get(member_id, b"")

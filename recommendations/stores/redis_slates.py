@@ -84,6 +84,8 @@ def unpack(packed: bytes) -> Slate:
 
 
 INDEX = "recsys:slates:index"
+UNKNOWN_EPOCH = b"unknown"
+"""That of no slate: a cache that cannot tell what changed keeps nothing."""
 EPOCH_SECONDS = 600
 """An epoch is remembered this long: longer than anyone takes to make a slate."""
 PUT = """
@@ -114,30 +116,47 @@ class RedisSlates:
         self._seal = seal
         self._keep_seconds = keep_seconds
         self._index = Index(client, INDEX)
-        self._put, self._purge, self._retire = (client.register_script(text) for text in (PUT, PURGE, RETIRE))
+        self._purge, self._retire = (client.register_script(text) for text in (PURGE, RETIRE))
 
     def get(self, member_id: int, feed: str) -> Slate | None:
         """See `SlateCache.get`."""
-        return self._read(key_of(member_id), member_id, feed)
+        return self.look_up(member_id, (feed,))[0][0]
+
+    def look_up(self, member_id: int, feeds: Sequence[str]) -> tuple[list[Slate | None], bytes]:
+        """See `SlateCache.look_up`."""
+        try:
+            found = cast("list[bytes | None]", self._client.hmget(key_of(member_id), ["epoch", *feeds]))
+        except redis.RedisError as error:
+            unreadable(member_id, error)
+            return [None] * len(feeds), UNKNOWN_EPOCH
+        slates = [self._opened(sealed, member_id, feed) for sealed, feed in zip(found[1:], feeds, strict=True)]
+        return slates, found[0] or b""
 
     def last_good(self, member_id: int, feed: str) -> Slate | None:
         """See `SlateCache.last_good`."""
-        return self.get(member_id, feed) or self._read(last_key_of(member_id), member_id, feed)
+        if slate := self.get(member_id, feed):
+            return slate
+        try:
+            sealed = cast("bytes | None", self._client.hget(last_key_of(member_id), feed))
+        except redis.RedisError as error:
+            unreadable(member_id, error)
+            return None
+        return self._opened(sealed, member_id, feed)
 
     def epoch(self, member_id: int) -> bytes:
         """See `SlateCache.epoch`."""
-        try:
-            return cast("bytes | None", self._client.hget(key_of(member_id), "epoch")) or b""
-        except redis.RedisError:
-            return b"unknown"  # that of no slate: a cache that cannot tell what changed keeps nothing
+        return self.look_up(member_id, ())[1]
 
     def put(self, member_id: int, feed: str, slate: Slate, epoch: bytes) -> None:
         """See `SlateCache.put`."""
         key = key_of(member_id)
         sealed = self._seal.seal(pack(slate), place_of(member_id, feed))
         try:
-            if self._put(keys=[key], args=[epoch, feed, sealed, self._keep_seconds]):
-                self._index.used(self._client, [key], slate.built_at)  # type: ignore[arg-type]  # a pipeline of one
+            with self._client.pipeline(transaction=False) as pipe:
+                pipe.eval(PUT, 1, key, epoch, feed, sealed, self._keep_seconds)
+                # Of a slate that is not kept the index has a name too many, which costs a sweep nothing.
+                self._index.used(pipe, [key], slate.built_at)
+                pipe.execute()
         except redis.RedisError as error:
             log.warning("slate_not_kept", extra={"member_id": member_id, "problem": type(error).__name__})
 
@@ -167,12 +186,11 @@ class RedisSlates:
         """Forget the slates of the members served longest ago, over *most* members. Raises `redis.RedisError`."""
         return self._index.sweep(now, keep_seconds=self._keep_seconds, most=most)
 
-    def _read(self, key: str, member_id: int, feed: str) -> Slate | None:
+    def _opened(self, sealed: bytes | None, member_id: int, feed: str) -> Slate | None:
         try:
-            sealed = cast("bytes | None", self._client.hget(key, feed))
             return unpack(self._seal.open(sealed, place_of(member_id, feed))) if sealed else None
-        except (redis.RedisError, SealError, SlateFormatError) as error:
-            log.warning("slate_unreadable", extra={"member_id": member_id, "problem": type(error).__name__})
+        except (SealError, SlateFormatError) as error:
+            unreadable(member_id, error)
             return None
 
     def _for_each(self, member_ids: Sequence[int], script: Script, failure: str) -> None:
@@ -185,6 +203,11 @@ class RedisSlates:
                     pipe.execute()
         except redis.RedisError as error:
             log.warning(failure, extra={"members": len(member_ids), "problem": type(error).__name__})
+
+
+def unreadable(member_id: int, error: Exception) -> None:
+    """Say that a slate could not be read, which is a miss."""
+    log.warning("slate_unreadable", extra={"member_id": member_id, "problem": type(error).__name__})
 
 
 def key_of(member_id: int) -> str:

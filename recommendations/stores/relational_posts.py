@@ -13,7 +13,16 @@ from django.db import connection
 from django.db.models import Model, QuerySet
 
 from recommendations.contracts import UNKNOWN, Candidates, Int64Array, Looked, PostView, Query, Standing
-from recommendations.models import Member, Post, PostEmbedding, PostStats, PrivacySettings, RegionStats, Seen
+from recommendations.models import (
+    ErasedPost,
+    Member,
+    Post,
+    PostEmbedding,
+    PostStats,
+    PrivacySettings,
+    RegionStats,
+    Seen,
+)
 from recommendations.stores.vocabulary import Words
 
 CHUNK_ROWS = 5_000
@@ -67,9 +76,11 @@ def newest_posts(limit: int) -> Iterator[PostRow]:
 
 
 def changed_posts(since: datetime) -> Iterator[PostRow]:
-    """Yield the posts that changed at or after *since*, removed ones among them."""
+    """Yield the posts that changed at or after *since*, removed ones among them, and those that were erased."""
     rows = Post.objects.filter(changed_at__gte=since).order_by("changed_at").values_list(*FIELDS)
-    return (PostRow(*row) for row in rows.iterator(CHUNK_ROWS))
+    yield from (PostRow(*row) for row in rows.iterator(CHUNK_ROWS))
+    for post_id, at in ErasedPost.objects.filter(erased_at__gte=since).values_list("post_id", "erased_at"):
+        yield PostRow(post_id, UNKNOWN, at, UNKNOWN, UNKNOWN, at, "", [], False, None, "")
 
 
 def changed_standings(since: datetime) -> dict[int, int]:

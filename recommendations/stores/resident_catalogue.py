@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import islice
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +56,7 @@ class Orders:
 
     def __init__(self, posts: Candidates) -> None:
         self._posts = posts
+        self._of_regions: WeakKeyDictionary[Region, Int32Array] = WeakKeyDictionary()
 
     @cached_property
     def latest(self) -> Int32Array:
@@ -75,6 +77,13 @@ class Orders:
     def by_topic(self) -> tuple[Int32Array, Int32Array]:
         """Main tags, sorted, and the row of each of their posts, the newest first."""
         return self._grouped(self._posts.topic_ids)
+
+    def of(self, region: Region) -> Int32Array:
+        """Return the rows of what trends in *region*, the hottest first."""
+        if region not in self._of_regions:
+            rows = searched(self._posts, self.by_id, region.hottest)
+            self._of_regions[region] = rows[rows != UNKNOWN]
+        return self._of_regions[region]
 
     def _grouped(self, groups: NDArray[Group]) -> tuple[NDArray[Group], Int32Array]:
         order = self.latest[np.argsort(groups[self.latest], kind="stable")]
@@ -150,9 +159,9 @@ class Columns:
         return Columns(posts, Orders(posts), counts)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Region:
-    """What trends among the members of one region."""
+    """What trends among the members of one region, at one moment."""
 
     heat: dict[int, float]
     """By post, as in `Counts.heat`."""
@@ -341,10 +350,7 @@ class ResidentCatalogue:
     def trending_in(self, region_id: int, k: int, eligible: BoolArray) -> Int64Array:
         """See `Catalogue.trending_in`."""
         columns, region = self._columns, self._regions.get(region_id)
-        if region is None:
-            return EMPTY_IDS
-        rows = rows_of(columns, region.hottest)
-        return first(columns, rows[rows != UNKNOWN], eligible, k)
+        return EMPTY_IDS if region is None else first(columns, columns.orders.of(region), eligible, k)
 
     def on_audition(self, enough: int, k: int, eligible: BoolArray) -> tuple[Int64Array, Float32Array, Float32Array]:
         """See `Catalogue.on_audition`."""
@@ -395,26 +401,33 @@ def newest_of(
 ) -> Int64Array:
     """Return the ids of the *k* newest eligible posts of the *wanted* groups; *rows*: by group, the newest first."""
     start, end = np.searchsorted(groups, wanted, "left"), np.searchsorted(groups, wanted, "right")
-    own = [rows[a:b] for a, b in zip(start, end, strict=True)]
-    own = [some[some < len(eligible)] for some in own]
-    found = np.concatenate([rows[:0], *(some[eligible[some]][:k] for some in own)])
+    own = [first_rows(columns, rows[a:b], eligible, k) for a, b in zip(start.tolist(), end.tolist(), strict=True)]
+    found = np.concatenate([rows[:0], *own])
     order = np.lexsort((columns.posts.post_ids[found], -np.nan_to_num(columns.posts.created_at[found])))
     return first(columns, found[order], eligible, k)
 
 
 def rows_of(columns: Columns, post_ids: Int64Array) -> Int32Array:
     """Return the row of each post, `UNKNOWN` where it has none."""
-    if not len(columns.posts):
+    return searched(columns.posts, columns.orders.by_id, post_ids)
+
+
+def searched(posts: Candidates, by_id: Int32Array, post_ids: Int64Array) -> Int32Array:
+    """Return the row of each post among *posts*, whose rows by post id are *by_id*; `UNKNOWN` where it has none."""
+    if not len(posts):
         return np.full(len(post_ids), UNKNOWN, np.int32)
-    order = columns.orders.by_id
-    place = np.searchsorted(columns.posts.post_ids, post_ids, sorter=order)
-    rows = order[np.minimum(place, len(order) - 1)]
-    return np.where(columns.posts.post_ids[rows] == post_ids, rows, np.int32(UNKNOWN))
+    rows = by_id[np.minimum(np.searchsorted(posts.post_ids, post_ids, sorter=by_id), len(by_id) - 1)]
+    return np.where(posts.post_ids[rows] == post_ids, rows, np.int32(UNKNOWN))
 
 
 def first(columns: Columns, order: Int32Array, eligible: BoolArray, k: int) -> Int64Array:
+    """Return the ids of the first *k* rows of *order* that are *eligible*."""
+    return columns.posts.post_ids[first_rows(columns, order, eligible, k)]
+
+
+def first_rows(columns: Columns, order: Int32Array, eligible: BoolArray, k: int) -> Int32Array:
     """
-    Return the ids of the first *k* rows of *order* that are *eligible*.
+    Return the first *k* rows of *order* that are *eligible*.
 
     Rows beyond the mask came after the request began, and are not eligible.
     """
@@ -426,7 +439,7 @@ def first(columns: Columns, order: Int32Array, eligible: BoolArray, k: int) -> I
         k -= len(found[-1])
         if not k:
             break
-    return columns.posts.post_ids[np.concatenate([order[:0], *found])]
+    return np.concatenate([order[:0], *found])
 
 
 def with_counts(columns: Columns, stats: Iterable[tuple[int, float, datetime, int, int]]) -> Columns:

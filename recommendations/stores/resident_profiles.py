@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from itertools import islice
 
 from cachetools import TTLCache
 
@@ -19,8 +20,23 @@ from recommendations.stores.profiles import Profile, read_profile
 KEEP_SECONDS = 1_800
 NAME = "preference_vectors"
 
+SAMPLE = 20
+ENTRY_BYTES = 400
+"""What an entry takes besides its vectors and sums: the cache's own link, key, version and objects."""
+KEY_BYTES = 120
+"""What one author, topic or format in the sums takes."""
+
 Version = tuple[object, ...]
 """What a profile's row says of when and how it changed last."""
+
+
+def size_of(profile: Profile | None) -> int:
+    """Return about how many bytes a profile takes."""
+    if profile is None:
+        return ENTRY_BYTES
+    arrays = (profile.likes, profile.like_weights, profile.dislikes, profile.dislike_weights, profile.session)
+    sums = sum(map(len, profile.sums.values()))
+    return ENTRY_BYTES + KEY_BYTES * sums + sum(array.nbytes for array in arrays)
 
 
 class ResidentProfiles:
@@ -47,7 +63,7 @@ class ResidentProfiles:
         profile = read_profile(member_id, self._model, self._dimension)
         with self._lock:
             self._kept[member_id] = (version, profile)
-            metrics.CACHE_ENTRIES.labels(NAME).set(len(self._kept))
+            self._count()
         return profile
 
     def forget(self, member_ids: Sequence[int]) -> None:
@@ -55,3 +71,25 @@ class ResidentProfiles:
         with self._lock:
             for member_id in member_ids:
                 self._kept.pop(member_id, None)
+
+    def size_bytes(self) -> int:
+        """Return what is kept, in bytes: some of the profiles are measured, the others taken for as large."""
+        with self._lock:
+            kept = [profile for _, profile in islice(self._kept.values(), SAMPLE)]
+            count = len(self._kept)
+        return count * sum(map(size_of, kept)) // len(kept) if kept else 0
+
+    def expire(self) -> None:
+        """Forget those whose half hour is over."""
+        with self._lock:
+            self._kept.expire()
+            self._count()
+
+    def clear(self) -> None:
+        """Forget all of them: the next request of each member reads its row."""
+        with self._lock:
+            self._kept.clear()
+            self._count()
+
+    def _count(self) -> None:
+        metrics.CACHE_ENTRIES.labels(NAME).set(len(self._kept))

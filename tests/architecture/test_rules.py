@@ -25,7 +25,7 @@ PLANTED = {
     "a road that knows Django": ("recommendations/pipeline/run.py", "import django.conf"),
     "a door that goes past the services": ("recommendations/tasks.py", "from recommendations.models import Post"),
     "a service on the kernel": ("recommendations/services/learn.py", "import wasm"),
-    "a flag that knows recommendations": ("flags/services.py", "from recommendations import contracts"),
+    "a flag that knows recommendations": ("flags/services/change.py", "from recommendations import contracts"),
     "a file without a place": ("recommendations/elsewhere.py", "import math"),
 }
 

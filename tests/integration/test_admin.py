@@ -72,6 +72,8 @@ def rows(redis_url):
         ),
         m.RankingPolicy.objects.get_or_create(variant="control", version=1)[0],
         job,
+        m.JobFile.objects.create(job=job, member=ann, content=b"packed", created_at=then),
+        m.ErasedPost.objects.create(post_id=99, erased_at=then),
         m.JobChunk.objects.create(job=job, number=0, item_ids=[ann.pk], leased_until=then),
         m.EmbeddingModel.objects.create(
             space="content", name="tiny", embedder="tiny", dimension=8, created_at=then, changed_at=then

@@ -11,6 +11,7 @@ from django.db import connection
 from pydantic import SecretStr
 
 from flags.models import Flag
+from flags.models.guarded import writing
 from monitoring import doctor, workers
 from monitoring.doctor import Verdict
 from recommendations.models import EmbeddingModel, FeedRequest
@@ -138,7 +139,8 @@ def test_a_missing_index_is_named():
 
 
 def test_a_flag_that_is_gone_slow_feeds_and_fallbacks_fail():
-    Flag.objects.all().delete()
+    with writing():
+        Flag.objects.all().delete()
     assert checklist.flag(NOW).verdict is Verdict.FAIL
     assert checklist.load(NOW).verdict is Verdict.WARN
     feeds(checklist.LOAD_FEEDS, duration_ms=900.0)

@@ -11,11 +11,15 @@ from recommendations.contracts import UNKNOWN, Wanted
 from recommendations.embedders import choosing
 from recommendations.embedders.choosing import EmbedderError
 from recommendations.embedders.tiny import TinyText
-from recommendations.models import EmbeddingModel, Job, PostEmbedding
+from recommendations.models import EmbeddingModel, InterestProfile, Job, Post, PostEmbedding
 from recommendations.ports import VectorError, VectorIndexError
 from recommendations.services import models, wiring
+from recommendations.services.learn import learn
+from recommendations.services.recommend import recommend
+from recommendations.services.search import search
 from recommendations.services.similar import similar
-from tests.making import NOW, member, post
+from recommendations.stores.relational_viewers import taste_version
+from tests.making import NOW, interaction, member, post
 
 pytestmark = pytest.mark.django_db
 
@@ -65,6 +69,67 @@ def test_a_new_model_builds_beside_the_old_one_and_takes_over_at_once(parts, oth
     wiring.follow_models(NOW, now_at_least=True)
     assert (wiring.embedder().dimension, wiring.engines()["plain"].dimension) == (32, 32)
     assert [pick.post.id for pick in similar(post_id="one", viewer_id=bob.external_id, now=NOW).picks] == ["two"]
+
+
+def test_what_is_kept_by_the_old_model_is_not_used_by_the_new_one(parts, other_model):
+    """Caches of vectors go with their model: what is learned after the switch is learned in the new space."""
+    ann, bob = member("ann"), member("bob")
+    liked = post(ann, "liked", text="a film about war")
+    models.embed_due(now=NOW)
+    interaction(bob, liked)
+    learn(member_ids=[bob.pk], now=NOW)
+    page = recommend(member_id="bob", now=NOW)
+    assert len(wiring.tastes()) == 1 and wiring.post_vectors().get([liked.pk], NOW.timestamp())
+
+    other_model()
+    models.embed_due(now=NOW + timedelta(minutes=1))
+    wiring.follow_models(NOW, now_at_least=True)
+    assert len(wiring.tastes()) == 0 and not wiring.post_vectors().get([liked.pk], NOW.timestamp())
+    interaction(bob, post(ann, "also", text="soldiers"))
+    models.embed_due(now=NOW + timedelta(minutes=2))
+    learn(member_ids=[bob.pk], now=NOW + timedelta(minutes=2))
+    profile = InterestProfile.objects.get(member=bob)
+    assert (profile.model, profile.dimension) == ("tiny-hash-32@1", 32)
+    assert wiring.tastes().of(bob.pk, taste_version(bob.pk)).likes.shape[1] == 32
+    assert page.fallback == ""
+
+
+@pytest.mark.parametrize("door", ["discovery", "similar", "search"])
+def test_a_request_is_served_by_one_model_though_another_takes_over_in_the_middle(
+    parts, other_model, monkeypatch, door
+):
+    """The switch comes from another thread, right after the request has begun: its vectors meet no other rows."""
+    ann, bob = member("ann"), member("bob")
+    for name in ("one", "two"):
+        post(ann, name, text="a film about war")
+    models.embed_due(now=NOW)
+    interaction(bob, Post.objects.get(external_id="one"))
+    learn(member_ids=[bob.pk], now=NOW)
+    other_model()
+    real, used = wiring.policies, []
+
+    def switch_and_go_on():
+        if not used:
+            models.embed_due(now=NOW + timedelta(minutes=1))
+            wiring.parts().follow(NOW, now_at_least=True)
+        used.append(wiring.engines()["plain"].dimension)
+        return real()
+
+    wiring.policies()
+    asked = {
+        "discovery": lambda: recommend(member_id="bob", now=NOW),
+        "similar": lambda: similar(post_id="one", viewer_id="bob", now=NOW),
+        "search": lambda: search(viewer_id="bob", space="content", text="war film", now=NOW),
+    }[door]
+    with monkeypatch.context() as patch:
+        patch.setattr(wiring, "policies", switch_and_go_on)
+        page = asked()
+    assert set(used) == {64} and page.fallback == "" and page.engine == "wasm_simd"
+    assert "two" in [pick.post.id for pick in page.picks]
+    assert wiring.embedder().dimension == 32, "the next request is served by the new model"
+    wiring.slates().purge([bob.pk])
+    page = asked()
+    assert page.fallback == "" and "two" in [pick.post.id for pick in page.picks]
 
 
 def test_vectors_of_the_platform_are_checked_and_served_in_their_space(parts):

@@ -52,7 +52,7 @@ def state(job):
 def failing(monkeypatch):
     """Let the chunks of batch feeds fail as a whole."""
 
-    def fail(items, now):
+    def fail(job, items, now):
         raise RuntimeError("no disk")
 
     monkeypatch.setitem(work.DOERS, Job.Kind.BATCH_FEEDS, fail)
@@ -94,7 +94,7 @@ def test_a_job_without_items_is_done_at_once():
         ("batch_feeds", {"member_ids": [1]}, InvalidRequest, "member_ids: give a list"),
         ("batch_feeds", {"member_ids": ["m1", "nobody"]}, UnknownMember, "no member 'nobody'"),
         ("embed_posts", {"post_ids": ["nothing"]}, InvalidRequest, "no post 'nothing'"),
-        ("member_feed", {}, InvalidRequest, "name the member"),
+        ("member_feed", {}, InvalidRequest, "name them"),
     ],
 )
 def test_what_cannot_be_done_is_refused_and_leaves_no_row(members, kind, params, error, named):
@@ -276,7 +276,7 @@ def test_retrying_what_failed_takes_its_failures_back(members, failing, monkeypa
         with pytest.raises(RuntimeError):
             run(job, 0)
     assert (state(job).state, state(job).failed) == ("failed", 1)
-    monkeypatch.setitem(work.DOERS, Job.Kind.BATCH_FEEDS, lambda items, now: [])
+    monkeypatch.setitem(work.DOERS, Job.Kind.BATCH_FEEDS, lambda job, items, now: [])
     work.retry(job_id=job.id, now=LATER)
     run(job, 0, LATER)
     view = state(job)

@@ -8,7 +8,6 @@ import pytest
 import redis
 from django.conf import settings as django_settings
 
-from flags.models import Flag
 from monitoring import clock
 from recommendations.models import FeedRequest, Interaction, Job, JobChunk, Member
 from recommendations.services import interact, wiring, work
@@ -37,9 +36,7 @@ def wait_for(happened, log=lambda: "", pause=0.05):
 def platform(transactional_db):
     """Ten members and forty posts, as of now: a worker reads the clock. The flag's row went with an earlier test."""
     now = clock.now()
-    Flag.objects.update_or_create(
-        key="wasm_recommendations", defaults={"is_enabled": True, "rollout_percentage": 100, "changed_at": now}
-    )
+    making.flag("wasm_recommendations", at=now, is_enabled=True, rollout_percentage=100)
     members = [making.member(f"m{i}", at=now) for i in range(10)]
     authors = [making.member(f"a{i}", at=now, is_active=True) for i in range(4)]
     for i in range(40):

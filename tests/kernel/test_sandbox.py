@@ -16,7 +16,7 @@ from tests.kernel.conftest import clustered
 from wasm import KernelDeadlineError, KernelError, KernelMemoryError, Space
 from wasm.kernel import Kernel
 from wasm.module import FILES, compiled, read_build
-from wasm.pool import MOST_BYTES_KEPT, borrowed
+from wasm.pool import MOST_BYTES_KEPT, borrowed, forget_idle
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,11 +41,54 @@ def test_a_stopped_call_gives_its_stack_back(filled):
     for _ in range(500):
         space.scan_topk(vectors[:1], 5)
     kernel = space._shards[0].kernel
-    top = kernel._stack_pointer.value(kernel._store)
+    top = kernel._at.stack_pointer.value(kernel._at.store)
     kernel._ticks = 0
     with pytest.raises(KernelDeadlineError):
         space.scan_topk(vectors[:1], 5)
-    assert kernel._stack_pointer.value(kernel._store) == top
+    assert kernel._at.stack_pointer.value(kernel._at.store) == top
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_a_recycled_space_gives_the_same_bytes_and_less_memory(filled, shards):
+    """Every kind of call, with rows that were dropped, and a scratch that a large call has left."""
+    vectors = clustered(5000, 64, seed=43)
+    space = filled(vectors, shards=shards)
+    rows, ids = np.arange(5000, dtype=np.int32), np.arange(5000, 0, -1, dtype=np.int64)
+    space.drop(rows[::7])
+
+    def answers():
+        found = space.scan_topk(vectors[:64], 4000)
+        scores = np.arange(5000, dtype=np.float32)[:300]
+        picks = space.diversify(rows[:300], scores, ids[:300] % 9, 50, 0.3, 4, ids[:300])
+        return [array.tobytes() for array in (*found, space.vectors(rows), space.rescore(rows, vectors[:3]), picks)]
+
+    before = answers()
+    held = space.statistics().memory_bytes
+    given_back = space.recycle()
+    assert given_back > 0 and space.statistics().memory_bytes == held - given_back
+    assert answers() == before
+    space.put(np.array([5000], np.int32), np.array([9], np.int64), vectors[:1])
+    assert space.scan_topk(vectors[:1], 1)[0].tolist() in ([[5000]], [[0]])
+
+
+def test_a_recycle_that_finds_no_memory_changes_nothing(filled):
+    space = filled(clustered(3000, 64, seed=44))
+    shard = space._shards[0]
+    before = space.scan_topk(clustered(2, 64, seed=45), 10)
+    with pytest.raises(KernelMemoryError):
+        shard.kernel.recycle(1 << 33)
+    assert [a.tolist() for a in space.scan_topk(clustered(2, 64, seed=45), 10)] == [a.tolist() for a in before]
+
+
+def test_threads_that_ask_during_a_recycle_get_the_same_answer(filled):
+    vectors = clustered(3000, 64, seed=46)
+    space = filled(vectors)
+    right = [array.tobytes() for array in space.scan_topk(vectors[:4], 100)]
+    with ThreadPoolExecutor(3) as pool:
+        asked = [pool.submit(space.scan_topk, vectors[:4], 100) for _ in range(200)]
+        for _ in range(20):
+            space.recycle()
+        assert all([array.tobytes() for array in one.result()] == right for one in asked)
 
 
 def test_rows_beyond_the_memory_limit_are_refused_before_anything_is_written(filled):
@@ -177,3 +220,10 @@ def test_a_space_that_is_closed_gives_its_memory_back(filled):
     space.close()
     with pytest.raises(KernelError, match="closed"):
         space.scan_topk(np.ones((1, 16), np.float32), 1)
+
+
+def test_idle_sandboxes_are_given_back():
+    with borrowed():
+        pass
+    assert forget_idle() > 0
+    assert forget_idle() == 0

@@ -19,9 +19,11 @@ static void fetch_rows(const int32_t *rows, uint32_t count) {
 
 void EXPORT(rescore)(const struct rescore *a) {
     normalize_all(a->queries, a->query_count);
-    for (uint32_t i = 0; i < a->count; i++)
+    for (uint32_t i = 0; i < a->count; i++) {
+        if (i % FETCHED_ROWS == 0) fetch_rows(a->rows + i, a->count - i);
         for (uint32_t j = 0; j < a->query_count; j++)
             a->out[(size_t)i * a->query_count + j] = cosine_of(a->rows[i], a->queries + (size_t)j * space.dimension);
+    }
 }
 
 /* How much a row is to someone's taste: their best weighted interest, or the weighted sum of all. */

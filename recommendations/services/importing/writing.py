@@ -8,10 +8,20 @@ from typing import Any
 
 from django.db import models
 
-from recommendations.models import Interaction, Member, Post, PostEmbedding, PrivacySettings, Relationship
+from recommendations.models import (
+    EmbeddingFailure,
+    Interaction,
+    Member,
+    Post,
+    PostEmbedding,
+    PrivacySettings,
+    Relationship,
+)
 from recommendations.services import invalidate
 from recommendations.services.bulk import Column, insert_columns
+from recommendations.services.embedding import SPACE, embeddable_text
 from recommendations.services.importing.problems import RowError, shown
+from recommendations.services.preferences import forget_taste
 from recommendations.services.safety import sensitivity_of
 
 Parsed = tuple[int, dict[str, Any]]
@@ -28,6 +38,21 @@ class Written:
     same: int = 0
     """Rows that the database held already, as they are."""
     errors: list[RowError] = field(default_factory=list)
+    added: set[str] = field(default_factory=set)
+    """External ids of members or posts that were not there before."""
+    altered: set[str] = field(default_factory=set)
+    """External ids of those that were, and say something else now."""
+
+
+def of(fresh: Sequence[Member] | Sequence[Post], touched: Sequence[Member] | Sequence[Post], rows: int) -> Written:
+    """Return what came of *rows* rows about members or posts; of several about one, those but the last are `same`."""
+    return Written(
+        new=len(fresh),
+        changed=len(touched),
+        same=rows - len(fresh) - len(touched),
+        added={row.external_id for row in fresh},
+        altered={row.external_id for row in touched},
+    )
 
 
 def write(kind: str, rows: Sequence[Parsed], now: datetime) -> Written:
@@ -44,9 +69,9 @@ def write(kind: str, rows: Sequence[Parsed], now: datetime) -> Written:
 
 
 def write_members(rows: Sequence[Parsed], now: datetime) -> Written:
-    merged, repeats = merge(rows)
+    merged = merge(rows)
     existing = {m.external_id: m for m in Member.objects.select_related("privacy").filter(external_id__in=merged)}
-    fresh, touched, settings = [], [], []
+    fresh, touched, settings, consents = [], [], [], []
     for external_id, said in merged.items():
         privacy = {name: said.pop(name) for name in PRIVACY if name in said}
         member = existing.get(external_id)
@@ -59,22 +84,28 @@ def write_members(rows: Sequence[Parsed], now: datetime) -> Written:
         if not hasattr(member, "privacy"):
             settings.append(PrivacySettings(member=member, **privacy, changed_at=now))
             is_touched = True
-        elif update(member.privacy, privacy, now):
-            member.privacy.save()
-            is_touched = True
+        else:
+            consented = member.privacy.is_personalised
+            if update(member.privacy, privacy, now):
+                member.privacy.save()
+                is_touched = True
+            if consented != member.privacy.is_personalised:
+                consents.append(member.pk)
         if is_touched:
             touched.append(member)
     Member.objects.bulk_create(fresh)
     PrivacySettings.objects.bulk_create(settings)
     save(Member, touched)
     invalidate.members(*(member.pk for member in touched))
-    return Written(len(fresh), len(touched), repeats + len(merged) - len(fresh) - len(touched))
+    for member_pk in consents:
+        forget_taste(member_pk, now)
+    return of(fresh, touched, len(rows))
 
 
 def write_posts(rows: Sequence[Parsed], now: datetime) -> Written:
     authors = ids_of(Member, (said["author"] for _, said in rows))
     known, errors = partition(rows, {"author": authors})
-    merged, repeats = merge(known)
+    merged = merge(known)
     existing = {p.external_id: p for p in Post.objects.filter(external_id__in=merged)}
     fresh, touched, reworded = [], [], []
     for external_id, said in merged.items():
@@ -85,27 +116,28 @@ def write_posts(rows: Sequence[Parsed], now: datetime) -> Written:
         if post is None:
             fresh.append(Post(**said, changed_at=now))
             continue
-        before = post.text
+        before = embeddable_text(post)
         if update(post, said, now):
             touched.append(post)
-            if post.text != before:
+            if embeddable_text(post) != before:
                 reworded.append(post.pk)
     Post.objects.bulk_create(fresh)
     save(Post, touched)
-    # The vectors of the old text; `manage.py embed` makes new ones.
-    PostEmbedding.objects.filter(post__in=reworded).delete()
+    # The vectors of the old text; new ones are made as for a new post.
+    PostEmbedding.objects.filter(post__in=reworded, space=SPACE).delete()
+    EmbeddingFailure.objects.filter(post__in=reworded, space=SPACE).delete()
     invalidate.posts([post.pk for post in touched])
-    return Written(len(fresh), len(touched), repeats + len(merged) - len(fresh) - len(touched), errors)
+    written = of(fresh, touched, len(known))
+    written.errors = errors
+    return written
 
 
-def merge(rows: Iterable[Parsed]) -> tuple[dict[str, dict[str, Any]], int]:
-    """Return the rows by external id, a later one over an earlier, and how many were laid over another."""
+def merge(rows: Iterable[Parsed]) -> dict[str, dict[str, Any]]:
+    """Return the rows by external id, a later one over an earlier."""
     merged: dict[str, dict[str, Any]] = {}
-    repeats = 0
     for _, said in rows:
-        repeats += said["external_id"] in merged
         merged.setdefault(said["external_id"], {}).update(said)
-    return merged, repeats
+    return merged
 
 
 def update(row: models.Model, said: Mapping[str, Any], now: datetime) -> bool:
@@ -202,6 +234,6 @@ def partition(
             known.append((line, said))
             continue
         file = "posts" if missing == "post" else "members"
-        advice = f"Import the {file} first, then this file again: rows that are there already are left alone."
+        advice = f"Bring the {file} first, then this again: what is there already is left alone."
         errors.append(RowError(line, missing, f"{shown(said[missing])} is not known", advice))
     return known, errors

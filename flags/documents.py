@@ -1,0 +1,307 @@
+"""
+What a flag, a segment or a rollout plan is, as one document: what the API takes and gives, YAML holds, and the record
+of changes keeps before and after. Doors and the service of changes share these, so that a value is checked once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from rest_framework import serializers
+
+from flags import readings
+from flags.models import Condition, Flag, Guardrail, RolloutPlan, Segment
+from flags.rollout import DEFAULT, OFF, ON
+
+Document = dict[str, Any]
+
+MAX_LISTED = 1000
+RESERVED = {DEFAULT, OFF, ON}
+
+
+class NameField(serializers.RegexField):
+    """A key or a name: letters, digits, hyphen and underscore."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(r"^[-a-zA-Z0-9_]+$", max_length=64, **options)
+
+
+class ValueField(serializers.JSONField):
+    """A flag's value: true or false, a text, a number, an object or a list."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+
+
+class Closed(serializers.Serializer):
+    """A document that refuses fields that it does not know: a typing error must not be taken for a change."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, Mapping) and (strange := sorted(set(data) - set(self.fields), key=str)):
+            known = ", ".join(self.fields)
+            raise serializers.ValidationError(
+                {str(name): f"There is no such field; there are {known}." for name in strange}
+            )
+        return super().to_internal_value(data)
+
+
+class VariantDocument(Closed):
+    name = NameField()
+    value = ValueField()
+    weight = serializers.FloatField(min_value=0, default=1)
+
+
+class RuleDocument(Closed):
+    segment = serializers.CharField(allow_null=True, default=None, help_text="A segment's key; null: everybody.")
+    percentage = serializers.FloatField(min_value=0, max_value=100, default=100)
+    serves = serializers.CharField(
+        allow_blank=True, default="", help_text="A variant, `default`, or empty: the on value or variants by weight."
+    )
+    note = serializers.CharField(allow_blank=True, default="", max_length=200)
+
+
+class PrerequisiteDocument(Closed):
+    flag = serializers.CharField()
+    value = ValueField(default=True)
+
+
+class FlagDocument(Closed):
+    key = NameField()
+    description = serializers.CharField(allow_blank=True, default="", max_length=300)
+    kind = serializers.ChoiceField(choices=Flag.Kind.choices, default=Flag.Kind.BOOL)
+    is_enabled = serializers.BooleanField(default=False)
+    rollout_percentage = serializers.FloatField(min_value=0, max_value=100, default=0)
+    on_value = ValueField(default=True)
+    default_value = ValueField(default=False)
+    off_value = ValueField(default=False)
+    variants = VariantDocument(many=True, default=list)
+    rules = RuleDocument(many=True, default=list)
+    prerequisites = PrerequisiteDocument(many=True, default=list)
+    starts_at = serializers.DateTimeField(allow_null=True, default=None)
+    ends_at = serializers.DateTimeField(allow_null=True, default=None)
+    expires_at = serializers.DateTimeField(allow_null=True, default=None)
+    tags = serializers.ListField(child=NameField(), default=list)
+    owner = serializers.CharField(allow_blank=True, default="", max_length=100)
+    needs_approval = serializers.BooleanField(default=False)
+    is_archived = serializers.BooleanField(default=False)
+
+    def validate(self, data: Document) -> Document:
+        wrong: dict[str, Any] = {}
+        for name in ("on_value", "default_value", "off_value"):
+            if problem := kind_problem(data["kind"], data[name]):
+                wrong[name] = problem
+        variants: dict[str, dict[str, str]] = {}
+        for number, row in enumerate(data["variants"]):
+            if found := variant_problem(data["kind"], row, [v["name"] for v in data["variants"][:number]]):
+                variants[str(number)] = found
+        if data["variants"] and not variants and sum(row["weight"] for row in data["variants"]) <= 0:
+            variants["0"] = {"weight": "At least one variant needs a weight above 0."}
+        names = {row["name"] for row in data["variants"]} | {"", DEFAULT}
+        rules = {
+            str(number): {"serves": f"There is no variant {row['serves']!r}."}
+            for number, row in enumerate(data["rules"])
+            if row["serves"] not in names
+        }
+        if data["starts_at"] and data["ends_at"] and data["starts_at"] >= data["ends_at"]:
+            wrong["ends_at"] = "It must end after it starts."
+        wrong |= {name: found for name, found in (("variants", variants), ("rules", rules)) if found}
+        wrong |= reference_problems(data)
+        if wrong:
+            raise serializers.ValidationError(wrong)
+        return data
+
+
+def kind_problem(kind: str, value: object) -> str:
+    """Return what is wrong with *value* for a flag of this kind; empty if nothing is."""
+    fits = {
+        Flag.Kind.BOOL: isinstance(value, bool),
+        Flag.Kind.STRING: isinstance(value, str),
+        Flag.Kind.NUMBER: isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value),
+        Flag.Kind.JSON: isinstance(value, dict | list),
+    }[Flag.Kind(kind)]
+    return "" if fits else f"{value!r} is no value of a flag of kind {kind}."
+
+
+def variant_problem(kind: str, row: Document, before: Sequence[str]) -> dict[str, str]:
+    """Return what is wrong with one variant, by field."""
+    if row["name"] in RESERVED:
+        return {"name": f"{row['name']} has a meaning of its own; choose another name."}
+    if row["name"] in before:
+        return {"name": f"There are two variants {row['name']}."}
+    problem = kind_problem(kind, row["value"])
+    return {"value": problem} if problem else {}
+
+
+def reference_problems(data: Document) -> dict[str, Any]:
+    """Return which of the segments and flags that the document names are not there, or go round in a circle."""
+    wrong: dict[str, Any] = {}
+    named = {row["segment"] for row in data["rules"] if row["segment"]}
+    if missing := named - set(Segment.objects.filter(key__in=named).values_list("key", flat=True)):
+        wrong["rules"] = [f"There is no segment {key}." for key in sorted(missing)]
+    needs = {row["flag"]: row["value"] for row in data["prerequisites"]}
+    kinds = dict(Flag.objects.filter(key__in=needs, is_archived=False).values_list("key", "kind"))
+    problems = [f"There is no flag {key}." for key in needs if key not in kinds]
+    problems += [found for key, kind in kinds.items() if (found := kind_problem(kind, needs[key]))]
+    if data["key"] in needs or circle(data["key"], needs):
+        problems.append("A flag cannot need itself, by way of others either.")
+    if len(needs) < len(data["prerequisites"]):
+        problems.append("A flag is needed once.")
+    return wrong | ({"prerequisites": problems} if problems else {})
+
+
+def circle(key: str, needs: Iterable[str]) -> bool:
+    """Return whether one of the flags *needs* needs *key* in the end."""
+    todo, met = list(needs), set[str]()
+    while todo:
+        one = todo.pop()
+        if one == key:
+            return True
+        if one not in met:
+            met.add(one)
+            todo += Flag.objects.filter(needed_by__flag__key=one).values_list("key", flat=True)
+    return False
+
+
+class ConditionDocument(Closed):
+    attribute = serializers.RegexField(regex=r"^[\w.-]+$", max_length=64)
+    operator = serializers.ChoiceField(choices=Condition.Operator.choices, default=Condition.Operator.IN)
+    values = serializers.ListField(child=ValueField(), default=list)
+
+    def validate(self, data: Document) -> Document:
+        needs_none = data["operator"] in (Condition.Operator.KNOWN, Condition.Operator.UNKNOWN)
+        many = data["operator"] in ("in", "not_in", "contains", "starts")
+        if needs_none and data["values"]:
+            raise serializers.ValidationError({"values": "This needs no value."})
+        if not needs_none and not data["values"]:
+            raise serializers.ValidationError({"values": "Give a value to compare with."})
+        if not needs_none and not many and len(data["values"]) > 1:
+            raise serializers.ValidationError({"values": "Give one value to compare with."})
+        if any(isinstance(value, dict | list) or value is None for value in data["values"]):
+            raise serializers.ValidationError({"values": "Give texts, numbers, true or false."})
+        return data
+
+
+class SegmentDocument(Closed):
+    key = NameField()
+    description = serializers.CharField(allow_blank=True, default="", max_length=300)
+    matches = serializers.ChoiceField(choices=Segment.Matches.choices, default=Segment.Matches.ALL)
+    conditions = ConditionDocument(many=True, default=list)
+    allowed_ids = serializers.ListField(
+        child=serializers.CharField(max_length=128), default=list, max_length=MAX_LISTED
+    )
+    denied_ids = serializers.ListField(child=serializers.CharField(max_length=128), default=list, max_length=MAX_LISTED)
+
+    def validate(self, data: Document) -> Document:
+        if not data["conditions"] and not data["allowed_ids"]:
+            raise serializers.ValidationError(
+                {"conditions": "Give a condition or an allowed id: a segment of nobody has no use."}
+            )
+        return data
+
+
+class PhaseDocument(Closed):
+    percentage = serializers.FloatField(min_value=0, max_value=100)
+    hours = serializers.FloatField(min_value=0, default=336)
+    note = serializers.CharField(allow_blank=True, default="", max_length=200)
+
+
+class GuardrailDocument(Closed):
+    reading = serializers.CharField(max_length=64)
+    variant = serializers.CharField(allow_blank=True, default="", max_length=64)
+    bound = serializers.ChoiceField(choices=Guardrail.Bound.choices, default=Guardrail.Bound.AT_MOST)
+    threshold = serializers.FloatField()
+    window_minutes = serializers.FloatField(min_value=0.1, default=60)
+    min_samples = serializers.IntegerField(min_value=0, default=100)
+    on_breach = serializers.ChoiceField(choices=Guardrail.OnBreach.choices, default=Guardrail.OnBreach.ROLL_BACK)
+
+    def validate_reading(self, name: str) -> str:
+        if name not in readings.described():
+            raise serializers.ValidationError(
+                f"There is no reading {name!r}; there are {', '.join(readings.described())}."
+            )
+        return name
+
+
+class PlanDocument(Closed):
+    key = NameField()
+    flag = serializers.CharField(allow_null=True, default=None, help_text="null: a template.")
+    description = serializers.CharField(allow_blank=True, default="", max_length=300)
+    phases = PhaseDocument(many=True, default=list)
+    guardrails = GuardrailDocument(many=True, default=list)
+    state = serializers.ChoiceField(choices=RolloutPlan.State.choices, default=RolloutPlan.State.DRAFT)
+    phase = serializers.IntegerField(min_value=0, default=0)
+    phase_since = serializers.DateTimeField(allow_null=True, default=None)
+
+    def validate(self, data: Document) -> Document:
+        if not data["phases"]:
+            raise serializers.ValidationError({"phases": "Give at least one phase."})
+        if data["phase"] > len(data["phases"]):
+            raise serializers.ValidationError({"phase": "There are not so many phases."})
+        if data["flag"] and not Flag.objects.filter(key=data["flag"], is_archived=False).exists():
+            raise serializers.ValidationError({"flag": f"There is no flag {data['flag']}."})
+        if data["state"] != RolloutPlan.State.DRAFT and not data["flag"]:
+            raise serializers.ValidationError({"flag": "A template does not run: copy it for a flag."})
+        return data
+
+
+def moment(value: datetime | None) -> str | None:
+    """Return a moment as documents hold it."""
+    return None if value is None else value.isoformat().replace("+00:00", "Z")
+
+
+def flag_document(flag: Flag) -> Document:
+    """Return the flag and all that hangs on it."""
+    plain = ("key", "description", "kind", "is_enabled", "rollout_percentage", "on_value", "default_value", "off_value")
+    return {name: getattr(flag, name) for name in plain} | {
+        "variants": [{"name": v.name, "value": v.value, "weight": v.weight} for v in flag.variants.all()],
+        "rules": [
+            {
+                "segment": rule.segment.key if rule.segment else None,
+                "percentage": rule.percentage,
+                "serves": rule.serves,
+                "note": rule.note,
+            }
+            for rule in flag.rules.select_related("segment")
+        ],
+        "prerequisites": [{"flag": p.needs.key, "value": p.value} for p in flag.prerequisites.select_related("needs")],
+        "starts_at": moment(flag.starts_at),
+        "ends_at": moment(flag.ends_at),
+        "expires_at": moment(flag.expires_at),
+        "tags": list(flag.tags),
+        "owner": flag.owner,
+        "needs_approval": flag.needs_approval,
+        "is_archived": flag.is_archived,
+    }
+
+
+def segment_document(segment: Segment) -> Document:
+    """Return the segment and its conditions."""
+    return {
+        "key": segment.key,
+        "description": segment.description,
+        "matches": segment.matches,
+        "conditions": [
+            {"attribute": row.attribute, "operator": row.operator, "values": list(row.values)}
+            for row in segment.conditions.all()
+        ],
+        "allowed_ids": list(segment.allowed_ids),
+        "denied_ids": list(segment.denied_ids),
+    }
+
+
+def plan_document(plan: RolloutPlan) -> Document:
+    """Return the plan, its phases and its guardrails."""
+    guards = ("reading", "variant", "bound", "threshold", "window_minutes", "min_samples", "on_breach")
+    return {
+        "key": plan.key,
+        "flag": plan.flag.key if plan.flag else None,
+        "description": plan.description,
+        "phases": [{"percentage": row.percentage, "hours": row.hours, "note": row.note} for row in plan.phases.all()],
+        "guardrails": [{name: getattr(row, name) for name in guards} for row in plan.guardrails.all()],
+        "state": plan.state,
+        "phase": plan.phase,
+        "phase_since": moment(plan.phase_since),
+    }

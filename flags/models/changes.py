@@ -1,0 +1,79 @@
+"""The record of changes, changes that wait for approval, and what tells every process that something changed."""
+
+from django.contrib.auth import get_user_model
+from django.db import models
+
+from flags.models.append_only import AppendOnly
+from flags.models.flags import Flag
+from flags.models.guarded import Guarded
+
+
+class Subject(models.TextChoices):
+    FLAG = "flag", "flag"
+    SEGMENT = "segment", "segment"
+    PLAN = "plan", "rollout plan"
+
+
+class FlagChange(AppendOnly):
+    """What was done: by whom, or by which rule of the system, why, and all of it before and after."""
+
+    subject = models.CharField(max_length=8, choices=Subject.choices)
+    key = models.CharField(max_length=64, db_index=True)
+    at = models.DateTimeField(db_index=True)
+    user = models.ForeignKey(get_user_model(), on_delete=models.PROTECT, null=True, related_name="+")
+    system = models.CharField(max_length=64, blank=True, help_text="The rule that acted, if no person did.")
+    action = models.CharField(max_length=16)
+    why = models.TextField()
+    before = models.JSONField(null=True, help_text="Empty: it was made.")
+    after = models.JSONField()
+    evidence = models.JSONField(default=list, help_text="Readings that the system acted on.")
+
+    class Meta:
+        ordering = ["-at", "-pk"]
+        indexes = [models.Index(fields=["subject", "key", "-at"], name="changes_of_subject")]
+
+    def __str__(self) -> str:
+        return f"{self.key} {self.action}"
+
+    @property
+    def who(self) -> str:
+        """Return the person's name, or the rule of the system."""
+        return self.user.get_username() if self.user else f"system: {self.system}"
+
+
+class PendingChange(Guarded):
+    """A change that was asked for, and waits for a second person."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting"
+        APPROVED = "approved"
+        REJECTED = "rejected"
+
+    subject = models.CharField(max_length=8, choices=Subject.choices)
+    key = models.CharField(max_length=64, db_index=True)
+    flag = models.ForeignKey(Flag, on_delete=models.CASCADE, related_name="pending")
+    patch = models.JSONField()
+    action = models.CharField(max_length=16)
+    why = models.TextField()
+    asked_at = models.DateTimeField()
+    asked_by = models.ForeignKey(get_user_model(), on_delete=models.PROTECT, null=True, related_name="+")
+    asked_by_system = models.CharField(max_length=64, blank=True)
+    version = models.PositiveIntegerField(help_text="The flag's version that the change was made from.")
+    state = models.CharField(max_length=8, choices=State.choices, default=State.WAITING)
+    decided_at = models.DateTimeField(null=True)
+    decided_by = models.ForeignKey(get_user_model(), on_delete=models.PROTECT, null=True, related_name="+")
+
+    class Meta:
+        ordering = ["-asked_at", "-pk"]
+
+    def __str__(self) -> str:
+        return f"{self.key} {self.action}"
+
+
+class PayloadVersion(models.Model):
+    """One row, written with each change: processes look at it to see whether to read the flags again."""
+
+    token = models.UUIDField()
+
+    def __str__(self) -> str:
+        return str(self.token)

@@ -1,0 +1,88 @@
+"""Rollout plans: a flag's percentage in phases, each as long as its guardrails hold."""
+
+from django.core.validators import MinValueValidator
+from django.db import models
+
+from flags.models.flags import PERCENTAGE, Flag
+from flags.models.guarded import Guarded
+
+
+class RolloutPlan(Guarded):
+    """A way to 100 % in phases. A plan without a flag is a template: it is copied, and never runs."""
+
+    class State(models.TextChoices):
+        DRAFT = "draft"
+        RUNNING = "running"
+        PAUSED = "paused"
+        ROLLED_BACK = "rolled_back", "rolled back"
+        FINISHED = "finished"
+
+    key = models.SlugField(max_length=64, unique=True)
+    flag = models.ForeignKey(Flag, on_delete=models.PROTECT, null=True, blank=True, related_name="plans")
+    description = models.CharField(max_length=300, blank=True)
+    state = models.CharField(max_length=12, choices=State.choices, default=State.DRAFT, editable=False)
+    phase = models.PositiveSmallIntegerField(default=0, editable=False, help_text="The phase it is in; 0: none yet.")
+    phase_since = models.DateTimeField(null=True, editable=False)
+    changed_at = models.DateTimeField(editable=False)
+
+    class Meta:
+        ordering = ["key"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["flag"], condition=models.Q(state__in=["running", "paused"]), name="one_rollout_per_flag"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class RolloutPhase(Guarded):
+    """A percentage, and how long it must hold before the next."""
+
+    plan = models.ForeignKey(RolloutPlan, on_delete=models.CASCADE, related_name="phases")
+    position = models.PositiveSmallIntegerField(default=0)
+    percentage = models.FloatField(validators=PERCENTAGE)
+    hours = models.FloatField(
+        default=336.0, validators=[MinValueValidator(0.0)], help_text="Before the next phase; 336 are two weeks."
+    )
+    note = models.CharField(max_length=200, blank=True, help_text="What to look at meanwhile.")
+
+    class Meta:
+        ordering = ["position", "pk"]
+
+    def __str__(self) -> str:
+        return f"{self.percentage:g} %"
+
+
+class Guardrail(Guarded):
+    """A reading that must stay within a bound while the plan runs."""
+
+    class Bound(models.TextChoices):
+        AT_MOST = "at_most", "at most"
+        AT_LEAST = "at_least", "at least"
+
+    class OnBreach(models.TextChoices):
+        ROLL_BACK = "roll_back", "turn the flag off"
+        PAUSE = "pause", "pause the plan"
+
+    plan = models.ForeignKey(RolloutPlan, on_delete=models.CASCADE, related_name="guardrails")
+    position = models.PositiveSmallIntegerField(default=0)
+    reading = models.CharField(max_length=64, help_text="What is read.")
+    variant = models.CharField(max_length=64, blank=True, help_text="Whose requests; empty: everybody's.")
+    bound = models.CharField(max_length=8, choices=Bound.choices, default=Bound.AT_MOST)
+    threshold = models.FloatField()
+    window_minutes = models.FloatField(
+        default=60.0, validators=[MinValueValidator(0.1)], help_text="How far back it is read, within the phase."
+    )
+    min_samples = models.PositiveIntegerField(
+        default=100, help_text="With fewer the reading says nothing: no breach, and no next phase either."
+    )
+    on_breach = models.CharField(max_length=10, choices=OnBreach.choices, default=OnBreach.ROLL_BACK)
+
+    class Meta:
+        ordering = ["position", "pk"]
+
+    def __str__(self) -> str:
+        whose = f" of {self.variant}" if self.variant else ""
+        return f"{self.reading}{whose} {self.get_bound_display()} {self.threshold:g}"

@@ -1,0 +1,12 @@
+"""What flags set up in every process, once all apps are known."""
+
+from __future__ import annotations
+
+from openfeature import api
+
+from flags.provider import FlagProvider
+
+
+def start() -> None:
+    """Answer what is asked through OpenFeature."""
+    api.set_provider(FlagProvider())

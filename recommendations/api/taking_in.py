@@ -1,0 +1,53 @@
+"""Takes members and posts from a request's body, and says what became of each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from monitoring.clock import now
+from recommendations.api import problems
+from recommendations.api import serializers as s
+from recommendations.services import ingest
+
+Kind = Literal["members", "posts"]
+
+
+def answer(kind: Kind, request: Request) -> Response:
+    """Take in what the body lists under *kind*; 207 if something was refused."""
+    body = s.ITEMS[kind](data=request.data)
+    body.is_valid(raise_exception=True)
+    outcomes = ingest.take_in(kind=kind, items=body.validated_data[kind], now=now())
+    counts = Counter[str](outcome.status for outcome in outcomes)
+    results = [shape(outcome, f"/{kind}/{number}") for number, outcome in enumerate(outcomes)]
+    answered = {status: counts[status] for status in s.OUTCOMES} | {"results": results}
+    return Response(answered, status=207 if counts["refused"] else 200)
+
+
+def answer_one(kind: Kind, request: Request, id: str) -> Response:
+    """Take in the one item that the body is; its id is that of the address."""
+    item = request.data
+    if not isinstance(item, Mapping):
+        raise problems.Problem("Send an object with the fields to set.", status=400, code="invalid-request")
+    if item.get("id", id) != id:
+        detail = f"The body says {item['id']!r} and the address {id!r}: leave the id out of the body."
+        raise problems.Problem(detail, status=400, code="invalid-request", pointer="/id")
+    (outcome,) = ingest.take_in(kind=kind, items=[dict(item) | {"id": id}], now=now())
+    if outcome.status == "refused":
+        pointer = f"/{outcome.field}" if outcome.field else ""
+        raise problems.Problem(outcome.problem, status=400, code="invalid-request", pointer=pointer)
+    return Response(shape(outcome, ""), status=201 if outcome.status == "created" else 200)
+
+
+def shape(outcome: ingest.Outcome, pointer: str) -> dict[str, Any]:
+    """Return what became of one item, as it is sent; *pointer* is where the item is in the body."""
+    if outcome.status != "refused":
+        return {"id": outcome.id, "status": outcome.status, "problem": None}
+    where = f"{pointer}/{outcome.field}" if outcome.field else pointer
+    error = {"detail": outcome.problem, "code": "invalid", "pointer": where}
+    problem = problems.body(status=400, code="invalid-item", detail=outcome.problem, errors=[error])
+    return {"id": outcome.id, "status": outcome.status, "problem": problem}

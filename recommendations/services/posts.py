@@ -1,0 +1,64 @@
+"""A post as its platform sees it: what it holds, who may see it, and whether it can be found by what it says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from recommendations.contracts import Sensitivity, Visibility
+from recommendations.models import Post
+from recommendations.services.errors import NoSuchPost
+
+
+@dataclass(frozen=True, slots=True)
+class PostRecord:
+    """All that is kept of a post, for its platform; a viewer never gets this."""
+
+    id: str
+    author_id: str
+    text: str
+    kind: str
+    language: str
+    tags: list[str]
+    media: list[dict[str, Any]]
+    visibility: str
+    safety_labels: dict[str, float]
+    sensitivity: str
+    created_at: datetime
+    removed_at: datetime | None
+    embedded: list[dict[str, Any]]
+    """The vectors that it has: space, model, version."""
+
+
+def read_post(*, post_id: str) -> PostRecord:
+    """Return the post, or raise `NoSuchPost`."""
+    post = Post.objects.select_related("author").filter(external_id=post_id).first()
+    if post is None:
+        raise NoSuchPost(post_id)
+    return PostRecord(
+        id=post.external_id,
+        author_id=post.author.external_id,
+        text=post.text,
+        kind=post.kind,
+        language=post.language,
+        tags=post.tags,
+        media=post.media,
+        visibility=Visibility(post.visibility).name.lower(),
+        safety_labels=post.safety_labels,
+        sensitivity=Sensitivity(post.sensitivity).name.lower(),
+        created_at=post.created_at,
+        removed_at=post.removed_at,
+        embedded=[
+            {"space": vector.space, "model": vector.model, "version": vector.version}
+            for vector in post.embeddings.defer("vector").order_by("space", "model")
+        ],
+    )
+
+
+def pk_of(post_id: str) -> int:
+    """Return our number of a post, or raise `NoSuchPost`."""
+    pk = Post.objects.filter(external_id=post_id).values_list("pk", flat=True).first()
+    if pk is None:
+        raise NoSuchPost(post_id)
+    return pk

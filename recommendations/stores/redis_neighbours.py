@@ -1,0 +1,124 @@
+"""
+What is near to a vector, in Redis for five minutes: ids and cosines of posts, and nothing of who asked.
+
+It says what is near among all posts, also those that only some may see: the viewer's own filters come after it, and the
+last look after them. Values are sealed. What changed meanwhile is remembered too, so that a kept answer is never stale:
+each of those posts is looked at again. A cache that cannot be reached is a miss and never an error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import redis
+
+from recommendations.contracts import Float32Array, Int64Array
+from recommendations.stores.redis_budget import Index, Swept
+from recommendations.stores.sealing import Seal, SealError
+
+log = logging.getLogger(__name__)
+
+KEEP_SECONDS = 300
+PREFIX = "recsys:neighbours:"
+INDEX = "recsys:neighbours:index"
+CHANGED = "recsys:neighbours:changed"
+CHANGES_KEPT = 500
+"""Posts whose change is remembered. What was kept before the oldest of them is a miss."""
+
+# One clock for all processes: that of Redis. A moment is in seconds.
+MOMENT_NOW = "local time = redis.call('TIME') local now = time[1] + time[2] / 1e6 "
+CHANGE = (
+    MOMENT_NOW
+    + """
+    for i = 2, #ARGV do redis.call('ZADD', KEYS[1], now, ARGV[i]) end
+    redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -ARGV[1] - 1)
+    redis.call('EXPIRE', KEYS[1], 3600)"""
+)
+PUT = (
+    MOMENT_NOW
+    + """
+    redis.call('HSET', KEYS[1], 'since', string.format('%.6f', now - ARGV[1]), 'value', ARGV[2])
+    redis.call('EXPIRE', KEYS[1], ARGV[3])
+    redis.call('ZADD', KEYS[2], now, KEYS[1])"""
+)
+GET = (
+    MOMENT_NOW
+    + """
+    local kept = redis.call('HMGET', KEYS[1], 'since', 'value')
+    if not kept[1] then return {} end
+    if redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[1]) then
+        local oldest = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')
+        if tonumber(oldest[2]) > tonumber(kept[1]) then return {} end
+    end
+    redis.call('ZADD', KEYS[3], now, KEYS[1])
+    return {kept[2], redis.call('ZRANGEBYSCORE', KEYS[2], kept[1], '+inf')}"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An answer as it was, and the posts that changed since."""
+
+    post_ids: Int64Array  # (n,) best first
+    cosines: Float32Array  # (n,)
+    changed: Int64Array  # (m,)
+
+
+class RedisNeighbours:
+    """Answers of vector queries, by the vector and the model that it is of."""
+
+    def __init__(self, client: redis.Redis, seal: Seal, *, grace_seconds: float) -> None:
+        """*grace_seconds*: how far behind the database the catalogue may be that an answer came from."""
+        self._client = client
+        self._seal = seal
+        self._grace_seconds = grace_seconds
+        self._index = Index(client, INDEX)
+        self._get, self._put, self._change = (client.register_script(text) for text in (GET, PUT, CHANGE))
+
+    def get(self, key: str) -> Kept | None:
+        """Return what was kept under *key*, unless too much has changed since."""
+        try:
+            found = cast("list[object]", self._get(keys=[key, CHANGED, INDEX], args=[CHANGES_KEPT]))
+            if not found:
+                return None
+            packed = self._seal.open(cast(bytes, found[0]), key)
+        except (redis.RedisError, SealError) as error:
+            log.warning("neighbours_unreadable", extra={"problem": type(error).__name__})
+            return None
+        count = len(packed) // 12
+        return Kept(
+            np.frombuffer(packed, "<i8", count).astype(np.int64),
+            np.frombuffer(packed, "<f4", count, 8 * count).astype(np.float32),
+            np.array(sorted(map(int, cast("list[bytes]", found[1]))), np.int64),
+        )
+
+    def put(self, key: str, post_ids: Int64Array, cosines: Float32Array) -> None:
+        """Keep an answer, best first."""
+        packed = post_ids.astype("<i8").tobytes() + cosines.astype("<f4").tobytes()
+        try:
+            self._put(keys=[key, INDEX], args=[self._grace_seconds, self._seal.seal(packed, key), KEEP_SECONDS])
+        except redis.RedisError as error:
+            log.warning("neighbours_not_kept", extra={"problem": type(error).__name__})
+
+    def changed(self, post_ids: Sequence[int]) -> None:
+        """Have these posts looked at again in every answer that is kept: removed, reworded, embedded anew, put back."""
+        try:
+            if newest := post_ids[-CHANGES_KEPT:]:
+                self._change(keys=[CHANGED], args=[CHANGES_KEPT, *newest])
+        except redis.RedisError as error:
+            log.warning("neighbours_not_told", extra={"posts": len(post_ids), "problem": type(error).__name__})
+
+    def sweep(self, now: float, *, most: int) -> Swept:
+        """Forget the answers used longest ago, over *most*. Raises `redis.RedisError`."""
+        return self._index.sweep(now, keep_seconds=KEEP_SECONDS, most=most)
+
+
+def key_of(space: str, model: str, k: int, vector: Float32Array) -> str:
+    """Return the key of what is near to *vector* (d,): no text and no id can be read from it."""
+    asked = f"{space}\x1f{model}\x1f{k}\x1f".encode() + vector.astype("<f4").tobytes()
+    return PREFIX + hashlib.sha256(asked).hexdigest()

@@ -1,0 +1,153 @@
+"""A process gives up memory in a stated order once a threshold is passed, and answers as before."""
+
+import gc
+
+import numpy as np
+import pytest
+from django.conf import settings
+from django.core.signals import request_finished
+from prometheus_client import REGISTRY
+
+from monitoring import memory as measured
+from recommendations.services import learn, memory, wiring
+from recommendations.services.recommend import recommend
+from recommendations.services.search import search
+from recommendations.tasks import check_memory
+from tests import making
+from tests.making import NOW
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("parts")]
+
+
+@pytest.fixture
+def viewer():
+    """Return a viewer with a taste, of whom this process knows the profile."""
+    viewer = making.member("viewer")
+    rows = making.posts(making.member(), 30)
+    making.embed()
+    making.interaction(viewer, rows[0])
+    learn.learn(member_ids=[viewer.pk], now=NOW)
+    recommend(member_id="viewer", now=NOW)
+    assert len(wiring.tastes()) == 1
+    return viewer
+
+
+def limits(monkeypatch, **changed):
+    monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update=changed))
+
+
+def swell():
+    """Leave a large scratch behind in the kernel, as one large call does."""
+    engine = wiring.engines()["wasm_simd"]
+    engine.nearest(np.eye(64, 64, dtype=np.float32), 60_000, np.ones(100, np.bool_))
+    return engine.statistics().memory_bytes
+
+
+def test_within_its_bounds_a_process_gives_nothing_up(viewer, monkeypatch):
+    limits(monkeypatch, memory_clean_up=2**40, memory_emergency_share=1.0)
+    assert memory.check_memory() == {}
+    assert len(wiring.tastes()) == 1
+
+
+def test_a_clean_up_takes_what_has_expired_and_waits_until_memory_has_grown(viewer, monkeypatch):
+    limits(monkeypatch, memory_clean_up=1, memory_emergency_share=1.0)
+    done = count("clean_up")
+    assert list(memory.check_memory()) == ["expired_profiles", "sandboxes", "garbage"]
+    assert len(wiring.tastes()) == 1, "what is still good is kept"
+    assert count("clean_up") == done + 1
+    assert memory.check_memory() == {}, "what is in use cannot be freed by asking again"
+
+
+def test_an_emergency_gives_up_every_cache_and_the_answers_stay(viewer, monkeypatch):
+    def answers():
+        wiring.slates().purge([viewer.pk])
+        feed = recommend(member_id="viewer", now=NOW, explain=True)
+        found = search(viewer_id="viewer", space="content", text="about post", now=NOW)
+        return [(pick.post.id, pick.score) for page in (feed, found) for pick in page.picks]
+
+    before, freed_before = answers(), freed("kernels")
+    held = swell()
+    limits(monkeypatch, memory_emergency_share=1e-6)
+    given = memory.check_memory()
+    assert list(given) == ["profiles", "sandboxes", "garbage", "kernels"], "the cheapest to make anew goes first"
+    assert len(wiring.tastes()) == 0
+    assert wiring.engines()["wasm_simd"].statistics().memory_bytes < held / 2
+    assert given["kernels"] > 0 and freed("kernels") == freed_before + given["kernels"]
+    assert answers() == before
+
+
+def test_rows_are_not_moved_where_there_is_no_room_for_a_second_copy(viewer, monkeypatch):
+    held = swell()
+    monkeypatch.setattr(measured, "available_bytes", lambda: 0)
+    memory.recycle_kernels()
+    assert wiring.engines()["wasm_simd"].statistics().memory_bytes == held
+
+
+def test_a_process_looks_after_a_request_and_a_task_but_not_each_time(viewer, monkeypatch):
+    looked = []
+    monkeypatch.setattr(memory, "usage", lambda: looked.append(1) or memory.Usage(0, 0, 0.0))
+    memory.guard.forget()
+    for _ in range(3):
+        request_finished.send(type(viewer))
+    assert len(looked) == 1
+    check_memory.apply()
+    assert len(looked) == 2, "beat's task looks at once"
+
+
+def test_a_look_that_fails_harms_no_response(viewer, monkeypatch):
+    def fail():
+        raise OSError("no /proc here")
+
+    monkeypatch.setattr(memory, "usage", fail)
+    memory.guard.forget()
+    request_finished.send(type(viewer))
+
+
+def test_what_is_in_use_is_measured(viewer):
+    memory.check_memory()
+    assert value("recsys_memory_bytes", part="heap") > 10 * 2**20
+    assert value("recsys_memory_bytes", part="kernel") > 0
+    assert 400 < value("recsys_cache_bytes", cache="preference_vectors") < 20_000
+
+
+def test_a_container_s_limit_counts_and_what_may_be_dropped_does_not(tmp_path):
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.current").write_text("900\n")
+    (tmp_path / "memory.stat").write_text("anon 500\ninactive_file 400\n")
+    assert measured.container_share(tmp_path) == 0.5
+    (tmp_path / "memory.max").write_text("max\n")
+    assert measured.container_share(tmp_path) == measured.container_share(tmp_path / "none") == 0
+
+
+def test_garbage_of_a_process_goes(viewer, monkeypatch):
+    class Ring:
+        living = 0
+
+        def __init__(self):
+            self.self = self
+            Ring.living += 1
+
+        def __del__(self):
+            Ring.living -= 1
+
+    gc.disable()
+    try:
+        for _ in range(10):
+            Ring()
+        limits(monkeypatch, memory_clean_up=1)
+        memory.check_memory()
+        assert Ring.living == 0
+    finally:
+        gc.enable()
+
+
+def value(name, **labels):
+    return REGISTRY.get_sample_value(name, labels) or 0
+
+
+def count(why):
+    return value("recsys_memory_clean_ups_total", why=why)
+
+
+def freed(step):
+    return value("recsys_memory_freed_bytes_total", step=step)
