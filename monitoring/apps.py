@@ -20,3 +20,4 @@ class MonitoringConfig(AppConfig):
         maintenance.register("optimise_database", import_module("monitoring.database").optimise)
         # Who asks for a task finds it by name, so the registry is filled in every process, not in workers only.
         import_module("monitoring.tasks")
+        import_module("monitoring.panels").register_panels()

@@ -4,6 +4,7 @@ from contextlib import suppress
 
 import dj_database_url
 import orjson
+from django.urls import reverse_lazy
 
 from recsys_project.environment import ROOT, read_environment, secrets_of
 from recsys_project.logs import logging_settings
@@ -157,7 +158,17 @@ SPECTACULAR_SETTINGS = {
         "FlagKind": "flags.models.flags.Flag.Kind",
     },
 }
-UNFOLD = {"SITE_TITLE": "recsys", "SITE_HEADER": "recsys", "SITE_SYMBOL": "dynamic_feed"}
+UNFOLD = {
+    "SITE_TITLE": "recsys",
+    "SITE_HEADER": "recsys",
+    "SITE_SYMBOL": "dynamic_feed",
+    "SIDEBAR": {"navigation": "monitoring.operators.sidebar"},
+    # The name of the site opens these: on a phone the sidebar is behind a button.
+    "SITE_DROPDOWN": [
+        {"icon": "monitoring", "title": "Dashboard", "link": reverse_lazy("dashboard")},
+        {"icon": "explore", "title": "Feed explorer", "link": reverse_lazy("explore")},
+    ],
+}
 
 # Celery. Each line that is not obvious says what breaks without it.
 CELERY_BROKER_URL = ENV.redis_url
