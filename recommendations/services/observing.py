@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from functools import wraps
+from functools import cache, wraps
 from typing import ParamSpec, TypeVar
 
 from monitoring import metrics, performance
@@ -14,6 +14,13 @@ from recommendations.services.errors import ServiceError
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+# Looking a label's child up costs as much as counting, and there are few of them.
+stage_seconds = cache(metrics.STAGE_SECONDS.labels)
+stage_candidates = cache(metrics.STAGE_CANDIDATES.labels)
+candidates = cache(metrics.CANDIDATES.labels)
+filtered = cache(metrics.FILTERED.labels)
+dropped = cache(metrics.DROPPED.labels)
 
 SERVER_ERROR = 500
 """From this status on a refusal is our failure, not the caller's."""
@@ -62,19 +69,19 @@ def observe_slate(slate: Slate, trace: Trace) -> None:
     came, left, brought = Counter[str](), Counter[str](), 0
     for timing in trace.timings:
         stage, part = timing.stage, timing.part
-        metrics.STAGE_SECONDS.labels(stage, part).observe(timing.seconds)
+        stage_seconds(stage, part).observe(timing.seconds)
         if timing.failed:
             metrics.PART_FAILURES.labels(stage, part).inc()
         if stage == "source":
             brought += timing.kept
-            metrics.CANDIDATES.labels(part).inc(timing.kept)
+            candidates(part).inc(timing.kept)
         elif stage == "filter":
-            metrics.FILTERED.labels(part).inc(timing.kept + timing.dropped)
-            metrics.DROPPED.labels(part).inc(timing.dropped)
+            filtered(part).inc(timing.kept + timing.dropped)
+            dropped(part).inc(timing.dropped)
         came.setdefault(stage, timing.kept + timing.dropped)
         left[stage] = timing.kept
     left["source"] = brought
     for stage, count in left.items():
         if stage != "source":
-            metrics.STAGE_CANDIDATES.labels(stage, "in").inc(came[stage])
-        metrics.STAGE_CANDIDATES.labels(stage, "out").inc(count)
+            stage_candidates(stage, "in").inc(came[stage])
+        stage_candidates(stage, "out").inc(count)
