@@ -22,3 +22,4 @@ class MonitoringConfig(AppConfig):
         # These import models, which may not be imported before every app is known.
         maintenance = import_module("monitoring.maintenance")
         maintenance.register("optimise_database", import_module("monitoring.database").optimise)
+        import_module("monitoring.panels").register_panels()

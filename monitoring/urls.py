@@ -1,12 +1,15 @@
-"""The addresses of health and metrics."""
+"""The addresses of health, metrics and the operators' dashboard."""
 
 from django.urls import path
 
+from monitoring.operators import dashboard, figures
 from monitoring.views import livez, metrics, readyz, workersz
 
 urlpatterns = [
     path("livez", livez, name="livez"),
     path("readyz", readyz, name="readyz"),
     path("workersz", workersz, name="workersz"),
+    path("dashboard/", dashboard, name="dashboard"),
+    path("dashboard/figures", figures, name="figures"),
     path("metrics", metrics, name="metrics"),
 ]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import dj_database_url
 import orjson
+from django.urls import reverse_lazy
 
 from recsys_project.environment import ROOT, read_environment, secrets_of
 from recsys_project.logs import logging_settings
@@ -156,7 +157,17 @@ SPECTACULAR_SETTINGS = {
         "EventStatus": "recommendations.api.serializers.STATUSES",
     },
 }
-UNFOLD = {"SITE_TITLE": "recsys", "SITE_HEADER": "recsys", "SITE_SYMBOL": "dynamic_feed"}
+UNFOLD = {
+    "SITE_TITLE": "recsys",
+    "SITE_HEADER": "recsys",
+    "SITE_SYMBOL": "dynamic_feed",
+    "SIDEBAR": {"navigation": "monitoring.operators.sidebar"},
+    # The name of the site opens these: on a phone the sidebar is behind a button.
+    "SITE_DROPDOWN": [
+        {"icon": "monitoring", "title": "Dashboard", "link": reverse_lazy("dashboard")},
+        {"icon": "explore", "title": "Feed explorer", "link": reverse_lazy("explore")},
+    ],
+}
 
 if ENV.prometheus_multiproc_dir:  # before the first metric is counted
     Path(ENV.prometheus_multiproc_dir).mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('recommendations', '0005_rest'),
+        ('recommendations', '0004_index'),
     ]
 
     operations = [

@@ -13,9 +13,8 @@ from django.conf import settings
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
-from monitoring import clock, exposing, metrics, processes, readings
+from monitoring import clock, exposing, metrics, processes, readings, workers
 from monitoring.metrics import Read
-from recommendations import jobs
 from recommendations.services import quality, wiring
 from recommendations.services import readings as told
 from recommendations.services.errors import FactsUnavailable, InvalidRequest
@@ -86,14 +85,14 @@ def test_two_web_workers_and_a_worker_are_added_up(transactional_db, tmp_path, r
         for _ in range(30):
             get("/api/v1/members/m1/feed?feed=trending")
         for _ in range(20):
-            app.tasks[jobs.CHECK_MEMORY].apply_async(queue="maintenance")
-        named = {"task": jobs.CHECK_MEMORY, "outcome": "succeeded"}
+            app.tasks[workers.CANARY].apply_async(kwargs={"queue": "maintenance"}, queue="maintenance")
+        named = {"task": workers.CANARY, "outcome": "succeeded"}
         until(lambda: total(scrape(web_port), "recsys_tasks_total", **named) >= 20)
         after = scrape(web_port)
         assert total(after, "recsys_feeds_total", feed="trending") == 30
         assert total(after, "recsys_thin_pages_total", feed="trending", kind="empty") == 30
         assert total(after, "recsys_tasks_total", **named) == 20, worker.log()[-2000:]
-        assert total(after, "recsys_task_seconds_count", task=jobs.CHECK_MEMORY) == 20
+        assert total(after, "recsys_task_seconds_count", task=workers.CANARY) == 20
         assert total(after, "recsys_task_wait_seconds_count", queue="maintenance") >= 20
         assert total(after, "recsys_query_seconds_count", verb="select") > total(before, "recsys_query_seconds_count")
         # Every process with its memory, though the client itself has none in this mode.
