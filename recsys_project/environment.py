@@ -197,6 +197,16 @@ class Environment(BaseSettings):
     prometheus_multiproc_dir: str = setting(
         "", "place", "Folder in which several processes add up their metrics; empty for one process."
     )
+    metrics_port: int = setting(
+        0,
+        "place",
+        "Port on which a worker tells its metrics; 0: only through a web process that shares PROMETHEUS_MULTIPROC_DIR.",
+    )
+    performance_monitoring_interval: Positive = setting(
+        30_000,
+        "place",
+        "Milliseconds between two samples of a process's memory and figures, which alerts and the dashboard read.",
+    )
     job_lease_seconds: Positive = setting(
         120, "speed", "After this long without a word, a job's chunk is given to another worker."
     )
@@ -246,6 +256,13 @@ class Environment(BaseSettings):
         """Return the settings if a slate's ages follow one another."""
         if not self.slate_fresh_seconds <= self.slate_stale_seconds <= self.slate_keep_seconds:
             raise ValueError("SLATE_FRESH_SECONDS, SLATE_STALE_SECONDS and SLATE_KEEP_SECONDS must not fall")
+        return self
+
+    @model_validator(mode="after")
+    def has_folder(self) -> Environment:
+        """Return the settings if a worker that tells its metrics can add up its children's."""
+        if self.metrics_port and not self.prometheus_multiproc_dir:
+            raise ValueError("METRICS_PORT needs PROMETHEUS_MULTIPROC_DIR: a worker adds up its children's there")
         return self
 
     @field_validator("wasm_rollout_percentage")

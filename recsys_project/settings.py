@@ -1,6 +1,7 @@
 """Django's settings. Values that may differ between machines come from `environment.py`, nowhere else."""
 
 from contextlib import suppress
+from pathlib import Path
 
 import dj_database_url
 import orjson
@@ -169,6 +170,9 @@ UNFOLD = {
         {"icon": "explore", "title": "Feed explorer", "link": reverse_lazy("explore")},
     ],
 }
+
+if ENV.prometheus_multiproc_dir:  # before the first metric is counted
+    Path(ENV.prometheus_multiproc_dir).mkdir(parents=True, exist_ok=True)
 
 # Celery. Each line that is not obvious says what breaks without it.
 CELERY_BROKER_URL = ENV.redis_url

@@ -17,11 +17,9 @@ import numpy as np
 from django.db import connection, transaction
 from django.db.models import F
 
-from monitoring import metrics
 from recommendations import jobs
-from recommendations.contracts import Query, Slate
+from recommendations.contracts import Slate
 from recommendations.models import FeedInputs, FeedRequest, Member, Post, PostStats, ServedPage
-from recommendations.pipeline.stages import Trace
 from recommendations.services import wiring
 from recommendations.stores.redis_slates import pack, unpack
 
@@ -157,6 +155,7 @@ def slate_row(packed: bytes) -> FeedRequest:
         reasons=slate.reasons.astype("<u2").tobytes(),
         created_at=datetime.fromtimestamp(slate.built_at, UTC),
     )
+<<<<<<< HEAD
 
 
 def observe(query: Query, slate: Slate, trace: Trace | None, seconds: float, *, looked_up: str = "") -> None:
@@ -179,3 +178,5 @@ def observe(query: Query, slate: Slate, trace: Trace | None, seconds: float, *, 
             metrics.CANDIDATES.labels(timing.part).inc(timing.kept)
         elif timing.stage == "filter":
             metrics.DROPPED.labels(timing.part).inc(timing.dropped)
+=======
+>>>>>>> refs/heads/monitoring
