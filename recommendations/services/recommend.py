@@ -116,12 +116,7 @@ def recommend(
     slate, trace, seconds = reading.slate, reading.trace, perf_counter() - start
     made = [] if trace is None else records_of(slate, trace, viewer, feed, seconds * 1000)
     recording.record(*made, recording.page_record(slate.request_id, viewer.id, reading.offset, shown, query.now))
-<<<<<<< HEAD
-    looked_up = "stale" if reading.is_stale else "hit" if trace is None else "miss"
-    recording.observe(query, slate, trace, seconds, looked_up=looked_up)
-=======
-    observe_page(query, slate, trace, seconds, shown=len(shown), limit=limit)
->>>>>>> refs/heads/monitoring
+    observe_page(query, reading, seconds, shown=len(shown), limit=limit)
     return page
 
 
