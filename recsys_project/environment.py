@@ -93,6 +93,9 @@ class Environment(BaseSettings):
         "answer",
         "Let the API be used without a key (embedded stack on one's own machine). Never in production.",
     )
+    graphql_introspection: bool = setting(
+        False, "answer", "Let GraphQL tell its whole schema to whoever may use it; with DEBUG it does anyway."
+    )
     metrics_token: SecretStr = setting(
         SecretStr(""), "place", "Bearer token that /metrics asks for; empty leaves it to staff sessions."
     )

@@ -33,6 +33,10 @@ class Choice:
     variant: str
 
 
+WASM = Choice("wasm_simd", "wasm_conservative")
+"""What asks for the WebAssembly engine whatever the flag says."""
+
+
 def choose(member_id: str) -> Choice:
     """Return the engine and the variant for this member, by the flag."""
     found = FLAGS.get_boolean_details(FLAG, False, EvaluationContext(member_id))
