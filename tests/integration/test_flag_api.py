@@ -2,17 +2,19 @@
 
 import json
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import AnonymousUser, Permission
 from django.core.management import CommandError, call_command
 from openfeature import api
 from openfeature.contrib.provider.ofrep import OFREPProvider
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import ErrorCode
 from openfeature.flag_evaluation import Reason
+from rest_framework.test import APIClient
 
 from flags import snapshot
 from flags.models import Flag, FlagChange, PendingChange, RolloutPlan
@@ -124,6 +126,23 @@ def test_roles_hold(client, monkeypatch):
     client.force_login(person("ed", "change_flag"))
     assert post(client, "rollouts", template="gradual", flag="f", why="x").status_code == 403
     assert not Flag.objects.get(key="f").is_enabled
+
+
+def test_a_key_with_the_scope_changes_flags_by_its_own_name(monkeypatch):
+    """And approves nothing: a second person does."""
+    monkeypatch.setattr(settings.ENV, "api_open", True)
+    making.flag("f", needs_approval=True)
+    making.flag("g")
+    keyed = APIClient()
+    keyed.force_authenticate(AnonymousUser(), token=SimpleNamespace(id="k1", scopes=frozenset({"flags:write"})))
+    body = {"is_enabled": True, "why": "deployed"}
+    assert keyed.patch("/api/v1/flags/g", body, format="json").status_code == 200
+    assert FlagChange.objects.filter(key="g").first().who == "system: key k1"
+    waiting = keyed.patch("/api/v1/flags/f", body, format="json").json()["id"]
+    assert keyed.post(f"/api/v1/approvals/{waiting}/approve").status_code in (401, 403)
+    keyed.force_authenticate(AnonymousUser(), token=SimpleNamespace(id="k2", scopes=frozenset({"flags:read"})))
+    assert keyed.patch("/api/v1/flags/g", body, format="json").status_code in (401, 403)
+    assert keyed.post("/api/v1/flags/g/explain", {"unit_id": "u"}, format="json").status_code == 200
 
 
 def test_a_rollout_is_steered(releaser):
