@@ -225,7 +225,8 @@ def test_a_real_ofrep_client_gets_what_the_server_gets(live_server, monkeypatch)
     variants = [{"name": "red", "value": "#f00"}, {"name": "blue", "value": "#00f"}]
     texts = {"on_value": "", "default_value": "", "off_value": ""}
     making.flag("colour", kind="string", is_enabled=True, rollout_percentage=100, variants=variants, **texts)
-    api.set_provider(OFREPProvider(live_server.url), "remote")
+    provider = OFREPProvider(live_server.url)
+    api.set_provider(provider, "remote")
     remote, local = api.get_client("remote"), api.get_client()
     for n in range(20):
         context = EvaluationContext(f"unit-{n}")
@@ -236,6 +237,7 @@ def test_a_real_ofrep_client_gets_what_the_server_gets(live_server, monkeypatch)
             assert there.error_code is None
     missing = remote.get_boolean_details("none", True, EvaluationContext("u"))
     assert (missing.value, missing.reason, missing.error_code) == (True, Reason.ERROR, ErrorCode.FLAG_NOT_FOUND)
+    provider.session.close()  # or the server's thread keeps its connection to the database
 
 
 def run(capsys, *words):
