@@ -17,7 +17,7 @@ from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from flags.api.access import FlagView
+from flags.api.access import READ, FlagView
 from flags.documents import ValueField
 from flags.provider import metadata_of
 from flags.services.evaluate import Evaluated, details
@@ -86,10 +86,22 @@ def failure(code: str, message: str, *, status: int, **key: str) -> Response:
     return Response(key | {"errorCode": code, "errorDetails": message}, status=status)
 
 
-class EvaluateFlagView(FlagView):
-    """One flag."""
+class EvaluateView(FlagView):
+    """What both addresses share."""
 
     only_reads = True
+    scopes = {"POST": READ}
+
+    def members_named(self, request: Request) -> list[object]:
+        """Return whom the request is about: a member's token asks for that member only."""
+        try:
+            return [context_of(request)[0]]
+        except ContextError:
+            return []
+
+
+class EvaluateFlagView(EvaluateView):
+    """One flag."""
 
     @extend_schema(
         operation_id="evaluate_flag",
@@ -110,10 +122,8 @@ class EvaluateFlagView(FlagView):
         return Response(shape(key, found))
 
 
-class EvaluateFlagsView(FlagView):
+class EvaluateFlagsView(EvaluateView):
     """All flags at once."""
-
-    only_reads = True
 
     @extend_schema(
         operation_id="evaluate_flags",

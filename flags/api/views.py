@@ -13,7 +13,7 @@ from rest_framework.response import Response
 
 from flags import documents
 from flags.api import shapes
-from flags.api.access import RELEASE, FlagView, actor_of
+from flags.api.access import CHANGE, READ, RELEASE, FlagView, actor_of
 from flags.models import Flag, FlagChange, PendingChange, RolloutPlan, Segment, Subject
 from flags.services import approve, rollouts
 from flags.services.change import change
@@ -222,6 +222,7 @@ class ExplainFlagView(FlagView):
     """The playground."""
 
     only_reads = True
+    scopes = {"POST": READ}
 
     @extend_schema(
         operation_id="explain_flag",
@@ -374,6 +375,9 @@ class ApprovalsView(FlagView):
 
 class DecideView(FlagView):
     """The second person's word."""
+
+    writers = CHANGE  # the service asks for more: a releaser, and another one
+    only_people = True
 
     @extend_schema(
         operation_id="decide_approval",

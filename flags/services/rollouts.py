@@ -104,7 +104,7 @@ def advance(*, now: datetime) -> list[FlagChange]:
 def advance_one(key: str, now: datetime) -> FlagChange | None:
     """Look at one plan. Several beats may do so at once: the row's lock lets one act."""
     with transaction.atomic():
-        plan = RolloutPlan.objects.select_for_update().select_related("flag").get(key=key)
+        plan = RolloutPlan.objects.select_for_update(of=("self",)).select_related("flag").get(key=key)
         if plan.state != State.RUNNING or plan.flag is None or plan.phase_since is None:
             return None
         looks = [look_at(row, plan.phase_since, now) for row in plan.guardrails.all()]

@@ -16,7 +16,7 @@ from flags import attributes, hooks, readings
 from flags.readings import Reading
 from recommendations.contracts import InteractionKind
 from recommendations.models import FeedRequest, Interaction, Member
-from recommendations.services import wiring
+from recommendations.services import invalidate
 from recommendations.services.ranking import CONTROL
 from recommendations.services.viewing import FLAG
 
@@ -88,11 +88,6 @@ def member_attributes(unit_id: str) -> Mapping[str, object]:
     return {"languages": row.languages, "is_active": row.is_active, "joined_on": f"{row.created_at:%Y-%m-%d}"} | region
 
 
-def forget_slates() -> None:
-    """Forget every kept slate: those of the engine that was just turned off are among them."""
-    wiring.slates().purge_all()
-
-
 def register() -> None:
     """Let flags know all this."""
     readings.register("feed_error_ratio", "feeds that no engine could make, 0 to 1", error_ratio)
@@ -102,4 +97,4 @@ def register() -> None:
         "feed_engagement_ratio", "feeds from which something was opened or liked, 0 to 1", engagement_ratio
     )
     attributes.register("members", ATTRIBUTES, member_attributes)
-    hooks.register_after_off(FLAG, forget_slates)
+    hooks.register_after_off(FLAG, invalidate.every_slate)

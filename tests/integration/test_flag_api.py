@@ -2,17 +2,19 @@
 
 import json
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import AnonymousUser, Permission
 from django.core.management import CommandError, call_command
 from openfeature import api
 from openfeature.contrib.provider.ofrep import OFREPProvider
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import ErrorCode
 from openfeature.flag_evaluation import Reason
+from rest_framework.test import APIClient
 
 from flags import snapshot
 from flags.models import Flag, FlagChange, PendingChange, RolloutPlan
@@ -126,6 +128,23 @@ def test_roles_hold(client, monkeypatch):
     assert not Flag.objects.get(key="f").is_enabled
 
 
+def test_a_key_with_the_scope_changes_flags_by_its_own_name(monkeypatch):
+    """And approves nothing: a second person does."""
+    monkeypatch.setattr(settings.ENV, "api_open", True)
+    making.flag("f", needs_approval=True)
+    making.flag("g")
+    keyed = APIClient()
+    keyed.force_authenticate(AnonymousUser(), token=SimpleNamespace(id="k1", scopes=frozenset({"flags:write"})))
+    body = {"is_enabled": True, "why": "deployed"}
+    assert keyed.patch("/api/v1/flags/g", body, format="json").status_code == 200
+    assert FlagChange.objects.filter(key="g").first().who == "system: key k1"
+    waiting = keyed.patch("/api/v1/flags/f", body, format="json").json()["id"]
+    assert keyed.post(f"/api/v1/approvals/{waiting}/approve").status_code in (401, 403)
+    keyed.force_authenticate(AnonymousUser(), token=SimpleNamespace(id="k2", scopes=frozenset({"flags:read"})))
+    assert keyed.patch("/api/v1/flags/g", body, format="json").status_code in (401, 403)
+    assert keyed.post("/api/v1/flags/g/explain", {"unit_id": "u"}, format="json").status_code == 200
+
+
 def test_a_rollout_is_steered(releaser):
     making.flag("f")
     key = post(releaser, "rollouts", template="gradual", flag="f", why="x").json()["key"]
@@ -206,7 +225,8 @@ def test_a_real_ofrep_client_gets_what_the_server_gets(live_server, monkeypatch)
     variants = [{"name": "red", "value": "#f00"}, {"name": "blue", "value": "#00f"}]
     texts = {"on_value": "", "default_value": "", "off_value": ""}
     making.flag("colour", kind="string", is_enabled=True, rollout_percentage=100, variants=variants, **texts)
-    api.set_provider(OFREPProvider(live_server.url), "remote")
+    provider = OFREPProvider(live_server.url)
+    api.set_provider(provider, "remote")
     remote, local = api.get_client("remote"), api.get_client()
     for n in range(20):
         context = EvaluationContext(f"unit-{n}")
@@ -217,6 +237,7 @@ def test_a_real_ofrep_client_gets_what_the_server_gets(live_server, monkeypatch)
             assert there.error_code is None
     missing = remote.get_boolean_details("none", True, EvaluationContext("u"))
     assert (missing.value, missing.reason, missing.error_code) == (True, Reason.ERROR, ErrorCode.FLAG_NOT_FOUND)
+    provider.session.close()  # or the server's thread keeps its connection to the database
 
 
 def run(capsys, *words):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -14,6 +15,7 @@ from rest_framework.exceptions import APIException, ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from flags import readings
 from flags.documents import flag_document, plan_document
 from flags.models import Flag, FlagChange, PendingChange, RolloutPlan, Subject
 from flags.services import rollouts, transfer
@@ -67,6 +69,9 @@ class Command(BaseCommand):
         planning.add_argument("key", help="the plan's; of make: the template's")
         planning.add_argument("flag", nargs="?", help="of make: the flag's")
         action("plans", "Every rollout plan.")
+        measuring = action("readings", "What guardrails read: how it goes now.")
+        measuring.add_argument("--variant", default="", help="whose requests; else everybody's")
+        measuring.add_argument("--minutes", type=float, default=60.0, help="how far back")
         exporting = action("export", "All flags, segments and templates as YAML.")
         exporting.add_argument("--output", type=Path, help="a file; else the terminal")
         importing = action("import", "Make or change what a YAML file names, all of it or nothing.", changes=True)
@@ -160,6 +165,14 @@ class Command(BaseCommand):
             phases = ", ".join(f"{phase['percentage']:g} %" for phase in document["phases"])
             state = row.get_state_display() if row.flag else "template"
             table.add_row(row.key, document["flag"] or "", state, str(row.phase or ""), phases)
+        self.print(table)
+
+    def do_readings(self, variant: str, minutes: float, **_: object) -> None:
+        until = now()
+        table = Table("reading", "value", "samples", "what it is")
+        for name, what in readings.described().items():
+            found = readings.read(name, variant, until - timedelta(minutes=minutes), until)
+            table.add_row(name, f"{found.value:.4g}" if found.samples else "", f"{found.samples:,}", what)
         self.print(table)
 
     def do_export(self, output: Path | None, **_: object) -> None:
