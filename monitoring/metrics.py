@@ -231,4 +231,13 @@ SLO_BURN = Read(
     "How fast the error budget is used up: 1 uses it up in 30 days. Failed or slow feeds over what is allowed.",
     ("window",),
 )
+OPERATION_SECONDS = Read(
+    "recsys_operation_seconds",
+    "Percentiles of the last five minutes over all processes, each within 2 %.",
+    ("operation", "quantile"),
+)
+HEAP_BYTES = Read("recsys_heap_bytes", "Memory beside the kernels' of the process that holds most.")
+MEMORY_SHARE = Read("recsys_memory_share_ratio", "Share of the machine's or the container's memory in use.")
+HIT_RATIO = Read("recsys_cache_hit_ratio", "Share of the last five minutes' look-ups that found something.", ("cache",))
+ERROR_RATIO = Read("recsys_error_ratio", "Share of the last five minutes' feeds that we could not serve.")
 ALERTS = Read("recsys_alerts", "Alerts that fire, by severity.", ("severity",))

@@ -26,7 +26,7 @@ LEAST_SECONDS = 1e-6
 """Shorter ones count as this."""
 PERIOD_SECONDS = 10.0
 WINDOWS = {"1 min": timedelta(minutes=1), "5 min": timedelta(minutes=5), "1 h": timedelta(hours=1)}
-OPERATIONS = ("feed", "database_query", "task")
+OPERATIONS = ("feed", "recommendation_generation", "database_query", "task")
 
 Buckets = Counter[int]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -68,12 +68,14 @@ def register(
     _registered[one.name] = one
 
 
-def value(name: str, now: datetime) -> float | None:
-    """Return the highest value of the family *name*; None if there is none now. Raises `UnknownReadingError`."""
+def values(name: str, labels: Mapping[str, str], now: datetime) -> list[float]:
+    """Return the values of the family *name* under these labels; none if it has none now."""
     for one in _registered.values():
         for family in one.families:
             if family.name == name:
-                return max(((one.get(now) or {}).get(family) or {}).values(), default=None)
+                found = (one.get(now) or {}).get(family, {})
+                named = ((dict(zip(family.labels, own, strict=True)), value) for own, value in found.items())
+                return [value for own, value in named if labels.items() <= own.items()]
     raise UnknownReadingError(f"Nothing is registered as {name}; there are {', '.join(names())}.")
 
 

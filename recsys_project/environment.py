@@ -210,6 +210,19 @@ class Environment(BaseSettings):
         "place",
         "Milliseconds between two samples of a process's memory and figures, which alerts and the dashboard read.",
     )
+    alert_emails: Annotated[list[str], NoDecode] = setting(
+        [], "place", "Addresses that alerts are mailed to, comma separated; empty: nobody."
+    )
+    alert_webhook_url: str = setting("", "place", "Address that each alert is posted to as JSON; empty: none.")
+    alertmanager_url: str = setting(
+        "", "place", "An Alertmanager that alerts are passed on to, such as http://alertmanager:9093; empty: none."
+    )
+    email_host: str = setting("localhost", "place", "The mail server that alerts are mailed by.")
+    email_port: Positive = setting(25, "place", "Its port.")
+    email_user: str = setting("", "place", "User that the mail server asks for; empty: it asks for none.")
+    email_password: SecretStr = setting(SecretStr(""), "place", "That user's password.")
+    email_tls: bool = setting(False, "place", "Whether mails go by STARTTLS.")
+    email_from: str = setting("recsys@localhost", "place", "Whom mails are from.")
     job_lease_seconds: Positive = setting(
         120, "speed", "After this long without a word, a job's chunk is given to another worker."
     )
@@ -217,7 +230,7 @@ class Environment(BaseSettings):
     flower_port: int = setting(0, "place", "Flower's port in the embedded stack; 0: a free one, remembered.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = setting("INFO", "place", "Least level that is logged.")
 
-    @field_validator("allowed_hosts", "csrf_trusted_origins", mode="before")
+    @field_validator("allowed_hosts", "csrf_trusted_origins", "alert_emails", mode="before")
     @classmethod
     def split_commas(cls, value: object) -> object:
         """Return the parts of a comma-separated text."""
@@ -267,6 +280,14 @@ class Environment(BaseSettings):
         if self.metrics_port and not self.prometheus_multiproc_dir:
             raise ValueError("METRICS_PORT needs PROMETHEUS_MULTIPROC_DIR: a worker adds up its children's there")
         return self
+
+    @field_validator("alert_webhook_url", "alertmanager_url")
+    @classmethod
+    def is_web(cls, value: str) -> str:
+        """Return *value* if it is an address of the web, or empty."""
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return value
 
     @field_validator("wasm_rollout_percentage")
     @classmethod

@@ -61,11 +61,12 @@ def observe_page(query: Query, reading: Reading, seconds: float, *, shown: int, 
     if shown < limit:
         metrics.THIN_PAGES.labels(query.feed, "short" if shown else "empty").inc()
     if trace is not None:
-        observe_slate(slate, trace)
+        observe_slate(slate, trace, seconds)
 
 
-def observe_slate(slate: Slate, trace: Trace) -> None:
+def observe_slate(slate: Slate, trace: Trace, seconds: float) -> None:
     """Count what each part did to make a slate, and what went into each stage and came out."""
+    performance.observe("recommendation_generation", seconds)
     if slate.fallback:
         metrics.FALLBACKS.labels(slate.fallback).inc()
     came, left, brought = Counter[str](), Counter[str](), 0

@@ -46,4 +46,4 @@ def keep_slate(member_id: int, feed: str, now: datetime) -> None:
     slate = made(query, choice, viewer, trace, kept_as=feed, epoch=epoch)
     seconds = perf_counter() - start
     recording.record(recording.slate_record(slate, viewer.id, feed, seconds * 1000))
-    observe_slate(slate, trace)
+    observe_slate(slate, trace, seconds)

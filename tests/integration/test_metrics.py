@@ -177,7 +177,7 @@ def test_every_reading_can_be_read(redis_url, monkeypatch):
     assert up.pop("recsys_of_a_test") == 0.0 and set(up.values()) == {1.0}
     assert "recsys_of_a_test" not in found
     with pytest.raises(readings.UnknownReadingError, match="recsys_nowhere"):
-        readings.value("recsys_nowhere", clock.now())
+        readings.values("recsys_nowhere", {}, clock.now())
 
 
 def test_a_reading_serves_for_its_time_and_for_all_who_ask():
