@@ -59,3 +59,9 @@ FLAG_ERRORS = Counter(
     "Flags that could not be evaluated or read: the default, or the last one, held.",
     ["reason"],
 )
+THROTTLED = Counter(
+    "recsys_throttle_total",
+    "Requests that a rate limit refused, or could not count because Redis did not answer: these were served.",
+    ["policy", "outcome"],
+)
+USAGE_ALERTS = Counter("recsys_usage_alerts_total", "Alerts raised on unusual use of the API.", ["kind"])

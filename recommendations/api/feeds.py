@@ -9,6 +9,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from access.permissions import viewer_in_query
+from access.scopes import Scope, every
 from monitoring.clock import now
 from recommendations.api import schema, shapes
 from recommendations.api import serializers as s
@@ -20,6 +22,8 @@ from recommendations.services.similar import similar
 
 class FeedView(APIView):
     """One member's feed."""
+
+    scopes = every(Scope.FEEDS_READ)
 
     @schema.address(
         400,
@@ -42,6 +46,9 @@ class FeedView(APIView):
 class ExplainView(APIView):
     """Why a post was shown, or was not."""
 
+    scopes = every(Scope.FEEDS_READ)
+    members_named = staticmethod(viewer_in_query)
+
     @schema.address(
         400,
         404,
@@ -61,6 +68,9 @@ class ExplainView(APIView):
 
 class SimilarView(APIView):
     """Posts like one post."""
+
+    scopes = every(Scope.FEEDS_READ)
+    members_named = staticmethod(viewer_in_query)
 
     @schema.address(
         400,
