@@ -1,6 +1,8 @@
+from importlib import import_module
+
 from django.apps import AppConfig
 
-from monitoring import doctor, health, workers
+from monitoring import doctor, health, samples, workers
 
 
 class MonitoringConfig(AppConfig):
@@ -11,4 +13,8 @@ class MonitoringConfig(AppConfig):
         health.register("migrations", health.migrations)
         health.register("redis", health.redis)
         workers.connect()
+        samples.connect()
         doctor.register_lines()
+        # These import models, which may not be imported before every app is known.
+        maintenance = import_module("monitoring.maintenance")
+        maintenance.register("optimise_database", import_module("monitoring.database").optimise)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
+from statistics import median
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -20,9 +21,12 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 from redis import Redis
 
-from monitoring import health, workers
+from monitoring import health, samples, workers
 
-GIB = 2**30
+MIB, GIB = 2**20, 2**30
+LEAK_BACK, LEAK_WATCHED = timedelta(hours=2), timedelta(minutes=30)
+LEAK_BYTES, LEAK_SHARE = 100 * MIB, 0.2
+"""A process that grew by more than both has a leak, or was not warm."""
 LOCAL = ("127.0.0.1", "localhost", "::1", "")
 
 
@@ -224,6 +228,26 @@ def working(now: datetime) -> Answer:
     return passed(f"every queue is worked on ({', '.join(workers.canary_queues())}), beat holds its lock")
 
 
+def memory(now: datetime) -> Answer:
+    """No process held much more at the end of the last hours than at their beginning."""
+    grew = {}
+    for process, points in samples.memory_of(samples.read(now, LEAK_BACK)).items():
+        if points[-1][0] - points[0][0] >= LEAK_WATCHED.total_seconds():
+            third = max(1, len(points) // 3)
+            first, last = (median(size for _, size in part) for part in (points[:third], points[-third:]))
+            grew[process] = (last - first, last / first - 1)
+    if not grew:
+        return warned(
+            f"No process was sampled for {LEAK_WATCHED.seconds // 60} minutes yet.",
+            "Put it under load for half an hour (a batch of feeds, benchmarks/feed.py), and ask again.",
+        )
+    process, (size, share) = max(grew.items(), key=lambda item: item[1])
+    said = f"{len(grew)} processes watched; {process} grew most, by {size / MIB:.0f} MiB ({share:.0%})"
+    if size > LEAK_BYTES and share > LEAK_SHARE:
+        return failed(f"{said}.", "Watch it on /dashboard/; if it goes on under even load, it leaks.")
+    return passed(said)
+
+
 def register_lines() -> None:
     """Add the lines that hold for any service."""
     for title, ask in (
@@ -235,6 +259,7 @@ def register_lines() -> None:
         ("Admin endpoints require authentication", doors),
         ("Cache data is encrypted at rest", secrets),
         ("Workers and beat", working),
+        ("Memory leak testing completed", memory),
     ):
         register(title, ask)
 

@@ -13,5 +13,6 @@ class RecommendationsConfig(AppConfig):
         import_module("recommendations.services.health").register_checks()
         import_module("recommendations.services.memory").watch()
         import_module("recommendations.services.checklist").register_lines()
+        import_module("recommendations.services.duties").register()
         # Who asks for a task finds it by name, so the registry is filled in every process, not in workers only.
         import_module("recommendations.tasks")

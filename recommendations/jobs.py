@@ -22,10 +22,8 @@ EMBED_POSTS = "recommendations.embed_posts"
 FOLLOW_INDEX = "recommendations.follow_index"
 RECORD_SERVED = "recommendations.record_served"
 REFRESH_SLATE = "recommendations.refresh_slate"
-SWEEP_CACHES = "recommendations.sweep_caches"
 CHECK_MEMORY = "recommendations.check_memory"
 RECONCILE_JOBS = "recommendations.reconcile_jobs"
-SWEEP_INPUTS = "recommendations.sweep_inputs"
 MEASURE_LESS = "recommendations.measure_less"
 
 QUEUES = {
@@ -35,10 +33,8 @@ QUEUES = {
     FOLLOW_INDEX: "maintenance",
     RECORD_SERVED: "maintenance",
     REFRESH_SLATE: "interactive",
-    SWEEP_CACHES: "maintenance",
     CHECK_MEMORY: "maintenance",
     RECONCILE_JOBS: "maintenance",
-    SWEEP_INPUTS: "maintenance",
     MEASURE_LESS: "maintenance",
 }
 

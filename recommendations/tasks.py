@@ -20,8 +20,6 @@ from recommendations.services import (
     recording,
     refresh,
     reindexing,
-    replay,
-    sweep,
     wiring,
     work,
 )
@@ -68,12 +66,6 @@ def refresh_slate(member_id: int, feed: str, **_: object) -> None:
     refresh.refresh_slate(member_id=member_id, feed=feed, now=clock.now())
 
 
-@shared_task(name=jobs.SWEEP_CACHES)
-def sweep_caches(**_: object) -> None:
-    """Give up what the shared caches hold over their budgets."""
-    sweep.sweep_caches(now=clock.now())
-
-
 @shared_task(name=jobs.CHECK_MEMORY)
 def check_memory(**_: object) -> None:
     """Have the process that takes this task look at its own memory."""
@@ -87,12 +79,6 @@ def reconcile_jobs(**_: object) -> None:
     work.reconcile(now=now)
     learn.learn_pending(now=now)
     recording.record_served(now=now)
-
-
-@shared_task(name=jobs.SWEEP_INPUTS)
-def sweep_inputs(**_: object) -> None:
-    """Delete what feeds were ranked from, once its time is over."""
-    replay.sweep_inputs(now=clock.now())
 
 
 @shared_task(name=jobs.MEASURE_LESS)

@@ -171,6 +171,20 @@ class Environment(BaseSettings):
         0.05, "place", "Share of feed requests whose inputs are kept, so that they can be ranked again, 0 to 1."
     )
     batch_processing_size: Positive = setting(100, "speed", "Members or posts per chunk of a job.")
+    seen_keep_days: Positive = setting(
+        365, "answer", "Days after which it is forgotten that a member saw a post, which may then be shown again."
+    )
+    log_keep_days: Positive = setting(
+        90, "answer", "Days that records of what was served are kept: how far back a feed can be explained."
+    )
+    embeddings_archive_dir: str = setting(
+        "", "place", "Folder that vectors of models long retired go to; empty: they stay in the database."
+    )
+    embeddings_archive_days: Positive = setting(
+        30,
+        "speed",
+        "Days after its retirement that a model's vectors are archived; it is quick to bring back until then.",
+    )
     slate_fresh_seconds: Positive = setting(
         180,
         "answer",

@@ -5,8 +5,22 @@ Beat cannot clean another process's memory: each process keeps its own budget, a
 """
 
 from datetime import timedelta
+from typing import Any
 
-SCHEDULE = {
+from celery.schedules import crontab
+
+
+def duty(name: str, every: timedelta, *, at: crontab | None = None) -> dict[str, Any]:
+    """Return the entry of a duty that is recorded, and done by one worker however often it is sent."""
+    return {
+        "task": "monitoring.maintain",
+        "schedule": at or every,
+        "kwargs": {"name": name, "every_seconds": every.total_seconds()},
+        "options": {"queue": "maintenance", "expires": min(every, timedelta(hours=1)).total_seconds()},
+    }
+
+
+SCHEDULE: dict[str, dict[str, Any]] = {
     # A worker may beat and take no tasks: a task through each queue shows that it is worked on (monitoring/workers.py).
     **{
         f"canary-{queue}": {
@@ -29,12 +43,6 @@ SCHEDULE = {
         "schedule": timedelta(hours=1),
         "options": {"queue": "maintenance", "expires": 3600},
     },
-    # Inputs of feeds hold interests: they are kept for days, not for ever.
-    "sweep-inputs": {
-        "task": "recommendations.sweep_inputs",
-        "schedule": timedelta(hours=1),
-        "options": {"queue": "maintenance", "expires": 3600},
-    },
     # Removals, new vectors and changed visibilities reach the vector index; nothing to do without QDRANT_URL.
     "follow-index": {
         "task": "recommendations.follow_index",
@@ -48,11 +56,20 @@ SCHEDULE = {
         "options": {"queue": "maintenance", "expires": 60},
     },
     # What the shared caches hold over their budgets goes, least used first.
-    "sweep-caches": {
-        "task": "recommendations.sweep_caches",
-        "schedule": timedelta(minutes=5),
-        "options": {"queue": "maintenance", "expires": 300},
-    },
+    "sweep-caches": duty("sweep_caches", timedelta(minutes=5)),
+    # The dashboard shows days from these rows, when the records behind them are gone. After the hour has settled.
+    "roll-up-feeds": duty("roll_up_feeds", timedelta(hours=1), at=crontab(minute=5)),
+    # Records of what members saw and were served are personal: none is kept longer than it is of use. At night, since
+    # it deletes; before the database is optimised, so that its room is given back.
+    "sweep-records": duty("sweep_records", timedelta(days=1), at=crontab(hour=2, minute=20)),
+    # Rows that came and went mislead the planner: a query then takes the wrong index.
+    "optimise-database": duty("optimise_database", timedelta(days=1), at=crontab(hour=3, minute=20)),
+    # An index that differs from the database finds what is gone, or misses what is new; Qdrant's is mended at once.
+    "check-index": duty("check_index", timedelta(days=1), at=crontab(hour=4, minute=20)),
+    # Deleted points slow down every search until their segments are written anew. Sunday night, it reads everything.
+    "optimise-index": duty("optimise_index", timedelta(days=7), at=crontab(day_of_week="sun", hour=4, minute=50)),
+    # Vectors of models long retired are most of the database, and nobody reads them. Looked at daily, and rarely due.
+    "archive-embeddings": duty("archive_embeddings", timedelta(days=1), at=crontab(hour=5, minute=20)),
 }
 
 # A process looks at its memory after each task; one that is idle is given this one. Beat cannot look into another's.

@@ -10,6 +10,7 @@ from recommendations.admin.base import ReadOnlyPage
 from recommendations.admin.binary import floats, table
 from recommendations.contracts import origins_of
 from recommendations.models import (
+    FeedHour,
     FeedInputs,
     FeedRequest,
     ImportCheckpoint,
@@ -129,3 +130,13 @@ class FeedInputsAdmin(ReadOnlyPage):
     def bytes_kept(self, inputs: FeedInputs) -> int:
         """Return how much is kept."""
         return len(bytes(inputs.packed))
+
+
+@admin.register(FeedHour)
+class FeedHourAdmin(ReadOnlyPage):
+    list_display = (
+        *("hour", "feed", "engine", "variant", "slates", "p50_ms", "p95_ms", "fallbacks", "empty"),
+        *("pages", "shown", "engaged"),
+    )
+    list_filter = ("feed", "engine", "variant")
+    date_hierarchy = "hour"

@@ -15,6 +15,7 @@ from recommendations.models.activity import (
     ServedPage,
     Undo,
 )
+from recommendations.models.hours import FeedHour
 from recommendations.models.imports import ImportCheckpoint
 from recommendations.models.people import Member, PrivacySettings, Relationship
 from recommendations.models.policies import RankingPolicy
@@ -27,6 +28,7 @@ __all__ = [
     "EmbeddingFailure",
     "EmbeddingModel",
     "ErasedPost",
+    "FeedHour",
     "FeedInputs",
     "FeedRequest",
     "ImportCheckpoint",

@@ -358,6 +358,12 @@ def vector_index(space: str = SPACE) -> QdrantVectors | None:
     return vector_indexes()[key]
 
 
+def retired_index(space: str, model: str, dimension: int) -> QdrantVectors | None:
+    """Return the index that a model had while it served; None without QDRANT_URL."""
+    client = qdrant()
+    return QdrantVectors(client, space=space, model=model, dimension=dimension, words=words()) if client else None
+
+
 @per_process
 def vector_indexes() -> dict[tuple[str, str], QdrantVectors]:
     """Return the indexes that this process made, by space and model: each remembers when its server was silent."""

@@ -58,6 +58,7 @@ def rows(redis_url):
         ),
         served,
         m.FeedInputs.objects.create(request=served, packed=b"packed", created_at=then),
+        m.FeedHour.objects.create(hour=then, feed="discovery", engine="plain", variant="control"),
         m.InterestProfile.objects.create(
             member=ann,
             model="tiny",

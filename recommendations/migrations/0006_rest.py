@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('recommendations', '0004_index'),
+        ('recommendations', '0005_pages'),
     ]
 
     operations = [

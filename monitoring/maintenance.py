@@ -1,0 +1,120 @@
+"""
+What is done by the clock, once however often it is asked for, with a record of what it did.
+
+Apps register their duties; when each runs, and why, is the one table in `recsys_project/schedule.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from time import monotonic
+
+from django.db.models import Q
+
+from monitoring.models import MaintenanceDuty, MaintenanceRun
+
+log = logging.getLogger(__name__)
+
+MAINTAIN = "monitoring.maintain"
+LONGEST = timedelta(hours=1)
+"""Celery ends a task that takes longer: what still counts as running then was lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Did:
+    """What a duty did."""
+
+    rows: int = 0
+    bytes: int = 0
+    note: str = ""
+
+
+Duty = Callable[[datetime], Did]
+"""Is handed this moment; raises if it could not be done."""
+
+
+class UnknownDutyError(LookupError):
+    """Nothing of this name is registered."""
+
+
+_duties: dict[str, Duty] = {}
+
+
+def register(name: str, duty: Duty) -> None:
+    """Let *duty* be asked for by this name; a second one of the same name takes the first one's place."""
+    _duties[name] = duty
+
+
+def names() -> list[str]:
+    """Return what can be asked for."""
+    return list(_duties)
+
+
+def maintain(*, name: str, now: datetime, every: timedelta, scope: str = "") -> MaintenanceRun | None:
+    """
+    Do a duty that is due *every* so often, and return its record; None if it runs, or ran a moment ago.
+
+    *scope* sets apart duties that each process or queue has for itself. An error is recorded and raised.
+    """
+    if name not in _duties:
+        raise UnknownDutyError(f"No duty is called {name}; there are {', '.join(sorted(_duties))}.")
+    known = f"{name} ({scope})" if scope else name
+    if not claim(known, now, every / 2):
+        return None
+    began = monotonic()
+    try:
+        did = _duties[name](now)
+    except Exception as error:
+        log.exception("maintenance_failed", extra={"duty": known})
+        record(known, now, MaintenanceRun.Outcome.FAILED, seconds=monotonic() - began, error=type(error).__name__)
+        raise
+    return record(
+        known,
+        now,
+        MaintenanceRun.Outcome.DONE,
+        seconds=monotonic() - began,
+        rows=did.rows,
+        bytes=did.bytes,
+        note=did.note[:300],
+    )
+
+
+def claim(name: str, now: datetime, pause: timedelta) -> bool:
+    """Take a duty unless somebody has it, or had it less than *pause* ago. Note it if a run before was lost."""
+    row, _ = MaintenanceDuty.objects.get_or_create(name=name)
+    rested = Q(is_running=False) & (Q(taken_at=None) | Q(taken_at__lte=now - pause))
+    lost = Q(is_running=True, taken_at__lte=now - LONGEST)
+    same = MaintenanceDuty.objects.filter(pk=row.pk, taken_at=row.taken_at, is_running=row.is_running)
+    if not same.filter(rested | lost).update(taken_at=now, is_running=True):
+        return False
+    if row.is_running and row.taken_at:
+        MaintenanceRun.objects.create(name=name, started_at=row.taken_at, outcome=MaintenanceRun.Outcome.LOST)
+    return True
+
+
+def record(
+    name: str,
+    started_at: datetime,
+    outcome: MaintenanceRun.Outcome,
+    *,
+    seconds: float,
+    rows: int = 0,
+    bytes: int = 0,
+    note: str = "",
+    error: str = "",
+) -> MaintenanceRun:
+    """Write what a run did, and let the next one begin. A run that took too long and was given up takes nothing."""
+    MaintenanceDuty.objects.filter(name=name, taken_at=started_at).update(is_running=False)
+    return MaintenanceRun.objects.create(
+        name=name,
+        started_at=started_at,
+        seconds=seconds,
+        rows=rows,
+        bytes=bytes,
+        outcome=outcome,
+        note=note,
+        error=error,
+    )

@@ -1,0 +1,5 @@
+"""What monitoring itself keeps."""
+
+from monitoring.models.maintenance import MaintenanceDuty, MaintenanceRun
+
+__all__ = ["MaintenanceDuty", "MaintenanceRun"]

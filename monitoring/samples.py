@@ -1,0 +1,232 @@
+"""
+What each process counted lately, put together in Redis: for the dashboard, which asks one process and shows them all.
+
+After a request or a task, at most every `EVERY_SECONDS`, a process adds what its metrics grew by since it last did, and
+the memory that it holds. It costs the road nothing; what is lost with a process is at most that long.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import Any, cast
+
+import psutil
+from celery.signals import task_postrun
+from django.conf import settings
+from django.core.signals import request_finished
+from prometheus_client import REGISTRY
+from redis import Redis, RedisError
+
+from monitoring import clock
+from monitoring.health import TIMEOUT_SECONDS
+
+log = logging.getLogger(__name__)
+
+STREAM = "recsys:monitoring:samples"
+EVERY_SECONDS = 10.0
+KEPT_SAMPLES = 6_000
+"""At most so many lie in Redis: of ten busy processes the last 100 minutes, a few MiB."""
+READ_SAMPLES = 4_000
+"""At most so many are read for one look."""
+COUNTED = (
+    "recsys_feed_seconds",
+    "recsys_stage_seconds",
+    "recsys_candidates",
+    "recsys_dropped",
+    "recsys_fallbacks",
+    "recsys_cache_requests",
+    "recsys_cache_dropped",
+    "recsys_job_items",
+    "django_http_responses_total_by_status",
+)
+"""Families whose growth is sampled, without `_total`."""
+BUCKETS_OF = ("recsys_feed_seconds",)
+"""Families whose buckets are sampled too, for percentiles."""
+HELD = ("recsys_cache_entries", "recsys_cache_bytes", "recsys_breaker_state")
+"""Gauges that are sampled as they stand."""
+
+Labels = tuple[tuple[str, str], ...]
+Name = tuple[str, Labels]
+"""A metric's sample: its name and its labels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What one process did until *at* (Unix seconds), since its sample before."""
+
+    process: str
+    at: float
+    rss_bytes: int
+    grown: dict[Name, float] = field(default_factory=dict)
+    held: dict[Name, float] = field(default_factory=dict)
+
+
+class Sampler:
+    """This process's own: what it told last, and when it may tell again."""
+
+    def __init__(self) -> None:
+        self._due_at = 0.0
+        self._busy = threading.Lock()
+        self._told: dict[Name, float] = {}
+
+    def tick(self, kind: str) -> None:
+        """Tell what grew, unless that was done a moment ago. Nothing that goes wrong here may harm who called."""
+        if monotonic() < self._due_at or not self._busy.acquire(blocking=False):
+            return
+        try:
+            self._due_at = monotonic() + EVERY_SECONDS
+            add(self.take(kind, clock.now().timestamp()))
+        except RedisError as error:
+            log.warning("sample_lost", extra={"problem": type(error).__name__})
+        finally:
+            self._busy.release()
+
+    def take(self, kind: str, at: float) -> Sample:
+        """Return what grew since the last call."""
+        counts, held = measured()
+        grown = {name: value - self._told.get(name, 0.0) for name, value in counts.items()}
+        self._told = counts
+        process = f"{kind} {socket.gethostname()}:{os.getpid()}"
+        rss = int(psutil.Process().memory_info().rss)
+        return Sample(process, at, rss, {name: value for name, value in grown.items() if value > 0}, held)
+
+
+def measured() -> tuple[dict[Name, float], dict[Name, float]]:
+    """Return this process's counters and gauges of the families above, as they stand."""
+    counts: dict[Name, float] = {}
+    held: dict[Name, float] = {}
+    for family in REGISTRY.collect():
+        if family.name in HELD:
+            held |= {name_of(one): one.value for one in family.samples}
+        elif family.name in COUNTED:
+            for one in family.samples:
+                is_bucket = one.name.endswith("_bucket")
+                if not one.name.endswith("_created") and (not is_bucket or family.name in BUCKETS_OF):
+                    counts[name_of(one)] = one.value
+    return counts, held
+
+
+def name_of(sample: Any) -> Name:
+    """Return name and labels of a metric's sample, without the process's id that multiprocess mode adds."""
+    return sample.name, tuple(sorted((key, value) for key, value in sample.labels.items() if key != "pid"))
+
+
+_samplers: dict[int, Sampler] = {}
+
+
+def sampler() -> Sampler:
+    """Return this process's sampler; a forked child has one of its own."""
+    return _samplers.setdefault(os.getpid(), Sampler())
+
+
+def after_request(**_: object) -> None:
+    sampler().tick("web")
+
+
+def after_task(task: Any = None, **_: object) -> None:
+    """Tell as the worker whose child this is, such as batch of batch@host."""
+    hostname = getattr(getattr(task, "request", None), "hostname", None) or "worker"
+    sampler().tick(str(hostname).partition("@")[0])
+
+
+def connect() -> None:
+    """Have this process sample itself after requests and tasks."""
+    request_finished.connect(after_request, dispatch_uid="samples")
+    task_postrun.connect(after_task, dispatch_uid="samples")
+
+
+# In Redis
+
+
+def caches() -> Redis:
+    """Return a client of the caches' Redis that gives up soon."""
+    url = settings.ENV.cache_redis_url
+    return Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS)
+
+
+def add(sample: Sample) -> None:
+    """Put a sample behind the others; the oldest go."""
+    values = {
+        "process": sample.process,
+        "at": sample.at,
+        "rss": sample.rss_bytes,
+        "grown": [[name, labels, value] for (name, labels), value in sample.grown.items()],
+        "held": [[name, labels, value] for (name, labels), value in sample.held.items()],
+    }
+    with caches() as client:
+        client.xadd(STREAM, {"sample": json.dumps(values)}, maxlen=KEPT_SAMPLES, approximate=True)
+
+
+def read(now: datetime, back: timedelta) -> list[Sample]:
+    """Return the samples of the time before *now*, oldest first; the newest `READ_SAMPLES` if there are more."""
+    since = (now - back).timestamp()
+    with caches() as client:
+        rows = cast("list[tuple[bytes, dict[bytes, bytes]]]", client.xrevrange(STREAM, count=READ_SAMPLES))
+    found = [parsed(fields[b"sample"]) for _, fields in rows]
+    return sorted((one for one in found if one.at >= since), key=lambda one: one.at)
+
+
+def parsed(packed: bytes) -> Sample:
+    """Return a sample as it was added."""
+    values = json.loads(packed)
+    return Sample(values["process"], values["at"], values["rss"], named(values["grown"]), named(values["held"]))
+
+
+def named(rows: Sequence[Sequence[Any]]) -> dict[Name, float]:
+    return {(name, tuple((key, value) for key, value in labels)): number for name, labels, number in rows}
+
+
+# Adding up
+
+
+def total(samples: Sequence[Sample], name: str, *by: str) -> Counter[tuple[str, ...]]:
+    """Return how much *name* grew in all, by the values of these labels."""
+    sums: Counter[tuple[str, ...]] = Counter()
+    for labels, value in grown(samples, name):
+        sums[tuple(labels.get(label, "") for label in by)] += value  # type: ignore[assignment]
+    return sums
+
+
+def grown(samples: Sequence[Sample], name: str) -> Iterator[tuple[dict[str, str], float]]:
+    """Yield labels and growth of each sample of the metric *name*."""
+    for sample in samples:
+        for (found, labels), value in sample.grown.items():
+            if found == name:
+                yield dict(labels), value
+
+
+def quantile(samples: Sequence[Sample], histogram: str, q: float) -> float | None:
+    """
+    Return about the *q* quantile of a histogram's growth, in its unit; None if nothing was counted.
+
+    Within a bucket values are taken to lie evenly, as Prometheus's histogram_quantile does; above the last: its bound.
+    """
+    found = total(samples, f"{histogram}_bucket", "le")
+    counts = sorted((float(le), count) for (le,), count in found.items())
+    if not counts or not counts[-1][1]:
+        return None
+    wanted, low, below = q * counts[-1][1], 0.0, 0.0
+    for bound, count in counts:
+        if count >= wanted:
+            if bound == float("inf"):
+                return low
+            return low + (bound - low) * ((wanted - below) / (count - below) if count > below else 1.0)
+        low, below = bound, count
+    return low
+
+
+def memory_of(samples: Sequence[Sample]) -> dict[str, list[tuple[float, int]]]:
+    """Return each process's memory over time: moments (Unix seconds) and bytes."""
+    found: dict[str, list[tuple[float, int]]] = {}
+    for sample in samples:
+        found.setdefault(sample.process, []).append((sample.at, sample.rss_bytes))
+    return found

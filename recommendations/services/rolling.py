@@ -1,0 +1,150 @@
+"""
+Hours of feeds rolled up into a few rows each, which stay when the records are gone: the dashboard's days.
+
+An hour is counted when it is over, and once more in the next run, since records are written a moment after what they
+record. Counting it again gives the same rows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import numpy as np
+from django.db import transaction
+from django.db.models import Count, OuterRef, Subquery, Sum
+from django.db.models.functions import Length
+
+from recommendations.contracts import InteractionKind
+from recommendations.models import FeedHour, FeedRequest, Interaction, ServedPage
+
+HOUR = timedelta(hours=1)
+LONGEST_BACK = timedelta(hours=48)
+"""A service that stood still for longer lacks the hours before."""
+TOGETHER = 500
+ENGAGED = (
+    InteractionKind.CLICK,
+    InteractionKind.LIKE,
+    InteractionKind.COMMENT,
+    InteractionKind.SHARE,
+    InteractionKind.SAVE,
+    InteractionKind.FOLLOW,
+)
+ID_BYTES = 8
+
+Key = tuple[str, str, str]
+"""Feed, engine, variant."""
+
+
+def roll_up(*, now: datetime) -> int:
+    """Count every hour that is over and not yet counted, and the one counted last again. Return the rows written."""
+    end = now.replace(minute=0, second=0, microsecond=0)
+    last = FeedHour.objects.order_by("-hour").values_list("hour", flat=True).first()
+    start = max(last, end - LONGEST_BACK) if last else end - LONGEST_BACK
+    hours = int((end - start) / HOUR)
+    return sum(roll_up_hour(start + HOUR * number) for number in range(hours))
+
+
+@transaction.atomic
+def roll_up_hour(hour: datetime) -> int:
+    """Count one hour, in place of what was counted of it before."""
+    slates, pages, engaged = slates_of(hour), pages_of(hour), engaged_of(hour)
+    FeedHour.objects.filter(hour=hour).delete()
+    rows = [
+        FeedHour(
+            hour=hour,
+            feed=key[0],
+            engine=key[1],
+            variant=key[2],
+            engaged=engaged[key],
+            **slates.get(key, {}),
+            **pages.get(key, {}),
+        )
+        for key in sorted({*slates, *pages, *engaged})
+    ]
+    FeedHour.objects.bulk_create(rows)
+    return len(rows)
+
+
+def slates_of(hour: datetime) -> dict[Key, dict[str, float]]:
+    """Return counts and times of the slates made in this hour."""
+    rows = FeedRequest.objects.filter(created_at__gte=hour, created_at__lt=hour + HOUR).annotate(
+        size=Length("post_ids")
+    )
+    times: dict[Key, list[float]] = defaultdict(list)
+    counts: dict[Key, Counter[str]] = defaultdict(Counter)
+    columns = rows.values_list("feed", "engine", "variant", "duration_ms", "fallback", "size")
+    for feed, engine, variant, duration, fallback, size in columns.iterator(chunk_size=5_000):
+        key = (feed, engine, variant)
+        times[key].append(duration)
+        counts[key].update(slates=1, fallbacks=bool(fallback), empty=not size)
+    return {
+        key: {**counts[key], "p50_ms": float(np.quantile(took, 0.5)), "p95_ms": float(np.quantile(took, 0.95))}
+        for key, took in times.items()
+    }
+
+
+def pages_of(hour: datetime) -> dict[Key, dict[str, int]]:
+    """Return counts of the pages served in this hour, by what made their slates; erased requests are left out."""
+    request = FeedRequest.objects.filter(pk=OuterRef("request_id"))
+    pages = ServedPage.objects.filter(created_at__gte=hour, created_at__lt=hour + HOUR).order_by()
+    found = (
+        pages.annotate(
+            feed=Subquery(request.values("feed")),
+            engine=Subquery(request.values("engine")),
+            variant=Subquery(request.values("variant")),
+        )
+        .filter(feed__isnull=False)
+        .values("feed", "engine", "variant")
+        .annotate(pages=Count("pk"), size=Sum(Length("post_ids")))
+    )
+    return {
+        (row["feed"], row["engine"], row["variant"]): {"pages": row["pages"], "shown": row["size"] // ID_BYTES}
+        for row in found
+    }
+
+
+def engaged_of(hour: datetime) -> Counter[Key]:
+    """Return how many posts of each variant's requests were acted on in this hour; twice on one is once."""
+    acts = Interaction.objects.filter(
+        pk__gte=first_since(hour),
+        received_at__gte=hour,
+        received_at__lt=hour + HOUR,
+        kind__in=ENGAGED,
+        request_id__isnull=False,
+        undone_at=None,
+    ).order_by()
+    acted_on = set(acts.values_list("request_id", "post_id"))
+    posts = Counter(request_id for request_id, _ in acted_on if request_id)
+    counts: Counter[Key] = Counter()
+    for request_id, key in keys_of(posts):
+        counts[key] += posts[request_id]
+    return counts
+
+
+def first_since(moment: datetime) -> int:
+    """
+    Return the id of about the first interaction received at *moment* or later.
+
+    Their ids rise with time, and no index goes by it: looking twenty times for one row is better than reading all.
+    """
+    low, high = 0, Interaction.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+    while low < high:
+        middle = (low + high) // 2
+        row = Interaction.objects.filter(pk__gt=middle).order_by("pk").values_list("received_at", "pk").first()
+        if row is None or row[0] >= moment:
+            high = middle
+        else:
+            low = row[1]
+    return low
+
+
+def keys_of(request_ids: Iterable[UUID]) -> Iterable[tuple[UUID, Key]]:
+    """Yield feed, engine and variant of each request that is there."""
+    ids = list(request_ids)
+    for start in range(0, len(ids), TOGETHER):
+        rows = FeedRequest.objects.filter(pk__in=ids[start : start + TOGETHER])
+        for pk, feed, engine, variant in rows.values_list("pk", "feed", "engine", "variant"):
+            yield pk, (feed, engine, variant)

@@ -1,0 +1,85 @@
+"""What processes counted, put together: told rarely, added up right, and never in anyone's way."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import redis
+from django.conf import settings
+
+from monitoring import doctor, metrics, samples
+from monitoring.doctor import Verdict
+from monitoring.samples import Sample, Sampler
+
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+AT = NOW.timestamp()
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def stream(redis_url):
+    with redis.Redis.from_url(settings.ENV.cache_redis_url) as client:
+        client.delete(samples.STREAM)
+        yield
+        client.delete(samples.STREAM)
+
+
+def test_a_sample_holds_what_grew_since_the_one_before():
+    sampler = Sampler()
+    sampler.take("web", AT - 20)
+    metrics.CACHE_REQUESTS.labels("sampled", "hit").inc(3)
+    metrics.CACHE_BYTES.labels("sampled").set(77)
+    first = sampler.take("web", AT - 10)
+    metrics.CACHE_REQUESTS.labels("sampled", "hit").inc(2)
+    second = sampler.take("web", AT)
+    hits = samples.total([first, second], "recsys_cache_requests_total", "cache", "outcome")
+    assert hits["sampled", "hit"] == 5
+    assert samples.total([second], "recsys_cache_requests_total", "cache")["sampled",] == 2
+    assert second.held["recsys_cache_bytes", (("cache", "sampled"),)] == 77
+    assert second.rss_bytes > 2**20
+    assert second.process.startswith("web ")
+
+
+def test_samples_are_read_back_as_they_were_told(stream):
+    told = [
+        Sample("web h:1", AT - age, 100, {("n_total", (("a", "x"), ("b", "y"))): 2.0}, {("g", ()): 1.0})
+        for age in (7_200, 10, 0)
+    ]
+    for one in told:
+        samples.add(one)
+    assert samples.read(NOW, HOUR) == told[1:]
+
+
+def test_a_process_tells_once_in_a_while_and_a_silent_redis_harms_nobody(stream, monkeypatch, caplog):
+    sampler = Sampler()
+    for _ in range(3):
+        sampler.tick("web")
+    now = datetime.now(UTC)
+    assert len(samples.read(now, HOUR)) == 1
+    monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"cache_redis_url": "redis://127.0.0.1:1/1"}))
+    Sampler().tick("web")
+    assert "sample_lost" in caplog.text
+
+
+def test_quantiles_are_read_from_buckets():
+    def sample(**counts):
+        grown = {("t_bucket", (("le", le),)): float(count) for le, count in counts.items()}
+        return Sample("p", AT, 0, grown)
+
+    one = sample(**{"0.1": 50, "0.2": 90, "+Inf": 100})
+    assert samples.quantile([one], "t", 0.5) == pytest.approx(0.1)
+    assert samples.quantile([one], "t", 0.7) == pytest.approx(0.15)
+    assert samples.quantile([one], "t", 0.99) == 0.2
+    assert samples.quantile([one, one], "t", 0.5) == pytest.approx(0.1)
+    assert samples.quantile([], "t", 0.5) is None
+
+
+@pytest.mark.parametrize(
+    ("minutes", "last", "verdict"),
+    [(40, 300, Verdict.PASS), (40, 900, Verdict.FAIL), (10, 900, Verdict.WARN), (40, 350, Verdict.PASS)],
+)
+def test_a_process_that_grows_and_grows_is_told_apart_from_one_that_is_steady(stream, minutes, last, verdict):
+    for minute in range(minutes + 1):
+        size = int((300 + (last - 300) * minute / minutes) * 2**20)
+        samples.add(Sample("batch h:1", AT - (minutes - minute) * 60, size))
+    answer = doctor.memory(NOW)
+    assert answer.verdict is verdict
