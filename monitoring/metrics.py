@@ -241,3 +241,10 @@ MEMORY_SHARE = Read("recsys_memory_share_ratio", "Share of the machine's or the 
 HIT_RATIO = Read("recsys_cache_hit_ratio", "Share of the last five minutes' look-ups that found something.", ("cache",))
 ERROR_RATIO = Read("recsys_error_ratio", "Share of the last five minutes' feeds that we could not serve.")
 ALERTS = Read("recsys_alerts", "Alerts that fire, by severity.", ("severity",))
+
+THROTTLED = Counter(
+    "recsys_throttle_total",
+    "Requests that a rate limit refused, or could not count because Redis did not answer: these were served.",
+    ["policy", "outcome"],
+)
+USAGE_ALERTS = Counter("recsys_usage_alerts_total", "Alerts raised on unusual use of the API.", ["kind"])

@@ -10,6 +10,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("", include("access.urls")),
     # Before the next: it answers for every other address under /api/.
     path("", include("flags.api.urls")),
     path("graphql", GraphView.as_view(), name="graphql"),

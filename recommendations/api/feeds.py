@@ -9,6 +9,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from access.permissions import viewer_in_query
+from access.scopes import Scope, every
 from monitoring.clock import now
 from recommendations.api import schema, shapes
 from recommendations.api import serializers as s
@@ -21,6 +23,8 @@ from recommendations.services.viewing import Narrow
 
 class FeedView(APIView):
     """One member's feed."""
+
+    scopes = every(Scope.FEEDS_READ)
 
     @schema.address(
         400,
@@ -52,6 +56,9 @@ class FeedView(APIView):
 class ExplainView(APIView):
     """Why a post was shown, or was not."""
 
+    scopes = every(Scope.FEEDS_READ)
+    members_named = staticmethod(viewer_in_query)
+
     @schema.address(
         400,
         404,
@@ -71,6 +78,9 @@ class ExplainView(APIView):
 
 class SimilarView(APIView):
     """Posts like one post."""
+
+    scopes = every(Scope.FEEDS_READ)
+    members_named = staticmethod(viewer_in_query)
 
     @schema.address(
         400,

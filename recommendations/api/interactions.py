@@ -9,6 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from access.scopes import Scope, every
 from monitoring.clock import now
 from recommendations.api import problems, schema
 from recommendations.api import serializers as s
@@ -50,8 +51,17 @@ def result_of(result: interact.EventResult) -> Result:
     return {"event_id": result.event_id, "status": result.status, "problem": None}
 
 
+def senders(request: Request) -> list[object]:
+    """Return the members whose acts the body tells of, as far as it can be read."""
+    events = request.data.get("events") if isinstance(request.data, dict) else None
+    return [item.get("member_id") for item in events if isinstance(item, dict)] if isinstance(events, list) else []
+
+
 class InteractionsView(APIView):
     """Events in bulk."""
+
+    scopes = every(Scope.INTERACTIONS_WRITE)
+    members_named = staticmethod(senders)
 
     @schema.address(
         400,
@@ -76,6 +86,8 @@ class InteractionsView(APIView):
 
 class SeenView(APIView):
     """Posts that were on a member's screen."""
+
+    scopes = every(Scope.INTERACTIONS_WRITE)
 
     @schema.address(
         400,
