@@ -112,6 +112,8 @@ class VectorsView(APIView):
 class PicturesView(APIView):
     """Pictures that a model here looks at."""
 
+    scopes = every(Scope.POSTS_WRITE)
+
     @schema.address(
         400,
         409,

@@ -11,14 +11,15 @@ import logging
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import ValidationError
 from drf_spectacular.utils import extend_schema
 from graphql import GraphQLError
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 from structlog.contextvars import get_contextvars
 
+from access.scopes import Scope
 from recommendations.api.problems import Problem
 from recommendations.graph.schema import schema
 from recommendations.services.errors import ServiceError
@@ -29,7 +30,13 @@ MEMBERS = {"query": str, "variables": dict, "operationName": str}
 
 
 class GraphView(APIView):
-    """Questions and changes in GraphQL."""
+    """Questions and changes in GraphQL. Reading feeds opens the door; each field asks for the scope that it needs."""
+
+    scopes = {"POST": Scope.FEEDS_READ}
+
+    def members_named(self, request: Request) -> list[object]:
+        """Return nobody: each field says whom it is about (`schema.may`)."""
+        return []
 
     @extend_schema(exclude=True)
     def post(self, request: Request) -> Response:
@@ -69,8 +76,8 @@ def error_shape(error: GraphQLError) -> dict[str, Any]:
         extensions["code"] = cause.code
         if pointer := getattr(cause, "pointer", ""):
             extensions["pointer"] = pointer
-    elif isinstance(cause, ValidationError):
-        extensions["code"] = "invalid-request"
+    elif isinstance(cause, PermissionDenied):
+        shape["message"], extensions["code"] = str(cause.detail), str(cause.get_codes())
     elif cause is not None and not isinstance(cause, GraphQLError) and error.path is not None:
         log.error("graphql_failed", exc_info=cause, extra={"field": str(error.path[0])})
         shape["message"], extensions["code"] = "Something went wrong here; it is in our log.", "internal-error"

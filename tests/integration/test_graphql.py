@@ -10,6 +10,8 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from access import keys, tokens
+from access.scopes import Scope
 from monitoring.clock import now
 from recommendations.contracts import REASON_SENTENCES
 from recommendations.models import Interaction, Job, Relationship, Seen
@@ -251,3 +253,44 @@ def test_what_nobody_foresaw_tells_nothing_of_its_inside(ask, monkeypatch, caplo
 def test_the_schema_is_told_where_that_is_allowed(ask, monkeypatch):
     monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"graphql_introspection": True}))
     assert "wasmDiscoveryFeed" in json.dumps(ask("{ __schema { queryType { fields { name description } } } }"))
+
+
+# Keys and tokens
+
+
+def with_key(client, query, *scopes):
+    secret = keys.create(name="test", scopes=scopes, now=now())[1]
+    body = json.dumps({"query": query})
+    return client.post("/graphql", body, content_type="application/json", headers={"Authorization": f"Bearer {secret}"})
+
+
+def test_each_field_asks_for_its_own_scope(world, client):
+    both = '{ discoveryFeed(memberId: "ann") { engine } preferences(memberId: "ann") { region } }'
+    answer = with_key(client, both, "feeds:read").json()
+    assert code(answer) == "missing-scope"
+    assert "profile:read" in answer["errors"][0]["message"]
+    assert "errors" not in with_key(client, both, "feeds:read", "profile:read").json()
+    changes = 'mutation { resetProfile(memberId: "ann") batchDiscoveryFeeds { id } }'
+    answer = with_key(client, changes, "feeds:read", "profile:write").json()
+    assert [error["path"] for error in answer["errors"]] == [["batchDiscoveryFeeds"]]
+    assert with_key(client, both, "posts:read").status_code == 403
+
+
+def test_a_member_s_token_is_for_that_member_alone(world, client):
+    scopes = [Scope.FEEDS_READ, Scope.INTERACTIONS_WRITE]
+    token = tokens.mint(member_id="ann", scopes=scopes, ttl_seconds=60, now=now())
+    header = {"Authorization": f"Bearer {token}"}
+
+    def ask(query):
+        body = json.dumps({"query": query})
+        return client.post("/graphql", body, content_type="application/json", headers=header).json()
+
+    assert "errors" not in ask('{ discoveryFeed(memberId: "ann") { engine } }')
+    for query in (
+        '{ discoveryFeed(memberId: "bob") { engine } }',
+        '{ similarPosts(postId: "x", viewerId: "bob") { score } }',
+        'mutation { recordInteractions(events: [{eventId: "1", memberId: "bob", postId: "x"}]) { status } }',
+        'mutation { markSeen(memberId: "nobody", postIds: []) }',
+    ):
+        assert code(ask(query)) == "other-member", query
+    assert code(ask('{ job(id: "6f2d6f0e-3a57-4a4c-9a5e-0b6a3c1c2f11") { state } }')) == "missing-scope"
