@@ -20,7 +20,7 @@ from rest_framework.response import Response
 from flags.api.access import READ, FlagView
 from flags.documents import ValueField
 from flags.provider import metadata_of
-from flags.services.evaluate import Evaluated, details
+from flags.services.evaluate import Evaluated, all_details, details
 from flags.snapshot import snapshot
 
 
@@ -139,8 +139,7 @@ class EvaluateFlagsView(EvaluateView):
         except ContextError as error:
             return failure(error.code, str(error), status=400)
         compiled = snapshot.current()
-        found = {key: details(compiled, key, unit_id, said) for key in compiled.flags}
-        body = {"flags": [shape(key, one) for key, one in found.items() if one]}
+        body = {"flags": [shape(key, one) for key, one in all_details(compiled, unit_id, said).items()]}
         etag = etag_of(compiled.digest, unit_id, said, body)
         if request.headers.get("If-None-Match") == etag:
             return Response(status=304, headers={"ETag": etag})

@@ -42,6 +42,8 @@ from flags.snapshot import snapshot
 
 AT_ONCE = frozenset({"killed"})
 """Actions that wait for nobody."""
+RULES = ("rollout", "erasure")
+"""Rules of the system that need no approval: a rollout's start had it, and an erasure must not wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def change(
             raise ValidationError({"key": ["A key cannot change: the code asks for it."]})
         if before == after.plain:
             return None
-        at_once = approved_by or action in AT_ONCE or actor.system.startswith("rollout")
+        at_once = approved_by or action in AT_ONCE or actor.system.startswith(RULES)
         if not at_once and (flag := awaiting(subject, row, after.plain)):
             return keep(subject, key, flag, patch, actor, why, now, action)
         with writing():
@@ -112,8 +114,8 @@ def change(
             approved_by=approved_by,
             action="made" if before is None else action,
             why=why.strip(),
-            before=before,
-            after=after.plain,
+            before=documents.recorded(before) if before else None,
+            after=documents.recorded(after.plain),
             evidence=list(evidence),
         )
         tell()

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from flags.documents import UNIT_LISTS
 from flags.models import FlagChange, PendingChange, Subject
 from flags.services.change import Actor, change
 from flags.services.errors import RefusedError, UnknownKeyError
@@ -62,6 +63,6 @@ def restore(*, change_id: int, actor: Actor, why: str, now: datetime) -> FlagCha
         raise UnknownKeyError("change", str(change_id))
     if record.subject == Subject.PLAN:
         raise RefusedError("A plan is not restored: step back, or start another one.")
-    return change(
-        subject=record.subject, key=record.key, patch=record.after, actor=actor, why=why, now=now, action="restored"
-    )
+    # Lists of ids are not in the record, and stay as they are.
+    patch = {name: value for name, value in record.after.items() if name not in UNIT_LISTS}
+    return change(subject=record.subject, key=record.key, patch=patch, actor=actor, why=why, now=now, action="restored")

@@ -235,8 +235,13 @@ def test_a_segment_is_written_by_the_form(editor):
     assert answer.status_code == 302, answer.context["errors"]
     segment = Segment.objects.get(key="adults")
     assert (segment.allowed_ids, segment.conditions.get().values) == (["7", "8"], [18])
-    empty = {"key": "none", "meets": "all", "why": "x"} | rows_of("conditions")
-    assert "a segment of nobody" in editor.post(page("segment_add"), empty).content.decode()
+    assert "Put ids on the lists" in (
+        editor.post(
+            page("segment_add"),
+            {"key": "ids", "meets": "all", "why": "x"}
+            | rows_of("conditions", condition | {"attribute": "id", "operator": "in"}),
+        ).content.decode()
+    )
 
 
 def test_the_playground_says_what_a_member_gets_and_why(client):

@@ -9,7 +9,7 @@ from rest_framework.exceptions import ValidationError
 
 from flags import attributes, readings, snapshot
 from flags.models import Flag, FlagChange, PendingChange, RolloutPlan, Segment
-from flags.services import approve, rollouts, transfer
+from flags.services import approve, forget, rollouts, transfer
 from flags.services.change import Actor, change
 from flags.services.errors import ForbiddenError, RefusedError, UnknownKeyError
 from flags.services.evaluate import evaluate
@@ -116,6 +116,24 @@ def test_a_segment_of_a_flag_that_needs_approval_needs_it_too(ann):
     making.flag("f", needs_approval=True, rules=[{"segment": "s"}])
     done = change(subject="segment", key="s", patch={"allowed_ids": ["2"]}, actor=Actor(ann), why="x", now=NOW)
     assert isinstance(done, PendingChange) and Segment.objects.get(key="s").allowed_ids == ["1"]
+
+
+def test_an_erased_member_is_on_no_list_and_in_no_record(ann):
+    """Not in a change that waits either; and no approval is waited for."""
+    lists = {"allowed_ids": ["member-7", "8"], "denied_ids": ["member-7"]}
+    change(subject="segment", key="s", patch=lists, actor=TEST, why="x", now=NOW, create=True)
+    making.flag("f", needs_approval=True, rules=[{"segment": "s"}])
+    more = {"allowed_ids": ["member-7", "8", "9"]}
+    waiting = change(subject="segment", key="s", patch=more, actor=Actor(ann), why="x", now=NOW)
+    forget.forget_unit(unit_id="member-7", now=NOW)
+    segment = Segment.objects.get(key="s")
+    assert (segment.allowed_ids, segment.denied_ids) == (["8"], [])
+    assert PendingChange.objects.get(pk=waiting.pk).patch == {"allowed_ids": ["8", "9"]}
+    records = FlagChange.objects.filter(subject="segment")
+    assert records.first().system == "erasure"
+    assert not any("member-7" in str((row.before, row.after)) for row in records)
+    restore(change_id=records.last().pk, actor=TEST, why="x", now=NOW)
+    assert Segment.objects.get(key="s").allowed_ids == ["8"], "a restored segment keeps its lists"
 
 
 def test_an_explanation_says_what_became_of_each_rule():
