@@ -18,3 +18,5 @@ class MonitoringConfig(AppConfig):
         # These import models, which may not be imported before every app is known.
         maintenance = import_module("monitoring.maintenance")
         maintenance.register("optimise_database", import_module("monitoring.database").optimise)
+        # A task is asked for by its name, so that every process needs to know it, not workers only.
+        import_module("monitoring.tasks")
