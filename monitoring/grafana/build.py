@@ -176,6 +176,10 @@ SYSTEM = (
         gauge("recsys_redis_bytes", "server"),
         ("max by (server) (recsys_redis_limit_bytes)", "{{server}} limit"),
     ),
+    plot("Keys that Redis gave up", "ops", ("sum by (server) (deriv(recsys_redis_evicted_keys[5m]))", "{{server}}")),
+    plot("Age of the active model", "s", gauge("recsys_model_age_seconds", "space")),
+    plot("Threads by process", "none", gauge("recsys_process_threads", "process, pid", "sum")),
+    plot("Memory by part, largest process", "bytes", gauge("recsys_memory_bytes", "part")),
     plot(
         "Servers that answer",
         "none",
