@@ -21,9 +21,7 @@ MIB = 2**20
 RUNS_SHOWN = 12
 EACH_PROCESS = ("preference_vectors",)
 """Caches that every process has for itself."""
-NOTHING_SAMPLED = (
-    "Nothing was counted within the last hour. Ask for a feed, or start a job: figures follow in 10 seconds."
-)
+NOTHING_SAMPLED = "Nothing was counted within the last hour. Ask for a feed, or start a job: figures follow soon."
 
 
 def state(now: datetime) -> Panel:
@@ -267,7 +265,8 @@ def holding(found: Sequence[Sample], kind: str, cache: str) -> int | None:
 
     Of a shared one whoever swept it last knows; of one that each process has, all are added up.
     """
-    name = (f"recsys_cache_{kind}", (("cache", cache),))
+    shared = "" if cache in EACH_PROCESS else "shared_"
+    name = (f"recsys_{shared}cache_{kind}", (("cache", cache),))
     said = {one.process: one.held[name] for one in found if name in one.held}
     if cache in EACH_PROCESS:
         return int(sum(said.values()))

@@ -2,6 +2,7 @@
 
 from django.urls import path
 
+from monitoring.alertmanager import receive
 from monitoring.operators import dashboard, figures
 from monitoring.views import livez, metrics, readyz, workersz
 
@@ -12,4 +13,5 @@ urlpatterns = [
     path("dashboard/", dashboard, name="dashboard"),
     path("dashboard/figures", figures, name="figures"),
     path("metrics", metrics, name="metrics"),
+    path("alertmanager", receive, name="alertmanager"),
 ]

@@ -14,6 +14,7 @@ class RecommendationsConfig(AppConfig):
         import_module("recommendations.services.memory").watch()
         import_module("recommendations.services.checklist").register_lines()
         import_module("recommendations.services.duties").register()
+        import_module("recommendations.services.readings").register()
         import_module("recommendations.services.panels").register_panels()
         # Who asks for a task finds it by name, so the registry is filled in every process, not in workers only.
         import_module("recommendations.tasks")

@@ -189,6 +189,29 @@ class Environment(BaseSettings):
     prometheus_multiproc_dir: str = setting(
         "", "place", "Folder in which several processes add up their metrics; empty for one process."
     )
+    metrics_port: int = setting(
+        0,
+        "place",
+        "Port on which a worker tells its metrics; 0: only through a web process that shares PROMETHEUS_MULTIPROC_DIR.",
+    )
+    performance_monitoring_interval: Positive = setting(
+        30_000,
+        "place",
+        "Milliseconds between two samples of a process's memory and figures, which alerts and the dashboard read.",
+    )
+    alert_emails: Annotated[list[str], NoDecode] = setting(
+        [], "place", "Addresses that alerts are mailed to, comma separated; empty: nobody."
+    )
+    alert_webhook_url: str = setting("", "place", "Address that each alert is posted to as JSON; empty: none.")
+    alertmanager_url: str = setting(
+        "", "place", "An Alertmanager that alerts are passed on to, such as http://alertmanager:9093; empty: none."
+    )
+    email_host: str = setting("localhost", "place", "The mail server that alerts are mailed by.")
+    email_port: Positive = setting(25, "place", "Its port.")
+    email_user: str = setting("", "place", "User that the mail server asks for; empty: it asks for none.")
+    email_password: SecretStr = setting(SecretStr(""), "place", "That user's password.")
+    email_tls: bool = setting(False, "place", "Whether mails go by STARTTLS.")
+    email_from: str = setting("recsys@localhost", "place", "Whom mails are from.")
     job_lease_seconds: Positive = setting(
         120, "speed", "After this long without a word, a job's chunk is given to another worker."
     )
@@ -196,7 +219,7 @@ class Environment(BaseSettings):
     flower_port: int = setting(0, "place", "Flower's port in the embedded stack; 0: a free one, remembered.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = setting("INFO", "place", "Least level that is logged.")
 
-    @field_validator("allowed_hosts", "csrf_trusted_origins", mode="before")
+    @field_validator("allowed_hosts", "csrf_trusted_origins", "alert_emails", mode="before")
     @classmethod
     def split_commas(cls, value: object) -> object:
         """Return the parts of a comma-separated text."""
@@ -239,6 +262,21 @@ class Environment(BaseSettings):
         if not self.slate_fresh_seconds <= self.slate_stale_seconds <= self.slate_keep_seconds:
             raise ValueError("SLATE_FRESH_SECONDS, SLATE_STALE_SECONDS and SLATE_KEEP_SECONDS must not fall")
         return self
+
+    @model_validator(mode="after")
+    def has_folder(self) -> Environment:
+        """Return the settings if a worker that tells its metrics can add up its children's."""
+        if self.metrics_port and not self.prometheus_multiproc_dir:
+            raise ValueError("METRICS_PORT needs PROMETHEUS_MULTIPROC_DIR: a worker adds up its children's there")
+        return self
+
+    @field_validator("alert_webhook_url", "alertmanager_url")
+    @classmethod
+    def is_web(cls, value: str) -> str:
+        """Return *value* if it is an address of the web, or empty."""
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return value
 
     @field_validator("wasm_rollout_percentage")
     @classmethod

@@ -39,6 +39,12 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         }
         for queue in QUEUES
     },
+    # Something wrong is seen within half a minute, and told once it has been wrong for as long as its rule says.
+    "evaluate-alerts": {
+        "task": "monitoring.evaluate_alerts",
+        "schedule": timedelta(seconds=30),
+        "options": {"queue": "maintenance", "expires": 30},
+    },
     # Redis may lose a message at the moment of delivery; a job is a row first, so it is published again from its row.
     "reconcile-jobs": {
         "task": "recommendations.reconcile_jobs",

@@ -1,6 +1,7 @@
 """Django's settings. Values that may differ between machines come from `environment.py`, nowhere else."""
 
 from contextlib import suppress
+from pathlib import Path
 
 import dj_database_url
 import orjson
@@ -103,6 +104,14 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 X_FRAME_OPTIONS = "DENY"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 2**20  # the API's limit of a body
 
+EMAIL_HOST = ENV.email_host
+EMAIL_PORT = ENV.email_port
+EMAIL_HOST_USER = ENV.email_user
+EMAIL_HOST_PASSWORD = ENV.email_password.get_secret_value()
+EMAIL_USE_TLS = ENV.email_tls
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = ENV.email_from
+
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
@@ -167,6 +176,9 @@ UNFOLD = {
         {"icon": "explore", "title": "Feed explorer", "link": reverse_lazy("explore")},
     ],
 }
+
+if ENV.prometheus_multiproc_dir:  # before the first metric is counted
+    Path(ENV.prometheus_multiproc_dir).mkdir(parents=True, exist_ok=True)
 
 # Celery. Each line that is not obvious says what breaks without it.
 CELERY_BROKER_URL = ENV.redis_url

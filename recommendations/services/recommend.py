@@ -34,6 +34,7 @@ from recommendations.pipeline.stages import Filter, FilterError, Trace
 from recommendations.services import recording, wiring
 from recommendations.services.cursors import read_cursor, write_cursor
 from recommendations.services.errors import FactsUnavailable, InvalidRequest
+from recommendations.services.observing import counted, observe_page
 from recommendations.services.refresh import ask_for
 from recommendations.services.replay import is_kept, pack_inputs
 from recommendations.services.slates import Reading, follow_catalogue, instead, reading_for
@@ -77,6 +78,7 @@ class Page:
     next_cursor: str | None
 
 
+@counted
 @wiring.by_one_model
 def recommend(
     *,
@@ -110,7 +112,7 @@ def recommend(
     slate, trace, seconds = reading.slate, reading.trace, perf_counter() - start
     made = [] if trace is None else records_of(slate, trace, viewer, feed, seconds * 1000)
     recording.record(*made, recording.page_record(slate.request_id, viewer.id, reading.offset, shown, query.now))
-    recording.observe(query, slate, trace, seconds)
+    observe_page(query, slate, trace, seconds, shown=len(shown), limit=limit)
     return page
 
 

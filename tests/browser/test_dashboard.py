@@ -6,9 +6,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 from playwright.sync_api import expect
 
-from monitoring import clock, dashboard, maintenance, samples
+from monitoring import clock, dashboard, maintenance
 from monitoring.tasks import canary
 from monitoring.tasks import maintain as maintain_task
 from recommendations.models import FeedHour
@@ -39,7 +40,7 @@ def staff(page, django_user_model, live_server, client):
 @pytest.fixture
 def traffic(site, staff, monkeypatch):
     """Feeds over HTTP, a job by the worker, a duty, canaries, and hours of two variants."""
-    monkeypatch.setattr(samples, "EVERY_SECONDS", 0.2)
+    monkeypatch.setattr(settings.ENV, "performance_monitoring_interval", 200)
     now = clock.now()
     for number in range(12):
         for member in ("ann", "bob", "newcomer"):

@@ -104,7 +104,9 @@ def test_prometheus_asks_services_that_are_there():
     """A target is a composed service and its port."""
     scrapes = yaml.safe_load((ROOT / "monitoring/prometheus/prometheus.yml").read_text())["scrape_configs"]
     targets = [target for job in scrapes for static in job["static_configs"] for target in static["targets"]]
-    assert [target.split(":")[0] in SERVICES for target in targets] == [True]
+    assert set(targets) == {"web:8000", "worker-interactive:9101", "worker-batch:9101"}
+    assert all(target.split(":")[0] in SERVICES for target in targets)
+    assert all(SERVICES[name]["environment"]["METRICS_PORT"] == "9101" for name in SERVICES if "worker" in name)
 
 
 @pytest.mark.parametrize("name", ["worker-interactive", "worker-batch", "beat"])
