@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("parts")]
 
 KEYS = [
     "state",
+    "alerts",
     "traffic",
     "stages",
     "memory",
