@@ -47,7 +47,7 @@ def traffic(now: datetime) -> Panel:
     count = sum(feeds.values())
     answers = samples.total(lately, "django_http_responses_total_by_status_total", "status")
     errors = sum(value for (status,), value in answers.items() if status.startswith("5"))
-    minutes = by_minute(found)
+    minutes = by_minute(found, now)
     return Panel(
         figures=[
             Figure("feeds a minute", round(count / (LATELY.total_seconds() / MINUTE), 1)),
@@ -147,7 +147,7 @@ def caches(now: datetime) -> Panel:
         hit, stale, miss = (asked[cache, outcome] for outcome in ("hit", "stale", "miss"))
         entries, size = (holding(found, kind, cache) for kind in ("entries", "bytes"))
         rows.append([cache, percent(hit + stale, hit + stale + miss), hit, stale, miss, entries, size])
-    minutes = by_minute(found, every=5 * MINUTE)
+    minutes = by_minute(found, now, every=5 * MINUTE)
     return Panel(
         plots=[Plot("Hits, of all that was asked", "%", {cache: hit_line(minutes, cache) for cache in names})],
         tables=[Table("Caches, last hour", ["cache", "hit %", "hits", "stale", "misses", "entries", "bytes"], rows)],
@@ -226,8 +226,14 @@ def since(found: Sequence[Sample], moment: datetime) -> list[Sample]:
     return [one for one in found if one.at >= moment.timestamp()]
 
 
-def by_minute(found: Sequence[Sample], *, every: float = MINUTE) -> list[tuple[float, list[Sample]]]:
-    """Return the samples of each minute, or *every* so many seconds; empty ones between the first and last too."""
+def by_minute(found: Sequence[Sample], now: datetime, *, every: float = MINUTE) -> list[tuple[float, list[Sample]]]:
+    """
+    Return the samples of each minute, or *every* so many seconds; empty ones between the first and last too.
+
+    The one that runs is left out, since it would look like a fall, unless there is no other.
+    """
+    whole = [one for one in found if one.at < now.timestamp() // every * every]
+    found = whole or found
     if not found:
         return []
     parts: dict[int, list[Sample]] = defaultdict(list)

@@ -81,7 +81,7 @@ def flag(_now: datetime) -> Answer:
     row = Flag.objects.filter(key=FLAG).first()
     if row is None:
         return failed(f"There is no flag {FLAG}: every member gets control.", "Run manage.py migrate, or add it.")
-    state = f"on for {row.rollout_percentage} %" if row.is_enabled else "off"
+    state = f"on for {row.rollout_percentage:g} %" if row.is_enabled else "off"
     return passed(f"{FLAG} is {state}; {Flag.objects.count()} flags in all")
 
 
