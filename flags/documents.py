@@ -187,7 +187,7 @@ class ConditionDocument(Closed):
 class SegmentDocument(Closed):
     key = NameField()
     description = serializers.CharField(allow_blank=True, default="", max_length=300)
-    matches = serializers.ChoiceField(choices=Segment.Matches.choices, default=Segment.Matches.ALL)
+    meets = serializers.ChoiceField(choices=Segment.Meets.choices, default=Segment.Meets.ALL)
     conditions = ConditionDocument(many=True, default=list)
     allowed_ids = serializers.ListField(
         child=serializers.CharField(max_length=128), default=list, max_length=MAX_LISTED
@@ -282,7 +282,7 @@ def segment_document(segment: Segment) -> Document:
     return {
         "key": segment.key,
         "description": segment.description,
-        "matches": segment.matches,
+        "meets": segment.meets,
         "conditions": [
             {"attribute": row.attribute, "operator": row.operator, "values": list(row.values)}
             for row in segment.conditions.all()

@@ -63,11 +63,23 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": timedelta(seconds=30),
         "options": {"queue": "maintenance", "expires": 30},
     },
+    # Whether an index has lost or kept what it should not: it reads every id and version, so not often.
+    "measure-drift": {
+        "task": "recommendations.measure_drift",
+        "schedule": timedelta(hours=1),
+        "options": {"queue": "maintenance", "expires": 3600},
+    },
     # A post that came while no worker ran still gets its embedding.
     "embed-posts": {
         "task": "recommendations.embed_posts",
         "schedule": timedelta(minutes=1),
         "options": {"queue": "maintenance", "expires": 60},
+    },
+    # A rollout goes up when its phase is over, and comes down within seconds of a breach. Idle, it is one query.
+    "advance-rollouts": {
+        "task": "flags.advance_rollouts",
+        "schedule": timedelta(seconds=10),
+        "options": {"queue": "maintenance", "expires": 10},
     },
     # What the shared caches hold over their budgets goes, least used first.
     "sweep-caches": duty("sweep_caches", timedelta(minutes=5)),

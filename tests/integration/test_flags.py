@@ -122,7 +122,7 @@ def test_variants_share_by_weight_and_nobody_changes_variant_when_the_rollout_gr
         ),
         ({"conditions": [{"attribute": "beta", "operator": "unknown"}]}, {}, {"beta": True}),
         (
-            {"matches": "any", "conditions": [{"attribute": "a", "values": [1]}, {"attribute": "b", "values": [1]}]},
+            {"meets": "any", "conditions": [{"attribute": "a", "values": [1]}, {"attribute": "b", "values": [1]}]},
             {"b": 1},
             {"b": 2},
         ),
