@@ -136,7 +136,7 @@ def test_only_the_hash_of_a_secret_is_kept(client):
     made, header = key()
     secret = header["HTTP_AUTHORIZATION"].removeprefix("Bearer ")
     row = str(ApiKey.objects.filter(pk=made.pk).values())
-    assert secret not in row and secret.rsplit("_", 1)[1] not in row
+    assert secret not in row and secret.split("_", 2)[2] not in row
     assert bytes(made.secret_hash) == keys.digest_of(secret) and len(made.secret_hash) == 32
 
 
@@ -455,7 +455,7 @@ def test_the_admin_makes_a_key_and_shows_its_secret_once(admin_client, client):
     assert made.created_by.is_superuser
     for address in ("/admin/access/apikey/", f"/admin/access/apikey/{made.pk}/change/"):
         shown = admin_client.get(address).content.decode()
-        assert made.prefix in shown and secret not in shown and secret.rsplit("_", 1)[1] not in shown
+        assert made.prefix in shown and secret not in shown and secret.split("_", 2)[2] not in shown
     assert "past" in str(admin_client.post("/admin/access/apikey/add/", form | {
         "expires_at_0": "2020-01-01", "expires_at_1": "00:00:00"}).context["errors"])  # fmt: skip
 
