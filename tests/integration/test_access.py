@@ -136,7 +136,7 @@ def test_only_the_hash_of_a_secret_is_kept(client):
     made, header = key()
     secret = header["HTTP_AUTHORIZATION"].removeprefix("Bearer ")
     row = str(ApiKey.objects.filter(pk=made.pk).values())
-    assert secret not in row and secret.rsplit("_", 1)[1] not in row
+    assert secret not in row and secret.split("_", 2)[2] not in row
     assert bytes(made.secret_hash) == keys.digest_of(secret) and len(made.secret_hash) == 32
 
 
