@@ -69,6 +69,12 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": timedelta(minutes=1),
         "options": {"queue": "maintenance", "expires": 60},
     },
+    # A rollout goes up when its phase is over, and comes down within seconds of a breach. Idle, it is one query.
+    "advance-rollouts": {
+        "task": "flags.advance_rollouts",
+        "schedule": timedelta(seconds=10),
+        "options": {"queue": "maintenance", "expires": 10},
+    },
     # What the shared caches hold over their budgets goes, least used first.
     "sweep-caches": duty("sweep_caches", timedelta(minutes=5)),
     # A process looks at its memory after each task; an idle one is given this. Beat cannot look into another's.
@@ -87,6 +93,10 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "check-index": duty("check_index", timedelta(days=1), at=crontab(hour=4, minute=20)),
     # Deleted points slow down every search until their segments are written anew. Sunday night, it reads everything.
     "optimise-index": duty("optimise_index", timedelta(days=7), at=crontab(day_of_week="sun", hour=4, minute=50)),
+    # A flag that is decided is a branch that somebody must still test. Monday morning, when people can do something.
+    "report-stale-flags": duty(
+        "report_stale_flags", timedelta(days=7), at=crontab(day_of_week="mon", hour=7, minute=5)
+    ),
     # Vectors of models long retired are most of the database, and nobody reads them. Looked at daily, and rarely due.
     "archive-embeddings": duty("archive_embeddings", timedelta(days=1), at=crontab(hour=5, minute=20)),
 }
