@@ -26,4 +26,6 @@ class MonitoringConfig(AppConfig):
         # Who asks for a task finds it by name, so the registry is filled in every process, not in workers only.
         import_module("monitoring.tasks")
         import_module("monitoring.panels").register_panels()
+        # Who asks for a task finds it by name, so the registry is filled in every process, not in workers only.
+        import_module("monitoring.tasks")
         import_module("monitoring.alerting").connect()

@@ -99,6 +99,10 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "check-index": duty("check_index", timedelta(days=1), at=crontab(hour=4, minute=20)),
     # Deleted points slow down every search until their segments are written anew. Sunday night, it reads everything.
     "optimise-index": duty("optimise_index", timedelta(days=7), at=crontab(day_of_week="sun", hour=4, minute=50)),
+    # A flag that is decided is a branch that somebody must still test. Monday morning, when people can do something.
+    "report-stale-flags": duty(
+        "report_stale_flags", timedelta(days=7), at=crontab(day_of_week="mon", hour=7, minute=5)
+    ),
     # Vectors of models long retired are most of the database, and nobody reads them. Looked at daily, and rarely due.
     "archive-embeddings": duty("archive_embeddings", timedelta(days=1), at=crontab(hour=5, minute=20)),
 }

@@ -26,7 +26,7 @@ LOAD_FEEDS, LOAD_WITHIN, LOAD_LOOKED_AT = 1_000, timedelta(days=30), 10_000
 TARGET_MS = 500.0
 FALLBACK_SHARE = 0.01
 NEEDED_RULES = {"recommendation_generation_time", "heap_used", "cache_hit_rate", "database_query_time"}
-RUNBOOK, CHAPTER = "docs/operating.md", "## Rolling back"
+RUNBOOK = "docs/rollback.md"
 
 
 def indexes(_now: datetime) -> Answer:
@@ -126,9 +126,8 @@ def thresholds(_now: datetime) -> Answer:
 
 def rollback(_now: datetime) -> Answer:
     """The way back is written down, and the engine that it leads to works here."""
-    page = settings.BASE_DIR / RUNBOOK
-    if not page.is_file() or CHAPTER not in page.read_text(encoding="utf-8"):
-        return failed(f"{RUNBOOK} has no chapter “{CHAPTER.strip('# ')}”.", "Deploy the documents with the code.")
+    if not (settings.BASE_DIR / RUNBOOK).is_file():
+        return failed(f"{RUNBOOK} is not part of this installation.", "Deploy the documents with the code.")
     wiring.engine(PlainEngine.name)
     return passed(f"written down in {RUNBOOK}; the control engine is there to go back to")
 

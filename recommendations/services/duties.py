@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from flags.services import stale
 from monitoring import maintenance
 from monitoring.maintenance import Did
 from recommendations.models import EmbeddingModel
@@ -48,6 +49,12 @@ def optimise_index(now: datetime) -> Did:
     return Did(rows=sum(index.optimise() for index in indexes), note="" if indexes else "no Qdrant")
 
 
+def report_stale_flags(now: datetime) -> Did:
+    """Name the flags that the code should be rid of; the admin's list of flags filters by it, and says why."""
+    keys = [flag.key for flag, _ in stale.stale(now=now)]
+    return Did(rows=len(keys), note=", ".join(keys) or "none")
+
+
 def active_spaces() -> list[str]:
     """Return the spaces that a model serves."""
     rows = EmbeddingModel.objects.filter(state=EmbeddingModel.State.ACTIVE).order_by("space")
@@ -63,3 +70,4 @@ def register() -> None:
     maintenance.register("archive_embeddings", lambda now: archive.archive_embeddings(now=now))
     maintenance.register("check_index", check_index)
     maintenance.register("optimise_index", optimise_index)
+    maintenance.register("report_stale_flags", report_stale_flags)

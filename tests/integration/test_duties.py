@@ -217,3 +217,12 @@ def test_a_look_at_the_memory_is_recorded_with_what_it_gave_back(monkeypatch):
     run = maintain(name="check_memory", scope="batch", now=NOW, every=timedelta(minutes=5))
     assert (run.name, run.rows, run.bytes) == ("check_memory (batch)", 2, 1_024)
     assert "garbage 24" in run.note
+
+
+def test_flags_that_should_go_are_named():
+    making.flag("long-decided", at=NOW - 90 * DAY)
+    making.flag("of-today", at=NOW)
+    did = duties.report_stale_flags(NOW)
+    assert did.rows == len(did.note.split(", "))
+    assert "long-decided" in did.note
+    assert "of-today" not in did.note
