@@ -22,7 +22,7 @@ EMBED_POSTS = "recommendations.embed_posts"
 FOLLOW_INDEX = "recommendations.follow_index"
 RECORD_SERVED = "recommendations.record_served"
 REFRESH_SLATE = "recommendations.refresh_slate"
-CHECK_MEMORY = "recommendations.check_memory"
+MEASURE_DRIFT = "recommendations.measure_drift"
 RECONCILE_JOBS = "recommendations.reconcile_jobs"
 MEASURE_LESS = "recommendations.measure_less"
 
@@ -33,7 +33,7 @@ QUEUES = {
     FOLLOW_INDEX: "maintenance",
     RECORD_SERVED: "maintenance",
     REFRESH_SLATE: "interactive",
-    CHECK_MEMORY: "maintenance",
+    MEASURE_DRIFT: "maintenance",
     RECONCILE_JOBS: "maintenance",
     MEASURE_LESS: "maintenance",
 }

@@ -113,6 +113,9 @@ class Environment(BaseSettings):
         "answer",
         "Let the API be used without a key (embedded stack on one's own machine). Never in production.",
     )
+    graphql_introspection: bool = setting(
+        False, "answer", "Let GraphQL tell its whole schema to whoever may use it; with DEBUG it does anyway."
+    )
     token_signing_keys: SecretStr = setting(
         SecretStr(""),
         "answer",
@@ -146,6 +149,11 @@ class Environment(BaseSettings):
     fastembed_model: str = setting(
         "BAAI/bge-small-en-v1.5", "answer", "The model that fastembed loads when EMBEDDER=fastembed."
     )
+    image_embedder: Literal["", "conse", "fastembed-clip"] = setting(
+        "",
+        "answer",
+        "Model of pictures: conse (from wheels), fastembed-clip (from a hub); empty: the platform's vectors.",
+    )
     enable_wasm_recommendations: bool = setting(
         True, "speed", "Whether the wasm_recommendations flag is on when its row is first made."
     )
@@ -169,6 +177,9 @@ class Environment(BaseSettings):
     )
     replay_share: float = setting(
         0.05, "place", "Share of feed requests whose inputs are kept, so that they can be ranked again, 0 to 1."
+    )
+    interaction_max_age_days: Positive = setting(
+        90, "answer", "How long ago an interaction that the API is told of may have been; older ones are refused."
     )
     batch_processing_size: Positive = setting(100, "speed", "Members or posts per chunk of a job.")
     seen_keep_days: Positive = setting(
@@ -228,6 +239,29 @@ class Environment(BaseSettings):
     prometheus_multiproc_dir: str = setting(
         "", "place", "Folder in which several processes add up their metrics; empty for one process."
     )
+    metrics_port: int = setting(
+        0,
+        "place",
+        "Port on which a worker tells its metrics; 0: only through a web process that shares PROMETHEUS_MULTIPROC_DIR.",
+    )
+    performance_monitoring_interval: Positive = setting(
+        30_000,
+        "place",
+        "Milliseconds between two samples of a process's memory and figures, which alerts and the dashboard read.",
+    )
+    alert_emails: Annotated[list[str], NoDecode] = setting(
+        [], "place", "Addresses that alerts are mailed to, comma separated; empty: nobody."
+    )
+    alert_webhook_url: str = setting("", "place", "Address that each alert is posted to as JSON; empty: none.")
+    alertmanager_url: str = setting(
+        "", "place", "An Alertmanager that alerts are passed on to, such as http://alertmanager:9093; empty: none."
+    )
+    email_host: str = setting("localhost", "place", "The mail server that alerts are mailed by.")
+    email_port: Positive = setting(25, "place", "Its port.")
+    email_user: str = setting("", "place", "User that the mail server asks for; empty: it asks for none.")
+    email_password: SecretStr = setting(SecretStr(""), "place", "That user's password.")
+    email_tls: bool = setting(False, "place", "Whether mails go by STARTTLS.")
+    email_from: str = setting("recsys@localhost", "place", "Whom mails are from.")
     job_lease_seconds: Positive = setting(
         120, "speed", "After this long without a word, a job's chunk is given to another worker."
     )
@@ -235,7 +269,7 @@ class Environment(BaseSettings):
     flower_port: int = setting(0, "place", "Flower's port in the embedded stack; 0: a free one, remembered.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = setting("INFO", "place", "Least level that is logged.")
 
-    @field_validator("allowed_hosts", "csrf_trusted_origins", "cors_allowed_origins", mode="before")
+    @field_validator("allowed_hosts", "csrf_trusted_origins", "cors_allowed_origins", "alert_emails", mode="before")
     @classmethod
     def split_commas(cls, value: object) -> object:
         """Return the parts of a comma-separated text."""
@@ -293,6 +327,21 @@ class Environment(BaseSettings):
         if not self.slate_fresh_seconds <= self.slate_stale_seconds <= self.slate_keep_seconds:
             raise ValueError("SLATE_FRESH_SECONDS, SLATE_STALE_SECONDS and SLATE_KEEP_SECONDS must not fall")
         return self
+
+    @model_validator(mode="after")
+    def has_folder(self) -> Environment:
+        """Return the settings if a worker that tells its metrics can add up its children's."""
+        if self.metrics_port and not self.prometheus_multiproc_dir:
+            raise ValueError("METRICS_PORT needs PROMETHEUS_MULTIPROC_DIR: a worker adds up its children's there")
+        return self
+
+    @field_validator("alert_webhook_url", "alertmanager_url")
+    @classmethod
+    def is_web(cls, value: str) -> str:
+        """Return *value* if it is an address of the web, or empty."""
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return value
 
     @field_validator("wasm_rollout_percentage")
     @classmethod

@@ -1,9 +1,11 @@
 """Django's settings. Values that may differ between machines come from `environment.py`, nowhere else."""
 
 from contextlib import suppress
+from pathlib import Path
 
 import dj_database_url
 import orjson
+from django.urls import reverse_lazy
 
 from recsys_project.environment import ROOT, read_environment, secrets_of, signing_keys_of
 from recsys_project.logs import logging_settings
@@ -23,14 +25,12 @@ CSRF_TRUSTED_ORIGINS = ENV.csrf_trusted_origins
 INSTALLED_APPS = [
     "unfold",
     "unfold.contrib.filters",
-    "unfold.contrib.simple_history",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
-    "simple_history",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
@@ -47,6 +47,7 @@ MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.middleware.gzip.GZipMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -54,7 +55,6 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
-    "simple_history.middleware.HistoryRequestMiddleware",
     "access.middleware.AccessMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
@@ -116,6 +116,14 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 X_FRAME_OPTIONS = "DENY"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 2**20  # the API's limit of a body
 
+EMAIL_HOST = ENV.email_host
+EMAIL_PORT = ENV.email_port
+EMAIL_HOST_USER = ENV.email_user
+EMAIL_HOST_PASSWORD = ENV.email_password.get_secret_value()
+EMAIL_USE_TLS = ENV.email_tls
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = ENV.email_from
+
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
@@ -169,9 +177,23 @@ SPECTACULAR_SETTINGS = {
         "JobKind": "recommendations.api.serializers.JOB_KINDS",
         "JobState": "recommendations.api.serializers.JOB_STATES",
         "EventStatus": "recommendations.api.serializers.STATUSES",
+        "FlagKind": "flags.models.flags.Flag.Kind",
     },
 }
-UNFOLD = {"SITE_TITLE": "recsys", "SITE_HEADER": "recsys", "SITE_SYMBOL": "dynamic_feed"}
+UNFOLD = {
+    "SITE_TITLE": "recsys",
+    "SITE_HEADER": "recsys",
+    "SITE_SYMBOL": "dynamic_feed",
+    "SIDEBAR": {"navigation": "monitoring.operators.sidebar"},
+    # The name of the site opens these: on a phone the sidebar is behind a button.
+    "SITE_DROPDOWN": [
+        {"icon": "monitoring", "title": "Dashboard", "link": reverse_lazy("dashboard")},
+        {"icon": "explore", "title": "Feed explorer", "link": reverse_lazy("explore")},
+    ],
+}
+
+if ENV.prometheus_multiproc_dir:  # before the first metric is counted
+    Path(ENV.prometheus_multiproc_dir).mkdir(parents=True, exist_ok=True)
 
 # Celery. Each line that is not obvious says what breaks without it.
 CELERY_BROKER_URL = ENV.redis_url

@@ -18,6 +18,7 @@ from recommendations.api.reading import query_of
 from recommendations.services.explain import explain
 from recommendations.services.recommend import recommend
 from recommendations.services.similar import similar
+from recommendations.services.viewing import Narrow
 
 
 class FeedView(APIView):
@@ -39,8 +40,17 @@ class FeedView(APIView):
     def get(self, request: Request, member_id: str) -> Response:
         """Return a page; the next is asked for with its `next_cursor`, and is null when there is no more."""
         started = perf_counter()
-        page = recommend(member_id=member_id, now=now(), **query_of(s.FeedQuery, request))
-        return Response(shapes.page_shape(page, 1000 * (perf_counter() - started)))
+        query = query_of(s.FeedQuery, request)
+        fields = shapes.picked_fields(query.pop("fields"))
+        narrow = Narrow(
+            languages=tuple(query.pop("language")),
+            kinds=tuple(query.pop("kind")),
+            tags=tuple(query.pop("tag")),
+            max_age_hours=query.pop("max_age_hours"),
+            exclude=tuple(query.pop("exclude")),
+        )
+        page = recommend(member_id=member_id, now=now(), narrow=narrow, **query)
+        return Response(shapes.page_shape(page, 1000 * (perf_counter() - started), fields))
 
 
 class ExplainView(APIView):

@@ -13,6 +13,7 @@ from access.scopes import Scope, every
 from monitoring.clock import now
 from recommendations.api import problems, schema
 from recommendations.api import serializers as s
+from recommendations.api.reading import checker
 from recommendations.services import interact
 
 Result = dict[str, Any]
@@ -27,7 +28,7 @@ def refusal(event_id: str | None, detail: str, errors: list[dict[str, str]] | No
 def check(item: object, index: int) -> interact.Event | Result:
     """Return the event that *item* is, or why it is none; pointers start at the body's root."""
     try:
-        return interact.Event(**s.Event().run_validation(item))
+        return interact.Event(**checker(s.Event).run_validation(item))
     except ValidationError as error:
         errors = problems.error_items(flatten_errors(error.detail, f"events/{index}"), in_body=True)
         event_id = item.get("event_id") if isinstance(item, dict) else None

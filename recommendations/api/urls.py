@@ -16,7 +16,7 @@ from recommendations.api.jobs import EventsView, JobsView, JobView, ResultView, 
 from recommendations.api.members import EffectsView, MembersView, MemberView, PreferencesView, ResetView, TieView
 from recommendations.api.posts import PostsView, PostView
 from recommendations.api.profiles import ProfileView
-from recommendations.api.spaces import SearchView, VectorsView
+from recommendations.api.spaces import PicturesView, SearchView, VectorsView
 
 
 @extend_schema(exclude=True)
@@ -47,6 +47,7 @@ urlpatterns = [
     path("api/v1/requests/<uuid:request_id>/explain/<path:post_id>", ExplainView.as_view(), name="api-explain"),
     path("api/v1/interactions", InteractionsView.as_view(), name="api-interactions"),
     path("api/v1/search", SearchView.as_view(), name="api-search"),
+    path("api/v1/spaces/<slug:space>/pictures", PicturesView.as_view(), name="api-pictures"),
     path("api/v1/spaces/<slug:space>/vectors", VectorsView.as_view(), name="api-vectors"),
     path("api/v1/jobs", JobsView.as_view(), name="api-jobs"),
     path("api/v1/jobs/<uuid:job_id>", JobView.as_view(), name="api-job"),

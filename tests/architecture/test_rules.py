@@ -27,6 +27,11 @@ PLANTED = {
     "a service on the kernel": ("recommendations/services/learn.py", "import wasm"),
     "a flag that knows recommendations": ("flags/services/change.py", "from recommendations import contracts"),
     "keys that know a flag": ("access/keys.py", "import flags.models"),
+    "a service that asks for a flag in its own way": (
+        "recommendations/services/viewing.py",
+        "from flags.services.evaluate import evaluate",
+    ),
+    "a door that writes flags": ("flags/admin/base.py", "from flags.models.guarded import writing"),
     "a file without a place": ("recommendations/elsewhere.py", "import math"),
 }
 
