@@ -23,6 +23,8 @@ class MonitoringConfig(AppConfig):
         # These import models, which may not be imported before every app is known.
         maintenance = import_module("monitoring.maintenance")
         maintenance.register("optimise_database", import_module("monitoring.database").optimise)
+        # Who asks for a task finds it by name, so the registry is filled in every process, not in workers only.
+        import_module("monitoring.tasks")
         import_module("monitoring.panels").register_panels()
         # Who asks for a task finds it by name, so the registry is filled in every process, not in workers only.
         import_module("monitoring.tasks")

@@ -91,6 +91,29 @@ MEMORY_CLEAN_UPS = Counter(
     "recsys_memory_clean_ups_total", "Times that a process gave up memory: clean_up or emergency.", ["why"]
 )
 MEMORY_FREED = Counter("recsys_memory_freed_bytes_total", "What a step of a clean-up gave back.", ["step"])
+ENGINE_LACKS = Gauge(
+    "recsys_engine_lacking_vectors",
+    "Vectors that an engine could not take; while there are any, it is not asked.",
+    ["space", "engine"],
+    multiprocess_mode="livemax",
+)
+EMBEDDING_LAG = Gauge(
+    "recsys_embedding_lag_seconds",
+    "How long the oldest post without its vector has waited.",
+    multiprocess_mode="mostrecent",
+)
+INDEX_LAG = Gauge(
+    "recsys_index_lag_seconds",
+    "How long an index has not followed while posts changed: qdrant, or resident in this process.",
+    ["index"],
+    multiprocess_mode="livemax",
+)
+INDEX_DRIFT = Gauge(
+    "recsys_index_drift_posts",
+    "Posts that an index has wrong, when last compared with the database.",
+    ["space", "index"],
+    multiprocess_mode="mostrecent",
+)
 JOB_ITEMS = Counter("recsys_job_items_total", "Items of jobs that were worked on: done or failed.", ["kind", "outcome"])
 LESS_EFFECT = Histogram(
     "recsys_less_effect_ratio",
@@ -218,3 +241,10 @@ MEMORY_SHARE = Read("recsys_memory_share_ratio", "Share of the machine's or the 
 HIT_RATIO = Read("recsys_cache_hit_ratio", "Share of the last five minutes' look-ups that found something.", ("cache",))
 ERROR_RATIO = Read("recsys_error_ratio", "Share of the last five minutes' feeds that we could not serve.")
 ALERTS = Read("recsys_alerts", "Alerts that fire, by severity.", ("severity",))
+
+THROTTLED = Counter(
+    "recsys_throttle_total",
+    "Requests that a rate limit refused, or could not count because Redis did not answer: these were served.",
+    ["policy", "outcome"],
+)
+USAGE_ALERTS = Counter("recsys_usage_alerts_total", "Alerts raised on unusual use of the API.", ["kind"])

@@ -22,6 +22,7 @@ EMBED_POSTS = "recommendations.embed_posts"
 FOLLOW_INDEX = "recommendations.follow_index"
 RECORD_SERVED = "recommendations.record_served"
 REFRESH_SLATE = "recommendations.refresh_slate"
+MEASURE_DRIFT = "recommendations.measure_drift"
 RECONCILE_JOBS = "recommendations.reconcile_jobs"
 MEASURE_LESS = "recommendations.measure_less"
 
@@ -32,6 +33,7 @@ QUEUES = {
     FOLLOW_INDEX: "maintenance",
     RECORD_SERVED: "maintenance",
     REFRESH_SLATE: "interactive",
+    MEASURE_DRIFT: "maintenance",
     RECONCILE_JOBS: "maintenance",
     MEASURE_LESS: "maintenance",
 }

@@ -16,6 +16,7 @@ from recommendations.services import (
     feedback,
     learn,
     models,
+    pictures,
     recording,
     refresh,
     reindexing,
@@ -43,6 +44,7 @@ def learn_interactions(member_ids: list[int], **_: object) -> None:
 def embed_posts(**_: object) -> None:
     """Embed the posts that have no vector yet, and let a model that is through with them serve."""
     models.embed_due(now=clock.now())
+    pictures.place_texts(now=clock.now())
 
 
 @shared_task(name=jobs.FOLLOW_INDEX)
@@ -50,7 +52,18 @@ def follow_index(**_: object) -> None:
     """Bring the vector index up to date; what fails is done again by the next run, from the same moment on."""
     now = clock.now()
     wiring.follow_models(now, now_at_least=True)
-    reindexing.follow_index(now=now)
+    try:
+        reindexing.follow_index(now=now)
+    finally:
+        reindexing.observe_lags(now=clock.now())
+
+
+@shared_task(name=jobs.MEASURE_DRIFT)
+def measure_drift(**_: object) -> None:
+    """Compare the indexes with the database."""
+    now = clock.now()
+    wiring.follow_models(now, now_at_least=True)
+    reindexing.measure_drift(now=now)
 
 
 @shared_task(name=jobs.RECORD_SERVED)

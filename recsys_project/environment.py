@@ -7,6 +7,7 @@ Every setting that the environment may give, in one table: name, default, meanin
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -47,7 +48,26 @@ def positive(value: int) -> int:
     return value
 
 
+def at_least_nothing(value: int) -> int:
+    """Return *value* if it is not below 0."""
+    if value < 0:
+        raise ValueError("must not be below 0")
+    return value
+
+
+def signing_keys_of(value: SecretStr) -> dict[str, str]:
+    """Return the secrets of a comma-separated text of name:secret, by name; raise `ValueError` for any other text."""
+    found: dict[str, str] = {}
+    for part in secrets_of(value):
+        name, _, secret = part.partition(":")
+        if not name or name in found or len(secret) < MIN_SECRET:
+            raise ValueError(f"write name:secret, each name once, each secret of at least {MIN_SECRET} characters")
+        found[name] = secret
+    return found
+
+
 Positive = Annotated[int, AfterValidator(positive)]
+Rate = Annotated[int, AfterValidator(at_least_nothing)]
 
 
 def setting(default: object, changes: Changes, description: str) -> Any:
@@ -93,6 +113,28 @@ class Environment(BaseSettings):
         "answer",
         "Let the API be used without a key (embedded stack on one's own machine). Never in production.",
     )
+    graphql_introspection: bool = setting(
+        False, "answer", "Let GraphQL tell its whole schema to whoever may use it; with DEBUG it does anyway."
+    )
+    token_signing_keys: SecretStr = setting(
+        SecretStr(""),
+        "answer",
+        "Secrets of members' tokens as name:secret, comma separated, newest first, 32 characters or more each; "
+        "the first signs, all are accepted. Derived from SECRET_KEY if empty.",
+    )
+    rate_per_key: Rate = setting(
+        60_000, "answer", "Requests a minute that an API key may send, if its own row says nothing; 0: no limit."
+    )
+    rate_per_member: Rate = setting(600, "answer", "Requests a minute with the tokens of one member; 0: no limit.")
+    rate_per_address: Rate = setting(
+        120, "answer", "Refused requests a minute of a stranger's address, before the answer is 429; 0: no limit."
+    )
+    trusted_proxies: Rate = setting(
+        0, "answer", "Proxies in front, whose X-Forwarded-For says a stranger's address; 0: the connection's own."
+    )
+    cors_allowed_origins: Annotated[list[str], NoDecode] = setting(
+        [], "answer", "Origins (scheme and host) whose pages may use the API with a member's token; empty: none."
+    )
     metrics_token: SecretStr = setting(
         SecretStr(""), "place", "Bearer token that /metrics asks for; empty leaves it to staff sessions."
     )
@@ -106,6 +148,11 @@ class Environment(BaseSettings):
     )
     fastembed_model: str = setting(
         "BAAI/bge-small-en-v1.5", "answer", "The model that fastembed loads when EMBEDDER=fastembed."
+    )
+    image_embedder: Literal["", "conse", "fastembed-clip"] = setting(
+        "",
+        "answer",
+        "Model of pictures: conse (from wheels), fastembed-clip (from a hub); empty: the platform's vectors.",
     )
     enable_wasm_recommendations: bool = setting(
         True, "speed", "Whether the wasm_recommendations flag is on when its row is first made."
@@ -130,6 +177,9 @@ class Environment(BaseSettings):
     )
     replay_share: float = setting(
         0.05, "place", "Share of feed requests whose inputs are kept, so that they can be ranked again, 0 to 1."
+    )
+    interaction_max_age_days: Positive = setting(
+        90, "answer", "How long ago an interaction that the API is told of may have been; older ones are refused."
     )
     batch_processing_size: Positive = setting(100, "speed", "Members or posts per chunk of a job.")
     seen_keep_days: Positive = setting(
@@ -219,11 +269,26 @@ class Environment(BaseSettings):
     flower_port: int = setting(0, "place", "Flower's port in the embedded stack; 0: a free one, remembered.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = setting("INFO", "place", "Least level that is logged.")
 
-    @field_validator("allowed_hosts", "csrf_trusted_origins", "alert_emails", mode="before")
+    @field_validator("allowed_hosts", "csrf_trusted_origins", "cors_allowed_origins", "alert_emails", mode="before")
     @classmethod
     def split_commas(cls, value: object) -> object:
         """Return the parts of a comma-separated text."""
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("cors_allowed_origins")
+    @classmethod
+    def are_origins(cls, value: list[str]) -> list[str]:
+        """Return *value* if each of it is a scheme and a host, which is what a browser sends."""
+        if any(not re.fullmatch(r"https?://[^/\s*]+", origin) for origin in value):
+            raise ValueError("write each origin as https://host or https://host:port, without a path")
+        return value
+
+    @field_validator("token_signing_keys")
+    @classmethod
+    def are_named(cls, value: SecretStr) -> SecretStr:
+        """Return *value* if each of its secrets has a name and is long enough."""
+        signing_keys_of(value)
+        return value
 
     @field_validator("memory_clean_up", mode="before")
     @classmethod

@@ -63,6 +63,12 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": timedelta(seconds=30),
         "options": {"queue": "maintenance", "expires": 30},
     },
+    # Whether an index has lost or kept what it should not: it reads every id and version, so not often.
+    "measure-drift": {
+        "task": "recommendations.measure_drift",
+        "schedule": timedelta(hours=1),
+        "options": {"queue": "maintenance", "expires": 3600},
+    },
     # A post that came while no worker ran still gets its embedding.
     "embed-posts": {
         "task": "recommendations.embed_posts",

@@ -7,7 +7,7 @@ import dj_database_url
 import orjson
 from django.urls import reverse_lazy
 
-from recsys_project.environment import ROOT, read_environment, secrets_of
+from recsys_project.environment import ROOT, read_environment, secrets_of, signing_keys_of
 from recsys_project.logs import logging_settings
 from recsys_project.schedule import SCHEDULE
 
@@ -15,6 +15,7 @@ ENV = read_environment()
 BASE_DIR = ROOT
 
 SECRET_KEY = ENV.secret_key.get_secret_value() or "only-for-debug-" + "x" * 32
+TOKEN_SIGNING_KEYS = signing_keys_of(ENV.token_signing_keys)
 CACHE_SECRETS = secrets_of(ENV.cache_encryption_keys) or [SECRET_KEY]
 DEBUG = ENV.debug
 ALLOWED_HOSTS = ENV.allowed_hosts
@@ -38,6 +39,7 @@ INSTALLED_APPS = [
     "django_structlog",
     "recommendations",
     "flags",
+    "access",
     "monitoring",
 ]
 
@@ -45,6 +47,7 @@ MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.middleware.gzip.GZipMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -52,8 +55,20 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
+    "access.middleware.AccessMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
+if ENV.cors_allowed_origins:  # off, no request pays for it
+    INSTALLED_APPS.append("corsheaders")
+    MIDDLEWARE.insert(
+        MIDDLEWARE.index("django.middleware.common.CommonMiddleware"), "corsheaders.middleware.CorsMiddleware"
+    )
+# Tokens travel in a header: a browser sends no cookie along, and another origin never acts as signed-in staff.
+CORS_ALLOWED_ORIGINS = ENV.cors_allowed_origins
+CORS_ALLOW_CREDENTIALS = False
+CORS_URLS_REGEX = r"^/(api|ofrep|graphql)/"
+CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "idempotency-key", "if-match", "if-none-match"]
+CORS_EXPOSE_HEADERS = ["etag", "location", "ratelimit", "ratelimit-policy", "retry-after"]
 
 ROOT_URLCONF = "recsys_project.urls"
 WSGI_APPLICATION = "recsys_project.wsgi.application"
@@ -132,8 +147,10 @@ REST_FRAMEWORK = {
     "ORJSON_RENDERER_OPTIONS": (orjson.OPT_UTC_Z,),
     "DEFAULT_PARSER_CLASSES": ["recommendations.api.parsing.LimitedJSONParser"],
     # A new address is closed until it says otherwise.
-    "DEFAULT_AUTHENTICATION_CLASSES": ["recommendations.api.access.StaffSession"],
-    "DEFAULT_PERMISSION_CLASSES": ["recommendations.api.access.OpenOrStaff"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["access.authentication.KeyOrToken", "access.authentication.StaffSession"],
+    "DEFAULT_PERMISSION_CLASSES": ["access.permissions.HasScope"],
+    "DEFAULT_THROTTLE_CLASSES": ["access.throttles.RateLimit"],
+    "NUM_PROXIES": ENV.trusted_proxies,
     "EXCEPTION_HANDLER": "drf_standardized_errors.handler.exception_handler",
 }
 DRF_STANDARDIZED_ERRORS = {

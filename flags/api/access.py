@@ -14,11 +14,11 @@ from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
+from access.scopes import Scope
 from flags.services.change import Actor
 
 CHANGE, RELEASE = "flags.change_flag", "flags.release_flag"
-READ, WRITE = "flags:read", "flags:write"
-"""The scopes of API keys."""
+READ, WRITE = Scope.FLAGS_READ, Scope.FLAGS_WRITE
 
 
 class MayWrite(BasePermission):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from django.contrib import admin, messages
 from django.db import transaction
 from django.db.models import Max, QuerySet
 from django.http import HttpRequest
+from django.utils.html import format_html, format_html_join
 
 from recommendations.admin.base import Page
+from recommendations.contracts import Policy
 from recommendations.models import RankingPolicy
 
 
@@ -29,15 +32,33 @@ def make_active(policy: RankingPolicy) -> None:
 
 @admin.register(RankingPolicy)
 class RankingPolicyAdmin(Page):
-    list_display = ("variant", "version", "is_active", "note", "created_at")
+    list_display = ("variant", "version", "is_active", "note", "summary", "created_at")
     list_filter = ("variant", "is_active")
     search_fields = ("^variant", "note")
-    fields = ("variant", "version", "settings", "note", "is_active", "created_at")
+    fields = ("variant", "version", "since_before", "until_served", "settings", "note", "is_active", "created_at")
     actions = ("activate", "copy_as_active")
 
     def get_readonly_fields(self, request: HttpRequest, obj: RankingPolicy | None = None) -> Sequence[str]:
-        fixed = ("version", "is_active", "created_at")
+        fixed = ("version", "since_before", "until_served", "is_active", "created_at")
         return (*fixed, "variant", "settings") if obj else fixed
+
+    @admin.display(description="Changed")
+    def summary(self, policy: RankingPolicy) -> str:
+        """Name the settings that this version changed."""
+        before = version_before(policy)
+        return ", ".join(name for name, *_ in differences(before, policy)) if before else ""
+
+    @admin.display(description="Against the version before")
+    def since_before(self, policy: RankingPolicy) -> str:
+        """Tell what this version changed."""
+        before = version_before(policy)
+        return table(before, policy) if before else "The first version of this variant."
+
+    @admin.display(description="Against the version that is served")
+    def until_served(self, policy: RankingPolicy) -> str:
+        """Tell what serving this version would change."""
+        served = RankingPolicy.objects.filter(variant=policy.variant, is_active=True).exclude(pk=policy.pk).first()
+        return table(served, policy) if served else "This is the one, or none is."
 
     def save_model(self, request: HttpRequest, obj: RankingPolicy, form: Any, change: bool) -> None:
         if not change:
@@ -73,3 +94,24 @@ def copy_of(policy: RankingPolicy) -> RankingPolicy:
         settings=policy.settings,
         note=f"copy of v{policy.version}",
     )
+
+
+def version_before(policy: RankingPolicy) -> RankingPolicy | None:
+    """Return the version that came before this one."""
+    return RankingPolicy.objects.filter(variant=policy.variant, version__lt=policy.version).first()
+
+
+def differences(before: RankingPolicy, after: RankingPolicy) -> list[tuple[str, object, object]]:
+    """Return name, earlier and later value of each setting that differs; one that is not named has its default."""
+    one, other = (asdict(Policy.of(policy.settings)) for policy in (before, after))
+    return [(name, one[name], other[name]) for name in one if one[name] != other[name]]
+
+
+def table(before: RankingPolicy, after: RankingPolicy) -> str:
+    """Return the differences for a person to read."""
+    rows = differences(before, after)
+    if not rows:
+        return f"The same settings as {before}."
+    head = format_html("<tr><th>setting</th><th>{}</th><th>{}</th></tr>", f"v{before.version}", f"v{after.version}")
+    lines = format_html_join("", "<tr><td>{}</td><td>{}</td><td><b>{}</b></td></tr>", rows)
+    return format_html('<table style="border-spacing: 1rem .2rem; text-align: left">{}{}</table>', head, lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from time import perf_counter
 
 import numpy as np
@@ -9,18 +10,32 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from access.permissions import viewer_in_query
+from access.scopes import Scope, every
 from monitoring.clock import now
 from recommendations.api import schema, shapes
 from recommendations.api import serializers as s
 from recommendations.api.problems import Problem
 from recommendations.api.reading import query_of
-from recommendations.ports import VectorError
+from recommendations.embedders.choosing import EmbedderError
+from recommendations.ports import ImageError, VectorError
 from recommendations.services.models import store_vectors
+from recommendations.services.pictures import store_pictures
 from recommendations.services.search import search
+
+
+def viewer_of_search(request: Request) -> Iterable[object]:
+    """Return whom a search is for: it says so in the query, or with a vector in the body."""
+    if request.method == "GET":
+        return viewer_in_query(request)
+    return [request.data.get("viewer")] if isinstance(request.data, dict) else []
 
 
 class SearchView(APIView):
     """Posts near a text, a post or a vector, in a space where texts and pictures meet."""
+
+    scopes = every(Scope.FEEDS_READ)
+    members_named = staticmethod(viewer_of_search)
 
     @schema.address(
         400,
@@ -64,6 +79,8 @@ class SearchView(APIView):
 class VectorsView(APIView):
     """Vectors that the platform makes, such as those of pictures."""
 
+    scopes = every(Scope.POSTS_WRITE)
+
     @schema.address(
         400,
         413,
@@ -89,4 +106,35 @@ class VectorsView(APIView):
             )
         except VectorError as error:
             raise Problem(str(error), status=400, code="invalid-vectors", pointer="/vectors") from error
+        return Response({"kept": len(ids) - len(unknown), "unknown_post_ids": unknown})
+
+
+class PicturesView(APIView):
+    """Pictures that a model here looks at."""
+
+    scopes = every(Scope.POSTS_WRITE)
+
+    @schema.address(
+        400,
+        409,
+        413,
+        415,
+        answers={200: s.VectorsOut},
+        request=s.PicturesBody,
+        operation_id="store_pictures",
+        summary="Give posts the vectors of their pictures",
+        tags=["posts"],
+    )
+    def put(self, request: Request, space: str) -> Response:
+        """Look at up to 20 pictures, by the model of IMAGE_EMBEDDER; only vectors are kept, and of a bad lot none."""
+        body = s.PicturesBody(data=request.data)
+        body.is_valid(raise_exception=True)
+        items = body.validated_data["pictures"]
+        ids = [item["post_id"] for item in items]
+        try:
+            unknown = store_pictures(space=space, post_ids=ids, pictures=[item["image"] for item in items], now=now())
+        except EmbedderError as error:
+            raise Problem(str(error), status=409, code="no-image-embedder") from error
+        except (ImageError, VectorError) as error:
+            raise Problem(str(error), status=400, code="invalid-pictures", pointer="/pictures") from error
         return Response({"kept": len(ids) - len(unknown), "unknown_post_ids": unknown})

@@ -13,7 +13,10 @@ MODULES = {
     "tiny": ("recommendations.embedders.tiny", "TinyText"),
 }
 
-CROSS_MODAL = {"fastembed-clip": ("recommendations.embedders.fastembed_clip", "FastembedClip")}
+CROSS_MODAL = {
+    "conse": ("recommendations.embedders.conse", "ConseText"),
+    "fastembed-clip": ("recommendations.embedders.fastembed_clip", "FastembedClip"),
+}
 
 
 class EmbedderError(RuntimeError):

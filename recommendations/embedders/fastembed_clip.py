@@ -6,17 +6,15 @@ Only the wiring loads this module, and only if a space is embedded by it: fastem
 
 import functools
 import importlib.metadata
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from fastembed import ImageEmbedding, TextEmbedding
-from PIL import Image, UnidentifiedImageError
 
 from recommendations.contracts import Float32Array
 from recommendations.embedders.cleaning import embed_filled, unit_rows
-from recommendations.ports import ImageError
+from recommendations.embedders.pictures import opened
 
 TEXT_MODEL = "Qdrant/clip-ViT-B-32-text"
 IMAGE_MODEL = "Qdrant/clip-ViT-B-32-vision"
@@ -52,14 +50,6 @@ class FastembedClip:
 
     def _text_vectors(self, texts: Sequence[str]) -> Float32Array:
         return np.stack(list(loaded_text(self.text_model, self.text_folder).embed(texts))).astype(np.float32)
-
-
-def opened(number: int, image: bytes) -> Image.Image:
-    """Return the picture in RGB, or raise `ImageError` with its number among those given."""
-    try:
-        return Image.open(io.BytesIO(image)).convert("RGB")
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise ImageError(f"Image {number} cannot be read: give a whole JPEG, PNG or WebP file.") from error
 
 
 @functools.cache

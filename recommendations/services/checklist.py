@@ -19,7 +19,7 @@ from recommendations.models import EmbeddingModel, FeedRequest, Post
 from recommendations.services import wiring
 from recommendations.services.viewing import FLAG
 
-OURS = ("recommendations", "flags", "monitoring")
+OURS = ("recommendations", "flags", "access", "monitoring")
 EMBEDDED_SHARE = 0.99
 LOAD_FEEDS, LOAD_WITHIN, LOAD_LOOKED_AT = 1_000, timedelta(days=30), 10_000
 """Feeds that make a load, and how many of the newest are looked at."""

@@ -254,7 +254,8 @@ def count(acts: Sequence[Interaction], now: datetime, sign: int = 1) -> None:
     """
     Add the acts to the engagement of their posts, everywhere and by region; a turning down does not lower it.
 
-    A *sign* of -1 takes them out again.
+    A *sign* of -1 takes them out again: by region from that which the member has now. Who has moved since leaves the
+    act where it was counted, and it fades there.
     """
     regions = dict(
         Member.objects.filter(pk__in={act.member_id for act in acts}).exclude(region="").values_list("pk", "region")

@@ -92,10 +92,16 @@ def activate(row: EmbeddingModel, now: datetime) -> None:
 
 
 def store_vectors(
-    *, space: str, model: str, post_ids: Sequence[str], vectors: Float32Array, now: datetime
+    *,
+    space: str,
+    model: str,
+    post_ids: Sequence[str],
+    vectors: Float32Array,
+    now: datetime,
+    loader: str = SUPPLIED,
 ) -> list[str]:
     """
-    Keep vectors (n, d) that the platform made, such as those of pictures; return the post ids that we don't know.
+    Keep vectors (n, d) that the platform made, or *loader* did of pictures; return the post ids that we don't know.
 
     They are scaled to unit length. The first model of a space serves at once, any other when `activate_model` says so.
     Raises `VectorError` for a wrong shape, another dimension than the model's earlier ones, NaN or infinity; then
@@ -104,7 +110,7 @@ def store_vectors(
     vectors = np.asarray(vectors, np.float32)
     checked_vectors(space, vectors, len(post_ids))
     with transaction.atomic():
-        row = supplied_model(space, model, vectors.shape[1], now)
+        row = model_of(space, model, loader, vectors.shape[1], now)
         pks = dict(Post.objects.filter(external_id__in=post_ids).values_list("external_id", "pk"))
         places = {pks[post_id]: at for at, post_id in enumerate(post_ids) if post_id in pks}
         earlier = PostEmbedding.objects.filter(post__in=list(places), space=space, model=model)
@@ -137,14 +143,14 @@ def checked_vectors(space: str, vectors: Float32Array, count: int) -> None:
         raise VectorError(f"Vector {wrong[0]} holds NaN or infinity.")
 
 
-def supplied_model(space: str, model: str, dimension: int, now: datetime) -> EmbeddingModel:
-    """Return the row of a model that the platform runs; the first of a space is active."""
+def model_of(space: str, model: str, loader: str, dimension: int, now: datetime) -> EmbeddingModel:
+    """Return the row of a model whose vectors come; the first of a space is active."""
     is_first = not EmbeddingModel.objects.filter(space=space).exists()
     row, _ = EmbeddingModel.objects.get_or_create(
         space=space,
         name=model,
         defaults={
-            "embedder": SUPPLIED,
+            "embedder": loader,
             "dimension": dimension,
             "state": State.ACTIVE if is_first else State.BUILDING,
             "activated_at": now if is_first else None,

@@ -11,6 +11,7 @@ from monitoring import metrics, performance
 from recommendations.contracts import Query, Slate
 from recommendations.pipeline.stages import Trace
 from recommendations.services.errors import ServiceError
+from recommendations.services.slates import Reading
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,12 +50,13 @@ def failed(asked: dict[str, object], code: str) -> None:
     metrics.FEED_FAILURES.labels(str(asked.get("feed", "discovery")), code).inc()
 
 
-def observe_page(query: Query, slate: Slate, trace: Trace | None, seconds: float, *, shown: int, limit: int) -> None:
-    """Count one page of *shown* posts and how its slate was made; *trace* is None if that was kept."""
+def observe_page(query: Query, reading: Reading, seconds: float, *, shown: int, limit: int) -> None:
+    """Count one page of *shown* posts, what came of asking the cache for its slate, and how that was made."""
+    slate, trace = reading.slate, reading.trace
     cached = trace is None
     metrics.FEED_SECONDS.labels(query.feed, slate.engine, "true" if cached else "false").observe(seconds)
     metrics.FEEDS.labels(query.feed, slate.engine, slate.variant, slate.fallback).inc()
-    metrics.CACHE_REQUESTS.labels("slates", "hit" if cached else "miss").inc()
+    metrics.CACHE_REQUESTS.labels("slates", "stale" if reading.is_stale else "hit" if cached else "miss").inc()
     performance.observe("feed", seconds)
     if shown < limit:
         metrics.THIN_PAGES.labels(query.feed, "short" if shown else "empty").inc()

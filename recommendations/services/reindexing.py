@@ -6,6 +6,7 @@ The database is the source of truth: whatever is in doubt is written again. Ever
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,12 +15,15 @@ import numpy as np
 from django.conf import settings
 from django.db.models import Min, Q, QuerySet
 
+from monitoring import metrics
 from recommendations.contracts import Float32Array
 from recommendations.models import EmbeddingModel, Post, PostEmbedding
 from recommendations.ports import VectorIndexError
 from recommendations.services import wiring
-from recommendations.services.embedding import SPACE, Progress
+from recommendations.services.embedding import SPACE, Progress, embedding_lag_seconds
 from recommendations.stores.qdrant_vectors import Point, QdrantVectors
+
+log = logging.getLogger(__name__)
 
 BATCH_POSTS = 1_000
 OVERLAP = timedelta(seconds=10)
@@ -243,3 +247,28 @@ def catalogue_lag_seconds(*, now: datetime) -> float:
     if refreshed is None or not Post.objects.filter(changed_at__gt=refreshed).exists():
         return 0.0
     return max(0.0, (now - refreshed).total_seconds())
+
+
+# Watching
+
+
+def observe_lags(*, now: datetime) -> None:
+    """Count how far embeddings, the vector index and this process's catalogue are behind."""
+    metrics.EMBEDDING_LAG.set(embedding_lag_seconds(model=wiring.embedder().name, now=now))
+    metrics.INDEX_LAG.labels("qdrant").set(index_lag_seconds(now=now))
+    metrics.INDEX_LAG.labels("resident").set(catalogue_lag_seconds(now=now))
+
+
+def measure_drift(*, now: datetime) -> list[Drift]:
+    """Compare every space's indexes with the database, and count what is wrong; a silent server is passed over."""
+    found: list[Drift] = []
+    for space in {SPACE, *wiring.serving().models}:
+        try:
+            drifts = drift(space=space, now=now)
+        except VectorIndexError as error:
+            log.warning("drift_not_measured", extra={"space": space, "problem": str(error)})
+            continue
+        for one in drifts:
+            metrics.INDEX_DRIFT.labels(space, one.index).set(one.posts)
+        found += drifts
+    return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from time import perf_counter
 
 import numpy as np
 
@@ -21,8 +22,8 @@ from recommendations.pipeline.stages import FilterError, Trace
 from recommendations.ports import VectorIndexError
 from recommendations.services import wiring
 from recommendations.services.errors import FactsUnavailable, InvalidRequest, UnknownPost
-from recommendations.services.recommend import Page, checked, page_of
-from recommendations.services.similar import may_see
+from recommendations.services.recommend import Page, checked
+from recommendations.services.similar import may_see, recorded
 from recommendations.services.slates import Reading, follow_catalogue
 from recommendations.services.viewing import choose, known_viewer, query_of
 from recommendations.stores.resident_vectors import ResidentVectors
@@ -52,6 +53,7 @@ def search(
     checked("discovery", limit)
     if sum((bool(text), bool(post_id), vector is not None)) != 1:
         raise InvalidRequest("Give one of text, post and vector to search by.", "/text")
+    start = perf_counter()
     viewer = known_viewer(now, member_id=viewer_id)
     choice = choose(viewer_id)
     follow_catalogue(now)
@@ -63,7 +65,7 @@ def search(
         raise UnknownPost(post_id)
     sought = vector_of(index, space, text, anchors, vector)
     slate = nearest(query, index, sought, choice.engine, kind)
-    return page_of(query, Reading(slate, trace=Trace()), viewer, limit=limit, explain=True)[0]
+    return recorded(query, Reading(slate, trace=Trace()), viewer, limit, perf_counter() - start)
 
 
 def index_of(space: str, engine: str) -> ResidentVectors:

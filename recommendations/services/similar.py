@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from time import perf_counter
 
 import numpy as np
 
@@ -11,12 +12,13 @@ from recommendations import feeds
 from recommendations.contracts import EMPTY_IDS, Int64Array, Interests, Query
 from recommendations.models import Post
 from recommendations.pipeline.stages import Trace
-from recommendations.services import wiring
+from recommendations.services import recording, wiring
 from recommendations.services.errors import UnknownPost
 from recommendations.services.ranking import CONTROL
 from recommendations.services.recommend import Page, checked, last_look, page_of
 from recommendations.services.slates import Reading, build_slate, follow_catalogue
 from recommendations.services.viewing import choose, known_viewer, query_of
+from recommendations.stores.relational_viewers import Viewer
 
 
 @wiring.by_one_model
@@ -27,6 +29,7 @@ def similar(*, post_id: str, viewer_id: str, limit: int = 10, now: datetime) -> 
     A post that the viewer may not see is as unknown to them as one that is not there.
     """
     checked("discovery", limit)
+    start = perf_counter()
     viewer = known_viewer(now, member_id=viewer_id)
     choice = choose(viewer_id)
     catalogue = wiring.catalogue()
@@ -41,7 +44,17 @@ def similar(*, post_id: str, viewer_id: str, limit: int = 10, now: datetime) -> 
         raise UnknownPost(post_id)
     trace = Trace()
     slate = build_slate(replace(query, interests=interests), choice, trace)
-    return page_of(query, Reading(slate, trace=trace), viewer, limit=limit, explain=True)[0]
+    return recorded(query, Reading(slate, trace=trace), viewer, limit, perf_counter() - start)
+
+
+def recorded(query: Query, reading: Reading, viewer: Viewer, limit: int, seconds: float) -> Page:
+    """Return the page of a slate made in *seconds*, and queue a record of both: it is explained like any other."""
+    page, shown = page_of(query, reading, viewer, limit=limit, explain=True)
+    recording.record(
+        recording.slate_record(reading.slate, viewer.id, query.feed, 1000 * seconds),
+        recording.page_record(reading.slate.request_id, viewer.id, 0, shown, query.now),
+    )
+    return page
 
 
 def may_see(query: Query, post_ids: Int64Array) -> bool:

@@ -125,13 +125,17 @@ class Parts:
 def make_serving(models: dict[str, ActiveModel]) -> Serving:
     """Return parts for these active models; the content space is served by EMBEDDER where none is active yet."""
     text = active_embedder(models.get(SPACE))
-    engines = {SPACE: make_engines(text.dimension)}
-    resident = [ResidentSpace(SPACE, text.name, text.dimension, tuple(engines[SPACE].values()))]
-    for model in models.values():
-        if model.space != SPACE:
-            engines[model.space] = make_engines(model.dimension)
-            made = tuple(engines[model.space].values())
-            resident.append(ResidentSpace(model.space, model.name, model.dimension, made))
+    served = {SPACE: (text.name, text.dimension)}
+    served |= {model.space: (model.name, model.dimension) for model in models.values() if model.space != SPACE}
+    total = sum(dimension for _, dimension in served.values())
+    engines = {
+        space: make_engines(dimension, settings.ENV.wasm_memory_limit * dimension // total)
+        for space, (_, dimension) in served.items()
+    }
+    resident = [
+        ResidentSpace(space, name, dimension, tuple(engines[space].values()))
+        for space, (name, dimension) in served.items()
+    ]
     catalogue = ResidentCatalogue(
         spaces=resident,
         words=words(),
@@ -229,6 +233,8 @@ def space_index(space: str, engine_name: str = PlainEngine.name) -> ResidentVect
         raise VectorIndexError(f"No model is active in the space {space}.")
     engines = served.spaces[space]
     chosen = engines.get(engine_name, engines[PlainEngine.name])
+    if served.catalogue.lacks(chosen):
+        chosen = engines[PlainEngine.name]
     return ResidentVectors(remembering(chosen, space), served.catalogue)
 
 
@@ -249,11 +255,11 @@ def engines() -> dict[str, Engine]:
     return serving().spaces[SPACE]
 
 
-def make_engines(dimension: int) -> dict[str, Engine]:
-    """Return new engines, by name. WASM_MEMORY_LIMIT holds for each space's kernel."""
+def make_engines(dimension: int, memory_limit_bytes: int) -> dict[str, Engine]:
+    """Return new engines, by name. WASM_MEMORY_LIMIT holds for all spaces' kernels: the longer vectors get more."""
     made: dict[str, Engine] = {PlainEngine.name: PlainEngine(dimension)}
     try:
-        made[WasmEngine.name] = WasmEngine(dimension, memory_limit_bytes=settings.ENV.wasm_memory_limit)
+        made[WasmEngine.name] = WasmEngine(dimension, memory_limit_bytes=memory_limit_bytes)
     except EngineError:
         log.exception("engine_not_made", extra={"engine": WasmEngine.name})
     return made
@@ -263,7 +269,10 @@ def engine(name: str) -> Engine:
     """Return the engine of this name, or raise `EngineError` if this process could not make it."""
     if name not in engines():
         raise EngineError(f"This process has no engine {name}; its log says why.")
-    return engines()[name]
+    chosen = engines()[name]
+    if lacking := catalogue().lacks(chosen):
+        raise EngineError(f"The engine {name} lacks the vectors of {lacking} posts; raise WASM_MEMORY_LIMIT.")
+    return chosen
 
 
 @per_process

@@ -30,8 +30,8 @@ CHANGED = "recsys:neighbours:changed"
 CHANGES_KEPT = 500
 """Posts whose change is remembered. What was kept before the oldest of them is a miss."""
 
-# One clock for all processes: that of Redis. A moment is in seconds.
-MOMENT_NOW = "local time = redis.call('TIME') local now = time[1] + time[2] / 1e6 "
+# One clock for all processes: that of Redis. A moment is a whole second, which Redis reads faster than a fraction.
+MOMENT_NOW = "local now = tonumber(redis.call('TIME')[1]) "
 CHANGE = (
     MOMENT_NOW
     + """
@@ -42,7 +42,7 @@ CHANGE = (
 PUT = (
     MOMENT_NOW
     + """
-    redis.call('HSET', KEYS[1], 'since', string.format('%.6f', now - ARGV[1]), 'value', ARGV[2])
+    redis.call('HSET', KEYS[1], 'since', math.floor(now - ARGV[1]), 'value', ARGV[2])
     redis.call('EXPIRE', KEYS[1], ARGV[3])
     redis.call('ZADD', KEYS[2], now, KEYS[1])"""
 )
@@ -53,7 +53,7 @@ GET = (
     if not kept[1] then return {} end
     if redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[1]) then
         local oldest = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')
-        if tonumber(oldest[2]) > tonumber(kept[1]) then return {} end
+        if tonumber(oldest[2]) >= tonumber(kept[1]) then return {} end
     end
     redis.call('ZADD', KEYS[3], now, KEYS[1])
     return {kept[2], redis.call('ZRANGEBYSCORE', KEYS[2], kept[1], '+inf')}"""

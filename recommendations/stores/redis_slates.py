@@ -1,5 +1,6 @@
 """
-Slates in Redis, packed: 12 bytes a pick behind a short header, and sealed. Always with a time to live.
+Slates in Redis, packed: 8 bytes a pick behind a short header (12 if an id needs them), and sealed. Always with a time
+to live.
 
 A slate from here is never served as it is: the last look checks it against rows read at that moment.
 
@@ -27,7 +28,8 @@ from recommendations.stores.sealing import Seal, SealError
 log = logging.getLogger(__name__)
 
 HEADER = struct.Struct("<BH16sdII")
-VERSION = 1
+IDS = {1: "<i8", 2: "<u4"}
+"""How each version of the format writes ids: the shorter form serves the first four billion posts."""
 SEPARATOR = "\x1f"
 PURGE_BATCH = 500
 
@@ -38,12 +40,13 @@ class SlateFormatError(ValueError):
 
 def pack(slate: Slate) -> bytes:
     """Return the slate in bytes, without the parts of its scores: header, names, then a column each."""
+    version = 2 if not len(slate) or 0 <= slate.post_ids.min() <= slate.post_ids.max() < 2**32 else 1
     names = SEPARATOR.join((slate.engine, slate.variant, slate.fallback)).encode()
     header = HEADER.pack(
-        VERSION, len(slate), slate.request_id.bytes, slate.built_at, slate.policy_version, slate.candidates
+        version, len(slate), slate.request_id.bytes, slate.built_at, slate.policy_version, slate.candidates
     )
     columns = (
-        slate.post_ids.astype("<i8"),
+        slate.post_ids.astype(IDS[version]),
         slate.scores.astype("<f2"),
         slate.origins.astype("u1"),
         slate.reasons.astype("u1"),
@@ -55,16 +58,16 @@ def unpack(packed: bytes) -> Slate:
     """Return the slate of these bytes; raise `SlateFormatError` if they are not one."""
     try:
         version, n, request_id, built_at, policy_version, candidates = HEADER.unpack_from(packed)
-        if version != VERSION:
-            raise SlateFormatError(f"version {version} is not {VERSION}")
+        if version not in IDS:
+            raise SlateFormatError(f"version {version} is none of {', '.join(map(str, IDS))}")
         start = HEADER.size + 1 + packed[HEADER.size]
         engine, variant, fallback = packed[HEADER.size + 1 : start].decode().split(SEPARATOR)
-        sizes = np.cumsum([0, 8 * n, 2 * n, n, n]) + start
+        sizes = np.cumsum([0, np.dtype(IDS[version]).itemsize * n, 2 * n, n, n]) + start
         if len(packed) != sizes[-1]:
             raise SlateFormatError(f"{len(packed)} bytes are not {sizes[-1]}")
         post_ids, scores, origins, reasons = (
             np.frombuffer(packed[a:b], dtype)
-            for a, b, dtype in zip(sizes[:-1], sizes[1:], ("<i8", "<f2", "u1", "u1"), strict=True)
+            for a, b, dtype in zip(sizes[:-1], sizes[1:], (IDS[version], "<f2", "u1", "u1"), strict=True)
         )
     except (struct.error, ValueError, IndexError) as error:
         raise SlateFormatError(str(error)) from error

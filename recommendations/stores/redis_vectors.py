@@ -7,7 +7,7 @@ They are of posts, not of people, and so not sealed. A cache that cannot be reac
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -39,9 +39,12 @@ class RedisVectors:
         try:
             for start in range(0, len(ids), BATCH):
                 some = ids[start : start + BATCH]
-                values = cast("list[bytes | None]", self._client.mget([self._key(post_id) for post_id in some]))
+                keys = [self._key(post_id) for post_id in some]
+                with self._client.pipeline(transaction=False) as pipe:
+                    pipe.mget(keys)
+                    self._index.asked(pipe, keys, now)
+                    values = cast("list[bytes | None]", pipe.execute()[0])
                 found |= {id: np.frombuffer(value, "<f4") for id, value in zip(some, values, strict=True) if value}
-            self._used(found, now)
         except redis.RedisError as error:
             log.warning("vectors_unreadable", extra={"problem": type(error).__name__})
         return found
@@ -68,11 +71,6 @@ class RedisVectors:
     def sweep(self, now: float, *, most: int) -> Swept:
         """Forget the vectors used longest ago, over *most*. Raises `redis.RedisError`."""
         return self._index.sweep(now, keep_seconds=KEEP_SECONDS, most=most)
-
-    def _used(self, post_ids: Iterable[int], now: float) -> None:
-        with self._client.pipeline(transaction=False) as pipe:
-            self._index.used(pipe, map(self._key, post_ids), now)
-            pipe.execute()
 
     def _key(self, post_id: int) -> str:
         return f"{self._prefix}{post_id}"

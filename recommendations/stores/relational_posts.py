@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
@@ -112,6 +112,14 @@ def embeddings_since(since: datetime | None, also: Int64Array, space: str, model
     """Yield post id and float32 bytes: of embeddings made at or after *since*, and of the posts *also*."""
     for rows in since_or_of(PostEmbedding.objects.filter(space=space, model=model), since, also):
         for post_id, vector in rows.values_list("post_id", "vector").iterator(CHUNK_ROWS):
+            yield post_id, bytes(vector)
+
+
+def embeddings_of(post_ids: Sequence[int], space: str, model: str) -> Iterator[tuple[int, bytes]]:
+    """Yield post id and float32 bytes of these posts' embeddings."""
+    for start in range(0, len(post_ids), CHUNK_ROWS):
+        some = PostEmbedding.objects.filter(post__in=post_ids[start : start + CHUNK_ROWS], space=space, model=model)
+        for post_id, vector in some.values_list("post_id", "vector"):
             yield post_id, bytes(vector)
 
 

@@ -52,7 +52,7 @@ class RememberingEngine:
             self._kept.put(key, kept.post_ids, kept.cosines)
         else:
             metrics.CACHE_REQUESTS.labels(NAME, "hit").inc()
-        found = self._chosen(kept, queries[0], k, many, eligible)
+        found = self._chosen(kept, queries[0], k, eligible)
         return found if found is not None else self._engine.nearest(queries, k, eligible)
 
     def _asked(self, queries: Float32Array, many: int) -> Kept:
@@ -63,12 +63,12 @@ class RememberingEngine:
         return Kept(ids[rows[0][found]], cosines[0][found], np.zeros(0, np.int64))
 
     def _chosen(
-        self, kept: Kept, query: Float32Array, k: int, many: int, eligible: BoolArray
+        self, kept: Kept, query: Float32Array, k: int, eligible: BoolArray
     ) -> tuple[Int32Array, Float32Array] | None:
-        """Return the *k* nearest eligible rows, or None if those that are kept may not be enough."""
+        """Return the *k* nearest eligible rows, or None if too few of those that are kept are left."""
         same = ~np.isin(kept.post_ids, kept.changed)
         rows, cosines = self._eligible(kept.post_ids[same], kept.cosines[same], eligible)
-        if len(rows) < k and len(kept.post_ids) == many:
+        if len(rows) < k:
             return None
         changed, _ = self._eligible(kept.changed, np.zeros(len(kept.changed), np.float32), eligible)
         if len(changed):

@@ -21,6 +21,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from monitoring import metrics
 from recommendations.contracts import (
     EMPTY_IDS,
     ENGAGEMENT_HALF_LIFE_SECONDS,
@@ -46,6 +47,8 @@ PRIOR_IMPRESSIONS = 20.0
 """How many impressions of the usual post a post's quality starts from. Changes the answer."""
 HOTTEST_IN_REGION = 2_000
 """Posts that a region's trending is chosen from. Changes the answer where all of them are seen or may not be."""
+RETRY_SECONDS = 30.0
+"""How often vectors that an engine could not take are handed to it again."""
 PUT_ROWS = 4_096
 STRETCH_ROWS = 2_048
 """Rows of an order that are looked at together, until enough are eligible. Changes the speed."""
@@ -205,6 +208,8 @@ class ResidentCatalogue:
         empty = Candidates.unknown(np.zeros(0, np.int64), np.zeros(0, np.uint16))
         self._columns = Columns(empty, Orders(empty), Counts.none(0))
         self._regions: dict[int, Region] = {}
+        self._lacking: dict[Engine, set[int]] = {}
+        self._tried_at: datetime | None = None
 
     def __len__(self) -> int:
         return int(np.count_nonzero(self._columns.posts.post_ids))
@@ -237,6 +242,7 @@ class ResidentCatalogue:
         self._follow_regions(since, new_ids)
         self._columns = columns
         self._follow_vectors(columns, since, new_ids)
+        self._try_again(columns, now)
         self.refreshed_at = now
 
     def _with_posts(self, columns: Columns, rows: list[database.PostRow]) -> tuple[Columns, Int64Array]:
@@ -298,11 +304,38 @@ class ResidentCatalogue:
             log.warning("vectors_unusable", extra={"count": unusable, "model": space.model})
         kept = (at != UNKNOWN) & finite
         for engine in space.engines:
+            lacking = self._lacking.setdefault(engine, set())
             try:
                 engine.put(at[kept], ids[kept], np.ascontiguousarray(vectors[kept], np.float32))
+                lacking -= set(ids.tolist())
             except EngineError:
-                # Out of memory, as a rule: for this engine these posts have no taste part. The others have them.
-                log.exception("engine_lacks_vectors", extra={"engine": engine.name, "count": int(kept.sum())})
+                # Out of memory, as a rule. Others have them; this one is not asked until it has them too.
+                lacking |= set(ids[kept].tolist())
+                log.exception("engine_lacks_vectors", extra={"engine": engine.name, "count": len(lacking)})
+            metrics.ENGINE_LACKS.labels(space.name, engine.name).set(len(lacking))
+
+    def lacks(self, engine: Engine) -> int:
+        """Return how many posts have a vector that *engine* could not take: it would rank them as alike to nothing."""
+        return len(self._lacking.get(engine, ()))
+
+    def _try_again(self, columns: Columns, now: datetime) -> None:
+        """Hand engines what they could not take, every `RETRY_SECONDS`: rows were dropped, or memory was recycled."""
+        if not any(self._lacking.values()):
+            self._tried_at = None
+            return
+        self._tried_at = self._tried_at or now
+        if (now - self._tried_at).total_seconds() < RETRY_SECONDS:
+            return
+        self._tried_at = now
+        for space in self._spaces:
+            lacking = set().union(*(self._lacking.get(engine, set()) for engine in space.engines))
+            resident = np.array(sorted(lacking), np.int64)
+            gone = resident[rows_of(columns, resident) == UNKNOWN].tolist()
+            for engine in space.engines:
+                self._lacking.get(engine, set()).difference_update(gone)
+            rows = database.embeddings_of(sorted(lacking.difference(gone)), space.name, space.model)
+            while batch := list(islice(rows, PUT_ROWS)):
+                self._put(columns, space, batch)
 
     # Answering
 

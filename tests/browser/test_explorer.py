@@ -111,9 +111,57 @@ def test_a_member_is_found_and_chosen_by_keyboard(page):
 def test_similar_posts_open_in_a_drawer_that_escape_closes(page):
     go(page)
     page.locator("#feed .more").first.click()
-    expect(page.locator("#similar .card").first).to_be_visible()
+    expect(page.locator("#told .card").first).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.locator("#drawer")).not_to_be_visible()
+
+
+@pytest.mark.parametrize("page", [WIDE, PHONE | {"color_scheme": "dark"}], indirect=True, ids=["wide", "phone dark"])
+def test_words_find_posts_and_a_tab_leads_back(page):
+    go(page)
+    page.get_by_label("Posts about").fill("rocket to the moon")
+    page.keyboard.press("Enter")
+    expect(page.locator(".part-likeness").first).to_be_attached()
+    assert {post.split("/")[0] for post in shown(page)[:5]} == {"space"}
+    assert "words=rocket" in page.url and page.locator("#feeds [aria-pressed=true]").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.reload()
+    expect(page.locator(".part-likeness").first).to_be_attached()
+    page.get_by_role("button", name="Trending", exact=True).click()
+    expect(page.locator(".part-likeness")).to_have_count(0)
+    expect(page.get_by_label("Posts about")).to_have_value("")
+
+
+@pytest.mark.parametrize("page", [WIDE, PHONE | {"color_scheme": "dark"}], indirect=True, ids=["wide", "phone dark"])
+def test_why_a_post_is_there_or_not(page):
+    go(page)
+
+    def ask(post):
+        page.get_by_label("Why not post").fill(post)
+        page.get_by_label("Why not post").press("Enter")
+
+    ask(shown(page)[0])
+    expect(page.locator(".sentence")).to_have_text("It was on a page.")
+    expect(page.locator("#told .parts")).to_be_visible()
+    expect(page.locator(".facts")).to_contain_text("1 of 30")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.keyboard.press("Escape")
+    hidden = shown(page)[1]
+    page.get_by_role("button", name=f"Hide post {hidden}", exact=True).click()
+    expect(page.locator("#status")).not_to_contain_text("Waiting", timeout=PATIENCE_MS)
+    ask(hidden)
+    expect(page.locator(".facts")).to_contain_text("not_hidden")
+    page.keyboard.press("Escape")
+    ask("nothing")
+    expect(page.locator("#told .error")).to_contain_text("There is no post 'nothing'")
+    page.problems.clear()  # the browser notes each 404
+    page.keyboard.press("Escape")
+    page.get_by_label("Posts about").fill("rocket to the moon")
+    page.get_by_role("button", name="Search").click()
+    expect(page.locator(".part-likeness").first).to_be_attached()
+    ask(shown(page)[0])
+    expect(page.locator(".sentence")).to_have_text("It was on a page.")
+    page.problems.clear()
 
 
 def test_badges_tell_engine_and_cache(page):

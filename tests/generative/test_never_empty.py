@@ -4,6 +4,7 @@ from contextlib import ExitStack
 from unittest.mock import patch
 
 import pytest
+from django.conf import settings as config
 from django.db import transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -34,7 +35,7 @@ STEPS = (
     (Trending, "__call__"),
     (Diversity, "__call__"),
 )
-"""What may fail in any combination; `Recency` too, while a slate is kept that stands in for everything."""
+"""What may fail in any combination, and Redis; `Recency` too, while a slate is kept that stands in for all."""
 
 
 def fail(*_args, **_kwargs):
@@ -48,8 +49,11 @@ def fail(*_args, **_kwargs):
     failures=st.sets(st.sampled_from(STEPS)),
     read_before=st.booleans(),
     nothing_works=st.booleans(),
+    redis_is_gone=st.booleans(),
 )
-def test_a_feed_is_empty_only_if_nothing_may_be_shown(seen, removed, failures, read_before, nothing_works):
+def test_a_feed_is_empty_only_if_nothing_may_be_shown(
+    seen, removed, failures, read_before, nothing_works, redis_is_gone
+):
     with transaction.atomic(), ExitStack() as stack:
         wiring.forget_parts()
         wiring.slates()._client.flushdb()
@@ -63,7 +67,11 @@ def test_a_feed_is_empty_only_if_nothing_may_be_shown(seen, removed, failures, r
         showable = {post.external_id for i, post in enumerate(posts) if i not in seen | removed}
         for part, name in failures:
             stack.enter_context(patch.object(part, name, fail))
-        if nothing_works and read_before and showable:
+        if redis_is_gone:
+            without = config.ENV.model_copy(update={"cache_redis_url": "redis://127.0.0.1:1/0"})
+            stack.enter_context(patch.object(config, "ENV", without))
+            wiring.forget_parts()
+        elif nothing_works and read_before and showable:
             stack.enter_context(patch.object(Recency, "__call__", fail))
         shown = {pick.post.id for pick in recommend(member_id="viewer", limit=100, now=NOW).picks}
         assert shown <= showable and bool(shown) == bool(showable)

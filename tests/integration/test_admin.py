@@ -171,6 +171,20 @@ def test_an_old_policy_is_copied_and_served(admin_client, rows):
     assert m.RankingPolicy.objects.get(variant="control", is_active=True) == policy
 
 
+def test_a_policy_s_page_tells_what_its_version_changed(admin_client, rows):
+    first = m.RankingPolicy.objects.get(variant="control", version=1)
+    changed = first.settings | {"taste": 7.25, "interests": 2}
+    second = m.RankingPolicy.objects.create(variant="control", version=2, settings=changed, note="<b>bold</b>")
+    text = admin_client.get(reverse("admin:recommendations_rankingpolicy_change", args=[second.pk])).content.decode()
+    assert text.count("<td>taste</td>") == 2, "against the version before, and the one that is served"
+    assert "<td><b>7.25</b></td>" in text and "<td>interests</td>" in text and "<td>recency</td>" not in text
+    text = admin_client.get(reverse("admin:recommendations_rankingpolicy_change", args=[first.pk])).content.decode()
+    assert "The first version of this variant." in text
+    listed = admin_client.get(reverse("admin:recommendations_rankingpolicy_changelist")).content.decode()
+    assert "taste, interests" in listed or "interests, taste" in listed
+    assert admin_client.get(reverse("admin:recommendations_rankingpolicy_add")).status_code == 200
+
+
 def test_what_the_service_writes_cannot_be_changed_here(admin_client, rows):
     for row in rows:
         page = admin.site.get_model_admin(type(row))

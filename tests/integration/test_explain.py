@@ -13,6 +13,8 @@ from recommendations.services import learn, recording, replay, wiring
 from recommendations.services.errors import InputsNotKept, UnknownPost, UnknownRequest
 from recommendations.services.explain import explain
 from recommendations.services.recommend import recommend
+from recommendations.services.search import search
+from recommendations.services.similar import similar
 from recommendations.services.viewing import Choice
 from tests import making
 from tests.making import NOW
@@ -185,3 +187,19 @@ def test_the_api_says_the_same(world, client, settings, monkeypatch):
     missing = client.get(address)
     assert (answer["status"], answer["rank"]) == ("shown", 1)
     assert missing.status_code == 400
+
+
+@pytest.mark.parametrize("door", ["similar", "search"])
+def test_similar_and_found_posts_are_explained_too(parts, door):
+    making.member("seeker")
+    rows = making.posts(making.member(), 12)
+    making.embed()
+    page = (
+        similar(post_id=rows[0].external_id, viewer_id="seeker", limit=3, now=NOW)
+        if door == "similar"
+        else search(viewer_id="seeker", space="content", text="about post", limit=3, now=NOW)
+    )
+    recording.record_served(now=NOW)
+    found = explain(request_id=page.request_id, post_id=page.picks[1].post.id, viewer_id="seeker", now=NOW)
+    assert (found.status, found.rank) == ("shown", 2)
+    assert found.parts == pytest.approx(page.picks[1].parts) and sum(found.parts.values()) == pytest.approx(found.score)

@@ -96,7 +96,7 @@ def web(tmp_path, redis_url, transactional_db):
 def is_up(address):
     try:
         return requests.get(f"{address}/livez", timeout=1).ok
-    except requests.ConnectionError:
+    except requests.RequestException:
         return False
 
 

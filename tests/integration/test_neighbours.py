@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 
 from recommendations.contracts import Visibility
 from recommendations.engines.wasm_simd import WasmEngine
-from recommendations.models import Post, PostEmbedding
+from recommendations.models import Post, PostEmbedding, RankingPolicy
 from recommendations.services import invalidate, publish, sweep, wiring
 from recommendations.services.search import search
 from recommendations.services.similar import similar
@@ -69,6 +69,9 @@ def test_one_viewer_s_question_answers_another_s(author, scans):
 
 
 def test_similar_posts_are_shared_too(author, scans):
+    for policy in RankingPolicy.objects.filter(is_active=True):
+        policy.settings["nearest"] = 10
+        policy.save()
     pages = [similar(post_id="p10", viewer_id=name, limit=4, now=NOW) for name in ("ann", "bob")]
     assert [{pick.post.id for pick in page.picks} for page in pages] == [{"p08", "p09", "p11", "p12"}] * 2
     assert len(scans) == 1

@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
+from prometheus_client import REGISTRY
 from qdrant_client import QdrantClient
 
-from recommendations.models import EmbeddingModel, Post, PostEmbedding
+from recommendations.models import EmbeddingModel, Member, Post, PostEmbedding
 from recommendations.ports import VectorIndexError
 from recommendations.services import health, learn, models, publish, reindexing, wiring, work
 from recommendations.services.recommend import recommend
+from recommendations.tasks import follow_index, measure_drift
+from tests.edge import EdgeClient
 from tests.making import NOW, interaction, member, post
 
 pytestmark = [pytest.mark.django_db, pytest.mark.filterwarnings("ignore:Payload indexes have no effect")]
@@ -23,9 +26,9 @@ def later(minutes):
 
 
 @pytest.fixture
-def index(parts, monkeypatch):
-    """Use qdrant-client's own memory, on posts that are embedded."""
-    client = QdrantClient(":memory:")
+def index(parts, monkeypatch, tmp_path):
+    """Use Qdrant's own engine, on posts that are embedded."""
+    client = EdgeClient(tmp_path)
     monkeypatch.setattr(wiring, "qdrant", lambda: client)
     ann = member("ann")
     for name in ("one", "two", "three"):
@@ -49,6 +52,30 @@ def test_the_index_follows_what_changes(index):
     assert reindexing.follow_index(now=later(3)) == 2, "only what changed is looked at"
     assert reindexing.index_lag_seconds(now=later(9)) == 0
     assert {id for id, _ in index.versions()} == ids("one", "three")
+
+
+def gauge(name, **labels):
+    return REGISTRY.get_sample_value(name, labels)
+
+
+def test_lags_and_drift_are_metrics(index, monkeypatch):
+    reindexing.follow_index(now=later(1))
+    wiring.catalogue().refresh(later(1))
+    member("late")
+    post(Member.objects.get(external_id="late"), "late", at=later(2))
+    reindexing.observe_lags(now=later(4))
+    assert gauge("recsys_embedding_lag_seconds") == 120
+    assert gauge("recsys_index_lag_seconds", index="qdrant") == 180
+    assert gauge("recsys_index_lag_seconds", index="resident") == 180
+    index.drop(sorted(ids("one", "two")))
+    reindexing.measure_drift(now=later(4))
+    assert gauge("recsys_index_drift_posts", space="content", index="qdrant") == 2
+    assert gauge("recsys_index_drift_posts", space="content", index="resident") == 0
+    follow_index.apply()
+    measure_drift.apply()
+    assert gauge("recsys_index_lag_seconds", index="qdrant") == 0
+    monkeypatch.setattr(index, "versions", lambda: (_ for _ in ()).throw(VectorIndexError("down")))
+    assert reindexing.measure_drift(now=later(5)) == [], "a server that is silent is passed over"
 
 
 def test_what_fails_is_done_by_the_next_run(index, monkeypatch):

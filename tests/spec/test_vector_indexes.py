@@ -1,6 +1,6 @@
 """
-The laws of `ports.VectorIndex`, for every index: the scan of resident posts, qdrant-client's own memory, and a Qdrant
-server where QDRANT_URL names one.
+The laws of `ports.VectorIndex`, for every index: the scan of resident posts, qdrant-client's own memory, Qdrant's own
+engine in process, and a Qdrant server where QDRANT_URL names one.
 """
 
 import os
@@ -21,11 +21,12 @@ from recommendations.stores.qdrant_vectors import QdrantVectors
 from recommendations.stores.resident_catalogue import ResidentCatalogue, ResidentSpace
 from recommendations.stores.resident_vectors import ResidentVectors
 from recommendations.stores.vocabulary import Words
+from tests.edge import EdgeClient
 from tests.making import NOW, member, post
 
 pytestmark = [pytest.mark.django_db, pytest.mark.filterwarnings("ignore:Payload indexes have no effect")]
 D = 8
-INDEXES = ["plain", "wasm_simd", "qdrant-memory", *(["qdrant"] if os.environ.get("QDRANT_URL") else [])]
+INDEXES = ["plain", "wasm_simd", "qdrant-memory", "qdrant-edge", *(["qdrant"] if os.environ.get("QDRANT_URL") else [])]
 
 
 @pytest.fixture
@@ -50,12 +51,14 @@ def posts(db):
 
 
 @pytest.fixture(params=INDEXES)
-def index(request, posts):
+def index(request, posts, tmp_path):
     words = Words()
     if request.param.startswith("qdrant"):
-        client = (
-            QdrantClient(":memory:") if request.param == "qdrant-memory" else QdrantClient(os.environ["QDRANT_URL"])
-        )
+        client = {
+            "qdrant-memory": lambda: QdrantClient(":memory:"),
+            "qdrant-edge": lambda: EdgeClient(tmp_path),
+            "qdrant": lambda: QdrantClient(os.environ["QDRANT_URL"]),
+        }[request.param]()
         made = QdrantVectors(client, space="content", model=f"test-{os.getpid()}", dimension=D, words=words)
         made.prepare()
         made.prepare()
@@ -159,6 +162,18 @@ def test_nothing_unwanted_is_ever_brought(index, posts, data):
     for row in (rows[id] for id in ids[0].tolist() if id != UNKNOWN):
         assert row.author_id not in without and row.sensitivity <= limit and row.removed_at is None
         assert row.visibility == 0 or (row.visibility == 1 and row.author_id in followed)
+
+
+@pytest.mark.parametrize("index", [name for name in INDEXES if name.startswith("qdrant")], indirect=True)
+def test_qdrant_forgets_and_tells_what_it_has(index, posts):
+    shown = {name: row.pk for name, row in posts.items() if name != "removed"}
+    assert dict(index.versions()) == dict.fromkeys(shown.values(), 1)
+    assert set(index.vectors([shown["en"], 10**9])) == {shown["en"]}
+    index.drop([shown["en"]])
+    assert names(index, posts) == ["de"]
+    assert shown["en"] not in dict(index.versions())
+    index.put(points_of("content", "m", [shown["en"]]))
+    assert names(index, posts) == ["en", "de"]
 
 
 def test_a_server_that_is_down_is_an_error_and_then_rests():

@@ -5,6 +5,7 @@ from django.core.management.base import BaseCommand
 from monitoring.clock import now
 from recommendations.management.progress import progress_bar
 from recommendations.services.models import embed_due
+from recommendations.services.pictures import place_texts
 from recommendations.services.wiring import configured_embedder
 
 
@@ -16,3 +17,5 @@ class Command(BaseCommand):
         with progress_bar() as step:
             done = embed_due(now=now(), progress=lambda done, total: step("posts", done, total))
         self.stdout.write(f"Embedded {done:,} posts by {model.name}.")
+        if placed := place_texts(now=now()):
+            self.stdout.write(f"Placed {placed:,} of them among the pictures.")

@@ -10,7 +10,8 @@ async function ask(address, options = {}) {
     throw new Error("The server cannot be reached. Is it running?");
   }
   const answer = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Error(answer.detail ?? `The server answered ${response.status}.`);
+  if (!response.ok)
+    throw Object.assign(new Error(answer.detail ?? `The server answered ${response.status}.`), { code: answer.code });
   return answer;
 }
 
@@ -26,6 +27,11 @@ export function feed({ member, feed, cursor, explain, limit }) {
 
 export const similar = (post, viewer) =>
   ask(`posts/${id(post)}/similar?${new URLSearchParams({ viewer, limit: 10 })}`);
+
+export const search = (text, viewer) => ask(`search?${new URLSearchParams({ viewer, text, space: "content", limit: 20 })}`);
+
+export const explain = (request, post, viewer) =>
+  ask(`requests/${id(request)}/explain/${id(post)}?${new URLSearchParams({ viewer })}`);
 
 // Returns the id of the event, by which the act can be taken back.
 export const act = ({ member, post, kind, reason, request }) =>

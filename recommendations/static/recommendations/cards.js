@@ -78,7 +78,7 @@ function textOf(post) {
 }
 
 // The parts of a score as one bar: what adds to it from the left, what is subtracted after it, each part as wide as it is large.
-function partsOf(parts) {
+export function partsOf(parts) {
   const known = Object.entries(parts).filter(([, value]) => Math.abs(value) >= 0.0005);
   known.sort(([, a], [, b]) => b - a);
   const bar = element("div", "parts");

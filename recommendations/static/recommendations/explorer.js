@@ -1,17 +1,19 @@
 // The explorer: choose a member, look at the feed, act on it, see what it changes.
 
 import * as api from "./api.js";
-import { age, button, card, element } from "./cards.js";
+import { age, button, card, element, partsOf } from "./cards.js";
 
 const PAGE = 20;
 const POLL_MS = 250;
 const WAIT_MS = 2000;
+const RECORD_MS = 5000;
 const FEEDS = ["discovery", "following", "trending", "non_personalized"];
 const $ = (id) => document.getElementById(id);
 const asked = new URLSearchParams(location.search);
 const state = {
   member: asked.get("member"),
   feed: FEEDS.includes(asked.get("feed")) ? asked.get("feed") : FEEDS[0],
+  words: asked.get("words") ?? "", // what is searched for; empty: the feed is shown
   cursors: [null], // of the pages up to this one
   page: null,
   turn: 0, // counts what was asked for, so that a late answer to an earlier question is dropped
@@ -64,9 +66,12 @@ function choose(member) {
 
 function restart() {
   state.cursors = [null];
-  for (const tab of $("feeds").children) tab.setAttribute("aria-pressed", tab.dataset.feed === state.feed);
+  for (const tab of $("feeds").children)
+    tab.setAttribute("aria-pressed", !state.words && tab.dataset.feed === state.feed);
   if (state.member === null) return Promise.resolve();
-  history.replaceState(null, "", `?${new URLSearchParams({ member: state.member, feed: state.feed })}`);
+  const address = { member: state.member, feed: state.feed };
+  if (state.words) address.words = state.words;
+  history.replaceState(null, "", `?${new URLSearchParams(address)}`);
   return load();
 }
 
@@ -75,7 +80,7 @@ async function load() {
   $("feed").setAttribute("aria-busy", "true");
   say("Loading …");
   try {
-    const page = await api.feed(wanted(state.cursors.at(-1)));
+    const page = await (state.words ? api.search(state.words, state.member) : api.feed(wanted(state.cursors.at(-1))));
     if (turn !== state.turn) return;
     say("");
     show(page);
@@ -89,7 +94,8 @@ async function load() {
 function show(page, fresh = new Set()) {
   state.page = page;
   const first = (state.cursors.length - 1) * PAGE + 1;
-  const cards = page.picks.map((pick, i) => card(pick, first + i, { like, hide, less, similar }));
+  const acts = state.words ? { similar } : { like, hide, less, similar };
+  const cards = page.picks.map((pick, i) => card(pick, first + i, acts));
   for (const node of cards) node.classList.toggle("new", fresh.has(node.dataset.post));
   $("feed").replaceChildren(...cards);
   if (!cards.length) $("feed").append(element("p", "empty", emptyText()));
@@ -100,6 +106,7 @@ function show(page, fresh = new Set()) {
 }
 
 function emptyText() {
+  if (state.words) return "No post that this member may see is near to these words.";
   if (state.feed === "following") return "Nothing here: this member follows nobody who has posted anything unseen.";
   return "Nothing to show: there is no post that this member may see and has not seen.";
 }
@@ -190,16 +197,50 @@ function difference(page, next, fresh) {
   return `The page changed: ${fresh.size} new post${fresh.size === 1 ? "" : "s"}, ${moved} moved up.`;
 }
 
-async function similar(pick) {
-  $("drawer-title").textContent = `Similar to ${pick.post.id}`;
-  $("similar").replaceChildren(element("p", "empty", "Loading …"));
-  $("drawer").showModal();
+// The drawer
+
+async function tell(title, answer) {
+  $("drawer-title").textContent = title;
+  $("told").replaceChildren(element("p", "empty", "Loading …"));
+  if (!$("drawer").open) $("drawer").showModal();
   try {
-    const page = await api.similar(pick.post.id, state.member);
-    $("similar").replaceChildren(...page.picks.map((other, i) => card(other, i + 1)));
-    if (!page.picks.length) $("similar").append(element("p", "empty", "No similar post that this member may see."));
+    $("told").replaceChildren(...(await answer()));
   } catch (error) {
-    $("similar").replaceChildren(element("p", "empty error", error.message));
+    $("told").replaceChildren(element("p", "empty error", error.message));
+  }
+}
+
+const similar = (pick) => tell(`Similar to ${pick.post.id}`, async () => {
+  const page = await api.similar(pick.post.id, state.member);
+  if (page.picks.length) return page.picks.map((other, i) => card(other, i + 1));
+  return [element("p", "empty", "No similar post that this member may see.")];
+});
+
+const whyNot = (post) => tell(`Why is ${post} here, or not?`, async () => {
+  if (!state.page) throw new Error("There is no page to ask about: choose a member first.");
+  const told = await recorded(() => api.explain(state.page.request_id, post, state.member));
+  const nodes = [element("p", "sentence", told.sentence)];
+  const facts = [
+    ["Status", told.status.replaceAll("_", " ")], ["Place", told.rank && `${told.rank} of ${told.of}`],
+    ["Score", told.score?.toFixed(3)], ["Brought by", told.sources.join(", ")], ["Filter", told.filter],
+  ];
+  const list = element("dl", "facts");
+  for (const [name, value] of facts) if (value) list.append(element("dt", "", name), element("dd", "", `${value}`));
+  nodes.push(list, element("p", "reasons", told.reasons.map((reason) => reason.sentence).join(" · ")));
+  if (told.parts) nodes.push(partsOf(told.parts));
+  return nodes;
+});
+
+// A page is on record a second after it was made: until then it is asked for again.
+async function recorded(read) {
+  const until = performance.now() + RECORD_MS;
+  for (;;) {
+    try {
+      return await read();
+    } catch (error) {
+      if (error.code !== "unknown-request" || performance.now() > until) throw error;
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    }
   }
 }
 
@@ -224,7 +265,25 @@ $("members").addEventListener("keydown", (event) => {
 $("feeds").addEventListener("click", (event) => {
   if (!event.target.dataset.feed) return;
   state.feed = event.target.dataset.feed;
+  state.words = $("words").value = "";
   restart();
+});
+$("words").value = state.words;
+$("find").addEventListener("submit", (event) => {
+  event.preventDefault();
+  state.words = $("words").value.trim();
+  restart();
+});
+$("words").addEventListener("search", () => { // the field was cleared: back to the feed
+  if ($("words").value || !state.words) return;
+  state.words = "";
+  restart();
+});
+$("ask").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const post = $("about").value.trim();
+  if (post) whyNot(post);
+  else $("about").focus();
 });
 $("explain").addEventListener("change", restart);
 $("reload").addEventListener("click", restart);

