@@ -97,11 +97,6 @@ ENGINE_LACKS = Gauge(
     ["space", "engine"],
     multiprocess_mode="livemax",
 )
-EMBEDDING_LAG = Gauge(
-    "recsys_embedding_lag_seconds",
-    "How long the oldest post without its vector has waited.",
-    multiprocess_mode="mostrecent",
-)
 INDEX_LAG = Gauge(
     "recsys_index_lag_seconds",
     "How long an index has not followed while posts changed: qdrant, or resident in this process.",
@@ -126,6 +121,13 @@ FLAG_ERRORS = Counter(
     "Flags that could not be evaluated or read: the default, or the last one, held.",
     ["reason"],
 )
+
+THROTTLED = Counter(
+    "recsys_throttle_total",
+    "Requests that a rate limit refused, or could not count because Redis did not answer: these were served.",
+    ["policy", "outcome"],
+)
+USAGE_ALERTS = Counter("recsys_usage_alerts_total", "Alerts raised on unusual use of the API.", ["kind"])
 
 # Kernels: each process has its own, and tells of them after a request or a task.
 KERNEL_CALLS = Counter("recsys_kernel_calls_total", "Calls into the kernels.", ["space"])
@@ -241,10 +243,3 @@ MEMORY_SHARE = Read("recsys_memory_share_ratio", "Share of the machine's or the 
 HIT_RATIO = Read("recsys_cache_hit_ratio", "Share of the last five minutes' look-ups that found something.", ("cache",))
 ERROR_RATIO = Read("recsys_error_ratio", "Share of the last five minutes' feeds that we could not serve.")
 ALERTS = Read("recsys_alerts", "Alerts that fire, by severity.", ("severity",))
-
-THROTTLED = Counter(
-    "recsys_throttle_total",
-    "Requests that a rate limit refused, or could not count because Redis did not answer: these were served.",
-    ["policy", "outcome"],
-)
-USAGE_ALERTS = Counter("recsys_usage_alerts_total", "Alerts raised on unusual use of the API.", ["kind"])

@@ -112,6 +112,8 @@ ROAD = (
         ("recsys_click_through_ratio", "click-through"),
     ),
     plot("Less of what was turned down", "none", *quantiles("recsys_less_effect_ratio", by="subject")),
+    plot("Rate limits", "reqps", rate("recsys_throttle_total", "policy, outcome")),
+    plot("Alerts on the use of the API", "ops", rate("recsys_usage_alerts_total", "kind")),
     plot("Flags that could not be read", "ops", rate("recsys_flag_errors_total", "reason")),
 )
 SYSTEM = (
@@ -177,6 +179,9 @@ SYSTEM = (
         ("max by (server) (recsys_redis_limit_bytes)", "{{server}} limit"),
     ),
     plot("Keys that Redis gave up", "ops", ("sum by (server) (deriv(recsys_redis_evicted_keys[5m]))", "{{server}}")),
+    plot("Index lag", "s", gauge("recsys_index_lag_seconds", "index")),
+    plot("Posts that an index has wrong", "none", gauge("recsys_index_drift_posts", "space, index")),
+    plot("Vectors that an engine lacks", "none", gauge("recsys_engine_lacking_vectors", "space, engine")),
     plot("Age of the active model", "s", gauge("recsys_model_age_seconds", "space")),
     plot("Threads by process", "none", gauge("recsys_process_threads", "process, pid", "sum")),
     plot("Memory by part, largest process", "bytes", gauge("recsys_memory_bytes", "part")),
