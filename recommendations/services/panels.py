@@ -82,17 +82,7 @@ def variants(now: datetime) -> Panel:
     if not rows:
         return Panel(empty="No whole hour was counted yet; each is, five minutes after its end.")
     shares = shares_of(rows)
-    columns = [
-        "feed",
-        "variant",
-        "slates",
-        "p50 ms",
-        "worst p95 ms",
-        "fallback %",
-        "empty %",
-        "posts shown",
-        "acted on %",
-    ]
+    columns = ["feed", "variant", "slates", "acted on %", "p50 ms", "worst p95 ms", "fallback %", "empty %", "shown"]
     return Panel(
         bars=[Bars("Acted on, of the posts shown", "%", shares)] if len(shares) > 1 else [],
         tables=[Table("Variants, last 7 days", columns, rows, reverse("admin:recommendations_feedhour_changelist"))],
