@@ -3,11 +3,13 @@
 from importlib import import_module
 
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class FlagsConfig(AppConfig):
     name = "flags"
 
     def ready(self) -> None:
-        # Both import models, which may not be imported before every app is known.
+        # These import models, which may not be imported before every app is known.
         import_module("flags.starting").start()
+        post_migrate.connect(import_module("flags.roles").make_roles, sender=self)

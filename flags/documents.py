@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from django.utils.crypto import salted_hmac
 from rest_framework import serializers
 
 from flags import readings
@@ -19,6 +20,7 @@ from flags.rollout import DEFAULT, OFF, ON
 Document = dict[str, Any]
 
 MAX_LISTED = 1000
+UNIT_LISTS = ("allowed_ids", "denied_ids")
 RESERVED = {DEFAULT, OFF, ON}
 
 
@@ -170,6 +172,13 @@ class ConditionDocument(Closed):
     operator = serializers.ChoiceField(choices=Condition.Operator.choices, default=Condition.Operator.IN)
     values = serializers.ListField(child=ValueField(), default=list)
 
+    def validate_attribute(self, name: str) -> str:
+        if name == "id":
+            raise serializers.ValidationError(
+                "Put ids on the lists of the segment: there they are erased with a member."
+            )
+        return name
+
     def validate(self, data: Document) -> Document:
         needs_none = data["operator"] in (Condition.Operator.KNOWN, Condition.Operator.UNKNOWN)
         many = data["operator"] in ("in", "not_in", "contains", "starts")
@@ -187,19 +196,12 @@ class ConditionDocument(Closed):
 class SegmentDocument(Closed):
     key = NameField()
     description = serializers.CharField(allow_blank=True, default="", max_length=300)
-    matches = serializers.ChoiceField(choices=Segment.Matches.choices, default=Segment.Matches.ALL)
+    meets = serializers.ChoiceField(choices=Segment.Meets.choices, default=Segment.Meets.ALL)
     conditions = ConditionDocument(many=True, default=list)
     allowed_ids = serializers.ListField(
         child=serializers.CharField(max_length=128), default=list, max_length=MAX_LISTED
     )
     denied_ids = serializers.ListField(child=serializers.CharField(max_length=128), default=list, max_length=MAX_LISTED)
-
-    def validate(self, data: Document) -> Document:
-        if not data["conditions"] and not data["allowed_ids"]:
-            raise serializers.ValidationError(
-                {"conditions": "Give a condition or an allowed id: a segment of nobody has no use."}
-            )
-        return data
 
 
 class PhaseDocument(Closed):
@@ -282,7 +284,7 @@ def segment_document(segment: Segment) -> Document:
     return {
         "key": segment.key,
         "description": segment.description,
-        "matches": segment.matches,
+        "meets": segment.meets,
         "conditions": [
             {"attribute": row.attribute, "operator": row.operator, "values": list(row.values)}
             for row in segment.conditions.all()
@@ -290,6 +292,16 @@ def segment_document(segment: Segment) -> Document:
         "allowed_ids": list(segment.allowed_ids),
         "denied_ids": list(segment.denied_ids),
     }
+
+
+def recorded(document: Document) -> Document:
+    """Return the document as the record of changes keeps it, which is never erased: with a mark for each unit's id."""
+    return document | {name: [mark_of(id) for id in document[name]] for name in UNIT_LISTS if name in document}
+
+
+def mark_of(unit_id: str) -> str:
+    """Return what stands for an id: the same for the same, and nobody can tell from it whose it is."""
+    return salted_hmac("flags.record", unit_id).hexdigest()[:12]
 
 
 def plan_document(plan: RolloutPlan) -> Document:

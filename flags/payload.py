@@ -72,7 +72,7 @@ def condition_of(segment: Segment) -> dict[str, Any]:
     """Return a segment as GrowthBook writes a condition. One without conditions has its listed units alone."""
     parts = [one_condition(row) for row in segment.conditions.all()]
     listed = [{"id": {"$in": list(segment.allowed_ids)}}] if segment.allowed_ids else []
-    met = [{"$and": parts}] if parts and segment.matches == Segment.Matches.ALL else parts
+    met = [{"$and": parts}] if parts and segment.meets == Segment.Meets.ALL else parts
     inside = {"$or": [*listed, *met]} if listed or met else NOBODY
     if not segment.denied_ids:
         return inside

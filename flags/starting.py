@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from openfeature import api
 
+from flags import tasks  # noqa: F401 -- who asks for a task finds it by name in every process
 from flags.provider import FlagProvider
 
 

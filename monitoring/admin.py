@@ -1,13 +1,18 @@
-"""What was maintained, to look at: only the service writes it."""
+"""What was maintained and what was wrong, to look at; rules and silences, to change."""
 
 from __future__ import annotations
 
-from django.contrib import admin
-from django.db.models import Model
-from django.http import HttpRequest
-from unfold.admin import ModelAdmin
+from typing import Any
 
-from monitoring.models import MaintenanceDuty, MaintenanceRun
+from django.contrib import admin, messages
+from django.db.models import Field, Model, QuerySet
+from django.forms import ChoiceField, ModelForm
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin, TabularInline
+
+from monitoring import readings
+from monitoring.clock import now
+from monitoring.models import Alert, AlertRule, MaintenanceDuty, MaintenanceRun, Notice, Silence
 
 
 class ReadOnlyPage(ModelAdmin):  # type: ignore[misc]
@@ -44,3 +49,72 @@ class MaintenanceRunAdmin(ReadOnlyPage):
 class MaintenanceDutyAdmin(ReadOnlyPage):
     list_display = ("name", "taken_at", "is_running")
     list_filter = ("is_running",)
+
+
+@admin.register(AlertRule)
+class AlertRuleAdmin(ModelAdmin):  # type: ignore[misc]
+    list_display = ("name", "reading", "labels", "comparison", "threshold", "for_seconds", "severity", "is_enabled")
+    list_filter = ("severity", "is_enabled")
+    search_fields = ("name", "reading")
+    warn_unsaved_form = True
+
+    def formfield_for_dbfield(self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
+        """Let a rule name only what can be read."""
+        if db_field.name == "reading":
+            return ChoiceField(choices=[(name, name) for name in readings.names()], help_text=db_field.help_text)
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
+
+
+class NoticeInline(TabularInline):  # type: ignore[misc]
+    model = Notice
+    fields = ("channel", "event", "state", "attempts", "due_at", "sent_at", "error")
+    readonly_fields = fields
+    can_delete = False
+    max_num = 0
+
+
+@admin.register(Alert)
+class AlertAdmin(ReadOnlyPage):
+    list_display = ("name", "severity", "state", "value", "began_at", "fired_at", "resolved_at", "acknowledged_by")
+    list_filter = ("state", "severity", "name")
+    search_fields = ("name", "summary", "note")
+    date_hierarchy = "began_at"
+    fields = (
+        *("name", "severity", "state", "value", "summary", "labels", "began_at", "fired_at", "resolved_at"),
+        *("acknowledged_at", "acknowledged_by", "note"),
+    )
+    readonly_fields = fields[:-1]
+    inlines = (NoticeInline,)
+    actions = ("acknowledge",)
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Let who may change alerts write a note, which acknowledges; all else is the service's."""
+        return request.user.has_perm("monitoring.change_alert")
+
+    def save_model(self, request: HttpRequest, obj: Alert, form: ModelForm[Any], change: bool) -> None:
+        """Keep the note, and who wrote it first; nothing else of the row, which goes on changing meanwhile."""
+        Alert.objects.filter(pk=obj.pk).update(note=obj.note)
+        self.acknowledge_all(Alert.objects.filter(pk=obj.pk), request)
+
+    @admin.action(description="Acknowledge: somebody is at it, and nobody is told again", permissions=["change"])
+    def acknowledge(self, request: HttpRequest, alerts: QuerySet[Alert]) -> None:
+        """Note who is at these alerts."""
+        count = self.acknowledge_all(alerts, request)
+        self.message_user(request, f"{count} acknowledged.", messages.SUCCESS)
+
+    def acknowledge_all(self, alerts: QuerySet[Alert], request: HttpRequest) -> int:
+        """Note who is at *alerts* that nobody was at; return how many those were."""
+        return alerts.filter(acknowledged_at=None).update(acknowledged_at=now(), acknowledged_by=request.user)
+
+
+@admin.register(Silence)
+class SilenceAdmin(ModelAdmin):  # type: ignore[misc]
+    list_display = ("__str__", "severity", "starts_at", "ends_at", "reason", "created_by")
+    list_filter = ("severity",)
+    exclude = ("created_by",)
+
+    def save_model(self, request: HttpRequest, obj: Silence, form: ModelForm[Any], change: bool) -> None:
+        """Note who asked for silence."""
+        if obj.created_by is None:
+            obj.created_by = request.user  # type: ignore[assignment]
+        super().save_model(request, obj, form, change)

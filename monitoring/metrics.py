@@ -1,8 +1,11 @@
 """
-Every metric of the road, declared once. Labels take few values: never an id, a text or an address.
+Every metric, declared once. Labels take few values: never an id, a text or an address.
 
-Those of requests, database and cache come from django-prometheus.
+Those of requests come from django-prometheus. What is counted is first, then what is read when somebody asks (`Read`):
+a queue's length is nobody's to count. docs/monitoring.md lists them all, and a test keeps it so.
 """
+
+from dataclasses import dataclass
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -18,6 +21,30 @@ FEED_SECONDS = Histogram(
 STAGE_SECONDS = Histogram(
     "recsys_stage_seconds", "Time that one part of a stage took.", ["stage", "part"], buckets=STAGE_BUCKETS
 )
+FEEDS = Counter(
+    "recsys_feeds_total",
+    "Pages of feeds that were served; fallback is the step that made the slate, empty if none was needed.",
+    ["feed", "engine", "variant", "fallback"],
+)
+FEED_FAILURES = Counter(
+    "recsys_feed_failures_total", "Feeds that we could not serve, by the error's code.", ["feed", "code"]
+)
+THIN_PAGES = Counter(
+    "recsys_thin_pages_total",
+    "Pages without a post (empty), or with fewer than were asked for (short).",
+    ["feed", "kind"],
+)
+STAGE_CANDIDATES = Counter(
+    "recsys_stage_candidates_total", "Candidates that came into a stage (in) and left it (out).", ["stage", "direction"]
+)
+PART_FAILURES = Counter(
+    "recsys_part_failures_total", "Times that a part failed, and cost what its kind of part costs.", ["stage", "part"]
+)
+FILTERED = Counter(
+    "recsys_filtered_total",
+    "Candidates of sources that a filter looked at: what recsys_dropped_total is a share of.",
+    ["filter"],
+)
 CANDIDATES = Counter("recsys_candidates_total", "Candidates that a source brought.", ["part"])
 DROPPED = Counter("recsys_dropped_total", "Candidates of sources that a filter dropped.", ["filter"])
 FALLBACKS = Counter("recsys_fallbacks_total", "Feeds that a step of the fallback had to serve.", ["step"])
@@ -32,8 +59,25 @@ CACHE_REQUESTS = Counter(
     "Look-ups in a cache: hit, stale (served while it is made anew), miss.",
     ["cache", "outcome"],
 )
-CACHE_ENTRIES = Gauge("recsys_cache_entries", "Entries of a cache.", ["cache"], multiprocess_mode="livesum")
-CACHE_BYTES = Gauge("recsys_cache_bytes", "What a cache's entries take.", ["cache"], multiprocess_mode="livesum")
+CACHE_ENTRIES = Gauge(
+    "recsys_cache_entries",
+    "Entries of a cache that each process has for itself.",
+    ["cache"],
+    multiprocess_mode="livesum",
+)
+CACHE_BYTES = Gauge(
+    "recsys_cache_bytes", "What the entries of such a cache take.", ["cache"], multiprocess_mode="livesum"
+)
+# Not summed: whichever process swept last knows best what all share.
+SHARED_CACHE_ENTRIES = Gauge(
+    "recsys_shared_cache_entries",
+    "Entries of a cache in Redis, when it was last swept.",
+    ["cache"],
+    multiprocess_mode="mostrecent",
+)
+SHARED_CACHE_BYTES = Gauge(
+    "recsys_shared_cache_bytes", "What they take, about.", ["cache"], multiprocess_mode="mostrecent"
+)
 CACHE_DROPPED = Counter(
     "recsys_cache_dropped_total", "Entries that a cache gave up: expired or evicted.", ["cache", "reason"]
 )
@@ -82,3 +126,125 @@ FLAG_ERRORS = Counter(
     "Flags that could not be evaluated or read: the default, or the last one, held.",
     ["reason"],
 )
+
+# Kernels: each process has its own, and tells of them after a request or a task.
+KERNEL_CALLS = Counter("recsys_kernel_calls_total", "Calls into the kernels.", ["space"])
+KERNEL_DEADLINES = Counter(
+    "recsys_kernel_deadlines_total", "Calls into the kernels that were cut off after too long.", ["space"]
+)
+KERNEL_RECYCLES = Counter(
+    "recsys_kernel_recycles_total", "Kernels whose rows were moved into a fresh memory, to give back the old one."
+)
+KERNEL_BYTES = Gauge(
+    "recsys_kernel_bytes",
+    "Linear memory of the kernels: what rows take (rows), all of it (held), and the most that it may be (limit).",
+    ["space", "kind"],
+    multiprocess_mode="livesum",
+)
+KERNEL_ROWS = Gauge(
+    "recsys_kernel_rows", "Rows in the kernels of the process that has most.", ["space"], multiprocess_mode="livemax"
+)
+CATALOGUE_POSTS = Gauge(
+    "recsys_catalogue_posts", "Resident posts of the process that has fewest.", multiprocess_mode="livemin"
+)
+CATALOGUE_LAG_SECONDS = Gauge(
+    "recsys_catalogue_lag_seconds",
+    "How old the catalogue was that the last feed was made from, in the process where it was oldest.",
+    multiprocess_mode="livemax",
+)
+
+# The database and the workers.
+QUERY_SECONDS = Histogram(
+    "recsys_query_seconds",
+    "Time of a database query, by its verb.",
+    ["verb"],
+    buckets=(0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0),
+)
+TASK_SECONDS = Histogram(
+    "recsys_task_seconds",
+    "Time that a worker took for a task.",
+    ["task"],
+    buckets=(0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0),
+)
+TASK_WAIT_SECONDS = Histogram(
+    "recsys_task_wait_seconds",
+    "Time from asking for a task to its beginning, without the delay that was asked for.",
+    ["queue"],
+    buckets=(0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0),
+)
+TASKS = Counter(
+    "recsys_tasks_total",
+    "Tasks that ended: succeeded, failed, retried, revoked, or lost with the process that had them.",
+    ["task", "outcome"],
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A gauge that is read when somebody asks. Whoever knows the figure registers it: see `readings.py`."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+READING_UP = Read("recsys_reading_up", "Whether the figures of this name could be read: 1 or 0.", ("reading",))
+PROCESS_BYTES = Read("recsys_process_resident_bytes", "Memory that a process holds.", ("process", "pid"))
+PROCESS_CPU_SECONDS = Read("recsys_process_cpu_seconds", "Processor time that it has used.", ("process", "pid"))
+PROCESS_THREADS = Read("recsys_process_threads", "Threads that it has.", ("process", "pid"))
+QUEUE_TASKS = Read("recsys_queue_tasks", "Tasks that wait in a queue.", ("queue",))
+QUEUE_AGE_SECONDS = Read(
+    "recsys_queue_age_seconds", "How long the oldest of them has waited; 0 if none does.", ("queue",)
+)
+QUEUE_WORKERS = Read("recsys_queue_workers", "Workers that beat and take from a queue.", ("queue",))
+BEAT_UP = Read("recsys_beat_up", "Whether some beat holds the lock: 1 or 0.")
+REDIS_UP = Read("recsys_redis_up", "Whether a Redis answers: 1 or 0.", ("server",))
+REDIS_BYTES = Read("recsys_redis_bytes", "Memory that its data takes.", ("server",))
+REDIS_LIMIT_BYTES = Read("recsys_redis_limit_bytes", "Memory that it may take; 0: no limit.", ("server",))
+REDIS_EVICTED = Read(
+    "recsys_redis_evicted_keys", "Keys that it gave up for want of memory since it started.", ("server",)
+)
+DATABASE_UP = Read("recsys_database_up", "Whether the database answers: 1 or 0.")
+QDRANT_UP = Read("recsys_qdrant_up", "Whether the vector index answers: 1 or 0. Absent without QDRANT_URL.")
+JOBS = Read("recsys_jobs", "Jobs that wait or run.", ("kind", "state"))
+JOB_AGE_SECONDS = Read("recsys_job_age_seconds", "How long ago the oldest unfinished job was asked for.", ("kind",))
+UNLEARNED = Read(
+    "recsys_unlearned_interactions", "Interactions that no interest or count holds yet, of 10,000 at most."
+)
+EMBEDDING_WAITING = Read(
+    "recsys_embedding_waiting_posts", "Posts without a vector of the active model, of 10,000 at most.", ("space",)
+)
+EMBEDDING_LAG_SECONDS = Read(
+    "recsys_embedding_lag_seconds", "How long the oldest of them has waited; 0 if none does.", ("space",)
+)
+MODEL_AGE_SECONDS = Read("recsys_model_age_seconds", "How long ago the active model of a space took over.", ("space",))
+QUALITY = Read(
+    "recsys_quality_score",
+    "Mean nDCG of the last day's slates of which a post was acted on: 1 if those came first, 0 if far behind.",
+)
+COVERAGE = Read("recsys_coverage_ratio", "Share of all posts that were on some page of the last hour.")
+CLICK_THROUGH = Read(
+    "recsys_click_through_ratio", "Share of the posts shown in the last full 24 hours that were acted on."
+)
+SLO_BURN = Read(
+    "recsys_slo_burn_ratio",
+    "How fast the error budget is used up: 1 uses it up in 30 days. Failed or slow feeds over what is allowed.",
+    ("window",),
+)
+OPERATION_SECONDS = Read(
+    "recsys_operation_seconds",
+    "Percentiles of the last five minutes over all processes, each within 2 %.",
+    ("operation", "quantile"),
+)
+HEAP_BYTES = Read("recsys_heap_bytes", "Memory beside the kernels' of the process that holds most.")
+MEMORY_SHARE = Read("recsys_memory_share_ratio", "Share of the machine's or the container's memory in use.")
+HIT_RATIO = Read("recsys_cache_hit_ratio", "Share of the last five minutes' look-ups that found something.", ("cache",))
+ERROR_RATIO = Read("recsys_error_ratio", "Share of the last five minutes' feeds that we could not serve.")
+ALERTS = Read("recsys_alerts", "Alerts that fire, by severity.", ("severity",))
+
+THROTTLED = Counter(
+    "recsys_throttle_total",
+    "Requests that a rate limit refused, or could not count because Redis did not answer: these were served.",
+    ["policy", "outcome"],
+)
+USAGE_ALERTS = Counter("recsys_usage_alerts_total", "Alerts raised on unusual use of the API.", ["kind"])

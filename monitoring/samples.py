@@ -1,8 +1,8 @@
 """
 What each process counted lately, put together in Redis: for the dashboard, which asks one process and shows them all.
 
-After a request or a task, at most every `EVERY_SECONDS`, a process adds what its metrics grew by since it last did, and
-the memory that it holds. It costs the road nothing; what is lost with a process is at most that long.
+After a request or a task, at most every PERFORMANCE_MONITORING_INTERVAL, a process adds what its metrics grew by since
+it last did, and the memory that it holds. It costs the road nothing; what is lost with a process is at most that long.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import socket
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from time import monotonic
@@ -26,19 +26,22 @@ from django.core.signals import request_finished
 from prometheus_client import REGISTRY
 from redis import Redis, RedisError
 
-from monitoring import clock
+from monitoring import clock, performance
 from monitoring.health import TIMEOUT_SECONDS
 
 log = logging.getLogger(__name__)
 
 STREAM = "recsys:monitoring:samples"
-EVERY_SECONDS = 10.0
+OPERATION = "recsys_operation"
+"""The name under which the buckets of `performance.py` travel: they are no metric of Prometheus'."""
 KEPT_SAMPLES = 6_000
 """At most so many lie in Redis: of ten busy processes the last 100 minutes, a few MiB."""
 READ_SAMPLES = 4_000
 """At most so many are read for one look."""
 COUNTED = (
     "recsys_feed_seconds",
+    "recsys_feeds",
+    "recsys_feed_failures",
     "recsys_stage_seconds",
     "recsys_candidates",
     "recsys_dropped",
@@ -51,7 +54,14 @@ COUNTED = (
 """Families whose growth is sampled, without `_total`."""
 BUCKETS_OF = ("recsys_feed_seconds",)
 """Families whose buckets are sampled too, for percentiles."""
-HELD = ("recsys_cache_entries", "recsys_cache_bytes", "recsys_breaker_state")
+HELD = (
+    "recsys_cache_entries",
+    "recsys_cache_bytes",
+    "recsys_shared_cache_entries",
+    "recsys_shared_cache_bytes",
+    "recsys_breaker_state",
+    "recsys_memory_bytes",
+)
 """Gauges that are sampled as they stand."""
 
 Labels = tuple[tuple[str, str], ...]
@@ -83,15 +93,19 @@ class Sampler:
         if monotonic() < self._due_at or not self._busy.acquire(blocking=False):
             return
         try:
-            self._due_at = monotonic() + EVERY_SECONDS
+            self._due_at = monotonic() + settings.ENV.performance_monitoring_interval / 1000
             add(self.take(kind, clock.now().timestamp()))
         except RedisError as error:
             log.warning("sample_lost", extra={"problem": type(error).__name__})
+        except Exception:
+            log.exception("sample_failed")
         finally:
             self._busy.release()
 
     def take(self, kind: str, at: float) -> Sample:
         """Return what grew since the last call."""
+        for tell in _before:
+            tell()
         counts, held = measured()
         grown = {name: value - self._told.get(name, 0.0) for name, value in counts.items()}
         self._told = counts
@@ -112,6 +126,8 @@ def measured() -> tuple[dict[Name, float], dict[Name, float]]:
                 is_bucket = one.name.endswith("_bucket")
                 if not one.name.endswith("_created") and (not is_bucket or family.name in BUCKETS_OF):
                     counts[name_of(one)] = one.value
+    for operation, bucket, count in performance.timings().ever():
+        counts[OPERATION, (("bucket", str(bucket)), ("operation", operation))] = count
     return counts, held
 
 
@@ -121,6 +137,13 @@ def name_of(sample: Any) -> Name:
 
 
 _samplers: dict[int, Sampler] = {}
+_before: list[Callable[[], None]] = []
+
+
+def before_each(tell: Callable[[], None]) -> None:
+    """Have *tell* set the gauges of what this process holds before each sample."""
+    if tell not in _before:
+        _before.append(tell)
 
 
 def sampler() -> Sampler:
@@ -222,6 +245,13 @@ def quantile(samples: Sequence[Sample], histogram: str, q: float) -> float | Non
             return low + (bound - low) * ((wanted - below) / (count - below) if count > below else 1.0)
         low, below = bound, count
     return low
+
+
+def timings(samples: Sequence[Sample]) -> dict[str, performance.Timing]:
+    """Return what operations took in all processes together."""
+    rows = grown(samples, OPERATION)
+    parts = ((labels["operation"], Counter({int(labels["bucket"]): int(count)})) for labels, count in rows)
+    return performance.timings_of(parts)
 
 
 def memory_of(samples: Sequence[Sample]) -> dict[str, list[tuple[float, int]]]:

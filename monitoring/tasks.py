@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from celery import shared_task
 
-from monitoring import clock, maintenance, workers
+from monitoring import alerting, clock, maintenance, notifying, workers
 
 
 @shared_task(name=workers.CANARY)
@@ -19,3 +19,11 @@ def canary(queue: str, **_: object) -> None:
 def maintain(name: str, every_seconds: float, scope: str = "", **_: object) -> None:
     """Do a duty, unless another worker has it."""
     maintenance.maintain(name=name, scope=scope, every=timedelta(seconds=every_seconds), now=clock.now())
+
+
+@shared_task(name=alerting.EVALUATE)
+def evaluate_alerts(**_: object) -> None:
+    """Look at every rule, unless another worker does, and tell what is to be told."""
+    now = clock.now()
+    alerting.evaluate(now=now)
+    notifying.deliver(now=now)

@@ -1,15 +1,11 @@
 """Health for whoever runs us, and metrics for Prometheus."""
 
-from secrets import compare_digest
-
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
-from prometheus_client import REGISTRY, CollectorRegistry, exposition
-from prometheus_client.multiprocess import MultiProcessCollector
 
-from monitoring import health, workers
+from monitoring import exposing, health, workers
 from monitoring.clock import now
 
 
@@ -43,34 +39,23 @@ def answer(found: list[health.Finding], request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Return what was counted in this process, or in all of them when they share PROMETHEUS_MULTIPROC_DIR."""
+    """Return what this process counted, or all that share PROMETHEUS_MULTIPROC_DIR, and what is read of the service."""
     if not settings.ENV.prometheus_metrics_enabled:
         raise Http404
     if not (has_token(request) or is_staff(request)):
         return HttpResponse(
-            "Send the METRICS_TOKEN as a bearer token.\n",
+            exposing.REFUSED,
             status=401,
             content_type="text/plain",
             headers={"WWW-Authenticate": 'Bearer realm="metrics"'},
         )
-    encode, content_type = exposition.choose_encoder(request.headers.get("Accept", ""))
-    return HttpResponse(encode(registry()), content_type=content_type)
-
-
-def registry() -> CollectorRegistry:
-    """Return what to collect from: this process's registry, or one that adds up every process's files."""
-    if not settings.ENV.prometheus_multiproc_dir:
-        return REGISTRY
-    shared = CollectorRegistry()
-    MultiProcessCollector(shared, settings.ENV.prometheus_multiproc_dir)  # type: ignore[no-untyped-call]
-    return shared
+    body, content_type = exposing.exposed(request.headers.get("Accept", ""), with_readings=True)
+    return HttpResponse(body, content_type=content_type)
 
 
 def has_token(request: HttpRequest) -> bool:
     """Return whether the request carries METRICS_TOKEN; never if none is set."""
-    expected = settings.ENV.metrics_token.get_secret_value()
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return bool(expected) and scheme.lower() == "bearer" and compare_digest(token.encode(), expected.encode())
+    return exposing.has_token(request.headers.get("Authorization", ""))
 
 
 def is_staff(request: HttpRequest) -> bool:

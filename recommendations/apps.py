@@ -11,8 +11,11 @@ class RecommendationsConfig(AppConfig):
     def ready(self) -> None:
         # Services import models, which may not be imported before every app is known.
         import_module("recommendations.services.health").register_checks()
+        import_module("recommendations.services.for_flags").register()
         import_module("recommendations.services.memory").watch()
         import_module("recommendations.services.checklist").register_lines()
         import_module("recommendations.services.duties").register()
+        import_module("recommendations.services.readings").register()
+        import_module("recommendations.services.panels").register_panels()
         # Who asks for a task finds it by name, so the registry is filled in every process, not in workers only.
         import_module("recommendations.tasks")

@@ -248,6 +248,19 @@ class Affinity:
         return np.where(self.ids[at] == ids, self.weights[at], np.float32(0))
 
 
+@dataclass(frozen=True, slots=True)
+class Only:
+    """What one request wants of the posts it brings, in numbers; empty: any."""
+
+    language_ids: Int32Array = field(default_factory=lambda: np.zeros(0, np.int32))  # (n,) sorted
+    format_ids: Int32Array = field(default_factory=lambda: np.zeros(0, np.int32))  # (n,) sorted
+    tag_ids: Int32Array = field(default_factory=lambda: np.zeros(0, np.int32))  # (n,) sorted
+    since: float = 0.0
+    """Unix seconds: no older post."""
+    key: str = ""
+    """What tells its slates from those of other requests; empty if it wants anything."""
+
+
 NON_PERSONALIZED = "non_personalized"
 """The feed that uses nothing that its viewer did."""
 
@@ -290,6 +303,12 @@ class Query:
     """By format number."""
     served: Affinity = field(default_factory=Affinity)
     """Posts that were served lately, and how tired of each the viewer may be, 0 to 1."""
+    only: Only = field(default_factory=Only)
+
+    @property
+    def kept_as(self) -> str:
+        """What the slate of this query is kept as, among those of its viewer."""
+        return f"{self.feed}:{self.only.key}" if self.only.key else self.feed
 
     @property
     def uses_history(self) -> bool:

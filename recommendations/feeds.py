@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from recommendations.pipeline.filters.asked import asked_for
 from recommendations.pipeline.filters.freshness import not_excluded, readable, unseen
 from recommendations.pipeline.filters.privacy import not_blocked, not_hidden, not_muted, not_own, not_removed, visible
 from recommendations.pipeline.filters.safety import safe_for_viewer
@@ -35,9 +36,9 @@ from recommendations.ports import Catalogue, ColdPosts, Engine, VectorIndex
 MAY_SEE = (not_removed, visible, not_blocked, safe_for_viewer)
 """What no slate is ever without, whatever the feed: the same functions run again on every slate served."""
 
-WANTS = (not_hidden, not_muted, not_own, unseen, readable)
+WANTS = (not_hidden, not_muted, not_own, unseen, readable, asked_for)
 SIMILAR_WANTS = (not_hidden, not_muted, not_own, not_excluded)
-NEUTRAL_WANTS = (not_hidden, not_muted, not_own, not_excluded, readable)
+NEUTRAL_WANTS = (not_hidden, not_muted, not_own, not_excluded, readable, asked_for)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ FOLLOW_INDEX = "recommendations.follow_index"
 RECORD_SERVED = "recommendations.record_served"
 REFRESH_SLATE = "recommendations.refresh_slate"
 MEASURE_DRIFT = "recommendations.measure_drift"
-CHECK_MEMORY = "recommendations.check_memory"
 RECONCILE_JOBS = "recommendations.reconcile_jobs"
 MEASURE_LESS = "recommendations.measure_less"
 
@@ -35,7 +34,6 @@ QUEUES = {
     RECORD_SERVED: "maintenance",
     REFRESH_SLATE: "interactive",
     MEASURE_DRIFT: "maintenance",
-    CHECK_MEMORY: "maintenance",
     RECONCILE_JOBS: "maintenance",
     MEASURE_LESS: "maintenance",
 }

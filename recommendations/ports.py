@@ -195,6 +195,10 @@ class SlateCache(Protocol):
         """Forget every slate of these members, and end their epoch."""
         ...
 
+    def purge_all(self) -> None:
+        """Forget every slate of everybody, and end their epochs."""
+        ...
+
     def retire(self, member_ids: Sequence[int]) -> None:
         """Serve these members' slates no more but as the last good one, and end their epoch."""
         ...

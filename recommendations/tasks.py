@@ -15,7 +15,6 @@ from recommendations import jobs
 from recommendations.services import (
     feedback,
     learn,
-    memory,
     models,
     pictures,
     recording,
@@ -77,12 +76,6 @@ def record_served(**_: object) -> None:
 def refresh_slate(member_id: int, feed: str, **_: object) -> None:
     """Make a member's slate anew."""
     refresh.refresh_slate(member_id=member_id, feed=feed, now=clock.now())
-
-
-@shared_task(name=jobs.CHECK_MEMORY)
-def check_memory(**_: object) -> None:
-    """Have the process that takes this task look at its own memory."""
-    memory.check_memory()
 
 
 @shared_task(name=jobs.RECONCILE_JOBS)

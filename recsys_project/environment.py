@@ -7,6 +7,7 @@ Every setting that the environment may give, in one table: name, default, meanin
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -47,7 +48,26 @@ def positive(value: int) -> int:
     return value
 
 
+def at_least_nothing(value: int) -> int:
+    """Return *value* if it is not below 0."""
+    if value < 0:
+        raise ValueError("must not be below 0")
+    return value
+
+
+def signing_keys_of(value: SecretStr) -> dict[str, str]:
+    """Return the secrets of a comma-separated text of name:secret, by name; raise `ValueError` for any other text."""
+    found: dict[str, str] = {}
+    for part in secrets_of(value):
+        name, _, secret = part.partition(":")
+        if not name or name in found or len(secret) < MIN_SECRET:
+            raise ValueError(f"write name:secret, each name once, each secret of at least {MIN_SECRET} characters")
+        found[name] = secret
+    return found
+
+
 Positive = Annotated[int, AfterValidator(positive)]
+Rate = Annotated[int, AfterValidator(at_least_nothing)]
 
 
 def setting(default: object, changes: Changes, description: str) -> Any:
@@ -93,6 +113,28 @@ class Environment(BaseSettings):
         "answer",
         "Let the API be used without a key (embedded stack on one's own machine). Never in production.",
     )
+    graphql_introspection: bool = setting(
+        False, "answer", "Let GraphQL tell its whole schema to whoever may use it; with DEBUG it does anyway."
+    )
+    token_signing_keys: SecretStr = setting(
+        SecretStr(""),
+        "answer",
+        "Secrets of members' tokens as name:secret, comma separated, newest first, 32 characters or more each; "
+        "the first signs, all are accepted. Derived from SECRET_KEY if empty.",
+    )
+    rate_per_key: Rate = setting(
+        60_000, "answer", "Requests a minute that an API key may send, if its own row says nothing; 0: no limit."
+    )
+    rate_per_member: Rate = setting(600, "answer", "Requests a minute with the tokens of one member; 0: no limit.")
+    rate_per_address: Rate = setting(
+        120, "answer", "Refused requests a minute of a stranger's address, before the answer is 429; 0: no limit."
+    )
+    trusted_proxies: Rate = setting(
+        0, "answer", "Proxies in front, whose X-Forwarded-For says a stranger's address; 0: the connection's own."
+    )
+    cors_allowed_origins: Annotated[list[str], NoDecode] = setting(
+        [], "answer", "Origins (scheme and host) whose pages may use the API with a member's token; empty: none."
+    )
     metrics_token: SecretStr = setting(
         SecretStr(""), "place", "Bearer token that /metrics asks for; empty leaves it to staff sessions."
     )
@@ -135,6 +177,9 @@ class Environment(BaseSettings):
     )
     replay_share: float = setting(
         0.05, "place", "Share of feed requests whose inputs are kept, so that they can be ranked again, 0 to 1."
+    )
+    interaction_max_age_days: Positive = setting(
+        90, "answer", "How long ago an interaction that the API is told of may have been; older ones are refused."
     )
     batch_processing_size: Positive = setting(100, "speed", "Members or posts per chunk of a job.")
     seen_keep_days: Positive = setting(
@@ -194,6 +239,29 @@ class Environment(BaseSettings):
     prometheus_multiproc_dir: str = setting(
         "", "place", "Folder in which several processes add up their metrics; empty for one process."
     )
+    metrics_port: int = setting(
+        0,
+        "place",
+        "Port on which a worker tells its metrics; 0: only through a web process that shares PROMETHEUS_MULTIPROC_DIR.",
+    )
+    performance_monitoring_interval: Positive = setting(
+        30_000,
+        "place",
+        "Milliseconds between two samples of a process's memory and figures, which alerts and the dashboard read.",
+    )
+    alert_emails: Annotated[list[str], NoDecode] = setting(
+        [], "place", "Addresses that alerts are mailed to, comma separated; empty: nobody."
+    )
+    alert_webhook_url: str = setting("", "place", "Address that each alert is posted to as JSON; empty: none.")
+    alertmanager_url: str = setting(
+        "", "place", "An Alertmanager that alerts are passed on to, such as http://alertmanager:9093; empty: none."
+    )
+    email_host: str = setting("localhost", "place", "The mail server that alerts are mailed by.")
+    email_port: Positive = setting(25, "place", "Its port.")
+    email_user: str = setting("", "place", "User that the mail server asks for; empty: it asks for none.")
+    email_password: SecretStr = setting(SecretStr(""), "place", "That user's password.")
+    email_tls: bool = setting(False, "place", "Whether mails go by STARTTLS.")
+    email_from: str = setting("recsys@localhost", "place", "Whom mails are from.")
     job_lease_seconds: Positive = setting(
         120, "speed", "After this long without a word, a job's chunk is given to another worker."
     )
@@ -201,11 +269,26 @@ class Environment(BaseSettings):
     flower_port: int = setting(0, "place", "Flower's port in the embedded stack; 0: a free one, remembered.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = setting("INFO", "place", "Least level that is logged.")
 
-    @field_validator("allowed_hosts", "csrf_trusted_origins", mode="before")
+    @field_validator("allowed_hosts", "csrf_trusted_origins", "cors_allowed_origins", "alert_emails", mode="before")
     @classmethod
     def split_commas(cls, value: object) -> object:
         """Return the parts of a comma-separated text."""
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("cors_allowed_origins")
+    @classmethod
+    def are_origins(cls, value: list[str]) -> list[str]:
+        """Return *value* if each of it is a scheme and a host, which is what a browser sends."""
+        if any(not re.fullmatch(r"https?://[^/\s*]+", origin) for origin in value):
+            raise ValueError("write each origin as https://host or https://host:port, without a path")
+        return value
+
+    @field_validator("token_signing_keys")
+    @classmethod
+    def are_named(cls, value: SecretStr) -> SecretStr:
+        """Return *value* if each of its secrets has a name and is long enough."""
+        signing_keys_of(value)
+        return value
 
     @field_validator("memory_clean_up", mode="before")
     @classmethod
@@ -244,6 +327,21 @@ class Environment(BaseSettings):
         if not self.slate_fresh_seconds <= self.slate_stale_seconds <= self.slate_keep_seconds:
             raise ValueError("SLATE_FRESH_SECONDS, SLATE_STALE_SECONDS and SLATE_KEEP_SECONDS must not fall")
         return self
+
+    @model_validator(mode="after")
+    def has_folder(self) -> Environment:
+        """Return the settings if a worker that tells its metrics can add up its children's."""
+        if self.metrics_port and not self.prometheus_multiproc_dir:
+            raise ValueError("METRICS_PORT needs PROMETHEUS_MULTIPROC_DIR: a worker adds up its children's there")
+        return self
+
+    @field_validator("alert_webhook_url", "alertmanager_url")
+    @classmethod
+    def is_web(cls, value: str) -> str:
+        """Return *value* if it is an address of the web, or empty."""
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return value
 
     @field_validator("wasm_rollout_percentage")
     @classmethod

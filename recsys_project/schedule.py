@@ -9,14 +9,22 @@ from typing import Any
 
 from celery.schedules import crontab
 
+QUEUES = ("interactive", "batch", "maintenance")
 
-def duty(name: str, every: timedelta, *, at: crontab | None = None) -> dict[str, Any]:
-    """Return the entry of a duty that is recorded, and done by one worker however often it is sent."""
+
+def duty(
+    name: str, every: timedelta, *, at: crontab | None = None, queue: str = "maintenance", scope: str = ""
+) -> dict[str, Any]:
+    """
+    Return the entry of a duty that is recorded, and done by one worker however often it is sent.
+
+    *scope* sets apart those that each queue has for itself.
+    """
     return {
         "task": "monitoring.maintain",
         "schedule": at or every,
-        "kwargs": {"name": name, "every_seconds": every.total_seconds()},
-        "options": {"queue": "maintenance", "expires": min(every, timedelta(hours=1)).total_seconds()},
+        "kwargs": {"name": name, "every_seconds": every.total_seconds(), "scope": scope},
+        "options": {"queue": queue, "expires": min(every, timedelta(hours=1)).total_seconds()},
     }
 
 
@@ -29,7 +37,13 @@ SCHEDULE: dict[str, dict[str, Any]] = {
             "kwargs": {"queue": queue},
             "options": {"queue": queue, "expires": 60},
         }
-        for queue in ("interactive", "batch", "maintenance")
+        for queue in QUEUES
+    },
+    # Something wrong is seen within half a minute, and told once it has been wrong for as long as its rule says.
+    "evaluate-alerts": {
+        "task": "monitoring.evaluate_alerts",
+        "schedule": timedelta(seconds=30),
+        "options": {"queue": "maintenance", "expires": 30},
     },
     # Redis may lose a message at the moment of delivery; a job is a row first, so it is published again from its row.
     "reconcile-jobs": {
@@ -61,8 +75,19 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": timedelta(minutes=1),
         "options": {"queue": "maintenance", "expires": 60},
     },
+    # A rollout goes up when its phase is over, and comes down within seconds of a breach. Idle, it is one query.
+    "advance-rollouts": {
+        "task": "flags.advance_rollouts",
+        "schedule": timedelta(seconds=10),
+        "options": {"queue": "maintenance", "expires": 10},
+    },
     # What the shared caches hold over their budgets goes, least used first.
     "sweep-caches": duty("sweep_caches", timedelta(minutes=5)),
+    # A process looks at its memory after each task; an idle one is given this. Beat cannot look into another's.
+    **{
+        f"check-memory-{queue}": duty("check_memory", timedelta(minutes=5), queue=queue, scope=queue)
+        for queue in QUEUES
+    },
     # The dashboard shows days from these rows, when the records behind them are gone. After the hour has settled.
     "roll-up-feeds": duty("roll_up_feeds", timedelta(hours=1), at=crontab(minute=5)),
     # Records of what members saw and were served are personal: none is kept longer than it is of use. At night, since
@@ -76,14 +101,4 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "optimise-index": duty("optimise_index", timedelta(days=7), at=crontab(day_of_week="sun", hour=4, minute=50)),
     # Vectors of models long retired are most of the database, and nobody reads them. Looked at daily, and rarely due.
     "archive-embeddings": duty("archive_embeddings", timedelta(days=1), at=crontab(hour=5, minute=20)),
-}
-
-# A process looks at its memory after each task; one that is idle is given this one. Beat cannot look into another's.
-SCHEDULE |= {
-    f"check-memory-{queue}": {
-        "task": "recommendations.check_memory",
-        "schedule": timedelta(minutes=5),
-        "options": {"queue": queue, "expires": 300},
-    }
-    for queue in ("interactive", "batch", "maintenance")
 }

@@ -1,11 +1,13 @@
 """Django's settings. Values that may differ between machines come from `environment.py`, nowhere else."""
 
 from contextlib import suppress
+from pathlib import Path
 
 import dj_database_url
 import orjson
+from django.urls import reverse_lazy
 
-from recsys_project.environment import ROOT, read_environment, secrets_of
+from recsys_project.environment import ROOT, read_environment, secrets_of, signing_keys_of
 from recsys_project.logs import logging_settings
 from recsys_project.schedule import SCHEDULE
 
@@ -13,6 +15,7 @@ ENV = read_environment()
 BASE_DIR = ROOT
 
 SECRET_KEY = ENV.secret_key.get_secret_value() or "only-for-debug-" + "x" * 32
+TOKEN_SIGNING_KEYS = signing_keys_of(ENV.token_signing_keys)
 CACHE_SECRETS = secrets_of(ENV.cache_encryption_keys) or [SECRET_KEY]
 DEBUG = ENV.debug
 ALLOWED_HOSTS = ENV.allowed_hosts
@@ -22,14 +25,12 @@ CSRF_TRUSTED_ORIGINS = ENV.csrf_trusted_origins
 INSTALLED_APPS = [
     "unfold",
     "unfold.contrib.filters",
-    "unfold.contrib.simple_history",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
-    "simple_history",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
@@ -38,6 +39,7 @@ INSTALLED_APPS = [
     "django_structlog",
     "recommendations",
     "flags",
+    "access",
     "monitoring",
 ]
 
@@ -45,6 +47,7 @@ MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.middleware.gzip.GZipMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -52,9 +55,20 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
-    "simple_history.middleware.HistoryRequestMiddleware",
+    "access.middleware.AccessMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
+if ENV.cors_allowed_origins:  # off, no request pays for it
+    INSTALLED_APPS.append("corsheaders")
+    MIDDLEWARE.insert(
+        MIDDLEWARE.index("django.middleware.common.CommonMiddleware"), "corsheaders.middleware.CorsMiddleware"
+    )
+# Tokens travel in a header: a browser sends no cookie along, and another origin never acts as signed-in staff.
+CORS_ALLOWED_ORIGINS = ENV.cors_allowed_origins
+CORS_ALLOW_CREDENTIALS = False
+CORS_URLS_REGEX = r"^/(api|ofrep|graphql)/"
+CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "idempotency-key", "if-match", "if-none-match"]
+CORS_EXPOSE_HEADERS = ["etag", "location", "ratelimit", "ratelimit-policy", "retry-after"]
 
 ROOT_URLCONF = "recsys_project.urls"
 WSGI_APPLICATION = "recsys_project.wsgi.application"
@@ -102,6 +116,14 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 X_FRAME_OPTIONS = "DENY"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 2**20  # the API's limit of a body
 
+EMAIL_HOST = ENV.email_host
+EMAIL_PORT = ENV.email_port
+EMAIL_HOST_USER = ENV.email_user
+EMAIL_HOST_PASSWORD = ENV.email_password.get_secret_value()
+EMAIL_USE_TLS = ENV.email_tls
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = ENV.email_from
+
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
@@ -125,8 +147,10 @@ REST_FRAMEWORK = {
     "ORJSON_RENDERER_OPTIONS": (orjson.OPT_UTC_Z,),
     "DEFAULT_PARSER_CLASSES": ["recommendations.api.parsing.LimitedJSONParser"],
     # A new address is closed until it says otherwise.
-    "DEFAULT_AUTHENTICATION_CLASSES": ["recommendations.api.access.StaffSession"],
-    "DEFAULT_PERMISSION_CLASSES": ["recommendations.api.access.OpenOrStaff"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["access.authentication.KeyOrToken", "access.authentication.StaffSession"],
+    "DEFAULT_PERMISSION_CLASSES": ["access.permissions.HasScope"],
+    "DEFAULT_THROTTLE_CLASSES": ["access.throttles.RateLimit"],
+    "NUM_PROXIES": ENV.trusted_proxies,
     "EXCEPTION_HANDLER": "drf_standardized_errors.handler.exception_handler",
 }
 DRF_STANDARDIZED_ERRORS = {
@@ -153,9 +177,23 @@ SPECTACULAR_SETTINGS = {
         "JobKind": "recommendations.api.serializers.JOB_KINDS",
         "JobState": "recommendations.api.serializers.JOB_STATES",
         "EventStatus": "recommendations.api.serializers.STATUSES",
+        "FlagKind": "flags.models.flags.Flag.Kind",
     },
 }
-UNFOLD = {"SITE_TITLE": "recsys", "SITE_HEADER": "recsys", "SITE_SYMBOL": "dynamic_feed"}
+UNFOLD = {
+    "SITE_TITLE": "recsys",
+    "SITE_HEADER": "recsys",
+    "SITE_SYMBOL": "dynamic_feed",
+    "SIDEBAR": {"navigation": "monitoring.operators.sidebar"},
+    # The name of the site opens these: on a phone the sidebar is behind a button.
+    "SITE_DROPDOWN": [
+        {"icon": "monitoring", "title": "Dashboard", "link": reverse_lazy("dashboard")},
+        {"icon": "explore", "title": "Feed explorer", "link": reverse_lazy("explore")},
+    ],
+}
+
+if ENV.prometheus_multiproc_dir:  # before the first metric is counted
+    Path(ENV.prometheus_multiproc_dir).mkdir(parents=True, exist_ok=True)
 
 # Celery. Each line that is not obvious says what breaks without it.
 CELERY_BROKER_URL = ENV.redis_url

@@ -22,6 +22,7 @@ class FlagChange(AppendOnly):
     at = models.DateTimeField(db_index=True)
     user = models.ForeignKey(get_user_model(), on_delete=models.PROTECT, null=True, related_name="+")
     system = models.CharField(max_length=64, blank=True, help_text="The rule that acted, if no person did.")
+    approved_by = models.ForeignKey(get_user_model(), on_delete=models.PROTECT, null=True, related_name="+")
     action = models.CharField(max_length=16)
     why = models.TextField()
     before = models.JSONField(null=True, help_text="Empty: it was made.")

@@ -11,11 +11,11 @@ class RolloutPlan(Guarded):
     """A way to 100 % in phases. A plan without a flag is a template: it is copied, and never runs."""
 
     class State(models.TextChoices):
-        DRAFT = "draft"
-        RUNNING = "running"
-        PAUSED = "paused"
+        DRAFT = "draft", "draft"
+        RUNNING = "running", "running"
+        PAUSED = "paused", "paused"
         ROLLED_BACK = "rolled_back", "rolled back"
-        FINISHED = "finished"
+        FINISHED = "finished", "finished"
 
     key = models.SlugField(max_length=64, unique=True)
     flag = models.ForeignKey(Flag, on_delete=models.PROTECT, null=True, blank=True, related_name="plans")

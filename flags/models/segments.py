@@ -12,13 +12,13 @@ class Segment(Guarded):
     Personal data: ids of members on its lists. Only ids.
     """
 
-    class Matches(models.TextChoices):
+    class Meets(models.TextChoices):
         ALL = "all", "all conditions"
         ANY = "any", "any condition"
 
     key = models.SlugField(max_length=64, unique=True)
     description = models.CharField(max_length=300, blank=True)
-    matches = models.CharField(max_length=4, choices=Matches.choices, default=Matches.ALL)
+    meets = models.CharField(max_length=4, choices=Meets.choices, default=Meets.ALL)
     allowed_ids = models.JSONField(default=list, blank=True, help_text="Ids that are in without meeting a condition.")
     denied_ids = models.JSONField(default=list, blank=True, help_text="Ids that are out, whatever else.")
     changed_at = models.DateTimeField(editable=False)

@@ -42,6 +42,8 @@ from flags.snapshot import snapshot
 
 AT_ONCE = frozenset({"killed"})
 """Actions that wait for nobody."""
+RULES = ("rollout", "erasure")
+"""Rules of the system that need no approval: a rollout's start had it, and an erasure must not wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +80,14 @@ def change(
     evidence: Sequence[Mapping[str, Any]] = (),
     version: int | None = None,
     create: bool = False,
-    approved: bool = False,
+    approved_by: User | None = None,
 ) -> FlagChange | PendingChange | None:
     """
     Change the fields that *patch* names and return the record; None if that changes nothing.
 
-    A change that needs approval is kept as a `PendingChange`, which is returned instead; *approved* says that a second
-    person has. *version* is the flag's that the change was made from, if the caller knows. Raises `ValidationError` by
-    field, or an error of `flags.services.errors`.
+    A change that needs approval is kept as a `PendingChange`, which is returned instead, unless *approved_by* is the
+    second person. *version* is the flag's that the change was made from, if the caller knows. Raises `ValidationError`
+    by field, or an error of `flags.services.errors`.
     """
     if not why.strip():
         raise ValidationError({"why": ["Say why: it is kept with the change."]})
@@ -98,7 +100,7 @@ def change(
             raise ValidationError({"key": ["A key cannot change: the code asks for it."]})
         if before == after.plain:
             return None
-        at_once = approved or action in AT_ONCE or actor.system.startswith("rollout")
+        at_once = approved_by or action in AT_ONCE or actor.system.startswith(RULES)
         if not at_once and (flag := awaiting(subject, row, after.plain)):
             return keep(subject, key, flag, patch, actor, why, now, action)
         with writing():
@@ -109,10 +111,11 @@ def change(
             at=now,
             user=actor.user,
             system=actor.system,
+            approved_by=approved_by,
             action="made" if before is None else action,
             why=why.strip(),
-            before=before,
-            after=after.plain,
+            before=documents.recorded(before) if before else None,
+            after=documents.recorded(after.plain),
             evidence=list(evidence),
         )
         tell()

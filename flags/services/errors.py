@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from rest_framework.exceptions import APIException
 
 
@@ -49,3 +52,12 @@ class ForbiddenError(APIException):
 
     status_code = 403
     default_code = "permission-denied"
+
+
+def lines_of(detail: Any, place: str = "") -> list[str]:
+    """Return each error of a validation on a line of its own, with its field."""
+    if isinstance(detail, Mapping):
+        return [line for name, inner in detail.items() for line in lines_of(inner, f"{place} {name}".strip())]
+    if isinstance(detail, list):
+        return [line for inner in detail for line in lines_of(inner, place)]
+    return [f"{place}: {detail}" if place else str(detail)]

@@ -45,8 +45,25 @@ def details(
         return None
     if known.attributes:
         attributes = known_attributes.read(known.attributes, unit_id, attributes)
+    return evaluated(compiled, known, unit_id, attributes)
+
+
+def all_details(
+    compiled: rollout.Compiled, unit_id: str, attributes: Mapping[str, object] = NOTHING
+) -> dict[str, Evaluated]:
+    """Return the same of every flag, by its key; what is known of the unit is read once for all."""
+    needed = frozenset[str]().union(*(known.attributes for known in compiled.flags.values()))
+    if needed:
+        attributes = known_attributes.read(needed, unit_id, attributes)
+    return {key: evaluated(compiled, known, unit_id, attributes) for key, known in compiled.flags.items()}
+
+
+def evaluated(
+    compiled: rollout.Compiled, known: rollout.Known, unit_id: str, attributes: Mapping[str, object]
+) -> Evaluated:
+    """Return what a flag is worth for a unit of which all is known that its rules need."""
     assigned = assigned_before(known, unit_id) if known.experiments else {}
-    answer = rollout.evaluate(compiled, key, unit_id, assigned, attributes)
+    answer = rollout.evaluate(compiled, known.rollout.key, unit_id, assigned, attributes)
     return Evaluated(answer, rollout.name_of(known, answer), reason_of(known, answer))
 
 

@@ -1,5 +1,6 @@
 """What monitoring itself keeps."""
 
+from monitoring.models.alerts import Alert, AlertRule, Notice, Silence
 from monitoring.models.maintenance import MaintenanceDuty, MaintenanceRun
 
-__all__ = ["MaintenanceDuty", "MaintenanceRun"]
+__all__ = ["Alert", "AlertRule", "MaintenanceDuty", "MaintenanceRun", "Notice", "Silence"]

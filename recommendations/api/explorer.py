@@ -5,7 +5,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from recommendations.api.access import is_open_to
+from access.permissions import is_open_to
 
 # All that the page needs comes from here; a text that holds a script stays a text.
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'"

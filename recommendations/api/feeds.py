@@ -9,6 +9,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from access.permissions import viewer_in_query
+from access.scopes import Scope, every
 from monitoring.clock import now
 from recommendations.api import schema, shapes
 from recommendations.api import serializers as s
@@ -16,10 +18,13 @@ from recommendations.api.reading import query_of
 from recommendations.services.explain import explain
 from recommendations.services.recommend import recommend
 from recommendations.services.similar import similar
+from recommendations.services.viewing import Narrow
 
 
 class FeedView(APIView):
     """One member's feed."""
+
+    scopes = every(Scope.FEEDS_READ)
 
     @schema.address(
         400,
@@ -35,12 +40,24 @@ class FeedView(APIView):
     def get(self, request: Request, member_id: str) -> Response:
         """Return a page; the next is asked for with its `next_cursor`, and is null when there is no more."""
         started = perf_counter()
-        page = recommend(member_id=member_id, now=now(), **query_of(s.FeedQuery, request))
-        return Response(shapes.page_shape(page, 1000 * (perf_counter() - started)))
+        query = query_of(s.FeedQuery, request)
+        fields = shapes.picked_fields(query.pop("fields"))
+        narrow = Narrow(
+            languages=tuple(query.pop("language")),
+            kinds=tuple(query.pop("kind")),
+            tags=tuple(query.pop("tag")),
+            max_age_hours=query.pop("max_age_hours"),
+            exclude=tuple(query.pop("exclude")),
+        )
+        page = recommend(member_id=member_id, now=now(), narrow=narrow, **query)
+        return Response(shapes.page_shape(page, 1000 * (perf_counter() - started), fields))
 
 
 class ExplainView(APIView):
     """Why a post was shown, or was not."""
+
+    scopes = every(Scope.FEEDS_READ)
+    members_named = staticmethod(viewer_in_query)
 
     @schema.address(
         400,
@@ -61,6 +78,9 @@ class ExplainView(APIView):
 
 class SimilarView(APIView):
     """Posts like one post."""
+
+    scopes = every(Scope.FEEDS_READ)
+    members_named = staticmethod(viewer_in_query)
 
     @schema.address(
         400,

@@ -9,9 +9,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from access.scopes import Scope, every
 from monitoring.clock import now
 from recommendations.api import problems, schema
 from recommendations.api import serializers as s
+from recommendations.api.reading import checker
 from recommendations.services import interact
 
 Result = dict[str, Any]
@@ -26,7 +28,7 @@ def refusal(event_id: str | None, detail: str, errors: list[dict[str, str]] | No
 def check(item: object, index: int) -> interact.Event | Result:
     """Return the event that *item* is, or why it is none; pointers start at the body's root."""
     try:
-        return interact.Event(**s.Event().run_validation(item))
+        return interact.Event(**checker(s.Event).run_validation(item))
     except ValidationError as error:
         errors = problems.error_items(flatten_errors(error.detail, f"events/{index}"), in_body=True)
         event_id = item.get("event_id") if isinstance(item, dict) else None
@@ -49,8 +51,17 @@ def result_of(result: interact.EventResult) -> Result:
     return {"event_id": result.event_id, "status": result.status, "problem": None}
 
 
+def senders(request: Request) -> list[object]:
+    """Return the members whose acts the body tells of, as far as it can be read."""
+    events = request.data.get("events") if isinstance(request.data, dict) else None
+    return [item.get("member_id") for item in events if isinstance(item, dict)] if isinstance(events, list) else []
+
+
 class InteractionsView(APIView):
     """Events in bulk."""
+
+    scopes = every(Scope.INTERACTIONS_WRITE)
+    members_named = staticmethod(senders)
 
     @schema.address(
         400,
@@ -75,6 +86,8 @@ class InteractionsView(APIView):
 
 class SeenView(APIView):
     """Posts that were on a member's screen."""
+
+    scopes = every(Scope.INTERACTIONS_WRITE)
 
     @schema.address(
         400,

@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from access.scopes import Scope, reading_and_writing
 from monitoring.clock import now
 from recommendations.api import schema, shapes, watching
 from recommendations.api import serializers as s
@@ -41,6 +42,8 @@ def key_of(request: Request) -> str | None:
 
 class JobsView(APIView):
     """Every job."""
+
+    scopes = reading_and_writing(Scope.JOBS_READ, Scope.JOBS_WRITE)
 
     @schema.address(
         400,
@@ -83,6 +86,8 @@ class JobsView(APIView):
 class JobView(APIView):
     """One job."""
 
+    scopes = reading_and_writing(Scope.JOBS_READ, Scope.JOBS_WRITE)
+
     @schema.address(404, answers={200: s.JobOut}, operation_id="job", summary="A job and how far it is", tags=["jobs"])
     def get(self, request: Request, job_id: UUID) -> Response:
         """Return the job."""
@@ -96,6 +101,8 @@ class JobView(APIView):
 
 class RetryView(APIView):
     """Another try."""
+
+    scopes = reading_and_writing(Scope.JOBS_READ, Scope.JOBS_WRITE)
 
     @schema.address(
         404,
@@ -113,6 +120,8 @@ class RetryView(APIView):
 
 class ResultView(APIView):
     """What a job made."""
+
+    scopes = reading_and_writing(Scope.JOBS_READ, Scope.JOBS_WRITE)
 
     @schema.address(
         404,
@@ -136,6 +145,8 @@ class EventsRenderer(ORJSONRenderer):
 
 class EventsView(APIView):
     """A job's progress as it happens."""
+
+    scopes = reading_and_writing(Scope.JOBS_READ, Scope.JOBS_WRITE)
 
     renderer_classes = [ORJSONRenderer, EventsRenderer]
 

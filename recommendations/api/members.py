@@ -8,6 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from access.scopes import Scope, every, reading_and_writing
 from monitoring.clock import now
 from recommendations.api import schema
 from recommendations.api import serializers as s
@@ -19,6 +20,8 @@ from recommendations.services import feedback, members, preferences, work
 
 class MembersView(APIView):
     """Members to choose from."""
+
+    scopes = reading_and_writing(Scope.MEMBERS_READ, Scope.MEMBERS_WRITE)
 
     @schema.address(
         400,
@@ -51,6 +54,8 @@ class MembersView(APIView):
 
 class MemberView(APIView):
     """One member."""
+
+    scopes = reading_and_writing(Scope.MEMBERS_READ, Scope.MEMBERS_WRITE)
 
     @schema.address(404, answers={200: s.MemberOut}, operation_id="member", summary="A member", tags=["members"])
     def get(self, request: Request, member_id: str) -> Response:
@@ -90,6 +95,8 @@ class MemberView(APIView):
 class PreferencesView(APIView):
     """What one member wants and allows."""
 
+    scopes = reading_and_writing(Scope.PROFILE_READ, Scope.PROFILE_WRITE)
+
     @schema.address(
         404,
         answers={200: s.Preferences},
@@ -124,6 +131,8 @@ class PreferencesView(APIView):
 class TieView(APIView):
     """Whether one member follows, blocks or mutes another."""
 
+    scopes = reading_and_writing(Scope.PROFILE_READ, Scope.PROFILE_WRITE)
+
     @schema.address(
         400,
         404,
@@ -155,6 +164,8 @@ class TieView(APIView):
 class ResetView(APIView):
     """A fresh start."""
 
+    scopes = reading_and_writing(Scope.PROFILE_READ, Scope.PROFILE_WRITE)
+
     @schema.address(
         404,
         answers={204: None},
@@ -171,6 +182,8 @@ class ResetView(APIView):
 
 class EffectsView(APIView):
     """What a member's wishes for less did."""
+
+    scopes = every(Scope.PROFILE_READ)
 
     @schema.address(
         404,

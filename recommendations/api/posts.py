@@ -8,6 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from access.scopes import Scope, reading_and_writing
 from monitoring.clock import now
 from recommendations.api import schema
 from recommendations.api import serializers as s
@@ -17,6 +18,8 @@ from recommendations.services import posts, publish
 
 class PostsView(APIView):
     """Posts in bulk."""
+
+    scopes = reading_and_writing(Scope.POSTS_READ, Scope.POSTS_WRITE)
 
     @schema.address(
         400,
@@ -40,6 +43,8 @@ class PostsView(APIView):
 
 class PostView(APIView):
     """One post."""
+
+    scopes = reading_and_writing(Scope.POSTS_READ, Scope.POSTS_WRITE)
 
     @schema.address(
         404, answers={200: s.PostRecordOut}, operation_id="post", summary="A post as it is kept", tags=["posts"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from rest_framework.exceptions import APIException
+from structlog.contextvars import get_contextvars
 
 if TYPE_CHECKING:
     from drf_standardized_errors.types import Error
@@ -46,6 +47,8 @@ def body(*, status: int, code: str, detail: str, errors: list[dict[str, str]] | 
         "detail": detail,
         "code": code,
     }
+    if request_id := get_contextvars().get("request_id"):
+        problem["request_id"] = str(request_id)
     return problem | {"errors": errors} if errors else problem
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from drf_spectacular.authentication import SessionScheme
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 
 from recommendations.api import serializers as s
@@ -12,12 +11,13 @@ from recommendations.api.problems import CONTENT_TYPE, body
 F = TypeVar("F", bound=Callable[..., Any])
 MEANINGS = {
     400: "A value or the JSON cannot be used",
-    401: "Not signed in",
-    403: "Not staff, or the CSRF token is missing",
+    401: "No key, token or session, or one that does not let you in",
+    403: "A scope is missing, it is another member's data, or the CSRF token is missing",
     404: "No such member, post or job",
     409: "The member is deactivated, or the job is past that",
     413: "The body is above 5 MB",
     415: "The body is not application/json",
+    429: "Too many requests; see Retry-After",
     503: "The facts cannot be read, so nothing is shown; try again",
 }
 WRONG_LIMIT = body(
@@ -37,7 +37,7 @@ def problems(*statuses: int) -> dict[tuple[int, str], OpenApiResponse]:
     """Return the problems that an address may answer with."""
     return {
         (status, CONTENT_TYPE): OpenApiResponse(s.Problem, MEANINGS[status], examples=EXAMPLES.get(status))
-        for status in (*statuses, 401, 403, 503)
+        for status in (*statuses, 401, 403, 429, 503)
     }
 
 
@@ -134,9 +134,3 @@ PAGE = OpenApiExample(
     response_only=True,
     status_codes=["200"],
 )
-
-
-class StaffSessionScheme(SessionScheme):
-    """How the OpenAPI page names the admin's session."""
-
-    target_class = "recommendations.api.access.StaffSession"

@@ -31,6 +31,12 @@ def id_field(**kwargs: Any) -> serializers.CharField:
     return serializers.CharField(max_length=ID_LENGTH, **kwargs)
 
 
+def words_field(length: int, help_text: str, *, most: int = 20) -> serializers.ListField:
+    """Return a field for a query parameter that may be repeated."""
+    child = serializers.CharField(max_length=length)
+    return serializers.ListField(child=child, required=False, default=list, max_length=most, help_text=help_text)
+
+
 class FeedQuery(serializers.Serializer):
     """Query of a feed."""
 
@@ -40,6 +46,16 @@ class FeedQuery(serializers.Serializer):
         max_length=500, required=False, default=None, help_text="next_cursor of the page before."
     )
     explain = serializers.BooleanField(default=False, help_text="Add the parts that each score is the sum of.")
+    language = words_field(8, "Only posts in this language; may be repeated.")
+    kind = words_field(32, "Only posts of this format; may be repeated.")
+    tag = words_field(128, "Only posts with this tag; may be repeated.")
+    max_age_hours = serializers.FloatField(
+        required=False, default=None, min_value=0.01, max_value=876_000, help_text="Only posts that are no older."
+    )
+    exclude = words_field(ID_LENGTH, "Id of a post that must not come; may be repeated.", most=100)
+    fields = words_field(  # type: ignore[assignment]  # it hides DRF's property on the class, not on instances
+        32, "Only these fields of a pick, such as post.id or score; may be repeated. All if left out.", most=20
+    )
 
 
 class SimilarQuery(serializers.Serializer):
@@ -311,6 +327,7 @@ class Problem(serializers.Serializer):
     status = serializers.IntegerField()
     detail = serializers.CharField()
     code = serializers.CharField(help_text="Stable; programs may rely on it.")
+    request_id = serializers.CharField(required=False, help_text="Of this answer, as the logs have it.")
     errors = ErrorItem(many=True, required=False)  # type: ignore[assignment]  # it hides DRF's property
 
 

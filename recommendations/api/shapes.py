@@ -1,13 +1,16 @@
 """Turns what services return into what is sent: plain dictionaries, and dataclasses that are sent as they are."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from dataclasses import fields as dataclass_fields
 from functools import cache
 from typing import Any
 
 from django.urls import reverse
 from rest_framework.response import Response
 
-from recommendations.contracts import REASON_SENTENCES, Reason
+from recommendations.contracts import REASON_SENTENCES, PostView, Reason
+from recommendations.services.errors import InvalidRequest
 from recommendations.services.explain import Explanation
 from recommendations.services.recommend import Page, Pick
 from recommendations.services.work import JobView
@@ -35,7 +38,29 @@ def explanation_shape(found: Explanation) -> dict[str, Any]:
     return asdict(found) | {"reasons": reason_shapes(found.reasons)}
 
 
-def page_shape(page: Page, duration_ms: float) -> dict[str, Any]:
+Fields = dict[str, tuple[str, ...]]
+PICK_FIELDS = ("post", "score", "reasons", "sources", "parts")
+POST_FIELDS = tuple(f.name for f in dataclass_fields(PostView))
+
+
+def picked_fields(names: Sequence[str]) -> Fields:
+    """Return which fields of a pick to send, and which of its post; refuse a name that there is not."""
+    known = {*PICK_FIELDS, *(f"post.{name}" for name in POST_FIELDS)}
+    if wrong := next((name for name in names if name not in known), None):
+        raise InvalidRequest(f"{wrong}: no such field of a pick; there are {', '.join(sorted(known))}.", "/fields")
+    post = tuple(name for name in POST_FIELDS if "post" in names or f"post.{name}" in names)
+    own = tuple(name for name in PICK_FIELDS if name in names or (name == "post" and post))
+    return {"pick": own, "post": post} if names else {}
+
+
+def part_of(pick: Pick, fields: Fields) -> dict[str, Any]:
+    """Return a pick with these fields only."""
+    shape = pick_shape(pick)
+    shape["post"] = {name: getattr(pick.post, name) for name in fields["post"]}
+    return {name: shape[name] for name in fields["pick"]}
+
+
+def page_shape(page: Page, duration_ms: float, fields: Fields | None = None) -> dict[str, Any]:
     """Return a page of a feed; *duration_ms* is what the service took."""
     return {
         "request_id": page.request_id,
@@ -48,7 +73,7 @@ def page_shape(page: Page, duration_ms: float) -> dict[str, Any]:
         "built_at": page.built_at,
         "candidates": page.candidates,
         "duration_ms": round(duration_ms, 2),
-        "picks": [pick_shape(pick) for pick in page.picks],
+        "picks": [part_of(pick, fields) if fields else pick_shape(pick) for pick in page.picks],
         "next_cursor": page.next_cursor,
     }
 

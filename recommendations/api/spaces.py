@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from time import perf_counter
 
 import numpy as np
@@ -9,6 +10,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from access.permissions import viewer_in_query
+from access.scopes import Scope, every
 from monitoring.clock import now
 from recommendations.api import schema, shapes
 from recommendations.api import serializers as s
@@ -21,8 +24,18 @@ from recommendations.services.pictures import store_pictures
 from recommendations.services.search import search
 
 
+def viewer_of_search(request: Request) -> Iterable[object]:
+    """Return whom a search is for: it says so in the query, or with a vector in the body."""
+    if request.method == "GET":
+        return viewer_in_query(request)
+    return [request.data.get("viewer")] if isinstance(request.data, dict) else []
+
+
 class SearchView(APIView):
     """Posts near a text, a post or a vector, in a space where texts and pictures meet."""
+
+    scopes = every(Scope.FEEDS_READ)
+    members_named = staticmethod(viewer_of_search)
 
     @schema.address(
         400,
@@ -66,6 +79,8 @@ class SearchView(APIView):
 class VectorsView(APIView):
     """Vectors that the platform makes, such as those of pictures."""
 
+    scopes = every(Scope.POSTS_WRITE)
+
     @schema.address(
         400,
         413,
@@ -96,6 +111,8 @@ class VectorsView(APIView):
 
 class PicturesView(APIView):
     """Pictures that a model here looks at."""
+
+    scopes = every(Scope.POSTS_WRITE)
 
     @schema.address(
         400,

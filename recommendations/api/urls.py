@@ -15,6 +15,7 @@ from recommendations.api.interactions import InteractionsView, SeenView
 from recommendations.api.jobs import EventsView, JobsView, JobView, ResultView, RetryView
 from recommendations.api.members import EffectsView, MembersView, MemberView, PreferencesView, ResetView, TieView
 from recommendations.api.posts import PostsView, PostView
+from recommendations.api.profiles import ProfileView
 from recommendations.api.spaces import PicturesView, SearchView, VectorsView
 
 
@@ -35,6 +36,7 @@ urlpatterns = [
     path("api/v1/members/<path:member_id>/seen", SeenView.as_view(), name="api-seen"),
     path("api/v1/members/<path:member_id>/preferences", PreferencesView.as_view(), name="api-preferences"),
     path("api/v1/members/<path:member_id>/ties/<slug:kind>/<path:other_id>", TieView.as_view(), name="api-tie"),
+    path("api/v1/members/<path:member_id>/profile", ProfileView.as_view(), name="api-profile"),
     path("api/v1/members/<path:member_id>/reset", ResetView.as_view(), name="api-reset"),
     path("api/v1/members/<path:member_id>/less", EffectsView.as_view(), name="api-less"),
     # After all others of a member: its id may hold a slash.

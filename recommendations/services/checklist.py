@@ -11,18 +11,21 @@ from django.db import connection
 from django.db.models import Model
 
 from flags.models import Experiment, Flag, Phase
+from monitoring import readings
 from monitoring.doctor import Answer, failed, passed, register, warned
+from monitoring.models import AlertRule
 from recommendations.engines.plain import PlainEngine
 from recommendations.models import EmbeddingModel, FeedRequest, Post
 from recommendations.services import wiring
 from recommendations.services.viewing import FLAG
 
-OURS = ("recommendations", "flags", "monitoring")
+OURS = ("recommendations", "flags", "access", "monitoring")
 EMBEDDED_SHARE = 0.99
 LOAD_FEEDS, LOAD_WITHIN, LOAD_LOOKED_AT = 1_000, timedelta(days=30), 10_000
 """Feeds that make a load, and how many of the newest are looked at."""
 TARGET_MS = 500.0
 FALLBACK_SHARE = 0.01
+NEEDED_RULES = {"recommendation_generation_time", "heap_used", "cache_hit_rate", "database_query_time"}
 RUNBOOK, CHAPTER = "docs/operating.md", "## Rolling back"
 
 
@@ -81,7 +84,7 @@ def flag(_now: datetime) -> Answer:
     row = Flag.objects.filter(key=FLAG).first()
     if row is None:
         return failed(f"There is no flag {FLAG}: every member gets control.", "Run manage.py migrate, or add it.")
-    state = f"on for {row.rollout_percentage} %" if row.is_enabled else "off"
+    state = f"on for {row.rollout_percentage:g} %" if row.is_enabled else "off"
     return passed(f"{FLAG} is {state}; {Flag.objects.count()} flags in all")
 
 
@@ -101,6 +104,24 @@ def variants(_now: datetime) -> Answer:
 def is_whole(shares: list[float]) -> bool:
     """Return whether these are at least two shares of one whole, given as parts of 1 or of 100."""
     return len(shares) >= 2 and min(abs(sum(shares) - whole) for whole in (1.0, 100.0)) < 1e-6
+
+
+def thresholds(_now: datetime) -> Answer:
+    """The thresholds that every deployment needs are watched, and somebody is told."""
+    on = dict(AlertRule.objects.filter(is_enabled=True).values_list("name", "reading"))
+    if missing := sorted(NEEDED_RULES - set(on)):
+        return failed(f"Not watched: {', '.join(missing)}.", "Turn them on under Alert rules in the admin.")
+    if blind := sorted(name for name, reading in on.items() if reading not in readings.names()):
+        return failed(
+            f"Nothing reads what these rules watch: {', '.join(blind)}.", "Mend or turn off these alert rules."
+        )
+    env = settings.ENV
+    if not (env.alert_emails or env.alert_webhook_url or env.alertmanager_url):
+        return warned(
+            f"{len(on)} rules are watched, and nobody is told.",
+            "Set ALERT_EMAILS, ALERT_WEBHOOK_URL or ALERTMANAGER_URL; until then look at /dashboard/.",
+        )
+    return passed(f"{len(on)} rules are watched, and told")
 
 
 def rollback(_now: datetime) -> Answer:
@@ -138,6 +159,7 @@ def register_lines() -> None:
         ("Vector database (Qdrant) configured and populated", vectors),
         ("Feature flag system configured", flag),
         ("A/B test variants configured", variants),
+        ("Alert thresholds configured", thresholds),
         ("Rollback procedures documented", rollback),
         ("Load testing completed", load),
     ):

@@ -7,7 +7,7 @@ from datetime import datetime
 from monitoring import maintenance
 from monitoring.maintenance import Did
 from recommendations.models import EmbeddingModel
-from recommendations.services import archive, reindexing, retention, rolling, sweep, wiring
+from recommendations.services import archive, memory, reindexing, retention, rolling, sweep, wiring
 
 
 class NotSweptError(RuntimeError):
@@ -21,6 +21,13 @@ def sweep_caches(now: datetime) -> Did:
         raise NotSweptError("The caches' Redis did not answer.")
     left = ", ".join(f"{name} {one.entries:,} entries, {one.size_bytes:,} bytes" for name, one in swept.items())
     return Did(rows=sum(one.expired + one.evicted for one in swept.values()), note=f"left: {left}")
+
+
+def check_memory(_now: datetime) -> Did:
+    """Have the process that does this look at its own memory, and clean up if it holds too much."""
+    freed = memory.check_memory()
+    told = ", ".join(f"{step} {size:,}" for step, size in freed.items())
+    return Did(rows=len(freed), bytes=sum(freed.values()), note=f"gave back: {told}" if freed else "within bounds")
 
 
 def check_index(now: datetime) -> Did:
@@ -50,6 +57,7 @@ def active_spaces() -> list[str]:
 def register() -> None:
     """Let these be asked for by their names."""
     maintenance.register("sweep_caches", sweep_caches)
+    maintenance.register("check_memory", check_memory)
     maintenance.register("sweep_records", lambda now: retention.sweep_records(now=now))
     maintenance.register("roll_up_feeds", lambda now: Did(rows=rolling.roll_up(now=now)))
     maintenance.register("archive_embeddings", lambda now: archive.archive_embeddings(now=now))

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 
 from flags.experiments.privacy import forget_unit
+from flags.services import forget
 from recommendations.models import ErasedPost, Job, Member, Post
 from recommendations.services import invalidate, wiring
 from recommendations.services.publish import remove_posts, set_members_active
@@ -40,6 +41,7 @@ def erase_members(*, member_ids: Sequence[int], now: datetime) -> None:
             erase_posts(post_ids=own[start : start + BATCH_POSTS], now=now)
         with transaction.atomic():
             forget_unit(unit_id=member.external_id)
+            forget.forget_unit(unit_id=member.external_id, now=now)
             unname(member.external_id, "member_ids")
             pk = member.pk
             member.delete()

@@ -14,6 +14,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db.models import QuerySet
 
 from flags.experiments.privacy import exposures_of
+from flags.services import forget
 from recommendations.contracts import Sensitivity
 from recommendations.models import (
     FeedRequest,
@@ -94,6 +95,7 @@ def everything_about(member: Member) -> dict[str, Any]:
         ),
         "shown": shown(member),
         "experiments": exposures_of(unit_id=member.external_id),
+        "segments": [segment.key for segment in forget.listing(member.external_id)],
     }  # fmt: skip
 
 

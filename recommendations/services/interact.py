@@ -14,12 +14,14 @@ from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
 
 from recommendations import jobs
 from recommendations.contracts import InteractionKind, Subject
 from recommendations.models import Interaction, LessOf, Member, Post, Relationship, Seen, Undo
 from recommendations.services import invalidate
+from recommendations.services.bulk import insert_columns
 from recommendations.services.errors import UnknownMember
 
 CLOCK_SKEW = timedelta(minutes=5)
@@ -27,6 +29,18 @@ CLOCK_SKEW = timedelta(minutes=5)
 MAX_EVENT_ID = 128
 KINDS = frozenset(InteractionKind)
 REASONS = tuple(subject for subject in Subject if subject is not Subject.POST)
+WRITTEN = (
+    "event_id",
+    "member_id",
+    "post_id",
+    "kind",
+    "reason",
+    "value",
+    "occurred_at",
+    "received_at",
+    "request_id",
+    "undone_at",
+)
 TURNED_DOWN = frozenset({InteractionKind.HIDE, InteractionKind.NOT_INTERESTED, InteractionKind.REPORT})
 """Acts after which a post is never shown again, unless they are undone."""
 
@@ -63,9 +77,8 @@ def record(*, events: Sequence[Event], now: datetime) -> list[EventResult]:
     members = dict(
         Member.objects.filter(external_id__in={e.member_id for e in events}).values_list("external_id", "pk")
     )
-    posts = {
-        post.external_id: post for post in Post.objects.filter(external_id__in={e.post_id for e in events if e.post_id})
-    }
+    named = Post.objects.filter(external_id__in={e.post_id for e in events if e.post_id})
+    posts = {post.external_id: post for post in named.only("external_id", "author_id", "kind", "tags")}
     known = known_events(events)
     results, acts, undone = [], [], []
     for event in events:
@@ -115,6 +128,9 @@ def problem_of(event: Event, members: dict[str, int], posts: dict[str, Post], no
         return "value: give a finite number."
     if event.occurred_at and event.occurred_at.tzinfo is None:
         return "occurred_at: give a time with its offset, such as 2026-01-31T12:00:00Z."
+    oldest = now - timedelta(days=settings.ENV.interaction_max_age_days)
+    if event.occurred_at and event.occurred_at < oldest:
+        return f"occurred_at: {event.occurred_at.isoformat()} is too long ago: import a history with manage.py import."
     if event.occurred_at and event.occurred_at > now + CLOCK_SKEW:
         return f"occurred_at: {event.occurred_at.isoformat()} is in the future; check the sender's clock."
     return ""
@@ -146,7 +162,7 @@ def keep(rows: Sequence[Interaction], now: datetime) -> None:
         row.undone_at = now if (row.event_id, row.member_id) in taken_back else None
     standing = [row for row in rows if row.undone_at is None]
     with transaction.atomic():
-        Interaction.objects.bulk_create(rows, ignore_conflicts=True, batch_size=2_000)
+        insert_columns(Interaction, {name: [getattr(row, name) for row in rows] for name in WRITTEN})
         # A turning down that was taken back before it came leaves no trace: the post may be shown.
         see([(row.member_id, row.post_id) for row in rows if row.undone_at is None or row.kind not in TURNED_DOWN], now)
         hold_at_once(standing, now)
@@ -244,8 +260,10 @@ def unfollow(act: Interaction) -> None:
 
 def see(pairs: Sequence[tuple[int, int]], now: datetime) -> None:
     """Write that members saw posts, for (member, post) ids."""
-    rows = [Seen(member_id=member_id, post_id=post_id, seen_at=now) for member_id, post_id in dict.fromkeys(pairs)]
-    Seen.objects.bulk_create(rows, ignore_conflicts=True, batch_size=2_000)
+    once = list(dict.fromkeys(pairs))
+    if once:
+        columns = {"member_id": [member for member, _ in once], "post_id": [post for _, post in once]}
+        insert_columns(Seen, columns, {"seen_at": now})
 
 
 def mark_seen(*, member_id: str, post_ids: Sequence[str], now: datetime) -> int:

@@ -26,6 +26,11 @@ def forgotten(*member_ids: int) -> None:
     transaction.on_commit(lambda: wiring.tastes().forget(member_ids))
 
 
+def every_slate() -> None:
+    """Forget everybody's slates at once: an engine was turned off, or is not to be trusted."""
+    wiring.slates().purge_all()
+
+
 def learned(member_ids: Sequence[int]) -> None:
     """Serve these members' slates no more, but as the last good one: their taste is another, in the database."""
     wiring.slates().retire(member_ids)

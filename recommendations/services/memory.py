@@ -159,6 +159,7 @@ def recycle_kernels() -> None:
             continue
         try:
             engine.recycle()
+            metrics.KERNEL_RECYCLES.inc()
         except EngineError:
             log.exception("kernel_not_recycled", extra={"engine": engine.name})
 

@@ -78,6 +78,7 @@ def attempt(query: Query, engine: str, fallback: str, trace: Trace) -> Slate | N
         raise
     except Exception as error:
         log.exception("engine_failed", extra={"engine": engine, "request_id": str(query.request_id)})
+        metrics.PART_FAILURES.labels("engine", engine).inc()
         if breaker and not isinstance(error, VectorError):
             breaker.failed(query.now)
         return None

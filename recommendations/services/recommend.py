@@ -34,10 +34,11 @@ from recommendations.pipeline.stages import Filter, FilterError, Trace
 from recommendations.services import recording, wiring
 from recommendations.services.cursors import read_cursor, write_cursor
 from recommendations.services.errors import FactsUnavailable, InvalidRequest
+from recommendations.services.observing import counted, observe_page
 from recommendations.services.refresh import ask_for
 from recommendations.services.replay import is_kept, pack_inputs
 from recommendations.services.slates import Reading, follow_catalogue, instead, reading_for
-from recommendations.services.viewing import choose, known_viewer, query_of
+from recommendations.services.viewing import Choice, Narrow, choose, known_viewer, narrowed, query_of
 from recommendations.stores.relational_viewers import Viewer
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ log = logging.getLogger(__name__)
 FEEDS = ("discovery", "following", "trending", "non_personalized")
 WANTS = {"similar": feeds.SIMILAR_WANTS, "non_personalized": feeds.NEUTRAL_WANTS}
 MAX_LIMIT = 100
+NO_NARROW = Narrow()
 RESERVE = 10
 """Picks behind a page that are looked at with it, so that drops leave no gaps. Changes the speed."""
 
@@ -75,8 +77,13 @@ class Page:
     candidates: int
     picks: tuple[Pick, ...]
     next_cursor: str | None
+    positions: tuple[int, ...] = ()
+    """Of the picks, in the slate."""
+    before: tuple[tuple[UUID, int], ...] = ()
+    """The slates that this reading went through earlier, and how far."""
 
 
+@counted
 @wiring.by_one_model
 def recommend(
     *,
@@ -85,21 +92,25 @@ def recommend(
     limit: int = 20,
     cursor: str | None = None,
     explain: bool = False,
+    narrow: Narrow = NO_NARROW,
+    choice: Choice | None = None,
     now: datetime,
 ) -> Page:
     """
     Return up to *limit* posts of *feed* for the member, after those that *cursor* stands for.
 
     *explain* gives the parts of each score; of a slate that was kept, those recorded with it (a second after it was
-    made; until then there are none). Raises a `ServiceError` that says why not.
+    made; until then there are none). *narrow* brings only some posts, and is not remembered. *choice* serves
+    them in place of what the flag says. Raises a `ServiceError` that says why not.
     """
     checked(feed, limit)
     place = read_cursor(cursor) if cursor else None
     viewer = known_viewer(now, member_id=member_id)
-    choice = choose(member_id)
+    choice = choice or choose(member_id)
     follow_catalogue(now)
     start = perf_counter()
-    query = query_of(viewer, choice, feed=feed, now=now)
+    only, excluded = narrowed(narrow, now)
+    query = query_of(viewer, choice, feed=feed, now=now, only=only, excluded=excluded)
     reading = reading_for(query, choice, viewer, place)
     page, shown = page_of(query, reading, viewer, limit=limit, explain=explain)
     if not shown and (other := instead(reading, query, choice, viewer)):
@@ -110,8 +121,7 @@ def recommend(
     slate, trace, seconds = reading.slate, reading.trace, perf_counter() - start
     made = [] if trace is None else records_of(slate, trace, viewer, feed, seconds * 1000)
     recording.record(*made, recording.page_record(slate.request_id, viewer.id, reading.offset, shown, query.now))
-    looked_up = "stale" if reading.is_stale else "hit" if trace is None else "miss"
-    recording.observe(query, slate, trace, seconds, looked_up=looked_up)
+    observe_page(query, reading, seconds, shown=len(shown), limit=limit)
     return page
 
 
@@ -157,8 +167,15 @@ def page_of(query: Query, reading: Reading, viewer: Viewer, *, limit: int, expla
         candidates=slate.candidates,
         picks=picks_of(slate, shown, posts, explain),
         next_cursor=next_cursor(query, reading, end),
+        positions=tuple(shown),
+        before=reading.before,
     )
     return page, slate.post_ids[shown].tolist()
+
+
+def cursor_after(page: Page, i: int) -> str:
+    """Return the cursor of what comes after the page's pick *i*."""
+    return write_cursor(page.request_id, page.positions[i] + 1, page.before)
 
 
 def next_cursor(query: Query, reading: Reading, end: int) -> str | None:

@@ -17,11 +17,9 @@ import numpy as np
 from django.db import connection, transaction
 from django.db.models import F
 
-from monitoring import metrics
 from recommendations import jobs
-from recommendations.contracts import Query, Slate
+from recommendations.contracts import Slate
 from recommendations.models import FeedInputs, FeedRequest, Member, Post, PostStats, ServedPage
-from recommendations.pipeline.stages import Trace
 from recommendations.services import wiring
 from recommendations.stores.redis_slates import pack, unpack
 
@@ -157,25 +155,3 @@ def slate_row(packed: bytes) -> FeedRequest:
         reasons=slate.reasons.astype("<u2").tobytes(),
         created_at=datetime.fromtimestamp(slate.built_at, UTC),
     )
-
-
-def observe(query: Query, slate: Slate, trace: Trace | None, seconds: float, *, looked_up: str = "") -> None:
-    """
-    Count one feed and its stages; *trace* is None if the slate was kept.
-
-    *looked_up* says what came of asking the cache: hit, stale or miss; nothing if it was not asked.
-    """
-    cached = trace is None
-    metrics.FEED_SECONDS.labels(query.feed, slate.engine, str(cached).lower()).observe(seconds)
-    if looked_up:
-        metrics.CACHE_REQUESTS.labels("slates", looked_up).inc()
-    if trace is None:
-        return
-    if slate.fallback:
-        metrics.FALLBACKS.labels(slate.fallback).inc()
-    for timing in trace.timings:
-        metrics.STAGE_SECONDS.labels(timing.stage, timing.part).observe(timing.seconds)
-        if timing.stage == "source":
-            metrics.CANDIDATES.labels(timing.part).inc(timing.kept)
-        elif timing.stage == "filter":
-            metrics.DROPPED.labels(timing.part).inc(timing.dropped)

@@ -9,6 +9,7 @@ from recommendations import jobs
 from recommendations.pipeline.stages import Trace
 from recommendations.services import recording, wiring
 from recommendations.services.errors import InactiveMember, UnknownMember
+from recommendations.services.observing import observe_slate
 from recommendations.services.slates import follow_catalogue, made
 from recommendations.services.viewing import choose, known_viewer, query_of
 
@@ -45,4 +46,4 @@ def keep_slate(member_id: int, feed: str, now: datetime) -> None:
     slate = made(query, choice, viewer, trace, kept_as=feed, epoch=epoch)
     seconds = perf_counter() - start
     recording.record(recording.slate_record(slate, viewer.id, feed, seconds * 1000))
-    recording.observe(query, slate, trace, seconds)
+    observe_slate(slate, trace, seconds)

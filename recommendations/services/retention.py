@@ -14,7 +14,7 @@ from django.db.models import Max, Min, Sum
 from django.db.models.functions import Length
 
 from monitoring.maintenance import Did
-from monitoring.models import MaintenanceRun
+from monitoring.models import Alert, MaintenanceRun
 from recommendations.models import FeedHour, FeedInputs, FeedRequest, Job, Seen, ServedPage
 from recommendations.services import replay
 
@@ -51,6 +51,7 @@ BY_AGE = (
     Kept(FeedRequest, "created_at", log_time, ("post_ids", "parts", "origins", "reasons")),
     Kept(Job, "finished_at", log_time),
     Kept(MaintenanceRun, "started_at", log_time),
+    Kept(Alert, "resolved_at", log_time),
     Kept(FeedHour, "hour", lambda: HOURS_KEPT),
     Kept(Session, "expire_date", timedelta),
 )

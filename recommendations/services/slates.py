@@ -60,16 +60,17 @@ def reading_for(query: Query, choice: Choice, viewer: Viewer, place: Place | Non
     """Return the slate to read, and where in it."""
     if place:
         return goes_on(query, choice, viewer, place)
-    (kept,), epoch = wiring.slates().look_up(viewer.id, (query.feed,))
+    (kept,), epoch = wiring.slates().look_up(viewer.id, (query.kept_as,))
     if kept is not None and is_of(kept, query):
         age = query.now - kept.built_at
         fresh_seconds = FALLBACK_FRESH_SECONDS if kept.fallback else settings.ENV.slate_fresh_seconds
         if 0 <= age < fresh_seconds:
             return Reading(kept)
-        if 0 <= age < settings.ENV.slate_stale_seconds and not kept.fallback:
+        # A worker makes the feed itself anew, and not what one request wanted of it.
+        if 0 <= age < settings.ENV.slate_stale_seconds and not kept.fallback and not query.only.key:
             return Reading(kept, is_stale=True)
     trace = Trace()
-    return Reading(made(query, choice, viewer, trace, kept_as=query.feed, epoch=epoch), trace=trace)
+    return Reading(made(query, choice, viewer, trace, kept_as=query.kept_as, epoch=epoch), trace=trace)
 
 
 def is_of(slate: Slate, query: Query) -> bool:
@@ -79,15 +80,15 @@ def is_of(slate: Slate, query: Query) -> bool:
 
 def goes_on(query: Query, choice: Choice, viewer: Viewer, place: Place) -> Reading:
     """Return where a reading stands: in the slate it stood in, or in a fresh one without whatever it passed."""
-    kept, epoch = wiring.slates().look_up(viewer.id, (query.feed, query.feed + MORE))
+    kept, epoch = wiring.slates().look_up(viewer.id, (query.kept_as, query.kept_as + MORE))
     for slate in kept:
         if slate is not None and slate.request_id == place.request_id and place.offset < len(slate):
             return Reading(slate, place.offset, place.before)
     told = {slate.request_id: slate.post_ids for slate in kept if slate is not None}
     passed, untold, before = read_before(place, viewer.id, told)
-    query = replace(query, excluded_post_ids=passed)
+    query = replace(query, excluded_post_ids=np.union1d(query.excluded_post_ids, passed))
     trace = Trace()
-    slate = made(query, choice, viewer, trace, kept_as=query.feed + MORE, epoch=epoch)
+    slate = made(query, choice, viewer, trace, kept_as=query.kept_as + MORE, epoch=epoch)
     # If nothing tells what was shown, the same place in a fresh slate is the nearest to it: the pages still end.
     return Reading(slate, untold, before, trace)
 
@@ -103,10 +104,11 @@ def instead(reading: Reading, query: Query, choice: Choice, viewer: Viewer) -> R
         return None
     place = Place(reading.slate.request_id, reading.offset, reading.before)
     passed, _, before = read_before(place, viewer.id, {place.request_id: reading.slate.post_ids})
-    query = replace(query, request_id=uuid4(), excluded_post_ids=np.union1d(passed, refused))
+    excluded = np.union1d(query.excluded_post_ids, np.union1d(passed, refused))
+    query = replace(query, request_id=uuid4(), excluded_post_ids=excluded)
     trace = Trace()
     is_start = not place.before and place.offset == 0
-    kept_as = query.feed if is_start else query.feed + MORE
+    kept_as = query.kept_as if is_start else query.kept_as + MORE
     slate = made(query, choice, viewer, trace, kept_as=kept_as, epoch=wiring.slates().epoch(viewer.id))
     return Reading(slate, 0, () if is_start else before, trace)
 
@@ -139,7 +141,7 @@ def is_sure(trace: Trace) -> bool:
 
 def last_good(query: Query, viewer: Viewer) -> Slate:
     """Return the slate that was good last, without what this reading passed; refuse if there is none."""
-    slate = wiring.slates().last_good(viewer.id, query.feed)
+    slate = wiring.slates().last_good(viewer.id, query.kept_as)
     if slate is None:
         raise FactsUnavailable("No feed can be made now, and none is kept. Try again shortly.")
     slate = replace(slate, request_id=query.request_id, fallback=LAST_GOOD)

@@ -28,8 +28,8 @@ def sweep_caches(*, now: datetime) -> dict[str, Swept]:
         log.warning("caches_not_swept", extra={"problem": type(error).__name__})
         return {}
     for cache, one in swept.items():
-        metrics.CACHE_ENTRIES.labels(cache).set(one.entries)
-        metrics.CACHE_BYTES.labels(cache).set(one.size_bytes)
+        metrics.SHARED_CACHE_ENTRIES.labels(cache).set(one.entries)
+        metrics.SHARED_CACHE_BYTES.labels(cache).set(one.size_bytes)
         metrics.CACHE_DROPPED.labels(cache, "expired").inc(one.expired)
         metrics.CACHE_DROPPED.labels(cache, "evicted").inc(one.evicted)
     return swept

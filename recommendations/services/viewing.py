@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import NamedTuple
 from uuid import uuid4
 
 from django.db import DatabaseError
 from openfeature import api
 from openfeature.evaluation_context import EvaluationContext
 
-from recommendations.contracts import EMPTY_IDS, UNKNOWN, Int64Array, Interests, Query
+from recommendations.contracts import EMPTY_IDS, UNKNOWN, Int64Array, Interests, Only, Query
 from recommendations.services import wiring
 from recommendations.services.errors import FactsUnavailable, InactiveMember, UnknownMember
 from recommendations.stores import relational_viewers as viewers
@@ -29,6 +31,10 @@ class Choice:
 
     engine: str
     variant: str
+
+
+WASM = Choice("wasm_simd", "wasm_conservative")
+"""What asks for the WebAssembly engine whatever the flag says."""
 
 
 def choose(member_id: str) -> Choice:
@@ -61,6 +67,7 @@ def query_of(
     now: datetime,
     size: int = SLATE_SIZE,
     excluded: Int64Array = EMPTY_IDS,
+    only: Only | None = None,
 ) -> Query:
     """Return the query of *viewer*: all that a last look needs, and nothing learned of them yet."""
     try:
@@ -79,6 +86,7 @@ def query_of(
         policy_version=version,
         interests=Interests.none(wiring.embedder().dimension),
         excluded_post_ids=excluded,
+        only=only or Only(),
         max_sensitivity=viewer.max_sensitivity,
         language_ids=words.languages.numbers(viewer.languages),
         followed_author_ids=viewer.followed,
@@ -89,6 +97,32 @@ def query_of(
         muted_words=viewer.muted_words,
         region_id=words.regions.learn(viewer.region) if viewer.region else UNKNOWN,
     )
+
+
+class Narrow(NamedTuple):
+    """What one request wants only, in the platform's words; empty: any."""
+
+    languages: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    max_age_hours: float | None = None
+    exclude: tuple[str, ...] = ()
+    """Ids of posts that must not come."""
+
+
+def narrowed(narrow: Narrow, now: datetime) -> tuple[Only, Int64Array]:
+    """Return what *narrow* says in numbers, and the posts that it leaves out."""
+    if narrow == Narrow():
+        return Only(), EMPTY_IDS
+    words = wiring.words()
+    only = Only(
+        language_ids=words.languages.numbers(narrow.languages),
+        format_ids=words.formats.numbers(narrow.kinds),
+        tag_ids=words.tags.numbers(narrow.tags),
+        since=now.timestamp() - narrow.max_age_hours * 3600 if narrow.max_age_hours else 0.0,
+        key=hashlib.blake2b(repr(narrow).encode(), digest_size=8).hexdigest(),
+    )
+    return only, viewers.posts_named(narrow.exclude)
 
 
 def with_history(query: Query, viewer: Viewer) -> Query:

@@ -47,6 +47,10 @@ class MemorySlates:
         for member_id in member_ids:
             self._last.pop(member_id, None)
 
+    def purge_all(self) -> None:
+        """See `SlateCache.purge_all`."""
+        self.purge([*self._slates, *self._last])
+
     def retire(self, member_ids: Sequence[int]) -> None:
         """See `SlateCache.retire`."""
         for member_id in member_ids:

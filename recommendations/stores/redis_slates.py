@@ -87,6 +87,7 @@ def unpack(packed: bytes) -> Slate:
 
 
 INDEX = "recsys:slates:index"
+PREFIX = "recsys:slates:{"
 UNKNOWN_EPOCH = b"unknown"
 """That of no slate: a cache that cannot tell what changed keeps nothing."""
 EPOCH_SECONDS = 600
@@ -166,6 +167,16 @@ class RedisSlates:
     def purge(self, member_ids: Sequence[int]) -> None:
         """See `SlateCache.purge`."""
         self._for_each(member_ids, self._purge, "slates_not_purged")
+
+    def purge_all(self) -> None:
+        """See `SlateCache.purge_all`."""
+        try:
+            names = self._client.scan_iter(match=f"{PREFIX}*", count=1000)
+            members = sorted({int(name[len(PREFIX) :].partition(b"}")[0]) for name in names})
+        except redis.RedisError as error:
+            log.warning("slates_not_purged", extra={"problem": type(error).__name__})
+            return
+        self.purge(members)
 
     def retire(self, member_ids: Sequence[int]) -> None:
         """See `SlateCache.retire`."""

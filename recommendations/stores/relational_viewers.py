@@ -16,7 +16,7 @@ import numpy as np
 from django.db import connection
 
 from recommendations.contracts import EMPTY_IDS, Int64Array, Sensitivity
-from recommendations.models import InterestProfile, LessOf, Member, PrivacySettings, Relationship, Seen
+from recommendations.models import InterestProfile, LessOf, Member, Post, PrivacySettings, Relationship, Seen
 
 SEEN_LIMIT = 5_000
 """Posts seen last that are excluded before ranking; the last look asks about all others. Changes the speed."""
@@ -119,6 +119,12 @@ def taste_version(member_id: int) -> tuple[object, ...] | None:
     """Return what tells one state of the member's interests from another; None: nothing was learned of them."""
     found = query(TASTE_VERSION, (member_id,))
     return found[0] if found else None
+
+
+def posts_named(external_ids: Sequence[str]) -> Int64Array:
+    """Return our numbers of these posts, sorted; those that are not there are left out."""
+    found = Post.objects.filter(external_id__in=external_ids).values_list("pk", flat=True) if external_ids else ()
+    return as_ids(set(found))
 
 
 def newest_seen(member_id: int) -> Int64Array:

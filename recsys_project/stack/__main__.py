@@ -50,6 +50,7 @@ class Stack:
     def up(self) -> None:
         """Prepare the data, start every process, and have the feeds made."""
         self.step("Redis", self.start_redis)
+        self.forget_metrics()
         self.manage("prepare")
         self.step("Web, workers, beat, Flower", self.start_servers)
         self.step("A discovery feed for every member", self.make_feeds)
@@ -80,6 +81,13 @@ class Stack:
         )
         process = self.processes.start("redis", [str(embedded_redis.find_binary()), str(config)])
         self.processes.wait_for(process, lambda: redis_answers(self.env["REDIS_URL"]))
+
+    def forget_metrics(self) -> None:
+        """Empty the folder in which the processes count: each that ever ran left its files there."""
+        folder = Path(self.env["PROMETHEUS_MULTIPROC_DIR"])
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in folder.glob("*.db"):
+            file.unlink()
 
     def start_servers(self) -> None:
         """Start the web server, the workers, beat and Flower, and wait until they answer."""

@@ -42,6 +42,7 @@ def environment(state: State, folder: Path) -> dict[str, str]:
         "METRICS_TOKEN": state.metrics_token,
         "FLOWER_BASIC_AUTH": f"admin:{state.flower_password}",
         "API_OPEN": "1",
+        "PROMETHEUS_MULTIPROC_DIR": str(folder.resolve() / "metrics"),
         "PYTHONUNBUFFERED": "1",
     }
     return {name: os.environ.get(name) or value for name, value in own.items()}

@@ -10,7 +10,17 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(
     path for path in ROOT.rglob("*.md") if not {".venv", "var", "node_modules"} & set(path.relative_to(ROOT).parts)
 )
-CODE_FOLDERS = ("recsys_project", "recommendations", "flags", "monitoring", "wasm", "tests", "benchmarks", "docs")
+CODE_FOLDERS = (
+    "recsys_project",
+    "recommendations",
+    "flags",
+    "access",
+    "monitoring",
+    "wasm",
+    "tests",
+    "benchmarks",
+    "docs",
+)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -16,7 +16,7 @@ from recsys_project.stack import commands
 from recsys_project.stack.state import State
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("recsys_project", "recommendations", "flags", "monitoring", "wasm")
+PACKAGES = ("recsys_project", "recommendations", "flags", "access", "monitoring", "wasm")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 UNNAMED = {"utils", "helpers", "common", "misc", "manager"}
 
@@ -26,6 +26,12 @@ PLANTED = {
     "a door that goes past the services": ("recommendations/tasks.py", "from recommendations.models import Post"),
     "a service on the kernel": ("recommendations/services/learn.py", "import wasm"),
     "a flag that knows recommendations": ("flags/services/change.py", "from recommendations import contracts"),
+    "keys that know a flag": ("access/keys.py", "import flags.models"),
+    "a service that asks for a flag in its own way": (
+        "recommendations/services/viewing.py",
+        "from flags.services.evaluate import evaluate",
+    ),
+    "a door that writes flags": ("flags/admin/base.py", "from flags.models.guarded import writing"),
     "a file without a place": ("recommendations/elsewhere.py", "import math"),
 }
 

@@ -14,6 +14,7 @@ from flags.models import Flag
 from flags.models.guarded import writing
 from monitoring import doctor, workers
 from monitoring.doctor import Verdict
+from monitoring.models import AlertRule
 from recommendations.models import EmbeddingModel, FeedRequest
 from recommendations.services import checklist
 from tests import making
@@ -64,6 +65,7 @@ def good(monkeypatch, django_user_model):
         cache_encryption_keys=SecretStr("k" * 32),
         wasm_memory_limit=2**28,
         api_open=False,
+        alert_emails=["operators@recsys.example"],
     )
     monkeypatch.setattr(settings, "ALLOWED_HOSTS", ["recsys.example"])
     monkeypatch.setattr(workers, "findings", lambda now: [])
@@ -148,6 +150,16 @@ def test_a_flag_that_is_gone_slow_feeds_and_fallbacks_fail():
     assert checklist.load(NOW).verdict is Verdict.FAIL
     FeedRequest.objects.update(duration_ms=5.0, fallback="plain")
     assert checklist.load(NOW).verdict is Verdict.FAIL
+
+
+def test_thresholds_must_be_watched_read_and_told(good, monkeypatch):
+    assert checklist.thresholds(NOW).verdict is Verdict.PASS
+    set_env(monkeypatch, alert_emails=[])
+    assert "ALERT_EMAILS" in checklist.thresholds(NOW).fix
+    AlertRule.objects.filter(name="heap_used").update(reading="recsys_nothing")
+    assert checklist.thresholds(NOW).said == "Nothing reads what these rules watch: heap_used."
+    AlertRule.objects.filter(name="heap_used").update(is_enabled=False)
+    assert checklist.thresholds(NOW).said == "Not watched: heap_used."
 
 
 def test_shares_make_a_whole():

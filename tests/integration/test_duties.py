@@ -210,3 +210,10 @@ def test_caches_are_swept_and_a_redis_that_is_gone_is_a_failure(monkeypatch):
     monkeypatch.setattr(duties.sweep, "sweep_caches", lambda now: {})
     with pytest.raises(duties.NotSweptError):
         maintain(name="sweep_caches", now=NOW + every, every=every)
+
+
+def test_a_look_at_the_memory_is_recorded_with_what_it_gave_back(monkeypatch):
+    monkeypatch.setattr(duties.memory, "check_memory", lambda: {"expired_profiles": 1_000, "garbage": 24})
+    run = maintain(name="check_memory", scope="batch", now=NOW, every=timedelta(minutes=5))
+    assert (run.name, run.rows, run.bytes) == ("check_memory (batch)", 2, 1_024)
+    assert "garbage 24" in run.note

@@ -13,13 +13,14 @@ from prometheus_client import REGISTRY
 from rest_framework.exceptions import ValidationError
 
 from flags import attributes, hooks, payload, provider, snapshot
-from flags.models import Flag, FlagChange, PayloadVersion, PendingChange, Rule
+from flags.models import Experiment, Flag, FlagChange, PayloadVersion, PendingChange, Phase, Rule
 from flags.models.append_only import KeptForEverError
 from flags.models.guarded import Guarded, UnrecordedChangeError
 from flags.services.change import Actor, change
 from flags.services.errors import ChangedMeanwhileError, ExistsError, UnknownKeyError
-from flags.services.evaluate import evaluate
+from flags.services.evaluate import all_details, evaluate
 from flags.snapshot import Snapshot
+from recommendations.services.viewing import choose
 
 pytestmark = pytest.mark.django_db
 
@@ -122,7 +123,7 @@ def test_variants_share_by_weight_and_nobody_changes_variant_when_the_rollout_gr
         ),
         ({"conditions": [{"attribute": "beta", "operator": "unknown"}]}, {}, {"beta": True}),
         (
-            {"matches": "any", "conditions": [{"attribute": "a", "values": [1]}, {"attribute": "b", "values": [1]}]},
+            {"meets": "any", "conditions": [{"attribute": "a", "values": [1]}, {"attribute": "b", "values": [1]}]},
             {"b": 1},
             {"b": 2},
         ),
@@ -409,3 +410,47 @@ def test_the_flags_of_the_specification_ship():
     assert {"wasm_recommendations", "experimental_features"} <= set(
         FlagChange.objects.filter(action="made").values_list("key", flat=True)
     )
+
+
+def running_experiment(flag):
+    """Make the rows of an experiment that runs: what its services write."""
+    experiment = Experiment.objects.create(
+        key="rollout", flag=flag, hypothesis="x", state=Experiment.State.RUNNING, changed_at=NOW
+    )
+    arms = [
+        {"key": "control", "share": 0.5, "is_control": True, "value": False, "config": {}},
+        {"key": "wasm_conservative", "share": 0.25, "is_control": False, "value": True, "config": {"pace": 1}},
+        {"key": "wasm_aggressive", "share": 0.25, "is_control": False, "value": True, "config": {"pace": 2}},
+    ]
+    return Phase.objects.create(experiment=experiment, number=1, seed="s", traffic=0.5, variants=arms, started_at=NOW)
+
+
+def test_an_experiment_is_carried_through_openfeature_to_the_road():
+    """Which variant, by which chance, with which settings; the rest of the members follow the rollout."""
+    put("wasm_recommendations", is_enabled=True, rollout_percentage=100)
+    phase = running_experiment(Flag.objects.get(key="wasm_recommendations"))
+    snapshot.snapshot.forget()
+    seen = {}
+    for unit in UNITS[:200]:
+        details = ask("boolean", "wasm_recommendations", False, unit)
+        answer = provider.answer_of(details)
+        assert answer == evaluate(key="wasm_recommendations", unit_id=unit)
+        choice = choose(unit)
+        if answer.exposed:
+            assert (answer.exposed.phase_id, answer.exposed.variant) == (phase.pk, choice.variant)
+        seen.setdefault((choice.engine, choice.variant), set()).add(bool(answer.exposed))
+    assert seen[("plain", "control")] == {True} and seen[("wasm_simd", "wasm_aggressive")] == {True}
+    assert seen[("wasm_simd", "wasm_conservative")] == {True, False}
+
+
+def test_all_flags_are_evaluated_with_one_reading_of_the_unit():
+    asked = []
+    attributes.register("test", {"shoe_size": "EU"}, lambda unit: asked.append(unit) or {})
+    try:
+        segment("large", conditions=[{"attribute": "shoe_size", "operator": "above", "values": [43]}])
+        for key in ("f", "g"):
+            make(key, rollout_percentage=0, rules=[{"segment": "large"}])
+        found = all_details(snapshot.snapshot.current(), "unit-1")
+        assert found["f"].reason == "DEFAULT" and asked == ["unit-1"]
+    finally:
+        attributes._readers.pop("test")

@@ -86,9 +86,16 @@ def test_a_clock_a_little_ahead_counts_as_now(ann, post):
 
 
 def test_a_late_event_keeps_its_own_time(ann, post):
-    record(event(occurred_at=NOW - timedelta(days=400)))
+    record(event(occurred_at=NOW - timedelta(days=80)))
     row = Interaction.objects.get()
-    assert (row.occurred_at, row.received_at) == (NOW - timedelta(days=400), NOW)
+    assert (row.occurred_at, row.received_at) == (NOW - timedelta(days=80), NOW)
+
+
+def test_an_event_of_long_ago_is_refused_with_a_way_out(ann, post):
+    (result,) = interact.record(events=[event(occurred_at=NOW - timedelta(days=91))], now=NOW)
+    assert result.status == "rejected"
+    assert "manage.py import" in result.problem
+    assert not Interaction.objects.exists()
 
 
 def test_an_event_without_a_time_happened_now(ann, post):

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.conf import settings
+from django.core.management import CommandError, call_command
 from django.db import connections
 
 from monitoring import database, maintenance
@@ -33,7 +34,7 @@ def maintain(minutes=0.0, name="tidy", **how):
 
 def test_every_duty_in_the_schedule_is_registered_and_every_duty_is_in_the_schedule():
     entries = [e for e in settings.CELERY_BEAT_SCHEDULE.values() if e["task"] == maintenance.MAINTAIN]
-    assert sorted(e["kwargs"]["name"] for e in entries) == sorted(maintenance.names())
+    assert {e["kwargs"]["name"] for e in entries} == set(maintenance.names())
 
 
 def test_what_was_done_is_recorded(duties):
@@ -119,6 +120,22 @@ def test_the_database_is_optimised_by_its_task():
     assert run.outcome == "done"
     assert "MiB" in run.note
     assert run.rows > 20
+
+
+def test_a_duty_is_done_on_demand_and_all_are_listed(duties, capsys):
+    duties["tidy"] = lambda now: Did(rows=1_234, note="well")
+    call_command("maintain")
+    assert "tidy                 never ran" in capsys.readouterr().out
+    for _ in range(2):  # who asks for it need not wait for the clock
+        call_command("maintain", "tidy")
+        assert "tidy: 1,234 rows" in capsys.readouterr().out
+    call_command("maintain")
+    assert "well" in capsys.readouterr().out
+    MaintenanceDuty.objects.update(is_running=True)
+    with pytest.raises(CommandError, match="runs at this moment"):
+        call_command("maintain", "tidy")
+    with pytest.raises(CommandError, match="there are tidy"):
+        call_command("maintain", "untidy")
 
 
 def test_the_page_lists_and_filters_runs_and_lets_nobody_change_them(admin_client, duties):

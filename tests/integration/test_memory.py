@@ -9,10 +9,9 @@ from django.core.signals import request_finished
 from prometheus_client import REGISTRY
 
 from monitoring import memory as measured
-from recommendations.services import learn, memory, wiring
+from recommendations.services import duties, learn, memory, wiring
 from recommendations.services.recommend import recommend
 from recommendations.services.search import search
-from recommendations.tasks import check_memory
 from tests import making
 from tests.making import NOW
 
@@ -90,8 +89,8 @@ def test_a_process_looks_after_a_request_and_a_task_but_not_each_time(viewer, mo
     for _ in range(3):
         request_finished.send(type(viewer))
     assert len(looked) == 1
-    check_memory.apply()
-    assert len(looked) == 2, "beat's task looks at once"
+    duties.check_memory(NOW)
+    assert len(looked) == 2, "beat's duty looks at once"
 
 
 def test_a_look_that_fails_harms_no_response(viewer, monkeypatch):

@@ -100,6 +100,17 @@ def test_purging_forgets_every_feed_of_these_members_only(cache):
     assert cache.get(9, "trending") is not None
 
 
+def test_all_slates_are_purged_at_once(cache):
+    """The last good ones too, and one that was begun before is not kept."""
+    for member_id in (7, 8):
+        cache.put(member_id, "discovery", slate(), b"")
+    cache.retire([8])
+    begun = cache.epoch(7)
+    cache.purge_all()
+    cache.put(7, "discovery", slate(), begun)
+    assert [cache.get(7, "discovery"), cache.last_good(7, "discovery"), cache.last_good(8, "discovery")] == [None] * 3
+
+
 def test_the_parts_of_the_scores_are_not_kept(cache):
     cache.put(7, "discovery", slate(2, part_names=("taste",), parts=np.ones((2, 1), np.float32)), b"")
     assert not cache.get(7, "discovery").has_parts
@@ -226,6 +237,7 @@ def test_every_slate_has_a_time_to_live(client):
 def test_a_cache_that_cannot_be_reached_is_a_miss_and_no_error(gone):
     gone.put(7, "discovery", slate(), b"")
     gone.purge([7])
+    gone.purge_all()
     assert gone.get(7, "discovery") is None
 
 

@@ -1,10 +1,17 @@
 """The composed deployment, as far as it can be checked without Docker: it is the embedded stack on other servers."""
 
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import redis
 import yaml
+from django.conf import settings
 
+from monitoring import workers
 from recsys_project.environment import Environment
 from recsys_project.stack import commands
 from recsys_project.stack.state import State
@@ -97,4 +104,20 @@ def test_prometheus_asks_services_that_are_there():
     """A target is a composed service and its port."""
     scrapes = yaml.safe_load((ROOT / "monitoring/prometheus/prometheus.yml").read_text())["scrape_configs"]
     targets = [target for job in scrapes for static in job["static_configs"] for target in static["targets"]]
-    assert [target.split(":")[0] in SERVICES for target in targets] == [True]
+    assert set(targets) == {"web:8000", "worker-interactive:9101", "worker-batch:9101"}
+    assert all(target.split(":")[0] in SERVICES for target in targets)
+    assert all(SERVICES[name]["environment"]["METRICS_PORT"] == "9101" for name in SERVICES if "worker" in name)
+
+
+@pytest.mark.parametrize("name", ["worker-interactive", "worker-batch", "beat"])
+def test_a_probe_finds_what_its_process_leaves_in_redis(name, redis_url):
+    """The very command of the health check: well while the word is there, unwell once it is gone."""
+    key = f"{workers.NAMES}:{name.removeprefix('worker-')}@{socket.gethostname()}"
+    key = f"{settings.REDBEAT_KEY_PREFIX}:lock" if name == "beat" else key
+    words = [sys.executable, *SERVICES[name]["healthcheck"]["test"][2:]]
+    env = os.environ | {"REDIS_URL": redis_url}
+    with redis.Redis.from_url(redis_url) as broker:
+        broker.set(key, "here", ex=30)
+        assert subprocess.run(words, env=env, check=False).returncode == 0
+        broker.delete(key)
+    assert subprocess.run(words, env=env, check=False).returncode == 1

@@ -1,0 +1,49 @@
+"""How a request says who sends it: an API key, a member's token, or the session of staff."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import AnonymousUser
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+
+from access import throttles
+from access.callers import Caller, identify
+from access.errors import BadCredentialError
+from monitoring.clock import now
+
+SCHEME = "bearer"
+
+
+class CallerUser(AnonymousUser):
+    """Stands where Django looks for a person: a key or token is none, and owns no row of users."""
+
+    def __init__(self, caller: Caller) -> None:
+        super().__init__()
+        self.caller = caller
+
+
+class KeyOrToken(BaseAuthentication):
+    """`Authorization: Bearer …` with an API key or a member's token."""
+
+    def authenticate(self, request: Request) -> tuple[CallerUser, Caller] | None:
+        scheme, _, credential = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+        if scheme.lower() != SCHEME:
+            return None
+        try:
+            caller = identify(credential.strip(), now())
+        except BadCredentialError as error:
+            # Who tries one key after the other is a stranger, and is counted as one.
+            throttles.check(request, None)
+            raise AuthenticationFailed(str(error), code="bad-credential") from None
+        return CallerUser(caller), caller
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="recsys"'
+
+
+class StaffSession(SessionAuthentication):
+    """The admin's session."""
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Session realm="recsys"'

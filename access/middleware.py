@@ -1,0 +1,41 @@
+"""Says in every answer what is left of the caller's rate, and watches how the API is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponseBase
+
+from access import throttles
+from access.callers import Caller
+from access.masks import masked
+from access.usage import usage
+from monitoring.clock import now
+
+
+class AccessMiddleware:
+    """See the module. Views put `auth` and `rate_limit` on the request."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        if verdict := getattr(request, "rate_limit", None):
+            for name, value in throttles.headers(verdict).items():
+                response.headers[name] = value
+        if who := who_asked(request, response.status_code):
+            usage().note(who, response.status_code, now())
+        return response
+
+
+def who_asked(request: HttpRequest, status: int) -> str | None:
+    """Return the caller whose use is watched; of strangers, those who were refused."""
+    caller = getattr(request, "auth", None)
+    if isinstance(caller, Caller):
+        if caller.member_id is not None:
+            return f"member:{masked('member', caller.member_id)}"
+        return caller.id
+    if status == 401:
+        return f"address:{masked('address', throttles.address_of(request))}"
+    return None

@@ -1,0 +1,85 @@
+"""
+Who may do what: a key or token by its scopes, staff everything, a stranger nothing but on an open API (API_OPEN).
+
+A view says in `scopes` which scope each method needs, and in `members_named(request)` whose data a request is about,
+where its address has no `member_id`. Without the one a view is closed to keys, without the other to tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.http import HttpRequest
+from rest_framework.exceptions import PermissionDenied
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+
+from access import throttles
+from access.callers import Caller
+from access.scopes import Scope
+
+if TYPE_CHECKING:
+    # DRF's views import this module, as the settings name it.
+    from rest_framework.views import APIView
+
+OTHER_MEMBER = "This token reads and writes the data of the member it was made for, and nobody else's."
+
+
+def is_open_to(request: HttpRequest | Request) -> bool:
+    """Return whether the sender may use every address: everybody on an open API, staff, but no key and no token."""
+    if isinstance(getattr(request, "auth", None), Caller):
+        return False
+    return bool(settings.ENV.api_open or (request.user.is_active and request.user.is_staff))
+
+
+def allow(caller: Caller, scope: Scope | None, named: Iterable[object] | None) -> None:
+    """
+    Raise `PermissionDenied` unless the caller has *scope* and, holding a token, is all the members *named*.
+
+    *named* is None where nobody knows whose data a request is about. Any door may ask this, GraphQL's too.
+    """
+    if scope is None or scope not in caller.scopes:
+        needed = f"the scope {scope}" if scope else "a staff session: no key and no token may do it"
+        raise PermissionDenied(f"This needs {needed}.", code="missing-scope")
+    if caller.member_id is not None and (named is None or any(member != caller.member_id for member in named)):
+        # The same answer whether there is such a member or not.
+        raise PermissionDenied(OTHER_MEMBER, code="other-member")
+
+
+def members_named(request: Request, view: Any) -> Iterable[object] | None:
+    """Return the ids of the members whose data the request is about; None if nobody can say."""
+    if hasattr(view, "members_named"):
+        named: Iterable[object] = view.members_named(request)
+        return named
+    return [view.kwargs["member_id"]] if "member_id" in view.kwargs else None
+
+
+def viewer_in_query(request: Request) -> Iterable[object]:
+    """Return whom a request names as `viewer`, for views that take it in their query."""
+    return request.query_params.getlist("viewer")
+
+
+class HasScope(BasePermission):
+    """See the module."""
+
+    message = "Only staff may do this without a key. Send an API key, or sign in at /admin/ as a member of staff."
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        caller = request.auth
+        if not isinstance(caller, Caller):
+            if is_open_to(request):
+                return True
+            throttles.check(request, None)
+            return False
+        method = request.method or ""
+        if method == "OPTIONS" or not hasattr(view, method.lower()):
+            return True  # answered with what there is, and with 405
+        try:
+            scope = getattr(view, "scopes", {}).get(method)
+            allow(caller, scope, members_named(request, view) if caller.member_id is not None else None)
+        except PermissionDenied:
+            throttles.check(request, caller)
+            raise
+        return True

@@ -1,0 +1,34 @@
+"""How the OpenAPI page names the ways to say who one is, and the scope that each address needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.authentication import SessionScheme
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.openapi import AutoSchema
+
+
+class KeyOrTokenScheme(OpenApiAuthenticationExtension):
+    """An API key, or a member's token."""
+
+    target_class = "access.authentication.KeyOrToken"
+    name = "bearer"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:
+        return {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "An API key (rk_…), or a member's token (JWT)",
+            "description": "What it may do goes by its scopes; the one that an address needs is named there.",
+        }
+
+    def get_security_requirement(self, auto_schema: AutoSchema) -> dict[str, list[Any]]:
+        scope = getattr(auto_schema.view, "scopes", {}).get(auto_schema.method)
+        return {self.name: [str(scope)] if scope else []}  # type: ignore[dict-item]
+
+
+class StaffSessionScheme(SessionScheme):
+    """The admin's session."""
+
+    target_class = "access.authentication.StaffSession"

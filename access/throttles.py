@@ -1,0 +1,186 @@
+"""
+How many requests a minute a caller may send: a sliding window in Redis, one round trip a request.
+
+The window is that of the library `limits` (its sliding window counter, two Lua scripts): atomic, so that of many who
+ask at once exactly as many are let in as there is room for. Both scripts go in one pipeline, where the library would
+make a round trip for the verdict and another for what is left.
+
+While Redis cannot be asked everybody is served, and counted: a limit guards the capacity of the service, and refusing
+all would turn the loss of a cache into the loss of the service. Who may do what does not rest on Redis.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from functools import cache
+from time import monotonic
+from typing import Any, Literal
+
+import redis
+from django.conf import settings
+from django.http import HttpRequest
+from limits import RateLimitItemPerMinute
+from limits.storage import RedisStorage
+from redis.exceptions import NoScriptError
+from rest_framework.exceptions import Throttled
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+
+from access.callers import Caller
+from access.masks import masked
+from monitoring.metrics import THROTTLED
+
+log = logging.getLogger(__name__)
+
+WINDOW_SECONDS = 60
+TIMEOUT_SECONDS = 0.25
+"""A Redis that does not answer costs a request this much, and then none for a while."""
+PAUSE_SECONDS = 1.0
+"""How long nobody is counted after Redis failed to answer."""
+
+Policy = Literal["key", "member", "address"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one request, and what is left."""
+
+    policy: Policy
+    allowed: bool
+    limit: int
+    remaining: int
+    reset_seconds: float
+    """Until there is more room."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Whom a request counts for."""
+
+    policy: Policy
+    name: str
+    per_minute: int
+
+
+class Window:
+    """The sliding windows of all callers."""
+
+    def __init__(self, url: str) -> None:
+        self._storage = RedisStorage(
+            url,
+            key_prefix="recsys:limits",
+            socket_timeout=TIMEOUT_SECONDS,
+            socket_connect_timeout=TIMEOUT_SECONDS,
+        )
+        self._client: redis.Redis = self._storage.get_connection()  # type: ignore[assignment]
+        self._hit = self._storage.lua_acquire_sliding_window
+        self._look = self._storage.lua_sliding_window
+        self._closed_until = -math.inf
+
+    def admit(self, counted: Counted) -> Verdict | None:
+        """Count a request if there is room for it; None while Redis cannot be asked."""
+        if monotonic() < self._closed_until:
+            THROTTLED.labels(counted.policy, "uncounted").inc()
+            return None
+        try:
+            hit, window = self._ask(counted)
+        except redis.RedisError:
+            self._closed_until = monotonic() + PAUSE_SECONDS
+            log.exception("throttle_unavailable")
+            THROTTLED.labels(counted.policy, "uncounted").inc()
+            return None
+        if not hit:
+            THROTTLED.labels(counted.policy, "refused").inc()
+        return verdict(counted, allowed=bool(hit), window=window)
+
+    def _ask(self, counted: Counted) -> tuple[object, list[bytes | int | None]]:
+        item = RateLimitItemPerMinute(counted.per_minute)
+        name = item.key_for(counted.policy, counted.name)
+        keys = [f"{self._storage.key_prefix}:{{{name}}}/-1", f"{self._storage.key_prefix}:{{{name}}}"]
+        try:
+            return self._once(keys, counted.per_minute)
+        except NoScriptError:  # Redis started anew
+            for script in (self._hit, self._look):
+                self._client.script_load(script.script)
+            return self._once(keys, counted.per_minute)
+
+    def _once(self, keys: list[str], limit: int) -> tuple[object, list[bytes | int | None]]:
+        with self._client.pipeline(transaction=False) as pipe:
+            pipe.evalsha(self._hit.sha, 2, *keys, limit, WINDOW_SECONDS, 1)
+            pipe.evalsha(self._look.sha, 2, *keys, WINDOW_SECONDS)
+            hit, window = pipe.execute()
+        return hit, window
+
+
+def verdict(counted: Counted, *, allowed: bool, window: list[bytes | int | None]) -> Verdict:
+    """Return the verdict from a window: count and milliseconds to live of the one before, and of the present one."""
+    before, before_ttl, count, ttl = (max(0, int(value or 0)) for value in window)
+    weighted = math.floor(before * before_ttl / 1000 / WINDOW_SECONDS) + count
+    resets = [float(WINDOW_SECONDS)]
+    if before:
+        resets.append(before_ttl / 1000 % (WINDOW_SECONDS / before))
+    if count:
+        # The present window lives for two: only once it is the one before does it weigh less and less.
+        resets.append(ttl / 1000 % WINDOW_SECONDS)
+    return Verdict(counted.policy, allowed, counted.per_minute, max(0, counted.per_minute - weighted), min(resets))
+
+
+@cache
+def window() -> Window:
+    """Return this process's connection to the windows."""
+    return Window(settings.ENV.cache_redis_url)
+
+
+def address_of(request: HttpRequest | Request) -> str:
+    """Return the sender's address, behind as many proxies as TRUSTED_PROXIES says."""
+    return BaseThrottle().get_ident(request)  # type: ignore[arg-type]  # which reads META alone
+
+
+def counted_for(request: HttpRequest | Request, caller: Caller | None) -> Counted | None:
+    """Return whom the request counts for; None if nobody is limited. A caller of None is a stranger."""
+    env = settings.ENV
+    if caller is None:
+        found = Counted("address", masked("address", address_of(request)), env.rate_per_address)
+    elif caller.member_id is not None:
+        found = Counted("member", masked("member", caller.member_id), env.rate_per_member)
+    else:
+        own = caller.key.per_minute if caller.key else None
+        found = Counted("key", caller.id, env.rate_per_key if own is None else own)
+    return found if found.per_minute else None
+
+
+def judge(request: HttpRequest | Request, caller: Caller | None) -> Verdict | None:
+    """Count the request and note the verdict on it, for the answer's headers."""
+    counted = counted_for(request, caller)
+    found = window().admit(counted) if counted else None
+    plain: Any = getattr(request, "_request", request)
+    plain.rate_limit = found
+    return found
+
+
+def check(request: HttpRequest | Request, caller: Caller | None) -> None:
+    """Count a request that is refused anyway; raise `Throttled` if there were too many."""
+    found = judge(request, caller)
+    if found is not None and not found.allowed:
+        raise Throttled(wait=max(1, found.reset_seconds))
+
+
+class RateLimit(BaseThrottle):
+    """Counts what keys and tokens ask. Staff are few and known; on an open API strangers are not counted."""
+
+    def allow_request(self, request: Request, view: object) -> bool:
+        self.found = judge(request, request.auth) if isinstance(request.auth, Caller) else None
+        return self.found is None or self.found.allowed
+
+    def wait(self) -> float | None:
+        return max(1, self.found.reset_seconds) if self.found else None
+
+
+def headers(found: Verdict) -> dict[str, str]:
+    """Return the fields of the IETF's draft (draft-ietf-httpapi-ratelimit-headers-10)."""
+    return {
+        "RateLimit-Policy": f'"{found.policy}";q={found.limit};w={WINDOW_SECONDS}',
+        "RateLimit": f'"{found.policy}";r={found.remaining};t={math.ceil(found.reset_seconds)}',
+    }

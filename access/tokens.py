@@ -1,0 +1,126 @@
+"""
+Short-lived tokens with which a platform's app reads and writes one member's own data.
+
+JSON Web Tokens (RFC 7519) signed by HMAC-SHA-256. We mint them for a key that may (`POST /api/v1/tokens`); or the
+platform mints them itself with a secret of TOKEN_SIGNING_KEYS, which it shares with us. The header's `kid` names the
+secret, so that secrets can change while older tokens live out their hour.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache, lru_cache
+
+import jwt
+from django.conf import settings
+
+from access.errors import BadCredentialError, BadRequestError
+from access.scopes import MEMBER_SCOPES, Scope
+
+AUDIENCE = "recsys"
+ALGORITHM = "HS256"
+MAX_SECONDS = 3600
+"""A token that says it lives longer is refused. Changes the answer."""
+SKEW_SECONDS = 30
+"""How far the platform's clock may be from ours."""
+OWN = "own"
+"""The name of the secret that is derived from SECRET_KEY where TOKEN_SIGNING_KEYS is empty."""
+MAX_MEMBER_ID = 128
+MOST_REMEMBERED = 10_000
+"""Tokens whose signature a process need not look at again. Changes the speed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What a valid token says."""
+
+    member_id: str
+    scopes: frozenset[Scope]
+    minted_by: str | None
+    """The prefix of the key that asked us for it."""
+
+
+def signing_keys() -> dict[str, str]:
+    """Return the secrets by name; the first signs, all are accepted."""
+    return settings.TOKEN_SIGNING_KEYS or {OWN: derived(settings.SECRET_KEY)}
+
+
+@cache
+def derived(secret: str) -> str:
+    """Return a secret of the tokens' own, so that one of them never stands in for another signed thing."""
+    return hashlib.sha256(b"recsys member token\0" + secret.encode()).hexdigest()
+
+
+def mint(
+    *, member_id: str, scopes: Iterable[str], ttl_seconds: int, now: datetime, minted_by: str | None = None
+) -> str:
+    """Return a token for the member that lives *ttl_seconds*. Raises `BadRequestError`."""
+    wanted = sorted(set(scopes))
+    if not 1 <= ttl_seconds <= MAX_SECONDS:
+        raise BadRequestError("ttl_seconds", f"A token lives 1 to {MAX_SECONDS} seconds.")
+    if not 1 <= len(member_id) <= MAX_MEMBER_ID:
+        raise BadRequestError("member", f"A member's id has 1 to {MAX_MEMBER_ID} characters.")
+    if not wanted or not set(wanted) <= MEMBER_SCOPES:
+        raise BadRequestError("scopes", f"Choose of {', '.join(sorted(MEMBER_SCOPES))}.")
+    issued = int(now.timestamp())
+    claims = {"sub": member_id, "scope": " ".join(wanted), "aud": AUDIENCE, "iat": issued, "exp": issued + ttl_seconds}
+    kid, secret = next(iter(signing_keys().items()))
+    return jwt.encode(claims | ({"key": minted_by} if minted_by else {}), secret, ALGORITHM, {"kid": kid})
+
+
+def read(text: str, now: datetime) -> Token:
+    """Return what the token says, or raise `BadCredentialError`."""
+    claims = claims_of(text, tuple(signing_keys().items()))
+    check_times(claims, now.timestamp())
+    return token_of(claims)
+
+
+@lru_cache(MOST_REMEMBERED)
+def claims_of(text: str, secrets: tuple[tuple[str, str], ...]) -> dict[str, object]:
+    """Return the claims of a token that one of *secrets* signed; its times are the caller's to check, each time."""
+    try:
+        kid = jwt.get_unverified_header(text).get("kid")
+        secret = dict(secrets).get(kid) if isinstance(kid, str) else None
+        if secret is None:
+            raise BadCredentialError("The token's kid names no secret that we have.")
+        claims: dict[str, object] = jwt.decode(
+            text,
+            secret,
+            algorithms=[ALGORITHM],
+            audience=AUDIENCE,
+            # Times are checked below, by the clock that is handed in.
+            options={"verify_exp": False, "verify_iat": False, "verify_nbf": False, "require": ["exp", "iat", "sub"]},
+        )
+    except jwt.InvalidTokenError as error:
+        raise BadCredentialError(f"This is no API key and no token of ours: {type(error).__name__}.") from None
+    return claims
+
+
+def check_times(claims: dict[str, object], now: float) -> None:
+    """Raise `BadCredentialError` unless the token lives now, and no longer than a token may."""
+    issued, ends = claims["iat"], claims["exp"]
+    # A bool is an int in Python, and no time.
+    if not all(isinstance(at, int | float) and not isinstance(at, bool) for at in (issued, ends)):
+        raise BadCredentialError("The token's iat and exp must be numbers.")
+    assert isinstance(issued, int | float) and isinstance(ends, int | float)
+    if not ends - issued <= MAX_SECONDS:
+        raise BadCredentialError(f"The token says it lives longer than {MAX_SECONDS} seconds.")
+    if not issued <= now + SKEW_SECONDS:
+        raise BadCredentialError("The token was made in the future. Check the platform's clock.")
+    if not now < ends:
+        raise BadCredentialError("The token has expired. Ask for a new one.")
+
+
+def token_of(claims: dict[str, object]) -> Token:
+    """Return the claims as a token; a scope that a member may not have makes it invalid."""
+    member_id, scope, key = claims["sub"], claims.get("scope"), claims.get("key")
+    # Forms trim what they read: " 42" must not be let in as itself and then read as 42.
+    if not isinstance(member_id, str) or not 1 <= len(member_id) <= MAX_MEMBER_ID or member_id != member_id.strip():
+        raise BadCredentialError("The token's sub must be a member's id.")
+    wanted = frozenset(scope.split()) if isinstance(scope, str) else frozenset()
+    if not wanted or not wanted <= MEMBER_SCOPES:
+        raise BadCredentialError(f"The token's scope must be of {' '.join(sorted(MEMBER_SCOPES))}.")
+    return Token(member_id, frozenset(Scope(one) for one in wanted), key if isinstance(key, str) else None)

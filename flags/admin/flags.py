@@ -1,0 +1,372 @@
+"""Flags: the list at a glance, the editor, the emergency switch, the playground, and YAML in and out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.html import format_html
+from rest_framework.exceptions import APIException, ValidationError
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+from unfold.widgets import (
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
+)
+
+from flags import attributes, payload
+from flags.admin.base import WHY, RecordedForm, RecordedPage, Rows, act, actor_of, dialog, leave
+from flags.admin.values import plain_of, text_of, value_of
+from flags.documents import Document
+from flags.models import Flag, FlagVariant, Prerequisite, Rule, Subject
+from flags.services import transfer
+from flags.services.change import change
+from flags.services.errors import lines_of
+from flags.services.explain import explain
+from flags.services.kill import kill
+from flags.services.stale import why_stale
+from monitoring.clock import now
+
+VALUES = ("on_value", "default_value", "off_value")
+HELP = {field.name: field.help_text for field in Flag._meta.fields}
+STATES = {"on": "success", "off": "danger", "scheduled": "info", "archived": "warning"}
+
+
+class FlagForm(RecordedForm):
+    on_value = forms.CharField(required=False, strip=False, initial="true", widget=UnfoldAdminTextInputWidget)
+    default_value = forms.CharField(required=False, strip=False, initial="false", widget=UnfoldAdminTextInputWidget)
+    off_value = forms.CharField(required=False, strip=False, initial="false", widget=UnfoldAdminTextInputWidget)
+    tags = forms.CharField(
+        required=False, help_text="Words to find flags by, commas between.", widget=UnfoldAdminTextInputWidget
+    )
+
+    class Meta:
+        model = Flag
+        fields = "__all__"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in VALUES:
+            if name in self.fields:
+                self.fields[name].help_text = HELP[name]
+        if self.instance.pk and "on_value" in self.fields:
+            for name in VALUES:
+                self.initial[name] = text_of(self.instance.kind, getattr(self.instance, name))
+            self.initial["tags"] = ", ".join(self.instance.tags)
+
+
+class VariantForm(forms.ModelForm):
+    value = forms.CharField(required=False, strip=False, widget=UnfoldAdminTextInputWidget)
+
+    class Meta:
+        model = FlagVariant
+        fields = ("name", "value", "weight", "position")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk:
+            self.initial["value"] = text_of(self.instance.flag.kind, self.instance.value)
+
+
+class PrerequisiteForm(forms.ModelForm):
+    value = forms.CharField(required=False, strip=False, initial="true", widget=UnfoldAdminTextInputWidget)
+
+    class Meta:
+        model = Prerequisite
+        fields = ("needs", "value")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk:
+            self.initial["value"] = text_of(self.instance.needs.kind, self.instance.value)
+
+
+class VariantRows(Rows):
+    model = FlagVariant
+    form = VariantForm
+    fields = ("name", "value", "weight", "position")
+    verbose_name_plural = "Variants (several values, shared by weight among those who have the flag)"
+
+
+class RuleRows(Rows):
+    model = Rule
+    fields = ("segment", "percentage", "serves", "note", "position")
+    verbose_name_plural = "Rules (asked in this order before the rollout; the first that fits decides)"
+
+
+class PrerequisiteRows(Rows):
+    model = Prerequisite
+    form = PrerequisiteForm
+    fk_name = "flag"
+    fields = ("needs", "value")
+    ordering_field = None
+    verbose_name_plural = "Prerequisites (other flags that must have a value for the unit)"
+
+
+class ArchivedFilter(admin.SimpleListFilter):
+    title = "archived"
+    parameter_name = "archived"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "archived ones")]
+
+    def queryset(self, request: HttpRequest, rows: QuerySet[Flag]) -> QuerySet[Flag]:
+        return rows.filter(is_archived=self.value() == "yes")
+
+
+class StaleFilter(admin.SimpleListFilter):
+    title = "stale"
+    parameter_name = "stale"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "to be removed from the code")]
+
+    def queryset(self, request: HttpRequest, rows: QuerySet[Flag]) -> QuerySet[Flag]:
+        if self.value() != "yes":
+            return rows
+        moment = now()
+        return rows.filter(pk__in=[flag.pk for flag in rows if why_stale(flag, moment)])
+
+
+class PlaygroundForm(forms.Form):
+    flag = forms.CharField(widget=UnfoldAdminSelectWidget)
+    unit_id = forms.CharField(
+        label="Member", max_length=128, help_text="The member's id.", widget=UnfoldAdminTextInputWidget
+    )
+    assume = forms.CharField(
+        required=False,
+        help_text="Attributes to assume, one a line, such as region=DE. The rest is as it is known of the member.",
+        widget=UnfoldAdminTextareaWidget({"rows": 3}),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        keys = Flag.objects.filter(is_archived=False).values_list("key", "key")
+        self.fields["flag"].widget.choices = list(keys)  # type: ignore[attr-defined]
+
+    def clean_assume(self) -> dict[str, object]:
+        """Return the lines as attributes."""
+        found = {}
+        for line in self.cleaned_data["assume"].splitlines():
+            name, sign, value = line.partition("=")
+            if line.strip() and not sign:
+                raise forms.ValidationError(f"{line!r} is not name=value.")
+            if line.strip():
+                values = [plain_of(one) for one in value.split(",")]
+                found[name.strip()] = values if len(values) > 1 else values[0]
+        return found
+
+
+class ImportForm(forms.Form):
+    text = forms.CharField(
+        label="YAML",
+        help_text="As it is exported. What it does not name stays as it is.",
+        widget=UnfoldAdminTextareaWidget({"rows": 16}),
+    )
+    dry_run = forms.BooleanField(
+        required=False,
+        initial=True,
+        label="Only say what would come of it",
+        widget=UnfoldBooleanSwitchWidget,
+    )
+    why = forms.CharField(help_text=WHY, widget=UnfoldAdminTextInputWidget)
+
+
+@admin.register(Flag)
+class FlagAdmin(RecordedPage):
+    subject = Subject.FLAG
+    form = FlagForm
+    list_display = ("name", "state", "traffic", "rule_count", "owner", "changed_at", "advice")
+    list_filter = ("is_enabled", "kind", "needs_approval", StaleFilter, ArchivedFilter)
+    search_fields = ("key", "description", "owner", "tags")
+    inlines = (VariantRows, RuleRows, PrerequisiteRows)
+    fieldsets = (
+        (None, {"fields": ("key", "description", ("is_enabled", "rollout_percentage"), "why")}),
+        ("Values", {"fields": ("kind", VALUES), "classes": ("tab",)}),
+        ("Schedule", {"fields": (("starts_at", "ends_at"),), "classes": ("tab",)}),
+        ("Keeping house", {"fields": (("owner", "tags"), "expires_at", "needs_approval"), "classes": ("tab",)}),
+    )
+    actions = None
+    actions_list = ("playground", "export_yaml", "import_yaml")
+    actions_row = ("turn_off_row",)
+    actions_detail = ("turn_off", "archive")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Flag]:
+        return super().get_queryset(request).annotate(rules_in_all=Count("rules"))
+
+    @display(description="Flag", ordering="key", header=True)
+    def name(self, flag: Flag) -> list[str]:
+        return [flag.key, flag.description]
+
+    @display(description="State", label=STATES)
+    def state(self, flag: Flag) -> str:
+        if flag.is_archived:
+            return "archived"
+        is_in_time = payload.is_in_time(flag, now())
+        return "off" if not flag.is_enabled else "on" if is_in_time else "scheduled"
+
+    @display(description="Who has it", ordering="rollout_percentage")
+    def traffic(self, flag: Flag) -> str:
+        share = flag.rollout_percentage if flag.is_enabled else 0
+        return format_html(
+            '<div class="flex items-center gap-2"><span class="bg-base-200 dark:bg-base-700 rounded-default w-24" '
+            'style="height:.5rem;overflow:hidden;display:inline-block">'
+            '<span class="bg-primary-600" style="height:.5rem;display:block;width:{}%"></span></span>'
+            '<span class="whitespace-nowrap">{} %</span></div>',
+            share,
+            f"{flag.rollout_percentage:g}",
+        )
+
+    @display(description="Rules")
+    def rule_count(self, flag: Any) -> str:
+        return str(flag.rules_in_all or "")
+
+    @display(description="Advice")
+    def advice(self, flag: Flag) -> str:
+        return why_stale(flag, now())
+
+    def document_of(self, form: Any, rows: dict[str, list[dict[str, Any]]]) -> Document:
+        found = dict(form.cleaned_data)
+        kind = found["kind"]
+        found["tags"] = [word.strip() for word in found["tags"].split(",") if word.strip()]
+        for name in VALUES:
+            try:
+                found[name] = value_of(kind, found[name])
+            except forms.ValidationError as error:
+                form.add_error(name, error)
+        return found | {
+            "variants": [
+                {"name": row["name"], "value": typed(row, kind), "weight": row["weight"]} for row in rows["flagvariant"]
+            ],
+            "rules": [
+                {
+                    "segment": row["segment"].key if row["segment"] else None,
+                    "percentage": row["percentage"],
+                    "serves": row["serves"],
+                    "note": row["note"],
+                }
+                for row in rows["rule"]
+            ],
+            "prerequisites": [
+                {"flag": row["needs"].key, "value": typed(row, row["needs"].kind)} for row in rows["prerequisite"]
+            ],
+        }
+
+    def has_release_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        """Let editors and releasers turn a flag off: an emergency waits for nobody."""
+        return bool(request.user.has_perm("flags.change_flag") or request.user.has_perm("flags.release_flag"))
+
+    @action(
+        description="Turn off",
+        icon="power_settings_new",
+        variant=ActionVariant.DANGER,
+        permissions=["release"],
+        dialog=dialog("Turn the flag off for everybody?", "Every process obeys within 2 seconds.", "Turn off now"),
+    )
+    def turn_off(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        """Kill the flag."""
+        flag = self.existing(request, object_id)
+        why = form.cleaned_data["why"]
+        act(request, lambda: kill(key=flag.key, actor=actor_of(request), why=why, now=now()), f"{flag.key} is off.")
+        return leave(self.address_of(flag))
+
+    @action(
+        description="Turn off",
+        url_path="turn-off-row",
+        permissions=["release"],
+        dialog=dialog("Turn the flag off for everybody?", "Every process obeys within 2 seconds.", "Turn off now"),
+    )
+    def turn_off_row(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        """Kill the flag from the list."""
+        flag = self.existing(request, object_id)
+        why = form.cleaned_data["why"]
+        act(request, lambda: kill(key=flag.key, actor=actor_of(request), why=why, now=now()), f"{flag.key} is off.")
+        return leave(reverse("admin:flags_flag_changelist"))
+
+    @action(
+        description="Archive",
+        icon="archive",
+        permissions=["change"],
+        dialog=dialog(
+            "Archive the flag?", "The code that still asks for it gets its own default. The record stays.", "Archive"
+        ),
+    )
+    def archive(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        """Take the flag from the lists."""
+        flag = self.existing(request, object_id)
+
+        def do() -> object:
+            patch = {"is_archived": True}
+            why = form.cleaned_data["why"]
+            return change(key=flag.key, patch=patch, actor=actor_of(request), why=why, now=now(), action="archived")
+
+        act(request, do, f"{flag.key} is archived.")
+        return leave(reverse("admin:flags_flag_changelist"))
+
+    @action(description="Playground", icon="science", permissions=["view"])
+    def playground(self, request: HttpRequest) -> TemplateResponse:
+        """Say what a member gets, and why."""
+        form = PlaygroundForm(request.GET if "unit_id" in request.GET else None)
+        found = None
+        if form.is_valid():
+            asked = form.cleaned_data
+            try:
+                found = explain(key=asked["flag"], unit_id=asked["unit_id"], said=asked["assume"], now=now())
+            except APIException as error:
+                form.add_error("flag", str(error.detail))
+        context = self.page_context(request, None, "Playground") | {
+            "form": form,
+            "method": "get",
+            "button": "Ask",
+            "intro": "What a member gets from a flag, and why.",
+            "found": found,
+            "value": text_of("", found.value) if found else "",
+            "known": attributes.described(),
+        }
+        return TemplateResponse(request, "flags/form.html", context)
+
+    @action(description="Export YAML", url_path="export-yaml", icon="download", permissions=["view"])
+    def export_yaml(self, request: HttpRequest) -> HttpResponse:
+        """Give all flags, segments and templates as a file."""
+        headers = {"Content-Disposition": 'attachment; filename="flags.yaml"'}
+        return HttpResponse(transfer.export(), content_type="application/yaml", headers=headers)
+
+    @action(description="Import YAML", url_path="import-yaml", icon="upload", permissions=["change"])
+    def import_yaml(self, request: HttpRequest) -> HttpResponse:
+        """Make or change what a YAML text names; first only say what would come of it."""
+        form = ImportForm(request.POST or None)
+        done: list[transfer.Imported] = []
+        if form.is_valid():
+            asked = form.cleaned_data
+            try:
+                done = transfer.load(actor=actor_of(request), now=now(), **asked)
+            except ValidationError as error:
+                for line in lines_of(error.detail):
+                    form.add_error("text", line)
+            if done and not asked["dry_run"]:
+                self.message_user(request, f"Imported {len(done)} documents.")
+                return HttpResponseRedirect(reverse("admin:flags_flag_changelist"))
+        intro = "Flags, segments and templates of plans, as exported here or elsewhere."
+        context = self.page_context(request, None, "Import YAML") | {
+            "form": form,
+            "button": "Import",
+            "intro": intro,
+            "imported": done,
+        }
+        return TemplateResponse(request, "flags/form.html", context)
+
+
+def typed(row: dict[str, Any], kind: str) -> object:
+    """Return what was typed as a row's value, or say in the row what is wrong."""
+    try:
+        return value_of(kind, row["value"])
+    except forms.ValidationError as error:
+        row["form"].add_error("value", error)
+        return None

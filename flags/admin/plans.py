@@ -1,0 +1,195 @@
+"""Rollout plans and their templates: phases and guardrails as rows, and what can be done with a plan as buttons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+from unfold.widgets import UnfoldAdminSelectWidget
+
+from flags.admin.base import RecordedForm, RecordedPage, Rows, WhyForm, act, actor_of, dialog, leave
+from flags.documents import Document
+from flags.models import Flag, Guardrail, RolloutPhase, RolloutPlan, Subject
+from flags.readings import described
+from flags.services import rollouts
+from monitoring.clock import now
+
+STATES = {
+    "template": "info",
+    "running": "success",
+    "paused": "warning",
+    "rolled back": "danger",
+}
+OFFERED = {
+    "template": {"copy"},
+    "draft": {"start"},
+    "running": {"pause", "back", "stop"},
+    "paused": {"resume", "back", "stop"},
+    "rolled_back": {"start"},
+    "finished": {"start"},
+}
+GUARDS = ("reading", "variant", "bound", "threshold", "window_minutes", "min_samples", "on_breach")
+
+
+class PlanForm(RecordedForm):
+    class Meta:
+        model = RolloutPlan
+        fields = "__all__"
+
+
+class CopyForm(WhyForm):
+    """Asks which flag a template is copied for."""
+
+    flag = forms.CharField(widget=UnfoldAdminSelectWidget)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        keys = Flag.objects.filter(is_archived=False).values_list("key", "key")
+        self.fields["flag"].widget.choices = list(keys)
+
+
+class GuardrailForm(forms.ModelForm):
+    reading = forms.CharField(widget=UnfoldAdminSelectWidget)
+
+    class Meta:
+        model = Guardrail
+        fields = (*GUARDS, "position")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["reading"].widget.choices = [(name, f"{name}: {what}") for name, what in described().items()]
+
+
+class PhaseRows(Rows):
+    model = RolloutPhase
+    fields = ("percentage", "hours", "note", "position")
+
+
+class GuardrailRows(Rows):
+    model = Guardrail
+    form = GuardrailForm
+    fields = (*GUARDS, "position")
+
+
+@admin.register(RolloutPlan)
+class PlanAdmin(RecordedPage):
+    subject = Subject.PLAN
+    form = PlanForm
+    list_display = ("key", "flag", "state_label", "progress", "phase_since", "description")
+    list_filter = ("state",)
+    search_fields = ("key", "description")
+    readonly_fields = ("state_label", "progress", "phase_since")
+    fields = ("key", "flag", "description", ("state_label", "progress", "phase_since"), "why")
+    inlines = (PhaseRows, GuardrailRows)
+    actions_detail = ("start", "pause", "resume", "back", "stop", "copy")
+
+    def document_of(self, form: Any, rows: dict[str, list[dict[str, Any]]]) -> Document:
+        found = dict(form.cleaned_data)
+        return found | {
+            "flag": found["flag"].key if found["flag"] else None,
+            "phases": [{name: row[name] for name in ("percentage", "hours", "note")} for row in rows["rolloutphase"]],
+            "guardrails": [{name: row[name] for name in GUARDS} for row in rows["guardrail"]],
+        }
+
+    @display(description="State", label=STATES)
+    def state_label(self, plan: RolloutPlan) -> str:
+        return "template" if plan.flag is None else plan.get_state_display()
+
+    @display(description="Phase")
+    def progress(self, plan: RolloutPlan) -> str:
+        phases = list(plan.phases.all()) if plan.pk else []
+        percentages = ", ".join(f"{row.percentage:g}" for row in phases)
+        return f"{plan.phase} of {len(phases)} ({percentages} %)" if plan.phase else f"{percentages} %"
+
+    def has_steer_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        """Let releasers steer."""
+        return bool(request.user.has_perm("flags.release_flag"))
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
+        """Offer what can be done with the plan as it is."""
+        plan = self.get_object(request, str(object_id))
+        wanted = OFFERED["template" if plan is None or plan.flag is None else plan.state]
+        found = super().get_actions_detail(request, object_id)
+        return [one for one in found if one.method.original_function_name in wanted]
+
+    def steer(
+        self, request: HttpRequest, form: Any, object_id: str, do: Callable[..., object], done: str
+    ) -> HttpResponse:
+        """Do one thing with the plan, and go back to its page."""
+        plan = self.existing(request, object_id)
+        why = form.cleaned_data["why"]
+        act(request, lambda: do(key=plan.key, actor=actor_of(request), why=why, now=now()), done)
+        return leave(self.address_of(plan))
+
+    @action(
+        description="Start",
+        icon="play_arrow",
+        variant=ActionVariant.PRIMARY,
+        permissions=["steer"],
+        dialog=dialog("Start the rollout?", "The flag is turned on at the first phase's percentage.", "Start"),
+    )
+    def start(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        """Enter the first phase."""
+        return self.steer(request, form, object_id, rollouts.start, "Started.")
+
+    @action(
+        description="Pause",
+        icon="pause",
+        permissions=["steer"],
+        dialog=dialog("Pause the rollout?", "The flag stays at its percentage.", "Pause"),
+    )
+    def pause(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        """Stay where it is."""
+        return self.steer(request, form, object_id, rollouts.pause, "Paused.")
+
+    @action(
+        description="Resume",
+        icon="resume",
+        permissions=["steer"],
+        dialog=dialog("Resume the rollout?", "Its phase begins anew; a flag that is off is turned on.", "Resume"),
+    )
+    def resume(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        """Go on."""
+        return self.steer(request, form, object_id, rollouts.resume, "Resumed.")
+
+    @action(
+        description="Step back",
+        icon="undo",
+        permissions=["steer"],
+        dialog=dialog("Go back a phase?", "Its time begins anew.", "Step back"),
+    )
+    def back(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        """Go back a phase."""
+        return self.steer(request, form, object_id, rollouts.step_back, "Stepped back.")
+
+    @action(
+        description="Stop",
+        icon="stop",
+        variant=ActionVariant.DANGER,
+        permissions=["steer"],
+        dialog=dialog("Give the rollout up?", "The flag stays at its percentage.", "Stop"),
+    )
+    def stop(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        """Give it up."""
+        return self.steer(request, form, object_id, rollouts.stop, "Stopped.")
+
+    @action(
+        description="Copy for a flag",
+        icon="content_copy",
+        permissions=["steer"],
+        dialog=dialog(
+            "Copy this plan for a flag", "The copy is a draft: start it when you are ready.", "Copy", CopyForm
+        ),
+    )
+    def copy(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        """Make a draft for a flag."""
+        plan = self.existing(request, object_id)
+        asked = {"template": plan.key, "flag": form.cleaned_data["flag"], "why": form.cleaned_data["why"]}
+        made = act(request, lambda: rollouts.copy(actor=actor_of(request), now=now(), **asked), "Copied.")
+        return leave(self.address_of(made) if made else reverse("admin:flags_rolloutplan_changelist"))

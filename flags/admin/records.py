@@ -1,0 +1,115 @@
+"""The record of changes, to be read only; and changes that wait for a second person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Model
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from unfold.admin import ModelAdmin
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+from unfold.forms import BaseDialogForm
+
+from flags.admin.base import act, dialog, leave
+from flags.models import FlagChange, PendingChange
+from flags.services import approve
+from flags.services.change import KINDS
+from flags.services.history import Difference, differences
+from monitoring.clock import now
+
+
+class ReadOnly(ModelAdmin):
+    """What only services write."""
+
+    actions = None
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+def table(rows: list[Difference]) -> str:
+    """Return differences as a table."""
+    lines = format_html_join(
+        "",
+        '<tr><td class="pr-4 align-top">{}</td><td class="pr-4 align-top line-through">{}</td><td>{}</td></tr>',
+        ((row.field, row.before, row.after) for row in rows),
+    )
+    return format_html('<table class="text-left">{}</table>', lines)
+
+
+@admin.register(FlagChange)
+class FlagChangeAdmin(ReadOnly):
+    list_display = ("at", "subject", "key", "action", "who", "why")
+    list_filter = ("subject", "action")
+    search_fields = ("key", "why")
+    date_hierarchy = "at"
+    fields = ("subject", "key", "action", "at", "who", "approved_by", "why", "what", "read")
+
+    @display(description="What changed")
+    def what(self, row: FlagChange) -> str:
+        return table(differences(row.before, row.after))
+
+    @display(description="Readings")
+    def read(self, row: FlagChange) -> str:
+        lines = [
+            f"{look['guardrail']}: {look['value']} over {look['samples']} samples, {look['verdict']}"
+            for look in row.evidence
+        ]
+        return format_html_join("", "<div>{}</div>", ((line,) for line in lines))
+
+
+@admin.register(PendingChange)
+class PendingChangeAdmin(ReadOnly):
+    list_display = ("key", "action", "why", "asked_by", "asked_at", "state_label")
+    list_filter = ("state",)
+    fields = ("key", "action", "why", "asked_by", "asked_at", "state_label", "decided_by", "decided_at", "what")
+    actions_detail = ("approve", "reject")
+
+    @display(description="State", label={"waiting": "warning", "approved": "success", "rejected": "danger"})
+    def state_label(self, row: PendingChange) -> str:
+        return row.state
+
+    @display(description="What would change")
+    def what(self, row: PendingChange) -> str:
+        kind = KINDS[row.subject]  # type: ignore[index]
+        found = kind.model.objects.filter(key=row.key).first()
+        current = kind.read(found) if found else {}
+        return table(differences(current, current | row.patch))
+
+    def decide(self, request: HttpRequest, object_id: str, do: Callable[..., object], done: str) -> HttpResponse:
+        """Say the second person's word, and go back to the list."""
+        act(request, lambda: do(pending_id=int(object_id), user=request.user, now=now()), done)
+        return leave(reverse("admin:flags_pendingchange_changelist"))
+
+    @action(
+        description="Approve",
+        icon="check",
+        variant=ActionVariant.PRIMARY,
+        permissions=["view"],
+        dialog=dialog("Approve this change?", "It is made at once.", "Approve", BaseDialogForm),
+    )
+    def approve(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        """Make the change."""
+        return self.decide(request, object_id, approve.approve, "Approved.")
+
+    @action(
+        description="Reject",
+        icon="close",
+        permissions=["view"],
+        dialog=dialog("Reject this change?", "Things stay as they are.", "Reject", BaseDialogForm),
+    )
+    def reject(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        """Leave things as they are."""
+        return self.decide(request, object_id, approve.reject, "Rejected.")

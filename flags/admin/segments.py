@@ -1,0 +1,91 @@
+"""Segments: conditions as rows, and ids one a line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminTextareaWidget
+
+from flags.admin.base import RecordedForm, RecordedPage, Rows
+from flags.admin.values import plain_of
+from flags.attributes import described
+from flags.documents import Document
+from flags.models import Condition, Segment, Subject
+
+LISTS = ("allowed_ids", "denied_ids")
+HELP = {field.name: field.help_text for field in Segment._meta.fields}
+
+
+def lines(text: str) -> list[str]:
+    """Return the lines that say something."""
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+class SegmentForm(RecordedForm):
+    allowed_ids = forms.CharField(required=False, widget=UnfoldAdminTextareaWidget({"rows": 3}))
+    denied_ids = forms.CharField(required=False, widget=UnfoldAdminTextareaWidget({"rows": 3}))
+
+    class Meta:
+        model = Segment
+        fields = "__all__"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in LISTS:
+            if name in self.fields:
+                self.fields[name].help_text = f"{HELP[name]} One a line."
+        if self.instance.pk:
+            for name in LISTS:
+                self.initial[name] = "\n".join(getattr(self.instance, name))
+
+
+class ConditionForm(forms.ModelForm):
+    values = forms.CharField(required=False, help_text="One a line.", widget=UnfoldAdminTextareaWidget({"rows": 2}))
+
+    class Meta:
+        model = Condition
+        fields = ("attribute", "operator", "values", "position")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        known = "; ".join(f"{name}: {what}" for name, what in described().items())
+        self.fields["attribute"].help_text = f"Known here: {known}. Clients may send others."
+        if self.instance.pk:
+            self.initial["values"] = "\n".join(map(str, self.instance.values))
+
+
+class ConditionRows(Rows):
+    model = Condition
+    form = ConditionForm
+    fields = ("attribute", "operator", "values", "position")
+
+
+@admin.register(Segment)
+class SegmentAdmin(RecordedPage):
+    subject = Subject.SEGMENT
+    form = SegmentForm
+    list_display = ("key", "description", "used_by", "changed_at")
+    search_fields = ("key", "description")
+    fields = ("key", "description", "meets", LISTS, "why")
+    inlines = (ConditionRows,)
+
+    @display(description="Used by")
+    def used_by(self, segment: Segment) -> str:
+        return ", ".join(sorted({rule.flag.key for rule in segment.rules.select_related("flag")}))
+
+    def document_of(self, form: Any, rows: dict[str, list[dict[str, Any]]]) -> Document:
+        found = dict(form.cleaned_data)
+        return found | {
+            **{name: lines(found[name]) for name in LISTS},
+            "conditions": [
+                {
+                    "attribute": row["attribute"],
+                    "operator": row["operator"],
+                    "values": [plain_of(line) for line in lines(row["values"])],
+                }
+                for row in rows["condition"]
+            ],
+        }

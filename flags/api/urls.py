@@ -1,0 +1,22 @@
+"""The addresses of flags."""
+
+from django.urls import path
+
+from flags.api import ofrep, views
+
+urlpatterns = [
+    path("ofrep/v1/evaluate/flags", ofrep.EvaluateFlagsView.as_view(), name="ofrep-flags"),
+    path("ofrep/v1/evaluate/flags/<slug:key>", ofrep.EvaluateFlagView.as_view(), name="ofrep-flag"),
+    path("api/v1/flags", views.FlagsView.as_view(), name="api-flags"),
+    path("api/v1/flags/<slug:key>", views.OneFlagView.as_view(), name="api-flag"),
+    path("api/v1/flags/<slug:key>/kill", views.KillView.as_view(), name="api-flag-kill"),
+    path("api/v1/flags/<slug:key>/changes", views.ChangesView.as_view(), name="api-flag-changes"),
+    path("api/v1/flags/<slug:key>/restore", views.RestoreView.as_view(), name="api-flag-restore"),
+    path("api/v1/flags/<slug:key>/explain", views.ExplainFlagView.as_view(), name="api-flag-explain"),
+    path("api/v1/segments", views.SegmentsView.as_view(), name="api-segments"),
+    path("api/v1/segments/<slug:key>", views.OneSegmentView.as_view(), name="api-segment"),
+    path("api/v1/rollouts", views.RolloutsView.as_view(), name="api-rollouts"),
+    path("api/v1/rollouts/<slug:key>/<slug:action>", views.RolloutActionView.as_view(), name="api-rollout-action"),
+    path("api/v1/approvals", views.ApprovalsView.as_view(), name="api-approvals"),
+    path("api/v1/approvals/<int:pending_id>/<slug:decision>", views.DecideView.as_view(), name="api-approval"),
+]

@@ -1,0 +1,22 @@
+"""
+The roles of flags, as groups: viewer looks, editor changes, releaser approves, steers rollouts and stops them.
+
+They are made once, after the permissions that they hold are there; what an administrator makes of them later stays.
+"""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import Group, Permission
+
+VIEW = ["view_flag", "view_segment", "view_rolloutplan", "view_flagchange", "view_pendingchange"]
+EDIT = ["add_flag", "change_flag", "add_segment", "change_segment"]
+RELEASE = ["add_rolloutplan", "change_rolloutplan", "release_flag"]
+ROLES = {"Flag viewer": VIEW, "Flag editor": [*VIEW, *EDIT], "Flag releaser": [*VIEW, *EDIT, *RELEASE]}
+
+
+def make_roles(**_: object) -> None:
+    """Make the groups that are not there."""
+    for name, codenames in ROLES.items():
+        group, is_new = Group.objects.get_or_create(name=name)
+        if is_new:
+            group.permissions.set(Permission.objects.filter(content_type__app_label="flags", codename__in=codenames))

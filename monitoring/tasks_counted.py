@@ -1,0 +1,96 @@
+"""Counts tasks by Celery's own signals, and says of a queue how long it is and how old its oldest task."""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import datetime
+from time import perf_counter
+from typing import Any, cast
+
+from billiard.exceptions import WorkerLostError
+from celery import signals
+from django.conf import settings
+from redis import Redis
+
+from monitoring import clock, metrics, performance, readings, workers
+from monitoring.readings import Values
+
+log = logging.getLogger(__name__)
+
+SENT_AT = "recsys_sent_at"
+"""A message's header: when its task was due, in Unix seconds."""
+
+_began: dict[str, float] = {}
+
+
+def sent(headers: dict[str, Any] | None = None, **_: object) -> None:
+    """Note in the message when its task may begin."""
+    if headers is not None:
+        eta = headers.get("eta")
+        due = datetime.fromisoformat(eta) if isinstance(eta, str) else clock.now()
+        headers[SENT_AT] = due.timestamp()
+
+
+def begun(task_id: str = "", task: Any = None, **_: object) -> None:
+    """Note that a task begins, and how long it waited."""
+    _began[task_id] = perf_counter()
+    request = task.request
+    at = getattr(request, SENT_AT, None)
+    if at is not None:
+        queue = (request.delivery_info or {}).get("routing_key") or ""
+        waited = max(0.0, clock.now().timestamp() - float(at))
+        metrics.TASK_WAIT_SECONDS.labels(queue if queue in workers.canary_queues() else "other").observe(waited)
+
+
+def ended(task_id: str = "", task: Any = None, state: str = "", **_: object) -> None:
+    """Note what came of a task, and the time it took."""
+    seconds = perf_counter() - _began.pop(task_id, perf_counter())
+    metrics.TASK_SECONDS.labels(task.name).observe(seconds)
+    performance.observe("task", seconds)
+    outcome = {"SUCCESS": "succeeded", "RETRY": "retried"}.get(state, "failed")
+    metrics.TASKS.labels(task.name, outcome).inc()
+
+
+def failed(sender: Any = None, exception: object = None, **_: object) -> None:
+    """Note a task that its process took with it: no child is left to say so."""
+    if isinstance(exception, WorkerLostError):
+        metrics.TASKS.labels(sender.name, "lost").inc()
+
+
+def revoked(sender: Any = None, **_: object) -> None:
+    """Note a task that was called off."""
+    metrics.TASKS.labels(sender.name, "revoked").inc()
+
+
+def queues(now: datetime) -> dict[metrics.Read, Values]:
+    """Return how many tasks wait in each queue, how long the oldest has, and who takes them."""
+    prefix = str(settings.CELERY_BROKER_TRANSPORT_OPTIONS["global_keyprefix"])
+    state = workers.state(now)
+    with workers.broker() as client:
+        ages: Values = {(queue.name,): age(client, prefix + queue.name, now) for queue in state.queues}
+    return {
+        metrics.QUEUE_TASKS: {(queue.name,): queue.waiting for queue in state.queues},
+        metrics.QUEUE_AGE_SECONDS: ages,
+        metrics.QUEUE_WORKERS: {(queue.name,): len(queue.workers) for queue in state.queues},
+        metrics.BEAT_UP: {(): float(state.beat)},
+    }
+
+
+def age(client: Redis, key: str, now: datetime) -> float:
+    """Return how long the oldest task of a queue has waited; workers take from the list's right end."""
+    oldest = cast("bytes | None", client.lindex(key, -1))
+    at = json.loads(oldest).get("headers", {}).get(SENT_AT) if oldest else None
+    return max(0.0, now.timestamp() - float(at)) if at else 0.0
+
+
+def connect() -> None:
+    """Have every process count the tasks that it sends, does or loses, and tell of the queues."""
+    signals.before_task_publish.connect(sent, weak=False, dispatch_uid="tasks.sent")
+    signals.task_prerun.connect(begun, weak=False, dispatch_uid="tasks.begun")
+    signals.task_postrun.connect(ended, weak=False, dispatch_uid="tasks.ended")
+    signals.task_failure.connect(failed, weak=False, dispatch_uid="tasks.failed")
+    signals.task_revoked.connect(revoked, weak=False, dispatch_uid="tasks.revoked")
+    readings.register(
+        metrics.QUEUE_TASKS, metrics.QUEUE_AGE_SECONDS, metrics.QUEUE_WORKERS, metrics.BEAT_UP, read=queues
+    )

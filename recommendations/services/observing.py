@@ -1,0 +1,90 @@
+"""What is counted of a feed: once it is there, from what its parts noted on the road; or that it could not be made."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from functools import cache, wraps
+from typing import ParamSpec, TypeVar
+
+from monitoring import metrics, performance
+from recommendations.contracts import Query, Slate
+from recommendations.pipeline.stages import Trace
+from recommendations.services.errors import ServiceError
+from recommendations.services.slates import Reading
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# Looking a label's child up costs as much as counting, and there are few of them.
+stage_seconds = cache(metrics.STAGE_SECONDS.labels)
+stage_candidates = cache(metrics.STAGE_CANDIDATES.labels)
+candidates = cache(metrics.CANDIDATES.labels)
+filtered = cache(metrics.FILTERED.labels)
+dropped = cache(metrics.DROPPED.labels)
+
+SERVER_ERROR = 500
+"""From this status on a refusal is our failure, not the caller's."""
+
+
+def counted(make: Callable[P, R]) -> Callable[P, R]:
+    """Return *make* with its failures counted; what the caller did wrong is none of ours."""
+
+    @wraps(make)
+    def made(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return make(*args, **kwargs)
+        except ServiceError as error:
+            if error.status >= SERVER_ERROR:
+                failed(kwargs, error.code)
+            raise
+        except Exception:
+            failed(kwargs, "unexpected")
+            raise
+
+    return made
+
+
+def failed(asked: dict[str, object], code: str) -> None:
+    """Count a feed that could not be served; its name was checked before anything else could fail."""
+    metrics.FEED_FAILURES.labels(str(asked.get("feed", "discovery")), code).inc()
+
+
+def observe_page(query: Query, reading: Reading, seconds: float, *, shown: int, limit: int) -> None:
+    """Count one page of *shown* posts, what came of asking the cache for its slate, and how that was made."""
+    slate, trace = reading.slate, reading.trace
+    cached = trace is None
+    metrics.FEED_SECONDS.labels(query.feed, slate.engine, "true" if cached else "false").observe(seconds)
+    metrics.FEEDS.labels(query.feed, slate.engine, slate.variant, slate.fallback).inc()
+    metrics.CACHE_REQUESTS.labels("slates", "stale" if reading.is_stale else "hit" if cached else "miss").inc()
+    performance.observe("feed", seconds)
+    if shown < limit:
+        metrics.THIN_PAGES.labels(query.feed, "short" if shown else "empty").inc()
+    if trace is not None:
+        observe_slate(slate, trace, seconds)
+
+
+def observe_slate(slate: Slate, trace: Trace, seconds: float) -> None:
+    """Count what each part did to make a slate, and what went into each stage and came out."""
+    performance.observe("recommendation_generation", seconds)
+    if slate.fallback:
+        metrics.FALLBACKS.labels(slate.fallback).inc()
+    came, left, brought = Counter[str](), Counter[str](), 0
+    for timing in trace.timings:
+        stage, part = timing.stage, timing.part
+        stage_seconds(stage, part).observe(timing.seconds)
+        if timing.failed:
+            metrics.PART_FAILURES.labels(stage, part).inc()
+        if stage == "source":
+            brought += timing.kept
+            candidates(part).inc(timing.kept)
+        elif stage == "filter":
+            filtered(part).inc(timing.kept + timing.dropped)
+            dropped(part).inc(timing.dropped)
+        came.setdefault(stage, timing.kept + timing.dropped)
+        left[stage] = timing.kept
+    left["source"] = brought
+    for stage, count in left.items():
+        if stage != "source":
+            stage_candidates(stage, "in").inc(came[stage])
+        stage_candidates(stage, "out").inc(count)

@@ -1,0 +1,149 @@
+"""The dashboard in a real browser, with real feeds, a real worker and real maintenance behind it."""
+
+import os
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from playwright.sync_api import expect
+
+from monitoring import clock, dashboard, maintenance
+from monitoring.tasks import canary
+from monitoring.tasks import maintain as maintain_task
+from recommendations.models import FeedHour
+from recommendations.services import work
+
+PATIENCE_MS = 15_000
+WIDE = {"viewport": {"width": 1280, "height": 900}}
+PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True}
+LOOKS = pytest.mark.parametrize(
+    "page",
+    [WIDE, PHONE, WIDE | {"color_scheme": "dark"}, PHONE | {"color_scheme": "dark"}],
+    indirect=True,
+    ids=["wide", "phone", "wide dark", "phone dark"],
+)
+
+
+@pytest.fixture
+def staff(page, django_user_model, live_server, client):
+    """Sign in, as a session that the browser brings."""
+    client.force_login(django_user_model.objects.create_superuser("operator"))
+    page.context.add_cookies(
+        [{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": live_server.url}]
+    )
+    dashboard.kept._made_at = -dashboard.KEPT_SECONDS
+    return page
+
+
+@pytest.fixture
+def traffic(site, staff, monkeypatch):
+    """Feeds over HTTP, a job by the worker, a duty, canaries, and hours of two variants."""
+    monkeypatch.setattr(settings.ENV, "performance_monitoring_interval", 200)
+    now = clock.now()
+    for number in range(12):
+        for member in ("ann", "bob", "newcomer"):
+            answer = staff.request.get(
+                f"{site}/api/v1/members/{member}/feed?limit=5{'&explain=true' * (number % 3 == 0)}"
+            )
+            assert answer.ok
+    for queue in ("interactive", "batch", "maintenance"):
+        canary.apply_async(kwargs={"queue": queue}, queue=queue)
+    work.submit(kind="batch_feeds", params={}, now=now)
+    maintain_task("roll_up_feeds", every_seconds=1)
+    maintain_task("sweep_caches", every_seconds=1)
+    for hours in range(1, 72):
+        for variant, engine in (("control", "plain"), ("treatment", "wasm_simd")):
+            made = 200 + (hours * 37 + len(variant) * 11) % 90
+            FeedHour.objects.create(
+                hour=now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours + 50),
+                feed="discovery",
+                engine=engine,
+                variant=variant,
+                slates=made,
+                pages=made * 3,
+                shown=made * 60,
+                engaged=made * (4 + len(engine) % 3),
+                p50_ms=18.0 + hours % 5,
+                p95_ms=40.0 + hours % 17,
+            )
+    return staff
+
+
+def panel(page, key):
+    return page.locator(f"#panel-{key}")
+
+
+def opened(page):
+    page.goto("/dashboard/")
+    expect(panel(page, "days")).to_be_visible(timeout=PATIENCE_MS)
+
+
+@LOOKS
+def test_it_fits_follows_the_scheme_and_shows_real_figures(traffic, request):
+    page = traffic
+    opened(page)
+    expect(panel(page, "jobs")).to_contain_text(re.compile("13 of 13|batch_feeds"), timeout=PATIENCE_MS)
+    expect(panel(page, "stages")).to_contain_text("nearest", timeout=PATIENCE_MS)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (int(background.removeprefix("rgb(").split(",")[0]) < 60) == ("dark" in request.node.name)
+    expect(panel(page, "traffic").locator("dd").first).to_have_text(re.compile(r"^[\d.]+"))
+    expect(panel(page, "variants").locator("tbody tr")).to_have_count(2)
+    expect(panel(page, "maintenance")).to_contain_text("sweep_caches")
+    expect(panel(page, "caches")).to_contain_text("slates")
+    expect(page.locator(".failed")).to_have_count(0)
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"dashboard-{request.node.callspec.id}.png", full_page=True)
+
+
+def test_it_refreshes_by_itself_can_be_paused_and_says_when_it_is_old(traffic):
+    page = traffic
+    opened(page)
+    maintenance.register("tidied_by_a_test", lambda now: maintenance.Did(rows=7))
+    try:
+        maintain_task("tidied_by_a_test", every_seconds=1)
+    finally:
+        del maintenance._duties["tidied_by_a_test"]
+    expect(panel(page, "maintenance")).to_contain_text("tidied_by_a_test", timeout=PATIENCE_MS)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.locator("#pause").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#pause")).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#age")).to_contain_text("Paused")
+    asked.clear()
+    page.wait_for_timeout(6_000)
+    assert asked == []
+    page.route("**/dashboard/figures", lambda route: route.abort())
+    page.keyboard.press("Enter")
+    expect(page.locator("#problem")).to_contain_text("cannot be reached", timeout=PATIENCE_MS)
+    page.clock.install()
+    page.unroute("**/dashboard/figures")
+    page.context.clear_cookies()
+    page.clock.run_for(6_000)
+    expect(page.locator("#problem")).to_contain_text("signed out", timeout=PATIENCE_MS)
+    page.clock.run_for(30_000)
+    expect(page.locator("#age")).to_contain_text("Old", timeout=PATIENCE_MS)
+    page.problems.clear()  # the browser notes the requests that failed, as they were meant to
+
+
+def test_plots_are_read_by_keyboard_and_as_tables(traffic):
+    page = traffic
+    opened(page)
+    plot = panel(page, "days").locator("svg.plot").first
+    assert re.search(r"pages served: [\d,.]+ at the end, from", plot.get_attribute("aria-label"))
+    reading = panel(page, "days").locator(".legend b").first
+    last = reading.text_content()
+    plot.focus()
+    page.keyboard.press("Home")
+    expect(plot).to_contain_text("at ")
+    assert reading.text_content() != last
+    details = panel(page, "days").locator("details").first
+    details.locator("summary").focus()
+    page.keyboard.press("Enter")
+    expect(details.locator("tbody tr").first).to_be_visible()
+    assert details.locator("tbody tr").count() == 71
+    page.wait_for_timeout(6_000)
+    expect(details).to_have_attribute("open", "")  # a refresh closes nothing

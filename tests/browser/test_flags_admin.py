@@ -1,0 +1,91 @@
+"""The admin of flags in a real browser: the rule editor, turning off, the playground; on a phone, in the dark."""
+
+import pytest
+from django.contrib.auth import get_user_model
+from playwright.sync_api import expect
+
+from flags import snapshot
+from flags.models import Flag, FlagChange
+from flags.services.change import Actor, change
+from monitoring.clock import now
+from tests import making
+
+pytestmark = pytest.mark.django_db(transaction=True)
+PASSWORD = "correct horse battery staple"
+
+
+@pytest.fixture
+def site(live_server):
+    """Return the address of an admin with a flag and a segment."""
+    get_user_model().objects.create_superuser("admin", password=PASSWORD)
+    patch = {"allowed_ids": ["7"]}
+    change(subject="segment", key="staff", patch=patch, actor=Actor(system="test"), why="x", now=now(), create=True)
+    values = {"kind": "string", "on_value": "wide", "default_value": "plain", "off_value": "plain"}
+    making.flag("layout", at=now(), is_enabled=True, rollout_percentage=40, **values)
+    snapshot.snapshot.forget()
+    return live_server.url
+
+
+def signed_in(browser, site, **options):
+    page = browser.new_context(**options).new_page()
+    page.set_default_timeout(15_000)
+    page.problems = []
+    page.on("pageerror", lambda error: page.problems.append(str(error)))
+    page.goto(f"{site}/admin/")
+    page.fill("[name=username]", "admin")
+    page.fill("[name=password]", PASSWORD)
+    page.click("[type=submit]")
+    expect(page).to_have_url(f"{site}/admin/")
+    return page
+
+
+def test_a_flag_is_edited_asked_about_and_turned_off(browser, site):
+    page = signed_in(browser, site)
+    page.goto(f"{site}/admin/flags/flag/")
+    page.get_by_role("link", name="layout").first.click()
+    for number, (name, value) in enumerate((("wide", "wide"), ("tall", "tall"))):
+        page.get_by_text("Add another Flag variant").click()
+        page.fill(f"[name=variants-{number}-name]", name)
+        page.fill(f"[name=variants-{number}-value]", value)
+    page.get_by_text("Add another Rule").click()
+    page.select_option("[name=rules-0-segment]", label="staff")
+    page.fill("[name=rules-0-serves]", "tall")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("This field is required.").first).to_be_visible()
+    page.fill("[name=why]", "try the tall one on staff")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page).to_have_url(f"{site}/admin/flags/flag/")
+    flag = Flag.objects.get(key="layout")
+    assert [variant.name for variant in flag.variants.all()] == ["wide", "tall"]
+    assert (flag.rules.get().segment.key, flag.rules.get().serves) == ("staff", "tall")
+
+    page.get_by_role("link", name="Playground").click()
+    page.select_option("[name=flag]", "layout")
+    page.fill("[name=unit_id]", "7")
+    page.get_by_role("button", name="Ask").click()
+    expect(page.locator("#answer")).to_contain_text('"tall"')
+
+    page.goto(f"{site}/admin/flags/flag/{flag.pk}/change/")
+    page.get_by_text("Turn off").first.click()
+    page.locator("#dialog textarea").fill("fire")
+    page.get_by_role("button", name="Turn off now").click()
+    expect(page.get_by_text("layout is off.")).to_be_visible()
+    assert not Flag.objects.get(key="layout").is_enabled
+    record = FlagChange.objects.filter(key="layout").first()
+    assert (record.who, record.action, record.why) == ("admin", "killed", "fire")
+    assert page.problems == []
+
+
+def test_no_page_is_wider_than_a_phone_or_breaks_in_the_dark(browser, site):
+    page = signed_in(browser, site, color_scheme="dark", viewport={"width": 390, "height": 800})
+    flag = Flag.objects.get(key="layout")
+    for place in (
+        "flag/",
+        f"flag/{flag.pk}/change/",
+        f"flag/{flag.pk}/history/",
+        "flag/playground/",
+        "segment/1/change/",
+    ):
+        page.goto(f"{site}/admin/flags/{place}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, place
+    assert page.problems == []

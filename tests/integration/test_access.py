@@ -1,0 +1,489 @@
+"""Keys, tokens, scopes and rates, at the doors of the API on a real database and a real Redis."""
+
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import jwt
+import pytest
+import redis
+from django.conf import settings
+from django.core.management import CommandError, call_command
+from django.urls import get_resolver
+from rest_framework.views import APIView
+
+from access import keys, throttles, tokens, usage
+from access.api import TokensView
+from access.models import ApiKey, UsageAlert
+from access.scopes import MEMBER_SCOPES, Scope
+from monitoring.clock import now
+from recommendations.api.urls import NothingHere
+from recommendations.models import Interaction, PrivacySettings
+from tests import making
+
+pytestmark = pytest.mark.django_db
+
+EVERYTHING = [scope.value for scope in Scope]
+SECRET = "a-secret-that-the-platform-shares-" + "x" * 8
+
+
+@pytest.fixture(autouse=True)
+def own_process(parts, monkeypatch):
+    """Each test starts as a new process does: nothing remembered, nothing counted."""
+    keys.forget()
+    throttles.window.cache_clear()
+    usage.usage.cache_clear()
+    yield
+    keys.forget()
+
+
+def with_env(monkeypatch, **changes):
+    monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update=changes))
+
+
+def key(*scopes, **fields):
+    """Make a key and return it with the header that presents it."""
+    made, secret = keys.create(name="a test", scopes=scopes or EVERYTHING, now=now(), **fields)
+    return made, {"HTTP_AUTHORIZATION": f"Bearer {secret}"}
+
+
+def token(member_id, *scopes, **fields):
+    """Return the header with a token that is signed here."""
+    wanted = scopes or [scope.value for scope in MEMBER_SCOPES]
+    text = tokens.mint(member_id=member_id, scopes=wanted, now=now(), **{"ttl_seconds": 60, **fields})
+    return {"HTTP_AUTHORIZATION": f"Bearer {text}"}
+
+
+def problem(response, status, code):
+    assert (response.status_code, response.json().get("code")) == (status, code), response.content
+    assert response["Content-Type"] == "application/problem+json"
+    return response.json()["detail"]
+
+
+def post(client, address, body, **headers):
+    return client.post(f"/api/v1/{address}", json.dumps(body), content_type="application/json", **headers)
+
+
+# Scopes
+
+
+def views():
+    """Return every view of the API with its address."""
+
+    def walk(patterns, prefix=""):
+        for pattern in patterns:
+            here = prefix + str(pattern.pattern)
+            if hasattr(pattern, "url_patterns"):
+                yield from walk(pattern.url_patterns, here)
+            elif isinstance(view := getattr(pattern.callback, "view_class", None), type) and issubclass(view, APIView):
+                yield here, view
+
+    return [(at, view) for at, view in walk(get_resolver().url_patterns) if not view.__module__.startswith("drf_")]
+
+
+def test_every_address_names_the_scope_of_each_method():
+    """A new address cannot be forgotten: without a scope no key opens it, and this fails."""
+    found = views()
+    assert len(found) > 20
+    for at, view in found:
+        if view is not NothingHere:
+            for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+                if hasattr(view, method.lower()):
+                    assert isinstance(getattr(view, "scopes", {}).get(method), Scope), f"{method} {at}"
+
+
+def test_what_a_member_may_do_says_whose_data_it_is_about():
+    """A member's token must be refused wherever nobody can tell whose data is asked for."""
+    for at, view in views():
+        held = set(getattr(view, "scopes", {}).values()) & MEMBER_SCOPES
+        if held - {Scope.FLAGS_READ}:
+            assert "member_id" in at or hasattr(view, "members_named"), at
+
+
+def test_a_stranger_is_asked_for_a_key(client):
+    response = client.get("/api/v1/members")
+    problem(response, 401, "not-authenticated")
+    assert response["WWW-Authenticate"] == 'Bearer realm="recsys"'
+
+
+def test_a_key_opens_what_its_scopes_name(client):
+    making.member("ann")
+    _, header = key("members:read")
+    assert client.get("/api/v1/members", **header).status_code == 200
+    assert "feeds:read" in problem(client.get("/api/v1/members/ann/feed", **header), 403, "missing-scope")
+    problem(post(client, "members", {"members": [{"id": "bob"}]}, **header), 403, "missing-scope")
+
+
+def test_a_key_is_held_to_its_scopes_on_an_open_api_too(client, monkeypatch):
+    with_env(monkeypatch, api_open=True)
+    _, header = key("posts:read")
+    problem(client.get("/api/v1/members", **header), 403, "missing-scope")
+    assert client.get("/api/v1/members").status_code == 200
+
+
+@pytest.mark.parametrize("credential", ["", "rk_", "rk_abc", "rk_nosuchkeyx_" + "x" * 43, "x.y.z", "ünïcode", "null"])
+def test_a_wrong_credential_is_refused_and_not_repeated(client, credential):
+    response = client.get("/api/v1/members", HTTP_AUTHORIZATION=f"Bearer {credential}")
+    detail = problem(response, 401, "bad-credential")
+    assert len(credential) < 4 or credential not in detail
+
+
+# Keys
+
+
+def test_only_the_hash_of_a_secret_is_kept(client):
+    made, header = key()
+    secret = header["HTTP_AUTHORIZATION"].removeprefix("Bearer ")
+    row = str(ApiKey.objects.filter(pk=made.pk).values())
+    assert secret not in row and secret.split("_", 2)[2] not in row
+    assert bytes(made.secret_hash) == keys.digest_of(secret) and len(made.secret_hash) == 32
+
+
+def test_a_rotated_key_has_two_secrets_until_the_old_ones_time_is_over(client):
+    made, old = key()
+    _, secret = keys.rotate(prefix=made.prefix, old_until=now() + timedelta(hours=1), now=now())
+    new = {"HTTP_AUTHORIZATION": f"Bearer {secret}"}
+    assert [client.get("/api/v1/members", **header).status_code for header in (old, new)] == [200, 200]
+    ApiKey.objects.update(old_until=now() - timedelta(seconds=1))
+    keys.forget()
+    assert [client.get("/api/v1/members", **header).status_code for header in (old, new)] == [401, 200]
+
+
+def test_a_second_rotation_ends_the_oldest_secret(client):
+    made, first = key()
+    for _ in range(2):
+        keys.rotate(prefix=made.prefix, old_until=now() + timedelta(hours=1), now=now())
+    problem(client.get("/api/v1/members", **first), 401, "bad-credential")
+
+
+def test_a_revoked_key_ends_at_once_with_the_tokens_it_made(client):
+    making.member("ann")
+    made, header = key()
+    answer = post(client, "tokens", {"member": "ann", "scopes": ["profile:read"]}, **header)
+    assert answer.status_code == 201, answer.content
+    bearer = {"HTTP_AUTHORIZATION": f"Bearer {answer.json()['token']}"}
+    assert client.get("/api/v1/members/ann/preferences", **bearer).status_code == 200
+    keys.revoke(prefix=made.prefix, now=now())
+    problem(client.get("/api/v1/members", **header), 401, "bad-credential")
+    problem(client.get("/api/v1/members/ann/preferences", **bearer), 401, "bad-credential")
+
+
+def test_another_process_learns_of_a_revocation_within_two_seconds(client, monkeypatch):
+    """What a process remembers of a key is a second old at most: time is moved here, not waited for."""
+    _, header = key()
+    assert client.get("/api/v1/members", **header).status_code == 200
+    ApiKey.objects.update(revoked_at=now())  # by another process: this one is not told
+    clock = keys.monotonic() + 2
+    monkeypatch.setattr(keys, "monotonic", lambda: clock)
+    problem(client.get("/api/v1/members", **header), 401, "bad-credential")
+    assert keys.REMEMBERED_SECONDS <= 2
+
+
+def test_an_expired_key_is_refused(client):
+    _, header = key(expires_at=now() + timedelta(hours=1))
+    assert client.get("/api/v1/members", **header).status_code == 200
+    ApiKey.objects.update(expires_at=now())
+    keys.forget()
+    assert "expired" in problem(client.get("/api/v1/members", **header), 401, "bad-credential")
+
+
+def test_last_use_is_written_once_a_minute(client, django_assert_num_queries):
+    made, header = key()
+    client.get("/api/v1/members", **header)
+    first = ApiKey.objects.get(pk=made.pk).last_used_at
+    keys.forget()
+    client.get("/api/v1/members", **header)
+    assert first is not None and ApiKey.objects.get(pk=made.pk).last_used_at == first
+    with django_assert_num_queries(0):
+        keys.verify(header["HTTP_AUTHORIZATION"].removeprefix("Bearer "), now())
+
+
+def test_the_command_makes_lists_rotates_and_revokes(client, capsys):
+    call_command("key", "create", "backend", "--scope", "members:read", "--days", "30", "--per-minute", "10")
+    secret = capsys.readouterr().out.strip().splitlines()[-1]
+    header = {"HTTP_AUTHORIZATION": f"Bearer {secret}"}
+    assert client.get("/api/v1/members", **header).status_code == 200
+    prefix = ApiKey.objects.get().prefix
+    call_command("key", "list")
+    told = capsys.readouterr().out
+    assert prefix in told and "backend" in told and secret not in told
+    call_command("key", "rotate", prefix, "--overlap-hours", "0")
+    other = capsys.readouterr().out.strip().splitlines()[-1]
+    problem(client.get("/api/v1/members", **header), 401, "bad-credential")
+    assert client.get("/api/v1/members", HTTP_AUTHORIZATION=f"Bearer {other}").status_code == 200
+    call_command("key", "revoke", prefix)
+    problem(client.get("/api/v1/members", HTTP_AUTHORIZATION=f"Bearer {other}"), 401, "bad-credential")
+    for words in (["revoke", "nosuch"], ["rotate", prefix], ["create", "x", "--scope", "all"], ["create", "x"]):
+        with pytest.raises(CommandError):
+            call_command("key", *words)
+
+
+# Tokens
+
+
+def test_a_token_reads_and_writes_its_own_member_only(client):
+    """The same refusal whether the other member exists or not."""
+    for name in ("ann", "bob"):
+        making.post(making.member(name), f"by {name}")
+    ann = token("ann")
+    assert client.get("/api/v1/members/ann/preferences", **ann).status_code == 200
+    refusals = {problem(client.get(f"/api/v1/members/{who}/feed", **ann), 403, "other-member") for who in ("bob", "x")}
+    assert len(refusals) == 1
+    for address in (
+        "posts/by bob/similar?viewer=bob",
+        "posts/by bob/similar?viewer=bob&viewer=ann",
+        "search?viewer=bob",
+    ):
+        problem(client.get(f"/api/v1/{address}", **ann), 403, "other-member")
+    events = [
+        {"event_id": f"e{n}", "member_id": who, "post_id": "by bob", "kind": "like"}
+        for n, who in enumerate(["ann", "bob"])
+    ]
+    problem(post(client, "interactions", {"events": events}, **ann), 403, "other-member")
+    assert not Interaction.objects.exists()
+    assert post(client, "interactions", {"events": events[:1]}, **ann).status_code == 200
+
+
+def test_a_token_never_reaches_what_is_the_platforms(client):
+    making.member("ann")
+    ann = token("ann")
+    for address in ("members", "members/ann", "posts/x", "jobs"):
+        problem(client.get(f"/api/v1/{address}", **ann), 403, "missing-scope")
+    put = client.put("/api/v1/members/ann", json.dumps({"is_adult": True}), content_type="application/json", **ann)
+    problem(put, 403, "missing-scope")
+    problem(post(client, "tokens", {"member": "bob", "scopes": ["feeds:read"]}, **ann), 403, "missing-scope")
+
+
+@pytest.mark.parametrize(
+    ("change", "kid", "secret"),
+    [
+        ({"exp": -1}, "web", SECRET),
+        ({"exp": 7200}, "web", SECRET),
+        ({"iat": 600, "exp": 900}, "web", SECRET),
+        ({"aud": "elsewhere"}, "web", SECRET),
+        ({"scope": "feeds:read posts:write"}, "web", SECRET),
+        ({"scope": ""}, "web", SECRET),
+        ({"sub": " ann"}, "web", SECRET),
+        ({"exp": float("nan")}, "web", SECRET),
+        ({}, "web", "another-secret-" + "x" * 32),
+        ({}, "gone", SECRET),
+    ],
+)
+def test_a_token_that_is_wrong_in_one_thing_is_refused(client, monkeypatch, change, kid, secret):
+    monkeypatch.setattr(settings, "TOKEN_SIGNING_KEYS", {"web": SECRET, "old": "y" * 40})
+    making.member("ann")
+    moment = int(now().timestamp())
+
+    def ask(claims, kid, secret):
+        text = jwt.encode(claims, secret, "HS256", {"kid": kid})
+        return client.get("/api/v1/members/ann/preferences", HTTP_AUTHORIZATION=f"Bearer {text}")
+
+    good = {"sub": "ann", "scope": "profile:read", "aud": "recsys", "iat": moment, "exp": moment + 60}
+    assert ask(good, "web", SECRET).status_code == 200
+    assert ask(good, "old", "y" * 40).status_code == 200, "an older secret still counts"
+    times = {name: value + moment for name, value in change.items() if name in ("iat", "exp")}
+    problem(ask(good | change | times, kid, secret), 401, "bad-credential")
+
+
+def test_an_unsigned_token_is_refused(client):
+    making.member("ann")
+    moment = int(now().timestamp())
+    claims = {"sub": "ann", "scope": "profile:read", "aud": "recsys", "iat": moment, "exp": moment + 60}
+    text = jwt.encode(claims, None, "none", {"kid": tokens.OWN})
+    problem(client.get("/api/v1/members/ann/preferences", HTTP_AUTHORIZATION=f"Bearer {text}"), 401, "bad-credential")
+
+
+def test_minting_needs_its_scope_and_gives_no_more_than_a_member_may_have(client):
+    _, reader = key("feeds:read")
+    problem(post(client, "tokens", {"member": "ann", "scopes": ["feeds:read"]}, **reader), 403, "missing-scope")
+    _, minter = key("tokens:mint")
+    for body in (
+        {"member": "ann", "scopes": ["posts:write"]},
+        {"member": "ann", "scopes": ["feeds:read"], "ttl_seconds": 3601},
+        {"member": "ann", "scopes": []},
+        {"scopes": ["feeds:read"]},
+    ):
+        problem(post(client, "tokens", body, **minter), 400, "invalid-request")
+    answer = post(client, "tokens", {"member": "ann", "scopes": ["feeds:read"], "ttl_seconds": 30}, **minter)
+    assert answer.status_code == 201 and answer["Cache-Control"] == "no-store"
+    assert tokens.read(answer.json()["token"], now()).member_id == "ann"
+
+
+# Rates
+
+
+def test_of_many_at_once_exactly_as_many_as_the_limit_come_through(client):
+    """800 requests in 16 threads against 50 a minute, on a real Redis."""
+    counted = throttles.Counted("key", "one", 50)
+    together = threading.Barrier(16)
+
+    def ask(_):
+        together.wait()
+        return [throttles.window().admit(counted).allowed for _ in range(50)]
+
+    with ThreadPoolExecutor(16) as threads:
+        allowed = [yes for part in threads.map(ask, range(16)) for yes in part]
+    assert len(allowed) == 800 and sum(allowed) == 50
+
+
+def test_a_key_over_its_rate_waits(client):
+    _, header = key(per_minute=3)
+    answers = [client.get("/api/v1/members", **header) for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert answers[0]["RateLimit-Policy"] == '"key";q=3;w=60'
+    assert [answer["RateLimit"].split(";")[1] for answer in answers] == ["r=2", "r=1", "r=0", "r=0"]
+    problem(answers[3], 429, "throttled")
+    assert 1 <= int(answers[3]["Retry-After"]) <= 60
+    _, other = key(per_minute=0)
+    answer = client.get("/api/v1/members", **other)
+    assert answer.status_code == 200 and "RateLimit" not in answer
+
+
+def test_members_are_counted_one_by_one(client, monkeypatch):
+    with_env(monkeypatch, rate_per_member=2)
+    making.member("ann"), making.member("bob")
+    found = [client.get(f"/api/v1/members/{who}/preferences", **token(who)) for who in ("ann", "ann", "ann", "bob")]
+    assert [answer.status_code for answer in found] == [200, 200, 429, 200]
+    assert found[0]["RateLimit"].startswith('"member";r=1')
+
+
+def test_who_tries_keys_out_is_stopped_by_their_address(client, monkeypatch):
+    with_env(monkeypatch, rate_per_address=2)
+    tries = [client.get("/api/v1/members", HTTP_AUTHORIZATION=f"Bearer rk_{n:010}_x") for n in range(3)]
+    assert [answer.status_code for answer in tries] == [401, 401, 429]
+    assert client.get("/api/v1/members").status_code == 429
+    assert client.get("/api/v1/members", REMOTE_ADDR="10.0.0.9").status_code == 401
+    _, header = key()
+    assert client.get("/api/v1/members", **header).status_code == 200, "a good key is no stranger"
+
+
+def test_refused_requests_count_too(client):
+    _, header = key("posts:read", per_minute=2)
+    assert [client.get("/api/v1/members", **header).status_code for _ in range(3)] == [403, 403, 429]
+
+
+def test_without_redis_everybody_is_served(client, monkeypatch):
+    with_env(monkeypatch, cache_redis_url="redis://127.0.0.1:1/0")
+    throttles.window.cache_clear()
+    _, header = key(per_minute=1)
+    assert [client.get("/api/v1/members", **header).status_code for _ in range(3)] == [200, 200, 200]
+    throttles.window.cache_clear()
+
+
+def test_the_scripts_are_loaded_again_once_redis_has_forgotten_them(client):
+    counted = throttles.Counted("key", "one", 5)
+    assert throttles.window().admit(counted).remaining == 4
+    with redis.Redis.from_url(settings.ENV.cache_redis_url) as client_:
+        client_.script_flush()
+    assert throttles.window().admit(counted).remaining == 3
+
+
+# Unusual use
+
+
+def test_ids_tried_out_and_refusals_raise_one_alert_an_hour(client, monkeypatch, caplog):
+    monkeypatch.setattr(usage, "FLUSH_SECONDS", 0)
+    monkeypatch.setattr(usage, "MISSING", 5)
+    monkeypatch.setattr(usage, "REFUSALS", 4)
+    made, header = key("members:read")
+    for n in range(8):
+        client.get(f"/api/v1/members/secret-id-{n}", **header)
+    for _ in range(6):
+        client.get("/api/v1/jobs", **header)
+        client.get("/api/v1/jobs")
+    found = set(UsageAlert.objects.values_list("kind", "key__prefix"))
+    assert found == {("enumeration", made.prefix), ("refusals", made.prefix), ("refusals", None)}
+    logged = [record for record in caplog.records if record.message == "usage_alert"]
+    assert len(logged) == 3
+    assert "secret-id" not in str([vars(record) for record in logged])
+    assert made.prefix not in str([vars(record) for record in logged])
+
+
+def test_a_members_alert_does_not_name_them(client, monkeypatch):
+    monkeypatch.setattr(usage, "FLUSH_SECONDS", 0)
+    monkeypatch.setattr(usage, "REFUSALS", 2)
+    making.member("ann")
+    for _ in range(3):
+        client.get("/api/v1/members/bob/feed", **token("ann"))
+    alert = UsageAlert.objects.get()
+    assert alert.caller.startswith("member:") and "ann" not in alert.caller and alert.key is None
+
+
+# Limits of a body
+
+
+@pytest.mark.parametrize("body", ["[" * 40 + "]" * 40, '{"a":' * 40 + "1" + "}" * 40, "[" * 100_000])
+def test_a_body_too_deep_is_refused_before_it_is_parsed(client, body):
+    _, header = key()
+    answer = client.post("/api/v1/interactions", body, content_type="application/json", **header)
+    problem(answer, 400, "body-too-deep")
+
+
+def test_brackets_in_a_text_are_no_depth(client):
+    making.member("ann")
+    _, header = key()
+    words = {"muted_words": ["[" * 90 + '"\\{', "{[" * 40]}
+    address = "/api/v1/members/ann/preferences"
+    answer = client.patch(address, json.dumps(words), content_type="application/json", **header)
+    assert answer.status_code == 200, answer.content
+    assert PrivacySettings.objects.get().muted_words == words["muted_words"]
+
+
+# The OpenAPI page
+
+
+def test_the_openapi_page_names_the_scope_of_each_address(client):
+    page = client.get("/api/schema/", HTTP_ACCEPT="application/vnd.oai.openapi+json").json()
+    assert page["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+    assert {"bearer": ["tokens:mint"]} in page["paths"]["/api/v1/tokens"]["post"]["security"]
+    assert {"bearer": ["feeds:read"]} in page["paths"]["/api/v1/members/{member_id}/feed"]["get"]["security"]
+    assert TokensView.scopes["POST"] is Scope.TOKENS_MINT
+
+
+# The admin
+
+
+def test_the_admin_makes_a_key_and_shows_its_secret_once(admin_client, client):
+    form = {"name": "backend", "scopes": ["members:read"], "per_minute": "", "expires_at_0": "", "expires_at_1": ""}
+    page = admin_client.post("/admin/access/apikey/add/", form)
+    assert page.status_code == 200 and "no-store" in page["Cache-Control"]
+    secret = page.context["secret"]
+    assert secret in page.content.decode()
+    assert client.get("/api/v1/members", HTTP_AUTHORIZATION=f"Bearer {secret}").status_code == 200
+    made = ApiKey.objects.get()
+    assert made.created_by.is_superuser
+    for address in ("/admin/access/apikey/", f"/admin/access/apikey/{made.pk}/change/"):
+        shown = admin_client.get(address).content.decode()
+        assert made.prefix in shown and secret not in shown and secret.split("_", 2)[2] not in shown
+    assert "past" in str(admin_client.post("/admin/access/apikey/add/", form | {
+        "expires_at_0": "2020-01-01", "expires_at_1": "00:00:00"}).context["errors"])  # fmt: skip
+
+
+def test_the_admin_rotates_and_revokes_after_asking(admin_client, client):
+    made, header = key("members:read")
+    page = f"/admin/access/apikey/{made.pk}"
+    assert "secret" not in admin_client.get(f"{page}/rotate/").context
+    rotated = admin_client.post(f"{page}/rotate/", {"overlap_hours": "0"})
+    other = {"HTTP_AUTHORIZATION": f"Bearer {rotated.context['secret']}"}
+    assert [client.get("/api/v1/members", **one).status_code for one in (header, other)] == [401, 200]
+    assert admin_client.get(f"{page}/revoke/").status_code == 200
+    assert client.get("/api/v1/members", **other).status_code == 200, "a look revokes nothing"
+    admin_client.post(f"{page}/revoke/")
+    assert client.get("/api/v1/members", **other).status_code == 401
+
+
+def test_the_admin_changes_what_a_key_may_do(admin_client, client):
+    made, header = key("posts:read")
+    form = {"name": "n", "scopes": ["members:read"], "per_minute": "", "expires_at_0": "", "expires_at_1": ""}
+    assert admin_client.post(f"/admin/access/apikey/{made.pk}/change/", form).status_code == 302
+    assert client.get("/api/v1/members", **header).status_code == 200
+
+
+def test_the_admin_lists_alerts(admin_client):
+    UsageAlert.objects.create(kind="spike", caller="abc", hour=now(), raised_at=now(), count=9, usual=1.5)
+    page = admin_client.get("/admin/access/usagealert/")
+    assert page.status_code == 200 and b"abc" in page.content
+    chosen = {"action": "look_at", "_selected_action": [UsageAlert.objects.get().pk]}
+    admin_client.post("/admin/access/usagealert/", chosen)
+    assert UsageAlert.objects.get().is_looked_at

@@ -1,0 +1,161 @@
+"""The operators' dashboard as data: for staff only, whole when a part fails, empty states, and true figures."""
+
+from datetime import timedelta
+
+import pytest
+import redis
+from django.conf import settings
+from django.urls import reverse
+
+from monitoring import clock, dashboard, samples
+from monitoring.dashboard import Figure, Panel
+from monitoring.models import MaintenanceRun
+from recommendations.models import FeedHour, Job
+from recommendations.services import panels as ours
+from recommendations.services import recording
+from recommendations.services.recommend import recommend
+from tests import making
+from tests.making import NOW
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("parts")]
+
+KEYS = [
+    "state",
+    "alerts",
+    "traffic",
+    "stages",
+    "memory",
+    "caches",
+    "engines",
+    "variants",
+    "queues",
+    "jobs",
+    "maintenance",
+    "days",
+]
+
+
+@pytest.fixture(autouse=True)
+def asked_anew(monkeypatch, redis_url):
+    monkeypatch.setattr(dashboard, "kept", dashboard.Kept())
+    monkeypatch.setattr("monitoring.operators.kept", dashboard.kept)
+    with redis.Redis.from_url(settings.ENV.cache_redis_url) as client:
+        client.delete(samples.STREAM)
+
+
+def shown(now=NOW):
+    return {panel["key"]: panel for panel in dashboard.panels(now)}
+
+
+def test_strangers_and_members_of_no_staff_see_nothing(client, django_user_model):
+    assert client.get("/dashboard/figures").status_code == 403
+    assert client.get("/dashboard/").url.startswith(reverse("admin:login"))
+    client.force_login(django_user_model.objects.create_user("ann"))
+    assert client.get("/dashboard/figures").status_code == 403
+    assert client.get("/dashboard/").status_code == 302
+
+
+def test_the_page_takes_nothing_from_elsewhere_and_is_linked_from_the_admin(admin_client):
+    page = admin_client.get("/dashboard/")
+    assert page["Content-Security-Policy"].startswith("default-src 'none'")
+    text = page.content.decode()
+    assert "http://" not in text
+    assert "https://" not in text
+    home = admin_client.get("/admin/").content.decode()
+    assert home.count('href="/dashboard/"') >= 2, "in the sidebar and in the menu of the site's name"
+    assert "/admin/recommendations/post/" in home
+
+
+def test_a_new_service_has_an_empty_state_for_everything(admin_client):
+    answer = admin_client.get("/dashboard/figures").json()
+    assert [panel["key"] for panel in answer["panels"]] == KEYS
+    panels = {panel["key"]: panel for panel in answer["panels"]}
+    for key in ("traffic", "stages", "memory", "caches", "engines", "variants", "jobs", "days"):
+        assert panels[key]["empty"].endswith("."), key
+    assert panels["queues"]["figures"][0]["value"] == 0
+
+
+def test_a_panel_that_fails_leaves_the_others_alone(monkeypatch):
+    def broken(now):
+        raise OSError("secret address")
+
+    monkeypatch.setitem(dashboard._panels, "jobs", ("Jobs", 1, broken))
+    found = shown()
+    assert found["jobs"] == {"key": "jobs", "title": "Jobs", "error": "OSError"}
+    assert "figures" in found["queues"]
+
+
+def test_all_who_look_at_once_are_answered_from_one_asking(monkeypatch):
+    asked = []
+    monkeypatch.setattr(dashboard, "_panels", {"x": ("X", 1, lambda now: asked.append(now) or Panel())})
+    kept = dashboard.Kept()
+    for _ in range(3):
+        assert kept.answer(NOW)["at"] == NOW.timestamp()
+    assert len(asked) == 1
+
+
+def test_a_figure_is_plain_data():
+    assert dashboard.shown("k", lambda now: Panel(figures=[Figure("a", 1, "ms", "bad")]), NOW)["figures"] == [
+        {"label": "a", "value": 1, "unit": "ms", "tone": "bad"}
+    ]
+
+
+def test_real_feeds_are_seen_in_traffic_stages_caches_and_engines(admin_client):
+    now = clock.now()
+    for _ in range(4):
+        making.posts(making.member(at=now), 5, at=now)
+    making.embed(at=now)
+    sampler = samples.Sampler()
+    sampler.take("web", now.timestamp())  # what other tests counted
+    for name in ("ann", "bob"):
+        making.member(name, at=now)
+        for _ in range(3):
+            recommend(member_id=name, now=now)
+    recording.record_served(now=now)
+    samples.add(sampler.take("web", now.timestamp()))
+    found = shown(now)
+    assert [one["value"] for one in found["traffic"]["figures"]][::3] == [1.2, 66.7]
+    plots = found["traffic"]["plots"]
+    assert [points[-1][1] for points in plots[0]["lines"].values()] == [2, 4]
+    parts = {row[1]: row for row in found["stages"]["tables"][0]["rows"]}
+    assert parts["fresh"][3] == 2
+    assert parts["fresh"][4] > 0
+    slates = {row[0]: row for row in found["caches"]["tables"][0]["rows"]}["slates"]
+    assert slates[1] == 66.7
+    assert slates[2:5] == [4, 0, 2]
+    engines = found["engines"]
+    assert engines["tables"][0]["rows"][0][:2] == ["wasm_simd", 2]
+    assert engines["figures"][1]["value"] == 0
+    assert found["memory"]["figures"][1]["value"] > 1
+
+
+def test_weeks_of_hours_are_compared_by_variant():
+    for hours, variant, engaged in ((1, "control", 2), (2, "control", 4), (1, "treatment", 12), (200, "treatment", 99)):
+        FeedHour.objects.create(
+            hour=NOW - timedelta(hours=hours),
+            feed="discovery",
+            engine="plain",
+            variant=variant,
+            slates=10,
+            p50_ms=float(hours),
+            p95_ms=9.0,
+            shown=100,
+            pages=10,
+            engaged=engaged,
+        )
+    rows = ours.variants(NOW).tables[0].rows
+    assert [row[1] for row in rows] == ["control", "treatment"]
+    assert [row[3] for row in rows] == [3.0, 12.0]
+    assert [row[4] for row in rows] == [1.5, 1.0]
+    assert ours.variants(NOW).bars[0].values == {"discovery, control": 3.0, "discovery, treatment": 12.0}
+    assert len(ours.days(NOW).plots[0].lines["pages served"]) == 2
+
+
+def test_jobs_and_maintenance_tell_how_far_they_are(monkeypatch):
+    Job.objects.create(kind="batch_feeds", state="running", total=10, done=3, failed=1, created_at=NOW, started_at=NOW)
+    MaintenanceRun.objects.create(name="tidy", started_at=NOW, outcome="failed", error="OSError")
+    found = shown(NOW + timedelta(seconds=90))
+    assert found["jobs"]["tables"][0]["rows"][0][:4] == ["batch_feeds", "running", "4 of 10 (40 %)", 1]
+    assert found["jobs"]["tables"][0]["rows"][0][5] == "90.0 s"
+    assert found["maintenance"]["figures"][0]["value"] == 1
+    assert found["maintenance"]["tables"][0]["rows"][0][:3] == ["tidy", "failed", "90 s ago"]

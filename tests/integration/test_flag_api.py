@@ -1,0 +1,314 @@
+"""Flags over REST, OFREP with a real client, and `manage.py flag`."""
+
+import json
+from datetime import timedelta
+from types import SimpleNamespace
+
+import pytest
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AnonymousUser, Permission
+from django.core.management import CommandError, call_command
+from openfeature import api
+from openfeature.contrib.provider.ofrep import OFREPProvider
+from openfeature.evaluation_context import EvaluationContext
+from openfeature.exception import ErrorCode
+from openfeature.flag_evaluation import Reason
+from rest_framework.test import APIClient
+
+from flags import snapshot
+from flags.models import Flag, FlagChange, PendingChange, RolloutPlan
+from flags.services.change import Actor, change
+from monitoring.clock import now
+from tests import making
+
+pytestmark = pytest.mark.django_db
+JSON = "application/json"
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    snapshot.snapshot.forget()
+    yield
+    snapshot.snapshot.forget()
+
+
+def person(name, *codenames):
+    user = get_user_model().objects.create_user(name, is_staff=True)
+    user.user_permissions.add(*Permission.objects.filter(content_type__app_label="flags", codename__in=codenames))
+    return user
+
+
+@pytest.fixture
+def editor(client):
+    client.force_login(person("ed", "view_flag", "change_flag"))
+    return client
+
+
+@pytest.fixture
+def releaser(client):
+    client.force_login(person("rob", "view_flag", "change_flag", "release_flag"))
+    return client
+
+
+def post(client, path, **body):
+    return client.post(f"/api/v1/{path}", json.dumps(body), content_type=JSON)
+
+
+def patch(client, path, headers=None, **body):
+    return client.patch(f"/api/v1/{path}", json.dumps(body), content_type=JSON, headers=headers or {})
+
+
+def test_a_flag_is_made_read_changed_and_archived(editor):
+    made = post(editor, "flags", key="dark", description="Dark pages", tags=["web"], why="asked for")
+    assert (made.status_code, made.json()["version"], made.json()["is_enabled"]) == (201, 1, False)
+    read = editor.get("/api/v1/flags/dark")
+    assert read.headers["ETag"] == '"1"' and read.json() == made.json()
+    changed = patch(editor, "flags/dark", {"If-Match": '"1"'}, rollout_percentage=30, is_enabled=True, why="go")
+    assert (changed.json()["rollout_percentage"], changed.json()["version"]) == (30.0, 2)
+    late = patch(editor, "flags/dark", {"If-Match": '"1"'}, rollout_percentage=40, why="go")
+    assert (late.status_code, late.json()["code"]) == (412, "changed-meanwhile")
+    assert [f["key"] for f in editor.get("/api/v1/flags?tag=web").json()["flags"]] == ["dark"]
+    assert [f["key"] for f in editor.get("/api/v1/flags?q=DARK&is_enabled=true").json()["flags"]] == ["dark"]
+    record = editor.get("/api/v1/flags/dark/changes").json()["changes"]
+    assert [(row["who"], row["why"], row["action"]) for row in record] == [
+        ("ed", "go", "changed"),
+        ("ed", "asked for", "made"),
+    ]
+    assert {"field": "rollout_percentage", "before": "0", "after": "30"} in record[0]["differences"]
+    back = post(editor, "flags/dark/restore", change_id=record[1]["id"], why="no")
+    assert back.json()["rollout_percentage"] == 0
+    assert editor.delete("/api/v1/flags/dark?why=done").status_code == 204
+    assert "dark" not in [f["key"] for f in editor.get("/api/v1/flags").json()["flags"]]
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"rollout_percentage": 200, "why": "x"}, "/rollout_percentage"),
+        ({"variants": [{"name": "a", "value": 3}], "why": "x"}, "/variants/0/value"),
+        ({"colour": 1, "why": "x"}, "/colour"),
+        ({"is_enabled": True}, "/why"),
+    ],
+)
+def test_a_wrong_value_is_a_problem_that_points_to_it(editor, body, pointer):
+    making.flag("f")
+    answer = patch(editor, "flags/f", **body)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (400, "application/problem+json")
+    assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+
+
+def test_what_is_not_there_is_not_found(editor):
+    answers = [
+        editor.get("/api/v1/flags/none"),
+        patch(editor, "flags/none", why="x"),
+        post(editor, "flags/none/kill", why="x"),
+        post(editor, "flags/none/explain", unit_id="u"),
+        editor.get("/api/v1/flags/none/changes"),
+        editor.get("/api/v1/segments/none"),
+    ]
+    assert {(a.status_code, a.json()["code"]) for a in answers} == {(404, "not-found")}
+    making.flag("f")
+    assert post(editor, "flags", key="f", why="x").status_code == 409
+
+
+def test_roles_hold(client, monkeypatch):
+    """Nobody without a name writes, even where the API is open; viewers read; releasers roll out."""
+    making.flag("f")
+    assert client.get("/api/v1/flags").status_code == 401
+    monkeypatch.setattr(settings.ENV, "api_open", True)
+    assert client.get("/api/v1/flags").status_code == 200
+    assert patch(client, "flags/f", is_enabled=True, why="x").status_code in (401, 403)
+    client.force_login(person("vi", "view_flag"))
+    assert client.get("/api/v1/flags/f").status_code == 200
+    assert post(client, "flags/f/explain", unit_id="u").status_code == 200
+    assert patch(client, "flags/f", is_enabled=True, why="x").status_code == 403
+    client.force_login(person("ed", "change_flag"))
+    assert post(client, "rollouts", template="gradual", flag="f", why="x").status_code == 403
+    assert not Flag.objects.get(key="f").is_enabled
+
+
+def test_a_key_with_the_scope_changes_flags_by_its_own_name(monkeypatch):
+    """And approves nothing: a second person does."""
+    monkeypatch.setattr(settings.ENV, "api_open", True)
+    making.flag("f", needs_approval=True)
+    making.flag("g")
+    keyed = APIClient()
+    keyed.force_authenticate(AnonymousUser(), token=SimpleNamespace(id="k1", scopes=frozenset({"flags:write"})))
+    body = {"is_enabled": True, "why": "deployed"}
+    assert keyed.patch("/api/v1/flags/g", body, format="json").status_code == 200
+    assert FlagChange.objects.filter(key="g").first().who == "system: key k1"
+    waiting = keyed.patch("/api/v1/flags/f", body, format="json").json()["id"]
+    assert keyed.post(f"/api/v1/approvals/{waiting}/approve").status_code in (401, 403)
+    keyed.force_authenticate(AnonymousUser(), token=SimpleNamespace(id="k2", scopes=frozenset({"flags:read"})))
+    assert keyed.patch("/api/v1/flags/g", body, format="json").status_code in (401, 403)
+    assert keyed.post("/api/v1/flags/g/explain", {"unit_id": "u"}, format="json").status_code == 200
+
+
+def test_a_rollout_is_steered(releaser):
+    making.flag("f")
+    key = post(releaser, "rollouts", template="gradual", flag="f", why="x").json()["key"]
+    assert post(releaser, f"rollouts/{key}/start", why="go").json()["phase"] == 1
+    assert Flag.objects.get(key="f").rollout_percentage == 5
+    assert post(releaser, f"rollouts/{key}/pause", why="wait").json()["state"] == "paused"
+    assert post(releaser, f"rollouts/{key}/pause", why="wait").status_code == 409
+    assert post(releaser, f"rollouts/{key}/jump", why="wait").status_code == 404
+    assert key in [plan["key"] for plan in releaser.get("/api/v1/rollouts").json()["rollouts"]]
+
+
+def test_approval_over_rest(client):
+    making.flag("f", needs_approval=True)
+    client.force_login(person("ed", "change_flag"))
+    asked = patch(client, "flags/f", is_enabled=True, why="please")
+    assert asked.status_code == 202 and asked.json()["differences"] == [
+        {"field": "is_enabled", "before": "false", "after": "true"}
+    ]
+    assert post(client, f"approvals/{asked.json()['id']}/approve").status_code == 403
+    client.force_login(person("rob", "change_flag", "release_flag"))
+    assert [row["asked_by"] for row in client.get("/api/v1/approvals").json()["approvals"]] == ["ed"]
+    assert post(client, f"approvals/{asked.json()['id']}/approve").status_code == 204
+    assert Flag.objects.get(key="f").is_enabled
+
+
+def test_a_segment_over_rest(editor):
+    made = post(editor, "segments", key="de", conditions=[{"attribute": "region", "values": ["DE"]}], why="x")
+    assert made.status_code == 201
+    changed = patch(editor, "segments/de", denied_ids=["7"], why="x")
+    assert changed.json()["denied_ids"] == ["7"]
+    assert [row["key"] for row in editor.get("/api/v1/segments").json()["segments"]] == ["de"]
+
+
+def ofrep(client, path="", headers=None, **body):
+    url = f"/ofrep/v1/evaluate/flags{path}"
+    return client.post(url, json.dumps(body), content_type=JSON, headers=headers or {})
+
+
+def test_all_flags_are_not_sent_again_while_they_and_the_context_are_the_same(editor):
+    making.flag("f", is_enabled=True, rollout_percentage=100)
+    context = {"targetingKey": "u", "app": "1.2"}
+    first = ofrep(editor, context=context)
+    flag = next(one for one in first.json()["flags"] if one["key"] == "f")
+    assert (flag["value"], flag["variant"], flag["reason"]) == (True, "on", "STATIC")
+    tag = {"If-None-Match": first.headers["ETag"]}
+    assert ofrep(editor, headers=tag, context=context).status_code == 304
+    assert ofrep(editor, headers=tag, context=context | {"app": "1.3"}).status_code == 200
+    assert ofrep(editor, headers=tag, context=context | {"targetingKey": "v"}).status_code == 200
+    making.flag("f", is_enabled=False)
+    assert ofrep(editor, headers=tag, context=context).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({}, "INVALID_CONTEXT"),
+        ({"context": {}}, "TARGETING_KEY_MISSING"),
+        ({"context": {"targetingKey": 3}}, "TARGETING_KEY_MISSING"),
+    ],
+)
+def test_a_context_that_cannot_be_used_says_why_in_the_protocols_words(editor, body, code):
+    making.flag("f")
+    for path in ("", "/f"):
+        answer = ofrep(editor, path, **body)
+        assert (answer.status_code, answer.json()["errorCode"]) == (400, code)
+    broken = editor.post("/ofrep/v1/evaluate/flags/f", "{", content_type=JSON)
+    assert (broken.status_code, broken.json()["errorCode"]) == (400, "PARSE_ERROR")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_real_ofrep_client_gets_what_the_server_gets(live_server, monkeypatch):
+    """Booleans, texts, floats, objects, variants; and what is not there."""
+    monkeypatch.setattr(settings.ENV, "api_open", True)
+    making.flag("half", is_enabled=True, rollout_percentage=50)
+    making.flag(
+        "speed", kind="number", is_enabled=True, rollout_percentage=100, on_value=1.5, default_value=0.5, off_value=0.5
+    )
+    variants = [{"name": "red", "value": "#f00"}, {"name": "blue", "value": "#00f"}]
+    texts = {"on_value": "", "default_value": "", "off_value": ""}
+    making.flag("colour", kind="string", is_enabled=True, rollout_percentage=100, variants=variants, **texts)
+    provider = OFREPProvider(live_server.url)
+    api.set_provider(provider, "remote")
+    remote, local = api.get_client("remote"), api.get_client()
+    for n in range(20):
+        context = EvaluationContext(f"unit-{n}")
+        for kind, key, default in (("boolean", "half", False), ("float", "speed", 0.0), ("string", "colour", "")):
+            there = getattr(remote, f"get_{kind}_details")(key, default, context)
+            here = getattr(local, f"get_{kind}_details")(key, default, context)
+            assert (there.value, there.variant, there.reason) == (here.value, here.variant, here.reason)
+            assert there.error_code is None
+    missing = remote.get_boolean_details("none", True, EvaluationContext("u"))
+    assert (missing.value, missing.reason, missing.error_code) == (True, Reason.ERROR, ErrorCode.FLAG_NOT_FOUND)
+    provider.session.close()  # or the server's thread keeps its connection to the database
+
+
+def run(capsys, *words):
+    call_command("flag", *words)
+    return capsys.readouterr().out
+
+
+def test_flags_from_the_command_line(capsys, tmp_path):
+    run(capsys, "set", "cli", "--make", "is_enabled=true", "tags=[web, new]", "--why", "made")
+    get_user_model().objects.create_user("ann")
+    out = run(capsys, "rollout", "cli", "12.5%", "--why", "more", "--by", "ann")
+    assert "cli rollout_percentage: 0 -> 12.5" in out
+    assert "12.5 %" in run(capsys, "list")
+    listed = json.loads(run(capsys, "list", "--json"))
+    assert [f["tags"] for f in listed if f["key"] == "cli"] == [["web", "new"]]
+    shown = run(capsys, "show", "cli")
+    assert "ann, changed: more rollout_percentage: 0 -> 12.5" in shown
+    assert json.loads(run(capsys, "show", "cli", "--json"))["rollout_percentage"] == 12.5
+    assert "already" in run(capsys, "rollout", "cli", "12.5", "--why", "more")
+    out = run(capsys, "explain", "cli", "unit-1", "region=DE")
+    assert out.startswith("cli for unit-1: ") and "> " in out
+    assert "killed" in run(capsys, "kill", "cli", "--why", "fire")
+    assert not Flag.objects.get(key="cli").is_enabled
+    record = FlagChange.objects.filter(key="cli", action="changed").get()
+    run(capsys, "restore", "cli", f"#{record.pk}", "--why", "out")
+    assert Flag.objects.get(key="cli").is_enabled
+    file = tmp_path / "flags.yaml"
+    run(capsys, "export", "--output", str(file))
+    assert "flag cli: unchanged (dry run)" in run(capsys, "import", str(file), "--dry-run", "--why", "x")
+    assert "unchanged" in run(capsys, "import", str(file), "--why", "x")
+
+
+def test_a_plan_from_the_command_line(capsys):
+    making.flag("f")
+    key = run(capsys, "plan", "make", "gradual", "f", "--why", "x").split(":")[0]
+    assert "running, phase 1 of 5" in run(capsys, "plan", "start", key, "--why", "x")
+    assert key in run(capsys, "plans")
+    for step in ("pause", "resume", "stop"):
+        run(capsys, "plan", step, key, "--why", "x")
+    assert RolloutPlan.objects.get(key=key).state == "finished"
+
+
+def test_a_stale_flag_is_listed(capsys):
+    change(key="old", patch={}, actor=Actor(system="test"), why="x", now=now() - timedelta(days=90), create=True)
+    out = run(capsys, "list", "--stale")
+    assert "old" in out and "60 days" in out
+
+
+def test_a_flag_that_needs_approval_waits_from_the_command_line_too(capsys):
+    making.flag("f", needs_approval=True)
+    assert "waits for a second person" in run(capsys, "set", "f", "is_enabled=true", "--why", "x")
+    assert PendingChange.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["set", "f", "rollout_percentage=200", "--why", "x"], "rollout_percentage: Ensure this value"),
+        (["set", "f", "colour=1", "--why", "x"], "colour: There is no such field"),
+        (["set", "f", "is_enabled", "--why", "x"], "not NAME=VALUE"),
+        (["set", "f", "a={", "--why", "x"], "no YAML"),
+        (["set", "none", "is_enabled=true", "--why", "x"], "There is no flag 'none'"),
+        (["kill", "f", "--why", " "], "Say why"),
+        (["kill", "f", "--why", "x", "--by", "nobody"], "There is no user 'nobody'"),
+        (["restore", "f", "99999", "--why", "x"], "has no change"),
+        (["import", "nowhere.yaml", "--why", "x"], "cannot be read"),
+        (["plan", "make", "gradual", "--why", "x"], "Name the template and the flag"),
+        (["explain", "none", "u"], "There is no flag"),
+    ],
+)
+def test_the_command_line_says_what_was_wrong(words, message):
+    making.flag("f")
+    with pytest.raises(CommandError, match=message):
+        call_command("flag", *words)

@@ -1,0 +1,136 @@
+"""Flags with real servers: a rollout steered by a real beat and worker, and an emergency that every process obeys."""
+
+import sys
+import time
+from uuid import uuid4
+
+import pytest
+import requests
+from django.core.management import call_command
+
+from flags.models import Flag, FlagChange, RolloutPlan
+from flags.services import rollouts
+from flags.services.change import Actor, change
+from monitoring.clock import now
+from recommendations.models import FeedRequest
+from recommendations.services import wiring, work
+from tests import making
+from tests.integration.test_worker import finished, wait_for
+from tests.servers import free_port, running, test_database_url, wait_until
+
+FLAG = "wasm_recommendations"
+TEST = Actor(system="test")
+
+pytestmark = [pytest.mark.usefixtures("parts")]
+CELERY = (sys.executable, "-m", "celery", "-A", "recsys_project")
+
+
+@pytest.fixture
+def beat(worker, tmp_path, redis_url):
+    """Run a real beat, as the embedded stack does, and give its worker's log."""
+    command = [*CELERY, "beat", "-S", "redbeat.RedBeatScheduler", "-l", "INFO"]
+    with running(command, tmp_path, DATABASE_URL=test_database_url(), REDIS_URL=redis_url) as (process, log):
+        wait_until(lambda: "beat: Starting" in log.read_text(errors="replace"), process, log)
+        yield worker
+
+
+def served(member, *, fallback="", count=40):
+    """Make rows of feeds as the worker writes them."""
+    at = now()
+    FeedRequest.objects.bulk_create(
+        FeedRequest(
+            id=uuid4(),
+            member=member,
+            feed="discovery",
+            engine="plain" if fallback else "wasm_simd",
+            variant="wasm_conservative",
+            policy_version=1,
+            fallback=fallback,
+            duration_ms=5.0,
+            post_ids=b"",
+            parts=b"",
+            origins=b"",
+            created_at=at,
+        )
+        for _ in range(count)
+    )
+
+
+def test_a_rollout_goes_up_by_itself_and_comes_down_by_itself(beat):
+    """Two phases with feeds that are well, then a breach: the flag is off, and what was read is kept."""
+    making.flag(FLAG, at=now(), is_enabled=False)
+    ann = making.member("ann", at=now())
+    patch = {
+        "flag": FLAG,
+        "phases": [{"percentage": 5, "hours": 0}, {"percentage": 35, "hours": 24}, {"percentage": 100, "hours": 24}],
+        "guardrails": [
+            {"reading": "feed_fallback_ratio", "variant": "wasm_conservative", "threshold": 0.05, "min_samples": 20},
+            {"reading": "feed_latency_p95_ms", "variant": "wasm_conservative", "threshold": 500, "min_samples": 20},
+        ],
+    }
+    change(subject="plan", key="live", patch=patch, actor=TEST, why="rehearsal", now=now(), create=True)
+    rollouts.start(key="live", actor=TEST, why="rehearsal", now=now())
+    assert Flag.objects.get(key=FLAG).rollout_percentage == 5
+    served(ann)
+    wait_for(lambda: Flag.objects.get(key=FLAG).rollout_percentage == 35, beat.log)
+    served(ann, fallback="plain")
+    wait_for(lambda: not Flag.objects.get(key=FLAG).is_enabled, beat.log)
+    assert RolloutPlan.objects.get(key="live").state == "rolled_back"
+    record = FlagChange.objects.filter(subject="plan", key="live").first()
+    assert (record.action, record.system) == ("rolled back", "rollout:live")
+    assert [look["verdict"] for look in record.evidence] == ["breached", "holds"]
+
+
+@pytest.fixture
+def web(tmp_path, redis_url, transactional_db):
+    """Run a real web server on the test's database, and return its address."""
+    port = free_port()
+    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)]
+    env = {"DATABASE_URL": test_database_url(), "REDIS_URL": redis_url, "API_OPEN": "1"}
+    with running([*command, "recsys_project.wsgi:application"], tmp_path, **env) as (process, log):
+        address = f"http://127.0.0.1:{port}"
+        wait_until(lambda: is_up(address), process, log)
+        yield address
+
+
+def is_up(address):
+    try:
+        return requests.get(f"{address}/livez", timeout=1).ok
+    except requests.RequestException:
+        return False
+
+
+def test_every_process_obeys_an_emergency(web, worker, capsys):
+    """One command; then the web server and the worker serve by the control engine. Printed: how long it took."""
+    at = now()
+    making.flag(FLAG, at=at, is_enabled=True, rollout_percentage=100)
+    author = making.member("author", at=at)
+    ann = making.member("ann", at=at)
+    for n in range(20):
+        making.post(author, f"p{n}", text=f"bread {n}", at=at)
+    making.embed(at=at)
+
+    def web_engine():
+        feed = requests.get(f"{web}/api/v1/members/ann/feed?limit=5", timeout=30).json()
+        return feed["engine"], feed["variant"]
+
+    def worker_engine():
+        wiring.slates().purge([ann.pk])
+        job = work.submit(kind="member_feed", params={"member_ids": ["ann"]}, now=now())
+        assert wait_for(finished(job), worker.log).state == "done"
+        slate = wiring.slates().get(ann.pk, "discovery")
+        return slate.engine if slate else None
+
+    wait_for(lambda: web_engine() == ("wasm_simd", "wasm_conservative"), worker.log)
+    wait_for(lambda: worker_engine() == "wasm_simd", worker.log)
+    start = time.perf_counter()
+    call_command("flag", "kill", FLAG, "--why", "errors since 12:00")
+    commanded = time.perf_counter() - start
+    assert wiring.slates().get(ann.pk, "discovery") is None, "what the engine made is forgotten"
+    wait_for(lambda: web_engine() == ("plain", "control"), worker.log)
+    by_web = time.perf_counter() - start
+    wait_for(lambda: worker_engine() == "plain", worker.log)
+    by_worker = time.perf_counter() - start
+    with capsys.disabled():
+        print(f"\nkill: command {commanded:.2f} s, web {by_web:.2f} s, worker {by_worker:.2f} s", file=sys.stderr)
+    wait_for(FeedRequest.objects.exists, worker.log)

@@ -1,0 +1,296 @@
+"""The GraphQL door: what it answers, what it refuses, and that it is the same service as the REST API's."""
+
+import json
+import logging
+from datetime import timedelta
+
+import pytest
+from django.conf import settings
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from access import keys, tokens
+from access.scopes import Scope
+from monitoring.clock import now
+from recommendations.contracts import REASON_SENTENCES
+from recommendations.models import Interaction, Job, Relationship, Seen
+from recommendations.services import recording, wiring
+from recommendations.services.embedding import embed_posts
+from recommendations.services.viewing import Choice
+from tests import making
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("parts")]
+FIELDS = (
+    "requestId engine cached edges { cursor node { post { id text } score reasons { code } parts { name value } } }"
+)
+FEED = f"""query($who: ID!, $first: Int!, $after: String, $explain: Boolean!) {{
+  discoveryFeed(memberId: $who, first: $first, after: $after, explain: $explain) {{
+    {FIELDS} pageInfo {{ hasNextPage hasPreviousPage startCursor endCursor }} }} }}"""
+
+
+@pytest.fixture
+def world():
+    at = now() - timedelta(days=1)
+    ann, bob = making.member("ann", at=at), making.member("bob", at=at)
+    making.posts(bob, 60, at=at)
+    making.follow(ann, bob)
+    embed_posts(embedder=wiring.embedder(), now=now())
+    return ann, bob
+
+
+@pytest.fixture
+def ask(world, client, monkeypatch):
+    monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"api_open": True}))
+
+    def ask(query, status=200, **variables):
+        body = json.dumps({"query": query, "variables": variables})
+        answer = client.post("/graphql", body, content_type="application/json")
+        assert answer.status_code == status, answer.content
+        return answer.json()
+
+    return ask
+
+
+def feed(ask, **variables):
+    return ask(FEED, **{"who": "ann", "first": 20, "explain": False} | variables)["data"]["discoveryFeed"]
+
+
+def code(answer):
+    return answer["errors"][0]["extensions"]["code"]
+
+
+def test_the_same_slate_comes_through_either_door(ask, client):
+    by_graph = feed(ask, explain=True)
+    by_rest = client.get("/api/v1/members/ann/feed?limit=20").json()
+    assert (by_rest["request_id"], by_rest["cached"]) == (by_graph["requestId"], True)
+    assert [pick["post"]["id"] for pick in by_rest["picks"]] == [e["node"]["post"]["id"] for e in by_graph["edges"]]
+    for edge in by_graph["edges"]:
+        parts = edge["node"]["parts"]
+        assert sum(part["value"] for part in parts) == pytest.approx(edge["node"]["score"], abs=1e-3)
+        assert edge["node"]["reasons"][0]["code"].upper() in {reason.name for reason in REASON_SENTENCES}
+
+
+def test_pages_are_relay_s_from_any_edge(ask):
+    first = feed(ask, first=10)
+    assert first["pageInfo"]["hasNextPage"] and not first["pageInfo"]["hasPreviousPage"]
+    second = feed(ask, first=10, after=first["pageInfo"]["endCursor"])
+    assert second["pageInfo"]["hasPreviousPage"]
+    shown = [edge["node"]["post"]["id"] for edge in first["edges"] + second["edges"]]
+    assert len(set(shown)) == 20
+    from_the_fourth = feed(ask, first=5, after=first["edges"][3]["cursor"])
+    assert [edge["node"]["post"]["id"] for edge in from_the_fourth["edges"]] == shown[4:9]
+
+
+def test_a_longer_page_costs_no_more_queries(ask):
+    feed(ask, first=5)
+
+    def queries(first):
+        wiring.slates().purge([making.Member.objects.get(external_id="ann").pk])
+        with CaptureQueriesContext(connection) as captured:
+            assert len(feed(ask, first=first)["edges"]) == first
+        return len(captured)
+
+    assert queries(5) == queries(50)
+
+
+def test_the_drop_in_pair(ask, monkeypatch):
+    monkeypatch.setattr("recommendations.services.recommend.choose", lambda _: Choice("plain", "control"))
+    pair = ask("""{ control: discoveryFeed(memberId: "ann") { engine variant edges { node { post { id } } } }
+        wasm: wasmDiscoveryFeed(memberId: "ann") { engine variant fallback edges { node { post { id } } } } }""")
+    assert (pair["data"]["control"]["engine"], pair["data"]["wasm"]["engine"]) == ("plain", "wasm_simd")
+    assert pair["data"]["wasm"]["fallback"] == ""
+
+
+def test_a_wasm_feed_falls_back(ask, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("trap")
+
+    monkeypatch.setattr(type(wiring.engines()["wasm_simd"]), "score", broken)
+    found = ask('{ wasmDiscoveryFeed(memberId: "ann") { engine fallback edges { cursor } } }')["data"]
+    assert found["wasmDiscoveryFeed"]["fallback"] == "plain"
+    assert found["wasmDiscoveryFeed"]["edges"]
+
+
+def test_the_other_questions(ask):
+    found = feed(ask)
+    recording.record_served(now=now())
+    post = found["edges"][0]["node"]["post"]["id"]
+    answer = ask(
+        """query($request: UUID!, $post: ID!) {
+            explain(requestId: $request, postId: $post, viewerId: "ann") { status rank reasons { sentence } }
+            similarPosts(postId: $post, viewerId: "ann", first: 3) { post { id } score }
+            crossModalSearch(viewerId: "ann", space: "content", text: "about", first: 3) { post { id } }
+            feed(name: "following", memberId: "ann", first: 2, only: {kinds: ["text"]}) { edges { cursor } }
+            preferences(memberId: "ann") { isPrivate languages }
+        }""",
+        request=found["requestId"],
+        post=post,
+    )["data"]
+    assert answer["explain"]["status"] == "shown"
+    assert len(answer["similarPosts"]) == len(answer["crossModalSearch"]) == 3
+    assert len(answer["feed"]["edges"]) == 2
+    assert answer["preferences"] == {"isPrivate": False, "languages": []}
+
+
+def test_changes(ask, world):
+    bob = world[1]
+    post = bob.posts.first().external_id
+    event = {"eventId": "e1", "memberId": "ann", "postId": post, "kind": "like"}
+    answer = ask(
+        """mutation($events: [EventInput!]!, $seen: [ID!]!) {
+            recordInteractions(events: $events) { eventId status problem }
+            markSeen(memberId: "ann", postIds: $seen)
+            updatePreferences(memberId: "ann", changes: {mutedTags: ["war"]}) { mutedTags isPrivate }
+            tie(memberId: "ann", kind: "mute", otherId: "bob")
+            resetProfile(memberId: "ann")
+            batchDiscoveryFeeds(memberIds: ["ann"], idempotencyKey: "k") { id state total finished }
+        }""",
+        events=[event, event, {"eventId": "e2", "memberId": "ann"}],
+        seen=[post, "nothing"],
+    )["data"]
+    assert [result["status"] for result in answer["recordInteractions"]] == ["recorded", "duplicate", "rejected"]
+    assert answer["markSeen"] == 1
+    assert answer["updatePreferences"] == {"mutedTags": ["war"], "isPrivate": False}
+    assert Interaction.objects.count() == 1 and Seen.objects.exists()
+    assert Relationship.objects.filter(kind="mute").count() == 1
+    job = answer["batchDiscoveryFeeds"]
+    assert (
+        ask("query($id: UUID!) { job(id: $id) { kind state } }", id=job["id"])["data"]["job"]["kind"] == "batch_feeds"
+    )
+    assert Job.objects.count() == 1
+
+
+# What it refuses
+
+
+def test_a_stranger_is_refused(world, client):
+    answer = client.post("/graphql", json.dumps({"query": "{ __typename }"}), content_type="application/json")
+    assert answer.status_code == 401
+    assert answer.json()["code"] == "not-authenticated"
+
+
+def test_staff_need_the_csrf_token(admin_user):
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(admin_user)
+    answer = client.post("/graphql", json.dumps({"query": "{ __typename }"}), content_type="application/json")
+    assert answer.status_code == 403
+
+
+def test_nothing_is_asked_by_get(ask, client):
+    assert client.get("/graphql?query={__typename}").status_code == 405
+
+
+@pytest.mark.parametrize(
+    "body",
+    ['"x"', "[]", '[{"query": "{ __typename }"}]', "{}", '{"query": 1}', '{"query": "{a}", "variables": []}', "{"],
+)
+def test_what_is_no_question_is_a_problem(ask, client, body):
+    answer = client.post("/graphql", body, content_type="application/json")
+    assert (answer.status_code, answer["Content-Type"]) == (400, "application/problem+json")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "{",
+        "{ nothing }",
+        "{ discoveryFeed { edges { cursor } } }",
+        "{ __schema { types { name } } }",
+        "{" + " ".join(f'a{n}: preferences(memberId: "ann") {{ region }}' for n in range(11)) + "}",
+        "{ __typename " * 12 + "}" * 12,
+        "{ " + "__typename " * 2_100 + "}",
+    ],
+)
+def test_a_question_that_cannot_be_asked(ask, query):
+    answer = ask(query, status=400)
+    assert answer["data"] is None
+    assert answer["errors"][0]["message"]
+
+
+def test_a_costly_question_is_not_begun(ask):
+    node = "node { post { id authorId text kind language tags media createdAt } score sources }"
+    one = f'discoveryFeed(memberId: "ann", first: 100) {{ edges {{ cursor {node} }} }}'
+    assert "errors" not in ask(f"{{ {one} }}")
+    assert "errors" not in ask(f"query {{ ...F }} fragment F on Query {{ {one} }}")
+    many = " ".join(f"a{n}: {one}" for n in range(10))
+    assert code(ask(f"{{ {many} }}", status=400)) == "too-costly"
+    assert code(ask(f"query {{ ...F }} fragment F on Query {{ {many} }}", status=400)) == "too-costly"
+
+
+@pytest.mark.parametrize(
+    "query, wanted",
+    [
+        ('{ discoveryFeed(memberId: "nobody") { engine } }', "unknown-member"),
+        ('{ discoveryFeed(memberId: "ann", first: 1000) { engine } }', "invalid-request"),
+        ('{ discoveryFeed(memberId: "ann", after: "x") { engine } }', "invalid-request"),
+        ('{ feed(name: "nothing", memberId: "ann") { engine } }', "invalid-request"),
+        ('{ similarPosts(postId: "nothing", viewerId: "ann") { score } }', "unknown-post"),
+        ('{ job(id: "6f2d6f0e-3a57-4a4c-9a5e-0b6a3c1c2f11") { state } }', "unknown-job"),
+        ('mutation { tie(memberId: "ann", kind: "love", otherId: "bob") }', "invalid-request"),
+        ('mutation { updatePreferences(memberId: "ann", changes: {sensitivity: "x"}) { region } }', "invalid-request"),
+        ("mutation { recordInteractions(events: []) { status } }", "invalid-request"),
+    ],
+)
+def test_what_a_service_refuses_has_the_code_that_rest_gives(ask, query, wanted):
+    answer = ask(query)
+    assert code(answer) == wanted
+    assert answer["errors"][0]["extensions"]["request_id"]
+
+
+def test_what_nobody_foresaw_tells_nothing_of_its_inside(ask, monkeypatch, caplog):
+    def broken(**_):
+        raise RuntimeError("password=hunter2")
+
+    monkeypatch.setattr("recommendations.graph.schema.recommend", broken)
+    with caplog.at_level(logging.ERROR):
+        answer = ask('{ discoveryFeed(memberId: "ann") { engine } }')
+    assert code(answer) == "internal-error"
+    assert "hunter2" not in json.dumps(answer)
+    assert "hunter2" in caplog.text
+
+
+def test_the_schema_is_told_where_that_is_allowed(ask, monkeypatch):
+    monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"graphql_introspection": True}))
+    assert "wasmDiscoveryFeed" in json.dumps(ask("{ __schema { queryType { fields { name description } } } }"))
+
+
+# Keys and tokens
+
+
+def with_key(client, query, *scopes):
+    secret = keys.create(name="test", scopes=scopes, now=now())[1]
+    body = json.dumps({"query": query})
+    return client.post("/graphql", body, content_type="application/json", headers={"Authorization": f"Bearer {secret}"})
+
+
+def test_each_field_asks_for_its_own_scope(world, client):
+    both = '{ discoveryFeed(memberId: "ann") { engine } preferences(memberId: "ann") { region } }'
+    answer = with_key(client, both, "feeds:read").json()
+    assert code(answer) == "missing-scope"
+    assert "profile:read" in answer["errors"][0]["message"]
+    assert "errors" not in with_key(client, both, "feeds:read", "profile:read").json()
+    changes = 'mutation { resetProfile(memberId: "ann") batchDiscoveryFeeds { id } }'
+    answer = with_key(client, changes, "feeds:read", "profile:write").json()
+    assert [error["path"] for error in answer["errors"]] == [["batchDiscoveryFeeds"]]
+    assert with_key(client, both, "posts:read").status_code == 403
+
+
+def test_a_member_s_token_is_for_that_member_alone(world, client):
+    scopes = [Scope.FEEDS_READ, Scope.INTERACTIONS_WRITE]
+    token = tokens.mint(member_id="ann", scopes=scopes, ttl_seconds=60, now=now())
+    header = {"Authorization": f"Bearer {token}"}
+
+    def ask(query):
+        body = json.dumps({"query": query})
+        return client.post("/graphql", body, content_type="application/json", headers=header).json()
+
+    assert "errors" not in ask('{ discoveryFeed(memberId: "ann") { engine } }')
+    for query in (
+        '{ discoveryFeed(memberId: "bob") { engine } }',
+        '{ similarPosts(postId: "x", viewerId: "bob") { score } }',
+        'mutation { recordInteractions(events: [{eventId: "1", memberId: "bob", postId: "x"}]) { status } }',
+        'mutation { markSeen(memberId: "nobody", postIds: []) }',
+    ):
+        assert code(ask(query)) == "other-member", query
+    assert code(ask('{ job(id: "6f2d6f0e-3a57-4a4c-9a5e-0b6a3c1c2f11") { state } }')) == "missing-scope"

@@ -1,0 +1,228 @@
+"""What is counted, as Prometheus gets it: from several web workers and a real Celery worker, added up right."""
+
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from datetime import timedelta
+
+import psutil
+import pytest
+from django.conf import settings
+from prometheus_client import REGISTRY
+from prometheus_client.parser import text_string_to_metric_families
+
+from monitoring import clock, exposing, metrics, processes, readings, workers
+from monitoring.metrics import Read
+from recommendations.services import quality, wiring
+from recommendations.services import readings as told
+from recommendations.services.errors import FactsUnavailable, InvalidRequest
+from recommendations.services.recommend import recommend
+from recsys_project.celery import app
+from tests import making
+from tests.making import NOW
+from tests.servers import celery_worker, free_port, running, test_database_url, wait_until
+
+TOKEN = "token-of-the-metrics-tests"
+
+
+def value(name, **labels):
+    """Return what this process counted under these labels, whatever the others say."""
+    samples = (sample for family in REGISTRY.collect() for sample in family.samples if sample.name == name)
+    return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
+
+
+def scrape(port, token=TOKEN):
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/metrics", headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        text = answer.read().decode()
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def total(found, name, **labels):
+    return sum(number for (n, own), number in found.items() if n == name and labels.items() <= dict(own).items())
+
+
+def until(happened, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not (answer := happened()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return answer
+
+
+@pytest.mark.usefixtures("parts")
+def test_two_web_workers_and_a_worker_are_added_up(transactional_db, tmp_path, redis_url):
+    """Requests to either web worker, tasks of two children, one figure each; memory and dead processes as they are."""
+    making.member("m1", at=clock.now())
+    folder, web_port, worker_port = tmp_path / "metrics", free_port(), free_port()
+    env = {"PROMETHEUS_MULTIPROC_DIR": str(folder), "METRICS_TOKEN": TOKEN, "API_OPEN": "1"}
+    web = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(web_port)]
+    web += ["--workers", "2", "recsys_project.wsgi:application"]
+    url = f"http://127.0.0.1:{web_port}"
+
+    def get(path):
+        with urllib.request.urlopen(url + path, timeout=10) as answer:
+            return answer.status
+
+    def is_up():
+        try:
+            return get("/livez") == 200
+        except OSError:
+            return False
+
+    with (
+        running(web, tmp_path, DATABASE_URL=test_database_url(), **env) as (process, log),
+        celery_worker(tmp_path, concurrency=2, METRICS_PORT=str(worker_port), **env) as worker,
+    ):
+        wait_until(is_up, process, log)
+        before = scrape(web_port)
+        for _ in range(30):
+            get("/api/v1/members/m1/feed?feed=trending")
+        for _ in range(20):
+            app.tasks[workers.CANARY].apply_async(kwargs={"queue": "maintenance"}, queue="maintenance")
+        named = {"task": workers.CANARY, "outcome": "succeeded"}
+        until(lambda: total(scrape(web_port), "recsys_tasks_total", **named) >= 20)
+        after = scrape(web_port)
+        assert total(after, "recsys_feeds_total", feed="trending") == 30
+        assert total(after, "recsys_thin_pages_total", feed="trending", kind="empty") == 30
+        assert total(after, "recsys_tasks_total", **named) == 20, worker.log()[-2000:]
+        assert total(after, "recsys_task_seconds_count", task=workers.CANARY) == 20
+        assert total(after, "recsys_task_wait_seconds_count", queue="maintenance") >= 20
+        assert total(after, "recsys_query_seconds_count", verb="select") > total(before, "recsys_query_seconds_count")
+        # Every process with its memory, though the client itself has none in this mode.
+        kinds = [dict(labels)["process"] for (name, labels) in after if name == metrics.PROCESS_BYTES.name]
+        assert kinds.count("web") >= 2 and kinds.count("worker") >= 3
+        assert min(n for (name, _), n in after.items() if name == metrics.PROCESS_BYTES.name) > 2**20
+        assert total(after, "recsys_queue_workers", queue="maintenance") == 1
+        assert total(after, "recsys_database_up") == total(after, "recsys_redis_up", server="broker") == 1
+        # The worker tells its own part, to who has the token, and not what is the whole service's.
+        own = scrape(worker_port)
+        assert total(own, "recsys_tasks_total", **named) == 20
+        assert not [name for name, _ in own if name == "recsys_queue_tasks"]
+        for port in (web_port, worker_port):
+            with pytest.raises(urllib.error.HTTPError, match="401"):
+                scrape(port, token="wrong")
+    # What ended is counted, holds nothing, and shows nothing.
+    pids = processes.known_pids(folder)
+    assert len(pids) >= 4 and not [pid for pid in pids if psutil.pid_exists(pid)]
+    assert processes.bury(folder) == set()
+    assert not list(folder.glob("gauge_live*"))
+    assert list(folder.glob("counter_*"))
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("parts")
+def test_a_feed_is_counted_with_its_stages(redis_url):
+    author = making.member("author")
+    making.member("m")
+    making.posts(author, 7)
+    names = {
+        "made": ("recsys_feeds_total", {"feed": "trending", "engine": "none", "fallback": ""}),
+        "short": ("recsys_thin_pages_total", {"feed": "trending", "kind": "short"}),
+        "into": ("recsys_stage_candidates_total", {"stage": "filter", "direction": "in"}),
+        "out": ("recsys_stage_candidates_total", {"stage": "filter", "direction": "out"}),
+        "brought": ("recsys_stage_candidates_total", {"stage": "source", "direction": "out"}),
+    }
+    before = {key: value(name, **labels) for key, (name, labels) in names.items()}
+    page = recommend(member_id="m", feed="trending", now=NOW)
+    grew = {key: value(name, **labels) - before[key] for key, (name, labels) in names.items()}
+    assert len(page.picks) == 7
+    assert grew["made"] == grew["short"] == 1
+    assert grew["brought"] >= 7 and grew["into"] == grew["out"] == 7
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("parts")
+def test_our_failures_are_counted_and_the_callers_are_not(redis_url, monkeypatch):
+    making.member("m")
+    ours = {"feed": "following", "code": FactsUnavailable.code}
+    before = value("recsys_feed_failures_total", **ours)
+    with pytest.raises(InvalidRequest):
+        recommend(member_id="m", feed="following", limit=0, now=NOW)
+    assert value("recsys_feed_failures_total", **ours) == before
+
+    def broken(*_):
+        raise FactsUnavailable("for the test")
+
+    monkeypatch.setattr("recommendations.services.recommend.reading_for", broken)
+    with pytest.raises(FactsUnavailable):
+        recommend(member_id="m", feed="following", now=NOW)
+    assert value("recsys_feed_failures_total", **ours) == before + 1
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("parts")
+def test_every_reading_can_be_read(redis_url, monkeypatch):
+    """Over real servers, each registered figure is there, once; one that fails takes no other with it."""
+    making.post(making.member("m"))
+    families = {family.name: family for family in exposing.registry(with_readings=True).collect()}
+    up = {sample.labels["reading"]: sample.value for sample in families["recsys_reading_up"].samples}
+    assert set(up.values()) == {1.0}, up
+    assert set(readings.names()) <= set(families)
+    assert families["recsys_embedding_waiting_posts"].samples == [] or up
+
+    def broken(_now):
+        raise RuntimeError("no answer")
+
+    monkeypatch.setattr(readings, "_registered", dict(readings._registered))
+    readings.register(Read("recsys_of_a_test", "A figure."), read=broken)
+    found = {family.name: family for family in exposing.registry(with_readings=True).collect()}
+    up = {sample.labels["reading"]: sample.value for sample in found["recsys_reading_up"].samples}
+    assert up.pop("recsys_of_a_test") == 0.0 and set(up.values()) == {1.0}
+    assert "recsys_of_a_test" not in found
+    with pytest.raises(readings.UnknownReadingError, match="recsys_nowhere"):
+        readings.values("recsys_nowhere", {}, clock.now())
+
+
+def test_a_reading_serves_for_its_time_and_for_all_who_ask():
+    read = []
+
+    def slow(now):
+        read.append(now)
+        time.sleep(0.05)
+        return {family: {("a",): 2.0, ("b",): 3.0}}
+
+    family = Read("recsys_of_a_test", "A figure.", ("which",))
+    one = readings.Registered(slow, (family,), timedelta(seconds=10))
+    threads = [threading.Thread(target=one.get, args=(NOW,)) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert one.get(NOW + timedelta(seconds=9)) == {family: {("a",): 2.0, ("b",): 3.0}}
+    assert len(read) == 1
+    one.get(NOW + timedelta(seconds=10))
+    assert len(read) == 2
+
+
+def test_the_score_of_a_ranking_is_one_if_what_was_liked_came_first():
+    ranked = quality.np.arange(10)
+    assert quality.ndcg(ranked, {0, 1}) == pytest.approx(1.0)
+    assert quality.ndcg(ranked, {9}) == pytest.approx(1 / quality.np.log2(11))
+    assert quality.ndcg(ranked, {77}) is None
+
+
+@pytest.mark.django_db
+def test_the_kernels_tell_what_they_did(parts):
+    making.member("m")
+    author = making.member("author")
+    making.posts(author, 5)
+    making.embed()
+    recommend(member_id="m", now=NOW)
+    told.observe_process()
+    before = value("recsys_kernel_calls_total", space="content")
+    assert value("recsys_kernel_rows", space="content") == 5
+    held = value("recsys_kernel_bytes", space="content", kind="held")
+    assert 0 < value("recsys_kernel_bytes", space="content", kind="rows") < held
+    assert held < value("recsys_kernel_bytes", space="content", kind="limit") == settings.ENV.wasm_memory_limit
+    assert value("recsys_catalogue_posts") == 5
+    wiring.engines()["wasm_simd"].cosine(making.np.ones(wiring.embedder().dimension, "f4"), making.np.arange(5))
+    told.observe_process()
+    assert value("recsys_kernel_calls_total", space="content") > before
+    assert value("recsys_catalogue_lag_seconds") >= 0
