@@ -146,8 +146,15 @@ def test_weeks_of_hours_are_compared_by_variant():
     table = ours.variants(NOW).tables[0]
     control, treatment = (dict(zip(table.columns, row, strict=True)) for row in table.rows)
     assert control == {
-        **{"feed": "discovery", "variant": "control", "slates": 20, "acted on %": 3.0, "p50 ms": 1.5},
-        **{"worst p95 ms": 9.0, "fallback %": 0.0, "empty %": 0.0, "shown": 200},
+        "feed": "discovery",
+        "variant": "control",
+        "slates": 20,
+        "acted on %": 3.0,
+        "p50 ms": 1.5,
+        "worst p95 ms": 9.0,
+        "fallback %": 0.0,
+        "empty %": 0.0,
+        "shown": 200,
     }
     assert (treatment["acted on %"], treatment["p50 ms"]) == (12.0, 1.0)
     assert ours.variants(NOW).bars[0].values == {"discovery, control": 3.0, "discovery, treatment": 12.0}
