@@ -97,11 +97,6 @@ ENGINE_LACKS = Gauge(
     ["space", "engine"],
     multiprocess_mode="livemax",
 )
-EMBEDDING_LAG = Gauge(
-    "recsys_embedding_lag_seconds",
-    "How long the oldest post without its vector has waited.",
-    multiprocess_mode="mostrecent",
-)
 INDEX_LAG = Gauge(
     "recsys_index_lag_seconds",
     "How long an index has not followed while posts changed: qdrant, or resident in this process.",

@@ -20,7 +20,7 @@ from recommendations.contracts import Float32Array
 from recommendations.models import EmbeddingModel, Post, PostEmbedding
 from recommendations.ports import VectorIndexError
 from recommendations.services import wiring
-from recommendations.services.embedding import SPACE, Progress, embedding_lag_seconds
+from recommendations.services.embedding import SPACE, Progress
 from recommendations.stores.qdrant_vectors import Point, QdrantVectors
 
 log = logging.getLogger(__name__)
@@ -253,8 +253,7 @@ def catalogue_lag_seconds(*, now: datetime) -> float:
 
 
 def observe_lags(*, now: datetime) -> None:
-    """Count how far embeddings, the vector index and this process's catalogue are behind."""
-    metrics.EMBEDDING_LAG.set(embedding_lag_seconds(model=wiring.embedder().name, now=now))
+    """Count how far the vector index and this process's catalogue are behind."""
     metrics.INDEX_LAG.labels("qdrant").set(index_lag_seconds(now=now))
     metrics.INDEX_LAG.labels("resident").set(catalogue_lag_seconds(now=now))
 
