@@ -172,6 +172,13 @@ SYSTEM = (
         ("recsys_embedding_waiting_posts", "posts to embed"),
     ),
     plot("Embedding lag", "s", gauge("recsys_embedding_lag_seconds", "space")),
+    plot("Index lag", "s", gauge("recsys_index_lag_seconds", "index")),
+    plot(
+        "Posts an index has wrong, vectors an engine lacks",
+        "none",
+        gauge("recsys_index_drift_posts", "space, index"),
+        gauge("recsys_engine_lacking_vectors", "space, engine"),
+    ),
     plot(
         "Redis memory",
         "bytes",

@@ -108,8 +108,8 @@ def test_what_lies_over_its_budget_is_swept_and_counted(viewer, monkeypatch):
     assert (swept["slates"].evicted, swept["slates"].entries) == (1, 3)
     assert (swept["post_vectors"].evicted, swept["post_vectors"].entries) == (40, 20)
     for cache, entries in (("slates", 3), ("post_vectors", 20)):
-        assert REGISTRY.get_sample_value("recsys_cache_entries", {"cache": cache}) == entries
-        assert REGISTRY.get_sample_value("recsys_cache_bytes", {"cache": cache}) > entries * 100
+        assert REGISTRY.get_sample_value("recsys_shared_cache_entries", {"cache": cache}) == entries
+        assert REGISTRY.get_sample_value("recsys_shared_cache_bytes", {"cache": cache}) > entries * 100
     assert not recommend(member_id="author-0", now=NOW + timedelta(seconds=10)).cached, (
         "the one served longest ago went"
     )
