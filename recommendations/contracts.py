@@ -527,6 +527,14 @@ def origins_of(bits: int) -> tuple[Origin, ...]:
     return tuple(origin for origin in Origin if bits >> origin & 1)
 
 
+def totals(parts: Float32Array) -> Float32Array:
+    """Return the sum (n,) of each row's *parts* (n, p), from left to right; NumPy adds eight or more otherwise."""
+    if not parts.shape[1]:
+        return np.zeros(len(parts), np.float32)
+    running: Float32Array = np.cumsum(parts, axis=1, dtype=np.float32)
+    return running[:, -1]
+
+
 def brought_by(origins: UInt16Array, origin: Origin) -> BoolArray:
     """Return which candidates this source brought."""
     return (origins >> np.uint16(origin) & np.uint16(1)).astype(np.bool_)

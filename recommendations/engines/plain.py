@@ -13,6 +13,7 @@ from recommendations.contracts import (
     Int32Array,
     Int64Array,
     Interests,
+    totals,
 )
 from recommendations.ports import VectorError
 
@@ -91,7 +92,7 @@ class PlainEngine:
         taste = best(interests.positive_weights, vectors @ positive.T)
         dislike = np.maximum(best(interests.negative_weights, vectors @ negative.T), 0)
         parts = np.column_stack([taste * weights[0], -dislike * weights[1], columns * weights[2:]]).astype(np.float32)
-        return parts.sum(axis=1, dtype=np.float32), parts
+        return totals(parts), parts
 
     def diversify(
         self,

@@ -9,7 +9,7 @@ from time import perf_counter
 
 import numpy as np
 
-from recommendations.contracts import BoolArray, Candidates, Float32Array, Int64Array, Query, Scored
+from recommendations.contracts import BoolArray, Candidates, Float32Array, Int64Array, Query, Scored, totals
 from recommendations.pipeline.stages import Filter, FilterError, Hydrator, Reranker, Scorer, Source, Trace
 from recommendations.ports import Catalogue, Engine
 
@@ -117,7 +117,7 @@ def score(pipeline: Pipeline, query: Query, candidates: Candidates, trace: Trace
         scores, parts = pipeline.engine.score(candidates.rows, query.interests, columns, weights_of(query, names))
     else:
         parts = columns * weights_of(query, names)
-        scores = parts.sum(axis=1, dtype=np.float32)
+        scores = totals(parts)
     trace.note("score", pipeline.engine.name if pipeline.engine else "none", perf_counter() - start, len(candidates))
     return Scored(candidates, scores, names, parts).take(np.lexsort((candidates.post_ids, -scores)))
 
