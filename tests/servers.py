@@ -187,14 +187,25 @@ class Worker:
         return self.log_file.read_text(errors="replace")
 
 
+def ready_in(log: Path, name: str) -> Callable[[], bool]:
+    """Return a question whether the worker of this name has said in its log that it is ready."""
+    return lambda: f"{name} ready" in log.read_text(errors="replace")
+
+
 @contextlib.contextmanager
-def celery_worker(folder: Path, *, concurrency: int = 1, **env: str) -> Iterator[Worker]:
-    """Run a real Celery worker on the test database and the test's Redis; yield it once it answers a ping."""
+def celery_worker(folder: Path, *, concurrency: int = 1, broker: str = "", **env: str) -> Iterator[Worker]:
+    """
+    Run a real Celery worker on the test database and the test's Redis; yield it once it is up.
+
+    *broker* is a Redis of its own, for a test that must be sure that no other worker takes its tasks.
+    """
+    env |= {"REDIS_URL": broker, "CACHE_REDIS_URL": broker} if broker else {}
     name = f"worker-{time.monotonic_ns()}@localhost"
     command = [sys.executable, "-m", "celery", "-A", "recsys_project", "worker", "-n", name, "-l", "INFO"]
     queues = ["-Q", "interactive,batch,maintenance", "-c", str(concurrency)]
     with running(command + queues, folder, DATABASE_URL=test_database_url(), **env) as (process, log):
-        wait_until(lambda: bool(app.control.ping([name], timeout=0.5)), process, log)
+        is_up = ready_in(log, name) if broker else lambda: bool(app.control.ping([name], timeout=0.5))
+        wait_until(is_up, process, log)
         yield Worker(process, log)
 
 

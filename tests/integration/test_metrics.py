@@ -22,7 +22,7 @@ from recommendations.services.recommend import recommend
 from recsys_project.celery import app
 from tests import making
 from tests.making import NOW
-from tests.servers import celery_worker, free_port, running, test_database_url, wait_until
+from tests.servers import celery_worker, free_port, redis_server, running, test_database_url, wait_until
 
 TOKEN = "token-of-the-metrics-tests"
 
@@ -57,11 +57,12 @@ def until(happened, seconds=30):
 
 
 @pytest.mark.usefixtures("parts")
-def test_two_web_workers_and_a_worker_are_added_up(transactional_db, tmp_path, redis_url):
+def test_two_web_workers_and_a_worker_are_added_up(transactional_db, tmp_path):
     """Requests to either web worker, tasks of two children, one figure each; memory and dead processes as they are."""
     making.member("m1", at=clock.now())
     folder, web_port, worker_port = tmp_path / "metrics", free_port(), free_port()
     env = {"PROMETHEUS_MULTIPROC_DIR": str(folder), "METRICS_TOKEN": TOKEN, "API_OPEN": "1"}
+    (tmp_path / "redis").mkdir()
     web = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(web_port)]
     web += ["--workers", "2", "recsys_project.wsgi:application"]
     url = f"http://127.0.0.1:{web_port}"
@@ -76,16 +77,24 @@ def test_two_web_workers_and_a_worker_are_added_up(transactional_db, tmp_path, r
         except OSError:
             return False
 
+    # A Redis of its own: the session's worker would take some of the tasks, and count beside this one.
     with (
-        running(web, tmp_path, DATABASE_URL=test_database_url(), **env) as (process, log),
-        celery_worker(tmp_path, concurrency=2, METRICS_PORT=str(worker_port), **env) as worker,
+        redis_server(tmp_path / "redis", port=free_port()) as broker,
+        running(web, tmp_path, DATABASE_URL=test_database_url(), REDIS_URL=broker, CACHE_REDIS_URL=broker, **env) as (
+            process,
+            log,
+        ),
+        celery_worker(tmp_path, concurrency=2, broker=broker, METRICS_PORT=str(worker_port), **env) as worker,
+        app.connection_for_write(broker) as connection,
     ):
         wait_until(is_up, process, log)
         before = scrape(web_port)
         for _ in range(30):
             get("/api/v1/members/m1/feed?feed=trending")
         for _ in range(20):
-            app.tasks[workers.CANARY].apply_async(kwargs={"queue": "maintenance"}, queue="maintenance")
+            app.tasks[workers.CANARY].apply_async(
+                kwargs={"queue": "maintenance"}, queue="maintenance", connection=connection
+            )
         named = {"task": workers.CANARY, "outcome": "succeeded"}
         until(lambda: total(scrape(web_port), "recsys_tasks_total", **named) >= 20)
         after = scrape(web_port)
