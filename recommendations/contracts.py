@@ -402,9 +402,31 @@ class Candidates:
         """The main tag (n,) of each post."""
         return self.tag_ids[:, 0]
 
-    def take(self, which: Int64Array | BoolArray) -> Candidates:
+    # What follows from the columns alone is worked out once: those of all resident posts serve many requests.
+
+    @cached_property
+    def is_open(self) -> BoolArray:
+        """Whether each post (n,) is public and its author open to all."""
+        return (self.visibility == Visibility.PUBLIC) & (self.standing == Standing.OPEN)
+
+    @cached_property
+    def for_followers(self) -> Int64Array:
+        """The positions of the posts that followers of their author see, and others don't."""
+        visible = (self.visibility == Visibility.PUBLIC) | (self.visibility == Visibility.FOLLOWERS)
+        known = (self.standing == Standing.OPEN) | (self.standing == Standing.PRIVATE)
+        return np.flatnonzero(visible & known & ~self.is_open)
+
+    @cached_property
+    def has_author(self) -> BoolArray:
+        """Whether it is known who wrote each post (n,)."""
+        return self.author_ids >= 0
+
+    def take(self, which: Int64Array | Int32Array | BoolArray | slice) -> Candidates:
         """Return the candidates at these positions, or where this mask is true."""
-        return replace(self, **{f.name: getattr(self, f.name)[which] for f in fields(self)})
+        return Candidates(*(getattr(self, name)[which] for name in COLUMNS))
+
+
+COLUMNS = tuple(f.name for f in fields(Candidates))
 
 
 ENGAGEMENT_HALF_LIFE_SECONDS = 14 * 86_400.0
@@ -420,9 +442,9 @@ class Scored:
     part_names: tuple[str, ...]
     parts: Float32Array  # (n, p)
 
-    def take(self, which: Int64Array | BoolArray) -> Scored:
+    def take(self, which: Int64Array | slice) -> Scored:
         """Return those at these positions, in this order."""
-        return replace(self, candidates=self.candidates.take(which), scores=self.scores[which], parts=self.parts[which])
+        return Scored(self.candidates.take(which), self.scores[which], self.part_names, self.parts[which])
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ class LinearMemory:
         self._store = store
         self._memory = memory
         self.limit_bytes = min(limit_bytes, ADDRESS_SPACE_BYTES - PAGE_BYTES)
+        self._whole = (0, 0, memoryview(b""))
         self._ask_for_large_pages()
 
     def _ask_for_large_pages(self) -> None:
@@ -99,11 +100,17 @@ class LinearMemory:
 
     def regions(self, start: int, shapes: tuple[Shape, ...]) -> list[Region]:
         """Lay out *shapes* one after another from address *start*, growing the memory where needed."""
-        self.ensure(start + sum(shape.nbytes for shape in shapes))
-        base = self._base()
-        regions = []
-        for shape in shapes:
-            buffer = (ctypes.c_ubyte * shape.nbytes).from_address(base + start)
-            regions.append(Region(start, np.ndarray(shape.lengths, shape.dtype, memoryview(buffer))))
-            start += shape.nbytes
+        sizes = [shape.nbytes for shape in shapes]
+        self.ensure(start + sum(sizes))
+        whole, regions = self._bytes(), []
+        for shape, size in zip(shapes, sizes, strict=True):
+            regions.append(Region(start, np.ndarray(shape.lengths, shape.dtype, whole, start)))
+            start += size
         return regions
+
+    def _bytes(self) -> memoryview:
+        """Return the memory as it lies now; the view is made anew when it has moved or grown."""
+        base, nbytes = self._base(), self.nbytes
+        if self._whole[:2] != (base, nbytes):
+            self._whole = (base, nbytes, memoryview((ctypes.c_ubyte * nbytes).from_address(base)))
+        return self._whole[2]

@@ -43,7 +43,7 @@ def run(pipeline: Pipeline, query: Query, trace: Trace) -> Scored:
     candidates = hydrate(pipeline.hydrators, query, pipeline.catalogue.gather(found, query.now), trace)
     candidates = candidates.take(keep(pipeline.filters, query, candidates, trace, stage="filter"))
     trace.inputs = (query, candidates)
-    return ranked(pipeline, query, candidates, trace).take(np.arange(min(query.size, len(candidates))))
+    return ranked(pipeline, query, candidates, trace).take(slice(query.size))
 
 
 def ranked(pipeline: Pipeline, query: Query, candidates: Candidates, trace: Trace) -> Scored:
@@ -132,7 +132,8 @@ def rerank(rerankers: Sequence[Reranker], query: Query, scored: Scored, trace: T
     for reranker in rerankers:
         start = perf_counter()
         try:
-            scored = scored.take(reranker(query, scored))
+            order = reranker(query, scored)
+            scored = scored if np.array_equal(order, np.arange(len(scored.scores))) else scored.take(order)
         except Exception:
             log.exception("reranker_failed", extra={"part": reranker.name, "request_id": str(query.request_id)})
             trace.note("rerank", reranker.name, perf_counter() - start, len(scored.scores), failed=True)

@@ -21,7 +21,7 @@ from recommendations.stores.relational_viewers import Viewer
 
 FLAG = "wasm_recommendations"
 FLAGS = api.get_client()
-SLATE_SIZE = 150
+SLATE_SIZE = 120
 """Posts in a slate: what the pages show, and the reserve behind them. Changes the answer."""
 
 

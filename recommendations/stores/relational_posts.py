@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+import orjson
 from django.db import connection
 from django.db.models import Model, QuerySet
 
@@ -203,9 +203,9 @@ class DatabasePosts:
     def _decoded(
         self, post: str, author: str, text: str, kind: str, language: str, tags: str, media: str, created_at: str
     ) -> Content:
-        moment, words = moment_of(datetime.fromisoformat(created_at)), json.loads(tags)
+        moment, words = moment_of(datetime.fromisoformat(created_at)), orjson.loads(tags)
         return Content(
-            PostView(post, author, text, kind, language, words, json.loads(media), moment),
+            PostView(post, author, text, kind, language, words, orjson.loads(media), moment),
             moment.timestamp(),
             self.words.languages.learn(language) if language else UNKNOWN,
             self.words.formats.learn(kind),

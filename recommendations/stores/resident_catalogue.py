@@ -11,7 +11,7 @@ import logging
 import math
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import islice
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from monitoring import metrics
 from recommendations.contracts import (
+    COLUMNS,
     EMPTY_IDS,
     ENGAGEMENT_HALF_LIFE_SECONDS,
     UNKNOWN,
@@ -50,8 +51,41 @@ HOTTEST_IN_REGION = 2_000
 RETRY_SECONDS = 30.0
 """How often vectors that an engine could not take are handed to it again."""
 PUT_ROWS = 4_096
+SPARSE = 16
+"""Ids a post that a table from ids to rows may span, four bytes each. Changes the speed, and memory."""
+FACTS = tuple(name for name in COLUMNS if name not in ("post_ids", "origins"))
 STRETCH_ROWS = 2_048
 """Rows of an order that are looked at together, until enough are eligible. Changes the speed."""
+
+
+class RowsOfIds:
+    """
+    From a post's id to its row, by a table over the span of the ids: a sequence gives them, so they lie close.
+
+    Where more than `SPARSE` ids would be missing for each that is there, the ids are searched instead.
+    """
+
+    def __init__(self, post_ids: Int64Array) -> None:
+        used = np.flatnonzero(post_ids).astype(np.int32)
+        ids = post_ids[used]
+        self._low, high = (int(ids.min()), int(ids.max())) if len(ids) else (0, -1)
+        self._is_table = high - self._low < SPARSE * len(ids)
+        if self._is_table:
+            # The last entry answers for every id that is out of the span.
+            self._rows = np.full(high - self._low + 2, UNKNOWN, np.int32)
+            self._rows[ids - self._low] = used
+        else:
+            order = np.argsort(ids, kind="stable")
+            self._ids, self._rows = ids[order], used[order]
+
+    def rows(self, post_ids: Int64Array) -> Int32Array:
+        """Return the row (n,) of each post, `UNKNOWN` where it has none."""
+        if self._is_table:
+            at = post_ids - self._low
+            outside = len(self._rows) - 1
+            return self._rows[np.where((at >= 0) & (at < outside), at, outside)]
+        at = np.minimum(np.searchsorted(self._ids, post_ids), len(self._ids) - 1)
+        return np.where(self._ids[at] == post_ids, self._rows[at], np.int32(UNKNOWN))
 
 
 class Orders:
@@ -67,9 +101,9 @@ class Orders:
         return np.lexsort((self._posts.post_ids, -np.nan_to_num(self._posts.created_at))).astype(np.int32)
 
     @cached_property
-    def by_id(self) -> Int32Array:
-        """Rows by post id."""
-        return np.argsort(self._posts.post_ids, kind="stable").astype(np.int32)
+    def of_ids(self) -> RowsOfIds:
+        """The row of each post."""
+        return RowsOfIds(self._posts.post_ids)
 
     @cached_property
     def by_author(self) -> tuple[Int64Array, Int32Array]:
@@ -84,7 +118,7 @@ class Orders:
     def of(self, region: Region) -> Int32Array:
         """Return the rows of what trends in *region*, the hottest first."""
         if region not in self._of_regions:
-            rows = searched(self._posts, self.by_id, region.hottest)
+            rows = self.of_ids.rows(region.hottest)
             self._of_regions[region] = rows[rows != UNKNOWN]
         return self._of_regions[region]
 
@@ -249,13 +283,15 @@ class ResidentCatalogue:
         """Return columns with *rows* written in, and the ids that are new. A removed post's slot is set free."""
         if not rows:
             return columns, EMPTY_IDS
-        rows = list({row.id: row for row in rows}.values())
+        # Posts in one language and about one topic lie together: a scan skips what is not readable by whole blocks, and
+        # reads what is alike from one place.
+        rows = sorted({row.id: row for row in rows}.values(), key=lambda row: (row.language, row.tags[:1]))
         ids = np.array([row.id for row in rows], np.int64)
         at = rows_of(columns, ids)
         is_new = (at == UNKNOWN) & np.array([row.removed_at is None for row in rows], np.bool_)
         columns, at[is_new] = self._with_slots(columns, int(is_new.sum()))
         kept = np.flatnonzero(at != UNKNOWN)
-        posts = replace(columns.posts, **{f.name: getattr(columns.posts, f.name).copy() for f in fields(Candidates)})
+        posts = replace(columns.posts, **{name: getattr(columns.posts, name).copy() for name in COLUMNS})
         counts = columns.counts.copy()
         counts.forget(at[is_new])
         posts.post_ids[at[kept]] = ids[kept]
@@ -275,15 +311,12 @@ class ResidentCatalogue:
         grown = min(count - len(free), max(0, self._max_posts - have))
         if grown > 0:
             more = Candidates.unknown(np.zeros(grown, np.int64), np.zeros(grown, np.uint16))
-            joined = {
-                f.name: np.concatenate([getattr(columns.posts, f.name), getattr(more, f.name)])
-                for f in fields(Candidates)
-            }
+            joined = {name: np.concatenate([getattr(columns.posts, name), getattr(more, name)]) for name in COLUMNS}
             joined["rows"] = np.arange(have + grown, dtype=np.int32)
             columns = columns.with_posts(replace(columns.posts, **joined), columns.counts.grown(grown))
         slots = np.concatenate([free, np.arange(have, have + max(grown, 0), dtype=np.int32)])
         oldest = columns.orders.latest[::-1][: count - len(slots)] if count > len(slots) else slots[:0]
-        return columns, np.concatenate([slots, oldest])
+        return columns, np.sort(np.concatenate([slots, oldest]))
 
     def _follow_vectors(self, columns: Columns, since: datetime | None, new_ids: Int64Array) -> None:
         """Hand every engine the vectors of its space made since, and those of posts that are new here."""
@@ -348,10 +381,12 @@ class ResidentCatalogue:
         columns = self._columns
         at = rows_of(columns, candidates.post_ids)
         known = at != UNKNOWN
-        result = Candidates.unknown(candidates.post_ids, candidates.origins)
-        for f in fields(Candidates):
-            if f.name not in ("post_ids", "origins"):
-                getattr(result, f.name)[known] = getattr(columns.posts, f.name)[at[known]]
+        if known.all():
+            result = replace(columns.posts.take(at), origins=candidates.origins)
+        else:
+            result = Candidates.unknown(candidates.post_ids, candidates.origins)
+            for name in FACTS:
+                getattr(result, name)[known] = getattr(columns.posts, name)[at[known]]
         rows = at[known]
         result.engagement[known] = np.exp2(columns.counts.heat[rows] - now / ENGAGEMENT_HALF_LIFE_SECONDS)
         result.impressions[known] = columns.counts.impressions[rows]
@@ -442,15 +477,7 @@ def newest_of(
 
 def rows_of(columns: Columns, post_ids: Int64Array) -> Int32Array:
     """Return the row of each post, `UNKNOWN` where it has none."""
-    return searched(columns.posts, columns.orders.by_id, post_ids)
-
-
-def searched(posts: Candidates, by_id: Int32Array, post_ids: Int64Array) -> Int32Array:
-    """Return the row of each post among *posts*, whose rows by post id are *by_id*; `UNKNOWN` where it has none."""
-    if not len(posts):
-        return np.full(len(post_ids), UNKNOWN, np.int32)
-    rows = by_id[np.minimum(np.searchsorted(posts.post_ids, post_ids, sorter=by_id), len(by_id) - 1)]
-    return np.where(posts.post_ids[rows] == post_ids, rows, np.int32(UNKNOWN))
+    return columns.orders.of_ids.rows(post_ids)
 
 
 def first(columns: Columns, order: Int32Array, eligible: BoolArray, k: int) -> Int64Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recommendations.contracts import BoolArray, Candidates, Query, Standing, Visibility, among
+from recommendations.contracts import BoolArray, Candidates, Query, among
 
 
 def is_by(candidates: Candidates, author_ids: np.typing.NDArray[np.int64]) -> BoolArray:
@@ -14,13 +14,9 @@ def is_by(candidates: Candidates, author_ids: np.typing.NDArray[np.int64]) -> Bo
 
 def visible(query: Query, candidates: Candidates) -> BoolArray:
     """Keep what is public by an open account, and what is for followers if the viewer follows the author."""
-    public, to_all = candidates.visibility == Visibility.PUBLIC, candidates.standing == Standing.OPEN
-    seen = public & to_all
-    by_followers = (public | (candidates.visibility == Visibility.FOLLOWERS)) & (
-        to_all | (candidates.standing == Standing.PRIVATE)
-    )
+    seen = candidates.is_open.copy()
     # Few posts are for followers only: the authors of those alone are looked up.
-    at = np.flatnonzero(by_followers & ~seen)
+    at = candidates.for_followers
     seen[at] = among(candidates.author_ids[at], query.followed_author_ids)
     return seen
 
@@ -32,16 +28,18 @@ def not_removed(query: Query, candidates: Candidates) -> BoolArray:
 
 def not_blocked(query: Query, candidates: Candidates) -> BoolArray:
     """Keep posts whose author is known and on neither side of a block."""
-    return (candidates.author_ids >= 0) & ~is_by(candidates, query.blocked_author_ids)
+    kept = candidates.has_author
+    return kept & ~is_by(candidates, query.blocked_author_ids) if len(query.blocked_author_ids) else kept
 
 
 def not_muted(query: Query, candidates: Candidates) -> BoolArray:
     """Keep posts without a muted author, tag or word."""
+    kept = ~candidates.is_muted
     if len(query.muted_tag_ids):
-        tagged = among(candidates.tag_ids, query.muted_tag_ids).any(axis=1)
-    else:
-        tagged = np.zeros(len(candidates), np.bool_)
-    return ~tagged & ~candidates.is_muted & ~is_by(candidates, query.muted_author_ids)
+        kept &= ~among(candidates.tag_ids, query.muted_tag_ids).any(axis=1)
+    if len(query.muted_author_ids):
+        kept &= ~is_by(candidates, query.muted_author_ids)
+    return kept
 
 
 def not_hidden(query: Query, candidates: Candidates) -> BoolArray:

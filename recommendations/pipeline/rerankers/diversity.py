@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,8 +42,9 @@ class Diversity:
             query.policy.diversity,
             query.policy.author_cap,
         )
-        rest = np.setdiff1d(np.arange(len(scored.scores)), picks)
-        return np.concatenate([picks, rest])
+        is_left = np.ones(len(scored.scores), np.bool_)
+        is_left[picks] = False
+        return np.concatenate([picks, np.flatnonzero(is_left)])
 
 
 @dataclass(frozen=True)
@@ -63,26 +63,24 @@ class Spacing:
 def spaced(authors: list[int], topics: list[int], run: int) -> list[int]:
     """Return the positions so that authors alternate and at most *run* in a row share a topic, where that can be."""
     order: list[int] = []
-    waiting = deque[int]()  # passed over so far, in their order
+    waiting: list[int] = []  # passed over so far, in their order
     author: int | None = None
     topic: int | None = None
     length = ahead = 0
     while len(order) < len(authors):
         worn = topic if length >= run and topic != UNKNOWN else None
-        at = next((at for at in waiting if authors[at] != author and topics[at] != worn), None)
-        while at is None and ahead < len(authors):
-            if authors[ahead] != author and topics[ahead] != worn:
-                at = ahead
-            else:
-                waiting.append(ahead)
+        fits = next((at for at in waiting if topics[at] != worn and authors[at] != author), None)
+        while fits is None and ahead < len(authors):
+            if topics[ahead] != worn and authors[ahead] != author:
+                fits = ahead
+            waiting.append(ahead)
             ahead += 1
-        if at is None:  # Nothing fits both: somebody else's at least, or simply the next.
-            at = next((at for at in waiting if authors[at] != author), waiting[0])
-        if at in waiting:
-            waiting.remove(at)
-        order.append(at)
-        length = length + 1 if topics[at] == topic and topic != UNKNOWN else 1
-        author, topic = authors[at], topics[at]
+        if fits is None:  # Nothing fits both: somebody else's at least, or simply the next.
+            fits = next((at for at in waiting if authors[at] != author), waiting[0])
+        waiting.remove(fits)
+        order.append(fits)
+        length = length + 1 if topics[fits] == topic and topic != UNKNOWN else 1
+        author, topic = authors[fits], topics[fits]
     return order
 
 
