@@ -95,7 +95,7 @@ def shown(key: str, make: Make, now: datetime) -> dict[str, Any]:
     try:
         return asdict(make(now))
     except Exception as error:
-        logger.warning("panel_failed", panel=key, error=type(error).__name__)
+        logger.warning("panel_failed", panel=key, problem=type(error).__name__)
         return {"error": type(error).__name__}
 
 

@@ -99,7 +99,7 @@ def reason_of(name: str, check: Check, now: datetime) -> str:
     try:
         check(now)
     except Exception as error:
-        logger.warning("not_ready", check=name, error=type(error).__name__)
+        logger.warning("not_ready", check=name, problem=type(error).__name__)
         return f"{type(error).__name__}: {error}"
     return ""
 

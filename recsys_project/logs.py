@@ -1,31 +1,228 @@
 """
-Logs: one JSON object a line, with the fields that the caller gave. Ids only: no text, no name, no address of a person.
+Logs: one JSON object a line. A line has the fields of `FIELDS` and no others, whoever wrote it.
+
+What may be a person's never reaches a line, by what it is made of and not by looking for it: ids of members are
+hashed, a library's message is its template without the values, an error is its type and the places in our code that
+it went through, without what it says. What is left is looked through for addresses, keys and words in quotes all the
+same. See docs/logs.md.
 """
 
 from __future__ import annotations
 
+import logging
+import re
+import sys
+import traceback
+from collections.abc import Iterator, MutableMapping
+from functools import partial
+from itertools import islice
 from typing import Any
 
+import orjson
 import structlog
+from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
-SHARED: list[Any] = [
-    structlog.contextvars.merge_contextvars,
-    structlog.stdlib.add_log_level,
-    structlog.stdlib.add_logger_name,
-    structlog.stdlib.ExtraAdder(),
-    structlog.processors.TimeStamper(fmt="iso"),
-    structlog.processors.format_exc_info,
-]
+from monitoring.log_ids import day_of, hashed_id
+from recsys_project.environment import ROOT
+from wasm import KernelError
+
+Line = MutableMapping[str, Any]
+
+OURS = ("recsys_project", "recommendations", "flags", "access", "monitoring", "wasm", "django_structlog")
+TALKATIVE = ("celery", "kombu", "granian", "_granian", "redbeat", "tornado.general")
+"""Libraries whose messages are about processes, and hold nothing that a caller sent."""
+EVENT = re.compile(r"[a-z][a-z0-9_]{2,60}")
+HASHED = frozenset({"member_id"})
+IDS = frozenset({"request_id", "task_id", "parent_task_id", "child_task_id"})
+AN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+FIELDS = {
+    "event": "what happened, a word of ours or a library's message without its values",
+    "level": "debug, info, warning, error, critical",
+    "logger": "the module that says it",
+    "timestamp": "when, in UTC",
+    "where": "of a library's message that may hold values and is left out: the file and line that wrote it",
+    "errors": "the error and what caused it, each with its type, what it says if that can hold nothing, and its places",
+    "dropped": "fields that were given and may not stand in a line",
+    "request_id": "the request, from the edge to every task that it led to",
+    "parent_task_id": "the task that asked for this one",
+    "task_id": "the task",
+    "task": "its name",
+    "child_task_id": "the task that is asked for",
+    "child_task_name": "its name",
+    "routing_key": "its queue",
+    "duration_ms": "how long it took",
+    "expired": "whether a task was let go because it was too late",
+    "terminated": "whether a task was ended",
+    "signame": "by which signal",
+    "request": "the method and the address's pattern",
+    "code": "the status of the answer",
+    "member_id": "a member, hashed",
+    "bytes_freed": "bytes that a process gave back",
+    "caller": "who called, masked",
+    "changes": "how many rows differ",
+    "channel": "by what an alert is told",
+    "check": "what readiness asks",
+    "count": "how many",
+    "duty": "a duty of beat",
+    "engine": "an engine",
+    "field": "a field of GraphQL",
+    "flag": "a flag's key",
+    "found": "the model that is there instead",
+    "kind": "what kind of it",
+    "members": "how many members",
+    "model": "a model of embeddings",
+    "models": "such models",
+    "notice": "an alert's notice, by number",
+    "on_breach": "what a rollout does when a guardrail breaks",
+    "panel": "a part of the dashboard",
+    "part": "a part of the road",
+    "plan": "a rollout plan's flag",
+    "posts": "how many posts",
+    "problem": "the type of an error",
+    "reader": "what reads attributes of members for flags",
+    "reading": "a figure that rules are about",
+    "rule": "an alert rule",
+    "severity": "how bad",
+    "space": "a kind of vector",
+    "value": "a figure",
+    "why": "why memory was cleaned",
+}
+"""Every field that a line may have, and what it says."""
+
+SAFE_TO_SAY = (
+    KernelError,
+    RedisConnectionError,
+    RedisTimeoutError,
+    SoftTimeLimitExceeded,
+    TimeLimitExceeded,
+    WorkerLostError,
+)
+"""Errors whose text is of processes and addresses only. What others say may quote a row, a file or a request."""
+MOST_PLACES, MOST_CAUSES, MOST_TEXT = 25, 5, 300
+
+HIDDEN = "***"
+SECRETS = (
+    (re.compile(r"(://)[^/\s@]*@"), rf"\1{HIDDEN}@"),  # user and password of an address
+    (re.compile(r"[^\s@<>'\"]+@[^\s@<>'\"]+\.[A-Za-z]{2,}"), HIDDEN),  # mail
+    (re.compile(r"(?i)\b(bearer|basic|token|apikey|api-key)\s+\S+"), rf"\1 {HIDDEN}"),
+    (re.compile(r"\b[A-Za-z0-9_\-+/=.]{40,}"), HIDDEN),  # keys and tokens
+    (re.compile(r"'[^']*'|\"[^\"]*\""), HIDDEN),  # quoted values
+)
 
 
-def logging_settings(level: str) -> dict[str, Any]:
-    """Return Django's LOGGING, and let structlog's own loggers end in the same place."""
+def place_event(_logger: object, _method: str, line: Line) -> Line:
+    """Let our own words stand; of a library's message keep the template, and nothing at all if it has none."""
+    name, text = str(line.get("logger") or ""), str(line.get("event", ""))
+    has_values = bool(line.pop("positional_args", ()))
+    if name.split(".")[0] in OURS and EVENT.fullmatch(text):
+        return line
+    if has_values or name.startswith(TALKATIVE):
+        line["event"] = scrubbed(text)
+    else:
+        record: logging.LogRecord = line["_record"]
+        line["event"] = "message_left_out"
+        line["where"] = f"{record.module}:{record.lineno}"
+    return line
+
+
+def place_errors(_logger: object, _method: str, line: Line) -> Line:
+    """Put the error that is being told of into the line, without what it says: that may be anything."""
+    given = line.pop("exc_info", None)
+    line.pop("stack_info", None)
+    if given is True:
+        given = sys.exc_info()
+    error = given[1] if isinstance(given, tuple) else given if isinstance(given, BaseException) else None
+    if error is not None:
+        line["errors"] = [told(one) for one in islice(chain_of(error), MOST_CAUSES)]
+    return line
+
+
+def chain_of(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, then what caused it, and so on."""
+    following: BaseException | None = error
+    while following is not None:
+        yield following
+        hidden = following.__suppress_context__
+        following = following.__cause__ or (None if hidden else following.__context__)
+
+
+def told(error: BaseException) -> dict[str, object]:
+    """Return an error's type, what it says if that can hold nothing of anybody, and the places it went through."""
+    frames = traceback.StackSummary.extract(traceback.walk_tb(error.__traceback__), lookup_lines=False)
+    places = [f"{frame.name} {shortened(frame.filename)}:{frame.lineno}" for frame in frames]
+    said = {"says": scrubbed(str(error))} if isinstance(error, SAFE_TO_SAY) else {}
+    kind = type(error)
+    return {"type": f"{kind.__module__}.{kind.__qualname__}", **said, "places": places[-MOST_PLACES:]}
+
+
+def shortened(file: str) -> str:
+    """Return where a file of code is, without where this copy of it is."""
+    for folder in ("site-packages/", f"{ROOT}/"):
+        file = file.split(folder)[-1]
+    return file
+
+
+def place_fields(secret: str, _logger: object, _method: str, line: Line) -> Line:
+    """Keep the fields that a line may have, with members hashed; name those that are dropped."""
+    day = day_of(line["_record"].created)
+    kept: Line = {name: line[name] for name in ("timestamp", "level", "event") if name in line}
+    dropped: list[str] = []
+    for name, value in line.items():
+        if name in kept:
+            continue
+        if name in HASHED:
+            kept[name] = hashed_id(secret, value, day)
+        elif name in IDS:
+            kept[name] = value if AN_ID.fullmatch(str(value)) else HIDDEN
+        elif name in FIELDS:
+            kept[name] = clean(value) if name != "errors" else value
+        elif not name.startswith("_"):
+            dropped.append(name)
+        else:
+            kept[name] = value  # the formatter's own
+    if dropped:
+        kept["dropped"] = sorted(name if EVENT.fullmatch(name) else HIDDEN for name in dropped)
+    return kept
+
+
+def clean(value: object) -> object:
+    """Return a field's value as it may stand: figures, short words, and lists of them."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, list | tuple):
+        return [clean(one) for one in value[:20]]
+    return scrubbed(str(value))
+
+
+def scrubbed(text: str) -> str:
+    """Return a text without what looks like an address, a key, or a value in quotes."""
+    for pattern, instead in SECRETS:
+        text = pattern.sub(instead, text)
+    return text[:MOST_TEXT]
+
+
+def as_json(value: object, **_: object) -> str:
+    """Return a line as JSON."""
+    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def logging_settings(level: str, secret: str) -> dict[str, Any]:
+    """
+    Return Django's LOGGING, and let structlog's own loggers end in the same place.
+
+    *secret* is what members' ids are hashed with.
+    """
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso"),
+    ]
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *SHARED,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
@@ -35,15 +232,25 @@ def logging_settings(level: str) -> dict[str, Any]:
         "formatters": {
             "json": {
                 "()": structlog.stdlib.ProcessorFormatter,
-                "foreign_pre_chain": SHARED,
+                "foreign_pre_chain": shared,
+                "use_get_message": False,  # the template, and its values beside it
+                "pass_foreign_args": True,
                 "processors": [
+                    place_event,
+                    place_errors,
+                    partial(place_fields, secret),
                     structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                    structlog.processors.JSONRenderer(),
+                    structlog.processors.JSONRenderer(serializer=as_json),
                 ],
             }
         },
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
         "root": {"handlers": ["stderr"], "level": level},
-        # Django would write the same request a second time.
-        "loggers": {"django.server": {"level": "ERROR"}, "django.request": {"level": "ERROR"}},
+        "loggers": {
+            # These would tell of the same request or task a second time.
+            "django.server": {"level": "ERROR"},
+            "django.request": {"level": "ERROR"},
+            "celery.app.trace": {"level": "CRITICAL"},
+            "celery.worker.strategy": {"level": "WARNING"},
+        },
     }

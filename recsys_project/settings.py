@@ -1,5 +1,6 @@
 """Django's settings. Values that may differ between machines come from `environment.py`, nowhere else."""
 
+import logging
 from contextlib import suppress
 from pathlib import Path
 
@@ -54,7 +55,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "django_structlog.middlewares.RequestMiddleware",
+    "recsys_project.requests.RequestLog",
     "access.middleware.AccessMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
@@ -136,9 +137,9 @@ with suppress(OSError):  # WhiteNoise warns of a folder that is not there; an im
 # The embedded stack runs no collectstatic: WhiteNoise serves the files of the installed packages as they lie.
 WHITENOISE_USE_FINDERS = True
 
-LOGGING = logging_settings(ENV.log_level)
-DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
-DJANGO_STRUCTLOG_USER_ID_FIELD = None
+LOGGING = logging_settings(ENV.log_level, SECRET_KEY)
+DJANGO_STRUCTLOG_USER_ID_FIELD = None  # whose request it was, is for the audit records to say
+DJANGO_STRUCTLOG_CELERY_TASK_FAILURE_LOG_LEVEL = logging.ERROR
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 
 REST_FRAMEWORK = {

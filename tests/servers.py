@@ -187,9 +187,9 @@ class Worker:
         return self.log_file.read_text(errors="replace")
 
 
-def ready_in(log: Path, name: str) -> Callable[[], bool]:
-    """Return a question whether the worker of this name has said in its log that it is ready."""
-    return lambda: f"{name} ready" in log.read_text(errors="replace")
+def ready_in(log: Path) -> Callable[[], bool]:
+    """Return a question whether the worker of this log has said that it is ready."""
+    return lambda: " ready." in log.read_text(errors="replace")
 
 
 @contextlib.contextmanager
@@ -204,7 +204,7 @@ def celery_worker(folder: Path, *, concurrency: int = 1, broker: str = "", **env
     command = [sys.executable, "-m", "celery", "-A", "recsys_project", "worker", "-n", name, "-l", "INFO"]
     queues = ["-Q", "interactive,batch,maintenance", "-c", str(concurrency)]
     with running(command + queues, folder, DATABASE_URL=test_database_url(), **env) as (process, log):
-        is_up = ready_in(log, name) if broker else lambda: bool(app.control.ping([name], timeout=0.5))
+        is_up = ready_in(log) if broker else lambda: bool(app.control.ping([name], timeout=0.5))
         wait_until(is_up, process, log)
         yield Worker(process, log)
 

@@ -23,7 +23,7 @@ def each(items: Iterable[Any], do: Callable[[Any], object], name: Callable[[Any]
         try:
             do(item)
         except Exception as error:
-            log.exception("item_failed", extra={"item": name(item)})
+            log.exception("item_failed", extra={"member_id": name(item)})
             errors.append({"item": name(item), "problem": f"{type(error).__name__}: {error}"})
     return errors
 

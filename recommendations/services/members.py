@@ -36,6 +36,14 @@ def read_member(*, member_id: str) -> MemberSummary:
     return found[0]
 
 
+def number_of(*, member_id: str) -> int:
+    """Return the number that a member has in our own records, or raise `UnknownMember`."""
+    number = Member.objects.filter(external_id=member_id).values_list("pk", flat=True).first()
+    if number is None:
+        raise UnknownMember(member_id)
+    return number
+
+
 def summaries(found: list[Member]) -> list[MemberSummary]:
     """Return these members, in their order."""
     # Counted for these few only: a count over everybody would read every interaction there is.

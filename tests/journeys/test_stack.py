@@ -1,5 +1,6 @@
 """The embedded stack, as a person starts, breaks and stops it: it says what is wrong and leaves no process."""
 
+import json
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from recsys_project.logs import FIELDS
 from tests.servers import Stack, embedded_stack, running
 
 PATIENCE_SECONDS = 240
@@ -136,3 +138,12 @@ def test_a_folder_that_cannot_be_made_is_refused_with_its_variable(tmp_path: Pat
     with running(command, tmp_path, VAR_DIR=str(tmp_path / "file" / "var")) as (process, log):
         assert process.wait(PATIENCE_SECONDS) == 1
         assert "Set VAR_DIR" in log.read_text()
+
+
+def test_every_line_of_the_log_is_of_the_fields_it_may_have(folder: Path) -> None:
+    """Whoever wrote it: the web server, workers, beat; and no line holds a post's text."""
+    lines = [line for file in (folder / "log").glob("*.log") for line in file.read_text().splitlines()]
+    told = [json.loads(line) for line in lines if line.startswith("{")]
+    assert len(told) > 50
+    assert {name for line in told for name in line} <= set(FIELDS)
+    assert {"request_finished", "task_succeeded"} <= {line["event"] for line in told}

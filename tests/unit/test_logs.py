@@ -1,0 +1,183 @@
+"""What stands in a line of the log, whoever wrote it and whatever they were given."""
+
+import ast
+import json
+import logging
+import logging.config
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import structlog
+from django.conf import settings
+from django.db import IntegrityError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitoring.log_ids import day_of, hashed_id
+from recommendations.services.errors import UnknownMember
+from recsys_project.logs import EVENT, FIELDS, OURS, logging_settings
+from wasm import KernelError
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENT = ROOT / "docs" / "logs.md"
+SECRET = "a secret of the test's own, long enough"
+SETTINGS = logging_settings("DEBUG", SECRET)
+
+
+@pytest.fixture(scope="module")
+def formatter():
+    """Return the formatter that settings give to the log's only handler."""
+    return logging.config.DictConfigurator(SETTINGS).configure_formatter(SETTINGS["formatters"]["json"])
+
+
+def line_of(formatter, name, level=logging.WARNING, message="something_happened", *args, raised=None, **extra):
+    """Return the text of the line that a logger of this name leaves."""
+    exc_info = (type(raised), raised, raised.__traceback__) if raised else None
+    record = logging.getLogger(name).makeRecord(name, level, "a/file.py", 7, message, args, exc_info, extra=extra)
+    return formatter.format(record)
+
+
+def caught(error):
+    """Return an error as it is when it was raised, with another behind it."""
+    try:
+        try:
+            raise ValueError(f"before {error}")
+        except ValueError as first:
+            raise error from first
+    except Exception as again:
+        return again
+
+
+secrets = st.text(st.characters(codec="utf-8", categories=["L", "N"]), min_size=8, max_size=30).map("Zq{}".format)
+"""What somebody might type or be called: long enough that it is not in a line by chance."""
+
+
+@given(secret=secrets)
+def test_no_secret_reaches_a_line(formatter, secret):
+    """However it is given: in a message, in its values, in a field, in an error, in the cause of an error."""
+    unique = IntegrityError(f"duplicate key value\nDETAIL: Key (external_id)=({secret}) already exists.")
+    attempts = [
+        line_of(formatter, "recommendations.services.work", message=f"failed for {secret}"),
+        line_of(formatter, "recommendations.services.work", message=secret),
+        line_of(formatter, "recommendations.services.work", text=secret, name_of=secret, member_id=secret),
+        line_of(formatter, "recommendations.services.work", **{f"key_{secret}": 1}),
+        line_of(formatter, "django.security.DisallowedHost", message=f"Invalid HTTP_HOST header: {secret}"),
+        line_of(formatter, "django.request", logging.ERROR, "Not Found: %s", f"/members/{secret}"),
+        line_of(formatter, "some.library", logging.ERROR, "row %(row)s", {"row": secret}),
+        line_of(formatter, "py.warnings", message=f"UserWarning: {secret}"),
+        line_of(formatter, "celery.app.trace", logging.ERROR, "Task %(name)s: %(exc)s", {"name": "a", "exc": secret}),
+        line_of(formatter, "celery.worker", message=f"got a message '{secret}'"),
+        line_of(formatter, "celery.worker", message=f"redis://user:{secret}@host:6379/0"),
+        line_of(formatter, "recommendations.api", raised=caught(ValueError(f"could not convert {secret}"))),
+        line_of(formatter, "recommendations.api", raised=caught(UnknownMember(secret))),
+        line_of(formatter, "recommendations.api", raised=caught(unique)),
+        line_of(formatter, "recommendations.api", raised=caught(KeyError(secret))),
+        line_of(formatter, "recommendations.api", problem=f"x '{secret}'", models=[f'"{secret}"']),
+    ]
+    for line in attempts:
+        text = json.dumps(json.loads(line), ensure_ascii=False)
+        assert secret not in text, text
+    told = line_of(formatter, "django_structlog.celery.receivers", message="task_failed", error=secret, reason=secret)
+    assert secret not in told and json.loads(told)["dropped"] == ["error", "reason"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "anna.berg@example.org",
+        "Bearer abcdef",
+        "rk_live_" + "a1" * 24,
+        "'Anna Berg'",
+    ],
+)
+def test_what_looks_like_an_address_or_a_key_is_hidden_in_a_field_too(formatter, text):
+    line = json.loads(line_of(formatter, "recommendations.api", problem=f"of {text} here"))
+    assert "***" in line["problem"] and text not in line["problem"]
+
+
+def test_a_line_has_the_fields_that_it_may_have(formatter):
+    """Each of ours stays as it is; others are named, so that who wrote the call sees it."""
+    structlog.contextvars.bind_contextvars(request_id="an-edge-s-own-id", song="Yesterday")
+    try:
+        line = json.loads(line_of(formatter, "recommendations.services.work", count=3, text="x", engine="plain"))
+    finally:
+        structlog.contextvars.clear_contextvars()
+    assert line["event"] == "something_happened" and line["count"] == 3 and line["engine"] == "plain"
+    assert line["request_id"] == "an-edge-s-own-id"
+    assert line["dropped"] == ["song", "text"]
+    assert set(line) <= set(FIELDS)
+
+
+def test_an_error_is_its_type_and_its_places(formatter):
+    line = json.loads(line_of(formatter, "recommendations.api", raised=caught(KernelError("the deadline is over"))))
+    first, cause = line["errors"]
+    assert (first["type"], first["says"]) == ("wasm.errors.KernelError", "the deadline is over")
+    assert cause["type"] == "builtins.ValueError" and "says" not in cause
+    assert any("caught" in place and "test_logs.py" in place for place in first["places"])
+
+
+def test_a_structlog_logger_ends_in_the_same_line(formatter):
+    """An error is told there, too, with the places of it."""
+    seen = []
+
+    class Keep(logging.Handler):
+        def emit(self, record):
+            seen.append(json.loads(formatter.format(record)))
+
+    handler, logger = Keep(), logging.getLogger("monitoring.health")
+    logger.addHandler(handler)
+    try:
+        raise KeyError("Anna")
+    except KeyError:
+        structlog.get_logger("monitoring.health").exception("not_ready", check="redis", who="Anna")
+    finally:
+        logger.removeHandler(handler)
+    (line,) = seen
+    assert line["check"] == "redis" and line["dropped"] == ["who"] and line["level"] == "error"
+    assert [error["type"] for error in line["errors"]] == ["builtins.KeyError"]
+    assert "Anna" not in json.dumps(line)
+
+
+def test_an_id_is_another_one_every_day(formatter):
+    """Lines of a day can be joined, and those of two days cannot; another secret gives other ids."""
+    name, (level, fields) = "recommendations.api", (logging.INFO, {"member_id": 42})
+    one, two = (json.loads(line_of(formatter, name, level, **fields))["member_id"] for _ in range(2))
+    assert one == two and re.fullmatch("[0-9a-f]{16}", one)
+    day, next_day = day_of(86_400 * 20_000 - 1), day_of(86_400 * 20_000)
+    assert day != next_day
+    assert hashed_id(SECRET, 42, day) != hashed_id(SECRET, 42, next_day) != hashed_id(SECRET + "x", 42, next_day)
+
+
+def test_every_call_of_ours_gives_fields_that_may_stand():
+    """A field that is not declared would be dropped, and an event that is a sentence left out."""
+    missing = []
+    for package in OURS:
+        for path in (ROOT / package).rglob("*.py"):
+            for call in ast.walk(ast.parse(path.read_text())):
+                if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
+                    continue
+                if getattr(call.func.value, "id", "") not in ("log", "logger") or not call.args:
+                    continue
+                event = call.args[0]
+                if isinstance(event, ast.Constant) and not EVENT.fullmatch(event.value):
+                    missing.append(f"{path.name}: {event.value}")
+                given = [word for word in call.keywords if word.arg not in ("extra", "exc_info")]
+                extras = [word.value for word in call.keywords if word.arg == "extra"]
+                keys = [key for extra in extras if isinstance(extra, ast.Dict) for key in extra.keys]
+                named = {word.arg for word in given} | {key.value for key in keys if isinstance(key, ast.Constant)}
+                missing += [f"{path.name}: {name}" for name in named - set(FIELDS)]
+    assert not missing
+
+
+def test_the_document_names_every_field():
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", DOCUMENT.read_text(), re.MULTILINE))
+    assert rows == FIELDS
+
+
+def test_settings_log_through_it_alone():
+    assert settings.LOGGING["root"]["handlers"] == ["stderr"]
+    assert all("handlers" not in logger for logger in settings.LOGGING["loggers"].values())
+    assert settings.LOGGING["formatters"]["json"]["processors"][0] is SETTINGS["formatters"]["json"]["processors"][0]
+    assert sys.modules["recsys_project.settings"].LOGGING is settings.LOGGING
