@@ -50,9 +50,20 @@ def enqueue(
     transaction.on_commit(lambda: publish(name, kwargs or {}, queue or QUEUES[name], after_seconds))
 
 
+SHOWN = frozenset({"job_id", "number"})
+"""Arguments that Flower and events of tasks may show; members' numbers are nobody's business there."""
+
+
+def shown(kwargs: Mapping[str, object]) -> str:
+    """Return a task's arguments as they may be looked at."""
+    return ", ".join(f"{name}={value if name in SHOWN else '…'}" for name, value in kwargs.items())
+
+
 def publish(name: str, kwargs: Mapping[str, object], queue: str, after_seconds: float) -> None:
     """Send the task to the broker, trying once: the caller may be a request."""
     try:
-        current_app.tasks[name].apply_async(kwargs=dict(kwargs), queue=queue, countdown=after_seconds, retry=False)
+        current_app.tasks[name].apply_async(  # type: ignore[call-arg]  # its stubs have no kwargsrepr
+            kwargs=dict(kwargs), kwargsrepr=shown(kwargs), queue=queue, countdown=after_seconds, retry=False
+        )
     except OperationalError:
         log.warning("task_not_published", extra={"task": name})

@@ -267,6 +267,9 @@ class Environment(BaseSettings):
     )
     web_port: int = setting(0, "place", "The web server's port in the embedded stack; 0: a free one, remembered.")
     flower_port: int = setting(0, "place", "Flower's port in the embedded stack; 0: a free one, remembered.")
+    otel_exporter_otlp_endpoint: str = setting(
+        "", "place", "Where traces go by OTLP over HTTP, such as http://collector:4318; empty: there are none."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = setting("INFO", "place", "Least level that is logged.")
 
     @field_validator("allowed_hosts", "csrf_trusted_origins", "cors_allowed_origins", "alert_emails", mode="before")

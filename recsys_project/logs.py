@@ -26,7 +26,6 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from monitoring.log_ids import day_of, hashed_id
 from recsys_project.environment import ROOT
-from wasm import KernelError
 
 Line = MutableMapping[str, Any]
 
@@ -92,7 +91,6 @@ FIELDS = {
 """Every field that a line may have, and what it says."""
 
 SAFE_TO_SAY = (
-    KernelError,
     RedisConnectionError,
     RedisTimeoutError,
     SoftTimeLimitExceeded,
@@ -100,6 +98,8 @@ SAFE_TO_SAY = (
     WorkerLostError,
 )
 """Errors whose text is of processes and addresses only. What others say may quote a row, a file or a request."""
+SAFE_MODULES = frozenset({"wasm.errors"})
+"""Of all errors of these modules, the same is true."""
 MOST_PLACES, MOST_CAUSES, MOST_TEXT = 25, 5, 300
 
 HIDDEN = "***"
@@ -152,8 +152,9 @@ def told(error: BaseException) -> dict[str, object]:
     """Return an error's type, what it says if that can hold nothing of anybody, and the places it went through."""
     frames = traceback.StackSummary.extract(traceback.walk_tb(error.__traceback__), lookup_lines=False)
     places = [f"{frame.name} {shortened(frame.filename)}:{frame.lineno}" for frame in frames]
-    said = {"says": scrubbed(str(error))} if isinstance(error, SAFE_TO_SAY) else {}
     kind = type(error)
+    is_safe = isinstance(error, SAFE_TO_SAY) or kind.__module__ in SAFE_MODULES
+    said = {"says": scrubbed(str(error))} if is_safe else {}
     return {"type": f"{kind.__module__}.{kind.__qualname__}", **said, "places": places[-MOST_PLACES:]}
 
 

@@ -64,6 +64,8 @@ if ENV.cors_allowed_origins:  # off, no request pays for it
     MIDDLEWARE.insert(
         MIDDLEWARE.index("django.middleware.common.CommonMiddleware"), "corsheaders.middleware.CorsMiddleware"
     )
+if ENV.otel_exporter_otlp_endpoint:  # its packages take a second to load
+    INSTALLED_APPS.append("recsys_project.tracing")
 # Tokens travel in a header: a browser sends no cookie along, and another origin never acts as signed-in staff.
 CORS_ALLOWED_ORIGINS = ENV.cors_allowed_origins
 CORS_ALLOW_CREDENTIALS = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Protocol
 
 from recommendations.contracts import BoolArray, Candidates, Float32Array, Int64Array, Origin, Query, Scored
@@ -81,6 +82,8 @@ class Timing:
     """Candidates after it."""
     dropped: int = 0
     failed: bool = False
+    ended_at: float = 0.0
+    """By `time.perf_counter`."""
 
 
 @dataclass
@@ -98,7 +101,7 @@ class Trace:
 
     def note(self, stage: str, part: str, seconds: float, kept: int, *, dropped: int = 0, failed: bool = False) -> None:
         """Keep one part's time, the candidates that it left, and how many it dropped."""
-        self.timings.append(Timing(stage, part, seconds, kept, dropped, failed))
+        self.timings.append(Timing(stage, part, seconds, kept, dropped, failed, perf_counter()))
 
 
 class FilterError(RuntimeError):

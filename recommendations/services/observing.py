@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import cache, wraps
 from typing import ParamSpec, TypeVar
 
-from monitoring import metrics, performance
+from monitoring import metrics, performance, spans
 from recommendations.contracts import Query, Slate
 from recommendations.pipeline.stages import Trace
 from recommendations.services.errors import ServiceError
@@ -72,6 +72,9 @@ def observe_slate(slate: Slate, trace: Trace, seconds: float) -> None:
     came, left, brought = Counter[str](), Counter[str](), 0
     for timing in trace.timings:
         stage, part = timing.stage, timing.part
+        for tell in spans.LISTENERS:
+            about = {"kept": timing.kept, "dropped": timing.dropped, "failed": timing.failed}
+            tell(f"{stage} {part}", timing.ended_at, timing.seconds, about)
         stage_seconds(stage, part).observe(timing.seconds)
         if timing.failed:
             metrics.PART_FAILURES.labels(stage, part).inc()
