@@ -13,10 +13,9 @@ from typing import Any
 
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import ErrorCode
-from openfeature.flag_evaluation import FlagEvaluationDetails, FlagResolutionDetails, FlagValueType, Reason
+from openfeature.flag_evaluation import FlagResolutionDetails, FlagValueType, Reason
 from openfeature.provider import AbstractProvider, Metadata
 
-from flags.experiments.rules import Answer, Exposed
 from flags.services.evaluate import NOTHING, Evaluated, details
 from flags.snapshot import snapshot
 from monitoring.metrics import FLAG_ERRORS
@@ -105,17 +104,3 @@ def metadata_of(found: Evaluated) -> dict[str, bool | int | float | str]:
         }
     scalars = {name: v for name, v in answer.config.items() if isinstance(v, bool | int | float | str)}
     return metadata | {f"config.{name}": value for name, value in scalars.items()}
-
-
-def answer_of(found: FlagEvaluationDetails[Any]) -> Answer:
-    """Return the answer again that OpenFeature carried: the experiment's variant, its settings, and the exposure."""
-    data = found.flag_metadata
-    rule = str(data.get("rule", ""))
-    if "experiment" not in data:
-        return Answer(found.value, rule=rule)
-    config = {name.removeprefix("config."): value for name, value in data.items() if name.startswith("config.")}
-    exposed = None
-    if "phase_id" in data:
-        ids = int(data["experiment_id"]), int(data["phase_id"])
-        exposed = Exposed(*ids, str(found.variant), float(data["propensity"]))
-    return Answer(found.value, str(found.variant), config, exposed, rule)

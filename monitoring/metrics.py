@@ -121,6 +121,9 @@ FLAG_ERRORS = Counter(
     "Flags that could not be evaluated or read: the default, or the last one, held.",
     ["reason"],
 )
+FLAG_EXPOSURES = Counter(
+    "recsys_flag_exposures_total", "Members who were served a variant of an experiment.", ["experiment", "variant"]
+)
 
 THROTTLED = Counter(
     "recsys_throttle_total",

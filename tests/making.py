@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from flags.models import Flag
+from flags.models import Experiment, Flag, Metric, Subject
+from flags.services import experiments
 from flags.services.change import Actor, change
 from recommendations.models import Interaction, Member, Post, PostEmbedding, PostStats, PrivacySettings, Relationship
 from recommendations.services import wiring
@@ -93,3 +94,22 @@ def flag(key: str, *, at: datetime = NOW, **patch) -> Flag:
     is_new = not Flag.objects.filter(key=key).exists()
     change(key=key, patch=patch, actor=Actor(system="test"), why="a test", now=at, create=is_new)
     return Flag.objects.get(key=key)
+
+
+def experiment(flag_key: str, key: str = "trial", *, at: datetime = NOW, started: bool = True, **patch) -> Experiment:
+    """Make an experiment of two halves on a flag, and start it."""
+    arms = [("control", True, False), ("treatment", False, True)]
+    defaults = {
+        "flag": flag_key,
+        "hypothesis": "It does not matter.",
+        "goal": "engagements",
+        "variants": [
+            {"key": name, "weight": 50, "is_control": is_control, "value": value} for name, is_control, value in arms
+        ],
+    }
+    Metric.objects.get_or_create(key="engagements", defaults={"numerator": ["click", "like"]})
+    doer = {"actor": Actor(system="test"), "why": "a test", "now": at}
+    change(subject=Subject.EXPERIMENT, key=key, patch=defaults | patch, create=True, **doer)
+    if started:
+        experiments.start(key=key, **doer)
+    return Experiment.objects.get(key=key)

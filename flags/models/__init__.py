@@ -12,7 +12,6 @@ from flags.models.changes import (
 from flags.models.experiments import (
     ExclusionGroup,
     Experiment,
-    ExperimentChange,
     Exposure,
     Holdout,
     Metric,
@@ -41,7 +40,6 @@ __all__ = [
     "Condition",
     "ExclusionGroup",
     "Experiment",
-    "ExperimentChange",
     "Exposure",
     "Flag",
     "FlagChange",

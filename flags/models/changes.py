@@ -12,6 +12,8 @@ class Subject(models.TextChoices):
     FLAG = "flag", "flag"
     SEGMENT = "segment", "segment"
     PLAN = "plan", "rollout plan"
+    # Eight letters: a longer column would be another table on SQLite, without the triggers that keep the record.
+    EXPERIMENT = "trial", "experiment"
 
 
 class FlagChange(AppendOnly):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from flags.models.append_only import AppendOnly
 from flags.models.flags import Flag
+from flags.models.guarded import Guarded
 
 PERCENT = [MinValueValidator(0.0), MaxValueValidator(100.0)]
 
@@ -87,7 +87,7 @@ class Metric(models.Model):
             raise ValidationError({"denominator": "A ratio has kinds of events below the line; others have none."})
 
 
-class Experiment(models.Model):
+class Experiment(Guarded):
     """A question, and how it is asked. What runs is its open phase: a frozen copy with a seed of its own."""
 
     class State(models.TextChoices):
@@ -151,7 +151,7 @@ class Experiment(models.Model):
         return self.key
 
 
-class Variant(models.Model):
+class Variant(Guarded):
     """One arm of an experiment: what the flag is worth for it, and the settings that go with it."""
 
     experiment = models.ForeignKey(Experiment, on_delete=models.CASCADE, related_name="variants")
@@ -174,7 +174,7 @@ class Variant(models.Model):
         return self.key
 
 
-class Phase(models.Model):
+class Phase(Guarded):
     """What ran, frozen: traffic, variants and weights under one seed. Results are of one phase; a bandit's of all."""
 
     experiment = models.ForeignKey(Experiment, on_delete=models.CASCADE, related_name="phases")
@@ -283,22 +283,3 @@ class Result(AppendOnly):
 
     def __str__(self) -> str:
         return f"{self.metric_id} {self.variant} {self.segment}"
-
-
-class ExperimentChange(AppendOnly):
-    """What was done to an experiment: by whom, or by which rule of the system, why, before and after."""
-
-    experiment = models.ForeignKey(Experiment, on_delete=models.PROTECT, related_name="changes")
-    at = models.DateTimeField()
-    user = models.ForeignKey(get_user_model(), on_delete=models.PROTECT, null=True, related_name="+")
-    system = models.CharField(max_length=64, blank=True, help_text="The rule that acted, if no person did.")
-    action = models.CharField(max_length=16)
-    why = models.TextField()
-    before = models.JSONField()
-    after = models.JSONField()
-
-    class Meta:
-        ordering = ["-at", "-pk"]
-
-    def __str__(self) -> str:
-        return f"{self.experiment_id} {self.action}"

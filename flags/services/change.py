@@ -1,5 +1,5 @@
 """
-The only writer of flags, segments and rollout plans.
+The only writer of flags, segments, rollout plans and experiments.
 
 Each change is checked as a whole document, written with what hangs on it, recorded (who, why, before, after), and told
 to every process by a new token, all in one transaction. What a second person must approve is kept until they do.
@@ -21,25 +21,33 @@ from rest_framework.exceptions import ValidationError
 
 from flags import documents, hooks
 from flags.documents import Document
+from flags.experiments import documents as experiment_documents
 from flags.models import (
     Condition,
+    ExclusionGroup,
+    Experiment,
     Flag,
     FlagChange,
     FlagVariant,
     Guardrail,
+    Holdout,
+    Metric,
     PayloadVersion,
     PendingChange,
+    Phase,
     Prerequisite,
     RolloutPhase,
     RolloutPlan,
     Rule,
     Segment,
     Subject,
+    Variant,
 )
 from flags.models.guarded import writing
 from flags.services.errors import ChangedMeanwhileError, ExistsError, UnknownKeyError
 from flags.snapshot import snapshot
 
+Row = Flag | Segment | RolloutPlan | Experiment
 AT_ONCE = frozenset({"killed"})
 """Actions that wait for nobody."""
 RULES = ("rollout", "erasure")
@@ -62,10 +70,12 @@ class Actor:
 class Kind:
     """How one kind of thing is read, checked and written."""
 
-    model: type[Flag] | type[Segment] | type[RolloutPlan]
+    model: type[Flag] | type[Segment] | type[RolloutPlan] | type[Experiment]
     document: type[documents.Closed]
     read: Callable[[Any], Document]
     write: Callable[[Any, Document], None]
+    refuse: Callable[[Document | None, Document, str], None] = lambda _before, _after, _action: None
+    """Raises an error if this action may not make the one document of the other."""
 
 
 def change(
@@ -100,6 +110,7 @@ def change(
             raise ValidationError({"key": ["A key cannot change: the code asks for it."]})
         if before == after.plain:
             return None
+        kind.refuse(before, after.plain, action)
         at_once = approved_by or action in AT_ONCE or actor.system.startswith(RULES)
         if not at_once and (flag := awaiting(subject, row, after.plain)):
             return keep(subject, key, flag, patch, actor, why, now, action)
@@ -132,9 +143,7 @@ class Checked:
     plain: Document
 
 
-def checked_before(
-    subject: str, key: str, row: Flag | Segment | RolloutPlan | None, *, create: bool, version: int | None
-) -> Document | None:
+def checked_before(subject: str, key: str, row: Row | None, *, create: bool, version: int | None) -> Document | None:
     """Return what there is, or refuse: it is not there, it is there already, or it is another by now."""
     if row is None:
         if create:
@@ -159,7 +168,7 @@ def plain(document: Mapping[str, Any]) -> Document:
     return dict(json.loads(json.dumps(document, cls=DjangoJSONEncoder)))
 
 
-def awaiting(subject: str, row: Flag | Segment | RolloutPlan | None, after: Document) -> Flag | None:
+def awaiting(subject: str, row: Row | None, after: Document) -> Flag | None:
     """Return the flag for whose sake the change needs approval, if there is one."""
     if isinstance(row, Flag):
         return row if row.needs_approval else None
@@ -167,6 +176,8 @@ def awaiting(subject: str, row: Flag | Segment | RolloutPlan | None, after: Docu
         return Flag.objects.filter(rules__segment=row, needs_approval=True, is_archived=False).first()
     if subject == Subject.PLAN and after["flag"] and after["state"] != RolloutPlan.State.DRAFT:
         return Flag.objects.filter(key=after["flag"], needs_approval=True).first()
+    if isinstance(row, Experiment) and after["state"] != Experiment.State.DRAFT:
+        return row.flag if row.flag.needs_approval else None
     return None
 
 
@@ -253,8 +264,58 @@ def write_plan(plan: RolloutPlan, document: Document) -> None:
     )
 
 
+def write_experiment(experiment: Experiment, document: Document) -> None:
+    """Write the experiment, its variants, and the phase that it is in."""
+    named = {"flag": Flag, "group": ExclusionGroup, "holdout": Holdout, "goal": Metric}
+    for name in document.keys() - {"metrics", "variants", "phase", *named}:
+        setattr(experiment, name, document[name])
+    for name, model in named.items():
+        setattr(experiment, name, model.objects.get(key=document[name]) if document[name] else None)
+    is_open = document["state"] in (Experiment.State.RUNNING, Experiment.State.PAUSED)
+    if is_open and experiment.started_at is None:
+        experiment.started_at = document["changed_at"]
+    if document["state"] == Experiment.State.FINISHED:
+        experiment.finished_at = document["changed_at"]
+    experiment.save()
+    experiment.metrics.set(Metric.objects.filter(key__in=document["metrics"]))
+    experiment.variants.exclude(key__in=[row["key"] for row in document["variants"]]).delete()
+    experiment.variants.update(is_control=False)  # one control at any moment, whichever is written first
+    for row in document["variants"]:
+        Variant.objects.update_or_create(experiment=experiment, key=row["key"], defaults=row)
+    write_phase(experiment, document)
+
+
+def write_phase(experiment: Experiment, document: Document) -> None:
+    """End the phase that is over, and begin the one that the document names; traffic may widen within one."""
+    running = experiment.phases.filter(ended_at=None).first()
+    is_over = document["state"] == Experiment.State.FINISHED or (running and running.number != document["phase"])
+    traffic = document["traffic_percentage"] / 100
+    if running and is_over:
+        running.ended_at = document["changed_at"]
+        running.save()
+    elif running and running.traffic != traffic:
+        running.traffic = traffic
+        running.save()
+    if document["phase"] and not experiment.phases.filter(number=document["phase"]).exists():
+        Phase.objects.create(
+            experiment=experiment,
+            number=document["phase"],
+            seed=f"{experiment.key}:{document['phase']}",
+            traffic=traffic,
+            variants=experiment_documents.shares(document["variants"]),
+            started_at=document["changed_at"],
+        )
+
+
 KINDS = {
     Subject.FLAG: Kind(Flag, documents.FlagDocument, documents.flag_document, write_flag),
     Subject.SEGMENT: Kind(Segment, documents.SegmentDocument, documents.segment_document, write_segment),
     Subject.PLAN: Kind(RolloutPlan, documents.PlanDocument, documents.plan_document, write_plan),
+    Subject.EXPERIMENT: Kind(
+        Experiment,
+        experiment_documents.ExperimentDocument,
+        experiment_documents.experiment_document,
+        write_experiment,
+        experiment_documents.refuse,
+    ),
 }

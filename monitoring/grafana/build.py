@@ -114,6 +114,7 @@ ROAD = (
     plot("Less of what was turned down", "none", *quantiles("recsys_less_effect_ratio", by="subject")),
     plot("Rate limits", "reqps", rate("recsys_throttle_total", "policy, outcome")),
     plot("Alerts on the use of the API", "ops", rate("recsys_usage_alerts_total", "kind")),
+    plot("Members who met an experiment", "ops", rate("recsys_flag_exposures_total", "experiment, variant")),
     plot("Flags that could not be read", "ops", rate("recsys_flag_errors_total", "reason")),
 )
 SYSTEM = (

@@ -120,9 +120,21 @@ def recommend(
         ask_for(viewer.id, feed)
     slate, trace, seconds = reading.slate, reading.trace, perf_counter() - start
     made = [] if trace is None else records_of(slate, trace, viewer, feed, seconds * 1000)
-    recording.record(*made, recording.page_record(slate.request_id, viewer.id, reading.offset, shown, query.now))
+    shows = recording.page_record(slate.request_id, viewer.id, reading.offset, shown, query.now)
+    note(query, viewer, choice, [*made, shows])
     observe_page(query, reading, seconds, shown=len(shown), limit=limit)
     return page
+
+
+def note(query: Query, viewer: Viewer, choice: Choice, records: list[bytes]) -> None:
+    """Queue what is to be written of a page; with it, once, that the member meets the variant of an experiment."""
+    exposed = choice.exposed if query.uses_history else None
+    if exposed is None or (exposed.phase_id, viewer.id) in recording.told:
+        recording.record(*records)
+        return
+    met = recording.exposure_record(exposed, viewer.id, viewer.external_id, query.now)
+    if recording.record(*records, met):
+        recording.told.add((exposed.phase_id, viewer.id))
 
 
 def records_of(slate: Slate, trace: Trace, viewer: Viewer, feed: str, duration_ms: float) -> list[bytes]:

@@ -17,16 +17,21 @@ import numpy as np
 from django.db import connection, transaction
 from django.db.models import F
 
+from flags.experiments.exposing import Met, expose
+from flags.experiments.rules import Exposed
 from recommendations import jobs
 from recommendations.contracts import Slate
 from recommendations.models import FeedInputs, FeedRequest, Member, Post, PostStats, ServedPage
 from recommendations.services import wiring
 from recommendations.stores.redis_slates import pack, unpack
 
-SLATE, PAGE, INPUTS = b"s", b"p", b"i"
+SLATE, PAGE, INPUTS, EXPOSURE = b"s", b"p", b"i", b"x"
 SLATE_HEAD = struct.Struct("<qfI")
 PAGE_HEAD = struct.Struct("<qd16sH")
 INPUTS_HEAD = struct.Struct("<16sd")
+EXPOSURE_HEAD = struct.Struct("<qdqqd")
+TOLD_EXPOSURES = 100_000
+"""Exposures that a process remembers having noted, so that it notes each once. Changes the speed."""
 BATCH_RECORDS = 500
 GATHER_SECONDS = 1.0
 """How long records gather before a worker writes them. Changes the speed."""
@@ -56,10 +61,38 @@ def page_record(request_id: UUID, member_id: int, offset: int, post_ids: Sequenc
     return PAGE + PAGE_HEAD.pack(member_id, now, request_id.bytes, offset) + np.array(post_ids, "<i8").tobytes()
 
 
-def record(*records: bytes) -> None:
-    """Queue records, and wake a worker if nothing waited."""
-    if wiring.records().push(*records) == len(records):
+def exposure_record(exposed: Exposed, member_id: int, unit_id: str, now: float) -> bytes:
+    """Return the record that a member is about to be served a variant of an experiment."""
+    head = EXPOSURE_HEAD.pack(member_id, now, exposed.experiment_id, exposed.phase_id, exposed.propensity)
+    return EXPOSURE + head + SEPARATOR.join((exposed.variant, unit_id)).encode()
+
+
+def record(*records: bytes) -> bool:
+    """Queue records, and wake a worker if nothing waited; return whether they are queued."""
+    waiting = wiring.records().push(*records)
+    if waiting == len(records):
         jobs.enqueue(jobs.RECORD_SERVED, after_seconds=GATHER_SECONDS)
+    return waiting > 0
+
+
+class Told:
+    """The exposures that this process has noted lately: (phase, member), the oldest forgotten first."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._told: dict[tuple[int, int], None] = {}
+
+    def __contains__(self, one: tuple[int, int]) -> bool:
+        return one in self._told
+
+    def add(self, one: tuple[int, int]) -> None:
+        """Remember one."""
+        self._told[one] = None
+        while len(self._told) > self._most:
+            self._told.pop(next(iter(self._told)), None)
+
+
+told = Told(TOLD_EXPOSURES)
 
 
 def record_served(*, now: datetime) -> int:
@@ -74,12 +107,14 @@ def record_served(*, now: datetime) -> int:
         slates = [slate_row(one) for one in packed if one[:1] == SLATE]
         pages = [page_row(one) for one in packed if one[:1] == PAGE]
         # A member may have been erased meanwhile: what was served to it is then not kept.
-        named = {slate.member_id for slate in slates} | {page.member_id for page in pages}
+        met = [exposure_of(one) for one in packed if one[:1] == EXPOSURE]
+        named = {slate.member_id for slate in slates} | {page.member_id for page in pages} | {pk for pk, _ in met}
         there = set(Member.objects.filter(pk__in=named).values_list("pk", flat=True))
         with transaction.atomic():
             FeedRequest.objects.bulk_create([s for s in slates if s.member_id in there], ignore_conflicts=True)
             write_pages([page for page in pages if page.member_id in there], now)
             write_inputs([inputs_row(one) for one in packed if one[:1] == INPUTS])
+            expose(one for pk, one in met if pk in there)
         wiring.records().written(taken)
         written += len(packed)
     return written
@@ -116,6 +151,14 @@ def inputs_row(packed: bytes) -> FeedInputs:
         packed=zlib.compress(packed[1 + INPUTS_HEAD.size :]),
         created_at=datetime.fromtimestamp(now, UTC),
     )
+
+
+def exposure_of(packed: bytes) -> tuple[int, Met]:
+    """Return the member of one queued exposure, and what is to be written of it."""
+    member_id, now, experiment_id, phase_id, propensity = EXPOSURE_HEAD.unpack_from(packed, 1)
+    variant, unit_id = packed[1 + EXPOSURE_HEAD.size :].decode().split(SEPARATOR)
+    exposed = Exposed(experiment_id, phase_id, variant, propensity)
+    return member_id, Met(unit_id, exposed, datetime.fromtimestamp(now, UTC))
 
 
 def page_row(packed: bytes) -> ServedPage:

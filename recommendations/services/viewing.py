@@ -12,6 +12,8 @@ from django.db import DatabaseError
 from openfeature import api
 from openfeature.evaluation_context import EvaluationContext
 
+from flags.experiments.carried import answer_of
+from flags.experiments.rules import Exposed
 from recommendations.contracts import EMPTY_IDS, UNKNOWN, Int64Array, Interests, Only, Query
 from recommendations.services import wiring
 from recommendations.services.errors import FactsUnavailable, InactiveMember, UnknownMember
@@ -31,6 +33,8 @@ class Choice:
 
     engine: str
     variant: str
+    exposed: Exposed | None = None
+    """What is to be noted once the member was served by an experiment's variant."""
 
 
 WASM = Choice("wasm_simd", "wasm_conservative")
@@ -39,11 +43,10 @@ WASM = Choice("wasm_simd", "wasm_conservative")
 
 def choose(member_id: str) -> Choice:
     """Return the engine and the variant for this member, by the flag."""
-    found = FLAGS.get_boolean_details(FLAG, False, EvaluationContext(member_id))
-    variant = str(found.variant) if "experiment" in found.flag_metadata else ""
-    if found.value:
-        return Choice("wasm_simd", variant or "wasm_conservative")
-    return Choice("plain", variant or "control")
+    answer = answer_of(FLAGS.get_boolean_details(FLAG, False, EvaluationContext(member_id)))
+    if answer.value:
+        return Choice("wasm_simd", answer.variant or WASM.variant, answer.exposed)
+    return Choice("plain", answer.variant or "control", answer.exposed)
 
 
 def known_viewer(now: datetime, *, member_id: str | None = None, pk: int | None = None) -> Viewer:
