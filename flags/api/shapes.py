@@ -9,8 +9,8 @@ from rest_framework import serializers
 
 from flags import documents
 from flags.documents import Closed, Document, moment
-from flags.models import Flag, FlagChange, PendingChange, RolloutPlan, Segment
-from flags.services.change import KINDS
+from flags.models import Flag, FlagChange, PendingChange
+from flags.services.change import KINDS, Row
 from flags.services.explain import Explanation
 from flags.services.history import differences
 
@@ -160,7 +160,7 @@ def waiting_shape(row: PendingChange) -> dict[str, Any]:
 def current(row: PendingChange) -> Document:
     """Return what a waiting change would change, as it is now."""
     kind = KINDS[row.subject]  # type: ignore[index]
-    found: Flag | Segment | RolloutPlan | None = kind.model.objects.filter(key=row.key).first()
+    found: Row | None = kind.model.objects.filter(key=row.key).first()
     return kind.read(found) if found else {}
 
 

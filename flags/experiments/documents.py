@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from django.db import models
 from rest_framework import serializers
 
 from flags.documents import Closed, Document, NameField, ValueField, kind_problem
@@ -17,6 +18,13 @@ STEPS = frozenset({"started", "paused", "resumed", "phased", "widened", "finishe
 """What flags/services/experiments.py does to one that runs; any other change leaves these fields alone."""
 ALWAYS = frozenset({"hypothesis", "metrics", "minimum_effect"})
 """What may change while an experiment runs: nothing of who gets what, nor of what decides."""
+NAMED: Mapping[str, models.Manager[Any]] = {
+    "flag": Flag.objects,
+    "group": ExclusionGroup.objects,
+    "holdout": Holdout.objects,
+    "goal": Metric.objects,
+}
+"""Rows of others that an experiment names by their keys."""
 
 
 class ArmDocument(Closed):
@@ -67,16 +75,10 @@ class ExperimentDocument(Closed):
 
 def missing(data: Document) -> dict[str, Any]:
     """Return which of the things that the document names are not there."""
-    named: dict[str, type[Flag] | type[ExclusionGroup] | type[Holdout] | type[Metric]] = {
-        "flag": Flag,
-        "group": ExclusionGroup,
-        "holdout": Holdout,
-        "goal": Metric,
-    }
     wrong: dict[str, Any] = {
-        name: f"There is no {model._meta.verbose_name} {data[name]!r}."
-        for name, model in named.items()
-        if data[name] and not model.objects.filter(key=data[name]).exists()
+        name: f"There is no {name} {data[name]!r}."
+        for name, rows in NAMED.items()
+        if data[name] and not rows.filter(key=data[name]).exists()
     }
     known = set(Metric.objects.filter(key__in=data["metrics"]).values_list("key", flat=True))
     if strange := [key for key in data["metrics"] if key not in known]:

@@ -24,13 +24,11 @@ from flags.documents import Document
 from flags.experiments import documents as experiment_documents
 from flags.models import (
     Condition,
-    ExclusionGroup,
     Experiment,
     Flag,
     FlagChange,
     FlagVariant,
     Guardrail,
-    Holdout,
     Metric,
     PayloadVersion,
     PendingChange,
@@ -266,11 +264,11 @@ def write_plan(plan: RolloutPlan, document: Document) -> None:
 
 def write_experiment(experiment: Experiment, document: Document) -> None:
     """Write the experiment, its variants, and the phase that it is in."""
-    named = {"flag": Flag, "group": ExclusionGroup, "holdout": Holdout, "goal": Metric}
+    named = experiment_documents.NAMED
     for name in document.keys() - {"metrics", "variants", "phase", *named}:
         setattr(experiment, name, document[name])
-    for name, model in named.items():
-        setattr(experiment, name, model.objects.get(key=document[name]) if document[name] else None)
+    for name, rows in named.items():
+        setattr(experiment, name, rows.get(key=document[name]) if document[name] else None)
     is_open = document["state"] in (Experiment.State.RUNNING, Experiment.State.PAUSED)
     if is_open and experiment.started_at is None:
         experiment.started_at = document["changed_at"]
