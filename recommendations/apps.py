@@ -12,6 +12,7 @@ class RecommendationsConfig(AppConfig):
         # Services import models, which may not be imported before every app is known.
         import_module("recommendations.services.health").register_checks()
         import_module("recommendations.services.for_flags").register()
+        import_module("recommendations.services.for_experiments").register()
         import_module("recommendations.services.memory").watch()
         import_module("recommendations.services.checklist").register_lines()
         import_module("recommendations.services.duties").register()

@@ -66,6 +66,7 @@ FIELDS = {
     "count": "how many",
     "duty": "a duty of beat",
     "engine": "an engine",
+    "experiment": "an experiment's key",
     "field": "a field of GraphQL",
     "flag": "a flag's key",
     "found": "the model that is there instead",

@@ -9,7 +9,7 @@ from typing import Any
 
 from celery.schedules import crontab
 
-QUEUES = ("interactive", "batch", "maintenance")
+QUEUES = ("interactive", "batch", "maintenance", "analysis")
 
 
 def duty(
@@ -81,6 +81,12 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": timedelta(seconds=10),
         "options": {"queue": "maintenance", "expires": 10},
     },
+    # Results for the morning; bandits choose their weights once a day, when a day's acts are in.
+    "look-at-experiments": {
+        "task": "flags.look_at_experiments",
+        "schedule": crontab(hour=3, minute=50),
+        "options": {"queue": "analysis", "expires": 3600},
+    },
     # What the shared caches hold over their budgets goes, least used first.
     "sweep-caches": duty("sweep_caches", timedelta(minutes=5)),
     # A process looks at its memory after each task; an idle one is given this. Beat cannot look into another's.
@@ -102,6 +108,10 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     # A flag that is decided is a branch that somebody must still test. Monday morning, when people can do something.
     "report-stale-flags": duty(
         "report_stale_flags", timedelta(days=7), at=crontab(day_of_week="mon", hour=7, minute=5)
+    ),
+    # What runs, and what somebody should decide. Monday morning, as the flags.
+    "digest-experiments": duty(
+        "digest_experiments", timedelta(days=7), at=crontab(day_of_week="mon", hour=7, minute=10)
     ),
     # Vectors of models long retired are most of the database, and nobody reads them. Looked at daily, and rarely due.
     "archive-embeddings": duty("archive_embeddings", timedelta(days=1), at=crontab(hour=5, minute=20)),

@@ -48,8 +48,8 @@ from flags.snapshot import snapshot
 Row = Flag | Segment | RolloutPlan | Experiment
 AT_ONCE = frozenset({"killed"})
 """Actions that wait for nobody."""
-RULES = ("rollout", "erasure")
-"""Rules of the system that need no approval: a rollout's start had it, and an erasure must not wait."""
+RULES = ("rollout", "erasure", "bandit")
+"""Rules of the system that need no approval: a rollout's or bandit's start had it, and an erasure must not wait."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from flags.services import stale
+from django.conf import settings
+from django.core.mail import send_mail
+
+from flags.services import digest, stale
 from monitoring import maintenance
 from monitoring.maintenance import Did
 from recommendations.models import EmbeddingModel
@@ -55,6 +58,14 @@ def report_stale_flags(now: datetime) -> Did:
     return Did(rows=len(keys), note=", ".join(keys) or "none")
 
 
+def digest_experiments(now: datetime) -> Did:
+    """Say how the week's experiments stand: kept here, and mailed to ALERT_EMAILS."""
+    lines = digest.digest(now=now)
+    if lines and settings.ENV.alert_emails:
+        send_mail("[recsys] experiments of the week", "\n".join(lines), None, settings.ENV.alert_emails)
+    return Did(rows=len(lines), note=" ".join(lines) or "none")
+
+
 def active_spaces() -> list[str]:
     """Return the spaces that a model serves."""
     rows = EmbeddingModel.objects.filter(state=EmbeddingModel.State.ACTIVE).order_by("space")
@@ -71,3 +82,4 @@ def register() -> None:
     maintenance.register("check_index", check_index)
     maintenance.register("optimise_index", optimise_index)
     maintenance.register("report_stale_flags", report_stale_flags)
+    maintenance.register("digest_experiments", digest_experiments)

@@ -93,7 +93,7 @@ class Stack:
         """Start the web server, the workers, beat and Flower, and wait until they answer."""
         started = {name: self.processes.start(name, command) for name, command in commands.servers(self.state).items()}
         self.processes.wait_for(started["web"], lambda: page_answers(self.url("/readyz")))
-        for name in ("worker-interactive", "worker-batch"):
+        for name in ("worker-interactive", "worker-batch", "worker-analysis"):
             self.processes.wait_for(started[name], lambda log=started[name].log_file: " ready." in log.read_text())  # type: ignore[misc]
 
     def make_feeds(self) -> None:

@@ -10,16 +10,19 @@ from urllib.parse import quote
 from recsys_project.stack.state import State
 
 CELERY = (sys.executable, "-m", "celery", "-A", "recsys_project")
+STATISTICS = "flags.analysis.tasks"
+"""What the analysis worker alone loads: SciPy takes 60 MB and a second."""
 
 
 def servers(state: State) -> dict[str, list[str]]:
-    """Return each server's command by its name. A batch never makes an interactive task wait: two workers."""
+    """Return each server's command by its name. No batch makes an interactive task wait."""
     web = ["--interface", "wsgi", "--host", "127.0.0.1", "--port", str(state.web_port), "--blocking-threads", "4"]
     flower = ["--address=127.0.0.1", f"--port={state.flower_port}"]
     return {
         "web": [sys.executable, "-m", "granian", *web, "recsys_project.wsgi:application"],
         "worker-interactive": [*CELERY, "worker", "-n", "interactive@%h", *worker("interactive", 1)],
         "worker-batch": [*CELERY, "worker", "-n", "batch@%h", *worker("batch,maintenance", 2)],
+        "worker-analysis": [*CELERY, "worker", "-n", "analysis@%h", "-I", STATISTICS, *worker("analysis", 1)],
         "beat": [*CELERY, "beat", "-S", "redbeat.RedBeatScheduler", "-l", "INFO"],
         "flower": [*CELERY, "flower", *flower],
     }

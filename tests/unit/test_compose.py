@@ -104,12 +104,13 @@ def test_prometheus_asks_services_that_are_there():
     """A target is a composed service and its port."""
     scrapes = yaml.safe_load((ROOT / "monitoring/prometheus/prometheus.yml").read_text())["scrape_configs"]
     targets = [target for job in scrapes for static in job["static_configs"] for target in static["targets"]]
-    assert set(targets) == {"web:8000", "worker-interactive:9101", "worker-batch:9101"}
+    workers = {f"worker-{name}:9101" for name in ("interactive", "batch", "analysis")}
+    assert set(targets) == {"web:8000", *workers}
     assert all(target.split(":")[0] in SERVICES for target in targets)
     assert all(SERVICES[name]["environment"]["METRICS_PORT"] == "9101" for name in SERVICES if "worker" in name)
 
 
-@pytest.mark.parametrize("name", ["worker-interactive", "worker-batch", "beat"])
+@pytest.mark.parametrize("name", ["worker-interactive", "worker-batch", "worker-analysis", "beat"])
 def test_a_probe_finds_what_its_process_leaves_in_redis(name, redis_url):
     """The very command of the health check: well while the word is there, unwell once it is gone."""
     key = f"{workers.NAMES}:{name.removeprefix('worker-')}@{socket.gethostname()}"

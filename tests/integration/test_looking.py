@@ -1,0 +1,238 @@
+"""Results: from what members did to a snapshot; the bandit that follows it; the worker that has the statistics."""
+
+import sys
+import time
+from datetime import timedelta
+from math import isclose
+from pathlib import Path
+
+import numpy as np
+import pytest
+from django.core import mail
+from django.core.management import call_command
+
+from flags.analysis import bandit, looking
+from flags.analysis.moments import moments
+from flags.analysis.statistics import difference, fixed
+from flags.experiments import sources
+from flags.experiments.asking import QUEUE, ask_for_look
+from flags.models import Experiment, Exposure, Metric, Result, Snapshot
+from flags.models.append_only import KeptForEverError
+from flags.services import experiments
+from flags.services.change import Actor
+from flags.services.digest import digest
+from monitoring.models import MaintenanceRun
+from recommendations.models import Interaction, Member, Post
+from recsys_project.stack.commands import STATISTICS
+from tests import making
+from tests.servers import ready_in, running, test_database_url, wait_until
+
+NOW = making.NOW
+START = NOW - timedelta(days=10)
+DO = {"actor": Actor(system="test"), "why": "a test", "now": NOW}
+FLAG = "wasm_recommendations"
+
+
+def people(count, *, languages=("en",)):
+    """Make members m0, m1, … and a post to act on."""
+    Member.objects.bulk_create(
+        Member(
+            external_id=f"m{n}",
+            created_at=START,
+            changed_at=START,
+            languages=[languages[n % len(languages)]],
+        )
+        for n in range(count)
+    )
+    author = making.member("author")
+    return list(Member.objects.filter(external_id__startswith="m").order_by("pk")), making.post(author, "p")
+
+
+def act(member, post, kind, at, times=1, **fields):
+    return [
+        Interaction(
+            event_id=f"{member.pk}-{kind}-{at.timestamp()}-{n}",
+            member=member,
+            post=post,
+            kind=kind,
+            occurred_at=at,
+            received_at=at,
+            **fields,
+        )
+        for n in range(times)
+    ]
+
+
+def exposed(phase, members, variant, *, at=START, propensity=0.5):
+    return [
+        Exposure(
+            phase=phase,
+            experiment=phase.experiment,
+            unit_id=member.external_id,
+            variant=variant,
+            propensity=propensity,
+            exposed_at=at,
+        )
+        for member in members
+    ]
+
+
+@pytest.fixture
+def trial(db, parts):
+    """An experiment of 400 members: those treated click 60 % more, and turn down as much as the others."""
+    members, post = people(400, languages=("en", "de"))
+    metrics = ["engaged", "click_through", "turned_down"]
+    experiment = making.experiment(FLAG, at=START, goal="engagements", metrics=metrics)
+    phase, rng, acts = experiment.phases.get(), np.random.default_rng(5), []
+    halves = members[:200], members[200:]
+    for half, variant, rate in zip(halves, ("control", "treatment"), (3.0, 4.8), strict=True):
+        Exposure.objects.bulk_create(exposed(phase, half, variant))
+        for member in half:
+            habit = rng.gamma(2.0, 0.5)
+            acts += act(member, post, "click", START - timedelta(days=2), int(rng.poisson(3 * habit)))
+            acts += act(member, post, "click", START + timedelta(days=2), int(rng.poisson(rate * habit)))
+            acts += act(member, post, "view", START + timedelta(days=1), 5)
+    Interaction.objects.bulk_create(acts)
+    return experiment
+
+
+def result(snapshot, metric="engagements", segment=""):
+    return snapshot.results.get(metric__key=metric, segment=segment)
+
+
+def test_a_look_says_what_the_rows_say(trial):
+    """Means, the fixed interval with what was before taken out, verdicts, and who is in."""
+    snapshot = looking.look(key="trial", now=NOW)
+    assert snapshot.units == {"control": 200, "treatment": 200} and snapshot.sample_ratio_p == 1.0
+    assert snapshot.daily_units == {variant: {"2026-05-22": 200} for variant in ("control", "treatment")}
+    after = Interaction.objects.filter(kind="click", occurred_at__gte=START).values_list(
+        "member__external_id", flat=True
+    )
+    counts = {f"m{n}": 0.0 for n in range(400)}
+    for member in after:
+        counts[member] += 1
+    control, treatment = (np.array([counts[f"m{n}"] for n in part]) for part in (range(200), range(200, 400)))
+    found = result(snapshot)
+    assert isclose(found.control_mean, control.mean()) and isclose(found.mean, treatment.mean())
+    plain = fixed(difference(moments(control), moments(treatment)))
+    assert found.low < found.difference < found.high and found.high - found.low < plain.high - plain.low
+    assert found.variance_kept < 0.9
+    assert found.verdict == Result.Verdict.BETTER and found.chance > 0.99 and found.loss < 0.01
+    assert found.anytime_low < found.low and found.lift_low < 0.6 < found.lift_high
+    assert result(snapshot, "click_through").mean == pytest.approx(treatment.sum() / 1000)
+    assert result(snapshot, "turned_down").difference == 0.0
+    assert {row.segment for row in snapshot.results.exclude(segment="")} == {"language=en", "language=de"}
+    assert snapshot.needed_units > 400 and snapshot.days_left > 0
+
+
+def test_only_the_days_of_the_window_count_and_nothing_that_was_taken_back(trial):
+    before = looking.look(key="trial", now=NOW)
+    post, treated = Post.objects.get(external_id="p"), Member.objects.get(external_id="m300")
+    late = START + timedelta(days=trial.goal.window_days)
+    rows = [*act(treated, post, "like", late, 50), *act(treated, post, "share", START, 50, undone_at=NOW)]
+    Interaction.objects.bulk_create(rows)
+    assert result(looking.look(key="trial", now=NOW)).mean == result(before).mean
+    Interaction.objects.bulk_create(act(treated, post, "save", late - timedelta(seconds=1), 20))
+    assert result(looking.look(key="trial", now=NOW)).mean == pytest.approx(result(before).mean + 0.1)
+
+
+def test_a_wrong_split_is_seen(trial):
+    phase = trial.phases.get()
+    more = [making.member(f"x{n}") for n in range(150)]
+    Exposure.objects.bulk_create(exposed(phase, more, "treatment"))
+    snapshot = looking.look(key="trial", now=NOW)
+    assert snapshot.sample_ratio_p < 1e-6
+    assert "WRONG SPLIT" in digest(now=NOW)[0]
+
+
+def test_a_guardrail_is_safe_worse_or_open(trial):
+    """Safe once no harm beyond the tolerance is left possible."""
+    snapshot = looking.look(key="trial", now=NOW)
+    assert result(snapshot, "turned_down").verdict == Result.Verdict.OPEN  # nobody turned anything down: no spread
+    post = Post.objects.get(external_id="p")
+    for member in Member.objects.filter(external_id__in=[f"m{n}" for n in range(200, 400)]):
+        Interaction.objects.bulk_create(act(member, post, "hide", START + timedelta(days=1), member.pk % 3))
+    snapshot = looking.look(key="trial", now=NOW)
+    assert result(snapshot, "turned_down").verdict == Result.Verdict.WORSE
+    assert "WORSE on turned_down: treatment" in digest(now=NOW)[0]
+    Metric.objects.filter(key="turned_down").update(numerator=["view"])
+    equal = Interaction.objects.filter(kind="view", member__external_id="m0")
+    equal.first().delete()
+    assert result(looking.look(key="trial", now=NOW), "turned_down").verdict == Result.Verdict.SAFE
+
+
+def test_looks_are_kept_as_they_were(trial):
+    first = looking.look(key="trial", now=NOW)
+    second = looking.look(key="trial", now=NOW + timedelta(days=1))
+    assert list(Snapshot.objects.filter(experiment=trial)) == [second, first]
+    with pytest.raises(KeptForEverError):
+        first.save()
+
+
+def test_what_never_ran_is_not_looked_at(db):
+    making.experiment(FLAG, started=False)
+    with pytest.raises(looking.NothingToLookAtError, match="has not begun"):
+        looking.look(key="trial", now=NOW)
+
+
+def test_an_experiment_without_units_has_a_look_that_says_so(db):
+    making.experiment(FLAG)
+    snapshot = looking.look(key="trial", now=NOW)
+    found = snapshot.results.get()
+    assert snapshot.units == {"control": 0, "treatment": 0} and snapshot.days_left is None
+    assert (found.verdict, found.low, found.lift, found.chance) == (Result.Verdict.OPEN, None, None, 0.5)
+
+
+def test_a_metric_of_nobody_s_is_named(trial):
+    Metric.objects.filter(key="engaged").update(source="weather")
+    with pytest.raises(KeyError, match="weather"):
+        looking.look(key="trial", now=NOW)
+    assert sources.names() == ["interactions"]
+
+
+def test_the_bandit_moves_weights_to_what_is_better(trial):
+    """It waits for enough units, keeps the floor, is recorded as a rule, and begins a phase of its own."""
+    experiments.finish(key="trial", decision="", **DO)
+    making.experiment(FLAG, "greedy", at=START, is_bandit=True, bandit_floor=0.1)
+    phase = Experiment.objects.get(key="greedy").phases.get()
+    assert bandit.choose_weights(key="greedy", now=NOW) is None
+    members = list(Member.objects.filter(external_id__startswith="m").order_by("pk"))
+    Exposure.objects.bulk_create(exposed(phase, members[:200], "control"))
+    Exposure.objects.bulk_create(exposed(phase, members[200:], "treatment"))
+    shares = bandit.choose_weights(key="greedy", now=NOW)
+    assert shares["treatment"] == pytest.approx(1 - shares["control"]) and 0.8 < shares["treatment"] <= 0.9
+    row = Experiment.objects.get(key="greedy")
+    assert [p.number for p in row.phases.all()] == [1, 2]
+    assert row.phases.get(number=2).variants[1]["share"] == pytest.approx(shares["treatment"])
+    assert bandit.choose_weights(key="greedy", now=NOW) is None, "the same knowledge moves nothing"
+    assert looking.look(key="greedy", now=NOW).units == {"control": 200, "treatment": 200}
+
+
+def test_the_digest_is_a_duty_that_is_kept_and_mailed(trial, monkeypatch):
+    looking.look(key="trial", now=NOW)
+    settings = sys.modules["recsys_project.settings"]
+    monkeypatch.setattr(
+        "django.conf.settings.ENV", settings.ENV.model_copy(update={"alert_emails": ["ops@example.org"]})
+    )
+    call_command("maintain", "digest_experiments")
+    note = MaintenanceRun.objects.latest("pk").note
+    assert note.startswith("trial: running for") and "400 units" in note and "treatment +" in note
+    (sent,) = mail.outbox
+    assert sent.to == ["ops@example.org"] and "trial: running" in sent.body
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_analysis_worker_looks_on_demand_and_it_alone_has_the_statistics(worker, parts, tmp_path):
+    """Seen in the libraries that each process has mapped."""
+    making.flag(FLAG, is_enabled=True)
+    making.experiment(FLAG, at=START)
+    command = [sys.executable, "-m", "celery", "-A", "recsys_project", "worker", "-I", STATISTICS, "-Q", QUEUE]
+    with running([*command, "-c", "1", "-l", "INFO"], tmp_path, DATABASE_URL=test_database_url()) as (process, log):
+        wait_until(ready_in(log), process, log)
+        ask_for_look("trial")
+        deadline = time.monotonic() + 60
+        while not Snapshot.objects.exists():
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+        assert "site-packages/scipy/" in Path(f"/proc/{process.pid}/maps").read_text()
+    assert "site-packages/scipy/" not in Path(f"/proc/{worker.process.pid}/maps").read_text()
