@@ -8,8 +8,15 @@ from __future__ import annotations
 
 from django.contrib.auth.models import Group, Permission
 
-VIEW = ["view_flag", "view_segment", "view_rolloutplan", "view_flagchange", "view_pendingchange"]
-EDIT = ["add_flag", "change_flag", "add_segment", "change_segment"]
+EXPERIMENTS = ["experiment", "metric", "exclusiongroup", "holdout"]
+VIEW = [
+    *("view_flag", "view_segment", "view_rolloutplan", "view_flagchange", "view_pendingchange"),
+    *(f"view_{name}" for name in EXPERIMENTS),
+]
+EDIT = [
+    *("add_flag", "change_flag", "add_segment", "change_segment"),
+    *(f"{verb}_{name}" for verb in ("add", "change") for name in EXPERIMENTS),
+]
 RELEASE = ["add_rolloutplan", "change_rolloutplan", "release_flag"]
 ROLES = {"Flag viewer": VIEW, "Flag editor": [*VIEW, *EDIT], "Flag releaser": [*VIEW, *EDIT, *RELEASE]}
 
