@@ -181,6 +181,8 @@ SPECTACULAR_SETTINGS = {
         "JobState": "recommendations.api.serializers.JOB_STATES",
         "EventStatus": "recommendations.api.serializers.STATUSES",
         "FlagKind": "flags.models.flags.Flag.Kind",
+        "RolloutState": "flags.models.plans.RolloutPlan.State",
+        "ExperimentState": "flags.models.experiments.Experiment.State",
     },
 }
 UNFOLD = {

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from flags.api import ofrep, views
+from flags.api import experiments, ofrep, views
 
 urlpatterns = [
     path("ofrep/v1/evaluate/flags", ofrep.EvaluateFlagsView.as_view(), name="ofrep-flags"),
@@ -17,6 +17,11 @@ urlpatterns = [
     path("api/v1/segments/<slug:key>", views.OneSegmentView.as_view(), name="api-segment"),
     path("api/v1/rollouts", views.RolloutsView.as_view(), name="api-rollouts"),
     path("api/v1/rollouts/<slug:key>/<slug:action>", views.RolloutActionView.as_view(), name="api-rollout-action"),
+    path("api/v1/experiments", experiments.ExperimentsView.as_view(), name="api-experiments"),
+    path("api/v1/experiments/<slug:key>", experiments.OneExperimentView.as_view(), name="api-experiment"),
+    path("api/v1/experiments/<slug:key>/changes", experiments.ExperimentChangesView.as_view()),
+    path("api/v1/experiments/<slug:key>/results", experiments.ResultsView.as_view(), name="api-results"),
+    path("api/v1/experiments/<slug:key>/<slug:step>", experiments.StepView.as_view(), name="api-experiment-step"),
     path("api/v1/approvals", views.ApprovalsView.as_view(), name="api-approvals"),
     path("api/v1/approvals/<int:pending_id>/<slug:decision>", views.DecideView.as_view(), name="api-approval"),
 ]

@@ -77,9 +77,14 @@ class Process:
             self.popen.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.popen.wait(STOP_SECONDS)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.popen.pid, signal.SIGKILL)
+        self.end_rest()
         self.popen.wait()
+
+    def end_rest(self) -> None:
+        """End what is left of its session: a web server that was killed leaves its workers, which still listen."""
+        if self.popen is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.popen.pid, signal.SIGKILL)
 
 
 class Processes:
@@ -120,6 +125,7 @@ class Processes:
                     f"The end of {process.log_file}:\n{process.tail()}"
                 )
             self._say(f"{process.name} ended (exit code {code}); it is started again. Its log: {process.log_file}")
+            process.end_rest()
             process.start()
 
     def stop(self) -> None:
