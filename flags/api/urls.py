@@ -6,7 +6,7 @@ from flags.api import experiments, ofrep, views
 
 urlpatterns = [
     path("ofrep/v1/evaluate/flags", ofrep.EvaluateFlagsView.as_view(), name="ofrep-flags"),
-    path("ofrep/v1/evaluate/flags/<slug:key>", ofrep.EvaluateFlagView.as_view(), name="ofrep-flag"),
+    path("ofrep/v1/evaluate/flags/<path:key>", ofrep.EvaluateFlagView.as_view(), name="ofrep-flag"),
     path("api/v1/flags", views.FlagsView.as_view(), name="api-flags"),
     path("api/v1/flags/<slug:key>", views.OneFlagView.as_view(), name="api-flag"),
     path("api/v1/flags/<slug:key>/kill", views.KillView.as_view(), name="api-flag-kill"),

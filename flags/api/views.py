@@ -25,6 +25,8 @@ from flags.services.stale import why_stale
 from monitoring.clock import now
 
 PAGE = 50
+MOST_DIGITS = 18
+"""Of a change's number: what a database's integers hold."""
 IF_MATCH = OpenApiParameter(
     "If-Match", str, OpenApiParameter.HEADER, description="The flag's ETag: refused with 412 if it changed since."
 )
@@ -186,14 +188,16 @@ class ChangesView(FlagView):
         tags=["flags"],
         summary="What was done to a flag, newest first",
         parameters=[OpenApiParameter("before", int, description="Only changes with a lower id.")],
-        responses={200: shapes.ChangesOut, **shapes.problems(404)},
+        responses={200: shapes.ChangesOut, **shapes.problems(400, 404)},
     )
     def get(self, request: Request, key: str) -> Response:
         """Return who changed what, and why."""
         flag_of(key)
         rows = FlagChange.objects.filter(subject=Subject.FLAG, key=key).order_by("-pk")
         if before := request.query_params.get("before"):
-            rows = rows.filter(pk__lt=serializers.IntegerField().run_validation(before))
+            if not before.isdecimal() or len(before) > MOST_DIGITS:
+                raise ValidationError({"before": "Give the number of a change."})
+            rows = rows.filter(pk__lt=int(before))
         page = list(rows.select_related("user", "approved_by")[: PAGE + 1])
         older = page[PAGE - 1].pk if len(page) > PAGE else None
         return Response({"changes": [shapes.change_shape(row) for row in page[:PAGE]], "next_before": older})

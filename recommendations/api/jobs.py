@@ -4,7 +4,6 @@ from uuid import UUID
 
 from django.http import StreamingHttpResponse
 from drf_orjson_renderer.renderers import ORJSONRenderer
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -152,7 +151,7 @@ class EventsView(APIView):
 
     @schema.address(
         404,
-        answers={(200, "text/event-stream"): OpenApiTypes.STR},  # type: ignore[dict-item]
+        answers={(200, "text/event-stream"): s.JobEventOut},  # type: ignore[dict-item]
         operation_id="job_events",
         summary="A job's progress, as server-sent events",
         tags=["jobs"],

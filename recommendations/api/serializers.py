@@ -465,6 +465,17 @@ class ExportOut(serializers.Serializer):
     members = serializers.ListField(child=serializers.DictField())
 
 
+class JobEventOut(serializers.Serializer):
+    """One event of the stream, by its fields."""
+
+    event = serializers.ChoiceField(
+        choices=["job", "again"], help_text="job: it has changed; again: the stream's time is over, ask for another."
+    )
+    data = serializers.CharField(  # type: ignore[assignment]  # the field that the standard calls so
+        help_text="Of a job: the job as JSON, as its own address gives it."
+    )
+
+
 class JobsOut(serializers.Serializer):
     """A page of jobs, newest first."""
 

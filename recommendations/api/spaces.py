@@ -83,6 +83,7 @@ class VectorsView(APIView):
 
     @schema.address(
         400,
+        404,
         413,
         415,
         answers={200: s.VectorsOut},
@@ -116,6 +117,7 @@ class PicturesView(APIView):
 
     @schema.address(
         400,
+        404,
         409,
         413,
         415,
