@@ -15,13 +15,20 @@ test: setup-dev ## Set up and run every check and test
 	@$(PY) checks.py
 
 nightly: setup-dev ## Run the long forms of the generative tests: hours
-	@$(PY) -m pytest -q -n 2 -m nightly tests/generative
+	@$(PY) -m pytest -q -n 2 -m nightly tests/generative tests/integration
 
 setup: ## Install what the service needs into .venv
 	@$(PYTHON) bootstrap.py requirements.txt
 
 setup-dev: ## Install what the tests need, too
 	@$(PYTHON) bootstrap.py requirements/dev.txt
+
+clients: setup-dev ## Generate the Python and TypeScript clients into var/clients
+	@rm -rf var/clients && mkdir -p var/clients/typescript
+	@DEBUG=1 $(PY) manage.py spectacular --fail-on-warn --file var/clients/openapi.yaml
+	@.venv/bin/openapi-python-client generate --path var/clients/openapi.yaml --meta none --output-path var/clients/python/recsys_client
+	@cp tests/clients/package.json tests/clients/package-lock.json var/clients/typescript
+	@cd var/clients/typescript && npm ci --silent --no-audit --no-fund && npx openapi-typescript ../openapi.yaml --default-non-nullable=false -o schema.d.ts
 
 format: setup-dev ## Put the code into its form
 	@$(PY) -m ruff format -q . && $(PY) -m ruff check -q --fix .
@@ -38,4 +45,4 @@ lock: setup-dev ## Pin the requirements anew, with their hashes
 clean: ## Forget the clone's own state: database, ports, secrets, logs
 	@rm -rf var
 
-.PHONY: help run demo test nightly setup setup-dev format kernel lock clean
+.PHONY: help run demo test nightly setup setup-dev clients format kernel lock clean

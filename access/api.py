@@ -13,12 +13,12 @@ from rest_framework.views import APIView
 from access import tokens
 from access.callers import Caller
 from access.errors import BadRequestError
+from access.problems import Problem
 from access.scopes import MEMBER_SCOPES, Scope, every
 from monitoring.clock import now
 
-PROBLEM = {"$ref": "#/components/schemas/Problem"}
 PROBLEMS = {
-    (status, "application/problem+json"): OpenApiResponse(PROBLEM, meaning)
+    (status, "application/problem+json"): OpenApiResponse(Problem, meaning)
     for status, meaning in {
         400: "A value cannot be used",
         401: "No key, or one that does not let you in",

@@ -7,6 +7,7 @@ from typing import Any
 from drf_spectacular.utils import OpenApiResponse, extend_schema_serializer
 from rest_framework import serializers
 
+from access.problems import Problem
 from flags import documents
 from flags.documents import Closed, Document, moment
 from flags.models import Flag, FlagChange, PendingChange
@@ -14,12 +15,12 @@ from flags.services.change import KINDS, Row
 from flags.services.explain import Explanation
 from flags.services.history import differences
 
-PROBLEM = OpenApiResponse(dict, "A problem of RFC 9457: what was wrong, with what, and what to do.")
+PROBLEM = OpenApiResponse(Problem, "What was wrong, with what, and what to do.")
 
 
 def problems(*statuses: int) -> dict[tuple[int, str], OpenApiResponse]:
     """Return the problems that an address may answer with."""
-    return {(status, "application/problem+json"): PROBLEM for status in (*statuses, 401, 403)}
+    return {(status, "application/problem+json"): PROBLEM for status in (*statuses, 401, 403, 429)}
 
 
 class Why(Closed):

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 
-from recommendations.api import serializers as s
+from access.problems import Problem
 from recommendations.api.problems import CONTENT_TYPE, body
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -36,7 +36,7 @@ EXAMPLES = {
 def problems(*statuses: int) -> dict[tuple[int, str], OpenApiResponse]:
     """Return the problems that an address may answer with."""
     return {
-        (status, CONTENT_TYPE): OpenApiResponse(s.Problem, MEANINGS[status], examples=EXAMPLES.get(status))
+        (status, CONTENT_TYPE): OpenApiResponse(Problem, MEANINGS[status], examples=EXAMPLES.get(status))
         for status in (*statuses, 401, 403, 429, 503)
     }
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from access.problems import Problem
 from recommendations.contracts import InteractionKind, Reason
 from recommendations.services.recommend import FEEDS
 
@@ -308,27 +309,6 @@ class IdempotencyKey(serializers.Serializer):
     """The header of the same name."""
 
     idempotency_key = serializers.CharField(max_length=200, default=None, allow_null=True)
-
-
-class ErrorItem(serializers.Serializer):
-    """One wrong value."""
-
-    detail = serializers.CharField()
-    code = serializers.CharField()
-    pointer = serializers.CharField(required=False, help_text="JSON pointer into the body.")
-    parameter = serializers.CharField(required=False, help_text="Name of the query parameter.")
-
-
-class Problem(serializers.Serializer):
-    """An error, as RFC 9457 has it."""
-
-    type = serializers.CharField()
-    title = serializers.CharField()
-    status = serializers.IntegerField()
-    detail = serializers.CharField()
-    code = serializers.CharField(help_text="Stable; programs may rely on it.")
-    request_id = serializers.CharField(required=False, help_text="Of this answer, as the logs have it.")
-    errors = ErrorItem(many=True, required=False)  # type: ignore[assignment]  # it hides DRF's property
 
 
 class PostOut(serializers.Serializer):
