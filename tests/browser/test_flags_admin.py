@@ -1,11 +1,14 @@
 """The admin of flags in a real browser: the rule editor, turning off, the playground; on a phone, in the dark."""
 
+from datetime import timedelta
+
 import pytest
 from django.contrib.auth import get_user_model
 from playwright.sync_api import expect
 
 from flags import snapshot
-from flags.models import Flag, FlagChange
+from flags.analysis import looking
+from flags.models import Exposure, Flag, FlagChange
 from flags.services.change import Actor, change
 from monitoring.clock import now
 from tests import making
@@ -88,4 +91,31 @@ def test_no_page_is_wider_than_a_phone_or_breaks_in_the_dark(browser, site):
     ):
         page.goto(f"{site}/admin/flags/{place}")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, place
+    assert page.problems == []
+
+
+@pytest.mark.parametrize("width, scheme", [(1280, "light"), (390, "dark")])
+def test_the_report_of_an_experiment_fits(browser, site, width, scheme):
+    """Its warning, pictures and tables stay within the page; a look is asked for by a button."""
+    moment = now()
+    experiment = making.experiment("wasm_recommendations", at=moment - timedelta(days=3))
+    phase = experiment.phases.get()
+    Exposure.objects.bulk_create(
+        Exposure(
+            phase=phase,
+            experiment=experiment,
+            unit_id=f"m{n}",
+            variant="control" if n < 300 else "treatment",
+            propensity=0.5,
+            exposed_at=moment - timedelta(days=1 + n % 2),
+        )
+        for n in range(400)
+    )
+    looking.look(key="trial", now=moment)
+    page = signed_in(browser, site, viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page.goto(f"{site}/admin/flags/experiment/{experiment.pk}/results/")
+    expect(page.get_by_role("alert")).to_contain_text("The split is wrong")
+    expect(page.get_by_role("img", name="Units that are in")).to_be_visible()
+    expect(page.get_by_role("button", name="Look now")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.problems == []
