@@ -98,7 +98,8 @@ def test_no_page_is_wider_than_a_phone_or_breaks_in_the_dark(browser, site):
 def test_the_report_of_an_experiment_fits(browser, site, width, scheme):
     """Its warning, pictures and tables stay within the page; a look is asked for by a button."""
     moment = now()
-    experiment = making.experiment("wasm_recommendations", at=moment - timedelta(days=3))
+    making.flag("pace", at=moment, is_enabled=True)
+    experiment = making.experiment("pace", at=moment - timedelta(days=3))
     phase = experiment.phases.get()
     Exposure.objects.bulk_create(
         Exposure(
