@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import redis
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.http import HttpRequest
 from limits import RateLimitItemPerMinute
 from limits.storage import RedisStorage
@@ -40,7 +41,7 @@ TIMEOUT_SECONDS = 0.25
 PAUSE_SECONDS = 1.0
 """How long nobody is counted after Redis failed to answer."""
 
-Policy = Literal["key", "member", "address"]
+Policy = Literal["key", "member", "staff", "address"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +139,12 @@ def address_of(request: HttpRequest | Request) -> str:
     return BaseThrottle().get_ident(request)  # type: ignore[arg-type]  # which reads META alone
 
 
-def counted_for(request: HttpRequest | Request, caller: Caller | None) -> Counted | None:
+def counted_for(request: HttpRequest | Request, caller: Caller | User | None) -> Counted | None:
     """Return whom the request counts for; None if nobody is limited. A caller of None is a stranger."""
     env = settings.ENV
-    if caller is None:
+    if isinstance(caller, User):
+        found = Counted("staff", str(caller.pk), env.rate_per_staff)
+    elif caller is None:
         found = Counted("address", masked("address", address_of(request)), env.rate_per_address)
     elif caller.member_id is not None:
         found = Counted("member", masked("member", caller.member_id), env.rate_per_member)
@@ -151,7 +154,7 @@ def counted_for(request: HttpRequest | Request, caller: Caller | None) -> Counte
     return found if found.per_minute else None
 
 
-def judge(request: HttpRequest | Request, caller: Caller | None) -> Verdict | None:
+def judge(request: HttpRequest | Request, caller: Caller | User | None) -> Verdict | None:
     """Count the request and note the verdict on it, for the answer's headers."""
     counted = counted_for(request, caller)
     found = window().admit(counted) if counted else None
@@ -168,10 +171,11 @@ def check(request: HttpRequest | Request, caller: Caller | None) -> None:
 
 
 class RateLimit(BaseThrottle):
-    """Counts what keys and tokens ask. Staff are few and known; on an open API strangers are not counted."""
+    """Counts what keys, tokens and staff ask. On an open API strangers are not counted."""
 
     def allow_request(self, request: Request, view: object) -> bool:
-        self.found = judge(request, request.auth) if isinstance(request.auth, Caller) else None
+        who = request.auth or request.user
+        self.found = judge(request, who) if isinstance(who, Caller | User) else None
         return self.found is None or self.found.allowed
 
     def wait(self) -> float | None:

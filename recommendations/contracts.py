@@ -104,7 +104,11 @@ class Origin(IntEnum):
 
 
 class PolicyError(ValueError):
-    """A ranking policy has a setting that we don't know, or a value out of its range."""
+    """A ranking policy has a *setting* that we don't know, or a value out of its range."""
+
+    def __init__(self, setting: str, wrong: str) -> None:
+        super().__init__(f"{setting}: {wrong}")
+        self.setting = setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,12 +184,12 @@ class Policy:
         values: dict[str, float] = {}
         for name, value in settings.items():
             if name not in known:
-                raise PolicyError(f"{name}: no such setting; there are {', '.join(known)}.")
+                raise PolicyError(name, f"no such setting; there are {', '.join(known)}.")
             span: Range = known[name].metadata["range"]
             if isinstance(value, bool) or not isinstance(value, int | float) or not span.low <= value <= span.high:
-                raise PolicyError(f"{name}: give a number from {span.low} to {span.high}, not {value!r}.")
+                raise PolicyError(name, f"give a number from {span.low} to {span.high}, not {value!r}.")
             if known[name].type == "int" and value != int(value):
-                raise PolicyError(f"{name}: give a whole number, not {value!r}.")
+                raise PolicyError(name, f"give a whole number, not {value!r}.")
             values[name] = int(value) if known[name].type == "int" else float(value)
         return cls(**values)  # type: ignore[arg-type]
 

@@ -126,6 +126,7 @@ class Environment(BaseSettings):
         60_000, "answer", "Requests a minute that an API key may send, if its own row says nothing; 0: no limit."
     )
     rate_per_member: Rate = setting(600, "answer", "Requests a minute with the tokens of one member; 0: no limit.")
+    rate_per_staff: Rate = setting(1200, "answer", "API requests a minute of one member of staff; 0: no limit.")
     rate_per_address: Rate = setting(
         120, "answer", "Refused requests a minute of a stranger's address, before the answer is 429; 0: no limit."
     )

@@ -39,7 +39,7 @@ class FlagView(APIView):
 
     writers = CHANGE
     """The permission that changing needs."""
-    scopes = {"GET": READ, "POST": WRITE, "PATCH": WRITE, "DELETE": WRITE}
+    scopes = {"GET": READ, "HEAD": READ, "POST": WRITE, "PATCH": WRITE, "DELETE": WRITE}
     """The scope that each method needs of a key."""
     permission_classes = [*api_settings.DEFAULT_PERMISSION_CLASSES, MayWrite]  # type: ignore[list-item]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from zlib import crc32
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -11,6 +12,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from access import conditional
 from flags import documents
 from flags.api import shapes
 from flags.api.access import CHANGE, READ, RELEASE, FlagView, actor_of
@@ -27,9 +29,6 @@ from monitoring.clock import now
 PAGE = 50
 MOST_DIGITS = 18
 """Of a change's number: what a database's integers hold."""
-IF_MATCH = OpenApiParameter(
-    "If-Match", str, OpenApiParameter.HEADER, description="The flag's ETag: refused with 412 if it changed since."
-)
 
 
 def checked(form: type[serializers.Serializer], request: Request, **options: Any) -> dict[str, Any]:
@@ -58,9 +57,13 @@ def flag_of(key: str) -> Flag:
 def flag_answer(key: str, status: int = 200) -> Response:
     """Return the flag as it is now, with its version as ETag."""
     flag = flag_of(key)
-    return Response(
-        shapes.flag_shape(flag, why_stale(flag, now())), status=status, headers={"ETag": f'"{flag.version}"'}
-    )
+    why = why_stale(flag, now())
+    return Response(shapes.flag_shape(flag, why), status=status, headers={"ETag": flag_etag(flag, why)})
+
+
+def flag_etag(flag: Flag, stale: str) -> str:
+    """Return the flag's ETag. A flag may become stale without a change, and its answer says so."""
+    return conditional.etag(flag.version, f"{crc32(stale.encode()):x}" if stale else "")
 
 
 def waits(pending: PendingChange) -> Response:
@@ -118,33 +121,34 @@ class OneFlagView(FlagView):
         operation_id="read_flag",
         tags=["flags"],
         summary="One flag",
-        responses={200: shapes.FlagOut, **shapes.problems(404)},
+        parameters=[conditional.IF_NONE_MATCH],
+        responses={200: shapes.FlagOut, 304: None, **shapes.problems(404)},
     )
     def get(self, request: Request, key: str) -> Response:
         """Return the flag and its version."""
-        return flag_answer(key)
+        answer = flag_answer(key)
+        tag = answer.headers["ETag"]
+        return Response(status=304, headers={"ETag": tag}) if conditional.has(request, tag) else answer
 
     @extend_schema(
         operation_id="change_flag",
         tags=["flags"],
         summary="Change a flag",
-        parameters=[IF_MATCH],
+        parameters=[conditional.IF_MATCH],
         request=shapes.FlagIn(partial=True),
-        responses={200: shapes.FlagOut, 202: shapes.WaitingOut, **shapes.problems(400, 404, 412)},
+        responses={200: shapes.FlagOut, 202: shapes.WaitingOut, **shapes.problems(400, 404, 412, 428)},
     )
     def patch(self, request: Request, key: str) -> Response:
         """Change the fields that the body names; 202 if the flag needs approval, and nothing has changed yet."""
         patch, why = patch_of(request)
-        version = request.headers.get("If-Match", "").strip('"')
-        if version and not version.isdigit():
-            raise ValidationError({"If-Match": "Give the flag's ETag."})
+        version = conditional.expected(request)
         done = change(
             key=key,
             patch=patch,
             actor=actor_of(request),
             why=why,
             now=now(),
-            version=int(version) if version else None,
+            version=version,
         )
         return waits(done) if isinstance(done, PendingChange) else flag_answer(key)
 

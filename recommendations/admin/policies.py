@@ -8,26 +8,14 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.db import transaction
-from django.db.models import Max, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 
 from recommendations.admin.base import Page
 from recommendations.contracts import Policy
 from recommendations.models import RankingPolicy
-
-
-def next_version(variant: str) -> int:
-    """Return the version that a new policy of *variant* has."""
-    last = RankingPolicy.objects.filter(variant=variant).aggregate(last=Max("version"))["last"]
-    return (last or 0) + 1
-
-
-@transaction.atomic
-def make_active(policy: RankingPolicy) -> None:
-    """Have *policy* served in its variant, in place of the one that is."""
-    RankingPolicy.objects.filter(variant=policy.variant, is_active=True).update(is_active=False)
-    RankingPolicy.objects.filter(pk=policy.pk).update(is_active=True)
+from recommendations.services import policies
 
 
 @admin.register(RankingPolicy)
@@ -40,7 +28,7 @@ class RankingPolicyAdmin(Page):
 
     def get_readonly_fields(self, request: HttpRequest, obj: RankingPolicy | None = None) -> Sequence[str]:
         fixed = ("version", "since_before", "until_served", "is_active", "created_at")
-        return (*fixed, "variant", "settings") if obj else fixed
+        return (*fixed, "variant", "settings", "note") if obj else fixed
 
     @admin.display(description="Changed")
     def summary(self, policy: RankingPolicy) -> str:
@@ -61,39 +49,33 @@ class RankingPolicyAdmin(Page):
         return table(served, policy) if served else "This is the one, or none is."
 
     def save_model(self, request: HttpRequest, obj: RankingPolicy, form: Any, change: bool) -> None:
-        if not change:
-            obj.version = next_version(obj.variant)
-        super().save_model(request, obj, form, change)
+        if change:  # a version is not edited
+            return
+        made = policies.write_version(variant=obj.variant, settings=obj.settings, note=obj.note)
+        obj.pk, obj.version, obj.created_at = made.pk, made.version, made.created_at
 
     @admin.action(description="Serve this version", permissions=["change"])
-    def activate(self, request: HttpRequest, policies: QuerySet[RankingPolicy]) -> None:
+    def activate(self, request: HttpRequest, queryset: QuerySet[RankingPolicy]) -> None:
         """Make the chosen versions active, one a variant."""
-        chosen = list(policies)
+        chosen = list(queryset)
         if len({policy.variant for policy in chosen}) < len(chosen):
             self.message_user(request, "Choose one version of a variant: only one is served.", messages.ERROR)
             return
         for policy in chosen:
-            make_active(policy)
+            policies.serve(policy)
         self.message_user(request, f"Served now: {', '.join(map(str, chosen))}.", messages.SUCCESS)
 
     @admin.action(description="Copy as a new version and serve it", permissions=["add"])
-    def copy_as_active(self, request: HttpRequest, policies: QuerySet[RankingPolicy]) -> None:
+    def copy_as_active(self, request: HttpRequest, queryset: QuerySet[RankingPolicy]) -> None:
         """Go back to an old version without rewriting what was served when."""
         with transaction.atomic():
-            copies = [copy_of(policy) for policy in policies]
+            copies = [
+                policies.write_version(variant=old.variant, settings=old.settings, note=f"copy of v{old.version}")
+                for old in queryset
+            ]
             for policy in copies:
-                make_active(policy)
+                policies.serve(policy)
         self.message_user(request, f"Served now: {', '.join(map(str, copies))}.", messages.SUCCESS)
-
-
-def copy_of(policy: RankingPolicy) -> RankingPolicy:
-    """Return a new, inactive version with the settings of *policy*."""
-    return RankingPolicy.objects.create(
-        variant=policy.variant,
-        version=next_version(policy.variant),
-        settings=policy.settings,
-        note=f"copy of v{policy.version}",
-    )
 
 
 def version_before(policy: RankingPolicy) -> RankingPolicy | None:

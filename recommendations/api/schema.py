@@ -15,8 +15,10 @@ MEANINGS = {
     403: "A scope is missing, it is another member's data, or the CSRF token is missing",
     404: "No such member, post or job",
     409: "The member is deactivated, or the job is past that",
+    412: "It was changed since you read it",
     413: "The body is above 5 MB",
     415: "The body is not application/json",
+    428: "If-Match is missing",
     429: "Too many requests; see Retry-After",
     503: "The facts cannot be read, so nothing is shown; try again",
 }

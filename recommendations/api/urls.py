@@ -14,6 +14,7 @@ from recommendations.api.feeds import ExplainView, FeedView, SimilarView
 from recommendations.api.interactions import InteractionsView, SeenView
 from recommendations.api.jobs import EventsView, JobsView, JobView, ResultView, RetryView
 from recommendations.api.members import EffectsView, MembersView, MemberView, PreferencesView, ResetView, TieView
+from recommendations.api.policies import OnePolicyView, PoliciesView
 from recommendations.api.posts import PostsView, PostView
 from recommendations.api.profiles import ProfileView
 from recommendations.api.spaces import PicturesView, SearchView, VectorsView
@@ -54,6 +55,8 @@ urlpatterns = [
     path("api/v1/jobs/<uuid:job_id>/events", EventsView.as_view(), name="api-job-events"),
     path("api/v1/jobs/<uuid:job_id>/result", ResultView.as_view(), name="api-job-result"),
     path("api/v1/jobs/<uuid:job_id>/retry", RetryView.as_view(), name="api-job-retry"),
+    path("api/v1/policies", PoliciesView.as_view(), name="api-policies"),
+    path("api/v1/policies/<slug:variant>", OnePolicyView.as_view(), name="api-policy"),
     # /api/docs without its last slash is left to the redirect.
     re_path(r"^api/(?!docs$|schema$)", NothingHere.as_view()),
 ]

@@ -75,6 +75,24 @@ class NothingToFetch(ServiceError):  # noqa: N818
         super().__init__(f"Job {job_id} has no file: it is not done, makes none, or its file's days are over.")
 
 
+class UnknownPolicy(ServiceError):  # noqa: N818
+    """No ranking policy is served in this variant."""
+
+    code, status = "unknown-policy", 404
+
+    def __init__(self, variant: str) -> None:
+        super().__init__(f"No policy is served in the variant {variant!r}: it is ranked by the defaults.")
+
+
+class ChangedMeanwhile(ServiceError):  # noqa: N818
+    """Somebody else changed it since it was read."""
+
+    code, status = "changed-meanwhile", 412
+
+    def __init__(self, name: str, version: int) -> None:
+        super().__init__(f"{name} was changed meanwhile: it has version {version} now. Read it again.")
+
+
 class InactiveMember(ServiceError):  # noqa: N818
     """A deactivated member gets no feed."""
 

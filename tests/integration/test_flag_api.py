@@ -56,7 +56,7 @@ def post(client, path, **body):
 
 
 def patch(client, path, headers=None, **body):
-    return client.patch(f"/api/v1/{path}", json.dumps(body), content_type=JSON, headers=headers or {})
+    return client.patch(f"/api/v1/{path}", json.dumps(body), content_type=JSON, headers=headers or {"If-Match": "*"})
 
 
 def test_a_flag_is_made_read_changed_and_archived(editor):
@@ -68,6 +68,13 @@ def test_a_flag_is_made_read_changed_and_archived(editor):
     assert (changed.json()["rollout_percentage"], changed.json()["version"]) == (30.0, 2)
     late = patch(editor, "flags/dark", {"If-Match": '"1"'}, rollout_percentage=40, why="go")
     assert (late.status_code, late.json()["code"]) == (412, "changed-meanwhile")
+    unsaid = editor.patch("/api/v1/flags/dark", json.dumps({"is_enabled": False, "why": "x"}), content_type=JSON)
+    assert (unsaid.status_code, unsaid.json()["code"]) == (428, "precondition-required")
+    wrong = patch(editor, "flags/dark", {"If-Match": "two"}, is_enabled=False, why="x")
+    assert (wrong.status_code, wrong.json()["errors"][0]["code"]) == (400, "invalid")
+    same = editor.get("/api/v1/flags/dark", headers={"If-None-Match": 'W/"1", W/"2"'})
+    assert (same.status_code, same.content, same.headers["ETag"]) == (304, b"", '"2"')
+    assert editor.get("/api/v1/flags/dark", headers={"If-None-Match": '"1"'}).status_code == 200
     assert [f["key"] for f in editor.get("/api/v1/flags?tag=web").json()["flags"]] == ["dark"]
     assert [f["key"] for f in editor.get("/api/v1/flags?q=DARK&is_enabled=true").json()["flags"]] == ["dark"]
     record = editor.get("/api/v1/flags/dark/changes").json()["changes"]
@@ -136,12 +143,12 @@ def test_a_key_with_the_scope_changes_flags_by_its_own_name(monkeypatch):
     keyed = APIClient()
     keyed.force_authenticate(AnonymousUser(), token=SimpleNamespace(id="k1", scopes=frozenset({"flags:write"})))
     body = {"is_enabled": True, "why": "deployed"}
-    assert keyed.patch("/api/v1/flags/g", body, format="json").status_code == 200
+    assert keyed.patch("/api/v1/flags/g", body, format="json", headers={"If-Match": "*"}).status_code == 200
     assert FlagChange.objects.filter(key="g").first().who == "system: key k1"
-    waiting = keyed.patch("/api/v1/flags/f", body, format="json").json()["id"]
+    waiting = keyed.patch("/api/v1/flags/f", body, format="json", headers={"If-Match": "*"}).json()["id"]
     assert keyed.post(f"/api/v1/approvals/{waiting}/approve").status_code in (401, 403)
     keyed.force_authenticate(AnonymousUser(), token=SimpleNamespace(id="k2", scopes=frozenset({"flags:read"})))
-    assert keyed.patch("/api/v1/flags/g", body, format="json").status_code in (401, 403)
+    assert keyed.patch("/api/v1/flags/g", body, format="json", headers={"If-Match": "*"}).status_code in (401, 403)
     assert keyed.post("/api/v1/flags/g/explain", {"unit_id": "u"}, format="json").status_code == 200
 
 
@@ -180,7 +187,7 @@ def test_a_segment_over_rest(editor):
 
 def ofrep(client, path="", headers=None, **body):
     url = f"/ofrep/v1/evaluate/flags{path}"
-    return client.post(url, json.dumps(body), content_type=JSON, headers=headers or {})
+    return client.post(url, json.dumps(body), content_type=JSON, headers=headers or {"If-Match": "*"})
 
 
 def test_all_flags_are_not_sent_again_while_they_and_the_context_are_the_same(editor):

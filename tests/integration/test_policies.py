@@ -1,0 +1,122 @@
+"""Ranking policies over REST: versions, conditional requests, and what is refused."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.db import connection
+from rest_framework.test import APIClient
+
+from access import keys
+from monitoring.clock import now
+from recommendations.models import RankingPolicy
+from recommendations.services import policies
+from recommendations.services.errors import ChangedMeanwhile
+
+pytestmark = pytest.mark.django_db
+ADDRESS = "/api/v1/policies/control"
+
+
+def keyed(*scopes):
+    _, secret = keys.create(name="a test", scopes=scopes, now=now())
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {secret}")
+    return client
+
+
+def put(client, settings, address=ADDRESS, note="", **headers):
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    body = json.dumps({"settings": settings, "note": note})
+    return client.put(address, body, content_type="application/json", headers=headers)
+
+
+def problem(response, status, code):
+    assert (response.status_code, response.json()["code"]) == (status, code), response.content
+    return response.json()
+
+
+@pytest.fixture
+def editor():
+    return keyed("policies:read", "policies:write")
+
+
+def test_a_policy_is_read_and_put_as_a_new_version(editor):
+    read = editor.get(ADDRESS)
+    assert read.headers["ETag"] == '"1"' and read.json()["settings"]["taste"] == 1.0
+    assert {row["variant"] for row in editor.get("/api/v1/policies").json()["policies"]} >= {"control"}
+    done = put(editor, {"taste": 2, "nearest": 500}, note="a try", If_Match='W/"1"')
+    assert (done.status_code, done.headers["ETag"], done.json()["note"]) == (200, '"2"', "a try")
+    assert done.json()["settings"] == read.json()["settings"] | {"taste": 2.0, "nearest": 500}
+    assert editor.get(ADDRESS).json() == done.json()
+    assert RankingPolicy.objects.filter(variant="control").count() == 2, "what was served stays explainable"
+
+
+def test_what_a_client_has_is_not_sent_again(editor):
+    same = editor.get(ADDRESS, headers={"If-None-Match": 'W/"1"'})
+    assert (same.status_code, same.content, same.headers["ETag"]) == (304, b"", '"1"')
+    put(editor, {}, If_Match='"1"')
+    assert editor.get(ADDRESS, headers={"If-None-Match": '"1"'}).status_code == 200
+
+
+def test_nobody_writes_over_what_they_have_not_read(editor):
+    problem(put(editor, {"taste": 2}), 428, "precondition-required")
+    assert put(editor, {"taste": 2}, If_Match='"1"').status_code == 200
+    assert "version 2" in problem(put(editor, {"taste": 3}, If_Match='"1"'), 412, "changed-meanwhile")["detail"]
+    problem(put(editor, {}, If_None_Match="*"), 412, "changed-meanwhile")
+    assert put(editor, {"taste": 4}, If_Match="*").json()["version"] == 3
+    problem(put(editor, {}, If_Match="one"), 400, "invalid-request")
+
+
+def test_a_variant_without_a_policy_is_made(editor):
+    address = "/api/v1/policies/bold"
+    problem(editor.get(address), 404, "unknown-policy")
+    problem(put(editor, {}, address, If_Match='"1"'), 412, "changed-meanwhile")
+    made = put(editor, {"diversity": 0.9}, address, If_None_Match="*")
+    assert (made.status_code, made.headers["ETag"]) == (201, '"1"')
+
+
+@pytest.mark.parametrize(
+    ("settings", "pointer"),
+    [
+        ({"tast": 1}, "/settings/tast"),
+        ({"taste": 11}, "/settings/taste"),
+        ({"taste": "1"}, "/settings/taste"),
+        ({"taste": True}, "/settings/taste"),
+        ({"nearest": 1.5}, "/settings/nearest"),
+        ([], "/settings"),
+    ],
+)
+def test_a_wrong_setting_is_named_and_changes_nothing(editor, settings, pointer):
+    found = problem(put(editor, settings, If_Match='"1"'), 400, "invalid-request")
+    assert [error["pointer"] for error in found["errors"]] == [pointer]
+    assert policies.read_policy(variant="control").version == 1
+
+
+def test_scopes_and_roles_hold(editor, client):
+    reader = keyed("policies:read")
+    assert reader.get(ADDRESS).status_code == 200
+    problem(put(reader, {}, If_Match="*"), 403, "missing-scope")
+    problem(keyed("feeds:read").get(ADDRESS), 403, "missing-scope")
+    client.force_login(get_user_model().objects.create_user("viewer", is_staff=True))
+    assert client.get(ADDRESS).status_code == 200
+    problem(put(client, {}, If_Match="*"), 403, "permission-denied")
+    client.force_login(get_user_model().objects.create_superuser("root"))
+    assert put(client, {}, If_Match="*").status_code == 200
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_who_read_the_same_version_one_writes():
+    RankingPolicy.objects.create(variant="race", version=1, is_active=True)
+
+    def change(number):
+        try:
+            return policies.put_policy(variant="race", settings={"taste": number}, note="", version=1).version
+        except ChangedMeanwhile:
+            return None
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(change, range(4)))
+    assert sorted(found, key=str) == [2, None, None, None]
