@@ -24,7 +24,9 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest
 from limits import RateLimitItemPerMinute
 from limits.storage import RedisStorage
+from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
+from redis.retry import Retry
 from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
@@ -36,7 +38,7 @@ from monitoring.metrics import THROTTLED
 log = logging.getLogger(__name__)
 
 WINDOW_SECONDS = 60
-TIMEOUT_SECONDS = 0.25
+TIMEOUT_SECONDS = 1.0
 """A Redis that does not answer costs a request this much, and then none for a while."""
 PAUSE_SECONDS = 1.0
 """How long nobody is counted after Redis failed to answer."""
@@ -74,6 +76,7 @@ class Window:
             key_prefix="recsys:limits",
             socket_timeout=TIMEOUT_SECONDS,
             socket_connect_timeout=TIMEOUT_SECONDS,
+            retry=Retry(NoBackoff(), 0),  # asked again, a request would count twice
         )
         self._client: redis.Redis = self._storage.get_connection()  # type: ignore[assignment]
         self._hit = self._storage.lua_acquire_sliding_window
@@ -103,7 +106,8 @@ class Window:
         try:
             return self._once(keys, counted.per_minute)
         except NoScriptError:  # Redis started anew
-            for script in (self._hit, self._look):
+            # In this order: where the one that counts is known the other is, too, so that no request counts twice.
+            for script in (self._look, self._hit):
                 self._client.script_load(script.script)
             return self._once(keys, counted.per_minute)
 

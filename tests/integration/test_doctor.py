@@ -10,7 +10,7 @@ from django.core.management import call_command
 from django.db import connection
 from pydantic import SecretStr
 
-from flags.models import Flag
+from flags.models import Experiment, Flag
 from flags.models.guarded import writing
 from monitoring import doctor, workers
 from monitoring.doctor import Verdict
@@ -142,6 +142,7 @@ def test_a_missing_index_is_named():
 
 def test_a_flag_that_is_gone_slow_feeds_and_fallbacks_fail():
     with writing():
+        Experiment.objects.all().delete()
         Flag.objects.all().delete()
     assert checklist.flag(NOW).verdict is Verdict.FAIL
     assert checklist.load(NOW).verdict is Verdict.WARN
