@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -58,14 +59,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-def up(folder: Path) -> Iterator[Stack]:
-    """Return the stack, started again in a folder where it ran before."""
+@contextmanager
+def started_again(folder: Path) -> Iterator[Stack]:
+    """Run the stack in a folder where it ran before; yield it once it is up."""
     with embedded_stack(folder) as stack:
         until(lambda: UP in stack.log() or stack.process.poll() is not None, stack.log)
         assert stack.process.poll() is None, stack.log()
         yield stack
     none_left(folder)
+
+
+@pytest.fixture(scope="module")
+def up(folder: Path) -> Iterator[Stack]:
+    """Return the stack that several tests look at, until one stops it."""
+    with started_again(folder) as stack:
+        yield stack
 
 
 def status(url: str) -> int:
@@ -117,9 +125,10 @@ def test_ctrl_c_stops_everything_and_succeeds(up: Stack, folder: Path) -> None:
     assert not processes_of(folder)
 
 
-def test_a_killed_runner_leaves_no_process(up: Stack, folder: Path) -> None:
-    up.process.kill()
-    none_left(folder)
+def test_a_killed_runner_leaves_no_process(folder: Path) -> None:
+    with started_again(folder) as stack:
+        stack.process.kill()
+        none_left(folder)
 
 
 def test_a_taken_port_is_named_with_its_variable(folder: Path) -> None:
