@@ -19,7 +19,10 @@ FEED_SECONDS = Histogram(
     buckets=FEED_BUCKETS,
 )
 STAGE_SECONDS = Histogram(
-    "recsys_stage_seconds", "Time that one part of a stage took.", ["stage", "part"], buckets=STAGE_BUCKETS
+    "recsys_stage_seconds",
+    "Time that one part of a stage took; a stage of masks is timed as one part, 'all'.",
+    ["stage", "part"],
+    buckets=STAGE_BUCKETS,
 )
 FEEDS = Counter(
     "recsys_feeds_total",

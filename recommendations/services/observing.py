@@ -23,6 +23,8 @@ candidates = cache(metrics.CANDIDATES.labels)
 filtered = cache(metrics.FILTERED.labels)
 dropped = cache(metrics.DROPPED.labels)
 
+MASKS = frozenset({"eligible", "filter"})
+"""Stages of ten filters of microseconds each: timed as one, since telling of each costs more than some take."""
 SERVER_ERROR = 500
 """From this status on a refusal is our failure, not the caller's."""
 
@@ -69,13 +71,16 @@ def observe_slate(slate: Slate, trace: Trace, seconds: float) -> None:
     performance.observe("recommendation_generation", seconds)
     if slate.fallback:
         metrics.FALLBACKS.labels(slate.fallback).inc()
-    came, left, brought = Counter[str](), Counter[str](), 0
+    came, left, brought, masked = Counter[str](), Counter[str](), 0, Counter[str]()
     for timing in trace.timings:
         stage, part = timing.stage, timing.part
         for tell in spans.LISTENERS:
             about = {"kept": timing.kept, "dropped": timing.dropped, "failed": timing.failed}
             tell(f"{stage} {part}", timing.ended_at, timing.seconds, about)
-        stage_seconds(stage, part).observe(timing.seconds)
+        if stage in MASKS:
+            masked[stage] += timing.seconds
+        else:
+            stage_seconds(stage, part).observe(timing.seconds)
         if timing.failed:
             metrics.PART_FAILURES.labels(stage, part).inc()
         if stage == "source":
@@ -83,9 +88,13 @@ def observe_slate(slate: Slate, trace: Trace, seconds: float) -> None:
             candidates(part).inc(timing.kept)
         elif stage == "filter":
             filtered(part).inc(timing.kept + timing.dropped)
-            dropped(part).inc(timing.dropped)
+            fell = dropped(part)  # there from the first feed on, with 0
+            if timing.dropped:
+                fell.inc(timing.dropped)
         came.setdefault(stage, timing.kept + timing.dropped)
         left[stage] = timing.kept
+    for stage, spent in masked.items():
+        stage_seconds(stage, "all").observe(spent)
     left["source"] = brought
     for stage, count in left.items():
         if stage != "source":
