@@ -76,7 +76,7 @@ class Window:
             key_prefix="recsys:limits",
             socket_timeout=TIMEOUT_SECONDS,
             socket_connect_timeout=TIMEOUT_SECONDS,
-            retry=Retry(NoBackoff(), 0),  # asked again, a request would count twice
+            retry=Retry(NoBackoff(), 0),  # type: ignore[arg-type]  # asked again, a request would count twice
         )
         self._client: redis.Redis = self._storage.get_connection()  # type: ignore[assignment]
         self._hit = self._storage.lua_acquire_sliding_window

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from functools import cache, wraps
 from typing import ParamSpec, TypeVar
@@ -71,7 +71,8 @@ def observe_slate(slate: Slate, trace: Trace, seconds: float) -> None:
     performance.observe("recommendation_generation", seconds)
     if slate.fallback:
         metrics.FALLBACKS.labels(slate.fallback).inc()
-    came, left, brought, masked = Counter[str](), Counter[str](), 0, Counter[str]()
+    came, left, brought = Counter[str](), Counter[str](), 0
+    masked: defaultdict[str, float] = defaultdict(float)
     for timing in trace.timings:
         stage, part = timing.stage, timing.part
         for tell in spans.LISTENERS:
