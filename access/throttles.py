@@ -1,9 +1,9 @@
 """
 How many requests a minute a caller may send: a sliding window in Redis, one round trip a request.
 
-The window is that of the library `limits` (its sliding window counter, two Lua scripts): atomic, so that of many who
-ask at once exactly as many are let in as there is room for. Both scripts go in one pipeline, where the library would
-make a round trip for the verdict and another for what is left.
+The window is that of the library `limits` (its sliding window counter, in Lua): atomic, so that of many who ask at
+once exactly as many are let in as there is room for. Its two scripts, one for the verdict and one for what is left, run
+as one here: the library would make a round trip for each, and the trip is the most of what a request's count costs.
 
 While Redis cannot be asked everybody is served, and counted: a limit guards the capacity of the service, and refusing
 all would turn the loss of a cache into the loss of the service. Who may do what does not rest on Redis.
@@ -25,7 +25,6 @@ from django.http import HttpRequest
 from limits import RateLimitItemPerMinute
 from limits.storage import RedisStorage
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError
 from redis.retry import Retry
 from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
@@ -42,6 +41,16 @@ TIMEOUT_SECONDS = 1.0
 """A Redis that does not answer costs a request this much, and then none for a while."""
 PAUSE_SECONDS = 1.0
 """How long nobody is counted after Redis failed to answer."""
+
+BOTH = b"""
+local function hit(ARGV)
+%s
+end
+local function look(ARGV)
+%s
+end
+return {hit(ARGV), look({ARGV[2]})}
+"""
 
 Policy = Literal["key", "member", "staff", "address"]
 
@@ -78,9 +87,8 @@ class Window:
             socket_connect_timeout=TIMEOUT_SECONDS,
             retry=Retry(NoBackoff(), 0),  # type: ignore[arg-type]  # asked again, a request would count twice
         )
-        self._client: redis.Redis = self._storage.get_connection()  # type: ignore[assignment]
-        self._hit = self._storage.lua_acquire_sliding_window
-        self._look = self._storage.lua_sliding_window
+        hit, look = (self._storage.SCRIPT_ACQUIRE_SLIDING_WINDOW, self._storage.SCRIPT_SLIDING_WINDOW)
+        self._ask = self._storage.get_connection().register_script(BOTH % (hit, look))
         self._closed_until = -math.inf
 
     def admit(self, counted: Counted) -> Verdict | None:
@@ -89,7 +97,7 @@ class Window:
             THROTTLED.labels(counted.policy, "uncounted").inc()
             return None
         try:
-            hit, window = self._ask(counted)
+            hit, window = self._count(counted)
         except redis.RedisError:
             self._closed_until = monotonic() + PAUSE_SECONDS
             log.exception("throttle_unavailable")
@@ -99,23 +107,11 @@ class Window:
             THROTTLED.labels(counted.policy, "refused").inc()
         return verdict(counted, allowed=bool(hit), window=window)
 
-    def _ask(self, counted: Counted) -> tuple[object, list[bytes | int | None]]:
+    def _count(self, counted: Counted) -> tuple[object, list[bytes | int | None]]:
         item = RateLimitItemPerMinute(counted.per_minute)
         name = item.key_for(counted.policy, counted.name)
         keys = [f"{self._storage.key_prefix}:{{{name}}}/-1", f"{self._storage.key_prefix}:{{{name}}}"]
-        try:
-            return self._once(keys, counted.per_minute)
-        except NoScriptError:  # Redis started anew
-            # In this order: where the one that counts is known the other is, too, so that no request counts twice.
-            for script in (self._look, self._hit):
-                self._client.script_load(script.script)
-            return self._once(keys, counted.per_minute)
-
-    def _once(self, keys: list[str], limit: int) -> tuple[object, list[bytes | int | None]]:
-        with self._client.pipeline(transaction=False) as pipe:
-            pipe.evalsha(self._hit.sha, 2, *keys, limit, WINDOW_SECONDS, 1)
-            pipe.evalsha(self._look.sha, 2, *keys, WINDOW_SECONDS)
-            hit, window = pipe.execute()
+        hit, window = self._ask(keys, [counted.per_minute, WINDOW_SECONDS, 1])
         return hit, window
 
 
