@@ -30,6 +30,9 @@ clients: setup-dev ## Generate the Python and TypeScript clients into var/client
 	@cp tests/clients/package.json tests/clients/package-lock.json var/clients/typescript
 	@cd var/clients/typescript && npm ci --silent --no-audit --no-fund && npx openapi-typescript ../openapi.yaml --default-non-nullable=false -o schema.d.ts
 
+examples: setup-dev ## Write the API's examples anew, from a run
+	@WRITE_EXAMPLES=1 $(PY) -m pytest -q tests/integration/test_examples.py -k sent_and_answered
+
 format: setup-dev ## Put the code into its form
 	@$(PY) -m ruff format -q . && $(PY) -m ruff check -q --fix .
 
@@ -45,4 +48,4 @@ lock: setup-dev ## Pin the requirements anew, with their hashes
 clean: ## Forget the clone's own state: database, ports, secrets, logs
 	@rm -rf var
 
-.PHONY: help run demo test nightly setup setup-dev clients format kernel lock clean
+.PHONY: help run demo test nightly setup setup-dev clients examples format kernel lock clean

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,16 +16,6 @@ from access.errors import BadRequestError
 from access.problems import Problem
 from access.scopes import MEMBER_SCOPES, Scope, every
 from monitoring.clock import now
-
-PROBLEMS = {
-    (status, "application/problem+json"): OpenApiResponse(Problem, meaning)
-    for status, meaning in {
-        400: "A value cannot be used",
-        401: "No key, or one that does not let you in",
-        403: "The key has not the scope tokens:mint",
-        429: "Too many requests; see Retry-After",
-    }.items()
-}
 
 
 class TokenIn(serializers.Serializer):
@@ -62,7 +52,7 @@ class TokensView(APIView):
         tags=["access"],
         summary="Make a short-lived token for a member",
         request=TokenIn,
-        responses={201: TokenOut, **PROBLEMS},
+        responses={201: TokenOut, (400, "application/problem+json"): Problem},
     )
     def post(self, request: Request) -> Response:
         """Return a token that reads and writes this member's data only. It ends with its key, if that is revoked."""

@@ -103,7 +103,7 @@ class ExperimentsView(FlagView):
         tags=["experiments"],
         summary="Experiments by key",
         parameters=[OpenApiParameter("state", str, enum=Experiment.State.values)],
-        responses={200: ExperimentsOut, **shapes.problems()},
+        responses={200: ExperimentsOut},
     )
     def get(self, request: Request) -> Response:
         """Return them; of one state, if it is named."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiResponse, extend_schema_serializer
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from access.problems import Problem
@@ -15,12 +15,10 @@ from flags.services.change import KINDS, Row
 from flags.services.explain import Explanation
 from flags.services.history import differences
 
-PROBLEM = OpenApiResponse(Problem, "What was wrong, with what, and what to do.")
 
-
-def problems(*statuses: int) -> dict[tuple[int, str], OpenApiResponse]:
-    """Return the problems that an address may answer with."""
-    return {(status, "application/problem+json"): PROBLEM for status in (*statuses, 401, 403, 429)}
+def problems(*statuses: int) -> dict[tuple[int, str], type[Problem]]:
+    """Return the problems that an address may answer with beside those that any may."""
+    return {(status, "application/problem+json"): Problem for status in statuses}
 
 
 class Why(Closed):

@@ -85,7 +85,7 @@ class FlagsView(FlagView):
             OpenApiParameter("archived", bool, description="true: the archived ones instead."),
             OpenApiParameter("stale", bool, description="true: only those that the code should be rid of."),
         ],
-        responses={200: shapes.FlagsOut, **shapes.problems()},
+        responses={200: shapes.FlagsOut},
     )
     def get(self, request: Request) -> Response:
         """Return the flags that fit."""
@@ -253,7 +253,7 @@ class SegmentsView(FlagView):
         operation_id="list_segments",
         tags=["flags"],
         summary="Segments by key",
-        responses={200: shapes.SegmentsOut, **shapes.problems()},
+        responses={200: shapes.SegmentsOut},
     )
     def get(self, request: Request) -> Response:
         """Return the segments."""
@@ -314,7 +314,7 @@ class RolloutsView(FlagView):
         operation_id="list_rollouts",
         tags=["flags"],
         summary="Rollout plans and their templates",
-        responses={200: shapes.PlansOut, **shapes.problems()},
+        responses={200: shapes.PlansOut},
     )
     def get(self, request: Request) -> Response:
         """Return the plans."""
@@ -373,7 +373,7 @@ class ApprovalsView(FlagView):
         operation_id="list_approvals",
         tags=["flags"],
         summary="Changes that wait for a second person",
-        responses={200: shapes.WaitingsOut, **shapes.problems()},
+        responses={200: shapes.WaitingsOut},
     )
     def get(self, request: Request) -> Response:
         """Return them, newest first."""

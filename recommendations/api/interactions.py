@@ -65,11 +65,8 @@ class InteractionsView(APIView):
 
     @schema.address(
         400,
-        413,
-        415,
         answers={200: s.EventResultsOut, 207: s.EventResultsOut},
         request=s.EventsBody,
-        examples=[schema.EVENTS],
         operation_id="record_interactions",
         summary="Record what members did",
         tags=["interactions"],
@@ -92,11 +89,8 @@ class SeenView(APIView):
     @schema.address(
         400,
         404,
-        413,
-        415,
         answers={200: s.SeenOut},
         request=s.SeenBody,
-        examples=[schema.SEEN],
         operation_id="mark_seen",
         summary="Say which posts a member saw",
         tags=["interactions"],

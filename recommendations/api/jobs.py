@@ -65,12 +65,9 @@ class JobsView(APIView):
     @schema.address(
         400,
         404,
-        413,
-        415,
         answers={202: s.JobOut},
         request=s.JobBody,
         parameters=[KEY, LOCATION, RETRY_AFTER],
-        examples=schema.JOBS,
         operation_id="submit_job",
         summary="Ask for a job",
         tags=["jobs"],

@@ -38,11 +38,8 @@ class MembersView(APIView):
 
     @schema.address(
         400,
-        413,
-        415,
         answers={200: s.OutcomesOut, 207: s.OutcomesOut},
         request=s.MembersBody,
-        examples=[schema.MEMBERS],
         operation_id="send_members",
         summary="Make or change members",
         tags=["members"],
@@ -64,8 +61,6 @@ class MemberView(APIView):
 
     @schema.address(
         400,
-        413,
-        415,
         answers={200: s.OutcomeOut, 201: s.OutcomeOut},
         request=s.MemberItem(partial=True),
         operation_id="send_member",
@@ -111,8 +106,6 @@ class PreferencesView(APIView):
     @schema.address(
         400,
         404,
-        413,
-        415,
         answers={200: s.Preferences},
         request=s.Preferences(partial=True),
         operation_id="change_preferences",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, fields
 from typing import Any
 
-from drf_spectacular.utils import OpenApiExample
 from rest_framework import serializers
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
@@ -115,17 +114,10 @@ class OnePolicyView(PolicyView):
     @schema.address(
         400,
         412,
-        413,
-        415,
         428,
         answers={200: PolicyOut, 201: PolicyOut},
         request=PolicyIn,
         parameters=[conditional.IF_MATCH],
-        examples=[
-            OpenApiExample(
-                "Wider", {"settings": {"diversity": 0.45, "nearest": 800}, "note": "spreads wider"}, request_only=True
-            )
-        ],
         operation_id="put_policy",
         summary="Rank a variant by other settings",
         tags=["policies"],

@@ -23,11 +23,8 @@ class PostsView(APIView):
 
     @schema.address(
         400,
-        413,
-        415,
         answers={200: s.OutcomesOut, 207: s.OutcomesOut},
         request=s.PostsBody,
-        examples=[schema.POSTS],
         operation_id="send_posts",
         summary="Make or change posts",
         tags=["posts"],
@@ -55,8 +52,6 @@ class PostView(APIView):
 
     @schema.address(
         400,
-        413,
-        415,
         answers={200: s.OutcomeOut, 201: s.OutcomeOut},
         request=s.PostItem(partial=True),
         operation_id="send_post",

@@ -68,8 +68,6 @@ class ProfileView(APIView):
     @schema.address(
         400,
         404,
-        413,
-        415,
         answers={200: ProfileReportOut, 207: ProfileReportOut},
         request=ProfileFileBody,
         operation_id="take_in_profile_file",

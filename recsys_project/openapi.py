@@ -1,0 +1,53 @@
+"""What the page of the API says of every address alike: the problems that any may answer with, and examples."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+EXAMPLES = Path(__file__).with_name("openapi-examples.json")
+"""Requests and answers by operation, and problems by status; `make examples` writes it from a run."""
+PROBLEM = "application/problem+json"
+MEANINGS = {
+    400: "A value or the JSON cannot be used",
+    401: "No key, token or session, or one that does not let you in",
+    403: "A scope or a role is missing, it is another member's data, or the CSRF token is missing",
+    404: "There is nothing of that id for this caller",
+    409: "It is in a state that does not allow this",
+    412: "It was changed since you read it",
+    413: "The body is above 5 MB",
+    415: "The body is not application/json",
+    428: "If-Match is missing",
+    429: "Too many requests; see Retry-After",
+    503: "The facts cannot be read, so nothing is shown; try again",
+}
+
+
+def with_problems_and_examples(result: dict[str, Any], **_: object) -> dict[str, Any]:
+    """Add to every operation what the doors in front of its view may answer, and one example of each body."""
+    known = (
+        json.loads(EXAMPLES.read_text(encoding="utf-8")) if EXAMPLES.exists() else {"operations": {}, "problems": {}}
+    )
+    form = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    for operation in (operation for path in result["paths"].values() for operation in path.values()):
+        mine, answers = known["operations"].get(operation["operationId"], {}), operation["responses"]
+        for status in (401, 403, 429, *((413, 415) if "requestBody" in operation else ())):
+            answers.setdefault(str(status), {"content": {PROBLEM: dict(form)}})
+        for content in operation.get("requestBody", {}).get("content", {}).values():
+            put(content, mine.get("request"))
+        for status, answer in answers.items():
+            for kind, content in answer.get("content", {}).items():
+                if kind == PROBLEM:
+                    answer["description"] = MEANINGS[int(status)]
+                    put(content, known["problems"].get(status))
+                else:
+                    put(content, mine.get("answers", {}).get(status))
+        operation["responses"] = dict(sorted(answers.items()))
+    return result
+
+
+def put(content: dict[str, Any], example: Any) -> None:
+    """Show the example with the content, if there is one."""
+    if example is not None:
+        content["examples"] = {"Example": {"value": example}}

@@ -1,0 +1,350 @@
+"""
+The examples on the page of the API are requests that were sent and answers that came: `make examples` writes them anew.
+
+`day` is an integrator's, in order. The tests live through it again: every request does what its example says, every
+answer has the example's form, and no operation is without.
+"""
+
+import base64
+import json
+import os
+from io import BytesIO
+from urllib.parse import quote, urlencode
+from uuid import UUID
+
+import jsonschema
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from drf_spectacular.generators import SchemaGenerator
+from PIL import Image
+
+from access import keys
+from access.scopes import Scope
+from flags.analysis import looking
+from monitoring import clock
+from recommendations.api import feeds, spaces
+from recommendations.models import Job, Member
+from recommendations.services import learn, recording, wiring, work
+from recommendations.services.errors import FactsUnavailable
+from recsys_project.openapi import EXAMPLES, PROBLEM
+from tests import making
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("parts")]
+READER, AUTHOR = "42", "3"
+SMALL, LARGE = 3, 6_000_000
+
+
+@pytest.fixture(scope="module")
+def description():
+    return json.loads(json.dumps(SchemaGenerator().get_schema(public=True), default=str))
+
+
+class Teller:
+    """Sends what an operation is to be sent, and notes request and answer."""
+
+    def __init__(self, description):
+        operations = {
+            operation["operationId"]: (method, path)
+            for path, methods in description["paths"].items()
+            for method, operation in methods.items()
+        }
+        self.addresses, self.noted, self.problems = operations, {}, {}
+        self.people = Client()
+        _, self.secret = keys.create(name="example", scopes=list(Scope), now=clock.now())
+
+    def send(self, operation, body=None, *, secret=None, client=None, headers=None, query=None, **ids):
+        method, path = self.addresses[operation]
+        address = path.format(**{name: quote(str(value)) for name, value in ids.items()})
+        given = {} if client else {"Authorization": f"Bearer {self.secret if secret is None else secret}"}
+        options = {"content_type": "application/json", "data": json.dumps(body)} if body is not None else {}
+        address += f"?{urlencode(query, doseq=True)}" if query else ""
+        return getattr(client or Client(raise_request_exception=False), method)(
+            address, headers=given | (headers or {}), **options
+        )
+
+    def __call__(self, operation, status, body=None, **how):
+        """Send, note, and return the answer."""
+        answer = self.send(operation, body, **how)
+        text = answer.getvalue().decode()
+        assert answer.status_code == status, (operation, answer.status_code, text)
+        noted = self.noted.setdefault(operation, {"answers": {}})
+        if body is not None:
+            noted.setdefault("request", body)
+        if not text:
+            return None
+        if answer["Content-Type"].startswith("text/event-stream"):
+            found = dict(line.split(": ", 1) for line in text.split("\n\n")[0].splitlines())
+        else:
+            found = json.loads(text)
+        noted["answers"].setdefault(str(status), found)
+        return found
+
+    def problem(self, operation, status, body=None, **how):
+        """Send what is refused, and note the problem."""
+        answer = self.send(operation, body, **how)
+        assert (answer.status_code, answer["Content-Type"]) == (status, PROBLEM), (operation, answer.content)
+        self.problems.setdefault(str(status), answer.json())
+
+
+def finished(job_id):
+    """Do a job's chunks, as a worker does."""
+    for chunk in Job.objects.get(pk=job_id).chunks.all():
+        work.run_chunk(job_id=UUID(str(job_id)), number=chunk.number, now=clock.now())
+
+
+def day(tell, monkeypatch):
+    """Live an integrator's day."""
+    content(tell)
+    served(tell)
+    searched(tell, monkeypatch)
+    kept_profile(tell)
+    done_later(tell)
+    switched(tell)
+    tried(tell)
+    refused(tell, monkeypatch)
+    tell("take_down_post", 204, post_id="9")
+    tell("erase_member", 202, member_id=READER)
+
+
+def content(tell):
+    people = [
+        {"id": AUTHOR, "is_private": False, "languages": ["en", "de"], "region": "DE"},
+        {"id": READER, "is_private": True, "is_adult": True, "sensitivity": "sensitive"},
+    ]
+    tell("send_members", 200, {"members": people})
+    tell("send_members", 207, {"members": [{"id": "43"}]})
+    tell("send_member", 201, {"is_private": False, "languages": ["fr"]}, member_id="43")
+    tell("send_member", 200, {"is_private": True, "languages": ["fr"]}, member_id="43")
+    tell("members", 200, query={"prefix": "4", "limit": 5})
+    tell("member", 200, member_id=READER)
+    moment = clock.now().replace(microsecond=0).isoformat().replace("+00:00", "Z")
+    lighthouse = {
+        "id": "7",
+        "author_id": AUTHOR,
+        "visibility": "public",
+        "created_at": moment,
+        "text": "A film about a lighthouse",
+        "kind": "image",
+        "language": "en",
+        "tags": ["drama"],
+        "media": [{"kind": "image", "url": "https://example.org/7.jpg", "alt": "A lighthouse at dusk"}],
+        "safety_labels": {"violence": 0.1},
+    }
+    tell("send_posts", 200, {"posts": [lighthouse]})
+    tell("send_posts", 207, {"posts": [lighthouse | {"author_id": "nobody"}]})
+    other = {"author_id": AUTHOR, "visibility": "public", "created_at": moment, "text": "Keepers of the lighthouse"}
+    tell("send_post", 201, other, post_id="8")
+    tell("send_post", 200, other | {"tags": ["documentary"]}, post_id="8")
+    for name, text in (("9", "Bread for beginners"), ("10", "A lighthouse in winter"), ("11", "Ships that pass")):
+        tell("send_post", 201, other | {"text": text}, post_id=name)
+    tell("post", 200, post_id="7")
+    making.embed(at=clock.now())
+    acts = [
+        {"event_id": "e-1", "member_id": READER, "post_id": "7", "kind": "like"},
+        {"event_id": "e-2", "member_id": READER, "post_id": "8", "kind": "dwell", "value": 12.5, "occurred_at": moment},
+    ]
+    tell("record_interactions", 200, {"events": acts})
+    wrong = {"event_id": "e-3", "member_id": READER, "post_id": "nothing", "kind": "like"}
+    tell("record_interactions", 207, {"events": [acts[0], wrong]})
+    less = {"event_id": "e-4", "member_id": READER, "post_id": "9", "kind": "not_interested", "reason": "topic"}
+    tell("record_interactions", 200, {"events": [less]})
+    learn.learn(member_ids=[Member.objects.get(external_id=READER).pk], now=clock.now())
+    tell("tie", 204, member_id=READER, kind="follow", other_id=AUTHOR)
+    tell("untie", 204, member_id=READER, kind="follow", other_id=AUTHOR)
+
+
+def served(tell):
+    page = tell("feed", 200, member_id=READER, query={"limit": 2, "explain": "true"})
+    recording.record_served(now=clock.now())
+    asked = {"request_id": page["request_id"], "post_id": page["picks"][0]["post"]["id"], "query": {"viewer": READER}}
+    tell("explain", 200, **asked)
+    tell("similar", 200, post_id="7", query={"viewer": READER, "limit": 1})
+    tell("mark_seen", 200, {"post_ids": ["7", "8"]}, member_id=READER)
+    tell("less_effects", 200, member_id=READER)
+
+
+def searched(tell, monkeypatch):
+    vectors = [{"post_id": name, "vector": [0.0] * n + [1.0] + [0.0] * (7 - n)} for n, name in enumerate("789")]
+    tell("store_vectors", 200, {"model": "own-1", "vectors": vectors}, space="photo")
+    wiring.follow_models(clock.now(), now_at_least=True)  # which every process does within a second
+    asked = {"viewer": READER, "space": "photo", "vector": vectors[0]["vector"], "limit": 1}
+    tell("search_by_vector", 200, asked)
+    tell("search", 200, query={"viewer": READER, "space": "photo", "post": "7", "limit": 1})
+    picture = BytesIO()
+    Image.new("RGB", (SMALL, SMALL), "navy").save(picture, "PNG")
+    body = {"pictures": [{"post_id": "7", "image": base64.b64encode(picture.getvalue()).decode()}]}
+    with monkeypatch.context() as patch:
+        # A model that looks at pictures is some 100 MB: its own tests are in test_pictures.py.
+        patch.setattr(spaces, "store_pictures", lambda **_: [])
+        tell("store_pictures", 200, body, space="image")
+
+
+def kept_profile(tell):
+    tell("preferences", 200, member_id=READER)
+    tell("change_preferences", 200, {"muted_words": ["war"], "languages": ["en"]}, member_id=READER)
+    file = tell("profile_file", 200, member_id=READER)
+    tell("take_in_profile_file", 200, file, member_id=READER)
+    gone = file | {"seen": [{"post_id": "gone", "seen_at": file["exported_at"]}]}
+    tell("take_in_profile_file", 207, gone, member_id=READER)
+    tell("reset", 204, member_id="43")
+
+
+def done_later(tell):
+    job = tell("submit_job", 202, {"kind": "member_feed", "params": {"member_ids": [READER]}})
+    finished(job["id"])
+    tell("job", 200, job_id=job["id"])
+    tell("job_events", 200, job_id=job["id"])
+    export = tell("submit_job", 202, {"kind": "export_members", "params": {"member_ids": [READER]}})
+    finished(export["id"])
+    tell("job_result", 200, job_id=export["id"])
+    tell("list_jobs", 200, query={"limit": 1})
+    other = tell("submit_job", 202, {"kind": "batch_feeds"})
+    tell("cancel_job", 200, job_id=other["id"])
+    tell("retry_job", 202, job_id=other["id"])
+    tell("mint_token", 201, {"member": READER, "scopes": ["feeds:read"], "ttl_seconds": 900})
+    tell("policies", 200)
+    tell("policy", 200, variant="control")
+    wider = {"settings": {"diversity": 0.45, "nearest": 800}, "note": "spreads wider"}
+    tell("put_policy", 200, wider, variant="control", headers={"If-Match": '"1"'})
+    tell("put_policy", 201, wider, variant="wider", headers={"If-None-Match": "*"})
+
+
+def switched(tell):
+    shown = {"key": "new_player", "description": "The player that opens at once.", "owner": "video", "why": "a try"}
+    tell("make_flag", 201, shown | {"rollout_percentage": 20, "needs_approval": False})
+    tell("read_flag", 200, key="new_player")
+    tell("change_flag", 200, {"is_enabled": True, "why": "ready"}, key="new_player", headers={"If-Match": '"1"'})
+    tell("list_flags", 200, query={"q": "new_player"})
+    tell("explain_flag", 200, {"unit_id": READER, "attributes": {"language": "en"}}, key="new_player")
+    context = {"context": {"targetingKey": READER, "language": "en"}}
+    tell("evaluate_flag", 200, context, key="new_player")
+    tell("evaluate_flag", 400, {"context": {}}, key="new_player")
+    tell("evaluate_flag", 404, context, key="none")
+    tell("evaluate_flags", 200, context)
+    tell("evaluate_flags", 400, {"context": {}})
+    changes = tell("list_flag_changes", 200, key="new_player")["changes"]
+    tell("restore_flag", 200, {"change_id": changes[-1]["id"], "why": "not yet"}, key="new_player")
+    tell("kill_flag", 200, {"why": "players crash"}, key="new_player")
+    condition = {"attribute": "language", "operator": "in", "values": ["en"]}
+    english = {"key": "english", "description": "Reads English.", "conditions": [condition], "why": "used often"}
+    tell("make_segment", 201, english)
+    tell("list_segments", 200)
+    tell("read_segment", 200, key="english")
+    tell("change_segment", 200, {"denied_ids": ["43"], "why": "asked to be left out"}, key="english")
+    plan = tell("make_rollout", 201, {"template": "gradual", "flag": "new_player", "why": "by the book"})
+    tell("list_rollouts", 200)
+    tell("steer_rollout", 200, {"why": "begin"}, key=plan["key"], action="start")
+    tell("steer_rollout", 200, {"why": "one moment"}, key=plan["key"], action="pause")
+    guarded(tell, changes, plan["key"])
+    tell("archive_flag", 204, key="new_player", query={"why": "it is everywhere"})
+
+
+def guarded(tell, changes, plan):
+    """Change what a second person must approve."""
+    guard = {"needs_approval": True, "is_enabled": True, "rules": [{"segment": "english"}], "why": "it matters now"}
+    flag = tell("read_flag", 200, key="new_player")
+    tell("change_flag", 200, guard, key="new_player", headers={"If-Match": f'"{flag["version"]}"'})
+    flag = tell("read_flag", 200, key="new_player")
+    body = {"rollout_percentage": 50, "why": "wider"}
+    asked = tell("change_flag", 202, body, key="new_player", headers={"If-Match": f'"{flag["version"]}"'})
+    tell("restore_flag", 202, {"change_id": changes[-1]["id"], "why": "back"}, key="new_player")
+    tell("archive_flag", 202, key="new_player", query={"why": "done"})
+    tell("change_segment", 202, {"denied_ids": [], "why": "asked to be let in"}, key="english")
+    tell("steer_rollout", 202, {"why": "go on"}, key=plan, action="resume")
+    tell("list_approvals", 200)
+    tell.people.force_login(User.objects.create_superuser("releaser", password="x" * 16))
+    tell("decide_approval", 204, pending_id=asked["id"], decision="approve", client=tell.people)
+    flag = tell("read_flag", 200, key="new_player")
+    body = {"needs_approval": False, "why": "settled"}
+    eased = tell("change_flag", 202, body, key="new_player", headers={"If-Match": f'"{flag["version"]}"'})
+    tell("decide_approval", 204, pending_id=eased["id"], decision="approve", client=tell.people)
+
+
+def tried(tell):
+    variants = [{"key": "control", "is_control": True, "value": False}, {"key": "new", "value": True}]
+    draft = {
+        "key": "player",
+        "flag": "new_player_trial",
+        "hypothesis": "Who need not wait sees more.",
+        "goal": "engagements",
+        "variants": variants,
+        "why": "to know",
+    }
+    making.flag("new_player_trial", is_enabled=True)
+    tell("make_experiment", 201, draft)
+    tell("change_experiment", 200, {"traffic_percentage": 20, "why": "fewer"}, key="player")
+    tell("steer_experiment", 200, {"why": "begin"}, key="player", step="start")
+    tell("list_experiments", 200, query={"state": "running"})
+    tell("read_experiment", 200, key="player")
+    tell("list_experiment_changes", 200, key="player")
+    tell("look_at_experiment", 202, key="player")
+    looking.look(key="player", now=clock.now())
+    tell("read_results", 200, key="player")
+    making.flag("new_player_trial", needs_approval=True)
+    tell("change_experiment", 202, {"hypothesis": "Who waits leaves.", "why": "clearer"}, key="player")
+    tell("steer_experiment", 202, {"why": "a holiday"}, key="player", step="pause")
+
+
+def refused(tell, monkeypatch):
+    page = {"member_id": READER}
+    tell.problem("feed", 400, **page, query={"limit": 1000})
+    tell.problem("feed", 401, **page, secret="rk_unknown")
+    _, narrow = keys.create(name="reads", scopes=[Scope.FEEDS_READ], now=clock.now())
+    tell.problem("reset", 403, **page, secret=narrow)
+    tell.problem("feed", 404, member_id="nobody")
+    Member.objects.filter(external_id="43").update(is_active=False)
+    tell.problem("feed", 409, member_id="43")
+    settings = {"settings": {}, "note": "again"}
+    tell.problem("put_policy", 412, settings, variant="control", headers={"If-Match": '"1"'})
+    tell.problem("send_posts", 413, {"posts": ["x" * LARGE]})
+    tell.problem("send_posts", 415, {"posts": []}, headers={"Content-Type": "text/plain"})
+    tell.problem("put_policy", 428, settings, variant="control")
+    _, slow = keys.create(name="slow", scopes=[Scope.FEEDS_READ], per_minute=1, now=clock.now())
+    tell.send("feed", **page, secret=slow)
+    tell.problem("feed", 429, **page, secret=slow)
+
+    def fail(**_):
+        raise FactsUnavailable
+
+    with monkeypatch.context() as patch:
+        patch.setattr(feeds, "recommend", fail)
+        tell.problem("feed", 503, **page)
+
+
+def same_form(kept, came):
+    """Return whether two answers have the same fields; a list may be of any length, and null stands for anything."""
+    if isinstance(kept, dict) and isinstance(came, dict):
+        return set(kept) == set(came) and all(same_form(kept[name], came[name]) for name in kept)
+    return None in (kept, came) or type(kept) is type(came) or {type(kept), type(came)} <= {int, float}
+
+
+def test_the_examples_are_what_is_sent_and_answered(description, monkeypatch):
+    tell = Teller(description)
+    day(tell, monkeypatch)
+    known = {"operations": tell.noted, "problems": tell.problems}
+    if os.environ.get("WRITE_EXAMPLES"):
+        EXAMPLES.write_text(json.dumps(known, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
+    kept = json.loads(EXAMPLES.read_text(encoding="utf-8"))
+    assert set(kept["problems"]) == set(tell.problems)
+    for operation, noted in tell.noted.items():
+        assert set(noted["answers"]) == set(kept["operations"][operation]["answers"]), operation
+        for status, answer in noted["answers"].items():
+            assert same_form(kept["operations"][operation]["answers"][status], answer), (operation, status)
+
+
+def test_every_operation_has_its_examples_and_they_fit(description):
+    """And a summary, what it does, what it wants of the caller, and what it may be refused with."""
+    for path, methods in description["paths"].items():
+        for method, operation in methods.items():
+            where = f"{method} {path}"
+            assert operation["summary"] and operation["description"] and operation["security"], where
+            assert {"401", "403", "429"} <= set(operation["responses"]), where
+            bodies = [(where, operation["requestBody"])] if "requestBody" in operation else []
+            bodies += [(f"{where} {status}", answer) for status, answer in operation["responses"].items()]
+            for about, body in bodies:
+                for content in body.get("content", {}).values():
+                    assert "examples" in content, about
+                    form = content["schema"] | {"components": description["components"]}
+                    for example in content["examples"].values():
+                        jsonschema.Draft202012Validator(form).validate(example["value"])
