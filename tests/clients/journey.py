@@ -3,10 +3,13 @@
 import json
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import TypeVar
+from uuid import UUID
 
 from recsys_client import AuthenticatedClient
-from recsys_client.api.feeds import feed
+from recsys_client.api.feeds import explain, feed
 from recsys_client.api.interactions import mark_seen, record_interactions
 from recsys_client.api.jobs import job, submit_job
 from recsys_client.api.members import send_members
@@ -16,6 +19,7 @@ from recsys_client.models import (
     EventRequest,
     EventResultsOut,
     EventsBodyRequest,
+    ExplanationOut,
     JobBodyRequest,
     JobBodyRequestParams,
     JobKind,
@@ -33,6 +37,7 @@ from recsys_client.models import (
 )
 from recsys_client.types import UNSET
 
+T = TypeVar("T")
 MEMBER, AUTHOR = "py-reader", "py-author"
 
 
@@ -43,13 +48,32 @@ def page_of(api: AuthenticatedClient, cursor: str | None = None) -> PageOut:
     return found
 
 
-def first_page(api: AuthenticatedClient) -> PageOut:
-    """Return the first page once the posts are in: a process follows the catalogue within a second."""
+def until(look: Callable[[], T | None]) -> T:
+    """Return what *look* finds, asked again for a minute at most."""
     deadline = time.monotonic() + 60
-    while len((page := page_of(api)).picks) < 5:
+    while (found := look()) is None:
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    return page
+    return found
+
+
+def first_page(api: AuthenticatedClient) -> PageOut | None:
+    """Return the first page once the posts are in: a process follows the catalogue within a second."""
+    page = page_of(api)
+    return page if len(page.picks) == 5 else None
+
+
+def explanation(api: AuthenticatedClient, page: PageOut) -> ExplanationOut | None:
+    """Return why the first pick was shown, once a worker has written down that it was."""
+    found = explain.sync(page.request_id, page.picks[0].post.id, client=api, viewer=MEMBER)
+    return found if isinstance(found, ExplanationOut) else None
+
+
+def finished(api: AuthenticatedClient, id: UUID) -> JobOut | None:
+    """Return the job once a worker is through with it."""
+    found = job.sync(id, client=api)
+    assert isinstance(found, JobOut), found
+    return found if found.finished else None
 
 
 def main(url: str, key: str) -> None:
@@ -70,7 +94,7 @@ def main(url: str, key: str) -> None:
     sent = send_posts.sync(client=api, body=PostsBodyRequest(posts))
     assert isinstance(sent, OutcomesOut), sent
 
-    first = first_page(api)
+    first = until(lambda: first_page(api))
     second = page_of(api, first.next_cursor)
     shown = first.picks[0].post.id
     event = EventRequest(event_id="py-1", member_id=MEMBER, post_id=shown, kind=EventKindEnum.LIKE)
@@ -81,15 +105,15 @@ def main(url: str, key: str) -> None:
     params["member_ids"] = [MEMBER]
     asked = submit_job.sync(client=api, body=JobBodyRequest(JobKind.MEMBER_FEED, params))
     assert isinstance(asked, JobOut), asked
-    followed = job.sync(asked.id, client=api)
-    assert isinstance(followed, JobOut), followed
+    followed = until(lambda: finished(api, asked.id))
     refused = feed.sync("nobody", client=api)
     assert isinstance(refused, Problem), refused
     found = {
         "posts": len(sent.results),
         "pages": [[pick.post.id for pick in page.picks] for page in (first, second)],
         "act": acts.results[0].status,
-        "job": followed.kind,
+        "why": until(lambda: explanation(api, first)).status,
+        "job": [followed.kind, followed.state],
         "refused": refused.code,
     }
     print(json.dumps(found))

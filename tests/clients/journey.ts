@@ -53,7 +53,15 @@ const acts = sure(
 );
 sure(await api.POST("/api/v1/members/{member_id}/seen", { params: { path }, body: { post_ids: [shown.post.id] } }));
 const job = sure(await api.POST("/api/v1/jobs", { body: { kind: "member_feed", params: { member_ids: [MEMBER] } } }));
-const seen = sure(await api.GET("/api/v1/jobs/{job_id}", { params: { path: { job_id: job.id } } }));
+const done = await until(async () => {
+  const found = sure(await api.GET("/api/v1/jobs/{job_id}", { params: { path: { job_id: job.id } } }));
+  return found.finished ? found : undefined;
+});
+// A worker writes down what was served.
+const why = await until(async () => {
+  const about = { path: { request_id: first.request_id, post_id: shown.post.id }, query: { viewer: MEMBER } };
+  return (await api.GET("/api/v1/requests/{request_id}/explain/{post_id}", { params: about })).data;
+});
 const refused = await api.GET("/api/v1/members/{member_id}/feed", { params: { path: { member_id: "nobody" } } });
 
 console.log(
@@ -61,7 +69,8 @@ console.log(
     posts: sent.results.length,
     pages: [first.picks.map((pick) => pick.post.id), second.picks.map((pick) => pick.post.id)],
     act: acts.results[0]?.status,
-    job: seen.kind,
+    why: why.status,
+    job: [done.kind, done.state],
     refused: refused.error?.code,
   }),
 );

@@ -21,8 +21,8 @@ BIN = Path(sys.executable).parent
 
 
 @pytest.fixture
-def key(live_server, parts):
-    """Return the secret of a key that may do everything, on a real server."""
+def key(worker, live_server, parts):
+    """Return the secret of a key that may do everything, on a real server with a real worker behind it."""
     _, secret = keys.create(name="integrator", scopes=list(Scope), now=clock.now())
     assert settings.ENV.api_open is False
     return secret
@@ -49,10 +49,11 @@ def check(printed, prefix):
     first, second = found["pages"]
     assert len(first) == len(second) == 5 and not set(first) & set(second)
     assert all(post.startswith(prefix) for post in first + second)
-    assert {name: found[name] for name in ("posts", "act", "job", "refused")} == {
+    assert {name: found[name] for name in ("posts", "act", "why", "job", "refused")} == {
         "posts": 12,
         "act": "recorded",
-        "job": "member_feed",
+        "why": "shown",
+        "job": ["member_feed", "done"],
         "refused": "unknown-member",
     }
 
