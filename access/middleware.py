@@ -1,4 +1,4 @@
-"""Says in every answer what is left of the caller's rate, and watches how the API is used."""
+"""Says in every answer which version gave it and what is left of the caller's rate, and watches how the API is used."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponseBase
 
-from access import throttles
+from access import throttles, versions
 from access.callers import Caller
 from access.masks import masked
 from access.usage import usage
@@ -21,9 +21,13 @@ class AccessMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
+        told: dict[str, str] = {}
+        if (match := request.resolver_match) and match.route.startswith("api/v"):
+            told |= versions.headers(request.method or "", match.route)
         if verdict := getattr(request, "rate_limit", None):
-            for name, value in throttles.headers(verdict).items():
-                response.headers[name] = value
+            told |= throttles.headers(verdict)
+        for name, value in told.items():
+            response.headers[name] = value
         if who := who_asked(request, response.status_code):
             usage().note(who, response.status_code, now())
         return response

@@ -1,10 +1,12 @@
-"""What the page of the API says of every address alike: the problems that any may answer with, and examples."""
+"""What the page of the API says of every address alike: problems that any may answer with, examples, and what ends."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 from typing import Any
+
+from access.versions import ENDING
 
 EXAMPLES = Path(__file__).with_name("openapi-examples.json")
 """Requests and answers by operation, and problems by status; `make examples` writes it from a run."""
@@ -30,7 +32,11 @@ def with_problems_and_examples(result: dict[str, Any], **_: object) -> dict[str,
         json.loads(EXAMPLES.read_text(encoding="utf-8")) if EXAMPLES.exists() else {"operations": {}, "problems": {}}
     )
     form = {"schema": {"$ref": "#/components/schemas/Problem"}}
-    for operation in (operation for path in result["paths"].values() for operation in path.values()):
+    everything = [(path, *one) for path, methods in result["paths"].items() for one in methods.items()]
+    for path, method, operation in everything:
+        if ending := ENDING.get(f"{method.upper()} {path}"):
+            operation["deprecated"] = True
+            operation["description"] += f"\n\nGone after {ending.until:%Y-%m-%d}: ask {ending.instead} instead."
         mine, answers = known["operations"].get(operation["operationId"], {}), operation["responses"]
         for status in (401, 403, 429, *((413, 415) if "requestBody" in operation else ())):
             answers.setdefault(str(status), {"content": {PROBLEM: dict(form)}})

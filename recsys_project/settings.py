@@ -8,6 +8,7 @@ import dj_database_url
 import orjson
 from django.urls import reverse_lazy
 
+from access.versions import VERSION
 from recsys_project.environment import ROOT, read_environment, secrets_of, signing_keys_of
 from recsys_project.logs import logging_settings
 from recsys_project.schedule import SCHEDULE
@@ -71,7 +72,17 @@ CORS_ALLOWED_ORIGINS = ENV.cors_allowed_origins
 CORS_ALLOW_CREDENTIALS = False
 CORS_URLS_REGEX = r"^/(api|ofrep|graphql)/"
 CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "idempotency-key", "if-match", "if-none-match"]
-CORS_EXPOSE_HEADERS = ["etag", "location", "ratelimit", "ratelimit-policy", "retry-after"]
+CORS_EXPOSE_HEADERS = [
+    "api-version",
+    "deprecation",
+    "etag",
+    "link",
+    "location",
+    "ratelimit",
+    "ratelimit-policy",
+    "retry-after",
+    "sunset",
+]
 
 ROOT_URLCONF = "recsys_project.urls"
 WSGI_APPLICATION = "recsys_project.wsgi.application"
@@ -165,7 +176,7 @@ DRF_STANDARDIZED_ERRORS = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "recsys",
     "DESCRIPTION": "Feeds, similar posts, interactions and jobs of a recommendation service.",
-    "VERSION": "1.0.0",
+    "VERSION": VERSION,
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "COMPONENT_SPLIT_REQUEST": True,
