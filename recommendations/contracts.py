@@ -472,6 +472,8 @@ class Looked:
     candidates: Candidates
     views: dict[int, PostView]
     """By post id; what is gone is not in it."""
+    basis: Any = None
+    """What the store went by, for it to tell later whether it still holds."""
 
 
 @dataclass(frozen=True)

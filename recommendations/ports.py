@@ -7,7 +7,7 @@ Engines and stores share these docstrings, not a base class; `tests/spec/` holds
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from recommendations.contracts import (
     BoolArray,
@@ -149,14 +149,19 @@ class Catalogue(Protocol):
 
 
 class PostFacts(Protocol):
-    """Reads posts from the database at this moment: what the last look is based on."""
+    """Tells what posts are judged by, as of this moment: what the last look is based on."""
 
-    def read(self, query: Query, post_ids: Int64Array) -> Looked:
+    def read(self, query: Query, post_ids: Int64Array, *, is_now: bool = False) -> Looked:
         """
-        Return the posts as candidates, in this order, on rows read now; what is gone stays `UNKNOWN`.
+        Return the posts as candidates, in this order, as the database has them now; what is gone stays `UNKNOWN`.
 
-        It also tells which the viewer has seen, and which hold one of the viewer's muted words.
+        It also tells which the viewer has seen, and which hold one of the viewer's muted words. *is_now*: the
+        viewer's facts were read a moment ago in this very request; as of then is good enough.
         """
+        ...
+
+    def hold(self, basis: Any) -> bool:
+        """Return whether all of a `Looked.basis` is still so, as of when its viewer's facts were read last."""
         ...
 
 

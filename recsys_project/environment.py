@@ -210,6 +210,11 @@ class Environment(BaseSettings):
     slate_keep_seconds: Positive = setting(
         86_400, "answer", "Age up to which a cached slate may serve as the last good one."
     )
+    record_seconds: Annotated[float, Field(ge=0, le=1)] = setting(
+        0.02,
+        "speed",
+        "How long a process gathers what it served before Redis is told: what a kill -9 may lose. 0: no time.",
+    )
     slate_cache_members: Positive = setting(
         1_000_000, "speed", "Members whose slates may lie in the cache; over it those served longest ago go."
     )

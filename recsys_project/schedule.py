@@ -89,6 +89,8 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     },
     # What the shared caches hold over their budgets goes, least used first.
     "sweep-caches": duty("sweep_caches", timedelta(minutes=5)),
+    # Every process has read what is ten minutes old in the change log; only what is new is worth keeping.
+    "cut-changes": duty("cut_changes", timedelta(minutes=2)),
     # A process looks at its memory after each task; an idle one is given this. Beat cannot look into another's.
     **{
         f"check-memory-{queue}": duty("check_memory", timedelta(minutes=5), queue=queue, scope=queue)

@@ -4,16 +4,18 @@ from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+from recommendations.api.urls import nowhere
 from recommendations.graph.view import GraphView
 
+# Tried in turn: those of recommendations, which are asked for most, come first.
 urlpatterns = [
+    path("", include("recommendations.api.urls")),
     path("admin/", admin.site.urls),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("", include("access.urls")),
-    # Before the next: it answers for every other address under /api/.
     path("", include("flags.api.urls")),
     path("graphql", GraphView.as_view(), name="graphql"),
-    path("", include("recommendations.api.urls")),
     path("", include("monitoring.urls")),
+    *nowhere,
 ]

@@ -37,6 +37,7 @@ def set_environment() -> None:
         REDIS_URL=f"redis://127.0.0.1:{port}/0",
         CACHE_REDIS_URL=f"redis://127.0.0.1:{port}/1",
         EMBEDDER="tiny",
+        RECORD_SECONDS="0",  # what is served is recorded by the time that a page is there
         REPLAY_SHARE="0",  # which requests keep their inputs goes by a random id; the tests of it say so
     )
     if os.environ.get("TEST_DATABASE") != "postgresql":
@@ -57,7 +58,7 @@ del os.environ["DJANGO_SETTINGS_MODULE"]
 from flags import snapshot as flags  # noqa: E402
 from recommendations.jobs import QUEUES  # noqa: E402
 from recommendations.services import wiring  # noqa: E402
-from recommendations.stores import policies  # noqa: E402
+from recommendations.stores import policies, resident_facts  # noqa: E402
 from recommendations.stores.redis_records import WAITING, WRITING  # noqa: E402
 
 if os.environ["DATABASE_URL"].startswith("sqlite"):
@@ -70,6 +71,8 @@ def parts(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     # Flags and policies are read once a test, whatever the time: the number of queries must not depend on it.
     monkeypatch.setattr(flags, "REFRESH_SECONDS", 1e9)
     monkeypatch.setattr(policies, "POLICY_SECONDS", 1e9)
+    # A test's own transaction is rolled back after it, and not before: what it wrote holds for as long as it runs.
+    monkeypatch.setattr(resident_facts, "is_committed", lambda: True)
     flags.snapshot.forget()
     wiring.forget_parts()
     with redis.Redis.from_url(os.environ["CACHE_REDIS_URL"]) as caches, redis.Redis.from_url(redis_url) as broker:

@@ -6,13 +6,15 @@ from dataclasses import fields as dataclass_fields
 from functools import cache
 from typing import Any
 
+import orjson
 from django.urls import reverse
 from rest_framework.response import Response
 
 from recommendations.contracts import REASON_SENTENCES, PostView, Reason
 from recommendations.services.errors import InvalidRequest
 from recommendations.services.explain import Explanation
-from recommendations.services.recommend import Page, Pick
+from recommendations.services.looking import Pick, Picks
+from recommendations.services.pages import Page
 from recommendations.services.work import JobView
 
 
@@ -25,6 +27,14 @@ def pick_shape(pick: Pick) -> dict[str, Any]:
         "sources": pick.sources,
         "parts": pick.parts,
     }
+
+
+def picks_json(picks: Picks) -> orjson.Fragment:
+    """Return picks in words, which are found once and kept with them: a page is often sent again."""
+    if "json" not in picks.rendered:
+        picks.rendered["json"] = orjson.Fragment(orjson.dumps(list(map(pick_shape, picks)), option=orjson.OPT_UTC_Z))
+    fragment: orjson.Fragment = picks.rendered["json"]
+    return fragment
 
 
 @cache
@@ -73,7 +83,7 @@ def page_shape(page: Page, duration_ms: float, fields: Fields | None = None) -> 
         "built_at": page.built_at,
         "candidates": page.candidates,
         "duration_ms": round(duration_ms, 2),
-        "picks": [part_of(pick, fields) if fields else pick_shape(pick) for pick in page.picks],
+        "picks": [part_of(pick, fields) for pick in page.picks] if fields else picks_json(page.picks),
         "next_cursor": page.next_cursor,
     }
 

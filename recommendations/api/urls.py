@@ -28,12 +28,13 @@ class NothingHere(APIView):
         raise NotFound
 
 
-# An id may hold a slash, hence `path:`.
+# An id may hold a slash, hence `path:`. They are tried in turn, so what is asked for most comes first.
 urlpatterns = [
+    path("api/v1/members/<path:member_id>/feed", FeedView.as_view(), name="api-feed"),
+    path("api/v1/interactions", InteractionsView.as_view(), name="api-interactions"),
     path("", RedirectView.as_view(pattern_name="explore")),
     path("explore/", explore, name="explore"),
     path("api/v1/members", MembersView.as_view(), name="api-members"),
-    path("api/v1/members/<path:member_id>/feed", FeedView.as_view(), name="api-feed"),
     path("api/v1/members/<path:member_id>/seen", SeenView.as_view(), name="api-seen"),
     path("api/v1/members/<path:member_id>/preferences", PreferencesView.as_view(), name="api-preferences"),
     path("api/v1/members/<path:member_id>/ties/<slug:kind>/<path:other_id>", TieView.as_view(), name="api-tie"),
@@ -46,7 +47,6 @@ urlpatterns = [
     path("api/v1/posts", PostsView.as_view(), name="api-posts"),
     path("api/v1/posts/<path:post_id>", PostView.as_view(), name="api-post"),
     path("api/v1/requests/<uuid:request_id>/explain/<path:post_id>", ExplainView.as_view(), name="api-explain"),
-    path("api/v1/interactions", InteractionsView.as_view(), name="api-interactions"),
     path("api/v1/search", SearchView.as_view(), name="api-search"),
     path("api/v1/spaces/<slug:space>/pictures", PicturesView.as_view(), name="api-pictures"),
     path("api/v1/spaces/<slug:space>/vectors", VectorsView.as_view(), name="api-vectors"),
@@ -57,6 +57,10 @@ urlpatterns = [
     path("api/v1/jobs/<uuid:job_id>/retry", RetryView.as_view(), name="api-job-retry"),
     path("api/v1/policies", PoliciesView.as_view(), name="api-policies"),
     path("api/v1/policies/<slug:variant>", OnePolicyView.as_view(), name="api-policy"),
+]
+
+nowhere = [
     # /api/docs without its last slash is left to the redirect.
     re_path(r"^api/(?!docs$|schema$)", NothingHere.as_view()),
 ]
+"""After all others, of whatever app."""

@@ -12,7 +12,9 @@ from recommendations.contracts import REASON_SENTENCES, PostView
 from recommendations.contracts import Reason as ReasonCode
 from recommendations.services import explain as explaining
 from recommendations.services import interact, preferences, work
-from recommendations.services.recommend import Page, Pick, cursor_after
+from recommendations.services.looking import Pick
+from recommendations.services.pages import Page
+from recommendations.services.recommend import cursor_after
 
 
 @strawberry.type(description="A post as a viewer may see it.")

@@ -15,6 +15,7 @@ from recommendations.models.activity import (
     ServedPage,
     Undo,
 )
+from recommendations.models.changes import Change, ChangeCut, ChangeMark
 from recommendations.models.hours import FeedHour
 from recommendations.models.imports import ImportCheckpoint
 from recommendations.models.people import Member, PrivacySettings, Relationship
@@ -25,6 +26,9 @@ from recommendations.models.tastes import InterestProfile
 from recommendations.models.work import Job, JobChunk, JobFile
 
 __all__ = [
+    "Change",
+    "ChangeCut",
+    "ChangeMark",
     "EmbeddingFailure",
     "EmbeddingModel",
     "ErasedPost",

@@ -18,6 +18,7 @@ from recommendations.engines.plain import PlainEngine
 from recommendations.models import EmbeddingModel, FeedRequest, Post
 from recommendations.services import wiring
 from recommendations.services.viewing import FLAG
+from recommendations.stores import change_log as log
 
 OURS = ("recommendations", "flags", "access", "monitoring")
 EMBEDDED_SHARE = 0.99
@@ -40,6 +41,13 @@ def indexes(_now: datetime) -> Answer:
             f"Not in the database: {', '.join(sorted(missing))}.", "Run manage.py migrate, or make them again."
         )
     return passed("every index that the models name is in the database")
+
+
+def change_log(_now: datetime) -> Answer:
+    """The triggers that tell processes what changed are in the database."""
+    if log.is_kept():
+        return passed("Every trigger is there: processes may remember what they read.")
+    return failed("Triggers are missing: nothing is remembered, and feeds are slow.", "Run manage.py migrate.")
 
 
 def declared(model: type[Model]) -> set[str]:
@@ -155,6 +163,7 @@ def register_lines() -> None:
     """Add these lines."""
     for title, ask in (
         ("Database indexes optimized for recommendation queries", indexes),
+        ("Change log kept by the database", change_log),
         ("Vector database (Qdrant) configured and populated", vectors),
         ("Feature flag system configured", flag),
         ("A/B test variants configured", variants),

@@ -11,7 +11,7 @@ from flags.services import digest, stale
 from monitoring import maintenance
 from monitoring.maintenance import Did
 from recommendations.models import EmbeddingModel
-from recommendations.services import archive, memory, reindexing, retention, rolling, sweep, wiring
+from recommendations.services import archive, changes, memory, reindexing, retention, rolling, sweep, wiring
 
 
 class NotSweptError(RuntimeError):
@@ -75,6 +75,7 @@ def active_spaces() -> list[str]:
 def register() -> None:
     """Let these be asked for by their names."""
     maintenance.register("sweep_caches", sweep_caches)
+    maintenance.register("cut_changes", lambda now: changes.cut_changes(now=now))
     maintenance.register("check_memory", check_memory)
     maintenance.register("sweep_records", lambda now: retention.sweep_records(now=now))
     maintenance.register("roll_up_feeds", lambda now: Did(rows=rolling.roll_up(now=now)))

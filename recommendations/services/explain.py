@@ -17,7 +17,7 @@ from recommendations.contracts import Origin, Reason, origins_of, reasons_of
 from recommendations.models import FeedRequest, Post, ServedPage
 from recommendations.services import wiring
 from recommendations.services.errors import InputsNotKept, UnknownPost, UnknownRequest
-from recommendations.services.recommend import WANTS, last_look
+from recommendations.services.looking import WANTS, last_look
 from recommendations.services.replay import ranked_again
 from recommendations.services.viewing import choose, known_viewer, query_of
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from django.db import transaction
 
 from recommendations.services import wiring
+from recommendations.stores import change_log
 
 
 def members(*member_ids: int) -> None:
@@ -29,6 +30,7 @@ def forgotten(*member_ids: int) -> None:
 def every_slate() -> None:
     """Forget everybody's slates at once: an engine was turned off, or is not to be trusted."""
     wiring.slates().purge_all()
+    change_log.forget_everywhere()
 
 
 def learned(member_ids: Sequence[int]) -> None:

@@ -24,6 +24,7 @@ from monitoring import memory, metrics
 from recommendations.engines.wasm_simd import WasmEngine, forget_idle
 from recommendations.ports import EngineError
 from recommendations.services import wiring
+from recommendations.services.pages import pages
 
 log = logging.getLogger(__name__)
 
@@ -139,6 +140,14 @@ def drop_profiles() -> None:
         parts.serving.tastes.clear()
 
 
+def drop_facts() -> None:
+    """Forget viewers, posts and pages: the next request of each reads its rows."""
+    if facts := wiring.facts.if_made():
+        facts.clear()
+    if kept := pages.if_made():
+        kept.clear()
+
+
 def drop_sandboxes() -> None:
     """Give up the kernels that stood ready for single vectors."""
     forget_idle()
@@ -167,6 +176,7 @@ def recycle_kernels() -> None:
 CLEAN_UP = {"expired_profiles": expire_profiles, "sandboxes": drop_sandboxes, "garbage": collect}
 EMERGENCY = {
     "profiles": drop_profiles,
+    "facts": drop_facts,
     "sandboxes": drop_sandboxes,
     "garbage": collect,
     "kernels": recycle_kernels,

@@ -8,10 +8,9 @@ from functools import cache, wraps
 from typing import ParamSpec, TypeVar
 
 from monitoring import metrics, performance, spans
-from recommendations.contracts import Query, Slate
+from recommendations.contracts import Slate
 from recommendations.pipeline.stages import Trace
 from recommendations.services.errors import ServiceError
-from recommendations.services.slates import Reading
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -22,6 +21,11 @@ stage_candidates = cache(metrics.STAGE_CANDIDATES.labels)
 candidates = cache(metrics.CANDIDATES.labels)
 filtered = cache(metrics.FILTERED.labels)
 dropped = cache(metrics.DROPPED.labels)
+feed_seconds = cache(metrics.FEED_SECONDS.labels)
+feeds = cache(metrics.FEEDS.labels)
+pages = cache(metrics.CACHE_REQUESTS.labels)
+
+REMEMBERED = "remembered"
 
 MASKS = frozenset({"eligible", "filter"})
 """Stages of ten filters of microseconds each: timed as one, since telling of each costs more than some take."""
@@ -52,18 +56,14 @@ def failed(asked: dict[str, object], code: str) -> None:
     metrics.FEED_FAILURES.labels(str(asked.get("feed", "discovery")), code).inc()
 
 
-def observe_page(query: Query, reading: Reading, seconds: float, *, shown: int, limit: int) -> None:
-    """Count one page of *shown* posts, what came of asking the cache for its slate, and how that was made."""
-    slate, trace = reading.slate, reading.trace
-    cached = trace is None
-    metrics.FEED_SECONDS.labels(query.feed, slate.engine, "true" if cached else "false").observe(seconds)
-    metrics.FEEDS.labels(query.feed, slate.engine, slate.variant, slate.fallback).inc()
-    metrics.CACHE_REQUESTS.labels("slates", "stale" if reading.is_stale else "hit" if cached else "miss").inc()
+def observe_page(feed: str, slate: Slate, found: str, seconds: float, *, is_full: bool, is_empty: bool) -> None:
+    """Count one page; *found* says where: remembered, or what came of asking the cache for its slate."""
+    feed_seconds(feed, slate.engine, "false" if found == "miss" else "true").observe(seconds)
+    feeds(feed, slate.engine, slate.variant, slate.fallback).inc()
+    pages(*("pages", "hit") if found == REMEMBERED else ("slates", found)).inc()
     performance.observe("feed", seconds)
-    if shown < limit:
-        metrics.THIN_PAGES.labels(query.feed, "short" if shown else "empty").inc()
-    if trace is not None:
-        observe_slate(slate, trace, seconds)
+    if not is_full:
+        metrics.THIN_PAGES.labels(feed, "empty" if is_empty else "short").inc()
 
 
 def observe_slate(slate: Slate, trace: Trace, seconds: float) -> None:

@@ -6,81 +6,32 @@ The last look runs the privacy, safety and seen filters again, on rows read now:
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cache
 from time import perf_counter
-from typing import NamedTuple
-from uuid import UUID
 
 import numpy as np
-from django.db import DatabaseError
 
-from recommendations import feeds
-from recommendations.contracts import (
-    BoolArray,
-    Int64Array,
-    PostView,
-    Query,
-    Reason,
-    Slate,
-    origins_of,
-    reasons_of,
-)
+from flags.services.version import version
+from recommendations.contracts import NON_PERSONALIZED, Query, Slate
 from recommendations.models import FeedRequest
-from recommendations.pipeline.run import keep
-from recommendations.pipeline.stages import Filter, FilterError, Trace
+from recommendations.pipeline.stages import Trace
 from recommendations.services import recording, wiring
 from recommendations.services.cursors import read_cursor, write_cursor
-from recommendations.services.errors import FactsUnavailable, InvalidRequest
-from recommendations.services.observing import counted, observe_page
+from recommendations.services.errors import InvalidRequest
+from recommendations.services.looking import Sight, look, picks_of
+from recommendations.services.observing import REMEMBERED, counted, observe_page, observe_slate
+from recommendations.services.pages import KeptPage, Page, pages
 from recommendations.services.refresh import ask_for
 from recommendations.services.replay import is_kept, pack_inputs
 from recommendations.services.slates import Reading, follow_catalogue, instead, reading_for
 from recommendations.services.viewing import Choice, Narrow, choose, known_viewer, narrowed, query_of
 from recommendations.stores.relational_viewers import Viewer
 
-log = logging.getLogger(__name__)
-
 FEEDS = ("discovery", "following", "trending", "non_personalized")
-WANTS = {"similar": feeds.SIMILAR_WANTS, "non_personalized": feeds.NEUTRAL_WANTS}
 MAX_LIMIT = 100
 NO_NARROW = Narrow()
-RESERVE = 10
-"""Picks behind a page that are looked at with it, so that drops leave no gaps. Changes the speed."""
-
-
-class Pick(NamedTuple):
-    """A post in a page, with why it is there."""
-
-    post: PostView
-    score: float
-    reasons: tuple[Reason, ...]
-    sources: tuple[str, ...]
-    parts: dict[str, float] | None
-    """What the score is the sum of; None unless asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some of a slate, in order."""
-
-    request_id: UUID
-    member_id: str
-    feed: str
-    engine: str
-    variant: str
-    fallback: str
-    cached: bool
-    built_at: datetime
-    candidates: int
-    picks: tuple[Pick, ...]
-    next_cursor: str | None
-    positions: tuple[int, ...] = ()
-    """Of the picks, in the slate."""
-    before: tuple[tuple[UUID, int], ...] = ()
-    """The slates that this reading went through earlier, and how far."""
 
 
 @counted
@@ -106,35 +57,79 @@ def recommend(
     checked(feed, limit)
     place = read_cursor(cursor) if cursor else None
     viewer = known_viewer(now, member_id=member_id)
+    start = perf_counter()
+    is_first = place is None and not explain and narrow == NO_NARROW and choice is None
+    kept = pages().get(viewer, feed, limit, now.timestamp()) if is_first else None
+    if kept is not None:
+        show(kept, now, seconds=perf_counter() - start, limit=limit)
+        return kept.page
+    flags = version()  # before they are asked: one that changes meanwhile is found to be another
     choice = choice or choose(member_id)
     follow_catalogue(now)
-    start = perf_counter()
     only, excluded = narrowed(narrow, now)
     query = query_of(viewer, choice, feed=feed, now=now, only=only, excluded=excluded)
     reading = reading_for(query, choice, viewer, place)
-    page, shown = page_of(query, reading, viewer, limit=limit, explain=explain)
-    if not shown and (other := instead(reading, query, choice, viewer)):
+    page, sight = page_as_of_now(query, reading, viewer, choice, limit=limit, explain=explain)
+    if not sight.shown and (other := instead(reading, query, choice, viewer)):
         reading = other
-        page, shown = page_of(query, reading, viewer, limit=limit, explain=explain)
+        page, sight = page_as_of_now(query, reading, viewer, choice, limit=limit, explain=explain)
     if reading.is_stale:
         ask_for(viewer.id, feed)
+    elif is_first and sight.shown:
+        pages().keep(page, reading.slate, sight, choice, flags, limit=limit)
     slate, trace, seconds = reading.slate, reading.trace, perf_counter() - start
     made = [] if trace is None else records_of(slate, trace, viewer, feed, seconds * 1000)
-    shows = recording.page_record(slate.request_id, viewer.id, reading.offset, shown, query.now)
-    note(query, viewer, choice, [*made, shows])
-    observe_page(query, reading, seconds, shown=len(shown), limit=limit)
+    note(page, sight, choice, now, offset=reading.offset, made=made)
+    found = "miss" if trace else "stale" if reading.is_stale else "hit"
+    observe_page(feed, slate, found, seconds, is_full=len(sight.shown) == limit, is_empty=not sight.shown)
+    if trace is not None:
+        observe_slate(slate, trace, seconds)
     return page
 
 
-def note(query: Query, viewer: Viewer, choice: Choice, records: list[bytes]) -> None:
-    """Queue what is to be written of a page; with it, once, that the member meets the variant of an experiment."""
-    exposed = choice.exposed if query.uses_history else None
+def show(kept: KeptPage, now: datetime, *, seconds: float, limit: int) -> None:
+    """Note and count that a page is shown again."""
+    note(kept.page, kept.sight, kept.choice, now)
+    is_full = len(kept.sight.shown) == limit
+    observe_page(kept.page.feed, kept.slate, REMEMBERED, seconds, is_full=is_full, is_empty=False)
+
+
+def page_as_of_now(
+    query: Query, reading: Reading, viewer: Viewer, choice: Choice, *, limit: int, explain: bool
+) -> tuple[Page, Sight]:
+    """
+    Return a page of the slate, judged by what holds now.
+
+    Ranking takes a while, and who was blocked or muted meanwhile is not shown: the viewer's facts are asked for again.
+    """
+    if reading.trace is not None:
+        now = datetime.fromtimestamp(query.now, UTC)
+        found = known_viewer(now, member_id=viewer.external_id)
+        if found is not viewer:
+            anew = query_of(found, choice, feed=query.feed, now=now, size=query.size)
+            asked = {name: getattr(query, name) for name in ("request_id", "excluded_post_ids", "only")}
+            viewer, query = found, replace(anew, **asked)
+    return page_of(query, reading, viewer, limit=limit, explain=explain)
+
+
+def note(
+    page: Page,
+    sight: Sight,
+    choice: Choice,
+    now: datetime,
+    *,
+    offset: int = 0,
+    made: Sequence[bytes] = (),
+) -> None:
+    """Have a page recorded; with it, once, that the member meets the variant of an experiment."""
+    viewer = sight.viewer
+    shows = recording.page_record(page.request_id, viewer.id, offset, sight.post_ids, now.timestamp())
+    exposed = choice.exposed if page.feed != NON_PERSONALIZED else None
     if exposed is None or (exposed.phase_id, viewer.id) in recording.told:
-        recording.record(*records)
+        recording.record(*made, shows)
         return
-    met = recording.exposure_record(exposed, viewer.id, viewer.external_id, query.now)
-    if recording.record(*records, met):
-        recording.told.add((exposed.phase_id, viewer.id))
+    met = recording.exposure_record(exposed, viewer.id, viewer.external_id, now.timestamp())
+    recording.record(*made, shows, exposed=(met, (exposed.phase_id, viewer.id)))
 
 
 def records_of(slate: Slate, trace: Trace, viewer: Viewer, feed: str, duration_ms: float) -> list[bytes]:
@@ -162,11 +157,10 @@ def with_parts(slate: Slate) -> Slate:
     return replace(slate, part_names=tuple(names), parts=parts.reshape(len(slate), len(names)))
 
 
-def page_of(query: Query, reading: Reading, viewer: Viewer, *, limit: int, explain: bool) -> tuple[Page, list[int]]:
-    """Return a page of what the last look lets through, and the posts on it."""
+def page_of(query: Query, reading: Reading, viewer: Viewer, *, limit: int, explain: bool) -> tuple[Page, Sight]:
+    """Return a page of what the last look lets through, and the look."""
     slate = with_parts(reading.slate) if explain and reading.trace is None else reading.slate
-    wants: tuple[Filter, ...] = WANTS.get(query.feed, feeds.WANTS)
-    shown, posts, end = look(query, slate, (*feeds.MAY_SEE, *wants), reading.offset, limit)
+    sight = look(query, slate, viewer, reading.offset, limit)
     page = Page(
         request_id=slate.request_id,
         member_id=viewer.external_id,
@@ -177,12 +171,12 @@ def page_of(query: Query, reading: Reading, viewer: Viewer, *, limit: int, expla
         cached=reading.trace is None,
         built_at=datetime.fromtimestamp(slate.built_at, UTC),
         candidates=slate.candidates,
-        picks=picks_of(slate, shown, posts, explain),
-        next_cursor=next_cursor(query, reading, end),
-        positions=tuple(shown),
+        picks=picks_of(slate, sight.shown, sight.views, explain=True) if explain else sight.picks,
+        next_cursor=next_cursor(query, reading, sight.end),
+        positions=tuple(sight.shown),
         before=reading.before,
     )
-    return page, slate.post_ids[shown].tolist()
+    return page, sight
 
 
 def cursor_after(page: Page, i: int) -> str:
@@ -194,65 +188,3 @@ def next_cursor(query: Query, reading: Reading, end: int) -> str | None:
     """Return the cursor of what comes after *end*; None if there is no more: a slate that is not full has it all."""
     is_full = query.feed in FEEDS and len(reading.slate) >= query.size
     return write_cursor(reading.slate.request_id, end, reading.before) if is_full or end < len(reading.slate) else None
-
-
-def look(
-    query: Query, slate: Slate, filters: tuple[Filter, ...], offset: int, limit: int
-) -> tuple[list[int], dict[int, PostView], int]:
-    """
-    Return the first *limit* picks from *offset* on that may be shown, their posts, and where to go on.
-
-    Looks at a page and its reserve; further only if drops have eaten the reserve. The end is that of the slate if
-    nothing behind it may be shown, as far as was looked.
-    """
-    shown: list[int] = []
-    posts: dict[int, PostView] = {}
-    while offset < len(slate):
-        window = np.arange(offset, min(offset + limit + RESERVE, len(slate)))
-        allowed, views = last_look(query, slate.post_ids[window], filters)
-        shown += window[allowed].tolist()
-        posts |= views
-        offset = int(window[-1]) + 1
-        if len(shown) > limit:
-            return shown[:limit], posts, shown[limit]
-        if len(shown) == limit:
-            break
-    return shown, posts, offset
-
-
-def last_look(query: Query, post_ids: Int64Array, filters: tuple[Filter, ...]) -> tuple[BoolArray, dict[int, PostView]]:
-    """Return which posts may be shown, by rows read now, and what is shown of them; fail closed."""
-    try:
-        looked = wiring.post_facts().read(query, post_ids)
-        return keep(filters, query, looked.candidates, Trace(), stage="last_look"), looked.views
-    except (DatabaseError, FilterError) as error:
-        log.exception("last_look_failed", extra={"request_id": str(query.request_id)})
-        raise FactsUnavailable("The feed cannot be checked now, so it is not shown. Try again shortly.") from error
-
-
-def picks_of(slate: Slate, shown: list[int], posts: dict[int, PostView], explain: bool) -> tuple[Pick, ...]:
-    """Return the slate's picks at *shown*."""
-    has_parts = explain and slate.has_parts
-    rows = zip(
-        shown,
-        slate.post_ids[shown].tolist(),
-        slate.scores[shown].tolist(),
-        slate.reasons[shown].tolist(),
-        slate.origins[shown].tolist(),
-        strict=True,
-    )
-    return tuple(
-        Pick(posts[id], score, reasons_of(reasons), source_names(origins), parts_of(slate, i) if has_parts else None)
-        for i, id, score, reasons, origins in rows
-    )
-
-
-@cache
-def source_names(bits: int) -> tuple[str, ...]:
-    """Return the names of the sources whose bits are set."""
-    return tuple(origin.name.lower() for origin in origins_of(bits))
-
-
-def parts_of(slate: Slate, i: int) -> dict[str, float]:
-    """Return what the score of the pick at *i* is the sum of."""
-    return dict(zip(slate.part_names, slate.parts[i].tolist(), strict=True))

@@ -6,14 +6,21 @@ A slate that is made is one record, with the parts of its scores; each page show
 
 from __future__ import annotations
 
+import atexit
+import logging
 import struct
+import threading
+import time
 import zlib
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
 import numpy as np
+from celery.signals import task_postrun
+from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F
 
@@ -25,6 +32,8 @@ from recommendations.models import FeedInputs, FeedRequest, Member, Post, PostSt
 from recommendations.services import wiring
 from recommendations.stores.redis_slates import pack, unpack
 
+log = logging.getLogger(__name__)
+
 SLATE, PAGE, INPUTS, EXPOSURE = b"s", b"p", b"i", b"x"
 SLATE_HEAD = struct.Struct("<qfI")
 PAGE_HEAD = struct.Struct("<qd16sH")
@@ -35,6 +44,8 @@ TOLD_EXPOSURES = 100_000
 BATCH_RECORDS = 500
 GATHER_SECONDS = 1.0
 """How long records gather before a worker writes them. Changes the speed."""
+OUTBOX_RECORDS = 10_000
+"""Records that a process holds while Redis does not take them; over it the oldest go."""
 SEPARATOR = "\x1f"
 COUNT_IMPRESSIONS = """
     INSERT INTO {stats} (post_id, engagement, engagement_at, interactions, positives, impressions, changed_at)
@@ -67,12 +78,85 @@ def exposure_record(exposed: Exposed, member_id: int, unit_id: str, now: float) 
     return EXPOSURE + head + SEPARATOR.join((exposed.variant, unit_id)).encode()
 
 
-def record(*records: bytes) -> bool:
-    """Queue records, and wake a worker if nothing waited; return whether they are queued."""
-    waiting = wiring.records().push(*records)
-    if waiting == len(records):
-        jobs.enqueue(jobs.RECORD_SERVED, after_seconds=GATHER_SECONDS)
-    return waiting > 0
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A record on its way, and what is to be remembered once it has arrived."""
+
+    packed: bytes
+    exposure: tuple[int, int] | None = None
+    """Phase and member."""
+
+
+class Outbox:
+    """
+    The records of this process, on their way to Redis: a thread sends those of RECORD_SECONDS together.
+
+    A request does not wait for it. A process that is killed loses what was noted in that time, and nothing else.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._waiting: deque[Noted] = deque(maxlen=OUTBOX_RECORDS)
+        self._some = threading.Event()
+        self._sending = threading.Lock()
+        if seconds:
+            threading.Thread(target=self._run, name="records", daemon=True).start()
+            atexit.register(self.send)
+
+    def put(self, records: Iterable[Noted]) -> None:
+        """Send these records soon; at once if RECORD_SECONDS is 0."""
+        self._waiting.extend(records)
+        if self._seconds:
+            self._some.set()
+        else:
+            self.send()
+
+    def send(self) -> None:
+        """Send what waits, and wake a worker if nothing waited for it in Redis."""
+        with self._sending:
+            taken = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        if not taken:
+            return
+        waiting = wiring.records().push(*(one.packed for one in taken))
+        if waiting == len(taken):
+            jobs.enqueue(jobs.RECORD_SERVED, after_seconds=GATHER_SECONDS)
+        if waiting:
+            for one in taken:
+                if one.exposure:
+                    told.add(one.exposure)
+
+    def _run(self) -> None:
+        while True:
+            self._some.wait()
+            time.sleep(self._seconds)
+            self._some.clear()
+            try:
+                self.send()
+            except Exception:
+                log.exception("records_lost")
+
+
+@wiring.per_process
+def outbox() -> Outbox:
+    """Return what sends this process's records."""
+    return Outbox(settings.ENV.record_seconds)
+
+
+def record(*records: bytes, exposed: tuple[bytes, tuple[int, int]] | None = None) -> None:
+    """Have records written; *exposed* is that of an exposure, and its phase and member."""
+    noted = [Noted(one) for one in records]
+    outbox().put([*noted, Noted(*exposed)] if exposed else noted)
+
+
+def watch() -> None:
+    """Have what a task served be on its way before the task says that it is done."""
+    task_postrun.connect(send, dispatch_uid="records")
+
+
+def send(**_: object) -> None:
+    """Send this process's records now: before a task says that it is done, and before they are written."""
+    if own := outbox.if_made():
+        own.send()
 
 
 class Told:
@@ -101,6 +185,7 @@ def record_served(*, now: datetime) -> int:
 
     A batch that a killed worker had in hand is written again: its rows once, its impressions perhaps twice.
     """
+    send()
     written = 0
     while taken := wiring.records().take(BATCH_RECORDS):
         packed = list(taken.values())

@@ -22,7 +22,8 @@ from recommendations.pipeline.stages import FilterError, Trace
 from recommendations.ports import VectorIndexError
 from recommendations.services import wiring
 from recommendations.services.errors import FactsUnavailable, InvalidRequest, UnknownPost
-from recommendations.services.recommend import Page, checked
+from recommendations.services.pages import Page
+from recommendations.services.recommend import checked
 from recommendations.services.similar import may_see, recorded
 from recommendations.services.slates import Reading, follow_catalogue
 from recommendations.services.viewing import choose, known_viewer, query_of

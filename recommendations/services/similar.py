@@ -14,8 +14,10 @@ from recommendations.models import Post
 from recommendations.pipeline.stages import Trace
 from recommendations.services import recording, wiring
 from recommendations.services.errors import UnknownPost
+from recommendations.services.looking import last_look
+from recommendations.services.pages import Page
 from recommendations.services.ranking import CONTROL
-from recommendations.services.recommend import Page, checked, last_look, page_of
+from recommendations.services.recommend import checked, page_of
 from recommendations.services.slates import Reading, build_slate, follow_catalogue
 from recommendations.services.viewing import choose, known_viewer, query_of
 from recommendations.stores.relational_viewers import Viewer
@@ -49,10 +51,10 @@ def similar(*, post_id: str, viewer_id: str, limit: int = 10, now: datetime) -> 
 
 def recorded(query: Query, reading: Reading, viewer: Viewer, limit: int, seconds: float) -> Page:
     """Return the page of a slate made in *seconds*, and queue a record of both: it is explained like any other."""
-    page, shown = page_of(query, reading, viewer, limit=limit, explain=True)
+    page, sight = page_of(query, reading, viewer, limit=limit, explain=True)
     recording.record(
         recording.slate_record(reading.slate, viewer.id, query.feed, 1000 * seconds),
-        recording.page_record(reading.slate.request_id, viewer.id, 0, shown, query.now),
+        recording.page_record(reading.slate.request_id, viewer.id, 0, sight.post_ids, query.now),
     )
     return page
 

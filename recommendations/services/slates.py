@@ -62,15 +62,23 @@ def reading_for(query: Query, choice: Choice, viewer: Viewer, place: Place | Non
         return goes_on(query, choice, viewer, place)
     (kept,), epoch = wiring.slates().look_up(viewer.id, (query.kept_as,))
     if kept is not None and is_of(kept, query):
-        age = query.now - kept.built_at
-        fresh_seconds = FALLBACK_FRESH_SECONDS if kept.fallback else settings.ENV.slate_fresh_seconds
-        if 0 <= age < fresh_seconds:
+        if is_fresh(kept, query.now):
             return Reading(kept)
         # A worker makes the feed itself anew, and not what one request wanted of it.
-        if 0 <= age < settings.ENV.slate_stale_seconds and not kept.fallback and not query.only.key:
+        if (
+            0 <= query.now - kept.built_at < settings.ENV.slate_stale_seconds
+            and not kept.fallback
+            and not query.only.key
+        ):
             return Reading(kept, is_stale=True)
     trace = Trace()
     return Reading(made(query, choice, viewer, trace, kept_as=query.kept_as, epoch=epoch), trace=trace)
+
+
+def is_fresh(slate: Slate, now: float) -> bool:
+    """Return whether a kept slate may be served as it is."""
+    fresh_seconds = FALLBACK_FRESH_SECONDS if slate.fallback else settings.ENV.slate_fresh_seconds
+    return bool(0 <= now - slate.built_at < fresh_seconds)
 
 
 def is_of(slate: Slate, query: Query) -> bool:

@@ -52,7 +52,7 @@ def choose(member_id: str) -> Choice:
 def known_viewer(now: datetime, *, member_id: str | None = None, pk: int | None = None) -> Viewer:
     """Return the member as a viewer, or refuse: unknown, inactive, or not to be read now."""
     try:
-        viewer = viewers.find(now, external_id=member_id, pk=pk)
+        viewer = wiring.facts().viewer(now, external_id=member_id, pk=pk)
     except DatabaseError as error:
         raise FactsUnavailable("The viewer's facts cannot be read now. Try again shortly.") from error
     if viewer is None:
@@ -134,7 +134,7 @@ def with_history(query: Query, viewer: Viewer) -> Query:
     if not query.uses_history:
         return query
     try:
-        query = replace(query, seen_post_ids=viewers.newest_seen(viewer.id))
+        query = replace(query, seen_post_ids=wiring.facts().seen(viewer.id).post_ids)
         if viewer.is_personalised and query.feed == "discovery":
             now = datetime.fromtimestamp(query.now, UTC)
             policy, words = query.policy, wiring.words()

@@ -35,9 +35,9 @@ from recommendations.stores.redis_records import RedisRecords
 from recommendations.stores.redis_served import RedisServed
 from recommendations.stores.redis_slates import RedisSlates
 from recommendations.stores.redis_vectors import RedisVectors
-from recommendations.stores.relational_posts import DatabasePosts
 from recommendations.stores.remembering import RememberingEngine
 from recommendations.stores.resident_catalogue import OVERLAP, ResidentCatalogue, ResidentSpace
+from recommendations.stores.resident_facts import ResidentFacts
 from recommendations.stores.resident_profiles import ResidentProfiles
 from recommendations.stores.resident_vectors import ResidentVectors
 from recommendations.stores.sealing import Seal
@@ -287,9 +287,9 @@ def catalogue() -> ResidentCatalogue:
 
 
 @per_process
-def post_facts() -> DatabasePosts:
-    """Return what the last look reads."""
-    return DatabasePosts(words())
+def facts() -> ResidentFacts:
+    """Return what viewers and posts are judged by."""
+    return ResidentFacts(words())
 
 
 def redis_client(url: str) -> redis.Redis:

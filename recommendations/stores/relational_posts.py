@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import orjson
 from django.db import connection
 from django.db.models import Model, QuerySet
 
-from recommendations.contracts import UNKNOWN, Candidates, Int64Array, Looked, PostView, Query, Standing
+from recommendations.contracts import UNKNOWN, BoolArray, Candidates, Int64Array, PostView, Standing
 from recommendations.models import (
     ErasedPost,
     Member,
@@ -21,7 +21,6 @@ from recommendations.models import (
     PostStats,
     PrivacySettings,
     RegionStats,
-    Seen,
 )
 from recommendations.stores.vocabulary import Words
 
@@ -133,124 +132,112 @@ def since_or_of(rows: QuerySet[R], since: datetime | None, also: Int64Array) -> 
         yield rows.filter(post_id__in=also[start : start + CHUNK_ROWS].tolist())
 
 
-POST, MEMBER, PRIVACY, SEEN = (
-    connection.ops.quote_name(model._meta.db_table) for model in (Post, Member, PrivacySettings, Seen)
-)
+POST, MEMBER, PRIVACY = (connection.ops.quote_name(model._meta.db_table) for model in (Post, Member, PrivacySettings))
 LOOK = f"""
-    SELECT p.id, p.author_id, p.visibility, p.sensitivity, p.removed_at IS NOT NULL,
-           a.is_active, s.is_private, {{seen}},
+    SELECT p.id, p.author_id, p.visibility, p.sensitivity, p.removed_at IS NOT NULL, a.is_active, s.is_private,
            p.external_id, a.external_id, p.text, p.kind, p.language, p.tags, p.media, CAST(p.created_at AS text)
     FROM {POST} p
     JOIN {MEMBER} a ON a.id = p.author_id
     LEFT JOIN {PRIVACY} s ON s.member_id = a.id
-    {{and_seen}}
     WHERE p.id IN ({{marks}})"""
-FACTS = 8
-"""Columns of `LOOK` that say who may see a post; those behind them are what is shown of it."""
-AND_SEEN = f"LEFT JOIN {SEEN} v ON v.post_id = p.id AND v.member_id = %s"
-READ_POSTS = 20_000
-"""What posts hold is kept decoded for this many of them. Changes the speed, and memory: about 2 KB each."""
-KEEP_READ_SECONDS = 600.0
-"""Whoever asks for a post's text to be gone finds it gone from a process's memory after this time."""
 
 
-class Content(NamedTuple):
-    """What a post holds, decoded."""
+class KnownPost(NamedTuple):
+    """A post as it was read: what it is judged by, and what is shown of it."""
 
-    view: PostView
+    author_id: int
+    visibility: int
+    sensitivity: int
+    is_removed: bool
+    standing: int
     created_at: float
     language_id: int
     format_id: int
-    tag_ids: list[int]
+    tag_ids: tuple[int, ...]
+    """All of them, since any may be muted."""
+    view: PostView
     folded: str
     """The text as muted words are sought in it."""
 
 
-class DatabasePosts:
-    """Keeps `PostFacts` by reading the rows at this moment, in SQL: this runs on every request."""
-
-    def __init__(self, words: Words) -> None:
-        self.words = words
-        # Kept by what the row holds, every column of it: a row that changed is decoded anew.
-        self._content = lru_cache(READ_POSTS)(self._decoded)
-        self._forgotten_at = 0.0
-
-    def read(self, query: Query, post_ids: Int64Array) -> Looked:
-        """See `PostFacts.read`. One query, for what a post is judged by and for what is shown of it."""
-        candidates = Candidates.unknown(post_ids, np.zeros(len(post_ids), np.uint16))
-        if not len(post_ids):
-            return Looked(candidates, {})
-        if abs(query.now - self._forgotten_at) > KEEP_READ_SECONDS:
-            self._content.cache_clear()
-            self._forgotten_at = query.now
-        asked = post_ids.tolist()
-        with connection.cursor() as cursor:
-            cursor.execute(*look(query, asked))
-            found = {row[0]: row for row in cursor.fetchall()}
-        at = [i for i, post_id in enumerate(asked) if post_id in found]
-        rows = [found[asked[i]] for i in at]
-        contents = [self._content(*row[FACTS:]) for row in rows]
-        judge(candidates, at, rows)
-        describe(candidates, at, contents)
-        if query.muted_words:
-            candidates.is_muted[at] = [
-                any(word in content.folded for word in query.muted_words) for content in contents
-            ]
-        else:
-            candidates.is_muted[at] = False
-        return Looked(candidates, {row[0]: content.view for row, content in zip(rows, contents, strict=True)})
-
-    def _decoded(
-        self, post: str, author: str, text: str, kind: str, language: str, tags: str, media: str, created_at: str
-    ) -> Content:
-        moment, words = moment_of(datetime.fromisoformat(created_at)), orjson.loads(tags)
-        return Content(
-            PostView(post, author, text, kind, language, words, orjson.loads(media), moment),
-            moment.timestamp(),
-            self.words.languages.learn(language) if language else UNKNOWN,
-            self.words.formats.learn(kind),
-            [self.words.tags.learn(word) for word in words],
-            text.casefold(),
-        )
+def read_posts(post_ids: Sequence[int], words: Words) -> dict[int, KnownPost]:
+    """Return these posts as the database has them at this moment, in one query; what is gone is left out."""
+    if not post_ids:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(LOOK.format(marks=",".join(["%s"] * len(post_ids))), post_ids)
+        return {row[0]: known_post(words, *row[1:]) for row in cursor.fetchall()}
 
 
-def mentions(folded: str, words: tuple[str, ...]) -> bool:
-    """Return whether a text holds one of *words*, all case-folded."""
-    return any(word in folded for word in words) if words else False
+def known_post(
+    words: Words,
+    author_id: int,
+    visibility: int,
+    sensitivity: int,
+    is_removed: bool,
+    is_active: bool,
+    is_private: bool | None,
+    post: str,
+    author: str,
+    text: str,
+    kind: str,
+    language: str,
+    tags: str,
+    media: str,
+    created_at: str,
+) -> KnownPost:
+    """Return one row of `LOOK`, decoded."""
+    moment, named = moment_of(datetime.fromisoformat(created_at)), orjson.loads(tags)
+    return KnownPost(
+        author_id=author_id,
+        visibility=visibility,
+        sensitivity=sensitivity,
+        is_removed=bool(is_removed),
+        standing=standing_of(is_active, is_private),
+        created_at=moment.timestamp(),
+        language_id=words.languages.learn(language) if language else UNKNOWN,
+        format_id=words.formats.learn(kind),
+        tag_ids=tuple(map(words.tags.learn, named)),
+        view=PostView(post, author, text, kind, language, named, orjson.loads(media), moment),
+        folded=text.casefold(),
+    )
 
 
-def judge(candidates: Candidates, at: list[int], rows: list[tuple[Any, ...]]) -> None:
-    """Write, at the positions *at*, what *rows* of `LOOK` say of who may see a post."""
-    if not rows:
-        return
-    _, authors, visibility, sensitivity, removed, active, private, seen, *_ = zip(*rows, strict=True)
-    candidates.author_ids[at] = authors
-    candidates.visibility[at] = visibility
-    candidates.sensitivity[at] = sensitivity
-    candidates.is_removed[at] = removed
-    candidates.standing[at] = [standing_of(a, p) for a, p in zip(active, private, strict=True)]
-    candidates.is_seen[at] = [post is not None for post in seen]
+def candidates_of(
+    post_ids: Int64Array, posts: Sequence[KnownPost | None], seen: BoolArray, muted_words: Sequence[str]
+) -> Candidates:
+    """Return posts as candidates, in their order; what is gone (None) stays `UNKNOWN`."""
+    candidates = Candidates.unknown(post_ids, np.zeros(len(post_ids), np.uint16))
+    at = [i for i, post in enumerate(posts) if post is not None]
+    known = [post for post in posts if post is not None]
+    if not known:
+        return candidates
+    facts = list(zip(*known, strict=True))
+    for name in ("author_ids", "visibility", "sensitivity", "is_removed", "standing", "created_at", "language_ids"):
+        getattr(candidates, name)[at] = facts[PLACES[name]]
+    candidates.format_ids[at] = facts[PLACES["format_ids"]]
+    candidates.is_seen[at] = seen[at]
+    candidates.is_muted[at] = [any(word in post.folded for word in muted_words) for post in known]
+    most = max(candidates.tag_ids.shape[1], *(len(post.tag_ids) for post in known))
+    tags = np.full((len(candidates), most), UNKNOWN, np.int32)
+    tags[at] = [post.tag_ids + (UNKNOWN,) * (most - len(post.tag_ids)) for post in known]
+    return replace(candidates, tag_ids=tags)
 
 
-def describe(candidates: Candidates, at: list[int], contents: list[Content]) -> None:
-    """Write, at the positions *at*, what posts hold; with all of their tags, since any of them may be muted."""
-    candidates.created_at[at] = [content.created_at for content in contents]
-    candidates.language_ids[at] = [content.language_id for content in contents]
-    candidates.format_ids[at] = [content.format_id for content in contents]
-    most = max([candidates.tag_ids.shape[1], *(len(content.tag_ids) for content in contents)])
-    if most > candidates.tag_ids.shape[1]:
-        object.__setattr__(candidates, "tag_ids", np.full((len(candidates), most), UNKNOWN, np.int32))
-    candidates.tag_ids[at] = [
-        content.tag_ids + [UNKNOWN] * (most - len(content.tag_ids)) for content in contents
-    ] or np.zeros((0, most), np.int32)
-
-
-def look(query: Query, post_ids: list[int]) -> tuple[str, list[int]]:
-    """Return the last look at these posts and its parameters; what the viewer saw is read only if it may be used."""
-    marks = ",".join(["%s"] * len(post_ids))
-    if not query.uses_history:
-        return LOOK.format(seen="NULL", and_seen="", marks=marks), post_ids
-    return LOOK.format(seen="v.post_id", and_seen=AND_SEEN, marks=marks), [query.viewer_id, *post_ids]
+PLACES = {
+    column: KnownPost._fields.index(name)
+    for column, name in {
+        "author_ids": "author_id",
+        "visibility": "visibility",
+        "sensitivity": "sensitivity",
+        "is_removed": "is_removed",
+        "standing": "standing",
+        "created_at": "created_at",
+        "language_ids": "language_id",
+        "format_ids": "format_id",
+    }.items()
+}
+"""Where each column of candidates is found in a post."""
 
 
 def moment_of(value: datetime) -> datetime:

@@ -37,6 +37,7 @@ RELATED = f"""
     UNION ALL SELECT 'hidden', post_id FROM {LESS} WHERE member_id = %s AND subject = 'post'"""
 TASTE_VERSION = f"SELECT changed_at, interactions, reference_at FROM {INTERESTS} WHERE member_id = %s"
 NEWEST_SEEN = f"SELECT post_id FROM {SEEN} WHERE member_id = %s ORDER BY seen_at DESC LIMIT %s"
+SEEN_OF = f"SELECT post_id FROM {SEEN} WHERE member_id = %s AND post_id IN ({{marks}})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,15 @@ def posts_named(external_ids: Sequence[str]) -> Int64Array:
     return as_ids(set(found))
 
 
-def newest_seen(member_id: int) -> Int64Array:
-    """Return the posts that the member saw last, sorted by id."""
-    return np.sort(np.array([id for (id,) in query(NEWEST_SEEN, (member_id, SEEN_LIMIT))], np.int64))
+def newest_seen(member_id: int) -> tuple[Int64Array, bool]:
+    """Return the posts that the member saw last, sorted by id, and whether there are no others."""
+    found = query(NEWEST_SEEN, (member_id, SEEN_LIMIT))
+    return np.sort(np.array([id for (id,) in found], np.int64)), len(found) < SEEN_LIMIT
+
+
+def seen_of(member_id: int, post_ids: Sequence[int]) -> Int64Array:
+    """Return which of these posts the member saw, sorted."""
+    marks = ",".join(["%s"] * len(post_ids))
+    return (
+        as_ids({id for (id,) in query(SEEN_OF.format(marks=marks), (member_id, *post_ids))}) if post_ids else EMPTY_IDS
+    )

@@ -26,7 +26,7 @@ from recommendations.services.publish import remove_posts, restore_posts, set_me
 from recommendations.services.recommend import FEEDS, recommend
 from recommendations.services.similar import similar
 from recommendations.stores.redis_slates import key_of as slates_key
-from recommendations.stores.relational_posts import DatabasePosts
+from recommendations.stores.resident_facts import ResidentFacts
 from tests import making
 from tests.making import NOW
 from tests.servers import free_port
@@ -528,7 +528,7 @@ def test_a_filter_that_fails_shows_nothing(crowd, monkeypatch, feed, kept):
 
 def test_posts_that_cannot_be_read_are_not_shown(crowd, monkeypatch):
     page(crowd)
-    monkeypatch.setattr(DatabasePosts, "read", fail(DatabaseError("gone")))
+    monkeypatch.setattr(ResidentFacts, "read", fail(DatabaseError("gone")))
     with pytest.raises(FactsUnavailable):
         page(crowd)
 

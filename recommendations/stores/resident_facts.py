@@ -1,0 +1,260 @@
+"""
+What a viewer and posts are judged by, remembered by this process and never older than the moment it is asked.
+
+Before anything remembered is used, the change log is asked what changed since (`change_log.py`: one small query), and
+that is forgotten and read anew. So a change that is committed when a request asks holds in that request, as if
+every row had been read. Where the log is not kept, and in a transaction, whose own writes may be undone, nothing is
+remembered and every row is read.
+
+Personal data: it is in no file, and a process forgets it with its memory.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from operator import is_
+from time import monotonic
+from typing import Any, NamedTuple
+
+import numpy as np
+from django.db import connection
+
+from monitoring import metrics
+from recommendations.contracts import BoolArray, Candidates, Int64Array, Looked, Query, among
+from recommendations.models.changes import ChangeKind
+from recommendations.stores import change_log, relational_viewers
+from recommendations.stores.relational_posts import KnownPost, candidates_of, read_posts
+from recommendations.stores.relational_viewers import Viewer
+from recommendations.stores.vocabulary import Words
+
+log = logging.getLogger(__name__)
+
+POSTS = 20_000
+"""Posts that are remembered, decoded: about 2 KB each. Changes the speed."""
+VIEWERS = 10_000
+"""Viewers that are remembered. Changes the speed."""
+CHECK_SECONDS = 10.0
+"""How often it is made sure that the triggers of the log are there."""
+VIEWERS_NAME, POSTS_NAME = "viewer_facts", "post_facts"
+
+viewer_hit, viewer_miss = (metrics.CACHE_REQUESTS.labels(VIEWERS_NAME, word) for word in ("hit", "miss"))
+post_hit, post_miss = (metrics.CACHE_REQUESTS.labels(POSTS_NAME, word) for word in ("hit", "miss"))
+
+
+@dataclass(frozen=True, slots=True)
+class SeenPosts:
+    """What a viewer saw last."""
+
+    post_ids: Int64Array  # (n,) sorted
+    is_all: bool
+    """Whether the viewer saw nothing else."""
+
+
+@dataclass(slots=True)
+class KnownViewer:
+    """A viewer as they were read last; *position*: from where in the log they may have changed since."""
+
+    viewer: Viewer
+    year: int
+    """Of the reading: who is of age depends on it."""
+    position: int
+    seen: SeenPosts | None = None
+
+
+class Basis(NamedTuple):
+    """What posts were judged by: the very objects, since what changed is another."""
+
+    viewer_id: int
+    seen: SeenPosts | None
+    """None: not asked for."""
+    post_ids: list[int]
+    posts: list[KnownPost | None]
+
+
+def is_committed() -> bool:
+    """Return whether what a query reads now is committed; in a transaction it may be our own, and be taken back."""
+    return not connection.in_atomic_block
+
+
+def trim(kept: dict[Any, Any], most: int) -> None:
+    """Forget what has been kept longest, over *most*."""
+    while len(kept) > most:
+        del kept[next(iter(kept))]
+
+
+class ResidentFacts:
+    """This process's memory of viewers and posts. Safe under threads."""
+
+    def __init__(self, words: Words) -> None:
+        self._words = words
+        self._lock = threading.Lock()
+        self._posts: dict[int, KnownPost] = {}
+        self._by_author: dict[int, set[int]] = {}
+        self._viewers: dict[int, KnownViewer] = {}
+        self._names: dict[str, int] = {}
+        self._position = 0
+        self._forgotten = 0
+        self._checked_at = -CHECK_SECONDS
+        self._is_kept = False
+
+    def viewer(self, now: datetime, *, external_id: str | None = None, pk: int | None = None) -> Viewer | None:
+        """Return the member of this id with all that a last look needs, as of now; None if there is none."""
+        if not self._may_remember():
+            return relational_viewers.find(now, external_id=external_id, pk=pk)
+        known = self.follow(self._names.get(external_id, 0) if external_id is not None else pk or 0)
+        if known is not None and known.year == now.year and external_id in (None, known.viewer.external_id):
+            viewer_hit.inc()
+            return known.viewer
+        viewer_miss.inc()
+        before, position = self._forgotten, self._position
+        viewer = relational_viewers.find(now, external_id=external_id, pk=pk)
+        with self._lock:
+            if viewer is not None and self._forgotten == before:
+                self._viewers[viewer.id] = KnownViewer(viewer, now.year, position)
+                self._names[viewer.external_id] = viewer.id
+                trim(self._viewers, VIEWERS)
+                trim(self._names, VIEWERS)
+            metrics.CACHE_ENTRIES.labels(VIEWERS_NAME).set(len(self._viewers))
+        return viewer
+
+    def follow(self, viewer_id: int) -> KnownViewer | None:
+        """Forget what changed, by the log; return this viewer if they are remembered and have not changed."""
+        known = self._viewers.get(viewer_id)
+        changes = change_log.read(self._position, viewer_id, known.position if known else self._position)
+        with self._lock:
+            if not changes.is_whole or changes.cut > self._position:
+                self._forget_all()
+            elif known is not None and changes.cut > known.position:
+                self._forget(ChangeKind.VIEWER, viewer_id)
+            for kind, subject in changes.rows:
+                self._forget(kind, subject)
+            self._position = max(self._position, changes.position)
+            if known is None or self._viewers.get(viewer_id) is not known:
+                # One that another thread has read meanwhile may be from before this moment.
+                return None
+            known.position = max(known.position, changes.position)
+            return known
+
+    def seen(self, viewer_id: int) -> SeenPosts:
+        """Return what the viewer saw last, as of when this viewer was followed last."""
+        known = self._viewers.get(viewer_id) if self._may_remember() else None
+        if known is not None and known.seen is not None:
+            return known.seen
+        before = known.position if known else 0
+        seen = SeenPosts(*relational_viewers.newest_seen(viewer_id))
+        with self._lock:
+            if known is not None and known.position == before and self._viewers.get(viewer_id) is known:
+                known.seen = seen
+        return seen
+
+    def read(self, query: Query, post_ids: Int64Array, *, is_now: bool = False) -> Looked:
+        """See `PostFacts.read`."""
+        if not len(post_ids):
+            return Looked(
+                Candidates.unknown(post_ids, np.zeros(0, np.uint16)), {}, Basis(query.viewer_id, None, [], [])
+            )
+        if not is_now and self._may_remember():
+            self.follow(query.viewer_id)
+        asked = post_ids.tolist()
+        posts, seen = self.posts(asked), self.seen(query.viewer_id) if query.uses_history else None
+        candidates = candidates_of(post_ids, posts, self._seen_of(query, post_ids, seen), query.muted_words)
+        views = {id: post.view for id, post in zip(asked, posts, strict=True) if post is not None}
+        return Looked(candidates, views, Basis(query.viewer_id, seen, asked, posts))
+
+    def hold(self, basis: Basis) -> bool:
+        """See `PostFacts.hold`."""
+        known = self._viewers.get(basis.viewer_id)
+        if known is None or (basis.seen is not None and known.seen is not basis.seen):
+            return False
+        return all(map(is_, map(self._posts.get, basis.post_ids), basis.posts))
+
+    def posts(self, post_ids: Sequence[int]) -> list[KnownPost | None]:
+        """Return these posts, as of when anybody was followed last; None for one that is gone."""
+        if not self._may_remember():
+            read = read_posts(post_ids, self._words)
+            return [read.get(post_id) for post_id in post_ids]
+        found = [self._posts.get(post_id) for post_id in post_ids]
+        missing = [post_id for post_id, post in zip(post_ids, found, strict=True) if post is None]
+        post_hit.inc(len(found) - len(missing))
+        if missing:
+            post_miss.inc(len(missing))
+            before = self._forgotten
+            read = read_posts(missing, self._words)
+            found = [post or read.get(post_id) for post_id, post in zip(post_ids, found, strict=True)]
+            self._remember(read, before)
+        return found
+
+    def _seen_of(self, query: Query, post_ids: Int64Array, seen: SeenPosts | None) -> BoolArray:
+        """Return which of the posts the query's viewer has seen; none where the feed may not use it."""
+        if seen is None:
+            return np.zeros(len(post_ids), np.bool_)
+        found = among(post_ids, seen.post_ids)
+        if not seen.is_all:
+            found |= among(post_ids, relational_viewers.seen_of(query.viewer_id, post_ids[~found].tolist()))
+        return found
+
+    def clear(self) -> None:
+        """Forget everything: whoever comes next is read."""
+        with self._lock:
+            self._forget_all()
+
+    # Remembering
+
+    def _may_remember(self) -> bool:
+        """Return whether what is read now will hold: it is committed, and the log will tell if it no longer does."""
+        if not is_committed():
+            return False
+        if monotonic() - self._checked_at >= CHECK_SECONDS:
+            self._is_kept, self._checked_at = change_log.is_kept(), monotonic()
+            if not self._is_kept:
+                log.error("change_log_not_kept")
+                with self._lock:
+                    self._forget_all()
+        return self._is_kept
+
+    def _remember(self, posts: dict[int, KnownPost], before: int) -> None:
+        """Remember posts that were read when so much had been forgotten; if more has been since, they may be old."""
+        with self._lock:
+            if self._forgotten != before:
+                return
+            for post_id, post in posts.items():
+                self._drop(post_id)
+                self._posts[post_id] = post
+                self._by_author.setdefault(post.author_id, set()).add(post_id)
+            while len(self._posts) > POSTS:
+                self._drop(next(iter(self._posts)))
+            metrics.CACHE_ENTRIES.labels(POSTS_NAME).set(len(self._posts))
+
+    def _forget(self, kind: int, subject: int) -> None:
+        self._forgotten += 1
+        if kind == ChangeKind.POST:
+            self._drop(subject)
+        elif kind == ChangeKind.AUTHOR:
+            for post_id in tuple(self._by_author.get(subject, ())):
+                self._drop(post_id)
+        elif kind == ChangeKind.VIEWER:
+            self._viewers.pop(subject, None)
+        elif kind == ChangeKind.EVERYTHING:
+            self._forget_all()
+        elif subject in self._viewers:
+            self._viewers[subject].seen = None
+
+    def _drop(self, post_id: int) -> None:
+        post = self._posts.pop(post_id, None)
+        if post is None:
+            return
+        own = self._by_author[post.author_id]
+        own.discard(post_id)
+        if not own:
+            del self._by_author[post.author_id]
+
+    def _forget_all(self) -> None:
+        self._forgotten += 1
+        for kept in (self._posts, self._by_author, self._viewers, self._names):
+            kept.clear()
+        for name in (POSTS_NAME, VIEWERS_NAME):
+            metrics.CACHE_ENTRIES.labels(name).set(0)
