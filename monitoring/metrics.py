@@ -62,6 +62,11 @@ CACHE_REQUESTS = Counter(
     "Look-ups in a cache: hit, stale (served while it is made anew), miss.",
     ["cache", "outcome"],
 )
+REMEMBERED = Counter(
+    "recsys_remembered_total",
+    "Pages, viewers and posts that a process had in memory as of that moment (hit), or had to read (miss).",
+    ["what", "outcome"],
+)
 CACHE_ENTRIES = Gauge(
     "recsys_cache_entries",
     "Entries of a cache that each process has for itself.",

@@ -19,7 +19,7 @@ LATELY = timedelta(minutes=5)
 MINUTE = 60.0
 MIB = 2**20
 RUNS_SHOWN = 12
-EACH_PROCESS = ("preference_vectors",)
+EACH_PROCESS = ("preference_vectors", "pages", "viewers", "posts")
 """Caches that every process has for itself."""
 NOTHING_SAMPLED = "Nothing was counted within the last hour. Ask for a feed, or start a job: figures follow soon."
 

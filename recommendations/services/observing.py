@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from typing import ParamSpec, TypeVar
 
 from monitoring import metrics, performance, spans
@@ -23,9 +23,7 @@ filtered = cache(metrics.FILTERED.labels)
 dropped = cache(metrics.DROPPED.labels)
 feed_seconds = cache(metrics.FEED_SECONDS.labels)
 feeds = cache(metrics.FEEDS.labels)
-pages = cache(metrics.CACHE_REQUESTS.labels)
-
-REMEMBERED = "remembered"
+slates = cache(partial(metrics.CACHE_REQUESTS.labels, "slates"))
 
 MASKS = frozenset({"eligible", "filter"})
 """Stages of ten filters of microseconds each: timed as one, since telling of each costs more than some take."""
@@ -57,10 +55,10 @@ def failed(asked: dict[str, object], code: str) -> None:
 
 
 def observe_page(feed: str, slate: Slate, found: str, seconds: float, *, is_full: bool, is_empty: bool) -> None:
-    """Count one page; *found* says where: remembered, or what came of asking the cache for its slate."""
+    """Count one page, and what came of asking the cache for its slate: *found*."""
     feed_seconds(feed, slate.engine, "false" if found == "miss" else "true").observe(seconds)
     feeds(feed, slate.engine, slate.variant, slate.fallback).inc()
-    pages(*("pages", "hit") if found == REMEMBERED else ("slates", found)).inc()
+    slates(found).inc()
     performance.observe("feed", seconds)
     if not is_full:
         metrics.THIN_PAGES.labels(feed, "empty" if is_empty else "short").inc()

@@ -27,6 +27,8 @@ PAGES = 1_000
 """Pages that a process remembers, each some 30 KB with its words. Changes the speed."""
 NAME = "pages"
 
+page_hit, page_miss = (metrics.REMEMBERED.labels(NAME, word) for word in ("hit", "miss"))
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -79,7 +81,11 @@ class Pages:
     def get(self, viewer: Viewer, feed: str, limit: int, now: float) -> KeptPage | None:
         """Return the first page of the viewer's feed, by the flags' choice, if it is remembered and still so."""
         kept = self._kept.get((viewer.id, feed, limit))
-        return kept if kept is not None and kept.holds(viewer, now) else None
+        if kept is not None and kept.holds(viewer, now):
+            page_hit.inc()
+            return kept
+        page_miss.inc()
+        return None
 
     def keep(self, page: Page, slate: Slate, sight: Sight, choice: Choice, flags: str, *, limit: int) -> None:
         """Remember a first page, and forget what was kept longest."""

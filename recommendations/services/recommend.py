@@ -21,7 +21,7 @@ from recommendations.services import recording, wiring
 from recommendations.services.cursors import read_cursor, write_cursor
 from recommendations.services.errors import InvalidRequest
 from recommendations.services.looking import Sight, look, picks_of
-from recommendations.services.observing import REMEMBERED, counted, observe_page, observe_slate
+from recommendations.services.observing import counted, observe_page, observe_slate
 from recommendations.services.pages import KeptPage, Page, pages
 from recommendations.services.refresh import ask_for
 from recommendations.services.replay import is_kept, pack_inputs
@@ -91,7 +91,7 @@ def show(kept: KeptPage, now: datetime, *, seconds: float, limit: int) -> None:
     """Note and count that a page is shown again."""
     note(kept.page, kept.sight, kept.choice, now)
     is_full = len(kept.sight.shown) == limit
-    observe_page(kept.page.feed, kept.slate, REMEMBERED, seconds, is_full=is_full, is_empty=False)
+    observe_page(kept.page.feed, kept.slate, "hit", seconds, is_full=is_full, is_empty=False)
 
 
 def page_as_of_now(

@@ -138,7 +138,7 @@ def with_history(query: Query, viewer: Viewer) -> Query:
         if viewer.is_personalised and query.feed == "discovery":
             now = datetime.fromtimestamp(query.now, UTC)
             policy, words = query.policy, wiring.words()
-            profile = wiring.tastes().of(viewer.id, viewers.taste_version(viewer.id))
+            profile = wiring.tastes().of(viewer.id, wiring.facts().taste_version(viewer.id))
             taste = read_taste(viewer.id, profile, now, embedder.dimension, words, policy.session)
             query = replace(
                 query,

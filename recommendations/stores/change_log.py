@@ -56,9 +56,9 @@ OF_ALL = f"kind <= {ChangeKind.AUTHOR:d}"
 READ = f"""
     SELECT -1, position, {{now}} FROM {CUT}
     UNION ALL SELECT * FROM (
-        SELECT kind, subject, 0 FROM {LOG} WHERE {OF_ALL} AND {{at}} >= %s LIMIT {MOST})
+        SELECT kind, subject, 0 FROM {LOG} WHERE {OF_ALL} AND {{at}} >= %s LIMIT {MOST}) AS for_all
     UNION ALL SELECT * FROM (
-        SELECT kind, subject, 0 FROM {LOG} WHERE NOT {OF_ALL} AND subject = %s AND {{at}} >= %s LIMIT {MOST})"""
+        SELECT kind, subject, 0 FROM {LOG} WHERE NOT {OF_ALL} AND subject = %s AND {{at}} >= %s LIMIT {MOST}) AS own"""
 SQLITE_NOW = f"(SELECT ifnull(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = '{LOG}')"
 XACT = "pg_current_xact_id()::text::bigint"
 POSTGRES_NOW = "pg_snapshot_xmin(pg_current_snapshot())::text::bigint"

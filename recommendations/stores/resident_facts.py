@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import is_
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from django.db import connection
@@ -29,6 +29,7 @@ from recommendations.models.changes import ChangeKind
 from recommendations.stores import change_log, relational_viewers
 from recommendations.stores.relational_posts import KnownPost, candidates_of, read_posts
 from recommendations.stores.relational_viewers import Viewer
+from recommendations.stores.resident_profiles import Version
 from recommendations.stores.vocabulary import Words
 
 log = logging.getLogger(__name__)
@@ -39,10 +40,10 @@ VIEWERS = 10_000
 """Viewers that are remembered. Changes the speed."""
 CHECK_SECONDS = 10.0
 """How often it is made sure that the triggers of the log are there."""
-VIEWERS_NAME, POSTS_NAME = "viewer_facts", "post_facts"
+VIEWERS_NAME, POSTS_NAME = "viewers", "posts"
 
-viewer_hit, viewer_miss = (metrics.CACHE_REQUESTS.labels(VIEWERS_NAME, word) for word in ("hit", "miss"))
-post_hit, post_miss = (metrics.CACHE_REQUESTS.labels(POSTS_NAME, word) for word in ("hit", "miss"))
+viewer_hit, viewer_miss = (metrics.REMEMBERED.labels(VIEWERS_NAME, word) for word in ("hit", "miss"))
+post_hit, post_miss = (metrics.REMEMBERED.labels(POSTS_NAME, word) for word in ("hit", "miss"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,9 @@ class SeenPosts:
     """Whether the viewer saw nothing else."""
 
 
+NOT_READ = object()
+
+
 @dataclass(slots=True)
 class KnownViewer:
     """A viewer as they were read last; *position*: from where in the log they may have changed since."""
@@ -62,7 +66,8 @@ class KnownViewer:
     year: int
     """Of the reading: who is of age depends on it."""
     position: int
-    seen: SeenPosts | None = None
+    seen: object = NOT_READ
+    taste_version: object = NOT_READ
 
 
 class Basis(NamedTuple):
@@ -141,15 +146,24 @@ class ResidentFacts:
 
     def seen(self, viewer_id: int) -> SeenPosts:
         """Return what the viewer saw last, as of when this viewer was followed last."""
+        return cast(SeenPosts, self._own(viewer_id, "seen", lambda pk: SeenPosts(*relational_viewers.newest_seen(pk))))
+
+    def taste_version(self, viewer_id: int) -> Version | None:
+        """Return what tells one state of the viewer's interests from another, as of when they were followed last."""
+        return cast("Version | None", self._own(viewer_id, "taste_version", relational_viewers.taste_version))
+
+    def _own(self, viewer_id: int, name: str, read: Callable[[int], object]) -> object:
+        """Return what *read* reads of a viewer, or what is remembered of it as *name*."""
         known = self._viewers.get(viewer_id) if self._may_remember() else None
-        if known is not None and known.seen is not None:
-            return known.seen
+        if known is not None and (value := getattr(known, name)) is not NOT_READ:
+            return value
         before = known.position if known else 0
-        seen = SeenPosts(*relational_viewers.newest_seen(viewer_id))
+        value = read(viewer_id)
         with self._lock:
+            # Followed meanwhile, it may have changed after it was read here.
             if known is not None and known.position == before and self._viewers.get(viewer_id) is known:
-                known.seen = seen
-        return seen
+                setattr(known, name, value)
+        return value
 
     def read(self, query: Query, post_ids: Int64Array, *, is_now: bool = False) -> Looked:
         """See `PostFacts.read`."""
@@ -241,7 +255,7 @@ class ResidentFacts:
         elif kind == ChangeKind.EVERYTHING:
             self._forget_all()
         elif subject in self._viewers:
-            self._viewers[subject].seen = None
+            self._viewers[subject].seen = NOT_READ
 
     def _drop(self, post_id: int) -> None:
         post = self._posts.pop(post_id, None)

@@ -80,6 +80,9 @@ def rows(redis_url):
         ),
         m.EmbeddingFailure.objects.create(post=post, space="content", model="tiny", error="E", changed_at=then),
         m.ImportCheckpoint.objects.create(kind="posts", sha256="0" * 64, started_at=then),
+        m.Change.objects.latest("pk"),
+        m.ChangeMark.objects.create(position=1, at=then),
+        m.ChangeCut.objects.get(),
     ]
 
 

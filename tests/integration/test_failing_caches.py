@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY
 from recommendations.contracts import Visibility
 from recommendations.models import Post, PostEmbedding
 from recommendations.services import invalidate, learn, sweep, wiring
+from recommendations.services.pages import pages
 from recommendations.services.preferences import relate
 from recommendations.services.publish import remove_posts
 from recommendations.services.recommend import recommend
@@ -110,6 +111,7 @@ def test_what_lies_over_its_budget_is_swept_and_counted(viewer, monkeypatch):
     for cache, entries in (("slates", 3), ("post_vectors", 20)):
         assert REGISTRY.get_sample_value("recsys_shared_cache_entries", {"cache": cache}) == entries
         assert REGISTRY.get_sample_value("recsys_shared_cache_bytes", {"cache": cache}) > entries * 100
+    pages().clear()
     assert not recommend(member_id="author-0", now=NOW + timedelta(seconds=10)).cached, (
         "the one served longest ago went"
     )

@@ -87,6 +87,7 @@ def test_a_longer_page_costs_no_more_queries(ask):
 
     def queries(first):
         wiring.slates().purge([making.Member.objects.get(external_id="ann").pk])
+        wiring.facts().clear()
         with CaptureQueriesContext(connection) as captured:
             assert len(feed(ask, first=first)["edges"]) == first
         return len(captured)

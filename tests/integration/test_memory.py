@@ -68,7 +68,9 @@ def test_an_emergency_gives_up_every_cache_and_the_answers_stay(viewer, monkeypa
     held = swell()
     limits(monkeypatch, memory_emergency_share=1e-6)
     given = memory.check_memory()
-    assert list(given) == ["profiles", "sandboxes", "garbage", "kernels"], "the cheapest to make anew goes first"
+    assert list(given) == ["profiles", "facts", "sandboxes", "garbage", "kernels"], (
+        "the cheapest to make anew goes first"
+    )
     assert len(wiring.tastes()) == 0
     assert wiring.engines()["wasm_simd"].statistics().memory_bytes < held / 2
     assert given["kernels"] > 0 and freed("kernels") == freed_before + given["kernels"]
