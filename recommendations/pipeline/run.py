@@ -69,10 +69,11 @@ def gather(sources: Sequence[Source], query: Query, eligible: BoolArray, trace: 
         bits.append(np.full(len(brought), 1 << source.origin, np.uint16))
     if not ids:
         return Candidates.unknown(np.zeros(0, np.int64), np.zeros(0, np.uint16))
-    post_ids, place = np.unique(np.concatenate(ids), return_inverse=True)
-    origins = np.zeros(len(post_ids), np.uint16)
-    np.bitwise_or.at(origins, place, np.concatenate(bits))
-    return Candidates.unknown(post_ids, origins)
+    brought_ids = np.concatenate(ids)
+    order = np.argsort(brought_ids, kind="stable")
+    brought_ids = brought_ids[order]
+    first = np.flatnonzero(np.diff(brought_ids, prepend=-1))
+    return Candidates.unknown(brought_ids[first], np.bitwise_or.reduceat(np.concatenate(bits)[order], first))
 
 
 def hydrate(hydrators: Sequence[Hydrator], query: Query, candidates: Candidates, trace: Trace) -> Candidates:
