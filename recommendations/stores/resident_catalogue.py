@@ -163,6 +163,14 @@ class Counts:
         served = float(self.impressions.sum())
         return min(max(float(self.positives[self.impressions > 0].sum()) / served, 0.001), 0.999) if served else 0.05
 
+    def facts(self, rows: Int32Array, now: float) -> dict[str, Float32Array]:
+        """Return the columns (n,) of `Candidates` that say what members did to the posts at *rows*, at *now*."""
+        return {
+            "engagement": np.exp2(self.heat[rows] - now / ENGAGEMENT_HALF_LIFE_SECONDS).astype(np.float32),
+            "impressions": self.impressions[rows],
+            "quality": self.qualities(rows),
+        }
+
     def qualities(self, rows: Int32Array) -> Float32Array:
         """
         Return the quality (n,) of the posts at *rows*: r / (r + usual), from 0 to 1, and 0.5 for the usual.
@@ -382,15 +390,12 @@ class ResidentCatalogue:
         at = rows_of(columns, candidates.post_ids)
         known = at != UNKNOWN
         if known.all():
-            result = replace(columns.posts.take(at), origins=candidates.origins)
-        else:
-            result = Candidates.unknown(candidates.post_ids, candidates.origins)
-            for name in FACTS:
-                getattr(result, name)[known] = getattr(columns.posts, name)[at[known]]
-        rows = at[known]
-        result.engagement[known] = np.exp2(columns.counts.heat[rows] - now / ENGAGEMENT_HALF_LIFE_SECONDS)
-        result.impressions[known] = columns.counts.impressions[rows]
-        result.quality[known] = columns.counts.qualities(rows)
+            facts = columns.counts.facts(at, now)
+            return columns.posts.take(at, post_ids=candidates.post_ids, origins=candidates.origins, **facts)
+        result = Candidates.unknown(candidates.post_ids, candidates.origins)
+        resident = columns.posts.take(at[known], **columns.counts.facts(at[known], now))
+        for name in FACTS:
+            getattr(result, name)[known] = getattr(resident, name)
         return result
 
     def everything(self) -> Candidates:
