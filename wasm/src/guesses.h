@@ -1,6 +1,6 @@
 /*
- * The rows of the k best estimates so far, in no order. They are gathered until there are twice as many as are kept, and
- * the worse half is let go: many rows enter for a while, and a heap would be the slower half of the first pass.
+ * The rows of the k best estimates so far, in no order. They are gathered until there are twice as many, and the worse
+ * half is let go: many rows enter for a while, and a heap took half of the first pass.
  */
 #pragma once
 #include "layout.h"
@@ -45,7 +45,7 @@ static uint32_t part(struct guess *rows, uint32_t low, uint32_t high) {
     return place;
 }
 
-/* Puts the k best before the others (Hoare's selection); returns the k-th best score, minus infinity if there are fewer. */
+/* Puts the k best first (Hoare's selection); returns the k-th best score, minus infinity if there are fewer. */
 static float select_best(struct guess *rows, uint32_t count, uint32_t k) {
     if (count < k) return -__builtin_inff();
     for (uint32_t low = 0, high = count; high - low > 1;) {
