@@ -78,10 +78,14 @@ class Less:
 
     def __call__(self, query: Query, candidates: Candidates) -> Float32Array:
         """See `Scorer`."""
-        author = query.author_affinity.of(candidates.author_ids)
-        topic = query.topic_affinity.of(candidates.tag_ids.T).min(axis=0, initial=0)
-        form = query.format_affinity.of(candidates.format_ids)
-        return sum((asked_for(weights) for weights in (author, topic, form)), np.zeros(len(candidates), np.float32))
+        less = np.zeros(len(candidates), np.float32)
+        if not query.author_affinity.is_learned:
+            less += asked_for(query.author_affinity.of(candidates.author_ids))
+        if not query.topic_affinity.is_learned:
+            less += asked_for(query.topic_affinity.of(candidates.tag_ids.T).min(axis=0, initial=0))
+        if not query.format_affinity.is_learned:
+            less += asked_for(query.format_affinity.of(candidates.format_ids))
+        return less
 
 
 def asked_for(weights: Float32Array) -> Float32Array:
