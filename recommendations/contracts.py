@@ -251,6 +251,11 @@ class Affinity:
     ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)  # (n,) sorted
     weights: Float32Array = field(default_factory=lambda: np.zeros(0, np.float32))  # (n,) from -1 (less of it) to 1
 
+    @property
+    def is_learned(self) -> bool:
+        """Whether every weight was learned: none is a wish for less."""
+        return not len(self.ids) or bool(self.weights.min() >= LEARNED_FLOOR)
+
     def of(self, ids: NDArray[np.integer]) -> Float32Array:
         """Return the weight of each of *ids*, in their shape; the one of `UNKNOWN` is 0."""
         if not len(self.ids):
@@ -363,6 +368,17 @@ class Wanted:
         )
 
 
+Which = Int64Array | Int32Array | BoolArray | slice
+"""Positions, a mask, or a stretch."""
+
+
+def rows_at(column: NDArray[Any], which: Which) -> NDArray[Any]:
+    """Return these rows of *column*. For positions, an index takes ten times as long where a row is several numbers."""
+    if isinstance(which, slice) or which.dtype == np.bool_:
+        return column[which]
+    return column.take(which, axis=0)
+
+
 @dataclass(frozen=True)
 class Candidates:
     """Posts on their way to being recommended, one column per fact, all of length n. `UNKNOWN` where we don't know."""
@@ -439,7 +455,7 @@ class Candidates:
         """Whether it is known who wrote each post (n,)."""
         return self.author_ids >= 0
 
-    def take(self, which: Int64Array | Int32Array | BoolArray | slice, **columns: NDArray[Any]) -> Candidates:
+    def take(self, which: Which, **columns: NDArray[Any]) -> Candidates:
         """
         Return the candidates at these positions, or where this mask is true, with these *columns* for their own.
 
@@ -454,7 +470,7 @@ class Candidates:
         def __getattr__(self, name: str) -> NDArray[Any]:
             if name not in COLUMNS or "_of" not in self.__dict__:
                 raise AttributeError(f"Candidates have no {name!r}")
-            column = getattr(self._of, name)[self._which]
+            column = rows_at(getattr(self._of, name), self._which)
             self.__dict__[name] = column
             return column
 
@@ -477,7 +493,7 @@ class Scored:
 
     def take(self, which: Int64Array | slice) -> Scored:
         """Return those at these positions, in this order."""
-        return Scored(self.candidates.take(which), self.scores[which], self.part_names, self.parts[which])
+        return Scored(self.candidates.take(which), self.scores[which], self.part_names, rows_at(self.parts, which))
 
 
 @dataclass(frozen=True, slots=True)
