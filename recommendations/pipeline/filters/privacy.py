@@ -17,7 +17,7 @@ def visible(query: Query, candidates: Candidates) -> BoolArray:
     seen = candidates.is_open.copy()
     # Few posts are for followers only: the authors of those alone are looked up.
     at, authors = candidates.for_followers
-    seen[at] = among(authors, query.followed_author_ids)
+    seen[at[among(authors, query.followed_author_ids)]] = True
     return seen
 
 

@@ -17,7 +17,8 @@ class Recency:
 
     def __call__(self, query: Query, candidates: Candidates) -> Float32Array:
         """See `Scorer`. A post from the future counts as of this moment; one without a date as ancient."""
-        hours = np.maximum(query.now - np.nan_to_num(candidates.created_at), 0) / 3600
+        created_at = np.where(np.isnan(candidates.created_at), 0, candidates.created_at)
+        hours = np.maximum(query.now - created_at, 0) / 3600
         return np.exp2(-hours / query.policy.recency_half_life_hours).astype(np.float32)
 
 
