@@ -202,6 +202,8 @@ class Space:
         if also:
             tastes = [taste.space.taste(taste, len(rows)) for taste in also]
             columns = np.column_stack([*tastes, columns])
+        if len(self._shards) == 1:
+            return self._shards[0].score_candidates(rows, interests, interest_weights, columns, weights, reduce)
         scored = self._by_shard(
             rows,
             (2 + columns.shape[1],),

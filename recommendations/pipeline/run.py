@@ -38,12 +38,29 @@ def run(pipeline: Pipeline, query: Query, trace: Trace) -> Scored:
 
     Raises `FilterError` if a filter fails; an engine's own error goes through, and the caller chooses another.
     """
-    eligible = keep(pipeline.filters, query, pipeline.catalogue.everything(), trace, stage="eligible")
+    posts = pipeline.catalogue.everything()
+    eligible = keep(pipeline.filters, query, posts, trace, stage="eligible")
     found = gather(pipeline.sources, query, eligible, trace)
-    candidates = hydrate(pipeline.hydrators, query, pipeline.catalogue.gather(found, query.now), trace)
-    candidates = candidates.take(keep(pipeline.filters, query, candidates, trace, stage="filter"))
+    resident = pipeline.catalogue.gather(found, query.now)
+    candidates = hydrate(pipeline.hydrators, query, resident, trace)
+    is_unchanged = candidates is resident and pipeline.catalogue.everything() is posts
+    if is_unchanged and are_eligible(candidates, eligible):
+        for check in pipeline.filters:
+            trace.note("filter", check.__name__, 0.0, len(candidates))
+    else:
+        candidates = candidates.take(keep(pipeline.filters, query, candidates, trace, stage="filter"))
     trace.inputs = (query, candidates)
     return ranked(pipeline, query, candidates, trace).take(slice(query.size))
+
+
+def are_eligible(candidates: Candidates, eligible: BoolArray) -> bool:
+    """
+    Return whether all *candidates* are resident, and let through already by the mask over the resident ones.
+
+    On the same facts the filters say the same again. They are asked again where the facts have changed since, of posts
+    that are not resident, and if a source brought what it must not.
+    """
+    return bool((candidates.rows >= 0).all()) and bool(eligible[candidates.rows].all())
 
 
 def ranked(pipeline: Pipeline, query: Query, candidates: Candidates, trace: Trace) -> Scored:
@@ -69,10 +86,11 @@ def gather(sources: Sequence[Source], query: Query, eligible: BoolArray, trace: 
         bits.append(np.full(len(brought), 1 << source.origin, np.uint16))
     if not ids:
         return Candidates.unknown(np.zeros(0, np.int64), np.zeros(0, np.uint16))
-    post_ids, place = np.unique(np.concatenate(ids), return_inverse=True)
-    origins = np.zeros(len(post_ids), np.uint16)
-    np.bitwise_or.at(origins, place, np.concatenate(bits))
-    return Candidates.unknown(post_ids, origins)
+    brought_ids = np.concatenate(ids)
+    order = np.argsort(brought_ids, kind="stable")
+    brought_ids = brought_ids[order]
+    first = np.flatnonzero(np.diff(brought_ids, prepend=-1))
+    return Candidates.unknown(brought_ids[first], np.bitwise_or.reduceat(np.concatenate(bits)[order], first))
 
 
 def hydrate(hydrators: Sequence[Hydrator], query: Query, candidates: Candidates, trace: Trace) -> Candidates:

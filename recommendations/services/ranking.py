@@ -14,7 +14,18 @@ from dataclasses import replace
 import numpy as np
 
 from monitoring import metrics
-from recommendations.contracts import Origin, Policy, Query, Reason, Scored, Slate, UInt16Array, brought_by
+from recommendations.contracts import (
+    BoolArray,
+    Origin,
+    Policy,
+    Query,
+    Reason,
+    Scored,
+    Slate,
+    UInt16Array,
+    among,
+    brought_by,
+)
 from recommendations.pipeline.run import Pipeline, run
 from recommendations.pipeline.stages import FilterError, Trace
 from recommendations.ports import VectorError
@@ -115,15 +126,15 @@ def reasons(query: Query, scored: Scored) -> UInt16Array:
     origins = scored.candidates.origins
     bits = np.zeros(len(origins), np.uint16)
 
-    def say(reason: Reason, where: np.typing.NDArray[np.bool_]) -> None:
-        bits[where] |= np.uint16(1 << reason)
+    def say(reason: Reason, where: BoolArray) -> None:
+        np.bitwise_or(bits, np.uint16(1 << reason), out=bits, where=where)
 
     if "taste" in scored.part_names:
         taste = scored.parts[:, scored.part_names.index("taste")]
         positive = np.maximum(scored.parts, 0).sum(axis=1)
         is_taste = taste > TASTE_REASON_SHARE * np.maximum(positive, 1e-9)
         say(Reason.SIMILAR if query.feed == "similar" else Reason.TASTE, is_taste)
-    say(Reason.FOLLOWED, np.isin(scored.candidates.author_ids, query.followed_author_ids))
+    say(Reason.FOLLOWED, among(scored.candidates.author_ids, query.followed_author_ids))
     for name, reason in PART_REASONS.items():
         if name in scored.part_names:
             say(reason, scored.parts[:, scored.part_names.index(name)] > LIKED * getattr(query.policy, name))

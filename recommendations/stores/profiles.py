@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 import numpy as np
 from django.db import connection
@@ -41,7 +42,11 @@ class Taste:
     formats: Affinity
 
 
-@dataclass(frozen=True, slots=True)
+Affinities = tuple[Affinity, Affinity, Affinity]
+"""To authors, topics and formats."""
+
+
+@dataclass(frozen=True)
 class Profile:
     """What was learned of a member, decoded: unit rows and their weights."""
 
@@ -53,6 +58,16 @@ class Profile:
     session_at: datetime | None
     sums: Mapping[str, Mapping[str, float]]
     """By author, topic and format."""
+
+    @cached_property
+    def _learned(self) -> dict[Words, Affinities]:
+        return {}
+
+    def learned(self, words: Words) -> Affinities:
+        """Return the affinities of somebody who wishes for less of nothing: made once, as a word keeps its number."""
+        if words not in self._learned:
+            self._learned[words] = affinities_of(self.sums, {}, words)
+        return self._learned[words]
 
 
 def read_profile(member_id: int, model: str, dimension: int) -> Profile | None:
@@ -88,7 +103,7 @@ def read_taste(
         likes = np.vstack([likes, profile.session])
         weights = np.append(weights, np.float32(session))
     interests = Interests(likes, weights, profile.dislikes, profile.dislike_weights)
-    return Taste(interests, *affinities_of(profile.sums, wishes, words))
+    return Taste(interests, *(affinities_of(profile.sums, wishes, words) if wishes else profile.learned(words)))
 
 
 def less_of(member_id: int, now: datetime) -> dict[str, dict[str, float]]:
@@ -103,7 +118,7 @@ def less_of(member_id: int, now: datetime) -> dict[str, dict[str, float]]:
 
 def affinities_of(
     sums: Mapping[str, Mapping[str, float]], wishes: Mapping[str, Mapping[str, float]], words: Words
-) -> tuple[Affinity, Affinity, Affinity]:
+) -> Affinities:
     """Return the affinities to authors, topics and formats; a wish for less of something outweighs what was learned."""
     numbers: dict[str, Callable[[str], int]] = {
         "author": int,

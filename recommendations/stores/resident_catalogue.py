@@ -101,6 +101,13 @@ class Orders:
         return np.lexsort((self._posts.post_ids, -np.nan_to_num(self._posts.created_at))).astype(np.int32)
 
     @cached_property
+    def ages(self) -> Int32Array:
+        """The place (n,) of each row in `latest`."""
+        places = np.empty(len(self.latest), np.int32)
+        places[self.latest] = np.arange(len(places), dtype=np.int32)
+        return places
+
+    @cached_property
     def of_ids(self) -> RowsOfIds:
         """The row of each post."""
         return RowsOfIds(self._posts.post_ids)
@@ -163,6 +170,19 @@ class Counts:
         served = float(self.impressions.sum())
         return min(max(float(self.positives[self.impressions > 0].sum()) / served, 0.001), 0.999) if served else 0.05
 
+    @cached_property
+    def promising(self) -> BoolArray:
+        """Whether each post (n,) may do as well as the usual one."""
+        return is_promising(self.positives, self.impressions, self.usual_rate)
+
+    def facts(self, rows: Int32Array, now: float) -> dict[str, Float32Array]:
+        """Return the columns (n,) of `Candidates` that say what members did to the posts at *rows*, at *now*."""
+        return {
+            "engagement": np.exp2(self.heat[rows] - now / ENGAGEMENT_HALF_LIFE_SECONDS).astype(np.float32),
+            "impressions": self.impressions[rows],
+            "quality": self.qualities(rows),
+        }
+
     def qualities(self, rows: Int32Array) -> Float32Array:
         """
         Return the quality (n,) of the posts at *rows*: r / (r + usual), from 0 to 1, and 0.5 for the usual.
@@ -190,6 +210,17 @@ class Columns:
         """Rows by engagement, the highest first; posts without any are left out."""
         order = np.lexsort((self.posts.post_ids, -self.counts.heat)).astype(np.int32)
         return order[np.isfinite(self.counts.heat[order])]
+
+    @cached_property
+    def _short_of(self) -> dict[int, Int32Array]:
+        return {}
+
+    def short_of(self, impressions: int) -> Int32Array:
+        """Return the rows that were served less often, the newest first; worked out once for each policy's number."""
+        if impressions not in self._short_of:
+            latest = self.orders.latest
+            self._short_of[impressions] = latest[self.counts.impressions[latest] < impressions]
+        return self._short_of[impressions]
 
     def with_posts(self, posts: Candidates, counts: Counts) -> Columns:
         """Return the state after posts changed."""
@@ -382,15 +413,12 @@ class ResidentCatalogue:
         at = rows_of(columns, candidates.post_ids)
         known = at != UNKNOWN
         if known.all():
-            result = replace(columns.posts.take(at), origins=candidates.origins)
-        else:
-            result = Candidates.unknown(candidates.post_ids, candidates.origins)
-            for name in FACTS:
-                getattr(result, name)[known] = getattr(columns.posts, name)[at[known]]
-        rows = at[known]
-        result.engagement[known] = np.exp2(columns.counts.heat[rows] - now / ENGAGEMENT_HALF_LIFE_SECONDS)
-        result.impressions[known] = columns.counts.impressions[rows]
-        result.quality[known] = columns.counts.qualities(rows)
+            facts = columns.counts.facts(at, now)
+            return columns.posts.take(at, post_ids=candidates.post_ids, origins=candidates.origins, **facts)
+        result = Candidates.unknown(candidates.post_ids, candidates.origins)
+        resident = columns.posts.take(at[known], **columns.counts.facts(at[known], now))
+        for name in FACTS:
+            getattr(result, name)[known] = getattr(resident, name)
         return result
 
     def everything(self) -> Candidates:
@@ -424,12 +452,9 @@ class ResidentCatalogue:
         """See `Catalogue.on_audition`."""
         columns = self._columns
         counts = columns.counts
-        short = (counts.impressions < enough)[: len(eligible)]
-        ids = first(columns, columns.orders.latest, eligible[: len(short)] & short, k)
-        rows = rows_of(columns, ids)
-        positives, impressions = counts.positives[rows], counts.impressions[rows]
-        going = is_promising(positives, impressions, counts.usual_rate)
-        return ids[going], positives[going], impressions[going]
+        rows = first_rows(columns, columns.short_of(enough), eligible, k)
+        rows = rows[counts.promising[rows]]
+        return columns.posts.post_ids[rows], counts.positives[rows], counts.impressions[rows]
 
     def _follow_regions(self, since: datetime | None, new_ids: Int64Array) -> None:
         """Take in the engagement by region that changed; each region keeps its hottest posts."""
@@ -469,10 +494,11 @@ def newest_of(
 ) -> Int64Array:
     """Return the ids of the *k* newest eligible posts of the *wanted* groups; *rows*: by group, the newest first."""
     start, end = np.searchsorted(groups, wanted, "left"), np.searchsorted(groups, wanted, "right")
-    own = [first_rows(columns, rows[a:b], eligible, k) for a, b in zip(start.tolist(), end.tolist(), strict=True)]
+    own = [rows[a:b] for a, b in zip(start.tolist(), end.tolist(), strict=True)]
+    if sum(map(len, own)) > STRETCH_ROWS:
+        own = [first_rows(columns, some, eligible, k) for some in own]
     found = np.concatenate([rows[:0], *own])
-    order = np.lexsort((columns.posts.post_ids[found], -np.nan_to_num(columns.posts.created_at[found])))
-    return first(columns, found[order], eligible, k)
+    return first(columns, found[np.argsort(columns.orders.ages[found])], eligible, k)
 
 
 def rows_of(columns: Columns, post_ids: Int64Array) -> Int32Array:

@@ -1,7 +1,7 @@
 """The shared words: policies refuse what they don't know, cursors and numbers for words hold what they say."""
 
 import base64
-from dataclasses import fields
+from dataclasses import fields, replace
 from uuid import UUID
 
 import numpy as np
@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recommendations.contracts import (
+    COLUMNS,
     UNKNOWN,
     Affinity,
     Candidates,
@@ -143,3 +144,42 @@ def test_an_affinity_is_a_table_that_says_nothing_of_the_others(weights, asked):
 def test_among_is_membership_however_many_there_are(values, ids):
     found = among(np.array(values, np.int64), np.array(sorted(ids), np.int64))
     assert found.tolist() == [value in ids for value in values]
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+@pytest.mark.parametrize("spread", [1, 3, 10_000], ids=["close", "apart", "far apart"])
+def test_among_is_membership_for_as_many_as_a_catalogue_has(spread, dtype):
+    """Whether the ids lie close enough for a table or not; what is outside of their span is none of them."""
+    rng = np.random.default_rng(spread)
+    values = (rng.integers(-1, 9_000, (5_000, 2)) * spread).astype(dtype)
+    ids = np.unique(rng.integers(500, 8_000, 300)).astype(dtype) * spread
+    np.testing.assert_array_equal(among(values, ids), np.isin(values, ids))
+
+
+def facts(n):
+    """Return candidates whose every column says its position."""
+    found = Candidates.unknown(np.arange(n), np.arange(n, dtype=np.uint16))
+    return replace(found, author_ids=np.arange(n) * 10, tag_ids=np.arange(8 * n, dtype=np.int32).reshape(n, 8))
+
+
+@pytest.mark.parametrize("which", [np.array([2, 0, 3]), np.array([True, False, True, True]), slice(1, 3)])
+def test_candidates_that_are_taken_have_every_column_of_those_they_were(which):
+    """Taken once, taken from what was taken, and replaced: the columns that nobody asked for so far, too."""
+    posts = facts(4)
+    taken = posts.take(which)
+    again = taken.take(slice(1, None))
+    for name in COLUMNS:
+        np.testing.assert_array_equal(getattr(again, name), getattr(posts, name)[which][1:])
+        np.testing.assert_array_equal(getattr(replace(taken), name), getattr(posts, name)[which])
+    assert len(taken) == len(posts.post_ids[which]) and len(again) == len(taken) - 1
+
+
+def test_a_column_that_is_given_stands_in_place_of_the_one_taken():
+    taken = facts(4).take(np.array([3, 1]), origins=np.array([7, 8], np.uint16))
+    assert taken.take(np.array([1, 0])).origins.tolist() == [8, 7]
+    assert taken.author_ids.tolist() == [30, 10]
+
+
+def test_candidates_have_no_other_columns():
+    with pytest.raises(AttributeError, match="no 'colour'"):
+        _ = facts(2).take(slice(1)).colour

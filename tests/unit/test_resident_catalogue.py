@@ -1,10 +1,15 @@
-"""What the catalogue reckons from counts: quality, and whether an audition is worth going on with."""
+"""What the catalogue reckons from counts, and which posts it names first."""
+
+from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommendations.stores.resident_catalogue import Counts, is_promising
+from recommendations.contracts import Candidates
+from recommendations.stores import resident_catalogue
+from recommendations.stores.resident_catalogue import Columns, Counts, Orders, first_rows, is_promising, newest_of
 
 
 def counts(positives, impressions):
@@ -64,3 +69,40 @@ def test_one_more_positive_act_never_ends_an_audition_that_one_more_passing_over
 def test_a_post_that_does_as_the_usual_one_is_never_cut_short(positives, passed_over):
     rate = (1 + positives) / (2 + positives + passed_over)
     assert going_on(positives, positives + passed_over, rate * 0.999)
+
+
+POSTS = st.lists(st.tuples(st.integers(1, 5), st.integers(0, 3), st.integers(0, 200), st.booleans()), max_size=40)
+"""Author, age, impressions, and whether it is eligible."""
+
+
+def columns_of(drawn):
+    """Return the posts 100, 99, 98 … and the mask over them."""
+    n = len(drawn)
+    posts = Candidates.unknown(np.arange(100, 100 - n, -1), np.zeros(n, np.uint16))
+    authors, ages = (np.array([post[at] for post in drawn], np.int64) for at in (0, 1))
+    posts = replace(posts, author_ids=authors, created_at=1e9 - ages)
+    impressions = np.array([post[2] for post in drawn], np.float32)
+    counts = Counts(np.zeros(n), np.zeros(n, np.float32), impressions)
+    return Columns(posts, Orders(posts), counts), np.array([post[3] for post in drawn], np.bool_)
+
+
+@pytest.mark.parametrize("stretch", [2, 2048], ids=["many", "few"])
+@given(POSTS, st.sets(st.integers(1, 6)), st.integers(0, 12))
+def test_the_newest_of_some_authors_are_theirs_and_the_newest(stretch, drawn, wanted, k):
+    """However many they wrote, and however few are asked for."""
+    columns, eligible = columns_of(drawn)
+    authors = np.array(sorted(wanted), np.int64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resident_catalogue, "STRETCH_ROWS", stretch)
+        found = newest_of(columns, *columns.orders.by_author, authors, k, eligible).tolist()
+    theirs = [(age, 100 - at) for at, (author, age, _, shown) in enumerate(drawn) if shown and author in wanted]
+    assert found == [post_id for _, post_id in sorted(theirs)][:k]
+
+
+@given(POSTS, st.integers(1, 200), st.integers(0, 12))
+def test_on_audition_is_who_was_served_too_little_the_newest_first(drawn, enough, k):
+    columns, eligible = columns_of(drawn)
+    for asked in (enough, 1, enough):  # each number has rows of its own
+        found = columns.posts.post_ids[first_rows(columns, columns.short_of(asked), eligible, k)].tolist()
+        short = [(age, 100 - at) for at, (_, age, served, shown) in enumerate(drawn) if shown and served < asked]
+        assert found == [post_id for _, post_id in sorted(short)][:k]

@@ -104,6 +104,15 @@ def test_less_is_said_of_author_topic_and_format_each_and_adds_up():
     assert Less()(query, found).tolist() == [-1.75, 0, -1.75, 0]
 
 
+def test_what_was_learned_is_no_wish_for_less():
+    """Down to the floor of what is learned, also where a wish about something else stands beside it."""
+    learned = affinity(a7=-0.5, a8=0.5)
+    found = candidates(author_ids=np.array([7, 8, 9]), format_ids=np.array([0, 0, 1], np.int32))
+    assert Less()(replace(QUERY, author_affinity=learned), found).tolist() == [0, 0, 0]
+    wishing = replace(QUERY, author_affinity=learned, format_affinity=affinity(a0=-1))
+    assert Less()(wishing, found).tolist() == [-1, -1, 0]
+
+
 def test_quality_is_the_catalogues():
     assert Quality()(QUERY, candidates(quality=np.array([0.25, 0.5], np.float32))).tolist() == [0.25, 0.5]
 

@@ -19,6 +19,16 @@ uint32_t EXPORT(diversify_workspace)(uint32_t count, uint32_t k) {
     return count * (sizeof(struct finalist) + sizeof(uint32_t)) + k * (sizeof(int64_t) + sizeof(float *));
 }
 
+/*
+ * Compares a finalist with the next pick that it has not met: one, as the one after may not be needed. Its group is
+ * counted on the way; to count among all picks each time takes longer than the comparisons do.
+ */
+static inline void meet_next(struct finalist *finalist, const float *const *picked, const int64_t *groups,
+                             float trade_off) {
+    finalist->alike += finalist->group >= 0 && groups[finalist->compared] == finalist->group;
+    meet(finalist, picked, finalist->compared + 1, trade_off);
+}
+
 /* Returns how many positions it wrote, best first. */
 uint32_t EXPORT(diversify)(const struct diversify *a) {
     struct finalist *finalists = (struct finalist *)a->workspace;
@@ -33,9 +43,9 @@ uint32_t EXPORT(diversify)(const struct diversify *a) {
     for (uint32_t at = a->count / 2; at-- > 0;) sink_finalist(heap, finalists, a->count, at);
     while (picks < a->k && left > 0) {
         struct finalist *best = &finalists[heap[0]];
-        bool done = capped(best->group, picked_groups, picks, a->cap);
+        bool done = best->alike >= a->cap;
         if (!done && best->compared < picks) {
-            meet(best, picked, best->compared + 1, a->trade_off); /* one: the next may not be needed */
+            meet_next(best, picked, picked_groups, a->trade_off);
         } else {
             if (!done) {
                 a->positions[picks] = (int32_t)best->position;

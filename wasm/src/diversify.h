@@ -13,6 +13,7 @@ struct finalist {
     float score, likeness, value;
     const float *vector; /* null where there is none */
     uint32_t position, compared; /* how many picks it has been compared with */
+    uint32_t alike;              /* of those, how many are of its group; counted by diversify.c only */
 };
 
 static inline bool ahead(const struct finalist *a, const struct finalist *b) {

@@ -11,6 +11,7 @@
  * third of those that a floor found on the way would let through. Rows are taken a segment at a time, and every
  * query passes over the segment while it lies in the cache.
  */
+#include "guesses.h"
 #include "layout.h"
 #include "sieve.h"
 #include "topk.h"
@@ -26,21 +27,28 @@ struct search {
     struct sieve sieve;
     uint16_t *sums; /* (rows,) of signs; null without a sieve */
     float floor;    /* no row that scores less is among the k best */
-    struct topk guesses, top;
+    struct guesses guesses;
+    struct topk top;
     bool scattered; /* few rows of a segment are read, and nobody has read them before */
 };
 
 /* Estimates that are scored to find the floor. */
-static uint32_t guesses(uint32_t k) { return k + k / 2; }
+static uint32_t guesses_for(uint32_t k) { return k + k / 2; }
 
 static uint32_t padded(uint32_t bytes) { return (bytes + 63) / 64 * 64; }
+
+static uint32_t hits_bytes(uint32_t k) { return padded(k * sizeof(struct hit)); }
+
+static uint32_t guesses_bytes(uint32_t k, bool with_sieve) {
+    return with_sieve ? padded(2 * guesses_for(k) * sizeof(struct guess)) : 0;
+}
 
 static uint32_t sums_bytes(bool with_sieve) {
     return with_sieve ? space.segments * SEGMENT_ROWS * sizeof(uint16_t) : 0;
 }
 
 static uint32_t search_bytes(uint32_t k, bool with_sieve) {
-    return padded(2 * space.dimension) + padded(table_bytes()) + padded((k + guesses(k)) * sizeof(struct hit)) +
+    return padded(2 * space.dimension) + padded(table_bytes()) + hits_bytes(k) + guesses_bytes(k, with_sieve) +
            sums_bytes(with_sieve);
 }
 
@@ -54,12 +62,12 @@ static struct search prepare(float *query, uint32_t k, bool with_sieve, uint8_t 
     struct search search = {.query = query, .floor = -__builtin_inff()};
     search.quantized = quantize_query_f32(query, space.dimension, memory);
     memory += padded(2 * space.dimension);
-    struct hit *hits = (struct hit *)(memory + padded(table_bytes()));
-    search.top = (struct topk){.hits = hits, .k = k};
+    uint8_t *tables = memory, *hits = tables + padded(table_bytes()), *guesses = hits + hits_bytes(k);
+    search.top = (struct topk){.hits = (struct hit *)hits, .k = k};
     if (with_sieve) {
-        search.sieve = prepare_sieve(query, memory);
-        search.guesses = (struct topk){.hits = hits + k, .k = guesses(k)};
-        search.sums = (uint16_t *)((uint8_t *)hits + padded((k + guesses(k)) * sizeof(struct hit)));
+        search.sieve = prepare_sieve(query, tables);
+        search.guesses = (struct guesses){(struct guess *)guesses, 0, guesses_for(k), -__builtin_inff()};
+        search.sums = (uint16_t *)(guesses + guesses_bytes(k, with_sieve));
     }
     return search;
 }
@@ -84,26 +92,27 @@ static void estimate_segment(struct search *search, uint32_t index, const uint32
     for (uint32_t block = 0; block < SEGMENT_ROWS / 32; block++, sums += 32) {
         if (!eligible[block]) continue;
         sum_signs(&search->sieve, &segment, block, sums);
-        uint32_t rows = eligible[block] & reach(&search->sieve, &segment, block, sums, 0, threshold(&search->guesses));
+        uint32_t rows = eligible[block] & reach(&search->sieve, &segment, block, sums, 0, search->guesses.least);
         for (; rows; rows &= rows - 1) {
             uint32_t at = block * 32 + (uint32_t)__builtin_ctz(rows);
-            offer(&search->guesses, hit_at(estimate(&search->sieve, &segment, at, sums[at % 32]), &segment, index, at));
+            float score = estimate(&search->sieve, &segment, at, sums[at % 32]);
+            gather(&search->guesses, (struct guess){score, (int32_t)(index * SEGMENT_ROWS + at)});
         }
     }
 }
 
 /* Between the passes: the k-th best score is at least the k-th best among the guesses. */
 static void find_floor(struct search *search) {
-    for (uint32_t i = 0; i < search->guesses.count; i++) {
+    keep_best(&search->guesses);
+    struct guess *guesses = search->guesses.rows;
+    uint32_t count = search->guesses.count;
+    for (uint32_t i = 0; i < count; i++) {
         if (i % FETCHED_ROWS == 0)
-            for (uint32_t j = i; j < search->guesses.count && j < i + FETCHED_ROWS; j++)
-                fetch(vector_of(search->guesses.hits[j].row), space.dimension * sizeof(float));
-        struct hit guess = search->guesses.hits[i];
-        guess.score = dot_f32(search->query, vector_of(guess.row), space.dimension);
-        offer(&search->top, guess);
+            for (uint32_t j = i; j < count && j < i + FETCHED_ROWS; j++)
+                fetch(vector_of(guesses[j].row), space.dimension * sizeof(float));
+        guesses[i].score = dot_f32(search->query, vector_of(guesses[i].row), space.dimension);
     }
-    search->floor = threshold(&search->top);
-    search->top.count = 0;
+    search->floor = select_best(guesses, count, search->top.k);
 }
 
 /* Lists the rows of a segment that pass the first gate. */

@@ -9,8 +9,11 @@ from recommendations.contracts import UNKNOWN, BoolArray, Candidates, Query, amo
 
 def unseen(query: Query, candidates: Candidates) -> BoolArray:
     """Keep what the viewer has not seen, and what this request does not exclude."""
-    known = among(candidates.post_ids, query.seen_post_ids) | among(candidates.post_ids, query.excluded_post_ids)
-    return ~known & ~candidates.is_seen
+    new = ~candidates.is_seen
+    for known in (query.seen_post_ids, query.excluded_post_ids):
+        if len(known):
+            new &= ~among(candidates.post_ids, known)
+    return new
 
 
 def not_excluded(query: Query, candidates: Candidates) -> BoolArray:

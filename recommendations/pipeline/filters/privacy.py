@@ -16,8 +16,8 @@ def visible(query: Query, candidates: Candidates) -> BoolArray:
     """Keep what is public by an open account, and what is for followers if the viewer follows the author."""
     seen = candidates.is_open.copy()
     # Few posts are for followers only: the authors of those alone are looked up.
-    at = candidates.for_followers
-    seen[at] = among(candidates.author_ids[at], query.followed_author_ids)
+    at, authors = candidates.for_followers
+    seen[at[among(authors, query.followed_author_ids)]] = True
     return seen
 
 

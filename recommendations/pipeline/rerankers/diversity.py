@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,6 +21,13 @@ def unwanted(query: Query, scored: Scored) -> BoolArray:
     if "less" not in scored.part_names:
         return np.zeros(len(scored.scores), np.bool_)
     return scored.parts[:, scored.part_names.index("less")] < UNWANTED * query.policy.less
+
+
+def followed_by_others(chosen: Int64Array, n: int) -> Int64Array:
+    """Return the *chosen* positions, and behind them the others of *n* in their order."""
+    is_left = np.ones(n, np.bool_)
+    is_left[chosen] = False
+    return np.concatenate([chosen, np.flatnonzero(is_left)])
 
 
 @dataclass(frozen=True)
@@ -42,9 +50,7 @@ class Diversity:
             query.policy.diversity,
             query.policy.author_cap,
         )
-        is_left = np.ones(len(scored.scores), np.bool_)
-        is_left[picks] = False
-        return np.concatenate([picks, np.flatnonzero(is_left)])
+        return followed_by_others(picks, len(scored.scores))
 
 
 @dataclass(frozen=True)
@@ -64,20 +70,25 @@ def spaced(authors: list[int], topics: list[int], run: int) -> list[int]:
     """Return the positions so that authors alternate and at most *run* in a row share a topic, where that can be."""
     order: list[int] = []
     waiting: list[int] = []  # passed over so far, in their order
+    about: Counter[int] = Counter()  # how many of them, by topic: where all are about the worn one, none fits
     author: int | None = None
     topic: int | None = None
     length = ahead = 0
     while len(order) < len(authors):
         worn = topic if length >= run and topic != UNKNOWN else None
-        fits = next((at for at in waiting if topics[at] != worn and authors[at] != author), None)
+        fits = None
+        if worn is None or about[worn] < len(waiting):
+            fits = next((at for at in waiting if topics[at] != worn and authors[at] != author), None)
         while fits is None and ahead < len(authors):
             if topics[ahead] != worn and authors[ahead] != author:
                 fits = ahead
             waiting.append(ahead)
+            about[topics[ahead]] += 1
             ahead += 1
         if fits is None:  # Nothing fits both: somebody else's at least, or simply the next.
             fits = next((at for at in waiting if authors[at] != author), waiting[0])
         waiting.remove(fits)
+        about[topics[fits]] -= 1
         order.append(fits)
         length = length + 1 if topics[fits] == topic and topic != UNKNOWN else 1
         author, topic = authors[fits], topics[fits]
@@ -93,22 +104,25 @@ class AuditionSlots:
     def __call__(self, query: Query, scored: Scored) -> Int64Array:
         """See `Reranker`."""
         n, share = len(scored.scores), query.policy.audition_share
-        everything = np.arange(n)
         if not share or not n:
-            return everything
+            return np.arange(n)
         auditioning = brought_by(scored.candidates.origins, Origin.AUDITION) & ~unwanted(query, scored)
         stretch = round(min(1 / share, n))
-        order, spare = everything.tolist(), np.flatnonzero(auditioning).tolist()
+        spare = np.flatnonzero(auditioning).tolist()
+        # Behind what a stretch may show, the others follow in their order: they are not moved about one by one.
+        order, hopeful = list(range(min(query.size + stretch, n))), frozenset(spare)
         for start in range(0, min(query.size, n), stretch):
             shown = order[start : start + stretch]
-            if any(auditioning[at] for at in shown):
+            if not hopeful.isdisjoint(shown):
                 continue
-            at = next((at for at in spare if at not in order[:start]), None)
+            placed = frozenset(order[:start])
+            at = next((at for at in spare if at not in placed), None)
             if at is None:
                 break
-            order.remove(at)
+            if at in order:
+                order.remove(at)
             order.insert(start + len(shown) // 2, at)
-        return np.array(order, np.int64)
+        return followed_by_others(np.array(order, np.int64), n)
 
 
 @dataclass(frozen=True)

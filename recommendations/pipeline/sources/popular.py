@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from recommendations.contracts import UNKNOWN, BoolArray, Int64Array, Origin, Query
+from recommendations.contracts import UNKNOWN, BoolArray, Int64Array, Origin, Query, among
 from recommendations.ports import Catalogue
 
 
@@ -24,7 +24,7 @@ class Trending:
             return self.catalogue.trending(count, eligible)
         near = self.catalogue.trending_in(query.region_id, count // 2, eligible)
         anywhere = self.catalogue.trending(count, eligible)
-        return np.concatenate([near, anywhere[~np.isin(anywhere, near)]])[:count]
+        return np.concatenate([near, anywhere[~among(anywhere, np.sort(near))]])[:count]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,116 @@
+"""The road: whatever the sources bring and whenever the catalogue changes, the filters have the last word."""
+
+from dataclasses import replace
+from uuid import UUID
+
+import numpy as np
+import pytest
+
+from recommendations.contracts import Candidates, Interests, Origin, Policy, Query
+from recommendations.pipeline.run import Pipeline, run
+from recommendations.pipeline.stages import FilterError, Trace
+
+QUERY = Query(
+    request_id=UUID(int=1),
+    viewer_id=1,
+    feed="discovery",
+    size=10,
+    now=1e9,
+    policy=Policy(),
+    variant="control",
+    policy_version=1,
+    interests=Interests.none(8),
+)
+
+
+class Kept:
+    """Posts 1 to 6 at rows 0 to 5; those of *removed* are removed."""
+
+    def __init__(self, *removed):
+        posts = Candidates.unknown(np.arange(1, 7), np.zeros(6, np.uint16))
+        gone = np.isin(posts.post_ids, removed)
+        self.posts = replace(posts, rows=np.arange(6, dtype=np.int32), is_removed=gone)
+
+    def everything(self):
+        return self.posts
+
+    def gather(self, candidates, now):
+        return self.posts.take(candidates.post_ids - 1, origins=candidates.origins)
+
+
+class Brings:
+    """A source of these posts, whether they are eligible or not; *then* is what happens meanwhile."""
+
+    origin = Origin.FRESH
+
+    def __init__(self, *post_ids, then=lambda: None):
+        self.post_ids, self.then = np.array(post_ids, np.int64), then
+
+    def __call__(self, query, eligible):
+        self.then()
+        return self.post_ids
+
+
+def stands(query, candidates):
+    return ~candidates.is_removed
+
+
+def likes_even(query, candidates):
+    return candidates.post_ids % 2 == 0
+
+
+def slate_of(catalogue, *sources, filters=(stands, likes_even), hydrators=()):
+    trace = Trace()
+    pipeline = Pipeline(catalogue, sources, filters, (), (), None, hydrators)
+    return run(pipeline, QUERY, trace).candidates.post_ids.tolist(), trace
+
+
+def notes(trace, stage):
+    return [(note.part, note.kept, note.dropped) for note in trace.timings if note.stage == stage]
+
+
+def test_what_is_eligible_passes_and_every_filter_says_so():
+    shown, trace = slate_of(Kept(), Brings(2, 6), Brings(4, 6))
+    assert shown == [2, 4, 6]
+    assert notes(trace, "eligible") == [("stands", 6, 0), ("likes_even", 3, 3)]
+    assert notes(trace, "filter") == [("stands", 3, 0), ("likes_even", 3, 0)]
+
+
+def test_a_source_that_brings_what_it_must_not_shows_none_of_it():
+    shown, trace = slate_of(Kept(4), Brings(1, 2, 4, 6))
+    assert shown == [2, 6]
+    assert notes(trace, "filter") == [("stands", 3, 1), ("likes_even", 2, 1)]
+
+
+def test_what_is_removed_while_the_sources_run_is_filtered_on_the_facts_of_then():
+    catalogue = Kept()
+
+    def removed():
+        catalogue.posts = Kept(2).posts
+
+    shown, trace = slate_of(catalogue, Brings(2, 4, then=removed))
+    assert shown == [4]
+    assert notes(trace, "filter") == [("stands", 1, 1), ("likes_even", 1, 0)]
+
+
+def test_what_a_hydrator_tells_is_filtered():
+    class Removes:
+        name = "removes"
+
+        def __call__(self, query, candidates):
+            return replace(candidates, is_removed=candidates.post_ids == 4)
+
+    assert slate_of(Kept(), Brings(2, 4), hydrators=(Removes(),))[0] == [2]
+
+
+def test_a_filter_that_fails_loses_the_slate():
+    def breaks(query, candidates):
+        raise RuntimeError("no answer today")
+
+    with pytest.raises(FilterError, match="filter breaks failed"):
+        slate_of(Kept(), Brings(2), filters=(stands, breaks))
+
+
+def test_nothing_brought_is_no_trouble():
+    assert slate_of(Kept(), Brings())[0] == []
+    assert slate_of(Kept())[0] == []
