@@ -122,6 +122,7 @@ SYSTEM = (
     number("Memory in use", "percentunit", "recsys_memory_share_ratio"),
     number("Readings that fail", "none", "count(recsys_reading_up == 0) or vector(0)"),
     plot("Cache hits", "percentunit", ("recsys:cache_hit:ratio_rate5m", "{{cache}}")),
+    plot("Pages, viewers and posts remembered", "ops", rate("recsys_remembered_total", "what, outcome")),
     plot(
         "Cache entries",
         "none",
