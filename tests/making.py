@@ -10,7 +10,16 @@ import numpy as np
 from flags.models import Experiment, Flag, Metric, Subject
 from flags.services import experiments
 from flags.services.change import Actor, change
-from recommendations.models import Interaction, Member, Post, PostEmbedding, PostStats, PrivacySettings, Relationship
+from recommendations.models import (
+    Change,
+    Interaction,
+    Member,
+    Post,
+    PostEmbedding,
+    PostStats,
+    PrivacySettings,
+    Relationship,
+)
 from recommendations.services import wiring
 from recommendations.services.embedding import SPACE, embed_posts
 
@@ -57,6 +66,11 @@ def block(source: Member, target: Member) -> Relationship:
 
 def mute(source: Member, target: Member) -> Relationship:
     return relate(source, "mute", target)
+
+
+def settle() -> None:
+    """Let what was written be long past: on PostgreSQL, what a transaction under way wrote is read again and again."""
+    Change.objects.all().delete()
 
 
 def interaction(who: Member, what: Post, kind: str = "like", *, at: datetime = NOW, **fields) -> Interaction:

@@ -122,7 +122,8 @@ def weighted_mean(
         )
         pad_into(source.array, vectors)
         weight.array[:] = weights
-        age.array[:] = ages
+        # What all are aged by cancels out; kept, it would make zeros of a history that is many half-lives old.
+        age.array[:] = ages - ages.min() if count else ages
         kernel.operate(
             "weighted_mean",
             *(

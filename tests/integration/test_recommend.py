@@ -334,6 +334,7 @@ def test_the_number_of_queries_does_not_grow_with_the_history(crowd):
         history(viewer, length)
         learn.learn(member_ids=[viewer.pk], now=NOW)
         wiring.catalogue().refresh(NOW + timedelta(seconds=length))
+        making.settle()
         for is_known in (False, True):
             if not is_known:
                 wiring.facts().clear()

@@ -190,6 +190,7 @@ def test_free_vectors_agree_with_numpy():
     assert np.allclose(wasm.cosine(vectors[0], vectors), oracle.cosine(vectors[0], vectors), atol=1e-5)
     mean = wasm.weighted_mean(vectors, weights, ages, half_life=3.0)
     assert np.allclose(mean, oracle.weighted_mean(vectors, weights, ages, 3.0), atol=1e-5)
+    assert np.allclose(mean, wasm.weighted_mean(vectors, weights, ages + 9_000, half_life=3.0)), "age cancels out"
 
 
 def test_a_quantised_vector_is_as_near_as_it_says():
