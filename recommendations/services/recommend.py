@@ -26,7 +26,7 @@ from recommendations.services.pages import KeptPage, Page, pages
 from recommendations.services.refresh import ask_for
 from recommendations.services.replay import is_kept, pack_inputs
 from recommendations.services.slates import Reading, follow_catalogue, instead, reading_for
-from recommendations.services.viewing import Choice, Narrow, choose, known_viewer, narrowed, query_of
+from recommendations.services.viewing import Choice, Narrow, as_of_now, choose, known_viewer, narrowed, query_of
 from recommendations.stores.relational_viewers import Viewer
 
 FEEDS = ("discovery", "following", "trending", "non_personalized")
@@ -103,12 +103,7 @@ def page_as_of_now(
     Ranking takes a while, and who was blocked or muted meanwhile is not shown: the viewer's facts are asked for again.
     """
     if reading.trace is not None:
-        now = datetime.fromtimestamp(query.now, UTC)
-        found = known_viewer(now, member_id=viewer.external_id)
-        if found is not viewer:
-            anew = query_of(found, choice, feed=query.feed, now=now, size=query.size)
-            asked = {name: getattr(query, name) for name in ("request_id", "excluded_post_ids", "only")}
-            viewer, query = found, replace(anew, **asked)
+        query, viewer = as_of_now(query, viewer, choice)
     return page_of(query, reading, viewer, limit=limit, explain=explain)
 
 

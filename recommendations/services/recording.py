@@ -183,11 +183,14 @@ def record_served(*, now: datetime) -> int:
     """
     Write what is queued to the database and return how many records that were.
 
-    A batch that a killed worker had in hand is written again: its rows once, its impressions perhaps twice.
+    A batch that a killed worker had in hand is written again: its rows once, its impressions perhaps twice. What comes
+    once the list was empty is left to the worker that it wakes.
     """
     send()
     written = 0
-    while taken := wiring.records().take(BATCH_RECORDS):
+    is_last = False
+    while not is_last and (taken := wiring.records().take(BATCH_RECORDS)):
+        is_last = len(taken) < BATCH_RECORDS
         packed = list(taken.values())
         slates = [slate_row(one) for one in packed if one[:1] == SLATE]
         pages = [page_row(one) for one in packed if one[:1] == PAGE]

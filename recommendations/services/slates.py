@@ -22,7 +22,7 @@ from recommendations.services import wiring
 from recommendations.services.cursors import Place, read_before
 from recommendations.services.errors import FactsUnavailable
 from recommendations.services.ranking import SlateLost, rank
-from recommendations.services.viewing import Choice, with_history
+from recommendations.services.viewing import Choice, as_of_now, with_history
 from recommendations.stores.relational_viewers import Viewer
 
 log = logging.getLogger(__name__)
@@ -125,8 +125,10 @@ def made(query: Query, choice: Choice, viewer: Viewer, trace: Trace, *, kept_as:
     """
     Return a fresh slate and keep it; if none can be made, the last good one. An empty one is not kept.
 
-    *epoch* is that of the viewer's slates before anything was read that the slate is made from.
+    *epoch* is that of the viewer's slates before anything is read that the slate is made from: what changed since the
+    request began is asked for again, or a slate of what the viewer liked before would be kept after its purge.
     """
+    query, viewer = as_of_now(query, viewer, choice)
     try:
         slate = build_slate(with_history(query, viewer), choice, trace)
     except SlateLost:

@@ -102,6 +102,17 @@ def query_of(
     )
 
 
+def as_of_now(query: Query, viewer: Viewer, choice: Choice) -> tuple[Query, Viewer]:
+    """Return the same query of the same member, by what is known of them by now."""
+    now = datetime.fromtimestamp(query.now, UTC)
+    found = known_viewer(now, member_id=viewer.external_id)
+    if found is viewer:
+        return query, viewer
+    anew = query_of(found, choice, feed=query.feed, now=now, size=query.size)
+    asked = {name: getattr(query, name) for name in ("request_id", "excluded_post_ids", "only")}
+    return replace(anew, **asked), found
+
+
 class Narrow(NamedTuple):
     """What one request wants only, in the platform's words; empty: any."""
 

@@ -7,6 +7,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from recommendations import jobs
 from recommendations.models import (
     FeedRequest,
     Interaction,
@@ -68,6 +69,18 @@ def test_each_page_is_a_row_with_its_posts_and_the_slate_is_one(ann):
     names = dict(Post.objects.values_list("pk", "external_id"))
     for row, served in zip(rows, (first, second), strict=True):
         assert [names[pk] for pk in np.frombuffer(bytes(row.post_ids), "<i8").tolist()] == ids(served)
+
+
+def test_who_writes_the_records_leaves_those_to_the_next_that_woke_it(ann, monkeypatch):
+    """Or each would wake another while it still writes: as many tasks as pages, for ever."""
+    woken = []
+    monkeypatch.setattr(jobs, "enqueue", lambda name, **_: woken.append(name))
+    real = recording.write_pages
+    monkeypatch.setattr(recording, "write_pages", lambda *args: (page(), real(*args)))
+    page()
+    assert recording.record_served(now=NOW) == 2
+    assert woken == [jobs.RECORD_SERVED] * 2
+    assert recording.record_served(now=NOW) == 1
 
 
 def test_what_is_recorded_is_recorded_once_and_every_showing_counts(ann):
