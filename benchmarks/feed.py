@@ -31,6 +31,7 @@ from recsys_project.stack.redis import find_binary
 
 LIMIT = 50
 FEED = f"/api/v1/members/{{}}/feed?limit={LIMIT}"
+BARE, BARE_REDIS, CACHED = "bare view", "bare view with a Redis read", "cached, over HTTP"
 Times = list[float]
 Figures = dict[str, dict[str, float]]
 
@@ -109,14 +110,15 @@ def manage(env: dict[str, str], *command: str) -> None:
     subprocess.run([sys.executable, "manage.py", *command], cwd=ROOT, env=env, check=True)
 
 
-def timed(do: Callable[[str], object], members: list[str]) -> Times:
-    """Return the milliseconds that *do* took for each member."""
-    times = []
+def timed(members: list[str], ways: dict[str, Callable[[str], object]]) -> Figures:
+    """Return the figures of each way, asked for each member; ways take turns, so that all have the same weather."""
+    times: dict[str, Times] = {name: [] for name in ways}
     for member in members:
-        start = time.perf_counter()
-        do(member)
-        times.append((time.perf_counter() - start) * 1000)
-    return times
+        for name, do in ways.items():
+            start = time.perf_counter()
+            do(member)
+            times[name].append((time.perf_counter() - start) * 1000)
+    return {name: summary(taken) for name, taken in times.items()}
 
 
 def summary(times: Times) -> dict[str, float]:
@@ -190,20 +192,23 @@ def child(port: int, rounds: int) -> Figures:
         if kept == "nothing":
             wiring.facts().clear()
 
+    def feed(member: str) -> bytes:
+        return page.get(FEED.format(member))
+
     for member in first[:10]:
         ask(member)
-        page.get(FEED.format(member))
-    figures = {"bare view": summary(timed(lambda _: page.get("/bare"), first))}
-    figures["bare view with a Redis read"] = summary(timed(lambda _: page.get("/bare-redis"), first))
+        feed(member)
     forget("nothing")
-    figures["fresh, in process"] = summary(timed(ask, first))
-    figures["cached, in process"] = summary(timed(ask, first))
+    figures = timed(first, {"fresh, in process": ask})
+    figures |= timed(first, {"cached, in process": ask})
     forget("slates")
-    figures["cached in Redis, in process"] = summary(timed(ask, first))
-    figures["fresh, over HTTP"] = summary(timed(lambda m: page.get(FEED.format(m)), second))
-    figures["cached, over HTTP"] = summary(timed(lambda m: page.get(FEED.format(m)), second))
+    figures |= timed(first, {"cached in Redis, in process": ask})
+    figures |= timed(second, {"fresh, over HTTP": feed})
+    figures |= timed(
+        second, {BARE: lambda _: page.get("/bare"), BARE_REDIS: lambda _: page.get("/bare-redis"), CACHED: feed}
+    )
     # Made by another process: these members' first pages are in Redis, and not in the web server's memory.
-    figures["cached in Redis, over HTTP"] = summary(timed(lambda m: page.get(FEED.format(m)), first))
+    figures |= timed(first, {"cached in Redis, over HTTP": feed})
     for kept in ("nothing", "facts"):
         queries = []
         for member in first[:20]:
@@ -218,14 +223,14 @@ def child(port: int, rounds: int) -> Figures:
 
 def report(title: str, figures: Figures) -> None:
     print(f"\n{title}\n{'':38}{'p50 ms':>9}{'p25–p75':>16}{'p99 ms':>9}{'× bare view':>13}")
-    bare = figures["bare view"]["p50"]
+    bare = figures[BARE]["p50"]
     for name, row in figures.items():
         if "p25" not in row:
             print(f"{name:38}{row['p50']:9.0f}{'':16}{row['p99']:9.0f}")
             continue
         span = f"{row['p25']:.1f}–{row['p75']:.1f}"
         print(f"{name:38}{row['p50']:9.1f}{span:>16}{row['p99']:9.1f}{row['p50'] / bare:13.1f}")
-    ratio = figures["bare view with a Redis read"]["p50"] / figures["cached, over HTTP"]["p50"]
+    ratio = figures[BARE_REDIS]["p50"] / figures[CACHED]["p50"]
     print(f"{'cached feeds a second, of the bare view with a Redis read':58}{ratio:6.2f}")
 
 

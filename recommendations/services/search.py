@@ -66,7 +66,7 @@ def search(
         raise UnknownPost(post_id)
     sought = vector_of(index, space, text, anchors, vector)
     slate = nearest(query, index, sought, choice.engine, kind)
-    return recorded(query, Reading(slate, trace=Trace()), viewer, limit, perf_counter() - start)
+    return recorded(query, Reading(slate, trace=Trace()), viewer, choice, limit, perf_counter() - start)
 
 
 def index_of(space: str, engine: str) -> ResidentVectors:

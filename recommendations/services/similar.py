@@ -17,9 +17,9 @@ from recommendations.services.errors import UnknownPost
 from recommendations.services.looking import last_look
 from recommendations.services.pages import Page
 from recommendations.services.ranking import CONTROL
-from recommendations.services.recommend import checked, page_of
+from recommendations.services.recommend import checked, page_as_of_now
 from recommendations.services.slates import Reading, build_slate, follow_catalogue
-from recommendations.services.viewing import choose, known_viewer, query_of
+from recommendations.services.viewing import Choice, choose, known_viewer, query_of
 from recommendations.stores.relational_viewers import Viewer
 
 
@@ -46,12 +46,12 @@ def similar(*, post_id: str, viewer_id: str, limit: int = 10, now: datetime) -> 
         raise UnknownPost(post_id)
     trace = Trace()
     slate = build_slate(replace(query, interests=interests), choice, trace)
-    return recorded(query, Reading(slate, trace=trace), viewer, limit, perf_counter() - start)
+    return recorded(query, Reading(slate, trace=trace), viewer, choice, limit, perf_counter() - start)
 
 
-def recorded(query: Query, reading: Reading, viewer: Viewer, limit: int, seconds: float) -> Page:
+def recorded(query: Query, reading: Reading, viewer: Viewer, choice: Choice, limit: int, seconds: float) -> Page:
     """Return the page of a slate made in *seconds*, and queue a record of both: it is explained like any other."""
-    page, sight = page_of(query, reading, viewer, limit=limit, explain=True)
+    page, sight = page_as_of_now(query, reading, viewer, choice, limit=limit, explain=True)
     recording.record(
         recording.slate_record(reading.slate, viewer.id, query.feed, 1000 * seconds),
         recording.page_record(reading.slate.request_id, viewer.id, 0, sight.post_ids, query.now),

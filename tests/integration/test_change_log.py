@@ -1,5 +1,6 @@
 """What a process remembers is never older than the moment it is asked: the change log tells, whoever changed what."""
 
+import sys
 import threading
 from datetime import timedelta
 
@@ -9,8 +10,11 @@ from django.db import connection, transaction
 from recommendations.models import Change, ChangeCut, ChangeMark, InterestProfile, LessOf, Member, Post, Seen
 from recommendations.models.changes import ChangeKind
 from recommendations.services import changes, invalidate, wiring
+from recommendations.services.embedding import SPACE
 from recommendations.services.pages import pages
 from recommendations.services.recommend import recommend
+from recommendations.services.search import search
+from recommendations.services.similar import similar
 from recommendations.stores import change_log, relational_posts, relational_viewers, resident_facts
 from tests import making
 from tests.making import NOW
@@ -182,6 +186,40 @@ def test_who_takes_another_name_is_not_served_under_the_old_one(ann, bob):
     assert recommend(member_id="anna", now=NOW).member_id == "anna"
     assert recommend(member_id="ann", now=NOW).member_id == "ann"
     assert wiring.facts().viewer(NOW, external_id="ann").id != ann.pk
+
+
+DOORS = {
+    "discovery": ("slates.build_slate", lambda post: recommend(member_id="ann", now=NOW)),
+    "similar": ("similar.build_slate", lambda post: similar(post_id=post, viewer_id="ann", now=NOW)),
+    "search": ("search.nearest", lambda post: search(viewer_id="ann", space=SPACE, post_id=post, now=NOW)),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("is_block", [False, True])
+def test_what_is_hidden_while_the_rest_is_ranked_is_not_shown(ann, bob, monkeypatch, door, is_block):
+    """The posts are known to this process before; ranking takes a while; the log is asked again after it."""
+    carl = making.member("carl")
+    anchor, post, other = making.post(carl), making.post(bob), making.post(carl)
+    making.embed()
+    name, ask = DOORS[door]
+    ask(anchor.external_id)
+    wiring.slates().purge([ann.pk])
+    pages().clear()
+    module, function = (f"recommendations.services.{name}").rsplit(".", 1)
+    real = getattr(sys.modules[module], function)
+
+    def ranks_while_others_write(*args):
+        slate = real(*args)
+        if is_block:
+            making.block(bob, ann)
+        else:
+            Post.objects.filter(pk=post.pk).update(visibility=3)
+        return slate
+
+    monkeypatch.setattr(sys.modules[module], function, ranks_while_others_write)
+    found = {pick.post.id for pick in ask(anchor.external_id).picks}
+    assert other.external_id in found and post.external_id not in found
 
 
 def test_a_page_has_its_age(ann, bob):
