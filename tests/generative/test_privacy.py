@@ -5,7 +5,7 @@ Random members, posts and changes, made behind the services' backs as well as th
 What may be seen is judged by an oracle written here from the rows, apart from the code that it judges.
 """
 
-import os
+from collections import Counter
 from datetime import timedelta
 
 import numpy as np
@@ -16,11 +16,14 @@ from hypothesis import strategies as st
 
 from recommendations.models import LessOf, Member, Post, PrivacySettings, Relationship, Seen
 from recommendations.services import learn, wiring
+from recommendations.services.embedding import SPACE
 from recommendations.services.errors import InactiveMember, UnknownPost
 from recommendations.services.interact import Event, record
 from recommendations.services.preferences import relate, reset, set_preferences
 from recommendations.services.publish import remove_posts, set_members_active
 from recommendations.services.recommend import FEEDS, recommend
+from recommendations.services.refresh import refresh_slate
+from recommendations.services.search import search
 from recommendations.services.similar import similar
 from tests import making
 from tests.making import NOW
@@ -38,6 +41,8 @@ steps = st.one_of(
     st.tuples(st.just("read"), who, st.sampled_from(FEEDS), st.sampled_from([1, 3, 100])),
     st.tuples(st.just("read"), who, st.sampled_from(FEEDS), st.sampled_from([1, 3, 100])),
     st.tuples(st.just("similar"), who, what),
+    st.tuples(st.just("search"), who, what),
+    st.tuples(st.just("refresh"), who, st.sampled_from(FEEDS)),
     st.tuples(st.just("relate"), who, st.sampled_from(["follow", "block", "mute"]), who),
     st.tuples(st.just("unrelate"), who, st.sampled_from(["follow", "block", "mute"]), who),
     st.tuples(st.just("visibility"), what, st.integers(0, 3)),
@@ -102,13 +107,16 @@ def wants(viewer, post, feed):
         return False
     if LessOf.objects.filter(member=viewer, subject="post", post=post).exists():
         return False
-    return feed in ("similar", "non_personalized") or not Seen.objects.filter(member=viewer, post=post).exists()
+    return (
+        feed in ("similar", "search", "non_personalized") or not Seen.objects.filter(member=viewer, post=post).exists()
+    )
 
 
 class World:
-    """Members and posts, and what may happen to them."""
+    """Members and posts, and what may happen to them; counts the pages that were judged, by door."""
 
-    def __init__(self, seed):
+    def __init__(self, seed, judged):
+        self.judged = judged
         rng = np.random.default_rng(seed)
         self.now = NOW
         self.members = [making.member(f"m{i}") for i in range(MEMBERS)]
@@ -145,21 +153,33 @@ class World:
                 return
 
     def similar(self, i, post):
+        self.find("similar", i, post, lambda: similar(post_id=f"p{post}", viewer_id=f"m{i}", now=self.now))
+
+    def search(self, i, post):
+        self.find("search", i, post, lambda: search(viewer_id=f"m{i}", space=SPACE, post_id=f"p{post}", now=self.now))
+
+    def find(self, door, i, post, ask):
+        """Hold what is found by a post to the oracle, and the post itself."""
         viewer = Member.objects.get(pk=self.members[i].pk)
         anchor = Post.objects.filter(external_id=f"p{post}").first()
         try:
-            page = similar(post_id=f"p{post}", viewer_id=f"m{i}", now=self.now)
+            page = ask()
         except InactiveMember:
             return
         except UnknownPost:
             assert anchor is None or not may_see(viewer, anchor)
             return
         assert may_see(viewer, anchor)
-        self.judge(i, "similar", page)
+        self.judge(i, door, page)
+
+    def refresh(self, i, feed):
+        """What a worker does while the feed is not asked for."""
+        refresh_slate(member_id=self.members[i].pk, feed=feed, now=self.now)
 
     def judge(self, i, feed, page):
         viewer = Member.objects.get(pk=self.members[i].pk)
         assert viewer.is_active
+        self.judged[feed] += 1
         for pick in page.picks:
             post = Post.objects.select_related("author").get(external_id=pick.post.id)
             assert may_see(viewer, post), f"{viewer} was shown {post} in {feed}"
@@ -250,12 +270,12 @@ class World:
         self.now += timedelta(seconds=seconds)
 
 
-def hold(seed, deeds):
+def hold(seed, deeds, judged):
     """Do the deeds in a world of their own; end by reading every feed of everybody, kept or fresh."""
     with transaction.atomic():
         wiring.forget_parts()
         wiring.slates()._client.flushdb()
-        world = World(seed)
+        world = World(seed, judged)
         for step in deeds:
             world.do(step)
         for i in range(MEMBERS):
@@ -264,31 +284,31 @@ def hold(seed, deeds):
         transaction.set_rollback(True)
 
 
-SHORT = settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
-LONG = settings(SHORT, max_examples=int(os.environ.get("NIGHTLY_EXAMPLES", "20000")))
+@pytest.mark.parametrize(
+    "histories, longest, least_pages",
+    [
+        pytest.param(200, 25, 2_000, marks=pytest.mark.timeout(900), id="short"),
+        pytest.param(12_500, 60, 200_000, marks=[pytest.mark.nightly, pytest.mark.timeout(0)], id="nightly"),
+    ],
+)
+def test_no_page_holds_what_its_viewer_may_not_see(histories, longest, least_pages):
+    """Whatever happened before, kept slate or fresh, through every door; each page is a case, judged by the oracle."""
+    judged = Counter()
 
+    @settings(deadline=None, max_examples=histories, suppress_health_check=list(HealthCheck))
+    @given(st.integers(0, 2**16), st.lists(steps, max_size=longest))
+    def in_every_world(seed, deeds):
+        hold(seed, deeds, judged)
 
-@pytest.mark.timeout(900)
-@SHORT
-@given(st.integers(0, 2**16), st.lists(steps, max_size=25))
-def test_no_page_holds_what_its_viewer_may_not_see(seed, deeds):
-    """Whatever happened before, kept slate or fresh, through every feed and similar posts."""
-    hold(seed, deeds)
-
-
-@pytest.mark.nightly
-@pytest.mark.timeout(0)
-@LONG
-@given(st.integers(0, 2**16), st.lists(steps, max_size=60))
-def test_the_same_for_a_night(seed, deeds):
-    """The long form, over longer histories."""
-    hold(seed, deeds)
+    in_every_world()
+    print(f"pages judged: {judged.total():,}, {dict(judged)}")
+    assert judged.total() >= least_pages
 
 
 @pytest.mark.parametrize("feed", FEEDS)
 def test_the_oracle_is_not_one_that_always_agrees(feed):
     """A post that everybody may see is shown: an empty page would pass any oracle."""
-    world = World(1)
+    world = World(1, Counter())
     world.relate(0, "follow", 1)
     shown = {pick.post.author_id for pick in recommend(member_id="m0", feed=feed, now=NOW).picks}
     assert "m1" in shown and "m0" not in shown
