@@ -145,7 +145,7 @@ def is_kept() -> bool:
         if connection.vendor == "sqlite":
             cursor.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
         else:
-            cursor.execute("SELECT tgname FROM pg_trigger WHERE tgenabled IN ('O', 'A')")
+            cursor.execute("SELECT tgname FROM pg_trigger WHERE tgenabled = 'A'")
         there = {name for (name,) in cursor.fetchall()}
         cursor.execute(f"SELECT count(*) FROM {CUT}")
         return there.issuperset(trigger_names()) and cursor.fetchone() == (1,)
@@ -205,3 +205,5 @@ def postgres_trigger(model: type[Model], event: str, does: str, referencing: str
     yield f"""
         CREATE TRIGGER {name} AFTER {event} ON {table} {referencing}
         FOR EACH STATEMENT EXECUTE FUNCTION {name}()"""
+    # Also for whoever copies rows with triggers off, as replication and pg_restore may.
+    yield f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}"
