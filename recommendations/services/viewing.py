@@ -141,16 +141,16 @@ def narrowed(narrow: Narrow, now: datetime) -> tuple[Only, Int64Array]:
 
 def with_history(query: Query, viewer: Viewer) -> Query:
     """Return *query* with what ranking needs besides: what the viewer saw and, if they want it, their interests."""
-    embedder = wiring.embedder()
+    embedder, facts = wiring.embedder(), wiring.facts()
     if not query.uses_history:
         return query
     try:
-        query = replace(query, seen_post_ids=wiring.facts().seen(viewer.id).post_ids)
+        query = replace(query, seen_post_ids=facts.seen(viewer.id).post_ids)
         if viewer.is_personalised and query.feed == "discovery":
             now = datetime.fromtimestamp(query.now, UTC)
             policy, words = query.policy, wiring.words()
-            profile = wiring.tastes().of(viewer.id, wiring.facts().taste_version(viewer.id))
-            taste = read_taste(viewer.id, profile, now, embedder.dimension, words, policy.session)
+            profile, wishes = facts.profile(viewer.id, wiring.tastes()), facts.wishes(viewer.id)
+            taste = read_taste(profile, wishes, now, embedder.dimension, words, policy.session)
             query = replace(
                 query,
                 interests=taste.interests,

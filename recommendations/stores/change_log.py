@@ -13,7 +13,6 @@ that was under way is read again (its `pg_snapshot_xmin`).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
 from typing import NamedTuple
 
 from django.db import connection, transaction
@@ -53,15 +52,34 @@ STATES = {"INSERT": ("NEW",), "UPDATE": ("OLD", "NEW"), "DELETE": ("OLD",)}
 
 LOG, CUT = (model._meta.db_table for model in (Change, ChangeCut))
 OF_ALL = f"kind <= {ChangeKind.AUTHOR:d}"
-READ = f"""
-    SELECT -1, position, {{now}} FROM {CUT}
-    UNION ALL SELECT * FROM (
-        SELECT kind, subject, 0 FROM {LOG} WHERE {OF_ALL} AND {{at}} >= %s LIMIT {MOST}) AS for_all
-    UNION ALL SELECT * FROM (
-        SELECT kind, subject, 0 FROM {LOG} WHERE NOT {OF_ALL} AND subject = %s AND {{at}} >= %s LIMIT {MOST}) AS own"""
 SQLITE_NOW = f"(SELECT ifnull(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = '{LOG}')"
 XACT = "pg_current_xact_id()::text::bigint"
 POSTGRES_NOW = "pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+READER = f"{LOG}s_since"
+"""The function in PostgreSQL that reads the log: it keeps its plan, which takes as long to make as all the rest."""
+ASKED = ("since", "viewer", "viewer_since", "most")
+
+
+def reading_sql(at: str, now: str, asked: str) -> str:
+    """Return the one statement that reads the log; *asked* is how what is asked for is written."""
+    since, viewer, viewer_since, most = (asked.format(name) for name in ASKED)
+    row = "CAST(kind AS bigint), subject, CAST(0 AS bigint)"
+    return f"""
+        SELECT CAST(-1 AS bigint), position, {now} FROM {CUT}
+        UNION ALL SELECT * FROM (
+            SELECT {row} FROM {LOG} WHERE {OF_ALL} AND {at} >= {since} LIMIT {most}) AS for_all
+        UNION ALL SELECT * FROM (
+            SELECT {row} FROM {LOG}
+            WHERE NOT {OF_ALL} AND subject = {viewer} AND {at} >= {viewer_since} LIMIT {most}) AS own"""
+
+
+def called(asked: str) -> str:
+    """Return the call of the function that reads the log."""
+    return f"SELECT * FROM {READER}({', '.join(asked.format(name) for name in ASKED)})"
+
+
+BY_NAME = "%({})s"
+READ = called(BY_NAME) if connection.vendor == "postgresql" else reading_sql("id", SQLITE_NOW, BY_NAME)
 
 
 class Changes(NamedTuple):
@@ -79,8 +97,9 @@ class Changes(NamedTuple):
 
 def read(since: int, viewer_id: int, viewer_since: int) -> Changes:
     """Return what changed from the position *since* on; of what is the viewers' own, this viewer's *viewer_since*."""
+    asked = {"since": since, "viewer": viewer_id, "viewer_since": viewer_since, "most": MOST}
     with connection.cursor() as cursor:
-        cursor.execute(reading(), (since, viewer_id, viewer_since))
+        cursor.execute(READ, asked)
         (_, cut, position), *rows = cursor.fetchall()
     return Changes(position, cut, [(kind, subject) for kind, subject, _ in rows], len(rows) < MOST)
 
@@ -104,14 +123,6 @@ def transaction_number() -> int | None:
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {XACT}")
         return int(cursor.fetchone()[0])
-
-
-@cache
-def reading() -> str:
-    """Return the one statement that reads the log."""
-    if connection.vendor == "sqlite":
-        return READ.format(now=SQLITE_NOW, at="id")
-    return READ.format(now=POSTGRES_NOW, at="position")
 
 
 def cut_before(position: int) -> int:
@@ -185,6 +196,12 @@ def postgres_statements() -> Iterable[str]:
     """Yield what makes the log on PostgreSQL, which runs triggers once a statement, on all rows that it changed."""
     yield f"CREATE INDEX IF NOT EXISTS changes_for_all ON {LOG} (position) WHERE {OF_ALL}"
     yield f"CREATE INDEX IF NOT EXISTS changes_of_viewers ON {LOG} (subject, position) WHERE NOT {OF_ALL}"
+    asked = ", ".join(f"{name} bigint" for name in ASKED)
+    yield f"""
+        CREATE OR REPLACE FUNCTION {READER}({asked})
+        RETURNS TABLE (of_kind bigint, of_subject bigint, position_now bigint)
+        LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS
+        $body$ BEGIN RETURN QUERY {reading_sql("position", POSTGRES_NOW, f"{READER}.{{}}")}; END $body$"""
     for model, noted in WATCHED.items():
         for event, states in STATES.items():
             rows = noted_rows(noted, states, "SELECT {kind} AS kind, {column} AS subject FROM {state}_rows")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from django.db import connection
@@ -15,7 +16,7 @@ from django.db import connection
 from recommendations.contracts import LEARNED_FLOOR, Affinity, Float32Array, Interests
 from recommendations.models import InterestProfile, LessOf
 from recommendations.stores.relational_posts import moment_of
-from recommendations.stores.relational_viewers import query
+from recommendations.stores.sql import query
 from recommendations.stores.vocabulary import Words
 
 SESSION_SECONDS = 1_800.0
@@ -25,10 +26,18 @@ HALF_LIKED = 4.0
 LESS_HALF_LIFE_SECONDS = 90 * 86_400.0
 """After this time a wish for less of something counts half. Changes the answer."""
 
+Version = tuple[object, ...]
+"""What a profile's row says of when and how it changed last."""
+Wishes = Sequence[tuple[Any, ...]]
+"""Wishes for less, as their rows are: subject, key, moment."""
+
 PROFILE, LESS = (connection.ops.quote_name(model._meta.db_table) for model in (InterestProfile, LessOf))
+VERSION = "changed_at, interactions, reference_at"
+READ_VERSION = f"SELECT {VERSION} FROM {PROFILE} WHERE member_id = %s"
 READ_PROFILE = f"""
-    SELECT positive, positive_mass, negative, negative_mass, session, session_at, affinities
-    FROM {PROFILE} WHERE member_id = %s AND model = %s AND dimension = %s"""
+    SELECT {VERSION}, model, dimension, positive, positive_mass, negative, negative_mass, session, session_at,
+           affinities
+    FROM {PROFILE} WHERE member_id = %s"""
 READ_LESS = f"SELECT subject, key, created_at FROM {LESS} WHERE member_id = %s AND subject <> 'post'"
 
 
@@ -70,12 +79,25 @@ class Profile:
         return self._learned[words]
 
 
-def read_profile(member_id: int, model: str, dimension: int) -> Profile | None:
-    """Return what was learned of the member in the space of *model*; of another, nothing."""
-    found = query(READ_PROFILE, (member_id, model, dimension))
+def read_version(member_id: int) -> Version | None:
+    """Return what tells one state of the member's interests from another; None: nothing was learned of them."""
+    found = query(READ_VERSION, (member_id,))
+    return found[0] if found else None
+
+
+def read_profile(member_id: int, model: str, dimension: int) -> tuple[Version | None, Profile | None]:
+    """Return the version and what was learned of the member in the space of *model*; of another, nothing."""
+    found = query(READ_PROFILE, (member_id,))
     if not found:
-        return None
-    positive, positive_mass, negative, negative_mass, at_once, session_at, sums = found[0]
+        return None, None
+    *version, its_model, its_dimension = found[0][:5]
+    of_this_model = (its_model, its_dimension) == (model, dimension)
+    return tuple(version), decoded(found[0][5:], dimension) if of_this_model else None
+
+
+def decoded(row: tuple[Any, ...], dimension: int) -> Profile:
+    """Return the profile of a row, from its vectors on."""
+    positive, positive_mass, negative, negative_mass, at_once, session_at, sums = row
     session = np.frombuffer(at_once, "<f4")
     return Profile(
         *as_rows(positive, positive_mass, dimension),
@@ -87,14 +109,14 @@ def read_profile(member_id: int, model: str, dimension: int) -> Profile | None:
 
 
 def read_taste(
-    member_id: int, profile: Profile | None, now: datetime, dimension: int, words: Words, session: float
+    profile: Profile | None, asked: Wishes, now: datetime, dimension: int, words: Words, session: float
 ) -> Taste:
     """
-    Return what is known of the member's taste: from their *profile*, and their wishes for less as they stand now.
+    Return what is known of a member's taste: from their *profile*, and what they *asked* for less of, as it stands now.
 
     What they did in the last half hour is one more interest, of weight *session*, the heaviest of the others being 1.
     """
-    wishes = less_of(member_id, now)
+    wishes = less_of(asked, now)
     if profile is None:
         return Taste(Interests.none(dimension), *affinities_of({}, wishes, words))
     likes, weights = profile.likes, profile.like_weights
@@ -106,10 +128,15 @@ def read_taste(
     return Taste(interests, *(affinities_of(profile.sums, wishes, words) if wishes else profile.learned(words)))
 
 
-def less_of(member_id: int, now: datetime) -> dict[str, dict[str, float]]:
+def read_wishes(member_id: int) -> Wishes:
+    """Return the member's wishes for less of an author, a topic or a format."""
+    return query(READ_LESS, (member_id,))
+
+
+def less_of(asked: Wishes, now: datetime) -> dict[str, dict[str, float]]:
     """Return how much less the member wants of what, from -1: by subject and key."""
     wishes: dict[str, dict[str, float]] = {}
-    for subject, key, created_at in query(READ_LESS, (member_id,)):
+    for subject, key, created_at in asked:
         age = max((now - moment_of(created_at)).total_seconds(), 0.0)
         of_subject = wishes.setdefault(subject, {})
         of_subject[key] = min(of_subject.get(key, 0.0), -(2.0 ** (-age / LESS_HALF_LIFE_SECONDS)))

@@ -22,6 +22,7 @@ from recommendations.models import (
     PrivacySettings,
     RegionStats,
 )
+from recommendations.stores.sql import one_of, query
 from recommendations.stores.vocabulary import Words
 
 CHUNK_ROWS = 5_000
@@ -139,7 +140,7 @@ LOOK = f"""
     FROM {POST} p
     JOIN {MEMBER} a ON a.id = p.author_id
     LEFT JOIN {PRIVACY} s ON s.member_id = a.id
-    WHERE p.id IN ({{marks}})"""
+    WHERE p.id {{one_of}}"""
 
 
 class KnownPost(NamedTuple):
@@ -164,9 +165,8 @@ def read_posts(post_ids: Sequence[int], words: Words) -> dict[int, KnownPost]:
     """Return these posts as the database has them at this moment, in one query; what is gone is left out."""
     if not post_ids:
         return {}
-    with connection.cursor() as cursor:
-        cursor.execute(LOOK.format(marks=",".join(["%s"] * len(post_ids))), post_ids)
-        return {row[0]: known_post(words, *row[1:]) for row in cursor.fetchall()}
+    sql, ids = one_of(post_ids)
+    return {row[0]: known_post(words, *row[1:]) for row in query(LOOK.format(one_of=sql), ids)}
 
 
 def known_post(

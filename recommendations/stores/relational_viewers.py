@@ -10,21 +10,20 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 from django.db import connection
 
 from recommendations.contracts import EMPTY_IDS, Int64Array, Sensitivity
-from recommendations.models import InterestProfile, LessOf, Member, Post, PrivacySettings, Relationship, Seen
+from recommendations.models import LessOf, Member, Post, PrivacySettings, Relationship, Seen
+from recommendations.stores.sql import one_of, query
 
 SEEN_LIMIT = 5_000
 """Posts seen last that are excluded before ranking; the last look asks about all others. Changes the speed."""
 ADULT_YEARS = 18
 
-MEMBER, PRIVACY, RELATIONSHIP, SEEN, LESS, INTERESTS = (
-    connection.ops.quote_name(model._meta.db_table)
-    for model in (Member, PrivacySettings, Relationship, Seen, LessOf, InterestProfile)
+MEMBER, PRIVACY, RELATIONSHIP, SEEN, LESS = (
+    connection.ops.quote_name(model._meta.db_table) for model in (Member, PrivacySettings, Relationship, Seen, LessOf)
 )
 FIND = f"""
     SELECT m.id, m.external_id, m.is_active, m.languages, m.region, m.birth_year, m.is_adult,
@@ -35,9 +34,8 @@ RELATED = f"""
     SELECT kind, target_id FROM {RELATIONSHIP} WHERE source_id = %s
     UNION ALL SELECT kind, source_id FROM {RELATIONSHIP} WHERE target_id = %s AND kind = 'block'
     UNION ALL SELECT 'hidden', post_id FROM {LESS} WHERE member_id = %s AND subject = 'post'"""
-TASTE_VERSION = f"SELECT changed_at, interactions, reference_at FROM {INTERESTS} WHERE member_id = %s"
 NEWEST_SEEN = f"SELECT post_id FROM {SEEN} WHERE member_id = %s ORDER BY seen_at DESC LIMIT %s"
-SEEN_OF = f"SELECT post_id FROM {SEEN} WHERE member_id = %s AND post_id IN ({{marks}})"
+SEEN_OF = f"SELECT post_id FROM {SEEN} WHERE member_id = %s AND post_id {{one_of}}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +86,6 @@ def find(now: datetime, *, external_id: str | None = None, pk: int | None = None
     )
 
 
-def query(sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """Return the rows of one query."""
-    with connection.cursor() as cursor:
-        cursor.execute(sql, parameters)
-        return list(cursor.fetchall())
-
-
 def known_adult(is_adult: bool | None, birth_year: int | None, now: datetime) -> bool:
     """Return whether a member is known to be of age: the platform says so, or the year of birth leaves no doubt."""
     if is_adult is not None:
@@ -116,12 +107,6 @@ def as_ids(ids: set[int]) -> Int64Array:
     return np.array(sorted(ids), np.int64) if ids else EMPTY_IDS
 
 
-def taste_version(member_id: int) -> tuple[object, ...] | None:
-    """Return what tells one state of the member's interests from another; None: nothing was learned of them."""
-    found = query(TASTE_VERSION, (member_id,))
-    return found[0] if found else None
-
-
 def posts_named(external_ids: Sequence[str]) -> Int64Array:
     """Return our numbers of these posts, sorted; those that are not there are left out."""
     found = Post.objects.filter(external_id__in=external_ids).values_list("pk", flat=True) if external_ids else ()
@@ -136,7 +121,7 @@ def newest_seen(member_id: int) -> tuple[Int64Array, bool]:
 
 def seen_of(member_id: int, post_ids: Sequence[int]) -> Int64Array:
     """Return which of these posts the member saw, sorted."""
-    marks = ",".join(["%s"] * len(post_ids))
-    return (
-        as_ids({id for (id,) in query(SEEN_OF.format(marks=marks), (member_id, *post_ids))}) if post_ids else EMPTY_IDS
-    )
+    if not post_ids:
+        return EMPTY_IDS
+    sql, ids = one_of(post_ids)
+    return as_ids({id for (id,) in query(SEEN_OF.format(one_of=sql), (member_id, *ids))})

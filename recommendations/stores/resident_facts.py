@@ -27,9 +27,10 @@ from monitoring import metrics
 from recommendations.contracts import BoolArray, Candidates, Int64Array, Looked, Query, among
 from recommendations.models.changes import ChangeKind
 from recommendations.stores import change_log, relational_viewers
+from recommendations.stores.profiles import Profile, Version, Wishes, read_wishes
 from recommendations.stores.relational_posts import KnownPost, candidates_of, read_posts
 from recommendations.stores.relational_viewers import Viewer
-from recommendations.stores.resident_profiles import Version
+from recommendations.stores.resident_profiles import ResidentProfiles
 from recommendations.stores.vocabulary import Words
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ class KnownViewer:
     position: int
     seen: object = NOT_READ
     taste_version: object = NOT_READ
+    wishes: object = NOT_READ
 
 
 class Basis(NamedTuple):
@@ -148,9 +150,21 @@ class ResidentFacts:
         """Return what the viewer saw last, as of when this viewer was followed last."""
         return cast(SeenPosts, self._own(viewer_id, "seen", lambda pk: SeenPosts(*relational_viewers.newest_seen(pk))))
 
-    def taste_version(self, viewer_id: int) -> Version | None:
-        """Return what tells one state of the viewer's interests from another, as of when they were followed last."""
-        return cast("Version | None", self._own(viewer_id, "taste_version", relational_viewers.taste_version))
+    def profile(self, viewer_id: int, profiles: ResidentProfiles) -> Profile | None:
+        """Return what was learned of the viewer, of the version of when they were followed last."""
+        read: list[Profile | None] = []
+
+        def version_of(pk: int) -> Version | None:
+            version, profile = profiles.of(pk)
+            read.append(profile)
+            return version
+
+        version = cast("Version | None", self._own(viewer_id, "taste_version", version_of))
+        return read[0] if read else profiles.of(viewer_id, version)[1]
+
+    def wishes(self, viewer_id: int) -> Wishes:
+        """Return what the viewer wants less of, as of when they were followed last."""
+        return cast(Wishes, self._own(viewer_id, "wishes", read_wishes))
 
     def _own(self, viewer_id: int, name: str, read: Callable[[int], object]) -> object:
         """Return what *read* reads of a viewer, or what is remembered of it as *name*."""

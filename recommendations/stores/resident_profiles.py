@@ -15,7 +15,7 @@ from itertools import islice
 from cachetools import TTLCache
 
 from monitoring import metrics
-from recommendations.stores.profiles import Profile, read_profile
+from recommendations.stores.profiles import Profile, Version, read_profile, read_version
 
 KEEP_SECONDS = 1_800
 NAME = "preference_vectors"
@@ -25,9 +25,6 @@ ENTRY_BYTES = 400
 """What an entry takes besides its vectors and sums: the cache's own link, key, version and objects."""
 KEY_BYTES = 120
 """What one author, topic or format in the sums takes."""
-
-Version = tuple[object, ...]
-"""What a profile's row says of when and how it changed last."""
 
 
 def size_of(profile: Profile | None) -> int:
@@ -50,21 +47,26 @@ class ResidentProfiles:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def of(self, member_id: int, version: Version | None) -> Profile | None:
-        """Return the member's profile of this *version*; None if there is none, or in the space of another model."""
+    def of(self, member_id: int, version: Version | None = ()) -> tuple[Version | None, Profile | None]:
+        """
+        Return the version of the member's profile and the profile; None if there is none, or of another model.
+
+        *version*: that of their row, if the caller knows it by now; () if not.
+        """
         if version is None:
-            return None
+            return None, None
         with self._lock:
             kept = self._kept.get(member_id)
-        if kept is not None and kept[0] == version:
+        if kept is not None and kept[0] == (version or read_version(member_id)):
             metrics.CACHE_REQUESTS.labels(NAME, "hit").inc()
-            return kept[1]
+            return kept
         metrics.CACHE_REQUESTS.labels(NAME, "miss").inc()
-        profile = read_profile(member_id, self._model, self._dimension)
+        version, profile = read_profile(member_id, self._model, self._dimension)
         with self._lock:
-            self._kept[member_id] = (version, profile)
+            if version is not None:
+                self._kept[member_id] = (version, profile)
             self._count()
-        return profile
+        return version, profile
 
     def forget(self, member_ids: Sequence[int]) -> None:
         """Forget these members here; elsewhere their version has changed."""

@@ -13,8 +13,7 @@ from recommendations.contracts import InteractionKind, Subject
 from recommendations.models import Interaction, InterestProfile, Post
 from recommendations.services import learn, wiring
 from recommendations.services.bulk import insert_columns
-from recommendations.stores.profiles import read_taste
-from recommendations.stores.relational_viewers import taste_version
+from recommendations.stores.profiles import read_taste, read_wishes
 from tests import making
 from tests.making import NOW
 
@@ -161,5 +160,5 @@ def test_a_liking_grows_towards_one_and_a_wish_for_less_outweighs_it(ann, posts)
 
 def taste_of(member, now):
     embedder = wiring.embedder()
-    profile = wiring.tastes().of(member.pk, taste_version(member.pk))
-    return read_taste(member.pk, profile, now, embedder.dimension, wiring.words(), 0.8)
+    _, profile = wiring.tastes().of(member.pk)
+    return read_taste(profile, read_wishes(member.pk), now, embedder.dimension, wiring.words(), 0.8)

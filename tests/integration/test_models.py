@@ -18,7 +18,6 @@ from recommendations.services.learn import learn
 from recommendations.services.recommend import recommend
 from recommendations.services.search import search
 from recommendations.services.similar import similar
-from recommendations.stores.relational_viewers import taste_version
 from tests.making import NOW, interaction, member, post
 
 pytestmark = pytest.mark.django_db
@@ -90,7 +89,7 @@ def test_what_is_kept_by_the_old_model_is_not_used_by_the_new_one(parts, other_m
     learn(member_ids=[bob.pk], now=NOW + timedelta(minutes=2))
     profile = InterestProfile.objects.get(member=bob)
     assert (profile.model, profile.dimension) == ("tiny-hash-32@1", 32)
-    assert wiring.tastes().of(bob.pk, taste_version(bob.pk)).likes.shape[1] == 32
+    assert wiring.tastes().of(bob.pk)[1].likes.shape[1] == 32
     assert page.fallback == ""
 
 

@@ -324,7 +324,7 @@ def test_what_is_learned_while_a_request_begins_is_in_the_slate_that_is_kept(cro
         return real(slates, member_id, feeds)
 
     wiring.facts().viewer(NOW, external_id="viewer")
-    wiring.facts().taste_version(crowd.pk)
+    wiring.facts().profile(crowd.pk, wiring.tastes())
     monkeypatch.setattr(RedisSlates, "look_up", learned_first)
     assert not page(crowd).cached and page(crowd).cached
     (slate,), _ = wiring.slates().look_up(crowd.pk, ("discovery",))
