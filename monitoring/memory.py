@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -44,6 +45,12 @@ def container_use(folder: Path) -> tuple[int, int]:
         files = {name: int(value) for name, value in (line.split() for line in lines)}.get("inactive_file", 0)
         return max(0, int((folder / "memory.current").read_text()) - files), limit
     return 0, 0
+
+
+def leave_alone() -> None:
+    """Have the collector leave alone what is there by now: going through it stopped a web server for 0.2 s at a time."""
+    gc.collect()
+    gc.freeze()
 
 
 def give_back() -> None:

@@ -1,9 +1,16 @@
 """The WSGI door: a server imports `application` from here."""
 
 import os
+from importlib import import_module
 
+from django.conf import settings
 from django.core.wsgi import get_wsgi_application
+
+from monitoring import memory
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "recsys_project.settings")
 
 application = get_wsgi_application()
+# All addresses, with what answers them, before the first request and not in it.
+import_module(settings.ROOT_URLCONF)
+memory.leave_alone()

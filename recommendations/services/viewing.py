@@ -141,24 +141,23 @@ def narrowed(narrow: Narrow, now: datetime) -> tuple[Only, Int64Array]:
 
 def with_history(query: Query, viewer: Viewer) -> Query:
     """Return *query* with what ranking needs besides: what the viewer saw and, if they want it, their interests."""
-    embedder, facts = wiring.embedder(), wiring.facts()
+    facts = wiring.facts()
     if not query.uses_history:
         return query
     try:
-        query = replace(query, seen_post_ids=facts.seen(viewer.id).post_ids)
-        if viewer.is_personalised and query.feed == "discovery":
-            now = datetime.fromtimestamp(query.now, UTC)
-            policy, words = query.policy, wiring.words()
-            profile, wishes = facts.profile(viewer.id, wiring.tastes()), facts.wishes(viewer.id)
-            taste = read_taste(profile, wishes, now, embedder.dimension, words, policy.session)
-            query = replace(
-                query,
-                interests=taste.interests,
-                author_affinity=taste.authors,
-                topic_affinity=taste.topics,
-                format_affinity=taste.formats,
-                served=wiring.served().fatigue(viewer.id, query.now, policy.fatigue_half_life_hours * 3600),
-            )
+        if not (viewer.is_personalised and query.feed == "discovery"):
+            return replace(query, seen_post_ids=facts.seen(viewer.id).post_ids)
+        seen, profile, wishes = facts.history(viewer.id, wiring.tastes())
     except DatabaseError as error:
         raise FactsUnavailable("The viewer's history cannot be read now. Try again shortly.") from error
-    return query
+    now = datetime.fromtimestamp(query.now, UTC)
+    taste = read_taste(profile, wishes, now, wiring.embedder().dimension, wiring.words(), query.policy.session)
+    return replace(
+        query,
+        seen_post_ids=seen.post_ids,
+        interests=taste.interests,
+        author_affinity=taste.authors,
+        topic_affinity=taste.topics,
+        format_affinity=taste.formats,
+        served=wiring.served().fatigue(viewer.id, query.now, query.policy.fatigue_half_life_hours * 3600),
+    )

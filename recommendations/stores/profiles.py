@@ -16,7 +16,7 @@ from django.db import connection
 from recommendations.contracts import LEARNED_FLOOR, Affinity, Float32Array, Interests
 from recommendations.models import InterestProfile, LessOf
 from recommendations.stores.relational_posts import moment_of
-from recommendations.stores.sql import query
+from recommendations.stores.sql import Rows
 from recommendations.stores.vocabulary import Words
 
 SESSION_SECONDS = 1_800.0
@@ -28,15 +28,14 @@ LESS_HALF_LIFE_SECONDS = 90 * 86_400.0
 
 Version = tuple[object, ...]
 """What a profile's row says of when and how it changed last."""
-Wishes = Sequence[tuple[Any, ...]]
-"""Wishes for less, as their rows are: subject, key, moment."""
+Wishes = Rows
+"""Wishes for less of an author, a topic or a format, as their rows are: subject, key, moment."""
 
 PROFILE, LESS = (connection.ops.quote_name(model._meta.db_table) for model in (InterestProfile, LessOf))
-VERSION = "changed_at, interactions, reference_at"
-READ_VERSION = f"SELECT {VERSION} FROM {PROFILE} WHERE member_id = %s"
+VERSION_COLUMNS = 3
 READ_PROFILE = f"""
-    SELECT {VERSION}, model, dimension, positive, positive_mass, negative, negative_mass, session, session_at,
-           affinities
+    SELECT changed_at, interactions, reference_at,
+           model, dimension, positive, positive_mass, negative, negative_mass, session, session_at, affinities
     FROM {PROFILE} WHERE member_id = %s"""
 READ_LESS = f"SELECT subject, key, created_at FROM {LESS} WHERE member_id = %s AND subject <> 'post'"
 
@@ -79,23 +78,20 @@ class Profile:
         return self._learned[words]
 
 
-def read_version(member_id: int) -> Version | None:
-    """Return what tells one state of the member's interests from another; None: nothing was learned of them."""
-    found = query(READ_VERSION, (member_id,))
-    return found[0] if found else None
+def version_of(rows: Rows) -> Version | None:
+    """Return what tells one state of a member's interests from another; None: nothing was learned of them."""
+    return rows[0][:VERSION_COLUMNS] if rows else None
 
 
-def read_profile(member_id: int, model: str, dimension: int) -> tuple[Version | None, Profile | None]:
-    """Return the version and what was learned of the member in the space of *model*; of another, nothing."""
-    found = query(READ_PROFILE, (member_id,))
-    if not found:
-        return None, None
-    *version, its_model, its_dimension = found[0][:5]
-    of_this_model = (its_model, its_dimension) == (model, dimension)
-    return tuple(version), decoded(found[0][5:], dimension) if of_this_model else None
+def profile_of(rows: Rows, model: str, dimension: int) -> Profile | None:
+    """Return what was learned in the space of *model*, by the rows of `READ_PROFILE`; of another, nothing."""
+    if not rows:
+        return None
+    its_model, its_dimension, *row = rows[0][VERSION_COLUMNS:]
+    return decoded(row, dimension) if (its_model, its_dimension) == (model, dimension) else None
 
 
-def decoded(row: tuple[Any, ...], dimension: int) -> Profile:
+def decoded(row: Sequence[Any], dimension: int) -> Profile:
     """Return the profile of a row, from its vectors on."""
     positive, positive_mass, negative, negative_mass, at_once, session_at, sums = row
     session = np.frombuffer(at_once, "<f4")
@@ -126,11 +122,6 @@ def read_taste(
         weights = np.append(weights, np.float32(session))
     interests = Interests(likes, weights, profile.dislikes, profile.dislike_weights)
     return Taste(interests, *(affinities_of(profile.sums, wishes, words) if wishes else profile.learned(words)))
-
-
-def read_wishes(member_id: int) -> Wishes:
-    """Return the member's wishes for less of an author, a topic or a format."""
-    return query(READ_LESS, (member_id,))
 
 
 def less_of(asked: Wishes, now: datetime) -> dict[str, dict[str, float]]:

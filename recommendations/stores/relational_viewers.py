@@ -16,7 +16,7 @@ from django.db import connection
 
 from recommendations.contracts import EMPTY_IDS, Int64Array, Sensitivity
 from recommendations.models import LessOf, Member, Post, PrivacySettings, Relationship, Seen
-from recommendations.stores.sql import one_of, query
+from recommendations.stores.sql import Asked, Rows, one_of, queries, query
 
 SEEN_LIMIT = 5_000
 """Posts seen last that are excluded before ranking; the last look asks about all others. Changes the speed."""
@@ -30,10 +30,11 @@ FIND = f"""
            p.is_personalised, p.sensitivity, p.muted_words, p.muted_tags
     FROM {MEMBER} m LEFT JOIN {PRIVACY} p ON p.member_id = m.id
     WHERE m.{{column}} = %s"""
+ID = f"(SELECT id FROM {MEMBER} WHERE {{column}} = %s)"
 RELATED = f"""
-    SELECT kind, target_id FROM {RELATIONSHIP} WHERE source_id = %s
-    UNION ALL SELECT kind, source_id FROM {RELATIONSHIP} WHERE target_id = %s AND kind = 'block'
-    UNION ALL SELECT 'hidden', post_id FROM {LESS} WHERE member_id = %s AND subject = 'post'"""
+    SELECT kind, target_id FROM {RELATIONSHIP} WHERE source_id = {ID}
+    UNION ALL SELECT kind, source_id FROM {RELATIONSHIP} WHERE target_id = {ID} AND kind = 'block'
+    UNION ALL SELECT 'hidden', post_id FROM {LESS} WHERE member_id = {ID} AND subject = 'post'"""
 NEWEST_SEEN = f"SELECT post_id FROM {SEEN} WHERE member_id = %s ORDER BY seen_at DESC LIMIT %s"
 SEEN_OF = f"SELECT post_id FROM {SEEN} WHERE member_id = %s AND post_id {{one_of}}"
 
@@ -59,15 +60,16 @@ class Viewer:
 
 
 def find(now: datetime, *, external_id: str | None = None, pk: int | None = None) -> Viewer | None:
-    """Return the member of this id with all that a last look needs, in two queries; None if there is none."""
+    """Return the member of this id with all that a last look needs, in one go; None if there is none."""
     column, value = ("external_id", external_id) if pk is None else ("id", pk)
-    found = query(FIND.format(column=column), (value,))
+    find, related = FIND.format(column=column), RELATED.format(column=column)
+    found, ties = queries((find, (value,)), (related, (value,) * 3))
     if not found:
         return None
     id, external_id, is_active, languages, region, birth_year, is_adult, *others = found[0]
     personal, sensitivity, words, tags = others
     adult = known_adult(bool(is_adult) if is_adult is not None else None, birth_year, now)
-    followed, blocked, muted, hidden = related(id)
+    followed, blocked, muted, hidden = by_kind(ties)
     # Without privacy settings: the strictest.
     return Viewer(
         id=id,
@@ -93,12 +95,12 @@ def known_adult(is_adult: bool | None, birth_year: int | None, now: datetime) ->
     return birth_year is not None and now.year - birth_year > ADULT_YEARS
 
 
-def related(member_id: int) -> tuple[Int64Array, Int64Array, Int64Array, Int64Array]:
-    """Return the members that this one follows, those on either side of a block, those it mutes; and posts it hid."""
-    by_kind: dict[str, set[int]] = {"follow": set(), "block": set(), "mute": set(), "hidden": set()}
-    for kind, other in query(RELATED, (member_id,) * 3):
-        by_kind[kind].add(other)
-    followed, blocked, muted, hidden = map(as_ids, by_kind.values())
+def by_kind(ties: Rows) -> tuple[Int64Array, Int64Array, Int64Array, Int64Array]:
+    """Return the members that one follows, those on either side of a block, those it mutes; and posts it hid."""
+    others: dict[str, set[int]] = {"follow": set(), "block": set(), "mute": set(), "hidden": set()}
+    for kind, other in ties:
+        others[kind].add(other)
+    followed, blocked, muted, hidden = map(as_ids, others.values())
     return followed, blocked, muted, hidden
 
 
@@ -113,10 +115,9 @@ def posts_named(external_ids: Sequence[str]) -> Int64Array:
     return as_ids(set(found))
 
 
-def newest_seen(member_id: int) -> tuple[Int64Array, bool]:
-    """Return the posts that the member saw last, sorted by id, and whether there are no others."""
-    found = query(NEWEST_SEEN, (member_id, SEEN_LIMIT))
-    return np.sort(np.array([id for (id,) in found], np.int64)), len(found) < SEEN_LIMIT
+def newest_seen(member_id: int) -> Asked:
+    """Return the query for the posts that the member saw last."""
+    return NEWEST_SEEN, (member_id, SEEN_LIMIT)
 
 
 def seen_of(member_id: int, post_ids: Sequence[int]) -> Int64Array:

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import is_
 from time import monotonic
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from django.db import connection
@@ -27,10 +27,11 @@ from monitoring import metrics
 from recommendations.contracts import BoolArray, Candidates, Int64Array, Looked, Query, among
 from recommendations.models.changes import ChangeKind
 from recommendations.stores import change_log, relational_viewers
-from recommendations.stores.profiles import Profile, Version, Wishes, read_wishes
+from recommendations.stores.profiles import READ_LESS, READ_PROFILE, Profile, Version, Wishes, version_of
 from recommendations.stores.relational_posts import KnownPost, candidates_of, read_posts
-from recommendations.stores.relational_viewers import Viewer
+from recommendations.stores.relational_viewers import Viewer, newest_seen
 from recommendations.stores.resident_profiles import ResidentProfiles
+from recommendations.stores.sql import Rows, queries
 from recommendations.stores.vocabulary import Words
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,12 @@ class SeenPosts:
     """Whether the viewer saw nothing else."""
 
 
-NOT_READ = object()
+class History(NamedTuple):
+    """What ranking takes from what a viewer did and asked for."""
+
+    seen: SeenPosts
+    profile: Profile | None
+    wishes: Wishes
 
 
 @dataclass(slots=True)
@@ -67,9 +73,9 @@ class KnownViewer:
     year: int
     """Of the reading: who is of age depends on it."""
     position: int
-    seen: object = NOT_READ
-    taste_version: object = NOT_READ
-    wishes: object = NOT_READ
+    seen: SeenPosts | None = None
+    """None: not read, as the next."""
+    taste: tuple[Version | None, Wishes] | None = None
 
 
 class Basis(NamedTuple):
@@ -80,6 +86,11 @@ class Basis(NamedTuple):
     """None: not asked for."""
     post_ids: list[int]
     posts: list[KnownPost | None]
+
+
+def seen_by(rows: Rows) -> SeenPosts:
+    """Return what was seen, by the rows of `newest_seen`."""
+    return SeenPosts(np.sort(np.array([id for (id,) in rows], np.int64)), len(rows) < relational_viewers.SEEN_LIMIT)
 
 
 def is_committed() -> bool:
@@ -148,36 +159,38 @@ class ResidentFacts:
 
     def seen(self, viewer_id: int) -> SeenPosts:
         """Return what the viewer saw last, as of when this viewer was followed last."""
-        return cast(SeenPosts, self._own(viewer_id, "seen", lambda pk: SeenPosts(*relational_viewers.newest_seen(pk))))
-
-    def profile(self, viewer_id: int, profiles: ResidentProfiles) -> Profile | None:
-        """Return what was learned of the viewer, of the version of when they were followed last."""
-        read: list[Profile | None] = []
-
-        def version_of(pk: int) -> Version | None:
-            version, profile = profiles.of(pk)
-            read.append(profile)
-            return version
-
-        version = cast("Version | None", self._own(viewer_id, "taste_version", version_of))
-        return read[0] if read else profiles.of(viewer_id, version)[1]
-
-    def wishes(self, viewer_id: int) -> Wishes:
-        """Return what the viewer wants less of, as of when they were followed last."""
-        return cast(Wishes, self._own(viewer_id, "wishes", read_wishes))
-
-    def _own(self, viewer_id: int, name: str, read: Callable[[int], object]) -> object:
-        """Return what *read* reads of a viewer, or what is remembered of it as *name*."""
-        known = self._viewers.get(viewer_id) if self._may_remember() else None
-        if known is not None and (value := getattr(known, name)) is not NOT_READ:
-            return value
+        known = self._known(viewer_id)
+        if known is not None and known.seen is not None:
+            return known.seen
         before = known.position if known else 0
-        value = read(viewer_id)
+        (newest,) = queries(newest_seen(viewer_id))
+        seen = seen_by(newest)
+        self._keep(known, before, seen=seen)
+        return seen
+
+    def history(self, viewer_id: int, profiles: ResidentProfiles) -> History:
+        """Return what the viewer did and asked for, as of when they were followed last; read in one go."""
+        known = self._known(viewer_id)
+        if known is not None and known.seen is not None and known.taste is not None:
+            version, wishes = known.taste
+            return History(known.seen, profiles.of(viewer_id, version), wishes)
+        before = known.position if known else 0
+        of_viewer = (viewer_id,)
+        newest, rows, wishes = queries(newest_seen(viewer_id), (READ_PROFILE, of_viewer), (READ_LESS, of_viewer))
+        seen, version = seen_by(newest), version_of(rows)
+        self._keep(known, before, seen=seen, taste=(version, wishes))
+        return History(seen, profiles.of(viewer_id, version, rows), wishes)
+
+    def _known(self, viewer_id: int) -> KnownViewer | None:
+        return self._viewers.get(viewer_id) if self._may_remember() else None
+
+    def _keep(self, known: KnownViewer | None, before: int, **facts: object) -> None:
+        """Remember facts of a viewer that were read when their position was *before*."""
         with self._lock:
             # Followed meanwhile, it may have changed after it was read here.
-            if known is not None and known.position == before and self._viewers.get(viewer_id) is known:
-                setattr(known, name, value)
-        return value
+            if known is not None and known.position == before and self._viewers.get(known.viewer.id) is known:
+                for name, value in facts.items():
+                    setattr(known, name, value)
 
     def read(self, query: Query, post_ids: Int64Array, *, is_now: bool = False) -> Looked:
         """See `PostFacts.read`."""
@@ -269,7 +282,7 @@ class ResidentFacts:
         elif kind == ChangeKind.EVERYTHING:
             self._forget_all()
         elif subject in self._viewers:
-            self._viewers[subject].seen = NOT_READ
+            self._viewers[subject].seen = None
 
     def _drop(self, post_id: int) -> None:
         post = self._posts.pop(post_id, None)

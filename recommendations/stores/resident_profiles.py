@@ -15,7 +15,8 @@ from itertools import islice
 from cachetools import TTLCache
 
 from monitoring import metrics
-from recommendations.stores.profiles import Profile, Version, read_profile, read_version
+from recommendations.stores.profiles import READ_PROFILE, Profile, Version, profile_of, version_of
+from recommendations.stores.sql import Rows, query
 
 KEEP_SECONDS = 1_800
 NAME = "preference_vectors"
@@ -47,26 +48,27 @@ class ResidentProfiles:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def of(self, member_id: int, version: Version | None = ()) -> tuple[Version | None, Profile | None]:
+    def of(self, member_id: int, version: Version | None, rows: Rows | None = None) -> Profile | None:
         """
-        Return the version of the member's profile and the profile; None if there is none, or of another model.
+        Return the member's profile of this *version*; None if there is none, or in the space of another model.
 
-        *version*: that of their row, if the caller knows it by now; () if not.
+        *rows*: what `READ_PROFILE` finds, if it has been asked.
         """
         if version is None:
-            return None, None
+            return None
         with self._lock:
             kept = self._kept.get(member_id)
-        if kept is not None and kept[0] == (version or read_version(member_id)):
+        if kept is not None and kept[0] == version:
             metrics.CACHE_REQUESTS.labels(NAME, "hit").inc()
-            return kept
+            return kept[1]
         metrics.CACHE_REQUESTS.labels(NAME, "miss").inc()
-        version, profile = read_profile(member_id, self._model, self._dimension)
-        with self._lock:
-            if version is not None:
-                self._kept[member_id] = (version, profile)
-            self._count()
-        return version, profile
+        rows = query(READ_PROFILE, (member_id,)) if rows is None else rows
+        profile = profile_of(rows, self._model, self._dimension)
+        if (read := version_of(rows)) is not None:
+            with self._lock:
+                self._kept[member_id] = (read, profile)
+                self._count()
+        return profile
 
     def forget(self, member_ids: Sequence[int]) -> None:
         """Forget these members here; elsewhere their version has changed."""

@@ -122,8 +122,8 @@ def test_what_another_process_learned_is_used_at_once(viewer, monkeypatch):
     making.interaction(viewer, Post.objects.first())
     learn.learn(member_ids=[viewer.pk], now=NOW)
     read = []
-    real = resident_profiles.read_profile
-    monkeypatch.setattr(resident_profiles, "read_profile", lambda *of: read.append(1) or real(*of))
+    real = resident_profiles.profile_of
+    monkeypatch.setattr(resident_profiles, "profile_of", lambda *of: read.append(1) or real(*of))
     for _ in range(3):
         page(explain=True)
     assert len(read) == 1

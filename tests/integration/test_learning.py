@@ -13,7 +13,8 @@ from recommendations.contracts import InteractionKind, Subject
 from recommendations.models import Interaction, InterestProfile, Post
 from recommendations.services import learn, wiring
 from recommendations.services.bulk import insert_columns
-from recommendations.stores.profiles import read_taste, read_wishes
+from recommendations.stores.profiles import read_taste
+from recommendations.stores.resident_facts import ResidentFacts
 from tests import making
 from tests.making import NOW
 
@@ -160,5 +161,5 @@ def test_a_liking_grows_towards_one_and_a_wish_for_less_outweighs_it(ann, posts)
 
 def taste_of(member, now):
     embedder = wiring.embedder()
-    _, profile = wiring.tastes().of(member.pk)
-    return read_taste(profile, read_wishes(member.pk), now, embedder.dimension, wiring.words(), 0.8)
+    _, profile, wishes = ResidentFacts(wiring.words()).history(member.pk, wiring.tastes())
+    return read_taste(profile, wishes, now, embedder.dimension, wiring.words(), 0.8)

@@ -1,6 +1,8 @@
 """A process gives up memory in a stated order once a threshold is passed, and answers as before."""
 
 import gc
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -140,6 +142,16 @@ def test_garbage_of_a_process_goes(viewer, monkeypatch):
         assert Ring.living == 0
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("door", ["wsgi", "asgi"])
+def test_the_collector_does_not_go_through_what_a_web_server_has_loaded(door):
+    code = (
+        f"import gc; from recsys_project.{door} import application; print(gc.get_freeze_count(), len(gc.get_objects()))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    frozen, others = map(int, ran.stdout.split())
+    assert frozen > 100_000 > others
 
 
 def value(name, **labels):

@@ -89,7 +89,7 @@ def test_what_is_kept_by_the_old_model_is_not_used_by_the_new_one(parts, other_m
     learn(member_ids=[bob.pk], now=NOW + timedelta(minutes=2))
     profile = InterestProfile.objects.get(member=bob)
     assert (profile.model, profile.dimension) == ("tiny-hash-32@1", 32)
-    assert wiring.tastes().of(bob.pk)[1].likes.shape[1] == 32
+    assert wiring.facts().history(bob.pk, wiring.tastes()).profile.likes.shape[1] == 32
     assert page.fallback == ""
 
 

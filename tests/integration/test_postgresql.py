@@ -3,9 +3,10 @@
 import time
 
 import pytest
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.test.utils import CaptureQueriesContext
 
+from recommendations.stores.sql import queries
 from tests import making
 
 pytestmark = [
@@ -20,6 +21,13 @@ def test_statements_that_come_again_are_prepared(db):
             cursor.execute("SELECT count(*) FROM recommendations_member WHERE id > %s", (1,))
         cursor.execute("SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%%recommendations_member%%'")
         assert cursor.fetchone()[0] >= 1
+
+
+def test_of_queries_asked_at_once_each_has_its_answer_and_an_error_is_djangos():
+    assert queries(("SELECT %s::int", (1,)), ("SELECT 2 WHERE false", ()), ("SELECT 3", ())) == [[(1,)], [], [(3,)]]
+    with pytest.raises(DatabaseError):
+        queries(("SELECT 1", ()), ("SELECT 1 / 0", ()), ("SELECT 2", ()))
+    assert queries(("SELECT 1", ())) == [[(1,)]], "the connection goes on"
 
 
 def test_a_connection_in_use_is_usable_and_nobody_is_asked():

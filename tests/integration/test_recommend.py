@@ -324,7 +324,7 @@ def test_what_is_learned_while_a_request_begins_is_in_the_slate_that_is_kept(cro
         return real(slates, member_id, feeds)
 
     wiring.facts().viewer(NOW, external_id="viewer")
-    wiring.facts().profile(crowd.pk, wiring.tastes())
+    wiring.facts().history(crowd.pk, wiring.tastes())
     monkeypatch.setattr(RedisSlates, "look_up", learned_first)
     assert not page(crowd).cached and page(crowd).cached
     (slate,), _ = wiring.slates().look_up(crowd.pk, ("discovery",))
@@ -367,8 +367,9 @@ def test_the_number_of_queries_does_not_grow_with_the_history(crowd, monkeypatch
             counts.append(len(queries))
     unknown, known = counts[::2], counts[1::2]
     # Of who saw more than is remembered, the last look asks whether they saw these posts.
-    assert unknown[1] == unknown[2] == unknown[0] + 1 <= 11
-    assert known[1] == known[2] == known[0] + 1 <= 5
+    assert unknown[1] == unknown[2] == unknown[0] + 1 <= 10
+    # A post on audition is drawn by lot, and perhaps not one that is known.
+    assert max(known) <= 5
 
 
 def test_the_last_look_asks_about_posts_seen_beyond_the_newest_thousands(monkeypatch):
@@ -566,9 +567,9 @@ def test_posts_that_cannot_be_read_are_not_shown(crowd, monkeypatch):
         page(crowd)
 
 
-@pytest.mark.parametrize("read", ["find", "newest_seen"])
+@pytest.mark.parametrize("read", ["relational_viewers", "resident_facts"])
 def test_without_the_viewers_facts_nothing_is_shown(crowd, monkeypatch, read):
-    monkeypatch.setattr(f"recommendations.stores.relational_viewers.{read}", fail(DatabaseError("gone")))
+    monkeypatch.setattr(f"recommendations.stores.{read}.queries", fail(DatabaseError("gone")))
     with pytest.raises(FactsUnavailable):
         page(crowd)
 
