@@ -48,7 +48,7 @@ def container_use(folder: Path) -> tuple[int, int]:
 
 
 def leave_alone() -> None:
-    """Have the collector leave alone what is there by now: going through it stopped a web server for 0.2 s at a time."""
+    """Have the collector leave alone what is there by now: going through it stopped a server for 0.2 s at a time."""
     gc.collect()
     gc.freeze()
 
