@@ -73,13 +73,9 @@ def reading_sql(at: str, now: str, asked: str) -> str:
             WHERE NOT {OF_ALL} AND subject = {viewer} AND {at} >= {viewer_since} LIMIT {most}) AS own"""
 
 
-def called(asked: str) -> str:
-    """Return the call of the function that reads the log."""
-    return f"SELECT * FROM {READER}({', '.join(asked.format(name) for name in ASKED)})"
-
-
 BY_NAME = "%({})s"
-READ = called(BY_NAME) if connection.vendor == "postgresql" else reading_sql("id", SQLITE_NOW, BY_NAME)
+CALL = f"SELECT * FROM {READER}({', '.join(BY_NAME.format(name) for name in ASKED)})"
+READ = CALL if connection.vendor == "postgresql" else reading_sql("id", SQLITE_NOW, BY_NAME)
 
 
 class Changes(NamedTuple):
@@ -156,16 +152,21 @@ def is_kept() -> bool:
         if connection.vendor == "sqlite":
             cursor.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
         else:
-            cursor.execute("SELECT tgname FROM pg_trigger WHERE tgenabled = 'A'")
+            cursor.execute(
+                """SELECT tgname FROM pg_trigger WHERE tgenabled = 'A'
+                UNION SELECT proname FROM pg_proc WHERE proname = %s""",
+                (READER,),
+            )
         there = {name for (name,) in cursor.fetchall()}
         cursor.execute(f"SELECT count(*) FROM {CUT}")
-        return there.issuperset(trigger_names()) and cursor.fetchone() == (1,)
+        return there.issuperset(needed()) and cursor.fetchone() == (1,)
 
 
-def trigger_names() -> list[str]:
-    """Return the names of all triggers."""
-    events = [*STATES, "TRUNCATE"] if connection.vendor == "postgresql" else STATES
-    return [name_of(model, event) for model in WATCHED for event in events]
+def needed() -> list[str]:
+    """Return the names of all triggers, and of the function that reads the log."""
+    if connection.vendor == "sqlite":
+        return [name_of(model, event) for model in WATCHED for event in STATES]
+    return [*(name_of(model, event) for model in WATCHED for event in (*STATES, "TRUNCATE")), READER]
 
 
 def name_of(model: type[Model], event: str) -> str:

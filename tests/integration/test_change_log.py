@@ -123,6 +123,15 @@ def test_triggers_that_were_turned_off_and_on_again_are_not_trusted(db):
     assert change_log.is_kept()
 
 
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has no functions")
+def test_without_the_function_that_reads_the_log_nothing_is_remembered(db):
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP FUNCTION {change_log.READER}")
+    assert not change_log.is_kept()
+    change_log.install()
+    assert change_log.is_kept()
+
+
 # What is remembered
 
 
