@@ -19,9 +19,13 @@ def timed(execute: Callable[..., Any], sql: str, params: object, many: bool, con
     try:
         return execute(sql, params, many, context)
     finally:
-        seconds = perf_counter() - start
-        VERBS.get(sql[:6].upper(), VERBS["OTHER"]).observe(seconds)
-        performance.observe("database_query", seconds)
+        observe(sql[:6].upper(), perf_counter() - start)
+
+
+def observe(verb: str, seconds: float) -> None:
+    """Count how long somebody waited for a query, or for some that were asked in one go."""
+    VERBS.get(verb, VERBS["OTHER"]).observe(seconds)
+    performance.observe("database_query", seconds)
 
 
 def watch(connection: Any, **_: object) -> None:

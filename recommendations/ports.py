@@ -151,12 +151,12 @@ class Catalogue(Protocol):
 class PostFacts(Protocol):
     """Tells what posts are judged by, as of this moment: what the last look is based on."""
 
-    def read(self, query: Query, post_ids: Int64Array, *, is_now: bool = False) -> Looked:
+    def read(self, query: Query, post_ids: Int64Array, *, is_now: bool = False, inquiry: Any = None) -> Looked:
         """
         Return the posts as candidates, in this order, as the database has them now; what is gone stays `UNKNOWN`.
 
         It also tells which the viewer has seen, and which hold one of the viewer's muted words. *is_now*: the
-        viewer's facts were read a moment ago in this very request; as of then is good enough.
+        viewer's facts were read a moment ago in this very request, with *inquiry* perhaps; as of then is good enough.
         """
         ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from time import perf_counter
+from typing import Any
 from uuid import UUID
 
 from rest_framework.request import Request
@@ -18,13 +19,17 @@ from recommendations.api.reading import query_of
 from recommendations.services.explain import explain
 from recommendations.services.recommend import recommend
 from recommendations.services.similar import similar
-from recommendations.services.viewing import Narrow
+from recommendations.services.viewing import Narrow, inquire
 
 
 class FeedView(APIView):
     """One member's feed."""
 
     scopes = every(Scope.FEEDS_READ)
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        self.inquiry = inquire(member_id=kwargs["member_id"])
+        super().initial(request, *args, **kwargs)
 
     @schema.address(
         400,
@@ -48,7 +53,7 @@ class FeedView(APIView):
             max_age_hours=query.pop("max_age_hours"),
             exclude=tuple(query.pop("exclude")),
         )
-        page = recommend(member_id=member_id, now=now(), narrow=narrow, **query)
+        page = recommend(member_id=member_id, now=now(), narrow=narrow, inquiry=self.inquiry, **query)
         return Response(shapes.page_shape(page, 1000 * (perf_counter() - started), fields))
 
 

@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
+from functools import cache
 from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 
-from recommendations.contracts import BoolArray, Candidates, Float32Array, Int64Array, Query, Scored, totals
+from recommendations.contracts import BoolArray, Candidates, Float32Array, Int64Array, Origin, Query, Scored, totals
 from recommendations.pipeline.stages import Filter, FilterError, Hydrator, Reranker, Scorer, Source, Trace
 from recommendations.ports import Catalogue, Engine
 
 log = logging.getLogger(__name__)
 
+HELPERS = 8
+"""Threads that ask sources; over it they wait for one another. Changes the speed."""
+
 TASTE_PARTS = ("taste", "dislike")
+APART = frozenset({Origin.NEAREST})
+"""Sources that spend their time in the kernel, or waiting for an index, where Python does not."""
+
+
+@cache
+def helpers_of(process: int) -> ThreadPoolExecutor:
+    """Return the threads of a process; a forked child has none of its parent's."""
+    return ThreadPoolExecutor(HELPERS, "sources")
+
+
+def helpers() -> ThreadPoolExecutor:
+    """Return this process's threads."""
+    return helpers_of(os.getpid())
 
 
 @dataclass(frozen=True)
@@ -68,22 +89,55 @@ def ranked(pipeline: Pipeline, query: Query, candidates: Candidates, trace: Trac
     return rerank(pipeline.rerankers, query, score(pipeline, query, candidates, trace), trace)
 
 
+class Brought(NamedTuple):
+    """What came of asking one source."""
+
+    post_ids: Int64Array | None
+    """None: it failed."""
+    seconds: float
+
+
+def bring(source: Source, query: Query, eligible: BoolArray) -> Brought:
+    """Ask one source; whatever goes wrong, it costs us its candidates and no more."""
+    start = perf_counter()
+    try:
+        return Brought(source(query, eligible), perf_counter() - start)
+    except Exception:
+        log.exception("source_failed", extra={"part": name_of(source), "request_id": str(query.request_id)})
+        return Brought(None, perf_counter() - start)
+
+
+def name_of(source: Source) -> str:
+    """Return the word for a source in metrics."""
+    return source.origin.name.lower()
+
+
+def brought_by(sources: Sequence[Source], query: Query, eligible: BoolArray) -> list[Brought]:
+    """Return what each source brings; while one computes apart, a thread of ours asks the others."""
+
+    def asked(them: Sequence[Source]) -> list[Brought]:
+        return [bring(source, query, eligible) for source in them]
+
+    apart = [source for source in sources if source.origin in APART]
+    others = [source for source in sources if source.origin not in APART]
+    if not apart or not others:
+        return asked(sources)
+    beside = helpers().submit(copy_context().run, asked, others)
+    here, there = iter(asked(apart)), iter(beside.result())
+    return [next(here if source.origin in APART else there) for source in sources]
+
+
 def gather(sources: Sequence[Source], query: Query, eligible: BoolArray, trace: Trace) -> Candidates:
     """Return what the sources bring, each post once, with a bit for every source that brought it."""
     ids: list[Int64Array] = []
     bits: list[np.typing.NDArray[np.uint16]] = []
-    for source in sources:
-        start, name = perf_counter(), source.origin.name.lower()
-        try:
-            brought = source(query, eligible)
-        except Exception:
-            # Whatever it is, it costs us this source's candidates and no more.
-            log.exception("source_failed", extra={"part": name, "request_id": str(query.request_id)})
-            trace.note("source", name, perf_counter() - start, 0, failed=True)
+    for source, (post_ids, seconds) in zip(sources, brought_by(sources, query, eligible), strict=True):
+        if post_ids is None:
+            trace.note("source", name_of(source), seconds, 0, failed=True)
             continue
-        trace.note("source", name, perf_counter() - start, len(brought))
-        ids.append(brought)
-        bits.append(np.full(len(brought), 1 << source.origin, np.uint16))
+        trace.note("source", name_of(source), seconds, len(post_ids))
+        ids.append(post_ids)
+        bits.append(np.full(len(post_ids), 1 << source.origin, np.uint16))
     if not ids:
         return Candidates.unknown(np.zeros(0, np.int64), np.zeros(0, np.uint16))
     brought_ids = np.concatenate(ids)

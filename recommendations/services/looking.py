@@ -27,6 +27,7 @@ from recommendations.pipeline.stages import Filter, FilterError, Trace
 from recommendations.services import wiring
 from recommendations.services.errors import FactsUnavailable
 from recommendations.stores.relational_viewers import Viewer
+from recommendations.stores.resident_facts import Inquiry
 
 log = logging.getLogger(__name__)
 
@@ -76,12 +77,12 @@ class Sight:
         return self.viewer is viewer and all(map(wiring.facts().hold, self.bases))
 
 
-def look(query: Query, slate: Slate, viewer: Viewer, offset: int, limit: int) -> Sight:
+def look(query: Query, slate: Slate, viewer: Viewer, offset: int, limit: int, inquiry: Inquiry | None = None) -> Sight:
     """
     Return the first *limit* picks of *slate* from *offset* on that may be shown to the *viewer*, as of now.
 
-    Looks at a page and its reserve; further only if drops have eaten the reserve. The end is that of the slate if
-    nothing behind it may be shown, as far as was looked.
+    *inquiry*: what this request has asked of them. Looks at a page and its reserve; further only if drops have eaten
+    the reserve. The end is that of the slate if nothing behind it may be shown, as far as was looked.
     """
     filters = (*feeds.MAY_SEE, *WANTS.get(query.feed, feeds.WANTS))
     shown: list[int] = []
@@ -89,7 +90,7 @@ def look(query: Query, slate: Slate, viewer: Viewer, offset: int, limit: int) ->
     views: dict[int, PostView] = {}
     while offset < len(slate):
         window = np.arange(offset, min(offset + limit + RESERVE, len(slate)))
-        allowed, found = last_look(query, slate.post_ids[window], filters, is_now=True)
+        allowed, found = last_look(query, slate.post_ids[window], filters, is_now=True, inquiry=inquiry)
         shown += window[allowed].tolist()
         bases.append(found.basis)
         views |= found.views
@@ -104,7 +105,12 @@ def look(query: Query, slate: Slate, viewer: Viewer, offset: int, limit: int) ->
 
 
 def last_look(
-    query: Query, post_ids: Int64Array, filters: tuple[Filter, ...], *, is_now: bool = False
+    query: Query,
+    post_ids: Int64Array,
+    filters: tuple[Filter, ...],
+    *,
+    is_now: bool = False,
+    inquiry: Inquiry | None = None,
 ) -> tuple[BoolArray, Looked]:
     """
     Return which posts may be shown, and what they were judged by; fail closed.
@@ -112,7 +118,7 @@ def last_look(
     *is_now* says that the viewer's facts were read a moment ago: the change log was asked then, and is not again.
     """
     try:
-        looked = wiring.facts().read(query, post_ids, is_now=is_now)
+        looked = wiring.facts().read(query, post_ids, is_now=is_now, inquiry=inquiry)
         return keep(filters, query, looked.candidates, Trace(), stage="last_look"), looked
     except (DatabaseError, FilterError) as error:
         log.exception("last_look_failed", extra={"request_id": str(query.request_id)})

@@ -62,12 +62,12 @@ class KeptPage:
     flags: str
     """The version of the flags by which that is the viewer's choice."""
 
-    def holds(self, viewer: Viewer, now: float) -> bool:
-        """Return whether the same would be shown now, as of when the viewer's facts were read."""
+    def holds(self, now: float) -> bool:
+        """Return whether the same would be shown now, as of when its viewer's facts were read last."""
         _, policy = wiring.policies().of(self.choice.variant)
         made_by = (self.slate.variant, self.slate.policy_version, self.flags)
         is_so = made_by == (self.choice.variant, policy, version())
-        return is_so and is_fresh(self.slate, now) and self.sight.holds(viewer)
+        return is_so and is_fresh(self.slate, now) and self.sight.holds(self.sight.viewer)
 
 
 class Pages:
@@ -75,21 +75,23 @@ class Pages:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._kept: dict[tuple[int, str, int], KeptPage] = {}
+        self._kept: dict[tuple[str, str, int], KeptPage] = {}
         self._lock = threading.Lock()
 
-    def get(self, viewer: Viewer, feed: str, limit: int, now: float) -> KeptPage | None:
-        """Return the first page of the viewer's feed, by the flags' choice, if it is remembered and still so."""
-        kept = self._kept.get((viewer.id, feed, limit))
-        if kept is not None and kept.holds(viewer, now):
-            page_hit.inc()
-            return kept
-        page_miss.inc()
-        return None
+    def get(self, member_id: str, feed: str, limit: int, now: float) -> KeptPage | None:
+        """Return the first page of the member's feed, by the flags' choice, if it held when they were last asked of."""
+        kept = self._kept.get((member_id, feed, limit))
+        return kept if kept is not None and kept.holds(now) else None
+
+    def of_now(self, kept: KeptPage | None, viewer: Viewer) -> KeptPage | None:
+        """Return what `get` did if it holds still, by the viewer's facts of now."""
+        is_so = kept is not None and kept.sight.holds(viewer)
+        (page_hit if is_so else page_miss).inc()
+        return kept if is_so else None
 
     def keep(self, page: Page, slate: Slate, sight: Sight, choice: Choice, flags: str, *, limit: int) -> None:
         """Remember a first page, and forget what was kept longest."""
-        key = (sight.viewer.id, page.feed, limit)
+        key = (sight.viewer.external_id, page.feed, limit)
         with self._lock:
             self._kept.pop(key, None)
             self._kept[key] = KeptPage(replace(page, cached=True), slate, sight, choice, flags)

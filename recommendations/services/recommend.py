@@ -20,14 +20,24 @@ from recommendations.pipeline.stages import Trace
 from recommendations.services import recording, wiring
 from recommendations.services.cursors import read_cursor, write_cursor
 from recommendations.services.errors import InvalidRequest
-from recommendations.services.looking import Sight, look, picks_of
+from recommendations.services.looking import RESERVE, Sight, look, picks_of
 from recommendations.services.observing import counted, observe_page, observe_slate
 from recommendations.services.pages import KeptPage, Page, pages
 from recommendations.services.refresh import ask_for
 from recommendations.services.replay import is_kept, pack_inputs
 from recommendations.services.slates import Reading, follow_catalogue, instead, reading_for
-from recommendations.services.viewing import Choice, Narrow, as_of_now, choose, known_viewer, narrowed, query_of
+from recommendations.services.viewing import (
+    Choice,
+    Narrow,
+    as_of_now,
+    choose,
+    inquire,
+    known_viewer,
+    narrowed,
+    query_of,
+)
 from recommendations.stores.relational_viewers import Viewer
+from recommendations.stores.resident_facts import Inquiry
 
 FEEDS = ("discovery", "following", "trending", "non_personalized")
 MAX_LIMIT = 100
@@ -45,6 +55,7 @@ def recommend(
     explain: bool = False,
     narrow: Narrow = NO_NARROW,
     choice: Choice | None = None,
+    inquiry: Inquiry | None = None,
     now: datetime,
 ) -> Page:
     """
@@ -52,15 +63,17 @@ def recommend(
 
     *explain* gives the parts of each score; of a slate that was kept, those recorded with it (a second after it was
     made; until then there are none). *narrow* brings only some posts, and is not remembered. *choice* serves
-    them in place of what the flag says. Raises a `ServiceError` that says why not.
+    them in place of what the flag says. *inquiry*: what this request asked of the member, first of all. Raises a
+    `ServiceError` that says why not.
     """
     checked(feed, limit)
     place = read_cursor(cursor) if cursor else None
-    viewer = known_viewer(now, member_id=member_id)
-    start = perf_counter()
     is_first = place is None and not explain and narrow == NO_NARROW and choice is None
-    kept = pages().get(viewer, feed, limit, now.timestamp()) if is_first else None
-    if kept is not None:
+    # Looked up while the answer to what was asked is on its way.
+    kept = pages().get(member_id, feed, limit, now.timestamp()) if is_first else None
+    viewer = known_viewer(now, member_id=member_id, inquiry=inquiry)
+    start = perf_counter()
+    if is_first and (kept := pages().of_now(kept, viewer)) is not None:
         show(kept, now, seconds=perf_counter() - start, limit=limit)
         return kept.page
     flags = version()  # before they are asked: one that changes meanwhile is found to be another
@@ -100,11 +113,17 @@ def page_as_of_now(
     """
     Return a page of the slate, judged by what holds now.
 
-    Ranking takes a while, and who was blocked or muted meanwhile is not shown: the viewer's facts are asked for again.
+    Ranking takes a while, and who was blocked or muted meanwhile is not shown: the facts of the viewer and of the posts
+    are asked for again. The slate is kept while the answer is on its way.
     """
+    inquiry = None
     if reading.trace is not None:
-        query, viewer = as_of_now(query, viewer, choice)
-    return page_of(query, reading, viewer, limit=limit, explain=explain)
+        window = slice(reading.offset, reading.offset + limit + RESERVE)
+        inquiry = inquire(pk=viewer.id, post_ids=reading.slate.post_ids[window].tolist())
+        if reading.keep is not None:
+            reading.keep()
+        query, viewer = as_of_now(query, viewer, choice, inquiry)
+    return page_of(query, reading, viewer, limit=limit, explain=explain, inquiry=inquiry)
 
 
 def note(
@@ -152,10 +171,12 @@ def with_parts(slate: Slate) -> Slate:
     return replace(slate, part_names=tuple(names), parts=parts.reshape(len(slate), len(names)))
 
 
-def page_of(query: Query, reading: Reading, viewer: Viewer, *, limit: int, explain: bool) -> tuple[Page, Sight]:
+def page_of(
+    query: Query, reading: Reading, viewer: Viewer, *, limit: int, explain: bool, inquiry: Inquiry | None
+) -> tuple[Page, Sight]:
     """Return a page of what the last look lets through, and the look."""
     slate = with_parts(reading.slate) if explain and reading.trace is None else reading.slate
-    sight = look(query, slate, viewer, reading.offset, limit)
+    sight = look(query, slate, viewer, reading.offset, limit, inquiry)
     page = Page(
         request_id=slate.request_id,
         member_id=viewer.external_id,

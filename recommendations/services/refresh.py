@@ -43,7 +43,9 @@ def keep_slate(member_id: int, feed: str, now: datetime) -> None:
     choice = choose(viewer.external_id)
     query = query_of(viewer, choice, feed=feed, now=now)
     trace = Trace()
-    slate = made(query, choice, viewer, trace, kept_as=feed, epoch=epoch)
+    slate, keep = made(query, choice, viewer, trace, kept_as=feed, epoch=epoch)
+    if keep is not None:
+        keep()
     seconds = perf_counter() - start
     recording.record(recording.slate_record(slate, viewer.id, feed, seconds * 1000))
     observe_slate(slate, trace, seconds)

@@ -8,8 +8,10 @@ here. If nothing can be made, the last good one is served, and says so. All of t
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from uuid import UUID, uuid4
 
 import numpy as np
@@ -22,7 +24,7 @@ from recommendations.services import wiring
 from recommendations.services.cursors import Place, read_before
 from recommendations.services.errors import FactsUnavailable
 from recommendations.services.ranking import SlateLost, rank
-from recommendations.services.viewing import Choice, as_of_now, with_history
+from recommendations.services.viewing import Choice, with_history
 from recommendations.stores.relational_viewers import Viewer
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,8 @@ class Reading:
     """How the slate was made; None: it was kept."""
     is_stale: bool = False
     """Whether the next one should be made by now."""
+    keep: Callable[[], None] | None = None
+    """Keeps a fresh slate for the next request."""
 
 
 def follow_catalogue(now: datetime) -> None:
@@ -72,7 +76,8 @@ def reading_for(query: Query, choice: Choice, viewer: Viewer, place: Place | Non
         ):
             return Reading(kept, is_stale=True)
     trace = Trace()
-    return Reading(made(query, choice, viewer, trace, kept_as=query.kept_as, epoch=epoch), trace=trace)
+    slate, keep = made(query, choice, viewer, trace, kept_as=query.kept_as, epoch=epoch)
+    return Reading(slate, trace=trace, keep=keep)
 
 
 def is_fresh(slate: Slate, now: float) -> bool:
@@ -96,9 +101,9 @@ def goes_on(query: Query, choice: Choice, viewer: Viewer, place: Place) -> Readi
     passed, untold, before = read_before(place, viewer.id, told)
     query = replace(query, excluded_post_ids=np.union1d(query.excluded_post_ids, passed))
     trace = Trace()
-    slate = made(query, choice, viewer, trace, kept_as=query.kept_as + MORE, epoch=epoch)
+    slate, keep = made(query, choice, viewer, trace, kept_as=query.kept_as + MORE, epoch=epoch)
     # If nothing tells what was shown, the same place in a fresh slate is the nearest to it: the pages still end.
-    return Reading(slate, untold, before, trace)
+    return Reading(slate, untold, before, trace, keep=keep)
 
 
 def instead(reading: Reading, query: Query, choice: Choice, viewer: Viewer) -> Reading | None:
@@ -117,27 +122,28 @@ def instead(reading: Reading, query: Query, choice: Choice, viewer: Viewer) -> R
     trace = Trace()
     is_start = not place.before and place.offset == 0
     kept_as = query.kept_as if is_start else query.kept_as + MORE
-    slate = made(query, choice, viewer, trace, kept_as=kept_as, epoch=wiring.slates().epoch(viewer.id))
-    return Reading(slate, 0, () if is_start else before, trace)
+    slate, keep = made(query, choice, viewer, trace, kept_as=kept_as, epoch=wiring.slates().epoch(viewer.id))
+    return Reading(slate, 0, () if is_start else before, trace, keep=keep)
 
 
-def made(query: Query, choice: Choice, viewer: Viewer, trace: Trace, *, kept_as: str, epoch: bytes) -> Slate:
+def made(
+    query: Query, choice: Choice, viewer: Viewer, trace: Trace, *, kept_as: str, epoch: bytes
+) -> tuple[Slate, Callable[[], None] | None]:
     """
-    Return a fresh slate and keep it; if none can be made, the last good one. An empty one is not kept.
+    Return a fresh slate, and what keeps it; if none can be made, the last good one. An empty one is not to be kept.
 
     *epoch* is that of the viewer's slates before anything is read that the slate is made from: what changed since the
     request began is asked for again, or a slate of what the viewer liked before would be kept after its purge.
     """
-    query, viewer = as_of_now(query, viewer, choice)
+    query, viewer = with_history(query, viewer, choice)
     try:
-        slate = build_slate(with_history(query, viewer), choice, trace)
+        slate = build_slate(query, choice, trace)
     except SlateLost:
         slate = None
     if slate is None or (not len(slate) and not is_sure(trace)):
-        return last_good(query, viewer)
-    if len(slate):
-        wiring.slates().put(viewer.id, kept_as, slate, epoch)
-    return slate
+        return last_good(query, viewer), None
+    keep = partial(wiring.slates().put, viewer.id, kept_as, slate, epoch) if len(slate) else None
+    return slate, keep
 
 
 def is_sure(trace: Trace) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -14,12 +15,13 @@ from openfeature.evaluation_context import EvaluationContext
 
 from flags.experiments.carried import answer_of
 from flags.experiments.rules import Exposed
-from recommendations.contracts import EMPTY_IDS, UNKNOWN, Int64Array, Interests, Only, Query
+from recommendations.contracts import EMPTY_IDS, UNKNOWN, Affinity, Int64Array, Interests, Only, Query
 from recommendations.services import wiring
 from recommendations.services.errors import FactsUnavailable, InactiveMember, UnknownMember
 from recommendations.stores import relational_viewers as viewers
 from recommendations.stores.profiles import read_taste
 from recommendations.stores.relational_viewers import Viewer
+from recommendations.stores.resident_facts import Inquiry
 
 FLAG = "wasm_recommendations"
 FLAGS = api.get_client()
@@ -49,10 +51,22 @@ def choose(member_id: str) -> Choice:
     return Choice("plain", answer.variant or "control", answer.exposed)
 
 
-def known_viewer(now: datetime, *, member_id: str | None = None, pk: int | None = None) -> Viewer:
+def inquire(
+    *, member_id: str | None = None, pk: int = 0, history: bool = False, post_ids: Sequence[int] = ()
+) -> Inquiry | None:
+    """Ask for the member's facts, and what else is needed; there is something to do until the answer is."""
+    try:
+        return wiring.facts().ask(external_id=member_id, pk=pk, history=history, post_ids=post_ids)
+    except DatabaseError:
+        return None  # whoever needs an answer is told
+
+
+def known_viewer(
+    now: datetime, *, member_id: str | None = None, pk: int | None = None, inquiry: Inquiry | None = None
+) -> Viewer:
     """Return the member as a viewer, or refuse: unknown, inactive, or not to be read now."""
     try:
-        viewer = wiring.facts().viewer(now, external_id=member_id, pk=pk)
+        viewer = wiring.facts().viewer(now, external_id=member_id, pk=pk, inquiry=inquiry)
     except DatabaseError as error:
         raise FactsUnavailable("The viewer's facts cannot be read now. Try again shortly.") from error
     if viewer is None:
@@ -102,10 +116,10 @@ def query_of(
     )
 
 
-def as_of_now(query: Query, viewer: Viewer, choice: Choice) -> tuple[Query, Viewer]:
-    """Return the same query of the same member, by what is known of them by now."""
+def as_of_now(query: Query, viewer: Viewer, choice: Choice, inquiry: Inquiry | None) -> tuple[Query, Viewer]:
+    """Return the same query of the same member, by what is known of them by now, or by what *inquiry* asked."""
     now = datetime.fromtimestamp(query.now, UTC)
-    found = known_viewer(now, member_id=viewer.external_id)
+    found = known_viewer(now, member_id=viewer.external_id, inquiry=inquiry)
     if found is viewer:
         return query, viewer
     anew = query_of(found, choice, feed=query.feed, now=now, size=query.size)
@@ -139,25 +153,41 @@ def narrowed(narrow: Narrow, now: datetime) -> tuple[Only, Int64Array]:
     return only, viewers.posts_named(narrow.exclude)
 
 
-def with_history(query: Query, viewer: Viewer) -> Query:
-    """Return *query* with what ranking needs besides: what the viewer saw and, if they want it, their interests."""
+def learns_from_history(query: Query, viewer: Viewer) -> bool:
+    """Return whether a feed is ranked by what its viewer did."""
+    return query.feed == "discovery" and viewer.is_personalised
+
+
+def with_history(query: Query, viewer: Viewer, choice: Choice) -> tuple[Query, Viewer]:
+    """
+    Return *query* and *viewer* as of now, and with what ranking needs besides.
+
+    That is what the viewer saw and, if they want it, their interests, all asked for at once.
+    """
     facts = wiring.facts()
+    fatigue = Affinity()
+    learns = learns_from_history(query, viewer)
+    inquiry = inquire(pk=viewer.id, history=learns)
+    if learns:
+        fatigue = wiring.served().fatigue(viewer.id, query.now, query.policy.fatigue_half_life_hours * 3600)
+    query, viewer = as_of_now(query, viewer, choice, inquiry)
     if not query.uses_history:
-        return query
+        return query, viewer
     try:
-        if not (viewer.is_personalised and query.feed == "discovery"):
-            return replace(query, seen_post_ids=facts.seen(viewer.id).post_ids)
-        seen, profile, wishes = facts.history(viewer.id, wiring.tastes())
+        if not learns_from_history(query, viewer):
+            return replace(query, seen_post_ids=facts.seen(viewer.id).post_ids), viewer
+        seen, profile, wishes = facts.history(viewer.id, wiring.tastes(), inquiry)
     except DatabaseError as error:
         raise FactsUnavailable("The viewer's history cannot be read now. Try again shortly.") from error
     now = datetime.fromtimestamp(query.now, UTC)
     taste = read_taste(profile, wishes, now, wiring.embedder().dimension, wiring.words(), query.policy.session)
-    return replace(
+    learned = replace(
         query,
         seen_post_ids=seen.post_ids,
         interests=taste.interests,
         author_affinity=taste.authors,
         topic_affinity=taste.topics,
         format_affinity=taste.formats,
-        served=wiring.served().fatigue(viewer.id, query.now, query.policy.fatigue_half_life_hours * 3600),
+        served=fatigue,
     )
+    return learned, viewer

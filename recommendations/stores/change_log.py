@@ -30,6 +30,7 @@ from recommendations.models import (
     Seen,
 )
 from recommendations.models.changes import ChangeKind
+from recommendations.stores.sql import Question, Rows
 
 MOST = 5_000
 """Changes of one kind that are read at once; over it everything is forgotten. Changes the speed."""
@@ -73,9 +74,8 @@ def reading_sql(at: str, now: str, asked: str) -> str:
             WHERE NOT {OF_ALL} AND subject = {viewer} AND {at} >= {viewer_since} LIMIT {most}) AS own"""
 
 
-BY_NAME = "%({})s"
-CALL = f"SELECT * FROM {READER}({', '.join(BY_NAME.format(name) for name in ASKED)})"
-READ = CALL if connection.vendor == "postgresql" else reading_sql("id", SQLITE_NOW, BY_NAME)
+READ = reading_sql("id", SQLITE_NOW, "%({})s")
+CALL = f"SELECT * FROM {READER}(%s, %s, %s, %s)"
 
 
 class Changes(NamedTuple):
@@ -91,13 +91,16 @@ class Changes(NamedTuple):
     """False: there are more than anyone wants to read one by one."""
 
 
-def read(since: int, viewer_id: int, viewer_since: int) -> Changes:
-    """Return what changed from the position *since* on; of what is the viewers' own, this viewer's *viewer_since*."""
-    asked = {"since": since, "viewer": viewer_id, "viewer_since": viewer_since, "most": MOST}
-    with connection.cursor() as cursor:
-        cursor.execute(READ, asked)
-        (_, cut, position), *rows = cursor.fetchall()
-    return Changes(position, cut, [(kind, subject) for kind, subject, _ in rows], len(rows) < MOST)
+def question(since: int, viewer_id: int, viewer_since: int) -> Question:
+    """Return the query of what changed from *since* on; of what is the viewers' own, this viewer's *viewer_since*."""
+    asked = since, viewer_id, viewer_since, MOST
+    return (CALL, asked) if connection.vendor == "postgresql" else (READ, dict(zip(ASKED, asked, strict=True)))
+
+
+def told(rows: Rows) -> Changes:
+    """Return what the rows of an answer say."""
+    (_, cut, position), *changed = rows
+    return Changes(position, cut, [(kind, subject) for kind, subject, _ in changed], len(changed) < MOST)
 
 
 def position() -> int:

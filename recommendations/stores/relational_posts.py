@@ -22,7 +22,7 @@ from recommendations.models import (
     PrivacySettings,
     RegionStats,
 )
-from recommendations.stores.sql import one_of, query
+from recommendations.stores.sql import Question, Rows, one_of
 from recommendations.stores.vocabulary import Words
 
 CHUNK_ROWS = 5_000
@@ -161,12 +161,15 @@ class KnownPost(NamedTuple):
     """The text as muted words are sought in it."""
 
 
-def read_posts(post_ids: Sequence[int], words: Words) -> dict[int, KnownPost]:
-    """Return these posts as the database has them at this moment, in one query; what is gone is left out."""
-    if not post_ids:
-        return {}
+def posts_question(post_ids: Sequence[int]) -> Question:
+    """Return the query for these posts."""
     sql, ids = one_of(post_ids)
-    return {row[0]: known_post(words, *row[1:]) for row in query(LOOK.format(one_of=sql), ids)}
+    return LOOK.format(one_of=sql), ids
+
+
+def posts_of(rows: Rows, words: Words) -> dict[int, KnownPost]:
+    """Return posts by the rows of `posts_question`; what is gone is left out."""
+    return {row[0]: known_post(words, *row[1:]) for row in rows}
 
 
 def known_post(

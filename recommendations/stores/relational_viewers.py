@@ -16,7 +16,7 @@ from django.db import connection
 
 from recommendations.contracts import EMPTY_IDS, Int64Array, Sensitivity
 from recommendations.models import LessOf, Member, Post, PrivacySettings, Relationship, Seen
-from recommendations.stores.sql import Asked, Rows, one_of, queries, query
+from recommendations.stores.sql import Question, Rows, one_of, query
 
 SEEN_LIMIT = 5_000
 """Posts seen last that are excluded before ranking; the last look asks about all others. Changes the speed."""
@@ -59,11 +59,15 @@ class Viewer:
     """Posts that the member hid, reported or turned down."""
 
 
-def find(now: datetime, *, external_id: str | None = None, pk: int | None = None) -> Viewer | None:
-    """Return the member of this id with all that a last look needs, in one go; None if there is none."""
+def questions(*, external_id: str | None = None, pk: int | None = None) -> tuple[Question, Question]:
+    """Return the queries for the member of this id, and for all that a last look needs of them."""
     column, value = ("external_id", external_id) if pk is None else ("id", pk)
-    find, related = FIND.format(column=column), RELATED.format(column=column)
-    found, ties = queries((find, (value,)), (related, (value,) * 3))
+    return (FIND.format(column=column), (value,)), (RELATED.format(column=column), (value,) * 3)
+
+
+def viewer_of(rows: Sequence[Rows], now: datetime) -> Viewer | None:
+    """Return the member by the rows of `questions`; None if there is none."""
+    found, ties = rows
     if not found:
         return None
     id, external_id, is_active, languages, region, birth_year, is_adult, *others = found[0]
@@ -115,7 +119,7 @@ def posts_named(external_ids: Sequence[str]) -> Int64Array:
     return as_ids(set(found))
 
 
-def newest_seen(member_id: int) -> Asked:
+def newest_seen(member_id: int) -> Question:
     """Return the query for the posts that the member saw last."""
     return NEWEST_SEEN, (member_id, SEEN_LIMIT)
 

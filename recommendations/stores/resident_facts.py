@@ -14,8 +14,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from enum import Enum
+from itertools import chain
 from operator import is_
 from time import monotonic
 from typing import Any, NamedTuple
@@ -28,10 +30,10 @@ from recommendations.contracts import BoolArray, Candidates, Int64Array, Looked,
 from recommendations.models.changes import ChangeKind
 from recommendations.stores import change_log, relational_viewers
 from recommendations.stores.profiles import READ_LESS, READ_PROFILE, Profile, Version, Wishes, version_of
-from recommendations.stores.relational_posts import KnownPost, candidates_of, read_posts
+from recommendations.stores.relational_posts import KnownPost, candidates_of, posts_of, posts_question
 from recommendations.stores.relational_viewers import Viewer, newest_seen
 from recommendations.stores.resident_profiles import ResidentProfiles
-from recommendations.stores.sql import Rows, queries
+from recommendations.stores.sql import Asked, Question, Rows, queries
 from recommendations.stores.vocabulary import Words
 
 log = logging.getLogger(__name__)
@@ -78,7 +80,36 @@ class KnownViewer:
     taste: tuple[Version | None, Wishes] | None = None
 
 
-class Basis(NamedTuple):
+class Part(Enum):
+    """What can be asked beside the log."""
+
+    VIEWER = "viewer"
+    HISTORY = "history"
+    POSTS = "posts"
+
+
+@dataclass(slots=True)
+class Inquiry:
+    """What was asked of the database for a request: first the log, then of all it needs what is not remembered."""
+
+    viewer_id: int
+    """0: nobody whom this process knows."""
+    known: KnownViewer | None
+    """As they were remembered when this was asked."""
+    parts: dict[Part, int]
+    """How many queries each took."""
+    asked: Asked
+    forgotten: int
+    """How much this process had forgotten before; once answered, after it; -1 if others made it forget more."""
+    position: int = 0
+    """Where the log stood, once answered: what was asked beside it is as of then or later."""
+    rows: dict[Part, list[Rows]] = field(default_factory=dict)
+    post_ids: frozenset[int] = frozenset()
+    """Those that were asked for."""
+
+
+@dataclass(slots=True)
+class Basis:
     """What posts were judged by: the very objects, since what changed is another."""
 
     viewer_id: int
@@ -86,11 +117,18 @@ class Basis(NamedTuple):
     """None: not asked for."""
     post_ids: list[int]
     posts: list[KnownPost | None]
+    held_at: int = -1
+    """How much this process had forgotten when all of it was last found to be so."""
 
 
 def seen_by(rows: Rows) -> SeenPosts:
     """Return what was seen, by the rows of `newest_seen`."""
     return SeenPosts(np.sort(np.array([id for (id,) in rows], np.int64)), len(rows) < relational_viewers.SEEN_LIMIT)
+
+
+def history_questions(viewer_id: int) -> tuple[Question, ...]:
+    """Return the queries for what ranking takes from what a viewer did and asked for."""
+    return newest_seen(viewer_id), (READ_PROFILE, (viewer_id,)), (READ_LESS, (viewer_id,))
 
 
 def is_committed() -> bool:
@@ -119,17 +157,64 @@ class ResidentFacts:
         self._checked_at = -CHECK_SECONDS
         self._is_kept = False
 
-    def viewer(self, now: datetime, *, external_id: str | None = None, pk: int | None = None) -> Viewer | None:
-        """Return the member of this id with all that a last look needs, as of now; None if there is none."""
+    def ask(
+        self, *, external_id: str | None = None, pk: int = 0, history: bool = False, post_ids: Sequence[int] = ()
+    ) -> Inquiry | None:
+        """
+        Ask what changed, of a member and of all; and of the member, history and posts what is not remembered.
+
+        The answer is not waited for. None: nothing may be remembered, or asked ahead.
+        """
         if not self._may_remember():
-            return relational_viewers.find(now, external_id=external_id, pk=pk)
-        known = self.follow(self._names.get(external_id, 0) if external_id is not None else pk or 0)
+            return None
+        viewer_id = pk if external_id is None else self._names.get(external_id, 0)
+        known, before = self._viewers.get(viewer_id), self._forgotten
+        since = self._position
+        log = change_log.question(since, viewer_id, known.position if known else since)
+        wanted: dict[Part, Sequence[Question]] = {}
+        if known is None:
+            wanted[Part.VIEWER] = relational_viewers.questions(external_id=external_id, pk=pk or None)
+        if history and (known is None or known.seen is None or known.taste is None):
+            wanted[Part.HISTORY] = history_questions(viewer_id)
+        if missing := [post_id for post_id in post_ids if post_id not in self._posts]:
+            wanted[Part.POSTS] = (posts_question(missing),)
+        asked = Asked(log, *chain.from_iterable(wanted.values()))
+        return Inquiry(
+            viewer_id,
+            known,
+            {part: len(them) for part, them in wanted.items()},
+            asked,
+            before,
+            post_ids=frozenset(missing),
+        )
+
+    def viewer(
+        self,
+        now: datetime,
+        *,
+        external_id: str | None = None,
+        pk: int | None = None,
+        inquiry: Inquiry | None = None,
+    ) -> Viewer | None:
+        """
+        Return the member of this id with all that a last look needs, as of now; None if there is none.
+
+        *inquiry*: what this request has asked of the member; then it is as of when it was asked.
+        """
+        inquiry = inquiry or self.ask(external_id=external_id, pk=pk or 0)
+        if inquiry is None:
+            return self._read_viewer(now, external_id, pk)
+        known = self.follow(inquiry)
         if known is not None and known.year == now.year and external_id in (None, known.viewer.external_id):
             viewer_hit.inc()
             return known.viewer
         viewer_miss.inc()
-        before, position = self._forgotten, self._position
-        viewer = relational_viewers.find(now, external_id=external_id, pk=pk)
+        if Part.VIEWER in inquiry.rows:
+            before, position = inquiry.forgotten, inquiry.position
+            viewer = relational_viewers.viewer_of(inquiry.rows[Part.VIEWER], now)
+        else:
+            before, position = self._forgotten, self._position
+            viewer = self._read_viewer(now, external_id, pk)
         with self._lock:
             if viewer is not None and self._forgotten == before:
                 self._viewers[viewer.id] = KnownViewer(viewer, now.year, position)
@@ -139,11 +224,17 @@ class ResidentFacts:
             metrics.CACHE_ENTRIES.labels(VIEWERS_NAME).set(len(self._viewers))
         return viewer
 
-    def follow(self, viewer_id: int) -> KnownViewer | None:
+    def _read_viewer(self, now: datetime, external_id: str | None, pk: int | None) -> Viewer | None:
+        questions = relational_viewers.questions(external_id=external_id, pk=pk)
+        return relational_viewers.viewer_of(queries(*questions), now)
+
+    def follow(self, inquiry: Inquiry) -> KnownViewer | None:
         """Forget what changed, by the log; return this viewer if they are remembered and have not changed."""
-        known = self._viewers.get(viewer_id)
-        changes = change_log.read(self._position, viewer_id, known.position if known else self._position)
+        log_rows, *rows = inquiry.asked.rows()
+        changes = change_log.told(log_rows)
+        known, viewer_id = inquiry.known, inquiry.viewer_id
         with self._lock:
+            is_alone = self._forgotten == inquiry.forgotten
             if not changes.is_whole or changes.cut > self._position:
                 self._forget_all()
             elif known is not None and changes.cut > known.position:
@@ -151,6 +242,9 @@ class ResidentFacts:
             for kind, subject in changes.rows:
                 self._forget(kind, subject)
             self._position = max(self._position, changes.position)
+            inquiry.position, inquiry.forgotten = changes.position, self._forgotten if is_alone else -1
+            for part, count in inquiry.parts.items():
+                inquiry.rows[part], rows = rows[:count], rows[count:]
             if known is None or self._viewers.get(viewer_id) is not known:
                 # One that another thread has read meanwhile may be from before this moment.
                 return None
@@ -168,17 +262,20 @@ class ResidentFacts:
         self._keep(known, before, seen=seen)
         return seen
 
-    def history(self, viewer_id: int, profiles: ResidentProfiles) -> History:
-        """Return what the viewer did and asked for, as of when they were followed last; read in one go."""
+    def history(self, viewer_id: int, profiles: ResidentProfiles, inquiry: Inquiry | None = None) -> History:
+        """Return what the viewer did and asked for, as of when they were followed last, by *inquiry* or another."""
         known = self._known(viewer_id)
         if known is not None and known.seen is not None and known.taste is not None:
             version, wishes = known.taste
             return History(known.seen, profiles.of(viewer_id, version), wishes)
-        before = known.position if known else 0
-        of_viewer = (viewer_id,)
-        newest, rows, wishes = queries(newest_seen(viewer_id), (READ_PROFILE, of_viewer), (READ_LESS, of_viewer))
+        if inquiry is not None and inquiry.viewer_id == viewer_id and Part.HISTORY in inquiry.rows:
+            position, found = inquiry.position, inquiry.rows[Part.HISTORY]
+        else:
+            position = known.position if known else 0
+            found = queries(*history_questions(viewer_id))
+        newest, rows, wishes = found
         seen, version = seen_by(newest), version_of(rows)
-        self._keep(known, before, seen=seen, taste=(version, wishes))
+        self._keep(known, position, seen=seen, taste=(version, wishes))
         return History(seen, profiles.of(viewer_id, version, rows), wishes)
 
     def _known(self, viewer_id: int) -> KnownViewer | None:
@@ -192,42 +289,58 @@ class ResidentFacts:
                 for name, value in facts.items():
                     setattr(known, name, value)
 
-    def read(self, query: Query, post_ids: Int64Array, *, is_now: bool = False) -> Looked:
+    def read(
+        self, query: Query, post_ids: Int64Array, *, is_now: bool = False, inquiry: Inquiry | None = None
+    ) -> Looked:
         """See `PostFacts.read`."""
         if not len(post_ids):
             return Looked(
                 Candidates.unknown(post_ids, np.zeros(0, np.uint16)), {}, Basis(query.viewer_id, None, [], [])
             )
-        if not is_now and self._may_remember():
-            self.follow(query.viewer_id)
         asked = post_ids.tolist()
-        posts, seen = self.posts(asked), self.seen(query.viewer_id) if query.uses_history else None
+        if not is_now and (inquiry := self.ask(pk=query.viewer_id, post_ids=asked)) is not None:
+            self.follow(inquiry)
+        posts = self.posts(asked, inquiry)
+        seen = self.seen(query.viewer_id) if query.uses_history else None
         candidates = candidates_of(post_ids, posts, self._seen_of(query, post_ids, seen), query.muted_words)
         views = {id: post.view for id, post in zip(asked, posts, strict=True) if post is not None}
         return Looked(candidates, views, Basis(query.viewer_id, seen, asked, posts))
 
     def hold(self, basis: Basis) -> bool:
         """See `PostFacts.hold`."""
+        if basis.held_at == (forgotten := self._forgotten):
+            return True
         known = self._viewers.get(basis.viewer_id)
         if known is None or (basis.seen is not None and known.seen is not basis.seen):
             return False
-        return all(map(is_, map(self._posts.get, basis.post_ids), basis.posts))
+        holds = all(map(is_, map(self._posts.get, basis.post_ids), basis.posts))
+        if holds:
+            basis.held_at = forgotten
+        return holds
 
-    def posts(self, post_ids: Sequence[int]) -> list[KnownPost | None]:
-        """Return these posts, as of when anybody was followed last; None for one that is gone."""
-        if not self._may_remember():
-            read = read_posts(post_ids, self._words)
-            return [read.get(post_id) for post_id in post_ids]
-        found = [self._posts.get(post_id) for post_id in post_ids]
-        missing = [post_id for post_id, post in zip(post_ids, found, strict=True) if post is None]
-        post_hit.inc(len(found) - len(missing))
-        if missing:
+    def posts(self, post_ids: Sequence[int], inquiry: Inquiry | None = None) -> list[KnownPost | None]:
+        """Return these posts, as of when anybody was followed last, or *inquiry* was; None for one that is gone."""
+        may_remember = self._may_remember()
+        found = [self._posts.get(post_id) if may_remember else None for post_id in post_ids]
+        missing = {post_id for post_id, post in zip(post_ids, found, strict=True) if post is None}
+        if may_remember:
+            post_hit.inc(len(found) - len(missing))
             post_miss.inc(len(missing))
+        if not missing:
+            return found
+        read: dict[int, KnownPost] = {}
+        if inquiry is not None and Part.POSTS in inquiry.rows:
+            (rows,) = inquiry.rows[Part.POSTS]
+            read = posts_of(rows, self._words)
+            self._remember(read, inquiry.forgotten)
+            missing -= inquiry.post_ids
+        if missing:
             before = self._forgotten
-            read = read_posts(missing, self._words)
-            found = [post or read.get(post_id) for post_id, post in zip(post_ids, found, strict=True)]
-            self._remember(read, before)
-        return found
+            others = posts_of(queries(posts_question(sorted(missing)))[0], self._words)
+            if may_remember:
+                self._remember(others, before)
+            read |= others
+        return [post or read.get(post_id) for post_id, post in zip(post_ids, found, strict=True)]
 
     def _seen_of(self, query: Query, post_ids: Int64Array, seen: SeenPosts | None) -> BoolArray:
         """Return which of the posts the query's viewer has seen; none where the feed may not use it."""

@@ -1,14 +1,123 @@
-"""Django's backend, with a check of the connection at the start of a request that asks the socket, not the server."""
+"""
+Django's backend, with two ways not to wait for the server.
+
+The check of a connection at the start of a request asks the socket. And questions can be sent ahead, several at once:
+the server answers them while we do something else, and nobody is put to sleep and woken, which takes longer than most
+answers.
+"""
 
 from __future__ import annotations
 
 import select
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import count
+from typing import Any
 
+import psycopg
+from django.db import DatabaseError
 from django.db.backends.postgresql import base
+from psycopg.adapt import Transformer
+from psycopg.pq import ConnStatus, ExecStatus
+from psycopg.pq.abc import PGresult
+
+Value = int | str | list[int]
+Question = tuple[str, Sequence[Value]]
+"""A query, with %s for each of its values."""
+Rows = list[tuple[Any, ...]]
+
+names = (b"ahead_%d" % number for number in count())
+
+
+def wait_for_input(descriptor: int, seconds: float | None = None) -> bool:
+    """Return whether there is something to read, as soon as there is."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(None if seconds is None else 1000 * seconds))
+
+
+@lru_cache
+def numbered(sql: str) -> bytes:
+    """Return a query with its values as PostgreSQL names them: $1, $2 ..."""
+    first, *rest = sql.split("%s")
+    return "".join([first, *(f"${i}{part}" for i, part in enumerate(rest, 1))]).replace("%%", "%").encode()
+
+
+def written(value: Value) -> bytes:
+    """Return a value as PostgreSQL reads it; its type is what the query needs there."""
+    if isinstance(value, list):
+        return b"{%s}" % b",".join(b"%d" % one for one in value)
+    if isinstance(value, int):
+        return b"%d" % value
+    if "\0" in value:
+        raise psycopg.DataError("PostgreSQL has no text with a NUL in it")
+    return value.encode()
+
+
+class Ahead:
+    """Questions that were sent, and whose answers nobody has fetched yet."""
+
+    def __init__(
+        self, connection: psycopg.Connection, questions: Sequence[Question], prepared: dict[str, bytes]
+    ) -> None:
+        """*prepared*: the names of the statements that this connection has; those that are new are added."""
+        sent = [(sql, [written(value) for value in values]) for sql, values in questions]
+        self._connection, self._prepared = connection, prepared
+        self._pgconn = connection.pgconn
+        self._is_open = True
+        self._pgconn.enter_pipeline_mode()
+        for sql, values in sent:
+            if sql not in prepared:
+                prepared[sql] = next(names)
+                self._pgconn.send_prepare(prepared[sql], numbered(sql))
+            self._pgconn.send_query_prepared(prepared[sql], values)
+        self._pgconn.pipeline_sync()
+        self._pgconn.flush()
+
+    def fetch(self) -> list[Rows] | None:
+        """Return the rows of each answer, once; None if anything else was asked meanwhile, or one has no answer."""
+        if not self._is_open:
+            return None
+        self._is_open = False
+        try:
+            answers = [answer for answer in self._answers() if answer.status != ExecStatus.COMMAND_OK]
+            self._pgconn.exit_pipeline_mode()
+        except psycopg.Error:
+            return None  # the connection is lost: whoever uses it next is told
+        if any(answer.status != ExecStatus.TUPLES_OK for answer in answers):
+            self._prepared.clear()  # whatever it was that failed; a name is never given again
+            return None
+        return [self._rows(answer) for answer in answers]
+
+    def _answers(self) -> Iterator[PGresult]:
+        while True:
+            while self._pgconn.is_busy():
+                self._pgconn.consume_input()
+                if self._pgconn.is_busy():
+                    # To ask for the result would wait, too, and let no other thread run meanwhile.
+                    wait_for_input(self._pgconn.socket)
+            answer = self._pgconn.get_result()
+            if answer is not None and answer.status == ExecStatus.PIPELINE_SYNC:
+                return
+            if answer is not None:
+                yield answer
+            elif self._pgconn.status != ConnStatus.OK:
+                raise psycopg.OperationalError("the connection is lost")
+
+    def _rows(self, answer: PGresult) -> Rows:
+        transformer = Transformer(self._connection)
+        transformer.set_pgresult(answer)
+        return transformer.load_rows(0, answer.ntuples, tuple)
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
     """A connection to PostgreSQL."""
+
+    _ahead: Ahead | None = None
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> psycopg.Connection:
+        self._prepared: dict[str, bytes] = {}
+        return super().get_new_connection(conn_params)
 
     def is_usable(self) -> bool:
         """
@@ -18,6 +127,32 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """
         if self.connection is None or self.connection.closed:
             return False
-        poll = select.poll()
-        poll.register(self.connection.fileno(), select.POLLIN)
-        return not poll.poll(0)
+        return not wait_for_input(self.connection.fileno(), 0)
+
+    def ask_ahead(self, questions: Sequence[Question]) -> Ahead | None:
+        """
+        Send questions, which are answered in their order, each as of then, and don't wait.
+
+        The server keeps their plans. None: in a transaction, whose state it might change, and if it cannot be done.
+        """
+        if self.in_atomic_block:
+            return None
+        try:
+            self.close_if_health_check_failed()
+            self.ensure_connection()
+            self._ahead = Ahead(self.connection, questions, self._prepared)
+        except psycopg.DataError:
+            return None
+        except (psycopg.Error, DatabaseError):
+            self.close()
+            return None
+        if self.queries_logged:
+            self.queries_log.extend({"sql": sql, "time": "0"} for sql, _ in questions)
+        return self._ahead
+
+    def ensure_connection(self) -> None:
+        """Make the connection free for whoever asks next: what was asked ahead and not fetched is dropped."""
+        if self._ahead is not None:
+            self._ahead.fetch()
+            self._ahead = None
+        super().ensure_connection()

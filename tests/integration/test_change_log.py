@@ -15,7 +15,8 @@ from recommendations.services.pages import pages
 from recommendations.services.recommend import recommend
 from recommendations.services.search import search
 from recommendations.services.similar import similar
-from recommendations.stores import change_log, relational_posts, relational_viewers, resident_facts
+from recommendations.stores import change_log, relational_viewers, resident_facts
+from recommendations.stores.sql import queries
 from tests import making
 from tests.making import NOW
 
@@ -37,6 +38,11 @@ def bob():
 
 def shown(viewer="ann", now=NOW, **asked):
     return [pick.post.id for pick in recommend(member_id=viewer, now=now, **asked).picks]
+
+
+def follow(member):
+    facts = wiring.facts()
+    return facts.follow(facts.ask(pk=member.pk))
 
 
 def noted():
@@ -138,7 +144,7 @@ def test_without_the_function_that_reads_the_log_nothing_is_remembered(db):
 def count_reads(monkeypatch):
     """Return a list that grows with every post and viewer that is read from its row."""
     read = []
-    for module, name in ((resident_facts, "read_posts"), (relational_viewers, "find")):
+    for module, name in ((resident_facts, "posts_of"), (relational_viewers, "viewer_of")):
         real = getattr(module, name)
         monkeypatch.setattr(
             module, name, lambda *args, real=real, name=name, **kw: (read.append(name), real(*args, **kw))[1]
@@ -371,9 +377,9 @@ def test_a_viewer_who_was_away_for_long_is_read_again_and_nobody_else(ann, bob, 
     making.settle()
     read = count_reads(monkeypatch)
     shown("bob")
-    assert "find" not in read
+    assert "viewer_of" not in read
     shown("ann")
-    assert read.count("find") >= 1 and bob.pk in wiring.facts()._viewers
+    assert read.count("viewer_of") >= 1 and bob.pk in wiring.facts()._viewers
 
 
 # Several connections
@@ -458,15 +464,14 @@ def test_while_threads_read_and_others_write_nobody_is_shown_what_was_hidden_bef
 def test_a_post_read_while_another_thread_forgets_it_is_not_remembered(ann, bob, monkeypatch):
     """The row was read before it changed, and would be remembered after."""
     post = making.post(bob)
-    real = relational_posts.read_posts
 
-    def read_and_change(post_ids, words):
-        found = real(post_ids, words)
+    def read_and_change(*questions):
+        found = queries(*questions)
         Post.objects.update(visibility=3)
-        wiring.facts().follow(bob.pk)
+        follow(bob)
         return found
 
-    monkeypatch.setattr(resident_facts, "read_posts", read_and_change)
-    wiring.facts().follow(ann.pk)
+    follow(ann)
+    monkeypatch.setattr(resident_facts, "queries", read_and_change)
     wiring.facts().posts([post.pk])
     assert not wiring.facts()._posts

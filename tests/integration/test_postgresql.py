@@ -1,13 +1,22 @@
-"""Connections to PostgreSQL: one that the server has closed is replaced, and asking that costs no query."""
+"""Connections to PostgreSQL: what is asked ahead on them; one that the server has closed is replaced."""
 
 import time
 
 import pytest
-from django.db import DatabaseError, connection
+from django.conf import settings
+from django.db import DatabaseError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
+from recommendations.models import Member, Relationship
+from recommendations.services import wiring
+from recommendations.stores import resident_facts, sql
 from recommendations.stores.sql import queries
+from recsys_project.postgresql.base import Ahead
 from tests import making
+
+IS_COMMITTED = resident_facts.is_committed
+"""The real one: the fixture `parts` puts another in its place."""
+MEMBERS = ("SELECT count(*) FROM recommendations_member", ())
 
 pytestmark = [
     pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no server"),
@@ -30,6 +39,148 @@ def test_of_queries_asked_at_once_each_has_its_answer_and_an_error_is_djangos():
     assert queries(("SELECT 1", ())) == [[(1,)]], "the connection goes on"
 
 
+@pytest.fixture
+def open_api(client, monkeypatch):
+    monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"api_open": True}))
+    return client
+
+
+# What is asked ahead
+
+
+def backend():
+    """Return the server's process of this connection."""
+    ((pid,),) = sql.run("SELECT pg_backend_pid()", ())
+    return pid
+
+
+def end(pid):
+    """End a process of the server, from another connection."""
+    other = connection.copy()
+    with other.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s)", (pid,))
+    other.close()
+
+
+def test_what_is_asked_ahead_is_answered_as_django_would():
+    post = making.post(making.member("zoë"), text="100 % läuft")
+    questions = [
+        ("SELECT id, external_id, is_active, birth_year, created_at FROM recommendations_member", ()),
+        (
+            "SELECT text, tags, visibility FROM recommendations_post WHERE id = ANY(%s) AND text LIKE '100 %%'",
+            ([post.pk],),
+        ),
+        ("SELECT id FROM recommendations_member WHERE external_id = %s LIMIT %s", ("zoë", 3)),
+        ("SELECT '\\x00ff'::bytea, NULL::bigint, -5::bigint, 1.5::float8", ()),
+        ("SELECT 1 WHERE false", ()),
+    ]
+    asked = sql.Asked(*questions)
+    assert asked._ahead is not None
+    assert asked._ahead.fetch() == [sql.run(*question) for question in questions]
+
+
+def test_of_what_is_asked_ahead_each_answer_is_as_of_its_turn():
+    """What comes first is not newer: a log that is asked first tells of all that what comes after it is older than."""
+    asked = sql.Asked(("SELECT pg_sleep(0.2)::text, count(*) FROM recommendations_member", ()), MEMBERS)
+    other = connection.copy()
+    with other.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO recommendations_member (external_id, is_active, languages, region, created_at, changed_at)"
+            " VALUES ('eve', true, '[]', '', now(), now())"
+        )
+    other.close()
+    ((_, before),), ((after,),) = asked.rows()
+    assert (before, after) == (0, 1)
+
+
+def test_whoever_asks_meanwhile_comes_first_and_the_rest_is_asked_anew():
+    asked = sql.Asked(MEMBERS)
+    making.member("ann")
+    assert asked._ahead.fetch() is None
+    assert asked.rows() == [[(1,)]], "as of when it was asked anew"
+    with transaction.atomic():
+        assert sql.Asked(MEMBERS)._ahead is None, "it might end the transaction"
+    asked = sql.Asked(MEMBERS)
+    with transaction.atomic():
+        making.member("bob")
+    assert asked.rows() == [[(2,)]]
+
+
+def test_what_is_asked_ahead_and_never_taken_disturbs_nobody(open_api):
+    making.member("ann")
+    for _ in range(3):
+        sql.Asked(MEMBERS)
+        assert open_api.get("/api/v1/members/ann/feed?limit=0").status_code == 400
+        assert open_api.get("/api/v1/members/ann/feed").status_code == 200
+    sql.Asked(MEMBERS)
+    connection.close()
+    assert Member.objects.count() == 1
+
+
+def test_where_one_question_has_no_answer_all_are_asked_anew_and_the_error_is_djangos():
+    for _ in range(2):
+        asked = sql.Asked(MEMBERS, ("SELECT 1 / %s", (0,)), MEMBERS)
+        with pytest.raises(DatabaseError):
+            asked.rows()
+        assert sql.queries(MEMBERS) == [[(0,)]], "the connection goes on"
+
+
+def test_no_text_is_cut_off_at_a_nul():
+    making.member("ann")
+    named = "SELECT id FROM recommendations_member WHERE external_id = %s"
+    assert sql.Asked((named, ("ann\0x",)))._ahead is None
+    assert sql.Asked((named, ("ann",)))._ahead is not None
+
+
+def test_a_server_that_goes_away_before_it_answers_is_missed_by_whoever_asked_and_nobody_else():
+    asked = sql.Asked(("SELECT pg_sleep(20)::text", ()))
+    end(connection.connection.info.backend_pid)
+    with pytest.raises(DatabaseError):
+        asked.rows()
+    connection.close_if_unusable_or_obsolete()
+    assert sql.queries(MEMBERS) == [[(0,)]]
+
+
+def test_statements_asked_ahead_are_prepared_once_for_each_connection():
+    prepared = ("SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'ahead_%%'", ())
+    for _ in range(2):
+        connection.close()
+        for _ in range(5):
+            sql.queries(MEMBERS, MEMBERS)
+        assert sql.run(*prepared) == [(1,)]
+
+
+def test_what_is_asked_ahead_is_counted_among_the_queries():
+    with CaptureQueriesContext(connection) as captured:
+        sql.Asked(MEMBERS, MEMBERS).rows()
+    assert len(captured) == 2
+
+
+def test_a_block_holds_in_the_next_page_though_its_request_asks_first_of_all(open_api, parts, monkeypatch):
+    monkeypatch.setattr(resident_facts, "is_committed", IS_COMMITTED)
+    ann, bob = making.member("ann"), making.member("bob")
+    making.posts(bob, 5)
+
+    def shown():
+        return open_api.get("/api/v1/members/ann/feed").json()["picks"]
+
+    taken = []
+    fetch = Ahead.fetch
+    monkeypatch.setattr(Ahead, "fetch", lambda ahead: (taken.append(fetch(ahead)), taken[-1])[1])
+    assert len(shown()) == len(shown()) == 5
+    assert wiring.facts()._viewers, "she is remembered"
+    taken.clear()
+    assert len(shown()) == 5
+    assert [len(rows) for rows in taken if rows] == [1], "the log was asked ahead, and that was all"
+    making.block(bob, ann)
+    assert shown() == []
+    Relationship.objects.all().delete()
+    assert len(shown()) == 5
+
+
+# Connections
+
+
 def test_a_connection_in_use_is_usable_and_nobody_is_asked():
     making.member("ann")
     with CaptureQueriesContext(connection) as queries:
@@ -39,13 +190,7 @@ def test_a_connection_in_use_is_usable_and_nobody_is_asked():
 
 def test_a_connection_that_the_server_closed_is_replaced_in_the_next_request(client):
     making.member("ann")
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_backend_pid()")
-        (pid,) = cursor.fetchone()
-    other = connection.copy()
-    with other.cursor() as cursor:
-        cursor.execute("SELECT pg_terminate_backend(%s)", (pid,))
-    other.close()
+    end(backend())
     deadline = time.monotonic() + 20
     while connection.is_usable():
         assert time.monotonic() < deadline

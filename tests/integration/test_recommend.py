@@ -567,9 +567,15 @@ def test_posts_that_cannot_be_read_are_not_shown(crowd, monkeypatch):
         page(crowd)
 
 
-@pytest.mark.parametrize("read", ["relational_viewers", "resident_facts"])
-def test_without_the_viewers_facts_nothing_is_shown(crowd, monkeypatch, read):
-    monkeypatch.setattr(f"recommendations.stores.{read}.queries", fail(DatabaseError("gone")))
+@pytest.mark.parametrize("lost", ["change_log.told", "resident_facts.history_questions", "resident_facts.seen_by"])
+def test_without_the_viewers_facts_nothing_is_shown(crowd, monkeypatch, lost):
+    monkeypatch.setattr(f"recommendations.stores.{lost}", fail(DatabaseError("gone")))
+    with pytest.raises(FactsUnavailable):
+        page(crowd)
+
+
+def test_without_the_viewers_row_nothing_is_shown(crowd, monkeypatch):
+    monkeypatch.setattr("recommendations.stores.sql.Asked.rows", fail(DatabaseError("gone")))
     with pytest.raises(FactsUnavailable):
         page(crowd)
 

@@ -1,5 +1,6 @@
 """The road: whatever the sources bring and whenever the catalogue changes, the filters have the last word."""
 
+import threading
 from dataclasses import replace
 from uuid import UUID
 
@@ -41,10 +42,8 @@ class Kept:
 class Brings:
     """A source of these posts, whether they are eligible or not; *then* is what happens meanwhile."""
 
-    origin = Origin.FRESH
-
-    def __init__(self, *post_ids, then=lambda: None):
-        self.post_ids, self.then = np.array(post_ids, np.int64), then
+    def __init__(self, *post_ids, then=lambda: None, origin=Origin.FRESH):
+        self.post_ids, self.then, self.origin = np.array(post_ids, np.int64), then, origin
 
     def __call__(self, query, eligible):
         self.then()
@@ -114,3 +113,32 @@ def test_a_filter_that_fails_loses_the_slate():
 def test_nothing_brought_is_no_trouble():
     assert slate_of(Kept(), Brings())[0] == []
     assert slate_of(Kept())[0] == []
+
+
+def test_other_sources_are_asked_while_the_nearest_are_sought():
+    met = threading.Barrier(2)
+    where = []
+
+    def meet():
+        where.append(threading.current_thread().name)
+        met.wait(20)
+
+    nearest, fresh = Brings(2, then=meet, origin=Origin.NEAREST), Brings(4, 2, then=meet)
+    shown, trace = slate_of(Kept(), fresh, nearest, Brings(6, origin=Origin.TRENDING))
+    assert shown == [2, 4, 6]
+    assert notes(trace, "source") == [("fresh", 2, 0), ("nearest", 1, 0), ("trending", 1, 0)], "told in their order"
+    assert len(set(where)) == 2
+
+
+@pytest.mark.parametrize("broken", [Origin.NEAREST, Origin.FRESH])
+def test_a_source_that_fails_in_any_thread_costs_its_posts(broken):
+    def fails():
+        raise RuntimeError("no posts today")
+
+    sources = [
+        Brings(2 + 2 * i, then=fails if origin == broken else lambda: None, origin=origin)
+        for i, origin in enumerate((Origin.NEAREST, Origin.FRESH, Origin.TRENDING))
+    ]
+    shown, trace = slate_of(Kept(), *sources)
+    assert len(shown) == 2
+    assert [note.part for note in trace.timings if note.failed] == [broken.name.lower()]
