@@ -212,6 +212,7 @@ def child(port: int, rounds: int) -> Figures:
     for kept in ("nothing", "facts"):
         queries = []
         for member in first[:20]:
+            ask(member)
             forget(kept)
             with CaptureQueriesContext(connection) as captured:
                 ask(member)

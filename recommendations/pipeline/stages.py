@@ -24,7 +24,11 @@ class Source(Protocol):
         ...
 
     def __call__(self, query: Query, eligible: BoolArray) -> Int64Array:
-        """Return post ids, none twice; *eligible* is a mask over the catalogue's rows."""
+        """
+        Return post ids, none twice; *eligible* is a mask over the catalogue's rows.
+
+        Called in any thread: what it reads must be resident, or have connections that threads share.
+        """
         ...
 
 
