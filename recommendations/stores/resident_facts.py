@@ -2,9 +2,9 @@
 What a viewer and posts are judged by, remembered by this process and never older than the moment it is asked.
 
 Before anything remembered is used, the change log is asked what changed since (`change_log.py`: one small query), and
-that is forgotten and read anew; beside the log, in the same go, is asked what is not remembered (`Inquiry`). So a change
-that is committed when a request asks holds in that request, as if every row had been read. Where the log is not kept, and in a transaction, whose own writes may be undone, nothing is
-remembered and every row is read.
+that is forgotten and read anew. What is not remembered is asked beside the log, in the same go (`Inquiry`). So a change
+that is committed when a request asks holds in that request, as if every row had been read. Where the log is not kept,
+and in a transaction, whose own writes may be undone, nothing is remembered and every row is read.
 
 Personal data: it is in no file, and a process forgets it with its memory.
 """

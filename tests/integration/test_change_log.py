@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 from datetime import timedelta
 
 import pytest
@@ -15,6 +16,7 @@ from recommendations.services.pages import pages
 from recommendations.services.recommend import recommend
 from recommendations.services.search import search
 from recommendations.services.similar import similar
+from recommendations.services.viewing import inquire
 from recommendations.stores import change_log, relational_viewers, resident_facts
 from recommendations.stores.sql import queries
 from tests import making
@@ -427,8 +429,13 @@ def test_what_is_committed_elsewhere_holds_at_once(ann, bob):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_while_threads_read_and_others_write_nobody_is_shown_what_was_hidden_before_they_asked(ann, bob):
-    """Each reader notes what had been hidden before it asked; by when it is answered that may be shown again."""
+@pytest.mark.parametrize("seconds_ahead", [None, 0, 0.003])
+def test_while_threads_read_and_others_write_nobody_is_shown_what_was_hidden_before_they_asked(ann, bob, seconds_ahead):
+    """
+    Each reader notes what had been hidden before it asked; by when it is answered that may be shown again.
+
+    It asks when it is served, or ahead, and is served so many seconds later.
+    """
     posts = making.posts(bob, 6)
     hidden, wrong, done = {}, [], threading.Event()
 
@@ -447,7 +454,9 @@ def test_while_threads_read_and_others_write_nobody_is_shown_what_was_hidden_bef
     def read(viewer):
         while not done.is_set():
             before = dict(hidden)
-            found = shown(viewer, limit=100)
+            inquiry = None if seconds_ahead is None else inquire(member_id=viewer)
+            time.sleep(seconds_ahead or 0)
+            found = shown(viewer, limit=100, inquiry=inquiry)
             stayed = {post_id for post_id, turn in before.items() if hidden.get(post_id) == turn}
             wrong.extend(stayed.intersection(found))
         connection.close()
