@@ -3,7 +3,9 @@
 import sys
 import threading
 import time
+from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from django.db import connection, transaction
@@ -484,3 +486,37 @@ def test_a_post_read_while_another_thread_forgets_it_is_not_remembered(ann, bob,
     monkeypatch.setattr(resident_facts, "queries", read_and_change)
     wiring.facts().posts([post.pk])
     assert not wiring.facts()._posts
+
+
+def answered(inquiry):
+    """Return an inquiry whose answer is on its way to this process, and is as of now."""
+    rows = inquiry.asked.rows()
+    return replace(inquiry, asked=SimpleNamespace(rows=lambda: rows))
+
+
+def test_an_answer_that_comes_after_another_thread_has_forgotten_more_is_used_and_not_remembered(ann, bob):
+    post = making.post(bob)
+    facts = wiring.facts()
+    follow(bob)
+    asked = answered(facts.ask(pk=ann.pk, post_ids=[post.pk], history=True))
+    Post.objects.update(visibility=3)
+    making.block(bob, ann)
+    follow(bob)
+    assert not len(facts.viewer(NOW, pk=ann.pk, inquiry=asked).blocked), "as of when it was asked"
+    assert [found.visibility for found in facts.posts([post.pk], asked)] == [0]
+    assert post.pk not in facts._posts and ann.pk not in facts._viewers
+    assert [found.visibility for found in facts.posts([post.pk])] == [3]
+    assert facts.viewer(NOW, pk=ann.pk).blocked.tolist() == [bob.pk]
+
+
+def test_an_answer_that_comes_alone_is_remembered(ann, bob):
+    post = making.post(bob)
+    making.settle()
+    facts = wiring.facts()
+    asked = answered(facts.ask(pk=ann.pk, post_ids=[post.pk], history=True))
+    facts.viewer(NOW, pk=ann.pk, inquiry=asked)
+    facts.posts([post.pk], asked)
+    facts.history(ann.pk, wiring.tastes(), asked)
+    known = facts._viewers[ann.pk]
+    assert post.pk in facts._posts and known.seen is not None and known.taste is not None
+    assert facts.ask(pk=ann.pk, post_ids=[post.pk], history=True).parts == {}, "nothing is left to ask but the log"
