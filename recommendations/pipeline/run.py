@@ -95,16 +95,20 @@ class Brought(NamedTuple):
     post_ids: Int64Array | None
     """None: it failed."""
     seconds: float
+    ended_at: float
+    """By `time.perf_counter`."""
 
 
 def bring(source: Source, query: Query, eligible: BoolArray) -> Brought:
     """Ask one source; whatever goes wrong, it costs us its candidates and no more."""
     start = perf_counter()
+    found = None
     try:
-        return Brought(source(query, eligible), perf_counter() - start)
+        found = source(query, eligible)
     except Exception:
         log.exception("source_failed", extra={"part": name_of(source), "request_id": str(query.request_id)})
-        return Brought(None, perf_counter() - start)
+    end = perf_counter()
+    return Brought(found, end - start, end)
 
 
 def name_of(source: Source) -> str:
@@ -131,13 +135,12 @@ def gather(sources: Sequence[Source], query: Query, eligible: BoolArray, trace: 
     """Return what the sources bring, each post once, with a bit for every source that brought it."""
     ids: list[Int64Array] = []
     bits: list[np.typing.NDArray[np.uint16]] = []
-    for source, (post_ids, seconds) in zip(sources, brought_by(sources, query, eligible), strict=True):
-        if post_ids is None:
-            trace.note("source", name_of(source), seconds, 0, failed=True)
-            continue
-        trace.note("source", name_of(source), seconds, len(post_ids))
-        ids.append(post_ids)
-        bits.append(np.full(len(post_ids), 1 << source.origin, np.uint16))
+    for source, (post_ids, seconds, ended_at) in zip(sources, brought_by(sources, query, eligible), strict=True):
+        kept = 0 if post_ids is None else len(post_ids)
+        trace.note("source", name_of(source), seconds, kept, failed=post_ids is None, ended_at=ended_at)
+        if post_ids is not None:
+            ids.append(post_ids)
+            bits.append(np.full(kept, 1 << source.origin, np.uint16))
     if not ids:
         return Candidates.unknown(np.zeros(0, np.int64), np.zeros(0, np.uint16))
     brought_ids = np.concatenate(ids)

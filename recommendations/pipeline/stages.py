@@ -103,9 +103,20 @@ class Trace:
         """How many candidates were ranked."""
         return len(self.inputs[1]) if self.inputs else 0
 
-    def note(self, stage: str, part: str, seconds: float, kept: int, *, dropped: int = 0, failed: bool = False) -> None:
-        """Keep one part's time, the candidates that it left, and how many it dropped."""
-        self.timings.append(Timing(stage, part, seconds, kept, dropped, failed, perf_counter()))
+    def note(
+        self,
+        stage: str,
+        part: str,
+        seconds: float,
+        kept: int,
+        *,
+        dropped: int = 0,
+        failed: bool = False,
+        ended_at: float | None = None,
+    ) -> None:
+        """Keep one part's time, the candidates that it left, and how many it dropped; it ended now, or *ended_at*."""
+        now = perf_counter() if ended_at is None else ended_at
+        self.timings.append(Timing(stage, part, seconds, kept, dropped, failed, now))
 
 
 class FilterError(RuntimeError):
