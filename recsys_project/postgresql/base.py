@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import count
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import psycopg
 from django.db import DatabaseError
@@ -27,12 +28,14 @@ Question = tuple[str, Sequence[Value]]
 Rows = list[tuple[Any, ...]]
 
 names = (b"ahead_%d" % number for number in count())
+prepared_on: WeakKeyDictionary[psycopg.Connection, dict[str, bytes]] = WeakKeyDictionary()
+"""By connection: the names of the statements that the server has prepared for it."""
 
 
-def wait_for_input(descriptor: int, seconds: float | None = None) -> bool:
-    """Return whether there is something to read, as soon as there is."""
+def is_ready(descriptor: int, events: int, seconds: float | None = None) -> bool:
+    """Return whether any of *events* has come, as soon as one has."""
     poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
+    poll.register(descriptor, events)
     return bool(poll.poll(None if seconds is None else 1000 * seconds))
 
 
@@ -57,20 +60,17 @@ def written(value: Value) -> bytes:
 class Ahead:
     """Questions that were sent, and whose answers nobody has fetched yet."""
 
-    def __init__(
-        self, connection: psycopg.Connection, questions: Sequence[Question], prepared: dict[str, bytes]
-    ) -> None:
-        """*prepared*: the names of the statements that this connection has; those that are new are added."""
+    def __init__(self, connection: psycopg.Connection, questions: Sequence[Question]) -> None:
         sent = [(sql, [written(value) for value in values]) for sql, values in questions]
-        self._connection, self._prepared = connection, prepared
+        self._connection, self._prepared = connection, prepared_on.setdefault(connection, {})
         self._pgconn = connection.pgconn
         self._is_open = True
         self._pgconn.enter_pipeline_mode()
         for sql, values in sent:
-            if sql not in prepared:
-                prepared[sql] = next(names)
-                self._pgconn.send_prepare(prepared[sql], numbered(sql))
-            self._pgconn.send_query_prepared(prepared[sql], values)
+            if sql not in self._prepared:
+                self._prepared[sql] = next(names)
+                self._pgconn.send_prepare(self._prepared[sql], numbered(sql))
+            self._pgconn.send_query_prepared(self._prepared[sql], values)
         self._pgconn.pipeline_sync()
         self._pgconn.flush()
 
@@ -95,7 +95,8 @@ class Ahead:
                 self._pgconn.consume_input()
                 if self._pgconn.is_busy():
                     # To ask for the result would wait, too, and let no other thread run meanwhile.
-                    wait_for_input(self._pgconn.socket)
+                    unsent = self._pgconn.flush()
+                    is_ready(self._pgconn.socket, select.POLLIN | (select.POLLOUT if unsent else 0))
             answer = self._pgconn.get_result()
             if answer is not None and answer.status == ExecStatus.PIPELINE_SYNC:
                 return
@@ -115,10 +116,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     _ahead: Ahead | None = None
 
-    def get_new_connection(self, conn_params: dict[str, Any]) -> psycopg.Connection:
-        self._prepared: dict[str, bytes] = {}
-        return super().get_new_connection(conn_params)
-
     def is_usable(self) -> bool:
         """
         Return whether the server has not closed the connection; `SELECT 1` would take as long as a query of the feed.
@@ -127,7 +124,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """
         if self.connection is None or self.connection.closed:
             return False
-        return not wait_for_input(self.connection.fileno(), 0)
+        return not is_ready(self.connection.fileno(), select.POLLIN, 0)
 
     def ask_ahead(self, questions: Sequence[Question]) -> Ahead | None:
         """
@@ -140,7 +137,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         try:
             self.close_if_health_check_failed()
             self.ensure_connection()
-            self._ahead = Ahead(self.connection, questions, self._prepared)
+            self._ahead = Ahead(self.connection, questions)
         except psycopg.DataError:
             return None
         except (psycopg.Error, DatabaseError):

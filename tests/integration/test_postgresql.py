@@ -125,6 +125,13 @@ def test_where_one_question_has_no_answer_all_are_asked_anew_and_the_error_is_dj
         assert sql.queries(MEMBERS) == [[(0,)]], "the connection goes on"
 
 
+def test_a_question_and_an_answer_of_any_length_get_through():
+    ids = list(range(1_000_000))
+    both = ("SELECT cardinality(%s::bigint[])", (ids,)), ("SELECT repeat('x', 20000000)", ())
+    ((count,),), ((text,),) = sql.Asked(*both, *both)._ahead.fetch()[2:]
+    assert (count, len(text)) == (len(ids), 20_000_000)
+
+
 def test_no_text_is_cut_off_at_a_nul():
     making.member("ann")
     named = "SELECT id FROM recommendations_member WHERE external_id = %s"
