@@ -66,18 +66,19 @@ def recommend(
     them in place of what the flag says. *inquiry*: what this request asked of the member, first of all. Raises a
     `ServiceError` that says why not.
     """
+    start = perf_counter()
     checked(feed, limit)
     place = read_cursor(cursor) if cursor else None
+    inquiry = inquiry or inquire(member_id=member_id)
     is_first = place is None and not explain and narrow == NO_NARROW and choice is None
-    # Looked up while the answer to what was asked is on its way.
+    # What needs no facts of the viewer is done while they are on their way.
     kept = pages().get(member_id, feed, limit, now.timestamp()) if is_first else None
+    by_flags = serving(member_id, choice) if kept is None else None
     viewer = known_viewer(now, member_id=member_id, inquiry=inquiry)
-    start = perf_counter()
     if is_first and (kept := pages().of_now(kept, viewer)) is not None:
         show(kept, now, seconds=perf_counter() - start, limit=limit)
         return kept.page
-    flags = version()  # before they are asked: one that changes meanwhile is found to be another
-    choice = choice or choose(member_id)
+    flags, choice = by_flags or serving(member_id, choice)
     follow_catalogue(now)
     only, excluded = narrowed(narrow, now)
     query = query_of(viewer, choice, feed=feed, now=now, only=only, excluded=excluded)
@@ -98,6 +99,12 @@ def recommend(
     if trace is not None:
         observe_slate(slate, trace, seconds)
     return page
+
+
+def serving(member_id: str, choice: Choice | None) -> tuple[str, Choice]:
+    """Return what serves the member, and the version of the flags that say so; one that changes now is another."""
+    flags = version()
+    return flags, choice or choose(member_id)
 
 
 def show(kept: KeptPage, now: datetime, *, seconds: float, limit: int) -> None:
