@@ -34,6 +34,12 @@ def is_open_to(request: HttpRequest | Request) -> bool:
     return bool(settings.ENV.api_open or (request.user.is_active and request.user.is_staff))
 
 
+def shows_credential(request: Request) -> bool:
+    """Return whether the request need not be refused at once: it shows something to be let in by, or anybody is."""
+    shown = "HTTP_AUTHORIZATION" in request.META or settings.SESSION_COOKIE_NAME in request.COOKIES
+    return bool(settings.ENV.api_open or shown)
+
+
 def allow(caller: Caller, scope: Scope | None, named: Iterable[object] | None) -> None:
     """
     Raise `PermissionDenied` unless the caller has *scope* and, holding a token, is all the members *named*.

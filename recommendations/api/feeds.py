@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from access.permissions import viewer_in_query
+from access.permissions import shows_credential, viewer_in_query
 from access.scopes import Scope, every
 from monitoring.clock import now
 from recommendations.api import schema, shapes
@@ -28,7 +28,8 @@ class FeedView(APIView):
     scopes = every(Scope.FEEDS_READ)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        self.inquiry = inquire(member_id=kwargs["member_id"])
+        # Answered while it is found out who asks; a stranger makes the database do nothing.
+        self.inquiry = inquire(member_id=kwargs["member_id"]) if shows_credential(request) else None
         super().initial(request, *args, **kwargs)
 
     @schema.address(

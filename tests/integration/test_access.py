@@ -188,6 +188,15 @@ def test_an_expired_key_is_refused(client):
     assert "expired" in problem(client.get("/api/v1/members", **header), 401, "bad-credential")
 
 
+def test_a_stranger_makes_the_database_do_nothing(client, parts, django_assert_num_queries):
+    """A feed's request asks for its viewer first of all, but not for one who shows nothing to be let in by."""
+    making.member("ann")
+    with django_assert_num_queries(0):
+        assert client.get("/api/v1/members/ann/feed").status_code == 401
+    _, header = key()
+    assert client.get("/api/v1/members/ann/feed", **header).status_code == 200
+
+
 def test_last_use_is_written_once_a_minute(client, django_assert_num_queries):
     made, header = key()
     client.get("/api/v1/members", **header)
