@@ -83,7 +83,12 @@ class Ahead:
             answers = [answer for answer in self._answers() if answer.status != ExecStatus.COMMAND_OK]
             self._pgconn.exit_pipeline_mode()
         except psycopg.Error:
-            return None  # the connection is lost: whoever uses it next is told
+            self._connection.close()  # it is lost: whoever uses it next is told
+            return None
+        except BaseException:
+            # Stopped half-way, as by a task's time limit: what is still to come would be taken for another's answer.
+            self._connection.close()
+            raise
         if any(answer.status != ExecStatus.TUPLES_OK for answer in answers):
             self._prepared.clear()  # whatever it was that failed; a name is never given again
             return None
@@ -143,6 +148,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
         except (psycopg.Error, DatabaseError):
             self.close()
             return None
+        except BaseException:
+            self.close()
+            raise
         if self.queries_logged:
             self.queries_log.extend({"sql": sql, "time": "0"} for sql, _ in questions)
         return self._ahead

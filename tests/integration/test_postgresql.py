@@ -148,6 +148,43 @@ def test_a_server_that_goes_away_before_it_answers_is_missed_by_whoever_asked_an
     assert sql.queries(MEMBERS) == [[(0,)]]
 
 
+def test_who_is_stopped_while_waiting_leaves_no_answer_for_another(monkeypatch):
+    """As a task is by its time limit: its own answer is still to come, and must not be taken for the next one's."""
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    asked = sql.Asked(("SELECT 42 FROM pg_sleep(0.3)", ()))
+    with monkeypatch.context() as patched:
+        patched.setattr("recsys_project.postgresql.base.is_ready", stop)
+        with pytest.raises(KeyboardInterrupt):
+            asked.rows()
+    with pytest.raises(DatabaseError):
+        sql.run(*MEMBERS)
+    connection.close_if_unusable_or_obsolete()
+    assert sql.queries(MEMBERS) == [[(0,)]]
+
+
+@pytest.mark.parametrize("step", ["send_query_prepared", "pipeline_sync"])
+def test_who_is_stopped_while_sending_leaves_no_question(monkeypatch, step):
+    class Stops:
+        def __init__(self, pgconn):
+            self._pgconn = pgconn
+
+        def __getattr__(self, name):
+            if name == step:
+                raise KeyboardInterrupt
+            return getattr(self._pgconn, name)
+
+    connection.ensure_connection()
+    with monkeypatch.context() as patched:
+        patched.setattr(connection.connection, "pgconn", Stops(connection.connection.pgconn))
+        with pytest.raises(KeyboardInterrupt):
+            sql.Asked(MEMBERS)
+    assert connection.connection is None
+    assert sql.queries(MEMBERS) == [[(0,)]]
+
+
 def test_statements_asked_ahead_are_prepared_once_for_each_connection():
     prepared = ("SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'ahead_%%'", ())
     for _ in range(2):
