@@ -10,8 +10,8 @@ from rest_framework.views import APIView
 from access.scopes import Scope, every
 from monitoring.clock import now
 from recommendations.api.shapes import page_shape
-from recommendations.services.pages import Page
-from recommendations.services.recommend import recommend
+from recommendations.services.serving.pages import Page
+from recommendations.services.serving.recommend import recommend
 from recommendations.services.wiring import slates
 
 

@@ -59,8 +59,8 @@ def measure(rounds: int, posts: int, entries: int) -> dict[str, object]:
     from recommendations.engines.plain import PlainEngine
     from recommendations.engines.wasm_simd import WasmEngine
     from recommendations.services import wiring
-    from recommendations.services.recording import inputs_record, slate_record
-    from recommendations.services.replay import pack_inputs
+    from recommendations.services.explaining.replay import pack_inputs
+    from recommendations.services.serving.records import inputs_record, slate_record
     from recommendations.stores.redis_neighbours import key_of
     from recommendations.stores.redis_slates import key_of as slate_key
 

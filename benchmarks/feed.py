@@ -172,8 +172,8 @@ def child(port: int, rounds: int) -> Figures:
     from monitoring import clock  # noqa: PLC0415
     from recommendations.models import Member  # noqa: PLC0415
     from recommendations.services import wiring  # noqa: PLC0415
-    from recommendations.services.pages import pages  # noqa: PLC0415
-    from recommendations.services.recommend import recommend  # noqa: PLC0415
+    from recommendations.services.serving.pages import pages  # noqa: PLC0415
+    from recommendations.services.serving.recommend import recommend  # noqa: PLC0415
 
     known = Member.objects.filter(interests__isnull=False).order_by("pk").values_list("external_id", flat=True)
     count = known.count()

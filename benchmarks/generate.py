@@ -54,8 +54,8 @@ def measure(divisor: int) -> dict:
 
 def generate_timed(divisor: int) -> dict:
     """Return the seconds of each step for 10,000 members, 100,000 posts and a million interactions."""
-    from recommendations.services.generate import generate  # noqa: PLC0415
-    from recommendations.services.generating.draws import Size  # noqa: PLC0415
+    from recommendations.services.content.generate import generate  # noqa: PLC0415
+    from recommendations.services.content.generating.draws import Size  # noqa: PLC0415
 
     size = Size(10_000 // divisor, 100_000 // divisor, 1_000_000 // divisor, 150_000 // divisor, 500, 500, 7)
     marks = {"start": time.perf_counter()}
@@ -81,7 +81,7 @@ def generate_timed(divisor: int) -> dict:
 def compare(divisor: int) -> dict:
     """Return rows a second of interactions through `insert_columns` and through `bulk_create`, in turn."""
     from recommendations.models import Interaction, Member, Post  # noqa: PLC0415
-    from recommendations.services.bulk import insert_columns  # noqa: PLC0415
+    from recommendations.stores.bulk import insert_columns  # noqa: PLC0415
 
     members = list(Member.objects.values_list("id", flat=True)[:1000])
     posts = list(Post.objects.values_list("id", flat=True)[:5000])

@@ -51,7 +51,7 @@ from datetime import UTC, datetime
 from access import keys
 from access.scopes import Scope
 from recommendations.models import Member
-from recommendations.services.recommend import recommend
+from recommendations.services.serving.recommend import recommend
 members = Member.objects.filter(interests__isnull=False).order_by("pk")
 members = list(members.values_list("external_id", flat=True)[:400])
 page = recommend(member_id=members[0], limit=50, now=datetime.now(UTC))

@@ -40,7 +40,8 @@ def child(rounds: int) -> dict[str, list[float]]:
 
     from monitoring import clock, queries_timed  # noqa: PLC0415
     from recommendations.models import Member  # noqa: PLC0415
-    from recommendations.services import recommend, wiring  # noqa: PLC0415
+    from recommendations.services import wiring  # noqa: PLC0415
+    from recommendations.services.serving import recommend  # noqa: PLC0415
 
     known = Member.objects.filter(interests__isnull=False).order_by("pk").values_list("external_id", flat=True)
     members = list(known[:: max(known.count() // rounds, 1)][:rounds])

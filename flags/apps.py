@@ -1,6 +1,4 @@
-"""The app. Its provider answers OpenFeature, and its tasks are registered, when it starts."""
-
-from importlib import import_module
+"""The Django app. At start it registers its OpenFeature provider, its Celery tasks and the groups of its staff."""
 
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate
@@ -10,6 +8,8 @@ class FlagsConfig(AppConfig):
     name = "flags"
 
     def ready(self) -> None:
-        # These import models, which may not be imported before every app is known.
-        import_module("flags.starting").start()
-        post_migrate.connect(import_module("flags.roles").make_roles, sender=self)
+        # These modules import models, which Django allows only once every app is loaded.
+        from flags import roles, starting
+
+        starting.start()
+        post_migrate.connect(roles.make_roles, sender=self)

@@ -1,4 +1,4 @@
-from importlib import import_module
+"""The Django app. At start it registers health checks, panels, doctor lines and Celery tasks, and connects signals."""
 
 from django.apps import AppConfig
 
@@ -9,6 +9,11 @@ class MonitoringConfig(AppConfig):
     name = "monitoring"
 
     def ready(self) -> None:
+        # These modules import models, which Django allows only once every app is loaded.
+        # The first one fills Celery's task registry: a process that only enqueues tasks finds them by name as well.
+        import monitoring.tasks  # noqa: F401
+        from monitoring import alerting, database, maintenance, panels
+
         health.register("database", health.database)
         health.register("migrations", health.migrations)
         health.register("redis", health.redis)
@@ -20,12 +25,6 @@ class MonitoringConfig(AppConfig):
         figures.connect()
         tasks_counted.connect()
         doctor.register_lines()
-        # These import models, which may not be imported before every app is known.
-        maintenance = import_module("monitoring.maintenance")
-        maintenance.register("optimise_database", import_module("monitoring.database").optimise)
-        # Who asks for a task finds it by name, so the registry is filled in every process, not in workers only.
-        import_module("monitoring.tasks")
-        import_module("monitoring.panels").register_panels()
-        # Who asks for a task finds it by name, so the registry is filled in every process, not in workers only.
-        import_module("monitoring.tasks")
-        import_module("monitoring.alerting").connect()
+        maintenance.register("optimise_database", database.optimise)
+        panels.register_panels()
+        alerting.connect()

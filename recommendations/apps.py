@@ -1,6 +1,4 @@
-"""The app. Its readiness checks and its tasks are registered when it starts."""
-
-from importlib import import_module
+"""The Django app. At start it registers its health checks, maintenance tasks, panels, kinds of job and Celery tasks."""
 
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate
@@ -10,17 +8,32 @@ class RecommendationsConfig(AppConfig):
     name = "recommendations"
 
     def ready(self) -> None:
-        # Services import models, which may not be imported before every app is known.
-        import_module("recommendations.services.health").register_checks()
-        import_module("recommendations.services.for_flags").register()
-        import_module("recommendations.services.for_experiments").register()
-        import_module("recommendations.services.memory").watch()
-        import_module("recommendations.services.recording").watch()
-        import_module("recommendations.services.checklist").register_lines()
-        import_module("recommendations.services.duties").register()
-        import_module("recommendations.services.readings").register()
-        import_module("recommendations.services.panels").register_panels()
-        # A migration may drop triggers: SQLite alters a table by making another.
-        post_migrate.connect(import_module("recommendations.stores.change_log").install, sender=self)
-        # Who asks for a task finds it by name, so the registry is filled in every process, not in workers only.
-        import_module("recommendations.tasks")
+        # These modules import models, which Django allows only once every app is loaded.
+        # The first one fills Celery's task registry: a process that only enqueues tasks finds them by name as well.
+        import recommendations.tasks  # noqa: F401
+        from recommendations.services.extensions import (
+            doctor,
+            experiments,
+            flags,
+            gauges,
+            health,
+            jobs,
+            maintenance,
+            panels,
+        )
+        from recommendations.services.serving import records
+        from recommendations.services.upkeep import process_memory
+        from recommendations.stores import change_log
+
+        jobs.register()
+        health.register_checks()
+        flags.register()
+        experiments.register()
+        doctor.register_lines()
+        maintenance.register()
+        gauges.register()
+        panels.register_panels()
+        process_memory.watch()
+        records.watch()
+        # A migration may drop triggers: SQLite alters a table by creating another one.
+        post_migrate.connect(change_log.install, sender=self)

@@ -107,7 +107,7 @@ def trending(*, catalogue: Catalogue) -> Pipeline:
 
 def non_personalized(*, catalogue: Catalogue) -> Pipeline:
     """
-    What anybody would be shown: no profile is read for it (`services/viewing.py`), and no affinity or history used.
+    What anybody would be shown: no profile is read (`services/serving/query.py`), and no affinity or history is used.
 
     The viewer's privacy, safety, blocks, mutes and languages hold as everywhere. What they saw may come again: that
     they saw it is something they did.

@@ -12,17 +12,11 @@ from celery import shared_task
 
 from monitoring import clock
 from recommendations import jobs
-from recommendations.services import (
-    feedback,
-    learn,
-    models,
-    pictures,
-    recording,
-    refresh,
-    reindexing,
-    wiring,
-    work,
-)
+from recommendations.services import wiring, work
+from recommendations.services.learning import learn
+from recommendations.services.measuring import show_less_effect
+from recommendations.services.serving import records, refresh
+from recommendations.services.vectors import embedding_models, pictures, reindexing
 
 
 @shared_task(name=jobs.RUN_CHUNK)
@@ -43,7 +37,7 @@ def learn_interactions(member_ids: list[int], **_: object) -> None:
 @shared_task(name=jobs.EMBED_POSTS)
 def embed_posts(**_: object) -> None:
     """Embed the posts that have no vector yet, and let a model that is through with them serve."""
-    models.embed_due(now=clock.now())
+    embedding_models.embed_due(now=clock.now())
     pictures.place_texts(now=clock.now())
 
 
@@ -69,7 +63,7 @@ def measure_drift(**_: object) -> None:
 @shared_task(name=jobs.RECORD_SERVED)
 def record_served(**_: object) -> None:
     """Write what was served to the database."""
-    recording.record_served(now=clock.now())
+    records.record_served(now=clock.now())
 
 
 @shared_task(name=jobs.REFRESH_SLATE)
@@ -84,10 +78,10 @@ def reconcile_jobs(**_: object) -> None:
     now = clock.now()
     work.reconcile(now=now)
     learn.learn_pending(now=now)
-    recording.record_served(now=now)
+    records.record_served(now=now)
 
 
 @shared_task(name=jobs.MEASURE_LESS)
 def measure_less(**_: object) -> None:
     """Measure what members' wishes for less did."""
-    feedback.measure_less(now=clock.now())
+    show_less_effect.measure_less(now=clock.now())

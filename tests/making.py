@@ -21,7 +21,7 @@ from recommendations.models import (
     Relationship,
 )
 from recommendations.services import wiring
-from recommendations.services.embedding import SPACE, embed_posts
+from recommendations.services.vectors.embedding import SPACE, embed_posts
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 numbers = itertools.count(1)

@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
 from monitoring.clock import now
-from recommendations.services import publish
+from recommendations.services.content import publish
 
 
 class Page(ModelAdmin):  # type: ignore[misc]

@@ -14,7 +14,7 @@ from unfold.admin import StackedInline
 from monitoring.clock import now
 from recommendations.admin.base import FollowedPage, Page
 from recommendations.models import Member, PrivacySettings, Relationship
-from recommendations.services import publish
+from recommendations.services.content import publish
 
 
 class PrivacyInline(StackedInline):  # type: ignore[misc]

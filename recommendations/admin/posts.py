@@ -13,8 +13,8 @@ from monitoring.clock import now
 from recommendations.admin.base import FollowedPage, ReadOnlyPage
 from recommendations.admin.binary import vectors_summary
 from recommendations.models import Post, PostEmbedding, PostStats, RegionStats
-from recommendations.services import publish
-from recommendations.services.safety import sensitivity_of
+from recommendations.services.content import publish
+from recommendations.services.content.safety import sensitivity_of
 
 
 @admin.register(Post)

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from monitoring.clock import now
 from recommendations.admin.base import ReadOnlyPage
 from recommendations.models import EmbeddingFailure, EmbeddingModel
-from recommendations.services import embedding
+from recommendations.services.vectors import embedding
 
 
 @admin.register(EmbeddingModel)

@@ -16,10 +16,10 @@ from monitoring.clock import now
 from recommendations.api import schema, shapes
 from recommendations.api import serializers as s
 from recommendations.api.reading import query_of
-from recommendations.services.explain import explain
-from recommendations.services.recommend import recommend
-from recommendations.services.similar import similar
-from recommendations.services.viewing import Narrow, inquire
+from recommendations.services.explaining.explain import explain
+from recommendations.services.serving.query import Narrow, inquire
+from recommendations.services.serving.recommend import recommend
+from recommendations.services.serving.similar import similar
 
 
 class FeedView(APIView):

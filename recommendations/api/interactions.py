@@ -14,7 +14,7 @@ from monitoring.clock import now
 from recommendations.api import problems, schema
 from recommendations.api import serializers as s
 from recommendations.api.reading import checker
-from recommendations.services import interact
+from recommendations.services.learning import interact
 
 Result = dict[str, Any]
 

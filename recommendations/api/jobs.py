@@ -15,7 +15,8 @@ from recommendations.api import schema, shapes, watching
 from recommendations.api import serializers as s
 from recommendations.api.problems import Problem
 from recommendations.api.reading import query_of
-from recommendations.services import export, work
+from recommendations.services import work
+from recommendations.services.members import export
 
 KEY = OpenApiParameter(
     "Idempotency-Key",

@@ -15,7 +15,9 @@ from recommendations.api import serializers as s
 from recommendations.api.reading import query_of
 from recommendations.api.shapes import accepted
 from recommendations.api.taking_in import answer, answer_one
-from recommendations.services import feedback, members, preferences, work
+from recommendations.services import work
+from recommendations.services.measuring import show_less_effect
+from recommendations.services.members import members, preferences
 
 
 class MembersView(APIView):
@@ -187,5 +189,5 @@ class EffectsView(APIView):
     )
     def get(self, request: Request, member_id: str) -> Response:
         """Return the share of each subject turned down in what was shown before and after, newest first."""
-        found = feedback.effects(member_id=member_id)
+        found = show_less_effect.effects(member_id=member_id)
         return Response({"effects": [asdict(effect) for effect in found]})

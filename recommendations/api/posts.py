@@ -13,7 +13,7 @@ from monitoring.clock import now
 from recommendations.api import schema
 from recommendations.api import serializers as s
 from recommendations.api.taking_in import answer, answer_one
-from recommendations.services import posts, publish
+from recommendations.services.content import posts, publish
 
 
 class PostsView(APIView):

@@ -12,9 +12,9 @@ from rest_framework.views import APIView
 from access.scopes import Scope, reading_and_writing
 from monitoring.clock import now
 from recommendations.api import schema
-from recommendations.services.profiles import form
-from recommendations.services.profiles.export import export_profile
-from recommendations.services.profiles.take_in import import_profile
+from recommendations.services.members.profile_file import form
+from recommendations.services.members.profile_file.export import export_profile
+from recommendations.services.members.profile_file.take_in import import_profile
 
 
 class ProfileFileBody(serializers.Serializer):

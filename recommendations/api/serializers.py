@@ -8,7 +8,7 @@ from rest_framework import serializers
 
 from access.problems import Problem
 from recommendations.contracts import InteractionKind, Reason
-from recommendations.services.recommend import FEEDS
+from recommendations.services.serving.recommend import FEEDS
 
 JOB_KINDS = (
     "batch_feeds",

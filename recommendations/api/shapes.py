@@ -12,9 +12,9 @@ from rest_framework.response import Response
 
 from recommendations.contracts import REASON_SENTENCES, PostView, Reason
 from recommendations.services.errors import InvalidRequest
-from recommendations.services.explain import Explanation
-from recommendations.services.looking import Pick, Picks
-from recommendations.services.pages import Page
+from recommendations.services.explaining.explain import Explanation
+from recommendations.services.serving.final_check import Pick, Picks
+from recommendations.services.serving.pages import Page
 from recommendations.services.work import JobView
 
 

@@ -19,9 +19,9 @@ from recommendations.api.problems import Problem
 from recommendations.api.reading import query_of
 from recommendations.embedders.choosing import EmbedderError
 from recommendations.ports import ImageError, VectorError
-from recommendations.services.models import store_vectors
-from recommendations.services.pictures import store_pictures
-from recommendations.services.search import search
+from recommendations.services.serving.search import search
+from recommendations.services.vectors.embedding_models import store_vectors
+from recommendations.services.vectors.pictures import store_pictures
 
 
 def viewer_of_search(request: Request) -> Iterable[object]:

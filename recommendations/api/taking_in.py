@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from monitoring.clock import now
 from recommendations.api import problems
 from recommendations.api import serializers as s
-from recommendations.services import ingest
+from recommendations.services.content import ingest
 
 Kind = Literal["members", "posts"]
 

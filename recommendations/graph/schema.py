@@ -26,12 +26,15 @@ from monitoring.clock import now
 from recommendations.api import serializers as s
 from recommendations.graph import types as t
 from recommendations.graph.cost import CostLimiter
-from recommendations.services import explain, interact, preferences, work
+from recommendations.services import work
 from recommendations.services.errors import InvalidRequest
-from recommendations.services.recommend import recommend
-from recommendations.services.search import search
-from recommendations.services.similar import similar
-from recommendations.services.viewing import WASM, Choice, Narrow
+from recommendations.services.explaining import explain
+from recommendations.services.learning import interact
+from recommendations.services.members import preferences
+from recommendations.services.serving.query import WASM, Choice, Narrow
+from recommendations.services.serving.recommend import recommend
+from recommendations.services.serving.search import search
+from recommendations.services.serving.similar import similar
 
 MOST_EVENTS = 1000
 MOST_TOKENS, MOST_ALIASES, MOST_DEPTH = 2_000, 10, 10

@@ -10,11 +10,13 @@ from strawberry.scalars import JSON
 
 from recommendations.contracts import REASON_SENTENCES, PostView
 from recommendations.contracts import Reason as ReasonCode
-from recommendations.services import explain as explaining
-from recommendations.services import interact, preferences, work
-from recommendations.services.looking import Pick
-from recommendations.services.pages import Page
-from recommendations.services.recommend import cursor_after
+from recommendations.services import work
+from recommendations.services.explaining import explain as explaining
+from recommendations.services.learning import interact
+from recommendations.services.members import preferences
+from recommendations.services.serving.final_check import Pick
+from recommendations.services.serving.pages import Page
+from recommendations.services.serving.recommend import cursor_after
 
 
 @strawberry.type(description="A post as a viewer may see it.")

@@ -15,7 +15,7 @@ class Migration(migrations.Migration):
             name='FeedInputs',
             fields=[
                 ('request', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='inputs', serialize=False, to='recommendations.feedrequest')),
-                ('packed', models.BinaryField(help_text='Packed by services/replay.py, deflated.')),
+                ('packed', models.BinaryField(help_text='Packed by services/explaining/replay.py, deflated.')),
                 ('created_at', models.DateTimeField(db_index=True)),
             ],
             options={

@@ -202,7 +202,7 @@ class FeedInputs(models.Model):
     """
 
     request = models.OneToOneField(FeedRequest, on_delete=models.CASCADE, primary_key=True, related_name="inputs")
-    packed = models.BinaryField(help_text="Packed by services/replay.py, deflated.")
+    packed = models.BinaryField(help_text="Packed by services/explaining/replay.py, deflated.")
     created_at = models.DateTimeField(db_index=True)
 
     class Meta:

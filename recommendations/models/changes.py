@@ -24,7 +24,7 @@ class Change(models.Model):
     """
     One row for each fact that a transaction changed: it is committed if, and only if, the change itself is.
 
-    It names its subject by number and says nothing of it. Kept for some minutes (`services/changes.py`).
+    It names its subject by number and says nothing of it. Kept for some minutes (`services/upkeep/cut_changes.py`).
     """
 
     kind = models.PositiveSmallIntegerField(choices=[(kind.value, kind.name.title()) for kind in ChangeKind])

@@ -12,7 +12,7 @@ class InterestProfile(models.Model):
     A member's interest vectors, positive and negative, as decayed sums of the embeddings of what they acted on.
 
     A sum stands for the moment *reference_at*; moving it to another moment is one multiplication, so an interaction
-    costs the same whatever came before it (see `recommendations/services/interests.py`).
+    costs the same whatever came before it (see `recommendations/services/learning/interests.py`).
     Personal data: derived from what a person did. Erased with the member; not kept while `is_personalised` is off.
     """
 

@@ -20,18 +20,40 @@ from django.db.models import F, Q, QuerySet
 from monitoring import metrics
 from recommendations import jobs
 from recommendations.models import Job, JobChunk, Member, Post
-from recommendations.services import batch, erasure
-from recommendations.services.embedding import SPACE, lacking
 from recommendations.services.errors import InvalidRequest, UnknownJob, UnknownMember
-from recommendations.services.wiring import embedder
 
 MAX_ATTEMPTS = 3
 ERRORS_KEPT = 20
 
-OF_POSTS = (Job.Kind.EMBED_POSTS, Job.Kind.REINDEX, Job.Kind.ERASE_POSTS)
-NEVER_ALL = (Job.Kind.MEMBER_FEED, Job.Kind.EXPORT_MEMBERS, Job.Kind.ERASE_MEMBERS, Job.Kind.ERASE_POSTS)
-"""Kinds of job that need to be told of whom."""
 OPEN = (Job.State.QUEUED, Job.State.RUNNING)
+
+
+Process = Callable[[UUID, Sequence[int], datetime], list[dict[str, Any]]]
+"""Processes the items of one chunk: the job's id, item ids and the time in; one error per failed item out."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobKind:
+    """A kind of job: what its items are, and the functions that process them."""
+
+    kind: str
+    """A value of `Job.Kind`."""
+    process: Process
+    items: type[Post] | type[Member] = Member
+    default_items: Callable[[], QuerySet[Post] | QuerySet[Member]] | None = None
+    """The rows to process if the request names none; None: the request must name them."""
+    on_accept: Callable[[Sequence[int], datetime], None] | None = None
+    """Runs in the transaction that accepts the job: its effect is visible as soon as the job exists."""
+    queue: str | None = None
+    """The Celery queue of its chunks; None: the default one for chunks."""
+
+
+KINDS: dict[str, JobKind] = {}
+
+
+def register_kind(kind: JobKind) -> None:
+    """Make a kind of job known. `services/extensions/jobs.py` registers all of them when the app starts."""
+    KINDS[kind.kind] = kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,33 +124,23 @@ def submit(*, kind: str, params: Mapping[str, Any], now: datetime, idempotency_k
 
 def items_of(kind: str, params: Mapping[str, Any]) -> list[int]:
     """Return the database ids that a job of this kind works on; refuse parameters that we don't know."""
-    named = "post_ids" if kind in OF_POSTS else "member_ids"
+    job_kind = KINDS[kind]
+    named = "post_ids" if job_kind.items is Post else "member_ids"
     if unknown := set(params) - {named}:
         raise InvalidRequest(f"{', '.join(sorted(unknown))}: not a parameter of {kind}; it takes {named}.", "/params")
     if named not in params:
-        if kind in NEVER_ALL:
+        if job_kind.default_items is None:
             raise InvalidRequest(f"{named}: name them; this is not done for everybody at once.", f"/params/{named}")
-        rows = everyone(kind)
-        return list(rows.order_by("pk").values_list("pk", flat=True))
+        return list(job_kind.default_items().order_by("pk").values_list("pk", flat=True))
     wanted = params[named]
     if not isinstance(wanted, list) or not wanted or not all(isinstance(item, str) for item in wanted):
         raise InvalidRequest(f"{named}: give a list of ids.", f"/params/{named}")
-    model: type[Post] | type[Member] = Post if named == "post_ids" else Member
-    found = dict(model.objects.filter(external_id__in=wanted).values_list("external_id", "pk"))
+    found = dict(job_kind.items.objects.filter(external_id__in=wanted).values_list("external_id", "pk"))
     if missing := [item for item in wanted if item not in found]:
         if named == "member_ids":
             raise UnknownMember(missing[0])
         raise InvalidRequest(f"There is no post {missing[0]!r}.", "/params/post_ids")
     return sorted(set(found.values()))
-
-
-def everyone(kind: str) -> QuerySet[Post] | QuerySet[Member]:
-    """Return what a job of this kind works on if nothing is named."""
-    if kind == Job.Kind.EMBED_POSTS:
-        return lacking(embedder().name)
-    if kind == Job.Kind.REINDEX:
-        return Post.objects.filter(embeddings__space=SPACE, embeddings__model=embedder().name)
-    return Member.objects.filter(is_active=True)
 
 
 @transaction.atomic
@@ -142,8 +154,8 @@ def create(kind: str, params: dict[str, Any], items: Sequence[int], now: datetim
         for number, start in enumerate(range(0, len(items), size))
     ]
     JobChunk.objects.bulk_create(chunks, batch_size=500)
-    if begin := BEGINNINGS.get(kind):
-        begin(items, now)
+    if on_accept := KINDS[kind].on_accept:
+        on_accept(items, now)
     for chunk in chunks:
         ask(job, chunk.number)
     if not chunks:
@@ -154,8 +166,7 @@ def create(kind: str, params: dict[str, Any], items: Sequence[int], now: datetim
 
 def ask(job: Job, number: int) -> None:
     """Have a worker do one chunk."""
-    queue = "interactive" if job.kind == Job.Kind.MEMBER_FEED else None
-    jobs.enqueue(jobs.RUN_CHUNK, {"job_id": str(job.pk), "number": number}, queue=queue)
+    jobs.enqueue(jobs.RUN_CHUNK, {"job_id": str(job.pk), "number": number}, queue=KINDS[job.kind].queue)
 
 
 def look_up(*, job_id: UUID) -> JobView:
@@ -214,24 +225,6 @@ def retry(*, job_id: UUID, now: datetime) -> JobView:
 
 # Doing
 
-Do = Callable[[UUID, Sequence[int], datetime], list[dict[str, Any]]]
-DOERS: dict[str, Do] = {
-    Job.Kind.BATCH_FEEDS: batch.feeds_of,
-    Job.Kind.MEMBER_FEED: batch.feeds_of,
-    Job.Kind.EMBED_POSTS: batch.embeddings_of,
-    Job.Kind.REINDEX: batch.index_of,
-    Job.Kind.REBUILD_INTERESTS: batch.interests_of,
-    Job.Kind.EXPORT_MEMBERS: batch.exports_of,
-    Job.Kind.ERASE_MEMBERS: batch.erase_members,
-    Job.Kind.ERASE_POSTS: batch.erase_posts,
-}
-"""What does a chunk of each kind: the job and ids in, errors out."""
-BEGINNINGS: dict[str, Callable[[Sequence[int], datetime], None]] = {
-    Job.Kind.ERASE_MEMBERS: erasure.begin_members,
-    Job.Kind.ERASE_POSTS: erasure.begin_posts,
-}
-"""What holds as soon as a job was accepted."""
-
 
 def run_chunk(*, job_id: UUID, number: int, now: datetime) -> bool:
     """Do one chunk, if nobody else does or did. Return whether it was done."""
@@ -240,7 +233,7 @@ def run_chunk(*, job_id: UUID, number: int, now: datetime) -> bool:
         return False
     Job.objects.filter(pk=job_id, state=Job.State.QUEUED).update(state=Job.State.RUNNING, started_at=now)
     try:
-        errors = DOERS[chunk.job.kind](job_id, chunk.item_ids, now)
+        errors = KINDS[chunk.job.kind].process(job_id, chunk.item_ids, now)
     except Exception as error:
         # The chunk goes back, to be tried again by the reconciler, until it has failed often enough.
         give_back(chunk, f"{type(error).__name__}: {error}", now)

@@ -25,11 +25,11 @@ PLANTED = {
     "a wing that knows another": ("recommendations/engines/plain.py", "from recommendations.stores import memory"),
     "a road that knows Django": ("recommendations/pipeline/run.py", "import django.conf"),
     "a door that goes past the services": ("recommendations/tasks.py", "from recommendations.models import Post"),
-    "a service on the kernel": ("recommendations/services/learn.py", "import wasm"),
+    "a service on the kernel": ("recommendations/services/learning/learn.py", "import wasm"),
     "a flag that knows recommendations": ("flags/services/change.py", "from recommendations import contracts"),
     "keys that know a flag": ("access/keys.py", "import flags.models"),
     "a service that asks for a flag in its own way": (
-        "recommendations/services/viewing.py",
+        "recommendations/services/serving/query.py",
         "from flags.services.evaluate import evaluate",
     ),
     "a door that writes flags": ("flags/admin/base.py", "from flags.models.guarded import writing"),

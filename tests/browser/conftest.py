@@ -11,7 +11,7 @@ from playwright.sync_api import sync_playwright
 from monitoring.clock import now
 from recommendations.models import Member, Post, PrivacySettings
 from recommendations.services import wiring
-from recommendations.services.embedding import embed_posts
+from recommendations.services.vectors.embedding import embed_posts
 from tests.servers import missing
 
 TOPICS = {

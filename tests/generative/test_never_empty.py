@@ -18,8 +18,8 @@ from recommendations.pipeline.sources.nearest import Nearest
 from recommendations.pipeline.sources.popular import Trending
 from recommendations.ports import EngineError
 from recommendations.services import wiring
-from recommendations.services.publish import remove_posts
-from recommendations.services.recommend import recommend
+from recommendations.services.content.publish import remove_posts
+from recommendations.services.serving.recommend import recommend
 from tests import making
 from tests.making import NOW
 

@@ -15,16 +15,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recommendations.models import LessOf, Member, Post, PrivacySettings, Relationship, Seen
-from recommendations.services import learn, wiring
-from recommendations.services.embedding import SPACE
+from recommendations.services import wiring
+from recommendations.services.content.publish import remove_posts, set_members_active
 from recommendations.services.errors import InactiveMember, UnknownPost
-from recommendations.services.interact import Event, record
-from recommendations.services.preferences import relate, reset, set_preferences
-from recommendations.services.publish import remove_posts, set_members_active
-from recommendations.services.recommend import FEEDS, recommend
-from recommendations.services.refresh import refresh_slate
-from recommendations.services.search import search
-from recommendations.services.similar import similar
+from recommendations.services.learning import learn
+from recommendations.services.learning.interact import Event, record
+from recommendations.services.members.preferences import relate, reset, set_preferences
+from recommendations.services.serving.recommend import FEEDS, recommend
+from recommendations.services.serving.refresh import refresh_slate
+from recommendations.services.serving.search import search
+from recommendations.services.serving.similar import similar
+from recommendations.services.vectors.embedding import SPACE
 from tests import making
 from tests.making import NOW
 

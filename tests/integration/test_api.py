@@ -14,7 +14,7 @@ from recommendations.api import serializers as s
 from recommendations.api.problems import CONTENT_TYPE
 from recommendations.models import Interaction, Job, Member, Post, PrivacySettings, Relationship, Seen
 from recommendations.services import wiring
-from recommendations.services.embedding import embed_posts
+from recommendations.services.vectors.embedding import embed_posts
 
 pytestmark = pytest.mark.django_db
 

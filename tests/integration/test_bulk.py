@@ -8,8 +8,8 @@ import pytest
 from django.db import IntegrityError
 
 from recommendations.models import Interaction, Member, Post, PostEmbedding
-from recommendations.services import bulk
-from recommendations.services.bulk import insert_columns
+from recommendations.stores import bulk
+from recommendations.stores.bulk import insert_columns
 
 pytestmark = pytest.mark.django_db
 

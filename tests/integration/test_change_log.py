@@ -12,13 +12,14 @@ from django.db import connection, transaction
 
 from recommendations.models import Change, ChangeCut, ChangeMark, InterestProfile, LessOf, Member, Post, Seen
 from recommendations.models.changes import ChangeKind
-from recommendations.services import changes, invalidate, wiring
-from recommendations.services.embedding import SPACE
-from recommendations.services.pages import pages
-from recommendations.services.recommend import recommend
-from recommendations.services.search import search
-from recommendations.services.similar import similar
-from recommendations.services.viewing import inquire
+from recommendations.services import invalidate, wiring
+from recommendations.services.serving.pages import pages
+from recommendations.services.serving.query import inquire
+from recommendations.services.serving.recommend import recommend
+from recommendations.services.serving.search import search
+from recommendations.services.serving.similar import similar
+from recommendations.services.upkeep import cut_changes
+from recommendations.services.vectors.embedding import SPACE
 from recommendations.stores import change_log, relational_viewers, resident_facts
 from recommendations.stores.sql import queries
 from tests import making
@@ -246,7 +247,7 @@ def test_what_is_hidden_while_the_rest_is_ranked_is_not_shown(ann, bob, monkeypa
     ask(anchor.external_id)
     wiring.slates().purge([ann.pk])
     pages().clear()
-    module, function = (f"recommendations.services.{name}").rsplit(".", 1)
+    module, function = (f"recommendations.services.serving.{name}").rsplit(".", 1)
     real = getattr(sys.modules[module], function)
 
     def ranks_while_others_write(*args):
@@ -349,10 +350,10 @@ def test_without_a_trigger_nothing_is_remembered(ann, bob, monkeypatch, event):
 
 def test_the_log_is_cut_off_where_everybody_has_read_it(ann, bob):
     making.posts(bob, 3)
-    changes.cut_changes(now=NOW)
+    cut_changes.cut_changes(now=NOW)
     assert Change.objects.count() > 3, "nobody knows yet who has read it"
     making.post(bob)
-    did = changes.cut_changes(now=NOW + changes.KEPT)
+    did = cut_changes.cut_changes(now=NOW + cut_changes.KEPT)
     if connection.vendor == "sqlite":
         # In PostgreSQL the test is one transaction, which is still under way.
         assert did.rows > 3 and noted() == [(ChangeKind.POST, Post.objects.latest("pk").pk)]

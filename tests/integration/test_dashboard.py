@@ -11,9 +11,9 @@ from monitoring import clock, dashboard, samples
 from monitoring.dashboard import Figure, Panel
 from monitoring.models import MaintenanceRun
 from recommendations.models import FeedHour, Job
-from recommendations.services import panels as ours
-from recommendations.services import recording
-from recommendations.services.recommend import recommend
+from recommendations.services.extensions import panels as ours
+from recommendations.services.serving import records
+from recommendations.services.serving.recommend import recommend
 from tests import making
 from tests.making import NOW
 
@@ -111,7 +111,7 @@ def test_real_feeds_are_seen_in_traffic_stages_caches_and_engines(admin_client):
         making.member(name, at=now)
         for _ in range(3):
             recommend(member_id=name, now=now)
-    recording.record_served(now=now)
+    records.record_served(now=now)
     samples.add(sampler.take("web", now.timestamp()))
     found = shown(now)
     assert [one["value"] for one in found["traffic"]["figures"]][::3] == [1.2, 66.7]

@@ -16,7 +16,7 @@ from monitoring import doctor, workers
 from monitoring.doctor import Verdict
 from monitoring.models import AlertRule
 from recommendations.models import EmbeddingModel, FeedRequest
-from recommendations.services import checklist
+from recommendations.services.extensions import doctor as service_lines
 from tests import making
 from tests.making import NOW
 
@@ -71,7 +71,7 @@ def good(monkeypatch, django_user_model):
     monkeypatch.setattr(workers, "findings", lambda now: [])
     servers(monkeypatch, SERVER, CACHE)
     django_user_model.objects.create_superuser("root", password="correct horse battery")
-    feeds(checklist.LOAD_FEEDS)
+    feeds(service_lines.LOAD_FEEDS)
 
 
 def said():
@@ -135,7 +135,7 @@ def test_a_real_redis_tells_what_is_asked(redis_url):
 def test_a_missing_index_is_named():
     with connection.cursor() as cursor:
         cursor.execute("DROP INDEX posts_by_age")
-    answer = checklist.indexes(NOW)
+    answer = service_lines.indexes(NOW)
     assert answer.verdict is Verdict.FAIL
     assert "recommendations_post.posts_by_age" in answer.said
 
@@ -144,30 +144,30 @@ def test_a_flag_that_is_gone_slow_feeds_and_fallbacks_fail():
     with writing():
         Experiment.objects.all().delete()
         Flag.objects.all().delete()
-    assert checklist.flag(NOW).verdict is Verdict.FAIL
-    assert checklist.load(NOW).verdict is Verdict.WARN
-    feeds(checklist.LOAD_FEEDS, duration_ms=900.0)
-    assert "p95 900 ms" in checklist.load(NOW).said
-    assert checklist.load(NOW).verdict is Verdict.FAIL
+    assert service_lines.flag(NOW).verdict is Verdict.FAIL
+    assert service_lines.load(NOW).verdict is Verdict.WARN
+    feeds(service_lines.LOAD_FEEDS, duration_ms=900.0)
+    assert "p95 900 ms" in service_lines.load(NOW).said
+    assert service_lines.load(NOW).verdict is Verdict.FAIL
     FeedRequest.objects.update(duration_ms=5.0, fallback="plain")
-    assert checklist.load(NOW).verdict is Verdict.FAIL
+    assert service_lines.load(NOW).verdict is Verdict.FAIL
 
 
 def test_thresholds_must_be_watched_read_and_told(good, monkeypatch):
-    assert checklist.thresholds(NOW).verdict is Verdict.PASS
+    assert service_lines.thresholds(NOW).verdict is Verdict.PASS
     set_env(monkeypatch, alert_emails=[])
-    assert "ALERT_EMAILS" in checklist.thresholds(NOW).fix
+    assert "ALERT_EMAILS" in service_lines.thresholds(NOW).fix
     AlertRule.objects.filter(name="heap_used").update(reading="recsys_nothing")
-    assert checklist.thresholds(NOW).said == "Nothing reads what these rules watch: heap_used."
+    assert service_lines.thresholds(NOW).said == "Nothing reads what these rules watch: heap_used."
     AlertRule.objects.filter(name="heap_used").update(is_enabled=False)
-    assert checklist.thresholds(NOW).said == "Not watched: heap_used."
+    assert service_lines.thresholds(NOW).said == "Not watched: heap_used."
 
 
 def test_shares_make_a_whole():
-    assert checklist.is_whole([0.5, 0.25, 0.25])
-    assert checklist.is_whole([50, 25, 25])
-    assert not checklist.is_whole([1.0])
-    assert not checklist.is_whole([0.5, 0.4])
+    assert service_lines.is_whole([0.5, 0.25, 0.25])
+    assert service_lines.is_whole([50, 25, 25])
+    assert not service_lines.is_whole([1.0])
+    assert not service_lines.is_whole([0.5, 0.4])
 
 
 def test_a_line_that_cannot_be_asked_fails():

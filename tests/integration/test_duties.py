@@ -20,8 +20,12 @@ from recommendations.models import (
     Seen,
     ServedPage,
 )
-from recommendations.services import archive, duties, models, retention, rolling, wiring
-from recommendations.services.recommend import recommend
+from recommendations.services import wiring
+from recommendations.services.extensions import maintenance
+from recommendations.services.measuring import roll_up
+from recommendations.services.serving.recommend import recommend
+from recommendations.services.upkeep import retention
+from recommendations.services.vectors import archive, embedding_models
 from tests import making
 from tests.making import NOW
 
@@ -75,7 +79,7 @@ def test_an_hour_is_rolled_up_and_again_to_the_same():
         making.interaction(who, post, kind, at=at, request_id=UUID(int=number))
     making.interaction(who, first, "like", at=NOW, request_id=UUID(int=1))
     for _ in range(2):
-        assert rolling.roll_up(now=NOW + timedelta(minutes=5)) == 2
+        assert roll_up.roll_up(now=NOW + timedelta(minutes=5)) == 2
         control, treatment = FeedHour.objects.order_by("variant")
         assert (control.slates, control.empty, control.pages, control.engaged) == (1, 1, 0, 0)
         assert (treatment.hour, treatment.slates, treatment.fallbacks) == (hour, 20, 2)
@@ -87,7 +91,7 @@ def test_hours_that_were_missed_are_made_good():
     who = making.member()
     for hours in (1, 3, 60):
         request(who, hours, NOW - timedelta(hours=hours))
-    rolling.roll_up(now=NOW)
+    roll_up.roll_up(now=NOW)
     assert [(NOW - row.hour) / timedelta(hours=1) for row in FeedHour.objects.order_by("-hour")] == [1, 3]
 
 
@@ -97,11 +101,11 @@ def test_the_first_interaction_of_an_hour_is_found_without_an_index(count):
     (post,) = making.posts(who, 1)
     ids = [making.interaction(who, post, at=NOW + timedelta(minutes=n)).pk for n in range(count)]
     for n in range(count):
-        start = rolling.first_since(NOW + timedelta(minutes=n))
+        start = roll_up.first_since(NOW + timedelta(minutes=n))
         later = Interaction.objects.filter(pk__gte=start, received_at__gte=NOW + timedelta(minutes=n))
         assert list(later.order_by("pk").values_list("pk", flat=True)) == ids[n:]
         assert n == 0 or start >= ids[n - 1]
-    assert rolling.first_since(NOW) <= (ids[0] if ids else 0)
+    assert roll_up.first_since(NOW) <= (ids[0] if ids else 0)
 
 
 def test_records_go_when_their_time_is_over(monkeypatch):
@@ -130,7 +134,7 @@ def retired(monkeypatch):
     """A model that was retired forty days ago, with three vectors, and the one that serves."""
     ann = making.member("ann")
     posts = making.posts(ann, 3)
-    models.embed_due(now=NOW)
+    embedding_models.embed_due(now=NOW)
     old = EmbeddingModel.objects.create(
         space="content",
         name="old/model v1",
@@ -183,12 +187,12 @@ def index(retired, monkeypatch):
 
 
 def test_an_index_that_lacks_posts_is_found_and_mended(index):
-    did = duties.check_index(NOW)
+    did = maintenance.check_index(NOW)
     assert did.rows == 3
     assert "3 written again" in did.note
     assert index.count() == 3
-    assert duties.check_index(NOW).rows == 0
-    assert duties.optimise_index(NOW).rows == 3
+    assert maintenance.check_index(NOW).rows == 0
+    assert maintenance.optimise_index(NOW).rows == 3
 
 
 def test_a_retired_models_collection_goes_with_its_vectors(index, retired, monkeypatch, tmp_path):
@@ -207,13 +211,13 @@ def test_caches_are_swept_and_a_redis_that_is_gone_is_a_failure(monkeypatch):
     every = timedelta(minutes=5)
     run = maintain(name="sweep_caches", now=NOW, every=every)
     assert "slates 1 entries" in run.note
-    monkeypatch.setattr(duties.sweep, "sweep_caches", lambda now: {})
-    with pytest.raises(duties.NotSweptError):
+    monkeypatch.setattr(maintenance.sweep, "sweep_caches", lambda now: {})
+    with pytest.raises(maintenance.NotSweptError):
         maintain(name="sweep_caches", now=NOW + every, every=every)
 
 
 def test_a_look_at_the_memory_is_recorded_with_what_it_gave_back(monkeypatch):
-    monkeypatch.setattr(duties.memory, "check_memory", lambda: {"expired_profiles": 1_000, "garbage": 24})
+    monkeypatch.setattr(maintenance.process_memory, "check_memory", lambda: {"expired_profiles": 1_000, "garbage": 24})
     run = maintain(name="check_memory", scope="batch", now=NOW, every=timedelta(minutes=5))
     assert (run.name, run.rows, run.bytes) == ("check_memory (batch)", 2, 1_024)
     assert "garbage 24" in run.note
@@ -222,7 +226,7 @@ def test_a_look_at_the_memory_is_recorded_with_what_it_gave_back(monkeypatch):
 def test_flags_that_should_go_are_named():
     making.flag("long-decided", at=NOW - 90 * DAY)
     making.flag("of-today", at=NOW)
-    did = duties.report_stale_flags(NOW)
+    did = maintenance.report_stale_flags(NOW)
     assert did.rows == len(did.note.split(", "))
     assert "long-decided" in did.note
     assert "of-today" not in did.note

@@ -9,8 +9,8 @@ from recommendations.embedders.choosing import EmbedderError, embedder_named
 from recommendations.embedders.text import WordLlamaText
 from recommendations.embedders.tiny import TinyText
 from recommendations.models import EmbeddingFailure, Member, Post, PostEmbedding
-from recommendations.services import embedding as service
-from recommendations.services.embedding import embed_posts, embeddable_text, embedding_lag_seconds
+from recommendations.services.vectors import embedding as service
+from recommendations.services.vectors.embedding import embed_posts, embeddable_text, embedding_lag_seconds
 from recommendations.services.wiring import embedder
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

@@ -14,11 +14,14 @@ from django.db import connection
 from flags.experiments.privacy import exposures_of, forget_unit
 from recommendations import jobs
 from recommendations.models import ErasedPost, FeedRequest, Job, JobFile, Member, Post
-from recommendations.services import erasure, interact, learn, preferences, recording, wiring, work
-from recommendations.services.embedding import embed_posts
+from recommendations.services import wiring, work
 from recommendations.services.errors import InactiveMember, InvalidRequest, NothingToFetch, UnknownMember
-from recommendations.services.export import KEPT, fetch
-from recommendations.services.recommend import recommend
+from recommendations.services.learning import interact, learn
+from recommendations.services.members import erasure, preferences
+from recommendations.services.members.export import KEPT, fetch
+from recommendations.services.serving import records
+from recommendations.services.serving.recommend import recommend
+from recommendations.services.vectors.embedding import embed_posts
 from tests import making
 from tests.making import NOW
 
@@ -52,7 +55,7 @@ def life(sent):
         page = recommend(member_id=name, now=NOW)
         assert page.picks
     learn.learn(member_ids=[ann.pk, bob.pk], now=NOW)
-    recording.record_served(now=NOW)
+    records.record_served(now=NOW)
     work.submit(kind="member_feed", params={"member_ids": [ANN, BOB]}, now=NOW)
     return ann, bob, own
 
@@ -118,7 +121,7 @@ def test_erased_is_hidden_at_once_before_any_worker_comes(life):
 def test_what_was_served_and_not_written_yet_is_not_written_for_an_erased_member(life):
     recommend(member_id=ANN, feed="trending", now=NOW)
     run("erase_members", member_ids=[ANN])
-    recording.record_served(now=NOW)
+    records.record_served(now=NOW)
     assert not FeedRequest.objects.exclude(member__external_id=BOB).exists()
     late = interact.record(events=[interact.Event("late", ANN, "of-ann", "like")], now=NOW)
     assert late[0].status == "rejected"

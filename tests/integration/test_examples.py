@@ -25,8 +25,10 @@ from flags.analysis import looking
 from monitoring import clock
 from recommendations.api import feeds, spaces
 from recommendations.models import Job, Member
-from recommendations.services import learn, recording, wiring, work
+from recommendations.services import wiring, work
 from recommendations.services.errors import FactsUnavailable
+from recommendations.services.learning import learn
+from recommendations.services.serving import records
 from recsys_project.openapi import EXAMPLES, PROBLEM
 from tests import making
 
@@ -156,7 +158,7 @@ def content(tell):
 
 def served(tell):
     page = tell("feed", 200, member_id=READER, query={"limit": 2, "explain": "true"})
-    recording.record_served(now=clock.now())
+    records.record_served(now=clock.now())
     asked = {"request_id": page["request_id"], "post_id": page["picks"][0]["post"]["id"], "query": {"viewer": READER}}
     tell("explain", 200, **asked)
     tell("similar", 200, post_id="7", query={"viewer": READER, "limit": 1})

@@ -29,9 +29,10 @@ from flags.services import approve, experiments
 from flags.services.change import Actor, change
 from flags.services.errors import RefusedError, UnknownKeyError
 from flags.services.evaluate import evaluate
-from recommendations.services import recording, wiring
-from recommendations.services.recommend import recommend
-from recommendations.services.viewing import WASM, choose
+from recommendations.services import wiring
+from recommendations.services.serving import records
+from recommendations.services.serving.query import WASM, choose
+from recommendations.services.serving.recommend import recommend
 from tests import making
 
 pytestmark = pytest.mark.django_db
@@ -46,7 +47,7 @@ FLAG, FLOOR = "wasm_recommendations", "bandit_floor"
 def fresh():
     making.flag(FLAG, is_enabled=True, rollout_percentage=0)
     snapshot.snapshot.forget()
-    recording.told._told.clear()
+    records.told._told.clear()
     yield
     snapshot.snapshot.forget()
 
@@ -279,7 +280,7 @@ def ann(parts):
 
 
 def exposures():
-    recording.record_served(now=NOW)
+    records.record_served(now=NOW)
     return list(Exposure.objects.values_list("unit_id", "variant"))
 
 
@@ -305,7 +306,7 @@ def test_a_process_notes_an_exposure_once(ann):
     assert exposures() == [("ann", choose("ann").variant)]
     recommend(member_id="ann", now=NOW)
     taken = wiring.records().take(100)
-    assert taken and not any(record[:1] == recording.EXPOSURE for record in taken.values())
+    assert taken and not any(record[:1] == records.EXPOSURE for record in taken.values())
 
 
 def test_nobody_is_exposed_who_did_not_meet_it(ann):

@@ -9,13 +9,16 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from recommendations.models import FeedInputs, FeedRequest, LessOf, Member, Post, PostEmbedding, ServedPage
-from recommendations.services import learn, recording, replay, wiring
+from recommendations.services import wiring
 from recommendations.services.errors import InputsNotKept, UnknownPost, UnknownRequest
-from recommendations.services.explain import explain
-from recommendations.services.recommend import recommend
-from recommendations.services.search import search
-from recommendations.services.similar import similar
-from recommendations.services.viewing import Choice
+from recommendations.services.explaining import replay
+from recommendations.services.explaining.explain import explain
+from recommendations.services.learning import learn
+from recommendations.services.serving import inputs, records
+from recommendations.services.serving.query import Choice
+from recommendations.services.serving.recommend import recommend
+from recommendations.services.serving.search import search
+from recommendations.services.serving.similar import similar
 from tests import making
 from tests.making import NOW
 
@@ -38,7 +41,7 @@ def world(settings, monkeypatch):
 
 def served(**options):
     page = recommend(member_id="viewer", now=NOW, **options)
-    recording.record_served(now=NOW)
+    records.record_served(now=NOW)
     return page
 
 
@@ -48,7 +51,7 @@ def why(page, post_id, viewer="viewer"):
 
 @pytest.mark.parametrize("engine", ["plain", "wasm_simd"])
 def test_every_pick_has_parts_that_sum_to_its_score_to_the_bit(world, monkeypatch, engine):
-    monkeypatch.setattr("recommendations.services.recommend.choose", lambda _: Choice(engine, "c"))
+    monkeypatch.setattr("recommendations.services.serving.recommend.choose", lambda _: Choice(engine, "c"))
     page = served(limit=50)
     assert page.engine == engine
     for rank, pick in enumerate(page.picks, 1):
@@ -133,7 +136,7 @@ def test_a_request_is_its_viewers_only(world):
 @pytest.mark.parametrize("engine", ["plain", "wasm_simd"])
 @pytest.mark.parametrize("feed", ["discovery", "following", "trending", "non_personalized"])
 def test_a_request_is_ranked_again_to_the_same_bytes(world, monkeypatch, engine, feed):
-    monkeypatch.setattr("recommendations.services.recommend.choose", lambda _: Choice(engine, "c"))
+    monkeypatch.setattr("recommendations.services.serving.recommend.choose", lambda _: Choice(engine, "c"))
     for author in Member.objects.filter(external_id__startswith="author")[:9]:
         making.follow(world, author)
     page = served(feed=feed, limit=20)
@@ -163,8 +166,8 @@ def test_without_its_inputs_a_request_is_not_ranked_again(world):
     PostEmbedding.objects.update(changed_at=NOW)
     with pytest.raises(InputsNotKept, match="no vector"):
         replay.replay(request_id=page.request_id)
-    assert replay.sweep_inputs(now=NOW + timedelta(days=6)) == 0
-    assert replay.sweep_inputs(now=NOW + timedelta(days=8)) == 1
+    assert inputs.sweep_inputs(now=NOW + timedelta(days=6)) == 0
+    assert inputs.sweep_inputs(now=NOW + timedelta(days=8)) == 1
     with pytest.raises(CommandError, match="not kept"):
         call_command("replay", again)
 
@@ -199,7 +202,7 @@ def test_similar_and_found_posts_are_explained_too(parts, door):
         if door == "similar"
         else search(viewer_id="seeker", space="content", text="about post", limit=3, now=NOW)
     )
-    recording.record_served(now=NOW)
+    records.record_served(now=NOW)
     found = explain(request_id=page.request_id, post_id=page.picks[1].post.id, viewer_id="seeker", now=NOW)
     assert (found.status, found.rank) == ("shown", 2)
     assert found.parts == pytest.approx(page.picks[1].parts) and sum(found.parts.values()) == pytest.approx(found.score)

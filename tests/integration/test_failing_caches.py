@@ -10,11 +10,13 @@ from prometheus_client import REGISTRY
 
 from recommendations.contracts import Visibility
 from recommendations.models import Post, PostEmbedding
-from recommendations.services import invalidate, learn, sweep, wiring
-from recommendations.services.pages import pages
-from recommendations.services.preferences import relate
-from recommendations.services.publish import remove_posts
-from recommendations.services.recommend import recommend
+from recommendations.services import invalidate, wiring
+from recommendations.services.content.publish import remove_posts
+from recommendations.services.learning import learn
+from recommendations.services.members.preferences import relate
+from recommendations.services.serving.pages import pages
+from recommendations.services.serving.recommend import recommend
+from recommendations.services.upkeep import sweep
 from recommendations.stores.redis_slates import RedisSlates
 from tests import making
 from tests.making import NOW

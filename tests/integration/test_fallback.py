@@ -9,11 +9,13 @@ from recommendations import jobs
 from recommendations.engines.wasm_simd import WasmEngine
 from recommendations.models import Post, Seen
 from recommendations.ports import EngineError
-from recommendations.services import invalidate, learn, recording, refresh, wiring
+from recommendations.services import invalidate, wiring
+from recommendations.services.content.publish import remove_posts
 from recommendations.services.errors import FactsUnavailable
-from recommendations.services.pages import pages
-from recommendations.services.publish import remove_posts
-from recommendations.services.recommend import recommend
+from recommendations.services.learning import learn
+from recommendations.services.serving import records, refresh
+from recommendations.services.serving.pages import pages
+from recommendations.services.serving.recommend import recommend
 from recommendations.stores import resident_profiles
 from recommendations.stores.resident_catalogue import ResidentCatalogue
 from tests import making
@@ -110,7 +112,7 @@ def test_pages_neither_repeat_nor_skip_though_every_slate_is_lost(viewer, record
         part = page(limit=25, cursor=cursor)
         found += ids(part)
         if recorded:
-            recording.record_served(now=NOW)
+            records.record_served(now=NOW)
             wiring.slates().purge([viewer.pk])
         if (cursor := part.next_cursor) is None:
             break

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from recommendations.models import LessOf, ServedPage
-from recommendations.services import feedback
+from recommendations.services.measuring import show_less_effect
 from tests import making
 from tests.making import NOW
 
@@ -34,9 +34,9 @@ def test_a_wish_is_measured_once_when_it_has_settled():
     page(viewer, [war, bread], NOW - timedelta(minutes=1))
     LessOf.objects.create(member=viewer, subject="topic", key="war", post=war, event_id="e", created_at=NOW)
     count, total = observed()
-    assert feedback.measure_less(now=NOW + timedelta(hours=12)) == 0
-    assert feedback.measure_less(now=NOW + DAY + timedelta(minutes=30)) == 0, "nothing was shown since"
+    assert show_less_effect.measure_less(now=NOW + timedelta(hours=12)) == 0
+    assert show_less_effect.measure_less(now=NOW + DAY + timedelta(minutes=30)) == 0, "nothing was shown since"
     page(viewer, [war, bread, bread, bread], NOW + timedelta(hours=1))
-    assert feedback.measure_less(now=NOW + DAY + timedelta(minutes=30)) == 1
-    assert feedback.measure_less(now=NOW + DAY + timedelta(minutes=90)) == 0
+    assert show_less_effect.measure_less(now=NOW + DAY + timedelta(minutes=30)) == 1
+    assert show_less_effect.measure_less(now=NOW + DAY + timedelta(minutes=90)) == 0
     assert observed() == [count + 1, total + 0.5]

@@ -22,7 +22,7 @@ from flags.services.change import Actor, change
 from flags.services.errors import ChangedMeanwhileError, ExistsError, UnknownKeyError
 from flags.services.evaluate import all_details, evaluate
 from flags.snapshot import Snapshot
-from recommendations.services.viewing import choose
+from recommendations.services.serving.query import choose
 from tests import making
 
 pytestmark = pytest.mark.django_db

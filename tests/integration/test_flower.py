@@ -15,9 +15,10 @@ import pytest
 
 from monitoring import clock
 from recommendations import jobs
-from recommendations.services import interact, work
-from recommendations.services.interact import Event
-from recommendations.services.recommend import recommend
+from recommendations.services import work
+from recommendations.services.learning import interact
+from recommendations.services.learning.interact import Event
+from recommendations.services.serving.recommend import recommend
 from tests import making
 from tests.servers import free_port, running, wait_until
 

@@ -12,10 +12,10 @@ from django.db.models import Count, F
 from recommendations.contracts import Visibility
 from recommendations.embedders.tiny import TinyText
 from recommendations.models import Interaction, Member, Post, PostEmbedding, PrivacySettings, Relationship
-from recommendations.services import generate as service
-from recommendations.services.generate import NotEmptyError, Vectors, generate
-from recommendations.services.generating.draws import Size, WorldTooSmallError
-from recommendations.services.safety import sensitivity_of
+from recommendations.services.content import generate as service
+from recommendations.services.content.generate import NotEmptyError, Vectors, generate
+from recommendations.services.content.generating.draws import Size, WorldTooSmallError
+from recommendations.services.content.safety import sensitivity_of
 
 pytestmark = pytest.mark.django_db
 

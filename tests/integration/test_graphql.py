@@ -15,9 +15,10 @@ from access.scopes import Scope
 from monitoring.clock import now
 from recommendations.contracts import REASON_SENTENCES
 from recommendations.models import Interaction, Job, Relationship, Seen
-from recommendations.services import recording, wiring
-from recommendations.services.embedding import embed_posts
-from recommendations.services.viewing import Choice
+from recommendations.services import wiring
+from recommendations.services.serving import records
+from recommendations.services.serving.query import Choice
+from recommendations.services.vectors.embedding import embed_posts
 from tests import making
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("parts")]
@@ -96,7 +97,7 @@ def test_a_longer_page_costs_no_more_queries(ask):
 
 
 def test_the_drop_in_pair(ask, monkeypatch):
-    monkeypatch.setattr("recommendations.services.recommend.choose", lambda _: Choice("plain", "control"))
+    monkeypatch.setattr("recommendations.services.serving.recommend.choose", lambda _: Choice("plain", "control"))
     pair = ask("""{ control: discoveryFeed(memberId: "ann") { engine variant edges { node { post { id } } } }
         wasm: wasmDiscoveryFeed(memberId: "ann") { engine variant fallback edges { node { post { id } } } } }""")
     assert (pair["data"]["control"]["engine"], pair["data"]["wasm"]["engine"]) == ("plain", "wasm_simd")
@@ -115,7 +116,7 @@ def test_a_wasm_feed_falls_back(ask, monkeypatch):
 
 def test_the_other_questions(ask):
     found = feed(ask)
-    recording.record_served(now=now())
+    records.record_served(now=now())
     post = found["edges"][0]["node"]["post"]["id"]
     answer = ask(
         """query($request: UUID!, $post: ID!) {

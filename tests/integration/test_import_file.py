@@ -16,9 +16,9 @@ from recommendations.models import (
     PrivacySettings,
     Relationship,
 )
-from recommendations.services import import_file as service
-from recommendations.services.import_file import import_file
-from recommendations.services.importing.problems import ImportFileError
+from recommendations.services.content import import_file as service
+from recommendations.services.content.import_file import import_file
+from recommendations.services.content.importing.problems import ImportFileError
 
 pytestmark = pytest.mark.django_db
 

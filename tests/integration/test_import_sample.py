@@ -6,7 +6,7 @@ import pytest
 from django.db.models import Min
 
 from recommendations.models import Interaction, Member, Post
-from recommendations.services.import_sample import (
+from recommendations.services.content.import_sample import (
     FOLDER,
     Film,
     Rating,

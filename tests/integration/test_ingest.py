@@ -6,9 +6,10 @@ import pytest
 from django.conf import settings
 
 from recommendations.models import Job, Member, Post, PostEmbedding, PrivacySettings
-from recommendations.services import preferences, wiring
-from recommendations.services.embedding import embed_posts
-from recommendations.services.recommend import recommend
+from recommendations.services import wiring
+from recommendations.services.members import preferences
+from recommendations.services.serving.recommend import recommend
+from recommendations.services.vectors.embedding import embed_posts
 from tests import making
 from tests.making import NOW
 

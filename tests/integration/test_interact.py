@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from recommendations.models import Interaction, InterestProfile, PostStats, Seen
-from recommendations.services import interact, learn
 from recommendations.services.errors import UnknownMember
-from recommendations.services.interact import Event, mark_seen
-from recommendations.services.recommend import recommend
+from recommendations.services.learning import interact, learn
+from recommendations.services.learning.interact import Event, mark_seen
+from recommendations.services.serving.recommend import recommend
 from tests import making
 from tests.making import NOW
 

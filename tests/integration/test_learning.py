@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from recommendations.contracts import InteractionKind, Subject
 from recommendations.models import Interaction, InterestProfile, Post
-from recommendations.services import learn, wiring
-from recommendations.services.bulk import insert_columns
+from recommendations.services import wiring
+from recommendations.services.learning import learn
+from recommendations.stores.bulk import insert_columns
 from recommendations.stores.profiles import read_taste
 from recommendations.stores.resident_facts import ResidentFacts
 from tests import making

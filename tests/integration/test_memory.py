@@ -11,9 +11,12 @@ from django.core.signals import request_finished
 from prometheus_client import REGISTRY
 
 from monitoring import memory as measured
-from recommendations.services import duties, learn, memory, wiring
-from recommendations.services.recommend import recommend
-from recommendations.services.search import search
+from recommendations.services import wiring
+from recommendations.services.extensions import maintenance
+from recommendations.services.learning import learn
+from recommendations.services.serving.recommend import recommend
+from recommendations.services.serving.search import search
+from recommendations.services.upkeep import process_memory
 from tests import making
 from tests.making import NOW
 
@@ -46,17 +49,17 @@ def swell():
 
 def test_within_its_bounds_a_process_gives_nothing_up(viewer, monkeypatch):
     limits(monkeypatch, memory_clean_up=2**40, memory_emergency_share=1.0)
-    assert memory.check_memory() == {}
+    assert process_memory.check_memory() == {}
     assert len(wiring.tastes()) == 1
 
 
 def test_a_clean_up_takes_what_has_expired_and_waits_until_memory_has_grown(viewer, monkeypatch):
     limits(monkeypatch, memory_clean_up=1, memory_emergency_share=1.0)
     done = count("clean_up")
-    assert list(memory.check_memory()) == ["expired_profiles", "sandboxes", "garbage"]
+    assert list(process_memory.check_memory()) == ["expired_profiles", "sandboxes", "garbage"]
     assert len(wiring.tastes()) == 1, "what is still good is kept"
     assert count("clean_up") == done + 1
-    assert memory.check_memory() == {}, "what is in use cannot be freed by asking again"
+    assert process_memory.check_memory() == {}, "what is in use cannot be freed by asking again"
 
 
 def test_an_emergency_gives_up_every_cache_and_the_answers_stay(viewer, monkeypatch):
@@ -69,7 +72,7 @@ def test_an_emergency_gives_up_every_cache_and_the_answers_stay(viewer, monkeypa
     before, freed_before = answers(), freed("kernels")
     held = swell()
     limits(monkeypatch, memory_emergency_share=1e-6)
-    given = memory.check_memory()
+    given = process_memory.check_memory()
     assert list(given) == ["profiles", "facts", "sandboxes", "garbage", "kernels"], (
         "the cheapest to make anew goes first"
     )
@@ -82,18 +85,18 @@ def test_an_emergency_gives_up_every_cache_and_the_answers_stay(viewer, monkeypa
 def test_rows_are_not_moved_where_there_is_no_room_for_a_second_copy(viewer, monkeypatch):
     held = swell()
     monkeypatch.setattr(measured, "available_bytes", lambda: 0)
-    memory.recycle_kernels()
+    process_memory.recycle_kernels()
     assert wiring.engines()["wasm_simd"].statistics().memory_bytes == held
 
 
 def test_a_process_looks_after_a_request_and_a_task_but_not_each_time(viewer, monkeypatch):
     looked = []
-    monkeypatch.setattr(memory, "usage", lambda: looked.append(1) or memory.Usage(0, 0, 0.0))
-    memory.guard.forget()
+    monkeypatch.setattr(process_memory, "usage", lambda: looked.append(1) or process_memory.Usage(0, 0, 0.0))
+    process_memory.guard.forget()
     for _ in range(3):
         request_finished.send(type(viewer))
     assert len(looked) == 1
-    duties.check_memory(NOW)
+    maintenance.check_memory(NOW)
     assert len(looked) == 2, "beat's duty looks at once"
 
 
@@ -101,13 +104,13 @@ def test_a_look_that_fails_harms_no_response(viewer, monkeypatch):
     def fail():
         raise OSError("no /proc here")
 
-    monkeypatch.setattr(memory, "usage", fail)
-    memory.guard.forget()
+    monkeypatch.setattr(process_memory, "usage", fail)
+    process_memory.guard.forget()
     request_finished.send(type(viewer))
 
 
 def test_what_is_in_use_is_measured(viewer):
-    memory.check_memory()
+    process_memory.check_memory()
     assert value("recsys_memory_bytes", part="heap") > 10 * 2**20
     assert value("recsys_memory_bytes", part="kernel") > 0
     assert 400 < value("recsys_cache_bytes", cache="preference_vectors") < 20_000
@@ -138,7 +141,7 @@ def test_garbage_of_a_process_goes(viewer, monkeypatch):
         for _ in range(10):
             Ring()
         limits(monkeypatch, memory_clean_up=1)
-        memory.check_memory()
+        process_memory.check_memory()
         assert Ring.living == 0
     finally:
         gc.enable()

@@ -15,10 +15,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from monitoring import clock, exposing, metrics, processes, readings, workers
 from monitoring.metrics import Read
-from recommendations.services import quality, wiring
-from recommendations.services import readings as told
+from recommendations.services import wiring
 from recommendations.services.errors import FactsUnavailable, InvalidRequest
-from recommendations.services.recommend import recommend
+from recommendations.services.extensions import gauges as told
+from recommendations.services.measuring import quality
+from recommendations.services.serving.recommend import recommend
 from recsys_project.celery import app
 from tests import making
 from tests.making import NOW
@@ -159,7 +160,7 @@ def test_our_failures_are_counted_and_the_callers_are_not(redis_url, monkeypatch
     def broken(*_):
         raise FactsUnavailable("for the test")
 
-    monkeypatch.setattr("recommendations.services.recommend.reading_for", broken)
+    monkeypatch.setattr("recommendations.services.serving.recommend.reading_for", broken)
     with pytest.raises(FactsUnavailable):
         recommend(member_id="m", feed="following", now=NOW)
     assert value("recsys_feed_failures_total", **ours) == before + 1

@@ -13,11 +13,12 @@ from recommendations.embedders.choosing import EmbedderError
 from recommendations.embedders.tiny import TinyText
 from recommendations.models import EmbeddingModel, InterestProfile, Job, Post, PostEmbedding
 from recommendations.ports import VectorError, VectorIndexError
-from recommendations.services import models, wiring
-from recommendations.services.learn import learn
-from recommendations.services.recommend import recommend
-from recommendations.services.search import search
-from recommendations.services.similar import similar
+from recommendations.services import wiring
+from recommendations.services.learning.learn import learn
+from recommendations.services.serving.recommend import recommend
+from recommendations.services.serving.search import search
+from recommendations.services.serving.similar import similar
+from recommendations.services.vectors import embedding_models
 from tests.making import NOW, interaction, member, post
 
 pytestmark = pytest.mark.django_db
@@ -52,14 +53,14 @@ def test_a_new_model_builds_beside_the_old_one_and_takes_over_at_once(parts, oth
     ann, bob = member("ann"), member("bob")
     for name in ("one", "two"):
         post(ann, name, text="a film about war")
-    models.embed_due(now=NOW)
+    embedding_models.embed_due(now=NOW)
     assert states() == {"tiny-hash-64@1": "active"}
     assert [pick.post.id for pick in similar(post_id="one", viewer_id="bob", now=NOW).picks] == ["two"]
 
     other_model()
     wiring.forget_parts()
     assert wiring.embedder().name == "tiny-hash-64@1", "until the new one is through, the old one serves"
-    models.embed_due(now=NOW + timedelta(minutes=1))
+    embedding_models.embed_due(now=NOW + timedelta(minutes=1))
     assert states() == {"tiny-hash-64@1": "retired", "tiny-hash-32@1": "active"}
     assert EmbeddingModel.objects.get(name="tiny-hash-32@1").done == 2
     assert PostEmbedding.objects.count() == 4
@@ -74,18 +75,18 @@ def test_what_is_kept_by_the_old_model_is_not_used_by_the_new_one(parts, other_m
     """Caches of vectors go with their model: what is learned after the switch is learned in the new space."""
     ann, bob = member("ann"), member("bob")
     liked = post(ann, "liked", text="a film about war")
-    models.embed_due(now=NOW)
+    embedding_models.embed_due(now=NOW)
     interaction(bob, liked)
     learn(member_ids=[bob.pk], now=NOW)
     page = recommend(member_id="bob", now=NOW)
     assert len(wiring.tastes()) == 1 and wiring.post_vectors().get([liked.pk], NOW.timestamp())
 
     other_model()
-    models.embed_due(now=NOW + timedelta(minutes=1))
+    embedding_models.embed_due(now=NOW + timedelta(minutes=1))
     wiring.follow_models(NOW, now_at_least=True)
     assert len(wiring.tastes()) == 0 and not wiring.post_vectors().get([liked.pk], NOW.timestamp())
     interaction(bob, post(ann, "also", text="soldiers"))
-    models.embed_due(now=NOW + timedelta(minutes=2))
+    embedding_models.embed_due(now=NOW + timedelta(minutes=2))
     learn(member_ids=[bob.pk], now=NOW + timedelta(minutes=2))
     profile = InterestProfile.objects.get(member=bob)
     assert (profile.model, profile.dimension) == ("tiny-hash-32@1", 32)
@@ -101,7 +102,7 @@ def test_a_request_is_served_by_one_model_though_another_takes_over_in_the_middl
     ann, bob = member("ann"), member("bob")
     for name in ("one", "two"):
         post(ann, name, text="a film about war")
-    models.embed_due(now=NOW)
+    embedding_models.embed_due(now=NOW)
     interaction(bob, Post.objects.get(external_id="one"))
     learn(member_ids=[bob.pk], now=NOW)
     other_model()
@@ -109,7 +110,7 @@ def test_a_request_is_served_by_one_model_though_another_takes_over_in_the_middl
 
     def switch_and_go_on():
         if not used:
-            models.embed_due(now=NOW + timedelta(minutes=1))
+            embedding_models.embed_due(now=NOW + timedelta(minutes=1))
             wiring.parts().follow(NOW, now_at_least=True)
         used.append(wiring.engines()["plain"].dimension)
         return real()
@@ -137,9 +138,14 @@ def test_vectors_of_the_platform_are_checked_and_served_in_their_space(parts):
     pictures = np.eye(2, 8, dtype=np.float32) * 3
     with pytest.raises(VectorIndexError, match="No model is active"):
         wiring.space_index("image")
-    missing = models.store_vectors(space="image", model="theirs@1", post_ids=["one", "none"], vectors=pictures, now=NOW)
+    missing = embedding_models.store_vectors(
+        space="image", model="theirs@1", post_ids=["one", "none"], vectors=pictures, now=NOW
+    )
     assert missing == ["none"]
-    assert models.store_vectors(space="image", model="theirs@1", post_ids=["two"], vectors=pictures[1:], now=NOW) == []
+    assert (
+        embedding_models.store_vectors(space="image", model="theirs@1", post_ids=["two"], vectors=pictures[1:], now=NOW)
+        == []
+    )
     for wrong, why in (
         ({"vectors": pictures[:, :7]}, "8 to 4096"),
         ({"vectors": pictures[:1]}, "one vector a post"),
@@ -149,7 +155,7 @@ def test_vectors_of_the_platform_are_checked_and_served_in_their_space(parts):
     ):
         asked = {"space": "image", "model": "theirs@1", "post_ids": ["one", "two"], "vectors": pictures, "now": NOW}
         with pytest.raises(VectorError, match=why):
-            models.store_vectors(**asked | wrong)
+            embedding_models.store_vectors(**asked | wrong)
 
     wiring.follow_models(NOW, now_at_least=True)
     index = wiring.space_index("image")

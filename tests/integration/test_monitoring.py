@@ -7,7 +7,7 @@ from django.conf import settings
 from pydantic import SecretStr
 
 from monitoring import health
-from recommendations.services import selftest
+from recommendations.services.extensions import selftest
 
 pytestmark = pytest.mark.django_db
 

@@ -8,9 +8,9 @@ import pytest
 from django.conf import settings
 
 from recommendations.services import wiring
-from recommendations.services.embedding import embed_posts
-from recommendations.services.recommend import recommend
-from recommendations.services.viewing import Narrow
+from recommendations.services.serving.query import Narrow
+from recommendations.services.serving.recommend import recommend
+from recommendations.services.vectors.embedding import embed_posts
 from tests import making
 from tests.making import NOW
 

@@ -13,9 +13,11 @@ from prometheus_client import REGISTRY
 from recommendations.contracts import Visibility
 from recommendations.engines.wasm_simd import WasmEngine
 from recommendations.models import Post, PostEmbedding, RankingPolicy
-from recommendations.services import invalidate, publish, sweep, wiring
-from recommendations.services.search import search
-from recommendations.services.similar import similar
+from recommendations.services import invalidate, wiring
+from recommendations.services.content import publish
+from recommendations.services.serving.search import search
+from recommendations.services.serving.similar import similar
+from recommendations.services.upkeep import sweep
 from recommendations.stores import redis_neighbours
 from recommendations.stores.redis_neighbours import PREFIX, RedisNeighbours
 from recommendations.stores.sealing import Seal

@@ -20,9 +20,9 @@ from recommendations.embedders.torch_file import TorchFileError, placed, read_ar
 from recommendations.models import EmbeddingModel, Post, PostEmbedding
 from recommendations.ports import ImageError
 from recommendations.services import wiring
-from recommendations.services.models import store_vectors
-from recommendations.services.pictures import place_texts, store_pictures
-from recommendations.services.search import search
+from recommendations.services.serving.search import search
+from recommendations.services.vectors.embedding_models import store_vectors
+from recommendations.services.vectors.pictures import place_texts, store_pictures
 from tests import making
 from tests.drawings import analog_clock, crossword, of_one_colour, png, traffic_light
 from tests.making import NOW

@@ -16,10 +16,13 @@ from recommendations.models import (
     PrivacySettings,
     Relationship,
 )
-from recommendations.services import interact, learn, preferences, recording, wiring
+from recommendations.services import wiring
 from recommendations.services.errors import InvalidRequest, UnknownMember
-from recommendations.services.interact import Event
-from recommendations.services.recommend import recommend
+from recommendations.services.learning import interact, learn
+from recommendations.services.learning.interact import Event
+from recommendations.services.members import preferences
+from recommendations.services.serving import records
+from recommendations.services.serving.recommend import recommend
 from tests import making
 from tests.making import NOW
 
@@ -210,7 +213,7 @@ def test_a_fresh_start_forgets_taste_wishes_and_what_was_served_but_no_tie_and_n
     relate("ann", "mute", "cat")
     taught()
     recommend(member_id="ann", now=NOW)
-    recording.record_served(now=NOW)
+    records.record_served(now=NOW)
     assert len(wiring.served().fatigue(ann.pk, NOW.timestamp(), 3600).ids)
     with committed():
         preferences.reset(member_id="ann", now=LATER)
@@ -244,17 +247,17 @@ def test_what_an_earlier_slate_was_ranked_from_is_forgotten_too(ann, settings, m
     act("bob-0")
     taught()
     recommend(member_id="ann", now=NOW)
-    recording.record_served(now=NOW)
+    records.record_served(now=NOW)
     assert FeedInputs.objects.count() == 1
     wiring.slates().purge([ann.pk])
     recommend(member_id="ann", now=NOW)
     preferences.reset(member_id="ann", now=LATER)
     assert not FeedInputs.objects.exists()
-    recording.record_served(now=LATER)
+    records.record_served(now=LATER)
     assert not FeedInputs.objects.exists()
     wiring.slates().purge([ann.pk])
     recommend(member_id="ann", now=LATER + timedelta(minutes=1))
-    recording.record_served(now=LATER + timedelta(minutes=1))
+    records.record_served(now=LATER + timedelta(minutes=1))
     assert FeedInputs.objects.count() == 1
 
 

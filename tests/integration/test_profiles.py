@@ -15,13 +15,13 @@ from access import keys, tokens
 from access.scopes import MEMBER_SCOPES
 from monitoring import clock
 from recommendations.models import FeedRequest, InterestProfile, LessOf, Member, PrivacySettings, Relationship, Seen
-from recommendations.services import interact
 from recommendations.services.errors import InvalidRequest, UnknownMember
-from recommendations.services.learn import learn
-from recommendations.services.preferences import read_preferences
-from recommendations.services.profiles.export import export_profile
-from recommendations.services.profiles.form import ProfileFile
-from recommendations.services.profiles.take_in import import_profile
+from recommendations.services.learning import interact
+from recommendations.services.learning.learn import learn
+from recommendations.services.members.preferences import read_preferences
+from recommendations.services.members.profile_file.export import export_profile
+from recommendations.services.members.profile_file.form import ProfileFile
+from recommendations.services.members.profile_file.take_in import import_profile
 from tests import making
 from tests.integration.test_worker import wait_for
 from tests.making import NOW

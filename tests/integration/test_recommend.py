@@ -13,8 +13,8 @@ from recommendations.engines.plain import PlainEngine
 from recommendations.engines.wasm_simd import WasmEngine
 from recommendations.models import Interaction, Member, Post, PostEmbedding, PrivacySettings, Relationship, Seen
 from recommendations.ports import EngineError
-from recommendations.services import learn, recording, wiring
-from recommendations.services.bulk import insert_columns
+from recommendations.services import wiring
+from recommendations.services.content.publish import remove_posts, restore_posts, set_members_active
 from recommendations.services.errors import (
     FactsUnavailable,
     InactiveMember,
@@ -22,11 +22,13 @@ from recommendations.services.errors import (
     UnknownMember,
     UnknownPost,
 )
-from recommendations.services.pages import pages
-from recommendations.services.publish import remove_posts, restore_posts, set_members_active
-from recommendations.services.recommend import FEEDS, recommend
-from recommendations.services.similar import similar
+from recommendations.services.learning import learn
+from recommendations.services.serving import records
+from recommendations.services.serving.pages import pages
+from recommendations.services.serving.recommend import FEEDS, recommend
+from recommendations.services.serving.similar import similar
 from recommendations.stores import resident_facts
+from recommendations.stores.bulk import insert_columns
 from recommendations.stores.redis_slates import RedisSlates
 from recommendations.stores.redis_slates import key_of as slates_key
 from recommendations.stores.resident_facts import ResidentFacts
@@ -245,7 +247,7 @@ def test_pages_neither_repeat_nor_skip(crowd, feed):
 def test_pages_go_on_when_the_slate_is_lost(crowd):
     """What an earlier page showed is known from the database; what it did not show still comes."""
     first = page(crowd, limit=20)
-    recording.record_served(now=NOW)
+    records.record_served(now=NOW)
     wiring.slates().purge([crowd.pk])
     rest = shown(crowd, cursor=first.next_cursor, limit=100)
     assert len(rest) == 40
@@ -487,7 +489,7 @@ def test_what_cannot_be_asked_for_is_refused_by_name(asked, pointer):
 def test_anothers_cursor_shows_ones_own_feed(crowd):
     """A cursor gives no access: neither to the slate nor to what was served."""
     cursor = page(crowd, limit=5).next_cursor
-    recording.record_served(now=NOW)
+    records.record_served(now=NOW)
     other = making.member()
     found = page(other, cursor=cursor, limit=5)
     assert not found.cached

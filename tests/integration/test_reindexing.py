@@ -12,8 +12,12 @@ from qdrant_client import QdrantClient
 
 from recommendations.models import EmbeddingModel, Member, Post, PostEmbedding
 from recommendations.ports import VectorIndexError
-from recommendations.services import health, learn, models, publish, reindexing, wiring, work
-from recommendations.services.recommend import recommend
+from recommendations.services import wiring, work
+from recommendations.services.content import publish
+from recommendations.services.extensions import health
+from recommendations.services.learning import learn
+from recommendations.services.serving.recommend import recommend
+from recommendations.services.vectors import embedding_models, reindexing
 from recommendations.tasks import follow_index, measure_drift
 from tests.edge import EdgeClient
 from tests.making import NOW, interaction, member, post
@@ -33,7 +37,7 @@ def index(parts, monkeypatch, tmp_path):
     ann = member("ann")
     for name in ("one", "two", "three"):
         post(ann, name, text=f"a film about war {name}")
-    models.embed_due(now=NOW)
+    embedding_models.embed_due(now=NOW)
     wiring.follow_models(NOW, now_at_least=True)
     yield wiring.vector_index()
     client.close()
@@ -134,7 +138,7 @@ def cold(index, monkeypatch):
     old = post(bob, "old", text="a film about war and peace", created_at=NOW - timedelta(days=400))
     for name in ("new", "newer"):
         post(dan, name, text="bread and yeast", created_at=NOW)
-    models.embed_due(now=NOW)
+    embedding_models.embed_due(now=NOW)
     viewer = member("vic")
     interaction(viewer, Post.objects.get(external_id="one"))
     learn.learn(member_ids=[viewer.pk], now=NOW)

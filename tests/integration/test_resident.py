@@ -12,9 +12,11 @@ from prometheus_client import REGISTRY
 from recommendations.engines.wasm_simd import WasmEngine
 from recommendations.models import Post, PostEmbedding
 from recommendations.ports import EngineError
-from recommendations.services import models, publish, wiring
-from recommendations.services.recommend import recommend
-from recommendations.services.search import search
+from recommendations.services import wiring
+from recommendations.services.content import publish
+from recommendations.services.serving.recommend import recommend
+from recommendations.services.serving.search import search
+from recommendations.services.vectors import embedding_models
 from recommendations.stores import relational_posts
 from recommendations.stores.resident_catalogue import RETRY_SECONDS
 from tests import making
@@ -84,7 +86,7 @@ def test_the_memory_of_all_spaces_together_stays_within_the_limit(monkeypatch):
     making.embed()
     for space in ("image", "sound"):
         vectors = np.eye(40, 128, dtype=np.float32)
-        models.store_vectors(
+        embedding_models.store_vectors(
             space=space, model="m@1", post_ids=[post.external_id for post in posts], vectors=vectors, now=NOW
         )
     limited(monkeypatch, 40)

@@ -16,8 +16,8 @@ from flags.services.change import Actor, change
 from monitoring.clock import now
 from recommendations.models import FeedRequest
 from recommendations.services import wiring
-from recommendations.services.recommend import recommend
-from recommendations.services.viewing import choose
+from recommendations.services.serving.query import choose
+from recommendations.services.serving.recommend import recommend
 from tests import making
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("parts")]

@@ -9,8 +9,8 @@ from recommendations.contracts import Visibility
 from recommendations.models import Post, PostEmbedding
 from recommendations.services import wiring
 from recommendations.services.errors import InvalidRequest, UnknownPost
-from recommendations.services.models import store_vectors
-from recommendations.services.search import search
+from recommendations.services.serving.search import search
+from recommendations.services.vectors.embedding_models import store_vectors
 from tests import making
 from tests.making import NOW
 

@@ -18,9 +18,11 @@ from recommendations.models import (
     Seen,
     ServedPage,
 )
-from recommendations.services import learn, recording, wiring
-from recommendations.services.interact import Event, record
-from recommendations.services.recommend import recommend
+from recommendations.services import wiring
+from recommendations.services.learning import learn
+from recommendations.services.learning.interact import Event, record
+from recommendations.services.serving import records
+from recommendations.services.serving.recommend import recommend
 from recommendations.stores.redis_served import PAGES, SERVED_ONCE
 from tests import making
 from tests.making import NOW
@@ -59,7 +61,7 @@ def impressions():
 def test_each_page_is_a_row_with_its_posts_and_the_slate_is_one(ann):
     first = page()
     second = page(cursor=first.next_cursor)
-    assert recording.record_served(now=NOW) == 3
+    assert records.record_served(now=NOW) == 3
     assert FeedRequest.objects.get().pk == first.request_id == second.request_id
     rows = ServedPage.objects.order_by("offset")
     assert [(row.member_id, row.request_id, row.offset, row.created_at) for row in rows] == [
@@ -75,23 +77,23 @@ def test_who_writes_the_records_leaves_those_to_the_next_that_woke_it(ann, monke
     """Or each would wake another while it still writes: as many tasks as pages, for ever."""
     woken = []
     monkeypatch.setattr(jobs, "enqueue", lambda name, **_: woken.append(name))
-    real = recording.write_pages
-    monkeypatch.setattr(recording, "write_pages", lambda *args: (page(), real(*args)))
+    real = records.write_pages
+    monkeypatch.setattr(records, "write_pages", lambda *args: (page(), real(*args)))
     page()
-    assert recording.record_served(now=NOW) == 2
+    assert records.record_served(now=NOW) == 2
     assert woken == [jobs.RECORD_SERVED] * 2
-    assert recording.record_served(now=NOW) == 1
+    assert records.record_served(now=NOW) == 1
 
 
 def test_what_is_recorded_is_recorded_once_and_every_showing_counts(ann):
     first = page()
-    recording.record_served(now=NOW)
-    assert recording.record_served(now=NOW) == 0
+    records.record_served(now=NOW)
+    assert records.record_served(now=NOW) == 0
     assert impressions() == dict.fromkeys(ids(first), 1)
     assert ids(page(now=NOW + timedelta(seconds=1))) == ids(first)
     making.member("bob")
     others = ids(page("bob"))
-    recording.record_served(now=NOW)
+    records.record_served(now=NOW)
     assert impressions() == {post: 2 * (post in ids(first)) + (post in others) for post in {*ids(first), *others}}
     assert ServedPage.objects.count() == 3
 
@@ -99,11 +101,11 @@ def test_what_is_recorded_is_recorded_once_and_every_showing_counts(ann):
 def test_a_batch_that_a_killed_worker_had_in_hand_is_written_once(ann, monkeypatch):
     page()
     with monkeypatch.context() as patch:
-        patch.setattr(recording, "write_inputs", lambda rows: 1 / 0)
+        patch.setattr(records, "write_inputs", lambda rows: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            recording.record_served(now=NOW)
+            records.record_served(now=NOW)
     assert not ServedPage.objects.exists() and not impressions()
-    assert recording.record_served(now=NOW) == 2
+    assert records.record_served(now=NOW) == 2
     assert ServedPage.objects.count() == FeedRequest.objects.count() == 1
     assert set(impressions().values()) == {1}
 
@@ -112,7 +114,7 @@ def test_an_impression_changes_no_engagement(ann):
     post = Post.objects.earliest("pk")
     making.engagement(post, 5)
     assert post.external_id in ids(page(limit=30))
-    recording.record_served(now=NOW + HOUR)
+    records.record_served(now=NOW + HOUR)
     row = PostStats.objects.get(post=post)
     assert (row.engagement, row.engagement_at, row.impressions) == (5, NOW, 1)
     assert row.changed_at == NOW + HOUR
@@ -124,7 +126,7 @@ def test_of_who_is_erased_and_of_posts_that_are_gone_nothing_is_kept(ann):
     shown = ids(page("bob"))
     ann.delete()
     Post.objects.filter(external_id=shown[0]).delete()
-    recording.record_served(now=NOW)
+    records.record_served(now=NOW)
     assert ServedPage.objects.get().member.external_id == "bob"
     assert impressions() == dict.fromkeys(shown[1:], 1)
 
@@ -139,7 +141,7 @@ def fatigue(page):
 def test_what_was_served_an_hour_ago_gives_way_to_what_was_not(ann):
     """Parts say so: half of the weight, less by an hour of its half-life; the same page comes no second time."""
     first = page()
-    recording.record_served(now=NOW)
+    records.record_served(now=NOW)
     later = page(now=NOW + HOUR, explain=True, limit=30)
     assert set(ids(later)[:10]) & set(ids(first)) == set()
     weight, half_life = wiring.policies().of(later.variant)[0].fatigue, 6
@@ -153,7 +155,7 @@ def test_fatigue_adds_up_and_passes(ann):
     """Served again and again a post is as tiring as can be; after days it is new again."""
     for minute in range(4):
         page(now=NOW + timedelta(minutes=5 * minute), limit=30)
-        recording.record_served(now=NOW)
+        records.record_served(now=NOW)
     soon = fatigue(page(now=NOW + timedelta(minutes=20), explain=True, limit=30))
     weight = wiring.policies().of("control")[0].fatigue
     assert list(soon.values()) == pytest.approx([-weight] * 30)
@@ -169,14 +171,14 @@ def test_only_the_last_pages_are_remembered(ann):
 
 def test_one_members_fatigue_is_nobody_elses(ann):
     page()
-    recording.record_served(now=NOW)
+    records.record_served(now=NOW)
     making.member("bob")
     assert set(fatigue(page("bob", now=NOW + HOUR, explain=True)).values()) == {0}
 
 
 def test_when_redis_forgets_the_feed_is_as_if_nothing_was_served(ann, redis_url):
     first = page()
-    recording.record_served(now=NOW)
+    records.record_served(now=NOW)
     wiring.served().forget([ann.pk])
     assert not len(wiring.served().fatigue(ann.pk, NOW.timestamp(), 3600).ids)
     wiring.slates().purge([ann.pk])
@@ -185,7 +187,7 @@ def test_when_redis_forgets_the_feed_is_as_if_nothing_was_served(ann, redis_url)
 
 def test_without_redis_a_feed_is_served_and_nobody_is_tired(ann, monkeypatch):
     page()
-    recording.record_served(now=NOW)
+    records.record_served(now=NOW)
     lost = type(wiring.served())(wiring.redis_client(f"redis://127.0.0.1:{free_port()}/0"))
     monkeypatch.setattr(wiring, "served", lambda: lost)
     found = page(now=NOW + HOUR, explain=True)
@@ -196,7 +198,7 @@ def test_without_redis_a_feed_is_served_and_nobody_is_tired(ann, monkeypatch):
 
 def test_who_wants_no_personal_feed_is_not_reckoned_with(ann):
     page()
-    recording.record_served(now=NOW)
+    records.record_served(now=NOW)
     ann.privacy.is_personalised = False
     ann.privacy.save()
     assert set(fatigue(page(now=NOW + HOUR, explain=True)).values()) == {0}
@@ -239,7 +241,7 @@ def test_members_of_different_histories_get_the_same_neutral_feed(ann):
     learn.learn(member_ids=[ann.pk], now=NOW)
     PostStats.objects.all().delete()
     page(limit=30)
-    recording.record_served(now=NOW)
+    records.record_served(now=NOW)
     PostStats.objects.all().delete()
     wiring.forget_parts()
     wiring.slates().purge([ann.pk, bob.pk])

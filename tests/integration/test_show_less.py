@@ -5,9 +5,10 @@ from datetime import timedelta
 import pytest
 
 from recommendations.models import LessOf, Post
-from recommendations.services import interact, learn, recording
-from recommendations.services.interact import Event
-from recommendations.services.recommend import recommend
+from recommendations.services.learning import interact, learn
+from recommendations.services.learning.interact import Event
+from recommendations.services.serving import records
+from recommendations.services.serving.recommend import recommend
 from tests import making
 from tests.making import NOW
 
@@ -45,7 +46,7 @@ KEYS = {"author": "bob", "topic": "war", "format": "video"}
 
 def page(now, **asked):
     found = recommend(member_id="ann", now=now, limit=LIMIT, **asked)
-    recording.record_served(now=now)
+    records.record_served(now=now)
     return found
 
 

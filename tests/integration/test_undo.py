@@ -18,11 +18,11 @@ from recommendations.models import (
     Seen,
     Undo,
 )
-from recommendations.services import interact, learn
-from recommendations.services.interact import TURNED_DOWN, Event
-from recommendations.services.learn import faded
-from recommendations.services.recommend import FEEDS, recommend
-from recommendations.services.similar import similar
+from recommendations.services.learning import interact, learn
+from recommendations.services.learning.interact import TURNED_DOWN, Event
+from recommendations.services.learning.learn import faded
+from recommendations.services.serving.recommend import FEEDS, recommend
+from recommendations.services.serving.similar import similar
 from tests import making
 from tests.making import NOW
 

@@ -1,5 +1,6 @@
 """Jobs: a row first, done by chunks, counted once, and never lost with a message or a worker."""
 
+from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
@@ -10,12 +11,19 @@ from recommendations import jobs
 from recommendations.models import Job, JobChunk
 from recommendations.services import wiring, work
 from recommendations.services.errors import InvalidRequest, UnknownJob, UnknownMember
+from recommendations.services.extensions import jobs as job_kinds
 from tests import making
 from tests.making import NOW
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("parts")]
 LATER = NOW + timedelta(hours=1)
 PUBLISH = jobs.publish
+
+
+def process_with(monkeypatch, process):
+    """Have chunks of batch feeds processed by another function."""
+    kind = replace(work.KINDS[Job.Kind.BATCH_FEEDS], process=process)
+    monkeypatch.setitem(work.KINDS, Job.Kind.BATCH_FEEDS, kind)
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +63,7 @@ def failing(monkeypatch):
     def fail(job, items, now):
         raise RuntimeError("no disk")
 
-    monkeypatch.setitem(work.DOERS, Job.Kind.BATCH_FEEDS, fail)
+    process_with(monkeypatch, fail)
 
 
 # asking
@@ -174,14 +182,14 @@ def test_a_chunk_of_an_unknown_job_is_nobodys(members):
 
 def test_an_item_that_fails_is_an_error_as_data(members, monkeypatch):
     """It costs itself, and is named."""
-    keep = work.batch.keep_slate
+    keep = job_kinds.keep_slate
 
     def picky(member_pk, feed, now):
         if member_pk == members[1].pk:
             raise RuntimeError("no luck")
         keep(member_pk, feed, now)
 
-    monkeypatch.setattr(work.batch, "keep_slate", picky)
+    monkeypatch.setattr(job_kinds, "keep_slate", picky)
     job = submit()
     for number in range(3):
         run(job, number)
@@ -276,7 +284,7 @@ def test_retrying_what_failed_takes_its_failures_back(members, failing, monkeypa
         with pytest.raises(RuntimeError):
             run(job, 0)
     assert (state(job).state, state(job).failed) == ("failed", 1)
-    monkeypatch.setitem(work.DOERS, Job.Kind.BATCH_FEEDS, lambda job, items, now: [])
+    process_with(monkeypatch, lambda job, items, now: [])
     work.retry(job_id=job.id, now=LATER)
     run(job, 0, LATER)
     view = state(job)

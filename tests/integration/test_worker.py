@@ -10,9 +10,10 @@ from django.conf import settings as django_settings
 
 from monitoring import clock
 from recommendations.models import FeedRequest, Interaction, Job, JobChunk, Member
-from recommendations.services import interact, wiring, work
-from recommendations.services.interact import Event
-from recommendations.services.recommend import recommend
+from recommendations.services import wiring, work
+from recommendations.services.learning import interact
+from recommendations.services.learning.interact import Event
+from recommendations.services.serving.recommend import recommend
 from recommendations.stores.policies import POLICY_SECONDS
 from recsys_project.celery import app
 from tests import making

@@ -16,7 +16,7 @@ from recommendations.engines.plain import PlainEngine
 from recommendations.engines.wasm_simd import WasmEngine
 from recommendations.models import PostEmbedding
 from recommendations.ports import VectorError, VectorIndexError
-from recommendations.services.reindexing import points_of
+from recommendations.services.vectors.reindexing import points_of
 from recommendations.stores.qdrant_vectors import QdrantVectors
 from recommendations.stores.resident_catalogue import ResidentCatalogue, ResidentSpace
 from recommendations.stores.resident_vectors import ResidentVectors

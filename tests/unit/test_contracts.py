@@ -22,8 +22,8 @@ from recommendations.contracts import (
     origins_of,
     reasons_of,
 )
-from recommendations.services.cursors import MOST_STEPS, Place, read_cursor, write_cursor
 from recommendations.services.errors import InvalidRequest
+from recommendations.services.serving.cursors import MOST_STEPS, Place, read_cursor, write_cursor
 from recommendations.stores.vocabulary import Vocabulary
 
 

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from recommendations.contracts import Visibility
-from recommendations.services.generating.acts import KINDS, make_acts
-from recommendations.services.generating.draws import NONE, Size, WeightedCells, WorldTooSmallError
-from recommendations.services.generating.people import make_people
-from recommendations.services.generating.posts import make_posts
-from recommendations.services.generating.texts import make_texts, tags
-from recommendations.services.generating.ties import is_blocked, make_blocks, make_follows, make_mutes
-from recommendations.services.generating.vectors import make_vectors
-from recommendations.services.generating.vocabulary import LANGUAGES, OPENERS, REGIONS, TOPICS, WORDS
+from recommendations.services.content.generating.acts import KINDS, make_acts
+from recommendations.services.content.generating.draws import NONE, Size, WeightedCells, WorldTooSmallError
+from recommendations.services.content.generating.people import make_people
+from recommendations.services.content.generating.posts import make_posts
+from recommendations.services.content.generating.texts import make_texts, tags
+from recommendations.services.content.generating.ties import is_blocked, make_blocks, make_follows, make_mutes
+from recommendations.services.content.generating.vectors import make_vectors
+from recommendations.services.content.generating.vocabulary import LANGUAGES, OPENERS, REGIONS, TOPICS, WORDS
 
 SIZE = Size(members=800, posts=4_000, interactions=60_000, follows=8_000, blocks=300, mutes=100, seed=7)
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recommendations.contracts import Policy
-from recommendations.services.interests import (
+from recommendations.services.learning.interests import (
     HALF_LIFE_SECONDS,
     JOIN_COSINE,
     MAX_INTERESTS,

@@ -1,4 +1,4 @@
-"""`manage.py check_index`: a door to `services/reindexing.py`."""
+"""`manage.py check_index`: a door to `services/vectors/reindexing.py`."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from monitoring.clock import now
 from recommendations.ports import VectorIndexError
-from recommendations.services.embedding import SPACE
-from recommendations.services.reindexing import drift
+from recommendations.services.vectors.embedding import SPACE
+from recommendations.services.vectors.reindexing import drift
 
 
 class Command(BaseCommand):

@@ -1,11 +1,11 @@
-"""`manage.py embed`: a door to `services/embedding.py`."""
+"""`manage.py embed`: a door to `services/vectors/embedding.py`."""
 
 from django.core.management.base import BaseCommand
 
 from monitoring.clock import now
 from recommendations.management.progress import progress_bar
-from recommendations.services.models import embed_due
-from recommendations.services.pictures import place_texts
+from recommendations.services.vectors.embedding_models import embed_due
+from recommendations.services.vectors.pictures import place_texts
 from recommendations.services.wiring import configured_embedder
 
 

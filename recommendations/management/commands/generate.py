@@ -1,4 +1,4 @@
-"""`manage.py generate`: a door to `services/generate.py`."""
+"""`manage.py generate`: a door to `services/content/generate.py`."""
 
 from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any
@@ -7,8 +7,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 from monitoring.clock import now
 from recommendations.management.progress import progress_bar
-from recommendations.services.generate import NotEmptyError, Vectors, generate
-from recommendations.services.generating.draws import Size, WorldTooSmallError
+from recommendations.services.content.generate import NotEmptyError, Vectors, generate
+from recommendations.services.content.generating.draws import Size, WorldTooSmallError
 from recommendations.services.wiring import embedder
 
 

@@ -1,4 +1,4 @@
-"""`manage.py import_data KIND FILE`: a door to `services/import_file.py`."""
+"""`manage.py import_data KIND FILE`: a door to `services/content/import_file.py`."""
 
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
@@ -8,9 +8,9 @@ from django.core.management.base import BaseCommand, CommandError
 
 from monitoring.clock import now
 from recommendations.management.progress import progress_bar
-from recommendations.services.import_file import import_file
-from recommendations.services.importing.fields import KINDS, layouts
-from recommendations.services.importing.problems import ImportFileError
+from recommendations.services.content.import_file import import_file
+from recommendations.services.content.importing.fields import KINDS, layouts
+from recommendations.services.content.importing.problems import ImportFileError
 
 
 class Command(BaseCommand):

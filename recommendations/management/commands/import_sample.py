@@ -1,9 +1,9 @@
-"""`manage.py import_sample`: a door to `services/import_sample.py`."""
+"""`manage.py import_sample`: a door to `services/content/import_sample.py`."""
 
 from django.core.management.base import BaseCommand, CommandError
 
 from monitoring.clock import now
-from recommendations.services.import_sample import SampleMissingError, import_sample
+from recommendations.services.content.import_sample import SampleMissingError, import_sample
 
 
 class Command(BaseCommand):

@@ -1,10 +1,10 @@
-"""`manage.py learn`: a door to `services/learn.py`."""
+"""`manage.py learn`: a door to `services/learning/learn.py`."""
 
 from django.core.management.base import BaseCommand
 
 from monitoring.clock import now
 from recommendations.management.progress import progress_bar
-from recommendations.services.learn import learn_all
+from recommendations.services.learning.learn import learn_all
 
 
 class Command(BaseCommand):

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from monitoring.clock import now
 from monitoring.log_ids import hashed_id
 from recommendations.services.errors import UnknownMember
-from recommendations.services.members import number_of
+from recommendations.services.members.members import number_of
 
 
 class Command(BaseCommand):

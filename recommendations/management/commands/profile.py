@@ -12,9 +12,9 @@ from django.core.management.base import BaseCommand, CommandError
 
 from monitoring.clock import now
 from recommendations.services.errors import ServiceError
-from recommendations.services.profiles.export import export_profile
-from recommendations.services.profiles.form import ProfileFile
-from recommendations.services.profiles.take_in import import_profile
+from recommendations.services.members.profile_file.export import export_profile
+from recommendations.services.members.profile_file.form import ProfileFile
+from recommendations.services.members.profile_file.take_in import import_profile
 
 
 class Command(BaseCommand):

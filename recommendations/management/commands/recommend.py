@@ -14,8 +14,8 @@ from rich.table import Table
 from monitoring.clock import now
 from recommendations.contracts import REASON_SENTENCES, PostView
 from recommendations.services.errors import ServiceError
-from recommendations.services.pages import Page
-from recommendations.services.recommend import FEEDS, recommend
+from recommendations.services.serving.pages import Page
+from recommendations.services.serving.recommend import FEEDS, recommend
 
 WIDEST_TEXT = 60
 

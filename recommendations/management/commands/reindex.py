@@ -1,4 +1,4 @@
-"""`manage.py reindex`: a door to `services/reindexing.py`."""
+"""`manage.py reindex`: a door to `services/vectors/reindexing.py`."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from monitoring.clock import now
 from recommendations.management.progress import progress_bar
 from recommendations.ports import VectorIndexError
-from recommendations.services.embedding import SPACE
-from recommendations.services.reindexing import reindex
+from recommendations.services.vectors.embedding import SPACE
+from recommendations.services.vectors.reindexing import reindex
 
 
 class Command(BaseCommand):

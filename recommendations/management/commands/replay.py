@@ -1,4 +1,4 @@
-"""`manage.py replay`: a door to `services/replay.py`."""
+"""`manage.py replay`: a door to `services/explaining/replay.py`."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -7,7 +7,7 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError
 
 from recommendations.services.errors import ServiceError
-from recommendations.services.replay import replay
+from recommendations.services.explaining.replay import replay
 
 
 class Command(BaseCommand):

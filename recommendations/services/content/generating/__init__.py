@@ -1,0 +1,1 @@
+"""A seeded social platform as NumPy columns. No Django here: `services/content/generate.py` inserts it."""

@@ -1,0 +1,1 @@
+"""Parts of `services/content/import_file.py`: rows are read one by one, parsed, and written in chunks."""

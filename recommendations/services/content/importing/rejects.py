@@ -1,0 +1,48 @@
+"""The file beside an import's file that lists the rows left out, in the same format."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from recommendations.services.content.importing.problems import RowError
+
+COLUMNS = [f.name for f in fields(RowError)]
+
+
+class Rejects:
+    """Appends row errors; cut back to its size at the checkpoint, so a resumed import lists none twice."""
+
+    def __init__(self, path: Path, form: str, size: int) -> None:
+        """Open *path*, keeping its first *size* bytes (0: anew)."""
+        self.path, self._form = path, form
+        path.touch()
+        self._file = path.open("r+b")
+        self._file.truncate(size)
+        self._file.seek(0, io.SEEK_END)
+
+    def append(self, errors: Iterable[RowError]) -> int:
+        """Write *errors* and return the size of the file."""
+        for error in errors:
+            if self._form == "csv" and self._file.tell() == 0:
+                self._file.write(csv_line(COLUMNS))
+            row = asdict(error)
+            line = json.dumps(row, ensure_ascii=False) + "\n" if self._form == "jsonl" else csv_line(row.values())
+            self._file.write(line.encode("utf-8", "replace") if isinstance(line, str) else line)
+        self._file.flush()
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Close the file, and remove it if nothing was left out."""
+        is_empty = self._file.tell() == 0
+        self._file.close()
+        if is_empty:
+            self.path.unlink()
+
+
+def csv_line(cells: Iterable[object]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerow(list(cells))
+    return text.getvalue().encode("utf-8", "replace")

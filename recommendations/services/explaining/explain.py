@@ -1,0 +1,142 @@
+"""
+Why a member was shown a post, or was not. From what was recorded, and only what the member may see.
+
+Of a post that they may not see, or that does not exist, nothing is said: the answer is the same for both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import numpy as np
+
+from recommendations import feeds
+from recommendations.contracts import Origin, Reason, origins_of, reasons_of
+from recommendations.models import FeedRequest, Post, ServedPage
+from recommendations.services import wiring
+from recommendations.services.errors import InputsNotKept, UnknownPost, UnknownRequest
+from recommendations.services.explaining.replay import ranked_again
+from recommendations.services.serving.final_check import WANTS, last_look
+from recommendations.services.serving.query import choose, known_viewer, query_of
+
+WISHES = {
+    "not_hidden": "You hid, reported or turned down this post.",
+    "not_muted": "You muted its author, one of its tags or a word in it.",
+    "not_own": "It is yours.",
+    "unseen": "You have seen it.",
+    "readable": "It is in a language that you do not read.",
+    "not_excluded": "It was on an earlier page.",
+}
+"""What each filter of the viewer's own wishes says of what it drops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a post was shown to a member, or was not."""
+
+    request_id: UUID
+    post_id: str
+    status: str
+    """shown; ranked (in the slate, on no page yet); outranked; filtered; not_found (no source brought it)."""
+    sentence: str
+    rank: int | None
+    """Place in the slate, or among all candidates for one that is not in it; from 1."""
+    of: int | None
+    """How many the rank is among."""
+    score: float | None
+    parts: dict[str, float] | None
+    """What the score is the sum of, in float32, in this order."""
+    sources: tuple[str, ...]
+    reasons: tuple[Reason, ...]
+    filter: str | None
+
+
+@wiring.by_one_model
+def explain(*, request_id: UUID, post_id: str, viewer_id: str, now: datetime) -> Explanation:
+    """Return why *viewer_id* was shown *post_id* by this request, or was not. Refuses what is not theirs to know."""
+    viewer = known_viewer(now, member_id=viewer_id)
+    row = FeedRequest.objects.filter(pk=request_id, member_id=viewer.id).first()
+    if row is None:
+        raise UnknownRequest(request_id)
+    pk = Post.objects.filter(external_id=post_id).values_list("pk", flat=True).first()
+    query = query_of(viewer, choose(viewer_id), feed=row.feed, now=now)
+    ids = np.array([pk or 0], np.int64)
+    if not last_look(query, ids, feeds.MAY_SEE)[0].all():
+        raise UnknownPost(post_id)
+    slate = np.frombuffer(bytes(row.post_ids), "<i8")
+    place = np.flatnonzero(slate == pk)
+    if len(place):
+        return of_pick(row, post_id, int(place[0]), len(slate), was_shown(row, int(ids[0])))
+    for check in WANTS.get(row.feed, feeds.WANTS):
+        if not last_look(query, ids, (check,))[0].all():
+            name = check.__name__
+            return absent(row, post_id, "filtered", WISHES[name], check=name)
+    return of_rest(row, post_id, int(ids[0]), len(slate))
+
+
+def was_shown(row: FeedRequest, pk: int) -> bool:
+    """Return whether the post was on a page of the request."""
+    pages = ServedPage.objects.filter(request_id=row.pk, member=row.member_id).values_list("post_ids", flat=True)
+    return any(pk in np.frombuffer(bytes(page), "<i8") for page in pages)
+
+
+def of_pick(row: FeedRequest, post_id: str, place: int, n: int, shown: bool) -> Explanation:
+    """Return the explanation of a post that is in the slate."""
+    names = row.part_names
+    parts = np.frombuffer(bytes(row.parts), "<f4").reshape(-1, len(names)) if names else np.zeros((n, 0), "f4")
+    own = parts[place] if len(parts) == n else parts[:0].ravel()
+    reasons = np.frombuffer(bytes(row.reasons), "<u2")
+    why = reasons_of(int(reasons[place])) if len(reasons) == n else ()
+    return Explanation(
+        request_id=row.pk,
+        post_id=post_id,
+        status="shown" if shown else "ranked",
+        sentence="It was on a page." if shown else "It is in the slate, on no page that was asked for yet.",
+        rank=place + 1,
+        of=n,
+        score=total(own) if len(own) else None,
+        parts={name: float(value) for name, value in zip(names, own, strict=True)} if len(own) else None,
+        sources=tuple(o.name.lower() for o in origins_of(int(np.frombuffer(bytes(row.origins), "<u2")[place]))),
+        reasons=why,
+        filter=None,
+    )
+
+
+def total(parts: np.typing.NDArray[np.float32]) -> float:
+    """Return the sum of the parts as the engines make it: in float32, one after the other."""
+    score = np.float32(0)
+    for part in parts:
+        score = np.float32(score + part)
+    return float(score)
+
+
+def of_rest(row: FeedRequest, post_id: str, pk: int, n: int) -> Explanation:
+    """Return the explanation of a post that is not in the slate, though the viewer may and would see it."""
+    try:
+        scored = ranked_again(row)
+    except InputsNotKept:
+        return absent(
+            row, post_id, "not_in_slate", f"It is not among the {n} best; what they were chosen from is not kept."
+        )
+    place = np.flatnonzero(scored.candidates.post_ids == pk)
+    if not len(place):
+        return absent(row, post_id, "not_found", "No source brought it.")
+    at = int(place[0])
+    found = absent(row, post_id, "outranked", f"It stood at {at + 1} of {row.candidates}; the slate ends at {n}.")
+    return Explanation(
+        **{
+            **{name: getattr(found, name) for name in found.__slots__},
+            "rank": at + 1,
+            "of": row.candidates,
+            "score": float(scored.scores[at]),
+            "parts": {name: float(v) for name, v in zip(scored.part_names, scored.parts[at], strict=True)},
+            "sources": tuple(o.name.lower() for o in Origin if scored.candidates.origins[at] >> o & 1),
+        }
+    )
+
+
+def absent(row: FeedRequest, post_id: str, status: str, sentence: str, check: str | None = None) -> Explanation:
+    """Return the explanation of a post that is not in the slate."""
+    return Explanation(row.pk, post_id, status, sentence, None, None, None, None, (), (), check)

@@ -1,1 +1,0 @@
-"""A seeded social platform as NumPy columns. No Django here: `services/generate.py` inserts it."""

@@ -1,1 +1,0 @@
-"""Parts of `services/import_file.py`: rows are read one by one, parsed, and written in chunks."""
