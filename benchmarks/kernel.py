@@ -31,7 +31,6 @@ from usearch.index import MetricKind, search  # noqa: E402
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-import wasm  # noqa: E402
 from benchmarks.growth_chart import Series, growth_chart  # noqa: E402
 from wasm import Space  # noqa: E402
 
@@ -203,31 +202,6 @@ def request(vectors: np.ndarray, rounds: int) -> list[Row]:
     ]
 
 
-def free_vectors(vectors: np.ndarray, rounds: int) -> list[Row]:
-    """Operations on 1,000 vectors that are passed in: most of the time is the copy into the sandbox."""
-    some, weights = vectors[:1000], np.ones(1000, np.float32)
-    ages = np.arange(1000, dtype=np.float64)
-
-    def numpy_quantize(_: int) -> np.ndarray:
-        return np.round(some * (127 / np.abs(some).max(axis=1, keepdims=True))).astype(np.int8)
-
-    cases: list[tuple[str, Callable[[int], Any], Callable[[int], Any]]] = [
-        ("normalize", lambda _: wasm.normalize(some), lambda _: some / np.linalg.norm(some, axis=1, keepdims=True)),
-        ("cosine", lambda _: wasm.cosine(some[0], some), lambda _: some @ some[0] / np.linalg.norm(some, axis=1)),
-        ("quantize", lambda _: wasm.quantize(some), numpy_quantize),
-        (
-            "weighted_mean",
-            lambda _: wasm.weighted_mean(some, weights, ages, 30.0),
-            lambda _: (weights * 2.0 ** (-ages / 30)) @ some,
-        ),
-    ]
-    return [
-        row
-        for name, ours, theirs in cases
-        for row in measure(f"{name} 1,000 × {some.shape[1]}", [("kernel", ours), ("NumPy", theirs)], rounds)
-    ]
-
-
 def fold_in(rounds: int) -> list[Row]:
     """Why there is no Cholesky in the kernel: NumPy solves a user's factors in the time of a call or two."""
     rng, one = np.random.default_rng(3), np.zeros(1, np.int32)
@@ -293,14 +267,13 @@ def main() -> None:
         vectors = structured(count + BATCH, dimension)
         rows += scan_topk(f"{count:,} × {dimension}", vectors[BATCH:], vectors[:BATCH], rounds)
     if asked.vectors:
-        own = wasm.normalize(np.load(asked.vectors).astype(np.float32))
+        own = np.load(asked.vectors).astype(np.float32)
+        own /= np.linalg.norm(own, axis=1, keepdims=True)
         own = own[np.random.default_rng(4).permutation(len(own))]
         name = f"{asked.vectors.stem} {len(own) - BATCH:,} × {own.shape[1]}"
         rows += scan_topk(name, np.ascontiguousarray(own[BATCH:]), own[:BATCH].copy(), rounds)
     vectors = structured(count, 512)
-    rows += (
-        rescore(vectors, rounds) + request(vectors, 2 * rounds) + free_vectors(vectors, 2 * rounds) + fold_in(rounds)
-    )
+    rows += rescore(vectors, rounds) + request(vectors, 2 * rounds) + fold_in(rounds)
     print(table(rows))
     if asked.json:
         asked.json.write_text(json.dumps(rows, indent=1))

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 ROOM = Path(__file__).parent
-COMMON = ("space.c", "vector.c", "score.c", "free_vectors.c")
+COMMON = ("space.c", "vector.c", "score.c")
 FAST = ("vector_simd.c", "sieve.c", "scan.c", "diversify.c")
 REFERENCE = ("vector_scalar.c", "scan_reference.c", "diversify_reference.c")
 SCALAR_FLAGS = ("-fno-vectorize", "-fno-slp-vectorize")

@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +31,6 @@ SIEVE_DIMENSION = 96
 QUERIES_PER_PASS = 64
 SUMS_BYTES_PER_PASS = 32 << 20
 """The sieve keeps two bytes a row and query during a pass. Both change speed and memory, never the answer."""
-
-Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +96,6 @@ class Space:
     def __len__(self) -> int:
         """Return the highest row ever put, plus 1."""
         return self._row_count
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of linear memory that a row takes, in all its forms."""
-        return self._shards[0].segment_bytes // SEGMENT_ROWS
 
     def put(self, rows: Int32Array, ids: Int64Array, vectors: Float32Array) -> None:
         """

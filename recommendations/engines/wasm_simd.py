@@ -12,11 +12,6 @@ from recommendations.contracts import UNKNOWN, BoolArray, Float32Array, Int32Arr
 from recommendations.ports import EngineError, VectorError
 
 
-def forget_idle() -> int:
-    """Give back what operations on vectors keep for the next one; return the bytes."""
-    return wasm.forget_idle()
-
-
 @contextmanager
 def our_errors() -> Iterator[None]:
     """Turn the kernel's errors into those that the port names."""

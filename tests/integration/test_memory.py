@@ -56,7 +56,7 @@ def test_within_its_bounds_a_process_gives_nothing_up(viewer, monkeypatch):
 def test_a_clean_up_takes_what_has_expired_and_waits_until_memory_has_grown(viewer, monkeypatch):
     limits(monkeypatch, memory_clean_up=1, memory_emergency_share=1.0)
     done = count("clean_up")
-    assert list(process_memory.check_memory()) == ["expired_profiles", "sandboxes", "garbage"]
+    assert list(process_memory.check_memory()) == ["expired_profiles", "garbage"]
     assert len(wiring.tastes()) == 1, "what is still good is kept"
     assert count("clean_up") == done + 1
     assert process_memory.check_memory() == {}, "what is in use cannot be freed by asking again"
@@ -73,9 +73,7 @@ def test_an_emergency_gives_up_every_cache_and_the_answers_stay(viewer, monkeypa
     held = swell()
     limits(monkeypatch, memory_emergency_share=1e-6)
     given = process_memory.check_memory()
-    assert list(given) == ["profiles", "facts", "sandboxes", "garbage", "kernels"], (
-        "the cheapest to make anew goes first"
-    )
+    assert list(given) == ["profiles", "facts", "garbage", "kernels"], "the cheapest to make anew goes first"
     assert len(wiring.tastes()) == 0
     assert wiring.engines()["wasm_simd"].statistics().memory_bytes < held / 2
     assert given["kernels"] > 0 and freed("kernels") == freed_before + given["kernels"]

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from wasm import Space
 from wasm.module import FILES
+from wasm.shard import SEGMENT_ROWS
+from wasm.vectors import padded
 
 Float32Array = NDArray[np.float32]
 
@@ -42,3 +44,23 @@ def filled() -> Callable[..., Space]:
 def ids_of(count: int) -> NDArray[np.int64]:
     """Return post ids (count,) in falling order, beyond 32 bits."""
     return np.arange(count, 0, -1, dtype=np.int64) + (1 << 40)
+
+
+SCALE = np.dtype([("factor", "<f4"), ("error", "<f4"), ("sum", "<i4")])
+"""`struct scale` of `wasm/src/layout.h`."""
+
+
+def quantised_forms(space: Space) -> tuple[NDArray[np.int8], Float32Array, Float32Array, NDArray[np.int32]]:
+    """
+    Return the int8 values (n, d), scales, error bounds and sums (n,) of the rows of a space with one segment.
+
+    No call returns them, so they are read from where `open_space` of `wasm/src/space.c` puts them.
+    """
+    kernel, width = space._shards[0].kernel, padded(space.dimension)
+    code_bits = max(256, 1 << (width - 1).bit_length())
+    quantised = kernel.call("scratch_base", 0) + SEGMENT_ROWS * 4 * width
+    scales = quantised + SEGMENT_ROWS * (width + code_bits // 8 + 8)
+    memory = kernel.memory._bytes()
+    values = np.ndarray((len(space), width), np.int8, memory, quantised)[:, : space.dimension].copy()
+    scale = np.ndarray(len(space), SCALE, memory, scales).copy()
+    return values, scale["factor"].copy(), scale["error"].copy(), scale["sum"].copy()

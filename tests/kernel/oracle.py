@@ -53,10 +53,3 @@ def diversify(
         values = [(1 - trade_off) * scores[i] - trade_off * near for i, near in zip(free, nearest, strict=True)]
         picked.append(free[np.lexsort((ids[free], -np.array(values)))[0]])
     return picked
-
-
-def weighted_mean(vectors: Array, weights: Array, ages: Array, half_life: float) -> Array:
-    """Return the decayed mean (d,). Ages count from the youngest's, which cancels out and does not vanish."""
-    decayed = weights.astype(np.float64) * 2.0 ** ((ages.min(initial=np.inf) - ages) / half_life)
-    total = np.abs(decayed).sum()
-    return decayed @ vectors.astype(np.float64) / total if total else np.zeros(vectors.shape[1])

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.kernel import oracle
-from wasm import Space, quantize, weighted_mean
+from tests.kernel.conftest import clustered, quantised_forms
+from wasm import Space
 
 FAST = ["relaxed", "baseline"]
 EXAMPLES = settings(max_examples=40, deadline=None)
@@ -85,22 +86,24 @@ def test_lazy_greedy_picks_what_full_greedy_picks(vectors, seed, trade_off, cap,
 
 @EXAMPLES
 @given(matrices())
-def test_quantize_keeps_its_bound(vectors):
-    quantized = quantize(vectors)
-    restored = quantized.values * quantized.scales[:, None].astype(np.float64)
-    lost = np.linalg.norm(vectors.astype(np.float64) - restored, axis=1)
-    assert (lost <= quantized.errors * (1 + 1e-5)).all()
+def test_a_quantised_row_is_as_near_as_it_says(vectors):
+    """What a scan is exact by: the int8 form of a row, its scale, and the bound of what both lose."""
+    forms = []
+    for space in spaces(vectors, np.arange(len(vectors))):
+        values, scales, errors, sums = quantised_forms(space)
+        restored = values * scales[:, None].astype(np.float64)
+        rows = space.vectors(np.arange(len(vectors), dtype=np.int32)).astype(np.float64)
+        lost = np.linalg.norm(rows - restored, axis=1)
+        assert (lost <= errors * (1 + 1e-5)).all()
+        assert sums.tolist() == values.sum(axis=1, dtype=np.int32).tolist()
+        forms.append((values, scales, errors, sums))
+    assert same(forms)
 
 
-@EXAMPLES
-@given(matrices(), st.integers(0, 2**32), st.floats(0.01, 100))
-def test_weighted_mean_is_the_mean(vectors, seed, half_life):
-    rng = np.random.default_rng(seed)
-    weights, ages = rng.normal(size=len(vectors)).astype(np.float32), rng.random(len(vectors)) * 500
-    half_life = float(np.float32(half_life))
-    expected = oracle.weighted_mean(vectors, weights, ages, half_life)
-    found = weighted_mean(vectors, weights, ages, half_life)
-    assert np.allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(vectors).max())
+def test_a_quantised_row_loses_little():
+    """The bound is tight enough to turn rows away by: within a hundredth of their length."""
+    for space in spaces(clustered(50, 30, seed=18), np.arange(50)):
+        assert (quantised_forms(space)[2] < 0.01).all()
 
 
 @pytest.mark.parametrize("build", FAST)

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-import wasm
 from tests.kernel import oracle
 from tests.kernel.conftest import clustered, ids_of
 from wasm import Space, Taste, VectorError
@@ -180,23 +179,3 @@ def test_bad_input_is_named_and_changes_nothing(filled, mistake):
 def test_a_dimension_out_of_range_is_refused(dimension):
     with pytest.raises(VectorError, match="dimension is"):
         Space(dimension)
-
-
-def test_free_vectors_agree_with_numpy():
-    rng = np.random.default_rng(16)
-    vectors = clustered(50, 30, seed=17)
-    weights, ages = rng.normal(size=50).astype(np.float32), rng.random(50) * 9
-    assert np.allclose(wasm.normalize(vectors), oracle.unit(vectors), atol=1e-6)
-    assert np.allclose(wasm.cosine(vectors[0], vectors), oracle.cosine(vectors[0], vectors), atol=1e-5)
-    mean = wasm.weighted_mean(vectors, weights, ages, half_life=3.0)
-    assert np.allclose(mean, oracle.weighted_mean(vectors, weights, ages, 3.0), atol=1e-5)
-    assert np.allclose(mean, wasm.weighted_mean(vectors, weights, ages + 9_000, half_life=3.0)), "age cancels out"
-
-
-def test_a_quantised_vector_is_as_near_as_it_says():
-    vectors = clustered(50, 30, seed=18)
-    quantized = wasm.quantize(vectors)
-    restored = quantized.values * quantized.scales[:, None].astype(np.float64)
-    assert (np.linalg.norm(vectors - restored, axis=1) <= quantized.errors).all()
-    assert (quantized.errors < 0.01 * np.linalg.norm(vectors, axis=1)).all()
-    assert quantized.sums.tolist() == quantized.values.sum(axis=1, dtype=np.int32).tolist()

@@ -74,34 +74,3 @@ struct diversify {
     int32_t *positions; /* (k,) out */
     uint8_t *workspace; /* diversify_workspace(n, k) bytes */
 };
-
-struct normalize {
-    float *vectors; /* (n, d) in place */
-    uint32_t count, dimension;
-};
-
-struct cosine {
-    float *query;   /* (d,) normalised in place */
-    float *vectors; /* (n, d) normalised in place */
-    uint32_t count, dimension;
-    float *out; /* (n,) */
-};
-
-struct quantize {
-    const float *vectors; /* (n, d) */
-    uint32_t count, dimension;
-    int8_t *quantized; /* (n, d) out */
-    float *scales;     /* (n,) out */
-    int32_t *sums;     /* (n,) out, of the quantized row */
-    float *errors;     /* (n,) out: the length of vector - quantized * scale is at most this */
-};
-
-struct weighted_mean {
-    const float *vectors; /* (n, d) */
-    uint32_t count, dimension;
-    const float *weights; /* (n,) */
-    const double *ages;   /* (n,) */
-    float half_life;
-    double *workspace; /* (d,) */
-    float *out;        /* (d,) sum w x / sum |w|, w = weight * 2^(-age / half_life) */
-};

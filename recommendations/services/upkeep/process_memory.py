@@ -21,7 +21,7 @@ from django.conf import settings
 from django.core.signals import request_finished
 
 from monitoring import memory, metrics
-from recommendations.engines.wasm_simd import WasmEngine, forget_idle
+from recommendations.engines.wasm_simd import WasmEngine
 from recommendations.ports import EngineError
 from recommendations.services import wiring
 from recommendations.services.serving.pages import pages
@@ -148,11 +148,6 @@ def drop_facts() -> None:
         kept.clear()
 
 
-def drop_sandboxes() -> None:
-    """Give up the kernels that stood ready for single vectors."""
-    forget_idle()
-
-
 def collect() -> None:
     """Free what only refers to itself, and hand the free pages back."""
     gc.collect()
@@ -173,11 +168,10 @@ def recycle_kernels() -> None:
             log.exception("kernel_not_recycled", extra={"engine": engine.name})
 
 
-CLEAN_UP = {"expired_profiles": expire_profiles, "sandboxes": drop_sandboxes, "garbage": collect}
+CLEAN_UP = {"expired_profiles": expire_profiles, "garbage": collect}
 EMERGENCY = {
     "profiles": drop_profiles,
     "facts": drop_facts,
-    "sandboxes": drop_sandboxes,
     "garbage": collect,
     "kernels": recycle_kernels,
 }
