@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +13,9 @@ from wasm.vectors import Float32Array, pad_into, padded
 
 Int32Array = NDArray[np.int32]
 Int64Array = NDArray[np.int64]
-Reduce = Literal["max", "sum"]
 
 SEGMENT_ROWS = 1024
 SEGMENT_MASK_BYTES = SEGMENT_ROWS // 8
-REDUCTIONS: dict[Reduce, int] = {"max": 0, "sum": 1}
 CHUNK_BYTES = 256 << 10
 """Vectors copied in or out at a time. Changes the speed, never the answer."""
 RESERVE_BYTES = 2 * CHUNK_BYTES
@@ -146,7 +143,6 @@ class Shard:
         interest_weights: Float32Array,
         columns: Float32Array,
         weights: Float32Array,
-        reduce: Reduce,
     ) -> tuple[Float32Array, Float32Array]:
         """Return totals (n,) and parts (n, 1 + c)."""
         count, width = columns.shape
@@ -168,7 +164,7 @@ class Shard:
             self.kernel.operate(
                 "score_candidates",
                 *(row.address, count, interest.address, interest_weight.address, len(interests)),
-                *(REDUCTIONS[reduce], column.address, width, weight.address, parts.address, totals.address),
+                *(column.address, width, weight.address, parts.address, totals.address),
             )
             return totals.array.copy(), parts.array.copy()
 

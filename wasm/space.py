@@ -13,13 +13,11 @@ from wasm.errors import VectorError
 from wasm.kernel import DEFAULT_DEADLINE_SECONDS, DEFAULT_MEMORY_LIMIT_BYTES, KernelStatistics
 from wasm.module import Build
 from wasm.shard import (
-    REDUCTIONS,
     SEGMENT_MASK_BYTES,
     SEGMENT_ROWS,
     Hits,
     Int32Array,
     Int64Array,
-    Reduce,
     Shard,
 )
 from wasm.vectors import Float32Array
@@ -61,7 +59,6 @@ class Taste:
     rows: Int32Array  # (n,) the same candidates in that space; -1 where it has no vector
     interests: Float32Array  # (i, d) d of that space
     interest_weights: Float32Array  # (i,)
-    reduce: Reduce = "max"
 
 
 class Space:
@@ -173,34 +170,31 @@ class Space:
         interest_weights: Float32Array,
         columns: Float32Array,
         weights: Float32Array,
-        reduce: Reduce = "max",
-        also: Sequence[Taste] = (),
+        extra_spaces: Sequence[Taste] = (),
     ) -> tuple[Float32Array, Float32Array]:
         """
-        Blend taste and facts: return totals (n,) and the additive parts (n, 1 + a + c) that sum to them.
+        Blend taste and facts: return totals (n,) and the additive parts (n, 1 + c + s) that sum to them.
 
-        Part 0 is weights[0] * taste; the taste for a row is the largest (*reduce* "max") or the sum ("sum")
-        of interest_weights[j] * cosine(row, interests[j]), 0 for a row of -1 or without *interests* (i, d).
-        Then comes one part for each of the a spaces in *also*, and one for each of *columns* (n, c), each
-        times its weight; *weights* is (1 + a + c,). A total is the sum of its parts from left to right.
+        Part 0 is weights[0] * taste; the taste for a row is the largest of interest_weights[j] *
+        cosine(row, interests[j]), 0 for a row of -1 or without *interests* (i, d). Then comes one part for
+        each of *columns* (n, c), and one for the taste in each of the s *extra_spaces*, each times its weight;
+        *weights* is (1 + c + s,). A total is the sum of its parts from left to right.
         """
         rows = checks.rows("rows", rows, self._row_count)
         interests = checks.array("interests", interests, np.float32, (None, self.dimension))
         interest_weights = checks.array("interest_weights", interest_weights, np.float32, (len(interests),))
         columns = checks.array("columns", columns, np.float32, (len(rows), None))
-        weights = checks.array("weights", weights, np.float32, (1 + len(also) + columns.shape[1],))
-        if reduce not in REDUCTIONS:
-            raise VectorError(f"reduce is {reduce!r}; use one of {', '.join(REDUCTIONS)}")
-        if also:
-            tastes = [taste.space.taste(taste, len(rows)) for taste in also]
-            columns = np.column_stack([*tastes, columns])
+        weights = checks.array("weights", weights, np.float32, (1 + columns.shape[1] + len(extra_spaces),))
+        if extra_spaces:
+            tastes = [taste.space.taste(taste, len(rows)) for taste in extra_spaces]
+            columns = np.column_stack([columns, *tastes])
         if len(self._shards) == 1:
-            return self._shards[0].score_candidates(rows, interests, interest_weights, columns, weights, reduce)
+            return self._shards[0].score_candidates(rows, interests, interest_weights, columns, weights)
         scored = self._by_shard(
             rows,
             (2 + columns.shape[1],),
             lambda shard, local, at: np.column_stack(
-                shard.score_candidates(local, interests, interest_weights, columns[at], weights, reduce)
+                shard.score_candidates(local, interests, interest_weights, columns[at], weights)
             ),
         )
         return scored[:, 0], scored[:, 1:]
@@ -208,11 +202,9 @@ class Space:
     def taste(self, taste: Taste, count: int) -> Float32Array:
         """Return the taste (n,) for a request's candidates in this space, unweighted."""
         if len(taste.rows) != count:
-            raise VectorError(f"a space in also has {len(taste.rows)} rows; there are {count} candidates")
+            raise VectorError(f"an extra space has {len(taste.rows)} rows; it needs {count}, one for each candidate")
         no_columns, one = np.empty((count, 0), np.float32), np.ones(1, np.float32)
-        return self.score_candidates(
-            taste.rows, taste.interests, taste.interest_weights, no_columns, one, taste.reduce
-        )[0]
+        return self.score_candidates(taste.rows, taste.interests, taste.interest_weights, no_columns, one)[0]
 
     def diversify(
         self,

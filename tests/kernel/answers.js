@@ -20,7 +20,6 @@ export async function answers(builds, inputs) {
     new Float32Array(inputs.interestWeights),
     new Float32Array(inputs.columns),
     new Float32Array(inputs.weights),
-    "sum",
   );
   const candidateIds = new BigInt64Array(inputs.candidateIds);
   const groups = new BigInt64Array(inputs.groups);

@@ -27,11 +27,11 @@ def scan_topk(vectors: Array, ids: Array, eligible: Array, query: Array, k: int)
 
 
 def score_candidates(
-    vectors: Array, interests: Array, interest_weights: Array, columns: Array, weights: Array, reduce: str
+    vectors: Array, interests: Array, interest_weights: Array, columns: Array, weights: Array
 ) -> Array:
     """Return the parts (n, 1 + c), already weighted."""
     likes = unit(vectors) @ unit(interests).T * interest_weights
-    taste = np.zeros(len(vectors)) if not len(interests) else getattr(likes, reduce)(axis=1)
+    taste = np.zeros(len(vectors)) if not len(interests) else likes.max(axis=1)
     return np.column_stack([taste, columns]) * weights
 
 

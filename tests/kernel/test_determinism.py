@@ -63,7 +63,7 @@ def answers(inputs, build):
     whole = space.scan_topk(queries, K, sieve=False)
     exact = space.rescore(candidates, queries)
     totals, parts = space.score_candidates(
-        candidates, queries, inputs["interestWeights"], inputs["columns"], inputs["weights"], "sum"
+        candidates, queries, inputs["interestWeights"], inputs["columns"], inputs["weights"]
     )
     picks = space.diversify(candidates, totals, inputs["groups"], 20, 0.3, 3, inputs["candidateIds"])
     return b"".join(array.tobytes() for array in (*sieved, *whole, exact, totals, parts, picks))

@@ -97,21 +97,20 @@ def test_shards_change_nothing(filled):
     assert answers[0] == answers[1]
 
 
-@pytest.mark.parametrize("reduce", ["max", "sum"])
-def test_a_total_is_the_sum_of_its_parts(filled, build, reduce):
+def test_a_total_is_the_sum_of_its_parts(filled, build):
     rng = np.random.default_rng(9)
     vectors, facts = clustered(400, 48, seed=10), clustered(400, 24, seed=11)
     space, other = filled(vectors, build=build), filled(facts, build=build)
     rows = rng.integers(-1, 400, size=100).astype(np.int32)
     interests, interest_weights = vectors[:3], np.array([1, 0.5, -0.5], np.float32)
-    columns, weights = rng.random((100, 2), np.float32), np.array([2, 0.5, 1, -1], np.float32)
-    also = Taste(other, rows, facts[:1], np.ones(1, np.float32))
-    total, parts = space.score_candidates(rows, interests, interest_weights, columns, weights, reduce, [also])
+    columns, weights = rng.random((100, 2), np.float32), np.array([2, 1, -1, 0.5], np.float32)
+    extra = [Taste(other, rows, facts[:1], np.ones(1, np.float32))]
+    total, parts = space.score_candidates(rows, interests, interest_weights, columns, weights, extra)
     known = np.where(rows[:, None] < 0, 0, vectors[rows])
     known_facts = np.where(rows[:, None] < 0, 0, facts[rows])
-    taste = oracle.score_candidates(known, interests, interest_weights, columns, weights[[0, 2, 3]], reduce)
+    taste = oracle.score_candidates(known, interests, interest_weights, columns, weights[:3])
     second = oracle.cosine(facts[0], known_facts) * 0.5
-    assert np.allclose(parts, np.insert(taste, 1, second, axis=1), atol=1e-5)
+    assert np.allclose(parts, np.column_stack([taste, second]), atol=1e-5)
     summed = parts[:, 0]
     for part in parts.T[1:]:
         summed = summed + part
@@ -152,13 +151,13 @@ BAD = {
     "a row out of range": lambda space: space.rescore(np.array([64], np.int32), np.ones((1, 16), np.float32)),
     "a negative row": lambda space: space.drop(np.array([-1], np.int32)),
     "too few ids": lambda space: space.put(np.zeros(2, np.int32), np.zeros(1, np.int64), np.ones((2, 16), np.float32)),
-    "an unknown reduction": lambda space: space.score_candidates(
-        np.zeros(1, np.int32),
+    "too few rows in an extra space": lambda space: space.score_candidates(
+        np.zeros(2, np.int32),
         np.ones((1, 16), np.float32),
         np.ones(1, np.float32),
-        np.ones((1, 0), np.float32),
-        np.ones(1, np.float32),
-        "mean",
+        np.ones((2, 0), np.float32),
+        np.ones(2, np.float32),
+        [Taste(space, np.zeros(1, np.int32), np.ones((1, 16), np.float32), np.ones(1, np.float32))],
     ),
     "a trade-off of two": lambda space: space.diversify(
         np.zeros(1, np.int32), np.ones(1, np.float32), np.ones(1, np.int64), 1, 2.0, 1, np.ones(1, np.int64)

@@ -13,7 +13,6 @@
 const SEGMENT_ROWS = 1024;
 const PAGE_BYTES = 65536;
 const ALIGNMENT = 64;
-const REDUCTIONS = { max: 0, sum: 1 };
 
 /** An input cannot be used. The message names it. */
 export class VectorError extends Error {
@@ -114,17 +113,16 @@ export class Space {
   }
 
   /** Totals (n) and additive parts (n × (1 + c)) of *rows* (n) for *interests* (i × d) and *columns* (n × c). */
-  scoreCandidates(rows, interests, interestWeights, columns, weights, reduce = "max") {
+  scoreCandidates(rows, interests, interestWeights, columns, weights) {
     this.#checkRows("rows", rows, -1, this.rowCount);
     const count = this.#count("interests", interests);
     checked("interestWeights", interestWeights, Float32Array, count);
     const width = checked("weights", weights, Float32Array).length - 1;
     checked("columns", columns, Float32Array, rows.length * width);
-    if (!(reduce in REDUCTIONS)) throw new VectorError(`reduce is ${reduce}; use max or sum`);
     const parts = new Float32Array(rows.length * (1 + width));
     const totals = new Float32Array(rows.length);
     const at = this.#lay(rows, this.#padded(interests), interestWeights, columns, weights, parts, totals);
-    const taste = [at[0], rows.length, at[1], at[2], count, REDUCTIONS[reduce]];
+    const taste = [at[0], rows.length, at[1], at[2], count];
     this.#operate("score_candidates", ...taste, at[3], width, at[4], at[5], at[6]);
     return { totals: this.#read(at[6], totals), parts: this.#read(at[5], parts) };
   }

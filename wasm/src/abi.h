@@ -47,14 +47,12 @@ struct rescore {
     float *out; /* (n, q) the cosine; 0 for a row that is not live */
 };
 
-enum reduction { REDUCE_MAX = 0, REDUCE_SUM = 1 };
-
 struct score_candidates {
     const int32_t *rows; /* (n,) */
     uint32_t count;
     float *interests;              /* (i, d) normalised in place */
     const float *interest_weights; /* (i,) */
-    uint32_t interest_count, reduction;
+    uint32_t interest_count;
     const float *columns; /* (n, c) */
     uint32_t column_count;
     const float *weights; /* (1 + c,) */

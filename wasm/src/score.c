@@ -26,13 +26,12 @@ void EXPORT(rescore)(const struct rescore *a) {
     }
 }
 
-/* How much a row is to someone's taste: their best weighted interest, or the weighted sum of all. */
+/* How much a row is to someone's taste: their best weighted interest. */
 static float taste(const struct score_candidates *a, int32_t row) {
     float taste = 0;
     for (uint32_t j = 0; j < a->interest_count; j++) {
         float part = a->interest_weights[j] * cosine_of(row, a->interests + (size_t)j * space.dimension);
-        if (a->reduction == REDUCE_SUM) taste += part;
-        else taste = j == 0 || part > taste ? part : taste;
+        taste = j == 0 || part > taste ? part : taste;
     }
     return taste;
 }
