@@ -210,6 +210,20 @@ class Interests:
         return cls(empty, weights, empty, weights)
 
 
+@dataclass(frozen=True, slots=True)
+class SpaceTaste:
+    """
+    A viewer's interests in one extra space of an engine: `Engine.score` adds one part to the score for it.
+
+    It is for collaborative factors: the viewer's factors are the interest, the posts' factors the vectors of the space.
+    """
+
+    space: str
+    """Name of the extra space."""
+    interests: Float32Array  # (k, d) of any length, d of that space
+    weights: Float32Array  # (k,)
+
+
 EMPTY_IDS: Int64Array = np.zeros(0, np.int64)
 
 

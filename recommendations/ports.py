@@ -19,6 +19,7 @@ from recommendations.contracts import (
     Looked,
     Query,
     Slate,
+    SpaceTaste,
     Wanted,
 )
 
@@ -37,17 +38,29 @@ class Engine(Protocol):
 
     A zero vector is alike to nothing: its cosine is 0. NaN or infinity raises `VectorError`.
     What cannot be done for another reason raises `EngineError`, and changes nothing.
+
+    An engine is made with its extra spaces: each has a name, a dimension and at most one vector per catalogue row. They
+    are for collaborative factors, and take part in `score` only. A name that the engine was not made with raises
+    `VectorError`.
     """
 
     name: str
     dimension: int
 
-    def put(self, rows: Int32Array, post_ids: Int64Array, vectors: Float32Array) -> None:
-        """Keep *vectors* (n, d) at *rows* (n,), in place of what was there."""
+    def put(self, rows: Int32Array, post_ids: Int64Array, vectors: Float32Array, *, space: str | None = None) -> None:
+        """
+        Keep *vectors* (n, d) at *rows* (n,), in place of what was there.
+
+        *space* names an extra space, whose dimension is d then; None is the engine's own space.
+        """
         ...
 
-    def drop(self, rows: Int32Array) -> None:
-        """Forget these rows."""
+    def drop(self, rows: Int32Array, *, space: str | None = None) -> None:
+        """
+        Remove these rows from the extra space of this name, or, without a name, from every space.
+
+        A row that another post will take is dropped without a name: no vector of the earlier post stays behind.
+        """
         ...
 
     def nearest(self, queries: Float32Array, k: int, eligible: BoolArray) -> tuple[Int32Array, Float32Array]:
@@ -59,14 +72,22 @@ class Engine(Protocol):
         ...
 
     def score(
-        self, rows: Int32Array, interests: Interests, columns: Float32Array, weights: Float32Array
+        self,
+        rows: Int32Array,
+        interests: Interests,
+        columns: Float32Array,
+        weights: Float32Array,
+        *,
+        extra_spaces: Sequence[SpaceTaste] = (),
     ) -> tuple[Float32Array, Float32Array]:
         """
-        Return scores (n,) and their parts (n, 2 + c) for the candidates at *rows* (n,); -1: no vector.
+        Return scores (n,) and their parts (n, 2 + c + s) for the candidates at *rows* (n,); -1: no vector.
 
         The first part is weights[0] · the highest of weight · cosine over the positive interests; the second is
-        -weights[1] · the same over the negative ones, where that is above 0; the others are weights[2:] · *columns*
-        (n, c). Without a vector or an interest, the likeness is 0.
+        -weights[1] · the same over the negative ones, where that is above 0; the next are weights[2:2 + c] · *columns*
+        (n, c). Each of the s *extra_spaces* adds one part, in their order: its weight (the last s of *weights*) · the
+        highest of weight · cosine over its interests, by the vector that the row has in that space. Without a vector
+        or an interest, the likeness is 0.
         A score is the sum of its parts, and depends on its own row only.
         """
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -13,8 +14,10 @@ from recommendations.contracts import (
     Int32Array,
     Int64Array,
     Interests,
+    SpaceTaste,
     totals,
 )
+from recommendations.engines.extra_spaces import NO_EXTRA_SPACES, space_named
 from recommendations.ports import VectorError
 
 
@@ -41,49 +44,94 @@ def best(weights: Float32Array, cosines: Float32Array) -> Float32Array:
     return (cosines * weights).max(axis=1).astype(np.float32)
 
 
-class PlainEngine:
-    """Keeps `Engine` over one NumPy array."""
-
-    name = "plain"
+class VectorMatrix:
+    """The unit vectors of one space, by catalogue row, with their post ids; zeros where a row has no vector."""
 
     def __init__(self, dimension: int) -> None:
         self.dimension = dimension
-        self._rows = np.zeros((0, dimension), np.float32)
-        self._ids = np.zeros(0, np.int64)
-        self._lock = threading.Lock()
+        self.vectors = np.zeros((0, dimension), np.float32)
+        self.post_ids = np.zeros(0, np.int64)
 
     def put(self, rows: Int32Array, post_ids: Int64Array, vectors: Float32Array) -> None:
-        """See `Engine.put`."""
-        vectors = checked("vectors", vectors, self.dimension)
+        """Store *vectors* (n, d) at *rows* (n,), at unit length."""
         if not len(rows):
             return
-        with self._lock:
-            self._reach(int(rows.max()) + 1)
-            self._rows[rows] = unit(vectors)
-            self._ids[rows] = post_ids
+        self._grow(int(rows.max()) + 1)
+        self.vectors[rows] = unit(vectors)
+        self.post_ids[rows] = post_ids
 
     def drop(self, rows: Int32Array) -> None:
-        """See `Engine.drop`."""
+        """Remove the vectors of *rows* (n,); rows beyond the matrix have none."""
+        kept = rows[rows < len(self.vectors)]
+        self.vectors[kept] = 0
+        self.post_ids[kept] = UNKNOWN
+
+    def at(self, rows: Int32Array) -> Float32Array:
+        """Return the vectors (n, d) of *rows* (n,); zeros for those that have none."""
+        known = (rows >= 0) & (rows < len(self.vectors))
+        out = np.zeros((len(rows), self.dimension), np.float32)
+        out[known] = self.vectors[rows[known]]
+        return out
+
+    def _grow(self, count: int) -> None:
+        """Make room for *count* rows, doubling so that growth costs little."""
+        if count <= len(self.vectors):
+            return
+        more = max(count, 2 * len(self.vectors)) - len(self.vectors)
+        # Readers take no lock: whoever finds the new vectors finds the new ids, too.
+        self.post_ids = np.concatenate([self.post_ids, np.full(more, UNKNOWN, np.int64)])
+        self.vectors = np.concatenate([self.vectors, np.zeros((more, self.dimension), np.float32)])
+
+
+class PlainEngine:
+    """Keeps `Engine` over one NumPy array for each space."""
+
+    name = "plain"
+
+    def __init__(self, dimension: int, *, extra_dimensions: Mapping[str, int] = NO_EXTRA_SPACES) -> None:
+        """*extra_dimensions*: the dimension of each extra space, by name."""
+        self.dimension = dimension
+        self._own = VectorMatrix(dimension)
+        self._extra_spaces = {name: VectorMatrix(extra) for name, extra in extra_dimensions.items()}
+        self._lock = threading.Lock()
+
+    def put(self, rows: Int32Array, post_ids: Int64Array, vectors: Float32Array, *, space: str | None = None) -> None:
+        """See `Engine.put`."""
+        matrix = self._own if space is None else space_named(space, self._extra_spaces)
+        vectors = checked("vectors", vectors, matrix.dimension)
         with self._lock:
-            kept = rows[rows < len(self._rows)]
-            self._rows[kept] = 0
-            self._ids[kept] = UNKNOWN
+            matrix.put(rows, post_ids, vectors)
+
+    def drop(self, rows: Int32Array, *, space: str | None = None) -> None:
+        """See `Engine.drop`."""
+        every = [self._own, *self._extra_spaces.values()]
+        matrices = every if space is None else [space_named(space, self._extra_spaces)]
+        with self._lock:
+            for matrix in matrices:
+                matrix.drop(rows)
 
     def nearest(self, queries: Float32Array, k: int, eligible: BoolArray) -> tuple[Int32Array, Float32Array]:
         """See `Engine.nearest`."""
         queries = unit(checked("queries", queries, self.dimension))
-        n = min(len(eligible), len(self._rows))
-        allowed = np.flatnonzero(eligible[:n] & (self._ids[:n] >= 0)).astype(np.int32)
+        vectors, post_ids = self._own.vectors, self._own.post_ids
+        n = min(len(eligible), len(vectors))
+        allowed = np.flatnonzero(eligible[:n] & (post_ids[:n] >= 0)).astype(np.int32)
         rows = np.full((len(queries), k), UNKNOWN, np.int32)
         cosines = np.full((len(queries), k), -np.inf, np.float32)
         for i, query in enumerate(queries):
-            likeness = self._rows[allowed] @ query
-            order = np.lexsort((self._ids[allowed], -likeness))[:k]
+            likeness = vectors[allowed] @ query
+            order = np.lexsort((post_ids[allowed], -likeness))[:k]
             rows[i, : len(order)], cosines[i, : len(order)] = allowed[order], likeness[order]
         return rows, cosines
 
     def score(
-        self, rows: Int32Array, interests: Interests, columns: Float32Array, weights: Float32Array
+        self,
+        rows: Int32Array,
+        interests: Interests,
+        columns: Float32Array,
+        weights: Float32Array,
+        *,
+        extra_spaces: Sequence[SpaceTaste] = (),
     ) -> tuple[Float32Array, Float32Array]:
         """See `Engine.score`."""
         vectors = self.vectors(rows)
@@ -91,8 +139,17 @@ class PlainEngine:
         negative = unit(checked("negative interests", interests.negative, self.dimension))
         taste = best(interests.positive_weights, vectors @ positive.T)
         dislike = np.maximum(best(interests.negative_weights, vectors @ negative.T), 0)
-        parts = np.column_stack([taste * weights[0], -dislike * weights[1], columns * weights[2:]]).astype(np.float32)
+        extra = [self._extra_taste(rows, taste) for taste in extra_spaces]
+        parts = (np.column_stack([taste, -dislike, columns, *extra]) * weights).astype(np.float32)
         return totals(parts), parts
+
+    def _extra_taste(self, rows: Int32Array, taste: SpaceTaste) -> Float32Array:
+        """Return the unweighted part (n,) of one extra space."""
+        matrix = space_named(taste.space, self._extra_spaces)
+        interests = unit(checked(f"interests in {taste.space}", taste.interests, matrix.dimension))
+        if taste.weights.shape != (len(interests),):
+            raise VectorError(f"weights in {taste.space}: give one for each of {len(interests)} interests.")
+        return best(taste.weights, matrix.at(rows) @ interests.T)
 
     def diversify(
         self,
@@ -132,15 +189,4 @@ class PlainEngine:
 
     def vectors(self, rows: Int32Array) -> Float32Array:
         """See `Engine.vectors`."""
-        known = (rows >= 0) & (rows < len(self._rows))
-        out = np.zeros((len(rows), self.dimension), np.float32)
-        out[known] = self._rows[rows[known]]
-        return out
-
-    def _reach(self, count: int) -> None:
-        """Make room for *count* rows, doubling so that growth costs little."""
-        if count <= len(self._rows):
-            return
-        more = max(count, 2 * len(self._rows)) - len(self._rows)
-        self._rows = np.concatenate([self._rows, np.zeros((more, self.dimension), np.float32)])
-        self._ids = np.concatenate([self._ids, np.full(more, UNKNOWN, np.int64)])
+        return self._own.at(rows)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 
 import wasm
-from recommendations.contracts import UNKNOWN, BoolArray, Float32Array, Int32Array, Int64Array, Interests
+from recommendations.contracts import UNKNOWN, BoolArray, Float32Array, Int32Array, Int64Array, Interests, SpaceTaste
+from recommendations.engines.extra_spaces import NO_EXTRA_SPACES, space_named
 from recommendations.ports import EngineError, VectorError
 
 
@@ -29,24 +31,38 @@ def floats(values: Float32Array) -> Float32Array:
 
 
 class WasmEngine:
-    """Keeps `Engine` in a sandbox with a memory limit and a deadline."""
+    """Keeps `Engine` in sandboxes, one for each space, with a memory limit and a deadline."""
 
     name = "wasm_simd"
 
-    def __init__(self, dimension: int, *, memory_limit_bytes: int) -> None:
+    def __init__(
+        self, dimension: int, *, memory_limit_bytes: int, extra_dimensions: Mapping[str, int] = NO_EXTRA_SPACES
+    ) -> None:
+        """
+        *extra_dimensions*: the dimension of each extra space, by name.
+
+        *memory_limit_bytes* holds for all spaces together: the longer vectors get more.
+        """
         self.dimension = dimension
+        total = dimension + sum(extra_dimensions.values())
         with our_errors():
-            self._space = wasm.Space(dimension, memory_limit_bytes=memory_limit_bytes)
+            self._space, *extra = [
+                wasm.Space(length, memory_limit_bytes=memory_limit_bytes * length // total)
+                for length in (dimension, *extra_dimensions.values())
+            ]
+        self._extra_spaces = dict(zip(extra_dimensions, extra, strict=True))
 
-    def put(self, rows: Int32Array, post_ids: Int64Array, vectors: Float32Array) -> None:
+    def put(self, rows: Int32Array, post_ids: Int64Array, vectors: Float32Array, *, space: str | None = None) -> None:
         """See `Engine.put`."""
+        chosen = self._space if space is None else space_named(space, self._extra_spaces)
         with our_errors():
-            self._space.put(np.asarray(rows, np.int32), post_ids, floats(vectors))
+            chosen.put(np.asarray(rows, np.int32), post_ids, floats(vectors))
 
-    def drop(self, rows: Int32Array) -> None:
+    def drop(self, rows: Int32Array, *, space: str | None = None) -> None:
         """See `Engine.drop`."""
-        with our_errors():
-            self._space.drop(rows[rows < len(self._space)])
+        for chosen in self._every_space() if space is None else [space_named(space, self._extra_spaces)]:
+            with our_errors():
+                chosen.drop(rows[rows < len(chosen)])
 
     def nearest(self, queries: Float32Array, k: int, eligible: BoolArray) -> tuple[Int32Array, Float32Array]:
         """See `Engine.nearest`."""
@@ -56,9 +72,16 @@ class WasmEngine:
             return self._space.scan_topk(floats(queries), k, mask)
 
     def score(
-        self, rows: Int32Array, interests: Interests, columns: Float32Array, weights: Float32Array
+        self,
+        rows: Int32Array,
+        interests: Interests,
+        columns: Float32Array,
+        weights: Float32Array,
+        *,
+        extra_spaces: Sequence[SpaceTaste] = (),
     ) -> tuple[Float32Array, Float32Array]:
         """See `Engine.score`."""
+        extra = [self._extra_taste(rows, taste) for taste in extra_spaces]
         rows = self._resident(rows)
         with our_errors():
             dislike = self._dislike(rows, interests)
@@ -69,6 +92,7 @@ class WasmEngine:
                 floats(interests.positive_weights),
                 floats(np.column_stack([dislike, columns])),
                 floats(weights),
+                extra,
             )
 
     def diversify(
@@ -101,17 +125,31 @@ class WasmEngine:
             return self._space.vectors(self._resident(rows))
 
     def statistics(self) -> wasm.SpaceStatistics:
-        """Return the memory held and the calls made, for monitoring."""
-        return self._space.statistics()
+        """Return the memory held and the calls made in all spaces, for monitoring; its rows are the own space's."""
+        own, *extra = [space.statistics() for space in self._every_space()]
+        return replace(
+            own,
+            resident_bytes=own.resident_bytes + sum(space.resident_bytes for space in extra),
+            shards=own.shards + tuple(shard for space in extra for shard in space.shards),
+        )
 
     def recycle(self) -> int:
         """Give back the scratch that large calls left; return its bytes. Every answer stays the same."""
         with our_errors():
-            return self._space.recycle()
+            return sum(space.recycle() for space in self._every_space())
 
-    def _resident(self, rows: Int32Array) -> Int32Array:
+    def _every_space(self) -> list[wasm.Space]:
+        return [self._space, *self._extra_spaces.values()]
+
+    def _resident(self, rows: Int32Array, space: wasm.Space | None = None) -> Int32Array:
         """Return *rows*, -1 for those beyond the highest one put: posts that have no vector yet."""
-        return np.where(rows < len(self._space), rows, UNKNOWN).astype(np.int32)
+        highest = len(self._space if space is None else space)
+        return np.where(rows < highest, rows, UNKNOWN).astype(np.int32)
+
+    def _extra_taste(self, rows: Int32Array, taste: SpaceTaste) -> wasm.Taste:
+        """Return what the kernel needs for the part of one extra space."""
+        space = space_named(taste.space, self._extra_spaces)
+        return wasm.Taste(space, self._resident(rows, space), floats(taste.interests), floats(taste.weights))
 
     def _dislike(self, rows: Int32Array, interests: Interests) -> Float32Array:
         """Return the likeness (n,) to the negative interests; only who turned something down pays for the call."""

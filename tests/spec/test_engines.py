@@ -5,16 +5,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommendations.contracts import Interests
+from recommendations.contracts import Interests, SpaceTaste
 from recommendations.engines.plain import PlainEngine
 from recommendations.engines.wasm_simd import WasmEngine
 from recommendations.ports import EngineError, VectorError
 
 DIMENSION = 16
 MAKERS = {
-    "plain": lambda: PlainEngine(DIMENSION),
-    "wasm_simd": lambda: WasmEngine(DIMENSION, memory_limit_bytes=2**26),
+    "plain": lambda **extra: PlainEngine(DIMENSION, **extra),
+    "wasm_simd": lambda **extra: WasmEngine(DIMENSION, memory_limit_bytes=2**26, **extra),
 }
+FACTORS, PICTURES = 8, 24
+EXTRA_DIMENSIONS = {"factors": FACTORS, "pictures": PICTURES}
 AXES = np.eye(DIMENSION, dtype=np.float32)
 NOBODY = Interests.none(DIMENSION)
 
@@ -22,6 +24,12 @@ NOBODY = Interests.none(DIMENSION)
 @pytest.fixture(params=MAKERS)
 def engine(request):
     return MAKERS[request.param]()
+
+
+@pytest.fixture(params=MAKERS)
+def spacious(request):
+    """Return an engine with two extra spaces of other dimensions than its own."""
+    return MAKERS[request.param](extra_dimensions=EXTRA_DIMENSIONS)
 
 
 def rows(*numbers):
@@ -182,6 +190,129 @@ def test_a_score_depends_on_its_own_row_only(engine):
     np.testing.assert_allclose(together[171], alone[0], atol=1e-6)
 
 
+# score with extra spaces
+
+
+def axes(dimension, *numbers):
+    return np.eye(dimension, dtype=np.float32)[list(numbers)]
+
+
+def put_extra(engine, space, at, vectors):
+    engine.put(rows(*at), np.array(at, np.int64) + 1, np.asarray(vectors, np.float32), space=space)
+
+
+def taste(space, interests, *weights):
+    return SpaceTaste(space, np.asarray(interests, np.float32), floats(*weights))
+
+
+def test_one_extra_space_adds_one_part(spacious):
+    """It comes last: its weight times the best weight · cosine over its own interests and vectors."""
+    put(spacious, [AXES[0], AXES[1]])
+    put_extra(spacious, "factors", [0, 1], [axes(FACTORS, 0)[0] * 7, axes(FACTORS, 0)[0] + axes(FACTORS, 1)[0]])
+    collaborative = taste("factors", axes(FACTORS, 0, 1) * 3, 1, 0.5)
+    columns = np.array([[0.1], [0.2]], np.float32)
+    interests = liking([AXES[0]], [1], [AXES[1]], [1])
+    scores, parts = spacious.score(rows(0, 1), interests, columns, floats(2, 3, 5, 4), extra_spaces=[collaborative])
+    np.testing.assert_allclose(parts, [[2, 0, 0.5, 4], [0, -3, 1, 4 * 0.5**0.5]], atol=1e-5)
+    np.testing.assert_allclose(scores, parts.sum(axis=1), atol=1e-5)
+
+
+def test_two_extra_spaces_add_two_parts_in_the_order_they_are_given(spacious):
+    put(spacious, [AXES[0]])
+    put_extra(spacious, "factors", [0], axes(FACTORS, 0))
+    put_extra(spacious, "pictures", [0], -axes(PICTURES, 20))
+    factors, pictures = taste("factors", axes(FACTORS, 0), 0.5), taste("pictures", axes(PICTURES, 20), 1)
+    columns, weights = np.ones((1, 1), np.float32), floats(2, 3, 5, 10, 100)
+    _, parts = spacious.score(rows(0), NOBODY, columns, weights, extra_spaces=[factors, pictures])
+    np.testing.assert_allclose(parts, [[0, 0, 5, 5, -100]], atol=1e-5)
+    _, parts = spacious.score(rows(0), NOBODY, columns, weights, extra_spaces=[pictures, factors])
+    np.testing.assert_allclose(parts, [[0, 0, 5, -10, 50]], atol=1e-5)
+
+
+def test_a_row_that_an_extra_space_lacks_has_no_part_there(spacious):
+    """Never put, beyond all that were put, without a row at all, or a zero vector: 0. The other parts stay."""
+    put(spacious, [AXES[0]] * 4)
+    put_extra(spacious, "factors", [1, 2], [axes(FACTORS, 0)[0], np.zeros(FACTORS)])
+    asked = [taste("factors", axes(FACTORS, 0), 1), taste("pictures", axes(PICTURES, 0), 1)]
+    ones, weights = np.ones((6, 1), np.float32), floats(1, 1, 1, 1, 1)
+    _, parts = spacious.score(rows(0, 1, 2, 3, 999, -1), liking([AXES[0]], [1]), ones, weights, extra_spaces=asked)
+    np.testing.assert_allclose(parts[:, 3], [0, 1, 0, 0, 0, 0], atol=1e-6)
+    assert not parts[:, 4].any()
+    np.testing.assert_allclose(parts[:, 0], [1, 1, 1, 1, 0, 0], atol=1e-6)
+
+
+def test_a_row_may_have_a_vector_in_an_extra_space_only(spacious):
+    put(spacious, [AXES[0]])
+    put_extra(spacious, "factors", [5000], axes(FACTORS, 3))
+    asked = [taste("factors", axes(FACTORS, 3), 1)]
+    columns = np.zeros((1, 0), np.float32)
+    _, parts = spacious.score(rows(5000), liking([AXES[0]], [1]), columns, floats(1, 1, 2), extra_spaces=asked)
+    np.testing.assert_allclose(parts, [[0, 0, 2]], atol=1e-6)
+
+
+def test_without_interests_in_an_extra_space_its_part_is_zero(spacious):
+    """No interest, and an interest that is a zero vector."""
+    put(spacious, [AXES[0]])
+    put_extra(spacious, "factors", [0], axes(FACTORS, 0))
+    for asked in (taste("factors", np.zeros((0, FACTORS))), taste("factors", np.zeros((1, FACTORS)), 1)):
+        _, parts = spacious.score(
+            rows(0), NOBODY, np.ones((1, 1), np.float32), floats(1, 1, 5, 9), extra_spaces=[asked]
+        )
+        np.testing.assert_allclose(parts, [[0, 0, 5, 0]], atol=1e-6)
+
+
+def test_no_candidates_have_no_parts_of_extra_spaces(spacious):
+    asked = [taste("factors", axes(FACTORS, 0), 1)]
+    scores, parts = spacious.score(rows(), NOBODY, np.zeros((0, 1), np.float32), floats(1, 1, 1, 1), extra_spaces=asked)
+    assert scores.shape == (0,) and parts.shape == (0, 4)
+
+
+def factor_part(engine, row):
+    """Return the part that `factors` adds to the score of *row*."""
+    asked = [taste("factors", axes(FACTORS, 0), 1)]
+    return engine.score(rows(row), NOBODY, np.zeros((1, 0), np.float32), floats(0, 0, 1), extra_spaces=asked)[1][0, 2]
+
+
+def test_dropping_from_an_extra_space_leaves_the_others(spacious):
+    put(spacious, [AXES[0]])
+    put_extra(spacious, "factors", [0], axes(FACTORS, 0))
+    spacious.drop(rows(0, 5000), space="factors")
+    assert factor_part(spacious, 0) == 0
+    np.testing.assert_allclose(spacious.vectors(rows(0)), AXES[:1], atol=1e-6)
+
+
+def test_dropping_without_a_name_empties_the_row_in_every_space(spacious):
+    """The next post at this row must not inherit the factors of the one before."""
+    put(spacious, [AXES[0]])
+    put_extra(spacious, "factors", [0, 1], axes(FACTORS, 0, 0))
+    spacious.drop(rows(0))
+    put(spacious, [AXES[1]])
+    assert factor_part(spacious, 0) == 0
+    assert factor_part(spacious, 1) == pytest.approx(1)
+
+
+def test_extra_spaces_change_nothing_but_the_score(spacious):
+    """What is found, told apart and scored in the own space is what an engine without extra spaces says."""
+    single = MAKERS[spacious.name]()
+    rng = np.random.default_rng(2)
+    vectors, columns = rng.normal(size=(50, DIMENSION)).astype(np.float32), rng.random((50, 1), np.float32)
+    put(single, vectors)
+    put(spacious, vectors)
+    put_extra(spacious, "factors", range(50), rng.normal(size=(50, FACTORS)))
+    every_row = np.arange(50, dtype=np.int32)
+    answers = [
+        (
+            *engine.nearest(vectors[:2], 10, all_of(50)),
+            *engine.score(every_row, liking(vectors[:2], [1, 1]), columns, WEIGHTS),
+            engine.cosine(vectors[0], every_row),
+            engine.vectors(every_row),
+        )
+        for engine in (single, spacious)
+    ]
+    for alone, beside in zip(*answers, strict=True):
+        np.testing.assert_array_equal(alone, beside)
+
+
 # diversify
 
 
@@ -288,6 +419,57 @@ def test_a_wrong_dimension_is_refused(engine):
         engine.cosine(narrow[0], rows(-1))
 
 
+def test_an_extra_space_that_is_not_there_is_refused(spacious, engine):
+    for one, named in ((spacious, "factors, pictures"), (engine, "none")):
+        with pytest.raises(VectorError, match=named):
+            put_extra(one, "sounds", [0], axes(FACTORS, 0))
+        with pytest.raises(VectorError, match=named):
+            one.drop(rows(0), space="sounds")
+        with pytest.raises(VectorError, match=named):
+            scored_with(one, taste("sounds", axes(FACTORS, 0), 1))
+
+
+def scored_with(engine, extra):
+    return engine.score(rows(0), NOBODY, np.zeros((1, 0), np.float32), floats(1, 1, 1), extra_spaces=[extra])
+
+
+def test_bad_input_to_an_extra_space_is_refused_and_changes_nothing(spacious):
+    put_extra(spacious, "factors", [0], axes(FACTORS, 0))
+    spoiled = np.full((1, FACTORS), np.nan, np.float32)
+    for bad in (spoiled, axes(DIMENSION, 0)):
+        with pytest.raises(VectorError):
+            put_extra(spacious, "factors", [0], bad)
+        with pytest.raises(VectorError):
+            scored_with(spacious, taste("factors", bad, 1))
+    with pytest.raises(VectorError):
+        scored_with(spacious, taste("factors", axes(FACTORS, 0), 1, 1))
+    assert factor_part(spacious, 0) == pytest.approx(1)
+
+
+def test_the_memory_limit_holds_for_all_spaces_together():
+    engine = WasmEngine(DIMENSION, memory_limit_bytes=2**26, extra_dimensions=EXTRA_DIMENSIONS)
+    single = WasmEngine(DIMENSION, memory_limit_bytes=2**26)
+    assert single.statistics().memory_limit_bytes == 2**26
+    assert 2**26 - 3 <= engine.statistics().memory_limit_bytes <= 2**26
+    before = engine.statistics()
+    put_extra(engine, "pictures", range(3000), np.ones((3000, PICTURES)))
+    assert engine.statistics().resident_bytes > before.resident_bytes
+    assert engine.statistics().rows == 0
+
+
+def test_recycling_gives_back_the_scratch_of_every_space_and_keeps_the_vectors():
+    engine = WasmEngine(DIMENSION, memory_limit_bytes=2**28, extra_dimensions=EXTRA_DIMENSIONS)
+    put_extra(engine, "factors", [0], axes(FACTORS, 0))
+    asked = [taste("factors", axes(FACTORS, 0), 1)]
+    many = np.zeros(200_000, np.int32)
+    engine.score(many, NOBODY, np.zeros((len(many), 0), np.float32), floats(0, 0, 1), extra_spaces=asked)
+    before = [shard.memory_bytes for shard in engine.statistics().shards]
+    engine.recycle()
+    after = [shard.memory_bytes for shard in engine.statistics().shards]
+    assert after[0] < before[0] and after[1] < before[1]
+    assert factor_part(engine, 0) == pytest.approx(1)
+
+
 def test_an_engine_out_of_memory_says_so_and_keeps_what_it_had():
     """The port's other error: another engine may do what this one cannot."""
     engine = WasmEngine(DIMENSION, memory_limit_bytes=2**21)
@@ -347,6 +529,43 @@ def test_every_engine_answers_as_the_control_does(name, world, k, trade_off, cap
         np.testing.assert_array_equal(theirs[4], picks)
     else:
         assert_picks_as_good(control, theirs[4], picks, scores, trade_off, groups, cap)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@settings(deadline=None, max_examples=100)
+@given(
+    world=worlds(),
+    seed=st.integers(0, 2**32 - 1),
+    order=st.permutations(sorted(EXTRA_DIMENSIONS)),
+    used=st.integers(1, 2),
+)
+def test_every_engine_scores_extra_spaces_as_the_control_does(name, world, seed, order, used):
+    """The same parts to 1e-5 and the same order, also where a space lacks rows or the viewer has no interests in it."""
+    vectors, interests, columns, *_ = world
+    rng = np.random.default_rng(seed)
+    tastes, held = [], {}
+    for space, dimension in EXTRA_DIMENSIONS.items():
+        at = np.flatnonzero(rng.random(len(vectors)) < 0.7)
+        held[space] = at, rng.normal(size=(len(at), dimension))
+        count = rng.integers(0, 4)
+        tastes.append(taste(space, rng.normal(size=(count, dimension)), *rng.random(count)))
+    asked = sorted(tastes, key=lambda one: order.index(one.space))[:used]
+    weights = floats(1, 0.5, 0.15, 0.25, 0.2, *rng.random(used))
+    candidates = np.append(rng.permutation(len(vectors)), [-1, 5000]).astype(np.int32)
+    facts = np.vstack([columns, columns[:1], columns[:1]])
+    answers = []
+    for engine in (made(extra_dimensions=EXTRA_DIMENSIONS) for made in (MAKERS["plain"], MAKERS[name])):
+        put(engine, vectors)
+        for space, (at, extra) in held.items():
+            put_extra(engine, space, at.tolist(), extra)
+        answers.append(engine.score(candidates, interests, facts, weights, extra_spaces=asked))
+    (scores, parts), (their_scores, their_parts) = answers
+    np.testing.assert_allclose(their_parts, parts, atol=1e-5)
+    np.testing.assert_allclose(their_scores, scores, atol=1e-5)
+    best_first = np.sort(scores)[::-1]
+    ours, theirs = np.argsort(-scores, kind="stable"), np.argsort(-their_scores, kind="stable")
+    surely = apart(np.append(best_first, -np.inf)[None])[0, :-1]
+    np.testing.assert_array_equal(np.where(surely, theirs, ours), ours)
 
 
 def apart(cosines):
