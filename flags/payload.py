@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from flags import rollout
-from flags.experiments.rules import Running
+from flags.experiments.rules import Arm, Running
 from flags.models import Condition, Flag, Segment
 
 NOBODY: dict[str, Any] = {"id": {"$in": []}}
@@ -48,7 +48,7 @@ def rollout_of(flag: Flag, now: datetime) -> rollout.Rollout:
         on_value=flag.on_value,
         default_value=flag.default_value,
         off_value=flag.off_value,
-        arms=tuple(rollout.Arm(row.name, row.value, row.weight / total) for row in variants),
+        arms=tuple(Arm(row.name, row.weight / total, row.value) for row in variants),
         rules=tuple(rule_of(row) for row in flag.rules.all()),
         prerequisites=tuple((row.needs.key, row.value) for row in flag.prerequisites.all()),
     )

@@ -24,20 +24,19 @@ from growthbook.common_types import (
 )
 from growthbook.core import eval_feature
 
-from flags.experiments.rules import Answer, Exposed, Running, experiment_rules, kept_assignments
+from flags.experiments.rules import (
+    HASH_ATTRIBUTE,
+    HASH_VERSION,
+    Answer,
+    Arm,
+    Exposed,
+    Running,
+    experiment_rules,
+    kept_assignments,
+)
 
-HASH_VERSION = 2  # 10,000 buckets; version 1 has 1,000
 OFF, ON, DEFAULT = "off", "on", "default"
 """Names of what a flag without variants serves, beside the names of variants."""
-
-
-@dataclass(frozen=True, slots=True)
-class Arm:
-    """A variant of a flag, and its share of those who have the flag, 0 to 1; all together 1."""
-
-    name: str
-    value: object
-    share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ class Rule:
     """As GrowthBook writes one; None: everybody."""
     percentage: float = 100
     serves: str = ""
-    """An arm's name, `default`, or empty: the on value, or arms by their shares."""
+    """An arm's key, `default`, or empty: the on value, or arms by their shares."""
     attributes: frozenset[str] = frozenset()
     """What the condition asks of a unit, besides its id."""
 
@@ -64,6 +63,7 @@ class Rollout:
     default_value: object = False
     off_value: object = False
     arms: tuple[Arm, ...] = ()
+    """Variants and their shares of those who have the flag."""
     rules: tuple[Rule, ...] = ()
     prerequisites: tuple[tuple[str, object], ...] = ()
     """Another flag's key, and the value that it must have for the unit."""
@@ -166,7 +166,7 @@ def feature_of(rollout: Rollout, experiments: Iterable[Running] = ()) -> dict[st
 
 def parts_of(rollout: Rollout, rule: Rule, name: str) -> list[dict[str, Any]]:
     """Return the engine's rules for one of ours: one for each value that it serves, each with its range of units."""
-    arms = {arm.name: arm for arm in rollout.arms}
+    arms = {arm.key: arm for arm in rollout.arms}
     condition = {"condition": rule.condition} if rule.condition else {}
     if rule.serves == DEFAULT:
         served = [(DEFAULT, rollout.default_value, 0.0, 1.0)]
@@ -174,7 +174,7 @@ def parts_of(rollout: Rollout, rule: Rule, name: str) -> list[dict[str, Any]]:
         served = [(rule.serves, arms[rule.serves].value, 0.0, 1.0)]
     elif arms:
         starts = accumulate((arm.share for arm in rollout.arms), initial=0.0)
-        served = [(arm.name, arm.value, start, arm.share) for start, arm in zip(starts, rollout.arms, strict=False)]
+        served = [(arm.key, arm.value, start, arm.share) for start, arm in zip(starts, rollout.arms, strict=False)]
     else:
         served = [(ON, rollout.on_value, 0.0, 1.0)]
     share = rule.percentage / 100
@@ -191,7 +191,7 @@ def units_of(seed: str, start: float, width: float, share: float) -> dict[str, A
         return {}
     # The last arm ends at 1 exactly: sums of shares may stop a hair before it.
     end = 1.0 if share == 1.0 and start + width > 1 - 1e-9 else start + width * share
-    return {"hashAttribute": "id", "hashVersion": HASH_VERSION, "seed": seed, "range": [start, end]}
+    return {"hashAttribute": HASH_ATTRIBUTE, "hashVersion": HASH_VERSION, "seed": seed, "range": [start, end]}
 
 
 def evaluate(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
@@ -28,8 +28,17 @@ BoolArray = NDArray[np.bool_]
 UNKNOWN = -1
 """Stands in a column for a fact that we do not have. Filters take it for a no."""
 
+MAX_CLOCK_SKEW = timedelta(minutes=5)
+"""How far a sender's clock may be ahead of ours."""
+
 SPACE = "content"
 """The space of the vectors that EMBEDDER makes of what posts say."""
+
+MAX_COLD_POSTS = 100
+"""
+Posts that are not resident in one request: the vector index brings no more, and the database is asked for the facts of
+no more. One beyond them has no facts and is dropped. Changes the answer.
+"""
 
 TAGS_PER_POST = 8
 """Tags of a post that the pipeline looks at; the last look reads all of them. Changes the speed."""

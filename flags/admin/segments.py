@@ -12,10 +12,9 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 from flags.admin.base import RecordedForm, RecordedPage, Rows
 from flags.admin.values import plain_of
 from flags.attributes import described
-from flags.documents import Document
+from flags.documents import UNIT_LISTS, Document
 from flags.models import Condition, Segment, Subject
 
-LISTS = ("allowed_ids", "denied_ids")
 HELP = {field.name: field.help_text for field in Segment._meta.fields}
 
 
@@ -34,11 +33,11 @@ class SegmentForm(RecordedForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for name in LISTS:
+        for name in UNIT_LISTS:
             if name in self.fields:
                 self.fields[name].help_text = f"{HELP[name]} One a line."
         if self.instance.pk:
-            for name in LISTS:
+            for name in UNIT_LISTS:
                 self.initial[name] = "\n".join(getattr(self.instance, name))
 
 
@@ -69,7 +68,7 @@ class SegmentAdmin(RecordedPage):
     form = SegmentForm
     list_display = ("key", "description", "used_by", "changed_at")
     search_fields = ("key", "description")
-    fields = ("key", "description", "meets", LISTS, "why")
+    fields = ("key", "description", "meets", UNIT_LISTS, "why")
     inlines = (ConditionRows,)
 
     @display(description="Used by")
@@ -79,7 +78,7 @@ class SegmentAdmin(RecordedPage):
     def document_of(self, form: Any, rows: dict[str, list[dict[str, Any]]]) -> Document:
         found = dict(form.cleaned_data)
         return found | {
-            **{name: lines(found[name]) for name in LISTS},
+            **{name: lines(found[name]) for name in UNIT_LISTS},
             "conditions": [
                 {
                     "attribute": row["attribute"],

@@ -22,8 +22,6 @@ POWER = 0.8
 """Chance of finding an effect that is there. Changes the answer of how long still."""
 TUNING_UNITS = 5000
 """Units at which the anytime interval is the narrowest. Changes its width by a little, its validity never."""
-SRM_ALPHA = 0.001
-"""Below it the split is not the one that was asked for. Small: the check is made every night."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from flags.api import shapes
 from flags.api.access import CHANGE, READ, RELEASE, FlagView, actor_of
 from flags.models import Flag, FlagChange, PendingChange, RolloutPlan, Segment, Subject
 from flags.services import approve, rollouts
-from flags.services.change import change
+from flags.services.change import change, find_flag
 from flags.services.errors import UnknownKeyError
 from flags.services.explain import explain
 from flags.services.history import restore
@@ -46,17 +46,9 @@ def patch_of(request: Request) -> tuple[dict[str, Any], str]:
     return patch, str(patch.pop("why", "") or "")
 
 
-def flag_of(key: str) -> Flag:
-    """Return the flag, or raise `UnknownKeyError`."""
-    flag = Flag.objects.filter(key=key).first()
-    if flag is None:
-        raise UnknownKeyError(Subject.FLAG.label, key)
-    return flag
-
-
 def flag_answer(key: str, status: int = 200) -> Response:
     """Return the flag as it is now, with its version as ETag."""
-    flag = flag_of(key)
+    flag = find_flag(key)
     why = why_stale(flag, now())
     return Response(shapes.flag_shape(flag, why), status=status, headers={"ETag": flag_etag(flag, why)})
 
@@ -196,7 +188,7 @@ class ChangesView(FlagView):
     )
     def get(self, request: Request, key: str) -> Response:
         """Return who changed what, and why."""
-        flag_of(key)
+        find_flag(key)
         rows = FlagChange.objects.filter(subject=Subject.FLAG, key=key).order_by("-pk")
         if before := request.query_params.get("before"):
             if not before.isdecimal() or len(before) > MOST_DIGITS:

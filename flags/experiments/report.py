@@ -14,7 +14,10 @@ from flags.models import Experiment, Result, Snapshot
 LOOKS = 60
 """Looks that are shown as a line, the newest."""
 WRONG_SPLIT = 0.001
-"""Below this chance the split is not the one that was asked for, and nothing else may be believed."""
+"""
+Below this chance the split is not the one that was asked for, and nothing else may be believed. It is small because the
+check is made every night.
+"""
 NUMBERS = (
     *("control_units", "units", "control_mean", "mean", "difference", "low", "high", "p"),
     *("anytime_low", "anytime_high", "anytime_p", "adjusted_p", "lift", "lift_low", "lift_high"),

@@ -21,14 +21,15 @@ Rule = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """A variant as it runs."""
+    """A variant as it runs, of a flag or of an experiment on it."""
 
     key: str
     share: float
-    """Of the experiment's units, 0 to 1; all together 1. A unit's propensity."""
+    """Of the units that have the flag or are in the experiment, 0 to 1; all together 1. A unit's propensity."""
     value: object
     """The flag's value."""
-    config: Mapping[str, object]
+    config: Mapping[str, object] = field(default_factory=dict)
+    """Settings that come with the variant of an experiment; a flag's has none."""
 
 
 @dataclass(frozen=True, slots=True)

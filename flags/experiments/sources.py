@@ -6,10 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
+from flags.analysis.moments import Float64Array
 
-Float64Array = NDArray[np.float64]
 Count = Callable[[Sequence[str], Float64Array, Float64Array, Sequence[str]], Float64Array]
 """
 From n ids of units, two moments of each (Unix seconds, (n,)) and kinds of events, to how many events of these kinds

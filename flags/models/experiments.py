@@ -7,10 +7,8 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from flags.models.append_only import AppendOnly
-from flags.models.flags import Flag
+from flags.models.flags import PERCENTAGE, Flag
 from flags.models.guarded import Guarded
-
-PERCENT = [MinValueValidator(0.0), MaxValueValidator(100.0)]
 
 
 class ExclusionGroup(models.Model):
@@ -30,7 +28,7 @@ class Holdout(models.Model):
     """Units that no experiment touches: they get the flag's default, so that all changes together can be judged."""
 
     key = models.SlugField(max_length=64, unique=True)
-    percentage = models.FloatField(default=5.0, validators=PERCENT, help_text="Share of units held out.")
+    percentage = models.FloatField(default=5.0, validators=PERCENTAGE, help_text="Share of units held out.")
     description = models.CharField(max_length=300, blank=True)
 
     class Meta:
@@ -104,13 +102,15 @@ class Experiment(Guarded):
     hypothesis = models.TextField(help_text="What you expect to change, for whom, and why.")
     unit = models.CharField(max_length=16, choices=Unit.choices, default=Unit.MEMBER, help_text="What is randomised.")
     traffic_percentage = models.FloatField(
-        default=100.0, validators=PERCENT, help_text="Share of units in the experiment; the rest follow the flag."
+        default=100.0, validators=PERCENTAGE, help_text="Share of units in the experiment; the rest follow the flag."
     )
     group = models.ForeignKey(
         ExclusionGroup, on_delete=models.PROTECT, null=True, blank=True, help_text="Experiments not to meet in a unit."
     )
-    slot_from = models.FloatField(default=0.0, validators=PERCENT, help_text="Where its slot of the group begins, %.")
-    slot_to = models.FloatField(default=100.0, validators=PERCENT, help_text="Where its slot of the group ends, %.")
+    slot_from = models.FloatField(
+        default=0.0, validators=PERCENTAGE, help_text="Where its slot of the group begins, %."
+    )
+    slot_to = models.FloatField(default=100.0, validators=PERCENTAGE, help_text="Where its slot of the group ends, %.")
     holdout = models.ForeignKey(Holdout, on_delete=models.PROTECT, null=True, blank=True)
     is_sticky = models.BooleanField(
         default=True, help_text="A new phase leaves those who were exposed in the variant they had."

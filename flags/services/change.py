@@ -133,6 +133,14 @@ def change(
     return record
 
 
+def find_flag(key: str) -> Flag:
+    """Return the flag, or raise `UnknownKeyError`."""
+    flag = Flag.objects.filter(key=key).first()
+    if flag is None:
+        raise UnknownKeyError(Subject.FLAG.label, key)
+    return flag
+
+
 @dataclass(frozen=True, slots=True)
 class Checked:
     """A document that is right, as values and as it is recorded."""

@@ -6,10 +6,9 @@ from datetime import datetime, timedelta
 
 from django.db.models import Q
 
+from flags.experiments.report import WRONG_SPLIT
 from flags.models import Experiment, Result, Snapshot
 
-WRONG_SPLIT = 0.001
-"""Below this the split is not the one that was asked for: nothing else in the results may be believed."""
 LONG = timedelta(days=60)
 WEEK = timedelta(days=7)
 

@@ -12,6 +12,7 @@ from growthbook.core import evalCondition, gbhash
 from flags import attributes as known_attributes
 from flags import payload, rollout
 from flags.experiments import reading
+from flags.experiments.rules import HASH_VERSION
 from flags.models import Flag, Subject
 from flags.services.errors import UnknownKeyError
 from flags.services.evaluate import details
@@ -59,7 +60,7 @@ def explain(*, key: str, unit_id: str, said: Mapping[str, object], now: datetime
         value=found.answer.value,
         name=found.name,
         reason=found.reason,
-        bucket=gbhash(key, unit_id, rollout.HASH_VERSION) or 0.0,
+        bucket=gbhash(key, unit_id, HASH_VERSION) or 0.0,
         attributes=attributes,
         steps=tuple(steps_of(compiled, known, unit_id, attributes, found.answer.rule, now)),
     )
@@ -116,7 +117,7 @@ def outcome(parts: list[dict[str, Any]], unit_id: str, attributes: Mapping[str, 
     condition = parts[0].get("condition")
     if condition and not evalCondition({**attributes, "id": unit_id}, condition):
         return "The unit is not in its segment."
-    bucket = gbhash(parts[0].get("seed", ""), unit_id, rollout.HASH_VERSION)
+    bucket = gbhash(parts[0].get("seed", ""), unit_id, HASH_VERSION)
     ranges = [rule["range"] for rule in parts if "range" in rule]
     if ranges and bucket is not None:
         parts_of = ", ".join(f"{100 * low:.4g} to {100 * high:.4g} %" for low, high in ranges)

@@ -36,7 +36,6 @@ from recommendations.services.serving.recommend import recommend
 from recommendations.services.serving.search import search
 from recommendations.services.serving.similar import similar
 
-MOST_EVENTS = 1000
 MOST_TOKENS, MOST_ALIASES, MOST_DEPTH = 2_000, 10, 10
 """Limits of one question; none that a page of any feed comes near. They change which questions are answered."""
 
@@ -185,8 +184,8 @@ class Mutation:
     @strawberry.mutation(description="Record what members did, up to 1000 events. A bad one loses none of the good.")
     def record_interactions(self, info: Info, events: list[t.EventInput]) -> list[t.EventResult]:
         may(info, Scope.INTERACTIONS_WRITE, *(event.member_id for event in events))
-        if not 1 <= len(events) <= MOST_EVENTS:
-            raise InvalidRequest(f"Send 1 to {MOST_EVENTS} events, not {len(events)}.", "/events")
+        if not 1 <= len(events) <= s.MAX_EVENTS:
+            raise InvalidRequest(f"Send 1 to {s.MAX_EVENTS} events, not {len(events)}.", "/events")
         given = [{name: value for name, value in asdict(event).items() if value is not None} for event in events]
         done = interact.record(events=[interact.Event(**event) for event in given], now=now())
         return [t.EventResult.of(result) for result in done]
@@ -194,8 +193,8 @@ class Mutation:
     @strawberry.mutation(description="Say which posts were on the member's screen. Returns how many of them we know.")
     def mark_seen(self, info: Info, member_id: strawberry.ID, post_ids: list[strawberry.ID]) -> int:
         may(info, Scope.INTERACTIONS_WRITE, member_id)
-        if len(post_ids) > MOST_EVENTS:
-            raise InvalidRequest(f"Send up to {MOST_EVENTS} posts, not {len(post_ids)}.", "/postIds")
+        if len(post_ids) > s.MAX_EVENTS:
+            raise InvalidRequest(f"Send up to {s.MAX_EVENTS} posts, not {len(post_ids)}.", "/postIds")
         return interact.mark_seen(member_id=member_id, post_ids=post_ids, now=now())
 
     @strawberry.mutation(description="Change the preferences that are given.")

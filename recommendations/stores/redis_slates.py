@@ -31,6 +31,7 @@ HEADER = struct.Struct("<BH16sdII")
 IDS = {1: "<i8", 2: "<u4"}
 """How each version of the format writes ids: the shorter form serves the first four billion posts."""
 SEPARATOR = "\x1f"
+"""Between the names in a packed slate or record."""
 PURGE_BATCH = 500
 
 

@@ -19,8 +19,8 @@ from flags import readings
 from flags.documents import flag_document, plan_document
 from flags.models import Flag, FlagChange, PendingChange, RolloutPlan, Subject
 from flags.services import rollouts, transfer
-from flags.services.change import Actor, change
-from flags.services.errors import UnknownKeyError, lines_of
+from flags.services.change import Actor, change, find_flag
+from flags.services.errors import lines_of
 from flags.services.explain import explain
 from flags.services.history import differences, restore
 from flags.services.kill import kill
@@ -100,7 +100,7 @@ class Command(BaseCommand):
         self.print(table)
 
     def do_show(self, key: str, **options: Any) -> None:
-        document = flag_document(find(key))
+        document = flag_document(find_flag(key))
         records = FlagChange.objects.filter(subject=Subject.FLAG, key=key).select_related("user")[:10]
         if options["json"]:
             self.stdout.write(json.dumps(document, indent=2))
@@ -206,14 +206,6 @@ class Command(BaseCommand):
         """Print a table as wide as the terminal, to where the command writes."""
         console = Console(file=cast("IO[str]", self.stdout), width=None if self.stdout.isatty() else 160)
         console.print(table)
-
-
-def find(key: str) -> Flag:
-    """Return the flag, or raise `UnknownKeyError`."""
-    flag = Flag.objects.filter(key=key).first()
-    if flag is None:
-        raise UnknownKeyError(Subject.FLAG.label, key)
-    return flag
 
 
 def actor_of(name: str) -> Actor:

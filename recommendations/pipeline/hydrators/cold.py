@@ -6,11 +6,8 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from recommendations.contracts import UNKNOWN, Candidates, Query
+from recommendations.contracts import MAX_COLD_POSTS, UNKNOWN, Candidates, Query
 from recommendations.ports import ColdPosts
-
-MAX_POSTS = 100
-"""Posts whose facts are read at most; what is beyond is unknown, and is dropped. Changes the answer."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +19,7 @@ class Cold:
 
     def __call__(self, query: Query, candidates: Candidates) -> Candidates:
         """See `Hydrator`."""
-        at = np.flatnonzero(candidates.rows == UNKNOWN)[:MAX_POSTS]
+        at = np.flatnonzero(candidates.rows == UNKNOWN)[:MAX_COLD_POSTS]
         if not len(at):
             return candidates
         read = self.posts.read(candidates.post_ids[at], query.interests)

@@ -6,11 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from recommendations.contracts import EMPTY_IDS, UNKNOWN, BoolArray, Int64Array, Origin, Query, Wanted
+from recommendations.contracts import EMPTY_IDS, MAX_COLD_POSTS, UNKNOWN, BoolArray, Int64Array, Origin, Query, Wanted
 from recommendations.ports import VectorIndex
-
-MAX_POSTS = 100
-"""Posts that it brings at most: each that is not resident has its facts read from the database. Changes the answer."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +20,7 @@ class Indexed:
     def __call__(self, query: Query, eligible: BoolArray) -> Int64Array:
         """See `Source`. The interests take turns, the heaviest first."""
         heaviest = np.argsort(-query.interests.positive_weights, kind="stable")[: query.policy.interests]
-        count = min(MAX_POSTS, query.policy.nearest)
+        count = min(MAX_COLD_POSTS, query.policy.nearest)
         if not len(heaviest) or not count:
             return EMPTY_IDS
         each = -(-count // len(heaviest))

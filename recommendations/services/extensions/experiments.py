@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from flags.experiments import sources
-from flags.experiments.sources import Float64Array
+from recommendations.contracts import Float64Array
 from recommendations.models import Interaction, Member
 
 CHUNK = 500

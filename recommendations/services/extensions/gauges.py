@@ -13,21 +13,20 @@ from monitoring.metrics import Read
 from monitoring.readings import Values
 from recommendations.engines.wasm_simd import WasmEngine
 from recommendations.models import EmbeddingModel, Interaction, Job
-from recommendations.services import wiring
+from recommendations.services import wiring, work
 from recommendations.services.measuring import quality
 from recommendations.services.vectors.embedding import SPACE, embedding_lag_seconds, lacking
 
 COUNTED_AT_MOST = 10_000
 """A backlog is counted no further: that it is long is known by then."""
 MINUTE = timedelta(minutes=1)
-UNFINISHED = (Job.State.QUEUED, Job.State.RUNNING)
 
 Figure = Callable[..., float | None]
 
 
 def jobs(now: datetime) -> dict[Read, Values]:
     """Return how many jobs wait and run, and how old the oldest is."""
-    rows = Job.objects.filter(state__in=UNFINISHED).order_by().values_list("kind", "state")
+    rows = Job.objects.filter(state__in=work.OPEN).order_by().values_list("kind", "state")
     found = list(rows.annotate(count=Count("pk"), oldest=Min("created_at")))
     ages = {kind: max((now - oldest).total_seconds() for k, _, _, oldest in found if k == kind) for kind, *_ in found}
     return {

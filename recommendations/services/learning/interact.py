@@ -18,14 +18,12 @@ from django.conf import settings
 from django.db import transaction
 
 from recommendations import jobs
-from recommendations.contracts import InteractionKind, Subject
+from recommendations.contracts import MAX_CLOCK_SKEW, InteractionKind, Subject
 from recommendations.models import Interaction, LessOf, Member, Post, Relationship, Seen, Undo
 from recommendations.services import invalidate
 from recommendations.services.errors import UnknownMember
 from recommendations.stores.bulk import insert_columns
 
-CLOCK_SKEW = timedelta(minutes=5)
-"""A sender's clock may be ahead by this much; such an event counts as of now."""
 MAX_EVENT_ID = 128
 KINDS = frozenset(InteractionKind)
 REASONS = tuple(subject for subject in Subject if subject is not Subject.POST)
@@ -131,7 +129,7 @@ def problem_of(event: Event, members: dict[str, int], posts: dict[str, Post], no
     oldest = now - timedelta(days=settings.ENV.interaction_max_age_days)
     if event.occurred_at and event.occurred_at < oldest:
         return f"occurred_at: {event.occurred_at.isoformat()} is too long ago: import a history with manage.py import."
-    if event.occurred_at and event.occurred_at > now + CLOCK_SKEW:
+    if event.occurred_at and event.occurred_at > now + MAX_CLOCK_SKEW:
         return f"occurred_at: {event.occurred_at.isoformat()} is in the future; check the sender's clock."
     return ""
 

@@ -30,7 +30,7 @@ from recommendations import jobs
 from recommendations.contracts import Slate
 from recommendations.models import FeedInputs, FeedRequest, Member, Post, PostStats, ServedPage
 from recommendations.services import wiring
-from recommendations.stores.redis_slates import pack, unpack
+from recommendations.stores.redis_slates import SEPARATOR, pack, unpack
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,6 @@ GATHER_SECONDS = 1.0
 """How long records gather before a worker writes them. Changes the speed."""
 OUTBOX_RECORDS = 10_000
 """Records that a process holds while Redis does not take them; over it the oldest go."""
-SEPARATOR = "\x1f"
 COUNT_IMPRESSIONS = """
     INSERT INTO {stats} (post_id, engagement, engagement_at, interactions, positives, impressions, changed_at)
     VALUES (%s, 0, %s, 0, 0, %s, %s)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 from django.conf import settings
@@ -22,12 +22,11 @@ from recommendations.ports import VectorIndexError
 from recommendations.services import wiring
 from recommendations.services.vectors.embedding import SPACE, Progress
 from recommendations.stores.qdrant_vectors import Point, QdrantVectors
+from recommendations.stores.resident_catalogue import OVERLAP
 
 log = logging.getLogger(__name__)
 
 BATCH_POSTS = 1_000
-OVERLAP = timedelta(seconds=10)
-"""Changes are read this far back again: a row is dated by its door and may be committed seconds later."""
 SAMPLE_POSTS = 200
 DIFFERENT = 1e-3
 """From this distance on, two unit vectors are not the same one."""

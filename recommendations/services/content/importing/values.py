@@ -8,14 +8,13 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import UUID
 
+from recommendations.contracts import MAX_CLOCK_SKEW
 from recommendations.services.content.importing.problems import shown
 
 MAX_TEXT = 2**20
-MAX_SKEW = timedelta(minutes=5)
-"""How far a sender's clock may be ahead of ours."""
 LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,4})?")
 SLUG = re.compile(r"[-a-zA-Z0-9_]{1,32}")
 WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -88,9 +87,9 @@ def moment(now: datetime) -> Callable[[object], datetime]:
 
     def parse(value: object) -> datetime:
         when = parse_time(value)
-        if when - now > MAX_SKEW:
+        if when - now > MAX_CLOCK_SKEW:
             ahead = str(when - now).split(".")[0]
-            advice = f"Times may be {MAX_SKEW.seconds // 60} minutes ahead: check the sender's clock and zone."
+            advice = f"Times may be {MAX_CLOCK_SKEW.seconds // 60} minutes ahead: check the sender's clock and zone."
             raise ValueError(f"{shown(value)} is {ahead} in the future", advice)
         return when
 
