@@ -14,10 +14,9 @@ import os
 import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from time import monotonic, perf_counter
+from time import monotonic
 
 ERROR = 0.02
 """Of a percentile, relative."""
@@ -120,16 +119,6 @@ def timings() -> Timings:
 def observe(operation: str, seconds: float) -> None:
     """Count how long an operation (one of `OPERATIONS`) took in this process."""
     timings().observe(operation, seconds, monotonic())
-
-
-@contextmanager
-def timed(operation: str) -> Iterator[None]:
-    """Count how long the block takes, also if it fails."""
-    start = perf_counter()
-    try:
-        yield
-    finally:
-        observe(operation, perf_counter() - start)
 
 
 def own(window: timedelta) -> dict[str, Timing]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from datetime import datetime
 from time import perf_counter
 from typing import Any, cast
@@ -15,8 +14,6 @@ from redis import Redis
 
 from monitoring import clock, metrics, performance, readings, workers
 from monitoring.readings import Values
-
-log = logging.getLogger(__name__)
 
 SENT_AT = "recsys_sent_at"
 """A message's header: when its task was due, in Unix seconds."""

@@ -179,11 +179,3 @@ def needed_units(variance: float, effect: float, shares: tuple[float, float], al
     z = float(stats.norm.isf(alpha / 2) + stats.norm.ppf(POWER))
     a, b = (share / sum(shares) for share in shares)
     return z**2 * variance * (1 / a + 1 / b) / effect**2
-
-
-def detectable_effect(variance: float, n_control: int, n_treatment: int, alpha: float = ALPHA) -> float:
-    """Return the smallest difference that these many units find with `POWER`."""
-    if min(n_control, n_treatment) == 0:
-        return inf
-    z = float(stats.norm.isf(alpha / 2) + stats.norm.ppf(POWER))
-    return z * sqrt(variance * (1 / n_control + 1 / n_treatment))

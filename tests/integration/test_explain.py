@@ -14,11 +14,12 @@ from recommendations.services.errors import InputsNotKept, UnknownPost, UnknownR
 from recommendations.services.explaining import replay
 from recommendations.services.explaining.explain import explain
 from recommendations.services.learning import learn
-from recommendations.services.serving import inputs, records
+from recommendations.services.serving import records
 from recommendations.services.serving.query import Choice
 from recommendations.services.serving.recommend import recommend
 from recommendations.services.serving.search import search
 from recommendations.services.serving.similar import similar
+from recommendations.services.upkeep import retention
 from tests import making
 from tests.making import NOW
 
@@ -166,8 +167,10 @@ def test_without_its_inputs_a_request_is_not_ranked_again(world):
     PostEmbedding.objects.update(changed_at=NOW)
     with pytest.raises(InputsNotKept, match="no vector"):
         replay.replay(request_id=page.request_id)
-    assert inputs.sweep_inputs(now=NOW + timedelta(days=6)) == 0
-    assert inputs.sweep_inputs(now=NOW + timedelta(days=8)) == 1
+    retention.sweep_records(now=NOW + timedelta(days=6))
+    assert FeedInputs.objects.count() == 1
+    retention.sweep_records(now=NOW + timedelta(days=8))
+    assert FeedInputs.objects.count() == 0
     with pytest.raises(CommandError, match="not kept"):
         call_command("replay", again)
 

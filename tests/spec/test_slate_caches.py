@@ -1,4 +1,4 @@
-"""The law of `ports.SlateCache`, held by Redis and by its stub twin; and what only a real Redis can show."""
+"""The law of `ports.SlateCache`, held by the cache in Redis; and what only a real Redis can show."""
 
 from dataclasses import replace
 from uuid import UUID
@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from recommendations.contracts import Slate
-from recommendations.stores.memory import MemorySlates
 from recommendations.stores.redis_slates import RedisSlates, SlateFormatError, key_of, pack, unpack
 from recommendations.stores.sealing import Seal
 from tests.servers import free_port
@@ -46,11 +45,9 @@ def client(redis_url):
         yield client
 
 
-@pytest.fixture(params=["redis", "memory"])
-def cache(request):
-    if request.param == "memory":
-        return MemorySlates()
-    return RedisSlates(request.getfixturevalue("client"), SEAL, keep_seconds=KEEP_SECONDS)
+@pytest.fixture
+def cache(client):
+    return RedisSlates(client, SEAL, keep_seconds=KEEP_SECONDS)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, fields
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +18,6 @@ from django.conf import settings
 from numpy.typing import NDArray
 
 from recommendations.contracts import Affinity, Candidates, Interests, Policy, Query
-from recommendations.models import FeedInputs
 from recommendations.services import wiring
 from recommendations.services.errors import InputsNotKept
 
@@ -71,8 +70,3 @@ def unpack_inputs(request_id: UUID, packed: bytes) -> tuple[Query, Candidates, s
     query = Query(request_id=request_id, policy=Policy.of(head["policy"]), interests=interests, **values)
     candidates = Candidates(**{f.name: columns[f"c.{f.name}"] for f in fields(Candidates)})
     return query, candidates, head["model"]
-
-
-def sweep_inputs(*, now: datetime) -> int:
-    """Delete inputs whose time is over, and return how many."""
-    return FeedInputs.objects.filter(created_at__lt=now - KEEP).delete()[0]
