@@ -16,7 +16,7 @@ import math
 from dataclasses import dataclass
 from functools import cache
 from time import monotonic
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import redis
 from django.conf import settings
@@ -76,8 +76,26 @@ class Counted:
     per_minute: int
 
 
+class RateWindow(Protocol):
+    """
+    Counts the requests of each caller, under each policy, in a sliding window of a minute.
+
+    A caller's windows follow one another, the first from its first request on. A request of the window before weighs as
+    much as that window still reaches into the last minute.
+    """
+
+    def admit(self, counted: Counted) -> Verdict | None:
+        """
+        Let a request in and count it if there is room for it; a refused request is not counted.
+
+        Of requests that come at once exactly as many are let in as there is room for. None while the counts cannot be
+        reached: the caller is to be served.
+        """
+        ...
+
+
 class Window:
-    """The sliding windows of all callers."""
+    """Keeps `RateWindow` in Redis. After a failure it asks Redis no more for `PAUSE_SECONDS`."""
 
     def __init__(self, url: str) -> None:
         self._storage = RedisStorage(
@@ -92,7 +110,7 @@ class Window:
         self._closed_until = -math.inf
 
     def admit(self, counted: Counted) -> Verdict | None:
-        """Count a request if there is room for it; None while Redis cannot be asked."""
+        """See `RateWindow.admit`."""
         if monotonic() < self._closed_until:
             THROTTLED.labels(counted.policy, "uncounted").inc()
             return None
@@ -124,12 +142,12 @@ def verdict(counted: Counted, *, allowed: bool, window: list[bytes | int | None]
         resets.append(before_ttl / 1000 % (WINDOW_SECONDS / before))
     if count:
         # The present window lives for two: only once it is the one before does it weigh less and less.
-        resets.append(ttl / 1000 % WINDOW_SECONDS)
+        resets.append(ttl / 1000 - WINDOW_SECONDS)
     return Verdict(counted.policy, allowed, counted.per_minute, max(0, counted.per_minute - weighted), min(resets))
 
 
 @cache
-def window() -> Window:
+def window() -> RateWindow:
     """Return this process's connection to the windows."""
     return Window(settings.ENV.cache_redis_url)
 

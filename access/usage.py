@@ -11,11 +11,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import cast
 
 import redis
 from django.conf import settings
@@ -23,13 +21,12 @@ from django.db import DatabaseError
 
 from access.masks import masked
 from access.models import ApiKey, UsageAlert
+from access.usage_counts import KEPT_MINUTES, Counts, RedisUsageCounts, UsageCounts
 from monitoring.metrics import USAGE_ALERTS
 
 log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 5.0
-KEPT_MINUTES = 60
-"""What is usual is the mean of the minutes in use within the last hour."""
 RECENT_MINUTES = 5
 LEAST_MINUTES = 5
 """With fewer minutes in use than this, nobody knows what is usual."""
@@ -41,8 +38,6 @@ SPIKE_LEAST = 300
 TIMEOUT_SECONDS = 0.25
 
 REQUEST, NOT_FOUND, REFUSED = "r", "m", "f"
-Counts = Mapping[tuple[int, str], int]
-"""How many by minute (of Unix time) and by what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +70,8 @@ def findings(counts: Counts, minute: int) -> list[Finding]:
 class Usage:
     """What this process saw and has not told Redis yet."""
 
-    def __init__(self, client: redis.Redis) -> None:
-        self._client = client
+    def __init__(self, counts: UsageCounts) -> None:
+        self._counts = counts
         self._lock = threading.Lock()
         self._seen: dict[str, dict[tuple[int, str], int]] = {}
         self._flush_at = 0.0
@@ -100,37 +95,11 @@ class Usage:
 
     def _tell(self, told: dict[str, dict[tuple[int, str], int]], minute: int, now: datetime) -> None:
         try:
-            with self._client.pipeline(transaction=False) as pipe:
-                for who, seen in told.items():
-                    for (at, what), count in seen.items():
-                        pipe.hincrby(key_of(who), f"{at}:{what}", count)
-                    pipe.expire(key_of(who), 60 * (KEPT_MINUTES + 2))
-                    pipe.hgetall(key_of(who))
-                answers = [answer for answer in pipe.execute() if isinstance(answer, dict)]
-            for who, answer in zip(told, answers, strict=True):
-                self._look(who, cast("dict[bytes, bytes]", answer), minute, now)
-        except redis.RedisError:
-            log.exception("usage_not_counted")
+            for who, counts in self._counts.add(told, minute).items():
+                for finding in findings(counts, minute):
+                    raise_alert(who, finding, now)
         except DatabaseError:
             log.exception("usage_alert_not_kept")
-
-    def _look(self, who: str, answer: dict[bytes, bytes], minute: int, now: datetime) -> None:
-        counts = {read(field): int(count) for field, count in answer.items()}
-        if old := [field for field in answer if read(field)[0] < minute - KEPT_MINUTES]:
-            self._client.hdel(key_of(who), *old)
-        for finding in findings(counts, minute):
-            raise_alert(who, finding, now)
-
-
-def key_of(who: str) -> str:
-    """Return where Redis keeps a caller's counts."""
-    return f"recsys:usage:{who}"
-
-
-def read(field: bytes) -> tuple[int, str]:
-    """Return the minute and what was counted."""
-    minute, _, what = field.decode().partition(":")
-    return int(minute), what
 
 
 def raise_alert(who: str, finding: Finding, now: datetime) -> None:
@@ -158,4 +127,4 @@ def usage() -> Usage:
     client = redis.Redis.from_url(
         settings.ENV.cache_redis_url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS
     )
-    return Usage(client)
+    return Usage(RedisUsageCounts(client))

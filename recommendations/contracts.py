@@ -589,6 +589,28 @@ class Slate:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class CachedNeighbours:
+    """A cached answer to a vector query, and the posts that changed since it was made."""
+
+    post_ids: Int64Array  # (n,) best first
+    cosines: Float32Array  # (n,)
+    changed: Int64Array  # (m,) sorted; any post, in the answer or not
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What one sweep of a cache removed, and what is left."""
+
+    expired: int
+    """Entries that had outlived their time."""
+    evicted: int
+    """Entries removed because there were more than the budget allows."""
+    entries: int
+    size_bytes: int
+    """An estimate; 0 only if the cache is empty."""
+
+
 class Reason(IntEnum):
     """Why a pick is in the slate: the bit of `Slate.reasons`."""
 

@@ -6,11 +6,13 @@ Engines and stores share these docstrings, not a base class; `tests/spec/` holds
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from recommendations.contracts import (
+    Affinity,
     BoolArray,
+    CachedNeighbours,
     Candidates,
     Float32Array,
     Int32Array,
@@ -20,6 +22,7 @@ from recommendations.contracts import (
     Query,
     Slate,
     SpaceTaste,
+    Swept,
     Wanted,
 )
 
@@ -194,8 +197,30 @@ class ColdPosts(Protocol):
         ...
 
 
-class SlateCache(Protocol):
-    """Keeps slates for a while. A cache that cannot be reached is a miss and never an error."""
+class StoreError(RuntimeError):
+    """A store cannot be reached, or did not answer in time."""
+
+
+class BudgetedCache(Protocol):
+    """A cache that all processes share, and that has a budget of entries."""
+
+    def sweep(self, now: float, *, most: int) -> Swept:
+        """
+        Remove the entries used longest ago, until at most *most* are left; *now* is in Unix seconds.
+
+        A last use counts in whole seconds. Which of the entries used in the same second goes first is not defined.
+        Between two sweeps the cache may exceed its budget. Raises `StoreError` if the cache cannot be reached.
+        """
+        ...
+
+
+class SlateCache(BudgetedCache, Protocol):
+    """
+    Keeps slates for a while. A cache that cannot be reached is a miss and never an error, except in `sweep`.
+
+    A member's slates are one entry: they expire together, a fixed time after the last `put` for the member, and a
+    sweep evicts them together. A sweep takes a slate's `built_at` for its last use, and evicts no last good slate.
+    """
 
     def get(self, member_id: int, feed: str) -> Slate | None:
         """Return the slate kept for this member and feed, or None. It has no parts."""
@@ -235,6 +260,121 @@ class SlateCache(Protocol):
 
     def release(self, member_id: int, feed: str) -> None:
         """Give up the claim: the slate is made."""
+        ...
+
+
+class VectorCache(BudgetedCache, Protocol):
+    """
+    Caches vectors of posts, of one embedding model, for an hour after they were put; reading does not prolong that.
+
+    While it cannot be reached, `get` finds nothing and `put` and `forget` do nothing: no error, except in `sweep`.
+    """
+
+    def get(self, post_ids: Collection[int], now: float) -> dict[int, Float32Array]:
+        """
+        Return the cached vectors (d,) of *post_ids*, bit for bit as they were put; a post without one is left out.
+
+        *now* (Unix seconds) becomes the last use of each vector found.
+        """
+        ...
+
+    def put(self, vectors: Mapping[int, Float32Array], now: float) -> None:
+        """Cache *vectors* (d,) by post id, in place of earlier ones; *now* (Unix seconds) is their last use."""
+        ...
+
+    def forget(self, post_ids: Sequence[int]) -> None:
+        """Remove the vectors of these posts; a post without one is no error."""
+        ...
+
+
+class NeighbourCache(BudgetedCache, Protocol):
+    """
+    Caches answers to vector queries for five minutes, and remembers which posts changed since each was made.
+
+    The store itself tells the time, so that all processes go by one clock; moments are whole seconds. While the cache
+    cannot be reached, `get` is a miss and `put` and `changed` do nothing: no error, except in `sweep`.
+    """
+
+    def get(self, key: str) -> CachedNeighbours | None:
+        """
+        Return the answer cached under *key* with every post that changed since it was made, or None.
+
+        An answer counts as made some seconds before its `put`: the posts that it came from may have been that far
+        behind the database. A post changed in the same second counts as changed since. None also if so many posts
+        changed since that the cache no longer remembers all of them.
+        """
+        ...
+
+    def put(self, key: str, post_ids: Int64Array, cosines: Float32Array) -> None:
+        """Cache an answer: *post_ids* (n,), best first, and their *cosines* (n,). Replaces an earlier one."""
+        ...
+
+    def changed(self, post_ids: Sequence[int]) -> None:
+        """Note that these posts changed just now, for every answer cached before."""
+        ...
+
+
+class RecordQueue(Protocol):
+    """
+    Takes records of what was served, one or more at a time, to the worker that writes them to the database.
+
+    A record leaves the queue only once it is written: a worker killed in between loses nothing. The records that it
+    had taken are handed to the next one again, so writing a record twice must change nothing.
+    """
+
+    def push(self, *records: bytes) -> int:
+        """
+        Add *records* behind the others and return how many wait now; over the limit the oldest waiting are lost.
+
+        Returns 0 if the queue cannot be reached: the records are lost, and a warning is logged.
+        """
+        ...
+
+    def take(self, count: int) -> dict[bytes, bytes]:
+        """
+        Hand out up to *count* waiting records, oldest first, and before them all that were taken and not yet written.
+
+        Returns the records by their receipt, which `written` asks for; equal records have receipts of their own. A
+        record that can no longer be read is empty. Raises `StoreError` if the queue cannot be reached.
+        """
+        ...
+
+    def written(self, receipts: Iterable[bytes]) -> None:
+        """
+        Remove the records of these *receipts*: they are in the database. An unknown receipt is no error.
+
+        Raises `StoreError` if the queue cannot be reached.
+        """
+        ...
+
+
+class ServedHistory(Protocol):
+    """
+    Remembers the last pages that each member was served, for two days after the last of them.
+
+    Losing it costs the fatigue and nothing else: while it cannot be reached, `fatigue` is empty and `add` and `forget`
+    do nothing.
+    """
+
+    def add(self, pages: Iterable[tuple[int, float, Sequence[int]]]) -> None:
+        """
+        Remember *pages*: member id, moment (Unix seconds) and post ids of each, oldest first.
+
+        Only the last 20 of a member are remembered.
+        """
+        ...
+
+    def fatigue(self, member_id: int, now: float, half_life_seconds: float) -> Affinity:
+        """
+        Return how tired the member may be of each post that they were served lately, from 0 to 1, at *now*.
+
+        A post's fatigue is the sum of 0.5 · 2^(-age / half-life) over the times that it was served, and 1 at most. A
+        page from the future counts as served now. Empty if nothing is remembered of the member.
+        """
+        ...
+
+    def forget(self, member_ids: Sequence[int]) -> None:
+        """Remove everything that is remembered of these members."""
         ...
 
 

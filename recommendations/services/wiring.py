@@ -24,7 +24,18 @@ from recommendations.embedders.choosing import EmbedderError, cross_modal_named,
 from recommendations.engines.plain import PlainEngine
 from recommendations.engines.wasm_simd import WasmEngine
 from recommendations.pipeline.run import Pipeline
-from recommendations.ports import CrossModalEmbedder, Embedder, Engine, EngineError, VectorIndexError
+from recommendations.ports import (
+    CrossModalEmbedder,
+    Embedder,
+    Engine,
+    EngineError,
+    NeighbourCache,
+    RecordQueue,
+    ServedHistory,
+    SlateCache,
+    VectorCache,
+    VectorIndexError,
+)
 from recommendations.services.breaker import Breaker
 from recommendations.stores.active_models import ActiveModel, ActiveModels
 from recommendations.stores.cold_posts import DatabaseColdPosts
@@ -96,7 +107,7 @@ class Serving:
     """Engines by name, by space."""
     catalogue: ResidentCatalogue
     tastes: ResidentProfiles
-    post_vectors: RedisVectors
+    post_vectors: VectorCache
 
 
 class Parts:
@@ -304,20 +315,20 @@ def seal() -> Seal:
 
 
 @per_process
-def slates() -> RedisSlates:
+def slates() -> SlateCache:
     """Return the slate cache."""
     keep_seconds = settings.ENV.slate_keep_seconds
     return RedisSlates(redis_client(settings.ENV.cache_redis_url), seal(), keep_seconds=keep_seconds)
 
 
 @per_process
-def neighbours() -> RedisNeighbours:
+def neighbours() -> NeighbourCache:
     """Return the cache of what is near to a vector; what is resident may be behind by a refresh and its overlap."""
     behind = settings.ENV.catalogue_refresh_seconds + OVERLAP.total_seconds()
     return RedisNeighbours(redis_client(settings.ENV.cache_redis_url), seal(), grace_seconds=behind)
 
 
-def post_vectors() -> RedisVectors:
+def post_vectors() -> VectorCache:
     """Return the cache of posts' vectors, by the model that serves."""
     return serving().post_vectors
 
@@ -334,13 +345,13 @@ def breakers() -> dict[str, Breaker]:
 
 
 @per_process
-def records() -> RedisRecords:
+def records() -> RecordQueue:
     """Return the queue of what was served; it is in the broker's Redis, which keeps everything."""
     return RedisRecords(redis_client(settings.ENV.redis_url), seal())
 
 
 @per_process
-def served() -> RedisServed:
+def served() -> ServedHistory:
     """Return the memory of what members were served lately."""
     return RedisServed(redis_client(settings.ENV.cache_redis_url))
 

@@ -7,26 +7,17 @@ Redis itself lets each entry expire; the index only remembers names. Between two
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import cast
 
 import redis
 from redis.client import Pipeline
 
+from recommendations.contracts import Swept
+from recommendations.stores.redis_errors import store_errors
+
 BATCH = 500
 SAMPLE = 20
 """Entries whose size is asked for; the others are taken for as large. Changes a metric only."""
-
-
-@dataclass(frozen=True, slots=True)
-class Swept:
-    """What a sweep did, and what it left."""
-
-    expired: int
-    evicted: int
-    entries: int
-    size_bytes: int
-    """Redis's own measure of some entries, times their number."""
 
 
 class Index:
@@ -50,8 +41,13 @@ class Index:
         if scores := dict.fromkeys(names, int(now)):
             pipe.zadd(self._key, scores, xx=True, gt=True)
 
+    @store_errors()
     def sweep(self, now: float, *, keep_seconds: float, most: int) -> Swept:
-        """Forget the names of what has expired, and the entries used longest ago over *most*."""
+        """
+        Forget the names of what has expired, and the entries used longest ago over *most*.
+
+        The size is Redis's own measure of some entries, times their number. Raises `StoreError`.
+        """
         expired = int(self._client.zremrangebyscore(self._key, "-inf", now - keep_seconds))
         evicted = 0
         while (over := int(self._client.zcard(self._key)) - most) > 0:

@@ -11,14 +11,13 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 import redis
 
-from recommendations.contracts import Float32Array, Int64Array
-from recommendations.stores.redis_budget import Index, Swept
+from recommendations.contracts import CachedNeighbours, Float32Array, Int64Array, Swept
+from recommendations.stores.redis_budget import Index
 from recommendations.stores.sealing import Seal, SealError
 
 log = logging.getLogger(__name__)
@@ -60,17 +59,8 @@ GET = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """An answer as it was, and the posts that changed since."""
-
-    post_ids: Int64Array  # (n,) best first
-    cosines: Float32Array  # (n,)
-    changed: Int64Array  # (m,)
-
-
 class RedisNeighbours:
-    """Answers of vector queries, by the vector and the model that it is of."""
+    """Keeps `NeighbourCache`; `key_of` makes its keys."""
 
     def __init__(self, client: redis.Redis, seal: Seal, *, grace_seconds: float) -> None:
         """*grace_seconds*: how far behind the database the catalogue may be that an answer came from."""
@@ -80,8 +70,8 @@ class RedisNeighbours:
         self._index = Index(client, INDEX)
         self._get, self._put, self._change = (client.register_script(text) for text in (GET, PUT, CHANGE))
 
-    def get(self, key: str) -> Kept | None:
-        """Return what was kept under *key*, unless too much has changed since."""
+    def get(self, key: str) -> CachedNeighbours | None:
+        """See `NeighbourCache.get`."""
         try:
             found = cast("list[object]", self._get(keys=[key, CHANGED, INDEX], args=[CHANGES_KEPT]))
             if not found:
@@ -91,14 +81,14 @@ class RedisNeighbours:
             log.warning("neighbours_unreadable", extra={"problem": type(error).__name__})
             return None
         count = len(packed) // 12
-        return Kept(
+        return CachedNeighbours(
             np.frombuffer(packed, "<i8", count).astype(np.int64),
             np.frombuffer(packed, "<f4", count, 8 * count).astype(np.float32),
             np.array(sorted(map(int, cast("list[bytes]", found[1]))), np.int64),
         )
 
     def put(self, key: str, post_ids: Int64Array, cosines: Float32Array) -> None:
-        """Keep an answer, best first."""
+        """See `NeighbourCache.put`."""
         packed = post_ids.astype("<i8").tobytes() + cosines.astype("<f4").tobytes()
         try:
             self._put(keys=[key, INDEX], args=[self._grace_seconds, self._seal.seal(packed, key), KEEP_SECONDS])
@@ -106,7 +96,7 @@ class RedisNeighbours:
             log.warning("neighbours_not_kept", extra={"problem": type(error).__name__})
 
     def changed(self, post_ids: Sequence[int]) -> None:
-        """Have these posts looked at again in every answer that is kept: removed, reworded, embedded anew, put back."""
+        """See `NeighbourCache.changed`."""
         try:
             if newest := post_ids[-CHANGES_KEPT:]:
                 self._change(keys=[CHANGED], args=[CHANGES_KEPT, *newest])
@@ -114,7 +104,7 @@ class RedisNeighbours:
             log.warning("neighbours_not_told", extra={"posts": len(post_ids), "problem": type(error).__name__})
 
     def sweep(self, now: float, *, most: int) -> Swept:
-        """Forget the answers used longest ago, over *most*. Raises `redis.RedisError`."""
+        """See `NeighbourCache.sweep`."""
         return self._index.sweep(now, keep_seconds=KEEP_SECONDS, most=most)
 
 

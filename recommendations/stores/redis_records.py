@@ -14,6 +14,7 @@ from typing import cast
 
 import redis
 
+from recommendations.stores.redis_errors import store_errors
 from recommendations.stores.sealing import Seal, SealError
 
 log = logging.getLogger(__name__)
@@ -27,29 +28,28 @@ LIMIT = 100_000
 
 
 class RedisRecords:
-    """A queue of packed records."""
+    """Keeps `RecordQueue`. A record's receipt is its sealed form."""
 
-    def __init__(self, client: redis.Redis, seal: Seal) -> None:
+    def __init__(self, client: redis.Redis, seal: Seal, *, limit: int = LIMIT) -> None:
+        """*limit*: how many records may wait."""
         self._client = client
         self._seal = seal
+        self._limit = limit
 
     def push(self, *records: bytes) -> int:
-        """Add records and return how many wait; 0 if Redis cannot be reached, which loses them."""
+        """See `RecordQueue.push`."""
         try:
             count = int(self._client.rpush(WAITING, *(self._seal.seal(record, PLACE) for record in records)))
-            if count > LIMIT:
-                self._client.ltrim(WAITING, -LIMIT, -1)
-            return count
+            if count > self._limit:
+                self._client.ltrim(WAITING, -self._limit, -1)
+            return min(count, self._limit)
         except redis.RedisError as error:
             log.warning("served_record_lost", extra={"problem": type(error).__name__})
             return 0
 
+    @store_errors()
     def take(self, count: int) -> dict[bytes, bytes]:
-        """
-        Move up to *count* waiting records to those being written, and return all of the latter, by their sealed form.
-
-        One that does not open is empty: its key is gone, and what it recorded is lost.
-        """
+        """See `RecordQueue.take`. A record that does not open, because its key is gone, is empty."""
         with self._client.pipeline(transaction=False) as pipe:
             for _ in range(count):
                 pipe.lmove(WAITING, WRITING, "LEFT", "RIGHT")
@@ -63,9 +63,10 @@ class RedisRecords:
             log.warning("served_record_lost", extra={"problem": type(error).__name__})
             return b""
 
-    def written(self, sealed: Iterable[bytes]) -> None:
-        """Forget records, in their sealed form, that are in the database now."""
+    @store_errors()
+    def written(self, receipts: Iterable[bytes]) -> None:
+        """See `RecordQueue.written`."""
         with self._client.pipeline(transaction=True) as pipe:
-            for record in sealed:
-                pipe.lrem(WRITING, 1, record)  # type: ignore[arg-type]  # redis-py takes bytes, its types do not
+            for receipt in receipts:
+                pipe.lrem(WRITING, 1, receipt)  # type: ignore[arg-type]  # redis-py takes bytes, its types do not
             pipe.execute()

@@ -27,13 +27,13 @@ SERVED_ONCE = 0.5
 
 
 class RedisServed:
-    """Remembers what was served to whom."""
+    """Keeps `ServedHistory`."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
 
     def add(self, pages: Iterable[tuple[int, float, Sequence[int]]]) -> None:
-        """Remember pages: member, moment (Unix seconds) and posts of each."""
+        """See `ServedHistory.add`."""
         try:
             with self._client.pipeline(transaction=False) as pipe:
                 for member_id, moment, post_ids in pages:
@@ -46,11 +46,7 @@ class RedisServed:
             log.warning("served_not_remembered", extra={"problem": type(error).__name__})
 
     def fatigue(self, member_id: int, now: float, half_life_seconds: float) -> Affinity:
-        """
-        Return how tired the member may be of each post that was served to them lately, 0 to 1.
-
-        The sum of `SERVED_ONCE` · 2^(-age / half-life) over the times that it was served, and 1 at most.
-        """
+        """See `ServedHistory.fatigue`."""
         try:
             pages = cast("list[bytes]", self._client.lrange(key_of(member_id), 0, -1))
         except redis.RedisError as error:
@@ -69,7 +65,7 @@ class RedisServed:
         return Affinity(posts.astype(np.int64), np.minimum(tired, 1).astype(np.float32))
 
     def forget(self, member_ids: Sequence[int]) -> None:
-        """Forget what these members were served."""
+        """See `ServedHistory.forget`."""
         try:
             if member_ids:
                 self._client.delete(*(key_of(member_id) for member_id in member_ids))

@@ -21,8 +21,8 @@ import numpy as np
 import redis
 from redis.commands.core import Script
 
-from recommendations.contracts import Slate
-from recommendations.stores.redis_budget import Index, Swept
+from recommendations.contracts import Slate, Swept
+from recommendations.stores.redis_budget import Index
 from recommendations.stores.sealing import Seal, SealError
 
 log = logging.getLogger(__name__)
@@ -198,7 +198,7 @@ class RedisSlates:
             log.warning("claim_not_released", extra={"member_id": member_id, "problem": type(error).__name__})
 
     def sweep(self, now: float, *, most: int) -> Swept:
-        """Forget the slates of the members served longest ago, over *most* members. Raises `redis.RedisError`."""
+        """See `SlateCache.sweep`."""
         return self._index.sweep(now, keep_seconds=self._keep_seconds, most=most)
 
     def _opened(self, sealed: bytes | None, member_id: int, feed: str) -> Slate | None:

@@ -13,8 +13,8 @@ from typing import cast
 import numpy as np
 import redis
 
-from recommendations.contracts import Float32Array
-from recommendations.stores.redis_budget import Index, Swept
+from recommendations.contracts import Float32Array, Swept
+from recommendations.stores.redis_budget import Index
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ BATCH = 100
 
 
 class RedisVectors:
-    """Vectors by post id, of one model."""
+    """Keeps `VectorCache`."""
 
     def __init__(self, client: redis.Redis, *, space: str, model: str) -> None:
         self._client = client
@@ -33,7 +33,7 @@ class RedisVectors:
         self._index = Index(client, INDEX)
 
     def get(self, post_ids: Collection[int], now: float) -> dict[int, Float32Array]:
-        """Return those of the posts' vectors that are kept; *now* (Unix seconds) counts as their last use."""
+        """See `VectorCache.get`."""
         ids = list(post_ids)
         found: dict[int, Float32Array] = {}
         try:
@@ -50,7 +50,7 @@ class RedisVectors:
         return found
 
     def put(self, vectors: Mapping[int, Float32Array], now: float) -> None:
-        """Keep these vectors."""
+        """See `VectorCache.put`."""
         try:
             with self._client.pipeline(transaction=False) as pipe:
                 for post_id, vector in vectors.items():
@@ -61,7 +61,7 @@ class RedisVectors:
             log.warning("vectors_not_kept", extra={"problem": type(error).__name__})
 
     def forget(self, post_ids: Sequence[int]) -> None:
-        """Forget these posts' vectors."""
+        """See `VectorCache.forget`."""
         try:
             for start in range(0, len(post_ids), BATCH):
                 self._client.unlink(*(self._key(post_id) for post_id in post_ids[start : start + BATCH]))
@@ -69,7 +69,7 @@ class RedisVectors:
             log.warning("vectors_not_forgotten", extra={"posts": len(post_ids), "problem": type(error).__name__})
 
     def sweep(self, now: float, *, most: int) -> Swept:
-        """Forget the vectors used longest ago, over *most*. Raises `redis.RedisError`."""
+        """See `VectorCache.sweep`."""
         return self._index.sweep(now, keep_seconds=KEEP_SECONDS, most=most)
 
     def _key(self, post_id: int) -> str:

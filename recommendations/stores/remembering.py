@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from monitoring import metrics
-from recommendations.contracts import UNKNOWN, BoolArray, Float32Array, Int32Array, Int64Array
-from recommendations.ports import Engine
-from recommendations.stores.redis_neighbours import Kept, RedisNeighbours, key_of
+from recommendations.contracts import UNKNOWN, BoolArray, CachedNeighbours, Float32Array, Int32Array, Int64Array
+from recommendations.ports import Engine, NeighbourCache
+from recommendations.stores.redis_neighbours import key_of
 from recommendations.stores.resident_catalogue import ResidentCatalogue
 
 NAME = "neighbours"
@@ -27,7 +27,7 @@ class RememberingEngine:
         self,
         engine: Engine,
         catalogue: ResidentCatalogue,
-        kept: RedisNeighbours,
+        kept: NeighbourCache,
         *,
         space: str,
         model: str,
@@ -55,15 +55,15 @@ class RememberingEngine:
         found = self._chosen(kept, queries[0], k, eligible)
         return found if found is not None else self._engine.nearest(queries, k, eligible)
 
-    def _asked(self, queries: Float32Array, many: int) -> Kept:
+    def _asked(self, queries: Float32Array, many: int) -> CachedNeighbours:
         """Return the nearest of all resident posts."""
         ids = self._catalogue.everything().post_ids
         rows, cosines = self._engine.nearest(queries, many, ids > 0)
         found = rows[0] != UNKNOWN
-        return Kept(ids[rows[0][found]], cosines[0][found], np.zeros(0, np.int64))
+        return CachedNeighbours(ids[rows[0][found]], cosines[0][found], np.zeros(0, np.int64))
 
     def _chosen(
-        self, kept: Kept, query: Float32Array, k: int, eligible: BoolArray
+        self, kept: CachedNeighbours, query: Float32Array, k: int, eligible: BoolArray
     ) -> tuple[Int32Array, Float32Array] | None:
         """Return the *k* nearest eligible rows, or None if too few of those that are kept are left."""
         same = ~np.isin(kept.post_ids, kept.changed)

@@ -22,7 +22,10 @@ SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 UNNAMED = {"utils", "helpers", "common", "misc", "manager"}
 
 PLANTED = {
-    "a wing that knows another": ("recommendations/engines/plain.py", "from recommendations.stores import memory"),
+    "a wing that knows another": (
+        "recommendations/engines/plain.py",
+        "from recommendations.stores import memory_slates",
+    ),
     "a road that knows Django": ("recommendations/pipeline/run.py", "import django.conf"),
     "a door that goes past the services": ("recommendations/tasks.py", "from recommendations.models import Post"),
     "a service on the kernel": ("recommendations/services/learning/learn.py", "import wasm"),

@@ -23,7 +23,7 @@ from recommendations.services.learning import learn
 from recommendations.services.learning.interact import Event, record
 from recommendations.services.serving import records
 from recommendations.services.serving.recommend import recommend
-from recommendations.stores.redis_served import PAGES, SERVED_ONCE
+from recommendations.stores.redis_served import SERVED_ONCE
 from tests import making
 from tests.making import NOW
 from tests.servers import free_port
@@ -161,12 +161,6 @@ def test_fatigue_adds_up_and_passes(ann):
     assert list(soon.values()) == pytest.approx([-weight] * 30)
     late = fatigue(page(now=NOW + timedelta(days=5), explain=True, limit=30))
     assert all(-0.001 < part <= 0 for part in late.values())
-
-
-def test_only_the_last_pages_are_remembered(ann):
-    served = wiring.served()
-    served.add((ann.pk, NOW.timestamp(), [number]) for number in range(PAGES + 5))
-    assert served.fatigue(ann.pk, NOW.timestamp(), 3600).ids.tolist() == list(range(5, PAGES + 5))
 
 
 def test_one_members_fatigue_is_nobody_elses(ann):

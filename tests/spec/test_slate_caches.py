@@ -1,22 +1,33 @@
-"""The law of `ports.SlateCache`, held by the cache in Redis; and what only a real Redis can show."""
+"""The law of `ports.SlateCache`, held by Redis and by its in-memory twin; and what only a real Redis can show."""
 
 from dataclasses import replace
 from uuid import UUID
 
 import numpy as np
 import pytest
-import redis
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from recommendations.contracts import Slate
-from recommendations.stores.redis_slates import RedisSlates, SlateFormatError, key_of, pack, unpack
+from recommendations.ports import StoreError
+from recommendations.stores.memory_slates import MemorySlates
+from recommendations.stores.redis_slates import (
+    EPOCH_SECONDS,
+    RedisSlates,
+    SlateFormatError,
+    key_of,
+    pack,
+    unpack,
+)
 from recommendations.stores.sealing import Seal
-from tests.servers import free_port
 
 KEEP_SECONDS = 500
 SEAL = Seal(["a secret that is only for these tests"])
+MAKERS = {
+    "redis": lambda request, clock: RedisSlates(request.getfixturevalue("client"), SEAL, keep_seconds=KEEP_SECONDS),
+    "memory": lambda request, clock: MemorySlates(clock=clock, keep_seconds=KEEP_SECONDS),
+}
 
 
 def slate(n=3, **fields):
@@ -38,23 +49,15 @@ def slate(n=3, **fields):
     )
 
 
-@pytest.fixture
-def client(redis_url):
-    with redis.Redis.from_url(redis_url) as client:
-        client.flushdb()
-        yield client
+@pytest.fixture(params=MAKERS)
+def cache(request, clock):
+    return MAKERS[request.param](request, clock)
 
 
 @pytest.fixture
-def cache(client):
-    return RedisSlates(client, SEAL, keep_seconds=KEEP_SECONDS)
-
-
-@pytest.fixture
-def gone():
+def gone(unreachable):
     """A cache whose Redis is not there."""
-    with redis.Redis(port=free_port(), socket_connect_timeout=0.2) as client:
-        yield RedisSlates(client, SEAL, keep_seconds=KEEP_SECONDS)
+    return RedisSlates(unreachable, SEAL, keep_seconds=KEEP_SECONDS)
 
 
 def assert_same(a, b):
@@ -139,7 +142,77 @@ def test_one_at_a_time_makes_a_slate_anew(cache):
     assert not cache.claim(7, "discovery", seconds=9)
     assert cache.claim(7, "trending", seconds=9) and cache.claim(8, "discovery", seconds=9)
     cache.release(7, "discovery")
+    cache.release(7, "discovery")
     assert cache.claim(7, "discovery", seconds=9)
+
+
+def test_a_claim_that_was_not_released_ends_by_itself(cache, clock):
+    """The process that held it may be gone."""
+    assert cache.claim(7, "discovery", seconds=9)
+    clock.advance(8)
+    assert not cache.claim(7, "discovery", seconds=9)
+    clock.advance(2)
+    assert cache.claim(7, "discovery", seconds=9)
+
+
+def test_one_look_up_answers_for_several_feeds_and_the_epoch(cache):
+    cache.put(7, "discovery", slate(), b"")
+    cache.purge([8])
+    (found, missing), epoch = cache.look_up(7, ("discovery", "trending"))
+    assert_same(found, slate())
+    assert (missing, epoch) == (None, cache.epoch(7))
+    assert cache.look_up(8, ()) == ([], cache.epoch(8)) and cache.epoch(8)
+
+
+def test_a_slate_expires_and_so_does_a_last_good_one(cache, clock):
+    """Both after the time that the cache was made for."""
+    cache.put(7, "discovery", slate(), b"")
+    clock.advance(KEEP_SECONDS - 1)
+    assert cache.get(7, "discovery") is not None
+    cache.retire([7])
+    clock.advance(KEEP_SECONDS - 1)
+    assert cache.last_good(7, "discovery") is not None
+    clock.advance(2)
+    assert cache.last_good(7, "discovery") is None
+
+
+def test_a_member_s_slates_expire_together(cache, clock):
+    """Each `put` for the member counts for all of them."""
+    cache.put(7, "discovery", slate(), b"")
+    clock.advance(KEEP_SECONDS - 1)
+    cache.put(7, "trending", slate(), b"")
+    clock.advance(KEEP_SECONDS - 1)
+    assert cache.get(7, "discovery") is not None
+    clock.advance(2)
+    assert [cache.get(7, "discovery"), cache.get(7, "trending")] == [None, None]
+
+
+def test_the_end_of_an_epoch_is_remembered_for_longer_than_a_slate_takes(cache, clock):
+    begun = cache.epoch(7)
+    cache.purge([7])
+    clock.advance(EPOCH_SECONDS - 1)
+    cache.put(7, "discovery", slate(), begun)
+    assert cache.get(7, "discovery") is None
+
+
+def test_a_sweep_evicts_the_members_served_longest_ago(cache):
+    for member_id in range(10):
+        cache.put(member_id, "discovery", slate(built_at=1000.0 + member_id), b"")
+    swept = cache.sweep(1010, most=4)
+    assert (swept.expired, swept.evicted, swept.entries) == (0, 6, 4) and swept.size_bytes > 0
+    assert [cache.get(i, "discovery") is not None for i in range(10)] == [False] * 6 + [True] * 4
+    assert cache.sweep(1010, most=4).evicted == 0, "a sweep within the budget evicts nothing"
+    swept = cache.sweep(1010 + KEEP_SECONDS, most=4)
+    assert (swept.expired, swept.evicted, swept.entries, swept.size_bytes) == (4, 0, 0, 0)
+
+
+def test_a_sweep_leaves_the_last_good_slates(cache):
+    cache.put(7, "discovery", slate(built_at=1000.0), b"")
+    cache.retire([7])
+    cache.put(7, "discovery", slate(2, built_at=1001.0), cache.epoch(7))
+    cache.sweep(1002, most=0)
+    assert cache.get(7, "discovery") is None
+    assert_same(cache.last_good(7, "discovery"), slate(built_at=1000.0))
 
 
 # the packed form
@@ -235,7 +308,13 @@ def test_a_cache_that_cannot_be_reached_is_a_miss_and_no_error(gone):
     gone.put(7, "discovery", slate(), b"")
     gone.purge([7])
     gone.purge_all()
-    assert gone.get(7, "discovery") is None
+    gone.retire([7])
+    gone.release(7, "discovery")
+    assert [gone.get(7, "discovery"), gone.last_good(7, "discovery")] == [None, None]
+    assert gone.look_up(7, ("discovery",)) == ([None], gone.epoch(7))
+    assert not gone.claim(7, "discovery", seconds=9), "nobody makes a slate that cannot be kept"
+    with pytest.raises(StoreError, match="ConnectionError"):
+        gone.sweep(1000, most=4)
 
 
 def test_what_lies_in_redis_is_sealed_and_opens_for_its_member_only(client):
@@ -253,13 +332,3 @@ def test_keys_rotate(client):
     RedisSlates(client, Seal([old]), keep_seconds=KEEP_SECONDS).put(7, "discovery", slate(), b"")
     assert RedisSlates(client, Seal([new, old]), keep_seconds=KEEP_SECONDS).get(7, "discovery") is not None
     assert RedisSlates(client, Seal([new]), keep_seconds=KEEP_SECONDS).get(7, "discovery") is None
-
-
-def test_a_sweep_keeps_the_members_served_last(client):
-    cache = RedisSlates(client, SEAL, keep_seconds=KEEP_SECONDS)
-    for member_id in range(10):
-        cache.put(member_id, "discovery", slate(built_at=1000.0 + member_id), b"")
-    swept = cache.sweep(1010, most=4)
-    assert (swept.expired, swept.evicted, swept.entries) == (0, 6, 4) and swept.size_bytes > 0
-    assert [cache.get(i, "discovery") is not None for i in range(10)] == [False] * 6 + [True] * 4
-    assert cache.sweep(1010 + KEEP_SECONDS, most=4).expired == 4

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 
-import redis
 from django.conf import settings
 
 from monitoring import metrics
+from recommendations.contracts import Swept
+from recommendations.ports import StoreError
 from recommendations.services import wiring
-from recommendations.stores.redis_budget import Swept
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +24,8 @@ def sweep_caches(*, now: datetime) -> dict[str, Swept]:
             "post_vectors": wiring.post_vectors().sweep(moment, most=settings.ENV.post_vector_cache_size),
             "neighbours": wiring.neighbours().sweep(moment, most=settings.ENV.query_cache_size),
         }
-    except redis.RedisError as error:
-        log.warning("caches_not_swept", extra={"problem": type(error).__name__})
+    except StoreError as error:
+        log.warning("caches_not_swept", extra={"problem": type(error.__cause__).__name__})
         return {}
     for cache, one in swept.items():
         metrics.SHARED_CACHE_ENTRIES.labels(cache).set(one.entries)

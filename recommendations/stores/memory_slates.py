@@ -1,0 +1,85 @@
+"""The in-memory twin of `RedisSlates` for tests; `tests/spec/` holds both to the same laws."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+from recommendations.contracts import Slate, Swept
+from recommendations.stores.memory_entries import MemoryEntries
+from recommendations.stores.redis_slates import EPOCH_SECONDS, pack, unpack
+
+EPOCH = "epoch"
+
+
+class MemorySlates:
+    """Keeps `SlateCache` in dictionaries, packed as Redis would have it but not sealed."""
+
+    def __init__(self, *, clock: Callable[[], float], keep_seconds: int) -> None:
+        self._keep_seconds = keep_seconds
+        self._slates = MemoryEntries[int, dict[str, bytes]](clock)
+        self._last = MemoryEntries[int, dict[str, bytes]](clock)
+        self._claims = MemoryEntries[tuple[int, str], bool](clock)
+
+    def get(self, member_id: int, feed: str) -> Slate | None:
+        """See `SlateCache.get`."""
+        packed = (self._slates.get(member_id) or {}).get(feed)
+        return unpack(packed) if packed else None
+
+    def last_good(self, member_id: int, feed: str) -> Slate | None:
+        """See `SlateCache.last_good`."""
+        packed = ((self._last.get(member_id) or {}) | (self._slates.get(member_id) or {})).get(feed)
+        return unpack(packed) if packed else None
+
+    def look_up(self, member_id: int, feeds: Sequence[str]) -> tuple[list[Slate | None], bytes]:
+        """See `SlateCache.look_up`."""
+        return [self.get(member_id, feed) for feed in feeds], self.epoch(member_id)
+
+    def epoch(self, member_id: int) -> bytes:
+        """See `SlateCache.epoch`."""
+        return (self._slates.get(member_id) or {}).get(EPOCH, b"")
+
+    def put(self, member_id: int, feed: str, slate: Slate, epoch: bytes) -> None:
+        """See `SlateCache.put`."""
+        if epoch == self.epoch(member_id):
+            slates = (self._slates.get(member_id) or {}) | {feed: pack(slate)}
+            self._slates.put(member_id, slates, seconds=self._keep_seconds)
+            self._slates.use(member_id, slate.built_at)
+
+    def purge(self, member_ids: Sequence[int]) -> None:
+        """See `SlateCache.purge`."""
+        for member_id in member_ids:
+            self._last.remove(member_id)
+            self._renew_epoch(member_id)
+
+    def purge_all(self) -> None:
+        """See `SlateCache.purge_all`."""
+        self.purge([*self._slates.keys(), *self._last.keys()])
+
+    def retire(self, member_ids: Sequence[int]) -> None:
+        """See `SlateCache.retire`."""
+        for member_id in member_ids:
+            slates = (self._last.get(member_id) or {}) | (self._slates.get(member_id) or {})
+            slates.pop(EPOCH, None)
+            self._last.put(member_id, slates, seconds=self._keep_seconds)
+            self._renew_epoch(member_id)
+
+    def claim(self, member_id: int, feed: str, *, seconds: int) -> bool:
+        """See `SlateCache.claim`."""
+        is_free = self._claims.get((member_id, feed)) is None
+        if is_free:
+            self._claims.put((member_id, feed), True, seconds=seconds)
+        return is_free
+
+    def release(self, member_id: int, feed: str) -> None:
+        """See `SlateCache.release`."""
+        self._claims.remove((member_id, feed))
+
+    def sweep(self, now: float, *, most: int) -> Swept:
+        """See `SlateCache.sweep`."""
+        return self._slates.sweep(now, keep_seconds=self._keep_seconds, most=most)
+
+    def _renew_epoch(self, member_id: int) -> None:
+        """Remove the member's slates, and begin another epoch."""
+        self._slates.remove(member_id)
+        self._slates.put(member_id, {EPOCH: os.urandom(8)}, seconds=EPOCH_SECONDS)

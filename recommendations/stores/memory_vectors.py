@@ -1,0 +1,42 @@
+"""The in-memory twin of `RedisVectors` for tests; `tests/spec/` holds both to the same laws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import numpy as np
+
+from recommendations.contracts import Float32Array, Swept
+from recommendations.stores.memory_entries import MemoryEntries
+from recommendations.stores.redis_vectors import KEEP_SECONDS
+
+
+class MemoryVectors:
+    """Keeps `VectorCache` in a dictionary."""
+
+    def __init__(self, *, clock: Callable[[], float]) -> None:
+        self._vectors = MemoryEntries[int, bytes](clock)
+
+    def get(self, post_ids: Collection[int], now: float) -> dict[int, Float32Array]:
+        """See `VectorCache.get`."""
+        found: dict[int, Float32Array] = {}
+        for post_id in post_ids:
+            if value := self._vectors.get(post_id):
+                self._vectors.use(post_id, now)
+                found[post_id] = np.frombuffer(value, "<f4")
+        return found
+
+    def put(self, vectors: Mapping[int, Float32Array], now: float) -> None:
+        """See `VectorCache.put`."""
+        for post_id, vector in vectors.items():
+            self._vectors.put(post_id, vector.astype("<f4").tobytes(), seconds=KEEP_SECONDS)
+            self._vectors.use(post_id, now)
+
+    def forget(self, post_ids: Sequence[int]) -> None:
+        """See `VectorCache.forget`."""
+        for post_id in post_ids:
+            self._vectors.remove(post_id)
+
+    def sweep(self, now: float, *, most: int) -> Swept:
+        """See `VectorCache.sweep`."""
+        return self._vectors.sweep(now, keep_seconds=KEEP_SECONDS, most=most)

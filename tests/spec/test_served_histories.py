@@ -1,0 +1,126 @@
+"""The law of `ports.ServedHistory`, held by Redis and by its in-memory twin; and what only a real Redis can show."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from recommendations.stores.memory_served import MemoryServed
+from recommendations.stores.redis_served import KEEP_SECONDS, PAGES, SERVED_ONCE, RedisServed
+
+NOW = 1_780_000_000.0
+HOUR = 3600.0
+MAKERS = {
+    "redis": lambda request, clock: RedisServed(request.getfixturevalue("client")),
+    "memory": lambda request, clock: MemoryServed(clock=clock),
+}
+
+
+@pytest.fixture(params=MAKERS)
+def history(request, clock):
+    return MAKERS[request.param](request, clock)
+
+
+def fatigue(history, member_id=7, now=NOW, half_life_seconds=HOUR):
+    found = history.fatigue(member_id, now, half_life_seconds)
+    assert found.ids.dtype == np.int64 and found.weights.dtype == np.float32
+    return dict(zip(found.ids.tolist(), found.weights.tolist(), strict=True))
+
+
+# every history
+
+
+def test_fatigue_is_a_half_at_first_and_halves_with_every_half_life(history):
+    history.add([(7, NOW - 2 * HOUR, [30]), (7, NOW - HOUR, [20]), (7, NOW, [10])])
+    assert fatigue(history) == {10: SERVED_ONCE, 20: SERVED_ONCE / 2, 30: SERVED_ONCE / 4}
+
+
+def test_fatigue_adds_up_to_one_at_most(history):
+    history.add((7, NOW, [1] if n else [1, 2]) for n in range(4))
+    assert fatigue(history) == {1: 1.0, 2: SERVED_ONCE}
+
+
+def test_the_posts_come_in_order(history):
+    """`Affinity` asks for sorted ids."""
+    history.add([(7, NOW, [5, 2**40, 3]), (7, NOW, [4, 3])])
+    assert history.fatigue(7, NOW, HOUR).ids.tolist() == [3, 4, 5, 2**40]
+
+
+def test_a_page_from_the_future_counts_as_served_now(history):
+    """The clocks of two processes differ."""
+    history.add([(7, NOW + 60, [1])])
+    assert fatigue(history) == {1: SERVED_ONCE}
+
+
+def test_of_a_member_without_pages_nothing_is_remembered(history):
+    history.add([(8, NOW, [1])])
+    history.add([])
+    assert fatigue(history) == {}
+
+
+def test_a_page_without_posts_tires_of_nothing(history):
+    history.add([(7, NOW, [])])
+    assert fatigue(history) == {}
+    history.add([(7, NOW, [1])])
+    assert fatigue(history) == {1: SERVED_ONCE}
+
+
+def test_only_the_last_pages_are_remembered(history):
+    history.add((7, NOW, [number]) for number in range(1, PAGES + 6))
+    assert set(fatigue(history)) == set(range(6, PAGES + 6))
+
+
+def test_pages_are_forgotten_two_days_after_the_last_of_them(history, clock):
+    history.add([(7, NOW, [1]), (8, NOW, [1])])
+    clock.advance(KEEP_SECONDS - 1)
+    history.add([(7, NOW, [2])])
+    clock.advance(2)
+    assert set(fatigue(history)) == {1, 2}
+    assert fatigue(history, 8) == {}
+    clock.advance(KEEP_SECONDS)
+    assert fatigue(history) == {}
+
+
+def test_forgetting_a_member_leaves_the_others(history):
+    history.add([(7, NOW, [1]), (8, NOW, [1])])
+    history.forget([])
+    history.forget([7, 1000])
+    assert fatigue(history) == {} and fatigue(history, 8) == {1: SERVED_ONCE}
+    history.add([(7, NOW, [2])])
+    assert fatigue(history) == {2: SERVED_ONCE}
+
+
+PAGE = st.tuples(st.floats(0, 30 * HOUR), st.lists(st.integers(1, 9), max_size=6))
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(served=st.lists(PAGE, max_size=PAGES), half_life=st.floats(360, 3.6e6))
+def test_fatigue_is_the_sum_over_the_times_that_a_post_was_served(history, served, half_life):
+    """For any pages; a post that is twice on one page was served twice."""
+    history.forget([7])
+    history.add((7, NOW - age, post_ids) for age, post_ids in served)
+    expected = Counter()
+    for age, post_ids in served:
+        for post_id in post_ids:
+            expected[post_id] += SERVED_ONCE * 0.5 ** (age / half_life)
+    expected = {post_id: min(value, 1) for post_id, value in expected.items()}
+    assert fatigue(history, half_life_seconds=half_life) == pytest.approx(expected, rel=1e-4)
+
+
+# what only Redis can show
+
+
+def test_every_page_has_a_time_to_live(client):
+    """Nothing may stay in a cache for ever."""
+    RedisServed(client).add([(7, NOW, [1])])
+    (key,) = client.keys()
+    assert 0 < client.ttl(key) <= KEEP_SECONDS
+
+
+def test_a_history_that_cannot_be_reached_is_empty_and_no_error(unreachable):
+    gone = RedisServed(unreachable)
+    gone.add([(7, NOW, [1])])
+    gone.forget([7])
+    assert fatigue(gone) == {}

@@ -1,0 +1,64 @@
+"""The law of `usage_counts.UsageCounts`, held by Redis and by its in-memory twin; and what only Redis can show."""
+
+import pytest
+
+from access.usage_counts import KEPT_MINUTES, MemoryUsageCounts, RedisUsageCounts, key_of
+
+MINUTE = 30_000_000
+MAKERS = {
+    "redis": lambda request: RedisUsageCounts(request.getfixturevalue("client")),
+    "memory": lambda request: MemoryUsageCounts(),
+}
+
+
+@pytest.fixture(params=MAKERS)
+def counts(request):
+    return MAKERS[request.param](request)
+
+
+# every store of counts
+
+
+def test_counts_of_a_caller_add_up(counts):
+    """What one process adds, the next one hears of."""
+    assert counts.add({"ann": {(MINUTE, "r"): 2, (MINUTE, "m"): 1}}, MINUTE) == {
+        "ann": {(MINUTE, "r"): 2, (MINUTE, "m"): 1}
+    }
+    assert counts.add({"ann": {(MINUTE, "r"): 3, (MINUTE + 1, "r"): 4}}, MINUTE + 1) == {
+        "ann": {(MINUTE, "r"): 5, (MINUTE, "m"): 1, (MINUTE + 1, "r"): 4}
+    }
+
+
+def test_each_caller_has_its_own(counts):
+    counts.add({"ann": {(MINUTE, "r"): 1}}, MINUTE)
+    found = counts.add({"bob": {(MINUTE, "r"): 2}, "cem": {(MINUTE, "f"): 3}}, MINUTE)
+    assert found == {"bob": {(MINUTE, "r"): 2}, "cem": {(MINUTE, "f"): 3}}
+
+
+def test_nothing_seen_is_nothing_counted(counts):
+    assert counts.add({}, MINUTE) == {}
+    counts.add({"ann": {(MINUTE, "r"): 1}}, MINUTE)
+    assert counts.add({"ann": {}}, MINUTE) == {"ann": {(MINUTE, "r"): 1}}
+
+
+def test_counts_older_than_an_hour_are_removed(counts):
+    counts.add({"ann": {(MINUTE, "r"): 1, (MINUTE + 1, "r"): 1}}, MINUTE + 1)
+    later = MINUTE + 1 + KEPT_MINUTES
+    assert counts.add({"ann": {(later, "r"): 7}}, later) == {"ann": {(MINUTE + 1, "r"): 1, (later, "r"): 7}}
+    assert counts.add({"ann": {}}, MINUTE + 1) == {"ann": {(MINUTE + 1, "r"): 1, (later, "r"): 7}}, "they stay away"
+
+
+# what only Redis can show
+
+
+def test_what_is_older_than_an_hour_does_not_stay_in_redis(client):
+    counts = RedisUsageCounts(client)
+    counts.add({"ann": {(MINUTE, "r"): 1}}, MINUTE)
+    assert 0 < client.ttl(key_of("ann")) <= 60 * (KEPT_MINUTES + 2)
+    counts.add({"ann": {(MINUTE + 100, "r"): 1}}, MINUTE + 100)
+    assert list(client.hgetall(key_of("ann"))) == [f"{MINUTE + 100}:r".encode()]
+
+
+def test_counts_that_cannot_be_added_are_lost_and_that_is_said(unreachable, caplog):
+    assert RedisUsageCounts(unreachable).add({"ann": {(MINUTE, "r"): 1}}, MINUTE) == {}
+    assert "usage_not_counted" in caplog.text

@@ -1,0 +1,135 @@
+"""The law of `ports.VectorCache`, held by Redis and by its in-memory twin; and what only a real Redis can show."""
+
+import numpy as np
+import pytest
+
+from recommendations.ports import StoreError
+from recommendations.stores.memory_vectors import MemoryVectors
+from recommendations.stores.redis_vectors import BATCH, KEEP_SECONDS, RedisVectors
+
+NOW = 1_780_000_000.0
+MAKERS = {
+    "redis": lambda request, clock: RedisVectors(request.getfixturevalue("client"), space="content", model="m"),
+    "memory": lambda request, clock: MemoryVectors(clock=clock),
+}
+
+
+@pytest.fixture(params=MAKERS)
+def cache(request, clock):
+    return MAKERS[request.param](request, clock)
+
+
+def vectors(*post_ids):
+    """Return a vector for each post that has no short form in decimal."""
+    return {post_id: np.array([post_id / 3, -1 / 7, 1e-30], np.float32) for post_id in post_ids}
+
+
+# every cache
+
+
+def test_vectors_come_back_bit_for_bit(cache):
+    """What is learned from them must not depend on where they came from."""
+    cache.put(vectors(1, 2), NOW)
+    found = cache.get([2, 1], NOW)
+    assert set(found) == {1, 2}
+    for post_id, vector in vectors(1, 2).items():
+        assert found[post_id].dtype == np.float32
+        np.testing.assert_array_equal(found[post_id], vector)
+
+
+def test_a_post_without_a_vector_is_left_out(cache):
+    cache.put(vectors(1), NOW)
+    assert set(cache.get({1, 2}, NOW)) == {1}
+    assert cache.get([], NOW) == {}
+
+
+def test_no_vectors_are_no_trouble(cache):
+    cache.put({}, NOW)
+    cache.forget([])
+    assert cache.get([1], NOW) == {}
+
+
+def test_a_later_vector_takes_the_place_of_an_earlier(cache):
+    cache.put(vectors(1), NOW)
+    cache.put({1: np.ones(3, np.float32)}, NOW)
+    np.testing.assert_array_equal(cache.get([1], NOW)[1], np.ones(3))
+
+
+def test_more_vectors_than_fit_into_one_command(cache):
+    many = vectors(*range(1, 2 * BATCH + 2))
+    cache.put(many, NOW)
+    assert set(cache.get(many, NOW)) == set(many)
+    cache.forget(list(many)[1:])
+    assert set(cache.get(many, NOW)) == {1}
+
+
+def test_removing_a_vector_leaves_the_others(cache):
+    cache.put(vectors(1, 2), NOW)
+    cache.forget([1, 99])
+    assert set(cache.get([1, 2], NOW)) == {2}
+
+
+def test_a_vector_expires_an_hour_after_it_was_put(cache, clock):
+    """Reading it does not prolong that; putting it again does."""
+    cache.put(vectors(1, 2), NOW)
+    clock.advance(KEEP_SECONDS - 1)
+    assert set(cache.get([1, 2], NOW + KEEP_SECONDS - 1)) == {1, 2}
+    cache.put(vectors(2), NOW + KEEP_SECONDS - 1)
+    clock.advance(2)
+    assert set(cache.get([1, 2], NOW + KEEP_SECONDS + 1)) == {2}
+
+
+def test_a_sweep_evicts_what_was_used_longest_ago(cache):
+    """Putting is a use, and so is reading."""
+    for post_id in range(1, 6):
+        cache.put(vectors(post_id), NOW + post_id)
+    cache.get([1, 77], NOW + 10)
+    swept = cache.sweep(NOW + 20, most=3)
+    assert (swept.expired, swept.evicted, swept.entries) == (0, 2, 3) and swept.size_bytes > 0
+    assert set(cache.get(range(1, 6), NOW + 20)) == {1, 4, 5}
+    assert cache.sweep(NOW + 20, most=3).evicted == 0
+
+
+def test_an_earlier_use_does_not_take_back_a_later_one(cache):
+    """The clocks of two processes differ."""
+    cache.put(vectors(1), NOW + 10)
+    cache.put(vectors(2), NOW + 5)
+    cache.get([1], NOW)
+    cache.sweep(NOW + 20, most=1)
+    assert set(cache.get([1, 2], NOW + 20)) == {1}
+
+
+def test_a_sweep_counts_what_has_expired(cache):
+    cache.put(vectors(1, 2), NOW)
+    cache.put(vectors(3), NOW + 60)
+    swept = cache.sweep(NOW + KEEP_SECONDS, most=10)
+    assert (swept.expired, swept.evicted, swept.entries) == (2, 0, 1)
+
+
+def test_an_empty_cache_has_nothing_to_sweep(cache):
+    swept = cache.sweep(NOW, most=0)
+    assert (swept.expired, swept.evicted, swept.entries, swept.size_bytes) == (0, 0, 0, 0)
+
+
+# what only Redis can show
+
+
+def test_vectors_of_one_model_or_space_are_not_those_of_another(client):
+    RedisVectors(client, space="content", model="m").put(vectors(1), NOW)
+    assert RedisVectors(client, space="content", model="other").get([1], NOW) == {}
+    assert RedisVectors(client, space="pictures", model="m").get([1], NOW) == {}
+
+
+def test_every_vector_has_a_time_to_live(client):
+    """Nothing may stay in a cache for ever."""
+    RedisVectors(client, space="content", model="m").put(vectors(1), NOW)
+    assert 0 < client.ttl("recsys:vectors:content:m:1") <= KEEP_SECONDS
+
+
+def test_a_cache_that_cannot_be_reached_finds_nothing_and_is_no_error(unreachable):
+    gone = RedisVectors(unreachable, space="content", model="m")
+    gone.put(vectors(1), NOW)
+    gone.forget([1])
+    assert gone.get([1], NOW) == {}
+    with pytest.raises(StoreError, match="ConnectionError"):
+        gone.sweep(NOW, most=1)
