@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
-from enum import IntEnum, StrEnum
+from enum import IntEnum, StrEnum, unique
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 import numpy as np
@@ -33,6 +33,26 @@ SPACE = "content"
 
 TAGS_PER_POST = 8
 """Tags of a post that the pipeline looks at; the last look reads all of them. Changes the speed."""
+
+BITS = 16
+"""Members that an enum may have whose members are bits: bit sets are uint16 columns, in memory, caches and tables."""
+
+Bits = TypeVar("Bits", bound=IntEnum)
+
+
+def bit_set(kind: type[Bits]) -> type[Bits]:
+    """
+    Return the enum *kind*, whose values are positions in a uint16 bit set.
+
+    Raises `TypeError` if a value is outside 0 to 15, and `ValueError` if two members share one: such a member would
+    vanish from stored bit sets without an error.
+    """
+    unfit = [member.name for member in kind if not 0 <= member < BITS]
+    if unfit:
+        raise TypeError(
+            f"{kind.__name__}: {', '.join(unfit)} does not fit: a bit set holds the values 0 to {BITS - 1}."
+        )
+    return unique(kind)
 
 
 class Visibility(IntEnum):
@@ -90,6 +110,7 @@ class Subject(StrEnum):
     FORMAT = "format"
 
 
+@bit_set
 class Origin(IntEnum):
     """Which source brought a candidate: the bit of `Candidates.origins`. Stored; add at the end."""
 
@@ -566,6 +587,7 @@ class Slate:
         )
 
 
+@bit_set
 class Reason(IntEnum):
     """Why a pick is in the slate: the bit of `Slate.reasons`."""
 
@@ -589,6 +611,8 @@ REASON_SENTENCES: dict[Reason, str] = {
     Reason.AUTHOR: "By someone whose posts you enjoy",
     Reason.AUDITION: "New, and looking for its audience",
 }
+if unsaid := sorted(reason.name for reason in set(Reason) - set(REASON_SENTENCES)):
+    raise TypeError(f"REASON_SENTENCES: add a sentence for {', '.join(unsaid)}.")
 
 
 @cache

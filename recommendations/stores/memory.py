@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 
 from recommendations.contracts import Slate
-from recommendations.stores.redis_slates import pack, unpack
+from recommendations.stores.redis_slates import SlateFormatError, pack, unpack
 
 
 class MemorySlates:
@@ -39,7 +40,8 @@ class MemorySlates:
     def put(self, member_id: int, feed: str, slate: Slate, epoch: bytes) -> None:
         """See `SlateCache.put`."""
         if epoch == self.epoch(member_id):
-            self._slates.setdefault(member_id, {})[feed] = pack(slate)
+            with suppress(SlateFormatError):
+                self._slates.setdefault(member_id, {})[feed] = pack(slate)
 
     def purge(self, member_ids: Sequence[int]) -> None:
         """See `SlateCache.purge`."""

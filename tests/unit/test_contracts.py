@@ -2,6 +2,7 @@
 
 import base64
 from dataclasses import fields, replace
+from enum import IntEnum
 from uuid import UUID
 
 import numpy as np
@@ -19,6 +20,7 @@ from recommendations.contracts import (
     PolicyError,
     Reason,
     among,
+    bit_set,
     origins_of,
     reasons_of,
 )
@@ -96,6 +98,19 @@ def test_bits_name_reasons_and_origins():
     assert reasons_of(0b101) == (Reason.TASTE, Reason.POPULAR)
     assert origins_of(0b1010) == (Origin.FOLLOWED, Origin.FRESH)
     assert reasons_of(0) == () == origins_of(0)
+
+
+@pytest.mark.parametrize("value", [16, -1])
+def test_an_enum_whose_members_do_not_fit_a_bit_set_is_refused(value):
+    """A seventeenth member fails where it is written; stored as 16 bits it would vanish without an error."""
+    assert len(bit_set(IntEnum("Full", {f"M{i}": i for i in range(16)}))) == 16
+    with pytest.raises(TypeError, match="BEYOND does not fit: a bit set holds the values 0 to 15"):
+        bit_set(IntEnum("Wrong", {"FIRST": 0, "BEYOND": value}))
+
+
+def test_two_members_of_a_bit_set_never_share_a_bit():
+    with pytest.raises(ValueError, match="SECOND -> FIRST"):
+        bit_set(IntEnum("Shared", {"FIRST": 0, "SECOND": 0}))
 
 
 def test_candidates_of_which_nothing_is_known_keep_their_columns_when_taken():
