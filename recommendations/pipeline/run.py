@@ -67,7 +67,7 @@ def run(pipeline: Pipeline, query: Query, trace: Trace) -> Scored:
     is_unchanged = candidates is resident and pipeline.catalogue.everything() is posts
     if is_unchanged and are_eligible(candidates, eligible):
         for check in pipeline.filters:
-            trace.note("filter", check.__name__, 0.0, len(candidates))
+            trace.note("filter", check.name, 0.0, len(candidates))
     else:
         candidates = candidates.take(keep(pipeline.filters, query, candidates, trace, stage="filter"))
     trace.inputs = (query, candidates)
@@ -167,16 +167,23 @@ def keep(filters: Sequence[Filter], query: Query, candidates: Candidates, trace:
     """Return the mask of candidates that every filter lets through; raise `FilterError` if one fails."""
     mask, before = np.ones(len(candidates), np.bool_), len(candidates)
     for check in filters:
-        start = perf_counter()
-        name = check.__name__
+        start, name = perf_counter(), check.name
         try:
-            mask &= check(query, candidates)
+            mask &= mask_of(check, query, candidates)
         except Exception as error:
             trace.note(stage, name, perf_counter() - start, 0, failed=True)
             raise FilterError(f"filter {name} failed; the slate is lost rather than shown unchecked") from error
         kept = int(np.count_nonzero(mask))
         trace.note(stage, name, perf_counter() - start, kept, dropped=before - kept)
         before = kept
+    return mask
+
+
+def mask_of(check: Filter, query: Query, candidates: Candidates) -> BoolArray:
+    """Return what one filter says; raise `TypeError` if that is no mask (n,): NumPy would stretch one yes over all."""
+    mask = check(query, candidates)
+    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (len(candidates),):
+        raise TypeError(f"{mask!r} is not a mask of {len(candidates)} candidates")
     return mask
 
 

@@ -45,8 +45,51 @@ class Hydrator(Protocol):
         ...
 
 
-Filter = Callable[[Query, Candidates], BoolArray]
-"""Says yes or no for each candidate; what it does not know is a no."""
+Check = Callable[[Query, Candidates], BoolArray]
+"""Returns a mask (n,) of the candidates that pass; a post fails if a fact that the check needs is unknown."""
+
+
+@dataclass(frozen=True)
+class Filter:
+    """
+    A check with a name. Nobody is told that this filter dropped a post, or why: privacy and safety.
+
+    `mandatory_filter` makes one of a function.
+    """
+
+    name: str
+    """The word for it in metrics."""
+    check: Check
+
+    def __call__(self, query: Query, candidates: Candidates) -> BoolArray:
+        """Return a mask (n,) of the candidates that pass."""
+        return self.check(query, candidates)
+
+
+@dataclass(frozen=True)
+class ExplainedFilter(Filter):
+    """A filter by what the viewer did or asked for: it tells them why it dropped a post. See `explained_filter`."""
+
+    sentence: str
+    """What the viewer is told of a dropped post. Raises `ValueError` if it is empty."""
+
+    def __post_init__(self) -> None:
+        if not self.sentence.strip():
+            raise ValueError(f"filter {self.name}: give the sentence that explains a dropped post to its viewer")
+
+
+def mandatory_filter(check: Check) -> Filter:
+    """Return *check* as a filter with the function's name that never tells why it dropped a post."""
+    return Filter(check.__name__, check)
+
+
+def explained_filter(sentence: str) -> Callable[[Check], ExplainedFilter]:
+    """Return a decorator: its function becomes a filter that tells the viewer *sentence* of a post it dropped."""
+
+    def explained(check: Check) -> ExplainedFilter:
+        return ExplainedFilter(check.__name__, check, sentence)
+
+    return explained
 
 
 class Scorer(Protocol):

@@ -56,7 +56,7 @@ def pack(slate: Slate) -> bytes:
     """
     has_short_ids = not len(slate) or 0 <= slate.post_ids.min() <= slate.post_ids.max() < 2**32
     version = SHORT_IDS if has_short_ids else LONG_IDS
-    columns = (slate.post_ids, slate.scores, slate.origins, slate.reasons)
+    columns: tuple[NDArray[Any], ...] = (slate.post_ids, slate.scores, slate.origins, slate.reasons)
     try:
         header = HEADER.pack(
             version, len(slate), slate.request_id.bytes, slate.built_at, slate.policy_version, slate.candidates

@@ -12,6 +12,7 @@ from recommendations.contracts import Reason, Sensitivity, Visibility
 from recommendations.engines.plain import PlainEngine
 from recommendations.engines.wasm_simd import WasmEngine
 from recommendations.models import Interaction, Member, Post, PostEmbedding, PrivacySettings, Relationship, Seen
+from recommendations.pipeline.stages import mandatory_filter
 from recommendations.ports import EngineError
 from recommendations.services import wiring
 from recommendations.services.content.publish import remove_posts, restore_posts, set_members_active
@@ -542,6 +543,7 @@ def test_a_source_that_fails_costs_its_candidates_only(crowd, monkeypatch):
     assert not any("nearest" in pick.sources for pick in found.picks)
 
 
+@mandatory_filter
 def broken(query, candidates):
     raise RuntimeError("no facts today")
 

@@ -9,7 +9,7 @@ import pytest
 
 from recommendations.contracts import Candidates, Interests, Origin, Policy, Query
 from recommendations.pipeline.run import Pipeline, run
-from recommendations.pipeline.stages import FilterError, Trace
+from recommendations.pipeline.stages import Filter, FilterError, Trace, mandatory_filter
 
 QUERY = Query(
     request_id=UUID(int=1),
@@ -50,10 +50,12 @@ class Brings:
         return self.post_ids
 
 
+@mandatory_filter
 def stands(query, candidates):
     return ~candidates.is_removed
 
 
+@mandatory_filter
 def likes_even(query, candidates):
     return candidates.post_ids % 2 == 0
 
@@ -103,11 +105,32 @@ def test_what_a_hydrator_tells_is_filtered():
 
 
 def test_a_filter_that_fails_loses_the_slate():
+    @mandatory_filter
     def breaks(query, candidates):
         raise RuntimeError("no answer today")
 
     with pytest.raises(FilterError, match="filter breaks failed"):
         slate_of(Kept(), Brings(2), filters=(stands, breaks))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        True,
+        np.True_,
+        np.ones(1, np.bool_),
+        np.ones((6, 1), np.bool_),
+        np.ones(6, np.int64),
+        [True] * 6,
+        None,
+    ],
+    ids=["yes", "a NumPy yes", "one for all", "a column", "numbers", "a list", "nothing"],
+)
+def test_a_filter_that_returns_no_mask_loses_the_slate(answer):
+    """An answer that NumPy would stretch over all candidates, or convert, shows nothing unchecked."""
+    stretches = Filter("stretches", lambda query, candidates: answer)
+    with pytest.raises(FilterError, match="filter stretches failed"):
+        slate_of(Kept(), Brings(2), filters=(stands, stretches))
 
 
 def test_nothing_brought_is_no_trouble():
