@@ -1,7 +1,7 @@
 """The shared words: policies refuse what they don't know, cursors and numbers for words hold what they say."""
 
 import base64
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from enum import IntEnum
 from uuid import UUID
 
@@ -23,6 +23,7 @@ from recommendations.contracts import (
     bit_set,
     origins_of,
     reasons_of,
+    within,
 )
 from recommendations.services.errors import InvalidRequest
 from recommendations.services.serving.cursors import MOST_STEPS, Place, read_cursor, write_cursor
@@ -58,6 +59,33 @@ def test_a_policy_takes_the_rest_from_its_defaults():
 
 def test_every_default_is_within_its_own_range():
     assert Policy.of({f.name: getattr(Policy(), f.name) for f in fields(Policy)}) == Policy()
+
+
+def test_a_stored_policy_takes_neutral_values_for_what_it_lacks_and_never_defaults():
+    """No part of the score, no candidates, no limit: a feed is ranked as if the setting did not exist."""
+    found = Policy.from_stored({"taste": 2})
+    assert found.taste == 2.0
+    assert (found.recency, found.nearest, found.diversity, found.act_like) == (0, 0, 0, 0)
+    assert (found.author_cap, found.topic_run, found.interests) == (1000, 100, 16)
+    neutral = asdict(Policy.from_stored({}))
+    assert asdict(Policy.of(neutral)) == neutral, "each lies within its own range"
+
+
+def test_a_stored_policy_holds_whatever_was_allowed_when_it_was_written():
+    """A setting that was removed is left out; a value beyond a range that was narrowed since stands."""
+    stored = asdict(Policy()) | {"sparkle": 3, "taste": 11.0, "nearest": 6000}
+    assert Policy.from_stored(stored) == replace(Policy(), taste=11.0, nearest=6000)
+
+
+@pytest.mark.parametrize("value", ["1", None, True])
+def test_a_stored_policy_refuses_what_is_no_number(value):
+    with pytest.raises(PolicyError, match="taste: a number was stored"):
+        Policy.from_stored({"taste": value})
+
+
+def test_a_setting_whose_neutral_value_is_out_of_its_range_cannot_be_declared():
+    with pytest.raises(ValueError, match="neutral value from 1 to 9"):
+        within(3, 1, 9, "A limit.")
 
 
 steps = st.tuples(st.uuids(), st.integers(0, 2**16 - 1))
