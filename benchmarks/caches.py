@@ -59,7 +59,7 @@ def measure(rounds: int, posts: int, entries: int) -> dict[str, object]:
     from recommendations.engines.plain import PlainEngine
     from recommendations.engines.wasm_simd import WasmEngine
     from recommendations.services import wiring
-    from recommendations.services.explaining.replay import pack_inputs
+    from recommendations.services.serving.inputs import pack_inputs
     from recommendations.services.serving.records import inputs_record, slate_record
     from recommendations.stores.redis_neighbours import key_of
     from recommendations.stores.redis_slates import key_of as slate_key
@@ -75,8 +75,8 @@ def measure(rounds: int, posts: int, entries: int) -> dict[str, object]:
         candidates=CANDIDATES,
         post_ids=rng.integers(1, 10**6, PICKS),
         scores=rng.random(PICKS).astype(np.float32),
-        origins=rng.integers(0, 255, PICKS).astype(np.uint16),
-        reasons=rng.integers(0, 255, PICKS).astype(np.uint16),
+        origins=rng.integers(0, 2**16, PICKS, np.uint16),
+        reasons=rng.integers(0, 2**16, PICKS, np.uint16),
         part_names=("taste", "recency", "popularity"),
         parts=rng.random((PICKS, 3)).astype(np.float32),
     )

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
-from enum import IntEnum, StrEnum
+from enum import IntEnum, StrEnum, unique
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 import numpy as np
@@ -42,6 +42,26 @@ no more. One beyond them has no facts and is dropped. Changes the answer.
 
 TAGS_PER_POST = 8
 """Tags of a post that the pipeline looks at; the last look reads all of them. Changes the speed."""
+
+BITS = 16
+"""Members that an enum may have whose members are bits: bit sets are uint16 columns, in memory, caches and tables."""
+
+Bits = TypeVar("Bits", bound=IntEnum)
+
+
+def bit_set(kind: type[Bits]) -> type[Bits]:
+    """
+    Return the enum *kind*, whose values are positions in a uint16 bit set.
+
+    Raises `TypeError` if a value is outside 0 to 15, and `ValueError` if two members share one: such a member would
+    vanish from stored bit sets without an error.
+    """
+    unfit = [member.name for member in kind if not 0 <= member < BITS]
+    if unfit:
+        raise TypeError(
+            f"{kind.__name__}: {', '.join(unfit)} does not fit: a bit set holds the values 0 to {BITS - 1}."
+        )
+    return unique(kind)
 
 
 class Visibility(IntEnum):
@@ -99,6 +119,7 @@ class Subject(StrEnum):
     FORMAT = "format"
 
 
+@bit_set
 class Origin(IntEnum):
     """Which source brought a candidate: the bit of `Candidates.origins`. Stored; add at the end."""
 
@@ -127,16 +148,32 @@ class Range:
     low: float
     high: float
     help: str
+    neutral: float
+    """The value with which the setting changes nothing: that of stored versions which lack the setting."""
 
 
-def within(default: float, low: float, high: float, help: str) -> float:
-    """Return a field of `Policy` that is checked to lie between *low* and *high*."""
-    return field(default=default, metadata={"range": Range(low, high, help)})
+def within(default: float, low: float, high: float, help: str, *, neutral: float = 0) -> float:
+    """
+    Return a field of `Policy` that is checked to lie between *low* and *high*.
+
+    *default* is for new versions. *neutral* is for versions that were stored before the setting existed: the value with
+    which feeds are ranked as if there were no such setting. That is 0 for a weight or a count of candidates, and for
+    another setting the limit that limits nothing or the constant that it replaces. Once released, it is never changed.
+    """
+    if not low <= neutral <= high:
+        raise ValueError(f"{help} Give a neutral value from {low} to {high}, not {neutral}.")
+    return field(default=default, metadata={"range": Range(low, high, help, neutral)})
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a feed is ranked by. Every setting changes the answer."""
+    """
+    What a feed is ranked by. Every setting changes the answer.
+
+    A default holds for versions written from now on: each stored version names every setting that there was when it was
+    written (`Policy.of`), so that a later release ranks by it as before (`Policy.from_stored`). To give a stored
+    variant a new setting's default, write a new version of it.
+    """
 
     taste: float = within(1.0, 0, 10, "Weight of the likeness to what the viewer liked.")
     cold: float = within(1.0, 0, 10, "Weight of the likeness of posts too old or cold to be resident.")
@@ -150,21 +187,31 @@ class Policy:
     quality: float = within(0.1, 0, 10, "Weight of the rate of positive acts an impression.")
     audition: float = within(0.05, 0, 10, "Bonus of a post that few have met.")
     fatigue: float = within(0.4, 0, 10, "Weight of having been served lately and passed over; subtracted.")
-    fatigue_half_life_hours: float = within(6, 0.1, 1000, "Hours after which the fatigue of a post has halved.")
+    fatigue_half_life_hours: float = within(
+        6, 0.1, 1000, "Hours after which the fatigue of a post has halved.", neutral=6
+    )
     session: float = within(0.8, 0, 1, "Weight of what the viewer did in the last half hour, beside their interests.")
-    recency_half_life_hours: float = within(72, 0.1, 87_600, "Hours after which the recency of a post has halved.")
+    recency_half_life_hours: float = within(
+        72, 0.1, 87_600, "Hours after which the recency of a post has halved.", neutral=72
+    )
     diversity: float = within(0.3, 0, 1, "0: by score alone; 1: as unlike each other as can be.")
-    author_cap: int = within(3, 1, 1000, "Posts of one author in a slate's visible part.")  # type: ignore[assignment]
+    author_cap: int = within(  # type: ignore[assignment]
+        3, 1, 1000, "Posts of one author in a slate's visible part.", neutral=1000
+    )
     nearest: int = within(400, 0, 5000, "Candidates from the nearest to the interests.")  # type: ignore[assignment]
-    interests: int = within(4, 1, 16, "Interests, heaviest first, whose nearest are sought.")  # type: ignore[assignment]
+    interests: int = within(  # type: ignore[assignment]
+        4, 1, 16, "Interests, heaviest first, whose nearest are sought.", neutral=16
+    )
     followed: int = within(300, 0, 5000, "Candidates from followed authors.")  # type: ignore[assignment]
     trending: int = within(200, 0, 5000, "Candidates from what is popular of late.")  # type: ignore[assignment]
     fresh: int = within(100, 0, 5000, "Candidates from what is new.")  # type: ignore[assignment]
     topics: int = within(150, 0, 5000, "Candidates from the topics that the viewer likes.")  # type: ignore[assignment]
     auditions: int = within(30, 0, 1000, "Candidates from posts that few have met.")  # type: ignore[assignment]
     audition_share: float = within(0.05, 0, 0.5, "Share of a slate that is kept for posts that few have met.")
-    audition_impressions: int = within(100, 1, 10_000, "Impressions that end an audition.")  # type: ignore[assignment]
-    topic_run: int = within(2, 1, 100, "Posts about one topic in a row.")  # type: ignore[assignment]
+    audition_impressions: int = within(  # type: ignore[assignment]
+        100, 1, 10_000, "Impressions that end an audition.", neutral=100
+    )
+    topic_run: int = within(2, 1, 100, "Posts about one topic in a row.", neutral=100)  # type: ignore[assignment]
     act_view: float = within(0.2, -10, 10, "What a view says of taste and of the post; of use in `control` only.")
     act_click: float = within(0.5, -10, 10, "What a click says of taste and of the post; of use in `control` only.")
     act_dwell: float = within(0.5, -10, 10, "What a dwell says of taste and of the post; of use in `control` only.")
@@ -188,7 +235,7 @@ class Policy:
 
     @classmethod
     def of(cls, settings: Mapping[str, object]) -> Policy:
-        """Return the policy with these *settings*, others at their default; raise `PolicyError` naming a wrong one."""
+        """Return a new policy of *settings*, others at their default; raise `PolicyError` naming a wrong one."""
         known = {f.name: f for f in fields(cls)}
         values: dict[str, float] = {}
         for name, value in settings.items():
@@ -200,6 +247,23 @@ class Policy:
             if known[name].type == "int" and value != int(value):
                 raise PolicyError(name, f"give a whole number, not {value!r}.")
             values[name] = int(value) if known[name].type == "int" else float(value)
+        return cls(**values)  # type: ignore[arg-type]
+
+    @classmethod
+    def from_stored(cls, settings: Mapping[str, Any]) -> Policy:
+        """
+        Return the policy of a stored version, which ranks as it did when it was written.
+
+        A setting that it lacks has its neutral value, never its default; one that there is no more is left out. Values
+        were checked when they were written: a range that was narrowed since changes none. Raises `PolicyError` for one
+        that is no number.
+        """
+        values: dict[str, float] = {}
+        for one in fields(cls):
+            value = settings.get(one.name, one.metadata["range"].neutral)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise PolicyError(one.name, f"a number was stored, not {value!r}.")
+            values[one.name] = int(value) if one.type == "int" else float(value)
         return cls(**values)  # type: ignore[arg-type]
 
 
@@ -611,6 +675,7 @@ class Swept:
     """An estimate; 0 only if the cache is empty."""
 
 
+@bit_set
 class Reason(IntEnum):
     """Why a pick is in the slate: the bit of `Slate.reasons`."""
 
@@ -634,6 +699,8 @@ REASON_SENTENCES: dict[Reason, str] = {
     Reason.AUTHOR: "By someone whose posts you enjoy",
     Reason.AUDITION: "New, and looking for its audience",
 }
+if unsaid := sorted(reason.name for reason in set(Reason) - set(REASON_SENTENCES)):
+    raise TypeError(f"REASON_SENTENCES: add a sentence for {', '.join(unsaid)}.")
 
 
 @cache

@@ -31,14 +31,16 @@ from recommendations.pipeline.sources.indexed import Indexed
 from recommendations.pipeline.sources.nearest import Nearest
 from recommendations.pipeline.sources.popular import Fresh, Trending
 from recommendations.pipeline.sources.topics import Topics
+from recommendations.pipeline.stages import ExplainedFilter, Filter
 from recommendations.ports import Catalogue, ColdPosts, Engine, VectorIndex
 
-MAY_SEE = (not_removed, visible, not_blocked, safe_for_viewer)
+MAY_SEE: tuple[Filter, ...] = (not_removed, visible, not_blocked, safe_for_viewer)
 """What no slate is ever without, whatever the feed: the same functions run again on every slate served."""
 
-WANTS = (not_hidden, not_muted, not_own, unseen, readable, asked_for)
-SIMILAR_WANTS = (not_hidden, not_muted, not_own, not_excluded)
-NEUTRAL_WANTS = (not_hidden, not_muted, not_own, not_excluded, readable, asked_for)
+# Each of these tells the viewer why a post is missing (`services/explaining/explain.py`): mypy refuses one that cannot.
+WANTS: tuple[ExplainedFilter, ...] = (not_hidden, not_muted, not_own, unseen, readable, asked_for)
+SIMILAR_WANTS: tuple[ExplainedFilter, ...] = (not_hidden, not_muted, not_own, not_excluded)
+NEUTRAL_WANTS: tuple[ExplainedFilter, ...] = (not_hidden, not_muted, not_own, not_excluded, readable, asked_for)
 
 
 @dataclass(frozen=True)

@@ -239,7 +239,11 @@ class SlateCache(BudgetedCache, Protocol):
         ...
 
     def put(self, member_id: int, feed: str, slate: Slate, epoch: bytes) -> None:
-        """Keep this slate in place of an earlier one, unless the *epoch* in which it was begun has ended."""
+        """
+        Keep this slate in place of an earlier one, unless the *epoch* in which it was begun has ended.
+
+        A slate with a value that does not fit its packed field is not kept: the error is logged and not raised.
+        """
         ...
 
     def purge(self, member_ids: Sequence[int]) -> None:

@@ -16,6 +16,7 @@ from recommendations.admin.base import Page
 from recommendations.contracts import Policy
 from recommendations.models import RankingPolicy
 from recommendations.services import policies
+from recommendations.services.errors import InvalidRequest
 
 
 @admin.register(RankingPolicy)
@@ -68,13 +69,14 @@ class RankingPolicyAdmin(Page):
     @admin.action(description="Copy as a new version and serve it", permissions=["add"])
     def copy_as_active(self, request: HttpRequest, queryset: QuerySet[RankingPolicy]) -> None:
         """Go back to an old version without rewriting what was served when."""
-        with transaction.atomic():
-            copies = [
-                policies.write_version(variant=old.variant, settings=old.settings, note=f"copy of v{old.version}")
-                for old in queryset
-            ]
-            for policy in copies:
-                policies.serve(policy)
+        try:
+            with transaction.atomic():
+                copies = [policies.copy_version(old) for old in queryset]
+                for policy in copies:
+                    policies.serve(policy)
+        except InvalidRequest as error:  # an old value that today's range no longer allows
+            self.message_user(request, str(error), messages.ERROR)
+            return
         self.message_user(request, f"Served now: {', '.join(map(str, copies))}.", messages.SUCCESS)
 
 
@@ -84,8 +86,8 @@ def version_before(policy: RankingPolicy) -> RankingPolicy | None:
 
 
 def differences(before: RankingPolicy, after: RankingPolicy) -> list[tuple[str, object, object]]:
-    """Return name, earlier and later value of each setting that differs; one that is not named has its default."""
-    one, other = (asdict(Policy.of(policy.settings)) for policy in (before, after))
+    """Return name, earlier and later value of each setting that differs; one that is not named is neutral."""
+    one, other = (asdict(Policy.from_stored(policy.settings)) for policy in (before, after))
     return [(name, one[name], other[name]) for name in one if one[name] != other[name]]
 
 

@@ -1,5 +1,7 @@
 from django.db import migrations
 
+from recommendations.models.policies import default_settings
+
 POLICIES = {
     "control": ({}, "The control: NumPy, the settings everything is compared with."),
     "wasm_conservative": ({}, "The control's settings on the kernel: only the engine differs."),
@@ -8,11 +10,11 @@ POLICIES = {
 
 
 def add_policies(apps, schema_editor):
-    """The variants of the specification."""
+    """Add the variants of the specification, with every setting that the installed release has."""
     model = apps.get_model("recommendations", "RankingPolicy")
     for variant, (settings, note) in POLICIES.items():
         model.objects.get_or_create(
-            variant=variant, version=1, defaults={"settings": settings, "note": note, "is_active": True}
+            variant=variant, version=1, defaults={"settings": default_settings() | settings, "note": note, "is_active": True}
         )
 
 

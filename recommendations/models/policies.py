@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -26,7 +27,11 @@ def validate_settings(value: object) -> None:
 
 
 class RankingPolicy(models.Model):
-    """The settings that one variant ranks by. A change is a new version, so that a served feed stays explainable."""
+    """
+    The settings that one variant ranks by. A change is a new version, so that a served feed stays explainable.
+
+    A version names every setting of the release that wrote it: a default that is changed later does not change it.
+    """
 
     variant = models.SlugField(max_length=64, help_text="Such as control, wasm_conservative, wasm_aggressive.")
     version = models.PositiveIntegerField(default=1)
@@ -47,3 +52,9 @@ class RankingPolicy(models.Model):
 
     def __str__(self) -> str:
         return f"{self.variant} v{self.version}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save; a new version is completed with today's defaults. Raises `PolicyError` if a setting is wrong."""
+        if self._state.adding:
+            self.settings = asdict(Policy.of(self.settings))
+        super().save(*args, **kwargs)

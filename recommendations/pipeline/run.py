@@ -14,8 +14,27 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recommendations.contracts import BoolArray, Candidates, Float32Array, Int64Array, Origin, Query, Scored, totals
-from recommendations.pipeline.stages import Filter, FilterError, Hydrator, Reranker, Scorer, Source, Trace
+from recommendations.contracts import (
+    COLUMNS,
+    BoolArray,
+    Candidates,
+    Float32Array,
+    Int64Array,
+    Origin,
+    Query,
+    Scored,
+    totals,
+)
+from recommendations.pipeline.stages import (
+    LARGEST_PART,
+    Filter,
+    FilterError,
+    Hydrator,
+    Reranker,
+    Scorer,
+    Source,
+    Trace,
+)
 from recommendations.ports import Catalogue, Engine
 
 log = logging.getLogger(__name__)
@@ -26,6 +45,8 @@ HELPERS = 8
 TASTE_PARTS = ("taste", "dislike")
 APART = frozenset({Origin.NEAREST})
 """Sources that spend their time in the kernel, or waiting for an index, where Python does not."""
+IDENTITY = frozenset({"post_ids", "origins", "rows"})
+"""Columns of a candidate that no hydrator may change: which post it is, and whose vector the engine scores."""
 
 
 @cache
@@ -67,7 +88,7 @@ def run(pipeline: Pipeline, query: Query, trace: Trace) -> Scored:
     is_unchanged = candidates is resident and pipeline.catalogue.everything() is posts
     if is_unchanged and are_eligible(candidates, eligible):
         for check in pipeline.filters:
-            trace.note("filter", check.__name__, 0.0, len(candidates))
+            trace.note("filter", check.name, 0.0, len(candidates))
     else:
         candidates = candidates.take(keep(pipeline.filters, query, candidates, trace, stage="filter"))
     trace.inputs = (query, candidates)
@@ -104,11 +125,18 @@ def bring(source: Source, query: Query, eligible: BoolArray) -> Brought:
     start = perf_counter()
     found = None
     try:
-        found = source(query, eligible)
+        found = ids_of(source(query, eligible))
     except Exception:
         log.exception("source_failed", extra={"part": name_of(source), "request_id": str(query.request_id)})
     end = perf_counter()
     return Brought(found, end - start, end)
+
+
+def ids_of(found: Int64Array) -> Int64Array:
+    """Return what a source brought; raise `TypeError` if it is no list of ids."""
+    if not isinstance(found, np.ndarray) or found.ndim != 1 or found.dtype.kind not in "iu":
+        raise TypeError(f"{found!r} is no array (n,) of post ids")
+    return found.astype(np.int64, copy=False)
 
 
 def name_of(source: Source) -> str:
@@ -155,7 +183,7 @@ def hydrate(hydrators: Sequence[Hydrator], query: Query, candidates: Candidates,
     for hydrator in hydrators:
         start, failed = perf_counter(), False
         try:
-            candidates = hydrator(query, candidates)
+            candidates = filled(candidates, hydrator(query, candidates))
         except Exception:
             log.exception("hydrator_failed", extra={"part": hydrator.name, "request_id": str(query.request_id)})
             failed = True
@@ -163,14 +191,25 @@ def hydrate(hydrators: Sequence[Hydrator], query: Query, candidates: Candidates,
     return candidates
 
 
+def filled(before: Candidates, after: Candidates) -> Candidates:
+    """Return the candidates *after* a hydrator; raise `ValueError` if a column does not fit those *before* it."""
+    if after is before:
+        return after
+    for name in COLUMNS:
+        was, column = getattr(before, name), getattr(after, name)
+        is_same_kind = (column.shape, column.dtype) == (was.shape, was.dtype)
+        if not is_same_kind or (name in IDENTITY and not np.array_equal(column, was)):
+            raise ValueError(f"{name}: a column of {column.dtype}, {column.shape}, is not the one of these candidates")
+    return after
+
+
 def keep(filters: Sequence[Filter], query: Query, candidates: Candidates, trace: Trace, *, stage: str) -> BoolArray:
     """Return the mask of candidates that every filter lets through; raise `FilterError` if one fails."""
     mask, before = np.ones(len(candidates), np.bool_), len(candidates)
     for check in filters:
-        start = perf_counter()
-        name = check.__name__
+        start, name = perf_counter(), check.name
         try:
-            mask &= check(query, candidates)
+            mask &= mask_of(check, query, candidates)
         except Exception as error:
             trace.note(stage, name, perf_counter() - start, 0, failed=True)
             raise FilterError(f"filter {name} failed; the slate is lost rather than shown unchecked") from error
@@ -180,12 +219,20 @@ def keep(filters: Sequence[Filter], query: Query, candidates: Candidates, trace:
     return mask
 
 
+def mask_of(check: Filter, query: Query, candidates: Candidates) -> BoolArray:
+    """Return what one filter says; raise `TypeError` if that is no mask (n,): NumPy would stretch one yes over all."""
+    mask = check(query, candidates)
+    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (len(candidates),):
+        raise TypeError(f"{mask!r} is not a mask of {len(candidates)} candidates")
+    return mask
+
+
 def score(pipeline: Pipeline, query: Query, candidates: Candidates, trace: Trace) -> Scored:
     """Return the candidates, the highest score first, ties by the lower id."""
     start = perf_counter()
-    columns = np.empty((len(candidates), len(pipeline.scorers)), np.float32)
+    columns = np.zeros((len(candidates), len(pipeline.scorers)), np.float32)
     for i, scorer in enumerate(pipeline.scorers):
-        columns[:, i] = scorer(query, candidates)
+        score_part(scorer, query, candidates, columns[:, i], trace)
     names = tuple(scorer.name for scorer in pipeline.scorers)
     if pipeline.engine:
         names = (*TASTE_PARTS, *names)
@@ -197,9 +244,31 @@ def score(pipeline: Pipeline, query: Query, candidates: Candidates, trace: Trace
     return Scored(candidates, scores, names, parts).take(np.lexsort((candidates.post_ids, -scores)))
 
 
+def score_part(scorer: Scorer, query: Query, candidates: Candidates, column: Float32Array, trace: Trace) -> None:
+    """Write a scorer's part into *column* (n,), which is zeros; if it fails, they stay."""
+    start = perf_counter()
+    try:
+        if not hasattr(query.policy, scorer.name):
+            raise LookupError(f"Policy has no weight named {scorer.name}")
+        column[:] = checked_part(scorer(query, candidates), len(candidates))
+    except Exception:
+        log.exception("scorer_failed", extra={"part": scorer.name, "request_id": str(query.request_id)})
+        trace.note("score", scorer.name, perf_counter() - start, len(candidates), failed=True)
+
+
+def checked_part(part: Float32Array, n: int) -> Float32Array:
+    """Return a scorer's part; raise `TypeError` if it is no column of *n* numbers, `ValueError` if one is too large."""
+    if not isinstance(part, np.ndarray) or part.shape != (n,) or part.dtype.kind not in "fiub":
+        raise TypeError(f"{part!r} is no column of {n} numbers")
+    low, high = part.min(initial=0), part.max(initial=0)
+    if not -LARGEST_PART <= low <= high <= LARGEST_PART:  # nor with NaN, which compares as false
+        raise ValueError(f"values from {low} to {high}: give finite ones, of {LARGEST_PART} at most")
+    return part
+
+
 def weights_of(query: Query, names: Sequence[str]) -> Float32Array:
-    """Return the policy's weights (n,) for the parts of these names."""
-    return np.array([getattr(query.policy, name) for name in names], np.float32)
+    """Return the policy's weights (n,) for the parts of these names; 0 for a part that the policy does not know."""
+    return np.array([getattr(query.policy, name, 0.0) for name in names], np.float32)
 
 
 def rerank(rerankers: Sequence[Reranker], query: Query, scored: Scored, trace: Trace) -> Scored:
@@ -207,11 +276,25 @@ def rerank(rerankers: Sequence[Reranker], query: Query, scored: Scored, trace: T
     for reranker in rerankers:
         start = perf_counter()
         try:
-            order = reranker(query, scored)
-            scored = scored if np.array_equal(order, np.arange(len(scored.scores))) else scored.take(order)
+            scored = reordered(scored, reranker(query, scored))
         except Exception:
             log.exception("reranker_failed", extra={"part": reranker.name, "request_id": str(query.request_id)})
             trace.note("rerank", reranker.name, perf_counter() - start, len(scored.scores), failed=True)
             continue
         trace.note("rerank", reranker.name, perf_counter() - start, len(scored.scores))
     return scored
+
+
+def reordered(scored: Scored, order: Int64Array) -> Scored:
+    """Return *scored* in this *order*; raise `TypeError` or `ValueError` if it does not name each position once."""
+    n = len(scored.scores)
+    if not isinstance(order, np.ndarray) or order.shape != (n,) or order.dtype.kind not in "iu":
+        raise TypeError(f"{order!r} is no order of {n} posts")
+    if np.array_equal(order, np.arange(n)):
+        return scored
+    is_placed = np.zeros(n, np.bool_)
+    if order.min() >= 0 and order.max() < n:
+        is_placed[order] = True
+    if not is_placed.all():
+        raise ValueError(f"{order!r} does not name each of {n} posts once")
+    return scored.take(order)

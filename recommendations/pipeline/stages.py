@@ -1,8 +1,16 @@
 """
 What each kind of part promises, and what its failure costs.
 
-A source that fails costs us its candidates. A filter that fails costs us the slate: we would rather show nothing.
-A scorer that fails costs us the engine: the control engine does the work. A reranker that fails costs us its order.
+A part fails if it raises, or if its answer breaks the promise below: a wrong type or length, NaN, an order that drops a
+post. Every failure is logged and counted as that part's own (`recsys_part_failures_total`), and costs only this:
+
+- a source: its candidates
+- a hydrator: its facts; the candidates stay as they were
+- a filter: the slate, because nothing may be shown unchecked
+- a scorer: its part of the score, which is 0 for every candidate
+- a reranker: its order; the order before it stays
+
+The engine is no such part: if it fails, another engine scores (`services/serving/ranking.py`).
 """
 
 from __future__ import annotations
@@ -13,6 +21,13 @@ from time import perf_counter
 from typing import Protocol
 
 from recommendations.contracts import BoolArray, Candidates, Float32Array, Int64Array, Origin, Query, Scored
+
+LARGEST_PART = 400.0
+"""
+The largest value that a scorer may give, before its weight, and minus the smallest. Changes the answer.
+
+Sixteen such parts, each with the largest weight (10), are a score that a cached slate can hold as a float16.
+"""
 
 
 class Source(Protocol):
@@ -41,12 +56,55 @@ class Hydrator(Protocol):
         ...
 
     def __call__(self, query: Query, candidates: Candidates) -> Candidates:
-        """Return the same candidates, in the same order, with more columns filled."""
+        """Return the same candidates (ids, origins, rows), in the same order, with more columns filled."""
         ...
 
 
-Filter = Callable[[Query, Candidates], BoolArray]
-"""Says yes or no for each candidate; what it does not know is a no."""
+Check = Callable[[Query, Candidates], BoolArray]
+"""Returns a mask (n,) of the candidates that pass; a post fails if a fact that the check needs is unknown."""
+
+
+@dataclass(frozen=True)
+class Filter:
+    """
+    A check with a name. Nobody is told that this filter dropped a post, or why: privacy and safety.
+
+    `mandatory_filter` makes one of a function.
+    """
+
+    name: str
+    """The word for it in metrics."""
+    check: Check
+
+    def __call__(self, query: Query, candidates: Candidates) -> BoolArray:
+        """Return a mask (n,) of the candidates that pass."""
+        return self.check(query, candidates)
+
+
+@dataclass(frozen=True)
+class ExplainedFilter(Filter):
+    """A filter by what the viewer did or asked for: it tells them why it dropped a post. See `explained_filter`."""
+
+    sentence: str
+    """What the viewer is told of a dropped post. Raises `ValueError` if it is empty."""
+
+    def __post_init__(self) -> None:
+        if not self.sentence.strip():
+            raise ValueError(f"filter {self.name}: give the sentence that explains a dropped post to its viewer")
+
+
+def mandatory_filter(check: Check) -> Filter:
+    """Return *check* as a filter with the function's name that never tells why it dropped a post."""
+    return Filter(check.__name__, check)
+
+
+def explained_filter(sentence: str) -> Callable[[Check], ExplainedFilter]:
+    """Return a decorator: its function becomes a filter that tells the viewer *sentence* of a post it dropped."""
+
+    def explained(check: Check) -> ExplainedFilter:
+        return ExplainedFilter(check.__name__, check, sentence)
+
+    return explained
 
 
 class Scorer(Protocol):
@@ -58,7 +116,11 @@ class Scorer(Protocol):
         ...
 
     def __call__(self, query: Query, candidates: Candidates) -> Float32Array:
-        """Return the part (n,) before its weight. It depends on the post and the viewer, never on the others."""
+        """
+        Return the part (n,) before its weight: finite numbers from -`LARGEST_PART` to `LARGEST_PART`.
+
+        It depends on the post and the viewer, never on the other candidates.
+        """
         ...
 
 
@@ -71,7 +133,7 @@ class Reranker(Protocol):
         ...
 
     def __call__(self, query: Query, scored: Scored) -> Int64Array:
-        """Return the positions (n,) of *scored* in their new order."""
+        """Return the positions (n,) of *scored* in their new order, each once."""
         ...
 
 

@@ -21,7 +21,7 @@ class ServedPolicy:
     variant: str
     version: int
     settings: dict[str, float]
-    """Every setting, with the defaults of those that the version does not name."""
+    """Every setting; one that the version does not name, because it is newer, has its neutral value."""
     note: str
     created_at: datetime
 
@@ -60,7 +60,7 @@ def put_policy(*, variant: str, settings: Mapping[str, object], note: str, versi
 
 
 def write_version(*, variant: str, settings: Mapping[str, object], note: str) -> RankingPolicy:
-    """Write a new version of *variant*, which nobody is served yet."""
+    """Write a new version of *variant*, which nobody is served yet, with today's defaults for settings left out."""
     try:
         Policy.of(settings)
     except PolicyError as error:
@@ -72,6 +72,12 @@ def write_version(*, variant: str, settings: Mapping[str, object], note: str) ->
         )
 
 
+def copy_version(policy: RankingPolicy) -> RankingPolicy:
+    """Write a new version that ranks as *policy* does: it has no default that *policy* was not written with."""
+    settings = asdict(Policy.from_stored(policy.settings))
+    return write_version(variant=policy.variant, settings=settings, note=f"copy of v{policy.version}")
+
+
 @transaction.atomic
 def serve(policy: RankingPolicy) -> None:
     """Have *policy* served in its variant, in place of the one that is; every process obeys within two seconds."""
@@ -81,4 +87,4 @@ def serve(policy: RankingPolicy) -> None:
 
 def served(row: RankingPolicy) -> ServedPolicy:
     """Return *row* as it is ranked by."""
-    return ServedPolicy(row.variant, row.version, asdict(Policy.of(row.settings)), row.note, row.created_at)
+    return ServedPolicy(row.variant, row.version, asdict(Policy.from_stored(row.settings)), row.note, row.created_at)

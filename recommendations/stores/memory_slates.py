@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from recommendations.contracts import Slate, Swept
 from recommendations.stores.memory_entries import MemoryEntries
-from recommendations.stores.redis_slates import EPOCH_SECONDS, pack, unpack
+from recommendations.stores.redis_slates import EPOCH_SECONDS, SlateFormatError, pack, unpack
 
 EPOCH = "epoch"
 
@@ -41,7 +42,9 @@ class MemorySlates:
 
     def put(self, member_id: int, feed: str, slate: Slate, epoch: bytes) -> None:
         """See `SlateCache.put`."""
-        if epoch == self.epoch(member_id):
+        if epoch != self.epoch(member_id):
+            return
+        with suppress(SlateFormatError):
             slates = (self._slates.get(member_id) or {}) | {feed: pack(slate)}
             self._slates.put(member_id, slates, seconds=self._keep_seconds)
             self._slates.use(member_id, slate.built_at)

@@ -18,11 +18,11 @@ class Policies:
         self._known: dict[str, tuple[float, Policy, int]] = {}
 
     def of(self, variant: str) -> tuple[Policy, int]:
-        """Return the variant's active policy and its version; the defaults, version 0, if it has none."""
+        """Return the variant's active policy and its version; today's defaults, version 0, if it has none."""
         read_at, policy, version = self._known.get(variant, (-POLICY_SECONDS, Policy(), 0))
         if monotonic() - read_at < POLICY_SECONDS:
             return policy, version
         row = RankingPolicy.objects.filter(variant=variant, is_active=True).first()
-        policy, version = (Policy.of(row.settings), row.version) if row else (Policy(), 0)
+        policy, version = (Policy.from_stored(row.settings), row.version) if row else (Policy(), 0)
         self._known[variant] = (monotonic(), policy, version)
         return policy, version

@@ -1,5 +1,5 @@
 """
-Slates in Redis, packed: 8 bytes a pick behind a short header (12 if an id needs them), and sealed. Always with a time
+Slates in Redis, packed: 10 bytes a pick behind a short header (14 if an id needs them), and sealed. Always with a time
 to live.
 
 A slate from here is never served as it is: the last look checks it against rows read at that moment.
@@ -14,11 +14,12 @@ import logging
 import os
 import struct
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 import numpy as np
 import redis
+from numpy.typing import NDArray
 from redis.commands.core import Script
 
 from recommendations.contracts import Slate, Swept
@@ -28,48 +29,83 @@ from recommendations.stores.sealing import Seal, SealError
 log = logging.getLogger(__name__)
 
 HEADER = struct.Struct("<BH16sdII")
-IDS = {1: "<i8", 2: "<u4"}
-"""How each version of the format writes ids: the shorter form serves the first four billion posts."""
+COLUMNS = {
+    1: ("<i8", "<f2", "u1", "u1"),
+    2: ("<u4", "<f2", "u1", "u1"),
+    3: ("<i8", "<f2", "<u2", "<u2"),
+    4: ("<u4", "<f2", "<u2", "<u2"),
+}
+"""
+The types of each version's columns: ids, scores, origins, reasons. Only 3 and 4 are written; 4 has room for the first
+four billion ids. 1 and 2 held eight origins and eight reasons: records that an earlier release queued are still read.
+"""
+LONG_IDS, SHORT_IDS = 3, 4
 SEPARATOR = "\x1f"
 """Between the names in a packed slate or record."""
 PURGE_BATCH = 500
 
 
 class SlateFormatError(ValueError):
-    """Bytes that are not a slate of this version; taken for a miss."""
+    """Bytes that are not a slate, taken for a miss; or a slate with a value that its packed field cannot hold."""
 
 
 def pack(slate: Slate) -> bytes:
-    """Return the slate in bytes, without the parts of its scores: header, names, then a column each."""
-    version = 2 if not len(slate) or 0 <= slate.post_ids.min() <= slate.post_ids.max() < 2**32 else 1
-    names = SEPARATOR.join((slate.engine, slate.variant, slate.fallback)).encode()
-    header = HEADER.pack(
-        version, len(slate), slate.request_id.bytes, slate.built_at, slate.policy_version, slate.candidates
-    )
-    columns = (
-        slate.post_ids.astype(IDS[version]),
-        slate.scores.astype("<f2"),
-        slate.origins.astype("u1"),
-        slate.reasons.astype("u1"),
-    )
-    return header + bytes([len(names)]) + names + b"".join(column.tobytes() for column in columns)
+    """
+    Return the slate in bytes, without the parts of its scores: header, names, then a column each.
+
+    Raises `SlateFormatError` if a field cannot hold its value. Only scores are rounded, to a thousandth.
+    """
+    has_short_ids = not len(slate) or 0 <= slate.post_ids.min() <= slate.post_ids.max() < 2**32
+    version = SHORT_IDS if has_short_ids else LONG_IDS
+    columns: tuple[NDArray[Any], ...] = (slate.post_ids, slate.scores, slate.origins, slate.reasons)
+    try:
+        header = HEADER.pack(
+            version, len(slate), slate.request_id.bytes, slate.built_at, slate.policy_version, slate.candidates
+        )
+        with np.errstate(over="ignore", invalid="ignore"):
+            packed = [packed_column(*one, len(slate)) for one in zip(columns, COLUMNS[version], strict=True)]
+        return header + packed_names(slate.engine, slate.variant, slate.fallback) + b"".join(packed)
+    except (struct.error, ValueError) as error:
+        raise SlateFormatError(str(error)) from error
+
+
+def packed_names(*names: str) -> bytes:
+    """Return *names* behind their length in a byte; raise `ValueError` if they are too long or hold the separator."""
+    if any(SEPARATOR in name for name in names):
+        raise ValueError(f"{names} hold the separator")
+    joined = SEPARATOR.join(names).encode()
+    return bytes([len(joined)]) + joined
+
+
+def packed_column(values: NDArray[Any], dtype: str, n: int) -> bytes:
+    """Return *values* (n,) as *dtype*; raise `ValueError` if it cannot hold one of them."""
+    packed = values.astype(dtype)
+    if packed.dtype.kind == "f":
+        fits = bool(np.isfinite(packed).all())
+    else:
+        fits = packed.dtype == values.dtype or bool((packed == values).all())
+    if values.shape != (n,) or not fits:
+        raise ValueError(f"a column of {values.dtype}, {values.shape}, does not fit {n} values of {dtype}")
+    return packed.tobytes()
 
 
 def unpack(packed: bytes) -> Slate:
     """Return the slate of these bytes; raise `SlateFormatError` if they are not one."""
     try:
         version, n, request_id, built_at, policy_version, candidates = HEADER.unpack_from(packed)
-        if version not in IDS:
-            raise SlateFormatError(f"version {version} is none of {', '.join(map(str, IDS))}")
+        if version not in COLUMNS:
+            raise SlateFormatError(f"version {version} is none of {', '.join(map(str, COLUMNS))}")
         start = HEADER.size + 1 + packed[HEADER.size]
         engine, variant, fallback = packed[HEADER.size + 1 : start].decode().split(SEPARATOR)
-        sizes = np.cumsum([0, np.dtype(IDS[version]).itemsize * n, 2 * n, n, n]) + start
+        dtypes = COLUMNS[version]
+        sizes = np.cumsum([0, *(np.dtype(dtype).itemsize * n for dtype in dtypes)]) + start
         if len(packed) != sizes[-1]:
             raise SlateFormatError(f"{len(packed)} bytes are not {sizes[-1]}")
         post_ids, scores, origins, reasons = (
-            np.frombuffer(packed[a:b], dtype)
-            for a, b, dtype in zip(sizes[:-1], sizes[1:], (IDS[version], "<f2", "u1", "u1"), strict=True)
+            np.frombuffer(packed[a:b], dtype) for a, b, dtype in zip(sizes[:-1], sizes[1:], dtypes, strict=True)
         )
+        if not np.isfinite(scores).all():
+            raise SlateFormatError("a score is not finite")
     except (struct.error, ValueError, IndexError) as error:
         raise SlateFormatError(str(error)) from error
     return Slate(
@@ -155,8 +191,8 @@ class RedisSlates:
     def put(self, member_id: int, feed: str, slate: Slate, epoch: bytes) -> None:
         """See `SlateCache.put`."""
         key = key_of(member_id)
-        sealed = self._seal.seal(pack(slate), place_of(member_id, feed))
         try:
+            sealed = self._seal.seal(pack(slate), place_of(member_id, feed))
             with self._client.pipeline(transaction=False) as pipe:
                 pipe.eval(PUT, 1, key, epoch, feed, sealed, self._keep_seconds)
                 # Of a slate that is not kept the index has a name too many, which costs a sweep nothing.
@@ -164,6 +200,8 @@ class RedisSlates:
                 pipe.execute()
         except redis.RedisError as error:
             log.warning("slate_not_kept", extra={"member_id": member_id, "problem": type(error).__name__})
+        except SlateFormatError:  # a bug of ours, which costs the cache and not the page
+            log.exception("slate_not_kept", extra={"member_id": member_id})
 
     def purge(self, member_ids: Sequence[int]) -> None:
         """See `SlateCache.purge`."""

@@ -1,5 +1,6 @@
 """Every page of the admin opens, and its actions do what they say."""
 
+from dataclasses import asdict
 from datetime import timedelta
 from uuid import uuid4
 
@@ -11,7 +12,7 @@ from django.urls import reverse
 
 from monitoring.clock import now
 from recommendations import models as m
-from recommendations.contracts import Visibility
+from recommendations.contracts import Policy, Visibility
 
 pytestmark = pytest.mark.django_db
 
@@ -172,6 +173,12 @@ def test_an_old_policy_is_copied_and_served(admin_client, rows):
     assert (active.version, active.settings) == (2, policy.settings)
     act(admin_client, "rankingpolicy", "activate", [policy])
     assert m.RankingPolicy.objects.get(variant="control", is_active=True) == policy
+
+
+def test_a_policy_that_is_added_names_every_setting(admin_client):
+    form = {"variant": "bold", "settings": '{"taste": 3}', "note": ""}
+    admin_client.post(reverse("admin:recommendations_rankingpolicy_add"), form)
+    assert m.RankingPolicy.objects.get(variant="bold").settings == asdict(Policy(taste=3.0))
 
 
 def test_a_policy_s_page_tells_what_its_version_changed(admin_client, rows):

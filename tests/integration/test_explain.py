@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
 
+from recommendations import feeds
 from recommendations.models import FeedInputs, FeedRequest, LessOf, Member, Post, PostEmbedding, ServedPage
+from recommendations.pipeline.stages import explained_filter, mandatory_filter
 from recommendations.services import wiring
 from recommendations.services.errors import InputsNotKept, UnknownPost, UnknownRequest
 from recommendations.services.explaining import replay
@@ -109,6 +111,28 @@ def test_the_viewers_own_wish_is_named(world, name, wish):
     found = why(served(), post.external_id)
     assert (found.status, found.filter) == ("filtered", name)
     assert found.parts is None
+
+
+def test_a_filter_that_is_added_to_a_feed_explains_what_it_drops(world, monkeypatch):
+    """By its own name and sentence: no other file has to know of it."""
+    post = Post.objects.order_by("-pk").first()
+
+    @explained_filter("You asked for posts with a picture.")
+    def has_picture(query, candidates):
+        return candidates.post_ids != post.pk
+
+    monkeypatch.setattr(feeds, "WANTS", (*feeds.WANTS, has_picture))
+    found = why(served(), post.external_id)
+    assert (found.status, found.filter) == ("filtered", "has_picture")
+    assert found.sentence == "You asked for posts with a picture."
+
+
+def test_a_mandatory_filter_that_is_added_to_a_feed_tells_nothing(world, monkeypatch):
+    """A post that it drops is as unknown as one that is not there."""
+    page, post = served(), Post.objects.order_by("-pk").first()
+    monkeypatch.setattr(feeds, "MAY_SEE", (*feeds.MAY_SEE, mandatory_filter(lambda query, c: c.post_ids != post.pk)))
+    with pytest.raises(UnknownPost):
+        why(page, post.external_id)
 
 
 def test_what_the_viewer_may_not_know_is_as_unknown_as_what_is_not_there(world):

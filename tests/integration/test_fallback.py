@@ -1,6 +1,7 @@
 """A feed is never empty while there is something to show: what stands behind each failure, and who makes the next."""
 
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from django.db import DatabaseError
@@ -14,6 +15,7 @@ from recommendations.services.content.publish import remove_posts
 from recommendations.services.errors import FactsUnavailable
 from recommendations.services.learning import learn
 from recommendations.services.serving import records, refresh
+from recommendations.services.serving.cursors import write_cursor
 from recommendations.services.serving.pages import pages
 from recommendations.services.serving.recommend import recommend
 from recommendations.stores import resident_profiles
@@ -117,6 +119,14 @@ def test_pages_neither_repeat_nor_skip_though_every_slate_is_lost(viewer, record
         if (cursor := part.next_cursor) is None:
             break
     assert len(found) == len(set(found)) == 200
+
+
+def test_a_cursor_further_than_a_slate_reaches_is_the_end_of_a_fresh_slate(viewer):
+    """However far the lost slates were read: an offset that no cursor or record can hold is no error of the server."""
+    far = write_cursor(uuid4(), 2**16 - 1, ((uuid4(), 2**16 - 1),))
+    found = page(cursor=far)
+    assert found.picks == () and found.next_cursor
+    assert page(cursor=found.next_cursor).picks
 
 
 def test_what_another_process_learned_is_used_at_once(viewer, monkeypatch):

@@ -2,14 +2,19 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from importlib import import_module
 
 import pytest
+from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.db import connection
 from rest_framework.test import APIClient
 
 from access import keys
 from monitoring.clock import now
+from recommendations import admin, models, stores
+from recommendations.contracts import Policy, within
 from recommendations.models import RankingPolicy
 from recommendations.services import policies
 from recommendations.services.errors import ChangedMeanwhile
@@ -91,6 +96,83 @@ def test_a_wrong_setting_is_named_and_changes_nothing(editor, settings, pointer)
     found = problem(put(editor, settings, If_Match='"1"'), 400, "invalid-request")
     assert [error["pointer"] for error in found["errors"]] == [pointer]
     assert policies.read_policy(variant="control").version == 1
+
+
+# What a later release changes
+
+
+@dataclass(frozen=True, slots=True)
+class LaterPolicy(Policy):
+    """The settings of a later release: another default, and two settings more."""
+
+    taste: float = within(9.0, 0, 10, "Weight of the likeness to what the viewer liked.")
+    sparkle: float = within(5.0, 0, 10, "Weight of a new part.")
+    sparkle_cap: int = within(5, 1, 100, "A new limit.", neutral=100)  # type: ignore[assignment]
+
+
+@pytest.fixture
+def release(monkeypatch):
+    """Return what installs a later release."""
+
+    def install():
+        for module in (policies, models.policies, stores.policies, admin.policies):
+            monkeypatch.setattr(module, "Policy", LaterPolicy)
+
+    return install
+
+
+def ranked_by(variant):
+    """Return the settings that feeds of a variant are ranked by, whoever asked before."""
+    policy, version = stores.policies.Policies().of(variant)
+    return asdict(policy), version
+
+
+def test_a_default_that_changes_changes_no_stored_version(editor, release):
+    """Settings that a version did not name were stored with it; a newer setting has its neutral value."""
+    RankingPolicy.objects.create(variant="by-hand", settings={"recency": 2}, is_active=True)
+    put(editor, {"recency": 2}, "/api/v1/policies/by-rest", If_None_Match="*")
+    variants = ("control", "wasm_conservative", "wasm_aggressive", "by-hand", "by-rest")
+    before = {variant: ranked_by(variant) for variant in variants}
+    release()
+    for variant in variants:
+        settings, version = ranked_by(variant)
+        assert (settings, version) == (before[variant][0] | {"sparkle": 0.0, "sparkle_cap": 100}, before[variant][1])
+        assert policies.read_policy(variant=variant).settings == settings
+    assert {row.variant: row.settings for row in policies.list_policies()} == {v: ranked_by(v)[0] for v in before}
+    assert ranked_by("none")[0] == asdict(LaterPolicy()), "a variant without a policy has no version to keep to"
+
+
+def test_a_version_that_is_written_has_the_defaults_of_its_release(editor, release):
+    release()
+    put(editor, {"recency": 2}, If_Match='"1"')
+    assert ranked_by("control") == (asdict(LaterPolicy(recency=2.0)), 2)
+
+
+def test_an_old_version_that_is_copied_or_saved_ranks_as_before(release):
+    """A copy has no default that its original was not written with, and no save adds one."""
+    old = RankingPolicy.objects.get(variant="control")
+    before = ranked_by("control")[0]
+    release()
+    old.note = "the first"
+    old.save()
+    copy = policies.copy_version(old)
+    policies.serve(copy)
+    assert ranked_by("control") == (before | {"sparkle": 0.0, "sparkle_cap": 100}, 2)
+    assert admin.policies.differences(old, copy) == []
+    assert "sparkle" not in RankingPolicy.objects.get(pk=old.pk).settings
+
+
+def test_a_fresh_database_names_every_setting_in_every_version():
+    names = {setting.name for setting in fields(Policy)}
+    for row in RankingPolicy.objects.all():
+        assert names <= set(row.settings), row
+
+
+def test_versions_of_earlier_releases_are_completed_by_what_they_were_ranked_by():
+    RankingPolicy.objects.filter(variant="control").update(settings={"taste": 2})
+    migration = import_module("recommendations.migrations.0008_policy_settings")
+    migration.complete_versions(apps, None)
+    assert ranked_by("control")[0] == asdict(Policy(taste=2.0))
 
 
 def test_scopes_and_roles_hold(editor, client):

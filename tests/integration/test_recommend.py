@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 from django.db import DatabaseError, connection
 from django.test.utils import CaptureQueriesContext
+from prometheus_client import REGISTRY
 
 from recommendations import feeds
 from recommendations.contracts import Reason, Sensitivity, Visibility
 from recommendations.engines.plain import PlainEngine
 from recommendations.engines.wasm_simd import WasmEngine
 from recommendations.models import Interaction, Member, Post, PostEmbedding, PrivacySettings, Relationship, Seen
+from recommendations.pipeline.scorers.columns import Quality
+from recommendations.pipeline.stages import mandatory_filter
 from recommendations.ports import EngineError
 from recommendations.services import wiring
 from recommendations.services.content.publish import remove_posts, restore_posts, set_members_active
@@ -542,6 +545,36 @@ def test_a_source_that_fails_costs_its_candidates_only(crowd, monkeypatch):
     assert not any("nearest" in pick.sources for pick in found.picks)
 
 
+@pytest.mark.parametrize("feed", ["discovery", "trending", "non_personalized"])
+@pytest.mark.parametrize("length", [None, 1, 60])
+def test_a_scorer_that_fails_costs_its_part_only(crowd, monkeypatch, feed, length):
+    """Not the engine, which is not blamed and goes on being asked; not the feed, however often it fails."""
+
+    def fails(scorer, query, candidates):
+        if length is None:
+            raise RuntimeError("a bug")
+        return np.full(length, np.nan, np.float32)
+
+    def count(stage, part):
+        return REGISTRY.get_sample_value("recsys_part_failures_total", {"stage": stage, "part": part}) or 0
+
+    counted = count("score", "quality"), count("engine", "wasm_simd"), count("engine", "plain")
+    monkeypatch.setattr(Quality, "__call__", fails)
+    for second in range(6):
+        wiring.slates().purge([crowd.pk])
+        pages().clear()
+        found = page(crowd, feed=feed, explain=True, now=NOW + timedelta(seconds=second))
+        assert (found.fallback, len(found.picks)) == ("", 20)
+        assert {pick.parts["quality"] for pick in found.picks} == {0.0}
+        assert all(pick.parts["recency"] > 0 for pick in found.picks)
+    assert (count("score", "quality"), count("engine", "wasm_simd"), count("engine", "plain")) == (
+        counted[0] + 6,
+        *counted[1:],
+    )
+    assert {breaker.state(NOW.timestamp()) for breaker in wiring.breakers().values()} == {0}
+
+
+@mandatory_filter
 def broken(query, candidates):
     raise RuntimeError("no facts today")
 

@@ -1,13 +1,16 @@
 """What was served: recorded once, counted, and tired of; and the feed that uses nothing of what its viewer did."""
 
 from datetime import timedelta
+from uuid import UUID
 
 import numpy as np
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from flags.experiments.rules import Exposed
 from recommendations import jobs
+from recommendations.contracts import Slate
 from recommendations.models import (
     FeedRequest,
     Interaction,
@@ -71,6 +74,33 @@ def test_each_page_is_a_row_with_its_posts_and_the_slate_is_one(ann):
     names = dict(Post.objects.values_list("pk", "external_id"))
     for row, served in zip(rows, (first, second), strict=True):
         assert [names[pk] for pk in np.frombuffer(bytes(row.post_ids), "<i8").tolist()] == ids(served)
+
+
+def slate(bits, **fields):
+    values = {"request_id": UUID(int=7), "engine": "plain", "variant": "control", "policy_version": 1, "fallback": ""}
+    columns = {"post_ids": np.array([5]), "scores": np.ones(1, np.float32), "origins": bits, "reasons": bits}
+    return Slate(**values | {"built_at": NOW.timestamp(), "candidates": 9} | columns | fields)
+
+
+def test_a_record_keeps_all_sixteen_bits_of_origins_and_reasons():
+    """A ninth source or reason is in the row, as it is in the slate."""
+    for bits in (np.array([1 << 8], np.uint16), np.array([2**16 - 1], np.uint16)):
+        (record,) = records.slate_records(slate(bits), 1, "discovery", 5.0)
+        row = records.slate_row(record)
+        assert row.origins == row.reasons == bits.astype("<u2").tobytes()
+
+
+def test_a_slate_that_cannot_be_recorded_costs_its_record_only(caplog):
+    unfit = slate(np.ones(1, np.uint16), scores=np.array([np.inf], np.float32))
+    assert records.slate_records(unfit, 1, "discovery", 5.0) == []
+    assert [line.message for line in caplog.records] == ["served_record_lost"]
+
+
+def test_an_exposure_of_a_member_with_any_id_is_written():
+    """A platform's id may hold the character that separates the fields of a record: no other record waits for it."""
+    packed = records.exposure_record(Exposed(3, 4, "treatment", 0.5), 1, "a\x1fb", NOW.timestamp())
+    member_id, met = records.exposure_of(packed)
+    assert (member_id, met.unit_id, met.exposed.variant) == (1, "a\x1fb", "treatment")
 
 
 def test_who_writes_the_records_leaves_those_to_the_next_that_woke_it(ann, monkeypatch):

@@ -1,7 +1,8 @@
 """The shared words: policies refuse what they don't know, cursors and numbers for words hold what they say."""
 
 import base64
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
+from enum import IntEnum
 from uuid import UUID
 
 import numpy as np
@@ -19,8 +20,10 @@ from recommendations.contracts import (
     PolicyError,
     Reason,
     among,
+    bit_set,
     origins_of,
     reasons_of,
+    within,
 )
 from recommendations.services.errors import InvalidRequest
 from recommendations.services.serving.cursors import MOST_STEPS, Place, read_cursor, write_cursor
@@ -56,6 +59,33 @@ def test_a_policy_takes_the_rest_from_its_defaults():
 
 def test_every_default_is_within_its_own_range():
     assert Policy.of({f.name: getattr(Policy(), f.name) for f in fields(Policy)}) == Policy()
+
+
+def test_a_stored_policy_takes_neutral_values_for_what_it_lacks_and_never_defaults():
+    """No part of the score, no candidates, no limit: a feed is ranked as if the setting did not exist."""
+    found = Policy.from_stored({"taste": 2})
+    assert found.taste == 2.0
+    assert (found.recency, found.nearest, found.diversity, found.act_like) == (0, 0, 0, 0)
+    assert (found.author_cap, found.topic_run, found.interests) == (1000, 100, 16)
+    neutral = asdict(Policy.from_stored({}))
+    assert asdict(Policy.of(neutral)) == neutral, "each lies within its own range"
+
+
+def test_a_stored_policy_holds_whatever_was_allowed_when_it_was_written():
+    """A setting that was removed is left out; a value beyond a range that was narrowed since stands."""
+    stored = asdict(Policy()) | {"sparkle": 3, "taste": 11.0, "nearest": 6000}
+    assert Policy.from_stored(stored) == replace(Policy(), taste=11.0, nearest=6000)
+
+
+@pytest.mark.parametrize("value", ["1", None, True])
+def test_a_stored_policy_refuses_what_is_no_number(value):
+    with pytest.raises(PolicyError, match="taste: a number was stored"):
+        Policy.from_stored({"taste": value})
+
+
+def test_a_setting_whose_neutral_value_is_out_of_its_range_cannot_be_declared():
+    with pytest.raises(ValueError, match="neutral value from 1 to 9"):
+        within(3, 1, 9, "A limit.")
 
 
 steps = st.tuples(st.uuids(), st.integers(0, 2**16 - 1))
@@ -96,6 +126,19 @@ def test_bits_name_reasons_and_origins():
     assert reasons_of(0b101) == (Reason.TASTE, Reason.POPULAR)
     assert origins_of(0b1010) == (Origin.FOLLOWED, Origin.FRESH)
     assert reasons_of(0) == () == origins_of(0)
+
+
+@pytest.mark.parametrize("value", [16, -1])
+def test_an_enum_whose_members_do_not_fit_a_bit_set_is_refused(value):
+    """A seventeenth member fails where it is written; stored as 16 bits it would vanish without an error."""
+    assert len(bit_set(IntEnum("Full", {f"M{i}": i for i in range(16)}))) == 16
+    with pytest.raises(TypeError, match="BEYOND does not fit: a bit set holds the values 0 to 15"):
+        bit_set(IntEnum("Wrong", {"FIRST": 0, "BEYOND": value}))
+
+
+def test_two_members_of_a_bit_set_never_share_a_bit():
+    with pytest.raises(ValueError, match="SECOND -> FIRST"):
+        bit_set(IntEnum("Shared", {"FIRST": 0, "SECOND": 0}))
 
 
 def test_candidates_of_which_nothing_is_known_keep_their_columns_when_taken():

@@ -11,6 +11,7 @@ from recommendations.contracts import Candidates, Interests, Policy, Query, Sens
 from recommendations.pipeline.filters.freshness import not_excluded, readable, unseen
 from recommendations.pipeline.filters.privacy import not_blocked, not_muted, not_own, not_removed, visible
 from recommendations.pipeline.filters.safety import safe_for_viewer
+from recommendations.pipeline.stages import ExplainedFilter, explained_filter
 
 VIEWER, FRIEND, STRANGER = 1, 2, 3
 
@@ -51,16 +52,29 @@ def unknown():
 CLOSED = [not_removed, visible, not_blocked, safe_for_viewer, not_muted, unseen]
 
 
-@pytest.mark.parametrize("check", CLOSED, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", CLOSED, ids=lambda check: check.name)
 def test_a_post_of_which_nothing_is_known_is_a_no(check):
     """Privacy fails closed: ignorance is never a yes."""
     assert check(query(), unknown()).tolist() == [False]
 
 
-@pytest.mark.parametrize("check", [*feeds.MAY_SEE, *feeds.WANTS, *feeds.SIMILAR_WANTS], ids=lambda c: c.__name__)
+@pytest.mark.parametrize("check", [*feeds.MAY_SEE, *feeds.WANTS, *feeds.SIMILAR_WANTS], ids=lambda c: c.name)
 def test_a_harmless_post_of_a_stranger_passes_and_no_posts_are_no_trouble(check):
     assert check(query(), candidates()).tolist() == [True]
     assert check(query(), candidates(0)).tolist() == []
+
+
+@pytest.mark.parametrize("filters", [feeds.WANTS, feeds.SIMILAR_WANTS, feeds.NEUTRAL_WANTS])
+def test_a_filter_by_the_viewers_own_choice_has_a_sentence_and_a_mandatory_one_has_none(filters):
+    """Why a post is private, blocked or unsafe is never told; what the viewer chose always is."""
+    assert all(isinstance(check, ExplainedFilter) and check.sentence for check in filters)
+    assert not any(hasattr(check, "sentence") for check in feeds.MAY_SEE)
+
+
+@pytest.mark.parametrize("sentence", ["", " "])
+def test_a_filter_without_its_sentence_cannot_be_made(sentence):
+    with pytest.raises(ValueError, match="give the sentence"):
+        explained_filter(sentence)(lambda query, candidates: candidates.is_seen)
 
 
 @pytest.mark.parametrize("visibility", [-1, *Visibility])

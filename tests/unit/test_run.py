@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from recommendations.contracts import Candidates, Interests, Origin, Policy, Query
-from recommendations.pipeline.run import Pipeline, run
-from recommendations.pipeline.stages import FilterError, Trace
+from recommendations.pipeline.run import Pipeline, ranked, run
+from recommendations.pipeline.stages import Filter, FilterError, Trace, mandatory_filter
 
 QUERY = Query(
     request_id=UUID(int=1),
@@ -50,17 +50,19 @@ class Brings:
         return self.post_ids
 
 
+@mandatory_filter
 def stands(query, candidates):
     return ~candidates.is_removed
 
 
+@mandatory_filter
 def likes_even(query, candidates):
     return candidates.post_ids % 2 == 0
 
 
-def slate_of(catalogue, *sources, filters=(stands, likes_even), hydrators=()):
+def slate_of(catalogue, *sources, filters=(stands, likes_even), hydrators=(), rerankers=()):
     trace = Trace()
-    pipeline = Pipeline(catalogue, sources, filters, (), (), None, hydrators)
+    pipeline = Pipeline(catalogue, sources, filters, (), rerankers, None, hydrators)
     return run(pipeline, QUERY, trace).candidates.post_ids.tolist(), trace
 
 
@@ -103,11 +105,32 @@ def test_what_a_hydrator_tells_is_filtered():
 
 
 def test_a_filter_that_fails_loses_the_slate():
+    @mandatory_filter
     def breaks(query, candidates):
         raise RuntimeError("no answer today")
 
     with pytest.raises(FilterError, match="filter breaks failed"):
         slate_of(Kept(), Brings(2), filters=(stands, breaks))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        True,
+        np.True_,
+        np.ones(1, np.bool_),
+        np.ones((6, 1), np.bool_),
+        np.ones(6, np.int64),
+        [True] * 6,
+        None,
+    ],
+    ids=["yes", "a NumPy yes", "one for all", "a column", "numbers", "a list", "nothing"],
+)
+def test_a_filter_that_returns_no_mask_loses_the_slate(answer):
+    """An answer that NumPy would stretch over all candidates, or convert, shows nothing unchecked."""
+    stretches = Filter("stretches", lambda query, candidates: answer)
+    with pytest.raises(FilterError, match="filter stretches failed"):
+        slate_of(Kept(), Brings(2), filters=(stands, stretches))
 
 
 def test_nothing_brought_is_no_trouble():
@@ -128,6 +151,136 @@ def test_other_sources_are_asked_while_the_nearest_are_sought():
     assert shown == [2, 4, 6]
     assert notes(trace, "source") == [("fresh", 2, 0), ("nearest", 1, 0), ("trending", 1, 0)], "told in their order"
     assert len(set(where)) == 2
+
+
+class Part:
+    """A hydrator, scorer or reranker of this name that gives what *answer* makes of what it is given."""
+
+    def __init__(self, name, answer):
+        self.name, self.answer = name, answer
+
+    def __call__(self, query, given):
+        return self.answer(given)
+
+
+def failed(trace):
+    return [(note.stage, note.part) for note in trace.timings if note.failed]
+
+
+def raises(given):
+    raise RuntimeError("a bug in one part")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [None, [2, 4], np.array([2.0, 4.0]), np.array([[2, 4]]), np.array(["2", "4"])],
+    ids=["nothing", "a list", "floats", "rows", "text"],
+)
+def test_a_source_that_brings_no_ids_costs_its_posts(answer):
+    wrong = Brings()
+    wrong.post_ids = answer
+    shown, trace = slate_of(Kept(), wrong, Brings(6, origin=Origin.TRENDING))
+    assert (shown, failed(trace)) == ([6], [("source", "fresh")])
+
+
+def test_ids_that_come_twice_or_that_nobody_knows_are_candidates_once_and_dropped():
+    """Each post is a candidate once, with every source that brought it; an unknown id is as good as a removed post."""
+
+    class Knows(Kept):
+        def gather(self, candidates, now):
+            known = np.isin(candidates.post_ids, self.posts.post_ids)
+            return replace(
+                Candidates.unknown(candidates.post_ids, candidates.origins),
+                rows=np.where(known, candidates.post_ids - 1, -1).astype(np.int32),
+                is_removed=~known,
+            )
+
+    shown, trace = slate_of(Knows(), Brings(4, 2, 4, -1, 0, 10**12), Brings(4, 2, origin=Origin.TRENDING))
+    assert (shown, failed(trace)) == ([2, 4], [])
+    assert trace.inputs[1].origins.tolist() == [1 << Origin.FRESH | 1 << Origin.TRENDING] * 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        raises,
+        lambda candidates: None,
+        lambda candidates: candidates.take(slice(1)),
+        lambda candidates: candidates.take(np.array([1, 0])),
+        lambda candidates: replace(candidates, quality=candidates.quality[:1]),
+        lambda candidates: replace(candidates, likeness=candidates.likeness.astype(str)),
+        lambda candidates: replace(candidates, rows=candidates.rows + np.int32(1)),
+    ],
+    ids=["an error", "nothing", "fewer", "another order", "a short column", "text", "other rows"],
+)
+def test_a_hydrator_that_fails_costs_its_facts(answer):
+    shown, trace = slate_of(Kept(), Brings(2, 4), hydrators=(Part("cold", answer),))
+    assert (shown, failed(trace)) == ([2, 4], [("hydrate", "cold")])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        raises,
+        lambda scored: None,
+        lambda scored: np.array([0]),
+        lambda scored: np.array([0, 0, 1]),
+        lambda scored: np.array([2, 1, 3]),
+        lambda scored: np.array([-1, 1, 0]),
+        lambda scored: np.array([2.0, 1.0, 0.0]),
+        lambda scored: np.array([[2, 1, 0]]),
+    ],
+    ids=["an error", "nothing", "fewer", "one twice", "one beyond", "from the end", "floats", "rows"],
+)
+def test_a_reranker_that_returns_no_permutation_costs_its_order(answer):
+    """It never drops a post, nor shows one twice; the next one goes on from the order before it."""
+    reversed_ = Part("reversed", lambda scored: np.arange(len(scored.scores))[::-1])
+    shown, trace = slate_of(Kept(), Brings(2, 4, 6), rerankers=(Part("wrong", answer), reversed_))
+    assert (shown, failed(trace)) == ([6, 4, 2], [("rerank", "wrong")])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        raises,
+        lambda candidates: None,
+        lambda candidates: 1.0,
+        lambda candidates: np.ones(1, np.float32),
+        lambda candidates: np.ones((3, 1), np.float32),
+        lambda candidates: np.array([1, np.nan, 1], np.float32),
+        lambda candidates: np.array([1, np.inf, 1], np.float32),
+        lambda candidates: np.array([1, 1, -1e300]),
+        lambda candidates: np.array(["1", "2", "3"]),
+        lambda candidates: np.ones(3, np.complex64),
+    ],
+    ids=["an error", "nothing", "a number", "one", "rows", "NaN", "infinity", "too much", "text", "complex"],
+)
+def test_a_scorer_that_fails_costs_its_part(answer, caplog):
+    """The part is 0 for every post; the others rank, and the log names the scorer."""
+    scorers = (Part("quality", answer), Part("recency", lambda candidates: candidates.post_ids.astype(np.float32)))
+    trace = Trace()
+    candidates = Kept().posts.take(np.array([1, 3, 5]))
+    scored = ranked(Pipeline(Kept(), (), (), scorers, (), None), QUERY, candidates, trace)
+    assert scored.candidates.post_ids.tolist() == [6, 4, 2]
+    assert scored.parts[:, 0].tolist() == [0, 0, 0]
+    assert failed(trace) == [("score", "quality")]
+    assert [(line.message, line.part) for line in caplog.records] == [("scorer_failed", "quality")]
+
+
+def test_a_scorer_without_a_weight_in_the_policy_has_failed():
+    trace = Trace()
+    scorers = (Part("sparkle", lambda candidates: candidates.is_seen),)
+    scored = ranked(Pipeline(Kept(), (), (), scorers, (), None), QUERY, Kept().posts, trace)
+    assert scored.scores.tolist() == [0] * 6
+    assert failed(trace) == [("score", "sparkle")]
+
+
+def test_a_part_may_be_a_mask_or_whole_numbers():
+    trace = Trace()
+    scorers = (Part("follow", lambda c: c.post_ids > 3), Part("topic", lambda c: c.post_ids))
+    scored = ranked(Pipeline(Kept(), (), (), scorers, (), None), QUERY, Kept().posts, trace)
+    assert not failed(trace)
+    assert scored.parts[0].tolist() == pytest.approx([QUERY.policy.follow, 6 * QUERY.policy.topic])
 
 
 @pytest.mark.parametrize("broken", [Origin.NEAREST, Origin.FRESH])

@@ -1,6 +1,6 @@
 """Scorers: each part by hand, finite whatever the facts."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from uuid import UUID
 
 import numpy as np
@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recommendations import feeds
 from recommendations.contracts import Affinity, Candidates, Interests, Policy, Query
+from recommendations.pipeline.run import TASTE_PARTS
 from recommendations.pipeline.scorers.columns import (
     AuditionBonus,
     Author,
@@ -144,3 +146,18 @@ def test_liking_is_never_negative_and_less_never_positive(authors, topics, forma
         part = scorer(query, found)
         assert part.dtype == np.float32 and part.shape == (2,)
         assert low <= part[0] <= high and part[1] == 0
+
+
+def test_every_score_part_of_every_feed_has_one_weight_in_the_policy():
+    """A part whose weight is missing would be 0 for everybody; two of one name would be one in explanations."""
+    engine, catalogue, beyond = object(), object(), feeds.Beyond(object(), object())
+    for pipeline in (
+        feeds.discovery(engine=engine, catalogue=catalogue, beyond=beyond),
+        feeds.following(catalogue=catalogue),
+        feeds.trending(catalogue=catalogue),
+        feeds.non_personalized(catalogue=catalogue),
+        feeds.similar(engine=engine, catalogue=catalogue),
+    ):
+        names = [*TASTE_PARTS, *(scorer.name for scorer in pipeline.scorers)]
+        assert len(set(names)) == len(names)
+        assert set(names) <= {setting.name for setting in fields(Policy)}

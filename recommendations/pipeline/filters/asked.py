@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from recommendations.contracts import BoolArray, Candidates, Query, among
+from recommendations.pipeline.stages import explained_filter
 
 
+@explained_filter("You asked for other languages, kinds, tags or ages.")
 def asked_for(query: Query, candidates: Candidates) -> BoolArray:
     """Keep posts of the languages, formats, tags and age that the request names; all where it names none."""
     only = query.only

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from recommendations.contracts import UNKNOWN, BoolArray, Candidates, Query, among
+from recommendations.pipeline.stages import explained_filter
 
 
+@explained_filter("You have seen it.")
 def unseen(query: Query, candidates: Candidates) -> BoolArray:
     """Keep what the viewer has not seen, and what this request does not exclude."""
     new = ~candidates.is_seen
@@ -16,11 +18,13 @@ def unseen(query: Query, candidates: Candidates) -> BoolArray:
     return new
 
 
+@explained_filter("It was on an earlier page.")
 def not_excluded(query: Query, candidates: Candidates) -> BoolArray:
     """Keep what this request does not exclude, seen or not."""
     return ~among(candidates.post_ids, query.excluded_post_ids)
 
 
+@explained_filter("It is in a language that you do not read.")
 def readable(query: Query, candidates: Candidates) -> BoolArray:
     """Keep posts in a language of the viewer, or in none that is known; a viewer who names none reads all."""
     if not len(query.language_ids):

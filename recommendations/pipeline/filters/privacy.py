@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from recommendations.contracts import BoolArray, Candidates, Query, among
+from recommendations.pipeline.stages import explained_filter, mandatory_filter
 
 
 def is_by(candidates: Candidates, author_ids: np.typing.NDArray[np.int64]) -> BoolArray:
@@ -12,6 +13,7 @@ def is_by(candidates: Candidates, author_ids: np.typing.NDArray[np.int64]) -> Bo
     return among(candidates.author_ids, author_ids)
 
 
+@mandatory_filter
 def visible(query: Query, candidates: Candidates) -> BoolArray:
     """Keep what is public by an open account, and what is for followers if the viewer follows the author."""
     seen = candidates.is_open.copy()
@@ -21,17 +23,20 @@ def visible(query: Query, candidates: Candidates) -> BoolArray:
     return seen
 
 
+@mandatory_filter
 def not_removed(query: Query, candidates: Candidates) -> BoolArray:
     """Keep posts that stand."""
     return ~candidates.is_removed
 
 
+@mandatory_filter
 def not_blocked(query: Query, candidates: Candidates) -> BoolArray:
     """Keep posts whose author is known and on neither side of a block."""
     kept = candidates.has_author
     return kept & ~is_by(candidates, query.blocked_author_ids) if len(query.blocked_author_ids) else kept
 
 
+@explained_filter("You muted its author, one of its tags or a word in it.")
 def not_muted(query: Query, candidates: Candidates) -> BoolArray:
     """Keep posts without a muted author, tag or word."""
     kept = ~candidates.is_muted
@@ -42,11 +47,13 @@ def not_muted(query: Query, candidates: Candidates) -> BoolArray:
     return kept
 
 
+@explained_filter("You hid, reported or turned down this post.")
 def not_hidden(query: Query, candidates: Candidates) -> BoolArray:
     """Keep what the viewer did not hide, report or turn down."""
     return ~among(candidates.post_ids, query.hidden_post_ids)
 
 
+@explained_filter("It is yours.")
 def not_own(query: Query, candidates: Candidates) -> BoolArray:
     """Keep what somebody else wrote."""
     return candidates.author_ids != query.viewer_id

@@ -21,16 +21,6 @@ from recommendations.services.explaining.replay import ranked_again
 from recommendations.services.serving.final_check import WANTS, last_look
 from recommendations.services.serving.query import choose, known_viewer, query_of
 
-WISHES = {
-    "not_hidden": "You hid, reported or turned down this post.",
-    "not_muted": "You muted its author, one of its tags or a word in it.",
-    "not_own": "It is yours.",
-    "unseen": "You have seen it.",
-    "readable": "It is in a language that you do not read.",
-    "not_excluded": "It was on an earlier page.",
-}
-"""What each filter of the viewer's own wishes says of what it drops."""
-
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
@@ -71,8 +61,7 @@ def explain(*, request_id: UUID, post_id: str, viewer_id: str, now: datetime) ->
         return of_pick(row, post_id, int(place[0]), len(slate), was_shown(row, int(ids[0])))
     for check in WANTS.get(row.feed, feeds.WANTS):
         if not last_look(query, ids, (check,))[0].all():
-            name = check.__name__
-            return absent(row, post_id, "filtered", WISHES[name], check=name)
+            return absent(row, post_id, "filtered", check.sentence, check=check.name)
     return of_rest(row, post_id, int(ids[0]), len(slate))
 
 

@@ -156,7 +156,7 @@ def note(
 
 def records_of(slate: Slate, trace: Trace, viewer: Viewer, feed: str, duration_ms: float) -> list[bytes]:
     """Return the records of a slate that was made: the slate and, of some, what it was ranked from."""
-    made = [records.slate_record(slate, viewer.id, feed, duration_ms)]
+    made = records.slate_records(slate, viewer.id, feed, duration_ms)
     if trace.inputs and is_kept(slate.request_id):
         made.append(records.inputs_record(slate.request_id, slate.built_at, pack_inputs(*trace.inputs)))
     return made

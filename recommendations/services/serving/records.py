@@ -30,7 +30,7 @@ from recommendations import jobs
 from recommendations.contracts import Slate
 from recommendations.models import FeedInputs, FeedRequest, Member, Post, PostStats, ServedPage
 from recommendations.services import wiring
-from recommendations.stores.redis_slates import SEPARATOR, pack, unpack
+from recommendations.stores.redis_slates import SEPARATOR, SlateFormatError, pack, unpack
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +53,21 @@ COUNT_IMPRESSIONS = """
     SET impressions = {stats}.impressions + excluded.impressions, changed_at = excluded.changed_at"""
 
 
+def slate_records(slate: Slate, member_id: int, feed: str, duration_ms: float) -> list[bytes]:
+    """
+    Return the record of a slate that was made for a member.
+
+    If a value does not fit its packed field, return none and log the error: the slate is served and not explained.
+    """
+    try:
+        return [slate_record(slate, member_id, feed, duration_ms)]
+    except SlateFormatError:
+        log.exception("served_record_lost", extra={"request_id": str(slate.request_id)})
+        return []
+
+
 def slate_record(slate: Slate, member_id: int, feed: str, duration_ms: float) -> bytes:
-    """Return the record of a slate that was made for a member."""
+    """Return the record of a slate; raise `SlateFormatError` if a value does not fit its packed field."""
     names = SEPARATOR.join((feed, *slate.part_names)).encode()
     packed = pack(slate)
     head = SLATE_HEAD.pack(member_id, duration_ms, len(packed)) + len(names).to_bytes(2, "little")
@@ -243,7 +256,8 @@ def inputs_row(packed: bytes) -> FeedInputs:
 def exposure_of(packed: bytes) -> tuple[int, Met]:
     """Return the member of one queued exposure, and what is to be written of it."""
     member_id, now, experiment_id, phase_id, propensity = EXPOSURE_HEAD.unpack_from(packed, 1)
-    variant, unit_id = packed[1 + EXPOSURE_HEAD.size :].decode().split(SEPARATOR)
+    # The member's id is the platform's, and may hold the separator.
+    variant, unit_id = packed[1 + EXPOSURE_HEAD.size :].decode().split(SEPARATOR, 1)
     exposed = Exposed(experiment_id, phase_id, variant, propensity)
     return member_id, Met(unit_id, exposed, datetime.fromtimestamp(now, UTC))
 

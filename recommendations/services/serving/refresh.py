@@ -48,5 +48,5 @@ def keep_slate(member_id: int, feed: str, now: datetime) -> None:
     if keep is not None:
         keep()
     seconds = perf_counter() - start
-    records.record(records.slate_record(slate, viewer.id, feed, seconds * 1000))
+    records.record(*records.slate_records(slate, viewer.id, feed, seconds * 1000))
     observe_slate(slate, trace, seconds)

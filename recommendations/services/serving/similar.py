@@ -54,7 +54,7 @@ def recorded(query: Query, reading: Reading, viewer: Viewer, choice: Choice, lim
     """Return the page of a slate made in *seconds*, and queue a record of both: it is explained like any other."""
     page, sight = page_as_of_now(query, reading, viewer, choice, limit=limit, explain=True)
     records.record(
-        records.slate_record(reading.slate, viewer.id, query.feed, 1000 * seconds),
+        *records.slate_records(reading.slate, viewer.id, query.feed, 1000 * seconds),
         records.page_record(reading.slate.request_id, viewer.id, 0, sight.post_ids, query.now),
     )
     return page

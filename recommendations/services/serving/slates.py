@@ -103,7 +103,7 @@ def goes_on(query: Query, choice: Choice, viewer: Viewer, place: Place) -> Readi
     trace = Trace()
     slate, keep = made(query, choice, viewer, trace, kept_as=query.kept_as + MORE, epoch=epoch)
     # If nothing tells what was shown, the same place in a fresh slate is the nearest to it: the pages still end.
-    return Reading(slate, untold, before, trace, keep=keep)
+    return Reading(slate, min(untold, len(slate)), before, trace, keep=keep)
 
 
 def instead(reading: Reading, query: Query, choice: Choice, viewer: Viewer) -> Reading | None:
