@@ -188,11 +188,11 @@ class Policy:
     audition: float = within(0.05, 0, 10, "Bonus of a post that few have met.")
     fatigue: float = within(0.4, 0, 10, "Weight of having been served lately and passed over; subtracted.")
     fatigue_half_life_hours: float = within(
-        6, 0.1, 1000, "Hours after which the fatigue of a post has halved.", neutral=6
+        6.0, 0.1, 1000, "Hours after which the fatigue of a post has halved.", neutral=6
     )
     session: float = within(0.8, 0, 1, "Weight of what the viewer did in the last half hour, beside their interests.")
     recency_half_life_hours: float = within(
-        72, 0.1, 87_600, "Hours after which the recency of a post has halved.", neutral=72
+        72.0, 0.1, 87_600, "Hours after which the recency of a post has halved.", neutral=72
     )
     diversity: float = within(0.3, 0, 1, "0: by score alone; 1: as unlike each other as can be.")
     author_cap: int = within(  # type: ignore[assignment]

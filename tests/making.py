@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -127,3 +129,18 @@ def experiment(flag_key: str, key: str = "trial", *, at: datetime = NOW, started
     if started:
         experiments.start(key=key, **doer)
     return Experiment.objects.get(key=key)
+
+
+def other_release(packed: bytes, *, without: Sequence[str] = (), **added: np.ndarray) -> bytes:
+    """Return inputs as a release packed them that lacked the columns and fields *without*, and had those *added*."""
+    line, _, body = packed.partition(b"\n")
+    head, columns, at = json.loads(line), [], 0
+    for name, dtype, shape in head["columns"]:
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        columns += [] if name in without else [([name, dtype, shape], body[at : at + size])]
+        at += size
+    columns += [([name, column.dtype.str, column.shape], column.tobytes()) for name, column in added.items()]
+    for part in ("query", "policy"):
+        head[part] = {k: v for k, v in head[part].items() if k not in without} | {"gone": 5}
+    head["columns"] = [column for column, _ in columns]
+    return json.dumps(head).encode() + b"\n" + b"".join(body for _, body in columns)

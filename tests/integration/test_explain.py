@@ -1,5 +1,7 @@
 """Why a post was shown or was not, to the byte; and nothing of what the viewer may not know."""
 
+import zlib
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from io import StringIO
 from uuid import uuid4
@@ -9,6 +11,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from recommendations import feeds
+from recommendations.contracts import Policy, within
 from recommendations.models import FeedInputs, FeedRequest, LessOf, Member, Post, PostEmbedding, ServedPage
 from recommendations.pipeline.stages import explained_filter, mandatory_filter
 from recommendations.services import wiring
@@ -168,6 +171,66 @@ def test_a_request_is_ranked_again_to_the_same_bytes(world, monkeypatch, engine,
     assert page.picks
     wiring.forget_parts()
     assert replay.replay(request_id=page.request_id).is_same
+
+
+@dataclass(frozen=True, slots=True)
+class LaterPolicy(Policy):
+    """The settings of a later release: another default, and the weight of a part more."""
+
+    taste: float = within(9.0, 0, 10, "Weight of the likeness to what the viewer liked.")
+    sparkle: float = within(5.0, 0, 10, "Weight of a new part.")
+
+
+@dataclass(frozen=True, slots=True)
+class WrongPolicy(Policy):
+    """The settings of a release that gave a new part a neutral value which has a say."""
+
+    sparkle: float = within(5.0, 0, 10, "Weight of a new part.", neutral=5)
+
+
+class Sparkle:
+    """A score part of a later release."""
+
+    name = "sparkle"
+
+    def __call__(self, query, candidates):
+        return (candidates.post_ids % 7).astype(np.float32)
+
+
+def later(feed):
+    """Return *feed* as a later release has it: with one scorer more, in front of the others."""
+
+    def changed(**parts):
+        pipeline = feed(**parts)
+        return replace(pipeline, scorers=(Sparkle(), *pipeline.scorers))
+
+    return changed
+
+
+@pytest.mark.parametrize("engine", ["plain", "wasm_simd"])
+@pytest.mark.parametrize("feed", ["discovery", "trending"])
+def test_a_request_of_an_earlier_release_is_ranked_again_to_the_same_bytes(world, monkeypatch, engine, feed):
+    """Whatever columns, fields, settings and score parts were added or removed since, as long as none has a say."""
+    monkeypatch.setattr("recommendations.services.serving.recommend.choose", lambda _: Choice(engine, "c"))
+    page = served(feed=feed, limit=20)
+    row = FeedInputs.objects.get()
+    unused = ("c.visibility", "c.is_seen", "c.sensitivity", "region_id")
+    packed = making.other_release(zlib.decompress(row.packed), without=unused, **{"c.gone": np.ones(3)})
+    FeedInputs.objects.update(packed=zlib.compress(packed))
+    monkeypatch.setattr(inputs, "Policy", LaterPolicy)
+    monkeypatch.setattr(feeds, feed, later(getattr(feeds, feed)))
+    wiring.forget_parts()
+    assert replay.replay(request_id=page.request_id).is_same
+    slate = set(np.frombuffer(FeedRequest.objects.get().post_ids, "<i8").tolist())
+    behind = [why(page, post.external_id) for post in Post.objects.exclude(pk__in=slate)[:5]]
+    assert {found.status for found in behind} <= {"outranked", "not_found"}
+
+
+def test_a_part_that_was_added_and_has_a_say_is_no_replay_of_the_same(world, monkeypatch):
+    page = served()
+    monkeypatch.setattr(inputs, "Policy", WrongPolicy)
+    monkeypatch.setattr(feeds, "discovery", later(feeds.discovery))
+    assert not replay.replay(request_id=page.request_id).is_same
 
 
 def test_a_spoiled_record_is_told_from_a_true_one(world):

@@ -40,13 +40,30 @@ def replay(*, request_id: UUID) -> Replay:
         raise UnknownRequest(request_id)
     scored = ranked_again(row)
     scored = scored.take(np.arange(len(bytes(row.post_ids)) // 8))
-    same = (scored.candidates.post_ids.astype("<i8").tobytes(), scored.parts.astype("<f4").tobytes())
+    is_same_order = scored.candidates.post_ids.astype("<i8").tobytes() == bytes(row.post_ids)
     return Replay(
         request_id=request_id,
         engine=row.engine,
         post_ids=scored.candidates.post_ids,
-        is_same=same == (bytes(row.post_ids), bytes(row.parts)),
+        is_same=is_same_order and has_same_parts(scored, row),
     )
+
+
+def has_same_parts(scored: Scored, row: FeedRequest) -> bool:
+    """
+    Return whether every part of every score is the recorded one, to the byte.
+
+    A part that another release added or took away is the same if it is 0: then it changes no score.
+    """
+    recorded = np.frombuffer(bytes(row.parts), "<f4")
+    if recorded.size != len(scored.scores) * len(row.part_names):
+        return False
+    recorded = recorded.reshape(len(scored.scores), len(row.part_names))
+    before = dict(zip(row.part_names, recorded.T, strict=True))
+    after = dict(zip(scored.part_names, scored.parts.astype("<f4").T, strict=True))
+    is_same = all(before[name].tobytes() == after[name].tobytes() for name in before.keys() & after.keys())
+    alone = [parts[name] for parts in (before, after) for name in parts.keys() & (before.keys() ^ after.keys())]
+    return is_same and not any(column.any() for column in alone)
 
 
 def ranked_again(row: FeedRequest) -> Scored:

@@ -3,12 +3,16 @@ The inputs of a slate, packed into bytes: enough to rank it again and get the sa
 
 Packed are the query's side (policy, interests, affinities, fatigue, follows) and every column of the candidates. The
 vectors are the posts' own: as long as they are unchanged, the same engine gives the same order and the same parts.
+
+Inputs are read by later releases, too. A column or field that they lack has the value that stands for the unknown: that
+of `Candidates.unknown`, `Interests.none` or `Policy.from_stored`, or the field's default in `Query` or `Affinity`. One
+that no longer exists is left out. So inputs of an earlier release are ranked as before, unless ranking has changed.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -17,14 +21,32 @@ import numpy as np
 from django.conf import settings
 from numpy.typing import NDArray
 
-from recommendations.contracts import Affinity, Candidates, Interests, Policy, Query
+from recommendations.contracts import COLUMNS, Affinity, Candidates, Interests, Policy, Query
 from recommendations.services import wiring
 from recommendations.services.errors import InputsNotKept
 
 VERSION = 1
-PLAIN = ("viewer_id", "feed", "size", "now", "variant", "policy_version", "region_id")
-ARRAYS = ("followed_author_ids",)
-AFFINITIES = ("author_affinity", "topic_affinity", "format_affinity", "served")
+NOT_PACKED = frozenset(
+    {
+        "request_id",
+        "policy",
+        "interests",
+        "excluded_post_ids",
+        "max_sensitivity",
+        "language_ids",
+        "blocked_author_ids",
+        "muted_author_ids",
+        "muted_tag_ids",
+        "muted_words",
+        "seen_post_ids",
+        "hidden_post_ids",
+        "only",
+    }
+)
+"""
+Fields of `Query` that are packed apart, or that only sources and filters read: ranking starts behind both, and what a
+member blocked or has seen is not stored here. Every other field is packed, one that is added later too.
+"""
 KEEP = timedelta(days=7)
 """How long inputs are kept. Changes which requests can be replayed."""
 
@@ -35,18 +57,31 @@ def is_kept(request_id: UUID) -> bool:
 
 
 def pack_inputs(query: Query, candidates: Candidates) -> bytes:
-    """Return what ranking starts from, in bytes: a line of JSON that names the columns, then the columns."""
-    columns: dict[str, NDArray[Any]] = {f"c.{f.name}": getattr(candidates, f.name) for f in fields(Candidates)}
+    """
+    Return what ranking starts from, in bytes: a line of JSON that names the columns, then the columns.
+
+    Raises `TypeError` for a field of `Query` that is no array, `Affinity`, number or text.
+    """
+    columns: dict[str, NDArray[Any]] = {f"c.{name}": getattr(candidates, name) for name in COLUMNS}
     columns |= {f"i.{f.name}": getattr(query.interests, f.name) for f in fields(Interests)}
-    columns |= {f"q.{name}": getattr(query, name) for name in ARRAYS}
-    for name in AFFINITIES:
-        affinity: Affinity = getattr(query, name)
-        columns |= {f"a.{name}.ids": affinity.ids, f"a.{name}.weights": affinity.weights}
+    plain: dict[str, Any] = {}
+    for name in (f.name for f in fields(Query) if f.name not in NOT_PACKED):
+        value = getattr(query, name)
+        if isinstance(value, np.ndarray):
+            columns[f"q.{name}"] = value
+        elif isinstance(value, Affinity):
+            columns |= {f"a.{name}.{f.name}": getattr(value, f.name) for f in fields(Affinity)}
+        elif isinstance(value, int | float | str):
+            plain[name] = value
+        else:
+            raise TypeError(
+                f"Query.{name}: {type(value).__name__} cannot be packed; pack it here, or list it as not packed"
+            )
     head = {
         "version": VERSION,
         "model": wiring.embedder().name,
         "policy": asdict(query.policy),
-        "query": {name: getattr(query, name) for name in PLAIN},
+        "query": plain,
         "columns": [(name, column.dtype.str, column.shape) for name, column in columns.items()],
     }
     return json.dumps(head).encode() + b"\n" + b"".join(np.ascontiguousarray(c).tobytes() for c in columns.values())
@@ -64,9 +99,44 @@ def unpack_inputs(request_id: UUID, packed: bytes) -> tuple[Query, Candidates, s
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         columns[name] = np.frombuffer(body[at : at + size], dtype).reshape(shape)
         at += size
-    values: dict[str, Any] = {name: columns[f"q.{name}"] for name in ARRAYS} | head["query"]
-    values |= {name: Affinity(columns[f"a.{name}.ids"], columns[f"a.{name}.weights"]) for name in AFFINITIES}
-    interests = Interests(**{f.name: columns[f"i.{f.name}"] for f in fields(Interests)})
-    query = Query(request_id=request_id, policy=Policy.of(head["policy"]), interests=interests, **values)
-    candidates = Candidates(**{f.name: columns[f"c.{f.name}"] for f in fields(Candidates)})
-    return query, candidates, head["model"]
+    query = unpacked_query(request_id, head, columns)
+    return query, unpacked_candidates(columns), head["model"]
+
+
+def unpacked_query(request_id: UUID, head: dict[str, Any], columns: dict[str, NDArray[Any]]) -> Query:
+    """
+    Return the query; a field that was not packed has its default.
+
+    Raises `InputsNotKept` if a field of `Query` has none: ranking has come to need what was not kept.
+    """
+    values = head["query"] | starting_with("q.", columns)
+    for name in {name.split(".")[1] for name in columns if name.startswith("a.")}:
+        values[name] = Affinity(**known(Affinity, starting_with(f"a.{name}.", columns)))
+    values = known(Query, values)
+    values |= {
+        "request_id": request_id,
+        "policy": Policy.from_stored(head["policy"]),
+        "interests": replace(
+            Interests.none(columns["i.positive"].shape[1]), **known(Interests, starting_with("i.", columns))
+        ),
+    }
+    lacking = [f.name for f in fields(Query) if f.name not in values and f.default is f.default_factory is MISSING]
+    if lacking:
+        raise InputsNotKept(request_id, f"ranking needs what was not kept: {', '.join(lacking)}")
+    return Query(**values)
+
+
+def unpacked_candidates(columns: dict[str, NDArray[Any]]) -> Candidates:
+    """Return the candidates; a column that was not packed is unknown."""
+    stored = starting_with("c.", columns)
+    return replace(Candidates.unknown(stored["post_ids"], stored["origins"]), **known(Candidates, stored))
+
+
+def starting_with(prefix: str, columns: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    """Return the *columns* whose names start with *prefix*, without it."""
+    return {name.removeprefix(prefix): column for name, column in columns.items() if name.startswith(prefix)}
+
+
+def known(kind: type[Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Return those of *values* that are fields of the dataclass *kind* today."""
+    return {f.name: values[f.name] for f in fields(kind) if f.name in values}

@@ -1,0 +1,185 @@
+"""Packed inputs of a ranking: later releases read them, whatever columns and fields were added or removed since."""
+
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from types import SimpleNamespace
+from uuid import UUID
+
+import numpy as np
+import pytest
+
+from recommendations.contracts import COLUMNS, Affinity, Candidates, Interests, Policy, Query, within
+from recommendations.services.errors import InputsNotKept
+from recommendations.services.serving import inputs
+from recommendations.services.serving.inputs import NOT_PACKED, pack_inputs, unpack_inputs
+from tests.making import other_release
+
+ID = UUID(int=1)
+APART = ("policy", "interests")
+QUERY = Query(
+    request_id=ID,
+    viewer_id=1,
+    feed="discovery",
+    size=10,
+    now=1e9,
+    policy=Policy(taste=2.0),
+    variant="control",
+    policy_version=3,
+    interests=Interests(np.eye(2, 8, dtype="f4"), np.ones(2, "f4"), np.eye(1, 8, dtype="f4"), np.ones(1, "f4")),
+    followed_author_ids=np.array([7, 9]),
+    region_id=4,
+    topic_affinity=Affinity(np.array([5]), np.array([0.5], "f4")),
+    served=Affinity(np.array([2]), np.array([0.25], "f4")),
+)
+CANDIDATES = replace(
+    Candidates.unknown(np.array([1, 2, 3]), np.array([1, 2, 1 << 15], np.uint16)),
+    quality=np.array([0.25, 0.5, 0.75], np.float32),
+    author_ids=np.array([7, 8, 9]),
+)
+
+
+@pytest.fixture(autouse=True)
+def embedder(monkeypatch):
+    monkeypatch.setattr(inputs.wiring, "embedder", lambda: SimpleNamespace(name="tiny-1"))
+
+
+def assert_same(found, expected, *, but=()):
+    for one in fields(expected):
+        if one.name not in (*NOT_PACKED, *but):
+            np.testing.assert_equal(getattr(found, one.name), getattr(expected, one.name), one.name)
+
+
+def assert_same_affinity(found, expected):
+    np.testing.assert_array_equal(found.ids, expected.ids)
+    np.testing.assert_array_equal(found.weights, expected.weights)
+
+
+def test_what_was_packed_is_unpacked():
+    query, candidates, model = unpack_inputs(ID, pack_inputs(QUERY, CANDIDATES))
+    affinities = [f.name for f in fields(Query) if isinstance(getattr(QUERY, f.name), Affinity)]
+    assert_same(query, QUERY, but=affinities)
+    for name in affinities:
+        assert_same_affinity(getattr(query, name), getattr(QUERY, name))
+    assert_same(query.interests, QUERY.interests)
+    assert (query.policy, query.request_id, model) == (QUERY.policy, ID, "tiny-1")
+    for name in COLUMNS:
+        column = getattr(candidates, name)
+        np.testing.assert_array_equal(column, getattr(CANDIDATES, name))
+        assert column.dtype == getattr(CANDIDATES, name).dtype
+
+
+def test_what_only_filters_read_is_not_stored():
+    """Whom a member blocked, what they saw, hid or muted: ranking starts behind the filters."""
+    named = {"blocked_author_ids", "muted_author_ids", "muted_tag_ids", "seen_post_ids", "hidden_post_ids"}
+    secret = replace(QUERY, muted_words=("secret",), **{name: np.array([404]) for name in named})
+    assert pack_inputs(secret, CANDIDATES) == pack_inputs(QUERY, CANDIDATES)
+    assert {f.name for f in fields(Query)} >= NOT_PACKED
+
+
+@pytest.mark.parametrize("name", [name for name in COLUMNS if name not in ("post_ids", "origins")])
+def test_a_column_that_was_added_since_is_unknown(name):
+    packed = other_release(pack_inputs(QUERY, CANDIDATES), without=(f"c.{name}",))
+    column = getattr(unpack_inputs(ID, packed)[1], name)
+    nothing = getattr(Candidates.unknown(CANDIDATES.post_ids, CANDIDATES.origins), name)
+    np.testing.assert_array_equal(column, nothing)
+    assert column.dtype == nothing.dtype
+
+
+PACKED = [f for f in fields(Query) if f.name not in NOT_PACKED]
+REQUIRED = [f.name for f in PACKED if f.default is f.default_factory is MISSING]
+OPTIONAL = [f.name for f in PACKED if f.name not in REQUIRED]
+
+
+def without_field(name):
+    """Return the inputs as a release packed them whose query had no field *name*."""
+    columns = (f"q.{name}", f"a.{name}.ids", f"a.{name}.weights")
+    return other_release(pack_inputs(QUERY, CANDIDATES), without=(name, *columns))
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_a_field_of_the_query_that_was_added_since_has_its_default(name):
+    found = getattr(unpack_inputs(ID, without_field(name))[0], name)
+    default = getattr(Query(ID, **{required: getattr(QUERY, required) for required in (*REQUIRED, *APART)}), name)
+    if isinstance(default, Affinity):
+        assert_same_affinity(found, default)
+    else:
+        np.testing.assert_array_equal(found, default)
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_inputs_without_what_ranking_cannot_do_without_are_refused(name):
+    with pytest.raises(InputsNotKept, match=f"not kept: {name}"):
+        unpack_inputs(ID, without_field(name))
+
+
+def test_a_kind_of_interest_that_was_added_since_is_empty():
+    without = ("i.negative", "i.negative_weights")
+    interests = unpack_inputs(ID, other_release(pack_inputs(QUERY, CANDIDATES), without=without))[0].interests
+    assert (interests.negative.shape, interests.negative_weights.shape) == ((0, 8), (0,))
+    np.testing.assert_array_equal(interests.positive, QUERY.interests.positive)
+
+
+def test_what_was_removed_since_is_left_out():
+    """Columns, fields, affinities, interests and settings that an earlier release packed."""
+    ones = np.ones(3, np.float32)
+    gone = {"c.gone": ones, "q.gone": ones, "i.gone": ones, "a.gone.ids": ones, "a.served.gone": ones}
+    packed = other_release(pack_inputs(QUERY, CANDIDATES), **gone)
+    query, candidates, _ = unpack_inputs(ID, packed)
+    assert pack_inputs(query, candidates) == pack_inputs(QUERY, CANDIDATES)
+
+
+def test_a_setting_that_was_added_since_is_neutral():
+    packed = other_release(pack_inputs(QUERY, CANDIDATES), without=("recency", "author_cap"))
+    assert unpack_inputs(ID, packed)[0].policy == replace(QUERY.policy, recency=0.0, author_cap=1000)
+
+
+@dataclass(frozen=True)
+class LaterQuery(Query):
+    """The query of a later release, with a field of each kind more."""
+
+    mood_ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    mood: str = ""
+    mood_affinity: Affinity = field(default_factory=Affinity)
+
+
+@dataclass(frozen=True)
+class WrongQuery(Query):
+    """A query with a field that packing does not know how to store."""
+
+    moods: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LaterPolicy(Policy):
+    """The settings of a later release: another default, and a setting more."""
+
+    recency: float = within(3.0, 0, 10, "Weight of how new the post is.")
+    sparkle: float = within(5.0, 0, 10, "Weight of a new part.")
+
+
+def values(query):
+    return {f.name: getattr(query, f.name) for f in fields(query)}
+
+
+def test_a_later_release_packs_its_own_fields_and_reads_what_had_none(monkeypatch):
+    """A field of the query needs to be named nowhere else: it is packed by its kind."""
+    before = pack_inputs(QUERY, CANDIDATES)
+    monkeypatch.setattr(inputs, "Query", LaterQuery)
+    monkeypatch.setattr(inputs, "Policy", LaterPolicy)
+    query = unpack_inputs(ID, before)[0]
+    assert (query.mood, len(query.mood_ids), len(query.mood_affinity.ids)) == ("", 0, 0)
+    assert asdict(query.policy) == asdict(QUERY.policy) | {"sparkle": 0.0}
+    moody = Affinity(np.array([6]), np.ones(1, "f4"))
+    later = LaterQuery(**values(QUERY), mood_ids=np.array([3]), mood="calm", mood_affinity=moody)
+    after = pack_inputs(later, CANDIDATES)
+    query = unpack_inputs(ID, after)[0]
+    assert (query.mood, query.mood_ids.tolist()) == ("calm", [3])
+    assert_same_affinity(query.mood_affinity, moody)
+    monkeypatch.undo()
+    monkeypatch.setattr(inputs.wiring, "embedder", lambda: SimpleNamespace(name="tiny-1"))
+    assert pack_inputs(*unpack_inputs(ID, after)[:2]) == before, "the earlier release reads what the later one packed"
+
+
+def test_a_field_that_cannot_be_packed_is_named(monkeypatch):
+    monkeypatch.setattr(inputs, "Query", WrongQuery)
+    with pytest.raises(TypeError, match=r"Query\.moods: tuple cannot be packed"):
+        pack_inputs(WrongQuery(**values(QUERY)), CANDIDATES)
