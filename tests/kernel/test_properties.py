@@ -9,7 +9,7 @@ from tests.kernel import oracle
 from wasm import Space, quantize, weighted_mean
 
 FAST = ["relaxed", "baseline"]
-EXAMPLES = settings(max_examples=40, deadline=None)
+EXAMPLES = settings(max_examples=40)
 
 
 @st.composite
