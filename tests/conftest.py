@@ -16,6 +16,7 @@ import django
 import pytest
 import redis
 from django.db import connection
+from hypothesis import HealthCheck, settings
 
 # Before the import: a module imported without its assertions rewritten is a warning, which is an error here.
 pytest.register_assert_rewrite("tests.servers")
@@ -23,6 +24,15 @@ pytest.register_assert_rewrite("tests.servers")
 from tests import servers  # noqa: E402
 
 pytest_plugins = ["tests.servers"]
+
+# The one profile of all tests: no test fails because the machine is busy, and one database serves all examples of a
+# test. A test that needs another number of examples says so with `@settings(max_examples=...)`, its nightly form too.
+settings.register_profile(
+    "tests",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("tests")
 
 FOLDER = Path(tempfile.mkdtemp(prefix="recsys-tests-"))
 atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)

@@ -8,6 +8,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import hypothesis
 import pytest
 from celery import current_app
 
@@ -75,3 +76,16 @@ def test_every_name_has_a_task():
     """A name in the schedule, or one that work is asked for by, is registered; some in the analysis worker alone."""
     import_module(commands.STATISTICS)
     assert set(jobs.QUEUES) | {entry["task"] for entry in SCHEDULE.values()} <= set(current_app.tasks)
+
+
+def test_hypothesis_has_one_profile_without_a_deadline():
+    """`tests/conftest.py` registers it; no test sets a deadline, suppresses a health check or loads another."""
+    found = set()
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
+            called = ast.unparse(call.func)
+            has_own = {"deadline", "suppress_health_check"} & {keyword.arg for keyword in call.keywords}
+            if has_own or called.endswith((".register_profile", ".load_profile")):
+                found.add((str(path.relative_to(ROOT)), called))
+    assert found == {("tests/conftest.py", f"settings.{what}_profile") for what in ("register", "load")}
+    assert hypothesis.settings().deadline is None

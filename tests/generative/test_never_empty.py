@@ -6,7 +6,7 @@ from unittest.mock import patch
 import pytest
 from django.conf import settings as config
 from django.db import transaction
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recommendations.engines.plain import PlainEngine
@@ -42,7 +42,7 @@ def fail(*_args, **_kwargs):
     raise EngineError("injected")
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60)
 @given(
     seen=st.sets(st.integers(0, POSTS - 1)),
     removed=st.sets(st.integers(0, POSTS - 1)),

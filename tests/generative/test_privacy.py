@@ -11,7 +11,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 from django.db import transaction
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recommendations.models import LessOf, Member, Post, PrivacySettings, Relationship, Seen
@@ -296,7 +296,7 @@ def test_no_page_holds_what_its_viewer_may_not_see(histories, longest, least_pag
     """Whatever happened before, kept slate or fresh, through every door; each page is a case, judged by the oracle."""
     judged = Counter()
 
-    @settings(deadline=None, max_examples=histories, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=histories)
     @given(st.integers(0, 2**16), st.lists(steps, max_size=longest))
     def in_every_world(seed, deeds):
         hold(seed, deeds, judged)

@@ -7,7 +7,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from rest_framework.exceptions import ValidationError
@@ -189,7 +189,7 @@ def test_more_traffic_throws_nobody_out():
 arms = st.lists(st.floats(0.05, 1), min_size=2, max_size=5)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50)
 @given(weights=arms, low=st.floats(0.01, 0.99), more=st.floats(0.01, 0.5), seed=st.text(min_size=1, max_size=8))
 def test_widening_never_moves_a_unit(weights, low, more, seed):
     """Whatever the variants and the seed."""

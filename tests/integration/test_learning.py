@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recommendations.contracts import InteractionKind, Subject
@@ -77,7 +77,7 @@ ACTS = st.lists(
 
 
 @given(acts=ACTS)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 def test_act_by_act_or_all_at_once_gives_the_same(ann, posts, acts):
     """For any acts in the order they happened, learned in any batches, also on a post without a vector."""
     Interaction.objects.all().delete()

@@ -5,7 +5,7 @@ import pytest
 import redis
 from django.conf import settings
 from django.db import transaction
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as rules
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
@@ -179,7 +179,7 @@ def test_over_budget_the_ones_used_longest_ago_go(author, scans, monkeypatch):
     assert len(scans) == 1
 
 
-@rules(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+@rules(max_examples=40)
 @given(data=st.data())
 def test_what_is_kept_answers_as_the_engine_does(author, data):
     """For any mask and any changes since, in order and to the bit."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import schemathesis
 from django.conf import settings
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 
 from access import keys
@@ -69,9 +69,7 @@ def test_graphql_refuses_with_a_code_and_never_breaks(graph, site, examples):
             assert error["extensions"]["request_id"] and error["extensions"]["code"] not in OURS, error
         asked.append(case.operation.label)
 
-    quiet = hypothesis_settings(
-        max_examples=examples, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
-    )
+    quiet = hypothesis_settings(max_examples=examples, derandomize=True)
     for found in graph.get_all_operations():
         operation = found.ok()
 

@@ -20,7 +20,6 @@ from recommendations.models import (
 )
 from recommendations.services.learning import interact, learn
 from recommendations.services.learning.interact import TURNED_DOWN, Event
-from recommendations.services.learning.learn import faded
 from recommendations.services.serving.recommend import FEEDS, recommend
 from recommendations.services.serving.similar import similar
 from tests import making
@@ -94,7 +93,8 @@ def stats(moment=NOW + 2 * HOUR):
 
 
 def now_of(row, moment):
-    return row.engagement * faded((moment - row.engagement_at).total_seconds())
+    """Return the engagement as it stands at *moment*: it halves every 14 days."""
+    return row.engagement * 0.5 ** ((moment - row.engagement_at) / timedelta(days=14))
 
 
 def shown(now=NOW, feed="discovery"):

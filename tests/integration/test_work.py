@@ -176,6 +176,20 @@ def test_a_chunk_in_hand_is_nobody_elses_until_its_lease_runs_out(members):
     assert state(job).done == 2
 
 
+def test_a_worker_whose_lease_ran_out_cannot_complete_the_chunk_of_the_next_one(members):
+    """The slow worker finishes first: nothing is counted until the one that holds the lease is done."""
+    job = submit()
+    slow = work.claim(job.id, 0, NOW)
+    holder = work.claim(job.id, 0, LATER)
+    work.settle(slow, Job.State.FAILED, [{"item": slow.item_ids[0], "problem": "lost"}], LATER, "lost")
+    view = state(job)
+    assert (view.done, view.failed, view.errors) == (0, 0, [])
+    chunk = JobChunk.objects.get(job=job.id, number=0)
+    assert (chunk.state, chunk.attempts, chunk.error) == ("running", 2, "")
+    work.settle(holder, Job.State.DONE, [], LATER)
+    assert (state(job).done, state(job).failed) == (2, 0)
+
+
 def test_a_chunk_of_an_unknown_job_is_nobodys(members):
     assert not work.run_chunk(job_id=uuid4(), number=0, now=NOW)
 

@@ -10,7 +10,7 @@ from tests.kernel.conftest import clustered, quantised_forms
 from wasm import Space
 
 FAST = ["relaxed", "baseline"]
-EXAMPLES = settings(max_examples=40, deadline=None)
+EXAMPLES = settings(max_examples=40)
 
 
 @st.composite

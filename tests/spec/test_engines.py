@@ -505,7 +505,7 @@ OTHERS = [name for name in MAKERS if name != "plain"]
 
 
 @pytest.mark.parametrize("name", OTHERS)
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(world=worlds(), k=st.integers(1, 250), trade_off=st.sampled_from([0, 0.3, 0.7, 1]), cap=st.integers(1, 4))
 def test_every_engine_answers_as_the_control_does(name, world, k, trade_off, cap):
     """The same rows in the same order, and values equal to 1e-5."""

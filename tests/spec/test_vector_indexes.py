@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from qdrant_client import QdrantClient
 
@@ -144,7 +144,7 @@ def test_no_posts_asked_for_are_none(index):
     assert index.nearest(AXIS, 0, Wanted())[0].shape == (1, 0)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20)
 @given(data=st.data())
 def test_nothing_unwanted_is_ever_brought(index, posts, data):
     authors = sorted({row.author_id for row in posts.values()})

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommendations.contracts import UNKNOWN, Affinity, Interests, Policy, Query
+from recommendations.contracts import UNKNOWN, Affinity, Candidates, Interests, Policy, Query
 from recommendations.pipeline.sources.audition import Audition
+from recommendations.pipeline.sources.nearest import Nearest
 from recommendations.pipeline.sources.popular import Fresh, Trending
 from recommendations.pipeline.sources.topics import TOPICS, Topics
 
@@ -128,3 +129,72 @@ def test_every_post_that_nobody_met_has_the_same_chance():
     drawn = [p for i in range(400) for p in Audition(shelf)(replace(QUERY, request_id=UUID(int=i)), ALL).tolist()]
     shares = np.bincount(drawn, minlength=21)[1:] / len(drawn)
     assert shares == pytest.approx(np.full(20, 1 / 20), abs=0.02)
+
+
+@dataclass
+class Scan:
+    """An engine that answers each interest with the rows and cosines listed for it, and remembers what it was asked."""
+
+    answers: dict[int, list[tuple[int, float]]]
+    """By the axis that the interest points to: the nearest rows, and their cosines."""
+    asked: list[tuple] = field(default_factory=list)
+
+    def nearest(self, queries, k, eligible):
+        axes = queries.argmax(axis=1).tolist()
+        self.asked.append((axes, k))
+        found = [self.answers[axis][:k] for axis in axes]
+        rows = [[row for row, _ in some] for some in found]
+        return np.array(rows), np.array([[cosine for _, cosine in some] for some in found], np.float32)
+
+
+@dataclass
+class Rows:
+    """A catalogue whose row r holds post 1000 + r."""
+
+    def everything(self):
+        return Candidates.unknown(np.arange(1000, 1100), np.zeros(100, np.uint16))
+
+
+def near(scan, *, weights, count, interests=6):
+    """Return what `Nearest` brings, at most *count*, for interests of these weights along the axes 0, 1, 2 …"""
+    taste = replace(
+        Interests.none(8), positive=np.eye(8, dtype=np.float32)[: len(weights)], positive_weights=np.float32(weights)
+    )
+    query = replace(QUERY, interests=taste, policy=Policy(nearest=count, interests=interests))
+    return Nearest(scan, Rows())(query, ALL).tolist()
+
+
+def nearest_rows(start, *cosines):
+    return [(start + i, cosine) for i, cosine in enumerate(cosines)]
+
+
+def test_a_heavier_interest_brings_more_of_the_posts_near_it():
+    """Of eight posts, an interest of weight 3 brings six, and one of weight 1 two, though its posts are nearer."""
+    light, heavy = [0.95] * 8, [0.4] * 8
+    scan = Scan({0: nearest_rows(20, *light), 1: nearest_rows(10, *heavy)})
+    assert near(scan, weights=[1, 3], count=8) == [*range(1010, 1016), 1020, 1021]
+    assert scan.asked == [([1, 0], 6)]
+
+
+def test_posts_near_an_interest_come_in_the_order_of_similarity_times_weight():
+    """With weights of 2 and 1: 0.4 · 2 = 0.8, then 0.6 · 1, then 0.1 · 2 = 0.2."""
+    scan = Scan({0: nearest_rows(10, 0.4, 0.1, 0.09), 1: nearest_rows(20, 0.6, 0.5, 0.5)})
+    assert near(scan, weights=[2, 1], count=3) == [1010, 1020, 1011]
+
+
+def test_a_post_near_two_interests_comes_once_where_it_counts_most():
+    scan = Scan({0: [(5, 0.3), (6, 0.2)], 1: [(7, 0.9), (5, 0.8)]})
+    assert near(scan, weights=[1, 1], count=4) == [1007, 1005, 1006]
+
+
+def test_no_more_posts_come_than_the_policy_says_though_shares_are_rounded_up():
+    scan = Scan({axis: nearest_rows(10 * axis, 0.9, 0.8, 0.7, 0.6) for axis in range(3)})
+    assert near(scan, weights=[1, 1, 1], count=4) == [1000, 1010, 1020, 1001]
+
+
+def test_only_the_heaviest_interests_are_asked_about_and_none_if_no_post_is_wanted():
+    scan = Scan({axis: nearest_rows(10 * axis, 0.9, 0.8) for axis in range(3)})
+    assert near(scan, weights=[1, 3, 2], count=2, interests=1) == [1010, 1011]
+    assert scan.asked == [([1], 2)]
+    assert near(scan, weights=[1, 3, 2], count=0) == near(scan, weights=[], count=2) == []
+    assert len(scan.asked) == 1

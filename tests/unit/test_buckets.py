@@ -1,0 +1,67 @@
+"""The bucket of each unit, and what it decides, against a golden file that no code of ours or the engine's computed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flags.experiments.rules import Arm, Running
+from flags.rollout import Arm as Variant
+from flags.rollout import Rollout, compile_rollouts, evaluate
+
+ROWS = json.loads((Path(__file__).parent / "golden" / "buckets.json").read_text())["buckets"]
+"""Seed, unit id and bucket (0 to 9,999) of each."""
+
+
+def flag(key, *, percentage=100.0, variants=()):
+    return Rollout(key, is_enabled=True, percentage=percentage, default_value="default", on_value="on", arms=variants)
+
+
+def running(flag_key, **fields):
+    """Return an experiment of two halves on all units of the flag."""
+    arms = (Arm("control", 0.5, "a", {}), Arm("treatment", 0.5, "b", {}))
+    defaults = {"experiment_id": 1, "phase_id": 1, "key": "trial", "seed": "trial:1", "traffic": 1.0, "arms": arms}
+    return Running(flag_key=flag_key, **(defaults | fields))
+
+
+def value(unit, rollout, *experiments):
+    return evaluate(compile_rollouts([rollout], experiments), rollout.key, unit).value
+
+
+@pytest.mark.parametrize(("seed", "unit", "bucket"), ROWS)
+def test_a_rollout_reaches_a_unit_exactly_at_its_bucket(seed, unit, bucket):
+    """The flag's key is the seed, and one bucket is a hundredth of a percent."""
+    assert value(unit, flag(seed, percentage=(bucket - 0.5) / 100)) == "default"
+    assert value(unit, flag(seed, percentage=(bucket + 0.5) / 100)) == "on"
+
+
+@pytest.mark.parametrize(("seed", "unit", "bucket"), ROWS)
+def test_variants_of_a_flag_divide_the_buckets_in_their_order(seed, unit, bucket):
+    for edge, served in ((bucket - 0.5, "second"), (bucket + 0.5, "first")):
+        share = edge / 10_000
+        variants = (Variant("1", "first", share), Variant("2", "second", 1 - share))
+        assert value(unit, flag(seed, variants=variants)) == served
+
+
+@pytest.mark.parametrize(("seed", "unit", "bucket"), ROWS)
+def test_arms_of_an_experiment_divide_the_buckets_of_its_own_seed(seed, unit, bucket):
+    for edge, served in ((bucket - 0.5, "b"), (bucket + 0.5, "a")):
+        share = edge / 10_000
+        arms = (Arm("control", share, "a", {}), Arm("treatment", 1 - share, "b", {}))
+        assert value(unit, flag("f"), running("f", seed=seed, arms=arms)) == served
+
+
+@pytest.mark.parametrize(("seed", "unit", "bucket"), [row for row in ROWS if row[0].startswith("holdout:")])
+def test_a_holdout_keeps_out_the_lowest_buckets_of_its_seed(seed, unit, bucket):
+    held = {"holdout": seed.removeprefix("holdout:")}
+    assert value(unit, flag("f"), running("f", holdout_share=(bucket + 0.5) / 10_000, **held)) == "default"
+    assert value(unit, flag("f"), running("f", holdout_share=(bucket - 0.5) / 10_000, **held)) in ("a", "b")
+
+
+@pytest.mark.parametrize(("seed", "unit", "bucket"), [row for row in ROWS if row[0].startswith("group:")])
+def test_a_group_gives_an_experiment_the_buckets_of_its_slot(seed, unit, bucket):
+    """A unit outside of the slot goes on to the rollout."""
+    below, above = (bucket - 0.5) / 10_000, (bucket + 0.5) / 10_000
+    for slot, is_in in (((below, above), True), ((0.0, below), False), ((above, 1.0), False)):
+        found = value(unit, flag("f"), running("f", group=seed.removeprefix("group:"), slot=slot))
+        assert (found in ("a", "b")) is is_in
