@@ -172,7 +172,7 @@ def child(port: int, rounds: int) -> Figures:
     from monitoring import clock  # noqa: PLC0415
     from recommendations.models import Member  # noqa: PLC0415
     from recommendations.services import wiring  # noqa: PLC0415
-    from recommendations.services.serving.pages import pages  # noqa: PLC0415
+    from recommendations.services.serving.pages import page_cache  # noqa: PLC0415
     from recommendations.services.serving.recommend import recommend  # noqa: PLC0415
 
     known = Member.objects.filter(interests__isnull=False).order_by("pk").values_list("external_id", flat=True)
@@ -186,7 +186,7 @@ def child(port: int, rounds: int) -> Figures:
 
     def forget(kept: str) -> None:
         """Forget pages of this process; or also the slates in Redis, or also what it remembers of viewers and posts."""
-        pages().clear()
+        page_cache().clear()
         if kept != "slates":
             wiring.slates()._client.flushdb()
         if kept == "nothing":

@@ -34,6 +34,6 @@ class RecommendationsConfig(AppConfig):
         gauges.register()
         panels.register_panels()
         process_memory.watch()
-        records.watch()
+        records.send_after_tasks()
         # A migration may drop triggers: SQLite alters a table by creating another one.
         post_migrate.connect(change_log.install, sender=self)

@@ -22,7 +22,7 @@ RULES = [
     ("database_query_time", TAKES, {"operation": "database_query", "quantile": "p95"}, "above", 0.5, 0.4, 60, "medium",
      "Look for a missing index or a lock; run the optimise_database duty."),
     ("error_rate", "recsys_error_ratio", {}, "above", 0.01, 0.005, 60, "high",
-     "Look at /readyz and at the log for slate_lost and last_look_failed."),
+     "Look at /readyz and at the log for slate_lost and final_check_failed."),
     ("memory_usage", "recsys_memory_share_ratio", {}, "above", 0.85, 0.8, 60, "high",
      "Processes give up caches at 90 %. Add memory, or lower WASM_MEMORY_LIMIT and the caches' sizes."),
     ("quality_score", "recsys_quality_score", {}, "below", 0.7, 0.72, 3600, "medium",

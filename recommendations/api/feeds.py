@@ -17,9 +17,9 @@ from recommendations.api import schema, shapes
 from recommendations.api import serializers as s
 from recommendations.api.reading import query_of
 from recommendations.services.explaining.explain import explain
-from recommendations.services.serving.query import Narrow, inquire
+from recommendations.services.serving.query import FeedFilters, prefetch_facts
 from recommendations.services.serving.recommend import recommend
-from recommendations.services.serving.similar import similar
+from recommendations.services.serving.similar import find_similar
 
 
 class FeedView(APIView):
@@ -29,7 +29,7 @@ class FeedView(APIView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         # Answered while it is found out who asks; a stranger makes the database do nothing.
-        self.inquiry = inquire(member_id=kwargs["member_id"]) if shows_credential(request) else None
+        self.inquiry = prefetch_facts(member_id=kwargs["member_id"]) if shows_credential(request) else None
         super().initial(request, *args, **kwargs)
 
     @schema.address(
@@ -47,14 +47,14 @@ class FeedView(APIView):
         started = perf_counter()
         query = query_of(s.FeedQuery, request)
         fields = shapes.picked_fields(query.pop("fields"))
-        narrow = Narrow(
+        filters = FeedFilters(
             languages=tuple(query.pop("language")),
             kinds=tuple(query.pop("kind")),
             tags=tuple(query.pop("tag")),
             max_age_hours=query.pop("max_age_hours"),
             exclude=tuple(query.pop("exclude")),
         )
-        page = recommend(member_id=member_id, now=now(), narrow=narrow, inquiry=self.inquiry, **query)
+        page = recommend(member_id=member_id, now=now(), filters=filters, prefetch=self.inquiry, **query)
         return Response(shapes.page_shape(page, 1000 * (perf_counter() - started), fields))
 
 
@@ -101,5 +101,5 @@ class SimilarView(APIView):
         """Return the nearest posts that the viewer may see."""
         started = perf_counter()
         query = query_of(s.SimilarQuery, request)
-        page = similar(post_id=post_id, viewer_id=query["viewer"], limit=query["limit"], now=now())
+        page = find_similar(post_id=post_id, viewer_id=query["viewer"], limit=query["limit"], now=now())
         return Response(shapes.page_shape(page, 1000 * (perf_counter() - started)))

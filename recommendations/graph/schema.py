@@ -31,10 +31,10 @@ from recommendations.services.errors import InvalidRequest
 from recommendations.services.explaining import explain
 from recommendations.services.learning import interact
 from recommendations.services.members import preferences
-from recommendations.services.serving.query import WASM, Choice, Narrow
+from recommendations.services.serving.query import WASM_ASSIGNMENT, EngineAssignment, FeedFilters
 from recommendations.services.serving.recommend import recommend
 from recommendations.services.serving.search import search
-from recommendations.services.serving.similar import similar
+from recommendations.services.serving.similar import find_similar
 
 MOST_TOKENS, MOST_ALIASES, MOST_DEPTH = 2_000, 10, 10
 """Limits of one question; none that a page of any feed comes near. They change which questions are answered."""
@@ -58,22 +58,22 @@ def page(
     after: str | None,
     explained: bool,
     only: t.Only | None,
-    choice: Choice | None = None,
+    assignment: EngineAssignment | None = None,
 ) -> t.Feed:
     """Return a page of a feed as a connection."""
     may(info, Scope.FEEDS_READ, member_id)
-    narrow = Narrow()
+    filters = FeedFilters()
     if only:
         lists = (tuple(only.languages), tuple(only.kinds), tuple(only.tags))
-        narrow = Narrow(*lists, only.max_age_hours, tuple(map(str, only.exclude)))
+        filters = FeedFilters(*lists, only.max_age_hours, tuple(map(str, only.exclude)))
     found = recommend(
         member_id=member_id,
         feed=feed,
         limit=first,
         cursor=after,
         explain=explained,
-        narrow=narrow,
-        choice=choice,
+        filters=filters,
+        assignment=assignment,
         now=now(),
     )
     return t.Feed.of(found, after)
@@ -114,7 +114,7 @@ class Query:
         explain: bool = False,
         only: t.Only | None = None,
     ) -> t.Feed:
-        return page(info, "discovery", member_id, first, after, explain, only, WASM)
+        return page(info, "discovery", member_id, first, after, explain, only, WASM_ASSIGNMENT)
 
     @strawberry.field(description="A feed by its name: discovery, following, trending, non_personalized.")
     def feed(
@@ -134,7 +134,7 @@ class Query:
         self, info: Info, post_id: strawberry.ID, viewer_id: strawberry.ID, first: int = 10
     ) -> list[t.Picked]:
         may(info, Scope.FEEDS_READ, viewer_id)
-        found = similar(post_id=post_id, viewer_id=viewer_id, limit=first, now=now())
+        found = find_similar(post_id=post_id, viewer_id=viewer_id, limit=first, now=now())
         return [t.Picked.of(pick) for pick in found.picks]
 
     @strawberry.field(description="Posts near a text or a post in a space where texts and pictures meet.")

@@ -15,8 +15,7 @@ from recommendations.services.explaining import explain as explaining
 from recommendations.services.learning import interact
 from recommendations.services.members import preferences
 from recommendations.services.serving.final_check import Pick
-from recommendations.services.serving.pages import Page
-from recommendations.services.serving.recommend import cursor_after
+from recommendations.services.serving.pages import Page, cursor_after
 
 
 @strawberry.type(description="A post as a viewer may see it.")

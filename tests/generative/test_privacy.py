@@ -24,7 +24,7 @@ from recommendations.services.members.preferences import relate, reset, set_pref
 from recommendations.services.serving.recommend import FEEDS, recommend
 from recommendations.services.serving.refresh import refresh_slate
 from recommendations.services.serving.search import search
-from recommendations.services.serving.similar import similar
+from recommendations.services.serving.similar import find_similar
 from recommendations.services.vectors.embedding import SPACE
 from tests import making
 from tests.making import NOW
@@ -154,7 +154,7 @@ class World:
                 return
 
     def similar(self, i, post):
-        self.find("similar", i, post, lambda: similar(post_id=f"p{post}", viewer_id=f"m{i}", now=self.now))
+        self.find("similar", i, post, lambda: find_similar(post_id=f"p{post}", viewer_id=f"m{i}", now=self.now))
 
     def search(self, i, post):
         self.find("search", i, post, lambda: search(viewer_id=f"m{i}", space=SPACE, post_id=f"p{post}", now=self.now))

@@ -13,11 +13,11 @@ from django.db import connection, transaction
 from recommendations.models import Change, ChangeCut, ChangeMark, InterestProfile, LessOf, Member, Post, Seen
 from recommendations.models.changes import ChangeKind
 from recommendations.services import invalidate, wiring
-from recommendations.services.serving.pages import pages
-from recommendations.services.serving.query import inquire
+from recommendations.services.serving.pages import page_cache
+from recommendations.services.serving.query import prefetch_facts
 from recommendations.services.serving.recommend import recommend
 from recommendations.services.serving.search import search
-from recommendations.services.serving.similar import similar
+from recommendations.services.serving.similar import find_similar
 from recommendations.services.upkeep import cut_changes
 from recommendations.services.vectors.embedding import SPACE
 from recommendations.stores import change_log, relational_viewers, resident_facts
@@ -231,8 +231,8 @@ def test_who_takes_another_name_is_not_served_under_the_old_one(ann, bob):
 
 DOORS = {
     "discovery": ("slates.build_slate", lambda post: recommend(member_id="ann", now=NOW)),
-    "similar": ("similar.build_slate", lambda post: similar(post_id=post, viewer_id="ann", now=NOW)),
-    "search": ("search.nearest", lambda post: search(viewer_id="ann", space=SPACE, post_id=post, now=NOW)),
+    "similar": ("similar.build_slate", lambda post: find_similar(post_id=post, viewer_id="ann", now=NOW)),
+    "search": ("search.build_search_slate", lambda post: search(viewer_id="ann", space=SPACE, post_id=post, now=NOW)),
 }
 
 
@@ -246,7 +246,7 @@ def test_what_is_hidden_while_the_rest_is_ranked_is_not_shown(ann, bob, monkeypa
     name, ask = DOORS[door]
     ask(anchor.external_id)
     wiring.slates().purge([ann.pk])
-    pages().clear()
+    page_cache().clear()
     module, function = (f"recommendations.services.serving.{name}").rsplit(".", 1)
     real = getattr(sys.modules[module], function)
 
@@ -300,7 +300,7 @@ def test_a_process_short_of_memory_gives_it_up(ann, bob):
     making.posts(bob, 3)
     shown()
     wiring.facts().clear()
-    pages().clear()
+    page_cache().clear()
     assert not wiring.facts()._posts and len(shown()) == 3
 
 
@@ -457,9 +457,9 @@ def test_while_threads_read_and_others_write_nobody_is_shown_what_was_hidden_bef
     def read(viewer):
         while not done.is_set():
             before = dict(hidden)
-            inquiry = None if seconds_ahead is None else inquire(member_id=viewer)
+            inquiry = None if seconds_ahead is None else prefetch_facts(member_id=viewer)
             time.sleep(seconds_ahead or 0)
-            found = shown(viewer, limit=100, inquiry=inquiry)
+            found = shown(viewer, limit=100, prefetch=inquiry)
             stayed = {post_id for post_id, turn in before.items() if hidden.get(post_id) == turn}
             wrong.extend(stayed.intersection(found))
         connection.close()

@@ -31,7 +31,7 @@ from flags.services.errors import RefusedError, UnknownKeyError
 from flags.services.evaluate import evaluate
 from recommendations.services import wiring
 from recommendations.services.serving import records
-from recommendations.services.serving.query import WASM, choose
+from recommendations.services.serving.query import WASM_ASSIGNMENT, assign_engine
 from recommendations.services.serving.recommend import recommend
 from tests import making
 
@@ -47,7 +47,7 @@ FLAG, FLOOR = "wasm_recommendations", "bandit_floor"
 def fresh():
     making.flag(FLAG, is_enabled=True, rollout_percentage=0)
     snapshot.snapshot.forget()
-    records.told._told.clear()
+    records.queued_exposures.clear()
     yield
     snapshot.snapshot.forget()
 
@@ -266,7 +266,7 @@ def test_the_rollout_of_the_specification_ships_as_a_draft():
     }
     assert FlagChange.objects.filter(subject=Subject.EXPERIMENT, key=row.key, action="made").exists()
     experiments.start(key=row.key, **DO)
-    seen = Counter((choice.engine, choice.variant) for choice in map(choose, UNITS))
+    seen = Counter((choice.engine, choice.variant) for choice in map(assign_engine, UNITS))
     assert seen[("wasm_simd", "wasm_aggressive")] > 100 and seen[("plain", "control")] > 1500
 
 
@@ -295,7 +295,7 @@ def test_a_member_is_exposed_once_they_are_served(ann):
     recommend(member_id="ann", cursor=page.next_cursor, now=NOW)
     with CaptureQueriesContext(connection) as captured:
         recommend(member_id="ann", now=NOW)
-    assert exposures() == [("ann", choose("ann").variant)]
+    assert exposures() == [("ann", assign_engine("ann").variant)]
     assert len(captured) == len(without)
 
 
@@ -303,7 +303,7 @@ def test_a_process_notes_an_exposure_once(ann):
     """What it has queued it does not queue again; another process may, and the row stays one."""
     making.experiment(FLAG)
     recommend(member_id="ann", now=NOW)
-    assert exposures() == [("ann", choose("ann").variant)]
+    assert exposures() == [("ann", assign_engine("ann").variant)]
     recommend(member_id="ann", now=NOW)
     taken = wiring.records().take(100)
     assert taken and not any(record[:1] == records.EXPOSURE for record in taken.values())
@@ -313,7 +313,7 @@ def test_nobody_is_exposed_who_did_not_meet_it(ann):
     """A feed that uses nothing of them, a choice that was not the experiment's, a member who was erased meanwhile."""
     making.experiment(FLAG)
     recommend(member_id="ann", feed="non_personalized", now=NOW)
-    recommend(member_id="ann", choice=WASM, now=NOW)
+    recommend(member_id="ann", assignment=WASM_ASSIGNMENT, now=NOW)
     assert exposures() == []
     recommend(member_id="ann", now=NOW)
     ann.delete()

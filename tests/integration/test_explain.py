@@ -20,10 +20,10 @@ from recommendations.services.explaining import replay
 from recommendations.services.explaining.explain import explain
 from recommendations.services.learning import learn
 from recommendations.services.serving import records
-from recommendations.services.serving.query import Choice
+from recommendations.services.serving.query import EngineAssignment
 from recommendations.services.serving.recommend import recommend
 from recommendations.services.serving.search import search
-from recommendations.services.serving.similar import similar
+from recommendations.services.serving.similar import find_similar
 from recommendations.services.upkeep import retention
 from tests import making
 from tests.making import NOW
@@ -57,7 +57,9 @@ def why(page, post_id, viewer="viewer"):
 
 @pytest.mark.parametrize("engine", ["plain", "wasm_simd"])
 def test_every_pick_has_parts_that_sum_to_its_score_to_the_bit(world, monkeypatch, engine):
-    monkeypatch.setattr("recommendations.services.serving.recommend.choose", lambda _: Choice(engine, "c"))
+    monkeypatch.setattr(
+        "recommendations.services.serving.recommend.assign_engine", lambda _: EngineAssignment(engine, "c")
+    )
     page = served(limit=50)
     assert page.engine == engine
     for rank, pick in enumerate(page.picks, 1):
@@ -164,7 +166,9 @@ def test_a_request_is_its_viewers_only(world):
 @pytest.mark.parametrize("engine", ["plain", "wasm_simd"])
 @pytest.mark.parametrize("feed", ["discovery", "following", "trending", "non_personalized"])
 def test_a_request_is_ranked_again_to_the_same_bytes(world, monkeypatch, engine, feed):
-    monkeypatch.setattr("recommendations.services.serving.recommend.choose", lambda _: Choice(engine, "c"))
+    monkeypatch.setattr(
+        "recommendations.services.serving.recommend.assign_engine", lambda _: EngineAssignment(engine, "c")
+    )
     for author in Member.objects.filter(external_id__startswith="author")[:9]:
         making.follow(world, author)
     page = served(feed=feed, limit=20)
@@ -288,7 +292,7 @@ def test_similar_and_found_posts_are_explained_too(parts, door):
     rows = making.posts(making.member(), 12)
     making.embed()
     page = (
-        similar(post_id=rows[0].external_id, viewer_id="seeker", limit=3, now=NOW)
+        find_similar(post_id=rows[0].external_id, viewer_id="seeker", limit=3, now=NOW)
         if door == "similar"
         else search(viewer_id="seeker", space="content", text="about post", limit=3, now=NOW)
     )

@@ -14,7 +14,7 @@ from recommendations.services import invalidate, wiring
 from recommendations.services.content.publish import remove_posts
 from recommendations.services.learning import learn
 from recommendations.services.members.preferences import relate
-from recommendations.services.serving.pages import pages
+from recommendations.services.serving.pages import page_cache
 from recommendations.services.serving.recommend import recommend
 from recommendations.services.upkeep import sweep
 from recommendations.stores.redis_slates import RedisSlates
@@ -113,7 +113,7 @@ def test_what_lies_over_its_budget_is_swept_and_counted(viewer, monkeypatch):
     for cache, entries in (("slates", 3), ("post_vectors", 20)):
         assert REGISTRY.get_sample_value("recsys_shared_cache_entries", {"cache": cache}) == entries
         assert REGISTRY.get_sample_value("recsys_shared_cache_bytes", {"cache": cache}) > entries * 100
-    pages().clear()
+    page_cache().clear()
     assert not recommend(member_id="author-0", now=NOW + timedelta(seconds=10)).cached, (
         "the one served longest ago went"
     )

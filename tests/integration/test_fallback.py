@@ -16,7 +16,7 @@ from recommendations.services.errors import FactsUnavailable
 from recommendations.services.learning import learn
 from recommendations.services.serving import records, refresh
 from recommendations.services.serving.cursors import write_cursor
-from recommendations.services.serving.pages import pages
+from recommendations.services.serving.pages import page_cache
 from recommendations.services.serving.recommend import recommend
 from recommendations.stores import resident_profiles
 from recommendations.stores.resident_catalogue import ResidentCatalogue
@@ -59,7 +59,7 @@ def test_an_engine_that_fails_again_and_again_is_not_asked_for_a_while(viewer, m
 
     def fresh(seconds):
         wiring.slates().purge([viewer.pk])
-        pages().clear()
+        page_cache().clear()
         return page(now=NOW + timedelta(seconds=seconds))
 
     with monkeypatch.context() as patch:
@@ -94,7 +94,7 @@ def test_when_the_catalogue_cannot_be_read_the_last_good_slate_is_served(viewer,
     remove_posts(post_ids=Post.objects.filter(external_id=ids(good)[0]).values_list("pk", flat=True), now=NOW)
     assert ids(page())[:19] == ids(good)[1:]  # the last look holds for it too
     wiring.slates().purge([viewer.pk])
-    pages().clear()
+    page_cache().clear()
     with pytest.raises(FactsUnavailable, match="none is kept"):
         page()
 

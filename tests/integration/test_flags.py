@@ -22,7 +22,7 @@ from flags.services.change import Actor, change
 from flags.services.errors import ChangedMeanwhileError, ExistsError, UnknownKeyError
 from flags.services.evaluate import all_details, evaluate
 from flags.snapshot import Snapshot
-from recommendations.services.serving.query import choose
+from recommendations.services.serving.query import assign_engine
 from tests import making
 
 pytestmark = pytest.mark.django_db
@@ -437,7 +437,7 @@ def test_an_experiment_is_carried_through_openfeature_to_the_road():
         details = ask("boolean", "wasm_recommendations", False, unit)
         answer = answer_of(details)
         assert answer == evaluate(key="wasm_recommendations", unit_id=unit)
-        choice = choose(unit)
+        choice = assign_engine(unit)
         if answer.exposed:
             assert (answer.exposed.phase_id, answer.exposed.variant) == (phase.pk, choice.variant)
         seen.setdefault((choice.engine, choice.variant), set()).add(bool(answer.exposed))

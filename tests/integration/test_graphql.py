@@ -17,7 +17,7 @@ from recommendations.contracts import REASON_SENTENCES
 from recommendations.models import Interaction, Job, Relationship, Seen
 from recommendations.services import wiring
 from recommendations.services.serving import records
-from recommendations.services.serving.query import Choice
+from recommendations.services.serving.query import EngineAssignment
 from recommendations.services.vectors.embedding import embed_posts
 from tests import making
 
@@ -97,7 +97,9 @@ def test_a_longer_page_costs_no_more_queries(ask):
 
 
 def test_the_drop_in_pair(ask, monkeypatch):
-    monkeypatch.setattr("recommendations.services.serving.recommend.choose", lambda _: Choice("plain", "control"))
+    monkeypatch.setattr(
+        "recommendations.services.serving.recommend.assign_engine", lambda _: EngineAssignment("plain", "control")
+    )
     pair = ask("""{ control: discoveryFeed(memberId: "ann") { engine variant edges { node { post { id } } } }
         wasm: wasmDiscoveryFeed(memberId: "ann") { engine variant fallback edges { node { post { id } } } } }""")
     assert (pair["data"]["control"]["engine"], pair["data"]["wasm"]["engine"]) == ("plain", "wasm_simd")

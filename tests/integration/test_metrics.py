@@ -160,7 +160,7 @@ def test_our_failures_are_counted_and_the_callers_are_not(redis_url, monkeypatch
     def broken(*_):
         raise FactsUnavailable("for the test")
 
-    monkeypatch.setattr("recommendations.services.serving.recommend.reading_for", broken)
+    monkeypatch.setattr("recommendations.services.serving.recommend.find_slate", broken)
     with pytest.raises(FactsUnavailable):
         recommend(member_id="m", feed="following", now=NOW)
     assert value("recsys_feed_failures_total", **ours) == before + 1

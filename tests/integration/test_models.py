@@ -17,7 +17,7 @@ from recommendations.services import wiring
 from recommendations.services.learning.learn import learn
 from recommendations.services.serving.recommend import recommend
 from recommendations.services.serving.search import search
-from recommendations.services.serving.similar import similar
+from recommendations.services.serving.similar import find_similar
 from recommendations.services.vectors import embedding_models
 from tests.making import NOW, interaction, member, post
 
@@ -55,7 +55,7 @@ def test_a_new_model_builds_beside_the_old_one_and_takes_over_at_once(parts, oth
         post(ann, name, text="a film about war")
     embedding_models.embed_due(now=NOW)
     assert states() == {"tiny-hash-64@1": "active"}
-    assert [pick.post.id for pick in similar(post_id="one", viewer_id="bob", now=NOW).picks] == ["two"]
+    assert [pick.post.id for pick in find_similar(post_id="one", viewer_id="bob", now=NOW).picks] == ["two"]
 
     other_model()
     wiring.forget_parts()
@@ -68,7 +68,7 @@ def test_a_new_model_builds_beside_the_old_one_and_takes_over_at_once(parts, oth
 
     wiring.follow_models(NOW, now_at_least=True)
     assert (wiring.embedder().dimension, wiring.engines()["plain"].dimension) == (32, 32)
-    assert [pick.post.id for pick in similar(post_id="one", viewer_id=bob.external_id, now=NOW).picks] == ["two"]
+    assert [pick.post.id for pick in find_similar(post_id="one", viewer_id=bob.external_id, now=NOW).picks] == ["two"]
 
 
 def test_what_is_kept_by_the_old_model_is_not_used_by_the_new_one(parts, other_model):
@@ -118,7 +118,7 @@ def test_a_request_is_served_by_one_model_though_another_takes_over_in_the_middl
     wiring.policies()
     asked = {
         "discovery": lambda: recommend(member_id="bob", now=NOW),
-        "similar": lambda: similar(post_id="one", viewer_id="bob", now=NOW),
+        "similar": lambda: find_similar(post_id="one", viewer_id="bob", now=NOW),
         "search": lambda: search(viewer_id="bob", space="content", text="war film", now=NOW),
     }[door]
     with monkeypatch.context() as patch:

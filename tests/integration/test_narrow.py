@@ -8,7 +8,7 @@ import pytest
 from django.conf import settings
 
 from recommendations.services import wiring
-from recommendations.services.serving.query import Narrow
+from recommendations.services.serving.query import FeedFilters
 from recommendations.services.serving.recommend import recommend
 from recommendations.services.vectors.embedding import embed_posts
 from tests import making
@@ -42,35 +42,35 @@ def ids(page):
 @pytest.mark.parametrize(
     "narrow, wanted",
     [
-        (Narrow(languages=("de",)), lambda n: n % 3 == 1),
-        (Narrow(languages=("de", "en")), lambda n: n % 3 < 2),
-        (Narrow(kinds=("image",)), lambda n: n % 2 == 1),
-        (Narrow(tags=("tag2", "tag4")), lambda n: n % 5 in (2, 4)),
-        (Narrow(max_age_hours=10.5), lambda n: n < 10),
-        (Narrow(exclude=("p0", "p7", "nothing")), lambda n: n not in (0, 7)),
-        (Narrow(languages=("en",), kinds=("image",), max_age_hours=30), lambda n: n % 3 == 0 and n % 2 and n < 30),
-        (Narrow(tags=("nobody-uses-it",)), lambda n: False),
+        (FeedFilters(languages=("de",)), lambda n: n % 3 == 1),
+        (FeedFilters(languages=("de", "en")), lambda n: n % 3 < 2),
+        (FeedFilters(kinds=("image",)), lambda n: n % 2 == 1),
+        (FeedFilters(tags=("tag2", "tag4")), lambda n: n % 5 in (2, 4)),
+        (FeedFilters(max_age_hours=10.5), lambda n: n < 10),
+        (FeedFilters(exclude=("p0", "p7", "nothing")), lambda n: n not in (0, 7)),
+        (FeedFilters(languages=("en",), kinds=("image",), max_age_hours=30), lambda n: n % 3 == 0 and n % 2 and n < 30),
+        (FeedFilters(tags=("nobody-uses-it",)), lambda n: False),
     ],
 )
 def test_only_what_is_asked_for_comes(world, feed, narrow, wanted):
-    found = ids(recommend(member_id="ann", feed=feed, limit=100, narrow=narrow, now=NOW))
+    found = ids(recommend(member_id="ann", feed=feed, limit=100, filters=narrow, now=NOW))
     assert found == {n for n in range(60) if wanted(n)}
-    kept = recommend(member_id="ann", feed=feed, limit=100, narrow=narrow, now=NOW)
+    kept = recommend(member_id="ann", feed=feed, limit=100, filters=narrow, now=NOW)
     assert ids(kept) == found
     assert kept.cached is bool(found)
 
 
 def test_what_one_request_wants_is_not_what_another_gets(world):
-    recommend(member_id="ann", limit=20, narrow=Narrow(kinds=("image",)), now=NOW)
+    recommend(member_id="ann", limit=20, filters=FeedFilters(kinds=("image",)), now=NOW)
     page = recommend(member_id="ann", limit=100, now=NOW)
     assert not page.cached
     assert len(page.picks) == 60
 
 
 def test_pages_of_a_narrow_feed_neither_repeat_nor_skip(world):
-    narrow, seen, cursor = Narrow(kinds=("image",), exclude=("p1",)), [], None
+    narrow, seen, cursor = FeedFilters(kinds=("image",), exclude=("p1",)), [], None
     for _ in range(10):
-        page = recommend(member_id="ann", limit=8, cursor=cursor, narrow=narrow, now=NOW)
+        page = recommend(member_id="ann", limit=8, cursor=cursor, filters=narrow, now=NOW)
         seen += [pick.post.id for pick in page.picks]
         wiring.slates().purge([1, 2, 3]) if len(seen) == 16 else None
         cursor = page.next_cursor

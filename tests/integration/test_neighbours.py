@@ -16,7 +16,7 @@ from recommendations.models import Post, PostEmbedding, RankingPolicy
 from recommendations.services import invalidate, wiring
 from recommendations.services.content import publish
 from recommendations.services.serving.search import search
-from recommendations.services.serving.similar import similar
+from recommendations.services.serving.similar import find_similar
 from recommendations.services.upkeep import sweep
 from recommendations.stores import redis_neighbours
 from recommendations.stores.redis_neighbours import PREFIX, RedisNeighbours
@@ -74,7 +74,7 @@ def test_similar_posts_are_shared_too(author, scans):
     for policy in RankingPolicy.objects.filter(is_active=True):
         policy.settings["nearest"] = 10
         policy.save()
-    pages = [similar(post_id="p10", viewer_id=name, limit=4, now=NOW) for name in ("ann", "bob")]
+    pages = [find_similar(post_id="p10", viewer_id=name, limit=4, now=NOW) for name in ("ann", "bob")]
     assert [{pick.post.id for pick in page.picks} for page in pages] == [{"p08", "p09", "p11", "p12"}] * 2
     assert len(scans) == 1
 

@@ -27,9 +27,9 @@ from recommendations.services.errors import (
 )
 from recommendations.services.learning import learn
 from recommendations.services.serving import records
-from recommendations.services.serving.pages import pages
+from recommendations.services.serving.pages import page_cache
 from recommendations.services.serving.recommend import FEEDS, recommend
-from recommendations.services.serving.similar import similar
+from recommendations.services.serving.similar import find_similar
 from recommendations.stores import resident_facts
 from recommendations.stores.bulk import insert_columns
 from recommendations.stores.redis_slates import RedisSlates
@@ -366,7 +366,7 @@ def test_the_number_of_queries_does_not_grow_with_the_history(crowd, monkeypatch
             if not is_known:
                 wiring.facts().clear()
             wiring.slates().purge([viewer.pk])
-            pages().clear()
+            page_cache().clear()
             with CaptureQueriesContext(connection) as queries:
                 assert len(page(viewer, now=NOW + timedelta(seconds=length)).picks) == 20
             counts.append(len(queries))
@@ -588,7 +588,7 @@ def test_a_filter_that_fails_shows_nothing(crowd, monkeypatch, feed, kept):
     making.follow(crowd, author)
     if kept:
         assert page(crowd, feed=feed).picks
-        pages().clear()  # in the cache's Redis; what has been judged and has not changed is not judged again
+        page_cache().clear()  # in the cache's Redis; what has been judged and has not changed is not judged again
     monkeypatch.setattr(feeds, "MAY_SEE", (*feeds.MAY_SEE, broken))
     with pytest.raises(FactsUnavailable):
         page(crowd, feed=feed)
@@ -596,7 +596,7 @@ def test_a_filter_that_fails_shows_nothing(crowd, monkeypatch, feed, kept):
 
 def test_posts_that_cannot_be_read_are_not_shown(crowd, monkeypatch):
     page(crowd)
-    pages().clear()
+    page_cache().clear()
     monkeypatch.setattr(ResidentFacts, "read", fail(DatabaseError("gone")))
     with pytest.raises(FactsUnavailable):
         page(crowd)
@@ -623,7 +623,7 @@ def test_without_redis_the_feed_is_served(crowd, monkeypatch):
     for _ in range(2):
         found = page(crowd)
         assert (len(found.picks), found.cached) == (20, False)
-        pages().clear()
+        page_cache().clear()
     assert len(set(read_through(crowd))) == 60
 
 
@@ -646,7 +646,7 @@ def alike(scene):
 
 
 def like(anchor, viewer):
-    return [p.post.id for p in similar(post_id=anchor.external_id, viewer_id=viewer.external_id, now=NOW).picks]
+    return [p.post.id for p in find_similar(post_id=anchor.external_id, viewer_id=viewer.external_id, now=NOW).picks]
 
 
 @pytest.mark.parametrize("case", [case for case in HIDINGS if case != "seen"])
@@ -664,7 +664,7 @@ def test_a_post_that_may_not_be_seen_is_as_unknown_as_none(alike, case):
     with pytest.raises(UnknownPost) as hidden:
         like(post, viewer)
     with pytest.raises(UnknownPost) as missing:
-        similar(post_id="nothing", viewer_id=viewer.external_id, now=NOW)
+        find_similar(post_id="nothing", viewer_id=viewer.external_id, now=NOW)
     assert str(hidden.value).replace("hidden", "nothing") == str(missing.value)
 
 

@@ -16,7 +16,7 @@ from flags.services.change import Actor, change
 from monitoring.clock import now
 from recommendations.models import FeedRequest
 from recommendations.services import wiring
-from recommendations.services.serving.query import choose
+from recommendations.services.serving.query import assign_engine
 from recommendations.services.serving.recommend import recommend
 from tests import making
 
@@ -65,7 +65,7 @@ def kept(name):
 
 
 def on_the_kernel(members):
-    return {name for name in members if choose(name).engine == "wasm_simd"}
+    return {name for name in members if assign_engine(name).engine == "wasm_simd"}
 
 
 def test_emergency_rollback(platform, capsys):

@@ -21,7 +21,7 @@ from recommendations.models import (
 from recommendations.services.learning import interact, learn
 from recommendations.services.learning.interact import TURNED_DOWN, Event
 from recommendations.services.serving.recommend import FEEDS, recommend
-from recommendations.services.serving.similar import similar
+from recommendations.services.serving.similar import find_similar
 from tests import making
 from tests.making import NOW
 
@@ -260,7 +260,7 @@ def test_a_post_turned_down_is_in_no_feed_until_it_is_undone(ann, posts, kind, c
     making.engagement(posts[0], 5)
 
     def everywhere():
-        like = similar(post_id="p1", viewer_id="ann", limit=10, now=NOW)
+        like = find_similar(post_id="p1", viewer_id="ann", limit=10, now=NOW)
         return {feed: shown(feed=feed) for feed in FEEDS} | {"similar": {pick.post.id for pick in like.picks}}
 
     assert all("p0" in posts for posts in everywhere().values())

@@ -26,7 +26,7 @@ from recommendations.contracts import (
     within,
 )
 from recommendations.services.errors import InvalidRequest
-from recommendations.services.serving.cursors import MOST_STEPS, Place, read_cursor, write_cursor
+from recommendations.services.serving.cursors import MAX_STEPS, CursorPosition, read_cursor, write_cursor
 from recommendations.stores.vocabulary import Vocabulary
 
 
@@ -94,14 +94,14 @@ steps = st.tuples(st.uuids(), st.integers(0, 2**16 - 1))
 @given(steps, st.lists(steps, max_size=30))
 def test_a_cursor_holds_the_latest_slates_of_a_reading(step, before):
     cursor = write_cursor(*step, tuple(before))
-    assert read_cursor(cursor).steps == (*before, step)[-MOST_STEPS:]
+    assert read_cursor(cursor).steps == (*before, step)[-MAX_STEPS:]
     assert len(cursor) <= 500  # what the API takes
 
 
 @given(st.uuids(), st.integers(0, 2**16 - 1))
 def test_a_cursor_holds_the_request_and_the_place(request_id, offset):
     cursor = write_cursor(request_id, offset)
-    assert read_cursor(cursor) == Place(request_id, offset)
+    assert read_cursor(cursor) == CursorPosition(request_id, offset)
     assert set(cursor) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
@@ -118,7 +118,7 @@ def test_any_text_is_a_cursor_or_a_clear_refusal(text):
 
 @pytest.mark.parametrize("cursor", ["", "a", "💥", "A" * 25, base64.urlsafe_b64encode(b"x" * 17).decode()])
 def test_a_cursor_of_the_wrong_length_is_refused(cursor):
-    with pytest.raises(InvalidRequest, match="no cursor of ours"):
+    with pytest.raises(InvalidRequest, match="Invalid cursor"):
         read_cursor(cursor)
 
 

@@ -18,8 +18,8 @@ from recommendations.models import FeedRequest, Post, ServedPage
 from recommendations.services import wiring
 from recommendations.services.errors import InputsNotKept, UnknownPost, UnknownRequest
 from recommendations.services.explaining.replay import ranked_again
-from recommendations.services.serving.final_check import WANTS, last_look
-from recommendations.services.serving.query import choose, known_viewer, query_of
+from recommendations.services.serving.final_check import check_posts, preference_filters
+from recommendations.services.serving.query import assign_engine, build_query, get_viewer
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +46,21 @@ class Explanation:
 @wiring.by_one_model
 def explain(*, request_id: UUID, post_id: str, viewer_id: str, now: datetime) -> Explanation:
     """Return why *viewer_id* was shown *post_id* by this request, or was not. Refuses what is not theirs to know."""
-    viewer = known_viewer(now, member_id=viewer_id)
+    viewer = get_viewer(now, member_id=viewer_id)
     row = FeedRequest.objects.filter(pk=request_id, member_id=viewer.id).first()
     if row is None:
         raise UnknownRequest(request_id)
     pk = Post.objects.filter(external_id=post_id).values_list("pk", flat=True).first()
-    query = query_of(viewer, choose(viewer_id), feed=row.feed, now=now)
+    query = build_query(viewer, assign_engine(viewer_id), feed=row.feed, now=now)
     ids = np.array([pk or 0], np.int64)
-    if not last_look(query, ids, feeds.MAY_SEE)[0].all():
+    if not check_posts(query, ids, feeds.MAY_SEE)[0].all():
         raise UnknownPost(post_id)
     slate = np.frombuffer(bytes(row.post_ids), "<i8")
     place = np.flatnonzero(slate == pk)
     if len(place):
         return of_pick(row, post_id, int(place[0]), len(slate), was_shown(row, int(ids[0])))
-    for check in WANTS.get(row.feed, feeds.WANTS):
-        if not last_look(query, ids, (check,))[0].all():
+    for check in preference_filters(row.feed):
+        if not check_posts(query, ids, (check,))[0].all():
             return absent(row, post_id, "filtered", check.sentence, check=check.name)
     return of_rest(row, post_id, int(ids[0]), len(slate))
 

@@ -17,7 +17,7 @@ from monitoring.models import AlertRule
 from recommendations.engines.plain import PlainEngine
 from recommendations.models import EmbeddingModel, FeedRequest, Post
 from recommendations.services import wiring
-from recommendations.services.serving.query import FLAG
+from recommendations.services.serving.query import ENGINE_FLAG
 from recommendations.stores import change_log as log
 
 OURS = ("recommendations", "flags", "access", "monitoring")
@@ -89,11 +89,13 @@ def vectors(_now: datetime) -> Answer:
 
 def flag(_now: datetime) -> Answer:
     """The flag that chooses the engine is a row, so that it can be turned off."""
-    row = Flag.objects.filter(key=FLAG).first()
+    row = Flag.objects.filter(key=ENGINE_FLAG).first()
     if row is None:
-        return failed(f"There is no flag {FLAG}: every member gets control.", "Run manage.py migrate, or add it.")
+        return failed(
+            f"There is no flag {ENGINE_FLAG}: every member gets control.", "Run manage.py migrate, or add it."
+        )
     state = f"on for {row.rollout_percentage:g} %" if row.is_enabled else "off"
-    return passed(f"{FLAG} is {state}; {Flag.objects.count()} flags in all")
+    return passed(f"{ENGINE_FLAG} is {state}; {Flag.objects.count()} flags in all")
 
 
 def variants(_now: datetime) -> Answer:

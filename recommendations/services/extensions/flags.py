@@ -17,8 +17,8 @@ from flags.readings import Reading
 from recommendations.contracts import InteractionKind
 from recommendations.models import FeedRequest, Interaction, Member
 from recommendations.services import invalidate
-from recommendations.services.serving.query import FLAG
-from recommendations.services.serving.ranking import CONTROL
+from recommendations.services.serving.query import ENGINE_FLAG
+from recommendations.services.serving.ranking import CONTROL_ENGINE
 
 ENGAGED = [
     InteractionKind.CLICK,
@@ -51,7 +51,7 @@ def ratio(part: QuerySet[FeedRequest], whole: QuerySet[FeedRequest]) -> Reading:
 def error_ratio(variant: str, since: datetime, until: datetime) -> Reading:
     """Return the share of feeds that no engine could make: something older or popular stood in."""
     whole = feeds(variant, since, until)
-    return ratio(whole.exclude(fallback__in=["", CONTROL]), whole)
+    return ratio(whole.exclude(fallback__in=["", CONTROL_ENGINE]), whole)
 
 
 def fallback_ratio(variant: str, since: datetime, until: datetime) -> Reading:
@@ -97,4 +97,4 @@ def register() -> None:
         "feed_engagement_ratio", "feeds from which something was opened or liked, 0 to 1", engagement_ratio
     )
     attributes.register("members", ATTRIBUTES, member_attributes)
-    hooks.register_after_off(FLAG, invalidate.every_slate)
+    hooks.register_after_off(ENGINE_FLAG, invalidate.every_slate)

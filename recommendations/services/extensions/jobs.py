@@ -18,7 +18,7 @@ from recommendations.models import Job, Member, Post
 from recommendations.services import invalidate, wiring, work
 from recommendations.services.learning import learn
 from recommendations.services.members import erasure, export
-from recommendations.services.serving.refresh import keep_slate
+from recommendations.services.serving.refresh import rebuild_slate
 from recommendations.services.vectors import reindexing
 from recommendations.services.vectors.embedding import SPACE, embed_posts, lacking
 
@@ -41,7 +41,7 @@ def feeds_of(_job: UUID, member_ids: Sequence[int], now: datetime) -> list[dict[
     """Make and keep a discovery feed for each member."""
     wiring.catalogue().refresh(now)
     active = Member.objects.filter(pk__in=member_ids, is_active=True).order_by("pk").values_list("pk", flat=True)
-    return each(active, lambda pk: keep_slate(pk, "discovery", now), int)
+    return each(active, lambda pk: rebuild_slate(pk, "discovery", now), int)
 
 
 def embeddings_of(_job: UUID, post_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:

@@ -1,9 +1,9 @@
 """
-Cursors: a text that stands for a place in a feed, and what was shown before it.
+Cursors: opaque texts that name a position in a feed and the slates whose posts the reader has already passed.
 
-A slate may be lost between two pages. The next one is then made without what the pages before it showed, so a cursor
-names every slate that the reading went through, and how far in each. It gives no access: what it names is looked up
-among the reader's own.
+A cached slate may be lost between two pages. The next page then comes from a new slate, without the posts that earlier
+pages showed. So a cursor names every slate that the reader went through, and how far. A cursor grants no access: the
+slates that it names are looked up among the reader's own.
 """
 
 from __future__ import annotations
@@ -21,57 +21,79 @@ from recommendations.models import FeedRequest
 from recommendations.services.errors import InvalidRequest
 
 STEP_BYTES = 18
-MOST_STEPS = 20
-"""Slates that a cursor names, the latest ones: the posts of an earlier one might come again. Changes the answer."""
+"""Bytes of one step: 16 of the request id, 2 of the offset."""
+MAX_STEPS = 20
+"""Slates that a cursor names, newest last. Posts of a slate before them may be shown again. Changes the answer."""
+
+CursorStep = tuple[UUID, int]
+"""The request id of a slate, and how many of its picks the reader has passed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a reading stands: after *offset* picks of *request_id*, and before that, of others."""
+class CursorPosition:
+    """A position in a feed: after *offset* picks of the slate *request_id*, and after the earlier steps."""
 
     request_id: UUID
     offset: int
-    before: tuple[tuple[UUID, int], ...] = ()
+    earlier_steps: tuple[CursorStep, ...] = ()
 
     @property
-    def steps(self) -> tuple[tuple[UUID, int], ...]:
-        """Every slate that was read, and how far, in order."""
-        return (*self.before, (self.request_id, self.offset))
+    def steps(self) -> tuple[CursorStep, ...]:
+        """Every slate that was read, and how far, oldest first."""
+        return (*self.earlier_steps, (self.request_id, self.offset))
 
 
-def write_cursor(request_id: UUID, offset: int, before: tuple[tuple[UUID, int], ...] = ()) -> str:
-    """Return a text that stands for the place after *offset* picks of a request."""
-    steps = Place(request_id, offset, before).steps[-MOST_STEPS:]
-    data = b"".join(step.bytes + read.to_bytes(2, "big") for step, read in steps)
+@dataclass(frozen=True, slots=True)
+class PassedPosts:
+    """The posts that a reader has passed before a position."""
+
+    post_ids: Int64Array  # (n,) sorted
+    known_steps: tuple[CursorStep, ...]
+    """The steps whose slates were found."""
+    unknown_count: int
+    """How many posts were passed in slates that were not found."""
+
+
+def write_cursor(request_id: UUID, offset: int, earlier_steps: tuple[CursorStep, ...] = ()) -> str:
+    """Return the cursor of the position after *offset* picks of the slate *request_id*."""
+    steps = CursorPosition(request_id, offset, earlier_steps).steps[-MAX_STEPS:]
+    data = b"".join(step_id.bytes + step_offset.to_bytes(2, "big") for step_id, step_offset in steps)
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
-def read_cursor(cursor: str) -> Place:
-    """Return the place that *cursor* stands for."""
+def read_cursor(cursor: str) -> CursorPosition:
+    """Return the position that *cursor* names. Raises `InvalidRequest` if it is not one of our cursors."""
     try:
         data = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
         count, rest = divmod(len(data), STEP_BYTES)
-        if rest or not 1 <= count <= MOST_STEPS:
+        if rest or not 1 <= count <= MAX_STEPS:
             raise ValueError(f"{len(data)} bytes")
     except (ValueError, binascii.Error) as error:
-        raise InvalidRequest("This is no cursor of ours. Take `next_cursor` of an earlier page.", "/cursor") from error
-    parts = [data[i : i + STEP_BYTES] for i in range(0, len(data), STEP_BYTES)]
-    *before, (request_id, offset) = [(UUID(bytes=part[:16]), int.from_bytes(part[16:], "big")) for part in parts]
-    return Place(request_id, offset, tuple(before))
+        raise InvalidRequest("Invalid cursor. Send the `next_cursor` of an earlier page.", "/cursor") from error
+    *earlier_steps, (request_id, offset) = [decode_step(data, at) for at in range(0, len(data), STEP_BYTES)]
+    return CursorPosition(request_id, offset, tuple(earlier_steps))
 
 
-def read_before(
-    place: Place, member_id: int, kept: Mapping[UUID, Int64Array]
-) -> tuple[Int64Array, int, tuple[tuple[UUID, int], ...]]:
+def decode_step(data: bytes, start: int) -> CursorStep:
+    """Return the step that begins at byte *start*."""
+    step = data[start : start + STEP_BYTES]
+    return UUID(bytes=step[:16]), int.from_bytes(step[16:], "big")
+
+
+def find_passed_posts(position: CursorPosition, member_id: int, slates: Mapping[UUID, Int64Array]) -> PassedPosts:
     """
-    Return the posts that a reading passed, sorted; how many more, of slates nothing tells of; and the slates known.
+    Return the posts that the member has passed before *position*.
 
-    *kept* are the posts of slates that are known besides what the database holds, which is a second behind.
+    *slates* are the post ids of slates that the caller has at hand, by request id. The others are read from the
+    database, which learns of a slate about a second after it was served.
     """
-    read = dict(place.steps)
-    rows = FeedRequest.objects.filter(pk__in=set(read) - set(kept), member_id=member_id).values_list("pk", "post_ids")
-    told = dict(kept) | {pk: np.frombuffer(bytes(post_ids), "<i8") for pk, post_ids in rows}
-    passed = {pk: told[pk][:offset] for pk, offset in read.items() if pk in told}
-    known = tuple(step for step in place.steps if step[0] in passed)
-    untold = sum(offset for request_id, offset in place.steps if request_id not in passed)
-    return (np.unique(np.concatenate(list(passed.values()))) if passed else EMPTY_IDS), untold, known
+    offsets = dict(position.steps)
+    missing = set(offsets) - set(slates)
+    rows = FeedRequest.objects.filter(pk__in=missing, member_id=member_id).values_list("pk", "post_ids")
+    found = dict(slates) | {pk: np.frombuffer(bytes(post_ids), "<i8") for pk, post_ids in rows}
+    passed = [found[pk][:offset] for pk, offset in offsets.items() if pk in found]
+    return PassedPosts(
+        post_ids=np.unique(np.concatenate(passed)) if passed else EMPTY_IDS,
+        known_steps=tuple(step for step in position.steps if step[0] in found),
+        unknown_count=sum(offset for request_id, offset in position.steps if request_id not in found),
+    )

@@ -1,21 +1,21 @@
-"""What is counted of a feed: once it is there, from what its parts noted on the road; or that it could not be made."""
+"""Metrics of feeds: what each page and each slate was built from, how long it took, and requests that failed."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial, wraps
 from typing import ParamSpec, TypeVar
 
 from monitoring import metrics, performance, spans
 from recommendations.contracts import Slate
-from recommendations.pipeline.stages import Trace
+from recommendations.pipeline.stages import Timing, Trace
 from recommendations.services.errors import ServiceError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Looking a label's child up costs as much as counting, and there are few of them.
+# Looking up the child of a label costs as much as counting, and there are few children.
 stage_seconds = cache(metrics.STAGE_SECONDS.labels)
 stage_candidates = cache(metrics.STAGE_CANDIDATES.labels)
 candidates = cache(metrics.CANDIDATES.labels)
@@ -23,79 +23,104 @@ filtered = cache(metrics.FILTERED.labels)
 dropped = cache(metrics.DROPPED.labels)
 feed_seconds = cache(metrics.FEED_SECONDS.labels)
 feeds = cache(metrics.FEEDS.labels)
-slates = cache(partial(metrics.CACHE_REQUESTS.labels, "slates"))
+slate_cache_requests = cache(partial(metrics.CACHE_REQUESTS.labels, "slates"))
 
-MASKS = frozenset({"eligible", "filter"})
-"""Stages of ten filters of microseconds each: timed as one, since telling of each costs more than some take."""
+MASK_STAGES = frozenset({"eligible", "filter"})
+"""Stages of ten filters, timed together: each filter takes microseconds, and recording its time may cost more."""
 SERVER_ERROR = 500
-"""From this status on a refusal is our failure, not the caller's."""
+"""The lowest HTTP status of an error that is ours and not the caller's."""
 
 
-def counted(make: Callable[P, R]) -> Callable[P, R]:
-    """Return *make* with its failures counted; what the caller did wrong is none of ours."""
+def count_failures(service: Callable[P, R]) -> Callable[P, R]:
+    """Return *service* with its failures counted. 4xx errors are the caller's and are not counted."""
 
-    @wraps(make)
-    def made(*args: P.args, **kwargs: P.kwargs) -> R:
+    @wraps(service)
+    def counting_service(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return make(*args, **kwargs)
+            return service(*args, **kwargs)
         except ServiceError as error:
             if error.status >= SERVER_ERROR:
-                failed(kwargs, error.code)
+                count_failure(kwargs, error.code)
             raise
         except Exception:
-            failed(kwargs, "unexpected")
+            count_failure(kwargs, "unexpected")
             raise
 
-    return made
+    return counting_service
 
 
-def failed(asked: dict[str, object], code: str) -> None:
-    """Count a feed that could not be served; its name was checked before anything else could fail."""
-    metrics.FEED_FAILURES.labels(str(asked.get("feed", "discovery")), code).inc()
+def count_failure(arguments: dict[str, object], code: str) -> None:
+    """Count one feed that could not be served. Its name was validated before anything else could fail."""
+    metrics.FEED_FAILURES.labels(str(arguments.get("feed", "discovery")), code).inc()
 
 
-def observe_page(feed: str, slate: Slate, found: str, seconds: float, *, is_full: bool, is_empty: bool) -> None:
-    """Count one page, and what came of asking the cache for its slate: *found*."""
-    feed_seconds(feed, slate.engine, "false" if found == "miss" else "true").observe(seconds)
+def record_page_metrics(
+    feed: str, slate: Slate, cache_outcome: str, seconds: float, *, is_full: bool, is_empty: bool
+) -> None:
+    """Record one page. *cache_outcome*: hit, stale or miss, for the slate in the slate cache."""
+    feed_seconds(feed, slate.engine, "false" if cache_outcome == "miss" else "true").observe(seconds)
     feeds(feed, slate.engine, slate.variant, slate.fallback).inc()
-    slates(found).inc()
+    slate_cache_requests(cache_outcome).inc()
     performance.observe("feed", seconds)
     if not is_full:
         metrics.THIN_PAGES.labels(feed, "empty" if is_empty else "short").inc()
 
 
-def observe_slate(slate: Slate, trace: Trace, seconds: float) -> None:
-    """Count what each part did to make a slate, and what went into each stage and came out."""
+def record_slate_metrics(slate: Slate, trace: Trace, seconds: float) -> None:
+    """Record one slate that was built in *seconds*: each stage's time, candidates and failures, and the fallback."""
     performance.observe("recommendation_generation", seconds)
     if slate.fallback:
         metrics.FALLBACKS.labels(slate.fallback).inc()
-    came, left, brought = Counter[str](), Counter[str](), 0
-    masked: defaultdict[str, float] = defaultdict(float)
     for timing in trace.timings:
-        stage, part = timing.stage, timing.part
-        for tell in spans.LISTENERS:
-            about = {"kept": timing.kept, "dropped": timing.dropped, "failed": timing.failed}
-            tell(f"{stage} {part}", timing.ended_at, timing.seconds, about)
-        if stage in MASKS:
-            masked[stage] += timing.seconds
-        else:
-            stage_seconds(stage, part).observe(timing.seconds)
-        if timing.failed:
-            metrics.PART_FAILURES.labels(stage, part).inc()
-        if stage == "source":
-            brought += timing.kept
-            candidates(part).inc(timing.kept)
-        elif stage == "filter":
-            filtered(part).inc(timing.kept + timing.dropped)
-            fell = dropped(part)  # there from the first feed on, with 0
-            if timing.dropped:
-                fell.inc(timing.dropped)
-        came.setdefault(stage, timing.kept + timing.dropped)
-        left[stage] = timing.kept
-    for stage, spent in masked.items():
-        stage_seconds(stage, "all").observe(spent)
+        send_span(timing)
+        record_component(timing)
+    record_mask_seconds(trace.timings)
+    record_stage_candidates(trace.timings)
+
+
+def send_span(timing: Timing) -> None:
+    """Tell every listener for spans about one component's run."""
+    for listener in spans.LISTENERS:
+        about = {"kept": timing.kept, "dropped": timing.dropped, "failed": timing.failed}
+        listener(f"{timing.stage} {timing.part}", timing.ended_at, timing.seconds, about)
+
+
+def record_component(timing: Timing) -> None:
+    """Record one component's time, unless its stage is timed together, its failure, and its candidates."""
+    stage, component = timing.stage, timing.part
+    if stage not in MASK_STAGES:
+        stage_seconds(stage, component).observe(timing.seconds)
+    if timing.failed:
+        metrics.PART_FAILURES.labels(stage, component).inc()
+    if stage == "source":
+        candidates(component).inc(timing.kept)
+    elif stage == "filter":
+        filtered(component).inc(timing.kept + timing.dropped)
+        drops = dropped(component)  # made with the first feed, so that the metric exists with the value 0
+        if timing.dropped:
+            drops.inc(timing.dropped)
+
+
+def record_mask_seconds(timings: Sequence[Timing]) -> None:
+    """Record the time that each stage of masks took in all."""
+    stage_totals: defaultdict[str, float] = defaultdict(float)
+    for timing in timings:
+        if timing.stage in MASK_STAGES:
+            stage_totals[timing.stage] += timing.seconds
+    for stage, seconds in stage_totals.items():
+        stage_seconds(stage, "all").observe(seconds)
+
+
+def record_stage_candidates(timings: Sequence[Timing]) -> None:
+    """Record how many candidates went into each stage and came out. Sources add up; they have no input."""
+    entered, left = Counter[str](), Counter[str]()
+    brought = 0
+    for timing in timings:
+        entered.setdefault(timing.stage, timing.kept + timing.dropped)
+        left[timing.stage] = timing.kept
+        brought += timing.kept if timing.stage == "source" else 0
     left["source"] = brought
     for stage, count in left.items():
         if stage != "source":
-            stage_candidates(stage, "in").inc(came[stage])
+            stage_candidates(stage, "in").inc(entered[stage])
         stage_candidates(stage, "out").inc(count)

@@ -1,4 +1,4 @@
-"""The last look: the privacy, safety and seen filters run again on every page, on facts that hold at that moment."""
+"""The final check: the privacy, safety and preference filters run again for every page, on facts that are current."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ from recommendations.stores.resident_facts import Inquiry
 
 log = logging.getLogger(__name__)
 
-WANTS = {"similar": feeds.SIMILAR_WANTS, "non_personalized": feeds.NEUTRAL_WANTS}
-RESERVE = 10
-"""Picks behind a page that are looked at with it, so that drops leave no gaps. Changes the speed."""
+OWN_PREFERENCE_FILTERS = {"similar": feeds.SIMILAR_WANTS, "non_personalized": feeds.NEUTRAL_WANTS}
+"""The preference filters of the feeds that do not have the usual ones."""
+RESERVE_SIZE = 10
+"""Picks behind a page that are checked together with it, so that dropped picks leave no gaps. Changes the speed."""
 
 
 class Pick(NamedTuple):
@@ -44,7 +45,7 @@ class Pick(NamedTuple):
     reasons: tuple[Reason, ...]
     sources: tuple[str, ...]
     parts: dict[str, float] | None
-    """What the score is the sum of; None unless asked for."""
+    """The score parts by name, whose sum is the score; None unless requested."""
 
 
 class Picks(tuple[Pick, ...]):
@@ -52,92 +53,103 @@ class Picks(tuple[Pick, ...]):
 
     @cached_property
     def rendered(self) -> dict[str, Any]:
-        """What doors made of these picks, by the door's own word: a page that is shown again is put into words once."""
+        """These picks as entry points render them, by the entry point's own key: a cached page is rendered once."""
         return {}
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
-    """What a look at a part of a slate let through, and what it went by."""
+class CheckedPicks:
+    """The picks of a slate that passed the final check, and the facts that they were checked on."""
 
     viewer: Viewer
-    bases: tuple[Any, ...]
+    facts_versions: tuple[Any, ...]
+    """One for each window of the slate that was checked; opaque, like an ETag."""
     views: dict[int, PostView]
-    shown: list[int]
-    """Places in the slate."""
+    """The posts that were checked, by id."""
+    positions: list[int]
+    """Where in the slate the picks are."""
     post_ids: list[int]
-    """Of the posts shown."""
     picks: Picks
-    """Without the parts of their scores."""
-    end: int
-    """Where in the slate to go on."""
+    """Without score parts."""
+    next_offset: int
+    """Where in the slate the next page begins."""
 
-    def holds(self, viewer: Viewer) -> bool:
-        """Return whether it would be the same now: nothing that it went by has changed."""
-        return self.viewer is viewer and all(map(wiring.facts().hold, self.bases))
+    def is_current(self, viewer: Viewer) -> bool:
+        """Return whether the facts of *viewer* and of the posts are still those that were checked."""
+        return self.viewer is viewer and all(map(wiring.facts().hold, self.facts_versions))
 
 
-def look(query: Query, slate: Slate, viewer: Viewer, offset: int, limit: int, inquiry: Inquiry | None = None) -> Sight:
+def preference_filters(feed: str) -> tuple[Filter, ...]:
+    """Return the filters that apply the viewer's own preferences to this feed."""
+    return OWN_PREFERENCE_FILTERS.get(feed, feeds.WANTS)
+
+
+def run_final_check(
+    query: Query, slate: Slate, viewer: Viewer, offset: int, limit: int, prefetch: Inquiry | None = None
+) -> CheckedPicks:
     """
-    Return the first *limit* picks of *slate* from *offset* on that may be shown to the *viewer*, as of now.
+    Return the first *limit* picks of *slate* from *offset* on that *viewer* may see, on current facts.
 
-    *inquiry*: what this request has asked of them. Looks at a page and its reserve; further only if drops have eaten
-    the reserve. The end is that of the slate if nothing behind it may be shown, as far as was looked.
+    The viewer must have been read in this request; *prefetch* is the batch of queries that also asked for these posts,
+    if there was one. A page and its reserve are checked at once, and the next window of the slate only if too few picks
+    passed. Raises `FactsUnavailable` if the facts cannot be read or a filter fails.
     """
-    filters = (*feeds.MAY_SEE, *WANTS.get(query.feed, feeds.WANTS))
-    shown: list[int] = []
-    bases: list[Any] = []
+    filters = (*feeds.MAY_SEE, *preference_filters(query.feed))
+    positions: list[int] = []
+    facts_versions: list[Any] = []
     views: dict[int, PostView] = {}
-    while offset < len(slate):
-        window = np.arange(offset, min(offset + limit + RESERVE, len(slate)))
-        allowed, found = last_look(query, slate.post_ids[window], filters, is_now=True, inquiry=inquiry)
-        shown += window[allowed].tolist()
-        bases.append(found.basis)
-        views |= found.views
+    while offset < len(slate) and len(positions) < limit:
+        window = np.arange(offset, min(offset + limit + RESERVE_SIZE, len(slate)))
+        allowed, current = check_posts(
+            query, slate.post_ids[window], filters, is_viewer_current=True, prefetch=prefetch
+        )
+        positions += window[allowed].tolist()
+        facts_versions.append(current.basis)
+        views |= current.views
         offset = int(window[-1]) + 1
-        if len(shown) > limit:
-            shown, offset = shown[:limit], shown[limit]
-            break
-        if len(shown) == limit:
-            break
-    post_ids = slate.post_ids[shown].tolist()
-    return Sight(viewer, tuple(bases), views, shown, post_ids, picks_of(slate, shown, views), offset)
+    if len(positions) > limit:
+        positions, offset = positions[:limit], positions[limit]
+    picks = build_picks(slate, positions, views)
+    return CheckedPicks(
+        viewer, tuple(facts_versions), views, positions, slate.post_ids[positions].tolist(), picks, offset
+    )
 
 
-def last_look(
+def check_posts(
     query: Query,
     post_ids: Int64Array,
     filters: tuple[Filter, ...],
     *,
-    is_now: bool = False,
-    inquiry: Inquiry | None = None,
+    is_viewer_current: bool = False,
+    prefetch: Inquiry | None = None,
 ) -> tuple[BoolArray, Looked]:
     """
-    Return which posts may be shown, and what they were judged by; fail closed.
+    Return which of *post_ids* (n,) pass every filter, as a mask (n,), and the facts that they were checked on.
 
-    *is_now* says that the viewer's facts were read a moment ago: the change log was asked then, and is not again.
+    *is_viewer_current*: this request has just read the viewer's facts, so the change log is not read again. Raises
+    `FactsUnavailable` if the facts cannot be read or a filter fails: what could not be checked is not shown.
     """
     try:
-        looked = wiring.facts().read(query, post_ids, is_now=is_now, inquiry=inquiry)
-        return keep(filters, query, looked.candidates, Trace(), stage="last_look"), looked
+        current = wiring.facts().read(query, post_ids, is_now=is_viewer_current, inquiry=prefetch)
+        return keep(filters, query, current.candidates, Trace(), stage="last_look"), current
     except (DatabaseError, FilterError) as error:
-        log.exception("last_look_failed", extra={"request_id": str(query.request_id)})
+        log.exception("final_check_failed", extra={"request_id": str(query.request_id)})
         raise FactsUnavailable("The feed cannot be checked now, so it is not shown. Try again shortly.") from error
 
 
-def picks_of(slate: Slate, shown: list[int], views: dict[int, PostView], *, explain: bool = False) -> Picks:
-    """Return the slate's picks at *shown*; *explain*: with the parts of their scores, where they are there."""
+def build_picks(slate: Slate, positions: list[int], views: dict[int, PostView], *, explain: bool = False) -> Picks:
+    """Return the slate's picks at *positions*; with *explain*, they have score parts if the slate does."""
     has_parts = explain and slate.has_parts
     rows = zip(
-        shown,
-        slate.post_ids[shown].tolist(),
-        slate.scores[shown].tolist(),
-        slate.reasons[shown].tolist(),
-        slate.origins[shown].tolist(),
+        positions,
+        slate.post_ids[positions].tolist(),
+        slate.scores[positions].tolist(),
+        slate.reasons[positions].tolist(),
+        slate.origins[positions].tolist(),
         strict=True,
     )
     return Picks(
-        Pick(views[id], score, reasons_of(reasons), source_names(origins), parts_of(slate, i) if has_parts else None)
+        Pick(views[id], score, reasons_of(reasons), source_names(origins), score_parts(slate, i) if has_parts else None)
         for i, id, score, reasons, origins in rows
     )
 
@@ -148,6 +160,6 @@ def source_names(bits: int) -> tuple[str, ...]:
     return tuple(origin.name.lower() for origin in origins_of(bits))
 
 
-def parts_of(slate: Slate, i: int) -> dict[str, float]:
-    """Return what the score of the pick at *i* is the sum of."""
-    return dict(zip(slate.part_names, slate.parts[i].tolist(), strict=True))
+def score_parts(slate: Slate, position: int) -> dict[str, float]:
+    """Return the score parts of the pick at *position*, by name."""
+    return dict(zip(slate.part_names, slate.parts[position].tolist(), strict=True))

@@ -25,8 +25,8 @@ from recommendations.contracts import COLUMNS, Affinity, Candidates, Interests, 
 from recommendations.services import wiring
 from recommendations.services.errors import InputsNotKept
 
-VERSION = 1
-NOT_PACKED = frozenset(
+INPUTS_VERSION = 1
+UNPACKED_FIELDS = frozenset(
     {
         "request_id",
         "policy",
@@ -47,11 +47,11 @@ NOT_PACKED = frozenset(
 Fields of `Query` that are packed apart, or that only sources and filters read: ranking starts behind both, and what a
 member blocked or has seen is not stored here. Every other field is packed, one that is added later too.
 """
-KEEP = timedelta(days=7)
+INPUTS_RETENTION = timedelta(days=7)
 """How long inputs are kept. Changes which requests can be replayed."""
 
 
-def is_kept(request_id: UUID) -> bool:
+def has_stored_inputs(request_id: UUID) -> bool:
     """Return whether the inputs of this request are kept: a share of all, chosen by the id."""
     return request_id.int % 10_000 < settings.ENV.replay_share * 10_000
 
@@ -65,7 +65,7 @@ def pack_inputs(query: Query, candidates: Candidates) -> bytes:
     columns: dict[str, NDArray[Any]] = {f"c.{name}": getattr(candidates, name) for name in COLUMNS}
     columns |= {f"i.{f.name}": getattr(query.interests, f.name) for f in fields(Interests)}
     plain: dict[str, Any] = {}
-    for name in (f.name for f in fields(Query) if f.name not in NOT_PACKED):
+    for name in (f.name for f in fields(Query) if f.name not in UNPACKED_FIELDS):
         value = getattr(query, name)
         if isinstance(value, np.ndarray):
             columns[f"q.{name}"] = value
@@ -78,7 +78,7 @@ def pack_inputs(query: Query, candidates: Candidates) -> bytes:
                 f"Query.{name}: {type(value).__name__} cannot be packed; pack it here, or list it as not packed"
             )
     head = {
-        "version": VERSION,
+        "version": INPUTS_VERSION,
         "model": wiring.embedder().name,
         "policy": asdict(query.policy),
         "query": plain,
@@ -91,7 +91,7 @@ def unpack_inputs(request_id: UUID, packed: bytes) -> tuple[Query, Candidates, s
     """Return the query, the candidates, and the model of the vectors that were used."""
     line, _, body = packed.partition(b"\n")
     head = json.loads(line)
-    if head["version"] != VERSION:
+    if head["version"] != INPUTS_VERSION:
         raise InputsNotKept(request_id, "they were kept by another version of this software")
     columns: dict[str, NDArray[Any]] = {}
     at = 0
@@ -99,44 +99,45 @@ def unpack_inputs(request_id: UUID, packed: bytes) -> tuple[Query, Candidates, s
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         columns[name] = np.frombuffer(body[at : at + size], dtype).reshape(shape)
         at += size
-    query = unpacked_query(request_id, head, columns)
-    return query, unpacked_candidates(columns), head["model"]
+    query = unpack_query(request_id, head, columns)
+    return query, unpack_candidates(columns), head["model"]
 
 
-def unpacked_query(request_id: UUID, head: dict[str, Any], columns: dict[str, NDArray[Any]]) -> Query:
+def unpack_query(request_id: UUID, head: dict[str, Any], columns: dict[str, NDArray[Any]]) -> Query:
     """
     Return the query; a field that was not packed has its default.
 
     Raises `InputsNotKept` if a field of `Query` has none: ranking has come to need what was not kept.
     """
-    values = head["query"] | starting_with("q.", columns)
+    values = head["query"] | columns_with_prefix("q.", columns)
     for name in {name.split(".")[1] for name in columns if name.startswith("a.")}:
-        values[name] = Affinity(**known(Affinity, starting_with(f"a.{name}.", columns)))
-    values = known(Query, values)
+        values[name] = Affinity(**select_fields(Affinity, columns_with_prefix(f"a.{name}.", columns)))
+    values = select_fields(Query, values)
     values |= {
         "request_id": request_id,
         "policy": Policy.from_stored(head["policy"]),
         "interests": replace(
-            Interests.none(columns["i.positive"].shape[1]), **known(Interests, starting_with("i.", columns))
+            Interests.none(columns["i.positive"].shape[1]),
+            **select_fields(Interests, columns_with_prefix("i.", columns)),
         ),
     }
-    lacking = [f.name for f in fields(Query) if f.name not in values and f.default is f.default_factory is MISSING]
-    if lacking:
-        raise InputsNotKept(request_id, f"ranking needs what was not kept: {', '.join(lacking)}")
+    missing = [f.name for f in fields(Query) if f.name not in values and f.default is f.default_factory is MISSING]
+    if missing:
+        raise InputsNotKept(request_id, f"ranking needs what was not kept: {', '.join(missing)}")
     return Query(**values)
 
 
-def unpacked_candidates(columns: dict[str, NDArray[Any]]) -> Candidates:
+def unpack_candidates(columns: dict[str, NDArray[Any]]) -> Candidates:
     """Return the candidates; a column that was not packed is unknown."""
-    stored = starting_with("c.", columns)
-    return replace(Candidates.unknown(stored["post_ids"], stored["origins"]), **known(Candidates, stored))
+    stored = columns_with_prefix("c.", columns)
+    return replace(Candidates.unknown(stored["post_ids"], stored["origins"]), **select_fields(Candidates, stored))
 
 
-def starting_with(prefix: str, columns: dict[str, NDArray[Any]]) -> dict[str, Any]:
+def columns_with_prefix(prefix: str, columns: dict[str, NDArray[Any]]) -> dict[str, Any]:
     """Return the *columns* whose names start with *prefix*, without it."""
     return {name.removeprefix(prefix): column for name, column in columns.items() if name.startswith(prefix)}
 
 
-def known(kind: type[Any], values: dict[str, Any]) -> dict[str, Any]:
+def select_fields(kind: type[Any], values: dict[str, Any]) -> dict[str, Any]:
     """Return those of *values* that are fields of the dataclass *kind* today."""
     return {f.name: values[f.name] for f in fields(kind) if f.name in values}

@@ -1,10 +1,10 @@
 """
-Pages, and those that a process remembers: what was shown is shown again while all that it came of is as it was.
+Pages of a feed, and the page cache: the first pages that this process has served, to serve them again while they hold.
 
-A page came of its viewer (with their taste), its posts, a slate, the variant that the flags gave and its policy. The
-change log tells of the first two, and is asked before anything remembered is used; flags and policies have a version,
-the slate its age. So a page that is asked for again costs that one question. Where any of it has changed, the road is
-taken from the slate cache on.
+A page depends on its viewer (with their interests), its posts, a slate, the variant that the flags assigned, and that
+variant's policy. The change log reports changes of the viewer and the posts, and every request reads it before it uses
+a cached page. Flags and policies have a version, and a slate has its age. So a page that is requested again costs one
+read of the log. If anything has changed, the request goes on with the slate cache.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from uuid import UUID
 
 from flags.services.version import version
 from monitoring import metrics
-from recommendations.contracts import Slate
 from recommendations.services import wiring
-from recommendations.services.serving.final_check import Picks, Sight
-from recommendations.services.serving.query import Choice
-from recommendations.services.serving.slates import is_fresh
+from recommendations.services.serving.cursors import CursorStep, write_cursor
+from recommendations.services.serving.final_check import CheckedPicks, Picks
+from recommendations.services.serving.query import EngineAssignment
+from recommendations.services.serving.slates import CachedSlate, SlatePosition, is_fresh
 from recommendations.stores.relational_viewers import Viewer
 
-PAGES = 1_000
-"""Pages that a process remembers, each some 30 KB with its words. Changes the speed."""
-NAME = "pages"
+MAX_PAGES = 1_000
+"""Pages that a process caches, about 30 KB each once rendered. Changes the speed."""
+CACHE_NAME = "pages"
 
-page_hit, page_miss = (metrics.REMEMBERED.labels(NAME, word) for word in ("hit", "miss"))
+page_hit, page_miss = (metrics.REMEMBERED.labels(CACHE_NAME, outcome) for outcome in ("hit", "miss"))
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some of a slate, in order."""
+    """Consecutive picks of a slate, as entry points serve them."""
 
     request_id: UUID
     member_id: str
@@ -46,67 +46,81 @@ class Page:
     picks: Picks
     next_cursor: str | None
     positions: tuple[int, ...] = ()
-    """Of the picks, in the slate."""
-    before: tuple[tuple[UUID, int], ...] = ()
-    """The slates that this reading went through earlier, and how far."""
+    """Where in the slate the picks are."""
+    earlier_steps: tuple[CursorStep, ...] = ()
+    """The slates that the reader went through before this one."""
 
 
 @dataclass(frozen=True, slots=True)
-class KeptPage:
-    """The first page of a feed, and what it came of."""
+class CheckedPage:
+    """A page that passed the final check, with the slate it is from and the facts that it was checked on."""
 
     page: Page
-    slate: Slate
-    sight: Sight
-    choice: Choice
-    flags: str
-    """The version of the flags by which that is the viewer's choice."""
-
-    def holds(self, now: float) -> bool:
-        """Return whether the same would be shown now, as of when its viewer's facts were read last."""
-        _, policy = wiring.policies().of(self.choice.variant)
-        made_by = (self.slate.variant, self.slate.policy_version, self.flags)
-        is_so = made_by == (self.choice.variant, policy, version())
-        return is_so and is_fresh(self.slate, now) and self.sight.holds(self.sight.viewer)
+    position: SlatePosition
+    checked: CheckedPicks
 
 
-class Pages:
-    """The first pages that this process remembers, by member, feed and limit. Safe under threads."""
+@dataclass(frozen=True, slots=True)
+class CachedPage(CheckedPage):
+    """The first page of a feed in the page cache."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._kept: dict[tuple[str, str, int], KeptPage] = {}
+    assignment: EngineAssignment
+    """What the flags gave the viewer when the page was built."""
+
+    def is_current(self, now: float) -> bool:
+        """Return whether nothing that the page depends on has changed, up to when the viewer's facts were last read."""
+        slate, assignment = self.position.slate, self.assignment
+        _, policy_version = wiring.policies().of(assignment.variant)
+        built_with = (slate.variant, slate.policy_version, assignment.flags_version)
+        is_same = built_with == (assignment.variant, policy_version, version())
+        return is_same and is_fresh(slate, now) and self.checked.is_current(self.checked.viewer)
+
+
+class PageCache:
+    """The first pages that this process has served, by member, feed and limit. Safe under threads."""
+
+    def __init__(self, max_pages: int) -> None:
+        self._max_pages = max_pages
+        self._pages: dict[tuple[str, str, int], CachedPage] = {}
         self._lock = threading.Lock()
 
-    def get(self, member_id: str, feed: str, limit: int, now: float) -> KeptPage | None:
-        """Return the first page of the member's feed, by the flags' choice, if it held when they were last asked of."""
-        kept = self._kept.get((member_id, feed, limit))
-        return kept if kept is not None and kept.holds(now) else None
+    def get(self, member_id: str, feed: str, limit: int, now: float) -> CachedPage | None:
+        """Return the first page of the member's feed if it was current when their facts were last read, else None."""
+        cached = self._pages.get((member_id, feed, limit))
+        return cached if cached is not None and cached.is_current(now) else None
 
-    def of_now(self, kept: KeptPage | None, viewer: Viewer) -> KeptPage | None:
-        """Return what `get` did if it holds still, by the viewer's facts of now."""
-        is_so = kept is not None and kept.sight.holds(viewer)
-        (page_hit if is_so else page_miss).inc()
-        return kept if is_so else None
+    def confirm(self, cached: CachedPage | None, viewer: Viewer) -> CachedPage | None:
+        """Return the page from `get` if it is still current on the facts of *viewer*, else None. Count hit or miss."""
+        is_current = cached is not None and cached.checked.is_current(viewer)
+        (page_hit if is_current else page_miss).inc()
+        return cached if is_current else None
 
-    def keep(self, page: Page, slate: Slate, sight: Sight, choice: Choice, flags: str, *, limit: int) -> None:
-        """Remember a first page, and forget what was kept longest."""
-        key = (sight.viewer.external_id, page.feed, limit)
+    def put(self, served: CheckedPage, assignment: EngineAssignment, *, limit: int) -> None:
+        """Cache a first page, and evict the page that was cached the longest ago if there are too many."""
+        page = replace(served.page, cached=True)
+        # Without the trace of a fresh slate, which holds every candidate.
+        position = SlatePosition(CachedSlate(served.position.slate))
+        key = (page.member_id, page.feed, limit)
         with self._lock:
-            self._kept.pop(key, None)
-            self._kept[key] = KeptPage(replace(page, cached=True), slate, sight, choice, flags)
-            if len(self._kept) > self._most:
-                del self._kept[next(iter(self._kept))]
-            metrics.CACHE_ENTRIES.labels(NAME).set(len(self._kept))
+            self._pages.pop(key, None)
+            self._pages[key] = CachedPage(page, position, served.checked, assignment)
+            if len(self._pages) > self._max_pages:
+                del self._pages[next(iter(self._pages))]
+            metrics.CACHE_ENTRIES.labels(CACHE_NAME).set(len(self._pages))
 
     def clear(self) -> None:
-        """Forget all of them."""
+        """Evict every page."""
         with self._lock:
-            self._kept.clear()
-            metrics.CACHE_ENTRIES.labels(NAME).set(0)
+            self._pages.clear()
+            metrics.CACHE_ENTRIES.labels(CACHE_NAME).set(0)
 
 
 @wiring.per_process
-def pages() -> Pages:
-    """Return this process's pages."""
-    return Pages(PAGES)
+def page_cache() -> PageCache:
+    """Return this process's page cache."""
+    return PageCache(MAX_PAGES)
+
+
+def cursor_after(page: Page, index: int) -> str:
+    """Return the cursor of the position after the page's pick *index*."""
+    return write_cursor(page.request_id, page.positions[index] + 1, page.earlier_steps)

@@ -1,4 +1,4 @@
-"""From a member's id to a query: who asks, which engine and policy serve them, and what is known of them."""
+"""From a member's id to a query: the viewer's facts, the engine and policy that serve them, and what ranking needs."""
 
 from __future__ import annotations
 
@@ -15,58 +15,74 @@ from openfeature.evaluation_context import EvaluationContext
 
 from flags.experiments.carried import answer_of
 from flags.experiments.rules import Exposed
+from flags.services.version import version
 from recommendations.contracts import EMPTY_IDS, UNKNOWN, Affinity, Int64Array, Interests, Only, Query
 from recommendations.services import wiring
 from recommendations.services.errors import FactsUnavailable, InactiveMember, UnknownMember
 from recommendations.stores import relational_viewers as viewers
 from recommendations.stores.profiles import read_taste
 from recommendations.stores.relational_viewers import Viewer
-from recommendations.stores.resident_facts import Inquiry
+from recommendations.stores.resident_facts import History, Inquiry
 
-FLAG = "wasm_recommendations"
-FLAGS = api.get_client()
+ENGINE_FLAG = "wasm_recommendations"
+FLAG_CLIENT = api.get_client()
 SLATE_SIZE = 120
 """Posts in a slate: what the pages show, and the reserve behind them. Changes the answer."""
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """What a member is served by. Read once a request, and passed down: no part asks a flag."""
+class EngineAssignment:
+    """The engine and the variant that serve a member. Decided once a request and passed down."""
 
     engine: str
     variant: str
-    exposed: Exposed | None = None
-    """What is to be noted once the member was served by an experiment's variant."""
+    exposed_variant: Exposed | None = None
+    """The experiment's variant that the member is exposed to once they are served."""
+    flags_version: str = ""
+    """The version of the flags that decided this; empty if no flag did."""
 
 
-WASM = Choice("wasm_simd", "wasm_conservative")
-"""What asks for the WebAssembly engine whatever the flag says."""
+WASM_ASSIGNMENT = EngineAssignment("wasm_simd", "wasm_conservative")
+"""For a caller that wants the WebAssembly engine whatever the flag says."""
 
 
-def choose(member_id: str) -> Choice:
-    """Return the engine and the variant for this member, by the flag."""
-    answer = answer_of(FLAGS.get_boolean_details(FLAG, False, EvaluationContext(member_id)))
+def assign_engine(member_id: str) -> EngineAssignment:
+    """Return the engine and the variant that the flag gives this member."""
+    # The version is read first: a flag that changes in between makes the assignment look older than it is.
+    flags_version = version()
+    answer = answer_of(FLAG_CLIENT.get_boolean_details(ENGINE_FLAG, False, EvaluationContext(member_id)))
     if answer.value:
-        return Choice("wasm_simd", answer.variant or WASM.variant, answer.exposed)
-    return Choice("plain", answer.variant or "control", answer.exposed)
+        variant = answer.variant or WASM_ASSIGNMENT.variant
+        return EngineAssignment(WASM_ASSIGNMENT.engine, variant, answer.exposed, flags_version)
+    return EngineAssignment("plain", answer.variant or "control", answer.exposed, flags_version)
 
 
-def inquire(
-    *, member_id: str | None = None, pk: int = 0, history: bool = False, post_ids: Sequence[int] = ()
+def prefetch_facts(
+    *, member_id: str | None = None, pk: int = 0, has_history: bool = False, post_ids: Sequence[int] = ()
 ) -> Inquiry | None:
-    """Ask for the member's facts, and what else is needed; there is something to do until the answer is."""
+    """
+    Send the queries for the change log and for the facts that this process has not cached; do not wait for the answer.
+
+    The facts are those of the member, by *member_id* (the platform's id) or *pk*, and of *post_ids*; *has_history* adds
+    what ranking needs: seen posts, interests and negative feedback. None: nothing can be prefetched or cached now,
+    so each fact is read where it is needed.
+    """
     try:
-        return wiring.facts().ask(external_id=member_id, pk=pk, history=history, post_ids=post_ids)
+        return wiring.facts().ask(external_id=member_id, pk=pk, history=has_history, post_ids=post_ids)
     except DatabaseError:
-        return None  # whoever needs an answer is told
+        return None  # reading the facts without a prefetch then raises the error
 
 
-def known_viewer(
-    now: datetime, *, member_id: str | None = None, pk: int | None = None, inquiry: Inquiry | None = None
+def get_viewer(
+    now: datetime, *, member_id: str | None = None, pk: int | None = None, prefetch: Inquiry | None = None
 ) -> Viewer:
-    """Return the member as a viewer, or refuse: unknown, inactive, or not to be read now."""
+    """
+    Return the member as a viewer, as of when *prefetch* was sent; without one, as of now.
+
+    Raises `UnknownMember`, `InactiveMember`, or `FactsUnavailable` if the database cannot be read.
+    """
     try:
-        viewer = wiring.facts().viewer(now, external_id=member_id, pk=pk, inquiry=inquiry)
+        viewer = wiring.facts().viewer(now, external_id=member_id, pk=pk, inquiry=prefetch)
     except DatabaseError as error:
         raise FactsUnavailable("The viewer's facts cannot be read now. Try again shortly.") from error
     if viewer is None:
@@ -76,19 +92,19 @@ def known_viewer(
     return viewer
 
 
-def query_of(
+def build_query(
     viewer: Viewer,
-    choice: Choice,
+    assignment: EngineAssignment,
     *,
     feed: str,
     now: datetime,
     size: int = SLATE_SIZE,
-    excluded: Int64Array = EMPTY_IDS,
-    only: Only | None = None,
+    excluded_post_ids: Int64Array = EMPTY_IDS,
+    feed_filter: Only | None = None,
 ) -> Query:
-    """Return the query of *viewer*: all that a last look needs, and nothing learned of them yet."""
+    """Return the query of *viewer* with all that the final check needs; `load_history` adds what ranking needs."""
     try:
-        policy, version = wiring.policies().of(choice.variant)
+        policy, policy_version = wiring.policies().of(assignment.variant)
     except DatabaseError as error:
         raise FactsUnavailable("The ranking policy cannot be read now. Try again shortly.") from error
     words = wiring.words()
@@ -99,11 +115,11 @@ def query_of(
         size=size,
         now=now.timestamp(),
         policy=policy,
-        variant=choice.variant,
-        policy_version=version,
+        variant=assignment.variant,
+        policy_version=policy_version,
         interests=Interests.none(wiring.embedder().dimension),
-        excluded_post_ids=excluded,
-        only=only or Only(),
+        excluded_post_ids=excluded_post_ids,
+        only=feed_filter or Only(),
         max_sensitivity=viewer.max_sensitivity,
         language_ids=words.languages.numbers(viewer.languages),
         followed_author_ids=viewer.followed,
@@ -116,78 +132,88 @@ def query_of(
     )
 
 
-def as_of_now(query: Query, viewer: Viewer, choice: Choice, inquiry: Inquiry | None) -> tuple[Query, Viewer]:
-    """Return the same query of the same member, by what is known of them by now, or by what *inquiry* asked."""
+def refresh_query(
+    query: Query, viewer: Viewer, assignment: EngineAssignment, prefetch: Inquiry | None
+) -> tuple[Query, Viewer]:
+    """Return the same query and viewer on current facts: those of *prefetch*, or read now without one."""
     now = datetime.fromtimestamp(query.now, UTC)
-    found = known_viewer(now, member_id=viewer.external_id, inquiry=inquiry)
-    if found is viewer:
+    current = get_viewer(now, member_id=viewer.external_id, prefetch=prefetch)
+    if current is viewer:
         return query, viewer
-    anew = query_of(found, choice, feed=query.feed, now=now, size=query.size)
-    asked = {name: getattr(query, name) for name in ("request_id", "excluded_post_ids", "only")}
-    return replace(anew, **asked), found
+    refreshed = build_query(current, assignment, feed=query.feed, now=now, size=query.size)
+    requested = {name: getattr(query, name) for name in ("request_id", "excluded_post_ids", "only")}
+    return replace(refreshed, **requested), current
 
 
-class Narrow(NamedTuple):
-    """What one request wants only, in the platform's words; empty: any."""
+class FeedFilters(NamedTuple):
+    """The posts that one request accepts, in the platform's words and ids. An empty filter accepts every post."""
 
     languages: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     max_age_hours: float | None = None
     exclude: tuple[str, ...] = ()
-    """Ids of posts that must not come."""
+    """Ids of posts to leave out."""
 
 
-def narrowed(narrow: Narrow, now: datetime) -> tuple[Only, Int64Array]:
-    """Return what *narrow* says in numbers, and the posts that it leaves out."""
-    if narrow == Narrow():
+NO_FILTERS = FeedFilters()
+
+
+def resolve_filters(filters: FeedFilters, now: datetime) -> tuple[Only, Int64Array]:
+    """Return the filter of *filters* in our own numbers, and the sorted ids (n,) of the posts to leave out."""
+    if filters == NO_FILTERS:
         return Only(), EMPTY_IDS
     words = wiring.words()
-    only = Only(
-        language_ids=words.languages.numbers(narrow.languages),
-        format_ids=words.formats.numbers(narrow.kinds),
-        tag_ids=words.tags.numbers(narrow.tags),
-        since=now.timestamp() - narrow.max_age_hours * 3600 if narrow.max_age_hours else 0.0,
-        key=hashlib.blake2b(repr(narrow).encode(), digest_size=8).hexdigest(),
+    feed_filter = Only(
+        language_ids=words.languages.numbers(filters.languages),
+        format_ids=words.formats.numbers(filters.kinds),
+        tag_ids=words.tags.numbers(filters.tags),
+        since=now.timestamp() - filters.max_age_hours * 3600 if filters.max_age_hours else 0.0,
+        key=hashlib.blake2b(repr(filters).encode(), digest_size=8).hexdigest(),
     )
-    return only, viewers.posts_named(narrow.exclude)
+    return feed_filter, viewers.posts_named(filters.exclude)
 
 
-def learns_from_history(query: Query, viewer: Viewer) -> bool:
-    """Return whether a feed is ranked by what its viewer did."""
+def is_ranked_by_history(query: Query, viewer: Viewer) -> bool:
+    """Return whether the feed is ranked by what its viewer did."""
     return query.feed == "discovery" and viewer.is_personalised
 
 
-def with_history(query: Query, viewer: Viewer, choice: Choice) -> tuple[Query, Viewer]:
+def load_history(query: Query, viewer: Viewer, assignment: EngineAssignment) -> tuple[Query, Viewer]:
     """
-    Return *query* and *viewer* as of now, and with what ranking needs besides.
+    Return *query* and *viewer* on current facts, with what ranking needs: seen posts and, if used, interests.
 
-    That is what the viewer saw and, if they want it, their interests, all asked for at once.
+    One batch of queries reads the change log, the viewer and their history. Raises `FactsUnavailable`.
     """
-    facts = wiring.facts()
+    is_ranked = is_ranked_by_history(query, viewer)
+    prefetch = prefetch_facts(pk=viewer.id, has_history=is_ranked)
     fatigue = Affinity()
-    learns = learns_from_history(query, viewer)
-    inquiry = inquire(pk=viewer.id, history=learns)
-    if learns:
+    if is_ranked:  # Redis is read while the database answers
         fatigue = wiring.served().fatigue(viewer.id, query.now, query.policy.fatigue_half_life_hours * 3600)
-    query, viewer = as_of_now(query, viewer, choice, inquiry)
+    query, viewer = refresh_query(query, viewer, assignment, prefetch)
     if not query.uses_history:
         return query, viewer
+    facts = wiring.facts()
     try:
-        if not learns_from_history(query, viewer):
+        if not is_ranked_by_history(query, viewer):
             return replace(query, seen_post_ids=facts.seen(viewer.id).post_ids), viewer
-        seen, profile, wishes = facts.history(viewer.id, wiring.tastes(), inquiry)
+        history = facts.history(viewer.id, wiring.tastes(), prefetch)
     except DatabaseError as error:
         raise FactsUnavailable("The viewer's history cannot be read now. Try again shortly.") from error
+    return add_history(query, history, fatigue), viewer
+
+
+def add_history(query: Query, history: History, fatigue: Affinity) -> Query:
+    """Return *query* with the viewer's seen posts, interests, affinities and fatigue."""
     now = datetime.fromtimestamp(query.now, UTC)
-    taste = read_taste(profile, wishes, now, wiring.embedder().dimension, wiring.words(), query.policy.session)
-    learned = replace(
+    dimension, words = wiring.embedder().dimension, wiring.words()
+    taste = read_taste(history.profile, history.wishes, now, dimension, words, query.policy.session)
+    return replace(
         query,
-        seen_post_ids=seen.post_ids,
+        seen_post_ids=history.seen.post_ids,
         interests=taste.interests,
         author_affinity=taste.authors,
         topic_affinity=taste.topics,
         format_affinity=taste.formats,
         served=fatigue,
     )
-    return learned, viewer

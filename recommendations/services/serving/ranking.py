@@ -1,9 +1,9 @@
 """
-Makes a slate, falling back step by step: the chosen engine, the control engine, the trending feed.
+Ranks a slate, with fallbacks in turn: the assigned engine, the control engine, the trending feed.
 
-An engine that fails again and again is not asked for a while: see `breaker.py`. What comes after the trending feed, the
-slate that was good last, is in `slates.py`. A filter that fails loses the slate at any step: no step shows what
-could not be checked.
+An engine that keeps failing is not tried for a while: see `breaker.py`. The fallback after the trending feed, the last
+good slate, is in `slates.py`. If a filter fails there is no slate, whatever the step: posts that could not be checked
+are not shown.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from monitoring import metrics
 from recommendations.contracts import (
     BoolArray,
+    Float32Array,
     Origin,
     Policy,
     Query,
@@ -30,61 +31,77 @@ from recommendations.pipeline.run import Pipeline, run
 from recommendations.pipeline.stages import FilterError, Trace
 from recommendations.ports import VectorError
 from recommendations.services import wiring
-from recommendations.services.serving.query import Choice
+from recommendations.services.serving.query import EngineAssignment
 
 log = logging.getLogger(__name__)
 
-CONTROL, TRENDING = "plain", "trending"
-WITH_ENGINE = frozenset({"discovery", "similar"})
-NEVER_EMPTY = frozenset({"discovery", "non_personalized"})
-"""Feeds of everything there is: empty only if nothing may be shown. Nobody followed is no reason to show strangers."""
+CONTROL_ENGINE, TRENDING_FEED = "plain", "trending"
+FEEDS_WITH_ENGINE = frozenset({"discovery", "similar"})
+NEVER_EMPTY_FEEDS = frozenset({"discovery", "non_personalized"})
+"""
+Feeds that draw on every post: they are empty only if nothing may be shown.
+
+The following feed of a member who follows nobody stays empty instead of showing strangers.
+"""
 TASTE_REASON_SHARE = 0.3
-"""Share of the score above which a taste part is given as a reason. Changes what is said, not what is shown."""
-LIKED = 0.3
-"""Liking for an author or a topic, of 1, from which on it is given as a reason. Changes what is said."""
+"""Fraction of a score's positive parts above which taste is given as a reason. Changes the reasons, not the feed."""
+AFFINITY_REASON_THRESHOLD = 0.3
+"""Affinity for an author or a topic, 0 to 1, above which it is given as a reason. Changes the reasons, not the feed."""
 PART_REASONS = {"author": Reason.AUTHOR, "topic": Reason.TOPIC}
 
 
-class SlateLost(RuntimeError):  # noqa: N818 -- read as words
-    """No step of the fallback could make a slate."""
+class NoSlateError(RuntimeError):
+    """Every step of the fallback failed."""
 
 
-def rank(query: Query, choice: Choice, trace: Trace) -> Slate:
-    """Return a slate for *query*, and say in it which step made it; raise `SlateLost` if none could."""
-    attempts = (attempt(query, engine, fallback, trace) for engine, fallback in steps_of(query.feed, choice))
+def rank_with_fallback(query: Query, assignment: EngineAssignment, trace: Trace) -> Slate:
+    """
+    Return a slate for *query* that names the fallback it comes from, and record in *trace* how it was built.
+
+    Raises `NoSlateError` if every step failed, `FilterError` if a filter failed.
+    """
+    steps = fallback_steps(query.feed, assignment)
+    attempts = (attempt(query, engine, fallback, trace) for engine, fallback in steps)
     slate = next((slate for slate in attempts if slate is not None), None)
-    if slate is not None and (len(slate) or query.feed not in NEVER_EMPTY):
+    if slate is not None and (len(slate) or query.feed not in NEVER_EMPTY_FEEDS):
         return slate
-    # The policy may ask for nothing that is popular or new; this step must have something to show.
-    plain = replace(query, policy=Policy())
+    trending = rank_trending(query, trace)
+    return trending if len(trending) or slate is None else slate
+
+
+def fallback_steps(feed: str, assignment: EngineAssignment) -> list[tuple[str, str]]:
+    """Return the engines to try in turn, each with its fallback's name; one without an engine if the feed has none."""
+    if feed not in FEEDS_WITH_ENGINE:
+        return [("", "")]
+    if assignment.engine == CONTROL_ENGINE:
+        return [(CONTROL_ENGINE, "")]
+    return [(assignment.engine, ""), (CONTROL_ENGINE, CONTROL_ENGINE)]
+
+
+def rank_trending(query: Query, trace: Trace) -> Slate:
+    """Return a slate of the trending feed. Raises `NoSlateError` if it fails, `FilterError` if a filter does."""
+    # The member's policy may ask for no trending or new posts; this step must have something to show.
+    default = replace(query, policy=Policy())
     try:
-        popular = make_slate(plain, wiring.feed_pipeline(TRENDING, ""), TRENDING, trace)
+        return create_slate(default, wiring.feed_pipeline(TRENDING_FEED, ""), TRENDING_FEED, trace)
     except FilterError:
         raise
     except Exception as error:
         log.exception("fallback_failed", extra={"request_id": str(query.request_id)})
-        raise SlateLost from error
-    return popular if len(popular) or slate is None else slate
-
-
-def steps_of(feed: str, choice: Choice) -> list[tuple[str, str]]:
-    """Return the engines to try in turn, and the word for each as a fallback; no engine for a feed without taste."""
-    if feed not in WITH_ENGINE:
-        return [("", "")]
-    return [(choice.engine, "")] if choice.engine == CONTROL else [(choice.engine, ""), (CONTROL, CONTROL)]
+        raise NoSlateError from error
 
 
 def attempt(query: Query, engine: str, fallback: str, trace: Trace) -> Slate | None:
     """
-    Return what one step makes; None if it failed or is not asked.
+    Return the slate of one step; None if it failed, or if the engine's breaker is open.
 
-    A vector that cannot be used is no fault of the engine, and does not open its breaker.
+    A vector that cannot be used is not the engine's failure and does not open its breaker.
     """
     breaker = wiring.breakers().get(engine)
     if breaker and not breaker.allows(query.now):
         return None
     try:
-        slate = make_slate(query, wiring.feed_pipeline(query.feed, engine), fallback, trace)
+        slate = create_slate(query, wiring.feed_pipeline(query.feed, engine), fallback, trace)
     except FilterError:
         raise
     except Exception as error:
@@ -101,8 +118,8 @@ def attempt(query: Query, engine: str, fallback: str, trace: Trace) -> Slate | N
     return slate
 
 
-def make_slate(query: Query, pipeline: Pipeline, fallback: str, trace: Trace) -> Slate:
-    """Return what *pipeline* makes of *query*."""
+def create_slate(query: Query, pipeline: Pipeline, fallback: str, trace: Trace) -> Slate:
+    """Run *pipeline* for *query* and return its slate."""
     scored = run(pipeline, query, trace)
     return Slate(
         request_id=query.request_id,
@@ -115,30 +132,38 @@ def make_slate(query: Query, pipeline: Pipeline, fallback: str, trace: Trace) ->
         post_ids=scored.candidates.post_ids,
         scores=scored.scores,
         origins=scored.candidates.origins,
-        reasons=reasons(query, scored),
+        reasons=build_reasons(query, scored),
         part_names=scored.part_names,
         parts=scored.parts,
     )
 
 
-def reasons(query: Query, scored: Scored) -> UInt16Array:
-    """Return, as bits, why each post is there: what its score is mostly made of, and what brought it."""
+def build_reasons(query: Query, scored: Scored) -> UInt16Array:
+    """Return each post's reasons as bits (n,): the largest parts of its score, and the sources that brought it."""
     origins = scored.candidates.origins
     bits = np.zeros(len(origins), np.uint16)
 
-    def say(reason: Reason, where: BoolArray) -> None:
+    def add(reason: Reason, where: BoolArray) -> None:
         np.bitwise_or(bits, np.uint16(1 << reason), out=bits, where=where)
 
     if "taste" in scored.part_names:
-        taste = scored.parts[:, scored.part_names.index("taste")]
-        positive = np.maximum(scored.parts, 0).sum(axis=1)
-        is_taste = taste > TASTE_REASON_SHARE * np.maximum(positive, 1e-9)
-        say(Reason.SIMILAR if query.feed == "similar" else Reason.TASTE, is_taste)
-    say(Reason.FOLLOWED, among(scored.candidates.author_ids, query.followed_author_ids))
+        add(Reason.SIMILAR if query.feed == "similar" else Reason.TASTE, is_mostly_taste(scored))
+    add(Reason.FOLLOWED, among(scored.candidates.author_ids, query.followed_author_ids))
     for name, reason in PART_REASONS.items():
         if name in scored.part_names:
-            say(reason, scored.parts[:, scored.part_names.index(name)] > LIKED * getattr(query.policy, name))
-    say(Reason.POPULAR, brought_by(origins, Origin.TRENDING))
-    say(Reason.AUDITION, (bits == 0) & brought_by(origins, Origin.AUDITION))
-    say(Reason.FRESH, (bits == 0) & brought_by(origins, Origin.FRESH))
+            add(reason, score_part(scored, name) > AFFINITY_REASON_THRESHOLD * getattr(query.policy, name))
+    add(Reason.POPULAR, brought_by(origins, Origin.TRENDING))
+    add(Reason.AUDITION, (bits == 0) & brought_by(origins, Origin.AUDITION))
+    add(Reason.FRESH, (bits == 0) & brought_by(origins, Origin.FRESH))
     return bits
+
+
+def score_part(scored: Scored, name: str) -> Float32Array:
+    """Return one score part of every candidate, (n,), already weighted."""
+    return scored.parts[:, scored.part_names.index(name)]
+
+
+def is_mostly_taste(scored: Scored) -> BoolArray:
+    """Return for which candidates (n,) taste is more than `TASTE_REASON_SHARE` of the positive score parts."""
+    positive = np.maximum(scored.parts, 0).sum(axis=1)
+    return score_part(scored, "taste") > TASTE_REASON_SHARE * np.maximum(positive, 1e-9)

@@ -1,51 +1,79 @@
 """
-A page of a member's feed: from the slate that is kept, or a fresh one, and always after the last look.
+A page of a member's feed.
 
-The last look runs the privacy, safety and seen filters again, on rows read now: a block made a second ago holds.
+A request reads facts from the database at three moments, and `recommend()` has one section for each:
+
+1. **Prefetch.** First of all, the request sends one batch of queries: what the change log has recorded since this
+   process last read it, and the facts of the viewer that this process has not cached. While the database works, the
+   request does what needs no facts. The answer evicts from this process every fact that has changed. If no fact that a
+   cached page was checked on has been evicted, the page is served again, without moments 2 and 3.
+2. **Slate.** A slate from the slate cache is used as it is. If one must be ranked, the request has read the epoch of
+   the viewer's slates; it then reads the log again, and what ranking needs: seen posts, interests, negative feedback.
+3. **Final check.** The privacy, safety and preference filters run on the page. Ranking takes a while, so after it the
+   log is read once more, together with the posts of the page that are not cached. A slate from the cache needs no
+   ranking: hardly any time has passed since moment 1, and the page is checked on the viewer's facts of that moment.
+
+The change log guarantees that a change is in the log once it is committed: triggers write the entry in the transaction
+of the change, whoever makes it. So at each moment a cached fact is either as the database has it, or evicted and read
+again. Between two moments nothing is guaranteed: a change that is committed there is unknown until the next one. Where
+the log cannot be relied on (in a transaction, or if a trigger is missing), nothing is cached: each moment reads rows.
+
+What breaks without a moment:
+
+- Without moment 1, cached pages and slates would be checked on the facts of an earlier request. A member whom the
+  viewer has blocked since then would still be shown.
+- Without the read in moment 2, a slate could be ranked on interests from before the epoch, such as interests that have
+  been reset. The purge that came with the reset is over by then, so the slate would stay in the cache.
+- Without moment 3, a cached slate would show posts that were hidden or removed since it was built, and a fresh slate
+  would show posts that were hidden while it was ranked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from time import perf_counter
 
 import numpy as np
 
-from flags.services.version import version
 from recommendations.contracts import NON_PERSONALIZED, Query, Slate
 from recommendations.models import FeedRequest
-from recommendations.pipeline.stages import Trace
 from recommendations.services import wiring
 from recommendations.services.errors import InvalidRequest
 from recommendations.services.serving import records
 from recommendations.services.serving.cursors import read_cursor, write_cursor
-from recommendations.services.serving.feed_metrics import counted, observe_page, observe_slate
-from recommendations.services.serving.final_check import RESERVE, Sight, look, picks_of
-from recommendations.services.serving.inputs import is_kept, pack_inputs
-from recommendations.services.serving.pages import KeptPage, Page, pages
+from recommendations.services.serving.feed_metrics import count_failures, record_page_metrics, record_slate_metrics
+from recommendations.services.serving.final_check import RESERVE_SIZE, CheckedPicks, build_picks, run_final_check
+from recommendations.services.serving.inputs import has_stored_inputs, pack_inputs
+from recommendations.services.serving.pages import CheckedPage, Page, page_cache
 from recommendations.services.serving.query import (
-    Choice,
-    Narrow,
-    as_of_now,
-    choose,
-    inquire,
-    known_viewer,
-    narrowed,
-    query_of,
+    NO_FILTERS,
+    EngineAssignment,
+    FeedFilters,
+    assign_engine,
+    build_query,
+    get_viewer,
+    prefetch_facts,
+    refresh_query,
+    resolve_filters,
 )
-from recommendations.services.serving.refresh import ask_for
-from recommendations.services.serving.slates import Reading, follow_catalogue, instead, reading_for
+from recommendations.services.serving.refresh import enqueue_refresh
+from recommendations.services.serving.slates import (
+    CachedSlate,
+    FreshSlate,
+    SlatePosition,
+    find_alternative,
+    find_slate,
+    sync_catalogue,
+)
 from recommendations.stores.relational_viewers import Viewer
 from recommendations.stores.resident_facts import Inquiry
 
 FEEDS = ("discovery", "following", "trending", "non_personalized")
 MAX_LIMIT = 100
-NO_NARROW = Narrow()
 
 
-@counted
+@count_failures
 @wiring.by_one_model
 def recommend(
     *,
@@ -54,124 +82,103 @@ def recommend(
     limit: int = 20,
     cursor: str | None = None,
     explain: bool = False,
-    narrow: Narrow = NO_NARROW,
-    choice: Choice | None = None,
-    inquiry: Inquiry | None = None,
+    filters: FeedFilters = NO_FILTERS,
+    assignment: EngineAssignment | None = None,
+    prefetch: Inquiry | None = None,
     now: datetime,
 ) -> Page:
     """
-    Return up to *limit* posts of *feed* for the member, after those that *cursor* stands for.
+    Return up to *limit* posts of *feed* for the member, after the position of *cursor*.
 
-    *explain* gives the parts of each score; of a slate that was kept, those recorded with it (a second after it was
-    made; until then there are none). *narrow* brings only some posts, and is not remembered. *choice* serves
-    them in place of what the flag says. *inquiry*: what this request asked of the member, first of all. Raises a
-    `ServiceError` that says why not.
+    *explain* adds score parts; those of a cached slate are available a second after it was built. *filters* accept only
+    some posts, in this request only. *assignment* replaces what the flag gives. *prefetch* is the result of
+    `prefetch_facts`, if the caller could send the queries earlier. Raises a `ServiceError`.
     """
-    start = perf_counter()
-    checked(feed, limit)
-    place = read_cursor(cursor) if cursor else None
-    inquiry = inquiry or inquire(member_id=member_id)
-    is_first = place is None and not explain and narrow == NO_NARROW and choice is None
-    # What needs no facts of the viewer is done while they are on their way.
-    kept = pages().get(member_id, feed, limit, now.timestamp()) if is_first else None
-    by_flags = serving(member_id, choice) if kept is None else None
-    viewer = known_viewer(now, member_id=member_id, inquiry=inquiry)
-    if is_first and (kept := pages().of_now(kept, viewer)) is not None:
-        show(kept, now, seconds=perf_counter() - start, limit=limit)
-        return kept.page
-    flags, choice = by_flags or serving(member_id, choice)
-    follow_catalogue(now)
-    only, excluded = narrowed(narrow, now)
-    query = query_of(viewer, choice, feed=feed, now=now, only=only, excluded=excluded)
-    reading = reading_for(query, choice, viewer, place)
-    page, sight = page_as_of_now(query, reading, viewer, choice, limit=limit, explain=explain)
-    if not sight.shown and (other := instead(reading, query, choice, viewer)):
-        reading = other
-        page, sight = page_as_of_now(query, reading, viewer, choice, limit=limit, explain=explain)
-    if reading.is_stale:
-        ask_for(viewer.id, feed)
-    elif is_first and sight.shown:
-        pages().keep(page, reading.slate, sight, choice, flags, limit=limit)
-    slate, trace, seconds = reading.slate, reading.trace, perf_counter() - start
-    made = [] if trace is None else records_of(slate, trace, viewer, feed, seconds * 1000)
-    note(page, sight, choice, now, offset=reading.offset, made=made)
-    found = "miss" if trace else "stale" if reading.is_stale else "hit"
-    observe_page(feed, slate, found, seconds, is_full=len(sight.shown) == limit, is_empty=not sight.shown)
-    if trace is not None:
-        observe_slate(slate, trace, seconds)
-    return page
+    started_at = perf_counter()
+    validate_feed(feed)
+    validate_limit(limit)
+    after = read_cursor(cursor) if cursor else None
+    is_cacheable = after is None and not explain and filters == NO_FILTERS and assignment is None
+
+    # Moment 1: send the questions about the viewer, and do meanwhile what needs no facts.
+    prefetch = prefetch or prefetch_facts(member_id=member_id)
+    cached_page = page_cache().get(member_id, feed, limit, now.timestamp()) if is_cacheable else None
+    assignment = assignment or (None if cached_page else assign_engine(member_id))
+    viewer = get_viewer(now, member_id=member_id, prefetch=prefetch)
+    if is_cacheable and (current_page := page_cache().confirm(cached_page, viewer)):
+        record_request(current_page, current_page.assignment, now, started_at, limit=limit)
+        return current_page.page
+
+    # Moment 2: take the slate from the cache, or rank one.
+    assignment = assignment or assign_engine(member_id)
+    query = build_filtered_query(viewer, assignment, feed, filters, now)
+    position = find_slate(query, assignment, viewer, after)
+
+    # Moment 3: run the final check on current facts. If no pick passes, an alternative slate may have others.
+    served = check_page(query, position, viewer, assignment, limit=limit, explain=explain)
+    if not served.checked.positions and (other := find_alternative(position, query, assignment, viewer)):
+        served = check_page(query, other, viewer, assignment, limit=limit, explain=explain)
+
+    # Bookkeeping.
+    update_caches(served, assignment, limit=limit, is_cacheable=is_cacheable)
+    record_request(served, assignment, now, started_at, limit=limit)
+    return served.page
 
 
-def serving(member_id: str, choice: Choice | None) -> tuple[str, Choice]:
-    """Return what serves the member, and the version of the flags that say so; one that changes now is another."""
-    flags = version()
-    return flags, choice or choose(member_id)
-
-
-def show(kept: KeptPage, now: datetime, *, seconds: float, limit: int) -> None:
-    """Note and count that a page is shown again."""
-    note(kept.page, kept.sight, kept.choice, now)
-    is_full = len(kept.sight.shown) == limit
-    observe_page(kept.page.feed, kept.slate, "hit", seconds, is_full=is_full, is_empty=False)
-
-
-def page_as_of_now(
-    query: Query, reading: Reading, viewer: Viewer, choice: Choice, *, limit: int, explain: bool
-) -> tuple[Page, Sight]:
-    """
-    Return a page of the slate, judged by what holds now.
-
-    Ranking takes a while, and who was blocked or muted meanwhile is not shown: the facts of the viewer and of the posts
-    are asked for again. The slate is kept while the answer is on its way.
-    """
-    inquiry = None
-    if reading.trace is not None:
-        window = slice(reading.offset, reading.offset + limit + RESERVE)
-        inquiry = inquire(pk=viewer.id, post_ids=reading.slate.post_ids[window].tolist())
-        if reading.keep is not None:
-            reading.keep()
-        query, viewer = as_of_now(query, viewer, choice, inquiry)
-    return page_of(query, reading, viewer, limit=limit, explain=explain, inquiry=inquiry)
-
-
-def note(
-    page: Page,
-    sight: Sight,
-    choice: Choice,
-    now: datetime,
-    *,
-    offset: int = 0,
-    made: Sequence[bytes] = (),
-) -> None:
-    """Have a page recorded; with it, once, that the member meets the variant of an experiment."""
-    viewer = sight.viewer
-    shows = records.page_record(page.request_id, viewer.id, offset, sight.post_ids, now.timestamp())
-    exposed = choice.exposed if page.feed != NON_PERSONALIZED else None
-    if exposed is None or (exposed.phase_id, viewer.id) in records.told:
-        records.record(*made, shows)
-        return
-    met = records.exposure_record(exposed, viewer.id, viewer.external_id, now.timestamp())
-    records.record(*made, shows, exposed=(met, (exposed.phase_id, viewer.id)))
-
-
-def records_of(slate: Slate, trace: Trace, viewer: Viewer, feed: str, duration_ms: float) -> list[bytes]:
-    """Return the records of a slate that was made: the slate and, of some, what it was ranked from."""
-    made = records.slate_records(slate, viewer.id, feed, duration_ms)
-    if trace.inputs and is_kept(slate.request_id):
-        made.append(records.inputs_record(slate.request_id, slate.built_at, pack_inputs(*trace.inputs)))
-    return made
-
-
-def checked(feed: str, limit: int) -> None:
-    """Refuse a feed that we don't have, or a page of an impossible length."""
+def validate_feed(feed: str) -> None:
+    """Raise `InvalidRequest` if there is no such feed."""
     if feed not in FEEDS:
         raise InvalidRequest(f"There is no feed {feed!r}; there are {', '.join(FEEDS)}.", "/feed")
+
+
+def validate_limit(limit: int) -> None:
+    """Raise `InvalidRequest` if a page cannot have this many posts."""
     if not 1 <= limit <= MAX_LIMIT:
         raise InvalidRequest(f"A page has 1 to {MAX_LIMIT} posts, not {limit}.", "/limit")
 
 
-def with_parts(slate: Slate) -> Slate:
-    """Return a kept slate with the parts that were recorded when it was made, if they are there."""
+# Moment 2
+
+
+def build_filtered_query(
+    viewer: Viewer, assignment: EngineAssignment, feed: str, filters: FeedFilters, now: datetime
+) -> Query:
+    """Bring the catalogue up to date, and return the query for the posts that *filters* accept."""
+    sync_catalogue(now)
+    feed_filter, excluded = resolve_filters(filters, now)
+    return build_query(viewer, assignment, feed=feed, now=now, feed_filter=feed_filter, excluded_post_ids=excluded)
+
+
+# Moment 3
+
+
+def check_page(
+    query: Query,
+    position: SlatePosition,
+    viewer: Viewer,
+    assignment: EngineAssignment,
+    *,
+    limit: int,
+    explain: bool,
+) -> CheckedPage:
+    """
+    Return the page at *position*, with the picks that pass the final check on current facts.
+
+    A fresh slate is put into the slate cache while the database answers. Raises `FactsUnavailable`.
+    """
+    prefetch, slate = None, position.slate
+    if isinstance(position.found, FreshSlate):
+        prefetch = prefetch_facts(pk=viewer.id, post_ids=position.post_ids(limit + RESERVE_SIZE).tolist())
+        position.found.save()
+        query, viewer = refresh_query(query, viewer, assignment, prefetch)
+    elif explain:
+        slate = add_recorded_parts(slate)
+    checked = run_final_check(query, slate, viewer, position.offset, limit, prefetch)
+    return CheckedPage(build_page(query, slate, position, checked, explain=explain), position, checked)
+
+
+def add_recorded_parts(slate: Slate) -> Slate:
+    """Return a cached slate with the score parts that were recorded when it was built, if the record is written yet."""
     recorded = FeedRequest.objects.filter(pk=slate.request_id).values_list("part_names", "parts", "post_ids").first()
     if recorded is None or bytes(recorded[2]) != slate.post_ids.astype("<i8").tobytes():
         return slate
@@ -179,36 +186,94 @@ def with_parts(slate: Slate) -> Slate:
     return replace(slate, part_names=tuple(names), parts=parts.reshape(len(slate), len(names)))
 
 
-def page_of(
-    query: Query, reading: Reading, viewer: Viewer, *, limit: int, explain: bool, inquiry: Inquiry | None
-) -> tuple[Page, Sight]:
-    """Return a page of what the last look lets through, and the look."""
-    slate = with_parts(reading.slate) if explain and reading.trace is None else reading.slate
-    sight = look(query, slate, viewer, reading.offset, limit, inquiry)
-    page = Page(
+def build_page(query: Query, slate: Slate, position: SlatePosition, checked: CheckedPicks, *, explain: bool) -> Page:
+    """Return the page of the checked picks."""
+    return Page(
         request_id=slate.request_id,
-        member_id=viewer.external_id,
+        member_id=checked.viewer.external_id,
         feed=query.feed,
         engine=slate.engine,
         variant=slate.variant,
         fallback=slate.fallback,
-        cached=reading.trace is None,
+        cached=isinstance(position.found, CachedSlate),
         built_at=datetime.fromtimestamp(slate.built_at, UTC),
         candidates=slate.candidates,
-        picks=picks_of(slate, sight.shown, sight.views, explain=True) if explain else sight.picks,
-        next_cursor=next_cursor(query, reading, sight.end),
-        positions=tuple(sight.shown),
-        before=reading.before,
+        picks=build_picks(slate, checked.positions, checked.views, explain=True) if explain else checked.picks,
+        next_cursor=next_cursor(query, position, checked.next_offset),
+        positions=tuple(checked.positions),
+        earlier_steps=position.earlier_steps,
     )
-    return page, sight
 
 
-def cursor_after(page: Page, i: int) -> str:
-    """Return the cursor of what comes after the page's pick *i*."""
-    return write_cursor(page.request_id, page.positions[i] + 1, page.before)
+def next_cursor(query: Query, position: SlatePosition, next_offset: int) -> str | None:
+    """Return the cursor of the next page; None if there is none: a slate that is not full holds all there is."""
+    is_full = query.feed in FEEDS and len(position.slate) >= query.size
+    if not is_full and next_offset >= len(position.slate):
+        return None
+    return write_cursor(position.slate.request_id, next_offset, position.earlier_steps)
 
 
-def next_cursor(query: Query, reading: Reading, end: int) -> str | None:
-    """Return the cursor of what comes after *end*; None if there is no more: a slate that is not full has it all."""
-    is_full = query.feed in FEEDS and len(reading.slate) >= query.size
-    return write_cursor(reading.slate.request_id, end, reading.before) if is_full or end < len(reading.slate) else None
+# Bookkeeping
+
+
+def update_caches(served: CheckedPage, assignment: EngineAssignment, *, limit: int, is_cacheable: bool) -> None:
+    """Have a worker rebuild the slate if it is stale; otherwise cache the page, if it is cacheable and has posts."""
+    found = served.position.found
+    if isinstance(found, CachedSlate) and found.is_stale:
+        enqueue_refresh(served.checked.viewer.id, served.page.feed)
+    elif is_cacheable and served.checked.positions:
+        page_cache().put(served, assignment, limit=limit)
+
+
+def record_request(
+    served: CheckedPage, assignment: EngineAssignment, now: datetime, started_at: float, *, limit: int
+) -> None:
+    """Queue records of the page and of a fresh slate, and record their metrics. Done for every page that is served."""
+    seconds = perf_counter() - started_at
+    found, count = served.position.found, len(served.checked.positions)
+    slate_records = build_slate_records(found, served, 1000 * seconds) if isinstance(found, FreshSlate) else []
+    queue_page_records(slate_records, served, assignment, now.timestamp())
+    outcome = cache_outcome(found)
+    record_page_metrics(served.page.feed, found.slate, outcome, seconds, is_full=count == limit, is_empty=not count)
+    if isinstance(found, FreshSlate):
+        record_slate_metrics(found.slate, found.trace, seconds)
+
+
+def cache_outcome(found: CachedSlate | FreshSlate) -> str:
+    """Return the word in metrics for what the slate cache had: hit, stale or miss."""
+    if isinstance(found, FreshSlate):
+        return "miss"
+    return "stale" if found.is_stale else "hit"
+
+
+def build_slate_records(fresh: FreshSlate, served: CheckedPage, duration_ms: float) -> list[bytes]:
+    """Return the record of a fresh slate and, for some requests, of the inputs that it was ranked from."""
+    slate = fresh.slate
+    slate_records = records.slate_records(slate, served.checked.viewer.id, served.page.feed, duration_ms)
+    if fresh.trace.inputs and has_stored_inputs(slate.request_id):
+        packed = pack_inputs(*fresh.trace.inputs)
+        slate_records.append(records.inputs_record(slate.request_id, slate.built_at, packed))
+    return slate_records
+
+
+def queue_page_records(
+    slate_records: list[bytes], served: CheckedPage, assignment: EngineAssignment, timestamp: float
+) -> None:
+    """Queue the records of a page with those of its slate and, once for each member and phase, of an exposure."""
+    viewer_id, offset, post_ids = served.checked.viewer.id, served.position.offset, served.checked.post_ids
+    page_record = records.page_record(served.page.request_id, viewer_id, offset, post_ids, timestamp)
+    exposure = build_exposure(served, assignment, timestamp)
+    records.queue_records(*slate_records, page_record, exposure=exposure)
+
+
+def build_exposure(
+    served: CheckedPage, assignment: EngineAssignment, timestamp: float
+) -> tuple[bytes, records.ExposureKey] | None:
+    """Return the record and key of the viewer's exposure to an experiment; None if there is none, or it is queued."""
+    exposed_variant, viewer = assignment.exposed_variant, served.checked.viewer
+    if exposed_variant is None or served.page.feed == NON_PERSONALIZED:
+        return None
+    key = (exposed_variant.phase_id, viewer.id)
+    if key in records.queued_exposures:
+        return None
+    return records.exposure_record(exposed_variant, viewer.id, viewer.external_id, timestamp), key

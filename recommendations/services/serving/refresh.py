@@ -1,4 +1,4 @@
-"""Make a member's slate anew, away from any request: for a batch, or while a stale one is still being served."""
+"""Rebuilds a member's slate outside of a request: for a batch job, or while a stale slate is still being served."""
 
 from __future__ import annotations
 
@@ -6,47 +6,44 @@ from datetime import datetime
 from time import perf_counter
 
 from recommendations import jobs
-from recommendations.pipeline.stages import Trace
 from recommendations.services import wiring
 from recommendations.services.errors import InactiveMember, UnknownMember
 from recommendations.services.serving import records
-from recommendations.services.serving.feed_metrics import observe_slate
-from recommendations.services.serving.query import choose, known_viewer, query_of
-from recommendations.services.serving.slates import follow_catalogue, made
+from recommendations.services.serving.feed_metrics import record_slate_metrics
+from recommendations.services.serving.query import assign_engine, build_query, get_viewer
+from recommendations.services.serving.slates import build_fresh_slate, sync_catalogue
 
 CLAIM_SECONDS = 30
-"""After this time a slate that was asked for and never came may be asked for again. Changes the speed."""
+"""After this time a rebuild that was enqueued and did not finish may be enqueued again. Changes the speed."""
 
 
-def ask_for(member_id: int, feed: str) -> None:
-    """Have a worker make this slate anew, unless one is at it already."""
+def enqueue_refresh(member_id: int, feed: str) -> None:
+    """Have a worker rebuild this slate, unless a rebuild is under way."""
     if wiring.slates().claim(member_id, feed, seconds=CLAIM_SECONDS):
         jobs.enqueue(jobs.REFRESH_SLATE, {"member_id": member_id, "feed": feed})
 
 
 @wiring.by_one_model
 def refresh_slate(*, member_id: int, feed: str, now: datetime) -> None:
-    """Make one member's slate and put it where the next request finds it; of a member who is gone, nothing."""
-    follow_catalogue(now)
+    """Rebuild one member's slate for the next request to find; delete the slates of a member who is gone."""
+    sync_catalogue(now)
     try:
-        keep_slate(member_id, feed, now)
+        rebuild_slate(member_id, feed, now)
     except (UnknownMember, InactiveMember):
         wiring.slates().purge([member_id])
     finally:
         wiring.slates().release(member_id, feed)
 
 
-def keep_slate(member_id: int, feed: str, now: datetime) -> None:
-    """Make and keep one member's slate; the catalogue is taken as it is."""
-    start = perf_counter()
+def rebuild_slate(member_id: int, feed: str, now: datetime) -> None:
+    """Build, cache and record one member's slate. The caller brings the catalogue up to date."""
+    started_at = perf_counter()
     epoch = wiring.slates().epoch(member_id)
-    viewer = known_viewer(now, pk=member_id)
-    choice = choose(viewer.external_id)
-    query = query_of(viewer, choice, feed=feed, now=now)
-    trace = Trace()
-    slate, keep = made(query, choice, viewer, trace, kept_as=feed, epoch=epoch)
-    if keep is not None:
-        keep()
-    seconds = perf_counter() - start
-    records.record(*records.slate_records(slate, viewer.id, feed, seconds * 1000))
-    observe_slate(slate, trace, seconds)
+    viewer = get_viewer(now, pk=member_id)
+    assignment = assign_engine(viewer.external_id)
+    query = build_query(viewer, assignment, feed=feed, now=now)
+    fresh = build_fresh_slate(query, assignment, viewer, feed_key=feed, epoch=epoch)
+    fresh.save()
+    seconds = perf_counter() - started_at
+    records.queue_records(*records.slate_records(fresh.slate, viewer.id, feed, seconds * 1000))
+    record_slate_metrics(fresh.slate, fresh.trace, seconds)

@@ -1,8 +1,8 @@
 """
-Posts near a text, a post or a vector in a space where texts and pictures meet: the same filters as any feed.
+Posts near a text, a post or a vector in a space that texts and pictures share: with the filters of any feed.
 
-A text finds the pictures that it describes, and a picture the texts about it, as far as the posts have vectors in that
-space: made here by a cross-modal embedder, or sent by the platform (`services/vectors/embedding_models.py`).
+A text finds the pictures that it describes, and a picture finds texts about it. The posts' vectors in that space come
+from a cross-modal embedding model here, or from the platform (`services/vectors/embedding_models.py`).
 """
 
 from __future__ import annotations
@@ -16,22 +16,25 @@ import numpy as np
 from recommendations import feeds
 from recommendations.contracts import EMPTY_IDS, BoolArray, Float32Array, Int64Array, Query, Slate
 from recommendations.embedders.choosing import EmbedderError
-from recommendations.models import Post
 from recommendations.pipeline.run import keep
 from recommendations.pipeline.stages import FilterError, Trace
 from recommendations.ports import VectorIndexError
 from recommendations.services import wiring
-from recommendations.services.errors import FactsUnavailable, InvalidRequest, UnknownPost
+from recommendations.services.errors import FactsUnavailable, InvalidRequest
 from recommendations.services.serving.pages import Page
-from recommendations.services.serving.query import choose, known_viewer, query_of
-from recommendations.services.serving.recommend import checked
-from recommendations.services.serving.similar import may_see, recorded
-from recommendations.services.serving.slates import Reading, follow_catalogue
+from recommendations.services.serving.query import assign_engine, get_viewer
+from recommendations.services.serving.recommend import validate_limit
+from recommendations.services.serving.similar import (
+    build_similar_query,
+    drop_zero_vectors,
+    find_anchor,
+    require_visible,
+    serve_and_record,
+)
+from recommendations.services.serving.slates import FreshSlate, sync_catalogue
 from recommendations.stores.resident_vectors import ResidentVectors
 
-LOOK_FURTHER = 2
-"""Picks sought for each one shown, so that the last look leaves no gaps. Changes the speed."""
-PART = "likeness"
+SIMILARITY_PART = "likeness"
 
 
 @wiring.by_one_model
@@ -47,63 +50,86 @@ def search(
     now: datetime,
 ) -> Page:
     """
-    Return up to *limit* posts nearest to one of *text*, *post_id* or *vector* in *space*; *kind*: of this format only.
+    Return up to *limit* posts of *space* nearest to one of *text*, *post_id* or *vector*; *kind* restricts their kind.
 
-    A post that the viewer may not see is as unknown to them as one that is not there. Raises a `ServiceError`.
+    Raises `UnknownPost` both for a post that does not exist and for one that the viewer may not see, and any other
+    `ServiceError`.
     """
-    checked("discovery", limit)
+    validate_limit(limit)
+    validate_subject(text, post_id, vector)
+    started_at = perf_counter()
+
+    # Moment 1: read the viewer, and the post to start from.
+    viewer, assignment = get_viewer(now, member_id=viewer_id), assign_engine(viewer_id)
+    sync_catalogue(now)
+    index = require_space_index(space, assignment.engine)
+    anchor_ids = find_anchor(post_id) if post_id else EMPTY_IDS
+    query = build_similar_query(viewer, assignment, anchor_ids, limit, now)
+    if post_id:
+        require_visible(query, anchor_ids, post_id)
+
+    # Moment 2: scan the index.
+    vectors = resolve_query_vector(index, space, text, anchor_ids, vector)
+    slate = build_search_slate(query, index, vectors, assignment.engine, kind)
+
+    # Moment 3 and bookkeeping.
+    return serve_and_record(query, FreshSlate(slate, Trace()), viewer, assignment, limit, started_at)
+
+
+def validate_subject(text: str, post_id: str, vector: Sequence[float] | None) -> None:
+    """Raise `InvalidRequest` unless exactly one of the three is given."""
     if sum((bool(text), bool(post_id), vector is not None)) != 1:
         raise InvalidRequest("Give one of text, post and vector to search by.", "/text")
-    start = perf_counter()
-    viewer = known_viewer(now, member_id=viewer_id)
-    choice = choose(viewer_id)
-    follow_catalogue(now)
-    index = index_of(space, choice.engine)
-    anchor = Post.objects.filter(external_id=post_id).values_list("pk", flat=True).first() if post_id else None
-    anchors: Int64Array = np.array([anchor], np.int64) if anchor else EMPTY_IDS
-    query = query_of(viewer, choice, feed="similar", now=now, size=LOOK_FURTHER * limit, excluded=anchors)
-    if post_id and not may_see(query, anchors):
-        raise UnknownPost(post_id)
-    sought = vector_of(index, space, text, anchors, vector)
-    slate = nearest(query, index, sought, choice.engine, kind)
-    return recorded(query, Reading(slate, trace=Trace()), viewer, choice, limit, perf_counter() - start)
 
 
-def index_of(space: str, engine: str) -> ResidentVectors:
-    """Return the index of the space, or refuse one that has no vectors."""
+def require_space_index(space: str, engine: str) -> ResidentVectors:
+    """Return the index of the space. Raises `InvalidRequest` if the space has no vectors."""
     try:
         return wiring.space_index(space, engine)
     except VectorIndexError as error:
         raise InvalidRequest(f"{error} Send vectors for it first.", "/space") from error
 
 
-def vector_of(
-    index: ResidentVectors, space: str, text: str, anchors: Int64Array, vector: Sequence[float] | None
+def resolve_query_vector(
+    index: ResidentVectors, space: str, text: str, anchor_ids: Int64Array, vector: Sequence[float] | None
 ) -> Float32Array:
-    """Return what is sought, (1, d), or (0, d) for a post without a vector in this space."""
+    """
+    Return the vector to search by, (1, d), or (0, d) for a post that has no vector in this space.
+
+    Raises `InvalidRequest` for a vector or a text that cannot be used.
+    """
     if vector is not None:
-        given = np.asarray(vector, np.float32)
-        if given.shape != (index.dimension,) or not np.isfinite(given).all() or not given.any():
-            raise InvalidRequest(f"Give {index.dimension} finite numbers, not all 0.", "/vector")
-        return given[None]
+        return validate_vector(vector, index.dimension)
     if text:
-        try:
-            return wiring.embedder_for(space).embed([text])
-        except EmbedderError as error:
-            raise InvalidRequest(str(error), "/text") from error
-    found = index.engine.vectors(index.catalogue.rows_of(anchors))
-    return found[np.any(found != 0, axis=1)]
+        return embed_text(text, space)
+    return drop_zero_vectors(index.engine.vectors(index.catalogue.rows_of(anchor_ids)))
 
 
-def nearest(query: Query, index: ResidentVectors, sought: Float32Array, engine: str, kind: str) -> Slate:
-    """Return the posts nearest to what is sought among those that the viewer may and would see."""
-    mask = allowed(query, index, kind)
+def validate_vector(vector: Sequence[float], dimension: int) -> Float32Array:
+    """Return *vector* as (1, d). Raises `InvalidRequest` for a wrong length, a value that is not finite, or zeros."""
+    given = np.asarray(vector, np.float32)
+    if given.shape != (dimension,) or not np.isfinite(given).all() or not given.any():
+        raise InvalidRequest(f"Give {dimension} finite numbers, not all 0.", "/vector")
+    return given[None]
+
+
+def embed_text(text: str, space: str) -> Float32Array:
+    """Return the vector of *text*, (1, d). Raises `InvalidRequest` if the space has no embedder for texts."""
     try:
-        ids, cosines = index.nearest_among(sought, query.size, mask)
+        return wiring.embedder_for(space).embed([text])
+    except EmbedderError as error:
+        raise InvalidRequest(str(error), "/text") from error
+
+
+def build_search_slate(query: Query, index: ResidentVectors, vectors: Float32Array, engine: str, kind: str) -> Slate:
+    """Return the nearest posts to *vectors* (1, d) that the viewer may see. Raises `FactsUnavailable`."""
+    mask = searchable_mask(query, index, kind)
+    try:
+        ids, cosines = index.nearest_among(vectors, query.size, mask)
     except VectorIndexError as error:
         raise FactsUnavailable("The search cannot be made now. Try again shortly.") from error
-    found, likeness = ids.ravel(), cosines.ravel()
-    found, likeness = found[found > 0], likeness[found > 0]
+    is_found = ids.ravel() > 0
+    post_ids, similarities = ids.ravel()[is_found], cosines.ravel()[is_found]
     return Slate(
         request_id=query.request_id,
         engine=engine,
@@ -112,17 +138,21 @@ def nearest(query: Query, index: ResidentVectors, sought: Float32Array, engine: 
         fallback="",
         built_at=query.now,
         candidates=int(mask.sum()),
-        post_ids=found,
-        scores=likeness,
-        origins=np.zeros(len(found), np.uint16),
-        reasons=np.zeros(len(found), np.uint16),
-        part_names=(PART,),
-        parts=likeness[:, None],
+        post_ids=post_ids,
+        scores=similarities,
+        origins=np.zeros(len(post_ids), np.uint16),
+        reasons=np.zeros(len(post_ids), np.uint16),
+        part_names=(SIMILARITY_PART,),
+        parts=similarities[:, None],
     )
 
 
-def allowed(query: Query, index: ResidentVectors, kind: str) -> BoolArray:
-    """Return the mask over the catalogue's rows of what may be found; fail closed."""
+def searchable_mask(query: Query, index: ResidentVectors, kind: str) -> BoolArray:
+    """
+    Return which of the catalogue's rows (n,) may be found: those that pass every filter, of *kind* unless it is empty.
+
+    Raises `FactsUnavailable` if a filter fails.
+    """
     posts = index.catalogue.everything()
     try:
         mask = keep((*feeds.MAY_SEE, *feeds.SIMILAR_WANTS), query, posts, Trace(), stage="eligible")

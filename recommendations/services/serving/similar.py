@@ -1,4 +1,4 @@
-"""Posts like one post, for a viewer: the same filters as any feed, and nothing of the viewer's own taste."""
+"""Posts similar to one post, for a viewer: with the filters of any feed, and without the viewer's own interests."""
 
 from __future__ import annotations
 
@@ -9,57 +9,90 @@ from time import perf_counter
 import numpy as np
 
 from recommendations import feeds
-from recommendations.contracts import EMPTY_IDS, Int64Array, Interests, Query
+from recommendations.contracts import EMPTY_IDS, Float32Array, Int64Array, Interests, Query
 from recommendations.models import Post
 from recommendations.pipeline.stages import Trace
 from recommendations.services import wiring
 from recommendations.services.errors import UnknownPost
 from recommendations.services.serving import records
-from recommendations.services.serving.final_check import last_look
+from recommendations.services.serving.final_check import check_posts
 from recommendations.services.serving.pages import Page
-from recommendations.services.serving.query import Choice, choose, known_viewer, query_of
-from recommendations.services.serving.ranking import CONTROL
-from recommendations.services.serving.recommend import checked, page_as_of_now
-from recommendations.services.serving.slates import Reading, build_slate, follow_catalogue
+from recommendations.services.serving.query import EngineAssignment, assign_engine, build_query, get_viewer
+from recommendations.services.serving.ranking import CONTROL_ENGINE
+from recommendations.services.serving.recommend import check_page, validate_limit
+from recommendations.services.serving.slates import FreshSlate, SlatePosition, build_slate, sync_catalogue
 from recommendations.stores.relational_viewers import Viewer
+
+CANDIDATES_PER_PICK = 2
+"""Posts in the slate for each pick of the page, so that the final check leaves no gaps. Changes the speed."""
 
 
 @wiring.by_one_model
-def similar(*, post_id: str, viewer_id: str, limit: int = 10, now: datetime) -> Page:
+def find_similar(*, post_id: str, viewer_id: str, limit: int = 10, now: datetime) -> Page:
     """
-    Return up to *limit* posts like *post_id* that the viewer may see; none if it has no vector yet.
+    Return up to *limit* posts similar to *post_id* that the viewer may see; none if the post has no vector yet.
 
-    A post that the viewer may not see is as unknown to them as one that is not there.
+    Raises `UnknownPost` both for a post that does not exist and for one that the viewer may not see, and any other
+    `ServiceError`.
     """
-    checked("discovery", limit)
-    start = perf_counter()
-    viewer = known_viewer(now, member_id=viewer_id)
-    choice = choose(viewer_id)
-    catalogue = wiring.catalogue()
-    follow_catalogue(now)
-    anchor = Post.objects.filter(external_id=post_id).values_list("pk", flat=True).first()
-    anchor_ids = np.array([anchor], np.int64) if anchor else EMPTY_IDS
-    vector = wiring.engines()[CONTROL].vectors(catalogue.rows_of(anchor_ids))
-    vector = vector[np.any(vector != 0, axis=1)]
-    interests = replace(Interests.none(vector.shape[1]), positive=vector, positive_weights=np.ones(len(vector), "f4"))
-    query = query_of(viewer, choice, feed="similar", now=now, size=2 * limit, excluded=anchor_ids)
-    if not may_see(query, anchor_ids):
-        raise UnknownPost(post_id)
+    validate_limit(limit)
+    started_at = perf_counter()
+
+    # Moment 1: read the viewer, and the post to start from.
+    viewer, assignment = get_viewer(now, member_id=viewer_id), assign_engine(viewer_id)
+    sync_catalogue(now)
+    anchor_ids = find_anchor(post_id)
+    query = build_similar_query(viewer, assignment, anchor_ids, limit, now)
+    require_visible(query, anchor_ids, post_id)
+
+    # Moment 2: rank.
     trace = Trace()
-    slate = build_slate(replace(query, interests=interests), choice, trace)
-    return recorded(query, Reading(slate, trace=trace), viewer, choice, limit, perf_counter() - start)
+    slate = build_slate(replace(query, interests=interest_in(anchor_ids)), assignment, trace)
+
+    # Moment 3 and bookkeeping.
+    return serve_and_record(query, FreshSlate(slate, trace), viewer, assignment, limit, started_at)
 
 
-def recorded(query: Query, reading: Reading, viewer: Viewer, choice: Choice, limit: int, seconds: float) -> Page:
-    """Return the page of a slate made in *seconds*, and queue a record of both: it is explained like any other."""
-    page, sight = page_as_of_now(query, reading, viewer, choice, limit=limit, explain=True)
-    records.record(
-        *records.slate_records(reading.slate, viewer.id, query.feed, 1000 * seconds),
-        records.page_record(reading.slate.request_id, viewer.id, 0, sight.post_ids, query.now),
+def find_anchor(post_id: str) -> Int64Array:
+    """Return our id of the post that a search starts from, (1,), or (0,) if there is no such post."""
+    pk = Post.objects.filter(external_id=post_id).values_list("pk", flat=True).first()
+    return np.array([pk], np.int64) if pk else EMPTY_IDS
+
+
+def build_similar_query(
+    viewer: Viewer, assignment: EngineAssignment, anchor_ids: Int64Array, limit: int, now: datetime
+) -> Query:
+    """Return the query for posts other than the anchor, without the viewer's interests."""
+    size = CANDIDATES_PER_PICK * limit
+    return build_query(viewer, assignment, feed="similar", now=now, size=size, excluded_post_ids=anchor_ids)
+
+
+def require_visible(query: Query, anchor_ids: Int64Array, post_id: str) -> None:
+    """Raise `UnknownPost` unless the post exists and the viewer may see it, on current facts."""
+    if not len(anchor_ids) or not check_posts(query, anchor_ids, feeds.MAY_SEE)[0].all():
+        raise UnknownPost(post_id)
+
+
+def interest_in(anchor_ids: Int64Array) -> Interests:
+    """Return interests that consist of the anchor's vector; empty ones if it has no vector."""
+    vectors = drop_zero_vectors(wiring.engines()[CONTROL_ENGINE].vectors(wiring.catalogue().rows_of(anchor_ids)))
+    weights = np.ones(len(vectors), "f4")
+    return replace(Interests.none(vectors.shape[1]), positive=vectors, positive_weights=weights)
+
+
+def drop_zero_vectors(vectors: Float32Array) -> Float32Array:
+    """Return *vectors* (n, d) without those of posts that have none, which are zero."""
+    return vectors[np.any(vectors != 0, axis=1)]
+
+
+def serve_and_record(
+    query: Query, fresh: FreshSlate, viewer: Viewer, assignment: EngineAssignment, limit: int, started_at: float
+) -> Page:
+    """Return the page of a fresh slate after the final check, and queue records of both, for explanations."""
+    duration_ms = 1000 * (perf_counter() - started_at)
+    served = check_page(query, SlatePosition(fresh), viewer, assignment, limit=limit, explain=True)
+    records.queue_records(
+        *records.slate_records(fresh.slate, viewer.id, query.feed, duration_ms),
+        records.page_record(fresh.slate.request_id, viewer.id, 0, served.checked.post_ids, query.now),
     )
-    return page
-
-
-def may_see(query: Query, post_ids: Int64Array) -> bool:
-    """Return whether the viewer may see these posts, by rows read now; not if there are none."""
-    return len(post_ids) > 0 and bool(last_look(query, post_ids, feeds.MAY_SEE)[0].all())
+    return served.page

@@ -1,8 +1,9 @@
 """
-The slate that a request pages through: one that is kept, or a fresh one, or at the last the one that was good last.
+The slate that a request pages through: a cached one, a fresh one, or the last good one.
 
-In order: fresh enough, it is served. Stale, it is served once more while a worker makes the next. Otherwise it is made
-here. If nothing can be made, the last good one is served, and says so. All of them go through the last look.
+A cached slate that is young enough is served as it is. A stale one is served once more while a worker builds the next.
+Otherwise this request builds a slate. If none can be built, the last good slate is served and marked as a fallback.
+Every one of them goes through the final check.
 """
 
 from __future__ import annotations
@@ -12,151 +13,194 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import numpy as np
 from django.conf import settings
 from django.db import DatabaseError
 
-from recommendations.contracts import Query, Slate
+from recommendations.contracts import Int64Array, Query, Slate
 from recommendations.pipeline.stages import FilterError, Trace
 from recommendations.services import wiring
 from recommendations.services.errors import FactsUnavailable
-from recommendations.services.serving.cursors import Place, read_before
-from recommendations.services.serving.query import Choice, with_history
-from recommendations.services.serving.ranking import SlateLost, rank
+from recommendations.services.serving.cursors import CursorPosition, CursorStep, find_passed_posts
+from recommendations.services.serving.query import EngineAssignment, load_history
+from recommendations.services.serving.ranking import NoSlateError, rank_with_fallback
 from recommendations.stores.relational_viewers import Viewer
 
 log = logging.getLogger(__name__)
 
 FALLBACK_FRESH_SECONDS = 10.0
-"""A slate that a fallback made is kept this long only: the chosen engine is tried again soon."""
-LAST_GOOD, FRESH = "last_good", "fresh"
-MORE = ":more"
-"""What a later part of a reading is kept as, beside the feed's own slate: it begins where the reader was."""
+"""How long a slate of a fallback engine counts as fresh: the assigned engine is to be tried again soon."""
+LAST_GOOD, FRESH_SOURCE = "last_good", "fresh"
+CONTINUATION = ":more"
+"""Cache key suffix of a slate that continues a feed from a cursor; the feed's own slate has none."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """A slate, and where in it a request reads."""
+class CachedSlate:
+    """A slate from the slate cache. It has no score parts."""
 
     slate: Slate
-    offset: int = 0
-    before: tuple[tuple[UUID, int], ...] = ()
-    """The slates that this reading went through earlier, and how far."""
-    trace: Trace | None = None
-    """How the slate was made; None: it was kept."""
     is_stale: bool = False
-    """Whether the next one should be made by now."""
-    keep: Callable[[], None] | None = None
-    """Keeps a fresh slate for the next request."""
+    """Whether a worker should build the next one."""
 
 
-def follow_catalogue(now: datetime) -> None:
-    """Have the catalogue follow the database; if it cannot be read, what is resident must do."""
+@dataclass(frozen=True, slots=True)
+class FreshSlate:
+    """A slate that this request built, or the last good one if it could build none."""
+
+    slate: Slate
+    trace: Trace
+    """How it was built."""
+    put: Callable[[], None] | None = None
+    """Puts it into the slate cache; None if it must not be cached."""
+
+    def save(self) -> None:
+        """Put the slate into the slate cache, if it may be cached."""
+        if self.put is not None:
+            self.put()
+
+
+@dataclass(frozen=True, slots=True)
+class SlatePosition:
+    """A slate, and where in it the page begins."""
+
+    found: CachedSlate | FreshSlate
+    offset: int = 0
+    earlier_steps: tuple[CursorStep, ...] = ()
+    """The slates that the reader went through before this one."""
+
+    @property
+    def slate(self) -> Slate:
+        """The slate itself."""
+        return self.found.slate
+
+    @property
+    def cursor_position(self) -> CursorPosition:
+        """The same position as a cursor names it."""
+        return CursorPosition(self.slate.request_id, self.offset, self.earlier_steps)
+
+    def post_ids(self, count: int) -> Int64Array:
+        """Return the ids of the next *count* posts, or of fewer at the end of the slate."""
+        return self.slate.post_ids[self.offset : self.offset + count]
+
+
+def sync_catalogue(now: datetime) -> None:
+    """Bring the resident catalogue up to date; if the database cannot be read, the catalogue serves as it is."""
     try:
         wiring.catalogue().refresh(now)
     except DatabaseError:
         log.exception("catalogue_not_followed")
 
 
-def reading_for(query: Query, choice: Choice, viewer: Viewer, place: Place | None) -> Reading:
-    """Return the slate to read, and where in it."""
-    if place:
-        return goes_on(query, choice, viewer, place)
-    (kept,), epoch = wiring.slates().look_up(viewer.id, (query.kept_as,))
-    if kept is not None and is_of(kept, query):
-        if is_fresh(kept, query.now):
-            return Reading(kept)
-        # A worker makes the feed itself anew, and not what one request wanted of it.
-        if (
-            0 <= query.now - kept.built_at < settings.ENV.slate_stale_seconds
-            and not kept.fallback
-            and not query.only.key
-        ):
-            return Reading(kept, is_stale=True)
-    trace = Trace()
-    slate, keep = made(query, choice, viewer, trace, kept_as=query.kept_as, epoch=epoch)
-    return Reading(slate, trace=trace, keep=keep)
+def find_slate(
+    query: Query, assignment: EngineAssignment, viewer: Viewer, after: CursorPosition | None
+) -> SlatePosition:
+    """Return the slate to serve and the position in it: a cached slate if there is one to use, else a fresh one."""
+    if after:
+        return resume(query, assignment, viewer, after)
+    (slate,), epoch = wiring.slates().look_up(viewer.id, (query.kept_as,))
+    cached = usable_slate(slate, query)
+    return SlatePosition(cached or build_fresh_slate(query, assignment, viewer, feed_key=query.kept_as, epoch=epoch))
+
+
+def usable_slate(slate: Slate | None, query: Query) -> CachedSlate | None:
+    """Return a slate from the cache if it may still be served: of the current policy, and fresh or at least stale."""
+    if slate is None or not has_current_policy(slate, query):
+        return None
+    if is_fresh(slate, query.now):
+        return CachedSlate(slate)
+    # Workers rebuild whole feeds only, so a filtered one has no successor to wait for.
+    is_stale = 0 <= query.now - slate.built_at < settings.ENV.slate_stale_seconds
+    return CachedSlate(slate, is_stale=True) if is_stale and not slate.fallback and not query.only.key else None
 
 
 def is_fresh(slate: Slate, now: float) -> bool:
-    """Return whether a kept slate may be served as it is."""
+    """Return whether a cached slate may be served as it is; *now* in Unix seconds."""
     fresh_seconds = FALLBACK_FRESH_SECONDS if slate.fallback else settings.ENV.slate_fresh_seconds
     return bool(0 <= now - slate.built_at < fresh_seconds)
 
 
-def is_of(slate: Slate, query: Query) -> bool:
-    """Return whether a kept slate was made by today's variant and policy."""
+def has_current_policy(slate: Slate, query: Query) -> bool:
+    """Return whether a cached slate was built with the query's variant and policy version."""
     return (slate.variant, slate.policy_version) == (query.variant, query.policy_version)
 
 
-def goes_on(query: Query, choice: Choice, viewer: Viewer, place: Place) -> Reading:
-    """Return where a reading stands: in the slate it stood in, or in a fresh one without whatever it passed."""
-    kept, epoch = wiring.slates().look_up(viewer.id, (query.kept_as, query.kept_as + MORE))
-    for slate in kept:
-        if slate is not None and slate.request_id == place.request_id and place.offset < len(slate):
-            return Reading(slate, place.offset, place.before)
-    told = {slate.request_id: slate.post_ids for slate in kept if slate is not None}
-    passed, untold, before = read_before(place, viewer.id, told)
-    query = replace(query, excluded_post_ids=np.union1d(query.excluded_post_ids, passed))
-    trace = Trace()
-    slate, keep = made(query, choice, viewer, trace, kept_as=query.kept_as + MORE, epoch=epoch)
-    # If nothing tells what was shown, the same place in a fresh slate is the nearest to it: the pages still end.
-    return Reading(slate, min(untold, len(slate)), before, trace, keep=keep)
+def resume(query: Query, assignment: EngineAssignment, viewer: Viewer, after: CursorPosition) -> SlatePosition:
+    """Resume from a cursor: in the same slate if it is still cached, else in a fresh one without the passed posts."""
+    slates, epoch = wiring.slates().look_up(viewer.id, (query.kept_as, query.kept_as + CONTINUATION))
+    cached = {slate.request_id: slate for slate in slates if slate is not None}
+    same = cached.get(after.request_id)
+    if same is not None and after.offset < len(same):
+        return SlatePosition(CachedSlate(same), after.offset, after.earlier_steps)
+    passed = find_passed_posts(after, viewer.id, {id: slate.post_ids for id, slate in cached.items()})
+    query = exclude_posts(query, passed.post_ids)
+    fresh = build_fresh_slate(query, assignment, viewer, feed_key=query.kept_as + CONTINUATION, epoch=epoch)
+    # The posts of an unknown slate cannot be excluded. To skip as many posts as it showed comes nearest, and ends.
+    return SlatePosition(fresh, min(passed.unknown_count, len(fresh.slate)), passed.known_steps)
 
 
-def instead(reading: Reading, query: Query, choice: Choice, viewer: Viewer) -> Reading | None:
+def find_alternative(
+    position: SlatePosition, query: Query, assignment: EngineAssignment, viewer: Viewer
+) -> SlatePosition | None:
     """
-    Return another slate to read in place of one of which nothing may be shown; None if there is nothing else.
+    Return a fresh slate in place of one of which no pick passed the final check; None if there is nothing else to show.
 
-    What the last look has just refused is left out of it, so that it reaches further.
+    The refused posts are excluded, so that the new slate reaches further.
     """
-    refused = reading.slate.post_ids[reading.offset :]
-    if not len(refused) or (reading.trace is not None and len(reading.slate) < query.size):
+    refused = position.post_ids(len(position.slate))
+    is_exhausted = isinstance(position.found, FreshSlate) and len(position.slate) < query.size
+    if not len(refused) or is_exhausted:
         return None
-    place = Place(reading.slate.request_id, reading.offset, reading.before)
-    passed, _, before = read_before(place, viewer.id, {place.request_id: reading.slate.post_ids})
-    excluded = np.union1d(query.excluded_post_ids, np.union1d(passed, refused))
-    query = replace(query, request_id=uuid4(), excluded_post_ids=excluded)
+    after = position.cursor_position
+    passed = find_passed_posts(after, viewer.id, {after.request_id: position.slate.post_ids})
+    query = exclude_posts(replace(query, request_id=uuid4()), np.union1d(passed.post_ids, refused))
+    is_start = after.offset == 0 and not after.earlier_steps
+    feed_key = query.kept_as if is_start else query.kept_as + CONTINUATION
+    epoch = wiring.slates().epoch(viewer.id)
+    fresh = build_fresh_slate(query, assignment, viewer, feed_key=feed_key, epoch=epoch)
+    return SlatePosition(fresh, earlier_steps=() if is_start else passed.known_steps)
+
+
+def exclude_posts(query: Query, post_ids: Int64Array) -> Query:
+    """Return *query* with more excluded posts."""
+    return replace(query, excluded_post_ids=np.union1d(query.excluded_post_ids, post_ids))
+
+
+def build_fresh_slate(
+    query: Query, assignment: EngineAssignment, viewer: Viewer, *, feed_key: str, epoch: bytes
+) -> FreshSlate:
+    """
+    Build a slate and say how to cache it under *feed_key*; if none can be built, return the last good one.
+
+    *epoch* is the epoch of the viewer's slates, read before any fact that the slate is built from. What changed before
+    the epoch was read may have purged the cache already, and that purge does not repeat. So the viewer's facts are
+    read again here: a slate built from older ones would stay in the cache. An empty slate is never cached. Raises
+    `FactsUnavailable` if there is no last good slate either, or a filter fails.
+    """
     trace = Trace()
-    is_start = not place.before and place.offset == 0
-    kept_as = query.kept_as if is_start else query.kept_as + MORE
-    slate, keep = made(query, choice, viewer, trace, kept_as=kept_as, epoch=wiring.slates().epoch(viewer.id))
-    return Reading(slate, 0, () if is_start else before, trace, keep=keep)
-
-
-def made(
-    query: Query, choice: Choice, viewer: Viewer, trace: Trace, *, kept_as: str, epoch: bytes
-) -> tuple[Slate, Callable[[], None] | None]:
-    """
-    Return a fresh slate, and what keeps it; if none can be made, the last good one. An empty one is not to be kept.
-
-    *epoch* is that of the viewer's slates before anything is read that the slate is made from: what changed since the
-    request began is asked for again, or a slate of what the viewer liked before would be kept after its purge.
-    """
-    query, viewer = with_history(query, viewer, choice)
+    query, viewer = load_history(query, viewer, assignment)
     try:
-        slate = build_slate(query, choice, trace)
-    except SlateLost:
-        slate = None
-    if slate is None or (not len(slate) and not is_sure(trace)):
-        return last_good(query, viewer), None
-    keep = partial(wiring.slates().put, viewer.id, kept_as, slate, epoch) if len(slate) else None
-    return slate, keep
+        slate = build_slate(query, assignment, trace)
+    except NoSlateError:
+        return FreshSlate(get_last_good(query, viewer), trace)
+    if len(slate):
+        return FreshSlate(slate, trace, partial(wiring.slates().put, viewer.id, feed_key, slate, epoch))
+    return FreshSlate(slate if is_certainly_empty(trace) else get_last_good(query, viewer), trace)
 
 
-def is_sure(trace: Trace) -> bool:
-    """Return whether a slate that came out empty is empty because there is nothing to show."""
+def is_certainly_empty(trace: Trace) -> bool:
+    """Return whether an empty slate is empty because there is nothing to show, and not because a source failed."""
     failed = {timing.part for timing in trace.timings if timing.failed and timing.stage == "source"}
-    # What is new is everything there is, up to a limit: where that source found nothing, the others could not.
-    tried_all = any(timing.part == FRESH for timing in trace.timings)
-    is_whole = FRESH not in failed if tried_all else not failed
-    return is_whole and wiring.catalogue().refreshed_at is not None
+    # The source of new posts brings every post there is, up to a limit: if it finds none, no other source could.
+    has_fresh_source = any(timing.part == FRESH_SOURCE for timing in trace.timings)
+    is_complete = FRESH_SOURCE not in failed if has_fresh_source else not failed
+    return is_complete and wiring.catalogue().refreshed_at is not None
 
 
-def last_good(query: Query, viewer: Viewer) -> Slate:
-    """Return the slate that was good last, without what this reading passed; refuse if there is none."""
+def get_last_good(query: Query, viewer: Viewer) -> Slate:
+    """Return the last good slate without the excluded posts. Raises `FactsUnavailable` if there is none."""
     slate = wiring.slates().last_good(viewer.id, query.kept_as)
     if slate is None:
         raise FactsUnavailable("No feed can be made now, and none is kept. Try again shortly.")
@@ -164,10 +208,10 @@ def last_good(query: Query, viewer: Viewer) -> Slate:
     return slate.take(~np.isin(slate.post_ids, query.excluded_post_ids))
 
 
-def build_slate(query: Query, choice: Choice, trace: Trace) -> Slate:
-    """Return a fresh slate; if a filter fails, nothing."""
+def build_slate(query: Query, assignment: EngineAssignment, trace: Trace) -> Slate:
+    """Rank a slate. Raises `NoSlateError` if every fallback failed, `FactsUnavailable` if a filter failed."""
     try:
-        return rank(query, choice, trace)
+        return rank_with_fallback(query, assignment, trace)
     except FilterError as error:
         log.exception("slate_lost", extra={"request_id": str(query.request_id)})
         raise FactsUnavailable("The feed cannot be checked now, so it is not shown. Try again shortly.") from error

@@ -24,7 +24,7 @@ from monitoring import memory, metrics
 from recommendations.engines.wasm_simd import WasmEngine
 from recommendations.ports import EngineError
 from recommendations.services import wiring
-from recommendations.services.serving.pages import pages
+from recommendations.services.serving.pages import page_cache
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ def drop_facts() -> None:
     """Forget viewers, posts and pages: the next request of each reads its rows."""
     if facts := wiring.facts.if_made():
         facts.clear()
-    if kept := pages.if_made():
+    if kept := page_cache.if_made():
         kept.clear()
 
 

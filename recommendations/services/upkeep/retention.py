@@ -46,7 +46,7 @@ def seen_time() -> timedelta:
 
 # Inputs before the requests that they belong to: else they would go uncounted.
 BY_AGE = (
-    Kept(FeedInputs, "created_at", lambda: min(inputs.KEEP, log_time()), ("packed",)),
+    Kept(FeedInputs, "created_at", lambda: min(inputs.INPUTS_RETENTION, log_time()), ("packed",)),
     Kept(ServedPage, "created_at", log_time, ("post_ids",)),
     Kept(FeedRequest, "created_at", log_time, ("post_ids", "parts", "origins", "reasons")),
     Kept(Job, "finished_at", log_time),
