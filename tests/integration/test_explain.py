@@ -19,7 +19,7 @@ from recommendations.services.errors import InputsNotKept, UnknownPost, UnknownR
 from recommendations.services.explaining import replay
 from recommendations.services.explaining.explain import explain
 from recommendations.services.learning import learn
-from recommendations.services.serving import records
+from recommendations.services.serving import inputs, records
 from recommendations.services.serving.query import EngineAssignment
 from recommendations.services.serving.recommend import recommend
 from recommendations.services.serving.search import search
@@ -215,7 +215,8 @@ def later(feed):
 @pytest.mark.parametrize("feed", ["discovery", "trending"])
 def test_a_request_of_an_earlier_release_is_ranked_again_to_the_same_bytes(world, monkeypatch, engine, feed):
     """Whatever columns, fields, settings and score parts were added or removed since, as long as none has a say."""
-    monkeypatch.setattr("recommendations.services.serving.recommend.choose", lambda _: Choice(engine, "c"))
+    assigned = EngineAssignment(engine, "c")
+    monkeypatch.setattr("recommendations.services.serving.recommend.assign_engine", lambda _: assigned)
     page = served(feed=feed, limit=20)
     row = FeedInputs.objects.get()
     unused = ("c.visibility", "c.is_seen", "c.sensitivity", "region_id")

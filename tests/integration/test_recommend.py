@@ -562,7 +562,7 @@ def test_a_scorer_that_fails_costs_its_part_only(crowd, monkeypatch, feed, lengt
     monkeypatch.setattr(Quality, "__call__", fails)
     for second in range(6):
         wiring.slates().purge([crowd.pk])
-        pages().clear()
+        page_cache().clear()
         found = page(crowd, feed=feed, explain=True, now=NOW + timedelta(seconds=second))
         assert (found.fallback, len(found.picks)) == ("", 20)
         assert {pick.parts["quality"] for pick in found.picks} == {0.0}

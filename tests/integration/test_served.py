@@ -99,7 +99,7 @@ def test_a_slate_that_cannot_be_recorded_costs_its_record_only(caplog):
 def test_an_exposure_of_a_member_with_any_id_is_written():
     """A platform's id may hold the character that separates the fields of a record: no other record waits for it."""
     packed = records.exposure_record(Exposed(3, 4, "treatment", 0.5), 1, "a\x1fb", NOW.timestamp())
-    member_id, met = records.exposure_of(packed)
+    member_id, met = records.parse_exposure(packed)
     assert (member_id, met.unit_id, met.exposed.variant) == (1, "a\x1fb", "treatment")
 
 

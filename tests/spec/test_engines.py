@@ -532,7 +532,7 @@ def test_every_engine_answers_as_the_control_does(name, world, k, trade_off, cap
 
 
 @pytest.mark.parametrize("name", OTHERS)
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     world=worlds(),
     seed=st.integers(0, 2**32 - 1),

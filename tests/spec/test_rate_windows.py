@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from access.memory_window import MemoryWindow
@@ -89,7 +89,7 @@ PAUSES = st.lists(st.tuples(st.integers(0, 12), st.floats(0, 70)), max_size=6)
 """Requests at once, and seconds until the next."""
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(pauses=PAUSES, limit=st.integers(1, 10))
 def test_who_waits_as_long_as_it_was_told_finds_room(window, clock, pauses, limit):
     """Whatever came before. What is left lies within the limit, and the wait within a window."""

@@ -1,7 +1,7 @@
 """The law of `ports.RecordQueue`, held by Redis and by its in-memory twin; and what only a real Redis can show."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recommendations.ports import StoreError
@@ -90,7 +90,7 @@ def test_over_the_limit_the_oldest_that_wait_are_lost(queue):
     assert list(queue.take(LIMIT).values()) == [b"taken", *numbered(LIMIT - 1)[2:], b"x", b"y", b"z"]
 
 
-@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30)
 @given(data=st.data())
 def test_no_record_is_lost_or_written_twice(queue, data):
     """Whatever the order of pushes, takes and writes, and wherever a worker is killed."""

@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recommendations.stores.memory_served import MemoryServed
@@ -95,7 +95,7 @@ def test_forgetting_a_member_leaves_the_others(history):
 PAGE = st.tuples(st.floats(0, 30 * HOUR), st.lists(st.integers(1, 9), max_size=6))
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(served=st.lists(PAGE, max_size=PAGES), half_life=st.floats(360, 3.6e6))
 def test_fatigue_is_the_sum_over_the_times_that_a_post_was_served(history, served, half_life):
     """For any pages; a post that is twice on one page was served twice."""

@@ -19,7 +19,7 @@ def flag(key, *, percentage=100.0, variants=()):
 
 def running(flag_key, **fields):
     """Return an experiment of two halves on all units of the flag."""
-    arms = (Arm("control", 0.5, "a", {}), Arm("treatment", 0.5, "b", {}))
+    arms = (Arm("control", 0.5, "a"), Arm("treatment", 0.5, "b"))
     defaults = {"experiment_id": 1, "phase_id": 1, "key": "trial", "seed": "trial:1", "traffic": 1.0, "arms": arms}
     return Running(flag_key=flag_key, **(defaults | fields))
 

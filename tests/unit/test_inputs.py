@@ -10,7 +10,7 @@ import pytest
 from recommendations.contracts import COLUMNS, Affinity, Candidates, Interests, Policy, Query, within
 from recommendations.services.errors import InputsNotKept
 from recommendations.services.serving import inputs
-from recommendations.services.serving.inputs import NOT_PACKED, pack_inputs, unpack_inputs
+from recommendations.services.serving.inputs import UNPACKED_FIELDS, pack_inputs, unpack_inputs
 from tests.making import other_release
 
 ID = UUID(int=1)
@@ -44,7 +44,7 @@ def embedder(monkeypatch):
 
 def assert_same(found, expected, *, but=()):
     for one in fields(expected):
-        if one.name not in (*NOT_PACKED, *but):
+        if one.name not in (*UNPACKED_FIELDS, *but):
             np.testing.assert_equal(getattr(found, one.name), getattr(expected, one.name), one.name)
 
 
@@ -72,7 +72,7 @@ def test_what_only_filters_read_is_not_stored():
     named = {"blocked_author_ids", "muted_author_ids", "muted_tag_ids", "seen_post_ids", "hidden_post_ids"}
     secret = replace(QUERY, muted_words=("secret",), **{name: np.array([404]) for name in named})
     assert pack_inputs(secret, CANDIDATES) == pack_inputs(QUERY, CANDIDATES)
-    assert {f.name for f in fields(Query)} >= NOT_PACKED
+    assert {f.name for f in fields(Query)} >= UNPACKED_FIELDS
 
 
 @pytest.mark.parametrize("name", [name for name in COLUMNS if name not in ("post_ids", "origins")])
@@ -84,7 +84,7 @@ def test_a_column_that_was_added_since_is_unknown(name):
     assert column.dtype == nothing.dtype
 
 
-PACKED = [f for f in fields(Query) if f.name not in NOT_PACKED]
+PACKED = [f for f in fields(Query) if f.name not in UNPACKED_FIELDS]
 REQUIRED = [f.name for f in PACKED if f.default is f.default_factory is MISSING]
 OPTIONAL = [f.name for f in PACKED if f.name not in REQUIRED]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from recommendations.contracts import Candidates, Interests, Origin, Policy, Query, Reason, Scored, reasons_of
-from recommendations.services.serving.ranking import reasons
+from recommendations.services.serving.ranking import build_reasons
 
 QUERY = Query(
     request_id=UUID(int=1),
@@ -28,7 +28,7 @@ def named(query=QUERY, *, origins=(), author_id=1, **parts):
     candidates = replace(Candidates.unknown(np.array([1]), bits), author_ids=np.array([author_id]))
     columns = np.array([list(parts.values())], np.float32)
     scored = Scored(candidates, columns.sum(axis=1), tuple(parts), columns)
-    return set(reasons_of(int(reasons(query, scored)[0])))
+    return set(reasons_of(int(build_reasons(query, scored)[0])))
 
 
 @pytest.mark.parametrize(("taste", "is_named"), [(0.29, False), (0.31, True), (1.0, True), (0.0, False)])

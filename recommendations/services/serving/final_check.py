@@ -23,7 +23,7 @@ from recommendations.contracts import (
     reasons_of,
 )
 from recommendations.pipeline.run import keep
-from recommendations.pipeline.stages import Filter, FilterError, Trace
+from recommendations.pipeline.stages import ExplainedFilter, Filter, FilterError, Trace
 from recommendations.services import wiring
 from recommendations.services.errors import FactsUnavailable
 from recommendations.stores.relational_viewers import Viewer
@@ -79,7 +79,7 @@ class CheckedPicks:
         return self.viewer is viewer and all(map(wiring.facts().hold, self.facts_versions))
 
 
-def preference_filters(feed: str) -> tuple[Filter, ...]:
+def preference_filters(feed: str) -> tuple[ExplainedFilter, ...]:
     """Return the filters that apply the viewer's own preferences to this feed."""
     return OWN_PREFERENCE_FILTERS.get(feed, feeds.WANTS)
 
