@@ -39,7 +39,7 @@ def test_a_rollout_reaches_a_unit_exactly_at_its_bucket(seed, unit, bucket):
 def test_variants_of_a_flag_divide_the_buckets_in_their_order(seed, unit, bucket):
     for edge, served in ((bucket - 0.5, "second"), (bucket + 0.5, "first")):
         share = edge / 10_000
-        variants = (Variant("1", "first", share), Variant("2", "second", 1 - share))
+        variants = (Arm("1", share, "first"), Arm("2", 1 - share, "second"))
         assert value(unit, flag(seed, variants=variants)) == served
 
 
@@ -47,7 +47,7 @@ def test_variants_of_a_flag_divide_the_buckets_in_their_order(seed, unit, bucket
 def test_arms_of_an_experiment_divide_the_buckets_of_its_own_seed(seed, unit, bucket):
     for edge, served in ((bucket - 0.5, "b"), (bucket + 0.5, "a")):
         share = edge / 10_000
-        arms = (Arm("control", share, "a", {}), Arm("treatment", 1 - share, "b", {}))
+        arms = (Arm("control", share, "a"), Arm("treatment", 1 - share, "b"))
         assert value(unit, flag("f"), running("f", seed=seed, arms=arms)) == served
 
 

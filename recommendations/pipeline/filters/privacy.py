@@ -38,12 +38,12 @@ def not_blocked(query: Query, candidates: Candidates) -> BoolArray:
 
 @explained_filter("You muted its author, one of its tags or a word in it.")
 def not_muted(query: Query, candidates: Candidates) -> BoolArray:
-    """Keep posts without a muted author, tag or word."""
+    """Keep posts without a muted author, tag or word; of a viewer who mutes authors, only those of a known author."""
     kept = ~candidates.is_muted
     if len(query.muted_tag_ids):
         kept &= ~among(candidates.tag_ids, query.muted_tag_ids).any(axis=1)
     if len(query.muted_author_ids):
-        kept &= ~is_by(candidates, query.muted_author_ids)
+        kept &= candidates.has_author & ~is_by(candidates, query.muted_author_ids)
     return kept
 
 
@@ -55,5 +55,5 @@ def not_hidden(query: Query, candidates: Candidates) -> BoolArray:
 
 @explained_filter("It is yours.")
 def not_own(query: Query, candidates: Candidates) -> BoolArray:
-    """Keep what somebody else wrote."""
-    return candidates.author_ids != query.viewer_id
+    """Keep what is known to be by somebody else."""
+    return candidates.has_author & (candidates.author_ids != query.viewer_id)

@@ -1,0 +1,164 @@
+"""The law of `stages.Filter`, held by every filter: a new one joins by its name in the list."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recommendations.contracts import (
+    COLUMNS,
+    Candidates,
+    Interests,
+    Only,
+    Policy,
+    Query,
+    Sensitivity,
+    Standing,
+    Visibility,
+)
+from recommendations.pipeline.filters.asked import asked_for
+from recommendations.pipeline.filters.freshness import not_excluded, readable, unseen
+from recommendations.pipeline.filters.privacy import not_blocked, not_hidden, not_muted, not_own, not_removed, visible
+from recommendations.pipeline.filters.safety import safe_for_viewer
+from tests.feed_parts import feed_parts, part_name
+from tests.strategies import NOW, candidates, positions, queries, read_only
+
+
+@dataclass(frozen=True)
+class Case:
+    """A filter, and the facts that it may do without."""
+
+    check: Any
+    may_be_unknown: tuple[str, ...] = ()
+    """Columns that it reads, and whose unknown value it lets through on purpose; say why in the list."""
+
+
+FILTERS = (
+    Case(asked_for),
+    Case(not_blocked),
+    Case(not_excluded),
+    Case(not_hidden),
+    Case(not_muted, may_be_unknown=("tag_ids",)),  # A post without tags has no muted one: it looks the same.
+    Case(not_own),
+    Case(not_removed),
+    Case(readable, may_be_unknown=("language_ids",)),  # A picture has no language: it is for all.
+    Case(safe_for_viewer),
+    Case(unseen),
+    Case(visible),
+)
+every_filter = pytest.mark.parametrize("case", FILTERS, ids=lambda case: part_name(case.check))
+
+# A viewer for whom every filter has something to look at, and a post that all of them let through.
+
+VIEWER, FRIEND, BLOCKED, MUTED = 1, 2, 3, 4
+LANGUAGE, FORMAT, TAG, MUTED_TAG = 3, 2, 5, 6
+
+
+def ids(*numbers, dtype=np.int64):
+    return np.array(numbers, dtype)
+
+
+CAREFUL = Query(
+    request_id=UUID(int=1),
+    viewer_id=VIEWER,
+    feed="discovery",
+    size=10,
+    now=NOW,
+    policy=Policy(),
+    variant="control",
+    policy_version=1,
+    interests=Interests.none(8),
+    excluded_post_ids=ids(100),
+    language_ids=ids(LANGUAGE, dtype=np.int32),
+    followed_author_ids=ids(FRIEND),
+    blocked_author_ids=ids(BLOCKED),
+    muted_author_ids=ids(MUTED),
+    muted_tag_ids=ids(MUTED_TAG, dtype=np.int32),
+    seen_post_ids=ids(101),
+    hidden_post_ids=ids(102),
+    only=Only(
+        language_ids=ids(LANGUAGE, dtype=np.int32),
+        format_ids=ids(FORMAT, dtype=np.int32),
+        tag_ids=ids(TAG, dtype=np.int32),
+        since=NOW - 3600,
+    ),
+)
+
+
+def unknown_post():
+    return Candidates.unknown(ids(7), np.zeros(1, np.uint16))
+
+
+def harmless_post(**columns):
+    """Return one post by a friend, for followers, that is all that the viewer asks for, but for *columns*."""
+    nothing = unknown_post()
+    facts = {
+        "rows": ids(0, dtype=np.int32),
+        "author_ids": ids(FRIEND),
+        "created_at": np.array([NOW]),
+        "visibility": ids(Visibility.FOLLOWERS, dtype=np.int8),
+        "sensitivity": ids(Sensitivity.SAFE, dtype=np.int8),
+        "standing": ids(Standing.OPEN, dtype=np.int8),
+        "is_removed": np.array([False]),
+        "is_seen": np.array([False]),
+        "is_muted": np.array([False]),
+        "language_ids": ids(LANGUAGE, dtype=np.int32),
+        "tag_ids": np.full(nothing.tag_ids.shape, TAG, np.int32),
+        "format_ids": ids(FORMAT, dtype=np.int32),
+    }
+    return replace(nothing, **facts | columns)
+
+
+def columns_read(check, query, posts):
+    """Return the columns that a filter looks at: candidates that were taken keep only the columns asked for."""
+    taken = posts.take(slice(None))
+    check(query, taken)
+    return {name for name in COLUMNS if name in vars(taken)}
+
+
+# every filter
+
+
+def test_every_filter_of_a_feed_is_in_the_list():
+    known = [case.check for case in FILTERS]
+    assert [part_name(check) for check in feed_parts("filters") if check not in known] == []
+
+
+@every_filter
+def test_a_harmless_post_passes(case):
+    assert case.check(CAREFUL, harmless_post()).tolist() == [True]
+
+
+@every_filter
+def test_a_post_is_dropped_if_any_fact_that_is_looked_at_is_unknown(case):
+    """It fails closed: ignorance is never a yes."""
+    looked_at = columns_read(case.check, CAREFUL, harmless_post()) - {"post_ids", "origins", "rows"}
+    passed = {
+        name for name in looked_at if case.check(CAREFUL, harmless_post(**{name: getattr(unknown_post(), name)})).item()
+    }
+    assert passed == set(case.may_be_unknown)
+
+
+@every_filter
+def test_no_posts_give_an_empty_mask(case):
+    mask = case.check(CAREFUL, harmless_post().take(ids()))
+    assert mask.dtype == np.bool_ and mask.shape == (0,)
+
+
+@every_filter
+@given(posts=candidates(), query=queries(), data=st.data())
+def test_each_post_is_judged_by_itself(case, posts, query, data):
+    """
+    For any facts of posts and viewer: the mask of some of the posts is that part of the mask of all.
+
+    Neither posts nor query are written to (they are read-only here), and the same question has the same answer.
+    """
+    mask = case.check(query, posts)
+    assert isinstance(mask, np.ndarray) and mask.dtype == np.bool_ and mask.shape == (len(posts),)
+    some = data.draw(positions(len(posts)))
+    np.testing.assert_array_equal(case.check(query, posts.take(some)), mask[some])
+    np.testing.assert_array_equal(case.check(query, read_only(replace(posts))), mask)

@@ -1,0 +1,73 @@
+"""The law of `stages.Hydrator`, held by every hydrator: a new one joins by its name in the list."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from recommendations.contracts import COLUMNS, UNKNOWN, Candidates
+from recommendations.pipeline.hydrators.cold import MAX_POSTS, Cold
+from tests.feed_parts import feed_parts, part_name
+from tests.strategies import assert_same_columns, candidates, queries, read_only
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Keeps `ColdPosts` for posts that all are by the author of their own number; those of even ids are gone."""
+
+    def read(self, post_ids, interests):
+        found = Candidates.unknown(post_ids, np.zeros(len(post_ids), np.uint16))
+        return replace(found, author_ids=np.where(post_ids % 2, post_ids, UNKNOWN))
+
+
+HYDRATORS = (Cold(Facts()),)
+every_hydrator = pytest.mark.parametrize("hydrator", HYDRATORS, ids=part_name)
+
+
+def test_every_hydrator_of_a_feed_is_in_the_list():
+    known = {type(hydrator) for hydrator in HYDRATORS}
+    assert {type(hydrator) for hydrator in feed_parts("hydrators")} - known == set()
+
+
+@every_hydrator
+@given(posts=candidates(), query=queries())
+def test_the_posts_are_the_same_in_the_same_order(hydrator, posts, query):
+    """
+    For any posts: ids, origins and rows stay, every column has its length and type, and the same gives the same.
+
+    What came in is not written to (it is read-only here).
+    """
+    filled = hydrator(query, posts)
+    assert_same_columns(filled, posts, "post_ids", "origins", "rows")
+    for name in COLUMNS:
+        assert getattr(filled, name).shape == getattr(posts, name).shape
+        assert getattr(filled, name).dtype == getattr(posts, name).dtype
+    assert_same_columns(hydrator(query, read_only(replace(posts))), filled)
+
+
+@every_hydrator
+@settings(max_examples=20)
+@given(query=queries())
+def test_no_posts_are_no_trouble(hydrator, query):
+    assert len(hydrator(query, Candidates.unknown(np.zeros(0, np.int64), np.zeros(0, np.uint16)))) == 0
+
+
+# what is a hydrator's own
+
+
+@given(posts=candidates(), query=queries())
+def test_posts_beyond_the_catalogue_get_their_facts_and_resident_ones_keep_theirs(posts, query):
+    filled, cold = Cold(Facts())(query, posts), posts.rows == UNKNOWN
+    assert_same_columns(filled.take(~cold), posts.take(~cold))
+    expected = np.where(posts.post_ids % 2, posts.post_ids, UNKNOWN)
+    np.testing.assert_array_equal(filled.author_ids[cold], expected[cold])
+
+
+@settings(max_examples=20)
+@given(query=queries())
+def test_no_more_posts_are_read_than_its_limit(query):
+    many = Candidates.unknown(np.arange(1, 2 * MAX_POSTS, 2), np.zeros(MAX_POSTS, np.uint16))
+    more = Candidates.unknown(np.arange(1, 2 * MAX_POSTS + 21, 2), np.zeros(MAX_POSTS + 10, np.uint16))
+    assert Cold(Facts())(query, many).has_author.all()
+    assert np.count_nonzero(Cold(Facts())(query, more).has_author) == MAX_POSTS

@@ -1,0 +1,76 @@
+"""The law of `stages.Scorer`, held by every scorer: a new one joins by its name in the list."""
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recommendations.contracts import LEARNED_FLOOR, Policy
+from recommendations.pipeline.scorers.columns import (
+    AuditionBonus,
+    Author,
+    ColdTaste,
+    Fatigue,
+    Follow,
+    Less,
+    Popularity,
+    Quality,
+    Recency,
+    Topic,
+)
+from tests.feed_parts import feed_parts, part_name
+from tests.strategies import candidates, positions, queries, read_only
+
+
+@dataclass(frozen=True)
+class Case:
+    """A scorer, and the range of its part before the weight."""
+
+    scorer: Any
+    low: float
+    high: float
+
+
+SCORERS = (
+    Case(AuditionBonus(), 0, 1),
+    Case(Author(), LEARNED_FLOOR, 1),
+    Case(ColdTaste(), -1, 1),
+    Case(Fatigue(), -1, 0),
+    Case(Follow(), 0, 1),
+    Case(Less(), -3, 0),
+    Case(Popularity(), 0, 1),
+    Case(Quality(), 0, 1),
+    Case(Recency(), 0, 1),
+    Case(Topic(), LEARNED_FLOOR, 1),
+)
+every_scorer = pytest.mark.parametrize("case", SCORERS, ids=lambda case: part_name(case.scorer))
+
+
+def test_every_scorer_of_a_feed_is_in_the_list():
+    known = {type(case.scorer) for case in SCORERS}
+    assert {type(scorer) for scorer in feed_parts("scorers")} - known == set()
+
+
+@every_scorer
+def test_the_policy_has_a_weight_of_the_scorers_name(case):
+    assert case.scorer.name in {field.name for field in fields(Policy)}
+
+
+@every_scorer
+@given(posts=candidates(), query=queries(), data=st.data())
+def test_a_part_is_finite_in_its_range_and_depends_on_its_post_only(case, posts, query, data):
+    """
+    For any facts of posts and viewer, the unknown among them: the parts of some posts are the same beside others.
+
+    To the bit: an explanation makes them again. Neither posts nor query are written to (they are read-only here).
+    """
+    part = case.scorer(query, posts)
+    assert part.dtype == np.float32 and part.shape == (len(posts),)
+    assert np.isfinite(part).all()
+    assert ((case.low <= part) & (part <= case.high)).all()
+    some = data.draw(positions(len(posts)))
+    np.testing.assert_array_equal(case.scorer(query, posts.take(some)), part[some])
+    np.testing.assert_array_equal(case.scorer(query, read_only(replace(posts))), part)
