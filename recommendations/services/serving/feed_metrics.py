@@ -71,34 +71,35 @@ def record_slate_metrics(slate: Slate, trace: Trace, seconds: float) -> None:
     performance.observe("recommendation_generation", seconds)
     if slate.fallback:
         metrics.FALLBACKS.labels(slate.fallback).inc()
-    for timing in trace.timings:
-        send_span(timing)
-        record_component(timing)
+    send_spans(trace.timings)
+    record_components(trace.timings)
     record_mask_seconds(trace.timings)
     record_stage_candidates(trace.timings)
 
 
-def send_span(timing: Timing) -> None:
-    """Tell every listener for spans about one component's run."""
+def send_spans(timings: Sequence[Timing]) -> None:
+    """Tell every listener for spans about each component's run."""
     for listener in spans.LISTENERS:
-        about = {"kept": timing.kept, "dropped": timing.dropped, "failed": timing.failed}
-        listener(f"{timing.stage} {timing.part}", timing.ended_at, timing.seconds, about)
+        for timing in timings:
+            attributes = {"kept": timing.kept, "dropped": timing.dropped, "failed": timing.failed}
+            listener(f"{timing.stage} {timing.part}", timing.ended_at, timing.seconds, attributes)
 
 
-def record_component(timing: Timing) -> None:
-    """Record one component's time, unless its stage is timed together, its failure, and its candidates."""
-    stage, component = timing.stage, timing.part
-    if stage not in MASK_STAGES:
-        stage_seconds(stage, component).observe(timing.seconds)
-    if timing.failed:
-        metrics.PART_FAILURES.labels(stage, component).inc()
-    if stage == "source":
-        candidates(component).inc(timing.kept)
-    elif stage == "filter":
-        filtered(component).inc(timing.kept + timing.dropped)
-        drops = dropped(component)  # made with the first feed, so that the metric exists with the value 0
-        if timing.dropped:
-            drops.inc(timing.dropped)
+def record_components(timings: Sequence[Timing]) -> None:
+    """Record each component's failure and candidates, and its time unless its stage is timed together."""
+    for timing in timings:
+        stage, component = timing.stage, timing.part
+        if stage not in MASK_STAGES:
+            stage_seconds(stage, component).observe(timing.seconds)
+        if timing.failed:
+            metrics.PART_FAILURES.labels(stage, component).inc()
+        if stage == "source":
+            candidates(component).inc(timing.kept)
+        elif stage == "filter":
+            filtered(component).inc(timing.kept + timing.dropped)
+            drops = dropped(component)  # made with the first feed, so that the metric exists with the value 0
+            if timing.dropped:
+                drops.inc(timing.dropped)
 
 
 def record_mask_seconds(timings: Sequence[Timing]) -> None:

@@ -95,8 +95,7 @@ def recommend(
     `prefetch_facts`, if the caller could send the queries earlier. Raises a `ServiceError`.
     """
     started_at = perf_counter()
-    validate_feed(feed)
-    validate_limit(limit)
+    validate_request(feed, limit)
     after = read_cursor(cursor) if cursor else None
     is_cacheable = after is None and not explain and filters == NO_FILTERS and assignment is None
 
@@ -125,10 +124,11 @@ def recommend(
     return served.page
 
 
-def validate_feed(feed: str) -> None:
-    """Raise `InvalidRequest` if there is no such feed."""
+def validate_request(feed: str, limit: int) -> None:
+    """Raise `InvalidRequest` if there is no such feed, or a page cannot have this many posts."""
     if feed not in FEEDS:
         raise InvalidRequest(f"There is no feed {feed!r}; there are {', '.join(FEEDS)}.", "/feed")
+    validate_limit(limit)
 
 
 def validate_limit(limit: int) -> None:

@@ -47,7 +47,7 @@ def find_similar(*, post_id: str, viewer_id: str, limit: int = 10, now: datetime
 
     # Moment 2: rank.
     trace = Trace()
-    slate = build_slate(replace(query, interests=interest_in(anchor_ids)), assignment, trace)
+    slate = build_slate(replace(query, interests=anchor_interests(anchor_ids)), assignment, trace)
 
     # Moment 3 and bookkeeping.
     return serve_and_record(query, FreshSlate(slate, trace), viewer, assignment, limit, started_at)
@@ -73,7 +73,7 @@ def require_visible(query: Query, anchor_ids: Int64Array, post_id: str) -> None:
         raise UnknownPost(post_id)
 
 
-def interest_in(anchor_ids: Int64Array) -> Interests:
+def anchor_interests(anchor_ids: Int64Array) -> Interests:
     """Return interests that consist of the anchor's vector; empty ones if it has no vector."""
     vectors = drop_zero_vectors(wiring.engines()[CONTROL_ENGINE].vectors(wiring.catalogue().rows_of(anchor_ids)))
     weights = np.ones(len(vectors), "f4")
