@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from flags.experiments.rules import Arm, Running
-from flags.rollout import Arm as Variant
 from flags.rollout import Rollout, compile_rollouts, evaluate
 
 ROWS = json.loads((Path(__file__).parent / "golden" / "buckets.json").read_text())["buckets"]
