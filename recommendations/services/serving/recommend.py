@@ -104,6 +104,8 @@ def recommend(
     cached_page = page_cache().get(member_id, feed, limit, now.timestamp()) if is_cacheable else None
     assignment = assignment or (None if cached_page else assign_engine(member_id))
     viewer = get_viewer(now, member_id=member_id, prefetch=prefetch)
+
+    # Shortcut: nothing that the cached page depends on has changed.
     if is_cacheable and (current_page := page_cache().confirm(cached_page, viewer)):
         record_request(current_page, current_page.assignment, now, started_at, limit=limit)
         return current_page.page
