@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from recommendations.contracts import COLUMNS, UNKNOWN, Candidates
-from recommendations.pipeline.hydrators.cold import MAX_POSTS, Cold
+from recommendations.contracts import COLUMNS, MAX_COLD_POSTS, UNKNOWN, Candidates
+from recommendations.pipeline.hydrators.cold import Cold
 from tests.feed_parts import feed_parts, part_name
 from tests.strategies import assert_same_columns, candidates, queries, read_only
 
@@ -67,7 +67,7 @@ def test_posts_beyond_the_catalogue_get_their_facts_and_resident_ones_keep_their
 @settings(max_examples=20)
 @given(query=queries())
 def test_no_more_posts_are_read_than_its_limit(query):
-    many = Candidates.unknown(np.arange(1, 2 * MAX_POSTS, 2), np.zeros(MAX_POSTS, np.uint16))
-    more = Candidates.unknown(np.arange(1, 2 * MAX_POSTS + 21, 2), np.zeros(MAX_POSTS + 10, np.uint16))
+    many = Candidates.unknown(np.arange(1, 2 * MAX_COLD_POSTS, 2), np.zeros(MAX_COLD_POSTS, np.uint16))
+    more = Candidates.unknown(np.arange(1, 2 * MAX_COLD_POSTS + 21, 2), np.zeros(MAX_COLD_POSTS + 10, np.uint16))
     assert Cold(Facts())(query, many).has_author.all()
-    assert np.count_nonzero(Cold(Facts())(query, more).has_author) == MAX_POSTS
+    assert np.count_nonzero(Cold(Facts())(query, more).has_author) == MAX_COLD_POSTS
