@@ -12,7 +12,7 @@ demo: setup ## The same, and exit once the feed is printed
 	@$(PY) -m recsys_project.stack demo
 
 test: setup-dev ## Set up and run every check and test
-	@$(PY) checks.py
+	@$(PY) run_checks.py
 
 nightly: setup-dev ## Run the long forms of the generative tests: hours
 	@$(PY) -m pytest -q -n 2 -m nightly tests/generative tests/integration

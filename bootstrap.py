@@ -12,8 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
-LEAST_PYTHON = (3, 11)
-MOST_PYTHON = (3, 13)  # beyond it some packages have no wheels yet
+MIN_PYTHON = (3, 11)
+MAX_PYTHON = (3, 13)  # beyond it some packages have no wheels yet
 NEEDED_BYTES = 3 * 2**30
 
 
@@ -23,15 +23,15 @@ class BootstrapError(Exception):
 
 def check_python(version):
     """Refuse a Python that is too old, or too new for the packages."""
-    if tuple(version[:2]) > MOST_PYTHON:
+    if tuple(version[:2]) > MAX_PYTHON:
         raise BootstrapError(
             "Python %d.%d is newer than the packages allow: %d.%d at most. Say `make PYTHON=python3.13 ...`."
-            % (version[0], version[1], MOST_PYTHON[0], MOST_PYTHON[1])
+            % (version[0], version[1], MAX_PYTHON[0], MAX_PYTHON[1])
         )
-    if tuple(version[:2]) < LEAST_PYTHON:
+    if tuple(version[:2]) < MIN_PYTHON:
         raise BootstrapError(
             "Python %d.%d is too old: %d.%d or newer is needed. Install one and say `make PYTHON=python3.11 run`."
-            % (version[0], version[1], LEAST_PYTHON[0], LEAST_PYTHON[1])
+            % (version[0], version[1], MIN_PYTHON[0], MIN_PYTHON[1])
         )
 
 
@@ -58,7 +58,7 @@ def has_module(name):
     return subprocess.call([sys.executable, "-c", "import " + name], stderr=subprocess.DEVNULL) == 0
 
 
-def run(*command):
+def run_installer(*command):
     """Run a command; if it fails, say that the packages could not be installed."""
     if subprocess.call([str(word) for word in command], cwd=str(ROOT)) != 0:
         raise BootstrapError(
@@ -67,7 +67,7 @@ def run(*command):
         )
 
 
-def stamp_of(lock):
+def installation_stamp(lock):
     """Return what stands for the installed state: the lock's own bytes and this Python."""
     return hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()
 
@@ -75,7 +75,7 @@ def stamp_of(lock):
 def is_installed(lock):
     """Return whether .venv holds this lock, or the one for development, which holds more."""
     stamp = VENV / "installed"
-    wanted = {stamp_of(lock), stamp_of(ROOT / "requirements" / "dev.txt")}
+    wanted = {installation_stamp(lock), installation_stamp(ROOT / "requirements" / "dev.txt")}
     return stamp.exists() and stamp.read_text() in wanted
 
 
@@ -84,11 +84,11 @@ def install(lock):
     python = VENV / "bin" / "python"
     if not python.exists():
         shutil.rmtree(str(VENV), ignore_errors=True)
-        run(sys.executable, "-m", "venv", VENV)
+        run_installer(sys.executable, "-m", "venv", VENV)
     pip = (python, "-m", "pip", "--disable-pip-version-check", "install", "-q", "--require-hashes")
-    run(*pip, "-r", ROOT / "requirements" / "bootstrap.txt")
-    run(VENV / "bin" / "uv", "pip", "sync", "-q", "--require-hashes", "--python", python, lock)
-    (VENV / "installed").write_text(stamp_of(lock))
+    run_installer(*pip, "-r", ROOT / "requirements" / "bootstrap.txt")
+    run_installer(VENV / "bin" / "uv", "pip", "sync", "-q", "--require-hashes", "--python", python, lock)
+    (VENV / "installed").write_text(installation_stamp(lock))
 
 
 def main(lock):

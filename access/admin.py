@@ -19,17 +19,17 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminI
 from access import keys
 from access.errors import AccessError
 from access.models import ApiKey, UsageAlert
-from access.scopes import HELP, Scope
+from access.scopes import SCOPE_HELP, Scope
 from monitoring.clock import now
 
-STANDINGS = {"works": "success", "expired": "warning", "revoked": "danger"}
+STATUS_COLORS = {"works": "success", "expired": "warning", "revoked": "danger"}
 
 
 class KeyForm(forms.ModelForm):
     """What a person says of a key."""
 
     scopes = forms.MultipleChoiceField(
-        choices=[(scope.value, f"{scope}: {HELP[scope]}") for scope in Scope],
+        choices=[(scope.value, f"{scope}: {SCOPE_HELP[scope]}") for scope in Scope],
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
         help_text="Give it what it needs and no more. A change holds within a second.",
     )
@@ -51,7 +51,7 @@ class RotateForm(forms.Form):
 
     overlap_hours = forms.IntegerField(
         min_value=0,
-        max_value=keys.LONGEST_OVERLAP.days * 24,
+        max_value=keys.MAX_OVERLAP.days * 24,
         initial=24,
         widget=UnfoldAdminIntegerFieldWidget,
         label="Hours for which the present secret goes on working",
@@ -62,14 +62,14 @@ class RotateForm(forms.Form):
 @admin.register(ApiKey)
 class ApiKeyAdmin(ModelAdmin):
     form = KeyForm
-    list_display = ("name", "prefix", "standing", "scope_list", "last_used_at", "expires_at", "created_at")
+    list_display = ("name", "prefix", "status", "scope_list", "last_used_at", "expires_at", "created_at")
     search_fields = ("name", "^prefix")
     search_help_text = "Words of the name, or the first characters of the prefix"
     actions_detail = ("rotate", "revoke")
     warn_unsaved_form = True
 
     def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> tuple[str, ...]:
-        facts = ("prefix", "standing", "last_used_at", "rotated_at", "old_until", "created_at", "created_by")
+        facts = ("prefix", "status", "last_used_at", "rotated_at", "old_secret_expires_at", "created_at", "created_by")
         return facts if obj else ()
 
     def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> tuple[str, ...]:
@@ -79,10 +79,10 @@ class ApiKeyAdmin(ModelAdmin):
         # A key that was is revoked, not deleted: its alerts and its last use stay.
         return False
 
-    @display(description="Standing", label=STANDINGS)
-    def standing(self, key: ApiKey) -> str:
+    @display(description="Standing", label=STATUS_COLORS)
+    def status(self, key: ApiKey) -> str:
         """Return in a word whether the key lets anybody in."""
-        return keys.standing(key, now())
+        return keys.key_status(key, now())
 
     @admin.display(description="Scopes")
     def scope_list(self, key: ApiKey) -> str:
@@ -92,9 +92,9 @@ class ApiKeyAdmin(ModelAdmin):
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
         if change:
             obj.save(update_fields=KeyForm.Meta.fields)
-            keys.forget()
+            keys.clear_key_cache()
             return
-        made, secret = keys.create(**form.cleaned_data, now=now(), by=cast(User, request.user))
+        made, secret = keys.create(**form.cleaned_data, now=now(), created_by=cast(User, request.user))
         obj.__dict__.update(made.__dict__)
         request.made_secret = secret  # type: ignore[attr-defined]
 
@@ -103,16 +103,16 @@ class ApiKeyAdmin(ModelAdmin):
 
     def show_secret(self, request: HttpRequest, key: ApiKey, secret: str) -> HttpResponse:
         """Return the page with the secret: not kept in a session or a message, and by no browser."""
-        response = self.page(request, key, "secret", {"title": "The key's secret", "secret": secret})
+        response = self.render_page(request, key, "secret", {"title": "The key's secret", "secret": secret})
         response["Cache-Control"] = "no-store"
         return response
 
-    def page(self, request: HttpRequest, key: ApiKey, name: str, context: dict[str, Any]) -> HttpResponse:
+    def render_page(self, request: HttpRequest, key: ApiKey, name: str, context: dict[str, Any]) -> HttpResponse:
         """Return one of our pages about a key."""
-        around = self.admin_site.each_context(request) | {"opts": self.opts, "key": key, "back": self.address(key)}
+        around = self.admin_site.each_context(request) | {"opts": self.opts, "key": key, "back": self.key_url(key)}
         return render(request, f"access/{name}.html", around | context)
 
-    def address(self, key: ApiKey) -> str:
+    def key_url(self, key: ApiKey) -> str:
         """Return where the key's own page is."""
         return reverse("admin:access_apikey_change", args=[key.pk])
 
@@ -124,14 +124,14 @@ class ApiKeyAdmin(ModelAdmin):
         if request.method == "POST" and form.is_valid():
             until = now() + timedelta(hours=form.cleaned_data["overlap_hours"])
             try:
-                key, secret = keys.rotate(prefix=key.prefix, old_until=until, now=now())
+                key, secret = keys.rotate(prefix=key.prefix, old_secret_expires_at=until, now=now())
             except AccessError as error:
                 self.message_user(request, str(error), messages.ERROR)
-                return HttpResponseRedirect(self.address(key))
+                return HttpResponseRedirect(self.key_url(key))
             self.log_change(request, key, "Rotated.")
             return self.show_secret(request, key, secret)
         said = "The key gets a new secret, which is shown once."
-        return self.page(
+        return self.render_page(
             request, key, "confirm", {"title": "Rotate the key", "form": form, "said": said, "do": "Rotate"}
         )
 
@@ -143,19 +143,19 @@ class ApiKeyAdmin(ModelAdmin):
             keys.revoke(prefix=key.prefix, now=now())
             self.log_change(request, key, "Revoked.")
             self.message_user(request, f"{key} is revoked, and so is every token it made.", messages.SUCCESS)
-            return HttpResponseRedirect(self.address(key))
+            return HttpResponseRedirect(self.key_url(key))
         said = "The key and every token that it made end at once, everywhere. There is no way back: make another key."
-        return self.page(request, key, "confirm", {"title": "Revoke the key", "said": said, "do": "Revoke"})
+        return self.render_page(request, key, "confirm", {"title": "Revoke the key", "said": said, "do": "Revoke"})
 
 
 @admin.register(UsageAlert)
 class UsageAlertAdmin(ModelAdmin):
-    list_display = ("raised_at", "kind", "caller", "key", "count", "usual_count", "is_looked_at")
-    list_filter = ("kind", "is_looked_at")
+    list_display = ("raised_at", "kind", "caller", "key", "count", "baseline_count", "is_reviewed")
+    list_filter = ("kind", "is_reviewed")
     list_select_related = ("key",)
     search_fields = ("^caller",)
     search_help_text = "The first characters of the caller"
-    actions = ("look_at",)
+    actions = ("mark_reviewed",)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -166,12 +166,12 @@ class UsageAlertAdmin(ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
 
-    @admin.display(description="Usual or allowed", ordering="usual")
-    def usual_count(self, alert: UsageAlert) -> int:
+    @admin.display(description="Usual or allowed", ordering="baseline")
+    def baseline_count(self, alert: UsageAlert) -> int:
         """Return it without decimals."""
-        return round(alert.usual)
+        return round(alert.baseline)
 
     @admin.action(description="Mark as looked at", permissions=["view"])
-    def look_at(self, request: HttpRequest, alerts: QuerySet[UsageAlert]) -> None:
+    def mark_reviewed(self, request: HttpRequest, alerts: QuerySet[UsageAlert]) -> None:
         """Take these off the list of what is new."""
-        self.message_user(request, f"{alerts.update(is_looked_at=True)} marked as looked at.", messages.SUCCESS)
+        self.message_user(request, f"{alerts.update(is_reviewed=True)} marked as looked at.", messages.SUCCESS)

@@ -14,14 +14,16 @@ from access import tokens
 from access.callers import Caller
 from access.errors import BadRequestError
 from access.problems import Problem
-from access.scopes import MEMBER_SCOPES, Scope, every
+from access.scopes import MEMBER_SCOPES, Scope, single_scope
 from monitoring.clock import now
 
 
 class TokenIn(serializers.Serializer):
     """Whom a token is for, and what it may do."""
 
-    member = serializers.CharField(max_length=tokens.MAX_MEMBER_ID, help_text="The platform's own id of the member.")
+    member_id = serializers.CharField(
+        max_length=tokens.MAX_MEMBER_ID_LENGTH, help_text="The platform's own id of the member."
+    )
     scopes = serializers.ListField(
         child=serializers.ChoiceField(sorted(MEMBER_SCOPES)),
         min_length=1,
@@ -29,7 +31,7 @@ class TokenIn(serializers.Serializer):
         help_text="What the token may do, with this member's data alone.",
     )
     ttl_seconds = serializers.IntegerField(
-        min_value=1, max_value=tokens.MAX_SECONDS, default=900, help_text="How long it lives."
+        min_value=1, max_value=tokens.MAX_TTL_SECONDS, default=900, help_text="How long it lives."
     )
 
 
@@ -37,7 +39,7 @@ class TokenOut(serializers.Serializer):
     """A token. It cannot be had again, and need not be: ask for another."""
 
     token = serializers.CharField(help_text="For the header Authorization: Bearer …")
-    member = serializers.CharField()
+    member_id = serializers.CharField()
     scopes = serializers.ListField(child=serializers.CharField())
     expires_at = serializers.DateTimeField()
 
@@ -45,7 +47,7 @@ class TokenOut(serializers.Serializer):
 class TokensView(APIView):
     """Tokens of members."""
 
-    scopes = every(Scope.TOKENS_MINT)
+    scopes = single_scope(Scope.TOKENS_MINT)
 
     @extend_schema(
         operation_id="mint_token",
@@ -61,12 +63,12 @@ class TokensView(APIView):
         asked, moment = body.validated_data, now()
         minted_by = request.auth.id if isinstance(request.auth, Caller) else None
         try:
-            token = tokens.mint(
+            token = tokens.mint_token(
                 member_id=asked["member"],
                 scopes=asked["scopes"],
                 ttl_seconds=asked["ttl_seconds"],
                 now=moment,
-                minted_by=minted_by,
+                key_prefix=minted_by,
             )
         except BadRequestError as error:
             raise serializers.ValidationError({error.field: [str(error)]}) from None

@@ -34,7 +34,7 @@ class KeyOrToken(BaseAuthentication):
             caller = identify(credential.strip(), now())
         except BadCredentialError as error:
             # Who tries one key after the other is a stranger, and is counted as one.
-            throttles.check(request, None)
+            throttles.check_rate_limit(request, None)
             raise AuthenticationFailed(str(error), code="bad-credential") from None
         return CallerUser(caller), caller
 

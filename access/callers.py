@@ -19,7 +19,7 @@ class Caller:
     id: str
     """The key's prefix, or the member's id."""
     scopes: frozenset[Scope]
-    key: keys.KnownKey | None = None
+    key: keys.CachedKey | None = None
     """The key itself, or the one that minted the token; None if the platform signed the token by itself."""
 
     @property
@@ -30,11 +30,11 @@ class Caller:
 
 def identify(credential: str, now: datetime) -> Caller:
     """Return who presents *credential*, or raise `BadCredentialError`."""
-    if credential.startswith(keys.MARK):
+    if credential.startswith(keys.KEY_MARKER):
         key = keys.verify(credential, now)
         return Caller("key", key.prefix, key.scopes, key)
-    token = tokens.read(credential, now)
-    minted_by = keys.known(token.minted_by, now) if token.minted_by else None
-    if token.minted_by and (minted_by is None or not minted_by.is_valid(now)):
+    token = tokens.verify_token(credential, now)
+    minted_by = keys.find_key(token.key_prefix, now) if token.key_prefix else None
+    if token.key_prefix and (minted_by is None or not minted_by.is_valid(now)):
         raise BadCredentialError("The key that made this token is revoked or has expired. Ask for a new token.")
     return Caller("member", token.member_id, token.scopes, minted_by)

@@ -8,7 +8,7 @@ import hmac
 from django.conf import settings
 
 
-def masked(kind: str, name: str) -> str:
+def mask_identity(kind: str, name: str) -> str:
     """Return a keyed hash of *name*, the same in every process; without SECRET_KEY nobody can try names out."""
     key = settings.SECRET_KEY.encode()
     return hmac.new(key, f"{kind}\0{name}".encode(), hashlib.sha256).hexdigest()[:24]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from access.throttles import WINDOW_SECONDS, Counted, Verdict, verdict
+from access.throttles import WINDOW_SECONDS, RateLimitBucket, RateLimitDecision, build_decision
 
 
 class Present(NamedTuple):
@@ -27,7 +27,7 @@ class MemoryWindow:
         self._clock = clock
         self._windows: dict[tuple[str, str], Present] = {}
 
-    def admit(self, counted: Counted) -> Verdict:
+    def admit(self, counted: RateLimitBucket) -> RateLimitDecision:
         """See `RateWindow.admit`."""
         before, count, began_at = self._present(counted)
         ends_in = began_at + WINDOW_SECONDS - self._clock()
@@ -37,9 +37,9 @@ class MemoryWindow:
             count += 1
             self._windows[counted.policy, counted.name] = Present(before, count, began_at)
         window: list[bytes | int | None] = [before, int(1000 * ends_in), count, int(1000 * (ends_in + WINDOW_SECONDS))]
-        return verdict(counted, allowed=allowed, window=window)
+        return build_decision(counted, allowed=allowed, window=window)
 
-    def _present(self, counted: Counted) -> Present:
+    def _present(self, counted: RateLimitBucket) -> Present:
         """Return the caller's windows as of now: a window that is over becomes the one before, or is forgotten."""
         now = self._clock()
         present = self._windows.get((counted.policy, counted.name), Present(0, 0, now))

@@ -8,8 +8,8 @@ from django.http import HttpRequest, HttpResponseBase
 
 from access import throttles, versions
 from access.callers import Caller
-from access.masks import masked
-from access.usage import usage
+from access.masks import mask_identity
+from access.usage import usage_recorder
 from monitoring.clock import now
 
 
@@ -23,23 +23,23 @@ class AccessMiddleware:
         response = self.get_response(request)
         told: dict[str, str] = {}
         if (match := request.resolver_match) and match.route.startswith("api/v"):
-            told |= versions.headers(request.method or "", match.route)
+            told |= versions.version_headers(request.method or "", match.route)
         if verdict := getattr(request, "rate_limit", None):
-            told |= throttles.headers(verdict)
+            told |= throttles.rate_limit_headers(verdict)
         for name, value in told.items():
             response.headers[name] = value
-        if who := who_asked(request, response.status_code):
-            usage().note(who, response.status_code, now())
+        if who := watched_caller(request, response.status_code):
+            usage_recorder().record_response(who, response.status_code, now())
         return response
 
 
-def who_asked(request: HttpRequest, status: int) -> str | None:
+def watched_caller(request: HttpRequest, status: int) -> str | None:
     """Return the caller whose use is watched; of strangers, those who were refused."""
     caller = getattr(request, "auth", None)
     if isinstance(caller, Caller):
         if caller.member_id is not None:
-            return f"member:{masked('member', caller.member_id)}"
+            return f"member:{mask_identity('member', caller.member_id)}"
         return caller.id
     if status == 401:
-        return f"address:{masked('address', throttles.address_of(request))}"
+        return f"address:{mask_identity('address', throttles.client_address(request))}"
     return None

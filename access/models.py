@@ -9,7 +9,7 @@ from django.db import models
 
 from access.scopes import Scope
 
-MOST_PER_MINUTE = 1_000_000
+MAX_PER_MINUTE = 1_000_000
 
 
 def check_scopes(value: object) -> None:
@@ -32,14 +32,14 @@ class ApiKey(models.Model):
     per_minute = models.PositiveIntegerField(
         null=True,
         blank=True,
-        validators=[MaxValueValidator(MOST_PER_MINUTE)],
+        validators=[MaxValueValidator(MAX_PER_MINUTE)],
         help_text="Requests a minute; 0: no limit; empty: as RATE_PER_KEY says.",
     )
     expires_at = models.DateTimeField(null=True, blank=True, help_text="It works until then; empty: until revoked.")
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
     secret_hash = models.BinaryField(editable=False, help_text="SHA-256 of the secret.")
-    old_hash = models.BinaryField(null=True, editable=False, help_text="The secret before the last rotation.")
-    old_until = models.DateTimeField(null=True, blank=True, editable=False)
+    old_secret_hash = models.BinaryField(null=True, editable=False, help_text="The secret before the last rotation.")
+    old_secret_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
     rotated_at = models.DateTimeField(null=True, blank=True, editable=False)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="To the minute.")
     created_at = models.DateTimeField(editable=False)
@@ -73,8 +73,8 @@ class UsageAlert(models.Model):
     hour = models.DateTimeField(help_text="The hour that it began in.")
     raised_at = models.DateTimeField()
     count = models.PositiveIntegerField(help_text="How many there were when it was raised.")
-    usual = models.FloatField(help_text="How many there may be, or usually are.")
-    is_looked_at = models.BooleanField(default=False)
+    baseline = models.FloatField(help_text="How many there may be, or usually are.")
+    is_reviewed = models.BooleanField(default=False)
 
     class Meta:
         ordering = ["-raised_at", "-id"]

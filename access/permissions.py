@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 OTHER_MEMBER = "This token reads and writes the data of the member it was made for, and nobody else's."
 
 
-def is_open_to(request: HttpRequest | Request) -> bool:
+def has_full_access(request: HttpRequest | Request) -> bool:
     """Return whether the sender may use every address: everybody on an open API, staff, but no key and no token."""
     if isinstance(getattr(request, "auth", None), Caller):
         return False
     return bool(settings.ENV.api_open or (request.user.is_active and request.user.is_staff))
 
 
-def shows_credential(request: Request) -> bool:
+def may_be_authenticated(request: Request) -> bool:
     """Return whether the request need not be refused at once: it shows something to be let in by, or anybody is."""
     shown = "HTTP_AUTHORIZATION" in request.META or settings.SESSION_COOKIE_NAME in request.COOKIES
     return bool(settings.ENV.api_open or shown)
 
 
-def allow(caller: Caller, scope: Scope | None, named: Iterable[object] | None) -> None:
+def require_access(caller: Caller, scope: Scope | None, member_ids: Iterable[object] | None) -> None:
     """
     Raise `PermissionDenied` unless the caller has *scope* and, holding a token, is all the members *named*.
 
@@ -49,20 +49,22 @@ def allow(caller: Caller, scope: Scope | None, named: Iterable[object] | None) -
     if scope is None or scope not in caller.scopes:
         needed = f"the scope {scope}" if scope else "a staff session: no key and no token may do it"
         raise PermissionDenied(f"This needs {needed}.", code="missing-scope")
-    if caller.member_id is not None and (named is None or any(member != caller.member_id for member in named)):
+    if caller.member_id is not None and (
+        member_ids is None or any(member != caller.member_id for member in member_ids)
+    ):
         # The same answer whether there is such a member or not.
         raise PermissionDenied(OTHER_MEMBER, code="other-member")
 
 
-def members_named(request: Request, view: Any) -> Iterable[object] | None:
+def requested_member_ids(request: Request, view: Any) -> Iterable[object] | None:
     """Return the ids of the members whose data the request is about; None if nobody can say."""
     if hasattr(view, "members_named"):
-        named: Iterable[object] = view.members_named(request)
+        named: Iterable[object] = view.requested_member_ids(request)
         return named
     return [view.kwargs["member_id"]] if "member_id" in view.kwargs else None
 
 
-def viewer_in_query(request: Request) -> Iterable[object]:
+def viewer_ids_in_query(request: Request) -> Iterable[object]:
     """Return whom a request names as `viewer`, for views that take it in their query."""
     return request.query_params.getlist("viewer")
 
@@ -75,17 +77,17 @@ class HasScope(BasePermission):
     def has_permission(self, request: Request, view: APIView) -> bool:
         caller = request.auth
         if not isinstance(caller, Caller):
-            if is_open_to(request):
+            if has_full_access(request):
                 return True
-            throttles.check(request, None)
+            throttles.check_rate_limit(request, None)
             return False
         method = request.method or ""
         if method == "OPTIONS" or not hasattr(view, method.lower()):
             return True  # answered with what there is, and with 405
         try:
             scope = getattr(view, "scopes", {}).get(method)
-            allow(caller, scope, members_named(request, view) if caller.member_id is not None else None)
+            require_access(caller, scope, requested_member_ids(request, view) if caller.member_id is not None else None)
         except PermissionDenied:
-            throttles.check(request, caller)
+            throttles.check_rate_limit(request, caller)
             raise
         return True

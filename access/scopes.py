@@ -27,7 +27,7 @@ class Scope(StrEnum):
     TOKENS_MINT = "tokens:mint"
 
 
-HELP: Mapping[Scope, str] = {
+SCOPE_HELP: Mapping[Scope, str] = {
     Scope.FEEDS_READ: "Read feeds, similar posts, search, and why a post was shown.",
     Scope.INTERACTIONS_WRITE: "Say what members did and saw.",
     Scope.PROFILE_READ: "Read what a member wants and allows, and their profile file.",
@@ -51,15 +51,15 @@ MEMBER_SCOPES = frozenset(
 )
 """What a member's token may hold: what concerns the member alone."""
 
-READING = ("GET", "HEAD")
-WRITING = ("POST", "PUT", "PATCH", "DELETE")
+READ_METHODS = ("GET", "HEAD")
+WRITE_METHODS = ("POST", "PUT", "PATCH", "DELETE")
 
 
-def reading_and_writing(reads: Scope, writes: Scope) -> dict[str, Scope]:
+def read_write_scopes(reads: Scope, writes: Scope) -> dict[str, Scope]:
     """Return the scopes of a view whose GET needs *reads* and whose other methods need *writes*."""
-    return dict.fromkeys(READING, reads) | dict.fromkeys(WRITING, writes)
+    return dict.fromkeys(READ_METHODS, reads) | dict.fromkeys(WRITE_METHODS, writes)
 
 
-def every(scope: Scope) -> dict[str, Scope]:
+def single_scope(scope: Scope) -> dict[str, Scope]:
     """Return the scopes of a view all of whose methods need *scope*."""
-    return reading_and_writing(scope, scope)
+    return read_write_scopes(scope, scope)

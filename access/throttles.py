@@ -31,18 +31,18 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from access.callers import Caller
-from access.masks import masked
-from monitoring.metrics import THROTTLED
+from access.masks import mask_identity
+from monitoring.metrics import THROTTLE_EVENTS
 
 log = logging.getLogger(__name__)
 
 WINDOW_SECONDS = 60
 TIMEOUT_SECONDS = 1.0
 """A Redis that does not answer costs a request this much, and then none for a while."""
-PAUSE_SECONDS = 1.0
+RETRY_SECONDS = 1.0
 """How long nobody is counted after Redis failed to answer."""
 
-BOTH = b"""
+HIT_AND_PEEK_SCRIPT = b"""
 local function hit(ARGV)
 %s
 end
@@ -52,14 +52,14 @@ end
 return {hit(ARGV), look({ARGV[2]})}
 """
 
-Policy = Literal["key", "member", "staff", "address"]
+RateLimitPolicy = Literal["key", "member", "staff", "address"]
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RateLimitDecision:
     """What became of one request, and what is left."""
 
-    policy: Policy
+    policy: RateLimitPolicy
     allowed: bool
     limit: int
     remaining: int
@@ -68,10 +68,10 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class RateLimitBucket:
     """Whom a request counts for."""
 
-    policy: Policy
+    policy: RateLimitPolicy
     name: str
     per_minute: int
 
@@ -84,7 +84,7 @@ class RateWindow(Protocol):
     much as that window still reaches into the last minute.
     """
 
-    def admit(self, counted: Counted) -> Verdict | None:
+    def admit(self, counted: RateLimitBucket) -> RateLimitDecision | None:
         """
         Let a request in and count it if there is room for it; a refused request is not counted.
 
@@ -94,7 +94,7 @@ class RateWindow(Protocol):
         ...
 
 
-class Window:
+class RateLimiter:
     """Keeps `RateWindow` in Redis. After a failure it asks Redis no more for `PAUSE_SECONDS`."""
 
     def __init__(self, url: str) -> None:
@@ -106,34 +106,34 @@ class Window:
             retry=Retry(NoBackoff(), 0),  # type: ignore[arg-type]  # asked again, a request would count twice
         )
         hit, look = (self._storage.SCRIPT_ACQUIRE_SLIDING_WINDOW, self._storage.SCRIPT_SLIDING_WINDOW)
-        self._ask = self._storage.get_connection().register_script(BOTH % (hit, look))
-        self._closed_until = -math.inf
+        self._script = self._storage.get_connection().register_script(HIT_AND_PEEK_SCRIPT % (hit, look))
+        self._retry_at = -math.inf
 
-    def admit(self, counted: Counted) -> Verdict | None:
+    def admit(self, bucket: RateLimitBucket) -> RateLimitDecision | None:
         """See `RateWindow.admit`."""
-        if monotonic() < self._closed_until:
-            THROTTLED.labels(counted.policy, "uncounted").inc()
+        if monotonic() < self._retry_at:
+            THROTTLE_EVENTS.labels(bucket.policy, "uncounted").inc()
             return None
         try:
-            hit, window = self._count(counted)
+            hit, window = self._count(bucket)
         except redis.RedisError:
-            self._closed_until = monotonic() + PAUSE_SECONDS
+            self._retry_at = monotonic() + RETRY_SECONDS
             log.exception("throttle_unavailable")
-            THROTTLED.labels(counted.policy, "uncounted").inc()
+            THROTTLE_EVENTS.labels(bucket.policy, "uncounted").inc()
             return None
         if not hit:
-            THROTTLED.labels(counted.policy, "refused").inc()
-        return verdict(counted, allowed=bool(hit), window=window)
+            THROTTLE_EVENTS.labels(bucket.policy, "refused").inc()
+        return build_decision(bucket, allowed=bool(hit), window=window)
 
-    def _count(self, counted: Counted) -> tuple[object, list[bytes | int | None]]:
+    def _count(self, counted: RateLimitBucket) -> tuple[object, list[bytes | int | None]]:
         item = RateLimitItemPerMinute(counted.per_minute)
         name = item.key_for(counted.policy, counted.name)
         keys = [f"{self._storage.key_prefix}:{{{name}}}/-1", f"{self._storage.key_prefix}:{{{name}}}"]
-        hit, window = self._ask(keys, [counted.per_minute, WINDOW_SECONDS, 1])
+        hit, window = self._script(keys, [counted.per_minute, WINDOW_SECONDS, 1])
         return hit, window
 
 
-def verdict(counted: Counted, *, allowed: bool, window: list[bytes | int | None]) -> Verdict:
+def build_decision(bucket: RateLimitBucket, *, allowed: bool, window: list[bytes | int | None]) -> RateLimitDecision:
     """Return the verdict from a window: count and milliseconds to live of the one before, and of the present one."""
     before, before_ttl, count, ttl = (max(0, int(value or 0)) for value in window)
     weighted = math.floor(before * before_ttl / 1000 / WINDOW_SECONDS) + count
@@ -143,66 +143,68 @@ def verdict(counted: Counted, *, allowed: bool, window: list[bytes | int | None]
     if count:
         # The present window lives for two: only once it is the one before does it weigh less and less.
         resets.append(ttl / 1000 - WINDOW_SECONDS)
-    return Verdict(counted.policy, allowed, counted.per_minute, max(0, counted.per_minute - weighted), min(resets))
+    return RateLimitDecision(
+        bucket.policy, allowed, bucket.per_minute, max(0, bucket.per_minute - weighted), min(resets)
+    )
 
 
 @cache
-def window() -> RateWindow:
+def rate_limiter() -> RateWindow:
     """Return this process's connection to the windows."""
-    return Window(settings.ENV.cache_redis_url)
+    return RateLimiter(settings.ENV.cache_redis_url)
 
 
-def address_of(request: HttpRequest | Request) -> str:
+def client_address(request: HttpRequest | Request) -> str:
     """Return the sender's address, behind as many proxies as TRUSTED_PROXIES says."""
     return BaseThrottle().get_ident(request)  # type: ignore[arg-type]  # which reads META alone
 
 
-def counted_for(request: HttpRequest | Request, caller: Caller | User | None) -> Counted | None:
+def bucket_for(request: HttpRequest | Request, caller: Caller | User | None) -> RateLimitBucket | None:
     """Return whom the request counts for; None if nobody is limited. A caller of None is a stranger."""
     env = settings.ENV
     if isinstance(caller, User):
-        found = Counted("staff", str(caller.pk), env.rate_per_staff)
+        found = RateLimitBucket("staff", str(caller.pk), env.rate_per_staff)
     elif caller is None:
-        found = Counted("address", masked("address", address_of(request)), env.rate_per_address)
+        found = RateLimitBucket("address", mask_identity("address", client_address(request)), env.rate_per_address)
     elif caller.member_id is not None:
-        found = Counted("member", masked("member", caller.member_id), env.rate_per_member)
+        found = RateLimitBucket("member", mask_identity("member", caller.member_id), env.rate_per_member)
     else:
         own = caller.key.per_minute if caller.key else None
-        found = Counted("key", caller.id, env.rate_per_key if own is None else own)
+        found = RateLimitBucket("key", caller.id, env.rate_per_key if own is None else own)
     return found if found.per_minute else None
 
 
-def judge(request: HttpRequest | Request, caller: Caller | User | None) -> Verdict | None:
+def count_request(request: HttpRequest | Request, caller: Caller | User | None) -> RateLimitDecision | None:
     """Count the request and note the verdict on it, for the answer's headers."""
-    counted = counted_for(request, caller)
-    found = window().admit(counted) if counted else None
+    counted = bucket_for(request, caller)
+    found = rate_limiter().admit(counted) if counted else None
     plain: Any = getattr(request, "_request", request)
     plain.rate_limit = found
     return found
 
 
-def check(request: HttpRequest | Request, caller: Caller | None) -> None:
+def check_rate_limit(request: HttpRequest | Request, caller: Caller | None) -> None:
     """Count a request that is refused anyway; raise `Throttled` if there were too many."""
-    found = judge(request, caller)
+    found = count_request(request, caller)
     if found is not None and not found.allowed:
         raise Throttled(wait=max(1, found.reset_seconds))
 
 
-class RateLimit(BaseThrottle):
+class RateLimitThrottle(BaseThrottle):
     """Counts what keys, tokens and staff ask. On an open API strangers are not counted."""
 
     def allow_request(self, request: Request, view: object) -> bool:
         who = request.auth or request.user
-        self.found = judge(request, who) if isinstance(who, Caller | User) else None
+        self.found = count_request(request, who) if isinstance(who, Caller | User) else None
         return self.found is None or self.found.allowed
 
     def wait(self) -> float | None:
         return max(1, self.found.reset_seconds) if self.found else None
 
 
-def headers(found: Verdict) -> dict[str, str]:
+def rate_limit_headers(decision: RateLimitDecision) -> dict[str, str]:
     """Return the fields of the IETF's draft (draft-ietf-httpapi-ratelimit-headers-10)."""
     return {
-        "RateLimit-Policy": f'"{found.policy}";q={found.limit};w={WINDOW_SECONDS}',
-        "RateLimit": f'"{found.policy}";r={found.remaining};t={math.ceil(found.reset_seconds)}',
+        "RateLimit-Policy": f'"{decision.policy}";q={decision.limit};w={WINDOW_SECONDS}',
+        "RateLimit": f'"{decision.policy}";r={decision.remaining};t={math.ceil(decision.reset_seconds)}',
     }

@@ -22,64 +22,64 @@ from access.scopes import MEMBER_SCOPES, Scope
 
 AUDIENCE = "recsys"
 ALGORITHM = "HS256"
-MAX_SECONDS = 3600
+MAX_TTL_SECONDS = 3600
 """A token that says it lives longer is refused. Changes the answer."""
-SKEW_SECONDS = 30
+MAX_CLOCK_SKEW_SECONDS = 30
 """How far the platform's clock may be from ours."""
-OWN = "own"
+DERIVED_KEY_NAME = "own"
 """The name of the secret that is derived from SECRET_KEY where TOKEN_SIGNING_KEYS is empty."""
-MAX_MEMBER_ID = 128
-MOST_REMEMBERED = 10_000
+MAX_MEMBER_ID_LENGTH = 128
+MAX_CACHED_TOKENS = 10_000
 """Tokens whose signature a process need not look at again. Changes the speed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class MemberToken:
     """What a valid token says."""
 
     member_id: str
     scopes: frozenset[Scope]
-    minted_by: str | None
+    key_prefix: str | None
     """The prefix of the key that asked us for it."""
 
 
-def signing_keys() -> dict[str, str]:
+def get_signing_secrets() -> dict[str, str]:
     """Return the secrets by name; the first signs, all are accepted."""
-    return settings.TOKEN_SIGNING_KEYS or {OWN: derived(settings.SECRET_KEY)}
+    return settings.TOKEN_SIGNING_KEYS or {DERIVED_KEY_NAME: derive_signing_secret(settings.SECRET_KEY)}
 
 
 @cache
-def derived(secret: str) -> str:
+def derive_signing_secret(secret: str) -> str:
     """Return a secret of the tokens' own, so that one of them never stands in for another signed thing."""
     return hashlib.sha256(b"recsys member token\0" + secret.encode()).hexdigest()
 
 
-def mint(
-    *, member_id: str, scopes: Iterable[str], ttl_seconds: int, now: datetime, minted_by: str | None = None
+def mint_token(
+    *, member_id: str, scopes: Iterable[str], ttl_seconds: int, now: datetime, key_prefix: str | None = None
 ) -> str:
     """Return a token for the member that lives *ttl_seconds*. Raises `BadRequestError`."""
     wanted = sorted(set(scopes))
-    if not 1 <= ttl_seconds <= MAX_SECONDS:
-        raise BadRequestError("ttl_seconds", f"A token lives 1 to {MAX_SECONDS} seconds.")
-    if not 1 <= len(member_id) <= MAX_MEMBER_ID:
-        raise BadRequestError("member", f"A member's id has 1 to {MAX_MEMBER_ID} characters.")
+    if not 1 <= ttl_seconds <= MAX_TTL_SECONDS:
+        raise BadRequestError("ttl_seconds", f"A token lives 1 to {MAX_TTL_SECONDS} seconds.")
+    if not 1 <= len(member_id) <= MAX_MEMBER_ID_LENGTH:
+        raise BadRequestError("member", f"A member's id has 1 to {MAX_MEMBER_ID_LENGTH} characters.")
     if not wanted or not set(wanted) <= MEMBER_SCOPES:
         raise BadRequestError("scopes", f"Choose of {', '.join(sorted(MEMBER_SCOPES))}.")
     issued = int(now.timestamp())
     claims = {"sub": member_id, "scope": " ".join(wanted), "aud": AUDIENCE, "iat": issued, "exp": issued + ttl_seconds}
-    kid, secret = next(iter(signing_keys().items()))
-    return jwt.encode(claims | ({"key": minted_by} if minted_by else {}), secret, ALGORITHM, {"kid": kid})
+    kid, secret = next(iter(get_signing_secrets().items()))
+    return jwt.encode(claims | ({"key": key_prefix} if key_prefix else {}), secret, ALGORITHM, {"kid": kid})
 
 
-def read(text: str, now: datetime) -> Token:
+def verify_token(text: str, now: datetime) -> MemberToken:
     """Return what the token says, or raise `BadCredentialError`."""
-    claims = claims_of(text, tuple(signing_keys().items()))
+    claims = decode_claims(text, tuple(get_signing_secrets().items()))
     check_times(claims, now.timestamp())
-    return token_of(claims)
+    return parse_claims(claims)
 
 
-@lru_cache(MOST_REMEMBERED)
-def claims_of(text: str, secrets: tuple[tuple[str, str], ...]) -> dict[str, object]:
+@lru_cache(MAX_CACHED_TOKENS)
+def decode_claims(text: str, secrets: tuple[tuple[str, str], ...]) -> dict[str, object]:
     """Return the claims of a token that one of *secrets* signed; its times are the caller's to check, each time."""
     try:
         kid = jwt.get_unverified_header(text).get("kid")
@@ -106,21 +106,25 @@ def check_times(claims: dict[str, object], now: float) -> None:
     if not all(isinstance(at, int | float) and not isinstance(at, bool) for at in (issued, ends)):
         raise BadCredentialError("The token's iat and exp must be numbers.")
     assert isinstance(issued, int | float) and isinstance(ends, int | float)
-    if not ends - issued <= MAX_SECONDS:
-        raise BadCredentialError(f"The token says it lives longer than {MAX_SECONDS} seconds.")
-    if not issued <= now + SKEW_SECONDS:
+    if not ends - issued <= MAX_TTL_SECONDS:
+        raise BadCredentialError(f"The token says it lives longer than {MAX_TTL_SECONDS} seconds.")
+    if not issued <= now + MAX_CLOCK_SKEW_SECONDS:
         raise BadCredentialError("The token was made in the future. Check the platform's clock.")
     if not now < ends:
         raise BadCredentialError("The token has expired. Ask for a new one.")
 
 
-def token_of(claims: dict[str, object]) -> Token:
+def parse_claims(claims: dict[str, object]) -> MemberToken:
     """Return the claims as a token; a scope that a member may not have makes it invalid."""
     member_id, scope, key = claims["sub"], claims.get("scope"), claims.get("key")
     # Forms trim what they read: " 42" must not be let in as itself and then read as 42.
-    if not isinstance(member_id, str) or not 1 <= len(member_id) <= MAX_MEMBER_ID or member_id != member_id.strip():
+    if (
+        not isinstance(member_id, str)
+        or not 1 <= len(member_id) <= MAX_MEMBER_ID_LENGTH
+        or member_id != member_id.strip()
+    ):
         raise BadCredentialError("The token's sub must be a member's id.")
     wanted = frozenset(scope.split()) if isinstance(scope, str) else frozenset()
     if not wanted or not wanted <= MEMBER_SCOPES:
         raise BadCredentialError(f"The token's scope must be of {' '.join(sorted(MEMBER_SCOPES))}.")
-    return Token(member_id, frozenset(Scope(one) for one in wanted), key if isinstance(key, str) else None)
+    return MemberToken(member_id, frozenset(Scope(one) for one in wanted), key if isinstance(key, str) else None)

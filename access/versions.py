@@ -8,31 +8,31 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
-VERSION = "1.0.0"
+API_VERSION = "1.0.0"
 """The description's: its first number is that of the addresses, the second grows with what is added."""
-CONVERTED = re.compile(r"<(?:\w+:)?(\w+)>")
+ROUTE_PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class Deprecation:
     """When an address was deprecated, when it will be gone, and what to ask instead."""
 
-    since: datetime
-    until: datetime
-    instead: str
+    deprecated_at: datetime
+    sunset_at: datetime
+    successor: str
     """An address, as the description writes it."""
 
 
-ENDING: Mapping[str, Ending] = {}
+DEPRECATIONS: Mapping[str, Deprecation] = {}
 """By method and address, such as `GET /api/v1/members/{member_id}/feed`. An address stays a year after it gets here."""
 
 
-def headers(method: str, route: str) -> dict[str, str]:
+def version_headers(method: str, route: str) -> dict[str, str]:
     """Return the version and, of an address that ends, the fields of RFC 9745 (Deprecation) and RFC 8594 (Sunset)."""
-    found = {"API-Version": VERSION}
-    address = CONVERTED.sub(r"{\1}", route)
-    if ending := ENDING.get(f"{method} /{address}"):
-        found["Deprecation"] = f"@{int(ending.since.timestamp())}"
-        found["Sunset"] = format_datetime(ending.until.astimezone(UTC), usegmt=True)
-        found["Link"] = f'<{ending.instead}>; rel="successor-version"'
+    found = {"API-Version": API_VERSION}
+    address = ROUTE_PARAMETER.sub(r"{\1}", route)
+    if ending := DEPRECATIONS.get(f"{method} /{address}"):
+        found["Deprecation"] = f"@{int(ending.deprecated_at.timestamp())}"
+        found["Sunset"] = format_datetime(ending.sunset_at.astimezone(UTC), usegmt=True)
+        found["Link"] = f'<{ending.successor}>; rel="successor-version"'
     return found

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
-from benchmarks.feed import free_port, server
+from benchmarks.feed import free_port, run_server
 from recsys_project.stack.redis import find_binary
 
 PICKS, MEMBERS, CANDIDATES, DIMENSION = 100, 500, 2_000, 256
@@ -28,7 +28,7 @@ Ways = dict[str, Callable[[], object]]
 Figures = dict[str, dict[str, float]]
 
 
-def take_turns(ways: Ways, rounds: int) -> Figures:
+def time_in_turns(ways: Ways, rounds: int) -> Figures:
     """Return the microseconds of each way: median and quartiles over *rounds*, after one that is not counted."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds + 1):
@@ -37,10 +37,10 @@ def take_turns(ways: Ways, rounds: int) -> Figures:
             act()
             if number:
                 times[name].append((time.perf_counter() - start) * 1e6)
-    return {name: spread(own) for name, own in times.items()}
+    return {name: quartiles(own) for name, own in times.items()}
 
 
-def spread(times: list[float]) -> dict[str, float]:
+def quartiles(times: list[float]) -> dict[str, float]:
     low, middle, high = statistics.quantiles(times, n=4)
     return {"median": round(middle, 1), "p25": round(low, 1), "p75": round(high, 1)}
 
@@ -61,8 +61,8 @@ def measure(rounds: int, posts: int, entries: int) -> dict[str, object]:
     from recommendations.services import wiring
     from recommendations.services.serving.inputs import pack_inputs
     from recommendations.services.serving.records import inputs_record, slate_record
-    from recommendations.stores.redis_neighbours import key_of
-    from recommendations.stores.redis_slates import key_of as slate_key
+    from recommendations.stores.redis_neighbors import neighbors_key
+    from recommendations.stores.redis_slates import slates_key as slate_key
 
     rng = np.random.default_rng(11)
     slate = Slate(
@@ -72,7 +72,7 @@ def measure(rounds: int, posts: int, entries: int) -> dict[str, object]:
         policy_version=1,
         fallback="",
         built_at=time.time(),
-        candidates=CANDIDATES,
+        candidate_count=CANDIDATES,
         post_ids=rng.integers(1, 10**6, PICKS),
         scores=rng.random(PICKS).astype(np.float32),
         origins=rng.integers(0, 2**16, PICKS, np.uint16),
@@ -80,7 +80,7 @@ def measure(rounds: int, posts: int, entries: int) -> dict[str, object]:
         part_names=("taste", "recency", "popularity"),
         parts=rng.random((PICKS, 3)).astype(np.float32),
     )
-    ours, plain = wiring.slates(), wiring.redis_client(settings.ENV.cache_redis_url)
+    ours, plain = wiring.slate_cache(), wiring.redis_client(settings.ENV.cache_redis_url)
     as_rows = [
         {"id": int(post), "score": float(score), "origins": int(origin), "reasons": int(reason)}
         for post, score, origin, reason in zip(slate.post_ids, slate.scores, slate.origins, slate.reasons, strict=True)
@@ -104,7 +104,7 @@ def measure(rounds: int, posts: int, entries: int) -> dict[str, object]:
             "JSON": plain.memory_usage("json"),
             "django-redis": plain.memory_usage(cache.make_key("slate")),
         },
-        "a hit of a slate": take_turns(
+        "a hit of a slate": time_in_turns(
             {
                 "ours, sealed": lambda: ours.get(1, "discovery"),
                 "JSON": lambda: json.loads(plain.get("json") or b""),
@@ -112,17 +112,19 @@ def measure(rounds: int, posts: int, entries: int) -> dict[str, object]:
             },
             rounds,
         ),
-        "keeping a slate": take_turns({"ours, sealed": put_ours, "JSON": put_json, "django-redis": put_pickle}, rounds),
+        "keeping a slate": time_in_turns(
+            {"ours, sealed": put_ours, "JSON": put_json, "django-redis": put_pickle}, rounds
+        ),
     }
 
     value, seal = os.urandom(1_300), wiring.seal()
     sealed = seal.seal(value, "here")
-    results["sealing 1,300 bytes"] = take_turns(
+    results["sealing 1,300 bytes"] = time_in_turns(
         {"seal": lambda: seal.seal(value, "here"), "open": lambda: seal.open(sealed, "here")}, rounds
     )
 
     vectors = {n: rng.normal(size=DIMENSION).astype(np.float32) for n in range(100)}
-    cached = wiring.post_vectors()
+    cached = wiring.post_vector_cache()
 
     def put_vectors() -> None:
         cached.put(vectors, time.time())
@@ -131,14 +133,16 @@ def measure(rounds: int, posts: int, entries: int) -> dict[str, object]:
         cache.set_many({f"v{n}": vector for n, vector in vectors.items()}, 600)
 
     put_vectors(), put_vectors_pickled()
-    results["a hit of 100 post vectors"] = take_turns(
+    results["a hit of 100 post vectors"] = time_in_turns(
         {
             "ours": lambda: cached.get(vectors, time.time()),
             "django-redis": lambda: cache.get_many([f"v{n}" for n in vectors]),
         },
         rounds,
     )
-    results["keeping 100 post vectors"] = take_turns({"ours": put_vectors, "django-redis": put_vectors_pickled}, rounds)
+    results["keeping 100 post vectors"] = time_in_turns(
+        {"ours": put_vectors, "django-redis": put_vectors_pickled}, rounds
+    )
 
     centres = rng.normal(size=(200, DIMENSION))
     rows = (centres[rng.integers(200, size=posts)] + 0.5 * rng.normal(size=(posts, DIMENSION))).astype(np.float32)
@@ -147,20 +151,20 @@ def measure(rounds: int, posts: int, entries: int) -> dict[str, object]:
     for engine in engines.values():
         engine.put(at, at.astype(np.int64) + 1, rows)
     found, cosines = engines["kernel"].nearest(query, 130, mask)
-    near, key = wiring.neighbours(), key_of("content", "benchmark", 130, query[0])
+    near, key = wiring.neighbor_cache(), neighbors_key("content", "benchmark", 130, query[0])
     near.put(key, found[0].astype(np.int64), cosines[0])
     plain.set("near", json.dumps([found[0].tolist(), cosines[0].tolist()]), ex=300)
-    results["what is near to a vector, kept"] = take_turns(
+    results["what is near to a vector, kept"] = time_in_turns(
         {"ours, sealed": lambda: near.get(key), "JSON": lambda: json.loads(plain.get("near") or b"")}, rounds
     )
-    results[f"what is near to a vector, of {posts:,}"] = take_turns(
+    results[f"what is near to a vector, of {posts:,}"] = time_in_turns(
         {
             "kernel's scan": lambda: engines["kernel"].nearest(query, 20, mask),
             "NumPy's scan": lambda: engines["NumPy"].nearest(query, 20, mask),
         },
         max(10, rounds // 10),
     )
-    results["giving up a kernel's scratch"] = take_turns({"recycle": engines["kernel"].recycle}, 5)
+    results["giving up a kernel's scratch"] = time_in_turns({"recycle": engines["kernel"].recycle}, 5)
 
     request = Query(
         request_id=UUID(int=7),
@@ -184,7 +188,7 @@ def measure(rounds: int, posts: int, entries: int) -> dict[str, object]:
         region_id=-1,
     )
     candidates = Candidates.unknown(np.arange(CANDIDATES, dtype=np.int64), np.zeros(CANDIDATES, np.uint16))
-    records, kept = wiring.records(), pack_inputs(request, candidates)
+    records, kept = wiring.record_queue(), pack_inputs(request, candidates)
 
     def record(with_inputs: bool) -> Callable[[], object]:
         def push() -> int:
@@ -195,7 +199,7 @@ def measure(rounds: int, posts: int, entries: int) -> dict[str, object]:
 
         return push
 
-    results["recording a slate of 2,000 candidates"] = take_turns(
+    results["recording a slate of 2,000 candidates"] = time_in_turns(
         {"without its inputs": record(False), "with its inputs, for replay": record(True)}, max(10, rounds // 5)
     )
     results["bytes of inputs"] = {
@@ -206,7 +210,7 @@ def measure(rounds: int, posts: int, entries: int) -> dict[str, object]:
     for member in range(entries):
         ours.put(member, "discovery", slate, b"")
     start = time.perf_counter()
-    swept = ours.sweep(time.time() + 60, most=entries // 2)
+    swept = ours.sweep(time.time() + 60, max_entries=entries // 2)
     results["a sweep that evicts half"] = {
         "entries": entries,
         "evicted": swept.evicted,
@@ -217,7 +221,7 @@ def measure(rounds: int, posts: int, entries: int) -> dict[str, object]:
     return results
 
 
-def shown(results: dict[str, object]) -> str:
+def format_results(results: dict[str, object]) -> str:
     """Return the figures as a table; the first way of each is what the others are compared with."""
     lines = []
     for what, ways in results.items():
@@ -252,14 +256,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["DATABASE_URL"] = f"sqlite:///{folder}/db.sqlite3"
         command = [str(find_binary()), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
-        with server(command, port, dict(os.environ), Path(folder) / "redis.log"):
+        with run_server(command, port, dict(os.environ), Path(folder) / "redis.log"):
             import django
             from django.core.management import call_command
 
             django.setup()
             call_command("migrate", verbosity=0)
             results = measure(*((100, 10_000, 500) if options.quick else (1_000, 100_000, 10_000)))
-    print(shown(results))
+    print(format_results(results))
     if options.json:
         options.json.write_text(json.dumps(results, indent=1, ensure_ascii=False))
 

@@ -35,8 +35,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from recommendations.embedders.fastembed_text import FastembedText  # noqa: E402
-from recommendations.embedders.text import WordLlamaText  # noqa: E402
 from recommendations.embedders.tiny import TinyText  # noqa: E402
+from recommendations.embedders.wordllama_text import WordLlamaText  # noqa: E402
 
 SAMPLE = ROOT / "recommendations" / "sample" / "movielens"
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
@@ -97,7 +97,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         embedders = [WordLlamaText(), FastembedText(MINILM, minilm_folder(Path(folder))), TinyText(256)]
         figures = measure(embedders, quick=chosen.quick)
-    show(figures)
+    print_figures(figures)
     if chosen.json:
         chosen.json.write_text(json.dumps(figures, indent=2) + "\n")
 
@@ -120,10 +120,10 @@ def package_folder(name: str) -> Path:
 
 def measure(embedders: list, *, quick: bool) -> dict:
     films, ratings = read_sample()
-    figures = {e.name: {"dimension": e.dimension, **quality(e, films, ratings, quick)} for e in embedders}
-    for name, rates in speeds(embedders, films, quick).items():
+    figures = {e.name: {"dimension": e.dimension, **measure_quality(e, films, ratings, quick)} for e in embedders}
+    for name, rates in measure_speeds(embedders, films, quick).items():
         figures[name]["speed"] = rates
-    figures["popularity"] = {"next like": next_like_of_popularity(films, ratings)}
+    figures["popularity"] = {"next like": rank_next_likes_by_popularity(films, ratings)}
     return figures
 
 
@@ -138,12 +138,12 @@ def read_sample() -> tuple[list[dict], list[dict]]:
 # --- quality
 
 
-def quality(embedder, films: list[dict], ratings: list[dict], quick: bool) -> dict:
+def measure_quality(embedder, films: list[dict], ratings: list[dict], quick: bool) -> dict:
     genres = embedder.embed([film_text(f) for f in films])
     return {
-        "next like": next_like(lambda liked: genres @ genres[liked].mean(axis=0), films, ratings),
-        "genre from title": genre_from_title(embedder, films[:: 10 if quick else 1]),
-        "paraphrase": paraphrases(embedder),
+        "next like": rank_next_likes(lambda liked: genres @ genres[liked].mean(axis=0), films, ratings),
+        "genre from title": genre_precision(embedder, films[:: 10 if quick else 1]),
+        "paraphrase": count_paraphrases(embedder),
     }
 
 
@@ -151,11 +151,11 @@ def film_text(film: dict) -> str:
     return f"{film['title']} ({film['year']}). {film['genres'].replace('|', ', ')}"
 
 
-def next_like(score, films: list[dict], ratings: list[dict]) -> dict:
+def rank_next_likes(score, films: list[dict], ratings: list[dict]) -> dict:
     """Rank each member's last like among all films not rated before it; members with at least five likes before."""
     row_of = {film["film"]: row for row, film in enumerate(films)}
     ranks = []
-    for history in by_member(ratings).values():
+    for history in ratings_by_member(ratings).values():
         likes = [i for i, r in enumerate(history) if float(r["rating"]) >= 4]
         if len(likes) < 6:
             continue
@@ -176,24 +176,24 @@ def next_like(score, films: list[dict], ratings: list[dict]) -> dict:
     }
 
 
-def by_member(ratings: list[dict]) -> dict[str, list[dict]]:
+def ratings_by_member(ratings: list[dict]) -> dict[str, list[dict]]:
     histories = defaultdict(list)
     for rating in ratings:
         histories[rating["member"]].append(rating)
     return histories
 
 
-def next_like_of_popularity(films: list[dict], ratings: list[dict]) -> dict:
+def rank_next_likes_by_popularity(films: list[dict], ratings: list[dict]) -> dict:
     """The same with the count of likes as the score; a member's last like counts for nobody."""
     row_of = {film["film"]: row for row, film in enumerate(films)}
     likes = np.zeros(len(films))
-    for history in by_member(ratings).values():
+    for history in ratings_by_member(ratings).values():
         for rating in [r for r in history if float(r["rating"]) >= 4][:-1]:
             likes[row_of[rating["film"]]] += 1
-    return next_like(lambda liked: likes, films, ratings)
+    return rank_next_likes(lambda liked: likes, films, ratings)
 
 
-def genre_from_title(embedder, films: list[dict]) -> float:
+def genre_precision(embedder, films: list[dict]) -> float:
     """Precision at ten of the first genre, by titles alone, over all films that have both."""
     known = [f for f in films if f["title"] and f["genres"]]
     first = np.array([f["genres"].split("|")[0] for f in known])
@@ -207,7 +207,7 @@ def genre_from_title(embedder, films: list[dict]) -> float:
     return round(float(np.concatenate(hits).mean()), 4)
 
 
-def paraphrases(embedder) -> dict:
+def count_paraphrases(embedder) -> dict:
     """Count, by language, the paraphrases found among all and those nearer than their distractor."""
     everything = embedder.embed([same for rows in PARAPHRASES.values() for _, same, _ in rows])
     figures, start = {}, 0
@@ -226,7 +226,7 @@ def paraphrases(embedder) -> dict:
 # --- speed
 
 
-def speeds(embedders: list, films: list[dict], quick: bool) -> dict:
+def measure_speeds(embedders: list, films: list[dict], quick: bool) -> dict:
     short = [film_text(f) for f in films[: 200 if quick else 1000]]
     words = " ".join(film["title"] for film in films).split()
     posts = [" ".join(words[i * 100 : i * 100 + 100]) for i in range(20 if quick else 100)]
@@ -249,7 +249,7 @@ def speeds(embedders: list, films: list[dict], quick: bool) -> dict:
     return figures
 
 
-def show(figures: dict) -> None:
+def print_figures(figures: dict) -> None:
     for name, figure in figures.items():
         print(f"\n{name}")
         for key, value in figure.items():

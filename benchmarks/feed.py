@@ -59,7 +59,7 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def server(command: list[str], port: int, env: dict[str, str], log: Path) -> Iterator[None]:
+def run_server(command: list[str], port: int, env: dict[str, str], log: Path) -> Iterator[None]:
     """Run a server until the end of the block; it is there once its port answers."""
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT)
@@ -76,7 +76,7 @@ def server(command: list[str], port: int, env: dict[str, str], log: Path) -> Ite
         process.wait(30)
 
 
-def prepared(size: Size, database: str | None, redis_port: int) -> dict[str, str]:
+def prepare_platform(size: Size, database: str | None, redis_port: int) -> dict[str, str]:
     """Return the environment of the platform of this size, which is made if it is not there."""
     folder = ROOT / "var" / "benchmark"
     folder.mkdir(parents=True, exist_ok=True)
@@ -94,23 +94,23 @@ def prepared(size: Size, database: str | None, redis_port: int) -> dict[str, str
     }
     done = folder / f"{size.name}-{'postgresql' if database else 'sqlite'}.done"
     if done.exists() and (database or file.exists()):
-        manage(env, "migrate", "-v0")
+        run_command(env, "migrate", "-v0")
         return env
     if not database:
         file.unlink(missing_ok=True)
-    manage(env, "migrate", "-v0")
+    run_command(env, "migrate", "-v0")
     counts = ("--posts", size.posts, "--members", size.members, "--interactions", size.interactions)
-    manage(env, "generate", "--vectors", *map(str, counts))
-    manage(env, "learn")
+    run_command(env, "generate", "--vectors", *map(str, counts))
+    run_command(env, "learn")
     done.touch()
     return env
 
 
-def manage(env: dict[str, str], *command: str) -> None:
+def run_command(env: dict[str, str], *command: str) -> None:
     subprocess.run([sys.executable, "manage.py", *command], cwd=ROOT, env=env, check=True)
 
 
-def timed(members: list[str], ways: dict[str, Callable[[str], object]]) -> Figures:
+def time_in_turns(members: list[str], ways: dict[str, Callable[[str], object]]) -> Figures:
     """Return the figures of each way, asked for each member; ways take turns, so that all have the same weather."""
     times: dict[str, Times] = {name: [] for name in ways}
     for member in members:
@@ -127,7 +127,7 @@ def summary(times: Times) -> dict[str, float]:
     return {"p50": cuts[49], "p99": cuts[98], "p25": cuts[24], "p75": cuts[74]}
 
 
-class Http:
+class HttpClient:
     """One kept-alive connection to a web server."""
 
     def __init__(self, port: int) -> None:
@@ -148,7 +148,7 @@ def measure(env: dict[str, str], folder: Path, rounds: int) -> Figures:
     port = free_port()
     web = ["--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port), "--blocking-threads", "1", "--no-ws"]
     command = [sys.executable, "-m", "granian", *web, "recsys_project.wsgi:application"]
-    with server(command, port, env, folder / "web.log"):
+    with run_server(command, port, env, folder / "web.log"):
         asked = subprocess.run(
             [sys.executable, "-m", "benchmarks.feed", "--child", str(port), "--rounds", str(rounds)],
             cwd=ROOT,
@@ -160,7 +160,7 @@ def measure(env: dict[str, str], folder: Path, rounds: int) -> Figures:
     return found
 
 
-def child(port: int, rounds: int) -> Figures:
+def run_child(port: int, rounds: int) -> Figures:
     """Measure, with Django set up for the platform that the environment names."""
     # Models and services can be imported only once Django is set up.
     import django  # noqa: PLC0415
@@ -179,7 +179,7 @@ def child(port: int, rounds: int) -> Figures:
     count = known.count()
     members = list(known[:: max(count // (2 * rounds), 1)][: 2 * rounds])
     first, second = members[:rounds], members[rounds:]
-    page = Http(port)
+    page = HttpClient(port)
 
     def ask(member: str) -> object:
         return recommend(member_id=member, limit=LIMIT, now=clock.now())
@@ -188,9 +188,9 @@ def child(port: int, rounds: int) -> Figures:
         """Forget pages of this process; or also the slates in Redis, or also what it remembers of viewers and posts."""
         page_cache().clear()
         if kept != "slates":
-            wiring.slates()._client.flushdb()
+            wiring.slate_cache()._client.flushdb()
         if kept == "nothing":
-            wiring.facts().clear()
+            wiring.resident_facts().clear()
 
     def feed(member: str) -> bytes:
         return page.get(FEED.format(member))
@@ -199,16 +199,16 @@ def child(port: int, rounds: int) -> Figures:
         ask(member)
         feed(member)
     forget("nothing")
-    figures = timed(first, {"fresh, in process": ask})
-    figures |= timed(first, {"cached, in process": ask})
+    figures = time_in_turns(first, {"fresh, in process": ask})
+    figures |= time_in_turns(first, {"cached, in process": ask})
     forget("slates")
-    figures |= timed(first, {"cached in Redis, in process": ask})
-    figures |= timed(second, {"fresh, over HTTP": feed})
-    figures |= timed(
+    figures |= time_in_turns(first, {"cached in Redis, in process": ask})
+    figures |= time_in_turns(second, {"fresh, over HTTP": feed})
+    figures |= time_in_turns(
         second, {BARE: lambda _: page.get("/bare"), BARE_REDIS: lambda _: page.get("/bare-redis"), CACHED: feed}
     )
     # Made by another process: these members' first pages are in Redis, and not in the web server's memory.
-    figures |= timed(first, {"cached in Redis, over HTTP": feed})
+    figures |= time_in_turns(first, {"cached in Redis, over HTTP": feed})
     for kept in ("nothing", "facts"):
         queries = []
         for member in first[:20]:
@@ -222,7 +222,7 @@ def child(port: int, rounds: int) -> Figures:
     return figures
 
 
-def report(title: str, figures: Figures) -> None:
+def print_report(title: str, figures: Figures) -> None:
     print(f"\n{title}\n{'':38}{'p50 ms':>9}{'p25–p75':>16}{'p99 ms':>9}{'× bare view':>13}")
     bare = figures[BARE]["p50"]
     for name, row in figures.items():
@@ -245,7 +245,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        print(json.dumps(child(options.child, options.rounds)))
+        print(json.dumps(run_child(options.child, options.rounds)))
         return
     size = QUICK if options.quick else FULL
     sizes = [size]
@@ -258,12 +258,12 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     redis = [str(find_binary()), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     found: dict[str, Figures] = {}
-    with server(redis, port, dict(os.environ), folder / "redis.log"):
+    with run_server(redis, port, dict(os.environ), folder / "redis.log"):
         for one in sizes:
-            env = prepared(one, options.database, port)
+            env = prepare_platform(one, options.database, port)
             title = f"{one.posts:,} posts, {one.members:,} members, {one.interactions:,} interactions"
             found[title] = measure(env, folder, 50 if options.quick else 300)
-            report(title, found[title])
+            print_report(title, found[title])
     if options.json:
         options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 

@@ -41,22 +41,22 @@ from openfeature.evaluation_context import EvaluationContext  # noqa: E402
 from openfeature.provider.in_memory_provider import InMemoryFlag, InMemoryProvider  # noqa: E402
 
 from flags import rollout  # noqa: E402
-from flags.services.change import Actor, change  # noqa: E402
+from flags.services.change import Actor, apply_change  # noqa: E402
 from flags.services.evaluate import evaluate  # noqa: E402
-from flags.snapshot import snapshot  # noqa: E402
+from flags.snapshot import flag_snapshot  # noqa: E402
 from monitoring.clock import now  # noqa: E402
 
 FLAG = "quarter"
 Row = dict[str, Any]
-Ask = Callable[[str], bool]
+FlagEvaluator = Callable[[str], bool]
 
 
-def fill(others: int) -> None:
+def create_flags(others: int) -> None:
     """Make the flag that is asked for, one with a segment, and *others* beside them."""
     actor = Actor(system="benchmark")
 
     def make(key: str, subject: str = "flag", **patch: Any) -> None:
-        change(subject=subject, key=key, patch=patch, actor=actor, why="benchmark", now=now(), create=True)
+        apply_change(subject=subject, key=key, patch=patch, actor=actor, why="benchmark", now=now(), create=True)
 
     make("staff", "segment", conditions=[{"attribute": "plan", "values": ["pro", "team"]}])
     make(FLAG, is_enabled=True, rollout_percentage=25)
@@ -65,7 +65,7 @@ def fill(others: int) -> None:
         make(f"other-{number}", is_enabled=True, rollout_percentage=50)
 
 
-def flagsmith() -> dict[str, Any]:
+def flagsmith_context() -> dict[str, Any]:
     """Return a context of Flagsmith's engine with one flag at 25 %."""
     quarter = {"operator": "PERCENTAGE_SPLIT", "property": "$.identity.key", "value": "25"}
     override = {"key": FLAG, "name": FLAG, "enabled": True, "value": True, "priority": 0}
@@ -82,13 +82,13 @@ def flagsmith() -> dict[str, Any]:
     }
 
 
-def contenders() -> dict[str, Ask]:
+def contenders() -> dict[str, FlagEvaluator]:
     """Return who answers, by name; the first is what others are compared with."""
-    compiled = snapshot.current()
+    compiled = flag_snapshot.current()
     ours = api.get_client()
     api.set_provider(InMemoryProvider({FLAG: InMemoryFlag("on", {"on": True, "off": False})}), "memory")
     memory = api.get_client("memory")
-    context = flagsmith()
+    context = flagsmith_context()
 
     def by_flagsmith(unit: str) -> bool:
         identity = {"identifier": unit, "key": f"benchmark_{unit}", "traits": {}}
@@ -97,7 +97,7 @@ def contenders() -> dict[str, Ask]:
 
     return {
         "service": lambda unit: evaluate(key=FLAG, unit_id=unit).value is True,
-        "engine": lambda unit: rollout.evaluate(compiled, FLAG, unit).value is True,
+        "engine": lambda unit: rollout.evaluate_with_engine(compiled, FLAG, unit).value is True,
         "service, with a segment": lambda unit: (
             evaluate(key="targeted", unit_id=unit, attributes={"plan": "free"}).value is True
         ),
@@ -107,7 +107,7 @@ def contenders() -> dict[str, Ask]:
     }
 
 
-def measure(asks: dict[str, Ask], units: list[str], rounds: int) -> list[Row]:
+def measure(asks: dict[str, FlagEvaluator], units: list[str], rounds: int) -> list[Row]:
     """Time each contender once a round, over all units."""
     times: dict[str, list[float]] = {name: [] for name in asks}
     shares: dict[str, float] = {}
@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the measurements here too")
     asked = parser.parse_args()
     call_command("migrate", verbosity=0)
-    fill(20)
+    create_flags(20)
     units = [f"unit-{number}" for number in range(300 if asked.quick else 3000)]
     rows = measure(contenders(), units, 5 if asked.quick else 25)
     print(f"{'contender':34} {'µs':>7} {'range':>15} {'x ours':>7} {'on':>6}")

@@ -49,15 +49,15 @@ def measure(divisor: int) -> dict:
 
     call_command("migrate", verbosity=0)
     steps = generate_timed(divisor)
-    return {"database": connection.vendor, "generate": steps, "interactions": compare(divisor)}
+    return {"database": connection.vendor, "generate": steps, "interactions": compare_inserts(divisor)}
 
 
 def generate_timed(divisor: int) -> dict:
     """Return the seconds of each step for 10,000 members, 100,000 posts and a million interactions."""
     from recommendations.services.content.generate import generate  # noqa: PLC0415
-    from recommendations.services.content.generating.draws import Size  # noqa: PLC0415
+    from recommendations.services.content.generating.draws import PlatformSize  # noqa: PLC0415
 
-    size = Size(10_000 // divisor, 100_000 // divisor, 1_000_000 // divisor, 150_000 // divisor, 500, 500, 7)
+    size = PlatformSize(10_000 // divisor, 100_000 // divisor, 1_000_000 // divisor, 150_000 // divisor, 500, 500, 7)
     marks = {"start": time.perf_counter()}
 
     def progress(what: str, done: int, total: int) -> None:
@@ -78,7 +78,7 @@ def generate_timed(divisor: int) -> dict:
     }
 
 
-def compare(divisor: int) -> dict:
+def compare_inserts(divisor: int) -> dict:
     """Return rows a second of interactions through `insert_columns` and through `bulk_create`, in turn."""
     from recommendations.models import Interaction, Member, Post  # noqa: PLC0415
     from recommendations.stores.bulk import insert_columns  # noqa: PLC0415
@@ -109,10 +109,10 @@ def compare(divisor: int) -> dict:
         )
         rates["bulk_create"].append(count / (time.perf_counter() - started))
     ratios = [mine / theirs for mine, theirs in zip(*rates.values(), strict=True)]
-    return {name: spread(values) for name, values in rates.items()} | {"ratio": spread(ratios, 2)}
+    return {name: value_range(values) for name, values in rates.items()} | {"ratio": value_range(ratios, 2)}
 
 
-def spread(values: list[float], digits: int | None = None) -> dict:
+def value_range(values: list[float], digits: int | None = None) -> dict:
     return {
         "median": round(statistics.median(values), digits),
         "range": [round(min(values), digits), round(max(values), digits)],

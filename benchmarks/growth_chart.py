@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 WIDTH, HEIGHT, LEFT, TOP, PLOT_WIDTH, PLOT_HEIGHT = 760, 330, 60, 40, 290, 220
-COLOURS = ("#1b6ca8", "#c8553d", "#588157")
+COLORS = ("#1b6ca8", "#c8553d", "#588157")
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +12,7 @@ class Series:
     """One line: what it is, what grows, and points (size, milliseconds, megabytes)."""
 
     name: str
-    grows: str
+    growing: str
     points: list[tuple[float, float, float]]
 
 
@@ -42,12 +42,12 @@ def _panel(series: list[Series], column: int, title: str, left: int) -> str:
         y = bottom - up(power)
         parts.append(f'<line x1="{left}" y1="{y:.1f}" x2="{left + PLOT_WIDTH}" y2="{y:.1f}" stroke="#ddd"/>')
         parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{power:g}</text>')
-    for line, colour, place in zip(series, COLOURS, range(len(series)), strict=False):
+    for line, colour, place in zip(series, COLORS, range(len(series)), strict=False):
         points = [(left + across(point[0]), bottom - up(point[column])) for point in line.points]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in points]
-        label = f"{line.name}, by {line.grows}"
+        label = f"{line.name}, by {line.growing}"
         parts.append(f'<text x="{left}" y="{bottom + 36 + 14 * place}" fill="{colour}">{label}</text>')
     return "\n".join(parts)
 

@@ -24,18 +24,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks.feed import FULL, QUICK, free_port, prepared, server, summary
+from benchmarks.feed import FULL, QUICK, free_port, prepare_platform, run_server, summary
 from recsys_project.environment import ROOT
 from recsys_project.stack.redis import find_binary
 
 CONCURRENCY = (1, 4, 16)
-WITHOUT = {
+OMITTED_LAYERS = {
     "nothing": "",
-    "any of those below": "django_prometheus recsys_project.requests GZipMiddleware access.middleware sessions csrf "
+    "any of those below": "django_prometheus recsys_project.request_log GZipMiddleware access.middleware sessions csrf "
     "AuthenticationMiddleware messages DEFAULT_THROTTLE_CLASSES DEFAULT_AUTHENTICATION_CLASSES "
     "DEFAULT_PERMISSION_CLASSES",
     "metrics": "django_prometheus",
-    "logging": "recsys_project.requests",
+    "logging": "recsys_project.request_log",
     "compression": "GZipMiddleware",
     "rates' fields and watching": "access.middleware",
     "sessions, CSRF, messages": "sessions csrf AuthenticationMiddleware messages",
@@ -44,8 +44,8 @@ WITHOUT = {
     "throttle, keys, permission": "DEFAULT_THROTTLE_CLASSES DEFAULT_AUTHENTICATION_CLASSES DEFAULT_PERMISSION_CLASSES",
 }
 """Layers, with what the names of their middleware hold, or the settings of REST framework that bring them in."""
-BULK = 1000
-SET_UP = """
+EVENTS_PER_REQUEST = 1000
+SETUP_SCRIPT = """
 import json
 from datetime import UTC, datetime
 from access import keys
@@ -60,10 +60,10 @@ made = keys.create(name="benchmark", scopes=[s.value for s in Scope], per_minute
 print(json.dumps({"members": members, "posts": posts, "secret": made[1]}))
 """
 FEED_QUERY = "query($m: ID!) { discoveryFeed(memberId: $m, first: 20) { edges { node { score } } } }"
-Ask = tuple[str, str, bytes | None]
+RequestSpec = tuple[str, str, bytes | None]
 
 
-def asks(known: dict[str, Any], graphql: str) -> dict[str, Callable[[int], Ask]]:
+def request_builders(known: dict[str, Any], graphql: str) -> dict[str, Callable[[int], RequestSpec]]:
     """Return what each endpoint is asked the nth time."""
     members, posts = known["members"], known["posts"]
 
@@ -79,7 +79,7 @@ def asks(known: dict[str, Any], graphql: str) -> dict[str, Callable[[int], Ask]]
     def events(n: int) -> bytes:
         rows = [
             {"event_id": f"b-{os.getpid()}-{n}-{i}", "member_id": member(n + i), "post_id": post(i), "kind": "view"}
-            for i in range(BULK)
+            for i in range(EVENTS_PER_REQUEST)
         ]
         return json.dumps({"events": rows}).encode()
 
@@ -98,7 +98,7 @@ def asks(known: dict[str, Any], graphql: str) -> dict[str, Callable[[int], Ask]]
             "/ofrep/v1/evaluate/flags",
             said({"context": {"targetingKey": member(n)}}),
         ),
-        f"interactions, {BULK} each": lambda n: ("POST", "/api/v1/interactions", events(n)),
+        f"interactions, {EVENTS_PER_REQUEST} each": lambda n: ("POST", "/api/v1/interactions", events(n)),
     }
 
 
@@ -106,7 +106,9 @@ def graphql_body(query: str, member: str) -> bytes:
     return json.dumps({"query": query, "variables": {"m": member}}).encode()
 
 
-def load(port: int, secret: str, ask: Callable[[int], Ask], *, at_once: int, requests: int) -> dict[str, float]:
+def send_load(
+    port: int, secret: str, ask: Callable[[int], RequestSpec], *, at_once: int, requests: int
+) -> dict[str, float]:
     """Send *requests* over *at_once* connections; return requests a second and latencies in milliseconds."""
     numbers = itertools.count(time.monotonic_ns() % 10**6)
     headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
@@ -131,36 +133,36 @@ def load(port: int, secret: str, ask: Callable[[int], Ask], *, at_once: int, req
     return summary(times) | {"per_second": len(times) / (time.perf_counter() - began)}
 
 
-def web(port: int) -> list[str]:
+def web_command(port: int) -> list[str]:
     options = ["--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port), "--workers", "2"]
     return [sys.executable, "-m", "granian", *options, "--blocking-threads", "4", "recsys_project.wsgi:application"]
 
 
-def endpoints(env: dict[str, str], folder: Path, known: dict[str, Any], requests: int) -> dict[str, Any]:
+def measure_endpoints(env: dict[str, str], folder: Path, known: dict[str, Any], requests: int) -> dict[str, Any]:
     """Return the figures of each endpoint at each concurrency."""
     port, found = free_port(), {}
-    with server(web(port), port, env, folder / "http.log"):
-        for name, ask in asks(known, FEED_QUERY).items():
+    with run_server(web_command(port), port, env, folder / "http.log"):
+        for name, ask in request_builders(known, FEED_QUERY).items():
             count = max(4, requests // 20) if name.startswith("interactions") else requests
-            load(port, known["secret"], ask, at_once=16, requests=count // 2)  # warms both processes
-            found[name] = {n: load(port, known["secret"], ask, at_once=n, requests=count) for n in CONCURRENCY}
+            send_load(port, known["secret"], ask, at_once=16, requests=count // 2)  # warms both processes
+            found[name] = {n: send_load(port, known["secret"], ask, at_once=n, requests=count) for n in CONCURRENCY}
     return found
 
 
-def layers(env: dict[str, str], folder: Path, known: dict[str, Any], requests: int) -> dict[str, Any]:
+def measure_layers(env: dict[str, str], folder: Path, known: dict[str, Any], requests: int) -> dict[str, Any]:
     """Return the figures of the bare view with each layer left out, one request at a time."""
     found = {}
-    for layer, names in WITHOUT.items():
+    for layer, names in OMITTED_LAYERS.items():
         port = free_port()
-        changed = env | {"DJANGO_SETTINGS_MODULE": "benchmarks.layers", "BENCHMARK_WITHOUT": names}
-        with server(web(port), port, changed, folder / "http.log"):
-            ask = asks(known, FEED_QUERY)["bare view"]
-            load(port, known["secret"], ask, at_once=16, requests=requests)  # warms both processes
-            found[layer] = load(port, known["secret"], ask, at_once=1, requests=4 * requests)
+        changed = env | {"DJANGO_SETTINGS_MODULE": "benchmarks.settings_without_layers", "BENCHMARK_WITHOUT": names}
+        with run_server(web_command(port), port, changed, folder / "http.log"):
+            ask = request_builders(known, FEED_QUERY)["bare view"]
+            send_load(port, known["secret"], ask, at_once=16, requests=requests)  # warms both processes
+            found[layer] = send_load(port, known["secret"], ask, at_once=1, requests=4 * requests)
     return found
 
 
-def report(found: dict[str, Any]) -> None:
+def print_report(found: dict[str, Any]) -> None:
     print(f"{'endpoint':26}{'at once':>8}{'a second':>10}{'p50 ms':>9}{'p25–p75':>14}{'p99 ms':>9}{'of bare':>9}")
     for name, rows in found["endpoints"].items():
         for at_once, row in rows.items():
@@ -184,10 +186,10 @@ def main() -> None:
     folder, port, requests = ROOT / "var" / "benchmark", free_port(), 80 if options.quick else 800
     folder.mkdir(parents=True, exist_ok=True)
     redis = [str(find_binary()), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    with server(redis, port, dict(os.environ), folder / "redis.log"):
-        env = prepared(QUICK if options.quick else FULL, None, port) | {"API_OPEN": "0"}
+    with run_server(redis, port, dict(os.environ), folder / "redis.log"):
+        env = prepare_platform(QUICK if options.quick else FULL, None, port) | {"API_OPEN": "0"}
         told = subprocess.run(
-            [sys.executable, "manage.py", "shell", "-v0", "-c", SET_UP],
+            [sys.executable, "manage.py", "shell", "-v0", "-c", SETUP_SCRIPT],
             cwd=ROOT,
             env=env,
             check=True,
@@ -195,10 +197,10 @@ def main() -> None:
         )
         known = json.loads(told.stdout)
         found = {
-            "endpoints": endpoints(env, folder, known, requests),
-            "layers": layers(env, folder, known, requests),
+            "endpoints": measure_endpoints(env, folder, known, requests),
+            "layers": measure_layers(env, folder, known, requests),
         }
-    report(found)
+    print_report(found)
     if options.json:
         options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 

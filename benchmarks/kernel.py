@@ -42,7 +42,7 @@ Row = dict[str, Any]
 faiss.omp_set_num_threads(1)
 
 
-def structured(count: int, dimension: int, seed: int = 1) -> np.ndarray:
+def clustered_vectors(count: int, dimension: int, seed: int = 1) -> np.ndarray:
     """Return unit vectors (count, dimension): 1,000 clusters, the i-th coordinate scaled by 1 / sqrt(i)."""
     rng = np.random.default_rng(seed)
     spectrum = (np.arange(1, dimension + 1) ** -0.5).astype(np.float32)
@@ -52,7 +52,7 @@ def structured(count: int, dimension: int, seed: int = 1) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def filled(vectors: np.ndarray, **options: Any) -> Space:
+def fill_space(vectors: np.ndarray, **options: Any) -> Space:
     """Return a space that holds *vectors*."""
     space = Space(vectors.shape[1], memory_limit_bytes=(4 << 30) - 65_536, deadline_seconds=600, **options)
     rows = np.arange(len(vectors), dtype=np.int32)
@@ -83,16 +83,16 @@ def measure(case: str, contenders: list[Contender], rounds: int, share: int = 1)
     ]
 
 
-def top(scores: np.ndarray) -> np.ndarray:
+def top_rows(scores: np.ndarray) -> np.ndarray:
     """Return the rows of the K best scores along the last axis, best first."""
     best = np.argpartition(-scores, K, axis=-1)[..., :K]
     return np.take_along_axis(best, np.argsort(-np.take_along_axis(scores, best, -1), axis=-1), -1)
 
 
-def scan_topk(name: str, vectors: np.ndarray, queries: np.ndarray, rounds: int) -> list[Row]:
+def measure_scan_topk(name: str, vectors: np.ndarray, queries: np.ndarray, rounds: int) -> list[Row]:
     """Top 100 of all rows: one query at a time, and 64 in a call."""
     dimension = vectors.shape[1]
-    space, baseline = filled(vectors), filled(vectors, build="baseline")
+    space, baseline = fill_space(vectors), fill_space(vectors, build="baseline")
     flat = faiss.IndexFlatIP(dimension)
     flat.add(vectors)
     quantised = faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT)
@@ -107,7 +107,7 @@ def scan_topk(name: str, vectors: np.ndarray, queries: np.ndarray, rounds: int) 
             ("kernel", lambda i: space.scan_topk(queries[part(i)], K)[0]),
             ("kernel, exact by proof", lambda i: space.scan_topk(queries[part(i)], K, sieve=False)[0]),
             ("kernel, baseline build", lambda i: baseline.scan_topk(queries[part(i)], K)[0]),
-            ("NumPy + argpartition", lambda i: top(queries[part(i)] @ vectors.T)),
+            ("NumPy + argpartition", lambda i: top_rows(queries[part(i)] @ vectors.T)),
             ("FAISS IndexFlatIP", lambda i: flat.search(queries[part(i)], K)[1]),
             ("FAISS SQ8", lambda i: quantised.search(queries[part(i)], K)[1]),
             (
@@ -116,8 +116,8 @@ def scan_topk(name: str, vectors: np.ndarray, queries: np.ndarray, rounds: int) 
                     -1, K
                 ),
             ),
-            ("NumKong f32", lambda i: top(np.asarray(numkong.dots_packed(queries[part(i)], packed)))),
-            ("NumKong i8", lambda i: top(np.asarray(numkong.dots_packed(integers[part(i)], packed_int8)))),
+            ("NumKong f32", lambda i: top_rows(np.asarray(numkong.dots_packed(queries[part(i)], packed)))),
+            ("NumKong i8", lambda i: top_rows(np.asarray(numkong.dots_packed(integers[part(i)], packed_int8)))),
         ]
 
     rows = []
@@ -137,9 +137,9 @@ def scan_topk(name: str, vectors: np.ndarray, queries: np.ndarray, rounds: int) 
     return rows
 
 
-def rescore(vectors: np.ndarray, rounds: int) -> list[Row]:
+def measure_rescore(vectors: np.ndarray, rounds: int) -> list[Row]:
     """The float32 cosine of every row, in order, against ways to read the same memory."""
-    space, rows = filled(vectors), np.arange(len(vectors), dtype=np.int32)
+    space, rows = fill_space(vectors), np.arange(len(vectors), dtype=np.int32)
     flat = vectors.reshape(-1)
     measured = measure(
         f"rescore {len(vectors):,} × {vectors.shape[1]}",
@@ -156,9 +156,9 @@ def rescore(vectors: np.ndarray, rounds: int) -> list[Row]:
     return measured
 
 
-def request(vectors: np.ndarray, rounds: int) -> list[Row]:
+def measure_request(vectors: np.ndarray, rounds: int) -> list[Row]:
     """A request: 1,000 candidates, three interests, four columns, all parts, 50 picks."""
-    space, rng = filled(vectors), np.random.default_rng(2)
+    space, rng = fill_space(vectors), np.random.default_rng(2)
     rows = rng.permutation(len(vectors))[:1000].astype(np.int32)
     columns, weights = rng.random((1000, 4), np.float32), np.array([1, 0.2, 0.2, 0.1, 0.1], np.float32)
     likes, groups, ids = np.ones(3, np.float32), rows.astype(np.int64) % 200, rows.astype(np.int64)
@@ -177,16 +177,16 @@ def request(vectors: np.ndarray, rounds: int) -> list[Row]:
         return (np.column_stack([taste, columns]) * weights).sum(axis=1)
 
     def numpy_diversify(_: int) -> list[int]:
-        chosen, likeness, open_ = [], np.zeros(1000, np.float32), np.ones(1000, bool)
+        chosen, similarity, open_ = [], np.zeros(1000, np.float32), np.ones(1000, bool)
         candidates, taken = vectors[rows], dict.fromkeys(groups.tolist(), 0)
         for _ in range(50):
-            best = int(np.argmax(np.where(open_, 0.7 * scores - 0.3 * likeness, -np.inf)))
+            best = int(np.argmax(np.where(open_, 0.7 * scores - 0.3 * similarity, -np.inf)))
             chosen.append(best)
             taken[int(groups[best])] += 1
             open_[best] = False
             if taken[int(groups[best])] == 2:
                 open_ &= groups != groups[best]
-            likeness = np.maximum(likeness, candidates @ candidates[best])
+            similarity = np.maximum(similarity, candidates @ candidates[best])
         return chosen
 
     score(0)
@@ -205,7 +205,7 @@ def request(vectors: np.ndarray, rounds: int) -> list[Row]:
 def fold_in(rounds: int) -> list[Row]:
     """Why there is no Cholesky in the kernel: NumPy solves a user's factors in the time of a call or two."""
     rng, one = np.random.default_rng(3), np.zeros(1, np.int32)
-    space = filled(structured(1024, 16))
+    space = fill_space(clustered_vectors(1024, 16))
     query = np.ones((1, 16), np.float32)
     contenders: list[Contender] = [("kernel: an empty call", lambda _: space.rescore(one, query))]
     for factors in (32, 64, 128):
@@ -215,29 +215,29 @@ def fold_in(rounds: int) -> list[Row]:
     return measure("fold-in", contenders, rounds * 4)
 
 
-def growth(quick: bool, rounds: int) -> list[Series]:
+def measure_growth(quick: bool, rounds: int) -> list[Series]:
     """Time of one query and memory, by rows and by dimension."""
     series = []
     row_counts = (10_000, 30_000, 100_000) if quick else (10_000, 30_000, 100_000, 300_000, 1_000_000)
     for dimension in (128, 512):
-        points = [(count, *cost_of(structured(count, dimension), rounds)) for count in row_counts]
+        points = [(count, *measure_cost(clustered_vectors(count, dimension), rounds)) for count in row_counts]
         series.append(Series(f"{dimension} dimensions", "rows", points))
     dimensions = (16, 64, 256, 1024) if quick else (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
-    points = [(dimension, *cost_of(structured(20_000, dimension), rounds)) for dimension in dimensions]
+    points = [(dimension, *measure_cost(clustered_vectors(20_000, dimension), rounds)) for dimension in dimensions]
     series.append(Series("20,000 rows", "dimension", points))
     return series
 
 
-def cost_of(vectors: np.ndarray, rounds: int) -> tuple[float, float]:
+def measure_cost(vectors: np.ndarray, rounds: int) -> tuple[float, float]:
     """Return milliseconds a query and megabytes."""
-    space = filled(vectors)
+    space = fill_space(vectors)
     row = measure("growth", [("kernel", lambda i: space.scan_topk(vectors[i * 7 : i * 7 + 1], K))], rounds)[0]
     memory = space.statistics().memory_bytes / 1e6
     space.close()
     return row["median_ms"], memory
 
 
-def table(rows: list[Row]) -> str:
+def format_table(rows: list[Row]) -> str:
     """Return the measurements as lines."""
     lines, case = [], ""
     for row in rows:
@@ -264,21 +264,21 @@ def main() -> None:
 
     rows: list[Row] = []
     for dimension in (512, 128):
-        vectors = structured(count + BATCH, dimension)
-        rows += scan_topk(f"{count:,} × {dimension}", vectors[BATCH:], vectors[:BATCH], rounds)
+        vectors = clustered_vectors(count + BATCH, dimension)
+        rows += measure_scan_topk(f"{count:,} × {dimension}", vectors[BATCH:], vectors[:BATCH], rounds)
     if asked.vectors:
         own = np.load(asked.vectors).astype(np.float32)
         own /= np.linalg.norm(own, axis=1, keepdims=True)
         own = own[np.random.default_rng(4).permutation(len(own))]
         name = f"{asked.vectors.stem} {len(own) - BATCH:,} × {own.shape[1]}"
-        rows += scan_topk(name, np.ascontiguousarray(own[BATCH:]), own[:BATCH].copy(), rounds)
-    vectors = structured(count, 512)
-    rows += rescore(vectors, rounds) + request(vectors, 2 * rounds) + fold_in(rounds)
-    print(table(rows))
+        rows += measure_scan_topk(name, np.ascontiguousarray(own[BATCH:]), own[:BATCH].copy(), rounds)
+    vectors = clustered_vectors(count, 512)
+    rows += measure_rescore(vectors, rounds) + measure_request(vectors, 2 * rounds) + fold_in(rounds)
+    print(format_table(rows))
     if asked.json:
         asked.json.write_text(json.dumps(rows, indent=1))
     if asked.growth:
-        asked.growth.write_text(growth_chart(growth(asked.quick, max(5, rounds // 2))))
+        asked.growth.write_text(growth_chart(measure_growth(asked.quick, max(5, rounds // 2))))
 
 
 if __name__ == "__main__":

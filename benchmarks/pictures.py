@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recommendations.embedders.choosing import CROSS_MODAL, cross_modal_named
+from recommendations.embedders.registry import CROSS_MODAL_EMBEDDERS, get_cross_modal_embedder
 
 CAPTIONS = {
     "coffee.png": "a cup of coffee on a saucer with a spoon, seen from above",
@@ -47,7 +47,7 @@ CAPTIONS = {
 
 def measure(name: str, folder: Path) -> dict[str, object]:
     """Return recall@k of captions over the pictures that are in *folder*, and the time of each picture."""
-    embedder = cross_modal_named(name)
+    embedder = get_cross_modal_embedder(name)
     found = {path.name: path for path in sorted(folder.rglob("*")) if path.name in CAPTIONS}
     texts = embedder.embed([CAPTIONS[file] for file in found])
     embedder.embed_images([next(iter(found.values())).read_bytes()])  # loads the model
@@ -73,7 +73,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--embedder", choices=sorted(CROSS_MODAL), default="conse")
+    parser.add_argument("--embedder", choices=sorted(CROSS_MODAL_EMBEDDERS), default="conse")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     result = measure(options.embedder, options.folder)

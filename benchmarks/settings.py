@@ -2,4 +2,4 @@
 
 from recsys_project.settings import *  # noqa: F403
 
-ROOT_URLCONF = "benchmarks.bare"
+ROOT_URLCONF = "benchmarks.bare_views"

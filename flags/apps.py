@@ -9,7 +9,7 @@ class FlagsConfig(AppConfig):
 
     def ready(self) -> None:
         # These modules import models, which Django allows only once every app is loaded.
-        from flags import roles, starting
+        from flags import roles, startup
 
-        starting.start()
-        post_migrate.connect(roles.make_roles, sender=self)
+        startup.register_provider()
+        post_migrate.connect(roles.create_roles, sender=self)

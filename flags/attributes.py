@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class AttributeReader:
     """Who knows some attributes."""
 
     attributes: Mapping[str, str]
@@ -25,22 +25,22 @@ class Reader:
     """From a unit's id to the attributes; those that are not known are left out."""
 
 
-_readers: dict[str, Reader] = {}
+_readers: dict[str, AttributeReader] = {}
 
 
-def register(name: str, attributes: Mapping[str, str], read: Callable[[str], Mapping[str, object]]) -> None:
+def register_attributes(name: str, attributes: Mapping[str, str], read: Callable[[str], Mapping[str, object]]) -> None:
     """Have *read* asked for these attributes."""
-    _readers[name] = Reader(attributes, read)
+    _readers[name] = AttributeReader(attributes, read)
 
 
-def described() -> dict[str, str]:
+def describe_attributes() -> dict[str, str]:
     """Return every attribute that is known here, and what it is."""
     return {"id": "the unit's own id"} | {k: v for reader in _readers.values() for k, v in reader.attributes.items()}
 
 
-def read(needed: Iterable[str], unit_id: str, said: Mapping[str, object]) -> dict[str, object]:
+def read_attributes(needed: Iterable[str], unit_id: str, given: Mapping[str, object]) -> dict[str, object]:
     """Return what is needed to evaluate: what the caller *said*, and the rest from readers. Unknown stays unknown."""
-    missing = set(needed) - set(said)
+    missing = set(needed) - set(given)
     found: dict[str, object] = {}
     for name, reader in _readers.items():
         if missing & set(reader.attributes):
@@ -48,4 +48,4 @@ def read(needed: Iterable[str], unit_id: str, said: Mapping[str, object]) -> dic
                 found |= reader.read(unit_id)
             except DatabaseError:
                 log.exception("attributes_unreadable", extra={"reader": name})
-    return found | dict(said)
+    return found | dict(given)

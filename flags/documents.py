@@ -13,15 +13,15 @@ from typing import Any
 from django.utils.crypto import salted_hmac
 from rest_framework import serializers
 
-from flags import readings
+from flags import gauges
 from flags.models import Condition, Flag, Guardrail, RolloutPlan, Segment
 from flags.rollout import DEFAULT, OFF, ON
 
 Document = dict[str, Any]
 
-MAX_LISTED = 1000
-UNIT_LISTS = ("allowed_ids", "denied_ids")
-RESERVED = {DEFAULT, OFF, ON}
+MAX_LISTED_IDS = 1000
+UNIT_ID_FIELDS = ("allowed_ids", "denied_ids")
+RESERVED_VARIANT_NAMES = {DEFAULT, OFF, ON}
 
 
 class NameField(serializers.RegexField):
@@ -38,7 +38,7 @@ class ValueField(serializers.JSONField):
         super().__init__(**options)
 
 
-class Closed(serializers.Serializer):
+class StrictSerializer(serializers.Serializer):
     """A document that refuses fields that it does not know: a typing error must not be taken for a change."""
 
     def to_internal_value(self, data: Any) -> Any:
@@ -50,13 +50,13 @@ class Closed(serializers.Serializer):
         return super().to_internal_value(data)
 
 
-class VariantDocument(Closed):
+class VariantDocument(StrictSerializer):
     name = NameField()
     value = ValueField()
     weight = serializers.FloatField(min_value=0, default=1)
 
 
-class RuleDocument(Closed):
+class RuleDocument(StrictSerializer):
     segment = serializers.CharField(allow_null=True, default=None, help_text="A segment's key; null: everybody.")
     percentage = serializers.FloatField(min_value=0, max_value=100, default=100)
     serves = serializers.CharField(
@@ -65,12 +65,12 @@ class RuleDocument(Closed):
     note = serializers.CharField(allow_blank=True, default="", max_length=200)
 
 
-class PrerequisiteDocument(Closed):
+class PrerequisiteDocument(StrictSerializer):
     flag = serializers.CharField()
     value = ValueField(default=True)
 
 
-class FlagDocument(Closed):
+class FlagDocument(StrictSerializer):
     key = NameField()
     description = serializers.CharField(allow_blank=True, default="", max_length=300)
     kind = serializers.ChoiceField(choices=Flag.Kind.choices, default=Flag.Kind.BOOL)
@@ -93,11 +93,11 @@ class FlagDocument(Closed):
     def validate(self, data: Document) -> Document:
         wrong: dict[str, Any] = {}
         for name in ("on_value", "default_value", "off_value"):
-            if problem := kind_problem(data["kind"], data[name]):
+            if problem := value_kind_error(data["kind"], data[name]):
                 wrong[name] = problem
         variants: dict[str, dict[str, str]] = {}
         for number, row in enumerate(data["variants"]):
-            if found := variant_problem(data["kind"], row, [v["name"] for v in data["variants"][:number]]):
+            if found := variant_errors(data["kind"], row, [v["name"] for v in data["variants"][:number]]):
                 variants[str(number)] = found
         if data["variants"] and not variants and sum(row["weight"] for row in data["variants"]) <= 0:
             variants["0"] = {"weight": "At least one variant needs a weight above 0."}
@@ -110,13 +110,13 @@ class FlagDocument(Closed):
         if data["starts_at"] and data["ends_at"] and data["starts_at"] >= data["ends_at"]:
             wrong["ends_at"] = "It must end after it starts."
         wrong |= {name: found for name, found in (("variants", variants), ("rules", rules)) if found}
-        wrong |= reference_problems(data)
+        wrong |= reference_errors(data)
         if wrong:
             raise serializers.ValidationError(wrong)
         return data
 
 
-def kind_problem(kind: str, value: object) -> str:
+def value_kind_error(kind: str, value: object) -> str:
     """Return what is wrong with *value* for a flag of this kind; empty if nothing is."""
     fits = {
         Flag.Kind.BOOL: isinstance(value, bool),
@@ -127,17 +127,17 @@ def kind_problem(kind: str, value: object) -> str:
     return "" if fits else f"{value!r} is no value of a flag of kind {kind}."
 
 
-def variant_problem(kind: str, row: Document, before: Sequence[str]) -> dict[str, str]:
+def variant_errors(kind: str, row: Document, before: Sequence[str]) -> dict[str, str]:
     """Return what is wrong with one variant, by field."""
-    if row["name"] in RESERVED:
+    if row["name"] in RESERVED_VARIANT_NAMES:
         return {"name": f"{row['name']} has a meaning of its own; choose another name."}
     if row["name"] in before:
         return {"name": f"There are two variants {row['name']}."}
-    problem = kind_problem(kind, row["value"])
+    problem = value_kind_error(kind, row["value"])
     return {"value": problem} if problem else {}
 
 
-def reference_problems(data: Document) -> dict[str, Any]:
+def reference_errors(data: Document) -> dict[str, Any]:
     """Return which of the segments and flags that the document names are not there, or go round in a circle."""
     wrong: dict[str, Any] = {}
     named = {row["segment"] for row in data["rules"] if row["segment"]}
@@ -146,17 +146,17 @@ def reference_problems(data: Document) -> dict[str, Any]:
     needs = {row["flag"]: row["value"] for row in data["prerequisites"]}
     kinds = dict(Flag.objects.filter(key__in=needs, is_archived=False).values_list("key", "kind"))
     problems = [f"There is no flag {key}." for key in needs if key not in kinds]
-    problems += [found for key, kind in kinds.items() if (found := kind_problem(kind, needs[key]))]
-    if data["key"] in needs or circle(data["key"], needs):
+    problems += [found for key, kind in kinds.items() if (found := value_kind_error(kind, needs[key]))]
+    if data["key"] in needs or has_prerequisite_cycle(data["key"], needs):
         problems.append("A flag cannot need itself, by way of others either.")
     if len(needs) < len(data["prerequisites"]):
         problems.append("A flag is needed once.")
     return wrong | ({"prerequisites": problems} if problems else {})
 
 
-def circle(key: str, needs: Iterable[str]) -> bool:
+def has_prerequisite_cycle(key: str, required_keys: Iterable[str]) -> bool:
     """Return whether one of the flags *needs* needs *key* in the end."""
-    todo, met = list(needs), set[str]()
+    todo, met = list(required_keys), set[str]()
     while todo:
         one = todo.pop()
         if one == key:
@@ -167,7 +167,7 @@ def circle(key: str, needs: Iterable[str]) -> bool:
     return False
 
 
-class ConditionDocument(Closed):
+class ConditionDocument(StrictSerializer):
     attribute = serializers.RegexField(regex=r"^[\w.-]+$", max_length=64)
     operator = serializers.ChoiceField(choices=Condition.Operator.choices, default=Condition.Operator.IN)
     values = serializers.ListField(child=ValueField(), default=list)
@@ -193,25 +193,27 @@ class ConditionDocument(Closed):
         return data
 
 
-class SegmentDocument(Closed):
+class SegmentDocument(StrictSerializer):
     key = NameField()
     description = serializers.CharField(allow_blank=True, default="", max_length=300)
-    meets = serializers.ChoiceField(choices=Segment.Meets.choices, default=Segment.Meets.ALL)
+    match = serializers.ChoiceField(choices=Segment.Match.choices, default=Segment.Match.ALL)
     conditions = ConditionDocument(many=True, default=list)
     allowed_ids = serializers.ListField(
-        child=serializers.CharField(max_length=128), default=list, max_length=MAX_LISTED
+        child=serializers.CharField(max_length=128), default=list, max_length=MAX_LISTED_IDS
     )
-    denied_ids = serializers.ListField(child=serializers.CharField(max_length=128), default=list, max_length=MAX_LISTED)
+    denied_ids = serializers.ListField(
+        child=serializers.CharField(max_length=128), default=list, max_length=MAX_LISTED_IDS
+    )
 
 
-class PhaseDocument(Closed):
+class RolloutPhaseDocument(StrictSerializer):
     percentage = serializers.FloatField(min_value=0, max_value=100)
     hours = serializers.FloatField(min_value=0, default=336)
     note = serializers.CharField(allow_blank=True, default="", max_length=200)
 
 
-class GuardrailDocument(Closed):
-    reading = serializers.CharField(max_length=64)
+class GuardrailDocument(StrictSerializer):
+    gauge = serializers.CharField(max_length=64)
     variant = serializers.CharField(allow_blank=True, default="", max_length=64)
     bound = serializers.ChoiceField(choices=Guardrail.Bound.choices, default=Guardrail.Bound.AT_MOST)
     threshold = serializers.FloatField()
@@ -219,23 +221,23 @@ class GuardrailDocument(Closed):
     min_samples = serializers.IntegerField(min_value=0, default=100)
     on_breach = serializers.ChoiceField(choices=Guardrail.OnBreach.choices, default=Guardrail.OnBreach.ROLL_BACK)
 
-    def validate_reading(self, name: str) -> str:
-        if name not in readings.described():
+    def validate_gauge(self, name: str) -> str:
+        if name not in gauges.describe_gauges():
             raise serializers.ValidationError(
-                f"There is no reading {name!r}; there are {', '.join(readings.described())}."
+                f"There is no reading {name!r}; there are {', '.join(gauges.describe_gauges())}."
             )
         return name
 
 
-class PlanDocument(Closed):
+class RolloutPlanDocument(StrictSerializer):
     key = NameField()
     flag = serializers.CharField(allow_null=True, default=None, help_text="null: a template.")
     description = serializers.CharField(allow_blank=True, default="", max_length=300)
-    phases = PhaseDocument(many=True, default=list)
+    phases = RolloutPhaseDocument(many=True, default=list)
     guardrails = GuardrailDocument(many=True, default=list)
     state = serializers.ChoiceField(choices=RolloutPlan.State.choices, default=RolloutPlan.State.DRAFT)
     phase = serializers.IntegerField(min_value=0, default=0)
-    phase_since = serializers.DateTimeField(allow_null=True, default=None)
+    phase_started_at = serializers.DateTimeField(allow_null=True, default=None)
 
     def validate(self, data: Document) -> Document:
         if not data["phases"]:
@@ -249,7 +251,7 @@ class PlanDocument(Closed):
         return data
 
 
-def moment(value: datetime | None) -> str | None:
+def format_timestamp(value: datetime | None) -> str | None:
     """Return a moment as documents hold it."""
     return None if value is None else value.isoformat().replace("+00:00", "Z")
 
@@ -268,10 +270,12 @@ def flag_document(flag: Flag) -> Document:
             }
             for rule in flag.rules.select_related("segment")
         ],
-        "prerequisites": [{"flag": p.needs.key, "value": p.value} for p in flag.prerequisites.select_related("needs")],
-        "starts_at": moment(flag.starts_at),
-        "ends_at": moment(flag.ends_at),
-        "expires_at": moment(flag.expires_at),
+        "prerequisites": [
+            {"flag": p.required_flag.key, "value": p.value} for p in flag.prerequisites.select_related("required_flag")
+        ],
+        "starts_at": format_timestamp(flag.starts_at),
+        "ends_at": format_timestamp(flag.ends_at),
+        "expires_at": format_timestamp(flag.expires_at),
         "tags": list(flag.tags),
         "owner": flag.owner,
         "needs_approval": flag.needs_approval,
@@ -284,7 +288,7 @@ def segment_document(segment: Segment) -> Document:
     return {
         "key": segment.key,
         "description": segment.description,
-        "meets": segment.meets,
+        "meets": segment.match,
         "conditions": [
             {"attribute": row.attribute, "operator": row.operator, "values": list(row.values)}
             for row in segment.conditions.all()
@@ -294,12 +298,12 @@ def segment_document(segment: Segment) -> Document:
     }
 
 
-def recorded(document: Document) -> Document:
+def mask_unit_ids(document: Document) -> Document:
     """Return the document as the record of changes keeps it, which is never erased: with a mark for each unit's id."""
-    return document | {name: [mark_of(id) for id in document[name]] for name in UNIT_LISTS if name in document}
+    return document | {name: [mask_unit_id(id) for id in document[name]] for name in UNIT_ID_FIELDS if name in document}
 
 
-def mark_of(unit_id: str) -> str:
+def mask_unit_id(unit_id: str) -> str:
     """Return what stands for an id: the same for the same, and nobody can tell from it whose it is."""
     return salted_hmac("flags.record", unit_id).hexdigest()[:12]
 
@@ -315,5 +319,5 @@ def plan_document(plan: RolloutPlan) -> Document:
         "guardrails": [{name: getattr(row, name) for name in guards} for row in plan.guardrails.all()],
         "state": plan.state,
         "phase": plan.phase,
-        "phase_since": moment(plan.phase_since),
+        "phase_since": format_timestamp(plan.phase_started_at),
     }

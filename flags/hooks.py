@@ -7,17 +7,17 @@ from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
-_after_off: dict[str, list[Callable[[], None]]] = {}
+_turn_off_hooks: dict[str, list[Callable[[], None]]] = {}
 
 
-def register_after_off(key: str, forget: Callable[[], None]) -> None:
+def register_turn_off_hook(key: str, hook: Callable[[], None]) -> None:
     """Have *forget* called once the flag *key* has been turned off."""
-    _after_off.setdefault(key, []).append(forget)
+    _turn_off_hooks.setdefault(key, []).append(hook)
 
 
-def turned_off(key: str) -> None:
+def run_turn_off_hooks(key: str) -> None:
     """Call what is registered. One that fails is logged: the flag is off all the same."""
-    for forget in _after_off.get(key, ()):
+    for forget in _turn_off_hooks.get(key, ()):
         try:
             forget()
         except Exception:

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 from django.contrib.auth.models import Group, Permission
 
-EXPERIMENTS = ["experiment", "metric", "exclusiongroup", "holdout"]
-VIEW = [
+EXPERIMENT_MODELS = ["experiment", "metric", "exclusiongroup", "holdout"]
+VIEWER_PERMISSIONS = [
     *("view_flag", "view_segment", "view_rolloutplan", "view_flagchange", "view_pendingchange"),
-    *(f"view_{name}" for name in EXPERIMENTS),
+    *(f"view_{name}" for name in EXPERIMENT_MODELS),
 ]
-EDIT = [
+EDITOR_PERMISSIONS = [
     *("add_flag", "change_flag", "add_segment", "change_segment"),
-    *(f"{verb}_{name}" for verb in ("add", "change") for name in EXPERIMENTS),
+    *(f"{verb}_{name}" for verb in ("add", "change") for name in EXPERIMENT_MODELS),
 ]
-RELEASE = ["add_rolloutplan", "change_rolloutplan", "release_flag"]
-ROLES = {"Flag viewer": VIEW, "Flag editor": [*VIEW, *EDIT], "Flag releaser": [*VIEW, *EDIT, *RELEASE]}
+RELEASER_PERMISSIONS = ["add_rolloutplan", "change_rolloutplan", "release_flag"]
+ROLES = {
+    "Flag viewer": VIEWER_PERMISSIONS,
+    "Flag editor": [*VIEWER_PERMISSIONS, *EDITOR_PERMISSIONS],
+    "Flag releaser": [*VIEWER_PERMISSIONS, *EDITOR_PERMISSIONS, *RELEASER_PERMISSIONS],
+}
 
 
-def make_roles(**_: object) -> None:
+def create_roles(**_: object) -> None:
     """Make the groups that are not there."""
     for name, codenames in ROLES.items():
         group, is_new = Group.objects.get_or_create(name=name)

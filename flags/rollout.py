@@ -27,12 +27,12 @@ from growthbook.core import eval_feature
 from flags.experiments.rules import (
     HASH_ATTRIBUTE,
     HASH_VERSION,
-    Answer,
-    Arm,
-    Exposed,
-    Running,
+    ExperimentArm,
+    ExposedVariant,
+    FlagAnswer,
+    RunningExperiment,
     experiment_rules,
-    kept_assignments,
+    sticky_bucket_docs,
 )
 
 OFF, ON, DEFAULT = "off", "on", "default"
@@ -40,7 +40,7 @@ OFF, ON, DEFAULT = "off", "on", "default"
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class RolloutRule:
     """Whom the flag treats in their own way."""
 
     condition: Mapping[str, Any] | None = None
@@ -62,14 +62,14 @@ class Rollout:
     on_value: object = True
     default_value: object = False
     off_value: object = False
-    arms: tuple[Arm, ...] = ()
+    arms: tuple[ExperimentArm, ...] = ()
     """Variants and their shares of those who have the flag."""
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[RolloutRule, ...] = ()
     prerequisites: tuple[tuple[str, object], ...] = ()
     """Another flag's key, and the value that it must have for the unit."""
 
 
-class KeptElsewhere(AbstractStickyBucketService):
+class ReadOnlyStickyBuckets(AbstractStickyBucketService):
     """Tells the engine to heed the assignments that it is handed; exposures, not the engine, record new ones."""
 
     def get_assignments(self, attributeName: str, attributeValue: str) -> dict[str, Any] | None:  # noqa: N803
@@ -80,27 +80,27 @@ class KeptElsewhere(AbstractStickyBucketService):
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class CompiledFlag:
     """What is known of a flag beside what the engine evaluates."""
 
     rollout: Rollout
     attributes: frozenset[str]
     """What its rules, and those of the flags that it needs, ask of a unit besides its id."""
-    experiments: tuple[Running, ...]
+    experiments: tuple[RunningExperiment, ...]
 
     @property
-    def reading_assignments(self) -> list[Running]:
+    def sticky_experiments(self) -> list[RunningExperiment]:
         """Return the flag's experiments in which an earlier assignment holds."""
-        return [row for row in self.experiments if row.reads_assignments]
+        return [row for row in self.experiments if row.has_earlier_assignments]
 
 
 @dataclass(frozen=True, slots=True)
-class Compiled:
+class CompiledFlags:
     """What the engine evaluates from; made once per change, not per request."""
 
     context: GlobalContext
-    flags: Mapping[str, Known] = field(default_factory=dict)
-    experiments: Mapping[str, Running] = field(default_factory=dict)
+    flags: Mapping[str, CompiledFlag] = field(default_factory=dict)
+    experiments: Mapping[str, RunningExperiment] = field(default_factory=dict)
     """By the experiment's key."""
     features: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     """Each flag as GrowthBook's payload has it."""
@@ -108,32 +108,32 @@ class Compiled:
     """Another if anything in it is another."""
 
 
-def compile_rollouts(rollouts: Iterable[Rollout], experiments: Iterable[Running] = ()) -> Compiled:
+def compile_rollouts(rollouts: Iterable[Rollout], experiments: Iterable[RunningExperiment] = ()) -> CompiledFlags:
     """Return flags and the experiments that run on them, ready for the engine."""
     flags = {flag.key: flag for flag in rollouts}
     by_key = {row.key: row for row in experiments}
     of_flag = {key: tuple(row for row in by_key.values() if row.flag_key == key) for key in flags}
-    features = {key: feature_of(flag, of_flag[key]) for key, flag in flags.items()}
-    known = {key: Known(flag, needed(flag, flags), of_flag[key]) for key, flag in flags.items()}
-    return Compiled(
+    features = {key: build_feature(flag, of_flag[key]) for key, flag in flags.items()}
+    known = {key: CompiledFlag(flag, required_attributes(flag, flags), of_flag[key]) for key, flag in flags.items()}
+    return CompiledFlags(
         context=GlobalContext(
-            options=Options(sticky_bucket_service=KeptElsewhere()),
+            options=Options(sticky_bucket_service=ReadOnlyStickyBuckets()),
             features={key: Feature(**feature) for key, feature in features.items()},
         ),
         flags=known,
         experiments=by_key,
         features=features,
-        digest=digest_of(features, by_key),
+        digest=payload_digest(features, by_key),
     )
 
 
-def digest_of(features: Mapping[str, object], experiments: Mapping[str, Running]) -> str:
+def payload_digest(features: Mapping[str, object], experiments: Mapping[str, RunningExperiment]) -> str:
     """Return a short name of exactly this payload."""
     everything = [features, {key: asdict(row) for key, row in experiments.items()}]
     return hashlib.sha256(json.dumps(everything, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def needed(flag: Rollout, flags: Mapping[str, Rollout]) -> frozenset[str]:
+def required_attributes(flag: Rollout, flags: Mapping[str, Rollout]) -> frozenset[str]:
     """Return the attributes that *flag* and the flags that it needs ask for."""
     found: set[str] = set()
     todo, met = [flag.key], set[str]()
@@ -147,7 +147,7 @@ def needed(flag: Rollout, flags: Mapping[str, Rollout]) -> frozenset[str]:
     return frozenset(found)
 
 
-def feature_of(rollout: Rollout, experiments: Iterable[Running] = ()) -> dict[str, Any]:
+def build_feature(rollout: Rollout, experiments: Iterable[RunningExperiment] = ()) -> dict[str, Any]:
     """
     Return the flag as GrowthBook writes one: prerequisites, then rules, then experiments, then the rollout.
 
@@ -155,8 +155,12 @@ def feature_of(rollout: Rollout, experiments: Iterable[Running] = ()) -> dict[st
     """
     if not rollout.is_enabled:
         return {"defaultValue": rollout.off_value}
-    rules = [part for number, rule in enumerate(rollout.rules, 1) for part in parts_of(rollout, rule, f"rule:{number}")]
-    last = parts_of(rollout, Rule(percentage=rollout.percentage), "rollout")
+    rules = [
+        part
+        for number, rule in enumerate(rollout.rules, 1)
+        for part in build_engine_rules(rollout, rule, f"rule:{number}")
+    ]
+    last = build_engine_rules(rollout, RolloutRule(percentage=rollout.percentage), "rollout")
     ordered = [*rules, *experiment_rules(experiments, rollout.default_value), *last]
     if needs := [{"id": key, "condition": {"value": value}} for key, value in rollout.prerequisites]:
         # Each rule is passed over when a prerequisite fails. The engine's gate would make the flag null instead.
@@ -164,7 +168,7 @@ def feature_of(rollout: Rollout, experiments: Iterable[Running] = ()) -> dict[st
     return {"defaultValue": rollout.default_value, "rules": ordered}
 
 
-def parts_of(rollout: Rollout, rule: Rule, name: str) -> list[dict[str, Any]]:
+def build_engine_rules(rollout: Rollout, rule: RolloutRule, name: str) -> list[dict[str, Any]]:
     """Return the engine's rules for one of ours: one for each value that it serves, each with its range of units."""
     arms = {arm.key: arm for arm in rollout.arms}
     condition = {"condition": rule.condition} if rule.condition else {}
@@ -179,13 +183,13 @@ def parts_of(rollout: Rollout, rule: Rule, name: str) -> list[dict[str, Any]]:
         served = [(ON, rollout.on_value, 0.0, 1.0)]
     share = rule.percentage / 100
     return [
-        {"id": f"{name}:{what}", "force": value} | condition | units_of(rollout.key, start, width, share)
+        {"id": f"{name}:{what}", "force": value} | condition | unit_range(rollout.key, start, width, share)
         for what, value, start, width in served
         if width * share > 0
     ]
 
 
-def units_of(seed: str, start: float, width: float, share: float) -> dict[str, Any]:
+def unit_range(seed: str, start: float, width: float, share: float) -> dict[str, Any]:
     """Return which units: a part that widens from its own start. Everybody needs no id, so it asks for none."""
     if width == 1.0 and share == 1.0:
         return {}
@@ -194,44 +198,44 @@ def units_of(seed: str, start: float, width: float, share: float) -> dict[str, A
     return {"hashAttribute": HASH_ATTRIBUTE, "hashVersion": HASH_VERSION, "seed": seed, "range": [start, end]}
 
 
-def evaluate(
-    compiled: Compiled,
+def evaluate_with_engine(
+    compiled: CompiledFlags,
     key: str,
     unit_id: str,
-    assigned: Mapping[str, str] | None = None,
+    assignments: Mapping[str, str] | None = None,
     attributes: Mapping[str, object] | None = None,
-) -> Answer:
+) -> FlagAnswer:
     """Return what the flag is worth for this unit, given its earlier assignments; None if there is no such flag."""
     known = compiled.flags.get(key)
     if known is None:
-        return Answer(None)
+        return FlagAnswer(None)
     if not known.rollout.is_enabled:
-        return Answer(known.rollout.off_value)
-    found = eval_feature(key, context_of(compiled, unit_id, assigned or {}, attributes or {}))
+        return FlagAnswer(known.rollout.off_value)
+    found = eval_feature(key, build_evaluation_context(compiled, unit_id, assignments or {}, attributes or {}))
     result = found.experimentResult
     if found.experiment is None or result is None:
-        return Answer(found.value, rule=found.ruleId or "")
+        return FlagAnswer(found.value, rule=found.ruleId or "")
     row = compiled.experiments[found.experiment.key]
-    arm = row.arm(result.key)
-    exposed = None if result.stickyBucketUsed else Exposed(row.experiment_id, row.phase_id, arm.key, arm.share)
-    return Answer(found.value, arm.key, arm.config, exposed, f"experiment:{row.key}")
+    arm = row.get_arm(result.key)
+    exposed = None if result.stickyBucketUsed else ExposedVariant(row.experiment_id, row.phase_id, arm.key, arm.share)
+    return FlagAnswer(found.value, arm.key, arm.config, exposed, f"experiment:{row.key}")
 
 
-def name_of(known: Known, answer: Answer) -> str:
+def variant_name(compiled_flag: CompiledFlag, answer: FlagAnswer) -> str:
     """Return the name of what the flag served: a variant's, or on, default, off."""
-    if not known.rollout.is_enabled:
+    if not compiled_flag.rollout.is_enabled:
         return OFF
     if answer.variant or not answer.rule or answer.rule.startswith("holdout:"):
         return answer.variant or DEFAULT
     return answer.rule.rpartition(":")[2]
 
 
-def context_of(
-    compiled: Compiled, unit_id: str, assigned: Mapping[str, str], attributes: Mapping[str, object]
+def build_evaluation_context(
+    compiled: CompiledFlags, unit_id: str, assignments: Mapping[str, str], attributes: Mapping[str, object]
 ) -> EvaluationContext:
     """Return the engine's context for one unit."""
     user = UserContext(
         attributes={**attributes, "id": unit_id},
-        sticky_bucket_assignment_docs=kept_assignments(unit_id, assigned) if assigned else {},
+        sticky_bucket_assignment_docs=sticky_bucket_docs(unit_id, assignments) if assignments else {},
     )
     return EvaluationContext(user=user, global_ctx=compiled.context, stack=StackContext(evaluated_features=set()))

@@ -17,8 +17,8 @@ from uuid import UUID
 from django.db import DatabaseError
 
 from flags import payload, rollout
-from flags.experiments import reading
-from flags.experiments.rules import Running
+from flags.experiments import queries
+from flags.experiments.rules import RunningExperiment
 from flags.models import PayloadVersion
 from monitoring import clock
 from monitoring.metrics import FLAG_ERRORS
@@ -28,53 +28,56 @@ log = logging.getLogger(__name__)
 REFRESH_SECONDS = 2.0
 """A change holds in every process after this time. Changes the answer for that long."""
 
-Seen = tuple[UUID | None, tuple[Running, ...]]
+ChangeMarker = tuple[UUID | None, tuple[RunningExperiment, ...]]
 """What tells that something changed: the token of the last change, and the experiments that run."""
 
-EMPTY = payload.Payload(rollout.compile_rollouts(()), None)
+EMPTY_PAYLOAD = payload.Payload(rollout.compile_rollouts(()), None)
 
 
-class Snapshot:
+class FlagSnapshot:
     """The compiled flags, what they were made from, and when somebody last looked."""
 
     def __init__(self, read_clock: Callable[[], datetime]) -> None:
         self._clock = read_clock
         self._payload: payload.Payload | None = None
-        self._seen: Seen | None = None
-        self._looked_at = -math.inf
+        self._change_marker: ChangeMarker | None = None
+        self._checked_at = -math.inf
         self._lock = threading.Lock()
 
-    def current(self) -> rollout.Compiled:
+    def current(self) -> rollout.CompiledFlags:
         """Return the flags, at most `REFRESH_SECONDS` old while the database answers."""
         held = self._payload
-        if held is not None and monotonic() - self._looked_at <= REFRESH_SECONDS:
+        if held is not None and monotonic() - self._checked_at <= REFRESH_SECONDS:
             return held.compiled
         # Others go on with what there is while one looks; only the first look is waited for.
         if self._lock.acquire(blocking=held is None):
             try:
-                if monotonic() - self._looked_at > REFRESH_SECONDS:
-                    self._look()
+                if monotonic() - self._checked_at > REFRESH_SECONDS:
+                    self._refresh()
             finally:
                 self._lock.release()
-        return (self._payload or EMPTY).compiled
+        return (self._payload or EMPTY_PAYLOAD).compiled
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         """Read again at the next question; if that fails, what is known still holds."""
-        self._seen, self._looked_at = None, -math.inf
+        self._change_marker, self._checked_at = None, -math.inf
 
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         try:
             now = self._clock()
-            seen: Seen = (PayloadVersion.objects.values_list("token", flat=True).first(), reading.running())
+            seen: ChangeMarker = (
+                PayloadVersion.objects.values_list("token", flat=True).first(),
+                queries.load_running_experiments(),
+            )
             due = self._payload is not None and (turn := self._payload.valid_until) is not None and now >= turn
-            if seen != self._seen or self._payload is None or due:
-                self._payload = payload.read(seen[1], now)
-                self._seen = seen
+            if seen != self._change_marker or self._payload is None or due:
+                self._payload = payload.load_payload(seen[1], now)
+                self._change_marker = seen
         except DatabaseError:
             log.exception("flags_unreadable")
             FLAG_ERRORS.labels("unreadable").inc()
-        self._looked_at = monotonic()
+        self._checked_at = monotonic()
 
 
-snapshot = Snapshot(clock.now)
+flag_snapshot = FlagSnapshot(clock.now)
 """This process's own."""

@@ -10,12 +10,12 @@ from django.forms import ChoiceField, ModelForm
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
 
-from monitoring import readings
+from monitoring import gauges
 from monitoring.clock import now
-from monitoring.models import Alert, AlertRule, MaintenanceDuty, MaintenanceRun, Notice, Silence
+from monitoring.models import Alert, AlertRule, MaintenanceRun, MaintenanceTask, Notice, Silence
 
 
-class ReadOnlyPage(ModelAdmin):  # type: ignore[misc]
+class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]
     """For what the service alone writes."""
 
     show_full_result_count = False
@@ -32,36 +32,36 @@ class ReadOnlyPage(ModelAdmin):  # type: ignore[misc]
 
 
 @admin.register(MaintenanceRun)
-class MaintenanceRunAdmin(ReadOnlyPage):
-    list_display = ("name", "outcome", "started_at", "took", "rows", "bytes", "note", "error")
+class MaintenanceRunAdmin(ReadOnlyAdmin):
+    list_display = ("name", "outcome", "started_at", "duration", "rows", "bytes", "note", "error")
     list_filter = ("outcome", "name")
     search_fields = ("^name",)
     search_help_text = "The first characters of the duty's name"
     date_hierarchy = "started_at"
 
     @admin.display(description="seconds", ordering="seconds")
-    def took(self, run: MaintenanceRun) -> str:
+    def duration(self, run: MaintenanceRun) -> str:
         """Return how long it took."""
         return f"{run.seconds:.3f}"
 
 
-@admin.register(MaintenanceDuty)
-class MaintenanceDutyAdmin(ReadOnlyPage):
-    list_display = ("name", "taken_at", "is_running")
+@admin.register(MaintenanceTask)
+class MaintenanceTaskAdmin(ReadOnlyAdmin):
+    list_display = ("name", "claimed_at", "is_running")
     list_filter = ("is_running",)
 
 
 @admin.register(AlertRule)
 class AlertRuleAdmin(ModelAdmin):  # type: ignore[misc]
-    list_display = ("name", "reading", "labels", "comparison", "threshold", "for_seconds", "severity", "is_enabled")
+    list_display = ("name", "metric", "labels", "comparison", "threshold", "for_seconds", "severity", "is_enabled")
     list_filter = ("severity", "is_enabled")
-    search_fields = ("name", "reading")
+    search_fields = ("name", "metric")
     warn_unsaved_form = True
 
     def formfield_for_dbfield(self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
         """Let a rule name only what can be read."""
         if db_field.name == "reading":
-            return ChoiceField(choices=[(name, name) for name in readings.names()], help_text=db_field.help_text)
+            return ChoiceField(choices=[(name, name) for name in gauges.gauge_names()], help_text=db_field.help_text)
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
 
@@ -74,7 +74,7 @@ class NoticeInline(TabularInline):  # type: ignore[misc]
 
 
 @admin.register(Alert)
-class AlertAdmin(ReadOnlyPage):
+class AlertAdmin(ReadOnlyAdmin):
     list_display = ("name", "severity", "state", "value", "began_at", "fired_at", "resolved_at", "acknowledged_by")
     list_filter = ("state", "severity", "name")
     search_fields = ("name", "summary", "note")

@@ -19,10 +19,10 @@ from django.views.decorators.http import require_POST
 
 from monitoring.clock import now
 from monitoring.models import Alert
-from monitoring.views import has_token
+from monitoring.views import has_metrics_token
 
-MOST_ALERTS = 1_000
-SHORT, LONG = 128, 300
+MAX_ALERTS = 1_000
+MAX_NAME_LENGTH, MAX_SUMMARY_LENGTH = 128, 300
 
 
 class PayloadError(ValueError):
@@ -32,21 +32,21 @@ class PayloadError(ValueError):
 @csrf_exempt
 @never_cache
 @require_POST
-def receive(request: HttpRequest) -> HttpResponse:
+def receive_alerts(request: HttpRequest) -> HttpResponse:
     """Record the alerts of one notification: all of them, or none."""
-    if not has_token(request):
-        return problem(401, "Send the METRICS_TOKEN as a bearer token.")
+    if not has_metrics_token(request):
+        return problem_response(401, "Send the METRICS_TOKEN as a bearer token.")
     try:
-        alerts = [checked(one) for one in alerts_of(request.body)]
+        alerts = [parse_alert(one) for one in parse_payload(request.body)]
     except PayloadError as error:
-        return problem(400, str(error))
+        return problem_response(400, str(error))
     with transaction.atomic():
         for one in alerts:
-            record(one, now())
+            record_alert(one, now())
     return JsonResponse({"recorded": len(alerts)})
 
 
-def problem(status: int, detail: str) -> JsonResponse:
+def problem_response(status: int, detail: str) -> JsonResponse:
     """Return an error as RFC 9457 says."""
     title = {400: "Bad Request", 401: "Unauthorized"}[status]
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
@@ -54,44 +54,44 @@ def problem(status: int, detail: str) -> JsonResponse:
     return JsonResponse(body, status=status, content_type="application/problem+json", headers=headers)
 
 
-def alerts_of(body: bytes) -> list[Any]:
+def parse_payload(body: bytes) -> list[Any]:
     """Return the list of alerts in a payload."""
     try:
         payload = json.loads(body)
     except ValueError as error:
         raise PayloadError("The body is not JSON.") from error
     found = payload.get("alerts") if isinstance(payload, dict) else None
-    if not isinstance(found, list) or len(found) > MOST_ALERTS:
-        raise PayloadError(f"`alerts` must be a list of at most {MOST_ALERTS}, as in Alertmanager's webhook payload.")
+    if not isinstance(found, list) or len(found) > MAX_ALERTS:
+        raise PayloadError(f"`alerts` must be a list of at most {MAX_ALERTS}, as in Alertmanager's webhook payload.")
     return found
 
 
-def checked(one: Any) -> dict[str, Any]:
+def parse_alert(raw: Any) -> dict[str, Any]:
     """Return what is recorded of one alert; raise `PayloadError` naming what is missing."""
-    labels = one.get("labels") if isinstance(one, dict) else None
+    labels = raw.get("labels") if isinstance(raw, dict) else None
     if not isinstance(labels, dict) or not all(isinstance(word, str) for pair in labels.items() for word in pair):
         raise PayloadError("Each alert needs `labels`: an object of texts.")
     if not labels.get("alertname"):
         raise PayloadError("Each alert needs a label `alertname`.")
-    if one.get("status") not in ("firing", "resolved"):
+    if raw.get("status") not in ("firing", "resolved"):
         raise PayloadError("Each alert needs a `status`: firing or resolved.")
-    fingerprint, began_at = one.get("fingerprint"), moment(one.get("startsAt"))
+    fingerprint, began_at = raw.get("fingerprint"), parse_timestamp(raw.get("startsAt"))
     if not isinstance(fingerprint, str) or not fingerprint or began_at is None:
         raise PayloadError("Each alert needs a `fingerprint` and a `startsAt` with its offset from UTC.")
-    annotations = one.get("annotations")
+    annotations = raw.get("annotations")
     summary = annotations.get("summary", "") if isinstance(annotations, dict) else ""
     return {
-        "key": f"alertmanager:{fingerprint}"[:SHORT],
-        "name": labels["alertname"][:SHORT],
+        "key": f"alertmanager:{fingerprint}"[:MAX_NAME_LENGTH],
+        "name": labels["alertname"][:MAX_NAME_LENGTH],
         "severity": labels.get("severity", "")[:16] or "medium",
-        "summary": str(summary)[:LONG],
+        "summary": str(summary)[:MAX_SUMMARY_LENGTH],
         "labels": labels,
         "began_at": began_at,
-        "is_firing": one["status"] == "firing",
+        "is_firing": raw["status"] == "firing",
     }
 
 
-def moment(text: object) -> datetime | None:
+def parse_timestamp(text: object) -> datetime | None:
     """Return the moment that *text* names, if it names one and its offset."""
     try:
         found = parse_datetime(text) if isinstance(text, str) else None
@@ -100,11 +100,11 @@ def moment(text: object) -> datetime | None:
     return found if found and found.tzinfo else None
 
 
-def record(one: dict[str, Any], at: datetime) -> None:
+def record_alert(alert: dict[str, Any], now: datetime) -> None:
     """Open, keep or resolve the alert; sent again, it changes nothing."""
-    is_firing = one.pop("is_firing")
-    open_ones = Alert.objects.select_for_update().filter(key=one["key"], state__in=Alert.OPEN)
+    is_firing = alert.pop("is_firing")
+    open_ones = Alert.objects.select_for_update().filter(key=alert["key"], state__in=Alert.OPEN_STATES)
     if not is_firing:
-        open_ones.update(state=Alert.State.RESOLVED, resolved_at=at)
-    elif not open_ones.update(**one):
-        Alert.objects.create(state=Alert.State.FIRING, fired_at=at, **one)
+        open_ones.update(state=Alert.State.RESOLVED, resolved_at=now)
+    elif not open_ones.update(**alert):
+        Alert.objects.create(state=Alert.State.FIRING, fired_at=now, **alert)

@@ -2,7 +2,17 @@
 
 from django.apps import AppConfig
 
-from monitoring import doctor, exposing, figures, health, queries_timed, samples, servers, tasks_counted, workers
+from monitoring import (
+    doctor,
+    health,
+    metrics_endpoint,
+    query_timing,
+    sample_gauges,
+    samples,
+    server_gauges,
+    task_metrics,
+    workers,
+)
 
 
 class MonitoringConfig(AppConfig):
@@ -12,19 +22,19 @@ class MonitoringConfig(AppConfig):
         # These modules import models, which Django allows only once every app is loaded.
         # The first one fills Celery's task registry: a process that only enqueues tasks finds them by name as well.
         import monitoring.tasks  # noqa: F401
-        from monitoring import alerting, database, maintenance, panels
+        from monitoring import alerts, maintenance, optimize_database, panels
 
-        health.register("database", health.database)
-        health.register("migrations", health.migrations)
-        health.register("redis", health.redis)
-        workers.connect()
-        samples.connect()
-        exposing.connect()
-        queries_timed.connect()
-        servers.connect()
-        figures.connect()
-        tasks_counted.connect()
-        doctor.register_lines()
-        maintenance.register("optimise_database", database.optimise)
+        health.register_health_check("database", health.ping_database)
+        health.register_health_check("migrations", health.require_migrations)
+        health.register_health_check("redis", health.ping_redis)
+        workers.connect_signals()
+        samples.connect_signals()
+        metrics_endpoint.connect_signals()
+        query_timing.connect_signals()
+        server_gauges.register_server_gauges()
+        sample_gauges.register_sample_gauges()
+        task_metrics.connect_task_signals()
+        doctor.register_checks()
+        maintenance.register_maintenance_task("optimize_database", optimize_database.optimize_database)
         panels.register_panels()
-        alerting.connect()
+        alerts.register_alerts()

@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-KEPT_SECONDS = 2.0
+CACHE_SECONDS = 2.0
 """So long one asking answers everybody. Changes the speed."""
 logger = structlog.get_logger(__name__)
 
@@ -26,7 +26,7 @@ Cell = str | float | int | None
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class Stat:
     """One number in large. *tone* is bad where somebody should act, good where all is well."""
 
     label: str
@@ -67,53 +67,53 @@ class Table:
 class Panel:
     """What a panel shows; *empty* is what it says when there is nothing to show."""
 
-    figures: Sequence[Figure] = ()
+    stats: Sequence[Stat] = ()
     plots: Sequence[Plot] = ()
     bars: Sequence[Bars] = ()
     tables: Sequence[Table] = ()
     note: str = ""
-    empty: str = ""
+    empty_text: str = ""
 
 
-Make = Callable[[datetime], Panel]
-_panels: dict[str, tuple[str, int, Make]] = {}
+PanelBuilder = Callable[[datetime], Panel]
+_panels: dict[str, tuple[str, int, PanelBuilder]] = {}
 
 
-def register(key: str, title: str, make: Make, *, place: int) -> None:
+def register_panel(key: str, title: str, build: PanelBuilder, *, order: int) -> None:
     """Show a panel, the lower *place* the earlier; a second one of the same key takes the first one's place."""
-    _panels[key] = (title, place, make)
+    _panels[key] = (title, order, build)
 
 
-def panels(now: datetime) -> list[dict[str, Any]]:
+def build_panels(now: datetime) -> list[dict[str, Any]]:
     """Return every panel as plain data, in its order."""
     ordered = sorted(_panels.items(), key=lambda item: item[1][1])
-    return [{"key": key, "title": title} | shown(key, make, now) for key, (title, _, make) in ordered]
+    return [{"key": key, "title": title} | build_panel(key, make, now) for key, (title, _, make) in ordered]
 
 
-def shown(key: str, make: Make, now: datetime) -> dict[str, Any]:
+def build_panel(key: str, build: PanelBuilder, now: datetime) -> dict[str, Any]:
     """Return what a panel shows, or the type of what went wrong: its text may hold anything."""
     try:
-        return asdict(make(now))
+        return asdict(build(now))
     except Exception as error:
         logger.warning("panel_failed", panel=key, problem=type(error).__name__)
         return {"error": type(error).__name__}
 
 
-class Kept:
+class DashboardCache:
     """The answer that was given last, in this process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._made_at = -KEPT_SECONDS
-        self._answer: dict[str, Any] = {}
+        self._built_at = -CACHE_SECONDS
+        self._data: dict[str, Any] = {}
 
-    def answer(self, now: datetime) -> dict[str, Any]:
+    def get(self, now: datetime) -> dict[str, Any]:
         """Return all panels as of *now* or of a moment ago."""
         with self._lock:
-            if monotonic() - self._made_at >= KEPT_SECONDS:
-                self._answer = {"at": now.timestamp(), "panels": panels(now)}
-                self._made_at = monotonic()
-            return self._answer
+            if monotonic() - self._built_at >= CACHE_SECONDS:
+                self._data = {"at": now.timestamp(), "panels": build_panels(now)}
+                self._built_at = monotonic()
+            return self._data
 
 
-kept = Kept()
+dashboard_cache = DashboardCache()

@@ -22,7 +22,7 @@ from redis import Redis
 Check = Callable[[datetime], None]
 """Is handed this moment; returns if all is well, raises with the reason if not."""
 
-SECONDS = 3.0
+CHECKS_TIMEOUT_SECONDS = 3.0
 """How long a look at readiness waits; a probe's own limit lies above it."""
 TIMEOUT_SECONDS = 2
 logger = structlog.get_logger(__name__)
@@ -37,64 +37,64 @@ class Finding:
     seconds: float = 0.0
 
 
-class Registered:
+class RegisteredCheck:
     """A check and its run that is under way: whoever asks meanwhile waits for that one."""
 
     def __init__(self, name: str, check: Check) -> None:
         self.name = name
         self._check = check
         self._lock = threading.Lock()
-        self._run: Run | None = None
+        self._run: CheckRun | None = None
 
-    def run(self, now: datetime) -> Run:
+    def start_or_join(self, now: datetime) -> CheckRun:
         """Return the run that is under way, begun now if there is none."""
         with self._lock:
-            if self._run is None or self._run.over.is_set():
-                self._run = Run(self.name, self._check, now)
+            if self._run is None or self._run.finished.is_set():
+                self._run = CheckRun(self.name, self._check, now)
             return self._run
 
 
-class Run:
+class CheckRun:
     """One run of a check, in a thread of its own that no exit waits for."""
 
     def __init__(self, name: str, check: Check, now: datetime) -> None:
         self.name = name
-        self.over = threading.Event()
-        self._began = monotonic()
+        self.finished = threading.Event()
+        self._started_at = monotonic()
         self._finding: Finding | None = None
-        threading.Thread(target=self._do, args=(check, now), name=f"check-{name}", daemon=True).start()
+        threading.Thread(target=self._execute, args=(check, now), name=f"check-{name}", daemon=True).start()
 
-    def _do(self, check: Check, now: datetime) -> None:
+    def _execute(self, check: Check, now: datetime) -> None:
         try:
-            reason = reason_of(self.name, check, now)
+            reason = failure_reason(self.name, check, now)
         finally:
             # The thread's own connections end with it.
             connections.close_all()
-        self._finding = Finding(self.name, reason, monotonic() - self._began)
-        self.over.set()
+        self._finding = Finding(self.name, reason, monotonic() - self._started_at)
+        self.finished.set()
 
     def finding(self, deadline: float) -> Finding:
         """Return what came of it, or that nothing did by *deadline* (monotonic seconds)."""
-        self.over.wait(max(0.0, deadline - monotonic()))
-        took = monotonic() - self._began
+        self.finished.wait(max(0.0, deadline - monotonic()))
+        took = monotonic() - self._started_at
         return self._finding or Finding(self.name, f"did not end within {took:.1f} s; it still runs", took)
 
 
-_checks: dict[str, Registered] = {}
+_checks: dict[str, RegisteredCheck] = {}
 
 
-def register(name: str, check: Check) -> None:
+def register_health_check(name: str, check: Check) -> None:
     """Ask *check* on every look at readiness; a second one of the same name takes the first one's place."""
-    _checks[name] = Registered(name, check)
+    _checks[name] = RegisteredCheck(name, check)
 
 
-def findings(now: datetime) -> list[Finding]:
+def run_health_checks(now: datetime) -> list[Finding]:
     """Return what every check found within `SECONDS`, in the order they were registered."""
-    deadline = monotonic() + SECONDS
-    return [run.finding(deadline) for run in [check.run(now) for check in _checks.values()]]
+    deadline = monotonic() + CHECKS_TIMEOUT_SECONDS
+    return [run.finding(deadline) for run in [check.start_or_join(now) for check in _checks.values()]]
 
 
-def reason_of(name: str, check: Check, now: datetime) -> str:
+def failure_reason(name: str, check: Check, now: datetime) -> str:
     """Return why *check* failed, or an empty text."""
     try:
         check(now)
@@ -104,7 +104,7 @@ def reason_of(name: str, check: Check, now: datetime) -> str:
     return ""
 
 
-def report(found: Iterable[Finding], *, with_reasons: bool) -> dict[str, object]:
+def health_report(found: Iterable[Finding], *, with_reasons: bool) -> dict[str, object]:
     """Return *found* as the body of an answer: pass or fail, and the reasons only for who may have them."""
     found = list(found)
     checks: dict[str, object] = {one.name: "fail" if one.reason else "pass" for one in found}
@@ -116,13 +116,13 @@ def report(found: Iterable[Finding], *, with_reasons: bool) -> dict[str, object]
     return {"status": "fail" if any(one.reason for one in found) else "pass", "checks": checks}
 
 
-def database(_now: datetime) -> None:
+def ping_database(_now: datetime) -> None:
     """Read from the database."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
 
 
-def migrations(_now: datetime) -> None:
+def require_migrations(_now: datetime) -> None:
     """Refuse a database that is behind the code."""
     executor = MigrationExecutor(connection)
     waiting = executor.migration_plan(executor.loader.graph.leaf_nodes())
@@ -131,7 +131,7 @@ def migrations(_now: datetime) -> None:
         raise RuntimeError(f"not applied yet: {names}. Run manage.py migrate.")
 
 
-def redis(_now: datetime) -> None:
+def ping_redis(_now: datetime) -> None:
     """Ask the broker's Redis and the caches' for a word."""
     for url in dict.fromkeys((settings.ENV.redis_url, settings.ENV.cache_redis_url)):
         with Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS) as client:

@@ -12,17 +12,17 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 
-def hashed_id(secret: str, value: object, day: str) -> str:
+def hash_log_id(secret: str, value: object, day: str) -> str:
     """Return 16 hexadecimal digits for an id on a *day* (2026-11-24): HMAC-SHA256 under that day's salt."""
-    return hmac.digest(salt(secret, day), str(value).encode(), "sha256").hex()[:16]
+    return hmac.digest(daily_salt(secret, day), str(value).encode(), "sha256").hex()[:16]
 
 
 @lru_cache(4)
-def salt(secret: str, day: str) -> bytes:
+def daily_salt(secret: str, day: str) -> bytes:
     """Return the salt of a day."""
     return hmac.digest(secret.encode(), f"log ids {day}".encode(), "sha256")
 
 
-def day_of(seconds: float) -> str:
+def utc_day(seconds: float) -> str:
     """Return the day in UTC of a moment in Unix seconds."""
     return datetime.fromtimestamp(seconds, UTC).date().isoformat()

@@ -14,17 +14,17 @@ from time import monotonic
 
 from django.db.models import Q
 
-from monitoring.models import MaintenanceDuty, MaintenanceRun
+from monitoring.models import MaintenanceRun, MaintenanceTask
 
 log = logging.getLogger(__name__)
 
-MAINTAIN = "monitoring.maintain"
-LONGEST = timedelta(hours=1)
+RUN_MAINTENANCE_TASK = "monitoring.maintain"
+MAX_RUN_TIME = timedelta(hours=1)
 """Celery ends a task that takes longer: what still counts as running then was lost."""
 
 
 @dataclass(frozen=True, slots=True)
-class Did:
+class MaintenanceResult:
     """What a duty did."""
 
     rows: int = 0
@@ -32,46 +32,48 @@ class Did:
     note: str = ""
 
 
-Duty = Callable[[datetime], Did]
+MaintenanceFunction = Callable[[datetime], MaintenanceResult]
 """Is handed this moment; raises if it could not be done."""
 
 
-class UnknownDutyError(LookupError):
+class UnknownMaintenanceTaskError(LookupError):
     """Nothing of this name is registered."""
 
 
-_duties: dict[str, Duty] = {}
+_tasks: dict[str, MaintenanceFunction] = {}
 
 
-def register(name: str, duty: Duty) -> None:
+def register_maintenance_task(name: str, function: MaintenanceFunction) -> None:
     """Let *duty* be asked for by this name; a second one of the same name takes the first one's place."""
-    _duties[name] = duty
+    _tasks[name] = function
 
 
-def names() -> list[str]:
+def maintenance_task_names() -> list[str]:
     """Return what can be asked for."""
-    return list(_duties)
+    return list(_tasks)
 
 
-def maintain(*, name: str, now: datetime, every: timedelta, scope: str = "") -> MaintenanceRun | None:
+def run_maintenance_task(*, name: str, now: datetime, interval: timedelta, scope: str = "") -> MaintenanceRun | None:
     """
     Do a duty that is due *every* so often, and return its record; None if it runs, or ran a moment ago.
 
     *scope* sets apart duties that each process or queue has for itself. An error is recorded and raised.
     """
-    if name not in _duties:
-        raise UnknownDutyError(f"No duty is called {name}; there are {', '.join(sorted(_duties))}.")
+    if name not in _tasks:
+        raise UnknownMaintenanceTaskError(f"No duty is called {name}; there are {', '.join(sorted(_tasks))}.")
     known = f"{name} ({scope})" if scope else name
-    if not claim(known, now, every / 2):
+    if not claim_maintenance_task(known, now, interval / 2):
         return None
     began = monotonic()
     try:
-        did = _duties[name](now)
+        did = _tasks[name](now)
     except Exception as error:
         log.exception("maintenance_failed", extra={"duty": known})
-        record(known, now, MaintenanceRun.Outcome.FAILED, seconds=monotonic() - began, error=type(error).__name__)
+        record_maintenance_run(
+            known, now, MaintenanceRun.Outcome.FAILED, seconds=monotonic() - began, error=type(error).__name__
+        )
         raise
-    return record(
+    return record_maintenance_run(
         known,
         now,
         MaintenanceRun.Outcome.DONE,
@@ -82,20 +84,20 @@ def maintain(*, name: str, now: datetime, every: timedelta, scope: str = "") -> 
     )
 
 
-def claim(name: str, now: datetime, pause: timedelta) -> bool:
+def claim_maintenance_task(name: str, now: datetime, min_age: timedelta) -> bool:
     """Take a duty unless somebody has it, or had it less than *pause* ago. Note it if a run before was lost."""
-    row, _ = MaintenanceDuty.objects.get_or_create(name=name)
-    rested = Q(is_running=False) & (Q(taken_at=None) | Q(taken_at__lte=now - pause))
-    lost = Q(is_running=True, taken_at__lte=now - LONGEST)
-    same = MaintenanceDuty.objects.filter(pk=row.pk, taken_at=row.taken_at, is_running=row.is_running)
-    if not same.filter(rested | lost).update(taken_at=now, is_running=True):
+    row, _ = MaintenanceTask.objects.get_or_create(name=name)
+    rested = Q(is_running=False) & (Q(claimed_at=None) | Q(claimed_at__lte=now - min_age))
+    lost = Q(is_running=True, claimed_at__lte=now - MAX_RUN_TIME)
+    same = MaintenanceTask.objects.filter(pk=row.pk, claimed_at=row.claimed_at, is_running=row.is_running)
+    if not same.filter(rested | lost).update(claimed_at=now, is_running=True):
         return False
-    if row.is_running and row.taken_at:
-        MaintenanceRun.objects.create(name=name, started_at=row.taken_at, outcome=MaintenanceRun.Outcome.LOST)
+    if row.is_running and row.claimed_at:
+        MaintenanceRun.objects.create(name=name, started_at=row.claimed_at, outcome=MaintenanceRun.Outcome.LOST)
     return True
 
 
-def record(
+def record_maintenance_run(
     name: str,
     started_at: datetime,
     outcome: MaintenanceRun.Outcome,
@@ -107,7 +109,7 @@ def record(
     error: str = "",
 ) -> MaintenanceRun:
     """Write what a run did, and let the next one begin. A run that took too long and was given up takes nothing."""
-    MaintenanceDuty.objects.filter(name=name, taken_at=started_at).update(is_running=False)
+    MaintenanceTask.objects.filter(name=name, claimed_at=started_at).update(is_running=False)
     return MaintenanceRun.objects.create(
         name=name,
         started_at=started_at,

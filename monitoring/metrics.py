@@ -32,7 +32,7 @@ FEEDS = Counter(
 FEED_FAILURES = Counter(
     "recsys_feed_failures_total", "Feeds that we could not serve, by the error's code.", ["feed", "code"]
 )
-THIN_PAGES = Counter(
+INCOMPLETE_PAGES = Counter(
     "recsys_thin_pages_total",
     "Pages without a post (empty), or with fewer than were asked for (short).",
     ["feed", "kind"],
@@ -40,16 +40,16 @@ THIN_PAGES = Counter(
 STAGE_CANDIDATES = Counter(
     "recsys_stage_candidates_total", "Candidates that came into a stage (in) and left it (out).", ["stage", "direction"]
 )
-PART_FAILURES = Counter(
+COMPONENT_FAILURES = Counter(
     "recsys_part_failures_total", "Times that a part failed, and cost what its kind of part costs.", ["stage", "part"]
 )
-FILTERED = Counter(
+FILTER_INPUTS = Counter(
     "recsys_filtered_total",
     "Candidates of sources that a filter looked at: what recsys_dropped_total is a share of.",
     ["filter"],
 )
-CANDIDATES = Counter("recsys_candidates_total", "Candidates that a source brought.", ["part"])
-DROPPED = Counter("recsys_dropped_total", "Candidates of sources that a filter dropped.", ["filter"])
+SOURCE_CANDIDATES = Counter("recsys_candidates_total", "Candidates that a source brought.", ["part"])
+FILTER_DROPS = Counter("recsys_dropped_total", "Candidates of sources that a filter dropped.", ["filter"])
 FALLBACKS = Counter("recsys_fallbacks_total", "Feeds that a step of the fallback had to serve.", ["step"])
 BREAKER_STATE = Gauge(
     "recsys_breaker_state",
@@ -62,7 +62,7 @@ CACHE_REQUESTS = Counter(
     "Look-ups in a cache: hit, stale (served while it is made anew), miss.",
     ["cache", "outcome"],
 )
-REMEMBERED = Counter(
+PROCESS_CACHE_REQUESTS = Counter(
     "recsys_remembered_total",
     "Pages, viewers and posts that a process had in memory as of that moment (hit), or had to read (miss).",
     ["what", "outcome"],
@@ -86,7 +86,7 @@ SHARED_CACHE_ENTRIES = Gauge(
 SHARED_CACHE_BYTES = Gauge(
     "recsys_shared_cache_bytes", "What they take, about.", ["cache"], multiprocess_mode="mostrecent"
 )
-CACHE_DROPPED = Counter(
+CACHE_REMOVALS = Counter(
     "recsys_cache_dropped_total", "Entries that a cache gave up: expired or evicted.", ["cache", "reason"]
 )
 MEMORY_BYTES = Gauge(
@@ -95,17 +95,17 @@ MEMORY_BYTES = Gauge(
     ["part"],
     multiprocess_mode="livemax",
 )
-MEMORY_CLEAN_UPS = Counter(
+MEMORY_CLEANUPS = Counter(
     "recsys_memory_clean_ups_total", "Times that a process gave up memory: clean_up or emergency.", ["why"]
 )
-MEMORY_FREED = Counter("recsys_memory_freed_bytes_total", "What a step of a clean-up gave back.", ["step"])
-ENGINE_LACKS = Gauge(
+MEMORY_FREED_BYTES = Counter("recsys_memory_freed_bytes_total", "What a step of a clean-up gave back.", ["step"])
+ENGINE_MISSING_VECTORS = Gauge(
     "recsys_engine_lacking_vectors",
     "Vectors that an engine could not take; while there are any, it is not asked.",
     ["space", "engine"],
     multiprocess_mode="livemax",
 )
-INDEX_LAG = Gauge(
+INDEX_LAG_SECONDS = Gauge(
     "recsys_index_lag_seconds",
     "How long an index has not followed while posts changed: qdrant, or resident in this process.",
     ["index"],
@@ -118,7 +118,7 @@ INDEX_DRIFT = Gauge(
     multiprocess_mode="mostrecent",
 )
 JOB_ITEMS = Counter("recsys_job_items_total", "Items of jobs that were worked on: done or failed.", ["kind", "outcome"])
-LESS_EFFECT = Histogram(
+SHOW_LESS_EFFECT = Histogram(
     "recsys_less_effect_ratio",
     "Share of what a member wants less of, after they said so over before.",
     ["subject"],
@@ -133,7 +133,7 @@ FLAG_EXPOSURES = Counter(
     "recsys_flag_exposures_total", "Members who were served a variant of an experiment.", ["experiment", "variant"]
 )
 
-THROTTLED = Counter(
+THROTTLE_EVENTS = Counter(
     "recsys_throttle_total",
     "Requests that a rate limit refused, or could not count because Redis did not answer: these were served.",
     ["policy", "outcome"],
@@ -193,7 +193,7 @@ TASKS = Counter(
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class ComputedGauge:
     """A gauge that is read when somebody asks. Whoever knows the figure registers it: see `readings.py`."""
 
     name: str
@@ -201,56 +201,66 @@ class Read:
     labels: tuple[str, ...] = ()
 
 
-READING_UP = Read("recsys_reading_up", "Whether the figures of this name could be read: 1 or 0.", ("reading",))
-PROCESS_BYTES = Read("recsys_process_resident_bytes", "Memory that a process holds.", ("process", "pid"))
-PROCESS_CPU_SECONDS = Read("recsys_process_cpu_seconds", "Processor time that it has used.", ("process", "pid"))
-PROCESS_THREADS = Read("recsys_process_threads", "Threads that it has.", ("process", "pid"))
-QUEUE_TASKS = Read("recsys_queue_tasks", "Tasks that wait in a queue.", ("queue",))
-QUEUE_AGE_SECONDS = Read(
+GAUGE_UP = ComputedGauge("recsys_reading_up", "Whether the figures of this name could be read: 1 or 0.", ("reading",))
+PROCESS_BYTES = ComputedGauge("recsys_process_resident_bytes", "Memory that a process holds.", ("process", "pid"))
+PROCESS_CPU_SECONDS = ComputedGauge(
+    "recsys_process_cpu_seconds", "Processor time that it has used.", ("process", "pid")
+)
+PROCESS_THREADS = ComputedGauge("recsys_process_threads", "Threads that it has.", ("process", "pid"))
+QUEUE_TASKS = ComputedGauge("recsys_queue_tasks", "Tasks that wait in a queue.", ("queue",))
+QUEUE_AGE_SECONDS = ComputedGauge(
     "recsys_queue_age_seconds", "How long the oldest of them has waited; 0 if none does.", ("queue",)
 )
-QUEUE_WORKERS = Read("recsys_queue_workers", "Workers that beat and take from a queue.", ("queue",))
-BEAT_UP = Read("recsys_beat_up", "Whether some beat holds the lock: 1 or 0.")
-REDIS_UP = Read("recsys_redis_up", "Whether a Redis answers: 1 or 0.", ("server",))
-REDIS_BYTES = Read("recsys_redis_bytes", "Memory that its data takes.", ("server",))
-REDIS_LIMIT_BYTES = Read("recsys_redis_limit_bytes", "Memory that it may take; 0: no limit.", ("server",))
-REDIS_EVICTED = Read(
+QUEUE_WORKERS = ComputedGauge("recsys_queue_workers", "Workers that beat and take from a queue.", ("queue",))
+BEAT_UP = ComputedGauge("recsys_beat_up", "Whether some beat holds the lock: 1 or 0.")
+REDIS_UP = ComputedGauge("recsys_redis_up", "Whether a Redis answers: 1 or 0.", ("server",))
+REDIS_BYTES = ComputedGauge("recsys_redis_bytes", "Memory that its data takes.", ("server",))
+REDIS_LIMIT_BYTES = ComputedGauge("recsys_redis_limit_bytes", "Memory that it may take; 0: no limit.", ("server",))
+REDIS_EVICTED_KEYS = ComputedGauge(
     "recsys_redis_evicted_keys", "Keys that it gave up for want of memory since it started.", ("server",)
 )
-DATABASE_UP = Read("recsys_database_up", "Whether the database answers: 1 or 0.")
-QDRANT_UP = Read("recsys_qdrant_up", "Whether the vector index answers: 1 or 0. Absent without QDRANT_URL.")
-JOBS = Read("recsys_jobs", "Jobs that wait or run.", ("kind", "state"))
-JOB_AGE_SECONDS = Read("recsys_job_age_seconds", "How long ago the oldest unfinished job was asked for.", ("kind",))
-UNLEARNED = Read(
+DATABASE_UP = ComputedGauge("recsys_database_up", "Whether the database answers: 1 or 0.")
+QDRANT_UP = ComputedGauge("recsys_qdrant_up", "Whether the vector index answers: 1 or 0. Absent without QDRANT_URL.")
+JOBS = ComputedGauge("recsys_jobs", "Jobs that wait or run.", ("kind", "state"))
+JOB_AGE_SECONDS = ComputedGauge(
+    "recsys_job_age_seconds", "How long ago the oldest unfinished job was asked for.", ("kind",)
+)
+UNLEARNED_INTERACTIONS = ComputedGauge(
     "recsys_unlearned_interactions", "Interactions that no interest or count holds yet, of 10,000 at most."
 )
-EMBEDDING_WAITING = Read(
+UNEMBEDDED_POSTS = ComputedGauge(
     "recsys_embedding_waiting_posts", "Posts without a vector of the active model, of 10,000 at most.", ("space",)
 )
-EMBEDDING_LAG_SECONDS = Read(
+EMBEDDING_LAG_SECONDS = ComputedGauge(
     "recsys_embedding_lag_seconds", "How long the oldest of them has waited; 0 if none does.", ("space",)
 )
-MODEL_AGE_SECONDS = Read("recsys_model_age_seconds", "How long ago the active model of a space took over.", ("space",))
-QUALITY = Read(
+EMBEDDING_MODEL_AGE_SECONDS = ComputedGauge(
+    "recsys_model_age_seconds", "How long ago the active model of a space took over.", ("space",)
+)
+QUALITY_SCORE = ComputedGauge(
     "recsys_quality_score",
     "Mean nDCG of the last day's slates of which a post was acted on: 1 if those came first, 0 if far behind.",
 )
-COVERAGE = Read("recsys_coverage_ratio", "Share of all posts that were on some page of the last hour.")
-CLICK_THROUGH = Read(
+COVERAGE_RATIO = ComputedGauge("recsys_coverage_ratio", "Share of all posts that were on some page of the last hour.")
+CLICK_THROUGH_RATIO = ComputedGauge(
     "recsys_click_through_ratio", "Share of the posts shown in the last full 24 hours that were acted on."
 )
-SLO_BURN = Read(
+SLO_BURN_RATE = ComputedGauge(
     "recsys_slo_burn_ratio",
     "How fast the error budget is used up: 1 uses it up in 30 days. Failed or slow feeds over what is allowed.",
     ("window",),
 )
-OPERATION_SECONDS = Read(
+OPERATION_SECONDS = ComputedGauge(
     "recsys_operation_seconds",
     "Percentiles of the last five minutes over all processes, each within 2 %.",
     ("operation", "quantile"),
 )
-HEAP_BYTES = Read("recsys_heap_bytes", "Memory beside the kernels' of the process that holds most.")
-MEMORY_SHARE = Read("recsys_memory_share_ratio", "Share of the machine's or the container's memory in use.")
-HIT_RATIO = Read("recsys_cache_hit_ratio", "Share of the last five minutes' look-ups that found something.", ("cache",))
-ERROR_RATIO = Read("recsys_error_ratio", "Share of the last five minutes' feeds that we could not serve.")
-ALERTS = Read("recsys_alerts", "Alerts that fire, by severity.", ("severity",))
+HEAP_BYTES = ComputedGauge("recsys_heap_bytes", "Memory beside the kernels' of the process that holds most.")
+MEMORY_USAGE_RATIO = ComputedGauge(
+    "recsys_memory_share_ratio", "Share of the machine's or the container's memory in use."
+)
+CACHE_HIT_RATIO = ComputedGauge(
+    "recsys_cache_hit_ratio", "Share of the last five minutes' look-ups that found something.", ("cache",)
+)
+ERROR_RATIO = ComputedGauge("recsys_error_ratio", "Share of the last five minutes' feeds that we could not serve.")
+ALERTS_FIRING = ComputedGauge("recsys_alerts", "Alerts that fire, by severity.", ("severity",))

@@ -22,19 +22,19 @@ from prometheus_client.multiprocess import mark_process_dead
 from prometheus_client.registry import Collector
 
 from monitoring import metrics
-from monitoring.readings import Values, as_metric
+from monitoring.gauges import GaugeValues, metric_family
 
-FILE = re.compile(r"_(\d+)\.db$")
-KINDS = ("worker", "beat", "flower", "granian")
+METRICS_FILE = re.compile(r"_(\d+)\.db$")
+PROCESS_KINDS = ("worker", "beat", "flower", "granian")
 """Words of a command line that say what a process is; any other is "other"."""
 
 
 def known_pids(folder: Path) -> set[int]:
     """Return the processes that ever counted into *folder*."""
-    return {int(found[1]) for path in folder.glob("*.db") if (found := FILE.search(path.name))}
+    return {int(found[1]) for path in folder.glob("*.db") if (found := METRICS_FILE.search(path.name))}
 
 
-def bury(folder: Path) -> set[int]:
+def remove_dead_processes(folder: Path) -> set[int]:
     """Remove the live gauges of processes that ended; return those that live."""
     pids = known_pids(folder)
     alive = {pid for pid in pids if psutil.pid_exists(pid)}
@@ -44,15 +44,15 @@ def bury(folder: Path) -> set[int]:
     return alive
 
 
-def kind_of(command: list[str]) -> str:
+def process_kind(command: list[str]) -> str:
     """Return what a process is: web, worker, beat, flower or other."""
     found = next(
-        (kind for kind in KINDS if any(word == kind or word.endswith(f"/{kind}") for word in command)), "other"
+        (kind for kind in PROCESS_KINDS if any(word == kind or word.endswith(f"/{kind}") for word in command)), "other"
     )
     return "web" if found == "granian" else found
 
 
-class Processes(Collector):
+class ProcessGaugeCollector(Collector):
     """The processes of this machine that count together with this one; this one alone where none do."""
 
     def describe(self) -> list[GaugeMetricFamily]:
@@ -62,8 +62,8 @@ class Processes(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield what each process takes."""
         folder = settings.ENV.prometheus_multiproc_dir
-        pids = {*bury(Path(folder)), os.getpid()} if folder else {os.getpid()}
-        figures: dict[metrics.Read, Values] = {
+        pids = {*remove_dead_processes(Path(folder)), os.getpid()} if folder else {os.getpid()}
+        figures: dict[metrics.ComputedGauge, GaugeValues] = {
             metrics.PROCESS_BYTES: {},
             metrics.PROCESS_CPU_SECONDS: {},
             metrics.PROCESS_THREADS: {},
@@ -72,10 +72,10 @@ class Processes(Collector):
             with suppress(psutil.Error):  # it ended just now
                 process = psutil.Process(pid)
                 with process.oneshot():
-                    labels = (kind_of(process.cmdline()), str(pid))
+                    labels = (process_kind(process.cmdline()), str(pid))
                     times = process.cpu_times()
                     figures[metrics.PROCESS_BYTES][labels] = process.memory_info().rss
                     figures[metrics.PROCESS_CPU_SECONDS][labels] = times.user + times.system
                     figures[metrics.PROCESS_THREADS][labels] = process.num_threads()
         for family, values in figures.items():
-            yield as_metric(family, values)
+            yield metric_family(family, values)

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-Listener = Callable[[str, float, float, Mapping[str, str | int | bool]], None]
-LISTENERS: list[Listener] = []
+SpanListener = Callable[[str, float, float, Mapping[str, str | int | bool]], None]
+SPAN_LISTENERS: list[SpanListener] = []
 """Each takes a name, when it ended (`time.perf_counter`), how many seconds it took, and words and figures about it."""

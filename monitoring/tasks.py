@@ -6,24 +6,26 @@ from datetime import timedelta
 
 from celery import shared_task
 
-from monitoring import alerting, clock, maintenance, notifying, workers
+from monitoring import alerts, clock, maintenance, notices, workers
 
 
 @shared_task(name=workers.CANARY)
 def canary(queue: str, **_: object) -> None:
     """Come through a queue, which shows that it is worked on."""
-    workers.canary(queue=queue, now=clock.now())
+    workers.record_canary(queue=queue, now=clock.now())
 
 
-@shared_task(name=maintenance.MAINTAIN)
-def maintain(name: str, every_seconds: float, scope: str = "", **_: object) -> None:
+@shared_task(name=maintenance.RUN_MAINTENANCE_TASK)
+def run_maintenance_task(name: str, interval_seconds: float, scope: str = "", **_: object) -> None:
     """Do a duty, unless another worker has it."""
-    maintenance.maintain(name=name, scope=scope, every=timedelta(seconds=every_seconds), now=clock.now())
+    maintenance.run_maintenance_task(
+        name=name, scope=scope, interval=timedelta(seconds=interval_seconds), now=clock.now()
+    )
 
 
-@shared_task(name=alerting.EVALUATE)
+@shared_task(name=alerts.EVALUATE_ALERTS)
 def evaluate_alerts(**_: object) -> None:
     """Look at every rule, unless another worker does, and tell what is to be told."""
     now = clock.now()
-    alerting.evaluate(now=now)
-    notifying.deliver(now=now)
+    alerts.evaluate_rules(now=now)
+    notices.send_due_notices(now=now)

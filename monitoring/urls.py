@@ -2,16 +2,16 @@
 
 from django.urls import path
 
-from monitoring.alertmanager import receive
-from monitoring.operators import dashboard, figures
+from monitoring.alertmanager import receive_alerts
+from monitoring.dashboard_views import dashboard_data, dashboard_page
 from monitoring.views import livez, metrics, readyz, workersz
 
 urlpatterns = [
     path("livez", livez, name="livez"),
     path("readyz", readyz, name="readyz"),
     path("workersz", workersz, name="workersz"),
-    path("dashboard/", dashboard, name="dashboard"),
-    path("dashboard/figures", figures, name="figures"),
+    path("dashboard/", dashboard_page, name="dashboard"),
+    path("dashboard/figures", dashboard_data, name="figures"),
     path("metrics", metrics, name="metrics"),
-    path("alertmanager", receive, name="alertmanager"),
+    path("alertmanager", receive_alerts, name="alertmanager"),
 ]

@@ -26,14 +26,14 @@ class RecommendationsConfig(AppConfig):
         from recommendations.stores import change_log
 
         jobs.register()
-        health.register_checks()
-        flags.register()
-        experiments.register()
-        doctor.register_lines()
-        maintenance.register()
-        gauges.register()
+        health.register_health_checks()
+        flags.register_flag_sources()
+        experiments.register_experiment_sources()
+        doctor.register_doctor_checks()
+        maintenance.register_maintenance_tasks()
+        gauges.register_gauges()
         panels.register_panels()
-        process_memory.watch()
+        process_memory.connect_memory_checks()
         records.send_after_tasks()
         # A migration may drop triggers: SQLite alters a table by creating another one.
-        post_migrate.connect(change_log.install, sender=self)
+        post_migrate.connect(change_log.install_triggers, sender=self)

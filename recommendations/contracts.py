@@ -31,7 +31,7 @@ UNKNOWN = -1
 MAX_CLOCK_SKEW = timedelta(minutes=5)
 """How far a sender's clock may be ahead of ours."""
 
-SPACE = "content"
+CONTENT_SPACE = "content"
 """The space of the vectors that EMBEDDER makes of what posts say."""
 
 MAX_COLD_POSTS = 100
@@ -84,7 +84,7 @@ class Sensitivity(IntEnum):
     """Shown to nobody."""
 
 
-class Standing(IntEnum):
+class AccountStatus(IntEnum):
     """How an author's account stands."""
 
     OPEN = 0
@@ -109,14 +109,14 @@ class InteractionKind(StrEnum):
     REPORT = "report"
 
 
-class Subject(StrEnum):
+class FeedbackTarget(StrEnum):
     """What of a post a member wants to see less of."""
 
     POST = "post"
     """This very post: it is never shown again."""
     AUTHOR = "author"
     TOPIC = "topic"
-    FORMAT = "format"
+    KIND = "kind"
 
 
 @bit_set
@@ -128,7 +128,7 @@ class Origin(IntEnum):
     TRENDING = 2
     FRESH = 3
     TOPIC = 4
-    AUDITION = 5
+    EXPLORATION = 5
     INDEXED = 6
     """Nearest in the vector index, resident or not."""
 
@@ -136,8 +136,8 @@ class Origin(IntEnum):
 class PolicyError(ValueError):
     """A ranking policy has a *setting* that we don't know, or a value out of its range."""
 
-    def __init__(self, setting: str, wrong: str) -> None:
-        super().__init__(f"{setting}: {wrong}")
+    def __init__(self, setting: str, problem: str) -> None:
+        super().__init__(f"{setting}: {problem}")
         self.setting = setting
 
 
@@ -152,7 +152,7 @@ class Range:
     """The value with which the setting changes nothing: that of stored versions which lack the setting."""
 
 
-def within(default: float, low: float, high: float, help: str, *, neutral: float = 0) -> float:
+def ranged_field(default: float, low: float, high: float, help: str, *, neutral: float = 0) -> float:
     """
     Return a field of `Policy` that is checked to lie between *low* and *high*.
 
@@ -175,66 +175,88 @@ class Policy:
     variant a new setting's default, write a new version of it.
     """
 
-    taste: float = within(1.0, 0, 10, "Weight of the likeness to what the viewer liked.")
-    cold: float = within(1.0, 0, 10, "Weight of the likeness of posts too old or cold to be resident.")
-    dislike: float = within(0.5, 0, 10, "Weight of the likeness to what the viewer turned down; subtracted.")
-    recency: float = within(0.15, 0, 10, "Weight of how new the post is.")
-    popularity: float = within(0.25, 0, 10, "Weight of the damped engagement of late.")
-    follow: float = within(0.2, 0, 10, "Weight of being by an author whom the viewer follows.")
-    author: float = within(0.2, 0, 10, "Weight of the viewer's liking for the author.")
-    topic: float = within(0.2, 0, 10, "Weight of the viewer's liking for the post's tags.")
-    less: float = within(2.0, 0, 10, "Weight of what the viewer wants less of: author, topic, format; subtracted.")
-    quality: float = within(0.1, 0, 10, "Weight of the rate of positive acts an impression.")
-    audition: float = within(0.05, 0, 10, "Bonus of a post that few have met.")
-    fatigue: float = within(0.4, 0, 10, "Weight of having been served lately and passed over; subtracted.")
-    fatigue_half_life_hours: float = within(
+    taste: float = ranged_field(1.0, 0, 10, "Weight of the similarity to what the viewer liked.")
+    cold_taste: float = ranged_field(1.0, 0, 10, "Weight of the similarity of posts too old or cold to be resident.")
+    dislike: float = ranged_field(0.5, 0, 10, "Weight of the similarity to what the viewer turned down; subtracted.")
+    recency: float = ranged_field(0.15, 0, 10, "Weight of how new the post is.")
+    popularity: float = ranged_field(0.25, 0, 10, "Weight of the damped engagement of late.")
+    follow: float = ranged_field(0.2, 0, 10, "Weight of being by an author whom the viewer follows.")
+    author: float = ranged_field(0.2, 0, 10, "Weight of the viewer's liking for the author.")
+    topic: float = ranged_field(0.2, 0, 10, "Weight of the viewer's liking for the post's tags.")
+    show_less: float = ranged_field(
+        2.0, 0, 10, "Weight of what the viewer wants less of: author, topic, format; subtracted."
+    )
+    quality: float = ranged_field(0.1, 0, 10, "Weight of the rate of positive acts an impression.")
+    exploration: float = ranged_field(0.05, 0, 10, "Bonus of a post that few have met.")
+    fatigue: float = ranged_field(0.4, 0, 10, "Weight of having been served lately and passed over; subtracted.")
+    fatigue_half_life_hours: float = ranged_field(
         6.0, 0.1, 1000, "Hours after which the fatigue of a post has halved.", neutral=6
     )
-    session: float = within(0.8, 0, 1, "Weight of what the viewer did in the last half hour, beside their interests.")
-    recency_half_life_hours: float = within(
+    session: float = ranged_field(
+        0.8, 0, 1, "Weight of what the viewer did in the last half hour, beside their interests."
+    )
+    recency_half_life_hours: float = ranged_field(
         72.0, 0.1, 87_600, "Hours after which the recency of a post has halved.", neutral=72
     )
-    diversity: float = within(0.3, 0, 1, "0: by score alone; 1: as unlike each other as can be.")
-    author_cap: int = within(  # type: ignore[assignment]
+    diversity: float = ranged_field(0.3, 0, 1, "0: by score alone; 1: as unlike each other as can be.")
+    author_cap: int = ranged_field(  # type: ignore[assignment]
         3, 1, 1000, "Posts of one author in a slate's visible part.", neutral=1000
     )
-    nearest: int = within(400, 0, 5000, "Candidates from the nearest to the interests.")  # type: ignore[assignment]
-    interests: int = within(  # type: ignore[assignment]
+    nearest_candidates: int = ranged_field(400, 0, 5000, "Candidates from the nearest to the interests.")  # type: ignore[assignment]
+    max_interests: int = ranged_field(  # type: ignore[assignment]
         4, 1, 16, "Interests, heaviest first, whose nearest are sought.", neutral=16
     )
-    followed: int = within(300, 0, 5000, "Candidates from followed authors.")  # type: ignore[assignment]
-    trending: int = within(200, 0, 5000, "Candidates from what is popular of late.")  # type: ignore[assignment]
-    fresh: int = within(100, 0, 5000, "Candidates from what is new.")  # type: ignore[assignment]
-    topics: int = within(150, 0, 5000, "Candidates from the topics that the viewer likes.")  # type: ignore[assignment]
-    auditions: int = within(30, 0, 1000, "Candidates from posts that few have met.")  # type: ignore[assignment]
-    audition_share: float = within(0.05, 0, 0.5, "Share of a slate that is kept for posts that few have met.")
-    audition_impressions: int = within(  # type: ignore[assignment]
-        100, 1, 10_000, "Impressions that end an audition.", neutral=100
+    followed_candidates: int = ranged_field(300, 0, 5000, "Candidates from followed authors.")  # type: ignore[assignment]
+    trending_candidates: int = ranged_field(200, 0, 5000, "Candidates from what is popular of late.")  # type: ignore[assignment]
+    fresh_candidates: int = ranged_field(100, 0, 5000, "Candidates from what is new.")  # type: ignore[assignment]
+    topic_candidates: int = ranged_field(150, 0, 5000, "Candidates from the topics that the viewer likes.")  # type: ignore[assignment]
+    exploration_candidates: int = ranged_field(30, 0, 1000, "Candidates from posts that few have met.")  # type: ignore[assignment]
+    exploration_share: float = ranged_field(0.05, 0, 0.5, "Share of a slate that is kept for posts that few have met.")
+    exploration_max_served: int = ranged_field(  # type: ignore[assignment]
+        100, 1, 10_000, "Impressions that end an exploration.", neutral=100
     )
-    topic_run: int = within(2, 1, 100, "Posts about one topic in a row.", neutral=100)  # type: ignore[assignment]
-    act_view: float = within(0.2, -10, 10, "What a view says of taste and of the post; of use in `control` only.")
-    act_click: float = within(0.5, -10, 10, "What a click says of taste and of the post; of use in `control` only.")
-    act_dwell: float = within(0.5, -10, 10, "What a dwell says of taste and of the post; of use in `control` only.")
-    act_like: float = within(1.0, -10, 10, "What a like says of taste and of the post; of use in `control` only.")
-    act_comment: float = within(1.5, -10, 10, "What a comment says of taste and of the post; of use in `control` only.")
-    act_share: float = within(2.0, -10, 10, "What a share says of taste and of the post; of use in `control` only.")
-    act_save: float = within(2.0, -10, 10, "What a save says of taste and of the post; of use in `control` only.")
-    act_follow: float = within(
+    max_topic_run: int = ranged_field(2, 1, 100, "Posts about one topic in a row.", neutral=100)  # type: ignore[assignment]
+    weight_view: float = ranged_field(
+        0.2, -10, 10, "What a view says of taste and of the post; of use in `control` only."
+    )
+    weight_click: float = ranged_field(
+        0.5, -10, 10, "What a click says of taste and of the post; of use in `control` only."
+    )
+    weight_dwell: float = ranged_field(
+        0.5, -10, 10, "What a dwell says of taste and of the post; of use in `control` only."
+    )
+    weight_like: float = ranged_field(
+        1.0, -10, 10, "What a like says of taste and of the post; of use in `control` only."
+    )
+    weight_comment: float = ranged_field(
+        1.5, -10, 10, "What a comment says of taste and of the post; of use in `control` only."
+    )
+    weight_share: float = ranged_field(
+        2.0, -10, 10, "What a share says of taste and of the post; of use in `control` only."
+    )
+    weight_save: float = ranged_field(
+        2.0, -10, 10, "What a save says of taste and of the post; of use in `control` only."
+    )
+    weight_follow: float = ranged_field(
         1.5, -10, 10, "What following the author from a post says of taste and of the post; of use in `control` only."
     )
-    act_hide: float = within(-1.0, -10, 10, "What a hide says of taste and of the post; of use in `control` only.")
-    act_not_interested: float = within(
+    weight_hide: float = ranged_field(
+        -1.0, -10, 10, "What a hide says of taste and of the post; of use in `control` only."
+    )
+    weight_not_interested: float = ranged_field(
         -1.5, -10, 10, "What a not-interested without a reason says of taste and of the post; of use in `control` only."
     )
-    act_report: float = within(-2.0, -10, 10, "What a report says of taste and of the post; of use in `control` only.")
+    weight_report: float = ranged_field(
+        -2.0, -10, 10, "What a report says of taste and of the post; of use in `control` only."
+    )
 
     @property
-    def act_weights(self) -> dict[str, float]:
+    def interaction_weights(self) -> dict[str, float]:
         """What each kind of act weighs. One profile serves every variant, so learning asks the control's policy."""
-        return {kind: getattr(self, f"act_{kind}") for kind in InteractionKind}
+        return {kind: getattr(self, f"weight_{kind}") for kind in InteractionKind}
 
     @classmethod
-    def of(cls, settings: Mapping[str, object]) -> Policy:
+    def from_settings(cls, settings: Mapping[str, object]) -> Policy:
         """Return a new policy of *settings*, others at their default; raise `PolicyError` naming a wrong one."""
         known = {f.name: f for f in fields(cls)}
         values: dict[str, float] = {}
@@ -277,7 +299,7 @@ class Interests:
     negative_weights: Float32Array  # (m,)
 
     @classmethod
-    def none(cls, dimension: int) -> Interests:
+    def empty(cls, dimension: int) -> Interests:
         """Return the interests of somebody of whom nothing is known."""
         empty, weights = np.zeros((0, dimension), np.float32), np.zeros(0, np.float32)
         return cls(empty, weights, empty, weights)
@@ -300,33 +322,33 @@ class SpaceTaste:
 EMPTY_IDS: Int64Array = np.zeros(0, np.int64)
 
 
-FEW, SEARCHED, SPARSE = 8, 4096, 16
+COMPARE_MAX_IDS, SEARCH_MAX_VALUES, TABLE_MAX_SPARSITY = 8, 4096, 16
 """Change the speed of `among` only: how many ids, how many values, and how many ids that are missing a value."""
 
 
-def among(values: NDArray[np.integer], ids: NDArray[np.integer]) -> BoolArray:
+def is_in_sorted(values: NDArray[np.integer], sorted_ids: NDArray[np.integer]) -> BoolArray:
     """
     Return which of *values* are one of *ids*, which are sorted, in their shape.
 
     For a few ids a comparison each is the fastest; for few values a search; for many of both a table over the span of
     the ids, if they lie close. np.isin takes ten times as long as each.
     """
-    if not len(ids):
+    if not len(sorted_ids):
         return np.zeros(values.shape, np.bool_)
-    if len(ids) <= FEW:
-        first, *others = ids.tolist()
+    if len(sorted_ids) <= COMPARE_MAX_IDS:
+        first, *others = sorted_ids.tolist()
         found = np.equal(values, first)
         for id in others:
             found |= values == id
         return found
-    if values.size <= SEARCHED:
-        return np.equal(ids[np.minimum(np.searchsorted(ids, values), len(ids) - 1)], values)
-    below, span = int(ids[0]) - 1, int(ids[-1] - ids[0]) + 1
-    if span > SPARSE * values.size:
-        return np.isin(values, ids)
+    if values.size <= SEARCH_MAX_VALUES:
+        return np.equal(sorted_ids[np.minimum(np.searchsorted(sorted_ids, values), len(sorted_ids) - 1)], values)
+    below, span = int(sorted_ids[0]) - 1, int(sorted_ids[-1] - sorted_ids[0]) + 1
+    if span > TABLE_MAX_SPARSITY * values.size:
+        return np.isin(values, sorted_ids)
     # The first and the last entry answer for all that lies outside.
     table = np.zeros(span + 2, np.bool_)
-    table[ids - below] = True
+    table[sorted_ids - below] = True
     return table.take(values - below, mode="clip")
 
 
@@ -346,7 +368,7 @@ class Affinity:
         """Whether every weight was learned: none is a wish for less."""
         return not len(self.ids) or bool(self.weights.min() >= LEARNED_FLOOR)
 
-    def of(self, ids: NDArray[np.integer]) -> Float32Array:
+    def weights_of(self, ids: NDArray[np.integer]) -> Float32Array:
         """Return the weight of each of *ids*, in their shape; the one of `UNKNOWN` is 0."""
         if not len(self.ids):
             return np.zeros(ids.shape, np.float32)
@@ -361,11 +383,11 @@ class Affinity:
 
 
 @dataclass(frozen=True, slots=True)
-class Only:
+class FeedFilter:
     """What one request wants of the posts it brings, in numbers; empty: any."""
 
     language_ids: Int32Array = field(default_factory=lambda: np.zeros(0, np.int32))  # (n,) sorted
-    format_ids: Int32Array = field(default_factory=lambda: np.zeros(0, np.int32))  # (n,) sorted
+    kind_ids: Int32Array = field(default_factory=lambda: np.zeros(0, np.int32))  # (n,) sorted
     tag_ids: Int32Array = field(default_factory=lambda: np.zeros(0, np.int32))  # (n,) sorted
     since: float = 0.0
     """Unix seconds: no older post."""
@@ -411,16 +433,16 @@ class Query:
     author_affinity: Affinity = field(default_factory=Affinity)
     topic_affinity: Affinity = field(default_factory=Affinity)
     """By tag number."""
-    format_affinity: Affinity = field(default_factory=Affinity)
+    kind_affinity: Affinity = field(default_factory=Affinity)
     """By format number."""
-    served: Affinity = field(default_factory=Affinity)
+    post_fatigue: Affinity = field(default_factory=Affinity)
     """Posts that were served lately, and how tired of each the viewer may be, 0 to 1."""
-    only: Only = field(default_factory=Only)
+    feed_filter: FeedFilter = field(default_factory=FeedFilter)
 
     @property
-    def kept_as(self) -> str:
+    def feed_key(self) -> str:
         """What the slate of this query is kept as, among those of its viewer."""
-        return f"{self.feed}:{self.only.key}" if self.only.key else self.feed
+        return f"{self.feed}:{self.feed_filter.key}" if self.feed_filter.key else self.feed
 
     @property
     def uses_history(self) -> bool:
@@ -429,7 +451,7 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class IndexFilter:
     """
     Which posts a vector index shall look among: those filters that it can apply itself, before it counts to k.
 
@@ -439,18 +461,18 @@ class Wanted:
     max_sensitivity: int = Sensitivity.SAFE
     language_ids: Int32Array = field(default_factory=lambda: np.zeros(0, np.int32))
     """Empty: any. A post of unknown language is wanted in any case."""
-    without_author_ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)
+    excluded_author_ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)
     followed_author_ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)
     author_cap: int = 0
     """Posts of one author at most; 0: as many as there are."""
 
     @classmethod
-    def by(cls, query: Query, *, author_cap: int = 0) -> Wanted:
+    def for_query(cls, query: Query, *, author_cap: int = 0) -> IndexFilter:
         """Return what the viewer of *query* may be shown, as far as an index can tell."""
         return cls(
             max_sensitivity=query.max_sensitivity,
             language_ids=query.language_ids,
-            without_author_ids=np.unique(
+            excluded_author_ids=np.unique(
                 np.concatenate([query.blocked_author_ids, query.muted_author_ids, [query.viewer_id]])
             ).astype(np.int64),
             followed_author_ids=query.followed_author_ids,
@@ -458,15 +480,15 @@ class Wanted:
         )
 
 
-Which = Int64Array | Int32Array | BoolArray | slice
+RowSelector = Int64Array | Int32Array | BoolArray | slice
 """Positions, a mask, or a stretch."""
 
 
-def rows_at(column: NDArray[Any], which: Which) -> NDArray[Any]:
+def select_rows(column: NDArray[Any], selector: RowSelector) -> NDArray[Any]:
     """Return these rows of *column*. For positions, an index takes ten times as long where a row is several numbers."""
-    if isinstance(which, slice) or which.dtype == np.bool_:
-        return column[which]
-    return column.take(which, axis=0)
+    if isinstance(selector, slice) or selector.dtype == np.bool_:
+        return column[selector]
+    return column.take(selector, axis=0)
 
 
 @dataclass(frozen=True)
@@ -480,17 +502,17 @@ class Candidates:
     created_at: Float64Array  # (n,) Unix seconds
     visibility: Int8Array  # (n,) Visibility
     sensitivity: Int8Array  # (n,) Sensitivity
-    standing: Int8Array  # (n,) Standing of the author
+    account_status: Int8Array  # (n,) Standing of the author
     is_removed: BoolArray  # (n,)
     is_seen: BoolArray  # (n,) told by the last look, beyond the ids that the query holds
-    is_muted: BoolArray  # (n,) holds a muted word; told by the last look, which reads the texts
+    has_muted_word: BoolArray  # (n,) holds a muted word; told by the last look, which reads the texts
     language_ids: Int32Array  # (n,)
     tag_ids: Int32Array  # (n, t)
     engagement: Float32Array  # (n,) decayed sum, at the moment of the query
-    format_ids: Int32Array  # (n,) the post's kind (text, image, film …) as a number
-    impressions: Float32Array  # (n,) how often it was served
+    kind_ids: Int32Array  # (n,) the post's kind (text, image, film …) as a number
+    served_count: Float32Array  # (n,) how often it was served
     quality: Float32Array  # (n,) 0 to 1, 0.5 where nothing is known
-    likeness: Float32Array  # (n,) weight · cosine with the interests; filled in for posts that are not resident
+    similarity: Float32Array  # (n,) weight · cosine with the interests; filled in for posts that are not resident
 
     @classmethod
     def unknown(cls, post_ids: Int64Array, origins: UInt16Array) -> Candidates:
@@ -504,17 +526,17 @@ class Candidates:
             created_at=np.full(n, np.nan),
             visibility=np.full(n, UNKNOWN, np.int8),
             sensitivity=np.full(n, UNKNOWN, np.int8),
-            standing=np.full(n, UNKNOWN, np.int8),
+            account_status=np.full(n, UNKNOWN, np.int8),
             is_removed=np.ones(n, np.bool_),
             is_seen=np.ones(n, np.bool_),
-            is_muted=np.ones(n, np.bool_),
+            has_muted_word=np.ones(n, np.bool_),
             language_ids=np.full(n, UNKNOWN, np.int32),
             tag_ids=np.full((n, TAGS_PER_POST), UNKNOWN, np.int32),
             engagement=np.zeros(n, np.float32),
-            format_ids=np.full(n, UNKNOWN, np.int32),
-            impressions=np.zeros(n, np.float32),
+            kind_ids=np.full(n, UNKNOWN, np.int32),
+            served_count=np.zeros(n, np.float32),
             quality=np.full(n, 0.5, np.float32),
-            likeness=np.zeros(n, np.float32),
+            similarity=np.zeros(n, np.float32),
         )
 
     def __len__(self) -> int:
@@ -528,16 +550,16 @@ class Candidates:
     # What follows from the columns alone is worked out once: those of all resident posts serve many requests.
 
     @cached_property
-    def is_open(self) -> BoolArray:
+    def is_visible_to_all(self) -> BoolArray:
         """Whether each post (n,) is public and its author open to all."""
-        return (self.visibility == Visibility.PUBLIC) & (self.standing == Standing.OPEN)
+        return (self.visibility == Visibility.PUBLIC) & (self.account_status == AccountStatus.OPEN)
 
     @cached_property
-    def for_followers(self) -> tuple[Int64Array, Int64Array]:
+    def followers_only(self) -> tuple[Int64Array, Int64Array]:
         """The positions of the posts that followers of their author see, and others don't, and those authors."""
         visible = (self.visibility == Visibility.PUBLIC) | (self.visibility == Visibility.FOLLOWERS)
-        known = (self.standing == Standing.OPEN) | (self.standing == Standing.PRIVATE)
-        at = np.flatnonzero(visible & known & ~self.is_open)
+        known = (self.account_status == AccountStatus.OPEN) | (self.account_status == AccountStatus.PRIVATE)
+        at = np.flatnonzero(visible & known & ~self.is_visible_to_all)
         return at, self.author_ids[at]
 
     @cached_property
@@ -545,27 +567,27 @@ class Candidates:
         """Whether it is known who wrote each post (n,)."""
         return self.author_ids >= 0
 
-    def take(self, which: Which, **columns: NDArray[Any]) -> Candidates:
+    def take(self, selector: RowSelector, **columns: NDArray[Any]) -> Candidates:
         """
         Return the candidates at these positions, or where this mask is true, with these *columns* for their own.
 
         A column is taken when it is first asked for: most are not, each time that an order changes.
         """
         taken = object.__new__(Candidates)
-        taken.__dict__.update(columns, _of=self, _which=which)
+        taken.__dict__.update(columns, _of=self, _which=selector)
         return taken
 
     if not TYPE_CHECKING:  # A checker would take any misspelt column for one.
 
         def __getattr__(self, name: str) -> NDArray[Any]:
-            if name not in COLUMNS or "_of" not in self.__dict__:
+            if name not in CANDIDATE_COLUMNS or "_of" not in self.__dict__:
                 raise AttributeError(f"Candidates have no {name!r}")
-            column = rows_at(getattr(self._of, name), self._which)
+            column = select_rows(getattr(self._of, name), self._which)
             self.__dict__[name] = column
             return column
 
 
-COLUMNS = tuple(f.name for f in fields(Candidates))
+CANDIDATE_COLUMNS = tuple(f.name for f in fields(Candidates))
 
 
 ENGAGEMENT_HALF_LIFE_SECONDS = 14 * 86_400.0
@@ -573,7 +595,7 @@ ENGAGEMENT_HALF_LIFE_SECONDS = 14 * 86_400.0
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredCandidates:
     """Candidates with their score and the parts it is the sum of."""
 
     candidates: Candidates
@@ -581,9 +603,11 @@ class Scored:
     part_names: tuple[str, ...]
     parts: Float32Array  # (n, p)
 
-    def take(self, which: Int64Array | slice) -> Scored:
+    def take(self, selector: Int64Array | slice) -> ScoredCandidates:
         """Return those at these positions, in this order."""
-        return Scored(self.candidates.take(which), self.scores[which], self.part_names, rows_at(self.parts, which))
+        return ScoredCandidates(
+            self.candidates.take(selector), self.scores[selector], self.part_names, select_rows(self.parts, selector)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -601,13 +625,13 @@ class PostView:
 
 
 @dataclass(frozen=True)
-class Looked:
+class CurrentPosts:
     """Posts as the database has them at one moment: the facts to judge them by, and what would be shown of them."""
 
     candidates: Candidates
     views: dict[int, PostView]
     """By post id; what is gone is not in it."""
-    basis: Any = None
+    facts_version: Any = None
     """What the store went by, for it to tell later whether it still holds."""
 
 
@@ -622,7 +646,7 @@ class Slate:
     fallback: str
     """The step of the fallback that made it; empty if none was needed."""
     built_at: float
-    candidates: int
+    candidate_count: int
     """How many candidates it was ranked from."""
     post_ids: Int64Array  # (n,)
     scores: Float32Array  # (n,)
@@ -640,30 +664,30 @@ class Slate:
         """Whether the parts of the scores came along."""
         return self.parts.shape[0] == len(self.post_ids) and bool(self.part_names)
 
-    def take(self, which: Int64Array | BoolArray) -> Slate:
+    def take(self, selector: Int64Array | BoolArray) -> Slate:
         """Return the slate with the picks at these positions, in this order."""
-        parts = self.parts[which] if self.has_parts else self.parts
+        parts = self.parts[selector] if self.has_parts else self.parts
         return replace(
             self,
-            post_ids=self.post_ids[which],
-            scores=self.scores[which],
-            origins=self.origins[which],
-            reasons=self.reasons[which],
+            post_ids=self.post_ids[selector],
+            scores=self.scores[selector],
+            origins=self.origins[selector],
+            reasons=self.reasons[selector],
             parts=parts,
         )
 
 
 @dataclass(frozen=True, slots=True)
-class CachedNeighbours:
+class CachedNeighbors:
     """A cached answer to a vector query, and the posts that changed since it was made."""
 
     post_ids: Int64Array  # (n,) best first
     cosines: Float32Array  # (n,)
-    changed: Int64Array  # (m,) sorted; any post, in the answer or not
+    changed_post_ids: Int64Array  # (m,) sorted; any post, in the answer or not
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
+class SweepResult:
     """What one sweep of a cache removed, and what is left."""
 
     expired: int
@@ -686,7 +710,7 @@ class Reason(IntEnum):
     SIMILAR = 4
     TOPIC = 5
     AUTHOR = 6
-    AUDITION = 7
+    EXPLORATION = 7
 
 
 REASON_SENTENCES: dict[Reason, str] = {
@@ -697,7 +721,7 @@ REASON_SENTENCES: dict[Reason, str] = {
     Reason.SIMILAR: "Like the post you are looking at",
     Reason.TOPIC: "About a topic you like",
     Reason.AUTHOR: "By someone whose posts you enjoy",
-    Reason.AUDITION: "New, and looking for its audience",
+    Reason.EXPLORATION: "New, and looking for its audience",
 }
 if unsaid := sorted(reason.name for reason in set(Reason) - set(REASON_SENTENCES)):
     raise TypeError(f"REASON_SENTENCES: add a sentence for {', '.join(unsaid)}.")
@@ -715,7 +739,7 @@ def origins_of(bits: int) -> tuple[Origin, ...]:
     return tuple(origin for origin in Origin if bits >> origin & 1)
 
 
-def totals(parts: Float32Array) -> Float32Array:
+def sum_parts(parts: Float32Array) -> Float32Array:
     """Return the sum (n,) of each row's *parts* (n, p), from left to right; NumPy adds eight or more otherwise."""
     if not parts.shape[1]:
         return np.zeros(len(parts), np.float32)
@@ -723,6 +747,6 @@ def totals(parts: Float32Array) -> Float32Array:
     return running[:, -1]
 
 
-def brought_by(origins: UInt16Array, origin: Origin) -> BoolArray:
+def has_origin(origins: UInt16Array, origin: Origin) -> BoolArray:
     """Return which candidates this source brought."""
     return (origins >> np.uint16(origin) & np.uint16(1)).astype(np.bool_)

@@ -6,80 +6,101 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from recommendations.pipeline.filters.asked import asked_for
-from recommendations.pipeline.filters.freshness import not_excluded, readable, unseen
-from recommendations.pipeline.filters.privacy import not_blocked, not_hidden, not_muted, not_own, not_removed, visible
+from recommendations.pipeline.filters.feed_filter import matches_feed_filter
+from recommendations.pipeline.filters.freshness import in_readable_language, not_excluded, not_seen
+from recommendations.pipeline.filters.privacy import (
+    not_blocked,
+    not_hidden,
+    not_muted,
+    not_own,
+    not_removed,
+    visible_to_viewer,
+)
 from recommendations.pipeline.filters.safety import safe_for_viewer
-from recommendations.pipeline.hydrators.cold import Cold
-from recommendations.pipeline.rerankers.diversity import AuditionSlots, Diversity, LessLast, Spacing
+from recommendations.pipeline.hydrators.cold_facts import ColdFacts
+from recommendations.pipeline.rerankers.ordering import Diversity, ExplorationSlots, ShowLessLast, Spacing
 from recommendations.pipeline.run import Pipeline
-from recommendations.pipeline.scorers.columns import (
-    AuditionBonus,
-    Author,
+from recommendations.pipeline.scorers.score_parts import (
+    AuthorAffinity,
     ColdTaste,
+    ExplorationBonus,
     Fatigue,
-    Follow,
-    Less,
+    FollowedAuthor,
     Popularity,
     Quality,
     Recency,
-    Topic,
+    ShowLess,
+    TopicAffinity,
 )
-from recommendations.pipeline.sources.audition import Audition
-from recommendations.pipeline.sources.followed import Followed
-from recommendations.pipeline.sources.indexed import Indexed
+from recommendations.pipeline.sources.exploration import Exploration
+from recommendations.pipeline.sources.followed import FollowedAuthors
 from recommendations.pipeline.sources.nearest import Nearest
 from recommendations.pipeline.sources.popular import Fresh, Trending
 from recommendations.pipeline.sources.topics import Topics
+from recommendations.pipeline.sources.vector_index import VectorIndexSource
 from recommendations.pipeline.stages import ExplainedFilter, Filter
 from recommendations.ports import Catalogue, ColdPosts, Engine, VectorIndex
 
-MAY_SEE: tuple[Filter, ...] = (not_removed, visible, not_blocked, safe_for_viewer)
+MANDATORY_FILTERS: tuple[Filter, ...] = (not_removed, visible_to_viewer, not_blocked, safe_for_viewer)
 """What no slate is ever without, whatever the feed: the same functions run again on every slate served."""
 
 # Each of these tells the viewer why a post is missing (`services/explaining/explain.py`): mypy refuses one that cannot.
-WANTS: tuple[ExplainedFilter, ...] = (not_hidden, not_muted, not_own, unseen, readable, asked_for)
-SIMILAR_WANTS: tuple[ExplainedFilter, ...] = (not_hidden, not_muted, not_own, not_excluded)
-NEUTRAL_WANTS: tuple[ExplainedFilter, ...] = (not_hidden, not_muted, not_own, not_excluded, readable, asked_for)
+PREFERENCE_FILTERS: tuple[ExplainedFilter, ...] = (
+    not_hidden,
+    not_muted,
+    not_own,
+    not_seen,
+    in_readable_language,
+    matches_feed_filter,
+)
+SIMILAR_FILTERS: tuple[ExplainedFilter, ...] = (not_hidden, not_muted, not_own, not_excluded)
+NON_PERSONALIZED_FILTERS: tuple[ExplainedFilter, ...] = (
+    not_hidden,
+    not_muted,
+    not_own,
+    not_excluded,
+    in_readable_language,
+    matches_feed_filter,
+)
 
 
 @dataclass(frozen=True)
-class Beyond:
+class NonResidentPosts:
     """Posts beyond the resident ones: where they are found, and where their facts are read."""
 
     index: VectorIndex
     posts: ColdPosts
 
 
-def discovery(*, engine: Engine, catalogue: Catalogue, beyond: Beyond | None = None) -> Pipeline:
+def discovery(*, engine: Engine, catalogue: Catalogue, non_resident_posts: NonResidentPosts | None = None) -> Pipeline:
     """What this member is likely to enjoy, from everywhere."""
     return Pipeline(
         catalogue=catalogue,
         sources=(
             Nearest(engine, catalogue),
-            Followed(catalogue),
+            FollowedAuthors(catalogue),
             Topics(catalogue),
             Trending(catalogue),
             Fresh(catalogue),
-            Audition(catalogue),
-            *((Indexed(beyond.index),) if beyond else ()),
+            Exploration(catalogue),
+            *((VectorIndexSource(non_resident_posts.index),) if non_resident_posts else ()),
         ),
-        filters=(*MAY_SEE, *WANTS),
+        filters=(*MANDATORY_FILTERS, *PREFERENCE_FILTERS),
         scorers=(
             Recency(),
             Popularity(),
-            Follow(),
-            Author(),
-            Topic(),
-            Less(),
+            FollowedAuthor(),
+            AuthorAffinity(),
+            TopicAffinity(),
+            ShowLess(),
             Quality(),
-            AuditionBonus(),
+            ExplorationBonus(),
             Fatigue(),
-            *((ColdTaste(),) if beyond else ()),
+            *((ColdTaste(),) if non_resident_posts else ()),
         ),
-        rerankers=(Diversity(engine), AuditionSlots(), Spacing(), LessLast()),
+        rerankers=(Diversity(engine), ExplorationSlots(), Spacing(), ShowLessLast()),
         engine=engine,
-        hydrators=(Cold(beyond.posts),) if beyond else (),
+        hydrators=(ColdFacts(non_resident_posts.posts),) if non_resident_posts else (),
     )
 
 
@@ -87,8 +108,8 @@ def following(*, catalogue: Catalogue) -> Pipeline:
     """The newest of those whom this member follows, and nothing else."""
     return Pipeline(
         catalogue=catalogue,
-        sources=(Followed(catalogue),),
-        filters=(*MAY_SEE, *WANTS),
+        sources=(FollowedAuthors(catalogue),),
+        filters=(*MANDATORY_FILTERS, *PREFERENCE_FILTERS),
         scorers=(Recency(),),
         rerankers=(),
         engine=None,
@@ -100,7 +121,7 @@ def trending(*, catalogue: Catalogue) -> Pipeline:
     return Pipeline(
         catalogue=catalogue,
         sources=(Trending(catalogue), Fresh(catalogue)),
-        filters=(*MAY_SEE, *WANTS),
+        filters=(*MANDATORY_FILTERS, *PREFERENCE_FILTERS),
         scorers=(Recency(), Popularity(), Quality()),
         rerankers=(Spacing(),),
         engine=None,
@@ -117,7 +138,7 @@ def non_personalized(*, catalogue: Catalogue) -> Pipeline:
     return Pipeline(
         catalogue=catalogue,
         sources=(Trending(catalogue), Fresh(catalogue)),
-        filters=(*MAY_SEE, *NEUTRAL_WANTS),
+        filters=(*MANDATORY_FILTERS, *NON_PERSONALIZED_FILTERS),
         scorers=(Recency(), Popularity(), Quality()),
         rerankers=(Spacing(),),
         engine=None,
@@ -129,7 +150,7 @@ def similar(*, engine: Engine, catalogue: Catalogue) -> Pipeline:
     return Pipeline(
         catalogue=catalogue,
         sources=(Nearest(engine, catalogue),),
-        filters=(*MAY_SEE, *SIMILAR_WANTS),
+        filters=(*MANDATORY_FILTERS, *SIMILAR_FILTERS),
         scorers=(),
         rerankers=(),
         engine=engine,

@@ -12,18 +12,18 @@ from typing import Any, Protocol
 from recommendations.contracts import (
     Affinity,
     BoolArray,
-    CachedNeighbours,
+    CachedNeighbors,
     Candidates,
+    CurrentPosts,
     Float32Array,
+    IndexFilter,
     Int32Array,
     Int64Array,
     Interests,
-    Looked,
     Query,
     Slate,
     SpaceTaste,
-    Swept,
-    Wanted,
+    SweepResult,
 )
 
 
@@ -90,7 +90,7 @@ class Engine(Protocol):
         -weights[1] · the same over the negative ones, where that is above 0; the next are weights[2:2 + c] · *columns*
         (n, c). Each of the s *extra_spaces* adds one part, in their order: its weight (the last s of *weights*) · the
         highest of weight · cosine over its interests, by the vector that the row has in that space. Without a vector
-        or an interest, the likeness is 0.
+        or an interest, the similarity is 0.
         A score is the sum of its parts, and depends on its own row only.
         """
         ...
@@ -106,10 +106,10 @@ class Engine(Protocol):
         cap: int,
     ) -> Int64Array:
         """
-        Return up to *k* positions, greedily by (1 - trade_off) · score - trade_off · likeness to what was picked.
+        Return up to *k* positions, greedily by (1 - trade_off) · score - trade_off · similarity to what was picked.
 
         Likeness is the highest cosine with an earlier pick (maximal marginal relevance, Carbonell and Goldstein 1998).
-        A likeness below 0 counts as 0. At most *cap* picks share a group; the group -1 is unknown and has no cap.
+        A similarity below 0 counts as 0. At most *cap* picks share a group; the group -1 is unknown and has no cap.
         Scores are first moved to 0..1 by their own range.
         """
         ...
@@ -130,11 +130,11 @@ class Catalogue(Protocol):
         """Return each post's row, -1 where it is not resident."""
         ...
 
-    def gather(self, candidates: Candidates, now: float) -> Candidates:
+    def load_facts(self, candidates: Candidates, now: float) -> Candidates:
         """Return the candidates with every column that the catalogue knows of, at *now* (Unix seconds)."""
         ...
 
-    def everything(self) -> Candidates:
+    def all_posts(self) -> Candidates:
         """
         Return every resident post as a candidate, in row order: what eligibility is reckoned from.
 
@@ -150,24 +150,26 @@ class Catalogue(Protocol):
         """Return the ids of the *k* newest eligible posts, newest first."""
         ...
 
-    def trending_in(self, region_id: int, k: int, eligible: BoolArray) -> Int64Array:
+    def trending_in_region(self, region_id: int, k: int, eligible: BoolArray) -> Int64Array:
         """Return the ids of the *k* eligible posts with the highest engagement by members of a region, best first."""
         ...
 
-    def by_topics(self, topic_ids: Int32Array, k: int, eligible: BoolArray) -> Int64Array:
+    def newest_by_topics(self, topic_ids: Int32Array, k: int, eligible: BoolArray) -> Int64Array:
         """Return the ids of the *k* newest eligible posts whose main tag is one of these, newest first."""
         ...
 
-    def on_audition(self, enough: int, k: int, eligible: BoolArray) -> tuple[Int64Array, Float32Array, Float32Array]:
+    def exploration_posts(
+        self, max_served: int, k: int, eligible: BoolArray
+    ) -> tuple[Int64Array, Float32Array, Float32Array]:
         """
         Return the *k* newest eligible posts that were served less than *enough* times, without those that failed.
 
-        Three columns: ids, positive acts, impressions. A post has failed when it is certain, at 95 %, to do worse
+        Three columns: ids, positive acts, served_count. A post has failed when it is certain, at 95 %, to do worse
         than the usual one.
         """
         ...
 
-    def by_authors(self, author_ids: Int64Array, k: int, eligible: BoolArray) -> Int64Array:
+    def newest_by_authors(self, author_ids: Int64Array, k: int, eligible: BoolArray) -> Int64Array:
         """Return the ids of the *k* newest eligible posts by these authors, newest first."""
         ...
 
@@ -175,7 +177,9 @@ class Catalogue(Protocol):
 class PostFacts(Protocol):
     """Tells what posts are judged by, as of this moment: what the last look is based on."""
 
-    def read(self, query: Query, post_ids: Int64Array, *, is_now: bool = False, inquiry: Any = None) -> Looked:
+    def read(
+        self, query: Query, post_ids: Int64Array, *, is_viewer_current: bool = False, prefetch: Any = None
+    ) -> CurrentPosts:
         """
         Return the posts as candidates, in this order, as the database has them now; what is gone stays `UNKNOWN`.
 
@@ -184,7 +188,7 @@ class PostFacts(Protocol):
         """
         ...
 
-    def hold(self, basis: Any) -> bool:
+    def is_current(self, facts_version: Any) -> bool:
         """Return whether all of a `Looked.basis` is still so, as of when its viewer's facts were read last."""
         ...
 
@@ -193,7 +197,7 @@ class ColdPosts(Protocol):
     """Reads the facts of posts that are not resident."""
 
     def read(self, post_ids: Int64Array, interests: Interests) -> Candidates:
-        """Return these posts in this order with their facts and their likeness; what is gone stays `UNKNOWN`."""
+        """Return these posts in this order with their facts and their similarity; what is gone stays `UNKNOWN`."""
         ...
 
 
@@ -204,7 +208,7 @@ class StoreError(RuntimeError):
 class BudgetedCache(Protocol):
     """A cache that all processes share, and that has a budget of entries."""
 
-    def sweep(self, now: float, *, most: int) -> Swept:
+    def sweep(self, now: float, *, max_entries: int) -> SweepResult:
         """
         Remove the entries used longest ago, until at most *most* are left; *now* is in Unix seconds.
 
@@ -222,15 +226,15 @@ class SlateCache(BudgetedCache, Protocol):
     sweep evicts them together. A sweep takes a slate's `built_at` for its last use, and evicts no last good slate.
     """
 
-    def get(self, member_id: int, feed: str) -> Slate | None:
+    def get(self, member_id: int, feed_key: str) -> Slate | None:
         """Return the slate kept for this member and feed, or None. It has no parts."""
         ...
 
-    def last_good(self, member_id: int, feed: str) -> Slate | None:
+    def get_last_good(self, member_id: int, feed_key: str) -> Slate | None:
         """Return the slate kept last for this member and feed, a retired one too; None if it was purged."""
         ...
 
-    def look_up(self, member_id: int, feeds: Sequence[str]) -> tuple[list[Slate | None], bytes]:
+    def get_many_with_epoch(self, member_id: int, feed_keys: Sequence[str]) -> tuple[list[Slate | None], bytes]:
         """Return the slate kept for each of *feeds*, as `get` does, and the epoch, as `epoch` does: one question."""
         ...
 
@@ -238,7 +242,7 @@ class SlateCache(BudgetedCache, Protocol):
         """Return what stands for the time since this member's slates were last purged or retired."""
         ...
 
-    def put(self, member_id: int, feed: str, slate: Slate, epoch: bytes) -> None:
+    def put(self, member_id: int, feed_key: str, slate: Slate, epoch: bytes) -> None:
         """
         Keep this slate in place of an earlier one, unless the *epoch* in which it was begun has ended.
 
@@ -258,11 +262,11 @@ class SlateCache(BudgetedCache, Protocol):
         """Serve these members' slates no more but as the last good one, and end their epoch."""
         ...
 
-    def claim(self, member_id: int, feed: str, *, seconds: int) -> bool:
+    def claim(self, member_id: int, feed_key: str, *, seconds: int) -> bool:
         """Return whether the caller is the one to make this slate anew; for *seconds* at most, nobody else is."""
         ...
 
-    def release(self, member_id: int, feed: str) -> None:
+    def release(self, member_id: int, feed_key: str) -> None:
         """Give up the claim: the slate is made."""
         ...
 
@@ -286,12 +290,12 @@ class VectorCache(BudgetedCache, Protocol):
         """Cache *vectors* (d,) by post id, in place of earlier ones; *now* (Unix seconds) is their last use."""
         ...
 
-    def forget(self, post_ids: Sequence[int]) -> None:
+    def remove(self, post_ids: Sequence[int]) -> None:
         """Remove the vectors of these posts; a post without one is no error."""
         ...
 
 
-class NeighbourCache(BudgetedCache, Protocol):
+class NeighborCache(BudgetedCache, Protocol):
     """
     Caches answers to vector queries for five minutes, and remembers which posts changed since each was made.
 
@@ -299,7 +303,7 @@ class NeighbourCache(BudgetedCache, Protocol):
     cannot be reached, `get` is a miss and `put` and `changed` do nothing: no error, except in `sweep`.
     """
 
-    def get(self, key: str) -> CachedNeighbours | None:
+    def get(self, key: str) -> CachedNeighbors | None:
         """
         Return the answer cached under *key* with every post that changed since it was made, or None.
 
@@ -313,7 +317,7 @@ class NeighbourCache(BudgetedCache, Protocol):
         """Cache an answer: *post_ids* (n,), best first, and their *cosines* (n,). Replaces an earlier one."""
         ...
 
-    def changed(self, post_ids: Sequence[int]) -> None:
+    def mark_changed(self, post_ids: Sequence[int]) -> None:
         """Note that these posts changed just now, for every answer cached before."""
         ...
 
@@ -343,7 +347,7 @@ class RecordQueue(Protocol):
         """
         ...
 
-    def written(self, receipts: Iterable[bytes]) -> None:
+    def acknowledge(self, receipts: Iterable[bytes]) -> None:
         """
         Remove the records of these *receipts*: they are in the database. An unknown receipt is no error.
 
@@ -377,7 +381,7 @@ class ServedHistory(Protocol):
         """
         ...
 
-    def forget(self, member_ids: Sequence[int]) -> None:
+    def remove(self, member_ids: Sequence[int]) -> None:
         """Remove everything that is remembered of these members."""
         ...
 
@@ -420,7 +424,7 @@ class VectorIndex(Protocol):
 
     dimension: int
 
-    def nearest(self, vectors: Float32Array, k: int, wanted: Wanted) -> tuple[Int64Array, Float32Array]:
+    def nearest(self, vectors: Float32Array, k: int, index_filter: IndexFilter) -> tuple[Int64Array, Float32Array]:
         """
         Return, for each of *vectors* (q, d), the ids of the *k* nearest posts that are *wanted*, best first.
 

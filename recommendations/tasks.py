@@ -11,7 +11,7 @@ from uuid import UUID
 from celery import shared_task
 
 from monitoring import clock
-from recommendations import jobs
+from recommendations import task_queue
 from recommendations.services import wiring, work
 from recommendations.services.learning import learn
 from recommendations.services.measuring import show_less_effect
@@ -19,69 +19,69 @@ from recommendations.services.serving import records, refresh
 from recommendations.services.vectors import embedding_models, pictures, reindexing
 
 
-@shared_task(name=jobs.RUN_CHUNK)
-def run_chunk(job_id: str, number: int, **_: object) -> None:
+@shared_task(name=task_queue.PROCESS_CHUNK)
+def process_chunk(job_id: str, number: int, **_: object) -> None:
     """Do one chunk of a job, in the space of the model that is active now."""
     now = clock.now()
-    wiring.follow_models(now, now_at_least=True)
-    work.run_chunk(job_id=UUID(job_id), number=number, now=now)
+    wiring.sync_embedding_models(now, must_be_current=True)
+    work.process_chunk(job_id=UUID(job_id), number=number, now=now)
 
 
-@shared_task(name=jobs.LEARN)
+@shared_task(name=task_queue.LEARN_INTERACTIONS)
 def learn_interactions(member_ids: list[int], **_: object) -> None:
     """Learn what these members did, in the space of the model that is active now: no other may write interests."""
-    wiring.follow_models(clock.now(), now_at_least=True)
-    learn.learn(member_ids=member_ids, now=clock.now())
+    wiring.sync_embedding_models(clock.now(), must_be_current=True)
+    learn.learn_interactions(member_ids=member_ids, now=clock.now())
 
 
-@shared_task(name=jobs.EMBED_POSTS)
+@shared_task(name=task_queue.EMBED_POSTS)
 def embed_posts(**_: object) -> None:
     """Embed the posts that have no vector yet, and let a model that is through with them serve."""
-    embedding_models.embed_due(now=clock.now())
-    pictures.place_texts(now=clock.now())
+    embedding_models.embed_due_posts(now=clock.now())
+    pictures.embed_text_posts(now=clock.now())
 
 
-@shared_task(name=jobs.FOLLOW_INDEX)
-def follow_index(**_: object) -> None:
+@shared_task(name=task_queue.SYNC_VECTOR_INDEXES)
+def sync_vector_indexes(**_: object) -> None:
     """Bring the vector index up to date; what fails is done again by the next run, from the same moment on."""
     now = clock.now()
-    wiring.follow_models(now, now_at_least=True)
+    wiring.sync_embedding_models(now, must_be_current=True)
     try:
-        reindexing.follow_index(now=now)
+        reindexing.sync_vector_indexes(now=now)
     finally:
         reindexing.observe_lags(now=clock.now())
 
 
-@shared_task(name=jobs.MEASURE_DRIFT)
+@shared_task(name=task_queue.MEASURE_DRIFT)
 def measure_drift(**_: object) -> None:
     """Compare the indexes with the database."""
     now = clock.now()
-    wiring.follow_models(now, now_at_least=True)
+    wiring.sync_embedding_models(now, must_be_current=True)
     reindexing.measure_drift(now=now)
 
 
-@shared_task(name=jobs.RECORD_SERVED)
+@shared_task(name=task_queue.RECORD_SERVED)
 def record_served(**_: object) -> None:
     """Write what was served to the database."""
     records.record_served(now=clock.now())
 
 
-@shared_task(name=jobs.REFRESH_SLATE)
+@shared_task(name=task_queue.REFRESH_SLATE)
 def refresh_slate(member_id: int, feed: str, **_: object) -> None:
     """Make a member's slate anew."""
     refresh.refresh_slate(member_id=member_id, feed=feed, now=clock.now())
 
 
-@shared_task(name=jobs.RECONCILE_JOBS)
+@shared_task(name=task_queue.RECONCILE_JOBS)
 def reconcile_jobs(**_: object) -> None:
     """Ask again for whatever was accepted and lost on its way."""
     now = clock.now()
-    work.reconcile(now=now)
-    learn.learn_pending(now=now)
+    work.reconcile_jobs(now=now)
+    learn.enqueue_pending_learning(now=now)
     records.record_served(now=now)
 
 
-@shared_task(name=jobs.MEASURE_LESS)
-def measure_less(**_: object) -> None:
+@shared_task(name=task_queue.MEASURE_SHOW_LESS)
+def measure_show_less(**_: object) -> None:
     """Measure what members' wishes for less did."""
-    show_less_effect.measure_less(now=clock.now())
+    show_less_effect.measure_show_less(now=clock.now())

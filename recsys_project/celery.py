@@ -13,5 +13,5 @@ app.autodiscover_tasks()
 
 # A task's lines have the id of the request that led to it. Connected here and not by the library's own switch: in a
 # worker that connects each signal twice.
-RECEIVER = CeleryReceiver()
-RECEIVER.connect_worker_signals()
+LOG_CONTEXT_RECEIVER = CeleryReceiver()
+LOG_CONTEXT_RECEIVER.connect_worker_signals()

@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent.parent
 
-Changes = Literal["answer", "speed", "place"]
+SettingEffect = Literal["answer", "speed", "place"]
 """What a setting changes: the answers given, only their speed, or only where things are kept."""
 
 UNITS = {"KB": 2**10, "MB": 2**20, "GB": 2**30, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
@@ -33,46 +33,48 @@ def parse_bytes(text: str | int) -> int:
     return int(digits.removesuffix("B"))
 
 
-MIN_SECRET = 32
+MIN_SECRET_LENGTH = 32
 
 
-def secrets_of(value: SecretStr) -> list[str]:
+def split_secrets(value: SecretStr) -> list[str]:
     """Return the secrets of a comma-separated text."""
     return [part.strip() for part in value.get_secret_value().split(",") if part.strip()]
 
 
-def positive(value: int) -> int:
+def require_positive(value: int) -> int:
     """Return *value* if it is above 0."""
     if value <= 0:
         raise ValueError("must be above 0")
     return value
 
 
-def at_least_nothing(value: int) -> int:
+def require_non_negative(value: int) -> int:
     """Return *value* if it is not below 0."""
     if value < 0:
         raise ValueError("must not be below 0")
     return value
 
 
-def signing_keys_of(value: SecretStr) -> dict[str, str]:
+def parse_signing_keys(value: SecretStr) -> dict[str, str]:
     """Return the secrets of a comma-separated text of name:secret, by name; raise `ValueError` for any other text."""
     found: dict[str, str] = {}
-    for part in secrets_of(value):
+    for part in split_secrets(value):
         name, _, secret = part.partition(":")
-        if not name or name in found or len(secret) < MIN_SECRET:
-            raise ValueError(f"write name:secret, each name once, each secret of at least {MIN_SECRET} characters")
+        if not name or name in found or len(secret) < MIN_SECRET_LENGTH:
+            raise ValueError(
+                f"write name:secret, each name once, each secret of at least {MIN_SECRET_LENGTH} characters"
+            )
         found[name] = secret
     return found
 
 
-Positive = Annotated[int, AfterValidator(positive)]
-Rate = Annotated[int, AfterValidator(at_least_nothing)]
+PositiveInt = Annotated[int, AfterValidator(require_positive)]
+NonNegativeInt = Annotated[int, AfterValidator(require_non_negative)]
 
 
-def setting(default: object, changes: Changes, description: str) -> Any:
+def setting(default: object, effect: SettingEffect, description: str) -> Any:
     """Return a field of the table below."""
-    return Field(default=default, description=description, json_schema_extra={"changes": changes})
+    return Field(default=default, description=description, json_schema_extra={"changes": effect})
 
 
 class Environment(BaseSettings):
@@ -122,15 +124,19 @@ class Environment(BaseSettings):
         "Secrets of members' tokens as name:secret, comma separated, newest first, 32 characters or more each; "
         "the first signs, all are accepted. Derived from SECRET_KEY if empty.",
     )
-    rate_per_key: Rate = setting(
+    rate_per_key: NonNegativeInt = setting(
         60_000, "answer", "Requests a minute that an API key may send, if its own row says nothing; 0: no limit."
     )
-    rate_per_member: Rate = setting(600, "answer", "Requests a minute with the tokens of one member; 0: no limit.")
-    rate_per_staff: Rate = setting(1200, "answer", "API requests a minute of one member of staff; 0: no limit.")
-    rate_per_address: Rate = setting(
+    rate_per_member: NonNegativeInt = setting(
+        600, "answer", "Requests a minute with the tokens of one member; 0: no limit."
+    )
+    rate_per_staff: NonNegativeInt = setting(
+        1200, "answer", "API requests a minute of one member of staff; 0: no limit."
+    )
+    rate_per_address: NonNegativeInt = setting(
         120, "answer", "Refused requests a minute of a stranger's address, before the answer is 429; 0: no limit."
     )
-    trusted_proxies: Rate = setting(
+    trusted_proxies: NonNegativeInt = setting(
         0, "answer", "Proxies in front, whose X-Forwarded-For says a stranger's address; 0: the connection's own."
     )
     cors_allowed_origins: Annotated[list[str], NoDecode] = setting(
@@ -166,7 +172,7 @@ class Environment(BaseSettings):
         "place",
         "Linear memory a process may use for vectors, such as 2048MB. Over it: an error.",
     )
-    memory_clean_up: Annotated[int, Field(validate_default=True)] = setting(
+    memory_cleanup_threshold: Annotated[int, Field(validate_default=True)] = setting(
         500 * 2**20,
         "speed",
         "What a process may hold beside the kernels' memory, such as 500MB, before it gives up what has expired.",
@@ -179,52 +185,52 @@ class Environment(BaseSettings):
     replay_share: float = setting(
         0.05, "place", "Share of feed requests whose inputs are kept, so that they can be ranked again, 0 to 1."
     )
-    interaction_max_age_days: Positive = setting(
+    interaction_max_age_days: PositiveInt = setting(
         90, "answer", "How long ago an interaction that the API is told of may have been; older ones are refused."
     )
-    batch_processing_size: Positive = setting(100, "speed", "Members or posts per chunk of a job.")
-    seen_keep_days: Positive = setting(
+    batch_processing_size: PositiveInt = setting(100, "speed", "Members or posts per chunk of a job.")
+    seen_retention_days: PositiveInt = setting(
         365, "answer", "Days after which it is forgotten that a member saw a post, which may then be shown again."
     )
-    log_keep_days: Positive = setting(
+    served_retention_days: PositiveInt = setting(
         90, "answer", "Days that records of what was served are kept: how far back a feed can be explained."
     )
     embeddings_archive_dir: str = setting(
         "", "place", "Folder that vectors of models long retired go to; empty: they stay in the database."
     )
-    embeddings_archive_days: Positive = setting(
+    embeddings_archive_days: PositiveInt = setting(
         30,
         "speed",
         "Days after its retirement that a model's vectors are archived; it is quick to bring back until then.",
     )
-    slate_fresh_seconds: Positive = setting(
+    slate_fresh_seconds: PositiveInt = setting(
         180,
         "answer",
         "Age up to which a cached slate is served as it is (it is looked at again in any case).",
     )
-    slate_stale_seconds: Positive = setting(
+    slate_stale_seconds: PositiveInt = setting(
         600,
         "answer",
         "Age up to which a cached slate is still served, while a worker makes the next; at least SLATE_FRESH_SECONDS.",
     )
-    slate_keep_seconds: Positive = setting(
+    slate_retention_seconds: PositiveInt = setting(
         86_400, "answer", "Age up to which a cached slate may serve as the last good one."
     )
-    record_seconds: Annotated[float, Field(ge=0, le=1)] = setting(
+    record_buffer_seconds: Annotated[float, Field(ge=0, le=1)] = setting(
         0.02,
         "speed",
         "How long a process gathers what it served before Redis is told: what a kill -9 may lose. 0: no time.",
     )
-    slate_cache_members: Positive = setting(
+    slate_cache_members: PositiveInt = setting(
         1_000_000, "speed", "Members whose slates may lie in the cache; over it those served longest ago go."
     )
-    post_vector_cache_size: Positive = setting(
+    post_vector_cache_size: PositiveInt = setting(
         200_000, "speed", "Posts whose vectors may lie in the cache; over it those used longest ago go."
     )
-    query_cache_size: Positive = setting(
+    query_cache_size: PositiveInt = setting(
         10_000, "speed", "Vector queries whose answers may lie in the cache; over it those used longest ago go."
     )
-    vector_cache_size: Positive = setting(
+    vector_cache_size: PositiveInt = setting(
         10_000, "speed", "Members whose interests a process keeps in memory; over it those used longest ago go."
     )
     cache_encryption_keys: SecretStr = setting(
@@ -236,7 +242,7 @@ class Environment(BaseSettings):
     catalogue_refresh_seconds: float = setting(
         1.0, "answer", "How often a process asks the database what changed in the catalogue."
     )
-    catalogue_max_posts: Positive = setting(
+    catalogue_max_posts: PositiveInt = setting(
         1_000_000, "answer", "Posts, newest first, that a process keeps resident as candidates."
     )
 
@@ -250,7 +256,7 @@ class Environment(BaseSettings):
         "place",
         "Port on which a worker tells its metrics; 0: only through a web process that shares PROMETHEUS_MULTIPROC_DIR.",
     )
-    performance_monitoring_interval: Positive = setting(
+    performance_monitoring_interval: PositiveInt = setting(
         30_000,
         "place",
         "Milliseconds between two samples of a process's memory and figures, which alerts and the dashboard read.",
@@ -263,12 +269,12 @@ class Environment(BaseSettings):
         "", "place", "An Alertmanager that alerts are passed on to, such as http://alertmanager:9093; empty: none."
     )
     email_host: str = setting("localhost", "place", "The mail server that alerts are mailed by.")
-    email_port: Positive = setting(25, "place", "Its port.")
+    email_port: PositiveInt = setting(25, "place", "Its port.")
     email_user: str = setting("", "place", "User that the mail server asks for; empty: it asks for none.")
     email_password: SecretStr = setting(SecretStr(""), "place", "That user's password.")
     email_tls: bool = setting(False, "place", "Whether mails go by STARTTLS.")
     email_from: str = setting("recsys@localhost", "place", "Whom mails are from.")
-    job_lease_seconds: Positive = setting(
+    job_lease_seconds: PositiveInt = setting(
         120, "speed", "After this long without a word, a job's chunk is given to another worker."
     )
     web_port: int = setting(0, "place", "The web server's port in the embedded stack; 0: a free one, remembered.")
@@ -286,7 +292,7 @@ class Environment(BaseSettings):
 
     @field_validator("cors_allowed_origins")
     @classmethod
-    def are_origins(cls, value: list[str]) -> list[str]:
+    def check_origins(cls, value: list[str]) -> list[str]:
         """Return *value* if each of it is a scheme and a host, which is what a browser sends."""
         if any(not re.fullmatch(r"https?://[^/\s*]+", origin) for origin in value):
             raise ValueError("write each origin as https://host or https://host:port, without a path")
@@ -294,20 +300,20 @@ class Environment(BaseSettings):
 
     @field_validator("token_signing_keys")
     @classmethod
-    def are_named(cls, value: SecretStr) -> SecretStr:
+    def check_signing_keys(cls, value: SecretStr) -> SecretStr:
         """Return *value* if each of its secrets has a name and is long enough."""
-        signing_keys_of(value)
+        parse_signing_keys(value)
         return value
 
-    @field_validator("memory_clean_up", mode="before")
+    @field_validator("memory_cleanup_threshold", mode="before")
     @classmethod
-    def read_size(cls, value: str | int) -> int:
+    def parse_cleanup_threshold(cls, value: str | int) -> int:
         """Return the bytes that a text such as 500MB means."""
-        return positive(parse_bytes(value))
+        return require_positive(parse_bytes(value))
 
     @field_validator("memory_emergency_share")
     @classmethod
-    def is_share(cls, value: float) -> float:
+    def check_share(cls, value: float) -> float:
         """Return *value* if it is a share."""
         if not 0 < value <= 1:
             raise ValueError("must be above 0 and at most 1")
@@ -315,7 +321,7 @@ class Environment(BaseSettings):
 
     @field_validator("wasm_memory_limit", mode="before")
     @classmethod
-    def read_bytes(cls, value: str | int) -> int:
+    def parse_wasm_memory_limit(cls, value: str | int) -> int:
         """Return the bytes that a text such as 2048MB means, at most the 4 GiB of 32-bit linear memory."""
         count = parse_bytes(value)
         if not 2**20 <= count <= 4 * 2**30:
@@ -324,21 +330,21 @@ class Environment(BaseSettings):
 
     @field_validator("cache_encryption_keys")
     @classmethod
-    def are_long(cls, value: SecretStr) -> SecretStr:
+    def check_encryption_keys(cls, value: SecretStr) -> SecretStr:
         """Return *value* if each of its secrets is long enough; a message must not show any."""
-        if any(len(secret) < MIN_SECRET for secret in secrets_of(value)):
-            raise ValueError(f"each secret needs at least {MIN_SECRET} characters")
+        if any(len(secret) < MIN_SECRET_LENGTH for secret in split_secrets(value)):
+            raise ValueError(f"each secret needs at least {MIN_SECRET_LENGTH} characters")
         return value
 
     @model_validator(mode="after")
-    def in_order(self) -> Environment:
+    def check_slate_ages(self) -> Environment:
         """Return the settings if a slate's ages follow one another."""
-        if not self.slate_fresh_seconds <= self.slate_stale_seconds <= self.slate_keep_seconds:
+        if not self.slate_fresh_seconds <= self.slate_stale_seconds <= self.slate_retention_seconds:
             raise ValueError("SLATE_FRESH_SECONDS, SLATE_STALE_SECONDS and SLATE_KEEP_SECONDS must not fall")
         return self
 
     @model_validator(mode="after")
-    def has_folder(self) -> Environment:
+    def check_metrics_folder(self) -> Environment:
         """Return the settings if a worker that tells its metrics can add up its children's."""
         if self.metrics_port and not self.prometheus_multiproc_dir:
             raise ValueError("METRICS_PORT needs PROMETHEUS_MULTIPROC_DIR: a worker adds up its children's there")
@@ -346,7 +352,7 @@ class Environment(BaseSettings):
 
     @field_validator("alert_webhook_url", "alertmanager_url")
     @classmethod
-    def is_web(cls, value: str) -> str:
+    def check_web_url(cls, value: str) -> str:
         """Return *value* if it is an address of the web, or empty."""
         if value and not value.startswith(("http://", "https://")):
             raise ValueError("must begin with http:// or https://")
@@ -354,14 +360,14 @@ class Environment(BaseSettings):
 
     @field_validator("wasm_rollout_percentage")
     @classmethod
-    def is_percentage(cls, value: int) -> int:
+    def check_percentage(cls, value: int) -> int:
         """Return *value* if it is a percentage."""
         if not 0 <= value <= 100:
             raise ValueError("must be between 0 and 100")
         return value
 
 
-def problem_of(name: str, message: str, value: object) -> str:
+def format_problem(name: str, message: str, value: object) -> str:
     """Return a line that says what is wrong with a variable; without *name*, with several. A secret is not shown."""
     if not name:
         return f"  {message}"
@@ -374,7 +380,7 @@ def read_environment() -> Environment:
     try:
         env = Environment()
     except ValidationError as error:
-        lines = [problem_of(str(e["loc"][0]) if e["loc"] else "", e["msg"], e["input"]) for e in error.errors()]
+        lines = [format_problem(str(e["loc"][0]) if e["loc"] else "", e["msg"], e["input"]) for e in error.errors()]
         raise SystemExit("These environment variables cannot be used:\n" + "\n".join(lines)) from None
     if not env.debug and len(env.secret_key.get_secret_value()) < 32:
         raise SystemExit(

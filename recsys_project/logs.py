@@ -24,18 +24,18 @@ from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLo
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from monitoring.log_ids import day_of, hashed_id
+from monitoring.log_ids import hash_log_id, utc_day
 from recsys_project.environment import ROOT
 
-Line = MutableMapping[str, Any]
+LogLine = MutableMapping[str, Any]
 
-OURS = ("recsys_project", "recommendations", "flags", "access", "monitoring", "wasm", "django_structlog")
-TALKATIVE = ("celery", "kombu", "granian", "_granian", "redbeat", "tornado.general")
+OWN_PACKAGES = ("recsys_project", "recommendations", "flags", "access", "monitoring", "wasm", "django_structlog")
+TRUSTED_LOGGERS = ("celery", "kombu", "granian", "_granian", "redbeat", "tornado.general")
 """Libraries whose messages are about processes, and hold nothing that a caller sent."""
-EVENT = re.compile(r"[a-z][a-z0-9_]{2,60}")
-HASHED = frozenset({"member_id"})
-IDS = frozenset({"request_id", "task_id", "parent_task_id", "child_task_id"})
-AN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+EVENT_NAME = re.compile(r"[a-z][a-z0-9_]{2,60}")
+HASHED_FIELDS = frozenset({"member_id"})
+ID_FIELDS = frozenset({"request_id", "task_id", "parent_task_id", "child_task_id"})
+ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 FIELDS = {
     "event": "what happened, a word of ours or a library's message without its values",
     "level": "debug, info, warning, error, critical",
@@ -91,7 +91,7 @@ FIELDS = {
 }
 """Every field that a line may have, and what it says."""
 
-SAFE_TO_SAY = (
+SAFE_ERRORS = (
     RedisConnectionError,
     RedisTimeoutError,
     SoftTimeLimitExceeded,
@@ -101,10 +101,10 @@ SAFE_TO_SAY = (
 """Errors whose text is of processes and addresses only. What others say may quote a row, a file or a request."""
 SAFE_MODULES = frozenset({"wasm.errors"})
 """Of all errors of these modules, the same is true."""
-MOST_PLACES, MOST_CAUSES, MOST_TEXT = 25, 5, 300
+MAX_FRAMES, MAX_CAUSES, MAX_TEXT_LENGTH = 25, 5, 300
 
 HIDDEN = "***"
-SECRETS = (
+SECRET_PATTERNS = (
     (re.compile(r"(://)[^/\s@]*@"), rf"\1{HIDDEN}@"),  # user and password of an address
     (re.compile(r"[^\s@<>'\"]+@[^\s@<>'\"]+\.[A-Za-z]{2,}"), HIDDEN),  # mail
     (re.compile(r"(?i)\b(bearer|basic|token|apikey|api-key)\s+\S+"), rf"\1 {HIDDEN}"),
@@ -113,14 +113,14 @@ SECRETS = (
 )
 
 
-def place_event(_logger: object, _method: str, line: Line) -> Line:
+def clean_event(_logger: object, _method: str, line: LogLine) -> LogLine:
     """Let our own words stand; of a library's message keep the template, and nothing at all if it has none."""
     name, text = str(line.get("logger") or ""), str(line.get("event", ""))
     has_values = bool(line.pop("positional_args", ()))
-    if name.split(".")[0] in OURS and EVENT.fullmatch(text):
+    if name.split(".")[0] in OWN_PACKAGES and EVENT_NAME.fullmatch(text):
         return line
-    if has_values or name.startswith(TALKATIVE):
-        line["event"] = scrubbed(text)
+    if has_values or name.startswith(TRUSTED_LOGGERS):
+        line["event"] = scrub_text(text)
     else:
         record: logging.LogRecord = line["_record"]
         line["event"] = "message_left_out"
@@ -128,7 +128,7 @@ def place_event(_logger: object, _method: str, line: Line) -> Line:
     return line
 
 
-def place_errors(_logger: object, _method: str, line: Line) -> Line:
+def clean_errors(_logger: object, _method: str, line: LogLine) -> LogLine:
     """Put the error that is being told of into the line, without what it says: that may be anything."""
     given = line.pop("exc_info", None)
     line.pop("stack_info", None)
@@ -136,11 +136,11 @@ def place_errors(_logger: object, _method: str, line: Line) -> Line:
         given = sys.exc_info()
     error = given[1] if isinstance(given, tuple) else given if isinstance(given, BaseException) else None
     if error is not None:
-        line["errors"] = [told(one) for one in islice(chain_of(error), MOST_CAUSES)]
+        line["errors"] = [describe_error(one) for one in islice(error_chain(error), MAX_CAUSES)]
     return line
 
 
-def chain_of(error: BaseException) -> Iterator[BaseException]:
+def error_chain(error: BaseException) -> Iterator[BaseException]:
     """Yield an error, then what caused it, and so on."""
     following: BaseException | None = error
     while following is not None:
@@ -149,63 +149,63 @@ def chain_of(error: BaseException) -> Iterator[BaseException]:
         following = following.__cause__ or (None if hidden else following.__context__)
 
 
-def told(error: BaseException) -> dict[str, object]:
+def describe_error(error: BaseException) -> dict[str, object]:
     """Return an error's type, what it says if that can hold nothing of anybody, and the places it went through."""
     frames = traceback.StackSummary.extract(traceback.walk_tb(error.__traceback__), lookup_lines=False)
-    places = [f"{frame.name} {shortened(frame.filename)}:{frame.lineno}" for frame in frames]
+    places = [f"{frame.name} {shorten_path(frame.filename)}:{frame.lineno}" for frame in frames]
     kind = type(error)
-    is_safe = isinstance(error, SAFE_TO_SAY) or kind.__module__ in SAFE_MODULES
-    said = {"says": scrubbed(str(error))} if is_safe else {}
-    return {"type": f"{kind.__module__}.{kind.__qualname__}", **said, "places": places[-MOST_PLACES:]}
+    is_safe = isinstance(error, SAFE_ERRORS) or kind.__module__ in SAFE_MODULES
+    said = {"says": scrub_text(str(error))} if is_safe else {}
+    return {"type": f"{kind.__module__}.{kind.__qualname__}", **said, "places": places[-MAX_FRAMES:]}
 
 
-def shortened(file: str) -> str:
+def shorten_path(file: str) -> str:
     """Return where a file of code is, without where this copy of it is."""
     for folder in ("site-packages/", f"{ROOT}/"):
         file = file.split(folder)[-1]
     return file
 
 
-def place_fields(secret: str, _logger: object, _method: str, line: Line) -> Line:
+def clean_fields(secret: str, _logger: object, _method: str, line: LogLine) -> LogLine:
     """Keep the fields that a line may have, with members hashed; name those that are dropped."""
-    day = day_of(line["_record"].created)
-    kept: Line = {name: line[name] for name in ("timestamp", "level", "event") if name in line}
+    day = utc_day(line["_record"].created)
+    kept: LogLine = {name: line[name] for name in ("timestamp", "level", "event") if name in line}
     dropped: list[str] = []
     for name, value in line.items():
         if name in kept:
             continue
-        if name in HASHED:
-            kept[name] = hashed_id(secret, value, day)
-        elif name in IDS:
-            kept[name] = value if AN_ID.fullmatch(str(value)) else HIDDEN
+        if name in HASHED_FIELDS:
+            kept[name] = hash_log_id(secret, value, day)
+        elif name in ID_FIELDS:
+            kept[name] = value if ID_PATTERN.fullmatch(str(value)) else HIDDEN
         elif name in FIELDS:
-            kept[name] = clean(value) if name != "errors" else value
+            kept[name] = clean_value(value) if name != "errors" else value
         elif not name.startswith("_"):
             dropped.append(name)
         else:
             kept[name] = value  # the formatter's own
     if dropped:
-        kept["dropped"] = sorted(name if EVENT.fullmatch(name) else HIDDEN for name in dropped)
+        kept["dropped"] = sorted(name if EVENT_NAME.fullmatch(name) else HIDDEN for name in dropped)
     return kept
 
 
-def clean(value: object) -> object:
+def clean_value(value: object) -> object:
     """Return a field's value as it may stand: figures, short words, and lists of them."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, list | tuple):
-        return [clean(one) for one in value[:20]]
-    return scrubbed(str(value))
+        return [clean_value(one) for one in value[:20]]
+    return scrub_text(str(value))
 
 
-def scrubbed(text: str) -> str:
+def scrub_text(text: str) -> str:
     """Return a text without what looks like an address, a key, or a value in quotes."""
-    for pattern, instead in SECRETS:
+    for pattern, instead in SECRET_PATTERNS:
         text = pattern.sub(instead, text)
-    return text[:MOST_TEXT]
+    return text[:MAX_TEXT_LENGTH]
 
 
-def as_json(value: object, **_: object) -> str:
+def dump_json(value: object, **_: object) -> str:
     """Return a line as JSON."""
     return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
@@ -238,11 +238,11 @@ def logging_settings(level: str, secret: str) -> dict[str, Any]:
                 "use_get_message": False,  # the template, and its values beside it
                 "pass_foreign_args": True,
                 "processors": [
-                    place_event,
-                    place_errors,
-                    partial(place_fields, secret),
+                    clean_event,
+                    clean_errors,
+                    partial(clean_fields, secret),
                     structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                    structlog.processors.JSONRenderer(serializer=as_json),
+                    structlog.processors.JSONRenderer(serializer=dump_json),
                 ],
             }
         },

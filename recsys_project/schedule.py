@@ -12,8 +12,8 @@ from celery.schedules import crontab
 QUEUES = ("interactive", "batch", "maintenance", "analysis")
 
 
-def duty(
-    name: str, every: timedelta, *, at: crontab | None = None, queue: str = "maintenance", scope: str = ""
+def maintenance_entry(
+    name: str, interval: timedelta, *, at: crontab | None = None, queue: str = "maintenance", scope: str = ""
 ) -> dict[str, Any]:
     """
     Return the entry of a duty that is recorded, and done by one worker however often it is sent.
@@ -22,9 +22,9 @@ def duty(
     """
     return {
         "task": "monitoring.maintain",
-        "schedule": at or every,
-        "kwargs": {"name": name, "every_seconds": every.total_seconds(), "scope": scope},
-        "options": {"queue": queue, "expires": min(every, timedelta(hours=1)).total_seconds()},
+        "schedule": at or interval,
+        "kwargs": {"name": name, "every_seconds": interval.total_seconds(), "scope": scope},
+        "options": {"queue": queue, "expires": min(interval, timedelta(hours=1)).total_seconds()},
     }
 
 
@@ -53,13 +53,13 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     },
     # Whether showing less works: each wish is measured once, a day after it was made.
     "measure-less": {
-        "task": "recommendations.measure_less",
+        "task": "recommendations.measure_show_less",
         "schedule": timedelta(hours=1),
         "options": {"queue": "maintenance", "expires": 3600},
     },
     # Removals, new vectors and changed visibilities reach the vector index; nothing to do without QDRANT_URL.
     "follow-index": {
-        "task": "recommendations.follow_index",
+        "task": "recommendations.sync_vector_indexes",
         "schedule": timedelta(seconds=30),
         "options": {"queue": "maintenance", "expires": 30},
     },
@@ -88,33 +88,35 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "options": {"queue": "analysis", "expires": 3600},
     },
     # What the shared caches hold over their budgets goes, least used first.
-    "sweep-caches": duty("sweep_caches", timedelta(minutes=5)),
+    "sweep-caches": maintenance_entry("sweep_caches", timedelta(minutes=5)),
     # Every process has read what is ten minutes old in the change log; only what is new is worth keeping.
-    "cut-changes": duty("cut_changes", timedelta(minutes=2)),
+    "cut-changes": maintenance_entry("trim_change_log", timedelta(minutes=2)),
     # A process looks at its memory after each task; an idle one is given this. Beat cannot look into another's.
     **{
-        f"check-memory-{queue}": duty("check_memory", timedelta(minutes=5), queue=queue, scope=queue)
+        f"check-memory-{queue}": maintenance_entry("check_memory", timedelta(minutes=5), queue=queue, scope=queue)
         for queue in QUEUES
     },
     # The dashboard shows days from these rows, when the records behind them are gone. After the hour has settled.
-    "roll-up-feeds": duty("roll_up_feeds", timedelta(hours=1), at=crontab(minute=5)),
+    "roll-up-feeds": maintenance_entry("roll_up_feeds", timedelta(hours=1), at=crontab(minute=5)),
     # Records of what members saw and were served are personal: none is kept longer than it is of use. At night, since
     # it deletes; before the database is optimised, so that its room is given back.
-    "sweep-records": duty("sweep_records", timedelta(days=1), at=crontab(hour=2, minute=20)),
+    "sweep-records": maintenance_entry("delete_expired_records", timedelta(days=1), at=crontab(hour=2, minute=20)),
     # Rows that came and went mislead the planner: a query then takes the wrong index.
-    "optimise-database": duty("optimise_database", timedelta(days=1), at=crontab(hour=3, minute=20)),
+    "optimise-database": maintenance_entry("optimize_database", timedelta(days=1), at=crontab(hour=3, minute=20)),
     # An index that differs from the database finds what is gone, or misses what is new; Qdrant's is mended at once.
-    "check-index": duty("check_index", timedelta(days=1), at=crontab(hour=4, minute=20)),
+    "check-index": maintenance_entry("check_index", timedelta(days=1), at=crontab(hour=4, minute=20)),
     # Deleted points slow down every search until their segments are written anew. Sunday night, it reads everything.
-    "optimise-index": duty("optimise_index", timedelta(days=7), at=crontab(day_of_week="sun", hour=4, minute=50)),
+    "optimise-index": maintenance_entry(
+        "optimize_index", timedelta(days=7), at=crontab(day_of_week="sun", hour=4, minute=50)
+    ),
     # A flag that is decided is a branch that somebody must still test. Monday morning, when people can do something.
-    "report-stale-flags": duty(
+    "report-stale-flags": maintenance_entry(
         "report_stale_flags", timedelta(days=7), at=crontab(day_of_week="mon", hour=7, minute=5)
     ),
     # What runs, and what somebody should decide. Monday morning, as the flags.
-    "digest-experiments": duty(
-        "digest_experiments", timedelta(days=7), at=crontab(day_of_week="mon", hour=7, minute=10)
+    "digest-experiments": maintenance_entry(
+        "send_experiment_digest", timedelta(days=7), at=crontab(day_of_week="mon", hour=7, minute=10)
     ),
     # Vectors of models long retired are most of the database, and nobody reads them. Looked at daily, and rarely due.
-    "archive-embeddings": duty("archive_embeddings", timedelta(days=1), at=crontab(hour=5, minute=20)),
+    "archive-embeddings": maintenance_entry("archive_embeddings", timedelta(days=1), at=crontab(hour=5, minute=20)),
 }

@@ -8,8 +8,8 @@ import dj_database_url
 import orjson
 from django.urls import reverse_lazy
 
-from access.versions import VERSION
-from recsys_project.environment import ROOT, read_environment, secrets_of, signing_keys_of
+from access.versions import API_VERSION
+from recsys_project.environment import ROOT, parse_signing_keys, read_environment, split_secrets
 from recsys_project.logs import logging_settings
 from recsys_project.schedule import SCHEDULE
 
@@ -17,8 +17,8 @@ ENV = read_environment()
 BASE_DIR = ROOT
 
 SECRET_KEY = ENV.secret_key.get_secret_value() or "only-for-debug-" + "x" * 32
-TOKEN_SIGNING_KEYS = signing_keys_of(ENV.token_signing_keys)
-CACHE_SECRETS = secrets_of(ENV.cache_encryption_keys) or [SECRET_KEY]
+TOKEN_SIGNING_KEYS = parse_signing_keys(ENV.token_signing_keys)
+CACHE_SECRETS = split_secrets(ENV.cache_encryption_keys) or [SECRET_KEY]
 DEBUG = ENV.debug
 ALLOWED_HOSTS = ENV.allowed_hosts
 CSRF_TRUSTED_ORIGINS = ENV.csrf_trusted_origins
@@ -56,7 +56,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "recsys_project.requests.RequestLog",
+    "recsys_project.request_log.RequestLogMiddleware",
     "access.middleware.AccessMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
@@ -164,30 +164,30 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_RENDERER_CLASSES": ["drf_orjson_renderer.renderers.ORJSONRenderer"],
     "ORJSON_RENDERER_OPTIONS": (orjson.OPT_UTC_Z,),
-    "DEFAULT_PARSER_CLASSES": ["recommendations.api.parsing.LimitedJSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["recommendations.api.json_parser.LimitedJSONParser"],
     # A new address is closed until it says otherwise.
     "DEFAULT_AUTHENTICATION_CLASSES": ["access.authentication.KeyOrToken", "access.authentication.StaffSession"],
     "DEFAULT_PERMISSION_CLASSES": ["access.permissions.HasScope"],
-    "DEFAULT_THROTTLE_CLASSES": ["access.throttles.RateLimit"],
+    "DEFAULT_THROTTLE_CLASSES": ["access.throttles.RateLimitThrottle"],
     "NUM_PROXIES": ENV.trusted_proxies,
     "EXCEPTION_HANDLER": "drf_standardized_errors.handler.exception_handler",
 }
 DRF_STANDARDIZED_ERRORS = {
-    "EXCEPTION_HANDLER_CLASS": "recommendations.api.handling.ProblemHandler",
-    "EXCEPTION_FORMATTER_CLASS": "recommendations.api.handling.ProblemFormatter",
+    "EXCEPTION_HANDLER_CLASS": "recommendations.api.exception_handler.ProblemHandler",
+    "EXCEPTION_FORMATTER_CLASS": "recommendations.api.exception_handler.ProblemFormatter",
     "NESTED_FIELD_SEPARATOR": "/",
     "ENABLE_IN_DEBUG_FOR_UNHANDLED_EXCEPTIONS": True,
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "recsys",
     "DESCRIPTION": "Feeds, similar posts, interactions and jobs of a recommendation service.",
-    "VERSION": VERSION,
+    "VERSION": API_VERSION,
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "COMPONENT_SPLIT_REQUEST": True,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "recsys_project.openapi.with_problems_and_examples",
+        "recsys_project.openapi.add_problems_and_examples",
     ],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
@@ -199,7 +199,7 @@ SPECTACULAR_SETTINGS = {
         "ReasonCode": [(reason, reason) for reason in ("author", "topic", "format")],
         "JobKind": "recommendations.api.serializers.JOB_KINDS",
         "JobState": "recommendations.api.serializers.JOB_STATES",
-        "EventStatus": "recommendations.api.serializers.STATUSES",
+        "EventStatus": "recommendations.api.serializers.EVENT_STATUSES",
         "FlagKind": "flags.models.flags.Flag.Kind",
         "RolloutState": "flags.models.plans.RolloutPlan.State",
         "ExperimentState": "flags.models.experiments.Experiment.State",
@@ -209,7 +209,7 @@ UNFOLD = {
     "SITE_TITLE": "recsys",
     "SITE_HEADER": "recsys",
     "SITE_SYMBOL": "dynamic_feed",
-    "SIDEBAR": {"navigation": "monitoring.operators.sidebar"},
+    "SIDEBAR": {"navigation": "monitoring.dashboard_views.admin_sidebar"},
     # The name of the site opens these: on a phone the sidebar is behind a button.
     "SITE_DROPDOWN": [
         {"icon": "monitoring", "title": "Dashboard", "link": reverse_lazy("dashboard")},

@@ -4,8 +4,8 @@ from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from recommendations.api.urls import nowhere
-from recommendations.graph.view import GraphView
+from recommendations.api.urls import not_found_urlpatterns
+from recommendations.graphql_api.view import GraphQLView
 
 # Tried in turn: those of recommendations, which are asked for most, come first.
 urlpatterns = [
@@ -15,7 +15,7 @@ urlpatterns = [
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("", include("access.urls")),
     path("", include("flags.api.urls")),
-    path("graphql", GraphView.as_view(), name="graphql"),
+    path("graphql", GraphQLView.as_view(), name="graphql"),
     path("", include("monitoring.urls")),
-    *nowhere,
+    *not_found_urlpatterns,
 ]

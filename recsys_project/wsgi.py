@@ -6,11 +6,11 @@ from importlib import import_module
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
-from monitoring import memory
+from monitoring import system_memory
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "recsys_project.settings")
 
 application = get_wsgi_application()
 # All addresses, with what answers them, before the first request and not in it.
 import_module(settings.ROOT_URLCONF)
-memory.leave_alone()
+system_memory.freeze_garbage_collector()

@@ -53,7 +53,7 @@ def set_environment() -> None:
     if os.environ.get("TEST_DATABASE") != "postgresql":
         os.environ["DATABASE_URL"] = f"sqlite:///{FOLDER}/db.sqlite3"
     elif "PYTEST_XDIST_WORKER" not in os.environ:
-        server = servers.postgres(FOLDER / "postgres")
+        server = servers.postgres_server(FOLDER / "postgres")
         os.environ["DATABASE_URL"] = server.__enter__()
         atexit.register(server.__exit__, None, None, None)
 
@@ -66,32 +66,32 @@ del os.environ["DJANGO_SETTINGS_MODULE"]
 
 # Models can be imported only once Django is set up.
 from flags import snapshot as flags  # noqa: E402
-from recommendations.jobs import QUEUES  # noqa: E402
 from recommendations.services import wiring  # noqa: E402
-from recommendations.stores import policies, resident_facts  # noqa: E402
-from recommendations.stores.redis_records import WAITING, WRITING  # noqa: E402
+from recommendations.stores import active_policies, resident_facts  # noqa: E402
+from recommendations.stores.redis_record_queue import WAITING_KEY, WRITING_KEY  # noqa: E402
+from recommendations.task_queue import QUEUES  # noqa: E402
 
 if os.environ["DATABASE_URL"].startswith("sqlite"):
     connection.settings_dict["TEST"]["NAME"] = str(FOLDER / "test.sqlite3")
 
 
 @pytest.fixture
-def parts(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def fresh_wiring(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Make the real parts anew for one test, on Redis without slates, records or messages."""
     # Flags and policies are read once a test, whatever the time: the number of queries must not depend on it.
     monkeypatch.setattr(flags, "REFRESH_SECONDS", 1e9)
-    monkeypatch.setattr(policies, "POLICY_SECONDS", 1e9)
+    monkeypatch.setattr(active_policies, "POLICY_REFRESH_SECONDS", 1e9)
     # A test's own transaction is rolled back after it, and not before: what it wrote holds for as long as it runs.
-    monkeypatch.setattr(resident_facts, "is_committed", lambda: True)
-    flags.snapshot.forget()
-    wiring.forget_parts()
+    monkeypatch.setattr(resident_facts, "reads_committed_data", lambda: True)
+    flags.flag_snapshot.invalidate()
+    wiring.reset_parts()
     with redis.Redis.from_url(os.environ["CACHE_REDIS_URL"]) as caches, redis.Redis.from_url(redis_url) as broker:
         caches.flushdb()
         # Not all of the broker: a worker that runs already would no longer hear what it is told.
-        broker.delete(WAITING, WRITING, *(f"recsys:{queue}" for queue in set(QUEUES.values())))
+        broker.delete(WAITING_KEY, WRITING_KEY, *(f"recsys:{queue}" for queue in set(QUEUES.values())))
     yield
-    flags.snapshot.forget()
-    wiring.forget_parts()
+    flags.flag_snapshot.invalidate()
+    wiring.reset_parts()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

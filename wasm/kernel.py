@@ -10,8 +10,8 @@ from typing import Any, cast
 import wasmtime
 
 from wasm.errors import KernelDeadlineError, KernelError
-from wasm.memory import LinearMemory, Region, Shape
-from wasm.module import TICK_SECONDS, Build, compiled
+from wasm.memory import ArraySpec, LinearMemory, Region
+from wasm.module import TICK_SECONDS, Build, compiled_module
 
 DEFAULT_MEMORY_LIMIT_BYTES = 2 << 30
 DEFAULT_DEADLINE_SECONDS = 10.0
@@ -29,7 +29,7 @@ class KernelStatistics:
 
 
 @dataclass(frozen=True, slots=True)
-class _Instance:
+class _KernelInstance:
     """The code with its memory: what a recycle replaces."""
 
     store: wasmtime.Store
@@ -54,11 +54,11 @@ class Kernel:
         build: Build | None = None,
     ) -> None:
         self.lock = threading.Lock()
-        self._module = compiled(build)
+        self._module = compiled_module(build)
         self._deadline_seconds = deadline_seconds
         self._ticks = math.ceil(deadline_seconds / TICK_SECONDS) + 1
         self._memory_limit_bytes = memory_limit_bytes
-        self._at = self._instance()
+        self._current = self._new_instance()
         self._calls = self._deadlines_exceeded = 0
         self._closed = False
         self._argument_block: int = self.call("argument_block")
@@ -67,9 +67,9 @@ class Kernel:
     @property
     def memory(self) -> LinearMemory:
         """The linear memory of the instance that serves now."""
-        return self._at.memory
+        return self._current.memory
 
-    def _instance(self) -> _Instance:
+    def _new_instance(self) -> _KernelInstance:
         """Return a new instance within the memory limit."""
         store = wasmtime.Store(self._module.engine)
         store.set_limits(memory_size=self._memory_limit_bytes, instances=1, tables=1, memories=1)
@@ -80,7 +80,7 @@ class Kernel:
             raise KernelError(f"no instance within {self._memory_limit_bytes} bytes: raise the memory limit") from error
         exports = dict(instance.exports(store).items())
         stack_pointer = cast(wasmtime.Global, exports["__stack_pointer"])
-        return _Instance(
+        return _KernelInstance(
             store=store,
             functions={name: item for name, item in exports.items() if isinstance(item, wasmtime.Func)},
             stack_pointer=stack_pointer,
@@ -96,18 +96,18 @@ class Kernel:
         both instances are there: the system needs room for what is kept, once more.
         """
         with self.lock:
-            fresh = self._instance()
-            fresh.memory.ensure(self.scratch_start + spare_bytes)
-            fresh.memory.take_from(self.memory, self.scratch_start)
+            fresh = self._new_instance()
+            fresh.memory.grow_to(self.scratch_start + spare_bytes)
+            fresh.memory.copy_from(self.memory, self.scratch_start)
             given_back = self.memory.nbytes - fresh.memory.nbytes
-            self._at = fresh  # the old instance goes with its last reference
+            self._current = fresh  # the old instance goes with its last reference
             return given_back
 
-    def reserve(self, *shapes: Shape) -> list[Region]:
+    def lay_out_scratch(self, *shapes: ArraySpec) -> list[Region]:
         """Return regions of the scratch, valid for the next call only."""
-        return self.memory.regions(self.scratch_start, shapes)
+        return self.memory.lay_out(self.scratch_start, shapes)
 
-    def operate(self, operation: str, *arguments: float) -> Any:
+    def run_operation(self, operation: str, *arguments: float) -> Any:
         """Run an operation with arguments as in `src/abi.h`: a float as float32, an int as uint32."""
         codes = "".join("f" if isinstance(argument, float) else "I" for argument in arguments)
         self.memory.write(self._argument_block, struct.pack(f"<{codes}", *arguments))
@@ -120,16 +120,16 @@ class Kernel:
         if self._closed:
             raise KernelError("this kernel is closed; make another")
         self._calls += 1
-        at = self._at
+        at = self._current
         at.store.set_epoch_deadline(self._ticks)
         try:
             with self._module.watchdog:
                 return at.functions[operation](at.store, *arguments)
         except wasmtime.Trap as trap:
             at.stack_pointer.set_value(at.store, at.stack_top)
-            raise self._error(operation, trap) from trap
+            raise self._error_for(operation, trap) from trap
 
-    def _error(self, operation: str, trap: wasmtime.Trap) -> KernelError:
+    def _error_for(self, operation: str, trap: wasmtime.Trap) -> KernelError:
         if trap.trap_code == wasmtime.TrapCode.INTERRUPT:
             self._deadlines_exceeded += 1
             return KernelDeadlineError(
@@ -142,7 +142,7 @@ class Kernel:
         """Give the memory back to the system now; no call may follow."""
         with self.lock:
             self._closed = True
-            self._at.store.close()
+            self._current.store.close()
 
     def statistics(self) -> KernelStatistics:
         """Return a snapshot; it takes no lock."""

@@ -32,17 +32,17 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class ArraySpec:
     """An array that a call needs in the scratch."""
 
     dtype: DTypeLike
-    lengths: tuple[int, ...]
+    shape: tuple[int, ...]
 
     @property
     def nbytes(self) -> int:
         """Bytes, rounded up so that the next array is aligned."""
         size = np.dtype(self.dtype).itemsize
-        for length in self.lengths:
+        for length in self.shape:
             size *= length
         return -(-size // ALIGNMENT) * ALIGNMENT
 
@@ -54,10 +54,10 @@ class LinearMemory:
         self._store = store
         self._memory = memory
         self.limit_bytes = min(limit_bytes, ADDRESS_SPACE_BYTES - PAGE_BYTES)
-        self._whole = (0, 0, memoryview(b""))
-        self._ask_for_large_pages()
+        self._view = (0, 0, memoryview(b""))
+        self._request_large_pages()
 
-    def _ask_for_large_pages(self) -> None:
+    def _request_large_pages(self) -> None:
         """
         Let Linux back the memory with pages of 2 MB: rows are read here and there, and each is a page of its own.
 
@@ -72,7 +72,7 @@ class LinearMemory:
         """Bytes that the instance holds now; this never falls."""
         return self._memory.data_len(self._store)
 
-    def ensure(self, nbytes: int) -> None:
+    def grow_to(self, nbytes: int) -> None:
         """Grow to at least *nbytes*, or raise `KernelMemoryError` and change nothing."""
         missing = nbytes - self.nbytes
         if missing <= 0:
@@ -91,26 +91,26 @@ class LinearMemory:
         """Copy *data* to an address that the kernel has named."""
         ctypes.memmove(self._base() + address, data, len(data))
 
-    def take_from(self, other: "LinearMemory", nbytes: int) -> None:
+    def copy_from(self, other: "LinearMemory", nbytes: int) -> None:
         """Copy the first *nbytes* of another instance's memory; both must hold as many."""
         ctypes.memmove(self._base(), other._base(), nbytes)
 
     def _base(self) -> int:
         return ctypes.addressof(self._memory.data_ptr(self._store).contents)
 
-    def regions(self, start: int, shapes: tuple[Shape, ...]) -> list[Region]:
+    def lay_out(self, start: int, shapes: tuple[ArraySpec, ...]) -> list[Region]:
         """Lay out *shapes* one after another from address *start*, growing the memory where needed."""
         sizes = [shape.nbytes for shape in shapes]
-        self.ensure(start + sum(sizes))
+        self.grow_to(start + sum(sizes))
         whole, regions = self._bytes(), []
         for shape, size in zip(shapes, sizes, strict=True):
-            regions.append(Region(start, np.ndarray(shape.lengths, shape.dtype, whole, start)))
+            regions.append(Region(start, np.ndarray(shape.shape, shape.dtype, whole, start)))
             start += size
         return regions
 
     def _bytes(self) -> memoryview:
         """Return the memory as it lies now; the view is made anew when it has moved or grown."""
         base, nbytes = self._base(), self.nbytes
-        if self._whole[:2] != (base, nbytes):
-            self._whole = (base, nbytes, memoryview((ctypes.c_ubyte * nbytes).from_address(base)))
-        return self._whole[2]
+        if self._view[:2] != (base, nbytes):
+            self._view = (base, nbytes, memoryview((ctypes.c_ubyte * nbytes).from_address(base)))
+        return self._view[2]

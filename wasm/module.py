@@ -20,7 +20,7 @@ from wasm.errors import KernelError
 Build = Literal["relaxed", "baseline", "reference"]
 
 DIST = Path(__file__).parent / "dist"
-FILES: dict[Build, str] = {
+BUILD_FILES: dict[Build, str] = {
     "relaxed": "kernel-relaxed.wasm",
     "baseline": "kernel.wasm",
     "reference": "kernel-reference.wasm",
@@ -90,16 +90,16 @@ def _config() -> wasmtime.Config:
 
 def read_build(build: Build) -> bytes:
     """Return the bytes of a build once they match their committed digest."""
-    if build not in FILES:
-        raise KernelError(f"there is no build {build!r}; use one of {', '.join(FILES)}")
-    code = (DIST / FILES[build]).read_bytes()
-    line = f"{hashlib.sha256(code).hexdigest()}  {FILES[build]}"
+    if build not in BUILD_FILES:
+        raise KernelError(f"there is no build {build!r}; use one of {', '.join(BUILD_FILES)}")
+    code = (DIST / BUILD_FILES[build]).read_bytes()
+    line = f"{hashlib.sha256(code).hexdigest()}  {BUILD_FILES[build]}"
     if line not in (DIST / "SHA256SUMS").read_text().splitlines():
-        raise KernelError(f"{FILES[build]} does not match dist/SHA256SUMS; restore both or run `make kernel`")
+        raise KernelError(f"{BUILD_FILES[build]} does not match dist/SHA256SUMS; restore both or run `make kernel`")
     return code
 
 
-_compiling = threading.Lock()
+_compile_lock = threading.Lock()
 
 
 @cache
@@ -107,16 +107,16 @@ def _compile(build: Build) -> CompiledModule:
     return CompiledModule(build)
 
 
-def compiled(build: Build | None = None) -> CompiledModule:
+def compiled_module(build: Build | None = None) -> CompiledModule:
     """Return this process's compiled module, compiling it at the first call."""
-    with _compiling:
+    with _compile_lock:
         return _compile(build or DEFAULT_BUILD)
 
 
-def _forget_parent() -> None:
-    global _compiling
-    _compiling = threading.Lock()
+def _reset_after_fork() -> None:
+    global _compile_lock
+    _compile_lock = threading.Lock()
     _compile.cache_clear()
 
 
-os.register_at_fork(after_in_child=_forget_parent)
+os.register_at_fork(after_in_child=_reset_after_fork)

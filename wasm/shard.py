@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wasm.kernel import Kernel
-from wasm.memory import Shape
+from wasm.memory import ArraySpec
 from wasm.module import Build
-from wasm.vectors import Float32Array, pad_into, padded
+from wasm.padding import Float32Array, pad_into, padded_dimension
 
 Int32Array = NDArray[np.int32]
 Int64Array = NDArray[np.int64]
@@ -36,7 +36,7 @@ class Shard:
 
     def __init__(self, dimension: int, memory_limit_bytes: int, deadline_seconds: float, build: Build | None) -> None:
         self.kernel = Kernel(memory_limit_bytes=memory_limit_bytes, deadline_seconds=deadline_seconds, build=build)
-        self._width = padded(dimension)
+        self._width = padded_dimension(dimension)
         self._dimension = dimension
         self.segments = 0
         # How many bytes a call of a size needs is asked once, until the space grows.
@@ -49,7 +49,7 @@ class Shard:
             if segments <= self.segments:
                 return
             start = self.kernel.scratch_start + (segments - self.segments) * self.segment_bytes
-            self.kernel.memory.ensure(start + RESERVE_BYTES)
+            self.kernel.memory.grow_to(start + RESERVE_BYTES)
             self.kernel.call("extend_space", segments)
             self.kernel.scratch_start, self.segments = start, segments
             self._workspace.cache_clear()
@@ -63,22 +63,22 @@ class Shard:
         for part in self._chunks(len(rows)):
             count = len(rows[part])
             with self.kernel.lock:
-                row, id_, vector = self.kernel.reserve(
-                    Shape(np.int32, (count,)),
-                    Shape(np.int64, (count,)),
-                    Shape(np.float32, (count, self._width)),
+                row, id_, vector = self.kernel.lay_out_scratch(
+                    ArraySpec(np.int32, (count,)),
+                    ArraySpec(np.int64, (count,)),
+                    ArraySpec(np.float32, (count, self._width)),
                 )
                 row.array[:] = rows[part]
                 id_.array[:] = ids[part]
                 pad_into(vector.array, vectors[part])
-                self.kernel.operate("put_rows", row.address, id_.address, vector.address, count)
+                self.kernel.run_operation("put_rows", row.address, id_.address, vector.address, count)
 
     def drop(self, rows: Int32Array) -> None:
         """Forget rows."""
         with self.kernel.lock:
-            (row,) = self.kernel.reserve(Shape(np.int32, rows.shape))
+            (row,) = self.kernel.lay_out_scratch(ArraySpec(np.int32, rows.shape))
             row.array[:] = rows
-            self.kernel.operate("drop_rows", row.address, len(rows))
+            self.kernel.run_operation("drop_rows", row.address, len(rows))
 
     def vectors(self, rows: Int32Array) -> Float32Array:
         """Return rows (n, d); zeros where a row is not live."""
@@ -86,9 +86,11 @@ class Shard:
         for part in self._chunks(len(rows)):
             count = len(rows[part])
             with self.kernel.lock:
-                row, vector = self.kernel.reserve(Shape(np.int32, (count,)), Shape(np.float32, (count, self._width)))
+                row, vector = self.kernel.lay_out_scratch(
+                    ArraySpec(np.int32, (count,)), ArraySpec(np.float32, (count, self._width))
+                )
                 row.array[:] = rows[part]
-                self.kernel.operate("read_rows", row.address, count, vector.address)
+                self.kernel.run_operation("read_rows", row.address, count, vector.address)
                 out[part] = vector.array[:, : self._dimension]
         return out
 
@@ -97,19 +99,19 @@ class Shard:
         count, mask_bytes = len(queries), 0 if eligible is None else -(-len(eligible) // 4) * 4
         with self.kernel.lock:
             workspace = self._workspace("scan_workspace", count, k, int(sieve))
-            query, mask, rows, ids, scores, work = self.kernel.reserve(
-                Shape(np.float32, (count, self._width)),
-                Shape(np.uint8, (mask_bytes,)),
-                Shape(np.int32, (count, k)),
-                Shape(np.int64, (count, k)),
-                Shape(np.float32, (count, k)),
-                Shape(np.uint8, (workspace,)),
+            query, mask, rows, ids, scores, work = self.kernel.lay_out_scratch(
+                ArraySpec(np.float32, (count, self._width)),
+                ArraySpec(np.uint8, (mask_bytes,)),
+                ArraySpec(np.int32, (count, k)),
+                ArraySpec(np.int64, (count, k)),
+                ArraySpec(np.float32, (count, k)),
+                ArraySpec(np.uint8, (workspace,)),
             )
             pad_into(query.array, queries)
             if eligible is not None:
                 mask.array[: len(eligible)] = eligible
                 mask.array[len(eligible) :] = 0
-            self.kernel.operate(
+            self.kernel.run_operation(
                 "scan_topk",
                 *(
                     query.address,
@@ -126,14 +128,14 @@ class Shard:
     def rescore(self, rows: Int32Array, queries: Float32Array) -> Float32Array:
         """Return the cosine (n, q) of each row with each query; 0 where a row is not live."""
         with self.kernel.lock:
-            row, query, out = self.kernel.reserve(
-                Shape(np.int32, rows.shape),
-                Shape(np.float32, (len(queries), self._width)),
-                Shape(np.float32, (len(rows), len(queries))),
+            row, query, out = self.kernel.lay_out_scratch(
+                ArraySpec(np.int32, rows.shape),
+                ArraySpec(np.float32, (len(queries), self._width)),
+                ArraySpec(np.float32, (len(rows), len(queries))),
             )
             row.array[:] = rows
             pad_into(query.array, queries)
-            self.kernel.operate("rescore", row.address, len(rows), query.address, len(queries), out.address)
+            self.kernel.run_operation("rescore", row.address, len(rows), query.address, len(queries), out.address)
             return out.array.copy()
 
     def score_candidates(
@@ -147,21 +149,21 @@ class Shard:
         """Return totals (n,) and parts (n, 1 + c)."""
         count, width = columns.shape
         with self.kernel.lock:
-            row, interest, interest_weight, column, weight, parts, totals = self.kernel.reserve(
-                Shape(np.int32, (count,)),
-                Shape(np.float32, (len(interests), self._width)),
-                Shape(np.float32, (len(interests),)),
-                Shape(np.float32, (count, width)),
-                Shape(np.float32, (1 + width,)),
-                Shape(np.float32, (count, 1 + width)),
-                Shape(np.float32, (count,)),
+            row, interest, interest_weight, column, weight, parts, totals = self.kernel.lay_out_scratch(
+                ArraySpec(np.int32, (count,)),
+                ArraySpec(np.float32, (len(interests), self._width)),
+                ArraySpec(np.float32, (len(interests),)),
+                ArraySpec(np.float32, (count, width)),
+                ArraySpec(np.float32, (1 + width,)),
+                ArraySpec(np.float32, (count, 1 + width)),
+                ArraySpec(np.float32, (count,)),
             )
             row.array[:] = rows
             pad_into(interest.array, interests)
             interest_weight.array[:] = interest_weights
             column.array[:] = columns
             weight.array[:] = weights
-            self.kernel.operate(
+            self.kernel.run_operation(
                 "score_candidates",
                 *(row.address, count, interest.address, interest_weight.address, len(interests)),
                 *(column.address, width, weight.address, parts.address, totals.address),
@@ -183,14 +185,14 @@ class Shard:
         count = len(rows)
         with self.kernel.lock:
             workspace = self._workspace("diversify_workspace", count, k)
-            row, vector, score, group, id_, positions, work = self.kernel.reserve(
-                Shape(np.int32, (count,)),
-                Shape(np.float32, (0 if vectors is None else count, self._width)),
-                Shape(np.float32, (count,)),
-                Shape(np.int64, (count,)),
-                Shape(np.int64, (count,)),
-                Shape(np.int32, (k,)),
-                Shape(np.uint8, (workspace,)),
+            row, vector, score, group, id_, positions, work = self.kernel.lay_out_scratch(
+                ArraySpec(np.int32, (count,)),
+                ArraySpec(np.float32, (0 if vectors is None else count, self._width)),
+                ArraySpec(np.float32, (count,)),
+                ArraySpec(np.int64, (count,)),
+                ArraySpec(np.int64, (count,)),
+                ArraySpec(np.int32, (k,)),
+                ArraySpec(np.uint8, (workspace,)),
             )
             row.array[:] = rows
             if vectors is not None:
@@ -198,7 +200,7 @@ class Shard:
             score.array[:] = scores
             group.array[:] = groups
             id_.array[:] = ids
-            picked: int = self.kernel.operate(
+            picked: int = self.kernel.run_operation(
                 "diversify",
                 *(
                     row.address,

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wasm import checks
+from wasm import validation
 from wasm.errors import VectorError
 from wasm.kernel import DEFAULT_DEADLINE_SECONDS, DEFAULT_MEMORY_LIMIT_BYTES, KernelStatistics
 from wasm.module import Build
+from wasm.padding import Float32Array
 from wasm.shard import (
     SEGMENT_MASK_BYTES,
     SEGMENT_ROWS,
@@ -20,11 +21,10 @@ from wasm.shard import (
     Int64Array,
     Shard,
 )
-from wasm.vectors import Float32Array
 
-MAXIMUM_ROWS = 1 << 30
-MAXIMUM_K = 100_000
-SIEVE_DIMENSION = 96
+MAX_ROWS = 1 << 30
+MAX_K = 100_000
+MIN_SIEVE_DIMENSION = 96
 """Shorter rows are read faster than their signs. Changes the speed; see `scan_topk` for the answer."""
 QUERIES_PER_PASS = 64
 SUMS_BYTES_PER_PASS = 32 << 20
@@ -83,10 +83,10 @@ class Space:
 
         *shards* and *build* change the speed, never the answer.
         """
-        self.dimension = checks.dimension(dimension)
+        self.dimension = validation.check_dimension(dimension)
         self._row_count = 0
-        self._counting = threading.Lock()
-        share = memory_limit_bytes // checks.positive("shards", shards)
+        self._count_lock = threading.Lock()
+        share = memory_limit_bytes // validation.check_positive("shards", shards)
         self._shards = [Shard(dimension, share, deadline_seconds, build) for _ in range(shards)]
         self._threads = ThreadPoolExecutor(shards, "wasm-scan") if shards > 1 else None
 
@@ -100,29 +100,29 @@ class Space:
 
         The space extends to the highest row. Raises `KernelMemoryError` before it writes anything.
         """
-        rows = checks.rows("rows", rows, MAXIMUM_ROWS, lowest=0)
-        ids = checks.array("ids", ids, np.int64, rows.shape)
-        vectors = checks.array("vectors", vectors, np.float32, (len(rows), self.dimension))
+        rows = validation.check_rows("rows", rows, MAX_ROWS, lowest=0)
+        ids = validation.check_array("ids", ids, np.int64, rows.shape)
+        vectors = validation.check_array("vectors", vectors, np.float32, (len(rows), self.dimension))
         if not len(rows):
             return
         highest = int(rows.max()) + 1
         self._extend(highest)
         for index, shard in enumerate(self._shards):
-            mine = self._shard_of(rows) == index
-            shard.put(self._local(rows[mine]), ids[mine], vectors[mine])
-        with self._counting:
+            mine = self._shard_index(rows) == index
+            shard.put(self._local_rows(rows[mine]), ids[mine], vectors[mine])
+        with self._count_lock:
             self._row_count = max(self._row_count, highest)
 
     def drop(self, rows: Int32Array) -> None:
         """Forget *rows* (m,): none is returned by a scan, and each scores 0, until it is put again."""
-        rows = checks.rows("rows", rows, self._row_count, lowest=0)
+        rows = validation.check_rows("rows", rows, self._row_count, lowest=0)
         for index, shard in enumerate(self._shards):
-            shard.drop(self._local(rows[self._shard_of(rows) == index]))
+            shard.drop(self._local_rows(rows[self._shard_index(rows) == index]))
 
     def vectors(self, rows: Int32Array) -> Float32Array:
         """Return *rows* (n,) as unit vectors (n, d); zeros for -1 and for a row dropped."""
-        rows = checks.rows("rows", rows, self._row_count)
-        return self._by_shard(rows, (self.dimension,), lambda shard, local, _: shard.vectors(local))
+        rows = validation.check_rows("rows", rows, self._row_count)
+        return self._gather_from_shards(rows, (self.dimension,), lambda shard, local, _: shard.vectors(local))
 
     def scan_topk(
         self,
@@ -140,16 +140,16 @@ class Space:
         all. Without *sieve* the answer is exact by proof. With it, a row at the very edge of the answer is
         lost once in 4,300 (`src/sieve.h`), and a scan of long rows is several times faster.
         """
-        queries = checks.array("queries", queries, np.float32, (None, self.dimension))
-        checks.positive("k", k)
-        if k > MAXIMUM_K:
-            raise VectorError(f"k is {k}; use 1 to {MAXIMUM_K}")
+        queries = validation.check_array("queries", queries, np.float32, (None, self.dimension))
+        validation.check_positive("k", k)
+        if k > MAX_K:
+            raise VectorError(f"k is {k}; use 1 to {MAX_K}")
         if eligible is not None:
-            eligible = checks.array("eligible", eligible, np.uint8, (None,))
+            eligible = validation.check_array("eligible", eligible, np.uint8, (None,))
             mask_bytes = -(-self._row_count // 8)
             if len(eligible) > mask_bytes:
                 raise VectorError(f"eligible has {len(eligible)} bytes; it needs {mask_bytes}, a bit a row")
-        sieve = sieve and self.dimension >= SIEVE_DIMENSION
+        sieve = sieve and self.dimension >= MIN_SIEVE_DIMENSION
         most = min(QUERIES_PER_PASS, max(1, SUMS_BYTES_PER_PASS // (2 * max(1, self._row_count))))
         passes = [queries[at : at + most] for at in range(0, len(queries), most)]
         hits = [self._scan_pass(part, k, eligible, sieve) for part in passes]
@@ -159,9 +159,9 @@ class Space:
 
     def rescore(self, rows: Int32Array, queries: Float32Array) -> Float32Array:
         """Return the cosine (n, q) of *rows* (n,) with *queries* (q, d); 0 for -1 and for a row dropped."""
-        rows = checks.rows("rows", rows, self._row_count)
-        queries = checks.array("queries", queries, np.float32, (None, self.dimension))
-        return self._by_shard(rows, (len(queries),), lambda shard, local, _: shard.rescore(local, queries))
+        rows = validation.check_rows("rows", rows, self._row_count)
+        queries = validation.check_array("queries", queries, np.float32, (None, self.dimension))
+        return self._gather_from_shards(rows, (len(queries),), lambda shard, local, _: shard.rescore(local, queries))
 
     def score_candidates(
         self,
@@ -180,17 +180,17 @@ class Space:
         each of *columns* (n, c), and one for the taste in each of the s *extra_spaces*, each times its weight;
         *weights* is (1 + c + s,). A total is the sum of its parts from left to right.
         """
-        rows = checks.rows("rows", rows, self._row_count)
-        interests = checks.array("interests", interests, np.float32, (None, self.dimension))
-        interest_weights = checks.array("interest_weights", interest_weights, np.float32, (len(interests),))
-        columns = checks.array("columns", columns, np.float32, (len(rows), None))
-        weights = checks.array("weights", weights, np.float32, (1 + columns.shape[1] + len(extra_spaces),))
+        rows = validation.check_rows("rows", rows, self._row_count)
+        interests = validation.check_array("interests", interests, np.float32, (None, self.dimension))
+        interest_weights = validation.check_array("interest_weights", interest_weights, np.float32, (len(interests),))
+        columns = validation.check_array("columns", columns, np.float32, (len(rows), None))
+        weights = validation.check_array("weights", weights, np.float32, (1 + columns.shape[1] + len(extra_spaces),))
         if extra_spaces:
-            tastes = [taste.space.taste(taste, len(rows)) for taste in extra_spaces]
+            tastes = [taste.space.score_taste(taste, len(rows)) for taste in extra_spaces]
             columns = np.column_stack([columns, *tastes])
         if len(self._shards) == 1:
             return self._shards[0].score_candidates(rows, interests, interest_weights, columns, weights)
-        scored = self._by_shard(
+        scored = self._gather_from_shards(
             rows,
             (2 + columns.shape[1],),
             lambda shard, local, at: np.column_stack(
@@ -199,7 +199,7 @@ class Space:
         )
         return scored[:, 0], scored[:, 1:]
 
-    def taste(self, taste: Taste, count: int) -> Float32Array:
+    def score_taste(self, taste: Taste, count: int) -> Float32Array:
         """Return the taste (n,) for a request's candidates in this space, unweighted."""
         if len(taste.rows) != count:
             raise VectorError(f"an extra space has {len(taste.rows)} rows; it needs {count}, one for each candidate")
@@ -223,12 +223,15 @@ class Space:
         ties by the lower of *ids* (n,). At most *cap* picks share one of *groups* (n,); a negative group is
         unknown and is not capped. A row of -1 is like nothing. *trade_off* is 0 (scores alone) to 1.
         """
-        rows = checks.rows("rows", rows, self._row_count)
-        scores = checks.array("scores", scores, np.float32, rows.shape)
-        groups = checks.array("groups", groups, np.int64, rows.shape)
-        ids = checks.array("ids", ids, np.int64, rows.shape)
-        k, cap = min(checks.positive("k", k), len(rows)), min(checks.positive("cap", cap), max(len(rows), 1))
-        checks.finite("trade_off", trade_off, 0, 1)
+        rows = validation.check_rows("rows", rows, self._row_count)
+        scores = validation.check_array("scores", scores, np.float32, rows.shape)
+        groups = validation.check_array("groups", groups, np.int64, rows.shape)
+        ids = validation.check_array("ids", ids, np.int64, rows.shape)
+        k, cap = (
+            min(validation.check_positive("k", k), len(rows)),
+            min(validation.check_positive("cap", cap), max(len(rows), 1)),
+        )
+        validation.check_range("trade_off", trade_off, 0, 1)
         vectors = self.vectors(rows) if len(self._shards) > 1 else None
         return self._shards[0].diversify(rows, vectors, scores, groups, ids, k, trade_off, cap)
 
@@ -259,16 +262,16 @@ class Space:
 
     # Segments of 1,024 rows are dealt to the shards in turn.
 
-    def _shard_of(self, rows: Int32Array) -> Int32Array:
+    def _shard_index(self, rows: Int32Array) -> Int32Array:
         return rows // SEGMENT_ROWS % len(self._shards)
 
-    def _local(self, rows: Int32Array) -> Int32Array:
+    def _local_rows(self, rows: Int32Array) -> Int32Array:
         if len(self._shards) == 1:
             return rows
         local = rows // (SEGMENT_ROWS * len(self._shards)) * SEGMENT_ROWS + rows % SEGMENT_ROWS
         return np.where(rows < 0, np.int32(-1), local)
 
-    def _global(self, local: Int32Array, index: int) -> Int32Array:
+    def _global_rows(self, local: Int32Array, index: int) -> Int32Array:
         if len(self._shards) == 1:
             return local
         segment = local // SEGMENT_ROWS * len(self._shards) + index
@@ -279,7 +282,7 @@ class Space:
         for index, shard in enumerate(self._shards):
             shard.extend(-(-(segments - index) // len(self._shards)))
 
-    def _by_shard(
+    def _gather_from_shards(
         self,
         rows: Int32Array,
         lengths: tuple[int, ...],
@@ -290,24 +293,24 @@ class Space:
             return ask(self._shards[0], rows, slice(None))
         out = np.empty((len(rows), *lengths), np.float32)
         for index, shard in enumerate(self._shards):
-            mine = self._shard_of(rows) == index
+            mine = self._shard_index(rows) == index
             if mine.any():
-                out[mine] = ask(shard, self._local(rows[mine]), mine)
+                out[mine] = ask(shard, self._local_rows(rows[mine]), mine)
         return out
 
     def _scan_pass(self, queries: Float32Array, k: int, eligible: NDArray[np.uint8] | None, sieve: bool) -> Hits:
         if self._threads is None:
             return self._shards[0].scan_topk(queries, k, eligible, sieve)
-        masks = self._masks(eligible)
+        masks = self._shard_masks(eligible)
         found = list(
             self._threads.map(
                 lambda index: self._shards[index].scan_topk(queries, k, masks[index], sieve),
                 range(len(self._shards)),
             )
         )
-        return self._merged(found, k)
+        return self._merge_hits(found, k)
 
-    def _masks(self, eligible: NDArray[np.uint8] | None) -> list[NDArray[np.uint8] | None]:
+    def _shard_masks(self, eligible: NDArray[np.uint8] | None) -> list[NDArray[np.uint8] | None]:
         count = len(self._shards)
         if eligible is None:
             return [None] * count
@@ -316,8 +319,8 @@ class Space:
         segments = whole.reshape(-1, SEGMENT_MASK_BYTES)
         return [np.ascontiguousarray(segments[index::count]).reshape(-1) for index in range(count)]
 
-    def _merged(self, found: list[Hits], k: int) -> Hits:
-        rows = np.concatenate([self._global(hits.rows, index) for index, hits in enumerate(found)], axis=1)
+    def _merge_hits(self, found: list[Hits], k: int) -> Hits:
+        rows = np.concatenate([self._global_rows(hits.rows, index) for index, hits in enumerate(found)], axis=1)
         ids = np.concatenate([hits.ids for hits in found], axis=1)
         scores = np.concatenate([hits.scores for hits in found], axis=1)
         order = np.lexsort((ids, -scores), axis=1)[:, :k]

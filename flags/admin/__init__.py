@@ -1,5 +1,5 @@
 """The flags' pages in the admin, a file for each kind of thing. Whatever they change goes through the one writer."""
 
-from flags.admin import experiments, flags, plans, records, segments
+from flags.admin import changes, experiments, flags, plans, segments
 
-__all__ = ["experiments", "flags", "plans", "records", "segments"]
+__all__ = ["changes", "experiments", "flags", "plans", "segments"]

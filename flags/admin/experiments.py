@@ -18,31 +18,40 @@ from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from flags.admin.base import RecordedForm, RecordedPage, Rows, WhyForm, act, actor_of, dialog, leave
-from flags.admin.values import text_of, value_of
+from flags.admin.base import (
+    RecordedAdmin,
+    RecordedForm,
+    RecordedInline,
+    WhyDialogForm,
+    action_dialog,
+    get_actor,
+    redirect_from_dialog,
+    run_action,
+)
+from flags.admin.values import format_form_value, parse_value
 from flags.documents import Document
-from flags.experiments import plots, report, sources
-from flags.experiments.asking import ask_for_look
-from flags.experiments.documents import ALWAYS, OPEN
-from flags.models import ExclusionGroup, Experiment, Flag, Holdout, Metric, Subject, Variant
+from flags.experiments import metric_sources, plots, report
+from flags.experiments.documents import ACTIVE_STATES, CHANGEABLE_WHILE_RUNNING
+from flags.experiments.request_analysis import request_interim_analysis
+from flags.models import ChangeSubject, ExclusionGroup, Experiment, ExperimentVariant, Flag, Holdout, Metric
 from flags.services import experiments
 from monitoring.clock import now
 
 State = Experiment.State
-STATES = {"draft": "info", "running": "success", "paused": "warning", "finished": "info"}
-OFFERED = {
+STATE_COLORS = {"draft": "info", "running": "success", "paused": "warning", "finished": "info"}
+ACTIONS_BY_STATE = {
     State.DRAFT: {"start"},
     State.RUNNING: {"results", "pause", "widen", "rephase", "finish"},
     State.PAUSED: {"results", "resume", "widen", "rephase", "finish"},
     State.FINISHED: {"results"},
 }
-NAMED = ("flag", "group", "holdout", "goal")
-PLAIN = (
+REFERENCE_FIELDS = ("flag", "group", "holdout", "goal")
+PLAIN_FIELDS = (
     *("key", "hypothesis", "unit", "traffic_percentage", "slot_from", "slot_to", "is_sticky"),
     *("minimum_effect", "is_bandit", "bandit_floor"),
 )
-HEADS = ("Metric", "Variant", "Control", "Mean", "Lift", "Interval", "Chance", "Verdict")
-VERDICTS = {"better": "better", "worse": "worse", "safe": "safe: no harm that matters", "open": "open"}
+COLUMN_TITLES = ("Metric", "Variant", "Control", "Mean", "Lift", "Interval", "Chance", "Verdict")
+VERDICT_LABELS = {"better": "better", "worse": "worse", "safe": "safe: no harm that matters", "open": "open"}
 
 
 class ExperimentForm(RecordedForm):
@@ -55,37 +64,37 @@ class ExperimentForm(RecordedForm):
         fields = "__all__"
 
 
-class VariantForm(forms.ModelForm):
+class ExperimentVariantForm(forms.ModelForm):
     value = forms.CharField(required=False, strip=False, initial="true", widget=UnfoldAdminTextInputWidget)
     config = forms.JSONField(
         required=False, initial=dict, widget=UnfoldAdminTextareaWidget({"rows": 1}), help_text="Settings, as JSON."
     )
 
     class Meta:
-        model = Variant
+        model = ExperimentVariant
         fields = ("key", "weight", "is_control", "value", "config")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.instance.pk and "value" in self.fields:
-            self.initial["value"] = text_of(self.instance.experiment.flag.kind, self.instance.value)
+            self.initial["value"] = format_form_value(self.instance.experiment.flag.kind, self.instance.value)
 
 
-class VariantRows(Rows):
-    model = Variant
-    form = VariantForm
+class ExperimentVariantInline(RecordedInline):
+    model = ExperimentVariant
+    form = ExperimentVariantForm
     fields = ("key", "weight", "is_control", "value", "config")
     ordering_field = None
     verbose_name_plural = "Variants (weights are relative; one is the control)"
 
-    def _may(self, request: HttpRequest) -> bool:
+    def _can_change_parent(self, request: HttpRequest) -> bool:
         match = request.resolver_match
         pk = match.kwargs.get("object_id") if match else None
         is_draft = pk is None or Experiment.objects.filter(pk=pk, state=State.DRAFT).exists()
-        return is_draft and super()._may(request)
+        return is_draft and super()._can_change_parent(request)
 
 
-class WidenForm(WhyForm):
+class WidenForm(WhyDialogForm):
     """Asks how many are to be in."""
 
     traffic_percentage = forms.FloatField(
@@ -93,7 +102,7 @@ class WidenForm(WhyForm):
     )
 
 
-class RephaseForm(WhyForm):
+class NewPhaseForm(WhyDialogForm):
     """Asks for new weights."""
 
     weights = forms.CharField(
@@ -109,7 +118,7 @@ class RephaseForm(WhyForm):
             raise forms.ValidationError("Write them as control=20, treatment=80.") from error
 
 
-class FinishForm(WhyForm):
+class FinishForm(WhyDialogForm):
     """Asks what was decided."""
 
     decision = forms.CharField(
@@ -118,8 +127,8 @@ class FinishForm(WhyForm):
 
 
 @admin.register(Experiment)
-class ExperimentAdmin(RecordedPage):
-    subject = Subject.EXPERIMENT
+class ExperimentAdmin(RecordedAdmin):
+    subject = ChangeSubject.EXPERIMENT
     form = ExperimentForm
     list_display = ("key", "flag", "state_label", "traffic", "arms", "goal", "units", "report_link")
     list_filter = ("state", "flag", "is_bandit")
@@ -135,8 +144,8 @@ class ExperimentAdmin(RecordedPage):
         ("Bandit", {"classes": ("collapse",), "fields": ("is_bandit", "bandit_floor")}),
         (None, {"fields": ("why",)}),
     )
-    inlines = (VariantRows,)
-    actions_detail = ("results", "start", "pause", "resume", "widen", "rephase", "finish")
+    inlines = (ExperimentVariantInline,)
+    actions_detail = ("results", "start", "pause", "resume", "widen", "begin_phase", "finish")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Experiment]:
         return super().get_queryset(request).prefetch_related("variants").annotate(exposed=Count("exposures"))
@@ -145,21 +154,21 @@ class ExperimentAdmin(RecordedPage):
         """Lock who gets what while it runs."""
         if obj is None or obj.state == State.DRAFT:
             return super().get_readonly_fields(request, obj)
-        kept = ALWAYS if obj.state in OPEN else frozenset[str]()
-        return [name for name in (*PLAIN, *NAMED, "metrics") if name not in kept]
+        kept = CHANGEABLE_WHILE_RUNNING if obj.state in ACTIVE_STATES else frozenset[str]()
+        return [name for name in (*PLAIN_FIELDS, *REFERENCE_FIELDS, "metrics") if name not in kept]
 
-    def document_of(self, form: Any, rows: dict[str, list[dict[str, Any]]]) -> Document:
+    def build_document(self, form: Any, rows: dict[str, list[dict[str, Any]]]) -> Document:
         given = form.cleaned_data
-        found = {name: given[name] for name in PLAIN if name in given}
-        found |= {name: given[name].key if given[name] else None for name in NAMED if name in given}
+        found = {name: given[name] for name in PLAIN_FIELDS if name in given}
+        found |= {name: given[name].key if given[name] else None for name in REFERENCE_FIELDS if name in given}
         if "metrics" in given:
             found["metrics"] = sorted(metric.key for metric in given["metrics"])
         flag: Flag | None = given.get("flag") or getattr(form.instance, "flag", None)
         if flag is not None and (form.instance.pk is None or form.instance.state == State.DRAFT):
-            found["variants"] = [variant_of(row, flag) for row in rows["variant"]]
+            found["variants"] = [variant_document(row, flag) for row in rows["variant"]]
         return found
 
-    @display(description="State", label=STATES)
+    @display(description="State", label=STATE_COLORS)
     def state_label(self, experiment: Experiment) -> str:
         return experiment.get_state_display().lower()
 
@@ -177,196 +186,212 @@ class ExperimentAdmin(RecordedPage):
 
     @display(description="Results")
     def report_link(self, experiment: Experiment) -> Any:
-        return "" if experiment.state == State.DRAFT else link_to(self.report_address(experiment), "Report")
+        return "" if experiment.state == State.DRAFT else link_html(self.report_url(experiment), "Report")
 
-    def has_steer_permission(self, request: HttpRequest, obj: object = None) -> bool:
+    def has_release_permission(self, request: HttpRequest, obj: object = None) -> bool:
         """Let releasers steer."""
         return bool(request.user.has_perm("flags.release_flag"))
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
         """Offer what can be done with the experiment as it is."""
         row = self.get_object(request, str(object_id))
-        wanted = OFFERED[State(row.state)] if row else set[str]()
+        wanted = ACTIONS_BY_STATE[State(row.state)] if row else set[str]()
         found = super().get_actions_detail(request, object_id)
         return [one for one in found if one.method.original_function_name in wanted]
 
-    def steer(
-        self, request: HttpRequest, form: Any, object_id: str, do: Callable[..., object], done: str, **more: object
+    def run_step(
+        self,
+        request: HttpRequest,
+        form: Any,
+        object_id: str,
+        step: Callable[..., object],
+        success_message: str,
+        **more: object,
     ) -> HttpResponse:
         """Take one step, and go back to the page."""
-        row = self.existing(request, object_id)
+        row = self.get_visible_object(request, object_id)
         why = form.cleaned_data["why"]
-        act(request, lambda: do(key=row.key, actor=actor_of(request), why=why, now=now(), **more), done)
-        return leave(self.address_of(row))
+        run_action(
+            request, lambda: step(key=row.key, actor=get_actor(request), why=why, now=now(), **more), success_message
+        )
+        return redirect_from_dialog(self.object_url(row))
 
     @action(description="Results", icon="monitoring")
     def results(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Show what came of it."""
-        return HttpResponseRedirect(self.report_address(self.existing(request, object_id)))
+        return HttpResponseRedirect(self.report_url(self.get_visible_object(request, object_id)))
 
     @action(
         description="Start",
         icon="play_arrow",
         variant=ActionVariant.PRIMARY,
-        permissions=["steer"],
-        dialog=dialog("Start the experiment?", "Who gets what is frozen from then on.", "Start"),
+        permissions=["release"],
+        dialog=action_dialog("Start the experiment?", "Who gets what is frozen from then on.", "Start"),
     )
     def start(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Begin."""
-        return self.steer(request, form, object_id, experiments.start, "Started.")
+        return self.run_step(request, form, object_id, experiments.start, "Started.")
 
     @action(
         description="Pause",
         icon="pause",
-        permissions=["steer"],
-        dialog=dialog("Pause the experiment?", "Everybody follows the flag until it is resumed.", "Pause"),
+        permissions=["release"],
+        dialog=action_dialog("Pause the experiment?", "Everybody follows the flag until it is resumed.", "Pause"),
     )
     def pause(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Let everybody follow the flag."""
-        return self.steer(request, form, object_id, experiments.pause, "Paused.")
+        return self.run_step(request, form, object_id, experiments.pause, "Paused.")
 
     @action(
         description="Resume",
         icon="resume",
-        permissions=["steer"],
-        dialog=dialog("Resume the experiment?", "The same members get the same variants.", "Resume"),
+        permissions=["release"],
+        dialog=action_dialog("Resume the experiment?", "The same members get the same variants.", "Resume"),
     )
     def resume(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Go on."""
-        return self.steer(request, form, object_id, experiments.resume, "Resumed.")
+        return self.run_step(request, form, object_id, experiments.resume, "Resumed.")
 
     @action(
         description="Widen",
         icon="open_in_full",
-        permissions=["steer"],
-        dialog=dialog("Take more members in?", "Those who are in keep their variants.", "Widen", WidenForm),
+        permissions=["release"],
+        dialog=action_dialog("Take more members in?", "Those who are in keep their variants.", "Widen", WidenForm),
     )
     def widen(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Take more in."""
         wider = form.cleaned_data["traffic_percentage"]
-        return self.steer(request, form, object_id, experiments.widen, "Widened.", traffic_percentage=wider)
+        return self.run_step(request, form, object_id, experiments.widen, "Widened.", traffic_percentage=wider)
 
     @action(
         description="New phase",
         icon="restart_alt",
-        permissions=["steer"],
-        dialog=dialog("Begin a phase with other weights?", "Results begin anew with it.", "Begin", RephaseForm),
+        permissions=["release"],
+        dialog=action_dialog("Begin a phase with other weights?", "Results begin anew with it.", "Begin", NewPhaseForm),
     )
-    def rephase(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+    def begin_phase(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Begin a new phase."""
         weights = form.cleaned_data["weights"]
-        return self.steer(request, form, object_id, experiments.rephase, "A new phase began.", weights=weights)
+        return self.run_step(request, form, object_id, experiments.begin_phase, "A new phase began.", weights=weights)
 
     @action(
         description="Finish",
         icon="flag",
         variant=ActionVariant.DANGER,
-        permissions=["steer"],
-        dialog=dialog("Finish the experiment?", "Everybody follows the flag: change that next.", "Finish", FinishForm),
+        permissions=["release"],
+        dialog=action_dialog(
+            "Finish the experiment?", "Everybody follows the flag: change that next.", "Finish", FinishForm
+        ),
     )
     def finish(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """End it."""
         decision = form.cleaned_data["decision"].strip()
-        return self.steer(request, form, object_id, experiments.finish, "Finished.", decision=decision)
+        return self.run_step(request, form, object_id, experiments.finish, "Finished.", decision=decision)
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.report_view)
         return [path("<int:object_id>/results/", view, name="flags_experiment_results"), *super().get_urls()]
 
-    def report_address(self, row: Experiment) -> str:
+    def report_url(self, experiment: Experiment) -> str:
         """Return the address of the report."""
-        return reverse("admin:flags_experiment_results", args=[row.pk])
+        return reverse("admin:flags_experiment_results", args=[experiment.pk])
 
     def report_view(self, request: HttpRequest, object_id: int) -> HttpResponse:
         """Show the report, give it as a file, or have the experiment looked at now."""
-        row = self.existing(request, str(object_id))
+        row = self.get_visible_object(request, str(object_id))
         if request.method == "POST":
-            ask_for_look(row.key)
-            return HttpResponseRedirect(f"{self.report_address(row)}?asked={now().timestamp():.3f}")
-        found = report.report_of(row)
+            request_interim_analysis(row.key)
+            return HttpResponseRedirect(f"{self.report_url(row)}?asked={now().timestamp():.3f}")
+        found = report.build_report(row)
         if request.GET.get("format") == "json":
-            return JsonResponse(report.as_json(found))
+            return JsonResponse(report.report_to_json(found))
         if request.GET.get("format") == "csv":
             name = f'attachment; filename="{row.key}.csv"'
-            return HttpResponse(report.as_csv(found), "text/csv", headers={"Content-Disposition": name})
+            return HttpResponse(report.report_to_csv(found), "text/csv", headers={"Content-Disposition": name})
         context = self.page_context(request, row, f"Results of {row.key}") | report_context(found)
-        waits = is_awaited(request.GET.get("asked", ""), found.made_at)
-        context |= {"address": self.address_of(row), "waits": waits}
+        waits = is_analysis_pending(request.GET.get("asked", ""), found.analyzed_at)
+        context |= {"address": self.object_url(row), "waits": waits}
         return TemplateResponse(request, "flags/report.html", context)
 
 
-def link_to(address: str, text: str) -> Any:
+def link_html(address: str, text: str) -> Any:
     """Return a link of a list."""
     return format_html('<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', address, text)
 
 
-def is_awaited(asked: str, made_at: datetime | None) -> bool:
+def is_analysis_pending(requested_at: str, made_at: datetime | None) -> bool:
     """Return whether a look that was asked for less than a minute ago is not there yet."""
     try:
-        since = float(asked)
+        since = float(requested_at)
     except ValueError:
         return False
     return now().timestamp() - since < 60 and (made_at is None or made_at.timestamp() < since)
 
 
-def variant_of(row: dict[str, Any], flag: Flag) -> dict[str, Any]:
+def variant_document(row: dict[str, Any], flag: Flag) -> dict[str, Any]:
     """Return a variant of the form as a document; a value that is none of the flag's kind is an error of its row."""
     value: object = None
     try:
-        value = value_of(flag.kind, row["value"])
+        value = parse_value(flag.kind, row["value"])
     except forms.ValidationError as error:
         row["form"].add_error("value", error)
     plain = {name: row[name] for name in ("key", "weight", "is_control")}
     return plain | {"value": value, "config": row["config"] or {}}
 
 
-def report_context(found: report.Report) -> dict[str, Any]:
+def report_context(experiment_report: report.Report) -> dict[str, Any]:
     """Return what the page shows of a report."""
-    whole = [line for line in found.lines if not line.segment]
-    parts = [("Everybody", whole), *((f"By {kind}", lines) for kind, lines in by_kind(found.lines).items())]
+    whole = [line for line in experiment_report.comparisons if not line.slice_label]
+    parts = [
+        ("Everybody", whole),
+        *((f"By {kind}", lines) for kind, lines in group_by_slice(experiment_report.comparisons).items()),
+    ]
     return {
-        "report": found,
-        "effect": f"{found.minimum_effect:.1%}",
-        "odds": f"{1 / max(found.sample_ratio_p, 1e-9):,.0f}",
-        "heads": HEADS,
-        "parts": [(title, [shown(line) for line in lines], plots.forest(lines)) for title, lines in parts],
+        "report": experiment_report,
+        "effect": f"{experiment_report.minimum_effect:.1%}",
+        "odds": f"{1 / max(experiment_report.sample_ratio_p, 1e-9):,.0f}",
+        "heads": COLUMN_TITLES,
+        "parts": [
+            (title, [format_comparison(line) for line in lines], plots.build_forest_plot(lines))
+            for title, lines in parts
+        ],
         "plots": [
-            ("The goal's lift, look by look", plots.over_looks(found.looks)),
-            ("Units that are in", plots.over_days(found.daily_units)),
+            ("The goal's lift, look by look", plots.build_lift_plot(experiment_report.lift_history)),
+            ("Units that are in", plots.build_units_plot(experiment_report.daily_units)),
         ],
     }
 
 
-def by_kind(lines: list[report.Line]) -> dict[str, list[report.Line]]:
+def group_by_slice(comparisons: list[report.ComparisonRow]) -> dict[str, list[report.ComparisonRow]]:
     """Return the comparisons of slices, by what the slice is by."""
-    found: dict[str, list[report.Line]] = {}
-    for line in lines:
-        if line.segment:
-            found.setdefault(line.segment.split("=")[0], []).append(line)
+    found: dict[str, list[report.ComparisonRow]] = {}
+    for line in comparisons:
+        if line.slice_label:
+            found.setdefault(line.slice_label.split("=")[0], []).append(line)
     return found
 
 
-def shown(line: report.Line) -> dict[str, Any]:
+def format_comparison(comparison: report.ComparisonRow) -> dict[str, Any]:
     """Return a comparison as a person reads it."""
-    numbers = line.numbers
+    numbers = comparison.numbers
 
     def percent(name: str) -> str:
         value = numbers[name]
         return "–" if value is None else f"{value:+.1%}"
 
     return {
-        "metric": line.metric,
-        "description": line.description,
-        "is_goal": line.is_goal,
-        "is_guardrail": line.is_guardrail,
-        "segment": line.segment.partition("=")[2],
-        "variant": line.variant,
+        "metric": comparison.metric,
+        "description": comparison.description,
+        "is_goal": comparison.is_goal,
+        "is_guardrail": comparison.is_guardrail,
+        "segment": comparison.slice_label.partition("=")[2],
+        "variant": comparison.variant,
         "control": f"{numbers['control_mean']:.4g}",
         "mean": f"{numbers['mean']:.4g}",
         "lift": percent("lift"),
         "interval": f"{percent('lift_low')} to {percent('lift_high')}" if numbers["lift"] is not None else "–",
         "chance": f"{numbers['chance']:.1%}",
-        "verdict": VERDICTS[line.verdict],
+        "verdict": VERDICT_LABELS[comparison.verdict],
     }
 
 
@@ -398,21 +423,21 @@ class MetricForm(forms.ModelForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if "source" in self.fields:
-            self.fields["source"].widget.choices = [(name, name) for name in sources.names()]
+            self.fields["source"].widget.choices = [(name, name) for name in metric_sources.metric_source_names()]
         if self.instance.pk:
             for name in ("numerator", "denominator"):
                 self.initial[name] = ", ".join(getattr(self.instance, name))
 
     def clean_numerator(self) -> list[str]:
         """Return the words."""
-        return words(self.cleaned_data["numerator"])
+        return split_words(self.cleaned_data["numerator"])
 
     def clean_denominator(self) -> list[str]:
         """Return the words."""
-        return words(self.cleaned_data["denominator"])
+        return split_words(self.cleaned_data["denominator"])
 
 
-def words(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
     """Return the words between commas."""
     return [word.strip() for word in text.split(",") if word.strip()]
 

@@ -22,21 +22,30 @@ from unfold.widgets import (
 )
 
 from flags import attributes, payload
-from flags.admin.base import WHY, RecordedForm, RecordedPage, Rows, act, actor_of, dialog, leave
-from flags.admin.values import plain_of, text_of, value_of
+from flags.admin.base import (
+    WHY_HELP,
+    RecordedAdmin,
+    RecordedForm,
+    RecordedInline,
+    action_dialog,
+    get_actor,
+    redirect_from_dialog,
+    run_action,
+)
+from flags.admin.values import format_form_value, parse_condition_value, parse_value
 from flags.documents import Document
-from flags.models import Flag, FlagVariant, Prerequisite, Rule, Subject
+from flags.models import ChangeSubject, Flag, FlagVariant, Prerequisite, Rule
 from flags.services import transfer
-from flags.services.change import change
-from flags.services.errors import lines_of
+from flags.services.change import apply_change
+from flags.services.errors import error_lines
 from flags.services.explain import explain
-from flags.services.kill import kill
-from flags.services.stale import why_stale
+from flags.services.kill import kill_flag
+from flags.services.stale_flags import stale_reason
 from monitoring.clock import now
 
-VALUES = ("on_value", "default_value", "off_value")
-HELP = {field.name: field.help_text for field in Flag._meta.fields}
-STATES = {"on": "success", "off": "danger", "scheduled": "info", "archived": "warning"}
+VALUE_FIELDS = ("on_value", "default_value", "off_value")
+HELP_TEXTS = {field.name: field.help_text for field in Flag._meta.fields}
+STATE_COLORS = {"on": "success", "off": "danger", "scheduled": "info", "archived": "warning"}
 
 
 class FlagForm(RecordedForm):
@@ -53,16 +62,16 @@ class FlagForm(RecordedForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for name in VALUES:
+        for name in VALUE_FIELDS:
             if name in self.fields:
-                self.fields[name].help_text = HELP[name]
+                self.fields[name].help_text = HELP_TEXTS[name]
         if self.instance.pk and "on_value" in self.fields:
-            for name in VALUES:
-                self.initial[name] = text_of(self.instance.kind, getattr(self.instance, name))
+            for name in VALUE_FIELDS:
+                self.initial[name] = format_form_value(self.instance.kind, getattr(self.instance, name))
             self.initial["tags"] = ", ".join(self.instance.tags)
 
 
-class VariantForm(forms.ModelForm):
+class FlagVariantForm(forms.ModelForm):
     value = forms.CharField(required=False, strip=False, widget=UnfoldAdminTextInputWidget)
 
     class Meta:
@@ -72,7 +81,7 @@ class VariantForm(forms.ModelForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.instance.pk:
-            self.initial["value"] = text_of(self.instance.flag.kind, self.instance.value)
+            self.initial["value"] = format_form_value(self.instance.flag.kind, self.instance.value)
 
 
 class PrerequisiteForm(forms.ModelForm):
@@ -80,32 +89,32 @@ class PrerequisiteForm(forms.ModelForm):
 
     class Meta:
         model = Prerequisite
-        fields = ("needs", "value")
+        fields = ("required_flag", "value")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.instance.pk:
-            self.initial["value"] = text_of(self.instance.needs.kind, self.instance.value)
+            self.initial["value"] = format_form_value(self.instance.required_flag.kind, self.instance.value)
 
 
-class VariantRows(Rows):
+class FlagVariantInline(RecordedInline):
     model = FlagVariant
-    form = VariantForm
+    form = FlagVariantForm
     fields = ("name", "value", "weight", "position")
     verbose_name_plural = "Variants (several values, shared by weight among those who have the flag)"
 
 
-class RuleRows(Rows):
+class RuleInline(RecordedInline):
     model = Rule
     fields = ("segment", "percentage", "serves", "note", "position")
     verbose_name_plural = "Rules (asked in this order before the rollout; the first that fits decides)"
 
 
-class PrerequisiteRows(Rows):
+class PrerequisiteInline(RecordedInline):
     model = Prerequisite
     form = PrerequisiteForm
     fk_name = "flag"
-    fields = ("needs", "value")
+    fields = ("required_flag", "value")
     ordering_field = None
     verbose_name_plural = "Prerequisites (other flags that must have a value for the unit)"
 
@@ -132,7 +141,7 @@ class StaleFilter(admin.SimpleListFilter):
         if self.value() != "yes":
             return rows
         moment = now()
-        return rows.filter(pk__in=[flag.pk for flag in rows if why_stale(flag, moment)])
+        return rows.filter(pk__in=[flag.pk for flag in rows if stale_reason(flag, moment)])
 
 
 class PlaygroundForm(forms.Form):
@@ -140,7 +149,7 @@ class PlaygroundForm(forms.Form):
     unit_id = forms.CharField(
         label="Member", max_length=128, help_text="The member's id.", widget=UnfoldAdminTextInputWidget
     )
-    assume = forms.CharField(
+    assumed_attributes = forms.CharField(
         required=False,
         help_text="Attributes to assume, one a line, such as region=DE. The rest is as it is known of the member.",
         widget=UnfoldAdminTextareaWidget({"rows": 3}),
@@ -151,15 +160,15 @@ class PlaygroundForm(forms.Form):
         keys = Flag.objects.filter(is_archived=False).values_list("key", "key")
         self.fields["flag"].widget.choices = list(keys)  # type: ignore[attr-defined]
 
-    def clean_assume(self) -> dict[str, object]:
+    def clean_assumed_attributes(self) -> dict[str, object]:
         """Return the lines as attributes."""
         found = {}
-        for line in self.cleaned_data["assume"].splitlines():
+        for line in self.cleaned_data["assumed_attributes"].splitlines():
             name, sign, value = line.partition("=")
             if line.strip() and not sign:
                 raise forms.ValidationError(f"{line!r} is not name=value.")
             if line.strip():
-                values = [plain_of(one) for one in value.split(",")]
+                values = [parse_condition_value(one) for one in value.split(",")]
                 found[name.strip()] = values if len(values) > 1 else values[0]
         return found
 
@@ -176,20 +185,20 @@ class ImportForm(forms.Form):
         label="Only say what would come of it",
         widget=UnfoldBooleanSwitchWidget,
     )
-    why = forms.CharField(help_text=WHY, widget=UnfoldAdminTextInputWidget)
+    why = forms.CharField(help_text=WHY_HELP, widget=UnfoldAdminTextInputWidget)
 
 
 @admin.register(Flag)
-class FlagAdmin(RecordedPage):
-    subject = Subject.FLAG
+class FlagAdmin(RecordedAdmin):
+    subject = ChangeSubject.FLAG
     form = FlagForm
     list_display = ("name", "state", "traffic", "rule_count", "owner", "changed_at", "advice")
     list_filter = ("is_enabled", "kind", "needs_approval", StaleFilter, ArchivedFilter)
     search_fields = ("key", "description", "owner", "tags")
-    inlines = (VariantRows, RuleRows, PrerequisiteRows)
+    inlines = (FlagVariantInline, RuleInline, PrerequisiteInline)
     fieldsets = (
         (None, {"fields": ("key", "description", ("is_enabled", "rollout_percentage"), "why")}),
-        ("Values", {"fields": ("kind", VALUES), "classes": ("tab",)}),
+        ("Values", {"fields": ("kind", VALUE_FIELDS), "classes": ("tab",)}),
         ("Schedule", {"fields": (("starts_at", "ends_at"),), "classes": ("tab",)}),
         ("Keeping house", {"fields": (("owner", "tags"), "expires_at", "needs_approval"), "classes": ("tab",)}),
     )
@@ -205,11 +214,11 @@ class FlagAdmin(RecordedPage):
     def name(self, flag: Flag) -> list[str]:
         return [flag.key, flag.description]
 
-    @display(description="State", label=STATES)
+    @display(description="State", label=STATE_COLORS)
     def state(self, flag: Flag) -> str:
         if flag.is_archived:
             return "archived"
-        is_in_time = payload.is_in_time(flag, now())
+        is_in_time = payload.is_in_schedule(flag, now())
         return "off" if not flag.is_enabled else "on" if is_in_time else "scheduled"
 
     @display(description="Who has it", ordering="rollout_percentage")
@@ -230,20 +239,21 @@ class FlagAdmin(RecordedPage):
 
     @display(description="Advice")
     def advice(self, flag: Flag) -> str:
-        return why_stale(flag, now())
+        return stale_reason(flag, now())
 
-    def document_of(self, form: Any, rows: dict[str, list[dict[str, Any]]]) -> Document:
+    def build_document(self, form: Any, rows: dict[str, list[dict[str, Any]]]) -> Document:
         found = dict(form.cleaned_data)
         kind = found["kind"]
         found["tags"] = [word.strip() for word in found["tags"].split(",") if word.strip()]
-        for name in VALUES:
+        for name in VALUE_FIELDS:
             try:
-                found[name] = value_of(kind, found[name])
+                found[name] = parse_value(kind, found[name])
             except forms.ValidationError as error:
                 form.add_error(name, error)
         return found | {
             "variants": [
-                {"name": row["name"], "value": typed(row, kind), "weight": row["weight"]} for row in rows["flagvariant"]
+                {"name": row["name"], "value": parse_row_value(row, kind), "weight": row["weight"]}
+                for row in rows["flagvariant"]
             ],
             "rules": [
                 {
@@ -255,11 +265,12 @@ class FlagAdmin(RecordedPage):
                 for row in rows["rule"]
             ],
             "prerequisites": [
-                {"flag": row["needs"].key, "value": typed(row, row["needs"].kind)} for row in rows["prerequisite"]
+                {"flag": row["needs"].key, "value": parse_row_value(row, row["needs"].kind)}
+                for row in rows["prerequisite"]
             ],
         }
 
-    def has_release_permission(self, request: HttpRequest, obj: object = None) -> bool:
+    def has_turn_off_permission(self, request: HttpRequest, obj: object = None) -> bool:
         """Let editors and releasers turn a flag off: an emergency waits for nobody."""
         return bool(request.user.has_perm("flags.change_flag") or request.user.has_perm("flags.release_flag"))
 
@@ -267,48 +278,62 @@ class FlagAdmin(RecordedPage):
         description="Turn off",
         icon="power_settings_new",
         variant=ActionVariant.DANGER,
-        permissions=["release"],
-        dialog=dialog("Turn the flag off for everybody?", "Every process obeys within 2 seconds.", "Turn off now"),
+        permissions=["turn_off"],
+        dialog=action_dialog(
+            "Turn the flag off for everybody?", "Every process obeys within 2 seconds.", "Turn off now"
+        ),
     )
     def turn_off(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Kill the flag."""
-        flag = self.existing(request, object_id)
+        flag = self.get_visible_object(request, object_id)
         why = form.cleaned_data["why"]
-        act(request, lambda: kill(key=flag.key, actor=actor_of(request), why=why, now=now()), f"{flag.key} is off.")
-        return leave(self.address_of(flag))
+        run_action(
+            request,
+            lambda: kill_flag(key=flag.key, actor=get_actor(request), why=why, now=now()),
+            f"{flag.key} is off.",
+        )
+        return redirect_from_dialog(self.object_url(flag))
 
     @action(
         description="Turn off",
         url_path="turn-off-row",
-        permissions=["release"],
-        dialog=dialog("Turn the flag off for everybody?", "Every process obeys within 2 seconds.", "Turn off now"),
+        permissions=["turn_off"],
+        dialog=action_dialog(
+            "Turn the flag off for everybody?", "Every process obeys within 2 seconds.", "Turn off now"
+        ),
     )
     def turn_off_row(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Kill the flag from the list."""
-        flag = self.existing(request, object_id)
+        flag = self.get_visible_object(request, object_id)
         why = form.cleaned_data["why"]
-        act(request, lambda: kill(key=flag.key, actor=actor_of(request), why=why, now=now()), f"{flag.key} is off.")
-        return leave(reverse("admin:flags_flag_changelist"))
+        run_action(
+            request,
+            lambda: kill_flag(key=flag.key, actor=get_actor(request), why=why, now=now()),
+            f"{flag.key} is off.",
+        )
+        return redirect_from_dialog(reverse("admin:flags_flag_changelist"))
 
     @action(
         description="Archive",
         icon="archive",
         permissions=["change"],
-        dialog=dialog(
+        dialog=action_dialog(
             "Archive the flag?", "The code that still asks for it gets its own default. The record stays.", "Archive"
         ),
     )
     def archive(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Take the flag from the lists."""
-        flag = self.existing(request, object_id)
+        flag = self.get_visible_object(request, object_id)
 
         def do() -> object:
             patch = {"is_archived": True}
             why = form.cleaned_data["why"]
-            return change(key=flag.key, patch=patch, actor=actor_of(request), why=why, now=now(), action="archived")
+            return apply_change(
+                key=flag.key, patch=patch, actor=get_actor(request), why=why, now=now(), action="archived"
+            )
 
-        act(request, do, f"{flag.key} is archived.")
-        return leave(reverse("admin:flags_flag_changelist"))
+        run_action(request, do, f"{flag.key} is archived.")
+        return redirect_from_dialog(reverse("admin:flags_flag_changelist"))
 
     @action(description="Playground", icon="science", permissions=["view"])
     def playground(self, request: HttpRequest) -> TemplateResponse:
@@ -318,7 +343,9 @@ class FlagAdmin(RecordedPage):
         if form.is_valid():
             asked = form.cleaned_data
             try:
-                found = explain(key=asked["flag"], unit_id=asked["unit_id"], said=asked["assume"], now=now())
+                found = explain(
+                    key=asked["flag"], unit_id=asked["unit_id"], given_attributes=asked["assume"], now=now()
+                )
             except APIException as error:
                 form.add_error("flag", str(error.detail))
         context = self.page_context(request, None, "Playground") | {
@@ -327,8 +354,8 @@ class FlagAdmin(RecordedPage):
             "button": "Ask",
             "intro": "What a member gets from a flag, and why.",
             "found": found,
-            "value": text_of("", found.value) if found else "",
-            "known": attributes.described(),
+            "value": format_form_value("", found.value) if found else "",
+            "known": attributes.describe_attributes(),
         }
         return TemplateResponse(request, "flags/form.html", context)
 
@@ -336,19 +363,19 @@ class FlagAdmin(RecordedPage):
     def export_yaml(self, request: HttpRequest) -> HttpResponse:
         """Give all flags, segments and templates as a file."""
         headers = {"Content-Disposition": 'attachment; filename="flags.yaml"'}
-        return HttpResponse(transfer.export(), content_type="application/yaml", headers=headers)
+        return HttpResponse(transfer.export_yaml(), content_type="application/yaml", headers=headers)
 
     @action(description="Import YAML", url_path="import-yaml", icon="upload", permissions=["change"])
     def import_yaml(self, request: HttpRequest) -> HttpResponse:
         """Make or change what a YAML text names; first only say what would come of it."""
         form = ImportForm(request.POST or None)
-        done: list[transfer.Imported] = []
+        done: list[transfer.ImportOutcome] = []
         if form.is_valid():
             asked = form.cleaned_data
             try:
-                done = transfer.load(actor=actor_of(request), now=now(), **asked)
+                done = transfer.import_yaml(actor=get_actor(request), now=now(), **asked)
             except ValidationError as error:
-                for line in lines_of(error.detail):
+                for line in error_lines(error.detail):
                     form.add_error("text", line)
             if done and not asked["dry_run"]:
                 self.message_user(request, f"Imported {len(done)} documents.")
@@ -363,10 +390,10 @@ class FlagAdmin(RecordedPage):
         return TemplateResponse(request, "flags/form.html", context)
 
 
-def typed(row: dict[str, Any], kind: str) -> object:
+def parse_row_value(row: dict[str, Any], kind: str) -> object:
     """Return what was typed as a row's value, or say in the row what is wrong."""
     try:
-        return value_of(kind, row["value"])
+        return parse_value(kind, row["value"])
     except forms.ValidationError as error:
         row["form"].add_error("value", error)
         return None

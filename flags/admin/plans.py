@@ -13,20 +13,29 @@ from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminSelectWidget
 
-from flags.admin.base import RecordedForm, RecordedPage, Rows, WhyForm, act, actor_of, dialog, leave
+from flags.admin.base import (
+    RecordedAdmin,
+    RecordedForm,
+    RecordedInline,
+    WhyDialogForm,
+    action_dialog,
+    get_actor,
+    redirect_from_dialog,
+    run_action,
+)
 from flags.documents import Document
-from flags.models import Flag, Guardrail, RolloutPhase, RolloutPlan, Subject
-from flags.readings import described
+from flags.gauges import describe_gauges
+from flags.models import ChangeSubject, Flag, Guardrail, RolloutPhase, RolloutPlan
 from flags.services import rollouts
 from monitoring.clock import now
 
-STATES = {
+STATE_COLORS = {
     "template": "info",
     "running": "success",
     "paused": "warning",
     "rolled back": "danger",
 }
-OFFERED = {
+ACTIONS_BY_STATE = {
     "template": {"copy"},
     "draft": {"start"},
     "running": {"pause", "back", "stop"},
@@ -34,7 +43,7 @@ OFFERED = {
     "rolled_back": {"start"},
     "finished": {"start"},
 }
-GUARDS = ("reading", "variant", "bound", "threshold", "window_minutes", "min_samples", "on_breach")
+GUARDRAIL_FIELDS = ("gauge", "variant", "bound", "threshold", "window_minutes", "min_samples", "on_breach")
 
 
 class PlanForm(RecordedForm):
@@ -43,7 +52,7 @@ class PlanForm(RecordedForm):
         fields = "__all__"
 
 
-class CopyForm(WhyForm):
+class CopyTemplateForm(WhyDialogForm):
     """Asks which flag a template is copied for."""
 
     flag = forms.CharField(widget=UnfoldAdminSelectWidget)
@@ -55,49 +64,49 @@ class CopyForm(WhyForm):
 
 
 class GuardrailForm(forms.ModelForm):
-    reading = forms.CharField(widget=UnfoldAdminSelectWidget)
+    gauge = forms.CharField(widget=UnfoldAdminSelectWidget)
 
     class Meta:
         model = Guardrail
-        fields = (*GUARDS, "position")
+        fields = (*GUARDRAIL_FIELDS, "position")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["reading"].widget.choices = [(name, f"{name}: {what}") for name, what in described().items()]
+        self.fields["gauge"].widget.choices = [(name, f"{name}: {what}") for name, what in describe_gauges().items()]
 
 
-class PhaseRows(Rows):
+class RolloutPhaseInline(RecordedInline):
     model = RolloutPhase
     fields = ("percentage", "hours", "note", "position")
 
 
-class GuardrailRows(Rows):
+class GuardrailInline(RecordedInline):
     model = Guardrail
     form = GuardrailForm
-    fields = (*GUARDS, "position")
+    fields = (*GUARDRAIL_FIELDS, "position")
 
 
 @admin.register(RolloutPlan)
-class PlanAdmin(RecordedPage):
-    subject = Subject.PLAN
+class RolloutPlanAdmin(RecordedAdmin):
+    subject = ChangeSubject.PLAN
     form = PlanForm
-    list_display = ("key", "flag", "state_label", "progress", "phase_since", "description")
+    list_display = ("key", "flag", "state_label", "progress", "phase_started_at", "description")
     list_filter = ("state",)
     search_fields = ("key", "description")
-    readonly_fields = ("state_label", "progress", "phase_since")
-    fields = ("key", "flag", "description", ("state_label", "progress", "phase_since"), "why")
-    inlines = (PhaseRows, GuardrailRows)
-    actions_detail = ("start", "pause", "resume", "back", "stop", "copy")
+    readonly_fields = ("state_label", "progress", "phase_started_at")
+    fields = ("key", "flag", "description", ("state_label", "progress", "phase_started_at"), "why")
+    inlines = (RolloutPhaseInline, GuardrailInline)
+    actions_detail = ("start", "pause", "resume", "step_back", "stop", "copy")
 
-    def document_of(self, form: Any, rows: dict[str, list[dict[str, Any]]]) -> Document:
+    def build_document(self, form: Any, rows: dict[str, list[dict[str, Any]]]) -> Document:
         found = dict(form.cleaned_data)
         return found | {
             "flag": found["flag"].key if found["flag"] else None,
             "phases": [{name: row[name] for name in ("percentage", "hours", "note")} for row in rows["rolloutphase"]],
-            "guardrails": [{name: row[name] for name in GUARDS} for row in rows["guardrail"]],
+            "guardrails": [{name: row[name] for name in GUARDRAIL_FIELDS} for row in rows["guardrail"]],
         }
 
-    @display(description="State", label=STATES)
+    @display(description="State", label=STATE_COLORS)
     def state_label(self, plan: RolloutPlan) -> str:
         return "template" if plan.flag is None else plan.get_state_display()
 
@@ -107,89 +116,93 @@ class PlanAdmin(RecordedPage):
         percentages = ", ".join(f"{row.percentage:g}" for row in phases)
         return f"{plan.phase} of {len(phases)} ({percentages} %)" if plan.phase else f"{percentages} %"
 
-    def has_steer_permission(self, request: HttpRequest, obj: object = None) -> bool:
+    def has_release_permission(self, request: HttpRequest, obj: object = None) -> bool:
         """Let releasers steer."""
         return bool(request.user.has_perm("flags.release_flag"))
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
         """Offer what can be done with the plan as it is."""
         plan = self.get_object(request, str(object_id))
-        wanted = OFFERED["template" if plan is None or plan.flag is None else plan.state]
+        wanted = ACTIONS_BY_STATE["template" if plan is None or plan.flag is None else plan.state]
         found = super().get_actions_detail(request, object_id)
         return [one for one in found if one.method.original_function_name in wanted]
 
-    def steer(
-        self, request: HttpRequest, form: Any, object_id: str, do: Callable[..., object], done: str
+    def run_step(
+        self, request: HttpRequest, form: Any, object_id: str, step: Callable[..., object], success_message: str
     ) -> HttpResponse:
         """Do one thing with the plan, and go back to its page."""
-        plan = self.existing(request, object_id)
+        plan = self.get_visible_object(request, object_id)
         why = form.cleaned_data["why"]
-        act(request, lambda: do(key=plan.key, actor=actor_of(request), why=why, now=now()), done)
-        return leave(self.address_of(plan))
+        run_action(request, lambda: step(key=plan.key, actor=get_actor(request), why=why, now=now()), success_message)
+        return redirect_from_dialog(self.object_url(plan))
 
     @action(
         description="Start",
         icon="play_arrow",
         variant=ActionVariant.PRIMARY,
-        permissions=["steer"],
-        dialog=dialog("Start the rollout?", "The flag is turned on at the first phase's percentage.", "Start"),
+        permissions=["release"],
+        dialog=action_dialog("Start the rollout?", "The flag is turned on at the first phase's percentage.", "Start"),
     )
     def start(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Enter the first phase."""
-        return self.steer(request, form, object_id, rollouts.start, "Started.")
+        return self.run_step(request, form, object_id, rollouts.start, "Started.")
 
     @action(
         description="Pause",
         icon="pause",
-        permissions=["steer"],
-        dialog=dialog("Pause the rollout?", "The flag stays at its percentage.", "Pause"),
+        permissions=["release"],
+        dialog=action_dialog("Pause the rollout?", "The flag stays at its percentage.", "Pause"),
     )
     def pause(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Stay where it is."""
-        return self.steer(request, form, object_id, rollouts.pause, "Paused.")
+        return self.run_step(request, form, object_id, rollouts.pause, "Paused.")
 
     @action(
         description="Resume",
         icon="resume",
-        permissions=["steer"],
-        dialog=dialog("Resume the rollout?", "Its phase begins anew; a flag that is off is turned on.", "Resume"),
+        permissions=["release"],
+        dialog=action_dialog(
+            "Resume the rollout?", "Its phase begins anew; a flag that is off is turned on.", "Resume"
+        ),
     )
     def resume(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Go on."""
-        return self.steer(request, form, object_id, rollouts.resume, "Resumed.")
+        return self.run_step(request, form, object_id, rollouts.resume, "Resumed.")
 
     @action(
         description="Step back",
         icon="undo",
-        permissions=["steer"],
-        dialog=dialog("Go back a phase?", "Its time begins anew.", "Step back"),
+        permissions=["release"],
+        dialog=action_dialog("Go back a phase?", "Its time begins anew.", "Step back"),
     )
-    def back(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+    def step_back(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Go back a phase."""
-        return self.steer(request, form, object_id, rollouts.step_back, "Stepped back.")
+        return self.run_step(request, form, object_id, rollouts.step_back, "Stepped back.")
 
     @action(
         description="Stop",
         icon="stop",
         variant=ActionVariant.DANGER,
-        permissions=["steer"],
-        dialog=dialog("Give the rollout up?", "The flag stays at its percentage.", "Stop"),
+        permissions=["release"],
+        dialog=action_dialog("Give the rollout up?", "The flag stays at its percentage.", "Stop"),
     )
     def stop(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Give it up."""
-        return self.steer(request, form, object_id, rollouts.stop, "Stopped.")
+        return self.run_step(request, form, object_id, rollouts.stop, "Stopped.")
 
     @action(
         description="Copy for a flag",
         icon="content_copy",
-        permissions=["steer"],
-        dialog=dialog(
-            "Copy this plan for a flag", "The copy is a draft: start it when you are ready.", "Copy", CopyForm
+        permissions=["release"],
+        dialog=action_dialog(
+            "Copy this plan for a flag", "The copy is a draft: start it when you are ready.", "Copy", CopyTemplateForm
         ),
     )
     def copy(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Make a draft for a flag."""
-        plan = self.existing(request, object_id)
+        plan = self.get_visible_object(request, object_id)
         asked = {"template": plan.key, "flag": form.cleaned_data["flag"], "why": form.cleaned_data["why"]}
-        made = act(request, lambda: rollouts.copy(actor=actor_of(request), now=now(), **asked), "Copied.")
-        return leave(self.address_of(made) if made else reverse("admin:flags_rolloutplan_changelist"))
+        made = run_action(
+            request, lambda: rollouts.copy_template(actor=get_actor(request), now=now(), **asked), "Copied."
+        )
+        return redirect_from_dialog(self.object_url(made) if made else reverse("admin:flags_rolloutplan_changelist"))

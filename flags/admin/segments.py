@@ -9,16 +9,16 @@ from django.contrib import admin
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from flags.admin.base import RecordedForm, RecordedPage, Rows
-from flags.admin.values import plain_of
-from flags.attributes import described
-from flags.documents import UNIT_LISTS, Document
-from flags.models import Condition, Segment, Subject
+from flags.admin.base import RecordedAdmin, RecordedForm, RecordedInline
+from flags.admin.values import parse_condition_value
+from flags.attributes import describe_attributes
+from flags.documents import UNIT_ID_FIELDS, Document
+from flags.models import ChangeSubject, Condition, Segment
 
-HELP = {field.name: field.help_text for field in Segment._meta.fields}
+HELP_TEXTS = {field.name: field.help_text for field in Segment._meta.fields}
 
 
-def lines(text: str) -> list[str]:
+def split_lines(text: str) -> list[str]:
     """Return the lines that say something."""
     return [line.strip() for line in text.splitlines() if line.strip()]
 
@@ -33,11 +33,11 @@ class SegmentForm(RecordedForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for name in UNIT_LISTS:
+        for name in UNIT_ID_FIELDS:
             if name in self.fields:
-                self.fields[name].help_text = f"{HELP[name]} One a line."
+                self.fields[name].help_text = f"{HELP_TEXTS[name]} One a line."
         if self.instance.pk:
-            for name in UNIT_LISTS:
+            for name in UNIT_ID_FIELDS:
                 self.initial[name] = "\n".join(getattr(self.instance, name))
 
 
@@ -50,40 +50,40 @@ class ConditionForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        known = "; ".join(f"{name}: {what}" for name, what in described().items())
+        known = "; ".join(f"{name}: {what}" for name, what in describe_attributes().items())
         self.fields["attribute"].help_text = f"Known here: {known}. Clients may send others."
         if self.instance.pk:
             self.initial["values"] = "\n".join(map(str, self.instance.values))
 
 
-class ConditionRows(Rows):
+class ConditionInline(RecordedInline):
     model = Condition
     form = ConditionForm
     fields = ("attribute", "operator", "values", "position")
 
 
 @admin.register(Segment)
-class SegmentAdmin(RecordedPage):
-    subject = Subject.SEGMENT
+class SegmentAdmin(RecordedAdmin):
+    subject = ChangeSubject.SEGMENT
     form = SegmentForm
     list_display = ("key", "description", "used_by", "changed_at")
     search_fields = ("key", "description")
-    fields = ("key", "description", "meets", UNIT_LISTS, "why")
-    inlines = (ConditionRows,)
+    fields = ("key", "description", "match", UNIT_ID_FIELDS, "why")
+    inlines = (ConditionInline,)
 
     @display(description="Used by")
     def used_by(self, segment: Segment) -> str:
         return ", ".join(sorted({rule.flag.key for rule in segment.rules.select_related("flag")}))
 
-    def document_of(self, form: Any, rows: dict[str, list[dict[str, Any]]]) -> Document:
+    def build_document(self, form: Any, rows: dict[str, list[dict[str, Any]]]) -> Document:
         found = dict(form.cleaned_data)
         return found | {
-            **{name: lines(found[name]) for name in UNIT_LISTS},
+            **{name: split_lines(found[name]) for name in UNIT_ID_FIELDS},
             "conditions": [
                 {
                     "attribute": row["attribute"],
                     "operator": row["operator"],
-                    "values": [plain_of(line) for line in lines(row["values"])],
+                    "values": [parse_condition_value(line) for line in split_lines(row["values"])],
                 }
                 for row in rows["condition"]
             ],

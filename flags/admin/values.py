@@ -8,21 +8,21 @@ from django.forms import ValidationError
 
 from flags.models import Flag
 
-YES, NO = {"true", "on", "yes", "1"}, {"false", "off", "no", "0"}
+TRUE_WORDS, FALSE_WORDS = {"true", "on", "yes", "1"}, {"false", "off", "no", "0"}
 
 
-def text_of(kind: str, value: object) -> str:
+def format_form_value(kind: str, value: object) -> str:
     """Return the value as it stands in a form."""
     return value if kind == Flag.Kind.STRING and isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def value_of(kind: str, text: str) -> object:
+def parse_value(kind: str, text: str) -> object:
     """Return what was typed as a value of this kind, or raise `ValidationError`."""
     word = text.strip()
     if kind == Flag.Kind.STRING:
         return text
-    if kind == Flag.Kind.BOOL and word.lower() in YES | NO:
-        return word.lower() in YES
+    if kind == Flag.Kind.BOOL and word.lower() in TRUE_WORDS | FALSE_WORDS:
+        return word.lower() in TRUE_WORDS
     if kind == Flag.Kind.BOOL:
         raise ValidationError("Write true or false.")
     try:
@@ -33,7 +33,7 @@ def value_of(kind: str, text: str) -> object:
     return found
 
 
-def plain_of(text: str) -> object:
+def parse_condition_value(text: str) -> object:
     """Return one typed value of a condition: true, false or a number if it reads as one, else the text."""
     word = text.strip()
     try:

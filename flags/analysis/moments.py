@@ -27,12 +27,14 @@ class Moments:
     covariance: float = 0.0
 
     @property
-    def squared_error(self) -> float:
+    def squared_standard_error(self) -> float:
         """Return the variance of the mean."""
         return self.variance / self.n if self.n else float("inf")
 
 
-def moments(values: Float64Array, prior: Float64Array | None = None, weights: Float64Array | None = None) -> Moments:
+def compute_moments(
+    values: Float64Array, prior: Float64Array | None = None, weights: Float64Array | None = None
+) -> Moments:
     """
     Return the moments of *values* (n,), with those of *prior* (n,) if given.
 
@@ -50,7 +52,9 @@ def moments(values: Float64Array, prior: Float64Array | None = None, weights: Fl
     return Moments(n, mean, float(y @ y) / degrees, prior_mean, float(x @ x) / degrees, float(x @ y) / degrees)
 
 
-def ratio_moments(numerator: Float64Array, denominator: Float64Array, weights: Float64Array | None = None) -> Moments:
+def compute_ratio_moments(
+    numerator: Float64Array, denominator: Float64Array, weights: Float64Array | None = None
+) -> Moments:
     """
     Return the moments of sum(*numerator*) / sum(*denominator*) over units, both (n,).
 
@@ -63,5 +67,5 @@ def ratio_moments(numerator: Float64Array, denominator: Float64Array, weights: F
         return Moments(0, 0.0, 0.0)
     ratio = float(weight @ numerator) / total
     scale = total / float(weight.sum())
-    linear = moments((numerator - ratio * denominator) / scale, weights=weights)
+    linear = compute_moments((numerator - ratio * denominator) / scale, weights=weights)
     return Moments(linear.n, ratio, linear.variance)

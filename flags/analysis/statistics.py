@@ -35,110 +35,112 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class MeanDifference:
     """A difference of two means (treatment less control) and its standard error."""
 
     estimate: float
-    error: float
+    standard_error: float
     units: int
-    degrees: float
+    degrees_of_freedom: float
     """Degrees of freedom, by Welch and Satterthwaite."""
-    base: float
+    control_mean: float
     """The control's mean."""
 
     @property
-    def is_known(self) -> bool:
+    def is_estimable(self) -> bool:
         """Return whether there is enough to say anything: units on both sides, and some spread."""
-        return 0 < self.error < inf
+        return 0 < self.standard_error < inf
 
 
-def difference(control: Moments, treatment: Moments) -> Difference:
+def mean_difference(control: Moments, treatment: Moments) -> MeanDifference:
     """Return treatment less control, with Welch's standard error and degrees of freedom."""
-    a, b = control.squared_error, treatment.squared_error
+    a, b = control.squared_standard_error, treatment.squared_standard_error
     total = a + b
     if min(control.n, treatment.n) < 2 or total == 0:
-        return Difference(treatment.mean - control.mean, inf, control.n + treatment.n, 1.0, control.mean)
+        return MeanDifference(treatment.mean - control.mean, inf, control.n + treatment.n, 1.0, control.mean)
     degrees = total**2 / (a**2 / (control.n - 1) + b**2 / (treatment.n - 1))
-    return Difference(treatment.mean - control.mean, sqrt(total), control.n + treatment.n, degrees, control.mean)
+    return MeanDifference(treatment.mean - control.mean, sqrt(total), control.n + treatment.n, degrees, control.mean)
 
 
-def adjusted(control: Moments, treatment: Moments) -> tuple[Moments, Moments]:
+def adjust_with_cuped(control: Moments, treatment: Moments) -> tuple[Moments, Moments]:
     """
     Return both with what the units did before taken out of their means and variances (CUPED).
 
     Deng, Xu, Kohavi, Walker 2013: y - theta * (x - mean of x), theta = cov(x, y) / var(x), both pooled over the two.
     """
     units = control.n + treatment.n
-    spread = _pooled(control.prior_variance, control.n, treatment.prior_variance, treatment.n)
+    spread = _pooled_variance(control.prior_variance, control.n, treatment.prior_variance, treatment.n)
     if units < 4 or spread == 0:
         return control, treatment
-    theta = _pooled(control.covariance, control.n, treatment.covariance, treatment.n) / spread
+    theta = _pooled_variance(control.covariance, control.n, treatment.covariance, treatment.n) / spread
     middle = (control.n * control.prior_mean + treatment.n * treatment.prior_mean) / units
-    return _without_prior(control, theta, middle), _without_prior(treatment, theta, middle)
+    return _remove_prior(control, theta, middle), _remove_prior(treatment, theta, middle)
 
 
-def _pooled(a: float, n_a: int, b: float, n_b: int) -> float:
+def _pooled_variance(a: float, n_a: int, b: float, n_b: int) -> float:
     return (a * max(n_a - 1, 0) + b * max(n_b - 1, 0)) / max(n_a + n_b - 2, 1)
 
 
-def _without_prior(arm: Moments, theta: float, middle: float) -> Moments:
+def _remove_prior(arm: Moments, theta: float, middle: float) -> Moments:
     variance = arm.variance + theta**2 * arm.prior_variance - 2 * theta * arm.covariance
     return Moments(arm.n, arm.mean - theta * (arm.prior_mean - middle), max(variance, 0.0))
 
 
-def fixed(found: Difference, alpha: float = ALPHA) -> Interval:
+def fixed_interval(difference: MeanDifference, alpha: float = ALPHA) -> Interval:
     """Return Welch's t interval of the difference. Good for one look; looked at again and again it cries wolf."""
-    if not found.is_known:
-        return Interval(found.estimate, -inf, inf, 1.0)
-    half = float(stats.t.ppf(1 - alpha / 2, found.degrees)) * found.error
-    p = 2 * float(stats.t.sf(abs(found.estimate) / found.error, found.degrees))
-    return Interval(found.estimate, found.estimate - half, found.estimate + half, p)
+    if not difference.is_estimable:
+        return Interval(difference.estimate, -inf, inf, 1.0)
+    half = float(stats.t.ppf(1 - alpha / 2, difference.degrees_of_freedom)) * difference.standard_error
+    p = 2 * float(stats.t.sf(abs(difference.estimate) / difference.standard_error, difference.degrees_of_freedom))
+    return Interval(difference.estimate, difference.estimate - half, difference.estimate + half, p)
 
 
-def anytime(found: Difference, alpha: float = ALPHA, tuning_units: int = TUNING_UNITS) -> Interval:
+def anytime_interval(difference: MeanDifference, alpha: float = ALPHA, tuning_units: int = TUNING_UNITS) -> Interval:
     """
     Return an interval that holds at all looks together, and a p-value that may be read at any of them.
 
     The normal mixture's asymptotic confidence sequence (Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas,
     arXiv 2103.06476, theorem 2.2), over both arms' units; the p-value is one over the mixture's martingale.
     """
-    if not found.is_known:
-        return Interval(found.estimate, -inf, inf, 1.0)
-    n = found.units
+    if not difference.is_estimable:
+        return Interval(difference.estimate, -inf, inf, 1.0)
+    n = difference.units
     rho2 = (-2 * log(alpha) + log(-2 * log(alpha) + 1)) / tuning_units
     grown = n * rho2 + 1
-    half = found.error * sqrt(2 * grown / (n * rho2) * log(sqrt(grown) / alpha))
-    evidence = (found.estimate / found.error) ** 2 * n * rho2 / (2 * grown) - log(grown) / 2
-    return Interval(found.estimate, found.estimate - half, found.estimate + half, exp(-max(evidence, 0.0)))
+    half = difference.standard_error * sqrt(2 * grown / (n * rho2) * log(sqrt(grown) / alpha))
+    evidence = (difference.estimate / difference.standard_error) ** 2 * n * rho2 / (2 * grown) - log(grown) / 2
+    return Interval(
+        difference.estimate, difference.estimate - half, difference.estimate + half, exp(-max(evidence, 0.0))
+    )
 
 
-def lift(control: Moments, treatment: Moments, found: Interval) -> tuple[float, float, float] | None:
+def relative_lift(control: Moments, treatment: Moments, interval: Interval) -> tuple[float, float, float] | None:
     """
     Return the relative lift and its limits, as parts of the control's mean; None if that is about zero.
 
     The interval of the difference is widened for the control's own error by the delta method, at the same confidence.
     """
     base = control.mean
-    if not np.isfinite(found.low) or base == 0 or abs(base) < 3 * sqrt(control.squared_error):
+    if not np.isfinite(interval.low) or base == 0 or abs(base) < 3 * sqrt(control.squared_standard_error):
         return None
     ratio = treatment.mean / base
-    plain = sqrt(treatment.squared_error + control.squared_error)
-    wide = sqrt(treatment.squared_error + ratio**2 * control.squared_error)
-    half = (found.high - found.low) / 2 * (wide / plain) / abs(base)
+    plain = sqrt(treatment.squared_standard_error + control.squared_standard_error)
+    wide = sqrt(treatment.squared_standard_error + ratio**2 * control.squared_standard_error)
+    half = (interval.high - interval.low) / 2 * (wide / plain) / abs(base)
     return ratio - 1, ratio - 1 - half, ratio - 1 + half
 
 
-def chance_and_loss(found: Difference, *, higher_is_better: bool = True) -> tuple[float, float]:
+def chance_and_loss(difference: MeanDifference, *, higher_is_better: bool = True) -> tuple[float, float]:
     """
     Return the chance that the treatment is better, and what choosing it is expected to cost if it is not.
 
     The posterior of the difference under a flat prior is normal; the loss is in the metric's own unit.
     """
-    if not found.is_known:
+    if not difference.is_estimable:
         return 0.5, inf
-    gain = found.estimate if higher_is_better else -found.estimate
-    z = gain / found.error
-    return float(stats.norm.cdf(z)), float(found.error * stats.norm.pdf(z) - gain * stats.norm.sf(z))
+    gain = difference.estimate if higher_is_better else -difference.estimate
+    z = gain / difference.standard_error
+    return float(stats.norm.cdf(z)), float(difference.standard_error * stats.norm.pdf(z) - gain * stats.norm.sf(z))
 
 
 def rate_chance_and_loss(
@@ -167,7 +169,7 @@ def sample_ratio_p(counts: Sequence[int], weights: Sequence[float]) -> float:
     return float(stats.chisquare(counts, [total * weight / whole for weight in weights]).pvalue)
 
 
-def controlled(p_values: Sequence[float]) -> list[float]:
+def adjust_p_values(p_values: Sequence[float]) -> list[float]:
     """Return p-values adjusted for how many there are (Benjamini and Hochberg): at most 5 % of finds are false."""
     return [float(p) for p in stats.false_discovery_control(p_values)] if p_values else []
 

@@ -17,11 +17,11 @@ from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from flags.api.access import READ, FlagView
+from flags.api.permissions import READ_SCOPE, BaseFlagView
 from flags.documents import ValueField
-from flags.provider import metadata_of
-from flags.services.evaluate import Evaluated, all_details, details
-from flags.snapshot import snapshot
+from flags.provider import build_metadata
+from flags.services.evaluate import Evaluation, evaluate_all_details, evaluate_details
+from flags.snapshot import flag_snapshot
 
 
 class EvaluateIn(serializers.Serializer):
@@ -51,12 +51,12 @@ class EvaluationFailure(serializers.Serializer):
 class ContextError(Exception):
     """The context cannot be used; the code is the protocol's."""
 
-    def __init__(self, code: str, details: str) -> None:
-        super().__init__(details)
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
         self.code = code
 
 
-def context_of(request: Request) -> tuple[str, Mapping[str, Any]]:
+def parse_context(request: Request) -> tuple[str, Mapping[str, Any]]:
     """Return the unit's id and what else is said of it, or raise `ContextError`."""
     try:
         context = request.data.get("context") if isinstance(request.data, dict) else None
@@ -70,37 +70,37 @@ def context_of(request: Request) -> tuple[str, Mapping[str, Any]]:
     return unit_id, {name: value for name, value in context.items() if name != "targetingKey"}
 
 
-def shape(key: str, found: Evaluated) -> dict[str, Any]:
+def serialize_evaluation(key: str, evaluation: Evaluation) -> dict[str, Any]:
     """Return an evaluated flag as the protocol has it."""
     return {
         "key": key,
-        "value": found.answer.value,
-        "reason": found.reason,
-        "variant": found.name,
-        "metadata": metadata_of(found),
+        "value": evaluation.answer.value,
+        "reason": evaluation.reason,
+        "variant": evaluation.variant_name,
+        "metadata": build_metadata(evaluation),
     }
 
 
-def failure(code: str, message: str, *, status: int, **key: str) -> Response:
+def failure_response(code: str, message: str, *, status: int, **key: str) -> Response:
     """Return an error as the protocol has it."""
     return Response(key | {"errorCode": code, "errorDetails": message}, status=status)
 
 
-class EvaluateView(FlagView):
+class BaseEvaluateView(BaseFlagView):
     """What both addresses share."""
 
-    only_reads = True
-    scopes = {"POST": READ}
+    is_read_only = True
+    scopes = {"POST": READ_SCOPE}
 
-    def members_named(self, request: Request) -> list[object]:
+    def requested_member_ids(self, request: Request) -> list[object]:
         """Return whom the request is about: a member's token asks for that member only."""
         try:
-            return [context_of(request)[0]]
+            return [parse_context(request)[0]]
         except ContextError:
             return []
 
 
-class EvaluateFlagView(EvaluateView):
+class EvaluateFlagView(BaseEvaluateView):
     """One flag."""
 
     @extend_schema(
@@ -113,16 +113,16 @@ class EvaluateFlagView(EvaluateView):
     def post(self, request: Request, key: str) -> Response:
         """Return its value, variant and reason."""
         try:
-            unit_id, said = context_of(request)
+            unit_id, said = parse_context(request)
         except ContextError as error:
-            return failure(error.code, str(error), status=400, key=key)
-        found = details(snapshot.current(), key, unit_id, said)
+            return failure_response(error.code, str(error), status=400, key=key)
+        found = evaluate_details(flag_snapshot.current(), key, unit_id, said)
         if found is None:
-            return failure("FLAG_NOT_FOUND", f"There is no flag {key!r}.", status=404, key=key)
-        return Response(shape(key, found))
+            return failure_response("FLAG_NOT_FOUND", f"There is no flag {key!r}.", status=404, key=key)
+        return Response(serialize_evaluation(key, found))
 
 
-class EvaluateFlagsView(EvaluateView):
+class EvaluateFlagsView(BaseEvaluateView):
     """All flags at once."""
 
     @extend_schema(
@@ -135,18 +135,22 @@ class EvaluateFlagsView(EvaluateView):
     def post(self, request: Request) -> Response:
         """Return all of them; 304 if the client's ETag is that of these flags and this context."""
         try:
-            unit_id, said = context_of(request)
+            unit_id, said = parse_context(request)
         except ContextError as error:
-            return failure(error.code, str(error), status=400)
-        compiled = snapshot.current()
-        body = {"flags": [shape(key, one) for key, one in all_details(compiled, unit_id, said).items()]}
-        etag = etag_of(compiled.digest, unit_id, said, body)
+            return failure_response(error.code, str(error), status=400)
+        compiled = flag_snapshot.current()
+        body = {
+            "flags": [
+                serialize_evaluation(key, one) for key, one in evaluate_all_details(compiled, unit_id, said).items()
+            ]
+        }
+        etag = compute_etag(compiled.digest, unit_id, said, body)
         if request.headers.get("If-None-Match") == etag:
             return Response(status=304, headers={"ETag": etag})
         return Response(body, headers={"ETag": etag})
 
 
-def etag_of(digest: str, unit_id: str, said: Mapping[str, Any], body: Mapping[str, Any]) -> str:
+def compute_etag(digest: str, unit_id: str, given_attributes: Mapping[str, Any], body: Mapping[str, Any]) -> str:
     """Return the ETag of these flags for this context; the body stands in for what readers know of the unit."""
-    everything = json.dumps([digest, unit_id, said, body], sort_keys=True, default=str)
+    everything = json.dumps([digest, unit_id, given_attributes, body], sort_keys=True, default=str)
     return f'"{hashlib.sha256(everything.encode()).hexdigest()[:32]}"'

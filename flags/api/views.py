@@ -12,33 +12,33 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from access import conditional
+from access import conditional_requests
 from flags import documents
-from flags.api import shapes
-from flags.api.access import CHANGE, READ, RELEASE, FlagView, actor_of
-from flags.models import Flag, FlagChange, PendingChange, RolloutPlan, Segment, Subject
+from flags.api import schemas
+from flags.api.permissions import CHANGE_PERMISSION, READ_SCOPE, RELEASE_PERMISSION, BaseFlagView, get_actor
+from flags.models import ChangeSubject, Flag, FlagChange, PendingChange, RolloutPlan, Segment
 from flags.services import approve, rollouts
-from flags.services.change import change, find_flag
+from flags.services.change import apply_change, find_flag
 from flags.services.errors import UnknownKeyError
 from flags.services.explain import explain
-from flags.services.history import restore
-from flags.services.kill import kill
-from flags.services.stale import why_stale
+from flags.services.history import restore_change
+from flags.services.kill import kill_flag
+from flags.services.stale_flags import stale_reason
 from monitoring.clock import now
 
-PAGE = 50
-MOST_DIGITS = 18
+PAGE_SIZE = 50
+MAX_ID_DIGITS = 18
 """Of a change's number: what a database's integers hold."""
 
 
-def checked(form: type[serializers.Serializer], request: Request, **options: Any) -> dict[str, Any]:
+def validate_body(serializer: type[serializers.Serializer], request: Request, **options: Any) -> dict[str, Any]:
     """Return the body if *form* takes it, or raise `ValidationError`."""
-    found = form(data=request.data, **options)
+    found = serializer(data=request.data, **options)
     found.is_valid(raise_exception=True)
     return dict(found.validated_data)
 
 
-def patch_of(request: Request) -> tuple[dict[str, Any], str]:
+def parse_patch(request: Request) -> tuple[dict[str, Any], str]:
     """Return the fields to change and the reason. The service checks the fields, as a whole document."""
     if not isinstance(request.data, dict):
         raise ValidationError({"": "Give an object."})
@@ -46,24 +46,24 @@ def patch_of(request: Request) -> tuple[dict[str, Any], str]:
     return patch, str(patch.pop("why", "") or "")
 
 
-def flag_answer(key: str, status: int = 200) -> Response:
+def flag_response(key: str, status: int = 200) -> Response:
     """Return the flag as it is now, with its version as ETag."""
     flag = find_flag(key)
-    why = why_stale(flag, now())
-    return Response(shapes.flag_shape(flag, why), status=status, headers={"ETag": flag_etag(flag, why)})
+    why = stale_reason(flag, now())
+    return Response(schemas.serialize_flag(flag, why), status=status, headers={"ETag": flag_etag(flag, why)})
 
 
-def flag_etag(flag: Flag, stale: str) -> str:
+def flag_etag(flag: Flag, stale_reason: str) -> str:
     """Return the flag's ETag. A flag may become stale without a change, and its answer says so."""
-    return conditional.etag(flag.version, f"{crc32(stale.encode()):x}" if stale else "")
+    return conditional_requests.etag(flag.version, f"{crc32(stale_reason.encode()):x}" if stale_reason else "")
 
 
-def waits(pending: PendingChange) -> Response:
+def pending_change_response(pending: PendingChange) -> Response:
     """Answer that a second person must approve."""
-    return Response(shapes.waiting_shape(pending), status=202)
+    return Response(schemas.serialize_pending_change(pending), status=202)
 
 
-class FlagsView(FlagView):
+class FlagListView(BaseFlagView):
     """Every flag."""
 
     @extend_schema(
@@ -77,7 +77,7 @@ class FlagsView(FlagView):
             OpenApiParameter("archived", bool, description="true: the archived ones instead."),
             OpenApiParameter("stale", bool, description="true: only those that the code should be rid of."),
         ],
-        responses={200: shapes.FlagsOut},
+        responses={200: schemas.FlagsOut},
     )
     def get(self, request: Request) -> Response:
         """Return the flags that fit."""
@@ -87,96 +87,106 @@ class FlagsView(FlagView):
             rows = rows.filter(key__icontains=words) | rows.filter(description__icontains=words)
         if enabled := asked.get("is_enabled"):
             rows = rows.filter(is_enabled=enabled == "true")
-        found = [(flag, why_stale(flag, moment)) for flag in rows if not (tag := asked.get("tag")) or tag in flag.tags]
+        found = [
+            (flag, stale_reason(flag, moment)) for flag in rows if not (tag := asked.get("tag")) or tag in flag.tags
+        ]
         is_wanted = asked.get("stale") == "true"
-        return Response({"flags": [shapes.flag_shape(flag, why) for flag, why in found if why or not is_wanted]})
+        return Response({"flags": [schemas.serialize_flag(flag, why) for flag, why in found if why or not is_wanted]})
 
     @extend_schema(
         operation_id="make_flag",
         tags=["flags"],
         summary="Make a flag",
-        request=shapes.FlagIn,
-        responses={201: shapes.FlagOut, **shapes.problems(400, 409)},
+        request=schemas.FlagIn,
+        responses={201: schemas.FlagOut, **schemas.problem_responses(400, 409)},
     )
     def post(self, request: Request) -> Response:
         """Make a flag; it is off unless said otherwise."""
-        patch, why = patch_of(request)
+        patch, why = parse_patch(request)
         key = str(patch.get("key", ""))
-        change(key=key, patch=patch, actor=actor_of(request), why=why, now=now(), create=True)
-        return flag_answer(key, 201)
+        apply_change(key=key, patch=patch, actor=get_actor(request), why=why, now=now(), create=True)
+        return flag_response(key, 201)
 
 
-class OneFlagView(FlagView):
+class FlagDetailView(BaseFlagView):
     """One flag."""
 
     @extend_schema(
         operation_id="read_flag",
         tags=["flags"],
         summary="One flag",
-        parameters=[conditional.IF_NONE_MATCH],
-        responses={200: shapes.FlagOut, 304: None, **shapes.problems(404)},
+        parameters=[conditional_requests.IF_NONE_MATCH],
+        responses={200: schemas.FlagOut, 304: None, **schemas.problem_responses(404)},
     )
     def get(self, request: Request, key: str) -> Response:
         """Return the flag and its version."""
-        answer = flag_answer(key)
+        answer = flag_response(key)
         tag = answer.headers["ETag"]
-        return Response(status=304, headers={"ETag": tag}) if conditional.has(request, tag) else answer
+        return (
+            Response(status=304, headers={"ETag": tag})
+            if conditional_requests.client_has_current(request, tag)
+            else answer
+        )
 
     @extend_schema(
         operation_id="change_flag",
         tags=["flags"],
         summary="Change a flag",
-        parameters=[conditional.IF_MATCH],
-        request=shapes.FlagIn(partial=True),
-        responses={200: shapes.FlagOut, 202: shapes.WaitingOut, **shapes.problems(400, 404, 412, 428)},
+        parameters=[conditional_requests.IF_MATCH],
+        request=schemas.FlagIn(partial=True),
+        responses={
+            200: schemas.FlagOut,
+            202: schemas.PendingChangeOut,
+            **schemas.problem_responses(400, 404, 412, 428),
+        },
     )
     def patch(self, request: Request, key: str) -> Response:
         """Change the fields that the body names; 202 if the flag needs approval, and nothing has changed yet."""
-        patch, why = patch_of(request)
-        version = conditional.expected(request)
-        done = change(
+        patch, why = parse_patch(request)
+        version = conditional_requests.expected_version(request)
+        done = apply_change(
             key=key,
             patch=patch,
-            actor=actor_of(request),
+            actor=get_actor(request),
             why=why,
             now=now(),
             version=version,
         )
-        return waits(done) if isinstance(done, PendingChange) else flag_answer(key)
+        return pending_change_response(done) if isinstance(done, PendingChange) else flag_response(key)
 
     @extend_schema(
         operation_id="archive_flag",
         tags=["flags"],
         summary="Archive a flag",
         parameters=[OpenApiParameter("why", str, required=True)],
-        responses={204: None, 202: shapes.WaitingOut, **shapes.problems(400, 404)},
+        responses={204: None, 202: schemas.PendingChangeOut, **schemas.problem_responses(400, 404)},
     )
     def delete(self, request: Request, key: str) -> Response:
         """Take the flag from lists and from the code, which gets its own default. Its record stays."""
         why = request.query_params.get("why", "")
-        done = change(
-            key=key, patch={"is_archived": True}, actor=actor_of(request), why=why, now=now(), action="archived"
+        done = apply_change(
+            key=key, patch={"is_archived": True}, actor=get_actor(request), why=why, now=now(), action="archived"
         )
-        return waits(done) if isinstance(done, PendingChange) else Response(status=204)
+        return pending_change_response(done) if isinstance(done, PendingChange) else Response(status=204)
 
 
-class KillView(FlagView):
+class KillFlagView(BaseFlagView):
     """The emergency switch."""
 
     @extend_schema(
         operation_id="kill_flag",
         tags=["flags"],
         summary="Turn a flag off at once",
-        request=shapes.Why,
-        responses={200: shapes.FlagOut, **shapes.problems(400, 404)},
+        request=schemas.ReasonBody,
+        responses={200: schemas.FlagOut, **schemas.problem_responses(400, 404)},
     )
     def post(self, request: Request, key: str) -> Response:
         """Turn it off for everybody without approval, and pause its rollout. All processes obey in 2 s."""
-        kill(key=key, actor=actor_of(request), why=checked(shapes.Why, request)["why"], now=now())
-        return flag_answer(key)
+        kill_flag(key=key, actor=get_actor(request), why=validate_body(schemas.ReasonBody, request)["why"], now=now())
+        return flag_response(key)
 
 
-class ChangesView(FlagView):
+class FlagChangesView(BaseFlagView):
     """The record."""
 
     @extend_schema(
@@ -184,68 +194,68 @@ class ChangesView(FlagView):
         tags=["flags"],
         summary="What was done to a flag, newest first",
         parameters=[OpenApiParameter("before", int, description="Only changes with a lower id.")],
-        responses={200: shapes.ChangesOut, **shapes.problems(400, 404)},
+        responses={200: schemas.ChangesOut, **schemas.problem_responses(400, 404)},
     )
     def get(self, request: Request, key: str) -> Response:
         """Return who changed what, and why."""
         find_flag(key)
-        rows = FlagChange.objects.filter(subject=Subject.FLAG, key=key).order_by("-pk")
+        rows = FlagChange.objects.filter(subject=ChangeSubject.FLAG, key=key).order_by("-pk")
         if before := request.query_params.get("before"):
-            if not before.isdecimal() or len(before) > MOST_DIGITS:
+            if not before.isdecimal() or len(before) > MAX_ID_DIGITS:
                 raise ValidationError({"before": "Give the number of a change."})
             rows = rows.filter(pk__lt=int(before))
-        page = list(rows.select_related("user", "approved_by")[: PAGE + 1])
-        older = page[PAGE - 1].pk if len(page) > PAGE else None
-        return Response({"changes": [shapes.change_shape(row) for row in page[:PAGE]], "next_before": older})
+        page = list(rows.select_related("user", "approved_by")[: PAGE_SIZE + 1])
+        older = page[PAGE_SIZE - 1].pk if len(page) > PAGE_SIZE else None
+        return Response({"changes": [schemas.serialize_change(row) for row in page[:PAGE_SIZE]], "next_before": older})
 
 
-class RestoreView(FlagView):
+class RestoreFlagView(BaseFlagView):
     """The way back."""
 
     @extend_schema(
         operation_id="restore_flag",
         tags=["flags"],
         summary="Bring back what a change left",
-        request=shapes.RestoreIn,
-        responses={200: shapes.FlagOut, 202: shapes.WaitingOut, **shapes.problems(400, 404)},
+        request=schemas.RestoreIn,
+        responses={200: schemas.FlagOut, 202: schemas.PendingChangeOut, **schemas.problem_responses(400, 404)},
     )
     def post(self, request: Request, key: str) -> Response:
         """Make the flag what it was after the change."""
-        body = checked(shapes.RestoreIn, request)
-        if not FlagChange.objects.filter(pk=body["change_id"], subject=Subject.FLAG, key=key).exists():
+        body = validate_body(schemas.RestoreIn, request)
+        if not FlagChange.objects.filter(pk=body["change_id"], subject=ChangeSubject.FLAG, key=key).exists():
             raise UnknownKeyError(f"change of {key}", str(body["change_id"]))
-        done = restore(change_id=body["change_id"], actor=actor_of(request), why=body["why"], now=now())
-        return waits(done) if isinstance(done, PendingChange) else flag_answer(key)
+        done = restore_change(change_id=body["change_id"], actor=get_actor(request), why=body["why"], now=now())
+        return pending_change_response(done) if isinstance(done, PendingChange) else flag_response(key)
 
 
-class ExplainFlagView(FlagView):
+class ExplainFlagView(BaseFlagView):
     """The playground."""
 
-    only_reads = True
-    scopes = {"POST": READ}
+    is_read_only = True
+    scopes = {"POST": READ_SCOPE}
 
     @extend_schema(
         operation_id="explain_flag",
         tags=["flags"],
         summary="What a unit gets, and why",
-        request=shapes.ExplainIn,
-        responses={200: shapes.ExplanationOut, **shapes.problems(400, 404)},
+        request=schemas.ExplainIn,
+        responses={200: schemas.FlagExplanationOut, **schemas.problem_responses(400, 404)},
     )
     def post(self, request: Request, key: str) -> Response:
         """Return the value and what became of each rule."""
-        body = checked(shapes.ExplainIn, request)
-        found = explain(key=key, unit_id=body["unit_id"], said=body["attributes"], now=now())
-        return Response(shapes.explanation_shape(found))
+        body = validate_body(schemas.ExplainIn, request)
+        found = explain(key=key, unit_id=body["unit_id"], given_attributes=body["attributes"], now=now())
+        return Response(schemas.serialize_explanation(found))
 
 
-class SegmentsView(FlagView):
+class SegmentListView(BaseFlagView):
     """Every segment."""
 
     @extend_schema(
         operation_id="list_segments",
         tags=["flags"],
         summary="Segments by key",
-        responses={200: shapes.SegmentsOut},
+        responses={200: schemas.SegmentsOut},
     )
     def get(self, request: Request) -> Response:
         """Return the segments."""
@@ -255,58 +265,64 @@ class SegmentsView(FlagView):
         operation_id="make_segment",
         tags=["flags"],
         summary="Make a segment",
-        request=shapes.SegmentIn,
-        responses={201: documents.SegmentDocument, **shapes.problems(400, 409)},
+        request=schemas.SegmentIn,
+        responses={201: documents.SegmentDocument, **schemas.problem_responses(400, 409)},
     )
     def post(self, request: Request) -> Response:
         """Make a segment."""
-        patch, why = patch_of(request)
+        patch, why = parse_patch(request)
         key = str(patch.get("key", ""))
-        subject = Subject.SEGMENT
-        change(subject=subject, key=key, patch=patch, actor=actor_of(request), why=why, now=now(), create=True)
+        subject = ChangeSubject.SEGMENT
+        apply_change(subject=subject, key=key, patch=patch, actor=get_actor(request), why=why, now=now(), create=True)
         return Response(documents.segment_document(Segment.objects.get(key=key)), status=201)
 
 
-class OneSegmentView(FlagView):
+class SegmentDetailView(BaseFlagView):
     """One segment."""
 
     @extend_schema(
         operation_id="read_segment",
         tags=["flags"],
         summary="One segment",
-        responses={200: documents.SegmentDocument, **shapes.problems(404)},
+        responses={200: documents.SegmentDocument, **schemas.problem_responses(404)},
     )
     def get(self, request: Request, key: str) -> Response:
         """Return the segment."""
         row = Segment.objects.filter(key=key).first()
         if row is None:
-            raise UnknownKeyError(Subject.SEGMENT.label, key)
+            raise UnknownKeyError(ChangeSubject.SEGMENT.label, key)
         return Response(documents.segment_document(row))
 
     @extend_schema(
         operation_id="change_segment",
         tags=["flags"],
         summary="Change a segment",
-        request=shapes.SegmentIn(partial=True),
-        responses={200: documents.SegmentDocument, 202: shapes.WaitingOut, **shapes.problems(400, 404)},
+        request=schemas.SegmentIn(partial=True),
+        responses={
+            200: documents.SegmentDocument,
+            202: schemas.PendingChangeOut,
+            **schemas.problem_responses(400, 404),
+        },
     )
     def patch(self, request: Request, key: str) -> Response:
         """Change the fields that the body names, for every flag that uses the segment."""
-        patch, why = patch_of(request)
-        done = change(subject=Subject.SEGMENT, key=key, patch=patch, actor=actor_of(request), why=why, now=now())
-        return waits(done) if isinstance(done, PendingChange) else self.get(request, key)
+        patch, why = parse_patch(request)
+        done = apply_change(
+            subject=ChangeSubject.SEGMENT, key=key, patch=patch, actor=get_actor(request), why=why, now=now()
+        )
+        return pending_change_response(done) if isinstance(done, PendingChange) else self.get(request, key)
 
 
-class RolloutsView(FlagView):
+class RolloutListView(BaseFlagView):
     """Every rollout plan."""
 
-    writers = RELEASE
+    write_permission = RELEASE_PERMISSION
 
     @extend_schema(
         operation_id="list_rollouts",
         tags=["flags"],
         summary="Rollout plans and their templates",
-        responses={200: shapes.PlansOut},
+        responses={200: schemas.RolloutPlansOut},
     )
     def get(self, request: Request) -> Response:
         """Return the plans."""
@@ -317,17 +333,17 @@ class RolloutsView(FlagView):
         operation_id="make_rollout",
         tags=["flags"],
         summary="Copy a template for a flag",
-        request=shapes.PlanIn,
-        responses={201: documents.PlanDocument, **shapes.problems(400, 404)},
+        request=schemas.RolloutPlanIn,
+        responses={201: documents.RolloutPlanDocument, **schemas.problem_responses(400, 404)},
     )
     def post(self, request: Request) -> Response:
         """Make a draft; start it with /rollouts/KEY/start."""
-        body = checked(shapes.PlanIn, request)
-        plan = rollouts.copy(actor=actor_of(request), now=now(), **body)
+        body = validate_body(schemas.RolloutPlanIn, request)
+        plan = rollouts.copy_template(actor=get_actor(request), now=now(), **body)
         return Response(documents.plan_document(plan), status=201)
 
 
-ACTIONS = {
+ROLLOUT_ACTIONS = {
     "start": rollouts.start,
     "pause": rollouts.pause,
     "resume": rollouts.resume,
@@ -336,48 +352,56 @@ ACTIONS = {
 }
 
 
-class RolloutActionView(FlagView):
+class RolloutActionView(BaseFlagView):
     """What can be done with a plan."""
 
-    writers = RELEASE
+    write_permission = RELEASE_PERMISSION
 
     @extend_schema(
         operation_id="steer_rollout",
         tags=["flags"],
         summary="Start, pause, resume, step back or stop a plan",
-        parameters=[OpenApiParameter("action", str, OpenApiParameter.PATH, enum=sorted(ACTIONS))],
-        request=shapes.Why,
-        responses={200: documents.PlanDocument, 202: shapes.WaitingOut, **shapes.problems(400, 404, 409)},
+        parameters=[OpenApiParameter("action", str, OpenApiParameter.PATH, enum=sorted(ROLLOUT_ACTIONS))],
+        request=schemas.ReasonBody,
+        responses={
+            200: documents.RolloutPlanDocument,
+            202: schemas.PendingChangeOut,
+            **schemas.problem_responses(400, 404, 409),
+        },
     )
     def post(self, request: Request, key: str, action: str) -> Response:
         """Do it, and record why."""
-        if action not in ACTIONS:
+        if action not in ROLLOUT_ACTIONS:
             raise UnknownKeyError("action", action)
-        why = checked(shapes.Why, request)["why"]
-        done = ACTIONS[action](key=key, actor=actor_of(request), why=why, now=now())
-        return waits(done) if isinstance(done, PendingChange) else Response(documents.plan_document(done))
+        why = validate_body(schemas.ReasonBody, request)["why"]
+        done = ROLLOUT_ACTIONS[action](key=key, actor=get_actor(request), why=why, now=now())
+        return (
+            pending_change_response(done)
+            if isinstance(done, PendingChange)
+            else Response(documents.plan_document(done))
+        )
 
 
-class ApprovalsView(FlagView):
+class ApprovalListView(BaseFlagView):
     """Changes that wait."""
 
     @extend_schema(
         operation_id="list_approvals",
         tags=["flags"],
         summary="Changes that wait for a second person",
-        responses={200: shapes.WaitingsOut},
+        responses={200: schemas.PendingChangesOut},
     )
     def get(self, request: Request) -> Response:
         """Return them, newest first."""
-        rows = PendingChange.objects.filter(state=PendingChange.State.WAITING).select_related("asked_by")
-        return Response({"approvals": [shapes.waiting_shape(row) for row in rows]})
+        rows = PendingChange.objects.filter(state=PendingChange.State.PENDING).select_related("requested_by")
+        return Response({"approvals": [schemas.serialize_pending_change(row) for row in rows]})
 
 
-class DecideView(FlagView):
+class ApprovalDecisionView(BaseFlagView):
     """The second person's word."""
 
-    writers = CHANGE  # the service asks for more: a releaser, and another one
-    only_people = True
+    write_permission = CHANGE_PERMISSION  # the service asks for more: a releaser, and another one
+    is_for_people_only = True
 
     @extend_schema(
         operation_id="decide_approval",
@@ -385,13 +409,13 @@ class DecideView(FlagView):
         summary="Approve or reject a change",
         parameters=[OpenApiParameter("decision", str, OpenApiParameter.PATH, enum=["approve", "reject"])],
         request=None,
-        responses={204: None, **shapes.problems(404, 409)},
+        responses={204: None, **schemas.problem_responses(404, 409)},
     )
     def post(self, request: Request, pending_id: int, decision: str) -> Response:
         """Make the change, or leave things as they are."""
         if decision not in ("approve", "reject"):
             raise UnknownKeyError("decision", decision)
-        user = actor_of(request).user
+        user = get_actor(request).user
         assert user is not None
         (approve.approve if decision == "approve" else approve.reject)(pending_id=pending_id, user=user, now=now())
         return Response(status=204)

@@ -8,17 +8,17 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from flags.documents import moment
-from flags.models import Experiment, Result, Snapshot
+from flags.documents import format_timestamp
+from flags.models import Experiment, ExperimentResult, InterimAnalysis
 
-LOOKS = 60
+LIFT_HISTORY_LENGTH = 60
 """Looks that are shown as a line, the newest."""
-WRONG_SPLIT = 0.001
+SAMPLE_RATIO_ALPHA = 0.001
 """
 Below this chance the split is not the one that was asked for, and nothing else may be believed. It is small because the
 check is made every night.
 """
-NUMBERS = (
+RESULT_NUMBERS = (
     *("control_units", "units", "control_mean", "mean", "difference", "low", "high", "p"),
     *("anytime_low", "anytime_high", "anytime_p", "adjusted_p", "lift", "lift_low", "lift_high"),
     *("chance", "loss", "variance_kept"),
@@ -26,7 +26,7 @@ NUMBERS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ComparisonRow:
     """One comparison with the control."""
 
     metric: str
@@ -35,17 +35,17 @@ class Line:
     is_guardrail: bool
     higher_is_better: bool
     variant: str
-    segment: str
+    slice_label: str
     verdict: str
     numbers: dict[str, float | None]
     """By the names of `NUMBERS`; means are the metric's own, lifts are parts of the control's mean."""
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class LiftPoint:
     """The goal's lift of one variant, as one look had it."""
 
-    made_at: datetime
+    analyzed_at: datetime
     variant: str
     lift: float
     low: float
@@ -61,28 +61,28 @@ class Report:
     hypothesis: str
     state: str
     decision: str
-    decided_because: str
+    decision_reason: str
     started_at: datetime | None
     finished_at: datetime | None
     goal: str
     minimum_effect: float
-    made_at: datetime | None = None
+    analyzed_at: datetime | None = None
     phase: int = 0
     units: dict[str, int] = field(default_factory=dict)
     daily_units: dict[str, dict[str, int]] = field(default_factory=dict)
     sample_ratio_p: float = 1.0
     needed_units: float | None = None
     days_left: float | None = None
-    lines: list[Line] = field(default_factory=list)
-    looks: list[Look] = field(default_factory=list)
+    comparisons: list[ComparisonRow] = field(default_factory=list)
+    lift_history: list[LiftPoint] = field(default_factory=list)
 
     @property
-    def is_split_wrong(self) -> bool:
+    def has_sample_ratio_mismatch(self) -> bool:
         """Return whether the units are not split as was asked for."""
-        return self.sample_ratio_p < WRONG_SPLIT
+        return self.sample_ratio_p < SAMPLE_RATIO_ALPHA
 
 
-def report_of(experiment: Experiment) -> Report:
+def build_report(experiment: Experiment) -> Report:
     """Return what the newest look and those before it say."""
     planned: dict[str, Any] = {
         "experiment": experiment.key,
@@ -90,7 +90,7 @@ def report_of(experiment: Experiment) -> Report:
         "hypothesis": experiment.hypothesis,
         "state": experiment.state,
         "decision": experiment.decision,
-        "decided_because": experiment.decided_because,
+        "decision_reason": experiment.decision_reason,
         "started_at": experiment.started_at,
         "finished_at": experiment.finished_at,
         "goal": experiment.goal.key if experiment.goal else "",
@@ -101,59 +101,70 @@ def report_of(experiment: Experiment) -> Report:
         return Report(**planned)
     return Report(
         **planned,
-        made_at=snapshot.made_at,
+        analyzed_at=snapshot.analyzed_at,
         phase=snapshot.phase_number,
         units=snapshot.units,
         daily_units=snapshot.daily_units,
         sample_ratio_p=snapshot.sample_ratio_p,
         needed_units=snapshot.needed_units,
         days_left=snapshot.days_left,
-        lines=[line_of(row, experiment) for row in snapshot.results.select_related("metric")],
-        looks=looks_of(experiment, snapshot),
+        comparisons=[build_comparison_row(row, experiment) for row in snapshot.results.select_related("metric")],
+        lift_history=load_lift_history(experiment, snapshot),
     )
 
 
-def line_of(row: Result, experiment: Experiment) -> Line:
+def build_comparison_row(row: ExperimentResult, experiment: Experiment) -> ComparisonRow:
     """Return one result as a line."""
-    return Line(
+    return ComparisonRow(
         metric=row.metric.key,
         description=row.metric.description,
         is_goal=row.metric_id == experiment.goal_id,
         is_guardrail=row.metric.is_guardrail,
         higher_is_better=row.metric.higher_is_better,
         variant=row.variant,
-        segment=row.segment,
+        slice_label=row.slice_label,
         verdict=row.verdict,
-        numbers={name: getattr(row, name) for name in NUMBERS},
+        numbers={name: getattr(row, name) for name in RESULT_NUMBERS},
     )
 
 
-def looks_of(experiment: Experiment, newest: Snapshot) -> list[Look]:
+def load_lift_history(experiment: Experiment, latest_analysis: InterimAnalysis) -> list[LiftPoint]:
     """Return the goal's lift at each look of the newest one's phase, the oldest first."""
-    shown = experiment.snapshots.filter(phase_number=newest.phase_number).values_list("pk", flat=True)[:LOOKS]
-    rows = Result.objects.filter(snapshot__in=list(shown), metric=experiment.goal, segment="", lift__isnull=False)
+    shown = experiment.snapshots.filter(phase_number=latest_analysis.phase_number).values_list("pk", flat=True)[
+        :LIFT_HISTORY_LENGTH
+    ]
+    rows = ExperimentResult.objects.filter(
+        interim_analysis__in=list(shown), metric=experiment.goal, slice_label="", lift__isnull=False
+    )
     return [
-        Look(row.snapshot.made_at, row.variant, row.lift, row.lift_low, row.lift_high)
-        for row in rows.select_related("snapshot").order_by("snapshot__made_at", "pk")
+        LiftPoint(row.interim_analysis.analyzed_at, row.variant, row.lift, row.lift_low, row.lift_high)
+        for row in rows.select_related("interim_analysis").order_by("interim_analysis__analyzed_at", "pk")
         if row.lift is not None and row.lift_low is not None and row.lift_high is not None
     ]
 
 
-def as_json(report: Report) -> dict[str, Any]:
+def report_to_json(report: Report) -> dict[str, Any]:
     """Return the report as JSON has it."""
     found = asdict(report)
     for name in ("started_at", "finished_at", "made_at"):
-        found[name] = moment(found[name])
-    found["looks"] = [one | {"made_at": moment(one["made_at"])} for one in found["looks"]]
-    return found | {"is_split_wrong": report.is_split_wrong}
+        found[name] = format_timestamp(found[name])
+    found["looks"] = [one | {"made_at": format_timestamp(one["made_at"])} for one in found["looks"]]
+    return found | {"has_sample_ratio_mismatch": report.has_sample_ratio_mismatch}
 
 
-def as_csv(report: Report) -> str:
+def report_to_csv(report: Report) -> str:
     """Return the comparisons as a table, a line each."""
     output = io.StringIO()
     table = csv.writer(output)
-    table.writerow(["experiment", "made_at", "phase", "metric", "variant", "segment", "verdict", *NUMBERS])
-    for line in report.lines:
-        head = [report.experiment, moment(report.made_at), report.phase, line.metric, line.variant, line.segment]
-        table.writerow([*head, line.verdict, *(line.numbers[name] for name in NUMBERS)])
+    table.writerow(["experiment", "made_at", "phase", "metric", "variant", "segment", "verdict", *RESULT_NUMBERS])
+    for line in report.comparisons:
+        head = [
+            report.experiment,
+            format_timestamp(report.analyzed_at),
+            report.phase,
+            line.metric,
+            line.variant,
+            line.slice_label,
+        ]
+        table.writerow([*head, line.verdict, *(line.numbers[name] for name in RESULT_NUMBERS)])
     return output.getvalue()

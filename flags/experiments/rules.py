@@ -16,11 +16,11 @@ from typing import Any
 HASH_VERSION = 2  # 10,000 buckets; version 1 has 1,000
 HASH_ATTRIBUTE = "id"
 
-Rule = dict[str, Any]
+EngineRule = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Arm:
+class ExperimentArm:
     """A variant as it runs, of a flag or of an experiment on it."""
 
     key: str
@@ -33,7 +33,7 @@ class Arm:
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningExperiment:
     """An experiment's open phase."""
 
     experiment_id: int
@@ -43,22 +43,22 @@ class Running:
     seed: str
     traffic: float
     """Share of the units that are in, 0 to 1."""
-    arms: tuple[Arm, ...]
+    arms: tuple[ExperimentArm, ...]
     group: str = ""
     slot: tuple[float, float] = (0.0, 1.0)
     """Its part of the group's units; experiments of a group have parts that do not overlap."""
     holdout: str = ""
     holdout_share: float = 0.0
-    reads_assignments: bool = False
+    has_earlier_assignments: bool = False
     """Whether an earlier phase's assignments hold: then a unit's is looked up before it is hashed."""
 
-    def arm(self, key: str) -> Arm:
+    def get_arm(self, key: str) -> ExperimentArm:
         """Return the arm of this key, or raise `KeyError`."""
         return {arm.key: arm for arm in self.arms}[key]
 
 
 @dataclass(frozen=True, slots=True)
-class Exposed:
+class ExposedVariant:
     """That a unit was given a variant of a phase: what an exposure is written from."""
 
     experiment_id: int
@@ -68,19 +68,19 @@ class Exposed:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class FlagAnswer:
     """What a flag is worth for a unit, and through which variant of which experiment, if any."""
 
     value: object
     variant: str = ""
     config: Mapping[str, object] = field(default_factory=dict)
-    exposed: Exposed | None = None
+    exposed_variant: ExposedVariant | None = None
     """None outside an experiment, and for a unit that keeps the variant of an earlier phase: it was exposed then."""
     rule: str = field(default="", compare=False)
     """Which rule decided: rule:1:on, rollout:on, experiment:key, holdout:key; empty: none did, or the flag is off."""
 
 
-def experiment_rules(rows: Iterable[Running], default: object = False) -> list[Rule]:
+def experiment_rules(rows: Iterable[RunningExperiment], default: object = False) -> list[EngineRule]:
     """
     Return a flag's rules for the experiments that run on it, to stand before its rollout.
 
@@ -88,10 +88,12 @@ def experiment_rules(rows: Iterable[Running], default: object = False) -> list[R
     """
     ordered = sorted(rows, key=lambda row: row.key)
     held = {row.holdout: row.holdout_share for row in ordered if row.holdout}
-    return [_holdout_rule(key, share, default) for key, share in held.items()] + [_rule(row) for row in ordered]
+    return [_holdout_rule(key, share, default) for key, share in held.items()] + [
+        _experiment_rule(row) for row in ordered
+    ]
 
 
-def _holdout_rule(key: str, share: float, default: object) -> Rule:
+def _holdout_rule(key: str, share: float, default: object) -> EngineRule:
     """Return the rule that gives the held-out units the default. Its seed is the holdout's: the same units in all."""
     return {
         "id": f"holdout:{key}",
@@ -103,9 +105,9 @@ def _holdout_rule(key: str, share: float, default: object) -> Rule:
     }
 
 
-def _rule(row: Running) -> Rule:
+def _experiment_rule(row: RunningExperiment) -> EngineRule:
     starts = accumulate((arm.share for arm in row.arms), initial=0.0)
-    rule: Rule = {
+    rule: EngineRule = {
         "id": f"experiment:{row.key}",
         "key": row.key,
         "variations": [arm.value for arm in row.arms],
@@ -114,7 +116,7 @@ def _rule(row: Running) -> Rule:
         "hashAttribute": HASH_ATTRIBUTE,
         "hashVersion": HASH_VERSION,
         "seed": row.seed,
-        "disableStickyBucketing": not row.reads_assignments,
+        "disableStickyBucketing": not row.has_earlier_assignments,
     }
     if row.group:
         slot = {"seed": f"group:{row.group}", "ranges": [list(row.slot)], "hashVersion": HASH_VERSION}
@@ -122,11 +124,11 @@ def _rule(row: Running) -> Rule:
     return rule
 
 
-def kept_assignments(unit_id: str, assigned: Mapping[str, str]) -> dict[str, Any]:
+def sticky_bucket_docs(unit_id: str, assignments: Mapping[str, str]) -> dict[str, Any]:
     """Return earlier assignments (experiment key to variant key) as the engine's sticky documents."""
     document = {
         "attributeName": HASH_ATTRIBUTE,
         "attributeValue": unit_id,
-        "assignments": {f"{key}__0": variant for key, variant in assigned.items()},
+        "assignments": {f"{key}__0": variant for key, variant in assignments.items()},
     }
-    return {f"{HASH_ATTRIBUTE}||{unit_id}": document} if assigned else {}
+    return {f"{HASH_ATTRIBUTE}||{unit_id}": document} if assignments else {}

@@ -1,24 +1,24 @@
 """The rows of flags and experiments."""
 
 from flags.models.append_only import (
-    KeptForEverError,
+    AppendOnlyError,
 )
 from flags.models.changes import (
+    ChangeSubject,
     FlagChange,
     PayloadVersion,
     PendingChange,
-    Subject,
 )
 from flags.models.experiments import (
     ExclusionGroup,
     Experiment,
+    ExperimentPhase,
+    ExperimentResult,
+    ExperimentVariant,
     Exposure,
     Holdout,
+    InterimAnalysis,
     Metric,
-    Phase,
-    Result,
-    Snapshot,
-    Variant,
 )
 from flags.models.flags import (
     Flag,
@@ -37,27 +37,27 @@ from flags.models.segments import (
 )
 
 __all__ = [
+    "AppendOnlyError",
+    "ChangeSubject",
     "Condition",
     "ExclusionGroup",
     "Experiment",
+    "ExperimentPhase",
+    "ExperimentResult",
+    "ExperimentVariant",
     "Exposure",
     "Flag",
     "FlagChange",
     "FlagVariant",
     "Guardrail",
     "Holdout",
-    "KeptForEverError",
+    "InterimAnalysis",
     "Metric",
     "PayloadVersion",
     "PendingChange",
-    "Phase",
     "Prerequisite",
-    "Result",
     "RolloutPhase",
     "RolloutPlan",
     "Rule",
     "Segment",
-    "Snapshot",
-    "Subject",
-    "Variant",
 ]

@@ -8,24 +8,24 @@ from django.core.exceptions import ValidationError
 from django.db import models
 
 
-class KeptForEverError(ValidationError):
+class AppendOnlyError(ValidationError):
     """A row of a record that is only ever added to."""
 
 
-class AppendOnlyRows(models.QuerySet):
+class AppendOnlyQuerySet(models.QuerySet):
     """Rows that are added, read, and nothing else."""
 
     def update(self, **kwargs: object) -> int:
-        raise KeptForEverError("These rows are kept as they were written; add others.")
+        raise AppendOnlyError("These rows are kept as they were written; add others.")
 
     def delete(self) -> tuple[int, dict[str, int]]:
-        raise KeptForEverError("These rows are kept for ever.")
+        raise AppendOnlyError("These rows are kept for ever.")
 
 
-AppendOnlyManager = models.Manager.from_queryset(AppendOnlyRows)
+AppendOnlyManager = models.Manager.from_queryset(AppendOnlyQuerySet)
 
 
-class AppendOnly(models.Model):
+class AppendOnlyModel(models.Model):
     """A record: rows are added, and neither changed nor deleted through the app."""
 
     objects = AppendOnlyManager()
@@ -35,8 +35,8 @@ class AppendOnly(models.Model):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         if not self._state.adding:
-            raise KeptForEverError(f"{self._meta.verbose_name} {self.pk} is kept as it was written; add another.")
+            raise AppendOnlyError(f"{self._meta.verbose_name} {self.pk} is kept as it was written; add another.")
         super().save(*args, **kwargs)
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
-        raise KeptForEverError(f"{self._meta.verbose_name} {self.pk} is kept for ever.")
+        raise AppendOnlyError(f"{self._meta.verbose_name} {self.pk} is kept for ever.")

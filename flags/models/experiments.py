@@ -6,9 +6,9 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
-from flags.models.append_only import AppendOnly
-from flags.models.flags import PERCENTAGE, Flag
-from flags.models.guarded import Guarded
+from flags.models.append_only import AppendOnlyModel
+from flags.models.flags import PERCENTAGE_VALIDATORS, Flag
+from flags.models.guarded import GuardedModel
 
 
 class ExclusionGroup(models.Model):
@@ -28,7 +28,7 @@ class Holdout(models.Model):
     """Units that no experiment touches: they get the flag's default, so that all changes together can be judged."""
 
     key = models.SlugField(max_length=64, unique=True)
-    percentage = models.FloatField(default=5.0, validators=PERCENTAGE, help_text="Share of units held out.")
+    percentage = models.FloatField(default=5.0, validators=PERCENTAGE_VALIDATORS, help_text="Share of units held out.")
     description = models.CharField(max_length=300, blank=True)
 
     class Meta:
@@ -85,7 +85,7 @@ class Metric(models.Model):
             raise ValidationError({"denominator": "A ratio has kinds of events below the line; others have none."})
 
 
-class Experiment(Guarded):
+class Experiment(GuardedModel):
     """A question, and how it is asked. What runs is its open phase: a frozen copy with a seed of its own."""
 
     class State(models.TextChoices):
@@ -102,15 +102,19 @@ class Experiment(Guarded):
     hypothesis = models.TextField(help_text="What you expect to change, for whom, and why.")
     unit = models.CharField(max_length=16, choices=Unit.choices, default=Unit.MEMBER, help_text="What is randomised.")
     traffic_percentage = models.FloatField(
-        default=100.0, validators=PERCENTAGE, help_text="Share of units in the experiment; the rest follow the flag."
+        default=100.0,
+        validators=PERCENTAGE_VALIDATORS,
+        help_text="Share of units in the experiment; the rest follow the flag.",
     )
     group = models.ForeignKey(
         ExclusionGroup, on_delete=models.PROTECT, null=True, blank=True, help_text="Experiments not to meet in a unit."
     )
     slot_from = models.FloatField(
-        default=0.0, validators=PERCENTAGE, help_text="Where its slot of the group begins, %."
+        default=0.0, validators=PERCENTAGE_VALIDATORS, help_text="Where its slot of the group begins, %."
     )
-    slot_to = models.FloatField(default=100.0, validators=PERCENTAGE, help_text="Where its slot of the group ends, %.")
+    slot_to = models.FloatField(
+        default=100.0, validators=PERCENTAGE_VALIDATORS, help_text="Where its slot of the group ends, %."
+    )
     holdout = models.ForeignKey(Holdout, on_delete=models.PROTECT, null=True, blank=True)
     is_sticky = models.BooleanField(
         default=True, help_text="A new phase leaves those who were exposed in the variant they had."
@@ -132,7 +136,7 @@ class Experiment(Guarded):
     )
     state = models.CharField(max_length=8, choices=State.choices, default=State.DRAFT, editable=False)
     decision = models.CharField(max_length=64, blank=True, editable=False, help_text="Key of the variant chosen.")
-    decided_because = models.TextField(blank=True, editable=False)
+    decision_reason = models.TextField(blank=True, editable=False)
     started_at = models.DateTimeField(null=True, editable=False)
     finished_at = models.DateTimeField(null=True, editable=False)
     changed_at = models.DateTimeField(editable=False)
@@ -151,7 +155,7 @@ class Experiment(Guarded):
         return self.key
 
 
-class Variant(Guarded):
+class ExperimentVariant(GuardedModel):
     """One arm of an experiment: what the flag is worth for it, and the settings that go with it."""
 
     experiment = models.ForeignKey(Experiment, on_delete=models.CASCADE, related_name="variants")
@@ -174,7 +178,7 @@ class Variant(Guarded):
         return self.key
 
 
-class Phase(Guarded):
+class ExperimentPhase(GuardedModel):
     """What ran, frozen: traffic, variants and weights under one seed. Results are of one phase; a bandit's of all."""
 
     experiment = models.ForeignKey(Experiment, on_delete=models.CASCADE, related_name="phases")
@@ -205,7 +209,7 @@ class Exposure(models.Model):
     Personal data: which variant a member was shown. Only ids and numbers. Erased with the member.
     """
 
-    phase = models.ForeignKey(Phase, on_delete=models.CASCADE, related_name="exposures", db_index=False)
+    phase = models.ForeignKey(ExperimentPhase, on_delete=models.CASCADE, related_name="exposures", db_index=False)
     experiment = models.ForeignKey(Experiment, on_delete=models.CASCADE, related_name="exposures", db_index=False)
     unit_id = models.CharField(max_length=128)
     variant = models.CharField(max_length=64)
@@ -224,48 +228,48 @@ class Exposure(models.Model):
         return f"{self.unit_id}: {self.variant}"
 
 
-class Snapshot(AppendOnly):
+class InterimAnalysis(AppendOnlyModel):
     """One look at an experiment: who was in, whether the split is right, and a result for each metric and variant."""
 
     experiment = models.ForeignKey(Experiment, on_delete=models.PROTECT, related_name="snapshots")
     phase_number = models.PositiveIntegerField()
-    made_at = models.DateTimeField(db_index=True)
+    analyzed_at = models.DateTimeField(db_index=True)
     units = models.JSONField(help_text="Units exposed, by variant.")
     daily_units = models.JSONField(help_text="Units first exposed on each day, by variant.")
     sample_ratio_p = models.FloatField()
     needed_units = models.FloatField(null=True, help_text="Units in all to find the minimum effect; empty: unknown.")
     days_left = models.FloatField(null=True, help_text="Days until then at the present pace; empty: unknown.")
-    seconds = models.FloatField(help_text="How long the look took.")
+    duration_seconds = models.FloatField(help_text="How long the look took.")
 
     class Meta:
-        ordering = ["-made_at", "-pk"]
-        indexes = [models.Index(fields=["experiment", "-made_at"], name="snapshots_newest_first")]
+        ordering = ["-analyzed_at", "-pk"]
+        indexes = [models.Index(fields=["experiment", "-analyzed_at"], name="snapshots_newest_first")]
 
     def __str__(self) -> str:
-        return f"{self.experiment_id} at {self.made_at:%Y-%m-%d %H:%M}"
+        return f"{self.experiment_id} at {self.analyzed_at:%Y-%m-%d %H:%M}"
 
 
-class Result(AppendOnly):
+class ExperimentResult(AppendOnlyModel):
     """What one snapshot says of a variant against the control, for one metric and one segment of the units."""
 
     class Verdict(models.TextChoices):
         BETTER = "better"
         WORSE = "worse"
         SAFE = "safe"
-        OPEN = "open"
+        INCONCLUSIVE = "open"
 
-    snapshot = models.ForeignKey(Snapshot, on_delete=models.PROTECT, related_name="results")
+    interim_analysis = models.ForeignKey(InterimAnalysis, on_delete=models.PROTECT, related_name="results")
     metric = models.ForeignKey(Metric, on_delete=models.PROTECT, related_name="+")
     variant = models.CharField(max_length=64)
-    segment = models.CharField(max_length=64, blank=True, help_text="Such as language=en; empty: everybody.")
+    slice_label = models.CharField(max_length=64, blank=True, help_text="Such as language=en; empty: everybody.")
     control_units = models.PositiveIntegerField()
     units = models.PositiveIntegerField()
     control_mean = models.FloatField()
     mean = models.FloatField()
     difference = models.FloatField(help_text="Treatment less control, CUPED taken out.")
-    low = models.FloatField(null=True, help_text="Fixed interval: good for one planned look.")
-    high = models.FloatField(null=True)
-    p = models.FloatField(help_text="Of the fixed interval.")
+    fixed_low = models.FloatField(null=True, help_text="Fixed interval: good for one planned look.")
+    fixed_high = models.FloatField(null=True)
+    fixed_p = models.FloatField(help_text="Of the fixed interval.")
     anytime_low = models.FloatField(null=True, help_text="Holds at all looks together.")
     anytime_high = models.FloatField(null=True)
     anytime_p = models.FloatField()
@@ -273,13 +277,13 @@ class Result(AppendOnly):
     lift = models.FloatField(null=True, help_text="Relative; empty where the control's mean is about zero.")
     lift_low = models.FloatField(null=True, help_text="Anytime.")
     lift_high = models.FloatField(null=True)
-    chance = models.FloatField(help_text="Bayesian chance that the variant is the better one.")
-    loss = models.FloatField(null=True, help_text="Expected loss of choosing it, in the metric's unit.")
-    variance_kept = models.FloatField(help_text="Part of the variance that CUPED leaves.")
+    chance_better = models.FloatField(help_text="Bayesian chance that the variant is the better one.")
+    expected_loss = models.FloatField(null=True, help_text="Expected loss of choosing it, in the metric's unit.")
+    remaining_variance_ratio = models.FloatField(help_text="Part of the variance that CUPED leaves.")
     verdict = models.CharField(max_length=8, choices=Verdict.choices)
 
     class Meta:
         ordering = ["pk"]
 
     def __str__(self) -> str:
-        return f"{self.metric_id} {self.variant} {self.segment}"
+        return f"{self.metric_id} {self.variant} {self.slice_label}"

@@ -3,19 +3,19 @@
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
-from flags.models.guarded import Guarded
+from flags.models.guarded import GuardedModel
 from flags.models.segments import Segment
 
 
-def yes() -> bool:
+def default_true() -> bool:
     """Return what a flag is worth to those who have it, if nothing else is said. A callable, as Django wants it."""
     return True
 
 
-PERCENTAGE = [MinValueValidator(0.0), MaxValueValidator(100.0)]
+PERCENTAGE_VALIDATORS = [MinValueValidator(0.0), MaxValueValidator(100.0)]
 
 
-class Flag(Guarded):
+class Flag(GuardedModel):
     """A typed value with a gradual rollout. Raising the percentage keeps everybody who is in, with what they have."""
 
     class Kind(models.TextChoices):
@@ -30,10 +30,10 @@ class Flag(Guarded):
     is_enabled = models.BooleanField(default=False, help_text="Off: everybody has the off value, at once.")
     rollout_percentage = models.FloatField(
         default=0.0,
-        validators=PERCENTAGE,
+        validators=PERCENTAGE_VALIDATORS,
         help_text="Share of those whom no rule decides for, 0 to 100, who have it. Raising it loses nobody.",
     )
-    on_value = models.JSONField(default=yes, help_text="For those who have it, if there are no variants.")
+    on_value = models.JSONField(default=default_true, help_text="For those who have it, if there are no variants.")
     default_value = models.JSONField(default=bool, help_text="For those who do not have it while the flag is on.")
     off_value = models.JSONField(default=bool, help_text="For everybody while the flag is off.")
     starts_at = models.DateTimeField(null=True, blank=True, help_text="Before this moment the flag is off.")
@@ -62,7 +62,7 @@ class Flag(Guarded):
         return self.key
 
 
-class FlagVariant(Guarded):
+class FlagVariant(GuardedModel):
     """One of several values of a flag, and its share of those who have the flag."""
 
     flag = models.ForeignKey(Flag, on_delete=models.CASCADE, related_name="variants")
@@ -79,7 +79,7 @@ class FlagVariant(Guarded):
         return self.name
 
 
-class Rule(Guarded):
+class Rule(GuardedModel):
     """Whom the flag treats in their own way. Rules are asked in order, and the first that fits decides."""
 
     flag = models.ForeignKey(Flag, on_delete=models.CASCADE, related_name="rules")
@@ -87,7 +87,9 @@ class Rule(Guarded):
     segment = models.ForeignKey(
         Segment, on_delete=models.PROTECT, null=True, blank=True, related_name="rules", help_text="Empty: everybody."
     )
-    percentage = models.FloatField(default=100.0, validators=PERCENTAGE, help_text="Share of the segment, 0 to 100.")
+    percentage = models.FloatField(
+        default=100.0, validators=PERCENTAGE_VALIDATORS, help_text="Share of the segment, 0 to 100."
+    )
     serves = models.CharField(
         max_length=64,
         blank=True,
@@ -102,16 +104,16 @@ class Rule(Guarded):
         return f"{self.percentage:g} % of {self.segment or 'everybody'}"
 
 
-class Prerequisite(Guarded):
+class Prerequisite(GuardedModel):
     """Another flag that must have a value for the unit; else the unit gets this flag's default."""
 
     flag = models.ForeignKey(Flag, on_delete=models.CASCADE, related_name="prerequisites")
-    needs = models.ForeignKey(Flag, on_delete=models.PROTECT, related_name="needed_by")
-    value = models.JSONField(default=yes)
+    required_flag = models.ForeignKey(Flag, on_delete=models.PROTECT, related_name="needed_by")
+    value = models.JSONField(default=default_true)
 
     class Meta:
         ordering = ["pk"]
-        constraints = [models.UniqueConstraint(fields=["flag", "needs"], name="one_prerequisite_per_flag")]
+        constraints = [models.UniqueConstraint(fields=["flag", "required_flag"], name="one_prerequisite_per_flag")]
 
     def __str__(self) -> str:
-        return f"{self.needs} is {self.value}"
+        return f"{self.required_flag} is {self.value}"

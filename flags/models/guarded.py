@@ -10,7 +10,7 @@ from typing import Any
 from django.db import models
 from django.db.models.signals import pre_delete, pre_save
 
-_writing = ContextVar("flags_are_written", default=False)
+_guarded_writes_allowed = ContextVar("flags_are_written", default=False)
 
 
 class UnrecordedChangeError(RuntimeError):
@@ -18,47 +18,47 @@ class UnrecordedChangeError(RuntimeError):
 
 
 @contextmanager
-def writing() -> Iterator[None]:
+def allow_guarded_writes() -> Iterator[None]:
     """Let guarded rows be written within. For flags/services/change.py alone."""
-    token = _writing.set(True)
+    token = _guarded_writes_allowed.set(True)
     try:
         yield
     finally:
-        _writing.reset(token)
+        _guarded_writes_allowed.reset(token)
 
 
-def check(model: type[models.Model]) -> None:
+def ensure_guarded_writes_allowed(model: type[models.Model]) -> None:
     """Raise `UnrecordedChangeError` outside of `writing`."""
-    if not _writing.get():
+    if not _guarded_writes_allowed.get():
         raise UnrecordedChangeError(
-            f"A {model._meta.verbose_name} is changed by flags.services.change.change() alone: it records who and why."
+            f"A {model._meta.verbose_name} is changed by flags.services.change.apply_change() alone: it records who and why."
         )
 
 
-class GuardedRows(models.QuerySet):
+class GuardedQuerySet(models.QuerySet):
     """Rows whose writes by the set are guarded, too."""
 
     def update(self, **kwargs: Any) -> int:
-        check(self.model)
+        ensure_guarded_writes_allowed(self.model)
         return super().update(**kwargs)
 
     def delete(self) -> tuple[int, dict[str, int]]:
-        check(self.model)
+        ensure_guarded_writes_allowed(self.model)
         return super().delete()
 
     def bulk_create(self, *args: Any, **kwargs: Any) -> Any:
-        check(self.model)
+        ensure_guarded_writes_allowed(self.model)
         return super().bulk_create(*args, **kwargs)
 
     def bulk_update(self, *args: Any, **kwargs: Any) -> int:
-        check(self.model)
+        ensure_guarded_writes_allowed(self.model)
         return super().bulk_update(*args, **kwargs)
 
 
-GuardedManager = models.Manager.from_queryset(GuardedRows)
+GuardedManager = models.Manager.from_queryset(GuardedQuerySet)
 
 
-class Guarded(models.Model):
+class GuardedModel(models.Model):
     """See the module. Signals are under save, create, loaddata and cascades alike."""
 
     objects = GuardedManager()
@@ -68,10 +68,10 @@ class Guarded(models.Model):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        pre_save.connect(refuse, sender=cls)
-        pre_delete.connect(refuse, sender=cls)
+        pre_save.connect(refuse_unrecorded_write, sender=cls)
+        pre_delete.connect(refuse_unrecorded_write, sender=cls)
 
 
-def refuse(sender: type[models.Model], **_: object) -> None:
+def refuse_unrecorded_write(sender: type[models.Model], **_: object) -> None:
     """Raise `UnrecordedChangeError` outside of `writing`."""
-    check(sender)
+    ensure_guarded_writes_allowed(sender)

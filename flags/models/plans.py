@@ -3,11 +3,11 @@
 from django.core.validators import MinValueValidator
 from django.db import models
 
-from flags.models.flags import PERCENTAGE, Flag
-from flags.models.guarded import Guarded
+from flags.models.flags import PERCENTAGE_VALIDATORS, Flag
+from flags.models.guarded import GuardedModel
 
 
-class RolloutPlan(Guarded):
+class RolloutPlan(GuardedModel):
     """A way to 100 % in phases. A plan without a flag is a template: it is copied, and never runs."""
 
     class State(models.TextChoices):
@@ -22,7 +22,7 @@ class RolloutPlan(Guarded):
     description = models.CharField(max_length=300, blank=True)
     state = models.CharField(max_length=12, choices=State.choices, default=State.DRAFT, editable=False)
     phase = models.PositiveSmallIntegerField(default=0, editable=False, help_text="The phase it is in; 0: none yet.")
-    phase_since = models.DateTimeField(null=True, editable=False)
+    phase_started_at = models.DateTimeField(null=True, editable=False)
     changed_at = models.DateTimeField(editable=False)
 
     class Meta:
@@ -37,12 +37,12 @@ class RolloutPlan(Guarded):
         return self.key
 
 
-class RolloutPhase(Guarded):
+class RolloutPhase(GuardedModel):
     """A percentage, and how long it must hold before the next."""
 
     plan = models.ForeignKey(RolloutPlan, on_delete=models.CASCADE, related_name="phases")
     position = models.PositiveSmallIntegerField(default=0)
-    percentage = models.FloatField(validators=PERCENTAGE)
+    percentage = models.FloatField(validators=PERCENTAGE_VALIDATORS)
     hours = models.FloatField(
         default=336.0, validators=[MinValueValidator(0.0)], help_text="Before the next phase; 336 are two weeks."
     )
@@ -55,7 +55,7 @@ class RolloutPhase(Guarded):
         return f"{self.percentage:g} %"
 
 
-class Guardrail(Guarded):
+class Guardrail(GuardedModel):
     """A reading that must stay within a bound while the plan runs."""
 
     class Bound(models.TextChoices):
@@ -68,7 +68,7 @@ class Guardrail(Guarded):
 
     plan = models.ForeignKey(RolloutPlan, on_delete=models.CASCADE, related_name="guardrails")
     position = models.PositiveSmallIntegerField(default=0)
-    reading = models.CharField(max_length=64, help_text="What is read.")
+    gauge = models.CharField(max_length=64, help_text="What is read.")
     variant = models.CharField(max_length=64, blank=True, help_text="Whose requests; empty: everybody's.")
     bound = models.CharField(max_length=8, choices=Bound.choices, default=Bound.AT_MOST)
     threshold = models.FloatField()
@@ -85,4 +85,4 @@ class Guardrail(Guarded):
 
     def __str__(self) -> str:
         whose = f" of {self.variant}" if self.variant else ""
-        return f"{self.reading}{whose} {self.get_bound_display()} {self.threshold:g}"
+        return f"{self.gauge}{whose} {self.get_bound_display()} {self.threshold:g}"

@@ -2,23 +2,23 @@
 
 from django.db import models
 
-from flags.models.guarded import Guarded
+from flags.models.guarded import GuardedModel
 
 
-class Segment(Guarded):
+class Segment(GuardedModel):
     """
     Units that meet conditions or are listed; a unit on the deny list is out, whatever else.
 
     Personal data: ids of members on its lists. Only ids.
     """
 
-    class Meets(models.TextChoices):
+    class Match(models.TextChoices):
         ALL = "all", "all conditions"
         ANY = "any", "any condition"
 
     key = models.SlugField(max_length=64, unique=True)
     description = models.CharField(max_length=300, blank=True)
-    meets = models.CharField(max_length=4, choices=Meets.choices, default=Meets.ALL)
+    match = models.CharField(max_length=4, choices=Match.choices, default=Match.ALL)
     allowed_ids = models.JSONField(default=list, blank=True, help_text="Ids that are in without meeting a condition.")
     denied_ids = models.JSONField(default=list, blank=True, help_text="Ids that are out, whatever else.")
     changed_at = models.DateTimeField(editable=False)
@@ -30,14 +30,14 @@ class Segment(Guarded):
         return self.key
 
 
-class Condition(Guarded):
+class Condition(GuardedModel):
     """One thing that must be so of an attribute."""
 
     class Operator(models.TextChoices):
         IN = "in", "is one of"
         NOT_IN = "not_in", "is none of"
         CONTAINS = "contains", "contains one of"
-        STARTS = "starts", "starts with one of"
+        STARTS_WITH = "starts", "starts with one of"
         ABOVE = "above", "is above"
         AT_LEAST = "at_least", "is at least"
         BELOW = "below", "is below"

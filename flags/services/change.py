@@ -23,8 +23,11 @@ from flags import documents, hooks
 from flags.documents import Document
 from flags.experiments import documents as experiment_documents
 from flags.models import (
+    ChangeSubject,
     Condition,
     Experiment,
+    ExperimentPhase,
+    ExperimentVariant,
     Flag,
     FlagChange,
     FlagVariant,
@@ -32,23 +35,20 @@ from flags.models import (
     Metric,
     PayloadVersion,
     PendingChange,
-    Phase,
     Prerequisite,
     RolloutPhase,
     RolloutPlan,
     Rule,
     Segment,
-    Subject,
-    Variant,
 )
-from flags.models.guarded import writing
-from flags.services.errors import ChangedMeanwhileError, ExistsError, UnknownKeyError
-from flags.snapshot import snapshot
+from flags.models.guarded import allow_guarded_writes
+from flags.services.errors import AlreadyExistsError, UnknownKeyError, VersionConflictError
+from flags.snapshot import flag_snapshot
 
-Row = Flag | Segment | RolloutPlan | Experiment
-AT_ONCE = frozenset({"killed"})
+SubjectRow = Flag | Segment | RolloutPlan | Experiment
+IMMEDIATE_ACTIONS = frozenset({"killed"})
 """Actions that wait for nobody."""
-RULES = ("rollout", "erasure", "bandit")
+PREAPPROVED_SYSTEM_ACTORS = ("rollout", "erasure", "bandit")
 """Rules of the system that need no approval: a rollout's or bandit's start had it, and an erasure must not wait."""
 
 
@@ -65,20 +65,20 @@ class Actor:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class SubjectHandler:
     """How one kind of thing is read, checked and written."""
 
     model: type[Flag] | type[Segment] | type[RolloutPlan] | type[Experiment]
-    document: type[documents.Closed]
-    read: Callable[[Any], Document]
-    write: Callable[[Any, Document], None]
-    refuse: Callable[[Document | None, Document, str], None] = lambda _before, _after, _action: None
+    serializer: type[documents.StrictSerializer]
+    to_document: Callable[[Any], Document]
+    save_document: Callable[[Any, Document], None]
+    check_action: Callable[[Document | None, Document, str], None] = lambda _before, _after, _action: None
     """Raises an error if this action may not make the one document of the other."""
 
 
-def change(
+def apply_change(
     *,
-    subject: str = Subject.FLAG,
+    subject: str = ChangeSubject.FLAG,
     key: str,
     patch: Mapping[str, Any],
     actor: Actor,
@@ -99,37 +99,37 @@ def change(
     """
     if not why.strip():
         raise ValidationError({"why": ["Say why: it is kept with the change."]})
-    kind = KINDS[Subject(subject)]
+    kind = SUBJECT_HANDLERS[ChangeSubject(subject)]
     with transaction.atomic():
         row = kind.model.objects.select_for_update().filter(key=key).first()
-        before = checked_before(subject, key, row, create=create, version=version)
-        after = checked(kind, (before or {"key": key}) | dict(patch))
-        if key != after.plain["key"]:
+        before = load_current_document(subject, key, row, create=create, version=version)
+        after = validate_document(kind, (before or {"key": key}) | dict(patch))
+        if key != after.document["key"]:
             raise ValidationError({"key": ["A key cannot change: the code asks for it."]})
-        if before == after.plain:
+        if before == after.document:
             return None
-        kind.refuse(before, after.plain, action)
-        at_once = approved_by or action in AT_ONCE or actor.system.startswith(RULES)
-        if not at_once and (flag := awaiting(subject, row, after.plain)):
-            return keep(subject, key, flag, patch, actor, why, now, action)
-        with writing():
-            kind.write(row or kind.model(key=key), after.valid | {"changed_at": now})
+        kind.check_action(before, after.document, action)
+        at_once = approved_by or action in IMMEDIATE_ACTIONS or actor.system.startswith(PREAPPROVED_SYSTEM_ACTORS)
+        if not at_once and (flag := find_flag_requiring_approval(subject, row, after.document)):
+            return save_pending_change(subject, key, flag, patch, actor, why, now, action)
+        with allow_guarded_writes():
+            kind.save_document(row or kind.model(key=key), after.values | {"changed_at": now})
         record = FlagChange.objects.create(
             subject=subject,
             key=key,
-            at=now,
+            changed_at=now,
             user=actor.user,
             system=actor.system,
             approved_by=approved_by,
             action="made" if before is None else action,
             why=why.strip(),
-            before=documents.recorded(before) if before else None,
-            after=documents.recorded(after.plain),
+            before=documents.mask_unit_ids(before) if before else None,
+            after=documents.mask_unit_ids(after.document),
             evidence=list(evidence),
         )
-        tell()
-        if subject == Subject.FLAG and before and before["is_enabled"] and not after.plain["is_enabled"]:
-            transaction.on_commit(lambda: hooks.turned_off(key))
+        notify_processes()
+        if subject == ChangeSubject.FLAG and before and before["is_enabled"] and not after.document["is_enabled"]:
+            transaction.on_commit(lambda: hooks.run_turn_off_hooks(key))
     return record
 
 
@@ -137,57 +137,59 @@ def find_flag(key: str) -> Flag:
     """Return the flag, or raise `UnknownKeyError`."""
     flag = Flag.objects.filter(key=key).first()
     if flag is None:
-        raise UnknownKeyError(Subject.FLAG.label, key)
+        raise UnknownKeyError(ChangeSubject.FLAG.label, key)
     return flag
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class ValidatedDocument:
     """A document that is right, as values and as it is recorded."""
 
-    valid: Document
-    plain: Document
+    values: Document
+    document: Document
 
 
-def checked_before(subject: str, key: str, row: Row | None, *, create: bool, version: int | None) -> Document | None:
+def load_current_document(
+    subject: str, key: str, row: SubjectRow | None, *, create: bool, version: int | None
+) -> Document | None:
     """Return what there is, or refuse: it is not there, it is there already, or it is another by now."""
     if row is None:
         if create:
             return None
-        raise UnknownKeyError(Subject(subject).label, key)
+        raise UnknownKeyError(ChangeSubject(subject).label, key)
     if create:
-        raise ExistsError(Subject(subject).label, key)
+        raise AlreadyExistsError(ChangeSubject(subject).label, key)
     if isinstance(row, Flag) and version is not None and row.version != version:
-        raise ChangedMeanwhileError(key, row.version)
-    return plain(KINDS[Subject(subject)].read(row))
+        raise VersionConflictError(key, row.version)
+    return to_plain_json(SUBJECT_HANDLERS[ChangeSubject(subject)].to_document(row))
 
 
-def checked(kind: Kind, document: Document) -> Checked:
+def validate_document(handler: SubjectHandler, document: Document) -> ValidatedDocument:
     """Return the document with its defaults, or raise `ValidationError` by field."""
-    form = kind.document(data=document)
+    form = handler.serializer(data=document)
     form.is_valid(raise_exception=True)
-    return Checked(dict(form.validated_data), plain(form.data))
+    return ValidatedDocument(dict(form.validated_data), to_plain_json(form.data))
 
 
-def plain(document: Mapping[str, Any]) -> Document:
+def to_plain_json(document: Mapping[str, Any]) -> Document:
     """Return the document as JSON has it."""
     return dict(json.loads(json.dumps(document, cls=DjangoJSONEncoder)))
 
 
-def awaiting(subject: str, row: Row | None, after: Document) -> Flag | None:
+def find_flag_requiring_approval(subject: str, row: SubjectRow | None, after: Document) -> Flag | None:
     """Return the flag for whose sake the change needs approval, if there is one."""
     if isinstance(row, Flag):
         return row if row.needs_approval else None
     if isinstance(row, Segment):
         return Flag.objects.filter(rules__segment=row, needs_approval=True, is_archived=False).first()
-    if subject == Subject.PLAN and after["flag"] and after["state"] != RolloutPlan.State.DRAFT:
+    if subject == ChangeSubject.PLAN and after["flag"] and after["state"] != RolloutPlan.State.DRAFT:
         return Flag.objects.filter(key=after["flag"], needs_approval=True).first()
     if isinstance(row, Experiment) and after["state"] != Experiment.State.DRAFT:
         return row.flag if row.flag.needs_approval else None
     return None
 
 
-def keep(
+def save_pending_change(
     subject: str,
     key: str,
     flag: Flag,
@@ -198,26 +200,26 @@ def keep(
     action: str,
 ) -> PendingChange:
     """Keep a change for a second person to look at."""
-    with writing():
+    with allow_guarded_writes():
         return PendingChange.objects.create(
             subject=subject,
             key=key,
             flag=flag,
-            patch=plain(patch),
+            patch=to_plain_json(patch),
             action=action,
             why=why.strip(),
-            asked_at=now,
-            asked_by=actor.user,
-            asked_by_system=actor.system,
-            version=flag.version,
+            requested_at=now,
+            requested_by=actor.user,
+            requested_by_system=actor.system,
+            flag_version=flag.version,
         )
 
 
-def tell() -> None:
+def notify_processes() -> None:
     """Let every process know, this one at once."""
     PayloadVersion.objects.update_or_create(pk=1, defaults={"token": uuid4()})
-    snapshot.forget()
-    transaction.on_commit(snapshot.forget)
+    flag_snapshot.invalidate()
+    transaction.on_commit(flag_snapshot.invalidate)
 
 
 def write_flag(flag: Flag, document: Document) -> None:
@@ -239,7 +241,8 @@ def write_flag(flag: Flag, document: Document) -> None:
     )
     needs = {row.key: row for row in Flag.objects.filter(key__in=[r["flag"] for r in document["prerequisites"]])}
     Prerequisite.objects.bulk_create(
-        Prerequisite(flag=flag, needs=needs[row["flag"]], value=row["value"]) for row in document["prerequisites"]
+        Prerequisite(flag=flag, required_flag=needs[row["flag"]], value=row["value"])
+        for row in document["prerequisites"]
     )
 
 
@@ -272,7 +275,7 @@ def write_plan(plan: RolloutPlan, document: Document) -> None:
 
 def write_experiment(experiment: Experiment, document: Document) -> None:
     """Write the experiment, its variants, and the phase that it is in."""
-    named = experiment_documents.NAMED
+    named = experiment_documents.REFERENCES
     for name in document.keys() - {"metrics", "variants", "phase", *named}:
         setattr(experiment, name, document[name])
     for name, rows in named.items():
@@ -287,7 +290,7 @@ def write_experiment(experiment: Experiment, document: Document) -> None:
     experiment.variants.exclude(key__in=[row["key"] for row in document["variants"]]).delete()
     experiment.variants.update(is_control=False)  # one control at any moment, whichever is written first
     for row in document["variants"]:
-        Variant.objects.update_or_create(experiment=experiment, key=row["key"], defaults=row)
+        ExperimentVariant.objects.update_or_create(experiment=experiment, key=row["key"], defaults=row)
     write_phase(experiment, document)
 
 
@@ -303,25 +306,27 @@ def write_phase(experiment: Experiment, document: Document) -> None:
         running.traffic = traffic
         running.save()
     if document["phase"] and not experiment.phases.filter(number=document["phase"]).exists():
-        Phase.objects.create(
+        ExperimentPhase.objects.create(
             experiment=experiment,
             number=document["phase"],
             seed=f"{experiment.key}:{document['phase']}",
             traffic=traffic,
-            variants=experiment_documents.shares(document["variants"]),
+            variants=experiment_documents.phase_variants(document["variants"]),
             started_at=document["changed_at"],
         )
 
 
-KINDS = {
-    Subject.FLAG: Kind(Flag, documents.FlagDocument, documents.flag_document, write_flag),
-    Subject.SEGMENT: Kind(Segment, documents.SegmentDocument, documents.segment_document, write_segment),
-    Subject.PLAN: Kind(RolloutPlan, documents.PlanDocument, documents.plan_document, write_plan),
-    Subject.EXPERIMENT: Kind(
+SUBJECT_HANDLERS = {
+    ChangeSubject.FLAG: SubjectHandler(Flag, documents.FlagDocument, documents.flag_document, write_flag),
+    ChangeSubject.SEGMENT: SubjectHandler(
+        Segment, documents.SegmentDocument, documents.segment_document, write_segment
+    ),
+    ChangeSubject.PLAN: SubjectHandler(RolloutPlan, documents.RolloutPlanDocument, documents.plan_document, write_plan),
+    ChangeSubject.EXPERIMENT: SubjectHandler(
         Experiment,
         experiment_documents.ExperimentDocument,
         experiment_documents.experiment_document,
         write_experiment,
-        experiment_documents.refuse,
+        experiment_documents.refuse_frozen_changes,
     ),
 }

@@ -18,7 +18,7 @@ class UnknownKeyError(APIException):
         super().__init__(f"There is no {subject} {key!r}.", self.default_code)
 
 
-class ExistsError(APIException):
+class AlreadyExistsError(APIException):
     """There is something of this key already."""
 
     status_code = 409
@@ -28,11 +28,11 @@ class ExistsError(APIException):
         super().__init__(f"There is a {subject} {key!r} already.", self.default_code)
 
 
-class ChangedMeanwhileError(APIException):
+class VersionConflictError(APIException):
     """Somebody else changed it since it was read."""
 
     status_code = 412
-    default_code = "changed-meanwhile"
+    default_code = "version-conflict"
 
     def __init__(self, key: str, version: int) -> None:
         super().__init__(
@@ -54,10 +54,10 @@ class ForbiddenError(APIException):
     default_code = "permission-denied"
 
 
-def lines_of(detail: Any, place: str = "") -> list[str]:
+def error_lines(detail: Any, place: str = "") -> list[str]:
     """Return each error of a validation on a line of its own, with its field."""
     if isinstance(detail, Mapping):
-        return [line for name, inner in detail.items() for line in lines_of(inner, f"{place} {name}".strip())]
+        return [line for name, inner in detail.items() for line in error_lines(inner, f"{place} {name}".strip())]
     if isinstance(detail, list):
-        return [line for inner in detail for line in lines_of(inner, place)]
+        return [line for inner in detail for line in error_lines(inner, place)]
     return [f"{place}: {detail}" if place else str(detail)]

@@ -10,79 +10,85 @@ from django.db import DatabaseError
 
 from flags import attributes as known_attributes
 from flags import rollout
-from flags.experiments import reading
-from flags.experiments.rules import Answer
-from flags.snapshot import snapshot
+from flags.experiments import queries
+from flags.experiments.rules import FlagAnswer
+from flags.snapshot import flag_snapshot
 
 log = logging.getLogger(__name__)
 
-NOTHING: Mapping[str, object] = {}
+NO_ATTRIBUTES: Mapping[str, object] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluated:
+class Evaluation:
     """An answer, and what the flag calls it."""
 
-    answer: Answer
-    name: str
+    answer: FlagAnswer
+    variant_name: str
     """A variant's, or on, default, off."""
     reason: str
     """As OpenFeature says it: DISABLED, DEFAULT, STATIC, SPLIT, TARGETING_MATCH."""
 
 
-def evaluate(*, key: str, unit_id: str, attributes: Mapping[str, object] = NOTHING) -> Answer:
+def evaluate(*, key: str, unit_id: str, attributes: Mapping[str, object] = NO_ATTRIBUTES) -> FlagAnswer:
     """Return what the flag is worth for this unit, and by which variant. A flag without a row is worth None."""
-    found = details(snapshot.current(), key, unit_id, attributes)
-    return found.answer if found else Answer(None)
+    found = evaluate_details(flag_snapshot.current(), key, unit_id, attributes)
+    return found.answer if found else FlagAnswer(None)
 
 
-def details(
-    compiled: rollout.Compiled, key: str, unit_id: str, attributes: Mapping[str, object] = NOTHING
-) -> Evaluated | None:
+def evaluate_details(
+    compiled: rollout.CompiledFlags, key: str, unit_id: str, attributes: Mapping[str, object] = NO_ATTRIBUTES
+) -> Evaluation | None:
     """Return what the flag is worth for this unit and why; None if there is no such flag."""
     known = compiled.flags.get(key)
     if known is None:
         return None
     if known.attributes:
-        attributes = known_attributes.read(known.attributes, unit_id, attributes)
-    return evaluated(compiled, known, unit_id, attributes)
+        attributes = known_attributes.read_attributes(known.attributes, unit_id, attributes)
+    return evaluate_with_attributes(compiled, known, unit_id, attributes)
 
 
-def all_details(
-    compiled: rollout.Compiled, unit_id: str, attributes: Mapping[str, object] = NOTHING
-) -> dict[str, Evaluated]:
+def evaluate_all_details(
+    compiled: rollout.CompiledFlags, unit_id: str, attributes: Mapping[str, object] = NO_ATTRIBUTES
+) -> dict[str, Evaluation]:
     """Return the same of every flag, by its key; what is known of the unit is read once for all."""
     needed = frozenset[str]().union(*(known.attributes for known in compiled.flags.values()))
     if needed:
-        attributes = known_attributes.read(needed, unit_id, attributes)
-    return {key: evaluated(compiled, known, unit_id, attributes) for key, known in compiled.flags.items()}
+        attributes = known_attributes.read_attributes(needed, unit_id, attributes)
+    return {
+        key: evaluate_with_attributes(compiled, known, unit_id, attributes) for key, known in compiled.flags.items()
+    }
 
 
-def evaluated(
-    compiled: rollout.Compiled, known: rollout.Known, unit_id: str, attributes: Mapping[str, object]
-) -> Evaluated:
+def evaluate_with_attributes(
+    compiled: rollout.CompiledFlags, compiled_flag: rollout.CompiledFlag, unit_id: str, attributes: Mapping[str, object]
+) -> Evaluation:
     """Return what a flag is worth for a unit of which all is known that its rules need."""
-    assigned = assigned_before(known, unit_id) if known.experiments else {}
-    answer = rollout.evaluate(compiled, known.rollout.key, unit_id, assigned, attributes)
-    return Evaluated(answer, rollout.name_of(known, answer), reason_of(known, answer))
+    assigned = load_earlier_assignments(compiled_flag, unit_id) if compiled_flag.experiments else {}
+    answer = rollout.evaluate_with_engine(compiled, compiled_flag.rollout.key, unit_id, assigned, attributes)
+    return Evaluation(answer, rollout.variant_name(compiled_flag, answer), openfeature_reason(compiled_flag, answer))
 
 
-def assigned_before(known: rollout.Known, unit_id: str) -> dict[str, str]:
+def load_earlier_assignments(compiled_flag: rollout.CompiledFlag, unit_id: str) -> dict[str, str]:
     """Return the unit's earlier variants where they hold; read only then, since this is the road of a request."""
-    rows = known.reading_assignments
+    rows = compiled_flag.sticky_experiments
     try:
-        return reading.assigned(rows, unit_id) if rows else {}
+        return queries.load_assignments(rows, unit_id) if rows else {}
     except DatabaseError:
-        log.exception("assignments_unreadable", extra={"flag": known.rollout.key})
+        log.exception("assignments_unreadable", extra={"flag": compiled_flag.rollout.key})
         return {}
 
 
-def reason_of(known: rollout.Known, answer: Answer) -> str:
+def openfeature_reason(compiled_flag: rollout.CompiledFlag, answer: FlagAnswer) -> str:
     """Return OpenFeature's word for why."""
-    if not known.rollout.is_enabled:
+    if not compiled_flag.rollout.is_enabled:
         return "DISABLED"
     if answer.rule.startswith("rule:"):
         return "TARGETING_MATCH"
-    if answer.rule.startswith("rollout:") and known.rollout.percentage == 100 and len(known.rollout.arms) < 2:
+    if (
+        answer.rule.startswith("rollout:")
+        and compiled_flag.rollout.percentage == 100
+        and len(compiled_flag.rollout.arms) < 2
+    ):
         return "STATIC"
     return "SPLIT" if answer.rule else "DEFAULT"

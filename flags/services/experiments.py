@@ -14,9 +14,9 @@ from typing import Any
 
 from rest_framework.exceptions import ValidationError
 
-from flags.experiments.documents import OPEN, State, experiment_document
-from flags.models import Experiment, PendingChange, Subject
-from flags.services.change import Actor, change
+from flags.experiments.documents import ACTIVE_STATES, State, experiment_document
+from flags.models import ChangeSubject, Experiment, PendingChange
+from flags.services.change import Actor, apply_change
 from flags.services.errors import RefusedError, UnknownKeyError
 
 Outcome = Experiment | PendingChange
@@ -24,39 +24,39 @@ Outcome = Experiment | PendingChange
 
 def start(*, key: str, actor: Actor, why: str, now: datetime) -> Outcome:
     """Begin the first phase."""
-    expect(key, State.DRAFT)
-    return step(key, "started", actor, why, now, state=State.RUNNING, phase=1)
+    require_experiment_state(key, State.DRAFT)
+    return apply_step(key, "started", actor, why, now, state=State.RUNNING, phase=1)
 
 
 def pause(*, key: str, actor: Actor, why: str, now: datetime) -> Outcome:
     """Let everybody follow the flag until it is resumed; nobody new is exposed, and what was learned stays."""
-    expect(key, State.RUNNING)
-    return step(key, "paused", actor, why, now, state=State.PAUSED)
+    require_experiment_state(key, State.RUNNING)
+    return apply_step(key, "paused", actor, why, now, state=State.PAUSED)
 
 
 def resume(*, key: str, actor: Actor, why: str, now: datetime) -> Outcome:
     """Go on in the same phase: the same units in the same variants."""
-    expect(key, State.PAUSED)
-    return step(key, "resumed", actor, why, now, state=State.RUNNING)
+    require_experiment_state(key, State.PAUSED)
+    return apply_step(key, "resumed", actor, why, now, state=State.RUNNING)
 
 
 def widen(*, key: str, traffic_percentage: float, actor: Actor, why: str, now: datetime) -> Outcome:
     """Take more units in; those who are in keep their variants."""
-    row = expect(key, *OPEN)
+    row = require_experiment_state(key, *ACTIVE_STATES)
     if traffic_percentage <= row.traffic_percentage:
         raise RefusedError(f"{key} has {row.traffic_percentage:g} % already: fewer would throw units out. Pause it.")
-    return step(key, "widened", actor, why, now, traffic_percentage=traffic_percentage)
+    return apply_step(key, "widened", actor, why, now, traffic_percentage=traffic_percentage)
 
 
-def rephase(*, key: str, weights: Mapping[str, float], actor: Actor, why: str, now: datetime) -> Outcome:
+def begin_phase(*, key: str, weights: Mapping[str, float], actor: Actor, why: str, now: datetime) -> Outcome:
     """Begin a new phase with these weights, by the variants' keys, and a new seed."""
-    row = expect(key, *OPEN)
+    row = require_experiment_state(key, *ACTIVE_STATES)
     document = experiment_document(row)
     known = {arm["key"] for arm in document["variants"]}
     if set(weights) != known:
         raise ValidationError({"weights": [f"Give a weight for each of {', '.join(sorted(known))}."]})
     variants = [arm | {"weight": float(weights[arm["key"]])} for arm in document["variants"]]
-    return step(key, "phased", actor, why, now, variants=variants, phase=document["phase"] + 1)
+    return apply_step(key, "phased", actor, why, now, variants=variants, phase=document["phase"] + 1)
 
 
 def finish(*, key: str, decision: str, actor: Actor, why: str, now: datetime) -> Outcome:
@@ -65,30 +65,32 @@ def finish(*, key: str, decision: str, actor: Actor, why: str, now: datetime) ->
 
     What was decided is for the flag to become, by a change of its own: a rollout has guardrails, and this has none.
     """
-    expect(key, *OPEN)
-    return step(key, "finished", actor, why, now, state=State.FINISHED, decision=decision, decided_because=why)
+    require_experiment_state(key, *ACTIVE_STATES)
+    return apply_step(key, "finished", actor, why, now, state=State.FINISHED, decision=decision, decision_reason=why)
 
 
-STEPS = {"start": start, "pause": pause, "resume": resume, "widen": widen, "phase": rephase, "finish": finish}
+STEPS = {"start": start, "pause": pause, "resume": resume, "widen": widen, "phase": begin_phase, "finish": finish}
 
 
-def step(key: str, action: str, actor: Actor, why: str, now: datetime, **patch: Any) -> Outcome:
+def apply_step(key: str, action: str, actor: Actor, why: str, now: datetime, **patch: Any) -> Outcome:
     """Write a step, and return the experiment; or the change that waits for a second person."""
-    done = change(subject=Subject.EXPERIMENT, key=key, patch=patch, actor=actor, why=why, now=now, action=action)
-    return done if isinstance(done, PendingChange) else find(key)
+    done = apply_change(
+        subject=ChangeSubject.EXPERIMENT, key=key, patch=patch, actor=actor, why=why, now=now, action=action
+    )
+    return done if isinstance(done, PendingChange) else find_experiment(key)
 
 
-def find(key: str) -> Experiment:
+def find_experiment(key: str) -> Experiment:
     """Return the experiment, or raise `UnknownKeyError`."""
     row = Experiment.objects.filter(key=key).select_related("flag", "goal").first()
     if row is None:
-        raise UnknownKeyError(Subject.EXPERIMENT.label, key)
+        raise UnknownKeyError(ChangeSubject.EXPERIMENT.label, key)
     return row
 
 
-def expect(key: str, *states: State) -> Experiment:
+def require_experiment_state(key: str, *states: State) -> Experiment:
     """Return the experiment if it is in one of these states, or raise `RefusedError`."""
-    row = find(key)
+    row = find_experiment(key)
     if row.state not in states:
         raise RefusedError(
             f"{key} is {row.get_state_display().lower()}; this is for one that is {' or '.join(states)}."

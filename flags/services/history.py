@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from flags.documents import UNIT_LISTS
-from flags.models import FlagChange, PendingChange, Subject
-from flags.services.change import Actor, change
+from flags.documents import UNIT_ID_FIELDS
+from flags.models import ChangeSubject, FlagChange, PendingChange
+from flags.services.change import Actor, apply_change
 from flags.services.errors import RefusedError, UnknownKeyError
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class FieldDifference:
     """One field, as it was and as it became."""
 
     field: str
@@ -22,47 +22,49 @@ class Difference:
     after: str
 
 
-def differences(before: Mapping[str, object] | None, after: Mapping[str, object]) -> list[Difference]:
+def find_differences(before: Mapping[str, object] | None, after: Mapping[str, object]) -> list[FieldDifference]:
     """Return what differs, rows of a list each by their number."""
-    old, new = dict(flat("", before or {})), dict(flat("", after))
+    old, new = dict(flatten("", before or {})), dict(flatten("", after))
     names = [*new, *(name for name in old if name not in new)]
     return [
-        Difference(name, old.get(name, ""), new.get(name, ""))
+        FieldDifference(name, old.get(name, ""), new.get(name, ""))
         for name in names
         if old.get(name, "") != new.get(name, "")
     ]
 
 
-def flat(name: str, value: object) -> Iterator[tuple[str, str]]:
+def flatten(name: str, value: object) -> Iterator[tuple[str, str]]:
     """Return each leaf of a document under its path."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from flat(f"{name} {key}".strip(), inner)
+            yield from flatten(f"{name} {key}".strip(), inner)
     elif isinstance(value, list) and any(isinstance(inner, Mapping) for inner in value):
         for number, inner in enumerate(value, 1):
-            yield from flat(f"{name} {number}", inner)
+            yield from flatten(f"{name} {number}", inner)
     else:
-        yield name, words(value)
+        yield name, format_value(value)
 
 
-def words(value: object) -> str:
+def format_value(value: object) -> str:
     """Return a value as a person reads it."""
     if value is None:
         return ""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     if isinstance(value, list):
-        return ", ".join(words(inner) for inner in value)
+        return ", ".join(format_value(inner) for inner in value)
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def restore(*, change_id: int, actor: Actor, why: str, now: datetime) -> FlagChange | PendingChange | None:
+def restore_change(*, change_id: int, actor: Actor, why: str, now: datetime) -> FlagChange | PendingChange | None:
     """Bring back what the record *change_id* left: None if it is so now. The way there is recorded as any change."""
     record = FlagChange.objects.filter(pk=change_id).first()
     if record is None:
         raise UnknownKeyError("change", str(change_id))
-    if record.subject == Subject.PLAN:
+    if record.subject == ChangeSubject.PLAN:
         raise RefusedError("A plan is not restored: step back, or start another one.")
     # Lists of ids are not in the record, and stay as they are.
-    patch = {name: value for name, value in record.after.items() if name not in UNIT_LISTS}
-    return change(subject=record.subject, key=record.key, patch=patch, actor=actor, why=why, now=now, action="restored")
+    patch = {name: value for name, value in record.after.items() if name not in UNIT_ID_FIELDS}
+    return apply_change(
+        subject=record.subject, key=record.key, patch=patch, actor=actor, why=why, now=now, action="restored"
+    )

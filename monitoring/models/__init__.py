@@ -1,6 +1,6 @@
 """What monitoring itself keeps."""
 
 from monitoring.models.alerts import Alert, AlertRule, Notice, Silence
-from monitoring.models.maintenance import MaintenanceDuty, MaintenanceRun
+from monitoring.models.maintenance import MaintenanceRun, MaintenanceTask
 
-__all__ = ["Alert", "AlertRule", "MaintenanceDuty", "MaintenanceRun", "Notice", "Silence"]
+__all__ = ["Alert", "AlertRule", "MaintenanceRun", "MaintenanceTask", "Notice", "Silence"]

@@ -21,7 +21,7 @@ class AlertRule(models.Model):
         BELOW = "below"
 
     name = models.CharField(max_length=64, unique=True, help_text="Such as recommendation_generation_time.")
-    reading = models.CharField(max_length=64, help_text="What is watched: docs/monitoring.md lists the readings.")
+    metric = models.CharField(max_length=64, help_text="What is watched: docs/monitoring.md lists the readings.")
     labels = models.JSONField(
         default=dict,
         blank=True,
@@ -51,7 +51,7 @@ class AlertRule(models.Model):
         if self.clears_at is not None and self.is_beyond(self.clears_at, self.threshold):
             raise ValidationError({"clears_at": f"This lies {self.comparison} the threshold: it would never be over."})
 
-    def worst(self, values: Sequence[float]) -> float | None:
+    def worst_value(self, values: Sequence[float]) -> float | None:
         """Return the value that is nearest to wrong, or furthest beyond; None of none."""
         return (max if self.comparison == self.Comparison.ABOVE else min)(values, default=None)
 
@@ -60,9 +60,9 @@ class AlertRule(models.Model):
         compare = operator.gt if self.comparison == self.Comparison.ABOVE else operator.lt
         return bool(compare(value, limit))
 
-    def is_wrong(self, value: float, *, was_wrong: bool) -> bool:
+    def is_breached(self, value: float, *, was_breached: bool) -> bool:
         """Return whether *value* is wrong; what was wrong must come back further than what was not."""
-        limit = self.clears_at if was_wrong and self.clears_at is not None else self.threshold
+        limit = self.clears_at if was_breached and self.clears_at is not None else self.threshold
         return self.is_beyond(value, limit)
 
 
@@ -74,7 +74,7 @@ class Alert(models.Model):
         FIRING = "firing"
         RESOLVED = "resolved"
 
-    OPEN = (State.PENDING, State.FIRING)
+    OPEN_STATES = (State.PENDING, State.FIRING)
 
     key = models.CharField(max_length=128, help_text="What it is about: the rule, or Alertmanager's fingerprint.")
     rule = models.ForeignKey(AlertRule, on_delete=models.SET_NULL, null=True, blank=True, related_name="alerts")

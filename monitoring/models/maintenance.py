@@ -7,7 +7,7 @@ from typing import Any
 from django.db import models
 
 
-class MaintenanceDuty(models.Model):
+class MaintenanceTask(models.Model):
     """
     Something that is done by the clock. Whoever changes this row from what they read does it; all others leave it.
 
@@ -15,7 +15,7 @@ class MaintenanceDuty(models.Model):
     """
 
     name = models.CharField(max_length=64, unique=True)
-    taken_at = models.DateTimeField(null=True, blank=True, help_text="When it was last begun.")
+    claimed_at = models.DateTimeField(null=True, blank=True, help_text="When it was last begun.")
     is_running = models.BooleanField(default=False)
 
     class Meta:

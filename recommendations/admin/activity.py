@@ -6,8 +6,8 @@ import numpy as np
 from django.contrib import admin
 from django.utils.safestring import SafeString
 
-from recommendations.admin.base import ReadOnlyPage
-from recommendations.admin.binary import floats, table
+from recommendations.admin.base import ReadOnlyAdmin
+from recommendations.admin.formatting import html_table, unpack_floats
 from recommendations.contracts import origins_of
 from recommendations.models import (
     FeedHour,
@@ -15,25 +15,25 @@ from recommendations.models import (
     FeedRequest,
     ImportCheckpoint,
     Interaction,
-    LessOf,
+    NegativeFeedback,
     Post,
-    Seen,
+    SeenPost,
     ServedPage,
     Undo,
 )
 
 
 @admin.register(Interaction)
-class InteractionAdmin(ReadOnlyPage):
-    list_display = ("event_id", "member", "kind", "post", "reason", "value", "occurred_at", "is_learned", "undone_at")
+class InteractionAdmin(ReadOnlyAdmin):
+    list_display = ("event_id", "member", "kind", "post", "target", "value", "occurred_at", "is_learned", "undone_at")
     list_filter = ("kind", "is_learned")
     list_select_related = ("member", "post")
     search_fields = ("=event_id", "=member__external_id", "=post__external_id")
     search_help_text = "The id of the event, the member or the post"
 
 
-@admin.register(Seen)
-class SeenAdmin(ReadOnlyPage):
+@admin.register(SeenPost)
+class SeenPostAdmin(ReadOnlyAdmin):
     list_display = ("member", "post", "seen_at")
     list_select_related = ("member", "post")
     search_fields = ("=member__external_id", "=post__external_id")
@@ -41,38 +41,38 @@ class SeenAdmin(ReadOnlyPage):
 
 
 @admin.register(Undo)
-class UndoAdmin(ReadOnlyPage):
-    list_display = ("event_id", "member", "target_event_id", "received_at")
+class UndoAdmin(ReadOnlyAdmin):
+    list_display = ("event_id", "member", "undoes_event_id", "received_at")
     list_select_related = ("member",)
-    search_fields = ("=event_id", "=target_event_id")
+    search_fields = ("=event_id", "=undoes_event_id")
     search_help_text = "The id of the event or of the one that it undoes"
 
 
-@admin.register(LessOf)
-class LessOfAdmin(ReadOnlyPage):
-    list_display = ("member", "subject", "key", "post", "created_at")
-    list_filter = ("subject",)
+@admin.register(NegativeFeedback)
+class NegativeFeedbackAdmin(ReadOnlyAdmin):
+    list_display = ("member", "target", "target_key", "post", "created_at")
+    list_filter = ("target",)
     list_select_related = ("member", "post")
     search_fields = ("=member__external_id", "=key")
     search_help_text = "The member's id, a tag or a format"
 
 
 @admin.register(ServedPage)
-class ServedPageAdmin(ReadOnlyPage):
-    list_display = ("request_id", "member", "offset", "posts", "created_at")
+class ServedPageAdmin(ReadOnlyAdmin):
+    list_display = ("request_id", "member", "offset", "post_count", "created_at")
     list_select_related = ("member",)
     search_fields = ("=request_id", "=member__external_id")
     search_help_text = "The request's id or the member's"
-    fields = ("request_id", "member", "offset", "shown", "created_at")
-    readonly_fields = ("shown",)
+    fields = ("request_id", "member", "offset", "post_list", "created_at")
+    readonly_fields = ("post_list",)
 
     @admin.display
-    def posts(self, page: ServedPage) -> int:
+    def post_count(self, page: ServedPage) -> int:
         """Return how many posts were on it."""
         return len(bytes(page.post_ids)) // 8
 
     @admin.display(description="posts, in order")
-    def shown(self, page: ServedPage) -> str:
+    def post_list(self, page: ServedPage) -> str:
         """Return the ids of its posts."""
         ids = np.frombuffer(bytes(page.post_ids), "<i8").tolist()
         names = dict(Post.objects.filter(pk__in=ids).values_list("pk", "external_id"))
@@ -80,24 +80,34 @@ class ServedPageAdmin(ReadOnlyPage):
 
 
 @admin.register(FeedRequest)
-class FeedRequestAdmin(ReadOnlyPage):
-    list_display = ("id", "member", "feed", "engine", "variant", "fallback", "candidates", "duration_ms", "created_at")
+class FeedRequestAdmin(ReadOnlyAdmin):
+    list_display = (
+        "id",
+        "member",
+        "feed",
+        "engine",
+        "variant",
+        "fallback",
+        "candidate_count",
+        "duration_ms",
+        "created_at",
+    )
     list_filter = ("feed", "engine", "variant", "fallback")
     list_select_related = ("member",)
     search_fields = ("=id", "=member__external_id")
     search_help_text = "The request's id or the member's"
     date_hierarchy = "created_at"
-    fields = (*list_display, "policy_version", "served")
-    readonly_fields = ("served",)
+    fields = (*list_display, "policy_version", "picks_table")
+    readonly_fields = ("picks_table",)
 
     @admin.display(description="served, best first")
-    def served(self, request: FeedRequest) -> SafeString:
+    def picks_table(self, request: FeedRequest) -> SafeString:
         """Return what was served as a table: a row for each pick, a column for each part of its score."""
         ids = np.frombuffer(bytes(request.post_ids), "<i8").tolist()
         names = dict(Post.objects.filter(pk__in=ids).values_list("pk", "external_id"))
         origins = np.frombuffer(bytes(request.origins), "<u2").tolist()
         width = len(request.part_names)
-        parts = floats(request.parts).reshape(len(ids), width) if width else np.zeros((len(ids), 0))
+        parts = unpack_floats(request.parts).reshape(len(ids), width) if width else np.zeros((len(ids), 0))
         rows = (
             (
                 rank,
@@ -108,35 +118,45 @@ class FeedRequestAdmin(ReadOnlyPage):
             )
             for rank, (pk, row, bits) in enumerate(zip(ids, parts.tolist(), origins, strict=True), 1)
         )
-        return table(("#", "post", "score", *request.part_names, "sources"), rows)
+        return html_table(("#", "post", "score", *request.part_names, "sources"), rows)
 
 
 @admin.register(ImportCheckpoint)
-class ImportCheckpointAdmin(ReadOnlyPage):
-    list_display = ("kind", "sha256", "line", "new", "changed", "same", "rejected", "started_at", "finished_at")
+class ImportCheckpointAdmin(ReadOnlyAdmin):
+    list_display = (
+        "kind",
+        "sha256",
+        "line",
+        "created",
+        "updated",
+        "unchanged",
+        "rejected",
+        "started_at",
+        "finished_at",
+    )
     list_filter = ("kind", ("finished_at", admin.EmptyFieldListFilter))
     search_fields = ("^sha256",)
 
 
 @admin.register(FeedInputs)
-class FeedInputsAdmin(ReadOnlyPage):
-    list_display = ("request", "bytes_kept", "created_at")
+class FeedInputsAdmin(ReadOnlyAdmin):
+    list_display = ("request", "size_in_bytes", "created_at")
     search_fields = ("=request__id",)
     search_help_text = "The request's id"
-    fields = ("request", "bytes_kept", "created_at")
-    readonly_fields = ("bytes_kept",)
+    fields = ("request", "size_in_bytes", "created_at")
+    readonly_fields = ("size_in_bytes",)
 
     @admin.display(description="bytes")
-    def bytes_kept(self, inputs: FeedInputs) -> int:
+    def size_in_bytes(self, inputs: FeedInputs) -> int:
         """Return how much is kept."""
-        return len(bytes(inputs.packed))
+        return len(bytes(inputs.packed_inputs))
 
 
 @admin.register(FeedHour)
-class FeedHourAdmin(ReadOnlyPage):
+class FeedHourAdmin(ReadOnlyAdmin):
     list_display = (
-        *("hour", "feed", "engine", "variant", "slates", "p50_ms", "p95_ms", "fallbacks", "empty"),
-        *("pages", "shown", "engaged"),
+        *("hour", "feed", "engine", "variant", "slate_count", "p50_ms", "p95_ms", "fallback_count", "empty_count"),
+        *("page_count", "served_count", "engagement_count"),
     )
     list_filter = ("feed", "engine", "variant")
     date_hierarchy = "hour"

@@ -14,7 +14,7 @@ from monitoring.clock import now
 from recommendations.services.content import publish
 
 
-class Page(ModelAdmin):  # type: ignore[misc]
+class BaseAdmin(ModelAdmin):  # type: ignore[misc]
     """Large tables: no count of all rows beside the filtered ones, and choices are searched, not listed."""
 
     show_full_result_count = False
@@ -25,7 +25,7 @@ class Page(ModelAdmin):  # type: ignore[misc]
         return False
 
 
-class ReadOnlyPage(Page):
+class ReadOnlyAdmin(BaseAdmin):
     """For what the service alone writes."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -35,23 +35,23 @@ class ReadOnlyPage(Page):
         return False
 
 
-class FollowedPage(Page):
+class TrackedAdmin(BaseAdmin):
     """For what catalogues follow by `changed_at`: a change here sets it, and forgets the slates it touches."""
 
     def save_model(self, request: HttpRequest, obj: Any, form: ModelForm[Any], change: bool) -> None:
         obj.changed_at = now()
         super().save_model(request, obj, form, change)
-        self.tell(obj)
+        self.publish_change(obj)
 
     def save_formset(self, request: HttpRequest, form: Any, formset: BaseModelFormSet[Any, Any], change: bool) -> None:
         for inline in formset.forms:
             inline.instance.changed_at = now()
         super().save_formset(request, form, formset, change)
 
-    def tell(self, obj: Any) -> None:
+    def publish_change(self, obj: Any) -> None:
         """Let the service know what follows from the change."""
-        publish.after_change(member_ids=self.touched_members(obj), now=now())
+        publish.mark_changed(member_ids=self.affected_member_ids(obj), now=now())
 
-    def touched_members(self, obj: Any) -> Sequence[int]:
+    def affected_member_ids(self, obj: Any) -> Sequence[int]:
         """Return the members whose slates the change may concern."""
         return ()

@@ -10,16 +10,25 @@ from django.forms import ModelForm
 from django.http import HttpRequest
 
 from monitoring.clock import now
-from recommendations.admin.base import FollowedPage, ReadOnlyPage
-from recommendations.admin.binary import vectors_summary
+from recommendations.admin.base import ReadOnlyAdmin, TrackedAdmin
+from recommendations.admin.formatting import summarize_vectors
 from recommendations.models import Post, PostEmbedding, PostStats, RegionStats
 from recommendations.services.content import publish
-from recommendations.services.content.safety import sensitivity_of
+from recommendations.services.content.safety import classify_sensitivity
 
 
 @admin.register(Post)
-class PostAdmin(FollowedPage):
-    list_display = ("external_id", "author", "start", "kind", "language", "visibility", "sensitivity", "removed_at")
+class PostAdmin(TrackedAdmin):
+    list_display = (
+        "external_id",
+        "author",
+        "text_excerpt",
+        "kind",
+        "language",
+        "visibility",
+        "sensitivity",
+        "removed_at",
+    )
     list_filter = ("visibility", "sensitivity", ("removed_at", admin.EmptyFieldListFilter))
     list_select_related = ("author",)
     search_fields = ("^external_id", "text")
@@ -30,7 +39,7 @@ class PostAdmin(FollowedPage):
     actions = ("remove", "restore")
 
     @admin.display(description="text")
-    def start(self, post: Post) -> str:
+    def text_excerpt(self, post: Post) -> str:
         """Return the first words."""
         return post.text if len(post.text) <= 60 else f"{post.text[:60]}…"
 
@@ -38,7 +47,7 @@ class PostAdmin(FollowedPage):
         return {"created_at": now()} | super().get_changeform_initial_data(request)
 
     def save_model(self, request: HttpRequest, obj: Post, form: ModelForm[Any], change: bool) -> None:
-        obj.sensitivity = sensitivity_of(obj.safety_labels)
+        obj.sensitivity = classify_sensitivity(obj.safety_labels)
         super().save_model(request, obj, form, change)
 
     @admin.action(description="Remove: shown to nobody any more", permissions=["change"])
@@ -55,35 +64,43 @@ class PostAdmin(FollowedPage):
 
 
 @admin.register(PostEmbedding)
-class PostEmbeddingAdmin(ReadOnlyPage):
-    list_display = ("post", "space", "model", "dimension", "version", "changed_at")
-    list_filter = ("space", "model")
+class PostEmbeddingAdmin(ReadOnlyAdmin):
+    list_display = ("post", "space", "embedding_model", "dimension", "version", "changed_at")
+    list_filter = ("space", "embedding_model")
     list_select_related = ("post",)
     search_fields = ("^post__external_id",)
     search_help_text = "The first characters of the post's id"
-    fields = ("post", "space", "model", "dimension", "summary", "version", "changed_at")
-    readonly_fields = ("summary",)
+    fields = ("post", "space", "embedding_model", "dimension", "vector_summary", "version", "changed_at")
+    readonly_fields = ("vector_summary",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PostEmbedding]:
         found: QuerySet[PostEmbedding] = super().get_queryset(request)
         return found.defer("vector")
 
     @admin.display(description="vector")
-    def summary(self, embedding: PostEmbedding) -> str:
+    def vector_summary(self, embedding: PostEmbedding) -> str:
         """Return its dimension and length."""
-        return vectors_summary(embedding.vector, embedding.dimension)
+        return summarize_vectors(embedding.vector, embedding.dimension)
 
 
 @admin.register(PostStats)
-class PostStatsAdmin(ReadOnlyPage):
-    list_display = ("post", "engagement", "engagement_at", "interactions", "positives", "impressions", "changed_at")
+class PostStatsAdmin(ReadOnlyAdmin):
+    list_display = (
+        "post",
+        "engagement",
+        "engagement_at",
+        "interaction_count",
+        "positive_count",
+        "served_count",
+        "changed_at",
+    )
     list_select_related = ("post",)
     search_fields = ("^post__external_id",)
     search_help_text = "The first characters of the post's id"
 
 
 @admin.register(RegionStats)
-class RegionStatsAdmin(ReadOnlyPage):
+class RegionStatsAdmin(ReadOnlyAdmin):
     list_display = ("post", "region", "engagement", "engagement_at", "changed_at")
     list_filter = ("region",)
     list_select_related = ("post",)

@@ -5,17 +5,21 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from access.permissions import is_open_to
+from access.permissions import has_full_access
 
 # All that the page needs comes from here; a text that holds a script stays a text.
-POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'"
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'"
+)
 
 
 @require_safe
-def explore(request: HttpRequest) -> HttpResponse:
+def explorer_page(request: HttpRequest) -> HttpResponse:
     """Return the page, or send a stranger to the admin's sign-in."""
-    if not is_open_to(request):
+    if not has_full_access(request):
         return redirect_to_login(request.get_full_path(), "/admin/login/")
     response = render(request, "recommendations/explorer.html")
-    response["Content-Security-Policy"] = f"{POLICY}; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    response["Content-Security-Policy"] = (
+        f"{CONTENT_SECURITY_POLICY}; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    )
     return response

@@ -9,49 +9,49 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from access.scopes import Scope, every
+from access.scopes import Scope, single_scope
 from monitoring.clock import now
-from recommendations.api import problems, schema
+from recommendations.api import openapi, problems
 from recommendations.api import serializers as s
-from recommendations.api.reading import checker
+from recommendations.api.query_parameters import shared_serializer
 from recommendations.services.learning import interact
 
-Result = dict[str, Any]
+EventResultBody = dict[str, Any]
 
 
-def refusal(event_id: str | None, detail: str, errors: list[dict[str, str]] | None = None) -> Result:
+def rejected_result(event_id: str | None, detail: str, errors: list[dict[str, str]] | None = None) -> EventResultBody:
     """Return the result of an event that was not recorded."""
-    problem = problems.body(status=400, code="invalid-event", detail=detail, errors=errors)
+    problem = problems.problem_body(status=400, code="invalid-event", detail=detail, errors=errors)
     return {"event_id": event_id, "status": "rejected", "problem": problem}
 
 
-def check(item: object, index: int) -> interact.Event | Result:
+def parse_event(item: object, index: int) -> interact.Event | EventResultBody:
     """Return the event that *item* is, or why it is none; pointers start at the body's root."""
     try:
-        return interact.Event(**checker(s.Event).run_validation(item))
+        return interact.Event(**shared_serializer(s.EventIn).run_validation(item))
     except ValidationError as error:
-        errors = problems.error_items(flatten_errors(error.detail, f"events/{index}"), in_body=True)
+        errors = problems.build_error_items(flatten_errors(error.detail, f"events/{index}"), in_body=True)
         event_id = item.get("event_id") if isinstance(item, dict) else None
         known = event_id if isinstance(event_id, str) else None
-        return refusal(known, " ".join(e["detail"] for e in errors), errors)
+        return rejected_result(known, " ".join(e["detail"] for e in errors), errors)
 
 
-def record_all(items: list[object]) -> list[Result]:
+def record_events(items: list[object]) -> list[EventResultBody]:
     """Record what can be recorded and return what came of each, in the order given."""
-    checked = [check(item, index) for index, item in enumerate(items)]
+    checked = [parse_event(item, index) for index, item in enumerate(items)]
     events = [event for event in checked if isinstance(event, interact.Event)]
-    done = iter(interact.record(events=events, now=now()) if events else [])
-    return [result_of(next(done)) if isinstance(c, interact.Event) else c for c in checked]
+    done = iter(interact.record_events(events=events, now=now()) if events else [])
+    return [serialize_event_result(next(done)) if isinstance(c, interact.Event) else c for c in checked]
 
 
-def result_of(result: interact.EventResult) -> Result:
+def serialize_event_result(result: interact.EventResult) -> EventResultBody:
     """Return what came of an event, as it is sent."""
     if result.status == "rejected":
-        return refusal(result.event_id, result.problem)
+        return rejected_result(result.event_id, result.problem)
     return {"event_id": result.event_id, "status": result.status, "problem": None}
 
 
-def senders(request: Request) -> list[object]:
+def get_sender_ids(request: Request) -> list[object]:
     """Return the members whose acts the body tells of, as far as it can be read."""
     events = request.data.get("events") if isinstance(request.data, dict) else None
     return [item.get("member_id") for item in events if isinstance(item, dict)] if isinstance(events, list) else []
@@ -60,12 +60,12 @@ def senders(request: Request) -> list[object]:
 class InteractionsView(APIView):
     """Events in bulk."""
 
-    scopes = every(Scope.INTERACTIONS_WRITE)
-    members_named = staticmethod(senders)
+    scopes = single_scope(Scope.INTERACTIONS_WRITE)
+    requested_member_ids = staticmethod(get_sender_ids)
 
-    @schema.address(
+    @openapi.describe_endpoint(
         400,
-        answers={200: s.EventResultsOut, 207: s.EventResultsOut},
+        responses={200: s.EventResultsOut, 207: s.EventResultsOut},
         request=s.EventsBody,
         operation_id="record_interactions",
         summary="Record what members did",
@@ -73,31 +73,31 @@ class InteractionsView(APIView):
     )
     def post(self, request: Request) -> Response:
         """Record up to 1000 events; 207 when some were rejected. Sending the same events again changes nothing."""
-        body = s.Events(data=request.data)
+        body = s.UncheckedEvents(data=request.data)
         body.is_valid(raise_exception=True)
-        results = record_all(body.validated_data["events"])
+        results = record_events(body.validated_data["events"])
         counts = Counter(result["status"] for result in results)
-        answer = {status: counts[status] for status in s.STATUSES} | {"results": results}
+        answer = {status: counts[status] for status in s.EVENT_STATUSES} | {"results": results}
         return Response(answer, status=207 if counts["rejected"] else 200)
 
 
 class SeenView(APIView):
     """Posts that were on a member's screen."""
 
-    scopes = every(Scope.INTERACTIONS_WRITE)
+    scopes = single_scope(Scope.INTERACTIONS_WRITE)
 
-    @schema.address(
+    @openapi.describe_endpoint(
         400,
         404,
-        answers={200: s.SeenOut},
-        request=s.SeenBody,
+        responses={200: s.SeenPostsOut},
+        request=s.SeenPostsBody,
         operation_id="mark_seen",
         summary="Say which posts a member saw",
         tags=["interactions"],
     )
     def post(self, request: Request, member_id: str) -> Response:
         """Mark posts as seen: they are not recommended to this member again. Returns how many of them we know."""
-        body = s.SeenBody(data=request.data)
+        body = s.SeenPostsBody(data=request.data)
         body.is_valid(raise_exception=True)
         marked = interact.mark_seen(member_id=member_id, post_ids=body.validated_data["post_ids"], now=now())
         return Response({"marked": marked})

@@ -8,13 +8,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from access.scopes import Scope, every, reading_and_writing
+from access.scopes import Scope, read_write_scopes, single_scope
 from monitoring.clock import now
-from recommendations.api import schema
+from recommendations.api import openapi
 from recommendations.api import serializers as s
-from recommendations.api.reading import query_of
-from recommendations.api.shapes import accepted
-from recommendations.api.taking_in import answer, answer_one
+from recommendations.api.query_parameters import parse_query_parameters
+from recommendations.api.responses import job_accepted_response
+from recommendations.api.upserts import upsert_item_response, upsert_items_response
 from recommendations.services import work
 from recommendations.services.measuring import show_less_effect
 from recommendations.services.members import members, preferences
@@ -23,11 +23,11 @@ from recommendations.services.members import members, preferences
 class MembersView(APIView):
     """Members to choose from."""
 
-    scopes = reading_and_writing(Scope.MEMBERS_READ, Scope.MEMBERS_WRITE)
+    scopes = read_write_scopes(Scope.MEMBERS_READ, Scope.MEMBERS_WRITE)
 
-    @schema.address(
+    @openapi.describe_endpoint(
         400,
-        answers={200: s.MembersOut},
+        responses={200: s.MembersOut},
         parameters=[s.MembersQuery],
         operation_id="members",
         summary="Members whose id starts with a text",
@@ -35,12 +35,12 @@ class MembersView(APIView):
     )
     def get(self, request: Request) -> Response:
         """Return members with the number of their interactions."""
-        found = members.find_members(**query_of(s.MembersQuery, request))
+        found = members.find_members(**parse_query_parameters(s.MembersQuery, request))
         return Response({"members": [s.MemberOut(member).data for member in found]})
 
-    @schema.address(
+    @openapi.describe_endpoint(
         400,
-        answers={200: s.OutcomesOut, 207: s.OutcomesOut},
+        responses={200: s.ItemResultsOut, 207: s.ItemResultsOut},
         request=s.MembersBody,
         operation_id="send_members",
         summary="Make or change members",
@@ -48,34 +48,36 @@ class MembersView(APIView):
     )
     def post(self, request: Request) -> Response:
         """Make or change up to 1000 members; 207 when some were refused. A field that is left out stays as it is."""
-        return answer("members", request)
+        return upsert_items_response("members", request)
 
 
 class MemberView(APIView):
     """One member."""
 
-    scopes = reading_and_writing(Scope.MEMBERS_READ, Scope.MEMBERS_WRITE)
+    scopes = read_write_scopes(Scope.MEMBERS_READ, Scope.MEMBERS_WRITE)
 
-    @schema.address(404, answers={200: s.MemberOut}, operation_id="member", summary="A member", tags=["members"])
+    @openapi.describe_endpoint(
+        404, responses={200: s.MemberOut}, operation_id="member", summary="A member", tags=["members"]
+    )
     def get(self, request: Request, member_id: str) -> Response:
         """Return the member with the number of their interactions."""
         return Response(s.MemberOut(members.read_member(member_id=member_id)).data)
 
-    @schema.address(
+    @openapi.describe_endpoint(
         400,
-        answers={200: s.OutcomeOut, 201: s.OutcomeOut},
-        request=s.MemberItem(partial=True),
+        responses={200: s.ItemResultOut, 201: s.ItemResultOut},
+        request=s.MemberIn(partial=True),
         operation_id="send_member",
         summary="Make or change a member",
         tags=["members"],
     )
     def put(self, request: Request, member_id: str) -> Response:
         """Make the member (201) or change the fields that are given (200)."""
-        return answer_one("members", request, member_id)
+        return upsert_item_response("members", request, member_id)
 
-    @schema.address(
+    @openapi.describe_endpoint(
         404,
-        answers={202: s.JobOut},
+        responses={202: s.JobOut},
         operation_id="erase_member",
         summary="Erase a member",
         tags=["members"],
@@ -86,17 +88,19 @@ class MemberView(APIView):
 
         There is no way back. What is erased from where is in docs/privacy.md.
         """
-        return accepted(work.submit(kind="erase_members", params={"member_ids": [member_id]}, now=now()))
+        return job_accepted_response(
+            work.submit_job(kind="erase_members", params={"member_ids": [member_id]}, now=now())
+        )
 
 
 class PreferencesView(APIView):
     """What one member wants and allows."""
 
-    scopes = reading_and_writing(Scope.PROFILE_READ, Scope.PROFILE_WRITE)
+    scopes = read_write_scopes(Scope.PROFILE_READ, Scope.PROFILE_WRITE)
 
-    @schema.address(
+    @openapi.describe_endpoint(
         404,
-        answers={200: s.Preferences},
+        responses={200: s.PreferencesBody},
         operation_id="preferences",
         summary="What a member wants and allows",
         tags=["members"],
@@ -105,33 +109,33 @@ class PreferencesView(APIView):
         """Return the member's preferences."""
         return Response(asdict(preferences.read_preferences(member_id=member_id)))
 
-    @schema.address(
+    @openapi.describe_endpoint(
         400,
         404,
-        answers={200: s.Preferences},
-        request=s.Preferences(partial=True),
+        responses={200: s.PreferencesBody},
+        request=s.PreferencesBody(partial=True),
         operation_id="change_preferences",
         summary="Change what a member wants and allows",
         tags=["members"],
     )
     def patch(self, request: Request, member_id: str) -> Response:
-        """Change the preferences that are given. Turning is_personalised off deletes what was learned."""
-        body = s.Preferences(data=request.data, partial=True)
+        """Change the preferences that are given. Turning is_personalized off deletes what was learned."""
+        body = s.PreferencesBody(data=request.data, partial=True)
         body.is_valid(raise_exception=True)
         return Response(
             asdict(preferences.set_preferences(member_id=member_id, changes=body.validated_data, now=now()))
         )
 
 
-class TieView(APIView):
+class RelationshipView(APIView):
     """Whether one member follows, blocks or mutes another."""
 
-    scopes = reading_and_writing(Scope.PROFILE_READ, Scope.PROFILE_WRITE)
+    scopes = read_write_scopes(Scope.PROFILE_READ, Scope.PROFILE_WRITE)
 
-    @schema.address(
+    @openapi.describe_endpoint(
         400,
         404,
-        answers={204: None},
+        responses={204: None},
         request=None,
         operation_id="tie",
         summary="Follow, block or mute a member",
@@ -139,31 +143,31 @@ class TieView(APIView):
     )
     def put(self, request: Request, member_id: str, kind: str, other_id: str) -> Response:
         """Make the tie; twice is once. A block ends the follows between the two."""
-        preferences.relate(member_id=member_id, kind=kind, other_id=other_id, is_on=True, now=now())
+        preferences.set_relationship(member_id=member_id, kind=kind, other_id=other_id, is_on=True, now=now())
         return Response(status=204)
 
-    @schema.address(
+    @openapi.describe_endpoint(
         400,
         404,
-        answers={204: None},
+        responses={204: None},
         operation_id="untie",
         summary="Unfollow, unblock or unmute a member",
         tags=["members"],
     )
     def delete(self, request: Request, member_id: str, kind: str, other_id: str) -> Response:
         """End the tie; if there is none, nothing happens."""
-        preferences.relate(member_id=member_id, kind=kind, other_id=other_id, is_on=False, now=now())
+        preferences.set_relationship(member_id=member_id, kind=kind, other_id=other_id, is_on=False, now=now())
         return Response(status=204)
 
 
-class ResetView(APIView):
+class ProfileResetView(APIView):
     """A fresh start."""
 
-    scopes = reading_and_writing(Scope.PROFILE_READ, Scope.PROFILE_WRITE)
+    scopes = read_write_scopes(Scope.PROFILE_READ, Scope.PROFILE_WRITE)
 
-    @schema.address(
+    @openapi.describe_endpoint(
         404,
-        answers={204: None},
+        responses={204: None},
         request=None,
         operation_id="reset",
         summary="Forget a member's taste",
@@ -171,23 +175,23 @@ class ResetView(APIView):
     )
     def post(self, request: Request, member_id: str) -> Response:
         """Delete what was learned of the member. Follows, blocks, mutes and hidden posts stay."""
-        preferences.reset(member_id=member_id, now=now())
+        preferences.reset_interests(member_id=member_id, now=now())
         return Response(status=204)
 
 
-class EffectsView(APIView):
+class ShowLessEffectsView(APIView):
     """What a member's wishes for less did."""
 
-    scopes = every(Scope.PROFILE_READ)
+    scopes = single_scope(Scope.PROFILE_READ)
 
-    @schema.address(
+    @openapi.describe_endpoint(
         404,
-        answers={200: s.EffectsOut},
+        responses={200: s.ShowLessEffectsOut},
         operation_id="less_effects",
         summary="Whether showing less of something works",
         tags=["members"],
     )
     def get(self, request: Request, member_id: str) -> Response:
         """Return the share of each subject turned down in what was shown before and after, newest first."""
-        found = show_less_effect.effects(member_id=member_id)
+        found = show_less_effect.show_less_effects(member_id=member_id)
         return Response({"effects": [asdict(effect) for effect in found]})

@@ -12,14 +12,14 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
-from access import conditional
-from access.scopes import Scope, reading_and_writing
-from recommendations.api import schema
+from access import conditional_requests
+from access.scopes import Scope, read_write_scopes
+from recommendations.api import openapi
 from recommendations.contracts import Policy
 from recommendations.services import policies
 
 
-def setting_fields() -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+def build_setting_fields() -> dict[str, serializers.Field[Any, Any, Any, Any]]:
     """Return a field for each setting of a policy, as the OpenAPI page shows it."""
     found: dict[str, serializers.Field[Any, Any, Any, Any]] = {}
     for one in fields(Policy):
@@ -32,7 +32,9 @@ def setting_fields() -> dict[str, serializers.Field[Any, Any, Any, Any]]:
     return found
 
 
-PolicySettings = type("PolicySettings", (serializers.Serializer,), {**setting_fields(), "__doc__": "The settings."})
+PolicySettings = type(
+    "PolicySettings", (serializers.Serializer,), {**build_setting_fields(), "__doc__": "The settings."}
+)
 
 
 class PolicyBody(serializers.Serializer):
@@ -75,31 +77,31 @@ class MayChangePolicies(BasePermission):
         return bool(request.user.has_perm("recommendations.add_rankingpolicy"))
 
 
-class PolicyView(APIView):
+class BasePolicyView(APIView):
     """What the addresses of policies share."""
 
-    scopes = reading_and_writing(Scope.POLICIES_READ, Scope.POLICIES_WRITE)
+    scopes = read_write_scopes(Scope.POLICIES_READ, Scope.POLICIES_WRITE)
     permission_classes = [*api_settings.DEFAULT_PERMISSION_CLASSES, MayChangePolicies]  # type: ignore[list-item]
 
 
-class PoliciesView(PolicyView):
+class PolicyListView(BasePolicyView):
     """Every policy that is served."""
 
-    @schema.address(
-        answers={200: PoliciesOut}, operation_id="policies", summary="The policies that are served", tags=["policies"]
+    @openapi.describe_endpoint(
+        responses={200: PoliciesOut}, operation_id="policies", summary="The policies that are served", tags=["policies"]
     )
     def get(self, request: Request) -> Response:
         """Return them by variant."""
         return Response({"policies": [asdict(policy) for policy in policies.list_policies()]})
 
 
-class OnePolicyView(PolicyView):
+class PolicyDetailView(BasePolicyView):
     """The policy of one variant."""
 
-    @schema.address(
+    @openapi.describe_endpoint(
         404,
-        answers={200: PolicyOut, 304: None},
-        parameters=[conditional.IF_NONE_MATCH],
+        responses={200: PolicyOut, 304: None},
+        parameters=[conditional_requests.IF_NONE_MATCH],
         operation_id="policy",
         summary="What a variant is ranked by",
         tags=["policies"],
@@ -107,17 +109,17 @@ class OnePolicyView(PolicyView):
     def get(self, request: Request, variant: str) -> Response:
         """Return the policy, its version as ETag."""
         policy = policies.read_policy(variant=variant)
-        if conditional.has(request, conditional.etag(policy.version)):
-            return Response(status=304, headers={"ETag": conditional.etag(policy.version)})
-        return answer(policy)
+        if conditional_requests.client_has_current(request, conditional_requests.etag(policy.version)):
+            return Response(status=304, headers={"ETag": conditional_requests.etag(policy.version)})
+        return policy_response(policy)
 
-    @schema.address(
+    @openapi.describe_endpoint(
         400,
         412,
         428,
-        answers={200: PolicyOut, 201: PolicyOut},
+        responses={200: PolicyOut, 201: PolicyOut},
         request=PolicyIn,
-        parameters=[conditional.IF_MATCH],
+        parameters=[conditional_requests.IF_MATCH],
         operation_id="put_policy",
         summary="Rank a variant by other settings",
         tags=["policies"],
@@ -130,14 +132,14 @@ class OnePolicyView(PolicyView):
         `If-None-Match: *` in place of If-Match.
         """
         is_new = request.headers.get("If-None-Match", "").strip() == "*"
-        version = 0 if is_new else conditional.expected(request)
+        version = 0 if is_new else conditional_requests.expected_version(request)
         body = PolicyBody(data=request.data)
         body.is_valid(raise_exception=True)
-        return answer(
+        return policy_response(
             policies.put_policy(variant=variant, version=version, **body.validated_data), 201 if is_new else 200
         )
 
 
-def answer(policy: policies.ServedPolicy, status: int = 200) -> Response:
+def policy_response(policy: policies.ServedPolicy, status: int = 200) -> Response:
     """Return a policy with its ETag."""
-    return Response(asdict(policy), status=status, headers={"ETag": conditional.etag(policy.version)})
+    return Response(asdict(policy), status=status, headers={"ETag": conditional_requests.etag(policy.version)})

@@ -8,22 +8,22 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from access.scopes import Scope, reading_and_writing
+from access.scopes import Scope, read_write_scopes
 from monitoring.clock import now
-from recommendations.api import schema
+from recommendations.api import openapi
 from recommendations.api import serializers as s
-from recommendations.api.taking_in import answer, answer_one
+from recommendations.api.upserts import upsert_item_response, upsert_items_response
 from recommendations.services.content import posts, publish
 
 
 class PostsView(APIView):
     """Posts in bulk."""
 
-    scopes = reading_and_writing(Scope.POSTS_READ, Scope.POSTS_WRITE)
+    scopes = read_write_scopes(Scope.POSTS_READ, Scope.POSTS_WRITE)
 
-    @schema.address(
+    @openapi.describe_endpoint(
         400,
-        answers={200: s.OutcomesOut, 207: s.OutcomesOut},
+        responses={200: s.ItemResultsOut, 207: s.ItemResultsOut},
         request=s.PostsBody,
         operation_id="send_posts",
         summary="Make or change posts",
@@ -35,35 +35,37 @@ class PostsView(APIView):
 
         Sending the same again changes nothing. A post that says something new is embedded within seconds.
         """
-        return answer("posts", request)
+        return upsert_items_response("posts", request)
 
 
 class PostView(APIView):
     """One post."""
 
-    scopes = reading_and_writing(Scope.POSTS_READ, Scope.POSTS_WRITE)
+    scopes = read_write_scopes(Scope.POSTS_READ, Scope.POSTS_WRITE)
 
-    @schema.address(
-        404, answers={200: s.PostRecordOut}, operation_id="post", summary="A post as it is kept", tags=["posts"]
+    @openapi.describe_endpoint(
+        404, responses={200: s.StoredPostOut}, operation_id="post", summary="A post as it is kept", tags=["posts"]
     )
     def get(self, request: Request, post_id: str) -> Response:
         """Return all that is kept of the post. For the platform: no viewer's privacy is heeded here."""
         return Response(asdict(posts.read_post(post_id=post_id)))
 
-    @schema.address(
+    @openapi.describe_endpoint(
         400,
-        answers={200: s.OutcomeOut, 201: s.OutcomeOut},
-        request=s.PostItem(partial=True),
+        responses={200: s.ItemResultOut, 201: s.ItemResultOut},
+        request=s.PostIn(partial=True),
         operation_id="send_post",
         summary="Make or change a post",
         tags=["posts"],
     )
     def put(self, request: Request, post_id: str) -> Response:
         """Make the post (201) or change the fields that are given (200)."""
-        return answer_one("posts", request, post_id)
+        return upsert_item_response("posts", request, post_id)
 
-    @schema.address(404, answers={204: None}, operation_id="take_down_post", summary="Take a post down", tags=["posts"])
+    @openapi.describe_endpoint(
+        404, responses={204: None}, operation_id="take_down_post", summary="Take a post down", tags=["posts"]
+    )
     def delete(self, request: Request, post_id: str) -> Response:
         """Show the post to nobody from the next request on. Its row stays; the job erase_posts erases it."""
-        publish.remove_posts(post_ids=[posts.pk_of(post_id)], now=now())
+        publish.remove_posts(post_ids=[posts.get_post_pk(post_id)], now=now())
         return Response(status=204)

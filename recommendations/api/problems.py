@@ -31,13 +31,13 @@ class Problem(APIException):
             self.wait = RETRY_SECONDS
 
 
-def body_too_large() -> Problem:
+def body_too_large_problem() -> Problem:
     """Return the problem of a body above the limit."""
     limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE // 2**20
     return Problem(f"The body is larger than {limit} MB. Send it in parts.", status=413, code="body-too-large")
 
 
-def body(*, status: int, code: str, detail: str, errors: list[dict[str, str]] | None = None) -> dict[str, Any]:
+def problem_body(*, status: int, code: str, detail: str, errors: list[dict[str, str]] | None = None) -> dict[str, Any]:
     """Return a problem object."""
     code = code.replace("_", "-")
     problem: dict[str, Any] = {
@@ -52,7 +52,7 @@ def body(*, status: int, code: str, detail: str, errors: list[dict[str, str]] | 
     return problem | {"errors": errors} if errors else problem
 
 
-def place(name: str, *, in_body: bool) -> dict[str, str]:
+def locate_value(name: str, *, in_body: bool) -> dict[str, str]:
     """Return where the value *name* (fields joined by /) is: a JSON pointer, or the name of a query parameter."""
     name = "" if name == "non_field_errors" else name.removesuffix("/non_field_errors").strip("/")
     if in_body:
@@ -60,6 +60,6 @@ def place(name: str, *, in_body: bool) -> dict[str, str]:
     return {"parameter": name}
 
 
-def error_items(errors: list[Error], *, in_body: bool) -> list[dict[str, str]]:
+def build_error_items(errors: list[Error], *, in_body: bool) -> list[dict[str, str]]:
     """Return one object for each wrong value."""
-    return [{"detail": e.detail, "code": e.code} | place(e.attr or "", in_body=in_body) for e in errors]
+    return [{"detail": e.detail, "code": e.code} | locate_value(e.attr or "", in_body=in_body) for e in errors]

@@ -21,10 +21,10 @@ JOB_KINDS = (
     "erase_posts",
 )
 JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
-OUTCOMES = ("created", "updated", "unchanged", "refused")
-STATUSES = ("recorded", "duplicate", "rejected")
+ITEM_STATUSES = ("created", "updated", "unchanged", "refused")
+EVENT_STATUSES = ("recorded", "duplicate", "rejected")
 ID_LENGTH = 128
-MAX_EVENTS = 1000
+MAX_ITEMS = 1000
 
 
 def id_field(**kwargs: Any) -> serializers.CharField:
@@ -32,10 +32,10 @@ def id_field(**kwargs: Any) -> serializers.CharField:
     return serializers.CharField(max_length=ID_LENGTH, **kwargs)
 
 
-def words_field(length: int, help_text: str, *, most: int = 20) -> serializers.ListField:
+def repeated_field(max_length: int, help_text: str, *, max_count: int = 20) -> serializers.ListField:
     """Return a field for a query parameter that may be repeated."""
-    child = serializers.CharField(max_length=length)
-    return serializers.ListField(child=child, required=False, default=list, max_length=most, help_text=help_text)
+    child = serializers.CharField(max_length=max_length)
+    return serializers.ListField(child=child, required=False, default=list, max_length=max_count, help_text=help_text)
 
 
 class FeedQuery(serializers.Serializer):
@@ -47,32 +47,32 @@ class FeedQuery(serializers.Serializer):
         max_length=500, required=False, default=None, help_text="next_cursor of the page before."
     )
     explain = serializers.BooleanField(default=False, help_text="Add the parts that each score is the sum of.")
-    language = words_field(8, "Only posts in this language; may be repeated.")
-    kind = words_field(32, "Only posts of this format; may be repeated.")
-    tag = words_field(128, "Only posts with this tag; may be repeated.")
+    language = repeated_field(8, "Only posts in this language; may be repeated.")
+    kind = repeated_field(32, "Only posts of this format; may be repeated.")
+    tag = repeated_field(128, "Only posts with this tag; may be repeated.")
     max_age_hours = serializers.FloatField(
         required=False, default=None, min_value=0.01, max_value=876_000, help_text="Only posts that are no older."
     )
-    exclude = words_field(ID_LENGTH, "Id of a post that must not come; may be repeated.", most=100)
-    fields = words_field(  # type: ignore[assignment]  # it hides DRF's property on the class, not on instances
-        32, "Only these fields of a pick, such as post.id or score; may be repeated. All if left out.", most=20
+    exclude_post_id = repeated_field(ID_LENGTH, "Id of a post that must not come; may be repeated.", max_count=100)
+    fields = repeated_field(  # type: ignore[assignment]  # it hides DRF's property on the class, not on instances
+        32, "Only these fields of a pick, such as post.id or score; may be repeated. All if left out.", max_count=20
     )
 
 
 class SimilarQuery(serializers.Serializer):
     """Query of similar posts."""
 
-    viewer = id_field(help_text="The member who looks: nothing is shown that this member may not see.")
+    viewer_id = id_field(help_text="The member who looks: nothing is shown that this member may not see.")
     limit = serializers.IntegerField(min_value=1, max_value=100, default=10)
 
 
 class SearchQuery(serializers.Serializer):
     """Query of a search: by a text or by a post."""
 
-    viewer = id_field(help_text="The member who looks.")
+    viewer_id = id_field(help_text="The member who looks.")
     space = serializers.SlugField(max_length=16, default="image", help_text="Where texts and pictures meet.")
     text = serializers.CharField(max_length=1000, default="", allow_blank=True)
-    post = serializers.CharField(max_length=ID_LENGTH, default="", allow_blank=True)
+    post_id = serializers.CharField(max_length=ID_LENGTH, default="", allow_blank=True)
     kind = serializers.CharField(max_length=32, default="", allow_blank=True, help_text="Posts of this format only.")
     limit = serializers.IntegerField(min_value=1, max_value=100, default=10)
 
@@ -80,7 +80,7 @@ class SearchQuery(serializers.Serializer):
 class SearchBody(serializers.Serializer):
     """A search by a vector."""
 
-    viewer = id_field(help_text="The member who looks.")
+    viewer_id = id_field(help_text="The member who looks.")
     space = serializers.SlugField(max_length=16, default="image")
     vector = serializers.ListField(child=serializers.FloatField(), min_length=8, max_length=4096)
     kind = serializers.CharField(max_length=32, default="", allow_blank=True)
@@ -101,8 +101,8 @@ class VectorItem(serializers.Serializer):
 class VectorsBody(serializers.Serializer):
     """Vectors by one model."""
 
-    model = serializers.CharField(max_length=128, help_text="The platform's model, with its version.")
-    vectors = serializers.ListField(child=VectorItem(), min_length=1, max_length=MAX_EVENTS)
+    embedding_model = serializers.CharField(max_length=128, help_text="The platform's model, with its version.")
+    vectors = serializers.ListField(child=VectorItem(), min_length=1, max_length=MAX_ITEMS)
 
 
 class Base64Field(serializers.CharField):
@@ -131,17 +131,17 @@ class PicturesBody(serializers.Serializer):
     pictures = serializers.ListField(child=PictureItem(), min_length=1, max_length=MAX_PICTURES)
 
 
-class VectorsOut(serializers.Serializer):
+class StoredVectorsOut(serializers.Serializer):
     """What was kept."""
 
-    kept = serializers.IntegerField()
+    stored = serializers.IntegerField()
     unknown_post_ids = serializers.ListField(child=serializers.CharField())
 
 
 class ExplainQuery(serializers.Serializer):
     """Query of an explanation."""
 
-    viewer = id_field(help_text="The member whose feed it was.")
+    viewer_id = id_field(help_text="The member whose feed it was.")
 
 
 class MembersQuery(serializers.Serializer):
@@ -162,7 +162,7 @@ class JobsQuery(serializers.Serializer):
     cursor = serializers.DateTimeField(required=False, default=None, help_text="next_cursor of the page before.")
 
 
-class Event(serializers.Serializer):
+class EventIn(serializers.Serializer):
     """One act of a member on a post, or the undoing of one."""
 
     event_id = id_field(help_text="The sender's own: sent twice, it counts once.")
@@ -173,14 +173,14 @@ class Event(serializers.Serializer):
         required=False,
         help_text="Needed unless the event undoes another. follow: of the post's author.",
     )
-    reason = serializers.ChoiceField(
-        ["author", "topic", "format"],
+    target = serializers.ChoiceField(
+        ["author", "topic", "kind"],
         required=False,
         allow_blank=True,
         default="",
         help_text="Of a not_interested: what of the post it is about. Empty: what the post says.",
     )
-    undoes = id_field(
+    undoes_event_id = id_field(
         required=False, help_text="The event_id of an earlier event of this member, which this one takes back."
     )
     value = serializers.FloatField(
@@ -195,7 +195,7 @@ class Event(serializers.Serializer):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Refuse an event that neither says what was done nor what is undone."""
-        lacking = [] if attrs.get("undoes") else [name for name in ("post_id", "kind") if not attrs.get(name)]
+        lacking = [] if attrs.get("undoes_event_id") else [name for name in ("post_id", "kind") if not attrs.get(name)]
         if lacking:
             raise serializers.ValidationError(dict.fromkeys(lacking, "This field is required."), code="required")
         return attrs
@@ -207,26 +207,26 @@ class Event(serializers.Serializer):
         return value
 
 
-class Unchecked(serializers.Field):
+class AnyJSONField(serializers.Field):
     """Lets any value of JSON through. DRF's own refuses the whole list for one number that is too large."""
 
     def to_internal_value(self, data: Any) -> Any:
         return data
 
 
-class Events(serializers.Serializer):
+class UncheckedEvents(serializers.Serializer):
     """A list of events. Each is checked by itself, so that a bad one loses none of the good."""
 
-    events = serializers.ListField(child=Unchecked(allow_null=True), min_length=1, max_length=MAX_EVENTS)
+    events = serializers.ListField(child=AnyJSONField(allow_null=True), min_length=1, max_length=MAX_ITEMS)
 
 
 class EventsBody(serializers.Serializer):
     """What `Events` asks for, spelled out."""
 
-    events = serializers.ListField(child=Event(), min_length=1, max_length=MAX_EVENTS)
+    events = serializers.ListField(child=EventIn(), min_length=1, max_length=MAX_ITEMS)
 
 
-class PostItem(serializers.Serializer):
+class PostIn(serializers.Serializer):
     """A post as it is sent. The service checks it, and says of each field what is wrong with it."""
 
     id = id_field()
@@ -248,7 +248,7 @@ class PostItem(serializers.Serializer):
     removed_at = serializers.DateTimeField(required=False, help_text="The moment it was taken down.")
 
 
-class MemberItem(serializers.Serializer):
+class MemberIn(serializers.Serializer):
     """A member as they are sent."""
 
     id = id_field()
@@ -258,44 +258,44 @@ class MemberItem(serializers.Serializer):
     birth_year = serializers.IntegerField(required=False, min_value=1900)
     is_adult = serializers.BooleanField(required=False, help_text="Whether the platform vouches for an adult.")
     is_active = serializers.BooleanField(required=False)
-    is_personalised = serializers.BooleanField(required=False)
+    is_personalized = serializers.BooleanField(required=False)
     sensitivity = serializers.ChoiceField(["safe", "sensitive", "adult"], required=False)
     muted_words = serializers.ListField(child=serializers.CharField(max_length=128), required=False, max_length=100)
     muted_tags = serializers.ListField(child=serializers.CharField(max_length=128), required=False, max_length=100)
     created_at = serializers.DateTimeField(required=False)
 
 
-class Posts(serializers.Serializer):
+class UncheckedPosts(serializers.Serializer):
     """A list of posts. Each is checked by itself, so that a bad one loses none of the good."""
 
-    posts = serializers.ListField(child=Unchecked(allow_null=True), min_length=1, max_length=MAX_EVENTS)
+    posts = serializers.ListField(child=AnyJSONField(allow_null=True), min_length=1, max_length=MAX_ITEMS)
 
 
-class Members(serializers.Serializer):
+class UncheckedMembers(serializers.Serializer):
     """A list of members, checked in the same way."""
 
-    members = serializers.ListField(child=Unchecked(allow_null=True), min_length=1, max_length=MAX_EVENTS)
+    members = serializers.ListField(child=AnyJSONField(allow_null=True), min_length=1, max_length=MAX_ITEMS)
 
 
-ITEMS: dict[str, type[serializers.Serializer]] = {"posts": Posts, "members": Members}
+UNCHECKED_LISTS: dict[str, type[serializers.Serializer]] = {"posts": UncheckedPosts, "members": UncheckedMembers}
 
 
 class PostsBody(serializers.Serializer):
     """What `Posts` asks for, spelled out."""
 
-    posts = serializers.ListField(child=PostItem(), min_length=1, max_length=MAX_EVENTS)
+    posts = serializers.ListField(child=PostIn(), min_length=1, max_length=MAX_ITEMS)
 
 
 class MembersBody(serializers.Serializer):
     """What `Members` asks for, spelled out."""
 
-    members = serializers.ListField(child=MemberItem(), min_length=1, max_length=MAX_EVENTS)
+    members = serializers.ListField(child=MemberIn(), min_length=1, max_length=MAX_ITEMS)
 
 
-class SeenBody(serializers.Serializer):
+class SeenPostsBody(serializers.Serializer):
     """Posts that were on the member's screen."""
 
-    post_ids = serializers.ListField(child=id_field(), min_length=1, max_length=MAX_EVENTS)
+    post_ids = serializers.ListField(child=id_field(), min_length=1, max_length=MAX_ITEMS)
 
 
 class JobBody(serializers.Serializer):
@@ -352,55 +352,55 @@ class PageOut(serializers.Serializer):
     engine = serializers.CharField()
     variant = serializers.CharField()
     fallback = serializers.CharField(help_text="The step of the fallback that served; empty if none was needed.")
-    cached = serializers.BooleanField()
+    is_cached = serializers.BooleanField()
     built_at = serializers.DateTimeField()
-    candidates = serializers.IntegerField()
+    candidate_count = serializers.IntegerField()
     duration_ms = serializers.FloatField()
     picks = PickOut(many=True)
     next_cursor = serializers.CharField(allow_null=True)
 
 
-class OutcomeOut(serializers.Serializer):
+class ItemResultOut(serializers.Serializer):
     """What became of an item."""
 
     id = serializers.CharField(allow_null=True)
-    status = serializers.ChoiceField(OUTCOMES)
+    status = serializers.ChoiceField(ITEM_STATUSES)
     problem = Problem(allow_null=True)
 
 
-class OutcomesOut(serializers.Serializer):
+class ItemResultsOut(serializers.Serializer):
     """What became of each item, in the order sent."""
 
     created = serializers.IntegerField()
     updated = serializers.IntegerField()
     unchanged = serializers.IntegerField()
-    refused = serializers.IntegerField()
-    results = OutcomeOut(many=True)
+    rejected = serializers.IntegerField()
+    results = ItemResultOut(many=True)
 
 
-class EmbeddedOut(serializers.Serializer):
+class EmbeddingOut(serializers.Serializer):
     """A vector that a post has."""
 
     space = serializers.CharField()
-    model = serializers.CharField()
+    embedding_model = serializers.CharField()
     version = serializers.IntegerField()
 
 
-class PostRecordOut(PostOut):
+class StoredPostOut(PostOut):
     """All that is kept of a post."""
 
     visibility = serializers.ChoiceField(["public", "followers", "private", "unlisted"])
     safety_labels = serializers.DictField(child=serializers.FloatField())
     sensitivity = serializers.CharField(help_text="Derived from the labels: safe, sensitive, adult or forbidden.")
     removed_at = serializers.DateTimeField(allow_null=True)
-    embedded = EmbeddedOut(many=True)
+    embeddings = EmbeddingOut(many=True)
 
 
 class EventResultOut(serializers.Serializer):
     """What came of an event."""
 
     event_id = serializers.CharField(allow_null=True)
-    status = serializers.ChoiceField(STATUSES)
+    status = serializers.ChoiceField(EVENT_STATUSES)
     problem = Problem(allow_null=True)
 
 
@@ -413,7 +413,7 @@ class EventResultsOut(serializers.Serializer):
     results = EventResultOut(many=True)
 
 
-class SeenOut(serializers.Serializer):
+class SeenPostsOut(serializers.Serializer):
     """How many of the posts we know."""
 
     marked = serializers.IntegerField()
@@ -431,8 +431,8 @@ class JobOut(serializers.Serializer):
     errors = serializers.ListField(child=serializers.JSONField())  # type: ignore[assignment]
     params = serializers.DictField()
     result = serializers.DictField()
-    cancel_requested = serializers.BooleanField()
-    finished = serializers.BooleanField()
+    is_cancel_requested = serializers.BooleanField()
+    is_finished = serializers.BooleanField()
     result_url = serializers.CharField(allow_null=True, help_text="Where what it made can be fetched.")
     created_at = serializers.DateTimeField()
     started_at = serializers.DateTimeField(allow_null=True)
@@ -445,7 +445,7 @@ class ExportOut(serializers.Serializer):
     members = serializers.ListField(child=serializers.DictField())
 
 
-class JobEventOut(serializers.Serializer):
+class JobStreamEventOut(serializers.Serializer):
     """One event of the stream, by its fields."""
 
     event = serializers.ChoiceField(
@@ -467,7 +467,7 @@ class MemberOut(serializers.Serializer):
     """A member, for choosing one."""
 
     id = serializers.CharField()
-    interactions = serializers.IntegerField()
+    interaction_count = serializers.IntegerField()
     languages = serializers.ListField(child=serializers.CharField())
     is_active = serializers.BooleanField()
 
@@ -478,7 +478,7 @@ class MembersOut(serializers.Serializer):
     members = MemberOut(many=True)
 
 
-class Preferences(serializers.Serializer):
+class PreferencesBody(serializers.Serializer):
     """What a member wants and allows."""
 
     languages = serializers.ListField(
@@ -486,28 +486,28 @@ class Preferences(serializers.Serializer):
     )
     region = serializers.CharField(max_length=16, allow_blank=True, help_text="Such as DE: what trends there.")
     is_private = serializers.BooleanField(help_text="Only followers see the member's posts.")
-    is_personalised = serializers.BooleanField(help_text="Off: nothing is learned, and what was learned is deleted.")
+    is_personalized = serializers.BooleanField(help_text="Off: nothing is learned, and what was learned is deleted.")
     sensitivity = serializers.ChoiceField(["safe", "sensitive", "adult"])
     muted_words = serializers.ListField(child=serializers.CharField(max_length=100), max_length=500)
     muted_tags = serializers.ListField(child=serializers.CharField(max_length=100), max_length=500)
 
 
-class EffectOut(serializers.Serializer):
+class ShowLessEffectOut(serializers.Serializer):
     """What a wish for less did."""
 
-    subject = serializers.ChoiceField(["author", "topic", "format"])
-    key = serializers.CharField(help_text="The author's id, the tag, or the format.")
-    since = serializers.DateTimeField()
+    target = serializers.ChoiceField(["author", "topic", "kind"])
+    target_key = serializers.CharField(help_text="The author's id, the tag, or the format.")
+    created_at = serializers.DateTimeField()
     share_before = serializers.FloatField(allow_null=True, help_text="Of the posts shown last before; null: none.")
     share_after = serializers.FloatField(allow_null=True)
-    shown_before = serializers.IntegerField()
-    shown_after = serializers.IntegerField()
+    served_before = serializers.IntegerField()
+    served_after = serializers.IntegerField()
 
 
-class EffectsOut(serializers.Serializer):
+class ShowLessEffectsOut(serializers.Serializer):
     """Effects, the newest wish first."""
 
-    effects = EffectOut(many=True)
+    effects = ShowLessEffectOut(many=True)
 
 
 class ExplanationOut(serializers.Serializer):
@@ -518,7 +518,7 @@ class ExplanationOut(serializers.Serializer):
     status = serializers.ChoiceField(["shown", "ranked", "outranked", "filtered", "not_found", "not_in_slate"])
     sentence = serializers.CharField()
     rank = serializers.IntegerField(allow_null=True, help_text="In the slate, or among all candidates; from 1.")
-    of = serializers.IntegerField(allow_null=True, help_text="How many the rank is among.")
+    out_of = serializers.IntegerField(allow_null=True, help_text="How many the rank is among.")
     score = serializers.FloatField(allow_null=True)
     parts = serializers.DictField(
         child=serializers.FloatField(), allow_null=True, help_text="Their sum in float32, in this order, is the score."

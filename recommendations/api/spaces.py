@@ -10,38 +10,38 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from access.permissions import viewer_in_query
-from access.scopes import Scope, every
+from access.permissions import viewer_ids_in_query
+from access.scopes import Scope, single_scope
 from monitoring.clock import now
-from recommendations.api import schema, shapes
+from recommendations.api import openapi, responses
 from recommendations.api import serializers as s
 from recommendations.api.problems import Problem
-from recommendations.api.reading import query_of
-from recommendations.embedders.choosing import EmbedderError
+from recommendations.api.query_parameters import parse_query_parameters
+from recommendations.embedders.registry import EmbedderError
 from recommendations.ports import ImageError, VectorError
 from recommendations.services.serving.search import search
 from recommendations.services.vectors.embedding_models import store_vectors
 from recommendations.services.vectors.pictures import store_pictures
 
 
-def viewer_of_search(request: Request) -> Iterable[object]:
+def get_search_viewer_ids(request: Request) -> Iterable[object]:
     """Return whom a search is for: it says so in the query, or with a vector in the body."""
     if request.method == "GET":
-        return viewer_in_query(request)
+        return viewer_ids_in_query(request)
     return [request.data.get("viewer")] if isinstance(request.data, dict) else []
 
 
 class SearchView(APIView):
     """Posts near a text, a post or a vector, in a space where texts and pictures meet."""
 
-    scopes = every(Scope.FEEDS_READ)
-    members_named = staticmethod(viewer_of_search)
+    scopes = single_scope(Scope.FEEDS_READ)
+    requested_member_ids = staticmethod(get_search_viewer_ids)
 
-    @schema.address(
+    @openapi.describe_endpoint(
         400,
         404,
         409,
-        answers={200: s.PageOut},
+        responses={200: s.PageOut},
         parameters=[s.SearchQuery],
         operation_id="search",
         summary="Posts near a text or a post, in any modality",
@@ -50,15 +50,15 @@ class SearchView(APIView):
     def get(self, request: Request) -> Response:
         """Return the nearest posts that the viewer may see: pictures for a text, texts for a picture."""
         started = perf_counter()
-        asked = query_of(s.SearchQuery, request)
+        asked = parse_query_parameters(s.SearchQuery, request)
         page = search(viewer_id=asked.pop("viewer"), post_id=asked.pop("post"), now=now(), **asked)
-        return Response(shapes.page_shape(page, 1000 * (perf_counter() - started)))
+        return Response(responses.serialize_page(page, 1000 * (perf_counter() - started)))
 
-    @schema.address(
+    @openapi.describe_endpoint(
         400,
         404,
         409,
-        answers={200: s.PageOut},
+        responses={200: s.PageOut},
         request=s.SearchBody,
         operation_id="search_by_vector",
         summary="Posts near a vector of the platform's own",
@@ -71,18 +71,18 @@ class SearchView(APIView):
         body.is_valid(raise_exception=True)
         asked = dict(body.validated_data)
         page = search(viewer_id=asked.pop("viewer"), now=now(), **asked)
-        return Response(shapes.page_shape(page, 1000 * (perf_counter() - started)))
+        return Response(responses.serialize_page(page, 1000 * (perf_counter() - started)))
 
 
 class VectorsView(APIView):
     """Vectors that the platform makes, such as those of pictures."""
 
-    scopes = every(Scope.POSTS_WRITE)
+    scopes = single_scope(Scope.POSTS_WRITE)
 
-    @schema.address(
+    @openapi.describe_endpoint(
         400,
         404,
-        answers={200: s.VectorsOut},
+        responses={200: s.StoredVectorsOut},
         request=s.VectorsBody,
         operation_id="store_vectors",
         summary="Keep vectors of posts, made by the platform's own model",
@@ -109,13 +109,13 @@ class VectorsView(APIView):
 class PicturesView(APIView):
     """Pictures that a model here looks at."""
 
-    scopes = every(Scope.POSTS_WRITE)
+    scopes = single_scope(Scope.POSTS_WRITE)
 
-    @schema.address(
+    @openapi.describe_endpoint(
         400,
         404,
         409,
-        answers={200: s.VectorsOut},
+        responses={200: s.StoredVectorsOut},
         request=s.PicturesBody,
         operation_id="store_pictures",
         summary="Give posts the vectors of their pictures",

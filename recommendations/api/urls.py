@@ -9,19 +9,26 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from recommendations.api.explorer import explore
+from recommendations.api.explorer import explorer_page
 from recommendations.api.feeds import ExplainView, FeedView, SimilarView
 from recommendations.api.interactions import InteractionsView, SeenView
-from recommendations.api.jobs import EventsView, JobsView, JobView, ResultView, RetryView
-from recommendations.api.members import EffectsView, MembersView, MemberView, PreferencesView, ResetView, TieView
-from recommendations.api.policies import OnePolicyView, PoliciesView
+from recommendations.api.jobs import JobEventsView, JobResultView, JobRetryView, JobsView, JobView
+from recommendations.api.members import (
+    MembersView,
+    MemberView,
+    PreferencesView,
+    ProfileResetView,
+    RelationshipView,
+    ShowLessEffectsView,
+)
+from recommendations.api.policies import PolicyDetailView, PolicyListView
 from recommendations.api.posts import PostsView, PostView
-from recommendations.api.profiles import ProfileView
+from recommendations.api.profile_files import ProfileFileView
 from recommendations.api.spaces import PicturesView, SearchView, VectorsView
 
 
 @extend_schema(exclude=True)
-class NothingHere(APIView):
+class NotFoundView(APIView):
     """Answers a wrong address with a problem instead of a web page."""
 
     def initial(self, request: Request, *args: object, **kwargs: object) -> Never:
@@ -33,14 +40,18 @@ urlpatterns = [
     path("api/v1/members/<path:member_id>/feed", FeedView.as_view(), name="api-feed"),
     path("api/v1/interactions", InteractionsView.as_view(), name="api-interactions"),
     path("", RedirectView.as_view(pattern_name="explore")),
-    path("explore/", explore, name="explore"),
+    path("explore/", explorer_page, name="explore"),
     path("api/v1/members", MembersView.as_view(), name="api-members"),
     path("api/v1/members/<path:member_id>/seen", SeenView.as_view(), name="api-seen"),
     path("api/v1/members/<path:member_id>/preferences", PreferencesView.as_view(), name="api-preferences"),
-    path("api/v1/members/<path:member_id>/ties/<slug:kind>/<path:other_id>", TieView.as_view(), name="api-tie"),
-    path("api/v1/members/<path:member_id>/profile", ProfileView.as_view(), name="api-profile"),
-    path("api/v1/members/<path:member_id>/reset", ResetView.as_view(), name="api-reset"),
-    path("api/v1/members/<path:member_id>/less", EffectsView.as_view(), name="api-less"),
+    path(
+        "api/v1/members/<path:member_id>/ties/<slug:kind>/<path:other_id>",
+        RelationshipView.as_view(),
+        name="api-relationship",
+    ),
+    path("api/v1/members/<path:member_id>/profile", ProfileFileView.as_view(), name="api-profile"),
+    path("api/v1/members/<path:member_id>/reset", ProfileResetView.as_view(), name="api-reset"),
+    path("api/v1/members/<path:member_id>/less", ShowLessEffectsView.as_view(), name="api-show-less-effects"),
     # After all others of a member: its id may hold a slash.
     path("api/v1/members/<path:member_id>", MemberView.as_view(), name="api-member"),
     path("api/v1/posts/<path:post_id>/similar", SimilarView.as_view(), name="api-similar"),
@@ -52,15 +63,15 @@ urlpatterns = [
     path("api/v1/spaces/<slug:space>/vectors", VectorsView.as_view(), name="api-vectors"),
     path("api/v1/jobs", JobsView.as_view(), name="api-jobs"),
     path("api/v1/jobs/<uuid:job_id>", JobView.as_view(), name="api-job"),
-    path("api/v1/jobs/<uuid:job_id>/events", EventsView.as_view(), name="api-job-events"),
-    path("api/v1/jobs/<uuid:job_id>/result", ResultView.as_view(), name="api-job-result"),
-    path("api/v1/jobs/<uuid:job_id>/retry", RetryView.as_view(), name="api-job-retry"),
-    path("api/v1/policies", PoliciesView.as_view(), name="api-policies"),
-    path("api/v1/policies/<slug:variant>", OnePolicyView.as_view(), name="api-policy"),
+    path("api/v1/jobs/<uuid:job_id>/events", JobEventsView.as_view(), name="api-job-events"),
+    path("api/v1/jobs/<uuid:job_id>/result", JobResultView.as_view(), name="api-job-result"),
+    path("api/v1/jobs/<uuid:job_id>/retry", JobRetryView.as_view(), name="api-job-retry"),
+    path("api/v1/policies", PolicyListView.as_view(), name="api-policies"),
+    path("api/v1/policies/<slug:variant>", PolicyDetailView.as_view(), name="api-policy"),
 ]
 
-nowhere = [
+not_found_urlpatterns = [
     # /api/docs without its last slash is left to the redirect.
-    re_path(r"^api/(?!docs$|schema$)", NothingHere.as_view()),
+    re_path(r"^api/(?!docs$|schema$)", NotFoundView.as_view()),
 ]
 """After all others, of whatever app."""

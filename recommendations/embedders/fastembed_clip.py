@@ -13,8 +13,8 @@ import numpy as np
 from fastembed import ImageEmbedding, TextEmbedding
 
 from recommendations.contracts import Float32Array
-from recommendations.embedders.cleaning import embed_filled, unit_rows
-from recommendations.embedders.pictures import opened
+from recommendations.embedders.normalization import embed_nonempty, unit_rows
+from recommendations.embedders.pictures import open_picture
 
 TEXT_MODEL = "Qdrant/clip-ViT-B-32-text"
 IMAGE_MODEL = "Qdrant/clip-ViT-B-32-vision"
@@ -39,26 +39,26 @@ class FastembedClip:
 
     def embed(self, texts: Sequence[str]) -> Float32Array:
         """Return unit rows (n, d) float32; zeros for an empty text. The model reads 77 tokens."""
-        return embed_filled(texts, self.dimension, self._text_vectors)
+        return embed_nonempty(texts, self.dimension, self._text_vectors)
 
     def embed_images(self, images: Sequence[bytes]) -> Float32Array:
         """See `ImageEmbedder.embed_images`."""
         if not images:
             return np.zeros((0, self.dimension), np.float32)
-        pictures = [opened(number, image) for number, image in enumerate(images)]
-        return unit_rows(np.stack(list(loaded_image(self.image_model, self.image_folder).embed(pictures))))
+        pictures = [open_picture(number, image) for number, image in enumerate(images)]
+        return unit_rows(np.stack(list(load_clip_image(self.image_model, self.image_folder).embed(pictures))))
 
     def _text_vectors(self, texts: Sequence[str]) -> Float32Array:
-        return np.stack(list(loaded_text(self.text_model, self.text_folder).embed(texts))).astype(np.float32)
+        return np.stack(list(load_clip_text(self.text_model, self.text_folder).embed(texts))).astype(np.float32)
 
 
 @functools.cache
-def loaded_text(model: str, folder: str) -> TextEmbedding:
+def load_clip_text(model: str, folder: str) -> TextEmbedding:
     """Return the text half, read once a process."""
     return TextEmbedding(model, specific_model_path=folder or None)
 
 
 @functools.cache
-def loaded_image(model: str, folder: str) -> ImageEmbedding:
+def load_clip_image(model: str, folder: str) -> ImageEmbedding:
     """Return the picture half, read once a process."""
     return ImageEmbedding(model, specific_model_path=folder or None)

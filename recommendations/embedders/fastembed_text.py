@@ -13,7 +13,7 @@ import numpy as np
 from fastembed import TextEmbedding
 
 from recommendations.contracts import Float32Array
-from recommendations.embedders.cleaning import embed_filled
+from recommendations.embedders.normalization import embed_nonempty
 
 DEFAULT_MODEL = "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"
 """50 languages, symmetric (no prefix for queries), 384-d, 220 MB to download once."""
@@ -38,13 +38,15 @@ class FastembedText:
 
     def embed(self, texts: Sequence[str]) -> Float32Array:
         """Return unit rows (n, d) float32; zeros for an empty text. The model's window cuts a long one."""
-        return embed_filled(texts, self.dimension, self._vectors)
+        return embed_nonempty(texts, self.dimension, self._vectors)
 
     def _vectors(self, texts: Sequence[str]) -> Float32Array:
-        return np.stack(list(loaded(self.model, self.folder).embed(texts, batch_size=32))).astype(np.float32)
+        return np.stack(list(load_text_embedding(self.model, self.folder).embed(texts, batch_size=32))).astype(
+            np.float32
+        )
 
 
 @functools.cache
-def loaded(model: str, folder: str) -> TextEmbedding:
+def load_text_embedding(model: str, folder: str) -> TextEmbedding:
     """Return the model, read once a process."""
     return TextEmbedding(model, specific_model_path=folder) if folder else TextEmbedding(model)

@@ -10,7 +10,7 @@ MAX_PIXELS = 50_000_000
 """A picture of more is refused before it is unpacked: it would take 150 MB."""
 
 
-def opened(number: int, image: bytes) -> Image.Image:
+def open_picture(number: int, image: bytes) -> Image.Image:
     """Return the picture in RGB, or raise `ImageError` with its number among those given."""
     try:
         picture = Image.open(io.BytesIO(image))

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from recommendations.contracts import Float32Array
-from recommendations.embedders.cleaning import embed_filled
+from recommendations.embedders.normalization import embed_nonempty
 
 WORD = re.compile(r"\w+|[^\w\s]")
 
 
 @dataclass(frozen=True)
 class TinyText:
-    """Feature hashing with signs (Weinberger et al., 2009): likeness is shared words."""
+    """Feature hashing with signs (Weinberger et al., 2009): similarity is shared words."""
 
     dimension: int = 64
 
@@ -25,7 +25,7 @@ class TinyText:
 
     def embed(self, texts: Sequence[str]) -> Float32Array:
         """Return unit rows (n, d) float32, the same on every host; zeros for an empty text."""
-        return embed_filled(texts, self.dimension, self._sums)
+        return embed_nonempty(texts, self.dimension, self._sums)
 
     def _sums(self, texts: Sequence[str]) -> Float32Array:
         sums = np.zeros((len(texts), self.dimension), dtype=np.float32)

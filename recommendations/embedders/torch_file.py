@@ -18,7 +18,7 @@ MAGIC = 0x1950A86A20F9469CFC6C
 DTYPES = {"FloatStorage": "<f4", "LongStorage": "<i8"}
 
 Array = NDArray[Any]
-Named = tuple[str, int, tuple[int, ...], tuple[int, ...]]
+ArrayLayout = tuple[str, int, tuple[int, ...], tuple[int, ...]]
 """An array before its numbers are read: key of the storage, offset, shape and strides, in elements."""
 
 
@@ -26,7 +26,7 @@ class TorchFileError(ValueError):
     """The file is not what this reader knows."""
 
 
-class Reader(pickle.Unpickler):
+class TorchUnpickler(pickle.Unpickler):
     """Unpickles the names and shapes of arrays; what else a file asks for is refused."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -53,22 +53,24 @@ class Reader(pickle.Unpickler):
 def read_arrays(path: Path) -> dict[str, Array]:
     """Return the arrays of the file by name; raise `TorchFileError` if it is none that we can read."""
     with path.open("rb") as file:
-        magic, _protocol, _system = (Reader(file).load() for _ in range(3))
+        magic, _protocol, _system = (TorchUnpickler(file).load() for _ in range(3))
         if magic != MAGIC:
             raise TorchFileError(f"{path.name} was not saved by PyTorch before 1.6.")
-        reader = Reader(file)
-        named: dict[str, Named] = reader.load()
-        storages = {key: storage(file, reader.dtypes[key]) for key in Reader(file).load()}
-    return {name: placed(storages[key], at, shape, steps) for name, (key, at, shape, steps) in named.items()}
+        reader = TorchUnpickler(file)
+        named: dict[str, ArrayLayout] = reader.load()
+        storages = {key: read_storage(file, reader.dtypes[key]) for key in TorchUnpickler(file).load()}
+    return {
+        name: array_from_storage(storages[key], at, shape, steps) for name, (key, at, shape, steps) in named.items()
+    }
 
 
-def storage(file: BinaryIO, dtype: str) -> Array:
+def read_storage(file: BinaryIO, dtype: str) -> Array:
     """Return the next numbers of the file: their count, then they."""
     count = int.from_bytes(file.read(8), "little")
     return np.frombuffer(file.read(count * np.dtype(dtype).itemsize), dtype)
 
 
-def placed(numbers: Array, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
+def array_from_storage(numbers: Array, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
     """Return the array that lies in *numbers* at *offset*."""
     last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
     if not 0 <= offset <= last < len(numbers):

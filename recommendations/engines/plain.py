@@ -15,13 +15,13 @@ from recommendations.contracts import (
     Int64Array,
     Interests,
     SpaceTaste,
-    totals,
+    sum_parts,
 )
 from recommendations.engines.extra_spaces import NO_EXTRA_SPACES, space_named
 from recommendations.ports import VectorError
 
 
-def checked(name: str, vectors: Float32Array, dimension: int) -> Float32Array:
+def validate_vectors(name: str, vectors: Float32Array, dimension: int) -> Float32Array:
     """Return *vectors* as float32 rows of *dimension*, or raise `VectorError` naming them."""
     vectors = np.ascontiguousarray(vectors, np.float32)
     if vectors.ndim != 2 or vectors.shape[1] != dimension:
@@ -31,13 +31,13 @@ def checked(name: str, vectors: Float32Array, dimension: int) -> Float32Array:
     return vectors
 
 
-def unit(vectors: Float32Array) -> Float32Array:
+def normalize_rows(vectors: Float32Array) -> Float32Array:
     """Return the rows at length 1; a zero row stays zero."""
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
     return np.divide(vectors, lengths, out=np.zeros(vectors.shape), where=lengths > 0).astype(np.float32)
 
 
-def best(weights: Float32Array, cosines: Float32Array) -> Float32Array:
+def max_weighted_cosine(weights: Float32Array, cosines: Float32Array) -> Float32Array:
     """Return the highest weight · cosine of each row (n, k); 0 if there are no interests."""
     if cosines.shape[1] == 0:
         return np.zeros(len(cosines), np.float32)
@@ -57,7 +57,7 @@ class VectorMatrix:
         if not len(rows):
             return
         self._grow(int(rows.max()) + 1)
-        self.vectors[rows] = unit(vectors)
+        self.vectors[rows] = normalize_rows(vectors)
         self.post_ids[rows] = post_ids
 
     def drop(self, rows: Int32Array) -> None:
@@ -98,7 +98,7 @@ class PlainEngine:
     def put(self, rows: Int32Array, post_ids: Int64Array, vectors: Float32Array, *, space: str | None = None) -> None:
         """See `Engine.put`."""
         matrix = self._own if space is None else space_named(space, self._extra_spaces)
-        vectors = checked("vectors", vectors, matrix.dimension)
+        vectors = validate_vectors("vectors", vectors, matrix.dimension)
         with self._lock:
             matrix.put(rows, post_ids, vectors)
 
@@ -112,16 +112,16 @@ class PlainEngine:
 
     def nearest(self, queries: Float32Array, k: int, eligible: BoolArray) -> tuple[Int32Array, Float32Array]:
         """See `Engine.nearest`."""
-        queries = unit(checked("queries", queries, self.dimension))
+        queries = normalize_rows(validate_vectors("queries", queries, self.dimension))
         vectors, post_ids = self._own.vectors, self._own.post_ids
         n = min(len(eligible), len(vectors))
         allowed = np.flatnonzero(eligible[:n] & (post_ids[:n] >= 0)).astype(np.int32)
         rows = np.full((len(queries), k), UNKNOWN, np.int32)
         cosines = np.full((len(queries), k), -np.inf, np.float32)
         for i, query in enumerate(queries):
-            likeness = vectors[allowed] @ query
-            order = np.lexsort((post_ids[allowed], -likeness))[:k]
-            rows[i, : len(order)], cosines[i, : len(order)] = allowed[order], likeness[order]
+            similarity = vectors[allowed] @ query
+            order = np.lexsort((post_ids[allowed], -similarity))[:k]
+            rows[i, : len(order)], cosines[i, : len(order)] = allowed[order], similarity[order]
         return rows, cosines
 
     def score(
@@ -135,21 +135,21 @@ class PlainEngine:
     ) -> tuple[Float32Array, Float32Array]:
         """See `Engine.score`."""
         vectors = self.vectors(rows)
-        positive = unit(checked("positive interests", interests.positive, self.dimension))
-        negative = unit(checked("negative interests", interests.negative, self.dimension))
-        taste = best(interests.positive_weights, vectors @ positive.T)
-        dislike = np.maximum(best(interests.negative_weights, vectors @ negative.T), 0)
+        positive = normalize_rows(validate_vectors("positive interests", interests.positive, self.dimension))
+        negative = normalize_rows(validate_vectors("negative interests", interests.negative, self.dimension))
+        taste = max_weighted_cosine(interests.positive_weights, vectors @ positive.T)
+        dislike = np.maximum(max_weighted_cosine(interests.negative_weights, vectors @ negative.T), 0)
         extra = [self._extra_taste(rows, taste) for taste in extra_spaces]
         parts = (np.column_stack([taste, -dislike, columns, *extra]) * weights).astype(np.float32)
-        return totals(parts), parts
+        return sum_parts(parts), parts
 
     def _extra_taste(self, rows: Int32Array, taste: SpaceTaste) -> Float32Array:
         """Return the unweighted part (n,) of one extra space."""
         matrix = space_named(taste.space, self._extra_spaces)
-        interests = unit(checked(f"interests in {taste.space}", taste.interests, matrix.dimension))
+        interests = normalize_rows(validate_vectors(f"interests in {taste.space}", taste.interests, matrix.dimension))
         if taste.weights.shape != (len(interests),):
             raise VectorError(f"weights in {taste.space}: give one for each of {len(interests)} interests.")
-        return best(taste.weights, matrix.at(rows) @ interests.T)
+        return max_weighted_cosine(taste.weights, matrix.at(rows) @ interests.T)
 
     def diversify(
         self,
@@ -167,12 +167,12 @@ class PlainEngine:
         vectors = self.vectors(rows)
         spread = float(scores.max() - scores.min())
         relevance = (scores - scores.min()) / spread if spread > 0 else np.zeros(len(scores), np.float32)
-        likeness = np.zeros(len(rows), np.float32)
+        similarity = np.zeros(len(rows), np.float32)
         free = np.ones(len(rows), np.bool_)
         taken: dict[int, int] = {}
         picks: list[int] = []
         while len(picks) < k and free.any():
-            value = np.where(free, (1 - trade_off) * relevance - trade_off * likeness, -np.inf)
+            value = np.where(free, (1 - trade_off) * relevance - trade_off * similarity, -np.inf)
             pick = int(np.lexsort((post_ids, -value))[0])
             picks.append(pick)
             free[pick] = False
@@ -180,12 +180,14 @@ class PlainEngine:
             taken[group] = taken.get(group, 0) + 1
             if group != UNKNOWN and taken[group] >= cap:
                 free &= groups != group
-            likeness = np.maximum(likeness, vectors @ vectors[pick])  # below 0 counts as 0
+            similarity = np.maximum(similarity, vectors @ vectors[pick])  # below 0 counts as 0
         return np.array(picks, np.int64)
 
     def cosine(self, query: Float32Array, rows: Int32Array) -> Float32Array:
         """See `Engine.cosine`."""
-        return (self.vectors(rows) @ unit(checked("query", query[None], self.dimension))[0]).astype(np.float32)
+        return (self.vectors(rows) @ normalize_rows(validate_vectors("query", query[None], self.dimension))[0]).astype(
+            np.float32
+        )
 
     def vectors(self, rows: Int32Array) -> Float32Array:
         """See `Engine.vectors`."""

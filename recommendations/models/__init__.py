@@ -8,27 +8,27 @@ from recommendations.models.activity import (
     FeedInputs,
     FeedRequest,
     Interaction,
-    LessOf,
+    NegativeFeedback,
     PostStats,
     RegionStats,
-    Seen,
+    SeenPost,
     ServedPage,
     Undo,
 )
-from recommendations.models.changes import Change, ChangeCut, ChangeMark
-from recommendations.models.hours import FeedHour
-from recommendations.models.imports import ImportCheckpoint
-from recommendations.models.people import Member, PrivacySettings, Relationship
+from recommendations.models.change_log import ChangeLogEntry, ChangeLogMark, ChangeLogTruncation
+from recommendations.models.embedding_models import EmbeddingFailure, EmbeddingModel
+from recommendations.models.feed_hours import FeedHour
+from recommendations.models.import_checkpoints import ImportCheckpoint
+from recommendations.models.interests import InterestProfile
+from recommendations.models.jobs import Job, JobChunk, JobFile
+from recommendations.models.members import Member, PrivacySettings, Relationship
 from recommendations.models.policies import RankingPolicy
 from recommendations.models.posts import ErasedPost, Post, PostEmbedding
-from recommendations.models.spaces import EmbeddingFailure, EmbeddingModel
-from recommendations.models.tastes import InterestProfile
-from recommendations.models.work import Job, JobChunk, JobFile
 
 __all__ = [
-    "Change",
-    "ChangeCut",
-    "ChangeMark",
+    "ChangeLogEntry",
+    "ChangeLogMark",
+    "ChangeLogTruncation",
     "EmbeddingFailure",
     "EmbeddingModel",
     "ErasedPost",
@@ -41,8 +41,8 @@ __all__ = [
     "Job",
     "JobChunk",
     "JobFile",
-    "LessOf",
     "Member",
+    "NegativeFeedback",
     "Post",
     "PostEmbedding",
     "PostStats",
@@ -50,7 +50,7 @@ __all__ = [
     "RankingPolicy",
     "RegionStats",
     "Relationship",
-    "Seen",
+    "SeenPost",
     "ServedPage",
     "Undo",
 ]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from django.db import models
 
-from recommendations.contracts import InteractionKind, Subject
-from recommendations.models.people import Member
+from recommendations.contracts import FeedbackTarget, InteractionKind
+from recommendations.models.members import Member
 from recommendations.models.posts import Post
 
 
@@ -25,10 +25,10 @@ class Interaction(models.Model):
     value = models.FloatField(null=True, blank=True, help_text="Seconds of a dwell, stars of a rating; else empty.")
     occurred_at = models.DateTimeField()
     received_at = models.DateTimeField()
-    reason = models.CharField(
+    target = models.CharField(
         max_length=8,
         blank=True,
-        choices=[(s.value, s.value) for s in Subject if s is not Subject.POST],
+        choices=[(s.value, s.value) for s in FeedbackTarget if s is not FeedbackTarget.POST],
         help_text="What of the post a not-interested is about; empty: what it says.",
     )
     request_id = models.UUIDField(null=True, blank=True, help_text="The feed request that the post was served by.")
@@ -52,23 +52,23 @@ class Undo(models.Model):
 
     member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="+")
     event_id = models.CharField(max_length=128, unique=True)
-    target_event_id = models.CharField(max_length=128, db_index=True)
+    undoes_event_id = models.CharField(max_length=128, db_index=True)
     received_at = models.DateTimeField(db_index=True)
 
     def __str__(self) -> str:
-        return f"{self.event_id} undoes {self.target_event_id}"
+        return f"{self.event_id} undoes {self.undoes_event_id}"
 
 
-class LessOf(models.Model):
+class NegativeFeedback(models.Model):
     """
     Something that a member asked to see less of: a post (never again), an author, a topic, a format.
 
     Personal data: what a person turned down. Erased with the member.
     """
 
-    member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="less_of", db_index=False)
-    subject = models.CharField(max_length=8, choices=[(s.value, s.value) for s in Subject])
-    key = models.CharField(max_length=128, help_text="The post's or author's number, the tag, or the format.")
+    member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="negative_feedback", db_index=False)
+    target = models.CharField(max_length=8, choices=[(s.value, s.value) for s in FeedbackTarget])
+    target_key = models.CharField(max_length=128, help_text="The post's or author's number, the tag, or the format.")
     post = models.ForeignKey(Post, on_delete=models.CASCADE, related_name="+", help_text="The post it was said of.")
     event_id = models.CharField(max_length=128, db_index=True)
     created_at = models.DateTimeField()
@@ -76,14 +76,14 @@ class LessOf(models.Model):
     class Meta:
         verbose_name_plural = "less of"
         constraints = [
-            models.UniqueConstraint(fields=["member", "subject", "key", "event_id"], name="one_wish_per_event")
+            models.UniqueConstraint(fields=["member", "target", "target_key", "event_id"], name="one_wish_per_event")
         ]
 
     def __str__(self) -> str:
-        return f"{self.member_id} less of {self.subject} {self.key}"
+        return f"{self.member_id} less of {self.target} {self.target_key}"
 
 
-class Seen(models.Model):
+class SeenPost(models.Model):
     """The client says that the post was on this member's screen."""
 
     member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="seen", db_index=False)
@@ -110,9 +110,9 @@ class PostStats(models.Model):
     post = models.OneToOneField(Post, on_delete=models.CASCADE, primary_key=True, related_name="stats")
     engagement = models.FloatField(default=0.0)
     engagement_at = models.DateTimeField()
-    interactions = models.PositiveIntegerField(default=0)
-    positives = models.PositiveIntegerField(default=0, help_text="Acts that speak for the post: likes, shares …")
-    impressions = models.PositiveIntegerField(default=0, help_text="Times that it was on a page we served.")
+    interaction_count = models.PositiveIntegerField(default=0)
+    positive_count = models.PositiveIntegerField(default=0, help_text="Acts that speak for the post: likes, shares …")
+    served_count = models.PositiveIntegerField(default=0, help_text="Times that it was on a page we served.")
     changed_at = models.DateTimeField(db_index=True)
 
     class Meta:
@@ -177,7 +177,7 @@ class FeedRequest(models.Model):
     variant = models.CharField(max_length=64)
     policy_version = models.PositiveIntegerField()
     fallback = models.CharField(max_length=32, blank=True, help_text="Which step of the fallback served, if any.")
-    candidates = models.PositiveIntegerField(default=0)
+    candidate_count = models.PositiveIntegerField(default=0)
     duration_ms = models.FloatField(default=0.0)
     post_ids = models.BinaryField(help_text="int64 (n,), in the order served.")
     part_names = models.JSONField(default=list)
@@ -202,7 +202,7 @@ class FeedInputs(models.Model):
     """
 
     request = models.OneToOneField(FeedRequest, on_delete=models.CASCADE, primary_key=True, related_name="inputs")
-    packed = models.BinaryField(help_text="Packed by services/explaining/replay.py, deflated.")
+    packed_inputs = models.BinaryField(help_text="Packed by services/explaining/replay.py, deflated.")
     created_at = models.DateTimeField(db_index=True)
 
     class Meta:

@@ -21,7 +21,7 @@ def validate_settings(value: object) -> None:
     if not isinstance(value, dict):
         raise ValidationError('Give an object of settings, such as {"taste": 1.0}.')
     try:
-        Policy.of(value)
+        Policy.from_settings(value)
     except PolicyError as error:
         raise ValidationError(str(error)) from error
 
@@ -56,5 +56,5 @@ class RankingPolicy(models.Model):
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save; a new version is completed with today's defaults. Raises `PolicyError` if a setting is wrong."""
         if self._state.adding:
-            self.settings = asdict(Policy.of(self.settings))
+            self.settings = asdict(Policy.from_settings(self.settings))
         super().save(*args, **kwargs)

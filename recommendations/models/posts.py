@@ -6,7 +6,7 @@ from django.core.validators import validate_slug
 from django.db import models
 
 from recommendations.contracts import Sensitivity, Visibility
-from recommendations.models.people import Member
+from recommendations.models.members import Member
 
 
 class Post(models.Model):
@@ -62,7 +62,7 @@ class PostEmbedding(models.Model):
 
     post = models.ForeignKey(Post, on_delete=models.CASCADE, related_name="embeddings", db_index=False)
     space = models.CharField(max_length=16, default="content", help_text="What is embedded: content, image …")
-    model = models.CharField(max_length=128, help_text="The embedder, with its version.")
+    embedding_model = models.CharField(max_length=128, help_text="The embedder, with its version.")
     dimension = models.PositiveIntegerField()
     vector = models.BinaryField(help_text="float32, little endian, unit length (or zero: nothing to embed).")
     version = models.PositiveIntegerField(default=1, help_text="Counts up each time the vector is made anew.")
@@ -70,12 +70,14 @@ class PostEmbedding(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["post", "space", "model"], name="one_embedding_per_space_and_model"),
+            models.UniqueConstraint(
+                fields=["post", "space", "embedding_model"], name="one_embedding_per_space_and_model"
+            ),
             models.CheckConstraint(
                 condition=models.Q(dimension__gte=8, dimension__lte=4096), name="dimension_8_to_4096"
             ),
         ]
-        indexes = [models.Index(fields=["space", "model", "changed_at"], name="embeddings_by_change")]
+        indexes = [models.Index(fields=["space", "embedding_model", "changed_at"], name="embeddings_by_change")]
 
     def __str__(self) -> str:
         return f"{self.space} of {self.post_id}"

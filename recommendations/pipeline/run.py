@@ -15,15 +15,15 @@ from typing import NamedTuple
 import numpy as np
 
 from recommendations.contracts import (
-    COLUMNS,
+    CANDIDATE_COLUMNS,
     BoolArray,
     Candidates,
     Float32Array,
     Int64Array,
     Origin,
     Query,
-    Scored,
-    totals,
+    ScoredCandidates,
+    sum_parts,
 )
 from recommendations.pipeline.stages import (
     LARGEST_PART,
@@ -39,25 +39,25 @@ from recommendations.ports import Catalogue, Engine
 
 log = logging.getLogger(__name__)
 
-HELPERS = 8
+SOURCE_THREADS = 8
 """Threads that ask sources; over it they wait for one another. Changes the speed."""
 
 TASTE_PARTS = ("taste", "dislike")
-APART = frozenset({Origin.NEAREST})
+GIL_FREE_ORIGINS = frozenset({Origin.NEAREST})
 """Sources that spend their time in the kernel, or waiting for an index, where Python does not."""
 IDENTITY = frozenset({"post_ids", "origins", "rows"})
 """Columns of a candidate that no hydrator may change: which post it is, and whose vector the engine scores."""
 
 
 @cache
-def helpers_of(process: int) -> ThreadPoolExecutor:
+def source_threads_of(process: int) -> ThreadPoolExecutor:
     """Return the threads of a process; a forked child has none of its parent's."""
-    return ThreadPoolExecutor(HELPERS, "sources")
+    return ThreadPoolExecutor(SOURCE_THREADS, "sources")
 
 
-def helpers() -> ThreadPoolExecutor:
+def source_threads() -> ThreadPoolExecutor:
     """Return this process's threads."""
-    return helpers_of(os.getpid())
+    return source_threads_of(os.getpid())
 
 
 @dataclass(frozen=True)
@@ -74,28 +74,28 @@ class Pipeline:
     hydrators: Sequence[Hydrator] = ()
 
 
-def run(pipeline: Pipeline, query: Query, trace: Trace) -> Scored:
+def run_pipeline(pipeline: Pipeline, query: Query, trace: Trace) -> ScoredCandidates:
     """
     Return the candidates of *query* in the order they are shown, at most `query.size` of them.
 
     Raises `FilterError` if a filter fails; an engine's own error goes through, and the caller chooses another.
     """
-    posts = pipeline.catalogue.everything()
-    eligible = keep(pipeline.filters, query, posts, trace, stage="eligible")
-    found = gather(pipeline.sources, query, eligible, trace)
-    resident = pipeline.catalogue.gather(found, query.now)
-    candidates = hydrate(pipeline.hydrators, query, resident, trace)
-    is_unchanged = candidates is resident and pipeline.catalogue.everything() is posts
-    if is_unchanged and are_eligible(candidates, eligible):
+    posts = pipeline.catalogue.all_posts()
+    eligible = apply_filters(pipeline.filters, query, posts, trace, stage="eligible")
+    found = collect_candidates(pipeline.sources, query, eligible, trace)
+    resident = pipeline.catalogue.load_facts(found, query.now)
+    candidates = apply_hydrators(pipeline.hydrators, query, resident, trace)
+    is_unchanged = candidates is resident and pipeline.catalogue.all_posts() is posts
+    if is_unchanged and are_all_eligible(candidates, eligible):
         for check in pipeline.filters:
-            trace.note("filter", check.name, 0.0, len(candidates))
+            trace.add_timing("filter", check.name, 0.0, len(candidates))
     else:
-        candidates = candidates.take(keep(pipeline.filters, query, candidates, trace, stage="filter"))
+        candidates = candidates.take(apply_filters(pipeline.filters, query, candidates, trace, stage="filter"))
     trace.inputs = (query, candidates)
-    return ranked(pipeline, query, candidates, trace).take(slice(query.size))
+    return rank_candidates(pipeline, query, candidates, trace).take(slice(query.size))
 
 
-def are_eligible(candidates: Candidates, eligible: BoolArray) -> bool:
+def are_all_eligible(candidates: Candidates, eligible: BoolArray) -> bool:
     """
     Return whether all *candidates* are resident, and let through already by the mask over the resident ones.
 
@@ -105,12 +105,12 @@ def are_eligible(candidates: Candidates, eligible: BoolArray) -> bool:
     return bool((candidates.rows >= 0).all()) and bool(eligible[candidates.rows].all())
 
 
-def ranked(pipeline: Pipeline, query: Query, candidates: Candidates, trace: Trace) -> Scored:
+def rank_candidates(pipeline: Pipeline, query: Query, candidates: Candidates, trace: Trace) -> ScoredCandidates:
     """Return all *candidates* in the order they are shown, the slate first: the same for the same, byte for byte."""
-    return rerank(pipeline.rerankers, query, score(pipeline, query, candidates, trace), trace)
+    return apply_rerankers(pipeline.rerankers, query, apply_scorers(pipeline, query, candidates, trace), trace)
 
 
-class Brought(NamedTuple):
+class SourceResult(NamedTuple):
     """What came of asking one source."""
 
     post_ids: Int64Array | None
@@ -120,16 +120,16 @@ class Brought(NamedTuple):
     """By `time.perf_counter`."""
 
 
-def bring(source: Source, query: Query, eligible: BoolArray) -> Brought:
+def run_source(source: Source, query: Query, eligible: BoolArray) -> SourceResult:
     """Ask one source; whatever goes wrong, it costs us its candidates and no more."""
     start = perf_counter()
     found = None
     try:
         found = ids_of(source(query, eligible))
     except Exception:
-        log.exception("source_failed", extra={"part": name_of(source), "request_id": str(query.request_id)})
+        log.exception("source_failed", extra={"part": source_name(source), "request_id": str(query.request_id)})
     end = perf_counter()
-    return Brought(found, end - start, end)
+    return SourceResult(found, end - start, end)
 
 
 def ids_of(found: Int64Array) -> Int64Array:
@@ -139,33 +139,33 @@ def ids_of(found: Int64Array) -> Int64Array:
     return found.astype(np.int64, copy=False)
 
 
-def name_of(source: Source) -> str:
+def source_name(source: Source) -> str:
     """Return the word for a source in metrics."""
     return source.origin.name.lower()
 
 
-def brought_by(sources: Sequence[Source], query: Query, eligible: BoolArray) -> list[Brought]:
+def run_sources(sources: Sequence[Source], query: Query, eligible: BoolArray) -> list[SourceResult]:
     """Return what each source brings; while one computes apart, a thread of ours asks the others."""
 
-    def asked(them: Sequence[Source]) -> list[Brought]:
-        return [bring(source, query, eligible) for source in them]
+    def asked(them: Sequence[Source]) -> list[SourceResult]:
+        return [run_source(source, query, eligible) for source in them]
 
-    apart = [source for source in sources if source.origin in APART]
-    others = [source for source in sources if source.origin not in APART]
+    apart = [source for source in sources if source.origin in GIL_FREE_ORIGINS]
+    others = [source for source in sources if source.origin not in GIL_FREE_ORIGINS]
     if not apart or not others:
         return asked(sources)
-    beside = helpers().submit(copy_context().run, asked, others)
+    beside = source_threads().submit(copy_context().run, asked, others)
     here, there = iter(asked(apart)), iter(beside.result())
-    return [next(here if source.origin in APART else there) for source in sources]
+    return [next(here if source.origin in GIL_FREE_ORIGINS else there) for source in sources]
 
 
-def gather(sources: Sequence[Source], query: Query, eligible: BoolArray, trace: Trace) -> Candidates:
+def collect_candidates(sources: Sequence[Source], query: Query, eligible: BoolArray, trace: Trace) -> Candidates:
     """Return what the sources bring, each post once, with a bit for every source that brought it."""
     ids: list[Int64Array] = []
     bits: list[np.typing.NDArray[np.uint16]] = []
-    for source, (post_ids, seconds, ended_at) in zip(sources, brought_by(sources, query, eligible), strict=True):
+    for source, (post_ids, seconds, ended_at) in zip(sources, run_sources(sources, query, eligible), strict=True):
         kept = 0 if post_ids is None else len(post_ids)
-        trace.note("source", name_of(source), seconds, kept, failed=post_ids is None, ended_at=ended_at)
+        trace.add_timing("source", source_name(source), seconds, kept, failed=post_ids is None, ended_at=ended_at)
         if post_ids is not None:
             ids.append(post_ids)
             bits.append(np.full(kept, 1 << source.origin, np.uint16))
@@ -178,7 +178,7 @@ def gather(sources: Sequence[Source], query: Query, eligible: BoolArray, trace: 
     return Candidates.unknown(brought_ids[first], np.bitwise_or.reduceat(np.concatenate(bits)[order], first))
 
 
-def hydrate(hydrators: Sequence[Hydrator], query: Query, candidates: Candidates, trace: Trace) -> Candidates:
+def apply_hydrators(hydrators: Sequence[Hydrator], query: Query, candidates: Candidates, trace: Trace) -> Candidates:
     """Return the candidates with the facts that the hydrators know of; one that fails leaves them as they were."""
     for hydrator in hydrators:
         start, failed = perf_counter(), False
@@ -187,7 +187,7 @@ def hydrate(hydrators: Sequence[Hydrator], query: Query, candidates: Candidates,
         except Exception:
             log.exception("hydrator_failed", extra={"part": hydrator.name, "request_id": str(query.request_id)})
             failed = True
-        trace.note("hydrate", hydrator.name, perf_counter() - start, len(candidates), failed=failed)
+        trace.add_timing("hydrate", hydrator.name, perf_counter() - start, len(candidates), failed=failed)
     return candidates
 
 
@@ -195,7 +195,7 @@ def filled(before: Candidates, after: Candidates) -> Candidates:
     """Return the candidates *after* a hydrator; raise `ValueError` if a column does not fit those *before* it."""
     if after is before:
         return after
-    for name in COLUMNS:
+    for name in CANDIDATE_COLUMNS:
         was, column = getattr(before, name), getattr(after, name)
         is_same_kind = (column.shape, column.dtype) == (was.shape, was.dtype)
         if not is_same_kind or (name in IDENTITY and not np.array_equal(column, was)):
@@ -203,7 +203,9 @@ def filled(before: Candidates, after: Candidates) -> Candidates:
     return after
 
 
-def keep(filters: Sequence[Filter], query: Query, candidates: Candidates, trace: Trace, *, stage: str) -> BoolArray:
+def apply_filters(
+    filters: Sequence[Filter], query: Query, candidates: Candidates, trace: Trace, *, stage: str
+) -> BoolArray:
     """Return the mask of candidates that every filter lets through; raise `FilterError` if one fails."""
     mask, before = np.ones(len(candidates), np.bool_), len(candidates)
     for check in filters:
@@ -211,10 +213,10 @@ def keep(filters: Sequence[Filter], query: Query, candidates: Candidates, trace:
         try:
             mask &= mask_of(check, query, candidates)
         except Exception as error:
-            trace.note(stage, name, perf_counter() - start, 0, failed=True)
+            trace.add_timing(stage, name, perf_counter() - start, 0, failed=True)
             raise FilterError(f"filter {name} failed; the slate is lost rather than shown unchecked") from error
         kept = int(np.count_nonzero(mask))
-        trace.note(stage, name, perf_counter() - start, kept, dropped=before - kept)
+        trace.add_timing(stage, name, perf_counter() - start, kept, dropped=before - kept)
         before = kept
     return mask
 
@@ -227,7 +229,7 @@ def mask_of(check: Filter, query: Query, candidates: Candidates) -> BoolArray:
     return mask
 
 
-def score(pipeline: Pipeline, query: Query, candidates: Candidates, trace: Trace) -> Scored:
+def apply_scorers(pipeline: Pipeline, query: Query, candidates: Candidates, trace: Trace) -> ScoredCandidates:
     """Return the candidates, the highest score first, ties by the lower id."""
     start = perf_counter()
     columns = np.zeros((len(candidates), len(pipeline.scorers)), np.float32)
@@ -236,12 +238,14 @@ def score(pipeline: Pipeline, query: Query, candidates: Candidates, trace: Trace
     names = tuple(scorer.name for scorer in pipeline.scorers)
     if pipeline.engine:
         names = (*TASTE_PARTS, *names)
-        scores, parts = pipeline.engine.score(candidates.rows, query.interests, columns, weights_of(query, names))
+        scores, parts = pipeline.engine.score(candidates.rows, query.interests, columns, policy_weights(query, names))
     else:
-        parts = columns * weights_of(query, names)
-        scores = totals(parts)
-    trace.note("score", pipeline.engine.name if pipeline.engine else "none", perf_counter() - start, len(candidates))
-    return Scored(candidates, scores, names, parts).take(np.lexsort((candidates.post_ids, -scores)))
+        parts = columns * policy_weights(query, names)
+        scores = sum_parts(parts)
+    trace.add_timing(
+        "score", pipeline.engine.name if pipeline.engine else "none", perf_counter() - start, len(candidates)
+    )
+    return ScoredCandidates(candidates, scores, names, parts).take(np.lexsort((candidates.post_ids, -scores)))
 
 
 def score_part(scorer: Scorer, query: Query, candidates: Candidates, column: Float32Array, trace: Trace) -> None:
@@ -253,7 +257,7 @@ def score_part(scorer: Scorer, query: Query, candidates: Candidates, column: Flo
         column[:] = checked_part(scorer(query, candidates), len(candidates))
     except Exception:
         log.exception("scorer_failed", extra={"part": scorer.name, "request_id": str(query.request_id)})
-        trace.note("score", scorer.name, perf_counter() - start, len(candidates), failed=True)
+        trace.add_timing("score", scorer.name, perf_counter() - start, len(candidates), failed=True)
 
 
 def checked_part(part: Float32Array, n: int) -> Float32Array:
@@ -266,12 +270,14 @@ def checked_part(part: Float32Array, n: int) -> Float32Array:
     return part
 
 
-def weights_of(query: Query, names: Sequence[str]) -> Float32Array:
+def policy_weights(query: Query, names: Sequence[str]) -> Float32Array:
     """Return the policy's weights (n,) for the parts of these names; 0 for a part that the policy does not know."""
     return np.array([getattr(query.policy, name, 0.0) for name in names], np.float32)
 
 
-def rerank(rerankers: Sequence[Reranker], query: Query, scored: Scored, trace: Trace) -> Scored:
+def apply_rerankers(
+    rerankers: Sequence[Reranker], query: Query, scored: ScoredCandidates, trace: Trace
+) -> ScoredCandidates:
     """Return *scored* in the order that the rerankers give; one that fails leaves the order as it was."""
     for reranker in rerankers:
         start = perf_counter()
@@ -279,13 +285,13 @@ def rerank(rerankers: Sequence[Reranker], query: Query, scored: Scored, trace: T
             scored = reordered(scored, reranker(query, scored))
         except Exception:
             log.exception("reranker_failed", extra={"part": reranker.name, "request_id": str(query.request_id)})
-            trace.note("rerank", reranker.name, perf_counter() - start, len(scored.scores), failed=True)
+            trace.add_timing("rerank", reranker.name, perf_counter() - start, len(scored.scores), failed=True)
             continue
-        trace.note("rerank", reranker.name, perf_counter() - start, len(scored.scores))
+        trace.add_timing("rerank", reranker.name, perf_counter() - start, len(scored.scores))
     return scored
 
 
-def reordered(scored: Scored, order: Int64Array) -> Scored:
+def reordered(scored: ScoredCandidates, order: Int64Array) -> ScoredCandidates:
     """Return *scored* in this *order*; raise `TypeError` or `ValueError` if it does not name each position once."""
     n = len(scored.scores)
     if not isinstance(order, np.ndarray) or order.shape != (n,) or order.dtype.kind not in "iu":

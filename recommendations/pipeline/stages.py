@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Protocol
 
-from recommendations.contracts import BoolArray, Candidates, Float32Array, Int64Array, Origin, Query, Scored
+from recommendations.contracts import BoolArray, Candidates, Float32Array, Int64Array, Origin, Query, ScoredCandidates
 
 LARGEST_PART = 400.0
 """
@@ -132,19 +132,19 @@ class Reranker(Protocol):
         """The word for it in metrics."""
         ...
 
-    def __call__(self, query: Query, scored: Scored) -> Int64Array:
+    def __call__(self, query: Query, scored: ScoredCandidates) -> Int64Array:
         """Return the positions (n,) of *scored* in their new order, each once."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
+class StageTiming:
     """What one part did in one run."""
 
     stage: str
-    part: str
+    component: str
     seconds: float
-    kept: int
+    remaining: int
     """Candidates after it."""
     dropped: int = 0
     failed: bool = False
@@ -156,21 +156,21 @@ class Timing:
 class Trace:
     """What happened on the road, for metrics and for explanations."""
 
-    timings: list[Timing] = field(default_factory=list)
+    timings: list[StageTiming] = field(default_factory=list)
     inputs: tuple[Query, Candidates] | None = None
     """What was ranked: the query, and the candidates that the filters let through."""
 
     @property
-    def candidates(self) -> int:
+    def candidate_count(self) -> int:
         """How many candidates were ranked."""
         return len(self.inputs[1]) if self.inputs else 0
 
-    def note(
+    def add_timing(
         self,
         stage: str,
-        part: str,
+        component: str,
         seconds: float,
-        kept: int,
+        remaining: int,
         *,
         dropped: int = 0,
         failed: bool = False,
@@ -178,7 +178,7 @@ class Trace:
     ) -> None:
         """Keep one part's time, the candidates that it left, and how many it dropped; it ended now, or *ended_at*."""
         now = perf_counter() if ended_at is None else ended_at
-        self.timings.append(Timing(stage, part, seconds, kept, dropped, failed, now))
+        self.timings.append(StageTiming(stage, component, seconds, remaining, dropped, failed, now))
 
 
 class FilterError(RuntimeError):

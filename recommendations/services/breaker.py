@@ -12,7 +12,7 @@ from collections import deque
 from enum import IntEnum
 
 
-class State(IntEnum):
+class BreakerState(IntEnum):
     """Whether a part is asked. The value is that of the metric."""
 
     CLOSED = 0
@@ -29,37 +29,37 @@ class Breaker:
     def __init__(self, *, failures: int = 5, window_seconds: float = 30.0, cool_off_seconds: float = 15.0) -> None:
         """Open after *failures* within *window_seconds*; after *cool_off_seconds* let one trial through."""
         self._lock = threading.Lock()
-        self._failed_at: deque[float] = deque(maxlen=failures)
+        self._failure_times: deque[float] = deque(maxlen=failures)
         self._window_seconds = window_seconds
         self._cool_off_seconds = cool_off_seconds
         self._next_trial_at: float | None = None
 
-    def state(self, now: float) -> State:
+    def state(self, now: float) -> BreakerState:
         """Return the state at *now*."""
         if self._next_trial_at is None:
-            return State.CLOSED
-        return State.OPEN if now < self._next_trial_at else State.HALF_OPEN
+            return BreakerState.CLOSED
+        return BreakerState.OPEN if now < self._next_trial_at else BreakerState.HALF_OPEN
 
     def allows(self, now: float) -> bool:
         """Return whether the part may be asked; in the half-open state one caller is told so, the others wait."""
         with self._lock:
             state = self.state(now)
-            if state is State.HALF_OPEN:
+            if state is BreakerState.HALF_OPEN:
                 # A trial whose outcome nobody reports is followed by another, a cool-off later.
                 self._next_trial_at = now + self._cool_off_seconds
-            return state is not State.OPEN
+            return state is not BreakerState.OPEN
 
-    def failed(self, now: float) -> None:
+    def record_failure(self, now: float) -> None:
         """Take note that the part failed."""
         with self._lock:
-            self._failed_at.append(now)
-            recent = sum(now - at < self._window_seconds for at in self._failed_at)
-            if self._next_trial_at is not None or recent == self._failed_at.maxlen:
+            self._failure_times.append(now)
+            recent = sum(now - at < self._window_seconds for at in self._failure_times)
+            if self._next_trial_at is not None or recent == self._failure_times.maxlen:
                 self._next_trial_at = now + self._cool_off_seconds
 
-    def succeeded(self) -> None:
+    def record_success(self) -> None:
         """Take note that the part did its work: it is asked by all again, and what failed before is forgotten."""
         with self._lock:
             if self._next_trial_at is not None:
                 self._next_trial_at = None
-                self._failed_at.clear()
+                self._failure_times.clear()

@@ -19,7 +19,7 @@ class UnknownMember(ServiceError):  # noqa: N818 -- read as words in the doors
         super().__init__(f"There is no member {member_id!r}. Import it first, or check the id.")
 
 
-class UnknownPost(ServiceError):  # noqa: N818
+class PostNotVisible(ServiceError):  # noqa: N818
     """No post that this viewer may see has this id. The same answer for both: an id must not be found out by asking."""
 
     code, status = "unknown-post", 404
@@ -28,7 +28,7 @@ class UnknownPost(ServiceError):  # noqa: N818
         super().__init__(f"There is no post {post_id!r} for this viewer.")
 
 
-class NoSuchPost(ServiceError):  # noqa: N818
+class PostNotFound(ServiceError):  # noqa: N818
     """No post has this id. For the platform itself: to a viewer this would tell too much."""
 
     code, status = "unknown-post", 404
@@ -48,10 +48,10 @@ class UnknownRequest(ServiceError):  # noqa: N818
         )
 
 
-class InputsNotKept(ServiceError):  # noqa: N818
+class InputsUnavailable(ServiceError):  # noqa: N818
     """A request cannot be ranked again: what it was ranked from is not there any more."""
 
-    code, status = "inputs-not-kept", 409
+    code, status = "inputs-unavailable", 409
 
     def __init__(self, request_id: object, reason: str) -> None:
         super().__init__(f"Request {request_id} cannot be ranked again: its inputs are not kept ({reason}).")
@@ -66,10 +66,10 @@ class UnknownJob(ServiceError):  # noqa: N818
         super().__init__(f"There is no job {job_id}.")
 
 
-class NothingToFetch(ServiceError):  # noqa: N818
+class JobFileNotFound(ServiceError):  # noqa: N818
     """A job made nothing that can be fetched, or not yet, or no more."""
 
-    code, status = "nothing-to-fetch", 404
+    code, status = "no-job-file", 404
 
     def __init__(self, job_id: object) -> None:
         super().__init__(f"Job {job_id} has no file: it is not done, makes none, or its file's days are over.")
@@ -84,10 +84,10 @@ class UnknownPolicy(ServiceError):  # noqa: N818
         super().__init__(f"No policy is served in the variant {variant!r}: it is ranked by the defaults.")
 
 
-class ChangedMeanwhile(ServiceError):  # noqa: N818
+class VersionConflict(ServiceError):  # noqa: N818
     """Somebody else changed it since it was read."""
 
-    code, status = "changed-meanwhile", 412
+    code, status = "version-conflict", 412
 
     def __init__(self, name: str, version: int) -> None:
         super().__init__(f"{name} was changed meanwhile: it has version {version} now. Read it again.")

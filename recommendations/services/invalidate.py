@@ -15,30 +15,30 @@ from recommendations.services import wiring
 from recommendations.stores import change_log
 
 
-def members(*member_ids: int) -> None:
+def invalidate_slates(*member_ids: int) -> None:
     """Forget these members' slates once the change is in the database: privacy, consent, blocks, mutes, standing."""
-    transaction.on_commit(lambda: wiring.slates().purge(member_ids))
+    transaction.on_commit(lambda: wiring.slate_cache().purge(member_ids))
 
 
-def forgotten(*member_ids: int) -> None:
+def evict_members(*member_ids: int) -> None:
     """Forget whatever a cache holds of these members, once they are erased or want to start anew."""
-    members(*member_ids)
-    transaction.on_commit(lambda: wiring.served().forget(member_ids))
-    transaction.on_commit(lambda: wiring.tastes().forget(member_ids))
+    invalidate_slates(*member_ids)
+    transaction.on_commit(lambda: wiring.served_history().remove(member_ids))
+    transaction.on_commit(lambda: wiring.resident_profiles().evict(member_ids))
 
 
-def every_slate() -> None:
+def invalidate_all_slates() -> None:
     """Forget everybody's slates at once: an engine was turned off, or is not to be trusted."""
-    wiring.slates().purge_all()
-    change_log.forget_everywhere()
+    wiring.slate_cache().purge_all()
+    change_log.invalidate_all_processes()
 
 
-def learned(member_ids: Sequence[int]) -> None:
+def retire_slates(member_ids: Sequence[int]) -> None:
     """Serve these members' slates no more, but as the last good one: their taste is another, in the database."""
-    wiring.slates().retire(member_ids)
+    wiring.slate_cache().retire(member_ids)
 
 
-def posts(post_ids: Sequence[int]) -> None:
+def invalidate_posts(post_ids: Sequence[int]) -> None:
     """
     Forget these posts' vectors once the change is in the database: deleted, taken down or put back, reworded, embedded.
 
@@ -46,5 +46,5 @@ def posts(post_ids: Sequence[int]) -> None:
 
     Slates hold a post's id only, and the last look keeps it out of them from the next request on.
     """
-    transaction.on_commit(lambda: wiring.post_vectors().forget(post_ids))
-    transaction.on_commit(lambda: wiring.neighbours().changed(post_ids))
+    transaction.on_commit(lambda: wiring.post_vector_cache().remove(post_ids))
+    transaction.on_commit(lambda: wiring.neighbor_cache().mark_changed(post_ids))

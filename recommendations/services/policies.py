@@ -11,7 +11,7 @@ from django.db.models import Max
 
 from recommendations.contracts import Policy, PolicyError
 from recommendations.models import RankingPolicy
-from recommendations.services.errors import ChangedMeanwhile, InvalidRequest, UnknownPolicy
+from recommendations.services.errors import InvalidRequest, UnknownPolicy, VersionConflict
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class ServedPolicy:
 
 def list_policies() -> list[ServedPolicy]:
     """Return the policies that are served, by variant."""
-    return [served(row) for row in RankingPolicy.objects.filter(is_active=True)]
+    return [build_served_policy(row) for row in RankingPolicy.objects.filter(is_active=True)]
 
 
 def read_policy(*, variant: str) -> ServedPolicy:
@@ -36,7 +36,7 @@ def read_policy(*, variant: str) -> ServedPolicy:
     row = RankingPolicy.objects.filter(variant=variant, is_active=True).first()
     if row is None:
         raise UnknownPolicy(variant)
-    return served(row)
+    return build_served_policy(row)
 
 
 @transaction.atomic
@@ -50,19 +50,19 @@ def put_policy(*, variant: str, settings: Mapping[str, object], note: str, versi
     now_served = RankingPolicy.objects.select_for_update().filter(variant=variant, is_active=True).first()
     current = now_served.version if now_served else 0
     if version is not None and version != current:
-        raise ChangedMeanwhile(variant, current)
+        raise VersionConflict(variant, current)
     try:
-        row = write_version(variant=variant, settings=settings, note=note)
-        serve(row)
+        row = create_policy_version(variant=variant, settings=settings, note=note)
+        activate_policy(row)
     except IntegrityError as error:  # PostgreSQL: two who made the same next version at once
-        raise ChangedMeanwhile(variant, current + 1) from error
-    return served(row)
+        raise VersionConflict(variant, current + 1) from error
+    return build_served_policy(row)
 
 
-def write_version(*, variant: str, settings: Mapping[str, object], note: str) -> RankingPolicy:
+def create_policy_version(*, variant: str, settings: Mapping[str, object], note: str) -> RankingPolicy:
     """Write a new version of *variant*, which nobody is served yet, with today's defaults for settings left out."""
     try:
-        Policy.of(settings)
+        Policy.from_settings(settings)
     except PolicyError as error:
         raise InvalidRequest(str(error), f"/settings/{error.setting}") from error
     last = RankingPolicy.objects.filter(variant=variant).aggregate(last=Max("version"))["last"]
@@ -75,16 +75,16 @@ def write_version(*, variant: str, settings: Mapping[str, object], note: str) ->
 def copy_version(policy: RankingPolicy) -> RankingPolicy:
     """Write a new version that ranks as *policy* does: it has no default that *policy* was not written with."""
     settings = asdict(Policy.from_stored(policy.settings))
-    return write_version(variant=policy.variant, settings=settings, note=f"copy of v{policy.version}")
+    return create_policy_version(variant=policy.variant, settings=settings, note=f"copy of v{policy.version}")
 
 
 @transaction.atomic
-def serve(policy: RankingPolicy) -> None:
+def activate_policy(policy: RankingPolicy) -> None:
     """Have *policy* served in its variant, in place of the one that is; every process obeys within two seconds."""
     RankingPolicy.objects.filter(variant=policy.variant, is_active=True).update(is_active=False)
     RankingPolicy.objects.filter(pk=policy.pk).update(is_active=True)
 
 
-def served(row: RankingPolicy) -> ServedPolicy:
+def build_served_policy(row: RankingPolicy) -> ServedPolicy:
     """Return *row* as it is ranked by."""
     return ServedPolicy(row.variant, row.version, asdict(Policy.from_stored(row.settings)), row.note, row.created_at)

@@ -18,14 +18,14 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
 
 from monitoring import metrics
-from recommendations import jobs
+from recommendations import task_queue
 from recommendations.models import Job, JobChunk, Member, Post
 from recommendations.services.errors import InvalidRequest, UnknownJob, UnknownMember
 
-MAX_ATTEMPTS = 3
-ERRORS_KEPT = 20
+MAX_CHUNK_ATTEMPTS = 3
+MAX_ERRORS = 20
 
-OPEN = (Job.State.QUEUED, Job.State.RUNNING)
+UNFINISHED_STATES = (Job.State.QUEUED, Job.State.RUNNING)
 
 
 Process = Callable[[UUID, Sequence[int], datetime], list[dict[str, Any]]]
@@ -77,12 +77,12 @@ class JobView:
     """Whether it made something that can be fetched."""
 
     @property
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether nothing more will happen."""
-        return self.state in Job.FINISHED
+        return self.state in Job.FINISHED_STATES
 
 
-def view_of(job: Job) -> JobView:
+def build_job_view(job: Job) -> JobView:
     """Return the job as it leaves the service."""
     return JobView(
         id=job.pk,
@@ -105,24 +105,24 @@ def view_of(job: Job) -> JobView:
 # Asking
 
 
-def submit(*, kind: str, params: Mapping[str, Any], now: datetime, idempotency_key: str | None = None) -> JobView:
+def submit_job(*, kind: str, params: Mapping[str, Any], now: datetime, idempotency_key: str | None = None) -> JobView:
     """Accept a job and have it started. The same *idempotency_key* gives the job that it gave before."""
     if kind not in Job.Kind.values:
         raise InvalidRequest(f"There is no job {kind!r}; there are {', '.join(Job.Kind.values)}.", "/kind")
     earlier = Job.objects.filter(idempotency_key=idempotency_key).first() if idempotency_key else None
     if earlier is None:
-        items = items_of(kind, params)
+        items = resolve_items(kind, params)
         try:
-            return view_of(create(kind, dict(params), items, now, idempotency_key))
+            return build_job_view(create_job(kind, dict(params), items, now, idempotency_key))
         except IntegrityError:
             # Somebody asked with the same key in the same moment.
             earlier = Job.objects.get(idempotency_key=idempotency_key)
     if (earlier.kind, earlier.params) != (kind, dict(params)):
         raise InvalidRequest("This idempotency key was used for another job. Take a new key.", "/idempotency_key")
-    return view_of(earlier)
+    return build_job_view(earlier)
 
 
-def items_of(kind: str, params: Mapping[str, Any]) -> list[int]:
+def resolve_items(kind: str, params: Mapping[str, Any]) -> list[int]:
     """Return the database ids that a job of this kind works on; refuse parameters that we don't know."""
     job_kind = KINDS[kind]
     named = "post_ids" if job_kind.items is Post else "member_ids"
@@ -144,9 +144,13 @@ def items_of(kind: str, params: Mapping[str, Any]) -> list[int]:
 
 
 @transaction.atomic
-def create(kind: str, params: dict[str, Any], items: Sequence[int], now: datetime, key: str | None) -> Job:
+def create_job(
+    kind: str, params: dict[str, Any], items: Sequence[int], now: datetime, idempotency_key: str | None
+) -> Job:
     """Write the job and its chunks, and publish them once that is committed."""
-    job = Job.objects.create(kind=kind, params=params, total=len(items), created_at=now, idempotency_key=key)
+    job = Job.objects.create(
+        kind=kind, params=params, total=len(items), created_at=now, idempotency_key=idempotency_key
+    )
     size = settings.ENV.batch_processing_size
     lease = now + timedelta(seconds=settings.ENV.job_lease_seconds)
     chunks = [
@@ -157,24 +161,24 @@ def create(kind: str, params: dict[str, Any], items: Sequence[int], now: datetim
     if on_accept := KINDS[kind].on_accept:
         on_accept(items, now)
     for chunk in chunks:
-        ask(job, chunk.number)
+        enqueue_chunk(job, chunk.number)
     if not chunks:
-        finish(job.pk, now)
+        finish_job(job.pk, now)
         job.refresh_from_db()
     return job
 
 
-def ask(job: Job, number: int) -> None:
+def enqueue_chunk(job: Job, number: int) -> None:
     """Have a worker do one chunk."""
-    jobs.enqueue(jobs.RUN_CHUNK, {"job_id": str(job.pk), "number": number}, queue=KINDS[job.kind].queue)
+    task_queue.enqueue(task_queue.PROCESS_CHUNK, {"job_id": str(job.pk), "number": number}, queue=KINDS[job.kind].queue)
 
 
-def look_up(*, job_id: UUID) -> JobView:
+def read_job(*, job_id: UUID) -> JobView:
     """Return the job, or raise `UnknownJob`."""
-    return view_of(find(job_id))
+    return build_job_view(find_job(job_id))
 
 
-def find(job_id: UUID) -> Job:
+def find_job(job_id: UUID) -> Job:
     """Return the row of a job, or raise `UnknownJob`."""
     job = Job.objects.filter(pk=job_id).first()
     if job is None:
@@ -186,26 +190,26 @@ def list_jobs(*, before: datetime | None, limit: int, kind: str = "", state: str
     """Return the newest *limit* jobs that were asked for before a moment, of one kind or state if these are given."""
     wanted = {"created_at__lt": before, "kind": kind, "state": state}
     rows = Job.objects.filter(**{name: value for name, value in wanted.items() if value}).order_by("-created_at")
-    return [view_of(job) for job in rows[:limit]]
+    return [build_job_view(job) for job in rows[:limit]]
 
 
 @transaction.atomic
-def cancel(*, job_id: UUID, now: datetime) -> JobView:
+def cancel_job(*, job_id: UUID, now: datetime) -> JobView:
     """Stop a job: what waits is not begun, what runs is finished. A job that is over stays as it is."""
-    job = find(job_id)
-    if not view_of(job).finished:
+    job = find_job(job_id)
+    if not build_job_view(job).is_finished:
         Job.objects.filter(pk=job_id).update(cancel_requested_at=now)
         job.chunks.filter(state=Job.State.QUEUED).update(state=Job.State.CANCELLED, leased_until=None)
-        finish(job_id, now)
-    return look_up(job_id=job_id)
+        finish_job(job_id, now)
+    return read_job(job_id=job_id)
 
 
 @transaction.atomic
-def retry(*, job_id: UUID, now: datetime) -> JobView:
+def retry_job(*, job_id: UUID, now: datetime) -> JobView:
     """Do again what failed or was cancelled of a job that is over."""
-    job = find(job_id)
+    job = find_job(job_id)
     again = job.chunks.filter(state__in=(Job.State.FAILED, Job.State.CANCELLED))
-    if view_of(job).finished and again.exists():
+    if build_job_view(job).is_finished and again.exists():
         lost = {item for chunk in again if chunk.state == Job.State.FAILED for item in chunk.item_ids}
         errors = [error for error in job.errors if error["item"] not in lost]
         lease = now + timedelta(seconds=settings.ENV.job_lease_seconds)
@@ -219,16 +223,16 @@ def retry(*, job_id: UUID, now: datetime) -> JobView:
             errors=errors,
         )
         for number in numbers:
-            ask(job, number)
-    return look_up(job_id=job_id)
+            enqueue_chunk(job, number)
+    return read_job(job_id=job_id)
 
 
 # Doing
 
 
-def run_chunk(*, job_id: UUID, number: int, now: datetime) -> bool:
+def process_chunk(*, job_id: UUID, number: int, now: datetime) -> bool:
     """Do one chunk, if nobody else does or did. Return whether it was done."""
-    chunk = claim(job_id, number, now)
+    chunk = claim_chunk(job_id, number, now)
     if chunk is None:
         return False
     Job.objects.filter(pk=job_id, state=Job.State.QUEUED).update(state=Job.State.RUNNING, started_at=now)
@@ -236,13 +240,13 @@ def run_chunk(*, job_id: UUID, number: int, now: datetime) -> bool:
         errors = KINDS[chunk.job.kind].process(job_id, chunk.item_ids, now)
     except Exception as error:
         # The chunk goes back, to be tried again by the reconciler, until it has failed often enough.
-        give_back(chunk, f"{type(error).__name__}: {error}", now)
+        release_chunk(chunk, f"{type(error).__name__}: {error}", now)
         raise
-    settle(chunk, Job.State.DONE, errors, now)
+    complete_chunk(chunk, Job.State.DONE, errors, now)
     return True
 
 
-def claim(job_id: UUID, number: int, now: datetime) -> JobChunk | None:
+def claim_chunk(job_id: UUID, number: int, now: datetime) -> JobChunk | None:
     """Take a chunk that waits, or whose worker has not been heard of since its lease ran out; None if there is none."""
     lease = now + timedelta(seconds=settings.ENV.job_lease_seconds)
     free = Q(state=Job.State.QUEUED) | Q(state=Job.State.RUNNING, leased_until__lt=now)
@@ -252,17 +256,19 @@ def claim(job_id: UUID, number: int, now: datetime) -> JobChunk | None:
     return JobChunk.objects.select_related("job").get(job_id=job_id, number=number) if taken else None
 
 
-def give_back(chunk: JobChunk, error: str, now: datetime) -> None:
+def release_chunk(chunk: JobChunk, error: str, now: datetime) -> None:
     """Let a chunk that failed wait for another try, or count its items as failed."""
-    if chunk.attempts < MAX_ATTEMPTS:
+    if chunk.attempts < MAX_CHUNK_ATTEMPTS:
         JobChunk.objects.filter(pk=chunk.pk).update(state=Job.State.QUEUED, leased_until=now, error=error)
     else:
         errors = [{"item": item, "problem": error} for item in chunk.item_ids]
-        settle(chunk, Job.State.FAILED, errors, now, error)
+        complete_chunk(chunk, Job.State.FAILED, errors, now, error)
 
 
 @transaction.atomic
-def settle(chunk: JobChunk, state: str, errors: Sequence[dict[str, Any]], now: datetime, error: str = "") -> None:
+def complete_chunk(
+    chunk: JobChunk, state: str, errors: Sequence[dict[str, Any]], now: datetime, error: str = ""
+) -> None:
     """Count a chunk, once, and finish the job if it was the last."""
     ours = JobChunk.objects.filter(pk=chunk.pk, state=Job.State.RUNNING, attempts=chunk.attempts)
     if not ours.update(state=state, leased_until=None, error=error):
@@ -270,17 +276,17 @@ def settle(chunk: JobChunk, state: str, errors: Sequence[dict[str, Any]], now: d
     job = Job.objects.select_for_update().get(pk=chunk.job_id)
     job.failed += len(errors)
     job.done += len(chunk.item_ids) - len(errors)
-    job.errors = (job.errors + list(errors))[:ERRORS_KEPT]
+    job.errors = (job.errors + list(errors))[:MAX_ERRORS]
     job.save(update_fields=["failed", "done", "errors"])
-    finish(chunk.job_id, now)
+    finish_job(chunk.job_id, now)
     metrics.JOB_ITEMS.labels(job.kind, "done").inc(len(chunk.item_ids) - len(errors))
     metrics.JOB_ITEMS.labels(job.kind, "failed").inc(len(errors))
 
 
-def finish(job_id: UUID, now: datetime) -> None:
+def finish_job(job_id: UUID, now: datetime) -> None:
     """Say that a job is over, if no chunk of it waits or runs."""
     chunks = JobChunk.objects.filter(job_id=job_id)
-    if chunks.filter(state__in=OPEN).exists():
+    if chunks.filter(state__in=UNFINISHED_STATES).exists():
         return
     states = set(chunks.values_list("state", flat=True))
     state = Job.State.DONE
@@ -288,23 +294,23 @@ def finish(job_id: UUID, now: datetime) -> None:
         state = Job.State.FAILED
     if Job.State.CANCELLED in states:
         state = Job.State.CANCELLED
-    Job.objects.filter(pk=job_id, state__in=OPEN).update(state=state, finished_at=now)
+    Job.objects.filter(pk=job_id, state__in=UNFINISHED_STATES).update(state=state, finished_at=now)
 
 
 # Reconciling
 
 
-def reconcile(*, now: datetime) -> int:
+def reconcile_jobs(*, now: datetime) -> int:
     """Publish again the chunks whose message or worker was lost. Return how many."""
-    overdue = JobChunk.objects.filter(state__in=OPEN, leased_until__lt=now).select_related("job")
+    overdue = JobChunk.objects.filter(state__in=UNFINISHED_STATES, leased_until__lt=now).select_related("job")
     asked = 0
     for chunk in overdue[:1_000]:
-        if chunk.state == Job.State.RUNNING and chunk.attempts >= MAX_ATTEMPTS:
-            give_back(chunk, f"The worker was lost {chunk.attempts} times.", now)
+        if chunk.state == Job.State.RUNNING and chunk.attempts >= MAX_CHUNK_ATTEMPTS:
+            release_chunk(chunk, f"The worker was lost {chunk.attempts} times.", now)
             continue
         if chunk.state == Job.State.QUEUED:
             lease = now + timedelta(seconds=settings.ENV.job_lease_seconds)
             JobChunk.objects.filter(pk=chunk.pk, state=Job.State.QUEUED).update(leased_until=lease)
-        ask(chunk.job, chunk.number)
+        enqueue_chunk(chunk.job, chunk.number)
         asked += 1
     return asked

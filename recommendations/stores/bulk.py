@@ -26,7 +26,7 @@ Column = Sequence[object] | np.ndarray
 
 
 def insert_columns(
-    model: type[models.Model], columns: Mapping[str, Column], same: Mapping[str, object] | None = None
+    model: type[models.Model], columns: Mapping[str, Column], shared_values: Mapping[str, object] | None = None
 ) -> int:
     """
     Insert the rows that *columns* (by attribute name, of one length) hold and return how many were new.
@@ -34,12 +34,12 @@ def insert_columns(
     *same* gives values that all rows share. Rows that a uniqueness constraint refuses are left out.
     """
     count = len(next(iter(columns.values())))
-    shared = {**defaults(model, columns), **(same or {})}
+    shared = {**default_values(model, columns), **(shared_values or {})}
     fields = {f.attname: f for f in model._meta.concrete_fields}
     quote = connection.ops.quote_name
     names = ", ".join(quote(str(fields[name].column)) for name in (*columns, *shared))
     rows = zip(
-        *(prepared(fields[name], values) for name, values in columns.items()),
+        *(prepare_values(fields[name], values) for name, values in columns.items()),
         *([fields[name].get_db_prep_save(value, connection)] * count for name, value in shared.items()),
         strict=True,
     )
@@ -63,19 +63,19 @@ def refresh_statistics(*tables: type[models.Model]) -> None:
             cursor.execute(f"ANALYZE {connection.ops.quote_name(model._meta.db_table)}")
 
 
-def defaults(model: type[models.Model], given: Mapping[str, object]) -> dict[str, object]:
+def default_values(model: type[models.Model], columns: Mapping[str, object]) -> dict[str, object]:
     """Return the default of every field that is neither *given* nor made by the database."""
     return {
         field.attname: field.get_default()
         for field in model._meta.concrete_fields
-        if field.attname not in given and not isinstance(field, models.AutoField)
+        if field.attname not in columns and not isinstance(field, models.AutoField)
     }
 
 
-def prepared(field: models.Field[Any, Any], values: Column) -> list[object]:
+def prepare_values(field: models.Field[Any, Any], values: Column) -> list[object]:
     """Return *values* as the database's driver takes them for *field*."""
     if isinstance(values, np.ndarray) and values.dtype.kind == "M":
-        return times(values)
+        return to_database_times(values)
     listed = values.tolist() if isinstance(values, np.ndarray) else list(values)
     if isinstance(field, models.JSONField):
         return [json.dumps(value, ensure_ascii=False) for value in listed]
@@ -84,7 +84,7 @@ def prepared(field: models.Field[Any, Any], values: Column) -> list[object]:
     return listed
 
 
-def times(values: np.ndarray) -> list[object]:
+def to_database_times(values: np.ndarray) -> list[object]:
     """Return datetime64 (n,), in UTC, as the driver takes them; one by one doubles the time on SQLite."""
     if connection.vendor == "sqlite" and len(values):
         written: list[object] = np.char.replace(np.datetime_as_string(values, unit="s"), "T", " ").tolist()

@@ -8,15 +8,15 @@ import numpy as np
 
 from recommendations.contracts import TAGS_PER_POST, Candidates, Float32Array, Int64Array, Interests
 from recommendations.models import Post, PostEmbedding
-from recommendations.stores.relational_posts import FIELDS, PostRow, fill
-from recommendations.stores.vocabulary import Words
+from recommendations.stores.relational_posts import POST_ROW_FIELDS, PostRow, fill_columns
+from recommendations.stores.vocabulary import Vocabularies
 
 
 @dataclass(frozen=True)
 class DatabaseColdPosts:
     """Keeps `ColdPosts` in two queries, whatever the number of posts."""
 
-    words: Words
+    vocabularies: Vocabularies
     space: str
     model: str
 
@@ -25,18 +25,20 @@ class DatabaseColdPosts:
         candidates = Candidates.unknown(post_ids, np.zeros(len(post_ids), np.uint16))
         wanted = post_ids.tolist()
         place = {post_id: at for at, post_id in enumerate(wanted)}
-        rows = [PostRow(*row) for row in Post.objects.filter(pk__in=wanted).values_list(*FIELDS)]
+        rows = [PostRow(*row) for row in Post.objects.filter(pk__in=wanted).values_list(*POST_ROW_FIELDS)]
         narrow = [row._replace(tags=row.tags[:TAGS_PER_POST]) for row in rows]
-        fill(candidates, [place[row.id] for row in rows], narrow, self.words)
+        fill_columns(candidates, [place[row.id] for row in rows], narrow, self.vocabularies)
         vectors = PostEmbedding.objects.filter(
-            post__in=wanted, space=self.space, model=self.model, dimension=interests.positive.shape[1]
+            post__in=wanted, space=self.space, embedding_model=self.model, dimension=interests.positive.shape[1]
         )
         for post_id, vector in vectors.values_list("post_id", "vector"):
-            candidates.likeness[place[post_id]] = likeness(np.frombuffer(bytes(vector), "<f4"), interests)
+            candidates.similarity[place[post_id]] = max_weighted_cosine_to(
+                np.frombuffer(bytes(vector), "<f4"), interests
+            )
         return candidates
 
 
-def likeness(vector: Float32Array, interests: Interests) -> np.float32:
+def max_weighted_cosine_to(vector: Float32Array, interests: Interests) -> np.float32:
     """Return the highest of weight · cosine over the positive interests; 0 if there are none."""
     if not len(interests.positive):
         return np.float32(0)

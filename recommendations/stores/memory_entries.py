@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from recommendations.contracts import Swept
+from recommendations.contracts import SweepResult
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -59,17 +59,17 @@ class MemoryEntries(Generic[K, V]):
         """Return the keys that have a value."""
         return [key for key in list(self._entries) if self._live(key)]
 
-    def sweep(self, now: float, *, keep_seconds: float, most: int) -> Swept:
+    def sweep(self, now: float, *, ttl_seconds: float, max_entries: int) -> SweepResult:
         """Do what `BudgetedCache.sweep` says; an entry has expired if it was used *keep_seconds* before *now*."""
         used = {key: entry.used_at for key, entry in self._entries.items() if entry.used_at is not None}
         by_use = sorted(used, key=lambda key: used[key])
-        expired = [key for key in by_use if used[key] <= now - keep_seconds]
-        evicted = by_use[len(expired) : max(len(expired), len(by_use) - most)]
+        expired = [key for key in by_use if used[key] <= now - ttl_seconds]
+        evicted = by_use[len(expired) : max(len(expired), len(by_use) - max_entries)]
         for key in (*expired, *evicted):
             self.remove(key)
         left = by_use[len(expired) + len(evicted) :]
         size = sum(sys.getsizeof(self._entries[key].value) for key in left)
-        return Swept(len(expired), len(evicted), len(left), size)
+        return SweepResult(len(expired), len(evicted), len(left), size)
 
     def _live(self, key: K) -> Entry[V] | None:
         entry = self._entries.get(key)

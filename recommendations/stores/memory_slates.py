@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from recommendations.contracts import Slate, Swept
+from recommendations.contracts import Slate, SweepResult
 from recommendations.stores.memory_entries import MemoryEntries
 from recommendations.stores.redis_slates import EPOCH_SECONDS, SlateFormatError, pack, unpack
 
@@ -16,37 +16,37 @@ EPOCH = "epoch"
 class MemorySlates:
     """Keeps `SlateCache` in dictionaries, packed as Redis would have it but not sealed."""
 
-    def __init__(self, *, clock: Callable[[], float], keep_seconds: int) -> None:
-        self._keep_seconds = keep_seconds
+    def __init__(self, *, clock: Callable[[], float], ttl_seconds: int) -> None:
+        self._ttl_seconds = ttl_seconds
         self._slates = MemoryEntries[int, dict[str, bytes]](clock)
         self._last = MemoryEntries[int, dict[str, bytes]](clock)
         self._claims = MemoryEntries[tuple[int, str], bool](clock)
 
-    def get(self, member_id: int, feed: str) -> Slate | None:
+    def get(self, member_id: int, feed_key: str) -> Slate | None:
         """See `SlateCache.get`."""
-        packed = (self._slates.get(member_id) or {}).get(feed)
+        packed = (self._slates.get(member_id) or {}).get(feed_key)
         return unpack(packed) if packed else None
 
-    def last_good(self, member_id: int, feed: str) -> Slate | None:
+    def get_last_good(self, member_id: int, feed_key: str) -> Slate | None:
         """See `SlateCache.last_good`."""
-        packed = ((self._last.get(member_id) or {}) | (self._slates.get(member_id) or {})).get(feed)
+        packed = ((self._last.get(member_id) or {}) | (self._slates.get(member_id) or {})).get(feed_key)
         return unpack(packed) if packed else None
 
-    def look_up(self, member_id: int, feeds: Sequence[str]) -> tuple[list[Slate | None], bytes]:
+    def get_many_with_epoch(self, member_id: int, feed_keys: Sequence[str]) -> tuple[list[Slate | None], bytes]:
         """See `SlateCache.look_up`."""
-        return [self.get(member_id, feed) for feed in feeds], self.epoch(member_id)
+        return [self.get(member_id, feed) for feed in feed_keys], self.epoch(member_id)
 
     def epoch(self, member_id: int) -> bytes:
         """See `SlateCache.epoch`."""
         return (self._slates.get(member_id) or {}).get(EPOCH, b"")
 
-    def put(self, member_id: int, feed: str, slate: Slate, epoch: bytes) -> None:
+    def put(self, member_id: int, feed_key: str, slate: Slate, epoch: bytes) -> None:
         """See `SlateCache.put`."""
         if epoch != self.epoch(member_id):
             return
         with suppress(SlateFormatError):
-            slates = (self._slates.get(member_id) or {}) | {feed: pack(slate)}
-            self._slates.put(member_id, slates, seconds=self._keep_seconds)
+            slates = (self._slates.get(member_id) or {}) | {feed_key: pack(slate)}
+            self._slates.put(member_id, slates, seconds=self._ttl_seconds)
             self._slates.use(member_id, slate.built_at)
 
     def purge(self, member_ids: Sequence[int]) -> None:
@@ -64,23 +64,23 @@ class MemorySlates:
         for member_id in member_ids:
             slates = (self._last.get(member_id) or {}) | (self._slates.get(member_id) or {})
             slates.pop(EPOCH, None)
-            self._last.put(member_id, slates, seconds=self._keep_seconds)
+            self._last.put(member_id, slates, seconds=self._ttl_seconds)
             self._renew_epoch(member_id)
 
-    def claim(self, member_id: int, feed: str, *, seconds: int) -> bool:
+    def claim(self, member_id: int, feed_key: str, *, seconds: int) -> bool:
         """See `SlateCache.claim`."""
-        is_free = self._claims.get((member_id, feed)) is None
+        is_free = self._claims.get((member_id, feed_key)) is None
         if is_free:
-            self._claims.put((member_id, feed), True, seconds=seconds)
+            self._claims.put((member_id, feed_key), True, seconds=seconds)
         return is_free
 
-    def release(self, member_id: int, feed: str) -> None:
+    def release(self, member_id: int, feed_key: str) -> None:
         """See `SlateCache.release`."""
-        self._claims.remove((member_id, feed))
+        self._claims.remove((member_id, feed_key))
 
-    def sweep(self, now: float, *, most: int) -> Swept:
+    def sweep(self, now: float, *, max_entries: int) -> SweepResult:
         """See `SlateCache.sweep`."""
-        return self._slates.sweep(now, keep_seconds=self._keep_seconds, most=most)
+        return self._slates.sweep(now, ttl_seconds=self._ttl_seconds, max_entries=max_entries)
 
     def _renew_epoch(self, member_id: int) -> None:
         """Remove the member's slates, and begin another epoch."""

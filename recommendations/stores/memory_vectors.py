@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
-from recommendations.contracts import Float32Array, Swept
+from recommendations.contracts import Float32Array, SweepResult
 from recommendations.stores.memory_entries import MemoryEntries
-from recommendations.stores.redis_vectors import KEEP_SECONDS
+from recommendations.stores.redis_vectors import TTL_SECONDS
 
 
 class MemoryVectors:
@@ -29,14 +29,14 @@ class MemoryVectors:
     def put(self, vectors: Mapping[int, Float32Array], now: float) -> None:
         """See `VectorCache.put`."""
         for post_id, vector in vectors.items():
-            self._vectors.put(post_id, vector.astype("<f4").tobytes(), seconds=KEEP_SECONDS)
+            self._vectors.put(post_id, vector.astype("<f4").tobytes(), seconds=TTL_SECONDS)
             self._vectors.use(post_id, now)
 
-    def forget(self, post_ids: Sequence[int]) -> None:
+    def remove(self, post_ids: Sequence[int]) -> None:
         """See `VectorCache.forget`."""
         for post_id in post_ids:
             self._vectors.remove(post_id)
 
-    def sweep(self, now: float, *, most: int) -> Swept:
+    def sweep(self, now: float, *, max_entries: int) -> SweepResult:
         """See `VectorCache.sweep`."""
-        return self._vectors.sweep(now, keep_seconds=KEEP_SECONDS, most=most)
+        return self._vectors.sweep(now, ttl_seconds=TTL_SECONDS, max_entries=max_entries)

@@ -14,30 +14,34 @@ import numpy as np
 from django.db import connection
 
 from recommendations.contracts import LEARNED_FLOOR, Affinity, Float32Array, Interests
-from recommendations.models import InterestProfile, LessOf
-from recommendations.stores.relational_posts import moment_of
+from recommendations.models import InterestProfile, NegativeFeedback
+from recommendations.stores.relational_posts import as_utc
 from recommendations.stores.sql import Rows
-from recommendations.stores.vocabulary import Words
+from recommendations.stores.vocabulary import Vocabularies
 
 SESSION_SECONDS = 1_800.0
 """A session vector is used this long after the last act. Changes the answer."""
-HALF_LIKED = 4.0
+AFFINITY_HALF_SUM = 4.0
 """Sum of weights at which a liking is one half. Changes the answer."""
-LESS_HALF_LIFE_SECONDS = 90 * 86_400.0
+SHOW_LESS_HALF_LIFE_SECONDS = 90 * 86_400.0
 """After this time a wish for less of something counts half. Changes the answer."""
 
-Version = tuple[object, ...]
+ProfileVersion = tuple[object, ...]
 """What a profile's row says of when and how it changed last."""
-Wishes = Rows
+FeedbackRows = Rows
 """Wishes for less of an author, a topic or a format, as their rows are: subject, key, moment."""
 
-PROFILE, LESS = (connection.ops.quote_name(model._meta.db_table) for model in (InterestProfile, LessOf))
+PROFILE_TABLE, FEEDBACK_TABLE = (
+    connection.ops.quote_name(model._meta.db_table) for model in (InterestProfile, NegativeFeedback)
+)
 VERSION_COLUMNS = 3
-READ_PROFILE = f"""
-    SELECT changed_at, interactions, reference_at,
-           model, dimension, positive, positive_mass, negative, negative_mass, session, session_at, affinities
-    FROM {PROFILE} WHERE member_id = %s"""
-READ_LESS = f"SELECT subject, key, created_at FROM {LESS} WHERE member_id = %s AND subject <> 'post'"
+SELECT_PROFILE = f"""
+    SELECT changed_at, interaction_count, reference_at,
+           embedding_model, dimension, positive, positive_mass, negative, negative_mass, session, session_at, affinities
+    FROM {PROFILE_TABLE} WHERE member_id = %s"""
+SELECT_FEEDBACK = (
+    f"SELECT target, target_key, created_at FROM {FEEDBACK_TABLE} WHERE member_id = %s AND target <> 'post'"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +49,9 @@ class Taste:
     """What a viewer likes and dislikes, as ranking uses it."""
 
     interests: Interests
-    authors: Affinity
-    topics: Affinity
-    formats: Affinity
+    author_affinity: Affinity
+    topic_affinity: Affinity
+    kind_affinity: Affinity
 
 
 Affinities = tuple[Affinity, Affinity, Affinity]
@@ -64,97 +68,113 @@ class Profile:
     dislike_weights: Float32Array  # (m,)
     session: Float32Array  # (d,) what they did in the last half hour; empty if nothing
     session_at: datetime | None
-    sums: Mapping[str, Mapping[str, float]]
+    affinity_sums: Mapping[str, Mapping[str, float]]
     """By author, topic and format."""
 
     @cached_property
-    def _learned(self) -> dict[Words, Affinities]:
+    def _learned_affinities(self) -> dict[Vocabularies, Affinities]:
         return {}
 
-    def learned(self, words: Words) -> Affinities:
+    def learned_affinities(self, vocabularies: Vocabularies) -> Affinities:
         """Return the affinities of somebody who wishes for less of nothing: made once, as a word keeps its number."""
-        if words not in self._learned:
-            self._learned[words] = affinities_of(self.sums, {}, words)
-        return self._learned[words]
+        if vocabularies not in self._learned_affinities:
+            self._learned_affinities[vocabularies] = build_affinities(self.affinity_sums, {}, vocabularies)
+        return self._learned_affinities[vocabularies]
 
 
-def version_of(rows: Rows) -> Version | None:
+def profile_version(rows: Rows) -> ProfileVersion | None:
     """Return what tells one state of a member's interests from another; None: nothing was learned of them."""
     return rows[0][:VERSION_COLUMNS] if rows else None
 
 
-def profile_of(rows: Rows, model: str, dimension: int) -> Profile | None:
+def decode_profile(rows: Rows, model: str, dimension: int) -> Profile | None:
     """Return what was learned in the space of *model*, by the rows of `READ_PROFILE`; of another, nothing."""
     if not rows:
         return None
     its_model, its_dimension, *row = rows[0][VERSION_COLUMNS:]
-    return decoded(row, dimension) if (its_model, its_dimension) == (model, dimension) else None
+    return decode_profile_row(row, dimension) if (its_model, its_dimension) == (model, dimension) else None
 
 
-def decoded(row: Sequence[Any], dimension: int) -> Profile:
+def decode_profile_row(row: Sequence[Any], dimension: int) -> Profile:
     """Return the profile of a row, from its vectors on."""
     positive, positive_mass, negative, negative_mass, at_once, session_at, sums = row
     session = np.frombuffer(at_once, "<f4")
     return Profile(
-        *as_rows(positive, positive_mass, dimension),
-        *as_rows(negative, negative_mass, dimension),
+        *decode_interests(positive, positive_mass, dimension),
+        *decode_interests(negative, negative_mass, dimension),
         session / np.linalg.norm(session) if len(session) else session,
-        moment_of(session_at) if session_at else None,
+        as_utc(session_at) if session_at else None,
         json.loads(sums),
     )
 
 
-def read_taste(
-    profile: Profile | None, asked: Wishes, now: datetime, dimension: int, words: Words, session: float
+def build_taste(
+    profile: Profile | None,
+    feedback: FeedbackRows,
+    now: datetime,
+    dimension: int,
+    vocabularies: Vocabularies,
+    session_weight: float,
 ) -> Taste:
     """
     Return what is known of a member's taste: from their *profile*, and what they *asked* for less of, as it stands now.
 
     What they did in the last half hour is one more interest, of weight *session*, the heaviest of the others being 1.
     """
-    wishes = less_of(asked, now)
+    wishes = show_less_weights(feedback, now)
     if profile is None:
-        return Taste(Interests.none(dimension), *affinities_of({}, wishes, words))
+        return Taste(Interests.empty(dimension), *build_affinities({}, wishes, vocabularies))
     likes, weights = profile.likes, profile.like_weights
     is_going_on = profile.session_at is not None and (now - profile.session_at).total_seconds() < SESSION_SECONDS
-    if session > 0 and len(profile.session) and is_going_on:
+    if session_weight > 0 and len(profile.session) and is_going_on:
         likes = np.vstack([likes, profile.session])
-        weights = np.append(weights, np.float32(session))
+        weights = np.append(weights, np.float32(session_weight))
     interests = Interests(likes, weights, profile.dislikes, profile.dislike_weights)
-    return Taste(interests, *(affinities_of(profile.sums, wishes, words) if wishes else profile.learned(words)))
+    return Taste(
+        interests,
+        *(
+            build_affinities(profile.affinity_sums, wishes, vocabularies)
+            if wishes
+            else profile.learned_affinities(vocabularies)
+        ),
+    )
 
 
-def less_of(asked: Wishes, now: datetime) -> dict[str, dict[str, float]]:
+def show_less_weights(feedback: FeedbackRows, now: datetime) -> dict[str, dict[str, float]]:
     """Return how much less the member wants of what, from -1: by subject and key."""
     wishes: dict[str, dict[str, float]] = {}
-    for subject, key, created_at in asked:
-        age = max((now - moment_of(created_at)).total_seconds(), 0.0)
-        of_subject = wishes.setdefault(subject, {})
-        of_subject[key] = min(of_subject.get(key, 0.0), -(2.0 ** (-age / LESS_HALF_LIFE_SECONDS)))
+    for target, target_key, created_at in feedback:
+        age = max((now - as_utc(created_at)).total_seconds(), 0.0)
+        of_target = wishes.setdefault(target, {})
+        of_target[target_key] = min(of_target.get(target_key, 0.0), -(2.0 ** (-age / SHOW_LESS_HALF_LIFE_SECONDS)))
     return wishes
 
 
-def affinities_of(
-    sums: Mapping[str, Mapping[str, float]], wishes: Mapping[str, Mapping[str, float]], words: Words
+def build_affinities(
+    affinity_sums: Mapping[str, Mapping[str, float]],
+    show_less: Mapping[str, Mapping[str, float]],
+    vocabularies: Vocabularies,
 ) -> Affinities:
     """Return the affinities to authors, topics and formats; a wish for less of something outweighs what was learned."""
     numbers: dict[str, Callable[[str], int]] = {
         "author": int,
-        "topic": words.tags.learn,
-        "format": words.formats.learn,
+        "topic": vocabularies.tags.intern,
+        "kind": vocabularies.kinds.intern,
     }
     made = []
     for subject, number in numbers.items():
-        learned = sums.get(subject, {})
-        liked = {key: max(value / (math.fabs(value) + HALF_LIKED), LEARNED_FLOOR) for key, value in learned.items()}
-        liked |= wishes.get(subject, {})
+        learned = affinity_sums.get(subject, {})
+        liked = {
+            key: max(value / (math.fabs(value) + AFFINITY_HALF_SUM), LEARNED_FLOOR) for key, value in learned.items()
+        }
+        liked |= show_less.get(subject, {})
         pairs = sorted((number(key), weight) for key, weight in liked.items())
         ids = np.array([id for id, _ in pairs], np.int64)
         made.append(Affinity(ids, np.array([weight for _, weight in pairs], np.float32)))
     return made[0], made[1], made[2]
 
 
-def as_rows(vectors: bytes, mass: bytes, dimension: int) -> tuple[Float32Array, Float32Array]:
+def decode_interests(vectors: bytes, mass: bytes, dimension: int) -> tuple[Float32Array, Float32Array]:
     """Return stored sums as unit rows and weights from 0 to 1; a sum that came to nothing is left out."""
     sums = np.frombuffer(vectors, "<f4").reshape(-1, dimension)
     weights = np.frombuffer(mass, "<f4")

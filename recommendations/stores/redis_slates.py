@@ -22,9 +22,9 @@ import redis
 from numpy.typing import NDArray
 from redis.commands.core import Script
 
-from recommendations.contracts import Slate, Swept
-from recommendations.stores.redis_budget import Index
-from recommendations.stores.sealing import Seal, SealError
+from recommendations.contracts import Slate, SweepResult
+from recommendations.stores.redis_lru import LruIndex
+from recommendations.stores.seal import Seal, SealError
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def pack(slate: Slate) -> bytes:
     columns: tuple[NDArray[Any], ...] = (slate.post_ids, slate.scores, slate.origins, slate.reasons)
     try:
         header = HEADER.pack(
-            version, len(slate), slate.request_id.bytes, slate.built_at, slate.policy_version, slate.candidates
+            version, len(slate), slate.request_id.bytes, slate.built_at, slate.policy_version, slate.candidate_count
         )
         with np.errstate(over="ignore", invalid="ignore"):
             packed = [packed_column(*one, len(slate)) for one in zip(columns, COLUMNS[version], strict=True)]
@@ -115,7 +115,7 @@ def unpack(packed: bytes) -> Slate:
         policy_version=policy_version,
         fallback=fallback,
         built_at=built_at,
-        candidates=candidates,
+        candidate_count=candidates,
         post_ids=post_ids.astype(np.int64),
         scores=scores.astype(np.float32),
         origins=origins.astype(np.uint16),
@@ -123,22 +123,22 @@ def unpack(packed: bytes) -> Slate:
     )
 
 
-INDEX = "recsys:slates:index"
+INDEX_KEY = "recsys:slates:index"
 PREFIX = "recsys:slates:{"
 UNKNOWN_EPOCH = b"unknown"
 """That of no slate: a cache that cannot tell what changed keeps nothing."""
 EPOCH_SECONDS = 600
 """An epoch is remembered this long: longer than anyone takes to make a slate."""
-PUT = """
+PUT_SCRIPT = """
     if (redis.call('HGET', KEYS[1], 'epoch') or '') ~= ARGV[1] then return 0 end
     redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
     redis.call('EXPIRE', KEYS[1], ARGV[4])
     return 1"""
-PURGE = """
+PURGE_SCRIPT = """
     redis.call('DEL', KEYS[1], KEYS[2])
     redis.call('HSET', KEYS[1], 'epoch', ARGV[1])
     redis.call('EXPIRE', KEYS[1], ARGV[2])"""
-RETIRE = """
+RETIRE_SCRIPT = """
     local kept = redis.call('HGETALL', KEYS[1])
     for i = 1, #kept, 2 do
         if kept[i] ~= 'epoch' then redis.call('HSET', KEYS[2], kept[i], kept[i + 1]) end
@@ -152,51 +152,51 @@ RETIRE = """
 class RedisSlates:
     """Keeps `SlateCache`. A member's slates are one hash, a field for each feed, and what they were is another."""
 
-    def __init__(self, client: redis.Redis, seal: Seal, *, keep_seconds: int) -> None:
+    def __init__(self, client: redis.Redis, seal: Seal, *, ttl_seconds: int) -> None:
         self._client = client
         self._seal = seal
-        self._keep_seconds = keep_seconds
-        self._index = Index(client, INDEX)
-        self._purge, self._retire = (client.register_script(text) for text in (PURGE, RETIRE))
+        self._ttl_seconds = ttl_seconds
+        self._index = LruIndex(client, INDEX_KEY)
+        self._purge, self._retire = (client.register_script(text) for text in (PURGE_SCRIPT, RETIRE_SCRIPT))
 
-    def get(self, member_id: int, feed: str) -> Slate | None:
+    def get(self, member_id: int, feed_key: str) -> Slate | None:
         """See `SlateCache.get`."""
-        return self.look_up(member_id, (feed,))[0][0]
+        return self.get_many_with_epoch(member_id, (feed_key,))[0][0]
 
-    def look_up(self, member_id: int, feeds: Sequence[str]) -> tuple[list[Slate | None], bytes]:
+    def get_many_with_epoch(self, member_id: int, feed_keys: Sequence[str]) -> tuple[list[Slate | None], bytes]:
         """See `SlateCache.look_up`."""
         try:
-            found = cast("list[bytes | None]", self._client.hmget(key_of(member_id), ["epoch", *feeds]))
+            found = cast("list[bytes | None]", self._client.hmget(slates_key(member_id), ["epoch", *feed_keys]))
         except redis.RedisError as error:
-            unreadable(member_id, error)
-            return [None] * len(feeds), UNKNOWN_EPOCH
-        slates = [self._opened(sealed, member_id, feed) for sealed, feed in zip(found[1:], feeds, strict=True)]
+            log_unreadable(member_id, error)
+            return [None] * len(feed_keys), UNKNOWN_EPOCH
+        slates = [self._open(sealed, member_id, feed) for sealed, feed in zip(found[1:], feed_keys, strict=True)]
         return slates, found[0] or b""
 
-    def last_good(self, member_id: int, feed: str) -> Slate | None:
+    def get_last_good(self, member_id: int, feed_key: str) -> Slate | None:
         """See `SlateCache.last_good`."""
-        if slate := self.get(member_id, feed):
+        if slate := self.get(member_id, feed_key):
             return slate
         try:
-            sealed = cast("bytes | None", self._client.hget(last_key_of(member_id), feed))
+            sealed = cast("bytes | None", self._client.hget(last_slates_key(member_id), feed_key))
         except redis.RedisError as error:
-            unreadable(member_id, error)
+            log_unreadable(member_id, error)
             return None
-        return self._opened(sealed, member_id, feed)
+        return self._open(sealed, member_id, feed_key)
 
     def epoch(self, member_id: int) -> bytes:
         """See `SlateCache.epoch`."""
-        return self.look_up(member_id, ())[1]
+        return self.get_many_with_epoch(member_id, ())[1]
 
-    def put(self, member_id: int, feed: str, slate: Slate, epoch: bytes) -> None:
+    def put(self, member_id: int, feed_key: str, slate: Slate, epoch: bytes) -> None:
         """See `SlateCache.put`."""
-        key = key_of(member_id)
+        key = slates_key(member_id)
         try:
-            sealed = self._seal.seal(pack(slate), place_of(member_id, feed))
+            sealed = self._seal.seal(pack(slate), seal_context(member_id, feed_key))
             with self._client.pipeline(transaction=False) as pipe:
-                pipe.eval(PUT, 1, key, epoch, feed, sealed, self._keep_seconds)
+                pipe.eval(PUT_SCRIPT, 1, key, epoch, feed_key, sealed, self._ttl_seconds)
                 # Of a slate that is not kept the index has a name too many, which costs a sweep nothing.
-                self._index.used(pipe, [key], slate.built_at)
+                self._index.touch(pipe, [key], slate.built_at)
                 pipe.execute()
         except redis.RedisError as error:
             log.warning("slate_not_kept", extra={"member_id": member_id, "problem": type(error).__name__})
@@ -205,7 +205,7 @@ class RedisSlates:
 
     def purge(self, member_ids: Sequence[int]) -> None:
         """See `SlateCache.purge`."""
-        self._for_each(member_ids, self._purge, "slates_not_purged")
+        self._run_for_members(member_ids, self._purge, "slates_not_purged")
 
     def purge_all(self) -> None:
         """See `SlateCache.purge_all`."""
@@ -219,65 +219,65 @@ class RedisSlates:
 
     def retire(self, member_ids: Sequence[int]) -> None:
         """See `SlateCache.retire`."""
-        self._for_each(member_ids, self._retire, "slates_not_retired")
+        self._run_for_members(member_ids, self._retire, "slates_not_retired")
 
-    def claim(self, member_id: int, feed: str, *, seconds: int) -> bool:
+    def claim(self, member_id: int, feed_key: str, *, seconds: int) -> bool:
         """See `SlateCache.claim`."""
         try:
-            return bool(self._client.set(lock_key_of(member_id, feed), b"1", nx=True, ex=seconds))
+            return bool(self._client.set(slate_lock_key(member_id, feed_key), b"1", nx=True, ex=seconds))
         except redis.RedisError:
             return False
 
-    def release(self, member_id: int, feed: str) -> None:
+    def release(self, member_id: int, feed_key: str) -> None:
         """See `SlateCache.release`."""
         try:
-            self._client.delete(lock_key_of(member_id, feed))
+            self._client.delete(slate_lock_key(member_id, feed_key))
         except redis.RedisError as error:
             log.warning("claim_not_released", extra={"member_id": member_id, "problem": type(error).__name__})
 
-    def sweep(self, now: float, *, most: int) -> Swept:
+    def sweep(self, now: float, *, max_entries: int) -> SweepResult:
         """See `SlateCache.sweep`."""
-        return self._index.sweep(now, keep_seconds=self._keep_seconds, most=most)
+        return self._index.sweep(now, ttl_seconds=self._ttl_seconds, max_entries=max_entries)
 
-    def _opened(self, sealed: bytes | None, member_id: int, feed: str) -> Slate | None:
+    def _open(self, sealed: bytes | None, member_id: int, feed: str) -> Slate | None:
         try:
-            return unpack(self._seal.open(sealed, place_of(member_id, feed))) if sealed else None
+            return unpack(self._seal.open(sealed, seal_context(member_id, feed))) if sealed else None
         except (SealError, SlateFormatError) as error:
-            unreadable(member_id, error)
+            log_unreadable(member_id, error)
             return None
 
-    def _for_each(self, member_ids: Sequence[int], script: Script, failure: str) -> None:
+    def _run_for_members(self, member_ids: Sequence[int], script: Script, failure: str) -> None:
         try:
             for start in range(0, len(member_ids), PURGE_BATCH):
                 with self._client.pipeline(transaction=False) as pipe:
                     for member_id in member_ids[start : start + PURGE_BATCH]:
-                        keys = [key_of(member_id), last_key_of(member_id)]
-                        script(keys=keys, args=[os.urandom(8), EPOCH_SECONDS, self._keep_seconds], client=pipe)
+                        keys = [slates_key(member_id), last_slates_key(member_id)]
+                        script(keys=keys, args=[os.urandom(8), EPOCH_SECONDS, self._ttl_seconds], client=pipe)
                     pipe.execute()
         except redis.RedisError as error:
             log.warning(failure, extra={"members": len(member_ids), "problem": type(error).__name__})
 
 
-def unreadable(member_id: int, error: Exception) -> None:
+def log_unreadable(member_id: int, error: Exception) -> None:
     """Say that a slate could not be read, which is a miss."""
     log.warning("slate_unreadable", extra={"member_id": member_id, "problem": type(error).__name__})
 
 
-def key_of(member_id: int) -> str:
+def slates_key(member_id: int) -> str:
     """Return the key of a member's slates. The braces keep all of a member's keys in one slot of a cluster."""
     return f"recsys:slates:{{{member_id}}}"
 
 
-def last_key_of(member_id: int) -> str:
+def last_slates_key(member_id: int) -> str:
     """Return the key of what a member's slates were before the last change of taste."""
-    return f"{key_of(member_id)}:last"
+    return f"{slates_key(member_id)}:last"
 
 
-def lock_key_of(member_id: int, feed: str) -> str:
+def slate_lock_key(member_id: int, feed_key: str) -> str:
     """Return the key that one maker of this slate holds."""
-    return f"{key_of(member_id)}:lock:{feed}"
+    return f"{slates_key(member_id)}:lock:{feed_key}"
 
 
-def place_of(member_id: int, feed: str) -> str:
+def seal_context(member_id: int, feed_key: str) -> str:
     """Return what a sealed slate is bound to: another member's never opens."""
-    return f"slate:{member_id}:{feed}"
+    return f"slate:{member_id}:{feed_key}"

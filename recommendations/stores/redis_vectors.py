@@ -13,13 +13,13 @@ from typing import cast
 import numpy as np
 import redis
 
-from recommendations.contracts import Float32Array, Swept
-from recommendations.stores.redis_budget import Index
+from recommendations.contracts import Float32Array, SweepResult
+from recommendations.stores.redis_lru import LruIndex
 
 log = logging.getLogger(__name__)
 
-INDEX = "recsys:vectors:index"
-KEEP_SECONDS = 3_600
+INDEX_KEY = "recsys:vectors:index"
+TTL_SECONDS = 3_600
 BATCH = 100
 """Vectors a command. Changes the speed."""
 
@@ -30,7 +30,7 @@ class RedisVectors:
     def __init__(self, client: redis.Redis, *, space: str, model: str) -> None:
         self._client = client
         self._prefix = f"recsys:vectors:{space}:{model}:"
-        self._index = Index(client, INDEX)
+        self._index = LruIndex(client, INDEX_KEY)
 
     def get(self, post_ids: Collection[int], now: float) -> dict[int, Float32Array]:
         """See `VectorCache.get`."""
@@ -42,7 +42,7 @@ class RedisVectors:
                 keys = [self._key(post_id) for post_id in some]
                 with self._client.pipeline(transaction=False) as pipe:
                     pipe.mget(keys)
-                    self._index.asked(pipe, keys, now)
+                    self._index.touch_existing(pipe, keys, now)
                     values = cast("list[bytes | None]", pipe.execute()[0])
                 found |= {id: np.frombuffer(value, "<f4") for id, value in zip(some, values, strict=True) if value}
         except redis.RedisError as error:
@@ -54,13 +54,13 @@ class RedisVectors:
         try:
             with self._client.pipeline(transaction=False) as pipe:
                 for post_id, vector in vectors.items():
-                    pipe.set(self._key(post_id), vector.astype("<f4").tobytes(), ex=KEEP_SECONDS)
-                self._index.used(pipe, map(self._key, vectors), now)
+                    pipe.set(self._key(post_id), vector.astype("<f4").tobytes(), ex=TTL_SECONDS)
+                self._index.touch(pipe, map(self._key, vectors), now)
                 pipe.execute()
         except redis.RedisError as error:
             log.warning("vectors_not_kept", extra={"problem": type(error).__name__})
 
-    def forget(self, post_ids: Sequence[int]) -> None:
+    def remove(self, post_ids: Sequence[int]) -> None:
         """See `VectorCache.forget`."""
         try:
             for start in range(0, len(post_ids), BATCH):
@@ -68,9 +68,9 @@ class RedisVectors:
         except redis.RedisError as error:
             log.warning("vectors_not_forgotten", extra={"posts": len(post_ids), "problem": type(error).__name__})
 
-    def sweep(self, now: float, *, most: int) -> Swept:
+    def sweep(self, now: float, *, max_entries: int) -> SweepResult:
         """See `VectorCache.sweep`."""
-        return self._index.sweep(now, keep_seconds=KEEP_SECONDS, most=most)
+        return self._index.sweep(now, ttl_seconds=TTL_SECONDS, max_entries=max_entries)
 
     def _key(self, post_id: int) -> str:
         return f"{self._prefix}{post_id}"

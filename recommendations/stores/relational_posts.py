@@ -12,7 +12,7 @@ import orjson
 from django.db import connection
 from django.db.models import Model, QuerySet
 
-from recommendations.contracts import UNKNOWN, BoolArray, Candidates, Int64Array, PostView, Standing
+from recommendations.contracts import UNKNOWN, AccountStatus, BoolArray, Candidates, Int64Array, PostView
 from recommendations.models import (
     ErasedPost,
     Member,
@@ -22,8 +22,8 @@ from recommendations.models import (
     PrivacySettings,
     RegionStats,
 )
-from recommendations.stores.sql import Question, Rows, one_of
-from recommendations.stores.vocabulary import Words
+from recommendations.stores.sql import Rows, SqlQuery, in_clause
+from recommendations.stores.vocabulary import Vocabularies
 
 CHUNK_ROWS = 5_000
 R = TypeVar("R", bound=Model)
@@ -45,7 +45,7 @@ class PostRow(NamedTuple):
     kind: str
 
 
-FIELDS = (
+POST_ROW_FIELDS = (
     "id",
     "author_id",
     "created_at",
@@ -60,57 +60,63 @@ FIELDS = (
 )
 
 
-def standing_of(is_active: bool, is_private: bool | None) -> int:
+def derive_account_status(is_active: bool, is_private: bool | None) -> int:
     """Return how an author stands; an author without privacy settings is of unknown standing, which is a no."""
     if not is_active:
-        return Standing.INACTIVE
+        return AccountStatus.INACTIVE
     if is_private is None:
         return UNKNOWN
-    return Standing.PRIVATE if is_private else Standing.OPEN
+    return AccountStatus.PRIVATE if is_private else AccountStatus.OPEN
 
 
 def newest_posts(limit: int) -> Iterator[PostRow]:
     """Yield the newest *limit* posts that are not removed."""
-    rows = Post.objects.filter(removed_at__isnull=True).order_by("-created_at", "-id").values_list(*FIELDS)
+    rows = Post.objects.filter(removed_at__isnull=True).order_by("-created_at", "-id").values_list(*POST_ROW_FIELDS)
     return (PostRow(*row) for row in rows[:limit].iterator(CHUNK_ROWS))
 
 
 def changed_posts(since: datetime) -> Iterator[PostRow]:
     """Yield the posts that changed at or after *since*, removed ones among them, and those that were erased."""
-    rows = Post.objects.filter(changed_at__gte=since).order_by("changed_at").values_list(*FIELDS)
+    rows = Post.objects.filter(changed_at__gte=since).order_by("changed_at").values_list(*POST_ROW_FIELDS)
     yield from (PostRow(*row) for row in rows.iterator(CHUNK_ROWS))
     for post_id, at in ErasedPost.objects.filter(erased_at__gte=since).values_list("post_id", "erased_at"):
         yield PostRow(post_id, UNKNOWN, at, UNKNOWN, UNKNOWN, at, "", [], False, None, "")
 
 
-def changed_standings(since: datetime) -> dict[int, int]:
+def changed_account_statuses(since: datetime) -> dict[int, int]:
     """Return the standing of each member whose account or privacy changed at or after *since*."""
     fields = ("id", "is_active", "privacy__is_private")
     accounts = Member.objects.filter(changed_at__gte=since).values_list(*fields)
     privacies = Member.objects.filter(privacy__changed_at__gte=since).values_list(*fields)
-    return {id: standing_of(active, private) for id, active, private in [*accounts, *privacies]}
+    return {id: derive_account_status(active, private) for id, active, private in [*accounts, *privacies]}
 
 
-def stats_since(since: datetime | None, also: Int64Array) -> Iterator[tuple[int, float, datetime, int, int]]:
+def stats_since(since: datetime | None, extra_post_ids: Int64Array) -> Iterator[tuple[int, float, datetime, int, int]]:
     """
     Yield stats that changed at or after *since*, and those of the posts *also*.
 
-    Each is post id, engagement and its moment, positive acts, and impressions.
+    Each is post id, engagement and its moment, positive acts, and served_count.
     """
-    fields = ("post_id", "engagement", "engagement_at", "positives", "impressions")
-    for rows in since_or_of(PostStats.objects.all(), since, also):
+    fields = ("post_id", "engagement", "engagement_at", "positive_count", "served_count")
+    for rows in changed_row_querysets(PostStats.objects.all(), since, extra_post_ids):
         yield from rows.values_list(*fields).iterator(CHUNK_ROWS)
 
 
-def region_stats_since(since: datetime | None, also: Int64Array) -> Iterator[tuple[int, str, float, datetime]]:
+def region_stats_since(
+    since: datetime | None, extra_post_ids: Int64Array
+) -> Iterator[tuple[int, str, float, datetime]]:
     """Yield post id, region, engagement there and its moment: what changed at or after *since*, and of posts *also*."""
-    for rows in since_or_of(RegionStats.objects.all(), since, also):
+    for rows in changed_row_querysets(RegionStats.objects.all(), since, extra_post_ids):
         yield from rows.values_list("post_id", "region", "engagement", "engagement_at").iterator(CHUNK_ROWS)
 
 
-def embeddings_since(since: datetime | None, also: Int64Array, space: str, model: str) -> Iterator[tuple[int, bytes]]:
+def embeddings_since(
+    since: datetime | None, extra_post_ids: Int64Array, space: str, model: str
+) -> Iterator[tuple[int, bytes]]:
     """Yield post id and float32 bytes: of embeddings made at or after *since*, and of the posts *also*."""
-    for rows in since_or_of(PostEmbedding.objects.filter(space=space, model=model), since, also):
+    for rows in changed_row_querysets(
+        PostEmbedding.objects.filter(space=space, embedding_model=model), since, extra_post_ids
+    ):
         for post_id, vector in rows.values_list("post_id", "vector").iterator(CHUNK_ROWS):
             yield post_id, bytes(vector)
 
@@ -118,96 +124,102 @@ def embeddings_since(since: datetime | None, also: Int64Array, space: str, model
 def embeddings_of(post_ids: Sequence[int], space: str, model: str) -> Iterator[tuple[int, bytes]]:
     """Yield post id and float32 bytes of these posts' embeddings."""
     for start in range(0, len(post_ids), CHUNK_ROWS):
-        some = PostEmbedding.objects.filter(post__in=post_ids[start : start + CHUNK_ROWS], space=space, model=model)
+        some = PostEmbedding.objects.filter(
+            post__in=post_ids[start : start + CHUNK_ROWS], space=space, embedding_model=model
+        )
         for post_id, vector in some.values_list("post_id", "vector"):
             yield post_id, bytes(vector)
 
 
-def since_or_of(rows: QuerySet[R], since: datetime | None, also: Int64Array) -> Iterator[QuerySet[R]]:
+def changed_row_querysets(
+    rows: QuerySet[R], since: datetime | None, extra_post_ids: Int64Array
+) -> Iterator[QuerySet[R]]:
     """Yield the queries that bring *rows* that changed since, and those of posts; all of them if *since* is None."""
     if since is None:
         yield rows
         return
     yield rows.filter(changed_at__gte=since)
-    for start in range(0, len(also), CHUNK_ROWS):
-        yield rows.filter(post_id__in=also[start : start + CHUNK_ROWS].tolist())
+    for start in range(0, len(extra_post_ids), CHUNK_ROWS):
+        yield rows.filter(post_id__in=extra_post_ids[start : start + CHUNK_ROWS].tolist())
 
 
-POST, MEMBER, PRIVACY = (connection.ops.quote_name(model._meta.db_table) for model in (Post, Member, PrivacySettings))
-LOOK = f"""
+POST_TABLE, MEMBER_TABLE, PRIVACY_TABLE = (
+    connection.ops.quote_name(model._meta.db_table) for model in (Post, Member, PrivacySettings)
+)
+SELECT_POSTS = f"""
     SELECT p.id, p.author_id, p.visibility, p.sensitivity, p.removed_at IS NOT NULL, a.is_active, s.is_private,
            p.external_id, a.external_id, p.text, p.kind, p.language, p.tags, p.media, CAST(p.created_at AS text)
-    FROM {POST} p
-    JOIN {MEMBER} a ON a.id = p.author_id
-    LEFT JOIN {PRIVACY} s ON s.member_id = a.id
+    FROM {POST_TABLE} p
+    JOIN {MEMBER_TABLE} a ON a.id = p.author_id
+    LEFT JOIN {PRIVACY_TABLE} s ON s.member_id = a.id
     WHERE p.id {{one_of}}"""
 
 
-class KnownPost(NamedTuple):
+class PostSnapshot(NamedTuple):
     """A post as it was read: what it is judged by, and what is shown of it."""
 
     author_id: int
     visibility: int
     sensitivity: int
     is_removed: bool
-    standing: int
+    account_status: int
     created_at: float
     language_id: int
-    format_id: int
+    kind_id: int
     tag_ids: tuple[int, ...]
     """All of them, since any may be muted."""
     view: PostView
-    folded: str
+    folded_text: str
     """The text as muted words are sought in it."""
 
 
-def posts_question(post_ids: Sequence[int]) -> Question:
+def posts_query(post_ids: Sequence[int]) -> SqlQuery:
     """Return the query for these posts."""
-    sql, ids = one_of(post_ids)
-    return LOOK.format(one_of=sql), ids
+    sql, ids = in_clause(post_ids)
+    return SELECT_POSTS.format(one_of=sql), ids
 
 
-def posts_of(rows: Rows, words: Words) -> dict[int, KnownPost]:
+def decode_posts(rows: Rows, vocabularies: Vocabularies) -> dict[int, PostSnapshot]:
     """Return posts by the rows of `posts_question`; what is gone is left out."""
-    return {row[0]: known_post(words, *row[1:]) for row in rows}
+    return {row[0]: decode_post(vocabularies, *row[1:]) for row in rows}
 
 
-def known_post(
-    words: Words,
+def decode_post(
+    vocabularies: Vocabularies,
     author_id: int,
     visibility: int,
     sensitivity: int,
     is_removed: bool,
     is_active: bool,
     is_private: bool | None,
-    post: str,
-    author: str,
+    post_external_id: str,
+    author_external_id: str,
     text: str,
     kind: str,
     language: str,
     tags: str,
     media: str,
     created_at: str,
-) -> KnownPost:
+) -> PostSnapshot:
     """Return one row of `LOOK`, decoded."""
-    moment, named = moment_of(datetime.fromisoformat(created_at)), orjson.loads(tags)
-    return KnownPost(
+    moment, named = as_utc(datetime.fromisoformat(created_at)), orjson.loads(tags)
+    return PostSnapshot(
         author_id=author_id,
         visibility=visibility,
         sensitivity=sensitivity,
         is_removed=bool(is_removed),
-        standing=standing_of(is_active, is_private),
+        account_status=derive_account_status(is_active, is_private),
         created_at=moment.timestamp(),
-        language_id=words.languages.learn(language) if language else UNKNOWN,
-        format_id=words.formats.learn(kind),
-        tag_ids=tuple(map(words.tags.learn, named)),
-        view=PostView(post, author, text, kind, language, named, orjson.loads(media), moment),
-        folded=text.casefold(),
+        language_id=vocabularies.languages.intern(language) if language else UNKNOWN,
+        kind_id=vocabularies.kinds.intern(kind),
+        tag_ids=tuple(map(vocabularies.tags.intern, named)),
+        view=PostView(post_external_id, author_external_id, text, kind, language, named, orjson.loads(media), moment),
+        folded_text=text.casefold(),
     )
 
 
-def candidates_of(
-    post_ids: Int64Array, posts: Sequence[KnownPost | None], seen: BoolArray, muted_words: Sequence[str]
+def build_candidates(
+    post_ids: Int64Array, posts: Sequence[PostSnapshot | None], is_seen: BoolArray, muted_words: Sequence[str]
 ) -> Candidates:
     """Return posts as candidates, in their order; what is gone (None) stays `UNKNOWN`."""
     candidates = Candidates.unknown(post_ids, np.zeros(len(post_ids), np.uint16))
@@ -216,48 +228,60 @@ def candidates_of(
     if not known:
         return candidates
     facts = list(zip(*known, strict=True))
-    for name in ("author_ids", "visibility", "sensitivity", "is_removed", "standing", "created_at", "language_ids"):
-        getattr(candidates, name)[at] = facts[PLACES[name]]
-    candidates.format_ids[at] = facts[PLACES["format_ids"]]
-    candidates.is_seen[at] = seen[at]
-    candidates.is_muted[at] = [any(word in post.folded for word in muted_words) for post in known]
+    for name in (
+        "author_ids",
+        "visibility",
+        "sensitivity",
+        "is_removed",
+        "account_status",
+        "created_at",
+        "language_ids",
+    ):
+        getattr(candidates, name)[at] = facts[SNAPSHOT_POSITIONS[name]]
+    candidates.kind_ids[at] = facts[SNAPSHOT_POSITIONS["kind_ids"]]
+    candidates.is_seen[at] = is_seen[at]
+    candidates.has_muted_word[at] = [any(word in post.folded_text for word in muted_words) for post in known]
     most = max(candidates.tag_ids.shape[1], *(len(post.tag_ids) for post in known))
     tags = np.full((len(candidates), most), UNKNOWN, np.int32)
     tags[at] = [post.tag_ids + (UNKNOWN,) * (most - len(post.tag_ids)) for post in known]
     return replace(candidates, tag_ids=tags)
 
 
-PLACES = {
-    column: KnownPost._fields.index(name)
+SNAPSHOT_POSITIONS = {
+    column: PostSnapshot._fields.index(name)
     for column, name in {
         "author_ids": "author_id",
         "visibility": "visibility",
         "sensitivity": "sensitivity",
         "is_removed": "is_removed",
-        "standing": "standing",
+        "account_status": "account_status",
         "created_at": "created_at",
         "language_ids": "language_id",
-        "format_ids": "format_id",
+        "kind_ids": "kind_id",
     }.items()
 }
 """Where each column of candidates is found in a post."""
 
 
-def moment_of(value: datetime) -> datetime:
+def as_utc(value: datetime) -> datetime:
     """Return a moment as a driver gives it: PostgreSQL's with its offset, SQLite's without one, in UTC."""
     return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
-def fill(candidates: Candidates, at: list[int], rows: list[PostRow], words: Words) -> None:
+def fill_columns(candidates: Candidates, positions: list[int], rows: list[PostRow], vocabularies: Vocabularies) -> None:
     """Write the facts of *rows* into the columns at the positions *at*."""
-    candidates.author_ids[at] = [row.author_id for row in rows]
-    candidates.created_at[at] = [row.created_at.timestamp() for row in rows]
-    candidates.visibility[at] = [row.visibility for row in rows]
-    candidates.sensitivity[at] = [row.sensitivity for row in rows]
-    candidates.standing[at] = [standing_of(row.is_active, row.is_private) for row in rows]
-    candidates.is_removed[at] = [row.removed_at is not None for row in rows]
-    candidates.is_seen[at] = False
-    candidates.is_muted[at] = False
-    candidates.language_ids[at] = [words.languages.learn(row.language) if row.language else UNKNOWN for row in rows]
-    candidates.format_ids[at] = [words.formats.learn(row.kind) for row in rows]
-    candidates.tag_ids[at] = words.tags.table([row.tags for row in rows], candidates.tag_ids.shape[1])
+    candidates.author_ids[positions] = [row.author_id for row in rows]
+    candidates.created_at[positions] = [row.created_at.timestamp() for row in rows]
+    candidates.visibility[positions] = [row.visibility for row in rows]
+    candidates.sensitivity[positions] = [row.sensitivity for row in rows]
+    candidates.account_status[positions] = [derive_account_status(row.is_active, row.is_private) for row in rows]
+    candidates.is_removed[positions] = [row.removed_at is not None for row in rows]
+    candidates.is_seen[positions] = False
+    candidates.has_muted_word[positions] = False
+    candidates.language_ids[positions] = [
+        vocabularies.languages.intern(row.language) if row.language else UNKNOWN for row in rows
+    ]
+    candidates.kind_ids[positions] = [vocabularies.kinds.intern(row.kind) for row in rows]
+    candidates.tag_ids[positions] = vocabularies.tags.intern_table(
+        [row.tags for row in rows], candidates.tag_ids.shape[1]
+    )

@@ -9,14 +9,14 @@ import numpy as np
 
 from recommendations.contracts import (
     UNKNOWN,
+    AccountStatus,
     BoolArray,
     Candidates,
     Float32Array,
+    IndexFilter,
     Int64Array,
-    Standing,
     Visibility,
-    Wanted,
-    among,
+    is_in_sorted,
 )
 from recommendations.ports import Engine, EngineError, VectorIndexError
 from recommendations.stores.resident_catalogue import ResidentCatalogue
@@ -37,23 +37,23 @@ class ResidentVectors:
         """Of the vectors that it is asked with."""
         return self.engine.dimension
 
-    def nearest(self, vectors: Float32Array, k: int, wanted: Wanted) -> tuple[Int64Array, Float32Array]:
+    def nearest(self, vectors: Float32Array, k: int, index_filter: IndexFilter) -> tuple[Int64Array, Float32Array]:
         """See `VectorIndex.nearest`."""
-        posts = self.catalogue.everything()
-        many = k * CAP_OVERSAMPLING if wanted.author_cap else k
-        ids, cosines = self.nearest_among(vectors, many, eligible(posts, wanted))
-        if wanted.author_cap:
-            authors = self.catalogue.gather(
+        posts = self.catalogue.all_posts()
+        many = k * CAP_OVERSAMPLING if index_filter.author_cap else k
+        ids, cosines = self.nearest_in_mask(vectors, many, index_filter_mask(posts, index_filter))
+        if index_filter.author_cap:
+            authors = self.catalogue.load_facts(
                 Candidates.unknown(ids.ravel(), np.zeros(ids.size, np.uint16)), 0.0
             ).author_ids
-            ids, cosines = capped(ids, cosines, authors.reshape(ids.shape), k, wanted.author_cap)
+            ids, cosines = apply_author_cap(ids, cosines, authors.reshape(ids.shape), k, index_filter.author_cap)
         return ids, cosines
 
-    def nearest_among(self, vectors: Float32Array, k: int, mask: BoolArray) -> tuple[Int64Array, Float32Array]:
+    def nearest_in_mask(self, vectors: Float32Array, k: int, mask: BoolArray) -> tuple[Int64Array, Float32Array]:
         """Return the same among the rows of *mask*, which is over the catalogue's rows: the filters of a feed."""
         if k <= 0:
             return np.zeros((len(vectors), 0), np.int64), np.zeros((len(vectors), 0), np.float32)
-        posts = self.catalogue.everything()
+        posts = self.catalogue.all_posts()
         try:
             rows, cosines = self.engine.nearest(vectors, k, mask)
         except EngineError as error:
@@ -65,19 +65,21 @@ class ResidentVectors:
         return ids, np.where(found, cosines, np.float32(0))
 
 
-def eligible(posts: Candidates, wanted: Wanted) -> BoolArray:
+def index_filter_mask(posts: Candidates, index_filter: IndexFilter) -> BoolArray:
     """Return which of *posts* are wanted."""
     public = posts.visibility == Visibility.PUBLIC
-    followed = (posts.visibility == Visibility.FOLLOWERS) & among(posts.author_ids, wanted.followed_author_ids)
-    mask = (public | followed) & ~posts.is_removed & (posts.standing != Standing.INACTIVE)
-    mask &= (posts.sensitivity >= 0) & (posts.sensitivity <= wanted.max_sensitivity)
-    mask &= ~among(posts.author_ids, wanted.without_author_ids)
-    if len(wanted.language_ids):
-        mask &= (posts.language_ids == UNKNOWN) | among(posts.language_ids, wanted.language_ids)
+    followed = (posts.visibility == Visibility.FOLLOWERS) & is_in_sorted(
+        posts.author_ids, index_filter.followed_author_ids
+    )
+    mask = (public | followed) & ~posts.is_removed & (posts.account_status != AccountStatus.INACTIVE)
+    mask &= (posts.sensitivity >= 0) & (posts.sensitivity <= index_filter.max_sensitivity)
+    mask &= ~is_in_sorted(posts.author_ids, index_filter.excluded_author_ids)
+    if len(index_filter.language_ids):
+        mask &= (posts.language_ids == UNKNOWN) | is_in_sorted(posts.language_ids, index_filter.language_ids)
     return mask
 
 
-def capped(
+def apply_author_cap(
     ids: Int64Array, cosines: Float32Array, authors: Int64Array, k: int, cap: int
 ) -> tuple[Int64Array, Float32Array]:
     """Return the first *k* of each row in which no author has more than *cap* posts."""

@@ -8,21 +8,21 @@ from typing import Any
 
 from django.db import connection
 
-from monitoring import queries_timed
+from monitoring import query_timing
 
-Question = tuple[str, Sequence[Any] | Mapping[str, Any]]
+SqlQuery = tuple[str, Sequence[Any] | Mapping[str, Any]]
 """A query and its parameters."""
 Rows = list[tuple[Any, ...]]
 
 
-def one_of(ids: Sequence[int]) -> tuple[str, Sequence[Any]]:
+def in_clause(ids: Sequence[int]) -> tuple[str, Sequence[Any]]:
     """Return how SQL says that a number is one of *ids*, and its parameters; in PostgreSQL the same words for any."""
     if connection.vendor == "postgresql":
         return "= ANY(%s)", (list(ids),)
     return f"IN ({','.join(['%s'] * len(ids))})", ids
 
 
-class Asked:
+class PendingQueries:
     """
     Queries that were asked, in their order. PostgreSQL answers them while we do something else, all in one go.
 
@@ -30,7 +30,7 @@ class Asked:
     anew. SQLite is asked when the rows are taken.
     """
 
-    def __init__(self, *questions: Question) -> None:
+    def __init__(self, *questions: SqlQuery) -> None:
         self._questions = questions
         ask_ahead = getattr(connection, "ask_ahead", None)
         self._ahead = ask_ahead(questions) if ask_ahead else None
@@ -40,24 +40,24 @@ class Asked:
         start = perf_counter()
         found: list[Rows] | None = self._ahead.fetch() if self._ahead else None
         if found is None:
-            return [run(*question) for question in self._questions]
-        queries_timed.observe("SELECT", perf_counter() - start)
+            return [execute_query(*question) for question in self._questions]
+        query_timing.observe_query("SELECT", perf_counter() - start)
         return found
 
 
-def run(sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> Rows:
+def execute_query(sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> Rows:
     """Return the rows of one query, as Django asks it."""
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         return list(cursor.fetchall())
 
 
-def queries(*questions: Question) -> list[Rows]:
+def fetch_all_rows(*questions: SqlQuery) -> list[Rows]:
     """Return the rows of each of several queries; PostgreSQL is asked all of them at once."""
-    return Asked(*questions).rows()
+    return PendingQueries(*questions).rows()
 
 
-def query(sql: str, parameters: Sequence[Any]) -> Rows:
+def fetch_rows(sql: str, parameters: Sequence[Any]) -> Rows:
     """Return the rows of one query."""
-    (rows,) = queries((sql, parameters))
+    (rows,) = fetch_all_rows((sql, parameters))
     return rows

@@ -17,7 +17,7 @@ class Vocabulary:
         self._numbers: dict[str, int] = {}
         self._lock = threading.Lock()
 
-    def learn(self, word: str) -> int:
+    def intern(self, word: str) -> int:
         """Return the number of *word*, giving it one if it has none."""
         number = self._numbers.get(word)
         if number is None:
@@ -25,33 +25,33 @@ class Vocabulary:
                 number = self._numbers.setdefault(word, len(self._numbers))
         return number
 
-    def numbers(self, words: Iterable[str]) -> Int32Array:
+    def intern_all(self, words: Iterable[str]) -> Int32Array:
         """
         Return the numbers of *words*, sorted.
 
         They are learned, not looked up: a post may come with a viewer's muted tag after the viewer was read.
         """
-        return np.array(sorted(map(self.learn, words)), np.int32)
+        return np.array(sorted(map(self.intern, words)), np.int32)
 
-    def words(self, numbers: Int32Array) -> list[str]:
+    def words_of(self, numbers: Int32Array) -> list[str]:
         """Return the words that have these numbers."""
         known = list(self._numbers)
         return [known[number] for number in numbers]
 
-    def table(self, lists: Sequence[Sequence[str]], width: int = TAGS_PER_POST) -> Int32Array:
+    def intern_table(self, lists: Sequence[Sequence[str]], width: int = TAGS_PER_POST) -> Int32Array:
         """Return the numbers of each list's first *width* words (n, width), `UNKNOWN` where there are fewer."""
         numbers = np.full((len(lists), width), UNKNOWN, np.int32)
         for i, words in enumerate(lists):
             for j, word in enumerate(words[:width]):
-                numbers[i, j] = self.learn(word)
+                numbers[i, j] = self.intern(word)
         return numbers
 
 
-class Words:
+class Vocabularies:
     """The vocabularies that posts and viewers share."""
 
     def __init__(self) -> None:
         self.languages = Vocabulary()
         self.tags = Vocabulary()
-        self.formats = Vocabulary()
+        self.kinds = Vocabulary()
         self.regions = Vocabulary()

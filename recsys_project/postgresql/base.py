@@ -23,16 +23,16 @@ from psycopg.pq import ConnStatus, ExecStatus
 from psycopg.pq.abc import PGresult
 
 Value = int | str | list[int]
-Question = tuple[str, Sequence[Value]]
+PreparedQuery = tuple[str, Sequence[Value]]
 """A query, with %s for each of its values."""
 Rows = list[tuple[Any, ...]]
 
-names = (b"ahead_%d" % number for number in count())
-prepared_on: WeakKeyDictionary[psycopg.Connection, dict[str, bytes]] = WeakKeyDictionary()
+statement_names = (b"ahead_%d" % number for number in count())
+prepared_statements: WeakKeyDictionary[psycopg.Connection, dict[str, bytes]] = WeakKeyDictionary()
 """By connection: the names of the statements that the server has prepared for it."""
 
 
-def is_ready(descriptor: int, events: int, seconds: float | None = None) -> bool:
+def wait_for_events(descriptor: int, events: int, seconds: float | None = None) -> bool:
     """Return whether any of *events* has come, as soon as one has."""
     poll = select.poll()
     poll.register(descriptor, events)
@@ -40,13 +40,13 @@ def is_ready(descriptor: int, events: int, seconds: float | None = None) -> bool
 
 
 @lru_cache
-def numbered(sql: str) -> bytes:
+def number_placeholders(sql: str) -> bytes:
     """Return a query with its values as PostgreSQL names them: $1, $2 ..."""
     first, *rest = sql.split("%s")
     return "".join([first, *(f"${i}{part}" for i, part in enumerate(rest, 1))]).replace("%%", "%").encode()
 
 
-def written(value: Value) -> bytes:
+def encode_value(value: Value) -> bytes:
     """Return a value as PostgreSQL reads it; its type is what the query needs there."""
     if isinstance(value, list):
         return b"{%s}" % b",".join(b"%d" % one for one in value)
@@ -57,19 +57,19 @@ def written(value: Value) -> bytes:
     return value.encode()
 
 
-class Ahead:
+class PendingQueries:
     """Questions that were sent, and whose answers nobody has fetched yet."""
 
-    def __init__(self, connection: psycopg.Connection, questions: Sequence[Question]) -> None:
-        sent = [(sql, [written(value) for value in values]) for sql, values in questions]
-        self._connection, self._prepared = connection, prepared_on.setdefault(connection, {})
+    def __init__(self, connection: psycopg.Connection, queries: Sequence[PreparedQuery]) -> None:
+        sent = [(sql, [encode_value(value) for value in values]) for sql, values in queries]
+        self._connection, self._prepared = connection, prepared_statements.setdefault(connection, {})
         self._pgconn = connection.pgconn
         self._is_open = True
         self._pgconn.enter_pipeline_mode()
         for sql, values in sent:
             if sql not in self._prepared:
-                self._prepared[sql] = next(names)
-                self._pgconn.send_prepare(self._prepared[sql], numbered(sql))
+                self._prepared[sql] = next(statement_names)
+                self._pgconn.send_prepare(self._prepared[sql], number_placeholders(sql))
             self._pgconn.send_query_prepared(self._prepared[sql], values)
         self._pgconn.pipeline_sync()
         self._pgconn.flush()
@@ -80,7 +80,7 @@ class Ahead:
             return None
         self._is_open = False
         try:
-            answers = [answer for answer in self._answers() if answer.status != ExecStatus.COMMAND_OK]
+            answers = [answer for answer in self._results() if answer.status != ExecStatus.COMMAND_OK]
             self._pgconn.exit_pipeline_mode()
         except psycopg.Error:
             self._connection.close()  # it is lost: whoever uses it next is told
@@ -94,14 +94,14 @@ class Ahead:
             return None
         return [self._rows(answer) for answer in answers]
 
-    def _answers(self) -> Iterator[PGresult]:
+    def _results(self) -> Iterator[PGresult]:
         while True:
             while self._pgconn.is_busy():
                 self._pgconn.consume_input()
                 if self._pgconn.is_busy():
                     # To ask for the result would wait, too, and let no other thread run meanwhile.
                     unsent = self._pgconn.flush()
-                    is_ready(self._pgconn.socket, select.POLLIN | (select.POLLOUT if unsent else 0))
+                    wait_for_events(self._pgconn.socket, select.POLLIN | (select.POLLOUT if unsent else 0))
             answer = self._pgconn.get_result()
             if answer is not None and answer.status == ExecStatus.PIPELINE_SYNC:
                 return
@@ -119,7 +119,7 @@ class Ahead:
 class DatabaseWrapper(base.DatabaseWrapper):
     """A connection to PostgreSQL."""
 
-    _ahead: Ahead | None = None
+    _pending: PendingQueries | None = None
 
     def is_usable(self) -> bool:
         """
@@ -129,9 +129,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """
         if self.connection is None or self.connection.closed:
             return False
-        return not is_ready(self.connection.fileno(), select.POLLIN, 0)
+        return not wait_for_events(self.connection.fileno(), select.POLLIN, 0)
 
-    def ask_ahead(self, questions: Sequence[Question]) -> Ahead | None:
+    def send_queries(self, queries: Sequence[PreparedQuery]) -> PendingQueries | None:
         """
         Send questions, which are answered in their order, each as of then, and don't wait.
 
@@ -142,7 +142,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         try:
             self.close_if_health_check_failed()
             self.ensure_connection()
-            self._ahead = Ahead(self.connection, questions)
+            self._pending = PendingQueries(self.connection, queries)
         except psycopg.DataError:
             return None
         except (psycopg.Error, DatabaseError):
@@ -152,12 +152,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
             self.close()
             raise
         if self.queries_logged:
-            self.queries_log.extend({"sql": sql, "time": "0"} for sql, _ in questions)
-        return self._ahead
+            self.queries_log.extend({"sql": sql, "time": "0"} for sql, _ in queries)
+        return self._pending
 
     def ensure_connection(self) -> None:
         """Make the connection free for whoever asks next: what was asked ahead and not fetched is dropped."""
-        if self._ahead is not None:
-            self._ahead.fetch()
-            self._ahead = None
+        if self._pending is not None:
+            self._pending.fetch()
+            self._pending = None
         super().ensure_connection()

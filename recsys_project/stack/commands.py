@@ -7,33 +7,41 @@ import sys
 from pathlib import Path
 from urllib.parse import quote
 
-from recsys_project.stack.state import State
+from recsys_project.stack.state import StackState
 
 CELERY = (sys.executable, "-m", "celery", "-A", "recsys_project")
-STATISTICS = "flags.analysis.tasks"
+ANALYSIS_TASKS = "flags.analysis.tasks"
 """What the analysis worker alone loads: SciPy takes 60 MB and a second."""
 
 
-def servers(state: State) -> dict[str, list[str]]:
+def server_commands(state: StackState) -> dict[str, list[str]]:
     """Return each server's command by its name. No batch makes an interactive task wait."""
     web = ["--interface", "wsgi", "--host", "127.0.0.1", "--port", str(state.web_port), "--blocking-threads", "4"]
     flower = ["--address=127.0.0.1", f"--port={state.flower_port}"]
     return {
         "web": [sys.executable, "-m", "granian", *web, "recsys_project.wsgi:application"],
-        "worker-interactive": [*CELERY, "worker", "-n", "interactive@%h", *worker("interactive", 1)],
-        "worker-batch": [*CELERY, "worker", "-n", "batch@%h", *worker("batch,maintenance", 2)],
-        "worker-analysis": [*CELERY, "worker", "-n", "analysis@%h", "-I", STATISTICS, *worker("analysis", 1)],
+        "worker-interactive": [*CELERY, "worker", "-n", "interactive@%h", *worker_options("interactive", 1)],
+        "worker-batch": [*CELERY, "worker", "-n", "batch@%h", *worker_options("batch,maintenance", 2)],
+        "worker-analysis": [
+            *CELERY,
+            "worker",
+            "-n",
+            "analysis@%h",
+            "-I",
+            ANALYSIS_TASKS,
+            *worker_options("analysis", 1),
+        ],
         "beat": [*CELERY, "beat", "-S", "redbeat.RedBeatScheduler", "-l", "INFO"],
         "flower": [*CELERY, "flower", *flower],
     }
 
 
-def worker(queues: str, concurrency: int) -> list[str]:
+def worker_options(queues: str, concurrency: int) -> list[str]:
     """Return the options of a worker for these queues."""
     return ["-Q", queues, "-c", str(concurrency), "-l", "INFO"]
 
 
-def environment(state: State, folder: Path) -> dict[str, str]:
+def child_environment(state: StackState, folder: Path) -> dict[str, str]:
     """Return what the children's environment says, where the caller's says nothing: the clone's servers and secrets."""
     address = f"redis://:{state.redis_password}@127.0.0.1:{state.redis_port}"
     own = {

@@ -24,8 +24,8 @@ from recsys_project.stack.state import StackError
 PR_SET_PDEATHSIG = 1
 STOP_SECONDS = 25.0
 """How long a process may take to stop by itself. A worker ends its task in this time or hands it back."""
-RESTARTS = 3
-RESTARTS_SECONDS = 60.0
+MAX_RESTARTS = 3
+RESTART_WINDOW_SECONDS = 60.0
 TAIL_BYTES = 2_000
 
 
@@ -77,23 +77,23 @@ class Process:
             self.popen.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.popen.wait(STOP_SECONDS)
-        self.end_rest()
+        self.kill_session()
         self.popen.wait()
 
-    def end_rest(self) -> None:
+    def kill_session(self) -> None:
         """End what is left of its session: a web server that was killed leaves its workers, which still listen."""
         if self.popen is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.popen.pid, signal.SIGKILL)
 
 
-class Processes:
+class ProcessGroup:
     """All of them, in the order they start; they stop in the opposite order."""
 
     def __init__(self, folder: Path, env: Mapping[str, str], say: Callable[[str], None]) -> None:
         self._folder = folder
         self._env = env
-        self._say = say
+        self._print = say
         self._all: list[Process] = []
 
     def start(self, name: str, command: Sequence[str]) -> Process:
@@ -112,20 +112,20 @@ class Processes:
                 raise StackError(f"{process.name} {why}. The end of {process.log_file}:\n{process.tail()}")
             time.sleep(0.1)
 
-    def watch(self) -> None:
+    def restart_dead(self) -> None:
         """Start again what has died; raise `StackError` if it dies again and again."""
         for process in self._all:
             if not process.has_died():
                 continue
             code = process.popen.returncode if process.popen else None
-            recent = [t for t in process.started_at if time.monotonic() - t < RESTARTS_SECONDS]
-            if len(recent) > RESTARTS:
+            recent = [t for t in process.started_at if time.monotonic() - t < RESTART_WINDOW_SECONDS]
+            if len(recent) > MAX_RESTARTS:
                 raise StackError(
-                    f"{process.name} ended {len(recent)} times within {RESTARTS_SECONDS:.0f} s (exit code {code}). "
+                    f"{process.name} ended {len(recent)} times within {RESTART_WINDOW_SECONDS:.0f} s (exit code {code}). "
                     f"The end of {process.log_file}:\n{process.tail()}"
                 )
-            self._say(f"{process.name} ended (exit code {code}); it is started again. Its log: {process.log_file}")
-            process.end_rest()
+            self._print(f"{process.name} ended (exit code {code}); it is started again. Its log: {process.log_file}")
+            process.kill_session()
             process.start()
 
     def stop(self) -> None:

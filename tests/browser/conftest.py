@@ -12,21 +12,21 @@ from monitoring.clock import now
 from recommendations.models import Member, Post, PrivacySettings
 from recommendations.services import wiring
 from recommendations.services.vectors.embedding import embed_posts
-from tests.servers import missing
+from tests.servers import skip_or_fail
 
 TOPICS = {
     "bread": "yeast dough oven loaf flour crust bakery",
     "war": "soldiers trench battle army general siege",
     "space": "rocket planet orbit comet star moon",
 }
-PATIENCE_MS = 15_000
+TIMEOUT_MS = 15_000
 
 
 @pytest.fixture(scope="module")
 def browser():
     path = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if not path:
-        missing("There is no chromium: install it, or name it in CHROMIUM.")
+        skip_or_fail("There is no chromium: install it, or name it in CHROMIUM.")
     # Playwright runs an event loop in this thread; the fixtures that touch the database are not asynchronous.
     before = os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE")
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
@@ -43,7 +43,7 @@ def browser():
 def site(live_server, worker, monkeypatch):
     """Return the address of a server with a small platform on it."""
     monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"api_open": True}))
-    wiring.forget_parts()
+    wiring.reset_parts()
     then = now() - timedelta(hours=5)
     for name in ("ann", "bob", "newcomer"):
         row = Member.objects.create(external_id=name, created_at=then, changed_at=then)
@@ -58,7 +58,7 @@ def site(live_server, worker, monkeypatch):
             )
     embed_posts(embedder=wiring.embedder(), now=now())
     yield live_server.url
-    wiring.forget_parts()
+    wiring.reset_parts()
 
 
 @pytest.fixture
@@ -70,8 +70,8 @@ def page(browser, site, request):
     problems = []
     page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: problems.append(str(error)))
-    page.set_default_timeout(PATIENCE_MS)
-    page.problems = problems
+    page.set_default_timeout(TIMEOUT_MS)
+    page.problem_responses = problems
     yield page
     context.close()
     assert problems == []

@@ -11,14 +11,14 @@ from playwright.sync_api import expect
 
 from monitoring import clock, dashboard, maintenance
 from monitoring.tasks import canary
-from monitoring.tasks import maintain as maintain_task
+from monitoring.tasks import run_maintenance_task as maintain_task
 from recommendations.models import FeedHour
 from recommendations.services import work
 
-PATIENCE_MS = 15_000
+TIMEOUT_MS = 15_000
 WIDE = {"viewport": {"width": 1280, "height": 900}}
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True}
-LOOKS = pytest.mark.parametrize(
+VIEWPORTS = pytest.mark.parametrize(
     "page",
     [WIDE, PHONE, WIDE | {"color_scheme": "dark"}, PHONE | {"color_scheme": "dark"}],
     indirect=True,
@@ -33,7 +33,7 @@ def staff(page, django_user_model, live_server, client):
     page.context.add_cookies(
         [{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": live_server.url}]
     )
-    dashboard.kept._made_at = -dashboard.KEPT_SECONDS
+    dashboard.dashboard_cache._built_at = -dashboard.CACHE_SECONDS
     return page
 
 
@@ -50,7 +50,7 @@ def traffic(site, staff, monkeypatch):
             assert answer.ok
     for queue in ("interactive", "batch", "maintenance"):
         canary.apply_async(kwargs={"queue": queue}, queue=queue)
-    work.submit(kind="batch_feeds", params={}, now=now)
+    work.submit_job(kind="batch_feeds", params={}, now=now)
     maintain_task("roll_up_feeds", every_seconds=1)
     maintain_task("sweep_caches", every_seconds=1)
     for hours in range(1, 72):
@@ -61,10 +61,10 @@ def traffic(site, staff, monkeypatch):
                 feed="discovery",
                 engine=engine,
                 variant=variant,
-                slates=made,
-                pages=made * 3,
-                shown=made * 60,
-                engaged=made * (4 + len(engine) % 3),
+                slate_count=made,
+                page_count=made * 3,
+                served_count=made * 60,
+                engagement_count=made * (4 + len(engine) % 3),
                 p50_ms=18.0 + hours % 5,
                 p95_ms=40.0 + hours % 17,
             )
@@ -75,17 +75,17 @@ def panel(page, key):
     return page.locator(f"#panel-{key}")
 
 
-def opened(page):
+def open_dashboard(page):
     page.goto("/dashboard/")
-    expect(panel(page, "days")).to_be_visible(timeout=PATIENCE_MS)
+    expect(panel(page, "days")).to_be_visible(timeout=TIMEOUT_MS)
 
 
-@LOOKS
+@VIEWPORTS
 def test_it_fits_follows_the_scheme_and_shows_real_figures(traffic, request):
     page = traffic
-    opened(page)
-    expect(panel(page, "jobs")).to_contain_text(re.compile("13 of 13|batch_feeds"), timeout=PATIENCE_MS)
-    expect(panel(page, "stages")).to_contain_text("nearest", timeout=PATIENCE_MS)
+    open_dashboard(page)
+    expect(panel(page, "jobs")).to_contain_text(re.compile("13 of 13|batch_feeds"), timeout=TIMEOUT_MS)
+    expect(panel(page, "stages")).to_contain_text("nearest", timeout=TIMEOUT_MS)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (int(background.removeprefix("rgb(").split(",")[0]) < 60) == ("dark" in request.node.name)
@@ -100,13 +100,13 @@ def test_it_fits_follows_the_scheme_and_shows_real_figures(traffic, request):
 
 def test_it_refreshes_by_itself_can_be_paused_and_says_when_it_is_old(traffic):
     page = traffic
-    opened(page)
-    maintenance.register("tidied_by_a_test", lambda now: maintenance.Did(rows=7))
+    open_dashboard(page)
+    maintenance.register_maintenance_task("tidied_by_a_test", lambda now: maintenance.MaintenanceResult(rows=7))
     try:
         maintain_task("tidied_by_a_test", every_seconds=1)
     finally:
-        del maintenance._duties["tidied_by_a_test"]
-    expect(panel(page, "maintenance")).to_contain_text("tidied_by_a_test", timeout=PATIENCE_MS)
+        del maintenance._tasks["tidied_by_a_test"]
+    expect(panel(page, "maintenance")).to_contain_text("tidied_by_a_test", timeout=TIMEOUT_MS)
     asked = []
     page.on("request", lambda request: asked.append(request.url))
     page.locator("#pause").focus()
@@ -118,21 +118,21 @@ def test_it_refreshes_by_itself_can_be_paused_and_says_when_it_is_old(traffic):
     assert asked == []
     page.route("**/dashboard/figures", lambda route: route.abort())
     page.keyboard.press("Enter")
-    expect(page.locator("#problem")).to_contain_text("cannot be reached", timeout=PATIENCE_MS)
-    page.clock.install()
+    expect(page.locator("#problem")).to_contain_text("cannot be reached", timeout=TIMEOUT_MS)
+    page.clock.install_triggers()
     page.unroute("**/dashboard/figures")
     page.context.clear_cookies()
     page.clock.run_for(6_000)
-    expect(page.locator("#problem")).to_contain_text("signed out", timeout=PATIENCE_MS)
+    expect(page.locator("#problem")).to_contain_text("signed out", timeout=TIMEOUT_MS)
     page.clock.run_for(30_000)
-    expect(page.locator("#age")).to_contain_text("Old", timeout=PATIENCE_MS)
+    expect(page.locator("#age")).to_contain_text("Old", timeout=TIMEOUT_MS)
     page.goto("about:blank")  # or it goes on asking
-    page.problems.clear()  # the browser notes the requests that failed, as they were meant to
+    page.problem_responses.clear()  # the browser notes the requests that failed, as they were meant to
 
 
 def test_plots_are_read_by_keyboard_and_as_tables(traffic):
     page = traffic
-    opened(page)
+    open_dashboard(page)
     plot = panel(page, "days").locator("svg.plot").first
     assert re.search(r"pages served: [\d,.]+ at the end, from", plot.get_attribute("aria-label"))
     reading = panel(page, "days").locator(".legend b").first

@@ -8,16 +8,16 @@ from playwright.sync_api import expect
 
 from recommendations.models import Interaction
 
-PATIENCE_MS = 15_000
+TIMEOUT_MS = 15_000
 
 
-def shown(page):
+def shown_posts(page):
     return [card.get_attribute("data-post") for card in page.locator("#feed .card").all()]
 
 
-def go(page, member="ann", feed="discovery"):
+def open_feed(page, member="ann", feed="discovery"):
     page.goto(f"/explore/?member={member}&feed={feed}")
-    expect(page.locator("#feed .card").first).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.locator("#feed .card").first).to_be_visible(timeout=TIMEOUT_MS)
 
 
 WIDE = {"viewport": {"width": 1280, "height": 900}}
@@ -31,7 +31,7 @@ PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True}
     ids=["wide", "phone", "wide dark", "phone dark"],
 )
 def test_the_page_fits_and_follows_the_scheme(page, request):
-    go(page)
+    open_feed(page)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     red = int(background.removeprefix("rgb(").split(",")[0])
@@ -43,12 +43,12 @@ def test_the_page_fits_and_follows_the_scheme(page, request):
 
 
 def test_a_like_changes_the_next_page(page):
-    go(page)
-    before = shown(page)
+    open_feed(page)
+    before = shown_posts(page)
     liked = next(post for post in before if post.startswith("bread"))
     page.get_by_role("button", name=f"Like post {liked}", exact=True).click()
-    expect(page.locator("#status")).to_contain_text("Liked. The page changed", timeout=PATIENCE_MS)
-    after = shown(page)
+    expect(page.locator("#status")).to_contain_text("Liked. The page changed", timeout=TIMEOUT_MS)
+    after = shown_posts(page)
     assert liked not in after
     assert after != [post for post in before if post != liked][: len(after)]
     row = Interaction.objects.get()
@@ -57,48 +57,48 @@ def test_a_like_changes_the_next_page(page):
 
 
 def test_a_hidden_post_is_gone(page):
-    go(page)
-    first = shown(page)[0]
+    open_feed(page)
+    first = shown_posts(page)[0]
     page.get_by_role("button", name=f"Hide post {first}", exact=True).click()
-    expect(page.locator("#status")).to_contain_text("Hidden. ", timeout=PATIENCE_MS)
-    expect(page.locator("#status")).not_to_contain_text("Waiting", timeout=PATIENCE_MS)
-    assert first not in shown(page)
+    expect(page.locator("#status")).to_contain_text("Hidden. ", timeout=TIMEOUT_MS)
+    expect(page.locator("#status")).not_to_contain_text("Waiting", timeout=TIMEOUT_MS)
+    assert first not in shown_posts(page)
 
 
 def test_less_of_something_and_its_undo(page):
-    go(page)
+    open_feed(page)
     card = page.locator("#feed .card").first
     post = card.get_attribute("data-post")
     card.locator(".less summary").click()
     card.get_by_role("button", name="Less of posts by").click()
-    expect(page.locator("#status")).to_contain_text("Less of this author. The page changed", timeout=PATIENCE_MS)
-    assert post not in shown(page)
+    expect(page.locator("#status")).to_contain_text("Less of this author. The page changed", timeout=TIMEOUT_MS)
+    assert post not in shown_posts(page)
     row = Interaction.objects.get()
-    assert (row.kind, row.reason) == ("not_interested", "author")
+    assert (row.kind, row.target) == ("not_interested", "author")
     page.get_by_role("button", name="Undo: Less of this author").click()
-    expect(page.locator("#status")).to_contain_text("taken back.", timeout=PATIENCE_MS)
-    expect(page.locator(f'#feed .card[data-post="{post}"]')).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.locator("#status")).to_contain_text("taken back.", timeout=TIMEOUT_MS)
+    expect(page.locator(f'#feed .card[data-post="{post}"]')).to_be_visible(timeout=TIMEOUT_MS)
     row.refresh_from_db()
     assert row.undone_at is not None
 
 
 def test_pages_are_turned_by_keyboard(page):
-    go(page)
-    first = shown(page)
+    open_feed(page)
+    first = shown_posts(page)
     page.locator("#next").focus()
     page.keyboard.press("Enter")
     expect(page.locator("#page")).to_have_text("Page 2")
-    second = shown(page)
+    second = shown_posts(page)
     assert second
     assert not set(first) & set(second)
     page.locator("#previous").focus()
     page.keyboard.press("Enter")
     expect(page.locator("#page")).to_have_text("Page 1")
-    assert shown(page) == first
+    assert shown_posts(page) == first
 
 
 def test_a_member_is_found_and_chosen_by_keyboard(page):
-    go(page)
+    open_feed(page)
     page.locator("#search").fill("new")
     expect(page.locator("#members button")).to_have_count(1)
     page.keyboard.press("ArrowDown")
@@ -109,7 +109,7 @@ def test_a_member_is_found_and_chosen_by_keyboard(page):
 
 
 def test_similar_posts_open_in_a_drawer_that_escape_closes(page):
-    go(page)
+    open_feed(page)
     page.locator("#feed .more").first.click()
     expect(page.locator("#told .card").first).to_be_visible()
     page.keyboard.press("Escape")
@@ -118,11 +118,11 @@ def test_similar_posts_open_in_a_drawer_that_escape_closes(page):
 
 @pytest.mark.parametrize("page", [WIDE, PHONE | {"color_scheme": "dark"}], indirect=True, ids=["wide", "phone dark"])
 def test_words_find_posts_and_a_tab_leads_back(page):
-    go(page)
+    open_feed(page)
     page.get_by_label("Posts about").fill("rocket to the moon")
     page.keyboard.press("Enter")
     expect(page.locator(".part-likeness").first).to_be_attached()
-    assert {post.split("/")[0] for post in shown(page)[:5]} == {"space"}
+    assert {post.split("/")[0] for post in shown_posts(page)[:5]} == {"space"}
     assert "words=rocket" in page.url and page.locator("#feeds [aria-pressed=true]").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.reload()
@@ -134,38 +134,38 @@ def test_words_find_posts_and_a_tab_leads_back(page):
 
 @pytest.mark.parametrize("page", [WIDE, PHONE | {"color_scheme": "dark"}], indirect=True, ids=["wide", "phone dark"])
 def test_why_a_post_is_there_or_not(page):
-    go(page)
+    open_feed(page)
 
     def ask(post):
         page.get_by_label("Why not post").fill(post)
         page.get_by_label("Why not post").press("Enter")
 
-    ask(shown(page)[0])
+    ask(shown_posts(page)[0])
     expect(page.locator(".sentence")).to_have_text("It was on a page.")
     expect(page.locator("#told .parts")).to_be_visible()
     expect(page.locator(".facts")).to_contain_text("1 of 30")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.keyboard.press("Escape")
-    hidden = shown(page)[1]
+    hidden = shown_posts(page)[1]
     page.get_by_role("button", name=f"Hide post {hidden}", exact=True).click()
-    expect(page.locator("#status")).not_to_contain_text("Waiting", timeout=PATIENCE_MS)
+    expect(page.locator("#status")).not_to_contain_text("Waiting", timeout=TIMEOUT_MS)
     ask(hidden)
     expect(page.locator(".facts")).to_contain_text("not_hidden")
     page.keyboard.press("Escape")
     ask("nothing")
     expect(page.locator("#told .error")).to_contain_text("There is no post 'nothing'")
-    page.problems.clear()  # the browser notes each 404
+    page.problem_responses.clear()  # the browser notes each 404
     page.keyboard.press("Escape")
     page.get_by_label("Posts about").fill("rocket to the moon")
     page.get_by_role("button", name="Search").click()
     expect(page.locator(".part-likeness").first).to_be_attached()
-    ask(shown(page)[0])
+    ask(shown_posts(page)[0])
     expect(page.locator(".sentence")).to_have_text("It was on a page.")
-    page.problems.clear()
+    page.problem_responses.clear()
 
 
 def test_badges_tell_engine_and_cache(page):
-    go(page)
+    open_feed(page)
     expect(page.locator(".badge-engine")).to_have_attribute("data-value", re.compile(r"^(plain|wasm_simd)$"))
     page.locator("#explain").uncheck()
     page.locator("#reload").click()
@@ -177,8 +177,8 @@ def test_an_empty_feed_and_an_unknown_member_say_so(page):
     expect(page.locator("#feed .empty")).to_contain_text("follows nobody")
     page.goto("/explore/?member=nobody")
     expect(page.locator("#status")).to_contain_text("There is no member 'nobody'")
-    assert page.problems  # the browser notes the 404
-    page.problems.clear()
+    assert page.problem_responses  # the browser notes the 404
+    page.problem_responses.clear()
 
 
 def test_staff_post_with_the_token_of_the_page(page, monkeypatch, django_user_model):
@@ -188,10 +188,10 @@ def test_staff_post_with_the_token_of_the_page(page, monkeypatch, django_user_mo
     page.locator("[name=username]").fill("admin")
     page.locator("[name=password]").fill("correct horse battery")
     page.keyboard.press("Enter")
-    expect(page).to_have_url(re.compile(r":\d+/explore/"), timeout=PATIENCE_MS)
-    page.problems.clear()  # the admin's sign-in asks for a favicon that is not there
-    go(page)
-    first = shown(page)[0]
+    expect(page).to_have_url(re.compile(r":\d+/explore/"), timeout=TIMEOUT_MS)
+    page.problem_responses.clear()  # the admin's sign-in asks for a favicon that is not there
+    open_feed(page)
+    first = shown_posts(page)[0]
     page.get_by_role("button", name=f"Hide post {first}", exact=True).click()
-    expect(page.locator("#status")).to_contain_text("The page", timeout=PATIENCE_MS)
+    expect(page.locator("#status")).to_contain_text("The page", timeout=TIMEOUT_MS)
     assert Interaction.objects.count() == 1

@@ -7,11 +7,11 @@ from django.contrib.auth import get_user_model
 from playwright.sync_api import expect
 
 from flags import snapshot
-from flags.analysis import looking
+from flags.analysis import interim_analysis
 from flags.models import Exposure, Flag, FlagChange
-from flags.services.change import Actor, change
+from flags.services.change import Actor, apply_change
 from monitoring.clock import now
-from tests import making
+from tests import factories
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PASSWORD = "correct horse battery staple"
@@ -22,18 +22,20 @@ def site(live_server):
     """Return the address of an admin with a flag and a segment."""
     get_user_model().objects.create_superuser("admin", password=PASSWORD)
     patch = {"allowed_ids": ["7"]}
-    change(subject="segment", key="staff", patch=patch, actor=Actor(system="test"), why="x", now=now(), create=True)
+    apply_change(
+        subject="segment", key="staff", patch=patch, actor=Actor(system="test"), why="x", now=now(), create=True
+    )
     values = {"kind": "string", "on_value": "wide", "default_value": "plain", "off_value": "plain"}
-    making.flag("layout", at=now(), is_enabled=True, rollout_percentage=40, **values)
-    snapshot.snapshot.forget()
+    factories.flag("layout", at=now(), is_enabled=True, rollout_percentage=40, **values)
+    snapshot.flag_snapshot.invalidate()
     return live_server.url
 
 
-def signed_in(browser, site, **options):
+def sign_in(browser, site, **options):
     page = browser.new_context(**options).new_page()
     page.set_default_timeout(15_000)
-    page.problems = []
-    page.on("pageerror", lambda error: page.problems.append(str(error)))
+    page.problem_responses = []
+    page.on("pageerror", lambda error: page.problem_responses.append(str(error)))
     page.goto(f"{site}/admin/")
     page.fill("[name=username]", "admin")
     page.fill("[name=password]", PASSWORD)
@@ -43,7 +45,7 @@ def signed_in(browser, site, **options):
 
 
 def test_a_flag_is_edited_asked_about_and_turned_off(browser, site):
-    page = signed_in(browser, site)
+    page = sign_in(browser, site)
     page.goto(f"{site}/admin/flags/flag/")
     page.get_by_role("link", name="layout").first.click()
     for number, (name, value) in enumerate((("wide", "wide"), ("tall", "tall"))):
@@ -76,11 +78,11 @@ def test_a_flag_is_edited_asked_about_and_turned_off(browser, site):
     assert not Flag.objects.get(key="layout").is_enabled
     record = FlagChange.objects.filter(key="layout").first()
     assert (record.who, record.action, record.why) == ("admin", "killed", "fire")
-    assert page.problems == []
+    assert page.problem_responses == []
 
 
 def test_no_page_is_wider_than_a_phone_or_breaks_in_the_dark(browser, site):
-    page = signed_in(browser, site, color_scheme="dark", viewport={"width": 390, "height": 800})
+    page = sign_in(browser, site, color_scheme="dark", viewport={"width": 390, "height": 800})
     flag = Flag.objects.get(key="layout")
     for place in (
         "flag/",
@@ -91,15 +93,15 @@ def test_no_page_is_wider_than_a_phone_or_breaks_in_the_dark(browser, site):
     ):
         page.goto(f"{site}/admin/flags/{place}")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, place
-    assert page.problems == []
+    assert page.problem_responses == []
 
 
 @pytest.mark.parametrize("width, scheme", [(1280, "light"), (390, "dark")])
 def test_the_report_of_an_experiment_fits(browser, site, width, scheme):
     """Its warning, pictures and tables stay within the page; a look is asked for by a button."""
     moment = now()
-    making.flag("pace", at=moment, is_enabled=True)
-    experiment = making.experiment("pace", at=moment - timedelta(days=3))
+    factories.flag("pace", at=moment, is_enabled=True)
+    experiment = factories.experiment("pace", at=moment - timedelta(days=3))
     phase = experiment.phases.get()
     Exposure.objects.bulk_create(
         Exposure(
@@ -112,11 +114,11 @@ def test_the_report_of_an_experiment_fits(browser, site, width, scheme):
         )
         for n in range(400)
     )
-    looking.look(key="trial", now=moment)
-    page = signed_in(browser, site, viewport={"width": width, "height": 900}, color_scheme=scheme)
+    interim_analysis.run_interim_analysis(key="trial", now=moment)
+    page = sign_in(browser, site, viewport={"width": width, "height": 900}, color_scheme=scheme)
     page.goto(f"{site}/admin/flags/experiment/{experiment.pk}/results/")
     expect(page.get_by_role("alert")).to_contain_text("The split is wrong")
     expect(page.get_by_role("img", name="Units that are in")).to_be_visible()
     expect(page.get_by_role("button", name="Look now")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.problems == []
+    assert page.problem_responses == []

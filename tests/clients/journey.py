@@ -41,17 +41,17 @@ T = TypeVar("T")
 MEMBER, AUTHOR = "py-reader", "py-author"
 
 
-def page_of(api: AuthenticatedClient, cursor: str | None = None) -> PageOut:
+def read_page(api: AuthenticatedClient, cursor: str | None = None) -> PageOut:
     """Return a page of the member's feed."""
     found = feed.sync(MEMBER, client=api, limit=5, cursor=cursor or UNSET)
     assert isinstance(found, PageOut), found
     return found
 
 
-def until(look: Callable[[], T | None]) -> T:
+def wait_for(check: Callable[[], T | None]) -> T:
     """Return what *look* finds, asked again for a minute at most."""
     deadline = time.monotonic() + 60
-    while (found := look()) is None:
+    while (found := check()) is None:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     return found
@@ -59,17 +59,17 @@ def until(look: Callable[[], T | None]) -> T:
 
 def first_page(api: AuthenticatedClient) -> PageOut | None:
     """Return the first page once the posts are in: a process follows the catalogue within a second."""
-    page = page_of(api)
+    page = read_page(api)
     return page if len(page.picks) == 5 else None
 
 
-def explanation(api: AuthenticatedClient, page: PageOut) -> ExplanationOut | None:
+def read_explanation(api: AuthenticatedClient, page: PageOut) -> ExplanationOut | None:
     """Return why the first pick was shown, once a worker has written down that it was."""
     found = explain.sync(page.request_id, page.picks[0].post.id, client=api, viewer=MEMBER)
     return found if isinstance(found, ExplanationOut) else None
 
 
-def finished(api: AuthenticatedClient, id: UUID) -> JobOut | None:
+def finished_job(api: AuthenticatedClient, id: UUID) -> JobOut | None:
     """Return the job once a worker is through with it."""
     found = job.sync(id, client=api)
     assert isinstance(found, JobOut), found
@@ -94,8 +94,8 @@ def main(url: str, key: str) -> None:
     sent = send_posts.sync(client=api, body=PostsBodyRequest(posts))
     assert isinstance(sent, OutcomesOut), sent
 
-    first = until(lambda: first_page(api))
-    second = page_of(api, first.next_cursor)
+    first = wait_for(lambda: first_page(api))
+    second = read_page(api, first.next_cursor)
     shown = first.picks[0].post.id
     event = EventRequest(event_id="py-1", member_id=MEMBER, post_id=shown, kind=EventKindEnum.LIKE)
     acts = record_interactions.sync(client=api, body=EventsBodyRequest([event]))
@@ -105,14 +105,14 @@ def main(url: str, key: str) -> None:
     params["member_ids"] = [MEMBER]
     asked = submit_job.sync(client=api, body=JobBodyRequest(JobKind.MEMBER_FEED, params))
     assert isinstance(asked, JobOut), asked
-    followed = until(lambda: finished(api, asked.id))
+    followed = wait_for(lambda: finished_job(api, asked.id))
     refused = feed.sync("nobody", client=api)
     assert isinstance(refused, Problem), refused
     found = {
         "posts": len(sent.results),
         "pages": [[pick.post.id for pick in page.picks] for page in (first, second)],
         "act": acts.results[0].status,
-        "why": until(lambda: explanation(api, first)).status,
+        "why": wait_for(lambda: read_explanation(api, first)).status,
         "job": [followed.kind, followed.state],
         "refused": refused.code,
     }

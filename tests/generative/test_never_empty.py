@@ -11,19 +11,19 @@ from hypothesis import strategies as st
 
 from recommendations.engines.plain import PlainEngine
 from recommendations.engines.wasm_simd import WasmEngine
-from recommendations.models import Post, Seen
-from recommendations.pipeline.rerankers.diversity import Diversity
-from recommendations.pipeline.scorers.columns import Recency
+from recommendations.models import Post, SeenPost
+from recommendations.pipeline.rerankers.ordering import Diversity
+from recommendations.pipeline.scorers.score_parts import Recency
 from recommendations.pipeline.sources.nearest import Nearest
 from recommendations.pipeline.sources.popular import Trending
 from recommendations.ports import EngineError
 from recommendations.services import wiring
 from recommendations.services.content.publish import remove_posts
 from recommendations.services.serving.recommend import recommend
-from tests import making
-from tests.making import NOW
+from tests import factories
+from tests.factories import NOW
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("parts")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_wiring")]
 
 POSTS = 12
 STEPS = (
@@ -55,14 +55,14 @@ def test_a_feed_is_empty_only_if_nothing_may_be_shown(
     seen, removed, failures, read_before, nothing_works, redis_is_gone
 ):
     with transaction.atomic(), ExitStack() as stack:
-        wiring.forget_parts()
-        wiring.slates()._client.flushdb()
-        viewer, author = making.member("viewer"), making.member()
-        posts = making.posts(author, POSTS)
-        making.embed()
+        wiring.reset_parts()
+        wiring.slate_cache()._client.flushdb()
+        viewer, author = factories.member("viewer"), factories.member()
+        posts = factories.posts(author, POSTS)
+        factories.embed_all_posts()
         if read_before:
             recommend(member_id="viewer", now=NOW)
-        Seen.objects.bulk_create([Seen(member=viewer, post=posts[i], seen_at=NOW) for i in seen])
+        SeenPost.objects.bulk_create([SeenPost(member=viewer, post=posts[i], seen_at=NOW) for i in seen])
         remove_posts(post_ids=[posts[i].pk for i in removed], now=NOW)
         showable = {post.external_id for i, post in enumerate(posts) if i not in seen | removed}
         for part, name in failures:
@@ -70,7 +70,7 @@ def test_a_feed_is_empty_only_if_nothing_may_be_shown(
         if redis_is_gone:
             without = config.ENV.model_copy(update={"cache_redis_url": "redis://127.0.0.1:1/0"})
             stack.enter_context(patch.object(config, "ENV", without))
-            wiring.forget_parts()
+            wiring.reset_parts()
         elif nothing_works and read_before and showable:
             stack.enter_context(patch.object(Recency, "__call__", fail))
         shown = {pick.post.id for pick in recommend(member_id="viewer", limit=100, now=NOW).picks}

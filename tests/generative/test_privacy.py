@@ -14,22 +14,22 @@ from django.db import transaction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommendations.models import LessOf, Member, Post, PrivacySettings, Relationship, Seen
+from recommendations.models import Member, NegativeFeedback, Post, PrivacySettings, Relationship, SeenPost
 from recommendations.services import wiring
 from recommendations.services.content.publish import remove_posts, set_members_active
-from recommendations.services.errors import InactiveMember, UnknownPost
+from recommendations.services.errors import InactiveMember, PostNotVisible
 from recommendations.services.learning import learn
-from recommendations.services.learning.interact import Event, record
-from recommendations.services.members.preferences import relate, reset, set_preferences
+from recommendations.services.learning.interact import Event, record_events
+from recommendations.services.members.preferences import reset_interests, set_preferences, set_relationship
 from recommendations.services.serving.recommend import FEEDS, recommend
 from recommendations.services.serving.refresh import refresh_slate
 from recommendations.services.serving.search import search
 from recommendations.services.serving.similar import find_similar
-from recommendations.services.vectors.embedding import SPACE
-from tests import making
-from tests.making import NOW
+from recommendations.services.vectors.embedding import CONTENT_SPACE
+from tests import factories
+from tests.factories import NOW
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("parts")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_wiring")]
 
 MEMBERS, POSTS = 4, 8
 PUBLIC, FOLLOWERS = 0, 1
@@ -106,10 +106,11 @@ def wants(viewer, post, feed):
         return False
     if own and set(own.muted_tags) & set(post.tags):
         return False
-    if LessOf.objects.filter(member=viewer, subject="post", post=post).exists():
+    if NegativeFeedback.objects.filter(member=viewer, target="post", post=post).exists():
         return False
     return (
-        feed in ("similar", "search", "non_personalized") or not Seen.objects.filter(member=viewer, post=post).exists()
+        feed in ("similar", "search", "non_personalized")
+        or not SeenPost.objects.filter(member=viewer, post=post).exists()
     )
 
 
@@ -120,21 +121,23 @@ class World:
         self.judged = judged
         rng = np.random.default_rng(seed)
         self.now = NOW
-        self.members = [making.member(f"m{i}") for i in range(MEMBERS)]
+        self.members = [factories.member(f"m{i}") for i in range(MEMBERS)]
         self.posts = [
-            making.post(self.members[i % MEMBERS], f"p{i}", text=str(rng.choice(WORDS)), tags=[str(rng.choice(WORDS))])
+            factories.post(
+                self.members[i % MEMBERS], f"p{i}", text=str(rng.choice(WORDS)), tags=[str(rng.choice(WORDS))]
+            )
             for i in range(POSTS)
         ]
-        making.embed()
+        factories.embed_all_posts()
 
-    def do(self, step):
+    def apply(self, step):
         name, *arguments = step
         return getattr(self, name.replace(" ", "_"))(*arguments)
 
     def change(self, row, **fields):
         type(row).objects.filter(pk=row.pk).update(changed_at=self.now, **fields)
 
-    def settings_of(self, i):
+    def privacy_settings(self, i):
         return PrivacySettings.objects.get_or_create(member=self.members[i], defaults={"changed_at": self.now})[0]
 
     def read(self, i, feed, limit):
@@ -148,18 +151,20 @@ class World:
             except InactiveMember:
                 assert not Member.objects.get(pk=self.members[i].pk).is_active
                 return
-            self.judge(i, feed, page)
+            self.check_page(i, feed, page)
             cursor = page.next_cursor
             if cursor is None:
                 return
 
     def similar(self, i, post):
-        self.find("similar", i, post, lambda: find_similar(post_id=f"p{post}", viewer_id=f"m{i}", now=self.now))
+        self.check_search("similar", i, post, lambda: find_similar(post_id=f"p{post}", viewer_id=f"m{i}", now=self.now))
 
     def search(self, i, post):
-        self.find("search", i, post, lambda: search(viewer_id=f"m{i}", space=SPACE, post_id=f"p{post}", now=self.now))
+        self.check_search(
+            "search", i, post, lambda: search(viewer_id=f"m{i}", space=CONTENT_SPACE, post_id=f"p{post}", now=self.now)
+        )
 
-    def find(self, door, i, post, ask):
+    def check_search(self, door, i, post, ask):
         """Hold what is found by a post to the oracle, and the post itself."""
         viewer = Member.objects.get(pk=self.members[i].pk)
         anchor = Post.objects.filter(external_id=f"p{post}").first()
@@ -167,17 +172,17 @@ class World:
             page = ask()
         except InactiveMember:
             return
-        except UnknownPost:
+        except PostNotVisible:
             assert anchor is None or not may_see(viewer, anchor)
             return
         assert may_see(viewer, anchor)
-        self.judge(i, door, page)
+        self.check_page(i, door, page)
 
     def refresh(self, i, feed):
         """What a worker does while the feed is not asked for."""
         refresh_slate(member_id=self.members[i].pk, feed=feed, now=self.now)
 
-    def judge(self, i, feed, page):
+    def check_page(self, i, feed, page):
         viewer = Member.objects.get(pk=self.members[i].pk)
         assert viewer.is_active
         self.judged[feed] += 1
@@ -186,13 +191,13 @@ class World:
             assert may_see(viewer, post), f"{viewer} was shown {post} in {feed}"
             assert wants(viewer, post, feed), f"{viewer} was not spared {post} in {feed}"
 
-    def relate(self, i, kind, j):
+    def add_relationship(self, i, kind, j):
         if i != j:
             Relationship.objects.get_or_create(
                 source=self.members[i], target=self.members[j], kind=kind, defaults={"created_at": self.now}
             )
 
-    def unrelate(self, i, kind, j):
+    def remove_relationship(self, i, kind, j):
         Relationship.objects.filter(source=self.members[i], target=self.members[j], kind=kind).delete()
 
     def visibility(self, post, value):
@@ -215,70 +220,70 @@ class World:
 
     def active(self, i, value, through_the_service):
         if through_the_service:
-            set_members_active(member_ids=[self.members[i].pk], active=value, now=self.now)
+            set_members_active(member_ids=[self.members[i].pk], is_active=value, now=self.now)
         else:
             Member.objects.filter(pk=self.members[i].pk).update(is_active=value)
 
     def private(self, i, value):
-        self.change(self.settings_of(i), is_private=value)
+        self.change(self.privacy_settings(i), is_private=value)
 
     def no_settings(self, i):
         PrivacySettings.objects.filter(member=self.members[i]).delete()
 
     def wants(self, i, sensitivity, words):
-        self.change(self.settings_of(i), sensitivity=sensitivity, muted_words=words)
+        self.change(self.privacy_settings(i), sensitivity=sensitivity, muted_words=words)
 
     def tags(self, i, tags):
-        self.change(self.settings_of(i), muted_tags=tags)
+        self.change(self.privacy_settings(i), muted_tags=tags)
 
     def age(self, i, birth_year, is_adult):
         self.change(self.members[i], birth_year=birth_year, is_adult=is_adult)
 
     def seen(self, i, post):
         if Post.objects.filter(pk=self.posts[post].pk).exists():
-            Seen.objects.get_or_create(
+            SeenPost.objects.get_or_create(
                 member=self.members[i], post_id=self.posts[post].pk, defaults={"seen_at": self.now}
             )
 
     def like(self, i, post):
         row = Post.objects.filter(pk=self.posts[post].pk).first()
         if row:
-            making.interaction(self.members[i], row, at=self.now)
-            learn.learn(member_ids=[self.members[i].pk], now=self.now)
+            factories.interaction(self.members[i], row, at=self.now)
+            learn.learn_interactions(member_ids=[self.members[i].pk], now=self.now)
 
-    def turn_down(self, i, post, kind):
+    def give_negative_feedback(self, i, post, kind):
         reason = "author" if kind == "not_interested" else ""
         event = Event(f"{i}-{post}", f"m{i}", f"p{post}", kind, reason=reason)
-        record(events=[event], now=self.now)
-        learn.learn(member_ids=[self.members[i].pk], now=self.now)
+        record_events(events=[event], now=self.now)
+        learn.learn_interactions(member_ids=[self.members[i].pk], now=self.now)
 
     def undo(self, i, post):
-        record(events=[Event(f"undo-{i}-{post}", f"m{i}", undoes=f"{i}-{post}")], now=self.now)
-        learn.learn(member_ids=[self.members[i].pk], now=self.now)
+        record_events(events=[Event(f"undo-{i}-{post}", f"m{i}", undoes_event_id=f"{i}-{post}")], now=self.now)
+        learn.learn_interactions(member_ids=[self.members[i].pk], now=self.now)
 
-    def tie(self, i, kind, j, is_on):
+    def set_relationship(self, i, kind, j, is_on):
         if i != j:
-            relate(member_id=f"m{i}", kind=kind, other_id=f"m{j}", is_on=is_on, now=self.now)
+            set_relationship(member_id=f"m{i}", kind=kind, other_id=f"m{j}", is_on=is_on, now=self.now)
 
-    def prefer(self, i, sensitivity, is_personalised):
-        changes = {"sensitivity": sensitivity, "is_personalised": is_personalised}
+    def prefer(self, i, sensitivity, is_personalized):
+        changes = {"sensitivity": sensitivity, "is_personalized": is_personalized}
         set_preferences(member_id=f"m{i}", changes=changes, now=self.now)
 
     def reset(self, i):
-        reset(member_id=f"m{i}", now=self.now)
+        reset_interests(member_id=f"m{i}", now=self.now)
 
     def wait(self, seconds):
         self.now += timedelta(seconds=seconds)
 
 
-def hold(seed, deeds, judged):
+def check_world(seed, deeds, judged):
     """Do the deeds in a world of their own; end by reading every feed of everybody, kept or fresh."""
     with transaction.atomic():
-        wiring.forget_parts()
-        wiring.slates()._client.flushdb()
+        wiring.reset_parts()
+        wiring.slate_cache()._client.flushdb()
         world = World(seed, judged)
         for step in deeds:
-            world.do(step)
+            world.apply(step)
         for i in range(MEMBERS):
             for feed in FEEDS:
                 world.read(i, feed, 100)
@@ -299,7 +304,7 @@ def test_no_page_holds_what_its_viewer_may_not_see(histories, longest, least_pag
     @settings(max_examples=histories)
     @given(st.integers(0, 2**16), st.lists(steps, max_size=longest))
     def in_every_world(seed, deeds):
-        hold(seed, deeds, judged)
+        check_world(seed, deeds, judged)
 
     in_every_world()
     print(f"pages judged: {judged.total():,}, {dict(judged)}")
@@ -310,7 +315,7 @@ def test_no_page_holds_what_its_viewer_may_not_see(histories, longest, least_pag
 def test_the_oracle_is_not_one_that_always_agrees(feed):
     """A post that everybody may see is shown: an empty page would pass any oracle."""
     world = World(1, Counter())
-    world.relate(0, "follow", 1)
+    world.add_relationship(0, "follow", 1)
     shown = {pick.post.author_id for pick in recommend(member_id="m0", feed=feed, now=NOW).picks}
     assert "m1" in shown and "m0" not in shown
-    assert not may_see(world.members[0], making.post(world.members[1], visibility=3))
+    assert not may_see(world.members[0], factories.post(world.members[1], visibility=3))

@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 
 from flags.analysis import statistics as s
-from flags.analysis.moments import Moments, moments, ratio_moments
+from flags.analysis.moments import Moments, compute_moments, compute_ratio_moments
 
-LOOKS = 20
+ANALYSES = 20
 UNITS = 4000
 RUNS = [400, pytest.param(4000, marks=pytest.mark.nightly)]
 
 
-def looks(control, treatment):
+def interim_differences(control, treatment):
     """Yield the difference at each of 20 evenly spaced looks at growing data."""
-    for n in np.linspace(UNITS / LOOKS, UNITS, LOOKS).astype(int):
-        yield s.difference(moments(control[:n]), moments(treatment[:n]))
+    for n in np.linspace(UNITS / ANALYSES, UNITS, ANALYSES).astype(int):
+        yield s.mean_difference(compute_moments(control[:n]), compute_moments(treatment[:n]))
 
 
-def outcome(kind, rng, lift=0.0):
+def sample_outcomes(kind, rng, lift=0.0):
     """Return one arm of a kind of metric: a rate of 10 %, or skewed counts such as interactions are."""
     if kind == "rate":
         return (rng.random(UNITS) < 0.1 * (1 + lift)).astype(float)
@@ -35,9 +35,9 @@ def test_peeking_at_nothing_is_safe(kind, runs):
     rng = np.random.default_rng(11)
     anytime = fixed = 0
     for _ in range(runs):
-        found = list(looks(outcome(kind, rng), outcome(kind, rng)))
-        anytime += any(s.anytime(one).p <= s.ALPHA for one in found)
-        fixed += any(abs(one.estimate) > 1.96 * one.error for one in found)
+        found = list(interim_differences(sample_outcomes(kind, rng), sample_outcomes(kind, rng)))
+        anytime += any(s.anytime_interval(one).p <= s.ALPHA for one in found)
+        fixed += any(abs(one.estimate) > 1.96 * one.standard_error for one in found)
     assert anytime / runs <= 0.05
     assert fixed / runs > 0.10
 
@@ -49,10 +49,10 @@ def test_intervals_cover_the_truth(lift, runs):
     rng = np.random.default_rng(12)
     held = np.zeros(4)
     for _ in range(runs):
-        a, b = moments(outcome("counts", rng)), moments(outcome("counts", rng, lift))
-        found = s.difference(a, b)
-        for i, interval in enumerate((s.fixed(found), s.anytime(found))):
-            relative = s.lift(a, b, interval)
+        a, b = compute_moments(sample_outcomes("counts", rng)), compute_moments(sample_outcomes("counts", rng, lift))
+        found = s.mean_difference(a, b)
+        for i, interval in enumerate((s.fixed_interval(found), s.anytime_interval(found))):
+            relative = s.relative_lift(a, b, interval)
             held[2 * i] += interval.low <= 2.1 * lift <= interval.high
             held[2 * i + 1] += relative[1] <= lift <= relative[2]
     assert (held / runs >= 0.93).all(), held / runs
@@ -66,8 +66,11 @@ def test_cuped_covers_the_truth_with_shorter_intervals(runs):
     for _ in range(runs):
         habits = rng.gamma(1.0, 3.0, (2, 2000))
         prior, now = rng.poisson(habits), rng.poisson(np.add(habits, [[0.0], [0.25]]))
-        arms = [moments(y.astype(float), x.astype(float)) for y, x in zip(now, prior, strict=True)]
-        raw, found = s.fixed(s.difference(*arms)), s.fixed(s.difference(*s.adjusted(*arms)))
+        arms = [compute_moments(y.astype(float), x.astype(float)) for y, x in zip(now, prior, strict=True)]
+        raw, found = (
+            s.fixed_interval(s.mean_difference(*arms)),
+            s.fixed_interval(s.mean_difference(*s.adjust_with_cuped(*arms))),
+        )
         held += found.low <= 0.25 <= found.high
         shorter.append((found.high - found.low) / (raw.high - raw.low))
     assert held / runs >= 0.93
@@ -84,8 +87,10 @@ def test_a_ratio_covers_the_truth(runs):
         for extra in (0.0, 0.02):
             views = rng.negative_binomial(1, 0.1, 1500) + 1
             appetite = rng.beta(2, 8, 1500) + extra
-            arms.append(ratio_moments(rng.binomial(views, np.minimum(appetite, 1)).astype(float), views.astype(float)))
-        found = s.fixed(s.difference(*arms))
+            arms.append(
+                compute_ratio_moments(rng.binomial(views, np.minimum(appetite, 1)).astype(float), views.astype(float))
+            )
+        found = s.fixed_interval(s.mean_difference(*arms))
         held += found.low <= 0.02 <= found.high
     assert held / runs >= 0.93
 
@@ -101,8 +106,9 @@ def test_weights_undo_a_bandits_preference(runs):
         treated = rng.random(3000) < chance
         y = 2 * later + 0.5 * treated + rng.normal(0, 1, 3000)
         arms: list[Moments] = [
-            moments(y[who], weights=1 / np.where(treated, chance, 1 - chance)[who]) for who in (~treated, treated)
+            compute_moments(y[who], weights=1 / np.where(treated, chance, 1 - chance)[who])
+            for who in (~treated, treated)
         ]
-        found = s.fixed(s.difference(*arms))
+        found = s.fixed_interval(s.mean_difference(*arms))
         held += found.low <= 0.5 <= found.high
     assert held / runs >= 0.93

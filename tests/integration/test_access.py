@@ -18,24 +18,24 @@ from access.api import TokensView
 from access.models import ApiKey, UsageAlert
 from access.scopes import MEMBER_SCOPES, Scope
 from monitoring.clock import now
-from recommendations.api.urls import NothingHere
+from recommendations.api.urls import NotFoundView
 from recommendations.models import Interaction, PrivacySettings
-from tests import making
+from tests import factories
 
 pytestmark = pytest.mark.django_db
 
-EVERYTHING = [scope.value for scope in Scope]
+ALL_SCOPES = [scope.value for scope in Scope]
 SECRET = "a-secret-that-the-platform-shares-" + "x" * 8
 
 
 @pytest.fixture(autouse=True)
-def own_process(parts, monkeypatch):
+def fresh_process(fresh_wiring, monkeypatch):
     """Each test starts as a new process does: nothing remembered, nothing counted."""
-    keys.forget()
-    throttles.window.cache_clear()
-    usage.usage.cache_clear()
+    keys.clear_key_cache()
+    throttles.rate_limiter.cache_clear()
+    usage.usage_recorder.cache_clear()
     yield
-    keys.forget()
+    keys.clear_key_cache()
 
 
 def with_env(monkeypatch, **changes):
@@ -44,14 +44,14 @@ def with_env(monkeypatch, **changes):
 
 def key(*scopes, **fields):
     """Make a key and return it with the header that presents it."""
-    made, secret = keys.create(name="a test", scopes=scopes or EVERYTHING, now=now(), **fields)
+    made, secret = keys.create(name="a test", scopes=scopes or ALL_SCOPES, now=now(), **fields)
     return made, {"HTTP_AUTHORIZATION": f"Bearer {secret}"}
 
 
 def token(member_id, *scopes, **fields):
     """Return the header with a token that is signed here."""
     wanted = scopes or [scope.value for scope in MEMBER_SCOPES]
-    text = tokens.mint(member_id=member_id, scopes=wanted, now=now(), **{"ttl_seconds": 60, **fields})
+    text = tokens.mint_token(member_id=member_id, scopes=wanted, now=now(), **{"ttl_seconds": 60, **fields})
     return {"HTTP_AUTHORIZATION": f"Bearer {text}"}
 
 
@@ -68,7 +68,7 @@ def post(client, address, body, **headers):
 # Scopes
 
 
-def views():
+def all_views():
     """Return every view of the API with its address."""
 
     def walk(patterns, prefix=""):
@@ -84,10 +84,10 @@ def views():
 
 def test_every_address_names_the_scope_of_each_method():
     """A new address cannot be forgotten: without a scope no key opens it, and this fails."""
-    found = views()
+    found = all_views()
     assert len(found) > 20
     for at, view in found:
-        if view is not NothingHere:
+        if view is not NotFoundView:
             for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
                 if hasattr(view, method.lower()):
                     assert isinstance(getattr(view, "scopes", {}).get(method), Scope), f"{method} {at}"
@@ -95,7 +95,7 @@ def test_every_address_names_the_scope_of_each_method():
 
 def test_what_a_member_may_do_says_whose_data_it_is_about():
     """A member's token must be refused wherever nobody can tell whose data is asked for."""
-    for at, view in views():
+    for at, view in all_views():
         held = set(getattr(view, "scopes", {}).values()) & MEMBER_SCOPES
         if held - {Scope.FLAGS_READ}:
             assert "member_id" in at or hasattr(view, "members_named"), at
@@ -108,7 +108,7 @@ def test_a_stranger_is_asked_for_a_key(client):
 
 
 def test_a_key_opens_what_its_scopes_name(client):
-    making.member("ann")
+    factories.member("ann")
     _, header = key("members:read")
     assert client.get("/api/v1/members", **header).status_code == 200
     assert "feeds:read" in problem(client.get("/api/v1/members/ann/feed", **header), 403, "missing-scope")
@@ -137,28 +137,28 @@ def test_only_the_hash_of_a_secret_is_kept(client):
     secret = header["HTTP_AUTHORIZATION"].removeprefix("Bearer ")
     row = str(ApiKey.objects.filter(pk=made.pk).values())
     assert secret not in row and secret.split("_", 2)[2] not in row
-    assert bytes(made.secret_hash) == keys.digest_of(secret) and len(made.secret_hash) == 32
+    assert bytes(made.secret_hash) == keys.hash_secret(secret) and len(made.secret_hash) == 32
 
 
 def test_a_rotated_key_has_two_secrets_until_the_old_ones_time_is_over(client):
     made, old = key()
-    _, secret = keys.rotate(prefix=made.prefix, old_until=now() + timedelta(hours=1), now=now())
+    _, secret = keys.rotate(prefix=made.prefix, old_secret_expires_at=now() + timedelta(hours=1), now=now())
     new = {"HTTP_AUTHORIZATION": f"Bearer {secret}"}
     assert [client.get("/api/v1/members", **header).status_code for header in (old, new)] == [200, 200]
-    ApiKey.objects.update(old_until=now() - timedelta(seconds=1))
-    keys.forget()
+    ApiKey.objects.update(old_secret_expires_at=now() - timedelta(seconds=1))
+    keys.clear_key_cache()
     assert [client.get("/api/v1/members", **header).status_code for header in (old, new)] == [401, 200]
 
 
 def test_a_second_rotation_ends_the_oldest_secret(client):
     made, first = key()
     for _ in range(2):
-        keys.rotate(prefix=made.prefix, old_until=now() + timedelta(hours=1), now=now())
+        keys.rotate(prefix=made.prefix, old_secret_expires_at=now() + timedelta(hours=1), now=now())
     problem(client.get("/api/v1/members", **first), 401, "bad-credential")
 
 
 def test_a_revoked_key_ends_at_once_with_the_tokens_it_made(client):
-    making.member("ann")
+    factories.member("ann")
     made, header = key()
     answer = post(client, "tokens", {"member": "ann", "scopes": ["profile:read"]}, **header)
     assert answer.status_code == 201, answer.content
@@ -177,20 +177,20 @@ def test_another_process_learns_of_a_revocation_within_two_seconds(client, monke
     clock = keys.monotonic() + 2
     monkeypatch.setattr(keys, "monotonic", lambda: clock)
     problem(client.get("/api/v1/members", **header), 401, "bad-credential")
-    assert keys.REMEMBERED_SECONDS <= 2
+    assert keys.CACHE_SECONDS <= 2
 
 
 def test_an_expired_key_is_refused(client):
     _, header = key(expires_at=now() + timedelta(hours=1))
     assert client.get("/api/v1/members", **header).status_code == 200
     ApiKey.objects.update(expires_at=now())
-    keys.forget()
+    keys.clear_key_cache()
     assert "expired" in problem(client.get("/api/v1/members", **header), 401, "bad-credential")
 
 
-def test_a_stranger_makes_the_database_do_nothing(client, parts, django_assert_num_queries):
+def test_a_stranger_makes_the_database_do_nothing(client, fresh_wiring, django_assert_num_queries):
     """A feed's request asks for its viewer first of all, but not for one who shows nothing to be let in by."""
-    making.member("ann")
+    factories.member("ann")
     with django_assert_num_queries(0):
         assert client.get("/api/v1/members/ann/feed").status_code == 401
     _, header = key()
@@ -201,7 +201,7 @@ def test_last_use_is_written_once_a_minute(client, django_assert_num_queries):
     made, header = key()
     client.get("/api/v1/members", **header)
     first = ApiKey.objects.get(pk=made.pk).last_used_at
-    keys.forget()
+    keys.clear_key_cache()
     client.get("/api/v1/members", **header)
     assert first is not None and ApiKey.objects.get(pk=made.pk).last_used_at == first
     with django_assert_num_queries(0):
@@ -234,7 +234,7 @@ def test_the_command_makes_lists_rotates_and_revokes(client, capsys):
 def test_a_token_reads_and_writes_its_own_member_only(client):
     """The same refusal whether the other member exists or not."""
     for name in ("ann", "bob"):
-        making.post(making.member(name), f"by {name}")
+        factories.post(factories.member(name), f"by {name}")
     ann = token("ann")
     assert client.get("/api/v1/members/ann/preferences", **ann).status_code == 200
     refusals = {problem(client.get(f"/api/v1/members/{who}/feed", **ann), 403, "other-member") for who in ("bob", "x")}
@@ -255,7 +255,7 @@ def test_a_token_reads_and_writes_its_own_member_only(client):
 
 
 def test_a_token_never_reaches_what_is_the_platforms(client):
-    making.member("ann")
+    factories.member("ann")
     ann = token("ann")
     for address in ("members", "members/ann", "posts/x", "jobs"):
         problem(client.get(f"/api/v1/{address}", **ann), 403, "missing-scope")
@@ -281,7 +281,7 @@ def test_a_token_never_reaches_what_is_the_platforms(client):
 )
 def test_a_token_that_is_wrong_in_one_thing_is_refused(client, monkeypatch, change, kid, secret):
     monkeypatch.setattr(settings, "TOKEN_SIGNING_KEYS", {"web": SECRET, "old": "y" * 40})
-    making.member("ann")
+    factories.member("ann")
     moment = int(now().timestamp())
 
     def ask(claims, kid, secret):
@@ -296,10 +296,10 @@ def test_a_token_that_is_wrong_in_one_thing_is_refused(client, monkeypatch, chan
 
 
 def test_an_unsigned_token_is_refused(client):
-    making.member("ann")
+    factories.member("ann")
     moment = int(now().timestamp())
     claims = {"sub": "ann", "scope": "profile:read", "aud": "recsys", "iat": moment, "exp": moment + 60}
-    text = jwt.encode(claims, None, "none", {"kid": tokens.OWN})
+    text = jwt.encode(claims, None, "none", {"kid": tokens.DERIVED_KEY_NAME})
     problem(client.get("/api/v1/members/ann/preferences", HTTP_AUTHORIZATION=f"Bearer {text}"), 401, "bad-credential")
 
 
@@ -316,7 +316,7 @@ def test_minting_needs_its_scope_and_gives_no_more_than_a_member_may_have(client
         problem(post(client, "tokens", body, **minter), 400, "invalid-request")
     answer = post(client, "tokens", {"member": "ann", "scopes": ["feeds:read"], "ttl_seconds": 30}, **minter)
     assert answer.status_code == 201 and answer["Cache-Control"] == "no-store"
-    assert tokens.read(answer.json()["token"], now()).member_id == "ann"
+    assert tokens.verify_token(answer.json()["token"], now()).member_id == "ann"
 
 
 # Rates
@@ -324,12 +324,12 @@ def test_minting_needs_its_scope_and_gives_no_more_than_a_member_may_have(client
 
 def test_of_many_at_once_exactly_as_many_as_the_limit_come_through(client):
     """800 requests in 16 threads against 50 a minute, on a real Redis."""
-    counted = throttles.Counted("key", "one", 50)
+    counted = throttles.RateLimitBucket("key", "one", 50)
     together = threading.Barrier(16)
 
     def ask(_):
         together.wait()
-        return [throttles.window().admit(counted).allowed for _ in range(50)]
+        return [throttles.rate_limiter().admit(counted).allowed for _ in range(50)]
 
     with ThreadPoolExecutor(16) as threads:
         allowed = [yes for part in threads.map(ask, range(16)) for yes in part]
@@ -351,7 +351,7 @@ def test_a_key_over_its_rate_waits(client):
 
 def test_members_are_counted_one_by_one(client, monkeypatch):
     with_env(monkeypatch, rate_per_member=2)
-    making.member("ann"), making.member("bob")
+    factories.member("ann"), factories.member("bob")
     found = [client.get(f"/api/v1/members/{who}/preferences", **token(who)) for who in ("ann", "ann", "ann", "bob")]
     assert [answer.status_code for answer in found] == [200, 200, 429, 200]
     assert found[0]["RateLimit"].startswith('"member";r=1')
@@ -374,18 +374,18 @@ def test_refused_requests_count_too(client):
 
 def test_without_redis_everybody_is_served(client, monkeypatch):
     with_env(monkeypatch, cache_redis_url="redis://127.0.0.1:1/0")
-    throttles.window.cache_clear()
+    throttles.rate_limiter.cache_clear()
     _, header = key(per_minute=1)
     assert [client.get("/api/v1/members", **header).status_code for _ in range(3)] == [200, 200, 200]
-    throttles.window.cache_clear()
+    throttles.rate_limiter.cache_clear()
 
 
 def test_the_scripts_are_loaded_again_once_redis_has_forgotten_them(client):
-    counted = throttles.Counted("key", "one", 5)
-    assert throttles.window().admit(counted).remaining == 4
+    counted = throttles.RateLimitBucket("key", "one", 5)
+    assert throttles.rate_limiter().admit(counted).remaining == 4
     with redis.Redis.from_url(settings.ENV.cache_redis_url) as client_:
         client_.script_flush()
-    assert throttles.window().admit(counted).remaining == 3
+    assert throttles.rate_limiter().admit(counted).remaining == 3
 
 
 # Unusual use
@@ -393,8 +393,8 @@ def test_the_scripts_are_loaded_again_once_redis_has_forgotten_them(client):
 
 def test_ids_tried_out_and_refusals_raise_one_alert_an_hour(client, monkeypatch, caplog):
     monkeypatch.setattr(usage, "FLUSH_SECONDS", 0)
-    monkeypatch.setattr(usage, "MISSING", 5)
-    monkeypatch.setattr(usage, "REFUSALS", 4)
+    monkeypatch.setattr(usage, "MIN_NOT_FOUND", 5)
+    monkeypatch.setattr(usage, "MIN_REFUSALS", 4)
     made, header = key("members:read")
     for n in range(8):
         client.get(f"/api/v1/members/secret-id-{n}", **header)
@@ -411,8 +411,8 @@ def test_ids_tried_out_and_refusals_raise_one_alert_an_hour(client, monkeypatch,
 
 def test_a_members_alert_does_not_name_them(client, monkeypatch):
     monkeypatch.setattr(usage, "FLUSH_SECONDS", 0)
-    monkeypatch.setattr(usage, "REFUSALS", 2)
-    making.member("ann")
+    monkeypatch.setattr(usage, "MIN_REFUSALS", 2)
+    factories.member("ann")
     for _ in range(3):
         client.get("/api/v1/members/bob/feed", **token("ann"))
     alert = UsageAlert.objects.get()
@@ -430,7 +430,7 @@ def test_a_body_too_deep_is_refused_before_it_is_parsed(client, body):
 
 
 def test_brackets_in_a_text_are_no_depth(client):
-    making.member("ann")
+    factories.member("ann")
     _, header = key()
     words = {"muted_words": ["[" * 90 + '"\\{', "{[" * 40]}
     address = "/api/v1/members/ann/preferences"
@@ -490,9 +490,9 @@ def test_the_admin_changes_what_a_key_may_do(admin_client, client):
 
 
 def test_the_admin_lists_alerts(admin_client):
-    UsageAlert.objects.create(kind="spike", caller="abc", hour=now(), raised_at=now(), count=9, usual=1.5)
+    UsageAlert.objects.create(kind="spike", caller="abc", hour=now(), raised_at=now(), count=9, baseline=1.5)
     page = admin_client.get("/admin/access/usagealert/")
     assert page.status_code == 200 and b"abc" in page.content
     chosen = {"action": "look_at", "_selected_action": [UsageAlert.objects.get().pk]}
     admin_client.post("/admin/access/usagealert/", chosen)
-    assert UsageAlert.objects.get().is_looked_at
+    assert UsageAlert.objects.get().is_reviewed

@@ -45,24 +45,26 @@ def rows(redis_url):
         post,
         m.PrivacySettings.objects.create(member=ann, changed_at=then),
         m.Relationship.objects.create(source=ann, target=bob, kind="follow", created_at=then),
-        m.PostEmbedding.objects.create(post=post, model="tiny", dimension=8, vector=packed, changed_at=then),
+        m.PostEmbedding.objects.create(post=post, embedding_model="tiny", dimension=8, vector=packed, changed_at=then),
         m.PostStats.objects.create(post=post, engagement_at=then, changed_at=then),
         m.Interaction.objects.create(
             event_id="e", member=ann, post=post, kind="like", occurred_at=then, received_at=then
         ),
-        m.Seen.objects.create(member=ann, post=post, seen_at=then),
-        m.LessOf.objects.create(member=ann, subject="author", key="2", post=post, event_id="e", created_at=then),
-        m.Undo.objects.create(member=ann, event_id="u", target_event_id="e", received_at=then),
+        m.SeenPost.objects.create(member=ann, post=post, seen_at=then),
+        m.NegativeFeedback.objects.create(
+            member=ann, target="author", target_key="2", post=post, event_id="e", created_at=then
+        ),
+        m.Undo.objects.create(member=ann, event_id="u", undoes_event_id="e", received_at=then),
         m.RegionStats.objects.create(post=post, region="DE", engagement_at=then, changed_at=then),
         m.ServedPage.objects.create(
             member=ann, request_id=uuid4(), offset=0, post_ids=np.array([post.pk, 99], "<i8").tobytes(), created_at=then
         ),
         served,
-        m.FeedInputs.objects.create(request=served, packed=b"packed", created_at=then),
+        m.FeedInputs.objects.create(request=served, packed_inputs=b"packed", created_at=then),
         m.FeedHour.objects.create(hour=then, feed="discovery", engine="plain", variant="control"),
         m.InterestProfile.objects.create(
             member=ann,
-            model="tiny",
+            embedding_model="tiny",
             dimension=8,
             positive=packed,
             positive_mass=one,
@@ -79,11 +81,13 @@ def rows(redis_url):
         m.EmbeddingModel.objects.create(
             space="content", name="tiny", embedder="tiny", dimension=8, created_at=then, changed_at=then
         ),
-        m.EmbeddingFailure.objects.create(post=post, space="content", model="tiny", error="E", changed_at=then),
+        m.EmbeddingFailure.objects.create(
+            post=post, space="content", embedding_model="tiny", error="E", changed_at=then
+        ),
         m.ImportCheckpoint.objects.create(kind="posts", sha256="0" * 64, started_at=then),
-        m.Change.objects.latest("pk"),
-        m.ChangeMark.objects.create(position=1, at=then),
-        m.ChangeCut.objects.get(),
+        m.ChangeLogEntry.objects.latest("pk"),
+        m.ChangeLogMark.objects.create(position=1, recorded_at=then),
+        m.ChangeLogTruncation.objects.get(),
     ]
 
 
@@ -112,7 +116,7 @@ def test_a_text_is_never_html(admin_client, rows):
     assert "<b>bread" not in page
 
 
-def act(client, model, action, rows):
+def run_action(client, model, action, rows):
     address = reverse(f"admin:recommendations_{model}_changelist")
     response = client.post(address, {"action": action, "_selected_action": [row.pk for row in rows]})
     assert response.status_code == 302, response.content
@@ -120,19 +124,19 @@ def act(client, model, action, rows):
 
 def test_posts_are_removed_and_restored(admin_client, rows):
     post = m.Post.objects.get()
-    act(admin_client, "post", "remove", [post])
+    run_action(admin_client, "post", "remove", [post])
     changed = m.Post.objects.get()
     assert changed.removed_at
     assert changed.changed_at > post.changed_at
-    act(admin_client, "post", "restore", [post])
+    run_action(admin_client, "post", "restore", [post])
     assert m.Post.objects.get().removed_at is None
 
 
 def test_members_are_deactivated_and_activated(admin_client, rows):
     ann = m.Member.objects.get(external_id="ann")
-    act(admin_client, "member", "deactivate", [ann])
+    run_action(admin_client, "member", "deactivate", [ann])
     assert not m.Member.objects.get(external_id="ann").is_active
-    act(admin_client, "member", "activate", [ann])
+    run_action(admin_client, "member", "activate", [ann])
     assert m.Member.objects.get(external_id="ann").is_active
 
 
@@ -160,18 +164,18 @@ def test_a_changed_post_is_followed_and_its_labels_count(admin_client, rows):
 
 def test_jobs_are_cancelled_and_tried_again(admin_client, rows):
     job = m.Job.objects.get()
-    act(admin_client, "job", "cancel", [job])
+    run_action(admin_client, "job", "cancel", [job])
     assert m.Job.objects.get().state == "cancelled"
-    act(admin_client, "job", "retry", [job])
+    run_action(admin_client, "job", "retry", [job])
     assert m.Job.objects.get().state == "running"
 
 
 def test_an_old_policy_is_copied_and_served(admin_client, rows):
     policy = m.RankingPolicy.objects.get(variant="control", version=1)
-    act(admin_client, "rankingpolicy", "copy_as_active", [policy])
+    run_action(admin_client, "rankingpolicy", "copy_as_active", [policy])
     active = m.RankingPolicy.objects.get(variant="control", is_active=True)
     assert (active.version, active.settings) == (2, policy.settings)
-    act(admin_client, "rankingpolicy", "activate", [policy])
+    run_action(admin_client, "rankingpolicy", "activate", [policy])
     assert m.RankingPolicy.objects.get(variant="control", is_active=True) == policy
 
 

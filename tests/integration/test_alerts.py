@@ -17,12 +17,12 @@ from django.core.exceptions import ValidationError
 from django.db import connection
 from pydantic import SecretStr
 
-from monitoring import alerting, metrics, notifying, performance, readings, samples
-from monitoring.metrics import Read
+from monitoring import alerts, gauges, latency, metrics, notices, samples
+from monitoring.metrics import ComputedGauge
 from monitoring.models import Alert, AlertRule, Notice, Silence
-from tests.making import NOW
+from tests.factories import NOW
 
-FAMILY = Read("recsys_of_a_test", "A figure.", ("part",))
+GAUGE = ComputedGauge("recsys_of_a_test", "A figure.", ("part",))
 STEP = timedelta(seconds=30)
 
 
@@ -31,71 +31,71 @@ def set_env(monkeypatch, **values):
 
 
 @pytest.fixture
-def reading(monkeypatch, db):
+def gauge(monkeypatch, db):
     """A reading that the test sets: 1.0 at part a, whatever it likes at part b; and one rule on it."""
-    monkeypatch.setattr(readings, "_registered", {})
+    monkeypatch.setattr(gauges, "_sources", {})
     now_at = {"value": 0.0}
 
     def read(_now):
         if now_at["value"] is None:
             raise RuntimeError("no answer")
-        return {FAMILY: {("a",): 1.0, ("b",): now_at["value"]}}
+        return {GAUGE: {("a",): 1.0, ("b",): now_at["value"]}}
 
-    readings.register(FAMILY, read=read, every=timedelta(0))
+    gauges.register_gauges(GAUGE, compute=read, max_age=timedelta(0))
     AlertRule.objects.all().delete()
     AlertRule.objects.create(
-        name="too_much", reading=FAMILY.name, labels={"part": "b"}, threshold=10, clears_at=8, for_seconds=60
+        name="too_much", metric=GAUGE.name, labels={"part": "b"}, threshold=10, clears_at=8, for_seconds=60
     )
     return now_at
 
 
-def at(number, value, reading):
+def evaluate_at(number, value, reading):
     """Let it be *number* steps later, and the reading *value*; return the alert's state, if there is one."""
     reading["value"] = value
-    assert alerting.evaluate(now=NOW + number * STEP)
+    assert alerts.evaluate_rules(now=NOW + number * STEP)
     alert = Alert.objects.first()
     return alert.state if alert else None
 
 
-def test_an_alert_waits_fires_holds_and_resolves(reading):
-    assert at(0, 10, reading) is None
-    assert at(1, 11, reading) == "pending"
-    assert at(2, 12, reading) == "pending"
-    assert at(3, 13, reading) == "firing"
-    assert at(4, 9, reading) == "firing", "back under the threshold is not yet well"
-    assert at(5, None, reading) == "firing", "what cannot be read says nothing"
-    assert at(6, 8, reading) == "resolved"
+def test_an_alert_waits_fires_holds_and_resolves(gauge):
+    assert evaluate_at(0, 10, gauge) is None
+    assert evaluate_at(1, 11, gauge) == "pending"
+    assert evaluate_at(2, 12, gauge) == "pending"
+    assert evaluate_at(3, 13, gauge) == "firing"
+    assert evaluate_at(4, 9, gauge) == "firing", "back under the threshold is not yet well"
+    assert evaluate_at(5, None, gauge) == "firing", "what cannot be read says nothing"
+    assert evaluate_at(6, 8, gauge) == "resolved"
     alert = Alert.objects.get()
     assert (alert.began_at, alert.fired_at, alert.resolved_at) == (NOW + STEP, NOW + 3 * STEP, NOW + 6 * STEP)
     assert alert.value == 9 and "above 10" in alert.summary
-    at(7, 11, reading)
+    evaluate_at(7, 11, gauge)
     assert Alert.objects.count() == 2
 
 
-def test_what_was_wrong_for_a_moment_leaves_nothing(reading):
-    assert at(1, 11, reading) == "pending"
-    assert at(2, 9, reading) is None
-    assert at(3, 11, reading) == "pending"
+def test_what_was_wrong_for_a_moment_leaves_nothing(gauge):
+    assert evaluate_at(1, 11, gauge) == "pending"
+    assert evaluate_at(2, 9, gauge) is None
+    assert evaluate_at(3, 11, gauge) == "pending"
 
 
-def test_a_rule_that_is_turned_off_ends_its_alert(reading):
+def test_a_rule_that_is_turned_off_ends_its_alert(gauge):
     for number in (1, 2, 3):
-        at(number, 20, reading)
+        evaluate_at(number, 20, gauge)
     AlertRule.objects.update(is_enabled=False)
-    assert at(4, 20, reading) == "resolved"
+    assert evaluate_at(4, 20, gauge) == "resolved"
 
 
-def test_a_rule_without_its_reading_harms_no_other(reading, caplog):
-    AlertRule.objects.create(name="a_lost_one", reading="recsys_nowhere", threshold=1)
-    assert at(1, 11, reading) == "pending"
+def test_a_rule_without_its_reading_harms_no_other(gauge, caplog):
+    AlertRule.objects.create(name="a_lost_one", metric="recsys_nowhere", threshold=1)
+    assert evaluate_at(1, 11, gauge) == "pending"
     assert "alert_rule_without_reading" in caplog.text
 
 
-def test_below_is_judged_by_the_lowest(reading):
+def test_below_is_judged_by_the_lowest(gauge):
     rule = AlertRule.objects.get()
     rule.comparison, rule.labels, rule.threshold, rule.clears_at, rule.for_seconds = "below", {}, 0.9, 0.95, 0
     rule.save()
-    assert at(1, 0.5, reading) == "firing"
+    assert evaluate_at(1, 0.5, gauge) == "firing"
     assert Alert.objects.get().value == 0.5
     rule.clears_at = 0.8
     with pytest.raises(ValidationError, match="never be over"):
@@ -103,12 +103,12 @@ def test_below_is_judged_by_the_lowest(reading):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_several_beats_one_acts(reading):
-    reading["value"] = 11
+def test_of_several_beats_one_acts(gauge):
+    gauge["value"] = 11
 
     def once(_):
         try:
-            return alerting.evaluate(now=NOW)
+            return alerts.evaluate_rules(now=NOW)
         finally:
             connection.close()
 
@@ -143,12 +143,12 @@ def receiver():
     server.server_close()
 
 
-def test_each_channel_is_told_once_of_each_event(reading, receiver, monkeypatch):
+def test_each_channel_is_told_once_of_each_event(gauge, receiver, monkeypatch):
     url = f"http://127.0.0.1:{receiver.server_port}"
     set_env(monkeypatch, alert_emails=["ops@example.org"], alert_webhook_url=url + "/hook", alertmanager_url=url + "/")
     for number in (1, 2, 3, 4):
-        at(number, 11, reading)
-        notifying.deliver(now=NOW + number * STEP)
+        evaluate_at(number, 11, gauge)
+        notices.send_due_notices(now=NOW + number * STEP)
     assert [(m.subject, m.to) for m in mail.outbox] == [("[recsys] firing: too_much", ["ops@example.org"])]
     hook, passed_on = sorted(receiver.posted, key=lambda one: one[0], reverse=True)
     assert hook[0] == "/hook" and hook[1]["event"] == "firing" and hook[1]["alert"]["value"] == 11
@@ -159,46 +159,46 @@ def test_each_channel_is_told_once_of_each_event(reading, receiver, monkeypatch)
         "source": "recsys",
         "part": "b",
     }
-    at(5, 1, reading)
-    assert notifying.deliver(now=NOW + 5 * STEP) == 3
+    evaluate_at(5, 1, gauge)
+    assert notices.send_due_notices(now=NOW + 5 * STEP) == 3
     assert mail.outbox[-1].subject == "[recsys] resolved: too_much"
     assert "endsAt" in next(body for path, body in receiver.posted[2:] if path == "/api/v2/alerts")[0]
-    assert notifying.deliver(now=NOW + 6 * STEP) == 0
+    assert notices.send_due_notices(now=NOW + 6 * STEP) == 0
 
 
-def test_what_cannot_be_told_is_told_later(reading, receiver, monkeypatch):
+def test_what_cannot_be_told_is_told_later(gauge, receiver, monkeypatch):
     set_env(monkeypatch, alert_webhook_url=f"http://127.0.0.1:{receiver.server_port}/hook")
     receiver.status = 500
     for number in (1, 2, 3):
-        at(number, 11, reading)
+        evaluate_at(number, 11, gauge)
     later = NOW + 3 * STEP
-    assert notifying.deliver(now=later) == notifying.deliver(now=later) == 0
+    assert notices.send_due_notices(now=later) == notices.send_due_notices(now=later) == 0
     assert len(receiver.posted) == 1, "it waits a while before it tries again"
     notice = Notice.objects.get()
     assert (notice.state, notice.attempts, notice.error) == ("waiting", 1, "HTTPError")
     receiver.status = 200
-    assert notifying.deliver(now=later + STEP) == 1
-    Notice.objects.update(state="waiting", attempts=notifying.MOST_ATTEMPTS - 1, due_at=later)
+    assert notices.send_due_notices(now=later + STEP) == 1
+    Notice.objects.update(state="waiting", attempts=notices.MAX_ATTEMPTS - 1, due_at=later)
     receiver.status = 500
-    notifying.deliver(now=later)
+    notices.send_due_notices(now=later)
     assert Notice.objects.get().state == "given up"
 
 
-def test_nobody_hears_of_what_is_silenced_until_it_is_over(reading, monkeypatch):
+def test_nobody_hears_of_what_is_silenced_until_it_is_over(gauge, monkeypatch):
     set_env(monkeypatch, alert_emails=["ops@example.org"])
     silence = Silence.objects.create(rule_name="too_much", starts_at=NOW, ends_at=NOW + 5 * STEP, reason="a move")
     Silence.objects.create(severity="low", starts_at=NOW, ends_at=NOW + 50 * STEP, reason="others")
     for number in (1, 2, 3, 4):
-        assert at(number, 11, reading) in ("pending", "firing")
+        assert evaluate_at(number, 11, gauge) in ("pending", "firing")
     assert not Notice.objects.exists()
-    at(5, 11, reading)
+    evaluate_at(5, 11, gauge)
     assert Notice.objects.count() == 1 and silence.covers(Alert.objects.get())
 
 
-def test_staff_acknowledge_with_a_note(reading, admin_client, monkeypatch):
+def test_staff_acknowledge_with_a_note(gauge, admin_client, monkeypatch):
     set_env(monkeypatch, alert_emails=["ops@example.org"])
     AlertRule.objects.update(for_seconds=0)
-    at(1, 11, reading)
+    evaluate_at(1, 11, gauge)
     Notice.objects.all().delete()
     alert = Alert.objects.get()
     page = f"/admin/monitoring/alert/{alert.pk}/change/"
@@ -208,11 +208,11 @@ def test_staff_acknowledge_with_a_note(reading, admin_client, monkeypatch):
     alert.refresh_from_db()
     assert alert.note == "A disk is full." and alert.acknowledged_at
     assert alert.acknowledged_by == get_user_model().objects.get(is_superuser=True)
-    at(2, 12, reading)
+    evaluate_at(2, 12, gauge)
     assert not Notice.objects.exists(), "who is at it needs no more mails"
     for name in ("alertrule", "silence", "alert"):
         assert admin_client.get(f"/admin/monitoring/{name}/").status_code == 200
-    assert FAMILY.name in admin_client.get("/admin/monitoring/alertrule/add/").content.decode()
+    assert GAUGE.name in admin_client.get("/admin/monitoring/alertrule/add/").content.decode()
 
 
 PAYLOAD = {
@@ -246,9 +246,9 @@ def test_alertmanagers_alerts_are_seen_here_and_told_by_nobody_twice(client, mon
     assert (alert.name, alert.severity, alert.state) == ("DiskFull", "warning", "firing")
     assert alert.began_at == datetime(2026, 6, 1, 12, 0, 0, 123456, UTC)
     AlertRule.objects.all().delete()
-    alerting.evaluate(now=NOW)
+    alerts.evaluate_rules(now=NOW)
     assert not Notice.objects.exists()
-    assert alerting.firing(NOW)[metrics.ALERTS][("other",)] == 1
+    assert alerts.compute_alert_gauges(NOW)[metrics.ALERTS_FIRING][("other",)] == 1
     over = {"alerts": [PAYLOAD["alerts"][0] | {"status": "resolved"}]}
     assert send(client, over).json() == {"recorded": 1}
     assert Alert.objects.get().state == "resolved"
@@ -275,19 +275,19 @@ def test_a_payload_that_is_wrong_records_nothing(client, monkeypatch, payload, s
 
 
 @pytest.fixture
-def shipped(db):
+def shipped_rules(db):
     """The rules as a new database has them: a test that empties the tables takes them along."""
     AlertRule.objects.all().delete()
     migration = import_module("monitoring.migrations.0002_monitoring")
     migration.add_rules(apps, SimpleNamespace(connection=connection))
 
 
-@pytest.mark.usefixtures("shipped")
+@pytest.mark.usefixtures("shipped_rules")
 def test_every_rule_that_we_ship_has_its_reading_and_the_specs_thresholds():
     rules = {rule.name: rule for rule in AlertRule.objects.all()}
     for rule in rules.values():
         rule.clean()
-        assert rule.reading in readings.names(), rule.name
+        assert rule.metric in gauges.gauge_names(), rule.name
     shipped = {name: (rules[name].threshold, rules[name].severity) for name in rules}
     assert shipped["recommendation_generation_time"] == (1.0, "medium")
     assert shipped["heap_used"] == (2**30, "high")
@@ -296,18 +296,18 @@ def test_every_rule_that_we_ship_has_its_reading_and_the_specs_thresholds():
     assert {shipped[n][0] for n in ("error_rate", "memory_usage", "quality_score")} == {0.01, 0.85, 0.7}
 
 
-@pytest.mark.usefixtures("shipped")
+@pytest.mark.usefixtures("shipped_rules")
 def test_what_processes_took_together_makes_the_shipped_rule_fire(redis_url, monkeypatch):
     """From the road to the alert: slow feeds of two processes, through Redis, to a row."""
     moment = datetime.now(UTC)
-    with samples.caches() as client:
+    with samples.cache_redis_client() as client:
         client.delete(samples.STREAM)
     for process in ("web a:1", "web b:2"):
-        bucket = (("bucket", str(performance.bucket_of(1.5))), ("operation", "recommendation_generation"))
-        samples.add(samples.Sample(process, moment.timestamp(), 1, {(samples.OPERATION, bucket): 30.0}))
-    monkeypatch.setattr(readings._registered[metrics.OPERATION_SECONDS.name], "read_at", None)
+        bucket = (("bucket", str(latency.latency_bucket(1.5))), ("operation", "recommendation_generation"))
+        samples.store_sample(samples.Sample(process, moment.timestamp(), 1, {(samples.OPERATION_METRIC, bucket): 30.0}))
+    monkeypatch.setattr(gauges._sources[metrics.OPERATION_SECONDS.name], "read_at", None)
     for seconds in (0, 31, 62):
-        alerting.evaluate(now=moment + timedelta(seconds=seconds))
+        alerts.evaluate_rules(now=moment + timedelta(seconds=seconds))
     alert = Alert.objects.get(name="recommendation_generation_time")
     assert alert.state == "firing"
-    assert alert.value == pytest.approx(1.5, rel=performance.ERROR)
+    assert alert.value == pytest.approx(1.5, rel=latency.RELATIVE_ERROR)

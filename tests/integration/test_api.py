@@ -12,7 +12,7 @@ from django.test import Client
 from monitoring.clock import now
 from recommendations.api import serializers as s
 from recommendations.api.problems import CONTENT_TYPE
-from recommendations.models import Interaction, Job, Member, Post, PrivacySettings, Relationship, Seen
+from recommendations.models import Interaction, Job, Member, Post, PrivacySettings, Relationship, SeenPost
 from recommendations.services import wiring
 from recommendations.services.vectors.embedding import embed_posts
 
@@ -22,9 +22,9 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def open_api(monkeypatch):
     monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"api_open": True, "embedder": "tiny"}))
-    wiring.forget_parts()
+    wiring.reset_parts()
     yield
-    wiring.forget_parts()
+    wiring.reset_parts()
 
 
 @pytest.fixture
@@ -253,7 +253,7 @@ def test_a_form_is_refused(api):
 def test_seen_posts_are_not_shown_again(api, posts, redis_url):
     first = [p["post"]["id"] for p in api.get("/api/v1/members/ann/feed?limit=5").json()["picks"]]
     assert send(api, "members/ann/seen", {"post_ids": [*first, "none"]}).json() == {"marked": 5}
-    assert Seen.objects.count() == 5
+    assert SeenPost.objects.count() == 5
     again = [p["post"]["id"] for p in api.get("/api/v1/members/ann/feed?limit=5").json()["picks"]]
     assert not set(first) & set(again)
 

@@ -10,73 +10,84 @@ from types import SimpleNamespace
 import pytest
 from django.db import connection, transaction
 
-from recommendations.models import Change, ChangeCut, ChangeMark, InterestProfile, LessOf, Member, Post, Seen
-from recommendations.models.changes import ChangeKind
+from recommendations.models import (
+    ChangeLogEntry,
+    ChangeLogMark,
+    ChangeLogTruncation,
+    InterestProfile,
+    Member,
+    NegativeFeedback,
+    Post,
+    SeenPost,
+)
+from recommendations.models.change_log import ChangeKind
 from recommendations.services import invalidate, wiring
 from recommendations.services.serving.pages import page_cache
 from recommendations.services.serving.query import prefetch_facts
 from recommendations.services.serving.recommend import recommend
 from recommendations.services.serving.search import search
 from recommendations.services.serving.similar import find_similar
-from recommendations.services.upkeep import cut_changes
-from recommendations.services.vectors.embedding import SPACE
+from recommendations.services.upkeep import trim_change_log
+from recommendations.services.vectors.embedding import CONTENT_SPACE
 from recommendations.stores import change_log, relational_viewers, resident_facts
-from recommendations.stores.sql import queries
-from tests import making
-from tests.making import NOW
+from recommendations.stores.sql import fetch_all_rows
+from tests import factories
+from tests.factories import NOW
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("parts")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_wiring")]
 
-IS_COMMITTED = resident_facts.is_committed
+IS_COMMITTED = resident_facts.reads_committed_data
 """The real one: the tests' own fixture puts another in its place, since a test's transaction lasts as long as it."""
 
 
 @pytest.fixture
 def ann():
-    return making.member("ann")
+    return factories.member("ann")
 
 
 @pytest.fixture
 def bob():
-    return making.member("bob")
+    return factories.member("bob")
 
 
-def shown(viewer="ann", now=NOW, **asked):
+def shown_posts(viewer="ann", now=NOW, **asked):
     return [pick.post.id for pick in recommend(member_id=viewer, now=now, **asked).picks]
 
 
 def follow(member):
-    facts = wiring.facts()
-    return facts.follow(facts.ask(pk=member.pk))
+    facts = wiring.resident_facts()
+    return facts.apply_changes(facts.prefetch(pk=member.pk))
 
 
-def noted():
+def logged_changes():
     """Return what the log tells of everything that was done in this test, once each."""
-    return sorted({(row.kind, row.subject) for row in Change.objects.exclude(kind=ChangeKind.EVERYTHING)})
+    return sorted({(row.kind, row.row_id) for row in ChangeLogEntry.objects.exclude(kind=ChangeKind.EVERYTHING)})
 
 
-def of_account(member):
+def account_change(member):
     return [(ChangeKind.AUTHOR, member.pk), (ChangeKind.VIEWER, member.pk)]
 
 
 CHANGES = {
-    "a post": lambda ann, bob: (making.post(bob), lambda p: [(ChangeKind.POST, p.pk)]),
-    "a member": lambda ann, bob: (making.member(privacy=False), of_account),
+    "a post": lambda ann, bob: (factories.post(bob), lambda p: [(ChangeKind.POST, p.pk)]),
+    "a member": lambda ann, bob: (factories.member(privacy=False), account_change),
     "a tie": lambda ann, bob: (
-        making.follow(ann, bob),
+        factories.follow(ann, bob),
         lambda _: sorted([(ChangeKind.VIEWER, ann.pk), (ChangeKind.VIEWER, bob.pk)]),
     ),
-    "settings": lambda ann, bob: (ann.privacy, lambda _: of_account(ann)),
+    "settings": lambda ann, bob: (ann.privacy, lambda _: account_change(ann)),
     "a wish": lambda ann, bob: (
-        LessOf.objects.create(member=ann, subject="author", key="1", post=making.post(bob), created_at=NOW),
+        NegativeFeedback.objects.create(
+            member=ann, target="author", target_key="1", post=factories.post(bob), created_at=NOW
+        ),
         lambda _: [(ChangeKind.VIEWER, ann.pk)],
     ),
     "a post seen": lambda ann, bob: (
-        Seen.objects.create(member=ann, post=making.post(bob), seen_at=NOW),
+        SeenPost.objects.create(member=ann, post=factories.post(bob), seen_at=NOW),
         lambda _: [(ChangeKind.SEEN, ann.pk)],
     ),
     "interests": lambda ann, bob: (
-        InterestProfile.objects.create(member=ann, model="m", dimension=8, changed_at=NOW, reference_at=NOW),
+        InterestProfile.objects.create(member=ann, embedding_model="m", dimension=8, changed_at=NOW, reference_at=NOW),
         lambda _: [(ChangeKind.VIEWER, ann.pk)],
     ),
 }
@@ -87,8 +98,8 @@ CHANGES = {
 def test_whoever_changes_a_row_the_log_tells_of_it(ann, bob, case, event):
     row, expected = CHANGES[case](ann, bob)
     named = expected(row)
-    assert set(named) <= set(noted()), "making it is a change, too"
-    Change.objects.all().delete()
+    assert set(named) <= set(logged_changes()), "making it is a change, too"
+    ChangeLogEntry.objects.all().delete()
     table, key = row._meta.db_table, row._meta.pk.column
     if event == "update":
         row.save()
@@ -96,51 +107,51 @@ def test_whoever_changes_a_row_the_log_tells_of_it(ann, bob, case, event):
         with connection.cursor() as cursor:
             verb = f"UPDATE {table} SET {key} = {key}" if "update" in event else f"DELETE FROM {table}"
             cursor.execute(f"{verb} WHERE {key} = %s", (row.pk,))
-    assert noted() == named
+    assert logged_changes() == named
 
 
 def test_a_row_that_goes_to_another_is_a_change_for_both(ann, bob):
-    seen = Seen.objects.create(member=ann, post=making.post(bob), seen_at=NOW)
-    Change.objects.all().delete()
-    Seen.objects.filter(pk=seen.pk).update(member=bob)
-    assert noted() == sorted([(ChangeKind.SEEN, ann.pk), (ChangeKind.SEEN, bob.pk)])
+    seen = SeenPost.objects.create(member=ann, post=factories.post(bob), seen_at=NOW)
+    ChangeLogEntry.objects.all().delete()
+    SeenPost.objects.filter(pk=seen.pk).update(member=bob)
+    assert logged_changes() == sorted([(ChangeKind.SEEN, ann.pk), (ChangeKind.SEEN, bob.pk)])
 
 
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has no TRUNCATE")
 def test_a_table_that_is_emptied_makes_everybody_forget(ann):
     with connection.cursor() as cursor:
-        cursor.execute(f"TRUNCATE {Seen._meta.db_table}")
-    assert Change.objects.filter(kind=ChangeKind.EVERYTHING).exists()
+        cursor.execute(f"TRUNCATE {SeenPost._meta.db_table}")
+    assert ChangeLogEntry.objects.filter(kind=ChangeKind.EVERYTHING).exists()
 
 
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite's triggers are always on")
 def test_who_writes_with_triggers_off_is_noted_all_the_same(ann, bob):
-    post = making.post(bob)
-    making.settle()
+    post = factories.post(bob)
+    factories.clear_change_log()
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL session_replication_role = replica")
     Post.objects.filter(pk=post.pk).update(visibility=3)
-    assert noted() == [(ChangeKind.POST, post.pk)]
+    assert logged_changes() == [(ChangeKind.POST, post.pk)]
 
 
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite's triggers are always on")
 def test_triggers_that_were_turned_off_and_on_again_are_not_trusted(db):
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER TABLE {Post._meta.db_table} DISABLE TRIGGER USER")
-        assert not change_log.is_kept()
+        assert not change_log.are_triggers_installed()
         cursor.execute(f"ALTER TABLE {Post._meta.db_table} ENABLE TRIGGER USER")
-    assert not change_log.is_kept(), "who knows what was written meanwhile"
-    change_log.install()
-    assert change_log.is_kept()
+    assert not change_log.are_triggers_installed(), "who knows what was written meanwhile"
+    change_log.install_triggers()
+    assert change_log.are_triggers_installed()
 
 
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has no functions")
 def test_without_the_function_that_reads_the_log_nothing_is_remembered(db):
     with connection.cursor() as cursor:
-        cursor.execute(f"DROP FUNCTION {change_log.READER}")
-    assert not change_log.is_kept()
-    change_log.install()
-    assert change_log.is_kept()
+        cursor.execute(f"DROP FUNCTION {change_log.READ_FUNCTION}")
+    assert not change_log.are_triggers_installed()
+    change_log.install_triggers()
+    assert change_log.are_triggers_installed()
 
 
 # What is remembered
@@ -158,8 +169,8 @@ def count_reads(monkeypatch):
 
 
 def test_what_has_not_changed_is_not_read_again(ann, bob, monkeypatch):
-    making.posts(bob, 30)
-    making.settle()
+    factories.posts(bob, 30)
+    factories.clear_change_log()
     first = recommend(member_id="ann", now=NOW)
     read = count_reads(monkeypatch)
     again = recommend(member_id="ann", now=NOW)
@@ -169,12 +180,12 @@ def test_what_has_not_changed_is_not_read_again(ann, bob, monkeypatch):
 
 
 def test_a_page_that_is_shown_again_is_recorded_again(ann, bob):
-    making.posts(bob, 30)
-    before = wiring.records().push(b"x")
+    factories.posts(bob, 30)
+    before = wiring.record_queue().push(b"x")
     for _ in range(3):
         recommend(member_id="ann", now=NOW)
     # The slate once, each page once.
-    assert wiring.records().push(b"x") == before + 1 + 4
+    assert wiring.record_queue().push(b"x") == before + 1 + 4
 
 
 @pytest.mark.parametrize(
@@ -183,69 +194,72 @@ def test_a_page_that_is_shown_again_is_recorded_again(ann, bob):
         "hidden": lambda ann, bob, post: Post.objects.filter(pk=post.pk).update(visibility=3),
         "removed": lambda ann, bob, post: Post.objects.filter(pk=post.pk).update(removed_at=NOW),
         "deleted": lambda ann, bob, post: Post.objects.filter(pk=post.pk).delete(),
-        "blocked": lambda ann, bob, post: making.block(bob, ann),
-        "muted": lambda ann, bob, post: making.mute(ann, bob),
+        "blocked": lambda ann, bob, post: factories.block(bob, ann),
+        "muted": lambda ann, bob, post: factories.mute(ann, bob),
         "inactive": lambda ann, bob, post: Member.objects.filter(pk=bob.pk).update(is_active=False),
         "private": lambda ann, bob, post: type(bob.privacy).objects.filter(member=bob).update(is_private=True),
         "no settings": lambda ann, bob, post: type(bob.privacy).objects.filter(member=bob).delete(),
-        "seen": lambda ann, bob, post: Seen.objects.create(member=ann, post=post, seen_at=NOW),
-        "turned down": lambda ann, bob, post: LessOf.objects.create(
-            member=ann, subject="post", key=str(post.pk), post=post, created_at=NOW
+        "seen": lambda ann, bob, post: SeenPost.objects.create(member=ann, post=post, seen_at=NOW),
+        "turned down": lambda ann, bob, post: NegativeFeedback.objects.create(
+            member=ann, target="post", target_key=str(post.pk), post=post, created_at=NOW
         ),
     }.items(),
     ids=lambda item: item[0],
 )
 def test_a_change_behind_the_services_backs_holds_in_the_next_page(ann, bob, change):
-    post = making.post(bob)
-    making.posts(making.member("carl"), 30)
-    assert post.external_id in shown(limit=100) == shown(limit=100)
+    post = factories.post(bob)
+    factories.posts(factories.member("carl"), 30)
+    assert post.external_id in shown_posts(limit=100) == shown_posts(limit=100)
     change[1](ann, bob, post)
-    assert post.external_id not in shown(limit=100)
+    assert post.external_id not in shown_posts(limit=100)
 
 
 def test_words_and_settings_of_the_viewer_hold_in_the_next_page(ann, bob):
-    making.post(bob, "bread", text="All about bread")
-    assert shown() == ["bread"] == shown()
+    factories.post(bob, "bread", text="All about bread")
+    assert shown_posts() == ["bread"] == shown_posts()
     type(ann.privacy).objects.filter(member=ann).update(muted_words=["bread"])
-    assert shown() == []
+    assert shown_posts() == []
     type(ann.privacy).objects.filter(member=ann).update(muted_words=[])
-    assert shown() == ["bread"]
+    assert shown_posts() == ["bread"]
 
 
 def test_a_change_of_text_is_shown(ann, bob):
-    making.post(bob, "bread", text="All about bread")
+    factories.post(bob, "bread", text="All about bread")
     assert recommend(member_id="ann", now=NOW).picks[0].post.text == "All about bread"
     Post.objects.update(text="All about cake")
     assert recommend(member_id="ann", now=NOW).picks[0].post.text == "All about cake"
 
 
 def test_who_takes_another_name_is_not_served_under_the_old_one(ann, bob):
-    making.posts(bob, 3)
-    shown()
+    factories.posts(bob, 3)
+    shown_posts()
     Member.objects.filter(pk=ann.pk).update(external_id="anna")
-    making.member("ann")
+    factories.member("ann")
     assert recommend(member_id="anna", now=NOW).member_id == "anna"
     assert recommend(member_id="ann", now=NOW).member_id == "ann"
-    assert wiring.facts().viewer(NOW, external_id="ann").id != ann.pk
+    assert wiring.resident_facts().get_viewer(NOW, external_id="ann").id != ann.pk
 
 
-DOORS = {
+ENTRY_POINTS = {
     "discovery": ("slates.build_slate", lambda post: recommend(member_id="ann", now=NOW)),
     "similar": ("similar.build_slate", lambda post: find_similar(post_id=post, viewer_id="ann", now=NOW)),
-    "search": ("search.build_search_slate", lambda post: search(viewer_id="ann", space=SPACE, post_id=post, now=NOW)),
+    "search": (
+        "search.build_search_slate",
+        lambda post: search(viewer_id="ann", space=CONTENT_SPACE, post_id=post, now=NOW),
+    ),
 }
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("door", ENTRY_POINTS)
 @pytest.mark.parametrize("is_block", [False, True])
 def test_what_is_hidden_while_the_rest_is_ranked_is_not_shown(ann, bob, monkeypatch, door, is_block):
     """The posts are known to this process before; ranking takes a while; the log is asked again after it."""
-    carl = making.member("carl")
-    anchor, post, other = making.post(carl), making.post(bob), making.post(carl)
-    making.embed()
-    name, ask = DOORS[door]
+    carl = factories.member("carl")
+    anchor, post, other = factories.post(carl), factories.post(bob), factories.post(carl)
+    factories.embed_all_posts()
+    name, ask = ENTRY_POINTS[door]
     ask(anchor.external_id)
-    wiring.slates().purge([ann.pk])
+    wiring.slate_cache().purge([ann.pk])
     page_cache().clear()
     module, function = (f"recommendations.services.serving.{name}").rsplit(".", 1)
     real = getattr(sys.modules[module], function)
@@ -253,7 +267,7 @@ def test_what_is_hidden_while_the_rest_is_ranked_is_not_shown(ann, bob, monkeypa
     def ranks_while_others_write(*args):
         slate = real(*args)
         if is_block:
-            making.block(bob, ann)
+            factories.block(bob, ann)
         else:
             Post.objects.filter(pk=post.pk).update(visibility=3)
         return slate
@@ -264,53 +278,53 @@ def test_what_is_hidden_while_the_rest_is_ranked_is_not_shown(ann, bob, monkeypa
 
 
 def test_a_page_has_its_age(ann, bob):
-    making.posts(bob, 3)
+    factories.posts(bob, 3)
     first = recommend(member_id="ann", now=NOW)
     later = recommend(member_id="ann", now=NOW + timedelta(minutes=30))
     assert later.request_id != first.request_id
 
 
 def test_everybody_forgets_when_told_to(ann, bob, monkeypatch):
-    making.posts(bob, 3)
+    factories.posts(bob, 3)
     first = recommend(member_id="ann", now=NOW)
-    invalidate.every_slate()
+    invalidate.invalidate_all_slates()
     assert recommend(member_id="ann", now=NOW).request_id != first.request_id
 
 
 def test_more_changes_than_anyone_reads_make_a_process_forget_all(ann, bob, monkeypatch):
-    posts = making.posts(bob, 10)
-    assert len(shown()) == 10
-    monkeypatch.setattr(change_log, "MOST", 5)
+    posts = factories.posts(bob, 10)
+    assert len(shown_posts()) == 10
+    monkeypatch.setattr(change_log, "MAX_CHANGES", 5)
     Post.objects.filter(pk__in=[post.pk for post in posts[:9]]).update(visibility=3)
-    assert shown() == [posts[9].external_id]
+    assert shown_posts() == [posts[9].external_id]
 
 
 def test_memory_is_bounded(ann, bob, monkeypatch):
-    making.posts(bob, 30)
-    monkeypatch.setattr(resident_facts, "POSTS", 10)
-    monkeypatch.setattr(resident_facts, "VIEWERS", 1)
-    assert len(shown()) == 20
-    facts = wiring.facts()
+    factories.posts(bob, 30)
+    monkeypatch.setattr(resident_facts, "MAX_POSTS", 10)
+    monkeypatch.setattr(resident_facts, "MAX_VIEWERS", 1)
+    assert len(shown_posts()) == 20
+    facts = wiring.resident_facts()
     assert len(facts._posts) == 10 == sum(map(len, facts._by_author.values()))
-    shown("bob")
+    shown_posts("bob")
     assert list(facts._viewers) == [bob.pk] and list(facts._names) == ["bob"]
 
 
 def test_a_process_short_of_memory_gives_it_up(ann, bob):
-    making.posts(bob, 3)
-    shown()
-    wiring.facts().clear()
+    factories.posts(bob, 3)
+    shown_posts()
+    wiring.resident_facts().clear()
     page_cache().clear()
-    assert not wiring.facts()._posts and len(shown()) == 3
+    assert not wiring.resident_facts()._posts and len(shown_posts()) == 3
 
 
 def test_the_whole_of_a_long_history_is_known(ann, bob, monkeypatch):
     """Beyond the newest thousands that are remembered, rows are asked."""
     monkeypatch.setattr(relational_viewers, "SEEN_LIMIT", 1)
-    old, new, unseen = making.posts(bob, 3)
+    old, new, unseen = factories.posts(bob, 3)
     for at, post in enumerate((old, new)):
-        Seen.objects.create(member=ann, post=post, seen_at=NOW + timedelta(seconds=at))
-    assert shown() == [unseen.external_id]
+        SeenPost.objects.create(member=ann, post=post, seen_at=NOW + timedelta(seconds=at))
+    assert shown_posts() == [unseen.external_id]
 
 
 # Where nothing may be remembered
@@ -318,79 +332,79 @@ def test_the_whole_of_a_long_history_is_known(ann, bob, monkeypatch):
 
 def test_in_a_transaction_nothing_is_remembered(ann, bob, monkeypatch):
     """A process reads what it wrote itself, and may yet take back."""
-    making.posts(bob, 3)
-    monkeypatch.setattr(resident_facts, "is_committed", IS_COMMITTED)
+    factories.posts(bob, 3)
+    monkeypatch.setattr(resident_facts, "reads_committed_data", IS_COMMITTED)
     with pytest.raises(ZeroDivisionError), transaction.atomic():
         Post.objects.update(visibility=0)
-        assert len(shown()) == 3
+        assert len(shown_posts()) == 3
         raise ZeroDivisionError
-    facts = wiring.facts()
+    facts = wiring.resident_facts()
     assert not facts._posts and not facts._viewers
 
 
 @pytest.mark.parametrize("event", ["update", "delete"])
 def test_without_a_trigger_nothing_is_remembered(ann, bob, monkeypatch, event):
-    post = making.post(bob)
-    assert shown() == [post.external_id]
-    name = change_log.name_of(Post, event)
+    post = factories.post(bob)
+    assert shown_posts() == [post.external_id]
+    name = change_log.trigger_name(Post, event)
     with connection.cursor() as cursor:
         on = f" ON {Post._meta.db_table}" if connection.vendor == "postgresql" else ""
         cursor.execute(f"DROP TRIGGER {name}{on}")
-    monkeypatch.setattr(resident_facts, "CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(resident_facts, "TRIGGER_CHECK_SECONDS", 0.0)
     Post.objects.update(visibility=3)
-    assert shown() == []
-    assert not wiring.facts()._posts
+    assert shown_posts() == []
+    assert not wiring.resident_facts()._posts
     connection.check_constraints()  # PostgreSQL alters no table of which it has still to check some
-    change_log.install()
-    assert change_log.is_kept()
+    change_log.install_triggers()
+    assert change_log.are_triggers_installed()
 
 
 # The log's own length
 
 
 def test_the_log_is_cut_off_where_everybody_has_read_it(ann, bob):
-    making.posts(bob, 3)
-    cut_changes.cut_changes(now=NOW)
-    assert Change.objects.count() > 3, "nobody knows yet who has read it"
-    making.post(bob)
-    did = cut_changes.cut_changes(now=NOW + cut_changes.KEPT)
+    factories.posts(bob, 3)
+    trim_change_log.trim_change_log(now=NOW)
+    assert ChangeLogEntry.objects.count() > 3, "nobody knows yet who has read it"
+    factories.post(bob)
+    did = trim_change_log.trim_change_log(now=NOW + trim_change_log.CHANGE_LOG_RETENTION)
     if connection.vendor == "sqlite":
         # In PostgreSQL the test is one transaction, which is still under way.
-        assert did.rows > 3 and noted() == [(ChangeKind.POST, Post.objects.latest("pk").pk)]
-    assert ChangeMark.objects.count() == 2
-    assert ChangeCut.objects.get().position == ChangeMark.objects.earliest("at").position
+        assert did.rows > 3 and logged_changes() == [(ChangeKind.POST, Post.objects.latest("pk").pk)]
+    assert ChangeLogMark.objects.count() == 2
+    assert ChangeLogTruncation.objects.get().position == ChangeLogMark.objects.earliest("recorded_at").position
 
 
 def test_who_read_no_further_than_the_cut_forgets_all(ann, bob):
-    post = making.post(bob)
-    assert shown() == [post.external_id]
+    post = factories.post(bob)
+    assert shown_posts() == [post.external_id]
     Post.objects.update(visibility=3)
-    change_log.cut_before(change_log.position() + 1)
-    Change.objects.all().delete()
-    assert shown() == []
+    change_log.delete_changes_before(change_log.current_log_position() + 1)
+    ChangeLogEntry.objects.all().delete()
+    assert shown_posts() == []
 
 
 def test_a_viewer_who_was_away_for_long_is_read_again_and_nobody_else(ann, bob, monkeypatch):
-    making.posts(making.member("carl"), 3)
-    shown("ann")
-    known = wiring.facts()._viewers[ann.pk]
-    making.post(bob)
-    shown("bob")
-    change_log.cut_before(wiring.facts()._position)
+    factories.posts(factories.member("carl"), 3)
+    shown_posts("ann")
+    known = wiring.resident_facts()._viewers[ann.pk]
+    factories.post(bob)
+    shown_posts("bob")
+    change_log.delete_changes_before(wiring.resident_facts()._position)
     if connection.vendor == "postgresql":
-        known.position -= 1
-    making.settle()
+        known.log_position -= 1
+    factories.clear_change_log()
     read = count_reads(monkeypatch)
-    shown("bob")
+    shown_posts("bob")
     assert "viewer_of" not in read
-    shown("ann")
-    assert read.count("viewer_of") >= 1 and bob.pk in wiring.facts()._viewers
+    shown_posts("ann")
+    assert read.count("viewer_of") >= 1 and bob.pk in wiring.resident_facts()._viewers
 
 
 # Several connections
 
 
-class Elsewhere(threading.Thread):
+class OtherConnection(threading.Thread):
     """Something done on another connection, in a transaction that ends when it is told to."""
 
     def __init__(self, do):
@@ -414,21 +428,21 @@ class Elsewhere(threading.Thread):
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time")
 @pytest.mark.django_db(transaction=True)
 def test_a_transaction_that_is_committed_after_a_later_one_is_not_missed(ann, bob):
-    post, other = making.posts(bob, 2)
-    late = Elsewhere(lambda: Post.objects.filter(pk=post.pk).update(visibility=3))
+    post, other = factories.posts(bob, 2)
+    late = OtherConnection(lambda: Post.objects.filter(pk=post.pk).update(visibility=3))
     Post.objects.filter(pk=other.pk).update(visibility=3)
-    assert shown() == [post.external_id] == shown(), "read past the place of the one that is under way"
+    assert shown_posts() == [post.external_id] == shown_posts(), "read past the place of the one that is under way"
     late.commit()
-    assert shown() == []
+    assert shown_posts() == []
 
 
 @pytest.mark.django_db(transaction=True)
 def test_what_is_committed_elsewhere_holds_at_once(ann, bob):
-    post = making.post(bob)
-    assert shown() == [post.external_id]
+    post = factories.post(bob)
+    assert shown_posts() == [post.external_id]
     for value in (3, 0) * 5:
-        Elsewhere(lambda value=value: Post.objects.filter(pk=post.pk).update(visibility=value)).commit()
-        assert shown() == ([] if value else [post.external_id])
+        OtherConnection(lambda value=value: Post.objects.filter(pk=post.pk).update(visibility=value)).commit()
+        assert shown_posts() == ([] if value else [post.external_id])
 
 
 @pytest.mark.django_db(transaction=True)
@@ -439,7 +453,7 @@ def test_while_threads_read_and_others_write_nobody_is_shown_what_was_hidden_bef
 
     It asks when it is served, or ahead, and is served so many seconds later.
     """
-    posts = making.posts(bob, 6)
+    posts = factories.posts(bob, 6)
     hidden, wrong, done = {}, [], threading.Event()
 
     def write():
@@ -459,12 +473,12 @@ def test_while_threads_read_and_others_write_nobody_is_shown_what_was_hidden_bef
             before = dict(hidden)
             inquiry = None if seconds_ahead is None else prefetch_facts(member_id=viewer)
             time.sleep(seconds_ahead or 0)
-            found = shown(viewer, limit=100, prefetch=inquiry)
+            found = shown_posts(viewer, limit=100, prefetch=inquiry)
             stayed = {post_id for post_id, turn in before.items() if hidden.get(post_id) == turn}
             wrong.extend(stayed.intersection(found))
         connection.close()
 
-    making.member("eve")
+    factories.member("eve")
     threads = [threading.Thread(target=write), *(threading.Thread(target=read, args=(v,)) for v in ("ann", "eve"))]
     for thread in threads:
         thread.start()
@@ -475,49 +489,51 @@ def test_while_threads_read_and_others_write_nobody_is_shown_what_was_hidden_bef
 
 def test_a_post_read_while_another_thread_forgets_it_is_not_remembered(ann, bob, monkeypatch):
     """The row was read before it changed, and would be remembered after."""
-    post = making.post(bob)
+    post = factories.post(bob)
 
     def read_and_change(*questions):
-        found = queries(*questions)
+        found = fetch_all_rows(*questions)
         Post.objects.update(visibility=3)
         follow(bob)
         return found
 
     follow(ann)
     monkeypatch.setattr(resident_facts, "queries", read_and_change)
-    wiring.facts().posts([post.pk])
-    assert not wiring.facts()._posts
+    wiring.resident_facts().get_posts([post.pk])
+    assert not wiring.resident_facts()._posts
 
 
-def answered(inquiry):
+def answered_prefetch(inquiry):
     """Return an inquiry whose answer is on its way to this process, and is as of now."""
     rows = inquiry.asked.rows()
     return replace(inquiry, asked=SimpleNamespace(rows=lambda: rows))
 
 
 def test_an_answer_that_comes_after_another_thread_has_forgotten_more_is_used_and_not_remembered(ann, bob):
-    post = making.post(bob)
-    facts = wiring.facts()
+    post = factories.post(bob)
+    facts = wiring.resident_facts()
     follow(bob)
-    asked = answered(facts.ask(pk=ann.pk, post_ids=[post.pk], history=True))
+    asked = answered_prefetch(facts.prefetch(pk=ann.pk, post_ids=[post.pk], has_history=True))
     Post.objects.update(visibility=3)
-    making.block(bob, ann)
+    factories.block(bob, ann)
     follow(bob)
-    assert not len(facts.viewer(NOW, pk=ann.pk, inquiry=asked).blocked), "as of when it was asked"
-    assert [found.visibility for found in facts.posts([post.pk], asked)] == [0]
+    assert not len(facts.get_viewer(NOW, pk=ann.pk, prefetch=asked).blocked_author_ids), "as of when it was asked"
+    assert [found.visibility for found in facts.get_posts([post.pk], asked)] == [0]
     assert post.pk not in facts._posts and ann.pk not in facts._viewers
-    assert [found.visibility for found in facts.posts([post.pk])] == [3]
-    assert facts.viewer(NOW, pk=ann.pk).blocked.tolist() == [bob.pk]
+    assert [found.visibility for found in facts.get_posts([post.pk])] == [3]
+    assert facts.get_viewer(NOW, pk=ann.pk).blocked_author_ids.tolist() == [bob.pk]
 
 
 def test_an_answer_that_comes_alone_is_remembered(ann, bob):
-    post = making.post(bob)
-    making.settle()
-    facts = wiring.facts()
-    asked = answered(facts.ask(pk=ann.pk, post_ids=[post.pk], history=True))
-    facts.viewer(NOW, pk=ann.pk, inquiry=asked)
-    facts.posts([post.pk], asked)
-    facts.history(ann.pk, wiring.tastes(), asked)
+    post = factories.post(bob)
+    factories.clear_change_log()
+    facts = wiring.resident_facts()
+    asked = answered_prefetch(facts.prefetch(pk=ann.pk, post_ids=[post.pk], has_history=True))
+    facts.get_viewer(NOW, pk=ann.pk, prefetch=asked)
+    facts.get_posts([post.pk], asked)
+    facts.get_history(ann.pk, wiring.resident_profiles(), asked)
     known = facts._viewers[ann.pk]
     assert post.pk in facts._posts and known.seen is not None and known.taste is not None
-    assert facts.ask(pk=ann.pk, post_ids=[post.pk], history=True).parts == {}, "nothing is left to ask but the log"
+    assert facts.prefetch(pk=ann.pk, post_ids=[post.pk], has_history=True).query_counts == {}, (
+        "nothing is left to ask but the log"
+    )

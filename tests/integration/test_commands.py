@@ -16,7 +16,7 @@ from recommendations.management.commands import submit_job
 from recommendations.models import Job, Member, Post, PrivacySettings
 from recommendations.services import wiring, work
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("parts")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_wiring")]
 
 
 def run(*arguments):
@@ -26,14 +26,14 @@ def run(*arguments):
 
 
 @pytest.fixture
-def ann(monkeypatch, parts):
+def ann(monkeypatch, fresh_wiring):
     monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"embedder": "tiny"}))
-    wiring.forget_parts()
+    wiring.reset_parts()
     then = now() - timedelta(hours=1)
     row = Member.objects.create(external_id="ann", created_at=then, changed_at=then)
     PrivacySettings.objects.create(member=row, changed_at=then)
     yield row
-    wiring.forget_parts()
+    wiring.reset_parts()
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_submit_job_refuses_wrong_parameters(params):
 
 
 def test_a_followed_job_that_is_not_done_fails_the_command(ann, monkeypatch):
-    monkeypatch.setattr(submit_job.time, "sleep", lambda _: work.cancel(job_id=Job.objects.get().pk, now=now()))
+    monkeypatch.setattr(submit_job.time, "sleep", lambda _: work.cancel_job(job_id=Job.objects.get().pk, now=now()))
     with pytest.raises(CommandError, match="cancelled"):
         run("submit_job", "batch_feeds", "--follow")
 

@@ -8,16 +8,16 @@ from django.conf import settings
 from django.urls import reverse
 
 from monitoring import clock, dashboard, samples
-from monitoring.dashboard import Figure, Panel
+from monitoring.dashboard import Panel, Stat
 from monitoring.models import MaintenanceRun
 from recommendations.models import FeedHour, Job
 from recommendations.services.extensions import panels as ours
 from recommendations.services.serving import records
 from recommendations.services.serving.recommend import recommend
-from tests import making
-from tests.making import NOW
+from tests import factories
+from tests.factories import NOW
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("parts")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_wiring")]
 
 KEYS = [
     "state",
@@ -36,15 +36,15 @@ KEYS = [
 
 
 @pytest.fixture(autouse=True)
-def asked_anew(monkeypatch, redis_url):
-    monkeypatch.setattr(dashboard, "kept", dashboard.Kept())
-    monkeypatch.setattr("monitoring.operators.kept", dashboard.kept)
+def uncached_dashboard(monkeypatch, redis_url):
+    monkeypatch.setattr(dashboard, "dashboard_cache", dashboard.DashboardCache())
+    monkeypatch.setattr("monitoring.dashboard_views.kept", dashboard.dashboard_cache)
     with redis.Redis.from_url(settings.ENV.cache_redis_url) as client:
         client.delete(samples.STREAM)
 
 
-def shown(now=NOW):
-    return {panel["key"]: panel for panel in dashboard.panels(now)}
+def panels_by_key(now=NOW):
+    return {panel["key"]: panel for panel in dashboard.build_panels(now)}
 
 
 def test_strangers_and_members_of_no_staff_see_nothing(client, django_user_model):
@@ -80,7 +80,7 @@ def test_a_panel_that_fails_leaves_the_others_alone(monkeypatch):
         raise OSError("secret address")
 
     monkeypatch.setitem(dashboard._panels, "jobs", ("Jobs", 1, broken))
-    found = shown()
+    found = panels_by_key()
     assert found["jobs"] == {"key": "jobs", "title": "Jobs", "error": "OSError"}
     assert "figures" in found["queues"]
 
@@ -88,14 +88,14 @@ def test_a_panel_that_fails_leaves_the_others_alone(monkeypatch):
 def test_all_who_look_at_once_are_answered_from_one_asking(monkeypatch):
     asked = []
     monkeypatch.setattr(dashboard, "_panels", {"x": ("X", 1, lambda now: asked.append(now) or Panel())})
-    kept = dashboard.Kept()
+    kept = dashboard.DashboardCache()
     for _ in range(3):
-        assert kept.answer(NOW)["at"] == NOW.timestamp()
+        assert kept.get(NOW)["at"] == NOW.timestamp()
     assert len(asked) == 1
 
 
 def test_a_figure_is_plain_data():
-    assert dashboard.shown("k", lambda now: Panel(figures=[Figure("a", 1, "ms", "bad")]), NOW)["figures"] == [
+    assert dashboard.build_panel("k", lambda now: Panel(stats=[Stat("a", 1, "ms", "bad")]), NOW)["figures"] == [
         {"label": "a", "value": 1, "unit": "ms", "tone": "bad"}
     ]
 
@@ -103,17 +103,17 @@ def test_a_figure_is_plain_data():
 def test_real_feeds_are_seen_in_traffic_stages_caches_and_engines(admin_client):
     now = clock.now()
     for _ in range(4):
-        making.posts(making.member(at=now), 5, at=now)
-    making.embed(at=now)
+        factories.posts(factories.member(at=now), 5, at=now)
+    factories.embed_all_posts(at=now)
     sampler = samples.Sampler()
-    sampler.take("web", now.timestamp())  # what other tests counted
+    sampler.take_sample("web", now.timestamp())  # what other tests counted
     for name in ("ann", "bob"):
-        making.member(name, at=now)
+        factories.member(name, at=now)
         for _ in range(3):
             recommend(member_id=name, now=now)
     records.record_served(now=now)
-    samples.add(sampler.take("web", now.timestamp()))
-    found = shown(now)
+    samples.store_sample(sampler.take_sample("web", now.timestamp()))
+    found = panels_by_key(now)
     assert [one["value"] for one in found["traffic"]["figures"]][::3] == [1.2, 66.7]
     plots = found["traffic"]["plots"]
     assert [points[-1][1] for points in plots[0]["lines"].values()] == [2, 4]
@@ -136,14 +136,14 @@ def test_weeks_of_hours_are_compared_by_variant():
             feed="discovery",
             engine="plain",
             variant=variant,
-            slates=10,
+            slate_count=10,
             p50_ms=float(hours),
             p95_ms=9.0,
-            shown=100,
-            pages=10,
-            engaged=engaged,
+            served_count=100,
+            page_count=10,
+            engagement_count=engaged,
         )
-    table = ours.variants(NOW).tables[0]
+    table = ours.variants_panel(NOW).tables[0]
     control, treatment = (dict(zip(table.columns, row, strict=True)) for row in table.rows)
     assert control == {
         "feed": "discovery",
@@ -157,14 +157,14 @@ def test_weeks_of_hours_are_compared_by_variant():
         "shown": 200,
     }
     assert (treatment["acted on %"], treatment["p50 ms"]) == (12.0, 1.0)
-    assert ours.variants(NOW).bars[0].values == {"discovery, control": 3.0, "discovery, treatment": 12.0}
-    assert len(ours.days(NOW).plots[0].lines["pages served"]) == 2
+    assert ours.variants_panel(NOW).bars[0].values == {"discovery, control": 3.0, "discovery, treatment": 12.0}
+    assert len(ours.days_panel(NOW).plots[0].lines["pages served"]) == 2
 
 
 def test_jobs_and_maintenance_tell_how_far_they_are(monkeypatch):
     Job.objects.create(kind="batch_feeds", state="running", total=10, done=3, failed=1, created_at=NOW, started_at=NOW)
     MaintenanceRun.objects.create(name="tidy", started_at=NOW, outcome="failed", error="OSError")
-    found = shown(NOW + timedelta(seconds=90))
+    found = panels_by_key(NOW + timedelta(seconds=90))
     assert found["jobs"]["tables"][0]["rows"][0][:4] == ["batch_feeds", "running", "4 of 10 (40 %)", 1]
     assert found["jobs"]["tables"][0]["rows"][0][5] == "90.0 s"
     assert found["maintenance"]["figures"][0]["value"] == 1

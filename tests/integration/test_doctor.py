@@ -11,16 +11,16 @@ from django.db import connection
 from pydantic import SecretStr
 
 from flags.models import Experiment, Flag
-from flags.models.guarded import writing
+from flags.models.guarded import allow_guarded_writes
 from monitoring import doctor, workers
 from monitoring.doctor import Verdict
 from monitoring.models import AlertRule
 from recommendations.models import EmbeddingModel, FeedRequest
 from recommendations.services.extensions import doctor as service_lines
-from tests import making
-from tests.making import NOW
+from tests import factories
+from tests.factories import NOW
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("parts")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_wiring")]
 
 SERVER = {"run_id": "a", "policy": "noeviction", "maxmemory": 0, "appendonly": True, "cluster": False}
 CACHE = SERVER | {"run_id": "b", "policy": "allkeys-lru", "maxmemory": 2**29}
@@ -32,11 +32,11 @@ def set_env(monkeypatch, **values):
 
 def servers(monkeypatch, broker, cache):
     answers = {settings.ENV.redis_url: broker, settings.ENV.cache_redis_url: cache}
-    monkeypatch.setattr(doctor, "facts_of", answers.__getitem__)
+    monkeypatch.setattr(doctor, "read_redis_facts", answers.__getitem__)
 
 
 def feeds(count, *, duration_ms=20.0, fallback=""):
-    member = making.member()
+    member = factories.member()
     FeedRequest.objects.bulk_create(
         FeedRequest(
             id=UUID(int=n),
@@ -57,7 +57,7 @@ def feeds(count, *, duration_ms=20.0, fallback=""):
 
 
 @pytest.fixture
-def good(monkeypatch, django_user_model):
+def good_configuration(monkeypatch, django_user_model):
     """A configuration as it should be, but for the database server and experiments, which are choices."""
     set_env(
         monkeypatch,
@@ -68,19 +68,19 @@ def good(monkeypatch, django_user_model):
         alert_emails=["operators@recsys.example"],
     )
     monkeypatch.setattr(settings, "ALLOWED_HOSTS", ["recsys.example"])
-    monkeypatch.setattr(workers, "findings", lambda now: [])
+    monkeypatch.setattr(workers, "check_worker_health", lambda now: [])
     servers(monkeypatch, SERVER, CACHE)
     django_user_model.objects.create_superuser("root", password="correct horse battery")
-    feeds(service_lines.LOAD_FEEDS)
+    feeds(service_lines.MIN_LOAD_FEEDS)
 
 
-def said():
-    return {line.title: line for line in doctor.walk(NOW)}
+def messages():
+    return {line.title: line for line in doctor.checks(NOW)}
 
 
-def test_a_good_configuration_has_no_failing_line(good):
-    lines = said()
-    assert doctor.failing(lines.values()) == []
+def test_a_good_configuration_has_no_failing_line(good_configuration):
+    lines = messages()
+    assert doctor.failed_lines(lines.values()) == []
     choices = {"A/B test variants configured", "Database connections use least privilege"}
     noted = {"Memory and cores"}  # the machine's, whatever it is
     warned = {title for title, line in lines.items() if line.verdict is Verdict.WARN}
@@ -98,14 +98,14 @@ def test_a_good_configuration_has_no_failing_line(good):
         ("Vector database (Qdrant) configured and populated", {"catalogue_max_posts": 1}, "QDRANT_URL"),
     ],
 )
-def test_a_broken_setting_fails_its_line_and_says_how_to_mend_it(good, monkeypatch, title, values, word):
-    author = making.member()
-    making.posts(author, 2)
+def test_a_broken_setting_fails_its_line_and_says_how_to_mend_it(good_configuration, monkeypatch, title, values, word):
+    author = factories.member()
+    factories.posts(author, 2)
     EmbeddingModel.objects.create(
         space="content", name="tiny", embedder="tiny", dimension=8, state="active", created_at=NOW, changed_at=NOW
     )
     set_env(monkeypatch, **values)
-    line = doctor.line_of(title, doctor._lines[title], NOW)
+    line = doctor.run_check(title, doctor._checks[title], NOW)
     assert line.verdict is Verdict.FAIL
     assert word in line.fix
 
@@ -121,13 +121,13 @@ def test_a_broken_setting_fails_its_line_and_says_how_to_mend_it(good, monkeypat
 )
 def test_redis_servers_are_judged_by_what_they_keep(monkeypatch, broker, cache, verdict, word):
     servers(monkeypatch, broker, cache)
-    answer = doctor.redis_servers(NOW)
+    answer = doctor.check_redis_servers(NOW)
     assert answer.verdict is verdict
     assert word in answer.fix
 
 
 def test_a_real_redis_tells_what_is_asked(redis_url):
-    facts = doctor.facts_of(redis_url)
+    facts = doctor.read_redis_facts(redis_url)
     assert set(facts) == set(SERVER)
     assert facts["policy"] == "noeviction"
 
@@ -135,32 +135,32 @@ def test_a_real_redis_tells_what_is_asked(redis_url):
 def test_a_missing_index_is_named():
     with connection.cursor() as cursor:
         cursor.execute("DROP INDEX posts_by_age")
-    answer = service_lines.indexes(NOW)
+    answer = service_lines.check_indexes(NOW)
     assert answer.verdict is Verdict.FAIL
-    assert "recommendations_post.posts_by_age" in answer.said
+    assert "recommendations_post.posts_by_age" in answer.message
 
 
 def test_a_flag_that_is_gone_slow_feeds_and_fallbacks_fail():
-    with writing():
+    with allow_guarded_writes():
         Experiment.objects.all().delete()
         Flag.objects.all().delete()
-    assert service_lines.flag(NOW).verdict is Verdict.FAIL
-    assert service_lines.load(NOW).verdict is Verdict.WARN
-    feeds(service_lines.LOAD_FEEDS, duration_ms=900.0)
-    assert "p95 900 ms" in service_lines.load(NOW).said
-    assert service_lines.load(NOW).verdict is Verdict.FAIL
+    assert service_lines.check_engine_flag(NOW).verdict is Verdict.FAIL
+    assert service_lines.check_load(NOW).verdict is Verdict.WARN
+    feeds(service_lines.MIN_LOAD_FEEDS, duration_ms=900.0)
+    assert "p95 900 ms" in service_lines.check_load(NOW).message
+    assert service_lines.check_load(NOW).verdict is Verdict.FAIL
     FeedRequest.objects.update(duration_ms=5.0, fallback="plain")
-    assert service_lines.load(NOW).verdict is Verdict.FAIL
+    assert service_lines.check_load(NOW).verdict is Verdict.FAIL
 
 
-def test_thresholds_must_be_watched_read_and_told(good, monkeypatch):
-    assert service_lines.thresholds(NOW).verdict is Verdict.PASS
+def test_thresholds_must_be_watched_read_and_told(good_configuration, monkeypatch):
+    assert service_lines.check_alert_thresholds(NOW).verdict is Verdict.PASS
     set_env(monkeypatch, alert_emails=[])
-    assert "ALERT_EMAILS" in service_lines.thresholds(NOW).fix
-    AlertRule.objects.filter(name="heap_used").update(reading="recsys_nothing")
-    assert service_lines.thresholds(NOW).said == "Nothing reads what these rules watch: heap_used."
+    assert "ALERT_EMAILS" in service_lines.check_alert_thresholds(NOW).fix
+    AlertRule.objects.filter(name="heap_used").update(metric="recsys_nothing")
+    assert service_lines.check_alert_thresholds(NOW).message == "Nothing reads what these rules watch: heap_used."
     AlertRule.objects.filter(name="heap_used").update(is_enabled=False)
-    assert service_lines.thresholds(NOW).said == "Not watched: heap_used."
+    assert service_lines.check_alert_thresholds(NOW).message == "Not watched: heap_used."
 
 
 def test_shares_make_a_whole():
@@ -174,11 +174,11 @@ def test_a_line_that_cannot_be_asked_fails():
     def ask(now):
         raise OSError("no route")
 
-    line = doctor.line_of("x", ask, NOW)
-    assert (line.verdict, line.said) == (Verdict.FAIL, "could not be asked: OSError: no route")
+    line = doctor.run_check("x", ask, NOW)
+    assert (line.verdict, line.message) == (Verdict.FAIL, "could not be asked: OSError: no route")
 
 
-def test_the_command_ends_with_1_if_a_line_fails(good, monkeypatch, capsys):
+def test_the_command_ends_with_1_if_a_line_fails(good_configuration, monkeypatch, capsys):
     call_command("doctor")
     out = capsys.readouterr().out
     assert "0 fail." in out

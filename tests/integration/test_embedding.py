@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from recommendations.embedders.choosing import EmbedderError, embedder_named
-from recommendations.embedders.text import WordLlamaText
+from recommendations.embedders.registry import EmbedderError, get_embedder
 from recommendations.embedders.tiny import TinyText
+from recommendations.embedders.wordllama_text import WordLlamaText
 from recommendations.models import EmbeddingFailure, Member, Post, PostEmbedding
 from recommendations.services.vectors import embedding as service
 from recommendations.services.vectors.embedding import embed_posts, embeddable_text, embedding_lag_seconds
@@ -26,7 +26,7 @@ def posts(db):
     ]
 
 
-def vector_of(row):
+def stored_vector(row):
     return np.frombuffer(bytes(row.vector), "<f4")
 
 
@@ -35,9 +35,9 @@ def test_every_post_gets_the_vector_of_its_text(posts):
     rows = PostEmbedding.objects.order_by("post_id")
     expected = TinyText().embed([post.text for post in posts])
     for row, vector in zip(rows, expected, strict=True):
-        assert (row.space, row.model, row.dimension, row.version) == ("content", TinyText().name, 64, 1)
-        np.testing.assert_array_equal(vector_of(row), vector)
-    assert not vector_of(rows[1]).any(), "an empty post has a zero vector, and is not asked again"
+        assert (row.space, row.embedding_model, row.dimension, row.version) == ("content", TinyText().name, 64, 1)
+        np.testing.assert_array_equal(stored_vector(row), vector)
+    assert not stored_vector(rows[1]).any(), "an empty post has a zero vector, and is not asked again"
 
 
 def test_a_second_run_has_nothing_to_do(posts):
@@ -64,7 +64,7 @@ def test_named_posts_are_embedded_anew_and_count_up(posts):
     assert embed_posts(embedder=TinyText(), now=later, post_ids=[posts[0].pk, missing]) == 1
     row = PostEmbedding.objects.get(post=posts[0])
     assert (row.version, row.changed_at) == (2, later)
-    np.testing.assert_array_equal(vector_of(row), TinyText().embed(["quite another text"])[0])
+    np.testing.assert_array_equal(stored_vector(row), TinyText().embed(["quite another text"])[0])
     assert PostEmbedding.objects.get(post=posts[2]).version == 1
 
 
@@ -79,7 +79,7 @@ def test_progress_and_batches(posts, monkeypatch):
     assert calls == [(3, 4), (4, 4)]
 
 
-class FailsOn(TinyText):
+class FailingEmbedder(TinyText):
     """An embedder that cannot take texts with a word in them."""
 
     def __init__(self, word):
@@ -93,7 +93,7 @@ class FailsOn(TinyText):
 
 
 def test_a_post_that_fails_holds_up_no_other_and_is_parked_in_the_end(posts):
-    at, broken = NOW, FailsOn("🍞")
+    at, broken = NOW, FailingEmbedder("🍞")
     assert embed_posts(embedder=broken, now=at) == 3
     assert embed_posts(embedder=broken, now=at + timedelta(seconds=59)) == 0, "it is not due yet"
     row = EmbeddingFailure.objects.get()
@@ -103,18 +103,18 @@ def test_a_post_that_fails_holds_up_no_other_and_is_parked_in_the_end(posts):
         at = row.retry_at
         embed_posts(embedder=broken, now=at)
         row.refresh_from_db()
-    assert (row.attempts, at) == (service.MAX_ATTEMPTS, NOW + timedelta(minutes=1 + 4 + 16))
+    assert (row.attempts, at) == (service.MAX_EMBED_ATTEMPTS, NOW + timedelta(minutes=1 + 4 + 16))
     assert embed_posts(embedder=broken, now=at + timedelta(days=9)) == 0, "parked"
     assert embedding_lag_seconds(model=broken.name, now=at) == 0
 
-    service.try_again(failure_ids=[row.pk], now=at)
+    service.retry_failures(failure_ids=[row.pk], now=at)
     assert embed_posts(embedder=TinyText(), now=at) == 1
     assert not EmbeddingFailure.objects.exists(), "what was mended is no failure any more"
 
 
 def test_a_model_that_fails_for_all_blames_no_post(posts):
     with pytest.raises(RuntimeError, match="cannot"):
-        embed_posts(embedder=FailsOn(""), now=NOW)
+        embed_posts(embedder=FailingEmbedder(""), now=NOW)
     assert not EmbeddingFailure.objects.exists()
 
 
@@ -126,14 +126,14 @@ def test_text_tags_and_descriptions_are_embedded_once_each():
 
 def test_the_setting_chooses_the_embedder(db):
     assert embedder() is embedder(), "one a process"
-    assert embedder_named("tiny").name == TinyText().name
-    assert embedder_named("wordllama").name == WordLlamaText().name
+    assert get_embedder("tiny").name == TinyText().name
+    assert get_embedder("wordllama").name == WordLlamaText().name
 
 
 def test_an_unknown_embedder_and_a_missing_package_say_what_to_do(monkeypatch):
     with pytest.raises(EmbedderError, match="there are wordllama, fastembed, tiny"):
-        embedder_named("word2vec")
+        get_embedder("word2vec")
     monkeypatch.setitem(__import__("sys").modules, "fastembed", None)
     monkeypatch.delitem(__import__("sys").modules, "recommendations.embedders.fastembed_text", raising=False)
     with pytest.raises(EmbedderError, match="pip install fastembed"):
-        embedder_named("fastembed", "BAAI/bge-small-en-v1.5")
+        get_embedder("fastembed", "BAAI/bge-small-en-v1.5")

@@ -11,60 +11,60 @@ from django.apps import apps
 from django.conf import settings
 from django.db import connection
 
-from flags.experiments.privacy import exposures_of, forget_unit
-from recommendations import jobs
+from flags.experiments.privacy import erase_unit_exposures, list_unit_exposures
+from recommendations import task_queue
 from recommendations.models import ErasedPost, FeedRequest, Job, JobFile, Member, Post
 from recommendations.services import wiring, work
-from recommendations.services.errors import InactiveMember, InvalidRequest, NothingToFetch, UnknownMember
+from recommendations.services.errors import InactiveMember, InvalidRequest, JobFileNotFound, UnknownMember
 from recommendations.services.learning import interact, learn
 from recommendations.services.members import erasure, preferences
-from recommendations.services.members.export import KEPT, fetch
+from recommendations.services.members.export import EXPORT_RETENTION, fetch_export
 from recommendations.services.serving import records
 from recommendations.services.serving.recommend import recommend
 from recommendations.services.vectors.embedding import embed_posts
-from tests import making
-from tests.making import NOW
+from tests import factories
+from tests.factories import NOW
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("parts")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("fresh_wiring")]
 ANN, BOB = "ann-of-the-erased", "bob-who-stays"
 
 
 @pytest.fixture
-def sent(monkeypatch):
+def sent_messages(monkeypatch):
     messages = []
-    monkeypatch.setattr(jobs, "publish", lambda name, kwargs, queue, *_: messages.append((name, kwargs)))
+    monkeypatch.setattr(task_queue, "publish", lambda name, kwargs, queue, *_: messages.append((name, kwargs)))
     return messages
 
 
 @pytest.fixture
-def life(sent):
+def member_history(sent_messages):
     """Two members who wrote, acted, asked and were shown things."""
-    ann, bob, author = making.member(ANN, muted_words=["spoiler"]), making.member(BOB), making.member("author")
-    making.posts(author, 5)
-    own = making.post(ann, "of-ann", text="a secret recipe")
+    ann, bob, author = factories.member(ANN, muted_words=["spoiler"]), factories.member(BOB), factories.member("author")
+    factories.posts(author, 5)
+    own = factories.post(ann, "of-ann", text="a secret recipe")
     embed_posts(embedder=wiring.embedder(), now=NOW)
-    making.follow(ann, author)
-    making.follow(bob, ann)
-    making.block(author, making.member("else"))
+    factories.follow(ann, author)
+    factories.follow(bob, ann)
+    factories.block(author, factories.member("else"))
     for name in (ANN, BOB):
         post = author.posts.first().external_id
         events = [interact.Event(f"like-{name}", name, post, "like")]
         events += [interact.Event(f"less-{name}", name, author.posts.last().external_id, "not_interested", "author")]
-        events += [interact.Event(f"undo-{name}", name, undoes=f"less-{name}")]
-        interact.record(events=events, now=NOW)
+        events += [interact.Event(f"undo-{name}", name, undoes_event_id=f"less-{name}")]
+        interact.record_events(events=events, now=NOW)
         page = recommend(member_id=name, now=NOW)
         assert page.picks
-    learn.learn(member_ids=[ann.pk, bob.pk], now=NOW)
+    learn.learn_interactions(member_ids=[ann.pk, bob.pk], now=NOW)
     records.record_served(now=NOW)
-    work.submit(kind="member_feed", params={"member_ids": [ANN, BOB]}, now=NOW)
+    work.submit_job(kind="member_feed", params={"member_ids": [ANN, BOB]}, now=NOW)
     return ann, bob, own
 
 
 def run(kind, **params):
-    job = work.submit(kind=kind, params=params, now=NOW)
+    job = work.submit_job(kind=kind, params=params, now=NOW)
     for chunk in Job.objects.get(pk=job.id).chunks.all():
-        work.run_chunk(job_id=job.id, number=chunk.number, now=NOW)
-    return work.look_up(job_id=job.id)
+        work.process_chunk(job_id=job.id, number=chunk.number, now=NOW)
+    return work.read_job(job_id=job.id)
 
 
 def everything_in_the_database():
@@ -90,8 +90,8 @@ def everything_in_redis():
     return told
 
 
-def test_nothing_of_an_erased_member_is_left(life):
-    pk = life[0].pk
+def test_nothing_of_an_erased_member_is_left(member_history):
+    pk = member_history[0].pk
     assert ANN in everything_in_the_database()
     assert any(str(pk) in key for key in everything_in_redis())
     job = run("erase_members", member_ids=[ANN])
@@ -109,61 +109,61 @@ def test_nothing_of_an_erased_member_is_left(life):
         recommend(member_id=ANN, now=NOW)
 
 
-def test_erased_is_hidden_at_once_before_any_worker_comes(life):
+def test_erased_is_hidden_at_once_before_any_worker_comes(member_history):
     assert "of-ann" in [pick.post.id for pick in recommend(member_id=BOB, feed="following", now=NOW).picks]
-    job = work.submit(kind="erase_members", params={"member_ids": [ANN]}, now=NOW)
+    job = work.submit_job(kind="erase_members", params={"member_ids": [ANN]}, now=NOW)
     assert job.state == "queued"
     with pytest.raises(InactiveMember):
         recommend(member_id=ANN, now=NOW)
     assert "of-ann" not in [pick.post.id for pick in recommend(member_id=BOB, feed="following", now=NOW).picks]
 
 
-def test_what_was_served_and_not_written_yet_is_not_written_for_an_erased_member(life):
+def test_what_was_served_and_not_written_yet_is_not_written_for_an_erased_member(member_history):
     recommend(member_id=ANN, feed="trending", now=NOW)
     run("erase_members", member_ids=[ANN])
     records.record_served(now=NOW)
     assert not FeedRequest.objects.exclude(member__external_id=BOB).exists()
-    late = interact.record(events=[interact.Event("late", ANN, "of-ann", "like")], now=NOW)
+    late = interact.record_events(events=[interact.Event("late", ANN, "of-ann", "like")], now=NOW)
     assert late[0].status == "rejected"
-    learn.learn(member_ids=[life[0].pk or 0], now=NOW)
+    learn.learn_interactions(member_ids=[member_history[0].pk or 0], now=NOW)
 
 
-def test_every_process_drops_an_erased_post_from_its_memory(life):
-    catalogue, pk = wiring.catalogue(), life[2].pk
-    assert pk in catalogue.everything().post_ids
+def test_every_process_drops_an_erased_post_from_its_memory(member_history):
+    catalogue, pk = wiring.catalogue(), member_history[2].pk
+    assert pk in catalogue.all_posts().post_ids
     run("erase_posts", post_ids=["of-ann"])
     assert not Post.objects.filter(pk=pk).exists()
     row = catalogue.rows_of(np.array([pk]))
     assert wiring.engines()["plain"].vectors(row).any()
     catalogue.refresh(NOW + timedelta(seconds=5))
-    assert pk not in catalogue.everything().post_ids
+    assert pk not in catalogue.all_posts().post_ids
     for engine in wiring.engines().values():
         assert not engine.vectors(row).any(), engine.name
 
 
-def test_numbers_of_erased_posts_are_kept_for_a_while_only(life):
-    ErasedPost.objects.create(post_id=10**9, erased_at=NOW - erasure.REMEMBERED - timedelta(hours=1))
+def test_numbers_of_erased_posts_are_kept_for_a_while_only(member_history):
+    ErasedPost.objects.create(post_id=10**9, erased_at=NOW - erasure.ERASED_ID_RETENTION - timedelta(hours=1))
     run("erase_posts", post_ids=["of-ann"])
-    assert list(ErasedPost.objects.values_list("post_id", flat=True)) == [life[2].pk]
+    assert list(ErasedPost.objects.values_list("post_id", flat=True)) == [member_history[2].pk]
 
 
-def test_erasing_twice_is_erasing_once(life):
+def test_erasing_twice_is_erasing_once(member_history):
     run("erase_members", member_ids=[ANN])
-    erasure.erase_members(member_ids=[life[0].pk or 0], now=NOW)
+    erasure.erase_members(member_ids=[member_history[0].pk or 0], now=NOW)
     with pytest.raises(UnknownMember):
         run("erase_members", member_ids=[ANN])
 
 
 @pytest.mark.parametrize("kind", ["erase_members", "erase_posts", "export_members"])
-def test_nobody_erases_or_exports_everything_by_leaving_a_list_out(life, kind):
+def test_nobody_erases_or_exports_everything_by_leaving_a_list_out(member_history, kind):
     with pytest.raises(InvalidRequest, match="name them"):
-        work.submit(kind=kind, params={}, now=NOW)
+        work.submit_job(kind=kind, params={}, now=NOW)
 
 
-def test_an_export_holds_what_is_held(life):
+def test_an_export_holds_what_is_held(member_history):
     job = run("export_members", member_ids=[ANN])
     assert job.has_file
-    (told,) = fetch(job_id=job.id)
+    (told,) = fetch_export(job_id=job.id)
     assert told["member"]["id"] == ANN
     assert told["privacy"][0]["muted_words"] == ["spoiler"]
     assert [tie["to"] for tie in told["ties"]] == ["author"]
@@ -174,36 +174,36 @@ def test_an_export_holds_what_is_held(life):
     assert BOB not in text, "who follows the member is the other's data"
 
 
-def test_an_export_goes_with_its_member_and_after_some_days(life):
+def test_an_export_goes_with_its_member_and_after_some_days(member_history):
     job = run("export_members", member_ids=[ANN])
     old = JobFile.objects.get()
     run("export_members", member_ids=[BOB])
-    JobFile.objects.filter(pk=old.pk).update(created_at=NOW - KEPT - timedelta(hours=1))
+    JobFile.objects.filter(pk=old.pk).update(created_at=NOW - EXPORT_RETENTION - timedelta(hours=1))
     run("export_members", member_ids=[BOB])
-    with pytest.raises(NothingToFetch):
-        fetch(job_id=job.id)
+    with pytest.raises(JobFileNotFound):
+        fetch_export(job_id=job.id)
     again = run("export_members", member_ids=[ANN])
     run("erase_members", member_ids=[ANN])
-    with pytest.raises(NothingToFetch):
-        fetch(job_id=again.id)
+    with pytest.raises(JobFileNotFound):
+        fetch_export(job_id=again.id)
 
 
 def test_experiments_forget_a_unit():
-    assert exposures_of(unit_id="x") == []
-    forget_unit(unit_id="x")
+    assert list_unit_exposures(unit_id="x") == []
+    erase_unit_exposures(unit_id="x")
 
 
-def test_by_the_api(life, client, monkeypatch):
+def test_by_the_api(member_history, client, monkeypatch):
     monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"api_open": True}))
     answer = client.delete(f"/api/v1/members/{ANN}")
     assert answer.status_code == 202
     address = answer["Location"]
     assert client.get(address).json()["kind"] == "erase_members"
-    assert client.get(f"{address}/result").json()["code"] == "nothing-to-fetch"
+    assert client.get(f"{address}/result").json()["code"] == "no-job-file"
     assert client.delete("/api/v1/members/nobody").status_code == 404
     body = json.dumps({"kind": "export_members", "params": {"member_ids": [BOB]}})
     export = client.post("/api/v1/jobs", body, content_type="application/json").json()
-    work.run_chunk(job_id=export["id"], number=0, now=NOW)
+    work.process_chunk(job_id=export["id"], number=0, now=NOW)
     done = client.get(f"/api/v1/jobs/{export['id']}").json()
     told = client.get(done["result_url"])
     assert told["Cache-Control"] == "no-store"

@@ -21,7 +21,7 @@ from PIL import Image
 
 from access import keys
 from access.scopes import Scope
-from flags.analysis import looking
+from flags.analysis import interim_analysis
 from monitoring import clock
 from recommendations.api import feeds, spaces
 from recommendations.models import Job, Member
@@ -29,10 +29,10 @@ from recommendations.services import wiring, work
 from recommendations.services.errors import FactsUnavailable
 from recommendations.services.learning import learn
 from recommendations.services.serving import records
-from recsys_project.openapi import EXAMPLES, PROBLEM
-from tests import making
+from recsys_project.openapi import EXAMPLES, PROBLEM_CONTENT_TYPE
+from tests import factories
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("parts")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_wiring")]
 READER, AUTHOR = "42", "3"
 SMALL, LARGE = 3, 6_000_000
 
@@ -42,7 +42,7 @@ def description():
     return json.loads(json.dumps(SchemaGenerator().get_schema(public=True), default=str))
 
 
-class Teller:
+class ExampleRecorder:
     """Sends what an operation is to be sent, and notes request and answer."""
 
     def __init__(self, description):
@@ -85,26 +85,29 @@ class Teller:
     def problem(self, operation, status, body=None, **how):
         """Send what is refused, and note the problem."""
         answer = self.send(operation, body, **how)
-        assert (answer.status_code, answer["Content-Type"]) == (status, PROBLEM), (operation, answer.content)
+        assert (answer.status_code, answer["Content-Type"]) == (status, PROBLEM_CONTENT_TYPE), (
+            operation,
+            answer.content,
+        )
         self.problems.setdefault(str(status), answer.json())
 
 
-def finished(job_id):
+def run_job(job_id):
     """Do a job's chunks, as a worker does."""
     for chunk in Job.objects.get(pk=job_id).chunks.all():
-        work.run_chunk(job_id=UUID(str(job_id)), number=chunk.number, now=clock.now())
+        work.process_chunk(job_id=UUID(str(job_id)), number=chunk.number, now=clock.now())
 
 
-def day(tell, monkeypatch):
+def integrator_day(tell, monkeypatch):
     """Live an integrator's day."""
     content(tell)
-    served(tell)
-    searched(tell, monkeypatch)
-    kept_profile(tell)
-    done_later(tell)
-    switched(tell)
-    tried(tell)
-    refused(tell, monkeypatch)
+    serve_feed(tell)
+    search_posts(tell, monkeypatch)
+    save_profile(tell)
+    run_jobs(tell)
+    change_flags(tell)
+    try_experiment(tell)
+    refused_requests(tell, monkeypatch)
     tell("take_down_post", 204, post_id="9")
     tell("erase_member", 202, member_id=READER)
 
@@ -141,7 +144,7 @@ def content(tell):
     for name, text in (("9", "Bread for beginners"), ("10", "A lighthouse in winter"), ("11", "Ships that pass")):
         tell("send_post", 201, other | {"text": text}, post_id=name)
     tell("post", 200, post_id="7")
-    making.embed(at=clock.now())
+    factories.embed_all_posts(at=clock.now())
     acts = [
         {"event_id": "e-1", "member_id": READER, "post_id": "7", "kind": "like"},
         {"event_id": "e-2", "member_id": READER, "post_id": "8", "kind": "dwell", "value": 12.5, "occurred_at": moment},
@@ -151,12 +154,12 @@ def content(tell):
     tell("record_interactions", 207, {"events": [acts[0], wrong]})
     less = {"event_id": "e-4", "member_id": READER, "post_id": "9", "kind": "not_interested", "reason": "topic"}
     tell("record_interactions", 200, {"events": [less]})
-    learn.learn(member_ids=[Member.objects.get(external_id=READER).pk], now=clock.now())
+    learn.learn_interactions(member_ids=[Member.objects.get(external_id=READER).pk], now=clock.now())
     tell("tie", 204, member_id=READER, kind="follow", other_id=AUTHOR)
     tell("untie", 204, member_id=READER, kind="follow", other_id=AUTHOR)
 
 
-def served(tell):
+def serve_feed(tell):
     page = tell("feed", 200, member_id=READER, query={"limit": 2, "explain": "true"})
     records.record_served(now=clock.now())
     asked = {"request_id": page["request_id"], "post_id": page["picks"][0]["post"]["id"], "query": {"viewer": READER}}
@@ -166,10 +169,10 @@ def served(tell):
     tell("less_effects", 200, member_id=READER)
 
 
-def searched(tell, monkeypatch):
+def search_posts(tell, monkeypatch):
     vectors = [{"post_id": name, "vector": [0.0] * n + [1.0] + [0.0] * (7 - n)} for n, name in enumerate("789")]
     tell("store_vectors", 200, {"model": "own-1", "vectors": vectors}, space="photo")
-    wiring.follow_models(clock.now(), now_at_least=True)  # which every process does within a second
+    wiring.sync_embedding_models(clock.now(), must_be_current=True)  # which every process does within a second
     asked = {"viewer": READER, "space": "photo", "vector": vectors[0]["vector"], "limit": 1}
     tell("search_by_vector", 200, asked)
     tell("search", 200, query={"viewer": READER, "space": "photo", "post": "7", "limit": 1})
@@ -182,7 +185,7 @@ def searched(tell, monkeypatch):
         tell("store_pictures", 200, body, space="image")
 
 
-def kept_profile(tell):
+def save_profile(tell):
     tell("preferences", 200, member_id=READER)
     tell("change_preferences", 200, {"muted_words": ["war"], "languages": ["en"]}, member_id=READER)
     file = tell("profile_file", 200, member_id=READER)
@@ -192,13 +195,13 @@ def kept_profile(tell):
     tell("reset", 204, member_id="43")
 
 
-def done_later(tell):
+def run_jobs(tell):
     job = tell("submit_job", 202, {"kind": "member_feed", "params": {"member_ids": [READER]}})
-    finished(job["id"])
+    run_job(job["id"])
     tell("job", 200, job_id=job["id"])
     tell("job_events", 200, job_id=job["id"])
     export = tell("submit_job", 202, {"kind": "export_members", "params": {"member_ids": [READER]}})
-    finished(export["id"])
+    run_job(export["id"])
     tell("job_result", 200, job_id=export["id"])
     tell("list_jobs", 200, query={"limit": 1})
     other = tell("submit_job", 202, {"kind": "batch_feeds"})
@@ -212,7 +215,7 @@ def done_later(tell):
     tell("put_policy", 201, wider, variant="wider", headers={"If-None-Match": "*"})
 
 
-def switched(tell):
+def change_flags(tell):
     shown = {"key": "new_player", "description": "The player that opens at once.", "owner": "video", "why": "a try"}
     tell("make_flag", 201, shown | {"rollout_percentage": 20, "needs_approval": False})
     tell("read_flag", 200, key="new_player")
@@ -238,11 +241,11 @@ def switched(tell):
     tell("list_rollouts", 200)
     tell("steer_rollout", 200, {"why": "begin"}, key=plan["key"], action="start")
     tell("steer_rollout", 200, {"why": "one moment"}, key=plan["key"], action="pause")
-    guarded(tell, changes, plan["key"])
+    guarded_change(tell, changes, plan["key"])
     tell("archive_flag", 204, key="new_player", query={"why": "it is everywhere"})
 
 
-def guarded(tell, changes, plan):
+def guarded_change(tell, changes, plan):
     """Change what a second person must approve."""
     guard = {"needs_approval": True, "is_enabled": True, "rules": [{"segment": "english"}], "why": "it matters now"}
     flag = tell("read_flag", 200, key="new_player")
@@ -255,15 +258,15 @@ def guarded(tell, changes, plan):
     tell("change_segment", 202, {"denied_ids": [], "why": "asked to be let in"}, key="english")
     tell("steer_rollout", 202, {"why": "go on"}, key=plan, action="resume")
     tell("list_approvals", 200)
-    tell.people.force_login(User.objects.create_superuser("releaser", password="x" * 16))
-    tell("decide_approval", 204, pending_id=asked["id"], decision="approve", client=tell.people)
+    tell.make_members.force_login(User.objects.create_superuser("releaser", password="x" * 16))
+    tell("decide_approval", 204, pending_id=asked["id"], decision="approve", client=tell.make_members)
     flag = tell("read_flag", 200, key="new_player")
     body = {"needs_approval": False, "why": "settled"}
     eased = tell("change_flag", 202, body, key="new_player", headers={"If-Match": f'"{flag["version"]}"'})
-    tell("decide_approval", 204, pending_id=eased["id"], decision="approve", client=tell.people)
+    tell("decide_approval", 204, pending_id=eased["id"], decision="approve", client=tell.make_members)
 
 
-def tried(tell):
+def try_experiment(tell):
     variants = [{"key": "control", "is_control": True, "value": False}, {"key": "new", "value": True}]
     draft = {
         "key": "player",
@@ -273,7 +276,7 @@ def tried(tell):
         "variants": variants,
         "why": "to know",
     }
-    making.flag("new_player_trial", is_enabled=True)
+    factories.flag("new_player_trial", is_enabled=True)
     tell("make_experiment", 201, draft)
     tell("change_experiment", 200, {"traffic_percentage": 20, "why": "fewer"}, key="player")
     tell("steer_experiment", 200, {"why": "begin"}, key="player", step="start")
@@ -281,14 +284,14 @@ def tried(tell):
     tell("read_experiment", 200, key="player")
     tell("list_experiment_changes", 200, key="player")
     tell("look_at_experiment", 202, key="player")
-    looking.look(key="player", now=clock.now())
+    interim_analysis.run_interim_analysis(key="player", now=clock.now())
     tell("read_results", 200, key="player")
-    making.flag("new_player_trial", needs_approval=True)
+    factories.flag("new_player_trial", needs_approval=True)
     tell("change_experiment", 202, {"hypothesis": "Who waits leaves.", "why": "clearer"}, key="player")
     tell("steer_experiment", 202, {"why": "a holiday"}, key="player", step="pause")
 
 
-def refused(tell, monkeypatch):
+def refused_requests(tell, monkeypatch):
     page = {"member_id": READER}
     tell.problem("feed", 400, **page, query={"limit": 1000})
     tell.problem("feed", 401, **page, secret="rk_unknown")
@@ -314,16 +317,16 @@ def refused(tell, monkeypatch):
         tell.problem("feed", 503, **page)
 
 
-def same_form(kept, came):
+def has_same_shape(kept, came):
     """Return whether two answers have the same fields; a list may be of any length, and null stands for anything."""
     if isinstance(kept, dict) and isinstance(came, dict):
-        return set(kept) == set(came) and all(same_form(kept[name], came[name]) for name in kept)
+        return set(kept) == set(came) and all(has_same_shape(kept[name], came[name]) for name in kept)
     return None in (kept, came) or type(kept) is type(came) or {type(kept), type(came)} <= {int, float}
 
 
 def test_the_examples_are_what_is_sent_and_answered(description, monkeypatch):
-    tell = Teller(description)
-    day(tell, monkeypatch)
+    tell = ExampleRecorder(description)
+    integrator_day(tell, monkeypatch)
     known = {"operations": tell.noted, "problems": tell.problems}
     if os.environ.get("WRITE_EXAMPLES"):
         EXAMPLES.write_text(json.dumps(known, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
@@ -332,7 +335,7 @@ def test_the_examples_are_what_is_sent_and_answered(description, monkeypatch):
     for operation, noted in tell.noted.items():
         assert set(noted["answers"]) == set(kept["operations"][operation]["answers"]), operation
         for status, answer in noted["answers"].items():
-            assert same_form(kept["operations"][operation]["answers"][status], answer), (operation, status)
+            assert has_same_shape(kept["operations"][operation]["answers"][status], answer), (operation, status)
 
 
 def test_every_operation_has_its_examples_and_they_fit(description):

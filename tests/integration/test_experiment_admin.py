@@ -9,16 +9,16 @@ import pytest
 from django.urls import reverse
 
 from flags import snapshot
-from flags.analysis import looking
+from flags.analysis import interim_analysis
 from flags.experiments import plots, report
-from flags.models import Experiment, FlagChange, Metric, Subject
-from flags.roles import make_roles
+from flags.models import ChangeSubject, Experiment, FlagChange, Metric
+from flags.roles import create_roles
 from flags.services import experiments
 from flags.services.change import Actor
 from monitoring.clock import now
-from tests import making
-from tests.integration.test_flag_admin import rows_of, sign_in
-from tests.integration.test_looking import exposed, people, trial  # noqa: F401 -- a fixture
+from tests import factories
+from tests.integration.test_flag_admin import inline_rows, sign_in
+from tests.integration.test_interim_analysis import make_exposures, make_members, trial  # noqa: F401 -- a fixture
 
 pytestmark = pytest.mark.django_db
 FLAG = "wasm_recommendations"
@@ -31,10 +31,10 @@ ARMS = (
 
 @pytest.fixture(autouse=True)
 def fresh():
-    snapshot.snapshot.forget()
-    make_roles()
+    snapshot.flag_snapshot.invalidate()
+    create_roles()
     yield
-    snapshot.snapshot.forget()
+    snapshot.flag_snapshot.invalidate()
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def form(flag, *, variants=ARMS, **fields):
         "bandit_floor": "0.05",
         "why": "a test",
     }
-    return plain | rows_of("variants", *variants) | fields
+    return plain | inline_rows("variants", *variants) | fields
 
 
 def page(name, obj=None):
@@ -77,20 +77,20 @@ def dialog(client, step, row, **fields):
 
 
 def test_a_draft_is_made_by_the_form(editor):
-    flag = making.flag(FLAG, is_enabled=True)
+    flag = factories.flag(FLAG, is_enabled=True)
     answer = editor.post(page("add"), form(flag))
     assert answer.status_code == 302, answer.context["errors"]
     row = Experiment.objects.get(key="pace")
     arms = [(arm.key, arm.weight, arm.is_control, arm.value, arm.config) for arm in row.variants.all()]
     assert arms == [("control", 60.0, True, False, {"pace": 1}), ("fast", 40.0, False, True, {"pace": 2})]
-    record = FlagChange.objects.get(subject=Subject.EXPERIMENT, key="pace")
+    record = FlagChange.objects.get(subject=ChangeSubject.EXPERIMENT, key="pace")
     assert (record.action, record.who, record.why) == ("made", "ed", "a test")
     wrong = editor.post(page("add"), form(flag, variants=(ARMS[0], ARMS[1] | {"value": "blue"}), key="other"))
     assert b"Write true or false." in wrong.content and not Experiment.objects.filter(key="other").exists()
 
 
 def test_an_editor_drafts_and_a_releaser_steers(editor):
-    row = making.experiment(FLAG, started=False, at=now())
+    row = factories.experiment(FLAG, started=False, at=now())
     dialog(editor, "start", row)
     assert Experiment.objects.get(pk=row.pk).state == "draft"
     releaser = sign_in(editor, "Flag releaser", "rob")
@@ -111,7 +111,7 @@ def test_an_editor_drafts_and_a_releaser_steers(editor):
 
 def test_what_is_frozen_is_not_offered(releaser):
     """While it runs the form has the hypothesis, the metrics and the effect; the list shows it at a glance."""
-    row = making.experiment(FLAG, at=now(), traffic_percentage=40)
+    row = factories.experiment(FLAG, at=now(), traffic_percentage=40)
     content = releaser.get(page("change", row)).content.decode()
     assert 'name="hypothesis"' in content and 'name="traffic_percentage"' not in content
     assert 'name="variants-0-weight"' not in content
@@ -126,7 +126,7 @@ def test_what_is_frozen_is_not_offered(releaser):
 
 
 def test_the_report_of_a_draft_and_of_one_that_nobody_looked_at(releaser, monkeypatch):
-    row = making.experiment(FLAG, started=False, at=now())
+    row = factories.experiment(FLAG, started=False, at=now())
     assert b"Start it first" in releaser.get(page("results", row)).content
     experiments.start(key="trial", now=now(), **DO)
     asked = []
@@ -139,7 +139,7 @@ def test_the_report_of_a_draft_and_of_one_that_nobody_looked_at(releaser, monkey
 def test_the_report_says_what_the_look_found(releaser, trial):  # noqa: F811
     """In words, pictures and files, which agree."""
     for day in range(3):
-        looking.look(key="trial", now=making.NOW - timedelta(days=2 - day))
+        interim_analysis.run_interim_analysis(key="trial", now=factories.NOW - timedelta(days=2 - day))
     content = releaser.get(page("results", trial)).content.decode()
     for said in ("engagements (goal)", "turned_down (guardrail)", "better", "By language", "<svg", "look by look"):
         assert said in content, said
@@ -152,24 +152,26 @@ def test_the_report_says_what_the_look_found(releaser, trial):  # noqa: F811
 
 
 def test_a_wrong_split_is_said_first(releaser, db):
-    members, _ = people(400)
-    row = making.experiment(FLAG, at=making.NOW - timedelta(days=1))
+    members, _ = make_members(400)
+    row = factories.experiment(FLAG, at=factories.NOW - timedelta(days=1))
     phase = row.phases.get()
-    at = making.NOW - timedelta(hours=1)
+    at = factories.NOW - timedelta(hours=1)
     for some, variant in ((members[:300], "control"), (members[300:], "treatment")):
-        phase.exposures.bulk_create(exposed(phase, some, variant, at=at))
-    looking.look(key="trial", now=making.NOW)
+        phase.exposures.bulk_create(make_exposures(phase, some, variant, at=at))
+    interim_analysis.run_interim_analysis(key="trial", now=factories.NOW)
     content = releaser.get(page("results", row)).content.decode()
     assert "The split is wrong." in content and 'role="alert"' in content
 
 
 def test_pictures_hold_what_does_not_fit():
     """Wide intervals end at the picture's edge; nothing to show is no picture."""
-    numbers = dict.fromkeys(report.NUMBERS, 0.0) | {"lift": 0.1, "lift_low": -9.0, "lift_high": 9.0}
-    line = report.Line("m", "", True, False, True, "treatment", "", "open", numbers)
-    picture = plots.forest([line])
-    assert picture.bars[0].low == plots.LEFT and picture.bars[0].high == plots.WIDTH - plots.RIGHT
-    assert plots.forest([]) is None and plots.over_looks([]) is None and plots.over_days({}) is None
+    numbers = dict.fromkeys(report.RESULT_NUMBERS, 0.0) | {"lift": 0.1, "lift_low": -9.0, "lift_high": 9.0}
+    line = report.ComparisonRow("m", "", True, False, True, "treatment", "", "open", numbers)
+    picture = plots.build_forest_plot([line])
+    assert picture.bars[0].low == plots.MARGIN_LEFT and picture.bars[0].high == plots.WIDTH - plots.MARGIN_RIGHT
+    assert (
+        plots.build_forest_plot([]) is None and plots.build_lift_plot([]) is None and plots.build_units_plot({}) is None
+    )
 
 
 def test_a_metric_is_edited_in_words(editor):

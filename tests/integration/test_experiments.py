@@ -13,9 +13,10 @@ from prometheus_client import REGISTRY
 from rest_framework.exceptions import ValidationError
 
 from flags import rollout, snapshot
-from flags.experiments.exposing import Met, expose
-from flags.experiments.rules import Arm, Exposed, Running
+from flags.experiments.exposures import UnitExposure, record_exposures
+from flags.experiments.rules import ExperimentArm, ExposedVariant, RunningExperiment
 from flags.models import (
+    ChangeSubject,
     ExclusionGroup,
     Experiment,
     Exposure,
@@ -23,17 +24,16 @@ from flags.models import (
     Holdout,
     Metric,
     PendingChange,
-    Subject,
 )
 from flags.services import approve, experiments
-from flags.services.change import Actor, change
+from flags.services.change import Actor, apply_change
 from flags.services.errors import RefusedError, UnknownKeyError
 from flags.services.evaluate import evaluate
 from recommendations.services import wiring
 from recommendations.services.serving import records
 from recommendations.services.serving.query import WASM_ASSIGNMENT, assign_engine
 from recommendations.services.serving.recommend import recommend
-from tests import making
+from tests import factories
 
 pytestmark = pytest.mark.django_db
 
@@ -45,11 +45,11 @@ FLAG, FLOOR = "wasm_recommendations", "bandit_floor"
 
 @pytest.fixture(autouse=True)
 def fresh():
-    making.flag(FLAG, is_enabled=True, rollout_percentage=0)
-    snapshot.snapshot.forget()
+    factories.flag(FLAG, is_enabled=True, rollout_percentage=0)
+    snapshot.flag_snapshot.invalidate()
     records.queued_exposures.clear()
     yield
-    snapshot.snapshot.forget()
+    snapshot.flag_snapshot.invalidate()
 
 
 def variants(units=UNITS, key=FLAG):
@@ -58,13 +58,13 @@ def variants(units=UNITS, key=FLAG):
     return {unit: answer.variant for unit, answer in found.items() if answer.variant}
 
 
-def saved(key="trial", **patch):
-    return change(subject=Subject.EXPERIMENT, key=key, patch=patch, **DO)
+def save_experiment(key="trial", **patch):
+    return apply_change(subject=ChangeSubject.EXPERIMENT, key=key, patch=patch, **DO)
 
 
 def test_its_life_is_recorded_step_by_step():
     """From draft to a decision: who is in it, and what the record says."""
-    making.experiment(FLAG, started=False)
+    factories.experiment(FLAG, started=False)
     assert not variants()
     row = experiments.start(key="trial", **DO)
     assert (row.state, row.started_at) == ("running", NOW)
@@ -76,27 +76,27 @@ def test_its_life_is_recorded_step_by_step():
     experiments.resume(key="trial", **DO)
     assert variants() == before
     row = experiments.finish(key="trial", decision="treatment", **DO)
-    assert (row.state, row.decision, row.decided_because, row.finished_at) == ("finished", "treatment", "a test", NOW)
+    assert (row.state, row.decision, row.decision_reason, row.finished_at) == ("finished", "treatment", "a test", NOW)
     assert not variants() and row.phases.get().ended_at == NOW
-    actions = FlagChange.objects.filter(subject=Subject.EXPERIMENT, key="trial").order_by("pk")
+    actions = FlagChange.objects.filter(subject=ChangeSubject.EXPERIMENT, key="trial").order_by("pk")
     assert [record.action for record in actions] == ["made", "started", "paused", "resumed", "finished"]
     assert actions.last().before["state"] == "running" and actions.last().after["decision"] == "treatment"
 
 
 def test_who_gets_what_is_frozen_while_it_runs():
     """Weights, variants, traffic, unit, goal: each is refused with what to do instead; the hypothesis may be mended."""
-    making.experiment(FLAG)
+    factories.experiment(FLAG)
     Metric.objects.create(key="other", numerator=["like"])
     arms = [{"key": "a", "is_control": True, "value": False}, {"key": "b", "value": True}]
     for patch in ({"variants": arms}, {"goal": "other"}, {"traffic_percentage": 10}, {"is_sticky": False}):
         with pytest.raises(RefusedError, match=f"{next(iter(patch))} cannot change .* Begin a new phase"):
-            saved(**patch)
-    assert saved(hypothesis="It matters.", metrics=["other"]).action == "changed"
+            save_experiment(**patch)
+    assert save_experiment(hypothesis="It matters.", metrics=["other"]).action == "changed"
     with pytest.raises(RefusedError, match="it is started, paused and finished, not set"):
-        saved(state="finished")
+        save_experiment(state="finished")
     experiments.finish(key="trial", decision="", **DO)
     with pytest.raises(RefusedError, match="finished: its record stays"):
-        saved(hypothesis="I knew it.")
+        save_experiment(hypothesis="I knew it.")
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_who_gets_what_is_frozen_while_it_runs():
     ],
 )
 def test_what_is_not_ready_does_not_start(patch, field):
-    making.experiment(FLAG, started=False, **patch)
+    factories.experiment(FLAG, started=False, **patch)
     with pytest.raises(ValidationError) as refused:
         experiments.start(key="trial", **DO)
     assert field in refused.value.detail
@@ -145,23 +145,23 @@ def test_what_is_not_ready_does_not_start(patch, field):
 )
 def test_a_draft_that_makes_no_sense_is_refused_by_field(patch, field):
     with pytest.raises(ValidationError) as refused:
-        making.experiment(FLAG, started=False, **patch)
+        factories.experiment(FLAG, started=False, **patch)
     assert set(refused.value.detail) == {field}
 
 
 def test_one_runs_on_a_flag_unless_they_share_a_group():
     """Slots of a group do not overlap, so nobody is in two; everybody else is in at most one."""
     ExclusionGroup.objects.create(key="ranking")
-    making.experiment(FLAG)
-    making.experiment(FLAG, "second", started=False, group="ranking", slot_to=40)
+    factories.experiment(FLAG)
+    factories.experiment(FLAG, "second", started=False, group="ranking", slot_to=40)
     with pytest.raises(ValidationError, match="trial runs on"):
         experiments.start(key="second", **DO)
     experiments.finish(key="trial", decision="", **DO)
     experiments.start(key="second", **DO)
-    making.experiment(FLAG, "third", started=False, group="ranking", slot_from=30)
+    factories.experiment(FLAG, "third", started=False, group="ranking", slot_from=30)
     with pytest.raises(ValidationError, match="second has 0 to 40 % of the group"):
         experiments.start(key="third", **DO)
-    saved("third", slot_from=40)
+    save_experiment("third", slot_from=40)
     experiments.start(key="third", **DO)
     by_rule = Counter(evaluate(key=FLAG, unit_id=unit).rule for unit in UNITS)
     assert abs(by_rule["experiment:second"] / 2000 - 0.4) < 0.05
@@ -170,13 +170,13 @@ def test_one_runs_on_a_flag_unless_they_share_a_group():
 
 def test_those_held_out_are_in_no_experiment():
     Holdout.objects.create(key="year", percentage=20)
-    making.experiment(FLAG, holdout="year")
+    factories.experiment(FLAG, holdout="year")
     rules = Counter(evaluate(key=FLAG, unit_id=unit).rule for unit in UNITS)
     assert abs(rules["holdout:year"] / 2000 - 0.2) < 0.04
 
 
 def test_more_traffic_throws_nobody_out():
-    making.experiment(FLAG, traffic_percentage=20)
+    factories.experiment(FLAG, traffic_percentage=20)
     few = variants()
     experiments.widen(key="trial", traffic_percentage=60, **DO)
     many = variants()
@@ -194,51 +194,53 @@ arms = st.lists(st.floats(0.05, 1), min_size=2, max_size=5)
 def test_widening_never_moves_a_unit(weights, low, more, seed):
     """Whatever the variants and the seed."""
     shares = [weight / sum(weights) for weight in weights]
-    row = Running(1, 1, "e", "f", seed, low, tuple(Arm(str(i), share, i, {}) for i, share in enumerate(shares)))
-    wider = Running(1, 1, "e", "f", seed, min(low + more, 1), row.arms)
+    row = RunningExperiment(
+        1, 1, "e", "f", seed, low, tuple(ExperimentArm(str(i), share, i, {}) for i, share in enumerate(shares))
+    )
+    wider = RunningExperiment(1, 1, "e", "f", seed, min(low + more, 1), row.arms)
     flag = rollout.Rollout("f", True, 0, on_value=1, default_value=-1, off_value=-2)
     small, large = (rollout.compile_rollouts([flag], [one]) for one in (row, wider))
     for unit in UNITS[:100]:
-        first = rollout.evaluate(small, "f", unit)
+        first = rollout.evaluate_with_engine(small, "f", unit)
         if first.variant:
-            assert rollout.evaluate(large, "f", unit).variant == first.variant
+            assert rollout.evaluate_with_engine(large, "f", unit).variant == first.variant
 
 
 def test_a_new_phase_leaves_those_who_were_exposed():
     """Others are drawn anew, by the new weights and another seed; each is exposed once a phase at most."""
-    making.experiment(FLAG)
+    factories.experiment(FLAG)
     first = variants()
-    expose(Met(unit, evaluate(key=FLAG, unit_id=unit).exposed, NOW) for unit in UNITS[:300])
-    row = experiments.rephase(key="trial", weights={"control": 10, "treatment": 90}, **DO)
+    record_exposures(UnitExposure(unit, evaluate(key=FLAG, unit_id=unit).exposed_variant, NOW) for unit in UNITS[:300])
+    row = experiments.begin_phase(key="trial", weights={"control": 10, "treatment": 90}, **DO)
     assert [phase.number for phase in row.phases.all()] == [1, 2] and row.phases.get(number=1).ended_at == NOW
     second = variants()
     assert {unit: second[unit] for unit in UNITS[:300]} == {unit: first[unit] for unit in UNITS[:300]}
     drawn = Counter(second[unit] for unit in UNITS[300:])
     assert abs(drawn["treatment"] / 1700 - 0.9) < 0.04
     answer = evaluate(key=FLAG, unit_id=UNITS[0])
-    assert answer.variant == first[UNITS[0]] and answer.exposed is None
+    assert answer.variant == first[UNITS[0]] and answer.exposed_variant is None
     with pytest.raises(ValidationError, match="control, treatment"):
-        experiments.rephase(key="trial", weights={"control": 1}, **DO)
+        experiments.begin_phase(key="trial", weights={"control": 1}, **DO)
 
 
 def test_exposures_are_written_once_and_counted():
     """However often and in whatever order they come; of phases that are gone, none."""
-    making.experiment(FLAG)
+    factories.experiment(FLAG)
     phase = Experiment.objects.get(key="trial").phases.get()
-    exposed = Exposed(phase.experiment_id, phase.pk, "treatment", 0.5)
+    exposed = ExposedVariant(phase.experiment_id, phase.pk, "treatment", 0.5)
     counted = {"experiment": "trial", "variant": "treatment"}
     before = REGISTRY.get_sample_value("recsys_flag_exposures_total", counted) or 0
-    later = Met("ann", exposed, NOW + timedelta(hours=1))
-    assert expose([later, Met("ann", exposed, NOW), Met("bob", exposed, NOW)]) == 2
-    assert expose([later, Met("ann", Exposed(1, 999_999, "treatment", 0.5), NOW)]) == 0
+    later = UnitExposure("ann", exposed, NOW + timedelta(hours=1))
+    assert record_exposures([later, UnitExposure("ann", exposed, NOW), UnitExposure("bob", exposed, NOW)]) == 2
+    assert record_exposures([later, UnitExposure("ann", ExposedVariant(1, 999_999, "treatment", 0.5), NOW)]) == 0
     assert Exposure.objects.get(unit_id="ann").exposed_at == NOW
     assert REGISTRY.get_sample_value("recsys_flag_exposures_total", counted) == before + 2
 
 
 def test_a_flag_that_needs_approval_has_its_experiments_approved():
     """A second person lets it begin; a draft needs nobody."""
-    making.flag(FLAG, needs_approval=True)
-    making.experiment(FLAG, started=False)
+    factories.flag(FLAG, needs_approval=True)
+    factories.experiment(FLAG, started=False)
     waits = experiments.start(key="trial", **DO)
     assert isinstance(waits, PendingChange) and not variants()
     second = get_user_model().objects.create_superuser("second", password="x" * 16)
@@ -247,7 +249,7 @@ def test_a_flag_that_needs_approval_has_its_experiments_approved():
 
 
 def test_steps_that_make_no_sense_are_refused():
-    making.experiment(FLAG)
+    factories.experiment(FLAG)
     with pytest.raises(RefusedError, match="trial is running; this is for one that is draft"):
         experiments.start(key="trial", **DO)
     with pytest.raises(ValidationError, match="no variant"):
@@ -264,18 +266,18 @@ def test_the_rollout_of_the_specification_ships_as_a_draft():
         "wasm_conservative": 25.0,
         "wasm_aggressive": 25.0,
     }
-    assert FlagChange.objects.filter(subject=Subject.EXPERIMENT, key=row.key, action="made").exists()
+    assert FlagChange.objects.filter(subject=ChangeSubject.EXPERIMENT, key=row.key, action="made").exists()
     experiments.start(key=row.key, **DO)
     seen = Counter((choice.engine, choice.variant) for choice in map(assign_engine, UNITS))
     assert seen[("wasm_simd", "wasm_aggressive")] > 100 and seen[("plain", "control")] > 1500
 
 
 @pytest.fixture
-def ann(parts):
-    author = making.member("author")
-    making.posts(author, 30)
-    viewer = making.member("ann")
-    making.embed()
+def ann(fresh_wiring):
+    author = factories.member("author")
+    factories.posts(author, 30)
+    viewer = factories.member("ann")
+    factories.embed_all_posts()
     return viewer
 
 
@@ -289,8 +291,8 @@ def test_a_member_is_exposed_once_they_are_served(ann):
     recommend(member_id="ann", now=NOW)
     with CaptureQueriesContext(connection) as without:
         recommend(member_id="ann", now=NOW)
-    making.experiment(FLAG)
-    snapshot.snapshot.current()
+    factories.experiment(FLAG)
+    snapshot.flag_snapshot.current()
     page = recommend(member_id="ann", now=NOW)
     recommend(member_id="ann", cursor=page.next_cursor, now=NOW)
     with CaptureQueriesContext(connection) as captured:
@@ -301,17 +303,17 @@ def test_a_member_is_exposed_once_they_are_served(ann):
 
 def test_a_process_notes_an_exposure_once(ann):
     """What it has queued it does not queue again; another process may, and the row stays one."""
-    making.experiment(FLAG)
+    factories.experiment(FLAG)
     recommend(member_id="ann", now=NOW)
     assert exposures() == [("ann", assign_engine("ann").variant)]
     recommend(member_id="ann", now=NOW)
-    taken = wiring.records().take(100)
+    taken = wiring.record_queue().take(100)
     assert taken and not any(record[:1] == records.EXPOSURE for record in taken.values())
 
 
 def test_nobody_is_exposed_who_did_not_meet_it(ann):
     """A feed that uses nothing of them, a choice that was not the experiment's, a member who was erased meanwhile."""
-    making.experiment(FLAG)
+    factories.experiment(FLAG)
     recommend(member_id="ann", feed="non_personalized", now=NOW)
     recommend(member_id="ann", assignment=WASM_ASSIGNMENT, now=NOW)
     assert exposures() == []

@@ -13,29 +13,29 @@ from recommendations.models import Post, PostEmbedding
 from recommendations.services import invalidate, wiring
 from recommendations.services.content.publish import remove_posts
 from recommendations.services.learning import learn
-from recommendations.services.members.preferences import relate
+from recommendations.services.members.preferences import set_relationship
 from recommendations.services.serving.pages import page_cache
 from recommendations.services.serving.recommend import recommend
 from recommendations.services.upkeep import sweep
 from recommendations.stores.redis_slates import RedisSlates
-from tests import making
-from tests.making import NOW
+from tests import factories
+from tests.factories import NOW
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("parts")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_wiring")]
 
 
 @pytest.fixture(autouse=True)
-def at_once(monkeypatch):
+def run_on_commit_now(monkeypatch):
     """Let what waits for the commit happen at once: a test's transaction has none."""
     monkeypatch.setattr(transaction, "on_commit", lambda act, **_: act())
 
 
 @pytest.fixture
 def viewer():
-    viewer = making.member("viewer")
+    viewer = factories.member("viewer")
     for number in range(6):
-        making.posts(making.member(f"author-{number}"), 10)
-    making.embed()
+        factories.posts(factories.member(f"author-{number}"), 10)
+    factories.embed_all_posts()
     return viewer
 
 
@@ -55,7 +55,7 @@ def test_a_purge_that_is_lost_leaks_nothing(viewer, monkeypatch, change):
     shown = ids()
     post = Post.objects.get(external_id=shown[0])
     if change == "block":
-        relate(member_id=post.author.external_id, kind="block", other_id="viewer", is_on=True, now=NOW)
+        set_relationship(member_id=post.author.external_id, kind="block", other_id="viewer", is_on=True, now=NOW)
     elif change == "private":
         Post.objects.filter(pk=post.pk).update(visibility=Visibility.PRIVATE)
     elif change == "removed":
@@ -80,31 +80,31 @@ def test_hits_stale_hits_and_misses_are_told_apart(viewer):
 def test_vectors_of_posts_are_read_once_and_anew_when_they_change(viewer, django_assert_num_queries):
     post = Post.objects.first()
     asked = {post.pk}
-    (first,) = learn.vectors_of(asked, NOW).values()
+    (first,) = learn.load_post_vectors(asked, NOW).values()
     with django_assert_num_queries(0):
-        (again,) = learn.vectors_of(asked, NOW).values()
+        (again,) = learn.load_post_vectors(asked, NOW).values()
     np.testing.assert_array_equal(first, again)
     PostEmbedding.objects.filter(post=post).update(vector=np.eye(1, 64, dtype="<f4").tobytes())
-    invalidate.posts([post.pk])
-    (changed,) = learn.vectors_of(asked, NOW).values()
+    invalidate.invalidate_posts([post.pk])
+    (changed,) = learn.load_post_vectors(asked, NOW).values()
     assert changed[0] == 1 and outcome("post_vectors", "hit") > 0
 
 
 def test_a_reworded_post_s_vector_does_not_stay_in_the_cache(viewer):
     """Embedding it anew is the event: whoever does it, and by whichever way it was asked for."""
     post = Post.objects.first()
-    before = learn.vectors_of({post.pk}, NOW)[post.pk]
+    before = learn.load_post_vectors({post.pk}, NOW)[post.pk]
     PostEmbedding.objects.filter(post=post).delete()
     Post.objects.filter(pk=post.pk).update(text="wholly other words")
-    making.embed()
-    assert not np.array_equal(learn.vectors_of({post.pk}, NOW)[post.pk], before)
+    factories.embed_all_posts()
+    assert not np.array_equal(learn.load_post_vectors({post.pk}, NOW)[post.pk], before)
 
 
 def test_what_lies_over_its_budget_is_swept_and_counted(viewer, monkeypatch):
     for number in range(4):
         recommend(member_id=f"author-{number}", now=NOW + timedelta(seconds=number))
     posts = list(Post.objects.values_list("pk", flat=True))
-    learn.vectors_of(set(posts), NOW)
+    learn.load_post_vectors(set(posts), NOW)
     budget = {"slate_cache_members": 3, "post_vector_cache_size": 20}
     monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update=budget))
     swept = sweep.sweep_caches(now=NOW + timedelta(seconds=10))
@@ -126,9 +126,9 @@ def test_a_redis_that_goes_away_costs_time_only(viewer, monkeypatch):
     shown = ids()
     gone = settings.ENV.model_copy(update={"cache_redis_url": "redis://127.0.0.1:1/0"})
     monkeypatch.setattr(settings, "ENV", gone)
-    wiring.forget_parts()
+    wiring.reset_parts()
     assert set(ids()) == set(shown)
-    assert learn.vectors_of({Post.objects.first().pk}, NOW)
+    assert learn.load_post_vectors({Post.objects.first().pk}, NOW)
     assert sweep.sweep_caches(now=NOW) == {}
-    invalidate.forgotten(viewer.pk)
-    invalidate.posts([1])
+    invalidate.evict_members(viewer.pk)
+    invalidate.invalidate_posts([1])

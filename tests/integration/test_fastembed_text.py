@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from recommendations.embedders.fastembed_text import FastembedText, loaded
+from recommendations.embedders.fastembed_text import FastembedText, load_text_embedding
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 DIMENSION = 384
@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
     (path / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 64, "pad_token": "[PAD]"}))
     (path / "config.json").write_text(json.dumps({"pad_token_id": 0}))
     yield str(path)
-    loaded.cache_clear()
+    load_text_embedding.cache_clear()
 
 
 def test_rows_are_unit_and_empty_texts_are_zero(folder):

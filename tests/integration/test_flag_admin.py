@@ -7,21 +7,21 @@ from django.urls import reverse
 
 from flags import snapshot
 from flags.models import Flag, FlagChange, PendingChange, RolloutPlan, Segment
-from flags.roles import ROLES, make_roles
+from flags.roles import ROLES, create_roles
 from flags.services import transfer
-from flags.services.change import Actor, change
+from flags.services.change import Actor, apply_change
 from monitoring.clock import now
-from tests import making
+from tests import factories
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
 def fresh():
-    snapshot.snapshot.forget()
-    make_roles()
+    snapshot.flag_snapshot.invalidate()
+    create_roles()
     yield
-    snapshot.snapshot.forget()
+    snapshot.flag_snapshot.invalidate()
 
 
 def sign_in(client, role, name="ann"):
@@ -41,7 +41,7 @@ def releaser(client):
     return sign_in(client, "Flag releaser", "rob")
 
 
-def rows_of(prefix, *rows, initial=0):
+def inline_rows(prefix, *rows, initial=0):
     """Return an inline's part of a form."""
     counts = {"TOTAL_FORMS": len(rows), "INITIAL_FORMS": initial}
     fields = {f"{number}-{name}": value for number, row in enumerate(rows) for name, value in row.items()}
@@ -58,7 +58,9 @@ def flag_form(*, variants=(), rules=(), prerequisites=(), **fields):
         "off_value": "false",
         "why": "a test",
     }
-    inlines = rows_of("variants", *variants) | rows_of("rules", *rules) | rows_of("prerequisites", *prerequisites)
+    inlines = (
+        inline_rows("variants", *variants) | inline_rows("rules", *rules) | inline_rows("prerequisites", *prerequisites)
+    )
     return plain | inlines | fields
 
 
@@ -68,7 +70,7 @@ def page(name, obj=None):
 
 def test_a_flag_is_made_by_the_form(editor):
     """With variants, rules in their order and tags; typed values, no JSON; one record with a name and a reason."""
-    segment = Segment.objects.get(pk=making_segment("beta").pk)
+    segment = Segment.objects.get(pk=segment_form("beta").pk)
     form = flag_form(
         key="colour",
         kind="string",
@@ -93,8 +95,8 @@ def test_a_flag_is_made_by_the_form(editor):
     assert (record.who, record.why, record.action) == ("ed", "a test", "made")
 
 
-def making_segment(key):
-    change(
+def segment_form(key):
+    apply_change(
         subject="segment",
         key=key,
         patch={"allowed_ids": ["1"]},
@@ -120,14 +122,14 @@ def making_segment(key):
     ],
 )
 def test_what_is_wrong_is_said_in_the_form_and_nothing_is_saved(editor, fields, message):
-    flag = making.flag("f", at=now())
+    flag = factories.flag("f", at=now())
     answer = editor.post(page("flag_change", flag), flag_form(**fields))
     assert answer.status_code == 200 and message in answer.content.decode()
     assert FlagChange.objects.filter(key="f").count() == 1
 
 
 def test_a_change_by_the_form_is_recorded_and_its_history_leads_back(editor):
-    flag = making.flag("f", at=now())
+    flag = factories.flag("f", at=now())
     editor.post(page("flag_change", flag), flag_form(is_enabled="on", rollout_percentage="40"))
     flag.refresh_from_db()
     assert (flag.is_enabled, flag.rollout_percentage) == (True, 40)
@@ -151,7 +153,7 @@ def dialog(client, address, **fields):
 
 def test_a_flag_is_turned_off_from_the_list_and_from_its_page(editor):
     for name in ("turn_off", "turn_off_row"):
-        flag = making.flag(name, at=now(), is_enabled=True, rollout_percentage=100, needs_approval=True)
+        flag = factories.flag(name, at=now(), is_enabled=True, rollout_percentage=100, needs_approval=True)
         address = reverse(f"admin:flags_flag_{name}", args=[flag.pk])
         assert not dialog(editor, address, why="").headers.get("HX-Redirect"), "without a reason it asks again"
         assert dialog(editor, address).headers["HX-Redirect"]
@@ -161,7 +163,7 @@ def test_a_flag_is_turned_off_from_the_list_and_from_its_page(editor):
 
 def test_a_change_that_needs_approval_waits_for_a_second_person(client):
     sign_in(client, "Flag editor", "ed")
-    flag = making.flag("f", at=now(), needs_approval=True)
+    flag = factories.flag("f", at=now(), needs_approval=True)
     answer = client.post(page("flag_change", flag), flag_form(is_enabled="on", needs_approval="on"), follow=True)
     assert "second person must approve" in answer.content.decode()
     waiting = PendingChange.objects.get()
@@ -175,7 +177,7 @@ def test_a_change_that_needs_approval_waits_for_a_second_person(client):
 
 
 def test_roles_see_and_do_what_is_theirs(client):
-    flag = making.flag("f", at=now())
+    flag = factories.flag("f", at=now())
     sign_in(client, "Flag viewer", "vi")
     assert client.get(page("flag_changelist")).status_code == 200
     assert client.get(page("flag_change", flag)).status_code == 200
@@ -193,12 +195,12 @@ def test_roles_see_and_do_what_is_theirs(client):
 
 def plan_for(flag):
     patch = {"flag": flag, "phases": [{"percentage": 5}, {"percentage": 50}]}
-    change(subject="plan", key="p", patch=patch, actor=Actor(system="test"), why="x", now=now(), create=True)
+    apply_change(subject="plan", key="p", patch=patch, actor=Actor(system="test"), why="x", now=now(), create=True)
     return RolloutPlan.objects.get(key="p")
 
 
 def test_a_plan_is_written_by_the_form_and_steered_by_buttons(releaser):
-    flag = making.flag("f", at=now())
+    flag = factories.flag("f", at=now())
     form = {"key": "mine", "flag": flag.pk, "why": "a test"}
     phases = [{"percentage": p, "hours": "24", "position": n} for n, p in enumerate(("5", "50"))]
     guard = {
@@ -210,7 +212,9 @@ def test_a_plan_is_written_by_the_form_and_steered_by_buttons(releaser):
         "on_breach": "pause",
         "position": "0",
     }
-    answer = releaser.post(page("rolloutplan_add"), form | rows_of("phases", *phases) | rows_of("guardrails", guard))
+    answer = releaser.post(
+        page("rolloutplan_add"), form | inline_rows("phases", *phases) | inline_rows("guardrails", guard)
+    )
     assert answer.status_code == 302, answer.context["errors"]
     plan = RolloutPlan.objects.get(key="mine")
     assert plan.guardrails.get().on_breach == "pause"
@@ -231,7 +235,7 @@ def test_a_plan_is_written_by_the_form_and_steered_by_buttons(releaser):
 def test_a_segment_is_written_by_the_form(editor):
     condition = {"attribute": "age", "operator": "at_least", "values": "18", "position": "0"}
     form = {"key": "adults", "meets": "all", "allowed_ids": "7\n 8 \n", "denied_ids": "", "why": "a test"}
-    answer = editor.post(page("segment_add"), form | rows_of("conditions", condition))
+    answer = editor.post(page("segment_add"), form | inline_rows("conditions", condition))
     assert answer.status_code == 302, answer.context["errors"]
     segment = Segment.objects.get(key="adults")
     assert (segment.allowed_ids, segment.conditions.get().values) == (["7", "8"], [18])
@@ -239,14 +243,14 @@ def test_a_segment_is_written_by_the_form(editor):
         editor.post(
             page("segment_add"),
             {"key": "ids", "meets": "all", "why": "x"}
-            | rows_of("conditions", condition | {"attribute": "id", "operator": "in"}),
+            | inline_rows("conditions", condition | {"attribute": "id", "operator": "in"}),
         ).content.decode()
     )
 
 
 def test_the_playground_says_what_a_member_gets_and_why(client):
     sign_in(client, "Flag viewer")
-    making.flag("f", at=now(), is_enabled=True, rollout_percentage=100)
+    factories.flag("f", at=now(), is_enabled=True, rollout_percentage=100)
     address = reverse("admin:flags_flag_playground")
     assert client.get(address).status_code == 200
     answer = client.get(address, {"flag": "f", "unit_id": "7", "assume": "region=DE"}).content.decode()
@@ -256,9 +260,9 @@ def test_the_playground_says_what_a_member_gets_and_why(client):
 
 
 def test_yaml_goes_out_and_comes_in(editor):
-    making.flag("f", at=now())
+    factories.flag("f", at=now())
     text = editor.get(reverse("admin:flags_flag_export_yaml")).content.decode()
-    assert text == transfer.export()
+    assert text == transfer.export_yaml()
     address = reverse("admin:flags_flag_import_yaml")
     changed = text.replace("key: f\n", "key: g\n")
     dry = editor.post(address, {"text": changed, "dry_run": "on", "why": "x"}).content.decode()
@@ -269,14 +273,14 @@ def test_yaml_goes_out_and_comes_in(editor):
 
 
 def test_an_archived_flag_is_gone_from_the_list(editor):
-    flag = making.flag("gone", at=now())
+    flag = factories.flag("gone", at=now())
     dialog(editor, reverse("admin:flags_flag_archive", args=[flag.pk]))
     assert "gone" not in editor.get(page("flag_changelist")).content.decode().split("result_list")[-1]
     assert "gone" in editor.get(page("flag_changelist") + "?archived=yes").content.decode()
 
 
 def test_the_record_is_read_only(releaser):
-    record = FlagChange.objects.get(key=making.flag("f", at=now()).key)
+    record = FlagChange.objects.get(key=factories.flag("f", at=now()).key)
     assert releaser.get(page("flagchange_changelist")).status_code == 200
     assert releaser.get(page("flagchange_change", record)).status_code == 200
     assert releaser.post(page("flagchange_change", record), {"why": "other"}).status_code == 403

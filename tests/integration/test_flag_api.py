@@ -18,9 +18,9 @@ from rest_framework.test import APIClient
 
 from flags import snapshot
 from flags.models import Flag, FlagChange, PendingChange, RolloutPlan
-from flags.services.change import Actor, change
+from flags.services.change import Actor, apply_change
 from monitoring.clock import now
-from tests import making
+from tests import factories
 
 pytestmark = pytest.mark.django_db
 JSON = "application/json"
@@ -28,9 +28,9 @@ JSON = "application/json"
 
 @pytest.fixture(autouse=True)
 def fresh():
-    snapshot.snapshot.forget()
+    snapshot.flag_snapshot.invalidate()
     yield
-    snapshot.snapshot.forget()
+    snapshot.flag_snapshot.invalidate()
 
 
 def person(name, *codenames):
@@ -67,7 +67,7 @@ def test_a_flag_is_made_read_changed_and_archived(editor):
     changed = patch(editor, "flags/dark", {"If-Match": '"1"'}, rollout_percentage=30, is_enabled=True, why="go")
     assert (changed.json()["rollout_percentage"], changed.json()["version"]) == (30.0, 2)
     late = patch(editor, "flags/dark", {"If-Match": '"1"'}, rollout_percentage=40, why="go")
-    assert (late.status_code, late.json()["code"]) == (412, "changed-meanwhile")
+    assert (late.status_code, late.json()["code"]) == (412, "version-conflict")
     unsaid = editor.patch("/api/v1/flags/dark", json.dumps({"is_enabled": False, "why": "x"}), content_type=JSON)
     assert (unsaid.status_code, unsaid.json()["code"]) == (428, "precondition-required")
     wrong = patch(editor, "flags/dark", {"If-Match": "two"}, is_enabled=False, why="x")
@@ -99,7 +99,7 @@ def test_a_flag_is_made_read_changed_and_archived(editor):
     ],
 )
 def test_a_wrong_value_is_a_problem_that_points_to_it(editor, body, pointer):
-    making.flag("f")
+    factories.flag("f")
     answer = patch(editor, "flags/f", **body)
     assert (answer.status_code, answer.headers["Content-Type"]) == (400, "application/problem+json")
     assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
@@ -115,13 +115,13 @@ def test_what_is_not_there_is_not_found(editor):
         editor.get("/api/v1/segments/none"),
     ]
     assert {(a.status_code, a.json()["code"]) for a in answers} == {(404, "not-found")}
-    making.flag("f")
+    factories.flag("f")
     assert post(editor, "flags", key="f", why="x").status_code == 409
 
 
 def test_roles_hold(client, monkeypatch):
     """Nobody without a name writes, even where the API is open; viewers read; releasers roll out."""
-    making.flag("f")
+    factories.flag("f")
     assert client.get("/api/v1/flags").status_code == 401
     monkeypatch.setattr(settings.ENV, "api_open", True)
     assert client.get("/api/v1/flags").status_code == 200
@@ -138,8 +138,8 @@ def test_roles_hold(client, monkeypatch):
 def test_a_key_with_the_scope_changes_flags_by_its_own_name(monkeypatch):
     """And approves nothing: a second person does."""
     monkeypatch.setattr(settings.ENV, "api_open", True)
-    making.flag("f", needs_approval=True)
-    making.flag("g")
+    factories.flag("f", needs_approval=True)
+    factories.flag("g")
     keyed = APIClient()
     keyed.force_authenticate(AnonymousUser(), token=SimpleNamespace(id="k1", scopes=frozenset({"flags:write"})))
     body = {"is_enabled": True, "why": "deployed"}
@@ -153,7 +153,7 @@ def test_a_key_with_the_scope_changes_flags_by_its_own_name(monkeypatch):
 
 
 def test_a_rollout_is_steered(releaser):
-    making.flag("f")
+    factories.flag("f")
     key = post(releaser, "rollouts", template="gradual", flag="f", why="x").json()["key"]
     assert post(releaser, f"rollouts/{key}/start", why="go").json()["phase"] == 1
     assert Flag.objects.get(key="f").rollout_percentage == 5
@@ -164,7 +164,7 @@ def test_a_rollout_is_steered(releaser):
 
 
 def test_approval_over_rest(client):
-    making.flag("f", needs_approval=True)
+    factories.flag("f", needs_approval=True)
     client.force_login(person("ed", "change_flag"))
     asked = patch(client, "flags/f", is_enabled=True, why="please")
     assert asked.status_code == 202 and asked.json()["differences"] == [
@@ -191,7 +191,7 @@ def ofrep(client, path="", headers=None, **body):
 
 
 def test_all_flags_are_not_sent_again_while_they_and_the_context_are_the_same(editor):
-    making.flag("f", is_enabled=True, rollout_percentage=100)
+    factories.flag("f", is_enabled=True, rollout_percentage=100)
     context = {"targetingKey": "u", "app": "1.2"}
     first = ofrep(editor, context=context)
     flag = next(one for one in first.json()["flags"] if one["key"] == "f")
@@ -200,7 +200,7 @@ def test_all_flags_are_not_sent_again_while_they_and_the_context_are_the_same(ed
     assert ofrep(editor, headers=tag, context=context).status_code == 304
     assert ofrep(editor, headers=tag, context=context | {"app": "1.3"}).status_code == 200
     assert ofrep(editor, headers=tag, context=context | {"targetingKey": "v"}).status_code == 200
-    making.flag("f", is_enabled=False)
+    factories.flag("f", is_enabled=False)
     assert ofrep(editor, headers=tag, context=context).status_code == 200
 
 
@@ -213,7 +213,7 @@ def test_all_flags_are_not_sent_again_while_they_and_the_context_are_the_same(ed
     ],
 )
 def test_a_context_that_cannot_be_used_says_why_in_the_protocols_words(editor, body, code):
-    making.flag("f")
+    factories.flag("f")
     for path in ("", "/f"):
         answer = ofrep(editor, path, **body)
         assert (answer.status_code, answer.json()["errorCode"]) == (400, code)
@@ -225,13 +225,13 @@ def test_a_context_that_cannot_be_used_says_why_in_the_protocols_words(editor, b
 def test_a_real_ofrep_client_gets_what_the_server_gets(live_server, monkeypatch):
     """Booleans, texts, floats, objects, variants; and what is not there."""
     monkeypatch.setattr(settings.ENV, "api_open", True)
-    making.flag("half", is_enabled=True, rollout_percentage=50)
-    making.flag(
+    factories.flag("half", is_enabled=True, rollout_percentage=50)
+    factories.flag(
         "speed", kind="number", is_enabled=True, rollout_percentage=100, on_value=1.5, default_value=0.5, off_value=0.5
     )
     variants = [{"name": "red", "value": "#f00"}, {"name": "blue", "value": "#00f"}]
     texts = {"on_value": "", "default_value": "", "off_value": ""}
-    making.flag("colour", kind="string", is_enabled=True, rollout_percentage=100, variants=variants, **texts)
+    factories.flag("colour", kind="string", is_enabled=True, rollout_percentage=100, variants=variants, **texts)
     provider = OFREPProvider(live_server.url)
     api.set_provider(provider, "remote")
     remote, local = api.get_client("remote"), api.get_client()
@@ -278,7 +278,7 @@ def test_flags_from_the_command_line(capsys, tmp_path):
 
 
 def test_a_plan_from_the_command_line(capsys):
-    making.flag("f")
+    factories.flag("f")
     key = run(capsys, "plan", "make", "gradual", "f", "--why", "x").split(":")[0]
     assert "running, phase 1 of 5" in run(capsys, "plan", "start", key, "--why", "x")
     assert key in run(capsys, "plans")
@@ -288,13 +288,13 @@ def test_a_plan_from_the_command_line(capsys):
 
 
 def test_a_stale_flag_is_listed(capsys):
-    change(key="old", patch={}, actor=Actor(system="test"), why="x", now=now() - timedelta(days=90), create=True)
+    apply_change(key="old", patch={}, actor=Actor(system="test"), why="x", now=now() - timedelta(days=90), create=True)
     out = run(capsys, "list", "--stale")
     assert "old" in out and "60 days" in out
 
 
 def test_a_flag_that_needs_approval_waits_from_the_command_line_too(capsys):
-    making.flag("f", needs_approval=True)
+    factories.flag("f", needs_approval=True)
     assert "waits for a second person" in run(capsys, "set", "f", "is_enabled=true", "--why", "x")
     assert PendingChange.objects.count() == 1
 
@@ -316,6 +316,6 @@ def test_a_flag_that_needs_approval_waits_from_the_command_line_too(capsys):
     ],
 )
 def test_the_command_line_says_what_was_wrong(words, message):
-    making.flag("f")
+    factories.flag("f")
     with pytest.raises(CommandError, match=message):
         call_command("flag", *words)

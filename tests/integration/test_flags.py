@@ -14,16 +14,16 @@ from prometheus_client import REGISTRY
 from rest_framework.exceptions import ValidationError
 
 from flags import attributes, hooks, payload, provider, snapshot
-from flags.experiments.carried import answer_of
+from flags.experiments.openfeature_metadata import answer_from_details
 from flags.models import Flag, FlagChange, PayloadVersion, PendingChange, Rule
-from flags.models.append_only import KeptForEverError
-from flags.models.guarded import Guarded, UnrecordedChangeError
-from flags.services.change import Actor, change
-from flags.services.errors import ChangedMeanwhileError, ExistsError, UnknownKeyError
-from flags.services.evaluate import all_details, evaluate
-from flags.snapshot import Snapshot
+from flags.models.append_only import AppendOnlyError
+from flags.models.guarded import GuardedModel, UnrecordedChangeError
+from flags.services.change import Actor, apply_change
+from flags.services.errors import AlreadyExistsError, UnknownKeyError, VersionConflictError
+from flags.services.evaluate import evaluate, evaluate_all_details
+from flags.snapshot import FlagSnapshot
 from recommendations.services.serving.query import assign_engine
-from tests import making
+from tests import factories
 
 pytestmark = pytest.mark.django_db
 
@@ -34,9 +34,9 @@ UNITS = [f"unit-{n}" for n in range(2000)]
 
 @pytest.fixture(autouse=True)
 def fresh():
-    snapshot.snapshot.forget()
+    snapshot.flag_snapshot.invalidate()
     yield
-    snapshot.snapshot.forget()
+    snapshot.flag_snapshot.invalidate()
 
 
 @pytest.fixture
@@ -47,23 +47,23 @@ def ann():
 def make(key="f", **fields):
     """Make a flag that is on for everybody, and of these fields."""
     patch = {"is_enabled": True, "rollout_percentage": 100} | fields
-    return change(key=key, patch=patch, actor=TEST, why="a test", now=NOW, create=True)
+    return apply_change(key=key, patch=patch, actor=TEST, why="a test", now=NOW, create=True)
 
 
 def put(key="f", **patch):
-    return change(key=key, patch=patch, actor=TEST, why="a test", now=NOW)
+    return apply_change(key=key, patch=patch, actor=TEST, why="a test", now=NOW)
 
 
 def segment(key, **fields):
-    return change(subject="segment", key=key, patch=fields, actor=TEST, why="a test", now=NOW, create=True)
+    return apply_change(subject="segment", key=key, patch=fields, actor=TEST, why="a test", now=NOW, create=True)
 
 
-def worth(unit, key="f", **known):
+def flag_value(unit, key="f", **known):
     return evaluate(key=key, unit_id=unit, attributes=known).value
 
 
 def who(key="f"):
-    return {unit for unit in UNITS if worth(unit, key) is True}
+    return {unit for unit in UNITS if flag_value(unit, key) is True}
 
 
 def test_raising_the_percentage_loses_nobody():
@@ -77,7 +77,7 @@ def test_raising_the_percentage_loses_nobody():
         assert before <= after
         assert abs(len(after) / len(UNITS) - percentage / 100) < 0.03
         before = after
-    assert worth("") is True  # everybody needs no id
+    assert flag_value("") is True  # everybody needs no id
 
 
 def test_two_flags_at_a_quarter_meet_different_units():
@@ -91,14 +91,14 @@ def test_variants_share_by_weight_and_nobody_changes_variant_when_the_rollout_gr
     variants = [{"name": "red", "value": "#f00", "weight": 1}, {"name": "blue", "value": "#00f", "weight": 3}]
     values = {"on_value": "", "default_value": "none", "off_value": "off"}
     make(kind="string", variants=variants, rollout_percentage=40, **values)
-    before = {unit: worth(unit) for unit in UNITS}
+    before = {unit: flag_value(unit) for unit in UNITS}
     put(rollout_percentage=90)
-    after = {unit: worth(unit) for unit in UNITS}
+    after = {unit: flag_value(unit) for unit in UNITS}
     assert {unit for unit in UNITS if before[unit] not in ("none", after[unit])} == set()
     red, blue = (sum(value == colour for value in after.values()) / len(UNITS) for colour in ("#f00", "#00f"))
     assert abs(red - 0.225) < 0.03 and abs(blue - 0.675) < 0.03
     put(is_enabled=False)
-    assert worth("unit-1") == "off"
+    assert flag_value("unit-1") == "off"
 
 
 @pytest.mark.parametrize(
@@ -142,20 +142,20 @@ def test_a_rule_decides_for_its_segment(fields, inside, outside):
     """Those in it have the flag whatever the rollout; those on its deny list never by it."""
     segment("s", **fields)
     make(rollout_percentage=0, rules=[{"segment": "s"}])
-    assert worth("unit-1", **inside) is True
+    assert flag_value("unit-1", **inside) is True
     if outside is not None:
-        assert worth("unit-1", **outside) is False
+        assert flag_value("unit-1", **outside) is False
     else:
-        assert worth("unit-2") is False
-    change(subject="segment", key="s", patch={"denied_ids": ["unit-1"]}, actor=TEST, why="x", now=NOW)
-    assert worth("unit-1", **inside) is False
+        assert flag_value("unit-2") is False
+    apply_change(subject="segment", key="s", patch={"denied_ids": ["unit-1"]}, actor=TEST, why="x", now=NOW)
+    assert flag_value("unit-1", **inside) is False
 
 
 def test_rules_are_asked_in_order_and_may_serve_the_default():
     segment("staff", allowed_ids=["unit-1", "unit-2"])
     segment("noisy", allowed_ids=["unit-2"])
     make(rules=[{"segment": "noisy", "serves": "default"}, {"segment": "staff"}], rollout_percentage=0)
-    assert [worth(f"unit-{n}") for n in (1, 2, 3)] == [True, False, False]
+    assert [flag_value(f"unit-{n}") for n in (1, 2, 3)] == [True, False, False]
 
 
 def test_a_prerequisite_must_have_its_value():
@@ -171,7 +171,7 @@ def test_a_prerequisite_must_have_its_value():
 def test_a_schedule_turns_a_flag_on_and_off(monkeypatch):
     make(starts_at="2026-06-01T13:00:00Z", ends_at="2026-06-01T14:00:00Z")
     clock = [NOW]
-    held = Snapshot(lambda: clock[0])
+    held = FlagSnapshot(lambda: clock[0])
     monkeypatch.setattr(snapshot, "REFRESH_SECONDS", -1.0)
     seen = []
     for minutes in (0, 59, 60, 119, 120):
@@ -182,22 +182,22 @@ def test_a_schedule_turns_a_flag_on_and_off(monkeypatch):
 
 def test_what_is_known_of_a_unit_is_read_only_if_a_rule_needs_it():
     asked = []
-    attributes.register("test", {"shoe_size": "EU"}, lambda unit: asked.append(unit) or {"shoe_size": 44})
+    attributes.register_attributes("test", {"shoe_size": "EU"}, lambda unit: asked.append(unit) or {"shoe_size": 44})
     try:
         make("plain")
         segment("large", conditions=[{"attribute": "shoe_size", "operator": "above", "values": [43]}])
         make(rollout_percentage=0, rules=[{"segment": "large"}])
-        assert worth("unit-1", "plain") is True and asked == []
-        assert worth("unit-1") is True and asked == ["unit-1"]
-        assert worth("unit-1", shoe_size=30) is False and asked == ["unit-1"]
+        assert flag_value("unit-1", "plain") is True and asked == []
+        assert flag_value("unit-1") is True and asked == ["unit-1"]
+        assert flag_value("unit-1", shoe_size=30) is False and asked == ["unit-1"]
     finally:
         attributes._readers.pop("test")
 
 
 def test_a_change_is_recorded_with_who_why_before_and_after(ann):
     make(rollout_percentage=5)
-    record = change(key="f", patch={"rollout_percentage": 10}, actor=Actor(ann), why=" faster ", now=NOW)
-    assert (record.who, record.why, record.at, record.action) == ("ann", "faster", NOW, "changed")
+    record = apply_change(key="f", patch={"rollout_percentage": 10}, actor=Actor(ann), why=" faster ", now=NOW)
+    assert (record.actor_name, record.why, record.changed_at, record.action) == ("ann", "faster", NOW, "changed")
     assert {k: (record.before[k], v) for k, v in record.after.items() if record.before[k] != v} == {
         "rollout_percentage": (5.0, 10.0)
     }
@@ -208,7 +208,7 @@ def test_a_change_is_recorded_with_who_why_before_and_after(ann):
 def test_a_change_without_a_reason_is_refused():
     make()
     with pytest.raises(ValidationError, match="Say why"):
-        change(key="f", patch={"is_enabled": False}, actor=TEST, why=" ", now=NOW)
+        apply_change(key="f", patch={"is_enabled": False}, actor=TEST, why=" ", now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -233,26 +233,26 @@ def test_a_change_without_a_reason_is_refused():
 )
 def test_a_wrong_value_is_refused_by_its_field_and_changes_nothing(patch, field):
     make()
-    before = payload.read((), NOW).compiled.digest
+    before = payload.load_payload((), NOW).compiled.digest
     with pytest.raises(ValidationError) as caught:
-        change(key="f", patch=patch, actor=TEST, why="a test", now=NOW)
+        apply_change(key="f", patch=patch, actor=TEST, why="a test", now=NOW)
     assert field in caught.value.detail
-    assert payload.read((), NOW).compiled.digest == before
+    assert payload.load_payload((), NOW).compiled.digest == before
     assert FlagChange.objects.filter(key="f").count() == 1
 
 
 def test_a_change_from_an_older_version_is_refused():
     make()
     put(rollout_percentage=10)
-    with pytest.raises(ChangedMeanwhileError, match="version 2"):
-        change(key="f", patch={"rollout_percentage": 20}, actor=TEST, why="x", now=NOW, version=1)
-    with pytest.raises(ExistsError):
+    with pytest.raises(VersionConflictError, match="version 2"):
+        apply_change(key="f", patch={"rollout_percentage": 20}, actor=TEST, why="x", now=NOW, version=1)
+    with pytest.raises(AlreadyExistsError):
         make()
     with pytest.raises(UnknownKeyError):
         put("g", rollout_percentage=1)
 
 
-@pytest.mark.parametrize("model", Guarded.__subclasses__(), ids=lambda model: model.__name__)
+@pytest.mark.parametrize("model", GuardedModel.__subclasses__(), ids=lambda model: model.__name__)
 def test_nothing_but_the_service_writes(model):
     """Whatever way Django has of writing a row."""
     row = model(pk=1)
@@ -293,7 +293,7 @@ def test_the_record_cannot_be_changed_or_deleted():
         lambda: FlagChange.objects.update(why="another"),
         lambda: FlagChange.objects.all().delete(),
     ):
-        with pytest.raises(KeptForEverError):
+        with pytest.raises(AppendOnlyError):
             write()
     with pytest.raises(DatabaseError), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("UPDATE flags_flagchange SET why = 'another'")
@@ -302,17 +302,17 @@ def test_the_record_cannot_be_changed_or_deleted():
 
 def test_a_change_waits_for_approval_and_turning_off_in_an_emergency_does_not(ann):
     make(needs_approval=True, rollout_percentage=10)
-    waiting = change(key="f", patch={"rollout_percentage": 50}, actor=Actor(ann), why="more", now=NOW)
+    waiting = apply_change(key="f", patch={"rollout_percentage": 50}, actor=Actor(ann), why="more", now=NOW)
     assert isinstance(waiting, PendingChange)
     assert Flag.objects.get(key="f").rollout_percentage == 10
-    done = change(key="f", patch={"is_enabled": False}, actor=Actor(ann), why="fire", now=NOW, action="killed")
-    assert isinstance(done, FlagChange) and worth("unit-1") is False
+    done = apply_change(key="f", patch={"is_enabled": False}, actor=Actor(ann), why="fire", now=NOW, action="killed")
+    assert isinstance(done, FlagChange) and flag_value("unit-1") is False
 
 
 def test_what_is_kept_of_a_flag_that_is_turned_off_is_forgotten(django_capture_on_commit_callbacks):
     forgotten = []
-    hooks.register_after_off("f", lambda: forgotten.append("f"))
-    hooks.register_after_off("f", lambda: 1 / 0)
+    hooks.register_turn_off_hook("f", lambda: forgotten.append("f"))
+    hooks.register_turn_off_hook("f", lambda: 1 / 0)
     try:
         make()
         with django_capture_on_commit_callbacks(execute=True):
@@ -322,13 +322,13 @@ def test_what_is_kept_of_a_flag_that_is_turned_off_is_forgotten(django_capture_o
             put(is_enabled=False)
         assert forgotten == ["f"]
     finally:
-        hooks._after_off.pop("f")
+        hooks._turn_off_hooks.pop("f")
 
 
 def test_every_process_looks_for_changes_and_reads_only_then(monkeypatch, django_assert_num_queries):
     """Another process is another snapshot: it sees the token of a change, not the change's own word."""
     make()
-    other = Snapshot(lambda: NOW)
+    other = FlagSnapshot(lambda: NOW)
     assert other.current().flags["f"].rollout.percentage == 100
     with django_assert_num_queries(0):
         other.current()
@@ -342,7 +342,7 @@ def test_every_process_looks_for_changes_and_reads_only_then(monkeypatch, django
 
 def test_the_last_flags_hold_while_the_database_is_away(monkeypatch):
     make()
-    held = Snapshot(lambda: NOW)
+    held = FlagSnapshot(lambda: NOW)
     monkeypatch.setattr(snapshot, "REFRESH_SECONDS", -1.0)
     known = held.current()
 
@@ -352,7 +352,7 @@ def test_the_last_flags_hold_while_the_database_is_away(monkeypatch):
     before = REGISTRY.get_sample_value("recsys_flag_errors_total", {"reason": "unreadable"}) or 0
     monkeypatch.setattr(snapshot.PayloadVersion.objects, "values_list", gone)
     assert held.current() is known
-    assert Snapshot(lambda: NOW).current().flags == {}
+    assert FlagSnapshot(lambda: NOW).current().flags == {}
     after = REGISTRY.get_sample_value("recsys_flag_errors_total", {"reason": "unreadable"})
     assert after == before + 2
 
@@ -360,7 +360,7 @@ def test_the_last_flags_hold_while_the_database_is_away(monkeypatch):
 def test_a_flags_tables_without_a_token_are_read_all_the_same():
     PayloadVersion.objects.all().delete()
     make()
-    assert PayloadVersion.objects.count() == 1 and worth("unit-1") is True
+    assert PayloadVersion.objects.count() == 1 and flag_value("unit-1") is True
 
 
 def ask(method, key, default, unit="unit-1", **known):
@@ -424,35 +424,35 @@ def running_experiment(flag):
         {"key": key, "weight": weight, "is_control": key == "control", "value": value, "config": config}
         for key, weight, value, config in arms
     ]
-    return making.experiment(flag.key, "rollout", at=NOW, traffic_percentage=50, variants=variants).phases.get()
+    return factories.experiment(flag.key, "rollout", at=NOW, traffic_percentage=50, variants=variants).phases.get()
 
 
 def test_an_experiment_is_carried_through_openfeature_to_the_road():
     """Which variant, by which chance, with which settings; the rest of the members follow the rollout."""
     put("wasm_recommendations", is_enabled=True, rollout_percentage=100)
     phase = running_experiment(Flag.objects.get(key="wasm_recommendations"))
-    snapshot.snapshot.forget()
+    snapshot.flag_snapshot.invalidate()
     seen = {}
     for unit in UNITS[:200]:
         details = ask("boolean", "wasm_recommendations", False, unit)
-        answer = answer_of(details)
+        answer = answer_from_details(details)
         assert answer == evaluate(key="wasm_recommendations", unit_id=unit)
         choice = assign_engine(unit)
-        if answer.exposed:
-            assert (answer.exposed.phase_id, answer.exposed.variant) == (phase.pk, choice.variant)
-        seen.setdefault((choice.engine, choice.variant), set()).add(bool(answer.exposed))
+        if answer.exposed_variant:
+            assert (answer.exposed_variant.phase_id, answer.exposed_variant.variant) == (phase.pk, choice.variant)
+        seen.setdefault((choice.engine, choice.variant), set()).add(bool(answer.exposed_variant))
     assert seen[("plain", "control")] == {True} and seen[("wasm_simd", "wasm_aggressive")] == {True}
     assert seen[("wasm_simd", "wasm_conservative")] == {True, False}
 
 
 def test_all_flags_are_evaluated_with_one_reading_of_the_unit():
     asked = []
-    attributes.register("test", {"shoe_size": "EU"}, lambda unit: asked.append(unit) or {})
+    attributes.register_attributes("test", {"shoe_size": "EU"}, lambda unit: asked.append(unit) or {})
     try:
         segment("large", conditions=[{"attribute": "shoe_size", "operator": "above", "values": [43]}])
         for key in ("f", "g"):
             make(key, rollout_percentage=0, rules=[{"segment": "large"}])
-        found = all_details(snapshot.snapshot.current(), "unit-1")
+        found = evaluate_all_details(snapshot.flag_snapshot.current(), "unit-1")
         assert found["f"].reason == "DEFAULT" and asked == ["unit-1"]
     finally:
         attributes._readers.pop("test")

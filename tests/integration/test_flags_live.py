@@ -10,18 +10,18 @@ from django.core.management import call_command
 
 from flags.models import Flag, FlagChange, RolloutPlan
 from flags.services import rollouts
-from flags.services.change import Actor, change
+from flags.services.change import Actor, apply_change
 from monitoring.clock import now
 from recommendations.models import FeedRequest
 from recommendations.services import wiring, work
-from tests import making
-from tests.integration.test_worker import finished, wait_for
-from tests.servers import free_port, running, test_database_url, wait_until
+from tests import factories
+from tests.integration.test_worker import wait_for, wait_for_job
+from tests.servers import free_port, run_process, shared_database_url, wait_until
 
 FLAG = "wasm_recommendations"
 TEST = Actor(system="test")
 
-pytestmark = [pytest.mark.usefixtures("parts")]
+pytestmark = [pytest.mark.usefixtures("fresh_wiring")]
 CELERY = (sys.executable, "-m", "celery", "-A", "recsys_project")
 
 
@@ -29,12 +29,12 @@ CELERY = (sys.executable, "-m", "celery", "-A", "recsys_project")
 def beat(worker, tmp_path, redis_url):
     """Run a real beat, as the embedded stack does, and give its worker's log."""
     command = [*CELERY, "beat", "-S", "redbeat.RedBeatScheduler", "-l", "INFO"]
-    with running(command, tmp_path, DATABASE_URL=test_database_url(), REDIS_URL=redis_url) as (process, log):
+    with run_process(command, tmp_path, DATABASE_URL=shared_database_url(), REDIS_URL=redis_url) as (process, log):
         wait_until(lambda: "beat: Starting" in log.read_text(errors="replace"), process, log)
         yield worker
 
 
-def served(member, *, fallback="", count=40):
+def make_feed_requests(member, *, fallback="", count=40):
     """Make rows of feeds as the worker writes them."""
     at = now()
     FeedRequest.objects.bulk_create(
@@ -58,8 +58,8 @@ def served(member, *, fallback="", count=40):
 
 def test_a_rollout_goes_up_by_itself_and_comes_down_by_itself(beat):
     """Two phases with feeds that are well, then a breach: the flag is off, and what was read is kept."""
-    making.flag(FLAG, at=now(), is_enabled=False)
-    ann = making.member("ann", at=now())
+    factories.flag(FLAG, at=now(), is_enabled=False)
+    ann = factories.member("ann", at=now())
     patch = {
         "flag": FLAG,
         "phases": [{"percentage": 5, "hours": 0}, {"percentage": 35, "hours": 24}, {"percentage": 100, "hours": 24}],
@@ -68,12 +68,12 @@ def test_a_rollout_goes_up_by_itself_and_comes_down_by_itself(beat):
             {"reading": "feed_latency_p95_ms", "variant": "wasm_conservative", "threshold": 500, "min_samples": 20},
         ],
     }
-    change(subject="plan", key="live", patch=patch, actor=TEST, why="rehearsal", now=now(), create=True)
+    apply_change(subject="plan", key="live", patch=patch, actor=TEST, why="rehearsal", now=now(), create=True)
     rollouts.start(key="live", actor=TEST, why="rehearsal", now=now())
     assert Flag.objects.get(key=FLAG).rollout_percentage == 5
-    served(ann)
+    make_feed_requests(ann)
     wait_for(lambda: Flag.objects.get(key=FLAG).rollout_percentage == 35, beat.log)
-    served(ann, fallback="plain")
+    make_feed_requests(ann, fallback="plain")
     wait_for(lambda: not Flag.objects.get(key=FLAG).is_enabled, beat.log)
     assert RolloutPlan.objects.get(key="live").state == "rolled_back"
     record = FlagChange.objects.filter(subject="plan", key="live").first()
@@ -86,8 +86,8 @@ def web(tmp_path, redis_url, transactional_db):
     """Run a real web server on the test's database, and return its address."""
     port = free_port()
     command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)]
-    env = {"DATABASE_URL": test_database_url(), "REDIS_URL": redis_url, "API_OPEN": "1"}
-    with running([*command, "recsys_project.wsgi:application"], tmp_path, **env) as (process, log):
+    env = {"DATABASE_URL": shared_database_url(), "REDIS_URL": redis_url, "API_OPEN": "1"}
+    with run_process([*command, "recsys_project.wsgi:application"], tmp_path, **env) as (process, log):
         address = f"http://127.0.0.1:{port}"
         wait_until(lambda: is_up(address), process, log)
         yield address
@@ -103,22 +103,22 @@ def is_up(address):
 def test_every_process_obeys_an_emergency(web, worker, capsys):
     """One command; then the web server and the worker serve by the control engine. Printed: how long it took."""
     at = now()
-    making.flag(FLAG, at=at, is_enabled=True, rollout_percentage=100)
-    author = making.member("author", at=at)
-    ann = making.member("ann", at=at)
+    factories.flag(FLAG, at=at, is_enabled=True, rollout_percentage=100)
+    author = factories.member("author", at=at)
+    ann = factories.member("ann", at=at)
     for n in range(20):
-        making.post(author, f"p{n}", text=f"bread {n}", at=at)
-    making.embed(at=at)
+        factories.post(author, f"p{n}", text=f"bread {n}", at=at)
+    factories.embed_all_posts(at=at)
 
     def web_engine():
         feed = requests.get(f"{web}/api/v1/members/ann/feed?limit=5", timeout=30).json()
         return feed["engine"], feed["variant"]
 
     def worker_engine():
-        wiring.slates().purge([ann.pk])
-        job = work.submit(kind="member_feed", params={"member_ids": ["ann"]}, now=now())
-        assert wait_for(finished(job), worker.log).state == "done"
-        slate = wiring.slates().get(ann.pk, "discovery")
+        wiring.slate_cache().purge([ann.pk])
+        job = work.submit_job(kind="member_feed", params={"member_ids": ["ann"]}, now=now())
+        assert wait_for(wait_for_job(job), worker.log).state == "done"
+        slate = wiring.slate_cache().get(ann.pk, "discovery")
         return slate.engine if slate else None
 
     wait_for(lambda: web_engine() == ("wasm_simd", "wasm_conservative"), worker.log)
@@ -126,7 +126,7 @@ def test_every_process_obeys_an_emergency(web, worker, capsys):
     start = time.perf_counter()
     call_command("flag", "kill", FLAG, "--why", "errors since 12:00")
     commanded = time.perf_counter() - start
-    assert wiring.slates().get(ann.pk, "discovery") is None, "what the engine made is forgotten"
+    assert wiring.slate_cache().get(ann.pk, "discovery") is None, "what the engine made is forgotten"
     wait_for(lambda: web_engine() == ("plain", "control"), worker.log)
     by_web = time.perf_counter() - start
     wait_for(lambda: worker_engine() == "plain", worker.log)

@@ -13,14 +13,14 @@ from recommendations.contracts import Visibility
 from recommendations.embedders.tiny import TinyText
 from recommendations.models import Interaction, Member, Post, PostEmbedding, PrivacySettings, Relationship
 from recommendations.services.content import generate as service
-from recommendations.services.content.generate import NotEmptyError, Vectors, generate
-from recommendations.services.content.generating.draws import Size, WorldTooSmallError
-from recommendations.services.content.safety import sensitivity_of
+from recommendations.services.content.generate import DatabaseNotEmptyError, VectorSettings, generate
+from recommendations.services.content.generating.draws import PlatformSize, PlatformTooSmallError
+from recommendations.services.content.safety import classify_sensitivity
 
 pytestmark = pytest.mark.django_db
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
-SIZE = Size(members=200, posts=900, interactions=5_000, follows=1_500, blocks=40, mutes=20, seed=3)
+SIZE = PlatformSize(members=200, posts=900, interactions=5_000, follows=1_500, blocks=40, mutes=20, seed=3)
 
 
 def make(size=SIZE, vectors=None, **options):
@@ -61,7 +61,7 @@ def test_rows_are_as_a_form_would_accept_them():
     make()
     for post in Post.objects.all():
         post.full_clean()
-        assert post.sensitivity == sensitivity_of(post.safety_labels)
+        assert post.sensitivity == classify_sensitivity(post.safety_labels)
     for member in Member.objects.select_related("privacy"):
         member.full_clean()
         member.privacy.full_clean()
@@ -92,11 +92,11 @@ def test_ids_grow_with_time():
 
 
 def test_vectors_stand_for_topics_under_the_models_name():
-    make(vectors=Vectors(TinyText().name, 64))
+    make(vectors=VectorSettings(TinyText().name, 64))
     rows = PostEmbedding.objects.select_related("post").order_by("post__external_id")
     vectors = np.stack([np.frombuffer(bytes(row.vector), "<f4") for row in rows])
     assert vectors.shape == (900, 64)
-    assert {row.model for row in rows} == {TinyText().name}
+    assert {row.embedding_model for row in rows} == {TinyText().name}
     topics = np.array([row.post.tags[0] for row in rows])
     cosines, same = vectors @ vectors.T, topics[:, None] == topics
     assert cosines[same].mean() > cosines[~same].mean() + 0.3
@@ -104,17 +104,17 @@ def test_vectors_stand_for_topics_under_the_models_name():
 
 def test_a_database_with_members_is_refused_unless_appended_to():
     Member.objects.create(external_id="ann", created_at=NOW, changed_at=NOW)
-    with pytest.raises(NotEmptyError, match="--append"):
+    with pytest.raises(DatabaseNotEmptyError, match="--append"):
         make()
     make(append=True)
     assert Member.objects.count() == 201
-    with pytest.raises(NotEmptyError, match="another --seed"):
+    with pytest.raises(DatabaseNotEmptyError, match="another --seed"):
         make(append=True)
 
 
 def test_what_cannot_be_made_leaves_nothing_behind():
-    with pytest.raises(WorldTooSmallError, match="interactions"):
-        make(Size(members=3, posts=5, interactions=10_000, follows=0, blocks=0, mutes=0, seed=1))
+    with pytest.raises(PlatformTooSmallError, match="interactions"):
+        make(PlatformSize(members=3, posts=5, interactions=10_000, follows=0, blocks=0, mutes=0, seed=1))
     assert not Member.objects.exists()
 
 

@@ -14,14 +14,14 @@ from access import keys, tokens
 from access.scopes import Scope
 from monitoring.clock import now
 from recommendations.contracts import REASON_SENTENCES
-from recommendations.models import Interaction, Job, Relationship, Seen
+from recommendations.models import Interaction, Job, Relationship, SeenPost
 from recommendations.services import wiring
 from recommendations.services.serving import records
 from recommendations.services.serving.query import EngineAssignment
 from recommendations.services.vectors.embedding import embed_posts
-from tests import making
+from tests import factories
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("parts")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_wiring")]
 FIELDS = (
     "requestId engine cached edges { cursor node { post { id text } score reasons { code } parts { name value } } }"
 )
@@ -33,9 +33,9 @@ FEED = f"""query($who: ID!, $first: Int!, $after: String, $explain: Boolean!) {{
 @pytest.fixture
 def world():
     at = now() - timedelta(days=1)
-    ann, bob = making.member("ann", at=at), making.member("bob", at=at)
-    making.posts(bob, 60, at=at)
-    making.follow(ann, bob)
+    ann, bob = factories.member("ann", at=at), factories.member("bob", at=at)
+    factories.posts(bob, 60, at=at)
+    factories.follow(ann, bob)
     embed_posts(embedder=wiring.embedder(), now=now())
     return ann, bob
 
@@ -87,8 +87,8 @@ def test_a_longer_page_costs_no_more_queries(ask):
     feed(ask, first=5)
 
     def queries(first):
-        wiring.slates().purge([making.Member.objects.get(external_id="ann").pk])
-        wiring.facts().clear()
+        wiring.slate_cache().purge([factories.Member.objects.get(external_id="ann").pk])
+        wiring.resident_facts().clear()
         with CaptureQueriesContext(connection) as captured:
             assert len(feed(ask, first=first)["edges"]) == first
         return len(captured)
@@ -156,7 +156,7 @@ def test_changes(ask, world):
     assert [result["status"] for result in answer["recordInteractions"]] == ["recorded", "duplicate", "rejected"]
     assert answer["markSeen"] == 1
     assert answer["updatePreferences"] == {"mutedTags": ["war"], "isPrivate": False}
-    assert Interaction.objects.count() == 1 and Seen.objects.exists()
+    assert Interaction.objects.count() == 1 and SeenPost.objects.exists()
     assert Relationship.objects.filter(kind="mute").count() == 1
     job = answer["batchDiscoveryFeeds"]
     assert (
@@ -246,7 +246,7 @@ def test_what_nobody_foresaw_tells_nothing_of_its_inside(ask, monkeypatch, caplo
     def broken(**_):
         raise RuntimeError("password=hunter2")
 
-    monkeypatch.setattr("recommendations.graph.schema.recommend", broken)
+    monkeypatch.setattr("recommendations.graphql_api.schema.recommend", broken)
     with caplog.at_level(logging.ERROR):
         answer = ask('{ discoveryFeed(memberId: "ann") { engine } }')
     assert code(answer) == "internal-error"
@@ -282,7 +282,7 @@ def test_each_field_asks_for_its_own_scope(world, client):
 
 def test_a_member_s_token_is_for_that_member_alone(world, client):
     scopes = [Scope.FEEDS_READ, Scope.INTERACTIONS_WRITE]
-    token = tokens.mint(member_id="ann", scopes=scopes, ttl_seconds=60, now=now())
+    token = tokens.mint_token(member_id="ann", scopes=scopes, ttl_seconds=60, now=now())
     header = {"Authorization": f"Bearer {token}"}
 
     def ask(query):

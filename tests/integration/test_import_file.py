@@ -75,7 +75,7 @@ def test_members_from_csv_with_their_privacy(load):
         "ann,true,en|pt-BR,1990,yes,sensitive,war|horror\n"
         "bob,false,,,,,\n",
     )
-    assert (summary.new, summary.rejected, summary.errors_path) == (2, 0, None)
+    assert (summary.created, summary.rejected, summary.errors_path) == (2, 0, None)
     ann, bob = Member.objects.select_related("privacy").order_by("external_id")
     assert (ann.languages, ann.birth_year, ann.is_adult) == (["en", "pt-BR"], 1990, True)
     assert (ann.privacy.is_private, ann.privacy.sensitivity) == (True, Sensitivity.SENSITIVE)
@@ -91,7 +91,7 @@ def test_posts_from_jsonl(load, ann_and_bob):
         "media": [{"kind": "image", "url": "https://example.org/1.jpg", "alt": "A cat"}],
     }  # fmt: skip
     summary, errors = load("posts", lines(post), "posts.jsonl")
-    assert (summary.new, errors) == (1, [])
+    assert (summary.created, errors) == (1, [])
     row = Post.objects.get(external_id="17")
     assert (row.text, row.tags, row.visibility) == ("Hi\nthere", ["a", "b"], Visibility.FOLLOWERS)
     assert row.sensitivity == Sensitivity.ADULT
@@ -107,12 +107,12 @@ def test_interactions_and_follows(load, first_post):
         f"e1,bob,p1,dwell,{WHEN},12.5,{request_id}\n"
         f"e2,bob,p1,like,{int(NOW.timestamp()) - 60},,\n",
     )
-    assert summary.new == 2
+    assert summary.created == 2
     dwell, like = Interaction.objects.order_by("event_id")
     assert (dwell.value, str(dwell.request_id), dwell.received_at) == (12.5, request_id, NOW)
     assert (like.kind, like.value, like.occurred_at) == ("like", None, NOW - timedelta(seconds=60))
     summary, _ = load("follows", "source,target,kind\nann,bob,\nbob,ann,block\n", "follows.csv")
-    assert summary.new == 2
+    assert summary.created == 2
     assert sorted(Relationship.objects.values_list("kind", flat=True)) == ["block", "follow"]
 
 
@@ -150,12 +150,12 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(load, form):
         "external_id,is_private\nann,no\n" if form == "csv" else lines({"external_id": "ann", "is_private": False})
     )
     summary, errors = load("members", "\ufeff" + content, f"m.{form}")
-    assert (summary.new, errors) == (1, [])
+    assert (summary.created, errors) == (1, [])
 
 
 def test_empty_lines_are_passed_over(load):
     summary, errors = load("members", "external_id,is_private\n\nann,no\n\n\n")
-    assert (summary.new, errors) == (1, [])
+    assert (summary.created, errors) == (1, [])
 
 
 # --- again
@@ -165,15 +165,15 @@ def test_the_same_file_again_has_nothing_to_do(load):
     content = "external_id,is_private\nann,no\n"
     load("members", content)
     summary, _ = load("members", content, "renamed.csv")
-    assert summary.was_done
+    assert summary.is_already_imported
     assert Member.objects.count() == 1
 
 
 def test_again_from_the_top_adds_nothing(load, first_post):
     content = f"member,post,kind,occurred_at\nbob,p1,like,{WHEN}\nbob,p1,view,{WHEN}\n"
-    assert load("interactions", content)[0].new == 2
+    assert load("interactions", content)[0].created == 2
     summary, _ = load("interactions", content, again=True)
-    assert (summary.new, summary.same) == (0, 2), "events without an id are known by what they say"
+    assert (summary.created, summary.same) == (0, 2), "events without an id are known by what they say"
     assert Interaction.objects.count() == 2
 
 
@@ -181,7 +181,7 @@ def test_a_changed_file_changes_only_what_it_says_otherwise(load):
     load("members", "external_id,is_private,region\nann,no,DE\nbob,no,FR\n")
     Member.objects.update(changed_at=NOW - timedelta(days=1))
     summary, _ = load("members", "external_id,is_private\nann,yes\nbob,no\n")
-    assert (summary.new, summary.changed, summary.same) == (0, 1, 1)
+    assert (summary.created, summary.changed, summary.same) == (0, 1, 1)
     ann, bob = Member.objects.select_related("privacy").order_by("external_id")
     assert (ann.privacy.is_private, ann.privacy.changed_at) == (True, NOW)
     assert (bob.region, bob.changed_at) == ("FR", NOW - timedelta(days=1))
@@ -189,7 +189,7 @@ def test_a_changed_file_changes_only_what_it_says_otherwise(load):
 
 def test_a_reworded_post_loses_the_vector_of_its_old_text(load, first_post):
     for model in ("one", "two"):
-        PostEmbedding.objects.create(post=first_post, model=model, dimension=8, vector=b"", changed_at=NOW)
+        PostEmbedding.objects.create(post=first_post, embedding_model=model, dimension=8, vector=b"", changed_at=NOW)
     row = {"external_id": "p1", "author": "ann", "visibility": "public", "created_at": WHEN, "text": "hello"}
     load("posts", lines(row), "a.jsonl")
     assert PostEmbedding.objects.count() == 2, "the text is the same"
@@ -200,17 +200,17 @@ def test_a_reworded_post_loses_the_vector_of_its_old_text(load, first_post):
 def test_a_file_that_names_what_was_missing_is_tried_again_once_it_is_there(load, first_post):
     content = f"member,post,kind,occurred_at\ncarol,p1,like,{WHEN}\nbob,p1,like,{WHEN}\n"
     summary, errors = load("interactions", content)
-    assert (summary.new, summary.rejected) == (1, 1)
+    assert (summary.created, summary.rejected) == (1, 1)
     assert "'carol' is not known" in errors[0]["problem"] and "members first" in errors[0]["advice"]
     load("members", "external_id,is_private\ncarol,no\n", "members.csv")
     summary, errors = load("interactions", content)
-    assert (summary.new, summary.same, summary.rejected, errors) == (1, 1, 0, [])
-    assert load("interactions", content)[0].was_done
+    assert (summary.created, summary.same, summary.rejected, errors) == (1, 1, 0, [])
+    assert load("interactions", content)[0].is_already_imported
 
 
 def test_rows_that_say_the_same_id_twice_are_one_member(load):
     summary, _ = load("members", "external_id,is_private,region\nann,no,DE\nann,yes,\n")
-    assert (summary.new, summary.same) == (1, 1)
+    assert (summary.created, summary.same) == (1, 1)
     ann = Member.objects.get()
     assert (ann.region, ann.privacy.is_private) == ("DE", True), "the later row wins where it says something"
 
@@ -234,7 +234,7 @@ def test_a_killed_import_goes_on_and_ends_as_one_that_was_not(load, monkeypatch,
     with monkeypatch.context() as patch:
         chunks = []
 
-        def kill(kind, rows, now, write=service.write):
+        def kill(kind, rows, now, write=service.write_rows):
             if len(chunks) == survived:
                 raise KilledError
             chunks.append(rows)
@@ -245,7 +245,7 @@ def test_a_killed_import_goes_on_and_ends_as_one_that_was_not(load, monkeypatch,
             load("members", content, f"m.{form}")
     summary, errors = load("members", content, f"m.{form}")
     assert (summary.resumed_at_line > 1) == (survived > 0)
-    assert (summary.new, summary.rejected) == (8, 3)
+    assert (summary.created, summary.rejected) == (8, 3)
     assert Member.objects.count() == PrivacySettings.objects.count() == 8
     header = 1 if form == "csv" else 0
     assert [e["line"] for e in errors] == [header + 1, header + 5, header + 9], "each listed once"
@@ -253,7 +253,7 @@ def test_a_killed_import_goes_on_and_ends_as_one_that_was_not(load, monkeypatch,
 
 def test_a_dry_run_checks_and_keeps_nothing(load):
     summary, errors = load("members", "external_id,is_private\nann,no\nbob,perhaps\n", dry_run=True)
-    assert (summary.new, summary.rejected) == (1, 1)
+    assert (summary.created, summary.rejected) == (1, 1)
     assert errors[0]["field"] == "is_private"
     assert not Member.objects.exists() and not ImportCheckpoint.objects.exists()
 
@@ -318,8 +318,8 @@ GOOD = {
     "follows": {"source": "ann", "target": "bob"},
 }
 NEIGHBOUR = {
-    "members": {"external_id": "neighbour", "is_private": True},
-    "posts": {**GOOD["posts"], "external_id": "neighbour"},
+    "members": {"external_id": "neighbor", "is_private": True},
+    "posts": {**GOOD["posts"], "external_id": "neighbor"},
     "interactions": {**GOOD["interactions"], "member": "bob"},
     "follows": {"source": "bob", "target": "ann"},
 }
@@ -328,7 +328,7 @@ NEIGHBOUR = {
 @pytest.mark.parametrize("kind, row, field, problem", BAD_ROWS, ids=[f"{k} {f} {p}" for k, _, f, p in BAD_ROWS])
 def test_a_bad_row_is_listed_and_its_neighbour_arrives(load, first_post, kind, row, field, problem):
     summary, errors = load(kind, lines({**GOOD[kind], **row}, NEIGHBOUR[kind]), "rows.jsonl")
-    assert (summary.new, summary.rejected) == (1, 1)
+    assert (summary.created, summary.rejected) == (1, 1)
     assert (errors[0]["line"], errors[0]["field"]) == (1, field)
     assert problem in errors[0]["problem"]
     assert errors[0]["advice"]
@@ -337,7 +337,7 @@ def test_a_bad_row_is_listed_and_its_neighbour_arrives(load, first_post, kind, r
 
 def test_a_clock_up_to_five_minutes_ahead_is_taken(load, first_post):
     ahead = (NOW + timedelta(minutes=4, seconds=59)).isoformat()
-    assert load("interactions", lines({**GOOD["interactions"], "occurred_at": ahead}), "i.jsonl")[0].new == 1
+    assert load("interactions", lines({**GOOD["interactions"], "occurred_at": ahead}), "i.jsonl")[0].created == 1
 
 
 @pytest.mark.parametrize(
@@ -358,7 +358,7 @@ def test_a_broken_json_line_costs_itself_only(load, line, problem):
     good = lines({"external_id": "ann", "is_private": True}).encode()
     after = lines({"external_id": "bob", "is_private": True}).encode()
     summary, errors = load("members", good + line + b"\n" + after, "m.jsonl")
-    assert summary.new == 2
+    assert summary.created == 2
     assert [error["line"] for error in errors] == [2]
     assert problem in errors[0]["problem"]
 
@@ -381,7 +381,7 @@ def test_a_broken_csv_line_costs_itself_only(load, line, problem):
     assert set(Member.objects.values_list("external_id", flat=True)) == {"ann", "bob", "car,ol"}
     assert [error["line"] for error in errors] == [3]
     assert problem in errors[0]["problem"] or "is not CSV" in errors[0]["problem"]
-    assert summary.new == 3
+    assert summary.created == 3
 
 
 # --- bad files
@@ -412,7 +412,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
 
 def test_an_empty_jsonl_file_brings_nothing(load):
     summary, errors = load("members", "", "m.jsonl")
-    assert (summary.new, errors) == (0, [])
+    assert (summary.created, errors) == (0, [])
 
 
 def test_progress_ends_at_the_files_size(tmp_path):

@@ -7,13 +7,13 @@ from django.db.models import Min
 
 from recommendations.models import Interaction, Member, Post
 from recommendations.services.content.import_sample import (
-    FOLDER,
+    SAMPLE_FOLDER,
     Film,
     Rating,
     SampleMissingError,
     days_to_yesterday,
     import_sample,
-    straight,
+    restore_article,
 )
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
@@ -91,11 +91,11 @@ def test_stars_mean(stars, kind):
     ],
 )  # fmt: skip
 def test_titles_are_put_straight(title, said):
-    assert straight(title) == said
+    assert restore_article(title) == said
 
 
 def test_a_film_of_unknown_year_and_genre_has_a_studio():
-    assert Film("1", "", "", ()).studio == "studio:unsorted-undated"
+    assert Film("1", "", "", ()).studio_id == "studio:unsorted-undated"
 
 
 @pytest.mark.parametrize("hour", [0, 12, 23])
@@ -111,6 +111,6 @@ def test_missing_files_are_named_with_what_to_do(tmp_path):
 
 
 def test_the_terms_lie_beside_the_data():
-    terms = (FOLDER / "README.md").read_text()
+    terms = (SAMPLE_FOLDER / "README.md").read_text()
     for fact in ("No commercial use", "Redistribution under the same terms", "GroupLens", "10.1145/2827872"):
         assert fact in terms

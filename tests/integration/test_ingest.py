@@ -10,8 +10,8 @@ from recommendations.services import wiring
 from recommendations.services.members import preferences
 from recommendations.services.serving.recommend import recommend
 from recommendations.services.vectors.embedding import embed_posts
-from tests import making
-from tests.making import NOW
+from tests import factories
+from tests.factories import NOW
 
 pytestmark = pytest.mark.django_db
 POST = {"id": "p/1", "author_id": "bob", "visibility": "public", "created_at": "2026-01-30T08:00:00Z", "text": "a film"}
@@ -20,9 +20,9 @@ POST = {"id": "p/1", "author_id": "bob", "visibility": "public", "created_at": "
 @pytest.fixture
 def api(monkeypatch, client):
     monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"api_open": True, "embedder": "tiny"}))
-    wiring.forget_parts()
+    wiring.reset_parts()
     yield client
-    wiring.forget_parts()
+    wiring.reset_parts()
 
 
 def send(client, method, address, body):
@@ -67,7 +67,7 @@ def test_who_may_see_a_member_s_posts_must_be_said(api):
     ],
 )
 def test_a_bad_post_says_what_is_wrong_and_loses_no_other(api, wrong, pointer, said):
-    making.member("bob")
+    factories.member("bob")
     answer = send(api, "post", "posts", {"posts": [POST | wrong, POST | {"id": "good"}]})
     assert statuses(answer) == ["refused", "created"]
     problem = answer.json()["results"][0]["problem"]
@@ -81,7 +81,7 @@ def test_what_is_no_post_is_refused(api, items):
 
 
 def test_a_post_by_its_address(api):
-    making.member("bob")
+    factories.member("bob")
     rest = {name: value for name, value in POST.items() if name != "id"}
     assert send(api, "put", "posts/p/1", rest).status_code == 201
     answer = send(api, "put", "posts/p/1", rest | {"safety_labels": {"nudity": 0.9}})
@@ -98,7 +98,7 @@ def test_a_post_by_its_address(api):
 
 
 def test_a_post_that_says_something_new_is_embedded_anew_and_one_that_moves_is_not(api):
-    post = making.post(making.member("bob"), "p/1", text="a film", created_at=NOW)
+    post = factories.post(factories.member("bob"), "p/1", text="a film", created_at=NOW)
     embed_posts(embedder=wiring.embedder(), now=NOW)
     before = PostEmbedding.objects.get().vector
     same = {"author_id": "bob", "visibility": "followers", "created_at": NOW.isoformat(), "text": "a film"}
@@ -116,8 +116,8 @@ def test_a_post_that_says_something_new_is_embedded_anew_and_one_that_moves_is_n
 
 
 def test_a_post_that_was_sent_is_in_the_next_feed_and_one_taken_down_is_not(api):
-    making.member("ann")
-    making.member("bob")
+    factories.member("ann")
+    factories.member("bob")
     send(api, "post", "posts", {"posts": [POST | {"id": f"p{n}"} for n in range(5)]})
     shown = [pick["post"]["id"] for pick in api.get("/api/v1/members/ann/feed").json()["picks"]]
     assert sorted(shown) == [f"p{n}" for n in range(5)]
@@ -127,12 +127,12 @@ def test_a_post_that_was_sent_is_in_the_next_feed_and_one_taken_down_is_not(api)
 
 
 def test_consent_taken_back_by_an_upsert_deletes_what_was_learned(api):
-    ann = making.member("ann")
-    send(api, "post", "members", {"members": [{"id": "ann", "is_private": False, "is_personalised": False}]})
+    ann = factories.member("ann")
+    send(api, "post", "members", {"members": [{"id": "ann", "is_private": False, "is_personalized": False}]})
     ann.refresh_from_db()
-    assert ann.taste_since is not None
-    assert not PrivacySettings.objects.get(member=ann).is_personalised
-    assert not preferences.read_preferences(member_id="ann").is_personalised
+    assert ann.interests_reset_at is not None
+    assert not PrivacySettings.objects.get(member=ann).is_personalized
+    assert not preferences.read_preferences(member_id="ann").is_personalized
 
 
 def test_a_list_that_is_none_is_refused_as_a_whole(api):

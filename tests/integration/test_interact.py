@@ -6,26 +6,26 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
-from recommendations.models import Interaction, InterestProfile, PostStats, Seen
+from recommendations.models import Interaction, InterestProfile, PostStats, SeenPost
 from recommendations.services.errors import UnknownMember
 from recommendations.services.learning import interact, learn
 from recommendations.services.learning.interact import Event, mark_seen
 from recommendations.services.serving.recommend import recommend
-from tests import making
-from tests.making import NOW
+from tests import factories
+from tests.factories import NOW
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("parts")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_wiring")]
 
 
 @pytest.fixture
 def ann():
-    return making.member("ann")
+    return factories.member("ann")
 
 
 @pytest.fixture
 def post(ann):
-    post = making.post(making.member("bob"), "p1", text="a film about war")
-    making.embed()
+    post = factories.post(factories.member("bob"), "p1", text="a film about war")
+    factories.embed_all_posts()
     return post
 
 
@@ -34,7 +34,7 @@ def event(event_id="e1", **fields):
 
 
 def record(*events, now=NOW):
-    return [result.status for result in interact.record(events=events, now=now)]
+    return [result.status for result in interact.record_events(events=events, now=now)]
 
 
 # recording
@@ -50,7 +50,7 @@ def test_an_event_sent_twice_counts_once(ann, post):
 def test_an_event_twice_in_one_request_counts_once(ann, post):
     assert record(event(), event("e2"), event()) == ["recorded", "recorded", "duplicate"]
     assert Interaction.objects.count() == 2
-    assert Seen.objects.count() == 1
+    assert SeenPost.objects.count() == 1
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_an_event_twice_in_one_request_counts_once(ann, post):
     ],
 )
 def test_a_bad_event_is_named_and_loses_none_of_the_good_ones(ann, post, fields, named):
-    bad, good = interact.record(events=[event(**fields), event("good")], now=NOW)
+    bad, good = interact.record_events(events=[event(**fields), event("good")], now=NOW)
     assert bad.status == "rejected" and named in bad.problem
     assert good.status == "recorded"
     assert Interaction.objects.get().event_id == "good"
@@ -76,7 +76,7 @@ def test_a_bad_event_is_named_and_loses_none_of_the_good_ones(ann, post, fields,
 
 def test_a_rejected_event_may_be_sent_again_when_it_is_right(ann, post):
     assert record(event(post_id="later")) == ["rejected"]
-    making.post(making.member(), "later")
+    factories.post(factories.member(), "later")
     assert record(event(post_id="later")) == ["recorded"]
 
 
@@ -92,7 +92,7 @@ def test_a_late_event_keeps_its_own_time(ann, post):
 
 
 def test_an_event_of_long_ago_is_refused_with_a_way_out(ann, post):
-    (result,) = interact.record(events=[event(occurred_at=NOW - timedelta(days=91))], now=NOW)
+    (result,) = interact.record_events(events=[event(occurred_at=NOW - timedelta(days=91))], now=NOW)
     assert result.status == "rejected"
     assert "manage.py import" in result.problem
     assert not Interaction.objects.exists()
@@ -107,8 +107,8 @@ def test_an_event_without_a_time_happened_now(ann, post):
 
 @pytest.mark.parametrize("name", ["🎬🍿", "مستخدم‏", "a" * 128, "'; drop table", "line\nbreak"])
 def test_any_id_is_only_an_id(name, post):
-    making.member(name)
-    making.post(making.member(), f"{name[:120]}-post")
+    factories.member(name)
+    factories.post(factories.member(), f"{name[:120]}-post")
     fields = {"event_id": name, "member_id": name, "post_id": f"{name[:120]}-post"}
     assert record(event(**fields)) == ["recorded"]
     assert record(event(**fields)) == ["duplicate"]
@@ -128,7 +128,7 @@ def test_who_acts_on_a_post_has_seen_it(ann, post):
 def test_seen_posts_are_marked_once_and_unknown_ones_passed_over(ann, post):
     assert mark_seen(member_id="ann", post_ids=["p1", "nothing", "p1"], now=NOW) == 1
     assert mark_seen(member_id="ann", post_ids=["p1"], now=NOW) == 1
-    assert Seen.objects.count() == 1
+    assert SeenPost.objects.count() == 1
     with pytest.raises(UnknownMember):
         mark_seen(member_id="nobody", post_ids=["p1"], now=NOW)
 
@@ -136,23 +136,23 @@ def test_seen_posts_are_marked_once_and_unknown_ones_passed_over(ann, post):
 # learning
 
 
-def learned(member):
+def learned_taste(member):
     """Return what is known of a member's taste: interests, masses, and how many acts they are made of."""
     profile = InterestProfile.objects.get(member=member)
     vectors = np.frombuffer(profile.positive, "<f4").reshape(-1, profile.dimension)
-    return vectors, np.frombuffer(profile.positive_mass, "<f4"), profile.interactions
+    return vectors, np.frombuffer(profile.positive_mass, "<f4"), profile.interaction_count
 
 
 def test_learning_twice_teaches_once(ann, post):
     record(event(), event("e2", kind="share"))
-    assert learn.learn(member_ids=[ann.pk], now=NOW) == 2
-    vectors, mass, count = learned(ann)
+    assert learn.learn_interactions(member_ids=[ann.pk], now=NOW) == 2
+    vectors, mass, count = learned_taste(ann)
     stats = PostStats.objects.get(post=post)
-    assert learn.learn(member_ids=[ann.pk], now=NOW + timedelta(seconds=1)) == 0
-    np.testing.assert_array_equal(learned(ann)[0], vectors)
-    assert (learned(ann)[1].tolist(), learned(ann)[2], count) == (mass.tolist(), 2, 2)
+    assert learn.learn_interactions(member_ids=[ann.pk], now=NOW + timedelta(seconds=1)) == 0
+    np.testing.assert_array_equal(learned_taste(ann)[0], vectors)
+    assert (learned_taste(ann)[1].tolist(), learned_taste(ann)[2], count) == (mass.tolist(), 2, 2)
     again = PostStats.objects.get(post=post)
-    assert (again.engagement, again.interactions) == (stats.engagement, 2) == (3.0, 2)
+    assert (again.engagement, again.interaction_count) == (stats.engagement, 2) == (3.0, 2)
 
 
 def test_a_learning_that_dies_half_way_teaches_nothing_and_is_done_again(ann, post, monkeypatch):
@@ -163,73 +163,73 @@ def test_a_learning_that_dies_half_way_teaches_nothing_and_is_done_again(ann, po
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(learn, "count", die)
+        patch.setattr(learn, "count_engagement", die)
         with pytest.raises(KeyboardInterrupt):
-            learn.learn(member_ids=[ann.pk], now=NOW)
+            learn.learn_interactions(member_ids=[ann.pk], now=NOW)
     assert not InterestProfile.objects.exists()
-    assert learn.learn(member_ids=[ann.pk], now=NOW) == 1
-    assert learned(ann)[2] == 1
+    assert learn.learn_interactions(member_ids=[ann.pk], now=NOW) == 1
+    assert learned_taste(ann)[2] == 1
 
 
 def test_events_in_any_order_teach_the_same(post):
     """Late ones count for less, as if they had come in time."""
     days = [0, 30, 10, 20]
     for name, order in (("cat", days), ("dan", sorted(days, reverse=True))):
-        who = making.member(name)
+        who = factories.member(name)
         for age in order:
             record(event(f"{name}-{age}", member_id=name, occurred_at=NOW - timedelta(days=age)))
-            learn.learn(member_ids=[who.pk], now=NOW)
-    (a, mass_a, _), (b, mass_b, _) = (learned(m) for m in (Interaction.objects.earliest("id").member, who))
+            learn.learn_interactions(member_ids=[who.pk], now=NOW)
+    (a, mass_a, _), (b, mass_b, _) = (learned_taste(m) for m in (Interaction.objects.earliest("id").member, who))
     np.testing.assert_allclose(a, b, rtol=1e-4)
     np.testing.assert_allclose(mass_a, mass_b, rtol=1e-4)
 
 
 def test_rebuilding_gives_what_was_learned_step_by_step(ann):
-    author = making.member()
+    author = factories.member()
     posts = [
-        making.post(author, f"p{i}", text=text) for i, text in enumerate(["war film", "war", "bread", "yeast bread"])
+        factories.post(author, f"p{i}", text=text) for i, text in enumerate(["war film", "war", "bread", "yeast bread"])
     ]
-    making.embed()
+    factories.embed_all_posts()
     for i, post in enumerate(posts):
         record(event(f"e{i}", post_id=post.external_id, occurred_at=NOW - timedelta(days=9 - i)))
-        learn.learn(member_ids=[ann.pk], now=NOW)
-    vectors, mass, count = learned(ann)
-    assert learn.rebuild(member_id=ann.pk, now=NOW) == count == 4
-    np.testing.assert_allclose(learned(ann)[0], vectors, atol=1e-4)
-    np.testing.assert_allclose(learned(ann)[1], mass, atol=1e-4)
-    assert PostStats.objects.get(post=posts[0]).interactions == 1
+        learn.learn_interactions(member_ids=[ann.pk], now=NOW)
+    vectors, mass, count = learned_taste(ann)
+    assert learn.rebuild_interests(member_id=ann.pk, now=NOW) == count == 4
+    np.testing.assert_allclose(learned_taste(ann)[0], vectors, atol=1e-4)
+    np.testing.assert_allclose(learned_taste(ann)[1], mass, atol=1e-4)
+    assert PostStats.objects.get(post=posts[0]).interaction_count == 1
 
 
 def test_what_was_turned_down_is_kept_apart(ann, post):
     record(event(kind="not_interested"))
-    learn.learn(member_ids=[ann.pk], now=NOW)
+    learn.learn_interactions(member_ids=[ann.pk], now=NOW)
     profile = InterestProfile.objects.get(member=ann)
     assert bytes(profile.positive) == b"" and len(bytes(profile.negative)) == 4 * profile.dimension
     assert PostStats.objects.get(post=post).engagement == 0
 
 
 def test_who_wants_nothing_learned_is_counted_but_not_known(post):
-    shy = making.member("shy", is_personalised=False)
+    shy = factories.member("shy", is_personalized=False)
     record(event(member_id="shy"))
-    learn.learn(member_ids=[shy.pk], now=NOW)
+    learn.learn_interactions(member_ids=[shy.pk], now=NOW)
     assert not InterestProfile.objects.exists()
     assert PostStats.objects.get(post=post).engagement == 1
     assert Interaction.objects.get().is_learned
 
 
 def test_an_act_on_a_post_without_a_vector_waits_for_it(ann):
-    making.post(making.member(), "p1")
+    factories.post(factories.member(), "p1")
     record(event())
-    assert learn.learn(member_ids=[ann.pk], now=NOW) == 0
-    making.embed()
-    assert learn.learn(member_ids=[ann.pk], now=NOW) == 1
-    assert learned(ann)[2] == 1
+    assert learn.learn_interactions(member_ids=[ann.pk], now=NOW) == 0
+    factories.embed_all_posts()
+    assert learn.learn_interactions(member_ids=[ann.pk], now=NOW) == 1
+    assert learned_taste(ann)[2] == 1
 
 
 def test_but_not_for_ever(ann):
-    making.post(making.member(), "p1")
+    factories.post(factories.member(), "p1")
     record(event())
-    assert learn.learn(member_ids=[ann.pk], now=NOW + timedelta(hours=2)) == 1
+    assert learn.learn_interactions(member_ids=[ann.pk], now=NOW + timedelta(hours=2)) == 1
     assert not bytes(InterestProfile.objects.get().positive)
 
 
@@ -237,14 +237,14 @@ def test_what_no_worker_learned_is_asked_for_again(ann, post, django_capture_on_
     """The message may be lost; the mark in the database is not."""
     record(event())
     with django_capture_on_commit_callbacks() as asked:
-        assert learn.learn_pending(now=NOW) == 1
+        assert learn.enqueue_pending_learning(now=NOW) == 1
     assert len(asked) == 1
-    learn.learn(member_ids=[ann.pk], now=NOW)
-    assert learn.learn_pending(now=NOW) == 0
+    learn.learn_interactions(member_ids=[ann.pk], now=NOW)
+    assert learn.enqueue_pending_learning(now=NOW) == 0
 
 
 def test_everything_pending_is_learned_with_progress(ann, post):
-    record(event(), *[event(f"m{making.member(f'm{i}').pk}", member_id=f"m{i}") for i in range(30)])
+    record(event(), *[event(f"m{factories.member(f'm{i}').pk}", member_id=f"m{i}") for i in range(30)])
     seen = []
     assert learn.learn_all(now=NOW, progress=lambda done, total: seen.append((done, total))) == 31
     assert seen == [(20, 31), (31, 31)]

@@ -14,11 +14,11 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from structlog.contextvars import bound_contextvars
 
-from monitoring.log_ids import day_of, hashed_id
-from recommendations import jobs
+from monitoring.log_ids import hash_log_id, utc_day
+from recommendations import task_queue
 from recommendations.api import feeds as feed_doors
 from recsys_project.celery import app
-from tests import making
+from tests import factories
 
 SECRET = "Zq4711Holmgren"
 """What a caller sends in every place there is: a name, a text, a password, an id."""
@@ -46,15 +46,15 @@ def browser(monkeypatch):
 
 
 @pytest.fixture
-def ann(db, parts):
-    author = making.member("an-author")
-    for post in making.posts(author, 5):
+def ann(db, fresh_wiring):
+    author = factories.member("an-author")
+    for post in factories.posts(author, 5):
         post.text = f"{SECRET} writes"
         post.save()
-    return making.member(SECRET)
+    return factories.member(SECRET)
 
 
-def finished(lines):
+def finished_lines(lines):
     return [line for line in lines() if line["event"] == "request_finished"]
 
 
@@ -94,9 +94,9 @@ def test_nothing_of_what_a_caller_sends_is_in_the_log(ann, browser, lines, monke
 
 def test_a_request_is_told_by_its_pattern_and_its_hashed_member(ann, browser, lines):
     browser.get(f"/api/v1/members/{SECRET}/feed?limit=3")
-    (line,) = finished(lines)
+    (line,) = finished_lines(lines)
     assert line["request"] == "GET /api/v1/members/<path:member_id>/feed" and line["code"] == 200
-    assert line["member_id"] == hashed_id(settings.SECRET_KEY, SECRET, day_of(time.time()))
+    assert line["member_id"] == hash_log_id(settings.SECRET_KEY, SECRET, utc_day(time.time()))
 
 
 def test_the_edge_gives_the_request_its_id_or_we_do(browser, db, lines):
@@ -104,7 +104,7 @@ def test_the_edge_gives_the_request_its_id_or_we_do(browser, db, lines):
     assert browser.get("/livez", headers={"X-Request-ID": "edge-0123456789"})["X-Request-ID"] == "edge-0123456789"
     for given in ("short", "x" * 65, "anna@example.org", "two words", "<b>bold</b>"):
         assert browser.get("/livez", headers={"X-Request-ID": given})["X-Request-ID"] != given
-    ids = [line["request_id"] for line in finished(lines)]
+    ids = [line["request_id"] for line in finished_lines(lines)]
     assert len(set(ids)) == 6 and ids[0] == "edge-0123456789"
 
 
@@ -119,9 +119,9 @@ def test_a_task_has_its_request_s_id_and_tells_nothing_of_its_arguments(worker):
     """A real worker: one task that goes well and two that fail on what they were given."""
     request_id, seen = f"req-{uuid4()}", len(worker.log())
     with bound_contextvars(request_id=request_id):
-        app.send_task(jobs.RECORD_SERVED, queue="maintenance")
+        app.send_task(task_queue.RECORD_SERVED, queue="maintenance")
         for arguments in ({"job_id": SECRET, "number": 1}, {"job_id": str(uuid4()), "number": SECRET}):
-            app.send_task(jobs.RUN_CHUNK, kwargs=arguments, queue="batch")
+            app.send_task(task_queue.PROCESS_CHUNK, kwargs=arguments, queue="batch")
 
     def ours():
         told = [line for line in worker.log()[seen:].splitlines() if line.startswith("{")]
@@ -140,7 +140,7 @@ def test_an_operator_finds_a_member_s_lines(ann, capsys):
     """By the two ids of a day: of requests, and of all else."""
     call_command("log_id", SECRET, "--day", "2026-11-24")
     printed = capsys.readouterr().out.split()
-    assert printed == [hashed_id(settings.SECRET_KEY, known_as, "2026-11-24") for known_as in (SECRET, ann.pk)]
+    assert printed == [hash_log_id(settings.SECRET_KEY, known_as, "2026-11-24") for known_as in (SECRET, ann.pk)]
     with pytest.raises(CommandError, match="no member"):
         call_command("log_id", "nobody")
     with pytest.raises(CommandError, match="2026-11-24"):
@@ -151,4 +151,4 @@ def test_a_member_in_a_service_s_line_is_hashed(ann, lines):
     """The number of our own is personal, too."""
     logging.getLogger("recommendations.stores.redis_slates").warning("slate_not_kept", extra={"member_id": ann.pk})
     (line,) = [line for line in lines() if line["event"] == "slate_not_kept"]
-    assert line["member_id"] == hashed_id(settings.SECRET_KEY, ann.pk, day_of(time.time()))
+    assert line["member_id"] == hash_log_id(settings.SECRET_KEY, ann.pk, utc_day(time.time()))

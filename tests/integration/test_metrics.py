@@ -13,17 +13,17 @@ from django.conf import settings
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
-from monitoring import clock, exposing, metrics, processes, readings, workers
-from monitoring.metrics import Read
+from monitoring import clock, gauges, metrics, metrics_endpoint, processes, workers
+from monitoring.metrics import ComputedGauge
 from recommendations.services import wiring
 from recommendations.services.errors import FactsUnavailable, InvalidRequest
 from recommendations.services.extensions import gauges as told
 from recommendations.services.measuring import quality
 from recommendations.services.serving.recommend import recommend
 from recsys_project.celery import app
-from tests import making
-from tests.making import NOW
-from tests.servers import celery_worker, free_port, redis_server, running, test_database_url, wait_until
+from tests import factories
+from tests.factories import NOW
+from tests.servers import celery_worker, free_port, redis_server, run_process, shared_database_url, wait_until
 
 TOKEN = "token-of-the-metrics-tests"
 
@@ -49,7 +49,7 @@ def total(found, name, **labels):
     return sum(number for (n, own), number in found.items() if n == name and labels.items() <= dict(own).items())
 
 
-def until(happened, seconds=30):
+def wait_until_true(happened, seconds=30):
     deadline = time.monotonic() + seconds
     while not (answer := happened()):
         assert time.monotonic() < deadline
@@ -57,10 +57,10 @@ def until(happened, seconds=30):
     return answer
 
 
-@pytest.mark.usefixtures("parts")
+@pytest.mark.usefixtures("fresh_wiring")
 def test_two_web_workers_and_a_worker_are_added_up(transactional_db, tmp_path):
     """Requests to either web worker, tasks of two children, one figure each; memory and dead processes as they are."""
-    making.member("m1", at=clock.now())
+    factories.member("m1", at=clock.now())
     folder, web_port, worker_port = tmp_path / "metrics", free_port(), free_port()
     env = {"PROMETHEUS_MULTIPROC_DIR": str(folder), "METRICS_TOKEN": TOKEN, "API_OPEN": "1"}
     (tmp_path / "redis").mkdir()
@@ -81,7 +81,9 @@ def test_two_web_workers_and_a_worker_are_added_up(transactional_db, tmp_path):
     # A Redis of its own: the session's worker would take some of the tasks, and count beside this one.
     with (
         redis_server(tmp_path / "redis", port=free_port()) as broker,
-        running(web, tmp_path, DATABASE_URL=test_database_url(), REDIS_URL=broker, CACHE_REDIS_URL=broker, **env) as (
+        run_process(
+            web, tmp_path, DATABASE_URL=shared_database_url(), REDIS_URL=broker, CACHE_REDIS_URL=broker, **env
+        ) as (
             process,
             log,
         ),
@@ -97,7 +99,7 @@ def test_two_web_workers_and_a_worker_are_added_up(transactional_db, tmp_path):
                 kwargs={"queue": "maintenance"}, queue="maintenance", connection=connection
             )
         named = {"task": workers.CANARY, "outcome": "succeeded"}
-        until(lambda: total(scrape(web_port), "recsys_tasks_total", **named) >= 20)
+        wait_until_true(lambda: total(scrape(web_port), "recsys_tasks_total", **named) >= 20)
         after = scrape(web_port)
         assert total(after, "recsys_feeds_total", feed="trending") == 30
         assert total(after, "recsys_thin_pages_total", feed="trending", kind="empty") == 30
@@ -121,17 +123,17 @@ def test_two_web_workers_and_a_worker_are_added_up(transactional_db, tmp_path):
     # What ended is counted, holds nothing, and shows nothing.
     pids = processes.known_pids(folder)
     assert len(pids) >= 4 and not [pid for pid in pids if psutil.pid_exists(pid)]
-    assert processes.bury(folder) == set()
+    assert processes.remove_dead_processes(folder) == set()
     assert not list(folder.glob("gauge_live*"))
     assert list(folder.glob("counter_*"))
 
 
 @pytest.mark.django_db
-@pytest.mark.usefixtures("parts")
+@pytest.mark.usefixtures("fresh_wiring")
 def test_a_feed_is_counted_with_its_stages(redis_url):
-    author = making.member("author")
-    making.member("m")
-    making.posts(author, 7)
+    author = factories.member("author")
+    factories.member("m")
+    factories.posts(author, 7)
     names = {
         "made": ("recsys_feeds_total", {"feed": "trending", "engine": "none", "fallback": ""}),
         "short": ("recsys_thin_pages_total", {"feed": "trending", "kind": "short"}),
@@ -148,9 +150,9 @@ def test_a_feed_is_counted_with_its_stages(redis_url):
 
 
 @pytest.mark.django_db
-@pytest.mark.usefixtures("parts")
+@pytest.mark.usefixtures("fresh_wiring")
 def test_our_failures_are_counted_and_the_callers_are_not(redis_url, monkeypatch):
-    making.member("m")
+    factories.member("m")
     ours = {"feed": "following", "code": FactsUnavailable.code}
     before = value("recsys_feed_failures_total", **ours)
     with pytest.raises(InvalidRequest):
@@ -167,27 +169,27 @@ def test_our_failures_are_counted_and_the_callers_are_not(redis_url, monkeypatch
 
 
 @pytest.mark.django_db
-@pytest.mark.usefixtures("parts")
+@pytest.mark.usefixtures("fresh_wiring")
 def test_every_reading_can_be_read(redis_url, monkeypatch):
     """Over real servers, each registered figure is there, once; one that fails takes no other with it."""
-    making.post(making.member("m"))
-    families = {family.name: family for family in exposing.registry(with_readings=True).collect()}
+    factories.post(factories.member("m"))
+    families = {family.name: family for family in metrics_endpoint.build_registry(with_gauges=True).collect()}
     up = {sample.labels["reading"]: sample.value for sample in families["recsys_reading_up"].samples}
     assert set(up.values()) == {1.0}, up
-    assert set(readings.names()) <= set(families)
+    assert set(gauges.gauge_names()) <= set(families)
     assert families["recsys_embedding_waiting_posts"].samples == [] or up
 
     def broken(_now):
         raise RuntimeError("no answer")
 
-    monkeypatch.setattr(readings, "_registered", dict(readings._registered))
-    readings.register(Read("recsys_of_a_test", "A figure."), read=broken)
-    found = {family.name: family for family in exposing.registry(with_readings=True).collect()}
+    monkeypatch.setattr(gauges, "_sources", dict(gauges._sources))
+    gauges.register_gauges(ComputedGauge("recsys_of_a_test", "A figure."), compute=broken)
+    found = {family.name: family for family in metrics_endpoint.build_registry(with_gauges=True).collect()}
     up = {sample.labels["reading"]: sample.value for sample in found["recsys_reading_up"].samples}
     assert up.pop("recsys_of_a_test") == 0.0 and set(up.values()) == {1.0}
     assert "recsys_of_a_test" not in found
-    with pytest.raises(readings.UnknownReadingError, match="recsys_nowhere"):
-        readings.values("recsys_nowhere", {}, clock.now())
+    with pytest.raises(gauges.UnknownGaugeError, match="recsys_nowhere"):
+        gauges.gauge_values("recsys_nowhere", {}, clock.now())
 
 
 def test_a_reading_serves_for_its_time_and_for_all_who_ask():
@@ -198,16 +200,16 @@ def test_a_reading_serves_for_its_time_and_for_all_who_ask():
         time.sleep(0.05)
         return {family: {("a",): 2.0, ("b",): 3.0}}
 
-    family = Read("recsys_of_a_test", "A figure.", ("which",))
-    one = readings.Registered(slow, (family,), timedelta(seconds=10))
-    threads = [threading.Thread(target=one.get, args=(NOW,)) for _ in range(5)]
+    family = ComputedGauge("recsys_of_a_test", "A figure.", ("which",))
+    one = gauges.GaugeSource(slow, (family,), timedelta(seconds=10))
+    threads = [threading.Thread(target=one.current_values, args=(NOW,)) for _ in range(5)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert one.get(NOW + timedelta(seconds=9)) == {family: {("a",): 2.0, ("b",): 3.0}}
+    assert one.current_values(NOW + timedelta(seconds=9)) == {family: {("a",): 2.0, ("b",): 3.0}}
     assert len(read) == 1
-    one.get(NOW + timedelta(seconds=10))
+    one.current_values(NOW + timedelta(seconds=10))
     assert len(read) == 2
 
 
@@ -219,11 +221,11 @@ def test_the_score_of_a_ranking_is_one_if_what_was_liked_came_first():
 
 
 @pytest.mark.django_db
-def test_the_kernels_tell_what_they_did(parts):
-    making.member("m")
-    author = making.member("author")
-    making.posts(author, 5)
-    making.embed()
+def test_the_kernels_tell_what_they_did(fresh_wiring):
+    factories.member("m")
+    author = factories.member("author")
+    factories.posts(author, 5)
+    factories.embed_all_posts()
     recommend(member_id="m", now=NOW)
     told.observe_process()
     before = value("recsys_kernel_calls_total", space="content")
@@ -232,7 +234,7 @@ def test_the_kernels_tell_what_they_did(parts):
     assert 0 < value("recsys_kernel_bytes", space="content", kind="rows") < held
     assert held < value("recsys_kernel_bytes", space="content", kind="limit") == settings.ENV.wasm_memory_limit
     assert value("recsys_catalogue_posts") == 5
-    wiring.engines()["wasm_simd"].cosine(making.np.ones(wiring.embedder().dimension, "f4"), making.np.arange(5))
+    wiring.engines()["wasm_simd"].cosine(factories.np.ones(wiring.embedder().dimension, "f4"), factories.np.arange(5))
     told.observe_process()
     assert value("recsys_kernel_calls_total", space="content") > before
     assert value("recsys_catalogue_lag_seconds") >= 0

@@ -55,13 +55,13 @@ def test_a_redis_that_is_gone_is_named(client, monkeypatch):
 
 
 def test_a_kernel_that_counts_wrong_is_named(client, redis_url, monkeypatch):
-    monkeypatch.setattr(selftest, "RIGHT_ROWS", [[3, 15, 53, 59], [9, 35, 3, 31]])
+    monkeypatch.setattr(selftest, "EXPECTED_ROWS", [[3, 15, 53, 59], [9, 35, 3, 31]])
     checks = client.get("/readyz").json()["checks"]
     assert [name for name in checks if checks[name] == "fail"] == ["kernel"]
 
 
 def test_the_reason_is_for_staff_and_who_has_the_token(client, admin_client, checks, token):
-    health.register("database", broken)
+    health.register_health_check("database", broken)
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json()) == (503, {"status": "fail", "checks": {"database": "fail"}})
     for one in (admin_client.get("/readyz"), client.get("/readyz", headers=token)):
@@ -70,22 +70,22 @@ def test_the_reason_is_for_staff_and_who_has_the_token(client, admin_client, che
 
 def test_a_check_that_hangs_costs_its_time_and_is_not_begun_again(client, checks, monkeypatch, token):
     """Ten probes of a hanging database are one thread, and the other checks are heard."""
-    monkeypatch.setattr(health, "SECONDS", 0.1)
+    monkeypatch.setattr(health, "CHECKS_TIMEOUT_SECONDS", 0.1)
     begun, go_on = [], threading.Event()
 
     def hangs(now):
         begun.append(now)
         go_on.wait(10)
 
-    health.register("slow", hangs)
-    health.register("quick", lambda now: None)
+    health.register_health_check("slow", hangs)
+    health.register_health_check("quick", lambda now: None)
     for _ in range(3):
         found = client.get("/readyz", headers=token).json()["checks"]
         assert found["quick"]["status"] == "pass"
         assert "still runs" in found["slow"]["reason"]
     assert len(begun) == 1
     go_on.set()
-    monkeypatch.setattr(health, "SECONDS", 10)
+    monkeypatch.setattr(health, "CHECKS_TIMEOUT_SECONDS", 10)
     assert client.get("/readyz").json()["status"] == "pass"
 
 

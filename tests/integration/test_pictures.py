@@ -11,28 +11,28 @@ from django.conf import settings
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from recommendations.embedders import choosing, fastembed_clip
-from recommendations.embedders.choosing import EmbedderError
-from recommendations.embedders.conse import LIKELIEST, ConseText, blended
+from recommendations.embedders import fastembed_clip, registry
+from recommendations.embedders.conse import TOP_CLASSES, ConseText, mean_class_vectors
 from recommendations.embedders.efficientnet import weights_file
 from recommendations.embedders.fastembed_clip import FastembedClip
-from recommendations.embedders.torch_file import TorchFileError, placed, read_arrays
+from recommendations.embedders.registry import EmbedderError
+from recommendations.embedders.torch_file import TorchFileError, array_from_storage, read_arrays
 from recommendations.models import EmbeddingModel, Post, PostEmbedding
 from recommendations.ports import ImageError
 from recommendations.services import wiring
 from recommendations.services.serving.search import search
 from recommendations.services.vectors.embedding_models import store_vectors
-from recommendations.services.vectors.pictures import place_texts, store_pictures
-from tests import making
-from tests.drawings import analog_clock, crossword, of_one_colour, png, traffic_light
-from tests.making import NOW
+from recommendations.services.vectors.pictures import embed_text_posts, store_pictures
+from tests import factories
+from tests.factories import NOW
+from tests.sample_images import analog_clock, crossword, solid_color, to_png, traffic_light
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("parts")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_wiring")]
 DIMENSION = 512
-COLOURS = ("red", "lime", "blue")
+COLORS = ("red", "lime", "blue")
 
 
-def saved(path, nodes, inputs, output, arrays):
+def save_model(path, nodes, inputs, output, arrays):
     """Write a small ONNX model."""
     path.mkdir()
     graph = helper.make_graph(
@@ -51,8 +51,8 @@ def clip(tmp_path_factory):
     """Return a CLIP of the real loader with two towers made here, which agree on what red, lime and blue are."""
     folder = tmp_path_factory.mktemp("clip")
     meanings = np.random.default_rng(3).normal(size=(3, DIMENSION)).astype(np.float32)
-    vocabulary = ["[PAD]", "[UNK]", *COLOURS]
-    saved(
+    vocabulary = ["[PAD]", "[UNK]", *COLORS]
+    save_model(
         folder / "text",
         [
             helper.make_node("Gather", ["words", "input_ids"], ["each"]),
@@ -67,7 +67,7 @@ def clip(tmp_path_factory):
     tokenizer.save(str(folder / "text" / "tokenizer.json"))
     (folder / "text" / "tokenizer_config.json").write_text('{"model_max_length": 77, "pad_token": "[PAD]"}')
     (folder / "text" / "config.json").write_text('{"pad_token_id": 0}')
-    saved(
+    save_model(
         folder / "image",
         [
             helper.make_node("GlobalAveragePool", ["pixel_values"], ["mean"]),
@@ -92,8 +92,8 @@ def clip(tmp_path_factory):
         )
     )
     yield FastembedClip(str(folder / "text"), str(folder / "image"))
-    fastembed_clip.loaded_text.cache_clear()
-    fastembed_clip.loaded_image.cache_clear()
+    fastembed_clip.load_clip_text.cache_clear()
+    fastembed_clip.load_clip_image.cache_clear()
 
 
 def choose(monkeypatch, name):
@@ -106,7 +106,7 @@ def send(client, pictures, space="image"):
     return client.put(f"/api/v1/spaces/{space}/pictures", {"pictures": items}, content_type="application/json")
 
 
-def found(client, **asked):
+def search_images(client, **asked):
     answer = client.get("/api/v1/search", {"viewer": "viewer", "space": "image", **asked})
     assert answer.status_code == 200, answer.content
     return [pick["post"]["id"] for pick in answer.json()["picks"]]
@@ -114,7 +114,7 @@ def found(client, **asked):
 
 def test_both_towers_of_clip_give_unit_rows_in_one_space(clip):
     texts = clip.embed(["red", "", "blue blue"])
-    pictures = clip.embed_images([png(of_one_colour("red")), png(of_one_colour("blue"))])
+    pictures = clip.embed_images([to_png(solid_color("red")), to_png(solid_color("blue"))])
     assert texts.shape == (3, DIMENSION) and pictures.shape == (2, DIMENSION) and pictures.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(texts, axis=1), [1, 0, 1], atol=1e-5)
     np.testing.assert_allclose(np.diag(texts[[0, 2]] @ pictures.T), 1, atol=1e-4)
@@ -124,48 +124,48 @@ def test_both_towers_of_clip_give_unit_rows_in_one_space(clip):
 
 def test_clip_finds_pictures_by_text_and_texts_by_picture(clip, client, monkeypatch):
     choose(monkeypatch, "fastembed-clip")
-    choosing.cross_modal_named.cache_clear()
+    registry.get_cross_modal_embedder.cache_clear()
     monkeypatch.setattr(fastembed_clip, "FastembedClip", lambda: clip)
-    making.member("viewer")
-    for colour in COLOURS:
-        making.post(making.member(), f"{colour}-picture", kind="image", media=[{"url": "https://x.test/a.png"}])
-        making.post(making.member(), f"{colour}-text", text=f"{colour} {colour}")
-    sent = send(client, {f"{colour}-picture": png(of_one_colour(colour)) for colour in COLOURS})
+    factories.member("viewer")
+    for colour in COLORS:
+        factories.post(factories.member(), f"{colour}-picture", kind="image", media=[{"url": "https://x.test/a.png"}])
+        factories.post(factories.member(), f"{colour}-text", text=f"{colour} {colour}")
+    sent = send(client, {f"{colour}-picture": to_png(solid_color(colour)) for colour in COLORS})
     assert sent.json() == {"kept": 3, "unknown_post_ids": []}
-    assert place_texts(now=NOW) == 3 and place_texts(now=NOW) == 0
-    wiring.forget_parts()
-    for colour in COLOURS:
-        assert found(client, text=colour, kind="image")[0] == f"{colour}-picture"
-        assert found(client, post=f"{colour}-picture", kind="text")[0] == f"{colour}-text"
-    choosing.cross_modal_named.cache_clear()
+    assert embed_text_posts(now=NOW) == 3 and embed_text_posts(now=NOW) == 0
+    wiring.reset_parts()
+    for colour in COLORS:
+        assert search_images(client, text=colour, kind="image")[0] == f"{colour}-picture"
+        assert search_images(client, post=f"{colour}-picture", kind="text")[0] == f"{colour}-text"
+    registry.get_cross_modal_embedder.cache_clear()
 
 
 def test_conse_finds_real_pictures_without_a_network(client, monkeypatch):
     """The network of the wheel looks at drawings; the texts share no word with the classes' names but one."""
     choose(monkeypatch, "conse")
-    making.member("viewer")
+    factories.member("viewer")
     drawn = {"clock": analog_clock(), "light": traffic_light(), "puzzle": crossword()}
     for name in drawn:
-        making.post(making.member(), name, kind="image", text="", media=[{"url": "https://x.test/a.png"}])
-    making.post(making.member(), "essay", text="A word puzzle in the newspaper")
-    assert send(client, {name: png(picture) for name, picture in drawn.items()}).json()["kept"] == 3
-    assert place_texts(now=NOW) == 1
-    assert send(client, {"nowhere": png(crossword())}).json() == {"kept": 0, "unknown_post_ids": ["nowhere"]}
+        factories.post(factories.member(), name, kind="image", text="", media=[{"url": "https://x.test/a.png"}])
+    factories.post(factories.member(), "essay", text="A word puzzle in the newspaper")
+    assert send(client, {name: to_png(picture) for name, picture in drawn.items()}).json()["kept"] == 3
+    assert embed_text_posts(now=NOW) == 1
+    assert send(client, {"nowhere": to_png(crossword())}).json() == {"kept": 0, "unknown_post_ids": ["nowhere"]}
     row = EmbeddingModel.objects.get(space="image")
     assert (row.state, row.embedder, row.dimension, row.name) == ("active", "conse", 256, ConseText().name)
-    wiring.forget_parts()
-    assert found(client, text="what time is it on the wall")[0] == "clock"
-    assert found(client, text="a red light at the crossing, cars must stop", kind="image")[0] == "light"
-    assert found(client, post="puzzle")[0] == "essay"
+    wiring.reset_parts()
+    assert search_images(client, text="what time is it on the wall")[0] == "clock"
+    assert search_images(client, text="a red light at the crossing, cars must stop", kind="image")[0] == "light"
+    assert search_images(client, post="puzzle")[0] == "essay"
     Post.objects.filter(external_id="clock").update(visibility=3, changed_at=NOW)
-    assert "clock" not in found(client, text="what time is it on the wall")
+    assert "clock" not in search_images(client, text="what time is it on the wall")
 
 
 def test_bytes_that_are_no_picture_are_refused_by_their_number_and_nothing_is_kept(client, monkeypatch):
     choose(monkeypatch, "conse")
-    making.post(making.member(), "one")
-    good, cut = png(crossword()), png(crossword())[:900]
-    bomb = png(of_one_colour("red").resize((8000, 8000)))
+    factories.post(factories.member(), "one")
+    good, cut = to_png(crossword()), to_png(crossword())[:900]
+    bomb = to_png(solid_color("red").resize((8000, 8000)))
     for bad, why in ((b"GIF89a but not really", "Image 1 cannot be read"), (cut, "Image 1"), (bomb, "50 million")):
         refused = send(client, {"one": good, "two": bad})
         assert (refused.status_code, refused.json()["code"]) == (400, "invalid-pictures")
@@ -182,30 +182,30 @@ def test_bytes_that_are_no_picture_are_refused_by_their_number_and_nothing_is_ke
 
 def test_without_a_model_of_pictures_they_are_refused(client, monkeypatch):
     choose(monkeypatch, "")
-    refused = send(client, {"one": png(crossword())})
+    refused = send(client, {"one": to_png(crossword())})
     assert (refused.status_code, refused.json()["code"]) == (409, "no-image-embedder")
-    assert place_texts(now=NOW) == 0
+    assert embed_text_posts(now=NOW) == 0
     with pytest.raises(EmbedderError, match="IMAGE_EMBEDDER"):
         store_pictures(space="image", post_ids=["one"], pictures=[b""], now=NOW)
 
 
 def test_a_second_model_of_a_space_does_not_take_over_by_itself(monkeypatch):
-    making.post(making.member(), "one")
+    factories.post(factories.member(), "one")
     choose(monkeypatch, "conse")
     store_vectors(space="image", model="theirs@1", post_ids=["one"], vectors=np.eye(1, 8, dtype=np.float32), now=NOW)
-    store_pictures(space="image", post_ids=["one"], pictures=[png(crossword())], now=NOW)
+    store_pictures(space="image", post_ids=["one"], pictures=[to_png(crossword())], now=NOW)
     states = dict(EmbeddingModel.objects.filter(space="image").values_list("name", "state"))
     assert states == {"theirs@1": "active", ConseText().name: "building"}
-    making.member("viewer")
-    wiring.forget_parts()
+    factories.member("viewer")
+    wiring.reset_parts()
     assert search(viewer_id="viewer", space="image", vector=[1.0] + 7 * [0.0], now=NOW).picks[0].post.id == "one"
 
 
 def test_a_picture_is_the_mean_of_its_likeliest_classes():
     chances = np.zeros((1, 20), np.float32)
     chances[0, :12] = [0.3, 0.2, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05, 0.03, 0.03, 0.02, 0.02]
-    mean = blended(chances, np.eye(20, dtype=np.float32))[0]
-    assert (mean > 0).sum() == LIKELIEST and mean.sum() == pytest.approx(1)
+    mean = mean_class_vectors(chances, np.eye(20, dtype=np.float32))[0]
+    assert (mean > 0).sum() == TOP_CLASSES and mean.sum() == pytest.approx(1)
     assert mean[0] / mean[1] == pytest.approx(1.5)
 
 
@@ -226,7 +226,7 @@ def test_a_file_of_weights_may_not_run_code(tmp_path):
     with pytest.raises(TorchFileError, match=r"before 1\.6"):
         read_arrays(bad)
     with pytest.raises(TorchFileError, match="beyond"):
-        placed(np.zeros(5, np.float32), 2, (2, 2), (2, 1))
+        array_from_storage(np.zeros(5, np.float32), 2, (2, 2), (2, 1))
 
 
 def test_weights_are_read_as_they_were_saved():

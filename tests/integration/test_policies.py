@@ -14,16 +14,16 @@ from rest_framework.test import APIClient
 from access import keys
 from monitoring.clock import now
 from recommendations import admin, models, stores
-from recommendations.contracts import Policy, within
+from recommendations.contracts import Policy, ranged_field
 from recommendations.models import RankingPolicy
 from recommendations.services import policies
-from recommendations.services.errors import ChangedMeanwhile
+from recommendations.services.errors import VersionConflict
 
 pytestmark = pytest.mark.django_db
 ADDRESS = "/api/v1/policies/control"
 
 
-def keyed(*scopes):
+def key_headers(*scopes):
     _, secret = keys.create(name="a test", scopes=scopes, now=now())
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {secret}")
@@ -43,7 +43,7 @@ def problem(response, status, code):
 
 @pytest.fixture
 def editor():
-    return keyed("policies:read", "policies:write")
+    return key_headers("policies:read", "policies:write")
 
 
 def test_a_policy_is_read_and_put_as_a_new_version(editor):
@@ -67,8 +67,8 @@ def test_what_a_client_has_is_not_sent_again(editor):
 def test_nobody_writes_over_what_they_have_not_read(editor):
     problem(put(editor, {"taste": 2}), 428, "precondition-required")
     assert put(editor, {"taste": 2}, If_Match='"1"').status_code == 200
-    assert "version 2" in problem(put(editor, {"taste": 3}, If_Match='"1"'), 412, "changed-meanwhile")["detail"]
-    problem(put(editor, {}, If_None_Match="*"), 412, "changed-meanwhile")
+    assert "version 2" in problem(put(editor, {"taste": 3}, If_Match='"1"'), 412, "version-conflict")["detail"]
+    problem(put(editor, {}, If_None_Match="*"), 412, "version-conflict")
     assert put(editor, {"taste": 4}, If_Match="*").json()["version"] == 3
     problem(put(editor, {}, If_Match="one"), 400, "invalid-request")
 
@@ -76,7 +76,7 @@ def test_nobody_writes_over_what_they_have_not_read(editor):
 def test_a_variant_without_a_policy_is_made(editor):
     address = "/api/v1/policies/bold"
     problem(editor.get(address), 404, "unknown-policy")
-    problem(put(editor, {}, address, If_Match='"1"'), 412, "changed-meanwhile")
+    problem(put(editor, {}, address, If_Match='"1"'), 412, "version-conflict")
     made = put(editor, {"diversity": 0.9}, address, If_None_Match="*")
     assert (made.status_code, made.headers["ETag"]) == (201, '"1"')
 
@@ -105,9 +105,9 @@ def test_a_wrong_setting_is_named_and_changes_nothing(editor, settings, pointer)
 class LaterPolicy(Policy):
     """The settings of a later release: another default, and two settings more."""
 
-    taste: float = within(9.0, 0, 10, "Weight of the likeness to what the viewer liked.")
-    sparkle: float = within(5.0, 0, 10, "Weight of a new part.")
-    sparkle_cap: int = within(5, 1, 100, "A new limit.", neutral=100)  # type: ignore[assignment]
+    taste: float = ranged_field(9.0, 0, 10, "Weight of the similarity to what the viewer liked.")
+    sparkle: float = ranged_field(5.0, 0, 10, "Weight of a new part.")
+    sparkle_cap: int = ranged_field(5, 1, 100, "A new limit.", neutral=100)  # type: ignore[assignment]
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def release(monkeypatch):
 
 def ranked_by(variant):
     """Return the settings that feeds of a variant are ranked by, whoever asked before."""
-    policy, version = stores.policies.Policies().of(variant)
+    policy, version = stores.policies.ActivePolicies().of(variant)
     return asdict(policy), version
 
 
@@ -156,9 +156,9 @@ def test_an_old_version_that_is_copied_or_saved_ranks_as_before(release):
     old.note = "the first"
     old.save()
     copy = policies.copy_version(old)
-    policies.serve(copy)
+    policies.activate_policy(copy)
     assert ranked_by("control") == (before | {"sparkle": 0.0, "sparkle_cap": 100}, 2)
-    assert admin.policies.differences(old, copy) == []
+    assert admin.policies.compare_settings(old, copy) == []
     assert "sparkle" not in RankingPolicy.objects.get(pk=old.pk).settings
 
 
@@ -176,10 +176,10 @@ def test_versions_of_earlier_releases_are_completed_by_what_they_were_ranked_by(
 
 
 def test_scopes_and_roles_hold(editor, client):
-    reader = keyed("policies:read")
+    reader = key_headers("policies:read")
     assert reader.get(ADDRESS).status_code == 200
     problem(put(reader, {}, If_Match="*"), 403, "missing-scope")
-    problem(keyed("feeds:read").get(ADDRESS), 403, "missing-scope")
+    problem(key_headers("feeds:read").get(ADDRESS), 403, "missing-scope")
     client.force_login(get_user_model().objects.create_user("viewer", is_staff=True))
     assert client.get(ADDRESS).status_code == 200
     problem(put(client, {}, If_Match="*"), 403, "permission-denied")
@@ -194,7 +194,7 @@ def test_of_two_who_read_the_same_version_one_writes():
     def change(number):
         try:
             return policies.put_policy(variant="race", settings={"taste": number}, note="", version=1).version
-        except ChangedMeanwhile:
+        except VersionConflict:
             return None
         finally:
             connection.close()

@@ -10,11 +10,11 @@ from django.test.utils import CaptureQueriesContext
 from recommendations.models import Member, Relationship
 from recommendations.services import wiring
 from recommendations.stores import resident_facts, sql
-from recommendations.stores.sql import queries
-from recsys_project.postgresql.base import Ahead
-from tests import making
+from recommendations.stores.sql import fetch_all_rows
+from recsys_project.postgresql.base import PendingQueries
+from tests import factories
 
-IS_COMMITTED = resident_facts.is_committed
+IS_COMMITTED = resident_facts.reads_committed_data
 """The real one: the fixture `parts` puts another in its place."""
 MEMBERS = ("SELECT count(*) FROM recommendations_member", ())
 
@@ -33,10 +33,14 @@ def test_statements_that_come_again_are_prepared(db):
 
 
 def test_of_queries_asked_at_once_each_has_its_answer_and_an_error_is_djangos():
-    assert queries(("SELECT %s::int", (1,)), ("SELECT 2 WHERE false", ()), ("SELECT 3", ())) == [[(1,)], [], [(3,)]]
+    assert fetch_all_rows(("SELECT %s::int", (1,)), ("SELECT 2 WHERE false", ()), ("SELECT 3", ())) == [
+        [(1,)],
+        [],
+        [(3,)],
+    ]
     with pytest.raises(DatabaseError):
-        queries(("SELECT 1", ()), ("SELECT 1 / 0", ()), ("SELECT 2", ()))
-    assert queries(("SELECT 1", ())) == [[(1,)]], "the connection goes on"
+        fetch_all_rows(("SELECT 1", ()), ("SELECT 1 / 0", ()), ("SELECT 2", ()))
+    assert fetch_all_rows(("SELECT 1", ())) == [[(1,)]], "the connection goes on"
 
 
 @pytest.fixture
@@ -50,7 +54,7 @@ def open_api(client, monkeypatch):
 
 def backend():
     """Return the server's process of this connection."""
-    ((pid,),) = sql.run("SELECT pg_backend_pid()", ())
+    ((pid,),) = sql.execute_query("SELECT pg_backend_pid()", ())
     return pid
 
 
@@ -63,7 +67,7 @@ def end(pid):
 
 
 def test_what_is_asked_ahead_is_answered_as_django_would():
-    post = making.post(making.member("zoë"), text="100 % läuft")
+    post = factories.post(factories.member("zoë"), text="100 % läuft")
     questions = [
         ("SELECT id, external_id, is_active, birth_year, created_at FROM recommendations_member", ()),
         (
@@ -74,14 +78,14 @@ def test_what_is_asked_ahead_is_answered_as_django_would():
         ("SELECT '\\x00ff'::bytea, NULL::bigint, -5::bigint, 1.5::float8", ()),
         ("SELECT 1 WHERE false", ()),
     ]
-    asked = sql.Asked(*questions)
+    asked = sql.PendingQueries(*questions)
     assert asked._ahead is not None
-    assert asked._ahead.fetch() == [sql.run(*question) for question in questions]
+    assert asked._ahead.fetch() == [sql.execute_query(*question) for question in questions]
 
 
 def test_of_what_is_asked_ahead_each_answer_is_as_of_its_turn():
     """What comes first is not newer: a log that is asked first tells of all that what comes after it is older than."""
-    asked = sql.Asked(("SELECT pg_sleep(0.2)::text, count(*) FROM recommendations_member", ()), MEMBERS)
+    asked = sql.PendingQueries(("SELECT pg_sleep(0.2)::text, count(*) FROM recommendations_member", ()), MEMBERS)
     other = connection.copy()
     with other.cursor() as cursor:
         cursor.execute(
@@ -94,58 +98,58 @@ def test_of_what_is_asked_ahead_each_answer_is_as_of_its_turn():
 
 
 def test_whoever_asks_meanwhile_comes_first_and_the_rest_is_asked_anew():
-    asked = sql.Asked(MEMBERS)
-    making.member("ann")
+    asked = sql.PendingQueries(MEMBERS)
+    factories.member("ann")
     assert asked._ahead.fetch() is None
     assert asked.rows() == [[(1,)]], "as of when it was asked anew"
     with transaction.atomic():
-        assert sql.Asked(MEMBERS)._ahead is None, "it might end the transaction"
-    asked = sql.Asked(MEMBERS)
+        assert sql.PendingQueries(MEMBERS)._ahead is None, "it might end the transaction"
+    asked = sql.PendingQueries(MEMBERS)
     with transaction.atomic():
-        making.member("bob")
+        factories.member("bob")
     assert asked.rows() == [[(2,)]]
 
 
 def test_what_is_asked_ahead_and_never_taken_disturbs_nobody(open_api):
-    making.member("ann")
+    factories.member("ann")
     for _ in range(3):
-        sql.Asked(MEMBERS)
+        sql.PendingQueries(MEMBERS)
         assert open_api.get("/api/v1/members/ann/feed?limit=0").status_code == 400
         assert open_api.get("/api/v1/members/ann/feed").status_code == 200
-    sql.Asked(MEMBERS)
+    sql.PendingQueries(MEMBERS)
     connection.close()
     assert Member.objects.count() == 1
 
 
 def test_where_one_question_has_no_answer_all_are_asked_anew_and_the_error_is_djangos():
     for _ in range(2):
-        asked = sql.Asked(MEMBERS, ("SELECT 1 / %s", (0,)), MEMBERS)
+        asked = sql.PendingQueries(MEMBERS, ("SELECT 1 / %s", (0,)), MEMBERS)
         with pytest.raises(DatabaseError):
             asked.rows()
-        assert sql.queries(MEMBERS) == [[(0,)]], "the connection goes on"
+        assert sql.fetch_all_rows(MEMBERS) == [[(0,)]], "the connection goes on"
 
 
 def test_a_question_and_an_answer_of_any_length_get_through():
     ids = list(range(1_000_000))
     both = ("SELECT cardinality(%s::bigint[])", (ids,)), ("SELECT repeat('x', 20000000)", ())
-    ((count,),), ((text,),) = sql.Asked(*both, *both)._ahead.fetch()[2:]
+    ((count,),), ((text,),) = sql.PendingQueries(*both, *both)._ahead.fetch()[2:]
     assert (count, len(text)) == (len(ids), 20_000_000)
 
 
 def test_no_text_is_cut_off_at_a_nul():
-    making.member("ann")
+    factories.member("ann")
     named = "SELECT id FROM recommendations_member WHERE external_id = %s"
-    assert sql.Asked((named, ("ann\0x",)))._ahead is None
-    assert sql.Asked((named, ("ann",)))._ahead is not None
+    assert sql.PendingQueries((named, ("ann\0x",)))._ahead is None
+    assert sql.PendingQueries((named, ("ann",)))._ahead is not None
 
 
 def test_a_server_that_goes_away_before_it_answers_is_missed_by_whoever_asked_and_nobody_else():
-    asked = sql.Asked(("SELECT pg_sleep(20)::text", ()))
+    asked = sql.PendingQueries(("SELECT pg_sleep(20)::text", ()))
     end(connection.connection.info.backend_pid)
     with pytest.raises(DatabaseError):
         asked.rows()
     connection.close_if_unusable_or_obsolete()
-    assert sql.queries(MEMBERS) == [[(0,)]]
+    assert sql.fetch_all_rows(MEMBERS) == [[(0,)]]
 
 
 def test_who_is_stopped_while_waiting_leaves_no_answer_for_another(monkeypatch):
@@ -154,15 +158,15 @@ def test_who_is_stopped_while_waiting_leaves_no_answer_for_another(monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
-    asked = sql.Asked(("SELECT 42 FROM pg_sleep(0.3)", ()))
+    asked = sql.PendingQueries(("SELECT 42 FROM pg_sleep(0.3)", ()))
     with monkeypatch.context() as patched:
-        patched.setattr("recsys_project.postgresql.base.is_ready", stop)
+        patched.setattr("recsys_project.postgresql.base.wait_for_events", stop)
         with pytest.raises(KeyboardInterrupt):
             asked.rows()
     with pytest.raises(DatabaseError):
-        sql.run(*MEMBERS)
+        sql.execute_query(*MEMBERS)
     connection.close_if_unusable_or_obsolete()
-    assert sql.queries(MEMBERS) == [[(0,)]]
+    assert sql.fetch_all_rows(MEMBERS) == [[(0,)]]
 
 
 @pytest.mark.parametrize("step", ["send_query_prepared", "pipeline_sync"])
@@ -180,9 +184,9 @@ def test_who_is_stopped_while_sending_leaves_no_question(monkeypatch, step):
     with monkeypatch.context() as patched:
         patched.setattr(connection.connection, "pgconn", Stops(connection.connection.pgconn))
         with pytest.raises(KeyboardInterrupt):
-            sql.Asked(MEMBERS)
+            sql.PendingQueries(MEMBERS)
     assert connection.connection is None
-    assert sql.queries(MEMBERS) == [[(0,)]]
+    assert sql.fetch_all_rows(MEMBERS) == [[(0,)]]
 
 
 def test_statements_asked_ahead_are_prepared_once_for_each_connection():
@@ -190,33 +194,33 @@ def test_statements_asked_ahead_are_prepared_once_for_each_connection():
     for _ in range(2):
         connection.close()
         for _ in range(5):
-            sql.queries(MEMBERS, MEMBERS)
-        assert sql.run(*prepared) == [(1,)]
+            sql.fetch_all_rows(MEMBERS, MEMBERS)
+        assert sql.execute_query(*prepared) == [(1,)]
 
 
 def test_what_is_asked_ahead_is_counted_among_the_queries():
     with CaptureQueriesContext(connection) as captured:
-        sql.Asked(MEMBERS, MEMBERS).rows()
+        sql.PendingQueries(MEMBERS, MEMBERS).rows()
     assert len(captured) == 2
 
 
-def test_a_block_holds_in_the_next_page_though_its_request_asks_first_of_all(open_api, parts, monkeypatch):
-    monkeypatch.setattr(resident_facts, "is_committed", IS_COMMITTED)
-    ann, bob = making.member("ann"), making.member("bob")
-    making.posts(bob, 5)
+def test_a_block_holds_in_the_next_page_though_its_request_asks_first_of_all(open_api, fresh_wiring, monkeypatch):
+    monkeypatch.setattr(resident_facts, "reads_committed_data", IS_COMMITTED)
+    ann, bob = factories.member("ann"), factories.member("bob")
+    factories.posts(bob, 5)
 
     def shown():
         return open_api.get("/api/v1/members/ann/feed").json()["picks"]
 
     taken = []
-    fetch = Ahead.fetch
-    monkeypatch.setattr(Ahead, "fetch", lambda ahead: (taken.append(fetch(ahead)), taken[-1])[1])
+    fetch = PendingQueries.fetch
+    monkeypatch.setattr(PendingQueries, "fetch", lambda ahead: (taken.append(fetch(ahead)), taken[-1])[1])
     assert len(shown()) == len(shown()) == 5
-    assert wiring.facts()._viewers, "she is remembered"
+    assert wiring.resident_facts()._viewers, "she is remembered"
     taken.clear()
     assert len(shown()) == 5
     assert [len(rows) for rows in taken if rows] == [1], "the log was asked ahead, and that was all"
-    making.block(bob, ann)
+    factories.block(bob, ann)
     assert shown() == []
     Relationship.objects.all().delete()
     assert len(shown()) == 5
@@ -226,14 +230,14 @@ def test_a_block_holds_in_the_next_page_though_its_request_asks_first_of_all(ope
 
 
 def test_a_connection_in_use_is_usable_and_nobody_is_asked():
-    making.member("ann")
+    factories.member("ann")
     with CaptureQueriesContext(connection) as queries:
         assert connection.is_usable()
     assert not queries.captured_queries
 
 
 def test_a_connection_that_the_server_closed_is_replaced_in_the_next_request(client):
-    making.member("ann")
+    factories.member("ann")
     end(backend())
     deadline = time.monotonic() + 20
     while connection.is_usable():
@@ -242,4 +246,4 @@ def test_a_connection_that_the_server_closed_is_replaced_in_the_next_request(cli
     connection.health_check_enabled = True
     connection.health_check_done = False
     connection.close_if_health_check_failed()
-    assert making.member("bob").pk
+    assert factories.member("bob").pk

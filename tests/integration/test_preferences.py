@@ -10,8 +10,8 @@ from recommendations.models import (
     FeedInputs,
     Interaction,
     InterestProfile,
-    LessOf,
     Member,
+    NegativeFeedback,
     PostStats,
     PrivacySettings,
     Relationship,
@@ -23,10 +23,10 @@ from recommendations.services.learning.interact import Event
 from recommendations.services.members import preferences
 from recommendations.services.serving import records
 from recommendations.services.serving.recommend import recommend
-from tests import making
-from tests.making import NOW
+from tests import factories
+from tests.factories import NOW
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("parts")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_wiring")]
 
 LATER = NOW + timedelta(minutes=1)
 
@@ -34,29 +34,29 @@ LATER = NOW + timedelta(minutes=1)
 @pytest.fixture
 def ann():
     """Make Ann; Bob writes of films, Cat of bread."""
-    ann = making.member("ann")
+    ann = factories.member("ann")
     for name, text in (("bob", "a film about war"), ("cat", "bread and yeast")):
-        author = making.member(name)
+        author = factories.member(name)
         for i in range(4):
-            making.post(author, f"{name}-{i}", text=f"{text} {i}", tags=[text.split()[-1]])
-    making.embed()
+            factories.post(author, f"{name}-{i}", text=f"{text} {i}", tags=[text.split()[-1]])
+    factories.embed_all_posts()
     return ann
 
 
 @pytest.fixture(autouse=True)
-def committed(django_capture_on_commit_callbacks):
+def run_on_commit(django_capture_on_commit_callbacks):
     """Return a context in which what is asked for on commit is done."""
     return lambda: django_capture_on_commit_callbacks(execute=True)
 
 
-def act(post_id, kind="like", now=NOW, **fields):
+def record_event(post_id, kind="like", now=NOW, **fields):
     """Have Ann do something, and return the event's id."""
     event = Event(**{"event_id": uuid4().hex, "member_id": "ann", "post_id": post_id, "kind": kind, **fields})
-    assert [r.status for r in interact.record(events=[event], now=now)] == ["recorded"]
+    assert [r.status for r in interact.record_events(events=[event], now=now)] == ["recorded"]
     return event.event_id
 
 
-def shown(who="ann", now=NOW, **asked):
+def shown_posts(who="ann", now=NOW, **asked):
     return {pick.post.id for pick in recommend(member_id=who, now=now, limit=100, **asked).picks}
 
 
@@ -64,11 +64,11 @@ def set_preferences(now=LATER, **changes):
     return preferences.set_preferences(member_id="ann", changes=changes, now=now)
 
 
-def relate(member_id, kind, other_id, is_on=True, now=LATER):
-    preferences.relate(member_id=member_id, kind=kind, other_id=other_id, is_on=is_on, now=now)
+def set_relationship(member_id, kind, other_id, is_on=True, now=LATER):
+    preferences.set_relationship(member_id=member_id, kind=kind, other_id=other_id, is_on=is_on, now=now)
 
 
-def ties():
+def relationships():
     return set(Relationship.objects.values_list("source__external_id", "kind", "target__external_id"))
 
 
@@ -84,17 +84,17 @@ def test_what_is_set_is_what_is_read_and_the_rest_stays(ann):
 
 
 @pytest.mark.parametrize("change", [{"muted_words": ["WAR"]}, {"muted_tags": ["war"]}])
-def test_what_is_muted_is_gone_from_the_next_page(ann, committed, change):
-    assert any(post.startswith("bob") for post in shown())
-    with committed():
+def test_what_is_muted_is_gone_from_the_next_page(ann, run_on_commit, change):
+    assert any(post.startswith("bob") for post in shown_posts())
+    with run_on_commit():
         set_preferences(**change)
-    assert {post[:3] for post in shown(now=LATER)} == {"cat"}
+    assert {post[:3] for post in shown_posts(now=LATER)} == {"cat"}
 
 
 def test_a_member_who_becomes_private_is_gone_from_strangers_feeds(ann):
-    assert any(post.startswith("bob") for post in shown())
+    assert any(post.startswith("bob") for post in shown_posts())
     preferences.set_preferences(member_id="bob", changes={"is_private": True}, now=LATER)
-    assert {post[:3] for post in shown(now=LATER)} == {"cat"}
+    assert {post[:3] for post in shown_posts(now=LATER)} == {"cat"}
 
 
 def test_what_is_no_preference_is_refused_by_name_and_changes_nothing(ann):
@@ -107,11 +107,11 @@ def test_what_is_no_preference_is_refused_by_name_and_changes_nothing(ann):
 
 def test_who_has_no_settings_stays_private_and_unlearned_when_they_set_one():
     """Ignorance is a no before and after: asking for a language is no consent."""
-    making.member("ann", privacy=False)
+    factories.member("ann", privacy=False)
     strictest = preferences.read_preferences(member_id="ann")
-    assert (strictest.is_private, strictest.is_personalised, strictest.sensitivity) == (True, False, "safe")
+    assert (strictest.is_private, strictest.is_personalized, strictest.sensitivity) == (True, False, "safe")
     after = set_preferences(languages=["de"])
-    assert (after.is_private, after.is_personalised, after.languages) == (True, False, ["de"])
+    assert (after.is_private, after.is_personalized, after.languages) == (True, False, ["de"])
     assert PrivacySettings.objects.get().sensitivity == Sensitivity.SAFE
 
 
@@ -121,141 +121,144 @@ def test_who_has_no_settings_stays_private_and_unlearned_when_they_set_one():
 def test_a_tie_made_twice_is_one_and_ended_twice_is_none(ann):
     for is_on, expected in ((True, {("ann", "mute", "bob")}), (False, set())):
         for _ in range(2):
-            relate("ann", "mute", "bob", is_on)
-            assert ties() == expected
+            set_relationship("ann", "mute", "bob", is_on)
+            assert relationships() == expected
 
 
-def test_a_block_ends_the_follows_and_holds_in_both_feeds_at_once(ann, committed):
+def test_a_block_ends_the_follows_and_holds_in_both_feeds_at_once(ann, run_on_commit):
     """Both had pages kept for them; the follows do not come back when the block ends."""
-    making.post(ann, "by-ann")
-    making.embed()
-    relate("ann", "follow", "bob")
-    relate("bob", "follow", "ann")
-    assert "bob-0" in shown(now=LATER) and "bob-0" in shown(now=LATER, feed="following")
-    assert shown("bob", now=LATER, feed="following") == {"by-ann"}
-    with committed():
-        relate("ann", "block", "bob")
-    assert ties() == {("ann", "block", "bob")}
+    factories.post(ann, "by-ann")
+    factories.embed_all_posts()
+    set_relationship("ann", "follow", "bob")
+    set_relationship("bob", "follow", "ann")
+    assert "bob-0" in shown_posts(now=LATER) and "bob-0" in shown_posts(now=LATER, feed="following")
+    assert shown_posts("bob", now=LATER, feed="following") == {"by-ann"}
+    with run_on_commit():
+        set_relationship("ann", "block", "bob")
+    assert relationships() == {("ann", "block", "bob")}
     for feed in ("discovery", "following", "trending", "non_personalized"):
-        assert not [post for post in shown(now=LATER, feed=feed) if post.startswith("bob")]
-        assert "by-ann" not in shown("bob", now=LATER, feed=feed)
-    with committed():
-        relate("ann", "block", "bob", is_on=False)
-    assert ties() == set()
-    assert "bob-0" in shown(now=LATER) and "by-ann" in shown("bob", now=LATER)
+        assert not [post for post in shown_posts(now=LATER, feed=feed) if post.startswith("bob")]
+        assert "by-ann" not in shown_posts("bob", now=LATER, feed=feed)
+    with run_on_commit():
+        set_relationship("ann", "block", "bob", is_on=False)
+    assert relationships() == set()
+    assert "bob-0" in shown_posts(now=LATER) and "by-ann" in shown_posts("bob", now=LATER)
 
 
 @pytest.mark.parametrize(("who", "whom"), [("ann", "bob"), ("bob", "ann")])
 def test_nobody_follows_across_a_block_and_the_blocked_one_is_not_told(ann, who, whom):
-    relate("ann", "block", "bob")
-    relate(who, "follow", whom)
-    assert ties() == {("ann", "block", "bob")}
+    set_relationship("ann", "block", "bob")
+    set_relationship(who, "follow", whom)
+    assert relationships() == {("ann", "block", "bob")}
 
 
 def test_a_follow_from_a_post_does_not_cross_a_block_either(ann):
-    relate("bob", "block", "ann")
-    act("bob-0", "follow")
-    act("cat-0", "follow")
-    assert ties() == {("bob", "block", "ann"), ("ann", "follow", "cat")}
+    set_relationship("bob", "block", "ann")
+    record_event("bob-0", "follow")
+    record_event("cat-0", "follow")
+    assert relationships() == {("bob", "block", "ann"), ("ann", "follow", "cat")}
 
 
 def test_an_impossible_tie_is_refused(ann):
     with pytest.raises(InvalidRequest, match="'marry'"):
-        relate("ann", "marry", "bob")
+        set_relationship("ann", "marry", "bob")
     with pytest.raises(InvalidRequest, match="themselves"):
-        relate("ann", "follow", "ann")
+        set_relationship("ann", "follow", "ann")
     with pytest.raises(UnknownMember):
-        relate("ann", "follow", "nobody")
+        set_relationship("ann", "follow", "nobody")
 
 
 # Consent and a fresh start
 
 
-def taught(now=NOW):
+def learn_and_count(now=NOW):
     """Learn what Ann did, and return how many acts her profile holds; None without a profile."""
     ann = Member.objects.get(external_id="ann")
-    learn.learn(member_ids=[ann.pk], now=now)
-    return InterestProfile.objects.filter(member=ann).values_list("interactions", flat=True).first()
+    learn.learn_interactions(member_ids=[ann.pk], now=now)
+    return InterestProfile.objects.filter(member=ann).values_list("interaction_count", flat=True).first()
 
 
 def test_without_consent_the_profile_is_gone_and_nothing_is_learned_nor_caught_up_on(ann):
     """Neither what was done before nor what was done meanwhile is learned after consent is given again."""
-    act("bob-0")
-    assert taught() == 1
-    act("bob-1")
-    set_preferences(is_personalised=False)
+    record_event("bob-0")
+    assert learn_and_count() == 1
+    record_event("bob-1")
+    set_preferences(is_personalized=False)
     assert not InterestProfile.objects.exists()
     meanwhile = LATER + timedelta(minutes=1)
-    act("bob-2", now=meanwhile)
-    assert taught(meanwhile) is None
+    record_event("bob-2", now=meanwhile)
+    assert learn_and_count(meanwhile) is None
     again = meanwhile + timedelta(minutes=1)
-    set_preferences(is_personalised=True, now=again)
-    assert taught(again) is None
-    learn.rebuild(member_id=ann.pk, now=again)
+    set_preferences(is_personalized=True, now=again)
+    assert learn_and_count(again) is None
+    learn.rebuild_interests(member_id=ann.pk, now=again)
     assert not InterestProfile.objects.exists()
     assert not Interaction.objects.filter(is_learned=False).exists()
-    act("cat-0", now=again + timedelta(minutes=1))
-    assert taught(again + timedelta(minutes=1)) == 1
-    assert PostStats.objects.get(post__external_id="bob-2").interactions == 1
+    record_event("cat-0", now=again + timedelta(minutes=1))
+    assert learn_and_count(again + timedelta(minutes=1)) == 1
+    assert PostStats.objects.get(post__external_id="bob-2").interaction_count == 1
 
 
 def test_the_same_consent_given_again_forgets_nothing(ann):
-    act("bob-0")
-    assert taught() == 1
-    set_preferences(is_personalised=True)
-    assert taught(LATER) == 1
+    record_event("bob-0")
+    assert learn_and_count() == 1
+    set_preferences(is_personalized=True)
+    assert learn_and_count(LATER) == 1
 
 
-def test_a_fresh_start_forgets_taste_wishes_and_what_was_served_but_no_tie_and_no_hidden_post(ann, committed):
-    act("bob-0")
-    act("bob-1", "not_interested", reason="author")
-    act("cat-0", "hide")
-    relate("ann", "mute", "cat")
-    taught()
+def test_a_fresh_start_forgets_taste_wishes_and_what_was_served_but_no_tie_and_no_hidden_post(ann, run_on_commit):
+    record_event("bob-0")
+    record_event("bob-1", "not_interested", reason="author")
+    record_event("cat-0", "hide")
+    set_relationship("ann", "mute", "cat")
+    learn_and_count()
     recommend(member_id="ann", now=NOW)
     records.record_served(now=NOW)
-    assert len(wiring.served().fatigue(ann.pk, NOW.timestamp(), 3600).ids)
-    with committed():
-        preferences.reset(member_id="ann", now=LATER)
+    assert len(wiring.served_history().fatigue(ann.pk, NOW.timestamp(), 3600).ids)
+    with run_on_commit():
+        preferences.reset_interests(member_id="ann", now=LATER)
     assert not InterestProfile.objects.exists()
-    assert set(LessOf.objects.values_list("subject", "post__external_id")) == {("post", "bob-1"), ("post", "cat-0")}
-    assert ties() == {("ann", "mute", "cat")}
-    assert not len(wiring.served().fatigue(ann.pk, NOW.timestamp(), 3600).ids)
+    assert set(NegativeFeedback.objects.values_list("target", "post__external_id")) == {
+        ("post", "bob-1"),
+        ("post", "cat-0"),
+    }
+    assert relationships() == {("ann", "mute", "cat")}
+    assert not len(wiring.served_history().fatigue(ann.pk, NOW.timestamp(), 3600).ids)
     assert not recommend(member_id="ann", now=LATER).cached
 
 
 def test_acts_before_a_fresh_start_are_never_learned_again(ann):
     """Not those learned, not those waiting, not those that arrive late, not by a rebuild nor for an undo's sake."""
-    undone = act("bob-0")
-    taught()
-    act("bob-1")
-    preferences.reset(member_id="ann", now=LATER)
+    undone = record_event("bob-0")
+    learn_and_count()
+    record_event("bob-1")
+    preferences.reset_interests(member_id="ann", now=LATER)
     after = LATER + timedelta(minutes=1)
-    act("bob-2", now=after, occurred_at=NOW)
-    assert taught(after) is None
-    act("cat-0", now=after)
-    assert taught(after) == 1
-    learn.rebuild(member_id=ann.pk, now=after)
-    assert InterestProfile.objects.get().interactions == 1
-    interact.record(events=[Event("undo", "ann", undoes=undone)], now=after)
-    assert taught(after) == 1
+    record_event("bob-2", now=after, occurred_at=NOW)
+    assert learn_and_count(after) is None
+    record_event("cat-0", now=after)
+    assert learn_and_count(after) == 1
+    learn.rebuild_interests(member_id=ann.pk, now=after)
+    assert InterestProfile.objects.get().interaction_count == 1
+    interact.record_events(events=[Event("undo", "ann", undoes_event_id=undone)], now=after)
+    assert learn_and_count(after) == 1
 
 
 def test_what_an_earlier_slate_was_ranked_from_is_forgotten_too(ann, settings, monkeypatch):
     """Its inputs hold interests: neither those written nor those still queued outlive a fresh start."""
     monkeypatch.setattr(settings.ENV, "replay_share", 1.0)
-    act("bob-0")
-    taught()
+    record_event("bob-0")
+    learn_and_count()
     recommend(member_id="ann", now=NOW)
     records.record_served(now=NOW)
     assert FeedInputs.objects.count() == 1
-    wiring.slates().purge([ann.pk])
+    wiring.slate_cache().purge([ann.pk])
     recommend(member_id="ann", now=NOW)
-    preferences.reset(member_id="ann", now=LATER)
+    preferences.reset_interests(member_id="ann", now=LATER)
     assert not FeedInputs.objects.exists()
     records.record_served(now=LATER)
     assert not FeedInputs.objects.exists()
-    wiring.slates().purge([ann.pk])
+    wiring.slate_cache().purge([ann.pk])
     recommend(member_id="ann", now=LATER + timedelta(minutes=1))
     records.record_served(now=LATER + timedelta(minutes=1))
     assert FeedInputs.objects.count() == 1
@@ -263,18 +266,18 @@ def test_what_an_earlier_slate_was_ranked_from_is_forgotten_too(ann, settings, m
 
 def test_preferences_do_not_write_over_a_fresh_start_made_meanwhile(ann, monkeypatch):
     """The member's row is read, then another request resets: only what is asked for is written."""
-    read = preferences.member_of
+    read = preferences.get_member
 
     def interrupted(member_id):
         row = read(member_id)
-        Member.objects.filter(pk=row.pk).update(taste_since=NOW, is_active=False)
+        Member.objects.filter(pk=row.pk).update(interests_reset_at=NOW, is_active=False)
         return row
 
     with monkeypatch.context() as patch:
-        patch.setattr(preferences, "member_of", interrupted)
+        patch.setattr(preferences, "get_member", interrupted)
         set_preferences(region="DE")
     row = Member.objects.get(pk=ann.pk)
-    assert (row.region, row.taste_since, row.is_active) == ("DE", NOW, False)
+    assert (row.region, row.interests_reset_at, row.is_active) == ("DE", NOW, False)
 
 
 # Through the API
@@ -299,13 +302,13 @@ def test_the_api_sets_and_reads_preferences(ann, api):
 
 def test_the_api_makes_and_ends_ties_and_gives_a_fresh_start(ann, api):
     assert api.put("/api/v1/members/ann/ties/block/bob").status_code == 204
-    assert ties() == {("ann", "block", "bob")}
+    assert relationships() == {("ann", "block", "bob")}
     assert api.delete("/api/v1/members/ann/ties/block/bob").status_code == 204
-    assert ties() == set()
+    assert relationships() == set()
     assert api.put("/api/v1/members/ann/ties/marry/bob").status_code == 400
     assert api.put("/api/v1/members/ann/ties/follow/nobody").status_code == 404
-    act("bob-0")
-    assert taught() == 1
+    record_event("bob-0")
+    assert learn_and_count() == 1
     assert api.post("/api/v1/members/ann/reset").status_code == 204
     assert not InterestProfile.objects.exists()
     assert api.post("/api/v1/members/nobody/reset").status_code == 404

@@ -18,9 +18,9 @@ from recommendations.services.extensions import health
 from recommendations.services.learning import learn
 from recommendations.services.serving.recommend import recommend
 from recommendations.services.vectors import embedding_models, reindexing
-from recommendations.tasks import follow_index, measure_drift
-from tests.edge import EdgeClient
-from tests.making import NOW, interaction, member, post
+from recommendations.tasks import measure_drift, sync_vector_indexes
+from tests.factories import NOW, interaction, member, post
+from tests.qdrant_edge_client import EdgeClient
 
 pytestmark = [pytest.mark.django_db, pytest.mark.filterwarnings("ignore:Payload indexes have no effect")]
 
@@ -30,15 +30,15 @@ def later(minutes):
 
 
 @pytest.fixture
-def index(parts, monkeypatch, tmp_path):
+def index(fresh_wiring, monkeypatch, tmp_path):
     """Use Qdrant's own engine, on posts that are embedded."""
     client = EdgeClient(tmp_path)
-    monkeypatch.setattr(wiring, "qdrant", lambda: client)
+    monkeypatch.setattr(wiring, "qdrant_client", lambda: client)
     ann = member("ann")
     for name in ("one", "two", "three"):
         post(ann, name, text=f"a film about war {name}")
-    embedding_models.embed_due(now=NOW)
-    wiring.follow_models(NOW, now_at_least=True)
+    embedding_models.embed_due_posts(now=NOW)
+    wiring.sync_embedding_models(NOW, must_be_current=True)
     yield wiring.vector_index()
     client.close()
 
@@ -48,12 +48,12 @@ def ids(*names):
 
 
 def test_the_index_follows_what_changes(index):
-    assert reindexing.follow_index(now=later(1)) == 3
+    assert reindexing.sync_vector_indexes(now=later(1)) == 3
     assert {id for id, _ in index.versions()} == ids("one", "two", "three")
     publish.remove_posts(post_ids=list(ids("two")), now=later(2))
     Post.objects.filter(external_id="one").update(visibility=3, changed_at=later(2))
     assert reindexing.index_lag_seconds(now=later(3)) == 120
-    assert reindexing.follow_index(now=later(3)) == 2, "only what changed is looked at"
+    assert reindexing.sync_vector_indexes(now=later(3)) == 2, "only what changed is looked at"
     assert reindexing.index_lag_seconds(now=later(9)) == 0
     assert {id for id, _ in index.versions()} == ids("one", "three")
 
@@ -63,7 +63,7 @@ def gauge(name, **labels):
 
 
 def test_lags_and_drift_are_metrics(index, monkeypatch):
-    reindexing.follow_index(now=later(1))
+    reindexing.sync_vector_indexes(now=later(1))
     wiring.catalogue().refresh(later(1))
     member("late")
     post(Member.objects.get(external_id="late"), "late", at=later(2))
@@ -74,7 +74,7 @@ def test_lags_and_drift_are_metrics(index, monkeypatch):
     reindexing.measure_drift(now=later(4))
     assert gauge("recsys_index_drift_posts", space="content", index="qdrant") == 2
     assert gauge("recsys_index_drift_posts", space="content", index="resident") == 0
-    follow_index.apply()
+    sync_vector_indexes.apply()
     measure_drift.apply()
     assert gauge("recsys_index_lag_seconds", index="qdrant") == 0
     monkeypatch.setattr(index, "versions", lambda: (_ for _ in ()).throw(VectorIndexError("down")))
@@ -82,27 +82,27 @@ def test_lags_and_drift_are_metrics(index, monkeypatch):
 
 
 def test_what_fails_is_done_by_the_next_run(index, monkeypatch):
-    reindexing.follow_index(now=later(1))
+    reindexing.sync_vector_indexes(now=later(1))
     publish.remove_posts(post_ids=list(ids("two")), now=later(2))
     with monkeypatch.context() as broken:
         broken.setattr(index, "drop", lambda _: (_ for _ in ()).throw(VectorIndexError("down")))
         with pytest.raises(VectorIndexError):
-            reindexing.follow_index(now=later(3))
-    reindexing.follow_index(now=later(4))
+            reindexing.sync_vector_indexes(now=later(3))
+    reindexing.sync_vector_indexes(now=later(4))
     assert {id for id, _ in index.versions()} == ids("one", "three")
 
 
 def test_drift_is_found_and_a_rebuild_mends_it(index):
-    reindexing.follow_index(now=later(1))
-    assert [(one.index, one.posts, one.sampled) for one in reindexing.drift(now=later(1))] == [
+    reindexing.sync_vector_indexes(now=later(1))
+    assert [(one.index, one.wrong_posts, one.sampled) for one in reindexing.compare_indexes(now=later(1))] == [
         ("resident", 0, 3),
         ("qdrant", 0, 3),
     ]
     index.drop(list(ids("one")))
     PostEmbedding.objects.filter(post__external_id="two").update(version=7)
     PostEmbedding.objects.filter(post__external_id="three").update(vector=np.eye(1, 64, dtype="<f4").tobytes())
-    found = reindexing.drift(now=later(1))[1]
-    assert (found.missing, found.stale, found.different, found.strays) == (1, 1, 1, 0)
+    found = reindexing.compare_indexes(now=later(1))[1]
+    assert (found.missing, found.stale, found.different, found.extra) == (1, 1, 1, 0)
     with pytest.raises(CommandError, match=r"posts differ. Run manage.py reindex"):
         call_command("check_index", stdout=StringIO())
 
@@ -112,66 +112,66 @@ def test_drift_is_found_and_a_rebuild_mends_it(index):
     assert out.getvalue() == "Wrote 3 posts into the index of content.\n"
     reindexing.reindex(now=later(2), progress=lambda *call: calls.append(call))
     assert calls == [(3, 3)]
-    assert reindexing.drift(now=later(2))[1].posts == 0
+    assert reindexing.compare_indexes(now=later(2))[1].wrong_posts == 0
 
 
 def test_a_job_rebuilds_in_chunks(index):
-    job = work.submit(kind="reindex", params={}, now=NOW)
-    assert (job.total, work.run_chunk(job_id=job.id, number=0, now=NOW)) == (3, True)
+    job = work.submit_job(kind="reindex", params={}, now=NOW)
+    assert (job.total, work.process_chunk(job_id=job.id, number=0, now=NOW)) == (3, True)
     assert {id for id, _ in index.versions()} == ids("one", "two", "three")
 
 
-def test_without_an_index_nothing_follows_and_a_rebuild_says_why(parts):
+def test_without_an_index_nothing_follows_and_a_rebuild_says_why(fresh_wiring):
     EmbeddingModel.objects.create(
         space="content", name="m", embedder="tiny", dimension=64, state="active", created_at=NOW, changed_at=NOW
     )
-    assert reindexing.follow_index(now=NOW) == 0
+    assert reindexing.sync_vector_indexes(now=NOW) == 0
     with pytest.raises(CommandError, match="set QDRANT_URL"):
         call_command("reindex")
 
 
 @pytest.fixture
-def cold(index, monkeypatch):
+def cold_posts(index, monkeypatch):
     """A viewer who likes war, and a catalogue that has room for the two newest posts only."""
     monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"catalogue_max_posts": 2}))
     dan, bob = member("dan"), member("bob")
     old = post(bob, "old", text="a film about war and peace", created_at=NOW - timedelta(days=400))
     for name in ("new", "newer"):
         post(dan, name, text="bread and yeast", created_at=NOW)
-    embedding_models.embed_due(now=NOW)
+    embedding_models.embed_due_posts(now=NOW)
     viewer = member("vic")
     interaction(viewer, Post.objects.get(external_id="one"))
-    learn.learn(member_ids=[viewer.pk], now=NOW)
-    reindexing.follow_index(now=NOW)
-    calls = wiring.parts
-    calls().serving = wiring.make_serving(calls().serving.models)
+    learn.learn_interactions(member_ids=[viewer.pk], now=NOW)
+    reindexing.sync_vector_indexes(now=NOW)
+    calls = wiring.vector_parts_holder
+    calls().current = wiring.create_vector_parts(calls().current.embedding_models)
     return old
 
 
-def shown():
+def shown_posts():
     return {pick.post.id: pick for pick in recommend(member_id="vic", limit=20, now=NOW, explain=True).picks}
 
 
-def test_a_post_that_is_not_resident_comes_from_the_index_with_its_likeness(cold):
-    pick = shown()["old"]
+def test_a_post_that_is_not_resident_comes_from_the_index_with_its_likeness(cold_posts):
+    pick = shown_posts()["old"]
     assert pick.sources == ("indexed",)
     assert pick.parts["cold"] > 0.5 and pick.parts["taste"] == 0
 
 
-def test_a_cold_post_is_judged_by_rows_read_now(cold):
-    Post.objects.filter(pk=cold.pk).update(visibility=3)
-    picks = shown()
+def test_a_cold_post_is_judged_by_rows_read_now(cold_posts):
+    Post.objects.filter(pk=cold_posts.pk).update(visibility=3)
+    picks = shown_posts()
     assert "old" not in picks and "new" in picks
 
 
-def test_an_index_that_is_down_costs_its_candidates_only(cold, monkeypatch):
+def test_an_index_that_is_down_costs_its_candidates_only(cold_posts, monkeypatch):
     down = QdrantClient("http://127.0.0.1:9", timeout=1, check_compatibility=False)
-    monkeypatch.setattr(wiring, "qdrant", lambda: down)
-    wiring.vector_indexes().clear()
-    picks = shown()
+    monkeypatch.setattr(wiring, "qdrant_client", lambda: down)
+    wiring.known_vector_indexes().clear()
+    picks = shown_posts()
     assert "old" not in picks and "new" in picks
     with pytest.raises(VectorIndexError):
-        health.vector_index(NOW)
+        health.check_vector_index(NOW)
     down.close()
 
 

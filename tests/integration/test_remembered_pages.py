@@ -4,16 +4,16 @@ from datetime import timedelta
 
 import pytest
 
-from flags.snapshot import snapshot
+from flags.snapshot import flag_snapshot
 from recommendations.services import policies, wiring
 from recommendations.services.serving import records
 from recommendations.services.serving.pages import pages
 from recommendations.services.serving.query import FLAG, WASM, Choice
 from recommendations.services.serving.recommend import recommend
-from tests import making
-from tests.making import NOW
+from tests import factories
+from tests.factories import NOW
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("parts")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_wiring")]
 
 CONTROL = Choice("plain", "control")
 
@@ -21,9 +21,9 @@ CONTROL = Choice("plain", "control")
 @pytest.fixture(autouse=True)
 def posts():
     """Make a viewer, and ten posts by others."""
-    making.member("viewer")
-    made = [making.post(making.member(), f"p{i}") for i in range(10)]
-    making.embed()
+    factories.member("viewer")
+    made = [factories.post(factories.member(), f"p{i}") for i in range(10)]
+    factories.embed_all_posts()
     return made
 
 
@@ -44,13 +44,13 @@ def forget_remembered_page():
 def put_policy(variant, **settings):
     """Serve another version of a variant's policy, and have this process read it now and not within two seconds."""
     policies.put_policy(variant=variant, settings=settings, note="a test", version=None)
-    wiring.policies.forget()
+    wiring.policies.reset()
 
 
 def turn_flag(**patch):
     """Change the flag of the engine, and have this process read it now and not within two seconds."""
-    making.flag(FLAG, **patch)
-    snapshot.forget()
+    factories.flag(FLAG, **patch)
+    flag_snapshot.invalidate()
 
 
 def test_a_page_is_remembered_and_shown_again():
@@ -83,7 +83,7 @@ def test_after_a_change_of_the_flag_the_feed_is_made_by_the_other_variant(is_in_
     """Both variants have policies of the same version, so only the variant tells their slates apart."""
     first = page()
     assert (first.engine, first.variant) == ("wasm_simd", "wasm_conservative")
-    assert wiring.policies().of("control")[1] == wiring.policies().of("wasm_conservative")[1]
+    assert wiring.policies().get("control")[1] == wiring.policies().get("wasm_conservative")[1]
     turn_flag(is_enabled=False)
     if not is_in_memory:
         forget_remembered_page()
@@ -98,8 +98,8 @@ def test_after_a_change_of_the_flag_the_feed_is_made_by_the_other_variant(is_in_
 def test_a_change_of_a_flag_that_leaves_the_variant_costs_the_page_and_not_the_slate():
     """Which flags count for a page is not known, so any change has it made anew, of the same slate."""
     first = page()
-    making.flag("another", is_enabled=True)
-    snapshot.forget()
+    factories.flag("another", is_enabled=True)
+    flag_snapshot.invalidate()
     assert not is_remembered()
     after = page()
     assert after.cached and after.request_id == first.request_id

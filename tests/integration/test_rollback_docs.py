@@ -12,15 +12,15 @@ from django.core.management import call_command
 from flags import snapshot
 from flags.models import Flag, FlagChange, RolloutPlan
 from flags.services import rollouts
-from flags.services.change import Actor, change
+from flags.services.change import Actor, apply_change
 from monitoring.clock import now
 from recommendations.models import FeedRequest
 from recommendations.services import wiring
 from recommendations.services.serving.query import assign_engine
 from recommendations.services.serving.recommend import recommend
-from tests import making
+from tests import factories
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("parts")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("fresh_wiring")]
 
 PAGE = (Path(__file__).parents[2] / "docs/rollback.md").read_text()
 FLAG = "wasm_recommendations"
@@ -40,7 +40,7 @@ def commands(title):
 
 def run(capsys, words):
     call_command(*words)
-    snapshot.snapshot.forget()
+    snapshot.flag_snapshot.invalidate()
     return capsys.readouterr().out
 
 
@@ -48,41 +48,41 @@ def run(capsys, words):
 def platform():
     """Make members who are served by the kernel, as far as the rollout goes; one feed is kept."""
     at = now()
-    making.flag(FLAG, at=at, is_enabled=True, rollout_percentage=100)
-    author = making.member("author", at=at)
+    factories.flag(FLAG, at=at, is_enabled=True, rollout_percentage=100)
+    author = factories.member("author", at=at)
     for name in ("42", *(f"m{n}" for n in range(100))):
-        making.member(name, at=at)
+        factories.member(name, at=at)
     for n in range(12):
-        making.post(author, f"p{n}", text=f"bread {n}", at=at)
-    making.embed(at=at)
+        factories.post(author, f"p{n}", text=f"bread {n}", at=at)
+    factories.embed_all_posts(at=at)
     assert recommend(member_id="42", now=now()).engine == "wasm_simd"
     return [f"m{n}" for n in range(100)]
 
 
-def kept(name):
-    member = making.Member.objects.get(external_id=name)
-    return wiring.slates().get(member.pk, "discovery")
+def cached_slate(name):
+    member = factories.Member.objects.get(external_id=name)
+    return wiring.slate_cache().get(member.pk, "discovery")
 
 
-def on_the_kernel(members):
+def members_on_kernel(members):
     return {name for name in members if assign_engine(name).engine == "wasm_simd"}
 
 
 def test_emergency_rollback(platform, capsys):
     kill, forget, readings, explain, show = commands("Emergency rollback")
     patch = {"flag": FLAG, "phases": [{"percentage": 100, "hours": 0}, {"percentage": 100}]}
-    change(subject="plan", key="p", patch=patch, actor=TEST, why="x", now=now(), create=True)
+    apply_change(subject="plan", key="p", patch=patch, actor=TEST, why="x", now=now(), create=True)
     rollouts.start(key="p", actor=TEST, why="x", now=now())
-    assert kept("42") is not None
+    assert cached_slate("42") is not None
     assert "killed" in run(capsys, kill)
-    assert not Flag.objects.get(key=FLAG).is_enabled and on_the_kernel(platform) == set()
-    assert kept("42") is None, "the kernel's slates are forgotten"
+    assert not Flag.objects.get(key=FLAG).is_enabled and members_on_kernel(platform) == set()
+    assert cached_slate("42") is None, "the kernel's slates are forgotten"
     rollouts.advance(now=now() + timedelta(days=99))
-    assert RolloutPlan.objects.get(key="p").state == "paused" and on_the_kernel(platform) == set()
+    assert RolloutPlan.objects.get(key="p").state == "paused" and members_on_kernel(platform) == set()
     page = recommend(member_id="42", now=now())
     assert (page.engine, page.variant, len(page.picks)) == ("plain", "control", 12)
     run(capsys, forget)
-    assert kept("42") is None
+    assert cached_slate("42") is None
     feed(page.variant)
     assert "feed_error_ratio" in run(capsys, readings)
     assert "The flag is off" in run(capsys, explain)
@@ -97,7 +97,7 @@ def feed(variant):
     """Make a row of a feed as the worker writes it."""
     FeedRequest.objects.create(
         id=uuid4(),
-        member=making.Member.objects.get(external_id="42"),
+        member=factories.Member.objects.get(external_id="42"),
         feed="discovery",
         engine="plain",
         variant=variant,
@@ -112,28 +112,28 @@ def feed(variant):
 
 def test_gradual_rollback(platform, capsys):
     fewer, wasm, control, more, kill = commands("Gradual rollback")
-    making.flag(FLAG, at=now(), rollout_percentage=60)
-    at_first = on_the_kernel(platform)
+    factories.flag(FLAG, at=now(), rollout_percentage=60)
+    at_first = members_on_kernel(platform)
     run(capsys, fewer)
-    stayed = on_the_kernel(platform)
+    stayed = members_on_kernel(platform)
     assert stayed < at_first and 0 < len(stayed) < 30
     feed("wasm_conservative")
     assert re.search(r"feed_latency_p95_ms[^\n]* 5 [^\n]* 1 ", run(capsys, wasm))
     assert "feed_latency_p95_ms" in run(capsys, control)
     run(capsys, more)
-    assert stayed < on_the_kernel(platform)
+    assert stayed < members_on_kernel(platform)
     run(capsys, kill)
-    assert on_the_kernel(platform) == set()
+    assert members_on_kernel(platform) == set()
 
 
 def test_ab_test_adjustment(platform, capsys):
     pause, aggressive, control, resume = commands("A/B test adjustment")
-    making.flag(FLAG, at=now(), rollout_percentage=50)
-    before = on_the_kernel(platform)
+    factories.flag(FLAG, at=now(), rollout_percentage=50)
+    before = members_on_kernel(platform)
     run(capsys, pause)
-    assert on_the_kernel(platform) == set()
+    assert members_on_kernel(platform) == set()
     feed("wasm_aggressive")
     assert re.search(r"feed_error_ratio[^\n]* 0 [^\n]* 1 ", run(capsys, aggressive))
     run(capsys, control)
     run(capsys, resume)
-    assert on_the_kernel(platform) == before, "everybody has what they had"
+    assert members_on_kernel(platform) == before, "everybody has what they had"

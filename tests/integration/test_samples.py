@@ -25,16 +25,16 @@ def stream(redis_url):
 
 def test_a_sample_holds_what_grew_since_the_one_before():
     sampler = Sampler()
-    sampler.take("web", AT - 20)
+    sampler.take_sample("web", AT - 20)
     metrics.CACHE_REQUESTS.labels("sampled", "hit").inc(3)
     metrics.CACHE_BYTES.labels("sampled").set(77)
-    first = sampler.take("web", AT - 10)
+    first = sampler.take_sample("web", AT - 10)
     metrics.CACHE_REQUESTS.labels("sampled", "hit").inc(2)
-    second = sampler.take("web", AT)
-    hits = samples.total([first, second], "recsys_cache_requests_total", "cache", "outcome")
+    second = sampler.take_sample("web", AT)
+    hits = samples.sum_increments([first, second], "recsys_cache_requests_total", "cache", "outcome")
     assert hits["sampled", "hit"] == 5
-    assert samples.total([second], "recsys_cache_requests_total", "cache")["sampled",] == 2
-    assert second.held["recsys_cache_bytes", (("cache", "sampled"),)] == 77
+    assert samples.sum_increments([second], "recsys_cache_requests_total", "cache")["sampled",] == 2
+    assert second.gauges["recsys_cache_bytes", (("cache", "sampled"),)] == 77
     assert second.rss_bytes > 2**20
     assert second.process.startswith("web ")
 
@@ -45,18 +45,18 @@ def test_samples_are_read_back_as_they_were_told(stream):
         for age in (7_200, 10, 0)
     ]
     for one in told:
-        samples.add(one)
-    assert samples.read(NOW, HOUR) == told[1:]
+        samples.store_sample(one)
+    assert samples.load_samples(NOW, HOUR) == told[1:]
 
 
 def test_a_process_tells_once_in_a_while_and_a_silent_redis_harms_nobody(stream, monkeypatch, caplog):
     sampler = Sampler()
     for _ in range(3):
-        sampler.tick("web")
+        sampler.sample_if_due("web")
     now = datetime.now(UTC)
-    assert len(samples.read(now, HOUR)) == 1
+    assert len(samples.load_samples(now, HOUR)) == 1
     monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"cache_redis_url": "redis://127.0.0.1:1/1"}))
-    Sampler().tick("web")
+    Sampler().sample_if_due("web")
     assert "sample_lost" in caplog.text
 
 
@@ -66,11 +66,11 @@ def test_quantiles_are_read_from_buckets():
         return Sample("p", AT, 0, grown)
 
     one = sample(**{"0.1": 50, "0.2": 90, "+Inf": 100})
-    assert samples.quantile([one], "t", 0.5) == pytest.approx(0.1)
-    assert samples.quantile([one], "t", 0.7) == pytest.approx(0.15)
-    assert samples.quantile([one], "t", 0.99) == 0.2
-    assert samples.quantile([one, one], "t", 0.5) == pytest.approx(0.1)
-    assert samples.quantile([], "t", 0.5) is None
+    assert samples.histogram_quantile([one], "t", 0.5) == pytest.approx(0.1)
+    assert samples.histogram_quantile([one], "t", 0.7) == pytest.approx(0.15)
+    assert samples.histogram_quantile([one], "t", 0.99) == 0.2
+    assert samples.histogram_quantile([one, one], "t", 0.5) == pytest.approx(0.1)
+    assert samples.histogram_quantile([], "t", 0.5) is None
 
 
 @pytest.mark.parametrize(
@@ -80,6 +80,6 @@ def test_quantiles_are_read_from_buckets():
 def test_a_process_that_grows_and_grows_is_told_apart_from_one_that_is_steady(stream, minutes, last, verdict):
     for minute in range(minutes + 1):
         size = int((300 + (last - 300) * minute / minutes) * 2**20)
-        samples.add(Sample("batch h:1", AT - (minutes - minute) * 60, size))
-    answer = doctor.memory(NOW)
+        samples.store_sample(Sample("batch h:1", AT - (minutes - minute) * 60, size))
+    answer = doctor.check_memory_growth(NOW)
     assert answer.verdict is verdict

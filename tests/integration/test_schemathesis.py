@@ -13,23 +13,23 @@ from hypothesis import settings as hypothesis_settings
 from access import keys
 from access.scopes import Scope
 from monitoring import clock
-from tests import making
+from tests import factories
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
-OURS = {"internal", "internal-error", "server-error", "unexpected"}
+SERVER_ERROR_CODES = {"internal", "internal-error", "server-error", "unexpected"}
 """Codes of errors that are our failures."""
 
 
 @pytest.fixture
-def site(live_server, parts, monkeypatch):
+def site(live_server, fresh_wiring, monkeypatch):
     """Return the address of a real server with a few rows, and the headers of a key that may do everything."""
     free = {"graphql_introspection": True, "rate_per_key": 0, "rate_per_member": 0, "rate_per_address": 0}
     monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update=free))
     now = clock.now()
-    author = making.member("author", at=now)
-    making.posts(author, 5, at=now)
-    making.member("ann", at=now)
+    author = factories.member("author", at=now)
+    factories.posts(author, 5, at=now)
+    factories.member("ann", at=now)
     _, secret = keys.create(name="everything", scopes=list(Scope), now=now)
     return live_server.url, {"Authorization": f"Bearer {secret}"}
 
@@ -66,7 +66,7 @@ def test_graphql_refuses_with_a_code_and_never_breaks(graph, site, examples):
         answer = case.call(headers=site[1])
         assert answer.status_code < 500, answer.text
         for error in answer.json().get("errors", ()):
-            assert error["extensions"]["request_id"] and error["extensions"]["code"] not in OURS, error
+            assert error["extensions"]["request_id"] and error["extensions"]["code"] not in SERVER_ERROR_CODES, error
         asked.append(case.operation.label)
 
     quiet = hypothesis_settings(max_examples=examples, derandomize=True)

@@ -8,13 +8,13 @@ import pytest
 from recommendations.contracts import Visibility
 from recommendations.models import Post, PostEmbedding
 from recommendations.services import wiring
-from recommendations.services.errors import InvalidRequest, UnknownPost
+from recommendations.services.errors import InvalidRequest, PostNotVisible
 from recommendations.services.serving.search import search
 from recommendations.services.vectors.embedding_models import store_vectors
-from tests import making
-from tests.making import NOW
+from tests import factories
+from tests.factories import NOW
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("parts")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_wiring")]
 DIMENSION = 16
 
 
@@ -37,11 +37,11 @@ class WordsAndPictures:
 @pytest.fixture
 def gallery():
     """Make a viewer, and a text and a picture of each of three things, with vectors that the platform sends."""
-    viewer = making.member("viewer")
+    viewer = factories.member("viewer")
     ids, vectors = [], []
     for word in ("harbour", "bakery", "glacier"):
         for kind in ("text", "image"):
-            making.post(making.member(), f"{word}-{kind}", kind=kind)
+            factories.post(factories.member(), f"{word}-{kind}", kind=kind)
             ids.append(f"{word}-{kind}")
             vectors.append(meaning(word) * 3 + 0.1 * meaning(kind))
     assert store_vectors(
@@ -50,20 +50,20 @@ def gallery():
     return viewer
 
 
-def found(**asked):
+def search_posts(**asked):
     return [pick.post.id for pick in search(viewer_id="viewer", space="image", now=NOW, **asked).picks]
 
 
 def test_a_text_finds_pictures(gallery, monkeypatch):
     monkeypatch.setattr(wiring, "embedder_for", lambda space: WordsAndPictures())
-    assert found(text="bakery", kind="image")[0] == "bakery-image"
-    assert set(found(text="bakery", kind="image")) == {"harbour-image", "bakery-image", "glacier-image"}
+    assert search_posts(text="bakery", kind="image")[0] == "bakery-image"
+    assert set(search_posts(text="bakery", kind="image")) == {"harbour-image", "bakery-image", "glacier-image"}
 
 
 def test_a_picture_finds_texts_and_not_itself(gallery):
-    assert found(post_id="glacier-image", kind="text")[0] == "glacier-text"
-    assert found(post_id="glacier-image")[0] == "glacier-text"
-    assert "glacier-image" not in found(post_id="glacier-image")
+    assert search_posts(post_id="glacier-image", kind="text")[0] == "glacier-text"
+    assert search_posts(post_id="glacier-image")[0] == "glacier-text"
+    assert "glacier-image" not in search_posts(post_id="glacier-image")
 
 
 @pytest.mark.parametrize("engine", ["plain", "wasm_simd"])
@@ -71,18 +71,18 @@ def test_a_vector_of_the_platform_finds_either_with_its_likeness(gallery, monkey
     page = search(viewer_id="viewer", space="image", vector=meaning("harbour").tolist(), now=NOW)
     assert {pick.post.id for pick in page.picks[:2]} == {"harbour-image", "harbour-text"}
     for pick in page.picks:
-        assert pick.parts == {"likeness": pytest.approx(pick.score)}
+        assert pick.parts == {"similarity": pytest.approx(pick.score)}
 
 
 def test_what_the_viewer_may_not_see_is_not_found_and_not_searched_by(gallery):
     hidden, blocked = Post.objects.get(external_id="bakery-image"), Post.objects.get(external_id="bakery-text")
     Post.objects.filter(pk=hidden.pk).update(visibility=Visibility.PRIVATE)
-    making.block(blocked.author, gallery)
-    shown = found(vector=meaning("bakery").tolist())
+    factories.block(blocked.author, gallery)
+    shown = search_posts(vector=meaning("bakery").tolist())
     assert not {"bakery-image", "bakery-text"} & set(shown)
     for name in ("bakery-image", "bakery-text", "none"):
-        with pytest.raises(UnknownPost):
-            found(post_id=name)
+        with pytest.raises(PostNotVisible):
+            search_posts(post_id=name)
 
 
 def test_what_cannot_be_searched_by_is_refused(gallery):
@@ -95,19 +95,19 @@ def test_what_cannot_be_searched_by_is_refused(gallery):
         ({"text": "x"}, "vectors come from the platform"),
     ):
         with pytest.raises(InvalidRequest, match=problem):
-            found(**asked)
+            search_posts(**asked)
     with pytest.raises(InvalidRequest, match="scent"):
         search(viewer_id="viewer", space="scent", text="x", now=NOW)
 
 
 def test_a_post_without_a_vector_finds_nothing(gallery):
-    making.post(making.member(), "bare")
-    assert found(post_id="bare") == []
+    factories.post(factories.member(), "bare")
+    assert search_posts(post_id="bare") == []
 
 
 def test_vectors_come_and_are_searched_by_through_the_api(gallery, client, settings, monkeypatch):
     monkeypatch.setattr(settings.ENV, "api_open", True)
-    making.post(making.member(), "new", kind="image")
+    factories.post(factories.member(), "new", kind="image")
 
     def send(method, address, body):
         return getattr(client, method)(f"/api/v1/{address}", body, content_type="application/json")
@@ -116,7 +116,7 @@ def test_vectors_come_and_are_searched_by_through_the_api(gallery, client, setti
     body = {"model": "ours@1", "vectors": [{"post_id": "new", "vector": vector}, {"post_id": "?", "vector": vector}]}
     assert send("put", "spaces/image/vectors", body).json() == {"kept": 1, "unknown_post_ids": ["?"]}
     assert PostEmbedding.objects.filter(post__external_id="new", space="image").exists()
-    wiring.forget_parts()
+    wiring.reset_parts()
     answer = send("post", "search", {"viewer": "viewer", "vector": vector}).json()
     assert answer["picks"][0]["post"]["id"] == "new"
     answer = client.get("/api/v1/search", {"viewer": "viewer", "post": "new", "kind": "text"})

@@ -12,8 +12,8 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from recsys_project.environment import ROOT
-from tests import making
-from tests.servers import celery_worker, free_port, redis_server, test_database_url
+from tests import factories
+from tests.servers import celery_worker, free_port, redis_server, shared_database_url
 
 SECRET = "Zq4711Holmgren"
 ASK = """
@@ -53,12 +53,12 @@ def collector():
 def test_a_request_and_its_task_are_one_trace(collector, tmp_path):
     """In a process of its own with tracing on, and a real worker on a Redis of their own."""
     endpoint, spans = collector
-    author = making.member("author")
-    making.posts(author, 5)
-    making.member(SECRET)
+    author = factories.member("author")
+    factories.posts(author, 5)
+    factories.member(SECRET)
     with redis_server(tmp_path, port=free_port()) as broker:
         own = {"REDIS_URL": broker, "CACHE_REDIS_URL": broker, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
-        own |= {"DATABASE_URL": test_database_url(), "DJANGO_SETTINGS_MODULE": "recsys_project.settings"}
+        own |= {"DATABASE_URL": shared_database_url(), "DJANGO_SETTINGS_MODULE": "recsys_project.settings"}
         own |= {"API_OPEN": "1", "ALLOWED_HOSTS": "testserver"}
         tracing = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_BSP_SCHEDULE_DELAY": "100"}
         with celery_worker(tmp_path, broker=broker, **tracing) as worker:

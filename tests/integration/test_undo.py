@@ -11,21 +11,21 @@ from recommendations.contracts import InteractionKind
 from recommendations.models import (
     Interaction,
     InterestProfile,
-    LessOf,
+    NegativeFeedback,
     PostStats,
     RegionStats,
     Relationship,
-    Seen,
+    SeenPost,
     Undo,
 )
 from recommendations.services.learning import interact, learn
-from recommendations.services.learning.interact import TURNED_DOWN, Event
+from recommendations.services.learning.interact import NEGATIVE_KINDS, Event
 from recommendations.services.serving.recommend import FEEDS, recommend
 from recommendations.services.serving.similar import find_similar
-from tests import making
-from tests.making import NOW
+from tests import factories
+from tests.factories import NOW
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("parts")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_wiring")]
 
 HOUR = timedelta(hours=1)
 numbers = count()
@@ -33,43 +33,43 @@ numbers = count()
 
 @pytest.fixture
 def ann():
-    return making.member("ann", region="DE")
+    return factories.member("ann", region="DE")
 
 
 @pytest.fixture
 def posts(ann):
     """Make three posts by Bob and one by Cat."""
-    bob, cat = making.member("bob"), making.member("cat")
+    bob, cat = factories.member("bob"), factories.member("cat")
     texts = ["a film about war", "war and soldiers", "bread and yeast"]
-    made = [making.post(bob, f"p{i}", text=text, tags=[text.split()[0]]) for i, text in enumerate(texts)]
-    made.append(making.post(cat, "p3", text="a song of summer"))
-    making.embed()
+    made = [factories.post(bob, f"p{i}", text=text, tags=[text.split()[0]]) for i, text in enumerate(texts)]
+    made.append(factories.post(cat, "p3", text="a song of summer"))
+    factories.embed_all_posts()
     return made
 
 
 @pytest.fixture(autouse=True)
-def committed(django_capture_on_commit_callbacks):
+def run_on_commit(django_capture_on_commit_callbacks):
     return lambda: django_capture_on_commit_callbacks(execute=True)
 
 
-def act(event_id, post_id="p0", kind="like", member_id="ann", **fields):
+def event(event_id, post_id="p0", kind="like", member_id="ann", **fields):
     return Event(event_id=event_id, member_id=member_id, post_id=post_id, kind=kind, **fields)
 
 
 def undo(target, member_id="ann"):
-    return Event(event_id=f"undo-{next(numbers)}", member_id=member_id, undoes=target)
+    return Event(event_id=f"undo-{next(numbers)}", member_id=member_id, undoes_event_id=target)
 
 
 def record(*events, now=NOW):
-    return [result.status for result in interact.record(events=events, now=now)]
+    return [result.status for result in interact.record_events(events=events, now=now)]
 
 
-def learned(member, now=NOW):
-    learn.learn(member_ids=[member.pk], now=now)
+def learned_profile(member, now=NOW):
+    learn.learn_interactions(member_ids=[member.pk], now=now)
     return InterestProfile.objects.filter(member=member).first()
 
 
-def same(one, other):
+def is_same_profile(one, other):
     """Return whether two profiles hold the same, the vectors within 1e-5."""
     for name in ("positive", "positive_mass", "negative", "negative_mass", "session"):
         a, b = (np.frombuffer(bytes(getattr(profile, name)), "<f4") for profile in (one, other))
@@ -85,19 +85,20 @@ def same(one, other):
 def stats(moment=NOW + 2 * HOUR):
     """Return what is counted of every post that was met, as it stands at *moment*."""
     everywhere = {
-        row.post_id: (row.interactions, row.positives, round(now_of(row, moment), 9)) for row in PostStats.objects.all()
+        row.post_id: (row.interaction_count, row.positive_count, round(decayed_value(row, moment), 9))
+        for row in PostStats.objects.all()
     }
-    nearby = {(row.post_id, row.region): round(now_of(row, moment), 9) for row in RegionStats.objects.all()}
+    nearby = {(row.post_id, row.region): round(decayed_value(row, moment), 9) for row in RegionStats.objects.all()}
     none = (0, 0, 0.0)
     return {k: v for k, v in everywhere.items() if v != none} | {k: v for k, v in nearby.items() if v}
 
 
-def now_of(row, moment):
+def decayed_value(row, moment):
     """Return the engagement as it stands at *moment*: it halves every 14 days."""
     return row.engagement * 0.5 ** ((moment - row.engagement_at) / timedelta(days=14))
 
 
-def shown(now=NOW, feed="discovery"):
+def shown_posts(now=NOW, feed="discovery"):
     return {pick.post.id for pick in recommend(member_id="ann", now=now, feed=feed, limit=100).picks}
 
 
@@ -105,83 +106,83 @@ def shown(now=NOW, feed="discovery"):
 
 
 @pytest.mark.parametrize("kind", InteractionKind)
-def test_after_an_undo_it_is_as_if_it_never_was(ann, posts, kind, committed):
+def test_after_an_undo_it_is_as_if_it_never_was(ann, posts, kind, run_on_commit):
     """Of every kind: the profile is that of a twin who never did it, and every post's counts are as before."""
-    twin = making.member("twin", region="FR")
+    twin = factories.member("twin", region="FR")
     for name in ("ann", "twin"):
-        record(act(f"{name}-1", "p0", "share", name, occurred_at=NOW - 3 * HOUR))
-        record(act(f"{name}-2", "p2", "not_interested", name, occurred_at=NOW - 2 * HOUR))
-    learn.learn(member_ids=[ann.pk, twin.pk], now=NOW)
+        record(event(f"{name}-1", "p0", "share", name, occurred_at=NOW - 3 * HOUR))
+        record(event(f"{name}-2", "p2", "not_interested", name, occurred_at=NOW - 2 * HOUR))
+    learn.learn_interactions(member_ids=[ann.pk, twin.pk], now=NOW)
     before = stats()
-    record(act("e", "p1", kind, occurred_at=NOW - HOUR))
-    during = learned(ann)
-    assert during.interactions == 3 and stats() != before
-    with committed():
+    record(event("e", "p1", kind, occurred_at=NOW - HOUR))
+    during = learned_profile(ann)
+    assert during.interaction_count == 3 and stats() != before
+    with run_on_commit():
         assert record(undo("e"), now=NOW + HOUR) == ["recorded"]
-    assert same(learned(ann, NOW + HOUR), InterestProfile.objects.get(member=twin))
+    assert is_same_profile(learned_profile(ann, NOW + HOUR), InterestProfile.objects.get(member=twin))
     assert stats() == before
 
 
 def test_after_an_undo_the_profile_is_what_a_rebuild_gives(ann, posts):
-    record(act("e1", "p0"), act("e2", "p1", "share"), act("e3", "p2", "save"), act("e4", "p3", "hide"))
-    learned(ann)
+    record(event("e1", "p0"), event("e2", "p1", "share"), event("e3", "p2", "save"), event("e4", "p3", "hide"))
+    learned_profile(ann)
     record(undo("e2"))
-    after = learned(ann)
-    assert learn.rebuild(member_id=ann.pk, now=NOW) == 3
-    assert same(after, InterestProfile.objects.get(member=ann))
+    after = learned_profile(ann)
+    assert learn.rebuild_interests(member_id=ann.pk, now=NOW) == 3
+    assert is_same_profile(after, InterestProfile.objects.get(member=ann))
 
 
 def test_undoing_the_only_act_leaves_no_profile(ann, posts):
-    record(act("e"))
-    assert learned(ann) is not None
+    record(event("e"))
+    assert learned_profile(ann) is not None
     record(undo("e"))
-    assert learned(ann) is None
+    assert learned_profile(ann) is None
     assert stats() == {}
 
 
 def test_what_is_undone_before_it_was_learned_is_never_learned(ann, posts):
-    record(act("e"))
+    record(event("e"))
     record(undo("e"))
-    assert learned(ann) is None
+    assert learned_profile(ann) is None
     assert not PostStats.objects.exists()
 
 
 def test_an_undo_may_come_before_its_act(ann, posts):
     """Even of a turning down: the post is neither hidden nor seen, and nothing is learned."""
     assert record(undo("e")) == ["recorded"]
-    assert record(act("e", "p0", "hide"), now=NOW + HOUR) == ["recorded"]
-    assert learned(ann, NOW + HOUR) is None
-    assert not LessOf.objects.exists() and not Seen.objects.exists() and not PostStats.objects.exists()
-    assert "p0" in shown(NOW + HOUR)
+    assert record(event("e", "p0", "hide"), now=NOW + HOUR) == ["recorded"]
+    assert learned_profile(ann, NOW + HOUR) is None
+    assert not NegativeFeedback.objects.exists() and not SeenPost.objects.exists() and not PostStats.objects.exists()
+    assert "p0" in shown_posts(NOW + HOUR)
 
 
 def test_an_act_and_its_undo_in_one_request_in_either_order(ann, posts):
-    assert record(act("e1", "p0", "hide"), undo("e1"), undo("e2"), act("e2", "p1", "follow")) == ["recorded"] * 4
+    assert record(event("e1", "p0", "hide"), undo("e1"), undo("e2"), event("e2", "p1", "follow")) == ["recorded"] * 4
     assert Interaction.objects.exclude(undone_at=None).count() == 2
-    assert not LessOf.objects.exists() and not Relationship.objects.exists()
-    assert learned(ann) is None
+    assert not NegativeFeedback.objects.exists() and not Relationship.objects.exists()
+    assert learned_profile(ann) is None
 
 
 def test_undos_sent_twice_and_of_what_is_undone_count_once(ann, posts):
-    record(act("e"), act("kept", "p1"))
-    learned(ann)
-    event = undo("e")
-    assert record(event) == ["recorded"]
-    counted = (learned(ann).interactions, stats())
-    assert record(event) == ["duplicate"]
+    record(event("e"), event("kept", "p1"))
+    learned_profile(ann)
+    taken_back = undo("e")
+    assert record(taken_back) == ["recorded"]
+    counted = (learned_profile(ann).interaction_count, stats())
+    assert record(taken_back) == ["duplicate"]
     assert record(undo("e"), undo("e")) == ["recorded", "recorded"]
-    assert record(act("e")) == ["duplicate"]
-    assert (learned(ann).interactions, stats()) == counted
+    assert record(event("e")) == ["duplicate"]
+    assert (learned_profile(ann).interaction_count, stats()) == counted
     assert counted[0] == 1
 
 
 def test_nobody_undoes_what_another_did(ann, posts):
     """Neither after it nor ahead of it; the owner's own undo beside theirs still holds."""
-    making.member("eve")
+    factories.member("eve")
     record(undo("late", "eve"))
-    record(act("e"), act("late", "p1"))
+    record(event("e"), event("late", "p1"))
     record(undo("e", "eve"))
-    assert learned(ann).interactions == 2
+    assert learned_profile(ann).interaction_count == 2
     assert not Interaction.objects.exclude(undone_at=None).exists()
     record(undo("e"), undo("e", "eve"))
     assert Interaction.objects.get(event_id="e").undone_at == NOW
@@ -190,9 +191,9 @@ def test_nobody_undoes_what_another_did(ann, posts):
 
 
 def test_an_event_cannot_undo_itself_and_an_undo_is_not_undone(ann, posts):
-    result = interact.record(events=[Event("e", "ann", undoes="e")], now=NOW)[0]
-    assert (result.status, result.problem) == ("rejected", "undoes: an event cannot undo itself.")
-    record(act("a"))
+    result = interact.record_events(events=[Event("e", "ann", undoes_event_id="e")], now=NOW)[0]
+    assert (result.status, result.problem) == ("rejected", "undoes_event_id: an event cannot undo itself.")
+    record(event("a"))
     first = undo("a")
     record(first)
     record(undo(first.event_id))
@@ -202,8 +203,8 @@ def test_an_event_cannot_undo_itself_and_an_undo_is_not_undone(ann, posts):
 
 def test_an_undo_that_dies_half_way_is_done_again(ann, posts, monkeypatch):
     """The counts, the mark and the profile are one transaction: nothing is taken out twice or left in for ever."""
-    record(act("e"), act("kept", "p1"))
-    learned(ann)
+    record(event("e"), event("kept", "p1"))
+    learned_profile(ann)
     before = stats()
     record(undo("e"))
 
@@ -211,12 +212,12 @@ def test_an_undo_that_dies_half_way_is_done_again(ann, posts, monkeypatch):
         raise DatabaseError("gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(learn, "rebuild", die)
+        patch.setattr(learn, "rebuild_interests", die)
         with pytest.raises(DatabaseError):
-            learned(ann)
+            learned_profile(ann)
     assert stats() == before
-    assert learn.learn_pending(now=NOW) == 1
-    assert learned(ann).interactions == 1
+    assert learn.enqueue_pending_learning(now=NOW) == 1
+    assert learned_profile(ann).interaction_count == 1
 
 
 # What holds at once
@@ -226,20 +227,20 @@ def follows():
     return set(Relationship.objects.filter(kind="follow").values_list("source__external_id", "target__external_id"))
 
 
-def test_a_follow_from_a_post_follows_its_author_until_it_is_undone(ann, posts, committed):
-    with committed():
-        record(act("e", "p0", "follow"))
+def test_a_follow_from_a_post_follows_its_author_until_it_is_undone(ann, posts, run_on_commit):
+    with run_on_commit():
+        record(event("e", "p0", "follow"))
     assert follows() == {("ann", "bob")}
     assert recommend(member_id="ann", feed="following", now=NOW).picks
-    with committed():
+    with run_on_commit():
         record(undo("e"))
     assert follows() == set()
     assert not recommend(member_id="ann", feed="following", now=NOW).picks
 
 
 def test_of_two_follows_of_one_author_the_other_still_stands(ann, posts):
-    record(act("e1", "p0", "follow"))
-    record(act("e2", "p1", "follow"), now=NOW + HOUR)
+    record(event("e1", "p0", "follow"))
+    record(event("e2", "p1", "follow"), now=NOW + HOUR)
     record(undo("e1"), now=NOW + HOUR)
     assert follows() == {("ann", "bob")}
     record(undo("e2"), now=NOW + HOUR)
@@ -247,58 +248,58 @@ def test_of_two_follows_of_one_author_the_other_still_stands(ann, posts):
 
 
 def test_who_followed_before_the_act_follows_after_its_undo(ann, posts):
-    making.follow(ann, posts[0].author)
-    record(act("e", "p0", "follow"), now=NOW + HOUR)
+    factories.follow(ann, posts[0].author)
+    record(event("e", "p0", "follow"), now=NOW + HOUR)
     record(undo("e"), now=NOW + HOUR)
     assert follows() == {("ann", "bob")}
 
 
-@pytest.mark.parametrize("kind", sorted(TURNED_DOWN))
-def test_a_post_turned_down_is_in_no_feed_until_it_is_undone(ann, posts, kind, committed):
+@pytest.mark.parametrize("kind", sorted(NEGATIVE_KINDS))
+def test_a_post_turned_down_is_in_no_feed_until_it_is_undone(ann, posts, kind, run_on_commit):
     """Nor among similar posts; its own author's other posts stay."""
-    making.follow(ann, posts[0].author)
-    making.engagement(posts[0], 5)
+    factories.follow(ann, posts[0].author)
+    factories.engagement(posts[0], 5)
 
     def everywhere():
         like = find_similar(post_id="p1", viewer_id="ann", limit=10, now=NOW)
-        return {feed: shown(feed=feed) for feed in FEEDS} | {"similar": {pick.post.id for pick in like.picks}}
+        return {feed: shown_posts(feed=feed) for feed in FEEDS} | {"similar": {pick.post.id for pick in like.picks}}
 
     assert all("p0" in posts for posts in everywhere().values())
-    with committed():
-        record(act("e", "p0", kind))
+    with run_on_commit():
+        record(event("e", "p0", kind))
     for feed, posts in everywhere().items():
         assert "p0" not in posts and posts, feed
-    with committed():
+    with run_on_commit():
         record(undo("e"))
-    learned(ann)
+    learned_profile(ann)
     assert all("p0" in posts for posts in everywhere().values())
 
 
-def test_a_post_hidden_twice_stays_hidden_until_both_are_undone(ann, posts, committed):
-    record(act("e1", "p0", "hide"), act("e2", "p0", "report"))
-    with committed():
+def test_a_post_hidden_twice_stays_hidden_until_both_are_undone(ann, posts, run_on_commit):
+    record(event("e1", "p0", "hide"), event("e2", "p0", "report"))
+    with run_on_commit():
         record(undo("e1"))
-    assert "p0" not in shown()
-    with committed():
+    assert "p0" not in shown_posts()
+    with run_on_commit():
         record(undo("e2"))
-    assert "p0" in shown()
+    assert "p0" in shown_posts()
 
 
 def test_the_api_takes_an_undo_without_a_post_or_a_kind(ann, posts, client, settings, monkeypatch):
     monkeypatch.setattr(settings.ENV, "api_open", True)
-    record(act("e", "p0", "hide"))
-    event = {"event_id": "u", "member_id": "ann", "undoes": "e"}
-    answer = client.post("/api/v1/interactions", {"events": [event]}, content_type="application/json")
+    record(event("e", "p0", "hide"))
+    body = {"event_id": "u", "member_id": "ann", "undoes_event_id": "e"}
+    answer = client.post("/api/v1/interactions", {"events": [body]}, content_type="application/json")
     assert (answer.status_code, answer.json()["recorded"]) == (200, 1)
-    assert not LessOf.objects.exists()
+    assert not NegativeFeedback.objects.exists()
     lacking = client.post(
-        "/api/v1/interactions", {"events": [{**event, "undoes": ""}]}, content_type="application/json"
+        "/api/v1/interactions", {"events": [{**event, "undoes_event_id": ""}]}, content_type="application/json"
     )
     assert lacking.status_code == 207 and lacking.json()["rejected"] == 1
 
 
 def test_what_is_taken_back_was_seen_all_the_same(ann, posts):
     """Only a turning down gives the post another chance."""
-    record(act("e"))
+    record(event("e"))
     record(undo("e"))
-    assert Seen.objects.filter(member=ann, post=posts[0]).exists()
+    assert SeenPost.objects.filter(member=ann, post=posts[0]).exists()

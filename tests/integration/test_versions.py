@@ -7,7 +7,7 @@ from django.conf import settings
 from drf_spectacular.generators import SchemaGenerator
 
 from access import versions
-from access.versions import Ending
+from access.versions import Deprecation
 from recsys_project import openapi
 
 pytestmark = pytest.mark.django_db
@@ -15,10 +15,10 @@ OLD, NEW = "/api/v1/members/{member_id}/less", "/api/v1/members/{member_id}/pref
 
 
 @pytest.fixture
-def ends(monkeypatch):
+def deprecated_address(monkeypatch):
     """Let an address end."""
-    ending = {f"GET {OLD}": Ending(datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC), NEW)}
-    monkeypatch.setattr(versions, "ENDING", ending)
+    ending = {f"GET {OLD}": Deprecation(datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC), NEW)}
+    monkeypatch.setattr(versions, "DEPRECATIONS", ending)
     monkeypatch.setattr(openapi, "ENDING", ending)
 
 
@@ -30,7 +30,7 @@ def test_every_answer_of_the_api_says_its_version(client):
     assert "API-Version" not in client.get("/livez").headers
 
 
-def test_an_address_that_ends_says_since_when_until_when_and_what_to_ask(client, ends):
+def test_an_address_that_ends_says_since_when_until_when_and_what_to_ask(client, deprecated_address):
     told = client.get("/api/v1/members/a/less").headers
     assert told["Deprecation"] == "@1767225600"
     assert told["Sunset"] == "Fri, 01 Jan 2027 00:00:00 GMT"
@@ -38,7 +38,7 @@ def test_an_address_that_ends_says_since_when_until_when_and_what_to_ask(client,
     assert "Deprecation" not in client.get("/api/v1/members/a/preferences").headers
 
 
-def test_the_description_says_it_too(ends):
+def test_the_description_says_it_too(deprecated_address):
     paths = SchemaGenerator().get_schema(public=True)["paths"]
     assert [(path, method) for path in paths for method, about in paths[path].items() if about.get("deprecated")] == [
         (OLD, "get")

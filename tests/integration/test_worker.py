@@ -14,19 +14,19 @@ from recommendations.services import wiring, work
 from recommendations.services.learning import interact
 from recommendations.services.learning.interact import Event
 from recommendations.services.serving.recommend import recommend
-from recommendations.stores.policies import POLICY_SECONDS
+from recommendations.stores.active_policies import POLICY_REFRESH_SECONDS
 from recsys_project.celery import app
-from tests import making
+from tests import factories
 from tests.servers import celery_worker
 
-PATIENCE_SECONDS = 60
+TIMEOUT_SECONDS = 60
 
-pytestmark = [pytest.mark.usefixtures("parts")]
+pytestmark = [pytest.mark.usefixtures("fresh_wiring")]
 
 
 def wait_for(happened, log=lambda: "", pause=0.05):
     """Wait until *happened* returns something true, and return it; how long it takes is not the question."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not (answer := happened()):
         assert time.monotonic() < deadline, log()[-3000:]
         time.sleep(pause)
@@ -37,28 +37,28 @@ def wait_for(happened, log=lambda: "", pause=0.05):
 def platform(transactional_db):
     """Ten members and forty posts, as of now: a worker reads the clock. The flag's row went with an earlier test."""
     now = clock.now()
-    making.flag("wasm_recommendations", at=now, is_enabled=True, rollout_percentage=100)
-    members = [making.member(f"m{i}", at=now) for i in range(10)]
-    authors = [making.member(f"a{i}", at=now, is_active=True) for i in range(4)]
+    factories.flag("wasm_recommendations", at=now, is_enabled=True, rollout_percentage=100)
+    members = [factories.member(f"m{i}", at=now) for i in range(10)]
+    authors = [factories.member(f"a{i}", at=now, is_active=True) for i in range(4)]
     for i in range(40):
         topic = "war and soldiers" if i % 2 else "bread and yeast"
-        making.post(authors[i % 4], f"p{i}", text=f"{topic} {i}", at=now)
-    making.embed(at=now)
+        factories.post(authors[i % 4], f"p{i}", text=f"{topic} {i}", at=now)
+    factories.embed_all_posts(at=now)
     return members
 
 
-def finished(job):
+def wait_for_job(job):
     def look():
-        view = work.look_up(job_id=job.id)
-        return view if view.finished else None
+        view = work.read_job(job_id=job.id)
+        return view if view.is_finished else None
 
     return look
 
 
 def test_a_batch_job_makes_a_feed_for_everybody(worker, platform):
     """Ranked on the kernel by the worker, kept in Redis, and served from there."""
-    job = work.submit(kind="batch_feeds", params={}, now=clock.now())
-    view = wait_for(finished(job), worker.log)
+    job = work.submit_job(kind="batch_feeds", params={}, now=clock.now())
+    view = wait_for(wait_for_job(job), worker.log)
     assert (view.state, view.total, view.done, view.failed) == ("done", 14, 14, 0), view.errors
     for member in platform:
         page = recommend(member_id=member.external_id, now=clock.now())
@@ -68,11 +68,11 @@ def test_a_batch_job_makes_a_feed_for_everybody(worker, platform):
 
 
 def test_one_members_feed_on_demand(worker, platform):
-    time.sleep(POLICY_SECONDS)  # the worker may know the policies of the test before
-    job = work.submit(kind="member_feed", params={"member_ids": ["m3"]}, now=clock.now())
-    assert wait_for(finished(job), worker.log).state == "done"
-    assert wiring.slates().get(platform[3].pk, "discovery") is not None
-    assert wiring.slates().get(platform[4].pk, "discovery") is None
+    time.sleep(POLICY_REFRESH_SECONDS)  # the worker may know the policies of the test before
+    job = work.submit_job(kind="member_feed", params={"member_ids": ["m3"]}, now=clock.now())
+    assert wait_for(wait_for_job(job), worker.log).state == "done"
+    assert wiring.slate_cache().get(platform[3].pk, "discovery") is not None
+    assert wiring.slate_cache().get(platform[4].pk, "discovery") is None
     wait_for(FeedRequest.objects.exists, worker.log)
 
 
@@ -81,9 +81,9 @@ def test_an_interaction_changes_the_next_feed(worker, platform):
     before = [pick.post.id for pick in recommend(member_id="m0", limit=100, now=clock.now()).picks]
     assert len(before) == 40
     liked = [Event(f"e{i}", "m0", f"p{i}", "share") for i in range(1, 12, 2)]
-    interact.record(events=liked, now=clock.now())
+    interact.record_events(events=liked, now=clock.now())
     wait_for(lambda: not Interaction.objects.filter(is_learned=False).exists(), worker.log)
-    wait_for(lambda: wiring.slates().get(platform[0].pk, "discovery") is None, worker.log)
+    wait_for(lambda: wiring.slate_cache().get(platform[0].pk, "discovery") is None, worker.log)
     page = recommend(member_id="m0", limit=100, explain=True, now=clock.now())
     after = [pick.post.id for pick in page.picks]
     assert not page.cached
@@ -120,26 +120,26 @@ def test_an_act_sent_to_the_api_changes_the_next_feed_read_from_it(worker, platf
 
 
 @pytest.fixture
-def others_idle(redis_url):
+def idle_session_worker(redis_url):
     """Let the session's worker, if there is one, leave this test's chunks alone."""
     app.control.cancel_consumer("batch", reply=True)
     yield
     app.control.add_consumer("batch", reply=True)
 
 
-def test_a_worker_killed_in_the_middle_loses_nothing(redis_url, others_idle, platform, tmp_path, settings):
+def test_a_worker_killed_in_the_middle_loses_nothing(redis_url, idle_session_worker, platform, tmp_path, settings):
     """Its chunk's lease runs out, the reconciler asks again, and another worker ends the job."""
     settings.ENV = django_settings.ENV.model_copy(update={"batch_processing_size": 5, "job_lease_seconds": 2})
     now = clock.now()
     for i in range(400):
-        making.member(f"crowd{i}", at=now)
-    job = work.submit(kind="batch_feeds", params={}, now=now)
+        factories.member(f"crowd{i}", at=now)
+    job = work.submit_job(kind="batch_feeds", params={}, now=now)
     env = {"JOB_LEASE_SECONDS": "2", "CATALOGUE_REFRESH_SECONDS": "1"}
     with celery_worker(tmp_path, **env) as first:
-        wait_for(lambda: work.look_up(job_id=job.id).done, first.log)
+        wait_for(lambda: work.read_job(job_id=job.id).done, first.log)
         os.killpg(first.process.pid, signal.SIGKILL)
         first.process.wait()
-    left = work.look_up(job_id=job.id)
+    left = work.read_job(job_id=job.id)
     assert 0 < left.done < left.total, "the job was over before the worker was killed"
     # The messages are lost as well: only the rows know of the job.
     with redis.Redis.from_url(redis_url) as broker:
@@ -147,8 +147,8 @@ def test_a_worker_killed_in_the_middle_loses_nothing(redis_url, others_idle, pla
     with celery_worker(tmp_path, **env) as second:
 
         def look():
-            work.reconcile(now=clock.now())
-            return finished(job)()
+            work.reconcile_jobs(now=clock.now())
+            return wait_for_job(job)()
 
         view = wait_for(look, second.log)
     assert (view.state, view.done, view.failed) == ("done", 414, 0), view.errors

@@ -25,7 +25,7 @@ def broker(redis_url, monkeypatch):
     with redis.Redis.from_url(redis_url) as client:
 
         def forget():
-            client.delete(workers.NAMES, workers.CANARIES, LOCK, *client.keys(f"{workers.NAMES}:*"))
+            client.delete(workers.WORKERS_KEY, workers.CANARIES_KEY, LOCK, *client.keys(f"{workers.WORKERS_KEY}:*"))
 
         forget()
         client.set(LOCK, "held")
@@ -33,12 +33,12 @@ def broker(redis_url, monkeypatch):
         forget()
 
 
-def tell(client, *, started, at=NOW, queues=OTHERS):
-    workers.tell(client, Worker("w1", 1, queues, started.timestamp(), at.timestamp()))
+def store_heartbeat(client, *, started, at=NOW, queues=OTHERS):
+    workers.store_heartbeat(client, Worker("w1", 1, queues, started.timestamp(), at.timestamp()))
 
 
 def reasons(now=NOW):
-    return {finding.name: finding.reason for finding in workers.findings(now) if finding.reason}
+    return {finding.name: finding.reason for finding in workers.check_worker_health(now) if finding.reason}
 
 
 def test_every_queue_that_tasks_go_to_has_a_canary():
@@ -55,13 +55,13 @@ def test_no_worker_no_beat(broker):
 
 def test_a_worker_that_beats_and_takes_no_tasks_is_seen(broker):
     began = NOW - timedelta(hours=1)
-    tell(broker, started=began)
+    store_heartbeat(broker, started=began)
     for queue in OTHERS:
-        workers.canary(queue=queue, now=NOW)
+        workers.record_canary(queue=queue, now=NOW)
     assert reasons() == {}
     later = NOW + timedelta(minutes=4)
-    tell(broker, started=began, at=later)
-    workers.canary(queue="two", now=later)
+    store_heartbeat(broker, started=began, at=later)
+    workers.record_canary(queue="two", now=later)
     broker.lpush("recsys:one", "a task that nobody takes")
     found = reasons(later)
     assert set(found) == {"queue_one", "queue_three"}
@@ -73,13 +73,13 @@ def test_a_worker_that_beats_and_takes_no_tasks_is_seen(broker):
 
 
 def test_a_worker_that_has_just_begun_is_given_time(broker):
-    tell(broker, started=NOW - timedelta(seconds=10))
+    store_heartbeat(broker, started=NOW - timedelta(seconds=10))
     assert reasons() == {}
 
 
 def test_a_worker_that_went_without_a_farewell_is_lost_for_an_hour(broker):
-    tell(broker, started=NOW)
-    broker.delete(workers.key_of("w1"))  # as Redis does when its time is over
+    store_heartbeat(broker, started=NOW)
+    broker.delete(workers.worker_key("w1"))  # as Redis does when its time is over
     assert "w1" in reasons(NOW + timedelta(minutes=1))["workers_lost"]
     assert "workers_lost" not in reasons(NOW + timedelta(hours=2))
 
@@ -94,17 +94,17 @@ def test_a_real_worker_says_that_it_is_there_and_lets_the_canary_through(worker,
     """Its heart beats, each of its queues is worked on, and the address says so."""
 
     def there():
-        found = [one for one in workers.state(clock.now()).workers if one.pid == worker.process.pid]
+        found = [one for one in workers.read_workers_state(clock.now()).workers if one.pid == worker.process.pid]
         return found[0] if found else None
 
     with redis.Redis.from_url(redis_url) as client:
-        client.delete(workers.CANARIES)
+        client.delete(workers.CANARIES_KEY)
     assert wait_for(there, worker.log).queues == QUEUES
     for queue in QUEUES:
         canary.apply_async(kwargs={"queue": queue}, queue=queue)
 
     def queues():
-        return [queue for queue in workers.state(clock.now()).queues if queue.name in QUEUES]
+        return [queue for queue in workers.read_workers_state(clock.now()).queues if queue.name in QUEUES]
 
     wait_for(lambda: all(queue.canary_at for queue in queues()), worker.log)
     assert not any(queue.reason for queue in queues())

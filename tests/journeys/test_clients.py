@@ -13,7 +13,7 @@ from django.core.management import call_command
 from access import keys
 from access.scopes import Scope
 from monitoring import clock
-from tests.servers import missing
+from tests.servers import skip_or_fail
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CLIENTS = Path(__file__).resolve().parents[1] / "clients"
@@ -21,7 +21,7 @@ BIN = Path(sys.executable).parent
 
 
 @pytest.fixture
-def key(worker, live_server, parts):
+def key(worker, live_server, fresh_wiring):
     """Return the secret of a key that may do everything, on a real server with a real worker behind it."""
     _, secret = keys.create(name="integrator", scopes=list(Scope), now=clock.now())
     assert settings.ENV.api_open is False
@@ -36,7 +36,7 @@ def description(tmp_path_factory):
     return file
 
 
-def ran(*command, folder):
+def run_command(*command, folder):
     """Return what a command printed; fail with all of it."""
     done = subprocess.run([str(word) for word in command], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
@@ -61,19 +61,21 @@ def check(printed, prefix):
 def test_the_python_client(live_server, key, description, tmp_path):
     """Typed: mypy --strict passes on what an integrator writes."""
     generate = [BIN / "openapi-python-client", "generate", "--path", description, "--meta", "none"]
-    ran(*generate, "--output-path", "recsys_client", folder=tmp_path)
+    run_command(*generate, "--output-path", "recsys_client", folder=tmp_path)
     journey = shutil.copy(CLIENTS / "journey.py", tmp_path)
-    ran(BIN / "mypy", "--strict", "--follow-imports=silent", "--config-file=", "journey.py", folder=tmp_path)
-    check(ran(sys.executable, journey, live_server.url, key, folder=tmp_path), "py-post-")
+    run_command(BIN / "mypy", "--strict", "--follow-imports=silent", "--config-file=", "journey.py", folder=tmp_path)
+    check(run_command(sys.executable, journey, live_server.url, key, folder=tmp_path), "py-post-")
 
 
 def test_the_typescript_client(live_server, key, description, tmp_path):
     """Typed: tsc --strict passes on what an integrator writes; packages are those of the lock."""
     if shutil.which("npm") is None:
-        missing("No npm: Node.js 20 or newer is needed for the TypeScript client.")
+        skip_or_fail("No npm: Node.js 20 or newer is needed for the TypeScript client.")
     for name in ("package.json", "package-lock.json", "tsconfig.json", "journey.ts"):
         shutil.copy(CLIENTS / name, tmp_path)
-    ran("npm", "ci", "--silent", "--no-audit", "--no-fund", folder=tmp_path)
-    ran("npx", "openapi-typescript", description, "--default-non-nullable=false", "-o", "schema.d.ts", folder=tmp_path)
-    ran("npx", "tsc", folder=tmp_path)
-    check(ran("node", "built/journey.js", live_server.url, key, folder=tmp_path), "ts-post-")
+    run_command("npm", "ci", "--silent", "--no-audit", "--no-fund", folder=tmp_path)
+    run_command(
+        "npx", "openapi-typescript", description, "--default-non-nullable=false", "-o", "schema.d.ts", folder=tmp_path
+    )
+    run_command("npx", "tsc", folder=tmp_path)
+    check(run_command("node", "built/journey.js", live_server.url, key, folder=tmp_path), "ts-post-")

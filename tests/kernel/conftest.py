@@ -7,14 +7,14 @@ import pytest
 from numpy.typing import NDArray
 
 from wasm import Space
-from wasm.module import FILES
+from wasm.module import BUILD_FILES
+from wasm.padding import padded_dimension
 from wasm.shard import SEGMENT_ROWS
-from wasm.vectors import padded
 
 Float32Array = NDArray[np.float32]
 
 
-def clustered(count: int, dimension: int, seed: int, clusters: int = 50) -> Float32Array:
+def clustered_vectors(count: int, dimension: int, seed: int, clusters: int = 50) -> Float32Array:
     """Return vectors (count, dimension) around random centres, not at unit length."""
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(clusters, dimension))
@@ -22,26 +22,26 @@ def clustered(count: int, dimension: int, seed: int, clusters: int = 50) -> Floa
     return vectors.astype(np.float32)
 
 
-@pytest.fixture(params=sorted(FILES))
+@pytest.fixture(params=sorted(BUILD_FILES))
 def build(request: pytest.FixtureRequest) -> str:
     """Name each build in turn: one law, every engine."""
     return str(request.param)
 
 
 @pytest.fixture
-def filled() -> Callable[..., Space]:
+def make_space() -> Callable[..., Space]:
     """Return a maker of spaces whose ids run against their rows."""
 
     def fill(vectors: Float32Array, **options: object) -> Space:
         space = Space(vectors.shape[1], **options)  # type: ignore[arg-type]
         rows = np.arange(len(vectors), dtype=np.int32)
-        space.put(rows, ids_of(len(vectors)), vectors)
+        space.put(rows, descending_ids(len(vectors)), vectors)
         return space
 
     return fill
 
 
-def ids_of(count: int) -> NDArray[np.int64]:
+def descending_ids(count: int) -> NDArray[np.int64]:
     """Return post ids (count,) in falling order, beyond 32 bits."""
     return np.arange(count, 0, -1, dtype=np.int64) + (1 << 40)
 
@@ -56,7 +56,7 @@ def quantised_forms(space: Space) -> tuple[NDArray[np.int8], Float32Array, Float
 
     No call returns them, so they are read from where `open_space` of `wasm/src/space.c` puts them.
     """
-    kernel, width = space._shards[0].kernel, padded(space.dimension)
+    kernel, width = space._shards[0].kernel, padded_dimension(space.dimension)
     code_bits = max(256, 1 << (width - 1).bit_length())
     quantised = kernel.call("scratch_base", 0) + SEGMENT_ROWS * 4 * width
     scales = quantised + SEGMENT_ROWS * (width + code_bits // 8 + 8)

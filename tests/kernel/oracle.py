@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
-def unit(vectors: Array) -> Array:
+def normalize_rows(vectors: Array) -> Array:
     """Return vectors (n, d) at unit length in float64; zeros stay zeros."""
     wide = vectors.astype(np.float64)
     lengths = np.linalg.norm(wide, axis=-1, keepdims=True)
@@ -17,7 +17,7 @@ def unit(vectors: Array) -> Array:
 
 def cosine(query: Array, vectors: Array) -> Array:
     """Return the cosine (n,) of a query (d,) with each vector."""
-    return unit(vectors) @ unit(query[None])[0]
+    return normalize_rows(vectors) @ normalize_rows(query[None])[0]
 
 
 def scan_topk(vectors: Array, ids: Array, eligible: Array, query: Array, k: int) -> Array:
@@ -30,7 +30,7 @@ def score_candidates(
     vectors: Array, interests: Array, interest_weights: Array, columns: Array, weights: Array
 ) -> Array:
     """Return the parts (n, 1 + c), already weighted."""
-    likes = unit(vectors) @ unit(interests).T * interest_weights
+    likes = normalize_rows(vectors) @ normalize_rows(interests).T * interest_weights
     taste = np.zeros(len(vectors)) if not len(interests) else likes.max(axis=1)
     return np.column_stack([taste, columns]) * weights
 
@@ -39,7 +39,7 @@ def diversify(
     vectors: Array, scores: Array, groups: Array, ids: Array, k: int, trade_off: float, cap: int
 ) -> list[int]:
     """Return positions by greedy maximal marginal relevance with a cap for each group."""
-    likeness = unit(vectors) @ unit(vectors).T
+    similarity = normalize_rows(vectors) @ normalize_rows(vectors).T
     picked: list[int] = []
     while len(picked) < k:
         free = [
@@ -49,7 +49,7 @@ def diversify(
         ]
         if not free:
             break
-        nearest = [max([0.0, *(likeness[i, p] for p in picked)]) for i in free]
+        nearest = [max([0.0, *(similarity[i, p] for p in picked)]) for i in free]
         values = [(1 - trade_off) * scores[i] - trade_off * near for i, near in zip(free, nearest, strict=True)]
         picked.append(free[np.lexsort((ids[free], -np.array(values)))[0]])
     return picked

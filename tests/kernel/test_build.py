@@ -5,8 +5,8 @@ import shutil
 import pytest
 
 from wasm import KernelError, module
-from wasm.build import BUILDS, compile_build, digest
-from wasm.module import DIST, FILES, read_build
+from wasm.build import BUILDS, compile_build, sha256_hex
+from wasm.module import BUILD_FILES, DIST, read_build
 
 
 @pytest.mark.parametrize("name", sorted(BUILDS))
@@ -16,9 +16,9 @@ def test_the_source_compiles_to_the_committed_bytes(name, tmp_path):
 
 
 def test_the_digests_are_those_of_the_files():
-    lines = [f"{digest(DIST / name)}  {name}" for name in BUILDS]
+    lines = [f"{sha256_hex(DIST / name)}  {name}" for name in BUILDS]
     assert (DIST / "SHA256SUMS").read_text().splitlines() == lines
-    assert sorted(FILES.values()) == sorted(BUILDS)
+    assert sorted(BUILD_FILES.values()) == sorted(BUILDS)
 
 
 def test_a_changed_file_is_not_run(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import sync_playwright
 
-from tests.kernel.conftest import clustered, ids_of
+from tests.kernel.conftest import clustered_vectors, descending_ids
 from wasm import Space
 from wasm.module import DIST
 
@@ -22,7 +22,7 @@ BROWSER = DIST.parent / "browser"
 COUNT, DIMENSION, K = 3000, 100, 40
 
 
-def required(program, variable):
+def find_program(program, variable):
     """Find a program, or skip at home and fail where CI is true."""
     found = os.environ.get(variable) or shutil.which(program)
     if not found and os.environ.get("CI") == "true":
@@ -35,14 +35,14 @@ def required(program, variable):
 @pytest.fixture(scope="module")
 def inputs():
     rng = np.random.default_rng(30)
-    vectors = clustered(COUNT, DIMENSION, seed=31)
+    vectors = clustered_vectors(COUNT, DIMENSION, seed=31)
     vectors[9] = 0
     vectors[10:20] = vectors[11]
     candidates = rng.integers(-1, COUNT, size=200).astype(np.int32)
     return {
-        "ids": ids_of(COUNT),
+        "ids": descending_ids(COUNT),
         "vectors": vectors,
-        "queries": vectors[:4] + clustered(4, DIMENSION, seed=32),
+        "queries": vectors[:4] + clustered_vectors(4, DIMENSION, seed=32),
         "eligible": np.packbits(rng.random(COUNT) < 0.7, bitorder="little"),
         "candidates": candidates,
         "candidateIds": candidates.astype(np.int64) * 7 % 1009,
@@ -94,7 +94,7 @@ def test_wasmtime(inputs, expected, build):
 
 @pytest.mark.parametrize("build", ["baseline", "relaxed"])
 def test_node(folder, expected, build):
-    node = required("node", "NODE")
+    node = find_program("node", "NODE")
     script = [node, str(HERE / "answers_node.mjs"), str(folder), build]
     printed = subprocess.run(script, capture_output=True, text=True, check=True).stdout
     if build == "relaxed" and printed == "refused":
@@ -119,7 +119,7 @@ def address(folder):
 
 @pytest.mark.parametrize("build", ["baseline", "relaxed"])
 def test_chromium(address, expected, build):
-    chromium = required("chromium", "CHROMIUM")
+    chromium = find_program("chromium", "CHROMIUM")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page()

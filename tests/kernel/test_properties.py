@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.kernel import oracle
-from tests.kernel.conftest import clustered, quantised_forms
+from tests.kernel.conftest import clustered_vectors, quantised_forms
 from wasm import Space
 
 FAST = ["relaxed", "baseline"]
@@ -56,7 +56,7 @@ def test_rescore_is_the_cosine(vectors, seed):
     answers = [space.rescore(rows, queries) for space in spaces(vectors, np.arange(len(vectors)))]
     assert same([[answer] for answer in answers])
     known = np.where(rows[:, None] < 0, 0, vectors[rows])
-    assert np.allclose(answers[0], oracle.unit(known) @ oracle.unit(queries).T, atol=1e-5)
+    assert np.allclose(answers[0], oracle.normalize_rows(known) @ oracle.normalize_rows(queries).T, atol=1e-5)
 
 
 @EXAMPLES
@@ -102,7 +102,7 @@ def test_a_quantised_row_is_as_near_as_it_says(vectors):
 
 def test_a_quantised_row_loses_little():
     """The bound is tight enough to turn rows away by: within a hundredth of their length."""
-    for space in spaces(clustered(50, 30, seed=18), np.arange(50)):
+    for space in spaces(clustered_vectors(50, 30, seed=18), np.arange(50)):
         assert (quantised_forms(space)[2] < 0.01).all()
 
 

@@ -11,46 +11,46 @@ import numpy as np
 import pytest
 import wasmtime
 
-from tests.kernel.conftest import clustered
+from tests.kernel.conftest import clustered_vectors
 from wasm import KernelDeadlineError, KernelError, KernelMemoryError, Space
 from wasm.kernel import Kernel
-from wasm.module import FILES, compiled, read_build
+from wasm.module import BUILD_FILES, compiled_module, read_build
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("name", sorted(FILES))
+@pytest.mark.parametrize("name", sorted(BUILD_FILES))
 def test_the_module_imports_nothing(name):
     assert wasmtime.Module(wasmtime.Engine(), read_build(name)).imports == []
 
 
-def test_a_runaway_call_is_stopped_and_the_rows_are_unharmed(filled):
-    vectors = clustered(4000, 512, seed=40)
-    space = filled(vectors, build="reference", deadline_seconds=0.02)
+def test_a_runaway_call_is_stopped_and_the_rows_are_unharmed(make_space):
+    vectors = clustered_vectors(4000, 512, seed=40)
+    space = make_space(vectors, build="reference", deadline_seconds=0.02)
     with pytest.raises(KernelDeadlineError, match="scan_topk ran longer than"):
         space.scan_topk(np.repeat(vectors, 2, axis=0), 100)
     assert space.rescore(np.array([3], np.int32), vectors[3:4])[0, 0] == pytest.approx(1, abs=1e-6)
     assert space.statistics().shards[0].deadlines_exceeded == 1
 
 
-def test_a_stopped_call_gives_its_stack_back(filled):
-    vectors = clustered(4000, 512, seed=40)
-    space = filled(vectors, deadline_seconds=0.000001)
+def test_a_stopped_call_gives_its_stack_back(make_space):
+    vectors = clustered_vectors(4000, 512, seed=40)
+    space = make_space(vectors, deadline_seconds=0.000001)
     for _ in range(500):
         space.scan_topk(vectors[:1], 5)
     kernel = space._shards[0].kernel
-    top = kernel._at.stack_pointer.value(kernel._at.store)
+    top = kernel._current.stack_pointer.value(kernel._current.store)
     kernel._ticks = 0
     with pytest.raises(KernelDeadlineError):
         space.scan_topk(vectors[:1], 5)
-    assert kernel._at.stack_pointer.value(kernel._at.store) == top
+    assert kernel._current.stack_pointer.value(kernel._current.store) == top
 
 
 @pytest.mark.parametrize("shards", [1, 2])
-def test_a_recycled_space_gives_the_same_bytes_and_less_memory(filled, shards):
+def test_a_recycled_space_gives_the_same_bytes_and_less_memory(make_space, shards):
     """Every kind of call, with rows that were dropped, and a scratch that a large call has left."""
-    vectors = clustered(5000, 64, seed=43)
-    space = filled(vectors, shards=shards)
+    vectors = clustered_vectors(5000, 64, seed=43)
+    space = make_space(vectors, shards=shards)
     rows, ids = np.arange(5000, dtype=np.int32), np.arange(5000, 0, -1, dtype=np.int64)
     space.drop(rows[::7])
 
@@ -69,18 +69,18 @@ def test_a_recycled_space_gives_the_same_bytes_and_less_memory(filled, shards):
     assert space.scan_topk(vectors[:1], 1)[0].tolist() in ([[5000]], [[0]])
 
 
-def test_a_recycle_that_finds_no_memory_changes_nothing(filled):
-    space = filled(clustered(3000, 64, seed=44))
+def test_a_recycle_that_finds_no_memory_changes_nothing(make_space):
+    space = make_space(clustered_vectors(3000, 64, seed=44))
     shard = space._shards[0]
-    before = space.scan_topk(clustered(2, 64, seed=45), 10)
+    before = space.scan_topk(clustered_vectors(2, 64, seed=45), 10)
     with pytest.raises(KernelMemoryError):
         shard.kernel.recycle(1 << 33)
-    assert [a.tolist() for a in space.scan_topk(clustered(2, 64, seed=45), 10)] == [a.tolist() for a in before]
+    assert [a.tolist() for a in space.scan_topk(clustered_vectors(2, 64, seed=45), 10)] == [a.tolist() for a in before]
 
 
-def test_threads_that_ask_during_a_recycle_get_the_same_answer(filled):
-    vectors = clustered(3000, 64, seed=46)
-    space = filled(vectors)
+def test_threads_that_ask_during_a_recycle_get_the_same_answer(make_space):
+    vectors = clustered_vectors(3000, 64, seed=46)
+    space = make_space(vectors)
     right = [array.tobytes() for array in space.scan_topk(vectors[:4], 100)]
     with ThreadPoolExecutor(3) as pool:
         asked = [pool.submit(space.scan_topk, vectors[:4], 100) for _ in range(200)]
@@ -89,9 +89,9 @@ def test_threads_that_ask_during_a_recycle_get_the_same_answer(filled):
         assert all([array.tobytes() for array in one.result()] == right for one in asked)
 
 
-def test_rows_beyond_the_memory_limit_are_refused_before_anything_is_written(filled):
+def test_rows_beyond_the_memory_limit_are_refused_before_anything_is_written(make_space):
     space = Space(64, memory_limit_bytes=2 << 20)
-    vectors = clustered(2000, 64, seed=41)
+    vectors = clustered_vectors(2000, 64, seed=41)
     first = np.arange(1000, dtype=np.int32)
     space.put(first, first.astype(np.int64), vectors[:1000])
     before = space.scan_topk(vectors[:3], 5)
@@ -106,7 +106,7 @@ def test_the_store_itself_refuses_more_memory():
     kernel = Kernel(memory_limit_bytes=1 << 20)
     kernel.memory.limit_bytes = 1 << 30
     with pytest.raises(KernelMemoryError, match="the host refused"):
-        kernel.memory.ensure(1 << 21)
+        kernel.memory.grow_to(1 << 21)
 
 
 def test_too_little_memory_for_an_instance_is_said():
@@ -114,9 +114,9 @@ def test_too_little_memory_for_an_instance_is_said():
         Kernel(memory_limit_bytes=1 << 10)
 
 
-def test_many_threads_get_the_answers_of_one(filled):
-    vectors = clustered(3000, 128, seed=42)
-    space = filled(vectors)
+def test_many_threads_get_the_answers_of_one(make_space):
+    vectors = clustered_vectors(3000, 128, seed=42)
+    space = make_space(vectors)
     expected = [space.scan_topk(vectors[i : i + 1], 10)[0].tobytes() for i in range(64)]
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda i: space.scan_topk(vectors[i : i + 1], 10)[0].tobytes(), range(64)))
@@ -124,7 +124,7 @@ def test_many_threads_get_the_answers_of_one(filled):
 
 
 def test_threads_that_put_lose_no_row():
-    vectors = clustered(8192, 16, seed=45)
+    vectors = clustered_vectors(8192, 16, seed=45)
     space = Space(16)
 
     def put(at):
@@ -139,9 +139,9 @@ def test_threads_that_put_lose_no_row():
     assert (space.scan_topk(vectors[:50], 1)[1] > 0.99999).all()
 
 
-def test_a_scan_leaves_other_threads_running(filled):
-    vectors = clustered(4000, 512, seed=43)
-    space = filled(vectors, build="reference")
+def test_a_scan_leaves_other_threads_running(make_space):
+    vectors = clustered_vectors(4000, 512, seed=43)
+    space = make_space(vectors, build="reference")
     ticks, done = 0, threading.Event()
 
     def scan():
@@ -184,7 +184,7 @@ def test_a_child_starts_from_nothing():
 
 
 def test_a_module_is_compiled_once():
-    assert compiled("baseline") is compiled("baseline")
+    assert compiled_module("baseline") is compiled_module("baseline")
 
 
 def test_an_unknown_build_is_named():
@@ -192,8 +192,8 @@ def test_an_unknown_build_is_named():
         Space(16, build="fastest")
 
 
-def test_a_space_that_is_closed_gives_its_memory_back(filled):
-    space = filled(clustered(100, 16, seed=44))
+def test_a_space_that_is_closed_gives_its_memory_back(make_space):
+    space = make_space(clustered_vectors(100, 16, seed=44))
     space.close()
     with pytest.raises(KernelError, match="closed"):
         space.scan_topk(np.ones((1, 16), np.float32), 1)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.kernel import oracle
-from tests.kernel.conftest import clustered, ids_of
+from tests.kernel.conftest import clustered_vectors, descending_ids
 from wasm import Space, Taste, VectorError
 
 
@@ -13,40 +13,40 @@ def everything(count):
 
 
 @pytest.mark.parametrize("dimension", [8, 17, 64, 128, 384, 512, 1000, 4096])
-def test_scan_finds_what_numpy_finds(filled, build, dimension):
-    vectors = clustered(1500, dimension, seed=dimension)
-    space = filled(vectors, build=build)
-    queries = clustered(3, dimension, seed=dimension)
+def test_scan_finds_what_numpy_finds(make_space, build, dimension):
+    vectors = clustered_vectors(1500, dimension, seed=dimension)
+    space = make_space(vectors, build=build)
+    queries = clustered_vectors(3, dimension, seed=dimension)
     rows, scores = space.scan_topk(queries, 20)
     for query, found, score in zip(queries, rows, scores, strict=True):
-        expected = oracle.scan_topk(vectors, ids_of(1500), everything(1500), query, 20)
+        expected = oracle.scan_topk(vectors, descending_ids(1500), everything(1500), query, 20)
         assert found.tolist() == expected.tolist()
         assert np.allclose(score, oracle.cosine(query, vectors)[expected], atol=1e-5)
 
 
 @pytest.mark.parametrize("dimension", [16, 256])
-def test_scan_returns_only_eligible_rows(filled, build, dimension):
-    vectors = clustered(3000, dimension, seed=2)
-    space = filled(vectors, build=build)
+def test_scan_returns_only_eligible_rows(make_space, build, dimension):
+    vectors = clustered_vectors(3000, dimension, seed=2)
+    space = make_space(vectors, build=build)
     eligible = np.random.default_rng(3).random(3000) < 0.02
     rows, scores = space.scan_topk(vectors[:2], 100, np.packbits(eligible, bitorder="little"))
     count = int(eligible.sum())
     for i in range(2):
-        expected = oracle.scan_topk(vectors, ids_of(3000), eligible, vectors[i], 100)
+        expected = oracle.scan_topk(vectors, descending_ids(3000), eligible, vectors[i], 100)
         assert rows[i, :count].tolist() == expected.tolist()
     assert (rows[:, count:] == -1).all()
     assert np.isneginf(scores[:, count:]).all()
 
 
-def test_equal_rows_come_in_the_order_of_their_ids(filled, build):
-    vectors = np.repeat(clustered(1, 32, seed=4), 40, axis=0)
-    rows, _ = filled(vectors, build=build).scan_topk(vectors[:1], 10)
+def test_equal_rows_come_in_the_order_of_their_ids(make_space, build):
+    vectors = np.repeat(clustered_vectors(1, 32, seed=4), 40, axis=0)
+    rows, _ = make_space(vectors, build=build).scan_topk(vectors[:1], 10)
     assert rows[0].tolist() == list(range(39, 29, -1))
 
 
-def test_a_dropped_row_never_returns_until_it_is_put(filled, build):
-    vectors = clustered(100, 32, seed=5)
-    space = filled(vectors, build=build)
+def test_a_dropped_row_never_returns_until_it_is_put(make_space, build):
+    vectors = clustered_vectors(100, 32, seed=5)
+    space = make_space(vectors, build=build)
     row = np.array([7], np.int32)
     space.drop(row)
     assert 7 not in space.scan_topk(vectors[7:8], 100)[0]
@@ -79,13 +79,13 @@ def test_an_empty_space_answers_nothing(build):
     assert space.scan_topk(np.empty((0, 16), np.float32), 3)[0].shape == (0, 3)
 
 
-def test_shards_change_nothing(filled):
-    vectors = clustered(5000, 128, seed=6)
+def test_shards_change_nothing(make_space):
+    vectors = clustered_vectors(5000, 128, seed=6)
     rows = np.random.default_rng(7).integers(-1, 5000, size=300).astype(np.int32)
     eligible = np.packbits(np.random.default_rng(8).random(5000) < 0.5, bitorder="little")
     answers = []
     for shards in (1, 3):
-        space = filled(vectors, shards=shards)
+        space = make_space(vectors, shards=shards)
         found = space.scan_topk(vectors[:4], 50, eligible)
         scores = space.rescore(rows, vectors[:2])
         blended = space.score_candidates(
@@ -97,10 +97,10 @@ def test_shards_change_nothing(filled):
     assert answers[0] == answers[1]
 
 
-def test_a_total_is_the_sum_of_its_parts(filled, build):
+def test_a_total_is_the_sum_of_its_parts(make_space, build):
     rng = np.random.default_rng(9)
-    vectors, facts = clustered(400, 48, seed=10), clustered(400, 24, seed=11)
-    space, other = filled(vectors, build=build), filled(facts, build=build)
+    vectors, facts = clustered_vectors(400, 48, seed=10), clustered_vectors(400, 24, seed=11)
+    space, other = make_space(vectors, build=build), make_space(facts, build=build)
     rows = rng.integers(-1, 400, size=100).astype(np.int32)
     interests, interest_weights = vectors[:3], np.array([1, 0.5, -0.5], np.float32)
     columns, weights = rng.random((100, 2), np.float32), np.array([2, 1, -1, 0.5], np.float32)
@@ -118,20 +118,20 @@ def test_a_total_is_the_sum_of_its_parts(filled, build):
 
 
 @pytest.mark.parametrize("trade_off", [0.0, 0.3, 1.0])
-def test_diversify_picks_what_numpy_picks(filled, build, trade_off):
+def test_diversify_picks_what_numpy_picks(make_space, build, trade_off):
     rng = np.random.default_rng(12)
-    vectors = clustered(120, 40, seed=13, clusters=10)
-    space = filled(vectors, build=build)
+    vectors = clustered_vectors(120, 40, seed=13, clusters=10)
+    space = make_space(vectors, build=build)
     rows = np.arange(120, dtype=np.int32)
     scores, groups = rng.random(120, np.float32), rng.integers(-1, 12, size=120)
-    got = space.diversify(rows, scores, groups, 30, trade_off, 2, ids_of(120))
-    assert got.tolist() == oracle.diversify(vectors, scores, groups, ids_of(120), 30, trade_off, 2)
+    got = space.diversify(rows, scores, groups, 30, trade_off, 2, descending_ids(120))
+    assert got.tolist() == oracle.diversify(vectors, scores, groups, descending_ids(120), 30, trade_off, 2)
 
 
-def test_diversify_stops_when_every_group_is_full(filled, build):
-    space = filled(clustered(10, 16, seed=14), build=build)
+def test_diversify_stops_when_every_group_is_full(make_space, build):
+    space = make_space(clustered_vectors(10, 16, seed=14), build=build)
     rows, scores = np.arange(10, dtype=np.int32), np.ones(10, np.float32)
-    picks = space.diversify(rows, scores, np.zeros(10, np.int64), 5, 0.5, 2, ids_of(10))
+    picks = space.diversify(rows, scores, np.zeros(10, np.int64), 5, 0.5, 2, descending_ids(10))
     assert len(picks) == 2
     assert picks[0] == 9
 
@@ -166,8 +166,8 @@ BAD = {
 
 
 @pytest.mark.parametrize("mistake", BAD)
-def test_bad_input_is_named_and_changes_nothing(filled, mistake):
-    space = filled(clustered(64, 16, seed=15))
+def test_bad_input_is_named_and_changes_nothing(make_space, mistake):
+    space = make_space(clustered_vectors(64, 16, seed=15))
     before = space.vectors(np.arange(64, dtype=np.int32)).tobytes()
     with pytest.raises(VectorError, match=r"use|needs|pass|convert|drop or repair|need|rows go"):
         BAD[mistake](space)

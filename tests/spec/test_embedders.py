@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from recommendations.embedders.text import WordLlamaText
 from recommendations.embedders.tiny import TinyText
+from recommendations.embedders.wordllama_text import WordLlamaText
 from recommendations.ports import Embedder
 
 ODD_TEXTS = {

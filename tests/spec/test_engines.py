@@ -18,7 +18,7 @@ MAKERS = {
 FACTORS, PICTURES = 8, 24
 EXTRA_DIMENSIONS = {"factors": FACTORS, "pictures": PICTURES}
 AXES = np.eye(DIMENSION, dtype=np.float32)
-NOBODY = Interests.none(DIMENSION)
+NO_INTERESTS = Interests.empty(DIMENSION)
 
 
 @pytest.fixture(params=MAKERS)
@@ -54,7 +54,7 @@ def all_of(count):
     return np.ones(count, np.bool_)
 
 
-def liking(positive, weights, negative=(), negative_weights=()):
+def make_interests(positive, weights, negative=(), negative_weights=()):
     shaped = [np.array(v, np.float32).reshape(-1, DIMENSION) for v in (positive, negative)]
     return Interests(shaped[0], floats(*weights), shaped[1], floats(*negative_weights))
 
@@ -146,7 +146,7 @@ WEIGHTS = floats(2, 3, 5)
 def test_a_score_is_the_sum_of_its_parts(engine):
     """Taste is the best weight · cosine, dislike its negative twin, then the weighted columns."""
     put(engine, [AXES[0], AXES[1], AXES[2]])
-    interests = liking([AXES[0], AXES[1]], [1, 0.5], [AXES[2]], [1])
+    interests = make_interests([AXES[0], AXES[1]], [1, 0.5], [AXES[2]], [1])
     scores, parts = engine.score(rows(0, 1, 2), interests, np.array([[0.1], [0.2], [0.3]], np.float32), WEIGHTS)
     np.testing.assert_allclose(parts, [[2, 0, 0.5], [1, 0, 1], [0, -3, 1.5]], atol=1e-5)
     np.testing.assert_allclose(scores, parts.sum(axis=1), atol=1e-5)
@@ -155,27 +155,27 @@ def test_a_score_is_the_sum_of_its_parts(engine):
 def test_dislike_never_raises_a_score(engine):
     """Being the opposite of what was turned down is no merit."""
     put(engine, [-AXES[0]])
-    _, parts = engine.score(rows(0), liking([], [], [AXES[0]], [1]), np.zeros((1, 1), np.float32), WEIGHTS)
+    _, parts = engine.score(rows(0), make_interests([], [], [AXES[0]], [1]), np.zeros((1, 1), np.float32), WEIGHTS)
     assert parts[0, 1] == 0
 
 
 def test_without_a_vector_the_likeness_is_zero(engine):
     """A row of -1, one never put and a zero vector keep their columns and have no taste part."""
     put(engine, [np.zeros(DIMENSION), AXES[0]])
-    interests = liking([AXES[0]], [1], [AXES[0]], [1])
+    interests = make_interests([AXES[0]], [1], [AXES[0]], [1])
     _, parts = engine.score(rows(-1, 0, 999), interests, np.ones((3, 1), np.float32), WEIGHTS)
     np.testing.assert_allclose(parts, [[0, 0, 5]] * 3, atol=1e-6)
 
 
 def test_without_interests_the_columns_remain(engine):
     put(engine, [AXES[0]])
-    scores, parts = engine.score(rows(0), NOBODY, np.ones((1, 1), np.float32), WEIGHTS)
+    scores, parts = engine.score(rows(0), NO_INTERESTS, np.ones((1, 1), np.float32), WEIGHTS)
     np.testing.assert_allclose(parts, [[0, 0, 5]], atol=1e-6)
     np.testing.assert_allclose(scores, [5], atol=1e-6)
 
 
 def test_no_candidates_have_no_scores(engine):
-    scores, parts = engine.score(rows(), NOBODY, np.zeros((0, 1), np.float32), WEIGHTS)
+    scores, parts = engine.score(rows(), NO_INTERESTS, np.zeros((0, 1), np.float32), WEIGHTS)
     assert scores.shape == (0,) and parts.shape == (0, 3)
 
 
@@ -183,7 +183,7 @@ def test_a_score_depends_on_its_own_row_only(engine):
     """The same bytes in any company: else a page would depend on who else was a candidate."""
     rng = np.random.default_rng(1)
     put(engine, rng.normal(size=(300, DIMENSION)))
-    interests = liking(rng.normal(size=(3, DIMENSION)), [1, 0.7, 0.3])
+    interests = make_interests(rng.normal(size=(3, DIMENSION)), [1, 0.7, 0.3])
     columns = rng.random((300, 1), np.float32)
     together, _ = engine.score(np.arange(300, dtype=np.int32), interests, columns, WEIGHTS)
     alone, _ = engine.score(rows(171), interests, columns[171:172], WEIGHTS)
@@ -211,7 +211,7 @@ def test_one_extra_space_adds_one_part(spacious):
     put_extra(spacious, "factors", [0, 1], [axes(FACTORS, 0)[0] * 7, axes(FACTORS, 0)[0] + axes(FACTORS, 1)[0]])
     collaborative = taste("factors", axes(FACTORS, 0, 1) * 3, 1, 0.5)
     columns = np.array([[0.1], [0.2]], np.float32)
-    interests = liking([AXES[0]], [1], [AXES[1]], [1])
+    interests = make_interests([AXES[0]], [1], [AXES[1]], [1])
     scores, parts = spacious.score(rows(0, 1), interests, columns, floats(2, 3, 5, 4), extra_spaces=[collaborative])
     np.testing.assert_allclose(parts, [[2, 0, 0.5, 4], [0, -3, 1, 4 * 0.5**0.5]], atol=1e-5)
     np.testing.assert_allclose(scores, parts.sum(axis=1), atol=1e-5)
@@ -223,9 +223,9 @@ def test_two_extra_spaces_add_two_parts_in_the_order_they_are_given(spacious):
     put_extra(spacious, "pictures", [0], -axes(PICTURES, 20))
     factors, pictures = taste("factors", axes(FACTORS, 0), 0.5), taste("pictures", axes(PICTURES, 20), 1)
     columns, weights = np.ones((1, 1), np.float32), floats(2, 3, 5, 10, 100)
-    _, parts = spacious.score(rows(0), NOBODY, columns, weights, extra_spaces=[factors, pictures])
+    _, parts = spacious.score(rows(0), NO_INTERESTS, columns, weights, extra_spaces=[factors, pictures])
     np.testing.assert_allclose(parts, [[0, 0, 5, 5, -100]], atol=1e-5)
-    _, parts = spacious.score(rows(0), NOBODY, columns, weights, extra_spaces=[pictures, factors])
+    _, parts = spacious.score(rows(0), NO_INTERESTS, columns, weights, extra_spaces=[pictures, factors])
     np.testing.assert_allclose(parts, [[0, 0, 5, -10, 50]], atol=1e-5)
 
 
@@ -235,7 +235,9 @@ def test_a_row_that_an_extra_space_lacks_has_no_part_there(spacious):
     put_extra(spacious, "factors", [1, 2], [axes(FACTORS, 0)[0], np.zeros(FACTORS)])
     asked = [taste("factors", axes(FACTORS, 0), 1), taste("pictures", axes(PICTURES, 0), 1)]
     ones, weights = np.ones((6, 1), np.float32), floats(1, 1, 1, 1, 1)
-    _, parts = spacious.score(rows(0, 1, 2, 3, 999, -1), liking([AXES[0]], [1]), ones, weights, extra_spaces=asked)
+    _, parts = spacious.score(
+        rows(0, 1, 2, 3, 999, -1), make_interests([AXES[0]], [1]), ones, weights, extra_spaces=asked
+    )
     np.testing.assert_allclose(parts[:, 3], [0, 1, 0, 0, 0, 0], atol=1e-6)
     assert not parts[:, 4].any()
     np.testing.assert_allclose(parts[:, 0], [1, 1, 1, 1, 0, 0], atol=1e-6)
@@ -246,7 +248,7 @@ def test_a_row_may_have_a_vector_in_an_extra_space_only(spacious):
     put_extra(spacious, "factors", [5000], axes(FACTORS, 3))
     asked = [taste("factors", axes(FACTORS, 3), 1)]
     columns = np.zeros((1, 0), np.float32)
-    _, parts = spacious.score(rows(5000), liking([AXES[0]], [1]), columns, floats(1, 1, 2), extra_spaces=asked)
+    _, parts = spacious.score(rows(5000), make_interests([AXES[0]], [1]), columns, floats(1, 1, 2), extra_spaces=asked)
     np.testing.assert_allclose(parts, [[0, 0, 2]], atol=1e-6)
 
 
@@ -256,21 +258,25 @@ def test_without_interests_in_an_extra_space_its_part_is_zero(spacious):
     put_extra(spacious, "factors", [0], axes(FACTORS, 0))
     for asked in (taste("factors", np.zeros((0, FACTORS))), taste("factors", np.zeros((1, FACTORS)), 1)):
         _, parts = spacious.score(
-            rows(0), NOBODY, np.ones((1, 1), np.float32), floats(1, 1, 5, 9), extra_spaces=[asked]
+            rows(0), NO_INTERESTS, np.ones((1, 1), np.float32), floats(1, 1, 5, 9), extra_spaces=[asked]
         )
         np.testing.assert_allclose(parts, [[0, 0, 5, 0]], atol=1e-6)
 
 
 def test_no_candidates_have_no_parts_of_extra_spaces(spacious):
     asked = [taste("factors", axes(FACTORS, 0), 1)]
-    scores, parts = spacious.score(rows(), NOBODY, np.zeros((0, 1), np.float32), floats(1, 1, 1, 1), extra_spaces=asked)
+    scores, parts = spacious.score(
+        rows(), NO_INTERESTS, np.zeros((0, 1), np.float32), floats(1, 1, 1, 1), extra_spaces=asked
+    )
     assert scores.shape == (0,) and parts.shape == (0, 4)
 
 
 def factor_part(engine, row):
     """Return the part that `factors` adds to the score of *row*."""
     asked = [taste("factors", axes(FACTORS, 0), 1)]
-    return engine.score(rows(row), NOBODY, np.zeros((1, 0), np.float32), floats(0, 0, 1), extra_spaces=asked)[1][0, 2]
+    return engine.score(rows(row), NO_INTERESTS, np.zeros((1, 0), np.float32), floats(0, 0, 1), extra_spaces=asked)[1][
+        0, 2
+    ]
 
 
 def test_dropping_from_an_extra_space_leaves_the_others(spacious):
@@ -303,7 +309,7 @@ def test_extra_spaces_change_nothing_but_the_score(spacious):
     answers = [
         (
             *engine.nearest(vectors[:2], 10, all_of(50)),
-            *engine.score(every_row, liking(vectors[:2], [1, 1]), columns, WEIGHTS),
+            *engine.score(every_row, make_interests(vectors[:2], [1, 1]), columns, WEIGHTS),
             engine.cosine(vectors[0], every_row),
             engine.vectors(every_row),
         )
@@ -316,7 +322,7 @@ def test_extra_spaces_change_nothing_but_the_score(spacious):
 # diversify
 
 
-def diversified(engine, scores, *, groups=None, k=10, trade_off=0.5, cap=10, at=None, post_ids=None):
+def diversify_rows(engine, scores, *, groups=None, k=10, trade_off=0.5, cap=10, at=None, post_ids=None):
     n = len(scores)
     at = np.arange(n, dtype=np.int32) if at is None else at
     post_ids = np.arange(n, dtype=np.int64) if post_ids is None else ids(*post_ids)
@@ -326,51 +332,51 @@ def diversified(engine, scores, *, groups=None, k=10, trade_off=0.5, cap=10, at=
 
 def test_without_a_trade_off_the_order_is_that_of_the_scores(engine):
     put(engine, [AXES[0]] * 4)
-    assert diversified(engine, [1, 4, 2, 3], trade_off=0) == [1, 3, 2, 0]
+    assert diversify_rows(engine, [1, 4, 2, 3], trade_off=0) == [1, 3, 2, 0]
 
 
 def test_a_twin_waits_for_something_else(engine):
     """Likeness to an earlier pick costs: of two alike, the second comes after a lower-scored stranger."""
     put(engine, [AXES[0], AXES[0], AXES[1]])
-    assert diversified(engine, [1, 0.9, 0.5]) == [0, 2, 1]
+    assert diversify_rows(engine, [1, 0.9, 0.5]) == [0, 2, 1]
 
 
 def test_no_group_has_more_picks_than_the_cap(engine):
     put(engine, AXES[:4])
-    assert diversified(engine, [4, 3, 2, 1], groups=[7, 7, 7, 8], cap=2, trade_off=0) == [0, 1, 3]
+    assert diversify_rows(engine, [4, 3, 2, 1], groups=[7, 7, 7, 8], cap=2, trade_off=0) == [0, 1, 3]
 
 
 def test_the_unknown_group_has_no_cap(engine):
     put(engine, AXES[:3])
-    assert diversified(engine, [3, 2, 1], groups=[-1, -1, -1], cap=1, trade_off=0) == [0, 1, 2]
+    assert diversify_rows(engine, [3, 2, 1], groups=[-1, -1, -1], cap=1, trade_off=0) == [0, 1, 2]
 
 
 def test_equal_picks_go_to_the_lower_id(engine):
     put(engine, AXES[:3])
-    assert diversified(engine, [1, 1, 1], post_ids=[30, 10, 20]) == [1, 2, 0]
+    assert diversify_rows(engine, [1, 1, 1], post_ids=[30, 10, 20]) == [1, 2, 0]
 
 
 def test_k_beyond_the_candidates_gives_them_all(engine):
     put(engine, AXES[:3])
-    assert len(diversified(engine, [3, 2, 1], k=99)) == 3
-    assert len(diversified(engine, [3, 2, 1], k=2)) == 2
+    assert len(diversify_rows(engine, [3, 2, 1], k=99)) == 3
+    assert len(diversify_rows(engine, [3, 2, 1], k=2)) == 2
 
 
 def test_nothing_to_diversify_and_nothing_asked_for(engine):
-    assert diversified(engine, []) == []
+    assert diversify_rows(engine, []) == []
     put(engine, AXES[:1])
-    assert diversified(engine, [1], k=0) == []
+    assert diversify_rows(engine, [1], k=0) == []
 
 
 def test_opposites_do_not_draw_each_other(engine):
-    """A likeness below 0 counts as 0: the opposite of a pick is no better than a stranger to it."""
+    """A similarity below 0 counts as 0: the opposite of a pick is no better than a stranger to it."""
     put(engine, [AXES[0], -AXES[0], AXES[1]])
-    assert diversified(engine, [1, 0.4, 0.5]) == [0, 2, 1]
+    assert diversify_rows(engine, [1, 0.4, 0.5]) == [0, 2, 1]
 
 
 def test_rows_without_vectors_are_like_nothing(engine):
     put(engine, AXES[:1])
-    assert diversified(engine, [1, 3, 2], at=rows(-1, 999, 0)) == [1, 2, 0]
+    assert diversify_rows(engine, [1, 3, 2], at=rows(-1, 999, 0)) == [1, 2, 0]
 
 
 # cosine and vectors
@@ -403,9 +409,9 @@ def test_nan_and_infinity_are_refused_and_change_nothing(engine, bad):
     with pytest.raises(VectorError):
         engine.cosine(spoiled[1], rows(0))
     with pytest.raises(VectorError):
-        engine.score(rows(0), liking(spoiled, [1, 1]), np.zeros((1, 1), np.float32), WEIGHTS)
+        engine.score(rows(0), make_interests(spoiled, [1, 1]), np.zeros((1, 1), np.float32), WEIGHTS)
     with pytest.raises(VectorError):
-        engine.score(rows(0), liking([], [], spoiled, [1, 1]), np.zeros((1, 1), np.float32), WEIGHTS)
+        engine.score(rows(0), make_interests([], [], spoiled, [1, 1]), np.zeros((1, 1), np.float32), WEIGHTS)
     np.testing.assert_allclose(engine.vectors(rows(0, 1)), AXES[:2], atol=1e-6)
 
 
@@ -430,7 +436,7 @@ def test_an_extra_space_that_is_not_there_is_refused(spacious, engine):
 
 
 def scored_with(engine, extra):
-    return engine.score(rows(0), NOBODY, np.zeros((1, 0), np.float32), floats(1, 1, 1), extra_spaces=[extra])
+    return engine.score(rows(0), NO_INTERESTS, np.zeros((1, 0), np.float32), floats(1, 1, 1), extra_spaces=[extra])
 
 
 def test_bad_input_to_an_extra_space_is_refused_and_changes_nothing(spacious):
@@ -462,7 +468,7 @@ def test_recycling_gives_back_the_scratch_of_every_space_and_keeps_the_vectors()
     put_extra(engine, "factors", [0], axes(FACTORS, 0))
     asked = [taste("factors", axes(FACTORS, 0), 1)]
     many = np.zeros(200_000, np.int32)
-    engine.score(many, NOBODY, np.zeros((len(many), 0), np.float32), floats(0, 0, 1), extra_spaces=asked)
+    engine.score(many, NO_INTERESTS, np.zeros((len(many), 0), np.float32), floats(0, 0, 1), extra_spaces=asked)
     before = [shard.memory_bytes for shard in engine.statistics().shards]
     engine.recycle()
     after = [shard.memory_bytes for shard in engine.statistics().shards]
@@ -490,7 +496,7 @@ def worlds(draw):
     vectors = rng.normal(size=(n, DIMENSION)).astype(np.float32) * draw(st.sampled_from([0.01, 1.0, 100.0]))
     vectors[rng.random(n) < draw(st.sampled_from([0, 0.1]))] = 0
     likes, dislikes = draw(st.integers(0, 4)), draw(st.integers(0, 3))
-    interests = liking(
+    interests = make_interests(
         rng.normal(size=(likes, DIMENSION)),
         rng.random(likes),
         rng.normal(size=(dislikes, DIMENSION)),
@@ -522,7 +528,7 @@ def test_every_engine_answers_as_the_control_does(name, world, k, trade_off, cap
         answers.append((near, cosines, totals, parts, picks))
     (near, cosines, totals, parts, picks), theirs = answers
     np.testing.assert_allclose(theirs[1], cosines, atol=1e-5)
-    np.testing.assert_array_equal(np.where(apart(cosines), theirs[0], near), near)
+    np.testing.assert_array_equal(np.where(distinct_places(cosines), theirs[0], near), near)
     np.testing.assert_allclose(theirs[2], totals, atol=1e-5)
     np.testing.assert_allclose(theirs[3], parts, atol=1e-5)
     if trade_off == 0:
@@ -564,12 +570,12 @@ def test_every_engine_scores_extra_spaces_as_the_control_does(name, world, seed,
     np.testing.assert_allclose(their_scores, scores, atol=1e-5)
     best_first = np.sort(scores)[::-1]
     ours, theirs = np.argsort(-scores, kind="stable"), np.argsort(-their_scores, kind="stable")
-    surely = apart(np.append(best_first, -np.inf)[None])[0, :-1]
+    surely = distinct_places(np.append(best_first, -np.inf)[None])[0, :-1]
     np.testing.assert_array_equal(np.where(surely, theirs, ours), ours)
 
 
-def apart(cosines):
-    """Return which places are further than rounding from their neighbours: only these have one right row."""
+def distinct_places(cosines):
+    """Return which places are further than rounding from their neighbors: only these have one right row."""
     finite = np.nan_to_num(cosines, neginf=-9)
     gaps = np.abs(np.diff(finite, axis=1)) > 1e-5
     edge = np.ones((len(finite), 1), np.bool_)
@@ -583,14 +589,14 @@ def assert_picks_as_good(control, theirs, ours, scores, trade_off, groups, cap):
     spread = max(float(np.ptp(scores)), 1e-9)
     relevance = (scores - scores.min()) / spread
     vectors = control.vectors(np.arange(len(scores), dtype=np.int32))
-    free, taken, likeness = np.ones(len(scores), np.bool_), {}, np.zeros(len(scores))
+    free, taken, similarity = np.ones(len(scores), np.bool_), {}, np.zeros(len(scores))
     for pick in theirs.tolist():
         assert free[pick]
-        value = np.where(free, (1 - trade_off) * relevance - trade_off * likeness, -np.inf)
+        value = np.where(free, (1 - trade_off) * relevance - trade_off * similarity, -np.inf)
         assert value[pick] >= value.max() - 1e-5
         free[pick] = False
         group = int(groups[pick])
         taken[group] = taken.get(group, 0) + 1
         if group >= 0 and taken[group] >= cap:
             free &= groups != group
-        likeness = np.maximum(likeness, vectors @ vectors[pick])
+        similarity = np.maximum(similarity, vectors @ vectors[pick])

@@ -10,19 +10,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recommendations.contracts import (
-    COLUMNS,
+    CANDIDATE_COLUMNS,
+    AccountStatus,
     Candidates,
+    FeedFilter,
     Interests,
-    Only,
     Policy,
     Query,
     Sensitivity,
-    Standing,
     Visibility,
 )
-from recommendations.pipeline.filters.asked import asked_for
-from recommendations.pipeline.filters.freshness import not_excluded, readable, unseen
-from recommendations.pipeline.filters.privacy import not_blocked, not_hidden, not_muted, not_own, not_removed, visible
+from recommendations.pipeline.filters.feed_filter import matches_feed_filter
+from recommendations.pipeline.filters.freshness import in_readable_language, not_excluded, not_seen
+from recommendations.pipeline.filters.privacy import (
+    not_blocked,
+    not_hidden,
+    not_muted,
+    not_own,
+    not_removed,
+    visible_to_viewer,
+)
 from recommendations.pipeline.filters.safety import safe_for_viewer
 from tests.feed_parts import feed_parts, part_name
 from tests.strategies import NOW, candidates, positions, queries, read_only
@@ -38,17 +45,17 @@ class Case:
 
 
 FILTERS = (
-    Case(asked_for),
+    Case(matches_feed_filter),
     Case(not_blocked),
     Case(not_excluded),
     Case(not_hidden),
     Case(not_muted, may_be_unknown=("tag_ids",)),  # A post without tags has no muted one: it looks the same.
     Case(not_own),
     Case(not_removed),
-    Case(readable, may_be_unknown=("language_ids",)),  # A picture has no language: it is for all.
+    Case(in_readable_language, may_be_unknown=("language_ids",)),  # A picture has no language: it is for all.
     Case(safe_for_viewer),
-    Case(unseen),
-    Case(visible),
+    Case(not_seen),
+    Case(visible_to_viewer),
 )
 every_filter = pytest.mark.parametrize("case", FILTERS, ids=lambda case: part_name(case.check))
 
@@ -71,7 +78,7 @@ CAREFUL = Query(
     policy=Policy(),
     variant="control",
     policy_version=1,
-    interests=Interests.none(8),
+    interests=Interests.empty(8),
     excluded_post_ids=ids(100),
     language_ids=ids(LANGUAGE, dtype=np.int32),
     followed_author_ids=ids(FRIEND),
@@ -80,9 +87,9 @@ CAREFUL = Query(
     muted_tag_ids=ids(MUTED_TAG, dtype=np.int32),
     seen_post_ids=ids(101),
     hidden_post_ids=ids(102),
-    only=Only(
+    feed_filter=FeedFilter(
         language_ids=ids(LANGUAGE, dtype=np.int32),
-        format_ids=ids(FORMAT, dtype=np.int32),
+        kind_ids=ids(FORMAT, dtype=np.int32),
         tag_ids=ids(TAG, dtype=np.int32),
         since=NOW - 3600,
     ),
@@ -102,13 +109,13 @@ def harmless_post(**columns):
         "created_at": np.array([NOW]),
         "visibility": ids(Visibility.FOLLOWERS, dtype=np.int8),
         "sensitivity": ids(Sensitivity.SAFE, dtype=np.int8),
-        "standing": ids(Standing.OPEN, dtype=np.int8),
+        "account_status": ids(AccountStatus.OPEN, dtype=np.int8),
         "is_removed": np.array([False]),
         "is_seen": np.array([False]),
         "is_muted": np.array([False]),
         "language_ids": ids(LANGUAGE, dtype=np.int32),
         "tag_ids": np.full(nothing.tag_ids.shape, TAG, np.int32),
-        "format_ids": ids(FORMAT, dtype=np.int32),
+        "kind_ids": ids(FORMAT, dtype=np.int32),
     }
     return replace(nothing, **facts | columns)
 
@@ -117,7 +124,7 @@ def columns_read(check, query, posts):
     """Return the columns that a filter looks at: candidates that were taken keep only the columns asked for."""
     taken = posts.take(slice(None))
     check(query, taken)
-    return {name for name in COLUMNS if name in vars(taken)}
+    return {name for name in CANDIDATE_COLUMNS if name in vars(taken)}
 
 
 # every filter

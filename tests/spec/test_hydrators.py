@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from recommendations.contracts import COLUMNS, MAX_COLD_POSTS, UNKNOWN, Candidates
-from recommendations.pipeline.hydrators.cold import Cold
+from recommendations.contracts import CANDIDATE_COLUMNS, MAX_COLD_POSTS, UNKNOWN, Candidates
+from recommendations.pipeline.hydrators.cold_facts import ColdFacts
 from tests.feed_parts import feed_parts, part_name
 from tests.strategies import assert_same_columns, candidates, queries, read_only
 
@@ -21,7 +21,7 @@ class Facts:
         return replace(found, author_ids=np.where(post_ids % 2, post_ids, UNKNOWN))
 
 
-HYDRATORS = (Cold(Facts()),)
+HYDRATORS = (ColdFacts(Facts()),)
 every_hydrator = pytest.mark.parametrize("hydrator", HYDRATORS, ids=part_name)
 
 
@@ -40,7 +40,7 @@ def test_the_posts_are_the_same_in_the_same_order(hydrator, posts, query):
     """
     filled = hydrator(query, posts)
     assert_same_columns(filled, posts, "post_ids", "origins", "rows")
-    for name in COLUMNS:
+    for name in CANDIDATE_COLUMNS:
         assert getattr(filled, name).shape == getattr(posts, name).shape
         assert getattr(filled, name).dtype == getattr(posts, name).dtype
     assert_same_columns(hydrator(query, read_only(replace(posts))), filled)
@@ -58,7 +58,7 @@ def test_no_posts_are_no_trouble(hydrator, query):
 
 @given(posts=candidates(), query=queries())
 def test_posts_beyond_the_catalogue_get_their_facts_and_resident_ones_keep_theirs(posts, query):
-    filled, cold = Cold(Facts())(query, posts), posts.rows == UNKNOWN
+    filled, cold = ColdFacts(Facts())(query, posts), posts.rows == UNKNOWN
     assert_same_columns(filled.take(~cold), posts.take(~cold))
     expected = np.where(posts.post_ids % 2, posts.post_ids, UNKNOWN)
     np.testing.assert_array_equal(filled.author_ids[cold], expected[cold])
@@ -69,5 +69,5 @@ def test_posts_beyond_the_catalogue_get_their_facts_and_resident_ones_keep_their
 def test_no_more_posts_are_read_than_its_limit(query):
     many = Candidates.unknown(np.arange(1, 2 * MAX_COLD_POSTS, 2), np.zeros(MAX_COLD_POSTS, np.uint16))
     more = Candidates.unknown(np.arange(1, 2 * MAX_COLD_POSTS + 21, 2), np.zeros(MAX_COLD_POSTS + 10, np.uint16))
-    assert Cold(Facts())(query, many).has_author.all()
-    assert np.count_nonzero(Cold(Facts())(query, more).has_author) == MAX_COLD_POSTS
+    assert ColdFacts(Facts())(query, many).has_author.all()
+    assert np.count_nonzero(ColdFacts(Facts())(query, more).has_author) == MAX_COLD_POSTS

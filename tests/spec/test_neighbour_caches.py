@@ -4,37 +4,44 @@ import numpy as np
 import pytest
 
 from recommendations.ports import StoreError
-from recommendations.stores.memory_neighbours import MemoryNeighbours
-from recommendations.stores.redis_neighbours import CHANGED, CHANGES_KEPT, INDEX, KEEP_SECONDS, RedisNeighbours, key_of
-from recommendations.stores.sealing import Seal
+from recommendations.stores.memory_neighbors import MemoryNeighbors
+from recommendations.stores.redis_neighbors import (
+    CHANGED_KEY,
+    INDEX_KEY,
+    MAX_CHANGED_POSTS,
+    TTL_SECONDS,
+    RedisNeighbors,
+    neighbors_key,
+)
+from recommendations.stores.seal import Seal
 
 SEAL = Seal(["a secret that is only for these tests"])
 GRACE_SECONDS = 15
 LONG_AGO = 0.0
 """A moment by which nothing has expired yet, whatever the time of the store is."""
-KEY, OTHER_KEY = (key_of("content", "m", k, np.ones(4, np.float32)) for k in (10, 20))
+KEY, OTHER_KEY = (neighbors_key("content", "m", k, np.ones(4, np.float32)) for k in (10, 20))
 
 
 def redis_neighbours(request, clock, grace_seconds):
     """Return a cache on Redis that hears of the time that passes on *clock*: Redis's own cannot be moved."""
     client = request.getfixturevalue("client")
     clock.on_advance(lambda seconds: move_back(client, seconds))
-    return RedisNeighbours(client, SEAL, grace_seconds=grace_seconds)
+    return RedisNeighbors(client, SEAL, grace_seconds=grace_seconds)
 
 
 def move_back(client, seconds):
     """Move every moment that the cache has noted back by *seconds*."""
-    for index in (CHANGED, INDEX):
+    for index in (CHANGED_KEY, INDEX_KEY):
         for name in client.zrange(index, 0, -1):
             client.zincrby(index, -seconds, name)
-    for key in client.zrange(INDEX, 0, -1):
+    for key in client.zrange(INDEX_KEY, 0, -1):
         if client.exists(key):
             client.hincrby(key, "since", -int(seconds))
 
 
 MAKERS = {
     "redis": redis_neighbours,
-    "memory": lambda request, clock, grace_seconds: MemoryNeighbours(clock=clock, grace_seconds=grace_seconds),
+    "memory": lambda request, clock, grace_seconds: MemoryNeighbors(clock=clock, grace_seconds=grace_seconds),
 }
 
 
@@ -83,7 +90,7 @@ def test_a_later_answer_takes_the_place_of_an_earlier(cache):
 def test_an_answer_expires_five_minutes_after_it_was_put(cache, clock):
     """Reading it does not prolong that."""
     put(cache)
-    clock.advance(KEEP_SECONDS - 1)
+    clock.advance(TTL_SECONDS - 1)
     assert cache.get(KEY) is not None
     clock.advance(2)
     assert cache.get(KEY) is None
@@ -118,8 +125,8 @@ def test_a_change_right_after_the_answer_counts_in_the_same_second_too(cache_wit
 def test_after_more_changes_than_are_remembered_an_answer_is_a_miss(cache, clock):
     put(cache)
     clock.advance(GRACE_SECONDS + 10)
-    cache.changed(range(CHANGES_KEPT - 1))
-    assert len(cache.get(KEY).changed) == CHANGES_KEPT - 1
+    cache.changed(range(MAX_CHANGED_POSTS - 1))
+    assert len(cache.get(KEY).changed) == MAX_CHANGED_POSTS - 1
     cache.changed([10**6])
     assert cache.get(KEY) is None, "an older change may be one that is no longer remembered"
     clock.advance(GRACE_SECONDS + 10)
@@ -128,7 +135,7 @@ def test_after_more_changes_than_are_remembered_an_answer_is_a_miss(cache, clock
 
 
 def test_the_changes_remembered_are_the_newest(cache, clock):
-    cache.changed(range(CHANGES_KEPT))
+    cache.changed(range(MAX_CHANGED_POSTS))
     clock.advance(GRACE_SECONDS + 10)
     put(cache)
     cache.changed([10**6])
@@ -137,7 +144,7 @@ def test_the_changes_remembered_are_the_newest(cache, clock):
 
 def test_a_sweep_evicts_what_was_used_longest_ago(cache, clock):
     """Putting is a use, and so is reading."""
-    keys = [key_of("content", "m", k, np.ones(4, np.float32)) for k in range(5)]
+    keys = [neighbors_key("content", "m", k, np.ones(4, np.float32)) for k in range(5)]
     for key in keys:
         put(cache, key)
         clock.advance(10)
@@ -151,7 +158,7 @@ def test_a_sweep_evicts_what_was_used_longest_ago(cache, clock):
 
 
 def test_an_answer_whose_bytes_changed_or_moved_is_a_miss(client):
-    cache = RedisNeighbours(client, SEAL, grace_seconds=GRACE_SECONDS)
+    cache = RedisNeighbors(client, SEAL, grace_seconds=GRACE_SECONDS)
     put(cache)
     client.hset(OTHER_KEY, mapping=client.hgetall(KEY))
     assert cache.get(OTHER_KEY) is None, "another vector's answer"
@@ -161,16 +168,16 @@ def test_an_answer_whose_bytes_changed_or_moved_is_a_miss(client):
 
 def test_everything_has_a_time_to_live(client):
     """Nothing may stay in a cache for ever."""
-    cache = RedisNeighbours(client, SEAL, grace_seconds=GRACE_SECONDS)
+    cache = RedisNeighbors(client, SEAL, grace_seconds=GRACE_SECONDS)
     put(cache)
-    cache.changed([1])
-    assert 0 < client.ttl(KEY) <= KEEP_SECONDS and client.ttl(CHANGED) > KEEP_SECONDS
+    cache.mark_changed([1])
+    assert 0 < client.ttl(KEY) <= TTL_SECONDS and client.ttl(CHANGED_KEY) > TTL_SECONDS
 
 
 def test_a_cache_that_cannot_be_reached_is_a_miss_and_no_error(unreachable):
-    gone = RedisNeighbours(unreachable, SEAL, grace_seconds=GRACE_SECONDS)
+    gone = RedisNeighbors(unreachable, SEAL, grace_seconds=GRACE_SECONDS)
     put(gone)
-    gone.changed([1])
+    gone.mark_changed([1])
     assert gone.get(KEY) is None
     with pytest.raises(StoreError, match="ConnectionError"):
-        gone.sweep(0, most=1)
+        gone.sweep(0, max_entries=1)

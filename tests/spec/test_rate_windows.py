@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from access.memory_window import MemoryWindow
-from access.throttles import WINDOW_SECONDS, Counted, Window
+from access.throttles import WINDOW_SECONDS, RateLimitBucket, RateLimiter
 from tests.servers import free_port
 
 A_LITTLE = 0.2
@@ -17,7 +17,7 @@ A_LITTLE = 0.2
 def redis_window(request, clock):
     """Return a window on the emptied Redis of the fixture, whose keys age with *clock*."""
     request.getfixturevalue("client")
-    return Window(os.environ["CACHE_REDIS_URL"])
+    return RateLimiter(os.environ["CACHE_REDIS_URL"])
 
 
 MAKERS = {"redis": redis_window, "memory": lambda request, clock: MemoryWindow(clock=clock)}
@@ -29,7 +29,7 @@ def window(request, clock):
 
 
 def caller(name="one", per_minute=10, policy="key"):
-    return Counted(policy, name, per_minute)
+    return RateLimitBucket(policy, name, per_minute)
 
 
 def admitted(window, count, who=None):
@@ -111,11 +111,11 @@ def test_who_waits_as_long_as_it_was_told_finds_room(window, clock, pauses, limi
 
 
 def test_while_redis_cannot_be_asked_there_is_no_verdict():
-    gone = Window(f"redis://127.0.0.1:{free_port()}/0")
+    gone = RateLimiter(f"redis://127.0.0.1:{free_port()}/0")
     assert [gone.admit(caller(per_minute=1)) for _ in range(3)] == [None] * 3
 
 
 def test_every_count_has_a_time_to_live(client):
     """Nothing may stay in a cache for ever."""
-    Window(os.environ["CACHE_REDIS_URL"]).admit(caller())
+    RateLimiter(os.environ["CACHE_REDIS_URL"]).admit(caller())
     assert [0 < client.ttl(key) <= 2 * WINDOW_SECONDS for key in client.scan_iter()] == [True]

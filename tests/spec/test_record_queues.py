@@ -5,15 +5,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recommendations.ports import StoreError
-from recommendations.stores.memory_records import MemoryRecords
-from recommendations.stores.redis_records import WAITING, WRITING, RedisRecords
-from recommendations.stores.sealing import Seal
+from recommendations.stores.memory_record_queue import MemoryRecordQueue
+from recommendations.stores.redis_record_queue import WAITING_KEY, WRITING_KEY, RedisRecordQueue
+from recommendations.stores.seal import Seal
 
 LIMIT = 20
 SEAL = Seal(["a secret that is only for these tests"])
 MAKERS = {
-    "redis": lambda request: RedisRecords(request.getfixturevalue("client"), SEAL, limit=LIMIT),
-    "memory": lambda request: MemoryRecords(limit=LIMIT),
+    "redis": lambda request: RedisRecordQueue(request.getfixturevalue("client"), SEAL, limit=LIMIT),
+    "memory": lambda request: MemoryRecordQueue(limit=LIMIT),
 }
 
 
@@ -111,33 +111,33 @@ def test_no_record_is_lost_or_written_twice(queue, data):
 
 def test_what_lies_in_redis_is_sealed(client):
     """It tells who was shown what."""
-    queue = RedisRecords(client, SEAL)
+    queue = RedisRecordQueue(client, SEAL)
     queue.push(b"readable")
-    assert b"readable" not in client.lindex(WAITING, 0)
+    assert b"readable" not in client.lindex(WAITING_KEY, 0)
     queue.take(1)
-    assert b"readable" not in client.lindex(WRITING, 0)
+    assert b"readable" not in client.lindex(WRITING_KEY, 0)
 
 
 def test_a_record_whose_key_is_gone_is_empty_and_can_be_removed(client):
-    RedisRecords(client, Seal(["o" * 32])).push(b"lost")
-    queue = RedisRecords(client, SEAL)
+    RedisRecordQueue(client, Seal(["o" * 32])).push(b"lost")
+    queue = RedisRecordQueue(client, SEAL)
     queue.push(b"good")
     taken = queue.take(2)
     assert list(taken.values()) == [b"", b"good"]
-    queue.written(taken)
+    queue.acknowledge(taken)
     assert queue.take(1) == {}
 
 
 def test_two_processes_share_one_queue(client):
-    RedisRecords(client, SEAL).push(b"one")
-    assert list(RedisRecords(client, SEAL).take(1).values()) == [b"one"]
+    RedisRecordQueue(client, SEAL).push(b"one")
+    assert list(RedisRecordQueue(client, SEAL).take(1).values()) == [b"one"]
 
 
 def test_a_queue_that_cannot_be_reached_loses_what_is_pushed_and_says_so(unreachable, caplog):
-    gone = RedisRecords(unreachable, SEAL)
+    gone = RedisRecordQueue(unreachable, SEAL)
     assert gone.push(b"lost") == 0
     assert "served_record_lost" in caplog.text
     with pytest.raises(StoreError, match="ConnectionError"):
         gone.take(1)
     with pytest.raises(StoreError, match="ConnectionError"):
-        gone.written([b"receipt"])
+        gone.acknowledge([b"receipt"])

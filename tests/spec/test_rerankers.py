@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from recommendations.contracts import Scored
+from recommendations.contracts import ScoredCandidates
 from recommendations.engines.plain import PlainEngine
-from recommendations.pipeline.rerankers.diversity import AuditionSlots, Diversity, LessLast, Spacing
+from recommendations.pipeline.rerankers.ordering import Diversity, ExplorationSlots, ShowLessLast, Spacing
 from tests.feed_parts import feed_parts, part_name
 from tests.strategies import DIMENSION, candidates, queries, read_only
 
@@ -24,7 +24,7 @@ def engine():
     return engine
 
 
-RERANKERS = (AuditionSlots(), Diversity(engine()), LessLast(), Spacing())
+RERANKERS = (ExplorationSlots(), Diversity(engine()), ShowLessLast(), Spacing())
 every_reranker = pytest.mark.parametrize("reranker", RERANKERS, ids=part_name)
 
 
@@ -35,7 +35,7 @@ def scored(draw, max_size=25):
     names = draw(st.sampled_from([(), ("recency",), ("recency", "less"), ("less",)]))
     parts = draw(arrays.arrays(np.float32, (len(posts), len(names)), elements=st.floats(-3, 3, width=32)))
     scores = draw(arrays.arrays(np.float32, len(posts), elements=st.floats(-100, 100, width=32)))
-    return read_only(Scored(posts, scores, names, parts))
+    return read_only(ScoredCandidates(posts, scores, names, parts))
 
 
 def test_every_reranker_of_a_feed_is_in_the_list():

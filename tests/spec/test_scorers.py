@@ -9,17 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recommendations.contracts import LEARNED_FLOOR, Policy
-from recommendations.pipeline.scorers.columns import (
-    AuditionBonus,
-    Author,
+from recommendations.pipeline.scorers.score_parts import (
+    AuthorAffinity,
     ColdTaste,
+    ExplorationBonus,
     Fatigue,
-    Follow,
-    Less,
+    FollowedAuthor,
     Popularity,
     Quality,
     Recency,
-    Topic,
+    ShowLess,
+    TopicAffinity,
 )
 from tests.feed_parts import feed_parts, part_name
 from tests.strategies import candidates, positions, queries, read_only
@@ -35,16 +35,16 @@ class Case:
 
 
 SCORERS = (
-    Case(AuditionBonus(), 0, 1),
-    Case(Author(), LEARNED_FLOOR, 1),
+    Case(ExplorationBonus(), 0, 1),
+    Case(AuthorAffinity(), LEARNED_FLOOR, 1),
     Case(ColdTaste(), -1, 1),
     Case(Fatigue(), -1, 0),
-    Case(Follow(), 0, 1),
-    Case(Less(), -3, 0),
+    Case(FollowedAuthor(), 0, 1),
+    Case(ShowLess(), -3, 0),
     Case(Popularity(), 0, 1),
     Case(Quality(), 0, 1),
     Case(Recency(), 0, 1),
-    Case(Topic(), LEARNED_FLOOR, 1),
+    Case(TopicAffinity(), LEARNED_FLOOR, 1),
 )
 every_scorer = pytest.mark.parametrize("case", SCORERS, ids=lambda case: part_name(case.scorer))
 

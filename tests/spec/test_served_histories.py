@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommendations.stores.memory_served import MemoryServed
-from recommendations.stores.redis_served import KEEP_SECONDS, PAGES, SERVED_ONCE, RedisServed
+from recommendations.stores.memory_served_history import MemoryServedHistory
+from recommendations.stores.redis_served_history import FATIGUE_PER_SERVE, MAX_PAGES, TTL_SECONDS, RedisServedHistory
 
 NOW = 1_780_000_000.0
 HOUR = 3600.0
 MAKERS = {
-    "redis": lambda request, clock: RedisServed(request.getfixturevalue("client")),
-    "memory": lambda request, clock: MemoryServed(clock=clock),
+    "redis": lambda request, clock: RedisServedHistory(request.getfixturevalue("client")),
+    "memory": lambda request, clock: MemoryServedHistory(clock=clock),
 }
 
 
@@ -34,12 +34,12 @@ def fatigue(history, member_id=7, now=NOW, half_life_seconds=HOUR):
 
 def test_fatigue_is_a_half_at_first_and_halves_with_every_half_life(history):
     history.add([(7, NOW - 2 * HOUR, [30]), (7, NOW - HOUR, [20]), (7, NOW, [10])])
-    assert fatigue(history) == {10: SERVED_ONCE, 20: SERVED_ONCE / 2, 30: SERVED_ONCE / 4}
+    assert fatigue(history) == {10: FATIGUE_PER_SERVE, 20: FATIGUE_PER_SERVE / 2, 30: FATIGUE_PER_SERVE / 4}
 
 
 def test_fatigue_adds_up_to_one_at_most(history):
     history.add((7, NOW, [1] if n else [1, 2]) for n in range(4))
-    assert fatigue(history) == {1: 1.0, 2: SERVED_ONCE}
+    assert fatigue(history) == {1: 1.0, 2: FATIGUE_PER_SERVE}
 
 
 def test_the_posts_come_in_order(history):
@@ -51,7 +51,7 @@ def test_the_posts_come_in_order(history):
 def test_a_page_from_the_future_counts_as_served_now(history):
     """The clocks of two processes differ."""
     history.add([(7, NOW + 60, [1])])
-    assert fatigue(history) == {1: SERVED_ONCE}
+    assert fatigue(history) == {1: FATIGUE_PER_SERVE}
 
 
 def test_of_a_member_without_pages_nothing_is_remembered(history):
@@ -64,22 +64,22 @@ def test_a_page_without_posts_tires_of_nothing(history):
     history.add([(7, NOW, [])])
     assert fatigue(history) == {}
     history.add([(7, NOW, [1])])
-    assert fatigue(history) == {1: SERVED_ONCE}
+    assert fatigue(history) == {1: FATIGUE_PER_SERVE}
 
 
 def test_only_the_last_pages_are_remembered(history):
-    history.add((7, NOW, [number]) for number in range(1, PAGES + 6))
-    assert set(fatigue(history)) == set(range(6, PAGES + 6))
+    history.add((7, NOW, [number]) for number in range(1, MAX_PAGES + 6))
+    assert set(fatigue(history)) == set(range(6, MAX_PAGES + 6))
 
 
 def test_pages_are_forgotten_two_days_after_the_last_of_them(history, clock):
     history.add([(7, NOW, [1]), (8, NOW, [1])])
-    clock.advance(KEEP_SECONDS - 1)
+    clock.advance(TTL_SECONDS - 1)
     history.add([(7, NOW, [2])])
     clock.advance(2)
     assert set(fatigue(history)) == {1, 2}
     assert fatigue(history, 8) == {}
-    clock.advance(KEEP_SECONDS)
+    clock.advance(TTL_SECONDS)
     assert fatigue(history) == {}
 
 
@@ -87,16 +87,16 @@ def test_forgetting_a_member_leaves_the_others(history):
     history.add([(7, NOW, [1]), (8, NOW, [1])])
     history.forget([])
     history.forget([7, 1000])
-    assert fatigue(history) == {} and fatigue(history, 8) == {1: SERVED_ONCE}
+    assert fatigue(history) == {} and fatigue(history, 8) == {1: FATIGUE_PER_SERVE}
     history.add([(7, NOW, [2])])
-    assert fatigue(history) == {2: SERVED_ONCE}
+    assert fatigue(history) == {2: FATIGUE_PER_SERVE}
 
 
 PAGE = st.tuples(st.floats(0, 30 * HOUR), st.lists(st.integers(1, 9), max_size=6))
 
 
 @settings(max_examples=40)
-@given(served=st.lists(PAGE, max_size=PAGES), half_life=st.floats(360, 3.6e6))
+@given(served=st.lists(PAGE, max_size=MAX_PAGES), half_life=st.floats(360, 3.6e6))
 def test_fatigue_is_the_sum_over_the_times_that_a_post_was_served(history, served, half_life):
     """For any pages; a post that is twice on one page was served twice."""
     history.forget([7])
@@ -104,7 +104,7 @@ def test_fatigue_is_the_sum_over_the_times_that_a_post_was_served(history, serve
     expected = Counter()
     for age, post_ids in served:
         for post_id in post_ids:
-            expected[post_id] += SERVED_ONCE * 0.5 ** (age / half_life)
+            expected[post_id] += FATIGUE_PER_SERVE * 0.5 ** (age / half_life)
     expected = {post_id: min(value, 1) for post_id, value in expected.items()}
     assert fatigue(history, half_life_seconds=half_life) == pytest.approx(expected, rel=1e-4)
 
@@ -114,13 +114,13 @@ def test_fatigue_is_the_sum_over_the_times_that_a_post_was_served(history, serve
 
 def test_every_page_has_a_time_to_live(client):
     """Nothing may stay in a cache for ever."""
-    RedisServed(client).add([(7, NOW, [1])])
+    RedisServedHistory(client).add([(7, NOW, [1])])
     (key,) = client.keys()
-    assert 0 < client.ttl(key) <= KEEP_SECONDS
+    assert 0 < client.ttl(key) <= TTL_SECONDS
 
 
 def test_a_history_that_cannot_be_reached_is_empty_and_no_error(unreachable):
-    gone = RedisServed(unreachable)
+    gone = RedisServedHistory(unreachable)
     gone.add([(7, NOW, [1])])
-    gone.forget([7])
+    gone.remove([7])
     assert fatigue(gone) == {}

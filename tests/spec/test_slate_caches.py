@@ -16,17 +16,17 @@ from recommendations.stores.redis_slates import (
     EPOCH_SECONDS,
     RedisSlates,
     SlateFormatError,
-    key_of,
     pack,
+    slates_key,
     unpack,
 )
-from recommendations.stores.sealing import Seal
+from recommendations.stores.seal import Seal
 
 KEEP_SECONDS = 500
 SEAL = Seal(["a secret that is only for these tests"])
 MAKERS = {
-    "redis": lambda request, clock: RedisSlates(request.getfixturevalue("client"), SEAL, keep_seconds=KEEP_SECONDS),
-    "memory": lambda request, clock: MemorySlates(clock=clock, keep_seconds=KEEP_SECONDS),
+    "redis": lambda request, clock: RedisSlates(request.getfixturevalue("client"), SEAL, ttl_seconds=KEEP_SECONDS),
+    "memory": lambda request, clock: MemorySlates(clock=clock, ttl_seconds=KEEP_SECONDS),
 }
 
 
@@ -55,9 +55,9 @@ def cache(request, clock):
 
 
 @pytest.fixture
-def gone(unreachable):
+def unreachable_cache(unreachable):
     """A cache whose Redis is not there."""
-    return RedisSlates(unreachable, SEAL, keep_seconds=KEEP_SECONDS)
+    return RedisSlates(unreachable, SEAL, ttl_seconds=KEEP_SECONDS)
 
 
 def assert_same(a, b):
@@ -108,7 +108,9 @@ def test_all_slates_are_purged_at_once(cache):
     begun = cache.epoch(7)
     cache.purge_all()
     cache.put(7, "discovery", slate(), begun)
-    assert [cache.get(7, "discovery"), cache.last_good(7, "discovery"), cache.last_good(8, "discovery")] == [None] * 3
+    assert [cache.get(7, "discovery"), cache.get_last_good(7, "discovery"), cache.get_last_good(8, "discovery")] == [
+        None
+    ] * 3
 
 
 def test_the_parts_of_the_scores_are_not_kept(cache):
@@ -132,9 +134,9 @@ def test_a_retired_slate_is_the_last_good_one_and_a_purged_one_is_none(cache):
     cache.retire([7])
     cache.retire([7])
     assert cache.get(7, "discovery") is None
-    assert_same(cache.last_good(7, "discovery"), slate())
+    assert_same(cache.get_last_good(7, "discovery"), slate())
     cache.purge([7])
-    assert cache.last_good(7, "discovery") is None
+    assert cache.get_last_good(7, "discovery") is None
 
 
 def test_one_at_a_time_makes_a_slate_anew(cache):
@@ -171,9 +173,9 @@ def test_a_slate_expires_and_so_does_a_last_good_one(cache, clock):
     assert cache.get(7, "discovery") is not None
     cache.retire([7])
     clock.advance(KEEP_SECONDS - 1)
-    assert cache.last_good(7, "discovery") is not None
+    assert cache.get_last_good(7, "discovery") is not None
     clock.advance(2)
-    assert cache.last_good(7, "discovery") is None
+    assert cache.get_last_good(7, "discovery") is None
 
 
 def test_a_member_s_slates_expire_together(cache, clock):
@@ -212,7 +214,7 @@ def test_a_sweep_leaves_the_last_good_slates(cache):
     cache.put(7, "discovery", slate(2, built_at=1001.0), cache.epoch(7))
     cache.sweep(1002, most=0)
     assert cache.get(7, "discovery") is None
-    assert_same(cache.last_good(7, "discovery"), slate(built_at=1000.0))
+    assert_same(cache.get_last_good(7, "discovery"), slate(built_at=1000.0))
 
 
 # the packed form
@@ -309,7 +311,7 @@ def test_a_cut_slate_is_no_slate(kept, data):
 @pytest.mark.parametrize(("first_id", "most"), [(1, 1152), (2**40, 1536)])
 def test_a_hundred_posts_take_at_most_a_kilobyte_and_a_half(first_id, most):
     ids = np.arange(first_id, first_id + 100)
-    packed = pack(replace(slate(100, engine="wasm_simd", variant="wasm_conservative"), post_ids=ids))
+    packed = pack(replace(slate(100, engine="wasm_simd", variant="wasm_conservative"), missing_post_ids=ids))
     assert len(SEAL.seal(packed, "slate:7:discovery")) <= most
 
 
@@ -318,56 +320,56 @@ def test_a_hundred_posts_take_at_most_a_kilobyte_and_a_half(first_id, most):
 
 def test_a_hundred_posts_take_at_most_a_kilobyte_and_a_half_of_redis(client):
     """By Redis's own measure: with the key, the epoch and what the allocator rounds up to."""
-    kept = replace(slate(100, variant="wasm_conservative"), post_ids=np.arange(1, 101))
-    RedisSlates(client, SEAL, keep_seconds=KEEP_SECONDS).put(1_000_000, "discovery", kept, b"")
-    assert client.memory_usage(key_of(1_000_000)) <= 1536
+    kept = replace(slate(100, variant="wasm_conservative"), missing_post_ids=np.arange(1, 101))
+    RedisSlates(client, SEAL, ttl_seconds=KEEP_SECONDS).put(1_000_000, "discovery", kept, b"")
+    assert client.memory_usage(slates_key(1_000_000)) <= 1536
 
 
 @pytest.mark.parametrize("noise", [b"\xff" * 99, b"short", pack(slate())[:-1], b"\x09" + pack(slate())[1:]])
 def test_corrupt_bytes_are_a_miss(client, noise):
     """So is the format of another release."""
-    client.hset(key_of(7), "discovery", noise)
-    assert RedisSlates(client, SEAL, keep_seconds=KEEP_SECONDS).get(7, "discovery") is None
+    client.hset(slates_key(7), "discovery", noise)
+    assert RedisSlates(client, SEAL, ttl_seconds=KEEP_SECONDS).get(7, "discovery") is None
 
 
 def test_a_key_of_another_type_is_a_miss(client):
-    client.set(key_of(7), "something else")
-    cache = RedisSlates(client, SEAL, keep_seconds=KEEP_SECONDS)
+    client.set(slates_key(7), "something else")
+    cache = RedisSlates(client, SEAL, ttl_seconds=KEEP_SECONDS)
     cache.put(7, "discovery", slate(), b"")
     assert cache.get(7, "discovery") is None
 
 
 def test_every_slate_has_a_time_to_live(client):
     """Nothing may stay in a cache for ever."""
-    RedisSlates(client, SEAL, keep_seconds=KEEP_SECONDS).put(7, "discovery", slate(), b"")
-    assert 0 < client.ttl(key_of(7)) <= KEEP_SECONDS
+    RedisSlates(client, SEAL, ttl_seconds=KEEP_SECONDS).put(7, "discovery", slate(), b"")
+    assert 0 < client.ttl(slates_key(7)) <= KEEP_SECONDS
 
 
-def test_a_cache_that_cannot_be_reached_is_a_miss_and_no_error(gone):
-    gone.put(7, "discovery", slate(), b"")
-    gone.purge([7])
-    gone.purge_all()
-    gone.retire([7])
-    gone.release(7, "discovery")
-    assert [gone.get(7, "discovery"), gone.last_good(7, "discovery")] == [None, None]
-    assert gone.look_up(7, ("discovery",)) == ([None], gone.epoch(7))
-    assert not gone.claim(7, "discovery", seconds=9), "nobody makes a slate that cannot be kept"
+def test_a_cache_that_cannot_be_reached_is_a_miss_and_no_error(unreachable_cache):
+    unreachable_cache.put(7, "discovery", slate(), b"")
+    unreachable_cache.purge([7])
+    unreachable_cache.purge_all()
+    unreachable_cache.retire([7])
+    unreachable_cache.release(7, "discovery")
+    assert [unreachable_cache.get(7, "discovery"), unreachable_cache.get_last_good(7, "discovery")] == [None, None]
+    assert unreachable_cache.look_up(7, ("discovery",)) == ([None], unreachable_cache.epoch(7))
+    assert not unreachable_cache.claim(7, "discovery", seconds=9), "nobody makes a slate that cannot be kept"
     with pytest.raises(StoreError, match="ConnectionError"):
-        gone.sweep(1000, most=4)
+        unreachable_cache.sweep(1000, most=4)
 
 
 def test_what_lies_in_redis_is_sealed_and_opens_for_its_member_only(client):
-    cache = RedisSlates(client, SEAL, keep_seconds=KEEP_SECONDS)
+    cache = RedisSlates(client, SEAL, ttl_seconds=KEEP_SECONDS)
     cache.put(7, "discovery", slate(engine="readable"), b"")
-    sealed = client.hget(key_of(7), "discovery")
+    sealed = client.hget(slates_key(7), "discovery")
     assert b"readable" not in sealed
-    client.hset(key_of(8), "discovery", sealed)
+    client.hset(slates_key(8), "discovery", sealed)
     assert cache.get(8, "discovery") is None
 
 
 def test_keys_rotate(client):
     """The older key still opens; a key that is gone costs a miss."""
     new, old = "n" * 32, "o" * 32
-    RedisSlates(client, Seal([old]), keep_seconds=KEEP_SECONDS).put(7, "discovery", slate(), b"")
-    assert RedisSlates(client, Seal([new, old]), keep_seconds=KEEP_SECONDS).get(7, "discovery") is not None
-    assert RedisSlates(client, Seal([new]), keep_seconds=KEEP_SECONDS).get(7, "discovery") is None
+    RedisSlates(client, Seal([old]), ttl_seconds=KEEP_SECONDS).put(7, "discovery", slate(), b"")
+    assert RedisSlates(client, Seal([new, old]), ttl_seconds=KEEP_SECONDS).get(7, "discovery") is not None
+    assert RedisSlates(client, Seal([new]), ttl_seconds=KEEP_SECONDS).get(7, "discovery") is None

@@ -9,17 +9,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommendations.contracts import Candidates, Policy, Query, Sensitivity, Standing, Visibility, Wanted
+from recommendations.contracts import AccountStatus, Candidates, IndexFilter, Policy, Query, Sensitivity, Visibility
 from recommendations.engines.plain import PlainEngine
-from recommendations.pipeline.sources.audition import Audition
-from recommendations.pipeline.sources.followed import Followed
-from recommendations.pipeline.sources.indexed import Indexed
+from recommendations.pipeline.sources.exploration import Exploration
+from recommendations.pipeline.sources.followed import FollowedAuthors
 from recommendations.pipeline.sources.nearest import Nearest
 from recommendations.pipeline.sources.popular import Fresh, Trending
 from recommendations.pipeline.sources.topics import Topics
-from recommendations.stores.resident_catalogue import Columns, Counts, Orders, Region, ResidentCatalogue
-from recommendations.stores.resident_vectors import ResidentVectors, eligible
-from recommendations.stores.vocabulary import Words
+from recommendations.pipeline.sources.vector_index import VectorIndexSource
+from recommendations.stores.resident_catalogue import (
+    CatalogueState,
+    PostCounts,
+    RegionTrends,
+    ResidentCatalogue,
+    RowOrders,
+)
+from recommendations.stores.resident_vectors import ResidentVectors, index_filter_mask
+from recommendations.stores.vocabulary import Vocabularies
 from tests.feed_parts import feed_parts
 from tests.strategies import DIMENSION, POSTS, REGION, candidates, picked, queries, read_only
 
@@ -44,30 +50,39 @@ class Case:
 
 
 SOURCES = (
-    Case(Audition, lambda world: Audition(world.catalogue), lambda query: query.policy.auditions),
-    Case(Followed, lambda world: Followed(world.catalogue), lambda query: query.policy.followed),
-    Case(Fresh, lambda world: Fresh(world.catalogue), lambda query: max(query.policy.fresh, query.size)),
+    Case(Exploration, lambda world: Exploration(world.catalogue), lambda query: query.policy.exploration_candidates),
     Case(
-        Indexed,
-        lambda world: Indexed(ResidentVectors(world.engine, world.catalogue)),
-        lambda query: query.policy.nearest,
+        FollowedAuthors, lambda world: FollowedAuthors(world.catalogue), lambda query: query.policy.followed_candidates
+    ),
+    Case(Fresh, lambda world: Fresh(world.catalogue), lambda query: max(query.policy.fresh_candidates, query.size)),
+    Case(
+        VectorIndexSource,
+        lambda world: VectorIndexSource(ResidentVectors(world.engine, world.catalogue)),
+        lambda query: query.policy.nearest_candidates,
         heeds_mask=False,  # The index knows posts that are not resident, and no mask over those that are.
     ),
-    Case(Nearest, lambda world: Nearest(world.engine, world.catalogue), lambda query: query.policy.nearest),
-    Case(Topics, lambda world: Topics(world.catalogue), lambda query: query.policy.topics),
-    Case(Trending, lambda world: Trending(world.catalogue), lambda query: query.policy.trending),
+    Case(Nearest, lambda world: Nearest(world.engine, world.catalogue), lambda query: query.policy.nearest_candidates),
+    Case(Topics, lambda world: Topics(world.catalogue), lambda query: query.policy.topic_candidates),
+    Case(Trending, lambda world: Trending(world.catalogue), lambda query: query.policy.trending_candidates),
 )
 every_source = pytest.mark.parametrize("case", SOURCES, ids=lambda case: case.kind.__name__)
 FEW = settings(max_examples=20)
 """For what hardly depends on the example."""
-NOTHING = Policy(nearest=0, followed=0, trending=0, fresh=0, topics=0, auditions=0)
+NOTHING = Policy(
+    nearest_candidates=0,
+    followed_candidates=0,
+    trending_candidates=0,
+    fresh_candidates=0,
+    topic_candidates=0,
+    exploration_candidates=0,
+)
 
 
 class Shelf(ResidentCatalogue):
     """A resident catalogue that was handed its posts instead of reading them from a database."""
 
     def __init__(self, columns, regions):
-        super().__init__(spaces=(), words=Words(), max_posts=len(columns.posts), refresh_seconds=1)
+        super().__init__(spaces=(), vocabularies=Vocabularies(), max_posts=len(columns.posts), refresh_seconds=1)
         self._columns, self._regions = columns, regions
 
 
@@ -79,21 +94,21 @@ def worlds(draw):
     is_empty, is_public = rng.random(n) < 0.2, rng.random(n) < 0.8
     posts = replace(
         posts,
-        post_ids=np.where(is_empty, 0, posts.post_ids),
+        missing_post_ids=np.where(is_empty, 0, posts.post_ids),
         rows=np.arange(n, dtype=np.int32),
         is_removed=is_empty,
         visibility=np.where(is_public, np.int8(Visibility.PUBLIC), posts.visibility),
-        standing=np.where(is_public, np.int8(Standing.OPEN), posts.standing),
+        account_status=np.where(is_public, np.int8(AccountStatus.OPEN), posts.standing),
         sensitivity=np.where(is_public, np.int8(Sensitivity.SAFE), posts.sensitivity),
     )
     heat = np.where(rng.random(n) < 0.5, rng.normal(size=n).round(1), -np.inf)
-    counts = Counts(heat, rng.integers(0, 9, n).astype(np.float32), rng.integers(0, 200, n).astype(np.float32))
+    counts = PostCounts(heat, rng.integers(0, 9, n).astype(np.float32), rng.integers(0, 200, n).astype(np.float32))
     popular = {int(post): float(rng.random()) for post in rng.choice(POSTS, 20, replace=False)}
     engine = PlainEngine(DIMENSION)
     rows = np.flatnonzero(~is_empty & (rng.random(n) < 0.8)).astype(np.int32)
     engine.put(rows, posts.post_ids[rows], rng.normal(size=(len(rows), DIMENSION)).astype(np.float32))
-    columns = Columns(read_only(posts), Orders(posts), counts)
-    return World(Shelf(columns, {REGION: Region.of(popular, {})}), engine)
+    columns = CatalogueState(read_only(posts), RowOrders(posts), counts)
+    return World(Shelf(columns, {REGION: RegionTrends.merge(popular, {})}), engine)
 
 
 @st.composite
@@ -126,7 +141,7 @@ def test_a_source_brings_posts_that_may_be_shown_each_once_and_no_more_than_its_
     assert found.dtype == np.int64 and found.ndim == 1
     assert len(set(found.tolist())) == len(found) <= case.limit(query)
     posts = world.catalogue.everything()
-    allowed = np.flatnonzero(mask if case.heeds_mask else eligible(posts, Wanted.by(query)))
+    allowed = np.flatnonzero(mask if case.heeds_mask else index_filter_mask(posts, IndexFilter.for_query(query)))
     assert set(found.tolist()) <= set(posts.post_ids[allowed].tolist()) - {0}
     np.testing.assert_array_equal(case.make(world)(query, mask), found)
 
@@ -145,7 +160,7 @@ def test_a_limit_of_none_brings_none(case, world, query):
 @given(query=queries())
 def test_an_empty_catalogue_brings_nothing(case, query):
     nothing = Candidates.unknown(np.zeros(0, np.int64), np.zeros(0, np.uint16))
-    shelf = Shelf(Columns(nothing, Orders(nothing), Counts.none(0)), {})
+    shelf = Shelf(CatalogueState(nothing, RowOrders(nothing), PostCounts.zeros(0)), {})
     found = case.make(World(shelf, PlainEngine(DIMENSION)))(query, np.zeros(0, np.bool_))
     assert found.dtype == np.int64 and found.shape == (0,)
 

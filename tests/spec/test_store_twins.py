@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 
 from recommendations import ports, stores
-from recommendations.stores.memory_neighbours import MemoryNeighbours
-from recommendations.stores.memory_records import MemoryRecords
-from recommendations.stores.memory_served import MemoryServed
+from recommendations.stores.memory_neighbors import MemoryNeighbors
+from recommendations.stores.memory_record_queue import MemoryRecordQueue
+from recommendations.stores.memory_served_history import MemoryServedHistory
 from recommendations.stores.memory_slates import MemorySlates
 from recommendations.stores.memory_vectors import MemoryVectors
-from recommendations.stores.redis_neighbours import RedisNeighbours
-from recommendations.stores.redis_records import RedisRecords
-from recommendations.stores.redis_served import RedisServed
+from recommendations.stores.redis_neighbors import RedisNeighbors
+from recommendations.stores.redis_record_queue import RedisRecordQueue
+from recommendations.stores.redis_served_history import RedisServedHistory
 from recommendations.stores.redis_slates import RedisSlates
 from recommendations.stores.redis_vectors import RedisVectors
 
 STORES = {
-    ports.NeighbourCache: (RedisNeighbours, MemoryNeighbours),
-    ports.RecordQueue: (RedisRecords, MemoryRecords),
-    ports.ServedHistory: (RedisServed, MemoryServed),
+    ports.NeighborCache: (RedisNeighbors, MemoryNeighbors),
+    ports.RecordQueue: (RedisRecordQueue, MemoryRecordQueue),
+    ports.ServedHistory: (RedisServedHistory, MemoryServedHistory),
     ports.SlateCache: (RedisSlates, MemorySlates),
     ports.VectorCache: (RedisVectors, MemoryVectors),
 }

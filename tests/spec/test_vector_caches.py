@@ -5,7 +5,7 @@ import pytest
 
 from recommendations.ports import StoreError
 from recommendations.stores.memory_vectors import MemoryVectors
-from recommendations.stores.redis_vectors import BATCH, KEEP_SECONDS, RedisVectors
+from recommendations.stores.redis_vectors import BATCH, TTL_SECONDS, RedisVectors
 
 NOW = 1_780_000_000.0
 MAKERS = {
@@ -72,11 +72,11 @@ def test_removing_a_vector_leaves_the_others(cache):
 def test_a_vector_expires_an_hour_after_it_was_put(cache, clock):
     """Reading it does not prolong that; putting it again does."""
     cache.put(vectors(1, 2), NOW)
-    clock.advance(KEEP_SECONDS - 1)
-    assert set(cache.get([1, 2], NOW + KEEP_SECONDS - 1)) == {1, 2}
-    cache.put(vectors(2), NOW + KEEP_SECONDS - 1)
+    clock.advance(TTL_SECONDS - 1)
+    assert set(cache.get([1, 2], NOW + TTL_SECONDS - 1)) == {1, 2}
+    cache.put(vectors(2), NOW + TTL_SECONDS - 1)
     clock.advance(2)
-    assert set(cache.get([1, 2], NOW + KEEP_SECONDS + 1)) == {2}
+    assert set(cache.get([1, 2], NOW + TTL_SECONDS + 1)) == {2}
 
 
 def test_a_sweep_evicts_what_was_used_longest_ago(cache):
@@ -102,7 +102,7 @@ def test_an_earlier_use_does_not_take_back_a_later_one(cache):
 def test_a_sweep_counts_what_has_expired(cache):
     cache.put(vectors(1, 2), NOW)
     cache.put(vectors(3), NOW + 60)
-    swept = cache.sweep(NOW + KEEP_SECONDS, most=10)
+    swept = cache.sweep(NOW + TTL_SECONDS, most=10)
     assert (swept.expired, swept.evicted, swept.entries) == (2, 0, 1)
 
 
@@ -123,13 +123,13 @@ def test_vectors_of_one_model_or_space_are_not_those_of_another(client):
 def test_every_vector_has_a_time_to_live(client):
     """Nothing may stay in a cache for ever."""
     RedisVectors(client, space="content", model="m").put(vectors(1), NOW)
-    assert 0 < client.ttl("recsys:vectors:content:m:1") <= KEEP_SECONDS
+    assert 0 < client.ttl("recsys:vectors:content:m:1") <= TTL_SECONDS
 
 
 def test_a_cache_that_cannot_be_reached_finds_nothing_and_is_no_error(unreachable):
     gone = RedisVectors(unreachable, space="content", model="m")
     gone.put(vectors(1), NOW)
-    gone.forget([1])
+    gone.remove([1])
     assert gone.get([1], NOW) == {}
     with pytest.raises(StoreError, match="ConnectionError"):
-        gone.sweep(NOW, most=1)
+        gone.sweep(NOW, max_entries=1)

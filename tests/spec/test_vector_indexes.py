@@ -11,18 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from qdrant_client import QdrantClient
 
-from recommendations.contracts import UNKNOWN, Wanted
+from recommendations.contracts import UNKNOWN, IndexFilter
 from recommendations.engines.plain import PlainEngine
 from recommendations.engines.wasm_simd import WasmEngine
 from recommendations.models import PostEmbedding
 from recommendations.ports import VectorError, VectorIndexError
-from recommendations.services.vectors.reindexing import points_of
+from recommendations.services.vectors.reindexing import build_points
 from recommendations.stores.qdrant_vectors import QdrantVectors
 from recommendations.stores.resident_catalogue import ResidentCatalogue, ResidentSpace
 from recommendations.stores.resident_vectors import ResidentVectors
-from recommendations.stores.vocabulary import Words
-from tests.edge import EdgeClient
-from tests.making import NOW, member, post
+from recommendations.stores.vocabulary import Vocabularies
+from tests.factories import NOW, member, post
+from tests.qdrant_edge_client import EdgeClient
 
 pytestmark = [pytest.mark.django_db, pytest.mark.filterwarnings("ignore:Payload indexes have no effect")]
 D = 8
@@ -45,31 +45,31 @@ def posts(db):
         vector = np.zeros(D, "<f4")
         vector[0], vector[1] = np.cos(n / 4), np.sin(n / 4)
         PostEmbedding.objects.create(
-            post=row, space="content", model="m", dimension=D, vector=vector.tobytes(), changed_at=NOW
+            post=row, space="content", embedding_model="m", dimension=D, vector=vector.tobytes(), changed_at=NOW
         )
     return {row.external_id: row for row in rows}
 
 
 @pytest.fixture(params=INDEXES)
 def index(request, posts, tmp_path):
-    words = Words()
+    words = Vocabularies()
     if request.param.startswith("qdrant"):
         client = {
             "qdrant-memory": lambda: QdrantClient(":memory:"),
             "qdrant-edge": lambda: EdgeClient(tmp_path),
             "qdrant": lambda: QdrantClient(os.environ["QDRANT_URL"]),
         }[request.param]()
-        made = QdrantVectors(client, space="content", model=f"test-{os.getpid()}", dimension=D, words=words)
-        made.prepare()
-        made.prepare()
-        made.put(points_of("content", "m", [row.pk for row in posts.values()]))
+        made = QdrantVectors(client, space="content", model=f"test-{os.getpid()}", dimension=D, vocabularies=words)
+        made.create_collection()
+        made.create_collection()
+        made.put(build_points("content", "m", [row.pk for row in posts.values()]))
         yield made
         client.delete_collection(made.collection)
         client.close()
         return
     engine = PlainEngine(D) if request.param == "plain" else WasmEngine(D, memory_limit_bytes=2**26)
     space = ResidentSpace("content", "m", D, (engine,))
-    catalogue = ResidentCatalogue(spaces=(space,), words=words, max_posts=100, refresh_seconds=1)
+    catalogue = ResidentCatalogue(spaces=(space,), vocabularies=words, max_posts=100, refresh_seconds=1)
     catalogue.refresh(NOW)
     yield ResidentVectors(engine, catalogue)
 
@@ -79,19 +79,19 @@ AXIS = np.eye(1, D, dtype=np.float32)
 
 def names(index, posts, k=6, vectors=AXIS, **wanted):
     known = {row.pk: name for name, row in posts.items()}
-    ids, _ = index.nearest(vectors, k, Wanted(**wanted))
+    ids, _ = index.nearest(vectors, k, IndexFilter(**wanted))
     return [known[id] for id in ids[0].tolist() if id != UNKNOWN]
 
 
 def test_the_nearest_come_first_with_their_cosines(index, posts):
-    ids, cosines = index.nearest(AXIS, 3, Wanted())
+    ids, cosines = index.nearest(AXIS, 3, IndexFilter())
     assert ids.shape == cosines.shape == (1, 3)
     assert ids[0].tolist() == [posts["en"].pk, posts["de"].pk, UNKNOWN]
     np.testing.assert_allclose(cosines[0], [1, np.cos(0.25), 0], atol=1e-6)
 
 
 def test_each_query_has_its_own_answer(index, posts):
-    ids, _ = index.nearest(np.eye(2, D, dtype=np.float32), 1, Wanted())
+    ids, _ = index.nearest(np.eye(2, D, dtype=np.float32), 1, IndexFilter())
     assert ids.tolist() == [[posts["en"].pk], [posts["de"].pk]]
 
 
@@ -120,7 +120,7 @@ def test_authors_can_be_left_out(index, posts):
 
 def test_a_language_is_theirs_or_unknown(index, posts):
     words = index._words if isinstance(index, QdrantVectors) else index.catalogue.words
-    german = words.languages.numbers(["de"])
+    german = words.languages.intern_all(["de"])
     assert names(index, posts, language_ids=german, max_sensitivity=1) == ["de", "sensitive"]
 
 
@@ -135,13 +135,13 @@ def test_a_zero_vector_is_near_to_nothing(index, posts):
 
 def test_a_vector_that_cannot_be_used_is_refused(index):
     with pytest.raises(VectorError):
-        index.nearest(np.zeros((1, D + 1), np.float32), 1, Wanted())
+        index.nearest(np.zeros((1, D + 1), np.float32), 1, IndexFilter())
     with pytest.raises(VectorError):
-        index.nearest(AXIS * np.nan, 1, Wanted())
+        index.nearest(AXIS * np.nan, 1, IndexFilter())
 
 
 def test_no_posts_asked_for_are_none(index):
-    assert index.nearest(AXIS, 0, Wanted())[0].shape == (1, 0)
+    assert index.nearest(AXIS, 0, IndexFilter())[0].shape == (1, 0)
 
 
 @settings(max_examples=20)
@@ -151,9 +151,9 @@ def test_nothing_unwanted_is_ever_brought(index, posts, data):
     without = data.draw(st.lists(st.sampled_from(authors), unique=True))
     followed = data.draw(st.lists(st.sampled_from(authors), unique=True))
     limit = data.draw(st.integers(0, 3))
-    asked = Wanted(
+    asked = IndexFilter(
         max_sensitivity=limit,
-        without_author_ids=np.array(sorted(without), np.int64),
+        excluded_author_ids=np.array(sorted(without), np.int64),
         followed_author_ids=np.array(sorted(followed), np.int64),
         author_cap=data.draw(st.integers(0, 2)),
     )
@@ -172,15 +172,15 @@ def test_qdrant_forgets_and_tells_what_it_has(index, posts):
     index.drop([shown["en"]])
     assert names(index, posts) == ["de"]
     assert shown["en"] not in dict(index.versions())
-    index.put(points_of("content", "m", [shown["en"]]))
+    index.put(build_points("content", "m", [shown["en"]]))
     assert names(index, posts) == ["en", "de"]
 
 
 def test_a_server_that_is_down_is_an_error_and_then_rests():
     client = QdrantClient("http://127.0.0.1:9", timeout=1, check_compatibility=False)
-    index = QdrantVectors(client, space="content", model="m", dimension=D, words=Words())
+    index = QdrantVectors(client, space="content", model="m", dimension=D, vocabularies=Vocabularies())
     with pytest.raises(VectorIndexError, match="no answer"):
-        index.nearest(AXIS, 1, Wanted())
+        index.nearest(AXIS, 1, IndexFilter())
     with pytest.raises(VectorIndexError, match="a moment ago"):
-        index.nearest(AXIS, 1, Wanted())
+        index.nearest(AXIS, 1, IndexFilter())
     client.close()

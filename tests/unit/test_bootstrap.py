@@ -34,15 +34,15 @@ def test_a_full_disk_is_told_what_is_left_and_what_is_needed() -> None:
 
 def test_a_command_that_fails_points_to_the_network_and_the_mirror() -> None:
     with pytest.raises(bootstrap.BootstrapError, match="UV_DEFAULT_INDEX"):
-        bootstrap.run("false")
+        bootstrap.run_installer("false")
 
 
 def test_the_stamp_changes_with_the_lock(tmp_path: Path) -> None:
     lock = tmp_path / "requirements.txt"
     lock.write_text("one==1")
-    before = bootstrap.stamp_of(lock)
+    before = bootstrap.installation_stamp(lock)
     lock.write_text("one==2")
-    assert bootstrap.stamp_of(lock) != before
+    assert bootstrap.installation_stamp(lock) != before
 
 
 def test_the_packages_for_tests_serve_to_run_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +53,7 @@ def test_the_packages_for_tests_serve_to_run_too(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
     monkeypatch.setattr(bootstrap, "VENV", tmp_path)
     assert not bootstrap.is_installed(run)
-    (tmp_path / "installed").write_text(bootstrap.stamp_of(dev))
+    (tmp_path / "installed").write_text(bootstrap.installation_stamp(dev))
     assert bootstrap.is_installed(run)
-    (tmp_path / "installed").write_text(bootstrap.stamp_of(run))
+    (tmp_path / "installed").write_text(bootstrap.installation_stamp(run))
     assert not bootstrap.is_installed(dev)

@@ -2,46 +2,46 @@
 
 import pytest
 
-from recommendations.services.breaker import Breaker, State
+from recommendations.services.breaker import Breaker, BreakerState
 
 
 @pytest.fixture
-def opened():
+def open_breaker():
     breaker = Breaker(failures=3, window_seconds=30, cool_off_seconds=15)
     for now in (0, 1, 2):
-        breaker.failed(now)
+        breaker.record_failure(now)
     return breaker
 
 
 def test_few_failures_or_rare_ones_do_not_open_it():
     breaker = Breaker(failures=3, window_seconds=30)
     for now in (0, 20, 40, 60, 80):
-        breaker.failed(now)
+        breaker.record_failure(now)
         assert breaker.allows(now)
 
 
-def test_repeated_failure_opens_it(opened):
-    assert opened.state(2) is State.OPEN and not opened.allows(16)
+def test_repeated_failure_opens_it(open_breaker):
+    assert open_breaker.state(2) is BreakerState.OPEN and not open_breaker.allows(16)
 
 
-def test_one_trial_is_let_through(opened):
-    assert opened.state(17) is State.HALF_OPEN
-    assert [opened.allows(17), opened.allows(17), opened.allows(31)] == [True, False, False]
+def test_one_trial_is_let_through(open_breaker):
+    assert open_breaker.state(17) is BreakerState.HALF_OPEN
+    assert [open_breaker.allows(17), open_breaker.allows(17), open_breaker.allows(31)] == [True, False, False]
 
 
-def test_a_trial_that_goes_well_closes_it(opened):
-    assert opened.allows(17)
-    opened.succeeded()
-    assert opened.state(17) is State.CLOSED
-    opened.failed(18)
-    assert opened.allows(18)
+def test_a_trial_that_goes_well_closes_it(open_breaker):
+    assert open_breaker.allows(17)
+    open_breaker.record_success()
+    assert open_breaker.state(17) is BreakerState.CLOSED
+    open_breaker.failed(18)
+    assert open_breaker.allows(18)
 
 
-def test_a_trial_that_fails_keeps_it_open(opened):
-    assert opened.allows(17)
-    opened.failed(20)
-    assert not opened.allows(34) and opened.allows(35)
+def test_a_trial_that_fails_keeps_it_open(open_breaker):
+    assert open_breaker.allows(17)
+    open_breaker.failed(20)
+    assert not open_breaker.allows(34) and open_breaker.allows(35)
 
 
-def test_a_trial_of_which_nothing_is_heard_is_followed_by_another(opened):
-    assert opened.allows(17) and opened.allows(32)
+def test_a_trial_of_which_nothing_is_heard_is_followed_by_another(open_breaker):
+    assert open_breaker.allows(17) and open_breaker.allows(32)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from flags.experiments.rules import Arm, Running
-from flags.rollout import Rollout, compile_rollouts, evaluate
+from flags.experiments.rules import ExperimentArm, RunningExperiment
+from flags.rollout import Rollout, compile_rollouts, evaluate_with_engine
 
 ROWS = json.loads((Path(__file__).parent / "golden" / "buckets.json").read_text())["buckets"]
 """Seed, unit id and bucket (0 to 9,999) of each."""
@@ -18,13 +18,13 @@ def flag(key, *, percentage=100.0, variants=()):
 
 def running(flag_key, **fields):
     """Return an experiment of two halves on all units of the flag."""
-    arms = (Arm("control", 0.5, "a"), Arm("treatment", 0.5, "b"))
+    arms = (ExperimentArm("control", 0.5, "a"), ExperimentArm("treatment", 0.5, "b"))
     defaults = {"experiment_id": 1, "phase_id": 1, "key": "trial", "seed": "trial:1", "traffic": 1.0, "arms": arms}
-    return Running(flag_key=flag_key, **(defaults | fields))
+    return RunningExperiment(flag_key=flag_key, **(defaults | fields))
 
 
 def value(unit, rollout, *experiments):
-    return evaluate(compile_rollouts([rollout], experiments), rollout.key, unit).value
+    return evaluate_with_engine(compile_rollouts([rollout], experiments), rollout.key, unit).value
 
 
 @pytest.mark.parametrize(("seed", "unit", "bucket"), ROWS)
@@ -38,7 +38,7 @@ def test_a_rollout_reaches_a_unit_exactly_at_its_bucket(seed, unit, bucket):
 def test_variants_of_a_flag_divide_the_buckets_in_their_order(seed, unit, bucket):
     for edge, served in ((bucket - 0.5, "second"), (bucket + 0.5, "first")):
         share = edge / 10_000
-        variants = (Arm("1", share, "first"), Arm("2", 1 - share, "second"))
+        variants = (ExperimentArm("1", share, "first"), ExperimentArm("2", 1 - share, "second"))
         assert value(unit, flag(seed, variants=variants)) == served
 
 
@@ -46,7 +46,7 @@ def test_variants_of_a_flag_divide_the_buckets_in_their_order(seed, unit, bucket
 def test_arms_of_an_experiment_divide_the_buckets_of_its_own_seed(seed, unit, bucket):
     for edge, served in ((bucket - 0.5, "b"), (bucket + 0.5, "a")):
         share = edge / 10_000
-        arms = (Arm("control", share, "a"), Arm("treatment", 1 - share, "b"))
+        arms = (ExperimentArm("control", share, "a"), ExperimentArm("treatment", 1 - share, "b"))
         assert value(unit, flag("f"), running("f", seed=seed, arms=arms)) == served
 
 

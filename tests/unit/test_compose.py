@@ -14,16 +14,16 @@ from django.conf import settings
 from monitoring import workers
 from recsys_project.environment import Environment
 from recsys_project.stack import commands
-from recsys_project.stack.state import State
+from recsys_project.stack.state import StackState
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]
-OURS = {name: service for name, service in SERVICES.items() if service.get("image") == "recsys:local"}
-EMBEDDED = commands.servers(State(web_port=8000, flower_port=5555))
+OWN_SERVICES = {name: service for name, service in SERVICES.items() if service.get("image") == "recsys:local"}
+EMBEDDED = commands.server_commands(StackState(web_port=8000, flower_port=5555))
 
 
-def as_composed(command: list[str]) -> list[str]:
+def container_command(command: list[str]) -> list[str]:
     """Return an embedded command as a container runs it: its own Python, and open to its network."""
     words = ["python", *command[1:]]
     return [word.replace("127.0.0.1", "0.0.0.0") for word in words]
@@ -32,14 +32,14 @@ def as_composed(command: list[str]) -> list[str]:
 @pytest.mark.parametrize("name", EMBEDDED)
 def test_every_process_of_the_stack_is_composed_with_the_same_command(name):
     """A process that runs on one machine runs the same in a container."""
-    assert SERVICES[name]["command"] == as_composed(EMBEDDED[name])
+    assert SERVICES[name]["command"] == container_command(EMBEDDED[name])
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", OWN_SERVICES)
 def test_our_services_are_set_by_known_variables_only(name):
     """A variable that is set is one that the settings read, or Flower."""
     known = {field.upper() for field in Environment.model_fields} | {"FLOWER_BASIC_AUTH"}
-    assert set(OURS[name]["environment"]) <= known
+    assert set(OWN_SERVICES[name]["environment"]) <= known
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -113,7 +113,7 @@ def test_prometheus_asks_services_that_are_there():
 @pytest.mark.parametrize("name", ["worker-interactive", "worker-batch", "worker-analysis", "beat"])
 def test_a_probe_finds_what_its_process_leaves_in_redis(name, redis_url):
     """The very command of the health check: well while the word is there, unwell once it is gone."""
-    key = f"{workers.NAMES}:{name.removeprefix('worker-')}@{socket.gethostname()}"
+    key = f"{workers.WORKERS_KEY}:{name.removeprefix('worker-')}@{socket.gethostname()}"
     key = f"{settings.REDBEAT_KEY_PREFIX}:lock" if name == "beat" else key
     words = [sys.executable, *SERVICES[name]["healthcheck"]["test"][2:]]
     env = os.environ | {"REDIS_URL": redis_url}

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recommendations.contracts import (
-    COLUMNS,
+    CANDIDATE_COLUMNS,
     UNKNOWN,
     Affinity,
     Candidates,
@@ -19,11 +19,11 @@ from recommendations.contracts import (
     Policy,
     PolicyError,
     Reason,
-    among,
     bit_set,
+    is_in_sorted,
     origins_of,
+    ranged_field,
     reasons_of,
-    within,
 )
 from recommendations.services.errors import InvalidRequest
 from recommendations.services.serving.cursors import MAX_STEPS, CursorPosition, read_cursor, write_cursor
@@ -47,34 +47,34 @@ from recommendations.stores.vocabulary import Vocabulary
 )
 def test_a_policy_refuses_a_wrong_setting_by_its_name(settings, named):
     with pytest.raises(PolicyError, match=named):
-        Policy.of(settings)
+        Policy.from_settings(settings)
 
 
 def test_a_policy_takes_the_rest_from_its_defaults():
-    policy = Policy.of({"taste": 2, "nearest": 10.0})
-    assert (policy.taste, policy.nearest, policy.recency) == (2.0, 10, Policy().recency)
-    assert isinstance(policy.nearest, int)
-    assert Policy.of({}) == Policy()
+    policy = Policy.from_settings({"taste": 2, "nearest": 10.0})
+    assert (policy.taste, policy.nearest_candidates, policy.recency) == (2.0, 10, Policy().recency)
+    assert isinstance(policy.nearest_candidates, int)
+    assert Policy.from_settings({}) == Policy()
 
 
 def test_every_default_is_within_its_own_range():
-    assert Policy.of({f.name: getattr(Policy(), f.name) for f in fields(Policy)}) == Policy()
+    assert Policy.from_settings({f.name: getattr(Policy(), f.name) for f in fields(Policy)}) == Policy()
 
 
 def test_a_stored_policy_takes_neutral_values_for_what_it_lacks_and_never_defaults():
     """No part of the score, no candidates, no limit: a feed is ranked as if the setting did not exist."""
     found = Policy.from_stored({"taste": 2})
     assert found.taste == 2.0
-    assert (found.recency, found.nearest, found.diversity, found.act_like) == (0, 0, 0, 0)
-    assert (found.author_cap, found.topic_run, found.interests) == (1000, 100, 16)
+    assert (found.recency, found.nearest_candidates, found.diversity, found.weight_like) == (0, 0, 0, 0)
+    assert (found.author_cap, found.max_topic_run, found.max_interests) == (1000, 100, 16)
     neutral = asdict(Policy.from_stored({}))
-    assert asdict(Policy.of(neutral)) == neutral, "each lies within its own range"
+    assert asdict(Policy.from_settings(neutral)) == neutral, "each lies within its own range"
 
 
 def test_a_stored_policy_holds_whatever_was_allowed_when_it_was_written():
     """A setting that was removed is left out; a value beyond a range that was narrowed since stands."""
     stored = asdict(Policy()) | {"sparkle": 3, "taste": 11.0, "nearest": 6000}
-    assert Policy.from_stored(stored) == replace(Policy(), taste=11.0, nearest=6000)
+    assert Policy.from_stored(stored) == replace(Policy(), score_taste=11.0, nearest_candidates=6000)
 
 
 @pytest.mark.parametrize("value", ["1", None, True])
@@ -85,7 +85,7 @@ def test_a_stored_policy_refuses_what_is_no_number(value):
 
 def test_a_setting_whose_neutral_value_is_out_of_its_range_cannot_be_declared():
     with pytest.raises(ValueError, match="neutral value from 1 to 9"):
-        within(3, 1, 9, "A limit.")
+        ranged_field(3, 1, 9, "A limit.")
 
 
 steps = st.tuples(st.uuids(), st.integers(0, 2**16 - 1))
@@ -151,15 +151,15 @@ def test_candidates_of_which_nothing_is_known_keep_their_columns_when_taken():
 
 def test_words_have_one_number_each():
     words = Vocabulary()
-    assert words.learn("en") == words.learn("en") != words.learn("de")
-    assert words.numbers(["de", "en"]).tolist() == [0, 1]
+    assert words.intern("en") == words.intern("en") != words.intern("de")
+    assert words.intern_all(["de", "en"]).tolist() == [0, 1]
 
 
 def test_a_word_asked_for_first_is_the_same_word_when_a_post_has_it():
     """A muted tag holds for a post that came after the viewer was read; a missing tag equals none."""
     words = Vocabulary()
-    muted = words.numbers(["c"])
-    table = words.table([["a", "b", "c"], []], width=3)
+    muted = words.intern_all(["c"])
+    table = words.intern_table([["a", "b", "c"], []], width=3)
     assert (table == muted).tolist() == [[False, False, True], [False] * 3]
     assert (table[1] == UNKNOWN).all()
 
@@ -167,9 +167,9 @@ def test_a_word_asked_for_first_is_the_same_word_when_a_post_has_it():
 @given(st.lists(st.lists(st.text(max_size=5), max_size=6), max_size=10))
 def test_a_table_gives_equal_numbers_to_equal_words_only(lists):
     words = Vocabulary()
-    table = words.table(lists, width=6)
+    table = words.intern_table(lists, width=6)
     for row, tags in zip(table, lists, strict=True):
-        assert [words.learn(tag) for tag in tags] == row[: len(tags)].tolist()
+        assert [words.intern(tag) for tag in tags] == row[: len(tags)].tolist()
         assert (row[len(tags) :] == UNKNOWN).all()
 
 
@@ -178,14 +178,14 @@ def test_an_affinity_is_a_table_that_says_nothing_of_the_others(weights, asked):
     """For any table and any ids, in the shape they are asked in."""
     ids = sorted(weights)
     affinity = Affinity(np.array(ids, np.int64), np.array([weights[id] for id in ids], np.float32))
-    found = affinity.of(np.array([asked, asked], np.int32).reshape(2, -1))
+    found = affinity.weights_of(np.array([asked, asked], np.int32).reshape(2, -1))
     assert found.dtype == np.float32
     assert found.tolist() == [[weights.get(id, 0.0) for id in asked]] * 2
 
 
 @given(st.lists(st.integers(-1, 20), max_size=12), st.sets(st.integers(-1, 20)))
 def test_among_is_membership_however_many_there_are(values, ids):
-    found = among(np.array(values, np.int64), np.array(sorted(ids), np.int64))
+    found = is_in_sorted(np.array(values, np.int64), np.array(sorted(ids), np.int64))
     assert found.tolist() == [value in ids for value in values]
 
 
@@ -196,10 +196,10 @@ def test_among_is_membership_for_as_many_as_a_catalogue_has(spread, dtype):
     rng = np.random.default_rng(spread)
     values = (rng.integers(-1, 9_000, (5_000, 2)) * spread).astype(dtype)
     ids = np.unique(rng.integers(500, 8_000, 300)).astype(dtype) * spread
-    np.testing.assert_array_equal(among(values, ids), np.isin(values, ids))
+    np.testing.assert_array_equal(is_in_sorted(values, ids), np.isin(values, ids))
 
 
-def facts(n):
+def numbered_candidates(n):
     """Return candidates whose every column says its position."""
     found = Candidates.unknown(np.arange(n), np.arange(n, dtype=np.uint16))
     return replace(found, author_ids=np.arange(n) * 10, tag_ids=np.arange(8 * n, dtype=np.int32).reshape(n, 8))
@@ -208,21 +208,21 @@ def facts(n):
 @pytest.mark.parametrize("which", [np.array([2, 0, 3]), np.array([True, False, True, True]), slice(1, 3)])
 def test_candidates_that_are_taken_have_every_column_of_those_they_were(which):
     """Taken once, taken from what was taken, and replaced: the columns that nobody asked for so far, too."""
-    posts = facts(4)
+    posts = numbered_candidates(4)
     taken = posts.take(which)
     again = taken.take(slice(1, None))
-    for name in COLUMNS:
+    for name in CANDIDATE_COLUMNS:
         np.testing.assert_array_equal(getattr(again, name), getattr(posts, name)[which][1:])
         np.testing.assert_array_equal(getattr(replace(taken), name), getattr(posts, name)[which])
     assert len(taken) == len(posts.post_ids[which]) and len(again) == len(taken) - 1
 
 
 def test_a_column_that_is_given_stands_in_place_of_the_one_taken():
-    taken = facts(4).take(np.array([3, 1]), origins=np.array([7, 8], np.uint16))
+    taken = numbered_candidates(4).take(np.array([3, 1]), origins=np.array([7, 8], np.uint16))
     assert taken.take(np.array([1, 0])).origins.tolist() == [8, 7]
     assert taken.author_ids.tolist() == [30, 10]
 
 
 def test_candidates_have_no_other_columns():
     with pytest.raises(AttributeError, match="no 'colour'"):
-        _ = facts(2).take(slice(1)).colour
+        _ = numbered_candidates(2).take(slice(1)).colour

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from recommendations import feeds
-from recommendations.contracts import Candidates, Interests, Policy, Query, Sensitivity, Standing, Visibility
-from recommendations.pipeline.filters.freshness import not_excluded, readable, unseen
-from recommendations.pipeline.filters.privacy import not_blocked, not_muted, not_own, not_removed, visible
+from recommendations.contracts import AccountStatus, Candidates, Interests, Policy, Query, Sensitivity, Visibility
+from recommendations.pipeline.filters.freshness import in_readable_language, not_excluded, not_seen
+from recommendations.pipeline.filters.privacy import not_blocked, not_muted, not_own, not_removed, visible_to_viewer
 from recommendations.pipeline.filters.safety import safe_for_viewer
 from recommendations.pipeline.stages import ExplainedFilter, explained_filter
 
@@ -22,7 +22,7 @@ def ids(*numbers):
 
 def query(**facts):
     values = {"request_id": UUID(int=1), "viewer_id": VIEWER, "feed": "discovery", "size": 10, "now": 1e9}
-    rest = {"policy": Policy(), "variant": "control", "policy_version": 1, "interests": Interests.none(8)}
+    rest = {"policy": Policy(), "variant": "control", "policy_version": 1, "interests": Interests.empty(8)}
     return Query(**values, **rest, followed_author_ids=ids(FRIEND), **facts)
 
 
@@ -32,7 +32,7 @@ def candidates(n=1, **columns):
         "author_ids": STRANGER,
         "visibility": Visibility.PUBLIC,
         "sensitivity": Sensitivity.SAFE,
-        "standing": Standing.OPEN,
+        "account_status": AccountStatus.OPEN,
         "is_removed": False,
         "is_seen": False,
         "is_muted": False,
@@ -45,30 +45,32 @@ def candidates(n=1, **columns):
     return replace(base, **filled)
 
 
-def unknown():
+def unknown_candidates():
     return Candidates.unknown(ids(1), np.zeros(1, np.uint16))
 
 
-CLOSED = [not_removed, visible, not_blocked, safe_for_viewer, not_muted, unseen]
+FAIL_CLOSED_FILTERS = [not_removed, visible_to_viewer, not_blocked, safe_for_viewer, not_muted, not_seen]
 
 
-@pytest.mark.parametrize("check", CLOSED, ids=lambda check: check.name)
+@pytest.mark.parametrize("check", FAIL_CLOSED_FILTERS, ids=lambda check: check.name)
 def test_a_post_of_which_nothing_is_known_is_a_no(check):
     """Privacy fails closed: ignorance is never a yes."""
-    assert check(query(), unknown()).tolist() == [False]
+    assert check(query(), unknown_candidates()).tolist() == [False]
 
 
-@pytest.mark.parametrize("check", [*feeds.MAY_SEE, *feeds.WANTS, *feeds.SIMILAR_WANTS], ids=lambda c: c.name)
+@pytest.mark.parametrize(
+    "check", [*feeds.MANDATORY_FILTERS, *feeds.PREFERENCE_FILTERS, *feeds.SIMILAR_FILTERS], ids=lambda c: c.name
+)
 def test_a_harmless_post_of_a_stranger_passes_and_no_posts_are_no_trouble(check):
     assert check(query(), candidates()).tolist() == [True]
     assert check(query(), candidates(0)).tolist() == []
 
 
-@pytest.mark.parametrize("filters", [feeds.WANTS, feeds.SIMILAR_WANTS, feeds.NEUTRAL_WANTS])
+@pytest.mark.parametrize("filters", [feeds.PREFERENCE_FILTERS, feeds.SIMILAR_FILTERS, feeds.NON_PERSONALIZED_FILTERS])
 def test_a_filter_by_the_viewers_own_choice_has_a_sentence_and_a_mandatory_one_has_none(filters):
     """Why a post is private, blocked or unsafe is never told; what the viewer chose always is."""
     assert all(isinstance(check, ExplainedFilter) and check.sentence for check in filters)
-    assert not any(hasattr(check, "sentence") for check in feeds.MAY_SEE)
+    assert not any(hasattr(check, "sentence") for check in feeds.MANDATORY_FILTERS)
 
 
 @pytest.mark.parametrize("sentence", ["", " "])
@@ -78,15 +80,15 @@ def test_a_filter_without_its_sentence_cannot_be_made(sentence):
 
 
 @pytest.mark.parametrize("visibility", [-1, *Visibility])
-@pytest.mark.parametrize("standing", [-1, *Standing])
+@pytest.mark.parametrize("account_status", [-1, *AccountStatus])
 @pytest.mark.parametrize("author", [FRIEND, STRANGER])
 def test_every_case_of_visibility(visibility, standing, author):
     """Strangers see what is public by open accounts; followers what is for followers, of private ones too."""
-    shown = visible(query(), candidates(visibility=visibility, standing=standing, author_ids=author)).item()
-    to_everybody = visibility == Visibility.PUBLIC and standing == Standing.OPEN
+    shown = visible_to_viewer(query(), candidates(visibility=visibility, standing=standing, author_ids=author)).item()
+    to_everybody = visibility == Visibility.PUBLIC and standing == AccountStatus.OPEN
     to_followers = visibility in (Visibility.PUBLIC, Visibility.FOLLOWERS) and standing in (
-        Standing.OPEN,
-        Standing.PRIVATE,
+        AccountStatus.OPEN,
+        AccountStatus.PRIVATE,
     )
     assert shown == (to_everybody or (author == FRIEND and to_followers))
 
@@ -126,7 +128,7 @@ def test_ones_own_posts_are_left_out():
 def test_seen_by_the_viewer_by_the_last_look_or_on_an_earlier_page():
     found = candidates(4, is_seen=[False, True, False, False])
     asked = query(seen_post_ids=ids(1), excluded_post_ids=ids(3))
-    assert unseen(asked, found).tolist() == [False, False, False, True]
+    assert not_seen(asked, found).tolist() == [False, False, False, True]
 
 
 def test_similar_posts_may_be_seen_ones_but_not_the_post_itself():
@@ -136,5 +138,5 @@ def test_similar_posts_may_be_seen_ones_but_not_the_post_itself():
 
 def test_languages_the_viewer_reads_and_posts_of_unknown_language():
     found = candidates(3, language_ids=[-1, 4, 5])
-    assert readable(query(language_ids=np.array([4], np.int32)), found).tolist() == [True, True, False]
-    assert readable(query(), found).all()
+    assert in_readable_language(query(language_ids=np.array([4], np.int32)), found).tolist() == [True, True, False]
+    assert in_readable_language(query(), found).all()

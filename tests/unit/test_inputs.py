@@ -7,11 +7,11 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from recommendations.contracts import COLUMNS, Affinity, Candidates, Interests, Policy, Query, within
-from recommendations.services.errors import InputsNotKept
+from recommendations.contracts import CANDIDATE_COLUMNS, Affinity, Candidates, Interests, Policy, Query, ranged_field
+from recommendations.services.errors import InputsUnavailable
 from recommendations.services.serving import inputs
 from recommendations.services.serving.inputs import UNPACKED_FIELDS, pack_inputs, unpack_inputs
-from tests.making import other_release
+from tests.factories import other_release
 
 ID = UUID(int=1)
 APART = ("policy", "interests")
@@ -28,7 +28,7 @@ QUERY = Query(
     followed_author_ids=np.array([7, 9]),
     region_id=4,
     topic_affinity=Affinity(np.array([5]), np.array([0.5], "f4")),
-    served=Affinity(np.array([2]), np.array([0.25], "f4")),
+    post_fatigue=Affinity(np.array([2]), np.array([0.25], "f4")),
 )
 CANDIDATES = replace(
     Candidates.unknown(np.array([1, 2, 3]), np.array([1, 2, 1 << 15], np.uint16)),
@@ -61,7 +61,7 @@ def test_what_was_packed_is_unpacked():
         assert_same_affinity(getattr(query, name), getattr(QUERY, name))
     assert_same(query.interests, QUERY.interests)
     assert (query.policy, query.request_id, model) == (QUERY.policy, ID, "tiny-1")
-    for name in COLUMNS:
+    for name in CANDIDATE_COLUMNS:
         column = getattr(candidates, name)
         np.testing.assert_array_equal(column, getattr(CANDIDATES, name))
         assert column.dtype == getattr(CANDIDATES, name).dtype
@@ -75,7 +75,7 @@ def test_what_only_filters_read_is_not_stored():
     assert {f.name for f in fields(Query)} >= UNPACKED_FIELDS
 
 
-@pytest.mark.parametrize("name", [name for name in COLUMNS if name not in ("post_ids", "origins")])
+@pytest.mark.parametrize("name", [name for name in CANDIDATE_COLUMNS if name not in ("post_ids", "origins")])
 def test_a_column_that_was_added_since_is_unknown(name):
     packed = other_release(pack_inputs(QUERY, CANDIDATES), without=(f"c.{name}",))
     column = getattr(unpack_inputs(ID, packed)[1], name)
@@ -107,7 +107,7 @@ def test_a_field_of_the_query_that_was_added_since_has_its_default(name):
 
 @pytest.mark.parametrize("name", REQUIRED)
 def test_inputs_without_what_ranking_cannot_do_without_are_refused(name):
-    with pytest.raises(InputsNotKept, match=f"not kept: {name}"):
+    with pytest.raises(InputsUnavailable, match=f"not kept: {name}"):
         unpack_inputs(ID, without_field(name))
 
 
@@ -152,8 +152,8 @@ class WrongQuery(Query):
 class LaterPolicy(Policy):
     """The settings of a later release: another default, and a setting more."""
 
-    recency: float = within(3.0, 0, 10, "Weight of how new the post is.")
-    sparkle: float = within(5.0, 0, 10, "Weight of a new part.")
+    recency: float = ranged_field(3.0, 0, 10, "Weight of how new the post is.")
+    sparkle: float = ranged_field(5.0, 0, 10, "Weight of a new part.")
 
 
 def values(query):

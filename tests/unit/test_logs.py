@@ -15,9 +15,9 @@ from django.db import IntegrityError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitoring.log_ids import day_of, hashed_id
+from monitoring.log_ids import hash_log_id, utc_day
 from recommendations.services.errors import UnknownMember
-from recsys_project.logs import EVENT, FIELDS, OURS, logging_settings
+from recsys_project.logs import EVENT_NAME, FIELDS, OWN_PACKAGES, logging_settings
 from wasm import KernelError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,14 +32,14 @@ def formatter():
     return logging.config.DictConfigurator(SETTINGS).configure_formatter(SETTINGS["formatters"]["json"])
 
 
-def line_of(formatter, name, level=logging.WARNING, message="something_happened", *args, raised=None, **extra):
+def format_line(formatter, name, level=logging.WARNING, message="something_happened", *args, raised=None, **extra):
     """Return the text of the line that a logger of this name leaves."""
     exc_info = (type(raised), raised, raised.__traceback__) if raised else None
     record = logging.getLogger(name).makeRecord(name, level, "a/file.py", 7, message, args, exc_info, extra=extra)
     return formatter.format(record)
 
 
-def caught(error):
+def raise_and_catch(error):
     """Return an error as it is when it was raised, with another behind it."""
     try:
         try:
@@ -59,27 +59,33 @@ def test_no_secret_reaches_a_line(formatter, secret):
     """However it is given: in a message, in its values, in a field, in an error, in the cause of an error."""
     unique = IntegrityError(f"duplicate key value\nDETAIL: Key (external_id)=({secret}) already exists.")
     attempts = [
-        line_of(formatter, "recommendations.services.work", message=f"failed for {secret}"),
-        line_of(formatter, "recommendations.services.work", message=secret),
-        line_of(formatter, "recommendations.services.work", text=secret, name_of=secret, member_id=secret),
-        line_of(formatter, "recommendations.services.work", **{f"key_{secret}": 1}),
-        line_of(formatter, "django.security.DisallowedHost", message=f"Invalid HTTP_HOST header: {secret}"),
-        line_of(formatter, "django.request", logging.ERROR, "Not Found: %s", f"/members/{secret}"),
-        line_of(formatter, "some.library", logging.ERROR, "row %(row)s", {"row": secret}),
-        line_of(formatter, "py.warnings", message=f"UserWarning: {secret}"),
-        line_of(formatter, "celery.app.trace", logging.ERROR, "Task %(name)s: %(exc)s", {"name": "a", "exc": secret}),
-        line_of(formatter, "celery.worker", message=f"got a message '{secret}'"),
-        line_of(formatter, "celery.worker", message=f"redis://user:{secret}@host:6379/0"),
-        line_of(formatter, "recommendations.api", raised=caught(ValueError(f"could not convert {secret}"))),
-        line_of(formatter, "recommendations.api", raised=caught(UnknownMember(secret))),
-        line_of(formatter, "recommendations.api", raised=caught(unique)),
-        line_of(formatter, "recommendations.api", raised=caught(KeyError(secret))),
-        line_of(formatter, "recommendations.api", problem=f"x '{secret}'", models=[f'"{secret}"']),
+        format_line(formatter, "recommendations.services.work", message=f"failed for {secret}"),
+        format_line(formatter, "recommendations.services.work", message=secret),
+        format_line(formatter, "recommendations.services.work", text=secret, name_of=secret, member_id=secret),
+        format_line(formatter, "recommendations.services.work", **{f"key_{secret}": 1}),
+        format_line(formatter, "django.security.DisallowedHost", message=f"Invalid HTTP_HOST header: {secret}"),
+        format_line(formatter, "django.request", logging.ERROR, "Not Found: %s", f"/members/{secret}"),
+        format_line(formatter, "some.library", logging.ERROR, "row %(row)s", {"row": secret}),
+        format_line(formatter, "py.warnings", message=f"UserWarning: {secret}"),
+        format_line(
+            formatter, "celery.app.trace", logging.ERROR, "Task %(name)s: %(exc)s", {"name": "a", "exc": secret}
+        ),
+        format_line(formatter, "celery.worker", message=f"got a message '{secret}'"),
+        format_line(formatter, "celery.worker", message=f"redis://user:{secret}@host:6379/0"),
+        format_line(
+            formatter, "recommendations.api", raised=raise_and_catch(ValueError(f"could not convert {secret}"))
+        ),
+        format_line(formatter, "recommendations.api", raised=raise_and_catch(UnknownMember(secret))),
+        format_line(formatter, "recommendations.api", raised=raise_and_catch(unique)),
+        format_line(formatter, "recommendations.api", raised=raise_and_catch(KeyError(secret))),
+        format_line(formatter, "recommendations.api", problem=f"x '{secret}'", models=[f'"{secret}"']),
     ]
     for line in attempts:
         text = json.dumps(json.loads(line), ensure_ascii=False)
         assert secret not in text, text
-    told = line_of(formatter, "django_structlog.celery.receivers", message="task_failed", error=secret, reason=secret)
+    told = format_line(
+        formatter, "django_structlog.celery.receivers", message="task_failed", error=secret, reason=secret
+    )
     assert secret not in told and json.loads(told)["dropped"] == ["error", "reason"]
 
 
@@ -93,7 +99,7 @@ def test_no_secret_reaches_a_line(formatter, secret):
     ],
 )
 def test_what_looks_like_an_address_or_a_key_is_hidden_in_a_field_too(formatter, text):
-    line = json.loads(line_of(formatter, "recommendations.api", problem=f"of {text} here"))
+    line = json.loads(format_line(formatter, "recommendations.api", problem=f"of {text} here"))
     assert "***" in line["problem"] and text not in line["problem"]
 
 
@@ -101,7 +107,7 @@ def test_a_line_has_the_fields_that_it_may_have(formatter):
     """Each of ours stays as it is; others are named, so that who wrote the call sees it."""
     structlog.contextvars.bind_contextvars(request_id="an-edge-s-own-id", song="Yesterday")
     try:
-        line = json.loads(line_of(formatter, "recommendations.services.work", count=3, text="x", engine="plain"))
+        line = json.loads(format_line(formatter, "recommendations.services.work", count=3, text="x", engine="plain"))
     finally:
         structlog.contextvars.clear_contextvars()
     assert line["event"] == "something_happened" and line["count"] == 3 and line["engine"] == "plain"
@@ -111,7 +117,9 @@ def test_a_line_has_the_fields_that_it_may_have(formatter):
 
 
 def test_an_error_is_its_type_and_its_places(formatter):
-    line = json.loads(line_of(formatter, "recommendations.api", raised=caught(KernelError("the deadline is over"))))
+    line = json.loads(
+        format_line(formatter, "recommendations.api", raised=raise_and_catch(KernelError("the deadline is over")))
+    )
     first, cause = line["errors"]
     assert (first["type"], first["says"]) == ("wasm.errors.KernelError", "the deadline is over")
     assert cause["type"] == "builtins.ValueError" and "says" not in cause
@@ -143,17 +151,17 @@ def test_a_structlog_logger_ends_in_the_same_line(formatter):
 def test_an_id_is_another_one_every_day(formatter):
     """Lines of a day can be joined, and those of two days cannot; another secret gives other ids."""
     name, (level, fields) = "recommendations.api", (logging.INFO, {"member_id": 42})
-    one, two = (json.loads(line_of(formatter, name, level, **fields))["member_id"] for _ in range(2))
+    one, two = (json.loads(format_line(formatter, name, level, **fields))["member_id"] for _ in range(2))
     assert one == two and re.fullmatch("[0-9a-f]{16}", one)
-    day, next_day = day_of(86_400 * 20_000 - 1), day_of(86_400 * 20_000)
+    day, next_day = utc_day(86_400 * 20_000 - 1), utc_day(86_400 * 20_000)
     assert day != next_day
-    assert hashed_id(SECRET, 42, day) != hashed_id(SECRET, 42, next_day) != hashed_id(SECRET + "x", 42, next_day)
+    assert hash_log_id(SECRET, 42, day) != hash_log_id(SECRET, 42, next_day) != hash_log_id(SECRET + "x", 42, next_day)
 
 
 def test_every_call_of_ours_gives_fields_that_may_stand():
     """A field that is not declared would be dropped, and an event that is a sentence left out."""
     missing = []
-    for package in OURS:
+    for package in OWN_PACKAGES:
         for path in (ROOT / package).rglob("*.py"):
             for call in ast.walk(ast.parse(path.read_text())):
                 if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
@@ -161,7 +169,7 @@ def test_every_call_of_ours_gives_fields_that_may_stand():
                 if getattr(call.func.value, "id", "") not in ("log", "logger") or not call.args:
                     continue
                 event = call.args[0]
-                if isinstance(event, ast.Constant) and not EVENT.fullmatch(event.value):
+                if isinstance(event, ast.Constant) and not EVENT_NAME.fullmatch(event.value):
                     missing.append(f"{path.name}: {event.value}")
                 given = [word for word in call.keywords if word.arg not in ("extra", "exc_info")]
                 extras = [word.value for word in call.keywords if word.arg == "extra"]

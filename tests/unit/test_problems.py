@@ -4,8 +4,8 @@ import pytest
 from django.db import OperationalError
 from drf_standardized_errors.types import Error
 
-from recommendations.api.handling import problem_of
-from recommendations.api.problems import body, error_items
+from recommendations.api.exception_handler import convert_to_problem
+from recommendations.api.problems import build_error_items, problem_body
 from recommendations.services.errors import FactsUnavailable, InvalidRequest, UnknownMember
 
 
@@ -19,29 +19,29 @@ from recommendations.services.errors import FactsUnavailable, InvalidRequest, Un
     ],
 )
 def test_a_refusal_of_a_service_keeps_its_status_and_code(error, status, code):
-    problem = problem_of(error)
+    problem = convert_to_problem(error)
     assert (problem.status_code, problem.detail.code) == (status, code)
 
 
 def test_what_may_pass_is_asked_for_again():
-    assert problem_of(FactsUnavailable("later")).wait > 0
-    assert not hasattr(problem_of(UnknownMember("ann")), "wait")
+    assert convert_to_problem(FactsUnavailable("later")).wait > 0
+    assert not hasattr(convert_to_problem(UnknownMember("ann")), "wait")
 
 
 def test_an_unknown_error_stays_what_it_is():
     error = KeyError("x")
-    assert problem_of(error) is error
+    assert convert_to_problem(error) is error
 
 
 def test_a_value_in_the_body_has_a_json_pointer_and_one_in_the_query_a_name():
     errors = [Error("invalid", "no", "events/3/kind"), Error("invalid", "no", "events/3/non_field_errors")]
-    assert [e["pointer"] for e in error_items(errors, in_body=True)] == ["/events/3/kind", "/events/3"]
-    assert error_items([Error("invalid", "no", "limit")], in_body=False)[0]["parameter"] == "limit"
-    assert error_items([Error("invalid", "no", None)], in_body=True)[0]["pointer"] == ""
+    assert [e["pointer"] for e in build_error_items(errors, in_body=True)] == ["/events/3/kind", "/events/3"]
+    assert build_error_items([Error("invalid", "no", "limit")], in_body=False)[0]["parameter"] == "limit"
+    assert build_error_items([Error("invalid", "no", None)], in_body=True)[0]["pointer"] == ""
 
 
 def test_the_members_of_a_problem():
-    problem = body(status=400, code="parse_error", detail="no")
+    problem = problem_body(status=400, code="parse_error", detail="no")
     assert problem == {
         "type": "urn:recsys:problem:parse-error",
         "title": "Parse error",

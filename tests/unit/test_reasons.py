@@ -6,7 +6,7 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from recommendations.contracts import Candidates, Interests, Origin, Policy, Query, Reason, Scored, reasons_of
+from recommendations.contracts import Candidates, Interests, Origin, Policy, Query, Reason, ScoredCandidates, reasons_of
 from recommendations.services.serving.ranking import build_reasons
 
 QUERY = Query(
@@ -18,7 +18,7 @@ QUERY = Query(
     policy=Policy(author=0.5, topic=0.25),
     variant="control",
     policy_version=1,
-    interests=Interests.none(8),
+    interests=Interests.empty(8),
 )
 
 
@@ -27,7 +27,7 @@ def named(query=QUERY, *, origins=(), author_id=1, **parts):
     bits = np.array([sum(1 << origin for origin in origins)], np.uint16)
     candidates = replace(Candidates.unknown(np.array([1]), bits), author_ids=np.array([author_id]))
     columns = np.array([list(parts.values())], np.float32)
-    scored = Scored(candidates, columns.sum(axis=1), tuple(parts), columns)
+    scored = ScoredCandidates(candidates, columns.sum(axis=1), tuple(parts), columns)
     return set(reasons_of(int(build_reasons(query, scored)[0])))
 
 
@@ -63,7 +63,7 @@ def test_the_authors_whom_the_viewer_follows_are_a_reason():
 
 
 def test_the_source_is_a_reason_and_novelty_only_where_there_is_no_other():
-    assert named(origins=[Origin.TRENDING, Origin.FRESH, Origin.AUDITION], recency=1.0) == {Reason.POPULAR}
-    assert named(origins=[Origin.FRESH, Origin.AUDITION], recency=1.0) == {Reason.AUDITION}
+    assert named(origins=[Origin.TRENDING, Origin.FRESH, Origin.EXPLORATION], recency=1.0) == {Reason.POPULAR}
+    assert named(origins=[Origin.FRESH, Origin.EXPLORATION], recency=1.0) == {Reason.EXPLORATION}
     assert named(origins=[Origin.FRESH], recency=1.0) == {Reason.FRESH}
-    assert named(origins=[Origin.FRESH, Origin.AUDITION], taste=1.0) == {Reason.TASTE}
+    assert named(origins=[Origin.FRESH, Origin.EXPLORATION], taste=1.0) == {Reason.TASTE}

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from recommendations import feeds
 from recommendations.contracts import Affinity, Candidates, Interests, Policy, Query
 from recommendations.pipeline.run import TASTE_PARTS
-from recommendations.pipeline.scorers.columns import (
-    AuditionBonus,
-    Author,
+from recommendations.pipeline.scorers.score_parts import (
+    AuthorAffinity,
+    ExplorationBonus,
     Fatigue,
-    Follow,
-    Less,
+    FollowedAuthor,
     Popularity,
     Quality,
     Recency,
-    Topic,
+    ShowLess,
+    TopicAffinity,
 )
 
 NOW = 1_780_000_000.0
@@ -33,7 +33,7 @@ QUERY = Query(
     policy=Policy(recency_half_life_hours=24),
     variant="control",
     policy_version=1,
-    interests=Interests.none(8),
+    interests=Interests.empty(8),
     followed_author_ids=np.array([7]),
 )
 
@@ -58,7 +58,7 @@ def test_popularity_grows_from_zero_to_one_at_a_thousand_acts():
 
 
 def test_follow_is_one_for_those_whom_the_viewer_follows():
-    assert Follow()(QUERY, candidates(author_ids=np.array([7, 8, -1]))).tolist() == [1, 0, 0]
+    assert FollowedAuthor()(QUERY, candidates(author_ids=np.array([7, 8, -1]))).tolist() == [1, 0, 0]
 
 
 def affinity(**weights):
@@ -73,13 +73,13 @@ def tags(*rows):
 
 def test_an_author_counts_as_much_as_they_are_liked_or_disliked():
     query = replace(QUERY, author_affinity=affinity(a7=0.5, a8=-1))
-    assert Author()(query, candidates(author_ids=np.array([7, 8, 9, -1]))).tolist() == [0.5, -0.5, 0, 0]
+    assert AuthorAffinity()(query, candidates(author_ids=np.array([7, 8, 9, -1]))).tolist() == [0.5, -0.5, 0, 0]
 
 
 def test_a_post_is_liked_for_the_best_of_its_tags_and_disliked_for_the_worst():
     query = replace(QUERY, topic_affinity=affinity(a1=0.25, a2=0.5, a3=-1))
     found = candidates(tag_ids=tags([1, 2, 3], [1, -1, -1], [3, -1, -1], [-1, -1, -1]))
-    assert Topic()(query, found).tolist() == [0, 0.25, -0.5, 0]
+    assert TopicAffinity()(query, found).tolist() == [0, 0.25, -0.5, 0]
 
 
 def test_less_is_said_of_author_topic_and_format_each_and_adds_up():
@@ -87,23 +87,23 @@ def test_less_is_said_of_author_topic_and_format_each_and_adds_up():
         QUERY,
         author_affinity=affinity(a7=-1, a8=0.5),
         topic_affinity=affinity(a1=-0.75, a2=0.5),
-        format_affinity=affinity(a0=-0.625),
+        kind_affinity=affinity(a0=-0.625),
     )
     found = candidates(
         author_ids=np.array([7, 8, 7, -1]),
         tag_ids=tags([2, 1], [2, -1], [1, -1], [-1, -1]),
-        format_ids=np.array([0, 1, 0, -1], np.int32),
+        kind_ids=np.array([0, 1, 0, -1], np.int32),
     )
-    assert Less()(query, found).tolist() == [-1.75, 0, -1.75, 0]
+    assert ShowLess()(query, found).tolist() == [-1.75, 0, -1.75, 0]
 
 
 def test_what_was_learned_is_no_wish_for_less():
     """Down to the floor of what is learned, also where a wish about something else stands beside it."""
     learned = affinity(a7=-0.5, a8=0.5)
-    found = candidates(author_ids=np.array([7, 8, 9]), format_ids=np.array([0, 0, 1], np.int32))
-    assert Less()(replace(QUERY, author_affinity=learned), found).tolist() == [0, 0, 0]
-    wishing = replace(QUERY, author_affinity=learned, format_affinity=affinity(a0=-1))
-    assert Less()(wishing, found).tolist() == [-1, -1, 0]
+    found = candidates(author_ids=np.array([7, 8, 9]), kind_ids=np.array([0, 0, 1], np.int32))
+    assert ShowLess()(replace(QUERY, author_affinity=learned), found).tolist() == [0, 0, 0]
+    wishing = replace(QUERY, author_affinity=learned, kind_affinity=affinity(a0=-1))
+    assert ShowLess()(wishing, found).tolist() == [-1, -1, 0]
 
 
 def test_quality_is_the_catalogues():
@@ -111,9 +111,9 @@ def test_quality_is_the_catalogues():
 
 
 def test_the_bonus_of_an_audition_ends_with_it():
-    query = replace(QUERY, policy=Policy(audition_impressions=100))
-    met = candidates(impressions=np.array([0, 25, 100, 500], np.float32))
-    assert AuditionBonus()(query, met).tolist() == [1, 0.75, 0, 0]
+    query = replace(QUERY, policy=Policy(exploration_max_served=100))
+    met = candidates(served_count=np.array([0, 25, 100, 500], np.float32))
+    assert ExplorationBonus()(query, met).tolist() == [1, 0.75, 0, 0]
 
 
 def test_fatigue_counts_against_what_was_served():
@@ -131,9 +131,9 @@ def test_liking_is_never_negative_and_less_never_positive(authors, topics, forma
         Affinity(np.array(sorted(w), np.int64), np.array([w[k] for k in sorted(w)], "f4"))
         for w in (authors, topics, formats)
     ]
-    query = replace(QUERY, author_affinity=made[0], topic_affinity=made[1], format_affinity=made[2])
-    found = candidates(author_ids=np.array([3, -1]), tag_ids=tags(tag_ids, [-1] * 3), format_ids=tags(2, -1))
-    for scorer, low, high in ((Author(), -0.5, 1), (Topic(), -0.5, 1), (Less(), -3, 0)):
+    query = replace(QUERY, author_affinity=made[0], topic_affinity=made[1], kind_affinity=made[2])
+    found = candidates(author_ids=np.array([3, -1]), tag_ids=tags(tag_ids, [-1] * 3), kind_ids=tags(2, -1))
+    for scorer, low, high in ((AuthorAffinity(), -0.5, 1), (TopicAffinity(), -0.5, 1), (ShowLess(), -3, 0)):
         part = scorer(query, found)
         assert part.dtype == np.float32 and part.shape == (2,)
         assert low <= part[0] <= high and part[1] == 0
@@ -141,9 +141,9 @@ def test_liking_is_never_negative_and_less_never_positive(authors, topics, forma
 
 def test_every_score_part_of_every_feed_has_one_weight_in_the_policy():
     """A part whose weight is missing would be 0 for everybody; two of one name would be one in explanations."""
-    engine, catalogue, beyond = object(), object(), feeds.Beyond(object(), object())
+    engine, catalogue, beyond = object(), object(), feeds.NonResidentPosts(object(), object())
     for pipeline in (
-        feeds.discovery(engine=engine, catalogue=catalogue, beyond=beyond),
+        feeds.discovery(engine=engine, catalogue=catalogue, non_resident_posts=beyond),
         feeds.following(catalogue=catalogue),
         feeds.trending(catalogue=catalogue),
         feeds.non_personalized(catalogue=catalogue),

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recommendations.contracts import UNKNOWN, Affinity, Candidates, Interests, Policy, Query
-from recommendations.pipeline.sources.audition import Audition
+from recommendations.pipeline.sources.exploration import Exploration
 from recommendations.pipeline.sources.nearest import Nearest
 from recommendations.pipeline.sources.popular import Fresh, Trending
-from recommendations.pipeline.sources.topics import TOPICS, Topics
+from recommendations.pipeline.sources.topics import MAX_TOPICS, Topics
 
 QUERY = Query(
     request_id=UUID(int=1),
@@ -20,72 +20,72 @@ QUERY = Query(
     feed="discovery",
     size=10,
     now=1e9,
-    policy=Policy(trending=8, topics=20, auditions=5, fresh=4),
+    policy=Policy(trending_candidates=8, topic_candidates=20, exploration_candidates=5, fresh_candidates=4),
     variant="control",
     policy_version=1,
-    interests=Interests.none(8),
+    interests=Interests.empty(8),
 )
 ALL = np.ones(100, np.bool_)
 
 
 @dataclass
-class Shelf:
+class FakeCatalogue:
     """A catalogue of posts 1 to 100 that answers with the first of a list, and remembers what it was asked."""
 
     hottest: tuple[int, ...] = tuple(range(1, 101))
     hottest_here: tuple[int, ...] = ()
-    positives: tuple[int, ...] = ()
-    impressions: tuple[int, ...] = ()
+    positive_count: tuple[int, ...] = ()
+    served_count: tuple[int, ...] = ()
     asked: list[tuple] = field(default_factory=list)
 
     def trending(self, k, eligible):
         return np.array(self.hottest[:k], np.int64)
 
-    def trending_in(self, region_id, k, eligible):
+    def trending_in_region(self, region_id, k, eligible):
         self.asked.append((region_id, k))
         return np.array(self.hottest_here[:k], np.int64)
 
     def newest(self, k, eligible):
         return np.arange(100, 100 - k, -1)
 
-    def by_topics(self, topic_ids, k, eligible):
+    def newest_by_topics(self, topic_ids, k, eligible):
         self.asked.append((topic_ids.tolist(), k))
         return np.arange(1, 4)
 
-    def on_audition(self, enough, k, eligible):
-        ids = np.arange(1, len(self.positives) + 1)
-        return ids, np.array(self.positives, np.float32), np.array(self.impressions, np.float32)
+    def explorable(self, enough, k, eligible):
+        ids = np.arange(1, len(self.positive_count) + 1)
+        return ids, np.array(self.positive_count, np.float32), np.array(self.served_count, np.float32)
 
 
-def liking(**weights):
+def affinities(**weights):
     ids = sorted(int(name[1:]) for name in weights)
     return Affinity(np.array(ids, np.int64), np.array([weights[f"t{id}"] for id in ids], np.float32))
 
 
 def test_posts_are_sought_for_the_topics_liked_best_only():
-    shelf, likes = Shelf(), {f"t{i}": i / 10 for i in range(1, 8)}
-    found = Topics(shelf)(replace(QUERY, topic_affinity=liking(**likes)), ALL)
-    assert shelf.asked == [([3, 4, 5, 6, 7], 20)] and TOPICS == 5
+    shelf, likes = FakeCatalogue(), {f"t{i}": i / 10 for i in range(1, 8)}
+    found = Topics(shelf)(replace(QUERY, topic_affinity=affinities(**likes)), ALL)
+    assert shelf.asked == [([3, 4, 5, 6, 7], 20)] and MAX_TOPICS == 5
     assert found.tolist() == [1, 2, 3]
 
 
 def test_a_topic_turned_down_brings_nothing():
-    shelf = Shelf()
-    assert Topics(shelf)(replace(QUERY, topic_affinity=liking(t1=-1.0, t2=0.0)), ALL).tolist() == []
+    shelf = FakeCatalogue()
+    assert Topics(shelf)(replace(QUERY, topic_affinity=affinities(t1=-1.0, t2=0.0)), ALL).tolist() == []
     assert Topics(shelf)(QUERY, ALL).tolist() == []
-    Topics(shelf)(replace(QUERY, topic_affinity=liking(t1=-1.0, t2=0.5)), ALL)
+    Topics(shelf)(replace(QUERY, topic_affinity=affinities(t1=-1.0, t2=0.5)), ALL)
     assert shelf.asked == [([2], 20)]
 
 
 def test_what_trends_is_half_from_here_and_no_post_twice():
-    shelf = Shelf(hottest_here=(3, 50, 51, 52, 53, 54))
+    shelf = FakeCatalogue(hottest_here=(3, 50, 51, 52, 53, 54))
     found = Trending(shelf)(replace(QUERY, region_id=9), ALL).tolist()
     assert found == [3, 50, 51, 52, 1, 2, 4, 5]
     assert shelf.asked == [(9, 4)]
 
 
 def test_without_a_region_or_with_a_silent_one_what_trends_is_from_anywhere():
-    shelf = Shelf()
+    shelf = FakeCatalogue()
     assert Trending(shelf)(QUERY, ALL).tolist() == list(range(1, 9))
     assert QUERY.region_id == UNKNOWN and not shelf.asked
     assert Trending(shelf)(replace(QUERY, region_id=9), ALL).tolist() == list(range(1, 9))
@@ -93,40 +93,40 @@ def test_without_a_region_or_with_a_silent_one_what_trends_is_from_anywhere():
 
 @given(st.lists(st.integers(1, 100), unique=True), st.integers(0, 40))
 def test_trending_brings_its_number_whatever_trends_here(here, count):
-    query = replace(QUERY, region_id=9, policy=Policy(trending=count))
-    found = Trending(Shelf(hottest_here=tuple(here)))(query, ALL).tolist()
+    query = replace(QUERY, region_id=9, policy=Policy(trending_candidates=count))
+    found = Trending(FakeCatalogue(hottest_here=tuple(here)))(query, ALL).tolist()
     assert len(found) == len(set(found)) == count
 
 
 def test_the_newest_fill_a_slate_at_least():
-    assert len(Fresh(Shelf())(QUERY, ALL)) == QUERY.size
-    assert len(Fresh(Shelf())(replace(QUERY, policy=Policy(fresh=30)), ALL)) == 30
+    assert len(Fresh(FakeCatalogue())(QUERY, ALL)) == QUERY.size
+    assert len(Fresh(FakeCatalogue())(replace(QUERY, policy=Policy(fresh_candidates=30)), ALL)) == 30
 
 
-MET = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 100)), max_size=30)
+COUNTS = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 100)), max_size=30)
 
 
-@given(MET, st.uuids())
+@given(COUNTS, st.uuids())
 def test_a_request_made_again_draws_the_same_auditions(met, request_id):
     """As many as the policy says or as there are, each once, also where more liked a post than met it."""
-    shelf = Shelf(positives=tuple(p for p, _ in met), impressions=tuple(i for _, i in met))
+    shelf = FakeCatalogue(positive_count=tuple(p for p, _ in met), served_count=tuple(i for _, i in met))
     query = replace(QUERY, request_id=request_id)
-    first, again = Audition(shelf)(query, ALL).tolist(), Audition(shelf)(query, ALL).tolist()
+    first, again = Exploration(shelf)(query, ALL).tolist(), Exploration(shelf)(query, ALL).tolist()
     assert first == again
     assert len(set(first)) == len(first) == min(5, len(met))
 
 
 def test_auditions_differ_from_request_to_request_and_favour_what_is_liked():
     """Ten are liked at every fifth sight, ninety at none of fifty: the ten get far more than their tenth."""
-    shelf = Shelf(positives=(10,) * 10 + (0,) * 90, impressions=(50,) * 100)
-    draws = [Audition(shelf)(replace(QUERY, request_id=UUID(int=i)), ALL).tolist() for i in range(40)]
+    shelf = FakeCatalogue(positive_count=(10,) * 10 + (0,) * 90, served_count=(50,) * 100)
+    draws = [Exploration(shelf)(replace(QUERY, request_id=UUID(int=i)), ALL).tolist() for i in range(40)]
     assert len({tuple(draw) for draw in draws}) > 20
     assert np.mean([post <= 10 for draw in draws for post in draw]) > 0.9
 
 
 def test_every_post_that_nobody_met_has_the_same_chance():
-    shelf = Shelf(positives=(0,) * 20, impressions=(0,) * 20)
-    drawn = [p for i in range(400) for p in Audition(shelf)(replace(QUERY, request_id=UUID(int=i)), ALL).tolist()]
+    shelf = FakeCatalogue(positive_count=(0,) * 20, served_count=(0,) * 20)
+    drawn = [p for i in range(400) for p in Exploration(shelf)(replace(QUERY, request_id=UUID(int=i)), ALL).tolist()]
     shares = np.bincount(drawn, minlength=21)[1:] / len(drawn)
     assert shares == pytest.approx(np.full(20, 1 / 20), abs=0.02)
 
@@ -151,16 +151,16 @@ class Scan:
 class Rows:
     """A catalogue whose row r holds post 1000 + r."""
 
-    def everything(self):
+    def all_posts(self):
         return Candidates.unknown(np.arange(1000, 1100), np.zeros(100, np.uint16))
 
 
 def near(scan, *, weights, count, interests=6):
     """Return what `Nearest` brings, at most *count*, for interests of these weights along the axes 0, 1, 2 …"""
     taste = replace(
-        Interests.none(8), positive=np.eye(8, dtype=np.float32)[: len(weights)], positive_weights=np.float32(weights)
+        Interests.empty(8), positive=np.eye(8, dtype=np.float32)[: len(weights)], positive_weights=np.float32(weights)
     )
-    query = replace(QUERY, interests=taste, policy=Policy(nearest=count, interests=interests))
+    query = replace(QUERY, max_interests=taste, policy=Policy(nearest_candidates=count, max_interests=interests))
     return Nearest(scan, Rows())(query, ALL).tolist()
 
 

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from flags.analysis import statistics as s
-from flags.analysis.moments import Moments, moments, ratio_moments
+from flags.analysis.moments import Moments, compute_moments, compute_ratio_moments
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def world():
 def test_the_fixed_interval_is_welchs(world):
     """tea-tasting: 0.380166 [0.187974, 0.572358], p = 0.000106250; scipy agrees."""
     control, treatment = world["control"][0], world["treatment"][0]
-    found = s.fixed(s.difference(moments(control), moments(treatment)))
+    found = s.fixed_interval(s.mean_difference(compute_moments(control), compute_moments(treatment)))
     assert found.estimate == pytest.approx(0.3801662648824)
     assert (found.low, found.high) == pytest.approx((0.1879742697805, 0.5723582599843))
     assert found.p == pytest.approx(stats.ttest_ind(treatment, control, equal_var=False).pvalue)
@@ -41,55 +41,60 @@ def test_the_fixed_interval_is_welchs(world):
 
 def test_cuped_takes_out_what_was_there_before(world):
     """tea-tasting: 0.29774 [0.18298, 0.41250]; its theta is pooled in another way, so four digits agree."""
-    control, treatment = (moments(*world[arm][:2]) for arm in ("control", "treatment"))
-    found = s.fixed(s.difference(*s.adjusted(control, treatment)))
+    control, treatment = (compute_moments(*world[arm][:2]) for arm in ("control", "treatment"))
+    found = s.fixed_interval(s.mean_difference(*s.adjust_with_cuped(control, treatment)))
     assert (found.estimate, found.low, found.high) == pytest.approx((0.29774, 0.18298, 0.41250), abs=1e-4)
 
 
 def test_without_a_prior_cuped_changes_nothing():
     control, treatment = Moments(100, 1.0, 2.0), Moments(90, 1.5, 2.0)
-    assert s.adjusted(control, treatment) == (control, treatment)
+    assert s.adjust_with_cuped(control, treatment) == (control, treatment)
 
 
 def test_a_ratio_is_of_units_not_of_events(world):
     """tea-tasting, by the delta method: 0.0239145 [0.0174567, 0.0303722]."""
-    arms = [ratio_moments(*world[arm][2:]) for arm in ("control", "treatment")]
-    found = s.fixed(s.difference(*arms))
+    arms = [compute_ratio_moments(*world[arm][2:]) for arm in ("control", "treatment")]
+    found = s.fixed_interval(s.mean_difference(*arms))
     assert (found.estimate, found.low, found.high) == pytest.approx((0.0239144727122, 0.0174566994279, 0.0303722459964))
 
 
 def test_the_anytime_interval_is_the_sequence_of_the_paper(world):
     """gbstats with the same tuning: [0.0797827562, 0.6805497736], p = 0.0034930973."""
-    found = s.anytime(s.difference(*(moments(world[arm][0]) for arm in ("control", "treatment"))))
+    found = s.anytime_interval(s.mean_difference(*(compute_moments(world[arm][0]) for arm in ("control", "treatment"))))
     assert (found.low, found.high) == pytest.approx((0.0797827561709, 0.6805497735939))
     assert found.p == pytest.approx(0.0034930972824)
 
 
 def test_the_anytime_interval_is_wider_than_the_fixed_one(world):
-    found = s.difference(*(moments(world[arm][0]) for arm in ("control", "treatment")))
-    assert s.anytime(found).low < s.fixed(found).low < s.fixed(found).high < s.anytime(found).high
-    assert s.anytime(found).p > s.fixed(found).p
+    found = s.mean_difference(*(compute_moments(world[arm][0]) for arm in ("control", "treatment")))
+    assert (
+        s.anytime_interval(found).low
+        < s.fixed_interval(found).low
+        < s.fixed_interval(found).high
+        < s.anytime_interval(found).high
+    )
+    assert s.anytime_interval(found).p > s.fixed_interval(found).p
 
 
 def test_a_p_value_is_below_alpha_just_where_the_interval_leaves_zero_out():
     """The p-value inverts the interval, at every size."""
     for n in (50, 500, 5000, 500_000):
         for z in np.linspace(0, 6, 61):
-            found = s.Difference(float(z) / 100, 0.01, n, n, 1.0)
-            interval = s.anytime(found)
+            found = s.MeanDifference(float(z) / 100, 0.01, n, n, 1.0)
+            interval = s.anytime_interval(found)
             assert (interval.p < s.ALPHA) == (interval.low > 0) or isclose(interval.low, 0, abs_tol=1e-9)
 
 
 def test_the_lift_is_relative_to_the_control(world):
     """tea-tasting: 0.0383735 [0.01877, 0.05835]; its limits are on a log scale, ours symmetric."""
-    control, treatment = (moments(world[arm][0]) for arm in ("control", "treatment"))
-    found = s.lift(control, treatment, s.fixed(s.difference(control, treatment)))
+    control, treatment = (compute_moments(world[arm][0]) for arm in ("control", "treatment"))
+    found = s.relative_lift(control, treatment, s.fixed_interval(s.mean_difference(control, treatment)))
     assert found == pytest.approx((0.0383735, 0.01877, 0.05835), abs=3e-4)
 
 
 def test_a_lift_over_about_nothing_is_not_told():
     control, treatment = Moments(1000, 0.01, 1.0), Moments(1000, 0.5, 1.0)
-    assert s.lift(control, treatment, s.fixed(s.difference(control, treatment))) is None
+    assert s.relative_lift(control, treatment, s.fixed_interval(s.mean_difference(control, treatment))) is None
 
 
 def test_the_chance_of_a_rate_is_that_of_two_betas():
@@ -105,7 +110,7 @@ def test_the_chance_of_a_rate_is_that_of_two_betas():
 
 
 def test_the_normal_chance_agrees_with_the_betas():
-    found = s.difference(Moments(10_000, 0.05, 0.0475), Moments(10_000, 0.057, 0.0537))
+    found = s.mean_difference(Moments(10_000, 0.05, 0.0475), Moments(10_000, 0.057, 0.0537))
     assert s.chance_and_loss(found)[0] == pytest.approx(
         s.rate_chance_and_loss((500, 10_000), (570, 10_000))[0], abs=1e-3
     )
@@ -119,8 +124,8 @@ def test_a_wrong_split_is_seen():
 
 
 def test_many_comparisons_cost_something():
-    assert s.controlled([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.04, 0.04])
-    assert s.controlled([]) == []
+    assert s.adjust_p_values([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.04, 0.04])
+    assert s.adjust_p_values([]) == []
 
 
 def test_the_needed_units_find_the_effect_with_the_power():
@@ -129,7 +134,10 @@ def test_the_needed_units_find_the_effect_with_the_power():
     a, b = round(units * 2 / 3), round(units / 3)
     rng = np.random.default_rng(3)
     hits = sum(
-        s.fixed(s.difference(moments(rng.normal(0, 2, a)), moments(rng.normal(0.3, 2, b)))).p < s.ALPHA
+        s.fixed_interval(
+            s.mean_difference(compute_moments(rng.normal(0, 2, a)), compute_moments(rng.normal(0.3, 2, b)))
+        ).p
+        < s.ALPHA
         for _ in range(600)
     )
     assert 0.75 < hits / 600 < 0.85
@@ -138,10 +146,13 @@ def test_the_needed_units_find_the_effect_with_the_power():
 @pytest.mark.parametrize("n", [0, 1])
 def test_too_little_to_say_is_said(n):
     """No units, one unit, or no spread: an interval without limits, and no verdict."""
-    few = moments(np.ones(n))
-    for found in (s.difference(few, few), s.difference(moments(np.ones(9)), moments(np.ones(9)))):
-        assert (s.fixed(found).low, s.fixed(found).p) == (-inf, 1.0)
-        assert (s.anytime(found).high, s.anytime(found).p) == (inf, 1.0)
+    few = compute_moments(np.ones(n))
+    for found in (
+        s.mean_difference(few, few),
+        s.mean_difference(compute_moments(np.ones(9)), compute_moments(np.ones(9))),
+    ):
+        assert (s.fixed_interval(found).low, s.fixed_interval(found).p) == (-inf, 1.0)
+        assert (s.anytime_interval(found).high, s.anytime_interval(found).p) == (inf, 1.0)
         assert s.chance_and_loss(found)[0] == 0.5
-    assert ratio_moments(np.ones(n), np.zeros(n)).n == 0
+    assert compute_ratio_moments(np.ones(n), np.zeros(n)).n == 0
     assert s.needed_units(1.0, 0.0, (1, 1)) == inf

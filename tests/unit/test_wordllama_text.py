@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from recommendations.embedders import text as wordllama_text
-from recommendations.embedders.cleaning import MAX_CHARACTERS
-from recommendations.embedders.text import ModelFileError, WordLlamaText, model_file
+from recommendations.embedders import wordllama_text as wordllama_text
+from recommendations.embedders.normalization import MAX_CHARACTERS
+from recommendations.embedders.wordllama_text import ModelFileError, WordLlamaText, model_file
 
 ROOT = Path(__file__).parents[2]
 OFFLINE = """
@@ -17,7 +17,7 @@ def refuse(*args, **kwargs):
     raise AssertionError("the embedder opened a connection")
 socket.socket.connect = refuse
 socket.create_connection = refuse
-from recommendations.embedders.text import WordLlamaText
+from recommendations.embedders.wordllama_text import WordLlamaText
 assert WordLlamaText().embed(["hello"]).any()
 assert "wordllama" not in sys.modules and "requests" not in sys.modules, "it can download"
 assert not logging.getLogger().handlers, "the root logger was set up"

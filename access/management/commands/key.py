@@ -12,14 +12,14 @@ from django.core.management.base import BaseCommand, CommandError
 from access import keys
 from access.errors import AccessError
 from access.models import ApiKey
-from access.scopes import HELP, Scope
+from access.scopes import SCOPE_HELP, Scope
 from monitoring.clock import now
 
 
 class Command(BaseCommand):
     """See the module. A secret is printed once, as the last line, by itself."""
 
-    help = "Make, list, rotate and revoke API keys. Scopes:\n" + "\n".join(f"{s}: {HELP[s]}" for s in Scope)
+    help = "Make, list, rotate and revoke API keys. Scopes:\n" + "\n".join(f"{s}: {SCOPE_HELP[s]}" for s in Scope)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True)
@@ -36,13 +36,13 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, verb: str, **options: Any) -> None:
         try:
-            verbs: dict[str, Callable[..., None]] = {"create": self.make, "list": self.show}
-            verbs |= {"rotate": self.rotate, "revoke": self.revoke}
+            verbs: dict[str, Callable[..., None]] = {"create": self.create_key, "list": self.list_keys}
+            verbs |= {"rotate": self.rotate_key, "revoke": self.revoke_key}
             verbs[verb](now(), **options)
         except AccessError as error:
             raise CommandError(str(error)) from error
 
-    def make(
+    def create_key(
         self, moment: datetime, *, name: str, scope: list[str], days: int | None, per_minute: int | None, **_: Any
     ) -> None:
         """Make a key."""
@@ -51,20 +51,22 @@ class Command(BaseCommand):
         self.stderr.write(f"Key {made.prefix} is made. Keep its secret now: it is shown this once.")
         self.stdout.write(secret)
 
-    def show(self, moment: datetime, **_: Any) -> None:
+    def list_keys(self, moment: datetime, **_: Any) -> None:
         """Print every key."""
         for key in ApiKey.objects.all():
             used = f"used {key.last_used_at:%Y-%m-%d %H:%M}" if key.last_used_at else "never used"
-            self.stdout.write(f"{key.prefix}  {keys.standing(key, moment)}  {used}  {key.name}  {' '.join(key.scopes)}")
+            self.stdout.write(
+                f"{key.prefix}  {keys.key_status(key, moment)}  {used}  {key.name}  {' '.join(key.scopes)}"
+            )
 
-    def rotate(self, moment: datetime, *, prefix: str, overlap_hours: float, **_: Any) -> None:
+    def rotate_key(self, moment: datetime, *, prefix: str, overlap_hours: float, **_: Any) -> None:
         """Give a key a new secret."""
         until = moment + timedelta(hours=overlap_hours)
-        _key, secret = keys.rotate(prefix=prefix, old_until=until, now=moment)
+        _key, secret = keys.rotate(prefix=prefix, old_secret_expires_at=until, now=moment)
         self.stderr.write(f"The old secret works until {until:%Y-%m-%d %H:%M} UTC. Keep the new one: shown this once.")
         self.stdout.write(secret)
 
-    def revoke(self, moment: datetime, *, prefix: str, **_: Any) -> None:
+    def revoke_key(self, moment: datetime, *, prefix: str, **_: Any) -> None:
         """End a key."""
         keys.revoke(prefix=prefix, now=moment)
-        self.stderr.write(f"Key {prefix} is revoked; every process knows within {keys.REMEMBERED_SECONDS:.0f} s.")
+        self.stderr.write(f"Key {prefix} is revoked; every process knows within {keys.CACHE_SECONDS:.0f} s.")

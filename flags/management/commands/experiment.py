@@ -13,13 +13,13 @@ from rich.console import Console
 from rich.table import Table
 
 from flags.experiments import report
-from flags.experiments.asking import ask_for_look
 from flags.experiments.documents import experiment_document
-from flags.management.commands.flag import actor_of, pairs
-from flags.models import Experiment, PendingChange, Subject
+from flags.experiments.request_analysis import request_interim_analysis
+from flags.management.commands.flag import find_actor, parse_assignments
+from flags.models import ChangeSubject, Experiment, PendingChange
 from flags.services import experiments
-from flags.services.change import change
-from flags.services.errors import lines_of
+from flags.services.change import apply_change
+from flags.services.errors import error_lines
 from monitoring.clock import now
 
 
@@ -57,9 +57,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: object, **options: Any) -> None:
         try:
-            getattr(self, f"do_{options['action']}", self.do_step)(**options)
+            getattr(self, f"do_{options['action']}", self.run_step)(**options)
         except ValidationError as error:
-            raise CommandError("\n".join(lines_of(error.detail))) from error
+            raise CommandError("\n".join(error_lines(error.detail))) from error
         except APIException as error:
             raise CommandError(str(error.detail)) from error
 
@@ -71,7 +71,7 @@ class Command(BaseCommand):
         Console(file=self.stdout, width=140).print(table)  # type: ignore[arg-type]
 
     def do_show(self, key: str, **_: object) -> None:
-        document = experiment_document(experiments.find(key))
+        document = experiment_document(experiments.find_experiment(key))
         self.stdout.write(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
 
     def do_save(self, file: Path, why: str, by: str, **_: object) -> None:
@@ -81,40 +81,44 @@ class Command(BaseCommand):
             raise CommandError(f"{file} cannot be read: {error}") from error
         if not isinstance(document, dict) or not document.get("key"):
             raise CommandError(f"{file} is no experiment: it needs a key.")
-        key, subject = str(document["key"]), Subject.EXPERIMENT
+        key, subject = str(document["key"]), ChangeSubject.EXPERIMENT
         is_new = not Experiment.objects.filter(key=key).exists()
-        done = change(subject=subject, key=key, patch=document, actor=actor_of(by), why=why, now=now(), create=is_new)
-        self.tell(key, done)
+        done = apply_change(
+            subject=subject, key=key, patch=document, actor=find_actor(by), why=why, now=now(), create=is_new
+        )
+        self.print_outcome(key, done)
 
-    def do_step(self, action: str, key: str, why: str, by: str, **options: Any) -> None:
+    def run_step(self, action: str, key: str, why: str, by: str, **options: Any) -> None:
         more: dict[str, Any] = {}
         if action == "widen":
-            more["traffic_percentage"] = number_of(options["percentage"])
+            more["traffic_percentage"] = parse_number(options["percentage"])
         elif action == "phase":
-            more["weights"] = {name: number_of(value) for name, value in pairs(options["weights"]).items()}
+            more["weights"] = {
+                name: parse_number(value) for name, value in parse_assignments(options["weights"]).items()
+            }
         elif action == "finish":
             more["decision"] = options["decision"]
         do: Any = experiments.STEPS[action]
-        self.tell(key, do(key=key, actor=actor_of(by), why=why, now=now(), **more))
+        self.print_outcome(key, do(key=key, actor=find_actor(by), why=why, now=now(), **more))
 
     def do_results(self, key: str, **options: Any) -> None:
-        found = report.report_of(experiments.find(key))
+        found = report.build_report(experiments.find_experiment(key))
         if options["csv"]:
-            self.stdout.write(report.as_csv(found), ending="")
+            self.stdout.write(report.report_to_csv(found), ending="")
         elif options["json"]:
-            self.stdout.write(json.dumps(report.as_json(found), indent=2))
+            self.stdout.write(json.dumps(report.report_to_json(found), indent=2))
         else:
             self.print_results(found)
 
     def print_results(self, found: report.Report) -> None:
         """Print the comparisons of everybody."""
-        if found.made_at is None:
+        if found.analyzed_at is None:
             self.stdout.write(f"Nobody has looked at {found.experiment} yet: experiment look {found.experiment}")
             return
-        if found.is_split_wrong:
+        if found.has_sample_ratio_mismatch:
             self.stdout.write(f"THE SPLIT IS WRONG (p {found.sample_ratio_p:.2g}): believe none of this.")
         table = Table("metric", "variant", "units", "lift", "interval", "verdict")
-        for line in (line for line in found.lines if not line.segment):
+        for line in (line for line in found.comparisons if not line.slice_label):
             numbers = line.numbers
             lift, low, high = (
                 "–" if numbers[name] is None else f"{numbers[name]:+.1%}" for name in ("lift", "lift_low", "lift_high")
@@ -122,20 +126,20 @@ class Command(BaseCommand):
             table.add_row(line.metric, line.variant, str(numbers["units"]), lift, f"{low} to {high}", line.verdict)
         Console(file=self.stdout, width=140).print(table)  # type: ignore[arg-type]
 
-    def do_look(self, key: str, **_: object) -> None:
-        ask_for_look(experiments.find(key).key)
+    def do_analyze(self, key: str, **_: object) -> None:
+        request_interim_analysis(experiments.find_experiment(key).key)
         self.stdout.write(f"Asked for: experiment results {key}")
 
-    def tell(self, key: str, done: object) -> None:
+    def print_outcome(self, key: str, outcome: object) -> None:
         """Say what became of it."""
-        if isinstance(done, PendingChange):
-            self.stdout.write(f"{key} waits for approval: change {done.pk}.")
+        if isinstance(outcome, PendingChange):
+            self.stdout.write(f"{key} waits for approval: change {outcome.pk}.")
             return
-        row = experiments.find(key)
+        row = experiments.find_experiment(key)
         self.stdout.write(f"{key}: {row.get_state_display().lower()}, phase {row.phases.count()}.")
 
 
-def number_of(value: object) -> float:
+def parse_number(value: object) -> float:
     """Return a number that was typed."""
     try:
         return float(str(value))

@@ -15,19 +15,19 @@ from rest_framework.exceptions import APIException, ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from flags import readings
+from flags import gauges
 from flags.documents import flag_document, plan_document
-from flags.models import Flag, FlagChange, PendingChange, RolloutPlan, Subject
+from flags.models import ChangeSubject, Flag, FlagChange, PendingChange, RolloutPlan
 from flags.services import rollouts, transfer
-from flags.services.change import Actor, change, find_flag
-from flags.services.errors import lines_of
+from flags.services.change import Actor, apply_change, find_flag
+from flags.services.errors import error_lines
 from flags.services.explain import explain
-from flags.services.history import differences, restore
-from flags.services.kill import kill
-from flags.services.stale import stale, why_stale
+from flags.services.history import find_differences, restore_change
+from flags.services.kill import kill_flag
+from flags.services.stale_flags import find_stale_flags, stale_reason
 from monitoring.clock import now
 
-STEER: dict[str, Callable[..., RolloutPlan | PendingChange]] = {
+PLAN_STEPS: dict[str, Callable[..., RolloutPlan | PendingChange]] = {
     "start": rollouts.start,
     "pause": rollouts.pause,
     "resume": rollouts.resume,
@@ -65,7 +65,7 @@ class Command(BaseCommand):
         explaining = action("explain", "What a unit gets, and why.", "key", "unit_id")
         explaining.add_argument("attributes", nargs="*", metavar="NAME=VALUE", help="what to assume of the unit")
         planning = action("plan", "Steer a rollout plan, or `plan make TEMPLATE FLAG`.", changes=True)
-        planning.add_argument("step", choices=["make", *STEER])
+        planning.add_argument("step", choices=["make", *PLAN_STEPS])
         planning.add_argument("key", help="the plan's; of make: the template's")
         planning.add_argument("flag", nargs="?", help="of make: the flag's")
         action("plans", "Every rollout plan.")
@@ -82,14 +82,18 @@ class Command(BaseCommand):
         try:
             getattr(self, f"do_{options['action']}")(**options)
         except ValidationError as error:
-            raise CommandError("\n".join(lines_of(error.detail))) from error
+            raise CommandError("\n".join(error_lines(error.detail))) from error
         except APIException as error:
             raise CommandError(str(error.detail)) from error
 
     def do_list(self, **options: Any) -> None:
         moment = now()
-        rows = [row for row, _ in stale(now=moment)] if options["stale"] else Flag.objects.filter(is_archived=False)
-        found = [flag_document(row) | {"stale": why_stale(row, moment)} for row in rows]
+        rows = (
+            [row for row, _ in find_stale_flags(now=moment)]
+            if options["stale"]
+            else Flag.objects.filter(is_archived=False)
+        )
+        found = [flag_document(row) | {"stale": stale_reason(row, moment)} for row in rows]
         if options["json"]:
             self.stdout.write(json.dumps(found, indent=2))
             return
@@ -97,64 +101,66 @@ class Command(BaseCommand):
         for row in found:
             state = "on" if row["is_enabled"] else "off"
             table.add_row(row["key"], state, f"{row['rollout_percentage']:g} %", str(len(row["rules"])), row["stale"])
-        self.print(table)
+        self.print_table(table)
 
     def do_show(self, key: str, **options: Any) -> None:
         document = flag_document(find_flag(key))
-        records = FlagChange.objects.filter(subject=Subject.FLAG, key=key).select_related("user")[:10]
+        records = FlagChange.objects.filter(subject=ChangeSubject.FLAG, key=key).select_related("user")[:10]
         if options["json"]:
             self.stdout.write(json.dumps(document, indent=2))
             return
         self.stdout.write(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
         for row in records:
             what = "; ".join(
-                f"{d.field}: {d.before or '-'} -> {d.after or '-'}" for d in differences(row.before, row.after)
+                f"{d.field}: {d.before or '-'} -> {d.after or '-'}" for d in find_differences(row.before, row.after)
             )
             made = "" if row.before is None else what
             self.stdout.write(
-                f"#{row.pk} {row.at:%Y-%m-%d %H:%M:%S} {row.who}, {row.action}: {row.why} {made}".rstrip()
+                f"#{row.pk} {row.changed_at:%Y-%m-%d %H:%M:%S} {row.actor_name}, {row.action}: {row.why} {made}".rstrip()
             )
 
     def do_set(self, key: str, fields: list[str], make: bool, why: str, by: str, **_: object) -> None:
-        patch = pairs(fields)
+        patch = parse_assignments(fields)
         is_new = make and not Flag.objects.filter(key=key).exists()
-        self.tell(change(key=key, patch=patch, actor=actor_of(by), why=why, now=now(), create=is_new))
+        self.print_outcome(apply_change(key=key, patch=patch, actor=find_actor(by), why=why, now=now(), create=is_new))
 
     def do_rollout(self, key: str, percentage: str, why: str, by: str, **_: object) -> None:
         patch = {"rollout_percentage": percentage.removesuffix("%").strip()}
-        self.tell(change(key=key, patch=patch, actor=actor_of(by), why=why, now=now()))
+        self.print_outcome(apply_change(key=key, patch=patch, actor=find_actor(by), why=why, now=now()))
 
     def do_kill(self, key: str, why: str, by: str, **_: object) -> None:
-        self.tell(kill(key=key, actor=actor_of(by), why=why, now=now()))
+        self.print_outcome(kill_flag(key=key, actor=find_actor(by), why=why, now=now()))
 
     def do_restore(self, key: str, change: str, why: str, by: str, **_: object) -> None:
-        rows = FlagChange.objects.filter(subject=Subject.FLAG, key=key)
+        rows = FlagChange.objects.filter(subject=ChangeSubject.FLAG, key=key)
         record = rows.filter(pk=change.removeprefix("#")).first() if change.removeprefix("#").isdigit() else None
         if record is None:
             raise CommandError(f"{key} has no change {change!r}; `manage.py flag show {key}` lists them.")
-        self.tell(restore(change_id=record.pk, actor=actor_of(by), why=why, now=now()))
+        self.print_outcome(restore_change(change_id=record.pk, actor=find_actor(by), why=why, now=now()))
 
     def do_explain(self, key: str, unit_id: str, attributes: list[str], **_: object) -> None:
-        found = explain(key=key, unit_id=unit_id, said=pairs(attributes), now=now())
+        found = explain(key=key, unit_id=unit_id, given_attributes=parse_assignments(attributes), now=now())
         value = json.dumps(found.value)
         self.stdout.write(
-            f"{key} for {unit_id}: {value} ({found.name}, {found.reason}), at {100 * found.bucket:.2f} %."
+            f"{key} for {unit_id}: {value} ({found.variant}, {found.reason}), at {100 * found.bucket:.2f} %."
         )
         for name, known in found.attributes.items():
             self.stdout.write(f"  {name}: {json.dumps(known, default=str)}")
         for step in found.steps:
-            self.stdout.write(f"  {'>' if step.decides else ' '} {step.rule}: {step.outcome}")
+            self.stdout.write(f"  {'>' if step.is_decisive else ' '} {step.rule}: {step.outcome}")
 
     def do_plan(self, step: str, key: str, flag: str | None, why: str, by: str, **_: object) -> None:
-        actor, moment = actor_of(by), now()
+        actor, moment = find_actor(by), now()
         if step == "make":
             if not flag:
                 raise CommandError("Name the template and the flag: flag plan make gradual wasm_recommendations.")
-            done: RolloutPlan | PendingChange = rollouts.copy(template=key, flag=flag, actor=actor, why=why, now=moment)
+            done: RolloutPlan | PendingChange = rollouts.copy_template(
+                template=key, flag=flag, actor=actor, why=why, now=moment
+            )
         else:
-            done = STEER[step](key=key, actor=actor, why=why, now=moment)
+            done = PLAN_STEPS[step](key=key, actor=actor, why=why, now=moment)
         if isinstance(done, PendingChange):
-            self.tell(done)
+            self.print_outcome(done)
         else:
             self.stdout.write(f"{done.key}: {done.get_state_display()}, phase {done.phase} of {done.phases.count()}.")
 
@@ -165,18 +171,18 @@ class Command(BaseCommand):
             phases = ", ".join(f"{phase['percentage']:g} %" for phase in document["phases"])
             state = row.get_state_display() if row.flag else "template"
             table.add_row(row.key, document["flag"] or "", state, str(row.phase or ""), phases)
-        self.print(table)
+        self.print_table(table)
 
-    def do_readings(self, variant: str, minutes: float, **_: object) -> None:
+    def do_gauges(self, variant: str, minutes: float, **_: object) -> None:
         until = now()
         table = Table("reading", "value", "samples", "what it is")
-        for name, what in readings.described().items():
-            found = readings.read(name, variant, until - timedelta(minutes=minutes), until)
+        for name, what in gauges.describe_gauges().items():
+            found = gauges.read_gauge(name, variant, until - timedelta(minutes=minutes), until)
             table.add_row(name, f"{found.value:.4g}" if found.samples else "", f"{found.samples:,}", what)
-        self.print(table)
+        self.print_table(table)
 
     def do_export(self, output: Path | None, **_: object) -> None:
-        text = transfer.export()
+        text = transfer.export_yaml()
         if output is None:
             self.stdout.write(text)
         else:
@@ -188,27 +194,29 @@ class Command(BaseCommand):
             text = file.read_text()
         except OSError as error:
             raise CommandError(f"{file} cannot be read: {error.strerror}.") from error
-        for one in transfer.load(text=text, actor=actor_of(by), why=why, now=now(), dry_run=dry_run):
+        for one in transfer.import_yaml(text=text, actor=find_actor(by), why=why, now=now(), dry_run=dry_run):
             self.stdout.write(f"{one.subject} {one.key}: {one.outcome}{' (dry run)' if dry_run else ''}")
 
-    def tell(self, done: FlagChange | PendingChange | None) -> None:
+    def print_outcome(self, outcome: FlagChange | PendingChange | None) -> None:
         """Say what became of a change."""
-        if done is None:
+        if outcome is None:
             self.stdout.write("It is so already.")
-        elif isinstance(done, PendingChange):
-            self.stdout.write(f"{done.key} waits for a second person's approval (#{done.pk}). Nothing changed yet.")
+        elif isinstance(outcome, PendingChange):
+            self.stdout.write(
+                f"{outcome.key} waits for a second person's approval (#{outcome.pk}). Nothing changed yet."
+            )
         else:
-            for one in differences(done.before, done.after) if done.before else []:
-                self.stdout.write(f"{done.key} {one.field}: {one.before or '-'} -> {one.after or '-'}")
-            self.stdout.write(f"{done.key} {done.action} (#{done.pk}). Every process obeys within 2 s.")
+            for one in find_differences(outcome.before, outcome.after) if outcome.before else []:
+                self.stdout.write(f"{outcome.key} {one.field}: {one.before or '-'} -> {one.after or '-'}")
+            self.stdout.write(f"{outcome.key} {outcome.action} (#{outcome.pk}). Every process obeys within 2 s.")
 
-    def print(self, table: Table) -> None:
+    def print_table(self, table: Table) -> None:
         """Print a table as wide as the terminal, to where the command writes."""
         console = Console(file=cast("IO[str]", self.stdout), width=None if self.stdout.isatty() else 160)
         console.print(table)
 
 
-def actor_of(name: str) -> Actor:
+def find_actor(name: str) -> Actor:
     """Return the user of this name, or the command line itself."""
     if not name:
         return Actor(system="command line")
@@ -218,10 +226,10 @@ def actor_of(name: str) -> Actor:
     return Actor(user)
 
 
-def pairs(words: list[str]) -> dict[str, Any]:
+def parse_assignments(arguments: list[str]) -> dict[str, Any]:
     """Return NAME=VALUE words as a mapping, values read as YAML."""
     found = {}
-    for word in words:
+    for word in arguments:
         name, sign, value = word.partition("=")
         if not sign or not name:
             raise CommandError(f"{word!r} is not NAME=VALUE.")

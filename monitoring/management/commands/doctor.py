@@ -21,19 +21,19 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print the lines as JSON")
 
     def handle(self, *args: object, **options: Any) -> None:
-        lines = doctor.walk(now())
+        lines = doctor.checks(now())
         if options["json"]:
             self.stdout.write(json.dumps([asdict(line) for line in lines], indent=2))
         else:
-            self.tell(lines)
-        if doctor.failing(lines):
+            self.print_report(lines)
+        if doctor.failed_lines(lines):
             sys.exit(1)
 
-    def tell(self, lines: list[doctor.Line]) -> None:
+    def print_report(self, lines: list[doctor.ReportLine]) -> None:
         """Print a line each, with what to do under those that do not pass."""
         styles = {Verdict.PASS: self.style.SUCCESS, Verdict.WARN: self.style.WARNING, Verdict.FAIL: self.style.ERROR}
         for line in lines:
-            self.stdout.write(f"{styles[line.verdict](f'{line.verdict:4}')}  {line.title}: {line.said}")
+            self.stdout.write(f"{styles[line.verdict](f'{line.verdict:4}')}  {line.title}: {line.message}")
             if line.fix:
                 self.stdout.write(f"      → {line.fix}")
         counts = {verdict: sum(line.verdict is verdict for line in lines) for verdict in Verdict}

@@ -14,22 +14,22 @@ class Command(BaseCommand):
     help = "Do a duty now and print its record; without a name, list the duties and their last runs."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("name", nargs="?", help="such as sweep_records")
+        parser.add_argument("name", nargs="?", help="such as delete_expired_records")
 
     def handle(self, *args: object, **options: Any) -> None:
         if options["name"] is None:
-            for name in sorted(maintenance.names()):
-                self.stdout.write(f"{name:20} {self.last(name)}")
+            for name in sorted(maintenance.maintenance_task_names()):
+                self.stdout.write(f"{name:20} {self.last_run(name)}")
             return
         try:
-            run = maintenance.maintain(name=options["name"], now=now(), every=timedelta())
-        except maintenance.UnknownDutyError as error:
+            run = maintenance.run_maintenance_task(name=options["name"], now=now(), interval=timedelta())
+        except maintenance.UnknownMaintenanceTaskError as error:
             raise CommandError(str(error)) from error
         if run is None:
             raise CommandError(f"{options['name']} runs at this moment; its record will be in the admin.")
         self.stdout.write(f"{run.name}: {run.rows:,} rows, {run.bytes:,} bytes, {run.seconds:.3f} s. {run.note}")
 
-    def last(self, name: str) -> str:
+    def last_run(self, name: str) -> str:
         """Return when a duty ran last, and what came of it."""
         run = MaintenanceRun.objects.filter(name__startswith=name).first()
         return f"{run.outcome} {run.started_at:%Y-%m-%d %H:%M} UTC, {run.note or run.error}" if run else "never ran"

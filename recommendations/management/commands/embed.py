@@ -4,8 +4,8 @@ from django.core.management.base import BaseCommand
 
 from monitoring.clock import now
 from recommendations.management.progress import progress_bar
-from recommendations.services.vectors.embedding_models import embed_due
-from recommendations.services.vectors.pictures import place_texts
+from recommendations.services.vectors.embedding_models import embed_due_posts
+from recommendations.services.vectors.pictures import embed_text_posts
 from recommendations.services.wiring import configured_embedder
 
 
@@ -15,7 +15,7 @@ class Command(BaseCommand):
     def handle(self, *args: object, **options: object) -> None:
         model = configured_embedder()
         with progress_bar() as step:
-            done = embed_due(now=now(), progress=lambda done, total: step("posts", done, total))
+            done = embed_due_posts(now=now(), progress=lambda done, total: step("posts", done, total))
         self.stdout.write(f"Embedded {done:,} posts by {model.name}.")
-        if placed := place_texts(now=now()):
+        if placed := embed_text_posts(now=now()):
             self.stdout.write(f"Placed {placed:,} of them among the pictures.")

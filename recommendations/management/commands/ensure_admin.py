@@ -6,7 +6,7 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 
-NAME = "admin"
+ADMIN_USERNAME = "admin"
 
 
 class Command(BaseCommand):
@@ -14,8 +14,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: object, **options: object) -> None:
         users = get_user_model().objects
-        if users.filter(username=NAME).exists():
-            self.stdout.write(f"The user {NAME} is there already.")
+        if users.filter(username=ADMIN_USERNAME).exists():
+            self.stdout.write(f"The user {ADMIN_USERNAME} is there already.")
             return
         password = settings.ENV.admin_password.get_secret_value()
         if not password:
@@ -24,5 +24,5 @@ class Command(BaseCommand):
             validate_password(password)
         except ValidationError as error:
             raise CommandError(f"ADMIN_PASSWORD cannot be used: {' '.join(error.messages)}") from error
-        users.create_superuser(username=NAME, password=password)
-        self.stdout.write(f"Made the user {NAME}.")
+        users.create_superuser(username=ADMIN_USERNAME, password=password)
+        self.stdout.write(f"Made the user {ADMIN_USERNAME}.")

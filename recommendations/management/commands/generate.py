@@ -7,12 +7,12 @@ from django.core.management.base import BaseCommand, CommandError
 
 from monitoring.clock import now
 from recommendations.management.progress import progress_bar
-from recommendations.services.content.generate import NotEmptyError, Vectors, generate
-from recommendations.services.content.generating.draws import Size, WorldTooSmallError
+from recommendations.services.content.generate import DatabaseNotEmptyError, VectorSettings, generate
+from recommendations.services.content.generating.draws import PlatformSize, PlatformTooSmallError
 from recommendations.services.wiring import embedder
 
 
-def count(text: str) -> int:
+def parse_count(text: str) -> int:
     """Return a whole number that is not negative; 1_000_000 and 1,000,000 are fine."""
     digits = text.replace(",", "").replace("_", "")
     if not digits.isdecimal():
@@ -28,15 +28,15 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--members", type=count, default=1_000, metavar="N")
-        parser.add_argument("--posts", type=count, default=10_000, metavar="N")
-        parser.add_argument("--interactions", type=count, default=100_000, metavar="N")
+        parser.add_argument("--members", type=parse_count, default=1_000, metavar="N")
+        parser.add_argument("--posts", type=parse_count, default=10_000, metavar="N")
+        parser.add_argument("--interactions", type=parse_count, default=100_000, metavar="N")
         parser.add_argument(
-            "--follows", type=count, metavar="N", help="default: 15 a member, as far as there are pairs"
+            "--follows", type=parse_count, metavar="N", help="default: 15 a member, as far as there are pairs"
         )
-        parser.add_argument("--blocks", type=count, metavar="N", help="default: one for 20 members")
-        parser.add_argument("--mutes", type=count, metavar="N", help="default: one for 20 members")
-        parser.add_argument("--seed", type=count, default=1, metavar="S")
+        parser.add_argument("--blocks", type=parse_count, metavar="N", help="default: one for 20 members")
+        parser.add_argument("--mutes", type=parse_count, metavar="N", help="default: one for 20 members")
+        parser.add_argument("--seed", type=parse_count, default=1, metavar="S")
         parser.add_argument(
             "--vectors",
             action="store_true",
@@ -46,12 +46,12 @@ class Command(BaseCommand):
 
     def handle(self, *args: object, **options: Any) -> None:
         model = embedder()
-        vectors = Vectors(model.name, model.dimension) if options["vectors"] else None
+        vectors = VectorSettings(model.name, model.dimension) if options["vectors"] else None
         try:
-            size = sizes(options)
+            size = resolve_sizes(options)
             with progress_bar() as step:
                 generate(size=size, now=now(), vectors=vectors, append=options["append"], progress=step)
-        except (NotEmptyError, WorldTooSmallError, ValueError) as error:
+        except (DatabaseNotEmptyError, PlatformTooSmallError, ValueError) as error:
             raise CommandError(str(error)) from error
         self.stdout.write(
             f"Made {size.members:,} members, {size.posts:,} posts, {size.follows:,} follows, "
@@ -60,7 +60,7 @@ class Command(BaseCommand):
         )
 
 
-def sizes(options: dict[str, Any]) -> Size:
+def resolve_sizes(options: dict[str, Any]) -> PlatformSize:
     """Return the sizes asked for, the others in proportion; raise `ValueError` for what can't be made."""
     members = options["members"]
     if members < 1:
@@ -75,4 +75,4 @@ def sizes(options: dict[str, Any]) -> Size:
     chosen = {name: default if options[name] is None else options[name] for name, default in defaults.items()}
     if not options["posts"]:
         chosen["follows"] = 0
-    return Size(members, options["posts"], options["interactions"], **chosen, seed=options["seed"])
+    return PlatformSize(members, options["posts"], options["interactions"], **chosen, seed=options["seed"])

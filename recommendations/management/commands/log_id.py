@@ -7,9 +7,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from monitoring.clock import now
-from monitoring.log_ids import hashed_id
+from monitoring.log_ids import hash_log_id
 from recommendations.services.errors import UnknownMember
-from recommendations.services.members.members import number_of
+from recommendations.services.members.members import get_member_pk
 
 
 class Command(BaseCommand):
@@ -24,10 +24,10 @@ class Command(BaseCommand):
     def handle(self, *args: object, **options: Any) -> None:
         try:
             day = (date.fromisoformat(options["day"]) if options["day"] else now().date()).isoformat()
-            number = number_of(member_id=options["member"])
+            number = get_member_pk(member_id=options["member"])
         except ValueError as error:
             raise CommandError("Give the day as 2026-11-24.") from error
         except UnknownMember as error:
             raise CommandError(f"There is no member {options['member']!r}.") from error
         for known_as in (options["member"], number):
-            self.stdout.write(hashed_id(settings.SECRET_KEY, known_as, day))
+            self.stdout.write(hash_log_id(settings.SECRET_KEY, known_as, day))

@@ -17,16 +17,16 @@ from recommendations.services.errors import ServiceError
 from recommendations.services.serving.pages import Page
 from recommendations.services.serving.recommend import FEEDS, recommend
 
-WIDEST_TEXT = 60
+MAX_TEXT_WIDTH = 60
 
 
-def title(post: PostView) -> str:
+def excerpt(post: PostView) -> str:
     """Return the start of a post's text on one line, or what stands for it."""
     line = " ".join(post.text.split()) or f"({post.kind}, no text)"
-    return line if len(line) <= WIDEST_TEXT else line[: WIDEST_TEXT - 1] + "…"
+    return line if len(line) <= MAX_TEXT_WIDTH else line[: MAX_TEXT_WIDTH - 1] + "…"
 
 
-def table_of(page: Page) -> Table:
+def build_table(page: Page) -> Table:
     """Return the page as a table, a row for each pick."""
     served = f"{page.engine}{', cached' if page.cached else ''}{f', fallback {page.fallback}' * bool(page.fallback)}"
     caption = f"{page.variant} on {served}; {page.candidates:,} candidates; request {page.request_id}"
@@ -38,12 +38,12 @@ def table_of(page: Page) -> Table:
     for rank, pick in enumerate(page.picks, 1):
         why = "; ".join(REASON_SENTENCES[reason] for reason in pick.reasons)
         parts = "  ".join(f"{name} {value:+.3f}" for name, value in (pick.parts or {}).items() if value)
-        text = f"{escape(title(pick.post))} [dim]{escape(', '.join(pick.post.tags[:3]))}[/dim]"
+        text = f"{escape(excerpt(pick.post))} [dim]{escape(', '.join(pick.post.tags[:3]))}[/dim]"
         table.add_row(str(rank), f"{pick.score:.3f}", text, why, parts)
     return table
 
 
-def as_json(page: Page) -> str:
+def page_to_json(page: Page) -> str:
     """Return the page's picks as JSON, best first."""
     picks = [
         {"post_id": p.post.id, "score": p.score, "parts": p.parts, "reasons": [r.name.lower() for r in p.reasons]}
@@ -72,10 +72,10 @@ class Command(BaseCommand):
         except ServiceError as error:
             raise CommandError(str(error)) from error
         if options["json"]:
-            self.stdout.write(as_json(page))
+            self.stdout.write(page_to_json(page))
         elif not page.picks:
             self.stdout.write("Nothing to show: there is no post that this member may see and has not seen.")
         else:
             # Not a terminal (a log, a pipe): wide enough for a row to stay a row.
             console = Console(file=cast("IO[str]", self.stdout), width=None if self.stdout.isatty() else 160)
-            console.print(table_of(page))
+            console.print(build_table(page))

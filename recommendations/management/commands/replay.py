@@ -21,6 +21,6 @@ class Command(BaseCommand):
             found = replay(request_id=options["request_id"])
         except ServiceError as error:
             raise CommandError(str(error)) from error
-        if not found.is_same:
+        if not found.is_identical:
             raise CommandError(f"Ranked by {found.engine}, and something else came of it.")
         self.stdout.write(f"Ranked by {found.engine} again: the same {len(found.post_ids)} posts, byte for byte.")

@@ -9,7 +9,7 @@ from recommendations.ports import Catalogue
 
 
 @dataclass(frozen=True)
-class Followed:
+class FollowedAuthors:
     """The newest posts of followed authors."""
 
     catalogue: Catalogue
@@ -19,4 +19,4 @@ class Followed:
         """See `Source`."""
         if not len(query.followed_author_ids):
             return EMPTY_IDS
-        return self.catalogue.by_authors(query.followed_author_ids, query.policy.followed, eligible)
+        return self.catalogue.newest_by_authors(query.followed_author_ids, query.policy.followed_candidates, eligible)

@@ -20,15 +20,15 @@ class Nearest:
 
     def __call__(self, query: Query, eligible: BoolArray) -> Int64Array:
         """See `Source`. One scan serves all interests."""
-        heaviest = np.argsort(-query.interests.positive_weights, kind="stable")[: query.policy.interests]
+        heaviest = np.argsort(-query.interests.positive_weights, kind="stable")[: query.policy.max_interests]
         weights = query.interests.positive_weights[heaviest]
-        if not len(weights) or not query.policy.nearest:
+        if not len(weights) or not query.policy.nearest_candidates:
             return EMPTY_IDS
-        shares = np.ceil(query.policy.nearest * weights / weights.sum()).astype(int)
+        shares = np.ceil(query.policy.nearest_candidates * weights / weights.sum()).astype(int)
         rows, cosines = self.engine.nearest(query.interests.positive[heaviest], int(shares.max()), eligible)
         within_share = np.arange(rows.shape[1]) < shares[:, None]
         value = np.where(within_share, cosines * weights[:, None], -np.inf).ravel()
         order = np.argsort(-value, kind="stable")
         chosen = rows.ravel()[order[np.isfinite(value[order])]]
         _, first = np.unique(chosen, return_index=True)
-        return self.catalogue.everything().post_ids[chosen[np.sort(first)]][: query.policy.nearest]
+        return self.catalogue.all_posts().post_ids[chosen[np.sort(first)]][: query.policy.nearest_candidates]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from recommendations.contracts import UNKNOWN, BoolArray, Int64Array, Origin, Query, among
+from recommendations.contracts import UNKNOWN, BoolArray, Int64Array, Origin, Query, is_in_sorted
 from recommendations.ports import Catalogue
 
 
@@ -19,12 +19,12 @@ class Trending:
 
     def __call__(self, query: Query, eligible: BoolArray) -> Int64Array:
         """See `Source`."""
-        count = query.policy.trending
+        count = query.policy.trending_candidates
         if query.region_id == UNKNOWN:
             return self.catalogue.trending(count, eligible)
-        near = self.catalogue.trending_in(query.region_id, count // 2, eligible)
+        near = self.catalogue.trending_in_region(query.region_id, count // 2, eligible)
         anywhere = self.catalogue.trending(count, eligible)
-        return np.concatenate([near, anywhere[~among(anywhere, np.sort(near))]])[:count]
+        return np.concatenate([near, anywhere[~is_in_sorted(anywhere, np.sort(near))]])[:count]
 
 
 @dataclass(frozen=True)
@@ -36,4 +36,4 @@ class Fresh:
 
     def __call__(self, query: Query, eligible: BoolArray) -> Int64Array:
         """See `Source`."""
-        return self.catalogue.newest(max(query.policy.fresh, query.size), eligible)
+        return self.catalogue.newest(max(query.policy.fresh_candidates, query.size), eligible)

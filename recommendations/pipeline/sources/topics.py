@@ -9,7 +9,7 @@ import numpy as np
 from recommendations.contracts import EMPTY_IDS, BoolArray, Int64Array, Origin, Query
 from recommendations.ports import Catalogue
 
-TOPICS = 5
+MAX_TOPICS = 5
 """The topics liked best that posts are sought for. Changes the answer."""
 
 
@@ -23,8 +23,10 @@ class Topics:
     def __call__(self, query: Query, eligible: BoolArray) -> Int64Array:
         """See `Source`."""
         liked = query.topic_affinity
-        best = np.argsort(-liked.weights, kind="stable")[:TOPICS]
+        best = np.argsort(-liked.weights, kind="stable")[:MAX_TOPICS]
         best = best[liked.weights[best] > 0]
         if not len(best):
             return EMPTY_IDS
-        return self.catalogue.by_topics(np.sort(liked.ids[best]).astype(np.int32), query.policy.topics, eligible)
+        return self.catalogue.newest_by_topics(
+            np.sort(liked.ids[best]).astype(np.int32), query.policy.topic_candidates, eligible
+        )

@@ -8,13 +8,18 @@ import numpy as np
 from django.db import transaction
 
 from recommendations.models import Interaction, Member, Post, PostEmbedding, PrivacySettings, Relationship
-from recommendations.services.content.generating.acts import KINDS, Acts, make_acts
-from recommendations.services.content.generating.draws import NONE, Size
+from recommendations.services.content.generating.draws import NONE, PlatformSize
+from recommendations.services.content.generating.interactions import INTERACTION_KINDS, Interactions, make_interactions
 from recommendations.services.content.generating.people import People, make_people
 from recommendations.services.content.generating.posts import Posts, make_posts
-from recommendations.services.content.generating.texts import make_texts, tags
-from recommendations.services.content.generating.ties import Ties, make_blocks, make_follows, make_mutes
-from recommendations.services.content.generating.vectors import BLOCK, make_vectors
+from recommendations.services.content.generating.relationships import (
+    Relationships,
+    make_blocks,
+    make_follows,
+    make_mutes,
+)
+from recommendations.services.content.generating.texts import make_tags, make_texts
+from recommendations.services.content.generating.vectors import BLOCK_POSTS, make_vectors
 from recommendations.services.content.generating.vocabulary import (
     LANGUAGES,
     POST_KINDS,
@@ -22,29 +27,31 @@ from recommendations.services.content.generating.vocabulary import (
     SAFETY_LABELS,
     TOPICS,
 )
-from recommendations.services.content.safety import sensitivity_of
-from recommendations.services.vectors.embedding import SPACE
+from recommendations.services.content.safety import classify_sensitivity
+from recommendations.services.vectors.embedding import CONTENT_SPACE
 from recommendations.stores.bulk import Column, insert_columns, refresh_statistics
 
-INTERACTIONS_A_STEP = 100_000
+INTERACTIONS_PER_STEP = 100_000
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being made, how many are done and how many in all."""
 
 
-class NotEmptyError(RuntimeError):
+class DatabaseNotEmptyError(RuntimeError):
     """The database holds members already."""
 
 
 @dataclass(frozen=True)
-class Vectors:
+class VectorSettings:
     """What to write vectors as, when they are made from the topics and not by a model."""
 
     model: str
     dimension: int
 
 
-def generate(*, size: Size, now: datetime, vectors: Vectors | None, append: bool = False, progress: Progress) -> None:
+def generate(
+    *, size: PlatformSize, now: datetime, vectors: VectorSettings | None, append: bool = False, progress: Progress
+) -> None:
     """
     Make the platform of *size* as one transaction, as it stands at *now*.
 
@@ -52,13 +59,13 @@ def generate(*, size: Size, now: datetime, vectors: Vectors | None, append: bool
     not to be mixed with the model's own. `NotEmptyError` if there are members and not *append*, or if this
     seed is there.
     """
-    check_place(size.seed, append)
+    check_database_accepts(size.seed, append)
     # Everything is drawn before the first row is written: SQLite has one writer, and others wait for it.
     people = make_people(size)
     world = make_posts(size, people)
     blocks, mutes = make_blocks(size, people), make_mutes(size, people)
     follows = make_follows(size, people, world, blocks)
-    acts = make_acts(size, people, world, follows, blocks)
+    acts = make_interactions(size, people, world, follows, blocks)
     with transaction.atomic():
         members = insert_people(size, people, now)
         progress("members", size.members, size.members)
@@ -67,24 +74,24 @@ def generate(*, size: Size, now: datetime, vectors: Vectors | None, append: bool
         if vectors:
             insert_vectors(size, world, posts, vectors, now, progress)
         for kind, ties in (("block", blocks), ("mute", mutes), ("follow", follows)):
-            insert_ties(kind, ties, members, now)
+            insert_relationships(kind, ties, members, now)
         progress("relationships", size.follows, size.follows)
-        insert_acts(size, acts, members, posts, now, progress)
+        insert_interactions(size, acts, members, posts, now, progress)
         refresh_statistics(Member, PrivacySettings, Post, PostEmbedding, Relationship, Interaction)
 
 
-def check_place(seed: int, append: bool) -> None:
+def check_database_accepts(seed: int, append: bool) -> None:
     """Raise `NotEmptyError` unless the platform can be put here."""
     if Member.objects.filter(external_id__startswith=f"g{seed}-m").exists():
-        raise NotEmptyError(f"Members of seed {seed} are here already. Choose another --seed.")
+        raise DatabaseNotEmptyError(f"Members of seed {seed} are here already. Choose another --seed.")
     if not append and Member.objects.exists():
-        raise NotEmptyError(
+        raise DatabaseNotEmptyError(
             "The database holds members already. Point DATABASE_URL at an empty database, "
             "or use --append to add a generated platform beside what is there."
         )
 
 
-def insert_people(size: Size, people: People, now: datetime) -> np.ndarray:
+def insert_people(size: PlatformSize, people: People, now: datetime) -> np.ndarray:
     """Insert members and their privacy settings; return their ids (n,), by row."""
     names = [f"g{size.seed}-m{row:07d}" for row in range(size.members)]
     seconds = people.second_language.tolist()
@@ -100,14 +107,14 @@ def insert_people(size: Size, people: People, now: datetime) -> np.ndarray:
         "birth_year": [None if year == NONE else year for year in people.birth_year.tolist()],
         "is_adult": [None if adult == NONE else bool(adult) for adult in people.is_adult.tolist()],
         "is_active": people.is_active,
-        "created_at": before(now, people.ages),
+        "created_at": moments_before(now, people.ages),
     }
     insert_columns(Member, columns, {"changed_at": now})
     ids = ids_by_row(Member, f"g{size.seed}-m", names)
     privacy: dict[str, Column] = {
         "member_id": ids,
         "is_private": people.is_private,
-        "is_personalised": people.is_personalised,
+        "is_personalized": people.is_personalized,
         "sensitivity": people.sensitivity,
         "muted_tags": [[] if topic == NONE else [TOPICS[topic]] for topic in people.muted_topic.tolist()],
     }
@@ -115,26 +122,26 @@ def insert_people(size: Size, people: People, now: datetime) -> np.ndarray:
     return ids
 
 
-def insert_posts(size: Size, posts: Posts, members: np.ndarray, now: datetime) -> np.ndarray:
+def insert_posts(size: PlatformSize, posts: Posts, member_ids: np.ndarray, now: datetime) -> np.ndarray:
     """Insert posts, oldest first, so that ids grow with time; return their ids (n,), by row."""
     order = np.argsort(-posts.ages, kind="stable")
     names = [f"g{size.seed}-p{row:08d}" for row in range(size.posts)]
-    texts, all_tags = list(make_texts(size, posts)), list(tags(posts))
+    texts, all_tags = list(make_texts(size, posts)), list(make_tags(posts))
     labels = [
         {} if label == NONE else {SAFETY_LABELS[label]: score}
         for label, score in zip(posts.label.tolist(), posts.label_score.tolist(), strict=True)
     ]
     columns: dict[str, Column] = {
         "external_id": [names[row] for row in order],
-        "author_id": members[posts.author[order]],
+        "author_id": member_ids[posts.author[order]],
         "text": [texts[row] for row in order],
         "kind": [POST_KINDS[kind] for kind in posts.kind[order].tolist()],
         "language": [LANGUAGES[language] for language in posts.language[order].tolist()],
         "tags": [all_tags[row] for row in order],
-        "created_at": before(now, posts.ages[order]),
+        "created_at": moments_before(now, posts.ages[order]),
         "visibility": posts.visibility[order],
         "safety_labels": [labels[row] for row in order],
-        "sensitivity": [sensitivity_of(labels[row]).value for row in order],
+        "sensitivity": [classify_sensitivity(labels[row]).value for row in order],
         "removed_at": [now if removed else None for removed in posts.is_removed[order].tolist()],
     }
     insert_columns(Post, columns, {"changed_at": now})
@@ -142,48 +149,53 @@ def insert_posts(size: Size, posts: Posts, members: np.ndarray, now: datetime) -
 
 
 def insert_vectors(
-    size: Size, world: Posts, posts: np.ndarray, vectors: Vectors, now: datetime, progress: Progress
+    size: PlatformSize, columns: Posts, post_ids: np.ndarray, vectors: VectorSettings, now: datetime, progress: Progress
 ) -> None:
-    same = {"space": SPACE, "model": vectors.model, "dimension": vectors.dimension, "changed_at": now}
+    same = {"space": CONTENT_SPACE, "embedding_model": vectors.model, "dimension": vectors.dimension, "changed_at": now}
     done = 0
-    for block in make_vectors(size, world, vectors.dimension):
+    for block in make_vectors(size, columns, vectors.dimension):
         packed = [row.tobytes() for row in block.astype("<f4")]
-        insert_columns(PostEmbedding, {"post_id": posts[done : done + BLOCK], "vector": packed}, same)
+        insert_columns(PostEmbedding, {"post_id": post_ids[done : done + BLOCK_POSTS], "vector": packed}, same)
         done += len(block)
         progress("vectors", done, size.posts)
 
 
-def insert_ties(kind: str, ties: Ties, members: np.ndarray, now: datetime) -> None:
+def insert_relationships(kind: str, relationships: Relationships, member_ids: np.ndarray, now: datetime) -> None:
     columns: dict[str, Column] = {
-        "source_id": members[ties.source],
-        "target_id": members[ties.target],
-        "created_at": before(now, ties.ages),
+        "source_id": member_ids[relationships.source],
+        "target_id": member_ids[relationships.target],
+        "created_at": moments_before(now, relationships.ages),
     }
-    if len(ties.source):
+    if len(relationships.source):
         insert_columns(Relationship, columns, {"kind": kind})
 
 
-def insert_acts(
-    size: Size, acts: Acts, members: np.ndarray, posts: np.ndarray, now: datetime, progress: Progress
+def insert_interactions(
+    size: PlatformSize,
+    interactions: Interactions,
+    member_ids: np.ndarray,
+    post_ids: np.ndarray,
+    now: datetime,
+    progress: Progress,
 ) -> None:
     """Insert the interactions, oldest first, a step at a time to bound the memory."""
-    count = len(acts.member)
-    for start in range(0, count, INTERACTIONS_A_STEP):
-        step = slice(start, start + INTERACTIONS_A_STEP)
-        rows = range(start, min(start + INTERACTIONS_A_STEP, count))
+    count = len(interactions.member)
+    for start in range(0, count, INTERACTIONS_PER_STEP):
+        step = slice(start, start + INTERACTIONS_PER_STEP)
+        rows = range(start, min(start + INTERACTIONS_PER_STEP, count))
         columns: dict[str, Column] = {
             "event_id": [f"g{size.seed}-i{row:09d}" for row in rows],
-            "member_id": members[acts.member[step]],
-            "post_id": posts[acts.post[step]],
-            "kind": [KINDS[kind] for kind in acts.kind[step].tolist()],
-            "value": [None if value != value else value for value in acts.seconds[step].tolist()],
-            "occurred_at": before(now, acts.ages[step]),
+            "member_id": member_ids[interactions.member[step]],
+            "post_id": post_ids[interactions.post[step]],
+            "kind": [INTERACTION_KINDS[kind] for kind in interactions.kind[step].tolist()],
+            "value": [None if value != value else value for value in interactions.seconds[step].tolist()],
+            "occurred_at": moments_before(now, interactions.ages[step]),
         }
         insert_columns(Interaction, columns, {"received_at": now})
         progress("interactions", rows[-1] + 1, count)
 
 
-def before(now: datetime, ages: np.ndarray) -> np.ndarray:
+def moments_before(now: datetime, ages: np.ndarray) -> np.ndarray:
     """Return the moments *ages* (n,) seconds before *now*, as datetime64 in UTC."""
     return np.datetime64(now.astimezone(UTC).replace(tzinfo=None), "s") - ages.astype("timedelta64[s]")
 

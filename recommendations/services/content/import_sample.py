@@ -31,7 +31,7 @@ from recommendations.contracts import InteractionKind
 from recommendations.models import Interaction, Member, Post, PrivacySettings
 from recommendations.stores.bulk import Column, insert_columns, refresh_statistics
 
-FOLDER = Path(__file__).parents[2] / "sample" / "movielens"
+SAMPLE_FOLDER = Path(__file__).parents[2] / "sample" / "movielens"
 DAY = timedelta(days=1)
 APOSTROPHES = ("'", "’")
 ARTICLE = re.compile(
@@ -57,7 +57,7 @@ class SampleSummary:
 class Film:
     """A row of films.csv."""
 
-    film: str
+    film_id: str
     title: str
     year: str
     genres: tuple[str, ...]
@@ -65,10 +65,10 @@ class Film:
     @property
     def post_id(self) -> str:
         """The external id of its post."""
-        return f"film:{self.film}"
+        return f"film:{self.film_id}"
 
     @property
-    def studio(self) -> str:
+    def studio_id(self) -> str:
         """The external id of its author."""
         decade = f"{self.year[:3]}0s" if self.year else "undated"
         return f"studio:{(self.genres or ('unsorted',))[0]}-{decade}".lower()
@@ -76,7 +76,7 @@ class Film:
     @property
     def text(self) -> str:
         """Its text: The Three Musketeers (1993). Action, Adventure."""
-        title = straight(self.title) or "Untitled film"
+        title = restore_article(self.title) or "Untitled film"
         year = f" ({self.year})" if self.year else ""
         return f"{title}{year}. {', '.join(self.genres)}".strip().removesuffix(".")
 
@@ -85,20 +85,20 @@ class Film:
 class Rating:
     """A row of ratings.csv."""
 
-    member: str
-    film: str
+    rater_id: str
+    film_id: str
     stars: float
     rated_at: int
 
     @property
     def member_id(self) -> str:
         """The external id of who rated."""
-        return f"movielens:{self.member}"
+        return f"movielens:{self.rater_id}"
 
     @property
     def post_id(self) -> str:
         """The external id of what was rated."""
-        return f"film:{self.film}"
+        return f"film:{self.film_id}"
 
     @property
     def kind(self) -> InteractionKind:
@@ -108,17 +108,17 @@ class Rating:
         return InteractionKind.NOT_INTERESTED if self.stars <= 2 else InteractionKind.VIEW
 
 
-def import_sample(*, now: datetime, folder: Path = FOLDER) -> SampleSummary:
+def import_sample(*, now: datetime, folder: Path = SAMPLE_FOLDER) -> SampleSummary:
     """Import what is missing of the sample; raise `SampleMissingError` if its files are not in *folder*."""
-    films = [film_of(row) for row in read(folder, "films")]
-    ratings = [rating_of(row) for row in read(folder, "ratings")]
+    films = [parse_film(row) for row in read_sample(folder, "films")]
+    ratings = [parse_rating(row) for row in read_sample(folder, "ratings")]
     shift = days_to_yesterday(max(rating.rated_at for rating in ratings), now)
-    joined = first_times(((rating.member_id, rating.rated_at) for rating in ratings), shift)
-    published = first_times(((rating.post_id, rating.rated_at) for rating in ratings), shift)
+    joined = first_event_times(((rating.member_id, rating.rated_at) for rating in ratings), shift)
+    published = first_event_times(((rating.post_id, rating.rated_at) for rating in ratings), shift)
     with transaction.atomic():
         opening = min(published.values())
         summary = SampleSummary(
-            studios=add_members({film.studio: opening for film in films}, now),
+            studios=add_members({film.studio_id: opening for film in films}, now),
             members=add_members(joined, now),
             posts=add_posts(films, published, now),
             interactions=add_interactions(ratings, shift, now),
@@ -127,7 +127,7 @@ def import_sample(*, now: datetime, folder: Path = FOLDER) -> SampleSummary:
     return summary
 
 
-def read(folder: Path, name: str) -> Iterator[dict[str, str]]:
+def read_sample(folder: Path, name: str) -> Iterator[dict[str, str]]:
     """Yield the rows of one of the sample's files."""
     path = folder / f"{name}.csv.gz"
     if not path.is_file():
@@ -139,15 +139,15 @@ def read(folder: Path, name: str) -> Iterator[dict[str, str]]:
         yield from csv.DictReader(file)
 
 
-def film_of(row: Mapping[str, str]) -> Film:
+def parse_film(row: Mapping[str, str]) -> Film:
     return Film(row["film"], row["title"], row["year"], tuple(filter(None, row["genres"].split("|"))))
 
 
-def rating_of(row: Mapping[str, str]) -> Rating:
+def parse_rating(row: Mapping[str, str]) -> Rating:
     return Rating(row["member"], row["film"], float(row["rating"]), int(row["rated_at"]))
 
 
-def straight(title: str) -> str:
+def restore_article(title: str) -> str:
     """Return a title as it is said: `Misérables, Les` → `Les Misérables`; what stands in brackets stays."""
     return ARTICLE.sub(lambda m: f"{m['article']}{'' if m['article'].endswith(APOSTROPHES) else ' '}{m['name']}", title)
 
@@ -157,38 +157,38 @@ def days_to_yesterday(newest: int, now: datetime) -> timedelta:
     return timedelta(days=(now.date() - DAY - datetime.fromtimestamp(newest, UTC).date()).days)
 
 
-def first_times(events: Iterable[tuple[str, int]], shift: timedelta) -> dict[str, datetime]:
+def first_event_times(events: Iterable[tuple[str, int]], shift: timedelta) -> dict[str, datetime]:
     """Return, by id, a minute before the first of its *events* (id, Unix seconds), moved by *shift*."""
     first: dict[str, int] = {}
     for external_id, at in events:
         first[external_id] = min(at, first.get(external_id, at))
-    return {external_id: moved(at, shift) - timedelta(minutes=1) for external_id, at in first.items()}
+    return {external_id: shift_time(at, shift) - timedelta(minutes=1) for external_id, at in first.items()}
 
 
-def moved(seconds: int, shift: timedelta) -> datetime:
+def shift_time(seconds: int, shift: timedelta) -> datetime:
     return datetime.fromtimestamp(seconds, UTC) + shift
 
 
-def add_members(joined: Mapping[str, datetime], now: datetime) -> int:
+def add_members(joined_at: Mapping[str, datetime], now: datetime) -> int:
     """Add open accounts (external id to when it was made) and return how many were new."""
-    columns: dict[str, Column] = {"external_id": list(joined), "created_at": list(joined.values())}
+    columns: dict[str, Column] = {"external_id": list(joined_at), "created_at": list(joined_at.values())}
     new = insert_columns(Member, columns, {"languages": ["en"], "changed_at": now})
-    ids = list(Member.objects.filter(external_id__in=joined, privacy=None).values_list("id", flat=True).order_by())
+    ids = list(Member.objects.filter(external_id__in=joined_at, privacy=None).values_list("id", flat=True).order_by())
     if ids:
         insert_columns(PrivacySettings, {"member_id": ids}, {"is_private": False, "changed_at": now})
     return new
 
 
-def add_posts(films: Sequence[Film], published: Mapping[str, datetime], now: datetime) -> int:
+def add_posts(films: Sequence[Film], published_at: Mapping[str, datetime], now: datetime) -> int:
     """Add the films, oldest first, and return how many were new."""
-    ordered = sorted(films, key=lambda film: published[film.post_id])
-    studios = ids_of(Member, "studio:")
+    ordered = sorted(films, key=lambda film: published_at[film.post_id])
+    studios = ids_by_prefix(Member, "studio:")
     columns: dict[str, Column] = {
         "external_id": [film.post_id for film in ordered],
-        "author_id": [studios[film.studio] for film in ordered],
+        "author_id": [studios[film.studio_id] for film in ordered],
         "text": [film.text for film in ordered],
         "tags": [[genre.lower() for genre in film.genres] for film in ordered],
-        "created_at": [published[film.post_id] for film in ordered],
+        "created_at": [published_at[film.post_id] for film in ordered],
     }
     return insert_columns(Post, columns, {"kind": "film", "language": "en", "changed_at": now})
 
@@ -196,19 +196,19 @@ def add_posts(films: Sequence[Film], published: Mapping[str, datetime], now: dat
 def add_interactions(ratings: Sequence[Rating], shift: timedelta, now: datetime) -> int:
     """Add the ratings, oldest first, and return how many were new."""
     ordered = sorted(ratings, key=lambda rating: rating.rated_at)
-    members, posts = ids_of(Member, "movielens:"), ids_of(Post, "film:")
+    members, posts = ids_by_prefix(Member, "movielens:"), ids_by_prefix(Post, "film:")
     columns: dict[str, Column] = {
-        "event_id": [f"movielens:{rating.member}:{rating.film}" for rating in ordered],
+        "event_id": [f"movielens:{rating.rater_id}:{rating.film_id}" for rating in ordered],
         "member_id": [members[rating.member_id] for rating in ordered],
         "post_id": [posts[rating.post_id] for rating in ordered],
         "kind": [rating.kind.value for rating in ordered],
         "value": [rating.stars for rating in ordered],
-        "occurred_at": [moved(rating.rated_at, shift) for rating in ordered],
+        "occurred_at": [shift_time(rating.rated_at, shift) for rating in ordered],
     }
     return insert_columns(Interaction, columns, {"received_at": now})
 
 
-def ids_of(model: type[Member] | type[Post], prefix: str) -> dict[str, int]:
+def ids_by_prefix(model: type[Member] | type[Post], prefix: str) -> dict[str, int]:
     """Return our ids by the external ids that start with *prefix*."""
     found = model.objects.filter(external_id__startswith=prefix)
     return dict(found.values_list("external_id", "id").order_by())

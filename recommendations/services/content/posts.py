@@ -8,11 +8,11 @@ from typing import Any
 
 from recommendations.contracts import Sensitivity, Visibility
 from recommendations.models import Post
-from recommendations.services.errors import NoSuchPost
+from recommendations.services.errors import PostNotFound
 
 
 @dataclass(frozen=True, slots=True)
-class PostRecord:
+class PostDetails:
     """All that is kept of a post, for its platform; a viewer never gets this."""
 
     id: str
@@ -27,16 +27,16 @@ class PostRecord:
     sensitivity: str
     created_at: datetime
     removed_at: datetime | None
-    embedded: list[dict[str, Any]]
+    embeddings: list[dict[str, Any]]
     """The vectors that it has: space, model, version."""
 
 
-def read_post(*, post_id: str) -> PostRecord:
+def read_post(*, post_id: str) -> PostDetails:
     """Return the post, or raise `NoSuchPost`."""
     post = Post.objects.select_related("author").filter(external_id=post_id).first()
     if post is None:
-        raise NoSuchPost(post_id)
-    return PostRecord(
+        raise PostNotFound(post_id)
+    return PostDetails(
         id=post.external_id,
         author_id=post.author.external_id,
         text=post.text,
@@ -49,16 +49,16 @@ def read_post(*, post_id: str) -> PostRecord:
         sensitivity=Sensitivity(post.sensitivity).name.lower(),
         created_at=post.created_at,
         removed_at=post.removed_at,
-        embedded=[
-            {"space": vector.space, "model": vector.model, "version": vector.version}
-            for vector in post.embeddings.defer("vector").order_by("space", "model")
+        embeddings=[
+            {"space": vector.space, "embedding_model": vector.embedding_model, "version": vector.version}
+            for vector in post.embeddings.defer("vector").order_by("space", "embedding_model")
         ],
     )
 
 
-def pk_of(post_id: str) -> int:
+def get_post_pk(post_id: str) -> int:
     """Return our number of a post, or raise `NoSuchPost`."""
     pk = Post.objects.filter(external_id=post_id).values_list("pk", flat=True).first()
     if pk is None:
-        raise NoSuchPost(post_id)
+        raise PostNotFound(post_id)
     return pk

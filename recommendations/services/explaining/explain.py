@@ -16,8 +16,8 @@ from recommendations import feeds
 from recommendations.contracts import Origin, Reason, origins_of, reasons_of
 from recommendations.models import FeedRequest, Post, ServedPage
 from recommendations.services import wiring
-from recommendations.services.errors import InputsNotKept, UnknownPost, UnknownRequest
-from recommendations.services.explaining.replay import ranked_again
+from recommendations.services.errors import InputsUnavailable, PostNotVisible, UnknownRequest
+from recommendations.services.explaining.replay import rank_again
 from recommendations.services.serving.final_check import check_posts, preference_filters
 from recommendations.services.serving.query import assign_engine, build_query, get_viewer
 
@@ -33,7 +33,7 @@ class Explanation:
     sentence: str
     rank: int | None
     """Place in the slate, or among all candidates for one that is not in it; from 1."""
-    of: int | None
+    ranked_count: int | None
     """How many the rank is among."""
     score: float | None
     parts: dict[str, float] | None
@@ -43,7 +43,7 @@ class Explanation:
     filter: str | None
 
 
-@wiring.by_one_model
+@wiring.pin_embedding_models
 def explain(*, request_id: UUID, post_id: str, viewer_id: str, now: datetime) -> Explanation:
     """Return why *viewer_id* was shown *post_id* by this request, or was not. Refuses what is not theirs to know."""
     viewer = get_viewer(now, member_id=viewer_id)
@@ -53,47 +53,47 @@ def explain(*, request_id: UUID, post_id: str, viewer_id: str, now: datetime) ->
     pk = Post.objects.filter(external_id=post_id).values_list("pk", flat=True).first()
     query = build_query(viewer, assign_engine(viewer_id), feed=row.feed, now=now)
     ids = np.array([pk or 0], np.int64)
-    if not check_posts(query, ids, feeds.MAY_SEE)[0].all():
-        raise UnknownPost(post_id)
+    if not check_posts(query, ids, feeds.MANDATORY_FILTERS)[0].all():
+        raise PostNotVisible(post_id)
     slate = np.frombuffer(bytes(row.post_ids), "<i8")
     place = np.flatnonzero(slate == pk)
     if len(place):
-        return of_pick(row, post_id, int(place[0]), len(slate), was_shown(row, int(ids[0])))
+        return explain_pick(row, post_id, int(place[0]), len(slate), was_served(row, int(ids[0])))
     for check in preference_filters(row.feed):
         if not check_posts(query, ids, (check,))[0].all():
-            return absent(row, post_id, "filtered", check.sentence, check=check.name)
-    return of_rest(row, post_id, int(ids[0]), len(slate))
+            return explain_absence(row, post_id, "filtered", check.sentence, filter_name=check.name)
+    return explain_unpicked(row, post_id, int(ids[0]), len(slate))
 
 
-def was_shown(row: FeedRequest, pk: int) -> bool:
+def was_served(row: FeedRequest, pk: int) -> bool:
     """Return whether the post was on a page of the request."""
     pages = ServedPage.objects.filter(request_id=row.pk, member=row.member_id).values_list("post_ids", flat=True)
     return any(pk in np.frombuffer(bytes(page), "<i8") for page in pages)
 
 
-def of_pick(row: FeedRequest, post_id: str, place: int, n: int, shown: bool) -> Explanation:
+def explain_pick(row: FeedRequest, post_id: str, position: int, slate_size: int, is_served: bool) -> Explanation:
     """Return the explanation of a post that is in the slate."""
     names = row.part_names
-    parts = np.frombuffer(bytes(row.parts), "<f4").reshape(-1, len(names)) if names else np.zeros((n, 0), "f4")
-    own = parts[place] if len(parts) == n else parts[:0].ravel()
+    parts = np.frombuffer(bytes(row.parts), "<f4").reshape(-1, len(names)) if names else np.zeros((slate_size, 0), "f4")
+    own = parts[position] if len(parts) == slate_size else parts[:0].ravel()
     reasons = np.frombuffer(bytes(row.reasons), "<u2")
-    why = reasons_of(int(reasons[place])) if len(reasons) == n else ()
+    why = reasons_of(int(reasons[position])) if len(reasons) == slate_size else ()
     return Explanation(
         request_id=row.pk,
         post_id=post_id,
-        status="shown" if shown else "ranked",
-        sentence="It was on a page." if shown else "It is in the slate, on no page that was asked for yet.",
-        rank=place + 1,
-        of=n,
-        score=total(own) if len(own) else None,
+        status="shown" if is_served else "ranked",
+        sentence="It was on a page." if is_served else "It is in the slate, on no page that was asked for yet.",
+        rank=position + 1,
+        ranked_count=slate_size,
+        score=sum_parts(own) if len(own) else None,
         parts={name: float(value) for name, value in zip(names, own, strict=True)} if len(own) else None,
-        sources=tuple(o.name.lower() for o in origins_of(int(np.frombuffer(bytes(row.origins), "<u2")[place]))),
+        sources=tuple(o.name.lower() for o in origins_of(int(np.frombuffer(bytes(row.origins), "<u2")[position]))),
         reasons=why,
         filter=None,
     )
 
 
-def total(parts: np.typing.NDArray[np.float32]) -> float:
+def sum_parts(parts: np.typing.NDArray[np.float32]) -> float:
     """Return the sum of the parts as the engines make it: in float32, one after the other."""
     score = np.float32(0)
     for part in parts:
@@ -101,24 +101,29 @@ def total(parts: np.typing.NDArray[np.float32]) -> float:
     return float(score)
 
 
-def of_rest(row: FeedRequest, post_id: str, pk: int, n: int) -> Explanation:
+def explain_unpicked(row: FeedRequest, post_id: str, pk: int, slate_size: int) -> Explanation:
     """Return the explanation of a post that is not in the slate, though the viewer may and would see it."""
     try:
-        scored = ranked_again(row)
-    except InputsNotKept:
-        return absent(
-            row, post_id, "not_in_slate", f"It is not among the {n} best; what they were chosen from is not kept."
+        scored = rank_again(row)
+    except InputsUnavailable:
+        return explain_absence(
+            row,
+            post_id,
+            "not_in_slate",
+            f"It is not among the {slate_size} best; what they were chosen from is not kept.",
         )
     place = np.flatnonzero(scored.candidates.post_ids == pk)
     if not len(place):
-        return absent(row, post_id, "not_found", "No source brought it.")
+        return explain_absence(row, post_id, "not_found", "No source brought it.")
     at = int(place[0])
-    found = absent(row, post_id, "outranked", f"It stood at {at + 1} of {row.candidates}; the slate ends at {n}.")
+    found = explain_absence(
+        row, post_id, "outranked", f"It stood at {at + 1} of {row.candidate_count}; the slate ends at {slate_size}."
+    )
     return Explanation(
         **{
             **{name: getattr(found, name) for name in found.__slots__},
             "rank": at + 1,
-            "of": row.candidates,
+            "of": row.candidate_count,
             "score": float(scored.scores[at]),
             "parts": {name: float(v) for name, v in zip(scored.part_names, scored.parts[at], strict=True)},
             "sources": tuple(o.name.lower() for o in Origin if scored.candidates.origins[at] >> o & 1),
@@ -126,6 +131,8 @@ def of_rest(row: FeedRequest, post_id: str, pk: int, n: int) -> Explanation:
     )
 
 
-def absent(row: FeedRequest, post_id: str, status: str, sentence: str, check: str | None = None) -> Explanation:
+def explain_absence(
+    row: FeedRequest, post_id: str, status: str, sentence: str, filter_name: str | None = None
+) -> Explanation:
     """Return the explanation of a post that is not in the slate."""
-    return Explanation(row.pk, post_id, status, sentence, None, None, None, None, (), (), check)
+    return Explanation(row.pk, post_id, status, sentence, None, None, None, None, (), (), filter_name)

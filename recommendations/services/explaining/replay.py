@@ -11,45 +11,45 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from recommendations.contracts import Int64Array, Scored
+from recommendations.contracts import Int64Array, ScoredCandidates
 from recommendations.models import FeedInputs, FeedRequest, PostEmbedding
-from recommendations.pipeline.run import ranked
+from recommendations.pipeline.run import rank_candidates
 from recommendations.pipeline.stages import Trace
 from recommendations.ports import Engine
 from recommendations.services import wiring
-from recommendations.services.errors import InputsNotKept, UnknownRequest
+from recommendations.services.errors import InputsUnavailable, UnknownRequest
 from recommendations.services.serving.inputs import unpack_inputs
-from recommendations.services.vectors.embedding import SPACE
+from recommendations.services.vectors.embedding import CONTENT_SPACE
 
 
 @dataclass(frozen=True, slots=True)
-class Replay:
+class ReplayResult:
     """A slate that was ranked again."""
 
     request_id: UUID
     engine: str
     post_ids: Int64Array  # (n,)
-    is_same: bool
+    is_identical: bool
     """Whether the order and the parts of every score are the recorded bytes."""
 
 
-def replay(*, request_id: UUID) -> Replay:
+def replay(*, request_id: UUID) -> ReplayResult:
     """Rank a served request again, and say whether the same came of it. Raises `InputsNotKept` with the reason."""
     row = FeedRequest.objects.filter(pk=request_id).first()
     if row is None:
         raise UnknownRequest(request_id)
-    scored = ranked_again(row)
+    scored = rank_again(row)
     scored = scored.take(np.arange(len(bytes(row.post_ids)) // 8))
     is_same_order = scored.candidates.post_ids.astype("<i8").tobytes() == bytes(row.post_ids)
-    return Replay(
+    return ReplayResult(
         request_id=request_id,
         engine=row.engine,
         post_ids=scored.candidates.post_ids,
-        is_same=is_same_order and has_same_parts(scored, row),
+        is_identical=is_same_order and has_same_parts(scored, row),
     )
 
 
-def has_same_parts(scored: Scored, row: FeedRequest) -> bool:
+def has_same_parts(scored: ScoredCandidates, row: FeedRequest) -> bool:
     """
     Return whether every part of every score is the recorded one, to the byte.
 
@@ -66,37 +66,39 @@ def has_same_parts(scored: Scored, row: FeedRequest) -> bool:
     return is_same and not any(column.any() for column in alone)
 
 
-def ranked_again(row: FeedRequest) -> Scored:
+def rank_again(row: FeedRequest) -> ScoredCandidates:
     """Return all the candidates of *row* in their order: its slate, and what stood behind it."""
-    kept = FeedInputs.objects.filter(pk=row.pk).values_list("packed", flat=True).first()
+    kept = FeedInputs.objects.filter(pk=row.pk).values_list("packed_inputs", flat=True).first()
     if kept is None:
-        raise InputsNotKept(row.pk, "they were never kept, or their time is over")
+        raise InputsUnavailable(row.pk, "they were never kept, or their time is over")
     query, candidates, model = unpack_inputs(row.pk, zlib.decompress(bytes(kept)))
     feed = "trending" if row.fallback == "trending" else row.feed
     pipeline = wiring.feed_pipeline(feed, row.engine if row.engine != "none" else "plain")
     if pipeline.engine is None:
-        return ranked(pipeline, query, candidates, Trace())
+        return rank_candidates(pipeline, query, candidates, Trace())
     rows = np.arange(len(candidates), dtype=np.int32)
-    engine = wiring.new_engine(row.engine)
+    engine = wiring.create_engine(row.engine)
     has_vector = candidates.rows >= 0
-    put_vectors(engine, row, candidates.post_ids, rows, model)
+    load_recorded_vectors(engine, row, candidates.post_ids, rows, model)
     again = replace(candidates, rows=np.where(has_vector, rows, np.int32(-1)))
-    return ranked(wiring.feed_pipeline(feed, row.engine, engine), query, again, Trace())
+    return rank_candidates(wiring.feed_pipeline(feed, row.engine, engine), query, again, Trace())
 
 
-def put_vectors(engine: Engine, row: FeedRequest, post_ids: Int64Array, rows: NDArray[np.int32], model: str) -> None:
+def load_recorded_vectors(
+    engine: Engine, row: FeedRequest, post_ids: Int64Array, rows: NDArray[np.int32], model: str
+) -> None:
     """Give *engine* the posts' vectors; refuse if one is missing, or is not what it was."""
     found: Mapping[int, tuple[bytes, datetime]] = {
         post_id: (bytes(vector), changed_at)
         for post_id, vector, changed_at in PostEmbedding.objects.filter(
-            post_id__in=post_ids.tolist(), space=SPACE, model=model, dimension=engine.dimension
+            post_id__in=post_ids.tolist(), space=CONTENT_SPACE, embedding_model=model, dimension=engine.dimension
         ).values_list("post_id", "vector", "changed_at")
     }
     if any(changed_at > row.created_at for _, changed_at in found.values()):
-        raise InputsNotKept(row.pk, "a post has another vector by now")
+        raise InputsUnavailable(row.pk, "a post has another vector by now")
     # Whether it had none at that time either cannot be told.
     if len(found) < len(post_ids):
-        raise InputsNotKept(row.pk, "a post has no vector now")
+        raise InputsUnavailable(row.pk, "a post has no vector now")
     packed = b"".join(found[post_id][0] for post_id in post_ids.tolist())
     vectors = np.frombuffer(packed, "<f4").reshape(-1, engine.dimension)
     usable = np.isfinite(vectors).all(axis=1)

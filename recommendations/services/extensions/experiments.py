@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from flags.experiments import sources
+from flags.experiments import metric_sources
 from recommendations.contracts import Float64Array
 from recommendations.models import Interaction, Member
 
-CHUNK = 500
+MEMBERS_PER_QUERY = 500
 """Members that are asked about together: databases bound the number of parameters. Changes the speed."""
 
 
@@ -20,13 +20,15 @@ def count_interactions(
 ) -> Float64Array:
     """See `sources.Count`. What a member took back does not count."""
     counts = np.zeros(len(unit_ids))
-    for start in range(0, len(unit_ids), CHUNK):
-        part = slice(start, start + CHUNK)
-        counts[part] = count_some(unit_ids[part], since[part], until[part], kinds)
+    for start in range(0, len(unit_ids), MEMBERS_PER_QUERY):
+        part = slice(start, start + MEMBERS_PER_QUERY)
+        counts[part] = count_chunk(unit_ids[part], since[part], until[part], kinds)
     return counts
 
 
-def count_some(unit_ids: Sequence[str], since: Float64Array, until: Float64Array, kinds: Sequence[str]) -> Float64Array:
+def count_chunk(
+    unit_ids: Sequence[str], since: Float64Array, until: Float64Array, kinds: Sequence[str]
+) -> Float64Array:
     """Return the same of a few members, in two queries."""
     members = dict(Member.objects.filter(external_id__in=unit_ids).values_list("external_id", "pk"))
     if not members:
@@ -49,15 +51,15 @@ def count_some(unit_ids: Sequence[str], since: Float64Array, until: Float64Array
 def member_slices(unit_ids: Sequence[str]) -> dict[str, list[str]]:
     """Return the language that each member reads first, and the region."""
     known: dict[str, tuple[str, str]] = {}
-    for start in range(0, len(unit_ids), CHUNK):
-        rows = Member.objects.filter(external_id__in=unit_ids[start : start + CHUNK])
+    for start in range(0, len(unit_ids), MEMBERS_PER_QUERY):
+        rows = Member.objects.filter(external_id__in=unit_ids[start : start + MEMBERS_PER_QUERY])
         for id, languages, region in rows.values_list("external_id", "languages", "region"):
             known[id] = (languages[0] if languages else "", region)
     told = [known.get(id, ("", "")) for id in unit_ids]
     return {"language": [language for language, _ in told], "region": [region for _, region in told]}
 
 
-def register() -> None:
+def register_experiment_sources() -> None:
     """Let experiments know all this."""
-    sources.register("interactions", count_interactions)
-    sources.register_slices("members", member_slices)
+    metric_sources.register_metric_source("interactions", count_interactions)
+    metric_sources.register_slicer("members", member_slices)

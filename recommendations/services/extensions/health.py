@@ -9,25 +9,25 @@ from recommendations.services import wiring
 from recommendations.services.extensions import selftest
 
 
-def kernel(_now: datetime) -> None:
+def run_kernel_selftest(_now: datetime) -> None:
     """Let the kernel answer a question whose answer is known."""
     selftest.check_kernel()
 
 
-def catalogue(now: datetime) -> None:
+def load_catalogue(now: datetime) -> None:
     """Load the catalogue, or follow what changed. An empty one is fine: there may be no posts."""
     wiring.catalogue().refresh(now)
 
 
-def vector_index(_now: datetime) -> None:
+def check_vector_index(_now: datetime) -> None:
     """Ask Qdrant for a word. Feeds go on without it, so this says more than they need."""
     if index := wiring.vector_index():
-        index.check()
+        index.ping()
 
 
-def register_checks() -> None:
+def register_health_checks() -> None:
     """Have these asked on every look at readiness."""
-    health.register("kernel", kernel)
-    health.register("catalogue", catalogue)
+    health.register_health_check("kernel", run_kernel_selftest)
+    health.register_health_check("catalogue", load_catalogue)
     if settings.ENV.qdrant_url:
-        health.register("vector_index", vector_index)
+        health.register_health_check("vector_index", check_vector_index)

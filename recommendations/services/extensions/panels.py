@@ -11,24 +11,24 @@ import numpy as np
 from django.db.models import F, Max, Sum
 from django.urls import reverse
 
-from monitoring.dashboard import Bars, Cell, Figure, Panel, Plot, Point, Table, register
-from monitoring.panels import ago, percent
+from monitoring.dashboard import Bars, Cell, Panel, Plot, Point, Stat, Table, register_panel
+from monitoring.panels import format_age, percent
 from recommendations.models import FeedHour, FeedRequest, Job
 from recommendations.services import wiring
 
-LOOKED_AT = 5_000
+MAX_REQUESTS = 5_000
 """Newest requests that are looked at. Changes how far back the figures go under load."""
-BACK = timedelta(hours=1)
+ENGINES_WINDOW = timedelta(hours=1)
 WEEK = timedelta(days=7)
-JOBS_SHOWN = 10
+MAX_JOBS = 10
 
 
-def engines(now: datetime) -> Panel:
+def engines_panel(now: datetime) -> Panel:
     """Show which engine made the feeds of the last hour, and how often a fallback had to."""
-    rows = FeedRequest.objects.filter(created_at__gte=now - BACK).order_by("-created_at")
-    found = list(rows.values_list("engine", "fallback", "duration_ms", "created_at")[:LOOKED_AT])
+    rows = FeedRequest.objects.filter(created_at__gte=now - ENGINES_WINDOW).order_by("-created_at")
+    found = list(rows.values_list("engine", "fallback", "duration_ms", "created_at")[:MAX_REQUESTS])
     if not found:
-        return Panel(empty="No feed was made within the last hour.")
+        return Panel(empty_text="No feed was made within the last hour.")
     times: dict[str, list[float]] = defaultdict(list)
     fallbacks: dict[str, int] = defaultdict(int)
     for engine, fallback, duration, _ in found:
@@ -44,9 +44,9 @@ def engines(now: datetime) -> Panel:
         for engine, took in sorted(times.items())
     ]
     return Panel(
-        figures=[
-            Figure("feeds made", len(found), f"since {found[-1][3]:%H:%M} UTC"),
-            Figure("by a fallback", share, "%", "bad" if share > 1 else "good"),
+        stats=[
+            Stat("feeds made", len(found), f"since {found[-1][3]:%H:%M} UTC"),
+            Stat("by a fallback", share, "%", "bad" if share > 1 else "good"),
         ],
         bars=[Bars("Fallbacks by step", "feeds", dict(fallbacks))] if fallbacks else [],
         tables=[
@@ -56,7 +56,7 @@ def engines(now: datetime) -> Panel:
     )
 
 
-def variants(now: datetime) -> Panel:
+def variants_panel(now: datetime) -> Panel:
     """Show the variants side by side over a week of whole hours."""
     hours = FeedHour.objects.filter(hour__gte=now - WEEK).order_by()
     sums = hours.values("feed", "variant").annotate(
@@ -70,7 +70,7 @@ def variants(now: datetime) -> Panel:
     )
     rows: list[list[Cell]] = [
         [
-            *(row["feed"], row["variant"], row["made"], acted_on(row)),
+            *(row["feed"], row["variant"], row["made"], engaged_percent(row)),
             round(row["weighted"] / row["made"], 1) if row["made"] else None,
             round(row["worst"], 1),
             percent(row["fell_back"], row["made"]),
@@ -80,8 +80,8 @@ def variants(now: datetime) -> Panel:
         for row in sums.order_by("feed", "variant")
     ]
     if not rows:
-        return Panel(empty="No whole hour was counted yet; each is, five minutes after its end.")
-    shares = shares_of(rows)
+        return Panel(empty_text="No whole hour was counted yet; each is, five minutes after its end.")
+    shares = engaged_percent_by_variant(rows)
     columns = ["feed", "variant", "slates", "acted on %", "p50 ms", "worst p95 ms", "fallback %", "empty %", "shown"]
     return Panel(
         bars=[Bars("Acted on, of the posts shown", "%", shares)] if len(shares) > 1 else [],
@@ -90,23 +90,23 @@ def variants(now: datetime) -> Panel:
     )
 
 
-def acted_on(row: Mapping[str, Any]) -> float | None:
+def engaged_percent(row: Mapping[str, Any]) -> float | None:
     """Return the share of the posts shown that were acted on, in percent."""
     return round(100 * row["acted_on"] / row["on_pages"], 2) if row["on_pages"] else None
 
 
-def shares_of(rows: Sequence[Sequence[Cell]]) -> dict[str, float]:
+def engaged_percent_by_variant(rows: Sequence[Sequence[Cell]]) -> dict[str, float]:
     """Return what was acted on of each feed and variant that was shown."""
     return {f"{row[0]}, {row[1]}": float(row[3]) for row in rows if row[3] is not None}
 
 
-def days(now: datetime) -> Panel:
+def days_panel(now: datetime) -> Panel:
     """Show the week by the hour."""
     hours = FeedHour.objects.filter(hour__gte=now - WEEK).order_by()
     sums = hours.values("hour").annotate(served=Sum("pages"), made=Sum("slates"), worst=Max("p95_ms")).order_by("hour")
     rows = [(row["hour"].timestamp(), row) for row in sums]
     if not rows:
-        return Panel(empty="No whole hour was counted yet; each is, five minutes after its end.")
+        return Panel(empty_text="No whole hour was counted yet; each is, five minutes after its end.")
     counts: dict[str, list[Point]] = {
         "pages served": [(at, row["served"]) for at, row in rows],
         "slates made": [(at, row["made"]) for at, row in rows],
@@ -115,30 +115,37 @@ def days(now: datetime) -> Panel:
     return Panel(plots=[Plot("An hour's pages", "", counts), Plot("An hour's slowest p95", "ms", {"p95": worst})])
 
 
-def jobs(now: datetime) -> Panel:
+def jobs_panel(now: datetime) -> Panel:
     """Show the newest jobs and how far they are."""
-    found = Job.objects.order_by("-created_at")[:JOBS_SHOWN]
+    found = Job.objects.order_by("-created_at")[:MAX_JOBS]
     rows: list[list[Cell]] = [
-        [job.kind, job.state, progress(job), job.failed, ago(now, job.created_at.timestamp()), duration(job, now)]
+        [
+            job.kind,
+            job.state,
+            format_progress(job),
+            job.failed,
+            format_age(now, job.created_at.timestamp()),
+            format_duration(job, now),
+        ]
         for job in found
     ]
     if not rows:
-        return Panel(empty="No job was asked for yet.")
+        return Panel(empty_text="No job was asked for yet.")
     open_jobs = Job.objects.filter(state__in=(Job.State.QUEUED, Job.State.RUNNING)).count()
     columns = ["kind", "state", "progress", "failed", "asked for", "took"]
     return Panel(
-        figures=[Figure("jobs under way", open_jobs)],
+        stats=[Stat("jobs under way", open_jobs)],
         tables=[Table("Jobs", columns, rows, reverse("admin:recommendations_job_changelist"))],
     )
 
 
-def progress(job: Job) -> str:
+def format_progress(job: Job) -> str:
     """Return how far a job is, in words and percent."""
     done = job.done + job.failed
     return f"{done:,} of {job.total:,} ({percent(done, job.total):.0f} %)" if job.total else "nothing to do"
 
 
-def duration(job: Job, now: datetime) -> str:
+def format_duration(job: Job, now: datetime) -> str:
     """Return how long a job took, or takes so far."""
     if job.started_at is None:
         return "not begun"
@@ -147,7 +154,7 @@ def duration(job: Job, now: datetime) -> str:
 
 def register_panels() -> None:
     """Show these."""
-    register("engines", "Engines and fallbacks", engines, place=60)
-    register("variants", "Variants", variants, place=70)
-    register("jobs", "Jobs", jobs, place=90)
-    register("days", "The last days", days, place=110)
+    register_panel("engines", "Engines and fallbacks", engines_panel, order=60)
+    register_panel("variants", "Variants", variants_panel, order=70)
+    register_panel("jobs", "Jobs", jobs_panel, order=90)
+    register_panel("days", "The last days", days_panel, order=110)

@@ -9,41 +9,43 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from recommendations.services.learning.interests import decay
+from recommendations.services.learning.interests import decay_factor
 
-Sums = dict[str, dict[str, float]]
+AffinitySums = dict[str, dict[str, float]]
 """By subject (`author`, `topic`, `format`) and key (the author's number, the tag, the kind)."""
 
-KEPT = {"author": 200, "topic": 100, "format": 16}
+MAX_AFFINITIES = {"author": 200, "topic": 100, "kind": 16}
 """Sums of a subject that are kept: the strongest. Bounds the row; changes the answer for the weakest."""
-TAGS = 3
+MAX_TAGS = 3
 """Tags of a post, the main one first, that an act on it speaks of. Changes the answer."""
 
 
-def moved(sums: Mapping[str, Mapping[str, float]], seconds: float) -> Sums:
+def decay_affinities(sums: Mapping[str, Mapping[str, float]], seconds: float) -> AffinitySums:
     """Return the sums as they stand *seconds* later."""
-    factor = decay(seconds)
-    return {subject: {key: value * factor for key, value in sums.get(subject, {}).items()} for subject in KEPT}
+    factor = decay_factor(seconds)
+    return {
+        subject: {key: value * factor for key, value in sums.get(subject, {}).items()} for subject in MAX_AFFINITIES
+    }
 
 
-def add(sums: Sums, subjects: Iterable[tuple[str, str]], weight: float) -> None:
+def add_affinity(sums: AffinitySums, keys: Iterable[tuple[str, str]], weight: float) -> None:
     """Add one act of *weight* to each of these (subject, key)."""
-    for subject, key in subjects:
+    for subject, key in keys:
         sums[subject][key] = sums[subject].get(key, 0.0) + weight
 
 
-def bounded(sums: Sums) -> Sums:
+def trim_affinities(sums: AffinitySums) -> AffinitySums:
     """Return the strongest of each subject, rounded: a thousandth of an act changes nothing."""
     return {
         subject: {
             key: round(value, 4)
-            for key, value in sorted(values.items(), key=lambda item: -abs(item[1]))[: KEPT[subject]]
+            for key, value in sorted(values.items(), key=lambda item: -abs(item[1]))[: MAX_AFFINITIES[subject]]
         }
         for subject, values in sums.items()
     }
 
 
-def subjects_of(author_id: int, tags: Iterable[str], kind: str) -> list[tuple[str, str]]:
+def affinity_keys(author_id: int, tags: Iterable[str], kind: str) -> list[tuple[str, str]]:
     """Return what an act on a post speaks of."""
-    topics = [("topic", tag) for tag in list(tags)[:TAGS]]
-    return [("author", str(author_id)), *topics, ("format", kind)]
+    topics = [("topic", tag) for tag in list(tags)[:MAX_TAGS]]
+    return [("author", str(author_id)), *topics, ("kind", kind)]

@@ -18,16 +18,16 @@ from recommendations.contracts import ENGAGEMENT_HALF_LIFE_SECONDS, Float32Array
 MAX_INTERESTS = 6
 """Interests of a kind that a member has at most. Changes the answer and, a little, the speed."""
 JOIN_COSINE = 0.55
-"""From this likeness on, an act belongs to an interest. Changes the answer."""
+"""From this similarity on, an act belongs to an interest. Changes the answer."""
 HALF_LIFE_SECONDS = 4 * ENGAGEMENT_HALF_LIFE_SECONDS
 """Tastes outlast trends. Changes the answer."""
 
-POSITIVE_WEIGHT = 0.5
+MIN_POSITIVE_WEIGHT = 0.5
 """From this weight on an act speaks for the post: it counts as a success of an impression. Changes the answer."""
 
 
 @dataclass
-class Sums:
+class InterestSums:
     """Interests of one sign, as they stand at *moment* (Unix seconds)."""
 
     vectors: Float32Array  # (k, d)
@@ -35,26 +35,26 @@ class Sums:
     moment: float
 
     @classmethod
-    def empty(cls, dimension: int, moment: float) -> Sums:
+    def empty(cls, dimension: int, moment: float) -> InterestSums:
         """Return no interests."""
         return cls(np.zeros((0, dimension), np.float32), np.zeros(0, np.float32), moment)
 
-    def move_to(self, moment: float) -> None:
+    def decay_to(self, moment: float) -> None:
         """Let the sums stand for *moment*."""
-        factor = np.float32(decay(moment - self.moment))
+        factor = np.float32(decay_factor(moment - self.moment))
         self.vectors, self.mass, self.moment = self.vectors * factor, self.mass * factor, moment
 
     def add(self, vector: Float32Array, weight: float, moment: float) -> None:
         """Add one act of *weight* above 0 on a post with this unit *vector*. A late act counts for less."""
         if moment > self.moment:
-            self.move_to(moment)
-        weight *= decay(self.moment - moment)
-        nearest, likeness = self.nearest(vector)
-        if likeness < JOIN_COSINE:
+            self.decay_to(moment)
+        weight *= decay_factor(self.moment - moment)
+        nearest, similarity = self.nearest(vector)
+        if similarity < JOIN_COSINE:
             self.vectors = np.vstack([self.vectors, vector[None] * np.float32(weight)])
             self.mass = np.append(self.mass, weight).astype(np.float32)
             if len(self.mass) > MAX_INTERESTS:
-                self.merge_two()
+                self.merge_nearest_pair()
         else:
             self.vectors[nearest] += vector * np.float32(weight)
             self.mass[nearest] += weight
@@ -63,15 +63,15 @@ class Sums:
         """Return the interest most like *vector*, and its cosine; -1 and -1 if there is none."""
         if not len(self.mass):
             return -1, -1.0
-        cosines = directions(self.vectors) @ vector
+        cosines = unit_vectors(self.vectors) @ vector
         return int(cosines.argmax()), float(cosines.max())
 
-    def merge_two(self) -> None:
+    def merge_nearest_pair(self) -> None:
         """Make one interest of the two most alike; of equals, the earlier."""
-        unit = directions(self.vectors)
-        likeness = unit @ unit.T
-        likeness[np.tril_indices(len(unit))] = -2
-        a, b = np.unravel_index(likeness.argmax(), likeness.shape)
+        unit = unit_vectors(self.vectors)
+        similarity = unit @ unit.T
+        similarity[np.tril_indices(len(unit))] = -2
+        a, b = np.unravel_index(similarity.argmax(), similarity.shape)
         self.vectors[a] += self.vectors[b]
         self.mass[a] += self.mass[b]
         self.vectors, self.mass = np.delete(self.vectors, b, axis=0), np.delete(self.mass, b)
@@ -82,7 +82,7 @@ SESSION_HALF_LIFE_SECONDS = 900.0
 
 
 @dataclass
-class Session:
+class SessionVector:
     """What the member does right now: a sum that fades within the hour, as it stands at *moment* (Unix seconds)."""
 
     vector: Float32Array  # (d,)
@@ -96,12 +96,12 @@ class Session:
         self.moment = latest
 
 
-def decay(seconds: float) -> float:
+def decay_factor(seconds: float) -> float:
     """Return what is left of a weight after *seconds*."""
     return float(2.0 ** (-seconds / HALF_LIFE_SECONDS))
 
 
-def directions(sums: Float32Array) -> Float32Array:
+def unit_vectors(sums: Float32Array) -> Float32Array:
     """Return the rows at unit length; zero stays zero."""
     lengths = np.linalg.norm(sums, axis=1, keepdims=True)
     return np.divide(sums, lengths, out=np.zeros_like(sums), where=lengths > 0)

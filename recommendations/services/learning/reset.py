@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from recommendations.contracts import Subject
-from recommendations.models import FeedInputs, InterestProfile, LessOf, Member
+from recommendations.contracts import FeedbackTarget
+from recommendations.models import FeedInputs, InterestProfile, Member, NegativeFeedback
 from recommendations.services import invalidate
 
 
 def forget_taste(member_pk: int, now: datetime) -> None:
     """Delete what was learned of the member, and learn from no act before *now*."""
-    Member.objects.filter(pk=member_pk).update(taste_since=now)
+    Member.objects.filter(pk=member_pk).update(interests_reset_at=now)
     InterestProfile.objects.filter(member=member_pk).delete()
     FeedInputs.objects.filter(request__member=member_pk).delete()
-    LessOf.objects.filter(member=member_pk).exclude(subject=Subject.POST).delete()
-    invalidate.forgotten(member_pk)
+    NegativeFeedback.objects.filter(member=member_pk).exclude(target=FeedbackTarget.POST).delete()
+    invalidate.evict_members(member_pk)

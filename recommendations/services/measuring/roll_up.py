@@ -21,10 +21,10 @@ from recommendations.contracts import InteractionKind
 from recommendations.models import FeedHour, FeedRequest, Interaction, ServedPage
 
 HOUR = timedelta(hours=1)
-LONGEST_BACK = timedelta(hours=48)
+MAX_BACKFILL = timedelta(hours=48)
 """A service that stood still for longer lacks the hours before."""
-TOGETHER = 500
-ENGAGED = (
+REQUESTS_PER_QUERY = 500
+ENGAGEMENT_KINDS = (
     InteractionKind.CLICK,
     InteractionKind.LIKE,
     InteractionKind.COMMENT,
@@ -34,7 +34,7 @@ ENGAGED = (
 )
 ID_BYTES = 8
 
-Key = tuple[str, str, str]
+FeedKey = tuple[str, str, str]
 """Feed, engine, variant."""
 
 
@@ -42,7 +42,7 @@ def roll_up(*, now: datetime) -> int:
     """Count every hour that is over and not yet counted, and the one counted last again. Return the rows written."""
     end = now.replace(minute=0, second=0, microsecond=0)
     last = FeedHour.objects.order_by("-hour").values_list("hour", flat=True).first()
-    start = max(last, end - LONGEST_BACK) if last else end - LONGEST_BACK
+    start = max(last, end - MAX_BACKFILL) if last else end - MAX_BACKFILL
     hours = int((end - start) / HOUR)
     return sum(roll_up_hour(start + HOUR * number) for number in range(hours))
 
@@ -50,7 +50,7 @@ def roll_up(*, now: datetime) -> int:
 @transaction.atomic
 def roll_up_hour(hour: datetime) -> int:
     """Count one hour, in place of what was counted of it before."""
-    slates, pages, engaged = slates_of(hour), pages_of(hour), engaged_of(hour)
+    slates, pages, engaged = count_slates(hour), count_pages(hour), count_engaged_posts(hour)
     FeedHour.objects.filter(hour=hour).delete()
     rows = [
         FeedHour(
@@ -58,7 +58,7 @@ def roll_up_hour(hour: datetime) -> int:
             feed=key[0],
             engine=key[1],
             variant=key[2],
-            engaged=engaged[key],
+            engagement_count=engaged[key],
             **slates.get(key, {}),
             **pages.get(key, {}),
         )
@@ -68,13 +68,13 @@ def roll_up_hour(hour: datetime) -> int:
     return len(rows)
 
 
-def slates_of(hour: datetime) -> dict[Key, dict[str, float]]:
+def count_slates(hour: datetime) -> dict[FeedKey, dict[str, float]]:
     """Return counts and times of the slates made in this hour."""
     rows = FeedRequest.objects.filter(created_at__gte=hour, created_at__lt=hour + HOUR).annotate(
         size=Length("post_ids")
     )
-    times: dict[Key, list[float]] = defaultdict(list)
-    counts: dict[Key, Counter[str]] = defaultdict(Counter)
+    times: dict[FeedKey, list[float]] = defaultdict(list)
+    counts: dict[FeedKey, Counter[str]] = defaultdict(Counter)
     columns = rows.values_list("feed", "engine", "variant", "duration_ms", "fallback", "size")
     for feed, engine, variant, duration, fallback, size in columns.iterator(chunk_size=5_000):
         key = (feed, engine, variant)
@@ -86,7 +86,7 @@ def slates_of(hour: datetime) -> dict[Key, dict[str, float]]:
     }
 
 
-def pages_of(hour: datetime) -> dict[Key, dict[str, int]]:
+def count_pages(hour: datetime) -> dict[FeedKey, dict[str, int]]:
     """Return counts of the pages served in this hour, by what made their slates; erased requests are left out."""
     request = FeedRequest.objects.filter(pk=OuterRef("request_id"))
     pages = ServedPage.objects.filter(created_at__gte=hour, created_at__lt=hour + HOUR).order_by()
@@ -106,25 +106,25 @@ def pages_of(hour: datetime) -> dict[Key, dict[str, int]]:
     }
 
 
-def engaged_of(hour: datetime) -> Counter[Key]:
+def count_engaged_posts(hour: datetime) -> Counter[FeedKey]:
     """Return how many posts of each variant's requests were acted on in this hour; twice on one is once."""
     acts = Interaction.objects.filter(
-        pk__gte=first_since(hour),
+        pk__gte=first_interaction_id_since(hour),
         received_at__gte=hour,
         received_at__lt=hour + HOUR,
-        kind__in=ENGAGED,
+        kind__in=ENGAGEMENT_KINDS,
         request_id__isnull=False,
         undone_at=None,
     ).order_by()
     acted_on = set(acts.values_list("request_id", "post_id"))
     posts = Counter(request_id for request_id, _ in acted_on if request_id)
-    counts: Counter[Key] = Counter()
-    for request_id, key in keys_of(posts):
+    counts: Counter[FeedKey] = Counter()
+    for request_id, key in feed_keys(posts):
         counts[key] += posts[request_id]
     return counts
 
 
-def first_since(moment: datetime) -> int:
+def first_interaction_id_since(moment: datetime) -> int:
     """
     Return the id of about the first interaction received at *moment* or later.
 
@@ -141,10 +141,10 @@ def first_since(moment: datetime) -> int:
     return low
 
 
-def keys_of(request_ids: Iterable[UUID]) -> Iterable[tuple[UUID, Key]]:
+def feed_keys(request_ids: Iterable[UUID]) -> Iterable[tuple[UUID, FeedKey]]:
     """Yield feed, engine and variant of each request that is there."""
     ids = list(request_ids)
-    for start in range(0, len(ids), TOGETHER):
-        rows = FeedRequest.objects.filter(pk__in=ids[start : start + TOGETHER])
+    for start in range(0, len(ids), REQUESTS_PER_QUERY):
+        rows = FeedRequest.objects.filter(pk__in=ids[start : start + REQUESTS_PER_QUERY])
         for pk, feed, engine, variant in rows.values_list("pk", "feed", "engine", "variant"):
             yield pk, (feed, engine, variant)

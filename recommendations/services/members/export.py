@@ -13,54 +13,54 @@ import numpy as np
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db.models import QuerySet
 
-from flags.experiments.privacy import exposures_of
-from flags.services import forget
+from flags.experiments.privacy import list_unit_exposures
+from flags.services import erasure
 from recommendations.contracts import Sensitivity
 from recommendations.models import (
     FeedRequest,
     Interaction,
     InterestProfile,
     JobFile,
-    LessOf,
     Member,
+    NegativeFeedback,
     Post,
     PrivacySettings,
     Relationship,
-    Seen,
+    SeenPost,
     ServedPage,
     Undo,
 )
-from recommendations.services.errors import NothingToFetch
+from recommendations.services.errors import JobFileNotFound
 
-VERSION = 1
-KEPT = timedelta(days=7)
+EXPORT_VERSION = 1
+EXPORT_RETENTION = timedelta(days=7)
 """How long an export can be fetched."""
 
 
 def export_member(*, job_id: UUID, member_pk: int, now: datetime) -> None:
     """Keep all that is held about a member as a file of the job; done twice, it is there once."""
     member = Member.objects.get(pk=member_pk)
-    content = json.dumps(everything_about(member), cls=DjangoJSONEncoder).encode()
-    JobFile.objects.filter(created_at__lt=now - KEPT).delete()
+    content = json.dumps(collect_member_data(member), cls=DjangoJSONEncoder).encode()
+    JobFile.objects.filter(created_at__lt=now - EXPORT_RETENTION).delete()
     JobFile.objects.update_or_create(
         job_id=job_id, member=member, defaults={"content": zlib.compress(content), "created_at": now}
     )
 
 
-def fetch(*, job_id: UUID) -> list[dict[str, Any]]:
+def fetch_export(*, job_id: UUID) -> list[dict[str, Any]]:
     """Return what an export made, a part for each member that is still there; raise `NothingToFetch` if nothing is."""
     files = JobFile.objects.filter(job=job_id).order_by("member_id").values_list("content", flat=True)
     parts = [json.loads(zlib.decompress(bytes(content))) for content in files]
     if not parts:
-        raise NothingToFetch(job_id)
+        raise JobFileNotFound(job_id)
     return parts
 
 
-def everything_about(member: Member) -> dict[str, Any]:
+def collect_member_data(member: Member) -> dict[str, Any]:
     """Return it, with the platform's own ids. Who follows, blocks or mutes the member is others' data, and left out."""
     own = PrivacySettings.objects.filter(member=member)
     return {
-        "version": VERSION,
+        "version": EXPORT_VERSION,
         "member": {
             "id": member.external_id,
             "languages": member.languages,
@@ -69,58 +69,62 @@ def everything_about(member: Member) -> dict[str, Any]:
             "is_adult": member.is_adult,
             "is_active": member.is_active,
             "created_at": member.created_at,
-            "taste_since": member.taste_since,
+            "interests_reset_at": member.interests_reset_at,
         },
         "privacy": [
             row | {"sensitivity": Sensitivity(row["sensitivity"]).name.lower()}
-            for row in own.values("is_private", "is_personalised", "sensitivity", "muted_words", "muted_tags")
+            for row in own.values("is_private", "is_personalized", "sensitivity", "muted_words", "muted_tags")
         ],
-        "ties": rows(Relationship.objects.filter(source=member), "kind", "created_at", to="target__external_id"),
-        "posts": rows(
+        "ties": select_columns(Relationship.objects.filter(source=member), "kind", "created_at", to="target__external_id"),
+        "posts": select_columns(
             Post.objects.filter(author=member).order_by("pk"),
             "text", "kind", "language", "tags", "media", "safety_labels", "created_at", "removed_at", id="external_id",
         ),
-        "interactions": rows(
+        "interactions": select_columns(
             Interaction.objects.filter(member=member).order_by("pk"),
             "event_id", "kind", "value", "reason", "occurred_at", "undone_at", "request_id",
             post_id="post__external_id",
         ),
-        "undone": rows(Undo.objects.filter(member=member), "event_id", "target_event_id", "received_at"),
-        "seen": rows(Seen.objects.filter(member=member), "seen_at", post_id="post__external_id"),
-        "less_of": rows(LessOf.objects.filter(member=member), "subject", "created_at", post_id="post__external_id"),
-        "interests": [interests(profile) for profile in InterestProfile.objects.filter(member=member)],
-        "feeds": rows(
+        "undone": select_columns(Undo.objects.filter(member=member), "event_id", "undoes_event_id", "received_at"),
+        "seen": select_columns(SeenPost.objects.filter(member=member), "seen_at", post_id="post__external_id"),
+        "negative_feedback": select_columns(NegativeFeedback.objects.filter(member=member), "target", "created_at", post_id="post__external_id"),
+        "interests": [export_interests(profile) for profile in InterestProfile.objects.filter(member=member)],
+        "feeds": select_columns(
             FeedRequest.objects.filter(member=member).order_by("created_at"),
             "id", "feed", "engine", "variant", "created_at",
         ),
-        "shown": shown(member),
-        "experiments": exposures_of(unit_id=member.external_id),
-        "segments": [segment.key for segment in forget.listing(member.external_id)],
+        "shown": export_served_pages(member),
+        "experiments": list_unit_exposures(unit_id=member.external_id),
+        "segments": [segment.key for segment in erasure.find_segments_listing(member.external_id)],
     }  # fmt: skip
 
 
-def rows(found: QuerySet[Any, Any], *names: str, **renamed: str) -> list[dict[str, Any]]:
+def select_columns(found: QuerySet[Any, Any], *names: str, **renamed: str) -> list[dict[str, Any]]:
     """Return columns of rows, some under another name."""
     keys = (*renamed, *names)
     return [dict(zip(keys, row, strict=True)) for row in found.values_list(*renamed.values(), *names)]
 
 
-def interests(profile: InterestProfile) -> dict[str, Any]:
+def export_interests(profile: InterestProfile) -> dict[str, Any]:
     """Return what was learned: vectors as lists of numbers."""
     vectors = {
         name: np.frombuffer(bytes(getattr(profile, name)), "<f4").reshape(-1, profile.dimension).tolist()
         for name in ("positive", "negative")
     }
-    return {"model": profile.model, "interactions": profile.interactions, "affinities": profile.affinities} | vectors
+    return {
+        "model": profile.embedding_model,
+        "interactions": profile.interaction_count,
+        "affinities": profile.affinities,
+    } | vectors
 
 
-def shown(member: Member) -> list[dict[str, Any]]:
+def export_served_pages(member: Member) -> list[dict[str, Any]]:
     """Return each page that the member was shown, with the posts that are still there."""
     pages = [
         (page, np.frombuffer(bytes(page.post_ids), "<i8").tolist())
         for page in ServedPage.objects.filter(member=member).order_by("created_at")
     ]
-    names = external_ids(sorted({post_id for _, post_ids in pages for post_id in post_ids}))
+    names = post_external_ids(sorted({post_id for _, post_ids in pages for post_id in post_ids}))
     return [
         {
             "request_id": page.request_id,
@@ -131,7 +135,7 @@ def shown(member: Member) -> list[dict[str, Any]]:
     ]
 
 
-def external_ids(pks: Sequence[int]) -> dict[int, str]:
+def post_external_ids(pks: Sequence[int]) -> dict[int, str]:
     """Return the platform's ids of these posts."""
     names: dict[int, str] = {}
     for start in range(0, len(pks), 900):

@@ -25,18 +25,18 @@ def find_members(*, prefix: str = "", limit: int = 20) -> list[MemberSummary]:
     named = Member.objects.filter(external_id__startswith=prefix).order_by("id")
     found = list(named.filter(interests__isnull=False)[:limit])
     found += named.filter(interests__isnull=True)[: limit - len(found)]
-    return summaries(found)
+    return summarize_members(found)
 
 
 def read_member(*, member_id: str) -> MemberSummary:
     """Return one member, or raise `UnknownMember`."""
-    found = summaries(list(Member.objects.filter(external_id=member_id)))
+    found = summarize_members(list(Member.objects.filter(external_id=member_id)))
     if not found:
         raise UnknownMember(member_id)
     return found[0]
 
 
-def number_of(*, member_id: str) -> int:
+def get_member_pk(*, member_id: str) -> int:
     """Return the number that a member has in our own records, or raise `UnknownMember`."""
     number = Member.objects.filter(external_id=member_id).values_list("pk", flat=True).first()
     if number is None:
@@ -44,7 +44,7 @@ def number_of(*, member_id: str) -> int:
     return number
 
 
-def summaries(found: list[Member]) -> list[MemberSummary]:
+def summarize_members(found: list[Member]) -> list[MemberSummary]:
     """Return these members, in their order."""
     # Counted for these few only: a count over everybody would read every interaction there is.
     counts = dict(

@@ -20,11 +20,11 @@ from recommendations.services import invalidate
 from recommendations.services.errors import FactsUnavailable, InvalidRequest, UnknownMember
 from recommendations.services.learning.reset import forget_taste
 
-OF_MEMBER = frozenset({"languages", "region"})
-OF_PRIVACY = frozenset({"is_private", "is_personalised", "sensitivity", "muted_words", "muted_tags"})
-STRICTEST = {"is_private": True, "is_personalised": False}
+MEMBER_FIELDS = frozenset({"languages", "region"})
+PRIVACY_FIELDS = frozenset({"is_private", "is_personalized", "sensitivity", "muted_words", "muted_tags"})
+STRICTEST_SETTINGS = {"is_private": True, "is_personalized": False}
 """What holds for a member without settings, and goes on to hold when they change another one."""
-KINDS = tuple(kind.value for kind in Relationship.Kind)
+RELATIONSHIP_KINDS = tuple(kind.value for kind in Relationship.Kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +34,13 @@ class Preferences:
     languages: list[str]
     region: str
     is_private: bool
-    is_personalised: bool
+    is_personalized: bool
     sensitivity: str
     muted_words: list[str]
     muted_tags: list[str]
 
 
-def member_of(member_id: str) -> Member:
+def get_member(member_id: str) -> Member:
     """Return the member's row, or refuse."""
     try:
         return Member.objects.get(external_id=member_id)
@@ -52,15 +52,15 @@ def member_of(member_id: str) -> Member:
 
 def read_preferences(*, member_id: str) -> Preferences:
     """Return what the member wants and allows; of one without settings, the strictest."""
-    member = member_of(member_id)
+    member = get_member(member_id)
     own = PrivacySettings.objects.filter(member=member).first()
     if own is None:
-        own = PrivacySettings(member=member, **STRICTEST)
+        own = PrivacySettings(member=member, **STRICTEST_SETTINGS)
     return Preferences(
         languages=member.languages,
         region=member.region,
         is_private=own.is_private,
-        is_personalised=own.is_personalised,
+        is_personalized=own.is_personalized,
         sensitivity=Sensitivity(own.sensitivity).name.lower(),
         muted_words=own.muted_words,
         muted_tags=own.muted_tags,
@@ -72,61 +72,61 @@ def set_preferences(*, member_id: str, changes: Mapping[str, Any], now: datetime
     """
     Change some of a member's preferences, and return all of them. They hold from the next request on.
 
-    Taking back the consent to be learned from (`is_personalised`) deletes what was learned; giving it again starts
+    Taking back the consent to be learned from (`is_personalized`) deletes what was learned; giving it again starts
     from nothing.
     """
-    if unknown := sorted(set(changes) - OF_MEMBER - OF_PRIVACY):
+    if unknown := sorted(set(changes) - MEMBER_FIELDS - PRIVACY_FIELDS):
         raise InvalidRequest(f"There is no preference {unknown[0]!r}.", f"/{unknown[0]}")
-    member = member_of(member_id)
-    for name in OF_MEMBER & set(changes):
+    member = get_member(member_id)
+    for name in MEMBER_FIELDS & set(changes):
         setattr(member, name, changes[name])
     member.changed_at = now
     # These columns only: a fresh start or a deactivation that comes at the same moment must not be written over.
-    member.save(update_fields=[*OF_MEMBER, "changed_at"])
+    member.save(update_fields=[*MEMBER_FIELDS, "changed_at"])
     own, _ = PrivacySettings.objects.select_for_update().get_or_create(
-        member=member, defaults={**STRICTEST, "changed_at": now}
+        member=member, defaults={**STRICTEST_SETTINGS, "changed_at": now}
     )
-    consented = own.is_personalised
-    for name in OF_PRIVACY & set(changes):
+    consented = own.is_personalized
+    for name in PRIVACY_FIELDS & set(changes):
         value = changes[name]
         setattr(own, name, Sensitivity[value.upper()].value if name == "sensitivity" else value)
     own.changed_at = now
     own.save()
-    if consented != own.is_personalised:
+    if consented != own.is_personalized:
         forget_taste(member.pk, now)
-    invalidate.members(member.pk)
+    invalidate.invalidate_slates(member.pk)
     return read_preferences(member_id=member_id)
 
 
 @transaction.atomic
-def reset(*, member_id: str, now: datetime) -> None:
+def reset_interests(*, member_id: str, now: datetime) -> None:
     """
     Forget a member's taste: interests, likings, wishes for less of an author, topic or format, and what was served.
 
     What they follow, block and mute stays, and so does what they hid or reported. Earlier acts are never learned again.
     """
-    member = member_of(member_id)
+    member = get_member(member_id)
     forget_taste(member.pk, now)
-    invalidate.members(member.pk)
+    invalidate.invalidate_slates(member.pk)
 
 
 @transaction.atomic
-def relate(*, member_id: str, kind: str, other_id: str, is_on: bool, now: datetime) -> None:
+def set_relationship(*, member_id: str, kind: str, other_id: str, is_on: bool, now: datetime) -> None:
     """
     Have a member follow, block or mute another, or no longer. Twice is once.
 
     A block ends the follows between the two, and there is none as long as it stands. Who is blocked is not told so:
     their follow has no effect.
     """
-    if kind not in KINDS:
-        raise InvalidRequest(f"There is no tie {kind!r}; there are {', '.join(KINDS)}.", "/kind")
-    source, target = member_of(member_id), member_of(other_id)
+    if kind not in RELATIONSHIP_KINDS:
+        raise InvalidRequest(f"There is no tie {kind!r}; there are {', '.join(RELATIONSHIP_KINDS)}.", "/kind")
+    source, target = get_member(member_id), get_member(other_id)
     if source.pk == target.pk:
         raise InvalidRequest("A member cannot follow, block or mute themselves.", "/other_id")
     ties = Relationship.objects.filter(source=source, target=target, kind=kind)
     if not is_on:
         ties.delete()
-    elif not ties.exists() and not (kind == Relationship.Kind.FOLLOW and is_blocked(source, target)):
+    elif not ties.exists() and not (kind == Relationship.Kind.FOLLOW and has_block_between(source, target)):
         Relationship.objects.bulk_create(
             [Relationship(source=source, target=target, kind=kind, created_at=now)], ignore_conflicts=True
         )
@@ -134,10 +134,10 @@ def relate(*, member_id: str, kind: str, other_id: str, is_on: bool, now: dateti
         follows = Relationship.objects.filter(kind=Relationship.Kind.FOLLOW)
         follows.filter(source=source, target=target).delete()
         follows.filter(source=target, target=source).delete()
-    invalidate.members(source.pk, target.pk)
+    invalidate.invalidate_slates(source.pk, target.pk)
 
 
-def is_blocked(one: Member, other: Member) -> bool:
+def has_block_between(one: Member, other: Member) -> bool:
     """Return whether either of the two blocks the other."""
     blocks = Relationship.objects.filter(kind=Relationship.Kind.BLOCK)
     return blocks.filter(Q(source=one, target=other) | Q(source=other, target=one)).exists()

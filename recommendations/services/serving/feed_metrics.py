@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from functools import cache, partial, wraps
 from typing import ParamSpec, TypeVar
 
-from monitoring import metrics, performance, spans
+from monitoring import latency, metrics, spans
 from recommendations.contracts import Slate
-from recommendations.pipeline.stages import Timing, Trace
+from recommendations.pipeline.stages import StageTiming, Trace
 from recommendations.services.errors import ServiceError
 
 P = ParamSpec("P")
@@ -18,9 +18,9 @@ R = TypeVar("R")
 # Looking up the child of a label costs as much as counting, and there are few children.
 stage_seconds = cache(metrics.STAGE_SECONDS.labels)
 stage_candidates = cache(metrics.STAGE_CANDIDATES.labels)
-candidates = cache(metrics.CANDIDATES.labels)
-filtered = cache(metrics.FILTERED.labels)
-dropped = cache(metrics.DROPPED.labels)
+candidates = cache(metrics.SOURCE_CANDIDATES.labels)
+filtered = cache(metrics.FILTER_INPUTS.labels)
+dropped = cache(metrics.FILTER_DROPS.labels)
 feed_seconds = cache(metrics.FEED_SECONDS.labels)
 feeds = cache(metrics.FEEDS.labels)
 slate_cache_requests = cache(partial(metrics.CACHE_REQUESTS.labels, "slates"))
@@ -61,14 +61,14 @@ def record_page_metrics(
     feed_seconds(feed, slate.engine, "false" if cache_outcome == "miss" else "true").observe(seconds)
     feeds(feed, slate.engine, slate.variant, slate.fallback).inc()
     slate_cache_requests(cache_outcome).inc()
-    performance.observe("feed", seconds)
+    latency.observe_operation("feed", seconds)
     if not is_full:
-        metrics.THIN_PAGES.labels(feed, "empty" if is_empty else "short").inc()
+        metrics.INCOMPLETE_PAGES.labels(feed, "empty" if is_empty else "short").inc()
 
 
 def record_slate_metrics(slate: Slate, trace: Trace, seconds: float) -> None:
     """Record one slate that was built in *seconds*: each stage's time, candidates and failures, and the fallback."""
-    performance.observe("recommendation_generation", seconds)
+    latency.observe_operation("recommendation_generation", seconds)
     if slate.fallback:
         metrics.FALLBACKS.labels(slate.fallback).inc()
     send_spans(trace.timings)
@@ -77,32 +77,32 @@ def record_slate_metrics(slate: Slate, trace: Trace, seconds: float) -> None:
     record_stage_candidates(trace.timings)
 
 
-def send_spans(timings: Sequence[Timing]) -> None:
+def send_spans(timings: Sequence[StageTiming]) -> None:
     """Tell every listener for spans about each component's run."""
-    for listener in spans.LISTENERS:
+    for listener in spans.SPAN_LISTENERS:
         for timing in timings:
-            attributes = {"kept": timing.kept, "dropped": timing.dropped, "failed": timing.failed}
-            listener(f"{timing.stage} {timing.part}", timing.ended_at, timing.seconds, attributes)
+            attributes = {"kept": timing.remaining, "dropped": timing.dropped, "failed": timing.failed}
+            listener(f"{timing.stage} {timing.component}", timing.ended_at, timing.seconds, attributes)
 
 
-def record_components(timings: Sequence[Timing]) -> None:
+def record_components(timings: Sequence[StageTiming]) -> None:
     """Record each component's failure and candidates, and its time unless its stage is timed together."""
     for timing in timings:
-        stage, component = timing.stage, timing.part
+        stage, component = timing.stage, timing.component
         if stage not in MASK_STAGES:
             stage_seconds(stage, component).observe(timing.seconds)
         if timing.failed:
-            metrics.PART_FAILURES.labels(stage, component).inc()
+            metrics.COMPONENT_FAILURES.labels(stage, component).inc()
         if stage == "source":
-            candidates(component).inc(timing.kept)
+            candidates(component).inc(timing.remaining)
         elif stage == "filter":
-            filtered(component).inc(timing.kept + timing.dropped)
+            filtered(component).inc(timing.remaining + timing.dropped)
             drops = dropped(component)  # made with the first feed, so that the metric exists with the value 0
             if timing.dropped:
                 drops.inc(timing.dropped)
 
 
-def record_mask_seconds(timings: Sequence[Timing]) -> None:
+def record_mask_seconds(timings: Sequence[StageTiming]) -> None:
     """Record the time that each stage of masks took in all."""
     stage_totals: defaultdict[str, float] = defaultdict(float)
     for timing in timings:
@@ -112,14 +112,14 @@ def record_mask_seconds(timings: Sequence[Timing]) -> None:
         stage_seconds(stage, "all").observe(seconds)
 
 
-def record_stage_candidates(timings: Sequence[Timing]) -> None:
+def record_stage_candidates(timings: Sequence[StageTiming]) -> None:
     """Record how many candidates went into each stage and came out. Sources add up; they have no input."""
     entered, left = Counter[str](), Counter[str]()
     brought = 0
     for timing in timings:
-        entered.setdefault(timing.stage, timing.kept + timing.dropped)
-        left[timing.stage] = timing.kept
-        brought += timing.kept if timing.stage == "source" else 0
+        entered.setdefault(timing.stage, timing.remaining + timing.dropped)
+        left[timing.stage] = timing.remaining
+        brought += timing.remaining if timing.stage == "source" else 0
     left["source"] = brought
     for stage, count in left.items():
         if stage != "source":

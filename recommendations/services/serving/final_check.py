@@ -13,8 +13,8 @@ from django.db import DatabaseError
 from recommendations import feeds
 from recommendations.contracts import (
     BoolArray,
+    CurrentPosts,
     Int64Array,
-    Looked,
     PostView,
     Query,
     Reason,
@@ -22,16 +22,16 @@ from recommendations.contracts import (
     origins_of,
     reasons_of,
 )
-from recommendations.pipeline.run import keep
+from recommendations.pipeline.run import apply_filters
 from recommendations.pipeline.stages import ExplainedFilter, Filter, FilterError, Trace
 from recommendations.services import wiring
 from recommendations.services.errors import FactsUnavailable
 from recommendations.stores.relational_viewers import Viewer
-from recommendations.stores.resident_facts import Inquiry
+from recommendations.stores.resident_facts import Prefetch
 
 log = logging.getLogger(__name__)
 
-OWN_PREFERENCE_FILTERS = {"similar": feeds.SIMILAR_WANTS, "non_personalized": feeds.NEUTRAL_WANTS}
+OWN_PREFERENCE_FILTERS = {"similar": feeds.SIMILAR_FILTERS, "non_personalized": feeds.NON_PERSONALIZED_FILTERS}
 """The preference filters of the feeds that do not have the usual ones."""
 RESERVE_SIZE = 10
 """Picks behind a page that are checked together with it, so that dropped picks leave no gaps. Changes the speed."""
@@ -76,16 +76,16 @@ class CheckedPicks:
 
     def is_current(self, viewer: Viewer) -> bool:
         """Return whether the facts of *viewer* and of the posts are still those that were checked."""
-        return self.viewer is viewer and all(map(wiring.facts().hold, self.facts_versions))
+        return self.viewer is viewer and all(map(wiring.resident_facts().is_current, self.facts_versions))
 
 
 def preference_filters(feed: str) -> tuple[ExplainedFilter, ...]:
     """Return the filters that apply the viewer's own preferences to this feed."""
-    return OWN_PREFERENCE_FILTERS.get(feed, feeds.WANTS)
+    return OWN_PREFERENCE_FILTERS.get(feed, feeds.PREFERENCE_FILTERS)
 
 
 def run_final_check(
-    query: Query, slate: Slate, viewer: Viewer, offset: int, limit: int, prefetch: Inquiry | None = None
+    query: Query, slate: Slate, viewer: Viewer, offset: int, limit: int, prefetch: Prefetch | None = None
 ) -> CheckedPicks:
     """
     Return the first *limit* picks of *slate* from *offset* on that *viewer* may see, on current facts.
@@ -94,7 +94,7 @@ def run_final_check(
     if there was one. A page and its reserve are checked at once, and the next window of the slate only if too few picks
     passed. Raises `FactsUnavailable` if the facts cannot be read or a filter fails.
     """
-    filters = (*feeds.MAY_SEE, *preference_filters(query.feed))
+    filters = (*feeds.MANDATORY_FILTERS, *preference_filters(query.feed))
     positions: list[int] = []
     facts_versions: list[Any] = []
     views: dict[int, PostView] = {}
@@ -104,7 +104,7 @@ def run_final_check(
             query, slate.post_ids[window], filters, is_viewer_current=True, prefetch=prefetch
         )
         positions += window[allowed].tolist()
-        facts_versions.append(current.basis)
+        facts_versions.append(current.facts_version)
         views |= current.views
         offset = int(window[-1]) + 1
     if len(positions) > limit:
@@ -121,8 +121,8 @@ def check_posts(
     filters: tuple[Filter, ...],
     *,
     is_viewer_current: bool = False,
-    prefetch: Inquiry | None = None,
-) -> tuple[BoolArray, Looked]:
+    prefetch: Prefetch | None = None,
+) -> tuple[BoolArray, CurrentPosts]:
     """
     Return which of *post_ids* (n,) pass every filter, as a mask (n,), and the facts that they were checked on.
 
@@ -130,8 +130,8 @@ def check_posts(
     `FactsUnavailable` if the facts cannot be read or a filter fails: what could not be checked is not shown.
     """
     try:
-        current = wiring.facts().read(query, post_ids, is_now=is_viewer_current, inquiry=prefetch)
-        return keep(filters, query, current.candidates, Trace(), stage="last_look"), current
+        current = wiring.resident_facts().read(query, post_ids, is_viewer_current=is_viewer_current, prefetch=prefetch)
+        return apply_filters(filters, query, current.candidates, Trace(), stage="final_check"), current
     except (DatabaseError, FilterError) as error:
         log.exception("final_check_failed", extra={"request_id": str(query.request_id)})
         raise FactsUnavailable("The feed cannot be checked now, so it is not shown. Try again shortly.") from error

@@ -21,9 +21,9 @@ import numpy as np
 from django.conf import settings
 from numpy.typing import NDArray
 
-from recommendations.contracts import COLUMNS, Affinity, Candidates, Interests, Policy, Query
+from recommendations.contracts import CANDIDATE_COLUMNS, Affinity, Candidates, Interests, Policy, Query
 from recommendations.services import wiring
-from recommendations.services.errors import InputsNotKept
+from recommendations.services.errors import InputsUnavailable
 
 INPUTS_VERSION = 1
 UNPACKED_FIELDS = frozenset(
@@ -40,7 +40,7 @@ UNPACKED_FIELDS = frozenset(
         "muted_words",
         "seen_post_ids",
         "hidden_post_ids",
-        "only",
+        "feed_filter",
     }
 )
 """
@@ -62,7 +62,7 @@ def pack_inputs(query: Query, candidates: Candidates) -> bytes:
 
     Raises `TypeError` for a field of `Query` that is no array, `Affinity`, number or text.
     """
-    columns: dict[str, NDArray[Any]] = {f"c.{name}": getattr(candidates, name) for name in COLUMNS}
+    columns: dict[str, NDArray[Any]] = {f"c.{name}": getattr(candidates, name) for name in CANDIDATE_COLUMNS}
     columns |= {f"i.{f.name}": getattr(query.interests, f.name) for f in fields(Interests)}
     plain: dict[str, Any] = {}
     for name in (f.name for f in fields(Query) if f.name not in UNPACKED_FIELDS):
@@ -92,7 +92,7 @@ def unpack_inputs(request_id: UUID, packed: bytes) -> tuple[Query, Candidates, s
     line, _, body = packed.partition(b"\n")
     head = json.loads(line)
     if head["version"] != INPUTS_VERSION:
-        raise InputsNotKept(request_id, "they were kept by another version of this software")
+        raise InputsUnavailable(request_id, "they were kept by another version of this software")
     columns: dict[str, NDArray[Any]] = {}
     at = 0
     for name, dtype, shape in head["columns"]:
@@ -117,13 +117,13 @@ def unpack_query(request_id: UUID, head: dict[str, Any], columns: dict[str, NDAr
         "request_id": request_id,
         "policy": Policy.from_stored(head["policy"]),
         "interests": replace(
-            Interests.none(columns["i.positive"].shape[1]),
+            Interests.empty(columns["i.positive"].shape[1]),
             **select_fields(Interests, columns_with_prefix("i.", columns)),
         ),
     }
     missing = [f.name for f in fields(Query) if f.name not in values and f.default is f.default_factory is MISSING]
     if missing:
-        raise InputsNotKept(request_id, f"ranking needs what was not kept: {', '.join(missing)}")
+        raise InputsUnavailable(request_id, f"ranking needs what was not kept: {', '.join(missing)}")
     return Query(**values)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from flags.services.version import version
+from flags.services.version import flags_version
 from monitoring import metrics
 from recommendations.services import wiring
 from recommendations.services.serving.cursors import CursorStep, write_cursor
@@ -27,7 +27,7 @@ MAX_PAGES = 1_000
 """Pages that a process caches, about 30 KB each once rendered. Changes the speed."""
 CACHE_NAME = "pages"
 
-page_hit, page_miss = (metrics.REMEMBERED.labels(CACHE_NAME, outcome) for outcome in ("hit", "miss"))
+page_hit, page_miss = (metrics.PROCESS_CACHE_REQUESTS.labels(CACHE_NAME, outcome) for outcome in ("hit", "miss"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +70,9 @@ class CachedPage(CheckedPage):
     def is_current(self, now: float) -> bool:
         """Return whether nothing that the page depends on has changed, up to when the viewer's facts were last read."""
         slate, assignment = self.position.slate, self.assignment
-        _, policy_version = wiring.policies().of(assignment.variant)
+        _, policy_version = wiring.policies().get(assignment.variant)
         built_with = (slate.variant, slate.policy_version, assignment.flags_version)
-        is_same = built_with == (assignment.variant, policy_version, version())
+        is_same = built_with == (assignment.variant, policy_version, flags_version())
         return is_same and is_fresh(slate, now) and self.checked.is_current(self.checked.viewer)
 
 

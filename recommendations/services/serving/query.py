@@ -13,16 +13,16 @@ from django.db import DatabaseError
 from openfeature import api
 from openfeature.evaluation_context import EvaluationContext
 
-from flags.experiments.carried import answer_of
-from flags.experiments.rules import Exposed
-from flags.services.version import version
-from recommendations.contracts import EMPTY_IDS, UNKNOWN, Affinity, Int64Array, Interests, Only, Query
+from flags.experiments.openfeature_metadata import answer_from_details
+from flags.experiments.rules import ExposedVariant
+from flags.services.version import flags_version
+from recommendations.contracts import EMPTY_IDS, UNKNOWN, Affinity, FeedFilter, Int64Array, Interests, Query
 from recommendations.services import wiring
 from recommendations.services.errors import FactsUnavailable, InactiveMember, UnknownMember
 from recommendations.stores import relational_viewers as viewers
-from recommendations.stores.profiles import read_taste
+from recommendations.stores.profiles import build_taste
 from recommendations.stores.relational_viewers import Viewer
-from recommendations.stores.resident_facts import History, Inquiry
+from recommendations.stores.resident_facts import Prefetch, ViewerHistory
 
 ENGINE_FLAG = "wasm_recommendations"
 FLAG_CLIENT = api.get_client()
@@ -36,7 +36,7 @@ class EngineAssignment:
 
     engine: str
     variant: str
-    exposed_variant: Exposed | None = None
+    exposed_variant: ExposedVariant | None = None
     """The experiment's variant that the member is exposed to once they are served."""
     flags_version: str = ""
     """The version of the flags that decided this; empty if no flag did."""
@@ -49,17 +49,17 @@ WASM_ASSIGNMENT = EngineAssignment("wasm_simd", "wasm_conservative")
 def assign_engine(member_id: str) -> EngineAssignment:
     """Return the engine and the variant that the flag gives this member."""
     # The version is read first: a flag that changes in between makes the assignment look older than it is.
-    flags_version = version()
-    answer = answer_of(FLAG_CLIENT.get_boolean_details(ENGINE_FLAG, False, EvaluationContext(member_id)))
+    version = flags_version()
+    answer = answer_from_details(FLAG_CLIENT.get_boolean_details(ENGINE_FLAG, False, EvaluationContext(member_id)))
     if answer.value:
         variant = answer.variant or WASM_ASSIGNMENT.variant
-        return EngineAssignment(WASM_ASSIGNMENT.engine, variant, answer.exposed, flags_version)
-    return EngineAssignment("plain", answer.variant or "control", answer.exposed, flags_version)
+        return EngineAssignment(WASM_ASSIGNMENT.engine, variant, answer.exposed_variant, version)
+    return EngineAssignment("plain", answer.variant or "control", answer.exposed_variant, version)
 
 
 def prefetch_facts(
     *, member_id: str | None = None, pk: int = 0, has_history: bool = False, post_ids: Sequence[int] = ()
-) -> Inquiry | None:
+) -> Prefetch | None:
     """
     Send the queries for the change log and for the facts that this process has not cached; do not wait for the answer.
 
@@ -68,13 +68,15 @@ def prefetch_facts(
     so each fact is read where it is needed.
     """
     try:
-        return wiring.facts().ask(external_id=member_id, pk=pk, history=has_history, post_ids=post_ids)
+        return wiring.resident_facts().prefetch(
+            external_id=member_id, pk=pk, has_history=has_history, post_ids=post_ids
+        )
     except DatabaseError:
         return None  # reading the facts without a prefetch then raises the error
 
 
 def get_viewer(
-    now: datetime, *, member_id: str | None = None, pk: int | None = None, prefetch: Inquiry | None = None
+    now: datetime, *, member_id: str | None = None, pk: int | None = None, prefetch: Prefetch | None = None
 ) -> Viewer:
     """
     Return the member as a viewer, as of when *prefetch* was sent; without one, as of now.
@@ -82,7 +84,7 @@ def get_viewer(
     Raises `UnknownMember`, `InactiveMember`, or `FactsUnavailable` if the database cannot be read.
     """
     try:
-        viewer = wiring.facts().viewer(now, external_id=member_id, pk=pk, inquiry=prefetch)
+        viewer = wiring.resident_facts().get_viewer(now, external_id=member_id, pk=pk, prefetch=prefetch)
     except DatabaseError as error:
         raise FactsUnavailable("The viewer's facts cannot be read now. Try again shortly.") from error
     if viewer is None:
@@ -100,14 +102,14 @@ def build_query(
     now: datetime,
     size: int = SLATE_SIZE,
     excluded_post_ids: Int64Array = EMPTY_IDS,
-    feed_filter: Only | None = None,
+    feed_filter: FeedFilter | None = None,
 ) -> Query:
     """Return the query of *viewer* with all that the final check needs; `load_history` adds what ranking needs."""
     try:
-        policy, policy_version = wiring.policies().of(assignment.variant)
+        policy, policy_version = wiring.policies().get(assignment.variant)
     except DatabaseError as error:
         raise FactsUnavailable("The ranking policy cannot be read now. Try again shortly.") from error
-    words = wiring.words()
+    words = wiring.vocabularies()
     return Query(
         request_id=uuid4(),
         viewer_id=viewer.id,
@@ -117,23 +119,23 @@ def build_query(
         policy=policy,
         variant=assignment.variant,
         policy_version=policy_version,
-        interests=Interests.none(wiring.embedder().dimension),
+        interests=Interests.empty(wiring.embedder().dimension),
         excluded_post_ids=excluded_post_ids,
-        only=feed_filter or Only(),
+        feed_filter=feed_filter or FeedFilter(),
         max_sensitivity=viewer.max_sensitivity,
-        language_ids=words.languages.numbers(viewer.languages),
-        followed_author_ids=viewer.followed,
-        blocked_author_ids=viewer.blocked,
-        muted_author_ids=viewer.muted,
-        hidden_post_ids=viewer.hidden,
-        muted_tag_ids=words.tags.numbers(viewer.muted_tags),
+        language_ids=words.languages.intern_all(viewer.languages),
+        followed_author_ids=viewer.followed_author_ids,
+        blocked_author_ids=viewer.blocked_author_ids,
+        muted_author_ids=viewer.muted_author_ids,
+        hidden_post_ids=viewer.hidden_post_ids,
+        muted_tag_ids=words.tags.intern_all(viewer.muted_tags),
         muted_words=viewer.muted_words,
-        region_id=words.regions.learn(viewer.region) if viewer.region else UNKNOWN,
+        region_id=words.regions.intern(viewer.region) if viewer.region else UNKNOWN,
     )
 
 
 def refresh_query(
-    query: Query, viewer: Viewer, assignment: EngineAssignment, prefetch: Inquiry | None
+    query: Query, viewer: Viewer, assignment: EngineAssignment, prefetch: Prefetch | None
 ) -> tuple[Query, Viewer]:
     """Return the same query and viewer on current facts: those of *prefetch*, or read now without one."""
     now = datetime.fromtimestamp(query.now, UTC)
@@ -159,24 +161,24 @@ class FeedFilters(NamedTuple):
 NO_FILTERS = FeedFilters()
 
 
-def resolve_filters(filters: FeedFilters, now: datetime) -> tuple[Only, Int64Array]:
+def resolve_filters(filters: FeedFilters, now: datetime) -> tuple[FeedFilter, Int64Array]:
     """Return the filter of *filters* in our own numbers, and the sorted ids (n,) of the posts to leave out."""
     if filters == NO_FILTERS:
-        return Only(), EMPTY_IDS
-    words = wiring.words()
-    feed_filter = Only(
-        language_ids=words.languages.numbers(filters.languages),
-        format_ids=words.formats.numbers(filters.kinds),
-        tag_ids=words.tags.numbers(filters.tags),
+        return FeedFilter(), EMPTY_IDS
+    words = wiring.vocabularies()
+    feed_filter = FeedFilter(
+        language_ids=words.languages.intern_all(filters.languages),
+        kind_ids=words.kinds.intern_all(filters.kinds),
+        tag_ids=words.tags.intern_all(filters.tags),
         since=now.timestamp() - filters.max_age_hours * 3600 if filters.max_age_hours else 0.0,
         key=hashlib.blake2b(repr(filters).encode(), digest_size=8).hexdigest(),
     )
-    return feed_filter, viewers.posts_named(filters.exclude)
+    return feed_filter, viewers.find_post_ids(filters.exclude)
 
 
 def is_ranked_by_history(query: Query, viewer: Viewer) -> bool:
     """Return whether the feed is ranked by what its viewer did."""
-    return query.feed == "discovery" and viewer.is_personalised
+    return query.feed == "discovery" and viewer.is_personalized
 
 
 def load_history(query: Query, viewer: Viewer, assignment: EngineAssignment) -> tuple[Query, Viewer]:
@@ -189,31 +191,31 @@ def load_history(query: Query, viewer: Viewer, assignment: EngineAssignment) -> 
     prefetch = prefetch_facts(pk=viewer.id, has_history=is_ranked)
     fatigue = Affinity()
     if is_ranked:  # Redis is read while the database answers
-        fatigue = wiring.served().fatigue(viewer.id, query.now, query.policy.fatigue_half_life_hours * 3600)
+        fatigue = wiring.served_history().fatigue(viewer.id, query.now, query.policy.fatigue_half_life_hours * 3600)
     query, viewer = refresh_query(query, viewer, assignment, prefetch)
     if not query.uses_history:
         return query, viewer
-    facts = wiring.facts()
+    facts = wiring.resident_facts()
     try:
         if not is_ranked_by_history(query, viewer):
-            return replace(query, seen_post_ids=facts.seen(viewer.id).post_ids), viewer
-        history = facts.history(viewer.id, wiring.tastes(), prefetch)
+            return replace(query, seen_post_ids=facts.get_seen_posts(viewer.id).post_ids), viewer
+        history = facts.get_history(viewer.id, wiring.resident_profiles(), prefetch)
     except DatabaseError as error:
         raise FactsUnavailable("The viewer's history cannot be read now. Try again shortly.") from error
     return add_history(query, history, fatigue), viewer
 
 
-def add_history(query: Query, history: History, fatigue: Affinity) -> Query:
+def add_history(query: Query, history: ViewerHistory, fatigue: Affinity) -> Query:
     """Return *query* with the viewer's seen posts, interests, affinities and fatigue."""
     now = datetime.fromtimestamp(query.now, UTC)
-    dimension, words = wiring.embedder().dimension, wiring.words()
-    taste = read_taste(history.profile, history.wishes, now, dimension, words, query.policy.session)
+    dimension, words = wiring.embedder().dimension, wiring.vocabularies()
+    taste = build_taste(history.profile, history.feedback, now, dimension, words, query.policy.session)
     return replace(
         query,
         seen_post_ids=history.seen.post_ids,
         interests=taste.interests,
-        author_affinity=taste.authors,
-        topic_affinity=taste.topics,
-        format_affinity=taste.formats,
-        served=fatigue,
+        author_affinity=taste.author_affinity,
+        topic_affinity=taste.topic_affinity,
+        kind_affinity=taste.kind_affinity,
+        post_fatigue=fatigue,
     )

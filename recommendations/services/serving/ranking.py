@@ -21,13 +21,13 @@ from recommendations.contracts import (
     Policy,
     Query,
     Reason,
-    Scored,
+    ScoredCandidates,
     Slate,
     UInt16Array,
-    among,
-    brought_by,
+    has_origin,
+    is_in_sorted,
 )
-from recommendations.pipeline.run import Pipeline, run
+from recommendations.pipeline.run import Pipeline, run_pipeline
 from recommendations.pipeline.stages import FilterError, Trace
 from recommendations.ports import VectorError
 from recommendations.services import wiring
@@ -106,21 +106,21 @@ def attempt(query: Query, engine: str, fallback: str, trace: Trace) -> Slate | N
         raise
     except Exception as error:
         log.exception("engine_failed", extra={"engine": engine, "request_id": str(query.request_id)})
-        metrics.PART_FAILURES.labels("engine", engine).inc()
+        metrics.COMPONENT_FAILURES.labels("engine", engine).inc()
         if breaker and not isinstance(error, VectorError):
-            breaker.failed(query.now)
+            breaker.record_failure(query.now)
         return None
     finally:
         if breaker:
             metrics.BREAKER_STATE.labels(engine).set(breaker.state(query.now))
     if breaker:
-        breaker.succeeded()
+        breaker.record_success()
     return slate
 
 
 def create_slate(query: Query, pipeline: Pipeline, fallback: str, trace: Trace) -> Slate:
     """Run *pipeline* for *query* and return its slate."""
-    scored = run(pipeline, query, trace)
+    scored = run_pipeline(pipeline, query, trace)
     return Slate(
         request_id=query.request_id,
         engine=pipeline.engine.name if pipeline.engine else "none",
@@ -128,7 +128,7 @@ def create_slate(query: Query, pipeline: Pipeline, fallback: str, trace: Trace) 
         policy_version=query.policy_version,
         fallback=fallback,
         built_at=query.now,
-        candidates=trace.candidates,
+        candidate_count=trace.candidate_count,
         post_ids=scored.candidates.post_ids,
         scores=scored.scores,
         origins=scored.candidates.origins,
@@ -138,7 +138,7 @@ def create_slate(query: Query, pipeline: Pipeline, fallback: str, trace: Trace) 
     )
 
 
-def build_reasons(query: Query, scored: Scored) -> UInt16Array:
+def build_reasons(query: Query, scored: ScoredCandidates) -> UInt16Array:
     """Return each post's reasons as bits (n,): the largest parts of its score, and the sources that brought it."""
     origins = scored.candidates.origins
     bits = np.zeros(len(origins), np.uint16)
@@ -148,22 +148,22 @@ def build_reasons(query: Query, scored: Scored) -> UInt16Array:
 
     if "taste" in scored.part_names:
         add(Reason.SIMILAR if query.feed == "similar" else Reason.TASTE, is_mostly_taste(scored))
-    add(Reason.FOLLOWED, among(scored.candidates.author_ids, query.followed_author_ids))
+    add(Reason.FOLLOWED, is_in_sorted(scored.candidates.author_ids, query.followed_author_ids))
     for name, reason in PART_REASONS.items():
         if name in scored.part_names:
             add(reason, score_part(scored, name) > AFFINITY_REASON_THRESHOLD * getattr(query.policy, name))
-    add(Reason.POPULAR, brought_by(origins, Origin.TRENDING))
-    add(Reason.AUDITION, (bits == 0) & brought_by(origins, Origin.AUDITION))
-    add(Reason.FRESH, (bits == 0) & brought_by(origins, Origin.FRESH))
+    add(Reason.POPULAR, has_origin(origins, Origin.TRENDING))
+    add(Reason.EXPLORATION, (bits == 0) & has_origin(origins, Origin.EXPLORATION))
+    add(Reason.FRESH, (bits == 0) & has_origin(origins, Origin.FRESH))
     return bits
 
 
-def score_part(scored: Scored, name: str) -> Float32Array:
+def score_part(scored: ScoredCandidates, name: str) -> Float32Array:
     """Return one score part of every candidate, (n,), already weighted."""
     return scored.parts[:, scored.part_names.index(name)]
 
 
-def is_mostly_taste(scored: Scored) -> BoolArray:
+def is_mostly_taste(scored: ScoredCandidates) -> BoolArray:
     """Return for which candidates (n,) taste is more than `TASTE_REASON_SHARE` of the positive score parts."""
     positive = np.maximum(scored.parts, 0).sum(axis=1)
     return score_part(scored, "taste") > TASTE_REASON_SHARE * np.maximum(positive, 1e-9)

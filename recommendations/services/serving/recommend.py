@@ -67,14 +67,14 @@ from recommendations.services.serving.slates import (
     sync_catalogue,
 )
 from recommendations.stores.relational_viewers import Viewer
-from recommendations.stores.resident_facts import Inquiry
+from recommendations.stores.resident_facts import Prefetch
 
 FEEDS = ("discovery", "following", "trending", "non_personalized")
 MAX_LIMIT = 100
 
 
 @count_failures
-@wiring.by_one_model
+@wiring.pin_embedding_models
 def recommend(
     *,
     member_id: str,
@@ -84,7 +84,7 @@ def recommend(
     explain: bool = False,
     filters: FeedFilters = NO_FILTERS,
     assignment: EngineAssignment | None = None,
-    prefetch: Inquiry | None = None,
+    prefetch: Prefetch | None = None,
     now: datetime,
 ) -> Page:
     """
@@ -199,7 +199,7 @@ def build_page(query: Query, slate: Slate, position: SlatePosition, checked: Che
         fallback=slate.fallback,
         cached=isinstance(position.found, CachedSlate),
         built_at=datetime.fromtimestamp(slate.built_at, UTC),
-        candidates=slate.candidates,
+        candidates=slate.candidate_count,
         picks=build_picks(slate, checked.positions, checked.views, explain=True) if explain else checked.picks,
         next_cursor=next_cursor(query, position, checked.next_offset),
         positions=tuple(checked.positions),

@@ -24,9 +24,9 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F
 
-from flags.experiments.exposing import Met, expose
-from flags.experiments.rules import Exposed
-from recommendations import jobs
+from flags.experiments.exposures import UnitExposure, record_exposures
+from flags.experiments.rules import ExposedVariant
+from recommendations import task_queue
 from recommendations.contracts import Slate
 from recommendations.models import FeedInputs, FeedRequest, Member, Post, PostStats, ServedPage
 from recommendations.services import wiring
@@ -47,10 +47,10 @@ GATHER_SECONDS = 1.0
 OUTBOX_RECORDS = 10_000
 """Records that a process holds while Redis does not take them. Beyond this the oldest are lost."""
 COUNT_SERVED = """
-    INSERT INTO {stats} (post_id, engagement, engagement_at, interactions, positives, impressions, changed_at)
+    INSERT INTO {stats} (post_id, engagement, engagement_at, interaction_count, positive_count, served_count, changed_at)
     VALUES (%s, 0, %s, 0, 0, %s, %s)
     ON CONFLICT (post_id) DO UPDATE
-    SET impressions = {stats}.impressions + excluded.impressions, changed_at = excluded.changed_at"""
+    SET served_count = {stats}.served_count + excluded.served_count, changed_at = excluded.changed_at"""
 
 
 ExposureKey = tuple[int, int]
@@ -89,7 +89,7 @@ def page_record(request_id: UUID, member_id: int, offset: int, post_ids: Sequenc
     return PAGE + PAGE_HEAD.pack(member_id, now, request_id.bytes, offset) + np.array(post_ids, "<i8").tobytes()
 
 
-def exposure_record(exposed_variant: Exposed, member_id: int, unit_id: str, now: float) -> bytes:
+def exposure_record(exposed_variant: ExposedVariant, member_id: int, unit_id: str, now: float) -> bytes:
     """Return the record that a member is about to be served a variant of an experiment; *now* in Unix seconds."""
     numbers = (exposed_variant.experiment_id, exposed_variant.phase_id, exposed_variant.propensity)
     head = EXPOSURE_HEAD.pack(member_id, now, *numbers)
@@ -135,9 +135,9 @@ class Outbox:
             taken = [self._waiting.popleft() for _ in range(len(self._waiting))]
         if not taken:
             return
-        queue_length = wiring.records().push(*(record.packed for record in taken))
+        queue_length = wiring.record_queue().push(*(record.packed for record in taken))
         if queue_length == len(taken):
-            jobs.enqueue(jobs.RECORD_SERVED, after_seconds=GATHER_SECONDS)
+            task_queue.enqueue(task_queue.RECORD_SERVED, after_seconds=GATHER_SECONDS)
         if queue_length:
             for record in taken:
                 if record.exposure:
@@ -157,7 +157,7 @@ class Outbox:
 @wiring.per_process
 def outbox() -> Outbox:
     """Return this process's outbox."""
-    return Outbox(settings.ENV.record_seconds)
+    return Outbox(settings.ENV.record_buffer_seconds)
 
 
 def queue_records(*records: bytes, exposure: tuple[bytes, ExposureKey] | None = None) -> None:
@@ -173,7 +173,7 @@ def send_after_tasks() -> None:
 
 def send_records(**_: object) -> None:
     """Send this process's waiting records now."""
-    if own := outbox.if_made():
+    if own := outbox.get_if_created():
         own.send()
 
 
@@ -211,10 +211,10 @@ def record_served(*, now: datetime) -> int:
     send_records()
     written = 0
     is_last = False
-    while not is_last and (taken := wiring.records().take(BATCH_RECORDS)):
+    while not is_last and (taken := wiring.record_queue().take(BATCH_RECORDS)):
         is_last = len(taken) < BATCH_RECORDS
         write_batch(list(taken.values()), now)
-        wiring.records().written(taken)
+        wiring.record_queue().acknowledge(taken)
         written += len(taken)
     return written
 
@@ -230,7 +230,7 @@ def write_batch(records: Sequence[bytes], now: datetime) -> None:
         FeedRequest.objects.bulk_create([row for row in slates if row.member_id in existing], ignore_conflicts=True)
         write_pages([row for row in pages if row.member_id in existing], now)
         write_inputs([inputs_row(record) for record in records if record[:1] == INPUTS])
-        expose(exposure for pk, exposure in exposures if pk in existing)
+        record_exposures(exposure for pk, exposure in exposures if pk in existing)
 
 
 def write_pages(pages: Sequence[ServedPage], now: datetime) -> None:
@@ -238,7 +238,7 @@ def write_pages(pages: Sequence[ServedPage], now: datetime) -> None:
     ServedPage.objects.bulk_create(pages, ignore_conflicts=True)
     served = [(page, np.frombuffer(page.post_ids, "<i8").tolist()) for page in pages]
     count_served(Counter(post_id for _, post_ids in served for post_id in post_ids), now)
-    wiring.served().add((page.member_id, page.created_at.timestamp(), post_ids) for page, post_ids in served)
+    wiring.served_history().add((page.member_id, page.created_at.timestamp(), post_ids) for page, post_ids in served)
 
 
 def count_served(counts: Counter[int], now: datetime) -> None:
@@ -255,7 +255,7 @@ def count_served(counts: Counter[int], now: datetime) -> None:
 def write_inputs(rows: Sequence[FeedInputs]) -> None:
     """Write the inputs of requests that exist, except requests from before their member last reset their interests."""
     requests = FeedRequest.objects.filter(pk__in=[row.pk for row in rows])
-    requests = requests.exclude(member__taste_since__gte=F("created_at"))
+    requests = requests.exclude(member__interests_reset_at__gte=F("created_at"))
     existing = set(requests.values_list("pk", flat=True))
     FeedInputs.objects.bulk_create([row for row in rows if row.pk in existing], ignore_conflicts=True)
 
@@ -265,18 +265,18 @@ def inputs_row(record: bytes) -> FeedInputs:
     request_id, now = INPUTS_HEAD.unpack_from(record, 1)
     return FeedInputs(
         request_id=UUID(bytes=request_id),
-        packed=zlib.compress(record[1 + INPUTS_HEAD.size :]),
+        packed_inputs=zlib.compress(record[1 + INPUTS_HEAD.size :]),
         created_at=datetime.fromtimestamp(now, UTC),
     )
 
 
-def parse_exposure(record: bytes) -> tuple[int, Met]:
+def parse_exposure(record: bytes) -> tuple[int, UnitExposure]:
     """Return the member of a queued exposure, and the exposure to store."""
     member_id, now, experiment_id, phase_id, propensity = EXPOSURE_HEAD.unpack_from(record, 1)
     # The member's id comes from the platform and may contain the separator.
     variant, unit_id = record[1 + EXPOSURE_HEAD.size :].decode().split(SEPARATOR, 1)
-    exposed_variant = Exposed(experiment_id, phase_id, variant, propensity)
-    return member_id, Met(unit_id, exposed_variant, datetime.fromtimestamp(now, UTC))
+    exposed_variant = ExposedVariant(experiment_id, phase_id, variant, propensity)
+    return member_id, UnitExposure(unit_id, exposed_variant, datetime.fromtimestamp(now, UTC))
 
 
 def page_row(record: bytes) -> ServedPage:
@@ -307,7 +307,7 @@ def slate_row(record: bytes) -> FeedRequest:
         variant=slate.variant,
         policy_version=slate.policy_version,
         fallback=slate.fallback,
-        candidates=slate.candidates,
+        candidate_count=slate.candidate_count,
         duration_ms=duration_ms,
         post_ids=slate.post_ids.astype("<i8").tobytes(),
         part_names=part_names,

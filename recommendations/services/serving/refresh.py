@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from time import perf_counter
 
-from recommendations import jobs
+from recommendations import task_queue
 from recommendations.services import wiring
 from recommendations.services.errors import InactiveMember, UnknownMember
 from recommendations.services.serving import records
@@ -19,26 +19,26 @@ CLAIM_SECONDS = 30
 
 def enqueue_refresh(member_id: int, feed: str) -> None:
     """Have a worker rebuild this slate, unless a rebuild is under way."""
-    if wiring.slates().claim(member_id, feed, seconds=CLAIM_SECONDS):
-        jobs.enqueue(jobs.REFRESH_SLATE, {"member_id": member_id, "feed": feed})
+    if wiring.slate_cache().claim(member_id, feed, seconds=CLAIM_SECONDS):
+        task_queue.enqueue(task_queue.REFRESH_SLATE, {"member_id": member_id, "feed": feed})
 
 
-@wiring.by_one_model
+@wiring.pin_embedding_models
 def refresh_slate(*, member_id: int, feed: str, now: datetime) -> None:
     """Rebuild one member's slate for the next request to find; delete the slates of a member who is gone."""
     sync_catalogue(now)
     try:
         rebuild_slate(member_id, feed, now)
     except (UnknownMember, InactiveMember):
-        wiring.slates().purge([member_id])
+        wiring.slate_cache().purge([member_id])
     finally:
-        wiring.slates().release(member_id, feed)
+        wiring.slate_cache().release(member_id, feed)
 
 
 def rebuild_slate(member_id: int, feed: str, now: datetime) -> None:
     """Build, cache and record one member's slate. The caller brings the catalogue up to date."""
     started_at = perf_counter()
-    epoch = wiring.slates().epoch(member_id)
+    epoch = wiring.slate_cache().epoch(member_id)
     viewer = get_viewer(now, pk=member_id)
     assignment = assign_engine(viewer.external_id)
     query = build_query(viewer, assignment, feed=feed, now=now)

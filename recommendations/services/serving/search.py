@@ -15,8 +15,8 @@ import numpy as np
 
 from recommendations import feeds
 from recommendations.contracts import EMPTY_IDS, BoolArray, Float32Array, Int64Array, Query, Slate
-from recommendations.embedders.choosing import EmbedderError
-from recommendations.pipeline.run import keep
+from recommendations.embedders.registry import EmbedderError
+from recommendations.pipeline.run import apply_filters
 from recommendations.pipeline.stages import FilterError, Trace
 from recommendations.ports import VectorIndexError
 from recommendations.services import wiring
@@ -34,10 +34,10 @@ from recommendations.services.serving.similar import (
 from recommendations.services.serving.slates import FreshSlate, sync_catalogue
 from recommendations.stores.resident_vectors import ResidentVectors
 
-SIMILARITY_PART = "likeness"
+SIMILARITY_PART = "similarity"
 
 
-@wiring.by_one_model
+@wiring.pin_embedding_models
 def search(
     *,
     viewer_id: str,
@@ -125,7 +125,7 @@ def build_search_slate(query: Query, index: ResidentVectors, vectors: Float32Arr
     """Return the nearest posts to *vectors* (1, d) that the viewer may see. Raises `FactsUnavailable`."""
     mask = searchable_mask(query, index, kind)
     try:
-        ids, cosines = index.nearest_among(vectors, query.size, mask)
+        ids, cosines = index.nearest_in_mask(vectors, query.size, mask)
     except VectorIndexError as error:
         raise FactsUnavailable("The search cannot be made now. Try again shortly.") from error
     is_found = ids.ravel() > 0
@@ -137,7 +137,7 @@ def build_search_slate(query: Query, index: ResidentVectors, vectors: Float32Arr
         policy_version=query.policy_version,
         fallback="",
         built_at=query.now,
-        candidates=int(mask.sum()),
+        candidate_count=int(mask.sum()),
         post_ids=post_ids,
         scores=similarities,
         origins=np.zeros(len(post_ids), np.uint16),
@@ -153,9 +153,11 @@ def searchable_mask(query: Query, index: ResidentVectors, kind: str) -> BoolArra
 
     Raises `FactsUnavailable` if a filter fails.
     """
-    posts = index.catalogue.everything()
+    posts = index.catalogue.all_posts()
     try:
-        mask = keep((*feeds.MAY_SEE, *feeds.SIMILAR_WANTS), query, posts, Trace(), stage="eligible")
+        mask = apply_filters(
+            (*feeds.MANDATORY_FILTERS, *feeds.SIMILAR_FILTERS), query, posts, Trace(), stage="eligible"
+        )
     except FilterError as error:
         raise FactsUnavailable("The search cannot be checked now, so nothing is shown. Try again shortly.") from error
-    return mask & (posts.format_ids == wiring.words().formats.learn(kind)) if kind else mask
+    return mask & (posts.kind_ids == wiring.vocabularies().kinds.intern(kind)) if kind else mask

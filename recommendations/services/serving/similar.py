@@ -13,7 +13,7 @@ from recommendations.contracts import EMPTY_IDS, Float32Array, Int64Array, Inter
 from recommendations.models import Post
 from recommendations.pipeline.stages import Trace
 from recommendations.services import wiring
-from recommendations.services.errors import UnknownPost
+from recommendations.services.errors import PostNotVisible
 from recommendations.services.serving import records
 from recommendations.services.serving.final_check import check_posts
 from recommendations.services.serving.pages import Page
@@ -27,7 +27,7 @@ CANDIDATES_PER_PICK = 2
 """Posts in the slate for each pick of the page, so that the final check leaves no gaps. Changes the speed."""
 
 
-@wiring.by_one_model
+@wiring.pin_embedding_models
 def find_similar(*, post_id: str, viewer_id: str, limit: int = 10, now: datetime) -> Page:
     """
     Return up to *limit* posts similar to *post_id* that the viewer may see; none if the post has no vector yet.
@@ -69,15 +69,15 @@ def build_similar_query(
 
 def require_visible(query: Query, anchor_ids: Int64Array, post_id: str) -> None:
     """Raise `UnknownPost` unless the post exists and the viewer may see it, on current facts."""
-    if not len(anchor_ids) or not check_posts(query, anchor_ids, feeds.MAY_SEE)[0].all():
-        raise UnknownPost(post_id)
+    if not len(anchor_ids) or not check_posts(query, anchor_ids, feeds.MANDATORY_FILTERS)[0].all():
+        raise PostNotVisible(post_id)
 
 
 def anchor_interests(anchor_ids: Int64Array) -> Interests:
     """Return interests that consist of the anchor's vector; empty ones if it has no vector."""
     vectors = drop_zero_vectors(wiring.engines()[CONTROL_ENGINE].vectors(wiring.catalogue().rows_of(anchor_ids)))
     weights = np.ones(len(vectors), "f4")
-    return replace(Interests.none(vectors.shape[1]), positive=vectors, positive_weights=weights)
+    return replace(Interests.empty(vectors.shape[1]), positive=vectors, positive_weights=weights)
 
 
 def drop_zero_vectors(vectors: Float32Array) -> Float32Array:

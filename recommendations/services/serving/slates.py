@@ -100,9 +100,9 @@ def find_slate(
     """Return the slate to serve and the position in it: a cached slate if there is one to use, else a fresh one."""
     if after:
         return resume(query, assignment, viewer, after)
-    (slate,), epoch = wiring.slates().look_up(viewer.id, (query.kept_as,))
+    (slate,), epoch = wiring.slate_cache().get_many_with_epoch(viewer.id, (query.feed_key,))
     cached = usable_slate(slate, query)
-    return SlatePosition(cached or build_fresh_slate(query, assignment, viewer, feed_key=query.kept_as, epoch=epoch))
+    return SlatePosition(cached or build_fresh_slate(query, assignment, viewer, feed_key=query.feed_key, epoch=epoch))
 
 
 def usable_slate(slate: Slate | None, query: Query) -> CachedSlate | None:
@@ -113,7 +113,7 @@ def usable_slate(slate: Slate | None, query: Query) -> CachedSlate | None:
         return CachedSlate(slate)
     # Workers rebuild whole feeds only, so a filtered one has no successor to wait for.
     is_stale = 0 <= query.now - slate.built_at < settings.ENV.slate_stale_seconds
-    return CachedSlate(slate, is_stale=True) if is_stale and not slate.fallback and not query.only.key else None
+    return CachedSlate(slate, is_stale=True) if is_stale and not slate.fallback and not query.feed_filter.key else None
 
 
 def is_fresh(slate: Slate, now: float) -> bool:
@@ -129,14 +129,14 @@ def has_current_policy(slate: Slate, query: Query) -> bool:
 
 def resume(query: Query, assignment: EngineAssignment, viewer: Viewer, after: CursorPosition) -> SlatePosition:
     """Resume from a cursor: in the same slate if it is still cached, else in a fresh one without the passed posts."""
-    slates, epoch = wiring.slates().look_up(viewer.id, (query.kept_as, query.kept_as + CONTINUATION))
+    slates, epoch = wiring.slate_cache().get_many_with_epoch(viewer.id, (query.feed_key, query.feed_key + CONTINUATION))
     cached = {slate.request_id: slate for slate in slates if slate is not None}
     same = cached.get(after.request_id)
     if same is not None and after.offset < len(same):
         return SlatePosition(CachedSlate(same), after.offset, after.earlier_steps)
     passed = find_passed_posts(after, viewer.id, {id: slate.post_ids for id, slate in cached.items()})
     query = exclude_posts(query, passed.post_ids)
-    fresh = build_fresh_slate(query, assignment, viewer, feed_key=query.kept_as + CONTINUATION, epoch=epoch)
+    fresh = build_fresh_slate(query, assignment, viewer, feed_key=query.feed_key + CONTINUATION, epoch=epoch)
     # The posts of an unknown slate cannot be excluded. To skip as many posts as it showed comes nearest, and ends.
     return SlatePosition(fresh, min(passed.unknown_count, len(fresh.slate)), passed.known_steps)
 
@@ -157,8 +157,8 @@ def find_alternative(
     passed = find_passed_posts(after, viewer.id, {after.request_id: position.slate.post_ids})
     query = exclude_posts(replace(query, request_id=uuid4()), np.union1d(passed.post_ids, refused))
     is_start = after.offset == 0 and not after.earlier_steps
-    feed_key = query.kept_as if is_start else query.kept_as + CONTINUATION
-    epoch = wiring.slates().epoch(viewer.id)
+    feed_key = query.feed_key if is_start else query.feed_key + CONTINUATION
+    epoch = wiring.slate_cache().epoch(viewer.id)
     fresh = build_fresh_slate(query, assignment, viewer, feed_key=feed_key, epoch=epoch)
     return SlatePosition(fresh, earlier_steps=() if is_start else passed.known_steps)
 
@@ -186,22 +186,22 @@ def build_fresh_slate(
     except NoSlateError:
         return FreshSlate(get_last_good(query, viewer), trace)
     if len(slate):
-        return FreshSlate(slate, trace, partial(wiring.slates().put, viewer.id, feed_key, slate, epoch))
+        return FreshSlate(slate, trace, partial(wiring.slate_cache().put, viewer.id, feed_key, slate, epoch))
     return FreshSlate(slate if is_certainly_empty(trace) else get_last_good(query, viewer), trace)
 
 
 def is_certainly_empty(trace: Trace) -> bool:
     """Return whether an empty slate is empty because there is nothing to show, and not because a source failed."""
-    failed = {timing.part for timing in trace.timings if timing.failed and timing.stage == "source"}
+    failed = {timing.component for timing in trace.timings if timing.failed and timing.stage == "source"}
     # The source of new posts brings every post there is, up to a limit: if it finds none, no other source could.
-    has_fresh_source = any(timing.part == FRESH_SOURCE for timing in trace.timings)
+    has_fresh_source = any(timing.component == FRESH_SOURCE for timing in trace.timings)
     is_complete = FRESH_SOURCE not in failed if has_fresh_source else not failed
     return is_complete and wiring.catalogue().refreshed_at is not None
 
 
 def get_last_good(query: Query, viewer: Viewer) -> Slate:
     """Return the last good slate without the excluded posts. Raises `FactsUnavailable` if there is none."""
-    slate = wiring.slates().last_good(viewer.id, query.kept_as)
+    slate = wiring.slate_cache().get_last_good(viewer.id, query.feed_key)
     if slate is None:
         raise FactsUnavailable("No feed can be made now, and none is kept. Try again shortly.")
     slate = replace(slate, request_id=query.request_id, fallback=LAST_GOOD)

@@ -20,7 +20,7 @@ from celery.signals import task_postrun
 from django.conf import settings
 from django.core.signals import request_finished
 
-from monitoring import memory, metrics
+from monitoring import metrics, system_memory
 from recommendations.engines.wasm_simd import WasmEngine
 from recommendations.ports import EngineError
 from recommendations.services import wiring
@@ -29,14 +29,14 @@ from recommendations.services.serving.pages import page_cache
 log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 30.0
-GROWTH = 1.1
+MIN_GROWTH = 1.1
 """After a clean-up the next waits until what the process holds has grown so much: what is in use cannot be freed."""
-WORTH_RECYCLING = 0.25
+MIN_SCRATCH_SHARE = 0.25
 """Share of a kernel's memory that must be scratch for its rows to be moved."""
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class MemoryUsage:
     """What this process holds, and how full the machine is."""
 
     heap_bytes: int
@@ -45,27 +45,27 @@ class Usage:
     share_in_use: float
 
 
-class Guard:
+class MemoryGuard:
     """When this process looked last, and what it could not give up then."""
 
     def __init__(self) -> None:
-        self.next_look = 0.0
-        self.heap_left = 0
+        self.next_check_at = 0.0
+        self.heap_after_clean_up = 0
         self.busy = threading.Lock()
 
 
-guard = wiring.per_process(Guard)
+memory_guard = wiring.per_process(MemoryGuard)
 
 
-def watch() -> None:
+def connect_memory_checks() -> None:
     """Have this process look after each request and each task."""
-    request_finished.connect(look, dispatch_uid="memory")
-    task_postrun.connect(look, dispatch_uid="memory")
+    request_finished.connect(check_if_due, dispatch_uid="memory")
+    task_postrun.connect(check_if_due, dispatch_uid="memory")
 
 
-def look(**_: object) -> None:
+def check_if_due(**_: object) -> None:
     """Check the memory unless that was done a moment ago. A response has been sent by now, and must not be harmed."""
-    if monotonic() < guard().next_look:
+    if monotonic() < memory_guard().next_check_at:
         return
     try:
         check_memory()
@@ -75,83 +75,83 @@ def look(**_: object) -> None:
 
 def check_memory() -> dict[str, int]:
     """Clean up if a threshold is passed; return the bytes that each step gave back, nothing if none was taken."""
-    own = guard()
+    own = memory_guard()
     if not own.busy.acquire(blocking=False):
         return {}
     try:
-        own.next_look = monotonic() + CHECK_SECONDS
-        now = usage()
-        observe(now)
+        own.next_check_at = monotonic() + CHECK_SECONDS
+        now = measure_usage()
+        observe_usage(now)
         if now.share_in_use >= settings.ENV.memory_emergency_share:
-            freed = taken("emergency", EMERGENCY)
-        elif now.heap_bytes >= max(settings.ENV.memory_clean_up, GROWTH * own.heap_left):
-            freed = taken("clean_up", CLEAN_UP)
+            freed = run_clean_up("emergency", EMERGENCY_STEPS)
+        elif now.heap_bytes >= max(settings.ENV.memory_cleanup_threshold, MIN_GROWTH * own.heap_after_clean_up):
+            freed = run_clean_up("clean_up", CLEAN_UP_STEPS)
         else:
             return {}
-        own.heap_left = usage().heap_bytes
+        own.heap_after_clean_up = measure_usage().heap_bytes
         return freed
     finally:
         own.busy.release()
 
 
-def usage() -> Usage:
+def measure_usage() -> MemoryUsage:
     """Return what is in use now."""
     kernels = sum(engine.statistics().memory_bytes for engine in kernels_in_use())
-    return Usage(max(0, memory.resident_bytes() - kernels), kernels, memory.share_in_use())
+    return MemoryUsage(max(0, system_memory.resident_bytes() - kernels), kernels, system_memory.memory_usage_share())
 
 
-def observe(now: Usage) -> None:
+def observe_usage(usage: MemoryUsage) -> None:
     """Count what is in use."""
-    metrics.MEMORY_BYTES.labels("heap").set(now.heap_bytes)
-    metrics.MEMORY_BYTES.labels("kernel").set(now.kernel_bytes)
-    if parts := wiring.parts.if_made():
-        metrics.CACHE_BYTES.labels("preference_vectors").set(parts.serving.tastes.size_bytes())
+    metrics.MEMORY_BYTES.labels("heap").set(usage.heap_bytes)
+    metrics.MEMORY_BYTES.labels("kernel").set(usage.kernel_bytes)
+    if parts := wiring.vector_parts_holder.get_if_created():
+        metrics.CACHE_BYTES.labels("preference_vectors").set(parts.current.profiles.size_bytes())
 
 
-def taken(why: str, steps: dict[str, Callable[[], None]]) -> dict[str, int]:
+def run_clean_up(reason: str, steps: dict[str, Callable[[], None]]) -> dict[str, int]:
     """Take *steps* in their order; return the bytes that the process gave back by each."""
     freed = {}
-    metrics.MEMORY_CLEAN_UPS.labels(why).inc()
+    metrics.MEMORY_CLEANUPS.labels(reason).inc()
     for name, step in steps.items():
-        before = memory.resident_bytes()
+        before = system_memory.resident_bytes()
         step()
-        freed[name] = max(0, before - memory.resident_bytes())
-        metrics.MEMORY_FREED.labels(name).inc(freed[name])
-    log.warning("memory_cleaned", extra={"why": why, "bytes_freed": sum(freed.values())})
+        freed[name] = max(0, before - system_memory.resident_bytes())
+        metrics.MEMORY_FREED_BYTES.labels(name).inc(freed[name])
+    log.warning("memory_cleaned", extra={"why": reason, "bytes_freed": sum(freed.values())})
     return freed
 
 
 def kernels_in_use() -> list[WasmEngine]:
     """Return the kernels that this process has made so far."""
-    parts = wiring.parts.if_made()
-    spaces = parts.serving.spaces.values() if parts else ()
+    parts = wiring.vector_parts_holder.get_if_created()
+    spaces = parts.current.spaces.values() if parts else ()
     return [engine for engines in spaces for engine in engines.values() if isinstance(engine, WasmEngine)]
 
 
-def expire_profiles() -> None:
+def evict_expired_profiles() -> None:
     """Forget the members whose half hour in the cache is over."""
-    if parts := wiring.parts.if_made():
-        parts.serving.tastes.expire()
+    if parts := wiring.vector_parts_holder.get_if_created():
+        parts.current.profiles.evict_expired()
 
 
-def drop_profiles() -> None:
+def evict_profiles() -> None:
     """Forget what was learned of members: each is one query away."""
-    if parts := wiring.parts.if_made():
-        parts.serving.tastes.clear()
+    if parts := wiring.vector_parts_holder.get_if_created():
+        parts.current.profiles.clear()
 
 
-def drop_facts() -> None:
+def evict_facts() -> None:
     """Forget viewers, posts and pages: the next request of each reads its rows."""
-    if facts := wiring.facts.if_made():
+    if facts := wiring.resident_facts.get_if_created():
         facts.clear()
-    if kept := page_cache.if_made():
+    if kept := page_cache.get_if_created():
         kept.clear()
 
 
-def collect() -> None:
+def collect_garbage() -> None:
     """Free what only refers to itself, and hand the free pages back."""
     gc.collect()
-    memory.give_back()
+    system_memory.trim_heap()
 
 
 def recycle_kernels() -> None:
@@ -159,7 +159,7 @@ def recycle_kernels() -> None:
     for engine in kernels_in_use():
         held = engine.statistics()
         scratch = held.memory_bytes - held.resident_bytes
-        if scratch < WORTH_RECYCLING * held.memory_bytes or memory.available_bytes() < held.resident_bytes:
+        if scratch < MIN_SCRATCH_SHARE * held.memory_bytes or system_memory.available_bytes() < held.resident_bytes:
             continue
         try:
             engine.recycle()
@@ -168,11 +168,11 @@ def recycle_kernels() -> None:
             log.exception("kernel_not_recycled", extra={"engine": engine.name})
 
 
-CLEAN_UP = {"expired_profiles": expire_profiles, "garbage": collect}
-EMERGENCY = {
-    "profiles": drop_profiles,
-    "facts": drop_facts,
-    "garbage": collect,
+CLEAN_UP_STEPS = {"expired_profiles": evict_expired_profiles, "garbage": collect_garbage}
+EMERGENCY_STEPS = {
+    "profiles": evict_profiles,
+    "facts": evict_facts,
+    "garbage": collect_garbage,
     "kernels": recycle_kernels,
 }
 """In this order: what costs least to make anew goes first."""

@@ -13,79 +13,79 @@ from django.db import models, transaction
 from django.db.models import Max, Min, Sum
 from django.db.models.functions import Length
 
-from monitoring.maintenance import Did
+from monitoring.maintenance import MaintenanceResult
 from monitoring.models import Alert, MaintenanceRun
-from recommendations.models import FeedHour, FeedInputs, FeedRequest, Job, Seen, ServedPage
+from recommendations.models import FeedHour, FeedInputs, FeedRequest, Job, SeenPost, ServedPage
 from recommendations.services.serving import inputs
 
 BATCH_ROWS = 1_000
 """Rows deleted at once: others wait so long for the database. Changes the speed."""
-RANGE_IDS = 20_000
+IDS_PER_RANGE = 20_000
 """Rows looked at at once, of a table that has no index by age."""
-HOURS_KEPT = timedelta(days=400)
+FEED_HOUR_RETENTION = timedelta(days=400)
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class RetentionRule:
     """Rows that are deleted once *field* is as long ago as *keep* says."""
 
-    rows: type[models.Model]
+    model: type[models.Model]
     field: str
-    keep: Callable[[], timedelta]
-    blobs: tuple[str, ...] = ()
+    period: Callable[[], timedelta]
+    blob_fields: tuple[str, ...] = ()
     """Columns whose bytes are counted."""
 
 
-def log_time() -> timedelta:
-    return timedelta(days=settings.ENV.log_keep_days)
+def log_retention() -> timedelta:
+    return timedelta(days=settings.ENV.served_retention_days)
 
 
-def seen_time() -> timedelta:
-    return timedelta(days=settings.ENV.seen_keep_days)
+def seen_retention() -> timedelta:
+    return timedelta(days=settings.ENV.seen_retention_days)
 
 
 # Inputs before the requests that they belong to: else they would go uncounted.
-BY_AGE = (
-    Kept(FeedInputs, "created_at", lambda: min(inputs.INPUTS_RETENTION, log_time()), ("packed",)),
-    Kept(ServedPage, "created_at", log_time, ("post_ids",)),
-    Kept(FeedRequest, "created_at", log_time, ("post_ids", "parts", "origins", "reasons")),
-    Kept(Job, "finished_at", log_time),
-    Kept(MaintenanceRun, "started_at", log_time),
-    Kept(Alert, "resolved_at", log_time),
-    Kept(FeedHour, "hour", lambda: HOURS_KEPT),
-    Kept(Session, "expire_date", timedelta),
+RETENTION_RULES = (
+    RetentionRule(FeedInputs, "created_at", lambda: min(inputs.INPUTS_RETENTION, log_retention()), ("packed",)),
+    RetentionRule(ServedPage, "created_at", log_retention, ("post_ids",)),
+    RetentionRule(FeedRequest, "created_at", log_retention, ("post_ids", "parts", "origins", "reasons")),
+    RetentionRule(Job, "finished_at", log_retention),
+    RetentionRule(MaintenanceRun, "started_at", log_retention),
+    RetentionRule(Alert, "resolved_at", log_retention),
+    RetentionRule(FeedHour, "hour", lambda: FEED_HOUR_RETENTION),
+    RetentionRule(Session, "expire_date", timedelta),
 )
 
 
-def sweep_records(*, now: datetime) -> Did:
+def delete_expired_records(*, now: datetime) -> MaintenanceResult:
     """Delete what its time is over for. Cut off, it leaves off, and the next run goes on."""
-    swept = {kept.rows._meta.model_name: sweep(kept, now) for kept in BY_AGE}
-    swept["seen"] = (sweep_seen(now - seen_time()), 0)
+    swept = {kept.model._meta.model_name: delete_expired_rows(kept, now) for kept in RETENTION_RULES}
+    swept["seen"] = (delete_old_seen(now - seen_retention()), 0)
     told = ", ".join(f"{name} {rows:,}" for name, (rows, _) in swept.items() if rows)
-    return Did(
+    return MaintenanceResult(
         rows=sum(rows for rows, _ in swept.values()), bytes=sum(size for _, size in swept.values()), note=told or "none"
     )
 
 
-def sweep(kept: Kept, now: datetime) -> tuple[int, int]:
+def delete_expired_rows(rule: RetentionRule, now: datetime) -> tuple[int, int]:
     """Delete a table's old rows, the oldest first; return how many, and their bytes."""
-    manager: models.Manager[Any] = kept.rows._default_manager
-    old = manager.filter(**{f"{kept.field}__lt": now - kept.keep()}).order_by(kept.field)
+    manager: models.Manager[Any] = rule.model._default_manager
+    old = manager.filter(**{f"{rule.field}__lt": now - rule.period()}).order_by(rule.field)
     rows = size = 0
     while ids := list(old.values_list("pk", flat=True)[:BATCH_ROWS]):
         batch = manager.filter(pk__in=ids).order_by()
         with transaction.atomic():
-            size += sum(batch.aggregate(size=Sum(Length(blob)))["size"] or 0 for blob in kept.blobs)
+            size += sum(batch.aggregate(size=Sum(Length(blob)))["size"] or 0 for blob in rule.blob_fields)
             batch.delete()
         rows += len(ids)
     return rows, size
 
 
-def sweep_seen(before: datetime) -> int:
+def delete_old_seen(before: datetime) -> int:
     """Forget what was seen before a moment; a post may then be shown again. Return how many rows."""
-    ends = Seen.objects.aggregate(low=Min("pk"), high=Max("pk"))
+    ends = SeenPost.objects.aggregate(low=Min("pk"), high=Max("pk"))
     if ends["low"] is None:
         return 0
-    old = Seen.objects.filter(seen_at__lt=before).order_by()
-    starts = range(ends["low"], ends["high"] + 1, RANGE_IDS)
-    return sum(old.filter(pk__gte=start, pk__lt=start + RANGE_IDS).delete()[0] for start in starts)
+    old = SeenPost.objects.filter(seen_at__lt=before).order_by()
+    starts = range(ends["low"], ends["high"] + 1, IDS_PER_RANGE)
+    return sum(old.filter(pk__gte=start, pk__lt=start + IDS_PER_RANGE).delete()[0] for start in starts)

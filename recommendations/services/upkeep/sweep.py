@@ -8,21 +8,21 @@ from datetime import datetime
 from django.conf import settings
 
 from monitoring import metrics
-from recommendations.contracts import Swept
+from recommendations.contracts import SweepResult
 from recommendations.ports import StoreError
 from recommendations.services import wiring
 
 log = logging.getLogger(__name__)
 
 
-def sweep_caches(*, now: datetime) -> dict[str, Swept]:
+def sweep_caches(*, now: datetime) -> dict[str, SweepResult]:
     """Trim every shared cache to its budget, and say what went and what is left; nothing if Redis is not there."""
     moment = now.timestamp()
     try:
         swept = {
-            "slates": wiring.slates().sweep(moment, most=settings.ENV.slate_cache_members),
-            "post_vectors": wiring.post_vectors().sweep(moment, most=settings.ENV.post_vector_cache_size),
-            "neighbours": wiring.neighbours().sweep(moment, most=settings.ENV.query_cache_size),
+            "slates": wiring.slate_cache().sweep(moment, max_entries=settings.ENV.slate_cache_members),
+            "post_vectors": wiring.post_vector_cache().sweep(moment, max_entries=settings.ENV.post_vector_cache_size),
+            "neighbors": wiring.neighbor_cache().sweep(moment, max_entries=settings.ENV.query_cache_size),
         }
     except StoreError as error:
         log.warning("caches_not_swept", extra={"problem": type(error.__cause__).__name__})
@@ -30,6 +30,6 @@ def sweep_caches(*, now: datetime) -> dict[str, Swept]:
     for cache, one in swept.items():
         metrics.SHARED_CACHE_ENTRIES.labels(cache).set(one.entries)
         metrics.SHARED_CACHE_BYTES.labels(cache).set(one.size_bytes)
-        metrics.CACHE_DROPPED.labels(cache, "expired").inc(one.expired)
-        metrics.CACHE_DROPPED.labels(cache, "evicted").inc(one.evicted)
+        metrics.CACHE_REMOVALS.labels(cache, "expired").inc(one.expired)
+        metrics.CACHE_REMOVALS.labels(cache, "evicted").inc(one.evicted)
     return swept

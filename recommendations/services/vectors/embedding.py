@@ -10,18 +10,18 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.db.models import Exists, Min, OuterRef, Q, QuerySet
 
-from recommendations import contracts, jobs
+from recommendations import contracts, task_queue
 from recommendations.models import EmbeddingFailure, Post, PostEmbedding
 from recommendations.ports import Embedder
 from recommendations.services import invalidate
 from recommendations.stores.bulk import insert_columns, refresh_statistics
 
-SPACE = contracts.SPACE
+CONTENT_SPACE = contracts.CONTENT_SPACE
 BATCH_POSTS = 1_000
 """Posts a transaction. Changes the speed, and how much a killed run does again."""
 SLICE_POSTS = 50
 """A batch that fails is done again in slices of so many, and a slice that fails post by post. Changes the speed."""
-MAX_ATTEMPTS = 4
+MAX_EMBED_ATTEMPTS = 4
 """After so many failures a post is parked, and waits for somebody to ask for another try."""
 BACKOFF_SECONDS = 60.0
 """A post waits so long after its first failure, four times as long after each further one."""
@@ -43,8 +43,8 @@ def embed_posts(
     Return how many were embedded. Ids that no longer exist are passed over. Work that was done stays done if
     cut off. Posts that fail are noted; the embedder's own error goes through if it fails for every post of a slice.
     """
-    gone, done, total = 0, 0, len(post_ids) if post_ids is not None else due(embedder.name, now).count()
-    batches = named(post_ids) if post_ids is not None else unembedded(embedder.name, now)
+    gone, done, total = 0, 0, len(post_ids) if post_ids is not None else posts_due(embedder.name, now).count()
+    batches = batches_by_id(post_ids) if post_ids is not None else due_batches(embedder.name, now)
     for posts in batches:
         done += embed_batch(posts, embedder, now)
         gone += len(posts)
@@ -58,7 +58,7 @@ def embed_posts(
 def embed_batch(posts: Sequence[Post], embedder: Embedder, now: datetime) -> int:
     """Embed *posts*, and note those that fail by themselves. Return how many have their vector."""
     try:
-        keep_vectors(posts, embedder, now)
+        embed_and_store(posts, embedder, now)
         return len(posts)
     except Exception:
         if len(posts) > SLICE_POSTS:
@@ -67,75 +67,77 @@ def embed_batch(posts: Sequence[Post], embedder: Embedder, now: datetime) -> int
     failed: list[tuple[Post, Exception]] = []
     for post in posts:
         try:
-            keep_vectors([post], embedder, now)
+            embed_and_store([post], embedder, now)
         except Exception as error:
             failed.append((post, error))
     if len(failed) == len(posts) > 1:
         # It is the model that fails, not the posts: they are not to blame, and the next run tries again.
         raise failed[0][1]
     for post, problem in failed:
-        note_failure(post, embedder.name, type(problem).__name__, now)
+        record_embedding_failure(post, embedder.name, type(problem).__name__, now)
     return len(posts) - len(failed)
 
 
-def note_failure(post: Post, model: str, error: str, now: datetime) -> None:
+def record_embedding_failure(post: Post, model: str, error: str, now: datetime) -> None:
     """Count a failure; the post is tried again after a while, and parked in the end."""
     row, _ = EmbeddingFailure.objects.get_or_create(
-        post=post, space=SPACE, model=model, defaults={"error": error, "changed_at": now}
+        post=post, space=CONTENT_SPACE, embedding_model=model, defaults={"error": error, "changed_at": now}
     )
     row.attempts += 1
     wait = timedelta(seconds=BACKOFF_SECONDS * 4 ** (row.attempts - 1))
-    row.retry_at = now + wait if row.attempts < MAX_ATTEMPTS else None
+    row.retry_at = now + wait if row.attempts < MAX_EMBED_ATTEMPTS else None
     row.error, row.changed_at = error[:64], now
     row.save()
 
 
-def try_again(*, failure_ids: Sequence[int], now: datetime) -> int:
+def retry_failures(*, failure_ids: Sequence[int], now: datetime) -> int:
     """Have posts that failed embedded again, from the first attempt on. Return how many."""
     rows = EmbeddingFailure.objects.filter(pk__in=failure_ids)
     count = rows.update(attempts=0, retry_at=now, changed_at=now)
-    jobs.enqueue(jobs.EMBED_POSTS)
+    task_queue.enqueue(task_queue.EMBED_POSTS)
     return count
 
 
 def embedding_lag_seconds(*, model: str, now: datetime) -> float:
     """Return how long the oldest post without a vector by *model* has waited; parked ones are left out."""
-    parked = EmbeddingFailure.objects.filter(post=OuterRef("pk"), space=SPACE, model=model, retry_at=None)
-    oldest = lacking(model).filter(~Exists(parked)).aggregate(oldest=Min("changed_at"))["oldest"]
+    parked = EmbeddingFailure.objects.filter(
+        post=OuterRef("pk"), space=CONTENT_SPACE, embedding_model=model, retry_at=None
+    )
+    oldest = posts_without_vector(model).filter(~Exists(parked)).aggregate(oldest=Min("changed_at"))["oldest"]
     return max(0.0, (now - oldest).total_seconds()) if oldest else 0.0
 
 
-def lacking(model: str) -> QuerySet[Post]:
+def posts_without_vector(model: str) -> QuerySet[Post]:
     """Return the posts without a vector by *model*; a removed post needs none."""
-    own = PostEmbedding.objects.filter(post=OuterRef("pk"), space=SPACE, model=model)
+    own = PostEmbedding.objects.filter(post=OuterRef("pk"), space=CONTENT_SPACE, embedding_model=model)
     return Post.objects.filter(~Exists(own), removed_at__isnull=True)
 
 
-def due(model: str, now: datetime) -> QuerySet[Post]:
+def posts_due(model: str, now: datetime) -> QuerySet[Post]:
     """Return what is lacking without the posts that are parked, or whose next attempt is later."""
     later = EmbeddingFailure.objects.filter(Q(retry_at=None) | Q(retry_at__gt=now), post=OuterRef("pk"))
-    return lacking(model).filter(~Exists(later.filter(space=SPACE, model=model)))
+    return posts_without_vector(model).filter(~Exists(later.filter(space=CONTENT_SPACE, embedding_model=model)))
 
 
-def unembedded(model: str, now: datetime) -> Iterator[list[Post]]:
+def due_batches(model: str, now: datetime) -> Iterator[list[Post]]:
     """Yield what is due in batches, oldest first."""
     last = 0
-    while posts := list(due(model, now).filter(pk__gt=last).order_by("pk")[:BATCH_POSTS]):
+    while posts := list(posts_due(model, now).filter(pk__gt=last).order_by("pk")[:BATCH_POSTS]):
         yield posts
         last = posts[-1].pk
 
 
-def named(post_ids: Sequence[int]) -> Iterator[list[Post]]:
+def batches_by_id(post_ids: Sequence[int]) -> Iterator[list[Post]]:
     for start in range(0, len(post_ids), BATCH_POSTS):
         yield list(Post.objects.filter(pk__in=post_ids[start : start + BATCH_POSTS]).order_by("pk"))
 
 
-def keep_vectors(posts: Sequence[Post], embedder: Embedder, now: datetime) -> None:
+def embed_and_store(posts: Sequence[Post], embedder: Embedder, now: datetime) -> None:
     """Write the vectors of *posts*; a vector made anew counts its version up."""
     vectors = embedder.embed([embeddable_text(post) for post in posts])
     ids = [post.pk for post in posts]
     with transaction.atomic():
-        earlier = PostEmbedding.objects.filter(post__in=ids, space=SPACE, model=embedder.name)
+        earlier = PostEmbedding.objects.filter(post__in=ids, space=CONTENT_SPACE, embedding_model=embedder.name)
         versions = dict(earlier.values_list("post_id", "version"))
         earlier.delete()
         columns = {
@@ -143,10 +145,15 @@ def keep_vectors(posts: Sequence[Post], embedder: Embedder, now: datetime) -> No
             "vector": [vector.astype("<f4").tobytes() for vector in vectors],
             "version": [versions.get(post_id, 0) + 1 for post_id in ids],
         }
-        same = {"space": SPACE, "model": embedder.name, "dimension": embedder.dimension, "changed_at": now}
+        same = {
+            "space": CONTENT_SPACE,
+            "embedding_model": embedder.name,
+            "dimension": embedder.dimension,
+            "changed_at": now,
+        }
         insert_columns(PostEmbedding, columns, same)
-        EmbeddingFailure.objects.filter(post__in=ids, space=SPACE, model=embedder.name).delete()
-        invalidate.posts(ids)
+        EmbeddingFailure.objects.filter(post__in=ids, space=CONTENT_SPACE, embedding_model=embedder.name).delete()
+        invalidate.invalidate_posts(ids)
 
 
 def embeddable_text(post: Post) -> str:

@@ -37,7 +37,7 @@ export const explain = (request, post, viewer) =>
 export const act = ({ member, post, kind, reason, request }) =>
   send({ event_id: eventId(), member_id: member, post_id: post, kind, reason, request_id: request });
 
-export const undo = (member, event) => send({ event_id: eventId(), member_id: member, undoes: event });
+export const undo = (member, event) => send({ event_id: eventId(), member_id: member, undoes_event_id: event });
 
 async function send(event) {
   const answer = await ask("interactions", {

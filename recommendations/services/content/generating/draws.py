@@ -12,19 +12,19 @@ from numpy.random import Generator
 
 from recommendations.contracts import Float32Array, Float64Array, Int8Array, Int32Array, Int64Array
 
-DAY = 86_400
+SECONDS_PER_DAY = 86_400
 NONE = -1
 """Stands in a column for nothing."""
-ROUNDS = 20
+MAX_ROUNDS = 20
 """How often what is missing is drawn again. It ends sooner when a round brings next to nothing new."""
 
 
-class WorldTooSmallError(ValueError):
+class PlatformTooSmallError(ValueError):
     """There are not enough members and posts for that many different rows."""
 
 
 @dataclass(frozen=True)
-class Size:
+class PlatformSize:
     """How much to make, and of which seed."""
 
     members: int
@@ -35,7 +35,7 @@ class Size:
     mutes: int
     seed: int
 
-    def stream(self, table: int) -> Generator:
+    def random_stream(self, table: int) -> Generator:
         """Return the random stream of one table, so that the size of one does not change another's rows."""
         return np.random.default_rng([self.seed, table])
 
@@ -83,14 +83,14 @@ def draw_weighted(rng: Generator, weights: Float64Array, count: int) -> Int64Arr
     return rows.clip(max=len(weights) - 1)
 
 
-def distinct(draw: Callable[[int], dict[str, Int64Array]], count: int, what: str) -> dict[str, Int64Array]:
+def draw_distinct(draw: Callable[[int], dict[str, Int64Array]], count: int, row_name: str) -> dict[str, Int64Array]:
     """
     Return *count* rows of what *draw(n)* gives (columns, "key" among them), no key twice, in the order drawn.
 
     `draw` may give fewer than asked. `WorldTooSmallError` if the keys run out.
     """
     kept: dict[str, Int64Array] = draw(0)
-    for _ in range(ROUNDS):
+    for _ in range(MAX_ROUNDS):
         missing = count - len(kept["key"])
         if missing == 0:
             return kept
@@ -102,6 +102,6 @@ def distinct(draw: Callable[[int], dict[str, Int64Array]], count: int, what: str
         kept = {name: column[first] for name, column in joined.items()}
     if len(kept["key"]) == count:
         return kept
-    raise WorldTooSmallError(
-        f"Found only {len(kept['key']):,} different {what} of {count:,}. Ask for fewer, or for more members and posts."
+    raise PlatformTooSmallError(
+        f"Found only {len(kept['key']):,} different {row_name} of {count:,}. Ask for fewer, or for more members and posts."
     )

@@ -13,10 +13,10 @@ from recommendations.contracts import (
     Int64Array,
     Sensitivity,
 )
-from recommendations.services.content.generating.draws import DAY, NONE, Size, zipf_shares
+from recommendations.services.content.generating.draws import NONE, SECONDS_PER_DAY, PlatformSize, zipf_shares
 from recommendations.services.content.generating.vocabulary import LANGUAGE_SHARES, LANGUAGES, TOPICS
 
-CLUSTERS = 16
+TASTE_CLUSTERS = 16
 """Groups of members with about the same taste."""
 
 
@@ -33,18 +33,18 @@ class People:
     is_adult: Int8Array  # (n,) 1, 0, or NONE where unknown
     is_active: BoolArray  # (n,)
     is_private: BoolArray  # (n,)
-    is_personalised: BoolArray  # (n,)
+    is_personalized: BoolArray  # (n,)
     sensitivity: Int8Array  # (n,) Sensitivity that the member takes
     muted_topic: Int8Array  # (n,) NONE for most
     ages: Int64Array  # (n,) seconds since the account was made
     activity: Float64Array  # (n,) shares of the interactions, summing to 1
 
 
-def make_people(size: Size) -> People:
+def make_people(size: PlatformSize) -> People:
     """Return the members. Adult content is taken by known adults only."""
-    rng, n = size.stream(1), size.members
-    clusters = rng.dirichlet(np.full(len(TOPICS), 0.25), CLUSTERS)
-    cluster = rng.choice(CLUSTERS, n, p=zipf_shares(CLUSTERS, 0.7)).astype(np.int32)
+    rng, n = size.random_stream(1), size.members
+    clusters = rng.dirichlet(np.full(len(TOPICS), 0.25), TASTE_CLUSTERS)
+    cluster = rng.choice(TASTE_CLUSTERS, n, p=zipf_shares(TASTE_CLUSTERS, 0.7)).astype(np.int32)
     own = rng.dirichlet(np.full(len(TOPICS), 0.25), n)
     birth_year = rng.integers(1950, 2016, n).astype(np.int32)
     is_adult = np.where(birth_year <= 2007, 1, 0).astype(np.int8)
@@ -63,9 +63,9 @@ def make_people(size: Size) -> People:
         is_adult=is_adult,
         is_active=rng.random(n) >= 0.02,
         is_private=rng.random(n) < 0.08,
-        is_personalised=rng.random(n) >= 0.05,
+        is_personalized=rng.random(n) >= 0.05,
         sensitivity=np.where(is_adult == 1, takes, Sensitivity.SAFE).astype(np.int8),
         muted_topic=np.where(rng.random(n) < 0.05, rng.integers(0, len(TOPICS), n), NONE).astype(np.int8),
-        ages=rng.integers(366 * DAY, 5 * 365 * DAY, n),
+        ages=rng.integers(366 * SECONDS_PER_DAY, 5 * 365 * SECONDS_PER_DAY, n),
         activity=rng.permutation(zipf_shares(n, 0.7)),
     )

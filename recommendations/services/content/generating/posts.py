@@ -5,7 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from recommendations.contracts import BoolArray, Float64Array, Int8Array, Int32Array, Int64Array, Visibility
-from recommendations.services.content.generating.draws import DAY, NONE, Size, draw_topics, zipf_shares
+from recommendations.services.content.generating.draws import (
+    NONE,
+    SECONDS_PER_DAY,
+    PlatformSize,
+    draw_topics,
+    zipf_shares,
+)
 from recommendations.services.content.generating.people import People
 from recommendations.services.content.generating.vocabulary import (
     POST_KIND_SHARES,
@@ -37,9 +43,9 @@ class Posts:
     popularity: Float64Array  # (n,) Zipfian weights
 
 
-def make_posts(size: Size, people: People) -> Posts:
+def make_posts(size: PlatformSize, people: People) -> Posts:
     """Return the posts, in the languages of their authors."""
-    rng, n = size.stream(2), size.posts
+    rng, n = size.random_stream(2), size.posts
     authors = max(1, int(size.members * AUTHORS_SHARE))
     author = rng.permutation(size.members)[rng.choice(authors, n, p=zipf_shares(authors, 0.8))]
     labels = rng.choice(len(SAFETY_LABELS) + 1, n, p=(*SAFETY_LABEL_SHARES, 1 - sum(SAFETY_LABEL_SHARES)))
@@ -55,6 +61,6 @@ def make_posts(size: Size, people: People) -> Posts:
         label=np.where(labels < len(SAFETY_LABELS), labels, NONE).astype(np.int8),
         label_score=np.round(rng.uniform(0.3, 1, n), 3),
         is_removed=rng.random(n) < 0.01,
-        ages=np.minimum(rng.exponential(60 * DAY, n), 365 * DAY).astype(np.int64) + 60,
+        ages=np.minimum(rng.exponential(60 * SECONDS_PER_DAY, n), 365 * SECONDS_PER_DAY).astype(np.int64) + 60,
         popularity=rng.permutation(zipf_shares(n, POPULARITY_SLOPE)),
     )

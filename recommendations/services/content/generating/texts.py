@@ -2,23 +2,23 @@
 
 from collections.abc import Iterator
 
-from recommendations.services.content.generating.draws import NONE, Size
+from recommendations.services.content.generating.draws import NONE, PlatformSize
 from recommendations.services.content.generating.posts import Posts
 from recommendations.services.content.generating.vocabulary import EMOJI, LANGUAGES, OPENERS, TOPICS, WORDS
 
 WORDS_PER_POST = 5
 
 
-def make_texts(size: Size, posts: Posts) -> Iterator[str]:
+def make_texts(size: PlatformSize, posts: Posts) -> Iterator[str]:
     """Yield each post's text: an opener, words of its topic and of its second one, and for some an emoji."""
-    rng = size.stream(7)
+    rng = size.random_stream(7)
     marks = rng.integers(0, 2**31, (len(posts.ages), WORDS_PER_POST + 2)).tolist()
     columns = (posts.topic.tolist(), posts.second_topic.tolist(), posts.language.tolist(), marks)
     for topic, second, language, numbers in zip(*columns, strict=True):
-        yield sentence(LANGUAGES[language], topic, topic if second == NONE else second, numbers)
+        yield make_sentence(LANGUAGES[language], topic, topic if second == NONE else second, numbers)
 
 
-def sentence(language: str, topic: int, second: int, numbers: list[int]) -> str:
+def make_sentence(language: str, topic: int, second: int, numbers: list[int]) -> str:
     """Return a text of *numbers* (WORDS_PER_POST + 2) random picks."""
     opener, emoji, *picks = numbers
     openers, main, other = OPENERS[language], WORDS[language][topic], WORDS[language][second]
@@ -27,7 +27,7 @@ def sentence(language: str, topic: int, second: int, numbers: list[int]) -> str:
     return f"{text} {EMOJI[topic]}" if emoji % 3 == 0 else text
 
 
-def tags(posts: Posts) -> Iterator[list[str]]:
+def make_tags(posts: Posts) -> Iterator[list[str]]:
     """Yield each post's tags: its topic, then the second one."""
     for topic, second in zip(posts.topic.tolist(), posts.second_topic.tolist(), strict=True):
         yield [TOPICS[topic]] if second == NONE else [TOPICS[topic], TOPICS[second]]

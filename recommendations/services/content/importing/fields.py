@@ -14,22 +14,22 @@ SENSITIVITIES = {s.name.lower(): s.value for s in Sensitivity if s is not Sensit
 VISIBILITIES = {v.name.lower(): v.value for v in Visibility}
 INTERACTION_KINDS = {k.value: k.value for k in InteractionKind}
 RELATIONSHIP_KINDS = {name: name for name in ("follow", "block", "mute")}
-WORD = values.listed(values.identifier)
+parse_word_list = values.list_parser(values.parse_identifier)
 
 
 @dataclass(frozen=True)
-class Layout:
+class FileLayout:
     """The fields of one kind of file."""
 
     parsers: Parsers
     required: tuple[str, ...]
 
-    def parse(self, given: Mapping[str, object], line: int) -> dict[str, object] | RowError:
+    def parse(self, raw: Mapping[str, object], line: int) -> dict[str, object] | RowError:
         """Return the fields that *given* says something of, clean, or the first thing that is wrong."""
-        for name in given:
+        for name in raw:
             if name not in self.parsers:
                 return RowError(line, name[:60], "is not a field", f"Use only {', '.join(self.parsers)}.")
-        said = {name: value for name, value in given.items() if value is not None}
+        said = {name: value for name, value in raw.items() if value is not None}
         for name in self.required:
             if name not in said:
                 return RowError(line, name, "is missing", f"Give each row {', '.join(self.required)}.")
@@ -42,62 +42,62 @@ class Layout:
         return parsed
 
 
-def layouts(now: datetime) -> dict[str, Layout]:
+def file_layouts(now: datetime) -> dict[str, FileLayout]:
     """
     Return the layout of each kind of file, at *now*.
 
     Whether an account is private and who may see a post must be said: the forgotten would else be public.
     """
-    moment = values.moment(now)
+    moment = values.time_parser(now)
     members: Parsers = {
-        "external_id": values.identifier,
-        "is_private": values.boolean,
-        "languages": values.listed(values.language),
-        "region": values.slug,
-        "birth_year": values.number(1900, now.year, whole=True),
-        "is_adult": values.boolean,
-        "is_active": values.boolean,
-        "is_personalised": values.boolean,
-        "sensitivity": values.choice(SENSITIVITIES),
-        "muted_words": WORD,
-        "muted_tags": WORD,
+        "external_id": values.parse_identifier,
+        "is_private": values.parse_boolean,
+        "languages": values.list_parser(values.parse_language),
+        "region": values.parse_slug,
+        "birth_year": values.number_parser(1900, now.year, whole=True),
+        "is_adult": values.parse_boolean,
+        "is_active": values.parse_boolean,
+        "is_personalized": values.parse_boolean,
+        "sensitivity": values.choice_parser(SENSITIVITIES),
+        "muted_words": parse_word_list,
+        "muted_tags": parse_word_list,
         "created_at": moment,
     }
     posts: Parsers = {
-        "external_id": values.identifier,
-        "author": values.identifier,
-        "visibility": values.choice(VISIBILITIES),
+        "external_id": values.parse_identifier,
+        "author": values.parse_identifier,
+        "visibility": values.choice_parser(VISIBILITIES),
         "created_at": moment,
-        "text": values.text,
-        "kind": values.slug,
-        "language": values.language,
-        "tags": WORD,
-        "media": values.media,
-        "safety_labels": values.labels,
+        "text": values.parse_text,
+        "kind": values.parse_slug,
+        "language": values.parse_language,
+        "tags": parse_word_list,
+        "media": values.parse_media,
+        "safety_labels": values.parse_safety_labels,
         "removed_at": moment,
     }
     interactions: Parsers = {
-        "member": values.identifier,
-        "post": values.identifier,
-        "kind": values.choice(INTERACTION_KINDS),
+        "member": values.parse_identifier,
+        "post": values.parse_identifier,
+        "kind": values.choice_parser(INTERACTION_KINDS),
         "occurred_at": moment,
-        "event_id": values.identifier,
-        "value": values.number(-1e9, 1e9),
-        "request_id": values.uuid,
+        "event_id": values.parse_identifier,
+        "value": values.number_parser(-1e9, 1e9),
+        "request_id": values.parse_uuid,
     }
     follows: Parsers = {
-        "source": values.identifier,
-        "target": values.identifier,
-        "kind": values.choice(RELATIONSHIP_KINDS),
+        "source": values.parse_identifier,
+        "target": values.parse_identifier,
+        "kind": values.choice_parser(RELATIONSHIP_KINDS),
         "created_at": moment,
     }
     return {
-        "members": Layout(members, ("external_id", "is_private")),
-        "posts": Layout(posts, ("external_id", "author", "visibility", "created_at")),
-        "interactions": Layout(interactions, ("member", "post", "kind", "occurred_at")),
-        "follows": Layout(follows, ("source", "target")),
+        "members": FileLayout(members, ("external_id", "is_private")),
+        "posts": FileLayout(posts, ("external_id", "author", "visibility", "created_at")),
+        "interactions": FileLayout(interactions, ("member", "post", "kind", "occurred_at")),
+        "follows": FileLayout(follows, ("source", "target")),
     }
 
 
-KINDS = ("members", "posts", "interactions", "follows")
+FILE_KINDS = ("members", "posts", "interactions", "follows")
 """The kinds of file, in the order that lets each name what the one before it brought."""

@@ -19,7 +19,7 @@ class RowError:
     advice: str
 
 
-def shown(value: object) -> str:
+def quote_value(value: object) -> str:
     """Return *value* for a message: quoted, and cut so that a megabyte does not fill the errors file."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}…"

@@ -12,12 +12,12 @@ from recommendations.services.content.importing.problems import RowError
 COLUMNS = [f.name for f in fields(RowError)]
 
 
-class Rejects:
+class RejectsFile:
     """Appends row errors; cut back to its size at the checkpoint, so a resumed import lists none twice."""
 
-    def __init__(self, path: Path, form: str, size: int) -> None:
+    def __init__(self, path: Path, format_name: str, size: int) -> None:
         """Open *path*, keeping its first *size* bytes (0: anew)."""
-        self.path, self._form = path, form
+        self.path, self._form = path, format_name
         path.touch()
         self._file = path.open("r+b")
         self._file.truncate(size)

@@ -12,28 +12,28 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from recommendations.contracts import MAX_CLOCK_SKEW
-from recommendations.services.content.importing.problems import shown
+from recommendations.services.content.importing.problems import quote_value
 
 MAX_TEXT = 2**20
-LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,4})?")
-SLUG = re.compile(r"[-a-zA-Z0-9_]{1,32}")
-WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-LATEST = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
+LANGUAGE_PATTERN = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,4})?")
+SLUG_PATTERN = re.compile(r"[-a-zA-Z0-9_]{1,32}")
+BOOLEAN_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+MAX_TIMESTAMP = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
 
 
-def identifier(value: object) -> str:
+def parse_identifier(value: object) -> str:
     """A platform's own id: 1 to 128 printable characters; a whole number in JSON is taken as its digits."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str) or not 1 <= len(value.strip()) <= 128 or not value.strip().isprintable():
-        raise ValueError(f"{shown(value)} is not an id", "Give 1 to 128 printable characters.")
+        raise ValueError(f"{quote_value(value)} is not an id", "Give 1 to 128 printable characters.")
     return value.strip()
 
 
-def text(value: object) -> str:
+def parse_text(value: object) -> str:
     """Any text of up to a million characters, with line breaks; no NUL, which PostgreSQL cannot keep."""
     if not isinstance(value, str):
-        raise ValueError(f"{shown(value)} is not a text", "Put the text in quotes.")
+        raise ValueError(f"{quote_value(value)} is not a text", "Put the text in quotes.")
     if len(value) > MAX_TEXT:
         raise ValueError(f"has {len(value):,} characters", f"Shorten it to {MAX_TEXT:,} characters.")
     if "\x00" in value:
@@ -45,15 +45,15 @@ def text(value: object) -> str:
     return value
 
 
-def boolean(value: object) -> bool:
+def parse_boolean(value: object) -> bool:
     """true/false, yes/no, 1/0."""
     word = str(value).strip().lower()
-    if word not in WORDS:
-        raise ValueError(f"{shown(value)} is neither true nor false", "Write true or false.")
-    return WORDS[word]
+    if word not in BOOLEAN_WORDS:
+        raise ValueError(f"{quote_value(value)} is neither true nor false", "Write true or false.")
+    return BOOLEAN_WORDS[word]
 
 
-def number(low: float, high: float, *, whole: bool = False) -> Callable[[object], float]:
+def number_parser(low: float, high: float, *, whole: bool = False) -> Callable[[object], float]:
     """A finite number from *low* to *high*."""
 
     def parse(value: object) -> float:
@@ -62,27 +62,27 @@ def number(low: float, high: float, *, whole: bool = False) -> Callable[[object]
         try:
             parsed = float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError, OverflowError):
-            raise ValueError(f"{shown(value)} is not a number", advice) from None
+            raise ValueError(f"{quote_value(value)} is not a number", advice) from None
         if isinstance(value, bool) or not math.isfinite(parsed) or not low <= parsed <= high or (whole and parsed % 1):
-            raise ValueError(f"{shown(value)} cannot be used", advice)
+            raise ValueError(f"{quote_value(value)} cannot be used", advice)
         return int(parsed) if whole else parsed
 
     return parse
 
 
-def choice(names: Mapping[str, object]) -> Callable[[object], object]:
+def choice_parser(names: Mapping[str, object]) -> Callable[[object], object]:
     """One of *names*; what it stands for is returned."""
 
     def parse(value: object) -> object:
         name = str(value).strip().lower()
         if name not in names:
-            raise ValueError(f"{shown(value)} is not known", f"Write one of {', '.join(names)}.")
+            raise ValueError(f"{quote_value(value)} is not known", f"Write one of {', '.join(names)}.")
         return names[name]
 
     return parse
 
 
-def moment(now: datetime) -> Callable[[object], datetime]:
+def time_parser(now: datetime) -> Callable[[object], datetime]:
     """A time that is not in the future: ISO 8601 with its zone, or seconds since 1970 in UTC."""
 
     def parse(value: object) -> datetime:
@@ -90,7 +90,7 @@ def moment(now: datetime) -> Callable[[object], datetime]:
         if when - now > MAX_CLOCK_SKEW:
             ahead = str(when - now).split(".")[0]
             advice = f"Times may be {MAX_CLOCK_SKEW.seconds // 60} minutes ahead: check the sender's clock and zone."
-            raise ValueError(f"{shown(value)} is {ahead} in the future", advice)
+            raise ValueError(f"{quote_value(value)} is {ahead} in the future", advice)
         return when
 
     return parse
@@ -103,68 +103,70 @@ def parse_time(value: object) -> datetime:
     except (TypeError, ValueError, OverflowError):
         seconds = None
     if seconds is not None:
-        if not 0 <= seconds <= LATEST:
-            advice = "Give seconds since 1970, not milliseconds." if seconds > LATEST else advice
-            raise ValueError(f"{shown(value)} is not a time", advice)
+        if not 0 <= seconds <= MAX_TIMESTAMP:
+            advice = "Give seconds since 1970, not milliseconds." if seconds > MAX_TIMESTAMP else advice
+            raise ValueError(f"{quote_value(value)} is not a time", advice)
         return datetime.fromtimestamp(seconds, UTC)
     try:
         when = datetime.fromisoformat(value.strip())  # type: ignore[attr-defined]
         if when.tzinfo is None:
-            raise ValueError(f"{shown(value)} has no time zone", "Add Z for UTC, or an offset such as +02:00.")
+            raise ValueError(f"{quote_value(value)} has no time zone", "Add Z for UTC, or an offset such as +02:00.")
         when = when.astimezone(UTC)
     except (AttributeError, TypeError, OverflowError):
-        raise ValueError(f"{shown(value)} is not a time", advice) from None
+        raise ValueError(f"{quote_value(value)} is not a time", advice) from None
     except ValueError as error:
         if len(error.args) == 2:
             raise
-        raise ValueError(f"{shown(value)} is not a time", advice) from None
+        raise ValueError(f"{quote_value(value)} is not a time", advice) from None
     if when.year < 1970:
-        raise ValueError(f"{shown(value)} is before 1970", advice)
+        raise ValueError(f"{quote_value(value)} is before 1970", advice)
     return when
 
 
-def language(value: object) -> str:
+def parse_language(value: object) -> str:
     """A language tag such as en or pt-BR."""
-    if not isinstance(value, str) or not LANGUAGE.fullmatch(value.strip()):
-        raise ValueError(f"{shown(value)} is not a language", "Write a tag such as en or pt-BR.")
+    if not isinstance(value, str) or not LANGUAGE_PATTERN.fullmatch(value.strip()):
+        raise ValueError(f"{quote_value(value)} is not a language", "Write a tag such as en or pt-BR.")
     return value.strip()
 
 
-def slug(value: object) -> str:
+def parse_slug(value: object) -> str:
     """Up to 32 letters, digits, dashes and underscores."""
-    if not isinstance(value, str) or not SLUG.fullmatch(value.strip()):
-        raise ValueError(f"{shown(value)} cannot be used", "Write 1 to 32 of a-z, 0-9, - and _.")
+    if not isinstance(value, str) or not SLUG_PATTERN.fullmatch(value.strip()):
+        raise ValueError(f"{quote_value(value)} cannot be used", "Write 1 to 32 of a-z, 0-9, - and _.")
     return value.strip()
 
 
-def listed(item: Callable[[object], str]) -> Callable[[object], list[str]]:
+def list_parser(item: Callable[[object], str]) -> Callable[[object], list[str]]:
     """A list of *item*s: an array in JSON, joined by | in CSV. Repeats are dropped."""
 
     def parse(value: object) -> list[str]:
         parts = value.split("|") if isinstance(value, str) else value
         if not isinstance(parts, list) or len(parts) > 100:
-            raise ValueError(f"{shown(value)} is not a list of up to 100", 'Write ["a", "b"] in JSON and a|b in CSV.')
+            raise ValueError(
+                f"{quote_value(value)} is not a list of up to 100", 'Write ["a", "b"] in JSON and a|b in CSV.'
+            )
         return list(dict.fromkeys(item(part) for part in parts))
 
     return parse
 
 
-def labels(value: object) -> dict[str, float]:
+def parse_safety_labels(value: object) -> dict[str, float]:
     """Safety labels with scores from 0 to 1: an object in JSON, label:score joined by | in CSV."""
     advice = 'Write {"violence": 0.4} in JSON and violence:0.4|nudity:0.9 in CSV.'
     pairs = value
     if isinstance(value, str):
         parts = [part.partition(":") for part in value.split("|")]
         if not all(colon for _, colon, _ in parts):
-            raise ValueError(f"{shown(value)} is not a list of labels", advice)
+            raise ValueError(f"{quote_value(value)} is not a list of labels", advice)
         pairs = {name: score for name, _, score in parts}
     if not isinstance(pairs, dict):
-        raise ValueError(f"{shown(value)} is not a list of labels", advice)
-    score = number(0, 1)
-    return {slug(name): score(given) for name, given in pairs.items()}
+        raise ValueError(f"{quote_value(value)} is not a list of labels", advice)
+    score = number_parser(0, 1)
+    return {parse_slug(name): score(given) for name, given in pairs.items()}
 
 
-def media(value: object) -> list[dict[str, str]]:
+def parse_media(value: object) -> list[dict[str, str]]:
     """Media of a post: a list of objects with kind, url and alt; JSON in a CSV cell."""
     advice = 'Write [{"kind": "image", "url": "https://…", "alt": "…"}].'
     try:
@@ -172,21 +174,23 @@ def media(value: object) -> list[dict[str, str]]:
     except (ValueError, RecursionError):
         items = None
     if not isinstance(items, list) or len(items) > 20:
-        raise ValueError(f"{shown(value)} is not a list of up to 20 media", advice)
-    return [medium(item, advice) for item in items]
+        raise ValueError(f"{quote_value(value)} is not a list of up to 20 media", advice)
+    return [parse_medium(item, advice) for item in items]
 
 
-def medium(item: object, advice: str) -> dict[str, str]:
+def parse_medium(item: object, advice: str) -> dict[str, str]:
     if not isinstance(item, dict) or not set(item) <= {"kind", "url", "alt"} or not {"kind", "url"} <= set(item):
-        raise ValueError(f"{shown(item)} is not a medium", advice)
+        raise ValueError(f"{quote_value(item)} is not a medium", advice)
     if not str(item["url"]).startswith(("https://", "http://")):
-        raise ValueError(f"{shown(item['url'])} is not an address", "Give an address that starts with https://.")
-    return {"kind": slug(item["kind"]), "url": text(item["url"]), "alt": text(item.get("alt", ""))}
+        raise ValueError(f"{quote_value(item['url'])} is not an address", "Give an address that starts with https://.")
+    return {"kind": parse_slug(item["kind"]), "url": parse_text(item["url"]), "alt": parse_text(item.get("alt", ""))}
 
 
-def uuid(value: object) -> UUID:
+def parse_uuid(value: object) -> UUID:
     """A UUID, with or without dashes."""
     try:
         return UUID(str(value).strip())
     except ValueError:
-        raise ValueError(f"{shown(value)} is not a UUID", "Echo the request_id that the feed came with.") from None
+        raise ValueError(
+            f"{quote_value(value)} is not a UUID", "Echo the request_id that the feed came with."
+        ) from None

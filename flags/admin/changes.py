@@ -1,0 +1,137 @@
+"""The record of changes, to be read only; and changes that wait for a second person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Model
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from unfold.admin import ModelAdmin
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+from unfold.forms import BaseDialogForm
+
+from flags.admin.base import action_dialog, redirect_from_dialog, run_action
+from flags.models import FlagChange, PendingChange
+from flags.services import approve
+from flags.services.change import SUBJECT_HANDLERS
+from flags.services.history import FieldDifference, find_differences
+from monitoring.clock import now
+
+
+class ReadOnlyAdmin(ModelAdmin):
+    """What only services write."""
+
+    actions = None
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+def difference_table(rows: list[FieldDifference]) -> str:
+    """Return differences as a table."""
+    lines = format_html_join(
+        "",
+        '<tr><td class="pr-4 align-top">{}</td><td class="pr-4 align-top line-through">{}</td><td>{}</td></tr>',
+        ((row.field, row.before, row.after) for row in rows),
+    )
+    return format_html('<table class="text-left">{}</table>', lines)
+
+
+@admin.register(FlagChange)
+class FlagChangeAdmin(ReadOnlyAdmin):
+    list_display = ("changed_at", "subject", "key", "action", "actor_name", "why")
+    list_filter = ("subject", "action")
+    search_fields = ("key", "why")
+    date_hierarchy = "changed_at"
+    fields = (
+        "subject",
+        "key",
+        "action",
+        "changed_at",
+        "actor_name",
+        "approved_by",
+        "why",
+        "changed_fields",
+        "guardrail_checks",
+    )
+
+    @display(description="What changed")
+    def changed_fields(self, row: FlagChange) -> str:
+        return difference_table(find_differences(row.before, row.after))
+
+    @display(description="Readings")
+    def guardrail_checks(self, row: FlagChange) -> str:
+        lines = [
+            f"{look['guardrail']}: {look['value']} over {look['samples']} samples, {look['verdict']}"
+            for look in row.evidence
+        ]
+        return format_html_join("", "<div>{}</div>", ((line,) for line in lines))
+
+
+@admin.register(PendingChange)
+class PendingChangeAdmin(ReadOnlyAdmin):
+    list_display = ("key", "action", "why", "requested_by", "requested_at", "state_label")
+    list_filter = ("state",)
+    fields = (
+        "key",
+        "action",
+        "why",
+        "requested_by",
+        "requested_at",
+        "state_label",
+        "decided_by",
+        "decided_at",
+        "changed_fields",
+    )
+    actions_detail = ("approve", "reject")
+
+    @display(description="State", label={"waiting": "warning", "approved": "success", "rejected": "danger"})
+    def state_label(self, row: PendingChange) -> str:
+        return row.state
+
+    @display(description="What would change")
+    def changed_fields(self, row: PendingChange) -> str:
+        kind = SUBJECT_HANDLERS[row.subject]  # type: ignore[index]
+        found = kind.model.objects.filter(key=row.key).first()
+        current = kind.to_document(found) if found else {}
+        return difference_table(find_differences(current, current | row.patch))
+
+    def submit_decision(
+        self, request: HttpRequest, object_id: str, decision: Callable[..., object], success_message: str
+    ) -> HttpResponse:
+        """Say the second person's word, and go back to the list."""
+        run_action(request, lambda: decision(pending_id=int(object_id), user=request.user, now=now()), success_message)
+        return redirect_from_dialog(reverse("admin:flags_pendingchange_changelist"))
+
+    @action(
+        description="Approve",
+        icon="check",
+        variant=ActionVariant.PRIMARY,
+        permissions=["view"],
+        dialog=action_dialog("Approve this change?", "It is made at once.", "Approve", BaseDialogForm),
+    )
+    def approve(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        """Make the change."""
+        return self.submit_decision(request, object_id, approve.approve, "Approved.")
+
+    @action(
+        description="Reject",
+        icon="close",
+        permissions=["view"],
+        dialog=action_dialog("Reject this change?", "Things stay as they are.", "Reject", BaseDialogForm),
+    )
+    def reject(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        """Leave things as they are."""
+        return self.submit_decision(request, object_id, approve.reject, "Rejected.")

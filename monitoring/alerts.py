@@ -1,0 +1,154 @@
+"""
+Looks at every rule: what is wrong for long enough fires, what is well again is resolved, and each is told once.
+
+An alert is one row from the first time that something was seen to be wrong until it is over. Beat asks for this every
+30 seconds; several beats may, and one worker does it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+
+from monitoring import gauges, maintenance, metrics
+from monitoring.dashboard import Panel, Stat, Table, register_panel
+from monitoring.gauges import GaugeValues
+from monitoring.metrics import ComputedGauge
+from monitoring.models import Alert, AlertRule, MaintenanceTask, Notice, Silence
+from monitoring.models.alerts import SEVERITIES
+
+log = logging.getLogger(__name__)
+
+EVALUATE_ALERTS = "monitoring.evaluate_alerts"
+MIN_INTERVAL = timedelta(seconds=15)
+"""Asked for again sooner, nothing is done: half of the time between two beats."""
+MAX_SHOWN_ALERTS = 20
+
+
+def evaluate_rules(*, now: datetime) -> bool:
+    """Bring every alert up to date; return whether it was done here, and not by another worker a moment ago."""
+    if not maintenance.claim_maintenance_task(EVALUATE_ALERTS, now, MIN_INTERVAL):
+        return False
+    try:
+        for rule in AlertRule.objects.filter(is_enabled=True):
+            evaluate_rule(rule, now)
+        resolve_alerts(Alert.objects.filter(rule__is_enabled=False, state__in=Alert.OPEN_STATES), now)
+        for alert in Alert.objects.filter(state=Alert.State.FIRING, rule__isnull=False, acknowledged_at=None):
+            create_notices(alert, now)
+    finally:
+        MaintenanceTask.objects.filter(name=EVALUATE_ALERTS, claimed_at=now).update(is_running=False)
+    return True
+
+
+def evaluate_rule(rule: AlertRule, now: datetime) -> None:
+    """Compare a rule's reading with its threshold. A reading that cannot be read changes nothing."""
+    try:
+        value = rule.worst_value(gauges.gauge_values(rule.metric, rule.labels, now))
+    except gauges.UnknownGaugeError:
+        log.error("alert_rule_without_reading", extra={"rule": rule.name, "reading": rule.metric})
+        return
+    if value is not None:
+        update_alert(rule, value, now)
+
+
+@transaction.atomic
+def update_alert(rule: AlertRule, value: float, now: datetime) -> None:
+    """Open, fire, keep or resolve the alert of *rule*, now that its reading is *value*."""
+    key = f"rule:{rule.pk}"
+    alert = Alert.objects.select_for_update().filter(key=key, state__in=Alert.OPEN_STATES).first()
+    is_firing = alert is not None and alert.state == Alert.State.FIRING
+    if not rule.is_breached(value, was_breached=is_firing):
+        if alert is not None and is_firing:
+            resolve_alerts(Alert.objects.filter(pk=alert.pk), now)
+        elif alert is not None:
+            alert.delete()  # it was wrong for a moment only
+        return
+    if alert is None:
+        alert = Alert(key=key, rule=rule, began_at=now)
+    alert.name, alert.severity, alert.value, alert.labels = rule.name, rule.severity, value, rule.labels
+    alert.summary = f"{rule.metric} is {value:.4g}, {rule.comparison} {rule.threshold:g}. {rule.advice}".strip()[:300]
+    if not is_firing and now - alert.began_at >= timedelta(seconds=rule.for_seconds):
+        alert.state, alert.fired_at = Alert.State.FIRING, now
+        log.warning("alert_fires", extra={"rule": rule.name, "severity": rule.severity, "value": value})
+    alert.save()
+
+
+def resolve_alerts(alerts: Iterable[Alert], now: datetime) -> None:
+    """Close these alerts, and have told of it whoever was told that they fire."""
+    for alert in alerts:
+        if alert.state == Alert.State.PENDING:
+            alert.delete()
+            continue
+        Alert.objects.filter(pk=alert.pk).update(state=Alert.State.RESOLVED, resolved_at=now)
+        log.warning("alert_resolved", extra={"rule": alert.name})
+        for notice in Notice.objects.filter(alert=alert, event="firing"):
+            Notice.objects.get_or_create(
+                alert=alert, channel=notice.channel, event="resolved", defaults={"due_at": now}
+            )
+
+
+def create_notices(alert: Alert, now: datetime) -> None:
+    """Have every channel told that *alert* fires, once; nobody while a silence covers it."""
+    silences = Silence.objects.filter(starts_at__lte=now, ends_at__gt=now)
+    if any(silence.covers(alert) for silence in silences.filter(Q(rule_name="") | Q(rule_name=alert.name))):
+        return
+    for channel in enabled_channels():
+        Notice.objects.get_or_create(alert=alert, channel=channel, event="firing", defaults={"due_at": now})
+
+
+def enabled_channels() -> list[Notice.Channel]:
+    """Return how people are told, by the settings."""
+    env = settings.ENV
+    found = {
+        Notice.Channel.EMAIL: env.alert_emails,
+        Notice.Channel.WEBHOOK: env.alert_webhook_url,
+        Notice.Channel.ALERTMANAGER: env.alertmanager_url,
+    }
+    return [channel for channel, place in found.items() if place]
+
+
+# Shown
+
+
+def compute_alert_gauges(_now: datetime) -> dict[ComputedGauge, GaugeValues]:
+    """Return how many alerts fire, by severity; what comes from Alertmanager may have another, and counts as other."""
+    known = [name for name, _ in SEVERITIES]
+    found = Counter(Alert.objects.filter(state=Alert.State.FIRING).values_list("severity", flat=True))
+    counts: GaugeValues = {(name,): float(found.get(name, 0)) for name in known}
+    counts[("other",)] = float(sum(count for name, count in found.items() if name not in known))
+    return {metrics.ALERTS_FIRING: counts}
+
+
+def alerts_panel(now: datetime) -> Panel:
+    """Show what fires, and what did lately."""
+    alerts = list(Alert.objects.exclude(state=Alert.State.PENDING)[:MAX_SHOWN_ALERTS])
+    count = Alert.objects.filter(state=Alert.State.FIRING).count()
+    rows = [
+        [
+            alert.name,
+            alert.severity,
+            alert.state,
+            f"{alert.fired_at or alert.began_at:%Y-%m-%d %H:%M}",
+            "yes" if alert.acknowledged_at else "no",
+            alert.summary,
+        ]
+        for alert in alerts
+    ]
+    columns = ["alert", "severity", "state", "since (UTC)", "acknowledged", "what"]
+    return Panel(
+        stats=[Stat("alerts firing", count, "", "bad" if count else "good")],
+        tables=[Table("Newest alerts", columns, rows)] if rows else [],
+        note="" if rows else "Nothing was wrong yet. Rules and silences are in the admin.",
+    )
+
+
+def register_alerts() -> None:
+    """Have alerts read, and shown first after the state."""
+    gauges.register_gauges(metrics.ALERTS_FIRING, compute=compute_alert_gauges)
+    register_panel("alerts", "Alerts", alerts_panel, order=15)

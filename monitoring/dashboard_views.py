@@ -1,0 +1,58 @@
+"""The operators' page: figures of this service that refresh by themselves, for staff, with nothing from elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from monitoring.clock import now
+from monitoring.dashboard import dashboard_cache
+from monitoring.views import is_staff
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+
+
+@never_cache
+@require_safe
+def dashboard_page(request: HttpRequest) -> HttpResponse:
+    """Return the page, or send who is not staff to the sign-in."""
+    if not is_staff(request):
+        return redirect_to_login(request.get_full_path(), reverse("admin:login"))
+    response = render(request, "monitoring/dashboard.html")
+    response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    return response
+
+
+@never_cache
+@require_safe
+def dashboard_data(request: HttpRequest) -> HttpResponse:
+    """Return what the page shows."""
+    if not is_staff(request):
+        return JsonResponse({"detail": "Sign in as a member of staff."}, status=403)
+    return JsonResponse(dashboard_cache.get(now()))
+
+
+def admin_sidebar(request: HttpRequest) -> list[dict[str, Any]]:
+    """Return the admin's sidebar: the dashboard first, then every page that the user may see."""
+    pages = [
+        {
+            "title": app["name"],
+            "collapsible": True,
+            "items": [
+                {"title": model["name"], "link": model["admin_url"]} for model in app["models"] if model["admin_url"]
+            ],
+        }
+        for app in admin.site.get_app_list(request)
+    ]
+    own = {"title": "Operation", "items": [{"title": "Dashboard", "icon": "monitoring", "link": reverse("dashboard")}]}
+    return [own, *pages]

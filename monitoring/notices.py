@@ -1,0 +1,104 @@
+"""Tells people of alerts by e-mail, webhook or Alertmanager. What cannot be told now is tried again, for half a day."""
+
+from __future__ import annotations
+
+import json
+import logging
+import urllib.request
+from datetime import datetime, timedelta
+from http.client import HTTPException
+from smtplib import SMTPException
+from typing import Any
+
+from django.conf import settings
+from django.core.mail import send_mail
+
+from monitoring.models import Alert, Notice
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_SECONDS = 10
+FIRST_RETRY_DELAY = timedelta(seconds=30)
+MAX_RETRY_DELAY = timedelta(hours=1)
+MAX_ATTEMPTS = 20
+BATCH_SIZE = 50
+SERVICE_NAME = "recsys"
+
+
+def send_due_notices(*, now: datetime) -> int:
+    """Send what is due; return how many were sent. Each is taken before it is sent, so that no two workers send it."""
+    sent = 0
+    due = Notice.objects.filter(state=Notice.State.WAITING, due_at__lte=now).select_related("alert")
+    for notice in due.order_by("due_at", "pk")[:BATCH_SIZE]:
+        pause = min(FIRST_RETRY_DELAY * 2**notice.attempts, MAX_RETRY_DELAY)
+        mine = Notice.objects.filter(pk=notice.pk, state=Notice.State.WAITING, attempts=notice.attempts)
+        if mine.update(attempts=notice.attempts + 1, due_at=now + pause):
+            sent += send_notice(notice, now)
+    return sent
+
+
+def send_notice(notice: Notice, now: datetime) -> bool:
+    """Send one notice, and note what came of it."""
+    row = Notice.objects.filter(pk=notice.pk)
+    try:
+        SENDERS[Notice.Channel(notice.channel)](notice.alert, notice.event)
+    except (OSError, SMTPException, HTTPException) as error:
+        gives_up = notice.attempts + 1 >= MAX_ATTEMPTS
+        state = Notice.State.GIVEN_UP if gives_up else Notice.State.WAITING
+        row.update(error=type(error).__name__[:64], state=state)
+        log.warning("notice_not_sent", extra={"notice": notice.pk, "channel": notice.channel}, exc_info=error)
+        return False
+    row.update(state=Notice.State.SENT, sent_at=now, error="")
+    return True
+
+
+def send_email(alert: Alert, event: str) -> None:
+    """Mail it to ALERT_EMAILS."""
+    lines = [alert.summary, "", f"severity: {alert.severity}", f"since: {alert.began_at:%Y-%m-%d %H:%M:%S} UTC"]
+    lines += [f"{key}: {value}" for key, value in alert.labels.items()]
+    send_mail(f"[{SERVICE_NAME}] {event}: {alert.name}", "\n".join(lines), None, settings.ENV.alert_emails)
+
+
+def send_webhook(alert: Alert, event: str) -> None:
+    """Post it to ALERT_WEBHOOK_URL."""
+    post_json(settings.ENV.alert_webhook_url, {"event": event, "alert": webhook_alert(alert)})
+
+
+def send_to_alertmanager(alert: Alert, event: str) -> None:
+    """Pass it on to the Alertmanager: the form of its API, version 2."""
+    one = {
+        "labels": {"alertname": alert.name, "severity": alert.severity, "source": SERVICE_NAME, **alert.labels},
+        "annotations": {"summary": alert.summary},
+        "startsAt": (alert.fired_at or alert.began_at).isoformat(),
+        **({"endsAt": alert.resolved_at.isoformat()} if event == "resolved" and alert.resolved_at else {}),
+    }
+    post_json(settings.ENV.alertmanager_url.rstrip("/") + "/api/v2/alerts", [one])
+
+
+def webhook_alert(alert: Alert) -> dict[str, Any]:
+    """Return what a webhook is told."""
+    moments = {name: getattr(alert, name) for name in ("began_at", "fired_at", "resolved_at")}
+    return {
+        "id": alert.pk,
+        "name": alert.name,
+        "severity": alert.severity,
+        "value": alert.value,
+        "summary": alert.summary,
+        "labels": alert.labels,
+        **{name: moment.isoformat() if moment else None for name, moment in moments.items()},
+    }
+
+
+def post_json(url: str, body: object) -> None:
+    """Post *body* as JSON; anything but success raises."""
+    data = json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json", "User-Agent": SERVICE_NAME})
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS):
+        pass
+
+
+SENDERS = {
+    Notice.Channel.EMAIL: send_email,
+    Notice.Channel.WEBHOOK: send_webhook,
+    Notice.Channel.ALERTMANAGER: send_to_alertmanager,
+}

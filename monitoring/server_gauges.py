@@ -1,0 +1,50 @@
+"""Whether the servers that we stand on answer, and how full the Redis servers are."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, cast
+
+from django.conf import settings
+from django.db import DatabaseError, connection
+from redis import Redis, RedisError
+
+from monitoring import gauges, metrics
+from monitoring.gauges import GaugeValues
+from monitoring.health import TIMEOUT_SECONDS
+
+
+def compute_redis_gauges(_now: datetime) -> dict[metrics.ComputedGauge, GaugeValues]:
+    """Return how the broker's Redis and the caches' do."""
+    found: dict[metrics.ComputedGauge, GaugeValues] = {family: {} for family in REDIS_GAUGES}
+    for server, url in (("broker", settings.ENV.redis_url), ("caches", settings.ENV.cache_redis_url)):
+        try:
+            with Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS) as client:
+                info = cast("dict[str, Any]", client.info())
+        except RedisError:
+            found[metrics.REDIS_UP][(server,)] = 0.0
+            continue
+        found[metrics.REDIS_UP][(server,)] = 1.0
+        found[metrics.REDIS_BYTES][(server,)] = info["used_memory"]
+        found[metrics.REDIS_LIMIT_BYTES][(server,)] = info["maxmemory"]
+        found[metrics.REDIS_EVICTED_KEYS][(server,)] = info["evicted_keys"]
+    return found
+
+
+def compute_database_gauge(_now: datetime) -> dict[metrics.ComputedGauge, GaugeValues]:
+    """Return whether the database answers."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError:
+        return {metrics.DATABASE_UP: {(): 0.0}}
+    return {metrics.DATABASE_UP: {(): 1.0}}
+
+
+REDIS_GAUGES = (metrics.REDIS_UP, metrics.REDIS_BYTES, metrics.REDIS_LIMIT_BYTES, metrics.REDIS_EVICTED_KEYS)
+
+
+def register_server_gauges() -> None:
+    """Have these read when somebody asks."""
+    gauges.register_gauges(*REDIS_GAUGES, compute=compute_redis_gauges)
+    gauges.register_gauges(metrics.DATABASE_UP, compute=compute_database_gauge)

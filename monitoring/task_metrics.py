@@ -1,0 +1,97 @@
+"""Counts tasks by Celery's own signals, and says of a queue how long it is and how old its oldest task."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from time import perf_counter
+from typing import Any, cast
+
+from billiard.exceptions import WorkerLostError
+from celery import signals
+from django.conf import settings
+from redis import Redis
+
+from monitoring import clock, gauges, latency, metrics, workers
+from monitoring.gauges import GaugeValues
+
+DUE_AT_HEADER = "recsys_sent_at"
+"""A message's header: when its task was due, in Unix seconds."""
+
+_started_at: dict[str, float] = {}
+
+
+def stamp_due_time(headers: dict[str, Any] | None = None, **_: object) -> None:
+    """Note in the message when its task may begin."""
+    if headers is not None:
+        eta = headers.get("eta")
+        due = datetime.fromisoformat(eta) if isinstance(eta, str) else clock.now()
+        headers[DUE_AT_HEADER] = due.timestamp()
+
+
+def record_task_start(task_id: str = "", task: Any = None, **_: object) -> None:
+    """Note that a task begins, and how long it waited."""
+    _started_at[task_id] = perf_counter()
+    request = task.request
+    at = getattr(request, DUE_AT_HEADER, None)
+    if at is not None:
+        queue = (request.delivery_info or {}).get("routing_key") or ""
+        waited = max(0.0, clock.now().timestamp() - float(at))
+        metrics.TASK_WAIT_SECONDS.labels(queue if queue in workers.canary_queues() else "other").observe(waited)
+
+
+def record_task_end(task_id: str = "", task: Any = None, state: str = "", **_: object) -> None:
+    """Note what came of a task, and the time it took."""
+    seconds = perf_counter() - _started_at.pop(task_id, perf_counter())
+    metrics.TASK_SECONDS.labels(task.name).observe(seconds)
+    latency.observe_operation("task", seconds)
+    outcome = {"SUCCESS": "succeeded", "RETRY": "retried"}.get(state, "failed")
+    metrics.TASKS.labels(task.name, outcome).inc()
+
+
+def record_task_lost(sender: Any = None, exception: object = None, **_: object) -> None:
+    """Note a task that its process took with it: no child is left to say so."""
+    if isinstance(exception, WorkerLostError):
+        metrics.TASKS.labels(sender.name, "lost").inc()
+
+
+def record_task_revoked(sender: Any = None, **_: object) -> None:
+    """Note a task that was called off."""
+    metrics.TASKS.labels(sender.name, "revoked").inc()
+
+
+def compute_queue_gauges(now: datetime) -> dict[metrics.ComputedGauge, GaugeValues]:
+    """Return how many tasks wait in each queue, how long the oldest has, and who takes them."""
+    prefix = str(settings.CELERY_BROKER_TRANSPORT_OPTIONS["global_keyprefix"])
+    state = workers.read_workers_state(now)
+    with workers.broker_client() as client:
+        ages: GaugeValues = {(queue.name,): oldest_task_age(client, prefix + queue.name, now) for queue in state.queues}
+    return {
+        metrics.QUEUE_TASKS: {(queue.name,): queue.waiting_count for queue in state.queues},
+        metrics.QUEUE_AGE_SECONDS: ages,
+        metrics.QUEUE_WORKERS: {(queue.name,): len(queue.workers) for queue in state.queues},
+        metrics.BEAT_UP: {(): float(state.has_beat)},
+    }
+
+
+def oldest_task_age(client: Redis, key: str, now: datetime) -> float:
+    """Return how long the oldest task of a queue has waited; workers take from the list's right end."""
+    oldest = cast("bytes | None", client.lindex(key, -1))
+    at = json.loads(oldest).get("headers", {}).get(DUE_AT_HEADER) if oldest else None
+    return max(0.0, now.timestamp() - float(at)) if at else 0.0
+
+
+def connect_task_signals() -> None:
+    """Have every process count the tasks that it sends, does or loses, and tell of the queues."""
+    signals.before_task_publish.connect(stamp_due_time, weak=False, dispatch_uid="tasks.sent")
+    signals.task_prerun.connect(record_task_start, weak=False, dispatch_uid="tasks.begun")
+    signals.task_postrun.connect(record_task_end, weak=False, dispatch_uid="tasks.ended")
+    signals.task_failure.connect(record_task_lost, weak=False, dispatch_uid="tasks.failed")
+    signals.task_revoked.connect(record_task_revoked, weak=False, dispatch_uid="tasks.revoked")
+    gauges.register_gauges(
+        metrics.QUEUE_TASKS,
+        metrics.QUEUE_AGE_SECONDS,
+        metrics.QUEUE_WORKERS,
+        metrics.BEAT_UP,
+        compute=compute_queue_gauges,
+    )

@@ -1,0 +1,28 @@
+"""The change log: to look at when somebody asks what a process was told."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from recommendations.admin.base import ReadOnlyAdmin
+from recommendations.models import ChangeLogEntry, ChangeLogMark, ChangeLogTruncation
+
+
+@admin.register(ChangeLogEntry)
+class ChangeLogEntryAdmin(ReadOnlyAdmin):
+    list_display = ("id", "kind", "row_id", "position")
+    list_filter = ("kind",)
+    ordering = ("-id",)
+    search_fields = ("=subject",)
+    search_help_text = "The number of a post or a member"
+
+
+@admin.register(ChangeLogMark)
+class ChangeLogMarkAdmin(ReadOnlyAdmin):
+    list_display = ("position", "recorded_at")
+    ordering = ("-recorded_at",)
+
+
+@admin.register(ChangeLogTruncation)
+class ChangeLogTruncationAdmin(ReadOnlyAdmin):
+    list_display = ("position",)

@@ -1,0 +1,45 @@
+"""Models that embed posts, and the posts that they could not embed."""
+
+from __future__ import annotations
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from monitoring.clock import now
+from recommendations.admin.base import ReadOnlyAdmin
+from recommendations.models import EmbeddingFailure, EmbeddingModel
+from recommendations.services.vectors import embedding
+
+
+@admin.register(EmbeddingModel)
+class EmbeddingModelAdmin(ReadOnlyAdmin):
+    list_display = ("name", "space", "state", "progress", "dimension", "activated_at", "changed_at")
+    list_filter = ("space", "state")
+    search_fields = ("^name",)
+    search_help_text = "The first characters of the model's name"
+
+    @admin.display(description="posts embedded")
+    def progress(self, model: EmbeddingModel) -> str:
+        """Return how far it is."""
+        return f"{model.embedded_count:,} of {model.post_count:,}"
+
+
+@admin.register(EmbeddingFailure)
+class EmbeddingFailureAdmin(ReadOnlyAdmin):
+    list_display = ("post", "space", "embedding_model", "attempts", "error", "retry_at", "changed_at")
+    list_filter = (("retry_at", admin.EmptyFieldListFilter), "space", "error")
+    list_select_related = ("post",)
+    search_fields = ("^post__external_id",)
+    search_help_text = "The first characters of the post's id"
+    actions = ("try_again",)
+
+    def has_retry_permission(self, request: HttpRequest) -> bool:
+        """Return whether the user may change what is here, though no form does."""
+        return request.user.has_perm("recommendations.change_embeddingfailure")
+
+    @admin.action(description="Try again", permissions=["retry"])
+    def retry(self, request: HttpRequest, failures: QuerySet[EmbeddingFailure]) -> None:
+        """Have these posts embedded again, from the first attempt on."""
+        count = embedding.retry_failures(failure_ids=list(failures.values_list("pk", flat=True)), now=now())
+        self.message_user(request, f"{count} will be tried again.", messages.SUCCESS)

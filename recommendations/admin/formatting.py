@@ -1,0 +1,33 @@
+"""Reads what is kept as bytes, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from recommendations.contracts import Float32Array
+
+
+def unpack_floats(packed: bytes | memoryview) -> Float32Array:
+    """Return the float32 that *packed* holds, in one row."""
+    return np.frombuffer(bytes(packed), "<f4")
+
+
+def summarize_vectors(packed: bytes | memoryview, dimension: int) -> str:
+    """Return how many vectors there are and how long each is, without their thousands of numbers."""
+    values = unpack_floats(packed)
+    if not dimension or len(values) % dimension:
+        return f"damaged: {len(values)} numbers are no rows of {dimension}"
+    lengths = np.linalg.norm(values.reshape(-1, dimension), axis=1)
+    return f"{len(lengths)} × {dimension}; lengths {', '.join(f'{length:.3f}' for length in lengths[:20]) or 'none'}"
+
+
+def html_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> SafeString:
+    """Return an HTML table with every text escaped."""
+    head = format_html_join("", '<th class="px-2 text-left">{}</th>', ((name,) for name in header))
+    cells = (format_html_join("", '<td class="px-2">{}</td>', ((cell,) for cell in row)) for row in rows)
+    body = format_html_join("", "<tr>{}</tr>", ((row,) for row in cells))
+    return format_html('<table class="w-full"><thead><tr>{}</tr></thead><tbody>{}</tbody></table>', head, body)

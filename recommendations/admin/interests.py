@@ -1,0 +1,36 @@
+"""What was learned of members."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from recommendations.admin.base import ReadOnlyAdmin
+from recommendations.admin.formatting import summarize_vectors, unpack_floats
+from recommendations.models import InterestProfile
+
+
+@admin.register(InterestProfile)
+class InterestProfileAdmin(ReadOnlyAdmin):
+    list_display = ("member", "embedding_model", "dimension", "interaction_count", "changed_at")
+    list_filter = ("embedding_model",)
+    list_select_related = ("member",)
+    search_fields = ("^member__external_id",)
+    search_help_text = "The first characters of the member's id"
+    fields = (*list_display, "reference_at", "positive_interests", "negative_interests")
+    readonly_fields = ("positive_interests", "negative_interests")
+
+    @admin.display(description="interests")
+    def positive_interests(self, profile: InterestProfile) -> str:
+        """Return the positive interests: how many, how long, and the weight behind each."""
+        return summarize_interests(profile.positive, profile.positive_mass, profile.dimension)
+
+    @admin.display(description="dislikes")
+    def negative_interests(self, profile: InterestProfile) -> str:
+        """Return the negative interests."""
+        return summarize_interests(profile.negative, profile.negative_mass, profile.dimension)
+
+
+def summarize_interests(vectors: bytes | memoryview, mass: bytes | memoryview, dimension: int) -> str:
+    """Return vectors and their weights in a line."""
+    weights = ", ".join(f"{weight:.2f}" for weight in unpack_floats(mass).tolist()) or "none"
+    return f"{summarize_vectors(vectors, dimension)}; weights {weights}"

@@ -1,0 +1,89 @@
+"""Jobs and their chunks: looked at, cancelled, tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.admin import TabularInline
+
+from monitoring.clock import now
+from recommendations.admin.base import ReadOnlyAdmin
+from recommendations.models import ErasedPost, Job, JobChunk, JobFile
+from recommendations.services import work
+
+
+class JobChunkInline(TabularInline):  # type: ignore[misc]
+    model = JobChunk
+    fields = ("number", "state", "attempts", "leased_until", "error")
+    readonly_fields = fields
+    per_page = 20
+    can_delete = False
+    max_num = 0
+
+
+@admin.register(Job)
+class JobAdmin(ReadOnlyAdmin):
+    list_display = ("kind", "state", "progress", "failed", "created_at", "finished_at", "id")
+    list_filter = ("kind", "state")
+    search_fields = ("=id", "=idempotency_key")
+    search_help_text = "The job's id or its idempotency key"
+    inlines = (JobChunkInline,)
+    actions = ("cancel", "retry")
+
+    @admin.display(description="progress")
+    def progress(self, job: Job) -> str:
+        """Return how far the job is."""
+        return f"{job.done + job.failed:,} of {job.total:,}"
+
+    # Not "change": nobody may edit a job, and these are the service's own verbs.
+    @admin.action(description="Cancel: what runs is finished, what waits is not begun", permissions=["operate"])
+    def cancel(self, request: HttpRequest, jobs: QuerySet[Job]) -> None:
+        """Ask these jobs to stop."""
+        self.run_for_each(request, jobs, partial(work.cancel_job, now=now()), "asked to stop")
+
+    @admin.action(description="Retry what failed or was cancelled", permissions=["operate"])
+    def retry(self, request: HttpRequest, jobs: QuerySet[Job]) -> None:
+        """Do again what was not done."""
+        self.run_for_each(request, jobs, partial(work.retry_job, now=now()), "published again")
+
+    def run_for_each(
+        self, request: HttpRequest, jobs: QuerySet[Job], operation: Callable[..., Any], outcome: str
+    ) -> None:
+        """Call *verb* for each job and say how many."""
+        ids = list(jobs.values_list("pk", flat=True))
+        for job_id in ids:
+            operation(job_id=job_id)
+        self.message_user(request, f"{len(ids)} {outcome}.", messages.SUCCESS)
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        """Return whether the user may run the actions."""
+        return request.user.has_perm("recommendations.change_job")
+
+
+@admin.register(JobChunk)
+class JobChunkAdmin(ReadOnlyAdmin):
+    list_display = ("job", "number", "state", "attempts", "leased_until", "error")
+    list_filter = ("state",)
+    list_select_related = ("job",)
+    search_fields = ("=job__id",)
+    search_help_text = "The job's id"
+
+
+@admin.register(JobFile)
+class JobFileAdmin(ReadOnlyAdmin):
+    # What it holds is the member's: it is fetched through the API by whoever may, and not read here.
+    list_display = ("job", "member", "created_at")
+    list_select_related = ("job", "member")
+    fields = ("job", "member", "created_at")
+    search_fields = ("^member__external_id",)
+    search_help_text = "The first characters of the member's id"
+
+
+@admin.register(ErasedPost)
+class ErasedPostAdmin(ReadOnlyAdmin):
+    list_display = ("post_id", "erased_at")

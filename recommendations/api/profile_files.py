@@ -1,0 +1,82 @@
+"""A member's profile as a file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from access.scopes import Scope, read_write_scopes
+from monitoring.clock import now
+from recommendations.api import openapi
+from recommendations.services.members.profile_file import schema
+from recommendations.services.members.profile_file.export_profile import export_profile
+from recommendations.services.members.profile_file.import_profile import import_profile
+
+
+class ProfileFileBody(serializers.Serializer):
+    """A profile file; docs/profile-file.md describes it, docs/profile-file.schema.json is its JSON schema."""
+
+    format = serializers.ChoiceField([schema.FORMAT_NAME])
+    version = serializers.IntegerField(min_value=schema.FORMAT_VERSION, max_value=schema.FORMAT_VERSION)
+    member_id = serializers.CharField(required=False, help_text="Whose it was.")
+    exported_at = serializers.DateTimeField(required=False)
+    preferences = serializers.DictField(required=False, help_text="What the member wants and allows.")
+    relationships = serializers.DictField(required=False, help_text="Ids by follow, block and mute.")
+    negative_feedback = serializers.ListField(
+        child=serializers.DictField(), required=False, max_length=schema.MAX_NEGATIVE_FEEDBACK
+    )
+    interests = serializers.DictField(required=False, allow_null=True, help_text="What was learned, with its model.")
+    seen = serializers.ListField(child=serializers.DictField(), required=False, max_length=schema.MAX_SEEN)
+    omitted = serializers.DictField(required=False, help_text="How many older ones the file had no room for.")
+
+
+class RejectedItemOut(serializers.Serializer):
+    """An item of the file that was left out."""
+
+    pointer = serializers.CharField(help_text="A JSON pointer into the file.")
+    code = serializers.CharField()
+    detail = serializers.CharField()
+
+
+class ProfileReportOut(serializers.Serializer):
+    """What became of the file's items."""
+
+    applied = serializers.IntegerField(help_text="Items that changed something.")
+    unchanged = serializers.IntegerField(help_text="Items that were there already.")
+    rejected = RejectedItemOut(many=True)
+
+
+class ProfileFileView(APIView):
+    """One member's profile file."""
+
+    scopes = read_write_scopes(Scope.PROFILE_READ, Scope.PROFILE_WRITE)
+
+    @openapi.describe_endpoint(
+        404,
+        responses={200: ProfileFileBody},
+        operation_id="profile_file",
+        summary="A member's profile as a file",
+        tags=["members"],
+    )
+    def get(self, request: Request, member_id: str) -> Response:
+        """Return preferences, ties, wishes for less, interests and what was seen, to take along to another platform."""
+        headers = {"Content-Disposition": 'attachment; filename="profile.json"', "Cache-Control": "no-store"}
+        return Response(export_profile(member_id=member_id, now=now()), headers=headers)
+
+    @openapi.describe_endpoint(
+        400,
+        404,
+        responses={200: ProfileReportOut, 207: ProfileReportOut},
+        request=ProfileFileBody,
+        operation_id="take_in_profile_file",
+        summary="Take a profile file in",
+        tags=["members"],
+    )
+    def put(self, request: Request, member_id: str) -> Response:
+        """Add the file to what the member has here; 207 when some items were refused. Done twice, it is done once."""
+        report = import_profile(member_id=member_id, content=request.data, now=now())
+        return Response(asdict(report), status=207 if report.rejected else 200)

@@ -1,0 +1,256 @@
+"""What can be asked for, and in what form. Pages are connections as Relay has them; cursors are the services' own."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+import strawberry
+from strawberry.scalars import JSON
+
+from recommendations.contracts import REASON_SENTENCES, PostView
+from recommendations.contracts import Reason as ReasonCode
+from recommendations.services import work
+from recommendations.services.explaining import explain as explaining
+from recommendations.services.learning import interact
+from recommendations.services.members import preferences
+from recommendations.services.serving import final_check
+from recommendations.services.serving.pages import Page, cursor_after
+
+
+@strawberry.type(description="A post as a viewer may see it.")
+class Post:
+    id: strawberry.ID
+    author_id: strawberry.ID
+    text: str
+    kind: str
+    language: str = strawberry.field(description="Empty: unknown.")
+    tags: list[str]
+    media: JSON
+    created_at: datetime
+
+    @classmethod
+    def from_service(cls, post: PostView) -> Post:
+        return cls(
+            id=strawberry.ID(post.id),
+            author_id=strawberry.ID(post.author_id),
+            text=post.text,
+            kind=post.kind,
+            language=post.language,
+            tags=post.tags,
+            media=JSON(post.media),
+            created_at=post.created_at,
+        )
+
+
+@strawberry.type(description="Why a post is there.")
+class Reason:
+    code: str
+    sentence: str
+
+    @classmethod
+    def from_service(cls, reason: ReasonCode) -> Reason:
+        return cls(code=reason.name.lower(), sentence=REASON_SENTENCES[reason])
+
+
+@strawberry.type(description="One summand of a score.")
+class ScorePart:
+    name: str
+    value: float
+
+
+@strawberry.type(description="A post and why it was picked.")
+class Pick:
+    post: Post
+    score: float
+    reasons: list[Reason]
+    sources: list[str]
+    parts: list[ScorePart] | None = strawberry.field(description="Their sum is the score; null unless asked for.")
+
+    @classmethod
+    def from_service(cls, pick: final_check.Pick) -> Pick:
+        return cls(
+            post=Post.from_service(pick.post),
+            score=pick.score,
+            reasons=[Reason.from_service(reason) for reason in pick.reasons],
+            sources=list(pick.sources),
+            parts=build_score_parts(pick.parts),
+        )
+
+
+def build_score_parts(parts: dict[str, float] | None) -> list[ScorePart] | None:
+    """Return parts as a list: GraphQL has no open-ended objects."""
+    return None if parts is None else [ScorePart(name=name, value=value) for name, value in parts.items()]
+
+
+@strawberry.type(description="Where a page stands among the others.")
+class PageInfo:
+    has_next_page: bool
+    has_previous_page: bool
+    start_cursor: str | None
+    end_cursor: str | None
+
+
+@strawberry.type(description="A pick, and the cursor of what comes after it.")
+class PickEdge:
+    cursor: str
+    node: Pick
+
+
+@strawberry.type(description="A page of a feed, and how its slate was made.")
+class Feed:
+    edges: list[PickEdge]
+    page_info: PageInfo
+    request_id: UUID = strawberry.field(description="Send it back with the interactions.")
+    member_id: strawberry.ID
+    engine: str
+    variant: str
+    fallback: str = strawberry.field(description="The step of the fallback that served; empty if none was needed.")
+    is_cached: bool
+    built_at: datetime
+    candidate_count: int
+
+    @classmethod
+    def from_service(cls, page: Page, after: str | None) -> Feed:
+        cursors = [cursor_after(page, i) for i in range(len(page.picks))]
+        ends = (cursors[0], cursors[-1]) if cursors else (None, None)
+        return cls(
+            edges=[
+                PickEdge(cursor=c, node=Pick.from_service(pick)) for c, pick in zip(cursors, page.picks, strict=True)
+            ],
+            page_info=PageInfo(
+                has_next_page=page.next_cursor is not None,
+                has_previous_page=after is not None,
+                start_cursor=ends[0],
+                end_cursor=page.next_cursor or ends[1],
+            ),
+            request_id=page.request_id,
+            member_id=strawberry.ID(page.member_id),
+            engine=page.engine,
+            variant=page.variant,
+            fallback=page.fallback,
+            is_cached=page.cached,
+            built_at=page.built_at,
+            candidate_count=page.candidates,
+        )
+
+
+@strawberry.type(description="Why a post was shown to a member, or was not.")
+class Explanation:
+    request_id: UUID
+    post_id: strawberry.ID
+    status: str
+    sentence: str
+    rank: int | None
+    ranked_count: int | None = strawberry.field(description="How many the rank is among.")
+    score: float | None
+    parts: list[ScorePart] | None
+    sources: list[str]
+    reasons: list[Reason]
+    filter: str | None = strawberry.field(description="The viewer's own wish that kept it away.")
+
+    @classmethod
+    def from_service(cls, found: explaining.Explanation) -> Explanation:
+        return cls(
+            request_id=found.request_id,
+            post_id=strawberry.ID(found.post_id),
+            status=found.status,
+            sentence=found.sentence,
+            rank=found.rank,
+            ranked_count=found.ranked_count,
+            score=found.score,
+            parts=build_score_parts(found.parts),
+            sources=list(found.sources),
+            reasons=[Reason.from_service(reason) for reason in found.reasons],
+            filter=found.filter,
+        )
+
+
+@strawberry.type(description="A job and how far it is.")
+class Job:
+    id: UUID
+    kind: str
+    state: str
+    total: int
+    done: int
+    failed: int
+    errors: JSON
+    is_finished: bool
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @classmethod
+    def from_service(cls, job: work.JobView) -> Job:
+        return cls(
+            id=job.id,
+            kind=job.kind,
+            state=job.state,
+            total=job.total,
+            done=job.done,
+            failed=job.failed,
+            errors=JSON(job.errors),
+            is_finished=job.is_finished,
+            created_at=job.created_at,
+            started_at=job.started_at,
+            finished_at=job.finished_at,
+        )
+
+
+@strawberry.type(description="What a member wants and allows.")
+class Preferences:
+    languages: list[str]
+    region: str
+    is_private: bool
+    is_personalized: bool
+    sensitivity: str
+    muted_words: list[str]
+    muted_tags: list[str]
+
+    @classmethod
+    def from_service(cls, found: preferences.Preferences) -> Preferences:
+        return cls(**{name: getattr(found, name) for name in found.__dataclass_fields__})
+
+
+@strawberry.input(description="Preferences to change; what is left out stays as it is.")
+class PreferencesInput:
+    languages: list[str] | None = None
+    region: str | None = None
+    is_private: bool | None = None
+    is_personalized: bool | None = None
+    sensitivity: str | None = None
+    muted_words: list[str] | None = None
+    muted_tags: list[str] | None = None
+
+
+@strawberry.input(description="Only some posts; nothing of it is remembered of the viewer.")
+class FeedFilterInput:
+    languages: list[str] = strawberry.field(default_factory=list)
+    kinds: list[str] = strawberry.field(default_factory=list)
+    tags: list[str] = strawberry.field(default_factory=list)
+    max_age_hours: float | None = None
+    exclude_post_ids: list[strawberry.ID] = strawberry.field(default_factory=list)
+
+
+@strawberry.input(description="One act of a member on a post, or the undoing of one.")
+class EventInput:
+    event_id: strawberry.ID
+    member_id: strawberry.ID
+    post_id: strawberry.ID | None = None
+    kind: str | None = None
+    target: str | None = None
+    undoes_event_id: strawberry.ID | None = None
+    value: float | None = None
+    occurred_at: datetime | None = None
+    request_id: UUID | None = None
+
+
+@strawberry.type(description="What became of one event.")
+class EventResult:
+    event_id: strawberry.ID
+    status: str
+    problem: str
+
+    @classmethod
+    def from_service(cls, found: interact.EventResult) -> EventResult:
+        return cls(event_id=strawberry.ID(found.event_id), status=found.status, problem=found.problem)

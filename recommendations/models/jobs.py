@@ -1,0 +1,99 @@
+"""Background work. A job is a row first: the broker may lose a message, the row is published again."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+
+from recommendations.models.members import Member
+
+
+class Job(models.Model):
+    """Something asked for that takes a while: its state, its progress, and what came of it."""
+
+    class State(models.TextChoices):
+        QUEUED = "queued"
+        RUNNING = "running"
+        DONE = "done"
+        FAILED = "failed"
+        CANCELLED = "cancelled"
+
+    FINISHED_STATES = (State.DONE, State.FAILED, State.CANCELLED)
+
+    class Kind(models.TextChoices):
+        BATCH_FEEDS = "batch_feeds", "a discovery feed for every member"
+        MEMBER_FEED = "member_feed", "one member's feed"
+        EMBED_POSTS = "embed_posts", "embeddings of posts"
+        REBUILD_INTERESTS = "rebuild_interests", "interests from the whole history"
+        REINDEX = "reindex", "vectors of posts into the vector index"
+        EXPORT_MEMBERS = "export_members", "all that is held about members"
+        ERASE_MEMBERS = "erase_members", "erasure of members and of all they wrote and did"
+        ERASE_POSTS = "erase_posts", "erasure of posts"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    kind = models.CharField(max_length=32, choices=Kind.choices)
+    state = models.CharField(max_length=16, choices=State.choices, default=State.QUEUED)
+    params = models.JSONField(default=dict, blank=True)
+    idempotency_key = models.CharField(max_length=200, null=True, blank=True, unique=True)
+    total = models.PositiveIntegerField(default=0, help_text="Items to do.")
+    done = models.PositiveIntegerField(default=0)
+    failed = models.PositiveIntegerField(default=0)
+    errors = models.JSONField(default=list, blank=True, help_text="The first few errors, as data.")
+    result = models.JSONField(default=dict, blank=True)
+    created_at = models.DateTimeField()
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    cancel_requested_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+        indexes = [models.Index(fields=["state", "created_at"], name="jobs_by_state")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.id}"
+
+
+class JobChunk(models.Model):
+    """A slice of a job that one task does. Doing it twice gives what doing it once gives."""
+
+    State = Job.State
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="chunks", db_index=False)
+    number = models.PositiveIntegerField()
+    item_ids = models.JSONField(help_text="Database ids of the members or posts to work on.")
+    state = models.CharField(max_length=16, choices=Job.State.choices, default=Job.State.QUEUED)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    leased_until = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="Until then it is with a worker or on its way to one; after it, anyone's.",
+    )
+    error = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["job", "number"]
+        constraints = [models.UniqueConstraint(fields=["job", "number"], name="one_chunk_per_number")]
+        indexes = [models.Index(fields=["state", "leased_until"], name="chunks_by_lease")]
+
+    def __str__(self) -> str:
+        return f"{self.job_id} #{self.number}"
+
+
+class JobFile(models.Model):
+    """
+    What a job made for somebody to fetch: one part for each member.
+
+    Personal data: all that is held about a member. It goes with the member, and after some days in any case.
+    """
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="files", db_index=False)
+    member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="+")
+    content = models.BinaryField(help_text="JSON, deflated.")
+    created_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["job", "member"], name="one_file_per_member")]
+
+    def __str__(self) -> str:
+        return f"{self.job_id} for {self.member_id}"

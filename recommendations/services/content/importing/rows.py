@@ -1,0 +1,224 @@
+"""
+Rows of a CSV or JSONL file, one at a time in constant memory, each with the byte where the next one starts.
+
+A broken row costs itself only: after it, reading goes on at the next line of the file.
+"""
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from recommendations.services.content.importing.problems import ImportFileError, RowError, quote_value
+
+MAX_LINE_BYTES = 8 * 2**20
+"""Longest line that is read; a longer one is a row error. A megabyte of text escaped as JSON still fits."""
+FILE_FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row: what it says, or why it can't be read."""
+
+    line: int
+    end: int
+    """The byte offset after the row: where a resumed import goes on."""
+    next_line: int
+    values: dict[str, object] | None
+    error: RowError | None = None
+
+
+class LineReader:
+    """A binary file's lines as text, and the place reached. Bytes not in UTF-8 become lone surrogates."""
+
+    def __init__(self, file: BinaryIO, offset: int = 0, line: int = 1) -> None:
+        self._file = file
+        self.seek(offset, line)
+
+    def seek(self, offset: int, line: int) -> None:
+        """Read on from this byte, which starts that line."""
+        self._file.seek(offset)
+        self.offset, self.line = offset, line
+        self.start_row()
+
+    def start_row(self) -> None:
+        """Remember that a row starts here."""
+        self.row_line, self.is_truncated = self.line, False
+        self.after_first_line: tuple[int, int] | None = None
+
+    def __iter__(self) -> "LineReader":
+        return self
+
+    def __next__(self) -> str:
+        raw = self._file.readline(MAX_LINE_BYTES)
+        if not raw:
+            raise StopIteration
+        size = len(raw)
+        while size >= MAX_LINE_BYTES and not raw.endswith(b"\n") and (rest := self._file.readline(MAX_LINE_BYTES)):
+            self.is_truncated, size, raw = True, size + len(rest), rest
+        at_start = self.offset == 0
+        self.offset += size
+        self.line += 1
+        if self.after_first_line is None:
+            self.after_first_line = self.offset, self.line
+        if self.is_truncated:
+            return "\n"
+        return raw.removeprefix(b"\xef\xbb\xbf" if at_start else b"").decode("utf-8", "surrogateescape")
+
+
+def file_format(path: Path) -> str:
+    """Return csv or jsonl by the file's name."""
+    if path.suffix.lower() not in FILE_FORMATS:
+        raise ImportFileError(f"{path.name}: give a file whose name ends in {', '.join(FILE_FORMATS)}.")
+    return FILE_FORMATS[path.suffix.lower()]
+
+
+def open_import_file(path: Path) -> BinaryIO:
+    """Open *path* for reading; `ImportFileError` if it is missing, a folder, or UTF-16."""
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise ImportFileError(f"{path.name}: cannot be read ({error.strerror}).") from error
+    if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
+        file.close()
+        raise ImportFileError(f"{path.name}: is UTF-16. Save it as UTF-8 and import it again.")
+    file.seek(0)
+    return file
+
+
+def read_rows(
+    file: BinaryIO, format_name: str, columns: Sequence[str], required: Sequence[str], position: tuple[int, int]
+) -> Iterator[Row]:
+    """
+    Yield the rows from the place *at* (byte, line) on; (0, 1) is the start.
+
+    A CSV header that lacks a *required* column or holds one that is not *known* raises `ImportFileError`.
+    """
+    if format_name == "jsonl":
+        yield from read_jsonl(LineReader(file, *position))
+        return
+    lines = LineReader(file)
+    header = read_header(lines, columns, required)
+    if position != (0, 1):
+        lines.seek(*position)
+    yield from read_csv(lines, header)
+
+
+# --- JSONL
+
+
+def read_jsonl(lines: LineReader) -> Iterator[Row]:
+    for text in lines:
+        line, cut = lines.row_line, lines.is_truncated
+        if cut or text.strip():
+            values, error = (None, line_too_long_error(line)) if cut else parse_json_object(text, line)
+            yield Row(line, lines.offset, lines.line, values, error)
+        lines.start_row()
+
+
+def parse_json_object(text: str, line: int) -> tuple[dict[str, object] | None, RowError | None]:
+    """Return the JSON object in *text*, or what is wrong with it."""
+    if not is_utf8(text):
+        return None, not_utf8_error(line)
+    try:
+        values = json.loads(text, parse_constant=reject_constant)
+    except (ValueError, RecursionError) as error:
+        advice = "Write one complete JSON object a line."
+        return None, RowError(line, "", f"is not JSON: {str(error) or 'nested too deeply'}", advice)
+    if not isinstance(values, dict):
+        return None, RowError(
+            line, "", f"is not an object: {quote_value(values)}", 'Write {"field": value, …} on each line.'
+        )
+    return values, None
+
+
+def reject_constant(name: str) -> object:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+# --- CSV
+
+
+def read_header(lines: LineReader, columns: Sequence[str], required: Sequence[str]) -> list[str]:
+    """Return the column names of the first row."""
+    try:
+        header = [name.strip().lower() for name in next(csv.reader(lines, strict=True), [])]
+    except csv.Error as error:
+        raise ImportFileError(f"The first line is not a CSV header: {error}.") from error
+    if not header:
+        raise ImportFileError("The file is empty. Its first line must name the columns.")
+    complaints = [
+        f"{what} {', '.join(map(quote_value, names))}"
+        for what, names in (
+            ("missing:", [name for name in required if name not in header]),
+            ("unknown:", [name for name in header if name not in columns]),
+            ("twice:", sorted({name for name in header if header.count(name) > 1})),
+        )
+        if names
+    ]
+    if complaints:
+        raise ImportFileError(
+            f"The columns don't fit ({'; '.join(complaints)}). The first line must name columns out of "
+            f"{', '.join(columns)}, and {', '.join(required)} must be among them."
+        )
+    return header
+
+
+def read_csv(lines: LineReader, header: list[str]) -> Iterator[Row]:
+    csv.field_size_limit(MAX_LINE_BYTES)
+    reader = csv.reader(lines, strict=True)
+    while True:
+        lines.start_row()
+        line = lines.row_line
+        try:
+            cells = next(reader)
+            problem = check_cells(cells, header, lines)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            cells, advice = [], 'Check the quotes; write " within quotes as "".'
+            problem = RowError(line, "", f"is not CSV: {error}", advice)
+        if problem and lines.after_first_line:
+            # A stray quote may have swallowed good rows: read the lines after the first again.
+            lines.seek(*lines.after_first_line)
+            reader = csv.reader(lines, strict=True)
+        if problem:
+            yield Row(line, lines.offset, lines.line, None, problem)
+        elif cells:
+            said: dict[str, object] = {name: cell for name, cell in zip(header, cells, strict=True) if cell}
+            yield Row(line, lines.offset, lines.line, said)
+
+
+def check_cells(cells: list[str], header: list[str], lines: LineReader) -> RowError | None:
+    """Return what is wrong with the row as a whole; an empty one is fine."""
+    if lines.is_truncated:
+        return line_too_long_error(lines.row_line)
+    if cells and len(cells) != len(header):
+        problem = f"has {len(cells)} cells where the header has {len(header)}"
+        return RowError(lines.row_line, "", problem, "Put texts with commas or line breaks in quotes.")
+    return None if is_utf8("".join(cells)) else not_utf8_error(lines.row_line)
+
+
+# --- problems of both
+
+
+def is_utf8(text: str) -> bool:
+    """Return whether all of *text* was UTF-8 (see `Lines`)."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def not_utf8_error(line: int) -> RowError:
+    return RowError(line, "", "is not UTF-8", "Save the file as UTF-8.")
+
+
+def line_too_long_error(line: int) -> RowError:
+    problem = f"is longer than {MAX_LINE_BYTES:,} bytes"
+    return RowError(line, "", problem, "Shorten the text, or look for a missing line break.")

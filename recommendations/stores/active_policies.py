@@ -1,0 +1,28 @@
+"""The ranking policies, kept in process for a moment: they change seldom, and every request needs one."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from recommendations.contracts import Policy
+from recommendations.models import RankingPolicy
+
+POLICY_REFRESH_SECONDS = 2.0
+"""A change of a policy holds in every process after this time. Changes the answer for that long."""
+
+
+class ActivePolicies:
+    """The active policies that this process read last."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[float, Policy, int]] = {}
+
+    def get(self, variant: str) -> tuple[Policy, int]:
+        """Return the variant's active policy and its version; today's defaults, version 0, if it has none."""
+        read_at, policy, version = self._known.get(variant, (-POLICY_REFRESH_SECONDS, Policy(), 0))
+        if monotonic() - read_at < POLICY_REFRESH_SECONDS:
+            return policy, version
+        row = RankingPolicy.objects.filter(variant=variant, is_active=True).first()
+        policy, version = (Policy.from_stored(row.settings), row.version) if row else (Policy(), 0)
+        self._known[variant] = (monotonic(), policy, version)
+        return policy, version

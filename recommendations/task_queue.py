@@ -1,0 +1,69 @@
+"""
+The names of background work, and the one way to ask for it.
+
+It knows no task: it finds one by name in Celery's registry, after the transaction commits. A broker that cannot be
+reached loses nothing: what matters is a row first, and beat publishes it again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from celery import current_app
+from django.db import transaction
+from kombu.exceptions import OperationalError
+
+log = logging.getLogger(__name__)
+
+PROCESS_CHUNK = "recommendations.process_chunk"
+LEARN_INTERACTIONS = "recommendations.learn_interactions"
+EMBED_POSTS = "recommendations.embed_posts"
+SYNC_VECTOR_INDEXES = "recommendations.sync_vector_indexes"
+RECORD_SERVED = "recommendations.record_served"
+REFRESH_SLATE = "recommendations.refresh_slate"
+MEASURE_DRIFT = "recommendations.measure_drift"
+RECONCILE_JOBS = "recommendations.reconcile_jobs"
+MEASURE_SHOW_LESS = "recommendations.measure_show_less"
+
+QUEUES = {
+    PROCESS_CHUNK: "batch",
+    LEARN_INTERACTIONS: "interactive",
+    EMBED_POSTS: "maintenance",
+    SYNC_VECTOR_INDEXES: "maintenance",
+    RECORD_SERVED: "maintenance",
+    REFRESH_SLATE: "interactive",
+    MEASURE_DRIFT: "maintenance",
+    RECONCILE_JOBS: "maintenance",
+    MEASURE_SHOW_LESS: "maintenance",
+}
+
+
+def enqueue(
+    task_name: str, kwargs: Mapping[str, object] | None = None, *, queue: str | None = None, after_seconds: float = 0
+) -> None:
+    """
+    Ask for the task *name* once the transaction has committed; at once if there is none.
+
+    *after_seconds* lets a little work gather; keep it to seconds, since a worker holds what is not due yet.
+    """
+    transaction.on_commit(lambda: publish(task_name, kwargs or {}, queue or QUEUES[task_name], after_seconds))
+
+
+VISIBLE_ARGUMENTS = frozenset({"job_id", "number"})
+"""Arguments that Flower and events of tasks may show; members' numbers are nobody's business there."""
+
+
+def redact_arguments(kwargs: Mapping[str, object]) -> str:
+    """Return a task's arguments as they may be looked at."""
+    return ", ".join(f"{name}={value if name in VISIBLE_ARGUMENTS else '…'}" for name, value in kwargs.items())
+
+
+def publish(task_name: str, kwargs: Mapping[str, object], queue: str, after_seconds: float) -> None:
+    """Send the task to the broker, trying once: the caller may be a request."""
+    try:
+        current_app.tasks[task_name].apply_async(  # type: ignore[call-arg]  # its stubs have no kwargsrepr
+            kwargs=dict(kwargs), kwargsrepr=redact_arguments(kwargs), queue=queue, countdown=after_seconds, retry=False
+        )
+    except OperationalError:
+        log.warning("task_not_published", extra={"task": task_name})

@@ -1,0 +1,112 @@
+"""A feed of some posts only, of some fields only, and small on the wire."""
+
+import gzip
+import json
+from datetime import timedelta
+
+import pytest
+from django.conf import settings
+
+from recommendations.services import wiring
+from recommendations.services.serving.query import FeedFilters
+from recommendations.services.serving.recommend import recommend
+from recommendations.services.vectors.embedding import embed_posts
+from tests import factories
+from tests.factories import NOW
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_wiring")]
+
+
+@pytest.fixture
+def world():
+    factories.member("ann")
+    bob = factories.member("bob")
+    for n in range(60):
+        factories.post(
+            bob if n % 2 else factories.member(),
+            f"p{n}",
+            text=f"{n}: a long text about bread, films and the weather of the day" * 3,
+            language=("en", "de", "")[n % 3],
+            kind=("text", "image")[n % 2],
+            tags=[f"tag{n % 5}", "all"],
+            created_at=NOW - timedelta(hours=n + 1),
+        )
+    embed_posts(embedder=wiring.embedder(), now=NOW)
+
+
+def ids(page):
+    return {int(pick.post.id[1:]) for pick in page.picks}
+
+
+@pytest.mark.parametrize("feed", ["discovery", "trending", "non_personalized"])
+@pytest.mark.parametrize(
+    "narrow, wanted",
+    [
+        (FeedFilters(languages=("de",)), lambda n: n % 3 == 1),
+        (FeedFilters(languages=("de", "en")), lambda n: n % 3 < 2),
+        (FeedFilters(kinds=("image",)), lambda n: n % 2 == 1),
+        (FeedFilters(tags=("tag2", "tag4")), lambda n: n % 5 in (2, 4)),
+        (FeedFilters(max_age_hours=10.5), lambda n: n < 10),
+        (FeedFilters(exclude=("p0", "p7", "nothing")), lambda n: n not in (0, 7)),
+        (FeedFilters(languages=("en",), kinds=("image",), max_age_hours=30), lambda n: n % 3 == 0 and n % 2 and n < 30),
+        (FeedFilters(tags=("nobody-uses-it",)), lambda n: False),
+    ],
+)
+def test_only_what_is_asked_for_comes(world, feed, narrow, wanted):
+    found = ids(recommend(member_id="ann", feed=feed, limit=100, filters=narrow, now=NOW))
+    assert found == {n for n in range(60) if wanted(n)}
+    kept = recommend(member_id="ann", feed=feed, limit=100, filters=narrow, now=NOW)
+    assert ids(kept) == found
+    assert kept.cached is bool(found)
+
+
+def test_what_one_request_wants_is_not_what_another_gets(world):
+    recommend(member_id="ann", limit=20, filters=FeedFilters(kinds=("image",)), now=NOW)
+    page = recommend(member_id="ann", limit=100, now=NOW)
+    assert not page.cached
+    assert len(page.picks) == 60
+
+
+def test_pages_of_a_narrow_feed_neither_repeat_nor_skip(world):
+    narrow, seen, cursor = FeedFilters(kinds=("image",), exclude=("p1",)), [], None
+    for _ in range(10):
+        page = recommend(member_id="ann", limit=8, cursor=cursor, filters=narrow, now=NOW)
+        seen += [pick.post.id for pick in page.picks]
+        wiring.slate_cache().purge([1, 2, 3]) if len(seen) == 16 else None
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert sorted(seen) == sorted(f"p{n}" for n in range(3, 60, 2))
+
+
+@pytest.fixture
+def api(world, client, monkeypatch):
+    monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"api_open": True}))
+    return client
+
+
+def test_by_the_api(api):
+    page = api.get("/api/v1/members/ann/feed?limit=50&kind=image&tag=tag1&tag=tag3&exclude=p1").json()
+    assert page["picks"]
+    assert all(pick["post"]["kind"] == "image" for pick in page["picks"])
+    assert {pick["post"]["tags"][0] for pick in page["picks"]} == {"tag1", "tag3"}
+    assert "p1" not in [pick["post"]["id"] for pick in page["picks"]]
+
+
+def test_only_the_fields_that_are_asked_for_are_sent(api):
+    page = api.get("/api/v1/members/ann/feed?fields=post.id&fields=score").json()
+    assert all(set(pick) == {"post", "score"} and set(pick["post"]) == {"id"} for pick in page["picks"])
+    wrong = api.get("/api/v1/members/ann/feed?fields=secret")
+    assert wrong.status_code == 400
+    assert "post.text" in wrong.json()["detail"]
+
+
+def test_a_page_of_twenty_is_small(api):
+    answer = api.get("/api/v1/members/ann/feed?limit=20", headers={"Accept-Encoding": "gzip"})
+    assert answer["Content-Encoding"] == "gzip"
+    assert len(json.loads(gzip.decompress(answer.content))["picks"]) == 20
+    assert len(answer.content) <= 6 * 1024
+
+
+def test_a_problem_names_its_request(api):
+    assert api.get("/api/v1/members/nobody/feed").json()["request_id"]

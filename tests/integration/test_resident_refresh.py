@@ -1,0 +1,168 @@
+"""What is resident follows changes in small steps, within its memory; an engine that lacks vectors is not asked."""
+
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from django.conf import settings
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from prometheus_client import REGISTRY
+
+from recommendations.engines.wasm_simd import WasmEngine
+from recommendations.models import Post, PostEmbedding
+from recommendations.ports import EngineError
+from recommendations.services import wiring
+from recommendations.services.content import publish
+from recommendations.services.serving.recommend import recommend
+from recommendations.services.serving.search import search
+from recommendations.services.vectors import embedding_models
+from recommendations.stores import relational_posts
+from recommendations.stores.resident_catalogue import RETRY_SECONDS
+from tests import factories
+from tests.factories import NOW
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_wiring")]
+
+
+def later(seconds):
+    return NOW + timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def rows_read(monkeypatch):
+    """Return a list that grows by one for every row that the catalogue reads."""
+    read = []
+
+    def counted(name):
+        real = getattr(relational_posts, name)
+
+        def rows(*of):
+            for row in real(*of):
+                read.append(name)
+                yield row
+
+        monkeypatch.setattr(relational_posts, name, rows)
+
+    for name in ("newest_posts", "changed_posts", "stats_since", "region_stats_since", "embeddings_since"):
+        counted(name)
+    return read
+
+
+@pytest.mark.parametrize("count", [50, 400])
+def test_after_a_change_no_more_is_read_than_has_changed(rows_read, count):
+    """Rows and queries of a refresh do not depend on how many posts there are."""
+    author = factories.member()
+    posts = factories.posts(author, count, at=NOW - timedelta(days=1))
+    factories.embed_all_posts(at=NOW - timedelta(days=1))
+    wiring.catalogue().refresh(NOW)
+    assert len(rows_read) == 2 * count
+    rows_read.clear()
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        wiring.catalogue().refresh(later(20))
+    assert rows_read == []
+    idle = len(queries)
+    Post.objects.filter(pk=posts[3].pk).update(sensitivity=1, changed_at=later(30))
+    publish.remove_posts(post_ids=[posts[4].pk], now=later(30))
+    with CaptureQueriesContext(connection) as queries:
+        wiring.catalogue().refresh(later(31))
+    assert rows_read == ["changed_posts"] * 2 and len(queries) == idle <= 8
+    rows_read.clear()
+    factories.embedding(factories.post(author, at=later(40)), [1], at=later(40))
+    with CaptureQueriesContext(connection) as queries:
+        wiring.catalogue().refresh(later(41.5))
+    assert len(rows_read) <= 6 and len(queries) <= idle + 4
+
+
+def limit_memory(monkeypatch, megabytes):
+    monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"wasm_memory_limit": megabytes * 2**20}))
+    wiring.reset_parts()
+
+
+def test_the_memory_of_all_spaces_together_stays_within_the_limit(monkeypatch):
+    posts = factories.posts(factories.member(), 40)
+    factories.embed_all_posts()
+    for space in ("image", "sound"):
+        vectors = np.eye(40, 128, dtype=np.float32)
+        embedding_models.store_vectors(
+            space=space, model="m@1", post_ids=[post.external_id for post in posts], vectors=vectors, now=NOW
+        )
+    limit_memory(monkeypatch, 40)
+    wiring.sync_embedding_models(NOW, must_be_current=True)
+    wiring.catalogue().refresh(NOW)
+    kernels = {space: engines["wasm_simd"].statistics() for space, engines in wiring.vector_parts().spaces.items()}
+    assert set(kernels) == {"content", "image", "sound"}
+    assert sum(kernel.memory_limit_bytes for kernel in kernels.values()) <= 40 * 2**20
+    assert kernels["image"].memory_limit_bytes == 2 * kernels["content"].memory_limit_bytes
+
+
+@pytest.fixture
+def full_kernel(monkeypatch):
+    """Let the kernel refuse vectors until it is told otherwise."""
+    real = WasmEngine.put
+    is_full = [True]
+
+    def put(self, *of):
+        if is_full[0]:
+            raise EngineError("no room")
+        return real(self, *of)
+
+    monkeypatch.setattr(WasmEngine, "put", put)
+    return is_full
+
+
+def missing_vectors():
+    return REGISTRY.get_sample_value("recsys_engine_lacking_vectors", {"space": "content", "engine": "wasm_simd"})
+
+
+def test_an_engine_that_lacks_vectors_is_not_asked_until_it_has_them(full_kernel):
+    factories.member("viewer")
+    posts = factories.posts(factories.member(), 12)
+    factories.embed_all_posts(at=later(-60))
+    page = recommend(member_id="viewer", now=NOW)
+    assert (page.engine, page.fallback, len(page.picks)) == ("plain", "plain", 12)
+    assert missing_vectors() == 12
+    assert len(search(viewer_id="viewer", space="content", text="about post", now=NOW).picks) == 10
+    full_kernel[0] = False
+    publish.remove_posts(post_ids=[posts[0].pk], now=later(1))
+    wiring.catalogue().refresh(later(2))
+    assert missing_vectors() == 12, "it is tried again after a while, not at once"
+    wiring.catalogue().refresh(later(RETRY_SECONDS + 1))
+    assert missing_vectors() == 0
+    wiring.slate_cache().purge([page_member()])
+    page = recommend(member_id="viewer", now=later(RETRY_SECONDS + 20))
+    assert (page.engine, page.fallback, len(page.picks)) == ("wasm_simd", "", 11)
+
+
+def page_member():
+    return factories.Member.objects.get(external_id="viewer").pk
+
+
+def test_a_kernel_whose_memory_is_full_lacks_what_it_could_not_take(monkeypatch):
+    """The real limit of a real kernel: what it took stays, the control engine ranks the whole."""
+    factories.member("viewer")
+    author = factories.member()
+    posts = factories.posts(author, 3)
+    vector = np.ones(64, "<f4").tobytes()
+    limit_memory(monkeypatch, 2)
+    many = Post.objects.bulk_create(
+        [Post(author=author, external_id=f"m{n}", text="x", created_at=NOW, changed_at=NOW) for n in range(9_000)]
+    )
+    PostEmbedding.objects.bulk_create(
+        [
+            PostEmbedding(
+                post=post,
+                space="content",
+                embedding_model=wiring.embedder().name,
+                dimension=64,
+                vector=vector,
+                changed_at=NOW,
+            )
+            for post in [*posts, *many]
+        ]
+    )
+    page = recommend(member_id="viewer", now=NOW)
+    assert (page.engine, len(page.picks)) == ("plain", 20)
+    assert 0 < missing_vectors() < 9_003

@@ -1,0 +1,44 @@
+"""The metric of showing less: each wish once, a day after it was made."""
+
+from datetime import timedelta
+from uuid import uuid4
+
+import numpy as np
+import pytest
+from prometheus_client import REGISTRY
+
+from recommendations.models import NegativeFeedback, ServedPage
+from recommendations.services.measuring import show_less_effect
+from tests import factories
+from tests.factories import NOW
+
+pytestmark = pytest.mark.django_db
+DAY = timedelta(days=1)
+
+
+def observed_effects():
+    return [
+        REGISTRY.get_sample_value(f"recsys_less_effect_ratio_{what}", {"subject": "topic"}) or 0
+        for what in ("count", "sum")
+    ]
+
+
+def page(viewer, posts, at):
+    ids = np.array([post.pk for post in posts], "<i8").tobytes()
+    ServedPage.objects.create(member=viewer, request_id=uuid4(), offset=0, post_ids=ids, created_at=at)
+
+
+def test_a_wish_is_measured_once_when_it_has_settled():
+    viewer, author = factories.member(), factories.member()
+    war, bread = factories.post(author, tags=["war"]), factories.post(author, tags=["bread"])
+    page(viewer, [war, bread], NOW - timedelta(minutes=1))
+    NegativeFeedback.objects.create(
+        member=viewer, target="topic", target_key="war", post=war, event_id="e", created_at=NOW
+    )
+    count, total = observed_effects()
+    assert show_less_effect.measure_show_less(now=NOW + timedelta(hours=12)) == 0
+    assert show_less_effect.measure_show_less(now=NOW + DAY + timedelta(minutes=30)) == 0, "nothing was shown since"
+    page(viewer, [war, bread, bread, bread], NOW + timedelta(hours=1))
+    assert show_less_effect.measure_show_less(now=NOW + DAY + timedelta(minutes=30)) == 1
+    assert show_less_effect.measure_show_less(now=NOW + DAY + timedelta(minutes=90)) == 0
+    assert observed_effects() == [count + 1, total + 0.5]

@@ -1,0 +1,297 @@
+"""The road: whatever the sources bring and whenever the catalogue changes, the filters have the last word."""
+
+import threading
+from dataclasses import replace
+from uuid import UUID
+
+import numpy as np
+import pytest
+
+from recommendations.contracts import Candidates, Interests, Origin, Policy, Query
+from recommendations.pipeline.run import Pipeline, rank_candidates, run_pipeline
+from recommendations.pipeline.stages import Filter, FilterError, Trace, mandatory_filter
+
+QUERY = Query(
+    request_id=UUID(int=1),
+    viewer_id=1,
+    feed="discovery",
+    size=10,
+    now=1e9,
+    policy=Policy(),
+    variant="control",
+    policy_version=1,
+    interests=Interests.empty(8),
+)
+
+
+class FakeCatalogue:
+    """Posts 1 to 6 at rows 0 to 5; those of *removed* are removed."""
+
+    def __init__(self, *removed):
+        posts = Candidates.unknown(np.arange(1, 7), np.zeros(6, np.uint16))
+        gone = np.isin(posts.post_ids, removed)
+        self.posts = replace(posts, rows=np.arange(6, dtype=np.int32), is_removed=gone)
+
+    def all_posts(self):
+        return self.posts
+
+    def load_facts(self, candidates, now):
+        return self.posts.take(candidates.post_ids - 1, origins=candidates.origins)
+
+
+class FakeSource:
+    """A source of these posts, whether they are eligible or not; *then* is what happens meanwhile."""
+
+    def __init__(self, *post_ids, then=lambda: None, origin=Origin.FRESH):
+        self.post_ids, self.then, self.origin = np.array(post_ids, np.int64), then, origin
+
+    def __call__(self, query, eligible):
+        self.then()
+        return self.post_ids
+
+
+@mandatory_filter
+def constant_scorer(query, candidates):
+    return ~candidates.is_removed
+
+
+@mandatory_filter
+def even_scorer(query, candidates):
+    return candidates.post_ids % 2 == 0
+
+
+def collect(catalogue, *sources, filters=(constant_scorer, even_scorer), hydrators=(), rerankers=()):
+    trace = Trace()
+    pipeline = Pipeline(catalogue, sources, filters, (), rerankers, None, hydrators)
+    return run_pipeline(pipeline, QUERY, trace).candidates.post_ids.tolist(), trace
+
+
+def notes(trace, stage):
+    return [(note.component, note.kept, note.dropped) for note in trace.timings if note.stage == stage]
+
+
+def test_what_is_eligible_passes_and_every_filter_says_so():
+    shown, trace = collect(FakeCatalogue(), FakeSource(2, 6), FakeSource(4, 6))
+    assert shown == [2, 4, 6]
+    assert notes(trace, "eligible") == [("stands", 6, 0), ("likes_even", 3, 3)]
+    assert notes(trace, "filter") == [("stands", 3, 0), ("likes_even", 3, 0)]
+
+
+def test_a_source_that_brings_what_it_must_not_shows_none_of_it():
+    shown, trace = collect(FakeCatalogue(4), FakeSource(1, 2, 4, 6))
+    assert shown == [2, 6]
+    assert notes(trace, "filter") == [("stands", 3, 1), ("likes_even", 2, 1)]
+
+
+def test_what_is_removed_while_the_sources_run_is_filtered_on_the_facts_of_then():
+    catalogue = FakeCatalogue()
+
+    def removed():
+        catalogue.posts = FakeCatalogue(2).posts
+
+    shown, trace = collect(catalogue, FakeSource(2, 4, then=removed))
+    assert shown == [4]
+    assert notes(trace, "filter") == [("stands", 1, 1), ("likes_even", 1, 0)]
+
+
+def test_what_a_hydrator_tells_is_filtered():
+    class Removes:
+        name = "removes"
+
+        def __call__(self, query, candidates):
+            return replace(candidates, is_removed=candidates.post_ids == 4)
+
+    assert collect(FakeCatalogue(), FakeSource(2, 4), hydrators=(Removes(),))[0] == [2]
+
+
+def test_a_filter_that_fails_loses_the_slate():
+    @mandatory_filter
+    def breaks(query, candidates):
+        raise RuntimeError("no answer today")
+
+    with pytest.raises(FilterError, match="filter breaks failed"):
+        collect(FakeCatalogue(), FakeSource(2), filters=(constant_scorer, breaks))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        True,
+        np.True_,
+        np.ones(1, np.bool_),
+        np.ones((6, 1), np.bool_),
+        np.ones(6, np.int64),
+        [True] * 6,
+        None,
+    ],
+    ids=["yes", "a NumPy yes", "one for all", "a column", "numbers", "a list", "nothing"],
+)
+def test_a_filter_that_returns_no_mask_loses_the_slate(answer):
+    """An answer that NumPy would stretch over all candidates, or convert, shows nothing unchecked."""
+    stretches = Filter("stretches", lambda query, candidates: answer)
+    with pytest.raises(FilterError, match="filter stretches failed"):
+        collect(FakeCatalogue(), FakeSource(2), filters=(constant_scorer, stretches))
+
+
+def test_nothing_brought_is_no_trouble():
+    assert collect(FakeCatalogue(), FakeSource())[0] == []
+    assert collect(FakeCatalogue())[0] == []
+
+
+def test_other_sources_are_asked_while_the_nearest_are_sought():
+    met = threading.Barrier(2)
+    where = []
+
+    def meet():
+        where.append(threading.current_thread().name)
+        met.wait(20)
+
+    nearest, fresh = FakeSource(2, then=meet, origin=Origin.NEAREST), FakeSource(4, 2, then=meet)
+    shown, trace = collect(FakeCatalogue(), fresh, nearest, FakeSource(6, origin=Origin.TRENDING))
+    assert shown == [2, 4, 6]
+    assert notes(trace, "source") == [("fresh", 2, 0), ("nearest", 1, 0), ("trending", 1, 0)], "told in their order"
+    assert len(set(where)) == 2
+
+
+class Part:
+    """A hydrator, scorer or reranker of this name that gives what *answer* makes of what it is given."""
+
+    def __init__(self, name, answer):
+        self.name, self.answer = name, answer
+
+    def __call__(self, query, given):
+        return self.answer(given)
+
+
+def failed(trace):
+    return [(note.stage, note.component) for note in trace.timings if note.failed]
+
+
+def raises(given):
+    raise RuntimeError("a bug in one part")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [None, [2, 4], np.array([2.0, 4.0]), np.array([[2, 4]]), np.array(["2", "4"])],
+    ids=["nothing", "a list", "floats", "rows", "text"],
+)
+def test_a_source_that_brings_no_ids_costs_its_posts(answer):
+    wrong = FakeSource()
+    wrong.post_ids = answer
+    shown, trace = collect(FakeCatalogue(), wrong, FakeSource(6, origin=Origin.TRENDING))
+    assert (shown, failed(trace)) == ([6], [("source", "fresh")])
+
+
+def test_ids_that_come_twice_or_that_nobody_knows_are_candidates_once_and_dropped():
+    """Each post is a candidate once, with every source that brought it; an unknown id is as good as a removed post."""
+
+    class Knows(FakeCatalogue):
+        def load_facts(self, candidates, now):
+            known = np.isin(candidates.post_ids, self.posts.post_ids)
+            return replace(
+                Candidates.unknown(candidates.post_ids, candidates.origins),
+                rows=np.where(known, candidates.post_ids - 1, -1).astype(np.int32),
+                is_removed=~known,
+            )
+
+    shown, trace = collect(Knows(), FakeSource(4, 2, 4, -1, 0, 10**12), FakeSource(4, 2, origin=Origin.TRENDING))
+    assert (shown, failed(trace)) == ([2, 4], [])
+    assert trace.inputs[1].origins.tolist() == [1 << Origin.FRESH | 1 << Origin.TRENDING] * 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        raises,
+        lambda candidates: None,
+        lambda candidates: candidates.take(slice(1)),
+        lambda candidates: candidates.take(np.array([1, 0])),
+        lambda candidates: replace(candidates, quality=candidates.quality[:1]),
+        lambda candidates: replace(candidates, similarity=candidates.similarity.astype(str)),
+        lambda candidates: replace(candidates, rows=candidates.rows + np.int32(1)),
+    ],
+    ids=["an error", "nothing", "fewer", "another order", "a short column", "text", "other rows"],
+)
+def test_a_hydrator_that_fails_costs_its_facts(answer):
+    shown, trace = collect(FakeCatalogue(), FakeSource(2, 4), hydrators=(Part("cold", answer),))
+    assert (shown, failed(trace)) == ([2, 4], [("hydrate", "cold")])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        raises,
+        lambda scored: None,
+        lambda scored: np.array([0]),
+        lambda scored: np.array([0, 0, 1]),
+        lambda scored: np.array([2, 1, 3]),
+        lambda scored: np.array([-1, 1, 0]),
+        lambda scored: np.array([2.0, 1.0, 0.0]),
+        lambda scored: np.array([[2, 1, 0]]),
+    ],
+    ids=["an error", "nothing", "fewer", "one twice", "one beyond", "from the end", "floats", "rows"],
+)
+def test_a_reranker_that_returns_no_permutation_costs_its_order(answer):
+    """It never drops a post, nor shows one twice; the next one goes on from the order before it."""
+    reversed_ = Part("reversed", lambda scored: np.arange(len(scored.scores))[::-1])
+    shown, trace = collect(FakeCatalogue(), FakeSource(2, 4, 6), rerankers=(Part("wrong", answer), reversed_))
+    assert (shown, failed(trace)) == ([6, 4, 2], [("rerank", "wrong")])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        raises,
+        lambda candidates: None,
+        lambda candidates: 1.0,
+        lambda candidates: np.ones(1, np.float32),
+        lambda candidates: np.ones((3, 1), np.float32),
+        lambda candidates: np.array([1, np.nan, 1], np.float32),
+        lambda candidates: np.array([1, np.inf, 1], np.float32),
+        lambda candidates: np.array([1, 1, -1e300]),
+        lambda candidates: np.array(["1", "2", "3"]),
+        lambda candidates: np.ones(3, np.complex64),
+    ],
+    ids=["an error", "nothing", "a number", "one", "rows", "NaN", "infinity", "too much", "text", "complex"],
+)
+def test_a_scorer_that_fails_costs_its_part(answer, caplog):
+    """The part is 0 for every post; the others rank, and the log names the scorer."""
+    scorers = (Part("quality", answer), Part("recency", lambda candidates: candidates.post_ids.astype(np.float32)))
+    trace = Trace()
+    candidates = FakeCatalogue().posts.take(np.array([1, 3, 5]))
+    scored = rank_candidates(Pipeline(FakeCatalogue(), (), (), scorers, (), None), QUERY, candidates, trace)
+    assert scored.candidates.post_ids.tolist() == [6, 4, 2]
+    assert scored.parts[:, 0].tolist() == [0, 0, 0]
+    assert failed(trace) == [("score", "quality")]
+    assert [(line.message, line.component) for line in caplog.records] == [("scorer_failed", "quality")]
+
+
+def test_a_scorer_without_a_weight_in_the_policy_has_failed():
+    trace = Trace()
+    scorers = (Part("sparkle", lambda candidates: candidates.is_seen),)
+    scored = rank_candidates(Pipeline(FakeCatalogue(), (), (), scorers, (), None), QUERY, FakeCatalogue().posts, trace)
+    assert scored.scores.tolist() == [0] * 6
+    assert failed(trace) == [("score", "sparkle")]
+
+
+def test_a_part_may_be_a_mask_or_whole_numbers():
+    trace = Trace()
+    scorers = (Part("follow", lambda c: c.post_ids > 3), Part("topic", lambda c: c.post_ids))
+    scored = rank_candidates(Pipeline(FakeCatalogue(), (), (), scorers, (), None), QUERY, FakeCatalogue().posts, trace)
+    assert not failed(trace)
+    assert scored.parts[0].tolist() == pytest.approx([QUERY.policy.follow, 6 * QUERY.policy.topic])
+
+
+@pytest.mark.parametrize("broken", [Origin.NEAREST, Origin.FRESH])
+def test_a_source_that_fails_in_any_thread_costs_its_posts(broken):
+    def fails():
+        raise RuntimeError("no posts today")
+
+    sources = [
+        FakeSource(2 + 2 * i, then=fails if origin == broken else lambda: None, origin=origin)
+        for i, origin in enumerate((Origin.NEAREST, Origin.FRESH, Origin.TRENDING))
+    ]
+    shown, trace = collect(FakeCatalogue(), *sources)
+    assert len(shown) == 2
+    assert [note.component for note in trace.timings if note.failed] == [broken.name.lower()]
