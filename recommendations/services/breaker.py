@@ -2,7 +2,7 @@
 Keeps a part that fails again and again from being asked for a while: then one trial, and if it goes well, all again.
 
 Of our own, since libraries either hold a lock around the guarded call (pybreaker 1.4: one feed at a time in a process),
-or read the clock themselves; see docs/decisions/0140-breaker-and-caches.md.
+or read the clock themselves; see docs/decisions/0013-breaker-and-process-caches.md.
 """
 
 from __future__ import annotations
