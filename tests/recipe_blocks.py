@@ -1,7 +1,8 @@
 """
 Applies the code blocks of CONTRIBUTING's recipes to a copy of the repository.
 
-The first line of a block is a comment with a file and a place: a new file, its imports, or the end (or inside) of a definition.
+The first line of a block is a comment with a file and a place: none for a new file, its imports, the end of a definition, or a
+statement inside one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The decision records: numbered in sequence, each with its context, decision, rejected alternatives and consequences."""
+"""The decision records: numbered in sequence, with context, decision, rejected alternatives and consequences."""
 
 import re
 from pathlib import Path

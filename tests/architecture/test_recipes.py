@@ -1,4 +1,8 @@
-"""CONTRIBUTING's recipes, followed literally: applied to a copy of the repository, which then serves, explains and replays."""
+"""
+CONTRIBUTING's recipes, followed literally.
+
+They are applied to a copy of the repository, which then serves, explains and replays.
+"""
 
 import os
 import shutil

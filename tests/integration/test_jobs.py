@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 from kombu.exceptions import OperationalError
+from prometheus_client import REGISTRY
 
 from recommendations import task_queue
 from recommendations.models import Job, JobChunk
@@ -190,6 +191,49 @@ def test_a_worker_whose_lease_ran_out_cannot_complete_the_chunk_of_the_next_one(
     assert (state(job).done, state(job).failed) == (2, 0)
 
 
+@pytest.mark.xfail(reason="give_back does not look whether the worker still holds the chunk", strict=True)
+def test_a_worker_whose_lease_ran_out_cannot_give_back_the_chunk_of_the_next_one(members):
+    """It fails after the other is done: the chunk is not done again, or its items would be counted twice."""
+    job = submit(params={"member_ids": ["m0", "m1"]})
+    slow = work.claim_chunk(job.id, 0, NOW)
+    work.complete_chunk(work.claim_chunk(job.id, 0, LATER), Job.State.DONE, [], LATER)
+    assert (state(job).state, state(job).done) == ("done", 2)
+    work.release_chunk(slow, "OSError: no disk", LATER)
+    assert JobChunk.objects.get(job=job.id).state == "done"
+    assert not run(job, 0, LATER)
+    assert state(job).done == 2
+
+
+def test_a_claim_and_a_completion_are_of_one_chunk_of_one_job(members):
+    """Neither the other chunks of the job nor those of the same number in another job are touched."""
+    job, other = submit(), submit()
+    first, second = (work.claim_chunk(job.id, number, NOW) for number in (0, 1))
+    work.complete_chunk(first, Job.State.DONE, [], NOW)
+    states = dict(JobChunk.objects.filter(job=job.id).values_list("number", "state"))
+    assert states == {0: "done", 1: "running", 2: "queued"} and state(job).done == 2
+    assert set(JobChunk.objects.filter(job=other.id).values_list("state", "attempts")) == {("queued", 0)}
+    work.complete_chunk(second, Job.State.DONE, [], NOW)
+    assert (state(job).done, state(other).done) == (4, 0)
+
+
+def test_a_chunk_counts_its_items_as_done_and_failed(members):
+    def counted(outcome):
+        return REGISTRY.get_sample_value("recsys_job_items_total", {"kind": "batch_feeds", "outcome": outcome}) or 0
+
+    before = counted("done"), counted("failed")
+    job = submit()
+    chunk = work.claim_chunk(job.id, 0, NOW)
+    work.complete_chunk(chunk, Job.State.DONE, [{"item": chunk.item_ids[0], "problem": "no luck"}], NOW)
+    assert (counted("done") - before[0], counted("failed") - before[1]) == (1, 1)
+    assert (state(job).done, state(job).failed) == (1, 1)
+
+
+def test_only_a_finished_export_has_a_file(members):
+    job = submit(params={"member_ids": ["m0"]})
+    run(job, 0)
+    assert state(job).state == "done" and not state(job).has_file
+
+
 def test_a_chunk_of_an_unknown_job_is_nobodys(members):
     assert not work.process_chunk(job_id=uuid4(), number=0, now=NOW)
 
@@ -214,7 +258,7 @@ def test_an_item_that_fails_is_an_error_as_data(members, monkeypatch):
 
 def test_a_chunk_that_fails_is_tried_again_and_then_given_up(members, failing_chunks):
     job = submit()
-    for attempt in range(work.MAX_CHUNK_ATTEMPTS):
+    for attempt in range(3):
         with pytest.raises(RuntimeError):
             run(job, 0, NOW + timedelta(minutes=attempt))
     assert not run(job, 0, LATER)
@@ -228,11 +272,11 @@ def test_few_errors_are_kept_of_many(settings, failing_chunks):
     for _ in range(50):
         factories.member()
     job = submit()
-    for _ in range(work.MAX_CHUNK_ATTEMPTS):
+    for _ in range(3):
         with pytest.raises(RuntimeError):
             run(job, 0)
     view = state(job)
-    assert (view.state, view.failed, len(view.errors)) == ("failed", 50, work.MAX_ERRORS)
+    assert (view.state, view.failed, len(view.errors)) == ("failed", 50, 20)
 
 
 def test_a_member_deactivated_meanwhile_gets_no_feed(members):
@@ -294,7 +338,7 @@ def test_retrying_does_only_what_is_left(members, sent_messages, django_capture_
 
 def test_retrying_what_failed_takes_its_failures_back(members, failing_chunks, monkeypatch):
     job = submit(params={"member_ids": ["m0"]})
-    for _ in range(work.MAX_CHUNK_ATTEMPTS):
+    for _ in range(3):
         with pytest.raises(RuntimeError):
             run(job, 0)
     assert (state(job).state, state(job).failed) == ("failed", 1)
@@ -338,7 +382,7 @@ def test_a_lost_worker_is_followed_by_another(members):
 
 def test_a_chunk_that_kills_every_worker_is_given_up(members):
     job = submit(params={"member_ids": ["m0"]})
-    for hours in range(work.MAX_CHUNK_ATTEMPTS):
+    for hours in range(3):
         assert work.claim_chunk(job.id, 0, NOW + timedelta(hours=hours))
     work.reconcile_jobs(now=NOW + timedelta(hours=9))
     view = state(job)

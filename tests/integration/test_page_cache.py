@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from prometheus_client import REGISTRY
 
 from flags.snapshot import flag_snapshot
 from recommendations.services import policies, wiring
@@ -140,3 +141,33 @@ def test_a_cached_page_is_never_older_than_a_fresh_slate_may_be(settings):
     assert page_cache().get("viewer", "discovery", 5, NOW.timestamp() + 99.9) is not None
     assert page_cache().get("viewer", "discovery", 5, NOW.timestamp() + 100) is None
     assert page_cache().get("viewer", "discovery", 5, NOW.timestamp() - 1) is None, "a slate of the future is not fresh"
+
+
+def test_the_page_that_was_cached_the_longest_ago_is_evicted(monkeypatch):
+    """A page that is cached again counts as new."""
+    monkeypatch.setattr("recommendations.services.serving.pages.MAX_PAGES", 2)
+    page_cache.reset()
+    for limit in (1, 2):
+        page(limit=limit)
+    assert is_page_cached(1) and is_page_cached(2)
+    page(limit=3)
+    assert [is_page_cached(limit) for limit in (1, 2, 3)] == [False, True, True]
+    factories.flag("another", is_enabled=True)
+    flag_snapshot.invalidate()
+    page(limit=2)
+    page(limit=1)
+    assert [is_page_cached(limit) for limit in (1, 2, 3)] == [True, True, False]
+
+
+def test_hits_and_misses_of_the_page_cache_are_counted():
+    def count(outcome):
+        labels = {"cache": "pages", "outcome": outcome}
+        return REGISTRY.get_sample_value("recsys_process_cache_requests_total", labels) or 0
+
+    before = count("hit"), count("miss")
+    for _ in range(3):
+        page()
+    assert (count("hit") - before[0], count("miss") - before[1]) == (2, 1)
+    assert REGISTRY.get_sample_value("recsys_cache_entries", {"cache": "pages"}) == 1
+    clear_page_cache()
+    assert REGISTRY.get_sample_value("recsys_cache_entries", {"cache": "pages"}) == 0

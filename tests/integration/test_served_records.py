@@ -26,7 +26,6 @@ from recommendations.services.learning import learn
 from recommendations.services.learning.interact import Event, record_events
 from recommendations.services.serving import records
 from recommendations.services.serving.recommend import recommend
-from recommendations.stores.redis_served_history import FATIGUE_PER_SERVE
 from tests import factories
 from tests.factories import NOW
 from tests.servers import free_port
@@ -177,7 +176,7 @@ def test_what_was_served_an_hour_ago_gives_way_to_what_was_not(ann):
     weight, half_life = wiring.policies().get(later.variant)[0].fatigue, 6
     tired = fatigue(later)
     for post in ids(first):
-        assert tired[post] == pytest.approx(-weight * FATIGUE_PER_SERVE * 2 ** (-1 / half_life), rel=1e-5)
+        assert tired[post] == pytest.approx(-weight * 0.5 * 2 ** (-1 / half_life), rel=1e-5)
     assert sum(part < 0 for part in tired.values()) == 10
 
 
@@ -191,6 +190,12 @@ def test_fatigue_adds_up_and_passes(ann):
     assert list(soon.values()) == pytest.approx([-weight] * 30)
     late = fatigue(page(now=NOW + timedelta(days=5), explain=True, limit=30))
     assert all(-0.001 < part <= 0 for part in late.values())
+
+
+def test_only_the_last_pages_are_remembered(ann):
+    served = wiring.served_history()
+    served.add((ann.pk, NOW.timestamp(), [number]) for number in range(25))
+    assert served.fatigue(ann.pk, NOW.timestamp(), 3600).ids.tolist() == list(range(5, 25))
 
 
 def test_one_members_fatigue_is_nobody_elses(ann):

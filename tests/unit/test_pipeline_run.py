@@ -1,6 +1,7 @@
 """The road: whatever the sources bring and whenever the catalogue changes, the filters have the last word."""
 
 import threading
+import time
 from dataclasses import replace
 from uuid import UUID
 
@@ -72,7 +73,7 @@ def notes(trace, stage):
 
 def test_what_is_eligible_passes_and_every_filter_says_so():
     shown, trace = collect(FakeCatalogue(), FakeSource(2, 6), FakeSource(4, 6))
-    assert shown == [2, 4, 6]
+    assert shown == [2, 4, 6] and trace.candidate_count == 3
     assert notes(trace, "eligible") == [("stands", 6, 0), ("likes_even", 3, 3)]
     assert notes(trace, "filter") == [("stands", 3, 0), ("likes_even", 3, 0)]
 
@@ -295,3 +296,12 @@ def test_a_source_that_fails_in_any_thread_costs_its_posts(broken):
     shown, trace = collect(FakeCatalogue(), *sources)
     assert len(shown) == 2
     assert [note.component for note in trace.timings if note.failed] == [broken.name.lower()]
+
+
+def test_a_timing_ends_at_the_given_moment_or_now():
+    trace = Trace()
+    trace.add_timing("stage", "component", 0.5, 3, ended_at=7.0)
+    before = time.perf_counter()
+    trace.add_timing("stage", "component", 0.5, 3)
+    assert trace.timings[0].ended_at == 7.0 and before <= trace.timings[1].ended_at <= time.perf_counter()
+    assert trace.candidate_count == 0

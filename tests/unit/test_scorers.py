@@ -78,8 +78,8 @@ def test_an_author_counts_as_much_as_they_are_liked_or_disliked():
 
 def test_a_post_is_liked_for_the_best_of_its_tags_and_disliked_for_the_worst():
     query = replace(QUERY, topic_affinity=affinity(a1=0.25, a2=0.5, a3=-1))
-    found = candidates(tag_ids=tags([1, 2, 3], [1, -1, -1], [3, -1, -1], [-1, -1, -1]))
-    assert TopicAffinity()(query, found).tolist() == [0, 0.25, -0.5, 0]
+    found = candidates(tag_ids=tags([1, 2, 3], [1, -1, -1], [3, -1, -1], [3, 3, 3], [-1, -1, -1]))
+    assert TopicAffinity()(query, found).tolist() == [0, 0.25, -0.5, -0.5, 0]
 
 
 def test_less_is_said_of_author_topic_and_format_each_and_adds_up():
