@@ -80,7 +80,7 @@ class RedisNeighbors:
                 return None
             packed = self._seal.open(cast(bytes, found[0]), key)
         except (redis.RedisError, SealError) as error:
-            log.warning("neighbours_unreadable", extra={"problem": type(error).__name__})
+            log.warning("neighbors_unreadable", extra={"problem": type(error).__name__})
             return None
         count = len(packed) // 12
         return CachedNeighbors(
@@ -95,7 +95,7 @@ class RedisNeighbors:
         try:
             self._put(keys=[key, INDEX_KEY], args=[self._grace_seconds, self._seal.seal(packed, key), TTL_SECONDS])
         except redis.RedisError as error:
-            log.warning("neighbours_not_kept", extra={"problem": type(error).__name__})
+            log.warning("neighbors_not_cached", extra={"problem": type(error).__name__})
 
     def mark_changed(self, post_ids: Sequence[int]) -> None:
         """See `NeighbourCache.changed`."""
@@ -103,7 +103,7 @@ class RedisNeighbors:
             if newest := post_ids[-MAX_CHANGED_POSTS:]:
                 self._change(keys=[CHANGED_KEY], args=[MAX_CHANGED_POSTS, *newest])
         except redis.RedisError as error:
-            log.warning("neighbours_not_told", extra={"posts": len(post_ids), "problem": type(error).__name__})
+            log.warning("neighbors_not_marked", extra={"posts": len(post_ids), "problem": type(error).__name__})
 
     def sweep(self, now: float, *, max_entries: int) -> SweepResult:
         """See `NeighbourCache.sweep`."""

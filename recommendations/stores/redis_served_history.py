@@ -43,14 +43,14 @@ class RedisServedHistory:
                     pipe.expire(key, TTL_SECONDS)
                 pipe.execute()
         except redis.RedisError as error:
-            log.warning("served_not_remembered", extra={"problem": type(error).__name__})
+            log.warning("served_pages_not_stored", extra={"problem": type(error).__name__})
 
     def fatigue(self, member_id: int, now: float, half_life_seconds: float) -> Affinity:
         """See `ServedHistory.fatigue`."""
         try:
             pages = cast("list[bytes]", self._client.lrange(served_pages_key(member_id), 0, -1))
         except redis.RedisError as error:
-            log.warning("served_unreadable", extra={"member_id": member_id, "problem": type(error).__name__})
+            log.warning("served_pages_unreadable", extra={"member_id": member_id, "problem": type(error).__name__})
             return Affinity()
         if not pages:
             return Affinity()
@@ -70,7 +70,7 @@ class RedisServedHistory:
             if member_ids:
                 self._client.delete(*(served_pages_key(member_id) for member_id in member_ids))
         except redis.RedisError as error:
-            log.warning("served_not_forgotten", extra={"members": len(member_ids), "problem": type(error).__name__})
+            log.warning("served_pages_not_removed", extra={"members": len(member_ids), "problem": type(error).__name__})
 
 
 def served_pages_key(member_id: int) -> str:

@@ -199,9 +199,9 @@ class RedisSlates:
                 self._index.touch(pipe, [key], slate.built_at)
                 pipe.execute()
         except redis.RedisError as error:
-            log.warning("slate_not_kept", extra={"member_id": member_id, "problem": type(error).__name__})
+            log.warning("slate_not_cached", extra={"member_id": member_id, "problem": type(error).__name__})
         except SlateFormatError:  # a bug of ours, which costs the cache and not the page
-            log.exception("slate_not_kept", extra={"member_id": member_id})
+            log.exception("slate_not_cached", extra={"member_id": member_id})
 
     def purge(self, member_ids: Sequence[int]) -> None:
         """See `SlateCache.purge`."""

@@ -58,7 +58,7 @@ class RedisVectors:
                 self._index.touch(pipe, map(self._key, vectors), now)
                 pipe.execute()
         except redis.RedisError as error:
-            log.warning("vectors_not_kept", extra={"problem": type(error).__name__})
+            log.warning("vectors_not_cached", extra={"problem": type(error).__name__})
 
     def remove(self, post_ids: Sequence[int]) -> None:
         """See `VectorCache.forget`."""
@@ -66,7 +66,7 @@ class RedisVectors:
             for start in range(0, len(post_ids), BATCH):
                 self._client.unlink(*(self._key(post_id) for post_id in post_ids[start : start + BATCH]))
         except redis.RedisError as error:
-            log.warning("vectors_not_forgotten", extra={"posts": len(post_ids), "problem": type(error).__name__})
+            log.warning("vectors_not_removed", extra={"posts": len(post_ids), "problem": type(error).__name__})
 
     def sweep(self, now: float, *, max_entries: int) -> SweepResult:
         """See `VectorCache.sweep`."""

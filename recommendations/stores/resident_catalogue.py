@@ -379,7 +379,7 @@ class ResidentCatalogue:
             except EngineError:
                 # Out of memory, as a rule. Others have them; this one is not asked until it has them too.
                 lacking |= set(ids[kept].tolist())
-                log.exception("engine_lacks_vectors", extra={"engine": engine.name, "count": len(lacking)})
+                log.exception("engine_vectors_missing", extra={"engine": engine.name, "count": len(lacking)})
             metrics.ENGINE_MISSING_VECTORS.labels(space.name, engine.name).set(len(lacking))
 
     def count_missing_vectors(self, engine: Engine) -> int:

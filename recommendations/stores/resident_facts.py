@@ -374,7 +374,7 @@ class ResidentFacts:
         if monotonic() - self._checked_at >= TRIGGER_CHECK_SECONDS:
             self._is_kept, self._checked_at = change_log.are_triggers_installed(), monotonic()
             if not self._is_kept:
-                log.error("change_log_not_kept")
+                log.error("change_log_not_installed")
                 with self._lock:
                     self._evict_all()
         return self._is_kept

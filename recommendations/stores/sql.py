@@ -30,17 +30,17 @@ class PendingQueries:
     anew. SQLite is asked when the rows are taken.
     """
 
-    def __init__(self, *questions: SqlQuery) -> None:
-        self._questions = questions
-        ask_ahead = getattr(connection, "ask_ahead", None)
-        self._ahead = ask_ahead(questions) if ask_ahead else None
+    def __init__(self, *queries: SqlQuery) -> None:
+        self._queries = queries
+        send_queries = getattr(connection, "send_queries", None)
+        self._ahead = send_queries(queries) if send_queries else None
 
     def rows(self) -> list[Rows]:
         """Return the rows of each query. Raises `DatabaseError`."""
         start = perf_counter()
         found: list[Rows] | None = self._ahead.fetch() if self._ahead else None
         if found is None:
-            return [execute_query(*question) for question in self._questions]
+            return [execute_query(*query) for query in self._queries]
         query_timing.observe_query("SELECT", perf_counter() - start)
         return found
 
@@ -52,9 +52,9 @@ def execute_query(sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> Ro
         return list(cursor.fetchall())
 
 
-def fetch_all_rows(*questions: SqlQuery) -> list[Rows]:
+def fetch_all_rows(*queries: SqlQuery) -> list[Rows]:
     """Return the rows of each of several queries; PostgreSQL is asked all of them at once."""
-    return PendingQueries(*questions).rows()
+    return PendingQueries(*queries).rows()
 
 
 def fetch_rows(sql: str, parameters: Sequence[Any]) -> Rows:

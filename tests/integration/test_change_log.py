@@ -160,7 +160,7 @@ def test_without_the_function_that_reads_the_log_nothing_is_remembered(db):
 def count_reads(monkeypatch):
     """Return a list that grows with every post and viewer that is read from its row."""
     read = []
-    for module, name in ((resident_facts, "posts_of"), (relational_viewers, "viewer_of")):
+    for module, name in ((resident_facts, "decode_posts"), (relational_viewers, "build_viewer")):
         real = getattr(module, name)
         monkeypatch.setattr(
             module, name, lambda *args, real=real, name=name, **kw: (read.append(name), real(*args, **kw))[1]
@@ -396,9 +396,9 @@ def test_a_viewer_who_was_away_for_long_is_read_again_and_nobody_else(ann, bob, 
     factories.clear_change_log()
     read = count_reads(monkeypatch)
     shown_posts("bob")
-    assert "viewer_of" not in read
+    assert "build_viewer" not in read
     shown_posts("ann")
-    assert read.count("viewer_of") >= 1 and bob.pk in wiring.resident_facts()._viewers
+    assert read.count("build_viewer") >= 1 and bob.pk in wiring.resident_facts()._viewers
 
 
 # Several connections
@@ -498,15 +498,15 @@ def test_a_post_read_while_another_thread_forgets_it_is_not_remembered(ann, bob,
         return found
 
     follow(ann)
-    monkeypatch.setattr(resident_facts, "queries", read_and_change)
+    monkeypatch.setattr(resident_facts, "fetch_all_rows", read_and_change)
     wiring.resident_facts().get_posts([post.pk])
     assert not wiring.resident_facts()._posts
 
 
 def answered_prefetch(inquiry):
     """Return an inquiry whose answer is on its way to this process, and is as of now."""
-    rows = inquiry.asked.rows()
-    return replace(inquiry, asked=SimpleNamespace(rows=lambda: rows))
+    rows = inquiry.pending.rows()
+    return replace(inquiry, pending=SimpleNamespace(rows=lambda: rows))
 
 
 def test_an_answer_that_comes_after_another_thread_has_forgotten_more_is_used_and_not_remembered(ann, bob):

@@ -135,7 +135,7 @@ def test_what_another_process_learned_is_used_at_once(viewer, monkeypatch):
     learn.learn_interactions(member_ids=[viewer.pk], now=NOW)
     read = []
     real = resident_profiles.decode_profile
-    monkeypatch.setattr(resident_profiles, "profile_of", lambda *of: read.append(1) or real(*of))
+    monkeypatch.setattr(resident_profiles, "decode_profile", lambda *of: read.append(1) or real(*of))
     for _ in range(3):
         page(explain=True)
     assert len(read) == 1

@@ -196,14 +196,14 @@ def test_a_chunk_of_an_unknown_job_is_nobodys(members):
 
 def test_an_item_that_fails_is_an_error_as_data(members, monkeypatch):
     """It costs itself, and is named."""
-    keep = job_kinds.keep_slate
+    keep = job_kinds.rebuild_slate
 
     def picky(member_pk, feed, now):
         if member_pk == members[1].pk:
             raise RuntimeError("no luck")
         keep(member_pk, feed, now)
 
-    monkeypatch.setattr(job_kinds, "keep_slate", picky)
+    monkeypatch.setattr(job_kinds, "rebuild_slate", picky)
     job = submit()
     for number in range(3):
         run(job, number)

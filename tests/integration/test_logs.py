@@ -149,6 +149,6 @@ def test_an_operator_finds_a_member_s_lines(ann, capsys):
 
 def test_a_member_in_a_service_s_line_is_hashed(ann, lines):
     """The number of our own is personal, too."""
-    logging.getLogger("recommendations.stores.redis_slates").warning("slate_not_kept", extra={"member_id": ann.pk})
-    (line,) = [line for line in lines() if line["event"] == "slate_not_kept"]
+    logging.getLogger("recommendations.stores.redis_slates").warning("slate_not_cached", extra={"member_id": ann.pk})
+    (line,) = [line for line in lines() if line["event"] == "slate_not_cached"]
     assert line["member_id"] == hash_log_id(settings.SECRET_KEY, ann.pk, utc_day(time.time()))

@@ -55,7 +55,7 @@ def ids(page):
 
 
 def served_counts():
-    return dict(PostStats.objects.filter(impressions__gt=0).values_list("post__external_id", "served_count"))
+    return dict(PostStats.objects.filter(served_count__gt=0).values_list("post__external_id", "served_count"))
 
 
 # Records
@@ -79,7 +79,7 @@ def test_each_page_is_a_row_with_its_posts_and_the_slate_is_one(ann):
 def slate(bits, **fields):
     values = {"request_id": UUID(int=7), "engine": "plain", "variant": "control", "policy_version": 1, "fallback": ""}
     columns = {"post_ids": np.array([5]), "scores": np.ones(1, np.float32), "origins": bits, "reasons": bits}
-    return Slate(**values | {"built_at": NOW.timestamp(), "candidates": 9} | columns | fields)
+    return Slate(**values | {"built_at": NOW.timestamp(), "candidate_count": 9} | columns | fields)
 
 
 def test_a_record_keeps_all_sixteen_bits_of_origins_and_reasons():
@@ -261,7 +261,7 @@ def test_members_of_different_histories_get_the_same_neutral_feed(ann):
     before = [(pick.post.id, pick.score) for pick in page(feed="non_personalized", limit=30).picks]
     first, second, third, *_ = (post for post, _ in before)
     record_events(events=[Event("e1", "ann", first, "like"), Event("e2", "ann", second, "view")], now=NOW)
-    record_events(events=[Event("e3", "ann", third, "not_interested", reason="author")], now=NOW)
+    record_events(events=[Event("e3", "ann", third, "not_interested", target="author")], now=NOW)
     learn.learn_interactions(member_ids=[ann.pk], now=NOW)
     PostStats.objects.all().delete()
     page(limit=30)

@@ -53,13 +53,13 @@ def test_what_was_taken_and_not_written_is_handed_out_again_first(queue):
     """The worker that took it may have been killed."""
     queue.push(*numbered(4))
     taken = queue.take(3)
-    queue.written(list(taken)[:1])
+    queue.acknowledge(list(taken)[:1])
     assert list(queue.take(1).values()) == [b"1", b"2", b"3"]
 
 
 def test_what_is_written_does_not_come_again(queue):
     queue.push(*numbered(3))
-    queue.written(queue.take(3))
+    queue.acknowledge(queue.take(3))
     assert queue.take(3) == {}
     assert queue.push(b"more") == 1, "what was taken does not wait"
 
@@ -67,9 +67,9 @@ def test_what_is_written_does_not_come_again(queue):
 def test_a_receipt_of_nothing_is_no_error(queue):
     queue.push(b"one")
     taken = queue.take(1)
-    queue.written([])
-    queue.written(taken)
-    queue.written([*taken, b"never handed out"])
+    queue.acknowledge([])
+    queue.acknowledge(taken)
+    queue.acknowledge([*taken, b"never handed out"])
     assert queue.take(1) == {}
 
 
@@ -77,7 +77,7 @@ def test_equal_records_are_as_many_records(queue):
     queue.push(b"same", b"same", b"same")
     taken = queue.take(3)
     assert list(taken.values()) == [b"same"] * 3
-    queue.written(list(taken)[:2])
+    queue.acknowledge(list(taken)[:2])
     assert list(queue.take(0).values()) == [b"same"]
 
 
@@ -94,14 +94,14 @@ def test_over_the_limit_the_oldest_that_wait_are_lost(queue):
 @given(data=st.data())
 def test_no_record_is_lost_or_written_twice(queue, data):
     """Whatever the order of pushes, takes and writes, and wherever a worker is killed."""
-    queue.written(queue.take(LIMIT))
+    queue.acknowledge(queue.take(LIMIT))
     pushed, written = [], []
     for number in range(data.draw(st.integers(0, LIMIT))):
         pushed.append(str(number).encode())
         queue.push(pushed[-1])
         taken = queue.take(data.draw(st.integers(0, 3)))
         if data.draw(st.booleans()):
-            queue.written(taken)
+            queue.acknowledge(taken)
             written += taken.values()
     assert [*written, *queue.take(LIMIT).values()] == pushed
 

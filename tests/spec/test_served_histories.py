@@ -85,8 +85,8 @@ def test_pages_are_forgotten_two_days_after_the_last_of_them(history, clock):
 
 def test_forgetting_a_member_leaves_the_others(history):
     history.add([(7, NOW, [1]), (8, NOW, [1])])
-    history.forget([])
-    history.forget([7, 1000])
+    history.remove([])
+    history.remove([7, 1000])
     assert fatigue(history) == {} and fatigue(history, 8) == {1: FATIGUE_PER_SERVE}
     history.add([(7, NOW, [2])])
     assert fatigue(history) == {2: FATIGUE_PER_SERVE}
@@ -99,7 +99,7 @@ PAGE = st.tuples(st.floats(0, 30 * HOUR), st.lists(st.integers(1, 9), max_size=6
 @given(served=st.lists(PAGE, max_size=MAX_PAGES), half_life=st.floats(360, 3.6e6))
 def test_fatigue_is_the_sum_over_the_times_that_a_post_was_served(history, served, half_life):
     """For any pages; a post that is twice on one page was served twice."""
-    history.forget([7])
+    history.remove([7])
     history.add((7, NOW - age, post_ids) for age, post_ids in served)
     expected = Counter()
     for age, post_ids in served:

@@ -39,7 +39,7 @@ def slate(n=3, **fields):
             "policy_version": 3,
             "fallback": "",
             "built_at": 1_780_000_000.25,
-            "candidates": 70,
+            "candidate_count": 70,
             "post_ids": np.arange(1, n + 1, dtype=np.int64) << 40,
             "scores": np.linspace(2, 1, n, dtype=np.float32),
             "origins": np.full(n, 5, np.uint16),
@@ -62,7 +62,7 @@ def unreachable_cache(unreachable):
 
 def assert_same(a, b):
     """Hold two slates equal but for the parts, which are not kept, and the scores' last digits."""
-    for name in ("request_id", "engine", "variant", "policy_version", "fallback", "built_at", "candidates"):
+    for name in ("request_id", "engine", "variant", "policy_version", "fallback", "built_at", "candidate_count"):
         assert getattr(a, name) == getattr(b, name)
     for name in ("post_ids", "origins", "reasons"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
@@ -160,10 +160,10 @@ def test_a_claim_that_was_not_released_ends_by_itself(cache, clock):
 def test_one_look_up_answers_for_several_feeds_and_the_epoch(cache):
     cache.put(7, "discovery", slate(), b"")
     cache.purge([8])
-    (found, missing), epoch = cache.look_up(7, ("discovery", "trending"))
+    (found, missing), epoch = cache.get_many_with_epoch(7, ("discovery", "trending"))
     assert_same(found, slate())
     assert (missing, epoch) == (None, cache.epoch(7))
-    assert cache.look_up(8, ()) == ([], cache.epoch(8)) and cache.epoch(8)
+    assert cache.get_many_with_epoch(8, ()) == ([], cache.epoch(8)) and cache.epoch(8)
 
 
 def test_a_slate_expires_and_so_does_a_last_good_one(cache, clock):
@@ -200,11 +200,11 @@ def test_the_end_of_an_epoch_is_remembered_for_longer_than_a_slate_takes(cache, 
 def test_a_sweep_evicts_the_members_served_longest_ago(cache):
     for member_id in range(10):
         cache.put(member_id, "discovery", slate(built_at=1000.0 + member_id), b"")
-    swept = cache.sweep(1010, most=4)
+    swept = cache.sweep(1010, max_entries=4)
     assert (swept.expired, swept.evicted, swept.entries) == (0, 6, 4) and swept.size_bytes > 0
     assert [cache.get(i, "discovery") is not None for i in range(10)] == [False] * 6 + [True] * 4
-    assert cache.sweep(1010, most=4).evicted == 0, "a sweep within the budget evicts nothing"
-    swept = cache.sweep(1010 + KEEP_SECONDS, most=4)
+    assert cache.sweep(1010, max_entries=4).evicted == 0, "a sweep within the budget evicts nothing"
+    swept = cache.sweep(1010 + KEEP_SECONDS, max_entries=4)
     assert (swept.expired, swept.evicted, swept.entries, swept.size_bytes) == (4, 0, 0, 0)
 
 
@@ -212,7 +212,7 @@ def test_a_sweep_leaves_the_last_good_slates(cache):
     cache.put(7, "discovery", slate(built_at=1000.0), b"")
     cache.retire([7])
     cache.put(7, "discovery", slate(2, built_at=1001.0), cache.epoch(7))
-    cache.sweep(1002, most=0)
+    cache.sweep(1002, max_entries=0)
     assert cache.get(7, "discovery") is None
     assert_same(cache.get_last_good(7, "discovery"), slate(built_at=1000.0))
 
@@ -233,7 +233,7 @@ def slates(draw):
         variant=draw(names),
         fallback=draw(names),
         policy_version=draw(st.integers(0, 2**32 - 1)),
-        candidates=draw(st.integers(0, 2**32 - 1)),
+        candidate_count=draw(st.integers(0, 2**32 - 1)),
         built_at=draw(st.floats(0, 4e9)),
         post_ids=draw(
             arrays.arrays(np.int64, **column, elements=st.integers(1, draw(st.sampled_from([2**32 - 1, 2**63 - 1]))))
@@ -261,7 +261,7 @@ def test_unpack_undoes_pack(kept):
         {"scores": np.array([1, 65_520, 1], np.float32)},
         {"scores": np.array([1, np.nan, 1], np.float32)},
         {"policy_version": 2**32},
-        {"candidates": -1},
+        {"candidate_count": -1},
         {"variant": "v" * 250},
         {"engine": "one\x1ftwo"},
     ],
@@ -311,7 +311,7 @@ def test_a_cut_slate_is_no_slate(kept, data):
 @pytest.mark.parametrize(("first_id", "most"), [(1, 1152), (2**40, 1536)])
 def test_a_hundred_posts_take_at_most_a_kilobyte_and_a_half(first_id, most):
     ids = np.arange(first_id, first_id + 100)
-    packed = pack(replace(slate(100, engine="wasm_simd", variant="wasm_conservative"), missing_post_ids=ids))
+    packed = pack(replace(slate(100, engine="wasm_simd", variant="wasm_conservative"), post_ids=ids))
     assert len(SEAL.seal(packed, "slate:7:discovery")) <= most
 
 
@@ -320,7 +320,7 @@ def test_a_hundred_posts_take_at_most_a_kilobyte_and_a_half(first_id, most):
 
 def test_a_hundred_posts_take_at_most_a_kilobyte_and_a_half_of_redis(client):
     """By Redis's own measure: with the key, the epoch and what the allocator rounds up to."""
-    kept = replace(slate(100, variant="wasm_conservative"), missing_post_ids=np.arange(1, 101))
+    kept = replace(slate(100, variant="wasm_conservative"), post_ids=np.arange(1, 101))
     RedisSlates(client, SEAL, ttl_seconds=KEEP_SECONDS).put(1_000_000, "discovery", kept, b"")
     assert client.memory_usage(slates_key(1_000_000)) <= 1536
 
@@ -352,10 +352,10 @@ def test_a_cache_that_cannot_be_reached_is_a_miss_and_no_error(unreachable_cache
     unreachable_cache.retire([7])
     unreachable_cache.release(7, "discovery")
     assert [unreachable_cache.get(7, "discovery"), unreachable_cache.get_last_good(7, "discovery")] == [None, None]
-    assert unreachable_cache.look_up(7, ("discovery",)) == ([None], unreachable_cache.epoch(7))
+    assert unreachable_cache.get_many_with_epoch(7, ("discovery",)) == ([None], unreachable_cache.epoch(7))
     assert not unreachable_cache.claim(7, "discovery", seconds=9), "nobody makes a slate that cannot be kept"
     with pytest.raises(StoreError, match="ConnectionError"):
-        unreachable_cache.sweep(1000, most=4)
+        unreachable_cache.sweep(1000, max_entries=4)
 
 
 def test_what_lies_in_redis_is_sealed_and_opens_for_its_member_only(client):

@@ -45,7 +45,7 @@ def test_a_post_without_a_vector_is_left_out(cache):
 
 def test_no_vectors_are_no_trouble(cache):
     cache.put({}, NOW)
-    cache.forget([])
+    cache.remove([])
     assert cache.get([1], NOW) == {}
 
 
@@ -59,13 +59,13 @@ def test_more_vectors_than_fit_into_one_command(cache):
     many = vectors(*range(1, 2 * BATCH + 2))
     cache.put(many, NOW)
     assert set(cache.get(many, NOW)) == set(many)
-    cache.forget(list(many)[1:])
+    cache.remove(list(many)[1:])
     assert set(cache.get(many, NOW)) == {1}
 
 
 def test_removing_a_vector_leaves_the_others(cache):
     cache.put(vectors(1, 2), NOW)
-    cache.forget([1, 99])
+    cache.remove([1, 99])
     assert set(cache.get([1, 2], NOW)) == {2}
 
 
@@ -84,10 +84,10 @@ def test_a_sweep_evicts_what_was_used_longest_ago(cache):
     for post_id in range(1, 6):
         cache.put(vectors(post_id), NOW + post_id)
     cache.get([1, 77], NOW + 10)
-    swept = cache.sweep(NOW + 20, most=3)
+    swept = cache.sweep(NOW + 20, max_entries=3)
     assert (swept.expired, swept.evicted, swept.entries) == (0, 2, 3) and swept.size_bytes > 0
     assert set(cache.get(range(1, 6), NOW + 20)) == {1, 4, 5}
-    assert cache.sweep(NOW + 20, most=3).evicted == 0
+    assert cache.sweep(NOW + 20, max_entries=3).evicted == 0
 
 
 def test_an_earlier_use_does_not_take_back_a_later_one(cache):
@@ -95,19 +95,19 @@ def test_an_earlier_use_does_not_take_back_a_later_one(cache):
     cache.put(vectors(1), NOW + 10)
     cache.put(vectors(2), NOW + 5)
     cache.get([1], NOW)
-    cache.sweep(NOW + 20, most=1)
+    cache.sweep(NOW + 20, max_entries=1)
     assert set(cache.get([1, 2], NOW + 20)) == {1}
 
 
 def test_a_sweep_counts_what_has_expired(cache):
     cache.put(vectors(1, 2), NOW)
     cache.put(vectors(3), NOW + 60)
-    swept = cache.sweep(NOW + TTL_SECONDS, most=10)
+    swept = cache.sweep(NOW + TTL_SECONDS, max_entries=10)
     assert (swept.expired, swept.evicted, swept.entries) == (2, 0, 1)
 
 
 def test_an_empty_cache_has_nothing_to_sweep(cache):
-    swept = cache.sweep(NOW, most=0)
+    swept = cache.sweep(NOW, max_entries=0)
     assert (swept.expired, swept.evicted, swept.entries, swept.size_bytes) == (0, 0, 0, 0)
 
 

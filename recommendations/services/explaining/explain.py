@@ -123,7 +123,7 @@ def explain_unpicked(row: FeedRequest, post_id: str, pk: int, slate_size: int) -
         **{
             **{name: getattr(found, name) for name in found.__slots__},
             "rank": at + 1,
-            "of": row.candidate_count,
+            "ranked_count": row.candidate_count,
             "score": float(scored.scores[at]),
             "parts": {name: float(v) for name, v in zip(scored.part_names, scored.parts[at], strict=True)},
             "sources": tuple(o.name.lower() for o in Origin if scored.candidates.origins[at] >> o & 1),

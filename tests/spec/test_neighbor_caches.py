@@ -68,7 +68,7 @@ def test_an_answer_comes_back_as_it_was(cache):
     assert found.post_ids.tolist() == [2**40, 3, 7] and found.post_ids.dtype == np.int64
     np.testing.assert_array_equal(found.cosines, np.array([0.9, 0.5, -1 / 3], np.float32))
     assert found.cosines.dtype == np.float32
-    assert found.changed.tolist() == [] and found.changed.dtype == np.int64
+    assert found.changed_post_ids.tolist() == [] and found.changed_post_ids.dtype == np.int64
 
 
 def test_what_was_not_cached_is_a_miss(cache):
@@ -100,46 +100,46 @@ def test_posts_that_changed_since_are_named_in_order(cache, clock):
     """Whether they were in the answer or not."""
     put(cache)
     clock.advance(10)
-    cache.changed([99, 3])
-    cache.changed([3])
-    cache.changed([])
-    assert cache.get(KEY).changed.tolist() == [3, 99]
+    cache.mark_changed([99, 3])
+    cache.mark_changed([3])
+    cache.mark_changed([])
+    assert cache.get(KEY).changed_post_ids.tolist() == [3, 99]
 
 
 def test_a_change_within_the_grace_before_counts_as_a_change_since(cache, clock):
     """The posts that the answer came from may have been that far behind the database."""
-    cache.changed([1])
+    cache.mark_changed([1])
     clock.advance(GRACE_SECONDS)
-    cache.changed([2])
+    cache.mark_changed([2])
     clock.advance(2)
     put(cache)
-    assert cache.get(KEY).changed.tolist() == [2]
+    assert cache.get(KEY).changed_post_ids.tolist() == [2]
 
 
 def test_a_change_right_after_the_answer_counts_in_the_same_second_too(cache_without_grace):
     put(cache_without_grace)
-    cache_without_grace.changed([3])
-    assert cache_without_grace.get(KEY).changed.tolist() == [3]
+    cache_without_grace.mark_changed([3])
+    assert cache_without_grace.get(KEY).changed_post_ids.tolist() == [3]
 
 
 def test_after_more_changes_than_are_remembered_an_answer_is_a_miss(cache, clock):
     put(cache)
     clock.advance(GRACE_SECONDS + 10)
-    cache.changed(range(MAX_CHANGED_POSTS - 1))
-    assert len(cache.get(KEY).changed) == MAX_CHANGED_POSTS - 1
-    cache.changed([10**6])
+    cache.mark_changed(range(MAX_CHANGED_POSTS - 1))
+    assert len(cache.get(KEY).changed_post_ids) == MAX_CHANGED_POSTS - 1
+    cache.mark_changed([10**6])
     assert cache.get(KEY) is None, "an older change may be one that is no longer remembered"
     clock.advance(GRACE_SECONDS + 10)
     put(cache)
-    assert cache.get(KEY).changed.tolist() == [], "what is cached after them is known to be good"
+    assert cache.get(KEY).changed_post_ids.tolist() == [], "what is cached after them is known to be good"
 
 
 def test_the_changes_remembered_are_the_newest(cache, clock):
-    cache.changed(range(MAX_CHANGED_POSTS))
+    cache.mark_changed(range(MAX_CHANGED_POSTS))
     clock.advance(GRACE_SECONDS + 10)
     put(cache)
-    cache.changed([10**6])
-    assert cache.get(KEY).changed.tolist() == [10**6]
+    cache.mark_changed([10**6])
+    assert cache.get(KEY).changed_post_ids.tolist() == [10**6]
 
 
 def test_a_sweep_evicts_what_was_used_longest_ago(cache, clock):
@@ -149,7 +149,7 @@ def test_a_sweep_evicts_what_was_used_longest_ago(cache, clock):
         put(cache, key)
         clock.advance(10)
     assert cache.get(keys[0])
-    swept = cache.sweep(LONG_AGO, most=3)
+    swept = cache.sweep(LONG_AGO, max_entries=3)
     assert (swept.expired, swept.evicted, swept.entries) == (0, 2, 3) and swept.size_bytes > 0
     assert [cache.get(key) is not None for key in keys] == [True, False, False, True, True]
 

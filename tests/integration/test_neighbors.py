@@ -72,7 +72,7 @@ def test_one_viewer_s_question_answers_another_s(author, scan_sizes):
 
 def test_similar_posts_are_shared_too(author, scan_sizes):
     for policy in RankingPolicy.objects.filter(is_active=True):
-        policy.settings["nearest"] = 10
+        policy.settings["nearest_candidates"] = 10
         policy.save()
     pages = [find_similar(post_id="p10", viewer_id=name, limit=4, now=NOW) for name in ("ann", "bob")]
     assert [{pick.post.id for pick in page.picks} for page in pages] == [{"p08", "p09", "p11", "p12"}] * 2
@@ -123,7 +123,7 @@ def test_a_change_is_seen_at_once_in_what_is_kept(author, scan_sizes):
 
 def test_a_purge_that_is_lost_leaks_nothing(author, scan_sizes, monkeypatch):
     similar_ids(limit=3)
-    monkeypatch.setattr(RedisNeighbors, "changed", lambda *of: None)
+    monkeypatch.setattr(RedisNeighbors, "mark_changed", lambda *of: None)
     publish.remove_posts(post_ids=[Post.objects.get(external_id="p00").pk], now=NOW)
     assert similar_ids(limit=3) == ["p01", "p02", "p03"]
 
