@@ -136,7 +136,7 @@ def test_vectors_of_the_platform_are_checked_and_served_in_their_space(fresh_wir
     ann = member("ann")
     one, two = post(ann, "one"), post(ann, "two", sensitivity=1)
     pictures = np.eye(2, 8, dtype=np.float32) * 3
-    with pytest.raises(VectorIndexError, match="No model is active"):
+    with pytest.raises(VectorIndexError, match="No embedding model is active"):
         wiring.space_index("image")
     missing = embedding_models.store_vectors(
         space="image", model="theirs@1", post_ids=["one", "none"], vectors=pictures, now=NOW

@@ -255,17 +255,17 @@ def test_without_its_inputs_a_request_is_not_ranked_again(world):
     call_command("replay", again, stdout=out)
     assert "byte for byte" in out.getvalue()
     PostEmbedding.objects.update(changed_at=NOW + timedelta(days=1))
-    with pytest.raises(InputsUnavailable, match="another vector"):
+    with pytest.raises(InputsUnavailable, match="the vector of a post has changed"):
         replay.replay(request_id=page.request_id)
     PostEmbedding.objects.filter(post__external_id=page.picks[0].post.id).delete()
     PostEmbedding.objects.update(changed_at=NOW)
-    with pytest.raises(InputsUnavailable, match="no vector"):
+    with pytest.raises(InputsUnavailable, match="a post has no vector"):
         replay.replay(request_id=page.request_id)
     retention.delete_expired_records(now=NOW + timedelta(days=6))
     assert FeedInputs.objects.count() == 1
     retention.delete_expired_records(now=NOW + timedelta(days=8))
     assert FeedInputs.objects.count() == 0
-    with pytest.raises(CommandError, match="not kept"):
+    with pytest.raises(CommandError, match="its inputs were not stored, or have expired"):
         call_command("replay", again)
 
 

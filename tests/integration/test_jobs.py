@@ -95,14 +95,14 @@ def test_a_job_without_items_is_done_at_once():
 @pytest.mark.parametrize(
     ("kind", "params", "error", "named"),
     [
-        ("conquer", {}, InvalidRequest, "no job 'conquer'"),
+        ("conquer", {}, InvalidRequest, "no job kind 'conquer'"),
         ("batch_feeds", {"posts": 1}, InvalidRequest, "posts: not a parameter of batch_feeds"),
-        ("batch_feeds", {"member_ids": "m1"}, InvalidRequest, "member_ids: give a list"),
-        ("batch_feeds", {"member_ids": []}, InvalidRequest, "member_ids: give a list"),
-        ("batch_feeds", {"member_ids": [1]}, InvalidRequest, "member_ids: give a list"),
+        ("batch_feeds", {"member_ids": "m1"}, InvalidRequest, "member_ids: give a non-empty list"),
+        ("batch_feeds", {"member_ids": []}, InvalidRequest, "member_ids: give a non-empty list"),
+        ("batch_feeds", {"member_ids": [1]}, InvalidRequest, "member_ids: give a non-empty list"),
         ("batch_feeds", {"member_ids": ["m1", "nobody"]}, UnknownMember, "no member 'nobody'"),
         ("embed_posts", {"post_ids": ["nothing"]}, InvalidRequest, "no post 'nothing'"),
-        ("member_feed", {}, InvalidRequest, "name them"),
+        ("member_feed", {}, InvalidRequest, "member_ids: required"),
     ],
 )
 def test_what_cannot_be_done_is_refused_and_leaves_no_row(members, kind, params, error, named):

@@ -115,7 +115,9 @@ def test_sensitive_posts_are_for_who_takes_them(index, posts):
 
 
 def test_authors_can_be_left_out(index, posts):
-    assert names(index, posts, excluded_author_ids=np.array([posts["en"].author_id]), max_sensitivity=1) == ["sensitive"]
+    assert names(index, posts, excluded_author_ids=np.array([posts["en"].author_id]), max_sensitivity=1) == [
+        "sensitive"
+    ]
 
 
 def test_a_language_is_theirs_or_unknown(index, posts):
