@@ -53,7 +53,7 @@ class UnknownRequest(ServiceError):  # noqa: N818
 
     def __init__(self, request_id: object) -> None:
         super().__init__(
-            f"This viewer has no feed request {request_id}. A new request can be looked up about a second after it was served."
+            f"This viewer has no feed request {request_id}. A new request can be looked up after about a second."
         )
 
 
@@ -102,7 +102,8 @@ class VersionConflict(ServiceError):  # noqa: N818
 
     def __init__(self, name: str, version: int) -> None:
         super().__init__(
-            f"{name} has changed since you read it and is now at version {version}. Read it again, then repeat the change."
+            f"{name} has changed since you read it and is now at version {version}. "
+            "Read it again, then repeat the change."
         )
 
 

@@ -133,10 +133,12 @@ class VectorPartsHolder:
         self._lock = threading.Lock()
 
     def sync(self, now: datetime, *, must_be_current: bool = False) -> None:
+        """
         Switch to new parts if the active models have changed.
 
-        One thread builds and loads them; the others go on with the old parts, or, if the result *must_be_current*,
-        wait. The catalogue is loaded before the switch: otherwise feeds would be empty until its first refresh.
+        One thread builds and loads them; the others go on with the old parts, or wait if
+        the result *must_be_current*. The catalogue is loaded before the switch: otherwise feeds would be empty until its
+        first refresh.
         """
         models = self.active_models.read(must_be_current=must_be_current)
         if models == self.current.embedding_models or not self._lock.acquire(blocking=must_be_current):
@@ -175,8 +177,12 @@ def create_vector_parts(embedding_models: dict[str, ActiveEmbeddingModel]) -> Ve
         max_posts=settings.ENV.catalogue_max_posts,
         refresh_seconds=settings.ENV.catalogue_refresh_seconds,
     )
-    profiles = ResidentProfiles(model=text_embedder.name, dimension=text_embedder.dimension, max_entries=settings.ENV.vector_cache_size)
-    vector_cache = RedisVectors(redis_client(settings.ENV.cache_redis_url), space=CONTENT_SPACE, model=text_embedder.name)
+    profiles = ResidentProfiles(
+        model=text_embedder.name, dimension=text_embedder.dimension, max_entries=settings.ENV.vector_cache_size
+    )
+    vector_cache = RedisVectors(
+        redis_client(settings.ENV.cache_redis_url), space=CONTENT_SPACE, model=text_embedder.name
+    )
     return VectorParts(embedding_models, text_embedder, engines, catalogue, profiles, vector_cache)
 
 
@@ -189,7 +195,7 @@ def active_embedder(model: ActiveEmbeddingModel | None) -> Embedder:
     except EmbedderError:
         log.exception("active_embedder_missing", extra={"model": model.name})
         return configured_embedder()
-    # Another version of the package produces other vectors, under another name. Those must be built and activated first.
+    # Another version of the package produces other vectors, under another name. They must be built and activated first.
     if embedder.name != model.name:
         log.error("active_embedder_changed", extra={"model": model.name, "installed": embedder.name})
     return embedder
@@ -238,9 +244,10 @@ def pin_embedding_models(service: Callable[P, R]) -> Callable[P, R]:
 
 
 def sync_embedding_models(now: datetime, *, must_be_current: bool = False) -> None:
+    """
     Switch to the active embedding models if they have changed since this process read them, up to 30 seconds ago.
 
-    *must_be_current* reads them in any case. Learning needs it: it would otherwise store sums of an old model's vectors.
+    *must_be_current* reads them in any case. Otherwise learning could store sums of an old model's vectors.
     """
     vector_parts_holder().sync(now, must_be_current=must_be_current)
 
@@ -264,6 +271,7 @@ def embedder_for(space: str) -> Embedder:
 
 
 def space_index(space: str, engine_name: str = PlainEngine.name) -> ResidentVectors:
+    """
     Return the index of the resident posts in *space*. Raises `VectorIndexError` if no model is active there.
 
     The plain engine is used if the engine asked for does not exist or lacks vectors.
@@ -296,6 +304,7 @@ def engines() -> dict[str, Engine]:
 
 
 def create_engines(dimension: int, memory_limit_bytes: int) -> dict[str, Engine]:
+    """
     Return new engines by name.
 
     WASM_MEMORY_LIMIT is for the kernels of all spaces together. The caller divides it by the vectors' dimensions.
@@ -309,7 +318,7 @@ def create_engines(dimension: int, memory_limit_bytes: int) -> dict[str, Engine]
 
 
 def engine(name: str) -> Engine:
-    """Return the engine. Raises `EngineError` if this process could not create it, or it lacks vectors of some posts."""
+    """Return the engine. Raises `EngineError` if it could not be created, or lacks the vectors of some posts."""
     if name not in engines():
         raise EngineError(f"This process has no engine {name}. See the event engine_not_created in its log.")
     chosen = engines()[name]
@@ -355,6 +364,7 @@ def slate_cache() -> SlateCache:
 
 @per_process
 def neighbor_cache() -> NeighborCache:
+    """
     Return the cache of nearest neighbors.
 
     Its grace period is how far the resident catalogue may be behind the database: one refresh and the overlap.

@@ -117,7 +117,7 @@ def build_job_view(job: Job) -> JobView:
 
 
 def submit_job(*, kind: str, params: Mapping[str, Any], now: datetime, idempotency_key: str | None = None) -> JobView:
-    """Create a job and enqueue its chunks. If *idempotency_key* was used before, return the job that was created then."""
+    """Create a job and enqueue its chunks, or return the job that was created with the same *idempotency_key*."""
     if kind not in Job.Kind.values:
         raise InvalidRequest(f"There is no job kind {kind!r}. Use one of {', '.join(Job.Kind.values)}.", "/kind")
     earlier = Job.objects.filter(idempotency_key=idempotency_key).first() if idempotency_key else None
@@ -204,7 +204,7 @@ def find_job(job_id: UUID) -> Job:
 
 
 def list_jobs(*, before: datetime | None, limit: int, kind: str = "", state: str = "") -> list[JobView]:
-    """Return the newest *limit* jobs, newest first; only those created before *before*, of *kind* and *state* if given."""
+    """Return up to *limit* jobs, newest first: those created before *before*, of *kind* and *state* if given."""
     conditions = {"created_at__lt": before, "kind": kind, "state": state}
     rows = Job.objects.filter(**{name: value for name, value in conditions.items() if value}).order_by("-created_at")
     return [build_job_view(job) for job in rows[:limit]]
@@ -264,7 +264,7 @@ def process_chunk(*, job_id: UUID, number: int, now: datetime) -> bool:
 
 
 def claim_chunk(job_id: UUID, number: int, now: datetime) -> JobChunk | None:
-    """Claim a chunk that is queued, or running with an expired lease. Return None if it is neither. One UPDATE decides."""
+    """Claim a chunk that is queued, or running with an expired lease, by one UPDATE. Return None if it is neither."""
     lease = now + timedelta(seconds=settings.ENV.job_lease_seconds)
     is_claimable = Q(state=Job.State.QUEUED) | Q(state=Job.State.RUNNING, leased_until__lt=now)
     is_claimed = JobChunk.objects.filter(is_claimable, job_id=job_id, number=number).update(

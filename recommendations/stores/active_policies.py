@@ -18,7 +18,7 @@ class ActivePolicies:
         self._known: dict[str, tuple[float, Policy, int]] = {}
 
     def get(self, variant: str) -> tuple[Policy, int]:
-        """Return the variant's active policy and its version, or this release's defaults and version 0 if it has none."""
+        """Return the variant's active policy and its version, or the defaults and version 0 if it has none."""
         read_at, policy, version = self._known.get(variant, (-POLICY_REFRESH_SECONDS, Policy(), 0))
         if monotonic() - read_at < POLICY_REFRESH_SECONDS:
             return policy, version

@@ -66,7 +66,7 @@ class CachingEngine:
     def _choose_eligible(
         self, cached: CachedNeighbors, query: Float32Array, k: int, eligible: BoolArray
     ) -> tuple[Int32Array, Float32Array] | None:
-        """Return rows and cosines of the *k* nearest eligible posts, or None if too few of the cached posts are eligible."""
+        """Return rows and cosines of the *k* nearest eligible posts, or None if too few cached posts are eligible."""
         is_unchanged = ~np.isin(cached.post_ids, cached.changed_post_ids)
         rows, cosines = self._eligible_rows(cached.post_ids[is_unchanged], cached.cosines[is_unchanged], eligible)
         if len(rows) < k:

@@ -307,7 +307,7 @@ def test_memory_is_bounded(ann, bob, monkeypatch):
     facts = wiring.resident_facts()
     assert len(facts._posts) == 10 == sum(map(len, facts._by_author.values()))
     shown_posts("bob")
-    assert list(facts._viewers) == [bob.pk] and list(facts._names) == ["bob"]
+    assert list(facts._viewers) == [bob.pk] and list(facts._ids_by_external_id) == ["bob"]
 
 
 def test_a_process_short_of_memory_gives_it_up(ann, bob):

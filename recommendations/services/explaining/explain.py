@@ -30,8 +30,10 @@ class Explanation:
     request_id: UUID
     post_id: str
     status: str
-    """shown; ranked (in the slate, but on no page yet); outranked; filtered; not_in_slate (the inputs of the ranking are
-    no longer stored); not_found (no source found the post)."""
+    """
+    shown; ranked (in the slate, but on no page yet); outranked; filtered; not_in_slate (the inputs of the ranking are
+    no longer stored); not_found (no source found the post).
+    """
     sentence: str
     rank: int | None
     """Rank in the slate, or among all candidates if the post is not in the slate; from 1."""
