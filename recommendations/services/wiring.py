@@ -137,8 +137,8 @@ class VectorPartsHolder:
         Switch to new parts if the active models have changed.
 
         One thread builds and loads them; the others go on with the old parts, or wait if
-        the result *must_be_current*. The catalogue is loaded before the switch: otherwise feeds would be empty until its
-        first refresh.
+        the result *must_be_current*. The catalogue is loaded before the switch: otherwise feeds would be empty until
+        its first refresh.
         """
         models = self.active_models.read(must_be_current=must_be_current)
         if models == self.current.embedding_models or not self._lock.acquire(blocking=must_be_current):

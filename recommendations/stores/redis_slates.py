@@ -75,7 +75,7 @@ def pack(slate: Slate) -> bytes:
 
 
 def packed_names(*names: str) -> bytes:
-    """Return the names behind their length (one byte). Raises `ValueError` if they are too long or hold the separator."""
+    """Return the names behind their length (one byte). Raises `ValueError` for long names or one with the separator."""
     if any(SEPARATOR in name for name in names):
         raise ValueError(f"{names} contain the separator")
     joined = SEPARATOR.join(names).encode()

@@ -138,7 +138,7 @@ def embeddings_of(post_ids: Sequence[int], space: str, model: str) -> Iterator[t
 def changed_row_querysets(
     rows: QuerySet[R], since: datetime | None, extra_post_ids: Int64Array
 ) -> Iterator[QuerySet[R]]:
-    """Yield querysets of rows changed at or after *since* and those of *extra_post_ids*; all rows if *since* is None."""
+    """Yield querysets of rows changed at or after *since* and of *extra_post_ids*; of all rows if *since* is None."""
     if since is None:
         yield rows
         return

@@ -121,8 +121,8 @@ class Prefetch:
     pending: PendingQueries
     generation: int
     """
-    The cache's generation when the queries were sent. After `apply_changes`: the generation then, or -1 if another thread
-    evicted something in between. Rows of generation -1 must not be cached.
+    The cache's generation when the queries were sent. After `apply_changes`: the generation then, or -1 if another
+    thread evicted something in between. Rows of generation -1 must not be cached.
     """
     log_position: int = 0
     """The position of the log, after `apply_changes`. The rows were read at this position or later."""

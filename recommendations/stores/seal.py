@@ -38,7 +38,7 @@ class Seal:
 
     def seal(self, value: bytes, context: str) -> bytes:
         """Return *value*, sealed for *context*."""
-        # A random nonce is safe for 2^32 values per key (NIST SP 800-38D, 8.3): 49 days at 1,000 a second. Rotate before.
+        # A random nonce is safe for 2^32 values per key (NIST SP 800-38D, 8.3): at 1,000/s, rotate within 49 days.
         nonce = os.urandom(NONCE_BYTES)
         return self._newest + nonce + self._ciphers[self._newest].encrypt(nonce, value, context.encode())
 

@@ -156,7 +156,7 @@ def test_erasing_twice_is_erasing_once(member_history):
 
 @pytest.mark.parametrize("kind", ["erase_members", "erase_posts", "export_members"])
 def test_nobody_erases_or_exports_everything_by_leaving_a_list_out(member_history, kind):
-    with pytest.raises(InvalidRequest, match="member_ids: required"):
+    with pytest.raises(InvalidRequest, match="_ids: required"):
         work.submit_job(kind=kind, params={}, now=NOW)
 
 

@@ -1,4 +1,4 @@
-"""The law of `ports.NeighbourCache`, held by Redis and by its in-memory twin; and what only a real Redis can show."""
+"""The contract of `ports.NeighborCache`, tested on Redis and its in-memory twin, and tests that need a real Redis."""
 
 import numpy as np
 import pytest
@@ -18,19 +18,19 @@ from recommendations.stores.seal import Seal
 SEAL = Seal(["a secret that is only for these tests"])
 GRACE_SECONDS = 15
 LONG_AGO = 0.0
-"""A moment by which nothing has expired yet, whatever the time of the store is."""
+"""A time before which nothing has expired, for any clock of the store."""
 KEY, OTHER_KEY = (neighbors_key("content", "m", k, np.ones(4, np.float32)) for k in (10, 20))
 
 
-def redis_neighbours(request, clock, grace_seconds):
-    """Return a cache on Redis that hears of the time that passes on *clock*: Redis's own cannot be moved."""
+def create_redis_neighbors(request, clock, grace_seconds):
+    """Return a cache on Redis whose times follow *clock*: the clock of Redis itself cannot be moved."""
     client = request.getfixturevalue("client")
     clock.on_advance(lambda seconds: move_back(client, seconds))
     return RedisNeighbors(client, SEAL, grace_seconds=grace_seconds)
 
 
 def move_back(client, seconds):
-    """Move every moment that the cache has noted back by *seconds*."""
+    """Move every time that the cache has stored back by *seconds*."""
     for index in (CHANGED_KEY, INDEX_KEY):
         for name in client.zrange(index, 0, -1):
             client.zincrby(index, -seconds, name)
@@ -39,56 +39,56 @@ def move_back(client, seconds):
             client.hincrby(key, "since", -int(seconds))
 
 
-MAKERS = {
-    "redis": redis_neighbours,
+FACTORIES = {
+    "redis": create_redis_neighbors,
     "memory": lambda request, clock, grace_seconds: MemoryNeighbors(clock=clock, grace_seconds=grace_seconds),
 }
 
 
-@pytest.fixture(params=MAKERS)
+@pytest.fixture(params=FACTORIES)
 def cache(request, clock):
-    return MAKERS[request.param](request, clock, GRACE_SECONDS)
+    return FACTORIES[request.param](request, clock, GRACE_SECONDS)
 
 
-@pytest.fixture(params=MAKERS)
+@pytest.fixture(params=FACTORIES)
 def cache_without_grace(request, clock):
-    return MAKERS[request.param](request, clock, 0)
+    return FACTORIES[request.param](request, clock, 0)
 
 
 def put(cache, key=KEY, post_ids=(2**40, 3, 7), cosines=(0.9, 0.5, -1 / 3)):
     cache.put(key, np.array(post_ids, np.int64), np.array(cosines, np.float32))
 
 
-# every cache
+# All caches
 
 
-def test_an_answer_comes_back_as_it_was(cache):
+def test_get_returns_the_entry_that_was_put(cache):
     put(cache)
-    found = cache.get(KEY)
-    assert found.post_ids.tolist() == [2**40, 3, 7] and found.post_ids.dtype == np.int64
-    np.testing.assert_array_equal(found.cosines, np.array([0.9, 0.5, -1 / 3], np.float32))
-    assert found.cosines.dtype == np.float32
-    assert found.changed_post_ids.tolist() == [] and found.changed_post_ids.dtype == np.int64
+    cached = cache.get(KEY)
+    assert cached.post_ids.tolist() == [2**40, 3, 7] and cached.post_ids.dtype == np.int64
+    np.testing.assert_array_equal(cached.cosines, np.array([0.9, 0.5, -1 / 3], np.float32))
+    assert cached.cosines.dtype == np.float32
+    assert cached.changed_post_ids.tolist() == [] and cached.changed_post_ids.dtype == np.int64
 
 
-def test_what_was_not_cached_is_a_miss(cache):
+def test_another_key_is_a_miss(cache):
     put(cache)
     assert cache.get(OTHER_KEY) is None
 
 
-def test_an_answer_of_no_posts_is_an_answer(cache):
+def test_an_entry_without_posts_is_a_hit(cache):
     put(cache, post_ids=(), cosines=())
     assert len(cache.get(KEY).post_ids) == len(cache.get(KEY).cosines) == 0
 
 
-def test_a_later_answer_takes_the_place_of_an_earlier(cache):
+def test_put_replaces_an_earlier_entry(cache):
     put(cache)
     put(cache, post_ids=[5], cosines=[1.0])
     assert cache.get(KEY).post_ids.tolist() == [5]
 
 
-def test_an_answer_expires_five_minutes_after_it_was_put(cache, clock):
-    """Reading it does not prolong that."""
+def test_an_entry_expires_five_minutes_after_it_was_put(cache, clock):
+    """Reading does not renew it."""
     put(cache)
     clock.advance(TTL_SECONDS - 1)
     assert cache.get(KEY) is not None
@@ -96,8 +96,8 @@ def test_an_answer_expires_five_minutes_after_it_was_put(cache, clock):
     assert cache.get(KEY) is None
 
 
-def test_posts_that_changed_since_are_named_in_order(cache, clock):
-    """Whether they were in the answer or not."""
+def test_get_returns_the_posts_that_changed_since_in_order(cache, clock):
+    """Whether or not they are in the entry."""
     put(cache)
     clock.advance(10)
     cache.mark_changed([99, 3])
@@ -106,8 +106,8 @@ def test_posts_that_changed_since_are_named_in_order(cache, clock):
     assert cache.get(KEY).changed_post_ids.tolist() == [3, 99]
 
 
-def test_a_change_within_the_grace_before_counts_as_a_change_since(cache, clock):
-    """The posts that the answer came from may have been that far behind the database."""
+def test_a_change_within_the_grace_period_before_the_entry_counts(cache, clock):
+    """The catalogue that the entry came from may have been that far behind the database."""
     cache.mark_changed([1])
     clock.advance(GRACE_SECONDS)
     cache.mark_changed([2])
@@ -116,25 +116,25 @@ def test_a_change_within_the_grace_before_counts_as_a_change_since(cache, clock)
     assert cache.get(KEY).changed_post_ids.tolist() == [2]
 
 
-def test_a_change_right_after_the_answer_counts_in_the_same_second_too(cache_without_grace):
+def test_a_change_in_the_same_second_as_the_entry_counts(cache_without_grace):
     put(cache_without_grace)
     cache_without_grace.mark_changed([3])
     assert cache_without_grace.get(KEY).changed_post_ids.tolist() == [3]
 
 
-def test_after_more_changes_than_are_remembered_an_answer_is_a_miss(cache, clock):
+def test_an_entry_older_than_all_recorded_changes_is_a_miss(cache, clock):
     put(cache)
     clock.advance(GRACE_SECONDS + 10)
     cache.mark_changed(range(MAX_CHANGED_POSTS - 1))
     assert len(cache.get(KEY).changed_post_ids) == MAX_CHANGED_POSTS - 1
     cache.mark_changed([10**6])
-    assert cache.get(KEY) is None, "an older change may be one that is no longer remembered"
+    assert cache.get(KEY) is None, "changes may have been dropped"
     clock.advance(GRACE_SECONDS + 10)
     put(cache)
-    assert cache.get(KEY).changed_post_ids.tolist() == [], "what is cached after them is known to be good"
+    assert cache.get(KEY).changed_post_ids.tolist() == [], "an entry cached after the changes is valid"
 
 
-def test_the_changes_remembered_are_the_newest(cache, clock):
+def test_the_newest_changes_are_recorded(cache, clock):
     cache.mark_changed(range(MAX_CHANGED_POSTS))
     clock.advance(GRACE_SECONDS + 10)
     put(cache)
@@ -142,8 +142,8 @@ def test_the_changes_remembered_are_the_newest(cache, clock):
     assert cache.get(KEY).changed_post_ids.tolist() == [10**6]
 
 
-def test_a_sweep_evicts_what_was_used_longest_ago(cache, clock):
-    """Putting is a use, and so is reading."""
+def test_a_sweep_evicts_the_least_recently_used_entries(cache, clock):
+    """Putting and reading both count as uses."""
     keys = [neighbors_key("content", "m", k, np.ones(4, np.float32)) for k in range(5)]
     for key in keys:
         put(cache, key)
@@ -154,30 +154,30 @@ def test_a_sweep_evicts_what_was_used_longest_ago(cache, clock):
     assert [cache.get(key) is not None for key in keys] == [True, False, False, True, True]
 
 
-# what only Redis can show
+# Redis only
 
 
-def test_an_answer_whose_bytes_changed_or_moved_is_a_miss(client):
+def test_an_entry_whose_bytes_were_changed_or_moved_is_a_miss(client):
     cache = RedisNeighbors(client, SEAL, grace_seconds=GRACE_SECONDS)
     put(cache)
     client.hset(OTHER_KEY, mapping=client.hgetall(KEY))
-    assert cache.get(OTHER_KEY) is None, "another vector's answer"
+    assert cache.get(OTHER_KEY) is None, "the entry of another key"
     client.hset(KEY, "value", b"\xff" * 99)
     assert cache.get(KEY) is None
 
 
-def test_everything_has_a_time_to_live(client):
-    """Nothing may stay in a cache for ever."""
+def test_every_key_has_a_time_to_live(client):
+    """No entry may stay in a cache forever."""
     cache = RedisNeighbors(client, SEAL, grace_seconds=GRACE_SECONDS)
     put(cache)
     cache.mark_changed([1])
     assert 0 < client.ttl(KEY) <= TTL_SECONDS and client.ttl(CHANGED_KEY) > TTL_SECONDS
 
 
-def test_a_cache_that_cannot_be_reached_is_a_miss_and_no_error(unreachable):
-    gone = RedisNeighbors(unreachable, SEAL, grace_seconds=GRACE_SECONDS)
-    put(gone)
-    gone.mark_changed([1])
-    assert gone.get(KEY) is None
+def test_an_unreachable_cache_is_a_miss_and_no_error(unreachable):
+    unreachable_cache = RedisNeighbors(unreachable, SEAL, grace_seconds=GRACE_SECONDS)
+    put(unreachable_cache)
+    unreachable_cache.mark_changed([1])
+    assert unreachable_cache.get(KEY) is None
     with pytest.raises(StoreError, match="ConnectionError"):
-        gone.sweep(0, max_entries=1)
+        unreachable_cache.sweep(0, max_entries=1)
