@@ -119,7 +119,7 @@ def test_an_interaction_sent_to_the_api_changes_the_next_feed(worker, platform, 
         response = client.post("/api/v1/interactions", {"events": [event]}, content_type="application/json")
         assert response.json()["recorded"] == 1
         start = time.perf_counter()
-        wait_for(lambda who=member_id: reflects_interaction(member_id), worker.log, pause=0.005)
+        wait_for(lambda member_id=member_id: reflects_interaction(member_id), worker.log, pause=0.005)
         milliseconds_each.append((time.perf_counter() - start) * 1000)
     print("interaction to changed feed, ms:", ", ".join(f"{milliseconds:.0f}" for milliseconds in milliseconds_each))
     wait_for(FeedRequest.objects.exists, worker.log)
