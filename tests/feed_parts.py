@@ -12,7 +12,7 @@ from recommendations.pipeline.run import Pipeline
 GIVEN: dict[str, Any] = {
     "engine": PlainEngine(8),
     "catalogue": object(),
-    "beyond": feeds.NonResidentPosts(object(), object()),  # type: ignore[arg-type]
+    "non_resident_posts": feeds.NonResidentPosts(object(), object()),  # type: ignore[arg-type]
 }
 """What a feed may ask for, by the name of its parameter. Nothing of it is used: the parts are not called."""
 

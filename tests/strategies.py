@@ -46,7 +46,7 @@ FACTS: dict[str, Sequence[Any]] = {
     "account_status": [UNKNOWN, *AccountStatus],
     "is_removed": [False, True],
     "is_seen": [False, True],
-    "is_muted": [False, True],
+    "has_muted_word": [False, True],
     "language_ids": [UNKNOWN, *LANGUAGES],
     "tag_ids": [UNKNOWN, *TAGS],
     "engagement": [0, 0.1, 1, 3, 10, 999, 1000, 1001, 1e9, 2.0**100],
@@ -110,7 +110,7 @@ def affinities(draw: st.DrawFn, numbers: Sequence[int], low: float = -1, high: f
     return Affinity(np.array(numbers, np.int64)[named], weights[named].astype(np.float32))
 
 
-ONLY = st.builds(
+FEED_FILTERS = st.builds(
     FeedFilter,
     language_ids=sorted_ids(LANGUAGES, np.int32),
     kind_ids=sorted_ids(FORMATS, np.int32),
@@ -143,8 +143,8 @@ POLICIES = st.builds(
     author_cap=st.integers(1, 5),
     max_topic_run=st.integers(1, 4),
     exploration_share=st.floats(0, 0.5),
-    interests=st.integers(1, 4),
-    **dict.fromkeys(("nearest", "followed", "trending", "fresh", "topics", "exploration_candidates"), LIMITS),
+    max_interests=st.integers(1, 4),
+    **dict.fromkeys(("nearest_candidates", "followed_candidates", "trending_candidates", "fresh_candidates", "topic_candidates", "exploration_candidates"), LIMITS),
 )
 
 
@@ -168,8 +168,8 @@ def queries() -> st.SearchStrategy[Query]:
         author_affinity=affinities(AUTHORS),
         topic_affinity=affinities(TAGS),
         kind_affinity=affinities(FORMATS),
-        served=affinities(POSTS, low=0),
-        only=ONLY,
+        post_fatigue=affinities(POSTS, low=0),
+        feed_filter=FEED_FILTERS,
         **dict.fromkeys(("followed_author_ids", "blocked_author_ids", "muted_author_ids"), sorted_ids(AUTHORS)),
         **dict.fromkeys(("excluded_post_ids", "seen_post_ids", "hidden_post_ids"), sorted_ids(POSTS)),
     )

@@ -44,8 +44,8 @@ steps = st.one_of(
     st.tuples(st.just("similar"), who, what),
     st.tuples(st.just("search"), who, what),
     st.tuples(st.just("refresh"), who, st.sampled_from(FEEDS)),
-    st.tuples(st.just("relate"), who, st.sampled_from(["follow", "block", "mute"]), who),
-    st.tuples(st.just("unrelate"), who, st.sampled_from(["follow", "block", "mute"]), who),
+    st.tuples(st.just("add relationship"), who, st.sampled_from(["follow", "block", "mute"]), who),
+    st.tuples(st.just("remove relationship"), who, st.sampled_from(["follow", "block", "mute"]), who),
     st.tuples(st.just("visibility"), what, st.integers(0, 3)),
     st.tuples(st.just("sensitivity"), what, st.integers(0, 3)),
     st.tuples(st.just("text"), what, st.sampled_from(WORDS), st.sampled_from(WORDS)),
@@ -59,9 +59,9 @@ steps = st.one_of(
     st.tuples(st.just("age"), who, st.sampled_from([None, 2000, 2008, 2015]), st.sampled_from([None, True, False])),
     st.tuples(st.just("seen"), who, what),
     st.tuples(st.just("like"), who, what),
-    st.tuples(st.just("turn_down"), who, what, st.sampled_from(["hide", "report", "not_interested"])),
+    st.tuples(st.just("give negative feedback"), who, what, st.sampled_from(["hide", "report", "not_interested"])),
     st.tuples(st.just("undo"), who, what),
-    st.tuples(st.just("tie"), who, st.sampled_from(["follow", "block", "mute"]), who, st.booleans()),
+    st.tuples(st.just("set relationship"), who, st.sampled_from(["follow", "block", "mute"]), who, st.booleans()),
     st.tuples(st.just("prefer"), who, st.sampled_from(["safe", "sensitive", "adult"]), st.booleans()),
     st.tuples(st.just("reset"), who),
     st.tuples(st.just("wait"), st.sampled_from([0.5, 5, 500])),
@@ -252,8 +252,8 @@ class World:
             learn.learn_interactions(member_ids=[self.members[i].pk], now=self.now)
 
     def give_negative_feedback(self, i, post, kind):
-        reason = "author" if kind == "not_interested" else ""
-        event = Event(f"{i}-{post}", f"m{i}", f"p{post}", kind, reason=reason)
+        target = "author" if kind == "not_interested" else ""
+        event = Event(f"{i}-{post}", f"m{i}", f"p{post}", kind, target=target)
         record_events(events=[event], now=self.now)
         learn.learn_interactions(member_ids=[self.members[i].pk], now=self.now)
 

@@ -50,7 +50,7 @@ def test_a_policy_is_read_and_put_as_a_new_version(editor):
     read = editor.get(ADDRESS)
     assert read.headers["ETag"] == '"1"' and read.json()["settings"]["taste"] == 1.0
     assert {row["variant"] for row in editor.get("/api/v1/policies").json()["policies"]} >= {"control"}
-    done = put(editor, {"taste": 2, "nearest": 500}, note="a try", If_Match='W/"1"')
+    done = put(editor, {"taste": 2, "nearest_candidates": 500}, note="a try", If_Match='W/"1"')
     assert (done.status_code, done.headers["ETag"], done.json()["note"]) == (200, '"2"', "a try")
     assert done.json()["settings"] == read.json()["settings"] | {"taste": 2.0, "nearest": 500}
     assert editor.get(ADDRESS).json() == done.json()

@@ -112,7 +112,7 @@ def harmless_post(**columns):
         "account_status": ids(AccountStatus.OPEN, dtype=np.int8),
         "is_removed": np.array([False]),
         "is_seen": np.array([False]),
-        "is_muted": np.array([False]),
+        "has_muted_word": np.array([False]),
         "language_ids": ids(LANGUAGE, dtype=np.int32),
         "tag_ids": np.full(nothing.tag_ids.shape, TAG, np.int32),
         "kind_ids": ids(FORMAT, dtype=np.int32),

@@ -32,7 +32,7 @@ every_reranker = pytest.mark.parametrize("reranker", RERANKERS, ids=part_name)
 def scored(draw, max_size=25):
     """Draw posts with any facts, scores and parts. Nothing of them can be written to."""
     posts = draw(candidates(max_size=max_size))
-    names = draw(st.sampled_from([(), ("recency",), ("recency", "less"), ("less",)]))
+    names = draw(st.sampled_from([(), ("recency",), ("recency", "show_less"), ("show_less",)]))
     parts = draw(arrays.arrays(np.float32, (len(posts), len(names)), elements=st.floats(-3, 3, width=32)))
     scores = draw(arrays.arrays(np.float32, len(posts), elements=st.floats(-100, 100, width=32)))
     return read_only(ScoredCandidates(posts, scores, names, parts))

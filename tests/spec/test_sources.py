@@ -94,11 +94,11 @@ def worlds(draw):
     is_empty, is_public = rng.random(n) < 0.2, rng.random(n) < 0.8
     posts = replace(
         posts,
-        missing_post_ids=np.where(is_empty, 0, posts.post_ids),
+        post_ids=np.where(is_empty, 0, posts.post_ids),
         rows=np.arange(n, dtype=np.int32),
         is_removed=is_empty,
         visibility=np.where(is_public, np.int8(Visibility.PUBLIC), posts.visibility),
-        account_status=np.where(is_public, np.int8(AccountStatus.OPEN), posts.standing),
+        account_status=np.where(is_public, np.int8(AccountStatus.OPEN), posts.account_status),
         sensitivity=np.where(is_public, np.int8(Sensitivity.SAFE), posts.sensitivity),
     )
     heat = np.where(rng.random(n) < 0.5, rng.normal(size=n).round(1), -np.inf)
@@ -114,7 +114,7 @@ def worlds(draw):
 @st.composite
 def masks(draw, world):
     """Draw which rows are eligible. The mask is shorter than the catalogue where posts came meanwhile."""
-    posts = world.catalogue.everything()
+    posts = world.catalogue.all_posts()
     size = draw(st.sampled_from([len(posts), len(posts) // 2]))
     mask = (picked(draw, size) % 4 != 3) & ~posts.is_removed[:size]
     mask.setflags(write=False)
@@ -140,7 +140,7 @@ def test_a_source_brings_posts_that_may_be_shown_each_once_and_no_more_than_its_
     found = case.make(world)(query, mask)
     assert found.dtype == np.int64 and found.ndim == 1
     assert len(set(found.tolist())) == len(found) <= case.limit(query)
-    posts = world.catalogue.everything()
+    posts = world.catalogue.all_posts()
     allowed = np.flatnonzero(mask if case.heeds_mask else index_filter_mask(posts, IndexFilter.for_query(query)))
     assert set(found.tolist()) <= set(posts.post_ids[allowed].tolist()) - {0}
     np.testing.assert_array_equal(case.make(world)(query, mask), found)
@@ -150,7 +150,7 @@ def test_a_source_brings_posts_that_may_be_shown_each_once_and_no_more_than_its_
 @FEW
 @given(world=worlds(), query=queries())
 def test_a_limit_of_none_brings_none(case, world, query):
-    posts = world.catalogue.everything()
+    posts = world.catalogue.all_posts()
     found = case.make(world)(replace(query, policy=NOTHING, size=0), ~posts.is_removed)
     assert found.dtype == np.int64 and found.shape == (0,)
 
@@ -169,5 +169,5 @@ def test_an_empty_catalogue_brings_nothing(case, query):
 @FEW
 @given(world=worlds(), query=queries())
 def test_where_nothing_is_eligible_nothing_is_brought(case, world, query):
-    mask = np.zeros(len(world.catalogue.everything()), np.bool_)
+    mask = np.zeros(len(world.catalogue.all_posts()), np.bool_)
     assert case.make(world)(query, mask).tolist() == []

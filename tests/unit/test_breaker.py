@@ -33,13 +33,13 @@ def test_a_trial_that_goes_well_closes_it(open_breaker):
     assert open_breaker.allows(17)
     open_breaker.record_success()
     assert open_breaker.state(17) is BreakerState.CLOSED
-    open_breaker.failed(18)
+    open_breaker.record_failure(18)
     assert open_breaker.allows(18)
 
 
 def test_a_trial_that_fails_keeps_it_open(open_breaker):
     assert open_breaker.allows(17)
-    open_breaker.failed(20)
+    open_breaker.record_failure(20)
     assert not open_breaker.allows(34) and open_breaker.allows(35)
 
 

@@ -40,8 +40,8 @@ from recommendations.stores.vocabulary import Vocabulary
         ({"taste": True}, "taste: give a number"),
         ({"taste": None}, "taste: give a number"),
         ({"taste": float("nan")}, "taste: give a number"),
-        ({"nearest": 5001}, "nearest: give a number from 0 to 5000"),
-        ({"nearest": 1.5}, "nearest: give a whole number"),
+        ({"nearest_candidates": 5001}, "nearest_candidates: give a number from 0 to 5000"),
+        ({"nearest_candidates": 1.5}, "nearest_candidates: give a whole number"),
         ({"author_cap": 0}, "author_cap: give a number from 1"),
     ],
 )
@@ -51,7 +51,7 @@ def test_a_policy_refuses_a_wrong_setting_by_its_name(settings, named):
 
 
 def test_a_policy_takes_the_rest_from_its_defaults():
-    policy = Policy.from_settings({"taste": 2, "nearest": 10.0})
+    policy = Policy.from_settings({"taste": 2, "nearest_candidates": 10.0})
     assert (policy.taste, policy.nearest_candidates, policy.recency) == (2.0, 10, Policy().recency)
     assert isinstance(policy.nearest_candidates, int)
     assert Policy.from_settings({}) == Policy()
@@ -73,8 +73,8 @@ def test_a_stored_policy_takes_neutral_values_for_what_it_lacks_and_never_defaul
 
 def test_a_stored_policy_holds_whatever_was_allowed_when_it_was_written():
     """A setting that was removed is left out; a value beyond a range that was narrowed since stands."""
-    stored = asdict(Policy()) | {"sparkle": 3, "taste": 11.0, "nearest": 6000}
-    assert Policy.from_stored(stored) == replace(Policy(), score_taste=11.0, nearest_candidates=6000)
+    stored = asdict(Policy()) | {"sparkle": 3, "taste": 11.0, "nearest_candidates": 6000}
+    assert Policy.from_stored(stored) == replace(Policy(), taste=11.0, nearest_candidates=6000)
 
 
 @pytest.mark.parametrize("value", ["1", None, True])

@@ -35,7 +35,7 @@ def candidates(n=1, **columns):
         "account_status": AccountStatus.OPEN,
         "is_removed": False,
         "is_seen": False,
-        "is_muted": False,
+        "has_muted_word": False,
     }
     base = Candidates.unknown(np.arange(1, n + 1), np.zeros(n, np.uint16))
     filled = {
@@ -82,11 +82,11 @@ def test_a_filter_without_its_sentence_cannot_be_made(sentence):
 @pytest.mark.parametrize("visibility", [-1, *Visibility])
 @pytest.mark.parametrize("account_status", [-1, *AccountStatus])
 @pytest.mark.parametrize("author", [FRIEND, STRANGER])
-def test_every_case_of_visibility(visibility, standing, author):
+def test_every_case_of_visibility(visibility, account_status, author):
     """Strangers see what is public by open accounts; followers what is for followers, of private ones too."""
-    shown = visible_to_viewer(query(), candidates(visibility=visibility, standing=standing, author_ids=author)).item()
-    to_everybody = visibility == Visibility.PUBLIC and standing == AccountStatus.OPEN
-    to_followers = visibility in (Visibility.PUBLIC, Visibility.FOLLOWERS) and standing in (
+    shown = visible_to_viewer(query(), candidates(visibility=visibility, account_status=account_status, author_ids=author)).item()
+    to_everybody = visibility == Visibility.PUBLIC and account_status == AccountStatus.OPEN
+    to_followers = visibility in (Visibility.PUBLIC, Visibility.FOLLOWERS) and account_status in (
         AccountStatus.OPEN,
         AccountStatus.PRIVATE,
     )
@@ -112,7 +112,7 @@ def test_nothing_is_more_sensitive_than_the_viewer_takes(most):
 def test_muted_authors_tags_and_words_are_spared():
     tags = np.full((4, 8), -1)
     tags[1, 7] = 42
-    found = candidates(4, author_ids=[STRANGER, FRIEND, FRIEND, FRIEND], tag_ids=tags, is_muted=[0, 0, 1, 0])
+    found = candidates(4, author_ids=[STRANGER, FRIEND, FRIEND, FRIEND], tag_ids=tags, has_muted_word=[0, 0, 1, 0])
     asked = query(muted_author_ids=ids(STRANGER), muted_tag_ids=np.array([42], np.int32))
     assert not_muted(asked, found).tolist() == [False, False, False, True]
 

@@ -121,7 +121,7 @@ def test_a_kind_of_interest_that_was_added_since_is_empty():
 def test_what_was_removed_since_is_left_out():
     """Columns, fields, affinities, interests and settings that an earlier release packed."""
     ones = np.ones(3, np.float32)
-    gone = {"c.gone": ones, "q.gone": ones, "i.gone": ones, "a.gone.ids": ones, "a.served.gone": ones}
+    gone = {"c.gone": ones, "q.gone": ones, "i.gone": ones, "a.gone.ids": ones, "a.post_fatigue.gone": ones}
     packed = other_release(pack_inputs(QUERY, CANDIDATES), **gone)
     query, candidates, _ = unpack_inputs(ID, packed)
     assert pack_inputs(query, candidates) == pack_inputs(QUERY, CANDIDATES)

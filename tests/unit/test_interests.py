@@ -40,9 +40,9 @@ def histories(draw):
 
 
 @given(histories(), st.integers(1, 10))
-def test_learning_in_parts_gives_what_learning_at_once_gives(acts, fresh_wiring):
+def test_learning_in_parts_gives_what_learning_at_once_gives(acts, parts):
     """Incremental equals rebuilt, to 1e-4."""
-    whole, pieces = learn_in_runs(acts), learn_in_runs(acts, fresh_wiring)
+    whole, pieces = learn_in_runs(acts), learn_in_runs(acts, parts)
     pieces.decay_to(whole.moment)
     np.testing.assert_allclose(pieces.vectors, whole.vectors, atol=1e-4)
     np.testing.assert_allclose(pieces.mass, whole.mass, atol=1e-4)

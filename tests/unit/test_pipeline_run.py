@@ -51,36 +51,36 @@ class FakeSource:
 
 
 @mandatory_filter
-def constant_scorer(query, candidates):
+def not_removed(query, candidates):
     return ~candidates.is_removed
 
 
 @mandatory_filter
-def even_scorer(query, candidates):
+def has_even_id(query, candidates):
     return candidates.post_ids % 2 == 0
 
 
-def collect(catalogue, *sources, filters=(constant_scorer, even_scorer), hydrators=(), rerankers=()):
+def collect(catalogue, *sources, filters=(not_removed, has_even_id), hydrators=(), rerankers=()):
     trace = Trace()
     pipeline = Pipeline(catalogue, sources, filters, (), rerankers, None, hydrators)
     return run_pipeline(pipeline, QUERY, trace).candidates.post_ids.tolist(), trace
 
 
 def notes(trace, stage):
-    return [(note.component, note.kept, note.dropped) for note in trace.timings if note.stage == stage]
+    return [(note.component, note.remaining, note.dropped) for note in trace.timings if note.stage == stage]
 
 
 def test_what_is_eligible_passes_and_every_filter_says_so():
     shown, trace = collect(FakeCatalogue(), FakeSource(2, 6), FakeSource(4, 6))
     assert shown == [2, 4, 6]
-    assert notes(trace, "eligible") == [("stands", 6, 0), ("likes_even", 3, 3)]
-    assert notes(trace, "filter") == [("stands", 3, 0), ("likes_even", 3, 0)]
+    assert notes(trace, "eligible") == [("not_removed", 6, 0), ("has_even_id", 3, 3)]
+    assert notes(trace, "filter") == [("not_removed", 3, 0), ("has_even_id", 3, 0)]
 
 
 def test_a_source_that_brings_what_it_must_not_shows_none_of_it():
     shown, trace = collect(FakeCatalogue(4), FakeSource(1, 2, 4, 6))
     assert shown == [2, 6]
-    assert notes(trace, "filter") == [("stands", 3, 1), ("likes_even", 2, 1)]
+    assert notes(trace, "filter") == [("not_removed", 3, 1), ("has_even_id", 2, 1)]
 
 
 def test_what_is_removed_while_the_sources_run_is_filtered_on_the_facts_of_then():
@@ -91,7 +91,7 @@ def test_what_is_removed_while_the_sources_run_is_filtered_on_the_facts_of_then(
 
     shown, trace = collect(catalogue, FakeSource(2, 4, then=removed))
     assert shown == [4]
-    assert notes(trace, "filter") == [("stands", 1, 1), ("likes_even", 1, 0)]
+    assert notes(trace, "filter") == [("not_removed", 1, 1), ("has_even_id", 1, 0)]
 
 
 def test_what_a_hydrator_tells_is_filtered():
@@ -110,7 +110,7 @@ def test_a_filter_that_fails_loses_the_slate():
         raise RuntimeError("no answer today")
 
     with pytest.raises(FilterError, match="filter breaks failed"):
-        collect(FakeCatalogue(), FakeSource(2), filters=(constant_scorer, breaks))
+        collect(FakeCatalogue(), FakeSource(2), filters=(not_removed, breaks))
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_a_filter_that_returns_no_mask_loses_the_slate(answer):
     """An answer that NumPy would stretch over all candidates, or convert, shows nothing unchecked."""
     stretches = Filter("stretches", lambda query, candidates: answer)
     with pytest.raises(FilterError, match="filter stretches failed"):
-        collect(FakeCatalogue(), FakeSource(2), filters=(constant_scorer, stretches))
+        collect(FakeCatalogue(), FakeSource(2), filters=(not_removed, stretches))
 
 
 def test_nothing_brought_is_no_trouble():
@@ -214,8 +214,8 @@ def test_ids_that_come_twice_or_that_nobody_knows_are_candidates_once_and_droppe
     ids=["an error", "nothing", "fewer", "another order", "a short column", "text", "other rows"],
 )
 def test_a_hydrator_that_fails_costs_its_facts(answer):
-    shown, trace = collect(FakeCatalogue(), FakeSource(2, 4), hydrators=(Part("cold", answer),))
-    assert (shown, failed(trace)) == ([2, 4], [("hydrate", "cold")])
+    shown, trace = collect(FakeCatalogue(), FakeSource(2, 4), hydrators=(Part("cold_facts", answer),))
+    assert (shown, failed(trace)) == ([2, 4], [("hydrate", "cold_facts")])
 
 
 @pytest.mark.parametrize(

@@ -138,24 +138,24 @@ def test_a_reranker_that_fails_costs_its_order_and_nothing_else():
 def test_what_the_viewer_asked_to_see_less_of_comes_last_in_its_order(less):
     """For any parts: learned dislikes, above a half, move nothing."""
     parts = np.array(less, np.float32)[:, None] * np.float32(2)
-    posts = replace(scored_posts([1] * len(less)), part_names=("less",), query_counts=parts)
+    posts = replace(scored_posts([1] * len(less)), part_names=("show_less",), parts=parts)
     asked_for = parts[:, 0] < -1
-    order = ShowLessLast()(query(5, less=2), posts)
+    order = ShowLessLast()(query(5, show_less=2), posts)
     assert order.tolist() == [*np.flatnonzero(~asked_for), *np.flatnonzero(asked_for)]
 
 
 def test_a_policy_without_less_and_a_feed_without_it_move_nothing():
     parts = np.array([[-0.0], [-0.0]], np.float32)
-    posts = replace(scored_posts([1, 2]), part_names=("less",), query_counts=parts)
-    assert ShowLessLast()(query(5, less=0), posts).tolist() == [0, 1]
+    posts = replace(scored_posts([1, 2]), part_names=("show_less",), parts=parts)
+    assert ShowLessLast()(query(5, show_less=0), posts).tolist() == [0, 1]
     assert ShowLessLast()(query(5), scored_posts([1, 2])).tolist() == [0, 1]
 
 
 def test_what_the_viewer_asked_to_see_less_of_is_brought_up_by_nobody():
     """Author 2 was turned down: neither variety nor an exploration puts them before the others."""
-    asked = query(5, exploration_share=0.5, less=2)
+    asked = query(5, exploration_share=0.5, show_less=2)
     parts = np.array([0, 0, 0, -1.8, -1.8], np.float32)[:, None]
-    posts = replace(scored_posts([1, 1, 1, 2, 2], auditioning=[3, 4]), part_names=("less",), query_counts=parts)
+    posts = replace(scored_posts([1, 1, 1, 2, 2], auditioning=[3, 4]), part_names=("show_less",), parts=parts)
     assert ExplorationSlots()(asked, posts).tolist() == [0, 1, 2, 3, 4]
     spread = posts.take(Spacing()(asked, posts))
     assert spread.take(ShowLessLast()(asked, spread)).candidates.post_ids.tolist() == [1, 2, 3, 4, 5]

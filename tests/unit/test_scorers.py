@@ -117,7 +117,7 @@ def test_the_bonus_of_an_audition_ends_with_it():
 
 
 def test_fatigue_counts_against_what_was_served():
-    query = replace(QUERY, served=affinity(a1=0.5))
+    query = replace(QUERY, post_fatigue=affinity(a1=0.5))
     assert Fatigue()(query, candidates(author_ids=np.array([7, 7, 7]))).tolist() == [0, -0.5, 0]
 
 

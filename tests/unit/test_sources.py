@@ -52,7 +52,7 @@ class FakeCatalogue:
         self.asked.append((topic_ids.tolist(), k))
         return np.arange(1, 4)
 
-    def explorable(self, enough, k, eligible):
+    def exploration_posts(self, enough, k, eligible):
         ids = np.arange(1, len(self.positive_count) + 1)
         return ids, np.array(self.positive_count, np.float32), np.array(self.served_count, np.float32)
 
@@ -160,7 +160,7 @@ def near(scan, *, weights, count, interests=6):
     taste = replace(
         Interests.empty(8), positive=np.eye(8, dtype=np.float32)[: len(weights)], positive_weights=np.float32(weights)
     )
-    query = replace(QUERY, max_interests=taste, policy=Policy(nearest_candidates=count, max_interests=interests))
+    query = replace(QUERY, interests=taste, policy=Policy(nearest_candidates=count, max_interests=interests))
     return Nearest(scan, Rows())(query, ALL).tolist()
 
 

@@ -15,7 +15,7 @@ class ColdFacts:
     """Fills in what the catalogue does not know."""
 
     posts: ColdPosts
-    name: str = "cold"
+    name: str = "cold_facts"
 
     def __call__(self, query: Query, candidates: Candidates) -> Candidates:
         """See `Hydrator`."""
