@@ -144,7 +144,17 @@ POLICIES = st.builds(
     max_topic_run=st.integers(1, 4),
     exploration_share=st.floats(0, 0.5),
     max_interests=st.integers(1, 4),
-    **dict.fromkeys(("nearest_candidates", "followed_candidates", "trending_candidates", "fresh_candidates", "topic_candidates", "exploration_candidates"), LIMITS),
+    **dict.fromkeys(
+        (
+            "nearest_candidates",
+            "followed_candidates",
+            "trending_candidates",
+            "fresh_candidates",
+            "topic_candidates",
+            "exploration_candidates",
+        ),
+        LIMITS,
+    ),
 )
 
 

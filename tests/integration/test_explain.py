@@ -100,7 +100,7 @@ def test_a_post_behind_the_slate_has_its_place_among_all(world):
                 member=v, target="post", target_key=p.pk, post=p, event_id="e", created_at=NOW
             ),
         ),
-        ("unseen", lambda v, p: v.seen.create(post=p, seen_at=NOW)),
+        ("unseen", lambda v, p: v.seen_posts.create(post=p, seen_at=NOW)),
         (
             "readable",
             lambda v, p: (

@@ -52,7 +52,7 @@ def test_a_policy_is_read_and_put_as_a_new_version(editor):
     assert {row["variant"] for row in editor.get("/api/v1/policies").json()["policies"]} >= {"control"}
     done = put(editor, {"taste": 2, "nearest_candidates": 500}, note="a try", If_Match='W/"1"')
     assert (done.status_code, done.headers["ETag"], done.json()["note"]) == (200, '"2"', "a try")
-    assert done.json()["settings"] == read.json()["settings"] | {"taste": 2.0, "nearest": 500}
+    assert done.json()["settings"] == read.json()["settings"] | {"taste": 2.0, "nearest_candidates": 500}
     assert editor.get(ADDRESS).json() == done.json()
     assert RankingPolicy.objects.filter(variant="control").count() == 2, "what was served stays explainable"
 
@@ -88,7 +88,7 @@ def test_a_variant_without_a_policy_is_made(editor):
         ({"taste": 11}, "/settings/taste"),
         ({"taste": "1"}, "/settings/taste"),
         ({"taste": True}, "/settings/taste"),
-        ({"nearest": 1.5}, "/settings/nearest"),
+        ({"nearest_candidates": 1.5}, "/settings/nearest_candidates"),
         ([], "/settings"),
     ],
 )

@@ -602,7 +602,9 @@ def test_posts_that_cannot_be_read_are_not_shown(crowd, monkeypatch):
         page(crowd)
 
 
-@pytest.mark.parametrize("lost", ["change_log.decode_changes", "resident_facts.history_queries", "resident_facts.decode_seen_posts"])
+@pytest.mark.parametrize(
+    "lost", ["change_log.decode_changes", "resident_facts.history_queries", "resident_facts.decode_seen_posts"]
+)
 def test_without_the_viewers_facts_nothing_is_shown(crowd, monkeypatch, lost):
     monkeypatch.setattr(f"recommendations.stores.{lost}", fail(DatabaseError("gone")))
     with pytest.raises(FactsUnavailable):

@@ -84,7 +84,9 @@ def test_a_filter_without_its_sentence_cannot_be_made(sentence):
 @pytest.mark.parametrize("author", [FRIEND, STRANGER])
 def test_every_case_of_visibility(visibility, account_status, author):
     """Strangers see what is public by open accounts; followers what is for followers, of private ones too."""
-    shown = visible_to_viewer(query(), candidates(visibility=visibility, account_status=account_status, author_ids=author)).item()
+    shown = visible_to_viewer(
+        query(), candidates(visibility=visibility, account_status=account_status, author_ids=author)
+    ).item()
     to_everybody = visibility == Visibility.PUBLIC and account_status == AccountStatus.OPEN
     to_followers = visibility in (Visibility.PUBLIC, Visibility.FOLLOWERS) and account_status in (
         AccountStatus.OPEN,

@@ -109,7 +109,7 @@ def test_a_filter_that_fails_loses_the_slate():
     def breaks(query, candidates):
         raise RuntimeError("no answer today")
 
-    with pytest.raises(FilterError, match="filter breaks failed"):
+    with pytest.raises(FilterError, match="Filter breaks failed"):
         collect(FakeCatalogue(), FakeSource(2), filters=(not_removed, breaks))
 
 
@@ -129,7 +129,7 @@ def test_a_filter_that_fails_loses_the_slate():
 def test_a_filter_that_returns_no_mask_loses_the_slate(answer):
     """An answer that NumPy would stretch over all candidates, or convert, shows nothing unchecked."""
     stretches = Filter("stretches", lambda query, candidates: answer)
-    with pytest.raises(FilterError, match="filter stretches failed"):
+    with pytest.raises(FilterError, match="Filter stretches failed"):
         collect(FakeCatalogue(), FakeSource(2), filters=(not_removed, stretches))
 
 
