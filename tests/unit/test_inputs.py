@@ -107,7 +107,7 @@ def test_a_field_of_the_query_that_was_added_since_has_its_default(name):
 
 @pytest.mark.parametrize("name", REQUIRED)
 def test_inputs_without_what_ranking_cannot_do_without_are_refused(name):
-    with pytest.raises(InputsUnavailable, match=f"not kept: {name}"):
+    with pytest.raises(InputsUnavailable, match=f"fields that were not stored: {name}"):
         unpack_inputs(ID, without_field(name))
 
 

@@ -14,7 +14,7 @@ A request reads facts from the database at three moments, and `recommend()` has 
    ranking: hardly any time has passed since moment 1, and the page is checked on the viewer's facts of that moment.
 
 The change log guarantees that a change is in the log once it is committed: triggers write the entry in the transaction
-of the change, whoever makes it. So at each moment a cached fact is either as the database has it, or evicted and read
+of the change, for every writer. So at each moment a cached fact is either as the database has it, or evicted and read
 again. Between two moments nothing is guaranteed: a change that is committed there is unknown until the next one. Where
 the log cannot be relied on (in a transaction, or if a trigger is missing), nothing is cached: each moment reads rows.
 
@@ -99,7 +99,7 @@ def recommend(
     after = read_cursor(cursor) if cursor else None
     is_cacheable = after is None and not explain and filters == NO_FILTERS and assignment is None
 
-    # Moment 1: send the questions about the viewer, and do meanwhile what needs no facts.
+    # Moment 1: send the queries about the viewer, and meanwhile do the work that needs no facts.
     prefetch = prefetch or prefetch_facts(member_id=member_id)
     cached_page = page_cache().get(member_id, feed, limit, now.timestamp()) if is_cacheable else None
     assignment = assignment or (None if cached_page else assign_engine(member_id))
@@ -189,7 +189,7 @@ def add_recorded_parts(slate: Slate) -> Slate:
 
 
 def build_page(query: Query, slate: Slate, position: SlatePosition, checked: CheckedPicks, *, explain: bool) -> Page:
-    """Return the page of the checked picks."""
+    """Return the page with the checked picks."""
     return Page(
         request_id=slate.request_id,
         member_id=checked.viewer.external_id,
@@ -208,7 +208,7 @@ def build_page(query: Query, slate: Slate, position: SlatePosition, checked: Che
 
 
 def next_cursor(query: Query, position: SlatePosition, next_offset: int) -> str | None:
-    """Return the cursor of the next page; None if there is none: a slate that is not full holds all there is."""
+    """Return the cursor of the next page. None at the end of a slate that is not full."""
     is_full = query.feed in FEEDS and len(position.slate) >= query.size
     if not is_full and next_offset >= len(position.slate):
         return None
@@ -242,7 +242,7 @@ def record_request(
 
 
 def cache_outcome(found: CachedSlate | FreshSlate) -> str:
-    """Return the word in metrics for what the slate cache had: hit, stale or miss."""
+    """Return the outcome of the slate cache for metrics: hit, stale or miss."""
     if isinstance(found, FreshSlate):
         return "miss"
     return "stale" if found.is_stale else "hit"
