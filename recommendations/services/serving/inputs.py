@@ -6,7 +6,7 @@ vectors are the posts' own: as long as they are unchanged, the same engine gives
 
 Later releases read the inputs, too. A column or field that was not packed gets the value for unknown facts: that of
 `Candidates.unknown`, `Interests.empty` or `Policy.from_stored`, or the field's default in `Query` or `Affinity`. A
-field that no longer exists is ignored. So inputs of an earlier release are ranked as before, unless ranking has changed.
+field that no longer exists is ignored. So inputs of an earlier release rank as before, unless ranking has changed.
 """
 
 from __future__ import annotations
