@@ -413,8 +413,8 @@ class Affinity:
             table = np.zeros(table_end + 1, np.float32)
             table[self.ids] = self.weights
             return table.take(np.minimum(ids, table_end))
-        at = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
-        return np.where(self.ids[at] == ids, self.weights[at], np.float32(0))
+        indexes = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+        return np.where(self.ids[indexes] == ids, self.weights[indexes], np.float32(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -531,7 +531,7 @@ class Candidates:
     """Posts in the pipeline: one column for each fact, all of length n. `UNKNOWN` marks a fact that is unknown."""
 
     post_ids: Int64Array  # (n,)
-    origins: UInt16Array  # (n,) bit set of `Origin`: the sources that brought the post
+    origins: UInt16Array  # (n,) bit set of `Origin`: the sources of the post
     rows: Int32Array  # (n,) row of the resident catalogue
     author_ids: Int64Array  # (n,)
     created_at: Float64Array  # (n,) Unix seconds
@@ -592,10 +592,10 @@ class Candidates:
     @cached_property
     def followers_only(self) -> tuple[Int64Array, Int64Array]:
         """The positions of the posts that only followers of the author may see, and the ids of those authors."""
-        visible = (self.visibility == Visibility.PUBLIC) | (self.visibility == Visibility.FOLLOWERS)
-        known = (self.account_status == AccountStatus.OPEN) | (self.account_status == AccountStatus.PRIVATE)
-        at = np.flatnonzero(visible & known & ~self.is_visible_to_all)
-        return at, self.author_ids[at]
+        is_visible = (self.visibility == Visibility.PUBLIC) | (self.visibility == Visibility.FOLLOWERS)
+        is_active = (self.account_status == AccountStatus.OPEN) | (self.account_status == AccountStatus.PRIVATE)
+        positions = np.flatnonzero(is_visible & is_active & ~self.is_visible_to_all)
+        return positions, self.author_ids[positions]
 
     @cached_property
     def has_author(self) -> BoolArray:

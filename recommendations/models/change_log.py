@@ -35,6 +35,9 @@ class ChangeLogEntry(models.Model):
         null=True, help_text="PostgreSQL: the id of the transaction. SQLite uses the primary key instead."
     )
 
+    class Meta:
+        verbose_name_plural = "change log entries"
+
     def __str__(self) -> str:
         return f"{ChangeKind(self.kind).name} {self.row_id}"
 

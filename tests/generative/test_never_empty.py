@@ -1,4 +1,4 @@
-"""The discovery feed is never empty while a post may be shown, whatever was seen and whichever components fail."""
+"""The discovery feed is never empty while a post may be served, whatever was seen and whichever components fail."""
 
 from contextlib import ExitStack
 from unittest.mock import patch
@@ -73,7 +73,7 @@ def test_a_feed_is_empty_only_if_nothing_may_be_shown(
             wiring.reset_parts()
         elif recency_fails and read_before and showable:
             stack.enter_context(patch.object(Recency, "__call__", fail))
-        shown = {pick.post.id for pick in recommend(member_id="viewer", limit=100, now=NOW).picks}
-        assert shown <= showable and bool(shown) == bool(showable)
+        served = {pick.post.id for pick in recommend(member_id="viewer", limit=100, now=NOW).picks}
+        assert served <= showable and bool(served) == bool(showable)
         assert Post.objects.count() == POSTS
         transaction.set_rollback(True)

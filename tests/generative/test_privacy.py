@@ -192,9 +192,9 @@ class World:
         self.checked_pages[feed] += 1
         for pick in page.picks:
             post = Post.objects.select_related("author").get(external_id=pick.post.id)
-            assert may_see(viewer, post), f"{viewer} was shown {post} in {feed}"
+            assert may_see(viewer, post), f"{viewer} was served {post} in {feed}"
             assert matches_preferences(viewer, post, feed), (
-                f"{viewer} was shown {post} in {feed} against their preferences"
+                f"{viewer} was served {post} in {feed} against their preferences"
             )
 
     def add_relationship(self, i, kind, j):
@@ -322,6 +322,6 @@ def test_the_oracle_rejects_some_posts_and_pages_are_not_empty(feed):
     """A post that everyone may see is served, since an empty page would pass any oracle."""
     world = World(1, Counter())
     world.add_relationship(0, "follow", 1)
-    shown = {pick.post.author_id for pick in recommend(member_id="m0", feed=feed, now=NOW).picks}
-    assert "m1" in shown and "m0" not in shown
+    served_authors = {pick.post.author_id for pick in recommend(member_id="m0", feed=feed, now=NOW).picks}
+    assert "m1" in served_authors and "m0" not in served_authors
     assert not may_see(world.members[0], factories.post(world.members[1], visibility=3))

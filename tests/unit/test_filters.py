@@ -84,7 +84,7 @@ def test_an_explained_filter_needs_a_sentence(sentence):
 @pytest.mark.parametrize("author", [FRIEND, STRANGER])
 def test_visibility_account_status_and_follows_decide_together(visibility, account_status, author):
     """Strangers see public posts of open accounts. Followers also see posts for followers and of private accounts."""
-    shown = visible_to_viewer(
+    is_visible = visible_to_viewer(
         query(), candidates(visibility=visibility, account_status=account_status, author_ids=author)
     ).item()
     for_everyone = visibility == Visibility.PUBLIC and account_status == AccountStatus.OPEN
@@ -92,7 +92,7 @@ def test_visibility_account_status_and_follows_decide_together(visibility, accou
         AccountStatus.OPEN,
         AccountStatus.PRIVATE,
     )
-    assert shown == (for_everyone or (author == FRIEND and for_followers))
+    assert is_visible == (for_everyone or (author == FRIEND and for_followers))
 
 
 def test_removed_posts_are_dropped():

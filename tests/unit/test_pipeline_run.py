@@ -25,7 +25,7 @@ QUERY = Query(
 
 
 class FakeCatalogue:
-    """Posts 1 to 6 at rows 0 to 5, of which *removed* are removed."""
+    """Posts 1 to 6 at rows 0 to 5. The posts with the ids *removed* are removed."""
 
     def __init__(self, *removed):
         posts = Candidates.unknown(np.arange(1, 7), np.zeros(6, np.uint16))
@@ -71,15 +71,15 @@ def counts(trace, stage):
 
 
 def test_eligible_posts_pass_and_every_filter_is_in_the_trace():
-    shown, trace = collect(FakeCatalogue(), FakeSource(2, 6), FakeSource(4, 6))
-    assert shown == [2, 4, 6]
+    slate, trace = collect(FakeCatalogue(), FakeSource(2, 6), FakeSource(4, 6))
+    assert slate == [2, 4, 6]
     assert counts(trace, "eligible") == [("not_removed", 6, 0), ("has_even_id", 3, 3)]
     assert counts(trace, "filter") == [("not_removed", 3, 0), ("has_even_id", 3, 0)]
 
 
 def test_posts_that_are_not_eligible_are_dropped_after_a_wrong_source():
-    shown, trace = collect(FakeCatalogue(4), FakeSource(1, 2, 4, 6))
-    assert shown == [2, 6]
+    slate, trace = collect(FakeCatalogue(4), FakeSource(1, 2, 4, 6))
+    assert slate == [2, 6]
     assert counts(trace, "filter") == [("not_removed", 3, 1), ("has_even_id", 2, 1)]
 
 
@@ -89,8 +89,8 @@ def test_a_post_that_is_removed_while_the_sources_run_is_dropped():
     def remove_post():
         catalogue.posts = FakeCatalogue(2).posts
 
-    shown, trace = collect(catalogue, FakeSource(2, 4, action=remove_post))
-    assert shown == [4]
+    slate, trace = collect(catalogue, FakeSource(2, 4, action=remove_post))
+    assert slate == [4]
     assert counts(trace, "filter") == [("not_removed", 1, 1), ("has_even_id", 1, 0)]
 
 
@@ -150,8 +150,8 @@ def test_other_sources_run_while_the_nearest_source_runs():
         FakeSource(2, action=wait_for_other, origin=Origin.NEAREST),
         FakeSource(4, 2, action=wait_for_other),
     )
-    shown, trace = collect(FakeCatalogue(), fresh, nearest, FakeSource(6, origin=Origin.TRENDING))
-    assert shown == [2, 4, 6]
+    slate, trace = collect(FakeCatalogue(), fresh, nearest, FakeSource(6, origin=Origin.TRENDING))
+    assert slate == [2, 4, 6]
     assert counts(trace, "source") == [("fresh", 2, 0), ("nearest", 1, 0), ("trending", 1, 0)], (
         "in the order of the feed"
     )
@@ -184,8 +184,8 @@ def raise_error(posts):
 def test_a_source_that_returns_no_ids_costs_its_posts(answer):
     broken = FakeSource()
     broken.post_ids = answer
-    shown, trace = collect(FakeCatalogue(), broken, FakeSource(6, origin=Origin.TRENDING))
-    assert (shown, failed(trace)) == ([6], [("source", "fresh")])
+    slate, trace = collect(FakeCatalogue(), broken, FakeSource(6, origin=Origin.TRENDING))
+    assert (slate, failed(trace)) == ([6], [("source", "fresh")])
 
 
 def test_duplicate_ids_are_candidates_once_and_unknown_ids_are_dropped():
@@ -200,10 +200,10 @@ def test_duplicate_ids_are_candidates_once_and_unknown_ids_are_dropped():
                 is_removed=~is_known,
             )
 
-    shown, trace = collect(
+    slate, trace = collect(
         CheckingCatalogue(), FakeSource(4, 2, 4, -1, 0, 10**12), FakeSource(4, 2, origin=Origin.TRENDING)
     )
-    assert (shown, failed(trace)) == ([2, 4], [])
+    assert (slate, failed(trace)) == ([2, 4], [])
     assert trace.inputs[1].origins.tolist() == [1 << Origin.FRESH | 1 << Origin.TRENDING] * 2
 
 
@@ -221,8 +221,8 @@ def test_duplicate_ids_are_candidates_once_and_unknown_ids_are_dropped():
     ids=["an error", "nothing", "fewer", "another order", "a short column", "text", "other rows"],
 )
 def test_a_hydrator_that_fails_costs_its_facts(answer):
-    shown, trace = collect(FakeCatalogue(), FakeSource(2, 4), hydrators=(FakePart("cold_facts", answer),))
-    assert (shown, failed(trace)) == ([2, 4], [("hydrate", "cold_facts")])
+    slate, trace = collect(FakeCatalogue(), FakeSource(2, 4), hydrators=(FakePart("cold_facts", answer),))
+    assert (slate, failed(trace)) == ([2, 4], [("hydrate", "cold_facts")])
 
 
 @pytest.mark.parametrize(
@@ -242,8 +242,8 @@ def test_a_hydrator_that_fails_costs_its_facts(answer):
 def test_a_reranker_that_returns_no_permutation_costs_its_order(answer):
     """It never drops or duplicates a post, and the next reranker starts from the order before it."""
     reversed_ = FakePart("reversed", lambda scored: np.arange(len(scored.scores))[::-1])
-    shown, trace = collect(FakeCatalogue(), FakeSource(2, 4, 6), rerankers=(FakePart("wrong", answer), reversed_))
-    assert (shown, failed(trace)) == ([6, 4, 2], [("rerank", "wrong")])
+    slate, trace = collect(FakeCatalogue(), FakeSource(2, 4, 6), rerankers=(FakePart("wrong", answer), reversed_))
+    assert (slate, failed(trace)) == ([6, 4, 2], [("rerank", "wrong")])
 
 
 @pytest.mark.parametrize(
@@ -302,6 +302,6 @@ def test_a_source_that_fails_in_any_thread_costs_its_posts(broken):
         FakeSource(2 + 2 * i, action=fail if origin == broken else lambda: None, origin=origin)
         for i, origin in enumerate((Origin.NEAREST, Origin.FRESH, Origin.TRENDING))
     ]
-    shown, trace = collect(FakeCatalogue(), *sources)
-    assert len(shown) == 2
+    slate, trace = collect(FakeCatalogue(), *sources)
+    assert len(slate) == 2
     assert [timing.component for timing in trace.timings if timing.failed] == [broken.name.lower()]

@@ -92,9 +92,9 @@ def test_without_regional_posts_trending_posts_come_from_all_regions():
 
 
 @given(st.lists(st.integers(1, 100), unique=True), st.integers(0, 40))
-def test_trending_returns_its_number_whatever_is_regional(here, count):
+def test_trending_returns_its_number_whatever_is_regional(regional, count):
     query = replace(QUERY, region_id=9, policy=Policy(trending_candidates=count))
-    posts = Trending(FakeCatalogue(regional=tuple(here)))(query, ALL).tolist()
+    posts = Trending(FakeCatalogue(regional=tuple(regional)))(query, ALL).tolist()
     assert len(posts) == len(set(posts)) == count
 
 

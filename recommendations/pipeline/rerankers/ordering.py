@@ -79,7 +79,7 @@ def space_out(authors: list[int], topics: list[int], max_run: int) -> list[int]:
     """
     order: list[int] = []
     skipped: list[int] = []  # positions that were passed over so far, in ascending order
-    skipped_topics: Counter[int] = Counter()  # skips the search if all of them have the blocked topic
+    skipped_topics: Counter[int] = Counter()  # of the skipped positions: if all have the blocked topic, none fits
     author: int | None = None
     topic: int | None = None
     run_length = next_position = 0

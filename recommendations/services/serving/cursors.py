@@ -90,10 +90,10 @@ def find_passed_posts(position: CursorPosition, member_id: int, slates: Mapping[
     offsets = dict(position.steps)
     missing = set(offsets) - set(slates)
     rows = FeedRequest.objects.filter(pk__in=missing, member_id=member_id).values_list("pk", "post_ids")
-    found = dict(slates) | {pk: np.frombuffer(bytes(post_ids), "<i8") for pk, post_ids in rows}
-    passed = [found[pk][:offset] for pk, offset in offsets.items() if pk in found]
+    known_slates = dict(slates) | {pk: np.frombuffer(bytes(post_ids), "<i8") for pk, post_ids in rows}
+    passed = [known_slates[pk][:offset] for pk, offset in offsets.items() if pk in known_slates]
     return PassedPosts(
         post_ids=np.unique(np.concatenate(passed)) if passed else EMPTY_IDS,
-        known_steps=tuple(step for step in position.steps if step[0] in found),
-        unknown_count=sum(offset for request_id, offset in position.steps if request_id not in found),
+        known_steps=tuple(step for step in position.steps if step[0] in known_slates),
+        unknown_count=sum(offset for request_id, offset in position.steps if request_id not in known_slates),
     )

@@ -117,8 +117,8 @@ def recommend(
 
     # Moment 3: run the final check on current facts. If no pick passes, an alternative slate may have others.
     served = check_page(query, position, viewer, assignment, limit=limit, explain=explain)
-    if not served.checked.positions and (other := find_alternative(position, query, assignment, viewer)):
-        served = check_page(query, other, viewer, assignment, limit=limit, explain=explain)
+    if not served.checked.positions and (alternative := find_alternative(position, query, assignment, viewer)):
+        served = check_page(query, alternative, viewer, assignment, limit=limit, explain=explain)
 
     # Bookkeeping.
     update_caches(served, assignment, limit=limit, is_cacheable=is_cacheable)
@@ -169,9 +169,9 @@ def check_page(
     A fresh slate is put into the slate cache while the database answers. Raises `FactsUnavailable`.
     """
     prefetch, slate = None, position.slate
-    if isinstance(position.found, FreshSlate):
+    if isinstance(position.slate_source, FreshSlate):
         prefetch = prefetch_facts(pk=viewer.id, post_ids=position.post_ids(limit + RESERVE_SIZE).tolist())
-        position.found.save()
+        position.slate_source.save()
         query, viewer = refresh_query(query, viewer, assignment, prefetch)
     elif explain:
         slate = add_recorded_parts(slate)
@@ -197,7 +197,7 @@ def build_page(query: Query, slate: Slate, position: SlatePosition, checked: Che
         engine=slate.engine,
         variant=slate.variant,
         fallback=slate.fallback,
-        cached=isinstance(position.found, CachedSlate),
+        cached=isinstance(position.slate_source, CachedSlate),
         built_at=datetime.fromtimestamp(slate.built_at, UTC),
         candidates=slate.candidate_count,
         picks=build_picks(slate, checked.positions, checked.views, explain=True) if explain else checked.picks,
@@ -220,8 +220,8 @@ def next_cursor(query: Query, position: SlatePosition, next_offset: int) -> str 
 
 def update_caches(served: CheckedPage, assignment: EngineAssignment, *, limit: int, is_cacheable: bool) -> None:
     """Have a worker rebuild the slate if it is stale; otherwise cache the page, if it is cacheable and has posts."""
-    found = served.position.found
-    if isinstance(found, CachedSlate) and found.is_stale:
+    slate_source = served.position.slate_source
+    if isinstance(slate_source, CachedSlate) and slate_source.is_stale:
         enqueue_refresh(served.checked.viewer.id, served.page.feed)
     elif is_cacheable and served.checked.positions:
         page_cache().put(served, assignment, limit=limit)
@@ -232,20 +232,24 @@ def record_request(
 ) -> None:
     """Queue records of the page and of a fresh slate, and record their metrics. Done for every page that is served."""
     seconds = perf_counter() - started_at
-    found, count = served.position.found, len(served.checked.positions)
-    slate_records = build_slate_records(found, served, 1000 * seconds) if isinstance(found, FreshSlate) else []
+    slate_source, count = served.position.slate_source, len(served.checked.positions)
+    slate_records = (
+        build_slate_records(slate_source, served, 1000 * seconds) if isinstance(slate_source, FreshSlate) else []
+    )
     queue_page_records(slate_records, served, assignment, now.timestamp())
-    outcome = cache_outcome(found)
-    record_page_metrics(served.page.feed, found.slate, outcome, seconds, is_full=count == limit, is_empty=not count)
-    if isinstance(found, FreshSlate):
-        record_slate_metrics(found.slate, found.trace, seconds)
+    outcome = cache_outcome(slate_source)
+    record_page_metrics(
+        served.page.feed, slate_source.slate, outcome, seconds, is_full=count == limit, is_empty=not count
+    )
+    if isinstance(slate_source, FreshSlate):
+        record_slate_metrics(slate_source.slate, slate_source.trace, seconds)
 
 
-def cache_outcome(found: CachedSlate | FreshSlate) -> str:
+def cache_outcome(slate_source: CachedSlate | FreshSlate) -> str:
     """Return the outcome of the slate cache for metrics: hit, stale or miss."""
-    if isinstance(found, FreshSlate):
+    if isinstance(slate_source, FreshSlate):
         return "miss"
-    return "stale" if found.is_stale else "hit"
+    return "stale" if slate_source.is_stale else "hit"
 
 
 def build_slate_records(fresh: FreshSlate, served: CheckedPage, duration_ms: float) -> list[bytes]:

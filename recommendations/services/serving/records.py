@@ -174,8 +174,8 @@ def send_after_tasks() -> None:
 
 def send_records(**_: object) -> None:
     """Send this process's waiting records now."""
-    if own := outbox.get_if_created():
-        own.send()
+    if process_outbox := outbox.get_if_created():
+        process_outbox.send()
 
 
 class QueuedExposures:

@@ -66,7 +66,7 @@ class FreshSlate:
 class SlatePosition:
     """A slate, and where in it the page begins."""
 
-    found: CachedSlate | FreshSlate
+    slate_source: CachedSlate | FreshSlate
     offset: int = 0
     earlier_steps: tuple[CursorStep, ...] = ()
     """The slates that the reader went through before this one."""
@@ -74,7 +74,7 @@ class SlatePosition:
     @property
     def slate(self) -> Slate:
         """The slate itself."""
-        return self.found.slate
+        return self.slate_source.slate
 
     @property
     def cursor_position(self) -> CursorPosition:
@@ -145,12 +145,12 @@ def find_alternative(
     position: SlatePosition, query: Query, assignment: EngineAssignment, viewer: Viewer
 ) -> SlatePosition | None:
     """
-    Return a fresh slate in place of one of which no pick passed the final check; None if there is nothing else to show.
+    Return a fresh slate to replace a slate without any pick that passed the final check; None if there are no others.
 
     The rejected posts are excluded, so that the new slate has other posts.
     """
     rejected = position.post_ids(len(position.slate))
-    is_exhausted = isinstance(position.found, FreshSlate) and len(position.slate) < query.size
+    is_exhausted = isinstance(position.slate_source, FreshSlate) and len(position.slate) < query.size
     if not len(rejected) or is_exhausted:
         return None
     after = position.cursor_position
