@@ -77,7 +77,7 @@ FIELDS = {
     "notice": "an alert's notice, by number",
     "on_breach": "what a rollout does when a guardrail breaks",
     "panel": "a part of the dashboard",
-    "part": "a part of the road",
+    "component": "a component of the pipeline: a source, filter, scorer …",
     "plan": "a rollout plan's flag",
     "posts": "how many posts",
     "problem": "the type of an error",

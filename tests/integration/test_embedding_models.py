@@ -162,5 +162,5 @@ def test_vectors_of_the_platform_are_checked_and_served_in_their_space(fresh_wir
     ids, cosines = index.nearest(np.eye(1, 8, dtype=np.float32), 2, IndexFilter(max_sensitivity=1))
     assert (ids[0].tolist(), cosines[0].tolist()) == ([one.pk, two.pk], [1, 0])
     assert index.nearest(np.eye(1, 8, dtype=np.float32), 2, IndexFilter())[0][0].tolist() == [one.pk, UNKNOWN]
-    with pytest.raises(EmbedderError, match="come from the platform"):
+    with pytest.raises(EmbedderError, match="the platform sends its vectors"):
         wiring.embedder_for("image")

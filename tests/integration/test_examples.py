@@ -210,7 +210,7 @@ def run_jobs(tell):
     tell("mint_token", 201, {"member": READER, "scopes": ["feeds:read"], "ttl_seconds": 900})
     tell("policies", 200)
     tell("policy", 200, variant="control")
-    wider = {"settings": {"diversity": 0.45, "nearest": 800}, "note": "spreads wider"}
+    wider = {"settings": {"diversity": 0.45, "nearest_candidates": 800}, "note": "spreads wider"}
     tell("put_policy", 200, wider, variant="control", headers={"If-Match": '"1"'})
     tell("put_policy", 201, wider, variant="wider", headers={"If-None-Match": "*"})
 

@@ -100,7 +100,7 @@ def test_a_post_behind_the_slate_has_its_rank_among_all_candidates(viewer):
                 member=v, target="post", target_key=p.pk, post=p, event_id="e", created_at=NOW
             ),
         ),
-        ("not_seen", lambda v, p: v.seen.create(post=p, seen_at=NOW)),
+        ("not_seen", lambda v, p: v.seen_posts.create(post=p, seen_at=NOW)),
         (
             "in_readable_language",
             lambda v, p: (
