@@ -60,7 +60,7 @@ class InterestSums:
             self.mass[nearest] += weight
 
     def nearest(self, vector: Float32Array) -> tuple[int, float]:
-    """Return the index of the interest most similar to *vector* (d,) and its cosine, or -1 and -1 if there is none."""
+        """Return the index of the interest most similar to *vector* (d,) and its cosine; -1 and -1 if there is none."""
         if not len(self.mass):
             return -1, -1.0
         cosines = unit_vectors(self.vectors) @ vector
