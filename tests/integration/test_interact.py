@@ -60,7 +60,7 @@ def test_an_event_that_is_twice_in_a_request_counts_once(ann, post):
         ({"post_id": "nothing"}, "post_id: there is no post 'nothing'"),
         (
             {"kind": "loves"},
-            "kind: give one of view, click, dwell, like, comment, share, save, hide, not_interested, report, follow, "
+            "kind: give one of view, click, dwell, like, comment, share, save, follow, hide, not_interested, report, "
             "not 'loves'.",
         ),
         ({"event_id": ""}, "event_id: give 1 to 128 characters, not 0"),
