@@ -141,9 +141,9 @@ class RelationshipView(APIView):
         summary="Follow, block or mute a member",
         tags=["members"],
     )
-    def put(self, request: Request, member_id: str, kind: str, target_id: str) -> Response:
+    def put(self, request: Request, member_id: str, kind: str, other_id: str) -> Response:
         """Make the tie; twice is once. A block ends the follows between the two."""
-        preferences.set_relationship(member_id=member_id, kind=kind, target_id=target_id, is_on=True, now=now())
+        preferences.set_relationship(member_id=member_id, kind=kind, other_id=other_id, is_on=True, now=now())
         return Response(status=204)
 
     @openapi.describe_endpoint(
@@ -154,9 +154,9 @@ class RelationshipView(APIView):
         summary="Unfollow, unblock or unmute a member",
         tags=["members"],
     )
-    def delete(self, request: Request, member_id: str, kind: str, target_id: str) -> Response:
+    def delete(self, request: Request, member_id: str, kind: str, other_id: str) -> Response:
         """End the tie; if there is none, nothing happens."""
-        preferences.set_relationship(member_id=member_id, kind=kind, target_id=target_id, is_on=False, now=now())
+        preferences.set_relationship(member_id=member_id, kind=kind, other_id=other_id, is_on=False, now=now())
         return Response(status=204)
 
 

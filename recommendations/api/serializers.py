@@ -21,7 +21,7 @@ JOB_KINDS = (
     "erase_posts",
 )
 JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
-ITEM_STATUSES = ("created", "updated", "unchanged", "rejected")
+ITEM_STATUSES = ("created", "updated", "unchanged", "refused")
 EVENT_STATUSES = ("recorded", "duplicate", "rejected")
 ID_LENGTH = 128
 MAX_ITEMS = 1000

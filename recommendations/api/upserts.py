@@ -25,7 +25,7 @@ def upsert_items_response(kind: ItemKind, request: Request) -> Response:
     counts = Counter[str](outcome.status for outcome in outcomes)
     results = [serialize_outcome(outcome, f"/{kind}/{number}") for number, outcome in enumerate(outcomes)]
     answered = {status: counts[status] for status in s.ITEM_STATUSES} | {"results": results}
-    return Response(answered, status=207 if counts["rejected"] else 200)
+    return Response(answered, status=207 if counts["refused"] else 200)
 
 
 def upsert_item_response(kind: ItemKind, request: Request, id: str) -> Response:
@@ -37,7 +37,7 @@ def upsert_item_response(kind: ItemKind, request: Request, id: str) -> Response:
         detail = f"The body says {item['id']!r} and the address {id!r}: leave the id out of the body."
         raise problems.Problem(detail, status=400, code="invalid-request", pointer="/id")
     (outcome,) = ingest.ingest_items(kind=kind, items=[dict(item) | {"id": id}], now=now())
-    if outcome.status == "rejected":
+    if outcome.status == "refused":
         pointer = f"/{outcome.field}" if outcome.field else ""
         raise problems.Problem(outcome.problem, status=400, code="invalid-request", pointer=pointer)
     return Response(serialize_outcome(outcome, ""), status=201 if outcome.status == "created" else 200)
@@ -45,7 +45,7 @@ def upsert_item_response(kind: ItemKind, request: Request, id: str) -> Response:
 
 def serialize_outcome(outcome: ingest.IngestResult, pointer: str) -> dict[str, Any]:
     """Return what became of one item, as it is sent; *pointer* is where the item is in the body."""
-    if outcome.status != "rejected":
+    if outcome.status != "refused":
         return {"id": outcome.id, "status": outcome.status, "problem": None}
     where = f"{pointer}/{outcome.field}" if outcome.field else pointer
     error = {"detail": outcome.problem, "code": "invalid", "pointer": where}

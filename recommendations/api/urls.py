@@ -45,7 +45,7 @@ urlpatterns = [
     path("api/v1/members/<path:member_id>/seen", SeenView.as_view(), name="api-seen"),
     path("api/v1/members/<path:member_id>/preferences", PreferencesView.as_view(), name="api-preferences"),
     path(
-        "api/v1/members/<path:member_id>/relationships/<slug:kind>/<path:target_id>",
+        "api/v1/members/<path:member_id>/ties/<slug:kind>/<path:other_id>",
         RelationshipView.as_view(),
         name="api-relationship",
     ),

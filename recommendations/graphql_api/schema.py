@@ -208,7 +208,7 @@ class Mutation:
         self, info: Info, member_id: strawberry.ID, kind: str, target_id: strawberry.ID, is_on: bool = True
     ) -> bool:
         require_scope(info, Scope.PROFILE_WRITE, member_id)
-        preferences.set_relationship(member_id=member_id, kind=kind, target_id=target_id, is_on=is_on, now=now())
+        preferences.set_relationship(member_id=member_id, kind=kind, other_id=target_id, is_on=is_on, now=now())
         return is_on
 
     @strawberry.mutation(description="Forget a member's taste.")

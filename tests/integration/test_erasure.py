@@ -156,7 +156,7 @@ def test_erasing_is_idempotent(member_history):
 
 @pytest.mark.parametrize("kind", ["erase_members", "erase_posts", "export_members"])
 def test_a_job_without_ids_is_rejected(member_history, kind):
-    with pytest.raises(InvalidRequest, match="name them"):
+    with pytest.raises(InvalidRequest, match="member_ids: required"):
         work.submit_job(kind=kind, params={}, now=NOW)
 
 

@@ -18,7 +18,7 @@ DAY = timedelta(days=1)
 
 def observed_effects():
     return [
-        REGISTRY.get_sample_value(f"recsys_less_effect_ratio_{suffix}", {"target": "topic"}) or 0
+        REGISTRY.get_sample_value(f"recsys_show_less_effect_ratio_{suffix}", {"target": "topic"}) or 0
         for suffix in ("count", "sum")
     ]
 
