@@ -154,9 +154,12 @@ def test_erasing_is_idempotent(member_history):
         run("erase_members", member_ids=[ANN])
 
 
-@pytest.mark.parametrize("kind", ["erase_members", "erase_posts", "export_members"])
-def test_a_job_without_ids_is_rejected(member_history, kind):
-    with pytest.raises(InvalidRequest, match="member_ids: required"):
+@pytest.mark.parametrize(
+    ("kind", "parameter"),
+    [("erase_members", "member_ids"), ("erase_posts", "post_ids"), ("export_members", "member_ids")],
+)
+def test_a_job_without_ids_is_rejected(member_history, kind, parameter):
+    with pytest.raises(InvalidRequest, match=f"{parameter}: required"):
         work.submit_job(kind=kind, params={}, now=NOW)
 
 

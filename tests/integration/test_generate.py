@@ -134,7 +134,8 @@ def test_the_command_accepts_sizes_with_separators_and_prints_the_counts():
     out = StringIO()
     call_command("generate", "--members=1_00", "--posts=2,00", "--interactions=300", "--seed=5", stdout=out)
     assert (
-        "Made 100 members, 200 posts, 500 follows, 5 blocks, 5 mutes and 300 interactions of seed 5." in out.getvalue()
+        "Generated 100 members, 200 posts, 500 follows, 5 blocks, 5 mutes and 300 interactions with seed 5."
+        in out.getvalue()
     )
 
 
@@ -142,9 +143,9 @@ def test_the_command_accepts_sizes_with_separators_and_prints_the_counts():
     "arguments, message",
     [
         (["--members=0"], "at least one member"),
-        (["--posts=0"], "need posts"),
-        (["--members=-5"], "not a number"),
-        (["--members=many"], "not a number"),
+        (["--posts=0"], "Interactions need posts"),
+        (["--members=-5"], "give a number such as 1000 or 1_000_000, not '-5'"),
+        (["--members=many"], "give a number such as 1000 or 1_000_000, not 'many'"),
         (["--members=5", "--posts=5", "--interactions=999999"], "Use fewer"),
     ],
 )
