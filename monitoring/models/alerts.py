@@ -35,10 +35,14 @@ class AlertRule(models.Model):
         help_text="A firing alert resolves only when the value is back at this one, so that the alert does not flap. "
         "Empty: the threshold.",
     )
-    for_seconds = models.PositiveIntegerField(default=60, help_text="Seconds that the breach must last before the alert fires.")
+    for_seconds = models.PositiveIntegerField(
+        default=60, help_text="Seconds that the breach must last before the alert fires."
+    )
     severity = models.CharField(max_length=8, choices=SEVERITIES, default="medium")
     is_enabled = models.BooleanField(default=True)
-    advice = models.CharField(max_length=300, blank=True, help_text="What to do when the alert fires. Notices include it.")
+    advice = models.CharField(
+        max_length=300, blank=True, help_text="What to do when the alert fires. Notices include it."
+    )
 
     class Meta:
         ordering = ["name"]

@@ -41,9 +41,7 @@ class MaintenanceRun(models.Model):
     bytes = models.PositiveBigIntegerField(default=0, help_text="Bytes freed or written, if known.")
     outcome = models.CharField(max_length=8, choices=Outcome.choices)
     note = models.CharField(max_length=300, blank=True)
-    error = models.CharField(
-        max_length=64, blank=True, help_text="The error's type."
-    )
+    error = models.CharField(max_length=64, blank=True, help_text="The error's type.")
 
     class Meta:
         ordering = ["-started_at", "-pk"]
