@@ -91,7 +91,7 @@ def build_panels(now: datetime) -> list[dict[str, Any]]:
 
 
 def build_panel(key: str, build: PanelBuilder, now: datetime) -> dict[str, Any]:
-    """Return a panel's content, or the type of its error. The error's text is withheld: it may contain personal data."""
+    """Return a panel's content, or the type of its error: the error's text may contain personal data."""
     try:
         return asdict(build(now))
     except Exception as error:

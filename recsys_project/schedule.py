@@ -100,7 +100,9 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "roll-up-hours": maintenance_entry("roll_up_hours", timedelta(hours=1), at=crontab(minute=5)),
     # Records of what members saw and were served are personal: none is kept longer than it is of use. At night, since
     # it deletes; before the database is optimised, so that its room is given back.
-    "delete-expired-records": maintenance_entry("delete_expired_records", timedelta(days=1), at=crontab(hour=2, minute=20)),
+    "delete-expired-records": maintenance_entry(
+        "delete_expired_records", timedelta(days=1), at=crontab(hour=2, minute=20)
+    ),
     # Rows that came and went mislead the planner: a query then takes the wrong index.
     "optimize-database": maintenance_entry("optimize_database", timedelta(days=1), at=crontab(hour=3, minute=20)),
     # An index that differs from the database finds what is gone, or misses what is new; Qdrant's is mended at once.

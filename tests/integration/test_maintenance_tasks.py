@@ -189,7 +189,7 @@ def index(retired_model, monkeypatch):
 def test_an_index_that_lacks_posts_is_found_and_mended(index):
     did = maintenance.check_index(NOW)
     assert did.rows == 3
-    assert "3 written again" in did.note
+    assert "3 rewritten" in did.note
     assert index.count() == 3
     assert maintenance.check_index(NOW).rows == 0
     assert maintenance.optimize_index(NOW).rows == 3
