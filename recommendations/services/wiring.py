@@ -148,7 +148,7 @@ class VectorPartsHolder:
                 parts = create_vector_parts(models)
                 parts.catalogue.refresh(now)
                 self.current = parts
-                log.info("embedding_models_switched", extra={"models": [model.name for model in models.values()]})
+                log.info("embedding_models_switched", extra={"embedding_models": [model.name for model in models.values()]})
         finally:
             self._lock.release()
 
@@ -193,11 +193,11 @@ def active_embedder(model: ActiveEmbeddingModel | None) -> Embedder:
     try:
         embedder = get_embedder(model.embedder, model.option)
     except EmbedderError:
-        log.exception("active_embedder_missing", extra={"model": model.name})
+        log.exception("active_embedder_missing", extra={"embedding_model": model.name})
         return configured_embedder()
     # Another version of the package produces other vectors, under another name. They must be built and activated first.
     if embedder.name != model.name:
-        log.error("active_embedder_changed", extra={"model": model.name, "installed": embedder.name})
+        log.error("active_embedder_changed", extra={"embedding_model": model.name, "installed_model": embedder.name})
     return embedder
 
 

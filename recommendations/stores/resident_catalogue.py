@@ -381,7 +381,7 @@ class ResidentCatalogue:
         rows = rows_of(state, ids)
         is_finite = np.isfinite(vectors).all(axis=1)
         if unusable := len(batch) - int(is_finite.sum()):
-            log.warning("vectors_unusable", extra={"count": unusable, "model": space.model})
+            log.warning("vectors_unusable", extra={"count": unusable, "embedding_model": space.model})
         is_stored = (rows != UNKNOWN) & is_finite
         for engine in space.engines:
             missing = self._missing_vectors.setdefault(engine, set())
