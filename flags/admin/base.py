@@ -177,7 +177,7 @@ class RecordedAdmin(ModelAdmin):
         obj = self.get_visible_object(request, object_id)
         records = FlagChange.objects.filter(subject=self.subject, key=obj.key).select_related("user", "approved_by")
         rows = [
-            {"record": row, "differences": find_differences(row.before, row.after) if row.before else []}
+            {"change": row, "differences": find_differences(row.before, row.after) if row.before else []}
             for row in records[:100]
         ]
         may_restore = self.subject != ChangeSubject.PLAN and self.has_change_permission(request, obj)
@@ -202,7 +202,7 @@ class RecordedAdmin(ModelAdmin):
             return HttpResponseRedirect(self.object_url(obj))
         context = self.page_context(request, obj, f"Restore {obj.key}") | {
             "form": form,
-            "button": "Restore",
+            "submit_label": "Restore",
             "intro": f"{obj.key} becomes what it was after the change of {record.changed_at:%Y-%m-%d %H:%M:%S} UTC.",
             "differences": find_differences(current, current | record.after),
         }

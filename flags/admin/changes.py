@@ -74,8 +74,8 @@ class FlagChangeAdmin(ReadOnlyAdmin):
     @display(description="Readings")
     def guardrail_checks(self, row: FlagChange) -> str:
         lines = [
-            f"{look['guardrail']}: {look['value']} over {look['samples']} samples, {look['verdict']}"
-            for look in row.evidence
+            f"{check['guardrail']}: {check['value']} over {check['samples']} samples, {check['verdict']}"
+            for check in row.evidence
         ]
         return format_html_join("", "<div>{}</div>", ((line,) for line in lines))
 
@@ -97,7 +97,7 @@ class PendingChangeAdmin(ReadOnlyAdmin):
     )
     actions_detail = ("approve", "reject")
 
-    @display(description="State", label={"waiting": "warning", "approved": "success", "rejected": "danger"})
+    @display(description="State", label={"pending": "warning", "approved": "success", "rejected": "danger"})
     def state_label(self, row: PendingChange) -> str:
         return row.state
 

@@ -41,8 +41,8 @@ State = Experiment.State
 STATE_COLORS = {"draft": "info", "running": "success", "paused": "warning", "finished": "info"}
 ACTIONS_BY_STATE = {
     State.DRAFT: {"start"},
-    State.RUNNING: {"results", "pause", "widen", "rephase", "finish"},
-    State.PAUSED: {"results", "resume", "widen", "rephase", "finish"},
+    State.RUNNING: {"results", "pause", "widen", "begin_phase", "finish"},
+    State.PAUSED: {"results", "resume", "widen", "begin_phase", "finish"},
     State.FINISHED: {"results"},
 }
 REFERENCE_FIELDS = ("flag", "group", "holdout", "goal")
@@ -51,7 +51,12 @@ PLAIN_FIELDS = (
     *("minimum_effect", "is_bandit", "bandit_floor"),
 )
 COLUMN_TITLES = ("Metric", "Variant", "Control", "Mean", "Lift", "Interval", "Chance", "Verdict")
-VERDICT_LABELS = {"better": "better", "worse": "worse", "safe": "safe: no harm that matters", "open": "open"}
+VERDICT_LABELS = {
+    "better": "better",
+    "worse": "worse",
+    "safe": "safe: no harm that matters",
+    "inconclusive": "inconclusive",
+}
 
 
 class ExperimentForm(RecordedForm):
@@ -148,7 +153,7 @@ class ExperimentAdmin(RecordedAdmin):
     actions_detail = ("results", "start", "pause", "resume", "widen", "begin_phase", "finish")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Experiment]:
-        return super().get_queryset(request).prefetch_related("variants").annotate(exposed=Count("exposures"))
+        return super().get_queryset(request).prefetch_related("variants").annotate(exposure_count=Count("exposures"))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Lock who gets what while it runs."""
@@ -165,7 +170,7 @@ class ExperimentAdmin(RecordedAdmin):
             found["metrics"] = sorted(metric.key for metric in given["metrics"])
         flag: Flag | None = given.get("flag") or getattr(form.instance, "flag", None)
         if flag is not None and (form.instance.pk is None or form.instance.state == State.DRAFT):
-            found["variants"] = [variant_document(row, flag) for row in rows["variant"]]
+            found["variants"] = [variant_document(row, flag) for row in rows["experimentvariant"]]
         return found
 
     @display(description="State", label=STATE_COLORS)
@@ -182,7 +187,7 @@ class ExperimentAdmin(RecordedAdmin):
 
     @display(description="Units")
     def units(self, experiment: Any) -> str:
-        return f"{experiment.exposed:,}"
+        return f"{experiment.exposure_count:,}"
 
     @display(description="Results")
     def report_link(self, experiment: Experiment) -> Any:
@@ -301,7 +306,7 @@ class ExperimentAdmin(RecordedAdmin):
         row = self.get_visible_object(request, str(object_id))
         if request.method == "POST":
             request_interim_analysis(row.key)
-            return HttpResponseRedirect(f"{self.report_url(row)}?asked={now().timestamp():.3f}")
+            return HttpResponseRedirect(f"{self.report_url(row)}?requested_at={now().timestamp():.3f}")
         found = report.build_report(row)
         if request.GET.get("format") == "json":
             return JsonResponse(report.report_to_json(found))
@@ -309,8 +314,8 @@ class ExperimentAdmin(RecordedAdmin):
             name = f'attachment; filename="{row.key}.csv"'
             return HttpResponse(report.report_to_csv(found), "text/csv", headers={"Content-Disposition": name})
         context = self.page_context(request, row, f"Results of {row.key}") | report_context(found)
-        waits = is_analysis_pending(request.GET.get("asked", ""), found.analyzed_at)
-        context |= {"address": self.object_url(row), "waits": waits}
+        is_pending = is_analysis_pending(request.GET.get("requested_at", ""), found.analyzed_at)
+        context |= {"experiment_url": self.object_url(row), "is_analysis_pending": is_pending}
         return TemplateResponse(request, "flags/report.html", context)
 
 
@@ -319,13 +324,13 @@ def link_html(address: str, text: str) -> Any:
     return format_html('<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', address, text)
 
 
-def is_analysis_pending(requested_at: str, made_at: datetime | None) -> bool:
+def is_analysis_pending(requested_at: str, analyzed_at: datetime | None) -> bool:
     """Return whether a look that was asked for less than a minute ago is not there yet."""
     try:
         since = float(requested_at)
     except ValueError:
         return False
-    return now().timestamp() - since < 60 and (made_at is None or made_at.timestamp() < since)
+    return now().timestamp() - since < 60 and (analyzed_at is None or analyzed_at.timestamp() < since)
 
 
 def variant_document(row: dict[str, Any], flag: Flag) -> dict[str, Any]:
@@ -341,23 +346,22 @@ def variant_document(row: dict[str, Any], flag: Flag) -> dict[str, Any]:
 
 def report_context(experiment_report: report.Report) -> dict[str, Any]:
     """Return what the page shows of a report."""
-    whole = [line for line in experiment_report.comparisons if not line.slice_label]
-    parts = [
-        ("Everybody", whole),
-        *((f"By {kind}", lines) for kind, lines in group_by_slice(experiment_report.comparisons).items()),
+    all_units = [row for row in experiment_report.comparisons if not row.slice_label]
+    groups = [
+        ("Everybody", all_units),
+        *((f"By {name}", rows) for name, rows in group_by_slice(experiment_report.comparisons).items()),
     ]
     return {
         "report": experiment_report,
-        "effect": f"{experiment_report.minimum_effect:.1%}",
+        "minimum_effect": f"{experiment_report.minimum_effect:.1%}",
         "odds": f"{1 / max(experiment_report.sample_ratio_p, 1e-9):,.0f}",
-        "heads": COLUMN_TITLES,
-        "parts": [
-            (title, [format_comparison(line) for line in lines], plots.build_forest_plot(lines))
-            for title, lines in parts
+        "column_titles": COLUMN_TITLES,
+        "comparison_tables": [
+            (title, [format_comparison(row) for row in rows], plots.build_forest_plot(rows)) for title, rows in groups
         ],
         "plots": [
-            ("The goal's lift, look by look", plots.build_lift_plot(experiment_report.lift_history)),
-            ("Units that are in", plots.build_units_plot(experiment_report.daily_units)),
+            ("Goal lift by analysis", plots.build_lift_plot(experiment_report.lift_history)),
+            ("Exposed units", plots.build_units_plot(experiment_report.daily_units)),
         ],
     }
 
@@ -384,13 +388,13 @@ def format_comparison(comparison: report.ComparisonRow) -> dict[str, Any]:
         "description": comparison.description,
         "is_goal": comparison.is_goal,
         "is_guardrail": comparison.is_guardrail,
-        "segment": comparison.slice_label.partition("=")[2],
+        "slice_label": comparison.slice_label.partition("=")[2],
         "variant": comparison.variant,
         "control": f"{numbers['control_mean']:.4g}",
         "mean": f"{numbers['mean']:.4g}",
         "lift": percent("lift"),
         "interval": f"{percent('lift_low')} to {percent('lift_high')}" if numbers["lift"] is not None else "–",
-        "chance": f"{numbers['chance']:.1%}",
+        "chance_better": f"{numbers['chance_better']:.1%}",
         "verdict": VERDICT_LABELS[comparison.verdict],
     }
 

@@ -208,7 +208,7 @@ class FlagAdmin(RecordedAdmin):
     actions_detail = ("turn_off", "archive")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Flag]:
-        return super().get_queryset(request).annotate(rules_in_all=Count("rules"))
+        return super().get_queryset(request).annotate(rule_total=Count("rules"))
 
     @display(description="Flag", ordering="key", header=True)
     def name(self, flag: Flag) -> list[str]:
@@ -235,7 +235,7 @@ class FlagAdmin(RecordedAdmin):
 
     @display(description="Rules")
     def rule_count(self, flag: Any) -> str:
-        return str(flag.rules_in_all or "")
+        return str(flag.rule_total or "")
 
     @display(description="Advice")
     def advice(self, flag: Flag) -> str:
@@ -265,7 +265,7 @@ class FlagAdmin(RecordedAdmin):
                 for row in rows["rule"]
             ],
             "prerequisites": [
-                {"flag": row["needs"].key, "value": parse_row_value(row, row["needs"].kind)}
+                {"flag": row["required_flag"].key, "value": parse_row_value(row, row["required_flag"].kind)}
                 for row in rows["prerequisite"]
             ],
         }
@@ -344,18 +344,18 @@ class FlagAdmin(RecordedAdmin):
             asked = form.cleaned_data
             try:
                 found = explain(
-                    key=asked["flag"], unit_id=asked["unit_id"], given_attributes=asked["assume"], now=now()
+                    key=asked["flag"], unit_id=asked["unit_id"], given_attributes=asked["assumed_attributes"], now=now()
                 )
             except APIException as error:
                 form.add_error("flag", str(error.detail))
         context = self.page_context(request, None, "Playground") | {
             "form": form,
             "method": "get",
-            "button": "Ask",
+            "submit_label": "Ask",
             "intro": "What a member gets from a flag, and why.",
-            "found": found,
+            "explanation": found,
             "value": format_form_value("", found.value) if found else "",
-            "known": attributes.describe_attributes(),
+            "known_attributes": attributes.describe_attributes(),
         }
         return TemplateResponse(request, "flags/form.html", context)
 
@@ -383,9 +383,9 @@ class FlagAdmin(RecordedAdmin):
         intro = "Flags, segments and templates of plans, as exported here or elsewhere."
         context = self.page_context(request, None, "Import YAML") | {
             "form": form,
-            "button": "Import",
+            "submit_label": "Import",
             "intro": intro,
-            "imported": done,
+            "import_outcomes": done,
         }
         return TemplateResponse(request, "flags/form.html", context)
 

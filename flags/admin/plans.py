@@ -38,8 +38,8 @@ STATE_COLORS = {
 ACTIONS_BY_STATE = {
     "template": {"copy"},
     "draft": {"start"},
-    "running": {"pause", "back", "stop"},
-    "paused": {"resume", "back", "stop"},
+    "running": {"pause", "step_back", "stop"},
+    "paused": {"resume", "step_back", "stop"},
     "rolled_back": {"start"},
     "finished": {"start"},
 }

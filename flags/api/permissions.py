@@ -27,11 +27,11 @@ class CanWriteFlags(BasePermission):
     message = "Your role does not let you do this: flag editors change flags, flag releasers also approve and roll out."
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        if request.method in SAFE_METHODS or getattr(view, "only_reads", False):
+        if request.method in SAFE_METHODS or getattr(view, "is_read_only", False):
             return True
         if WRITE_SCOPE in get_scopes(request):
-            return not getattr(view, "only_people", False)
-        return bool(request.user.has_perm(getattr(view, "writers", CHANGE_PERMISSION)))
+            return not getattr(view, "is_for_people_only", False)
+        return bool(request.user.has_perm(getattr(view, "write_permission", CHANGE_PERMISSION)))
 
 
 class BaseFlagView(APIView):

@@ -95,7 +95,7 @@ class PendingChangeOut(serializers.Serializer):
     why = serializers.CharField()
     requested_by = serializers.CharField()
     requested_at = serializers.DateTimeField()
-    state = serializers.CharField(help_text="waiting, approved, rejected")
+    state = serializers.CharField(help_text="pending, approved or rejected")
     differences = DifferenceOut(many=True)
 
 
@@ -123,7 +123,7 @@ class FlagExplanationOut(serializers.Serializer):
 
 def serialize_flag(flag: Flag, stale_reason: str) -> Document:
     """Return a flag as the API gives it."""
-    extra = {"version": flag.version, "changed_at": format_timestamp(flag.changed_at), "stale": stale_reason}
+    extra = {"version": flag.version, "changed_at": format_timestamp(flag.changed_at), "stale_reason": stale_reason}
     return documents.flag_document(flag) | extra
 
 
@@ -131,8 +131,8 @@ def serialize_change(row: FlagChange) -> dict[str, Any]:
     """Return a record of a change as the API gives it."""
     return {
         "id": row.pk,
-        "at": format_timestamp(row.changed_at),
-        "who": row.actor_name,
+        "changed_at": format_timestamp(row.changed_at),
+        "actor": row.actor_name,
         "approved_by": row.approved_by.get_username() if row.approved_by else None,
         "action": row.action,
         "why": row.why,
@@ -149,9 +149,9 @@ def serialize_pending_change(row: PendingChange) -> dict[str, Any]:
         "key": row.key,
         "action": row.action,
         "why": row.why,
-        "asked_by": row.requested_by.get_username() if row.requested_by else f"system: {row.requested_by_system}",
-        "asked_at": format_timestamp(row.requested_at),
-        "decision": row.state,
+        "requested_by": row.requested_by.get_username() if row.requested_by else f"system: {row.requested_by_system}",
+        "requested_at": format_timestamp(row.requested_at),
+        "state": row.state,
         "differences": serialize_differences(now, now | row.patch),
     }
 
@@ -170,8 +170,8 @@ def serialize_differences(before: Document | None, after: Document) -> list[dict
 
 def serialize_explanation(found: Explanation) -> dict[str, Any]:
     """Return an explanation as the API gives it."""
-    names = ("key", "unit_id", "value", "name", "reason", "bucket")
+    names = ("key", "unit_id", "value", "variant", "reason", "bucket")
     return {name: getattr(found, name) for name in names} | {
         "attributes": dict(found.attributes),
-        "steps": [{"rule": s.rule, "outcome": s.outcome, "decides": s.is_decisive} for s in found.steps],
+        "steps": [{"rule": s.rule, "outcome": s.outcome, "is_decisive": s.is_decisive} for s in found.steps],
     }

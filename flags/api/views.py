@@ -74,15 +74,15 @@ class FlagListView(BaseFlagView):
             OpenApiParameter("q", str, description="Part of a key or a description."),
             OpenApiParameter("tag", str),
             OpenApiParameter("is_enabled", bool),
-            OpenApiParameter("archived", bool, description="true: the archived ones instead."),
-            OpenApiParameter("stale", bool, description="true: only those that the code should be rid of."),
+            OpenApiParameter("is_archived", bool, description="true: the archived ones instead."),
+            OpenApiParameter("is_stale", bool, description="true: only those that the code should be rid of."),
         ],
         responses={200: schemas.FlagsOut},
     )
     def get(self, request: Request) -> Response:
         """Return the flags that fit."""
         asked, moment = request.query_params, now()
-        rows: QuerySet[Flag] = Flag.objects.filter(is_archived=asked.get("archived") == "true")
+        rows: QuerySet[Flag] = Flag.objects.filter(is_archived=asked.get("is_archived") == "true")
         if words := asked.get("q", ""):
             rows = rows.filter(key__icontains=words) | rows.filter(description__icontains=words)
         if enabled := asked.get("is_enabled"):
@@ -90,11 +90,11 @@ class FlagListView(BaseFlagView):
         found = [
             (flag, stale_reason(flag, moment)) for flag in rows if not (tag := asked.get("tag")) or tag in flag.tags
         ]
-        is_wanted = asked.get("stale") == "true"
+        is_wanted = asked.get("is_stale") == "true"
         return Response({"flags": [schemas.serialize_flag(flag, why) for flag, why in found if why or not is_wanted]})
 
     @extend_schema(
-        operation_id="make_flag",
+        operation_id="create_flag",
         tags=["flags"],
         summary="Make a flag",
         request=schemas.FlagIn,
@@ -129,7 +129,7 @@ class FlagDetailView(BaseFlagView):
         )
 
     @extend_schema(
-        operation_id="change_flag",
+        operation_id="update_flag",
         tags=["flags"],
         summary="Change a flag",
         parameters=[conditional_requests.IF_MATCH],
@@ -262,7 +262,7 @@ class SegmentListView(BaseFlagView):
         return Response({"segments": [documents.segment_document(row) for row in Segment.objects.all()]})
 
     @extend_schema(
-        operation_id="make_segment",
+        operation_id="create_segment",
         tags=["flags"],
         summary="Make a segment",
         request=schemas.SegmentIn,
@@ -294,7 +294,7 @@ class SegmentDetailView(BaseFlagView):
         return Response(documents.segment_document(row))
 
     @extend_schema(
-        operation_id="change_segment",
+        operation_id="update_segment",
         tags=["flags"],
         summary="Change a segment",
         request=schemas.SegmentIn(partial=True),
@@ -330,7 +330,7 @@ class RolloutListView(BaseFlagView):
         return Response({"rollouts": [documents.plan_document(row) for row in rows]})
 
     @extend_schema(
-        operation_id="make_rollout",
+        operation_id="create_rollout",
         tags=["flags"],
         summary="Copy a template for a flag",
         request=schemas.RolloutPlanIn,
@@ -358,7 +358,7 @@ class RolloutActionView(BaseFlagView):
     write_permission = RELEASE_PERMISSION
 
     @extend_schema(
-        operation_id="steer_rollout",
+        operation_id="run_rollout_action",
         tags=["flags"],
         summary="Start, pause, resume, step back or stop a plan",
         parameters=[OpenApiParameter("action", str, OpenApiParameter.PATH, enum=sorted(ROLLOUT_ACTIONS))],

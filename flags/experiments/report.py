@@ -19,9 +19,9 @@ Below this chance the split is not the one that was asked for, and nothing else 
 check is made every night.
 """
 RESULT_NUMBERS = (
-    *("control_units", "units", "control_mean", "mean", "difference", "low", "high", "p"),
+    *("control_units", "units", "control_mean", "mean", "difference", "fixed_low", "fixed_high", "fixed_p"),
     *("anytime_low", "anytime_high", "anytime_p", "adjusted_p", "lift", "lift_low", "lift_high"),
-    *("chance", "loss", "variance_kept"),
+    *("chance_better", "expected_loss", "remaining_variance_ratio"),
 )
 
 
@@ -96,7 +96,7 @@ def build_report(experiment: Experiment) -> Report:
         "goal": experiment.goal.key if experiment.goal else "",
         "minimum_effect": experiment.minimum_effect,
     }
-    snapshot = experiment.snapshots.first()
+    snapshot = experiment.interim_analyses.first()
     if snapshot is None:
         return Report(**planned)
     return Report(
@@ -130,7 +130,7 @@ def build_comparison_row(row: ExperimentResult, experiment: Experiment) -> Compa
 
 def load_lift_history(experiment: Experiment, latest_analysis: InterimAnalysis) -> list[LiftPoint]:
     """Return the goal's lift at each look of the newest one's phase, the oldest first."""
-    shown = experiment.snapshots.filter(phase_number=latest_analysis.phase_number).values_list("pk", flat=True)[
+    shown = experiment.interim_analyses.filter(phase_number=latest_analysis.phase_number).values_list("pk", flat=True)[
         :LIFT_HISTORY_LENGTH
     ]
     rows = ExperimentResult.objects.filter(
@@ -146,9 +146,11 @@ def load_lift_history(experiment: Experiment, latest_analysis: InterimAnalysis) 
 def report_to_json(report: Report) -> dict[str, Any]:
     """Return the report as JSON has it."""
     found = asdict(report)
-    for name in ("started_at", "finished_at", "made_at"):
+    for name in ("started_at", "finished_at", "analyzed_at"):
         found[name] = format_timestamp(found[name])
-    found["looks"] = [one | {"made_at": format_timestamp(one["made_at"])} for one in found["looks"]]
+    found["lift_history"] = [
+        point | {"analyzed_at": format_timestamp(point["analyzed_at"])} for point in found["lift_history"]
+    ]
     return found | {"has_sample_ratio_mismatch": report.has_sample_ratio_mismatch}
 
 
@@ -156,7 +158,9 @@ def report_to_csv(report: Report) -> str:
     """Return the comparisons as a table, a line each."""
     output = io.StringIO()
     table = csv.writer(output)
-    table.writerow(["experiment", "made_at", "phase", "metric", "variant", "segment", "verdict", *RESULT_NUMBERS])
+    table.writerow(
+        ["experiment", "analyzed_at", "phase", "metric", "variant", "slice_label", "verdict", *RESULT_NUMBERS]
+    )
     for line in report.comparisons:
         head = [
             report.experiment,

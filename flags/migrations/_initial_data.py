@@ -38,21 +38,21 @@ GUARDRAILS = [
 PROTECT = {
     # A table of SQLite's is emptied by DELETE when tests are over, so only changes are refused there.
     "sqlite": [
-        """CREATE TRIGGER flags_flagchange_kept BEFORE UPDATE ON flags_flagchange
+        """CREATE TRIGGER flags_flagchange_append_only BEFORE UPDATE ON flags_flagchange
            BEGIN SELECT RAISE(ABORT, 'The record of changes is kept as it was written.'); END"""
     ],
     "postgresql": [
-        """CREATE FUNCTION flags_flagchange_kept() RETURNS trigger AS $$
+        """CREATE FUNCTION flags_flagchange_append_only() RETURNS trigger AS $$
            BEGIN RAISE EXCEPTION 'The record of changes is kept as it was written.'; END $$ LANGUAGE plpgsql""",
-        """CREATE TRIGGER flags_flagchange_kept BEFORE UPDATE OR DELETE ON flags_flagchange
-           FOR EACH ROW EXECUTE FUNCTION flags_flagchange_kept()""",
+        """CREATE TRIGGER flags_flagchange_append_only BEFORE UPDATE OR DELETE ON flags_flagchange
+           FOR EACH ROW EXECUTE FUNCTION flags_flagchange_append_only()""",
     ],
 }
 RELEASE = {
-    "sqlite": ["DROP TRIGGER flags_flagchange_kept"],
+    "sqlite": ["DROP TRIGGER flags_flagchange_append_only"],
     "postgresql": [
-        "DROP TRIGGER flags_flagchange_kept ON flags_flagchange",
-        "DROP FUNCTION flags_flagchange_kept()",
+        "DROP TRIGGER flags_flagchange_append_only ON flags_flagchange",
+        "DROP FUNCTION flags_flagchange_append_only()",
     ],
 }
 
@@ -117,16 +117,16 @@ def run_statements(statements):
 
 ENGAGED = ["click", "like", "comment", "share", "save", "follow"]
 METRICS = {
-    "engaged": {"kind": "rate", "numerator": ENGAGED, "description": "Members who did anything with a post."},
-    "engagements": {"kind": "mean", "numerator": ENGAGED, "description": "Acts that speak for a post, a member."},
-    "click_through": {
+    "engagement_rate": {"kind": "rate", "numerator": ENGAGED, "description": "Members who did anything with a post."},
+    "engagements_per_member": {"kind": "mean", "numerator": ENGAGED, "description": "Acts that speak for a post, a member."},
+    "click_through_rate": {
         "kind": "ratio",
         "numerator": ["click"],
         "denominator": ["view"],
         "prior_days": 0,
         "description": "Clicks a view.",
     },
-    "turned_down": {
+    "negative_feedback_per_member": {
         "kind": "mean",
         "numerator": ["hide", "not_interested", "report"],
         "higher_is_better": False,
@@ -149,7 +149,7 @@ def add_experiment(apps, schema_editor):
     flag = apps.get_model("flags", "Flag").objects.filter(key=FLAG).first()
     if flag is None:
         return
-    goal = rows["engagements"]
+    goal = rows["engagements_per_member"]
     plain = {"hypothesis": HYPOTHESIS, "traffic_percentage": 30.0, "minimum_effect": 0.03}
     experiment, is_new = apps.get_model("flags", "Experiment").objects.get_or_create(
         key=KEY, defaults=plain | {"flag": flag, "goal": goal, "changed_at": now}

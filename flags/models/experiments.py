@@ -231,7 +231,7 @@ class Exposure(models.Model):
 class InterimAnalysis(AppendOnlyModel):
     """One look at an experiment: who was in, whether the split is right, and a result for each metric and variant."""
 
-    experiment = models.ForeignKey(Experiment, on_delete=models.PROTECT, related_name="snapshots")
+    experiment = models.ForeignKey(Experiment, on_delete=models.PROTECT, related_name="interim_analyses")
     phase_number = models.PositiveIntegerField()
     analyzed_at = models.DateTimeField(db_index=True)
     units = models.JSONField(help_text="Units exposed, by variant.")
@@ -243,7 +243,7 @@ class InterimAnalysis(AppendOnlyModel):
 
     class Meta:
         ordering = ["-analyzed_at", "-pk"]
-        indexes = [models.Index(fields=["experiment", "-analyzed_at"], name="snapshots_newest_first")]
+        indexes = [models.Index(fields=["experiment", "-analyzed_at"], name="interim_analyses_newest")]
 
     def __str__(self) -> str:
         return f"{self.experiment_id} at {self.analyzed_at:%Y-%m-%d %H:%M}"
@@ -256,7 +256,7 @@ class ExperimentResult(AppendOnlyModel):
         BETTER = "better"
         WORSE = "worse"
         SAFE = "safe"
-        INCONCLUSIVE = "open"
+        INCONCLUSIVE = "inconclusive"
 
     interim_analysis = models.ForeignKey(InterimAnalysis, on_delete=models.PROTECT, related_name="results")
     metric = models.ForeignKey(Metric, on_delete=models.PROTECT, related_name="+")
@@ -280,7 +280,7 @@ class ExperimentResult(AppendOnlyModel):
     chance_better = models.FloatField(help_text="Bayesian chance that the variant is the better one.")
     expected_loss = models.FloatField(null=True, help_text="Expected loss of choosing it, in the metric's unit.")
     remaining_variance_ratio = models.FloatField(help_text="Part of the variance that CUPED leaves.")
-    verdict = models.CharField(max_length=8, choices=Verdict.choices)
+    verdict = models.CharField(max_length=16, choices=Verdict.choices)
 
     class Meta:
         ordering = ["pk"]

@@ -77,7 +77,7 @@ def test_a_flag_is_edited_asked_about_and_turned_off(browser, site):
     expect(page.get_by_text("layout is off.")).to_be_visible()
     assert not Flag.objects.get(key="layout").is_enabled
     record = FlagChange.objects.filter(key="layout").first()
-    assert (record.who, record.action, record.why) == ("admin", "killed", "fire")
+    assert (record.actor_name, record.action, record.why) == ("admin", "killed", "fire")
     assert page.problem_responses == []
 
 

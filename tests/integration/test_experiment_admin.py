@@ -52,7 +52,7 @@ def form(flag, *, variants=ARMS, **fields):
         "key": "pace",
         "flag": flag.pk,
         "hypothesis": "Faster is better.",
-        "goal": Metric.objects.get(key="engagements").pk,
+        "goal": Metric.objects.get(key="engagements_per_member").pk,
         "minimum_effect": "0.05",
         "unit": "member",
         "traffic_percentage": "50",
@@ -84,7 +84,7 @@ def test_a_draft_is_made_by_the_form(editor):
     arms = [(arm.key, arm.weight, arm.is_control, arm.value, arm.config) for arm in row.variants.all()]
     assert arms == [("control", 60.0, True, False, {"pace": 1}), ("fast", 40.0, False, True, {"pace": 2})]
     record = FlagChange.objects.get(subject=ChangeSubject.EXPERIMENT, key="pace")
-    assert (record.action, record.who, record.why) == ("made", "ed", "a test")
+    assert (record.action, record.actor_name, record.why) == ("created", "ed", "a test")
     wrong = editor.post(page("add"), form(flag, variants=(ARMS[0], ARMS[1] | {"value": "blue"}), key="other"))
     assert b"Write true or false." in wrong.content and not Experiment.objects.filter(key="other").exists()
 
@@ -98,7 +98,7 @@ def test_an_editor_drafts_and_a_releaser_steers(editor):
         ("start", {}, "running"),
         ("pause", {}, "paused"),
         ("resume", {}, "running"),
-        ("rephase", {"weights": "control=20, treatment=80"}, "running"),
+        ("begin_phase", {"weights": "control=20, treatment=80"}, "running"),
         ("finish", {"decision": "treatment"}, "finished"),
     ):
         dialog(releaser, step, row, **fields)
@@ -130,7 +130,7 @@ def test_the_report_of_a_draft_and_of_one_that_nobody_looked_at(releaser, monkey
     assert b"Start it first" in releaser.get(page("results", row)).content
     experiments.start(key="trial", now=now(), **DO)
     asked = []
-    monkeypatch.setattr("flags.admin.experiments.ask_for_look", asked.append)
+    monkeypatch.setattr("flags.admin.experiments.request_interim_analysis", asked.append)
     waiting = releaser.post(page("results", row), follow=True)
     assert asked == ["trial"] and b"A look was asked for" in waiting.content
     assert b"A look was asked for" not in releaser.get(page("results", row), {"asked": "nonsense"}).content
@@ -141,13 +141,13 @@ def test_the_report_says_what_the_look_found(releaser, trial):  # noqa: F811
     for day in range(3):
         interim_analysis.run_interim_analysis(key="trial", now=factories.NOW - timedelta(days=2 - day))
     content = releaser.get(page("results", trial)).content.decode()
-    for said in ("engagements (goal)", "turned_down (guardrail)", "better", "By language", "<svg", "look by look"):
+    for said in ("engagements_per_member (goal)", "negative_feedback_per_member (guardrail)", "better", "By language", "<svg", "look by look"):
         assert said in content, said
     found = releaser.get(page("results", trial), {"format": "json"}).json()
     assert found["units"] == {"control": 200, "treatment": 200} and len(found["looks"]) == 3
     table = list(csv.DictReader(io.StringIO(releaser.get(page("results", trial), {"format": "csv"}).content.decode())))
     assert len(table) == len(found["lines"]) == 6
-    goal = next(row for row in table if row["metric"] == "engagements" and not row["segment"])
+    goal = next(row for row in table if row["metric"] == "engagements_per_member" and not row["slice_label"])
     assert float(goal["lift"]) == found["lines"][0]["numbers"]["lift"] and goal["verdict"] == "better"
 
 
@@ -175,7 +175,7 @@ def test_pictures_hold_what_does_not_fit():
 
 
 def test_a_metric_is_edited_in_words(editor):
-    row = Metric.objects.get(key="click_through")
+    row = Metric.objects.get(key="click_through_rate")
     content = editor.get(reverse("admin:flags_metric_change", args=[row.pk])).content.decode()
     assert 'value="click"' in content and 'value="view"' in content
     fields = {"key": "saves", "kind": "mean", "source": "interactions", "numerator": "save, share", "window_days": "7"}

@@ -22,7 +22,7 @@ DRAFT = {
     "key": "pace",
     "flag": FLAG,
     "hypothesis": "Faster is better.",
-    "goal": "engagements",
+    "goal": "engagements_per_member",
     "variants": [{"key": "control", "is_control": True, "value": False}, {"key": "fast", "value": True}],
 }
 
@@ -63,7 +63,7 @@ def test_a_life_over_rest(ask):
         found = ask("post", f"/pace/{step}", why="a test", **body)
         assert (found["state"], found["phase"]) == (state, phase), step
     assert [row["action"] for row in ask("get", "/pace/changes")["changes"]] == [
-        *("finished", "phased", "widened", "resumed", "paused", "started", "changed", "made")
+        *("finished", "phase_started", "widened", "resumed", "paused", "started", "changed", "created")
     ]
     assert {row["key"] for row in ask("get", "?state=finished")["experiments"]} == {"pace"}
     assert ask("get", "/pace")["decision"] == "fast"
@@ -95,17 +95,17 @@ def test_who_may_only_read_steers_nothing(client):
 
 def test_results_over_rest_and_in_the_terminal(ask, trial, monkeypatch):  # noqa: F811
     asked = []
-    monkeypatch.setattr("flags.api.experiments.ask_for_look", asked.append)
-    monkeypatch.setattr("flags.management.commands.experiment.ask_for_look", asked.append)
-    assert ask("get", "/trial/results")["made_at"] is None
+    monkeypatch.setattr("flags.api.experiments.request_interim_analysis", asked.append)
+    monkeypatch.setattr("flags.management.commands.experiment.request_interim_analysis", asked.append)
+    assert ask("get", "/trial/results")["analyzed_at"] is None
     assert "Nobody has looked" in run_command("results", "trial")
     ask("post", "/trial/results", status=202)
-    assert "Asked for" in run_command("look", "trial") and asked == ["trial", "trial"]
+    assert "Asked for" in run_command("analyze", "trial") and asked == ["trial", "trial"]
     interim_analysis.run_interim_analysis(key="trial", now=factories.NOW)
     found = ask("get", "/trial/results")
     assert found["units"] == {"control": 200, "treatment": 200} and found["lines"][0]["verdict"] == "better"
     assert "better" in run_command("results", "trial") and '"units"' in run_command("results", "trial", "--json")
-    assert run_command("results", "trial", "--csv").startswith("experiment,made_at,phase,metric")
+    assert run_command("results", "trial", "--csv").startswith("experiment,analyzed_at,phase,metric")
 
 
 def run_command(*words):

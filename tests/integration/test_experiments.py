@@ -79,7 +79,7 @@ def test_its_life_is_recorded_step_by_step():
     assert (row.state, row.decision, row.decision_reason, row.finished_at) == ("finished", "treatment", "a test", NOW)
     assert not variants() and row.phases.get().ended_at == NOW
     actions = FlagChange.objects.filter(subject=ChangeSubject.EXPERIMENT, key="trial").order_by("pk")
-    assert [record.action for record in actions] == ["made", "started", "paused", "resumed", "finished"]
+    assert [record.action for record in actions] == ["created", "started", "paused", "resumed", "finished"]
     assert actions.last().before["state"] == "running" and actions.last().after["decision"] == "treatment"
 
 
@@ -266,7 +266,7 @@ def test_the_rollout_of_the_specification_ships_as_a_draft():
         "wasm_conservative": 25.0,
         "wasm_aggressive": 25.0,
     }
-    assert FlagChange.objects.filter(subject=ChangeSubject.EXPERIMENT, key=row.key, action="made").exists()
+    assert FlagChange.objects.filter(subject=ChangeSubject.EXPERIMENT, key=row.key, action="created").exists()
     experiments.start(key=row.key, **DO)
     seen = Counter((choice.engine, choice.variant) for choice in map(assign_engine, UNITS))
     assert seen[("wasm_simd", "wasm_aggressive")] > 100 and seen[("plain", "control")] > 1500

@@ -92,7 +92,7 @@ def test_a_flag_is_made_by_the_form(editor):
     assert [(v.name, v.value, v.weight) for v in flag.variants.all()] == [("blue", "#00f", 3), ("red", "#f00", 1)]
     assert (flag.rules.get().segment, flag.tags, flag.default_value) == (segment, ["web", "new"], "none")
     record = FlagChange.objects.get(key="colour")
-    assert (record.who, record.why, record.action) == ("ed", "a test", "made")
+    assert (record.actor_name, record.why, record.action) == ("ed", "a test", "created")
 
 
 def segment_form(key):
@@ -204,7 +204,7 @@ def test_a_plan_is_written_by_the_form_and_steered_by_buttons(releaser):
     form = {"key": "mine", "flag": flag.pk, "why": "a test"}
     phases = [{"percentage": p, "hours": "24", "position": n} for n, p in enumerate(("5", "50"))]
     guard = {
-        "reading": "feed_error_ratio",
+        "gauge": "feed_error_ratio",
         "bound": "at_most",
         "threshold": "0.01",
         "window_minutes": "60",
@@ -234,7 +234,7 @@ def test_a_plan_is_written_by_the_form_and_steered_by_buttons(releaser):
 
 def test_a_segment_is_written_by_the_form(editor):
     condition = {"attribute": "age", "operator": "at_least", "values": "18", "position": "0"}
-    form = {"key": "adults", "meets": "all", "allowed_ids": "7\n 8 \n", "denied_ids": "", "why": "a test"}
+    form = {"key": "adults", "match": "all", "allowed_ids": "7\n 8 \n", "denied_ids": "", "why": "a test"}
     answer = editor.post(page("segment_add"), form | inline_rows("conditions", condition))
     assert answer.status_code == 302, answer.context["errors"]
     segment = Segment.objects.get(key="adults")
@@ -242,7 +242,7 @@ def test_a_segment_is_written_by_the_form(editor):
     assert "Put ids on the lists" in (
         editor.post(
             page("segment_add"),
-            {"key": "ids", "meets": "all", "why": "x"}
+            {"key": "ids", "match": "all", "why": "x"}
             | inline_rows("conditions", condition | {"attribute": "id", "operator": "in"}),
         ).content.decode()
     )
@@ -253,9 +253,9 @@ def test_the_playground_says_what_a_member_gets_and_why(client):
     factories.flag("f", at=now(), is_enabled=True, rollout_percentage=100)
     address = reverse("admin:flags_flag_playground")
     assert client.get(address).status_code == 200
-    answer = client.get(address, {"flag": "f", "unit_id": "7", "assume": "region=DE"}).content.decode()
+    answer = client.get(address, {"flag": "f", "unit_id": "7", "assumed_attributes": "region=DE"}).content.decode()
     assert "true <span" in answer and "It decides." in answer
-    assert "is not name=value" in client.get(address, {"flag": "f", "unit_id": "7", "assume": "DE"}).content.decode()
+    assert "is not name=value" in client.get(address, {"flag": "f", "unit_id": "7", "assumed_attributes": "DE"}).content.decode()
     assert "There is no flag" in client.get(address, {"flag": "gone", "unit_id": "7"}).content.decode()
 
 

@@ -78,9 +78,9 @@ def test_a_flag_is_made_read_changed_and_archived(editor):
     assert [f["key"] for f in editor.get("/api/v1/flags?tag=web").json()["flags"]] == ["dark"]
     assert [f["key"] for f in editor.get("/api/v1/flags?q=DARK&is_enabled=true").json()["flags"]] == ["dark"]
     record = editor.get("/api/v1/flags/dark/changes").json()["changes"]
-    assert [(row["who"], row["why"], row["action"]) for row in record] == [
+    assert [(row["actor"], row["why"], row["action"]) for row in record] == [
         ("ed", "go", "changed"),
-        ("ed", "asked for", "made"),
+        ("ed", "asked for", "created"),
     ]
     assert {"field": "rollout_percentage", "before": "0", "after": "30"} in record[0]["differences"]
     back = post(editor, "flags/dark/restore", change_id=record[1]["id"], why="no")
@@ -144,7 +144,7 @@ def test_a_key_with_the_scope_changes_flags_by_its_own_name(monkeypatch):
     keyed.force_authenticate(AnonymousUser(), token=SimpleNamespace(id="k1", scopes=frozenset({"flags:write"})))
     body = {"is_enabled": True, "why": "deployed"}
     assert keyed.patch("/api/v1/flags/g", body, format="json", headers={"If-Match": "*"}).status_code == 200
-    assert FlagChange.objects.filter(key="g").first().who == "system: key k1"
+    assert FlagChange.objects.filter(key="g").first().actor_name == "system: key k1"
     waiting = keyed.patch("/api/v1/flags/f", body, format="json", headers={"If-Match": "*"}).json()["id"]
     assert keyed.post(f"/api/v1/approvals/{waiting}/approve").status_code in (401, 403)
     keyed.force_authenticate(AnonymousUser(), token=SimpleNamespace(id="k2", scopes=frozenset({"flags:read"})))
@@ -172,7 +172,7 @@ def test_approval_over_rest(client):
     ]
     assert post(client, f"approvals/{asked.json()['id']}/approve").status_code == 403
     client.force_login(person("rob", "change_flag", "release_flag"))
-    assert [row["asked_by"] for row in client.get("/api/v1/approvals").json()["approvals"]] == ["ed"]
+    assert [row["requested_by"] for row in client.get("/api/v1/approvals").json()["approvals"]] == ["ed"]
     assert post(client, f"approvals/{asked.json()['id']}/approve").status_code == 204
     assert Flag.objects.get(key="f").is_enabled
 
@@ -253,9 +253,9 @@ def run(capsys, *words):
 
 
 def test_flags_from_the_command_line(capsys, tmp_path):
-    run(capsys, "set", "cli", "--make", "is_enabled=true", "tags=[web, new]", "--why", "made")
+    run(capsys, "set", "cli", "--create", "is_enabled=true", "tags=[web, new]", "--why", "made")
     get_user_model().objects.create_user("ann")
-    out = run(capsys, "rollout", "cli", "12.5%", "--why", "more", "--by", "ann")
+    out = run(capsys, "rollout", "cli", "12.5%", "--why", "more", "--user", "ann")
     assert "cli rollout_percentage: 0 -> 12.5" in out
     assert "12.5 %" in run(capsys, "list")
     listed = json.loads(run(capsys, "list", "--json"))
@@ -279,7 +279,7 @@ def test_flags_from_the_command_line(capsys, tmp_path):
 
 def test_a_plan_from_the_command_line(capsys):
     factories.flag("f")
-    key = run(capsys, "plan", "make", "gradual", "f", "--why", "x").split(":")[0]
+    key = run(capsys, "plan", "create", "gradual", "f", "--why", "x").split(":")[0]
     assert "running, phase 1 of 5" in run(capsys, "plan", "start", key, "--why", "x")
     assert key in run(capsys, "plans")
     for step in ("pause", "resume", "stop"):
@@ -308,10 +308,10 @@ def test_a_flag_that_needs_approval_waits_from_the_command_line_too(capsys):
         (["set", "f", "a={", "--why", "x"], "no YAML"),
         (["set", "none", "is_enabled=true", "--why", "x"], "There is no flag 'none'"),
         (["kill", "f", "--why", " "], "Say why"),
-        (["kill", "f", "--why", "x", "--by", "nobody"], "There is no user 'nobody'"),
+        (["kill", "f", "--why", "x", "--user", "nobody"], "There is no user 'nobody'"),
         (["restore", "f", "99999", "--why", "x"], "has no change"),
         (["import", "nowhere.yaml", "--why", "x"], "cannot be read"),
-        (["plan", "make", "gradual", "--why", "x"], "Name the template and the flag"),
+        (["plan", "create", "gradual", "--why", "x"], "Name the template and the flag"),
         (["explain", "none", "u"], "There is no flag"),
     ],
 )

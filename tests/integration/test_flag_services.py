@@ -178,7 +178,7 @@ def test_yaml_goes_out_and_comes_back():
     outcomes = {
         o.key: o.outcome for o in transfer.import_yaml(text=changed, actor=TEST, why="x", now=NOW, dry_run=True)
     }
-    assert (outcomes["s"], outcomes["a_root"], outcomes["a"]) == ("changed", "made", "changed")
+    assert (outcomes["s"], outcomes["a_root"], outcomes["a"]) == ("changed", "created", "changed")
     assert not Flag.objects.filter(key="a_root").exists(), "a dry run changes nothing"
 
 
@@ -216,8 +216,8 @@ def plan_of(measured, *, on_breach="roll_back", hours=24, phases=(5, 50, 100)):
         "flag": "f",
         "phases": [{"percentage": p, "hours": hours} for p in phases],
         "guardrails": [
-            {"reading": "errors", "variant": "new", "threshold": 0.01, "on_breach": on_breach},
-            {"reading": "quality", "bound": "at_least", "threshold": 0.7, "on_breach": "pause"},
+            {"gauge": "errors", "variant": "new", "threshold": 0.01, "on_breach": on_breach},
+            {"gauge": "quality", "bound": "at_least", "threshold": 0.7, "on_breach": "pause"},
         ],
     }
     apply_change(subject="plan", key="p", patch=patch, actor=TEST, why="x", now=NOW, create=True)

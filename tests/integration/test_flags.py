@@ -115,7 +115,7 @@ def test_variants_share_by_weight_and_nobody_changes_variant_when_the_rollout_gr
             {"mail": "aXb"},
         ),
         (
-            {"conditions": [{"attribute": "path", "operator": "starts", "values": ["ab"]}]},
+            {"conditions": [{"attribute": "path", "operator": "starts_with", "values": ["ab"]}]},
             {"path": "abc"},
             {"path": "cab"},
         ),
@@ -126,7 +126,7 @@ def test_variants_share_by_weight_and_nobody_changes_variant_when_the_rollout_gr
         ),
         ({"conditions": [{"attribute": "beta", "operator": "unknown"}]}, {}, {"beta": True}),
         (
-            {"meets": "any", "conditions": [{"attribute": "a", "values": [1]}, {"attribute": "b", "values": [1]}]},
+            {"match": "any", "conditions": [{"attribute": "a", "values": [1]}, {"attribute": "b", "values": [1]}]},
             {"b": 1},
             {"b": 2},
         ),
@@ -401,7 +401,7 @@ def test_a_broken_rule_is_counted_and_the_request_goes_on(monkeypatch):
 
     make()
     before = REGISTRY.get_sample_value("recsys_flag_errors_total", {"reason": "general"}) or 0
-    monkeypatch.setattr(provider, "details", broken)
+    monkeypatch.setattr(provider, "evaluate_details", broken)
     assert ask("boolean", "f", True).value is True
     assert REGISTRY.get_sample_value("recsys_flag_errors_total", {"reason": "general"}) == before + 1
 
@@ -412,7 +412,7 @@ def test_the_flags_of_the_specification_ship():
     assert rows["experimental_features"] == (True, 10.0)
     assert "wasm_recommendations" in rows
     assert {"wasm_recommendations", "experimental_features"} <= set(
-        FlagChange.objects.filter(action="made").values_list("key", flat=True)
+        FlagChange.objects.filter(action="created").values_list("key", flat=True)
     )
 
 

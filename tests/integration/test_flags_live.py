@@ -64,8 +64,8 @@ def test_a_rollout_goes_up_by_itself_and_comes_down_by_itself(beat):
         "flag": FLAG,
         "phases": [{"percentage": 5, "hours": 0}, {"percentage": 35, "hours": 24}, {"percentage": 100, "hours": 24}],
         "guardrails": [
-            {"reading": "feed_fallback_ratio", "variant": "wasm_conservative", "threshold": 0.05, "min_samples": 20},
-            {"reading": "feed_latency_p95_ms", "variant": "wasm_conservative", "threshold": 500, "min_samples": 20},
+            {"gauge": "feed_fallback_ratio", "variant": "wasm_conservative", "threshold": 0.05, "min_samples": 20},
+            {"gauge": "feed_latency_p95_ms", "variant": "wasm_conservative", "threshold": 500, "min_samples": 20},
         ],
     }
     apply_change(subject="plan", key="live", patch=patch, actor=TEST, why="rehearsal", now=now(), create=True)

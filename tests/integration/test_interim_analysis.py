@@ -81,8 +81,8 @@ def make_exposures(phase, members, variant, *, at=START, propensity=0.5):
 def trial(db, fresh_wiring):
     """An experiment of 400 members: those treated click 60 % more, and turn down as much as the others."""
     members, post = make_members(400, languages=("en", "de"))
-    metrics = ["engaged", "click_through", "turned_down"]
-    experiment = factories.experiment(FLAG, at=START, goal="engagements", metrics=metrics)
+    metrics = ["engagement_rate", "click_through_rate", "negative_feedback_per_member"]
+    experiment = factories.experiment(FLAG, at=START, goal="engagements_per_member", metrics=metrics)
     phase, rng, acts = experiment.phases.get(), np.random.default_rng(5), []
     halves = members[:200], members[200:]
     for half, variant, rate in zip(halves, ("control", "treatment"), (3.0, 4.8), strict=True):
@@ -96,8 +96,8 @@ def trial(db, fresh_wiring):
     return experiment
 
 
-def result(snapshot, metric="engagements", segment=""):
-    return snapshot.results.get(metric__key=metric, segment=segment)
+def result(snapshot, metric="engagements_per_member", slice_label=""):
+    return snapshot.results.get(metric__key=metric, slice_label=slice_label)
 
 
 def test_a_look_says_what_the_rows_say(trial):
@@ -115,15 +115,15 @@ def test_a_look_says_what_the_rows_say(trial):
     found = result(snapshot)
     assert isclose(found.control_mean, control.mean()) and isclose(found.mean, treatment.mean())
     plain = fixed_interval(mean_difference(compute_moments(control), compute_moments(treatment)))
-    assert found.low < found.difference < found.high and found.high - found.low < plain.high - plain.low
+    assert found.fixed_low < found.difference < found.fixed_high and found.fixed_high - found.fixed_low < plain.fixed_high - plain.fixed_low
     assert found.remaining_variance_ratio < 0.9
     assert (
         found.verdict == ExperimentResult.Verdict.BETTER and found.chance_better > 0.99 and found.expected_loss < 0.01
     )
-    assert found.anytime_low < found.low and found.lift_low < 0.6 < found.lift_high
-    assert result(snapshot, "click_through").mean == pytest.approx(treatment.sum() / 1000)
-    assert result(snapshot, "turned_down").difference == 0.0
-    assert {row.segment for row in snapshot.results.exclude(segment="")} == {"language=en", "language=de"}
+    assert found.anytime_low < found.fixed_low and found.lift_low < 0.6 < found.lift_high
+    assert result(snapshot, "click_through_rate").mean == pytest.approx(treatment.sum() / 1000)
+    assert result(snapshot, "negative_feedback_per_member").difference == 0.0
+    assert {row.slice_label for row in snapshot.results.exclude(slice_label="")} == {"language=en", "language=de"}
     assert snapshot.needed_units > 400 and snapshot.days_left is None, "nobody came this week: no pace"
 
 
@@ -156,7 +156,7 @@ def test_a_guardrail_is_safe_worse_or_open(trial):
     """Safe once no harm beyond the tolerance is left possible."""
     snapshot = interim_analysis.run_interim_analysis(key="trial", now=NOW)
     assert (
-        result(snapshot, "turned_down").verdict == ExperimentResult.Verdict.INCONCLUSIVE
+        result(snapshot, "negative_feedback_per_member").verdict == ExperimentResult.Verdict.INCONCLUSIVE
     )  # nobody turned anything down: no spread
     post = Post.objects.get(external_id="p")
     for member in Member.objects.filter(external_id__in=[f"m{n}" for n in range(200, 400)]):
@@ -164,13 +164,13 @@ def test_a_guardrail_is_safe_worse_or_open(trial):
             make_interactions(member, post, "hide", START + timedelta(days=1), member.pk % 3)
         )
     snapshot = interim_analysis.run_interim_analysis(key="trial", now=NOW)
-    assert result(snapshot, "turned_down").verdict == ExperimentResult.Verdict.WORSE
-    assert "WORSE on turned_down: treatment" in build_weekly_digest(now=NOW)[0]
-    Metric.objects.filter(key="turned_down").update(numerator=["view"])
+    assert result(snapshot, "negative_feedback_per_member").verdict == ExperimentResult.Verdict.WORSE
+    assert "WORSE on negative_feedback_per_member: treatment" in build_weekly_digest(now=NOW)[0]
+    Metric.objects.filter(key="negative_feedback_per_member").update(numerator=["view"])
     equal = Interaction.objects.filter(kind="view", member__external_id="m0")
     equal.first().delete()
     assert (
-        result(interim_analysis.run_interim_analysis(key="trial", now=NOW), "turned_down").verdict
+        result(interim_analysis.run_interim_analysis(key="trial", now=NOW), "negative_feedback_per_member").verdict
         == ExperimentResult.Verdict.SAFE
     )
 
@@ -194,7 +194,7 @@ def test_an_experiment_without_units_has_a_look_that_says_so(db):
     snapshot = interim_analysis.run_interim_analysis(key="trial", now=NOW)
     found = snapshot.results.get()
     assert snapshot.units == {"control": 0, "treatment": 0} and snapshot.days_left is None
-    assert (found.verdict, found.low, found.lift, found.chance_better) == (
+    assert (found.verdict, found.fixed_low, found.lift, found.chance_better) == (
         ExperimentResult.Verdict.INCONCLUSIVE,
         None,
         None,
@@ -203,7 +203,7 @@ def test_an_experiment_without_units_has_a_look_that_says_so(db):
 
 
 def test_a_metric_of_nobody_s_is_named(trial):
-    Metric.objects.filter(key="engaged").update(source="weather")
+    Metric.objects.filter(key="engagement_rate").update(source="weather")
     with pytest.raises(KeyError, match="weather"):
         interim_analysis.run_interim_analysis(key="trial", now=NOW)
     assert metric_sources.metric_source_names() == ["interactions"]

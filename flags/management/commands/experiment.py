@@ -35,7 +35,7 @@ class Command(BaseCommand):
                 sub.add_argument(argument)
             if changes:
                 sub.add_argument("--why", required=True, help="kept with the change")
-                sub.add_argument("--by", default="", help="the user who does it; else: the command line")
+                sub.add_argument("--user", default="", help="the user who makes the change; default: the command line")
             return sub
 
         action("list", "Every experiment: its state, traffic and variants.")
@@ -53,7 +53,7 @@ class Command(BaseCommand):
         resulting = action("results", "What came of it.", "key")
         resulting.add_argument("--csv", action="store_true")
         resulting.add_argument("--json", action="store_true")
-        action("look", "Have the analysis worker look at it now.", "key")
+        action("analyze", "Request an interim analysis from the analysis worker now.", "key")
 
     def handle(self, *args: object, **options: Any) -> None:
         try:
@@ -74,7 +74,7 @@ class Command(BaseCommand):
         document = experiment_document(experiments.find_experiment(key))
         self.stdout.write(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
 
-    def do_save(self, file: Path, why: str, by: str, **_: object) -> None:
+    def do_save(self, file: Path, why: str, user: str, **_: object) -> None:
         try:
             document = yaml.safe_load(file.read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError) as error:
@@ -84,11 +84,11 @@ class Command(BaseCommand):
         key, subject = str(document["key"]), ChangeSubject.EXPERIMENT
         is_new = not Experiment.objects.filter(key=key).exists()
         done = apply_change(
-            subject=subject, key=key, patch=document, actor=find_actor(by), why=why, now=now(), create=is_new
+            subject=subject, key=key, patch=document, actor=find_actor(user), why=why, now=now(), create=is_new
         )
         self.print_outcome(key, done)
 
-    def run_step(self, action: str, key: str, why: str, by: str, **options: Any) -> None:
+    def run_step(self, action: str, key: str, why: str, user: str, **options: Any) -> None:
         more: dict[str, Any] = {}
         if action == "widen":
             more["traffic_percentage"] = parse_number(options["percentage"])
@@ -99,7 +99,7 @@ class Command(BaseCommand):
         elif action == "finish":
             more["decision"] = options["decision"]
         do: Any = experiments.STEPS[action]
-        self.print_outcome(key, do(key=key, actor=find_actor(by), why=why, now=now(), **more))
+        self.print_outcome(key, do(key=key, actor=find_actor(user), why=why, now=now(), **more))
 
     def do_results(self, key: str, **options: Any) -> None:
         found = report.build_report(experiments.find_experiment(key))
@@ -113,7 +113,7 @@ class Command(BaseCommand):
     def print_results(self, found: report.Report) -> None:
         """Print the comparisons of everybody."""
         if found.analyzed_at is None:
-            self.stdout.write(f"Nobody has looked at {found.experiment} yet: experiment look {found.experiment}")
+            self.stdout.write(f"Nobody has looked at {found.experiment} yet: experiment analyze {found.experiment}")
             return
         if found.has_sample_ratio_mismatch:
             self.stdout.write(f"THE SPLIT IS WRONG (p {found.sample_ratio_p:.2g}): believe none of this.")

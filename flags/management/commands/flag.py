@@ -31,7 +31,7 @@ PLAN_STEPS: dict[str, Callable[..., RolloutPlan | PendingChange]] = {
     "start": rollouts.start,
     "pause": rollouts.pause,
     "resume": rollouts.resume,
-    "back": rollouts.step_back,
+    "step-back": rollouts.step_back,
     "stop": rollouts.stop,
 }
 
@@ -48,7 +48,7 @@ class Command(BaseCommand):
                 sub.add_argument(argument)
             if changes:
                 sub.add_argument("--why", required=True, help="kept with the change")
-                sub.add_argument("--by", default="", help="the user who does it; else: the command line")
+                sub.add_argument("--user", default="", help="the user who makes the change; default: the command line")
             return sub
 
         listing = action("list", "Every flag: its state, its rollout and since when.")
@@ -58,18 +58,18 @@ class Command(BaseCommand):
         showing.add_argument("--json", action="store_true")
         setting = action("set", "Change fields, such as: is_enabled=true 'tags=[search]'.", "key", changes=True)
         setting.add_argument("fields", nargs="+", metavar="FIELD=VALUE", help="a value in YAML")
-        setting.add_argument("--make", action="store_true", help="make the flag if there is none")
+        setting.add_argument("--create", action="store_true", help="create the flag if it does not exist")
         action("rollout", "Set the percentage of those who have the flag.", "key", "percentage", changes=True)
         action("kill", "Turn a flag off for everybody at once; waits for no approval.", "key", changes=True)
         action("restore", "Bring back what a change left (its number is in show).", "key", "change", changes=True)
         explaining = action("explain", "What a unit gets, and why.", "key", "unit_id")
         explaining.add_argument("attributes", nargs="*", metavar="NAME=VALUE", help="what to assume of the unit")
-        planning = action("plan", "Steer a rollout plan, or `plan make TEMPLATE FLAG`.", changes=True)
-        planning.add_argument("step", choices=["make", *PLAN_STEPS])
+        planning = action("plan", "Steer a rollout plan, or `plan create TEMPLATE FLAG`.", changes=True)
+        planning.add_argument("step", choices=["create", *PLAN_STEPS])
         planning.add_argument("key", help="the plan's; of make: the template's")
         planning.add_argument("flag", nargs="?", help="of make: the flag's")
         action("plans", "Every rollout plan.")
-        measuring = action("readings", "What guardrails read: how it goes now.")
+        measuring = action("gauges", "What guardrails read: how it goes now.")
         measuring.add_argument("--variant", default="", help="whose requests; else everybody's")
         measuring.add_argument("--minutes", type=float, default=60.0, help="how far back")
         exporting = action("export", "All flags, segments and templates as YAML.")
@@ -93,14 +93,16 @@ class Command(BaseCommand):
             if options["stale"]
             else Flag.objects.filter(is_archived=False)
         )
-        found = [flag_document(row) | {"stale": stale_reason(row, moment)} for row in rows]
+        found = [flag_document(row) | {"stale_reason": stale_reason(row, moment)} for row in rows]
         if options["json"]:
             self.stdout.write(json.dumps(found, indent=2))
             return
         table = Table("flag", "state", "rollout", "rules", "note")
         for row in found:
             state = "on" if row["is_enabled"] else "off"
-            table.add_row(row["key"], state, f"{row['rollout_percentage']:g} %", str(len(row["rules"])), row["stale"])
+            table.add_row(
+                row["key"], state, f"{row['rollout_percentage']:g} %", str(len(row["rules"])), row["stale_reason"]
+            )
         self.print_table(table)
 
     def do_show(self, key: str, **options: Any) -> None:
@@ -119,24 +121,26 @@ class Command(BaseCommand):
                 f"#{row.pk} {row.changed_at:%Y-%m-%d %H:%M:%S} {row.actor_name}, {row.action}: {row.why} {made}".rstrip()
             )
 
-    def do_set(self, key: str, fields: list[str], make: bool, why: str, by: str, **_: object) -> None:
+    def do_set(self, key: str, fields: list[str], create: bool, why: str, user: str, **_: object) -> None:
         patch = parse_assignments(fields)
-        is_new = make and not Flag.objects.filter(key=key).exists()
-        self.print_outcome(apply_change(key=key, patch=patch, actor=find_actor(by), why=why, now=now(), create=is_new))
+        is_new = create and not Flag.objects.filter(key=key).exists()
+        self.print_outcome(
+            apply_change(key=key, patch=patch, actor=find_actor(user), why=why, now=now(), create=is_new)
+        )
 
-    def do_rollout(self, key: str, percentage: str, why: str, by: str, **_: object) -> None:
+    def do_rollout(self, key: str, percentage: str, why: str, user: str, **_: object) -> None:
         patch = {"rollout_percentage": percentage.removesuffix("%").strip()}
-        self.print_outcome(apply_change(key=key, patch=patch, actor=find_actor(by), why=why, now=now()))
+        self.print_outcome(apply_change(key=key, patch=patch, actor=find_actor(user), why=why, now=now()))
 
-    def do_kill(self, key: str, why: str, by: str, **_: object) -> None:
-        self.print_outcome(kill_flag(key=key, actor=find_actor(by), why=why, now=now()))
+    def do_kill(self, key: str, why: str, user: str, **_: object) -> None:
+        self.print_outcome(kill_flag(key=key, actor=find_actor(user), why=why, now=now()))
 
-    def do_restore(self, key: str, change: str, why: str, by: str, **_: object) -> None:
+    def do_restore(self, key: str, change: str, why: str, user: str, **_: object) -> None:
         rows = FlagChange.objects.filter(subject=ChangeSubject.FLAG, key=key)
         record = rows.filter(pk=change.removeprefix("#")).first() if change.removeprefix("#").isdigit() else None
         if record is None:
             raise CommandError(f"{key} has no change {change!r}; `manage.py flag show {key}` lists them.")
-        self.print_outcome(restore_change(change_id=record.pk, actor=find_actor(by), why=why, now=now()))
+        self.print_outcome(restore_change(change_id=record.pk, actor=find_actor(user), why=why, now=now()))
 
     def do_explain(self, key: str, unit_id: str, attributes: list[str], **_: object) -> None:
         found = explain(key=key, unit_id=unit_id, given_attributes=parse_assignments(attributes), now=now())
@@ -149,11 +153,11 @@ class Command(BaseCommand):
         for step in found.steps:
             self.stdout.write(f"  {'>' if step.is_decisive else ' '} {step.rule}: {step.outcome}")
 
-    def do_plan(self, step: str, key: str, flag: str | None, why: str, by: str, **_: object) -> None:
-        actor, moment = find_actor(by), now()
-        if step == "make":
+    def do_plan(self, step: str, key: str, flag: str | None, why: str, user: str, **_: object) -> None:
+        actor, moment = find_actor(user), now()
+        if step == "create":
             if not flag:
-                raise CommandError("Name the template and the flag: flag plan make gradual wasm_recommendations.")
+                raise CommandError("Name the template and the flag: flag plan create gradual wasm_recommendations.")
             done: RolloutPlan | PendingChange = rollouts.copy_template(
                 template=key, flag=flag, actor=actor, why=why, now=moment
             )
@@ -189,12 +193,12 @@ class Command(BaseCommand):
             output.write_text(text)
             self.stdout.write(f"Wrote {output}.")
 
-    def do_import(self, file: Path, dry_run: bool, why: str, by: str, **_: object) -> None:
+    def do_import(self, file: Path, dry_run: bool, why: str, user: str, **_: object) -> None:
         try:
             text = file.read_text()
         except OSError as error:
             raise CommandError(f"{file} cannot be read: {error.strerror}.") from error
-        for one in transfer.import_yaml(text=text, actor=find_actor(by), why=why, now=now(), dry_run=dry_run):
+        for one in transfer.import_yaml(text=text, actor=find_actor(user), why=why, now=now(), dry_run=dry_run):
             self.stdout.write(f"{one.subject} {one.key}: {one.outcome}{' (dry run)' if dry_run else ''}")
 
     def print_outcome(self, outcome: FlagChange | PendingChange | None) -> None:
