@@ -99,7 +99,7 @@ def error_resolution(default: object, code: ErrorCode, message: str) -> Resoluti
 
 
 def build_metadata(evaluation: Evaluation) -> dict[str, bool | int | float | str]:
-    """Return OpenFeature metadata: the deciding rule, and for an experiment its ids, propensity and variant settings."""
+    """Return OpenFeature metadata: the deciding rule, and an experiment's ids, propensity and variant settings."""
     answer = evaluation.answer
     metadata: dict[str, bool | int | float | str] = {"rule": answer.rule} if answer.rule else {}
     if answer.variant:

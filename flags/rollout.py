@@ -1,13 +1,13 @@
 """
 The rollout rules, evaluated by GrowthBook's engine. This module does not use Django.
 
-Buckets. The engine hashes the seed and the unit's id (FNV-1a 32-bit, applied twice: hash version 2) to a bucket from 0
-to 1. A rule applies to the units whose bucket lies in its `range`. The seed of a rollout is the flag's key, so that two
+Buckets. The engine hashes the seed and the unit's id to a bucket from 0 to 1 (hash version 2: 32-bit FNV-1a, applied
+twice, modulo 10,000). A rule applies to the units whose bucket lies in its `range`. The seed of a rollout is the flag's key, so that two
 flags at 25 % reach different units; the seed of an experiment is the seed of its phase.
 
-Why units keep their variant when a percentage grows. Variant i with share w starts at the sum s of the shares before it,
-whatever the percentage. At the fraction p of units it takes the range [s, s + w * p]. A larger p only moves the end of
-each range, within the variant's own segment [s, s + w]: no unit leaves the flag, and no unit changes its variant. If
+Why units keep their variant when a percentage grows. Variant i with share w starts at the sum s of the shares before
+it, whatever the percentage. At the fraction p of units it takes the range [s, s + w * p]. A larger p only moves the end
+of each range, within the variant's own segment [s, s + w]: no unit leaves the flag, and no unit changes its variant. If
 the ranges were packed one after another ([0, w1 * p], [w1 * p, ...]), a larger p would move the units at each border to
 another variant. Changed shares move the starts, and therefore do change variants.
 
@@ -224,7 +224,7 @@ def evaluate_with_engine(
     assignments: Mapping[str, str] | None = None,
     attributes: Mapping[str, object] | None = None,
 ) -> FlagAnswer:
-    """Return the flag's value for the unit, given its earlier assignments. The value is None if the flag does not exist."""
+    """Return the flag's value for the unit, given its earlier assignments; the value None if there is no such flag."""
     compiled_flag = compiled.flags.get(key)
     if compiled_flag is None:
         return FlagAnswer(None)

@@ -1,8 +1,8 @@
 """
 Bandit weights: Thompson sampling over the variants, once a night.
 
-Each variant's share is the probability that it is the best (Thompson 1933; from draws of the normal posterior of its mean),
-mixed with the experiment's floor. The shares are the propensities stored with exposures. Weighting each unit by
+Each variant's share is the probability that it is the best (Thompson 1933; from draws of the normal posterior of its
+mean), mixed with the experiment's floor. The shares are the propensities stored with exposures. Weighting each unit by
 1 / propensity keeps the estimates unbiased although the shares change.
 """
 

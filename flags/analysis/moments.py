@@ -58,8 +58,8 @@ def compute_ratio_moments(
     """
     Return the moments of sum(*numerator*) / sum(*denominator*) over units, both (n,).
 
-    The unit is what is randomized, so the variance comes from the delta method (Deng, Knoblich, Lu 2018, section 3.1): the
-    variance of (numerator - ratio * denominator) / mean(denominator). Without a denominator the result has 0 units.
+    The unit is what is randomized, so the variance comes from the delta method (Deng, Knoblich, Lu 2018, section 3.1):
+    the variance of (numerator - ratio * denominator) / mean(denominator). Without a denominator the result has 0 units.
     """
     weight = np.ones(len(numerator)) if weights is None else weights
     total = float(weight @ denominator) if len(denominator) else 0.0

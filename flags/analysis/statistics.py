@@ -7,13 +7,13 @@ Three views of one difference:
 - The anytime interval is valid at every interim analysis. Verdicts use it.
 - The Bayesian view gives the probability that a variant is better, and the expected loss of choosing it.
 
-Why anytime-valid intervals. Experiments are analyzed every night, and people stop them when a result appears. A fixed 95 %
-interval excludes the true value in 5 % of single analyses, but the chance that it does so in at least one of many repeated
-analyses is far higher, and tends to 1 without end. Stopping at the first "significant" result would therefore find
-differences where none exist. An anytime-valid interval (a confidence sequence) contains the true value at all analyses
-together with a probability of 95 %, so that it stays valid however often and whenever somebody looks or stops. The price is
-width: at the same units it is wider than the fixed interval. Replacing it by the fixed interval in verdicts would
-invalidate every interim analysis.
+Why anytime-valid intervals. Experiments are analyzed every night, and people stop them when a result appears. A fixed
+95 % interval excludes the true value in 5 % of single analyses, but the chance that it does so in at least one of many
+repeated analyses is far higher, and approaches 1 as the analyses continue.
+Stopping at the first "significant" result would therefore find differences where none exist. An anytime-valid interval (a confidence sequence) contains the true value at all
+analyses together with a probability of 95 %, so that it stays valid however often and whenever somebody looks or stops.
+The price is width: at the same units it is wider than the fixed interval. Replacing it by the fixed interval in
+verdicts would invalidate every interim analysis.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ def adjust_with_cuped(control: Moments, treatment: Moments) -> tuple[Moments, Mo
     """
     Return both arms with the prior values regressed out of their means and variances (CUPED).
 
-    Deng, Xu, Kohavi, Walker 2013: y - theta * (x - mean of x), theta = cov(x, y) / var(x), both pooled over the two arms.
+    Deng, Xu, Kohavi, Walker 2013: y - theta * (x - mean of x), theta = cov(x, y) / var(x), both pooled over the two
+    arms.
     """
     units = control.n + treatment.n
     prior_variance = _pooled_variance(control.prior_variance, control.n, treatment.prior_variance, treatment.n)

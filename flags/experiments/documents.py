@@ -160,8 +160,8 @@ def refuse_frozen_changes(before: Document | None, after: Document, action: str)
         raise RefusedError(f"{after['key']} is finished and cannot change. Create another experiment.")
     if old["state"] in ACTIVE_STATES and (frozen := sorted(changed - CHANGEABLE_WHILE_RUNNING)):
         raise RefusedError(
-            f"{after['key']} is running, so these fields cannot change: {', '.join(frozen)}. Begin a new phase, or finish the "
-            "experiment."
+            f"{after['key']} is running, so these fields cannot change: {', '.join(frozen)}. Begin a new "
+            "phase, or finish the experiment."
         )
 
 

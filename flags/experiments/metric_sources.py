@@ -12,8 +12,8 @@ from flags.analysis.moments import Float64Array
 
 CountEvents = Callable[[Sequence[str], Float64Array, Float64Array, Sequence[str]], Float64Array]
 """
-Takes n unit ids, the start and end of a window per unit (Unix seconds, each (n,)) and kinds of events. Returns the number
-of such events of each unit (n,) in [start, end).
+Takes n unit ids, the start and end of a window per unit (Unix seconds, each (n,)) and kinds of events. Returns the
+number of such events of each unit (n,) in [start, end).
 """
 SliceUnits = Callable[[Sequence[str]], dict[str, list[str]]]
 """Takes n unit ids and returns the value of each unit by slice name: {"language": ["en", "de", …]}; "" if unknown."""

@@ -1,8 +1,9 @@
 """
 Running experiments as rules of GrowthBook's engine. This module does not use Django.
 
-A variant is an explicit range of the unit's bucket, see `flags.rollout`. Raising the traffic moves the end of each range
-and keeps its start, so that no unit changes its variant. Weights belong to a phase, and each phase has its own seed.
+A variant is an explicit range of the unit's bucket, see `flags.rollout`. Raising the traffic moves the end of each
+range and keeps its start, so that no unit changes its variant. Weights belong to a phase, and each phase has its own
+seed.
 """
 
 from __future__ import annotations

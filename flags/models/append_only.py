@@ -26,7 +26,7 @@ AppendOnlyManager = models.Manager.from_queryset(AppendOnlyQuerySet)
 
 
 class AppendOnlyModel(models.Model):
-    """A model whose rows cannot be changed or deleted through the app. Database triggers enforce the same for changes."""
+    """A model whose rows the app cannot change or delete."""
 
     objects = AppendOnlyManager()
 

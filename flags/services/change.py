@@ -4,9 +4,9 @@ The single writer of flags, segments, rollout plans and experiments.
 Every entry point (admin, REST, commands, import, rollout plans, bandit, erasure) changes these rows through
 `apply_change`. In one transaction it
 
-1. locks the row and loads its current document;
+1. locks the row, loads its current document, and compares the version that the caller read;
 2. merges the patch, and validates the result as a whole document;
-3. checks the version that the caller read, and whether a second person must approve;
+3. checks whether the action is allowed and whether a second person must approve;
 4. writes the row with its child rows, and a `FlagChange` with who, why, before and after;
 5. writes a new payload token, which makes every process reload the flags.
 
@@ -65,7 +65,10 @@ SubjectRow = Flag | Segment | RolloutPlan | Experiment
 IMMEDIATE_ACTIONS = frozenset({"killed"})
 """Actions that need no approval."""
 PREAPPROVED_SYSTEM_ACTORS = ("rollout", "erasure", "bandit")
-"""Prefixes of system actors that need no approval: starting a rollout or bandit was approved, and an erasure must not wait."""
+"""
+Prefixes of system actors whose changes need no approval: the start of a rollout or bandit was approved, and an erasure
+must not wait.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +113,8 @@ def apply_change(
     Change the fields in *patch* and return the `FlagChange`, or None if the patch changes nothing.
 
     A change that needs approval is saved and returned as a `PendingChange`, unless *approved_by* is the second person.
-    *version* is the version of the flag that the caller read, or None to skip the check. Raises `ValidationError` by field,
-    or an error of `flags.services.errors`.
+    *version* is the version of the flag that the caller read, or None to skip the check. Raises `ValidationError` by
+    field, or an error of `flags.services.errors`.
     """
     if not why.strip():
         raise ValidationError({"why": ["Give a reason: it is saved with the change."]})

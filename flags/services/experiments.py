@@ -1,8 +1,8 @@
 """
 The lifecycle of an experiment: draft, running, paused, finished with a decision. Each step is recorded as a change.
 
-While an experiment runs, its assignment is frozen. More traffic extends each variant's bucket range from its own start, so
-that no unit changes its variant (see `flags.rollout`). Other weights start a new phase with a new seed. In a sticky
+While an experiment runs, its assignment is frozen. More traffic extends each variant's bucket range from its own start,
+so that no unit changes its variant (see `flags.rollout`). Other weights start a new phase with a new seed. In a sticky
 experiment, units that were exposed before keep their variant in the new phase.
 """
 
@@ -45,8 +45,8 @@ def widen(*, key: str, traffic_percentage: float, actor: Actor, why: str, now: d
     row = require_experiment_state(key, *ACTIVE_STATES)
     if traffic_percentage <= row.traffic_percentage:
         raise RefusedError(
-            f"{key} already has {row.traffic_percentage:g} % of the traffic, and a lower percentage would remove units. Give "
-            "a higher percentage, or pause the experiment."
+            f"{key} already has {row.traffic_percentage:g} % of the traffic, and less would remove units. Give a higher "
+            "percentage, or pause the experiment."
         )
     return apply_step(key, "widened", actor, why, now, traffic_percentage=traffic_percentage)
 
