@@ -2,8 +2,8 @@
 The rollout rules, evaluated by GrowthBook's engine. This module does not use Django.
 
 Buckets. The engine hashes the seed and the unit's id to a bucket from 0 to 1 (hash version 2: 32-bit FNV-1a, applied
-twice, modulo 10,000). A rule applies to the units whose bucket lies in its `range`. The seed of a rollout is the flag's key, so that two
-flags at 25 % reach different units; the seed of an experiment is the seed of its phase.
+twice, modulo 10,000). A rule applies to the units whose bucket lies in its `range`. The seed of a rollout is the flag's
+key, so that two flags at 25 % reach different units; the seed of an experiment is the seed of its phase.
 
 Why units keep their variant when a percentage grows. Variant i with share w starts at the sum s of the shares before
 it, whatever the percentage. At the fraction p of units it takes the range [s, s + w * p]. A larger p only moves the end

@@ -9,11 +9,11 @@ Three views of one difference:
 
 Why anytime-valid intervals. Experiments are analyzed every night, and people stop them when a result appears. A fixed
 95 % interval excludes the true value in 5 % of single analyses, but the chance that it does so in at least one of many
-repeated analyses is far higher, and approaches 1 as the analyses continue.
-Stopping at the first "significant" result would therefore find differences where none exist. An anytime-valid interval (a confidence sequence) contains the true value at all
-analyses together with a probability of 95 %, so that it stays valid however often and whenever somebody looks or stops.
-The price is width: at the same units it is wider than the fixed interval. Replacing it by the fixed interval in
-verdicts would invalidate every interim analysis.
+repeated analyses is far higher, and approaches 1 as the analyses continue. Stopping at the first "significant" result
+would therefore find differences where none exist. An anytime-valid interval (a confidence sequence) contains the true
+value at all analyses together with a probability of 95 %, so that it stays valid however often and whenever somebody
+looks or stops. The price is width: at the same units it is wider than the fixed interval. Replacing it by the fixed
+interval in verdicts would invalidate every interim analysis.
 """
 
 from __future__ import annotations

@@ -45,8 +45,8 @@ def widen(*, key: str, traffic_percentage: float, actor: Actor, why: str, now: d
     row = require_experiment_state(key, *ACTIVE_STATES)
     if traffic_percentage <= row.traffic_percentage:
         raise RefusedError(
-            f"{key} already has {row.traffic_percentage:g} % of the traffic, and less would remove units. Give a higher "
-            "percentage, or pause the experiment."
+            f"{key} already has {row.traffic_percentage:g} % of the traffic, and less would remove units. Give "
+            "a higher percentage, or pause the experiment."
         )
     return apply_step(key, "widened", actor, why, now, traffic_percentage=traffic_percentage)
 

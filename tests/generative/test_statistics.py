@@ -31,7 +31,7 @@ def sample_outcomes(kind, rng, lift=0.0):
 @pytest.mark.parametrize("runs", RUNS)
 @pytest.mark.parametrize("kind", ["rate", "counts"])
 def test_repeated_analyses_of_equal_variants_keep_the_false_positive_rate(kind, runs):
-    """A/A: over all 20 analyses together at most 5 % false positives. The fixed interval exceeds 10 % on the same data."""
+    """A/A: over all 20 analyses at most 5 % false positives. The fixed interval exceeds 10 % on the same data."""
     rng = np.random.default_rng(11)
     anytime = fixed = 0
     for _ in range(runs):

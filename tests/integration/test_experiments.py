@@ -89,10 +89,10 @@ def test_the_assignment_is_frozen_while_an_experiment_runs():
     Metric.objects.create(key="other", numerator=["like"])
     arms = [{"key": "a", "is_control": True, "value": False}, {"key": "b", "value": True}]
     for patch in ({"variants": arms}, {"goal": "other"}, {"traffic_percentage": 10}, {"is_sticky": False}):
-        with pytest.raises(RefusedError, match=f"cannot change: {next(iter(patch))}. Begin a new phase"):
+        with pytest.raises(RefusedError, match=rf"cannot change: {next(iter(patch))}\. Begin a new phase"):
             save_experiment(**patch)
     assert save_experiment(hypothesis="It matters.", metrics=["other"]).action == "changed"
-    with pytest.raises(RefusedError, match="cannot be set. Use the steps: start, pause, resume, phase, finish"):
+    with pytest.raises(RefusedError, match=r"cannot be set\. Use the steps: start, pause, resume, phase, finish"):
         save_experiment(state="finished")
     experiments.finish(key="trial", decision="", **DO)
     with pytest.raises(RefusedError, match="is finished and cannot change"):
@@ -253,7 +253,7 @@ def test_experiments_of_a_flag_that_needs_approval_need_approval():
 
 def test_steps_that_the_state_does_not_allow_are_refused():
     factories.experiment(FLAG)
-    with pytest.raises(RefusedError, match="trial is running. This step needs an experiment that is draft"):
+    with pytest.raises(RefusedError, match=r"trial is running\. This step needs an experiment that is draft"):
         experiments.start(key="trial", **DO)
     with pytest.raises(ValidationError, match="no variant"):
         experiments.finish(key="trial", decision="nobody", **DO)
@@ -289,33 +289,33 @@ def record_and_list_exposures():
     return list(Exposure.objects.values_list("unit_id", "variant"))
 
 
-def test_a_member_is_exposed_once_they_are_served(ann):
-    """Fresh, from the cache and on the next page: one row; and a cached feed asks the database nothing more for it."""
+def test_a_member_is_exposed_when_served(ann):
+    """Fresh, cached and next pages give one row. A cached feed needs no additional query for the exposure."""
     recommend(member_id="ann", now=NOW)
-    with CaptureQueriesContext(connection) as without:
+    with CaptureQueriesContext(connection) as queries_without:
         recommend(member_id="ann", now=NOW)
     factories.experiment(FLAG)
     snapshot.flag_snapshot.current()
     page = recommend(member_id="ann", now=NOW)
     recommend(member_id="ann", cursor=page.next_cursor, now=NOW)
-    with CaptureQueriesContext(connection) as captured:
+    with CaptureQueriesContext(connection) as queries_with:
         recommend(member_id="ann", now=NOW)
     assert record_and_list_exposures() == [("ann", assign_engine("ann").variant)]
-    assert len(captured) == len(without)
+    assert len(queries_with) == len(queries_without)
 
 
-def test_a_process_notes_an_exposure_once(ann):
-    """What it has queued it does not queue again; another process may, and the row stays one."""
+def test_a_process_queues_an_exposure_once(ann):
+    """A process does not queue an exposure again. Another process may; there is still one row."""
     factories.experiment(FLAG)
     recommend(member_id="ann", now=NOW)
     assert record_and_list_exposures() == [("ann", assign_engine("ann").variant)]
     recommend(member_id="ann", now=NOW)
-    taken = wiring.record_queue().take(100)
-    assert taken and not any(record[:1] == records.EXPOSURE for record in taken.values())
+    queued = wiring.record_queue().take(100)
+    assert queued and not any(record[:1] == records.EXPOSURE for record in queued.values())
 
 
-def test_nobody_is_exposed_who_did_not_meet_it(ann):
-    """A feed that uses nothing of them, a choice that was not the experiment's, a member who was erased meanwhile."""
+def test_members_who_were_not_served_a_variant_are_not_exposed(ann):
+    """A non-personalized feed, an engine that the caller chose, and a member who was erased before the write."""
     factories.experiment(FLAG)
     recommend(member_id="ann", feed="non_personalized", now=NOW)
     recommend(member_id="ann", assignment=WASM_ASSIGNMENT, now=NOW)

@@ -96,7 +96,7 @@ def test_a_flag_is_created_read_changed_and_archived(editor):
     [
         ({"rollout_percentage": 200, "why": "x"}, "/rollout_percentage"),
         ({"variants": [{"name": "a", "value": 3}], "why": "x"}, "/variants/0/value"),
-        ({"color": 1, "why": "x"}, "/colour"),
+        ({"color": 1, "why": "x"}, "/color"),
         ({"is_enabled": True}, "/why"),
     ],
 )
