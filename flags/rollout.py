@@ -6,7 +6,7 @@ twice, modulo 10,000). A rule applies to the units whose bucket lies in its `ran
 key, so that two flags at 25 % reach different units; the seed of an experiment is the seed of its phase.
 
 Why units keep their variant when a percentage grows. Variant i with share w starts at the sum s of the shares before
-it, whatever the percentage. At the fraction p of units it takes the range [s, s + w * p]. A larger p only moves the end
+it, at any percentage. At the fraction p of units it takes the range [s, s + w * p]. A larger p only moves the end
 of each range, within the variant's own segment [s, s + w]: no unit leaves the flag, and no unit changes its variant. If
 the ranges were packed one after another ([0, w1 * p], [w1 * p, ...]), a larger p would move the units at each border to
 another variant. Changed shares move the starts, and therefore do change variants.

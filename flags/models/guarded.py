@@ -3,7 +3,7 @@ Guarded models: only `flags.services.change` may write their rows.
 
 Each change of a flag must be validated, approved if necessary, recorded in the change history and announced to every
 process. `apply_change` does all of that. A stray `flag.save()` in a shell, a data migration or the admin would skip it,
-and nobody would notice until the history does not explain the current state. Therefore a write outside of
+which would stay unnoticed until the history does not explain the current state. Therefore a write outside of
 `allow_guarded_writes()` raises `UnrecordedChangeError`.
 
 The guard has two parts, because Django has two ways to write. `save`, `create`, `get_or_create`, `loaddata`, `delete`

@@ -144,7 +144,7 @@ def check_guardrail(row: Guardrail, phase_started_at: datetime, now: datetime) -
         is_within = value <= row.threshold if row.bound == Guardrail.Bound.AT_MOST else value >= row.threshold
         verdict = "too_few_samples" if samples < row.min_samples else "holds" if is_within else "breached"
     except (KeyError, DatabaseError):
-        log.exception("guardrail_gauge_failed", extra={"gauge": row.gauge})
+        log.exception("guardrail_gauge_failed", extra={"metric": row.gauge})
     return GuardrailCheck(
         str(row), value, samples, verdict, format_timestamp(since) or "", format_timestamp(now) or "", row.on_breach
     )
