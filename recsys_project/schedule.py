@@ -82,8 +82,8 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "options": {"queue": "maintenance", "expires": 10},
     },
     # Results for the morning; bandits choose their weights once a day, when a day's acts are in.
-    "look-at-experiments": {
-        "task": "flags.look_at_experiments",
+    "analyze-experiments": {
+        "task": "flags.analyze_experiments",
         "schedule": crontab(hour=3, minute=50),
         "options": {"queue": "analysis", "expires": 3600},
     },

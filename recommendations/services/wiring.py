@@ -197,7 +197,7 @@ def active_embedder(model: ActiveEmbeddingModel | None) -> Embedder:
         return configured_embedder()
     # Another version of the package produces other vectors, under another name. They must be built and activated first.
     if embedder.name != model.name:
-        log.error("active_embedder_changed", extra={"embedding_model": model.name, "installed_model": embedder.name})
+        log.error("active_embedder_changed", extra={"embedding_model": model.name, "active_model": embedder.name})
     return embedder
 
 
