@@ -148,7 +148,9 @@ class VectorPartsHolder:
                 parts = create_vector_parts(models)
                 parts.catalogue.refresh(now)
                 self.current = parts
-                log.info("embedding_models_switched", extra={"embedding_models": [model.name for model in models.values()]})
+                log.info(
+                    "embedding_models_switched", extra={"embedding_models": [model.name for model in models.values()]}
+                )
         finally:
             self._lock.release()
 

@@ -64,7 +64,7 @@ def test_the_parts_of_every_pick_sum_to_its_score_bit_for_bit(viewer, monkeypatc
     assert page.engine == engine
     for rank, pick in enumerate(page.picks, 1):
         explanation = explain_pick(page, pick.post.id)
-        assert (explanation.status, explanation.rank) == ("shown", rank)
+        assert (explanation.status, explanation.rank) == ("served", rank)
         assert np.float32(explanation.score) == np.float32(pick.score)
         assert explanation.sources == pick.sources
         assert explanation.reasons == pick.reasons
@@ -230,7 +230,7 @@ def test_a_replayed_request_of_an_earlier_release_gives_the_same_bytes(viewer, m
     assert replay.replay(request_id=page.request_id).is_identical
     slate = set(np.frombuffer(FeedRequest.objects.get().post_ids, "<i8").tolist())
     explanations = [explain_pick(page, post.external_id) for post in Post.objects.exclude(pk__in=slate)[:5]]
-    assert {explanation.status for explanation in explanations} <= {"outranked", "not_found"}
+    assert {explanation.status for explanation in explanations} <= {"outranked", "not_a_candidate"}
 
 
 def test_a_new_part_that_changes_scores_is_not_identical(viewer, monkeypatch):
@@ -285,7 +285,7 @@ def test_the_api_returns_the_explanation(viewer, client, settings, monkeypatch):
     address = f"/api/v1/requests/{page.request_id}/explain/{pick.post.id}"
     body = client.get(address, {"viewer": "viewer"}).json()
     without_viewer = client.get(address)
-    assert (body["status"], body["rank"]) == ("shown", 1)
+    assert (body["status"], body["rank"]) == ("served", 1)
     assert without_viewer.status_code == 400
 
 
@@ -301,7 +301,7 @@ def test_similar_posts_and_search_results_are_explained(fresh_wiring, entry_poin
     )
     records.record_served(now=NOW)
     explanation = explain(request_id=page.request_id, post_id=page.picks[1].post.id, viewer_id="seeker", now=NOW)
-    assert (explanation.status, explanation.rank) == ("shown", 2)
+    assert (explanation.status, explanation.rank) == ("served", 2)
     assert explanation.parts == pytest.approx(page.picks[1].parts) and sum(explanation.parts.values()) == pytest.approx(
         explanation.score
     )

@@ -187,7 +187,7 @@ def test_a_worker_with_an_expired_lease_cannot_complete_a_chunk_that_was_claimed
     job = submit()
     slow = work.claim_chunk(job.id, 0, NOW)
     holder = work.claim_chunk(job.id, 0, LATER)
-    work.complete_chunk(slow, Job.State.FAILED, [{"item": slow.item_ids[0], "problem": "lost"}], LATER, "lost")
+    work.complete_chunk(slow, Job.State.FAILED, [{"item_id": slow.item_ids[0], "problem": "lost"}], LATER, "lost")
     view = state(job)
     assert (view.done, view.failed, view.errors) == (0, 0, [])
     chunk = JobChunk.objects.get(job=job.id, number=0)
@@ -214,7 +214,7 @@ def test_a_failed_item_is_listed_and_does_not_fail_its_chunk(members, monkeypatc
         run(job, number)
     view = state(job)
     assert (view.state, view.done, view.failed) == ("done", 4, 1)
-    assert view.errors == [{"item": members[1].pk, "problem": "RuntimeError: no luck"}]
+    assert view.errors == [{"item_id": members[1].pk, "problem": "RuntimeError: no luck"}]
 
 
 def test_a_failing_chunk_is_retried_and_then_failed(members, failing_chunks):
@@ -264,7 +264,7 @@ def test_no_chunk_of_a_cancelled_job_is_started(members):
     job = submit()
     run(job, 0)
     view = work.cancel_job(job_id=job.id, now=NOW)
-    assert (view.state, view.done, view.cancel_requested) == ("cancelled", 2, True)
+    assert (view.state, view.done, view.is_cancel_requested) == ("cancelled", 2, True)
     assert not run(job, 1)
     assert state(job).done == 2
 
@@ -294,7 +294,7 @@ def test_retry_processes_only_the_remaining_chunks(members, sent_messages, djang
     assert not run(job, 0, LATER)
     assert run(job, 1, LATER) and run(job, 2, LATER)
     view = state(job)
-    assert (view.state, view.done, view.failed, view.cancel_requested) == ("done", 5, 0, False)
+    assert (view.state, view.done, view.failed, view.is_cancel_requested) == ("done", 5, 0, False)
 
 
 def test_retry_removes_the_failures_of_the_retried_chunks(members, failing_chunks, monkeypatch):

@@ -31,8 +31,8 @@ class Explanation:
     post_id: str
     status: str
     """
-    shown; ranked (in the slate, but on no page yet); outranked; filtered; not_in_slate (the inputs of the ranking are
-    no longer stored); not_found (no source found the post).
+    served; ranked (in the slate, but on no page yet); outranked; filtered; not_in_slate (the inputs of the ranking are
+    no longer stored); not_a_candidate (no source found the post).
     """
     sentence: str
     rank: int | None
@@ -89,7 +89,7 @@ def explain_pick(row: FeedRequest, post_id: str, position: int, slate_size: int,
     return Explanation(
         request_id=row.pk,
         post_id=post_id,
-        status="shown" if is_served else "ranked",
+        status="served" if is_served else "ranked",
         sentence="The post was served on a page of this request."
         if is_served
         else "The post is in the slate, but no page with it has been requested yet.",
@@ -124,7 +124,7 @@ def explain_unpicked(row: FeedRequest, post_id: str, pk: int, slate_size: int) -
         )
     positions = np.flatnonzero(scored.candidates.post_ids == pk)
     if not len(positions):
-        return explain_absence(row, post_id, "not_found", "No source found the post.")
+        return explain_absence(row, post_id, "not_a_candidate", "No source found the post.")
     position = int(positions[0])
     absence = explain_absence(
         row,
