@@ -187,7 +187,7 @@ def test_a_policy_that_is_added_names_every_setting(admin_client):
 
 def test_a_policy_s_page_tells_what_its_version_changed(admin_client, rows):
     first = m.RankingPolicy.objects.get(variant="control", version=1)
-    changed = first.settings | {"taste": 7.25, "interests": 2}
+    changed = first.settings | {"taste": 7.25, "max_interests": 2}
     second = m.RankingPolicy.objects.create(variant="control", version=2, settings=changed, note="<b>bold</b>")
     text = admin_client.get(reverse("admin:recommendations_rankingpolicy_change", args=[second.pk])).content.decode()
     assert text.count("<td>taste</td>") == 2, "against the version before, and the one that is served"

@@ -267,7 +267,7 @@ def test_a_job_is_accepted_looked_up_and_cancelled(api, posts):
     job = api.get(response["Location"]).json()
     assert set(job) == set(s.JobOut().fields)
     assert (job["state"], job["total"], job["finished"]) == ("queued", 2, False)
-    assert api.delete(response["Location"]).json()["cancel_requested"]
+    assert api.delete(response["Location"]).json()["is_cancel_requested"]
     assert api.get(response["Location"]).json()["state"] == "cancelled"
 
 

@@ -131,7 +131,7 @@ def test_the_setting_chooses_the_embedder(db):
 
 
 def test_an_unknown_embedder_and_a_missing_package_say_what_to_do(monkeypatch):
-    with pytest.raises(EmbedderError, match="there are wordllama, fastembed, tiny"):
+    with pytest.raises(EmbedderError, match="Set EMBEDDER to one of wordllama, fastembed, tiny"):
         get_embedder("word2vec")
     monkeypatch.setitem(__import__("sys").modules, "fastembed", None)
     monkeypatch.delitem(__import__("sys").modules, "recommendations.embedders.fastembed_text", raising=False)

@@ -210,16 +210,16 @@ def run_jobs(tell):
     tell("mint_token", 201, {"member": READER, "scopes": ["feeds:read"], "ttl_seconds": 900})
     tell("policies", 200)
     tell("policy", 200, variant="control")
-    wider = {"settings": {"diversity": 0.45, "nearest": 800}, "note": "spreads wider"}
+    wider = {"settings": {"diversity": 0.45, "nearest_candidates": 800}, "note": "spreads wider"}
     tell("put_policy", 200, wider, variant="control", headers={"If-Match": '"1"'})
     tell("put_policy", 201, wider, variant="wider", headers={"If-None-Match": "*"})
 
 
 def change_flags(tell):
     shown = {"key": "new_player", "description": "The player that opens at once.", "owner": "video", "why": "a try"}
-    tell("make_flag", 201, shown | {"rollout_percentage": 20, "needs_approval": False})
+    tell("create_flag", 201, shown | {"rollout_percentage": 20, "needs_approval": False})
     tell("read_flag", 200, key="new_player")
-    tell("change_flag", 200, {"is_enabled": True, "why": "ready"}, key="new_player", headers={"If-Match": '"1"'})
+    tell("update_flag", 200, {"is_enabled": True, "why": "ready"}, key="new_player", headers={"If-Match": '"1"'})
     tell("list_flags", 200, query={"q": "new_player"})
     tell("explain_flag", 200, {"unit_id": READER, "attributes": {"language": "en"}}, key="new_player")
     context = {"context": {"targetingKey": READER, "language": "en"}}
@@ -233,14 +233,14 @@ def change_flags(tell):
     tell("kill_flag", 200, {"why": "players crash"}, key="new_player")
     condition = {"attribute": "language", "operator": "in", "values": ["en"]}
     english = {"key": "english", "description": "Reads English.", "conditions": [condition], "why": "used often"}
-    tell("make_segment", 201, english)
+    tell("create_segment", 201, english)
     tell("list_segments", 200)
     tell("read_segment", 200, key="english")
-    tell("change_segment", 200, {"denied_ids": ["43"], "why": "asked to be left out"}, key="english")
-    plan = tell("make_rollout", 201, {"template": "gradual", "flag": "new_player", "why": "by the book"})
+    tell("update_segment", 200, {"denied_ids": ["43"], "why": "asked to be left out"}, key="english")
+    plan = tell("create_rollout", 201, {"template": "gradual", "flag": "new_player", "why": "by the book"})
     tell("list_rollouts", 200)
-    tell("steer_rollout", 200, {"why": "begin"}, key=plan["key"], action="start")
-    tell("steer_rollout", 200, {"why": "one moment"}, key=plan["key"], action="pause")
+    tell("run_rollout_action", 200, {"why": "begin"}, key=plan["key"], action="start")
+    tell("run_rollout_action", 200, {"why": "one moment"}, key=plan["key"], action="pause")
     guarded_change(tell, changes, plan["key"])
     tell("archive_flag", 204, key="new_player", query={"why": "it is everywhere"})
 
@@ -249,20 +249,20 @@ def guarded_change(tell, changes, plan):
     """Change what a second person must approve."""
     guard = {"needs_approval": True, "is_enabled": True, "rules": [{"segment": "english"}], "why": "it matters now"}
     flag = tell("read_flag", 200, key="new_player")
-    tell("change_flag", 200, guard, key="new_player", headers={"If-Match": f'"{flag["version"]}"'})
+    tell("update_flag", 200, guard, key="new_player", headers={"If-Match": f'"{flag["version"]}"'})
     flag = tell("read_flag", 200, key="new_player")
     body = {"rollout_percentage": 50, "why": "wider"}
-    asked = tell("change_flag", 202, body, key="new_player", headers={"If-Match": f'"{flag["version"]}"'})
+    asked = tell("update_flag", 202, body, key="new_player", headers={"If-Match": f'"{flag["version"]}"'})
     tell("restore_flag", 202, {"change_id": changes[-1]["id"], "why": "back"}, key="new_player")
     tell("archive_flag", 202, key="new_player", query={"why": "done"})
-    tell("change_segment", 202, {"denied_ids": [], "why": "asked to be let in"}, key="english")
-    tell("steer_rollout", 202, {"why": "go on"}, key=plan, action="resume")
+    tell("update_segment", 202, {"denied_ids": [], "why": "asked to be let in"}, key="english")
+    tell("run_rollout_action", 202, {"why": "go on"}, key=plan, action="resume")
     tell("list_approvals", 200)
     tell.make_members.force_login(User.objects.create_superuser("releaser", password="x" * 16))
     tell("decide_approval", 204, pending_id=asked["id"], decision="approve", client=tell.make_members)
     flag = tell("read_flag", 200, key="new_player")
     body = {"needs_approval": False, "why": "settled"}
-    eased = tell("change_flag", 202, body, key="new_player", headers={"If-Match": f'"{flag["version"]}"'})
+    eased = tell("update_flag", 202, body, key="new_player", headers={"If-Match": f'"{flag["version"]}"'})
     tell("decide_approval", 204, pending_id=eased["id"], decision="approve", client=tell.make_members)
 
 
@@ -272,23 +272,23 @@ def try_experiment(tell):
         "key": "player",
         "flag": "new_player_trial",
         "hypothesis": "Who need not wait sees more.",
-        "goal": "engagements",
+        "goal": "engagements_per_member",
         "variants": variants,
         "why": "to know",
     }
     factories.flag("new_player_trial", is_enabled=True)
-    tell("make_experiment", 201, draft)
-    tell("change_experiment", 200, {"traffic_percentage": 20, "why": "fewer"}, key="player")
-    tell("steer_experiment", 200, {"why": "begin"}, key="player", step="start")
+    tell("create_experiment", 201, draft)
+    tell("update_experiment", 200, {"traffic_percentage": 20, "why": "fewer"}, key="player")
+    tell("run_experiment_step", 200, {"why": "begin"}, key="player", step="start")
     tell("list_experiments", 200, query={"state": "running"})
     tell("read_experiment", 200, key="player")
     tell("list_experiment_changes", 200, key="player")
-    tell("look_at_experiment", 202, key="player")
+    tell("analyze_experiment", 202, key="player")
     interim_analysis.run_interim_analysis(key="player", now=clock.now())
     tell("read_results", 200, key="player")
     factories.flag("new_player_trial", needs_approval=True)
-    tell("change_experiment", 202, {"hypothesis": "Who waits leaves.", "why": "clearer"}, key="player")
-    tell("steer_experiment", 202, {"why": "a holiday"}, key="player", step="pause")
+    tell("update_experiment", 202, {"hypothesis": "Who waits leaves.", "why": "clearer"}, key="player")
+    tell("run_experiment_step", 202, {"why": "a holiday"}, key="player", step="pause")
 
 
 def refused_requests(tell, monkeypatch):

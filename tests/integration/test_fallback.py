@@ -1,4 +1,4 @@
-"""A feed is never empty while there is something to show: what stands behind each failure, and who makes the next."""
+"""A feed is not empty while there are posts to show: the fallback of each failure, and the refresh of stale slates."""
 
 from datetime import timedelta
 from uuid import uuid4
@@ -39,29 +39,29 @@ def viewer():
     return viewer
 
 
-def page(**asked):
-    return recommend(member_id="viewer", **{"now": NOW, **asked})
+def page(**options):
+    return recommend(member_id="viewer", **{"now": NOW, **options})
 
 
-def ids(found):
-    return [pick.post.id for pick in found.picks]
+def ids(page):
+    return [pick.post.id for pick in page.picks]
 
 
-def fail(error):
+def raise_always(error):
     def failing(*args, **kwargs):
         raise error
 
     return failing
 
 
-def test_an_engine_that_fails_again_and_again_is_not_asked_for_a_while(viewer, monkeypatch):
-    asked = []
+def test_an_engine_that_fails_repeatedly_is_not_called_for_a_while(viewer, monkeypatch):
+    calls = []
 
     def score(*args):
-        asked.append(1)
+        calls.append(1)
         raise EngineError("no")
 
-    def fresh(seconds):
+    def build_page(seconds):
         wiring.slate_cache().purge([viewer.pk])
         page_cache().clear()
         return page(now=NOW + timedelta(seconds=seconds))
@@ -69,86 +69,41 @@ def test_an_engine_that_fails_again_and_again_is_not_asked_for_a_while(viewer, m
     with monkeypatch.context() as patch:
         patch.setattr(WasmEngine, "score", score)
         for second in range(8):
-            found = fresh(second)
-            assert (found.engine, found.fallback, len(found.picks)) == ("plain", "plain", 20)
-        assert len(asked) == 5
-    assert fresh(10).fallback == "plain"
-    assert fresh(30).fallback == ""
-    assert fresh(31).fallback == "", "one trial that goes well lets all others through"
+            built_page = build_page(second)
+            assert (built_page.engine, built_page.fallback, len(built_page.picks)) == ("plain", "plain", 20)
+        assert len(calls) == 5
+    assert build_page(10).fallback == "plain"
+    assert build_page(30).fallback == ""
 
 
-def test_the_control_engine_is_not_asked_twice_when_it_fails(viewer, monkeypatch):
-    asked = []
-
-    def score(*args):
-        asked.append(1)
-        raise EngineError("no")
-
-    monkeypatch.setattr(PlainEngine, "score", score)
-    found = page(choice=EngineAssignment("plain", "control"))
-    assert (found.engine, found.fallback, len(asked)) == ("none", "trending", 1)
-
-
-def test_a_vector_that_cannot_be_used_does_not_count_against_the_engine(viewer, monkeypatch):
-    """It is the fault of one query: the next one is asked for all the same."""
-    asked = []
-
-    def score(*args):
-        asked.append(1)
-        raise VectorError("not a number")
-
-    monkeypatch.setattr(WasmEngine, "score", score)
-    for second in range(8):
-        wiring.slate_cache().purge([viewer.pk])
-        page_cache().clear()
-        assert page(now=NOW + timedelta(seconds=second)).fallback == "plain"
-    assert len(asked) == 8
-
-
-@pytest.mark.parametrize("feed", FEEDS)
-def test_where_nothing_can_be_ranked_the_last_good_slate_is_served_or_the_feed_refused(viewer, monkeypatch, feed):
-    factories.follow(viewer, Post.objects.first().author)
-    good = page(feed=feed)
-    assert good.picks
-    wiring.slate_cache().retire([viewer.pk])
-    page_cache().clear()
-    monkeypatch.setattr(ResidentCatalogue, "load_facts", fail(RuntimeError("no")))
-    found = page(feed=feed)
-    assert (found.fallback, ids(found)) == ("last_good", ids(good))
-    wiring.slate_cache().purge([viewer.pk])
-    page_cache().clear()
-    with pytest.raises(FactsUnavailable, match="none is kept"):
-        page(feed=feed)
-
-
-def test_a_stale_slate_is_served_while_a_worker_makes_the_next(viewer, monkeypatch):
-    asked = []
-    monkeypatch.setattr(task_queue, "enqueue", lambda name, kwargs=None, **_: asked.append((name, kwargs)))
+def test_a_stale_slate_is_served_while_a_worker_builds_a_new_one(viewer, monkeypatch):
+    enqueued = []
+    monkeypatch.setattr(task_queue, "enqueue", lambda name, kwargs=None, **_: enqueued.append((name, kwargs)))
     first, later = page(), NOW + timedelta(seconds=400)
     assert [page(now=later).request_id for _ in range(3)] == [first.request_id] * 3
-    wanted = [(name, kwargs) for name, kwargs in asked if name == task_queue.REFRESH_SLATE]
-    assert wanted == [(task_queue.REFRESH_SLATE, {"member_id": viewer.pk, "feed": "discovery"})]
-    refresh.refresh_slate(**wanted[0][1], now=later)
+    refreshes = [(name, kwargs) for name, kwargs in enqueued if name == task_queue.REFRESH_SLATE]
+    assert refreshes == [(task_queue.REFRESH_SLATE, {"member_id": viewer.pk, "feed": "discovery"})]
+    refresh.refresh_slate(**refreshes[0][1], now=later)
     after = page(now=later)
     assert after.cached and after.request_id != first.request_id
 
 
-def test_when_the_catalogue_cannot_be_read_the_last_good_slate_is_served(viewer, monkeypatch):
-    good = page()
+def test_the_last_good_slate_is_served_if_the_catalogue_cannot_be_read(viewer, monkeypatch):
+    good_page = page()
     invalidate.retire_slates([viewer.pk])
     wiring.reset_parts()
-    monkeypatch.setattr(ResidentCatalogue, "refresh", fail(DatabaseError("gone")))
-    found = page()
-    assert (found.fallback, ids(found)) == ("last_good", ids(good))
-    remove_posts(post_ids=Post.objects.filter(external_id=ids(good)[0]).values_list("pk", flat=True), now=NOW)
-    assert ids(page())[:19] == ids(good)[1:]  # the last look holds for it too
+    monkeypatch.setattr(ResidentCatalogue, "refresh", raise_always(DatabaseError("gone")))
+    fallback_page = page()
+    assert (fallback_page.fallback, ids(fallback_page)) == ("last_good", ids(good_page))
+    remove_posts(post_ids=Post.objects.filter(external_id=ids(good_page)[0]).values_list("pk", flat=True), now=NOW)
+    assert ids(page())[:19] == ids(good_page)[1:]  # the final check applies to it, too
     wiring.slate_cache().purge([viewer.pk])
     page_cache().clear()
     with pytest.raises(FactsUnavailable, match="none is kept"):
         page()
 
 
-def test_a_kept_slate_of_which_all_was_seen_is_made_anew(viewer):
+def test_a_cached_slate_whose_posts_were_all_seen_is_rebuilt(viewer):
     first = page(limit=100)
     second = page(limit=100, cursor=first.next_cursor)
     seen = Post.objects.filter(external_id__in=ids(first) + ids(second)[:50])
@@ -208,38 +163,82 @@ def test_a_slate_is_served_as_it_is_then_stale_and_then_no_more(viewer, settings
 
 
 @pytest.mark.parametrize("recorded", [True, False])
-def test_pages_neither_repeat_nor_skip_though_every_slate_is_lost(viewer, recorded):
-    found, cursor = [], None
+def test_pages_neither_repeat_nor_skip_posts_although_every_slate_is_lost(viewer, recorded):
+    shown, cursor = [], None
     for _ in range(30):
-        part = page(limit=25, cursor=cursor)
-        found += ids(part)
+        next_page = page(limit=25, cursor=cursor)
+        shown += ids(next_page)
         if recorded:
             records.record_served(now=NOW)
             wiring.slate_cache().purge([viewer.pk])
-        if (cursor := part.next_cursor) is None:
+        if (cursor := next_page.next_cursor) is None:
             break
-    assert len(found) == len(set(found)) == 200
+    assert len(shown) == len(set(shown)) == 200
 
 
-def test_a_cursor_further_than_a_slate_reaches_is_the_end_of_a_fresh_slate(viewer):
-    """However far the lost slates were read: an offset that no cursor or record can hold is no error of the server."""
-    far = write_cursor(uuid4(), 2**16 - 1, ((uuid4(), 2**16 - 1),))
-    found = page(cursor=far)
-    assert found.picks == () and found.next_cursor
-    assert page(cursor=found.next_cursor).picks
+def test_a_cursor_beyond_the_slate_gives_the_end_of_a_new_slate(viewer):
+    """For any number of posts read in lost slates: an offset too large for a cursor or a record is no server error."""
+    cursor = write_cursor(uuid4(), 2**16 - 1, ((uuid4(), 2**16 - 1),))
+    last_page = page(cursor=cursor)
+    assert last_page.picks == () and last_page.next_cursor
+    assert page(cursor=last_page.next_cursor).picks
 
 
-def test_what_another_process_learned_is_used_at_once(viewer, monkeypatch):
-    """A profile is kept by its version, which the viewer's own facts name."""
+def test_a_profile_learned_by_another_process_is_used_at_once(viewer, monkeypatch):
+    """A profile is cached with its version, and the version is among the viewer's facts."""
     factories.interaction(viewer, Post.objects.first())
     learn.learn_interactions(member_ids=[viewer.pk], now=NOW)
-    read = []
-    real = resident_profiles.decode_profile
-    monkeypatch.setattr(resident_profiles, "profile_of", lambda *of: read.append(1) or real(*of))
+    decoded = []
+    real_decode = resident_profiles.decode_profile
+    monkeypatch.setattr(resident_profiles, "decode_profile", lambda *args: decoded.append(1) or real_decode(*args))
     for _ in range(3):
         page(explain=True)
-    assert len(read) == 1
+    assert len(decoded) == 1
     factories.interaction(viewer, Post.objects.last())
     learn.learn_interactions(member_ids=[viewer.pk], now=NOW + timedelta(seconds=1))
     page(explain=True)
-    assert len(read) == 2
+    assert len(decoded) == 2
+
+
+def test_the_control_engine_is_not_asked_twice_when_it_fails(viewer, monkeypatch):
+    asked = []
+
+    def score(*args):
+        asked.append(1)
+        raise EngineError("no")
+
+    monkeypatch.setattr(PlainEngine, "score", score)
+    found = page(choice=EngineAssignment("plain", "control"))
+    assert (found.engine, found.fallback, len(asked)) == ("none", "trending", 1)
+
+
+def test_a_vector_that_cannot_be_used_does_not_count_against_the_engine(viewer, monkeypatch):
+    """It is the fault of one query: the next one is asked for all the same."""
+    asked = []
+
+    def score(*args):
+        asked.append(1)
+        raise VectorError("not a number")
+
+    monkeypatch.setattr(WasmEngine, "score", score)
+    for second in range(8):
+        wiring.slate_cache().purge([viewer.pk])
+        page_cache().clear()
+        assert page(now=NOW + timedelta(seconds=second)).fallback == "plain"
+    assert len(asked) == 8
+
+
+@pytest.mark.parametrize("feed", FEEDS)
+def test_where_nothing_can_be_ranked_the_last_good_slate_is_served_or_the_feed_refused(viewer, monkeypatch, feed):
+    factories.follow(viewer, Post.objects.first().author)
+    good = page(feed=feed)
+    assert good.picks
+    wiring.slate_cache().retire([viewer.pk])
+    page_cache().clear()
+    monkeypatch.setattr(ResidentCatalogue, "load_facts", fail(RuntimeError("no")))
+    found = page(feed=feed)
+    assert (found.fallback, ids(found)) == ("last_good", ids(good))
+    wiring.slate_cache().purge([viewer.pk])
+    page_cache().clear()
+    with pytest.raises(FactsUnavailable, match="none is kept"):
+        page(feed=feed)

@@ -225,7 +225,7 @@ def test_a_file_of_weights_may_not_run_code(tmp_path):
     bad.write_bytes(pickle.dumps(7, protocol=2) * 3)
     with pytest.raises(TorchFileError, match=r"before 1\.6"):
         read_arrays(bad)
-    with pytest.raises(TorchFileError, match="beyond"):
+    with pytest.raises(TorchFileError, match="does not fit in its storage"):
         array_from_storage(np.zeros(5, np.float32), 2, (2, 2), (2, 1))
 
 
