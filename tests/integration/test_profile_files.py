@@ -77,22 +77,22 @@ def json_round_trip(file):
     return json.loads(json.dumps(file))
 
 
-def import_for(name, file, now=NOW):
+def import_file(name, file, now=NOW):
     return import_profile(member_id=name, content=file, now=now)
 
 
 def test_a_profile_is_imported_completely_and_a_second_import_changes_nothing(eve):
     file = json_round_trip(export_profile(member_id="eve", now=NOW))
     factories.member("twin")
-    report = import_for("twin", file)
+    report = import_file("twin", file)
     assert report.rejected == [] and report.applied > 8
     imported = profile_rows("twin")
     assert imported == profile_rows("eve")
     assert imported["interests"] and len(imported["negative_feedback"]) == 2 and len(imported["seen"]) >= 2
-    second = import_for("twin", file)
+    second = import_file("twin", file)
     assert (second.applied, second.rejected) == (0, []) and second.unchanged > 10
     assert profile_rows("twin") == imported == profile_rows("eve")
-    assert import_for("eve", file).applied == 0
+    assert import_file("eve", file).applied == 0
 
 
 def test_the_file_does_not_name_members_who_block_or_mute_the_member(eve):
@@ -107,7 +107,7 @@ def test_an_import_keeps_the_existing_data(eve):
     factories.follow(twin, dan)
     interact.mark_seen(member_id="twin", post_ids=["p3", "p5"], now=NOW - timedelta(days=1))
     before = profile_rows("twin")
-    import_for("twin", file)
+    import_file("twin", file)
     after = profile_rows("twin")
     assert after["preferences"].muted_words == ["golf", "war"] and after["preferences"].muted_tags == ["spoiler"]
     assert before["relationships"] < after["relationships"]
@@ -121,7 +121,7 @@ def test_unusable_items_are_rejected_one_by_one_and_the_rest_is_applied(eve):
     file["negative_feedback"].append(file["negative_feedback"][0] | {"post_id": "gone"})
     file["interests"]["embedding_model"] = "another"
     factories.member("twin")
-    report = import_for("twin", file)
+    report = import_file("twin", file)
     assert {(r.pointer, r.code) for r in report.rejected} == {
         ("/relationships/follow/1", "unknown-member"),
         ("/relationships/follow/2", "self-relationship"),
@@ -138,10 +138,10 @@ def test_interests_are_imported_only_with_consent_and_without_existing_interests
     interact.record_events(events=[interact.Event("t1", "twin", "p0", "share")], now=NOW)
     learn_interactions(member_ids=[twin.pk], now=NOW)
     learned = profile_rows("twin")["interests"]
-    assert [r.code for r in import_for("twin", file).rejected] == ["interests-exist"]
+    assert [r.code for r in import_file("twin", file).rejected] == ["interests-exist"]
     assert profile_rows("twin")["interests"] == learned
     file["preferences"]["is_personalized"] = False
-    assert [r.code for r in import_for("twin", file).rejected] == ["not-personalized"]
+    assert [r.code for r in import_file("twin", file).rejected] == ["not-personalized"]
     assert profile_rows("twin")["interests"] is None
 
 
@@ -149,14 +149,14 @@ def test_a_follow_across_a_block_has_no_effect_and_is_not_reported(eve):
     file = json_round_trip(export_profile(member_id="eve", now=NOW))
     twin = factories.member("twin")
     factories.block(Member.objects.get(external_id="ann"), twin)
-    report = import_for("twin", file)
+    report = import_file("twin", file)
     assert report.rejected == []
     assert not Relationship.objects.filter(source=twin, kind="follow").exists()
 
 
 def test_a_member_without_settings_stays_private_unless_the_file_sets_it(eve):
     factories.member("twin", privacy=False)
-    import_for("twin", {"format": "recsys-profile", "version": 1, "preferences": {"muted_words": ["x"]}})
+    import_file("twin", {"format": "recsys-profile", "version": 1, "preferences": {"muted_words": ["x"]}})
     assert read_preferences(member_id="twin").is_private
     assert not PrivacySettings.objects.get(member__external_id="twin").is_personalized
 
@@ -186,7 +186,7 @@ def test_an_invalid_file_changes_nothing(eve, part, pointer):
         "preferences": {"region": "FR"},
     }
     with pytest.raises(InvalidRequest) as error:
-        import_for("eve", good | part)
+        import_file("eve", good | part)
     assert error.value.pointer == pointer and "Nothing was changed" in str(error.value)
     assert profile_rows("eve") == before
 
@@ -196,9 +196,9 @@ def test_an_invalid_file_changes_nothing(eve, part, pointer):
 def test_a_file_that_is_not_an_object_is_rejected(content):
     factories.member("eve")
     with pytest.raises(InvalidRequest):
-        import_for("eve", content)
+        import_file("eve", content)
     with pytest.raises(UnknownMember):
-        import_for("nobody", {"format": "recsys-profile", "version": 1})
+        import_file("nobody", {"format": "recsys-profile", "version": 1})
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
@@ -222,7 +222,7 @@ def test_any_changed_file_is_imported_or_rejected_with_a_message(eve, data):
         key = data.draw(st.sampled_from(sorted(node) if isinstance(node, dict) else range(len(node))))
     node[key] = data.draw(json_values)
     try:
-        import_for("eve", changed)
+        import_file("eve", changed)
     except InvalidRequest as error:
         assert str(error)
 
