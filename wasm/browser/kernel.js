@@ -3,7 +3,8 @@
  * the same, byte for byte.
  *
  *   import { loadKernel } from "./kernel.js";
- *   const space = await loadKernel(128, { relaxed: "/static/wasm/dist/kernel-relaxed.wasm", baseline: "/static/wasm/dist/kernel.wasm" });
+ *   const builds = { relaxed: "/static/wasm/dist/kernel-relaxed.wasm", baseline: "/static/wasm/dist/kernel.wasm" };
+ *   const space = await loadKernel(128, builds);
  *   space.put(Int32Array.of(0), BigInt64Array.of(42n), vectors);
  *   const { rows, scores } = space.scanTopk(query, 10);
  *
@@ -38,7 +39,8 @@ export async function loadKernel(dimension, builds) {
 async function loadBytes(source) {
   if (typeof source !== "string") return source;
   const response = await fetch(source);
-  if (!response.ok) throw new Error(`${source} returned HTTP ${response.status}; serve the files of wasm/dist at this URL`);
+  if (!response.ok)
+    throw new Error(`${source} returned HTTP ${response.status}; serve the files of wasm/dist at this URL`);
   return response.arrayBuffer();
 }
 
@@ -47,7 +49,7 @@ function checkArray(name, value, Type, length) {
   if (length !== undefined && value.length !== length)
     throw new VectorError(`${name} has ${value.length} entries; it needs ${length}`);
   if (Type === Float32Array && !value.every(Number.isFinite))
-    throw new VectorError(`${name} holds NaN or infinity; drop or repair such values first`);
+    throw new VectorError(`${name} contains NaN or infinity; remove or replace such values first`);
   return value;
 }
 
@@ -98,9 +100,11 @@ export class Space {
     const scores = new Float32Array(count * k);
     const sieved = sieve && this.dimension >= 96 ? 1 : 0;
     const workspace = new Uint8Array(this.#kernel.scan_workspace(count, k, sieved) >>> 0);
-    const addresses = this.#copyToScratch(this.#pad(queries), mask, rows, ids, scores, workspace);
-    this.#runOperation("scan_topk", addresses[0], count, k, eligible ? addresses[1] : 0, mask.length / 4, sieved, ...addresses.slice(2));
-    return { rows: this.#read(addresses[2], rows), ids: this.#read(addresses[3], ids), scores: this.#read(addresses[4], scores) };
+    const arrays = [this.#pad(queries), mask, rows, ids, scores, workspace];
+    const [query, bits, row, id, score, work] = this.#copyToScratch(...arrays);
+    const inputs = [query, count, k, eligible ? bits : 0, mask.length / 4, sieved];
+    this.#runOperation("scan_topk", ...inputs, row, id, score, work);
+    return { rows: this.#read(row, rows), ids: this.#read(id, ids), scores: this.#read(score, scores) };
   }
 
   /** Return the cosine (n × q) of each of *rows* (n) with each of *queries* (q × d); 0 for row -1. */
@@ -113,7 +117,7 @@ export class Space {
     return this.#read(result, out);
   }
 
-  /** Return totals (n) and additive parts (n × (1 + c)) of *rows* (n) for *interests* (i × d) and *columns* (n × c). */
+  /** Return totals (n) and parts (n × (1 + c)) of *rows* (n) for *interests* (i × d) and *columns* (n × c). */
   scoreCandidates(rows, interests, interestWeights, columns, weights) {
     this.#checkRows("rows", rows, -1, this.rowCount);
     const count = this.#countRows("interests", interests);
@@ -122,13 +126,14 @@ export class Space {
     checkArray("columns", columns, Float32Array, rows.length * width);
     const parts = new Float32Array(rows.length * (1 + width));
     const totals = new Float32Array(rows.length);
-    const addresses = this.#copyToScratch(rows, this.#pad(interests), interestWeights, columns, weights, parts, totals);
-    const taste = [addresses[0], rows.length, addresses[1], addresses[2], count];
-    this.#runOperation("score_candidates", ...taste, addresses[3], width, addresses[4], addresses[5], addresses[6]);
-    return { totals: this.#read(addresses[6], totals), parts: this.#read(addresses[5], parts) };
+    const arrays = [rows, this.#pad(interests), interestWeights, columns, weights, parts, totals];
+    const [row, interest, interestWeight, column, weight, part, total] = this.#copyToScratch(...arrays);
+    const taste = [row, rows.length, interest, interestWeight, count];
+    this.#runOperation("score_candidates", ...taste, column, width, weight, part, total);
+    return { totals: this.#read(total, totals), parts: this.#read(part, parts) };
   }
 
-  /** Return positions (at most *k*) in *rows* (n) by maximal marginal relevance, at most *cap* for each of *groups*. */
+  /** Return positions (at most *k*) in *rows* (n) by maximal marginal relevance, at most *cap* per group. */
   diversify(rows, scores, groups, k, tradeOff, cap, ids) {
     this.#checkRows("rows", rows, -1, this.rowCount);
     checkArray("scores", scores, Float32Array, rows.length);
@@ -138,17 +143,18 @@ export class Space {
     const limit = Math.min(checkPositive("k", k), rows.length);
     const positions = new Int32Array(limit);
     const workspace = new Uint8Array(this.#kernel.diversify_workspace(rows.length, limit));
-    const addresses = this.#copyToScratch(rows, scores, groups, ids, positions, workspace);
-    const inputs = [addresses[0], 0, addresses[1], addresses[2], addresses[3], rows.length, limit, Float32Array.of(tradeOff)];
-    const picked = this.#runOperation("diversify", ...inputs, checkPositive("cap", cap), addresses[4], addresses[5]);
-    return this.#read(addresses[4], positions).slice(0, picked);
+    const arrays = [rows, scores, groups, ids, positions, workspace];
+    const [row, score, group, id, position, work] = this.#copyToScratch(...arrays);
+    const inputs = [row, 0, score, group, id, rows.length, limit, Float32Array.of(tradeOff)];
+    const picked = this.#runOperation("diversify", ...inputs, checkPositive("cap", cap), position, work);
+    return this.#read(position, positions).slice(0, picked);
   }
 
   #checkRows(name, rows, lowest, limit) {
     checkArray(name, rows, Int32Array);
     for (const row of rows)
       if (row < lowest || row >= limit)
-        throw new VectorError(`${name} holds ${row}; rows go from ${lowest} to ${limit - 1}`);
+        throw new VectorError(`${name} contains ${row}; valid rows are ${lowest} to ${limit - 1}`);
   }
 
   #countRows(name, matrix) {
