@@ -101,7 +101,7 @@ class UsageRecorder:
                 for finding in find_anomalies(counts, minute):
                     raise_usage_alert(who, finding, now)
         except DatabaseError:
-            log.exception("usage_alert_not_kept")
+            log.exception("usage_alert_not_stored")
 
 
 def raise_usage_alert(caller: str, finding: UsageAnomaly, now: datetime) -> None:

@@ -60,7 +60,7 @@ class AlertRuleAdmin(ModelAdmin):  # type: ignore[misc]
 
     def formfield_for_dbfield(self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
         """Let a rule name only what can be read."""
-        if db_field.name == "reading":
+        if db_field.name == "metric":
             return ChoiceField(choices=[(name, name) for name in gauges.gauge_names()], help_text=db_field.help_text)
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 

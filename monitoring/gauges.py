@@ -1,7 +1,7 @@
 """
 Figures that are read when somebody asks: Prometheus, or the rules of alerts. Whoever knows a figure registers it here.
 
-A figure that cannot be read is left out and said to be (`recsys_reading_up`); it takes no other with it.
+A figure that cannot be read is left out and said to be (`recsys_gauge_up`); it takes no other with it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class GaugeSource:
                 try:
                     self.values = self.compute(now)
                 except Exception as error:
-                    log.warning("reading_failed", extra={"reading": self.name, "problem": type(error).__name__})
+                    log.warning("gauge_failed", extra={"metric": self.name, "problem": type(error).__name__})
                     self.values = None
             return self.values
 

@@ -99,7 +99,7 @@ def failure_reason(name: str, check: Check, now: datetime) -> str:
     try:
         check(now)
     except Exception as error:
-        logger.warning("not_ready", check=name, problem=type(error).__name__)
+        logger.warning("health_check_failed", check=name, problem=type(error).__name__)
         return f"{type(error).__name__}: {error}"
     return ""
 

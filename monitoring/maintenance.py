@@ -18,7 +18,7 @@ from monitoring.models import MaintenanceRun, MaintenanceTask
 
 log = logging.getLogger(__name__)
 
-RUN_MAINTENANCE_TASK = "monitoring.maintain"
+RUN_MAINTENANCE_TASK = "monitoring.run_maintenance_task"
 MAX_RUN_TIME = timedelta(hours=1)
 """Celery ends a task that takes longer: what still counts as running then was lost."""
 
@@ -68,7 +68,7 @@ def run_maintenance_task(*, name: str, now: datetime, interval: timedelta, scope
     try:
         did = _tasks[name](now)
     except Exception as error:
-        log.exception("maintenance_failed", extra={"duty": known})
+        log.exception("maintenance_failed", extra={"maintenance_task": known})
         record_maintenance_run(
             known, now, MaintenanceRun.Outcome.FAILED, seconds=monotonic() - began, error=type(error).__name__
         )

@@ -46,7 +46,7 @@ def send_notice(notice: Notice, now: datetime) -> bool:
         gives_up = notice.attempts + 1 >= MAX_ATTEMPTS
         state = Notice.State.GIVEN_UP if gives_up else Notice.State.WAITING
         row.update(error=type(error).__name__[:64], state=state)
-        log.warning("notice_not_sent", extra={"notice": notice.pk, "channel": notice.channel}, exc_info=error)
+        log.warning("notice_send_failed", extra={"notice": notice.pk, "channel": notice.channel}, exc_info=error)
         return False
     row.update(state=Notice.State.SENT, sent_at=now, error="")
     return True

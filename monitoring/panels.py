@@ -81,12 +81,12 @@ def traffic_panel(now: datetime) -> Panel:
 def stages_panel(now: datetime) -> Panel:
     """Show where the time of a fresh feed goes, and what each part brings or drops."""
     found = samples.load_samples(now, LOOKBACK)
-    seconds = samples.sum_increments(found, "recsys_stage_seconds_sum", "stage", "part")
-    calls = samples.sum_increments(found, "recsys_stage_seconds_count", "stage", "part")
+    seconds = samples.sum_increments(found, "recsys_stage_seconds_sum", "stage", "component")
+    calls = samples.sum_increments(found, "recsys_stage_seconds_count", "stage", "component")
     if not calls:
         return Panel(empty_text="No feed was made within the last hour: cached ones pass no stage.")
-    brought = samples.sum_increments(found, "recsys_candidates_total", "part")
-    dropped = samples.sum_increments(found, "recsys_dropped_total", "filter")
+    brought = samples.sum_increments(found, "recsys_source_candidates_total", "source")
+    dropped = samples.sum_increments(found, "recsys_filter_drops_total", "filter")
     means = {key: seconds[key] / calls[key] * 1000 for key in calls}
     per_stage: dict[str, float] = defaultdict(float)
     for (stage, _), mean in means.items():

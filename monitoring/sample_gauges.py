@@ -50,9 +50,9 @@ def unlabeled_values(value: float | None) -> GaugeValues:
     return {} if value is None else {(): value}
 
 
-def sampled_memory_bytes(sample: Sample, part: str) -> float:
+def sampled_memory_bytes(sample: Sample, kind: str) -> float:
     """Return what a process held of *part* when it was sampled."""
-    return sample.gauges.get(("recsys_memory_bytes", (("part", part),)), 0.0)
+    return sample.gauges.get(("recsys_memory_bytes", (("kind", kind),)), 0.0)
 
 
 def hit_ratios(found: Sequence[Sample]) -> GaugeValues:

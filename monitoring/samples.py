@@ -43,11 +43,11 @@ SAMPLED_COUNTERS = (
     "recsys_feeds",
     "recsys_feed_failures",
     "recsys_stage_seconds",
-    "recsys_candidates",
-    "recsys_dropped",
+    "recsys_source_candidates",
+    "recsys_filter_drops",
     "recsys_fallbacks",
     "recsys_cache_requests",
-    "recsys_cache_dropped",
+    "recsys_cache_removals",
     "recsys_job_items",
     "django_http_responses_total_by_status",
 )
@@ -96,7 +96,7 @@ class Sampler:
             self._due_at = monotonic() + settings.ENV.performance_monitoring_interval / 1000
             store_sample(self.take_sample(kind, clock.now().timestamp()))
         except RedisError as error:
-            log.warning("sample_lost", extra={"problem": type(error).__name__})
+            log.warning("sample_not_stored", extra={"problem": type(error).__name__})
         except Exception:
             log.exception("sample_failed")
         finally:
@@ -182,8 +182,8 @@ def store_sample(sample: Sample) -> None:
         "process": sample.process,
         "at": sample.at,
         "rss": sample.rss_bytes,
-        "grown": [[name, labels, value] for (name, labels), value in sample.increments.items()],
-        "held": [[name, labels, value] for (name, labels), value in sample.gauges.items()],
+        "increments": [[name, labels, value] for (name, labels), value in sample.increments.items()],
+        "gauges": [[name, labels, value] for (name, labels), value in sample.gauges.items()],
     }
     with cache_redis_client() as client:
         client.xadd(STREAM, {"sample": json.dumps(values)}, maxlen=MAX_STORED_SAMPLES, approximate=True)
@@ -202,7 +202,7 @@ def decode_sample(packed: bytes) -> Sample:
     """Return a sample as it was added."""
     values = json.loads(packed)
     return Sample(
-        values["process"], values["at"], values["rss"], decode_metrics(values["grown"]), decode_metrics(values["held"])
+        values["process"], values["at"], values["rss"], decode_metrics(values["increments"]), decode_metrics(values["gauges"])
     )
 
 

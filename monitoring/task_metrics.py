@@ -15,7 +15,7 @@ from redis import Redis
 from monitoring import clock, gauges, latency, metrics, workers
 from monitoring.gauges import GaugeValues
 
-DUE_AT_HEADER = "recsys_sent_at"
+DUE_AT_HEADER = "recsys_due_at"
 """A message's header: when its task was due, in Unix seconds."""
 
 _started_at: dict[str, float] = {}

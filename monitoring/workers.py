@@ -130,12 +130,12 @@ def send_heartbeat(**_: object) -> None:
                 ),
             )
     except RedisError as error:
-        log.warning("worker_beat_lost", extra={"problem": type(error).__name__})
+        log.warning("worker_heartbeat_failed", extra={"problem": type(error).__name__})
 
 
 def store_heartbeat(client: Redis, worker: Worker) -> None:
     """Keep what a worker says of itself, until it is too old to be true."""
-    values = {"pid": worker.pid, "queues": worker.queues, "started": worker.started_at, "at": worker.seen_at}
+    values = {"pid": worker.pid, "queues": worker.queues, "started_at": worker.started_at, "seen_at": worker.seen_at}
     with client.pipeline() as pipe:
         pipe.set(worker_key(worker.name), json.dumps(values), ex=HEARTBEAT_TTL_SECONDS)
         pipe.zadd(WORKERS_KEY, {worker.name: worker.seen_at})
@@ -151,7 +151,7 @@ def unregister_worker(**_: object) -> None:
             client.delete(worker_key(_current_worker.name))
             client.zrem(WORKERS_KEY, _current_worker.name)
     except RedisError as error:
-        log.warning("worker_farewell_lost", extra={"problem": type(error).__name__})
+        log.warning("worker_unregister_failed", extra={"problem": type(error).__name__})
 
 
 def record_canary(*, queue: str, now: datetime) -> None:

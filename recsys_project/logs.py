@@ -64,30 +64,30 @@ FIELDS = {
     "channel": "by what an alert is told",
     "check": "what readiness asks",
     "count": "how many",
-    "duty": "a duty of beat",
+    "maintenance_task": "a maintenance task",
     "engine": "an engine",
     "experiment": "an experiment's key",
     "field": "a field of GraphQL",
     "flag": "a flag's key",
-    "found": "the model that is there instead",
+    "active_model": "the embedding model that is there instead",
     "kind": "what kind of it",
     "members": "how many members",
-    "model": "a model of embeddings",
-    "models": "such models",
+    "embedding_model": "an embedding model",
+    "embedding_models": "several embedding models",
     "notice": "an alert's notice, by number",
     "on_breach": "what a rollout does when a guardrail breaks",
     "panel": "a part of the dashboard",
-    "part": "a part of the road",
+    "component": "a component of the pipeline",
     "plan": "a rollout plan's flag",
     "posts": "how many posts",
     "problem": "the type of an error",
     "reader": "what reads attributes of members for flags",
-    "reading": "a figure that rules are about",
+    "metric": "the metric that an alert rule or a guardrail watches",
     "rule": "an alert rule",
     "severity": "how bad",
     "space": "a kind of vector",
     "value": "a figure",
-    "why": "why memory was cleaned",
+    "reason": "why memory was cleaned",
 }
 """Every field that a line may have, and what it says."""
 
@@ -123,7 +123,7 @@ def clean_event(_logger: object, _method: str, line: LogLine) -> LogLine:
         line["event"] = scrub_text(text)
     else:
         record: logging.LogRecord = line["_record"]
-        line["event"] = "message_left_out"
+        line["event"] = "message_omitted"
         line["where"] = f"{record.module}:{record.lineno}"
     return line
 
@@ -155,8 +155,8 @@ def describe_error(error: BaseException) -> dict[str, object]:
     places = [f"{frame.name} {shorten_path(frame.filename)}:{frame.lineno}" for frame in frames]
     kind = type(error)
     is_safe = isinstance(error, SAFE_ERRORS) or kind.__module__ in SAFE_MODULES
-    said = {"says": scrub_text(str(error))} if is_safe else {}
-    return {"type": f"{kind.__module__}.{kind.__qualname__}", **said, "places": places[-MAX_FRAMES:]}
+    said = {"message": scrub_text(str(error))} if is_safe else {}
+    return {"type": f"{kind.__module__}.{kind.__qualname__}", **said, "frames": places[-MAX_FRAMES:]}
 
 
 def shorten_path(file: str) -> str:

@@ -140,7 +140,7 @@ def check_guardrail(row: Guardrail, phase_since: datetime, now: datetime) -> Gua
         is_within = value <= row.threshold if row.bound == Guardrail.Bound.AT_MOST else value >= row.threshold
         verdict = "few" if samples < row.min_samples else "holds" if is_within else "breached"
     except (KeyError, DatabaseError):
-        log.exception("guardrail_unreadable", extra={"reading": row.gauge})
+        log.exception("guardrail_unreadable", extra={"metric": row.gauge})
     return GuardrailCheck(
         str(row), value, samples, verdict, format_timestamp(since) or "", format_timestamp(now) or "", row.on_breach
     )

@@ -78,16 +78,16 @@ def entry_bytes(cache: str, aggregate: str) -> tuple[str, str]:
 
 
 PIPELINE = (
-    single_value("Error budget, 1 h burn", "none", "max(recsys_slo_burn_ratio{window='1h'})"),
-    single_value("Alerts firing", "none", "sum(recsys_alerts)"),
+    single_value("Error budget, 1 h burn", "none", "max(recsys_slo_burn_rate{window='1h'})"),
+    single_value("Alerts firing", "none", "sum(recsys_alerts_firing)"),
     single_value("Quality score", "none", "recsys_quality_score"),
     plot("Feeds", "reqps", rate("recsys_feeds_total", "feed")),
     plot("Feeds that failed", "reqps", rate("recsys_feed_failures_total", "code")),
     plot(
         "Bad feeds: failed or slow",
         "percentunit",
-        ("recsys:feeds_bad:ratio_rate5m", "5 min"),
-        ("recsys:feeds_bad:ratio_rate1h", "1 h"),
+        ("recsys:bad_feeds:ratio_rate5m", "5 min"),
+        ("recsys:bad_feeds:ratio_rate1h", "1 h"),
     ),
     plot("Fresh feed", "s", *quantiles("recsys_feed_seconds", where='{cached="false"}')),
     plot("Cached feed", "s", *quantiles("recsys_feed_seconds", where='{cached="true"}')),
@@ -95,13 +95,13 @@ PIPELINE = (
     plot(
         "Time by part, mean",
         "s",
-        mean("recsys_stage_seconds", "stage, part"),
+        mean("recsys_stage_seconds", "stage, component"),
     ),
-    plot("Candidates by source", "none", rate("recsys_candidates_total", "part")),
+    plot("Candidates by source", "none", rate("recsys_source_candidates_total", "source")),
     plot("Candidates into and out of stages", "none", rate("recsys_stage_candidates_total", "stage, direction")),
     plot("Dropped by filter", "percentunit", ("recsys:filter_drop:ratio_rate5m", "{{filter}}")),
-    plot("Parts that fail", "ops", rate("recsys_part_failures_total", "stage, part")),
-    plot("Empty and short pages", "reqps", rate("recsys_thin_pages_total", "feed, kind")),
+    plot("Parts that fail", "ops", rate("recsys_component_failures_total", "stage, component")),
+    plot("Empty and short pages", "reqps", rate("recsys_incomplete_pages_total", "feed, kind")),
     plot("Engines and variants", "reqps", rate("recsys_feeds_total", "engine, variant")),
     plot("Fallbacks", "reqps", rate("recsys_fallbacks_total", "step")),
     plot("Breakers", "none", gauge("recsys_breaker_state", "engine")),
@@ -111,18 +111,18 @@ PIPELINE = (
         ("recsys_coverage_ratio", "coverage"),
         ("recsys_click_through_ratio", "click-through"),
     ),
-    plot("Less of what was turned down", "none", *quantiles("recsys_less_effect_ratio", by="subject")),
-    plot("Rate limits", "reqps", rate("recsys_throttle_total", "policy, outcome")),
+    plot("Less of what was turned down", "none", *quantiles("recsys_show_less_effect_ratio", by="target")),
+    plot("Rate limits", "reqps", rate("recsys_throttle_events_total", "policy, outcome")),
     plot("Alerts on the use of the API", "ops", rate("recsys_usage_alerts_total", "kind")),
     plot("Members who met an experiment", "ops", rate("recsys_flag_exposures_total", "experiment, variant")),
     plot("Flags that could not be read", "ops", rate("recsys_flag_errors_total", "reason")),
 )
 SYSTEM = (
     single_value("Workers", "none", "sum(recsys_queue_workers)"),
-    single_value("Memory in use", "percentunit", "recsys_memory_share_ratio"),
-    single_value("Readings that fail", "none", "count(recsys_reading_up == 0) or vector(0)"),
+    single_value("Memory in use", "percentunit", "recsys_memory_usage_ratio"),
+    single_value("Readings that fail", "none", "count(recsys_gauge_up == 0) or vector(0)"),
     plot("Cache hits", "percentunit", ("recsys:cache_hit:ratio_rate5m", "{{cache}}")),
-    plot("Pages, viewers and posts remembered", "ops", rate("recsys_remembered_total", "what, outcome")),
+    plot("Pages, viewers and posts remembered", "ops", rate("recsys_process_cache_requests_total", "cache, outcome")),
     plot(
         "Cache entries",
         "none",
@@ -130,7 +130,7 @@ SYSTEM = (
         gauge("recsys_shared_cache_entries", "cache"),
     ),
     plot("Bytes an entry", "bytes", entry_bytes("recsys_cache", "sum"), entry_bytes("recsys_shared_cache", "max")),
-    plot("Entries given up", "ops", rate("recsys_cache_dropped_total", "cache, reason")),
+    plot("Entries given up", "ops", rate("recsys_cache_removals_total", "cache, reason")),
     plot("Kernel memory", "bytes", gauge("recsys_kernel_bytes", "space, kind", "sum")),
     plot(
         "Kernel calls",
@@ -155,7 +155,7 @@ SYSTEM = (
     plot(
         "Clean-ups",
         "ops",
-        rate("recsys_memory_clean_ups_total", "why"),
+        rate("recsys_memory_cleanups_total", "reason"),
         rate("recsys_memory_freed_bytes_total", "step"),
     ),
     plot("Queries", "reqps", rate("recsys_query_seconds_count", "verb")),
@@ -171,7 +171,7 @@ SYSTEM = (
         "Backlogs",
         "none",
         ("recsys_unlearned_interactions", "interactions to learn"),
-        ("recsys_embedding_waiting_posts", "posts to embed"),
+        ("recsys_unembedded_posts", "posts to embed"),
     ),
     plot("Embedding lag", "s", gauge("recsys_embedding_lag_seconds", "space")),
     plot("Index lag", "s", gauge("recsys_index_lag_seconds", "index")),
@@ -179,7 +179,7 @@ SYSTEM = (
         "Posts an index has wrong, vectors an engine lacks",
         "none",
         gauge("recsys_index_drift_posts", "space, index"),
-        gauge("recsys_engine_lacking_vectors", "space, engine"),
+        gauge("recsys_engine_missing_vectors", "space, engine"),
     ),
     plot(
         "Redis memory",
@@ -188,12 +188,9 @@ SYSTEM = (
         ("max by (server) (recsys_redis_limit_bytes)", "{{server}} limit"),
     ),
     plot("Keys that Redis gave up", "ops", ("sum by (server) (deriv(recsys_redis_evicted_keys[5m]))", "{{server}}")),
-    plot("Index lag", "s", gauge("recsys_index_lag_seconds", "index")),
-    plot("Posts that an index has wrong", "none", gauge("recsys_index_drift_posts", "space, index")),
-    plot("Vectors that an engine lacks", "none", gauge("recsys_engine_lacking_vectors", "space, engine")),
-    plot("Age of the active model", "s", gauge("recsys_model_age_seconds", "space")),
+    plot("Age of the active model", "s", gauge("recsys_embedding_model_age_seconds", "space")),
     plot("Threads by process", "none", gauge("recsys_process_threads", "process, pid", "sum")),
-    plot("Memory by part, largest process", "bytes", gauge("recsys_memory_bytes", "part")),
+    plot("Memory by part, largest process", "bytes", gauge("recsys_memory_bytes", "kind")),
     plot(
         "Servers that answer",
         "none",
@@ -203,7 +200,7 @@ SYSTEM = (
     ),
 )
 DASHBOARDS = {
-    "recsys-road": ("recsys: feeds and quality", PIPELINE),
+    "recsys-pipeline": ("recsys: feeds and quality", PIPELINE),
     "recsys-system": ("recsys: caches, workers, servers", SYSTEM),
 }
 

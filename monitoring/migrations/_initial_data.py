@@ -18,7 +18,7 @@ RULES = [
      "Look for a missing index or a lock; run the optimize_database maintenance task."),
     ("error_rate", "recsys_error_ratio", {}, "above", 0.01, 0.005, 60, "high",
      "Look at /readyz and at the log for slate_lost and final_check_failed."),
-    ("memory_usage", "recsys_memory_share_ratio", {}, "above", 0.85, 0.8, 60, "high",
+    ("memory_usage", "recsys_memory_usage_ratio", {}, "above", 0.85, 0.8, 60, "high",
      "Processes give up caches at 90 %. Add memory, or lower WASM_MEMORY_LIMIT and the caches' sizes."),
     ("quality_score", "recsys_quality_score", {}, "below", 0.7, 0.72, 3600, "medium",
      "Compare the variants on the dashboard; a new policy or model may rank worse."),
@@ -28,7 +28,7 @@ RULES = [
      "A queue has no worker. Start one: see /workersz for which."),
     ("redis", "recsys_redis_up", {}, "below", 1, None, 30, "critical",
      "A Redis does not answer. Feeds go on without caches; jobs wait."),
-    ("slo_burn", "recsys_slo_burn_ratio", {"window": "1h"}, "above", 14.4, 10, 120, "critical",
+    ("slo_burn", "recsys_slo_burn_rate", {"window": "1h"}, "above", 14.4, 10, 120, "critical",
      "The month's error budget would be gone in two days. Look at failed and slow feeds."),
 ]
 NAMES = ("name", "metric", "labels", "comparison", "threshold", "clears_at", "for_seconds", "severity", "advice")

@@ -47,7 +47,7 @@ class MaintenanceRun(models.Model):
 
     class Meta:
         ordering = ["-started_at", "-pk"]
-        indexes = [models.Index(fields=["name", "-started_at"], name="runs_of_duty")]
+        indexes = [models.Index(fields=["name", "-started_at"], name="runs_by_task")]
 
     def __str__(self) -> str:
         return f"{self.name}: {self.outcome}"

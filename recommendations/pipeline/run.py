@@ -127,7 +127,7 @@ def run_source(source: Source, query: Query, eligible: BoolArray) -> SourceResul
     try:
         found = ids_of(source(query, eligible))
     except Exception:
-        log.exception("source_failed", extra={"part": source_name(source), "request_id": str(query.request_id)})
+        log.exception("source_failed", extra={"component": source_name(source), "request_id": str(query.request_id)})
     end = perf_counter()
     return SourceResult(found, end - start, end)
 
@@ -185,7 +185,7 @@ def apply_hydrators(hydrators: Sequence[Hydrator], query: Query, candidates: Can
         try:
             candidates = filled(candidates, hydrator(query, candidates))
         except Exception:
-            log.exception("hydrator_failed", extra={"part": hydrator.name, "request_id": str(query.request_id)})
+            log.exception("hydrator_failed", extra={"component": hydrator.name, "request_id": str(query.request_id)})
             failed = True
         trace.add_timing("hydrate", hydrator.name, perf_counter() - start, len(candidates), failed=failed)
     return candidates
@@ -256,7 +256,7 @@ def score_part(scorer: Scorer, query: Query, candidates: Candidates, column: Flo
             raise LookupError(f"Policy has no weight named {scorer.name}")
         column[:] = checked_part(scorer(query, candidates), len(candidates))
     except Exception:
-        log.exception("scorer_failed", extra={"part": scorer.name, "request_id": str(query.request_id)})
+        log.exception("scorer_failed", extra={"component": scorer.name, "request_id": str(query.request_id)})
         trace.add_timing("score", scorer.name, perf_counter() - start, len(candidates), failed=True)
 
 
@@ -284,7 +284,7 @@ def apply_rerankers(
         try:
             scored = reordered(scored, reranker(query, scored))
         except Exception:
-            log.exception("reranker_failed", extra={"part": reranker.name, "request_id": str(query.request_id)})
+            log.exception("reranker_failed", extra={"component": reranker.name, "request_id": str(query.request_id)})
             trace.add_timing("rerank", reranker.name, perf_counter() - start, len(scored.scores), failed=True)
             continue
         trace.add_timing("rerank", reranker.name, perf_counter() - start, len(scored.scores))

@@ -2,7 +2,7 @@
 What each kind of part promises, and what its failure costs.
 
 A part fails if it raises, or if its answer breaks the promise below: a wrong type or length, NaN, an order that drops a
-post. Every failure is logged and counted as that part's own (`recsys_part_failures_total`), and costs only this:
+post. Every failure is logged and counted as that part's own (`recsys_component_failures_total`), and costs only this:
 
 - a source: its candidates
 - a hydrator: its facts; the candidates stay as they were

@@ -128,7 +128,7 @@ class VectorPartsHolder:
                 serving = create_vector_parts(models)
                 serving.catalogue.refresh(now)
                 self.current = serving
-                log.info("models_followed", extra={"models": [model.name for model in models.values()]})
+                log.info("embedding_models_switched", extra={"embedding_models": [model.name for model in models.values()]})
         finally:
             self._lock.release()
 
@@ -169,11 +169,11 @@ def active_embedder(model: ActiveEmbeddingModel | None) -> Embedder:
     try:
         embedder = get_embedder(model.embedder, model.option)
     except EmbedderError:
-        log.exception("active_model_missing", extra={"model": model.name})
+        log.exception("active_model_missing", extra={"embedding_model": model.name})
         return configured_embedder()
     # The package may be another version now, and its vectors others: then the new ones are built first.
     if embedder.name != model.name:
-        log.error("active_model_differs", extra={"model": model.name, "found": embedder.name})
+        log.error("active_model_differs", extra={"embedding_model": model.name, "active_model": embedder.name})
     return embedder
 
 
@@ -276,7 +276,7 @@ def create_engines(dimension: int, memory_limit_bytes: int) -> dict[str, Engine]
     try:
         made[WasmEngine.name] = WasmEngine(dimension, memory_limit_bytes=memory_limit_bytes)
     except EngineError:
-        log.exception("engine_not_made", extra={"engine": WasmEngine.name})
+        log.exception("engine_not_created", extra={"engine": WasmEngine.name})
     return made
 
 

@@ -369,7 +369,7 @@ class ResidentCatalogue:
         at = rows_of(columns, ids)
         finite = np.isfinite(vectors).all(axis=1)
         if unusable := len(batch) - int(finite.sum()):
-            log.warning("vectors_unusable", extra={"count": unusable, "model": space.model})
+            log.warning("vectors_unusable", extra={"count": unusable, "embedding_model": space.model})
         kept = (at != UNKNOWN) & finite
         for engine in space.engines:
             lacking = self._lacking.setdefault(engine, set())

@@ -36,7 +36,7 @@ def other_model(monkeypatch):
     """Let EMBEDDER=fastembed mean a small model, and choose it when called."""
     real = registry.get_embedder
     monkeypatch.setattr(
-        wiring, "embedder_named", lambda name, model="": OtherText() if name == "fastembed" else real(name, model)
+        wiring, "get_embedder", lambda name, model="": OtherText() if name == "fastembed" else real(name, model)
     )
 
     def choose():

@@ -114,7 +114,7 @@ def full_kernel(monkeypatch):
 
 
 def missing_vectors():
-    return REGISTRY.get_sample_value("recsys_engine_lacking_vectors", {"space": "content", "engine": "wasm_simd"})
+    return REGISTRY.get_sample_value("recsys_engine_missing_vectors", {"space": "content", "engine": "wasm_simd"})
 
 
 def test_an_engine_that_lacks_vectors_is_not_asked_until_it_has_them(full_kernel):

@@ -78,15 +78,15 @@ def test_no_secret_reaches_a_line(formatter, secret):
         format_line(formatter, "recommendations.api", raised=raise_and_catch(UnknownMember(secret))),
         format_line(formatter, "recommendations.api", raised=raise_and_catch(unique)),
         format_line(formatter, "recommendations.api", raised=raise_and_catch(KeyError(secret))),
-        format_line(formatter, "recommendations.api", problem=f"x '{secret}'", models=[f'"{secret}"']),
+        format_line(formatter, "recommendations.api", problem=f"x '{secret}'", embedding_models=[f'"{secret}"']),
     ]
     for line in attempts:
         text = json.dumps(json.loads(line), ensure_ascii=False)
         assert secret not in text, text
     told = format_line(
-        formatter, "django_structlog.celery.receivers", message="task_failed", error=secret, reason=secret
+        formatter, "django_structlog.celery.receivers", message="task_failed", error=secret, song=secret
     )
-    assert secret not in told and json.loads(told)["dropped"] == ["error", "reason"]
+    assert secret not in told and json.loads(told)["dropped"] == ["error", "song"]
 
 
 @pytest.mark.parametrize(
@@ -121,9 +121,9 @@ def test_an_error_is_its_type_and_its_places(formatter):
         format_line(formatter, "recommendations.api", raised=raise_and_catch(KernelError("the deadline is over")))
     )
     first, cause = line["errors"]
-    assert (first["type"], first["says"]) == ("wasm.errors.KernelError", "the deadline is over")
-    assert cause["type"] == "builtins.ValueError" and "says" not in cause
-    assert any("caught" in place and "test_logs.py" in place for place in first["places"])
+    assert (first["type"], first["message"]) == ("wasm.errors.KernelError", "the deadline is over")
+    assert cause["type"] == "builtins.ValueError" and "message" not in cause
+    assert any("raise_and_catch" in place and "test_logs.py" in place for place in first["frames"])
 
 
 def test_a_structlog_logger_ends_in_the_same_line(formatter):
@@ -139,7 +139,7 @@ def test_a_structlog_logger_ends_in_the_same_line(formatter):
     try:
         raise KeyError("Anna")
     except KeyError:
-        structlog.get_logger("monitoring.health").exception("not_ready", check="redis", who="Anna")
+        structlog.get_logger("monitoring.health").exception("health_check_failed", check="redis", who="Anna")
     finally:
         logger.removeHandler(handler)
     (line,) = seen

@@ -94,7 +94,7 @@ def unembedded_posts() -> QuerySet[Post]:
 
 def embedded_posts() -> QuerySet[Post]:
     """Return the posts that have a vector of the active embedding model."""
-    return Post.objects.filter(embeddings__space=CONTENT_SPACE, embeddings__model=wiring.embedder().name)
+    return Post.objects.filter(embeddings__space=CONTENT_SPACE, embeddings__embedding_model=wiring.embedder().name)
 
 
 def register() -> None:

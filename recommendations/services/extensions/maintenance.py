@@ -85,7 +85,7 @@ def register_maintenance_tasks() -> None:
     maintenance.register_maintenance_task(
         "delete_expired_records", lambda now: retention.delete_expired_records(now=now)
     )
-    maintenance.register_maintenance_task("roll_up_feeds", lambda now: MaintenanceResult(rows=roll_up.roll_up(now=now)))
+    maintenance.register_maintenance_task("roll_up_hours", lambda now: MaintenanceResult(rows=roll_up.roll_up(now=now)))
     maintenance.register_maintenance_task("archive_embeddings", lambda now: archive.archive_embeddings(now=now))
     maintenance.register_maintenance_task("check_index", check_index)
     maintenance.register_maintenance_task("optimize_index", optimize_index)

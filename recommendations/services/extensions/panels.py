@@ -60,29 +60,29 @@ def variants_panel(now: datetime) -> Panel:
     """Show the variants side by side over a week of whole hours."""
     hours = FeedHour.objects.filter(hour__gte=now - WEEK).order_by()
     sums = hours.values("feed", "variant").annotate(
-        made=Sum("slates"),
-        weighted=Sum(F("p50_ms") * F("slates")),
-        worst=Max("p95_ms"),
-        fell_back=Sum("fallbacks"),
-        nothing=Sum("empty"),
-        on_pages=Sum("shown"),
-        acted_on=Sum("engaged"),
+        slates=Sum("slate_count"),
+        weighted_p50_ms=Sum(F("p50_ms") * F("slate_count")),
+        worst_p95_ms=Max("p95_ms"),
+        fallbacks=Sum("fallback_count"),
+        empty=Sum("empty_count"),
+        served=Sum("served_count"),
+        engaged=Sum("engagement_count"),
     )
     rows: list[list[Cell]] = [
         [
-            *(row["feed"], row["variant"], row["made"], engaged_percent(row)),
-            round(row["weighted"] / row["made"], 1) if row["made"] else None,
-            round(row["worst"], 1),
-            percent(row["fell_back"], row["made"]),
-            percent(row["nothing"], row["made"]),
-            row["on_pages"],
+            *(row["feed"], row["variant"], row["slates"], engaged_percent(row)),
+            round(row["weighted_p50_ms"] / row["slates"], 1) if row["slates"] else None,
+            round(row["worst_p95_ms"], 1),
+            percent(row["fallbacks"], row["slates"]),
+            percent(row["empty"], row["slates"]),
+            row["served"],
         ]
         for row in sums.order_by("feed", "variant")
     ]
     if not rows:
         return Panel(empty_text="No whole hour was counted yet; each is, five minutes after its end.")
     shares = engaged_percent_by_variant(rows)
-    columns = ["feed", "variant", "slates", "acted on %", "p50 ms", "worst p95 ms", "fallback %", "empty %", "shown"]
+    columns = ["feed", "variant", "slates", "engaged %", "p50 ms", "worst p95 ms", "fallback %", "empty %", "served"]
     return Panel(
         bars=[Bars("Acted on, of the posts shown", "%", shares)] if len(shares) > 1 else [],
         tables=[Table("Variants, last 7 days", columns, rows, reverse("admin:recommendations_feedhour_changelist"))],
@@ -92,7 +92,7 @@ def variants_panel(now: datetime) -> Panel:
 
 def engaged_percent(row: Mapping[str, Any]) -> float | None:
     """Return the share of the posts shown that were acted on, in percent."""
-    return round(100 * row["acted_on"] / row["on_pages"], 2) if row["on_pages"] else None
+    return round(100 * row["engaged"] / row["served"], 2) if row["served"] else None
 
 
 def engaged_percent_by_variant(rows: Sequence[Sequence[Cell]]) -> dict[str, float]:
@@ -103,15 +103,19 @@ def engaged_percent_by_variant(rows: Sequence[Sequence[Cell]]) -> dict[str, floa
 def days_panel(now: datetime) -> Panel:
     """Show the week by the hour."""
     hours = FeedHour.objects.filter(hour__gte=now - WEEK).order_by()
-    sums = hours.values("hour").annotate(served=Sum("pages"), made=Sum("slates"), worst=Max("p95_ms")).order_by("hour")
+    sums = (
+        hours.values("hour")
+        .annotate(pages=Sum("page_count"), slates=Sum("slate_count"), worst_p95_ms=Max("p95_ms"))
+        .order_by("hour")
+    )
     rows = [(row["hour"].timestamp(), row) for row in sums]
     if not rows:
         return Panel(empty_text="No whole hour was counted yet; each is, five minutes after its end.")
     counts: dict[str, list[Point]] = {
-        "pages served": [(at, row["served"]) for at, row in rows],
-        "slates made": [(at, row["made"]) for at, row in rows],
+        "pages served": [(at, row["pages"]) for at, row in rows],
+        "slates built": [(at, row["slates"]) for at, row in rows],
     }
-    worst = [(at, round(row["worst"], 1)) for at, row in rows]
+    worst = [(at, round(row["worst_p95_ms"], 1)) for at, row in rows]
     return Panel(plots=[Plot("An hour's pages", "", counts), Plot("An hour's slowest p95", "ms", {"p95": worst})])
 
 

@@ -72,4 +72,4 @@ def click_through_rate(*, now: datetime) -> float | None:
     sums = FeedHour.objects.filter(hour__gte=end - DAY, hour__lt=end).aggregate(
         served_count=Sum("served_count"), engagement_count=Sum("engagement_count")
     )
-    return sums["engaged"] / sums["shown"] if sums["shown"] else None
+    return sums["engagement_count"] / sums["served_count"] if sums["served_count"] else None

@@ -79,7 +79,7 @@ def count_slates(hour: datetime) -> dict[FeedKey, dict[str, float]]:
     for feed, engine, variant, duration, fallback, size in columns.iterator(chunk_size=5_000):
         key = (feed, engine, variant)
         times[key].append(duration)
-        counts[key].update(slates=1, fallbacks=bool(fallback), empty=not size)
+        counts[key].update(slate_count=1, fallback_count=bool(fallback), empty_count=not size)
     return {
         key: {**counts[key], "p50_ms": float(np.quantile(took, 0.5)), "p95_ms": float(np.quantile(took, 0.95))}
         for key, took in times.items()
@@ -98,10 +98,10 @@ def count_pages(hour: datetime) -> dict[FeedKey, dict[str, int]]:
         )
         .filter(feed__isnull=False)
         .values("feed", "engine", "variant")
-        .annotate(pages=Count("pk"), size=Sum(Length("post_ids")))
+        .annotate(page_count=Count("pk"), size=Sum(Length("post_ids")))
     )
     return {
-        (row["feed"], row["engine"], row["variant"]): {"pages": row["pages"], "shown": row["size"] // ID_BYTES}
+        (row["feed"], row["engine"], row["variant"]): {"page_count": row["page_count"], "served_count": row["size"] // ID_BYTES}
         for row in found
     }
 

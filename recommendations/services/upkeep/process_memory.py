@@ -2,7 +2,7 @@
 A process keeps its own memory in bounds: it gives up first what costs least to make anew.
 
 Nobody can clean another process's memory. Each looks at its own after a request or a task, at most every
-`CHECK_SECONDS`, and beat has one process of every queue look though nothing else is asked of it. Over MEMORY_CLEAN_UP
+`CHECK_SECONDS`, and beat has one process of every queue look though nothing else is asked of it. Over MEMORY_CLEANUP_THRESHOLD
 what has expired goes; over MEMORY_EMERGENCY_SHARE of the machine, or of the container, all that a later request can
 make anew. What stays is the catalogue: without it no feed can be made.
 """
@@ -50,7 +50,7 @@ class MemoryGuard:
 
     def __init__(self) -> None:
         self.next_check_at = 0.0
-        self.heap_after_clean_up = 0
+        self.heap_after_cleanup = 0
         self.busy = threading.Lock()
 
 
@@ -83,12 +83,12 @@ def check_memory() -> dict[str, int]:
         now = measure_usage()
         observe_usage(now)
         if now.share_in_use >= settings.ENV.memory_emergency_share:
-            freed = run_clean_up("emergency", EMERGENCY_STEPS)
-        elif now.heap_bytes >= max(settings.ENV.memory_cleanup_threshold, MIN_GROWTH * own.heap_after_clean_up):
-            freed = run_clean_up("clean_up", CLEAN_UP_STEPS)
+            freed = run_cleanup("emergency", EMERGENCY_STEPS)
+        elif now.heap_bytes >= max(settings.ENV.memory_cleanup_threshold, MIN_GROWTH * own.heap_after_cleanup):
+            freed = run_cleanup("cleanup", CLEANUP_STEPS)
         else:
             return {}
-        own.heap_after_clean_up = measure_usage().heap_bytes
+        own.heap_after_cleanup = measure_usage().heap_bytes
         return freed
     finally:
         own.busy.release()
@@ -108,7 +108,7 @@ def observe_usage(usage: MemoryUsage) -> None:
         metrics.CACHE_BYTES.labels("preference_vectors").set(parts.current.profiles.size_bytes())
 
 
-def run_clean_up(reason: str, steps: dict[str, Callable[[], None]]) -> dict[str, int]:
+def run_cleanup(reason: str, steps: dict[str, Callable[[], None]]) -> dict[str, int]:
     """Take *steps* in their order; return the bytes that the process gave back by each."""
     freed = {}
     metrics.MEMORY_CLEANUPS.labels(reason).inc()
@@ -117,7 +117,7 @@ def run_clean_up(reason: str, steps: dict[str, Callable[[], None]]) -> dict[str,
         step()
         freed[name] = max(0, before - system_memory.resident_bytes())
         metrics.MEMORY_FREED_BYTES.labels(name).inc(freed[name])
-    log.warning("memory_cleaned", extra={"why": reason, "bytes_freed": sum(freed.values())})
+    log.warning("memory_cleaned", extra={"reason": reason, "bytes_freed": sum(freed.values())})
     return freed
 
 
@@ -168,7 +168,7 @@ def recycle_kernels() -> None:
             log.exception("kernel_not_recycled", extra={"engine": engine.name})
 
 
-CLEAN_UP_STEPS = {"expired_profiles": evict_expired_profiles, "garbage": collect_garbage}
+CLEANUP_STEPS = {"expired_profiles": evict_expired_profiles, "garbage": collect_garbage}
 EMERGENCY_STEPS = {
     "profiles": evict_profiles,
     "facts": evict_facts,

@@ -46,7 +46,7 @@ def seen_retention() -> timedelta:
 
 # Inputs before the requests that they belong to: else they would go uncounted.
 RETENTION_RULES = (
-    RetentionRule(FeedInputs, "created_at", lambda: min(inputs.INPUTS_RETENTION, log_retention()), ("packed",)),
+    RetentionRule(FeedInputs, "created_at", lambda: min(inputs.INPUTS_RETENTION, log_retention()), ("packed_inputs",)),
     RetentionRule(ServedPage, "created_at", log_retention, ("post_ids",)),
     RetentionRule(FeedRequest, "created_at", log_retention, ("post_ids", "parts", "origins", "reasons")),
     RetentionRule(Job, "finished_at", log_retention),

@@ -76,7 +76,7 @@ def embedder_option(embedder: str) -> str:
 def update_model_progress(row: EmbeddingModel, now: datetime) -> None:
     """Note how many posts have the model's vector."""
     live = Post.objects.filter(removed_at__isnull=True)
-    done = live.filter(embeddings__space=row.space, embeddings__model=row.name).count()
+    done = live.filter(embeddings__space=row.space, embeddings__embedding_model=row.name).count()
     EmbeddingModel.objects.filter(pk=row.pk).update(embedded_count=done, post_count=live.count(), changed_at=now)
 
 
@@ -88,7 +88,7 @@ def activate_embedding_model(row: EmbeddingModel, now: datetime) -> None:
     )
     replaced = before.update(state=ModelState.RETIRED, changed_at=now)
     EmbeddingModel.objects.filter(pk=row.pk).update(state=ModelState.ACTIVE, activated_at=now, changed_at=now)
-    log.info("model_activated", extra={"space": row.space, "model": row.name})
+    log.info("model_activated", extra={"space": row.space, "embedding_model": row.name})
     if replaced and row.space == CONTENT_SPACE:
         work.submit_job(kind=Job.Kind.REBUILD_INTERESTS, params={}, now=now)
 

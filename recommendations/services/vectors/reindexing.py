@@ -85,7 +85,7 @@ def sync_space(row: EmbeddingModel, now: datetime) -> int:
     since, looked = row.indexed_until, 0
     changed = Post.objects.all()
     if since is not None:
-        own = Q(embeddings__space=row.space, embeddings__model=row.name, embeddings__changed_at__gte=since - OVERLAP)
+        own = Q(embeddings__space=row.space, embeddings__embedding_model=row.name, embeddings__changed_at__gte=since - OVERLAP)
         changed = changed.filter(Q(changed_at__gte=since - OVERLAP) | own).distinct()
     for ids in id_batches(changed):
         write_points(index, row.space, row.name, ids)
