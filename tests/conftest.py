@@ -47,7 +47,7 @@ def set_environment() -> None:
         REDIS_URL=f"redis://127.0.0.1:{port}/0",
         CACHE_REDIS_URL=f"redis://127.0.0.1:{port}/1",
         EMBEDDER="tiny",
-        RECORD_SECONDS="0",  # what is served is recorded by the time that a page is there
+        RECORD_BUFFER_SECONDS="0",  # what is served is recorded by the time that a page is there
         REPLAY_SHARE="0",  # which requests keep their inputs goes by a random id; the tests of it say so
     )
     if os.environ.get("TEST_DATABASE") != "postgresql":

@@ -11,7 +11,7 @@ from kombu.exceptions import OperationalError
 log = logging.getLogger(__name__)
 
 QUEUE = "analysis"
-ANALYZE_TASK, ANALYZE_ALL_TASK = "flags.look_at_experiment", "flags.look_at_experiments"
+ANALYZE_TASK, ANALYZE_ALL_TASK = "flags.analyze_experiment", "flags.analyze_experiments"
 
 
 def request_interim_analysis(key: str) -> None:

@@ -107,7 +107,7 @@ class OutgoingRecord:
 
 class Outbox:
     """
-    The records of this process on their way to Redis: a thread sends those of RECORD_SECONDS together.
+    The records of this process on their way to Redis: a thread sends those of RECORD_BUFFER_SECONDS together.
 
     A request does not wait for it. A process that is killed loses the records of that time and nothing else.
     """
@@ -122,7 +122,7 @@ class Outbox:
             atexit.register(self.send)
 
     def put(self, records: Iterable[OutgoingRecord]) -> None:
-        """Send these records soon; at once if RECORD_SECONDS is 0."""
+        """Send these records soon; at once if RECORD_BUFFER_SECONDS is 0."""
         self._waiting.extend(records)
         if self._seconds:
             self._has_records.set()
