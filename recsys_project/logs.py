@@ -35,6 +35,8 @@ EVENT_NAME = re.compile(r"[a-z][a-z0-9_]{2,60}")
 HASHED_FIELDS = frozenset({"member_id"})
 ID_FIELDS = frozenset({"request_id", "task_id", "parent_task_id", "child_task_id"})
 ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+CLEAN_FIELDS = frozenset({"errors", "logger"})
+"""Not scrubbed: `errors` is clean already, and a long module name in `logger` would be taken for a token."""
 FIELDS = {
     "event": "the event's name, or a library's message without its values",
     "level": "debug, info, warning, error, critical",
@@ -177,8 +179,10 @@ def clean_fields(secret: str, _logger: object, _method: str, line: LogLine) -> L
             cleaned[name] = hash_log_id(secret, value, day)
         elif name in ID_FIELDS:
             cleaned[name] = value if ID_PATTERN.fullmatch(str(value)) else HIDDEN
+        elif name in CLEAN_FIELDS:
+            cleaned[name] = value
         elif name in FIELDS:
-            cleaned[name] = clean_value(value) if name != "errors" else value
+            cleaned[name] = clean_value(value)
         elif not name.startswith("_"):
             dropped.append(name)
         else:

@@ -76,7 +76,7 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": timedelta(minutes=1),
         "options": {"queue": "maintenance", "expires": 60},
     },
-    # Advances a rollout at the end of its phase, and reverts it within seconds of a breach. One query if none is active.
+    # Advances a rollout at the end of its phase, and reverts it within seconds of a breach.
     "advance-rollouts": {
         "task": "flags.advance_rollouts",
         "schedule": timedelta(seconds=10),
@@ -99,8 +99,8 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     },
     # Counts feeds per hour. The dashboard reads these rows after the records behind them are deleted.
     "roll-up-hours": maintenance_entry("roll_up_hours", timedelta(hours=1), at=crontab(minute=5)),
-    # Deletes personal records (seen, served) after their retention period. Before the database is optimized, which frees
-    # the space.
+    # Deletes personal records (seen, served) after their retention period. Runs before the database is optimized,
+    # which frees the space.
     "delete-expired-records": maintenance_entry(
         "delete_expired_records", timedelta(days=1), at=crontab(hour=2, minute=20)
     ),

@@ -65,9 +65,10 @@ class Stack:
         console.print(f"  [dim]done in {time.monotonic() - start:.1f} s[/]")
 
     def run_command(self, *words: str) -> None:
-        """Run a management command and show its output. Raises `StackError` if it fails."""
+        """Run a management command and show its output, without log lines below WARNING. Raises `StackError`."""
+        env = {"LOG_LEVEL": "WARNING"} | self.env
         completed = subprocess.run(
-            [sys.executable, "manage.py", *words], cwd=ROOT, env=self.env, check=False, preexec_fn=die_with_runner
+            [sys.executable, "manage.py", *words], cwd=ROOT, env=env, check=False, preexec_fn=die_with_runner
         )
         if completed.returncode:
             raise StackError(

@@ -15,7 +15,7 @@ ANALYSIS_TASKS = "flags.analysis.tasks"
 
 
 def server_commands(state: StackState) -> dict[str, list[str]]:
-    """Return the command of each process by name. Batches have their own worker, so interactive tasks never wait for them."""
+    """Return the command of each process by name. Interactive tasks have their own worker: no batch delays them."""
     web = ["--interface", "wsgi", "--host", "127.0.0.1", "--port", str(state.web_port), "--blocking-threads", "4"]
     flower = ["--address=127.0.0.1", f"--port={state.flower_port}"]
     return {

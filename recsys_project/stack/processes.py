@@ -104,7 +104,7 @@ class ProcessGroup:
         return process
 
     def wait_for(self, process: Process, ready: Callable[[], bool], seconds: float = 60.0) -> None:
-        """Wait until *ready* is true. Raises `StackError` with the end of the log if the process ends or takes too long."""
+        """Wait until *ready* is true. Raises `StackError` with the log's end if the process ends or takes too long."""
         deadline = time.monotonic() + seconds
         while not ready():
             if process.has_died() or time.monotonic() > deadline:
@@ -113,7 +113,7 @@ class ProcessGroup:
             time.sleep(0.1)
 
     def restart_dead(self) -> None:
-        """Restart processes that have ended. Raises `StackError` if one ended more than `MAX_RESTARTS` times in the window."""
+        """Restart processes that have ended. Raises `StackError` if one ends too often."""
         for process in self._all:
             if not process.has_died():
                 continue

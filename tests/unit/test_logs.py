@@ -83,9 +83,7 @@ def test_no_secret_reaches_a_line(formatter, secret):
     for line in attempts:
         text = json.dumps(json.loads(line), ensure_ascii=False)
         assert secret not in text, text
-    told = format_line(
-        formatter, "django_structlog.celery.receivers", message="task_failed", error=secret, song=secret
-    )
+    told = format_line(formatter, "django_structlog.celery.receivers", message="task_failed", error=secret, song=secret)
     assert secret not in told and json.loads(told)["dropped"] == ["error", "song"]
 
 

@@ -1,4 +1,4 @@
-"""`manage.py print_settings`: the environment variables of the service as a Markdown table."""
+"""`manage.py print_settings`: print every environment setting as a Markdown table."""
 
 from django.conf import settings
 from django.core.management.base import BaseCommand
@@ -16,7 +16,7 @@ process with a message that names the variable. *Effect* is what a setting chang
 
 
 def format_default(value: object) -> str:
-    """Return a default as it is written in the environment, without paths of this machine."""
+    """Return a default in the syntax of the environment, without absolute paths of this machine."""
     if isinstance(value, bool):
         text = str(int(value))
     elif isinstance(value, list):
@@ -28,7 +28,7 @@ def format_default(value: object) -> str:
 
 
 def render_settings_table() -> str:
-    """Return the settings page as Markdown."""
+    """Return the page docs/settings.md."""
     rows = [
         f"| `{name.upper()}` | {format_default(field.default)} | {field.json_schema_extra['effect']} "
         f"| {(field.description or '').replace('|', '&#124;')} |"
@@ -39,7 +39,7 @@ def render_settings_table() -> str:
 
 
 class Command(BaseCommand):
-    help = "Print the environment variables of the service as Markdown (docs/settings.md is this output)."
+    help = "Print every environment setting as Markdown. docs/settings.md is its output."
     requires_system_checks = ()
 
     def handle(self, *args: object, **options: object) -> None:
