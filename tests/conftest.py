@@ -61,8 +61,8 @@ def set_environment() -> None:
 
 set_environment()
 django.setup()
-# A worker of xdist inherits this process's environment. With this variable, pytest-django would read the settings before
-# this file has set the worker's own environment.
+# A worker of xdist inherits this process's environment. With this variable, pytest-django would read the settings
+# before this file has set the worker's own environment.
 del os.environ["DJANGO_SETTINGS_MODULE"]
 
 # Models can be imported only once Django is set up.

@@ -62,7 +62,7 @@ def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log:
 def run_process(
     command: Sequence[str | Path], folder: Path, *, user: str | None = None, stop: int = signal.SIGTERM, **env: str
 ) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """Run *command* in its own session with its output in a file; yield process and log. Stop the session at the end."""
+    """Run *command* in its own session with its output in a file; yield process and log. Stop it at the end."""
     log = folder / f"{Path(command[0]).name}-{time.monotonic_ns()}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -165,9 +165,10 @@ def main(arguments: Sequence[str]) -> int:
             try:
                 stack = Stack(folder)
                 stack.start()
-                stack.print_addresses()
                 if command == "run":
+                    stack.print_addresses()
                     stack.keep_running()
+                console.print("The demo is complete. To keep the service running and browse it, use `make run`.")
             finally:
                 if stack:
                     console.print("Stopping …")

@@ -5,8 +5,8 @@ from django.core.management.base import BaseCommand
 
 INTRODUCTION = """# Settings
 
-Settings are environment variables. `recsys_project/environment.py` reads them once, at start; an invalid value stops the
-process with a message that names the variable. *Effect* is what a setting changes: **results** (what is returned),
+Settings are environment variables. `recsys_project/environment.py` reads them once, at start; an invalid value stops
+the process with a message that names the variable. *Effect* is what a setting changes: **results** (what is returned),
 **speed** (only how fast), or **deployment** (how and where the service runs). This page is the output of
 `manage.py print_settings`.
 
