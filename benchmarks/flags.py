@@ -6,9 +6,9 @@ Compare the time of a flag evaluation with other flag engines, in the same proce
 
 Every contender runs once in each round over the same units. The table shows the median over the rounds in µs per
 evaluation, the range, and the median of the ratio contender / service: above 1 the service is faster. `engine`
-evaluates the rule alone, `service` uses the process's snapshot, and `openfeature` is the full cost in a request. The in-memory
-provider of OpenFeature's SDK has no percentage rollouts: it shows the minimum cost of the client. Flagsmith's engine
-evaluates all flags of its context at once; the context here has one flag.
+evaluates the rule alone, `service` uses the process's snapshot, and `openfeature` is the full cost in a request. The
+in-memory provider of OpenFeature's SDK has no percentage rollouts: it shows the minimum cost of the client. Flagsmith's
+engine evaluates all flags of its context at once; the context here has one flag.
 """
 
 import argparse

@@ -4,9 +4,9 @@ Measure throughput and latency of the API by endpoint and concurrency, compared 
     python -m benchmarks.http [--quick] [--json FILE]
 
 The benchmark uses the platform of `benchmarks.feed` (the first run generates it) and starts its own Redis and web
-server (two processes, four threads each). Requests carry an API key. Latencies are in milliseconds: median, quartiles, 99th
-percentile. A ratio is the requests per second divided by those of the bare view. The second table omits one layer at a
-time around the bare view; the time saved is the cost of the layer.
+server (two processes, four threads each). Requests carry an API key. Latencies are in milliseconds: median, quartiles,
+99th percentile. A ratio is the requests per second divided by those of the bare view. The second table omits one layer
+at a time around the bare view; the time saved is the cost of the layer.
 """
 
 from __future__ import annotations
