@@ -213,7 +213,7 @@ UNFOLD = {
     # The name of the site opens these: on a phone the sidebar is behind a button.
     "SITE_DROPDOWN": [
         {"icon": "monitoring", "title": "Dashboard", "link": reverse_lazy("dashboard")},
-        {"icon": "explore", "title": "Feed explorer", "link": reverse_lazy("explore")},
+        {"icon": "explore", "title": "Feed explorer", "link": reverse_lazy("explorer")},
     ],
 }
 

@@ -72,7 +72,7 @@ class JobView:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-    cancel_requested: bool
+    is_cancel_requested: bool
     has_file: bool
     """Whether it made something that can be fetched."""
 
@@ -97,7 +97,7 @@ def build_job_view(job: Job) -> JobView:
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
-        cancel_requested=job.cancel_requested_at is not None,
+        is_cancel_requested=job.cancel_requested_at is not None,
         has_file=job.kind == Job.Kind.EXPORT_MEMBERS and job.state == Job.State.DONE and job.files.exists(),
     )
 
@@ -211,7 +211,7 @@ def retry_job(*, job_id: UUID, now: datetime) -> JobView:
     again = job.chunks.filter(state__in=(Job.State.FAILED, Job.State.CANCELLED))
     if build_job_view(job).is_finished and again.exists():
         lost = {item for chunk in again if chunk.state == Job.State.FAILED for item in chunk.item_ids}
-        errors = [error for error in job.errors if error["item"] not in lost]
+        errors = [error for error in job.errors if error["item_id"] not in lost]
         lease = now + timedelta(seconds=settings.ENV.job_lease_seconds)
         numbers = list(again.values_list("number", flat=True))
         again.update(state=Job.State.QUEUED, attempts=0, leased_until=lease, error="")
@@ -261,7 +261,7 @@ def release_chunk(chunk: JobChunk, error: str, now: datetime) -> None:
     if chunk.attempts < MAX_CHUNK_ATTEMPTS:
         JobChunk.objects.filter(pk=chunk.pk).update(state=Job.State.QUEUED, leased_until=now, error=error)
     else:
-        errors = [{"item": item, "problem": error} for item in chunk.item_ids]
+        errors = [{"item_id": item, "problem": error} for item in chunk.item_ids]
         complete_chunk(chunk, Job.State.FAILED, errors, now, error)
 
 

@@ -64,7 +64,7 @@ def test_every_pick_has_parts_that_sum_to_its_score_to_the_bit(world, monkeypatc
     assert page.engine == engine
     for rank, pick in enumerate(page.picks, 1):
         found = explain_pick(page, pick.post.id)
-        assert (found.status, found.rank) == ("shown", rank)
+        assert (found.status, found.rank) == ("served", rank)
         assert np.float32(found.score) == np.float32(pick.score)
         assert found.sources == pick.sources
         assert found.reasons == pick.reasons
@@ -230,7 +230,7 @@ def test_a_request_of_an_earlier_release_is_ranked_again_to_the_same_bytes(world
     assert replay.replay(request_id=page.request_id).is_identical
     slate = set(np.frombuffer(FeedRequest.objects.get().post_ids, "<i8").tolist())
     behind = [explain_pick(page, post.external_id) for post in Post.objects.exclude(pk__in=slate)[:5]]
-    assert {found.status for found in behind} <= {"outranked", "not_found"}
+    assert {found.status for found in behind} <= {"outranked", "not_a_candidate"}
 
 
 def test_a_part_that_was_added_and_has_a_say_is_no_replay_of_the_same(world, monkeypatch):
@@ -285,7 +285,7 @@ def test_the_api_says_the_same(world, client, settings, monkeypatch):
     address = f"/api/v1/requests/{page.request_id}/explain/{pick.post.id}"
     answer = client.get(address, {"viewer": "viewer"}).json()
     missing = client.get(address)
-    assert (answer["status"], answer["rank"]) == ("shown", 1)
+    assert (answer["status"], answer["rank"]) == ("served", 1)
     assert missing.status_code == 400
 
 
@@ -301,5 +301,5 @@ def test_similar_and_found_posts_are_explained_too(fresh_wiring, door):
     )
     records.record_served(now=NOW)
     found = explain(request_id=page.request_id, post_id=page.picks[1].post.id, viewer_id="seeker", now=NOW)
-    assert (found.status, found.rank) == ("shown", 2)
+    assert (found.status, found.rank) == ("served", 2)
     assert found.parts == pytest.approx(page.picks[1].parts) and sum(found.parts.values()) == pytest.approx(found.score)

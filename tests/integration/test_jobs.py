@@ -181,7 +181,7 @@ def test_a_worker_whose_lease_ran_out_cannot_complete_the_chunk_of_the_next_one(
     job = submit()
     slow = work.claim_chunk(job.id, 0, NOW)
     holder = work.claim_chunk(job.id, 0, LATER)
-    work.complete_chunk(slow, Job.State.FAILED, [{"item": slow.item_ids[0], "problem": "lost"}], LATER, "lost")
+    work.complete_chunk(slow, Job.State.FAILED, [{"item_id": slow.item_ids[0], "problem": "lost"}], LATER, "lost")
     view = state(job)
     assert (view.done, view.failed, view.errors) == (0, 0, [])
     chunk = JobChunk.objects.get(job=job.id, number=0)
@@ -209,7 +209,7 @@ def test_an_item_that_fails_is_an_error_as_data(members, monkeypatch):
         run(job, number)
     view = state(job)
     assert (view.state, view.done, view.failed) == ("done", 4, 1)
-    assert view.errors == [{"item": members[1].pk, "problem": "RuntimeError: no luck"}]
+    assert view.errors == [{"item_id": members[1].pk, "problem": "RuntimeError: no luck"}]
 
 
 def test_a_chunk_that_fails_is_tried_again_and_then_given_up(members, failing_chunks):
@@ -259,7 +259,7 @@ def test_a_cancelled_job_begins_nothing_more(members):
     job = submit()
     run(job, 0)
     view = work.cancel_job(job_id=job.id, now=NOW)
-    assert (view.state, view.done, view.cancel_requested) == ("cancelled", 2, True)
+    assert (view.state, view.done, view.is_cancel_requested) == ("cancelled", 2, True)
     assert not run(job, 1)
     assert state(job).done == 2
 
@@ -289,7 +289,7 @@ def test_retrying_does_only_what_is_left(members, sent_messages, django_capture_
     assert not run(job, 0, LATER)
     assert run(job, 1, LATER) and run(job, 2, LATER)
     view = state(job)
-    assert (view.state, view.done, view.failed, view.cancel_requested) == ("done", 5, 0, False)
+    assert (view.state, view.done, view.failed, view.is_cancel_requested) == ("done", 5, 0, False)
 
 
 def test_retrying_what_failed_takes_its_failures_back(members, failing_chunks, monkeypatch):

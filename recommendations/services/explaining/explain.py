@@ -29,7 +29,7 @@ class Explanation:
     request_id: UUID
     post_id: str
     status: str
-    """shown; ranked (in the slate, on no page yet); outranked; filtered; not_found (no source brought it)."""
+    """served; ranked (in the slate, on no page yet); outranked; filtered; not_a_candidate (no source brought it)."""
     sentence: str
     rank: int | None
     """Place in the slate, or among all candidates for one that is not in it; from 1."""
@@ -81,7 +81,7 @@ def explain_pick(row: FeedRequest, post_id: str, position: int, slate_size: int,
     return Explanation(
         request_id=row.pk,
         post_id=post_id,
-        status="shown" if is_served else "ranked",
+        status="served" if is_served else "ranked",
         sentence="It was on a page." if is_served else "It is in the slate, on no page that was asked for yet.",
         rank=position + 1,
         ranked_count=slate_size,
@@ -114,7 +114,7 @@ def explain_unpicked(row: FeedRequest, post_id: str, pk: int, slate_size: int) -
         )
     place = np.flatnonzero(scored.candidates.post_ids == pk)
     if not len(place):
-        return explain_absence(row, post_id, "not_found", "No source brought it.")
+        return explain_absence(row, post_id, "not_a_candidate", "No source brought it.")
     at = int(place[0])
     found = explain_absence(
         row, post_id, "outranked", f"It stood at {at + 1} of {row.candidate_count}; the slate ends at {slate_size}."
@@ -123,7 +123,7 @@ def explain_unpicked(row: FeedRequest, post_id: str, pk: int, slate_size: int) -
         **{
             **{name: getattr(found, name) for name in found.__slots__},
             "rank": at + 1,
-            "of": row.candidate_count,
+            "ranked_count": row.candidate_count,
             "score": float(scored.scores[at]),
             "parts": {name: float(v) for name, v in zip(scored.part_names, scored.parts[at], strict=True)},
             "sources": tuple(o.name.lower() for o in Origin if scored.candidates.origins[at] >> o & 1),

@@ -35,7 +35,7 @@ def process_each(
             process(item)
         except Exception as error:
             log.exception("item_failed", extra={"member_id": item_id(item)})
-            errors.append({"item": item_id(item), "problem": f"{type(error).__name__}: {error}"})
+            errors.append({"item_id": item_id(item), "problem": f"{type(error).__name__}: {error}"})
     return errors
 
 

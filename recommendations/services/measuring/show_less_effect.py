@@ -27,9 +27,9 @@ class ShowLessEffect:
     """What one wish for less did. Shares are None where nothing was shown."""
 
     target: str
-    key: str
+    target_key: str
     """The author's id, the tag or the format."""
-    since: datetime
+    created_at: datetime
     share_before: float | None
     share_after: float | None
     served_before: int
@@ -74,8 +74,8 @@ def measure_effect(member: Member, feedback: NegativeFeedback) -> ShowLessEffect
         key = Member.objects.filter(pk=feedback.target_key).values_list("external_id", flat=True).first() or ""
     return ShowLessEffect(
         target=feedback.target,
-        key=key,
-        since=feedback.created_at,
+        target_key=key,
+        created_at=feedback.created_at,
         share_before=matching_share(is_about, before),
         share_after=matching_share(is_about, after),
         served_before=len(before),

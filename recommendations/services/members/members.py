@@ -15,7 +15,7 @@ class MemberSummary:
     """A member, with how much is known of them."""
 
     id: str
-    interactions: int
+    interaction_count: int
     languages: list[str]
     is_active: bool
 
