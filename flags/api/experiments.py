@@ -113,7 +113,7 @@ class ExperimentListView(BaseFlagView):
         return Response({"experiments": [experiment_document(row) for row in rows]})
 
     @extend_schema(
-        operation_id="make_experiment",
+        operation_id="create_experiment",
         tags=["experiments"],
         summary="Draft an experiment",
         request=ExperimentIn,
@@ -141,7 +141,7 @@ class ExperimentDetailView(BaseFlagView):
         return Response(experiment_document(experiments.find_experiment(key)))
 
     @extend_schema(
-        operation_id="change_experiment",
+        operation_id="update_experiment",
         tags=["experiments"],
         summary="Change a draft",
         request=ExperimentIn(partial=True),
@@ -161,7 +161,7 @@ class ExperimentStepView(BaseFlagView):
     write_permission = RELEASE_PERMISSION
 
     @extend_schema(
-        operation_id="steer_experiment",
+        operation_id="run_experiment_step",
         tags=["experiments"],
         summary="Start, pause, resume, widen, begin a phase or finish",
         parameters=[OpenApiParameter("step", str, OpenApiParameter.PATH, enum=sorted(experiments.STEPS))],
@@ -221,7 +221,7 @@ class ExperimentResultsView(BaseFlagView):
         return Response(report.report_to_json(found))
 
     @extend_schema(
-        operation_id="look_at_experiment",
+        operation_id="analyze_experiment",
         tags=["experiments"],
         summary="Have an experiment looked at now",
         request=None,

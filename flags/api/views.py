@@ -94,7 +94,7 @@ class FlagListView(BaseFlagView):
         return Response({"flags": [schemas.serialize_flag(flag, why) for flag, why in found if why or not is_wanted]})
 
     @extend_schema(
-        operation_id="make_flag",
+        operation_id="create_flag",
         tags=["flags"],
         summary="Make a flag",
         request=schemas.FlagIn,
@@ -129,7 +129,7 @@ class FlagDetailView(BaseFlagView):
         )
 
     @extend_schema(
-        operation_id="change_flag",
+        operation_id="update_flag",
         tags=["flags"],
         summary="Change a flag",
         parameters=[conditional_requests.IF_MATCH],
@@ -262,7 +262,7 @@ class SegmentListView(BaseFlagView):
         return Response({"segments": [documents.segment_document(row) for row in Segment.objects.all()]})
 
     @extend_schema(
-        operation_id="make_segment",
+        operation_id="create_segment",
         tags=["flags"],
         summary="Make a segment",
         request=schemas.SegmentIn,
@@ -294,7 +294,7 @@ class SegmentDetailView(BaseFlagView):
         return Response(documents.segment_document(row))
 
     @extend_schema(
-        operation_id="change_segment",
+        operation_id="update_segment",
         tags=["flags"],
         summary="Change a segment",
         request=schemas.SegmentIn(partial=True),
@@ -330,7 +330,7 @@ class RolloutListView(BaseFlagView):
         return Response({"rollouts": [documents.plan_document(row) for row in rows]})
 
     @extend_schema(
-        operation_id="make_rollout",
+        operation_id="create_rollout",
         tags=["flags"],
         summary="Copy a template for a flag",
         request=schemas.RolloutPlanIn,
@@ -358,7 +358,7 @@ class RolloutActionView(BaseFlagView):
     write_permission = RELEASE_PERMISSION
 
     @extend_schema(
-        operation_id="steer_rollout",
+        operation_id="run_rollout_action",
         tags=["flags"],
         summary="Start, pause, resume, step back or stop a plan",
         parameters=[OpenApiParameter("action", str, OpenApiParameter.PATH, enum=sorted(ROLLOUT_ACTIONS))],

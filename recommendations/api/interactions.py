@@ -32,7 +32,9 @@ def parse_event(item: object, index: int) -> interact.Event | EventResultBody:
     except ValidationError as error:
         errors = problems.build_error_items(flatten_errors(error.detail, f"events/{index}"), in_body=True)
         event_id = item.get("event_id") if isinstance(item, dict) else None
-        return rejected_result(event_id if isinstance(event_id, str) else None, " ".join(e["detail"] for e in errors), errors)
+        return rejected_result(
+            event_id if isinstance(event_id, str) else None, " ".join(e["detail"] for e in errors), errors
+        )
 
 
 def record_events(items: list[object]) -> list[EventResultBody]:
@@ -95,7 +97,7 @@ class SeenView(APIView):
         tags=["interactions"],
     )
     def post(self, request: Request, member_id: str) -> Response:
-        """Mark posts as seen, so that they are not recommended to this member again. Returns the number of known posts."""
+        """Mark posts as seen, so that the member is not served them again. Returns the number of known posts."""
         body = s.SeenPostsBody(data=request.data)
         body.is_valid(raise_exception=True)
         marked = interact.mark_seen(member_id=member_id, post_ids=body.validated_data["post_ids"], now=now())

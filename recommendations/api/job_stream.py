@@ -43,7 +43,7 @@ class JobStream:
 
 
 def stream_job_events(read_job: Callable[[], dict[str, Any]]) -> Iterator[bytes]:
-    """Yield an event per change of the job, and a `reconnect` event if `STREAM_SECONDS` pass before the job finishes."""
+    """Yield an event per change of the job, and `reconnect` if `STREAM_SECONDS` pass before it is finished."""
     end, last = time.monotonic() + STREAM_SECONDS, b""
     while time.monotonic() < end:
         job = read_job()

@@ -27,7 +27,9 @@ IDEMPOTENCY_KEY_HEADER = OpenApiParameter(
 RETRY_AFTER_HEADER = OpenApiParameter(
     "Retry-After", int, OpenApiParameter.HEADER, response=[202], description="Seconds to wait before reading the job."
 )
-LOCATION_HEADER = OpenApiParameter("Location", str, OpenApiParameter.HEADER, response=[202], description="URL of the job.")
+LOCATION_HEADER = OpenApiParameter(
+    "Location", str, OpenApiParameter.HEADER, response=[202], description="URL of the job."
+)
 
 
 def read_idempotency_key(request: Request) -> str | None:

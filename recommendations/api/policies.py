@@ -88,7 +88,10 @@ class PolicyListView(BasePolicyView):
     """The list of active policies."""
 
     @openapi.describe_endpoint(
-        responses={200: PoliciesOut}, operation_id="list_policies", summary="List the active policies", tags=["policies"]
+        responses={200: PoliciesOut},
+        operation_id="list_policies",
+        summary="List the active policies",
+        tags=["policies"],
     )
     def get(self, request: Request) -> Response:
         """Return the active policies, ordered by variant."""
@@ -126,7 +129,7 @@ class PolicyDetailView(BasePolicyView):
     )
     def put(self, request: Request, variant: str) -> Response:
         """
-        Write a new version and activate it (200; 201 for the variant's first). Every process uses it within two seconds.
+        Write a new version and activate it (200, or 201 for the first). Every process uses it within two seconds.
 
         Omitted settings have their default. To create the first policy of a variant, send `If-None-Match: *` instead
         of If-Match.

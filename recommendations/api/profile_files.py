@@ -29,9 +29,13 @@ class ProfileFileBody(serializers.Serializer):
     negative_feedback = serializers.ListField(
         child=serializers.DictField(), required=False, max_length=schema.MAX_NEGATIVE_FEEDBACK
     )
-    interests = serializers.DictField(required=False, allow_null=True, help_text="The learned interests, with their embedding model.")
+    interests = serializers.DictField(
+        required=False, allow_null=True, help_text="The learned interests, with their embedding model."
+    )
     seen = serializers.ListField(child=serializers.DictField(), required=False, max_length=schema.MAX_SEEN)
-    omitted = serializers.DictField(required=False, help_text="Number of older items that exceeded the limits of the file, per list.")
+    omitted = serializers.DictField(
+        required=False, help_text="Number of older items that exceeded the limits of the file, per list."
+    )
 
 
 class RejectedItemOut(serializers.Serializer):

@@ -30,7 +30,7 @@ def serialize_pick(pick: Pick) -> dict[str, Any]:
 
 
 def serialize_picks(picks: Picks) -> orjson.Fragment:
-    """Return picks as rendered JSON. It is rendered once and cached with the picks, because pages are often sent again."""
+    """Return picks as rendered JSON, cached with the picks because pages are often sent again."""
     if "json" not in picks.rendered:
         picks.rendered["json"] = orjson.Fragment(
             orjson.dumps(list(map(serialize_pick, picks)), option=orjson.OPT_UTC_Z)

@@ -74,7 +74,9 @@ class SearchQuery(serializers.Serializer):
     """Query parameters of a search by a text or by a post."""
 
     viewer_id = id_field(help_text="The viewing member.")
-    space = serializers.SlugField(max_length=16, default="image", help_text="The embedding space, such as image: texts and pictures share it.")
+    space = serializers.SlugField(
+        max_length=16, default="image", help_text="The embedding space, such as image: texts and pictures share it."
+    )
     text = serializers.CharField(max_length=1000, default="", allow_blank=True)
     post_id = serializers.CharField(max_length=ID_LENGTH, default="", allow_blank=True)
     kind = serializers.CharField(max_length=32, default="", allow_blank=True, help_text="Only posts of this kind.")
@@ -105,7 +107,9 @@ class VectorItem(serializers.Serializer):
 class VectorsBody(serializers.Serializer):
     """Vectors of one embedding model."""
 
-    embedding_model = serializers.CharField(max_length=128, help_text="The platform's embedding model, with its version.")
+    embedding_model = serializers.CharField(
+        max_length=128, help_text="The platform's embedding model, with its version."
+    )
     vectors = serializers.ListField(child=VectorItem(), min_length=1, max_length=MAX_ITEMS)
 
 
@@ -260,7 +264,9 @@ class MemberIn(serializers.Serializer):
     languages = serializers.ListField(child=serializers.CharField(max_length=8), required=False, max_length=100)
     region = serializers.CharField(required=False, max_length=32)
     birth_year = serializers.IntegerField(required=False, min_value=1900)
-    is_adult = serializers.BooleanField(required=False, help_text="Whether the platform has verified that the member is an adult.")
+    is_adult = serializers.BooleanField(
+        required=False, help_text="Whether the platform has verified that the member is an adult."
+    )
     is_active = serializers.BooleanField(required=False)
     is_personalized = serializers.BooleanField(required=False)
     sensitivity = serializers.ChoiceField(["safe", "sensitive", "adult"], required=False)
@@ -395,7 +401,9 @@ class StoredPostOut(PostOut):
 
     visibility = serializers.ChoiceField(["public", "followers", "private", "unlisted"])
     safety_labels = serializers.DictField(child=serializers.FloatField())
-    sensitivity = serializers.CharField(help_text="Derived from the safety labels: safe, sensitive, adult or forbidden.")
+    sensitivity = serializers.CharField(
+        help_text="Derived from the safety labels: safe, sensitive, adult or forbidden."
+    )
     removed_at = serializers.DateTimeField(allow_null=True)
     embeddings = EmbeddingOut(many=True)
 
@@ -486,11 +494,15 @@ class PreferencesBody(serializers.Serializer):
     """The preferences of a member."""
 
     languages = serializers.ListField(
-        child=serializers.CharField(max_length=8), max_length=20, help_text="Preferred language first. Empty: any language."
+        child=serializers.CharField(max_length=8),
+        max_length=20,
+        help_text="Preferred language first. Empty: any language.",
     )
     region = serializers.CharField(max_length=16, allow_blank=True, help_text="Such as DE. Selects the trending posts.")
     is_private = serializers.BooleanField(help_text="Only followers see the member's posts.")
-    is_personalized = serializers.BooleanField(help_text="false: nothing is learned, and learned interests are deleted.")
+    is_personalized = serializers.BooleanField(
+        help_text="false: nothing is learned, and learned interests are deleted."
+    )
     sensitivity = serializers.ChoiceField(["safe", "sensitive", "adult"])
     muted_words = serializers.ListField(child=serializers.CharField(max_length=100), max_length=500)
     muted_tags = serializers.ListField(child=serializers.CharField(max_length=100), max_length=500)
@@ -502,7 +514,10 @@ class ShowLessEffectOut(serializers.Serializer):
     target = serializers.ChoiceField(["author", "topic", "kind"])
     target_key = serializers.CharField(help_text="The author's id, the tag or the kind.")
     created_at = serializers.DateTimeField(help_text="Of the negative feedback.")
-    share_before = serializers.FloatField(allow_null=True, help_text="Share of the target in the posts served before the feedback, 0 to 1. null: none were served.")
+    share_before = serializers.FloatField(
+        allow_null=True,
+        help_text="Share of the target in the posts served before the feedback, 0 to 1. null: none were served.",
+    )
     share_after = serializers.FloatField(allow_null=True, help_text="The same after the feedback.")
     served_before = serializers.IntegerField()
     served_after = serializers.IntegerField()
@@ -521,7 +536,9 @@ class ExplanationOut(serializers.Serializer):
     post_id = serializers.CharField()
     status = serializers.ChoiceField(["served", "ranked", "outranked", "filtered", "not_a_candidate", "not_in_slate"])
     sentence = serializers.CharField()
-    rank = serializers.IntegerField(allow_null=True, help_text="Rank in the slate, or among all candidates if outranked. The first rank is 1.")
+    rank = serializers.IntegerField(
+        allow_null=True, help_text="Rank in the slate, or among all candidates if outranked. The first rank is 1."
+    )
     ranked_count = serializers.IntegerField(allow_null=True, help_text="Number of ranked posts.")
     score = serializers.FloatField(allow_null=True)
     parts = serializers.DictField(
@@ -529,4 +546,6 @@ class ExplanationOut(serializers.Serializer):
     )
     sources = serializers.ListField(child=serializers.CharField())
     reasons = ReasonOut(many=True)
-    filter = serializers.CharField(allow_null=True, help_text="The filter for the viewer's own preferences that dropped the post.")
+    filter = serializers.CharField(
+        allow_null=True, help_text="The filter for the viewer's own preferences that dropped the post."
+    )

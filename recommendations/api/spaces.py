@@ -87,7 +87,7 @@ class VectorsView(APIView):
         tags=["posts"],
     )
     def put(self, request: Request, space: str) -> Response:
-        """Store up to 1000 vectors, or none if one is invalid. The first embedding model of a space is active at once."""
+        """Store up to 1000 vectors, or none if one is invalid. A space's first embedding model is active at once."""
         body = s.VectorsBody(data=request.data)
         body.is_valid(raise_exception=True)
         items = body.validated_data["vectors"]

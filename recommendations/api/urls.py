@@ -51,7 +51,9 @@ urlpatterns = [
     ),
     path("api/v1/members/<path:member_id>/profile", ProfileFileView.as_view(), name="api-profile"),
     path("api/v1/members/<path:member_id>/reset", ProfileResetView.as_view(), name="api-reset"),
-    path("api/v1/members/<path:member_id>/show-less-effects", ShowLessEffectsView.as_view(), name="api-show-less-effects"),
+    path(
+        "api/v1/members/<path:member_id>/show-less-effects", ShowLessEffectsView.as_view(), name="api-show-less-effects"
+    ),
     # After the other URLs of a member, because an id may contain a slash.
     path("api/v1/members/<path:member_id>", MemberView.as_view(), name="api-member"),
     path("api/v1/posts/<path:post_id>/similar", SimilarView.as_view(), name="api-similar"),

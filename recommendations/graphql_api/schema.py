@@ -1,4 +1,4 @@
-"""Queries and mutations. Each resolver calls one service, so the number of SQL queries does not depend on page length."""
+"""Queries and mutations. Each resolver calls one service, so a longer page needs no more SQL queries."""
 
 from __future__ import annotations
 
@@ -111,9 +111,7 @@ class Query:
     ) -> t.Feed:
         return resolve_feed(info, "discovery", member_id, first, after, explain, filters)
 
-    @strawberry.field(
-        description="Recommended posts from the WebAssembly engine, with the control engine as fallback."
-    )
+    @strawberry.field(description="Recommended posts from the WebAssembly engine, with the control engine as fallback.")
     def wasm_discovery_feed(
         self,
         info: Info,

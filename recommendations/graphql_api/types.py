@@ -147,7 +147,9 @@ class Explanation:
     parts: list[ScorePart] | None
     sources: list[str]
     reasons: list[Reason]
-    filter: str | None = strawberry.field(description="The filter for the viewer's own preferences that dropped the post.")
+    filter: str | None = strawberry.field(
+        description="The filter for the viewer's own preferences that dropped the post."
+    )
 
     @classmethod
     def from_service(cls, explanation: explaining.Explanation) -> Explanation:

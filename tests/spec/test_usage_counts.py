@@ -2,7 +2,7 @@
 
 import pytest
 
-from access.usage_counts import KEPT_MINUTES, MemoryUsageCounts, RedisUsageCounts, key_of
+from access.usage_counts import HISTORY_MINUTES, MemoryUsageCounts, RedisUsageCounts, redis_key
 
 MINUTE = 30_000_000
 MAKERS = {
@@ -43,7 +43,7 @@ def test_nothing_seen_is_nothing_counted(counts):
 
 def test_counts_older_than_an_hour_are_removed(counts):
     counts.add({"ann": {(MINUTE, "r"): 1, (MINUTE + 1, "r"): 1}}, MINUTE + 1)
-    later = MINUTE + 1 + KEPT_MINUTES
+    later = MINUTE + 1 + HISTORY_MINUTES
     assert counts.add({"ann": {(later, "r"): 7}}, later) == {"ann": {(MINUTE + 1, "r"): 1, (later, "r"): 7}}
     assert counts.add({"ann": {}}, MINUTE + 1) == {"ann": {(MINUTE + 1, "r"): 1, (later, "r"): 7}}, "they stay away"
 
@@ -54,9 +54,9 @@ def test_counts_older_than_an_hour_are_removed(counts):
 def test_what_is_older_than_an_hour_does_not_stay_in_redis(client):
     counts = RedisUsageCounts(client)
     counts.add({"ann": {(MINUTE, "r"): 1}}, MINUTE)
-    assert 0 < client.ttl(key_of("ann")) <= 60 * (KEPT_MINUTES + 2)
+    assert 0 < client.ttl(redis_key("ann")) <= 60 * (HISTORY_MINUTES + 2)
     counts.add({"ann": {(MINUTE + 100, "r"): 1}}, MINUTE + 100)
-    assert list(client.hgetall(key_of("ann"))) == [f"{MINUTE + 100}:r".encode()]
+    assert list(client.hgetall(redis_key("ann"))) == [f"{MINUTE + 100}:r".encode()]
 
 
 def test_counts_that_cannot_be_added_are_lost_and_that_is_said(unreachable, caplog):
