@@ -55,7 +55,7 @@ class RotateForm(forms.Form):
         initial=24,
         widget=UnfoldAdminIntegerFieldWidget,
         label="Hours for which the current secret stays valid",
-        help_text="0: it becomes invalid at once. Until then both secrets work, so that servers can be updated in turn.",
+        help_text="0: it becomes invalid at once. Until then both secrets work.",
     )
 
 

@@ -13,7 +13,7 @@ class WindowPair(NamedTuple):
 
     previous_count: int
     """Requests admitted in the previous window."""
-    count: int
+    current_count: int
     """Requests admitted in the current window."""
     started_at: float
     """Start of the current window, by the clock."""
@@ -47,5 +47,5 @@ class MemoryWindow:
         if elapsed >= 2 * WINDOW_SECONDS:
             return WindowPair(0, 0, now)
         if elapsed > WINDOW_SECONDS:
-            return WindowPair(windows.count, 0, windows.started_at + WINDOW_SECONDS)
+            return WindowPair(windows.current_count, 0, windows.started_at + WINDOW_SECONDS)
         return windows

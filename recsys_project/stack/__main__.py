@@ -101,7 +101,7 @@ class Stack:
     def build_feeds(self) -> None:
         """Have the workers make a feed for every member, once a day: a second start finds them made."""
         today = f"stack-{time.strftime('%Y-%m-%d', time.gmtime())}"
-        self.run_command("submit_job", "batch_feeds", "--follow", "--key", today)
+        self.run_command("submit_job", "batch_feeds", "--wait", "--idempotency-key", today)
 
     def url(self, path: str) -> str:
         """Return the address of a page of the web server."""

@@ -76,11 +76,11 @@ def test_submit_job_refuses_wrong_parameters(params):
 def test_a_followed_job_that_is_not_done_fails_the_command(ann, monkeypatch):
     monkeypatch.setattr(submit_job.time, "sleep", lambda _: work.cancel_job(job_id=Job.objects.get().pk, now=now()))
     with pytest.raises(CommandError, match="cancelled"):
-        run("submit_job", "batch_feeds", "--follow")
+        run("submit_job", "batch_feeds", "--wait")
 
 
 def test_a_job_without_work_is_done_at_once(db):
-    assert "done, 0 done, 0 failed of 0" in run("submit_job", "batch_feeds", "--follow")
+    assert "done, 0 done, 0 failed of 0" in run("submit_job", "batch_feeds", "--wait")
 
 
 def test_the_page_of_settings_is_the_print_of_the_command():

@@ -26,7 +26,7 @@ def members(tmp_path):
 
 def test_import_data_sums_up_and_names_the_errors_file(members):
     said = run("import_data", "members", str(members))
-    assert "1 new, 0 changed, 0 there already, 1 left out." in said
+    assert "1 created, 0 updated, 0 unchanged, 1 rejected." in said
     assert str(members.with_name("members.errors.csv")) in said
 
 
@@ -34,7 +34,7 @@ def test_import_data_says_when_there_is_nothing_to_do(members):
     members.write_text("external_id,is_private\nann,no\n")
     run("import_data", "members", str(members))
     assert "nothing to do" in run("import_data", "members", str(members))
-    assert "1 there already" in run("import_data", "members", str(members), "--again")
+    assert "1 unchanged" in run("import_data", "members", str(members), "--from-start")
 
 
 def test_a_dry_run_says_so(members):

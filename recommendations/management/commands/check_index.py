@@ -11,7 +11,7 @@ from recommendations.services.vectors.reindexing import compare_indexes
 
 
 class Command(BaseCommand):
-    help = "Compare the vector indexes with the database, and fail if they differ. `manage.py reindex` repairs the index in Qdrant."
+    help = "Compare the vector indexes with the database. Fails if they differ; `manage.py reindex` repairs Qdrant's."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(

@@ -40,7 +40,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--vectors",
             action="store_true",
-            help="write vectors near each topic's centroid under the embedder's name, instead of running `manage.py embed`",
+            help="write vectors near each topic's centroid, which replaces running `manage.py embed`",
         )
         parser.add_argument("--append", action="store_true", help="add to a database that already has members")
 

@@ -1,4 +1,4 @@
-"""`manage.py profile_file export|import MEMBER_ID`: a member's profile as a file. `profile_file schema`: its JSON schema."""
+"""`manage.py profile_file export|import|schema`: a member's profile as a file, and the JSON schema of the file."""
 
 from __future__ import annotations
 

@@ -18,9 +18,9 @@ SHOW_LESS_THRESHOLD = -0.5
 
 def is_show_less(query: Query, scored: ScoredCandidates) -> BoolArray:
     """Return which posts the viewer asked to see less of."""
-    if "less" not in scored.part_names:
+    if "show_less" not in scored.part_names:
         return np.zeros(len(scored.scores), np.bool_)
-    return scored.parts[:, scored.part_names.index("less")] < SHOW_LESS_THRESHOLD * query.policy.show_less
+    return scored.parts[:, scored.part_names.index("show_less")] < SHOW_LESS_THRESHOLD * query.policy.show_less
 
 
 def append_others(chosen: Int64Array, n: int) -> Int64Array:

@@ -77,7 +77,7 @@ class ShowLess:
     An affinity below `LEARNED_FLOOR` was asked for, not learned: at the floor it counts 0, at -1 it counts 1.
     """
 
-    name: str = field(default="less", init=False)
+    name: str = field(default="show_less", init=False)
 
     def __call__(self, query: Query, candidates: Candidates) -> Float32Array:
         """See `Scorer`."""

@@ -143,7 +143,7 @@ def refresh_query(
     if current is viewer:
         return query, viewer
     refreshed = build_query(current, assignment, feed=query.feed, now=now, size=query.size)
-    requested = {name: getattr(query, name) for name in ("request_id", "excluded_post_ids", "only")}
+    requested = {name: getattr(query, name) for name in ("request_id", "excluded_post_ids", "feed_filter")}
     return replace(refreshed, **requested), current
 
 

@@ -76,7 +76,7 @@ def embedder_option(embedder: str) -> str:
 def update_model_progress(row: EmbeddingModel, now: datetime) -> None:
     """Note how many posts have the model's vector."""
     live = Post.objects.filter(removed_at__isnull=True)
-    done = live.filter(embeddings__space=row.space, embeddings__model=row.name).count()
+    done = live.filter(embeddings__space=row.space, embeddings__embedding_model=row.name).count()
     EmbeddingModel.objects.filter(pk=row.pk).update(embedded_count=done, post_count=live.count(), changed_at=now)
 
 
