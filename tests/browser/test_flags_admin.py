@@ -34,8 +34,8 @@ def site(live_server):
 def sign_in(browser, site, **options):
     page = browser.new_context(**options).new_page()
     page.set_default_timeout(15_000)
-    page.problem_responses = []
-    page.on("pageerror", lambda error: page.problem_responses.append(str(error)))
+    page.console_errors = []
+    page.on("pageerror", lambda error: page.console_errors.append(str(error)))
     page.goto(f"{site}/admin/")
     page.fill("[name=username]", "admin")
     page.fill("[name=password]", PASSWORD)
@@ -78,7 +78,7 @@ def test_a_flag_is_edited_asked_about_and_turned_off(browser, site):
     assert not Flag.objects.get(key="layout").is_enabled
     record = FlagChange.objects.filter(key="layout").first()
     assert (record.who, record.action, record.why) == ("admin", "killed", "fire")
-    assert page.problem_responses == []
+    assert page.console_errors == []
 
 
 def test_no_page_is_wider_than_a_phone_or_breaks_in_the_dark(browser, site):
@@ -93,7 +93,7 @@ def test_no_page_is_wider_than_a_phone_or_breaks_in_the_dark(browser, site):
     ):
         page.goto(f"{site}/admin/flags/{place}")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, place
-    assert page.problem_responses == []
+    assert page.console_errors == []
 
 
 @pytest.mark.parametrize("width, scheme", [(1280, "light"), (390, "dark")])
@@ -121,4 +121,4 @@ def test_the_report_of_an_experiment_fits(browser, site, width, scheme):
     expect(page.get_by_role("img", name="Units that are in")).to_be_visible()
     expect(page.get_by_role("button", name="Look now")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.problem_responses == []
+    assert page.console_errors == []

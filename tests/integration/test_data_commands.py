@@ -33,12 +33,12 @@ def test_import_data_sums_up_and_names_the_errors_file(members):
 def test_import_data_says_when_there_is_nothing_to_do(members):
     members.write_text("external_id,is_private\nann,no\n")
     run("import_data", "members", str(members))
-    assert "nothing to do" in run("import_data", "members", str(members))
+    assert "already imported" in run("import_data", "members", str(members))
     assert "1 unchanged" in run("import_data", "members", str(members), "--from-start")
 
 
 def test_a_dry_run_says_so(members):
-    assert "Dry run, nothing kept: 1 new" in run("import_data", "members", str(members), "--dry-run")
+    assert "Dry run, nothing imported: 1 created" in run("import_data", "members", str(members), "--dry-run")
     assert not Member.objects.exists()
 
 
@@ -59,6 +59,6 @@ def test_the_help_lists_the_fields_of_every_kind(capsys):
 
 def test_the_sample_and_its_vectors_in_two_commands():
     assert "671 members" in run("import_sample") and "0 members" in run("import_sample")
-    assert f"Embedded 9,066 posts by {embedder().name}." in run("embed")
+    assert f"Embedded 9,066 posts with {embedder().name}." in run("embed")
     assert PostEmbedding.objects.count() == Post.objects.count() == 9_066
     assert "Embedded 0 posts" in run("embed")

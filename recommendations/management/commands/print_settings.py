@@ -1,4 +1,4 @@
-"""`manage.py print_settings`: print every environment setting as a Markdown table."""
+"""`manage.py settings`: every setting that the environment may give, as a table in markdown."""
 
 from django.conf import settings
 from django.core.management.base import BaseCommand
@@ -15,7 +15,7 @@ how fast), **place** (where and how things run). This page is the print of `mana
 
 
 def format_default(value: object) -> str:
-    """Return a default in the syntax of the environment, without absolute paths of this machine."""
+    """Return a default as one would write it in the environment, with no path of this machine."""
     if isinstance(value, bool):
         text = str(int(value))
     elif isinstance(value, list):
@@ -27,7 +27,7 @@ def format_default(value: object) -> str:
 
 
 def render_settings_table() -> str:
-    """Return the page docs/settings.md."""
+    """Return the page."""
     rows = [
         f"| `{name.upper()}` | {format_default(field.default)} | {field.json_schema_extra['changes']} "
         f"| {(field.description or '').replace('|', '&#124;')} |"
@@ -38,7 +38,7 @@ def render_settings_table() -> str:
 
 
 class Command(BaseCommand):
-    help = "Print every environment setting as Markdown. docs/settings.md is its output."
+    help = "Print every setting that the environment may give, as markdown (docs/settings.md is this print)."
     requires_system_checks = ()
 
     def handle(self, *args: object, **options: object) -> None:
