@@ -113,11 +113,11 @@ def validate_event(event: Event, members: dict[str, int], posts: dict[str, Post]
     if event.undoes_event_id:
         return "" if event.undoes_event_id != event.event_id else "undoes_event_id: an event cannot undo itself."
     if event.kind not in EVENT_KINDS:
-        return f"kind: give one of {', '.join(InteractionKind)}, not {event.kind!r}."
+        return f"kind: {event.kind!r} is none of {', '.join(InteractionKind)}."
     if event.target and event.kind != InteractionKind.NOT_INTERESTED:
-        return f"target: only a not_interested event has a target; this event is a {event.kind}."
+        return f"reason: only a not_interested has one, and this is a {event.kind}."
     if event.target and event.target not in NOT_INTERESTED_REASONS:
-        return f"target: give one of {', '.join(NOT_INTERESTED_REASONS)}, not {event.target!r}."
+        return f"reason: {event.target!r} is none of {', '.join(NOT_INTERESTED_REASONS)}."
     if event.post_id not in posts:
         return f"post_id: there is no post {event.post_id!r}."
     if event.kind == InteractionKind.FOLLOW and posts[event.post_id].author_id == members[event.member_id]:
