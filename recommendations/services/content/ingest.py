@@ -31,7 +31,7 @@ class IngestResult:
 
     id: str | None
     """As it was sent; None if it had none that can be used."""
-    status: Literal["created", "updated", "unchanged", "rejected"]
+    status: Literal["created", "updated", "unchanged", "refused"]
     problem: str = ""
     field: str = ""
     """What was wrong with it; empty: the item as a whole."""
@@ -102,4 +102,4 @@ def build_rejection(item: object, error: RowError) -> IngestResult:
     """Return why an item was left out."""
     id = item.get("id") if isinstance(item, Mapping) else None
     problem = f"{error.field} {error.problem}. {error.advice}".strip()
-    return IngestResult(id if isinstance(id, str) else None, "rejected", problem, error.field)
+    return IngestResult(id if isinstance(id, str) else None, "refused", problem, error.field)

@@ -15,7 +15,7 @@ class MemberSummary:
     """A member, with how much is known of them."""
 
     id: str
-    interaction_count: int
+    interactions: int
     languages: list[str]
     is_active: bool
 

@@ -111,7 +111,7 @@ def reset_interests(*, member_id: str, now: datetime) -> None:
 
 
 @transaction.atomic
-def set_relationship(*, member_id: str, kind: str, target_id: str, is_on: bool, now: datetime) -> None:
+def set_relationship(*, member_id: str, kind: str, other_id: str, is_on: bool, now: datetime) -> None:
     """
     Have a member follow, block or mute another, or no longer. Twice is once.
 
@@ -120,9 +120,9 @@ def set_relationship(*, member_id: str, kind: str, target_id: str, is_on: bool, 
     """
     if kind not in RELATIONSHIP_KINDS:
         raise InvalidRequest(f"There is no tie {kind!r}; there are {', '.join(RELATIONSHIP_KINDS)}.", "/kind")
-    source, target = get_member(member_id), get_member(target_id)
+    source, target = get_member(member_id), get_member(other_id)
     if source.pk == target.pk:
-        raise InvalidRequest("A member cannot follow, block or mute themselves.", "/target_id")
+        raise InvalidRequest("A member cannot follow, block or mute themselves.", "/other_id")
     ties = Relationship.objects.filter(source=source, target=target, kind=kind)
     if not is_on:
         ties.delete()
