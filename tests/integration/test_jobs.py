@@ -188,7 +188,9 @@ def test_a_worker_with_an_expired_lease_cannot_complete_a_chunk_that_was_claimed
     job = submit()
     slow_chunk = work.claim_chunk(job.id, 0, NOW)
     holder = work.claim_chunk(job.id, 0, LATER)
-    work.complete_chunk(slow, Job.State.FAILED, [{"item_id": slow.item_ids[0], "problem": "lost"}], LATER, "lost")
+    work.complete_chunk(
+        slow_chunk, Job.State.FAILED, [{"item_id": slow_chunk.item_ids[0], "problem": "lost"}], LATER, "lost"
+    )
     view = state(job)
     assert (view.done, view.failed, view.errors) == (0, 0, [])
     chunk = JobChunk.objects.get(job=job.id, number=0)
