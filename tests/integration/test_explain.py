@@ -100,9 +100,9 @@ def test_a_post_behind_the_slate_has_its_place_among_all(world):
                 member=v, target="post", target_key=p.pk, post=p, event_id="e", created_at=NOW
             ),
         ),
-        ("unseen", lambda v, p: v.seen_posts.create(post=p, seen_at=NOW)),
+        ("not_seen", lambda v, p: v.seen_posts.create(post=p, seen_at=NOW)),
         (
-            "readable",
+            "in_readable_language",
             lambda v, p: (
                 Member.objects.filter(pk=v.pk).update(languages=["de"]),
                 Post.objects.filter(pk=p.pk).update(language="en"),
