@@ -1,4 +1,4 @@
-"""`manage.py prepare`: everything that the embedded stack needs before its servers start."""
+"""`manage.py prepare`: prepare the database for the embedded stack before its servers start."""
 
 from time import perf_counter
 
@@ -6,19 +6,20 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
 STEPS = (
-    ("Database", "migrate"),
-    ("Admin", "ensure_admin"),
-    ("Sample data", "import_sample"),
-    ("Embeddings", "embed"),
-    ("Interests", "learn"),
+    ("Migrating the database", "migrate"),
+    ("Creating the admin user", "ensure_admin"),
+    ("Importing the sample data", "import_sample"),
+    ("Embedding the posts", "embed"),
+    ("Learning interests", "learn"),
 )
 
 
 class Command(BaseCommand):
-    help = "Migrate, make the admin's user, import the sample, embed it and learn from it. What is done is passed over."
+    help = "Migrate, create the admin user, import the sample, embed it and learn from it. Completed steps are skipped."
 
     def handle(self, *args: object, **options: object) -> None:
         for title, command in STEPS:
+            self.stdout.write(f"{title} …")
             start = perf_counter()
             call_command(command, verbosity=0 if command == "migrate" else 1)
-            self.stdout.write(f"  {title}: {perf_counter() - start:.1f} s")
+            self.stdout.write(f"  done in {perf_counter() - start:.1f} s")
