@@ -555,8 +555,10 @@ def test_a_scorer_that_fails_costs_only_its_part(crowd, monkeypatch, feed, lengt
             raise RuntimeError("a bug")
         return np.full(length, np.nan, np.float32)
 
-    def count(stage, part):
-        return REGISTRY.get_sample_value("recsys_component_failures_total", {"stage": stage, "part": part}) or 0
+    def count(stage, component):
+        return (
+            REGISTRY.get_sample_value("recsys_component_failures_total", {"stage": stage, "component": component}) or 0
+        )
 
     counts_before = count("score", "quality"), count("engine", "wasm_simd"), count("engine", "plain")
     monkeypatch.setattr(Quality, "__call__", failing_scorer)
