@@ -40,6 +40,11 @@ class FlagChange(AppendOnlyModel):
         return f"{self.key} {self.action}"
 
     @property
+    def action_label(self) -> str:
+        """Return the action in words."""
+        return self.action.replace("_", " ")
+
+    @property
     def actor_name(self) -> str:
         """Return the user's name, or the system rule."""
         return self.user.get_username() if self.user else f"system: {self.system}"

@@ -2,7 +2,7 @@
 A circuit breaker: stops calls to a part that fails repeatedly, then lets one trial through, then all calls.
 
 No library is used: libraries either hold a lock around the guarded call (pybreaker 1.4: one feed at a time in a
-process) or read the clock themselves. See docs/decisions/0140-breaker-and-caches.md.
+process) or read the clock themselves. See docs/decisions/0013-breaker-and-process-caches.md.
 """
 
 from __future__ import annotations

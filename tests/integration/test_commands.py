@@ -85,7 +85,7 @@ def test_a_job_without_work_is_done_at_once(db):
 
 def test_the_page_of_settings_is_the_print_of_the_command():
     page = Path(settings.BASE_DIR, "docs", "settings.md").read_text()
-    assert page == run("settings"), "run: manage.py settings > docs/settings.md"
+    assert page == run("print_settings"), "run: manage.py print_settings > docs/settings.md"
     assert str(settings.BASE_DIR) not in page
 
 

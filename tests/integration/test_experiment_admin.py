@@ -108,7 +108,7 @@ def test_an_editor_creates_drafts_and_a_releaser_runs_the_steps(editor):
         assert row.state == state, step
     assert [phase.variants[1]["share"] for phase in row.phases.all()] == [0.5, 0.8] and row.decision == "treatment"
     history = releaser.get(reverse("admin:flags_experiment_history", args=[row.pk])).content.decode()
-    assert "Phase_started</span> by rob" in history and "Finished</span> by rob" in history
+    assert "Phase started</span> by rob" in history and "Finished</span> by rob" in history
 
 
 def test_frozen_fields_are_not_in_the_form(releaser):

@@ -7,9 +7,11 @@ import pytest
 from django.db import DatabaseError
 
 from recommendations import task_queue
+from recommendations.engines.plain import PlainEngine
 from recommendations.engines.wasm_simd import WasmEngine
 from recommendations.models import Post, SeenPost
-from recommendations.ports import EngineError
+from recommendations.pipeline.sources.followed import FollowedAuthors
+from recommendations.ports import EngineError, VectorError
 from recommendations.services import invalidate, wiring
 from recommendations.services.content.publish import remove_posts
 from recommendations.services.errors import FactsUnavailable
@@ -17,7 +19,9 @@ from recommendations.services.learning import learn
 from recommendations.services.serving import records, refresh
 from recommendations.services.serving.cursors import write_cursor
 from recommendations.services.serving.pages import page_cache
-from recommendations.services.serving.recommend import recommend
+from recommendations.services.serving.query import EngineAssignment, assign_engine, build_query, get_viewer
+from recommendations.services.serving.recommend import FEEDS, recommend
+from recommendations.services.serving.slates import find_slate
 from recommendations.stores import resident_profiles
 from recommendations.stores.resident_catalogue import ResidentCatalogue
 from tests import factories
@@ -107,6 +111,57 @@ def test_a_cached_slate_whose_posts_were_all_seen_is_rebuilt(viewer):
     assert len(page().picks) == 20
 
 
+def test_what_the_final_check_refused_is_left_out_of_the_slate_that_is_made_instead(viewer):
+    """The catalogue has not followed yet: without that, the new slate would be the same, and the page empty."""
+    page()
+    refused = wiring.slate_cache().get(viewer.pk, "discovery").post_ids.tolist()
+    assert len(refused) == 120
+    gone = set(Post.objects.filter(pk__in=refused).values_list("external_id", flat=True))
+    remove_posts(post_ids=refused, now=NOW)
+    found = page()
+    assert len(found.picks) == 20 and not gone & set(ids(found))
+    assert (found.positions, found.before) == (tuple(range(20)), ())
+    rest = page(cursor=found.next_cursor, limit=100)
+    assert len(set(ids(found)) | set(ids(rest))) == 80
+
+
+def test_an_empty_feed_is_believed_only_if_every_source_answered(viewer, monkeypatch):
+    """Without a slate that was good once, there is no feed rather than an empty one."""
+    author = factories.member("author")
+    factories.posts(author, 3)
+    factories.follow(viewer, author)
+    wiring.resident_facts().clear()
+    later = NOW + timedelta(seconds=60)
+    assert len(page(feed="following", now=later).picks) == 3
+    monkeypatch.setattr(FollowedAuthors, "__call__", fail(RuntimeError("no")))
+    wiring.slate_cache().retire([viewer.pk])
+    page_cache().clear()
+    again = page(feed="following", now=later)
+    assert (again.fallback, len(again.picks)) == ("last_good", 3)
+    wiring.slate_cache().purge([viewer.pk])
+    page_cache().clear()
+    with pytest.raises(FactsUnavailable):
+        page(feed="following", now=later)
+
+
+def test_a_slate_is_served_as_it_is_then_stale_and_then_no_more(viewer, settings):
+    settings.ENV = settings.ENV.model_copy(update={"slate_fresh_seconds": 100, "slate_stale_seconds": 200})
+
+    def served(seconds):
+        """Return whether the slate of now is served then, as it is and as a stale one."""
+        page_cache().clear()
+        (slate,), _ = wiring.slate_cache().get_many_with_epoch(viewer.pk, ("discovery",))
+        at = NOW + timedelta(seconds=seconds)
+        choice = assign_engine("viewer")
+        query = build_query(get_viewer(at, pk=viewer.pk), choice, feed="discovery", now=at)
+        reading = find_slate(query, choice, get_viewer(at, pk=viewer.pk), None)
+        return reading.slate.request_id == slate.request_id, reading.is_stale
+
+    page()
+    assert [served(age) for age in (0, 99, 100, 199)] == [(True, False), (True, False), (True, True), (True, True)]
+    assert served(200) == (False, False) and served(-1) == (False, False)
+
+
 @pytest.mark.parametrize("recorded", [True, False])
 def test_pages_neither_repeat_nor_skip_posts_although_every_slate_is_lost(viewer, recorded):
     shown, cursor = [], None
@@ -143,3 +198,47 @@ def test_a_profile_learned_by_another_process_is_used_at_once(viewer, monkeypatc
     learn.learn_interactions(member_ids=[viewer.pk], now=NOW + timedelta(seconds=1))
     page(explain=True)
     assert len(decoded) == 2
+
+
+def test_the_control_engine_is_not_asked_twice_when_it_fails(viewer, monkeypatch):
+    asked = []
+
+    def score(*args):
+        asked.append(1)
+        raise EngineError("no")
+
+    monkeypatch.setattr(PlainEngine, "score", score)
+    found = page(choice=EngineAssignment("plain", "control"))
+    assert (found.engine, found.fallback, len(asked)) == ("none", "trending", 1)
+
+
+def test_a_vector_that_cannot_be_used_does_not_count_against_the_engine(viewer, monkeypatch):
+    """It is the fault of one query: the next one is asked for all the same."""
+    asked = []
+
+    def score(*args):
+        asked.append(1)
+        raise VectorError("not a number")
+
+    monkeypatch.setattr(WasmEngine, "score", score)
+    for second in range(8):
+        wiring.slate_cache().purge([viewer.pk])
+        page_cache().clear()
+        assert page(now=NOW + timedelta(seconds=second)).fallback == "plain"
+    assert len(asked) == 8
+
+
+@pytest.mark.parametrize("feed", FEEDS)
+def test_where_nothing_can_be_ranked_the_last_good_slate_is_served_or_the_feed_refused(viewer, monkeypatch, feed):
+    factories.follow(viewer, Post.objects.first().author)
+    good = page(feed=feed)
+    assert good.picks
+    wiring.slate_cache().retire([viewer.pk])
+    page_cache().clear()
+    monkeypatch.setattr(ResidentCatalogue, "load_facts", fail(RuntimeError("no")))
+    found = page(feed=feed)
+    assert (found.fallback, ids(found)) == ("last_good", ids(good))
+    wiring.slate_cache().purge([viewer.pk])
+    page_cache().clear()
+    with pytest.raises(FactsUnavailable, match="none is kept"):
+        page(feed=feed)

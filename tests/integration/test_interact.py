@@ -6,7 +6,7 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
-from recommendations.models import Interaction, InterestProfile, PostStats, SeenPost
+from recommendations.models import Interaction, InterestProfile, PostEmbedding, PostStats, Relationship, SeenPost
 from recommendations.services.errors import UnknownMember
 from recommendations.services.learning import interact, learn
 from recommendations.services.learning.interact import Event, mark_seen
@@ -69,6 +69,11 @@ def test_an_event_that_is_twice_in_a_request_counts_once(ann, post):
         ({"value": float("inf")}, "value: give a finite number"),
         ({"occurred_at": NOW.replace(tzinfo=None)}, "occurred_at: give a time with its offset"),
         ({"occurred_at": NOW + timedelta(minutes=6)}, "is in the future"),
+        ({"occurred_at": NOW + timedelta(minutes=5, seconds=1)}, "is in the future"),
+        ({"reason": "author"}, "reason: only a not_interested has one, and this is a like"),
+        ({"kind": "hide", "reason": "author"}, "reason: only a not_interested has one, and this is a hide"),
+        ({"kind": "not_interested", "reason": "weather"}, "reason: 'weather' is none of author, topic, format"),
+        ({"kind": "not_interested", "reason": "post"}, "reason: 'post' is none of author, topic, format"),
     ],
 )
 def test_a_bad_event_is_rejected_with_the_reason_and_affects_no_other(ann, post, fields, problem):
@@ -253,3 +258,34 @@ def test_all_pending_interactions_are_learned_with_progress(ann, post):
     assert learn.learn_all(now=NOW, progress=lambda done, total: calls.append((done, total))) == 31
     assert calls == [(20, 31), (31, 31)]
     assert not Interaction.objects.filter(is_learned=False).exists()
+
+
+def test_nobody_follows_themselves_from_a_post_of_their_own(ann, post):
+    factories.post(ann, "own")
+    own, other = interact.record_events(
+        events=[event("e1", post_id="own", kind="follow"), event("e2", kind="follow")], now=NOW
+    )
+    assert (own.status, own.problem) == ("rejected", "post_id: it is by the member, who cannot follow themselves.")
+    assert other.status == "recorded"
+    assert [(tie.source, tie.target.external_id) for tie in Relationship.objects.all()] == [(ann, "bob")]
+
+
+def test_a_rebuild_leaves_what_was_not_learned_yet_to_be_learned_once(ann, post):
+    record(event())
+    learn.learn_interactions(member_ids=[ann.pk], now=NOW)
+    record(event("e2", kind="share"))
+    assert learn.rebuild_interests(member_id=ann.pk, now=NOW) == 1
+    assert learned_taste(ann)[1].tolist() == [1.0]
+    assert learn.learn_interactions(member_ids=[ann.pk], now=NOW) == 1
+    assert learned_taste(ann)[1].tolist() == [3.0]
+
+
+def test_tastes_are_learned_from_the_vectors_of_what_posts_say(ann, post):
+    """Another space may have vectors of a model with the same name."""
+    said = PostEmbedding.objects.get(post=post)
+    for space, at in (("another", 0), ("zoo", 1)):
+        other = np.eye(1, said.dimension, at, dtype="<f4").tobytes()
+        fields = {"model": said.embedding_model, "dimension": said.dimension, "changed_at": NOW}
+        PostEmbedding.objects.create(post=post, space=space, vector=other, **fields)
+    (found,) = learn.load_post_vectors({post.pk}, NOW).values()
+    assert found.tobytes() == bytes(said.vector)

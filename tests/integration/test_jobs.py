@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 from kombu.exceptions import OperationalError
+from prometheus_client import REGISTRY
 
 from recommendations import task_queue
 from recommendations.models import Job, JobChunk
@@ -219,7 +220,7 @@ def test_a_failed_item_is_listed_and_does_not_fail_its_chunk(members, monkeypatc
 
 def test_a_failing_chunk_is_retried_and_then_failed(members, failing_chunks):
     job = submit()
-    for attempt in range(work.MAX_CHUNK_ATTEMPTS):
+    for attempt in range(3):
         with pytest.raises(RuntimeError):
             run(job, 0, NOW + timedelta(minutes=attempt))
     assert not run(job, 0, LATER)
@@ -233,11 +234,11 @@ def test_the_number_of_stored_errors_is_limited(settings, failing_chunks):
     for _ in range(50):
         factories.member()
     job = submit()
-    for _ in range(work.MAX_CHUNK_ATTEMPTS):
+    for _ in range(3):
         with pytest.raises(RuntimeError):
             run(job, 0)
     view = state(job)
-    assert (view.state, view.failed, len(view.errors)) == ("failed", 50, work.MAX_ERRORS)
+    assert (view.state, view.failed, len(view.errors)) == ("failed", 50, 20)
 
 
 def test_a_member_deactivated_after_the_submission_gets_no_feed(members):
@@ -299,7 +300,7 @@ def test_retry_processes_only_the_remaining_chunks(members, sent_messages, djang
 
 def test_retry_removes_the_failures_of_the_retried_chunks(members, failing_chunks, monkeypatch):
     job = submit(params={"member_ids": ["m0"]})
-    for _ in range(work.MAX_CHUNK_ATTEMPTS):
+    for _ in range(3):
         with pytest.raises(RuntimeError):
             run(job, 0)
     assert (state(job).state, state(job).failed) == ("failed", 1)
@@ -341,7 +342,7 @@ def test_the_chunk_of_a_lost_worker_is_processed_by_another(members):
 
 def test_a_chunk_that_kills_every_worker_is_failed(members):
     job = submit(params={"member_ids": ["m0"]})
-    for hours in range(work.MAX_CHUNK_ATTEMPTS):
+    for hours in range(3):
         assert work.claim_chunk(job.id, 0, NOW + timedelta(hours=hours))
     work.reconcile_jobs(now=NOW + timedelta(hours=9))
     view = state(job)
@@ -353,3 +354,46 @@ def test_jobs_are_listed_newest_first(members):
     ids = [work.submit_job(kind="batch_feeds", params={}, now=NOW + timedelta(minutes=i)).id for i in range(3)]
     assert [view.id for view in work.list_jobs(before=None, limit=2)] == ids[:0:-1]
     assert [view.id for view in work.list_jobs(before=NOW + timedelta(minutes=1), limit=9)] == ids[:1]
+
+
+@pytest.mark.xfail(reason="give_back does not look whether the worker still holds the chunk", strict=True)
+def test_a_worker_whose_lease_ran_out_cannot_give_back_the_chunk_of_the_next_one(members):
+    """It fails after the other is done: the chunk is not done again, or its items would be counted twice."""
+    job = submit(params={"member_ids": ["m0", "m1"]})
+    slow = work.claim_chunk(job.id, 0, NOW)
+    work.complete_chunk(work.claim_chunk(job.id, 0, LATER), Job.State.DONE, [], LATER)
+    assert (state(job).state, state(job).done) == ("done", 2)
+    work.release_chunk(slow, "OSError: no disk", LATER)
+    assert JobChunk.objects.get(job=job.id).state == "done"
+    assert not run(job, 0, LATER)
+    assert state(job).done == 2
+
+
+def test_a_claim_and_a_completion_are_of_one_chunk_of_one_job(members):
+    """Neither the other chunks of the job nor those of the same number in another job are touched."""
+    job, other = submit(), submit()
+    first, second = (work.claim_chunk(job.id, number, NOW) for number in (0, 1))
+    work.complete_chunk(first, Job.State.DONE, [], NOW)
+    states = dict(JobChunk.objects.filter(job=job.id).values_list("number", "state"))
+    assert states == {0: "done", 1: "running", 2: "queued"} and state(job).done == 2
+    assert set(JobChunk.objects.filter(job=other.id).values_list("state", "attempts")) == {("queued", 0)}
+    work.complete_chunk(second, Job.State.DONE, [], NOW)
+    assert (state(job).done, state(other).done) == (4, 0)
+
+
+def test_a_chunk_counts_its_items_as_done_and_failed(members):
+    def counted(outcome):
+        return REGISTRY.get_sample_value("recsys_job_items_total", {"kind": "batch_feeds", "outcome": outcome}) or 0
+
+    before = counted("done"), counted("failed")
+    job = submit()
+    chunk = work.claim_chunk(job.id, 0, NOW)
+    work.complete_chunk(chunk, Job.State.DONE, [{"item": chunk.item_ids[0], "problem": "no luck"}], NOW)
+    assert (counted("done") - before[0], counted("failed") - before[1]) == (1, 1)
+    assert (state(job).done, state(job).failed) == (1, 1)
+
+
+def test_only_a_finished_export_has_a_file(members):
+    job = submit(params={"member_ids": ["m0"]})
+    run(job, 0)
+    assert state(job).state == "done" and not state(job).has_file

@@ -26,7 +26,6 @@ from recommendations.services.learning import learn
 from recommendations.services.learning.interact import Event, record_events
 from recommendations.services.serving import records
 from recommendations.services.serving.recommend import recommend
-from recommendations.stores.redis_served_history import FATIGUE_PER_SERVE
 from tests import factories
 from tests.factories import NOW
 from tests.servers import free_port
@@ -179,7 +178,7 @@ def test_posts_served_an_hour_ago_rank_below_posts_not_served(ann):
     weight, half_life = wiring.policies().get(later.variant)[0].fatigue, 6
     fatigue_parts = fatigue(later)
     for post in ids(first):
-        assert fatigue_parts[post] == pytest.approx(-weight * FATIGUE_PER_SERVE * 2 ** (-1 / half_life), rel=1e-5)
+        assert fatigue_parts[post] == pytest.approx(-weight * 0.5 * 2 ** (-1 / half_life), rel=1e-5)
     assert sum(part < 0 for part in fatigue_parts.values()) == 10
 
 
@@ -278,3 +277,9 @@ def test_members_with_different_histories_get_the_same_non_personalized_feed(ann
     assert picks_of_bob == before
     assert sorted(picks_of_ann) == sorted(pick for pick in picks_of_bob if pick[0] != third)
     assert {first, second} <= {post for post, _ in picks_of_ann}
+
+
+def test_only_the_last_pages_are_remembered(ann):
+    served = wiring.served_history()
+    served.add((ann.pk, NOW.timestamp(), [number]) for number in range(25))
+    assert served.fatigue(ann.pk, NOW.timestamp(), 3600).ids.tolist() == list(range(5, 25))

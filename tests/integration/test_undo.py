@@ -303,3 +303,12 @@ def test_a_post_stays_seen_after_the_undo_of_a_positive_interaction(ann, posts):
     record(event("e"))
     record(undo("e"))
     assert SeenPost.objects.filter(member=ann, post=posts[0]).exists()
+
+
+def test_an_undo_restores_the_post_for_that_member_only(ann, posts):
+    factories.member("eve")
+    record(event("e1", "p0", "hide"), event("e2", "p0", "hide", "eve"), event("e3", "p1", "report"))
+    record(undo("e1"))
+    expected = {("eve", "p0"), ("ann", "p1")}
+    assert set(SeenPost.objects.values_list("member__external_id", "post__external_id")) == expected
+    assert set(NegativeFeedback.objects.values_list("member__external_id", "post__external_id")) == expected

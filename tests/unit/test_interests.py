@@ -5,18 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recommendations.contracts import Policy
-from recommendations.services.learning.interests import (
-    HALF_LIFE_SECONDS,
-    JOIN_COSINE,
-    MAX_INTERESTS,
-    InterestSums,
-    decay_factor,
-    unit_vectors,
-)
+from recommendations.services.learning.interests import InterestSums, unit_vectors
 
 WEIGHTS = Policy().interaction_weights
 AXES = np.eye(16, dtype=np.float32)
 START = 1_780_000_000.0
+HALF_LIFE_SECONDS = 56 * 86_400
 
 
 def learn_in_runs(interactions, parts=1):
@@ -52,7 +46,7 @@ def test_learning_in_parts_gives_the_same_as_learning_at_once(interactions, part
 def test_there_are_never_more_interests_than_the_limit(interactions):
     """So an interaction costs the same after fifty thousand as after five."""
     sums = learn_in_runs(interactions)
-    assert 1 <= len(sums.mass) <= MAX_INTERESTS
+    assert 1 <= len(sums.mass) <= 6
     assert sums.vectors.shape == (len(sums.mass), 16)
 
 
@@ -60,7 +54,7 @@ def test_there_are_never_more_interests_than_the_limit(interactions):
 def test_the_total_weight_is_preserved(interactions):
     """Joining and merging move mass. The total is the sum of the weights, each with its own decay."""
     sums = learn_in_runs(interactions)
-    expected = sum(weight * decay_factor(sums.moment - moment) for _, weight, moment in interactions)
+    expected = sum(weight * 0.5 ** ((sums.moment - moment) / HALF_LIFE_SECONDS) for _, weight, moment in interactions)
     assert np.isclose(float(sums.mass.sum()), expected, rtol=1e-4)
 
 
@@ -81,17 +75,17 @@ def test_a_late_interaction_counts_as_if_it_had_arrived_in_time():
 
 
 def test_similarity_decides_between_joining_and_opening_an_interest():
-    near = unit_vectors((AXES[0] + AXES[1] / 2)[None])[0]
-    assert near @ AXES[0] > JOIN_COSINE
-    sums = learn_in_runs([(AXES[0], 1.0, START), (near, 1.0, START), (AXES[5], 1.0, START)])
-    assert len(sums.mass) == 2
+    """An interaction joins an interest from a cosine of 0.55 on."""
+    for cosine, interests in ((0.54, 2), (0.56, 1), (-0.9, 2)):
+        vector = np.float32(cosine) * AXES[0] + np.float32((1 - cosine**2) ** 0.5) * AXES[1]
+        assert len(learn_in_runs([(AXES[0], 1.0, START), (vector, 1.0, START)]).mass) == interests
 
 
 def test_the_two_most_similar_interests_are_merged_at_the_limit():
     half = unit_vectors((AXES[0] + 1.8 * AXES[1])[None])[0]
-    interactions = [(axis, 1.0, START) for axis in AXES[[0, *range(2, 2 + MAX_INTERESTS - 1)]]]
+    interactions = [(axis, 1.0, START) for axis in AXES[[0, 2, 3, 4, 5, 6]]]
     sums = learn_in_runs([*interactions, (half, 1.0, START)])
-    assert len(sums.mass) == MAX_INTERESTS
+    assert len(sums.mass) == 6
     assert sums.mass.tolist().count(2.0) == 1
     np.testing.assert_allclose(sums.vectors[sums.mass.argmax()], AXES[0] + half, atol=1e-6)
 

@@ -152,8 +152,10 @@ def test_an_id_is_another_one_every_day(formatter):
     one, two = (json.loads(format_line(formatter, name, level, **fields))["member_id"] for _ in range(2))
     assert one == two and re.fullmatch("[0-9a-f]{16}", one)
     day, next_day = utc_day(86_400 * 20_000 - 1), utc_day(86_400 * 20_000)
-    assert day != next_day
+    assert (day, next_day) == ("2024-10-03", "2024-10-04")
     assert hash_log_id(SECRET, 42, day) != hash_log_id(SECRET, 42, next_day) != hash_log_id(SECRET + "x", 42, next_day)
+    # HMAC-SHA256 of "42", whose key is the HMAC-SHA256 of "log ids 2026-11-24" under the secret, by hand.
+    assert hash_log_id(SECRET, 42, "2026-11-24") == "8a572fa43473d965"
 
 
 def test_every_call_of_ours_gives_fields_that_may_stand():

@@ -1,6 +1,7 @@
 """The pipeline: the filters decide last, and the failure of a component has only its documented cost."""
 
 import threading
+import time
 from dataclasses import replace
 from uuid import UUID
 
@@ -305,3 +306,12 @@ def test_a_source_that_fails_in_any_thread_costs_its_posts(broken):
     slate, trace = collect(FakeCatalogue(), *sources)
     assert len(slate) == 2
     assert [timing.component for timing in trace.timings if timing.failed] == [broken.name.lower()]
+
+
+def test_a_timing_ends_at_the_given_moment_or_now():
+    trace = Trace()
+    trace.add_timing("stage", "component", 0.5, 3, ended_at=7.0)
+    before = time.perf_counter()
+    trace.add_timing("stage", "component", 0.5, 3)
+    assert trace.timings[0].ended_at == 7.0 and before <= trace.timings[1].ended_at <= time.perf_counter()
+    assert trace.candidate_count == 0

@@ -78,8 +78,8 @@ def test_author_affinity_is_cut_at_the_learned_floor():
 
 def test_topic_affinity_adds_the_best_and_the_worst_tag():
     query = replace(QUERY, topic_affinity=affinity(a1=0.25, a2=0.5, a3=-1))
-    posts = candidates(tag_ids=tags([1, 2, 3], [1, -1, -1], [3, -1, -1], [-1, -1, -1]))
-    assert TopicAffinity()(query, posts).tolist() == [0, 0.25, -0.5, 0]
+    posts = candidates(tag_ids=tags([1, 2, 3], [1, -1, -1], [3, -1, -1], [3, 3, 3], [-1, -1, -1]))
+    assert TopicAffinity()(query, posts).tolist() == [0, 0.25, -0.5, -0.5, 0]
 
 
 def test_show_less_adds_up_over_author_topic_and_kind():

@@ -57,7 +57,8 @@ def fetch_export(*, job_id: UUID) -> list[dict[str, Any]]:
 
 
 def collect_member_data(member: Member) -> dict[str, Any]:
-    """Return all data held about the member, with the platform's ids.
+    """
+    Return all data held about the member, with the platform's ids.
 
     Incoming follows, blocks and mutes are other members' data and are left out.
     """

@@ -74,8 +74,8 @@ def embed_batch(posts: Sequence[Post], embedder: Embedder, now: datetime) -> int
     if len(failed) == len(posts) > 1:
         # The embedder fails, not the posts: they are not recorded as failures, and the next run retries them.
         raise failed[0][1]
-    for post, error in failed:
-        record_embedding_failure(post, embedder.name, type(error).__name__, now)
+    for post, failure in failed:
+        record_embedding_failure(post, embedder.name, type(failure).__name__, now)
     return len(posts) - len(failed)
 
 

@@ -106,7 +106,7 @@ def store_vectors(
     """
     Store vectors (n, d) from the platform, or computed from pictures by *loader*. Return the unknown post ids.
 
-    Vectors are scaled to unit length. The first model of a space is active at once, any other after `activate_model`.
+    Vectors are scaled to unit length. The first model of a space is active at once, other models start as "building".
     Raises `VectorError`, and stores nothing, for a wrong shape, a dimension other than the model's, NaN or infinity,
     and for the content space, which EMBEDDER fills.
     """
@@ -138,7 +138,7 @@ def validate_vectors(space: str, vectors: Float32Array, count: int) -> None:
     """Raise `VectorError` for a wrong space or shape, NaN or infinity."""
     if space == CONTENT_SPACE or not 0 < len(space) <= 16:
         raise VectorError(
-            f"Give a space name of 1 to 16 characters other than {CONTENT_SPACE!r}, which EMBEDDER fills, not {space!r}."
+            f"Name a space of 1 to 16 characters other than {CONTENT_SPACE!r}, which EMBEDDER fills, not {space!r}."
         )
     if vectors.ndim != 2 or len(vectors) != count:
         raise VectorError(f"Give one vector per post: got {count} posts and an array of shape {vectors.shape}.")

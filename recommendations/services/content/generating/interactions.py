@@ -91,7 +91,8 @@ class PublicPosts:
         self._all = WeightedCells(np.zeros(len(weights), np.int64), weights, 1)
 
     def draw(self, rng: Generator, member: Int64Array, out_of_taste: BoolArray) -> Int64Array:
-        """Return a post (n,) for each *member* (n,), in a language and topic of the member's.
+        """
+        Return a post (n,) for each *member* (n,), in a language and topic of the member's.
 
         Where *out_of_taste* (n,) is true or no post matches, return any visible post; `NONE` if there is no post.
         """

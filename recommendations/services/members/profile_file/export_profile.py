@@ -67,7 +67,8 @@ def export_seen(member: Member, omitted: dict[str, int]) -> list[schema.SeenPost
 
 
 def export_learned_interests(member: Member) -> schema.LearnedInterests | None:
-    """Return the learned interests, with authors by the platform's ids, or None.
+    """
+    Return the learned interests, with authors by the platform's ids, or None.
 
     The session vector is left out because it fades within an hour.
     """

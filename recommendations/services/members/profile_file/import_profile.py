@@ -59,8 +59,10 @@ class ProfileImportReport:
 
 
 def import_profile(*, member_id: str, content: object, now: datetime) -> ProfileImportReport:
-    """Import *content*, a parsed JSON value, for the member. Raises `UnknownMember` and, for an invalid file,
-    `InvalidRequest`.
+    """
+    Import *content*, a parsed JSON value, as the profile of the member. Return the results of its items.
+
+    Raises `UnknownMember`, and `InvalidRequest` for an invalid file.
     """
     file = parse_profile(content)
     report = ProfileImportReport()
