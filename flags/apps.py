@@ -1,4 +1,4 @@
-"""The Django app. At start it registers its OpenFeature provider, its Celery tasks and the groups of its staff."""
+"""The Django app. At startup it registers the OpenFeature provider, the Celery tasks and the staff groups."""
 
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate
@@ -8,7 +8,7 @@ class FlagsConfig(AppConfig):
     name = "flags"
 
     def ready(self) -> None:
-        # These modules import models, which Django allows only once every app is loaded.
+        # These modules import models, which Django allows only after every app is loaded.
         from flags import roles, startup
 
         startup.register_provider()

@@ -1,7 +1,8 @@
 """
-What is known of a unit, for segments: those who know register here, so that flags need know nothing of members.
+Registry of unit attributes for segments.
 
-A reader is asked only for a flag whose rules need one of its attributes, and only for what the caller did not say.
+Other apps register readers here, so that flags do not depend on members. A reader is called only if a rule of the flag
+needs one of its attributes and the caller did not give that attribute.
 """
 
 from __future__ import annotations
@@ -17,35 +18,39 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class AttributeReader:
-    """Who knows some attributes."""
+    """A source of some attributes of a unit."""
 
     attributes: Mapping[str, str]
-    """What each is, in a few words."""
+    """Attribute name to a short description."""
     read: Callable[[str], Mapping[str, object]]
-    """From a unit's id to the attributes; those that are not known are left out."""
+    """Takes a unit's id and returns its attributes; unknown attributes are absent."""
 
 
 _readers: dict[str, AttributeReader] = {}
 
 
 def register_attributes(name: str, attributes: Mapping[str, str], read: Callable[[str], Mapping[str, object]]) -> None:
-    """Have *read* asked for these attributes."""
+    """Register *read* as the source of these attributes."""
     _readers[name] = AttributeReader(attributes, read)
 
 
 def describe_attributes() -> dict[str, str]:
-    """Return every attribute that is known here, and what it is."""
-    return {"id": "the unit's own id"} | {k: v for reader in _readers.values() for k, v in reader.attributes.items()}
+    """Return every registered attribute with its description."""
+    return {"id": "the unit's id"} | {k: v for reader in _readers.values() for k, v in reader.attributes.items()}
 
 
 def read_attributes(needed: Iterable[str], unit_id: str, given: Mapping[str, object]) -> dict[str, object]:
-    """Return what is needed to evaluate: what the caller *said*, and the rest from readers. Unknown stays unknown."""
+    """
+    Return the attributes *needed* for an evaluation: those *given* by the caller, and the rest from readers.
+
+    An attribute that no reader has is absent. A reader that fails on the database is logged and skipped.
+    """
     missing = set(needed) - set(given)
-    found: dict[str, object] = {}
+    values: dict[str, object] = {}
     for name, reader in _readers.items():
         if missing & set(reader.attributes):
             try:
-                found |= reader.read(unit_id)
+                values |= reader.read(unit_id)
             except DatabaseError:
-                log.exception("attributes_unreadable", extra={"reader": name})
-    return found | dict(given)
+                log.exception("attribute_reader_failed", extra={"reader": name})
+    return values | dict(given)

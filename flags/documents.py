@@ -1,6 +1,8 @@
 """
-What a flag, a segment or a rollout plan is, as one document: what the API takes and gives, YAML holds, and the record
-of changes keeps before and after. Doors and the service of changes share these, so that a value is checked once.
+The document form of a flag, a segment and a rollout plan.
+
+The API, the YAML export and the change history (before and after) use the same documents. The entry points and
+`flags.services.change` share these serializers, so that each value is validated in one place.
 """
 
 from __future__ import annotations
@@ -32,21 +34,19 @@ class NameField(serializers.RegexField):
 
 
 class ValueField(serializers.JSONField):
-    """A flag's value: true or false, a text, a number, an object or a list."""
+    """A flag's value: a boolean, string, number, object or list."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
 
 
 class StrictSerializer(serializers.Serializer):
-    """A document that refuses fields that it does not know: a typing error must not be taken for a change."""
+    """A serializer that refuses unknown fields, so that a misspelled field is an error and not an empty change."""
 
     def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, Mapping) and (strange := sorted(set(data) - set(self.fields), key=str)):
+        if isinstance(data, Mapping) and (unknown := sorted(set(data) - set(self.fields), key=str)):
             known = ", ".join(self.fields)
-            raise serializers.ValidationError(
-                {str(name): f"There is no such field; there are {known}." for name in strange}
-            )
+            raise serializers.ValidationError({str(name): f"Unknown field. Known fields: {known}." for name in unknown})
         return super().to_internal_value(data)
 
 
@@ -57,10 +57,12 @@ class VariantDocument(StrictSerializer):
 
 
 class RuleDocument(StrictSerializer):
-    segment = serializers.CharField(allow_null=True, default=None, help_text="A segment's key; null: everybody.")
+    segment = serializers.CharField(allow_null=True, default=None, help_text="A segment's key; null: all units.")
     percentage = serializers.FloatField(min_value=0, max_value=100, default=100)
     serves = serializers.CharField(
-        allow_blank=True, default="", help_text="A variant, `default`, or empty: the on value or variants by weight."
+        allow_blank=True,
+        default="",
+        help_text="A variant's name, `default`, or empty: the on value, or the variants by weight.",
     )
     note = serializers.CharField(allow_blank=True, default="", max_length=200)
 
@@ -91,14 +93,14 @@ class FlagDocument(StrictSerializer):
     is_archived = serializers.BooleanField(default=False)
 
     def validate(self, data: Document) -> Document:
-        wrong: dict[str, Any] = {}
+        errors: dict[str, Any] = {}
         for name in ("on_value", "default_value", "off_value"):
-            if problem := value_kind_error(data["kind"], data[name]):
-                wrong[name] = problem
+            if error := value_kind_error(data["kind"], data[name]):
+                errors[name] = error
         variants: dict[str, dict[str, str]] = {}
         for number, row in enumerate(data["variants"]):
-            if found := variant_errors(data["kind"], row, [v["name"] for v in data["variants"][:number]]):
-                variants[str(number)] = found
+            if row_errors := variant_errors(data["kind"], row, [v["name"] for v in data["variants"][:number]]):
+                variants[str(number)] = row_errors
         if data["variants"] and not variants and sum(row["weight"] for row in data["variants"]) <= 0:
             variants["0"] = {"weight": "At least one variant needs a weight above 0."}
         names = {row["name"] for row in data["variants"]} | {"", DEFAULT}
@@ -108,62 +110,62 @@ class FlagDocument(StrictSerializer):
             if row["serves"] not in names
         }
         if data["starts_at"] and data["ends_at"] and data["starts_at"] >= data["ends_at"]:
-            wrong["ends_at"] = "It must end after it starts."
-        wrong |= {name: found for name, found in (("variants", variants), ("rules", rules)) if found}
-        wrong |= reference_errors(data)
-        if wrong:
-            raise serializers.ValidationError(wrong)
+            errors["ends_at"] = "The end must be after the start."
+        errors |= {name: rows for name, rows in (("variants", variants), ("rules", rules)) if rows}
+        errors |= reference_errors(data)
+        if errors:
+            raise serializers.ValidationError(errors)
         return data
 
 
 def value_kind_error(kind: str, value: object) -> str:
-    """Return what is wrong with *value* for a flag of this kind; empty if nothing is."""
+    """Return an error message if *value* does not fit a flag of this kind, else an empty string."""
     fits = {
         Flag.Kind.BOOL: isinstance(value, bool),
         Flag.Kind.STRING: isinstance(value, str),
         Flag.Kind.NUMBER: isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value),
         Flag.Kind.JSON: isinstance(value, dict | list),
     }[Flag.Kind(kind)]
-    return "" if fits else f"{value!r} is no value of a flag of kind {kind}."
+    return "" if fits else f"{value!r} is not a valid value for a flag of kind {kind}."
 
 
 def variant_errors(kind: str, row: Document, before: Sequence[str]) -> dict[str, str]:
-    """Return what is wrong with one variant, by field."""
+    """Return the errors of one variant by field. *before* are the names of the variants above it."""
     if row["name"] in RESERVED_VARIANT_NAMES:
-        return {"name": f"{row['name']} has a meaning of its own; choose another name."}
+        return {"name": f"{row['name']} is a reserved name. Choose another name."}
     if row["name"] in before:
-        return {"name": f"There are two variants {row['name']}."}
-    problem = value_kind_error(kind, row["value"])
-    return {"value": problem} if problem else {}
+        return {"name": f"Two variants are named {row['name']}. Names must be unique."}
+    error = value_kind_error(kind, row["value"])
+    return {"value": error} if error else {}
 
 
 def reference_errors(data: Document) -> dict[str, Any]:
-    """Return which of the segments and flags that the document names are not there, or go round in a circle."""
-    wrong: dict[str, Any] = {}
+    """Return errors for segments and flags that do not exist, and for prerequisites that form a cycle."""
+    errors: dict[str, Any] = {}
     named = {row["segment"] for row in data["rules"] if row["segment"]}
     if missing := named - set(Segment.objects.filter(key__in=named).values_list("key", flat=True)):
-        wrong["rules"] = [f"There is no segment {key}." for key in sorted(missing)]
-    needs = {row["flag"]: row["value"] for row in data["prerequisites"]}
-    kinds = dict(Flag.objects.filter(key__in=needs, is_archived=False).values_list("key", "kind"))
-    problems = [f"There is no flag {key}." for key in needs if key not in kinds]
-    problems += [found for key, kind in kinds.items() if (found := value_kind_error(kind, needs[key]))]
-    if data["key"] in needs or has_prerequisite_cycle(data["key"], needs):
-        problems.append("A flag cannot need itself, by way of others either.")
-    if len(needs) < len(data["prerequisites"]):
-        problems.append("A flag is needed once.")
-    return wrong | ({"prerequisites": problems} if problems else {})
+        errors["rules"] = [f"There is no segment {key}." for key in sorted(missing)]
+    required = {row["flag"]: row["value"] for row in data["prerequisites"]}
+    kinds = dict(Flag.objects.filter(key__in=required, is_archived=False).values_list("key", "kind"))
+    messages = [f"There is no flag {key}." for key in required if key not in kinds]
+    messages += [error for key, kind in kinds.items() if (error := value_kind_error(kind, required[key]))]
+    if data["key"] in required or has_prerequisite_cycle(data["key"], required):
+        messages.append("A flag cannot require itself, directly or through other flags.")
+    if len(required) < len(data["prerequisites"]):
+        messages.append("Name each required flag only once.")
+    return errors | ({"prerequisites": messages} if messages else {})
 
 
 def has_prerequisite_cycle(key: str, required_keys: Iterable[str]) -> bool:
-    """Return whether one of the flags *needs* needs *key* in the end."""
-    todo, met = list(required_keys), set[str]()
+    """Return whether one of the flags *required_keys* requires *key*, directly or through other flags."""
+    todo, visited = list(required_keys), set[str]()
     while todo:
-        one = todo.pop()
-        if one == key:
+        current = todo.pop()
+        if current == key:
             return True
-        if one not in met:
-            met.add(one)
-            todo += Flag.objects.filter(needed_by__flag__key=one).values_list("key", flat=True)
+        if current not in visited:
+            visited.add(current)
+            todo += Flag.objects.filter(required_by__flag__key=current).values_list("key", flat=True)
     return False
 
 
@@ -175,21 +177,21 @@ class ConditionDocument(StrictSerializer):
     def validate_attribute(self, name: str) -> str:
         if name == "id":
             raise serializers.ValidationError(
-                "Put ids on the lists of the segment: there they are erased with a member."
+                "Put ids on the segment's lists instead: ids on the lists are erased with the member."
             )
         return name
 
     def validate(self, data: Document) -> Document:
         needs_none = data["operator"] in (Condition.Operator.KNOWN, Condition.Operator.UNKNOWN)
-        many = data["operator"] in ("in", "not_in", "contains", "starts")
+        takes_many = data["operator"] in ("in", "not_in", "contains", "starts_with")
         if needs_none and data["values"]:
-            raise serializers.ValidationError({"values": "This needs no value."})
+            raise serializers.ValidationError({"values": "This operator takes no value. Leave the list empty."})
         if not needs_none and not data["values"]:
             raise serializers.ValidationError({"values": "Give a value to compare with."})
-        if not needs_none and not many and len(data["values"]) > 1:
-            raise serializers.ValidationError({"values": "Give one value to compare with."})
+        if not needs_none and not takes_many and len(data["values"]) > 1:
+            raise serializers.ValidationError({"values": "This operator takes one value."})
         if any(isinstance(value, dict | list) or value is None for value in data["values"]):
-            raise serializers.ValidationError({"values": "Give texts, numbers, true or false."})
+            raise serializers.ValidationError({"values": "Give strings, numbers, true or false."})
         return data
 
 
@@ -224,14 +226,14 @@ class GuardrailDocument(StrictSerializer):
     def validate_gauge(self, name: str) -> str:
         if name not in gauges.describe_gauges():
             raise serializers.ValidationError(
-                f"There is no reading {name!r}; there are {', '.join(gauges.describe_gauges())}."
+                f"Unknown gauge {name!r}. Choose one of {', '.join(gauges.describe_gauges())}."
             )
         return name
 
 
 class RolloutPlanDocument(StrictSerializer):
     key = NameField()
-    flag = serializers.CharField(allow_null=True, default=None, help_text="null: a template.")
+    flag = serializers.CharField(allow_null=True, default=None, help_text="null: the plan is a template.")
     description = serializers.CharField(allow_blank=True, default="", max_length=300)
     phases = RolloutPhaseDocument(many=True, default=list)
     guardrails = GuardrailDocument(many=True, default=list)
@@ -243,21 +245,21 @@ class RolloutPlanDocument(StrictSerializer):
         if not data["phases"]:
             raise serializers.ValidationError({"phases": "Give at least one phase."})
         if data["phase"] > len(data["phases"]):
-            raise serializers.ValidationError({"phase": "There are not so many phases."})
+            raise serializers.ValidationError({"phase": f"The plan has only {len(data['phases'])} phases."})
         if data["flag"] and not Flag.objects.filter(key=data["flag"], is_archived=False).exists():
             raise serializers.ValidationError({"flag": f"There is no flag {data['flag']}."})
         if data["state"] != RolloutPlan.State.DRAFT and not data["flag"]:
-            raise serializers.ValidationError({"flag": "A template does not run: copy it for a flag."})
+            raise serializers.ValidationError({"flag": "A template cannot run. Copy it for a flag."})
         return data
 
 
 def format_timestamp(value: datetime | None) -> str | None:
-    """Return a moment as documents hold it."""
+    """Return a timestamp as documents have it: ISO 8601 with Z for UTC, or None."""
     return None if value is None else value.isoformat().replace("+00:00", "Z")
 
 
 def flag_document(flag: Flag) -> Document:
-    """Return the flag and all that hangs on it."""
+    """Return the flag with its variants, rules and prerequisites as a document."""
     plain = ("key", "description", "kind", "is_enabled", "rollout_percentage", "on_value", "default_value", "off_value")
     return {name: getattr(flag, name) for name in plain} | {
         "variants": [{"name": v.name, "value": v.value, "weight": v.weight} for v in flag.variants.all()],
@@ -284,11 +286,11 @@ def flag_document(flag: Flag) -> Document:
 
 
 def segment_document(segment: Segment) -> Document:
-    """Return the segment and its conditions."""
+    """Return the segment with its conditions as a document."""
     return {
         "key": segment.key,
         "description": segment.description,
-        "meets": segment.match,
+        "match": segment.match,
         "conditions": [
             {"attribute": row.attribute, "operator": row.operator, "values": list(row.values)}
             for row in segment.conditions.all()
@@ -299,25 +301,29 @@ def segment_document(segment: Segment) -> Document:
 
 
 def mask_unit_ids(document: Document) -> Document:
-    """Return the document as the record of changes keeps it, which is never erased: with a mark for each unit's id."""
+    """
+    Return the document with each unit id replaced by its mask.
+
+    The change history is never erased, so it must not contain ids of members.
+    """
     return document | {name: [mask_unit_id(id) for id in document[name]] for name in UNIT_ID_FIELDS if name in document}
 
 
 def mask_unit_id(unit_id: str) -> str:
-    """Return what stands for an id: the same for the same, and nobody can tell from it whose it is."""
+    """Return a stand-in for an id: the same id gives the same mask, and the id cannot be recovered from it."""
     return salted_hmac("flags.record", unit_id).hexdigest()[:12]
 
 
 def plan_document(plan: RolloutPlan) -> Document:
-    """Return the plan, its phases and its guardrails."""
-    guards = ("reading", "variant", "bound", "threshold", "window_minutes", "min_samples", "on_breach")
+    """Return the plan with its phases and guardrails as a document."""
+    guardrail_fields = ("gauge", "variant", "bound", "threshold", "window_minutes", "min_samples", "on_breach")
     return {
         "key": plan.key,
         "flag": plan.flag.key if plan.flag else None,
         "description": plan.description,
         "phases": [{"percentage": row.percentage, "hours": row.hours, "note": row.note} for row in plan.phases.all()],
-        "guardrails": [{name: getattr(row, name) for name in guards} for row in plan.guardrails.all()],
+        "guardrails": [{name: getattr(row, name) for name in guardrail_fields} for row in plan.guardrails.all()],
         "state": plan.state,
         "phase": plan.phase,
-        "phase_since": format_timestamp(plan.phase_started_at),
+        "phase_started_at": format_timestamp(plan.phase_started_at),
     }

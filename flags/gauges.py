@@ -1,5 +1,7 @@
 """
-Readings that guardrails hold rollouts by: those who measure register here, so that flags need know nothing of them.
+Registry of gauges: named metric values that the guardrails of rollout plans compare with a threshold.
+
+Other apps register gauges here, so that flags do not depend on what is measured.
 """
 
 from __future__ import annotations
@@ -11,19 +13,19 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class MetricValue:
-    """What was read, from how many samples. With none the value says nothing."""
+    """A value and the number of samples behind it. With 0 samples the value is meaningless."""
 
     value: float
     samples: int
 
 
 ReadMetricValue = Callable[[str, datetime, datetime], MetricValue]
-"""From a variant (empty: all of them), since when and until when, to the reading."""
+"""Takes a variant (empty: all variants), the start and the end of a window, and returns the metric value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """A reading by its name."""
+    """A metric value's description and the function that computes it."""
 
     description: str
     read: ReadMetricValue
@@ -33,15 +35,15 @@ _gauges: dict[str, Gauge] = {}
 
 
 def register_gauge(name: str, description: str, read: ReadMetricValue) -> None:
-    """Let guardrails name this reading. *description* says what it is, and its unit."""
+    """Register a gauge that guardrails can name. *description* includes the unit."""
     _gauges[name] = Gauge(description, read)
 
 
 def describe_gauges() -> dict[str, str]:
-    """Return each reading's name, and what it is."""
-    return {name: one.description for name, one in sorted(_gauges.items())}
+    """Return the description of each gauge, by name."""
+    return {name: gauge.description for name, gauge in sorted(_gauges.items())}
 
 
 def read_gauge(name: str, variant: str, since: datetime, until: datetime) -> MetricValue:
-    """Return the reading of this name. Raises `KeyError` if nobody registered it."""
+    """Return the gauge's value for the window. Raises `KeyError` if no gauge has this name."""
     return _gauges[name].read(variant, since, until)

@@ -1,4 +1,4 @@
-"""What else must happen when a flag is turned off: those who keep what it made register here."""
+"""Hooks that run after a flag is turned off: code that caches results of a flag registers here to purge them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _turn_off_hooks: dict[str, list[Callable[[], None]]] = {}
 
 
 def register_turn_off_hook(key: str, hook: Callable[[], None]) -> None:
-    """Have *forget* called once the flag *key* has been turned off."""
+    """Call *hook* after the flag *key* has been turned off."""
     _turn_off_hooks.setdefault(key, []).append(hook)
 
 
 def run_turn_off_hooks(key: str) -> None:
-    """Call what is registered. One that fails is logged: the flag is off all the same."""
-    for forget in _turn_off_hooks.get(key, ()):
+    """Run the hooks of the flag. A hook that fails is logged; the flag is off regardless."""
+    for hook in _turn_off_hooks.get(key, ()):
         try:
-            forget()
+            hook()
         except Exception:
-            log.exception("after_off_failed", extra={"flag": key})
+            log.exception("turn_off_hook_failed", extra={"flag": key})

@@ -1,4 +1,4 @@
-"""From rows to what the engine evaluates."""
+"""Builds what the engine evaluates from the rows of flags."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ MATCHES_NOBODY: dict[str, Any] = {"id": {"$in": []}}
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """What holds from a reading of the rows until a schedule changes it."""
+    """The compiled flags, valid until the next scheduled switch."""
 
     compiled: rollout.CompiledFlags
     valid_until: datetime | None
-    """When a flag's schedule next turns it on or off; None: never."""
+    """When a schedule next turns a flag on or off; None: never."""
 
 
 def load_payload(experiments: Sequence[RunningExperiment], now: datetime) -> Payload:
-    """Return the payload of all flags as their rows are now."""
+    """Return the payload of all flags that are not archived, from their current rows."""
     rows = Flag.objects.filter(is_archived=False).prefetch_related(
         "variants", "rules__segment__conditions", "prerequisites__required_flag"
     )
     flags = list(rows)
-    turns = [moment for flag in flags for moment in (flag.starts_at, flag.ends_at) if moment and moment > now]
+    switch_times = [moment for flag in flags for moment in (flag.starts_at, flag.ends_at) if moment and moment > now]
     return Payload(
         rollout.compile_rollouts([build_rollout(flag, now) for flag in flags], experiments),
-        min(turns, default=None),
+        min(switch_times, default=None),
     )
 
 
 def build_rollout(flag: Flag, now: datetime) -> rollout.Rollout:
-    """Return a flag's row and what hangs on it as plain values."""
+    """Return a flag's row with its variants, rules and prerequisites as plain values."""
     variants = list(flag.variants.all())
     total = sum(variant.weight for variant in variants)
     return rollout.Rollout(
@@ -55,7 +55,7 @@ def build_rollout(flag: Flag, now: datetime) -> rollout.Rollout:
 
 
 def is_in_schedule(flag: Flag, now: datetime) -> bool:
-    """Return whether the flag's schedule lets it be on."""
+    """Return whether *now* is within the flag's schedule."""
     return (flag.starts_at is None or flag.starts_at <= now) and (flag.ends_at is None or now < flag.ends_at)
 
 
@@ -69,11 +69,11 @@ def build_rule(row: Any) -> rollout.RolloutRule:
 
 
 def build_segment_condition(segment: Segment) -> dict[str, Any]:
-    """Return a segment as GrowthBook writes a condition. One without conditions has its listed units alone."""
+    """Return a segment as a GrowthBook condition. A segment without conditions contains only the units on its list."""
     parts = [build_attribute_condition(row) for row in segment.conditions.all()]
     listed = [{"id": {"$in": list(segment.allowed_ids)}}] if segment.allowed_ids else []
-    met = [{"$and": parts}] if parts and segment.match == Segment.Match.ALL else parts
-    inside = {"$or": [*listed, *met]} if listed or met else MATCHES_NOBODY
+    matching = [{"$and": parts}] if parts and segment.match == Segment.Match.ALL else parts
+    inside = {"$or": [*listed, *matching]} if listed or matching else MATCHES_NOBODY
     if not segment.denied_ids:
         return inside
     return {"$and": [{"id": {"$nin": list(segment.denied_ids)}}, inside]}
@@ -90,7 +90,7 @@ COMPARISON_OPERATORS = {
 
 
 def build_attribute_condition(row: Condition) -> dict[str, Any]:
-    """Return one condition as GrowthBook writes it. An attribute that is not known meets none but `unknown`."""
+    """Return one condition as a GrowthBook condition. An unknown attribute satisfies only the operator `unknown`."""
     is_known = {"$exists": True}
     operator = Condition.Operator(row.operator)
     if operator in (Condition.Operator.KNOWN, Condition.Operator.UNKNOWN):

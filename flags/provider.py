@@ -1,5 +1,7 @@
 """
-The OpenFeature provider: how code outside of flags asks. An error is counted, and the asker gets its own default.
+The OpenFeature provider, through which code outside of flags evaluates them.
+
+An evaluation never raises: an error is counted in FLAG_ERRORS, and the caller gets its default.
 
     from openfeature import api
     api.get_client().get_boolean_value("wasm_recommendations", False, EvaluationContext(member_id))
@@ -28,7 +30,7 @@ REASONS = {reason.value: reason for reason in Reason}
 
 
 class FlagProvider(AbstractProvider):
-    """Answers from this process's snapshot. OpenFeature passes arguments by name: the names here are its own."""
+    """Evaluates flags from this process's snapshot. OpenFeature fixes the argument names: it passes them by keyword."""
 
     def get_metadata(self) -> Metadata:
         return METADATA
@@ -63,37 +65,41 @@ class FlagProvider(AbstractProvider):
 
 
 def resolve_flag(key: str, default: object, context: EvaluationContext | None, *types: type) -> Resolution:
-    """Return what the flag is worth if it is of one of *types*, else *default* and what was wrong."""
+    """Return the flag's value if it has one of *types*, else *default* with an error code and message."""
     unit_id = context.targeting_key or "" if context else ""
     try:
-        found = evaluate_details(
+        evaluation = evaluate_details(
             flag_snapshot.current(), key, unit_id, context.attributes if context else NO_ATTRIBUTES
         )
     except Exception as error:
-        # Whatever is wrong with a flag, the request that asks for it must go on.
-        log.exception("flag_failed", extra={"flag": key})
+        # A broken flag must not fail the request that evaluates it.
+        log.exception("flag_evaluation_failed", extra={"flag": key})
         return error_resolution(default, ErrorCode.GENERAL, type(error).__name__)
-    if found is None:
+    if evaluation is None:
         return error_resolution(default, ErrorCode.FLAG_NOT_FOUND, f"There is no flag {key!r}.")
-    value = found.answer.value
+    value = evaluation.answer.value
     if float in types and type(value) is int:
         value = float(value)
     if type(value) not in types:
-        asked = " or ".join(kind.__name__ for kind in types)
-        return error_resolution(default, ErrorCode.TYPE_MISMATCH, f"{key} is a {type(value).__name__}, not a {asked}.")
+        expected = " or ".join(kind.__name__ for kind in types)
+        message = f"{key} is a {type(value).__name__}, not a {expected}."
+        return error_resolution(default, ErrorCode.TYPE_MISMATCH, message)
     return FlagResolutionDetails(
-        value=value, variant=found.variant_name, reason=REASONS[found.reason], flag_metadata=build_metadata(found)
+        value=value,
+        variant=evaluation.variant_name,
+        reason=REASONS[evaluation.reason],
+        flag_metadata=build_metadata(evaluation),
     )
 
 
 def error_resolution(default: object, code: ErrorCode, message: str) -> Resolution:
-    """Return the asker's default, and count why."""
+    """Return the caller's default with the error, and count the error by its code."""
     FLAG_ERRORS.labels(code.value.lower()).inc()
     return FlagResolutionDetails(value=default, reason=Reason.ERROR, error_code=code, error_message=message)
 
 
 def build_metadata(evaluation: Evaluation) -> dict[str, bool | int | float | str]:
-    """Return what came with the value: the rule, and of an experiment its ids and the variant's settings."""
+    """Return OpenFeature metadata: the deciding rule, and an experiment's ids, propensity and variant settings."""
     answer = evaluation.answer
     metadata: dict[str, bool | int | float | str] = {"rule": answer.rule} if answer.rule else {}
     if answer.variant:

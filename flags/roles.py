@@ -1,7 +1,7 @@
 """
-The roles of flags, as groups: viewer looks, editor changes, releaser approves, steers rollouts and stops them.
+Staff groups of flags: a viewer reads, an editor changes flags, a releaser approves changes and runs rollouts.
 
-They are made once, after the permissions that they hold are there; what an administrator makes of them later stays.
+The groups are created once, after their permissions exist. Later changes by an administrator are kept.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ROLES = {
 
 
 def create_roles(**_: object) -> None:
-    """Make the groups that are not there."""
+    """Create the missing groups."""
     for name, codenames in ROLES.items():
         group, is_new = Group.objects.get_or_create(name=name)
         if is_new:

@@ -1,7 +1,18 @@
 """
-Who gets what: the pure rule, evaluated by GrowthBook's engine. No Django here.
+The rollout rules, evaluated by GrowthBook's engine. This module does not use Django.
 
-A rule says `range` and never `coverage`: the engine's twins in other languages agree on the first only.
+Buckets. The engine hashes the seed and the unit's id to a bucket from 0 to 1 (hash version 2: 32-bit FNV-1a, applied
+twice, modulo 10,000). A rule applies to the units whose bucket lies in its `range`. The seed of a rollout is the flag's
+key, so that two flags at 25 % reach different units; the seed of an experiment is the seed of its phase.
+
+Why units keep their variant when a percentage grows. Variant i with share w starts at the sum s of the shares before
+it, at any percentage. At the fraction p of units it takes the range [s, s + w * p]. A larger p only moves the end
+of each range, within the variant's own segment [s, s + w]: no unit leaves the flag, and no unit changes its variant. If
+the ranges were packed one after another ([0, w1 * p], [w1 * p, ...]), a larger p would move the units at each border to
+another variant. Changed shares move the starts, and therefore do change variants.
+
+Rules use `range` and never `coverage`: GrowthBook's SDKs in other languages agree only on `range`. The golden file
+tests/unit/golden/buckets.json pins the buckets; a different hash would reassign every unit of every flag.
 """
 
 from __future__ import annotations
@@ -36,25 +47,25 @@ from flags.experiments.rules import (
 )
 
 OFF, ON, DEFAULT = "off", "on", "default"
-"""Names of what a flag without variants serves, beside the names of variants."""
+"""Names of the values that a flag serves without a variant. Variants cannot have these names."""
 
 
 @dataclass(frozen=True, slots=True)
 class RolloutRule:
-    """Whom the flag treats in their own way."""
+    """A rule that serves a value to part of the units."""
 
     condition: Mapping[str, Any] | None = None
-    """As GrowthBook writes one; None: everybody."""
+    """A GrowthBook condition; None: all units."""
     percentage: float = 100
     serves: str = ""
-    """An arm's key, `default`, or empty: the on value, or arms by their shares."""
+    """An arm's key, `default`, or empty: the on value, or the arms by their shares."""
     attributes: frozenset[str] = frozenset()
-    """What the condition asks of a unit, besides its id."""
+    """The attributes that the condition needs, besides the id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """A flag as the rule sees it."""
+    """A flag as plain values."""
 
     key: str
     is_enabled: bool
@@ -63,14 +74,14 @@ class Rollout:
     default_value: object = False
     off_value: object = False
     arms: tuple[ExperimentArm, ...] = ()
-    """Variants and their shares of those who have the flag."""
+    """Variants and their shares (0 to 1) of the units that have the flag."""
     rules: tuple[RolloutRule, ...] = ()
     prerequisites: tuple[tuple[str, object], ...] = ()
-    """Another flag's key, and the value that it must have for the unit."""
+    """Pairs of another flag's key and the value that flag must have for the unit."""
 
 
 class ReadOnlyStickyBuckets(AbstractStickyBucketService):
-    """Tells the engine to heed the assignments that it is handed; exposures, not the engine, record new ones."""
+    """Makes the engine use the given assignments and save none: new assignments are recorded by exposures."""
 
     def get_assignments(self, attributeName: str, attributeValue: str) -> dict[str, Any] | None:  # noqa: N803
         return None
@@ -81,46 +92,49 @@ class ReadOnlyStickyBuckets(AbstractStickyBucketService):
 
 @dataclass(frozen=True, slots=True)
 class CompiledFlag:
-    """What is known of a flag beside what the engine evaluates."""
+    """A flag with the facts that the engine does not need."""
 
     rollout: Rollout
     attributes: frozenset[str]
-    """What its rules, and those of the flags that it needs, ask of a unit besides its id."""
+    """The attributes that the rules of this flag and of its prerequisites need, besides the id."""
     experiments: tuple[RunningExperiment, ...]
 
     @property
     def sticky_experiments(self) -> list[RunningExperiment]:
-        """Return the flag's experiments in which an earlier assignment holds."""
+        """Return the flag's experiments that keep earlier assignments."""
         return [row for row in self.experiments if row.has_earlier_assignments]
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledFlags:
-    """What the engine evaluates from; made once per change, not per request."""
+    """The engine's input; built once per change, not per request."""
 
     context: GlobalContext
     flags: Mapping[str, CompiledFlag] = field(default_factory=dict)
     experiments: Mapping[str, RunningExperiment] = field(default_factory=dict)
     """By the experiment's key."""
     features: Mapping[str, dict[str, Any]] = field(default_factory=dict)
-    """Each flag as GrowthBook's payload has it."""
+    """Flag key to GrowthBook feature."""
     digest: str = ""
-    """Another if anything in it is another."""
+    """Hash of the payload; it differs if any flag or experiment differs."""
 
 
 def compile_rollouts(rollouts: Iterable[Rollout], experiments: Iterable[RunningExperiment] = ()) -> CompiledFlags:
-    """Return flags and the experiments that run on them, ready for the engine."""
+    """Return the flags and their running experiments in the engine's form."""
     flags = {flag.key: flag for flag in rollouts}
     by_key = {row.key: row for row in experiments}
-    of_flag = {key: tuple(row for row in by_key.values() if row.flag_key == key) for key in flags}
-    features = {key: build_feature(flag, of_flag[key]) for key, flag in flags.items()}
-    known = {key: CompiledFlag(flag, required_attributes(flag, flags), of_flag[key]) for key, flag in flags.items()}
+    experiments_by_flag = {key: tuple(row for row in by_key.values() if row.flag_key == key) for key in flags}
+    features = {key: build_feature(flag, experiments_by_flag[key]) for key, flag in flags.items()}
+    compiled_flags = {
+        key: CompiledFlag(flag, required_attributes(flag, flags), experiments_by_flag[key])
+        for key, flag in flags.items()
+    }
     return CompiledFlags(
         context=GlobalContext(
             options=Options(sticky_bucket_service=ReadOnlyStickyBuckets()),
             features={key: Feature(**feature) for key, feature in features.items()},
         ),
-        flags=known,
+        flags=compiled_flags,
         experiments=by_key,
         features=features,
         digest=payload_digest(features, by_key),
@@ -128,48 +142,49 @@ def compile_rollouts(rollouts: Iterable[Rollout], experiments: Iterable[RunningE
 
 
 def payload_digest(features: Mapping[str, object], experiments: Mapping[str, RunningExperiment]) -> str:
-    """Return a short name of exactly this payload."""
-    everything = [features, {key: asdict(row) for key, row in experiments.items()}]
-    return hashlib.sha256(json.dumps(everything, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    """Return a hash of the payload (16 hexadecimal digits)."""
+    content = [features, {key: asdict(row) for key, row in experiments.items()}]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def required_attributes(flag: Rollout, flags: Mapping[str, Rollout]) -> frozenset[str]:
-    """Return the attributes that *flag* and the flags that it needs ask for."""
-    found: set[str] = set()
-    todo, met = [flag.key], set[str]()
+    """Return the attributes that the rules of *flag* and of its prerequisites need."""
+    attributes: set[str] = set()
+    todo, visited = [flag.key], set[str]()
     while todo:
         key = todo.pop()
-        if key in met or key not in flags:
+        if key in visited or key not in flags:
             continue
-        met.add(key)
-        found.update(*(rule.attributes for rule in flags[key].rules))
-        todo += [needs for needs, _ in flags[key].prerequisites]
-    return frozenset(found)
+        visited.add(key)
+        attributes.update(*(rule.attributes for rule in flags[key].rules))
+        todo += [required_key for required_key, _ in flags[key].prerequisites]
+    return frozenset(attributes)
 
 
 def build_feature(rollout: Rollout, experiments: Iterable[RunningExperiment] = ()) -> dict[str, Any]:
     """
-    Return the flag as GrowthBook writes one: prerequisites, then rules, then experiments, then the rollout.
+    Return the flag as a GrowthBook feature: prerequisites, then rules, then experiments, then the rollout.
 
-    Its key is the seed, so two flags at 25 % meet different units. Off is off: no experiment outlives the switch.
+    A flag that is off has no rules, so that turning it off also stops its experiments.
     """
     if not rollout.is_enabled:
         return {"defaultValue": rollout.off_value}
     rules = [
-        part
+        engine_rule
         for number, rule in enumerate(rollout.rules, 1)
-        for part in build_engine_rules(rollout, rule, f"rule:{number}")
+        for engine_rule in build_engine_rules(rollout, rule, f"rule:{number}")
     ]
-    last = build_engine_rules(rollout, RolloutRule(percentage=rollout.percentage), "rollout")
-    ordered = [*rules, *experiment_rules(experiments, rollout.default_value), *last]
-    if needs := [{"id": key, "condition": {"value": value}} for key, value in rollout.prerequisites]:
-        # Each rule is passed over when a prerequisite fails. The engine's gate would make the flag null instead.
-        ordered = [rule | {"parentConditions": needs} for rule in ordered]
+    rollout_rules = build_engine_rules(rollout, RolloutRule(percentage=rollout.percentage), "rollout")
+    ordered = [*rules, *experiment_rules(experiments, rollout.default_value), *rollout_rules]
+    if parents := [{"id": key, "condition": {"value": value}} for key, value in rollout.prerequisites]:
+        # A failed prerequisite skips every rule, which leaves the default value. With the engine's own `gate` the value
+        # would be null.
+        ordered = [rule | {"parentConditions": parents} for rule in ordered]
     return {"defaultValue": rollout.default_value, "rules": ordered}
 
 
 def build_engine_rules(rollout: Rollout, rule: RolloutRule, name: str) -> list[dict[str, Any]]:
-    """Return the engine's rules for one of ours: one for each value that it serves, each with its range of units."""
+    """Return the engine's rules for one rule: one for each value it serves, each with its range of buckets."""
     arms = {arm.key: arm for arm in rollout.arms}
     condition = {"condition": rule.condition} if rule.condition else {}
     if rule.serves == DEFAULT:
@@ -183,17 +198,21 @@ def build_engine_rules(rollout: Rollout, rule: RolloutRule, name: str) -> list[d
         served = [(ON, rollout.on_value, 0.0, 1.0)]
     share = rule.percentage / 100
     return [
-        {"id": f"{name}:{what}", "force": value} | condition | unit_range(rollout.key, start, width, share)
-        for what, value, start, width in served
+        {"id": f"{name}:{served_name}", "force": value} | condition | unit_range(rollout.key, start, width, share)
+        for served_name, value, start, width in served
         if width * share > 0
     ]
 
 
 def unit_range(seed: str, start: float, width: float, share: float) -> dict[str, Any]:
-    """Return which units: a part that widens from its own start. Everybody needs no id, so it asks for none."""
+    """
+    Return the engine's range for the fraction *share* of the segment that begins at *start*, see the module docstring.
+
+    A rule for all units has no range: it then also applies to a request without a unit id.
+    """
     if width == 1.0 and share == 1.0:
         return {}
-    # The last arm ends at 1 exactly: sums of shares may stop a hair before it.
+    # The last arm must end at exactly 1; rounding may leave the sum of the shares slightly below.
     end = 1.0 if share == 1.0 and start + width > 1 - 1e-9 else start + width * share
     return {"hashAttribute": HASH_ATTRIBUTE, "hashVersion": HASH_VERSION, "seed": seed, "range": [start, end]}
 
@@ -205,24 +224,24 @@ def evaluate_with_engine(
     assignments: Mapping[str, str] | None = None,
     attributes: Mapping[str, object] | None = None,
 ) -> FlagAnswer:
-    """Return what the flag is worth for this unit, given its earlier assignments; None if there is no such flag."""
-    known = compiled.flags.get(key)
-    if known is None:
+    """Return the flag's value for the unit, given its earlier assignments; the value None if there is no such flag."""
+    compiled_flag = compiled.flags.get(key)
+    if compiled_flag is None:
         return FlagAnswer(None)
-    if not known.rollout.is_enabled:
-        return FlagAnswer(known.rollout.off_value)
-    found = eval_feature(key, build_evaluation_context(compiled, unit_id, assignments or {}, attributes or {}))
-    result = found.experimentResult
-    if found.experiment is None or result is None:
-        return FlagAnswer(found.value, rule=found.ruleId or "")
-    row = compiled.experiments[found.experiment.key]
+    if not compiled_flag.rollout.is_enabled:
+        return FlagAnswer(compiled_flag.rollout.off_value)
+    evaluated = eval_feature(key, build_evaluation_context(compiled, unit_id, assignments or {}, attributes or {}))
+    result = evaluated.experimentResult
+    if evaluated.experiment is None or result is None:
+        return FlagAnswer(evaluated.value, rule=evaluated.ruleId or "")
+    row = compiled.experiments[evaluated.experiment.key]
     arm = row.get_arm(result.key)
     exposed = None if result.stickyBucketUsed else ExposedVariant(row.experiment_id, row.phase_id, arm.key, arm.share)
-    return FlagAnswer(found.value, arm.key, arm.config, exposed, f"experiment:{row.key}")
+    return FlagAnswer(evaluated.value, arm.key, arm.config, exposed, f"experiment:{row.key}")
 
 
 def variant_name(compiled_flag: CompiledFlag, answer: FlagAnswer) -> str:
-    """Return the name of what the flag served: a variant's, or on, default, off."""
+    """Return the name of the served value: a variant's name, or on, default, off."""
     if not compiled_flag.rollout.is_enabled:
         return OFF
     if answer.variant or not answer.rule or answer.rule.startswith("holdout:"):

@@ -1,7 +1,7 @@
 """
-This process's flags. It looks every two seconds whether anything changed, and reads again only then.
+The compiled flags of this process. Every two seconds a query checks for changes; the flags are reloaded only then.
 
-It needs the database and nothing else; while that cannot be read, the last flags hold.
+The snapshot needs only the database. While the database cannot be read, the last flags stay in use.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from monitoring.metrics import FLAG_ERRORS
 log = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 2.0
-"""A change holds in every process after this time. Changes the answer for that long."""
+"""Every process applies a change within this time; until then it may serve the old value."""
 
 ChangeMarker = tuple[UUID | None, tuple[RunningExperiment, ...]]
-"""What tells that something changed: the token of the last change, and the experiments that run."""
+"""The token of the last change and the running experiments. A different marker means that the flags changed."""
 
 EMPTY_PAYLOAD = payload.Payload(rollout.compile_rollouts(()), None)
 
 
 class FlagSnapshot:
-    """The compiled flags, what they were made from, and when somebody last looked."""
+    """The compiled flags, the change marker they were built from, and the time of the last check."""
 
     def __init__(self, read_clock: Callable[[], datetime]) -> None:
         self._clock = read_clock
@@ -46,11 +46,11 @@ class FlagSnapshot:
 
     def current(self) -> rollout.CompiledFlags:
         """Return the flags, at most `REFRESH_SECONDS` old while the database answers."""
-        held = self._payload
-        if held is not None and monotonic() - self._checked_at <= REFRESH_SECONDS:
-            return held.compiled
-        # Others go on with what there is while one looks; only the first look is waited for.
-        if self._lock.acquire(blocking=held is None):
+        cached = self._payload
+        if cached is not None and monotonic() - self._checked_at <= REFRESH_SECONDS:
+            return cached.compiled
+        # One thread refreshes; the others use the cached flags meanwhile. Threads wait only for the first load.
+        if self._lock.acquire(blocking=cached is None):
             try:
                 if monotonic() - self._checked_at > REFRESH_SECONDS:
                     self._refresh()
@@ -59,25 +59,26 @@ class FlagSnapshot:
         return (self._payload or EMPTY_PAYLOAD).compiled
 
     def invalidate(self) -> None:
-        """Read again at the next question; if that fails, what is known still holds."""
+        """Reload the flags at the next use. If that fails, the cached flags stay in use."""
         self._change_marker, self._checked_at = None, -math.inf
 
     def _refresh(self) -> None:
         try:
             now = self._clock()
-            seen: ChangeMarker = (
+            marker: ChangeMarker = (
                 PayloadVersion.objects.values_list("token", flat=True).first(),
                 queries.load_running_experiments(),
             )
-            due = self._payload is not None and (turn := self._payload.valid_until) is not None and now >= turn
-            if seen != self._change_marker or self._payload is None or due:
-                self._payload = payload.load_payload(seen[1], now)
-                self._change_marker = seen
+            valid_until = self._payload.valid_until if self._payload else None
+            is_outdated = valid_until is not None and now >= valid_until
+            if marker != self._change_marker or self._payload is None or is_outdated:
+                self._payload = payload.load_payload(marker[1], now)
+                self._change_marker = marker
         except DatabaseError:
-            log.exception("flags_unreadable")
+            log.exception("flag_payload_not_loaded")
             FLAG_ERRORS.labels("unreadable").inc()
         self._checked_at = monotonic()
 
 
 flag_snapshot = FlagSnapshot(clock.now)
-"""This process's own."""
+"""The snapshot of this process."""

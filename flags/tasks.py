@@ -1,4 +1,4 @@
-"""Doors for workers. A task reads the clock and calls its service; it tolerates arguments of a newer release."""
+"""Celery tasks of flags. A task reads the clock and calls its service; it ignores arguments of a newer release."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from monitoring import clock
 
 @shared_task(name="flags.advance_rollouts")
 def advance_rollouts(**_: object) -> None:
-    """Look at every rollout that runs: its guardrails, and whether its phase is over."""
+    """Check the guardrails and the phase end of every running rollout plan."""
     rollouts.advance(now=clock.now())

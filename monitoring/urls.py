@@ -1,4 +1,4 @@
-"""The addresses of health, metrics and the operators' dashboard."""
+"""URLs of health checks, metrics and the operators' dashboard."""
 
 from django.urls import path
 
@@ -11,7 +11,7 @@ urlpatterns = [
     path("readyz", readyz, name="readyz"),
     path("workersz", workersz, name="workersz"),
     path("dashboard/", dashboard_page, name="dashboard"),
-    path("dashboard/figures", dashboard_data, name="figures"),
+    path("dashboard/data", dashboard_data, name="dashboard-data"),
     path("metrics", metrics, name="metrics"),
     path("alertmanager", receive_alerts, name="alertmanager"),
 ]

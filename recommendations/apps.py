@@ -1,4 +1,4 @@
-"""The Django app. At start it registers its health checks, maintenance tasks, panels, kinds of job and Celery tasks."""
+"""The Django app. At startup it registers health checks, maintenance tasks, panels, kinds of jobs and Celery tasks."""
 
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate
@@ -9,7 +9,7 @@ class RecommendationsConfig(AppConfig):
 
     def ready(self) -> None:
         # These modules import models, which Django allows only once every app is loaded.
-        # The first one fills Celery's task registry: a process that only enqueues tasks finds them by name as well.
+        # The first one fills Celery's task registry, so that processes which only enqueue tasks find them by name.
         import recommendations.tasks  # noqa: F401
         from recommendations.services.extensions import (
             doctor,
@@ -35,5 +35,5 @@ class RecommendationsConfig(AppConfig):
         panels.register_panels()
         process_memory.connect_memory_checks()
         records.send_after_tasks()
-        # A migration may drop triggers: SQLite alters a table by creating another one.
+        # A migration may drop triggers, because SQLite alters a table by creating a new one.
         post_migrate.connect(change_log.install_triggers, sender=self)

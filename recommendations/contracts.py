@@ -1,7 +1,8 @@
 """
-The words that the wings share: frozen values and columns. No Django here, and no logic beyond checking and selecting.
+The types that every part of the service shares: frozen values and columns.
 
-Candidates are columns, not objects: a request handles a few thousand of them in a few milliseconds.
+This module does not import Django and has no logic beyond validation and selection. Candidates are columns, not
+objects: a request handles a few thousand candidates in a few milliseconds.
 """
 
 from __future__ import annotations
@@ -26,25 +27,25 @@ Float64Array = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 UNKNOWN = -1
-"""Stands in a column for a fact that we do not have. Filters take it for a no."""
+"""Marks an unknown fact in a column. A filter drops a post if a fact that it needs is unknown."""
 
 MAX_CLOCK_SKEW = timedelta(minutes=5)
-"""How far a sender's clock may be ahead of ours."""
+"""How far the clock of a sender may be ahead of the server's."""
 
 CONTENT_SPACE = "content"
-"""The space of the vectors that EMBEDDER makes of what posts say."""
+"""The space of the vectors that EMBEDDER computes from the text of posts."""
 
 MAX_COLD_POSTS = 100
 """
-Posts that are not resident in one request: the vector index brings no more, and the database is asked for the facts of
-no more. One beyond them has no facts and is dropped. Changes the answer.
+Maximum number of non-resident posts in one request. The vector index returns at most this many, and the facts of at
+most this many are read from the database. Any further post has no facts and is dropped. Changes the answer.
 """
 
 TAGS_PER_POST = 8
-"""Tags of a post that the pipeline looks at; the last look reads all of them. Changes the speed."""
+"""Tags of a post that the pipeline uses. The final check uses all of them. Changes the speed."""
 
 BITS = 16
-"""Members that an enum may have whose members are bits: bit sets are uint16 columns, in memory, caches and tables."""
+"""Maximum number of members of a `bit_set` enum. Bit sets are uint16 columns in memory, in caches and in tables."""
 
 Bits = TypeVar("Bits", bound=IntEnum)
 
@@ -53,14 +54,12 @@ def bit_set(kind: type[Bits]) -> type[Bits]:
     """
     Return the enum *kind*, whose values are positions in a uint16 bit set.
 
-    Raises `TypeError` if a value is outside 0 to 15, and `ValueError` if two members share one: such a member would
-    vanish from stored bit sets without an error.
+    Raises `TypeError` if a value is not from 0 to 15, and `ValueError` if two members have the same value. Otherwise
+    such a member would be lost from stored bit sets without an error.
     """
-    unfit = [member.name for member in kind if not 0 <= member < BITS]
-    if unfit:
-        raise TypeError(
-            f"{kind.__name__}: {', '.join(unfit)} does not fit: a bit set holds the values 0 to {BITS - 1}."
-        )
+    out_of_range = [member.name for member in kind if not 0 <= member < BITS]
+    if out_of_range:
+        raise TypeError(f"{kind.__name__}: {', '.join(out_of_range)} does not fit. Give values from 0 to {BITS - 1}.")
     return unique(kind)
 
 
@@ -70,22 +69,22 @@ class Visibility(IntEnum):
     PUBLIC = 0
     FOLLOWERS = 1
     UNLISTED = 2
-    """Only for those who have its address: never recommended."""
+    """Visible to members who have the link. Never recommended."""
     PRIVATE = 3
 
 
 class Sensitivity(IntEnum):
-    """How sensitive a post is, and how much of it a viewer takes."""
+    """How sensitive a post is, and the most sensitive content that a viewer accepts."""
 
     SAFE = 0
     SENSITIVE = 1
     ADULT = 2
     FORBIDDEN = 3
-    """Shown to nobody."""
+    """Hidden from every viewer."""
 
 
 class AccountStatus(IntEnum):
-    """How an author's account stands."""
+    """The status of an author's account."""
 
     OPEN = 0
     PRIVATE = 1
@@ -93,7 +92,7 @@ class AccountStatus(IntEnum):
 
 
 class InteractionKind(StrEnum):
-    """What a member may do with a post."""
+    """The kinds of interaction of a member with a post."""
 
     VIEW = "view"
     CLICK = "click"
@@ -103,17 +102,17 @@ class InteractionKind(StrEnum):
     SHARE = "share"
     SAVE = "save"
     FOLLOW = "follow"
-    """Of the post's author, from the post."""
+    """The member followed the author from the post."""
     HIDE = "hide"
     NOT_INTERESTED = "not_interested"
     REPORT = "report"
 
 
 class FeedbackTarget(StrEnum):
-    """What of a post a member wants to see less of."""
+    """What a member wants to see less of, given a post."""
 
     POST = "post"
-    """This very post: it is never shown again."""
+    """The post itself, which is never shown again."""
     AUTHOR = "author"
     TOPIC = "topic"
     KIND = "kind"
@@ -121,7 +120,7 @@ class FeedbackTarget(StrEnum):
 
 @bit_set
 class Origin(IntEnum):
-    """Which source brought a candidate: the bit of `Candidates.origins`. Stored; add at the end."""
+    """The source of a candidate, as a bit of `Candidates.origins`. The values are stored: add new ones at the end."""
 
     NEAREST = 0
     FOLLOWED = 1
@@ -130,11 +129,11 @@ class Origin(IntEnum):
     TOPIC = 4
     EXPLORATION = 5
     INDEXED = 6
-    """Nearest in the vector index, resident or not."""
+    """Nearest in the vector index, which also holds non-resident posts."""
 
 
 class PolicyError(ValueError):
-    """A ranking policy has a *setting* that we don't know, or a value out of its range."""
+    """A ranking policy has an unknown *setting*, or a value outside the range of the setting."""
 
     def __init__(self, setting: str, problem: str) -> None:
         super().__init__(f"{setting}: {problem}")
@@ -143,22 +142,23 @@ class PolicyError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """What a policy's setting may be."""
+    """The allowed range of a policy setting."""
 
     low: float
     high: float
     help: str
     neutral: float
-    """The value with which the setting changes nothing: that of stored versions which lack the setting."""
+    """The value with which the setting has no effect. Stored versions without the setting get this value."""
 
 
 def ranged_field(default: float, low: float, high: float, help: str, *, neutral: float = 0) -> float:
     """
-    Return a field of `Policy` that is checked to lie between *low* and *high*.
+    Return a field of `Policy` whose values are from *low* to *high*.
 
-    *default* is for new versions. *neutral* is for versions that were stored before the setting existed: the value with
-    which feeds are ranked as if there were no such setting. That is 0 for a weight or a count of candidates, and for
-    another setting the limit that limits nothing or the constant that it replaces. Once released, it is never changed.
+    *default* is the value in new versions. *neutral* is the value in versions that were stored before the setting
+    existed: with it, feeds are ranked as if the setting did not exist. It is 0 for a weight or a count of candidates.
+    For other settings it is the limit that limits nothing, or the constant that the setting replaced. Never change a
+    neutral value that has been released: it would change how stored versions rank.
     """
     if not low <= neutral <= high:
         raise ValueError(f"{help} Give a neutral value from {low} to {high}, not {neutral}.")
@@ -168,104 +168,132 @@ def ranged_field(default: float, low: float, high: float, help: str, *, neutral:
 @dataclass(frozen=True, slots=True)
 class Policy:
     """
-    What a feed is ranked by. Every setting changes the answer.
+    The settings that a feed is ranked with. Every setting changes the answer.
 
-    A default holds for versions written from now on: each stored version names every setting that there was when it was
-    written (`Policy.of`), so that a later release ranks by it as before (`Policy.from_stored`). To give a stored
-    variant a new setting's default, write a new version of it.
+    A default applies to new versions only. A stored version names every setting of the release that wrote it
+    (`Policy.from_settings`), so that later releases rank with it as before (`Policy.from_stored`). To use the default
+    of a new setting in a stored variant, write a new version of the variant.
     """
 
-    taste: float = ranged_field(1.0, 0, 10, "Weight of the similarity to what the viewer liked.")
-    cold_taste: float = ranged_field(1.0, 0, 10, "Weight of the similarity of posts too old or cold to be resident.")
-    dislike: float = ranged_field(0.5, 0, 10, "Weight of the similarity to what the viewer turned down; subtracted.")
-    recency: float = ranged_field(0.15, 0, 10, "Weight of how new the post is.")
-    popularity: float = ranged_field(0.25, 0, 10, "Weight of the damped engagement of late.")
-    follow: float = ranged_field(0.2, 0, 10, "Weight of being by an author whom the viewer follows.")
-    author: float = ranged_field(0.2, 0, 10, "Weight of the viewer's liking for the author.")
-    topic: float = ranged_field(0.2, 0, 10, "Weight of the viewer's liking for the post's tags.")
-    show_less: float = ranged_field(
-        2.0, 0, 10, "Weight of what the viewer wants less of: author, topic, format; subtracted."
+    taste: float = ranged_field(1.0, 0, 10, "Weight of the similarity to the viewer's positive interests.")
+    cold_taste: float = ranged_field(1.0, 0, 10, "Weight of the similarity of posts that are not resident in memory.")
+    dislike: float = ranged_field(
+        0.5, 0, 10, "Weight of the similarity to posts that the viewer rejected. Lowers the score."
     )
-    quality: float = ranged_field(0.1, 0, 10, "Weight of the rate of positive acts an impression.")
-    exploration: float = ranged_field(0.05, 0, 10, "Bonus of a post that few have met.")
-    fatigue: float = ranged_field(0.4, 0, 10, "Weight of having been served lately and passed over; subtracted.")
+    recency: float = ranged_field(0.15, 0, 10, "Weight of the recency of the post.")
+    popularity: float = ranged_field(0.25, 0, 10, "Weight of recent engagement with the post, on a logarithmic scale.")
+    follow: float = ranged_field(0.2, 0, 10, "Weight of posts by authors whom the viewer follows.")
+    author: float = ranged_field(0.2, 0, 10, "Weight of the viewer's affinity for the author.")
+    topic: float = ranged_field(0.2, 0, 10, "Weight of the viewer's affinity for the tags of the post.")
+    show_less: float = ranged_field(
+        2.0, 0, 10, "Weight of negative feedback on the author, topic or kind of post. Lowers the score."
+    )
+    quality: float = ranged_field(
+        0.1, 0, 10, "Weight of the rate of positive interactions each time the post is served."
+    )
+    exploration: float = ranged_field(0.05, 0, 10, "Bonus for posts that were served to few members.")
+    fatigue: float = ranged_field(
+        0.4, 0, 10, "Weight of having served the post to the viewer recently. Lowers the score."
+    )
     fatigue_half_life_hours: float = ranged_field(
-        6.0, 0.1, 1000, "Hours after which the fatigue of a post has halved.", neutral=6
+        6.0, 0.1, 1000, "Hours after which the fatigue of a post halves.", neutral=6
     )
     session: float = ranged_field(
-        0.8, 0, 1, "Weight of what the viewer did in the last half hour, beside their interests."
+        0.8, 0, 1, "Weight of the current session as an interest, where the heaviest other interest has weight 1."
     )
     recency_half_life_hours: float = ranged_field(
-        72.0, 0.1, 87_600, "Hours after which the recency of a post has halved.", neutral=72
+        72.0, 0.1, 87_600, "Hours after which the recency of a post halves.", neutral=72
     )
-    diversity: float = ranged_field(0.3, 0, 1, "0: by score alone; 1: as unlike each other as can be.")
-    author_cap: int = ranged_field(  # type: ignore[assignment]
-        3, 1, 1000, "Posts of one author in a slate's visible part.", neutral=1000
+    diversity: float = ranged_field(
+        0.3, 0, 1, "Trade-off between score and variety. 0 ranks by score alone, 1 by variety alone."
     )
-    nearest_candidates: int = ranged_field(400, 0, 5000, "Candidates from the nearest to the interests.")  # type: ignore[assignment]
+    author_cap: int = ranged_field(3, 1, 1000, "Maximum number of posts by one author in a slate.", neutral=1000)  # type: ignore[assignment]
+    nearest_candidates: int = ranged_field(  # type: ignore[assignment]
+        400, 0, 5000, "Maximum number of candidates from the posts nearest to the viewer's interests."
+    )
     max_interests: int = ranged_field(  # type: ignore[assignment]
-        4, 1, 16, "Interests, heaviest first, whose nearest are sought.", neutral=16
+        4, 1, 16, "Number of interests to find nearest posts for, heaviest first.", neutral=16
     )
-    followed_candidates: int = ranged_field(300, 0, 5000, "Candidates from followed authors.")  # type: ignore[assignment]
-    trending_candidates: int = ranged_field(200, 0, 5000, "Candidates from what is popular of late.")  # type: ignore[assignment]
-    fresh_candidates: int = ranged_field(100, 0, 5000, "Candidates from what is new.")  # type: ignore[assignment]
-    topic_candidates: int = ranged_field(150, 0, 5000, "Candidates from the topics that the viewer likes.")  # type: ignore[assignment]
-    exploration_candidates: int = ranged_field(30, 0, 1000, "Candidates from posts that few have met.")  # type: ignore[assignment]
-    exploration_share: float = ranged_field(0.05, 0, 0.5, "Share of a slate that is kept for posts that few have met.")
+    followed_candidates: int = ranged_field(300, 0, 5000, "Maximum number of candidates from followed authors.")  # type: ignore[assignment]
+    trending_candidates: int = ranged_field(200, 0, 5000, "Maximum number of candidates from trending posts.")  # type: ignore[assignment]
+    fresh_candidates: int = ranged_field(100, 0, 5000, "Maximum number of candidates from the newest posts.")  # type: ignore[assignment]
+    topic_candidates: int = ranged_field(
+        150, 0, 5000, "Maximum number of candidates from topics that the viewer likes."
+    )  # type: ignore[assignment]
+    exploration_candidates: int = ranged_field(  # type: ignore[assignment]
+        30, 0, 1000, "Maximum number of candidates from posts that were served to few members."
+    )
+    exploration_share: float = ranged_field(
+        0.05, 0, 0.5, "Share of a slate that is reserved for posts that were served to few members."
+    )
     exploration_max_served: int = ranged_field(  # type: ignore[assignment]
-        100, 1, 10_000, "Impressions that end an exploration.", neutral=100
+        100, 1, 10_000, "Number of times a post is served before its exploration ends.", neutral=100
     )
-    max_topic_run: int = ranged_field(2, 1, 100, "Posts about one topic in a row.", neutral=100)  # type: ignore[assignment]
+    max_topic_run: int = ranged_field(2, 1, 100, "Maximum number of consecutive posts about one topic.", neutral=100)  # type: ignore[assignment]
     weight_view: float = ranged_field(
-        0.2, -10, 10, "What a view says of taste and of the post; of use in `control` only."
+        0.2, -10, 10, "Weight of a view in interests and engagement. Read from the control variant only."
     )
     weight_click: float = ranged_field(
-        0.5, -10, 10, "What a click says of taste and of the post; of use in `control` only."
+        0.5, -10, 10, "Weight of a click in interests and engagement. Read from the control variant only."
     )
     weight_dwell: float = ranged_field(
-        0.5, -10, 10, "What a dwell says of taste and of the post; of use in `control` only."
+        0.5, -10, 10, "Weight of a dwell in interests and engagement. Read from the control variant only."
     )
     weight_like: float = ranged_field(
-        1.0, -10, 10, "What a like says of taste and of the post; of use in `control` only."
+        1.0, -10, 10, "Weight of a like in interests and engagement. Read from the control variant only."
     )
     weight_comment: float = ranged_field(
-        1.5, -10, 10, "What a comment says of taste and of the post; of use in `control` only."
+        1.5, -10, 10, "Weight of a comment in interests and engagement. Read from the control variant only."
     )
     weight_share: float = ranged_field(
-        2.0, -10, 10, "What a share says of taste and of the post; of use in `control` only."
+        2.0, -10, 10, "Weight of a share in interests and engagement. Read from the control variant only."
     )
     weight_save: float = ranged_field(
-        2.0, -10, 10, "What a save says of taste and of the post; of use in `control` only."
+        2.0, -10, 10, "Weight of a save in interests and engagement. Read from the control variant only."
     )
     weight_follow: float = ranged_field(
-        1.5, -10, 10, "What following the author from a post says of taste and of the post; of use in `control` only."
+        1.5,
+        -10,
+        10,
+        "Weight of following the author from a post in interests and engagement. Read from the control variant only.",
     )
     weight_hide: float = ranged_field(
-        -1.0, -10, 10, "What a hide says of taste and of the post; of use in `control` only."
+        -1.0, -10, 10, "Weight of a hide in interests and engagement. Read from the control variant only."
     )
     weight_not_interested: float = ranged_field(
-        -1.5, -10, 10, "What a not-interested without a reason says of taste and of the post; of use in `control` only."
+        -1.5,
+        -10,
+        10,
+        "Weight of a not_interested without a target in interests and engagement. Read from the control variant only.",
     )
     weight_report: float = ranged_field(
-        -2.0, -10, 10, "What a report says of taste and of the post; of use in `control` only."
+        -2.0, -10, 10, "Weight of a report in interests and engagement. Read from the control variant only."
     )
 
     @property
     def interaction_weights(self) -> dict[str, float]:
-        """What each kind of act weighs. One profile serves every variant, so learning asks the control's policy."""
+        """The weight of each kind of interaction. Variants share one profile, so learning uses the control policy."""
         return {kind: getattr(self, f"weight_{kind}") for kind in InteractionKind}
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, object]) -> Policy:
-        """Return a new policy of *settings*, others at their default; raise `PolicyError` naming a wrong one."""
+        """
+        Return a new policy with these *settings*, and the defaults of the others.
+
+        Raises `PolicyError` with the name of a setting that is unknown, or whose value is outside its range.
+        """
         known = {f.name: f for f in fields(cls)}
         values: dict[str, float] = {}
         for name, value in settings.items():
             if name not in known:
-                raise PolicyError(name, f"no such setting; there are {', '.join(known)}.")
-            span: Range = known[name].metadata["range"]
-            if isinstance(value, bool) or not isinstance(value, int | float) or not span.low <= value <= span.high:
-                raise PolicyError(name, f"give a number from {span.low} to {span.high}, not {value!r}.")
+                raise PolicyError(name, f"no such setting. The settings are {', '.join(known)}.")
+            allowed: Range = known[name].metadata["range"]
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int | float)
+                or not allowed.low <= value <= allowed.high
+            ):
+                raise PolicyError(name, f"give a number from {allowed.low} to {allowed.high}, not {value!r}.")
             if known[name].type == "int" and value != int(value):
                 raise PolicyError(name, f"give a whole number, not {value!r}.")
             values[name] = int(value) if known[name].type == "int" else float(value)
@@ -276,22 +304,22 @@ class Policy:
         """
         Return the policy of a stored version, which ranks as it did when it was written.
 
-        A setting that it lacks has its neutral value, never its default; one that there is no more is left out. Values
-        were checked when they were written: a range that was narrowed since changes none. Raises `PolicyError` for one
-        that is no number.
+        A missing setting gets its neutral value, never its default. A setting that no longer exists is ignored. Values
+        were validated when they were written, so a range that was narrowed later does not change them. Raises
+        `PolicyError` if a value is not a number.
         """
         values: dict[str, float] = {}
-        for one in fields(cls):
-            value = settings.get(one.name, one.metadata["range"].neutral)
+        for setting in fields(cls):
+            value = settings.get(setting.name, setting.metadata["range"].neutral)
             if isinstance(value, bool) or not isinstance(value, int | float):
-                raise PolicyError(one.name, f"a number was stored, not {value!r}.")
-            values[one.name] = int(value) if one.type == "int" else float(value)
+                raise PolicyError(setting.name, f"the stored value {value!r} is not a number.")
+            values[setting.name] = int(value) if setting.type == "int" else float(value)
         return cls(**values)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
 class Interests:
-    """A viewer's interest vectors at the moment of the request. Rows have unit length; a heavier one counts more."""
+    """A viewer's interest vectors at the moment of the request. Rows have unit length; heavier interests count more."""
 
     positive: Float32Array  # (k, d)
     positive_weights: Float32Array  # (k,) from 0 to 1, the heaviest is 1
@@ -300,7 +328,7 @@ class Interests:
 
     @classmethod
     def empty(cls, dimension: int) -> Interests:
-        """Return the interests of somebody of whom nothing is known."""
+        """Return the interests of a viewer without any."""
         empty, weights = np.zeros((0, dimension), np.float32), np.zeros(0, np.float32)
         return cls(empty, weights, empty, weights)
 
@@ -308,9 +336,10 @@ class Interests:
 @dataclass(frozen=True, slots=True)
 class SpaceTaste:
     """
-    A viewer's interests in one extra space of an engine: `Engine.score` adds one part to the score for it.
+    A viewer's interests in one extra space of an engine. `Engine.score` adds one score part for it.
 
-    It is for collaborative factors: the viewer's factors are the interest, the posts' factors the vectors of the space.
+    Extra spaces are for collaborative factors: the viewer's factors are the interest, and the posts' factors are the
+    vectors of the space.
     """
 
     space: str
@@ -323,91 +352,97 @@ EMPTY_IDS: Int64Array = np.zeros(0, np.int64)
 
 
 COMPARE_MAX_IDS, SEARCH_MAX_VALUES, TABLE_MAX_SPARSITY = 8, 4096, 16
-"""Change the speed of `among` only: how many ids, how many values, and how many ids that are missing a value."""
+"""
+Limits of the strategies of `is_in_sorted`: the most ids to compare one by one, the most values to search for, and the
+largest ratio of the table's size to the number of values. Change the speed, never the answer.
+"""
 
 
 def is_in_sorted(values: NDArray[np.integer], sorted_ids: NDArray[np.integer]) -> BoolArray:
     """
-    Return which of *values* are one of *ids*, which are sorted, in their shape.
+    Return a mask, in the shape of *values*, of the values that are in *sorted_ids* (n,), which must be sorted.
 
-    For a few ids a comparison each is the fastest; for few values a search; for many of both a table over the span of
-    the ids, if they lie close. np.isin takes ten times as long as each.
+    Filters run this over every resident post on each request, so it has four strategies; `np.isin` alone takes ten
+    times as long as the first three. Up to `COMPARE_MAX_IDS` ids are compared one after the other. Up to
+    `SEARCH_MAX_VALUES` values are looked up by binary search. Otherwise, if the ids lie close together, a table with an
+    entry for every integer in their span answers each value with one look-up. Ids that are spread out would need a
+    table far larger than the data, and fall back to `np.isin`.
     """
     if not len(sorted_ids):
         return np.zeros(values.shape, np.bool_)
     if len(sorted_ids) <= COMPARE_MAX_IDS:
-        first, *others = sorted_ids.tolist()
-        found = np.equal(values, first)
-        for id in others:
-            found |= values == id
-        return found
+        first, *rest = sorted_ids.tolist()
+        is_in = np.equal(values, first)
+        for id in rest:
+            is_in |= values == id
+        return is_in
     if values.size <= SEARCH_MAX_VALUES:
         return np.equal(sorted_ids[np.minimum(np.searchsorted(sorted_ids, values), len(sorted_ids) - 1)], values)
     below, span = int(sorted_ids[0]) - 1, int(sorted_ids[-1] - sorted_ids[0]) + 1
     if span > TABLE_MAX_SPARSITY * values.size:
         return np.isin(values, sorted_ids)
-    # The first and the last entry answer for all that lies outside.
+    # The table has one more entry at each end, always False: mode="clip" sends all values outside the span there.
     table = np.zeros(span + 2, np.bool_)
     table[sorted_ids - below] = True
     return table.take(values - below, mode="clip")
 
 
 LEARNED_FLOOR = -0.5
-"""No affinity that was merely learned is below this; a wish for less of something is. Changes the answer."""
+"""Learned affinities are never below this; only negative feedback is. Changes the answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Affinity:
-    """How a viewer stands to some authors, topics, formats or posts; 0 for those that are not named."""
+    """A viewer's affinity for authors, topics, kinds or posts, as a sparse vector: 0 for every other id."""
 
     ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)  # (n,) sorted
-    weights: Float32Array = field(default_factory=lambda: np.zeros(0, np.float32))  # (n,) from -1 (less of it) to 1
+    weights: Float32Array = field(default_factory=lambda: np.zeros(0, np.float32))  # (n,) from -1 (show less) to 1
 
     @property
     def is_learned(self) -> bool:
-        """Whether every weight was learned: none is a wish for less."""
+        """Whether every weight was learned, so none comes from negative feedback."""
         return not len(self.ids) or bool(self.weights.min() >= LEARNED_FLOOR)
 
     def weights_of(self, ids: NDArray[np.integer]) -> Float32Array:
-        """Return the weight of each of *ids*, in their shape; the one of `UNKNOWN` is 0."""
+        """Return the weight of each of *ids*, in their shape. The weight of `UNKNOWN` is 0."""
         if not len(self.ids):
             return np.zeros(ids.shape, np.float32)
-        beyond = int(self.ids[-1]) + 1
-        if beyond < ids.size and self.ids[0] >= 0:
-            # A table is the faster to make than so many searches. Its last entry is for what is unknown or beyond it.
-            table = np.zeros(beyond + 1, np.float32)
+        table_end = int(self.ids[-1]) + 1
+        if table_end < ids.size and self.ids[0] >= 0:
+            # A table is faster than so many searches. Its last entry is 0: larger ids and UNKNOWN (-1) read it.
+            table = np.zeros(table_end + 1, np.float32)
             table[self.ids] = self.weights
-            return table.take(np.minimum(ids, beyond))
-        at = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
-        return np.where(self.ids[at] == ids, self.weights[at], np.float32(0))
+            return table.take(np.minimum(ids, table_end))
+        indexes = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+        return np.where(self.ids[indexes] == ids, self.weights[indexes], np.float32(0))
 
 
 @dataclass(frozen=True, slots=True)
 class FeedFilter:
-    """What one request wants of the posts it brings, in numbers; empty: any."""
+    """The filters of one request, in internal ids. An empty filter accepts every post."""
 
     language_ids: Int32Array = field(default_factory=lambda: np.zeros(0, np.int32))  # (n,) sorted
     kind_ids: Int32Array = field(default_factory=lambda: np.zeros(0, np.int32))  # (n,) sorted
     tag_ids: Int32Array = field(default_factory=lambda: np.zeros(0, np.int32))  # (n,) sorted
     since: float = 0.0
-    """Unix seconds: no older post."""
+    """Unix seconds; older posts are dropped. 0: no limit."""
     key: str = ""
-    """What tells its slates from those of other requests; empty if it wants anything."""
+    """The part of a slate's cache key that identifies the filters; empty if there are none."""
 
 
 NON_PERSONALIZED = "non_personalized"
-"""The feed that uses nothing that its viewer did."""
+"""The feed that does not use the viewer's history."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """One request: who asks, for what, and all that we know of the viewer. Id arrays are sorted."""
+    """One request: its viewer, its feed, and the facts of the viewer that the pipeline uses. Id arrays are sorted."""
 
     request_id: UUID
     viewer_id: int
     feed: str
     size: int
-    """Posts to rank: what is shown and the reserve behind it."""
+    """Number of posts in the slate, including the reserve."""
     now: float
     """Unix seconds."""
     policy: Policy
@@ -415,10 +450,10 @@ class Query:
     policy_version: int
     interests: Interests
     excluded_post_ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)
-    """Posts that this request must not bring: what an earlier page held, the post that similar ones are asked for."""
+    """Posts that must not be in the slate: those of earlier pages, or the post that a similar feed starts from."""
     max_sensitivity: int = Sensitivity.SAFE
     language_ids: Int32Array = field(default_factory=lambda: np.zeros(0, np.int32))
-    """Languages the viewer reads; empty: any."""
+    """Languages that the viewer reads; empty: any."""
     followed_author_ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)
     blocked_author_ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)
     """Authors on either side of a block."""
@@ -428,47 +463,47 @@ class Query:
     """Case-folded."""
     seen_post_ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)
     hidden_post_ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)
-    """Posts that the viewer hid, reported or turned down."""
+    """Posts that the viewer hid, reported or rejected."""
     region_id: int = UNKNOWN
     author_affinity: Affinity = field(default_factory=Affinity)
     topic_affinity: Affinity = field(default_factory=Affinity)
-    """By tag number."""
+    """By tag id."""
     kind_affinity: Affinity = field(default_factory=Affinity)
-    """By format number."""
+    """By kind id."""
     post_fatigue: Affinity = field(default_factory=Affinity)
-    """Posts that were served lately, and how tired of each the viewer may be, 0 to 1."""
+    """The fatigue of recently served posts, 0 to 1."""
     feed_filter: FeedFilter = field(default_factory=FeedFilter)
 
     @property
     def feed_key(self) -> str:
-        """What the slate of this query is kept as, among those of its viewer."""
+        """The key of this query's slate among the cached slates of the viewer."""
         return f"{self.feed}:{self.feed_filter.key}" if self.feed_filter.key else self.feed
 
     @property
     def uses_history(self) -> bool:
-        """Whether the feed may use what its viewer did; if not, it is not even read."""
+        """Whether the feed may use the viewer's history. If not, the history is not read."""
         return self.feed != NON_PERSONALIZED
 
 
 @dataclass(frozen=True, slots=True)
 class IndexFilter:
     """
-    Which posts a vector index shall look among: those filters that it can apply itself, before it counts to k.
+    The filters that a vector index applies itself, before it selects the k nearest posts.
 
-    A post is wanted if it is public, or its author is among the followed and it is for followers.
+    A post passes if it is public, or if it is for followers and the viewer follows its author.
     """
 
     max_sensitivity: int = Sensitivity.SAFE
     language_ids: Int32Array = field(default_factory=lambda: np.zeros(0, np.int32))
-    """Empty: any. A post of unknown language is wanted in any case."""
+    """Empty: any. A post of unknown language always passes."""
     excluded_author_ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)
     followed_author_ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)
     author_cap: int = 0
-    """Posts of one author at most; 0: as many as there are."""
+    """Maximum number of posts by one author; 0: no limit."""
 
     @classmethod
     def for_query(cls, query: Query, *, author_cap: int = 0) -> IndexFilter:
-        """Return what the viewer of *query* may be shown, as far as an index can tell."""
+        """Return the filters for the viewer of *query*, as far as an index can apply them."""
         return cls(
             max_sensitivity=query.max_sensitivity,
             language_ids=query.language_ids,
@@ -481,11 +516,11 @@ class IndexFilter:
 
 
 RowSelector = Int64Array | Int32Array | BoolArray | slice
-"""Positions, a mask, or a stretch."""
+"""Positions, a mask, or a slice."""
 
 
 def select_rows(column: NDArray[Any], selector: RowSelector) -> NDArray[Any]:
-    """Return these rows of *column*. For positions, an index takes ten times as long where a row is several numbers."""
+    """Return the selected rows of *column*. For positions, `take` is ten times as fast as indexing a 2-d column."""
     if isinstance(selector, slice) or selector.dtype == np.bool_:
         return column[selector]
     return column.take(selector, axis=0)
@@ -493,30 +528,30 @@ def select_rows(column: NDArray[Any], selector: RowSelector) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class Candidates:
-    """Posts on their way to being recommended, one column per fact, all of length n. `UNKNOWN` where we don't know."""
+    """Posts in the pipeline: one column for each fact, all of length n. `UNKNOWN` marks a fact that is unknown."""
 
     post_ids: Int64Array  # (n,)
-    origins: UInt16Array  # (n,) bit set of `Origin`: the sources that brought the post
+    origins: UInt16Array  # (n,) bit set of `Origin`: the sources of the post
     rows: Int32Array  # (n,) row of the resident catalogue
     author_ids: Int64Array  # (n,)
     created_at: Float64Array  # (n,) Unix seconds
     visibility: Int8Array  # (n,) Visibility
     sensitivity: Int8Array  # (n,) Sensitivity
-    account_status: Int8Array  # (n,) Standing of the author
+    account_status: Int8Array  # (n,) AccountStatus of the author
     is_removed: BoolArray  # (n,)
-    is_seen: BoolArray  # (n,) told by the last look, beyond the ids that the query holds
-    has_muted_word: BoolArray  # (n,) holds a muted word; told by the last look, which reads the texts
+    is_seen: BoolArray  # (n,) set by the final check, in addition to query.seen_post_ids
+    has_muted_word: BoolArray  # (n,) set by the final check, which reads the texts
     language_ids: Int32Array  # (n,)
     tag_ids: Int32Array  # (n, t)
     engagement: Float32Array  # (n,) decayed sum, at the moment of the query
-    kind_ids: Int32Array  # (n,) the post's kind (text, image, film …) as a number
-    served_count: Float32Array  # (n,) how often it was served
-    quality: Float32Array  # (n,) 0 to 1, 0.5 where nothing is known
-    similarity: Float32Array  # (n,) weight · cosine with the interests; filled in for posts that are not resident
+    kind_ids: Int32Array  # (n,) id of the kind (text, image, film …)
+    served_count: Float32Array  # (n,) how often the post was served
+    quality: Float32Array  # (n,) 0 to 1; 0.5 if unknown
+    similarity: Float32Array  # (n,) weight · cosine with the interests, for non-resident posts; otherwise 0
 
     @classmethod
     def unknown(cls, post_ids: Int64Array, origins: UInt16Array) -> Candidates:
-        """Return candidates of which nothing is known but the id and the origin."""
+        """Return candidates with these ids and origins. Every other fact is unknown, so most filters drop them."""
         n = len(post_ids)
         return cls(
             post_ids=post_ids,
@@ -547,42 +582,45 @@ class Candidates:
         """The main tag (n,) of each post."""
         return self.tag_ids[:, 0]
 
-    # What follows from the columns alone is worked out once: those of all resident posts serve many requests.
+    # Cached, because the candidates of all resident posts serve many requests.
 
     @cached_property
     def is_visible_to_all(self) -> BoolArray:
-        """Whether each post (n,) is public and its author open to all."""
+        """Whether each post (n,) is public and its author's account is open."""
         return (self.visibility == Visibility.PUBLIC) & (self.account_status == AccountStatus.OPEN)
 
     @cached_property
     def followers_only(self) -> tuple[Int64Array, Int64Array]:
-        """The positions of the posts that followers of their author see, and others don't, and those authors."""
-        visible = (self.visibility == Visibility.PUBLIC) | (self.visibility == Visibility.FOLLOWERS)
-        known = (self.account_status == AccountStatus.OPEN) | (self.account_status == AccountStatus.PRIVATE)
-        at = np.flatnonzero(visible & known & ~self.is_visible_to_all)
-        return at, self.author_ids[at]
+        """The positions of the posts that only followers of the author may see, and the ids of those authors."""
+        is_visible = (self.visibility == Visibility.PUBLIC) | (self.visibility == Visibility.FOLLOWERS)
+        is_active = (self.account_status == AccountStatus.OPEN) | (self.account_status == AccountStatus.PRIVATE)
+        positions = np.flatnonzero(is_visible & is_active & ~self.is_visible_to_all)
+        return positions, self.author_ids[positions]
 
     @cached_property
     def has_author(self) -> BoolArray:
-        """Whether it is known who wrote each post (n,)."""
+        """Whether the author of each post (n,) is known."""
         return self.author_ids >= 0
 
     def take(self, selector: RowSelector, **columns: NDArray[Any]) -> Candidates:
         """
-        Return the candidates at these positions, or where this mask is true, with these *columns* for their own.
+        Return the selected candidates. *columns* replace the columns of the same names.
 
-        A column is taken when it is first asked for: most are not, each time that an order changes.
+        The result is lazy. It stores a reference to these candidates and the selector, and `__getattr__` copies a
+        column when it is first read. Each change of order calls `take`, and most columns are never read before the next
+        change, so copying all of them would be wasted work. The danger: a column of these candidates that is changed in
+        place after `take` also changes in the result, if the result has not read it yet. Use `replace` instead.
         """
         taken = object.__new__(Candidates)
-        taken.__dict__.update(columns, _of=self, _which=selector)
+        taken.__dict__.update(columns, _source=self, _selector=selector)
         return taken
 
-    if not TYPE_CHECKING:  # A checker would take any misspelt column for one.
+    if not TYPE_CHECKING:  # With it, a type checker would accept any misspelled column.
 
         def __getattr__(self, name: str) -> NDArray[Any]:
-            if name not in CANDIDATE_COLUMNS or "_of" not in self.__dict__:
-                raise AttributeError(f"Candidates have no {name!r}")
-            column = select_rows(getattr(self._of, name), self._which)
+            if name not in CANDIDATE_COLUMNS or "_source" not in self.__dict__:
+                raise AttributeError(f"Candidates have no column {name!r}")
+            column = select_rows(getattr(self._source, name), self._selector)
             self.__dict__[name] = column
             return column
 
@@ -591,12 +629,12 @@ CANDIDATE_COLUMNS = tuple(f.name for f in fields(Candidates))
 
 
 ENGAGEMENT_HALF_LIFE_SECONDS = 14 * 86_400.0
-"""After this time an act counts half in a post's engagement and in a member's interests. Changes the answer."""
+"""Half-life of an interaction in the engagement of a post. Interests decay four times as slowly. Changes the answer."""
 
 
 @dataclass(frozen=True)
 class ScoredCandidates:
-    """Candidates with their score and the parts it is the sum of."""
+    """Candidates with their scores. A score is the sum of its parts."""
 
     candidates: Candidates
     scores: Float32Array  # (n,)
@@ -604,7 +642,7 @@ class ScoredCandidates:
     parts: Float32Array  # (n, p)
 
     def take(self, selector: Int64Array | slice) -> ScoredCandidates:
-        """Return those at these positions, in this order."""
+        """Return the candidates at these positions, in this order."""
         return ScoredCandidates(
             self.candidates.take(selector), self.scores[selector], self.part_names, select_rows(self.parts, selector)
         )
@@ -612,7 +650,7 @@ class ScoredCandidates:
 
 @dataclass(frozen=True, slots=True)
 class PostView:
-    """A post as it leaves the service. Ids are the platform's."""
+    """A post as entry points return it. Ids are the platform's."""
 
     id: str
     author_id: str
@@ -626,42 +664,42 @@ class PostView:
 
 @dataclass(frozen=True)
 class CurrentPosts:
-    """Posts as the database has them at one moment: the facts to judge them by, and what would be shown of them."""
+    """Posts as they are in the database at one moment: the facts for the filters, and the views to serve."""
 
     candidates: Candidates
     views: dict[int, PostView]
-    """By post id; what is gone is not in it."""
+    """By post id; without posts that no longer exist."""
     facts_version: Any = None
-    """What the store went by, for it to tell later whether it still holds."""
+    """Opaque version of the facts, for `PostFacts.is_current`."""
 
 
 @dataclass(frozen=True)
 class Slate:
-    """A ranked list for one viewer, with a reserve behind the visible picks; what the cache keeps."""
+    """A ranked list for one viewer, with a reserve after the visible picks. This is the unit that the cache stores."""
 
     request_id: UUID
     engine: str
     variant: str
     policy_version: int
     fallback: str
-    """The step of the fallback that made it; empty if none was needed."""
+    """The fallback step that built the slate; empty if none was needed."""
     built_at: float
     candidate_count: int
-    """How many candidates it was ranked from."""
+    """How many candidates the slate was ranked from."""
     post_ids: Int64Array  # (n,)
     scores: Float32Array  # (n,)
     origins: UInt16Array  # (n,)
     reasons: UInt16Array  # (n,) bit set of `Reason`
     part_names: tuple[str, ...] = ()
     parts: Float32Array = field(default_factory=lambda: np.zeros((0, 0), np.float32))
-    """(n, p); empty when the slate comes from the cache, which keeps none."""
+    """(n, p); empty for a slate from the cache, which does not store parts."""
 
     def __len__(self) -> int:
         return len(self.post_ids)
 
     @cached_property
     def has_parts(self) -> bool:
-        """Whether the parts of the scores came along."""
+        """Whether the slate has the parts of its scores."""
         return self.parts.shape[0] == len(self.post_ids) and bool(self.part_names)
 
     def take(self, selector: Int64Array | BoolArray) -> Slate:
@@ -679,29 +717,29 @@ class Slate:
 
 @dataclass(frozen=True, slots=True)
 class CachedNeighbors:
-    """A cached answer to a vector query, and the posts that changed since it was made."""
+    """A cached answer to a vector query, and the posts that have changed since."""
 
     post_ids: Int64Array  # (n,) best first
     cosines: Float32Array  # (n,)
-    changed_post_ids: Int64Array  # (m,) sorted; any post, in the answer or not
+    changed_post_ids: Int64Array  # (m,) sorted; posts that are in the answer or not
 
 
 @dataclass(frozen=True, slots=True)
 class SweepResult:
-    """What one sweep of a cache removed, and what is left."""
+    """What one sweep of a cache removed, and what remains."""
 
     expired: int
-    """Entries that had outlived their time."""
+    """Entries whose time to live had ended."""
     evicted: int
-    """Entries removed because there were more than the budget allows."""
+    """Entries removed because the cache exceeded its budget."""
     entries: int
     size_bytes: int
-    """An estimate; 0 only if the cache is empty."""
+    """An estimate. 0 only if the cache is empty."""
 
 
 @bit_set
 class Reason(IntEnum):
-    """Why a pick is in the slate: the bit of `Slate.reasons`."""
+    """Why a pick is in the slate, as a bit of `Slate.reasons`. The values are stored: add new ones at the end."""
 
     TASTE = 0
     FOLLOWED = 1
@@ -721,10 +759,10 @@ REASON_SENTENCES: dict[Reason, str] = {
     Reason.SIMILAR: "Like the post you are looking at",
     Reason.TOPIC: "About a topic you like",
     Reason.AUTHOR: "By someone whose posts you enjoy",
-    Reason.EXPLORATION: "New, and looking for its audience",
+    Reason.EXPLORATION: "New and not yet widely seen",
 }
-if unsaid := sorted(reason.name for reason in set(Reason) - set(REASON_SENTENCES)):
-    raise TypeError(f"REASON_SENTENCES: add a sentence for {', '.join(unsaid)}.")
+if missing := sorted(reason.name for reason in set(Reason) - set(REASON_SENTENCES)):
+    raise TypeError(f"REASON_SENTENCES: add a sentence for {', '.join(missing)}.")
 
 
 @cache
@@ -740,7 +778,7 @@ def origins_of(bits: int) -> tuple[Origin, ...]:
 
 
 def sum_parts(parts: Float32Array) -> Float32Array:
-    """Return the sum (n,) of each row's *parts* (n, p), from left to right; NumPy adds eight or more otherwise."""
+    """Return the sum (n,) of each row of *parts* (n, p), left to right. `np.sum` uses another order for 8 or more."""
     if not parts.shape[1]:
         return np.zeros(len(parts), np.float32)
     running: Float32Array = np.cumsum(parts, axis=1, dtype=np.float32)
@@ -748,5 +786,5 @@ def sum_parts(parts: Float32Array) -> Float32Array:
 
 
 def has_origin(origins: UInt16Array, origin: Origin) -> BoolArray:
-    """Return which candidates this source brought."""
+    """Return a mask (n,) of the candidates that this source returned."""
     return (origins >> np.uint16(origin) & np.uint16(1)).astype(np.bool_)

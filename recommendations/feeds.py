@@ -1,6 +1,4 @@
-"""
-START HERE: every feed and its parts, in the order they run.
-"""
+"""START HERE: every feed, with its components in the order they run."""
 
 from __future__ import annotations
 
@@ -42,9 +40,9 @@ from recommendations.pipeline.stages import ExplainedFilter, Filter
 from recommendations.ports import Catalogue, ColdPosts, Engine, VectorIndex
 
 MANDATORY_FILTERS: tuple[Filter, ...] = (not_removed, visible_to_viewer, not_blocked, safe_for_viewer)
-"""What no slate is ever without, whatever the feed: the same functions run again on every slate served."""
+"""Filters that every feed has. The final check runs the same functions again on every page."""
 
-# Each of these tells the viewer why a post is missing (`services/explaining/explain.py`): mypy refuses one that cannot.
+# Explanations use the sentence of each of these filters (`services/explaining/explain.py`). The type requires one.
 PREFERENCE_FILTERS: tuple[ExplainedFilter, ...] = (
     not_hidden,
     not_muted,
@@ -66,14 +64,14 @@ NON_PERSONALIZED_FILTERS: tuple[ExplainedFilter, ...] = (
 
 @dataclass(frozen=True)
 class NonResidentPosts:
-    """Posts beyond the resident ones: where they are found, and where their facts are read."""
+    """The index that finds non-resident posts, and the store that reads their facts."""
 
     index: VectorIndex
     posts: ColdPosts
 
 
 def discovery(*, engine: Engine, catalogue: Catalogue, non_resident_posts: NonResidentPosts | None = None) -> Pipeline:
-    """What this member is likely to enjoy, from everywhere."""
+    """Return the feed of posts that the member is likely to enjoy, from all sources."""
     return Pipeline(
         catalogue=catalogue,
         sources=(
@@ -105,7 +103,7 @@ def discovery(*, engine: Engine, catalogue: Catalogue, non_resident_posts: NonRe
 
 
 def following(*, catalogue: Catalogue) -> Pipeline:
-    """The newest of those whom this member follows, and nothing else."""
+    """Return the feed of the newest posts by authors whom the member follows."""
     return Pipeline(
         catalogue=catalogue,
         sources=(FollowedAuthors(catalogue),),
@@ -117,7 +115,7 @@ def following(*, catalogue: Catalogue) -> Pipeline:
 
 
 def trending(*, catalogue: Catalogue) -> Pipeline:
-    """What is popular of late, the same for all but for what they may not or will not see. Needs no engine."""
+    """Return the feed of trending posts: the same for all members, except for the filters. It uses no engine."""
     return Pipeline(
         catalogue=catalogue,
         sources=(Trending(catalogue), Fresh(catalogue)),
@@ -130,10 +128,10 @@ def trending(*, catalogue: Catalogue) -> Pipeline:
 
 def non_personalized(*, catalogue: Catalogue) -> Pipeline:
     """
-    What anybody would be shown: no profile is read (`services/serving/query.py`), and no affinity or history is used.
+    Return the feed without a profile: no interests, affinity or history is read (`services/serving/query.py`).
 
-    The viewer's privacy, safety, blocks, mutes and languages hold as everywhere. What they saw may come again: that
-    they saw it is something they did.
+    The viewer's privacy, safety, block, mute and language settings apply as in every feed. Posts that the viewer has
+    seen may appear again, because seen posts are part of the history.
     """
     return Pipeline(
         catalogue=catalogue,
@@ -146,7 +144,7 @@ def non_personalized(*, catalogue: Catalogue) -> Pipeline:
 
 
 def similar(*, engine: Engine, catalogue: Catalogue) -> Pipeline:
-    """Posts like one post, for this viewer: the query's interest is that post's vector."""
+    """Return the feed of posts similar to one post. The query's only interest is the vector of that post."""
     return Pipeline(
         catalogue=catalogue,
         sources=(Nearest(engine, catalogue),),

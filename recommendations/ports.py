@@ -1,7 +1,7 @@
 """
-What the inside asks of the outside. A port states the law, edge cases included; the wings keep it.
+The ports: what the pipeline and the services require of engines, stores and embedders, edge cases included.
 
-Engines and stores share these docstrings, not a base class; `tests/spec/` holds every one of them to the same tests.
+Implementations share these docstrings, not a base class. `tests/spec/` runs the same tests on every implementation.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from recommendations.contracts import (
 
 
 class VectorError(ValueError):
-    """A vector cannot be used: wrong dimension or type, NaN or infinity. Says which."""
+    """A vector cannot be used: wrong dimension or type, NaN or infinity. The message names the vector."""
 
 
 class EngineError(RuntimeError):
-    """An engine could not do its work; another one may."""
+    """An engine failed. Another engine may succeed."""
 
 
 class Engine(Protocol):
     """
-    Keeps one vector per catalogue row and scores them. Every engine gives the same order; ties go to the lower post id.
+    Stores one vector for each catalogue row, and scores them. Every engine gives the same order; ties go to the lower
+    post id.
 
-    A zero vector is alike to nothing: its cosine is 0. NaN or infinity raises `VectorError`.
-    What cannot be done for another reason raises `EngineError`, and changes nothing.
+    The cosine of a zero vector with any vector is 0. NaN or infinity raises `VectorError`. Any other failure raises
+    `EngineError` and leaves the engine unchanged.
 
-    An engine is made with its extra spaces: each has a name, a dimension and at most one vector per catalogue row. They
-    are for collaborative factors, and take part in `score` only. A name that the engine was not made with raises
-    `VectorError`.
+    An engine is created with its extra spaces. Each has a name, a dimension and at most one vector for each catalogue
+    row. They are for collaborative factors, and only `score` uses them. An unknown name raises `VectorError`.
     """
 
     name: str
@@ -52,25 +52,26 @@ class Engine(Protocol):
 
     def put(self, rows: Int32Array, post_ids: Int64Array, vectors: Float32Array, *, space: str | None = None) -> None:
         """
-        Keep *vectors* (n, d) at *rows* (n,), in place of what was there.
+        Store *vectors* (n, d) at *rows* (n,), replacing earlier vectors.
 
-        *space* names an extra space, whose dimension is d then; None is the engine's own space.
+        *space* names an extra space, and d is its dimension. None is the engine's own space.
         """
         ...
 
     def drop(self, rows: Int32Array, *, space: str | None = None) -> None:
         """
-        Remove these rows from the extra space of this name, or, without a name, from every space.
+        Remove *rows* (n,) from the extra space *space*, or from every space if it is None.
 
-        A row that another post will take is dropped without a name: no vector of the earlier post stays behind.
+        Before a row is reused for another post it must be dropped from every space. Otherwise the new post would have
+        vectors of the earlier post.
         """
         ...
 
     def nearest(self, queries: Float32Array, k: int, eligible: BoolArray) -> tuple[Int32Array, Float32Array]:
         """
-        Return, for each query (q, d), its *k* nearest rows among the *eligible* ones (a mask over rows), best first.
+        Return the *k* nearest rows of each query (q, d), best first. *eligible* is a mask over the rows.
 
-        Two arrays (q, k): rows, -1 where there are fewer, and cosines.
+        The result is two arrays (q, k): rows, with -1 if there are fewer than k, and cosines.
         """
         ...
 
@@ -84,14 +85,18 @@ class Engine(Protocol):
         extra_spaces: Sequence[SpaceTaste] = (),
     ) -> tuple[Float32Array, Float32Array]:
         """
-        Return scores (n,) and their parts (n, 2 + c + s) for the candidates at *rows* (n,); -1: no vector.
+        Return scores (n,) and their parts (n, 2 + c + s) for the candidates at *rows* (n,). -1 is a post without a row.
 
-        The first part is weights[0] · the highest of weight · cosine over the positive interests; the second is
-        -weights[1] · the same over the negative ones, where that is above 0; the next are weights[2:2 + c] · *columns*
-        (n, c). Each of the s *extra_spaces* adds one part, in their order: its weight (the last s of *weights*) · the
-        highest of weight · cosine over its interests, by the vector that the row has in that space. Without a vector
-        or an interest, the similarity is 0.
-        A score is the sum of its parts, and depends on its own row only.
+        Let a candidate's similarity to some interests be the maximum of weight · cosine over them, or 0 if there is no
+        interest or the candidate has no vector. The parts are, in this order:
+
+        - weights[0] · the similarity to the positive interests
+        - -weights[1] · the similarity to the negative interests, or 0 if that similarity is below 0
+        - weights[2:2 + c] · *columns* (n, c)
+        - for each of the s *extra_spaces*, in their order: its weight (of the last s of *weights*) · the similarity to
+          its interests, by the row's vector in that space
+
+        A score is the sum of its parts. It depends on its own row only, not on the other candidates.
         """
         ...
 
@@ -106,11 +111,11 @@ class Engine(Protocol):
         cap: int,
     ) -> Int64Array:
         """
-        Return up to *k* positions, greedily by (1 - trade_off) · score - trade_off · similarity to what was picked.
+        Return up to *k* positions, chosen greedily by (1 - trade_off) · score - trade_off · similarity.
 
-        Likeness is the highest cosine with an earlier pick (maximal marginal relevance, Carbonell and Goldstein 1998).
-        A similarity below 0 counts as 0. At most *cap* picks share a group; the group -1 is unknown and has no cap.
-        Scores are first moved to 0..1 by their own range.
+        This is maximal marginal relevance (Carbonell and Goldstein 1998). Scores are first scaled to 0..1 by their own
+        range. The similarity of a candidate is its highest cosine with an earlier pick, or 0 if that is below 0. At
+        most *cap* picks share a group; the group -1 is unknown and has no cap.
         """
         ...
 
@@ -119,26 +124,26 @@ class Engine(Protocol):
         ...
 
     def vectors(self, rows: Int32Array) -> Float32Array:
-        """Return the unit vectors (n, d) at *rows*; zero where there is none."""
+        """Return the unit vectors (n, d) at *rows* (n,); zeros for a row without a vector."""
         ...
 
 
 class Catalogue(Protocol):
-    """The posts that a process keeps in memory as candidates: columns, and a row for each post's vector."""
+    """The posts that a process holds in memory as candidates: their columns, and a row for each post's vector."""
 
     def rows_of(self, post_ids: Int64Array) -> Int32Array:
-        """Return each post's row, -1 where it is not resident."""
+        """Return the row of each of *post_ids* (n,); -1 for a post that is not resident."""
         ...
 
     def load_facts(self, candidates: Candidates, now: float) -> Candidates:
-        """Return the candidates with every column that the catalogue knows of, at *now* (Unix seconds)."""
+        """Return the candidates with every column that the catalogue has, at *now* (Unix seconds)."""
         ...
 
     def all_posts(self) -> Candidates:
         """
-        Return every resident post as a candidate, in row order: what eligibility is reckoned from.
+        Return every resident post as a candidate, in row order. The eligibility mask is computed from this.
 
-        Its engagement is not filled in; an empty row is a removed post.
+        The engagement column is not filled. An empty row counts as a removed post.
         """
         ...
 
@@ -162,10 +167,10 @@ class Catalogue(Protocol):
         self, max_served: int, k: int, eligible: BoolArray
     ) -> tuple[Int64Array, Float32Array, Float32Array]:
         """
-        Return the *k* newest eligible posts that were served less than *enough* times, without those that failed.
+        Return the *k* newest eligible posts that were served fewer than *max_served* times, without failed posts.
 
-        Three columns: ids, positive acts, served_count. A post has failed when it is certain, at 95 %, to do worse
-        than the usual one.
+        The result is three columns: post ids, counts of positive interactions, and counts of times served. A post has
+        failed if its rate of positive interactions is below the average with 95 % confidence.
         """
         ...
 
@@ -175,141 +180,141 @@ class Catalogue(Protocol):
 
 
 class PostFacts(Protocol):
-    """Tells what posts are judged by, as of this moment: what the last look is based on."""
+    """Reads the current facts of posts, for the final check."""
 
     def read(
         self, query: Query, post_ids: Int64Array, *, is_viewer_current: bool = False, prefetch: Any = None
     ) -> CurrentPosts:
         """
-        Return the posts as candidates, in this order, as the database has them now; what is gone stays `UNKNOWN`.
+        Return *post_ids* (n,) as candidates, in this order, on current facts. A deleted post stays `UNKNOWN`.
 
-        It also tells which the viewer has seen, and which hold one of the viewer's muted words. *is_now*: the
-        viewer's facts were read a moment ago in this very request, with *inquiry* perhaps; as of then is good enough.
+        Also fills which posts the viewer has seen, and which contain a muted word of the viewer. *is_viewer_current*:
+        this request has just read the viewer's facts, possibly with *prefetch*, so they are not read again.
         """
         ...
 
     def is_current(self, facts_version: Any) -> bool:
-        """Return whether all of a `Looked.basis` is still so, as of when its viewer's facts were read last."""
+        """Return whether a `CurrentPosts.facts_version` is still current, as of the last read of its viewer's facts."""
         ...
 
 
 class ColdPosts(Protocol):
-    """Reads the facts of posts that are not resident."""
+    """Reads the facts of non-resident posts."""
 
     def read(self, post_ids: Int64Array, interests: Interests) -> Candidates:
-        """Return these posts in this order with their facts and their similarity; what is gone stays `UNKNOWN`."""
+        """Return the posts in this order, with their facts and similarity. A deleted post stays `UNKNOWN`."""
         ...
 
 
 class StoreError(RuntimeError):
-    """A store cannot be reached, or did not answer in time."""
+    """A store is unreachable, or did not answer in time."""
 
 
 class BudgetedCache(Protocol):
-    """A cache that all processes share, and that has a budget of entries."""
+    """A cache with a maximum number of entries, which all processes share."""
 
     def sweep(self, now: float, *, max_entries: int) -> SweepResult:
         """
-        Remove the entries used longest ago, until at most *most* are left; *now* is in Unix seconds.
+        Remove the least recently used entries until at most *max_entries* remain; *now* is in Unix seconds.
 
-        A last use counts in whole seconds. Which of the entries used in the same second goes first is not defined.
-        Between two sweeps the cache may exceed its budget. Raises `StoreError` if the cache cannot be reached.
+        The time of last use has a resolution of one second. The order within one second is undefined. Between two
+        sweeps the cache may exceed its budget. Raises `StoreError` if the cache is unreachable.
         """
         ...
 
 
 class SlateCache(BudgetedCache, Protocol):
     """
-    Keeps slates for a while. A cache that cannot be reached is a miss and never an error, except in `sweep`.
+    Caches slates for a limited time. An unreachable cache is a miss and never an error, except in `sweep`.
 
-    A member's slates are one entry: they expire together, a fixed time after the last `put` for the member, and a
-    sweep evicts them together. A sweep takes a slate's `built_at` for its last use, and evicts no last good slate.
+    The slates of a member are one entry: they expire together, a fixed time after the last `put` for the member, and a
+    sweep evicts them together. A sweep uses a slate's `built_at` as its last use, and does not evict last good slates.
     """
 
     def get(self, member_id: int, feed_key: str) -> Slate | None:
-        """Return the slate kept for this member and feed, or None. It has no parts."""
+        """Return the cached slate of this member and feed, or None. It has no score parts."""
         ...
 
     def get_last_good(self, member_id: int, feed_key: str) -> Slate | None:
-        """Return the slate kept last for this member and feed, a retired one too; None if it was purged."""
+        """Return the last slate that was cached for this member and feed, even if retired; None if it was purged."""
         ...
 
     def get_many_with_epoch(self, member_id: int, feed_keys: Sequence[str]) -> tuple[list[Slate | None], bytes]:
-        """Return the slate kept for each of *feeds*, as `get` does, and the epoch, as `epoch` does: one question."""
+        """Return the results of `get` for each of *feed_keys*, and of `epoch`, in one round trip."""
         ...
 
     def epoch(self, member_id: int) -> bytes:
-        """Return what stands for the time since this member's slates were last purged or retired."""
+        """Return the epoch of this member's slates: an opaque value that changes when they are purged or retired."""
         ...
 
     def put(self, member_id: int, feed_key: str, slate: Slate, epoch: bytes) -> None:
         """
-        Keep this slate in place of an earlier one, unless the *epoch* in which it was begun has ended.
+        Cache this slate, replacing an earlier one, unless the *epoch* read before it was built has ended.
 
-        A slate with a value that does not fit its packed field is not kept: the error is logged and not raised.
+        A slate with a value that does not fit its packed field is not cached. The error is logged and not raised.
         """
         ...
 
     def purge(self, member_ids: Sequence[int]) -> None:
-        """Forget every slate of these members, and end their epoch."""
+        """Delete every slate of these members, and end their epochs."""
         ...
 
     def purge_all(self) -> None:
-        """Forget every slate of everybody, and end their epochs."""
+        """Delete every slate of all members, and end their epochs."""
         ...
 
     def retire(self, member_ids: Sequence[int]) -> None:
-        """Serve these members' slates no more but as the last good one, and end their epoch."""
+        """Retire these members' slates, so that only `get_last_good` returns them, and end their epochs."""
         ...
 
     def claim(self, member_id: int, feed_key: str, *, seconds: int) -> bool:
-        """Return whether the caller is the one to make this slate anew; for *seconds* at most, nobody else is."""
+        """Return whether the caller may rebuild this slate. Other callers may not until `release`, or for *seconds*."""
         ...
 
     def release(self, member_id: int, feed_key: str) -> None:
-        """Give up the claim: the slate is made."""
+        """Release the claim after the slate is built."""
         ...
 
 
 class VectorCache(BudgetedCache, Protocol):
     """
-    Caches vectors of posts, of one embedding model, for an hour after they were put; reading does not prolong that.
+    Caches the vectors of posts from one embedding model, for an hour after `put`. Reading does not extend this.
 
-    While it cannot be reached, `get` finds nothing and `put` and `forget` do nothing: no error, except in `sweep`.
+    While the cache is unreachable, `get` is a miss and `put` and `remove` do nothing. Only `sweep` raises an error.
     """
 
     def get(self, post_ids: Collection[int], now: float) -> dict[int, Float32Array]:
         """
-        Return the cached vectors (d,) of *post_ids*, bit for bit as they were put; a post without one is left out.
+        Return the cached vectors (d,) of *post_ids*, bit for bit as in `put`, without posts that have none.
 
-        *now* (Unix seconds) becomes the last use of each vector found.
+        *now* (Unix seconds) becomes the last use of each returned vector.
         """
         ...
 
     def put(self, vectors: Mapping[int, Float32Array], now: float) -> None:
-        """Cache *vectors* (d,) by post id, in place of earlier ones; *now* (Unix seconds) is their last use."""
+        """Cache *vectors* (d,) by post id, replacing earlier ones; *now* (Unix seconds) is their last use."""
         ...
 
     def remove(self, post_ids: Sequence[int]) -> None:
-        """Remove the vectors of these posts; a post without one is no error."""
+        """Remove the vectors of these posts. A post without a vector is ignored."""
         ...
 
 
 class NeighborCache(BudgetedCache, Protocol):
     """
-    Caches answers to vector queries for five minutes, and remembers which posts changed since each was made.
+    Caches answers to vector queries for five minutes, and records which posts have changed since.
 
-    The store itself tells the time, so that all processes go by one clock; moments are whole seconds. While the cache
-    cannot be reached, `get` is a miss and `put` and `changed` do nothing: no error, except in `sweep`.
+    Times are the store's own, in whole seconds, so that all processes use one clock. While the cache is unreachable,
+    `get` is a miss and `put` and `mark_changed` do nothing. Only `sweep` raises an error.
     """
 
     def get(self, key: str) -> CachedNeighbors | None:
         """
-        Return the answer cached under *key* with every post that changed since it was made, or None.
+        Return the answer cached under *key* with every post that has changed since, or None.
 
-        An answer counts as made some seconds before its `put`: the posts that it came from may have been that far
-        behind the database. A post changed in the same second counts as changed since. None also if so many posts
-        changed since that the cache no longer remembers all of them.
+        An answer counts as computed some seconds before its `put`, because the posts that it was computed from may have
+        been that far behind the database. A post that changed in the same second counts as changed since. Also returns
+        None if more posts have changed than the cache records.
         """
         ...
 
@@ -318,121 +323,120 @@ class NeighborCache(BudgetedCache, Protocol):
         ...
 
     def mark_changed(self, post_ids: Sequence[int]) -> None:
-        """Note that these posts changed just now, for every answer cached before."""
+        """Record that these posts changed now, for every answer that is already cached."""
         ...
 
 
 class RecordQueue(Protocol):
     """
-    Takes records of what was served, one or more at a time, to the worker that writes them to the database.
+    Queues records of served slates and pages for the worker that writes them to the database.
 
-    A record leaves the queue only once it is written: a worker killed in between loses nothing. The records that it
-    had taken are handed to the next one again, so writing a record twice must change nothing.
+    A record leaves the queue only when it is acknowledged, so a killed worker loses none. The next worker takes the
+    unacknowledged records again, so writing a record twice must have no further effect.
     """
 
     def push(self, *records: bytes) -> int:
         """
-        Add *records* behind the others and return how many wait now; over the limit the oldest waiting are lost.
+        Append *records* and return the length of the queue. Over the limit, the oldest waiting records are lost.
 
-        Returns 0 if the queue cannot be reached: the records are lost, and a warning is logged.
+        Returns 0 if the queue is unreachable: the records are lost, and a warning is logged.
         """
         ...
 
     def take(self, count: int) -> dict[bytes, bytes]:
         """
-        Hand out up to *count* waiting records, oldest first, and before them all that were taken and not yet written.
+        Return all records that were taken and not acknowledged, and then up to *count* waiting ones, oldest first.
 
-        Returns the records by their receipt, which `written` asks for; equal records have receipts of their own. A
-        record that can no longer be read is empty. Raises `StoreError` if the queue cannot be reached.
+        The keys are receipts for `acknowledge`; equal records have different receipts. A record that can no longer be
+        read is empty. Raises `StoreError` if the queue is unreachable.
         """
         ...
 
     def acknowledge(self, receipts: Iterable[bytes]) -> None:
         """
-        Remove the records of these *receipts*: they are in the database. An unknown receipt is no error.
+        Remove the records of these *receipts* after they are written. An unknown receipt is ignored.
 
-        Raises `StoreError` if the queue cannot be reached.
+        Raises `StoreError` if the queue is unreachable.
         """
         ...
 
 
 class ServedHistory(Protocol):
     """
-    Remembers the last pages that each member was served, for two days after the last of them.
+    Stores the last pages that each member was served, for two days after the last of them.
 
-    Losing it costs the fatigue and nothing else: while it cannot be reached, `fatigue` is empty and `add` and `forget`
-    do nothing.
+    Only fatigue depends on it. While it is unreachable, `fatigue` is empty and `add` and `remove` do nothing.
     """
 
     def add(self, pages: Iterable[tuple[int, float, Sequence[int]]]) -> None:
         """
-        Remember *pages*: member id, moment (Unix seconds) and post ids of each, oldest first.
+        Add *pages*: the member id, time (Unix seconds) and post ids of each, oldest first.
 
-        Only the last 20 of a member are remembered.
+        Only the last 20 pages of a member are stored.
         """
         ...
 
     def fatigue(self, member_id: int, now: float, half_life_seconds: float) -> Affinity:
         """
-        Return how tired the member may be of each post that they were served lately, from 0 to 1, at *now*.
+        Return the fatigue of each post that the member was served recently, from 0 to 1, at *now* (Unix seconds).
 
-        A post's fatigue is the sum of 0.5 · 2^(-age / half-life) over the times that it was served, and 1 at most. A
-        page from the future counts as served now. Empty if nothing is remembered of the member.
+        The fatigue of a post is the sum of 0.5 · 2^(-age / half-life) over the times that it was served, at most 1. A
+        page from the future counts as served now. Empty if no page of the member is stored.
         """
         ...
 
     def remove(self, member_ids: Sequence[int]) -> None:
-        """Remove everything that is remembered of these members."""
+        """Remove every page of these members."""
         ...
 
 
 class Embedder(Protocol):
-    """Turns texts into vectors. The same text and model give the same vector."""
+    """Embeds texts. The same text and model give the same vector."""
 
     name: str
-    """The model with its version: what `PostEmbedding.model` keeps."""
+    """The embedding model with its version, as in `PostEmbedding.embedding_model`."""
     dimension: int
 
     def embed(self, texts: Sequence[str]) -> Float32Array:
-        """Return unit vectors (n, d), float32; a text with nothing to embed gives a zero vector."""
+        """Return unit vectors (n, d), float32; a zero vector for a text with nothing to embed."""
         ...
 
 
 class CrossModalEmbedder(Embedder, Protocol):
-    """Turns texts and pictures into vectors of one space: a text is near to the pictures that it describes."""
+    """Embeds texts and pictures in one space. A text is near the pictures that it describes."""
 
     def embed_images(self, images: Sequence[bytes]) -> Float32Array:
         """
         Return unit vectors (n, d), float32, of *images*, each the bytes of a picture file.
 
-        What is no picture raises `ImageError` saying which of them.
+        Raises `ImageError` with the position of an image that cannot be read.
         """
         ...
 
 
 class ImageError(ValueError):
-    """Bytes that were to be a picture cannot be read as one. Says which."""
+    """An image cannot be read. The message has its position among the given images."""
 
 
 class VectorIndex(Protocol):
     """
-    Posts by their vectors in one space, of one model: also those too old or too cold to be resident.
+    Finds posts by their vectors, in one space of one embedding model. It includes posts that are not resident.
 
-    It may be behind, and tell of posts that are no more: what it brings is filtered again on the catalogue's facts.
-    What cannot be done raises `VectorIndexError`: we lose its candidates and no more.
+    The index may lag behind the database and return deleted posts, so its results are filtered again on current facts.
+    A failure raises `VectorIndexError` and costs only the candidates of this source.
     """
 
     dimension: int
 
     def nearest(self, vectors: Float32Array, k: int, index_filter: IndexFilter) -> tuple[Int64Array, Float32Array]:
         """
-        Return, for each of *vectors* (q, d), the ids of the *k* nearest posts that are *wanted*, best first.
+        Return the *k* posts nearest to each of *vectors* (q, d) that pass *index_filter*, best first.
 
-        Two arrays (q, k): ids, `UNKNOWN` where there are fewer, and cosines. Ties go to the lower id.
-        A zero vector is near to nothing: a row of `UNKNOWN`.
+        The result is two arrays (q, k): ids, with `UNKNOWN` if there are fewer than k, and cosines. Ties go to the
+        lower id. A zero vector gives a row of `UNKNOWN`.
         """
         ...
 
 
 class VectorIndexError(RuntimeError):
-    """A vector index does not answer, or not in time."""
+    """A vector index is unreachable, or did not answer in time."""

@@ -1,8 +1,8 @@
 """
-The names of background work, and the one way to ask for it.
+The names of background tasks, and the function that enqueues them.
 
-It knows no task: it finds one by name in Celery's registry, after the transaction commits. A broker that cannot be
-reached loses nothing: what matters is a row first, and beat publishes it again.
+This module imports no task: it looks a task up by name in Celery's registry, after the transaction commits. An
+unreachable broker loses no work that matters: such work is first stored as a row, and beat enqueues it again.
 """
 
 from __future__ import annotations
@@ -43,24 +43,25 @@ def enqueue(
     task_name: str, kwargs: Mapping[str, object] | None = None, *, queue: str | None = None, after_seconds: float = 0
 ) -> None:
     """
-    Ask for the task *name* once the transaction has committed; at once if there is none.
+    Enqueue the task *task_name* when the transaction commits, or immediately if there is no transaction.
 
-    *after_seconds* lets a little work gather; keep it to seconds, since a worker holds what is not due yet.
+    *after_seconds* delays the task, so that it can process several changes at once. Use a few seconds at most: a worker
+    holds tasks that are not due yet in memory.
     """
     transaction.on_commit(lambda: publish(task_name, kwargs or {}, queue or QUEUES[task_name], after_seconds))
 
 
 VISIBLE_ARGUMENTS = frozenset({"job_id", "number"})
-"""Arguments that Flower and events of tasks may show; members' numbers are nobody's business there."""
+"""Arguments that Flower and task events may show. Members' ids must not appear there."""
 
 
 def redact_arguments(kwargs: Mapping[str, object]) -> str:
-    """Return a task's arguments as they may be looked at."""
+    """Return the arguments of a task as text, with every value hidden except `VISIBLE_ARGUMENTS`."""
     return ", ".join(f"{name}={value if name in VISIBLE_ARGUMENTS else '…'}" for name, value in kwargs.items())
 
 
 def publish(task_name: str, kwargs: Mapping[str, object], queue: str, after_seconds: float) -> None:
-    """Send the task to the broker, trying once: the caller may be a request."""
+    """Send the task to the broker. It does not retry, because the caller may be a request."""
     try:
         current_app.tasks[task_name].apply_async(  # type: ignore[call-arg]  # its stubs have no kwargsrepr
             kwargs=dict(kwargs), kwargsrepr=redact_arguments(kwargs), queue=queue, countdown=after_seconds, retry=False

@@ -1,7 +1,7 @@
 """
-Doors for workers. A task reads the clock and calls the service of its own name; it takes ids, and never rows.
+Celery tasks: the entry points of workers. A task reads the clock and calls the service of the same name.
 
-Each tolerates arguments that a newer release may send.
+Arguments are ids, never rows. Every task ignores unknown arguments, which a newer release may send.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from recommendations.services.vectors import embedding_models, pictures, reindex
 
 @shared_task(name=task_queue.PROCESS_CHUNK)
 def process_chunk(job_id: str, number: int, **_: object) -> None:
-    """Do one chunk of a job, in the space of the model that is active now."""
+    """Process one chunk of a job, with the currently active embedding model."""
     now = clock.now()
     wiring.sync_embedding_models(now, must_be_current=True)
     work.process_chunk(job_id=UUID(job_id), number=number, now=now)
@@ -29,21 +29,21 @@ def process_chunk(job_id: str, number: int, **_: object) -> None:
 
 @shared_task(name=task_queue.LEARN_INTERACTIONS)
 def learn_interactions(member_ids: list[int], **_: object) -> None:
-    """Learn what these members did, in the space of the model that is active now: no other may write interests."""
+    """Learn these members' interactions. Only the active embedding model may write interests."""
     wiring.sync_embedding_models(clock.now(), must_be_current=True)
     learn.learn_interactions(member_ids=member_ids, now=clock.now())
 
 
 @shared_task(name=task_queue.EMBED_POSTS)
 def embed_posts(**_: object) -> None:
-    """Embed the posts that have no vector yet, and let a model that is through with them serve."""
+    """Embed the posts that have no vector yet, and activate an embedding model that has finished."""
     embedding_models.embed_due_posts(now=clock.now())
     pictures.embed_text_posts(now=clock.now())
 
 
 @shared_task(name=task_queue.SYNC_VECTOR_INDEXES)
 def sync_vector_indexes(**_: object) -> None:
-    """Bring the vector index up to date; what fails is done again by the next run, from the same moment on."""
+    """Bring the vector indexes up to date. After a failure, the next run starts from the same moment."""
     now = clock.now()
     wiring.sync_embedding_models(now, must_be_current=True)
     try:
@@ -54,7 +54,7 @@ def sync_vector_indexes(**_: object) -> None:
 
 @shared_task(name=task_queue.MEASURE_DRIFT)
 def measure_drift(**_: object) -> None:
-    """Compare the indexes with the database."""
+    """Compare the vector indexes with the database."""
     now = clock.now()
     wiring.sync_embedding_models(now, must_be_current=True)
     reindexing.measure_drift(now=now)
@@ -62,19 +62,19 @@ def measure_drift(**_: object) -> None:
 
 @shared_task(name=task_queue.RECORD_SERVED)
 def record_served(**_: object) -> None:
-    """Write what was served to the database."""
+    """Write the queued records of served slates and pages to the database."""
     records.record_served(now=clock.now())
 
 
 @shared_task(name=task_queue.REFRESH_SLATE)
 def refresh_slate(member_id: int, feed: str, **_: object) -> None:
-    """Make a member's slate anew."""
+    """Rebuild a member's slate."""
     refresh.refresh_slate(member_id=member_id, feed=feed, now=clock.now())
 
 
 @shared_task(name=task_queue.RECONCILE_JOBS)
 def reconcile_jobs(**_: object) -> None:
-    """Ask again for whatever was accepted and lost on its way."""
+    """Enqueue accepted work again if its message was lost."""
     now = clock.now()
     work.reconcile_jobs(now=now)
     learn.enqueue_pending_learning(now=now)
@@ -83,5 +83,5 @@ def reconcile_jobs(**_: object) -> None:
 
 @shared_task(name=task_queue.MEASURE_SHOW_LESS)
 def measure_show_less(**_: object) -> None:
-    """Measure what members' wishes for less did."""
+    """Measure the effect of members' negative feedback."""
     show_less_effect.measure_show_less(now=clock.now())

@@ -37,59 +37,59 @@ HASHED_FIELDS = frozenset({"member_id"})
 ID_FIELDS = frozenset({"request_id", "task_id", "parent_task_id", "child_task_id"})
 ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 FIELDS = {
-    "event": "what happened, a word of ours or a library's message without its values",
+    "event": "what happened: an event name of this project, or a library's message template",
     "level": "debug, info, warning, error, critical",
-    "logger": "the module that says it",
-    "timestamp": "when, in UTC",
-    "where": "of a library's message that may hold values and is left out: the file and line that wrote it",
-    "errors": "the error and what caused it, each with its type, what it says if that can hold nothing, and its places",
-    "dropped": "fields that were given and may not stand in a line",
+    "logger": "the module that wrote the line",
+    "timestamp": "time in UTC",
+    "where": "file and line that wrote a library's message, if the message was omitted because it may contain values",
+    "errors": "the error and its causes, each with type, stack frames and, for safe types, its message",
+    "dropped": "fields that were removed because they are not in this list",
     "request_id": "the request, from the edge to every task that it led to",
-    "parent_task_id": "the task that asked for this one",
+    "parent_task_id": "the task that enqueued this task",
     "task_id": "the task",
-    "task": "its name",
-    "child_task_id": "the task that is asked for",
-    "child_task_name": "its name",
-    "routing_key": "its queue",
-    "duration_ms": "how long it took",
-    "expired": "whether a task was let go because it was too late",
-    "terminated": "whether a task was ended",
-    "signame": "by which signal",
-    "request": "the method and the address's pattern",
-    "code": "the status of the answer",
+    "task": "the task's name",
+    "child_task_id": "the task that was enqueued",
+    "child_task_name": "the enqueued task's name",
+    "routing_key": "the enqueued task's queue",
+    "duration_ms": "duration in ms",
+    "expired": "whether a revoked task had expired",
+    "terminated": "whether a revoked task was terminated",
+    "signame": "the signal that terminated a task",
+    "request": "the method and the URL pattern",
+    "code": "the status code of the response",
     "member_id": "a member, hashed",
-    "bytes_freed": "bytes that a process gave back",
-    "caller": "who called, masked",
-    "changes": "how many rows differ",
-    "channel": "by what an alert is told",
-    "check": "what readiness asks",
-    "count": "how many",
-    "duty": "a duty of beat",
+    "active_model": "the embedding model that is loaded instead",
+    "bytes_freed": "bytes that a process freed",
+    "caller": "the API caller, masked",
+    "changes": "number of differing rows",
+    "channel": "the channel of an alert notice",
+    "check": "a health check",
+    "component": "a component of the pipeline: a source, filter, scorer …",
+    "count": "a number of items",
+    "embedding_model": "an embedding model",
+    "embedding_models": "several embedding models",
     "engine": "an engine",
     "experiment": "an experiment's key",
-    "field": "a field of GraphQL",
+    "field": "a GraphQL field",
     "flag": "a flag's key",
-    "found": "the model that is there instead",
-    "kind": "what kind of it",
-    "members": "how many members",
-    "model": "a model of embeddings",
-    "models": "such models",
-    "notice": "an alert's notice, by number",
-    "on_breach": "what a rollout does when a guardrail breaks",
-    "panel": "a part of the dashboard",
-    "part": "a part of the road",
-    "plan": "a rollout plan's flag",
-    "posts": "how many posts",
-    "problem": "the type of an error",
-    "reader": "what reads attributes of members for flags",
-    "reading": "a figure that rules are about",
+    "kind": "the kind of the item",
+    "maintenance_task": "a maintenance task",
+    "members": "number of members",
+    "metric": "the gauge that an alert rule or a guardrail watches",
+    "notice": "the id of an alert notice",
+    "on_breach": "the action of a rollout plan when a guardrail is breached",
+    "panel": "a dashboard panel",
+    "plan": "the flag of a rollout plan",
+    "posts": "number of posts",
+    "problem": "the type or the short text of an error",
+    "reader": "a source of member attributes for flags",
+    "reason": "the reason of a memory clean-up",
     "rule": "an alert rule",
-    "severity": "how bad",
-    "space": "a kind of vector",
-    "value": "a figure",
-    "why": "why memory was cleaned",
+    "severity": "the severity of an alert",
+    "space": "a vector space",
+    "value": "a metric value",
 }
-"""Every field that a line may have, and what it says."""
+"""Every field that a line may have, with its meaning."""
 
 SAFE_ERRORS = (
     RedisConnectionError,
@@ -123,7 +123,7 @@ def clean_event(_logger: object, _method: str, line: LogLine) -> LogLine:
         line["event"] = scrub_text(text)
     else:
         record: logging.LogRecord = line["_record"]
-        line["event"] = "message_left_out"
+        line["event"] = "message_omitted"
         line["where"] = f"{record.module}:{record.lineno}"
     return line
 
@@ -155,8 +155,8 @@ def describe_error(error: BaseException) -> dict[str, object]:
     places = [f"{frame.name} {shorten_path(frame.filename)}:{frame.lineno}" for frame in frames]
     kind = type(error)
     is_safe = isinstance(error, SAFE_ERRORS) or kind.__module__ in SAFE_MODULES
-    said = {"says": scrub_text(str(error))} if is_safe else {}
-    return {"type": f"{kind.__module__}.{kind.__qualname__}", **said, "places": places[-MAX_FRAMES:]}
+    said = {"message": scrub_text(str(error))} if is_safe else {}
+    return {"type": f"{kind.__module__}.{kind.__qualname__}", **said, "frames": places[-MAX_FRAMES:]}
 
 
 def shorten_path(file: str) -> str:

@@ -21,9 +21,9 @@ def maintenance_entry(
     *scope* sets apart those that each queue has for itself.
     """
     return {
-        "task": "monitoring.maintain",
+        "task": "monitoring.run_maintenance_task",
         "schedule": at or interval,
-        "kwargs": {"name": name, "every_seconds": interval.total_seconds(), "scope": scope},
+        "kwargs": {"name": name, "interval_seconds": interval.total_seconds(), "scope": scope},
         "options": {"queue": queue, "expires": min(interval, timedelta(hours=1)).total_seconds()},
     }
 
@@ -52,13 +52,13 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "options": {"queue": "maintenance", "expires": 20},
     },
     # Whether showing less works: each wish is measured once, a day after it was made.
-    "measure-less": {
+    "measure-show-less": {
         "task": "recommendations.measure_show_less",
         "schedule": timedelta(hours=1),
         "options": {"queue": "maintenance", "expires": 3600},
     },
     # Removals, new vectors and changed visibilities reach the vector index; nothing to do without QDRANT_URL.
-    "follow-index": {
+    "sync-vector-indexes": {
         "task": "recommendations.sync_vector_indexes",
         "schedule": timedelta(seconds=30),
         "options": {"queue": "maintenance", "expires": 30},
@@ -82,31 +82,33 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "options": {"queue": "maintenance", "expires": 10},
     },
     # Results for the morning; bandits choose their weights once a day, when a day's acts are in.
-    "look-at-experiments": {
-        "task": "flags.look_at_experiments",
+    "analyze-experiments": {
+        "task": "flags.analyze_experiments",
         "schedule": crontab(hour=3, minute=50),
         "options": {"queue": "analysis", "expires": 3600},
     },
     # What the shared caches hold over their budgets goes, least used first.
     "sweep-caches": maintenance_entry("sweep_caches", timedelta(minutes=5)),
     # Every process has read what is ten minutes old in the change log; only what is new is worth keeping.
-    "cut-changes": maintenance_entry("trim_change_log", timedelta(minutes=2)),
+    "trim-change-log": maintenance_entry("trim_change_log", timedelta(minutes=2)),
     # A process looks at its memory after each task; an idle one is given this. Beat cannot look into another's.
     **{
         f"check-memory-{queue}": maintenance_entry("check_memory", timedelta(minutes=5), queue=queue, scope=queue)
         for queue in QUEUES
     },
     # The dashboard shows days from these rows, when the records behind them are gone. After the hour has settled.
-    "roll-up-feeds": maintenance_entry("roll_up_feeds", timedelta(hours=1), at=crontab(minute=5)),
+    "roll-up-hours": maintenance_entry("roll_up_hours", timedelta(hours=1), at=crontab(minute=5)),
     # Records of what members saw and were served are personal: none is kept longer than it is of use. At night, since
     # it deletes; before the database is optimised, so that its room is given back.
-    "sweep-records": maintenance_entry("delete_expired_records", timedelta(days=1), at=crontab(hour=2, minute=20)),
+    "delete-expired-records": maintenance_entry(
+        "delete_expired_records", timedelta(days=1), at=crontab(hour=2, minute=20)
+    ),
     # Rows that came and went mislead the planner: a query then takes the wrong index.
-    "optimise-database": maintenance_entry("optimize_database", timedelta(days=1), at=crontab(hour=3, minute=20)),
+    "optimize-database": maintenance_entry("optimize_database", timedelta(days=1), at=crontab(hour=3, minute=20)),
     # An index that differs from the database finds what is gone, or misses what is new; Qdrant's is mended at once.
     "check-index": maintenance_entry("check_index", timedelta(days=1), at=crontab(hour=4, minute=20)),
     # Deleted points slow down every search until their segments are written anew. Sunday night, it reads everything.
-    "optimise-index": maintenance_entry(
+    "optimize-index": maintenance_entry(
         "optimize_index", timedelta(days=7), at=crontab(day_of_week="sun", hour=4, minute=50)
     ),
     # A flag that is decided is a branch that somebody must still test. Monday morning, when people can do something.
@@ -114,7 +116,7 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "report_stale_flags", timedelta(days=7), at=crontab(day_of_week="mon", hour=7, minute=5)
     ),
     # What runs, and what somebody should decide. Monday morning, as the flags.
-    "digest-experiments": maintenance_entry(
+    "send-experiment-digest": maintenance_entry(
         "send_experiment_digest", timedelta(days=7), at=crontab(day_of_week="mon", hour=7, minute=10)
     ),
     # Vectors of models long retired are most of the database, and nobody reads them. Looked at daily, and rarely due.

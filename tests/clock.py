@@ -1,4 +1,4 @@
-"""A clock that a test moves by hand, so that what expires is tested without waiting."""
+"""A clock that a test advances, so that expiry is tested without waiting."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import redis
 
 
 class Clock:
-    """The time of one test, in Unix seconds. It is the clock of an in-memory store, and can age a real Redis."""
+    """The time of one test, in Unix seconds. In-memory stores read it, and the keys of a real Redis can follow it."""
 
     def __init__(self, now: float = 1_780_000_000.0) -> None:
         self.now = now
@@ -18,24 +18,24 @@ class Clock:
         return self.now
 
     def advance(self, seconds: float) -> None:
-        """Let *seconds* pass."""
+        """Advance the clock by *seconds*."""
         self.now += seconds
-        for age in self._on_advance:
-            age(seconds)
+        for callback in self._on_advance:
+            callback(seconds)
 
-    def on_advance(self, age: Callable[[float], None]) -> None:
-        """Call *age* with the seconds each time that some pass."""
-        self._on_advance.append(age)
+    def on_advance(self, callback: Callable[[float], None]) -> None:
+        """Call *callback* with the seconds each time the clock advances."""
+        self._on_advance.append(callback)
 
-    def ages(self, client: redis.Redis) -> redis.Redis:
-        """Take from the time to live of every key of *client*'s database what passes here; return *client*."""
-        self.on_advance(lambda seconds: shorten_lives(client, seconds))
+    def expire_keys_of(self, client: redis.Redis) -> redis.Redis:
+        """Shorten the time to live of every key of *client* when this clock advances. Return *client*."""
+        self.on_advance(lambda seconds: shorten_ttls(client, seconds))
         return client
 
 
-def shorten_lives(client: redis.Redis, seconds: float) -> None:
-    """Take *seconds* from every key's time to live; a key that has no more than that is gone, as Redis does it."""
+def shorten_ttls(client: redis.Redis, seconds: float) -> None:
+    """Shorten the time to live of every key by *seconds*. A key without any time left is deleted, as Redis does."""
     for key in client.scan_iter():
-        left = client.pttl(key)
-        if left >= 0:
-            client.pexpire(key, int(left - 1000 * seconds))
+        remaining_ms = client.pttl(key)
+        if remaining_ms >= 0:
+            client.pexpire(key, int(remaining_ms - 1000 * seconds))

@@ -118,12 +118,12 @@ def experiment(flag_key: str, key: str = "trial", *, at: datetime = NOW, started
     defaults = {
         "flag": flag_key,
         "hypothesis": "It does not matter.",
-        "goal": "engagements",
+        "goal": "engagements_per_member",
         "variants": [
             {"key": name, "weight": 50, "is_control": is_control, "value": value} for name, is_control, value in arms
         ],
     }
-    Metric.objects.get_or_create(key="engagements", defaults={"numerator": ["click", "like"]})
+    Metric.objects.get_or_create(key="engagements_per_member", defaults={"numerator": ["click", "like"]})
     doer = {"actor": Actor(system="test"), "why": "a test", "now": at}
     apply_change(subject=ChangeSubject.EXPERIMENT, key=key, patch=defaults | patch, create=True, **doer)
     if started:

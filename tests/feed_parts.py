@@ -1,4 +1,4 @@
-"""The parts that the feeds are made of, so that a test can tell whether it knows all of them."""
+"""The components of all feeds, so that a test can check that its own list is complete."""
 
 from __future__ import annotations
 
@@ -9,30 +9,31 @@ from recommendations import feeds
 from recommendations.engines.plain import PlainEngine
 from recommendations.pipeline.run import Pipeline
 
-GIVEN: dict[str, Any] = {
+ARGUMENTS: dict[str, Any] = {
     "engine": PlainEngine(8),
     "catalogue": object(),
-    "beyond": feeds.NonResidentPosts(object(), object()),  # type: ignore[arg-type]
+    "non_resident_posts": feeds.NonResidentPosts(object(), object()),  # type: ignore[arg-type]
 }
-"""What a feed may ask for, by the name of its parameter. Nothing of it is used: the parts are not called."""
+"""The arguments of the feed functions, by parameter name. They are not used, since no component is called."""
 
 
 def pipelines() -> dict[str, Pipeline]:
-    """Return every feed of `feeds.py` with all of its parts, by the name of its function."""
+    """Return the pipeline of every feed in `feeds.py`, by the name of its function."""
     functions = inspect.getmembers(feeds, inspect.isfunction)
-    made = {name: feed for name, feed in functions if feed.__annotations__.get("return") == "Pipeline"}
+    feed_functions = {name: feed for name, feed in functions if feed.__annotations__.get("return") == "Pipeline"}
     return {
-        name: feed(**{key: GIVEN[key] for key in inspect.signature(feed).parameters}) for name, feed in made.items()
+        name: feed(**{key: ARGUMENTS[key] for key in inspect.signature(feed).parameters})
+        for name, feed in feed_functions.items()
     }
 
 
-def feed_parts(stage: str) -> list[Any]:
-    """Return every part of a *stage* ("sources", "filters" …) of every feed; a part of two feeds comes twice."""
-    return [part for pipeline in pipelines().values() for part in getattr(pipeline, stage)]
+def feed_components(stage: str) -> list[Any]:
+    """Return every component of a *stage* ("sources", "filters" …) of every feed, with duplicates."""
+    return [component for pipeline in pipelines().values() for component in getattr(pipeline, stage)]
 
 
-def part_name(part: Any) -> str:
-    """Return the word for a part in metrics."""
-    if origin := getattr(part, "origin", None):
+def component_name(component: Any) -> str:
+    """Return the name of a component in metrics."""
+    if origin := getattr(component, "origin", None):
         return str(origin.name).lower()
-    return str(getattr(part, "name", None) or part.__name__)
+    return str(getattr(component, "name", None) or component.__name__)

@@ -1,4 +1,4 @@
-"""The flags' pages in the admin, a file for each kind of thing. Whatever they change goes through the one writer."""
+"""The admin of flags, one module per kind of object. Every change goes through `flags.services.change`."""
 
 from flags.admin import changes, experiments, flags, plans, segments
 

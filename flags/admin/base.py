@@ -1,5 +1,5 @@
 """
-What the pages of flags share: a form with a reason, saved by the one writer; and a history that can be read.
+Shared parts of the flag admin: forms with a reason, saved through `flags.services.change`, and a readable history.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from flags.services.errors import error_lines
 from flags.services.history import find_differences, restore_change
 from monitoring.clock import now
 
-WHY_HELP = "Kept with the change, for whoever asks later."
+WHY_HELP = "The reason, saved with the change."
 
 
 class WhyDialogForm(BaseDialogForm):
-    """Asks for a reason before something is done."""
+    """A dialog that asks for a reason before an action."""
 
     why = forms.CharField(help_text=WHY_HELP, widget=UnfoldAdminTextareaWidget({"rows": 2}))
 
 
 class WhyPageForm(forms.Form):
-    """Asks for a reason on a page of its own."""
+    """A page form that asks for a reason."""
 
     why = forms.CharField(help_text=WHY_HELP, widget=UnfoldAdminTextareaWidget({"rows": 2}))
 
@@ -45,18 +45,18 @@ class WhyPageForm(forms.Form):
 def action_dialog(
     title: str, description: str, submit: str, form: type[BaseDialogForm] = WhyDialogForm
 ) -> ActionDialog:
-    """Return a question that stands before an action."""
+    """Return a confirmation dialog for an action."""
     return ActionDialog(title=title, description=description, form_class=form, form_submit_text=submit)
 
 
 class RecordedForm(ModelForm):
-    """A form whose change needs a reason."""
+    """A model form with a reason for the change."""
 
     why = forms.CharField(help_text=WHY_HELP, widget=UnfoldAdminTextInputWidget)
 
 
 class RecordedInline(TabularInline):
-    """Rows that hang on something: who may change that may change them."""
+    """Child rows, editable with the permission to change their parent."""
 
     extra = 0
     ordering_field: str | None = "position"
@@ -79,14 +79,14 @@ class RecordedInline(TabularInline):
 
 
 class RecordedAdmin(ModelAdmin):
-    """A page whose form is saved by the one writer, as a whole document, with a reason."""
+    """An admin whose form is saved by `apply_change`, as a whole document with a reason."""
 
     subject: ChangeSubject
     warn_unsaved_form = True
     show_full_result_count = False
 
     def build_document(self, form: Any, rows: dict[str, list[dict[str, Any]]]) -> Document:
-        """Return what the form says, as a document without what it does not say. May add errors to the form."""
+        """Return the form's values as a document, without fields that the form lacks. May add errors to the form."""
         raise NotImplementedError
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
@@ -101,7 +101,11 @@ class RecordedAdmin(ModelAdmin):
         return formsets, inlines
 
     def save_form(self, request: HttpRequest, form: Any, change: bool) -> Any:
-        """Write it here, where a refusal still leads back to the form; the admin's own steps write nothing."""
+        """
+        Save the change here, where a refusal can still be shown in the form. Django's later save steps do nothing.
+
+        Django calls `save_form` before it decides whether the form is valid, so errors added here redisplay the form.
+        """
         formsets: list[BaseFormSet[Any]] = request.flag_formsets  # type: ignore[attr-defined]
         if all(formset.is_valid() for formset in formsets):
             rows = {formset.model._meta.model_name: formset_rows(formset) for formset in formsets}  # type: ignore[attr-defined]
@@ -109,16 +113,16 @@ class RecordedAdmin(ModelAdmin):
             if not form.errors and all(formset.is_valid() for formset in formsets):
                 self.submit_change(request, form, document)
             if form.errors:
-                formsets[0]._non_form_errors.append("Nothing was saved: see what is wrong with the form.")  # type: ignore[attr-defined]
+                formsets[0]._non_form_errors.append("Nothing was saved. Correct the errors in the form.")  # type: ignore[attr-defined]
         return form.instance
 
     def submit_change(self, request: HttpRequest, form: Any, document: Document) -> None:
-        """Change what the form is about, or say in the form what is wrong."""
+        """Apply the change, or add the errors to the form."""
         is_new = form.instance.pk is None
         key = form.cleaned_data["key"] if is_new else form.instance.key
         patch = {name: value for name, value in document.items() if name != "why"} | {"key": key}
         try:
-            done = apply_change(
+            outcome = apply_change(
                 subject=self.subject,
                 key=key,
                 patch=patch,
@@ -137,30 +141,30 @@ class RecordedAdmin(ModelAdmin):
         except APIException as error:
             form.add_error(None, str(error.detail))
             return
-        request.flag_outcome = done  # type: ignore[attr-defined]
+        request.flag_outcome = outcome  # type: ignore[attr-defined]
         form.instance.pk = SUBJECT_HANDLERS[self.subject].model.objects.values_list("pk", flat=True).get(key=key)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Nothing: `save_form` wrote it."""
+        """Do nothing: `save_form` saved the object."""
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
-        """Nothing: `save_form` wrote it."""
+        """Do nothing: `save_form` saved the related rows."""
 
     def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> list[Any]:
         return []
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> None:
-        """Nothing: the record of changes has it."""
+        """Do nothing: the change history has the entry."""
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> None:
-        """Nothing: the record of changes has it."""
+        """Do nothing: the change history has the entry."""
 
     def message_user(self, request: HttpRequest, message: Any, *args: Any, **kwargs: Any) -> None:
-        done = getattr(request, "flag_outcome", "other")
-        if isinstance(done, PendingChange):
-            messages.warning(request, "A second person must approve this: nothing has changed yet.")
-        elif done is None:
-            messages.info(request, "Nothing was changed: it is so already.")
+        outcome = getattr(request, "flag_outcome", "other")
+        if isinstance(outcome, PendingChange):
+            messages.warning(request, "A second person must approve this change. Nothing has changed yet.")
+        elif outcome is None:
+            messages.info(request, "Nothing changed: the values are the same as before.")
         else:
             super().message_user(request, message, *args, **kwargs)
 
@@ -173,22 +177,22 @@ class RecordedAdmin(ModelAdmin):
         ]
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> TemplateResponse:
-        """Show each change: who, why, what was before and what after, and the way back to it."""
+        """Show each change with its author, reason and differences, and a link to restore it."""
         obj = self.get_visible_object(request, object_id)
-        records = FlagChange.objects.filter(subject=self.subject, key=obj.key).select_related("user", "approved_by")
+        changes = FlagChange.objects.filter(subject=self.subject, key=obj.key).select_related("user", "approved_by")
         rows = [
-            {"record": row, "differences": find_differences(row.before, row.after) if row.before else []}
-            for row in records[:100]
+            {"change": row, "differences": find_differences(row.before, row.after) if row.before else []}
+            for row in changes[:100]
         ]
         may_restore = self.subject != ChangeSubject.PLAN and self.has_change_permission(request, obj)
         context = self.page_context(request, obj, f"History of {obj.key}") | {"rows": rows, "may_restore": may_restore}
         return TemplateResponse(request, "flags/history.html", context)
 
     def restore_view(self, request: HttpRequest, object_id: str, change_id: int) -> HttpResponse:
-        """Ask why, and make it what it was after that change."""
+        """Ask for a reason, and restore the state after the change."""
         obj = self.get_visible_object(request, object_id)
-        record = FlagChange.objects.filter(subject=self.subject, key=obj.key, pk=change_id).first()
-        if record is None or not self.has_change_permission(request, obj):
+        change = FlagChange.objects.filter(subject=self.subject, key=obj.key, pk=change_id).first()
+        if change is None or not self.has_change_permission(request, obj):
             raise Http404
         form = WhyPageForm(request.POST or None)
         current = SUBJECT_HANDLERS[self.subject].to_document(obj)
@@ -202,48 +206,48 @@ class RecordedAdmin(ModelAdmin):
             return HttpResponseRedirect(self.object_url(obj))
         context = self.page_context(request, obj, f"Restore {obj.key}") | {
             "form": form,
-            "button": "Restore",
-            "intro": f"{obj.key} becomes what it was after the change of {record.changed_at:%Y-%m-%d %H:%M:%S} UTC.",
-            "differences": find_differences(current, current | record.after),
+            "submit_label": "Restore",
+            "intro": f"Restore {obj.key} to its state after the change of {change.changed_at:%Y-%m-%d %H:%M:%S} UTC.",
+            "differences": find_differences(current, current | change.after),
         }
         return TemplateResponse(request, "flags/form.html", context)
 
     def get_visible_object(self, request: HttpRequest, object_id: str) -> Any:
-        """Return the object, for those who may see it."""
+        """Return the object. Raises `Http404` if the user may not see it."""
         obj = self.get_object(request, object_id)
         if obj is None or not self.has_view_permission(request, obj):
             raise Http404
         return obj
 
     def page_context(self, request: HttpRequest, obj: Any, title: str) -> dict[str, Any]:
-        """Return what a page of our own needs to look like the others."""
+        """Return the template context that every admin page needs."""
         return self.admin_site.each_context(request) | {"title": title, "opts": self.opts, "original": obj}
 
     def object_url(self, obj: Any) -> str:
-        """Return the address of the object's page."""
+        """Return the URL of the object's page."""
         return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[obj.pk])
 
 
 def formset_rows(formset: Any) -> list[dict[str, Any]]:
-    """Return the rows that stay, in their order; each with its form, so that errors find their place."""
-    kept = [form for form in formset.forms if form.cleaned_data and not form.cleaned_data.get("DELETE")]
-    positions = [form.cleaned_data.get("position") or 0 for form in kept]
-    # Rows that were added and not moved have no place of their own yet: they come last.
-    is_placed = len(set(positions)) == len(positions)
+    """Return the rows that are not deleted, in order. Each has its form, so that errors can be attached to it."""
+    forms_to_save = [form for form in formset.forms if form.cleaned_data and not form.cleaned_data.get("DELETE")]
+    positions = [form.cleaned_data.get("position") or 0 for form in forms_to_save]
+    # New rows that were not moved share position 0. They come last.
+    has_unique_positions = len(set(positions)) == len(positions)
     ordered = sorted(
-        zip(positions, range(len(kept)), kept, strict=True),
-        key=lambda row: (not is_placed and row[2].instance.pk is None, row[0], row[1]),
+        zip(positions, range(len(forms_to_save)), forms_to_save, strict=True),
+        key=lambda row: (not has_unique_positions and row[2].instance.pk is None, row[0], row[1]),
     )
     return [form.cleaned_data | {"form": form} for _, _, form in ordered]
 
 
 def get_actor(request: HttpRequest) -> Actor:
-    """Return who is at the page."""
+    """Return the current user as an actor."""
     return Actor(request.user)  # type: ignore[arg-type]
 
 
 def run_action(request: HttpRequest, action: Any, success_message: str) -> Any:
-    """Do something that a service may refuse, and say what became of it."""
+    """Run an action that a service may refuse, and show its outcome as a message."""
     try:
         outcome = action()
     except ValidationError as error:
@@ -253,14 +257,14 @@ def run_action(request: HttpRequest, action: Any, success_message: str) -> Any:
         messages.error(request, str(error.detail))
         return None
     if isinstance(outcome, PendingChange) and outcome.state == PendingChange.State.PENDING:
-        messages.warning(request, "A second person must approve this: nothing has changed yet.")
+        messages.warning(request, "A second person must approve this change. Nothing has changed yet.")
     elif outcome is None:
-        messages.info(request, "Nothing was changed: it is so already.")
+        messages.info(request, "Nothing changed: the values are the same as before.")
     else:
         messages.success(request, success_message)
     return outcome
 
 
 def redirect_from_dialog(url: str) -> HttpResponse:
-    """Leave a dialog for *address*."""
+    """Redirect the browser from a dialog to *url*."""
     return HttpResponse(headers={"HX-Redirect": url})

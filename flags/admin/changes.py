@@ -1,4 +1,4 @@
-"""The record of changes, to be read only; and changes that wait for a second person."""
+"""Admin of the change history (read-only) and of pending changes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from monitoring.clock import now
 
 
 class ReadOnlyAdmin(ModelAdmin):
-    """What only services write."""
+    """An admin without adding, changing and deleting: only services write these rows."""
 
     actions = None
     show_full_result_count = False
@@ -40,13 +40,13 @@ class ReadOnlyAdmin(ModelAdmin):
 
 
 def difference_table(rows: list[FieldDifference]) -> str:
-    """Return differences as a table."""
-    lines = format_html_join(
+    """Return the differences as an HTML table."""
+    table_rows = format_html_join(
         "",
         '<tr><td class="pr-4 align-top">{}</td><td class="pr-4 align-top line-through">{}</td><td>{}</td></tr>',
         ((row.field, row.before, row.after) for row in rows),
     )
-    return format_html('<table class="text-left">{}</table>', lines)
+    return format_html('<table class="text-left">{}</table>', table_rows)
 
 
 @admin.register(FlagChange)
@@ -67,15 +67,15 @@ class FlagChangeAdmin(ReadOnlyAdmin):
         "guardrail_checks",
     )
 
-    @display(description="What changed")
+    @display(description="Changes")
     def changed_fields(self, row: FlagChange) -> str:
         return difference_table(find_differences(row.before, row.after))
 
-    @display(description="Readings")
+    @display(description="Guardrail checks")
     def guardrail_checks(self, row: FlagChange) -> str:
         lines = [
-            f"{look['guardrail']}: {look['value']} over {look['samples']} samples, {look['verdict']}"
-            for look in row.evidence
+            f"{check['guardrail']}: {check['value']} over {check['samples']} samples, {check['verdict']}"
+            for check in row.evidence
         ]
         return format_html_join("", "<div>{}</div>", ((line,) for line in lines))
 
@@ -97,21 +97,21 @@ class PendingChangeAdmin(ReadOnlyAdmin):
     )
     actions_detail = ("approve", "reject")
 
-    @display(description="State", label={"waiting": "warning", "approved": "success", "rejected": "danger"})
+    @display(description="State", label={"pending": "warning", "approved": "success", "rejected": "danger"})
     def state_label(self, row: PendingChange) -> str:
         return row.state
 
-    @display(description="What would change")
+    @display(description="Proposed changes")
     def changed_fields(self, row: PendingChange) -> str:
-        kind = SUBJECT_HANDLERS[row.subject]  # type: ignore[index]
-        found = kind.model.objects.filter(key=row.key).first()
-        current = kind.to_document(found) if found else {}
+        handler = SUBJECT_HANDLERS[row.subject]  # type: ignore[index]
+        subject = handler.model.objects.filter(key=row.key).first()
+        current = handler.to_document(subject) if subject else {}
         return difference_table(find_differences(current, current | row.patch))
 
     def submit_decision(
         self, request: HttpRequest, object_id: str, decision: Callable[..., object], success_message: str
     ) -> HttpResponse:
-        """Say the second person's word, and go back to the list."""
+        """Save the decision and return to the list."""
         run_action(request, lambda: decision(pending_id=int(object_id), user=request.user, now=now()), success_message)
         return redirect_from_dialog(reverse("admin:flags_pendingchange_changelist"))
 
@@ -120,18 +120,18 @@ class PendingChangeAdmin(ReadOnlyAdmin):
         icon="check",
         variant=ActionVariant.PRIMARY,
         permissions=["view"],
-        dialog=action_dialog("Approve this change?", "It is made at once.", "Approve", BaseDialogForm),
+        dialog=action_dialog("Approve this change?", "The change is applied at once.", "Approve", BaseDialogForm),
     )
     def approve(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
-        """Make the change."""
+        """Approve and apply the change."""
         return self.submit_decision(request, object_id, approve.approve, "Approved.")
 
     @action(
         description="Reject",
         icon="close",
         permissions=["view"],
-        dialog=action_dialog("Reject this change?", "Things stay as they are.", "Reject", BaseDialogForm),
+        dialog=action_dialog("Reject this change?", "Nothing changes.", "Reject", BaseDialogForm),
     )
     def reject(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
-        """Leave things as they are."""
+        """Reject the change."""
         return self.submit_decision(request, object_id, approve.reject, "Rejected.")

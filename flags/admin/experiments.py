@@ -1,4 +1,4 @@
-"""Experiments: drafts with their variants, the steps of their life as buttons, and the report of what came of them."""
+"""Admin of experiments: drafts with their variants, lifecycle steps as actions, and the report."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ State = Experiment.State
 STATE_COLORS = {"draft": "info", "running": "success", "paused": "warning", "finished": "info"}
 ACTIONS_BY_STATE = {
     State.DRAFT: {"start"},
-    State.RUNNING: {"results", "pause", "widen", "rephase", "finish"},
-    State.PAUSED: {"results", "resume", "widen", "rephase", "finish"},
+    State.RUNNING: {"results", "pause", "widen", "begin_phase", "finish"},
+    State.PAUSED: {"results", "resume", "widen", "begin_phase", "finish"},
     State.FINISHED: {"results"},
 }
 REFERENCE_FIELDS = ("flag", "group", "holdout", "goal")
@@ -50,8 +50,13 @@ PLAIN_FIELDS = (
     *("key", "hypothesis", "unit", "traffic_percentage", "slot_from", "slot_to", "is_sticky"),
     *("minimum_effect", "is_bandit", "bandit_floor"),
 )
-COLUMN_TITLES = ("Metric", "Variant", "Control", "Mean", "Lift", "Interval", "Chance", "Verdict")
-VERDICT_LABELS = {"better": "better", "worse": "worse", "safe": "safe: no harm that matters", "open": "open"}
+COLUMN_TITLES = ("Metric", "Variant", "Control", "Mean", "Lift", "Interval", "Chance better", "Verdict")
+VERDICT_LABELS = {
+    "better": "better",
+    "worse": "worse",
+    "safe": "safe: no relevant harm",
+    "inconclusive": "inconclusive",
+}
 
 
 class ExperimentForm(RecordedForm):
@@ -67,7 +72,7 @@ class ExperimentForm(RecordedForm):
 class ExperimentVariantForm(forms.ModelForm):
     value = forms.CharField(required=False, strip=False, initial="true", widget=UnfoldAdminTextInputWidget)
     config = forms.JSONField(
-        required=False, initial=dict, widget=UnfoldAdminTextareaWidget({"rows": 1}), help_text="Settings, as JSON."
+        required=False, initial=dict, widget=UnfoldAdminTextareaWidget({"rows": 1}), help_text="Settings as JSON."
     )
 
     class Meta:
@@ -85,7 +90,7 @@ class ExperimentVariantInline(RecordedInline):
     form = ExperimentVariantForm
     fields = ("key", "weight", "is_control", "value", "config")
     ordering_field = None
-    verbose_name_plural = "Variants (weights are relative; one is the control)"
+    verbose_name_plural = "Variants (weights are relative; exactly one variant is the control)"
 
     def _can_change_parent(self, request: HttpRequest) -> bool:
         match = request.resolver_match
@@ -95,10 +100,13 @@ class ExperimentVariantInline(RecordedInline):
 
 
 class WidenForm(WhyDialogForm):
-    """Asks how many are to be in."""
+    """Asks for the new traffic percentage."""
 
     traffic_percentage = forms.FloatField(
-        min_value=0, max_value=100, help_text="More than now; those who are in stay.", widget=UnfoldAdminTextInputWidget
+        min_value=0,
+        max_value=100,
+        help_text="Above the current one. No member leaves.",
+        widget=UnfoldAdminTextInputWidget,
     )
 
 
@@ -106,23 +114,23 @@ class NewPhaseForm(WhyDialogForm):
     """Asks for new weights."""
 
     weights = forms.CharField(
-        help_text="Such as control=20, treatment=80: all of them.", widget=UnfoldAdminTextInputWidget
+        help_text="A weight for each variant, such as control=20, treatment=80.", widget=UnfoldAdminTextInputWidget
     )
 
     def clean_weights(self) -> dict[str, float]:
-        """Return the weights by their variants."""
+        """Return the weights by variant."""
         try:
             pairs = (part.split("=") for part in self.cleaned_data["weights"].split(","))
             return {name.strip(): float(weight) for name, weight in pairs}
         except ValueError as error:
-            raise forms.ValidationError("Write them as control=20, treatment=80.") from error
+            raise forms.ValidationError("Write the weights as control=20, treatment=80.") from error
 
 
 class FinishForm(WhyDialogForm):
-    """Asks what was decided."""
+    """Asks for the decision."""
 
     decision = forms.CharField(
-        required=False, help_text="The key of the variant that won; empty: none.", widget=UnfoldAdminTextInputWidget
+        required=False, help_text="Key of the winning variant; empty: no decision.", widget=UnfoldAdminTextInputWidget
     )
 
 
@@ -138,7 +146,7 @@ class ExperimentAdmin(RecordedAdmin):
     fieldsets = (
         (None, {"fields": ("key", "flag", "hypothesis", "goal", "metrics", "minimum_effect")}),
         (
-            "Who is in",
+            "Assignment",
             {"fields": ("unit", "traffic_percentage", "is_sticky", "group", ("slot_from", "slot_to"), "holdout")},
         ),
         ("Bandit", {"classes": ("collapse",), "fields": ("is_bandit", "bandit_floor")}),
@@ -148,25 +156,25 @@ class ExperimentAdmin(RecordedAdmin):
     actions_detail = ("results", "start", "pause", "resume", "widen", "begin_phase", "finish")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Experiment]:
-        return super().get_queryset(request).prefetch_related("variants").annotate(exposed=Count("exposures"))
+        return super().get_queryset(request).prefetch_related("variants").annotate(exposure_count=Count("exposures"))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Lock who gets what while it runs."""
+        """Lock the fields that affect assignment while the experiment runs."""
         if obj is None or obj.state == State.DRAFT:
             return super().get_readonly_fields(request, obj)
-        kept = CHANGEABLE_WHILE_RUNNING if obj.state in ACTIVE_STATES else frozenset[str]()
-        return [name for name in (*PLAIN_FIELDS, *REFERENCE_FIELDS, "metrics") if name not in kept]
+        editable = CHANGEABLE_WHILE_RUNNING if obj.state in ACTIVE_STATES else frozenset[str]()
+        return [name for name in (*PLAIN_FIELDS, *REFERENCE_FIELDS, "metrics") if name not in editable]
 
     def build_document(self, form: Any, rows: dict[str, list[dict[str, Any]]]) -> Document:
-        given = form.cleaned_data
-        found = {name: given[name] for name in PLAIN_FIELDS if name in given}
-        found |= {name: given[name].key if given[name] else None for name in REFERENCE_FIELDS if name in given}
-        if "metrics" in given:
-            found["metrics"] = sorted(metric.key for metric in given["metrics"])
-        flag: Flag | None = given.get("flag") or getattr(form.instance, "flag", None)
+        cleaned = form.cleaned_data
+        document = {name: cleaned[name] for name in PLAIN_FIELDS if name in cleaned}
+        document |= {name: cleaned[name].key if cleaned[name] else None for name in REFERENCE_FIELDS if name in cleaned}
+        if "metrics" in cleaned:
+            document["metrics"] = sorted(metric.key for metric in cleaned["metrics"])
+        flag: Flag | None = cleaned.get("flag") or getattr(form.instance, "flag", None)
         if flag is not None and (form.instance.pk is None or form.instance.state == State.DRAFT):
-            found["variants"] = [variant_document(row, flag) for row in rows["variant"]]
-        return found
+            document["variants"] = [variant_document(row, flag) for row in rows["experimentvariant"]]
+        return document
 
     @display(description="State", label=STATE_COLORS)
     def state_label(self, experiment: Experiment) -> str:
@@ -182,22 +190,22 @@ class ExperimentAdmin(RecordedAdmin):
 
     @display(description="Units")
     def units(self, experiment: Any) -> str:
-        return f"{experiment.exposed:,}"
+        return f"{experiment.exposure_count:,}"
 
     @display(description="Results")
     def report_link(self, experiment: Experiment) -> Any:
         return "" if experiment.state == State.DRAFT else link_html(self.report_url(experiment), "Report")
 
     def has_release_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        """Let releasers steer."""
+        """Allow the steps to flag releasers."""
         return bool(request.user.has_perm("flags.release_flag"))
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
-        """Offer what can be done with the experiment as it is."""
+        """Return the actions that the experiment's state allows."""
         row = self.get_object(request, str(object_id))
-        wanted = ACTIONS_BY_STATE[State(row.state)] if row else set[str]()
-        found = super().get_actions_detail(request, object_id)
-        return [one for one in found if one.method.original_function_name in wanted]
+        allowed = ACTIONS_BY_STATE[State(row.state)] if row else set[str]()
+        actions = super().get_actions_detail(request, object_id)
+        return [row for row in actions if row.method.original_function_name in allowed]
 
     def run_step(
         self,
@@ -206,19 +214,19 @@ class ExperimentAdmin(RecordedAdmin):
         object_id: str,
         step: Callable[..., object],
         success_message: str,
-        **more: object,
+        **options: object,
     ) -> HttpResponse:
-        """Take one step, and go back to the page."""
+        """Run one step and return to the experiment's page."""
         row = self.get_visible_object(request, object_id)
         why = form.cleaned_data["why"]
         run_action(
-            request, lambda: step(key=row.key, actor=get_actor(request), why=why, now=now(), **more), success_message
+            request, lambda: step(key=row.key, actor=get_actor(request), why=why, now=now(), **options), success_message
         )
         return redirect_from_dialog(self.object_url(row))
 
     @action(description="Results", icon="monitoring")
     def results(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Show what came of it."""
+        """Open the report."""
         return HttpResponseRedirect(self.report_url(self.get_visible_object(request, object_id)))
 
     @action(
@@ -226,20 +234,20 @@ class ExperimentAdmin(RecordedAdmin):
         icon="play_arrow",
         variant=ActionVariant.PRIMARY,
         permissions=["release"],
-        dialog=action_dialog("Start the experiment?", "Who gets what is frozen from then on.", "Start"),
+        dialog=action_dialog("Start the experiment?", "The assignment is frozen from then on.", "Start"),
     )
     def start(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
-        """Begin."""
+        """Start the first phase."""
         return self.run_step(request, form, object_id, experiments.start, "Started.")
 
     @action(
         description="Pause",
         icon="pause",
         permissions=["release"],
-        dialog=action_dialog("Pause the experiment?", "Everybody follows the flag until it is resumed.", "Pause"),
+        dialog=action_dialog("Pause the experiment?", "All members follow the flag until it is resumed.", "Pause"),
     )
     def pause(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
-        """Let everybody follow the flag."""
+        """Pause the experiment."""
         return self.run_step(request, form, object_id, experiments.pause, "Paused.")
 
     @action(
@@ -249,28 +257,32 @@ class ExperimentAdmin(RecordedAdmin):
         dialog=action_dialog("Resume the experiment?", "The same members get the same variants.", "Resume"),
     )
     def resume(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
-        """Go on."""
+        """Resume the experiment."""
         return self.run_step(request, form, object_id, experiments.resume, "Resumed.")
 
     @action(
         description="Widen",
         icon="open_in_full",
         permissions=["release"],
-        dialog=action_dialog("Take more members in?", "Those who are in keep their variants.", "Widen", WidenForm),
+        dialog=action_dialog(
+            "Raise the traffic percentage?", "Members in the experiment keep their variants.", "Widen", WidenForm
+        ),
     )
     def widen(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
-        """Take more in."""
-        wider = form.cleaned_data["traffic_percentage"]
-        return self.run_step(request, form, object_id, experiments.widen, "Widened.", traffic_percentage=wider)
+        """Raise the traffic percentage."""
+        percentage = form.cleaned_data["traffic_percentage"]
+        return self.run_step(request, form, object_id, experiments.widen, "Widened.", traffic_percentage=percentage)
 
     @action(
         description="New phase",
         icon="restart_alt",
         permissions=["release"],
-        dialog=action_dialog("Begin a phase with other weights?", "Results begin anew with it.", "Begin", NewPhaseForm),
+        dialog=action_dialog(
+            "Begin a phase with other weights?", "Results restart with the new phase.", "Begin", NewPhaseForm
+        ),
     )
     def begin_phase(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
-        """Begin a new phase."""
+        """Begin a phase with new weights."""
         weights = form.cleaned_data["weights"]
         return self.run_step(request, form, object_id, experiments.begin_phase, "A new phase began.", weights=weights)
 
@@ -280,11 +292,11 @@ class ExperimentAdmin(RecordedAdmin):
         variant=ActionVariant.DANGER,
         permissions=["release"],
         dialog=action_dialog(
-            "Finish the experiment?", "Everybody follows the flag: change that next.", "Finish", FinishForm
+            "Finish the experiment?", "All members then follow the flag. Change the flag next.", "Finish", FinishForm
         ),
     )
     def finish(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
-        """End it."""
+        """Finish the experiment with a decision."""
         decision = form.cleaned_data["decision"].strip()
         return self.run_step(request, form, object_id, experiments.finish, "Finished.", decision=decision)
 
@@ -293,43 +305,43 @@ class ExperimentAdmin(RecordedAdmin):
         return [path("<int:object_id>/results/", view, name="flags_experiment_results"), *super().get_urls()]
 
     def report_url(self, experiment: Experiment) -> str:
-        """Return the address of the report."""
+        """Return the URL of the report."""
         return reverse("admin:flags_experiment_results", args=[experiment.pk])
 
     def report_view(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        """Show the report, give it as a file, or have the experiment looked at now."""
+        """Show the report or download it as CSV or JSON. POST requests an analysis."""
         row = self.get_visible_object(request, str(object_id))
         if request.method == "POST":
             request_interim_analysis(row.key)
-            return HttpResponseRedirect(f"{self.report_url(row)}?asked={now().timestamp():.3f}")
-        found = report.build_report(row)
+            return HttpResponseRedirect(f"{self.report_url(row)}?requested_at={now().timestamp():.3f}")
+        results = report.build_report(row)
         if request.GET.get("format") == "json":
-            return JsonResponse(report.report_to_json(found))
+            return JsonResponse(report.report_to_json(results))
         if request.GET.get("format") == "csv":
             name = f'attachment; filename="{row.key}.csv"'
-            return HttpResponse(report.report_to_csv(found), "text/csv", headers={"Content-Disposition": name})
-        context = self.page_context(request, row, f"Results of {row.key}") | report_context(found)
-        waits = is_analysis_pending(request.GET.get("asked", ""), found.analyzed_at)
-        context |= {"address": self.object_url(row), "waits": waits}
+            return HttpResponse(report.report_to_csv(results), "text/csv", headers={"Content-Disposition": name})
+        context = self.page_context(request, row, f"Results of {row.key}") | report_context(results)
+        is_pending = is_analysis_pending(request.GET.get("requested_at", ""), results.analyzed_at)
+        context |= {"experiment_url": self.object_url(row), "is_analysis_pending": is_pending}
         return TemplateResponse(request, "flags/report.html", context)
 
 
-def link_html(address: str, text: str) -> Any:
-    """Return a link of a list."""
-    return format_html('<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', address, text)
+def link_html(url: str, text: str) -> Any:
+    """Return an HTML link."""
+    return format_html('<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, text)
 
 
-def is_analysis_pending(requested_at: str, made_at: datetime | None) -> bool:
-    """Return whether a look that was asked for less than a minute ago is not there yet."""
+def is_analysis_pending(requested_at: str, analyzed_at: datetime | None) -> bool:
+    """Return whether an analysis was requested less than a minute ago and is not saved yet."""
     try:
         since = float(requested_at)
     except ValueError:
         return False
-    return now().timestamp() - since < 60 and (made_at is None or made_at.timestamp() < since)
+    return now().timestamp() - since < 60 and (analyzed_at is None or analyzed_at.timestamp() < since)
 
 
 def variant_document(row: dict[str, Any], flag: Flag) -> dict[str, Any]:
-    """Return a variant of the form as a document; a value that is none of the flag's kind is an error of its row."""
+    """Return the form row of a variant as a document. A value that does not fit the flag's kind is a form error."""
     value: object = None
     try:
         value = parse_value(flag.kind, row["value"])
@@ -340,39 +352,38 @@ def variant_document(row: dict[str, Any], flag: Flag) -> dict[str, Any]:
 
 
 def report_context(experiment_report: report.Report) -> dict[str, Any]:
-    """Return what the page shows of a report."""
-    whole = [line for line in experiment_report.comparisons if not line.slice_label]
-    parts = [
-        ("Everybody", whole),
-        *((f"By {kind}", lines) for kind, lines in group_by_slice(experiment_report.comparisons).items()),
+    """Return the template context of the report."""
+    all_units = [row for row in experiment_report.comparisons if not row.slice_label]
+    groups = [
+        ("All units", all_units),
+        *((f"By {name}", rows) for name, rows in group_by_slice(experiment_report.comparisons).items()),
     ]
     return {
         "report": experiment_report,
-        "effect": f"{experiment_report.minimum_effect:.1%}",
+        "minimum_effect": f"{experiment_report.minimum_effect:.1%}",
         "odds": f"{1 / max(experiment_report.sample_ratio_p, 1e-9):,.0f}",
-        "heads": COLUMN_TITLES,
-        "parts": [
-            (title, [format_comparison(line) for line in lines], plots.build_forest_plot(lines))
-            for title, lines in parts
+        "column_titles": COLUMN_TITLES,
+        "comparison_tables": [
+            (title, [format_comparison(row) for row in rows], plots.build_forest_plot(rows)) for title, rows in groups
         ],
         "plots": [
-            ("The goal's lift, look by look", plots.build_lift_plot(experiment_report.lift_history)),
-            ("Units that are in", plots.build_units_plot(experiment_report.daily_units)),
+            ("Goal lift by analysis", plots.build_lift_plot(experiment_report.lift_history)),
+            ("Exposed units", plots.build_units_plot(experiment_report.daily_units)),
         ],
     }
 
 
 def group_by_slice(comparisons: list[report.ComparisonRow]) -> dict[str, list[report.ComparisonRow]]:
-    """Return the comparisons of slices, by what the slice is by."""
-    found: dict[str, list[report.ComparisonRow]] = {}
-    for line in comparisons:
-        if line.slice_label:
-            found.setdefault(line.slice_label.split("=")[0], []).append(line)
-    return found
+    """Return the comparisons of slices, by slice name, such as language."""
+    groups: dict[str, list[report.ComparisonRow]] = {}
+    for row in comparisons:
+        if row.slice_label:
+            groups.setdefault(row.slice_label.split("=")[0], []).append(row)
+    return groups
 
 
 def format_comparison(comparison: report.ComparisonRow) -> dict[str, Any]:
-    """Return a comparison as a person reads it."""
+    """Return the display texts of a comparison."""
     numbers = comparison.numbers
 
     def percent(name: str) -> str:
@@ -384,23 +395,25 @@ def format_comparison(comparison: report.ComparisonRow) -> dict[str, Any]:
         "description": comparison.description,
         "is_goal": comparison.is_goal,
         "is_guardrail": comparison.is_guardrail,
-        "segment": comparison.slice_label.partition("=")[2],
+        "slice_label": comparison.slice_label.partition("=")[2],
         "variant": comparison.variant,
         "control": f"{numbers['control_mean']:.4g}",
         "mean": f"{numbers['mean']:.4g}",
         "lift": percent("lift"),
         "interval": f"{percent('lift_low')} to {percent('lift_high')}" if numbers["lift"] is not None else "–",
-        "chance": f"{numbers['chance']:.1%}",
+        "chance_better": f"{numbers['chance_better']:.1%}",
         "verdict": VERDICT_LABELS[comparison.verdict],
     }
 
 
 class MetricForm(forms.ModelForm):
-    """Kinds of events as words, commas between."""
+    """A metric form with kinds of events as comma-separated text."""
 
-    numerator = forms.CharField(help_text="Kinds of events, such as like, share.", widget=UnfoldAdminTextInputWidget)
+    numerator = forms.CharField(
+        help_text="Kinds of events to count, such as like, share.", widget=UnfoldAdminTextInputWidget
+    )
     denominator = forms.CharField(
-        required=False, help_text="Of a ratio: kinds of events below the line.", widget=UnfoldAdminTextInputWidget
+        required=False, help_text="For a ratio: kinds of events in the denominator.", widget=UnfoldAdminTextInputWidget
     )
     source = forms.CharField(widget=UnfoldAdminSelectWidget)
 
@@ -429,16 +442,16 @@ class MetricForm(forms.ModelForm):
                 self.initial[name] = ", ".join(getattr(self.instance, name))
 
     def clean_numerator(self) -> list[str]:
-        """Return the words."""
+        """Return the kinds of events as a list."""
         return split_words(self.cleaned_data["numerator"])
 
     def clean_denominator(self) -> list[str]:
-        """Return the words."""
+        """Return the kinds of events as a list."""
         return split_words(self.cleaned_data["denominator"])
 
 
 def split_words(text: str) -> list[str]:
-    """Return the words between commas."""
+    """Return the comma-separated words."""
     return [word.strip() for word in text.split(",") if word.strip()]
 
 

@@ -1,4 +1,4 @@
-"""Flags: the list at a glance, the editor, the emergency switch, the playground, and YAML in and out."""
+"""Admin of flags: list, form, emergency switch, playground, YAML export and import."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class FlagForm(RecordedForm):
     default_value = forms.CharField(required=False, strip=False, initial="false", widget=UnfoldAdminTextInputWidget)
     off_value = forms.CharField(required=False, strip=False, initial="false", widget=UnfoldAdminTextInputWidget)
     tags = forms.CharField(
-        required=False, help_text="Words to find flags by, commas between.", widget=UnfoldAdminTextInputWidget
+        required=False, help_text="Tags for finding flags, separated by commas.", widget=UnfoldAdminTextInputWidget
     )
 
     class Meta:
@@ -101,13 +101,13 @@ class FlagVariantInline(RecordedInline):
     model = FlagVariant
     form = FlagVariantForm
     fields = ("name", "value", "weight", "position")
-    verbose_name_plural = "Variants (several values, shared by weight among those who have the flag)"
+    verbose_name_plural = "Variants (values, distributed by weight among the members who get the flag)"
 
 
 class RuleInline(RecordedInline):
     model = Rule
     fields = ("segment", "percentage", "serves", "note", "position")
-    verbose_name_plural = "Rules (asked in this order before the rollout; the first that fits decides)"
+    verbose_name_plural = "Rules (evaluated in this order, before the rollout; the first match decides)"
 
 
 class PrerequisiteInline(RecordedInline):
@@ -116,7 +116,7 @@ class PrerequisiteInline(RecordedInline):
     fk_name = "flag"
     fields = ("required_flag", "value")
     ordering_field = None
-    verbose_name_plural = "Prerequisites (other flags that must have a value for the unit)"
+    verbose_name_plural = "Prerequisites (other flags that must have the given value for the member)"
 
 
 class ArchivedFilter(admin.SimpleListFilter):
@@ -124,7 +124,7 @@ class ArchivedFilter(admin.SimpleListFilter):
     parameter_name = "archived"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("yes", "archived ones")]
+        return [("yes", "archived flags")]
 
     def queryset(self, request: HttpRequest, rows: QuerySet[Flag]) -> QuerySet[Flag]:
         return rows.filter(is_archived=self.value() == "yes")
@@ -135,7 +135,7 @@ class StaleFilter(admin.SimpleListFilter):
     parameter_name = "stale"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("yes", "to be removed from the code")]
+        return [("yes", "stale flags")]
 
     def queryset(self, request: HttpRequest, rows: QuerySet[Flag]) -> QuerySet[Flag]:
         if self.value() != "yes":
@@ -151,7 +151,7 @@ class PlaygroundForm(forms.Form):
     )
     assumed_attributes = forms.CharField(
         required=False,
-        help_text="Attributes to assume, one a line, such as region=DE. The rest is as it is known of the member.",
+        help_text="Attributes to assume, one per line, such as region=DE. The others are looked up for the member.",
         widget=UnfoldAdminTextareaWidget({"rows": 3}),
     )
 
@@ -161,28 +161,28 @@ class PlaygroundForm(forms.Form):
         self.fields["flag"].widget.choices = list(keys)  # type: ignore[attr-defined]
 
     def clean_assumed_attributes(self) -> dict[str, object]:
-        """Return the lines as attributes."""
-        found = {}
+        """Return the lines as attributes; a value with commas is a list."""
+        attributes = {}
         for line in self.cleaned_data["assumed_attributes"].splitlines():
             name, sign, value = line.partition("=")
             if line.strip() and not sign:
-                raise forms.ValidationError(f"{line!r} is not name=value.")
+                raise forms.ValidationError(f"Write each line as name=value, not {line!r}.")
             if line.strip():
-                values = [parse_condition_value(one) for one in value.split(",")]
-                found[name.strip()] = values if len(values) > 1 else values[0]
-        return found
+                values = [parse_condition_value(part) for part in value.split(",")]
+                attributes[name.strip()] = values if len(values) > 1 else values[0]
+        return attributes
 
 
 class ImportForm(forms.Form):
     text = forms.CharField(
         label="YAML",
-        help_text="As it is exported. What it does not name stays as it is.",
+        help_text="An export of flags. Objects that it does not contain stay as they are.",
         widget=UnfoldAdminTextareaWidget({"rows": 16}),
     )
     dry_run = forms.BooleanField(
         required=False,
         initial=True,
-        label="Only say what would come of it",
+        label="Dry run (save nothing)",
         widget=UnfoldBooleanSwitchWidget,
     )
     why = forms.CharField(help_text=WHY_HELP, widget=UnfoldAdminTextInputWidget)
@@ -200,7 +200,7 @@ class FlagAdmin(RecordedAdmin):
         (None, {"fields": ("key", "description", ("is_enabled", "rollout_percentage"), "why")}),
         ("Values", {"fields": ("kind", VALUE_FIELDS), "classes": ("tab",)}),
         ("Schedule", {"fields": (("starts_at", "ends_at"),), "classes": ("tab",)}),
-        ("Keeping house", {"fields": (("owner", "tags"), "expires_at", "needs_approval"), "classes": ("tab",)}),
+        ("Housekeeping", {"fields": (("owner", "tags"), "expires_at", "needs_approval"), "classes": ("tab",)}),
     )
     actions = None
     actions_list = ("playground", "export_yaml", "import_yaml")
@@ -208,7 +208,7 @@ class FlagAdmin(RecordedAdmin):
     actions_detail = ("turn_off", "archive")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Flag]:
-        return super().get_queryset(request).annotate(rules_in_all=Count("rules"))
+        return super().get_queryset(request).annotate(rule_total=Count("rules"))
 
     @display(description="Flag", ordering="key", header=True)
     def name(self, flag: Flag) -> list[str]:
@@ -218,10 +218,10 @@ class FlagAdmin(RecordedAdmin):
     def state(self, flag: Flag) -> str:
         if flag.is_archived:
             return "archived"
-        is_in_time = payload.is_in_schedule(flag, now())
-        return "off" if not flag.is_enabled else "on" if is_in_time else "scheduled"
+        is_scheduled_on = payload.is_in_schedule(flag, now())
+        return "off" if not flag.is_enabled else "on" if is_scheduled_on else "scheduled"
 
-    @display(description="Who has it", ordering="rollout_percentage")
+    @display(description="Traffic", ordering="rollout_percentage")
     def traffic(self, flag: Flag) -> str:
         share = flag.rollout_percentage if flag.is_enabled else 0
         return format_html(
@@ -235,22 +235,22 @@ class FlagAdmin(RecordedAdmin):
 
     @display(description="Rules")
     def rule_count(self, flag: Any) -> str:
-        return str(flag.rules_in_all or "")
+        return str(flag.rule_total or "")
 
     @display(description="Advice")
     def advice(self, flag: Flag) -> str:
         return stale_reason(flag, now())
 
     def build_document(self, form: Any, rows: dict[str, list[dict[str, Any]]]) -> Document:
-        found = dict(form.cleaned_data)
-        kind = found["kind"]
-        found["tags"] = [word.strip() for word in found["tags"].split(",") if word.strip()]
+        document = dict(form.cleaned_data)
+        kind = document["kind"]
+        document["tags"] = [word.strip() for word in document["tags"].split(",") if word.strip()]
         for name in VALUE_FIELDS:
             try:
-                found[name] = parse_value(kind, found[name])
+                document[name] = parse_value(kind, document[name])
             except forms.ValidationError as error:
                 form.add_error(name, error)
-        return found | {
+        return document | {
             "variants": [
                 {"name": row["name"], "value": parse_row_value(row, kind), "weight": row["weight"]}
                 for row in rows["flagvariant"]
@@ -265,13 +265,13 @@ class FlagAdmin(RecordedAdmin):
                 for row in rows["rule"]
             ],
             "prerequisites": [
-                {"flag": row["needs"].key, "value": parse_row_value(row, row["needs"].kind)}
+                {"flag": row["required_flag"].key, "value": parse_row_value(row, row["required_flag"].kind)}
                 for row in rows["prerequisite"]
             ],
         }
 
     def has_turn_off_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        """Let editors and releasers turn a flag off: an emergency waits for nobody."""
+        """Allow editors and releasers to turn a flag off: in an emergency, approval would take too long."""
         return bool(request.user.has_perm("flags.change_flag") or request.user.has_perm("flags.release_flag"))
 
     @action(
@@ -280,11 +280,11 @@ class FlagAdmin(RecordedAdmin):
         variant=ActionVariant.DANGER,
         permissions=["turn_off"],
         dialog=action_dialog(
-            "Turn the flag off for everybody?", "Every process obeys within 2 seconds.", "Turn off now"
+            "Turn the flag off for all members?", "Every process applies the change within 2 seconds.", "Turn off now"
         ),
     )
     def turn_off(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
-        """Kill the flag."""
+        """Turn the flag off."""
         flag = self.get_visible_object(request, object_id)
         why = form.cleaned_data["why"]
         run_action(
@@ -299,11 +299,11 @@ class FlagAdmin(RecordedAdmin):
         url_path="turn-off-row",
         permissions=["turn_off"],
         dialog=action_dialog(
-            "Turn the flag off for everybody?", "Every process obeys within 2 seconds.", "Turn off now"
+            "Turn the flag off for all members?", "Every process applies the change within 2 seconds.", "Turn off now"
         ),
     )
     def turn_off_row(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
-        """Kill the flag from the list."""
+        """Turn the flag off from the list."""
         flag = self.get_visible_object(request, object_id)
         why = form.cleaned_data["why"]
         run_action(
@@ -318,80 +318,85 @@ class FlagAdmin(RecordedAdmin):
         icon="archive",
         permissions=["change"],
         dialog=action_dialog(
-            "Archive the flag?", "The code that still asks for it gets its own default. The record stays.", "Archive"
+            "Archive the flag?",
+            "Code that still uses the flag gets its own default. The change history stays.",
+            "Archive",
         ),
     )
     def archive(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
-        """Take the flag from the lists."""
+        """Archive the flag."""
         flag = self.get_visible_object(request, object_id)
 
-        def do() -> object:
+        def archive_flag() -> object:
             patch = {"is_archived": True}
             why = form.cleaned_data["why"]
             return apply_change(
                 key=flag.key, patch=patch, actor=get_actor(request), why=why, now=now(), action="archived"
             )
 
-        run_action(request, do, f"{flag.key} is archived.")
+        run_action(request, archive_flag, f"{flag.key} is archived.")
         return redirect_from_dialog(reverse("admin:flags_flag_changelist"))
 
     @action(description="Playground", icon="science", permissions=["view"])
     def playground(self, request: HttpRequest) -> TemplateResponse:
-        """Say what a member gets, and why."""
+        """Explain a flag's value for a member."""
         form = PlaygroundForm(request.GET if "unit_id" in request.GET else None)
-        found = None
+        explanation = None
         if form.is_valid():
-            asked = form.cleaned_data
+            query = form.cleaned_data
             try:
-                found = explain(
-                    key=asked["flag"], unit_id=asked["unit_id"], given_attributes=asked["assume"], now=now()
+                explanation = explain(
+                    key=query["flag"],
+                    unit_id=query["unit_id"],
+                    given_attributes=query["assumed_attributes"],
+                    now=now(),
                 )
             except APIException as error:
                 form.add_error("flag", str(error.detail))
         context = self.page_context(request, None, "Playground") | {
             "form": form,
             "method": "get",
-            "button": "Ask",
-            "intro": "What a member gets from a flag, and why.",
-            "found": found,
-            "value": format_form_value("", found.value) if found else "",
-            "known": attributes.describe_attributes(),
+            "submit_label": "Explain",
+            "intro": "See which value a member gets from a flag, and why.",
+            "explanation": explanation,
+            "value": format_form_value("", explanation.value) if explanation else "",
+            "known_attributes": attributes.describe_attributes(),
         }
         return TemplateResponse(request, "flags/form.html", context)
 
     @action(description="Export YAML", url_path="export-yaml", icon="download", permissions=["view"])
     def export_yaml(self, request: HttpRequest) -> HttpResponse:
-        """Give all flags, segments and templates as a file."""
+        """Download all flags, segments and templates as YAML."""
         headers = {"Content-Disposition": 'attachment; filename="flags.yaml"'}
         return HttpResponse(transfer.export_yaml(), content_type="application/yaml", headers=headers)
 
     @action(description="Import YAML", url_path="import-yaml", icon="upload", permissions=["change"])
     def import_yaml(self, request: HttpRequest) -> HttpResponse:
-        """Make or change what a YAML text names; first only say what would come of it."""
+        """Create or change the objects in a YAML text. A dry run only shows the outcomes."""
         form = ImportForm(request.POST or None)
-        done: list[transfer.ImportOutcome] = []
+        outcomes: list[transfer.ImportOutcome] = []
         if form.is_valid():
-            asked = form.cleaned_data
+            options = form.cleaned_data
             try:
-                done = transfer.import_yaml(actor=get_actor(request), now=now(), **asked)
+                outcomes = transfer.import_yaml(actor=get_actor(request), now=now(), **options)
             except ValidationError as error:
                 for line in error_lines(error.detail):
                     form.add_error("text", line)
-            if done and not asked["dry_run"]:
-                self.message_user(request, f"Imported {len(done)} documents.")
+            if outcomes and not options["dry_run"]:
+                self.message_user(request, f"Imported {len(outcomes)} documents.")
                 return HttpResponseRedirect(reverse("admin:flags_flag_changelist"))
-        intro = "Flags, segments and templates of plans, as exported here or elsewhere."
+        intro = "Import flags, segments and plan templates from a YAML export."
         context = self.page_context(request, None, "Import YAML") | {
             "form": form,
-            "button": "Import",
+            "submit_label": "Import",
             "intro": intro,
-            "imported": done,
+            "import_outcomes": outcomes,
         }
         return TemplateResponse(request, "flags/form.html", context)
 
 
 def parse_row_value(row: dict[str, Any], kind: str) -> object:
-    """Return what was typed as a row's value, or say in the row what is wrong."""
+    """Return the row's value. If it is invalid, add the error to the row's form and return None."""
     try:
         return parse_value(kind, row["value"])
     except forms.ValidationError as error:

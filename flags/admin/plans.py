@@ -1,4 +1,4 @@
-"""Rollout plans and their templates: phases and guardrails as rows, and what can be done with a plan as buttons."""
+"""Admin of rollout plans and templates: phases and guardrails as rows, and the plan's steps as actions."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ STATE_COLORS = {
 ACTIONS_BY_STATE = {
     "template": {"copy"},
     "draft": {"start"},
-    "running": {"pause", "back", "stop"},
-    "paused": {"resume", "back", "stop"},
+    "running": {"pause", "step_back", "stop"},
+    "paused": {"resume", "step_back", "stop"},
     "rolled_back": {"start"},
     "finished": {"start"},
 }
@@ -53,7 +53,7 @@ class PlanForm(RecordedForm):
 
 
 class CopyTemplateForm(WhyDialogForm):
-    """Asks which flag a template is copied for."""
+    """Asks for the flag of the copy."""
 
     flag = forms.CharField(widget=UnfoldAdminSelectWidget)
 
@@ -72,7 +72,7 @@ class GuardrailForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["gauge"].widget.choices = [(name, f"{name}: {what}") for name, what in describe_gauges().items()]
+        self.fields["gauge"].widget.choices = [(name, f"{name}: {text}") for name, text in describe_gauges().items()]
 
 
 class RolloutPhaseInline(RecordedInline):
@@ -99,9 +99,9 @@ class RolloutPlanAdmin(RecordedAdmin):
     actions_detail = ("start", "pause", "resume", "step_back", "stop", "copy")
 
     def build_document(self, form: Any, rows: dict[str, list[dict[str, Any]]]) -> Document:
-        found = dict(form.cleaned_data)
-        return found | {
-            "flag": found["flag"].key if found["flag"] else None,
+        document = dict(form.cleaned_data)
+        return document | {
+            "flag": document["flag"].key if document["flag"] else None,
             "phases": [{name: row[name] for name in ("percentage", "hours", "note")} for row in rows["rolloutphase"]],
             "guardrails": [{name: row[name] for name in GUARDRAIL_FIELDS} for row in rows["guardrail"]],
         }
@@ -117,20 +117,20 @@ class RolloutPlanAdmin(RecordedAdmin):
         return f"{plan.phase} of {len(phases)} ({percentages} %)" if plan.phase else f"{percentages} %"
 
     def has_release_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        """Let releasers steer."""
+        """Allow the steps to flag releasers."""
         return bool(request.user.has_perm("flags.release_flag"))
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
-        """Offer what can be done with the plan as it is."""
+        """Return the actions that the plan's state allows."""
         plan = self.get_object(request, str(object_id))
-        wanted = ACTIONS_BY_STATE["template" if plan is None or plan.flag is None else plan.state]
-        found = super().get_actions_detail(request, object_id)
-        return [one for one in found if one.method.original_function_name in wanted]
+        allowed = ACTIONS_BY_STATE["template" if plan is None or plan.flag is None else plan.state]
+        actions = super().get_actions_detail(request, object_id)
+        return [row for row in actions if row.method.original_function_name in allowed]
 
     def run_step(
         self, request: HttpRequest, form: Any, object_id: str, step: Callable[..., object], success_message: str
     ) -> HttpResponse:
-        """Do one thing with the plan, and go back to its page."""
+        """Run one step of the plan and return to its page."""
         plan = self.get_visible_object(request, object_id)
         why = form.cleaned_data["why"]
         run_action(request, lambda: step(key=plan.key, actor=get_actor(request), why=why, now=now()), success_message)
@@ -144,7 +144,7 @@ class RolloutPlanAdmin(RecordedAdmin):
         dialog=action_dialog("Start the rollout?", "The flag is turned on at the first phase's percentage.", "Start"),
     )
     def start(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
-        """Enter the first phase."""
+        """Start the first phase."""
         return self.run_step(request, form, object_id, rollouts.start, "Started.")
 
     @action(
@@ -154,7 +154,7 @@ class RolloutPlanAdmin(RecordedAdmin):
         dialog=action_dialog("Pause the rollout?", "The flag stays at its percentage.", "Pause"),
     )
     def pause(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
-        """Stay where it is."""
+        """Pause the plan."""
         return self.run_step(request, form, object_id, rollouts.pause, "Paused.")
 
     @action(
@@ -162,21 +162,21 @@ class RolloutPlanAdmin(RecordedAdmin):
         icon="resume",
         permissions=["release"],
         dialog=action_dialog(
-            "Resume the rollout?", "Its phase begins anew; a flag that is off is turned on.", "Resume"
+            "Resume the rollout?", "The current phase restarts. A flag that is off is turned on.", "Resume"
         ),
     )
     def resume(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
-        """Go on."""
+        """Resume the plan."""
         return self.run_step(request, form, object_id, rollouts.resume, "Resumed.")
 
     @action(
         description="Step back",
         icon="undo",
         permissions=["release"],
-        dialog=action_dialog("Go back a phase?", "Its time begins anew.", "Step back"),
+        dialog=action_dialog("Step back to the previous phase?", "The time of that phase restarts.", "Step back"),
     )
     def step_back(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
-        """Go back a phase."""
+        """Return to the previous phase."""
         return self.run_step(request, form, object_id, rollouts.step_back, "Stepped back.")
 
     @action(
@@ -184,10 +184,10 @@ class RolloutPlanAdmin(RecordedAdmin):
         icon="stop",
         variant=ActionVariant.DANGER,
         permissions=["release"],
-        dialog=action_dialog("Give the rollout up?", "The flag stays at its percentage.", "Stop"),
+        dialog=action_dialog("Stop the rollout?", "The flag stays at its percentage.", "Stop"),
     )
     def stop(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
-        """Give it up."""
+        """Stop the plan."""
         return self.run_step(request, form, object_id, rollouts.stop, "Stopped.")
 
     @action(
@@ -195,14 +195,16 @@ class RolloutPlanAdmin(RecordedAdmin):
         icon="content_copy",
         permissions=["release"],
         dialog=action_dialog(
-            "Copy this plan for a flag", "The copy is a draft: start it when you are ready.", "Copy", CopyTemplateForm
+            "Copy this plan for a flag", "The copy is a draft. Start it when you are ready.", "Copy", CopyTemplateForm
         ),
     )
     def copy(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
-        """Make a draft for a flag."""
+        """Copy the template as a draft for a flag."""
         plan = self.get_visible_object(request, object_id)
-        asked = {"template": plan.key, "flag": form.cleaned_data["flag"], "why": form.cleaned_data["why"]}
-        made = run_action(
-            request, lambda: rollouts.copy_template(actor=get_actor(request), now=now(), **asked), "Copied."
+        options = {"template": plan.key, "flag": form.cleaned_data["flag"], "why": form.cleaned_data["why"]}
+        copied = run_action(
+            request, lambda: rollouts.copy_template(actor=get_actor(request), now=now(), **options), "Copied."
         )
-        return redirect_from_dialog(self.object_url(made) if made else reverse("admin:flags_rolloutplan_changelist"))
+        return redirect_from_dialog(
+            self.object_url(copied) if copied else reverse("admin:flags_rolloutplan_changelist")
+        )

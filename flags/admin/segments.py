@@ -1,4 +1,4 @@
-"""Segments: conditions as rows, and ids one a line."""
+"""Admin of segments: conditions as rows, and ids one per line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HELP_TEXTS = {field.name: field.help_text for field in Segment._meta.fields}
 
 
 def split_lines(text: str) -> list[str]:
-    """Return the lines that say something."""
+    """Return the lines that are not empty, stripped."""
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
@@ -35,14 +35,16 @@ class SegmentForm(RecordedForm):
         super().__init__(*args, **kwargs)
         for name in UNIT_ID_FIELDS:
             if name in self.fields:
-                self.fields[name].help_text = f"{HELP_TEXTS[name]} One a line."
+                self.fields[name].help_text = f"{HELP_TEXTS[name]} One id per line."
         if self.instance.pk:
             for name in UNIT_ID_FIELDS:
                 self.initial[name] = "\n".join(getattr(self.instance, name))
 
 
 class ConditionForm(forms.ModelForm):
-    values = forms.CharField(required=False, help_text="One a line.", widget=UnfoldAdminTextareaWidget({"rows": 2}))
+    values = forms.CharField(
+        required=False, help_text="One value per line.", widget=UnfoldAdminTextareaWidget({"rows": 2})
+    )
 
     class Meta:
         model = Condition
@@ -50,8 +52,8 @@ class ConditionForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        known = "; ".join(f"{name}: {what}" for name, what in describe_attributes().items())
-        self.fields["attribute"].help_text = f"Known here: {known}. Clients may send others."
+        descriptions = "; ".join(f"{name}: {text}" for name, text in describe_attributes().items())
+        self.fields["attribute"].help_text = f"Available: {descriptions}. Clients may send others."
         if self.instance.pk:
             self.initial["values"] = "\n".join(map(str, self.instance.values))
 
@@ -76,9 +78,9 @@ class SegmentAdmin(RecordedAdmin):
         return ", ".join(sorted({rule.flag.key for rule in segment.rules.select_related("flag")}))
 
     def build_document(self, form: Any, rows: dict[str, list[dict[str, Any]]]) -> Document:
-        found = dict(form.cleaned_data)
-        return found | {
-            **{name: split_lines(found[name]) for name in UNIT_ID_FIELDS},
+        document = dict(form.cleaned_data)
+        return document | {
+            **{name: split_lines(document[name]) for name in UNIT_ID_FIELDS},
             "conditions": [
                 {
                     "attribute": row["attribute"],

@@ -1,1 +1,1 @@
-"""The arithmetic of experiments' results. Imports SciPy: only the analysis worker imports this package."""
+"""Statistics of experiment results. Imports SciPy, so only the analysis worker imports this package."""

@@ -1,7 +1,7 @@
 """
-One look at an experiment: from who was exposed and what they did, to a snapshot with a result for each metric.
+The interim analysis of an experiment: from exposures and events to an `InterimAnalysis` with a result per metric.
 
-A unit counts from the moment it was exposed, for the days of the metric's window, whichever variant it meets later.
+A unit counts from its exposure on, for the days of the metric's window, in the variant of its first exposure.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ Mask = NDArray[np.bool_]
 
 DAY_SECONDS = 86_400.0
 MIN_SLICE_UNITS = 50
-"""A slice of fewer units in either variant is left out: it would say nothing, and few people are soon known ones."""
+"""Smaller slices are omitted: they are uninformative, and could reveal individual members."""
 MAX_SLICES = 8
-"""Values of one kind of slice that are looked at, those of most units. Changes what is reported."""
+"""Values reported per kind of slice: those with the most units. Changes what is reported."""
 
 
 class NothingToAnalyzeError(ValueError):
-    """The experiment never ran, or has no goal."""
+    """The experiment has not started, or has no goal."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExposedUnits:
-    """Who is in, one entry each (n,)."""
+    """The exposed units, one entry each (n,)."""
 
     ids: list[str]
     variants: NDArray[np.str_]
     exposed_at: Float64Array  # Unix seconds
     weights: Float64Array | None
-    """1 / propensity where variants had unequal chances over time; None: they had not."""
+    """1 / propensity for a bandit, whose variants had unequal probabilities over time; None: equal weights."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -51,7 +51,7 @@ class ExposedUnits:
 
 @dataclass(frozen=True, slots=True)
 class ArmComparison:
-    """A variant beside the control, in one metric and one slice of the units."""
+    """A variant compared with the control, for one metric and one slice of the units."""
 
     metric: Metric
     variant: str
@@ -61,49 +61,51 @@ class ArmComparison:
 
 
 def run_interim_analysis(*, key: str, now: datetime) -> InterimAnalysis:
-    """Write and return what is known now of the experiment; raise `NothingToLookAtError` if that is nothing."""
-    began = perf_counter()
+    """Analyze the experiment, save the analysis and return it. Raises `NothingToAnalyzeError`."""
+    started = perf_counter()
     experiment = Experiment.objects.select_related("goal").get(key=key)
     phases = list(experiment.phases.order_by("number"))
     if not phases or experiment.goal is None:
-        raise NothingToAnalyzeError(f"{key} has not begun, or has no goal.")
-    # A bandit's phases belong together; other weights of anybody else's are another experiment.
-    looked_at = phases if experiment.is_bandit else phases[-1:]
-    units = load_exposed_units(looked_at, weighted=experiment.is_bandit)
+        raise NothingToAnalyzeError(f"{key} has not started, or has no goal.")
+    # A bandit's phases form one data set. In other experiments new weights mean a new data set.
+    analyzed_phases = phases if experiment.is_bandit else phases[-1:]
+    units = load_exposed_units(analyzed_phases, weighted=experiment.is_bandit)
     metrics = [experiment.goal, *experiment.metrics.exclude(pk=experiment.goal.pk)]
-    found = [one for metric in metrics for one in compare_variants(metric, units, looked_at[-1], now)]
-    found += compare_slices(experiment.goal, units, looked_at[-1], now)
-    needed = estimate_needed_units(experiment, found, looked_at[-1])
-    snapshot = InterimAnalysis(
+    comparisons = [row for metric in metrics for row in compare_variants(metric, units, analyzed_phases[-1], now)]
+    comparisons += compare_slices(experiment.goal, units, analyzed_phases[-1], now)
+    needed = estimate_needed_units(experiment, comparisons, analyzed_phases[-1])
+    analysis = InterimAnalysis(
         experiment=experiment,
         phase_number=phases[-1].number,
         analyzed_at=now,
-        units={arm["key"]: int(np.count_nonzero(units.variants == arm["key"])) for arm in looked_at[-1].variants},
+        units={arm["key"]: int(np.count_nonzero(units.variants == arm["key"])) for arm in analyzed_phases[-1].variants},
         daily_units=daily_unit_counts(units),
-        sample_ratio_p=phases_sample_ratio_p(looked_at),
+        sample_ratio_p=phases_sample_ratio_p(analyzed_phases),
         needed_units=needed,
         days_left=estimate_days_left(needed, units, now),
         duration_seconds=0.0,
     )
-    results = list(build_results(found))
-    snapshot.duration_seconds = perf_counter() - began
+    results = list(build_results(comparisons))
+    analysis.duration_seconds = perf_counter() - started
     with transaction.atomic():
-        snapshot.save()
+        analysis.save()
         for result in results:
-            result.interim_analysis = snapshot
+            result.interim_analysis = analysis
         ExperimentResult.objects.bulk_create(results)
-    return snapshot
+    return analysis
 
 
 def load_exposed_units(phases: Sequence[ExperimentPhase], *, weighted: bool) -> ExposedUnits:
-    """Return who was exposed in these phases; who was in several counts by the first."""
+    """Return the units exposed in these phases. A unit exposed in several phases counts in its first."""
     rows = Exposure.objects.filter(phase__in=phases).order_by("-exposed_at", "-pk")
-    met = {row[0]: row for row in rows.values_list("unit_id", "variant", "exposed_at", "propensity").iterator(10_000)}
-    propensities = np.array([row[3] for row in met.values()])
+    # Newest first: later rows of the mapping replace earlier ones, so the first exposure wins.
+    columns = rows.values_list("unit_id", "variant", "exposed_at", "propensity")
+    exposures = {row[0]: row for row in columns.iterator(10_000)}
+    propensities = np.array([row[3] for row in exposures.values()])
     return ExposedUnits(
-        ids=list(met),
-        variants=np.array([row[1] for row in met.values()], dtype=np.str_),
-        exposed_at=np.array([row[2].timestamp() for row in met.values()]),
+        ids=list(exposures),
+        variants=np.array([row[1] for row in exposures.values()], dtype=np.str_),
+        exposed_at=np.array([row[2].timestamp() for row in exposures.values()]),
         weights=1 / propensities if weighted else None,
     )
 
@@ -111,7 +113,7 @@ def load_exposed_units(phases: Sequence[ExperimentPhase], *, weighted: bool) -> 
 def compare_variants(
     metric: Metric, units: ExposedUnits, phase: ExperimentPhase, now: datetime
 ) -> Iterator[ArmComparison]:
-    """Yield every variant beside the control, over everybody."""
+    """Yield the comparison of every variant with the control, over all units."""
     values = load_unit_values(metric, units, now)
     for control, treatment in control_treatment_pairs(phase):
         arms = (masked_moments(values, units, units.variants == arm) for arm in (control, treatment))
@@ -119,56 +121,56 @@ def compare_variants(
 
 
 def compare_slices(metric: Metric, units: ExposedUnits, phase: ExperimentPhase, now: datetime) -> list[ArmComparison]:
-    """Return the same for each part of the units that is large enough."""
-    values, found = load_unit_values(metric, units, now), list[ArmComparison]()
-    for name, told in metric_sources.slice_units(units.ids).items():
-        known = np.array(told, dtype=np.str_)
-        for value, _ in Counter(one for one in told if one).most_common(MAX_SLICES):
+    """Return the same comparisons for each slice of at least `MIN_SLICE_UNITS` units per variant."""
+    values, comparisons = load_unit_values(metric, units, now), list[ArmComparison]()
+    for name, slice_values in metric_sources.slice_units(units.ids).items():
+        values_array = np.array(slice_values, dtype=np.str_)
+        for value, _ in Counter(value for value in slice_values if value).most_common(MAX_SLICES):
             for control, treatment in control_treatment_pairs(phase):
-                masks = [(known == value) & (units.variants == arm) for arm in (control, treatment)]
+                masks = [(values_array == value) & (units.variants == arm) for arm in (control, treatment)]
                 if min(np.count_nonzero(mask) for mask in masks) >= MIN_SLICE_UNITS:
                     arms = (masked_moments(values, units, mask) for mask in masks)
-                    found.append(ArmComparison(metric, treatment, f"{name}={value}"[:64], *arms))
-    return found
+                    comparisons.append(ArmComparison(metric, treatment, f"{name}={value}"[:64], *arms))
+    return comparisons
 
 
 def control_treatment_pairs(phase: ExperimentPhase) -> list[tuple[str, str]]:
-    """Return the control beside each other variant."""
+    """Return the control's key paired with each other variant's key."""
     control = next(arm["key"] for arm in phase.variants if arm["is_control"])
     return [(control, arm["key"]) for arm in phase.variants if arm["key"] != control]
 
 
 @dataclass(frozen=True, slots=True)
 class UnitValues:
-    """A metric's numbers of each unit (n,)."""
+    """A metric's values per unit (n,)."""
 
     values: Float64Array
     denominators: Float64Array | None = None
-    """Of a ratio: what stands below the line."""
+    """The denominators of a ratio metric."""
     prior_values: Float64Array | None = None
-    """The same of the days before the exposure, for CUPED."""
+    """The same metric in the days before the exposure, for CUPED."""
 
 
 def load_unit_values(metric: Metric, units: ExposedUnits, now: datetime) -> UnitValues:
-    """Return what each unit did within the metric's window, and before it."""
+    """Return each unit's value within the metric's window after its exposure, and before it."""
     start = units.exposed_at
     end = np.minimum(start + metric.window_days * DAY_SECONDS, now.timestamp())
-    of = metric_sources.count_events(metric.source, units.ids, start, end, metric.numerator)
+    counts = metric_sources.count_events(metric.source, units.ids, start, end, metric.numerator)
     if metric.kind == Metric.Kind.RATIO:
         return UnitValues(
-            of, denominators=metric_sources.count_events(metric.source, units.ids, start, end, metric.denominator)
+            counts, denominators=metric_sources.count_events(metric.source, units.ids, start, end, metric.denominator)
         )
-    before = None
+    prior = None
     if metric.prior_days:
         since = start - metric.prior_days * DAY_SECONDS
-        before = metric_sources.count_events(metric.source, units.ids, since, start, metric.numerator)
+        prior = metric_sources.count_events(metric.source, units.ids, since, start, metric.numerator)
     if metric.kind == Metric.Kind.RATE:
-        return UnitValues((of > 0).astype(float), prior_values=None if before is None else (before > 0).astype(float))
-    return UnitValues(of, prior_values=before)
+        return UnitValues((counts > 0).astype(float), prior_values=None if prior is None else (prior > 0).astype(float))
+    return UnitValues(counts, prior_values=prior)
 
 
 def masked_moments(values: UnitValues, units: ExposedUnits, mask: Mask) -> Moments:
-    """Return the moments of those whom *mask* has."""
+    """Return the moments of the units in *mask* (n,)."""
     weights = None if units.weights is None else units.weights[mask]
     if values.denominators is not None:
         return compute_ratio_moments(values.values[mask], values.denominators[mask], weights)
@@ -178,18 +180,22 @@ def masked_moments(values: UnitValues, units: ExposedUnits, mask: Mask) -> Momen
 
 
 def build_results(comparisons: Sequence[ArmComparison]) -> Iterator[ExperimentResult]:
-    """Yield a result for each comparison; p-values are adjusted for all that are made of everybody, and of slices."""
-    arms = [s.adjust_with_cuped(one.control, one.treatment) for one in comparisons]
+    """
+    Yield a result for each comparison.
+
+    P-values are adjusted in two families: all comparisons over all units, and all comparisons of slices.
+    """
+    arms = [s.adjust_with_cuped(row.control, row.treatment) for row in comparisons]
     differences = [s.mean_difference(*pair) for pair in arms]
-    anytime = [s.anytime_interval(one) for one in differences]
+    anytime = [s.anytime_interval(difference) for difference in differences]
     adjusted = dict[int, float]()
     for is_slice in (False, True):
-        numbers = [number for number, one in enumerate(comparisons) if bool(one.slice_label) == is_slice]
+        numbers = [number for number, row in enumerate(comparisons) if bool(row.slice_label) == is_slice]
         adjusted |= dict(zip(numbers, s.adjust_p_values([anytime[number].p for number in numbers]), strict=True))
-    for number, (one, pair, difference, interval) in enumerate(
+    for number, (row, pair, difference, interval) in enumerate(
         zip(comparisons, arms, differences, anytime, strict=True)
     ):
-        yield build_result(one, pair, difference, interval, adjusted[number])
+        yield build_result(row, pair, difference, interval, adjusted[number])
 
 
 def build_result(
@@ -199,11 +205,11 @@ def build_result(
     anytime: s.Interval,
     adjusted_p: float,
 ) -> ExperimentResult:
-    """Return one comparison in the three views of it."""
+    """Return the result of one comparison: fixed interval, anytime interval and Bayesian view."""
     fixed, lift = s.fixed_interval(difference), s.relative_lift(*arms, anytime)
     chance, loss = comparison_chance_and_loss(comparison, difference)
-    raw = comparison.control.squared_standard_error + comparison.treatment.squared_standard_error
-    kept = sum(arm.squared_standard_error for arm in arms)
+    raw_variance = comparison.control.squared_standard_error + comparison.treatment.squared_standard_error
+    adjusted_variance = sum(arm.squared_standard_error for arm in arms)
     return ExperimentResult(
         metric=comparison.metric,
         variant=comparison.variant,
@@ -225,27 +231,29 @@ def build_result(
         lift_high=finite_or_none(lift[2]) if lift else None,
         chance_better=chance,
         expected_loss=finite_or_none(loss),
-        remaining_variance_ratio=kept / raw if isfinite(raw) and raw > 0 else 1.0,
+        remaining_variance_ratio=adjusted_variance / raw_variance
+        if isfinite(raw_variance) and raw_variance > 0
+        else 1.0,
         verdict=decide_verdict(comparison.metric, comparison.control.mean, anytime, adjusted_p),
     )
 
 
 def comparison_chance_and_loss(comparison: ArmComparison, difference: s.MeanDifference) -> tuple[float, float]:
-    """Return the chance that the variant is the better one, and the expected loss; of rates by their counts."""
-    better = comparison.metric.higher_is_better
+    """Return the probability that the variant is better, and the expected loss; for rates from their counts."""
+    higher_is_better = comparison.metric.higher_is_better
     if comparison.metric.kind != Metric.Kind.RATE or min(comparison.control.n, comparison.treatment.n) == 0:
-        return s.chance_and_loss(difference, higher_is_better=better)
+        return s.chance_and_loss(difference, higher_is_better=higher_is_better)
     counts = [(arm.mean * arm.n, arm.n) for arm in (comparison.control, comparison.treatment)]
-    return s.rate_chance_and_loss(counts[0], counts[1], higher_is_better=better)
+    return s.rate_chance_and_loss(counts[0], counts[1], higher_is_better=higher_is_better)
 
 
 def decide_verdict(
     metric: Metric, control_mean: float, anytime: s.Interval, adjusted_p: float
 ) -> ExperimentResult.Verdict:
     """
-    Return what may be said at any look.
+    Return the verdict, which is valid at any interim analysis.
 
-    A guardrail is safe once the harm that its interval leaves possible is within the tolerance.
+    A guardrail is safe once the largest harm within its anytime interval is within the tolerance.
     """
     gain = anytime.estimate if metric.higher_is_better else -anytime.estimate
     worst = anytime.low if metric.higher_is_better else -anytime.high
@@ -257,19 +265,19 @@ def decide_verdict(
 
 
 def finite_or_none(value: float) -> float | None:
-    """Return a number as a row holds it: nothing for infinity."""
+    """Return the number, or None for infinity."""
     return value if isfinite(value) else None
 
 
 def phases_sample_ratio_p(phases: Sequence[ExperimentPhase]) -> float:
-    """Return how likely a split as far from the asked one is by chance; each phase has its own weights."""
+    """Return the p-value of the sample ratio check over the phases, each with its own weights."""
     counts, expected = Counter[str](), Counter[str]()
     for phase in phases:
         rows = phase.exposures.order_by().values_list("variant", flat=True)
-        there = Counter(rows.iterator(10_000))
-        counts += there
+        phase_counts = Counter(rows.iterator(10_000))
+        counts += phase_counts
         for arm in phase.variants:
-            expected[arm["key"]] += arm["share"] * there.total()
+            expected[arm["key"]] += arm["share"] * phase_counts.total()
     keys = [key for key, weight in expected.items() if weight > 0]
     return s.sample_ratio_p([counts[key] for key in keys], [expected[key] for key in keys]) if keys else 1.0
 
@@ -277,37 +285,37 @@ def phases_sample_ratio_p(phases: Sequence[ExperimentPhase]) -> float:
 def daily_unit_counts(units: ExposedUnits) -> dict[str, dict[str, int]]:
     """Return the units first exposed on each day, by variant."""
     days = np.floor(units.exposed_at / DAY_SECONDS).astype(int)
-    counted = Counter(zip(units.variants.tolist(), days.tolist(), strict=True))
-    found: dict[str, dict[str, int]] = {}
-    for (variant, day), count in sorted(counted.items()):
-        found.setdefault(variant, {})[str(np.datetime64(day, "D"))] = count
-    return found
+    counts = Counter(zip(units.variants.tolist(), days.tolist(), strict=True))
+    daily: dict[str, dict[str, int]] = {}
+    for (variant, day), count in sorted(counts.items()):
+        daily.setdefault(variant, {})[str(np.datetime64(day, "D"))] = count
+    return daily
 
 
 def estimate_needed_units(
     experiment: Experiment, comparisons: Sequence[ArmComparison], phase: ExperimentPhase
 ) -> float | None:
-    """Return the units in all at which the goal's smallest effect worth finding is found in every variant."""
+    """Return the total units at which every variant reaches `POWER` for the goal's minimum effect, or None."""
     share: Mapping[str, float] = {arm["key"]: arm["share"] for arm in phase.variants}
     control = next(arm["key"] for arm in phase.variants if arm["is_control"])
     most = 0.0
-    for one in comparisons:
-        if one.metric.pk != experiment.goal_id or one.slice_label:
+    for row in comparisons:
+        if row.metric.pk != experiment.goal_id or row.slice_label:
             continue
-        arms = s.adjust_with_cuped(one.control, one.treatment)
-        effect = experiment.minimum_effect * abs(one.control.mean)
-        both = share[control] + share[one.variant]
-        needed = s.needed_units(arms[0].variance, effect, (share[control], share[one.variant]))
+        arms = s.adjust_with_cuped(row.control, row.treatment)
+        effect = experiment.minimum_effect * abs(row.control.mean)
+        both = share[control] + share[row.variant]
+        needed = s.needed_units(arms[0].variance, effect, (share[control], share[row.variant]))
         most = max(most, needed / both)
     return finite_or_none(most) if most else None
 
 
 def estimate_days_left(needed: float | None, units: ExposedUnits, now: datetime) -> float | None:
-    """Return how long until then at the pace of the last week; nothing if that cannot be said."""
+    """Return the days until *needed* units are exposed, at last week's pace; None if unknown."""
     if needed is None or not len(units):
         return None
     week = (now - timedelta(days=7)).timestamp()
     seconds = now.timestamp() - max(week, float(units.exposed_at.min()))
     pace = float(np.count_nonzero(units.exposed_at >= week)) / max(seconds / DAY_SECONDS, 1 / 24)
-    missing = max(needed - len(units), 0.0)
-    return 0.0 if missing == 0 else missing / pace if pace > 0 else None
+    still_needed = max(needed - len(units), 0.0)
+    return 0.0 if still_needed == 0 else still_needed / pace if pace > 0 else None

@@ -1,4 +1,4 @@
-"""From one number a unit to the few numbers that every estimate needs: counts, means, variances and covariances."""
+"""Moments of a metric over units: counts, means, variances and covariances, from which all estimates are computed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Float64Array = NDArray[np.float64]
 @dataclass(frozen=True, slots=True)
 class Moments:
     """
-    What is known of a metric in one variant. Variances are of a single unit, with n - 1 below.
+    The moments of a metric in one variant. Variances and covariance are of a single unit, with divisor n - 1.
 
-    *mean* is a unit's mean (a rate: of zeros and ones; a ratio: the ratio of sums, its variance by the delta method).
-    *prior* columns are the same unit's value before its exposure, for CUPED; zero where there are none.
+    *mean* is the mean per unit (a rate: of zeros and ones; a ratio: the ratio of sums, with its delta-method variance).
+    The *prior* fields are of the same units before their exposure, for CUPED; zero without prior values.
     """
 
     n: int
@@ -38,16 +38,16 @@ def compute_moments(
     """
     Return the moments of *values* (n,), with those of *prior* (n,) if given.
 
-    *weights* (n,) are 1 / propensity where variants had unequal chances over time (a bandit): the mean is Hájek's,
-    its variance that of a ratio of sums. Equal weights give the plain mean and variance.
+    *weights* (n,) are 1 / propensity where variants had unequal probabilities over time (a bandit): the mean is Hájek's
+    estimator, and its variance that of a ratio of sums. Equal weights give the plain mean and variance.
     """
     n = len(values)
     if n == 0:
         return Moments(0, 0.0, 0.0)
-    before = np.zeros(n) if prior is None else prior
+    prior_values = np.zeros(n) if prior is None else prior
     weight = np.ones(n) if weights is None else weights / weights.mean()
-    mean, prior_mean = float(np.mean(weight * values)), float(np.mean(weight * before))
-    y, x = weight * (values - mean), weight * (before - prior_mean)
+    mean, prior_mean = float(np.mean(weight * values)), float(np.mean(weight * prior_values))
+    y, x = weight * (values - mean), weight * (prior_values - prior_mean)
     degrees = max(n - 1, 1)
     return Moments(n, mean, float(y @ y) / degrees, prior_mean, float(x @ x) / degrees, float(x @ y) / degrees)
 
@@ -58,8 +58,8 @@ def compute_ratio_moments(
     """
     Return the moments of sum(*numerator*) / sum(*denominator*) over units, both (n,).
 
-    The unit is what was randomised, so the variance is the delta method's (Deng, Knoblich, Lu 2018, section 3.1):
-    that of (numerator - ratio * denominator) / mean(denominator). Without a denominator the ratio is 0 of no units.
+    The unit is what is randomized, so the variance comes from the delta method (Deng, Knoblich, Lu 2018, section 3.1):
+    the variance of (numerator - ratio * denominator) / mean(denominator). Without a denominator the result has 0 units.
     """
     weight = np.ones(len(numerator)) if weights is None else weights
     total = float(weight @ denominator) if len(denominator) else 0.0

@@ -1,7 +1,7 @@
 """
-Doors for the analysis worker, which alone imports this: `celery worker -Q analysis -I flags.analysis.tasks`.
+Tasks of the analysis worker, the only process that imports this: `celery worker -Q analysis -I flags.analysis.tasks`.
 
-Everybody else asks by name (flags/experiments/request_analysis.py).
+Other processes request an analysis by the task's name (flags/experiments/request_analysis.py).
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ log = logging.getLogger(__name__)
 
 @shared_task(name=ANALYZE_TASK)
 def analyze_experiment(key: str, **_: object) -> None:
-    """Look at one experiment."""
+    """Run the interim analysis of one experiment."""
     interim_analysis.run_interim_analysis(key=key, now=clock.now())
 
 
 @shared_task(name=ANALYZE_ALL_TASK)
 def analyze_experiments(**_: object) -> None:
-    """Look at each that runs, and let bandits choose; one that cannot be looked at costs itself."""
+    """Analyze every running experiment and update the bandits. A failed experiment does not stop the others."""
     for experiment in Experiment.objects.filter(state=Experiment.State.RUNNING):
         try:
             interim_analysis.run_interim_analysis(key=experiment.key, now=clock.now())
             if experiment.is_bandit:
                 bandit.update_weights(key=experiment.key, now=clock.now())
         except (interim_analysis.NothingToAnalyzeError, KeyError, DatabaseError):
-            log.exception("experiment_not_looked_at", extra={"experiment": experiment.key})
+            log.exception("experiment_not_analyzed", extra={"experiment": experiment.key})

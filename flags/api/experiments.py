@@ -1,4 +1,4 @@
-"""Experiments over REST: drafts, the steps of their life, results, and what clients note that evaluate themselves."""
+"""REST endpoints of experiments: drafts, lifecycle steps, change history and results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MAX_CHANGES = 100
 
 
 class ExperimentIn(ExperimentDocument):
-    why = serializers.CharField(help_text="Kept with the change.")
+    why = serializers.CharField(help_text="The reason, saved with the change.")
 
 
 class ExperimentsOut(serializers.Serializer):
@@ -36,20 +36,22 @@ class ExperimentsOut(serializers.Serializer):
 
 
 class ExperimentStepIn(StrictSerializer):
-    why = serializers.CharField(help_text="Kept with the change.")
+    why = serializers.CharField(help_text="The reason, saved with the change.")
     traffic_percentage = serializers.FloatField(
-        min_value=0, max_value=100, required=False, help_text="Of widen: how many are to be in."
+        min_value=0, max_value=100, required=False, help_text="For widen: the new traffic percentage."
     )
     weights = serializers.DictField(
-        child=serializers.FloatField(min_value=0), required=False, help_text="Of phase: each variant's new weight."
+        child=serializers.FloatField(min_value=0),
+        required=False,
+        help_text="For phase: the new weight of each variant.",
     )
     decision = serializers.CharField(
-        required=False, allow_blank=True, help_text="Of finish: the variant that won; empty: none."
+        required=False, allow_blank=True, help_text="For finish: the winning variant's key; empty: no decision."
     )
 
 
 REQUIRED_STEP_FIELDS = {"widen": "traffic_percentage", "phase": "weights", "finish": "decision"}
-"""What a step asks for beside a reason."""
+"""The field that a step requires besides the reason."""
 
 
 class ComparisonOut(serializers.Serializer):
@@ -59,8 +61,8 @@ class ComparisonOut(serializers.Serializer):
     is_guardrail = serializers.BooleanField()
     higher_is_better = serializers.BooleanField()
     variant = serializers.CharField()
-    slice_label = serializers.CharField(help_text="Such as language=en; empty: everybody.")
-    verdict = serializers.CharField(help_text="better, worse, safe or open")
+    slice_label = serializers.CharField(help_text="Such as language=en; empty: all units.")
+    verdict = serializers.CharField(help_text="better, worse, safe or inconclusive")
     numbers = serializers.DictField(child=serializers.FloatField(allow_null=True))
 
 
@@ -83,12 +85,12 @@ class ResultsOut(serializers.Serializer):
     finished_at = serializers.DateTimeField(allow_null=True)
     goal = serializers.CharField()
     minimum_effect = serializers.FloatField()
-    analyzed_at = serializers.DateTimeField(allow_null=True, help_text="null: nobody has looked yet.")
+    analyzed_at = serializers.DateTimeField(allow_null=True, help_text="null: no analysis yet.")
     phase = serializers.IntegerField()
     units = serializers.DictField(child=serializers.IntegerField())
     daily_units = serializers.DictField(child=serializers.DictField(child=serializers.IntegerField()))
     sample_ratio_p = serializers.FloatField()
-    has_sample_ratio_mismatch = serializers.BooleanField(help_text="true: believe none of the rest.")
+    has_sample_ratio_mismatch = serializers.BooleanField(help_text="true: do not use the other fields.")
     needed_units = serializers.FloatField(allow_null=True)
     days_left = serializers.FloatField(allow_null=True)
     comparisons = ComparisonOut(many=True)
@@ -96,7 +98,7 @@ class ResultsOut(serializers.Serializer):
 
 
 class ExperimentListView(BaseFlagView):
-    """Every experiment."""
+    """All experiments."""
 
     @extend_schema(
         operation_id="list_experiments",
@@ -106,7 +108,7 @@ class ExperimentListView(BaseFlagView):
         responses={200: ExperimentsOut},
     )
     def get(self, request: Request) -> Response:
-        """Return them; of one state, if it is named."""
+        """Return the experiments, optionally of one state."""
         rows = Experiment.objects.select_related("flag", "group", "holdout", "goal").prefetch_related("variants")
         if state := request.query_params.get("state"):
             rows = rows.filter(state=state)
@@ -120,7 +122,7 @@ class ExperimentListView(BaseFlagView):
         responses={201: ExperimentDocument, **schemas.problem_responses(400, 409)},
     )
     def post(self, request: Request) -> Response:
-        """Make a draft; start it with /experiments/KEY/start."""
+        """Create a draft. Start it with /experiments/KEY/start."""
         patch, why = parse_patch(request)
         key, subject = str(patch.get("key", "")), ChangeSubject.EXPERIMENT
         apply_change(subject=subject, key=key, patch=patch, actor=get_actor(request), why=why, now=now(), create=True)
@@ -137,7 +139,7 @@ class ExperimentDetailView(BaseFlagView):
         responses={200: ExperimentDocument, **schemas.problem_responses(404)},
     )
     def get(self, request: Request, key: str) -> Response:
-        """Return it."""
+        """Return the experiment."""
         return Response(experiment_document(experiments.find_experiment(key)))
 
     @extend_schema(
@@ -148,15 +150,15 @@ class ExperimentDetailView(BaseFlagView):
         responses={200: ExperimentDocument, 202: schemas.PendingChangeOut, **schemas.problem_responses(400, 404, 409)},
     )
     def patch(self, request: Request, key: str) -> Response:
-        """Change the fields that the body names; of one that runs only what is not frozen."""
+        """Change the fields in the body. While the experiment runs, only fields that are not frozen can change."""
         patch, why = parse_patch(request)
         actor, subject = get_actor(request), ChangeSubject.EXPERIMENT
-        done = apply_change(subject=subject, key=key, patch=patch, actor=actor, why=why, now=now())
-        return pending_change_response(done) if isinstance(done, PendingChange) else self.get(request, key)
+        outcome = apply_change(subject=subject, key=key, patch=patch, actor=actor, why=why, now=now())
+        return pending_change_response(outcome) if isinstance(outcome, PendingChange) else self.get(request, key)
 
 
 class ExperimentStepView(BaseFlagView):
-    """The steps of its life."""
+    """The lifecycle steps of an experiment."""
 
     write_permission = RELEASE_PERMISSION
 
@@ -169,29 +171,31 @@ class ExperimentStepView(BaseFlagView):
         responses={200: ExperimentDocument, 202: schemas.PendingChangeOut, **schemas.problem_responses(400, 404, 409)},
     )
     def post(self, request: Request, key: str, step: str) -> Response:
-        """Do it, and record why."""
+        """Run the step and record the reason."""
         if step not in experiments.STEPS:
             raise UnknownKeyError("step", step)
-        asked = validate_body(ExperimentStepIn, request)
-        needed = {name: asked[name] for name in [REQUIRED_STEP_FIELDS.get(step, "")] if name in asked}
-        if step in REQUIRED_STEP_FIELDS and not needed:
-            raise ValidationError({REQUIRED_STEP_FIELDS[step]: "This step needs it."})
-        do: Any = experiments.STEPS[step]
-        done = do(key=key, actor=get_actor(request), why=asked["why"], now=now(), **needed)
-        return pending_change_response(done) if isinstance(done, PendingChange) else Response(experiment_document(done))
+        body = validate_body(ExperimentStepIn, request)
+        options = {name: body[name] for name in [REQUIRED_STEP_FIELDS.get(step, "")] if name in body}
+        if step in REQUIRED_STEP_FIELDS and not options:
+            raise ValidationError({REQUIRED_STEP_FIELDS[step]: f"The step {step} requires this field."})
+        run_step: Any = experiments.STEPS[step]
+        outcome = run_step(key=key, actor=get_actor(request), why=body["why"], now=now(), **options)
+        if isinstance(outcome, PendingChange):
+            return pending_change_response(outcome)
+        return Response(experiment_document(outcome))
 
 
 class ExperimentChangesView(BaseFlagView):
-    """The record."""
+    """The change history of an experiment."""
 
     @extend_schema(
         operation_id="list_experiment_changes",
         tags=["experiments"],
-        summary="What was done to an experiment, newest first",
+        summary="Changes of an experiment, newest first",
         responses={200: schemas.ChangesOut, **schemas.problem_responses(404)},
     )
     def get(self, request: Request, key: str) -> Response:
-        """Return the newest hundred."""
+        """Return the newest hundred changes."""
         experiments.find_experiment(key)
         rows = FlagChange.objects.filter(subject=ChangeSubject.EXPERIMENT, key=key).select_related(
             "user", "approved_by"
@@ -200,7 +204,7 @@ class ExperimentChangesView(BaseFlagView):
 
 
 class ExperimentResultsView(BaseFlagView):
-    """What came of it."""
+    """The results of an experiment."""
 
     write_permission = CHANGE_PERMISSION
     scopes = {"GET": READ_SCOPE, "POST": READ_SCOPE}
@@ -210,24 +214,24 @@ class ExperimentResultsView(BaseFlagView):
         operation_id="read_results",
         tags=["experiments"],
         summary="Results of an experiment",
-        parameters=[OpenApiParameter("format", str, enum=["json", "csv"], description="csv: the comparisons alone.")],
+        parameters=[OpenApiParameter("format", str, enum=["json", "csv"], description="csv: only the comparisons.")],
         responses={200: ResultsOut, **schemas.problem_responses(404)},
     )
     def get(self, request: Request, key: str) -> HttpResponse:
-        """Return the newest look, and how the goal's lift settled."""
-        found = report.build_report(experiments.find_experiment(key))
+        """Return the latest analysis, and the goal's lift at each analysis of its phase."""
+        results = report.build_report(experiments.find_experiment(key))
         if request.query_params.get("format") == "csv":
-            return HttpResponse(report.report_to_csv(found), "text/csv")
-        return Response(report.report_to_json(found))
+            return HttpResponse(report.report_to_csv(results), "text/csv")
+        return Response(report.report_to_json(results))
 
     @extend_schema(
         operation_id="analyze_experiment",
         tags=["experiments"],
-        summary="Have an experiment looked at now",
+        summary="Analyze an experiment now",
         request=None,
         responses={202: None, **schemas.problem_responses(404)},
     )
     def post(self, request: Request, key: str) -> Response:
-        """Ask the analysis worker for a look; made_at of the results tells when it is there."""
+        """Request an interim analysis. When it is done, analyzed_at of the results is newer than this request."""
         request_interim_analysis(experiments.find_experiment(key).key)
         return Response(status=202)

@@ -1,7 +1,7 @@
 """
-OpenFeature's remote evaluation protocol (OFREP 0.3): web and mobile clients learn what a unit gets, never the rules.
+OpenFeature's remote evaluation protocol (OFREP 0.3). Web and mobile clients get values for a unit, never the rules.
 
-Its errors have a form of their own, which its clients read.
+Errors have the protocol's own format, because its clients parse them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from flags.snapshot import flag_snapshot
 
 class EvaluateIn(serializers.Serializer):
     context = serializers.DictField(  # type: ignore[assignment]
-        help_text="targetingKey: the unit's id; and what else is known of it."
+        help_text="targetingKey: the unit's id. Other keys: attributes of the unit."
     )
 
 
@@ -49,7 +49,7 @@ class EvaluationFailure(serializers.Serializer):
 
 
 class ContextError(Exception):
-    """The context cannot be used; the code is the protocol's."""
+    """The evaluation context is invalid; `code` is the protocol's error code."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -57,21 +57,21 @@ class ContextError(Exception):
 
 
 def parse_context(request: Request) -> tuple[str, Mapping[str, Any]]:
-    """Return the unit's id and what else is said of it, or raise `ContextError`."""
+    """Return the unit's id and the given attributes. Raises `ContextError`."""
     try:
         context = request.data.get("context") if isinstance(request.data, dict) else None
     except ParseError as error:
         raise ContextError("PARSE_ERROR", str(error.detail)) from error
     if not isinstance(context, dict):
-        raise ContextError("INVALID_CONTEXT", "Give an object under context.")
+        raise ContextError("INVALID_CONTEXT", "Give an object as context.")
     unit_id = context.get("targetingKey")
     if not isinstance(unit_id, str) or not unit_id:
-        raise ContextError("TARGETING_KEY_MISSING", "Give the unit's id, a text, as targetingKey.")
+        raise ContextError("TARGETING_KEY_MISSING", "Give the unit's id as a string in targetingKey.")
     return unit_id, {name: value for name, value in context.items() if name != "targetingKey"}
 
 
 def serialize_evaluation(key: str, evaluation: Evaluation) -> dict[str, Any]:
-    """Return an evaluated flag as the protocol has it."""
+    """Return an evaluated flag in the protocol's format."""
     return {
         "key": key,
         "value": evaluation.answer.value,
@@ -82,18 +82,18 @@ def serialize_evaluation(key: str, evaluation: Evaluation) -> dict[str, Any]:
 
 
 def failure_response(code: str, message: str, *, status: int, **key: str) -> Response:
-    """Return an error as the protocol has it."""
+    """Return an error in the protocol's format."""
     return Response(key | {"errorCode": code, "errorDetails": message}, status=status)
 
 
 class BaseEvaluateView(BaseFlagView):
-    """What both addresses share."""
+    """The base of both OFREP endpoints."""
 
     is_read_only = True
     scopes = {"POST": READ_SCOPE}
 
     def requested_member_ids(self, request: Request) -> list[object]:
-        """Return whom the request is about: a member's token asks for that member only."""
+        """Return the ids of the members in the request; a member's own token may evaluate only for that member."""
         try:
             return [parse_context(request)[0]]
         except ContextError:
@@ -106,51 +106,48 @@ class EvaluateFlagView(BaseEvaluateView):
     @extend_schema(
         operation_id="evaluate_flag",
         tags=["ofrep"],
-        summary="What one flag is worth for a unit",
+        summary="Evaluate one flag for a unit",
         request=EvaluateIn,
         responses={200: EvaluatedFlag, 400: EvaluationFailure, 404: EvaluationFailure},
     )
     def post(self, request: Request, key: str) -> Response:
-        """Return its value, variant and reason."""
+        """Return the flag's value, variant and reason."""
         try:
-            unit_id, said = parse_context(request)
+            unit_id, attributes = parse_context(request)
         except ContextError as error:
             return failure_response(error.code, str(error), status=400, key=key)
-        found = evaluate_details(flag_snapshot.current(), key, unit_id, said)
-        if found is None:
+        evaluation = evaluate_details(flag_snapshot.current(), key, unit_id, attributes)
+        if evaluation is None:
             return failure_response("FLAG_NOT_FOUND", f"There is no flag {key!r}.", status=404, key=key)
-        return Response(serialize_evaluation(key, found))
+        return Response(serialize_evaluation(key, evaluation))
 
 
 class EvaluateFlagsView(BaseEvaluateView):
-    """All flags at once."""
+    """All flags."""
 
     @extend_schema(
         operation_id="evaluate_flags",
         tags=["ofrep"],
-        summary="What every flag is worth for a unit",
+        summary="Evaluate every flag for a unit",
         request=EvaluateIn,
         responses={200: EvaluatedFlags, 304: None, 400: EvaluationFailure},
     )
     def post(self, request: Request) -> Response:
-        """Return all of them; 304 if the client's ETag is that of these flags and this context."""
+        """Return all flags; 304 if the client's ETag matches these flags and this context."""
         try:
-            unit_id, said = parse_context(request)
+            unit_id, attributes = parse_context(request)
         except ContextError as error:
             return failure_response(error.code, str(error), status=400)
         compiled = flag_snapshot.current()
-        body = {
-            "flags": [
-                serialize_evaluation(key, one) for key, one in evaluate_all_details(compiled, unit_id, said).items()
-            ]
-        }
-        etag = compute_etag(compiled.digest, unit_id, said, body)
+        evaluations = evaluate_all_details(compiled, unit_id, attributes)
+        body = {"flags": [serialize_evaluation(key, evaluation) for key, evaluation in evaluations.items()]}
+        etag = compute_etag(compiled.digest, unit_id, attributes, body)
         if request.headers.get("If-None-Match") == etag:
             return Response(status=304, headers={"ETag": etag})
         return Response(body, headers={"ETag": etag})
 
 
 def compute_etag(digest: str, unit_id: str, given_attributes: Mapping[str, Any], body: Mapping[str, Any]) -> str:
-    """Return the ETag of these flags for this context; the body stands in for what readers know of the unit."""
-    everything = json.dumps([digest, unit_id, given_attributes, body], sort_keys=True, default=str)
-    return f'"{hashlib.sha256(everything.encode()).hexdigest()[:32]}"'
+    """Return the ETag of the flags for this context. The body covers attributes that are read for the unit."""
+    content = json.dumps([digest, unit_id, given_attributes, body], sort_keys=True, default=str)
+    return f'"{hashlib.sha256(content.encode()).hexdigest()[:32]}"'

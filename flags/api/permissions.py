@@ -1,7 +1,7 @@
 """
-Who may use the flags' addresses: readers as everywhere in the API, writers by their role.
+Permissions of the flag endpoints. Reading follows the rest of the API; writing depends on the role or the key's scope.
 
-A writer must be somebody: the record of changes says who. So an open API (API_OPEN) opens reading alone.
+A writer must be identified, because the change history names the author. Therefore API_OPEN opens only reading.
 """
 
 from __future__ import annotations
@@ -22,36 +22,38 @@ READ_SCOPE, WRITE_SCOPE = Scope.FLAGS_READ, Scope.FLAGS_WRITE
 
 
 class CanWriteFlags(BasePermission):
-    """Let those change flags whose role has the permission that the view names, and keys with the scope to write."""
+    """Allow changes by users with the view's `write_permission`, and by keys with the write scope."""
 
-    message = "Your role does not let you do this: flag editors change flags, flag releasers also approve and roll out."
+    message = (
+        "Your role does not allow this. Flag editors can change flags; flag releasers can also approve and roll out."
+    )
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        if request.method in SAFE_METHODS or getattr(view, "only_reads", False):
+        if request.method in SAFE_METHODS or getattr(view, "is_read_only", False):
             return True
         if WRITE_SCOPE in get_scopes(request):
-            return not getattr(view, "only_people", False)
-        return bool(request.user.has_perm(getattr(view, "writers", CHANGE_PERMISSION)))
+            return not getattr(view, "is_for_people_only", False)
+        return bool(request.user.has_perm(getattr(view, "write_permission", CHANGE_PERMISSION)))
 
 
 class BaseFlagView(APIView):
-    """What the flags' addresses share."""
+    """The base of the flag endpoints."""
 
     write_permission = CHANGE_PERMISSION
-    """The permission that changing needs."""
+    """The permission that a change requires."""
     scopes = {"GET": READ_SCOPE, "HEAD": READ_SCOPE, "POST": WRITE_SCOPE, "PATCH": WRITE_SCOPE, "DELETE": WRITE_SCOPE}
-    """The scope that each method needs of a key."""
+    """The scope that a key needs for each method."""
     permission_classes = [*api_settings.DEFAULT_PERMISSION_CLASSES, CanWriteFlags]  # type: ignore[list-item]
 
 
 def get_scopes(request: Request) -> Collection[str]:
-    """Return what the key or token of the request may do; nothing if it came with a session."""
-    found: Collection[str] = getattr(request.auth, "scopes", ())
-    return found
+    """Return the scopes of the request's key or token; empty for a session."""
+    scopes: Collection[str] = getattr(request.auth, "scopes", ())
+    return scopes
 
 
 def get_actor(request: Request) -> Actor:
-    """Return who asks. Only asked for behind `MayWrite`, which lets nobody nameless through."""
+    """Return the author of a change. Call it only behind `CanWriteFlags`, which refuses anonymous requests."""
     if get_scopes(request):
         return Actor(system=f"key {request.auth.id}")  # type: ignore[union-attr]
     assert isinstance(request.user, User)

@@ -1,4 +1,4 @@
-"""What the flags' addresses take and give, beside the documents themselves."""
+"""Request and response schemas of the flag endpoints, besides the documents themselves."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ from flags.services.history import find_differences
 
 
 def problem_responses(*statuses: int) -> dict[tuple[int, str], type[Problem]]:
-    """Return the problems that an address may answer with beside those that any may."""
+    """Return the problem responses of an endpoint, in addition to those of every endpoint."""
     return {(status, "application/problem+json"): Problem for status in statuses}
 
 
 class ReasonBody(StrictSerializer):
-    why = serializers.CharField(help_text="Kept with the change.")
+    why = serializers.CharField(help_text="The reason, saved with the change.")
 
 
 class FlagIn(documents.FlagDocument):
-    why = serializers.CharField(help_text="Kept with the change.")
+    why = serializers.CharField(help_text="The reason, saved with the change.")
 
 
 class SegmentIn(documents.SegmentDocument):
-    why = serializers.CharField(help_text="Kept with the change.")
+    why = serializers.CharField(help_text="The reason, saved with the change.")
 
 
 class RolloutPlanIn(StrictSerializer):
-    template = serializers.CharField(help_text="The key of a plan to copy.")
+    template = serializers.CharField(help_text="Key of the plan to copy.")
     flag = serializers.CharField()
-    why = serializers.CharField(help_text="Kept with the change.")
+    why = serializers.CharField(help_text="The reason, saved with the change.")
 
 
 class RestoreIn(ReasonBody):
-    change_id = serializers.IntegerField(help_text="The change whose outcome is brought back.")
+    change_id = serializers.IntegerField(help_text="The change whose resulting state is restored.")
 
 
 class ExplainIn(StrictSerializer):
     unit_id = serializers.CharField(max_length=128)
-    attributes = serializers.DictField(default=dict, help_text="What to assume of the unit.")
+    attributes = serializers.DictField(default=dict, help_text="Attributes to assume.")
 
 
 class FlagOut(documents.FlagDocument):
     version = serializers.IntegerField()
     changed_at = serializers.DateTimeField()
-    stale_reason = serializers.CharField(help_text="Why the code should be rid of it; empty: it need not.")
+    stale_reason = serializers.CharField(help_text="Why the flag is stale; empty: it is not.")
 
 
 class FlagsOut(serializers.Serializer):
@@ -85,7 +85,7 @@ class ChangeOut(serializers.Serializer):
 
 class ChangesOut(serializers.Serializer):
     changes = ChangeOut(many=True)
-    next_before = serializers.IntegerField(allow_null=True, help_text="Ask with before=this for older ones.")
+    next_before = serializers.IntegerField(allow_null=True, help_text="Pass as `before` to get older changes.")
 
 
 class PendingChangeOut(serializers.Serializer):
@@ -95,7 +95,7 @@ class PendingChangeOut(serializers.Serializer):
     why = serializers.CharField()
     requested_by = serializers.CharField()
     requested_at = serializers.DateTimeField()
-    state = serializers.CharField(help_text="waiting, approved, rejected")
+    state = serializers.CharField(help_text="pending, approved or rejected")
     differences = DifferenceOut(many=True)
 
 
@@ -114,25 +114,25 @@ class FlagExplanationOut(serializers.Serializer):
     key = serializers.CharField()
     unit_id = serializers.CharField()
     value = documents.ValueField()
-    variant = serializers.CharField(help_text="A variant's, or on, default, off.")
-    reason = serializers.CharField(help_text="OpenFeature's word.")
-    bucket = serializers.FloatField(help_text="Where the unit lies in the rollout, 0 to 1.")
+    variant = serializers.CharField(help_text="A variant's name, or on, default, off.")
+    reason = serializers.CharField(help_text="OpenFeature's reason.")
+    bucket = serializers.FloatField(help_text="The unit's bucket in the rollout, 0 to 1.")
     attributes = serializers.DictField()
     steps = ExplanationStepOut(many=True)
 
 
 def serialize_flag(flag: Flag, stale_reason: str) -> Document:
-    """Return a flag as the API gives it."""
-    extra = {"version": flag.version, "changed_at": format_timestamp(flag.changed_at), "stale": stale_reason}
+    """Return a flag for the API."""
+    extra = {"version": flag.version, "changed_at": format_timestamp(flag.changed_at), "stale_reason": stale_reason}
     return documents.flag_document(flag) | extra
 
 
 def serialize_change(row: FlagChange) -> dict[str, Any]:
-    """Return a record of a change as the API gives it."""
+    """Return a recorded change for the API."""
     return {
         "id": row.pk,
-        "at": format_timestamp(row.changed_at),
-        "who": row.actor_name,
+        "changed_at": format_timestamp(row.changed_at),
+        "actor": row.actor_name,
         "approved_by": row.approved_by.get_username() if row.approved_by else None,
         "action": row.action,
         "why": row.why,
@@ -142,36 +142,38 @@ def serialize_change(row: FlagChange) -> dict[str, Any]:
 
 
 def serialize_pending_change(row: PendingChange) -> dict[str, Any]:
-    """Return a change that waits as the API gives it."""
-    now = read_current_document(row)
+    """Return a pending change for the API."""
+    current = read_current_document(row)
     return {
         "id": row.pk,
         "key": row.key,
         "action": row.action,
         "why": row.why,
-        "asked_by": row.requested_by.get_username() if row.requested_by else f"system: {row.requested_by_system}",
-        "asked_at": format_timestamp(row.requested_at),
-        "decision": row.state,
-        "differences": serialize_differences(now, now | row.patch),
+        "requested_by": row.requested_by.get_username() if row.requested_by else f"system: {row.requested_by_system}",
+        "requested_at": format_timestamp(row.requested_at),
+        "state": row.state,
+        "differences": serialize_differences(current, current | row.patch),
     }
 
 
 def read_current_document(row: PendingChange) -> Document:
-    """Return what a waiting change would change, as it is now."""
-    kind = SUBJECT_HANDLERS[row.subject]  # type: ignore[index]
-    found: SubjectRow | None = kind.model.objects.filter(key=row.key).first()
-    return kind.to_document(found) if found else {}
+    """Return the current document of the pending change's subject; empty if it does not exist yet."""
+    handler = SUBJECT_HANDLERS[row.subject]  # type: ignore[index]
+    subject: SubjectRow | None = handler.model.objects.filter(key=row.key).first()
+    return handler.to_document(subject) if subject else {}
 
 
 def serialize_differences(before: Document | None, after: Document) -> list[dict[str, str]]:
-    """Return what differs, as the API gives it."""
+    """Return the differences for the API."""
     return [{"field": d.field, "before": d.before, "after": d.after} for d in find_differences(before, after)]
 
 
-def serialize_explanation(found: Explanation) -> dict[str, Any]:
-    """Return an explanation as the API gives it."""
-    names = ("key", "unit_id", "value", "name", "reason", "bucket")
-    return {name: getattr(found, name) for name in names} | {
-        "attributes": dict(found.attributes),
-        "steps": [{"rule": s.rule, "outcome": s.outcome, "decides": s.is_decisive} for s in found.steps],
+def serialize_explanation(explanation: Explanation) -> dict[str, Any]:
+    """Return an explanation for the API."""
+    names = ("key", "unit_id", "value", "variant", "reason", "bucket")
+    return {name: getattr(explanation, name) for name in names} | {
+        "attributes": dict(explanation.attributes),
+        "steps": [
+            {"rule": step.rule, "outcome": step.outcome, "is_decisive": step.is_decisive} for step in explanation.steps
+        ],
     }

@@ -20,7 +20,11 @@ urlpatterns = [
     path("api/v1/experiments", experiments.ExperimentListView.as_view(), name="api-experiments"),
     path("api/v1/experiments/<slug:key>", experiments.ExperimentDetailView.as_view(), name="api-experiment"),
     path("api/v1/experiments/<slug:key>/changes", experiments.ExperimentChangesView.as_view()),
-    path("api/v1/experiments/<slug:key>/results", experiments.ExperimentResultsView.as_view(), name="api-results"),
+    path(
+        "api/v1/experiments/<slug:key>/results",
+        experiments.ExperimentResultsView.as_view(),
+        name="api-experiment-results",
+    ),
     path(
         "api/v1/experiments/<slug:key>/<slug:step>",
         experiments.ExperimentStepView.as_view(),

@@ -1,4 +1,4 @@
-"""Flags, segments, rollouts and approvals over REST: thin doors to the services, which check and record."""
+"""REST endpoints of flags, segments, rollout plans and approvals. The services validate and record the changes."""
 
 from __future__ import annotations
 
@@ -28,43 +28,43 @@ from monitoring.clock import now
 
 PAGE_SIZE = 50
 MAX_ID_DIGITS = 18
-"""Of a change's number: what a database's integers hold."""
+"""Digits of a change's id in the query; 18 digits fit the database's integers."""
 
 
 def validate_body(serializer: type[serializers.Serializer], request: Request, **options: Any) -> dict[str, Any]:
-    """Return the body if *form* takes it, or raise `ValidationError`."""
-    found = serializer(data=request.data, **options)
-    found.is_valid(raise_exception=True)
-    return dict(found.validated_data)
+    """Return the validated body. Raises `ValidationError`."""
+    form = serializer(data=request.data, **options)
+    form.is_valid(raise_exception=True)
+    return dict(form.validated_data)
 
 
 def parse_patch(request: Request) -> tuple[dict[str, Any], str]:
-    """Return the fields to change and the reason. The service checks the fields, as a whole document."""
+    """Return the fields to change and the reason. The service validates the fields as part of the whole document."""
     if not isinstance(request.data, dict):
-        raise ValidationError({"": "Give an object."})
+        raise ValidationError({"": "Give a JSON object."})
     patch = dict(request.data)
     return patch, str(patch.pop("why", "") or "")
 
 
 def flag_response(key: str, status: int = 200) -> Response:
-    """Return the flag as it is now, with its version as ETag."""
+    """Return the current flag, with its version as ETag."""
     flag = find_flag(key)
     why = stale_reason(flag, now())
     return Response(schemas.serialize_flag(flag, why), status=status, headers={"ETag": flag_etag(flag, why)})
 
 
 def flag_etag(flag: Flag, stale_reason: str) -> str:
-    """Return the flag's ETag. A flag may become stale without a change, and its answer says so."""
+    """Return the flag's ETag. It includes the stale reason, which can change without a change of the flag."""
     return conditional_requests.etag(flag.version, f"{crc32(stale_reason.encode()):x}" if stale_reason else "")
 
 
 def pending_change_response(pending: PendingChange) -> Response:
-    """Answer that a second person must approve."""
+    """Return the pending change with status 202."""
     return Response(schemas.serialize_pending_change(pending), status=202)
 
 
 class FlagListView(BaseFlagView):
-    """Every flag."""
+    """All flags."""
 
     @extend_schema(
         operation_id="list_flags",
@@ -74,34 +74,32 @@ class FlagListView(BaseFlagView):
             OpenApiParameter("q", str, description="Part of a key or a description."),
             OpenApiParameter("tag", str),
             OpenApiParameter("is_enabled", bool),
-            OpenApiParameter("archived", bool, description="true: the archived ones instead."),
-            OpenApiParameter("stale", bool, description="true: only those that the code should be rid of."),
+            OpenApiParameter("is_archived", bool, description="true: only archived flags."),
+            OpenApiParameter("is_stale", bool, description="true: only flags that should be removed from the code."),
         ],
         responses={200: schemas.FlagsOut},
     )
     def get(self, request: Request) -> Response:
-        """Return the flags that fit."""
-        asked, moment = request.query_params, now()
-        rows: QuerySet[Flag] = Flag.objects.filter(is_archived=asked.get("archived") == "true")
-        if words := asked.get("q", ""):
-            rows = rows.filter(key__icontains=words) | rows.filter(description__icontains=words)
-        if enabled := asked.get("is_enabled"):
+        """Return the matching flags."""
+        query, moment = request.query_params, now()
+        rows: QuerySet[Flag] = Flag.objects.filter(is_archived=query.get("is_archived") == "true")
+        if text := query.get("q", ""):
+            rows = rows.filter(key__icontains=text) | rows.filter(description__icontains=text)
+        if enabled := query.get("is_enabled"):
             rows = rows.filter(is_enabled=enabled == "true")
-        found = [
-            (flag, stale_reason(flag, moment)) for flag in rows if not (tag := asked.get("tag")) or tag in flag.tags
-        ]
-        is_wanted = asked.get("stale") == "true"
-        return Response({"flags": [schemas.serialize_flag(flag, why) for flag, why in found if why or not is_wanted]})
+        tag, only_stale = query.get("tag"), query.get("is_stale") == "true"
+        flags = [(flag, stale_reason(flag, moment)) for flag in rows if not tag or tag in flag.tags]
+        return Response({"flags": [schemas.serialize_flag(*row) for row in flags if row[1] or not only_stale]})
 
     @extend_schema(
         operation_id="create_flag",
         tags=["flags"],
-        summary="Make a flag",
+        summary="Create a flag",
         request=schemas.FlagIn,
         responses={201: schemas.FlagOut, **schemas.problem_responses(400, 409)},
     )
     def post(self, request: Request) -> Response:
-        """Make a flag; it is off unless said otherwise."""
+        """Create a flag. It is off unless the body turns it on."""
         patch, why = parse_patch(request)
         key = str(patch.get("key", ""))
         apply_change(key=key, patch=patch, actor=get_actor(request), why=why, now=now(), create=True)
@@ -119,14 +117,12 @@ class FlagDetailView(BaseFlagView):
         responses={200: schemas.FlagOut, 304: None, **schemas.problem_responses(404)},
     )
     def get(self, request: Request, key: str) -> Response:
-        """Return the flag and its version."""
-        answer = flag_response(key)
-        tag = answer.headers["ETag"]
-        return (
-            Response(status=304, headers={"ETag": tag})
-            if conditional_requests.client_has_current(request, tag)
-            else answer
-        )
+        """Return the flag with its version as ETag."""
+        response = flag_response(key)
+        tag = response.headers["ETag"]
+        if conditional_requests.client_has_current(request, tag):
+            return Response(status=304, headers={"ETag": tag})
+        return response
 
     @extend_schema(
         operation_id="update_flag",
@@ -141,10 +137,10 @@ class FlagDetailView(BaseFlagView):
         },
     )
     def patch(self, request: Request, key: str) -> Response:
-        """Change the fields that the body names; 202 if the flag needs approval, and nothing has changed yet."""
+        """Change the fields in the body. Returns 202 if the flag needs approval: nothing has changed then."""
         patch, why = parse_patch(request)
         version = conditional_requests.expected_version(request)
-        done = apply_change(
+        outcome = apply_change(
             key=key,
             patch=patch,
             actor=get_actor(request),
@@ -152,7 +148,7 @@ class FlagDetailView(BaseFlagView):
             now=now(),
             version=version,
         )
-        return pending_change_response(done) if isinstance(done, PendingChange) else flag_response(key)
+        return pending_change_response(outcome) if isinstance(outcome, PendingChange) else flag_response(key)
 
     @extend_schema(
         operation_id="archive_flag",
@@ -162,12 +158,12 @@ class FlagDetailView(BaseFlagView):
         responses={204: None, 202: schemas.PendingChangeOut, **schemas.problem_responses(400, 404)},
     )
     def delete(self, request: Request, key: str) -> Response:
-        """Take the flag from lists and from the code, which gets its own default. Its record stays."""
+        """Archive the flag: lists omit it, and code gets its own default. The change history stays."""
         why = request.query_params.get("why", "")
-        done = apply_change(
+        outcome = apply_change(
             key=key, patch={"is_archived": True}, actor=get_actor(request), why=why, now=now(), action="archived"
         )
-        return pending_change_response(done) if isinstance(done, PendingChange) else Response(status=204)
+        return pending_change_response(outcome) if isinstance(outcome, PendingChange) else Response(status=204)
 
 
 class KillFlagView(BaseFlagView):
@@ -181,55 +177,56 @@ class KillFlagView(BaseFlagView):
         responses={200: schemas.FlagOut, **schemas.problem_responses(400, 404)},
     )
     def post(self, request: Request, key: str) -> Response:
-        """Turn it off for everybody without approval, and pause its rollout. All processes obey in 2 s."""
+        """Turn the flag off for all units without approval, and pause its rollout. Processes apply it within 2 s."""
         kill_flag(key=key, actor=get_actor(request), why=validate_body(schemas.ReasonBody, request)["why"], now=now())
         return flag_response(key)
 
 
 class FlagChangesView(BaseFlagView):
-    """The record."""
+    """The change history of a flag."""
 
     @extend_schema(
         operation_id="list_flag_changes",
         tags=["flags"],
-        summary="What was done to a flag, newest first",
+        summary="Changes of a flag, newest first",
         parameters=[OpenApiParameter("before", int, description="Only changes with a lower id.")],
         responses={200: schemas.ChangesOut, **schemas.problem_responses(400, 404)},
     )
     def get(self, request: Request, key: str) -> Response:
-        """Return who changed what, and why."""
+        """Return the changes with author and reason."""
         find_flag(key)
         rows = FlagChange.objects.filter(subject=ChangeSubject.FLAG, key=key).order_by("-pk")
         if before := request.query_params.get("before"):
             if not before.isdecimal() or len(before) > MAX_ID_DIGITS:
-                raise ValidationError({"before": "Give the number of a change."})
+                raise ValidationError({"before": f"Give the id of a change, not {before!r}."})
             rows = rows.filter(pk__lt=int(before))
         page = list(rows.select_related("user", "approved_by")[: PAGE_SIZE + 1])
-        older = page[PAGE_SIZE - 1].pk if len(page) > PAGE_SIZE else None
-        return Response({"changes": [schemas.serialize_change(row) for row in page[:PAGE_SIZE]], "next_before": older})
+        next_before = page[PAGE_SIZE - 1].pk if len(page) > PAGE_SIZE else None
+        changes = [schemas.serialize_change(row) for row in page[:PAGE_SIZE]]
+        return Response({"changes": changes, "next_before": next_before})
 
 
 class RestoreFlagView(BaseFlagView):
-    """The way back."""
+    """Restoring an earlier state."""
 
     @extend_schema(
         operation_id="restore_flag",
         tags=["flags"],
-        summary="Bring back what a change left",
+        summary="Restore the state after a change",
         request=schemas.RestoreIn,
         responses={200: schemas.FlagOut, 202: schemas.PendingChangeOut, **schemas.problem_responses(400, 404)},
     )
     def post(self, request: Request, key: str) -> Response:
-        """Make the flag what it was after the change."""
+        """Restore the flag to its state after the change."""
         body = validate_body(schemas.RestoreIn, request)
         if not FlagChange.objects.filter(pk=body["change_id"], subject=ChangeSubject.FLAG, key=key).exists():
             raise UnknownKeyError(f"change of {key}", str(body["change_id"]))
-        done = restore_change(change_id=body["change_id"], actor=get_actor(request), why=body["why"], now=now())
-        return pending_change_response(done) if isinstance(done, PendingChange) else flag_response(key)
+        outcome = restore_change(change_id=body["change_id"], actor=get_actor(request), why=body["why"], now=now())
+        return pending_change_response(outcome) if isinstance(outcome, PendingChange) else flag_response(key)
 
 
 class ExplainFlagView(BaseFlagView):
-    """The playground."""
+    """Explanation of an evaluation."""
 
     is_read_only = True
     scopes = {"POST": READ_SCOPE}
@@ -237,19 +234,19 @@ class ExplainFlagView(BaseFlagView):
     @extend_schema(
         operation_id="explain_flag",
         tags=["flags"],
-        summary="What a unit gets, and why",
+        summary="Explain a flag's value for a unit",
         request=schemas.ExplainIn,
         responses={200: schemas.FlagExplanationOut, **schemas.problem_responses(400, 404)},
     )
     def post(self, request: Request, key: str) -> Response:
-        """Return the value and what became of each rule."""
+        """Return the value and the outcome of each rule."""
         body = validate_body(schemas.ExplainIn, request)
-        found = explain(key=key, unit_id=body["unit_id"], given_attributes=body["attributes"], now=now())
-        return Response(schemas.serialize_explanation(found))
+        explanation = explain(key=key, unit_id=body["unit_id"], given_attributes=body["attributes"], now=now())
+        return Response(schemas.serialize_explanation(explanation))
 
 
 class SegmentListView(BaseFlagView):
-    """Every segment."""
+    """All segments."""
 
     @extend_schema(
         operation_id="list_segments",
@@ -264,12 +261,12 @@ class SegmentListView(BaseFlagView):
     @extend_schema(
         operation_id="create_segment",
         tags=["flags"],
-        summary="Make a segment",
+        summary="Create a segment",
         request=schemas.SegmentIn,
         responses={201: documents.SegmentDocument, **schemas.problem_responses(400, 409)},
     )
     def post(self, request: Request) -> Response:
-        """Make a segment."""
+        """Create a segment."""
         patch, why = parse_patch(request)
         key = str(patch.get("key", ""))
         subject = ChangeSubject.SEGMENT
@@ -305,23 +302,23 @@ class SegmentDetailView(BaseFlagView):
         },
     )
     def patch(self, request: Request, key: str) -> Response:
-        """Change the fields that the body names, for every flag that uses the segment."""
+        """Change the fields in the body, for every flag that uses the segment."""
         patch, why = parse_patch(request)
-        done = apply_change(
+        outcome = apply_change(
             subject=ChangeSubject.SEGMENT, key=key, patch=patch, actor=get_actor(request), why=why, now=now()
         )
-        return pending_change_response(done) if isinstance(done, PendingChange) else self.get(request, key)
+        return pending_change_response(outcome) if isinstance(outcome, PendingChange) else self.get(request, key)
 
 
 class RolloutListView(BaseFlagView):
-    """Every rollout plan."""
+    """All rollout plans."""
 
     write_permission = RELEASE_PERMISSION
 
     @extend_schema(
         operation_id="list_rollouts",
         tags=["flags"],
-        summary="Rollout plans and their templates",
+        summary="Rollout plans and templates",
         responses={200: schemas.RolloutPlansOut},
     )
     def get(self, request: Request) -> Response:
@@ -337,7 +334,7 @@ class RolloutListView(BaseFlagView):
         responses={201: documents.RolloutPlanDocument, **schemas.problem_responses(400, 404)},
     )
     def post(self, request: Request) -> Response:
-        """Make a draft; start it with /rollouts/KEY/start."""
+        """Copy the template as a draft. Start it with /rollouts/KEY/start."""
         body = validate_body(schemas.RolloutPlanIn, request)
         plan = rollouts.copy_template(actor=get_actor(request), now=now(), **body)
         return Response(documents.plan_document(plan), status=201)
@@ -353,7 +350,7 @@ ROLLOUT_ACTIONS = {
 
 
 class RolloutActionView(BaseFlagView):
-    """What can be done with a plan."""
+    """The actions on a rollout plan."""
 
     write_permission = RELEASE_PERMISSION
 
@@ -370,37 +367,35 @@ class RolloutActionView(BaseFlagView):
         },
     )
     def post(self, request: Request, key: str, action: str) -> Response:
-        """Do it, and record why."""
+        """Run the action and record the reason."""
         if action not in ROLLOUT_ACTIONS:
             raise UnknownKeyError("action", action)
         why = validate_body(schemas.ReasonBody, request)["why"]
-        done = ROLLOUT_ACTIONS[action](key=key, actor=get_actor(request), why=why, now=now())
-        return (
-            pending_change_response(done)
-            if isinstance(done, PendingChange)
-            else Response(documents.plan_document(done))
-        )
+        outcome = ROLLOUT_ACTIONS[action](key=key, actor=get_actor(request), why=why, now=now())
+        if isinstance(outcome, PendingChange):
+            return pending_change_response(outcome)
+        return Response(documents.plan_document(outcome))
 
 
 class ApprovalListView(BaseFlagView):
-    """Changes that wait."""
+    """Pending changes."""
 
     @extend_schema(
         operation_id="list_approvals",
         tags=["flags"],
-        summary="Changes that wait for a second person",
+        summary="Changes that are pending approval",
         responses={200: schemas.PendingChangesOut},
     )
     def get(self, request: Request) -> Response:
-        """Return them, newest first."""
+        """Return the pending changes, newest first."""
         rows = PendingChange.objects.filter(state=PendingChange.State.PENDING).select_related("requested_by")
         return Response({"approvals": [schemas.serialize_pending_change(row) for row in rows]})
 
 
 class ApprovalDecisionView(BaseFlagView):
-    """The second person's word."""
+    """The second person's decision on a pending change."""
 
-    write_permission = CHANGE_PERMISSION  # the service asks for more: a releaser, and another one
+    write_permission = CHANGE_PERMISSION  # The service also requires the release permission, and a second person.
     is_for_people_only = True
 
     @extend_schema(
@@ -412,7 +407,7 @@ class ApprovalDecisionView(BaseFlagView):
         responses={204: None, **schemas.problem_responses(404, 409)},
     )
     def post(self, request: Request, pending_id: int, decision: str) -> Response:
-        """Make the change, or leave things as they are."""
+        """Apply the pending change, or reject it."""
         if decision not in ("approve", "reject"):
             raise UnknownKeyError("decision", decision)
         user = get_actor(request).user

@@ -1,1 +1,1 @@
-"""Experiments on flags: who gets which variant, what was shown to whom, and what came of it."""
+"""Experiments on flags: assignment, exposures, metric sources and reports."""

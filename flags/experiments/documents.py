@@ -1,4 +1,4 @@
-"""An experiment as one document, as flags have theirs: what the API takes, what is checked, what the record keeps."""
+"""The document form of an experiment: used by the API, by validation and by the change history."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from flags.services.errors import RefusedError
 
 State = Experiment.State
 ACTIVE_STATES = (State.RUNNING, State.PAUSED)
-STEP_ACTIONS = frozenset({"started", "paused", "resumed", "phased", "widened", "finished"})
-"""What flags/services/experiments.py does to one that runs; any other change leaves these fields alone."""
+STEP_ACTIONS = frozenset({"started", "paused", "resumed", "phase_started", "widened", "finished"})
+"""Actions of flags/services/experiments.py. Other actions cannot change the state, phase or decision."""
 CHANGEABLE_WHILE_RUNNING = frozenset({"hypothesis", "metrics", "minimum_effect"})
-"""What may change while an experiment runs: nothing of who gets what, nor of what decides."""
+"""Fields that may change while an experiment runs: none that affects assignment or the decision."""
 REFERENCES: Mapping[str, models.Manager[Any]] = {
     "flag": Flag.objects,
     "group": ExclusionGroup.objects,
     "holdout": Holdout.objects,
     "goal": Metric.objects,
 }
-"""Rows of others that an experiment names by their keys."""
+"""Fields that refer to other objects by key."""
 
 
 class ExperimentVariantDocument(StrictSerializer):
@@ -37,19 +37,25 @@ class ExperimentVariantDocument(StrictSerializer):
 
 class ExperimentDocument(StrictSerializer):
     key = NameField()
-    flag = serializers.CharField(help_text="The flag that the experiment decides for its units.")
+    flag = serializers.CharField(help_text="The flag whose value the experiment decides.")
     hypothesis = serializers.CharField(help_text="What you expect to change, for whom, and why.")
     unit = serializers.ChoiceField(choices=Experiment.Unit.choices, default=Experiment.Unit.MEMBER)
     traffic_percentage = serializers.FloatField(min_value=0, max_value=100, default=100)
-    group = serializers.CharField(allow_null=True, default=None, help_text="Experiments not to meet in a unit.")
+    group = serializers.CharField(
+        allow_null=True, default=None, help_text="Exclusion group: at most one of its experiments per unit."
+    )
     slot_from = serializers.FloatField(min_value=0, max_value=100, default=0)
     slot_to = serializers.FloatField(min_value=0, max_value=100, default=100)
-    holdout = serializers.CharField(allow_null=True, default=None, help_text="Units that no experiment touches.")
-    is_sticky = serializers.BooleanField(default=True, help_text="A new phase leaves those exposed where they were.")
-    goal = serializers.CharField(allow_null=True, default=None, help_text="The metric that decides.")
-    metrics = serializers.ListField(child=NameField(), default=list, help_text="Reported beside it; guardrails too.")
-    minimum_effect = serializers.FloatField(min_value=0.0001, default=0.05, help_text="Lift of the goal worth finding.")
-    is_bandit = serializers.BooleanField(default=False, help_text="Weights follow what is learned.")
+    holdout = serializers.CharField(allow_null=True, default=None, help_text="Holdout: units in no experiment.")
+    is_sticky = serializers.BooleanField(default=True, help_text="Exposed units keep their variant in a new phase.")
+    goal = serializers.CharField(allow_null=True, default=None, help_text="Key of the metric that decides.")
+    metrics = serializers.ListField(
+        child=NameField(), default=list, help_text="Other metrics to report, with guardrails."
+    )
+    minimum_effect = serializers.FloatField(
+        min_value=0.0001, default=0.05, help_text="Smallest lift of the goal to detect."
+    )
+    is_bandit = serializers.BooleanField(default=False, help_text="Weights follow the results (Thompson sampling).")
     bandit_floor = serializers.FloatField(min_value=0.01, max_value=0.5, default=0.05)
     variants = ExperimentVariantDocument(many=True, default=list)
     state = serializers.ChoiceField(choices=State.choices, default=State.DRAFT)
@@ -58,55 +64,55 @@ class ExperimentDocument(StrictSerializer):
     decision_reason = serializers.CharField(allow_blank=True, default="")
 
     def validate(self, data: Document) -> Document:
-        wrong = missing_references(data) | {
-            name: found for name, found in (("variants", experiment_variants_errors(data)),) if found
-        }
+        errors = missing_references(data)
+        if variant_errors := experiment_variants_errors(data):
+            errors["variants"] = variant_errors
         if data["slot_from"] >= data["slot_to"]:
-            wrong["slot_to"] = "The slot must end above where it begins."
+            errors["slot_to"] = "The end of the slot must be above its start."
         keys = [row["key"] for row in data["variants"]]
         if data["decision"] and data["decision"] not in keys:
-            wrong["decision"] = f"There is no variant {data['decision']!r}."
+            errors["decision"] = f"There is no variant {data['decision']!r}."
         if data["is_bandit"] and data["bandit_floor"] * max(len(keys), 1) > 1:
-            wrong["bandit_floor"] = "So many variants cannot all have that much."
-        if data["state"] in ACTIVE_STATES and not wrong:
-            wrong |= start_errors(data)
-        if wrong:
-            raise serializers.ValidationError(wrong)
+            errors["bandit_floor"] = f"The floor times {len(keys)} variants exceeds 1. Give a lower floor."
+        if data["state"] in ACTIVE_STATES and not errors:
+            errors |= start_errors(data)
+        if errors:
+            raise serializers.ValidationError(errors)
         return data
 
 
 def missing_references(data: Document) -> dict[str, Any]:
-    """Return which of the things that the document names are not there."""
-    wrong: dict[str, Any] = {
+    """Return errors for references to objects that do not exist."""
+    errors: dict[str, Any] = {
         name: f"There is no {name} {data[name]!r}."
         for name, rows in REFERENCES.items()
         if data[name] and not rows.filter(key=data[name]).exists()
     }
     known = set(Metric.objects.filter(key__in=data["metrics"]).values_list("key", flat=True))
-    if strange := [key for key in data["metrics"] if key not in known]:
-        wrong["metrics"] = [f"There is no metric {key!r}." for key in strange]
-    return wrong
+    if unknown := [key for key in data["metrics"] if key not in known]:
+        errors["metrics"] = [f"There is no metric {key!r}." for key in unknown]
+    return errors
 
 
 def experiment_variants_errors(data: Document) -> dict[str, Any]:
-    """Return what is wrong with the variants, by their number."""
+    """Return the errors of the variants, by their index."""
     flag = Flag.objects.filter(key=data["flag"]).first()
-    rows, wrong = data["variants"], dict[str, Any]()
+    rows, errors = data["variants"], dict[str, Any]()
     for number, row in enumerate(rows):
-        problem = value_kind_error(flag.kind, row["value"]) if flag else ""
-        if row["key"] in [other["key"] for other in rows[:number]]:
-            wrong[str(number)] = {"key": f"There are two variants {row['key']}."}
-        elif problem:
-            wrong[str(number)] = {"value": problem}
+        value_error = value_kind_error(flag.kind, row["value"]) if flag else ""
+        if row["key"] in [earlier["key"] for earlier in rows[:number]]:
+            errors[str(number)] = {"key": f"Two variants have the key {row['key']}. Keys must be unique."}
+        elif value_error:
+            errors[str(number)] = {"value": value_error}
         elif config_types(row["config"]) != config_types(rows[0]["config"]):
-            wrong[str(number)] = {"config": "Each variant has settings of the same names and types."}
+            errors[str(number)] = {"config": "All variants must have settings of the same names and types."}
     if sum(row["is_control"] for row in rows) > 1:
-        wrong["0"] = {"is_control": "There is one control."}
-    return wrong
+        errors["0"] = {"is_control": "Only one variant can be the control."}
+    return errors
 
 
 def config_types(config: Mapping[str, object]) -> dict[str, str]:
-    """Return what kind of value each setting has; 1 and 1.5 are of one kind."""
+    """Return the type name of each setting. Integers and floats are both numbers."""
     return {
         name: "number" if isinstance(value, int | float) and not isinstance(value, bool) else type(value).__name__
         for name, value in config.items()
@@ -114,53 +120,58 @@ def config_types(config: Mapping[str, object]) -> dict[str, str]:
 
 
 def start_errors(data: Document) -> dict[str, Any]:
-    """Return why this may not run."""
-    wrong: dict[str, Any] = {}
+    """Return the errors that keep the experiment from running."""
+    errors: dict[str, Any] = {}
     rows = data["variants"]
     if len(rows) < 2 or sum(row["is_control"] for row in rows) != 1:
-        wrong["variants"] = ["It takes at least two variants, one of them the control."]
+        errors["variants"] = ["An experiment needs at least two variants, exactly one of them the control."]
     elif any(row["weight"] <= 0 for row in rows):
-        wrong["variants"] = ["Each variant needs a weight above 0."]
+        errors["variants"] = ["Each variant needs a weight above 0."]
     if not data["goal"]:
-        wrong["goal"] = "Name the metric that decides, before anybody sees a result."
+        errors["goal"] = "Name the goal metric before the start, so that no result can influence the choice."
     if Flag.objects.filter(key=data["flag"], is_archived=True).exists():
-        wrong["flag"] = f"{data['flag']} is archived."
+        errors["flag"] = f"{data['flag']} is archived."
     others = Experiment.objects.filter(state__in=ACTIVE_STATES).exclude(key=data["key"])
     if data["group"]:
         in_group = others.filter(group__key=data["group"])
-        met = in_group.filter(slot_from__lt=data["slot_to"], slot_to__gt=data["slot_from"]).first()
-        if met:
-            wrong["slot_from"] = f"{met.key} has {met.slot_from:g} to {met.slot_to:g} % of the group."
+        overlapping = in_group.filter(slot_from__lt=data["slot_to"], slot_to__gt=data["slot_from"]).first()
+        if overlapping:
+            errors["slot_from"] = (
+                f"The slot overlaps with {overlapping.key}, which has {overlapping.slot_from:g} to "
+                f"{overlapping.slot_to:g} % of the group."
+            )
         others = others.exclude(group__key=data["group"])
-    if met := others.filter(flag__key=data["flag"]).first():
-        wrong["flag"] = f"{met.key} runs on {data['flag']}: finish it, or put both into one group."
-    return wrong
+    if running := others.filter(flag__key=data["flag"]).first():
+        errors["flag"] = f"{running.key} runs on {data['flag']}. Finish it, or put both experiments into one group."
+    return errors
 
 
 def refuse_frozen_changes(before: Document | None, after: Document, action: str) -> None:
-    """Raise `RefusedError` if *action* may not change what it changes: who gets what is frozen while it runs."""
-    was = before or {"state": State.DRAFT, "phase": 0, "decision": "", "decision_reason": ""}
-    changed = {name for name, value in after.items() if was.get(name) != value}
+    """Raise `RefusedError` if *action* may not make this change: the assignment is frozen while an experiment runs."""
+    old = before or {"state": State.DRAFT, "phase": 0, "decision": "", "decision_reason": ""}
+    changed = {name for name, value in after.items() if old.get(name) != value}
     if action in STEP_ACTIONS:
         return
     if changed & {"state", "phase", "decision", "decision_reason"}:
-        raise RefusedError("An experiment is a draft until it is started; it is started, paused and finished, not set.")
-    if was["state"] == State.FINISHED:
-        raise RefusedError(f"{after['key']} is finished: its record stays as it is. Make another.")
-    if was["state"] in ACTIVE_STATES and (locked := sorted(changed - CHANGEABLE_WHILE_RUNNING)):
         raise RefusedError(
-            f"{after['key']} runs: {', '.join(locked)} cannot change under those who are in it. Begin a new phase, or "
-            "finish it."
+            "State, phase and decision cannot be set. Use the steps: start, pause, resume, phase, finish."
+        )
+    if old["state"] == State.FINISHED:
+        raise RefusedError(f"{after['key']} is finished and cannot change. Create another experiment.")
+    if old["state"] in ACTIVE_STATES and (frozen := sorted(changed - CHANGEABLE_WHILE_RUNNING)):
+        raise RefusedError(
+            f"{after['key']} is running, so these fields cannot change: {', '.join(frozen)}. Begin a new "
+            "phase, or finish the experiment."
         )
 
 
 def phase_variants(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the variants of a phase: each with its share of the experiment's units, all together 1."""
-    whole = sum(row["weight"] for row in rows)
+    """Return the variants of a phase, each with its share of the experiment's units; the shares sum to 1."""
+    total = sum(row["weight"] for row in rows)
     return [
         {
             "key": row["key"],
-            "share": row["weight"] / whole,
+            "share": row["weight"] / total,
             "is_control": row["is_control"],
             "value": row["value"],
             "config": row["config"],
@@ -170,7 +181,7 @@ def phase_variants(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def experiment_document(experiment: Experiment) -> Document:
-    """Return the experiment and all that hangs on it."""
+    """Return the experiment with its variants and current phase number as a document."""
     plain = ("key", "hypothesis", "unit", "traffic_percentage", "slot_from", "slot_to", "is_sticky", "minimum_effect")
     rest = ("is_bandit", "bandit_floor", "state", "decision", "decision_reason")
     arm = ("key", "weight", "is_control", "value", "config")

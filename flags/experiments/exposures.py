@@ -1,4 +1,8 @@
-"""Writes who met which variant, once a phase: it takes what others noted, so that no request waits for it."""
+"""
+Writes exposures: which unit was served which variant, once per unit and phase.
+
+Requests note exposures in memory and a worker writes them here, so that no request waits for the write.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from monitoring.metrics import FLAG_EXPOSURES
 
 @dataclass(frozen=True, slots=True)
 class UnitExposure:
-    """That a unit was served a variant."""
+    """A variant that was served to a unit."""
 
     unit_id: str
     exposed_variant: ExposedVariant
@@ -21,35 +25,36 @@ class UnitExposure:
 
 
 def record_exposures(exposures: Iterable[UnitExposure]) -> int:
-    """Write what is not written yet, and return how many that is. The first of a unit and phase counts."""
-    first = {
-        (one.exposed_variant.phase_id, one.unit_id): one
-        for one in sorted(exposures, key=lambda one: one.exposed_at, reverse=True)
+    """Write the exposures that are not stored yet and return their count. The earliest of a unit and phase counts."""
+    earliest = {
+        (exposure.exposed_variant.phase_id, exposure.unit_id): exposure
+        for exposure in sorted(exposures, key=lambda exposure: exposure.exposed_at, reverse=True)
     }
     phases = dict(
-        ExperimentPhase.objects.filter(pk__in={phase for phase, _ in first}).values_list("pk", "experiment_id")
+        ExperimentPhase.objects.filter(pk__in={phase for phase, _ in earliest}).values_list("pk", "experiment_id")
     )
-    there = set(
-        Exposure.objects.filter(phase__in=phases, unit_id__in={unit for _, unit in first}).values_list(
+    stored = set(
+        Exposure.objects.filter(phase__in=phases, unit_id__in={unit for _, unit in earliest}).values_list(
             "phase", "unit_id"
         )
     )
-    new = [one for key, one in first.items() if key not in there and key[0] in phases]
+    new = [exposure for key, exposure in earliest.items() if key not in stored and key[0] in phases]
     Exposure.objects.bulk_create(
         [
             Exposure(
-                phase_id=one.exposed_variant.phase_id,
-                experiment_id=phases[one.exposed_variant.phase_id],
-                unit_id=one.unit_id,
-                variant=one.exposed_variant.variant,
-                propensity=one.exposed_variant.propensity,
-                exposed_at=one.exposed_at,
+                phase_id=exposure.exposed_variant.phase_id,
+                experiment_id=phases[exposure.exposed_variant.phase_id],
+                unit_id=exposure.unit_id,
+                variant=exposure.exposed_variant.variant,
+                propensity=exposure.exposed_variant.propensity,
+                exposed_at=exposure.exposed_at,
             )
-            for one in new
+            for exposure in new
         ],
         ignore_conflicts=True,
     )
     keys = dict(Experiment.objects.filter(pk__in=set(phases.values())).values_list("pk", "key"))
-    for one in new:
-        FLAG_EXPOSURES.labels(keys[phases[one.exposed_variant.phase_id]], one.exposed_variant.variant).inc()
+    for exposure in new:
+        variant = exposure.exposed_variant
+        FLAG_EXPOSURES.labels(keys[phases[variant.phase_id]], variant.variant).inc()
     return len(new)

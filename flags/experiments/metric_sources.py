@@ -1,5 +1,7 @@
 """
-Where metrics are counted, and what units are alike in: those who know register here, so that flags need know nothing.
+Registry of metric sources, which count the events of units, and of slicers, which group units for results.
+
+Other apps register here, so that flags do not depend on members or interactions.
 """
 
 from __future__ import annotations
@@ -10,38 +12,38 @@ from flags.analysis.moments import Float64Array
 
 CountEvents = Callable[[Sequence[str], Float64Array, Float64Array, Sequence[str]], Float64Array]
 """
-From n ids of units, two moments of each (Unix seconds, (n,)) and kinds of events, to how many events of these kinds
-each unit has (n,) from the first of its moments on, up to the second.
+Takes n unit ids, the start and end of a window per unit (Unix seconds, each (n,)) and kinds of events. Returns the
+number of such events of each unit (n,) in [start, end).
 """
 SliceUnits = Callable[[Sequence[str]], dict[str, list[str]]]
-"""From n ids of units to what each is, by the name of a slice: {"language": ["en", "de", …]}; empty where unknown."""
+"""Takes n unit ids and returns the value of each unit by slice name: {"language": ["en", "de", …]}; "" if unknown."""
 
 _metric_sources: dict[str, CountEvents] = {}
 _slicers: dict[str, SliceUnits] = {}
 
 
 def register_metric_source(name: str, count: CountEvents) -> None:
-    """Let metrics name this source."""
+    """Register a source that metrics can name."""
     _metric_sources[name] = count
 
 
 def register_slicer(name: str, slicer: SliceUnits) -> None:
-    """Let results be looked at by what *slices* says of units."""
+    """Register a function that groups units, so that results are also reported per group."""
     _slicers[name] = slicer
 
 
 def metric_source_names() -> list[str]:
-    """Return the sources that metrics may name."""
+    """Return the names of the registered sources."""
     return sorted(_metric_sources)
 
 
 def count_events(
     name: str, unit_ids: Sequence[str], since: Float64Array, until: Float64Array, kinds: Sequence[str]
 ) -> Float64Array:
-    """Return each unit's events; see `Count`. Raises `KeyError` if nobody registered the source."""
+    """Return the number of events of each unit; see `CountEvents`. Raises `KeyError` for an unknown source."""
     return _metric_sources[name](unit_ids, since, until, kinds)
 
 
 def slice_units(unit_ids: Sequence[str]) -> dict[str, list[str]]:
-    """Return all that is known of what units are; see `Slices`."""
-    return {name: values for read in _slicers.values() for name, values in read(unit_ids).items()}
+    """Return the values of the units by slice name, from all slicers; see `SliceUnits`."""
+    return {name: values for slicer in _slicers.values() for name, values in slicer(unit_ids).items()}

@@ -1,4 +1,4 @@
-"""The report's pictures, as places in an SVG: it takes the page's own colours, and fits a light and a dark one."""
+"""The plots of the report as SVG coordinates. The template draws them in the page's colors, light or dark."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from flags.experiments.report import ComparisonRow, LiftPoint
 WIDTH, MARGIN_LEFT, MARGIN_RIGHT, ROW_HEIGHT = 640, 210, 60, 30
 HEIGHT, MARGIN_TOP, MARGIN_BOTTOM = 220, 16, 28
 DASHES = ("", "6 4", "2 3", "8 3 2 3", "1 4")
-"""How the lines of variants differ: not by colour alone."""
+"""Dash patterns of the variants' lines, so that they differ without color."""
 
 
 @dataclass(frozen=True, slots=True)
 class IntervalBar:
-    """One interval of the forest plot, in the picture's own units."""
+    """One interval of the forest plot, in SVG units."""
 
     label: str
     y: float
@@ -27,7 +27,7 @@ class IntervalBar:
 
 @dataclass(frozen=True, slots=True)
 class ForestPlot:
-    """Lifts with their intervals, one under the other."""
+    """Lifts with their intervals, one per row."""
 
     height: int
     zero_x: float
@@ -36,41 +36,41 @@ class ForestPlot:
 
 
 def build_forest_plot(comparisons: Sequence[ComparisonRow]) -> ForestPlot | None:
-    """Return the picture of these comparisons; None if none has an interval."""
-    shown = [(line, *known) for line in comparisons if (known := lift_interval(line))]
-    if not shown:
+    """Return the forest plot of the comparisons, or None if none has an interval."""
+    rows = [(row, *interval) for row in comparisons if (interval := lift_interval(row))]
+    if not rows:
         return None
-    reach = max(0.02, *(abs(value) for _, low, _, high in shown for value in (low, high)))
-    reach = min(reach, 1.0)  # an interval that is wider says nothing more
+    limit = max(0.02, *(abs(value) for _, low, _, high in rows for value in (low, high)))
+    limit = min(limit, 1.0)  # Wider intervals are cut at -100 % and +100 %.
 
-    def across(value: float) -> float:
-        share = (min(max(value, -reach), reach) + reach) / (2 * reach)
+    def value_to_x(value: float) -> float:
+        share = (min(max(value, -limit), limit) + limit) / (2 * limit)
         return round(MARGIN_LEFT + share * (WIDTH - MARGIN_LEFT - MARGIN_RIGHT), 1)
 
     bars = [
         IntervalBar(
-            f"{line.slice_label.partition('=')[2] or line.metric}, {line.variant}",
+            f"{row.slice_label.partition('=')[2] or row.metric}, {row.variant}",
             ROW_HEIGHT * number + ROW_HEIGHT,
-            across(low),
-            across(high),
-            across(lift),
+            value_to_x(low),
+            value_to_x(high),
+            value_to_x(lift),
             f"{lift:+.1%}",
         )
-        for number, (line, low, lift, high) in enumerate(shown)
+        for number, (row, low, lift, high) in enumerate(rows)
     ]
-    ticks = [(across(value), f"{value:+.0%}") for value in (-reach, -reach / 2, 0.0, reach / 2, reach)]
-    return ForestPlot(ROW_HEIGHT * len(shown) + 2 * ROW_HEIGHT, across(0.0), bars, ticks)
+    ticks = [(value_to_x(value), f"{value:+.0%}") for value in (-limit, -limit / 2, 0.0, limit / 2, limit)]
+    return ForestPlot(ROW_HEIGHT * len(rows) + 2 * ROW_HEIGHT, value_to_x(0.0), bars, ticks)
 
 
 def lift_interval(comparison: ComparisonRow) -> tuple[float, float, float] | None:
-    """Return a line's lift between its limits; None if it has none."""
+    """Return the low limit, the lift and the high limit, or None if the comparison has no lift."""
     low, lift, high = (comparison.numbers[name] for name in ("lift_low", "lift", "lift_high"))
     return None if low is None or lift is None or high is None else (low, lift, high)
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A line over time, and the band that it lies in."""
+    """A line over time with its band."""
 
     label: str
     dash_pattern: str
@@ -90,35 +90,37 @@ class CurvePlot:
 
 
 def build_lift_plot(lift_history: Sequence[LiftPoint]) -> CurvePlot | None:
-    """Return the goal's lift as it settled, look by look; None for fewer than two looks."""
-    times = sorted({look.analyzed_at for look in lift_history})
+    """Return the plot of the goal's lift by analysis, or None for fewer than two analyses."""
+    times = sorted({point.analyzed_at for point in lift_history})
     if len(times) < 2:
         return None
-    top = min(max(0.02, *(max(abs(look.low), abs(look.high)) for look in lift_history)), 1.0)
+    top = min(max(0.02, *(max(abs(point.low), abs(point.high)) for point in lift_history)), 1.0)
     span = (times[-1] - times[0]).total_seconds()
 
-    def at(look: LiftPoint, value: float) -> str:
-        x = 60 + (look.analyzed_at - times[0]).total_seconds() / span * (WIDTH - 60 - 20)
+    def coordinates(point: LiftPoint, value: float) -> str:
+        x = 60 + (point.analyzed_at - times[0]).total_seconds() / span * (WIDTH - 60 - 20)
         return f"{x:.1f},{value_to_y(value, top):.1f}"
 
     curves = []
-    for number, variant in enumerate(dict.fromkeys(look.variant for look in lift_history)):
-        own = [look for look in lift_history if look.variant == variant]
-        edge = [at(look, look.high) for look in own] + [at(look, look.low) for look in reversed(own)]
-        line = " ".join(at(look, look.lift) for look in own)
+    for number, variant in enumerate(dict.fromkeys(point.variant for point in lift_history)):
+        points = [point for point in lift_history if point.variant == variant]
+        edge = [coordinates(point, point.high) for point in points] + [
+            coordinates(point, point.low) for point in reversed(points)
+        ]
+        line = " ".join(coordinates(point, point.lift) for point in points)
         curves.append(Curve(variant, DASHES[number % len(DASHES)], line, " ".join(edge)))
     ticks = [(round(value_to_y(value, top), 1), f"{value:+.0%}") for value in (top, 0.0, -top)]
     return CurvePlot(curves, value_to_y(0.0, top), ticks, f"{times[0]:%Y-%m-%d}", f"{times[-1]:%Y-%m-%d}")
 
 
 def value_to_y(value: float, top: float) -> float:
-    """Return where a value between -top and top lies."""
+    """Return the y coordinate of a value between -top and top."""
     share = (min(max(value, -top), top) + top) / (2 * top)
     return HEIGHT - MARGIN_BOTTOM - share * (HEIGHT - MARGIN_TOP - MARGIN_BOTTOM)
 
 
 def build_units_plot(daily_units: dict[str, dict[str, int]]) -> CurvePlot | None:
-    """Return how many units were in after each day, by variant; None for fewer than two days."""
+    """Return the plot of the cumulative units per day and variant, or None for fewer than two days."""
     days = sorted({day for counts in daily_units.values() for day in counts})
     if len(days) < 2:
         return None
@@ -131,12 +133,14 @@ def build_units_plot(daily_units: dict[str, dict[str, int]]) -> CurvePlot | None
         totals[variant] = line
     top = max(max(line) for line in totals.values())
 
-    def at(number: int, value: int) -> str:
+    def coordinates(number: int, value: int) -> str:
         x = 60 + number / (len(days) - 1) * (WIDTH - 60 - 20)
         return f"{x:.1f},{HEIGHT - MARGIN_BOTTOM - value / top * (HEIGHT - MARGIN_TOP - MARGIN_BOTTOM):.1f}"
 
     curves = [
-        Curve(variant, DASHES[number % len(DASHES)], " ".join(at(i, value) for i, value in enumerate(line)), "")
+        Curve(
+            variant, DASHES[number % len(DASHES)], " ".join(coordinates(i, value) for i, value in enumerate(line)), ""
+        )
         for number, (variant, line) in enumerate(totals.items())
     ]
     ticks = [(float(MARGIN_TOP), f"{top:,}"), (float(HEIGHT - MARGIN_BOTTOM), "0")]

@@ -1,4 +1,4 @@
-"""What experiments forget of a unit that is erased."""
+"""Erases and lists the exposures of a unit, for erasure and export of a member."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ from flags.models import Exposure
 
 
 def erase_unit_exposures(*, unit_id: str) -> None:
-    """Delete what tells which variants this unit met. Results that were counted before keep their sums."""
+    """Delete the unit's exposures. Results that were computed before keep their totals."""
     Exposure.objects.filter(unit_id=unit_id).delete()
 
 
 def list_unit_exposures(*, unit_id: str) -> list[dict[str, Any]]:
-    """Return which variants this unit met, for its own record."""
+    """Return the experiments and variants that the unit was exposed to, for the member's export."""
     rows = Exposure.objects.filter(unit_id=unit_id).order_by("pk").values_list("experiment__key", "variant")
     return [{"experiment": key, "variant": variant} for key, variant in rows]

@@ -1,4 +1,4 @@
-"""Which experiments run, and which variant a unit met before: rows in, plain values out."""
+"""Queries for running experiments and earlier assignments, returned as plain values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flags.models import Experiment, ExperimentPhase, Exposure
 
 
 def load_running_experiments() -> tuple[RunningExperiment, ...]:
-    """Return the open phases of the experiments that run, in one query."""
+    """Return the open phases of running experiments, in one query."""
     phases = ExperimentPhase.objects.filter(ended_at=None, experiment__state=Experiment.State.RUNNING)
     return tuple(
         _build_running_experiment(phase)
@@ -37,7 +37,8 @@ def _build_running_experiment(phase: ExperimentPhase) -> RunningExperiment:
 
 
 def load_assignments(rows: Iterable[RunningExperiment], unit_id: str) -> dict[str, str]:
-    """Return the variant that the unit met first in each of these experiments, by the experiment's key."""
+    """Return the variant that the unit was first exposed to, by the experiment's key."""
     keys = {row.experiment_id: row.key for row in rows}
-    met = Exposure.objects.filter(experiment_id__in=keys, unit_id=unit_id).order_by("-pk")
-    return {keys[experiment]: variant for experiment, variant in met.values_list("experiment_id", "variant")}
+    # Later rows of the mapping replace earlier ones, so the oldest exposure wins.
+    exposures = Exposure.objects.filter(experiment_id__in=keys, unit_id=unit_id).order_by("-pk")
+    return {keys[experiment]: variant for experiment, variant in exposures.values_list("experiment_id", "variant")}

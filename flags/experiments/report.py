@@ -1,4 +1,4 @@
-"""What is known of an experiment, as plain data: for the page, the API and files."""
+"""The report of an experiment as plain data, for the admin page, the API and the CSV and JSON files."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from flags.documents import format_timestamp
 from flags.models import Experiment, ExperimentResult, InterimAnalysis
 
 LIFT_HISTORY_LENGTH = 60
-"""Looks that are shown as a line, the newest."""
+"""Number of interim analyses in the lift history: the newest ones."""
 SAMPLE_RATIO_ALPHA = 0.001
 """
-Below this chance the split is not the one that was asked for, and nothing else may be believed. It is small because the
-check is made every night.
+Below this p-value the sample ratio does not match the configured weights, and the results must not be used. The
+threshold is low because the check runs every night.
 """
 RESULT_NUMBERS = (
-    *("control_units", "units", "control_mean", "mean", "difference", "low", "high", "p"),
+    *("control_units", "units", "control_mean", "mean", "difference", "fixed_low", "fixed_high", "fixed_p"),
     *("anytime_low", "anytime_high", "anytime_p", "adjusted_p", "lift", "lift_low", "lift_high"),
-    *("chance", "loss", "variance_kept"),
+    *("chance_better", "expected_loss", "remaining_variance_ratio"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ComparisonRow:
-    """One comparison with the control."""
+    """The comparison of one variant with the control, for one metric and slice."""
 
     metric: str
     description: str
@@ -38,12 +38,12 @@ class ComparisonRow:
     slice_label: str
     verdict: str
     numbers: dict[str, float | None]
-    """By the names of `NUMBERS`; means are the metric's own, lifts are parts of the control's mean."""
+    """`RESULT_NUMBERS` by name. Means are in the metric's unit; lifts are fractions of the control's mean."""
 
 
 @dataclass(frozen=True, slots=True)
 class LiftPoint:
-    """The goal's lift of one variant, as one look had it."""
+    """The goal's lift of one variant at one interim analysis."""
 
     analyzed_at: datetime
     variant: str
@@ -54,7 +54,7 @@ class LiftPoint:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that is known; without a look yet only what was planned."""
+    """The report of an experiment. Before the first analysis it has only the plan."""
 
     experiment: str
     flag: str
@@ -78,13 +78,13 @@ class Report:
 
     @property
     def has_sample_ratio_mismatch(self) -> bool:
-        """Return whether the units are not split as was asked for."""
+        """Return whether the units per variant differ significantly from the configured weights."""
         return self.sample_ratio_p < SAMPLE_RATIO_ALPHA
 
 
 def build_report(experiment: Experiment) -> Report:
-    """Return what the newest look and those before it say."""
-    planned: dict[str, Any] = {
+    """Return the report from the latest analysis and the lift history."""
+    plan: dict[str, Any] = {
         "experiment": experiment.key,
         "flag": experiment.flag.key,
         "hypothesis": experiment.hypothesis,
@@ -96,25 +96,25 @@ def build_report(experiment: Experiment) -> Report:
         "goal": experiment.goal.key if experiment.goal else "",
         "minimum_effect": experiment.minimum_effect,
     }
-    snapshot = experiment.snapshots.first()
-    if snapshot is None:
-        return Report(**planned)
+    analysis = experiment.interim_analyses.first()
+    if analysis is None:
+        return Report(**plan)
     return Report(
-        **planned,
-        analyzed_at=snapshot.analyzed_at,
-        phase=snapshot.phase_number,
-        units=snapshot.units,
-        daily_units=snapshot.daily_units,
-        sample_ratio_p=snapshot.sample_ratio_p,
-        needed_units=snapshot.needed_units,
-        days_left=snapshot.days_left,
-        comparisons=[build_comparison_row(row, experiment) for row in snapshot.results.select_related("metric")],
-        lift_history=load_lift_history(experiment, snapshot),
+        **plan,
+        analyzed_at=analysis.analyzed_at,
+        phase=analysis.phase_number,
+        units=analysis.units,
+        daily_units=analysis.daily_units,
+        sample_ratio_p=analysis.sample_ratio_p,
+        needed_units=analysis.needed_units,
+        days_left=analysis.days_left,
+        comparisons=[build_comparison_row(row, experiment) for row in analysis.results.select_related("metric")],
+        lift_history=load_lift_history(experiment, analysis),
     )
 
 
 def build_comparison_row(row: ExperimentResult, experiment: Experiment) -> ComparisonRow:
-    """Return one result as a line."""
+    """Return one result as a comparison row."""
     return ComparisonRow(
         metric=row.metric.key,
         description=row.metric.description,
@@ -129,12 +129,12 @@ def build_comparison_row(row: ExperimentResult, experiment: Experiment) -> Compa
 
 
 def load_lift_history(experiment: Experiment, latest_analysis: InterimAnalysis) -> list[LiftPoint]:
-    """Return the goal's lift at each look of the newest one's phase, the oldest first."""
-    shown = experiment.snapshots.filter(phase_number=latest_analysis.phase_number).values_list("pk", flat=True)[
-        :LIFT_HISTORY_LENGTH
-    ]
+    """Return the goal's lift at each analysis of the latest analysis's phase, oldest first."""
+    newest_ids = experiment.interim_analyses.filter(phase_number=latest_analysis.phase_number).values_list(
+        "pk", flat=True
+    )[:LIFT_HISTORY_LENGTH]
     rows = ExperimentResult.objects.filter(
-        interim_analysis__in=list(shown), metric=experiment.goal, slice_label="", lift__isnull=False
+        interim_analysis__in=list(newest_ids), metric=experiment.goal, slice_label="", lift__isnull=False
     )
     return [
         LiftPoint(row.interim_analysis.analyzed_at, row.variant, row.lift, row.lift_low, row.lift_high)
@@ -144,27 +144,31 @@ def load_lift_history(experiment: Experiment, latest_analysis: InterimAnalysis) 
 
 
 def report_to_json(report: Report) -> dict[str, Any]:
-    """Return the report as JSON has it."""
-    found = asdict(report)
-    for name in ("started_at", "finished_at", "made_at"):
-        found[name] = format_timestamp(found[name])
-    found["looks"] = [one | {"made_at": format_timestamp(one["made_at"])} for one in found["looks"]]
-    return found | {"has_sample_ratio_mismatch": report.has_sample_ratio_mismatch}
+    """Return the report as JSON data."""
+    data = asdict(report)
+    for name in ("started_at", "finished_at", "analyzed_at"):
+        data[name] = format_timestamp(data[name])
+    data["lift_history"] = [
+        point | {"analyzed_at": format_timestamp(point["analyzed_at"])} for point in data["lift_history"]
+    ]
+    return data | {"has_sample_ratio_mismatch": report.has_sample_ratio_mismatch}
 
 
 def report_to_csv(report: Report) -> str:
-    """Return the comparisons as a table, a line each."""
+    """Return the comparisons as CSV, one row each."""
     output = io.StringIO()
     table = csv.writer(output)
-    table.writerow(["experiment", "made_at", "phase", "metric", "variant", "segment", "verdict", *RESULT_NUMBERS])
-    for line in report.comparisons:
-        head = [
+    table.writerow(
+        ["experiment", "analyzed_at", "phase", "metric", "variant", "slice_label", "verdict", *RESULT_NUMBERS]
+    )
+    for row in report.comparisons:
+        labels = [
             report.experiment,
             format_timestamp(report.analyzed_at),
             report.phase,
-            line.metric,
-            line.variant,
-            line.slice_label,
+            row.metric,
+            row.variant,
+            row.slice_label,
         ]
-        table.writerow([*head, line.verdict, *(line.numbers[name] for name in RESULT_NUMBERS)])
+        table.writerow([*labels, row.verdict, *(row.numbers[name] for name in RESULT_NUMBERS)])
     return output.getvalue()

@@ -1,4 +1,4 @@
-"""How any process asks the analysis worker for a look; the statistics are loaded there alone."""
+"""Requests an interim analysis from the analysis worker, the only process that imports the statistics (SciPy)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from kombu.exceptions import OperationalError
 log = logging.getLogger(__name__)
 
 QUEUE = "analysis"
-ANALYZE_TASK, ANALYZE_ALL_TASK = "flags.look_at_experiment", "flags.look_at_experiments"
+ANALYZE_TASK, ANALYZE_ALL_TASK = "flags.analyze_experiment", "flags.analyze_experiments"
 
 
 def request_interim_analysis(key: str) -> None:
-    """Have the experiment looked at, soon. A broker that cannot be reached costs this look, and not the nightly one."""
+    """Request an interim analysis after the commit. If the broker is down, the nightly analysis still runs."""
     transaction.on_commit(lambda: send_analysis_task(key))
 
 
 def send_analysis_task(key: str) -> None:
-    """Send the task to the broker, trying once: the caller may be a request."""
+    """Send the task to the broker without retries: the caller may be a web request."""
     try:
         current_app.send_task(ANALYZE_TASK, kwargs={"key": key}, queue=QUEUE, retry=False)
     except OperationalError:

@@ -1,9 +1,9 @@
 """
-What runs, as rules of GrowthBook's engine. No Django here.
+Running experiments as rules of GrowthBook's engine. This module does not use Django.
 
-A variant is a range of the unit's hash, written out: raising the traffic widens each range from its own start, so
-nobody changes variant, and the engine's twins in other languages agree. Weights belong to a phase, and a phase has its
-own seed.
+A variant is an explicit range of the unit's bucket, see `flags.rollout`. Raising the traffic moves the end of each
+range and keeps its start, so that no unit changes its variant. Weights belong to a phase, and each phase has its own
+seed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
-HASH_VERSION = 2  # 10,000 buckets; version 1 has 1,000
+HASH_VERSION = 2  # 10,000 buckets; version 1 has 1,000. A change would reassign every unit.
 HASH_ATTRIBUTE = "id"
 
 EngineRule = dict[str, Any]
@@ -21,20 +21,20 @@ EngineRule = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ExperimentArm:
-    """A variant as it runs, of a flag or of an experiment on it."""
+    """A variant of a flag or of a running experiment."""
 
     key: str
     share: float
-    """Of the units that have the flag or are in the experiment, 0 to 1; all together 1. A unit's propensity."""
+    """Fraction of the units with the flag or in the experiment, 0 to 1; all shares sum to 1. The unit's propensity."""
     value: object
     """The flag's value."""
     config: Mapping[str, object] = field(default_factory=dict)
-    """Settings that come with the variant of an experiment; a flag's has none."""
+    """Settings of an experiment's variant; empty for a flag's variant."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunningExperiment:
-    """An experiment's open phase."""
+    """The open phase of an experiment."""
 
     experiment_id: int
     phase_id: int
@@ -42,24 +42,24 @@ class RunningExperiment:
     flag_key: str
     seed: str
     traffic: float
-    """Share of the units that are in, 0 to 1."""
+    """Fraction of units in the experiment, 0 to 1."""
     arms: tuple[ExperimentArm, ...]
     group: str = ""
     slot: tuple[float, float] = (0.0, 1.0)
-    """Its part of the group's units; experiments of a group have parts that do not overlap."""
+    """The experiment's range of the group's buckets. Slots of one group do not overlap."""
     holdout: str = ""
     holdout_share: float = 0.0
     has_earlier_assignments: bool = False
-    """Whether an earlier phase's assignments hold: then a unit's is looked up before it is hashed."""
+    """Whether units keep the variant of an earlier phase. If so, a unit's assignment is looked up before hashing."""
 
     def get_arm(self, key: str) -> ExperimentArm:
-        """Return the arm of this key, or raise `KeyError`."""
+        """Return the arm with this key. Raises `KeyError`."""
         return {arm.key: arm for arm in self.arms}[key]
 
 
 @dataclass(frozen=True, slots=True)
 class ExposedVariant:
-    """That a unit was given a variant of a phase: what an exposure is written from."""
+    """A variant of a phase that a unit was given; an exposure is written from it."""
 
     experiment_id: int
     phase_id: int
@@ -69,32 +69,32 @@ class ExposedVariant:
 
 @dataclass(frozen=True, slots=True)
 class FlagAnswer:
-    """What a flag is worth for a unit, and through which variant of which experiment, if any."""
+    """A flag's value for a unit, and the experiment's variant that decided it, if any."""
 
     value: object
     variant: str = ""
     config: Mapping[str, object] = field(default_factory=dict)
     exposed_variant: ExposedVariant | None = None
-    """None outside an experiment, and for a unit that keeps the variant of an earlier phase: it was exposed then."""
+    """None outside an experiment, and for a unit that keeps the variant of an earlier phase: its exposure exists."""
     rule: str = field(default="", compare=False)
-    """Which rule decided: rule:1:on, rollout:on, experiment:key, holdout:key; empty: none did, or the flag is off."""
+    """The deciding rule: rule:1:on, rollout:on, experiment:key or holdout:key; empty if none, or if the flag is off."""
 
 
 def experiment_rules(rows: Iterable[RunningExperiment], default: object = False) -> list[EngineRule]:
     """
-    Return a flag's rules for the experiments that run on it, to stand before its rollout.
+    Return the engine rules of a flag's running experiments; they precede the rules of its rollout.
 
-    A unit that a holdout keeps out gets *default*; one that no experiment takes falls through to the next rule.
+    Held-out units get *default*. Units that no experiment takes fall through to the next rule.
     """
     ordered = sorted(rows, key=lambda row: row.key)
-    held = {row.holdout: row.holdout_share for row in ordered if row.holdout}
-    return [_holdout_rule(key, share, default) for key, share in held.items()] + [
+    holdouts = {row.holdout: row.holdout_share for row in ordered if row.holdout}
+    return [_holdout_rule(key, share, default) for key, share in holdouts.items()] + [
         _experiment_rule(row) for row in ordered
     ]
 
 
 def _holdout_rule(key: str, share: float, default: object) -> EngineRule:
-    """Return the rule that gives the held-out units the default. Its seed is the holdout's: the same units in all."""
+    """Return the rule that gives held-out units the default. The seed is the holdout's: the same units in all flags."""
     return {
         "id": f"holdout:{key}",
         "force": default,
@@ -125,7 +125,7 @@ def _experiment_rule(row: RunningExperiment) -> EngineRule:
 
 
 def sticky_bucket_docs(unit_id: str, assignments: Mapping[str, str]) -> dict[str, Any]:
-    """Return earlier assignments (experiment key to variant key) as the engine's sticky documents."""
+    """Return earlier assignments (experiment key to variant key) as the engine's sticky bucket documents."""
     document = {
         "attributeName": HASH_ATTRIBUTE,
         "attributeValue": unit_id,

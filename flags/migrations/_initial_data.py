@@ -11,11 +11,11 @@ from django.utils import timezone
 
 
 def add_flag(apps, schema_editor):
-    """The flag that chooses the engine, as the environment wants it at first; after that the row rules."""
+    """Create the flag that chooses the engine. The environment sets its initial state; later changes are made to the row."""
     apps.get_model("flags", "Flag").objects.get_or_create(
         key="wasm_recommendations",
         defaults={
-            "description": "Rank on the WebAssembly kernel; off: on the NumPy control engine.",
+            "description": "Rank feeds on the WebAssembly engine; off: on the NumPy control engine.",
             "is_enabled": settings.ENV.enable_wasm_recommendations,
             "rollout_percentage": settings.ENV.wasm_rollout_percentage,
             "changed_at": timezone.now(),
@@ -24,11 +24,11 @@ def add_flag(apps, schema_editor):
 
 
 PHASES = [
-    (5, 336, "Week 1-2: watch the performance metrics."),
-    (15, 336, "Week 3-4: check the quality of what is recommended."),
-    (35, 336, "Week 5-6: see how it bears a higher load."),
-    (75, 336, "Week 7-8: prepare for everybody."),
-    (100, 336, "Week 9 and on: watch that it stays stable."),
+    (5, 336, "Weeks 1-2: watch the performance metrics."),
+    (15, 336, "Weeks 3-4: check the quality of the recommendations."),
+    (35, 336, "Weeks 5-6: watch the behavior under higher load."),
+    (75, 336, "Weeks 7-8: prepare for all members."),
+    (100, 336, "From week 9: watch the stability."),
 ]
 GUARDRAILS = [
     {"gauge": "feed_error_ratio", "threshold": 0.01, "on_breach": "roll_back"},
@@ -36,23 +36,23 @@ GUARDRAILS = [
     {"gauge": "feed_fallback_ratio", "threshold": 0.05, "on_breach": "roll_back"},
 ]
 PROTECT = {
-    # A table of SQLite's is emptied by DELETE when tests are over, so only changes are refused there.
+    # On SQLite the test runner empties tables by DELETE after a test, so there the trigger refuses only updates.
     "sqlite": [
-        """CREATE TRIGGER flags_flagchange_kept BEFORE UPDATE ON flags_flagchange
-           BEGIN SELECT RAISE(ABORT, 'The record of changes is kept as it was written.'); END"""
+        """CREATE TRIGGER flags_flagchange_append_only BEFORE UPDATE ON flags_flagchange
+           BEGIN SELECT RAISE(ABORT, 'The change history is append-only.'); END"""
     ],
     "postgresql": [
-        """CREATE FUNCTION flags_flagchange_kept() RETURNS trigger AS $$
-           BEGIN RAISE EXCEPTION 'The record of changes is kept as it was written.'; END $$ LANGUAGE plpgsql""",
-        """CREATE TRIGGER flags_flagchange_kept BEFORE UPDATE OR DELETE ON flags_flagchange
-           FOR EACH ROW EXECUTE FUNCTION flags_flagchange_kept()""",
+        """CREATE FUNCTION flags_flagchange_append_only() RETURNS trigger AS $$
+           BEGIN RAISE EXCEPTION 'The change history is append-only.'; END $$ LANGUAGE plpgsql""",
+        """CREATE TRIGGER flags_flagchange_append_only BEFORE UPDATE OR DELETE ON flags_flagchange
+           FOR EACH ROW EXECUTE FUNCTION flags_flagchange_append_only()""",
     ],
 }
 RELEASE = {
-    "sqlite": ["DROP TRIGGER flags_flagchange_kept"],
+    "sqlite": ["DROP TRIGGER flags_flagchange_append_only"],
     "postgresql": [
-        "DROP TRIGGER flags_flagchange_kept ON flags_flagchange",
-        "DROP FUNCTION flags_flagchange_kept()",
+        "DROP TRIGGER flags_flagchange_append_only ON flags_flagchange",
+        "DROP FUNCTION flags_flagchange_append_only()",
     ],
 }
 
@@ -63,7 +63,7 @@ def add_plan_and_history(apps, schema_editor):
     Flag.objects.get_or_create(
         key="experimental_features",
         defaults={
-            "description": "Features that are tried out on a few before they are finished.",
+            "description": "Unfinished features, tested with a few members.",
             "is_enabled": True,
             "rollout_percentage": 10,
             "changed_at": now,
@@ -71,20 +71,20 @@ def add_plan_and_history(apps, schema_editor):
     )
     for flag in Flag.objects.all():
         record(apps, "flag", flag.key, flag_document(flag), now)
-    plan, made = apps.get_model("flags", "RolloutPlan").objects.get_or_create(
+    plan, is_new = apps.get_model("flags", "RolloutPlan").objects.get_or_create(
         key="gradual",
         defaults={"description": "5, 15, 35, 75, 100 %, two weeks each.", "changed_at": now},
     )
-    if made:
+    if is_new:
         phases = [{"percentage": p, "hours": hours, "note": note} for p, hours, note in PHASES]
         RolloutPhase = apps.get_model("flags", "RolloutPhase")
         for position, phase in enumerate(phases):
             RolloutPhase.objects.create(plan=plan, position=position, **phase)
         defaults = {"variant": "wasm_conservative", "bound": "at_most", "window_minutes": 60.0, "min_samples": 100}
-        guardrails = [defaults | guard for guard in GUARDRAILS]
+        guardrails = [defaults | fields for fields in GUARDRAILS]
         Guardrail = apps.get_model("flags", "Guardrail")
-        for position, guard in enumerate(guardrails):
-            Guardrail.objects.create(plan=plan, position=position, **guard)
+        for position, guardrail in enumerate(guardrails):
+            Guardrail.objects.create(plan=plan, position=position, **guardrail)
         after = {
             "key": plan.key, "flag": None, "description": plan.description, "phases": phases, "guardrails": guardrails,
             "state": "draft", "phase": 0, "phase_started_at": None,
@@ -103,7 +103,7 @@ def flag_document(flag):
 
 def record(apps, subject, key, after, now):
     apps.get_model("flags", "FlagChange").objects.create(
-        subject=subject, key=key, changed_at=now, system="migration", action="created", why="It ships with the service.", after=after
+        subject=subject, key=key, changed_at=now, system="migration", action="created", why="Created by the installation.", after=after
     )
 
 
@@ -115,41 +115,41 @@ def run_statements(statements):
     return execute
 
 
-ENGAGED = ["click", "like", "comment", "share", "save", "follow"]
+ENGAGEMENT_KINDS = ["click", "like", "comment", "share", "save", "follow"]
 METRICS = {
-    "engaged": {"kind": "rate", "numerator": ENGAGED, "description": "Members who did anything with a post."},
-    "engagements": {"kind": "mean", "numerator": ENGAGED, "description": "Acts that speak for a post, a member."},
-    "click_through": {
+    "engagement_rate": {"kind": "rate", "numerator": ENGAGEMENT_KINDS, "description": "Fraction of members with at least one engagement."},
+    "engagements_per_member": {"kind": "mean", "numerator": ENGAGEMENT_KINDS, "description": "Engagements per member."},
+    "click_through_rate": {
         "kind": "ratio",
         "numerator": ["click"],
         "denominator": ["view"],
         "prior_days": 0,
-        "description": "Clicks a view.",
+        "description": "Clicks per view.",
     },
-    "turned_down": {
+    "negative_feedback_per_member": {
         "kind": "mean",
         "numerator": ["hide", "not_interested", "report"],
         "higher_is_better": False,
         "is_guardrail": True,
         "tolerance": 0.05,
-        "description": "Posts hidden, turned down or reported, a member.",
+        "description": "Posts hidden, marked as not interesting or reported, per member.",
     },
 }
 KEY, FLAG = "wasm_recommendation_rollout", "wasm_recommendations"
 HYPOTHESIS = (
-    "The WebAssembly engine serves members at least as well as the control, and reaching further and spreading wider "
-    "has them do more with what they are shown."
+    "The WebAssembly engine serves members at least as well as the control. A wider and more diverse selection of posts "
+    "increases engagement."
 )
 VARIANTS = [("control", 50.0, True, False), ("wasm_conservative", 25.0, False, True), ("wasm_aggressive", 25.0, False, True)]
 
 
 def add_experiment(apps, schema_editor):
     Metric, now = apps.get_model("flags", "Metric"), timezone.now()
-    rows = {key: Metric.objects.get_or_create(key=key, defaults=about)[0] for key, about in METRICS.items()}
+    rows = {key: Metric.objects.get_or_create(key=key, defaults=fields)[0] for key, fields in METRICS.items()}
     flag = apps.get_model("flags", "Flag").objects.filter(key=FLAG).first()
     if flag is None:
         return
-    goal = rows["engagements"]
+    goal = rows["engagements_per_member"]
     plain = {"hypothesis": HYPOTHESIS, "traffic_percentage": 30.0, "minimum_effect": 0.03}
     experiment, is_new = apps.get_model("flags", "Experiment").objects.get_or_create(
         key=KEY, defaults=plain | {"flag": flag, "goal": goal, "changed_at": now}
@@ -170,5 +170,5 @@ def add_experiment(apps, schema_editor):
         "variants": variants, "state": "draft", "phase": 0, "decision": "", "decision_reason": "",
     }
     apps.get_model("flags", "FlagChange").objects.create(
-        subject="experiment", key=KEY, changed_at=now, system="migration", action="created", why="It ships with the service.", after=after
+        subject="experiment", key=KEY, changed_at=now, system="migration", action="created", why="Created by the installation.", after=after
     )

@@ -1,4 +1,4 @@
-"""Records: rows that are added and read, and neither changed nor deleted through the app."""
+"""Append-only models: the app adds and reads their rows, and neither changes nor deletes them."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from django.db import models
 
 
 class AppendOnlyError(ValidationError):
-    """A row of a record that is only ever added to."""
+    """An attempt to change or delete an append-only row."""
 
 
 class AppendOnlyQuerySet(models.QuerySet):
-    """Rows that are added, read, and nothing else."""
+    """A query set that refuses update and delete."""
 
     def update(self, **kwargs: object) -> int:
-        raise AppendOnlyError("These rows are kept as they were written; add others.")
+        raise AppendOnlyError("These rows are append-only and cannot be changed. Add a new row instead.")
 
     def delete(self) -> tuple[int, dict[str, int]]:
-        raise AppendOnlyError("These rows are kept for ever.")
+        raise AppendOnlyError("These rows are append-only and cannot be deleted.")
 
 
 AppendOnlyManager = models.Manager.from_queryset(AppendOnlyQuerySet)
 
 
 class AppendOnlyModel(models.Model):
-    """A record: rows are added, and neither changed nor deleted through the app."""
+    """A model whose rows the app cannot change or delete."""
 
     objects = AppendOnlyManager()
 
@@ -35,8 +35,10 @@ class AppendOnlyModel(models.Model):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         if not self._state.adding:
-            raise AppendOnlyError(f"{self._meta.verbose_name} {self.pk} is kept as it was written; add another.")
+            raise AppendOnlyError(
+                f"{self._meta.verbose_name} {self.pk} is append-only and cannot be changed. Add a new row instead."
+            )
         super().save(*args, **kwargs)
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
-        raise AppendOnlyError(f"{self._meta.verbose_name} {self.pk} is kept for ever.")
+        raise AppendOnlyError(f"{self._meta.verbose_name} {self.pk} is append-only and cannot be deleted.")

@@ -1,4 +1,4 @@
-"""The record of changes, changes that wait for approval, and what tells every process that something changed."""
+"""The change history, changes that are pending approval, and the token that signals a change to every process."""
 
 from django.contrib.auth import get_user_model
 from django.db import models
@@ -12,47 +12,53 @@ class ChangeSubject(models.TextChoices):
     FLAG = "flag", "flag"
     SEGMENT = "segment", "segment"
     PLAN = "plan", "rollout plan"
-    # Eight letters: a longer column would be another table on SQLite, without the triggers that keep the record.
-    EXPERIMENT = "trial", "experiment"
+    EXPERIMENT = "experiment", "experiment"
 
 
 class FlagChange(AppendOnlyModel):
-    """What was done: by whom, or by which rule of the system, why, and all of it before and after."""
+    """A recorded change: the user or system rule, the reason, and the document before and after."""
 
-    subject = models.CharField(max_length=8, choices=ChangeSubject.choices)
+    subject = models.CharField(max_length=16, choices=ChangeSubject.choices)
     key = models.CharField(max_length=64, db_index=True)
     changed_at = models.DateTimeField(db_index=True)
     user = models.ForeignKey(get_user_model(), on_delete=models.PROTECT, null=True, related_name="+")
-    system = models.CharField(max_length=64, blank=True, help_text="The rule that acted, if no person did.")
+    system = models.CharField(
+        max_length=64, blank=True, help_text="The system rule that made the change, if no user did."
+    )
     approved_by = models.ForeignKey(get_user_model(), on_delete=models.PROTECT, null=True, related_name="+")
     action = models.CharField(max_length=16)
     why = models.TextField()
-    before = models.JSONField(null=True, help_text="Empty: it was made.")
+    before = models.JSONField(null=True, help_text="Empty: the change created the object.")
     after = models.JSONField()
-    evidence = models.JSONField(default=list, help_text="Readings that the system acted on.")
+    evidence = models.JSONField(default=list, help_text="Guardrail checks behind an automatic change.")
 
     class Meta:
         ordering = ["-changed_at", "-pk"]
-        indexes = [models.Index(fields=["subject", "key", "-changed_at"], name="changes_of_subject")]
+        indexes = [models.Index(fields=["subject", "key", "-changed_at"], name="flag_changes_by_subject")]
 
     def __str__(self) -> str:
         return f"{self.key} {self.action}"
 
     @property
+    def action_label(self) -> str:
+        """Return the action in words."""
+        return self.action.replace("_", " ")
+
+    @property
     def actor_name(self) -> str:
-        """Return the person's name, or the rule of the system."""
+        """Return the user's name, or the system rule."""
         return self.user.get_username() if self.user else f"system: {self.system}"
 
 
 class PendingChange(GuardedModel):
-    """A change that was asked for, and waits for a second person."""
+    """A requested change that needs a second person's approval."""
 
     class State(models.TextChoices):
-        PENDING = "waiting"
+        PENDING = "pending"
         APPROVED = "approved"
         REJECTED = "rejected"
 
-    subject = models.CharField(max_length=8, choices=ChangeSubject.choices)
+    subject = models.CharField(max_length=16, choices=ChangeSubject.choices)
     key = models.CharField(max_length=64, db_index=True)
     flag = models.ForeignKey(Flag, on_delete=models.CASCADE, related_name="pending")
     patch = models.JSONField()
@@ -61,7 +67,9 @@ class PendingChange(GuardedModel):
     requested_at = models.DateTimeField()
     requested_by = models.ForeignKey(get_user_model(), on_delete=models.PROTECT, null=True, related_name="+")
     requested_by_system = models.CharField(max_length=64, blank=True)
-    flag_version = models.PositiveIntegerField(help_text="The flag's version that the change was made from.")
+    flag_version = models.PositiveIntegerField(
+        help_text="The flag's version at the request. Approval is refused if the flag changed since."
+    )
     state = models.CharField(max_length=8, choices=State.choices, default=State.PENDING)
     decided_at = models.DateTimeField(null=True)
     decided_by = models.ForeignKey(get_user_model(), on_delete=models.PROTECT, null=True, related_name="+")
@@ -74,7 +82,7 @@ class PendingChange(GuardedModel):
 
 
 class PayloadVersion(models.Model):
-    """One row, written with each change: processes look at it to see whether to read the flags again."""
+    """A single row, rewritten by each change. Processes poll its token to decide whether to reload the flags."""
 
     token = models.UUIDField()
 

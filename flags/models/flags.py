@@ -1,4 +1,4 @@
-"""Feature flags, as rows: what a flag is worth, for whom, and when."""
+"""Models of feature flags: values, variants, rules and prerequisites."""
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -8,7 +8,7 @@ from flags.models.segments import Segment
 
 
 def default_true() -> bool:
-    """Return what a flag is worth to those who have it, if nothing else is said. A callable, as Django wants it."""
+    """Return the default on value. Django requires a callable as the default of a JSON field."""
     return True
 
 
@@ -16,7 +16,11 @@ PERCENTAGE_VALIDATORS = [MinValueValidator(0.0), MaxValueValidator(100.0)]
 
 
 class Flag(GuardedModel):
-    """A typed value with a gradual rollout. Raising the percentage keeps everybody who is in, with what they have."""
+    """
+    A typed value with a gradual rollout.
+
+    Raising the percentage never removes a unit from the flag and never changes its variant (see `flags.rollout`).
+    """
 
     class Kind(models.TextChoices):
         BOOL = "bool", "on or off"
@@ -24,27 +28,31 @@ class Flag(GuardedModel):
         NUMBER = "number", "number"
         JSON = "json", "JSON object or list"
 
-    key = models.SlugField(max_length=64, unique=True, help_text="What the code asks for. It cannot change later.")
-    description = models.CharField(max_length=300, blank=True, help_text="What changes for those who have it.")
+    key = models.SlugField(max_length=64, unique=True, help_text="The name that code uses. It cannot change later.")
+    description = models.CharField(max_length=300, blank=True, help_text="What the flag changes.")
     kind = models.CharField(max_length=8, choices=Kind.choices, default=Kind.BOOL, help_text="Type of its values.")
-    is_enabled = models.BooleanField(default=False, help_text="Off: everybody has the off value, at once.")
+    is_enabled = models.BooleanField(default=False, help_text="Off: all members get the off value, within 2 seconds.")
     rollout_percentage = models.FloatField(
         default=0.0,
         validators=PERCENTAGE_VALIDATORS,
-        help_text="Share of those whom no rule decides for, 0 to 100, who have it. Raising it loses nobody.",
+        help_text="Percentage of remaining members who get the flag. Raising it never removes anyone.",
     )
-    on_value = models.JSONField(default=default_true, help_text="For those who have it, if there are no variants.")
-    default_value = models.JSONField(default=bool, help_text="For those who do not have it while the flag is on.")
-    off_value = models.JSONField(default=bool, help_text="For everybody while the flag is off.")
-    starts_at = models.DateTimeField(null=True, blank=True, help_text="Before this moment the flag is off.")
-    ends_at = models.DateTimeField(null=True, blank=True, help_text="From this moment on the flag is off.")
-    tags = models.JSONField(default=list, blank=True, help_text="Words to find flags by.")
-    owner = models.CharField(max_length=100, blank=True, help_text="The team to ask.")
+    on_value = models.JSONField(
+        default=default_true, help_text="Value for members who get the flag, if it has no variants."
+    )
+    default_value = models.JSONField(
+        default=bool, help_text="Value for members who do not get the flag while it is on."
+    )
+    off_value = models.JSONField(default=bool, help_text="Value for all members while the flag is off.")
+    starts_at = models.DateTimeField(null=True, blank=True, help_text="The flag is off before this time.")
+    ends_at = models.DateTimeField(null=True, blank=True, help_text="The flag is off from this time on.")
+    tags = models.JSONField(default=list, blank=True, help_text="Tags for finding flags.")
+    owner = models.CharField(max_length=100, blank=True, help_text="The responsible team.")
     expires_at = models.DateTimeField(
-        null=True, blank=True, help_text="When the code should be rid of it: from then on it is reported as stale."
+        null=True, blank=True, help_text="When the flag should be gone from the code. Later it is reported as stale."
     )
-    needs_approval = models.BooleanField(default=False, help_text="Changes wait for a second person's approval.")
-    is_archived = models.BooleanField(default=False, help_text="Gone from lists; the code gets its own default.")
+    needs_approval = models.BooleanField(default=False, help_text="Changes need a second person's approval.")
+    is_archived = models.BooleanField(default=False, help_text="Hidden from lists; code gets its own default.")
     version = models.PositiveIntegerField(default=0, editable=False)
     changed_at = models.DateTimeField(editable=False)
 
@@ -63,13 +71,15 @@ class Flag(GuardedModel):
 
 
 class FlagVariant(GuardedModel):
-    """One of several values of a flag, and its share of those who have the flag."""
+    """One of several values of a flag, and its share of the units that have the flag."""
 
     flag = models.ForeignKey(Flag, on_delete=models.CASCADE, related_name="variants")
     position = models.PositiveSmallIntegerField(default=0)
     name = models.SlugField(max_length=64)
     value = models.JSONField()
-    weight = models.FloatField(default=1.0, validators=[MinValueValidator(0.0)], help_text="Relative to the others.")
+    weight = models.FloatField(
+        default=1.0, validators=[MinValueValidator(0.0)], help_text="Relative to the other variants."
+    )
 
     class Meta:
         ordering = ["position", "pk"]
@@ -80,20 +90,20 @@ class FlagVariant(GuardedModel):
 
 
 class Rule(GuardedModel):
-    """Whom the flag treats in their own way. Rules are asked in order, and the first that fits decides."""
+    """A rule for a segment. Rules are evaluated in order, and the first that matches decides."""
 
     flag = models.ForeignKey(Flag, on_delete=models.CASCADE, related_name="rules")
     position = models.PositiveSmallIntegerField(default=0)
     segment = models.ForeignKey(
-        Segment, on_delete=models.PROTECT, null=True, blank=True, related_name="rules", help_text="Empty: everybody."
+        Segment, on_delete=models.PROTECT, null=True, blank=True, related_name="rules", help_text="Empty: all members."
     )
     percentage = models.FloatField(
-        default=100.0, validators=PERCENTAGE_VALIDATORS, help_text="Share of the segment, 0 to 100."
+        default=100.0, validators=PERCENTAGE_VALIDATORS, help_text="Percentage of the segment, 0 to 100."
     )
     serves = models.CharField(
         max_length=64,
         blank=True,
-        help_text='A variant\'s name; "default" for the default value; empty: the on value, or variants by weight.',
+        help_text='A variant\'s name; "default" for the default value; empty: the on value, or the variants by weight.',
     )
     note = models.CharField(max_length=200, blank=True)
 
@@ -101,14 +111,14 @@ class Rule(GuardedModel):
         ordering = ["position", "pk"]
 
     def __str__(self) -> str:
-        return f"{self.percentage:g} % of {self.segment or 'everybody'}"
+        return f"{self.percentage:g} % of {self.segment or 'all members'}"
 
 
 class Prerequisite(GuardedModel):
-    """Another flag that must have a value for the unit; else the unit gets this flag's default."""
+    """Another flag that must have the given value for a unit. Otherwise the unit gets this flag's default value."""
 
     flag = models.ForeignKey(Flag, on_delete=models.CASCADE, related_name="prerequisites")
-    required_flag = models.ForeignKey(Flag, on_delete=models.PROTECT, related_name="needed_by")
+    required_flag = models.ForeignKey(Flag, on_delete=models.PROTECT, related_name="required_by")
     value = models.JSONField(default=default_true)
 
     class Meta:

@@ -1,4 +1,16 @@
-"""Rows that only the service of changes writes: whoever goes past it is refused, since no record would tell of it."""
+"""
+Guarded models: only `flags.services.change` may write their rows.
+
+Each change of a flag must be validated, approved if necessary, recorded in the change history and announced to every
+process. `apply_change` does all of that. A stray `flag.save()` in a shell, a data migration or the admin would skip it,
+which would stay unnoticed until the history does not explain the current state. Therefore a write outside of
+`allow_guarded_writes()` raises `UnrecordedChangeError`.
+
+The guard has two parts, because Django has two ways to write. `save`, `create`, `get_or_create`, `loaddata`, `delete`
+of an instance and cascades send `pre_save` or `pre_delete`: signal handlers check those. `update`, `bulk_create`,
+`bulk_update` and `delete` of a query set may send no signal: the query set checks those. The permission is a context
+variable, so that it holds only for the current thread or task.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +22,16 @@ from typing import Any
 from django.db import models
 from django.db.models.signals import pre_delete, pre_save
 
-_guarded_writes_allowed = ContextVar("flags_are_written", default=False)
+_guarded_writes_allowed = ContextVar("guarded_writes_allowed", default=False)
 
 
 class UnrecordedChangeError(RuntimeError):
-    """A change of a flag that no record would tell of."""
+    """A write of a guarded row that bypasses the change history."""
 
 
 @contextmanager
 def allow_guarded_writes() -> Iterator[None]:
-    """Let guarded rows be written within. For flags/services/change.py alone."""
+    """Allow writes of guarded rows inside the block. Only `flags.services` may use this."""
     token = _guarded_writes_allowed.set(True)
     try:
         yield
@@ -28,15 +40,15 @@ def allow_guarded_writes() -> Iterator[None]:
 
 
 def ensure_guarded_writes_allowed(model: type[models.Model]) -> None:
-    """Raise `UnrecordedChangeError` outside of `writing`."""
+    """Raise `UnrecordedChangeError` outside of `allow_guarded_writes`."""
     if not _guarded_writes_allowed.get():
         raise UnrecordedChangeError(
-            f"A {model._meta.verbose_name} is changed by flags.services.change.apply_change() alone: it records who and why."
+            f"Change a {model._meta.verbose_name} with flags.services.change.apply_change(), which records who and why."
         )
 
 
 class GuardedQuerySet(models.QuerySet):
-    """Rows whose writes by the set are guarded, too."""
+    """A query set that guards writes that send no signal."""
 
     def update(self, **kwargs: Any) -> int:
         ensure_guarded_writes_allowed(self.model)
@@ -59,7 +71,7 @@ GuardedManager = models.Manager.from_queryset(GuardedQuerySet)
 
 
 class GuardedModel(models.Model):
-    """See the module. Signals are under save, create, loaddata and cascades alike."""
+    """A model whose rows only `flags.services.change` may write; see the module docstring."""
 
     objects = GuardedManager()
 
@@ -73,5 +85,5 @@ class GuardedModel(models.Model):
 
 
 def refuse_unrecorded_write(sender: type[models.Model], **_: object) -> None:
-    """Raise `UnrecordedChangeError` outside of `writing`."""
+    """Raise `UnrecordedChangeError` outside of `allow_guarded_writes`. Handles pre_save and pre_delete."""
     ensure_guarded_writes_allowed(sender)

@@ -1,4 +1,4 @@
-"""Rollout plans: a flag's percentage in phases, each as long as its guardrails hold."""
+"""Models of rollout plans: a flag's percentage rises in phases while the guardrails hold."""
 
 from django.core.validators import MinValueValidator
 from django.db import models
@@ -8,7 +8,7 @@ from flags.models.guarded import GuardedModel
 
 
 class RolloutPlan(GuardedModel):
-    """A way to 100 % in phases. A plan without a flag is a template: it is copied, and never runs."""
+    """The phases of a rollout. A plan without a flag is a template: it can be copied but not started."""
 
     class State(models.TextChoices):
         DRAFT = "draft", "draft"
@@ -21,7 +21,7 @@ class RolloutPlan(GuardedModel):
     flag = models.ForeignKey(Flag, on_delete=models.PROTECT, null=True, blank=True, related_name="plans")
     description = models.CharField(max_length=300, blank=True)
     state = models.CharField(max_length=12, choices=State.choices, default=State.DRAFT, editable=False)
-    phase = models.PositiveSmallIntegerField(default=0, editable=False, help_text="The phase it is in; 0: none yet.")
+    phase = models.PositiveSmallIntegerField(default=0, editable=False, help_text="Current phase; 0: not started.")
     phase_started_at = models.DateTimeField(null=True, editable=False)
     changed_at = models.DateTimeField(editable=False)
 
@@ -38,15 +38,15 @@ class RolloutPlan(GuardedModel):
 
 
 class RolloutPhase(GuardedModel):
-    """A percentage, and how long it must hold before the next."""
+    """A percentage, and how long it lasts before the next phase."""
 
     plan = models.ForeignKey(RolloutPlan, on_delete=models.CASCADE, related_name="phases")
     position = models.PositiveSmallIntegerField(default=0)
     percentage = models.FloatField(validators=PERCENTAGE_VALIDATORS)
     hours = models.FloatField(
-        default=336.0, validators=[MinValueValidator(0.0)], help_text="Before the next phase; 336 are two weeks."
+        default=336.0, validators=[MinValueValidator(0.0)], help_text="Hours before the next phase; 336 is two weeks."
     )
-    note = models.CharField(max_length=200, blank=True, help_text="What to look at meanwhile.")
+    note = models.CharField(max_length=200, blank=True, help_text="What to watch during the phase.")
 
     class Meta:
         ordering = ["position", "pk"]
@@ -56,7 +56,7 @@ class RolloutPhase(GuardedModel):
 
 
 class Guardrail(GuardedModel):
-    """A reading that must stay within a bound while the plan runs."""
+    """A gauge whose value must stay within a bound while the plan runs."""
 
     class Bound(models.TextChoices):
         AT_MOST = "at_most", "at most"
@@ -68,15 +68,19 @@ class Guardrail(GuardedModel):
 
     plan = models.ForeignKey(RolloutPlan, on_delete=models.CASCADE, related_name="guardrails")
     position = models.PositiveSmallIntegerField(default=0)
-    gauge = models.CharField(max_length=64, help_text="What is read.")
-    variant = models.CharField(max_length=64, blank=True, help_text="Whose requests; empty: everybody's.")
+    gauge = models.CharField(max_length=64, help_text="The metric value to check.")
+    variant = models.CharField(
+        max_length=64, blank=True, help_text="Variant whose requests count; empty: all requests."
+    )
     bound = models.CharField(max_length=8, choices=Bound.choices, default=Bound.AT_MOST)
     threshold = models.FloatField()
     window_minutes = models.FloatField(
-        default=60.0, validators=[MinValueValidator(0.1)], help_text="How far back it is read, within the phase."
+        default=60.0,
+        validators=[MinValueValidator(0.1)],
+        help_text="Length of the window; it never starts before the phase.",
     )
     min_samples = models.PositiveIntegerField(
-        default=100, help_text="With fewer the reading says nothing: no breach, and no next phase either."
+        default=100, help_text="With fewer samples there is neither a breach nor a next phase."
     )
     on_breach = models.CharField(max_length=10, choices=OnBreach.choices, default=OnBreach.ROLL_BACK)
 
@@ -84,5 +88,5 @@ class Guardrail(GuardedModel):
         ordering = ["position", "pk"]
 
     def __str__(self) -> str:
-        whose = f" of {self.variant}" if self.variant else ""
-        return f"{self.gauge}{whose} {self.get_bound_display()} {self.threshold:g}"
+        variant = f" of {self.variant}" if self.variant else ""
+        return f"{self.gauge}{variant} {self.get_bound_display()} {self.threshold:g}"

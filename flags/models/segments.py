@@ -1,4 +1,4 @@
-"""Segments: groups of units by what is known of them, kept once and used by many flags."""
+"""Models of segments: groups of units, defined by attributes or lists, that several flags can share."""
 
 from django.db import models
 
@@ -7,9 +7,9 @@ from flags.models.guarded import GuardedModel
 
 class Segment(GuardedModel):
     """
-    Units that meet conditions or are listed; a unit on the deny list is out, whatever else.
+    Units that match the conditions or are on the allow list. A unit on the deny list is never in the segment.
 
-    Personal data: ids of members on its lists. Only ids.
+    Personal data: ids of members on the lists; nothing else.
     """
 
     class Match(models.TextChoices):
@@ -19,8 +19,10 @@ class Segment(GuardedModel):
     key = models.SlugField(max_length=64, unique=True)
     description = models.CharField(max_length=300, blank=True)
     match = models.CharField(max_length=4, choices=Match.choices, default=Match.ALL)
-    allowed_ids = models.JSONField(default=list, blank=True, help_text="Ids that are in without meeting a condition.")
-    denied_ids = models.JSONField(default=list, blank=True, help_text="Ids that are out, whatever else.")
+    allowed_ids = models.JSONField(
+        default=list, blank=True, help_text="Ids that are in the segment even if no condition matches."
+    )
+    denied_ids = models.JSONField(default=list, blank=True, help_text="Ids that are never in the segment.")
     changed_at = models.DateTimeField(editable=False)
 
     class Meta:
@@ -31,13 +33,13 @@ class Segment(GuardedModel):
 
 
 class Condition(GuardedModel):
-    """One thing that must be so of an attribute."""
+    """One condition on an attribute."""
 
     class Operator(models.TextChoices):
         IN = "in", "is one of"
         NOT_IN = "not_in", "is none of"
         CONTAINS = "contains", "contains one of"
-        STARTS_WITH = "starts", "starts with one of"
+        STARTS_WITH = "starts_with", "starts with one of"
         ABOVE = "above", "is above"
         AT_LEAST = "at_least", "is at least"
         BELOW = "below", "is below"
@@ -49,9 +51,9 @@ class Condition(GuardedModel):
 
     segment = models.ForeignKey(Segment, on_delete=models.CASCADE, related_name="conditions")
     position = models.PositiveSmallIntegerField(default=0)
-    attribute = models.CharField(max_length=64, help_text="Such as id, language, region, account_age_days.")
+    attribute = models.CharField(max_length=64, help_text="For example language, region, account_age_days.")
     operator = models.CharField(max_length=16, choices=Operator.choices, default=Operator.IN)
-    values = models.JSONField(default=list, blank=True, help_text="One a line.")
+    values = models.JSONField(default=list, blank=True, help_text="One value per line.")
 
     class Meta:
         ordering = ["position", "pk"]

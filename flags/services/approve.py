@@ -1,4 +1,4 @@
-"""The second person: approves what another asked for, or rejects it."""
+"""Approval by a second person: approve or reject a pending change."""
 
 from __future__ import annotations
 
@@ -17,11 +17,18 @@ RELEASE_PERMISSION = "flags.release_flag"
 
 
 def approve(*, pending_id: int, user: User, now: datetime) -> FlagChange | None:
-    """Make the change that was asked for. Raises an error of `flags.services.errors` if *user* may not, or too late."""
+    """
+    Apply the pending change.
+
+    Raises an error of `flags.services.errors` if *user* may not approve it, it is decided already, or the flag changed
+    since the request.
+    """
     with transaction.atomic():
         pending = lock_pending_change(pending_id, user)
         if pending.flag.version != pending.flag_version:
-            raise RefusedError(f"{pending.flag.key} was changed since this was asked for. Reject it, and ask again.")
+            raise RefusedError(
+                f"{pending.flag.key} changed since this request. Reject it, and request the change again."
+            )
         actor = Actor(pending.requested_by) if pending.requested_by else Actor(system=pending.requested_by_system)
         record = apply_change(
             subject=pending.subject,
@@ -37,12 +44,12 @@ def approve(*, pending_id: int, user: User, now: datetime) -> FlagChange | None:
         if pending.subject == ChangeSubject.PLAN:
             plan = RolloutPlan.objects.get(key=pending.key)
             rollouts.apply_phase_percentage(plan, actor=actor, why=pending.why, now=now, approved_by=user)
-    assert record is None or isinstance(record, FlagChange), "an approved change does not wait again"
+    assert record is None or isinstance(record, FlagChange), "an approved change is never pending again"
     return record
 
 
 def reject(*, pending_id: int, user: User, now: datetime) -> PendingChange:
-    """Leave things as they are. Who asked may take it back."""
+    """Reject the pending change. The person who requested it may also withdraw it this way."""
     with transaction.atomic():
         pending = lock_pending_change(pending_id, user, allow_own=True)
         save_decision(pending, PendingChange.State.REJECTED, user, now)
@@ -50,22 +57,22 @@ def reject(*, pending_id: int, user: User, now: datetime) -> PendingChange:
 
 
 def lock_pending_change(pending_id: int, user: User, *, allow_own: bool = False) -> PendingChange:
-    """Return the change that waits, or refuse."""
+    """Return the pending change, locked. Raises an error if it is decided already or *user* may not decide on it."""
     pending = PendingChange.objects.select_for_update().filter(pk=pending_id).first()
     if pending is None:
-        raise UnknownKeyError("waiting change", str(pending_id))
+        raise UnknownKeyError("pending change", str(pending_id))
     if pending.state != PendingChange.State.PENDING:
-        raise RefusedError(f"This change is {pending.state} already.")
+        raise RefusedError(f"This change is already {pending.state}.")
     is_own = pending.requested_by_id == user.pk
     if is_own and not allow_own:
-        raise ForbiddenError("A second person approves: you asked for this change yourself.")
+        raise ForbiddenError("You requested this change yourself: a second person must approve it.")
     if not user.has_perm(RELEASE_PERMISSION) and not is_own:
-        raise ForbiddenError("Only a flag releaser decides on changes.")
+        raise ForbiddenError("Only a flag releaser can approve or reject changes.")
     return pending
 
 
 def save_decision(pending: PendingChange, state: str, user: User, now: datetime) -> None:
-    """Write the decision."""
+    """Save the decision."""
     pending.state, pending.decided_by, pending.decided_at = state, user, now
     with allow_guarded_writes():
         pending.save()

@@ -1,8 +1,24 @@
 """
-The only writer of flags, segments, rollout plans and experiments.
+The single writer of flags, segments, rollout plans and experiments.
 
-Each change is checked as a whole document, written with what hangs on it, recorded (who, why, before, after), and told
-to every process by a new token, all in one transaction. What a second person must approve is kept until they do.
+Every entry point (admin, REST, commands, import, rollout plans, bandit, erasure) changes these rows through
+`apply_change`. In one transaction it
+
+1. locks the row, loads its current document, and compares the version that the caller read;
+2. merges the patch, and validates the result as a whole document;
+3. checks whether the action is allowed and whether a second person must approve;
+4. writes the row with its child rows, and a `FlagChange` with who, why, before and after;
+5. writes a new payload token, which makes every process reload the flags.
+
+A change that needs approval is saved as a `PendingChange` instead. Other code cannot write these rows, because the
+models are guarded (`flags.models.guarded`). A second writer would leave gaps in the change history, skip approval, and
+leave other processes on the old flags.
+
+Version conflicts. Each write of a flag increments `Flag.version`. A caller that passes the version it read gets a
+`VersionConflictError` (412) if the flag changed since, instead of overwriting a concurrent change. A patch without a
+version is merged into the row as locked, so two patches of different fields do not overwrite each other. A pending
+change keeps the flag's version in `flag_version` and is refused at approval if the flag changed meanwhile: the approver
+saw a different flag.
 """
 
 from __future__ import annotations
@@ -47,33 +63,36 @@ from flags.snapshot import flag_snapshot
 
 SubjectRow = Flag | Segment | RolloutPlan | Experiment
 IMMEDIATE_ACTIONS = frozenset({"killed"})
-"""Actions that wait for nobody."""
+"""Actions that need no approval."""
 PREAPPROVED_SYSTEM_ACTORS = ("rollout", "erasure", "bandit")
-"""Rules of the system that need no approval: a rollout's or bandit's start had it, and an erasure must not wait."""
+"""
+Prefixes of system actors whose changes need no approval: the start of a rollout or bandit was approved, and an erasure
+must not wait.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who changes something: a person, or a rule of the system by its name."""
+    """The author of a change: a user, or a system rule by its name."""
 
     user: User | None = None
     system: str = ""
 
     def __post_init__(self) -> None:
         if (self.user is None) == (not self.system):
-            raise ValueError("An actor is a person or a rule of the system.")
+            raise ValueError("Give an actor either a user or a system name, not both and not neither.")
 
 
 @dataclass(frozen=True, slots=True)
 class SubjectHandler:
-    """How one kind of thing is read, checked and written."""
+    """How one kind of subject is loaded, validated and written."""
 
     model: type[Flag] | type[Segment] | type[RolloutPlan] | type[Experiment]
     serializer: type[documents.StrictSerializer]
     to_document: Callable[[Any], Document]
     save_document: Callable[[Any, Document], None]
     check_action: Callable[[Document | None, Document, str], None] = lambda _before, _after, _action: None
-    """Raises an error if this action may not make the one document of the other."""
+    """Raises an error if the action may not change the first document (None: new) into the second."""
 
 
 def apply_change(
@@ -91,29 +110,29 @@ def apply_change(
     approved_by: User | None = None,
 ) -> FlagChange | PendingChange | None:
     """
-    Change the fields that *patch* names and return the record; None if that changes nothing.
+    Change the fields in *patch* and return the `FlagChange`, or None if the patch changes nothing.
 
-    A change that needs approval is kept as a `PendingChange`, which is returned instead, unless *approved_by* is the
-    second person. *version* is the flag's that the change was made from, if the caller knows. Raises `ValidationError`
-    by field, or an error of `flags.services.errors`.
+    A change that needs approval is saved and returned as a `PendingChange`, unless *approved_by* is the second person.
+    *version* is the version of the flag that the caller read, or None to skip the check. Raises `ValidationError` by
+    field, or an error of `flags.services.errors`.
     """
     if not why.strip():
-        raise ValidationError({"why": ["Say why: it is kept with the change."]})
-    kind = SUBJECT_HANDLERS[ChangeSubject(subject)]
+        raise ValidationError({"why": ["Give a reason: it is saved with the change."]})
+    handler = SUBJECT_HANDLERS[ChangeSubject(subject)]
     with transaction.atomic():
-        row = kind.model.objects.select_for_update().filter(key=key).first()
+        row = handler.model.objects.select_for_update().filter(key=key).first()
         before = load_current_document(subject, key, row, create=create, version=version)
-        after = validate_document(kind, (before or {"key": key}) | dict(patch))
+        after = validate_document(handler, (before or {"key": key}) | dict(patch))
         if key != after.document["key"]:
-            raise ValidationError({"key": ["A key cannot change: the code asks for it."]})
+            raise ValidationError({"key": ["A key cannot change: code refers to the flag by it."]})
         if before == after.document:
             return None
-        kind.check_action(before, after.document, action)
-        at_once = approved_by or action in IMMEDIATE_ACTIONS or actor.system.startswith(PREAPPROVED_SYSTEM_ACTORS)
-        if not at_once and (flag := find_flag_requiring_approval(subject, row, after.document)):
+        handler.check_action(before, after.document, action)
+        is_immediate = approved_by or action in IMMEDIATE_ACTIONS or actor.system.startswith(PREAPPROVED_SYSTEM_ACTORS)
+        if not is_immediate and (flag := find_flag_requiring_approval(subject, row, after.document)):
             return save_pending_change(subject, key, flag, patch, actor, why, now, action)
         with allow_guarded_writes():
-            kind.save_document(row or kind.model(key=key), after.values | {"changed_at": now})
+            handler.save_document(row or handler.model(key=key), after.values | {"changed_at": now})
         record = FlagChange.objects.create(
             subject=subject,
             key=key,
@@ -121,7 +140,7 @@ def apply_change(
             user=actor.user,
             system=actor.system,
             approved_by=approved_by,
-            action="made" if before is None else action,
+            action="created" if before is None else action,
             why=why.strip(),
             before=documents.mask_unit_ids(before) if before else None,
             after=documents.mask_unit_ids(after.document),
@@ -143,7 +162,7 @@ def find_flag(key: str) -> Flag:
 
 @dataclass(frozen=True, slots=True)
 class ValidatedDocument:
-    """A document that is right, as values and as it is recorded."""
+    """A valid document: as Python values, and as plain JSON for the change history."""
 
     values: Document
     document: Document
@@ -152,7 +171,11 @@ class ValidatedDocument:
 def load_current_document(
     subject: str, key: str, row: SubjectRow | None, *, create: bool, version: int | None
 ) -> Document | None:
-    """Return what there is, or refuse: it is not there, it is there already, or it is another by now."""
+    """
+    Return the current document, or None for a new one.
+
+    Raises `UnknownKeyError`, `AlreadyExistsError` or `VersionConflictError`.
+    """
     if row is None:
         if create:
             return None
@@ -165,19 +188,19 @@ def load_current_document(
 
 
 def validate_document(handler: SubjectHandler, document: Document) -> ValidatedDocument:
-    """Return the document with its defaults, or raise `ValidationError` by field."""
+    """Return the document with its defaults filled in. Raises `ValidationError` by field."""
     form = handler.serializer(data=document)
     form.is_valid(raise_exception=True)
     return ValidatedDocument(dict(form.validated_data), to_plain_json(form.data))
 
 
 def to_plain_json(document: Mapping[str, Any]) -> Document:
-    """Return the document as JSON has it."""
+    """Return the document with only JSON types."""
     return dict(json.loads(json.dumps(document, cls=DjangoJSONEncoder)))
 
 
 def find_flag_requiring_approval(subject: str, row: SubjectRow | None, after: Document) -> Flag | None:
-    """Return the flag for whose sake the change needs approval, if there is one."""
+    """Return the flag because of which the change needs approval, or None."""
     if isinstance(row, Flag):
         return row if row.needs_approval else None
     if isinstance(row, Segment):
@@ -199,7 +222,7 @@ def save_pending_change(
     now: datetime,
     action: str,
 ) -> PendingChange:
-    """Keep a change for a second person to look at."""
+    """Save a change for a second person to decide on."""
     with allow_guarded_writes():
         return PendingChange.objects.create(
             subject=subject,
@@ -216,49 +239,54 @@ def save_pending_change(
 
 
 def notify_processes() -> None:
-    """Let every process know, this one at once."""
+    """
+    Make every process reload the flags within `REFRESH_SECONDS`, and this one at once.
+
+    The snapshot is invalidated twice: now, so that the rest of this transaction sees the change, and after the commit,
+    because another thread may reload the old rows before it.
+    """
     PayloadVersion.objects.update_or_create(pk=1, defaults={"token": uuid4()})
     flag_snapshot.invalidate()
     transaction.on_commit(flag_snapshot.invalidate)
 
 
 def write_flag(flag: Flag, document: Document) -> None:
-    """Write the flag and all that hangs on it."""
-    hanging = {"variants", "rules", "prerequisites"}
-    for name in document.keys() - hanging:
+    """Write the flag and replace its variants, rules and prerequisites."""
+    child_fields = {"variants", "rules", "prerequisites"}
+    for name in document.keys() - child_fields:
         setattr(flag, name, document[name])
     flag.version += 1
     flag.save()
     for rows in (flag.variants, flag.rules, flag.prerequisites):
         rows.all().delete()
     FlagVariant.objects.bulk_create(
-        FlagVariant(flag=flag, position=number, **row) for number, row in enumerate(document["variants"])
+        FlagVariant(flag=flag, position=position, **row) for position, row in enumerate(document["variants"])
     )
     segments = {row.key: row for row in Segment.objects.filter(key__in=[r["segment"] for r in document["rules"]])}
     Rule.objects.bulk_create(
-        Rule(flag=flag, position=number, **row | {"segment": segments.get(row["segment"])})
-        for number, row in enumerate(document["rules"])
+        Rule(flag=flag, position=position, **row | {"segment": segments.get(row["segment"])})
+        for position, row in enumerate(document["rules"])
     )
-    needs = {row.key: row for row in Flag.objects.filter(key__in=[r["flag"] for r in document["prerequisites"]])}
+    required = {row.key: row for row in Flag.objects.filter(key__in=[r["flag"] for r in document["prerequisites"]])}
     Prerequisite.objects.bulk_create(
-        Prerequisite(flag=flag, required_flag=needs[row["flag"]], value=row["value"])
+        Prerequisite(flag=flag, required_flag=required[row["flag"]], value=row["value"])
         for row in document["prerequisites"]
     )
 
 
 def write_segment(segment: Segment, document: Document) -> None:
-    """Write the segment and its conditions."""
+    """Write the segment and replace its conditions."""
     for name in document.keys() - {"conditions"}:
         setattr(segment, name, document[name])
     segment.save()
     segment.conditions.all().delete()
     Condition.objects.bulk_create(
-        Condition(segment=segment, position=number, **row) for number, row in enumerate(document["conditions"])
+        Condition(segment=segment, position=position, **row) for position, row in enumerate(document["conditions"])
     )
 
 
 def write_plan(plan: RolloutPlan, document: Document) -> None:
-    """Write the plan, its phases and its guardrails."""
+    """Write the plan and replace its phases and guardrails."""
     for name in document.keys() - {"flag", "phases", "guardrails"}:
         setattr(plan, name, document[name])
     plan.flag = Flag.objects.get(key=document["flag"]) if document["flag"] else None
@@ -266,36 +294,36 @@ def write_plan(plan: RolloutPlan, document: Document) -> None:
     for rows in (plan.phases, plan.guardrails):
         rows.all().delete()
     RolloutPhase.objects.bulk_create(
-        RolloutPhase(plan=plan, position=number, **row) for number, row in enumerate(document["phases"])
+        RolloutPhase(plan=plan, position=position, **row) for position, row in enumerate(document["phases"])
     )
     Guardrail.objects.bulk_create(
-        Guardrail(plan=plan, position=number, **row) for number, row in enumerate(document["guardrails"])
+        Guardrail(plan=plan, position=position, **row) for position, row in enumerate(document["guardrails"])
     )
 
 
 def write_experiment(experiment: Experiment, document: Document) -> None:
-    """Write the experiment, its variants, and the phase that it is in."""
-    named = experiment_documents.REFERENCES
-    for name in document.keys() - {"metrics", "variants", "phase", *named}:
+    """Write the experiment, its variants and its current phase."""
+    references = experiment_documents.REFERENCES
+    for name in document.keys() - {"metrics", "variants", "phase", *references}:
         setattr(experiment, name, document[name])
-    for name, rows in named.items():
+    for name, rows in references.items():
         setattr(experiment, name, rows.get(key=document[name]) if document[name] else None)
-    is_open = document["state"] in (Experiment.State.RUNNING, Experiment.State.PAUSED)
-    if is_open and experiment.started_at is None:
+    is_active = document["state"] in (Experiment.State.RUNNING, Experiment.State.PAUSED)
+    if is_active and experiment.started_at is None:
         experiment.started_at = document["changed_at"]
     if document["state"] == Experiment.State.FINISHED:
         experiment.finished_at = document["changed_at"]
     experiment.save()
     experiment.metrics.set(Metric.objects.filter(key__in=document["metrics"]))
     experiment.variants.exclude(key__in=[row["key"] for row in document["variants"]]).delete()
-    experiment.variants.update(is_control=False)  # one control at any moment, whichever is written first
+    experiment.variants.update(is_control=False)  # the constraint allows one control at any moment of the writes below
     for row in document["variants"]:
         ExperimentVariant.objects.update_or_create(experiment=experiment, key=row["key"], defaults=row)
     write_phase(experiment, document)
 
 
 def write_phase(experiment: Experiment, document: Document) -> None:
-    """End the phase that is over, and begin the one that the document names; traffic may widen within one."""
+    """End the current phase if it is over, and begin the phase in the document. Traffic may grow within a phase."""
     running = experiment.phases.filter(ended_at=None).first()
     is_over = document["state"] == Experiment.State.FINISHED or (running and running.number != document["phase"])
     traffic = document["traffic_percentage"] / 100

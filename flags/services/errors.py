@@ -1,4 +1,4 @@
-"""Why a change of flags is refused. Wrong values are `rest_framework.serializers.ValidationError`."""
+"""Errors with which a change of flags is refused. Invalid values raise `rest_framework.serializers.ValidationError`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rest_framework.exceptions import APIException
 
 
 class UnknownKeyError(APIException):
-    """There is nothing of this key."""
+    """No row has this key."""
 
     status_code = 404
     default_code = "not-found"
@@ -19,43 +19,44 @@ class UnknownKeyError(APIException):
 
 
 class AlreadyExistsError(APIException):
-    """There is something of this key already."""
+    """A row with this key exists already."""
 
     status_code = 409
-    default_code = "exists"
+    default_code = "already-exists"
 
     def __init__(self, subject: str, key: str) -> None:
-        super().__init__(f"There is a {subject} {key!r} already.", self.default_code)
+        super().__init__(f"A {subject} {key!r} exists already. Choose another key, or change it.", self.default_code)
 
 
 class VersionConflictError(APIException):
-    """Somebody else changed it since it was read."""
+    """The flag changed since the caller read it."""
 
     status_code = 412
     default_code = "version-conflict"
 
     def __init__(self, key: str, version: int) -> None:
         super().__init__(
-            f"{key} was changed meanwhile: it has version {version} now. Read it again.", self.default_code
+            f"{key} was changed meanwhile: it now has version {version}. Read it again and repeat the change.",
+            self.default_code,
         )
 
 
 class RefusedError(APIException):
-    """It may not be done, or not now; the message says why."""
+    """The action is not possible in the current state; the message gives the reason."""
 
     status_code = 409
     default_code = "refused"
 
 
 class ForbiddenError(APIException):
-    """This person may not do it."""
+    """The user lacks the permission."""
 
     status_code = 403
     default_code = "permission-denied"
 
 
 def error_lines(detail: Any, place: str = "") -> list[str]:
-    """Return each error of a validation on a line of its own, with its field."""
+    """Return each validation error as one line with its field."""
     if isinstance(detail, Mapping):
         return [line for name, inner in detail.items() for line in error_lines(inner, f"{place} {name}".strip())]
     if isinstance(detail, list):

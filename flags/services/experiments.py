@@ -1,9 +1,9 @@
 """
-The life of an experiment: draft, running, paused, finished with a decision. Each step is recorded as any change is.
+The lifecycle of an experiment: draft, running, paused, finished with a decision. Each step is recorded as a change.
 
-Who gets which variant is frozen while it runs. More traffic widens each variant from its own start, so nobody changes
-sides; other weights are a new phase with a new seed, which leaves those who were exposed where they are, if it is
-sticky.
+While an experiment runs, its assignment is frozen. More traffic extends each variant's bucket range from its own start,
+so that no unit changes its variant (see `flags.rollout`). Other weights start a new phase with a new seed. In a sticky
+experiment, units that were exposed before keep their variant in the new phase.
 """
 
 from __future__ import annotations
@@ -23,47 +23,51 @@ Outcome = Experiment | PendingChange
 
 
 def start(*, key: str, actor: Actor, why: str, now: datetime) -> Outcome:
-    """Begin the first phase."""
+    """Start the first phase."""
     require_experiment_state(key, State.DRAFT)
     return apply_step(key, "started", actor, why, now, state=State.RUNNING, phase=1)
 
 
 def pause(*, key: str, actor: Actor, why: str, now: datetime) -> Outcome:
-    """Let everybody follow the flag until it is resumed; nobody new is exposed, and what was learned stays."""
+    """Let all units follow the flag until the experiment is resumed. No unit is newly exposed; results are kept."""
     require_experiment_state(key, State.RUNNING)
     return apply_step(key, "paused", actor, why, now, state=State.PAUSED)
 
 
 def resume(*, key: str, actor: Actor, why: str, now: datetime) -> Outcome:
-    """Go on in the same phase: the same units in the same variants."""
+    """Continue the same phase, with the same units in the same variants."""
     require_experiment_state(key, State.PAUSED)
     return apply_step(key, "resumed", actor, why, now, state=State.RUNNING)
 
 
 def widen(*, key: str, traffic_percentage: float, actor: Actor, why: str, now: datetime) -> Outcome:
-    """Take more units in; those who are in keep their variants."""
+    """Raise the traffic percentage. Units in the experiment keep their variants."""
     row = require_experiment_state(key, *ACTIVE_STATES)
     if traffic_percentage <= row.traffic_percentage:
-        raise RefusedError(f"{key} has {row.traffic_percentage:g} % already: fewer would throw units out. Pause it.")
+        raise RefusedError(
+            f"{key} already has {row.traffic_percentage:g} % of the traffic, and less would remove units. Give "
+            "a higher percentage, or pause the experiment."
+        )
     return apply_step(key, "widened", actor, why, now, traffic_percentage=traffic_percentage)
 
 
 def begin_phase(*, key: str, weights: Mapping[str, float], actor: Actor, why: str, now: datetime) -> Outcome:
-    """Begin a new phase with these weights, by the variants' keys, and a new seed."""
+    """Start a new phase with these weights (variant key to weight) and a new seed. Raises `ValidationError`."""
     row = require_experiment_state(key, *ACTIVE_STATES)
     document = experiment_document(row)
-    known = {arm["key"] for arm in document["variants"]}
-    if set(weights) != known:
-        raise ValidationError({"weights": [f"Give a weight for each of {', '.join(sorted(known))}."]})
+    keys = {arm["key"] for arm in document["variants"]}
+    if set(weights) != keys:
+        raise ValidationError({"weights": [f"Give a weight for each of {', '.join(sorted(keys))}."]})
     variants = [arm | {"weight": float(weights[arm["key"]])} for arm in document["variants"]]
-    return apply_step(key, "phased", actor, why, now, variants=variants, phase=document["phase"] + 1)
+    return apply_step(key, "phase_started", actor, why, now, variants=variants, phase=document["phase"] + 1)
 
 
 def finish(*, key: str, decision: str, actor: Actor, why: str, now: datetime) -> Outcome:
     """
-    End it with a decision: a variant's key, or empty for none. Everybody follows the flag from then on.
+    Finish the experiment with a decision: a variant's key, or empty for none. All units follow the flag from then on.
 
-    What was decided is for the flag to become, by a change of its own: a rollout has guardrails, and this has none.
+    The decision does not change the flag. Roll the winning variant out by a change of the flag: a rollout plan has
+    guardrails.
     """
     require_experiment_state(key, *ACTIVE_STATES)
     return apply_step(key, "finished", actor, why, now, state=State.FINISHED, decision=decision, decision_reason=why)
@@ -73,11 +77,11 @@ STEPS = {"start": start, "pause": pause, "resume": resume, "widen": widen, "phas
 
 
 def apply_step(key: str, action: str, actor: Actor, why: str, now: datetime, **patch: Any) -> Outcome:
-    """Write a step, and return the experiment; or the change that waits for a second person."""
-    done = apply_change(
+    """Apply a step and return the experiment, or the pending change if the step needs approval."""
+    outcome = apply_change(
         subject=ChangeSubject.EXPERIMENT, key=key, patch=patch, actor=actor, why=why, now=now, action=action
     )
-    return done if isinstance(done, PendingChange) else find_experiment(key)
+    return outcome if isinstance(outcome, PendingChange) else find_experiment(key)
 
 
 def find_experiment(key: str) -> Experiment:
@@ -93,6 +97,6 @@ def require_experiment_state(key: str, *states: State) -> Experiment:
     row = find_experiment(key)
     if row.state not in states:
         raise RefusedError(
-            f"{key} is {row.get_state_display().lower()}; this is for one that is {' or '.join(states)}."
+            f"{key} is {row.get_state_display().lower()}. This step needs an experiment that is {' or '.join(states)}."
         )
     return row

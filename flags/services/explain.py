@@ -1,4 +1,4 @@
-"""What a unit gets, and why: each rule in its order, and what became of it."""
+"""Explanation of an evaluation: each rule in order, and why it did or did not apply."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from flags.services.evaluate import evaluate_details
 
 @dataclass(frozen=True, slots=True)
 class ExplanationStep:
-    """A rule, and what became of it."""
+    """A rule and its outcome."""
 
     rule: str
     outcome: str
@@ -29,7 +29,7 @@ class ExplanationStep:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The answer and the way to it."""
+    """A flag's value for a unit and the steps that led to it."""
 
     key: str
     unit_id: str
@@ -37,32 +37,32 @@ class Explanation:
     variant: str
     reason: str
     bucket: float
-    """Where the unit lies in the flag's rollout, 0 to 1: in it below the percentage."""
+    """The unit's bucket in the flag's rollout, 0 to 1. The unit has the flag if the bucket is below the percentage."""
     attributes: Mapping[str, object]
     steps: tuple[ExplanationStep, ...]
 
 
 def explain(*, key: str, unit_id: str, given_attributes: Mapping[str, object], now: datetime) -> Explanation:
     """
-    Return what the flag is worth for the unit by the rows of this moment; *said* are attributes to assume.
+    Return the flag's value for the unit from the current rows, with an explanation.
 
-    Raises `UnknownKeyError`.
+    *given_attributes* are assumed; the other attributes are read. Raises `UnknownKeyError`.
     """
     compiled = payload.load_payload(queries.load_running_experiments(), now).compiled
-    known = compiled.flags.get(key)
-    found = evaluate_details(compiled, key, unit_id, given_attributes)
-    if known is None or found is None:
+    compiled_flag = compiled.flags.get(key)
+    evaluation = evaluate_details(compiled, key, unit_id, given_attributes)
+    if compiled_flag is None or evaluation is None:
         raise UnknownKeyError(ChangeSubject.FLAG.label, key)
-    attributes = known_attributes.read_attributes(known.attributes, unit_id, given_attributes)
+    attributes = known_attributes.read_attributes(compiled_flag.attributes, unit_id, given_attributes)
     return Explanation(
         key=key,
         unit_id=unit_id,
-        value=found.answer.value,
-        variant=found.variant_name,
-        reason=found.reason,
+        value=evaluation.answer.value,
+        variant=evaluation.variant_name,
+        reason=evaluation.reason,
         bucket=gbhash(key, unit_id, HASH_VERSION) or 0.0,
         attributes=attributes,
-        steps=tuple(explain_steps(compiled, known, unit_id, attributes, found.answer.rule, now)),
+        steps=tuple(explain_steps(compiled, compiled_flag, unit_id, attributes, evaluation.answer.rule, now)),
     )
 
 
@@ -74,52 +74,60 @@ def explain_steps(
     deciding_rule_id: str,
     now: datetime,
 ) -> list[ExplanationStep]:
-    """Return what became of each rule until the one that decides."""
+    """Return the outcome of each rule up to the deciding rule."""
     flag = Flag.objects.get(key=compiled_flag.rollout.key)
     if not compiled_flag.rollout.is_enabled:
-        in_time = payload.is_in_schedule(flag, now)
-        why = "The flag is off." if not flag.is_enabled else "Its schedule has it off now." if not in_time else ""
-        return [ExplanationStep("switch", f"{why} Everybody has the off value.", is_decisive=True)]
-    missed = [
-        ExplanationStep(f"needs {needs}", f"It is {worth!r}, not {value!r}: the default value.", is_decisive=True)
-        for needs, value in compiled_flag.rollout.prerequisites
-        if (worth := rollout.evaluate_with_engine(compiled, needs, unit_id, {}, attributes).value) != value
+        if not flag.is_enabled:
+            cause = "The flag is off."
+        elif not payload.is_in_schedule(flag, now):
+            cause = "The schedule turns the flag off now."
+        else:
+            cause = ""
+        return [ExplanationStep("switch", f"{cause} All units get the off value.".strip(), is_decisive=True)]
+    failed_prerequisites = [
+        ExplanationStep(
+            f"requires {required_key}",
+            f"Its value is {actual!r}, not {expected!r}: the unit gets the default value.",
+            is_decisive=True,
+        )
+        for required_key, expected in compiled_flag.rollout.prerequisites
+        if (actual := rollout.evaluate_with_engine(compiled, required_key, unit_id, {}, attributes).value) != expected
     ]
-    if missed:
-        return missed
+    if failed_prerequisites:
+        return failed_prerequisites
     steps: list[ExplanationStep] = []
     names = rule_names(flag)
-    by_label: dict[str, list[dict[str, Any]]] = {}
+    rules_by_label: dict[str, list[dict[str, Any]]] = {}
     for rule in compiled.features[flag.key].get("rules", []):
-        by_label.setdefault(rule_label(rule["id"]), []).append(rule)
-    for label, parts in by_label.items():
+        rules_by_label.setdefault(rule_label(rule["id"]), []).append(rule)
+    for label, engine_rules in rules_by_label.items():
         name = names.get(label, label.replace(":", " "))
-        if any(rule["id"] == deciding_rule_id for rule in parts):
-            return [*steps, ExplanationStep(name, "It decides.", is_decisive=True)]
-        steps.append(ExplanationStep(name, explain_miss(parts, unit_id, attributes)))
-    return [*steps, ExplanationStep("default value", "No rule decides.", is_decisive=True)]
+        if any(rule["id"] == deciding_rule_id for rule in engine_rules):
+            return [*steps, ExplanationStep(name, "This rule decides.", is_decisive=True)]
+        steps.append(ExplanationStep(name, explain_miss(engine_rules, unit_id, attributes)))
+    return [*steps, ExplanationStep("default value", "No rule applies.", is_decisive=True)]
 
 
 def rule_label(rule_id: str) -> str:
-    """Return which of our rules the engine's rule is a part of."""
+    """Return the label of the flag's rule to which the engine's rule belongs."""
     kind, _, rest = rule_id.partition(":")
     return f"{kind}:{rest.partition(':')[0]}" if kind == "rule" else kind if kind == "rollout" else rule_id
 
 
 def rule_names(flag: Flag) -> dict[str, str]:
-    """Return what a person calls each rule."""
+    """Return a readable name for each rule label."""
     rules = {f"rule:{n}": f"rule {n}: {row}" for n, row in enumerate(flag.rules.select_related("segment"), 1)}
-    return rules | {"rollout": f"rollout: {flag.rollout_percentage:g} % of the others"}
+    return rules | {"rollout": f"rollout: {flag.rollout_percentage:g} % of the remaining units"}
 
 
 def explain_miss(engine_rules: list[dict[str, Any]], unit_id: str, attributes: Mapping[str, object]) -> str:
-    """Return why none of the parts of a rule took the unit."""
+    """Return why the rule did not apply to the unit."""
     condition = engine_rules[0].get("condition")
     if condition and not evalCondition({**attributes, "id": unit_id}, condition):
-        return "The unit is not in its segment."
+        return "The unit is not in the segment."
     bucket = gbhash(engine_rules[0].get("seed", ""), unit_id, HASH_VERSION)
     ranges = [rule["range"] for rule in engine_rules if "range" in rule]
     if ranges and bucket is not None:
-        parts_of = ", ".join(f"{100 * low:.4g} to {100 * high:.4g} %" for low, high in ranges)
-        return f"The unit lies at {100 * bucket:.4g} %, outside of {parts_of}."
-    return "The unit is not among those that it takes."
+        limits = ", ".join(f"{100 * low:.4g} to {100 * high:.4g} %" for low, high in ranges)
+        return f"The unit's bucket is {100 * bucket:.4g} %, outside of {limits}."
+    return "The rule does not apply to this unit."

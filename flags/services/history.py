@@ -1,4 +1,4 @@
-"""What a flag was: the record read as differences, and the way back to any version."""
+"""The change history as differences, and restoring an earlier state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flags.services.errors import RefusedError, UnknownKeyError
 
 @dataclass(frozen=True, slots=True)
 class FieldDifference:
-    """One field, as it was and as it became."""
+    """One field's value before and after a change."""
 
     field: str
     before: str
@@ -23,7 +23,7 @@ class FieldDifference:
 
 
 def find_differences(before: Mapping[str, object] | None, after: Mapping[str, object]) -> list[FieldDifference]:
-    """Return what differs, rows of a list each by their number."""
+    """Return the fields that differ. Rows of a list are compared by position."""
     old, new = dict(flatten("", before or {})), dict(flatten("", after))
     names = [*new, *(name for name in old if name not in new)]
     return [
@@ -34,7 +34,7 @@ def find_differences(before: Mapping[str, object] | None, after: Mapping[str, ob
 
 
 def flatten(name: str, value: object) -> Iterator[tuple[str, str]]:
-    """Return each leaf of a document under its path."""
+    """Yield the path and the formatted value of each leaf of a document."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield from flatten(f"{name} {key}".strip(), inner)
@@ -46,7 +46,7 @@ def flatten(name: str, value: object) -> Iterator[tuple[str, str]]:
 
 
 def format_value(value: object) -> str:
-    """Return a value as a person reads it."""
+    """Return a value as text for people."""
     if value is None:
         return ""
     if isinstance(value, float) and value.is_integer():
@@ -57,13 +57,17 @@ def format_value(value: object) -> str:
 
 
 def restore_change(*, change_id: int, actor: Actor, why: str, now: datetime) -> FlagChange | PendingChange | None:
-    """Bring back what the record *change_id* left: None if it is so now. The way there is recorded as any change."""
+    """
+    Restore the state after the change *change_id*, as a new recorded change; return None if that is the current state.
+
+    Raises `UnknownKeyError`, or `RefusedError` for a rollout plan.
+    """
     record = FlagChange.objects.filter(pk=change_id).first()
     if record is None:
         raise UnknownKeyError("change", str(change_id))
     if record.subject == ChangeSubject.PLAN:
-        raise RefusedError("A plan is not restored: step back, or start another one.")
-    # Lists of ids are not in the record, and stay as they are.
+        raise RefusedError("A rollout plan cannot be restored. Step back, or start another plan.")
+    # The history masks lists of ids, so these lists stay as they are.
     patch = {name: value for name, value in record.after.items() if name not in UNIT_ID_FIELDS}
     return apply_change(
         subject=record.subject, key=record.key, patch=patch, actor=actor, why=why, now=now, action="restored"

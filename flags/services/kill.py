@@ -1,4 +1,4 @@
-"""Turning a flag off in an emergency: at once, for everybody, whoever would have had to approve."""
+"""Turns a flag off in an emergency: at once, for all units, without approval."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from flags.services.change import Actor, apply_change
 
 def kill_flag(*, key: str, actor: Actor, why: str, now: datetime) -> FlagChange | None:
     """
-    Turn the flag off, and pause the plan that would turn it up again; None if it is off already.
+    Turn the flag off, and pause the plan that would raise it again. Return None if the flag is off already.
 
-    Every process obeys within `REFRESH_SECONDS`, and what was made by the flag is forgotten.
+    Every process applies it within `REFRESH_SECONDS`. The turn-off hooks purge what was cached under the flag.
     """
     with transaction.atomic():
         record = apply_change(key=key, patch={"is_enabled": False}, actor=actor, why=why, now=now, action="killed")
@@ -28,5 +28,5 @@ def kill_flag(*, key: str, actor: Actor, why: str, now: datetime) -> FlagChange 
                 now=now,
                 action="killed",
             )
-    assert record is None or isinstance(record, FlagChange), "a kill waits for nobody"
+    assert record is None or isinstance(record, FlagChange), "a kill needs no approval"
     return record

@@ -1,8 +1,8 @@
 """
-Rollout plans: a flag goes up phase by phase while its guardrails hold, and comes down by itself when one is breached.
+Rollout plans: a flag rises phase by phase while its guardrails hold, and is turned off when a guardrail is breached.
 
-A phase is over when its time is over and every guardrail holds with enough samples. Pausing leaves the flag where it
-is; resuming begins the phase's time anew.
+A phase ends when its time is over and every guardrail holds with enough samples. A paused plan leaves the flag at its
+percentage; resuming restarts the phase's time.
 """
 
 from __future__ import annotations
@@ -31,39 +31,39 @@ ACTIVE_STATES = (State.RUNNING, State.PAUSED)
 
 @dataclass(frozen=True, slots=True)
 class GuardrailCheck:
-    """A guardrail as it was read: what a decision is kept with."""
+    """The result of checking one guardrail, saved as evidence with the plan's change."""
 
     guardrail: str
     value: float | None
     samples: int
     verdict: str
-    """holds, breached, few (too few samples to say), unreadable."""
+    """holds, breached, too_few_samples, or unreadable if the gauge failed."""
     since: str
     until: str
     on_breach: str
 
 
 def copy_template(*, template: str, flag: str, actor: Actor, why: str, now: datetime) -> RolloutPlan:
-    """Return a new plan for *flag*, a draft, with the phases and guardrails of the template."""
+    """Return a new draft plan for *flag* with the phases and guardrails of the template."""
     row = find_plan(template)
     number = RolloutPlan.objects.filter(flag__key=flag).count() + 1
     key = f"{flag}-{number}"[-64:]
-    patch = plan_document(row) | {"key": key, "flag": flag, "state": State.DRAFT, "phase": 0, "phase_since": None}
+    patch = plan_document(row) | {"key": key, "flag": flag, "state": State.DRAFT, "phase": 0, "phase_started_at": None}
     apply_change(subject=ChangeSubject.PLAN, key=key, patch=patch, actor=actor, why=why, now=now, create=True)
     return find_plan(key)
 
 
 def start(*, key: str, actor: Actor, why: str, now: datetime) -> RolloutPlan | PendingChange:
-    """Enter the first phase; or wait for approval, if the flag needs it."""
+    """Start the first phase; return a pending change if the flag needs approval."""
     plan = find_plan(key)
     if plan.flag is None:
-        raise RefusedError(f"{key} is a template: copy it for a flag.")
+        raise RefusedError(f"{key} is a template. Copy it for a flag.")
     if plan.state in ACTIVE_STATES:
-        raise RefusedError(f"{key} is {plan.get_state_display()} already.")
-    if other := RolloutPlan.objects.filter(flag=plan.flag, state__in=ACTIVE_STATES).first():
-        raise RefusedError(f"{plan.flag} is on the plan {other} already: stop that first.")
+        raise RefusedError(f"{key} is already {plan.get_state_display()}.")
+    if active := RolloutPlan.objects.filter(flag=plan.flag, state__in=ACTIVE_STATES).first():
+        raise RefusedError(f"{plan.flag} is already on the plan {active}. Stop that plan first.")
     return transition_plan(
-        plan, actor, why, now, "started", state=State.RUNNING, phase=1, phase_since=format_timestamp(now)
+        plan, actor, why, now, "started", state=State.RUNNING, phase=1, phase_started_at=format_timestamp(now)
     )
 
 
@@ -73,74 +73,78 @@ def pause(*, key: str, actor: Actor, why: str, now: datetime) -> RolloutPlan | P
 
 
 def resume(*, key: str, actor: Actor, why: str, now: datetime) -> RolloutPlan | PendingChange:
-    """Go on in the same phase, whose time begins anew; a flag that was turned off is on again."""
+    """Continue in the same phase, whose time restarts. A flag that was turned off is turned on again."""
     plan = require_plan_state(key, State.PAUSED)
-    return transition_plan(plan, actor, why, now, "resumed", state=State.RUNNING, phase_since=format_timestamp(now))
+    return transition_plan(
+        plan, actor, why, now, "resumed", state=State.RUNNING, phase_started_at=format_timestamp(now)
+    )
 
 
 def step_back(*, key: str, actor: Actor, why: str, now: datetime) -> RolloutPlan | PendingChange:
-    """Go back to the phase before, whose time begins anew."""
+    """Return to the previous phase, whose time restarts."""
     plan = require_plan_state(key, *ACTIVE_STATES)
     if plan.phase <= 1:
-        raise RefusedError(f"{key} is in its first phase: stop it, or turn the flag off.")
+        raise RefusedError(f"{key} is in its first phase. Stop the plan, or turn the flag off.")
     return transition_plan(
-        plan, actor, why, now, "stepped back", phase=plan.phase - 1, phase_since=format_timestamp(now)
+        plan, actor, why, now, "stepped back", phase=plan.phase - 1, phase_started_at=format_timestamp(now)
     )
 
 
 def stop(*, key: str, actor: Actor, why: str, now: datetime) -> RolloutPlan | PendingChange:
-    """Give the plan up; the flag stays at its percentage."""
+    """Stop the plan; the flag stays at its percentage."""
     return transition_plan(require_plan_state(key, *ACTIVE_STATES), actor, why, now, "stopped", state=State.FINISHED)
 
 
 def advance(*, now: datetime) -> list[FlagChange]:
-    """Look at every plan that runs, and return what was done: next phases, ends, pauses, roll-backs."""
-    done = []
+    """Check every running plan and return the changes made: next phases, finished plans, pauses, roll-backs."""
+    changes = []
     for key in RolloutPlan.objects.filter(state=State.RUNNING).values_list("key", flat=True):
         try:
             if record := advance_plan(key, now):
-                done.append(record)
+                changes.append(record)
         except DatabaseError:
             log.exception("rollout_not_advanced", extra={"plan": key})
-    return done
+    return changes
 
 
 def advance_plan(key: str, now: datetime) -> FlagChange | None:
-    """Look at one plan. Several beats may do so at once: the row's lock lets one act."""
+    """Check one plan. The row's lock keeps concurrent runs from advancing it twice."""
     with transaction.atomic():
         plan = RolloutPlan.objects.select_for_update(of=("self",)).select_related("flag").get(key=key)
         if plan.state != State.RUNNING or plan.flag is None or plan.phase_started_at is None:
             return None
-        looks = [check_guardrail(row, plan.phase_started_at, now) for row in plan.guardrails.all()]
-        if breached := [look for look in looks if look.verdict == "breached"]:
-            return handle_breach(plan, breached, looks, now)
+        checks = [check_guardrail(row, plan.phase_started_at, now) for row in plan.guardrails.all()]
+        if breached := [check for check in checks if check.verdict == "breached"]:
+            return handle_breach(plan, breached, checks, now)
         phases = list(plan.phases.all())
         is_over = now >= plan.phase_started_at + timedelta(hours=phases[plan.phase - 1].hours)
-        if not is_over or any(look.verdict != "holds" for look in looks):
+        if not is_over or any(check.verdict != "holds" for check in checks):
             return None
         actor = Actor(system=f"rollout:{key}")
         if plan.phase == len(phases):
-            why = f"Its last phase, {phases[-1].percentage:g} %, is over."
-            transition_plan(plan, actor, why, now, "finished", looks, state=State.FINISHED)
+            why = f"The last phase, {phases[-1].percentage:g} %, is over."
+            transition_plan(plan, actor, why, now, "finished", checks, state=State.FINISHED)
         else:
             number = plan.phase + 1
-            why = f"Phase {plan.phase} is over and its guardrails hold: {phases[number - 1].percentage:g} %."
-            transition_plan(plan, actor, why, now, "advanced", looks, phase=number, phase_since=format_timestamp(now))
+            why = f"Phase {plan.phase} is over and the guardrails hold: raised to {phases[number - 1].percentage:g} %."
+            transition_plan(
+                plan, actor, why, now, "advanced", checks, phase=number, phase_started_at=format_timestamp(now)
+            )
         return FlagChange.objects.filter(subject=ChangeSubject.PLAN, key=key).first()
 
 
-def check_guardrail(row: Guardrail, phase_since: datetime, now: datetime) -> GuardrailCheck:
-    """Read one guardrail over its window, as far as that lies in the phase."""
-    since = max(phase_since, now - timedelta(minutes=row.window_minutes))
+def check_guardrail(row: Guardrail, phase_started_at: datetime, now: datetime) -> GuardrailCheck:
+    """Check one guardrail over its window, which never starts before the phase."""
+    since = max(phase_started_at, now - timedelta(minutes=row.window_minutes))
     value: float | None = None
     samples, verdict = 0, "unreadable"
     try:
-        found = gauges.read_gauge(row.gauge, row.variant, since, now)
-        value, samples = found.value, found.samples
+        metric = gauges.read_gauge(row.gauge, row.variant, since, now)
+        value, samples = metric.value, metric.samples
         is_within = value <= row.threshold if row.bound == Guardrail.Bound.AT_MOST else value >= row.threshold
-        verdict = "few" if samples < row.min_samples else "holds" if is_within else "breached"
+        verdict = "too_few_samples" if samples < row.min_samples else "holds" if is_within else "breached"
     except (KeyError, DatabaseError):
-        log.exception("guardrail_unreadable", extra={"reading": row.gauge})
+        log.exception("guardrail_gauge_failed", extra={"metric": row.gauge})
     return GuardrailCheck(
         str(row), value, samples, verdict, format_timestamp(since) or "", format_timestamp(now) or "", row.on_breach
     )
@@ -149,10 +153,10 @@ def check_guardrail(row: Guardrail, phase_since: datetime, now: datetime) -> Gua
 def handle_breach(
     plan: RolloutPlan, breached: Sequence[GuardrailCheck], checks: Sequence[GuardrailCheck], now: datetime
 ) -> FlagChange | None:
-    """Do what the breached guardrails ask for, the sharper of them first, and keep what was read."""
+    """Roll the flag back or pause the plan, as the breached guardrails require; a roll-back takes precedence."""
     actor = Actor(system=f"rollout:{plan.key}")
-    first = next((look for look in breached if look.on_breach == Guardrail.OnBreach.ROLL_BACK), breached[0])
-    why = f"Guardrail breached: {first.guardrail}, but it is {first.value:g} over {first.samples} samples."
+    first = next((check for check in breached if check.on_breach == Guardrail.OnBreach.ROLL_BACK), breached[0])
+    why = f"Guardrail breached: {first.guardrail}; the value is {first.value:g} over {first.samples} samples."
     if first.on_breach == Guardrail.OnBreach.PAUSE:
         transition_plan(plan, actor, why, now, "paused", checks, state=State.PAUSED)
     else:
@@ -172,9 +176,9 @@ def transition_plan(
     checks: Sequence[GuardrailCheck] = (),
     **patch: Any,
 ) -> RolloutPlan | PendingChange:
-    """Write the plan's new state, and bring the flag to where the plan is."""
+    """Save the plan's new state, and set the flag to the percentage of its phase."""
     with transaction.atomic():
-        done = apply_change(
+        outcome = apply_change(
             subject=ChangeSubject.PLAN,
             key=plan.key,
             patch=patch,
@@ -182,10 +186,10 @@ def transition_plan(
             why=why,
             now=now,
             action=action,
-            evidence=[asdict(look) for look in checks],
+            evidence=[asdict(check) for check in checks],
         )
-        if isinstance(done, PendingChange):
-            return done
+        if isinstance(outcome, PendingChange):
+            return outcome
         plan = find_plan(plan.key)
         apply_phase_percentage(plan, actor=actor, why=why, now=now)
     return plan
@@ -194,7 +198,7 @@ def transition_plan(
 def apply_phase_percentage(
     plan: RolloutPlan, *, actor: Actor, why: str, now: datetime, approved_by: User | None = None
 ) -> None:
-    """Bring the flag of a plan that runs to the percentage of its phase, and on."""
+    """Turn the flag of a running plan on, at the percentage of the current phase."""
     if plan.state != State.RUNNING or plan.flag is None:
         return
     percentage = list(plan.phases.all())[plan.phase - 1].percentage
@@ -213,8 +217,10 @@ def find_plan(key: str) -> RolloutPlan:
 
 
 def require_plan_state(key: str, *states: str) -> RolloutPlan:
-    """Return the plan if it is in one of *states*, or refuse."""
+    """Return the plan if it is in one of *states*. Raises `RefusedError` otherwise."""
     plan = find_plan(key)
     if plan.state not in states:
-        raise RefusedError(f"{key} is {plan.get_state_display()}; this is for a plan that is {' or '.join(states)}.")
+        raise RefusedError(
+            f"{key} is {plan.get_state_display()}. This step needs a plan that is {' or '.join(states)}."
+        )
     return plan

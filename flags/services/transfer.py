@@ -1,4 +1,4 @@
-"""Flags, segments and templates of plans as YAML: from one installation to another, or kept beside the code."""
+"""Export and import of flags, segments and plan templates as YAML, to copy between installations or keep in Git."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from flags.models import ChangeSubject, Flag, PendingChange, RolloutPlan, Segmen
 from flags.services.change import SUBJECT_HANDLERS, Actor, apply_change
 
 SECTIONS = {"segments": ChangeSubject.SEGMENT, "flags": ChangeSubject.FLAG, "plans": ChangeSubject.PLAN}
-"""In the order that they need each other."""
-RUNTIME_FIELDS = {"state", "phase", "phase_since", "flag"}
+"""Sections of the file, in dependency order."""
+RUNTIME_FIELDS = {"state", "phase", "phase_started_at", "flag"}
 
 
 @dataclass(frozen=True, slots=True)
 class ImportOutcome:
-    """What became of one document: made, changed, unchanged, waits for approval."""
+    """The outcome for one document: created, changed, unchanged or pending approval."""
 
     subject: str
     key: str
@@ -32,21 +32,21 @@ class ImportOutcome:
 def export_yaml() -> str:
     """Return every flag, segment and template as YAML."""
     templates = RolloutPlan.objects.filter(flag=None)
-    everything = {
+    sections = {
         "segments": [segment_document(row) for row in Segment.objects.all()],
         "flags": [flag_document(row) for row in sort_by_prerequisites(list(Flag.objects.filter(is_archived=False)))],
         "plans": [{k: v for k, v in plan_document(row).items() if k not in RUNTIME_FIELDS} for row in templates],
     }
-    return yaml.safe_dump(everything, sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(sections, sort_keys=False, allow_unicode=True)
 
 
 def sort_by_prerequisites(flags: Sequence[Flag]) -> list[Flag]:
-    """Return the flags so that each comes after those that it needs."""
+    """Return the flags in an order in which each comes after its prerequisites."""
     ordered: list[Flag] = []
     todo = list(flags)
     while todo:
-        done = {row.pk for row in ordered}
-        ready = [row for row in todo if set(row.prerequisites.values_list("required_flag_id", flat=True)) <= done]
+        placed = {row.pk for row in ordered}
+        ready = [row for row in todo if set(row.prerequisites.values_list("required_flag_id", flat=True)) <= placed]
         ordered += ready or todo
         todo = [row for row in todo if ready and row not in ready]
     return ordered
@@ -54,51 +54,56 @@ def sort_by_prerequisites(flags: Sequence[Flag]) -> list[Flag]:
 
 def import_yaml(*, text: str, actor: Actor, why: str, now: datetime, dry_run: bool = False) -> list[ImportOutcome]:
     """
-    Make or change what the YAML names, all of it or nothing; what it does not name stays.
+    Create or change the objects in the YAML, all or none. Objects that it does not contain stay as they are.
 
-    *dry_run* says what would come of it. Raises `ValidationError` by place, such as flags/dark_mode.
+    *dry_run* returns the outcomes without saving. Raises `ValidationError` by place, such as flags/dark_mode.
     """
-    found = parse_yaml(text)
-    done, wrong = [], {}
+    content = parse_yaml(text)
+    outcomes, errors = [], {}
     with transaction.atomic():
-        for part, subject in SECTIONS.items():
-            for number, document in enumerate(found.get(part) or []):
+        for section, subject in SECTIONS.items():
+            for number, document in enumerate(content.get(section) or []):
                 key = document.get("key", "") if isinstance(document, Mapping) else ""
                 try:
-                    done.append(import_document(subject, document, actor, why, now))
+                    outcomes.append(import_document(subject, document, actor, why, now))
                 except ValidationError as error:
-                    wrong[f"{part}/{key or number}"] = error.detail
-        if wrong:
-            raise ValidationError(wrong)
+                    errors[f"{section}/{key or number}"] = error.detail
+        if errors:
+            raise ValidationError(errors)
         if dry_run:
             transaction.set_rollback(True)
-    return done
+    return outcomes
 
 
 def parse_yaml(text: str) -> dict[str, Any]:
-    """Return the YAML as an object of lists, or raise `ValidationError`."""
+    """Return the YAML as a mapping of lists. Raises `ValidationError`."""
     try:
-        found = yaml.safe_load(text)
+        content = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ValidationError({"text": [f"This is no YAML: {error}"]}) from error
+        raise ValidationError({"text": [f"Invalid YAML: {error}"]}) from error
     if (
-        not isinstance(found, dict)
-        or set(found) - set(SECTIONS)
-        or not all(isinstance(v, list) for v in found.values())
+        not isinstance(content, dict)
+        or set(content) - set(SECTIONS)
+        or not all(isinstance(rows, list) for rows in content.values())
     ):
-        raise ValidationError({"text": [f"Give an object with lists under {', '.join(SECTIONS)}; nothing else."]})
-    return found
+        raise ValidationError({"text": [f"Give an object with lists under {', '.join(SECTIONS)}, and nothing else."]})
+    return content
 
 
 def import_document(subject: ChangeSubject, document: Document, actor: Actor, why: str, now: datetime) -> ImportOutcome:
-    """Make or change one thing."""
+    """Create or change one object."""
     if not isinstance(document, Mapping) or not isinstance(document.get("key"), str):
-        raise ValidationError({"key": ["Give an object with its key."]})
+        raise ValidationError({"key": ["Give an object with a key."]})
     key = document["key"]
     is_new = not SUBJECT_HANDLERS[subject].model.objects.filter(key=key).exists()
     record = apply_change(
         subject=subject, key=key, patch=document, actor=actor, why=why, now=now, action="imported", create=is_new
     )
-    waits = isinstance(record, PendingChange)
-    outcome = "waits for approval" if waits else "unchanged" if record is None else "made" if is_new else "changed"
+    is_pending = isinstance(record, PendingChange)
+    if is_pending:
+        outcome = "pending approval"
+    elif record is None:
+        outcome = "unchanged"
+    else:
+        outcome = "created" if is_new else "changed"
     return ImportOutcome(subject, key, outcome)

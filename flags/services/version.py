@@ -1,4 +1,4 @@
-"""Whether the flags are other than they were: for who keeps what was made of an answer."""
+"""The version of the flags, for caches of results that depend on flags."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from flags.snapshot import flag_snapshot
 
 def flags_version() -> str:
     """
-    Return what is another as soon as this process knows of another flag, segment, phase or experiment.
+    Return a digest that changes when this process loads a changed flag, segment, phase or experiment.
 
-    By itself it says nothing of a unit: what a flag is worth for one may also change with what is known of it.
+    The digest does not depend on a unit: a flag's value for a unit may also change with the unit's attributes.
     """
     return flag_snapshot.current().digest

@@ -1,4 +1,4 @@
-"""The week's experiments in a few lines each: what runs, how it stands, and what somebody should look at."""
+"""A weekly digest of experiments: for each its state, its latest results and what needs attention."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ WEEK = timedelta(days=7)
 
 
 def build_weekly_digest(*, now: datetime) -> list[str]:
-    """Return a line for each experiment that runs, is paused, or was finished this week."""
-    open_ones = Q(state__in=[Experiment.State.RUNNING, Experiment.State.PAUSED])
-    rows = Experiment.objects.filter(open_ones | Q(finished_at__gte=now - WEEK)).select_related("goal")
+    """Return one line for each experiment that is running, paused, or was finished this week."""
+    is_active = Q(state__in=[Experiment.State.RUNNING, Experiment.State.PAUSED])
+    rows = Experiment.objects.filter(is_active | Q(finished_at__gte=now - WEEK)).select_related("goal")
     return [digest_line(row, now) for row in rows]
 
 
 def digest_line(experiment: Experiment, now: datetime) -> str:
-    """Return one experiment's line."""
+    """Return the line of one experiment."""
     if experiment.state == Experiment.State.FINISHED:
-        decided = f"decided for {experiment.decision}" if experiment.decision else "without a decision"
-        return f"{experiment.key}: finished, {decided}."
+        decision = f"decision: {experiment.decision}" if experiment.decision else "without a decision"
+        return f"{experiment.key}: finished, {decision}."
     since = experiment.started_at or now
-    told = [f"{experiment.key}: {experiment.get_state_display().lower()} for {(now - since).days} days"]
-    snapshot = experiment.snapshots.first()
-    told += [] if snapshot is None else describe_latest_analysis(experiment, snapshot)
-    if snapshot is None or now - snapshot.analyzed_at > timedelta(days=2):
-        told.append("NOT LOOKED AT for two days")
+    parts = [f"{experiment.key}: {experiment.get_state_display().lower()} for {(now - since).days} days"]
+    analysis = experiment.interim_analyses.first()
+    parts += [] if analysis is None else describe_latest_analysis(experiment, analysis)
+    if analysis is None or now - analysis.analyzed_at > timedelta(days=2):
+        parts.append("NOT ANALYZED for two days")
     if now - since > LONG_RUNNING:
-        told.append("runs longer than 60 days: decide")
-    return "; ".join(told) + "."
+        parts.append("running for more than 60 days: decide")
+    return "; ".join(parts) + "."
 
 
 def describe_latest_analysis(experiment: Experiment, analysis: InterimAnalysis) -> list[str]:
-    """Return what the newest look says, the worrying first."""
-    told = [f"{sum(analysis.units.values()):,} units"]
+    """Return the findings of the latest analysis, problems first."""
+    parts = [f"{sum(analysis.units.values()):,} units"]
     if analysis.sample_ratio_p < SAMPLE_RATIO_ALPHA:
-        told.append(f"WRONG SPLIT (p {analysis.sample_ratio_p:.2g}): do not believe the results")
+        parts.append(f"SAMPLE RATIO MISMATCH (p {analysis.sample_ratio_p:.2g}): do not use the results")
     results = list(analysis.results.filter(slice_label="").select_related("metric"))
-    told += [
+    parts += [
         f"WORSE on {row.metric.key}: {row.variant}" for row in results if row.verdict == ExperimentResult.Verdict.WORSE
     ]
-    told += [
+    parts += [
         f"{row.variant} {row.lift:+.1%} ({row.lift_low:+.1%} to {row.lift_high:+.1%}) on {row.metric.key}"
         for row in results
         if row.metric_id == experiment.goal_id and None not in (row.lift, row.lift_low, row.lift_high)
     ]
     if analysis.days_left:
-        told.append(f"about {analysis.days_left:.0f} days still")
-    return told
+        parts.append(f"about {analysis.days_left:.0f} days left")
+    return parts

@@ -84,7 +84,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['-started_at', '-pk'],
-                'indexes': [models.Index(fields=['name', '-started_at'], name='runs_of_duty')],
+                'indexes': [models.Index(fields=['name', '-started_at'], name='runs_by_task')],
             },
         ),
         migrations.CreateModel(

@@ -1,1 +1,1 @@
-"""Embedders turn text into unit vectors: one module a model family; `services/wiring.py` chooses."""
+"""Embedders turn texts and pictures into unit vectors. One module for each family of embedding models."""

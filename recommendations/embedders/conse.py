@@ -1,9 +1,9 @@
 """
-Texts and pictures in one space without a network: a picture is what it shows, in the words of a text model.
+Embeds texts and pictures in one space without network access, by naming what a picture shows with a text model.
 
-ConSE (Norouzi et al., 2014): the vector of a picture is the mean of the text vectors of its likeliest classes, weighted
-by their chances. It knows 1,000 kinds of things, and no colours, counts, deeds or faces: it is no CLIP. This module is
-loaded only if a space is embedded by it: its packages are no requirement.
+ConSE (Norouzi et al., 2014): the vector of a picture is the mean of the text vectors of its most probable classes,
+weighted by their probabilities. It covers 1,000 classes of objects, but no colors, counts, actions or faces, so it
+does not replace CLIP. This module is imported only if a space uses it, because its packages are optional.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from recommendations.embedders.pictures import open_picture
 from recommendations.embedders.wordllama_text import WordLlamaText
 
 TOP_CLASSES = 10
-"""Classes that a picture's vector is made of, as in the paper. Changes the answer."""
+"""Number of classes in the vector of a picture, as in the paper. Changes the answer."""
 VERSION = "efficientnet-lite0-0.1.0"
 
 
 @dataclass(frozen=True)
 class ConseText:
-    """The text space of WordLlama, with pictures in it."""
+    """Embeds texts with WordLlama, and pictures in the same space."""
 
-    text: WordLlamaText = WordLlamaText()  # noqa: RUF009 -- it is frozen, and keeps nothing
+    text: WordLlamaText = WordLlamaText()  # noqa: RUF009 -- frozen and without state
 
     @property
     def name(self) -> str:
@@ -51,13 +51,13 @@ class ConseText:
 
 
 def mean_class_vectors(probabilities: Float32Array, vectors_by_class: Float32Array) -> Float32Array:
-    """Return the mean (n, d) of *classes* (c, d), weighted by the `LIKELIEST` of *chances* (n, c) of each row."""
-    least = np.sort(probabilities, axis=1)[:, -TOP_CLASSES:][:, :1]
-    weights = np.where(probabilities >= least, probabilities, 0)
+    """Return the means (n, d) of *vectors_by_class* (c, d), weighted by the top *probabilities* (n, c) of each row."""
+    threshold = np.sort(probabilities, axis=1)[:, -TOP_CLASSES:][:, :1]
+    weights = np.where(probabilities >= threshold, probabilities, 0)
     return (weights / weights.sum(axis=1, keepdims=True)) @ vectors_by_class
 
 
 @functools.cache
 def class_vectors(text: WordLlamaText) -> Float32Array:
-    """Return the text vectors (1000, d) of the classes' names, made once a process."""
+    """Return the text vectors (1000, d) of the class names. Computed once per process."""
     return text.embed([get_1k_class_name(number) for number in range(1000)])

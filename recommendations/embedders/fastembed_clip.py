@@ -1,7 +1,7 @@
 """
-A model from a hub that puts texts and pictures into one space (CLIP ViT-B/32), run by fastembed.
+Embeds texts and pictures in one space with a model from a hub (CLIP ViT-B/32), run by fastembed.
 
-Only the wiring loads this module, and only if a space is embedded by it: fastembed is not a requirement.
+This module is imported only if a space uses it, because fastembed is optional.
 """
 
 import functools
@@ -22,7 +22,7 @@ IMAGE_MODEL = "Qdrant/clip-ViT-B-32-vision"
 
 @dataclass(frozen=True)
 class FastembedClip:
-    """The two halves of CLIP; each is downloaded at its first use, or read from a folder that holds its files."""
+    """The text and image models of CLIP. Each is downloaded at its first use, or read from a folder with its files."""
 
     text_folder: str = ""
     image_folder: str = ""
@@ -38,11 +38,11 @@ class FastembedClip:
         return ImageEmbedding.get_embedding_size(self.image_model)
 
     def embed(self, texts: Sequence[str]) -> Float32Array:
-        """Return unit rows (n, d) float32; zeros for an empty text. The model reads 77 tokens."""
+        """Return unit rows (n, d) float32; zeros for an empty text. The model reads the first 77 tokens."""
         return embed_nonempty(texts, self.dimension, self._text_vectors)
 
     def embed_images(self, images: Sequence[bytes]) -> Float32Array:
-        """See `ImageEmbedder.embed_images`."""
+        """See `CrossModalEmbedder.embed_images`."""
         if not images:
             return np.zeros((0, self.dimension), np.float32)
         pictures = [open_picture(number, image) for number, image in enumerate(images)]
@@ -54,11 +54,11 @@ class FastembedClip:
 
 @functools.cache
 def load_clip_text(model: str, folder: str) -> TextEmbedding:
-    """Return the text half, read once a process."""
+    """Return the text model. Loaded once per process."""
     return TextEmbedding(model, specific_model_path=folder or None)
 
 
 @functools.cache
 def load_clip_image(model: str, folder: str) -> ImageEmbedding:
-    """Return the picture half, read once a process."""
+    """Return the image model. Loaded once per process."""
     return ImageEmbedding(model, specific_model_path=folder or None)

@@ -1,7 +1,7 @@
 """
-A text model from a hub, run by fastembed: better English or many languages, for those with a network.
+Embeds texts with a model from a hub, run by fastembed: for better English or many languages. Needs a download.
 
-Only the wiring loads this module, and only if the settings ask for it: fastembed is not a requirement.
+This module is imported only if the settings name it, because fastembed is optional.
 """
 
 import functools
@@ -21,12 +21,12 @@ DEFAULT_MODEL = "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"
 
 @dataclass(frozen=True)
 class FastembedText:
-    """A model that fastembed knows, downloaded at the first use or read from *folder*."""
+    """A model that fastembed supports, downloaded at the first use or read from *folder*."""
 
     model: str = DEFAULT_MODEL
-    """Changes the answer, and its name: posts are embedded anew."""
+    """Changes the answer and the name of the embedder, so all posts are embedded again."""
     folder: str = ""
-    """A folder that already holds the model's files; then nothing is downloaded. Changes no answer."""
+    """A folder with the model's files, to avoid the download. Does not change the answer."""
 
     @property
     def name(self) -> str:
@@ -37,7 +37,7 @@ class FastembedText:
         return TextEmbedding.get_embedding_size(self.model)
 
     def embed(self, texts: Sequence[str]) -> Float32Array:
-        """Return unit rows (n, d) float32; zeros for an empty text. The model's window cuts a long one."""
+        """Return unit rows (n, d) float32; zeros for an empty text. A long text is cut to the model's window."""
         return embed_nonempty(texts, self.dimension, self._vectors)
 
     def _vectors(self, texts: Sequence[str]) -> Float32Array:
@@ -48,5 +48,5 @@ class FastembedText:
 
 @functools.cache
 def load_text_embedding(model: str, folder: str) -> TextEmbedding:
-    """Return the model, read once a process."""
+    """Return the model. Loaded once per process."""
     return TextEmbedding(model, specific_model_path=folder) if folder else TextEmbedding(model)

@@ -1,4 +1,4 @@
-"""Which embedder a setting means. A module is loaded when it is asked for: it may not be installed."""
+"""The embedders by name. A module is imported when it is first used, because its packages may not be installed."""
 
 import functools
 import importlib
@@ -20,14 +20,14 @@ CROSS_MODAL_EMBEDDERS = {
 
 
 class EmbedderError(RuntimeError):
-    """The embedder asked for cannot be used here."""
+    """The requested embedder cannot be used."""
 
 
 @functools.cache
 def get_embedder(name: str, model: str = "") -> Embedder:
-    """Return the embedder *name*, once a process; *model* is for those that know several."""
+    """Return the embedder *name*, created once per process. *model* is for fastembed. Raises `EmbedderError`."""
     if name not in TEXT_EMBEDDERS:
-        raise EmbedderError(f"EMBEDDER={name}: no such embedder; there are {', '.join(TEXT_EMBEDDERS)}.")
+        raise EmbedderError(f"There is no embedder {name!r}. Set EMBEDDER to one of {', '.join(TEXT_EMBEDDERS)}.")
     build = load_embedder_class(name, *TEXT_EMBEDDERS[name])
     embedder: Embedder = build(model) if name == "fastembed" else build()
     return embedder
@@ -35,18 +35,20 @@ def get_embedder(name: str, model: str = "") -> Embedder:
 
 @functools.cache
 def get_cross_modal_embedder(name: str) -> CrossModalEmbedder:
-    """Return the embedder of texts and pictures *name*, once a process; raise `EmbedderError` if there is none."""
+    """Return the cross-modal embedder *name*, created once per process. Raises `EmbedderError` if there is none."""
     if name not in CROSS_MODAL_EMBEDDERS:
-        raise EmbedderError(f"{name}: nothing here embeds by it; its vectors come from the platform.")
+        raise EmbedderError(
+            f"The embedding model {name} cannot embed texts here, because the platform sends its vectors."
+        )
     embedder: CrossModalEmbedder = load_embedder_class(name, *CROSS_MODAL_EMBEDDERS[name])()
     return embedder
 
 
 def load_embedder_class(name: str, module: str, class_name: str) -> Callable[..., Any]:
-    """Return the class of an embedder, whose package may not be installed."""
+    """Return the class of an embedder. Raises `EmbedderError` if its package is not installed."""
     try:
         build: Callable[..., Any] = getattr(importlib.import_module(module), class_name)
     except ModuleNotFoundError as error:
-        advice = f"pip install {error.name}, or choose EMBEDDER=wordllama."
-        raise EmbedderError(f"EMBEDDER={name} needs the package {error.name}: {advice}") from error
+        advice = f"Run pip install {error.name}, or set EMBEDDER=wordllama."
+        raise EmbedderError(f"EMBEDDER={name} needs the package {error.name}. {advice}") from error
     return build

@@ -1,4 +1,4 @@
-"""A deterministic embedder for unit tests: words hashed into a few dimensions. It knows no meaning."""
+"""A deterministic embedder for unit tests: words are hashed into a few dimensions, without their meaning."""
 
 import re
 import zlib
@@ -15,7 +15,7 @@ WORD = re.compile(r"\w+|[^\w\s]")
 
 @dataclass(frozen=True)
 class TinyText:
-    """Feature hashing with signs (Weinberger et al., 2009): similarity is shared words."""
+    """Feature hashing with signs (Weinberger et al., 2009). Texts are similar if they share words."""
 
     dimension: int = 64
 

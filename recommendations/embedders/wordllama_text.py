@@ -1,9 +1,9 @@
 """
-The default text embedder: WordLlama's static token vectors, read from the wheel that pip installed.
+The default text embedder: WordLlama's static token vectors, read from the installed wheel.
 
-The wheel is used as a box of two files. Importing `wordllama` itself would set up the root logger, bring an
-HTTP client, and look for the tokenizer in a folder that the wheel does not have and then *download* it.
-Nothing here can open a connection.
+This module reads two files from the wheel and does not import `wordllama`. The import would configure the root logger,
+load an HTTP client, look for the tokenizer in a folder that the wheel does not have, and then *download* it. This
+module never opens a connection.
 """
 
 import functools
@@ -24,16 +24,16 @@ WEIGHTS = "weights/l2_supercat_256.safetensors"
 TOKENIZER = "tokenizers/l2_supercat_tokenizer_config.json"
 NAME = f"wordllama-l2-supercat-256@{importlib.metadata.version('wordllama')}"
 BATCH_TEXTS = 256
-"""Texts tokenised at once. Changes the speed, never the vectors."""
+"""Texts tokenized in one batch. Changes the speed, never the vectors."""
 
 
 class ModelFileError(RuntimeError):
-    """The installed package does not hold the model files that this embedder reads."""
+    """The installed package does not have the model files that this embedder reads."""
 
 
 @dataclass(frozen=True)
 class WordLlamaText:
-    """The mean of 256-d token vectors. Best in English, fair in other languages; knows no word order."""
+    """The mean of 256-d token vectors. Best in English, fair in other languages. Ignores the word order."""
 
     dimension: int = 256
     name: str = NAME
@@ -44,12 +44,12 @@ class WordLlamaText:
 
 
 def mean_token_vectors(texts: Sequence[str]) -> Float32Array:
-    """Return the mean token vector of each text, (n, 256) float32, not normalised."""
+    """Return the mean token vector of each text, (n, 256) float32, not normalized."""
     vectors, tokenizer = load_model_files()
     means = np.zeros((len(texts), vectors.shape[1]), dtype=np.float32)
     for start in range(0, len(texts), BATCH_TEXTS):
         batch = list(texts[start : start + BATCH_TEXTS])
-        # Row by row, not padded to a block: one long text would multiply the memory of all.
+        # Row by row and without padding: otherwise one long text would multiply the memory of the whole batch.
         for row, encoded in enumerate(tokenizer.encode_batch_fast(batch, add_special_tokens=False), start):
             if encoded.ids:
                 means[row] = vectors[encoded.ids].mean(axis=0)
@@ -58,7 +58,7 @@ def mean_token_vectors(texts: Sequence[str]) -> Float32Array:
 
 @functools.cache
 def load_model_files() -> tuple[Float32Array, Tokenizer]:
-    """Return the token vectors (32000, 256) and the tokenizer, read once a process."""
+    """Return the token vectors (32000, 256) and the tokenizer. Loaded once per process."""
     tokenizer = Tokenizer.from_file(str(model_file(TOKENIZER)))
     tokenizer.no_padding()
     tokenizer.no_truncation()
@@ -67,7 +67,7 @@ def load_model_files() -> tuple[Float32Array, Tokenizer]:
 
 
 def model_file(name: str) -> Path:
-    """Return the path of a file in the installed package without importing the package."""
+    """Return the path of a file in the installed package, without importing the package. Raises `ModelFileError`."""
     spec = importlib.util.find_spec("wordllama")
     for folder in (spec.submodule_search_locations or []) if spec else []:
         path = Path(folder) / name

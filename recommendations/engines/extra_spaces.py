@@ -1,4 +1,4 @@
-"""What all engines do alike with their extra spaces: vectors beside an engine's own, such as collaborative factors."""
+"""The extra spaces of engines: vectors in addition to the engine's own, such as collaborative factors."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from recommendations.ports import VectorError
 S = TypeVar("S")
 
 NO_EXTRA_SPACES: Mapping[str, int] = MappingProxyType({})
-"""Dimensions of the extra spaces, by name, of an engine that has none."""
+"""The dimensions of the extra spaces, by name, of an engine without any."""
 
 
 def space_named(name: str, spaces: Mapping[str, S]) -> S:
-    """Return the extra space of this name, or raise `VectorError` with the names that there are."""
+    """Return the extra space *name*. Raises `VectorError` with the existing names if there is none."""
     if name not in spaces:
-        raise VectorError(f"There is no extra space {name!r}; this engine has {', '.join(spaces) or 'none'}.")
+        raise VectorError(f"There is no extra space {name!r}. The extra spaces are: {', '.join(spaces) or 'none'}.")
     return spaces[name]

@@ -1,4 +1,4 @@
-"""The control engine: NumPy, slow and obvious. It is kept for ever as the definition of right for the others."""
+"""The control engine, in plain NumPy: slow and obvious. It defines the correct results of every other engine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from recommendations.ports import VectorError
 
 
 def validate_vectors(name: str, vectors: Float32Array, dimension: int) -> Float32Array:
-    """Return *vectors* as float32 rows of *dimension*, or raise `VectorError` naming them."""
+    """Return *vectors* as float32 (n, dimension). Raises `VectorError` for a wrong shape, NaN or infinity."""
     vectors = np.ascontiguousarray(vectors, np.float32)
     if vectors.ndim != 2 or vectors.shape[1] != dimension:
         raise VectorError(f"{name}: give rows of {dimension} numbers, not an array of shape {vectors.shape}.")
@@ -32,20 +32,20 @@ def validate_vectors(name: str, vectors: Float32Array, dimension: int) -> Float3
 
 
 def normalize_rows(vectors: Float32Array) -> Float32Array:
-    """Return the rows at length 1; a zero row stays zero."""
+    """Return *vectors* (n, d) with rows of length 1; a zero row stays zero."""
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
     return np.divide(vectors, lengths, out=np.zeros(vectors.shape), where=lengths > 0).astype(np.float32)
 
 
 def max_weighted_cosine(weights: Float32Array, cosines: Float32Array) -> Float32Array:
-    """Return the highest weight · cosine of each row (n, k); 0 if there are no interests."""
+    """Return the maximum of *weights* (k,) · *cosines* (n, k) in each row, as (n,); 0 if there are no interests."""
     if cosines.shape[1] == 0:
         return np.zeros(len(cosines), np.float32)
     return (cosines * weights).max(axis=1).astype(np.float32)
 
 
 class VectorMatrix:
-    """The unit vectors of one space, by catalogue row, with their post ids; zeros where a row has no vector."""
+    """The unit vectors of one space, by catalogue row, with their post ids. A row without a vector is zeros."""
 
     def __init__(self, dimension: int) -> None:
         self.dimension = dimension
@@ -61,35 +61,35 @@ class VectorMatrix:
         self.post_ids[rows] = post_ids
 
     def drop(self, rows: Int32Array) -> None:
-        """Remove the vectors of *rows* (n,); rows beyond the matrix have none."""
-        kept = rows[rows < len(self.vectors)]
-        self.vectors[kept] = 0
-        self.post_ids[kept] = UNKNOWN
+        """Remove the vectors of *rows* (n,). Rows beyond the matrix are ignored."""
+        rows = rows[rows < len(self.vectors)]
+        self.vectors[rows] = 0
+        self.post_ids[rows] = UNKNOWN
 
     def at(self, rows: Int32Array) -> Float32Array:
-        """Return the vectors (n, d) of *rows* (n,); zeros for those that have none."""
-        known = (rows >= 0) & (rows < len(self.vectors))
-        out = np.zeros((len(rows), self.dimension), np.float32)
-        out[known] = self.vectors[rows[known]]
-        return out
+        """Return the vectors (n, d) of *rows* (n,); zeros for a row without a vector."""
+        is_known = (rows >= 0) & (rows < len(self.vectors))
+        vectors = np.zeros((len(rows), self.dimension), np.float32)
+        vectors[is_known] = self.vectors[rows[is_known]]
+        return vectors
 
     def _grow(self, count: int) -> None:
-        """Make room for *count* rows, doubling so that growth costs little."""
+        """Extend the matrix to at least *count* rows. Doubles the size, so that growth is cheap on average."""
         if count <= len(self.vectors):
             return
         more = max(count, 2 * len(self.vectors)) - len(self.vectors)
-        # Readers take no lock: whoever finds the new vectors finds the new ids, too.
+        # Readers take no lock. The ids are replaced first, so that a reader with the new vectors also has the new ids.
         self.post_ids = np.concatenate([self.post_ids, np.full(more, UNKNOWN, np.int64)])
         self.vectors = np.concatenate([self.vectors, np.zeros((more, self.dimension), np.float32)])
 
 
 class PlainEngine:
-    """Keeps `Engine` over one NumPy array for each space."""
+    """Implements `Engine` with one NumPy array for each space."""
 
     name = "plain"
 
     def __init__(self, dimension: int, *, extra_dimensions: Mapping[str, int] = NO_EXTRA_SPACES) -> None:
-        """*extra_dimensions*: the dimension of each extra space, by name."""
+        """Create an empty engine. *extra_dimensions* are the dimensions of the extra spaces, by name."""
         self.dimension = dimension
         self._own = VectorMatrix(dimension)
         self._extra_spaces = {name: VectorMatrix(extra) for name, extra in extra_dimensions.items()}
@@ -104,8 +104,8 @@ class PlainEngine:
 
     def drop(self, rows: Int32Array, *, space: str | None = None) -> None:
         """See `Engine.drop`."""
-        every = [self._own, *self._extra_spaces.values()]
-        matrices = every if space is None else [space_named(space, self._extra_spaces)]
+        all_matrices = [self._own, *self._extra_spaces.values()]
+        matrices = all_matrices if space is None else [space_named(space, self._extra_spaces)]
         with self._lock:
             for matrix in matrices:
                 matrix.drop(rows)
@@ -168,18 +168,18 @@ class PlainEngine:
         spread = float(scores.max() - scores.min())
         relevance = (scores - scores.min()) / spread if spread > 0 else np.zeros(len(scores), np.float32)
         similarity = np.zeros(len(rows), np.float32)
-        free = np.ones(len(rows), np.bool_)
-        taken: dict[int, int] = {}
+        is_free = np.ones(len(rows), np.bool_)
+        group_sizes: dict[int, int] = {}
         picks: list[int] = []
-        while len(picks) < k and free.any():
-            value = np.where(free, (1 - trade_off) * relevance - trade_off * similarity, -np.inf)
+        while len(picks) < k and is_free.any():
+            value = np.where(is_free, (1 - trade_off) * relevance - trade_off * similarity, -np.inf)
             pick = int(np.lexsort((post_ids, -value))[0])
             picks.append(pick)
-            free[pick] = False
+            is_free[pick] = False
             group = int(groups[pick])
-            taken[group] = taken.get(group, 0) + 1
-            if group != UNKNOWN and taken[group] >= cap:
-                free &= groups != group
+            group_sizes[group] = group_sizes.get(group, 0) + 1
+            if group != UNKNOWN and group_sizes[group] >= cap:
+                is_free &= groups != group
             similarity = np.maximum(similarity, vectors @ vectors[pick])  # below 0 counts as 0
         return np.array(picks, np.int64)
 

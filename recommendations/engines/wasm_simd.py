@@ -1,4 +1,4 @@
-"""The engine on the WebAssembly kernel: a thin adapter that speaks the words of `ports.Engine` to `wasm.Space`."""
+"""The engine on the WebAssembly kernel: a thin adapter from `ports.Engine` to `wasm.Space`."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from recommendations.ports import EngineError, VectorError
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Turn the kernel's errors into those that the port names."""
+    """Raise the errors of the kernel as those of the port."""
     try:
         yield
     except wasm.VectorError as error:
         raise VectorError(str(error)) from error
     except wasm.KernelError as error:
-        raise EngineError(f"The kernel gave no answer: {error}") from error
+        raise EngineError(f"The kernel failed: {error}") from error
 
 
 def as_float32(values: Float32Array) -> Float32Array:
-    """Return *values* as the kernel takes them: float32 and contiguous."""
+    """Return *values* as contiguous float32, as the kernel requires."""
     return np.ascontiguousarray(values, np.float32)
 
 
 class WasmEngine:
-    """Keeps `Engine` in sandboxes, one for each space, with a memory limit and a deadline."""
+    """Implements `Engine` with one sandbox for each space. Sandboxes have a memory limit and a deadline."""
 
     name = "wasm_simd"
 
@@ -39,34 +39,34 @@ class WasmEngine:
         self, dimension: int, *, memory_limit_bytes: int, extra_dimensions: Mapping[str, int] = NO_EXTRA_SPACES
     ) -> None:
         """
-        *extra_dimensions*: the dimension of each extra space, by name.
+        Create an empty engine. *extra_dimensions* are the dimensions of the extra spaces, by name.
 
-        *memory_limit_bytes* holds for all spaces together: the longer vectors get more.
+        *memory_limit_bytes* is shared by all spaces, in proportion to their dimensions.
         """
         self.dimension = dimension
         total = dimension + sum(extra_dimensions.values())
         with translate_errors():
             self._space, *extra = [
-                wasm.Space(length, memory_limit_bytes=memory_limit_bytes * length // total)
-                for length in (dimension, *extra_dimensions.values())
+                wasm.Space(size, memory_limit_bytes=memory_limit_bytes * size // total)
+                for size in (dimension, *extra_dimensions.values())
             ]
         self._extra_spaces = dict(zip(extra_dimensions, extra, strict=True))
 
     def put(self, rows: Int32Array, post_ids: Int64Array, vectors: Float32Array, *, space: str | None = None) -> None:
         """See `Engine.put`."""
-        chosen = self._space if space is None else space_named(space, self._extra_spaces)
+        target = self._space if space is None else space_named(space, self._extra_spaces)
         with translate_errors():
-            chosen.put(np.asarray(rows, np.int32), post_ids, as_float32(vectors))
+            target.put(np.asarray(rows, np.int32), post_ids, as_float32(vectors))
 
     def drop(self, rows: Int32Array, *, space: str | None = None) -> None:
         """See `Engine.drop`."""
-        for chosen in self._every_space() if space is None else [space_named(space, self._extra_spaces)]:
+        for target in self._all_spaces() if space is None else [space_named(space, self._extra_spaces)]:
             with translate_errors():
-                chosen.drop(rows[rows < len(chosen)])
+                target.drop(rows[rows < len(target)])
 
     def nearest(self, queries: Float32Array, k: int, eligible: BoolArray) -> tuple[Int32Array, Float32Array]:
         """See `Engine.nearest`."""
-        # The catalogue may have rows beyond the highest one put: posts that have no vector yet.
+        # The catalogue may have more rows than the space: posts that have no vector yet.
         mask = np.packbits(eligible[: len(self._space)], bitorder="little")
         with translate_errors():
             return self._space.scan_topk(as_float32(queries), k, mask)
@@ -125,8 +125,8 @@ class WasmEngine:
             return self._space.vectors(self._known_rows(rows))
 
     def statistics(self) -> wasm.SpaceStatistics:
-        """Return the memory held and the calls made in all spaces, for monitoring; its rows are the own space's."""
-        own, *extra = [space.statistics() for space in self._every_space()]
+        """Return the memory and calls of all spaces, for monitoring. `rows` counts the engine's own space only."""
+        own, *extra = [space.statistics() for space in self._all_spaces()]
         return replace(
             own,
             resident_bytes=own.resident_bytes + sum(space.resident_bytes for space in extra),
@@ -134,28 +134,28 @@ class WasmEngine:
         )
 
     def recycle(self) -> int:
-        """Give back the scratch that large calls left; return its bytes. Every answer stays the same."""
+        """Release the scratch memory of large calls, and return its size in bytes. Does not change any result."""
         with translate_errors():
-            return sum(space.recycle() for space in self._every_space())
+            return sum(space.recycle() for space in self._all_spaces())
 
-    def _every_space(self) -> list[wasm.Space]:
+    def _all_spaces(self) -> list[wasm.Space]:
         return [self._space, *self._extra_spaces.values()]
 
     def _known_rows(self, rows: Int32Array, space: wasm.Space | None = None) -> Int32Array:
-        """Return *rows*, -1 for those beyond the highest one put: posts that have no vector yet."""
-        highest = len(self._space if space is None else space)
-        return np.where(rows < highest, rows, UNKNOWN).astype(np.int32)
+        """Return *rows* (n,), with -1 for rows beyond the last one put: posts that have no vector yet."""
+        row_count = len(self._space if space is None else space)
+        return np.where(rows < row_count, rows, UNKNOWN).astype(np.int32)
 
     def _extra_taste(self, rows: Int32Array, taste: SpaceTaste) -> wasm.Taste:
-        """Return what the kernel needs for the part of one extra space."""
+        """Return the arguments of the kernel for one extra space."""
         space = space_named(taste.space, self._extra_spaces)
         return wasm.Taste(space, self._known_rows(rows, space), as_float32(taste.interests), as_float32(taste.weights))
 
     def _dislike(self, rows: Int32Array, interests: Interests) -> Float32Array:
-        """Return the similarity (n,) to the negative interests; only who turned something down pays for the call."""
+        """Return the similarity (n,) to the negative interests. Without any, the kernel is not called."""
         if not len(interests.negative):
             return np.zeros(len(rows), np.float32)
         cosines = self._space.rescore(rows, as_float32(interests.negative))
-        # NumPy compares rows ten times as fast as columns.
+        # Transposed, because NumPy reduces over rows ten times as fast as over columns.
         similarity: Float32Array = np.maximum(np.multiply(cosines, interests.negative_weights).T.copy().max(axis=0), 0)
         return similarity

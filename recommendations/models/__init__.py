@@ -1,7 +1,8 @@
 """
-What the database keeps. It is the source of truth of every index and every cache.
+The database models. The database is the source of truth of every index and every cache.
 
-Rules that must hold whatever code writes (uniqueness, ranges, "not oneself") are constraints here, not form checks.
+Rules that every writer must obey (uniqueness, ranges, no relationship with oneself) are database constraints here, not
+form checks.
 """
 
 from recommendations.models.activity import (

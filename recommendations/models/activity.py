@@ -1,4 +1,4 @@
-"""What members did, what they saw, and what we served: three different facts."""
+"""What members did, what they saw, and what they were served: three different facts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from recommendations.models.posts import Post
 
 class Interaction(models.Model):
     """
-    One act of a member on a post. The event id is the sender's: sending an event twice changes nothing.
+    What one member did with one post. The event id is the sender's: an event that is sent twice is stored once.
 
     Personal data: what a person did. Erased with the member.
     """
@@ -22,25 +22,29 @@ class Interaction(models.Model):
     member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="interactions", db_index=False)
     post = models.ForeignKey(Post, on_delete=models.CASCADE, related_name="interactions")
     kind = models.CharField(max_length=16, choices=KINDS)
-    value = models.FloatField(null=True, blank=True, help_text="Seconds of a dwell, stars of a rating; else empty.")
+    value = models.FloatField(
+        null=True, blank=True, help_text="Seconds for a dwell, stars for a rating; otherwise empty."
+    )
     occurred_at = models.DateTimeField()
     received_at = models.DateTimeField()
     target = models.CharField(
         max_length=8,
         blank=True,
         choices=[(s.value, s.value) for s in FeedbackTarget if s is not FeedbackTarget.POST],
-        help_text="What of the post a not-interested is about; empty: what it says.",
+        help_text="What a not_interested is about. Empty: the content of the post.",
     )
-    request_id = models.UUIDField(null=True, blank=True, help_text="The feed request that the post was served by.")
-    undone_at = models.DateTimeField(null=True, blank=True, help_text="When the member took it back.")
-    is_learned = models.BooleanField(default=False, help_text="Whether interests and counts already hold it.")
+    request_id = models.UUIDField(null=True, blank=True, help_text="The feed request that served the post.")
+    undone_at = models.DateTimeField(null=True, blank=True, help_text="When the member undid the interaction.")
+    is_learned = models.BooleanField(
+        default=False, help_text="Whether the interests and counts include the interaction."
+    )
 
     class Meta:
         ordering = ["-id"]
         indexes = [
-            models.Index(fields=["member", "-occurred_at"], name="interactions_of_member"),
-            # What is still to be learned is found again after a crash: this index is as long as the backlog.
-            models.Index(fields=["member"], condition=models.Q(is_learned=False), name="interactions_to_learn"),
+            models.Index(fields=["member", "-occurred_at"], name="interactions_by_member"),
+            # A worker finds the backlog here after a crash. The index has an entry for unlearned interactions only.
+            models.Index(fields=["member"], condition=models.Q(is_learned=False), name="unlearned_interactions"),
         ]
 
     def __str__(self) -> str:
@@ -48,7 +52,7 @@ class Interaction(models.Model):
 
 
 class Undo(models.Model):
-    """An event that takes another one of the same member back; it may come before the one that it names."""
+    """An event that undoes another event of the same member. It may arrive before the event that it undoes."""
 
     member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="+")
     event_id = models.CharField(max_length=128, unique=True)
@@ -61,40 +65,46 @@ class Undo(models.Model):
 
 class NegativeFeedback(models.Model):
     """
-    Something that a member asked to see less of: a post (never again), an author, a topic, a format.
+    One request of a member to see less of something: a post (never again), an author, a topic or a kind of post.
 
-    Personal data: what a person turned down. Erased with the member.
+    Personal data: what a person rejected. Erased with the member.
     """
 
     member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="negative_feedback", db_index=False)
     target = models.CharField(max_length=8, choices=[(s.value, s.value) for s in FeedbackTarget])
-    target_key = models.CharField(max_length=128, help_text="The post's or author's number, the tag, or the format.")
-    post = models.ForeignKey(Post, on_delete=models.CASCADE, related_name="+", help_text="The post it was said of.")
+    target_key = models.CharField(
+        max_length=128, help_text="The database id of the post or author, the tag, or the kind of post."
+    )
+    post = models.ForeignKey(
+        Post, on_delete=models.CASCADE, related_name="+", help_text="The post that the feedback was given on."
+    )
     event_id = models.CharField(max_length=128, db_index=True)
     created_at = models.DateTimeField()
 
     class Meta:
-        verbose_name_plural = "less of"
+        verbose_name_plural = "negative feedback"
         constraints = [
-            models.UniqueConstraint(fields=["member", "target", "target_key", "event_id"], name="one_wish_per_event")
+            models.UniqueConstraint(
+                fields=["member", "target", "target_key", "event_id"], name="one_negative_feedback_per_event"
+            )
         ]
 
     def __str__(self) -> str:
-        return f"{self.member_id} less of {self.target} {self.target_key}"
+        return f"{self.member_id} wants less of {self.target} {self.target_key}"
 
 
 class SeenPost(models.Model):
-    """The client says that the post was on this member's screen."""
+    """A post that was on a member's screen, as the client reported."""
 
-    member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="seen", db_index=False)
+    member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="seen_posts", db_index=False)
     post = models.ForeignKey(Post, on_delete=models.CASCADE, related_name="+")
     seen_at = models.DateTimeField()
 
     class Meta:
-        verbose_name_plural = "seen"
-        constraints = [models.UniqueConstraint(fields=["member", "post"], name="seen_once")]
-        # The newest few thousand are read on every request, from this index alone.
-        indexes = [models.Index(fields=["member", "-seen_at", "post"], name="seen_newest_first")]
+        verbose_name_plural = "seen posts"
+        constraints = [models.UniqueConstraint(fields=["member", "post"], name="one_seen_post_per_member")]
+        # Every request reads the newest few thousand rows of a member from this index alone.
+        indexes = [models.Index(fields=["member", "-seen_at", "post"], name="seen_posts_newest_first")]
 
     def __str__(self) -> str:
         return f"{self.member_id} saw {self.post_id}"
@@ -102,17 +112,19 @@ class SeenPost(models.Model):
 
 class PostStats(models.Model):
     """
-    A post's engagement, kept apart from the post so that counting does not touch what the catalogue follows closely.
+    The engagement of a post. Stored apart from the post, so that counting does not mark the post itself as changed.
 
-    *engagement* is a decayed sum: it stands for the moment *engagement_at*, and halves with every half-life after it.
+    *engagement* is a decayed sum: its value at the moment *engagement_at*. It halves with every half-life after that.
     """
 
     post = models.OneToOneField(Post, on_delete=models.CASCADE, primary_key=True, related_name="stats")
     engagement = models.FloatField(default=0.0)
     engagement_at = models.DateTimeField()
     interaction_count = models.PositiveIntegerField(default=0)
-    positive_count = models.PositiveIntegerField(default=0, help_text="Acts that speak for the post: likes, shares …")
-    served_count = models.PositiveIntegerField(default=0, help_text="Times that it was on a page we served.")
+    positive_count = models.PositiveIntegerField(
+        default=0, help_text="Interactions in favor of the post: likes, shares …"
+    )
+    served_count = models.PositiveIntegerField(default=0, help_text="How often the post was on a served page.")
     changed_at = models.DateTimeField(db_index=True)
 
     class Meta:
@@ -123,7 +135,7 @@ class PostStats(models.Model):
 
 
 class RegionStats(models.Model):
-    """A post's engagement by the members of one region: what trends there. Decays as `PostStats` does."""
+    """The engagement of a post by the members of one region, for trending posts. Decays as `PostStats` does."""
 
     post = models.ForeignKey(Post, on_delete=models.CASCADE, related_name="region_stats", db_index=False)
     region = models.CharField(max_length=16)
@@ -141,15 +153,15 @@ class RegionStats(models.Model):
 
 class ServedPage(models.Model):
     """
-    The posts of one page that we sent: what was shown of a slate, and when.
+    The posts of one page that was sent: which part of a slate was served, and when.
 
-    Personal data: what a person was shown. Only ids. Erased with the member.
+    Personal data: what a person was served. Only ids. Erased with the member.
     """
 
     member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="served_pages", db_index=False)
-    request_id = models.UUIDField(help_text="The feed request whose slate it is a page of.")
-    offset = models.PositiveIntegerField(help_text="Picks of the slate that came before it.")
-    post_ids = models.BinaryField(help_text="int64 (n,), in the order shown.")
+    request_id = models.UUIDField(help_text="The feed request whose slate the page is from.")
+    offset = models.PositiveIntegerField(help_text="How many picks of the slate come before the page.")
+    post_ids = models.BinaryField(help_text="int64 (n,), in the order served.")
     created_at = models.DateTimeField(db_index=True)
 
     class Meta:
@@ -157,7 +169,7 @@ class ServedPage(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["request_id", "offset", "created_at"], name="one_row_per_page_served")
         ]
-        indexes = [models.Index(fields=["member", "-created_at"], name="pages_of_member")]
+        indexes = [models.Index(fields=["member", "-created_at"], name="served_pages_by_member")]
 
     def __str__(self) -> str:
         return f"page of {self.request_id} at {self.offset}"
@@ -165,9 +177,9 @@ class ServedPage(models.Model):
 
 class FeedRequest(models.Model):
     """
-    What was served: by which engine, variant and policy, from how many candidates, with the parts of each score.
+    One slate: its engine, variant, policy version, number of candidates, and the score parts of each pick.
 
-    Personal data: what a person was shown. Only ids and numbers. Erased with the member.
+    Personal data: what a person was served. Only ids and numbers. Erased with the member.
     """
 
     id = models.UUIDField(primary_key=True, editable=False)
@@ -176,19 +188,21 @@ class FeedRequest(models.Model):
     engine = models.CharField(max_length=32)
     variant = models.CharField(max_length=64)
     policy_version = models.PositiveIntegerField()
-    fallback = models.CharField(max_length=32, blank=True, help_text="Which step of the fallback served, if any.")
+    fallback = models.CharField(
+        max_length=32, blank=True, help_text="The fallback step that built the slate. Empty: none was needed."
+    )
     candidate_count = models.PositiveIntegerField(default=0)
     duration_ms = models.FloatField(default=0.0)
     post_ids = models.BinaryField(help_text="int64 (n,), in the order served.")
     part_names = models.JSONField(default=list)
-    parts = models.BinaryField(help_text="float32 (n, parts): what each score is the sum of.")
+    parts = models.BinaryField(help_text="float32 (n, parts): the score parts. Each score is the sum of its row.")
     origins = models.BinaryField(help_text="uint16 (n,): bit set of the sources.")
     reasons = models.BinaryField(default=b"", help_text="uint16 (n,): bit set of the reasons.")
     created_at = models.DateTimeField(db_index=True)
 
     class Meta:
         ordering = ["-created_at"]
-        indexes = [models.Index(fields=["member", "-created_at"], name="requests_of_member")]
+        indexes = [models.Index(fields=["member", "-created_at"], name="feed_requests_by_member")]
 
     def __str__(self) -> str:
         return str(self.id)
@@ -196,13 +210,13 @@ class FeedRequest(models.Model):
 
 class FeedInputs(models.Model):
     """
-    What a slate was ranked from, for a share of the requests, for some days: enough to rank it again.
+    The inputs that a slate was ranked from: enough to rank it again. Stored for a share of the requests, for some days.
 
     Personal data: a person's interests at that moment. Erased with the member.
     """
 
     request = models.OneToOneField(FeedRequest, on_delete=models.CASCADE, primary_key=True, related_name="inputs")
-    packed_inputs = models.BinaryField(help_text="Packed by services/explaining/replay.py, deflated.")
+    packed_inputs = models.BinaryField(help_text="Packed by services/serving/inputs.py and compressed with zlib.")
     created_at = models.DateTimeField(db_index=True)
 
     class Meta:

@@ -1,4 +1,4 @@
-"""The change log: what of a post or a member is no longer as a process may remember it. Triggers write it."""
+"""The change log: which facts about posts and members have changed since a process cached them. Triggers write it."""
 
 from __future__ import annotations
 
@@ -8,37 +8,42 @@ from django.db import models
 
 
 class ChangeKind(IntEnum):
-    """What changed. Every process is told of the first three, of a viewer's own only who serves that viewer."""
+    """What changed. Every process reads the first three kinds; the others only a process that serves that viewer."""
 
     EVERYTHING = 0
-    """Nothing that is remembered is to be used again, whatever it is."""
+    """Every cached fact is invalid."""
     POST = 1
     AUTHOR = 2
-    """The account or the privacy of somebody whose posts may be remembered."""
+    """The account or the privacy settings of an author whose posts may be cached."""
     VIEWER = 3
-    """What a viewer is judged by, and their taste: account, settings, ties, posts turned down, interests."""
+    """The facts of a viewer: account, settings, relationships, negative feedback, interests."""
     SEEN = 4
+    """The posts that a viewer has seen."""
 
 
 class ChangeLogEntry(models.Model):
     """
-    One row for each fact that a transaction changed: it is committed if, and only if, the change itself is.
+    One row for each fact that a transaction changed. It is committed if, and only if, the change is committed.
 
-    It names its subject by number and says nothing of it. Kept for some minutes (`services/upkeep/trim_change_log.py`).
+    It holds the id of the post or member and nothing else about them. Deleted after some minutes
+    (`services/upkeep/trim_change_log.py`).
     """
 
     kind = models.PositiveSmallIntegerField(choices=[(kind.value, kind.name.title()) for kind in ChangeKind])
-    row_id = models.BigIntegerField(help_text="The number of the post or member.")
+    row_id = models.BigIntegerField(help_text="The database id of the post or member.")
     position = models.BigIntegerField(
-        null=True, help_text="PostgreSQL: the number of the transaction. SQLite goes by the row's own."
+        null=True, help_text="PostgreSQL: the id of the transaction. SQLite uses the primary key instead."
     )
+
+    class Meta:
+        verbose_name_plural = "change log entries"
 
     def __str__(self) -> str:
         return f"{ChangeKind(self.kind).name} {self.row_id}"
 
 
 class ChangeLogMark(models.Model):
-    """Where the log stood at a moment: everything before it was to be read then. By it the log is cut off later."""
+    """The end of the log at one moment. The log is later truncated at a mark that is old enough."""
 
     position = models.BigIntegerField()
     recorded_at = models.DateTimeField()
@@ -48,12 +53,12 @@ class ChangeLogMark(models.Model):
 
 
 class ChangeLogTruncation(models.Model):
-    """The one row that says how far the log is cut off: who read no further forgets all it remembers."""
+    """The single row with the position up to which the log is deleted. Processes behind it clear their caches."""
 
     position = models.BigIntegerField(default=0)
 
     class Meta:
-        constraints = [models.CheckConstraint(condition=models.Q(pk=1), name="one_change_cut")]
+        constraints = [models.CheckConstraint(condition=models.Q(pk=1), name="one_change_log_truncation")]
 
     def __str__(self) -> str:
         return str(self.position)

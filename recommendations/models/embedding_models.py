@@ -1,4 +1,4 @@
-"""Which model serves which space of vectors, and which posts it could not embed."""
+"""The embedding models of each vector space, and the posts that they could not embed."""
 
 from __future__ import annotations
 
@@ -9,28 +9,35 @@ from recommendations.models.posts import Post
 
 class EmbeddingModel(models.Model):
     """
-    A model that embeds posts in one space. One model a space is active: what is served compares its vectors only.
+    A model that embeds posts in one space. Each space has one active model, and serving compares only its vectors.
 
-    A new one is building until every post has its vector, then takes the active one's place at once.
+    A new model is building until every post has a vector from it. It then replaces the active model in one step.
     """
 
     class State(models.TextChoices):
-        BUILDING = "building", "building: posts get its vectors, nothing is served by them"
-        ACTIVE = "active", "active: the one that serves"
-        RETIRED = "retired", "retired: its vectors are kept, and serve again if it comes back"
+        BUILDING = "building", "building: posts get vectors from it, serving does not use them"
+        ACTIVE = "active", "active: serving uses its vectors"
+        RETIRED = "retired", "retired: its vectors are stored and can be activated again"
 
-    space = models.CharField(max_length=16, help_text="What is embedded: content, image …")
-    name = models.CharField(max_length=128, help_text="The embedder, with its version.")
+    space = models.CharField(max_length=16, help_text="Name of the vector space: content, image …")
+    name = models.CharField(max_length=128, help_text="The embedding model, with its version.")
     embedder = models.CharField(
-        max_length=32, help_text="What loads it, as in EMBEDDER; supplied: the platform sends the vectors."
+        max_length=32,
+        help_text="The embedder that loads the model, as in EMBEDDER. supplied: the platform sends the vectors.",
     )
-    option = models.CharField(max_length=128, blank=True, help_text="Which of the embedder's models, if it has many.")
+    option = models.CharField(
+        max_length=128, blank=True, help_text="The name of the model, for an embedder that has several."
+    )
     dimension = models.PositiveIntegerField()
     state = models.CharField(max_length=16, choices=State.choices, default=State.BUILDING)
-    embedded_count = models.PositiveIntegerField(default=0, help_text="Posts that have its vector, when last counted.")
-    post_count = models.PositiveIntegerField(default=0, help_text="Posts that should, when last counted.")
+    embedded_count = models.PositiveIntegerField(
+        default=0, help_text="Posts with a vector from this model, when last counted."
+    )
+    post_count = models.PositiveIntegerField(default=0, help_text="Posts that need a vector, when last counted.")
     indexed_until = models.DateTimeField(
-        null=True, blank=True, help_text="Changes before it are in the vector index. Empty: it is built anew."
+        null=True,
+        blank=True,
+        help_text="Changes before this time are in the vector index. Empty: the index is rebuilt from the start.",
     )
     created_at = models.DateTimeField()
     activated_at = models.DateTimeField(null=True, blank=True)
@@ -39,9 +46,9 @@ class EmbeddingModel(models.Model):
     class Meta:
         ordering = ["space", "state", "-created_at"]
         constraints = [
-            models.UniqueConstraint(fields=["space", "name"], name="one_row_per_space_and_model"),
+            models.UniqueConstraint(fields=["space", "name"], name="one_embedding_model_per_name"),
             models.UniqueConstraint(
-                fields=["space"], condition=models.Q(state="active"), name="one_active_model_per_space"
+                fields=["space"], condition=models.Q(state="active"), name="one_active_embedding_model"
             ),
         ]
 
@@ -50,17 +57,21 @@ class EmbeddingModel(models.Model):
 
 
 class EmbeddingFailure(models.Model):
-    """A post that a model could not embed. It is tried again later each time, and at last left until someone asks."""
+    """
+    A post that a model could not embed.
+
+    It is retried after growing delays, and then dead-lettered until an operator retries it.
+    """
 
     post = models.ForeignKey(Post, on_delete=models.CASCADE, related_name="embedding_failures", db_index=False)
     space = models.CharField(max_length=16)
     embedding_model = models.CharField(max_length=128)
     attempts = models.PositiveSmallIntegerField(default=0)
     error = models.CharField(
-        max_length=64, help_text="The error's type; its message may hold the text, and is not kept."
+        max_length=64, help_text="The type of the error. The message may quote the text and is not stored."
     )
     retry_at = models.DateTimeField(
-        null=True, blank=True, help_text="Empty: parked until someone asks for another try."
+        null=True, blank=True, help_text="When it is retried. Empty: dead-lettered until an operator retries it."
     )
     changed_at = models.DateTimeField()
 
@@ -69,7 +80,7 @@ class EmbeddingFailure(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["post", "space", "embedding_model"], name="one_failure_per_post_and_model"),
         ]
-        indexes = [models.Index(fields=["space", "embedding_model", "retry_at"], name="failures_by_model")]
+        indexes = [models.Index(fields=["space", "embedding_model", "retry_at"], name="embedding_failures_by_model")]
 
     def __str__(self) -> str:
         return f"{self.space} of {self.post_id}: {self.error}"

@@ -1,4 +1,4 @@
-"""What an hour was like: figures that stay when the records they were counted from are gone. No personal data."""
+"""Hourly figures of the feeds. They outlive the records that they were counted from. No personal data."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ from django.db import models
 
 
 class FeedHour(models.Model):
-    """One hour of one feed, engine and variant."""
+    """The figures of one hour for one feed, engine and variant."""
 
-    hour = models.DateTimeField(help_text="Its beginning.")
+    hour = models.DateTimeField(help_text="Start of the hour.")
     feed = models.CharField(max_length=32)
     engine = models.CharField(max_length=32)
     variant = models.CharField(max_length=64)
-    slate_count = models.PositiveIntegerField(default=0, help_text="Slates that were made.")
-    p50_ms = models.FloatField(default=0.0, help_text="Half of them took no longer.")
-    p95_ms = models.FloatField(default=0.0)
-    fallback_count = models.PositiveIntegerField(default=0, help_text="Slates that a step of the fallback made.")
+    slate_count = models.PositiveIntegerField(default=0, help_text="Slates that were built.")
+    p50_ms = models.FloatField(default=0.0, help_text="Median time to build a slate, in milliseconds.")
+    p95_ms = models.FloatField(default=0.0, help_text="95th percentile of the time to build a slate.")
+    fallback_count = models.PositiveIntegerField(default=0, help_text="Slates that a fallback step built.")
     empty_count = models.PositiveIntegerField(default=0, help_text="Slates without a post.")
-    page_count = models.PositiveIntegerField(default=0, help_text="Pages that were served, fresh or cached.")
+    page_count = models.PositiveIntegerField(
+        default=0, help_text="Pages that were served, from fresh and cached slates."
+    )
     served_count = models.PositiveIntegerField(default=0, help_text="Posts on those pages.")
     engagement_count = models.PositiveIntegerField(
-        default=0, help_text="Acts that speak for a post and name a request of this variant, received in this hour."
+        default=0, help_text="Positive interactions received in this hour that name a request of this variant."
     )
 
     class Meta:

@@ -1,4 +1,4 @@
-"""How far an import has come, so that a killed one goes on and a repeated one adds nothing."""
+"""The progress of each import: a killed import resumes, and a repeated import adds nothing."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from django.db import models
 
 class ImportCheckpoint(models.Model):
     """
-    The place reached in one file, known by its content: a renamed file is the same, a changed one is another.
+    The position reached in one file. The file is identified by its content, so renaming it does not restart the import.
 
-    Kept in the transaction that writes the rows, and not beside the file: another database starts from the
-    top.
+    Saved in the transaction that writes the rows. It is not stored next to the file: another database starts from the
+    first row.
     """
 
-    kind = models.CharField(max_length=16, help_text="members, posts, interactions or follows.")
+    kind = models.CharField(max_length=16, help_text="members, posts, interactions or relationships.")
     sha256 = models.CharField(max_length=64)
-    offset = models.BigIntegerField(default=0, help_text="Byte where the next row starts.")
-    line = models.BigIntegerField(default=1, help_text="Line where the next row starts.")
-    errors_size = models.BigIntegerField(default=0, help_text="Bytes of the errors file that stand for good.")
+    offset = models.BigIntegerField(default=0, help_text="Byte at which the next row starts.")
+    line = models.BigIntegerField(default=1, help_text="Line at which the next row starts.")
+    errors_size = models.BigIntegerField(
+        default=0,
+        help_text="Size in bytes of the errors file at this position. A resumed import cuts the file to this size.",
+    )
     created = models.PositiveBigIntegerField(default=0)
     updated = models.PositiveBigIntegerField(default=0)
     unchanged = models.PositiveBigIntegerField(default=0)

@@ -1,4 +1,4 @@
-"""Background work. A job is a row first: the broker may lose a message, the row is published again."""
+"""Background jobs. A job is first a row: if the broker loses the message, the row is published again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from recommendations.models.members import Member
 
 
 class Job(models.Model):
-    """Something asked for that takes a while: its state, its progress, and what came of it."""
+    """A request for background work, with its state, progress and result."""
 
     class State(models.TextChoices):
         QUEUED = "queued"
@@ -22,24 +22,24 @@ class Job(models.Model):
     FINISHED_STATES = (State.DONE, State.FAILED, State.CANCELLED)
 
     class Kind(models.TextChoices):
-        BATCH_FEEDS = "batch_feeds", "a discovery feed for every member"
-        MEMBER_FEED = "member_feed", "one member's feed"
-        EMBED_POSTS = "embed_posts", "embeddings of posts"
-        REBUILD_INTERESTS = "rebuild_interests", "interests from the whole history"
-        REINDEX = "reindex", "vectors of posts into the vector index"
-        EXPORT_MEMBERS = "export_members", "all that is held about members"
-        ERASE_MEMBERS = "erase_members", "erasure of members and of all they wrote and did"
-        ERASE_POSTS = "erase_posts", "erasure of posts"
+        BATCH_FEEDS = "batch_feeds", "discovery feeds for all members"
+        MEMBER_FEED = "member_feed", "feed for one member"
+        EMBED_POSTS = "embed_posts", "embed posts"
+        REBUILD_INTERESTS = "rebuild_interests", "rebuild interests from the whole history"
+        REINDEX = "reindex", "rebuild the vector index"
+        EXPORT_MEMBERS = "export_members", "export all data about members"
+        ERASE_MEMBERS = "erase_members", "erase members with their posts and activity"
+        ERASE_POSTS = "erase_posts", "erase posts"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     kind = models.CharField(max_length=32, choices=Kind.choices)
     state = models.CharField(max_length=16, choices=State.choices, default=State.QUEUED)
     params = models.JSONField(default=dict, blank=True)
     idempotency_key = models.CharField(max_length=200, null=True, blank=True, unique=True)
-    total = models.PositiveIntegerField(default=0, help_text="Items to do.")
+    total = models.PositiveIntegerField(default=0, help_text="Items to process.")
     done = models.PositiveIntegerField(default=0)
     failed = models.PositiveIntegerField(default=0)
-    errors = models.JSONField(default=list, blank=True, help_text="The first few errors, as data.")
+    errors = models.JSONField(default=list, blank=True, help_text="The first few errors, each an object.")
     result = models.JSONField(default=dict, blank=True)
     created_at = models.DateTimeField()
     started_at = models.DateTimeField(null=True, blank=True)
@@ -55,19 +55,19 @@ class Job(models.Model):
 
 
 class JobChunk(models.Model):
-    """A slice of a job that one task does. Doing it twice gives what doing it once gives."""
+    """A slice of a job that one task processes. Processing a chunk twice has the same result as processing it once."""
 
     State = Job.State
 
     job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="chunks", db_index=False)
     number = models.PositiveIntegerField()
-    item_ids = models.JSONField(help_text="Database ids of the members or posts to work on.")
+    item_ids = models.JSONField(help_text="Database ids of the members or posts to process.")
     state = models.CharField(max_length=16, choices=Job.State.choices, default=Job.State.QUEUED)
     attempts = models.PositiveSmallIntegerField(default=0)
     leased_until = models.DateTimeField(
         null=True,
         blank=True,
-        help_text="Until then it is with a worker or on its way to one; after it, anyone's.",
+        help_text="Until this time the chunk belongs to one worker. After it, any worker may claim the chunk.",
     )
     error = models.TextField(blank=True)
 
@@ -82,14 +82,14 @@ class JobChunk(models.Model):
 
 class JobFile(models.Model):
     """
-    What a job made for somebody to fetch: one part for each member.
+    The result file of a job, for download: one part for each member.
 
-    Personal data: all that is held about a member. It goes with the member, and after some days in any case.
+    Personal data: everything that is stored about a member. Erased with the member, and after some days in any case.
     """
 
     job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="files", db_index=False)
     member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="+")
-    content = models.BinaryField(help_text="JSON, deflated.")
+    content = models.BinaryField(help_text="JSON, compressed with zlib.")
     created_at = models.DateTimeField(db_index=True)
 
     class Meta:

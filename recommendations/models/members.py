@@ -1,4 +1,4 @@
-"""Members, what each allows, and how they stand to one another."""
+"""Members, their privacy settings, and their relationships."""
 
 from __future__ import annotations
 
@@ -10,28 +10,38 @@ from recommendations.contracts import Sensitivity
 
 class Member(models.Model):
     """
-    A person of the platform, as a viewer and as an author.
+    A member of the platform, as viewer and as author.
 
-    Personal data: the platform's own id, region, birth year. No name, no address: we have no use for them.
+    Personal data: the platform's own id, region and birth year. No name and no address: the service does not need them.
     """
 
-    external_id = models.CharField(max_length=128, unique=True, help_text="The platform's own id of this member.")
+    external_id = models.CharField(max_length=128, unique=True, help_text="The id of this member on the platform.")
     languages = models.JSONField(
         default=list,
         blank=True,
-        help_text='Languages the member reads, best first, such as ["en", "de"]. Empty: any.',
+        help_text='Languages that the member reads, preferred first, such as ["en", "de"]. Empty: any language.',
     )
-    region = models.CharField(max_length=16, blank=True, help_text="Region that trending is counted in, such as DE.")
+    region = models.CharField(
+        max_length=16,
+        blank=True,
+        help_text="Region in which the member's interactions count toward trending posts, such as DE.",
+    )
     birth_year = models.PositiveSmallIntegerField(
         null=True, blank=True, validators=[MinValueValidator(1900), MaxValueValidator(2200)]
     )
     is_adult = models.BooleanField(
-        null=True, blank=True, help_text="Whether the platform vouches for an adult. Unknown counts as no."
+        null=True,
+        blank=True,
+        help_text="Whether the platform has verified that the member is an adult. Unknown counts as no.",
     )
     interests_reset_at = models.DateTimeField(
-        null=True, blank=True, help_text="Acts before this are not learned from: the member reset their profile."
+        null=True,
+        blank=True,
+        help_text="When the member last reset their profile. Earlier interactions are not learned from.",
     )
-    is_active = models.BooleanField(default=True, help_text="An inactive member gets no feed and its posts are hidden.")
+    is_active = models.BooleanField(
+        default=True, help_text="An inactive member gets no feed, and their posts are hidden."
+    )
     created_at = models.DateTimeField()
     changed_at = models.DateTimeField(db_index=True)
 
@@ -43,23 +53,23 @@ class Member(models.Model):
 
 
 class PrivacySettings(models.Model):
-    """
-    What a member allows and wants to be spared. A member without this row is treated as private: ignorance is a no.
-    """
+    """A member's privacy and content settings. A member without this row is treated as private."""
 
     SENSITIVITIES = [(s.value, s.name.title()) for s in Sensitivity if s is not Sensitivity.FORBIDDEN]
 
     member = models.OneToOneField(Member, on_delete=models.CASCADE, primary_key=True, related_name="privacy")
-    is_private = models.BooleanField(default=False, help_text="Only followers see this member's posts.")
+    is_private = models.BooleanField(default=False, help_text="Whether only followers can see this member's posts.")
     is_personalized = models.BooleanField(
-        default=True, help_text="Off: feeds use nothing that this member did, and nothing is learned."
+        default=True, help_text="If off, feeds do not use what this member did, and nothing is learned from it."
     )
     sensitivity = models.PositiveSmallIntegerField(
         choices=SENSITIVITIES,
         default=Sensitivity.SAFE.value,
-        help_text="The most sensitive content this member wants. Adult content also needs a known adult.",
+        help_text="The most sensitive content to show. Adult content also requires a known adult.",
     )
-    muted_words = models.JSONField(default=list, blank=True, help_text="Posts with one of these words are hidden.")
+    muted_words = models.JSONField(
+        default=list, blank=True, help_text="Posts that contain one of these words are hidden."
+    )
     muted_tags = models.JSONField(default=list, blank=True, help_text="Posts with one of these tags are hidden.")
     changed_at = models.DateTimeField(db_index=True)
 
@@ -71,25 +81,25 @@ class PrivacySettings(models.Model):
 
 
 class Relationship(models.Model):
-    """One member's standing to another: *source* follows, blocks or mutes *target*."""
+    """A relationship between two members: *source* follows, blocks or mutes *target*."""
 
     class Kind(models.TextChoices):
         FOLLOW = "follow"
         BLOCK = "block"
         MUTE = "mute"
 
-    source = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="relationships", db_index=False)
-    target = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="related_by", db_index=False)
+    source = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="outgoing_relationships", db_index=False)
+    target = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="incoming_relationships", db_index=False)
     kind = models.CharField(max_length=8, choices=Kind.choices)
     created_at = models.DateTimeField()
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["source", "kind", "target"], name="one_relationship_of_a_kind"),
-            models.CheckConstraint(condition=~models.Q(source=models.F("target")), name="not_related_to_oneself"),
+            models.UniqueConstraint(fields=["source", "kind", "target"], name="one_relationship_per_kind"),
+            models.CheckConstraint(condition=~models.Q(source=models.F("target")), name="no_self_relationship"),
         ]
-        # Blocks are read from both sides on every request.
-        indexes = [models.Index(fields=["target", "kind", "source"], name="related_by")]
+        # Every request reads the blocks in both directions.
+        indexes = [models.Index(fields=["target", "kind", "source"], name="relationships_by_target")]
 
     def __str__(self) -> str:
         return f"{self.source_id} {self.kind} {self.target_id}"

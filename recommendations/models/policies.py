@@ -1,4 +1,4 @@
-"""Ranking policies: the weights of a feed, as data, one row per variant and version."""
+"""Ranking policies: the weights and limits of a feed, stored as one row for each variant and version."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from recommendations.contracts import Policy, PolicyError
 
 
 def default_settings() -> dict[str, float]:
-    """Return the settings of the control policy."""
+    """Return the default settings of a new policy."""
     return asdict(Policy())
 
 
 def validate_settings(value: object) -> None:
-    """Refuse settings that `Policy` refuses, naming the setting."""
+    """Raise `ValidationError` with the name of the setting if `Policy` does not accept *value*."""
     if not isinstance(value, dict):
         raise ValidationError('Give an object of settings, such as {"taste": 1.0}.')
     try:
@@ -28,16 +28,20 @@ def validate_settings(value: object) -> None:
 
 class RankingPolicy(models.Model):
     """
-    The settings that one variant ranks by. A change is a new version, so that a served feed stays explainable.
+    The ranking settings of one variant. A change creates a new version, so that a served feed can still be explained.
 
-    A version names every setting of the release that wrote it: a default that is changed later does not change it.
+    A version stores every setting of the release that wrote it. Changing a default later does not change the version.
     """
 
-    variant = models.SlugField(max_length=64, help_text="Such as control, wasm_conservative, wasm_aggressive.")
+    variant = models.SlugField(
+        max_length=64, help_text="Name of the variant, such as control, wasm_conservative or wasm_aggressive."
+    )
     version = models.PositiveIntegerField(default=1)
     settings = models.JSONField(default=default_settings, validators=[validate_settings])
-    is_active = models.BooleanField(default=False, help_text="The version that is served; one per variant.")
-    note = models.CharField(max_length=200, blank=True, help_text="Why this version.")
+    is_active = models.BooleanField(
+        default=False, help_text="Whether feeds use this version. Each variant has one active version."
+    )
+    note = models.CharField(max_length=200, blank=True, help_text="Reason for this version.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -54,7 +58,7 @@ class RankingPolicy(models.Model):
         return f"{self.variant} v{self.version}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save; a new version is completed with today's defaults. Raises `PolicyError` if a setting is wrong."""
+        """Save the version. A new one gets the current default of each missing setting. Raises `PolicyError`."""
         if self._state.adding:
             self.settings = asdict(Policy.from_settings(self.settings))
         super().save(*args, **kwargs)

@@ -11,15 +11,15 @@ from recommendations.models.members import Member
 
 class Post(models.Model):
     """
-    Something a member may be shown.
+    A post of the platform, which feeds may recommend.
 
-    Personal data: text and media, which belong to the author. They are never logged and never leave in a metric.
+    Personal data: text and media, which belong to the author. They are never written to logs or metrics.
     """
 
     VISIBILITIES = [(v.value, v.name.title()) for v in Visibility]
     SENSITIVITIES = [(s.value, s.name.title()) for s in Sensitivity]
 
-    external_id = models.CharField(max_length=128, unique=True, help_text="The platform's own id of this post.")
+    external_id = models.CharField(max_length=128, unique=True, help_text="The id of this post on the platform.")
     author = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="posts", db_index=False)
     text = models.TextField(blank=True)
     media = models.JSONField(default=list, blank=True, help_text='Such as [{"kind": "image", "url": "…", "alt": "…"}].')
@@ -27,24 +27,28 @@ class Post(models.Model):
         max_length=32,
         default="text",
         validators=[validate_slug],
-        help_text="Format: text, image, video, film …",
+        help_text="Kind of post: text, image, video, film …",
     )
-    language = models.CharField(max_length=8, blank=True, help_text="Such as en. Empty: unknown.")
-    tags = models.JSONField(default=list, blank=True, help_text="Topics, the main one first.")
+    language = models.CharField(max_length=8, blank=True, help_text="Language code, such as en. Empty: unknown.")
+    tags = models.JSONField(default=list, blank=True, help_text="Topics of the post, main topic first.")
     created_at = models.DateTimeField()
     visibility = models.PositiveSmallIntegerField(choices=VISIBILITIES, default=Visibility.PUBLIC.value)
     safety_labels = models.JSONField(
         default=dict,
         blank=True,
-        help_text='Label to score from 0 to 1, such as {"violence": 0.4}. Empty: clean.',
+        help_text='A score from 0 to 1 for each label, such as {"violence": 0.4}. Empty: safe.',
     )
     sensitivity = models.PositiveSmallIntegerField(
         choices=SENSITIVITIES,
         default=Sensitivity.SAFE.value,
-        help_text="Derived from the labels when a post is published.",
+        help_text="Derived from the safety labels when the post is published.",
     )
-    removed_at = models.DateTimeField(null=True, blank=True, help_text="Set when the post was taken down.")
-    changed_at = models.DateTimeField(db_index=True, help_text="Every process follows the catalogue by this.")
+    removed_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the post was removed. Empty: the post is not removed."
+    )
+    changed_at = models.DateTimeField(
+        db_index=True, help_text="Processes read the posts that changed after their last refresh."
+    )
 
     class Meta:
         ordering = ["-id"]
@@ -58,14 +62,14 @@ class Post(models.Model):
 
 
 class PostEmbedding(models.Model):
-    """A post's vector in one space by one model: the source of truth of every vector index."""
+    """The vector of a post in one space from one embedding model: the source of truth of every vector index."""
 
     post = models.ForeignKey(Post, on_delete=models.CASCADE, related_name="embeddings", db_index=False)
-    space = models.CharField(max_length=16, default="content", help_text="What is embedded: content, image …")
-    embedding_model = models.CharField(max_length=128, help_text="The embedder, with its version.")
+    space = models.CharField(max_length=16, default="content", help_text="Name of the vector space: content, image …")
+    embedding_model = models.CharField(max_length=128, help_text="The embedding model, with its version.")
     dimension = models.PositiveIntegerField()
-    vector = models.BinaryField(help_text="float32, little endian, unit length (or zero: nothing to embed).")
-    version = models.PositiveIntegerField(default=1, help_text="Counts up each time the vector is made anew.")
+    vector = models.BinaryField(help_text="float32, little-endian, unit length. Zero if there is nothing to embed.")
+    version = models.PositiveIntegerField(default=1, help_text="Increases by 1 each time the vector is replaced.")
     changed_at = models.DateTimeField()
 
     class Meta:
@@ -85,9 +89,9 @@ class PostEmbedding(models.Model):
 
 class ErasedPost(models.Model):
     """
-    The number of a post that is gone, row and all, so that every process drops what it keeps of it in memory.
+    The id of a post that was deleted, so that every process evicts the post from memory.
 
-    It says nothing of whose it was. Kept for some days: a process that starts later never knew the post.
+    It does not say who wrote the post. Deleted after some days: a process that starts later never loads the post.
     """
 
     post_id = models.BigIntegerField(primary_key=True)

@@ -1,4 +1,4 @@
-"""The road: from a query to scored candidates in the order they are shown. `feeds.py` says which parts it has."""
+"""The pipeline: from a query to scored candidates in the order of the slate. `feeds.py` lists the components."""
 
 from __future__ import annotations
 
@@ -40,29 +40,29 @@ from recommendations.ports import Catalogue, Engine
 log = logging.getLogger(__name__)
 
 SOURCE_THREADS = 8
-"""Threads that ask sources; over it they wait for one another. Changes the speed."""
+"""Threads that run sources. Further requests wait for a free thread. Changes the speed."""
 
 TASTE_PARTS = ("taste", "dislike")
 GIL_FREE_ORIGINS = frozenset({Origin.NEAREST})
-"""Sources that spend their time in the kernel, or waiting for an index, where Python does not."""
+"""Sources that spend their time in the kernel, without the GIL. See `run_sources`."""
 IDENTITY = frozenset({"post_ids", "origins", "rows"})
-"""Columns of a candidate that no hydrator may change: which post it is, and whose vector the engine scores."""
+"""Columns that no hydrator may change: they identify the post, and the row of the vector that the engine scores."""
 
 
 @cache
 def source_threads_of(process: int) -> ThreadPoolExecutor:
-    """Return the threads of a process; a forked child has none of its parent's."""
+    """Return the thread pool of a process. A forked child needs its own, because threads do not survive a fork."""
     return ThreadPoolExecutor(SOURCE_THREADS, "sources")
 
 
 def source_threads() -> ThreadPoolExecutor:
-    """Return this process's threads."""
+    """Return the thread pool of this process."""
     return source_threads_of(os.getpid())
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """One feed: its parts, in the order they run."""
+    """The components of one feed, in the order they run."""
 
     catalogue: Catalogue
     sources: Sequence[Source]
@@ -70,20 +70,27 @@ class Pipeline:
     scorers: Sequence[Scorer]
     rerankers: Sequence[Reranker]
     engine: Engine | None
-    """What scores by taste; None: the feed has no such part, and needs no engine."""
+    """Scores candidates by taste. None: the feed has no taste part."""
     hydrators: Sequence[Hydrator] = ()
 
 
 def run_pipeline(pipeline: Pipeline, query: Query, trace: Trace) -> ScoredCandidates:
     """
-    Return the candidates of *query* in the order they are shown, at most `query.size` of them.
+    Return the candidates of *query* in the order of the slate, at most `query.size` of them.
 
-    Raises `FilterError` if a filter fails; an engine's own error goes through, and the caller chooses another.
+    The filters run up to two times. First they run over every resident post, which gives the eligibility mask. Sources
+    choose only among eligible posts, so that a source with a limit of k returns k posts that may be shown. Then the
+    filters run over the candidates. This second run is skipped only if it could change nothing: every candidate is
+    resident and eligible, no hydrator filled in facts, and the catalogue was not refreshed in between. Otherwise a
+    non-resident post, a post that changed while the sources ran, or a post from a source that ignores the mask would be
+    ranked without a check.
+
+    Raises `FilterError` if a filter fails. Errors of the engine are passed on, and the caller chooses another engine.
     """
     posts = pipeline.catalogue.all_posts()
     eligible = apply_filters(pipeline.filters, query, posts, trace, stage="eligible")
-    found = collect_candidates(pipeline.sources, query, eligible, trace)
-    resident = pipeline.catalogue.load_facts(found, query.now)
+    collected = collect_candidates(pipeline.sources, query, eligible, trace)
+    resident = pipeline.catalogue.load_facts(collected, query.now)
     candidates = apply_hydrators(pipeline.hydrators, query, resident, trace)
     is_unchanged = candidates is resident and pipeline.catalogue.all_posts() is posts
     if is_unchanged and are_all_eligible(candidates, eligible):
@@ -97,140 +104,149 @@ def run_pipeline(pipeline: Pipeline, query: Query, trace: Trace) -> ScoredCandid
 
 def are_all_eligible(candidates: Candidates, eligible: BoolArray) -> bool:
     """
-    Return whether all *candidates* are resident, and let through already by the mask over the resident ones.
+    Return whether all *candidates* are resident and in the mask *eligible* over the catalogue's rows.
 
-    On the same facts the filters say the same again. They are asked again where the facts have changed since, of posts
-    that are not resident, and if a source brought what it must not.
+    On unchanged facts, the filters would then keep every candidate.
     """
     return bool((candidates.rows >= 0).all()) and bool(eligible[candidates.rows].all())
 
 
 def rank_candidates(pipeline: Pipeline, query: Query, candidates: Candidates, trace: Trace) -> ScoredCandidates:
-    """Return all *candidates* in the order they are shown, the slate first: the same for the same, byte for byte."""
+    """Return all *candidates* in the order of the slate. Deterministic: equal inputs give equal bytes."""
     return apply_rerankers(pipeline.rerankers, query, apply_scorers(pipeline, query, candidates, trace), trace)
 
 
 class SourceResult(NamedTuple):
-    """What came of asking one source."""
+    """The result of one source."""
 
     post_ids: Int64Array | None
-    """None: it failed."""
+    """None if the source failed."""
     seconds: float
     ended_at: float
     """By `time.perf_counter`."""
 
 
 def run_source(source: Source, query: Query, eligible: BoolArray) -> SourceResult:
-    """Ask one source; whatever goes wrong, it costs us its candidates and no more."""
+    """Run one source. Any error is logged and costs only the candidates of the source."""
     start = perf_counter()
-    found = None
+    post_ids = None
     try:
-        found = ids_of(source(query, eligible))
+        post_ids = validate_post_ids(source(query, eligible))
     except Exception:
-        log.exception("source_failed", extra={"part": source_name(source), "request_id": str(query.request_id)})
+        log.exception("source_failed", extra={"component": source_name(source), "request_id": str(query.request_id)})
     end = perf_counter()
-    return SourceResult(found, end - start, end)
+    return SourceResult(post_ids, end - start, end)
 
 
-def ids_of(found: Int64Array) -> Int64Array:
-    """Return what a source brought; raise `TypeError` if it is no list of ids."""
-    if not isinstance(found, np.ndarray) or found.ndim != 1 or found.dtype.kind not in "iu":
-        raise TypeError(f"{found!r} is no array (n,) of post ids")
-    return found.astype(np.int64, copy=False)
+def validate_post_ids(post_ids: Int64Array) -> Int64Array:
+    """Return the result of a source as int64. Raises `TypeError` if it is not an integer array (n,)."""
+    if not isinstance(post_ids, np.ndarray) or post_ids.ndim != 1 or post_ids.dtype.kind not in "iu":
+        raise TypeError(f"A source must return an array (n,) of post ids, not {post_ids!r}.")
+    return post_ids.astype(np.int64, copy=False)
 
 
 def source_name(source: Source) -> str:
-    """Return the word for a source in metrics."""
+    """Return the name of a source in metrics."""
     return source.origin.name.lower()
 
 
 def run_sources(sources: Sequence[Source], query: Query, eligible: BoolArray) -> list[SourceResult]:
-    """Return what each source brings; while one computes apart, a thread of ours asks the others."""
+    """
+    Return the result of each source, in the order of *sources*.
 
-    def asked(them: Sequence[Source]) -> list[SourceResult]:
-        return [run_source(source, query, eligible) for source in them]
+    Two threads share the work. The nearest scan spends its time in the kernel, which does not hold the GIL. So this
+    thread runs the scan while a pool thread runs the other sources, which are Python and NumPy; further threads would
+    wait for the GIL. The pool thread runs in a copy of this thread's context, so that context variables, such as the
+    pinned embedding models and the request id of log lines, have the same values in both.
+    """
 
-    apart = [source for source in sources if source.origin in GIL_FREE_ORIGINS]
+    def run_all(sources: Sequence[Source]) -> list[SourceResult]:
+        return [run_source(source, query, eligible) for source in sources]
+
+    gil_free = [source for source in sources if source.origin in GIL_FREE_ORIGINS]
     others = [source for source in sources if source.origin not in GIL_FREE_ORIGINS]
-    if not apart or not others:
-        return asked(sources)
-    beside = source_threads().submit(copy_context().run, asked, others)
-    here, there = iter(asked(apart)), iter(beside.result())
-    return [next(here if source.origin in GIL_FREE_ORIGINS else there) for source in sources]
+    if not gil_free or not others:
+        return run_all(sources)
+    pending = source_threads().submit(copy_context().run, run_all, others)
+    gil_free_results, other_results = iter(run_all(gil_free)), iter(pending.result())
+    return [next(gil_free_results if source.origin in GIL_FREE_ORIGINS else other_results) for source in sources]
 
 
 def collect_candidates(sources: Sequence[Source], query: Query, eligible: BoolArray, trace: Trace) -> Candidates:
-    """Return what the sources bring, each post once, with a bit for every source that brought it."""
+    """Return the posts of all sources, each post once, with a bit for every source that returned it."""
     ids: list[Int64Array] = []
     bits: list[np.typing.NDArray[np.uint16]] = []
     for source, (post_ids, seconds, ended_at) in zip(sources, run_sources(sources, query, eligible), strict=True):
-        kept = 0 if post_ids is None else len(post_ids)
-        trace.add_timing("source", source_name(source), seconds, kept, failed=post_ids is None, ended_at=ended_at)
+        count = 0 if post_ids is None else len(post_ids)
+        trace.add_timing("source", source_name(source), seconds, count, failed=post_ids is None, ended_at=ended_at)
         if post_ids is not None:
             ids.append(post_ids)
-            bits.append(np.full(kept, 1 << source.origin, np.uint16))
+            bits.append(np.full(count, 1 << source.origin, np.uint16))
     if not ids:
         return Candidates.unknown(np.zeros(0, np.int64), np.zeros(0, np.uint16))
-    brought_ids = np.concatenate(ids)
-    order = np.argsort(brought_ids, kind="stable")
-    brought_ids = brought_ids[order]
-    first = np.flatnonzero(np.diff(brought_ids, prepend=-1))
-    return Candidates.unknown(brought_ids[first], np.bitwise_or.reduceat(np.concatenate(bits)[order], first))
+    all_ids = np.concatenate(ids)
+    order = np.argsort(all_ids, kind="stable")
+    all_ids = all_ids[order]
+    first = np.flatnonzero(np.diff(all_ids, prepend=-1))
+    return Candidates.unknown(all_ids[first], np.bitwise_or.reduceat(np.concatenate(bits)[order], first))
 
 
 def apply_hydrators(hydrators: Sequence[Hydrator], query: Query, candidates: Candidates, trace: Trace) -> Candidates:
-    """Return the candidates with the facts that the hydrators know of; one that fails leaves them as they were."""
+    """Return the candidates with the facts of the hydrators. A hydrator that fails leaves them unchanged."""
     for hydrator in hydrators:
         start, failed = perf_counter(), False
         try:
-            candidates = filled(candidates, hydrator(query, candidates))
+            candidates = validate_hydrated(candidates, hydrator(query, candidates))
         except Exception:
-            log.exception("hydrator_failed", extra={"part": hydrator.name, "request_id": str(query.request_id)})
+            log.exception("hydrator_failed", extra={"component": hydrator.name, "request_id": str(query.request_id)})
             failed = True
         trace.add_timing("hydrate", hydrator.name, perf_counter() - start, len(candidates), failed=failed)
     return candidates
 
 
-def filled(before: Candidates, after: Candidates) -> Candidates:
-    """Return the candidates *after* a hydrator; raise `ValueError` if a column does not fit those *before* it."""
+def validate_hydrated(before: Candidates, after: Candidates) -> Candidates:
+    """Return the candidates *after* a hydrator. Raises `ValueError` if a column has another shape, type or identity."""
     if after is before:
         return after
     for name in CANDIDATE_COLUMNS:
-        was, column = getattr(before, name), getattr(after, name)
-        is_same_kind = (column.shape, column.dtype) == (was.shape, was.dtype)
-        if not is_same_kind or (name in IDENTITY and not np.array_equal(column, was)):
-            raise ValueError(f"{name}: a column of {column.dtype}, {column.shape}, is not the one of these candidates")
+        expected, column = getattr(before, name), getattr(after, name)
+        has_same_type = (column.shape, column.dtype) == (expected.shape, expected.dtype)
+        if not has_same_type or (name in IDENTITY and not np.array_equal(column, expected)):
+            raise ValueError(
+                f"{name}: a hydrator must return {expected.dtype} {expected.shape} for the same posts, "
+                f"not {column.dtype} {column.shape}."
+            )
     return after
 
 
 def apply_filters(
     filters: Sequence[Filter], query: Query, candidates: Candidates, trace: Trace, *, stage: str
 ) -> BoolArray:
-    """Return the mask of candidates that every filter lets through; raise `FilterError` if one fails."""
+    """Return a mask (n,) of the candidates that pass every filter. Raises `FilterError` if a filter fails."""
     mask, before = np.ones(len(candidates), np.bool_), len(candidates)
     for check in filters:
         start, name = perf_counter(), check.name
         try:
-            mask &= mask_of(check, query, candidates)
+            mask &= run_filter(check, query, candidates)
         except Exception as error:
             trace.add_timing(stage, name, perf_counter() - start, 0, failed=True)
-            raise FilterError(f"filter {name} failed; the slate is lost rather than shown unchecked") from error
-        kept = int(np.count_nonzero(mask))
-        trace.add_timing(stage, name, perf_counter() - start, kept, dropped=before - kept)
-        before = kept
+            raise FilterError(f"Filter {name} failed, so the slate is not shown.") from error
+        remaining = int(np.count_nonzero(mask))
+        trace.add_timing(stage, name, perf_counter() - start, remaining, dropped=before - remaining)
+        before = remaining
     return mask
 
 
-def mask_of(check: Filter, query: Query, candidates: Candidates) -> BoolArray:
-    """Return what one filter says; raise `TypeError` if that is no mask (n,): NumPy would stretch one yes over all."""
+def run_filter(check: Filter, query: Query, candidates: Candidates) -> BoolArray:
+    """Return the mask (n,) of one filter. Raises `TypeError` for another shape: NumPy would broadcast a single True."""
     mask = check(query, candidates)
     if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (len(candidates),):
-        raise TypeError(f"{mask!r} is not a mask of {len(candidates)} candidates")
+        raise TypeError(f"A filter must return a mask of {len(candidates)} candidates, not {mask!r}.")
     return mask
 
 
 def apply_scorers(pipeline: Pipeline, query: Query, candidates: Candidates, trace: Trace) -> ScoredCandidates:
-    """Return the candidates, the highest score first, ties by the lower id."""
+    """Return the candidates by descending score; ties go to the lower post id."""
     start = perf_counter()
     columns = np.zeros((len(candidates), len(pipeline.scorers)), np.float32)
     for i, scorer in enumerate(pipeline.scorers):
@@ -249,58 +265,58 @@ def apply_scorers(pipeline: Pipeline, query: Query, candidates: Candidates, trac
 
 
 def score_part(scorer: Scorer, query: Query, candidates: Candidates, column: Float32Array, trace: Trace) -> None:
-    """Write a scorer's part into *column* (n,), which is zeros; if it fails, they stay."""
+    """Write a scorer's part into *column* (n,), which holds zeros. If the scorer fails, they stay."""
     start = perf_counter()
     try:
         if not hasattr(query.policy, scorer.name):
-            raise LookupError(f"Policy has no weight named {scorer.name}")
-        column[:] = checked_part(scorer(query, candidates), len(candidates))
+            raise LookupError(f"Policy has no weight for the scorer {scorer.name}.")
+        column[:] = validate_part(scorer(query, candidates), len(candidates))
     except Exception:
-        log.exception("scorer_failed", extra={"part": scorer.name, "request_id": str(query.request_id)})
+        log.exception("scorer_failed", extra={"component": scorer.name, "request_id": str(query.request_id)})
         trace.add_timing("score", scorer.name, perf_counter() - start, len(candidates), failed=True)
 
 
-def checked_part(part: Float32Array, n: int) -> Float32Array:
-    """Return a scorer's part; raise `TypeError` if it is no column of *n* numbers, `ValueError` if one is too large."""
+def validate_part(part: Float32Array, n: int) -> Float32Array:
+    """Return a scorer's part. Raises `TypeError` if it is not *n* numbers, `ValueError` for NaN or a large number."""
     if not isinstance(part, np.ndarray) or part.shape != (n,) or part.dtype.kind not in "fiub":
-        raise TypeError(f"{part!r} is no column of {n} numbers")
+        raise TypeError(f"A scorer must return a column of {n} numbers, not {part!r}.")
     low, high = part.min(initial=0), part.max(initial=0)
-    if not -LARGEST_PART <= low <= high <= LARGEST_PART:  # nor with NaN, which compares as false
-        raise ValueError(f"values from {low} to {high}: give finite ones, of {LARGEST_PART} at most")
+    if not -LARGEST_PART <= low <= high <= LARGEST_PART:  # False for NaN, too
+        raise ValueError(f"A score part must be from -{LARGEST_PART} to {LARGEST_PART}, not from {low} to {high}.")
     return part
 
 
 def policy_weights(query: Query, names: Sequence[str]) -> Float32Array:
-    """Return the policy's weights (n,) for the parts of these names; 0 for a part that the policy does not know."""
+    """Return the policy's weights (n,) of the score parts *names*; 0 for a part without a weight."""
     return np.array([getattr(query.policy, name, 0.0) for name in names], np.float32)
 
 
 def apply_rerankers(
     rerankers: Sequence[Reranker], query: Query, scored: ScoredCandidates, trace: Trace
 ) -> ScoredCandidates:
-    """Return *scored* in the order that the rerankers give; one that fails leaves the order as it was."""
+    """Return *scored* in the order of the rerankers. A reranker that fails leaves the order unchanged."""
     for reranker in rerankers:
         start = perf_counter()
         try:
-            scored = reordered(scored, reranker(query, scored))
+            scored = reorder(scored, reranker(query, scored))
         except Exception:
-            log.exception("reranker_failed", extra={"part": reranker.name, "request_id": str(query.request_id)})
+            log.exception("reranker_failed", extra={"component": reranker.name, "request_id": str(query.request_id)})
             trace.add_timing("rerank", reranker.name, perf_counter() - start, len(scored.scores), failed=True)
             continue
         trace.add_timing("rerank", reranker.name, perf_counter() - start, len(scored.scores))
     return scored
 
 
-def reordered(scored: ScoredCandidates, order: Int64Array) -> ScoredCandidates:
-    """Return *scored* in this *order*; raise `TypeError` or `ValueError` if it does not name each position once."""
+def reorder(scored: ScoredCandidates, order: Int64Array) -> ScoredCandidates:
+    """Return *scored* in this *order*. Raises `TypeError` or `ValueError` if it is not a permutation."""
     n = len(scored.scores)
     if not isinstance(order, np.ndarray) or order.shape != (n,) or order.dtype.kind not in "iu":
-        raise TypeError(f"{order!r} is no order of {n} posts")
+        raise TypeError(f"A reranker must return {n} positions, not {order!r}.")
     if np.array_equal(order, np.arange(n)):
         return scored
     is_placed = np.zeros(n, np.bool_)
     if order.min() >= 0 and order.max() < n:
         is_placed[order] = True
     if not is_placed.all():
-        raise ValueError(f"{order!r} does not name each of {n} posts once")
+        raise ValueError(f"A reranker must return each of {n} positions once, not {order!r}.")
     return scored.take(order)

@@ -1,16 +1,17 @@
 """
-What each kind of part promises, and what its failure costs.
+The protocols of pipeline components, and the cost of a failure of each.
 
-A part fails if it raises, or if its answer breaks the promise below: a wrong type or length, NaN, an order that drops a
-post. Every failure is logged and counted as that part's own (`recsys_part_failures_total`), and costs only this:
+A component fails if it raises an error, or if its result violates the protocol below: a wrong type or length, NaN, an
+order that drops a post. Every failure is logged and counted for that component (`recsys_component_failures_total`), and
+costs only this:
 
 - a source: its candidates
 - a hydrator: its facts; the candidates stay as they were
-- a filter: the slate, because nothing may be shown unchecked
-- a scorer: its part of the score, which is 0 for every candidate
+- a filter: the slate, because posts that could not be checked must not be shown
+- a scorer: its score part, which is 0 for every candidate
 - a reranker: its order; the order before it stays
 
-The engine is no such part: if it fails, another engine scores (`services/serving/ranking.py`).
+The engine is not such a component: if it fails, another engine scores (`services/serving/ranking.py`).
 """
 
 from __future__ import annotations
@@ -24,35 +25,35 @@ from recommendations.contracts import BoolArray, Candidates, Float32Array, Int64
 
 LARGEST_PART = 400.0
 """
-The largest value that a scorer may give, before its weight, and minus the smallest. Changes the answer.
+The largest absolute value of an unweighted score part. Changes the answer.
 
-Sixteen such parts, each with the largest weight (10), are a score that a cached slate can hold as a float16.
+Sixteen such parts with the largest weight (10) sum to 64,000, which still fits a float16 of a cached slate.
 """
 
 
 class Source(Protocol):
-    """Brings posts that the viewer may be shown, best first."""
+    """Returns posts that the viewer may be shown, best first."""
 
     @property
     def origin(self) -> Origin:
-        """The word for it in metrics and in what is served."""
+        """The source's name in metrics and in served picks."""
         ...
 
     def __call__(self, query: Query, eligible: BoolArray) -> Int64Array:
         """
-        Return post ids, none twice; *eligible* is a mask over the catalogue's rows.
+        Return post ids (n,), without duplicates. *eligible* is a mask over the catalogue's rows.
 
-        Called in any thread: what it reads must be resident, or have connections that threads share.
+        May be called in any thread, so it must read resident data, or use connections that threads may share.
         """
         ...
 
 
 class Hydrator(Protocol):
-    """Fills in facts of candidates; one that fails costs its facts."""
+    """Fills in facts of candidates."""
 
     @property
     def name(self) -> str:
-        """The word for it in metrics."""
+        """The component's name in metrics."""
         ...
 
     def __call__(self, query: Query, candidates: Candidates) -> Candidates:
@@ -61,19 +62,19 @@ class Hydrator(Protocol):
 
 
 Check = Callable[[Query, Candidates], BoolArray]
-"""Returns a mask (n,) of the candidates that pass; a post fails if a fact that the check needs is unknown."""
+"""Returns a mask (n,) of the candidates that pass. A post must not pass if a fact that the check needs is unknown."""
 
 
 @dataclass(frozen=True)
 class Filter:
     """
-    A check with a name. Nobody is told that this filter dropped a post, or why: privacy and safety.
+    A check with a name, for privacy and safety. Explanations do not reveal that such a filter dropped a post.
 
-    `mandatory_filter` makes one of a function.
+    `mandatory_filter` creates one from a function.
     """
 
     name: str
-    """The word for it in metrics."""
+    """The filter's name in metrics."""
     check: Check
 
     def __call__(self, query: Query, candidates: Candidates) -> BoolArray:
@@ -83,69 +84,69 @@ class Filter:
 
 @dataclass(frozen=True)
 class ExplainedFilter(Filter):
-    """A filter by what the viewer did or asked for: it tells them why it dropped a post. See `explained_filter`."""
+    """A filter by the viewer's own history or preferences, whose effect is explained. See `explained_filter`."""
 
     sentence: str
-    """What the viewer is told of a dropped post. Raises `ValueError` if it is empty."""
+    """The explanation of a dropped post, for the viewer. Must not be empty."""
 
     def __post_init__(self) -> None:
         if not self.sentence.strip():
-            raise ValueError(f"filter {self.name}: give the sentence that explains a dropped post to its viewer")
+            raise ValueError(f"Filter {self.name}: give the sentence that explains a dropped post to its viewer.")
 
 
 def mandatory_filter(check: Check) -> Filter:
-    """Return *check* as a filter with the function's name that never tells why it dropped a post."""
+    """Return *check* as a filter with the function's name, without an explanation."""
     return Filter(check.__name__, check)
 
 
 def explained_filter(sentence: str) -> Callable[[Check], ExplainedFilter]:
-    """Return a decorator: its function becomes a filter that tells the viewer *sentence* of a post it dropped."""
+    """Return a decorator that turns a check into a filter, with *sentence* as the explanation of a dropped post."""
 
-    def explained(check: Check) -> ExplainedFilter:
+    def build_filter(check: Check) -> ExplainedFilter:
         return ExplainedFilter(check.__name__, check, sentence)
 
-    return explained
+    return build_filter
 
 
 class Scorer(Protocol):
-    """Gives one additive part of the score."""
+    """Computes one additive part of the score."""
 
     @property
     def name(self) -> str:
-        """The part's name, and that of its weight in `Policy`."""
+        """The name of the score part, and of its weight in `Policy`."""
         ...
 
     def __call__(self, query: Query, candidates: Candidates) -> Float32Array:
         """
-        Return the part (n,) before its weight: finite numbers from -`LARGEST_PART` to `LARGEST_PART`.
+        Return the unweighted part (n,): finite numbers from -`LARGEST_PART` to `LARGEST_PART`.
 
-        It depends on the post and the viewer, never on the other candidates.
+        A value depends on its post and the viewer only, never on the other candidates.
         """
         ...
 
 
 class Reranker(Protocol):
-    """Changes the order and drops none."""
+    """Changes the order of the candidates, and drops none."""
 
     @property
     def name(self) -> str:
-        """The word for it in metrics."""
+        """The component's name in metrics."""
         ...
 
     def __call__(self, query: Query, scored: ScoredCandidates) -> Int64Array:
-        """Return the positions (n,) of *scored* in their new order, each once."""
+        """Return the positions (n,) of *scored* in the new order, each exactly once."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class StageTiming:
-    """What one part did in one run."""
+    """The result and duration of one component in one run."""
 
     stage: str
     component: str
     seconds: float
     remaining: int
-    """Candidates after it."""
+    """Candidates after the component."""
     dropped: int = 0
     failed: bool = False
     ended_at: float = 0.0
@@ -154,11 +155,11 @@ class StageTiming:
 
 @dataclass
 class Trace:
-    """What happened on the road, for metrics and for explanations."""
+    """A record of one run of the pipeline, for metrics and explanations."""
 
     timings: list[StageTiming] = field(default_factory=list)
     inputs: tuple[Query, Candidates] | None = None
-    """What was ranked: the query, and the candidates that the filters let through."""
+    """The inputs of ranking: the query, and the candidates that passed the filters."""
 
     @property
     def candidate_count(self) -> int:
@@ -176,10 +177,10 @@ class Trace:
         failed: bool = False,
         ended_at: float | None = None,
     ) -> None:
-        """Keep one part's time, the candidates that it left, and how many it dropped; it ended now, or *ended_at*."""
+        """Add the timing of one component, which ended now or at *ended_at*."""
         now = perf_counter() if ended_at is None else ended_at
         self.timings.append(StageTiming(stage, component, seconds, remaining, dropped, failed, now))
 
 
 class FilterError(RuntimeError):
-    """A filter failed, so nothing is shown."""
+    """A filter failed, so no slate is shown."""

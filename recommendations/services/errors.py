@@ -1,60 +1,69 @@
-"""What a service may refuse, and why. Doors turn each into their own form: a problem of RFC 9457, an exit code."""
+"""
+Errors that services raise for a request that they cannot carry out.
+
+Each entry point renders them in its own form: REST and GraphQL as a problem of RFC 9457, a command as an exit code.
+`code`, `status` and the message are public. Clients compare the code, so a code never changes its meaning.
+"""
 
 from __future__ import annotations
 
 
 class ServiceError(Exception):
-    """Something was asked for that cannot be done. The message says what, with what, and what to do."""
+    """A request that cannot be carried out. The message says what happened, to which value, and what to do."""
 
     code = "service-error"
     status = 500
 
 
-class UnknownMember(ServiceError):  # noqa: N818 -- read as words in the doors
+class UnknownMember(ServiceError):  # noqa: N818 -- the names read as sentences where the errors are raised
     """No member has this id."""
 
     code, status = "unknown-member", 404
 
     def __init__(self, member_id: str) -> None:
-        super().__init__(f"There is no member {member_id!r}. Import it first, or check the id.")
+        super().__init__(f"There is no member {member_id!r}. Import the member first, or check the id.")
 
 
 class PostNotVisible(ServiceError):  # noqa: N818
-    """No post that this viewer may see has this id. The same answer for both: an id must not be found out by asking."""
+    """
+    This viewer can see no post with this id.
+
+    The answer is the same for a hidden post and for a missing one: otherwise a viewer could find out which ids exist.
+    """
 
     code, status = "unknown-post", 404
 
     def __init__(self, post_id: str) -> None:
-        super().__init__(f"There is no post {post_id!r} for this viewer.")
+        super().__init__(f"There is no post {post_id!r} that this viewer can see.")
 
 
 class PostNotFound(ServiceError):  # noqa: N818
-    """No post has this id. For the platform itself: to a viewer this would tell too much."""
+    """No post has this id. Only for the platform itself: raise `PostNotVisible` for a request of a viewer."""
 
     code, status = "unknown-post", 404
 
     def __init__(self, post_id: str) -> None:
-        super().__init__(f"There is no post {post_id!r}. Send it first, or check the id.")
+        super().__init__(f"There is no post {post_id!r}. Send the post first, or check the id.")
 
 
 class UnknownRequest(ServiceError):  # noqa: N818
-    """No feed request of this viewer has this id, or it is too old or too new to be found."""
+    """This viewer has no feed request with this id, or the request is too old or too new to be found."""
 
     code, status = "unknown-request", 404
 
     def __init__(self, request_id: object) -> None:
         super().__init__(
-            f"There is no feed request {request_id} of this viewer. A new one can be found after a second."
+            f"This viewer has no feed request {request_id}. A new request can be looked up after about a second."
         )
 
 
 class InputsUnavailable(ServiceError):  # noqa: N818
-    """A request cannot be ranked again: what it was ranked from is not there any more."""
+    """A request cannot be ranked again because part of its inputs is missing or has changed."""
 
     code, status = "inputs-unavailable", 409
 
     def __init__(self, request_id: object, reason: str) -> None:
-        super().__init__(f"Request {request_id} cannot be ranked again: its inputs are not kept ({reason}).")
+        super().__init__(f"Request {request_id} cannot be ranked again: {reason}.")
 
 
 class UnknownJob(ServiceError):  # noqa: N818
@@ -63,34 +72,39 @@ class UnknownJob(ServiceError):  # noqa: N818
     code, status = "unknown-job", 404
 
     def __init__(self, job_id: object) -> None:
-        super().__init__(f"There is no job {job_id}.")
+        super().__init__(f"There is no job {job_id}. Check the id.")
 
 
 class JobFileNotFound(ServiceError):  # noqa: N818
-    """A job made nothing that can be fetched, or not yet, or no more."""
+    """The job has no file to download: not yet, not any more, or never."""
 
     code, status = "no-job-file", 404
 
     def __init__(self, job_id: object) -> None:
-        super().__init__(f"Job {job_id} has no file: it is not done, makes none, or its file's days are over.")
+        super().__init__(
+            f"Job {job_id} has no file: it is not done, its kind produces no file, or the file has expired."
+        )
 
 
 class UnknownPolicy(ServiceError):  # noqa: N818
-    """No ranking policy is served in this variant."""
+    """No ranking policy is active for this variant."""
 
     code, status = "unknown-policy", 404
 
     def __init__(self, variant: str) -> None:
-        super().__init__(f"No policy is served in the variant {variant!r}: it is ranked by the defaults.")
+        super().__init__(f"The variant {variant!r} has no active policy. Its feeds use the default settings.")
 
 
 class VersionConflict(ServiceError):  # noqa: N818
-    """Somebody else changed it since it was read."""
+    """The object has changed since the caller read it."""
 
     code, status = "version-conflict", 412
 
     def __init__(self, name: str, version: int) -> None:
-        super().__init__(f"{name} was changed meanwhile: it has version {version} now. Read it again.")
+        super().__init__(
+            f"{name} has changed since you read it and is now at version {version}. "
+            "Read it again, then repeat the change."
+        )
 
 
 class InactiveMember(ServiceError):  # noqa: N818
@@ -99,11 +113,11 @@ class InactiveMember(ServiceError):  # noqa: N818
     code, status = "inactive-member", 409
 
     def __init__(self, member_id: str) -> None:
-        super().__init__(f"Member {member_id!r} is deactivated and gets no feed. Activate it first.")
+        super().__init__(f"Member {member_id!r} is deactivated and gets no feed. Activate the member first.")
 
 
 class InvalidRequest(ServiceError):  # noqa: N818
-    """A value cannot be used; *pointer* is a JSON pointer to it."""
+    """A value cannot be used; *pointer* is a JSON pointer to the value."""
 
     code, status = "invalid-request", 400
 
@@ -113,6 +127,6 @@ class InvalidRequest(ServiceError):  # noqa: N818
 
 
 class FactsUnavailable(ServiceError):  # noqa: N818
-    """The facts of the viewer cannot be read: we can't be sure who is blocked, so nothing is shown."""
+    """The viewer's facts cannot be read. Nothing is served, because a blocked author could be among the posts."""
 
     code, status = "facts-unavailable", 503

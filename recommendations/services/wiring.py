@@ -1,4 +1,18 @@
-"""Chooses the real parts, by the settings. A process makes each once, when first asked for, never before a fork."""
+"""
+Creates the stores, engines, embedders and indexes that services use, by the settings.
+
+A process creates each part once, at its first use. A forked child creates its own parts: clients, locks and kernels
+must not be shared across a fork.
+
+Following a new embedding model. Vectors of two models have nothing to do with each other, so everything that holds or
+compares vectors (`VectorParts`: embedder, engines, catalogue, profiles, post vector cache) belongs to one set of
+active models and is replaced as a whole. `sync_embedding_models` reads which models are active, at most every 30
+seconds, and if they changed, one thread builds and loads new parts, then switches with a single assignment. Until
+then the old parts serve, and other threads do not wait. A service call must also not see the switch in the middle:
+`pin_embedding_models` stores the current parts in a context variable for the duration of the call, and
+`vector_parts` returns those. Without it, a query vector of one model could be scored against rows of another, and the
+page would be noise without any error.
+"""
 
 from __future__ import annotations
 
@@ -60,58 +74,58 @@ R = TypeVar("R")
 P = ParamSpec("P")
 
 REDIS_TIMEOUT_SECONDS = 1.0
-"""A Redis that does not answer costs a request this much and its cache, not more."""
+"""The longest that a request waits for a Redis that does not respond; it then goes on without the cache."""
 
 QDRANT_TIMEOUT_SECONDS = 1
-"""A vector index that does not answer costs a request this much and its candidates, not more."""
+"""The longest that a request waits for a vector index that does not respond; it then goes on without its candidates."""
 
 
 class PerProcess(Generic[R]):
-    """A part that a process makes when it first asks for it, and keeps; a forked child makes its own."""
+    """A part that each process creates at its first use and then keeps. A forked child creates its own."""
 
     instances: ClassVar[list[PerProcess[Any]]] = []
 
-    def __init__(self, make: Callable[[], R]) -> None:
-        self._create = make
+    def __init__(self, create: Callable[[], R]) -> None:
+        self._create = create
         self._by_process: dict[int, R] = {}
         self.instances.append(self)
 
     def __call__(self) -> R:
         """Return this process's part."""
-        process = os.getpid()
-        if process not in self._by_process:
-            self._by_process.setdefault(process, self._create())
-        return self._by_process[process]
+        process_id = os.getpid()
+        if process_id not in self._by_process:
+            self._by_process.setdefault(process_id, self._create())
+        return self._by_process[process_id]
 
     def get_if_created(self) -> R | None:
-        """Return this process's part if anybody has asked for it."""
+        """Return this process's part, or None if it has not been created."""
         return self._by_process.get(os.getpid())
 
     def reset(self) -> None:
-        """Make the part anew at its next use."""
+        """Discard the part. It is created again at its next use."""
         self._by_process.clear()
 
 
 def per_process(create: Callable[[], R]) -> PerProcess[R]:
-    """Return *make* with its value kept for this process."""
+    """Decorate *create* so that each process calls it once and keeps the result."""
     return PerProcess(create)
 
 
 @dataclass(frozen=True)
 class VectorParts:
-    """What compares vectors, all of the same models: it is replaced as one, when another model becomes active."""
+    """All parts that hold or compare vectors, for one set of active models. They are only ever replaced together."""
 
     embedding_models: dict[str, ActiveEmbeddingModel]
     embedder: Embedder
     spaces: dict[str, dict[str, Engine]]
-    """Engines by name, by space."""
+    """Engines by space, then by name."""
     catalogue: ResidentCatalogue
     profiles: ResidentProfiles
     post_vector_cache: VectorCache
 
 
 class VectorPartsHolder:
-    """This process's serving parts, and the models that they were made for."""
+    """This process's current vector parts. Thread-safe."""
 
     def __init__(self) -> None:
         self.active_models = ActiveEmbeddingModels()
@@ -119,95 +133,108 @@ class VectorPartsHolder:
         self._lock = threading.Lock()
 
     def sync(self, now: datetime, *, must_be_current: bool = False) -> None:
-        """Make the parts anew if another model became active; until they are loaded the old ones serve."""
+        """
+        Switch to new parts if the active models have changed.
+
+        One thread builds and loads them; the others go on with the old parts, or wait if
+        the result *must_be_current*. The catalogue is loaded before the switch: otherwise feeds would be empty until
+        its first refresh.
+        """
         models = self.active_models.read(must_be_current=must_be_current)
         if models == self.current.embedding_models or not self._lock.acquire(blocking=must_be_current):
             return
         try:
             if models != self.current.embedding_models:
-                serving = create_vector_parts(models)
-                serving.catalogue.refresh(now)
-                self.current = serving
-                log.info("models_followed", extra={"models": [model.name for model in models.values()]})
+                parts = create_vector_parts(models)
+                parts.catalogue.refresh(now)
+                self.current = parts
+                log.info(
+                    "embedding_models_switched", extra={"embedding_models": [model.name for model in models.values()]}
+                )
         finally:
             self._lock.release()
 
 
 def create_vector_parts(embedding_models: dict[str, ActiveEmbeddingModel]) -> VectorParts:
-    """Return parts for these active models; the content space is served by EMBEDDER where none is active yet."""
-    text = active_embedder(embedding_models.get(CONTENT_SPACE))
-    served = {CONTENT_SPACE: (text.name, text.dimension)}
-    served |= {
+    """Return parts for these active models. The content space uses EMBEDDER while no model is active in it."""
+    text_embedder = active_embedder(embedding_models.get(CONTENT_SPACE))
+    active_spaces = {CONTENT_SPACE: (text_embedder.name, text_embedder.dimension)}
+    active_spaces |= {
         model.space: (model.name, model.dimension)
         for model in embedding_models.values()
         if model.space != CONTENT_SPACE
     }
-    total = sum(dimension for _, dimension in served.values())
+    total = sum(dimension for _, dimension in active_spaces.values())
     engines = {
         space: create_engines(dimension, settings.ENV.wasm_memory_limit * dimension // total)
-        for space, (_, dimension) in served.items()
+        for space, (_, dimension) in active_spaces.items()
     }
-    resident = [
+    resident_spaces = [
         ResidentSpace(space, name, dimension, tuple(engines[space].values()))
-        for space, (name, dimension) in served.items()
+        for space, (name, dimension) in active_spaces.items()
     ]
     catalogue = ResidentCatalogue(
-        spaces=resident,
+        spaces=resident_spaces,
         vocabularies=vocabularies(),
         max_posts=settings.ENV.catalogue_max_posts,
         refresh_seconds=settings.ENV.catalogue_refresh_seconds,
     )
-    tastes = ResidentProfiles(model=text.name, dimension=text.dimension, max_entries=settings.ENV.vector_cache_size)
-    vectors = RedisVectors(redis_client(settings.ENV.cache_redis_url), space=CONTENT_SPACE, model=text.name)
-    return VectorParts(embedding_models, text, engines, catalogue, tastes, vectors)
+    profiles = ResidentProfiles(
+        model=text_embedder.name, dimension=text_embedder.dimension, max_entries=settings.ENV.vector_cache_size
+    )
+    vector_cache = RedisVectors(
+        redis_client(settings.ENV.cache_redis_url), space=CONTENT_SPACE, model=text_embedder.name
+    )
+    return VectorParts(embedding_models, text_embedder, engines, catalogue, profiles, vector_cache)
 
 
 def active_embedder(model: ActiveEmbeddingModel | None) -> Embedder:
-    """Return the embedder of the active model, or the one that EMBEDDER asks for if none is active, or it is gone."""
+    """Return the embedder of the active model, or that of EMBEDDER if no model is active or its package is missing."""
     if model is None:
         return configured_embedder()
     try:
         embedder = get_embedder(model.embedder, model.option)
     except EmbedderError:
-        log.exception("active_model_missing", extra={"model": model.name})
+        log.exception("active_embedder_missing", extra={"embedding_model": model.name})
         return configured_embedder()
-    # The package may be another version now, and its vectors others: then the new ones are built first.
+    # Another version of the package produces other vectors, under another name. They must be built and activated first.
     if embedder.name != model.name:
-        log.error("active_model_differs", extra={"model": model.name, "found": embedder.name})
+        log.error("active_embedder_changed", extra={"embedding_model": model.name, "active_model": embedder.name})
     return embedder
 
 
 def configured_embedder() -> Embedder:
-    """Return the text embedder that EMBEDDER asks for: it serves as soon as every post has its vector."""
+    """Return the text embedder set by EMBEDDER. Its model becomes active as soon as every post has a vector by it."""
     return get_embedder(settings.ENV.embedder, settings.ENV.fastembed_model)
 
 
 @per_process
 def vector_parts_holder() -> VectorPartsHolder:
-    """Return the holder of what serves."""
+    """Return the holder of this process's vector parts."""
     return VectorPartsHolder()
 
 
-pinned_parts: ContextVar[VectorParts | None] = ContextVar("pinned", default=None)
+pinned_parts: ContextVar[VectorParts | None] = ContextVar("pinned_parts", default=None)
 
 
 def vector_parts() -> VectorParts:
-    """Return what serves: in a service that is `by_one_model`, what served when it began."""
+    """Return the vector parts that were pinned for this service call, or the current ones outside of such a call."""
     return pinned_parts.get() or vector_parts_holder().current
 
 
 def pin_embedding_models(service: Callable[P, R]) -> Callable[P, R]:
     """
-    Return *service*, which takes `now`, so that all of a call is done by the models that are active when it begins.
+    Decorate *service*, which takes `now`, so that a call uses the embedding models that are active when it begins.
 
-    Another thread may follow a new model meanwhile. Without this, a vector of the one would meet rows of the other.
+    Another thread may switch to a new model during the call. Without the pin, vectors of one model could then be
+    compared with rows of another. A service that is called by a pinned service shares the pin of its caller.
     """
 
     @wraps(service)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         if pinned_parts.get() is not None:
             return service(*args, **kwargs)
-        with suppress(DatabaseError):  # the models known so far serve on; the service finds out about its own reads
+        with suppress(DatabaseError):  # Keep the models read last. The service handles the failure of its own reads.
             sync_embedding_models(cast(datetime, kwargs["now"]))
         token = pinned_parts.set(vector_parts_holder().current)
         try:
@@ -219,150 +246,166 @@ def pin_embedding_models(service: Callable[P, R]) -> Callable[P, R]:
 
 
 def sync_embedding_models(now: datetime, *, must_be_current: bool = False) -> None:
-    """Take over a model that became active; *now_at_least*: even if it did this very second, as learning must."""
+    """
+    Switch to the active embedding models if they have changed since this process read them, up to 30 seconds ago.
+
+    *must_be_current* reads them in any case. Otherwise learning could store sums of an old model's vectors.
+    """
     vector_parts_holder().sync(now, must_be_current=must_be_current)
 
 
 def embedder() -> Embedder:
-    """Return the text embedder whose vectors are served."""
+    """Return the text embedder of the content space."""
     return vector_parts().embedder
 
 
 def cross_modal_embedder(space: str) -> CrossModalEmbedder:
-    """Return what turns texts and pictures into vectors of *space*; raise `EmbedderError` if nothing here does."""
+    """Return the embedder of texts and pictures for *space*. Raises `EmbedderError` if the space has none."""
     model = vector_parts().embedding_models.get(space)
     if model is None:
-        raise EmbedderError(f"No model is active in the space {space}.")
+        raise EmbedderError(f"No embedding model is active in the space {space}.")
     return get_cross_modal_embedder(model.embedder)
 
 
 def embedder_for(space: str) -> Embedder:
-    """Return what turns texts into vectors of *space*; raise `EmbedderError` if nothing here does."""
+    """Return the embedder of texts for *space*. Raises `EmbedderError` if the space has none."""
     return embedder() if space == CONTENT_SPACE else cross_modal_embedder(space)
 
 
 def space_index(space: str, engine_name: str = PlainEngine.name) -> ResidentVectors:
-    """Return the index of resident posts in *space*; raise `VectorIndexError` if no model is active there."""
-    served = vector_parts()
-    if space not in served.spaces:
-        raise VectorIndexError(f"No model is active in the space {space}.")
-    engines = served.spaces[space]
+    """
+    Return the index of the resident posts in *space*. Raises `VectorIndexError` if no model is active there.
+
+    The plain engine is used if the engine asked for does not exist or lacks vectors.
+    """
+    parts = vector_parts()
+    if space not in parts.spaces:
+        raise VectorIndexError(f"No embedding model is active in the space {space}.")
+    engines = parts.spaces[space]
     chosen = engines.get(engine_name, engines[PlainEngine.name])
-    if served.catalogue.count_missing_vectors(chosen):
+    if parts.catalogue.count_missing_vectors(chosen):
         chosen = engines[PlainEngine.name]
-    return ResidentVectors(with_neighbor_cache(chosen, space), served.catalogue)
+    return ResidentVectors(with_neighbor_cache(chosen, space), parts.catalogue)
 
 
 def with_neighbor_cache(engine: Engine, space: str) -> Engine:
-    """Return *engine* of *space* with the answers to vector queries that are kept for all viewers."""
+    """Return *engine* of *space*, wrapped so that it answers vector queries from the shared neighbor cache."""
     model = embedder().name if space == CONTENT_SPACE else vector_parts().embedding_models[space].name
     return CachingEngine(engine, catalogue(), neighbor_cache(), space=space, model=model)
 
 
 @per_process
 def vocabularies() -> Vocabularies:
-    """Return this process's numbers for languages and tags."""
+    """Return this process's numbering of languages, tags, kinds and regions."""
     return Vocabularies()
 
 
 def engines() -> dict[str, Engine]:
-    """Return the engines by name; the control engine is always there, one that cannot be made is not."""
+    """Return the content space's engines by name: always the plain engine, and the kernel if it could be created."""
     return vector_parts().spaces[CONTENT_SPACE]
 
 
 def create_engines(dimension: int, memory_limit_bytes: int) -> dict[str, Engine]:
-    """Return new engines, by name. WASM_MEMORY_LIMIT holds for all spaces' kernels: the longer vectors get more."""
-    made: dict[str, Engine] = {PlainEngine.name: PlainEngine(dimension)}
+    """
+    Return new engines by name.
+
+    WASM_MEMORY_LIMIT is for the kernels of all spaces together. The caller divides it by the vectors' dimensions.
+    """
+    engines: dict[str, Engine] = {PlainEngine.name: PlainEngine(dimension)}
     try:
-        made[WasmEngine.name] = WasmEngine(dimension, memory_limit_bytes=memory_limit_bytes)
+        engines[WasmEngine.name] = WasmEngine(dimension, memory_limit_bytes=memory_limit_bytes)
     except EngineError:
-        log.exception("engine_not_made", extra={"engine": WasmEngine.name})
-    return made
+        log.exception("engine_not_created", extra={"engine": WasmEngine.name})
+    return engines
 
 
 def engine(name: str) -> Engine:
-    """Return the engine of this name, or raise `EngineError` if this process could not make it."""
+    """Return the engine. Raises `EngineError` if it could not be created, or lacks the vectors of some posts."""
     if name not in engines():
-        raise EngineError(f"This process has no engine {name}; its log says why.")
+        raise EngineError(f"This process has no engine {name}. See the event engine_not_created in its log.")
     chosen = engines()[name]
-    if lacking := catalogue().count_missing_vectors(chosen):
-        raise EngineError(f"The engine {name} lacks the vectors of {lacking} posts; raise WASM_MEMORY_LIMIT.")
+    if missing := catalogue().count_missing_vectors(chosen):
+        raise EngineError(f"The engine {name} lacks the vectors of {missing} posts. Raise WASM_MEMORY_LIMIT.")
     return chosen
 
 
 @per_process
 def policies() -> ActivePolicies:
-    """Return the ranking policies that this process knows."""
+    """Return this process's cache of active ranking policies."""
     return ActivePolicies()
 
 
 def catalogue() -> ResidentCatalogue:
-    """Return the resident catalogue, empty until it is first refreshed."""
+    """Return the resident catalogue. It is empty until its first refresh."""
     return vector_parts().catalogue
 
 
 @per_process
 def resident_facts() -> ResidentFacts:
-    """Return what viewers and posts are judged by."""
+    """Return this process's cache of the facts about viewers and posts."""
     return ResidentFacts(vocabularies())
 
 
 def redis_client(url: str) -> redis.Redis:
-    """Return a client that gives up soon."""
+    """Return a client whose calls time out after `REDIS_TIMEOUT_SECONDS`."""
     return redis.Redis.from_url(url, socket_timeout=REDIS_TIMEOUT_SECONDS, socket_connect_timeout=REDIS_TIMEOUT_SECONDS)
 
 
 @per_process
 def seal() -> Seal:
-    """Return what personal values in Redis are sealed with."""
+    """Return the seal that encrypts personal values in Redis."""
     return Seal(settings.CACHE_SECRETS)
 
 
 @per_process
 def slate_cache() -> SlateCache:
     """Return the slate cache."""
-    keep_seconds = settings.ENV.slate_retention_seconds
-    return RedisSlates(redis_client(settings.ENV.cache_redis_url), seal(), ttl_seconds=keep_seconds)
+    ttl_seconds = settings.ENV.slate_retention_seconds
+    return RedisSlates(redis_client(settings.ENV.cache_redis_url), seal(), ttl_seconds=ttl_seconds)
 
 
 @per_process
 def neighbor_cache() -> NeighborCache:
-    """Return the cache of what is near to a vector; what is resident may be behind by a refresh and its overlap."""
-    behind = settings.ENV.catalogue_refresh_seconds + OVERLAP.total_seconds()
-    return RedisNeighbors(redis_client(settings.ENV.cache_redis_url), seal(), grace_seconds=behind)
+    """
+    Return the cache of nearest neighbors.
+
+    Its grace period is how far the resident catalogue may be behind the database: one refresh and the overlap.
+    """
+    grace_seconds = settings.ENV.catalogue_refresh_seconds + OVERLAP.total_seconds()
+    return RedisNeighbors(redis_client(settings.ENV.cache_redis_url), seal(), grace_seconds=grace_seconds)
 
 
 def post_vector_cache() -> VectorCache:
-    """Return the cache of posts' vectors, by the model that serves."""
+    """Return the cache of posts' vectors, in the content space's active model."""
     return vector_parts().post_vector_cache
 
 
 def resident_profiles() -> ResidentProfiles:
-    """Return the profiles that this process knows, in the space of the model that serves."""
+    """Return this process's cache of profiles, in the content space's active model."""
     return vector_parts().profiles
 
 
 @per_process
 def breakers() -> dict[str, Breaker]:
-    """Return this process's breaker for each engine that may be asked for."""
+    """Return this process's circuit breakers by engine name."""
     return {name: Breaker() for name in (PlainEngine.name, WasmEngine.name)}
 
 
 @per_process
 def record_queue() -> RecordQueue:
-    """Return the queue of what was served; it is in the broker's Redis, which keeps everything."""
+    """Return the queue of served pages and slates. It is in the broker's Redis, which evicts nothing."""
     return RedisRecordQueue(redis_client(settings.ENV.redis_url), seal())
 
 
 @per_process
 def served_history() -> ServedHistory:
-    """Return the memory of what members were served lately."""
+    """Return the pages that members were served recently."""
     return RedisServedHistory(redis_client(settings.ENV.cache_redis_url))
 
 
 @per_process
 def qdrant_client() -> QdrantClient | None:
-    """Return the client of the vector index, or None if QDRANT_URL names none."""
+    """Return the client of the vector index, or None without QDRANT_URL."""
     if not settings.ENV.qdrant_url:
         return None
     key = settings.ENV.qdrant_api_key.get_secret_value() or None
@@ -370,7 +413,7 @@ def qdrant_client() -> QdrantClient | None:
 
 
 def vector_index(space: str = CONTENT_SPACE) -> QdrantVectors | None:
-    """Return the index of *space* by its active model; None without QDRANT_URL, or before a model is active."""
+    """Return the index of *space* for its active model; None without QDRANT_URL or without an active model."""
     model, client = vector_parts().embedding_models.get(space), qdrant_client()
     if model is None or client is None:
         return None
@@ -383,7 +426,7 @@ def vector_index(space: str = CONTENT_SPACE) -> QdrantVectors | None:
 
 
 def retired_vector_index(space: str, model: str, dimension: int) -> QdrantVectors | None:
-    """Return the index that a model had while it served; None without QDRANT_URL."""
+    """Return the index of a model that is no longer active, to delete it; None without QDRANT_URL."""
     client = qdrant_client()
     return (
         QdrantVectors(client, space=space, model=model, dimension=dimension, vocabularies=vocabularies())
@@ -394,12 +437,12 @@ def retired_vector_index(space: str, model: str, dimension: int) -> QdrantVector
 
 @per_process
 def known_vector_indexes() -> dict[tuple[str, str], QdrantVectors]:
-    """Return the indexes that this process made, by space and model: each remembers when its server was silent."""
+    """Return this process's indexes by space and model. They are kept because each one holds its server's cooldown."""
     return {}
 
 
 def non_resident_posts() -> feeds.NonResidentPosts | None:
-    """Return where posts beyond the resident ones are found, if there is such a place."""
+    """Return the sources of posts that are not resident, or None without a vector index."""
     index = vector_index()
     return (
         feeds.NonResidentPosts(index, DatabaseColdPosts(vocabularies(), CONTENT_SPACE, embedder().name))
@@ -409,14 +452,14 @@ def non_resident_posts() -> feeds.NonResidentPosts | None:
 
 
 def create_engine(name: str) -> Engine:
-    """Return a new and empty engine of this name."""
+    """Return a new, empty engine of the content space's dimension."""
     if name == WasmEngine.name:
         return WasmEngine(embedder().dimension, memory_limit_bytes=settings.ENV.wasm_memory_limit)
     return PlainEngine(embedder().dimension)
 
 
 def feed_pipeline(feed: str, engine_name: str, own_engine: Engine | None = None) -> Pipeline:
-    """Return the parts of *feed*, scored by the engine *engine_name* where it needs one, or by one's *own*."""
+    """Return the pipeline of *feed*. It is scored by the engine *engine_name*, or by *own_engine* if given."""
     if feed == "following":
         return feeds.following(catalogue=catalogue())
     if feed == "trending":
@@ -433,6 +476,6 @@ def feed_pipeline(feed: str, engine_name: str, own_engine: Engine | None = None)
 
 
 def reset_parts() -> None:
-    """Make every part anew at its next use: after a test changed what they are made from."""
+    """Discard all parts of this process, so that they are created from the current settings. For tests."""
     for part in PerProcess.instances:
         part.reset()

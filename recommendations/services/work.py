@@ -1,8 +1,19 @@
 """
-Jobs: asked for, cut into chunks, done by workers, looked up, cancelled, tried again.
+Jobs: submit, split into chunks, process, read, list, cancel, retry and reconcile them.
 
-A job and its chunks are rows before anything is published. A chunk is claimed by one conditional update and counted by
-another, so that doing it twice counts once; a worker that dies leaves a lease that runs out.
+A message only triggers work; the rows record it. A job and its chunks are committed before a message is published,
+so a lost message loses no work. Messages may also arrive twice, and a worker may die or be slow. Two conditional
+updates keep the counts right without holding a lock while a chunk is processed:
+
+* `claim_chunk` sets a chunk from queued (or running with an expired lease) to running, raises `attempts` by one and
+  sets a lease, all in one UPDATE. The database lets only one of several concurrent updates match, so one worker gets
+  the chunk.
+* `complete_chunk` updates the chunk only if it is still running with the same `attempts`. A worker whose lease ran out
+  and whose chunk was claimed again no longer matches, so a chunk that is processed twice is counted once. Comparing
+  only the state would let the slow worker complete the chunk of its successor.
+
+A chunk whose worker died keeps its lease until it expires. `reconcile_jobs`, which runs on a schedule, then publishes
+the chunk again. Processing must therefore be safe to repeat.
 """
 
 from __future__ import annotations
@@ -29,36 +40,36 @@ UNFINISHED_STATES = (Job.State.QUEUED, Job.State.RUNNING)
 
 
 Process = Callable[[UUID, Sequence[int], datetime], list[dict[str, Any]]]
-"""Processes the items of one chunk: the job's id, item ids and the time in; one error per failed item out."""
+"""Processes the items of one chunk. Takes the job's id, item ids and the time; returns one error per failed item."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobKind:
-    """A kind of job: what its items are, and the functions that process them."""
+    """A kind of job: the type of its items, and the functions that process them."""
 
     kind: str
     """A value of `Job.Kind`."""
     process: Process
     items: type[Post] | type[Member] = Member
     default_items: Callable[[], QuerySet[Post] | QuerySet[Member]] | None = None
-    """The rows to process if the request names none; None: the request must name them."""
+    """The rows to process if the request names none. If this is None, the request must name them."""
     on_accept: Callable[[Sequence[int], datetime], None] | None = None
-    """Runs in the transaction that accepts the job: its effect is visible as soon as the job exists."""
+    """Called in the transaction that creates the job, so its effect is visible as soon as the job is."""
     queue: str | None = None
-    """The Celery queue of its chunks; None: the default one for chunks."""
+    """The Celery queue of its chunks, or None for the default queue."""
 
 
 KINDS: dict[str, JobKind] = {}
 
 
 def register_kind(kind: JobKind) -> None:
-    """Make a kind of job known. `services/extensions/jobs.py` registers all of them when the app starts."""
+    """Register a kind of job. `services/extensions/jobs.py` registers all kinds when the app starts."""
     KINDS[kind.kind] = kind
 
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A job as it leaves the service."""
+    """A job as entry points see it."""
 
     id: UUID
     kind: str
@@ -74,16 +85,16 @@ class JobView:
     finished_at: datetime | None
     is_cancel_requested: bool
     has_file: bool
-    """Whether it made something that can be fetched."""
+    """Whether the job has a file to download."""
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing more will happen."""
+        """Whether the job is done, failed or cancelled."""
         return self.state in Job.FINISHED_STATES
 
 
 def build_job_view(job: Job) -> JobView:
-    """Return the job as it leaves the service."""
+    """Return the job as entry points see it."""
     return JobView(
         id=job.pk,
         kind=job.kind,
@@ -102,52 +113,58 @@ def build_job_view(job: Job) -> JobView:
     )
 
 
-# Asking
+# Submit, read and control
 
 
 def submit_job(*, kind: str, params: Mapping[str, Any], now: datetime, idempotency_key: str | None = None) -> JobView:
-    """Accept a job and have it started. The same *idempotency_key* gives the job that it gave before."""
+    """Create a job and enqueue its chunks, or return the job that was created with the same *idempotency_key*."""
     if kind not in Job.Kind.values:
-        raise InvalidRequest(f"There is no job {kind!r}; there are {', '.join(Job.Kind.values)}.", "/kind")
+        raise InvalidRequest(f"There is no job kind {kind!r}. Use one of {', '.join(Job.Kind.values)}.", "/kind")
     earlier = Job.objects.filter(idempotency_key=idempotency_key).first() if idempotency_key else None
     if earlier is None:
         items = resolve_items(kind, params)
         try:
             return build_job_view(create_job(kind, dict(params), items, now, idempotency_key))
         except IntegrityError:
-            # Somebody asked with the same key in the same moment.
+            # A concurrent request created the job with this key.
             earlier = Job.objects.get(idempotency_key=idempotency_key)
     if (earlier.kind, earlier.params) != (kind, dict(params)):
-        raise InvalidRequest("This idempotency key was used for another job. Take a new key.", "/idempotency_key")
+        raise InvalidRequest("This idempotency key was used for another job. Use a new key.", "/idempotency_key")
     return build_job_view(earlier)
 
 
 def resolve_items(kind: str, params: Mapping[str, Any]) -> list[int]:
-    """Return the database ids that a job of this kind works on; refuse parameters that we don't know."""
+    """Return the primary keys of the job's items. Raises `InvalidRequest` or `UnknownMember` for invalid parameters."""
     job_kind = KINDS[kind]
-    named = "post_ids" if job_kind.items is Post else "member_ids"
-    if unknown := set(params) - {named}:
-        raise InvalidRequest(f"{', '.join(sorted(unknown))}: not a parameter of {kind}; it takes {named}.", "/params")
-    if named not in params:
+    parameter = "post_ids" if job_kind.items is Post else "member_ids"
+    if unknown := set(params) - {parameter}:
+        raise InvalidRequest(f"{', '.join(sorted(unknown))}: not a parameter of {kind}. Give {parameter}.", "/params")
+    if parameter not in params:
         if job_kind.default_items is None:
-            raise InvalidRequest(f"{named}: name them; this is not done for everybody at once.", f"/params/{named}")
+            raise InvalidRequest(f"{parameter}: required. A {kind} job has no default items.", f"/params/{parameter}")
         return list(job_kind.default_items().order_by("pk").values_list("pk", flat=True))
-    wanted = params[named]
-    if not isinstance(wanted, list) or not wanted or not all(isinstance(item, str) for item in wanted):
-        raise InvalidRequest(f"{named}: give a list of ids.", f"/params/{named}")
-    found = dict(job_kind.items.objects.filter(external_id__in=wanted).values_list("external_id", "pk"))
-    if missing := [item for item in wanted if item not in found]:
-        if named == "member_ids":
+    external_ids = params[parameter]
+    if (
+        not isinstance(external_ids, list)
+        or not external_ids
+        or not all(isinstance(item, str) for item in external_ids)
+    ):
+        raise InvalidRequest(f"{parameter}: give a non-empty list of ids.", f"/params/{parameter}")
+    keys = dict(job_kind.items.objects.filter(external_id__in=external_ids).values_list("external_id", "pk"))
+    if missing := [item for item in external_ids if item not in keys]:
+        if parameter == "member_ids":
             raise UnknownMember(missing[0])
-        raise InvalidRequest(f"There is no post {missing[0]!r}.", "/params/post_ids")
-    return sorted(set(found.values()))
+        raise InvalidRequest(
+            f"There is no post {missing[0]!r}. Send the post first, or check the id.", "/params/post_ids"
+        )
+    return sorted(set(keys.values()))
 
 
 @transaction.atomic
 def create_job(
     kind: str, params: dict[str, Any], items: Sequence[int], now: datetime, idempotency_key: str | None
 ) -> Job:
-    """Write the job and its chunks, and publish them once that is committed."""
+    """Write the job and its chunks, and publish the chunks on commit. A job without items is done at once."""
     job = Job.objects.create(
         kind=kind, params=params, total=len(items), created_at=now, idempotency_key=idempotency_key
     )
@@ -169,17 +186,17 @@ def create_job(
 
 
 def enqueue_chunk(job: Job, number: int) -> None:
-    """Have a worker do one chunk."""
+    """Publish the message that makes a worker process this chunk, on commit."""
     task_queue.enqueue(task_queue.PROCESS_CHUNK, {"job_id": str(job.pk), "number": number}, queue=KINDS[job.kind].queue)
 
 
 def read_job(*, job_id: UUID) -> JobView:
-    """Return the job, or raise `UnknownJob`."""
+    """Return the job. Raises `UnknownJob`."""
     return build_job_view(find_job(job_id))
 
 
 def find_job(job_id: UUID) -> Job:
-    """Return the row of a job, or raise `UnknownJob`."""
+    """Return the row of a job. Raises `UnknownJob`."""
     job = Job.objects.filter(pk=job_id).first()
     if job is None:
         raise UnknownJob(job_id)
@@ -187,15 +204,15 @@ def find_job(job_id: UUID) -> Job:
 
 
 def list_jobs(*, before: datetime | None, limit: int, kind: str = "", state: str = "") -> list[JobView]:
-    """Return the newest *limit* jobs that were asked for before a moment, of one kind or state if these are given."""
-    wanted = {"created_at__lt": before, "kind": kind, "state": state}
-    rows = Job.objects.filter(**{name: value for name, value in wanted.items() if value}).order_by("-created_at")
+    """Return up to *limit* jobs, newest first: those created before *before*, of *kind* and *state* if given."""
+    conditions = {"created_at__lt": before, "kind": kind, "state": state}
+    rows = Job.objects.filter(**{name: value for name, value in conditions.items() if value}).order_by("-created_at")
     return [build_job_view(job) for job in rows[:limit]]
 
 
 @transaction.atomic
 def cancel_job(*, job_id: UUID, now: datetime) -> JobView:
-    """Stop a job: what waits is not begun, what runs is finished. A job that is over stays as it is."""
+    """Cancel a job: queued chunks are cancelled, running chunks are finished. A finished job is not changed."""
     job = find_job(job_id)
     if not build_job_view(job).is_finished:
         Job.objects.filter(pk=job_id).update(cancel_requested_at=now)
@@ -206,20 +223,20 @@ def cancel_job(*, job_id: UUID, now: datetime) -> JobView:
 
 @transaction.atomic
 def retry_job(*, job_id: UUID, now: datetime) -> JobView:
-    """Do again what failed or was cancelled of a job that is over."""
+    """Queue the failed and cancelled chunks of a finished job again. Does nothing for a job that is not finished."""
     job = find_job(job_id)
-    again = job.chunks.filter(state__in=(Job.State.FAILED, Job.State.CANCELLED))
-    if build_job_view(job).is_finished and again.exists():
-        lost = {item for chunk in again if chunk.state == Job.State.FAILED for item in chunk.item_ids}
-        errors = [error for error in job.errors if error["item_id"] not in lost]
+    chunks = job.chunks.filter(state__in=(Job.State.FAILED, Job.State.CANCELLED))
+    if build_job_view(job).is_finished and chunks.exists():
+        failed = {item for chunk in chunks if chunk.state == Job.State.FAILED for item in chunk.item_ids}
+        errors = [error for error in job.errors if error["item_id"] not in failed]
         lease = now + timedelta(seconds=settings.ENV.job_lease_seconds)
-        numbers = list(again.values_list("number", flat=True))
-        again.update(state=Job.State.QUEUED, attempts=0, leased_until=lease, error="")
+        numbers = list(chunks.values_list("number", flat=True))
+        chunks.update(state=Job.State.QUEUED, attempts=0, leased_until=lease, error="")
         Job.objects.filter(pk=job_id).update(
             state=Job.State.RUNNING,
             finished_at=None,
             cancel_requested_at=None,
-            failed=F("failed") - len(lost),
+            failed=F("failed") - len(failed),
             errors=errors,
         )
         for number in numbers:
@@ -227,11 +244,11 @@ def retry_job(*, job_id: UUID, now: datetime) -> JobView:
     return read_job(job_id=job_id)
 
 
-# Doing
+# Process
 
 
 def process_chunk(*, job_id: UUID, number: int, now: datetime) -> bool:
-    """Do one chunk, if nobody else does or did. Return whether it was done."""
+    """Claim and process one chunk. Return False if it is finished or another worker holds it."""
     chunk = claim_chunk(job_id, number, now)
     if chunk is None:
         return False
@@ -239,7 +256,7 @@ def process_chunk(*, job_id: UUID, number: int, now: datetime) -> bool:
     try:
         errors = KINDS[chunk.job.kind].process(job_id, chunk.item_ids, now)
     except Exception as error:
-        # The chunk goes back, to be tried again by the reconciler, until it has failed often enough.
+        # Release the chunk: the reconciler publishes it again until it has failed MAX_CHUNK_ATTEMPTS times.
         release_chunk(chunk, f"{type(error).__name__}: {error}", now)
         raise
     complete_chunk(chunk, Job.State.DONE, errors, now)
@@ -247,17 +264,17 @@ def process_chunk(*, job_id: UUID, number: int, now: datetime) -> bool:
 
 
 def claim_chunk(job_id: UUID, number: int, now: datetime) -> JobChunk | None:
-    """Take a chunk that waits, or whose worker has not been heard of since its lease ran out; None if there is none."""
+    """Claim a chunk that is queued, or running with an expired lease, by one UPDATE. Return None if it is neither."""
     lease = now + timedelta(seconds=settings.ENV.job_lease_seconds)
-    free = Q(state=Job.State.QUEUED) | Q(state=Job.State.RUNNING, leased_until__lt=now)
-    taken = JobChunk.objects.filter(free, job_id=job_id, number=number).update(
+    is_claimable = Q(state=Job.State.QUEUED) | Q(state=Job.State.RUNNING, leased_until__lt=now)
+    is_claimed = JobChunk.objects.filter(is_claimable, job_id=job_id, number=number).update(
         state=Job.State.RUNNING, attempts=F("attempts") + 1, leased_until=lease
     )
-    return JobChunk.objects.select_related("job").get(job_id=job_id, number=number) if taken else None
+    return JobChunk.objects.select_related("job").get(job_id=job_id, number=number) if is_claimed else None
 
 
 def release_chunk(chunk: JobChunk, error: str, now: datetime) -> None:
-    """Let a chunk that failed wait for another try, or count its items as failed."""
+    """Queue a failed chunk again, or complete it as failed after the last attempt."""
     if chunk.attempts < MAX_CHUNK_ATTEMPTS:
         JobChunk.objects.filter(pk=chunk.pk).update(state=Job.State.QUEUED, leased_until=now, error=error)
     else:
@@ -269,9 +286,9 @@ def release_chunk(chunk: JobChunk, error: str, now: datetime) -> None:
 def complete_chunk(
     chunk: JobChunk, state: str, errors: Sequence[dict[str, Any]], now: datetime, error: str = ""
 ) -> None:
-    """Count a chunk, once, and finish the job if it was the last."""
-    ours = JobChunk.objects.filter(pk=chunk.pk, state=Job.State.RUNNING, attempts=chunk.attempts)
-    if not ours.update(state=state, leased_until=None, error=error):
+    """Count a chunk's items, once, and finish the job if no chunk is left. Does nothing if the claim was lost."""
+    claimed = JobChunk.objects.filter(pk=chunk.pk, state=Job.State.RUNNING, attempts=chunk.attempts)
+    if not claimed.update(state=state, leased_until=None, error=error):
         return
     job = Job.objects.select_for_update().get(pk=chunk.job_id)
     job.failed += len(errors)
@@ -284,7 +301,7 @@ def complete_chunk(
 
 
 def finish_job(job_id: UUID, now: datetime) -> None:
-    """Say that a job is over, if no chunk of it waits or runs."""
+    """Set the job's final state if none of its chunks is queued or running."""
     chunks = JobChunk.objects.filter(job_id=job_id)
     if chunks.filter(state__in=UNFINISHED_STATES).exists():
         return
@@ -297,13 +314,13 @@ def finish_job(job_id: UUID, now: datetime) -> None:
     Job.objects.filter(pk=job_id, state__in=UNFINISHED_STATES).update(state=state, finished_at=now)
 
 
-# Reconciling
+# Reconcile
 
 
 def reconcile_jobs(*, now: datetime) -> int:
-    """Publish again the chunks whose message or worker was lost. Return how many."""
+    """Publish chunks again whose lease has expired because a message or a worker was lost. Return how many."""
     overdue = JobChunk.objects.filter(state__in=UNFINISHED_STATES, leased_until__lt=now).select_related("job")
-    asked = 0
+    published = 0
     for chunk in overdue[:1_000]:
         if chunk.state == Job.State.RUNNING and chunk.attempts >= MAX_CHUNK_ATTEMPTS:
             release_chunk(chunk, f"The worker was lost {chunk.attempts} times.", now)
@@ -312,5 +329,5 @@ def reconcile_jobs(*, now: datetime) -> int:
             lease = now + timedelta(seconds=settings.ENV.job_lease_seconds)
             JobChunk.objects.filter(pk=chunk.pk, state=Job.State.QUEUED).update(leased_until=lease)
         enqueue_chunk(chunk.job, chunk.number)
-        asked += 1
-    return asked
+        published += 1
+    return published

@@ -1,4 +1,4 @@
-"""Which model serves each space, as the database says: read seldom, since it changes once in months."""
+"""A process's copy of the active embedding models. It is read rarely: a model changes once in months."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from time import monotonic
 from recommendations.models import EmbeddingModel
 
 MODELS_REFRESH_SECONDS = 30.0
-"""A process follows a new active model after this time at most. Changes the answer for that long."""
+"""A process uses a new active model after this time at most. Changes the answer for that long."""
 
 
 @dataclass(frozen=True, slots=True)
 class ActiveEmbeddingModel:
-    """The model that serves a space, and what loads it."""
+    """The active model of a space, and the embedder that loads it."""
 
     space: str
     name: str
@@ -23,14 +23,18 @@ class ActiveEmbeddingModel:
 
 
 class ActiveEmbeddingModels:
-    """The active models that this process read last, by space."""
+    """The active models by space, as this process read them last."""
 
     def __init__(self) -> None:
         self._read_at = -MODELS_REFRESH_SECONDS
         self._known: dict[str, ActiveEmbeddingModel] = {}
 
     def read(self, *, must_be_current: bool = False) -> dict[str, ActiveEmbeddingModel]:
-        """Return the active models; *now_at_least*: as they are at this moment, not some seconds ago."""
+        """
+        Return the active models by space, up to `MODELS_REFRESH_SECONDS` old.
+
+        *must_be_current* reads them again in any case. Raises `DatabaseError`.
+        """
         if must_be_current or monotonic() - self._read_at >= MODELS_REFRESH_SECONDS:
             rows = EmbeddingModel.objects.filter(state=EmbeddingModel.State.ACTIVE)
             fields = rows.values_list("space", "name", "embedder", "option", "dimension")

@@ -1,4 +1,4 @@
-"""The ranking policies, kept in process for a moment: they change seldom, and every request needs one."""
+"""A process's copy of the active ranking policies: every request needs one, and they change rarely."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from recommendations.contracts import Policy
 from recommendations.models import RankingPolicy
 
 POLICY_REFRESH_SECONDS = 2.0
-"""A change of a policy holds in every process after this time. Changes the answer for that long."""
+"""Every process uses a changed policy after this time at most. Changes the answer for that long."""
 
 
 class ActivePolicies:
-    """The active policies that this process read last."""
+    """The active policies by variant, as this process read them last."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[float, Policy, int]] = {}
 
     def get(self, variant: str) -> tuple[Policy, int]:
-        """Return the variant's active policy and its version; today's defaults, version 0, if it has none."""
+        """Return the variant's active policy and its version, or the defaults and version 0 if it has none."""
         read_at, policy, version = self._known.get(variant, (-POLICY_REFRESH_SECONDS, Policy(), 0))
         if monotonic() - read_at < POLICY_REFRESH_SECONDS:
             return policy, version

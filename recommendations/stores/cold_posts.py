@@ -1,4 +1,4 @@
-"""Posts that are not resident, as the database has them: the facts that filters and scorers ask for."""
+"""The facts of posts that are not resident, read from the database for filters and scorers."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from recommendations.stores.vocabulary import Vocabularies
 
 @dataclass(frozen=True)
 class DatabaseColdPosts:
-    """Keeps `ColdPosts` in two queries, whatever the number of posts."""
+    """Implements `ColdPosts` with two queries, whatever the number of posts."""
 
     vocabularies: Vocabularies
     space: str
     model: str
 
     def read(self, post_ids: Int64Array, interests: Interests) -> Candidates:
-        """See `ColdPosts.read`. Likeness is that of `Engine.score`: the highest of weight · cosine."""
+        """See `ColdPosts.read`. The similarity is that of `Engine.score`: the highest of weight · cosine."""
         candidates = Candidates.unknown(post_ids, np.zeros(len(post_ids), np.uint16))
-        wanted = post_ids.tolist()
-        place = {post_id: at for at, post_id in enumerate(wanted)}
-        rows = [PostRow(*row) for row in Post.objects.filter(pk__in=wanted).values_list(*POST_ROW_FIELDS)]
-        narrow = [row._replace(tags=row.tags[:TAGS_PER_POST]) for row in rows]
-        fill_columns(candidates, [place[row.id] for row in rows], narrow, self.vocabularies)
+        ids = post_ids.tolist()
+        positions = {post_id: position for position, post_id in enumerate(ids)}
+        rows = [PostRow(*row) for row in Post.objects.filter(pk__in=ids).values_list(*POST_ROW_FIELDS)]
+        trimmed = [row._replace(tags=row.tags[:TAGS_PER_POST]) for row in rows]
+        fill_columns(candidates, [positions[row.id] for row in rows], trimmed, self.vocabularies)
         vectors = PostEmbedding.objects.filter(
-            post__in=wanted, space=self.space, embedding_model=self.model, dimension=interests.positive.shape[1]
+            post__in=ids, space=self.space, embedding_model=self.model, dimension=interests.positive.shape[1]
         )
         for post_id, vector in vectors.values_list("post_id", "vector"):
-            candidates.similarity[place[post_id]] = max_weighted_cosine_to(
+            candidates.similarity[positions[post_id]] = max_weighted_cosine_to(
                 np.frombuffer(bytes(vector), "<f4"), interests
             )
         return candidates

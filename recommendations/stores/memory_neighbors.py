@@ -1,4 +1,4 @@
-"""The in-memory twin of `RedisNeighbours` for tests; `tests/spec/` holds both to the same laws."""
+"""The in-memory twin of `RedisNeighbors`, for tests. The same tests in `tests/spec/` run on both."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from recommendations.stores.memory_entries import MemoryEntries
 from recommendations.stores.redis_neighbors import MAX_CHANGED_POSTS, TTL_SECONDS
 
 Answer = tuple[int, Int64Array, Float32Array]
-"""The moment from which on changes count, post ids, and cosines."""
+"""The time from which changes count (Unix seconds), post ids, and cosines."""
 
 
 class MemoryNeighbors:
-    """Keeps `NeighbourCache` in dictionaries. Its clock stands for that of Redis."""
+    """Implements `NeighborCache` in dictionaries. *clock* replaces the clock of Redis."""
 
     def __init__(self, *, clock: Callable[[], float], grace_seconds: float) -> None:
-        """*grace_seconds*: how far behind the database the posts may be that an answer comes from."""
+        """*grace_seconds*: how far the catalogue that results come from may be behind the database."""
         self._clock = clock
         self._grace_seconds = grace_seconds
         self._answers = MemoryEntries[str, Answer](clock)
         self._changed_at: dict[int, int] = {}
 
     def get(self, key: str) -> CachedNeighbors | None:
-        """See `NeighbourCache.get`."""
+        """See `NeighborCache.get`."""
         answer = self._answers.get(key)
         if answer is None:
             return None
@@ -38,18 +38,18 @@ class MemoryNeighbors:
         return CachedNeighbors(post_ids, cosines, np.array(changed, np.int64))
 
     def put(self, key: str, post_ids: Int64Array, cosines: Float32Array) -> None:
-        """See `NeighbourCache.put`."""
+        """See `NeighborCache.put`."""
         now = int(self._clock())
         answer = (math.floor(now - self._grace_seconds), post_ids.astype(np.int64), cosines.astype(np.float32))
         self._answers.put(key, answer, seconds=TTL_SECONDS)
         self._answers.use(key, now)
 
     def mark_changed(self, post_ids: Sequence[int]) -> None:
-        """See `NeighbourCache.changed`."""
+        """See `NeighborCache.mark_changed`."""
         self._changed_at |= dict.fromkeys(post_ids[-MAX_CHANGED_POSTS:], int(self._clock()))
         newest_first = sorted(self._changed_at.items(), key=lambda change: change[1], reverse=True)
         self._changed_at = dict(newest_first[:MAX_CHANGED_POSTS])
 
     def sweep(self, now: float, *, max_entries: int) -> SweepResult:
-        """See `NeighbourCache.sweep`."""
+        """See `NeighborCache.sweep`."""
         return self._answers.sweep(now, ttl_seconds=TTL_SECONDS, max_entries=max_entries)

@@ -1,4 +1,4 @@
-"""The in-memory twin of `RedisRecords` for tests; `tests/spec/` holds both to the same laws."""
+"""The in-memory twin of `RedisRecordQueue`, for tests. The same tests in `tests/spec/` run on both."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from recommendations.stores.redis_record_queue import MAX_WAITING
 
 
 class MemoryRecordQueue:
-    """Keeps `RecordQueue` in this process. A receipt is a number, in bytes."""
+    """Implements `RecordQueue` in this process. A receipt is a number, as bytes."""
 
     def __init__(self, *, limit: int = MAX_WAITING) -> None:
-        """*limit*: how many records may wait."""
+        """*limit*: how many records may wait; beyond it the oldest are dropped."""
         self._waiting: deque[bytes] = deque(maxlen=limit)
         self._taken: dict[bytes, bytes] = {}
         self._numbers = count(1)
@@ -30,6 +30,6 @@ class MemoryRecordQueue:
         return dict(self._taken)
 
     def acknowledge(self, receipts: Iterable[bytes]) -> None:
-        """See `RecordQueue.written`."""
+        """See `RecordQueue.acknowledge`."""
         for receipt in receipts:
             self._taken.pop(receipt, None)

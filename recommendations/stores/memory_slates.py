@@ -1,4 +1,4 @@
-"""The in-memory twin of `RedisSlates` for tests; `tests/spec/` holds both to the same laws."""
+"""The in-memory twin of `RedisSlates`, for tests. The same tests in `tests/spec/` run on both."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ EPOCH = "epoch"
 
 
 class MemorySlates:
-    """Keeps `SlateCache` in dictionaries, packed as Redis would have it but not sealed."""
+    """Implements `SlateCache` in dictionaries. Slates are packed as in Redis, but not sealed."""
 
     def __init__(self, *, clock: Callable[[], float], ttl_seconds: int) -> None:
         self._ttl_seconds = ttl_seconds
         self._slates = MemoryEntries[int, dict[str, bytes]](clock)
-        self._last = MemoryEntries[int, dict[str, bytes]](clock)
+        self._last_good = MemoryEntries[int, dict[str, bytes]](clock)
         self._claims = MemoryEntries[tuple[int, str], bool](clock)
 
     def get(self, member_id: int, feed_key: str) -> Slate | None:
@@ -28,12 +28,12 @@ class MemorySlates:
         return unpack(packed) if packed else None
 
     def get_last_good(self, member_id: int, feed_key: str) -> Slate | None:
-        """See `SlateCache.last_good`."""
-        packed = ((self._last.get(member_id) or {}) | (self._slates.get(member_id) or {})).get(feed_key)
+        """See `SlateCache.get_last_good`."""
+        packed = ((self._last_good.get(member_id) or {}) | (self._slates.get(member_id) or {})).get(feed_key)
         return unpack(packed) if packed else None
 
     def get_many_with_epoch(self, member_id: int, feed_keys: Sequence[str]) -> tuple[list[Slate | None], bytes]:
-        """See `SlateCache.look_up`."""
+        """See `SlateCache.get_many_with_epoch`."""
         return [self.get(member_id, feed) for feed in feed_keys], self.epoch(member_id)
 
     def epoch(self, member_id: int) -> bytes:
@@ -52,19 +52,19 @@ class MemorySlates:
     def purge(self, member_ids: Sequence[int]) -> None:
         """See `SlateCache.purge`."""
         for member_id in member_ids:
-            self._last.remove(member_id)
+            self._last_good.remove(member_id)
             self._renew_epoch(member_id)
 
     def purge_all(self) -> None:
         """See `SlateCache.purge_all`."""
-        self.purge([*self._slates.keys(), *self._last.keys()])
+        self.purge([*self._slates.keys(), *self._last_good.keys()])
 
     def retire(self, member_ids: Sequence[int]) -> None:
         """See `SlateCache.retire`."""
         for member_id in member_ids:
-            slates = (self._last.get(member_id) or {}) | (self._slates.get(member_id) or {})
+            slates = (self._last_good.get(member_id) or {}) | (self._slates.get(member_id) or {})
             slates.pop(EPOCH, None)
-            self._last.put(member_id, slates, seconds=self._ttl_seconds)
+            self._last_good.put(member_id, slates, seconds=self._ttl_seconds)
             self._renew_epoch(member_id)
 
     def claim(self, member_id: int, feed_key: str, *, seconds: int) -> bool:
@@ -83,6 +83,6 @@ class MemorySlates:
         return self._slates.sweep(now, ttl_seconds=self._ttl_seconds, max_entries=max_entries)
 
     def _renew_epoch(self, member_id: int) -> None:
-        """Remove the member's slates, and begin another epoch."""
+        """Remove the member's slates and start a new epoch."""
         self._slates.remove(member_id)
         self._slates.put(member_id, {EPOCH: os.urandom(8)}, seconds=EPOCH_SECONDS)

@@ -1,4 +1,4 @@
-"""The in-memory twin of `RedisVectors` for tests; `tests/spec/` holds both to the same laws."""
+"""The in-memory twin of `RedisVectors`, for tests. The same tests in `tests/spec/` run on both."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from recommendations.stores.redis_vectors import TTL_SECONDS
 
 
 class MemoryVectors:
-    """Keeps `VectorCache` in a dictionary."""
+    """Implements `VectorCache` in a dictionary."""
 
     def __init__(self, *, clock: Callable[[], float]) -> None:
         self._vectors = MemoryEntries[int, bytes](clock)
 
     def get(self, post_ids: Collection[int], now: float) -> dict[int, Float32Array]:
         """See `VectorCache.get`."""
-        found: dict[int, Float32Array] = {}
+        vectors: dict[int, Float32Array] = {}
         for post_id in post_ids:
             if value := self._vectors.get(post_id):
                 self._vectors.use(post_id, now)
-                found[post_id] = np.frombuffer(value, "<f4")
-        return found
+                vectors[post_id] = np.frombuffer(value, "<f4")
+        return vectors
 
     def put(self, vectors: Mapping[int, Float32Array], now: float) -> None:
         """See `VectorCache.put`."""
@@ -33,7 +33,7 @@ class MemoryVectors:
             self._vectors.use(post_id, now)
 
     def remove(self, post_ids: Sequence[int]) -> None:
-        """See `VectorCache.forget`."""
+        """See `VectorCache.remove`."""
         for post_id in post_ids:
             self._vectors.remove(post_id)
 

@@ -1,4 +1,7 @@
-"""What was learned of a viewer's taste, and what they asked to see less of: two queries, in SQL as every feed needs."""
+"""
+A viewer's interests: what was learned from interactions, and the member's negative feedback. Every personalized feed
+reads both, so they are two raw SQL queries.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +23,16 @@ from recommendations.stores.sql import Rows
 from recommendations.stores.vocabulary import Vocabularies
 
 SESSION_SECONDS = 1_800.0
-"""A session vector is used this long after the last act. Changes the answer."""
+"""The session vector is used this long after the last interaction. Changes the answer."""
 AFFINITY_HALF_SUM = 4.0
-"""Sum of weights at which a liking is one half. Changes the answer."""
+"""The sum of interaction weights at which an affinity is one half. Changes the answer."""
 SHOW_LESS_HALF_LIFE_SECONDS = 90 * 86_400.0
-"""After this time a wish for less of something counts half. Changes the answer."""
+"""The time after which negative feedback counts half. Changes the answer."""
 
 ProfileVersion = tuple[object, ...]
-"""What a profile's row says of when and how it changed last."""
+"""The columns of a profile's row that differ after every change of the profile."""
 FeedbackRows = Rows
-"""Wishes for less of an author, a topic or a format, as their rows are: subject, key, moment."""
+"""Negative feedback about authors, topics and kinds, as rows: target, target key, time."""
 
 PROFILE_TABLE, FEEDBACK_TABLE = (
     connection.ops.quote_name(model._meta.db_table) for model in (InterestProfile, NegativeFeedback)
@@ -46,7 +49,7 @@ SELECT_FEEDBACK = (
 
 @dataclass(frozen=True, slots=True)
 class Taste:
-    """What a viewer likes and dislikes, as ranking uses it."""
+    """A viewer's interests and affinities, in the form that ranking uses."""
 
     interests: Interests
     author_affinity: Affinity
@@ -55,50 +58,50 @@ class Taste:
 
 
 Affinities = tuple[Affinity, Affinity, Affinity]
-"""To authors, topics and formats."""
+"""Affinities to authors, topics and kinds."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What was learned of a member, decoded: unit rows and their weights."""
+    """What was learned about a member, decoded: unit vectors as rows, and their weights."""
 
     likes: Float32Array  # (k, d)
     like_weights: Float32Array  # (k,)
     dislikes: Float32Array  # (m, d)
     dislike_weights: Float32Array  # (m,)
-    session: Float32Array  # (d,) what they did in the last half hour; empty if nothing
+    session: Float32Array  # (d,) the interactions of the last half hour; empty if none
     session_at: datetime | None
     affinity_sums: Mapping[str, Mapping[str, float]]
-    """By author, topic and format."""
+    """Sums of interaction weights: by "author", "topic" and "kind", then by key."""
 
     @cached_property
     def _learned_affinities(self) -> dict[Vocabularies, Affinities]:
         return {}
 
     def learned_affinities(self, vocabularies: Vocabularies) -> Affinities:
-        """Return the affinities of somebody who wishes for less of nothing: made once, as a word keeps its number."""
+        """Return the affinities without negative feedback. They are computed once, since a word keeps its number."""
         if vocabularies not in self._learned_affinities:
             self._learned_affinities[vocabularies] = build_affinities(self.affinity_sums, {}, vocabularies)
         return self._learned_affinities[vocabularies]
 
 
 def profile_version(rows: Rows) -> ProfileVersion | None:
-    """Return what tells one state of a member's interests from another; None: nothing was learned of them."""
+    """Return the version of a profile from the rows of `SELECT_PROFILE`; None if the member has no profile."""
     return rows[0][:VERSION_COLUMNS] if rows else None
 
 
 def decode_profile(rows: Rows, model: str, dimension: int) -> Profile | None:
-    """Return what was learned in the space of *model*, by the rows of `READ_PROFILE`; of another, nothing."""
+    """Return the profile from the rows of `SELECT_PROFILE`; None if there is none, or it belongs to another model."""
     if not rows:
         return None
-    its_model, its_dimension, *row = rows[0][VERSION_COLUMNS:]
-    return decode_profile_row(row, dimension) if (its_model, its_dimension) == (model, dimension) else None
+    row_model, row_dimension, *row = rows[0][VERSION_COLUMNS:]
+    return decode_profile_row(row, dimension) if (row_model, row_dimension) == (model, dimension) else None
 
 
 def decode_profile_row(row: Sequence[Any], dimension: int) -> Profile:
-    """Return the profile of a row, from its vectors on."""
-    positive, positive_mass, negative, negative_mass, at_once, session_at, sums = row
-    session = np.frombuffer(at_once, "<f4")
+    """Return the profile of a row of `SELECT_PROFILE`, given from its column `positive` on."""
+    positive, positive_mass, negative, negative_mass, session_vector, session_at, sums = row
+    session = np.frombuffer(session_vector, "<f4")
     return Profile(
         *decode_interests(positive, positive_mass, dimension),
         *decode_interests(negative, negative_mass, dimension),
@@ -117,37 +120,40 @@ def build_taste(
     session_weight: float,
 ) -> Taste:
     """
-    Return what is known of a member's taste: from their *profile*, and what they *asked* for less of, as it stands now.
+    Return a member's interests and affinities at *now*, from the *profile* and the negative *feedback*.
 
-    What they did in the last half hour is one more interest, of weight *session*, the heaviest of the others being 1.
+    The session vector (the interactions of the last half hour) becomes one more interest, of weight *session_weight*.
+    The heaviest of the others has weight 1.
     """
-    wishes = show_less_weights(feedback, now)
+    show_less = show_less_weights(feedback, now)
     if profile is None:
-        return Taste(Interests.empty(dimension), *build_affinities({}, wishes, vocabularies))
+        return Taste(Interests.empty(dimension), *build_affinities({}, show_less, vocabularies))
     likes, weights = profile.likes, profile.like_weights
-    is_going_on = profile.session_at is not None and (now - profile.session_at).total_seconds() < SESSION_SECONDS
-    if session_weight > 0 and len(profile.session) and is_going_on:
+    is_session_active = profile.session_at is not None and (now - profile.session_at).total_seconds() < SESSION_SECONDS
+    if session_weight > 0 and len(profile.session) and is_session_active:
         likes = np.vstack([likes, profile.session])
         weights = np.append(weights, np.float32(session_weight))
     interests = Interests(likes, weights, profile.dislikes, profile.dislike_weights)
     return Taste(
         interests,
         *(
-            build_affinities(profile.affinity_sums, wishes, vocabularies)
-            if wishes
+            build_affinities(profile.affinity_sums, show_less, vocabularies)
+            if show_less
             else profile.learned_affinities(vocabularies)
         ),
     )
 
 
 def show_less_weights(feedback: FeedbackRows, now: datetime) -> dict[str, dict[str, float]]:
-    """Return how much less the member wants of what, from -1: by subject and key."""
-    wishes: dict[str, dict[str, float]] = {}
+    """Return the weight of negative feedback by target and key: -1 at first, then halved every half-life."""
+    weights: dict[str, dict[str, float]] = {}
     for target, target_key, created_at in feedback:
         age = max((now - as_utc(created_at)).total_seconds(), 0.0)
-        of_target = wishes.setdefault(target, {})
-        of_target[target_key] = min(of_target.get(target_key, 0.0), -(2.0 ** (-age / SHOW_LESS_HALF_LIFE_SECONDS)))
-    return wishes
+        target_weights = weights.setdefault(target, {})
+        target_weights[target_key] = min(
+            target_weights.get(target_key, 0.0), -(2.0 ** (-age / SHOW_LESS_HALF_LIFE_SECONDS))
+        )
+    return weights
 
 
 def build_affinities(
@@ -155,31 +161,35 @@ def build_affinities(
     show_less: Mapping[str, Mapping[str, float]],
     vocabularies: Vocabularies,
 ) -> Affinities:
-    """Return the affinities to authors, topics and formats; a wish for less of something outweighs what was learned."""
-    numbers: dict[str, Callable[[str], int]] = {
+    """
+    Return the affinities to authors, topics and kinds, each from -1 to 1.
+
+    A learned affinity is sum / (|sum| + `AFFINITY_HALF_SUM`), at least `LEARNED_FLOOR`. Negative feedback replaces it.
+    """
+    key_numbers: dict[str, Callable[[str], int]] = {
         "author": int,
         "topic": vocabularies.tags.intern,
         "kind": vocabularies.kinds.intern,
     }
-    made = []
-    for subject, number in numbers.items():
-        learned = affinity_sums.get(subject, {})
-        liked = {
-            key: max(value / (math.fabs(value) + AFFINITY_HALF_SUM), LEARNED_FLOOR) for key, value in learned.items()
+    affinities = []
+    for target, key_number in key_numbers.items():
+        sums = affinity_sums.get(target, {})
+        weights = {
+            key: max(value / (math.fabs(value) + AFFINITY_HALF_SUM), LEARNED_FLOOR) for key, value in sums.items()
         }
-        liked |= show_less.get(subject, {})
-        pairs = sorted((number(key), weight) for key, weight in liked.items())
+        weights |= show_less.get(target, {})
+        pairs = sorted((key_number(key), weight) for key, weight in weights.items())
         ids = np.array([id for id, _ in pairs], np.int64)
-        made.append(Affinity(ids, np.array([weight for _, weight in pairs], np.float32)))
-    return made[0], made[1], made[2]
+        affinities.append(Affinity(ids, np.array([weight for _, weight in pairs], np.float32)))
+    return affinities[0], affinities[1], affinities[2]
 
 
 def decode_interests(vectors: bytes, mass: bytes, dimension: int) -> tuple[Float32Array, Float32Array]:
-    """Return stored sums as unit rows and weights from 0 to 1; a sum that came to nothing is left out."""
+    """Return stored sums as unit rows (n, d) and weights (n,) from 0 to 1. Sums of about length 0 are left out."""
     sums = np.frombuffer(vectors, "<f4").reshape(-1, dimension)
     weights = np.frombuffer(mass, "<f4")
     lengths = np.linalg.norm(sums, axis=1)
-    kept = (lengths > 1e-6) & (weights > 0)
-    if not kept.any():
+    is_usable = (lengths > 1e-6) & (weights > 0)
+    if not is_usable.any():
         return np.zeros((0, dimension), np.float32), np.zeros(0, np.float32)
-    return sums[kept] / lengths[kept, None], np.sqrt(weights[kept] / weights[kept].max())
+    return sums[is_usable] / lengths[is_usable, None], np.sqrt(weights[is_usable] / weights[is_usable].max())

@@ -1,4 +1,4 @@
-"""Turns an error of Redis into `StoreError`, for the calls of a store that must not fail in silence."""
+"""Converts errors of Redis to `StoreError`, for store calls that must report a failure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recommendations.ports import StoreError
 
 @contextmanager
 def store_errors() -> Iterator[None]:
-    """Raise `StoreError` where Redis cannot be reached, or refuses. Use it as a decorator or in a `with`."""
+    """Raise `StoreError` if a Redis command fails. Works as a decorator and as a context manager."""
     try:
         yield
     except redis.RedisError as error:

@@ -1,7 +1,7 @@
 """
-How many entries a cache in Redis may have: an index of its keys by when they were last used, which a sweep trims.
+Limits the number of entries of a cache in Redis: an index of its keys by last use, and a sweep that evicts the oldest.
 
-Redis itself lets each entry expire; the index only remembers names. Between two sweeps the budget may be exceeded.
+Redis expires the entries themselves; the index holds only their keys. Between two sweeps a cache may exceed its budget.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from recommendations.stores.redis_errors import store_errors
 
 BATCH = 500
 SAMPLE_SIZE = 20
-"""Entries whose size is asked for; the others are taken for as large. Changes a metric only."""
+"""Entries whose size is measured; the total is extrapolated from them. Changes a metric only."""
 
 
 class LruIndex:
     """
-    The names of one cache's entries, in the order of their last use.
+    The keys of one cache's entries, ordered by last use.
 
-    A moment is a whole second: Redis takes 12 us to read a score with six digits behind the point, and 1 us for this.
+    Times are whole seconds: Redis takes 12 µs to parse a score with six decimals, and 1 µs to parse an integer.
     """
 
     def __init__(self, client: redis.Redis, key: str) -> None:
@@ -32,26 +32,26 @@ class LruIndex:
         self._key = key
 
     def touch(self, pipe: Pipeline, names: Iterable[str], now: float) -> None:
-        """Add to *pipe*: these entries were written or read at *now* (Unix seconds)."""
+        """Add to *pipe* the command that sets the last use of these entries to *now* (Unix seconds)."""
         if scores := dict.fromkeys(names, int(now)):
             pipe.zadd(self._key, scores, gt=True)
 
     def touch_existing(self, pipe: Pipeline, names: Iterable[str], now: float) -> None:
-        """Add to *pipe*: those of these entries that are there were read at *now*."""
+        """Add to *pipe* the command that sets the last use of those entries that are in the index to *now*."""
         if scores := dict.fromkeys(names, int(now)):
             pipe.zadd(self._key, scores, xx=True, gt=True)
 
     @store_errors()
     def sweep(self, now: float, *, ttl_seconds: float, max_entries: int) -> SweepResult:
         """
-        Forget the names of what has expired, and the entries used longest ago over *most*.
+        Remove expired entries from the index, and evict the least recently used entries beyond *max_entries*.
 
-        The size is Redis's own measure of some entries, times their number. Raises `StoreError`.
+        The size in the result is extrapolated from Redis's own measure of a sample. Raises `StoreError`.
         """
         expired = int(self._client.zremrangebyscore(self._key, "-inf", now - ttl_seconds))
         evicted = 0
-        while (over := int(self._client.zcard(self._key)) - max_entries) > 0:
-            popped = cast("list[tuple[bytes, float]]", self._client.zpopmin(self._key, min(over, BATCH)))
+        while (excess := int(self._client.zcard(self._key)) - max_entries) > 0:
+            popped = cast("list[tuple[bytes, float]]", self._client.zpopmin(self._key, min(excess, BATCH)))
             names = [name for name, _ in popped]
             with self._client.pipeline(transaction=False) as pipe:
                 for name in names:

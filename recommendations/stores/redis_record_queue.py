@@ -1,9 +1,10 @@
 """
-What was served, on its way to the database: a list in the broker's Redis, written in the request, drained by a worker.
+The queue of records of served pages: a list in the broker's Redis that requests append to and a worker writes to the
+database.
 
-Only ids and numbers travel, and sealed: they tell who was shown what. A batch being written stays in a second list
-until it is in the database, so that a worker killed in the middle loses nothing; writing it twice changes nothing (the
-request id is the key).
+Records hold only ids and numbers, and are sealed, because they disclose who was shown which posts. A batch that a
+worker has taken stays in a second list until it is in the database, so that a killed worker loses nothing. Writing a
+batch twice changes nothing: the request id is the key.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ log = logging.getLogger(__name__)
 WAITING_KEY = "recsys:served:waiting"
 WRITING_KEY = "recsys:served:writing"
 SEAL_CONTEXT = "served"
-"""What the records are sealed for."""
+"""The context of the seal."""
 MAX_WAITING = 100_000
-"""Records that may wait; over it the oldest go. Bounds the memory if no worker runs."""
+"""Records that may wait; beyond it the oldest are dropped. Bounds the memory if no worker runs."""
 
 
 class RedisRecordQueue:
-    """Keeps `RecordQueue`. A record's receipt is its sealed form."""
+    """Implements `RecordQueue`. A record's receipt is its sealed form."""
 
     def __init__(self, client: redis.Redis, seal: Seal, *, limit: int = MAX_WAITING) -> None:
-        """*limit*: how many records may wait."""
+        """*limit*: how many records may wait; beyond it the oldest are dropped."""
         self._client = client
         self._seal = seal
         self._limit = limit
@@ -49,7 +50,7 @@ class RedisRecordQueue:
 
     @store_errors()
     def take(self, count: int) -> dict[bytes, bytes]:
-        """See `RecordQueue.take`. A record that does not open, because its key is gone, is empty."""
+        """See `RecordQueue.take`. A record that does not open, because its key was removed, becomes empty bytes."""
         with self._client.pipeline(transaction=False) as pipe:
             for _ in range(count):
                 pipe.lmove(WAITING_KEY, WRITING_KEY, "LEFT", "RIGHT")
@@ -65,8 +66,8 @@ class RedisRecordQueue:
 
     @store_errors()
     def acknowledge(self, receipts: Iterable[bytes]) -> None:
-        """See `RecordQueue.written`."""
+        """See `RecordQueue.acknowledge`."""
         with self._client.pipeline(transaction=True) as pipe:
             for receipt in receipts:
-                pipe.lrem(WRITING_KEY, 1, receipt)  # type: ignore[arg-type]  # redis-py takes bytes, its types do not
+                pipe.lrem(WRITING_KEY, 1, receipt)  # type: ignore[arg-type]  # redis-py accepts bytes, but its type hints do not
             pipe.execute()

@@ -1,11 +1,16 @@
 """
-Slates in Redis, packed: 10 bytes a pick behind a short header (14 if an id needs them), and sealed. Always with a time
-to live.
+Slates in Redis: packed (a short header, then 10 bytes per pick, or 14 for long ids), sealed, with a time to live.
 
-A slate from here is never served as it is: the last look checks it against rows read at that moment.
+A cached slate is never served as is: the final check tests it against rows read at that moment.
 
-What has changed since a slate was begun must not be undone by keeping it: a member's slates have an epoch, which every
-purge renews, and a slate that was begun in an earlier one is not kept.
+Epochs. A slate takes time to build. If the member's slates are purged in that time, for instance because the member
+withdrew consent, a plain write would put a slate built on the old facts back into the cache. So each member has an
+epoch, a random value in the same hash as the slates. A builder reads the epoch before it starts and passes it
+to `put`, which stores the slate only if the epoch is still the same; a Lua script makes the comparison and the write
+one step. Every purge and retirement deletes the slates and writes a new epoch, also in one step. The epoch itself is
+not sealed: it is random and discloses nothing. If Redis cannot be read, the epoch is `UNKNOWN_EPOCH`, which never
+matches. An epoch expires after `EPOCH_SECONDS`; a builder that takes longer could store an outdated slate, which the
+final check would still filter.
 """
 
 from __future__ import annotations
@@ -36,24 +41,24 @@ COLUMNS = {
     4: ("<u4", "<f2", "<u2", "<u2"),
 }
 """
-The types of each version's columns: ids, scores, origins, reasons. Only 3 and 4 are written; 4 has room for the first
-four billion ids. 1 and 2 held eight origins and eight reasons: records that an earlier release queued are still read.
+The types of each version's columns: ids, scores, origins, reasons. Only versions 3 and 4 are written; 4 is for ids
+below 2^32. Versions 1 and 2, of earlier releases, hold eight origins and reasons; queued records of them can be read.
 """
 LONG_IDS, SHORT_IDS = 3, 4
 SEPARATOR = "\x1f"
-"""Between the names in a packed slate or record."""
+"""Separates the names in a packed slate or record."""
 PURGE_BATCH = 500
 
 
 class SlateFormatError(ValueError):
-    """Bytes that are not a slate, taken for a miss; or a slate with a value that its packed field cannot hold."""
+    """Bytes that are not a packed slate, or a slate with a value that does not fit its packed field."""
 
 
 def pack(slate: Slate) -> bytes:
     """
-    Return the slate in bytes, without the parts of its scores: header, names, then a column each.
+    Return the slate as bytes: header, names, then the columns. The parts of the scores are left out.
 
-    Raises `SlateFormatError` if a field cannot hold its value. Only scores are rounded, to a thousandth.
+    Only the scores are rounded, to a thousandth. Raises `SlateFormatError` if a value does not fit its field.
     """
     has_short_ids = not len(slate) or 0 <= slate.post_ids.min() <= slate.post_ids.max() < 2**32
     version = SHORT_IDS if has_short_ids else LONG_IDS
@@ -63,22 +68,22 @@ def pack(slate: Slate) -> bytes:
             version, len(slate), slate.request_id.bytes, slate.built_at, slate.policy_version, slate.candidate_count
         )
         with np.errstate(over="ignore", invalid="ignore"):
-            packed = [packed_column(*one, len(slate)) for one in zip(columns, COLUMNS[version], strict=True)]
+            packed = [packed_column(*pair, len(slate)) for pair in zip(columns, COLUMNS[version], strict=True)]
         return header + packed_names(slate.engine, slate.variant, slate.fallback) + b"".join(packed)
     except (struct.error, ValueError) as error:
         raise SlateFormatError(str(error)) from error
 
 
 def packed_names(*names: str) -> bytes:
-    """Return *names* behind their length in a byte; raise `ValueError` if they are too long or hold the separator."""
+    """Return the names behind their length (one byte). Raises `ValueError` for long names or one with the separator."""
     if any(SEPARATOR in name for name in names):
-        raise ValueError(f"{names} hold the separator")
+        raise ValueError(f"{names} contain the separator")
     joined = SEPARATOR.join(names).encode()
     return bytes([len(joined)]) + joined
 
 
 def packed_column(values: NDArray[Any], dtype: str, n: int) -> bytes:
-    """Return *values* (n,) as *dtype*; raise `ValueError` if it cannot hold one of them."""
+    """Return *values* (n,) as *dtype*, in bytes. Raises `ValueError` if a value does not fit."""
     packed = values.astype(dtype)
     if packed.dtype.kind == "f":
         fits = bool(np.isfinite(packed).all())
@@ -90,17 +95,17 @@ def packed_column(values: NDArray[Any], dtype: str, n: int) -> bytes:
 
 
 def unpack(packed: bytes) -> Slate:
-    """Return the slate of these bytes; raise `SlateFormatError` if they are not one."""
+    """Return the slate that was packed. Raises `SlateFormatError` if the bytes are not a packed slate."""
     try:
         version, n, request_id, built_at, policy_version, candidates = HEADER.unpack_from(packed)
         if version not in COLUMNS:
-            raise SlateFormatError(f"version {version} is none of {', '.join(map(str, COLUMNS))}")
+            raise SlateFormatError(f"version {version} is not one of {', '.join(map(str, COLUMNS))}")
         start = HEADER.size + 1 + packed[HEADER.size]
         engine, variant, fallback = packed[HEADER.size + 1 : start].decode().split(SEPARATOR)
         dtypes = COLUMNS[version]
         sizes = np.cumsum([0, *(np.dtype(dtype).itemsize * n for dtype in dtypes)]) + start
         if len(packed) != sizes[-1]:
-            raise SlateFormatError(f"{len(packed)} bytes are not {sizes[-1]}")
+            raise SlateFormatError(f"expected {sizes[-1]} bytes, got {len(packed)}")
         post_ids, scores, origins, reasons = (
             np.frombuffer(packed[a:b], dtype) for a, b, dtype in zip(sizes[:-1], sizes[1:], dtypes, strict=True)
         )
@@ -126,9 +131,9 @@ def unpack(packed: bytes) -> Slate:
 INDEX_KEY = "recsys:slates:index"
 PREFIX = "recsys:slates:{"
 UNKNOWN_EPOCH = b"unknown"
-"""That of no slate: a cache that cannot tell what changed keeps nothing."""
+"""The epoch while Redis cannot be read. It matches no stored epoch, so no slate built in it is cached."""
 EPOCH_SECONDS = 600
-"""An epoch is remembered this long: longer than anyone takes to make a slate."""
+"""Time to live of an epoch: longer than building a slate takes."""
 PUT_SCRIPT = """
     if (redis.call('HGET', KEYS[1], 'epoch') or '') ~= ARGV[1] then return 0 end
     redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
@@ -139,9 +144,9 @@ PURGE_SCRIPT = """
     redis.call('HSET', KEYS[1], 'epoch', ARGV[1])
     redis.call('EXPIRE', KEYS[1], ARGV[2])"""
 RETIRE_SCRIPT = """
-    local kept = redis.call('HGETALL', KEYS[1])
-    for i = 1, #kept, 2 do
-        if kept[i] ~= 'epoch' then redis.call('HSET', KEYS[2], kept[i], kept[i + 1]) end
+    local slates = redis.call('HGETALL', KEYS[1])
+    for i = 1, #slates, 2 do
+        if slates[i] ~= 'epoch' then redis.call('HSET', KEYS[2], slates[i], slates[i + 1]) end
     end
     redis.call('EXPIRE', KEYS[2], ARGV[3])
     redis.call('DEL', KEYS[1])
@@ -150,7 +155,7 @@ RETIRE_SCRIPT = """
 
 
 class RedisSlates:
-    """Keeps `SlateCache`. A member's slates are one hash, a field for each feed, and what they were is another."""
+    """Implements `SlateCache`. A member's slates are a hash with a field per feed, the last good slates another one."""
 
     def __init__(self, client: redis.Redis, seal: Seal, *, ttl_seconds: int) -> None:
         self._client = client
@@ -164,17 +169,17 @@ class RedisSlates:
         return self.get_many_with_epoch(member_id, (feed_key,))[0][0]
 
     def get_many_with_epoch(self, member_id: int, feed_keys: Sequence[str]) -> tuple[list[Slate | None], bytes]:
-        """See `SlateCache.look_up`."""
+        """See `SlateCache.get_many_with_epoch`."""
         try:
-            found = cast("list[bytes | None]", self._client.hmget(slates_key(member_id), ["epoch", *feed_keys]))
+            values = cast("list[bytes | None]", self._client.hmget(slates_key(member_id), ["epoch", *feed_keys]))
         except redis.RedisError as error:
             log_unreadable(member_id, error)
             return [None] * len(feed_keys), UNKNOWN_EPOCH
-        slates = [self._open(sealed, member_id, feed) for sealed, feed in zip(found[1:], feed_keys, strict=True)]
-        return slates, found[0] or b""
+        slates = [self._open(sealed, member_id, feed) for sealed, feed in zip(values[1:], feed_keys, strict=True)]
+        return slates, values[0] or b""
 
     def get_last_good(self, member_id: int, feed_key: str) -> Slate | None:
-        """See `SlateCache.last_good`."""
+        """See `SlateCache.get_last_good`."""
         if slate := self.get(member_id, feed_key):
             return slate
         try:
@@ -195,13 +200,13 @@ class RedisSlates:
             sealed = self._seal.seal(pack(slate), seal_context(member_id, feed_key))
             with self._client.pipeline(transaction=False) as pipe:
                 pipe.eval(PUT_SCRIPT, 1, key, epoch, feed_key, sealed, self._ttl_seconds)
-                # Of a slate that is not kept the index has a name too many, which costs a sweep nothing.
+                # If the slate is not stored, the index has one key too many. A sweep removes it at no cost.
                 self._index.touch(pipe, [key], slate.built_at)
                 pipe.execute()
         except redis.RedisError as error:
-            log.warning("slate_not_kept", extra={"member_id": member_id, "problem": type(error).__name__})
-        except SlateFormatError:  # a bug of ours, which costs the cache and not the page
-            log.exception("slate_not_kept", extra={"member_id": member_id})
+            log.warning("slate_not_cached", extra={"member_id": member_id, "problem": type(error).__name__})
+        except SlateFormatError:  # A bug in the packing must not fail the request.
+            log.exception("slate_not_cached", extra={"member_id": member_id})
 
     def purge(self, member_ids: Sequence[int]) -> None:
         """See `SlateCache.purge`."""
@@ -259,25 +264,25 @@ class RedisSlates:
 
 
 def log_unreadable(member_id: int, error: Exception) -> None:
-    """Say that a slate could not be read, which is a miss."""
+    """Log that a slate could not be read. The caller treats it as a miss."""
     log.warning("slate_unreadable", extra={"member_id": member_id, "problem": type(error).__name__})
 
 
 def slates_key(member_id: int) -> str:
-    """Return the key of a member's slates. The braces keep all of a member's keys in one slot of a cluster."""
+    """Return the key of a member's slates. The braces put all keys of a member into one slot of a Redis cluster."""
     return f"recsys:slates:{{{member_id}}}"
 
 
 def last_slates_key(member_id: int) -> str:
-    """Return the key of what a member's slates were before the last change of taste."""
+    """Return the key of a member's last good slates: those that were retired."""
     return f"{slates_key(member_id)}:last"
 
 
 def slate_lock_key(member_id: int, feed_key: str) -> str:
-    """Return the key that one maker of this slate holds."""
+    """Return the key of the lock that a builder of this slate holds."""
     return f"{slates_key(member_id)}:lock:{feed_key}"
 
 
 def seal_context(member_id: int, feed_key: str) -> str:
-    """Return what a sealed slate is bound to: another member's never opens."""
+    """Return the context that a slate is sealed for, so that it opens only for this member and feed."""
     return f"slate:{member_id}:{feed_key}"

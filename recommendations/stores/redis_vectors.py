@@ -1,7 +1,7 @@
 """
-Vectors of posts in Redis for an hour, as float32: what is learned from them must not depend on where they came from.
+Vectors of posts in Redis for an hour, as float32: learning must give the same result from the cache and the database.
 
-They are of posts, not of people, and so not sealed. A cache that cannot be reached is a miss and never an error.
+Vectors of posts are not personal, so they are not sealed. If Redis cannot be reached, a read is a miss and no error.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ log = logging.getLogger(__name__)
 INDEX_KEY = "recsys:vectors:index"
 TTL_SECONDS = 3_600
 BATCH = 100
-"""Vectors a command. Changes the speed."""
+"""Vectors per command. Changes the speed."""
 
 
 class RedisVectors:
-    """Keeps `VectorCache`."""
+    """Implements `VectorCache`."""
 
     def __init__(self, client: redis.Redis, *, space: str, model: str) -> None:
         self._client = client
@@ -35,19 +35,19 @@ class RedisVectors:
     def get(self, post_ids: Collection[int], now: float) -> dict[int, Float32Array]:
         """See `VectorCache.get`."""
         ids = list(post_ids)
-        found: dict[int, Float32Array] = {}
+        vectors: dict[int, Float32Array] = {}
         try:
             for start in range(0, len(ids), BATCH):
-                some = ids[start : start + BATCH]
-                keys = [self._key(post_id) for post_id in some]
+                batch = ids[start : start + BATCH]
+                keys = [self._key(post_id) for post_id in batch]
                 with self._client.pipeline(transaction=False) as pipe:
                     pipe.mget(keys)
                     self._index.touch_existing(pipe, keys, now)
                     values = cast("list[bytes | None]", pipe.execute()[0])
-                found |= {id: np.frombuffer(value, "<f4") for id, value in zip(some, values, strict=True) if value}
+                vectors |= {id: np.frombuffer(value, "<f4") for id, value in zip(batch, values, strict=True) if value}
         except redis.RedisError as error:
             log.warning("vectors_unreadable", extra={"problem": type(error).__name__})
-        return found
+        return vectors
 
     def put(self, vectors: Mapping[int, Float32Array], now: float) -> None:
         """See `VectorCache.put`."""
@@ -58,15 +58,15 @@ class RedisVectors:
                 self._index.touch(pipe, map(self._key, vectors), now)
                 pipe.execute()
         except redis.RedisError as error:
-            log.warning("vectors_not_kept", extra={"problem": type(error).__name__})
+            log.warning("vectors_not_cached", extra={"problem": type(error).__name__})
 
     def remove(self, post_ids: Sequence[int]) -> None:
-        """See `VectorCache.forget`."""
+        """See `VectorCache.remove`."""
         try:
             for start in range(0, len(post_ids), BATCH):
                 self._client.unlink(*(self._key(post_id) for post_id in post_ids[start : start + BATCH]))
         except redis.RedisError as error:
-            log.warning("vectors_not_forgotten", extra={"posts": len(post_ids), "problem": type(error).__name__})
+            log.warning("vectors_not_removed", extra={"posts": len(post_ids), "problem": type(error).__name__})
 
     def sweep(self, now: float, *, max_entries: int) -> SweepResult:
         """See `VectorCache.sweep`."""

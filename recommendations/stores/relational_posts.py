@@ -1,4 +1,4 @@
-"""Posts as the database has them now: what changed since, and the facts that the last look needs."""
+"""Reads posts from the database: changes since a time for the catalogue, and the facts for the final check."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ R = TypeVar("R", bound=Model)
 
 
 class PostRow(NamedTuple):
-    """The columns that a candidate is made of."""
+    """The database columns of a candidate, as in `POST_ROW_FIELDS`."""
 
     id: int
     author_id: int
@@ -61,7 +61,7 @@ POST_ROW_FIELDS = (
 
 
 def derive_account_status(is_active: bool, is_private: bool | None) -> int:
-    """Return how an author stands; an author without privacy settings is of unknown standing, which is a no."""
+    """Return an author's `AccountStatus`: `UNKNOWN` without privacy settings, so that filters drop the posts."""
     if not is_active:
         return AccountStatus.INACTIVE
     if is_private is None:
@@ -70,32 +70,32 @@ def derive_account_status(is_active: bool, is_private: bool | None) -> int:
 
 
 def newest_posts(limit: int) -> Iterator[PostRow]:
-    """Yield the newest *limit* posts that are not removed."""
+    """Yield the newest *limit* posts that are not removed, newest first."""
     rows = Post.objects.filter(removed_at__isnull=True).order_by("-created_at", "-id").values_list(*POST_ROW_FIELDS)
     return (PostRow(*row) for row in rows[:limit].iterator(CHUNK_ROWS))
 
 
 def changed_posts(since: datetime) -> Iterator[PostRow]:
-    """Yield the posts that changed at or after *since*, removed ones among them, and those that were erased."""
+    """Yield the posts that changed at or after *since*, including removed posts, then those that were erased."""
     rows = Post.objects.filter(changed_at__gte=since).order_by("changed_at").values_list(*POST_ROW_FIELDS)
     yield from (PostRow(*row) for row in rows.iterator(CHUNK_ROWS))
-    for post_id, at in ErasedPost.objects.filter(erased_at__gte=since).values_list("post_id", "erased_at"):
-        yield PostRow(post_id, UNKNOWN, at, UNKNOWN, UNKNOWN, at, "", [], False, None, "")
+    for post_id, erased_at in ErasedPost.objects.filter(erased_at__gte=since).values_list("post_id", "erased_at"):
+        yield PostRow(post_id, UNKNOWN, erased_at, UNKNOWN, UNKNOWN, erased_at, "", [], False, None, "")
 
 
 def changed_account_statuses(since: datetime) -> dict[int, int]:
-    """Return the standing of each member whose account or privacy changed at or after *since*."""
+    """Return the account status of each member whose account or privacy settings changed at or after *since*."""
     fields = ("id", "is_active", "privacy__is_private")
     accounts = Member.objects.filter(changed_at__gte=since).values_list(*fields)
     privacies = Member.objects.filter(privacy__changed_at__gte=since).values_list(*fields)
-    return {id: derive_account_status(active, private) for id, active, private in [*accounts, *privacies]}
+    return {id: derive_account_status(is_active, is_private) for id, is_active, is_private in [*accounts, *privacies]}
 
 
 def stats_since(since: datetime | None, extra_post_ids: Int64Array) -> Iterator[tuple[int, float, datetime, int, int]]:
     """
-    Yield stats that changed at or after *since*, and those of the posts *also*.
+    Yield the stats that changed at or after *since*, and those of *extra_post_ids*.
 
-    Each is post id, engagement and its moment, positive acts, and served_count.
+    Each is (post id, engagement, time of the engagement, positive count, served count).
     """
     fields = ("post_id", "engagement", "engagement_at", "positive_count", "served_count")
     for rows in changed_row_querysets(PostStats.objects.all(), since, extra_post_ids):
@@ -105,7 +105,11 @@ def stats_since(since: datetime | None, extra_post_ids: Int64Array) -> Iterator[
 def region_stats_since(
     since: datetime | None, extra_post_ids: Int64Array
 ) -> Iterator[tuple[int, str, float, datetime]]:
-    """Yield post id, region, engagement there and its moment: what changed at or after *since*, and of posts *also*."""
+    """
+    Yield the engagement by region that changed at or after *since*, and that of *extra_post_ids*.
+
+    Each is (post id, region, engagement, time of the engagement).
+    """
     for rows in changed_row_querysets(RegionStats.objects.all(), since, extra_post_ids):
         yield from rows.values_list("post_id", "region", "engagement", "engagement_at").iterator(CHUNK_ROWS)
 
@@ -113,7 +117,7 @@ def region_stats_since(
 def embeddings_since(
     since: datetime | None, extra_post_ids: Int64Array, space: str, model: str
 ) -> Iterator[tuple[int, bytes]]:
-    """Yield post id and float32 bytes: of embeddings made at or after *since*, and of the posts *also*."""
+    """Yield the post id and float32 bytes of embeddings that changed at or after *since*, and of *extra_post_ids*."""
     for rows in changed_row_querysets(
         PostEmbedding.objects.filter(space=space, embedding_model=model), since, extra_post_ids
     ):
@@ -122,19 +126,19 @@ def embeddings_since(
 
 
 def embeddings_of(post_ids: Sequence[int], space: str, model: str) -> Iterator[tuple[int, bytes]]:
-    """Yield post id and float32 bytes of these posts' embeddings."""
+    """Yield the post id and float32 bytes of these posts' embeddings."""
     for start in range(0, len(post_ids), CHUNK_ROWS):
-        some = PostEmbedding.objects.filter(
+        rows = PostEmbedding.objects.filter(
             post__in=post_ids[start : start + CHUNK_ROWS], space=space, embedding_model=model
         )
-        for post_id, vector in some.values_list("post_id", "vector"):
+        for post_id, vector in rows.values_list("post_id", "vector"):
             yield post_id, bytes(vector)
 
 
 def changed_row_querysets(
     rows: QuerySet[R], since: datetime | None, extra_post_ids: Int64Array
 ) -> Iterator[QuerySet[R]]:
-    """Yield the queries that bring *rows* that changed since, and those of posts; all of them if *since* is None."""
+    """Yield querysets of rows changed at or after *since* and of *extra_post_ids*; of all rows if *since* is None."""
     if since is None:
         yield rows
         return
@@ -156,7 +160,7 @@ SELECT_POSTS = f"""
 
 
 class PostSnapshot(NamedTuple):
-    """A post as it was read: what it is judged by, and what is shown of it."""
+    """A post as it was read: the facts for the final check, and the view to serve."""
 
     author_id: int
     visibility: int
@@ -167,20 +171,20 @@ class PostSnapshot(NamedTuple):
     language_id: int
     kind_id: int
     tag_ids: tuple[int, ...]
-    """All of them, since any may be muted."""
+    """All tags, since the viewer may mute any of them."""
     view: PostView
     folded_text: str
-    """The text as muted words are sought in it."""
+    """The case-folded text, in which muted words are searched."""
 
 
 def posts_query(post_ids: Sequence[int]) -> SqlQuery:
-    """Return the query for these posts."""
+    """Return the query for the snapshots of these posts."""
     sql, ids = in_clause(post_ids)
     return SELECT_POSTS.format(one_of=sql), ids
 
 
 def decode_posts(rows: Rows, vocabularies: Vocabularies) -> dict[int, PostSnapshot]:
-    """Return posts by the rows of `posts_question`; what is gone is left out."""
+    """Return snapshots by post id from the rows of `posts_query`. A post that was deleted has none."""
     return {row[0]: decode_post(vocabularies, *row[1:]) for row in rows}
 
 
@@ -201,19 +205,21 @@ def decode_post(
     media: str,
     created_at: str,
 ) -> PostSnapshot:
-    """Return one row of `LOOK`, decoded."""
-    moment, named = as_utc(datetime.fromisoformat(created_at)), orjson.loads(tags)
+    """Return the snapshot of one row of `SELECT_POSTS`."""
+    created, tag_words = as_utc(datetime.fromisoformat(created_at)), orjson.loads(tags)
     return PostSnapshot(
         author_id=author_id,
         visibility=visibility,
         sensitivity=sensitivity,
         is_removed=bool(is_removed),
         account_status=derive_account_status(is_active, is_private),
-        created_at=moment.timestamp(),
+        created_at=created.timestamp(),
         language_id=vocabularies.languages.intern(language) if language else UNKNOWN,
         kind_id=vocabularies.kinds.intern(kind),
-        tag_ids=tuple(map(vocabularies.tags.intern, named)),
-        view=PostView(post_external_id, author_external_id, text, kind, language, named, orjson.loads(media), moment),
+        tag_ids=tuple(map(vocabularies.tags.intern, tag_words)),
+        view=PostView(
+            post_external_id, author_external_id, text, kind, language, tag_words, orjson.loads(media), created
+        ),
         folded_text=text.casefold(),
     )
 
@@ -221,13 +227,13 @@ def decode_post(
 def build_candidates(
     post_ids: Int64Array, posts: Sequence[PostSnapshot | None], is_seen: BoolArray, muted_words: Sequence[str]
 ) -> Candidates:
-    """Return posts as candidates, in their order; what is gone (None) stays `UNKNOWN`."""
+    """Return posts as candidates, in their order. The facts of a deleted post (None) stay `UNKNOWN`."""
     candidates = Candidates.unknown(post_ids, np.zeros(len(post_ids), np.uint16))
-    at = [i for i, post in enumerate(posts) if post is not None]
-    known = [post for post in posts if post is not None]
-    if not known:
+    positions = [i for i, post in enumerate(posts) if post is not None]
+    existing = [post for post in posts if post is not None]
+    if not existing:
         return candidates
-    facts = list(zip(*known, strict=True))
+    facts = list(zip(*existing, strict=True))
     for name in (
         "author_ids",
         "visibility",
@@ -237,13 +243,13 @@ def build_candidates(
         "created_at",
         "language_ids",
     ):
-        getattr(candidates, name)[at] = facts[SNAPSHOT_POSITIONS[name]]
-    candidates.kind_ids[at] = facts[SNAPSHOT_POSITIONS["kind_ids"]]
-    candidates.is_seen[at] = is_seen[at]
-    candidates.has_muted_word[at] = [any(word in post.folded_text for word in muted_words) for post in known]
-    most = max(candidates.tag_ids.shape[1], *(len(post.tag_ids) for post in known))
-    tags = np.full((len(candidates), most), UNKNOWN, np.int32)
-    tags[at] = [post.tag_ids + (UNKNOWN,) * (most - len(post.tag_ids)) for post in known]
+        getattr(candidates, name)[positions] = facts[SNAPSHOT_POSITIONS[name]]
+    candidates.kind_ids[positions] = facts[SNAPSHOT_POSITIONS["kind_ids"]]
+    candidates.is_seen[positions] = is_seen[positions]
+    candidates.has_muted_word[positions] = [any(word in post.folded_text for word in muted_words) for post in existing]
+    width = max(candidates.tag_ids.shape[1], *(len(post.tag_ids) for post in existing))
+    tags = np.full((len(candidates), width), UNKNOWN, np.int32)
+    tags[positions] = [post.tag_ids + (UNKNOWN,) * (width - len(post.tag_ids)) for post in existing]
     return replace(candidates, tag_ids=tags)
 
 
@@ -260,16 +266,16 @@ SNAPSHOT_POSITIONS = {
         "kind_ids": "kind_id",
     }.items()
 }
-"""Where each column of candidates is found in a post."""
+"""The position in `PostSnapshot` of the value for each column of `Candidates`."""
 
 
 def as_utc(value: datetime) -> datetime:
-    """Return a moment as a driver gives it: PostgreSQL's with its offset, SQLite's without one, in UTC."""
+    """Return an aware time. PostgreSQL returns times with an offset; SQLite returns them in UTC without one."""
     return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
 def fill_columns(candidates: Candidates, positions: list[int], rows: list[PostRow], vocabularies: Vocabularies) -> None:
-    """Write the facts of *rows* into the columns at the positions *at*."""
+    """Write the facts of *rows* into the columns of *candidates* at *positions*."""
     candidates.author_ids[positions] = [row.author_id for row in rows]
     candidates.created_at[positions] = [row.created_at.timestamp() for row in rows]
     candidates.visibility[positions] = [row.visibility for row in rows]

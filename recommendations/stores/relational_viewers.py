@@ -1,7 +1,7 @@
 """
-What the database knows of a viewer, in a constant number of queries whatever the history's length.
+Reads a viewer from the database, in a constant number of queries for any length of history.
 
-These run on every request, so they are SQL: building the same ones with the ORM costs more than running them.
+The queries run on every request, so they are raw SQL: building them with the ORM takes longer than running them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from recommendations.models import Member, NegativeFeedback, Post, PrivacySettin
 from recommendations.stores.sql import Rows, SqlQuery, fetch_rows, in_clause
 
 SEEN_LIMIT = 5_000
-"""Posts seen last that are excluded before ranking; the last look asks about all others. Changes the speed."""
+"""Number of most recently seen posts that are excluded before ranking. The final check queries the rest. Changes the
+speed."""
 ADULT_YEARS = 18
 
 MEMBER_TABLE, PRIVACY_TABLE, RELATIONSHIP_TABLE, SEEN_TABLE, FEEDBACK_TABLE = (
@@ -35,14 +36,15 @@ MEMBER_ID_SUBQUERY = f"(SELECT id FROM {MEMBER_TABLE} WHERE {{column}} = %s)"
 SELECT_RELATIONSHIPS = f"""
     SELECT kind, target_id FROM {RELATIONSHIP_TABLE} WHERE source_id = {MEMBER_ID_SUBQUERY}
     UNION ALL SELECT kind, source_id FROM {RELATIONSHIP_TABLE} WHERE target_id = {MEMBER_ID_SUBQUERY} AND kind = 'block'
-    UNION ALL SELECT 'hidden', post_id FROM {FEEDBACK_TABLE} WHERE member_id = {MEMBER_ID_SUBQUERY} AND target = 'post'"""
+    UNION ALL SELECT 'hidden', post_id FROM {FEEDBACK_TABLE}
+    WHERE member_id = {MEMBER_ID_SUBQUERY} AND target = 'post'"""
 SELECT_NEWEST_SEEN = f"SELECT post_id FROM {SEEN_TABLE} WHERE member_id = %s ORDER BY seen_at DESC LIMIT %s"
 SELECT_SEEN = f"SELECT post_id FROM {SEEN_TABLE} WHERE member_id = %s AND post_id {{one_of}}"
 
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """One member as a viewer. Id arrays are sorted."""
+    """A member as a viewer. Id arrays are sorted."""
 
     id: int
     external_id: str
@@ -57,35 +59,35 @@ class Viewer:
     blocked_author_ids: Int64Array
     muted_author_ids: Int64Array
     hidden_post_ids: Int64Array
-    """Posts that the member hid, reported or turned down."""
+    """Posts that the member hid or reported, or gave negative feedback about."""
 
 
 def viewer_queries(*, external_id: str | None = None, pk: int | None = None) -> tuple[SqlQuery, SqlQuery]:
-    """Return the queries for the member of this id, and for all that a last look needs of them."""
+    """Return two queries for the member with this id: account and settings, and relationships and hidden posts."""
     column, value = ("external_id", external_id) if pk is None else ("id", pk)
     return (SELECT_VIEWER.format(column=column), (value,)), (SELECT_RELATIONSHIPS.format(column=column), (value,) * 3)
 
 
 def build_viewer(rows: Sequence[Rows], now: datetime) -> Viewer | None:
-    """Return the member by the rows of `questions`; None if there is none."""
-    found, ties = rows
-    if not found:
+    """Return the viewer from the rows of `viewer_queries`, or None if there is no such member."""
+    accounts, relationships = rows
+    if not accounts:
         return None
-    id, external_id, is_active, languages, region, birth_year, is_adult, *others = found[0]
-    personal, sensitivity, words, tags = others
+    id, external_id, is_active, languages, region, birth_year, is_adult, *settings = accounts[0]
+    is_personalized, sensitivity, muted_words, muted_tags = settings
     adult = is_known_adult(bool(is_adult) if is_adult is not None else None, birth_year, now)
-    followed, blocked, muted, hidden = group_relationships(ties)
-    # Without privacy settings: the strictest.
+    followed, blocked, muted, hidden = group_relationships(relationships)
+    # A member without privacy settings gets the strictest ones.
     return Viewer(
         id=id,
         external_id=external_id,
         is_active=bool(is_active),
-        is_personalized=bool(personal),
+        is_personalized=bool(is_personalized),
         languages=tuple(json.loads(languages)),
         region=region,
         max_sensitivity=min(sensitivity or Sensitivity.SAFE, Sensitivity.ADULT if adult else Sensitivity.SENSITIVE),
-        muted_words=tuple(word.casefold() for word in json.loads(words)) if words else (),
-        muted_tags=tuple(json.loads(tags)) if tags else (),
+        muted_words=tuple(word.casefold() for word in json.loads(muted_words)) if muted_words else (),
+        muted_tags=tuple(json.loads(muted_tags)) if muted_tags else (),
         followed_author_ids=followed,
         blocked_author_ids=blocked,
         muted_author_ids=muted,
@@ -94,18 +96,22 @@ def build_viewer(rows: Sequence[Rows], now: datetime) -> Viewer | None:
 
 
 def is_known_adult(is_adult: bool | None, birth_year: int | None, now: datetime) -> bool:
-    """Return whether a member is known to be of age: the platform says so, or the year of birth leaves no doubt."""
+    """
+    Return whether a member is certainly an adult.
+
+    The platform's own statement decides. Without one, the year of birth must leave no doubt: the birthday is unknown.
+    """
     if is_adult is not None:
         return is_adult
     return birth_year is not None and now.year - birth_year > ADULT_YEARS
 
 
 def group_relationships(rows: Rows) -> tuple[Int64Array, Int64Array, Int64Array, Int64Array]:
-    """Return the members that one follows, those on either side of a block, those it mutes; and posts it hid."""
-    others: dict[str, set[int]] = {"follow": set(), "block": set(), "mute": set(), "hidden": set()}
-    for kind, other in rows:
-        others[kind].add(other)
-    followed, blocked, muted, hidden = map(sorted_ids, others.values())
+    """Return the ids followed, those with a block in either direction, those muted, and the ids of hidden posts."""
+    ids: dict[str, set[int]] = {"follow": set(), "block": set(), "mute": set(), "hidden": set()}
+    for kind, id in rows:
+        ids[kind].add(id)
+    followed, blocked, muted, hidden = map(sorted_ids, ids.values())
     return followed, blocked, muted, hidden
 
 
@@ -115,18 +121,18 @@ def sorted_ids(ids: set[int]) -> Int64Array:
 
 
 def find_post_ids(external_ids: Sequence[str]) -> Int64Array:
-    """Return our numbers of these posts, sorted; those that are not there are left out."""
-    found = Post.objects.filter(external_id__in=external_ids).values_list("pk", flat=True) if external_ids else ()
-    return sorted_ids(set(found))
+    """Return the sorted primary keys of these posts. Ids of missing posts are left out."""
+    keys = Post.objects.filter(external_id__in=external_ids).values_list("pk", flat=True) if external_ids else ()
+    return sorted_ids(set(keys))
 
 
 def newest_seen_query(member_id: int) -> SqlQuery:
-    """Return the query for the posts that the member saw last."""
+    """Return the query for the posts that the member saw most recently."""
     return SELECT_NEWEST_SEEN, (member_id, SEEN_LIMIT)
 
 
 def find_seen(member_id: int, post_ids: Sequence[int]) -> Int64Array:
-    """Return which of these posts the member saw, sorted."""
+    """Return the sorted ids of those posts that the member has seen."""
     if not post_ids:
         return EMPTY_IDS
     sql, ids = in_clause(post_ids)

@@ -1,12 +1,24 @@
 """
-What a viewer and posts are judged by, remembered by this process and never older than the moment it is asked.
+A process's cache of the facts about viewers and posts that the final check needs. It is as current as the database.
 
-Before anything remembered is used, the change log is asked what changed since (`change_log.py`: one small query), and
-that is forgotten and read anew. What is not remembered is asked beside the log, in the same go (`Inquiry`). So a change
-that is committed when a request asks holds in that request, as if every row had been read. Where the log is not kept,
-and in a transaction, whose own writes may be undone, nothing is remembered and every row is read.
+Why facts may be used from memory. Before a request uses any cached fact, it reads the change log (`change_log.py`: one
+small query) and evicts every viewer and post with an entry since this process's last read. Facts that are not cached
+are read in the same round trip, after the log (`Prefetch`). So every change that was committed before the request began
+is visible in the request, as if all rows had been read: a block holds in the next page.
 
-Personal data: it is in no file, and a process forgets it with its memory.
+When facts are not cached. Inside a transaction a query may return the transaction's own uncommitted writes, which may
+be rolled back without a log entry. And if a trigger of the log is missing, changes have no entries. In both cases
+nothing is cached and every row is read. The triggers are checked every `TRIGGER_CHECK_SECONDS`.
+
+Why a generation counter. Threads share the cache. One thread may read a row, then another thread may read the log
+entry of a change of that row and evict it, and then the first would store the outdated row: no later entry would ever
+evict it. So every eviction raises `_generation`. A thread notes the generation before it reads rows, and caches them
+only if it is still the same. The rows may still be used for the thread's own request, which began before the change.
+
+Positions. The shared entries (posts, authors, everything) have one position per process. A viewer's own entries are
+read only in that viewer's requests, so each cached viewer has a position of its own (`CachedViewer.log_position`).
+
+Personal data: it is in memory only.
 """
 
 from __future__ import annotations
@@ -46,28 +58,29 @@ from recommendations.stores.vocabulary import Vocabularies
 log = logging.getLogger(__name__)
 
 MAX_POSTS = 20_000
-"""Posts that are remembered, decoded: about 2 KB each. Changes the speed."""
+"""Decoded posts in the cache, about 2 KB each. Changes the speed."""
 MAX_VIEWERS = 10_000
-"""Viewers that are remembered. Changes the speed."""
+"""Viewers in the cache. Changes the speed."""
 TRIGGER_CHECK_SECONDS = 10.0
-"""How often it is made sure that the triggers of the log are there."""
+"""How often the cache checks that the triggers of the change log are installed. Changes the answer for that long if one
+is dropped."""
 VIEWERS_CACHE, POSTS_CACHE = "viewers", "posts"
 
-viewer_hit, viewer_miss = (metrics.PROCESS_CACHE_REQUESTS.labels(VIEWERS_CACHE, word) for word in ("hit", "miss"))
-post_hit, post_miss = (metrics.PROCESS_CACHE_REQUESTS.labels(POSTS_CACHE, word) for word in ("hit", "miss"))
+viewer_hit, viewer_miss = (metrics.PROCESS_CACHE_REQUESTS.labels(VIEWERS_CACHE, outcome) for outcome in ("hit", "miss"))
+post_hit, post_miss = (metrics.PROCESS_CACHE_REQUESTS.labels(POSTS_CACHE, outcome) for outcome in ("hit", "miss"))
 
 
 @dataclass(frozen=True, slots=True)
 class SeenPosts:
-    """What a viewer saw last."""
+    """The posts that a viewer has seen most recently."""
 
     post_ids: Int64Array  # (n,) sorted
     is_all: bool
-    """Whether the viewer saw nothing else."""
+    """Whether these are all posts that the viewer has seen."""
 
 
 class ViewerHistory(NamedTuple):
-    """What ranking takes from what a viewer did and asked for."""
+    """The facts about a viewer that personalize ranking."""
 
     seen: SeenPosts
     profile: Profile | None
@@ -76,19 +89,19 @@ class ViewerHistory(NamedTuple):
 
 @dataclass(slots=True)
 class CachedViewer:
-    """A viewer as they were read last; *position*: from where in the log they may have changed since."""
+    """A cached viewer. Log entries from `log_position` on may change it."""
 
     viewer: Viewer
     read_year: int
-    """Of the reading: who is of age depends on it."""
+    """The year in which the viewer was read: whether they are an adult depends on it."""
     log_position: int
     seen: SeenPosts | None = None
-    """None: not read, as the next."""
+    """None if it has not been read; `taste` likewise."""
     taste: tuple[ProfileVersion | None, FeedbackRows] | None = None
 
 
 class FactGroup(Enum):
-    """What can be asked beside the log."""
+    """The groups of facts that can be read together with the log."""
 
     VIEWER = "viewer"
     HISTORY = "history"
@@ -97,101 +110,104 @@ class FactGroup(Enum):
 
 @dataclass(slots=True)
 class Prefetch:
-    """What was asked of the database for a request: first the log, then of all it needs what is not remembered."""
+    """The queries sent for a request: the change log, then the facts that the request needs and that are not cached."""
 
     viewer_id: int
-    """0: nobody whom this process knows."""
+    """0 if the viewer is not cached."""
     cached_viewer: CachedViewer | None
-    """As they were remembered when this was asked."""
+    """The cached viewer when the queries were sent."""
     query_counts: dict[FactGroup, int]
-    """How many queries each took."""
+    """The number of queries of each group."""
     pending: PendingQueries
     generation: int
-    """How much this process had forgotten before; once answered, after it; -1 if others made it forget more."""
+    """
+    The cache's generation when the queries were sent. After `apply_changes`: the generation then, or -1 if another
+    thread evicted something in between. Rows of generation -1 must not be cached.
+    """
     log_position: int = 0
-    """Where the log stood, once answered: what was asked beside it is as of then or later."""
+    """The position of the log, after `apply_changes`. The rows were read at this position or later."""
     rows: dict[FactGroup, list[Rows]] = field(default_factory=dict)
     missing_post_ids: frozenset[int] = frozenset()
-    """Those that were asked for."""
+    """The posts that were queried."""
 
 
 @dataclass(slots=True)
 class FactsVersion:
-    """What posts were judged by: the very objects, since what changed is another."""
+    """The cached objects that a page was checked with. After a change the cache holds another object."""
 
     viewer_id: int
     seen: SeenPosts | None
-    """None: not asked for."""
+    """None if the feed does not use it."""
     post_ids: list[int]
     posts: list[PostSnapshot | None]
     current_at_generation: int = -1
-    """How much this process had forgotten when all of it was last found to be so."""
+    """The cache's generation when all objects were last found to be current."""
 
 
 def decode_seen_posts(rows: Rows) -> SeenPosts:
-    """Return what was seen, by the rows of `newest_seen`."""
+    """Return the seen posts from the rows of `newest_seen_query`."""
     return SeenPosts(np.sort(np.array([id for (id,) in rows], np.int64)), len(rows) < relational_viewers.SEEN_LIMIT)
 
 
 def history_queries(viewer_id: int) -> tuple[SqlQuery, ...]:
-    """Return the queries for what ranking takes from what a viewer did and asked for."""
+    """Return the queries for a `ViewerHistory`: seen posts, profile, negative feedback."""
     return newest_seen_query(viewer_id), (SELECT_PROFILE, (viewer_id,)), (SELECT_FEEDBACK, (viewer_id,))
 
 
 def reads_committed_data() -> bool:
-    """Return whether what a query reads now is committed; in a transaction it may be our own, and be taken back."""
+    """Return whether queries read only committed data. In a transaction they may read its own writes."""
     return not connection.in_atomic_block
 
 
 def evict_oldest(entries: dict[Any, Any], max_entries: int) -> None:
-    """Forget what has been kept longest, over *most*."""
+    """Evict the oldest entries beyond *max_entries*."""
     while len(entries) > max_entries:
         del entries[next(iter(entries))]
 
 
 class ResidentFacts:
-    """This process's memory of viewers and posts. Safe under threads."""
+    """This process's cache of viewers and posts. Thread-safe."""
 
     def __init__(self, vocabularies: Vocabularies) -> None:
-        self._words = vocabularies
+        self._vocabularies = vocabularies
         self._lock = threading.Lock()
         self._posts: dict[int, PostSnapshot] = {}
         self._by_author: dict[int, set[int]] = {}
         self._viewers: dict[int, CachedViewer] = {}
-        self._names: dict[str, int] = {}
+        self._ids_by_external_id: dict[str, int] = {}
         self._position = 0
-        self._forgotten = 0
-        self._checked_at = -TRIGGER_CHECK_SECONDS
-        self._is_kept = False
+        self._generation = 0
+        self._triggers_checked_at = -TRIGGER_CHECK_SECONDS
+        self._are_triggers_installed = False
 
     def prefetch(
         self, *, external_id: str | None = None, pk: int = 0, has_history: bool = False, post_ids: Sequence[int] = ()
     ) -> Prefetch | None:
         """
-        Ask what changed, of a member and of all; and of the member, history and posts what is not remembered.
+        Send the query of the change log, and the queries for those facts of the viewer and posts that are not cached.
 
-        The answer is not waited for. None: nothing may be remembered, or asked ahead.
+        Does not wait for the results. Returns None if nothing may be cached; each fact is then read when it is needed.
         """
         if not self._may_cache():
             return None
-        viewer_id = pk if external_id is None else self._names.get(external_id, 0)
-        known, before = self._viewers.get(viewer_id), self._forgotten
+        viewer_id = pk if external_id is None else self._ids_by_external_id.get(external_id, 0)
+        cached, generation = self._viewers.get(viewer_id), self._generation
         since = self._position
-        log = change_log.changes_query(since, viewer_id, known.log_position if known else since)
-        wanted: dict[FactGroup, Sequence[SqlQuery]] = {}
-        if known is None:
-            wanted[FactGroup.VIEWER] = relational_viewers.viewer_queries(external_id=external_id, pk=pk or None)
-        if has_history and (known is None or known.seen is None or known.taste is None):
-            wanted[FactGroup.HISTORY] = history_queries(viewer_id)
+        log_query = change_log.changes_query(since, viewer_id, cached.log_position if cached else since)
+        queries: dict[FactGroup, Sequence[SqlQuery]] = {}
+        if cached is None:
+            queries[FactGroup.VIEWER] = relational_viewers.viewer_queries(external_id=external_id, pk=pk or None)
+        if has_history and (cached is None or cached.seen is None or cached.taste is None):
+            queries[FactGroup.HISTORY] = history_queries(viewer_id)
         if missing := [post_id for post_id in post_ids if post_id not in self._posts]:
-            wanted[FactGroup.POSTS] = (posts_query(missing),)
-        asked = PendingQueries(log, *chain.from_iterable(wanted.values()))
+            queries[FactGroup.POSTS] = (posts_query(missing),)
+        pending = PendingQueries(log_query, *chain.from_iterable(queries.values()))
         return Prefetch(
             viewer_id,
-            known,
-            {part: len(them) for part, them in wanted.items()},
-            asked,
-            before,
+            cached,
+            {group: len(group_queries) for group, group_queries in queries.items()},
+            pending,
+            generation,
             missing_post_ids=frozenset(missing),
         )
 
@@ -204,99 +220,107 @@ class ResidentFacts:
         prefetch: Prefetch | None = None,
     ) -> Viewer | None:
         """
-        Return the member of this id with all that a last look needs, as of now; None if there is none.
+        Return the current facts of the member with this id, or None if there is no such member.
 
-        *inquiry*: what this request has asked of the member; then it is as of when it was asked.
+        With *prefetch*, the facts are those at the time when its queries were sent.
         """
         prefetch = prefetch or self.prefetch(external_id=external_id, pk=pk or 0)
         if prefetch is None:
             return self._read_viewer(now, external_id, pk)
-        known = self.apply_changes(prefetch)
-        if known is not None and known.read_year == now.year and external_id in (None, known.viewer.external_id):
+        cached = self.apply_changes(prefetch)
+        if cached is not None and cached.read_year == now.year and external_id in (None, cached.viewer.external_id):
             viewer_hit.inc()
-            return known.viewer
+            return cached.viewer
         viewer_miss.inc()
         if FactGroup.VIEWER in prefetch.rows:
-            before, position = prefetch.generation, prefetch.log_position
+            generation, log_position = prefetch.generation, prefetch.log_position
             viewer = relational_viewers.build_viewer(prefetch.rows[FactGroup.VIEWER], now)
         else:
-            before, position = self._forgotten, self._position
+            generation, log_position = self._generation, self._position
             viewer = self._read_viewer(now, external_id, pk)
         with self._lock:
-            if viewer is not None and self._forgotten == before:
-                self._viewers[viewer.id] = CachedViewer(viewer, now.year, position)
-                self._names[viewer.external_id] = viewer.id
+            if viewer is not None and self._generation == generation:
+                self._viewers[viewer.id] = CachedViewer(viewer, now.year, log_position)
+                self._ids_by_external_id[viewer.external_id] = viewer.id
                 evict_oldest(self._viewers, MAX_VIEWERS)
-                evict_oldest(self._names, MAX_VIEWERS)
+                evict_oldest(self._ids_by_external_id, MAX_VIEWERS)
             metrics.CACHE_ENTRIES.labels(VIEWERS_CACHE).set(len(self._viewers))
         return viewer
 
     def _read_viewer(self, now: datetime, external_id: str | None, pk: int | None) -> Viewer | None:
-        questions = relational_viewers.viewer_queries(external_id=external_id, pk=pk)
-        return relational_viewers.build_viewer(fetch_all_rows(*questions), now)
+        queries = relational_viewers.viewer_queries(external_id=external_id, pk=pk)
+        return relational_viewers.build_viewer(fetch_all_rows(*queries), now)
 
     def apply_changes(self, prefetch: Prefetch) -> CachedViewer | None:
-        """Forget what changed, by the log; return this viewer if they are remembered and have not changed."""
+        """
+        Evict everything that has changed according to the prefetched log entries, and distribute the prefetched rows.
+
+        Returns the cached viewer if it is still valid, else None.
+        """
         log_rows, *rows = prefetch.pending.rows()
         changes = change_log.decode_changes(log_rows)
-        known, viewer_id = prefetch.cached_viewer, prefetch.viewer_id
+        cached, viewer_id = prefetch.cached_viewer, prefetch.viewer_id
         with self._lock:
-            is_alone = self._forgotten == prefetch.generation
+            is_only_evictor = self._generation == prefetch.generation
             if not changes.is_complete or changes.complete_from > self._position:
                 self._evict_all()
-            elif known is not None and changes.complete_from > known.log_position:
+            elif cached is not None and changes.complete_from > cached.log_position:
                 self._evict(ChangeKind.VIEWER, viewer_id)
-            for kind, subject in changes.rows:
-                self._evict(kind, subject)
+            for kind, row_id in changes.rows:
+                self._evict(kind, row_id)
             self._position = max(self._position, changes.position)
-            prefetch.log_position, prefetch.generation = changes.position, self._forgotten if is_alone else -1
-            for part, count in prefetch.query_counts.items():
-                prefetch.rows[part], rows = rows[:count], rows[count:]
-            if known is None or self._viewers.get(viewer_id) is not known:
-                # One that another thread has read meanwhile may be from before this moment.
+            prefetch.log_position, prefetch.generation = changes.position, self._generation if is_only_evictor else -1
+            for group, count in prefetch.query_counts.items():
+                prefetch.rows[group], rows = rows[:count], rows[count:]
+            if cached is None or self._viewers.get(viewer_id) is not cached:
+                # A viewer that another thread has cached in between may have been read before this log position.
                 return None
-            known.log_position = max(known.log_position, changes.position)
-            return known
+            cached.log_position = max(cached.log_position, changes.position)
+            return cached
 
     def get_seen_posts(self, viewer_id: int) -> SeenPosts:
-        """Return what the viewer saw last, as of when this viewer was followed last."""
-        known = self._cached_viewer(viewer_id)
-        if known is not None and known.seen is not None:
-            return known.seen
-        before = known.log_position if known else 0
-        (newest,) = fetch_all_rows(newest_seen_query(viewer_id))
-        seen = decode_seen_posts(newest)
-        self._cache_viewer_facts(known, before, seen=seen)
+        """Return the posts that the viewer has seen, as of this viewer's last `apply_changes`."""
+        cached = self._cached_viewer(viewer_id)
+        if cached is not None and cached.seen is not None:
+            return cached.seen
+        log_position = cached.log_position if cached else 0
+        (rows,) = fetch_all_rows(newest_seen_query(viewer_id))
+        seen = decode_seen_posts(rows)
+        self._cache_viewer_facts(cached, log_position, seen=seen)
         return seen
 
     def get_history(
         self, viewer_id: int, profiles: ResidentProfiles, prefetch: Prefetch | None = None
     ) -> ViewerHistory:
-        """Return what the viewer did and asked for, as of when they were followed last, by *inquiry* or another."""
-        known = self._cached_viewer(viewer_id)
-        if known is not None and known.seen is not None and known.taste is not None:
-            version, wishes = known.taste
-            return ViewerHistory(known.seen, profiles.get(viewer_id, version), wishes)
+        """Return the viewer's history, as of this viewer's last `apply_changes`."""
+        cached = self._cached_viewer(viewer_id)
+        if cached is not None and cached.seen is not None and cached.taste is not None:
+            version, feedback = cached.taste
+            return ViewerHistory(cached.seen, profiles.get(viewer_id, version), feedback)
         if prefetch is not None and prefetch.viewer_id == viewer_id and FactGroup.HISTORY in prefetch.rows:
-            position, found = prefetch.log_position, prefetch.rows[FactGroup.HISTORY]
+            log_position, history_rows = prefetch.log_position, prefetch.rows[FactGroup.HISTORY]
         else:
-            position = known.log_position if known else 0
-            found = fetch_all_rows(*history_queries(viewer_id))
-        newest, rows, wishes = found
-        seen, version = decode_seen_posts(newest), profile_version(rows)
-        self._cache_viewer_facts(known, position, seen=seen, taste=(version, wishes))
-        return ViewerHistory(seen, profiles.get(viewer_id, version, rows), wishes)
+            log_position = cached.log_position if cached else 0
+            history_rows = fetch_all_rows(*history_queries(viewer_id))
+        seen_rows, profile_rows, feedback = history_rows
+        seen, version = decode_seen_posts(seen_rows), profile_version(profile_rows)
+        self._cache_viewer_facts(cached, log_position, seen=seen, taste=(version, feedback))
+        return ViewerHistory(seen, profiles.get(viewer_id, version, profile_rows), feedback)
 
     def _cached_viewer(self, viewer_id: int) -> CachedViewer | None:
         return self._viewers.get(viewer_id) if self._may_cache() else None
 
-    def _cache_viewer_facts(self, known: CachedViewer | None, before: int, **facts: object) -> None:
-        """Remember facts of a viewer that were read when their position was *before*."""
+    def _cache_viewer_facts(self, cached: CachedViewer | None, log_position: int, **facts: object) -> None:
+        """Cache facts of a viewer that were read while the viewer's position was *log_position*."""
         with self._lock:
-            # Followed meanwhile, it may have changed after it was read here.
-            if known is not None and known.log_position == before and self._viewers.get(known.viewer.id) is known:
+            # If another thread has moved the position, the facts may have changed after they were read here.
+            if (
+                cached is not None
+                and cached.log_position == log_position
+                and self._viewers.get(cached.viewer.id) is cached
+            ):
                 for name, value in facts.items():
-                    setattr(known, name, value)
+                    setattr(cached, name, value)
 
     def read(
         self, query: Query, post_ids: Int64Array, *, is_viewer_current: bool = False, prefetch: Prefetch | None = None
@@ -306,83 +330,85 @@ class ResidentFacts:
             return CurrentPosts(
                 Candidates.unknown(post_ids, np.zeros(0, np.uint16)), {}, FactsVersion(query.viewer_id, None, [], [])
             )
-        asked = post_ids.tolist()
-        if not is_viewer_current and (prefetch := self.prefetch(pk=query.viewer_id, post_ids=asked)) is not None:
+        ids = post_ids.tolist()
+        if not is_viewer_current and (prefetch := self.prefetch(pk=query.viewer_id, post_ids=ids)) is not None:
             self.apply_changes(prefetch)
-        posts = self.get_posts(asked, prefetch)
+        posts = self.get_posts(ids, prefetch)
         seen = self.get_seen_posts(query.viewer_id) if query.uses_history else None
         candidates = build_candidates(post_ids, posts, self._is_seen(query, post_ids, seen), query.muted_words)
-        views = {id: post.view for id, post in zip(asked, posts, strict=True) if post is not None}
-        return CurrentPosts(candidates, views, FactsVersion(query.viewer_id, seen, asked, posts))
+        views = {id: post.view for id, post in zip(ids, posts, strict=True) if post is not None}
+        return CurrentPosts(candidates, views, FactsVersion(query.viewer_id, seen, ids, posts))
 
     def is_current(self, facts_version: FactsVersion) -> bool:
-        """See `PostFacts.hold`."""
-        if facts_version.current_at_generation == (forgotten := self._forgotten):
+        """See `PostFacts.is_current`."""
+        if facts_version.current_at_generation == (generation := self._generation):
             return True
-        known = self._viewers.get(facts_version.viewer_id)
-        if known is None or (facts_version.seen is not None and known.seen is not facts_version.seen):
+        cached = self._viewers.get(facts_version.viewer_id)
+        if cached is None or (facts_version.seen is not None and cached.seen is not facts_version.seen):
             return False
-        holds = all(map(is_, map(self._posts.get, facts_version.post_ids), facts_version.posts))
-        if holds:
-            facts_version.current_at_generation = forgotten
-        return holds
+        is_unchanged = all(map(is_, map(self._posts.get, facts_version.post_ids), facts_version.posts))
+        if is_unchanged:
+            facts_version.current_at_generation = generation
+        return is_unchanged
 
     def get_posts(self, post_ids: Sequence[int], prefetch: Prefetch | None = None) -> list[PostSnapshot | None]:
-        """Return these posts, as of when anybody was followed last, or *inquiry* was; None for one that is gone."""
-        may_remember = self._may_cache()
-        found = [self._posts.get(post_id) if may_remember else None for post_id in post_ids]
-        missing = {post_id for post_id, post in zip(post_ids, found, strict=True) if post is None}
-        if may_remember:
-            post_hit.inc(len(found) - len(missing))
+        """Return the posts, as of the last `apply_changes` or of *prefetch*; None for a post that was deleted."""
+        may_cache = self._may_cache()
+        posts = [self._posts.get(post_id) if may_cache else None for post_id in post_ids]
+        missing = {post_id for post_id, post in zip(post_ids, posts, strict=True) if post is None}
+        if may_cache:
+            post_hit.inc(len(posts) - len(missing))
             post_miss.inc(len(missing))
         if not missing:
-            return found
+            return posts
         read: dict[int, PostSnapshot] = {}
         if prefetch is not None and FactGroup.POSTS in prefetch.rows:
             (rows,) = prefetch.rows[FactGroup.POSTS]
-            read = decode_posts(rows, self._words)
+            read = decode_posts(rows, self._vocabularies)
             self._cache_posts(read, prefetch.generation)
             missing -= prefetch.missing_post_ids
         if missing:
-            before = self._forgotten
-            others = decode_posts(fetch_all_rows(posts_query(sorted(missing)))[0], self._words)
-            if may_remember:
-                self._cache_posts(others, before)
-            read |= others
-        return [post or read.get(post_id) for post_id, post in zip(post_ids, found, strict=True)]
+            generation = self._generation
+            more = decode_posts(fetch_all_rows(posts_query(sorted(missing)))[0], self._vocabularies)
+            if may_cache:
+                self._cache_posts(more, generation)
+            read |= more
+        return [post or read.get(post_id) for post_id, post in zip(post_ids, posts, strict=True)]
 
     def _is_seen(self, query: Query, post_ids: Int64Array, seen: SeenPosts | None) -> BoolArray:
-        """Return which of the posts the query's viewer has seen; none where the feed may not use it."""
+        """Return the mask (n,) of posts that the viewer has seen; all False if the feed does not use the history."""
         if seen is None:
             return np.zeros(len(post_ids), np.bool_)
-        found = is_in_sorted(post_ids, seen.post_ids)
+        is_seen = is_in_sorted(post_ids, seen.post_ids)
         if not seen.is_all:
-            found |= is_in_sorted(post_ids, relational_viewers.find_seen(query.viewer_id, post_ids[~found].tolist()))
-        return found
+            is_seen |= is_in_sorted(
+                post_ids, relational_viewers.find_seen(query.viewer_id, post_ids[~is_seen].tolist())
+            )
+        return is_seen
 
     def clear(self) -> None:
-        """Forget everything: whoever comes next is read."""
+        """Evict everything. The next requests read their rows again."""
         with self._lock:
             self._evict_all()
 
-    # Remembering
+    # Cache and evict
 
     def _may_cache(self) -> bool:
-        """Return whether what is read now will hold: it is committed, and the log will tell if it no longer does."""
+        """Return whether facts read now may be cached: they are committed, and every change gets a log entry."""
         if not reads_committed_data():
             return False
-        if monotonic() - self._checked_at >= TRIGGER_CHECK_SECONDS:
-            self._is_kept, self._checked_at = change_log.are_triggers_installed(), monotonic()
-            if not self._is_kept:
-                log.error("change_log_not_kept")
+        if monotonic() - self._triggers_checked_at >= TRIGGER_CHECK_SECONDS:
+            self._are_triggers_installed, self._triggers_checked_at = change_log.are_triggers_installed(), monotonic()
+            if not self._are_triggers_installed:
+                log.error("change_log_not_installed")
                 with self._lock:
                     self._evict_all()
-        return self._is_kept
+        return self._are_triggers_installed
 
-    def _cache_posts(self, posts: dict[int, PostSnapshot], before: int) -> None:
-        """Remember posts that were read when so much had been forgotten; if more has been since, they may be old."""
+    def _cache_posts(self, posts: dict[int, PostSnapshot], generation: int) -> None:
+        """Cache posts that were read at *generation*, unless anything was evicted since: they may be outdated."""
         with self._lock:
-            if self._forgotten != before:
+            if self._generation != generation:
                 return
             for post_id, post in posts.items():
                 self._evict_post(post_id)
@@ -392,32 +418,32 @@ class ResidentFacts:
                 self._evict_post(next(iter(self._posts)))
             metrics.CACHE_ENTRIES.labels(POSTS_CACHE).set(len(self._posts))
 
-    def _evict(self, kind: int, subject: int) -> None:
-        self._forgotten += 1
+    def _evict(self, kind: int, row_id: int) -> None:
+        self._generation += 1
         if kind == ChangeKind.POST:
-            self._evict_post(subject)
+            self._evict_post(row_id)
         elif kind == ChangeKind.AUTHOR:
-            for post_id in tuple(self._by_author.get(subject, ())):
+            for post_id in tuple(self._by_author.get(row_id, ())):
                 self._evict_post(post_id)
         elif kind == ChangeKind.VIEWER:
-            self._viewers.pop(subject, None)
+            self._viewers.pop(row_id, None)
         elif kind == ChangeKind.EVERYTHING:
             self._evict_all()
-        elif subject in self._viewers:
-            self._viewers[subject].seen = None
+        elif row_id in self._viewers:
+            self._viewers[row_id].seen = None
 
     def _evict_post(self, post_id: int) -> None:
         post = self._posts.pop(post_id, None)
         if post is None:
             return
-        own = self._by_author[post.author_id]
-        own.discard(post_id)
-        if not own:
+        author_posts = self._by_author[post.author_id]
+        author_posts.discard(post_id)
+        if not author_posts:
             del self._by_author[post.author_id]
 
     def _evict_all(self) -> None:
-        self._forgotten += 1
-        for kept in (self._posts, self._by_author, self._viewers, self._names):
-            kept.clear()
+        self._generation += 1
+        for entries in (self._posts, self._by_author, self._viewers, self._ids_by_external_id):
+            entries.clear()
         for name in (POSTS_CACHE, VIEWERS_CACHE):
             metrics.CACHE_ENTRIES.labels(name).set(0)

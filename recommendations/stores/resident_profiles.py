@@ -1,9 +1,8 @@
 """
-What was learned of members lately asking, kept in process and decoded: least recently used first out, half an hour.
+A process's cache of decoded profiles of recent viewers: least recently used out first, at most half an hour.
 
-A profile is used by the version that its row has in the same request: what another process
-learned a moment ago is never missed, and a taste that was deleted is never used. Personal data: it is in no file, and a
-process forgets it with its memory.
+A profile is used only if its version equals the version of its row in the same request. So a profile that another
+process updated a moment ago is read again, and a deleted profile is never used. Personal data: it is in memory only.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ CACHE_NAME = "preference_vectors"
 
 SAMPLE_SIZE = 20
 ENTRY_BYTES = 400
-"""What an entry takes besides its vectors and sums: the cache's own link, key, version and objects."""
+"""Bytes of an entry without its vectors and sums: link, key, version and objects."""
 KEY_BYTES = 120
-"""What one author, topic or format in the sums takes."""
+"""Bytes of one author, topic or kind in the sums."""
 
 
 def profile_size_bytes(profile: Profile | None) -> int:
-    """Return about how many bytes a profile takes."""
+    """Return the approximate size of a profile in bytes."""
     if profile is None:
         return ENTRY_BYTES
     arrays = (profile.likes, profile.like_weights, profile.dislikes, profile.dislike_weights, profile.session)
@@ -38,62 +37,62 @@ def profile_size_bytes(profile: Profile | None) -> int:
 
 
 class ResidentProfiles:
-    """This process's profiles, of one model. Safe under threads."""
+    """This process's profiles, of one embedding model. Thread-safe."""
 
     def __init__(self, *, model: str, dimension: int, max_entries: int) -> None:
         self._model, self._dimension = model, dimension
         self._lock = threading.Lock()
-        self._kept: TTLCache[int, tuple[ProfileVersion, Profile | None]] = TTLCache(max_entries, TTL_SECONDS)
+        self._profiles: TTLCache[int, tuple[ProfileVersion, Profile | None]] = TTLCache(max_entries, TTL_SECONDS)
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._profiles)
 
     def get(self, member_id: int, version: ProfileVersion | None, rows: Rows | None = None) -> Profile | None:
         """
-        Return the member's profile of this *version*; None if there is none, or in the space of another model.
+        Return the member's profile of this *version*, or None if there is none or it belongs to another model.
 
-        *rows*: what `READ_PROFILE` finds, if it has been asked.
+        *rows* are the rows of `SELECT_PROFILE`, if the caller has read them.
         """
         if version is None:
             return None
         with self._lock:
-            kept = self._kept.get(member_id)
-        if kept is not None and kept[0] == version:
+            cached = self._profiles.get(member_id)
+        if cached is not None and cached[0] == version:
             metrics.CACHE_REQUESTS.labels(CACHE_NAME, "hit").inc()
-            return kept[1]
+            return cached[1]
         metrics.CACHE_REQUESTS.labels(CACHE_NAME, "miss").inc()
         rows = fetch_rows(SELECT_PROFILE, (member_id,)) if rows is None else rows
         profile = decode_profile(rows, self._model, self._dimension)
-        if (read := profile_version(rows)) is not None:
+        if (read_version := profile_version(rows)) is not None:
             with self._lock:
-                self._kept[member_id] = (read, profile)
+                self._profiles[member_id] = (read_version, profile)
                 self._report_entries()
         return profile
 
     def evict(self, member_ids: Sequence[int]) -> None:
-        """Forget these members here; elsewhere their version has changed."""
+        """Evict these members from this process. Other processes notice that the version of the row has changed."""
         with self._lock:
             for member_id in member_ids:
-                self._kept.pop(member_id, None)
+                self._profiles.pop(member_id, None)
 
     def size_bytes(self) -> int:
-        """Return what is kept, in bytes: some of the profiles are measured, the others taken for as large."""
+        """Return the approximate size of the cache in bytes, extrapolated from a sample of profiles."""
         with self._lock:
-            kept = [profile for _, profile in islice(self._kept.values(), SAMPLE_SIZE)]
-            count = len(self._kept)
-        return count * sum(map(profile_size_bytes, kept)) // len(kept) if kept else 0
+            sample = [profile for _, profile in islice(self._profiles.values(), SAMPLE_SIZE)]
+            count = len(self._profiles)
+        return count * sum(map(profile_size_bytes, sample)) // len(sample) if sample else 0
 
     def evict_expired(self) -> None:
-        """Forget those whose half hour is over."""
+        """Evict the profiles that have expired."""
         with self._lock:
-            self._kept.expire()
+            self._profiles.expire()
             self._report_entries()
 
     def clear(self) -> None:
-        """Forget all of them: the next request of each member reads its row."""
+        """Evict all profiles. The next request of each member reads the row again."""
         with self._lock:
-            self._kept.clear()
+            self._profiles.clear()
             self._report_entries()
 
     def _report_entries(self) -> None:
-        metrics.CACHE_ENTRIES.labels(CACHE_NAME).set(len(self._kept))
+        metrics.CACHE_ENTRIES.labels(CACHE_NAME).set(len(self._profiles))

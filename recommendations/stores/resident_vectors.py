@@ -1,4 +1,4 @@
-"""The vectors of resident posts as a vector index: a scan by an engine, over the rows of the catalogue."""
+"""A vector index over the resident posts: an engine scans the rows of the catalogue."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from recommendations.ports import Engine, EngineError, VectorIndexError
 from recommendations.stores.resident_catalogue import ResidentCatalogue
 
 CAP_OVERSAMPLING = 4
-"""Where authors have a cap, so many times k are sought before it is applied. Changes the answer a little."""
+"""With an author cap, this many times k posts are searched before the cap is applied. Changes the answer slightly."""
 
 
 @dataclass(frozen=True)
 class ResidentVectors:
-    """Keeps `VectorIndex` for what is resident. What is beyond CATALOGUE_MAX_POSTS is not in it."""
+    """Implements `VectorIndex` for the resident posts: the newest CATALOGUE_MAX_POSTS."""
 
     engine: Engine
     catalogue: ResidentCatalogue
 
     @property
     def dimension(self) -> int:
-        """Of the vectors that it is asked with."""
+        """The dimension of query vectors."""
         return self.engine.dimension
 
     def nearest(self, vectors: Float32Array, k: int, index_filter: IndexFilter) -> tuple[Int64Array, Float32Array]:
         """See `VectorIndex.nearest`."""
         posts = self.catalogue.all_posts()
-        many = k * CAP_OVERSAMPLING if index_filter.author_cap else k
-        ids, cosines = self.nearest_in_mask(vectors, many, index_filter_mask(posts, index_filter))
+        pool_size = k * CAP_OVERSAMPLING if index_filter.author_cap else k
+        ids, cosines = self.nearest_in_mask(vectors, pool_size, index_filter_mask(posts, index_filter))
         if index_filter.author_cap:
             authors = self.catalogue.load_facts(
                 Candidates.unknown(ids.ravel(), np.zeros(ids.size, np.uint16)), 0.0
@@ -50,7 +50,7 @@ class ResidentVectors:
         return ids, cosines
 
     def nearest_in_mask(self, vectors: Float32Array, k: int, mask: BoolArray) -> tuple[Int64Array, Float32Array]:
-        """Return the same among the rows of *mask*, which is over the catalogue's rows: the filters of a feed."""
+        """Return the nearest posts among the catalogue's rows in *mask*, such as those that pass a feed's filters."""
         if k <= 0:
             return np.zeros((len(vectors), 0), np.int64), np.zeros((len(vectors), 0), np.float32)
         posts = self.catalogue.all_posts()
@@ -59,14 +59,14 @@ class ResidentVectors:
         except EngineError as error:
             raise VectorIndexError(str(error)) from error
         ids = np.full(rows.shape, UNKNOWN, np.int64)
-        # A zero vector is near to nothing, though an engine gives it rows of cosine 0.
-        found = (rows != UNKNOWN) & np.any(vectors != 0, axis=1)[:, None]
-        ids[found] = posts.post_ids[rows[found]]
-        return ids, np.where(found, cosines, np.float32(0))
+        # A zero vector has no neighbors, although an engine returns rows with cosine 0 for it.
+        is_found = (rows != UNKNOWN) & np.any(vectors != 0, axis=1)[:, None]
+        ids[is_found] = posts.post_ids[rows[is_found]]
+        return ids, np.where(is_found, cosines, np.float32(0))
 
 
 def index_filter_mask(posts: Candidates, index_filter: IndexFilter) -> BoolArray:
-    """Return which of *posts* are wanted."""
+    """Return the mask (n,) of the posts that pass *index_filter*."""
     public = posts.visibility == Visibility.PUBLIC
     followed = (posts.visibility == Visibility.FOLLOWERS) & is_in_sorted(
         posts.author_ids, index_filter.followed_author_ids
@@ -82,16 +82,16 @@ def index_filter_mask(posts: Candidates, index_filter: IndexFilter) -> BoolArray
 def apply_author_cap(
     ids: Int64Array, cosines: Float32Array, authors: Int64Array, k: int, cap: int
 ) -> tuple[Int64Array, Float32Array]:
-    """Return the first *k* of each row in which no author has more than *cap* posts."""
-    kept_ids = np.full((len(ids), k), UNKNOWN, np.int64)
-    kept_cosines = np.zeros((len(ids), k), np.float32)
+    """Return the first *k* posts of each row, skipping posts of an author beyond the first *cap*."""
+    capped_ids = np.full((len(ids), k), UNKNOWN, np.int64)
+    capped_cosines = np.zeros((len(ids), k), np.float32)
     for q, row in enumerate(ids):
         counts: Counter[int] = Counter()
-        kept = []
-        for at, post_id in enumerate(row):
-            counts[int(authors[q, at])] += 1
-            if post_id != UNKNOWN and counts[int(authors[q, at])] <= cap:
-                kept.append(at)
-        kept = kept[:k]
-        kept_ids[q, : len(kept)], kept_cosines[q, : len(kept)] = row[kept], cosines[q, kept]
-    return kept_ids, kept_cosines
+        positions = []
+        for position, post_id in enumerate(row):
+            counts[int(authors[q, position])] += 1
+            if post_id != UNKNOWN and counts[int(authors[q, position])] <= cap:
+                positions.append(position)
+        positions = positions[:k]
+        capped_ids[q, : len(positions)], capped_cosines[q, : len(positions)] = row[positions], cosines[q, positions]
+    return capped_ids, capped_cosines

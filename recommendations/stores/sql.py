@@ -1,4 +1,4 @@
-"""SQL as the hot path writes it, for SQLite and PostgreSQL."""
+"""Raw SQL for the request path, on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ Rows = list[tuple[Any, ...]]
 
 
 def in_clause(ids: Sequence[int]) -> tuple[str, Sequence[Any]]:
-    """Return how SQL says that a number is one of *ids*, and its parameters; in PostgreSQL the same words for any."""
+    """
+    Return the SQL condition "is one of *ids*", without the column, and its parameters.
+
+    On PostgreSQL the text is the same for any number of ids, so that the statement can be prepared once.
+    """
     if connection.vendor == "postgresql":
         return "= ANY(%s)", (list(ids),)
     return f"IN ({','.join(['%s'] * len(ids))})", ids
@@ -24,37 +28,38 @@ def in_clause(ids: Sequence[int]) -> tuple[str, Sequence[Any]]:
 
 class PendingQueries:
     """
-    Queries that were asked, in their order. PostgreSQL answers them while we do something else, all in one go.
+    Queries that have been sent, in order, and whose rows are read later.
 
-    If anybody asks anything else on the connection before the rows are taken, or one has no answer, they are asked
-    anew. SQLite is asked when the rows are taken.
+    PostgreSQL executes them in one round trip while the caller does other work. They are executed again, one by one, if
+    the connection ran another query before the rows were read, or if one of them failed. SQLite executes them when the
+    rows are read.
     """
 
-    def __init__(self, *questions: SqlQuery) -> None:
-        self._questions = questions
-        ask_ahead = getattr(connection, "ask_ahead", None)
-        self._ahead = ask_ahead(questions) if ask_ahead else None
+    def __init__(self, *queries: SqlQuery) -> None:
+        self._queries = queries
+        send_queries = getattr(connection, "send_queries", None)
+        self._sent = send_queries(queries) if send_queries else None
 
     def rows(self) -> list[Rows]:
         """Return the rows of each query. Raises `DatabaseError`."""
         start = perf_counter()
-        found: list[Rows] | None = self._ahead.fetch() if self._ahead else None
-        if found is None:
-            return [execute_query(*question) for question in self._questions]
+        rows: list[Rows] | None = self._sent.fetch() if self._sent else None
+        if rows is None:
+            return [execute_query(*query) for query in self._queries]
         query_timing.observe_query("SELECT", perf_counter() - start)
-        return found
+        return rows
 
 
 def execute_query(sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> Rows:
-    """Return the rows of one query, as Django asks it."""
+    """Execute one query through Django and return its rows."""
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         return list(cursor.fetchall())
 
 
-def fetch_all_rows(*questions: SqlQuery) -> list[Rows]:
-    """Return the rows of each of several queries; PostgreSQL is asked all of them at once."""
-    return PendingQueries(*questions).rows()
+def fetch_all_rows(*queries: SqlQuery) -> list[Rows]:
+    """Return the rows of each query. PostgreSQL executes all of them in one round trip."""
+    return PendingQueries(*queries).rows()
 
 
 def fetch_rows(sql: str, parameters: Sequence[Any]) -> Rows:

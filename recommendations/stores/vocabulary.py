@@ -1,4 +1,4 @@
-"""Numbers for words (languages, tags, formats, regions), so that a filter compares integers."""
+"""Numbers for words (languages, tags, kinds, regions), so that filters compare integers."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from recommendations.contracts import TAGS_PER_POST, UNKNOWN, Int32Array
 
 
 class Vocabulary:
-    """A process's own numbering; never stored, never sent."""
+    """A numbering of words. It is valid in this process only: never store or send a number."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
         self._lock = threading.Lock()
 
     def intern(self, word: str) -> int:
-        """Return the number of *word*, giving it one if it has none."""
+        """Return the number of *word*. A new word gets the next number."""
         number = self._numbers.get(word)
         if number is None:
             with self._lock:
@@ -29,17 +29,17 @@ class Vocabulary:
         """
         Return the numbers of *words*, sorted.
 
-        They are learned, not looked up: a post may come with a viewer's muted tag after the viewer was read.
+        New words get numbers: a post with a viewer's muted tag may be read after the viewer.
         """
         return np.array(sorted(map(self.intern, words)), np.int32)
 
     def words_of(self, numbers: Int32Array) -> list[str]:
         """Return the words that have these numbers."""
-        known = list(self._numbers)
-        return [known[number] for number in numbers]
+        words = list(self._numbers)
+        return [words[number] for number in numbers]
 
     def intern_table(self, lists: Sequence[Sequence[str]], width: int = TAGS_PER_POST) -> Int32Array:
-        """Return the numbers of each list's first *width* words (n, width), `UNKNOWN` where there are fewer."""
+        """Return the numbers of each list's first *width* words (n, width), padded with `UNKNOWN`."""
         numbers = np.full((len(lists), width), UNKNOWN, np.int32)
         for i, words in enumerate(lists):
             for j, word in enumerate(words[:width]):
@@ -48,7 +48,7 @@ class Vocabulary:
 
 
 class Vocabularies:
-    """The vocabularies that posts and viewers share."""
+    """The vocabularies shared by posts and viewers."""
 
     def __init__(self) -> None:
         self.languages = Vocabulary()

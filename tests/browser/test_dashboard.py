@@ -51,8 +51,8 @@ def traffic(site, staff, monkeypatch):
     for queue in ("interactive", "batch", "maintenance"):
         canary.apply_async(kwargs={"queue": queue}, queue=queue)
     work.submit_job(kind="batch_feeds", params={}, now=now)
-    maintain_task("roll_up_feeds", every_seconds=1)
-    maintain_task("sweep_caches", every_seconds=1)
+    maintain_task("roll_up_hours", interval_seconds=1)
+    maintain_task("sweep_caches", interval_seconds=1)
     for hours in range(1, 72):
         for variant, engine in (("control", "plain"), ("treatment", "wasm_simd")):
             made = 200 + (hours * 37 + len(variant) * 11) % 90
@@ -103,7 +103,7 @@ def test_it_refreshes_by_itself_can_be_paused_and_says_when_it_is_old(traffic):
     open_dashboard(page)
     maintenance.register_maintenance_task("tidied_by_a_test", lambda now: maintenance.MaintenanceResult(rows=7))
     try:
-        maintain_task("tidied_by_a_test", every_seconds=1)
+        maintain_task("tidied_by_a_test", interval_seconds=1)
     finally:
         del maintenance._tasks["tidied_by_a_test"]
     expect(panel(page, "maintenance")).to_contain_text("tidied_by_a_test", timeout=TIMEOUT_MS)
@@ -116,16 +116,16 @@ def test_it_refreshes_by_itself_can_be_paused_and_says_when_it_is_old(traffic):
     asked.clear()
     page.wait_for_timeout(6_000)
     assert asked == []
-    page.route("**/dashboard/figures", lambda route: route.abort())
+    page.route("**/dashboard/data", lambda route: route.abort())
     page.keyboard.press("Enter")
     expect(page.locator("#problem")).to_contain_text("cannot be reached", timeout=TIMEOUT_MS)
     page.clock.install_triggers()
-    page.unroute("**/dashboard/figures")
+    page.unroute("**/dashboard/data")
     page.context.clear_cookies()
     page.clock.run_for(6_000)
     expect(page.locator("#problem")).to_contain_text("signed out", timeout=TIMEOUT_MS)
     page.clock.run_for(30_000)
-    expect(page.locator("#age")).to_contain_text("Old", timeout=TIMEOUT_MS)
+    expect(page.locator("#age")).to_contain_text("Out of date", timeout=TIMEOUT_MS)
     page.goto("about:blank")  # or it goes on asking
     page.console_errors.clear()  # the browser notes the requests that failed, as they were meant to
 

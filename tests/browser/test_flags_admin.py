@@ -1,4 +1,4 @@
-"""The admin of flags in a real browser: the rule editor, turning off, the playground; on a phone, in the dark."""
+"""The admin of flags in a real browser: form, playground, turning off and report, also on a phone in dark mode."""
 
 from datetime import timedelta
 
@@ -19,7 +19,7 @@ PASSWORD = "correct horse battery staple"
 
 @pytest.fixture
 def site(live_server):
-    """Return the address of an admin with a flag and a segment."""
+    """Create a superuser, a flag and a segment, and return the server's URL."""
     get_user_model().objects.create_superuser("admin", password=PASSWORD)
     patch = {"allowed_ids": ["7"]}
     apply_change(
@@ -34,8 +34,8 @@ def site(live_server):
 def sign_in(browser, site, **options):
     page = browser.new_context(**options).new_page()
     page.set_default_timeout(15_000)
-    page.console_errors = []
-    page.on("pageerror", lambda error: page.console_errors.append(str(error)))
+    page.page_errors = []
+    page.on("pageerror", lambda error: page.page_errors.append(str(error)))
     page.goto(f"{site}/admin/")
     page.fill("[name=username]", "admin")
     page.fill("[name=password]", PASSWORD)
@@ -44,7 +44,7 @@ def sign_in(browser, site, **options):
     return page
 
 
-def test_a_flag_is_edited_asked_about_and_turned_off(browser, site):
+def test_a_flag_is_edited_explained_and_turned_off(browser, site):
     page = sign_in(browser, site)
     page.goto(f"{site}/admin/flags/flag/")
     page.get_by_role("link", name="layout").first.click()
@@ -67,7 +67,7 @@ def test_a_flag_is_edited_asked_about_and_turned_off(browser, site):
     page.get_by_role("link", name="Playground").click()
     page.select_option("[name=flag]", "layout")
     page.fill("[name=unit_id]", "7")
-    page.get_by_role("button", name="Ask").click()
+    page.get_by_role("button", name="Explain").click()
     expect(page.locator("#answer")).to_contain_text('"tall"')
 
     page.goto(f"{site}/admin/flags/flag/{flag.pk}/change/")
@@ -77,11 +77,11 @@ def test_a_flag_is_edited_asked_about_and_turned_off(browser, site):
     expect(page.get_by_text("layout is off.")).to_be_visible()
     assert not Flag.objects.get(key="layout").is_enabled
     record = FlagChange.objects.filter(key="layout").first()
-    assert (record.who, record.action, record.why) == ("admin", "killed", "fire")
-    assert page.console_errors == []
+    assert (record.actor_name, record.action, record.why) == ("admin", "killed", "fire")
+    assert page.page_errors == []
 
 
-def test_no_page_is_wider_than_a_phone_or_breaks_in_the_dark(browser, site):
+def test_the_pages_fit_a_phone_in_dark_mode(browser, site):
     page = sign_in(browser, site, color_scheme="dark", viewport={"width": 390, "height": 800})
     flag = Flag.objects.get(key="layout")
     for place in (
@@ -93,12 +93,12 @@ def test_no_page_is_wider_than_a_phone_or_breaks_in_the_dark(browser, site):
     ):
         page.goto(f"{site}/admin/flags/{place}")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, place
-    assert page.console_errors == []
+    assert page.page_errors == []
 
 
 @pytest.mark.parametrize("width, scheme", [(1280, "light"), (390, "dark")])
 def test_the_report_of_an_experiment_fits(browser, site, width, scheme):
-    """Its warning, pictures and tables stay within the page; a look is asked for by a button."""
+    """The warning, plots and tables stay within the page, and a button requests an analysis."""
     moment = now()
     factories.flag("pace", at=moment, is_enabled=True)
     experiment = factories.experiment("pace", at=moment - timedelta(days=3))
@@ -117,8 +117,8 @@ def test_the_report_of_an_experiment_fits(browser, site, width, scheme):
     interim_analysis.run_interim_analysis(key="trial", now=moment)
     page = sign_in(browser, site, viewport={"width": width, "height": 900}, color_scheme=scheme)
     page.goto(f"{site}/admin/flags/experiment/{experiment.pk}/results/")
-    expect(page.get_by_role("alert")).to_contain_text("The split is wrong")
-    expect(page.get_by_role("img", name="Units that are in")).to_be_visible()
-    expect(page.get_by_role("button", name="Look now")).to_be_visible()
+    expect(page.get_by_role("alert")).to_contain_text("Sample ratio mismatch")
+    expect(page.get_by_role("img", name="Exposed units")).to_be_visible()
+    expect(page.get_by_role("button", name="Analyze now")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.console_errors == []
+    assert page.page_errors == []

@@ -1,4 +1,4 @@
-"""A feed of everything is never empty while a post may be shown: whatever was seen, and whichever steps fail."""
+"""The discovery feed is never empty while a post may be served, whatever was seen and whichever components fail."""
 
 from contextlib import ExitStack
 from unittest.mock import patch
@@ -26,7 +26,7 @@ from tests.factories import NOW
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_wiring")]
 
 POSTS = 12
-STEPS = (
+FAILING_METHODS = (
     (WasmEngine, "score"),
     (PlainEngine, "score"),
     (WasmEngine, "put"),
@@ -35,7 +35,7 @@ STEPS = (
     (Trending, "__call__"),
     (Diversity, "__call__"),
 )
-"""What may fail in any combination, and Redis; `Recency` too, while a slate is kept that stands in for all."""
+"""Components that may fail in any combination, in addition to Redis. `Recency` fails only with a cached slate."""
 
 
 def fail(*_args, **_kwargs):
@@ -46,13 +46,13 @@ def fail(*_args, **_kwargs):
 @given(
     seen=st.sets(st.integers(0, POSTS - 1)),
     removed=st.sets(st.integers(0, POSTS - 1)),
-    failures=st.sets(st.sampled_from(STEPS)),
+    failures=st.sets(st.sampled_from(FAILING_METHODS)),
     read_before=st.booleans(),
-    nothing_works=st.booleans(),
-    redis_is_gone=st.booleans(),
+    recency_fails=st.booleans(),
+    redis_is_down=st.booleans(),
 )
 def test_a_feed_is_empty_only_if_nothing_may_be_shown(
-    seen, removed, failures, read_before, nothing_works, redis_is_gone
+    seen, removed, failures, read_before, recency_fails, redis_is_down
 ):
     with transaction.atomic(), ExitStack() as stack:
         wiring.reset_parts()
@@ -65,15 +65,15 @@ def test_a_feed_is_empty_only_if_nothing_may_be_shown(
         SeenPost.objects.bulk_create([SeenPost(member=viewer, post=posts[i], seen_at=NOW) for i in seen])
         remove_posts(post_ids=[posts[i].pk for i in removed], now=NOW)
         showable = {post.external_id for i, post in enumerate(posts) if i not in seen | removed}
-        for part, name in failures:
-            stack.enter_context(patch.object(part, name, fail))
-        if redis_is_gone:
-            without = config.ENV.model_copy(update={"cache_redis_url": "redis://127.0.0.1:1/0"})
-            stack.enter_context(patch.object(config, "ENV", without))
+        for component, name in failures:
+            stack.enter_context(patch.object(component, name, fail))
+        if redis_is_down:
+            without_redis = config.ENV.model_copy(update={"cache_redis_url": "redis://127.0.0.1:1/0"})
+            stack.enter_context(patch.object(config, "ENV", without_redis))
             wiring.reset_parts()
-        elif nothing_works and read_before and showable:
+        elif recency_fails and read_before and showable:
             stack.enter_context(patch.object(Recency, "__call__", fail))
-        shown = {pick.post.id for pick in recommend(member_id="viewer", limit=100, now=NOW).picks}
-        assert shown <= showable and bool(shown) == bool(showable)
+        served = {pick.post.id for pick in recommend(member_id="viewer", limit=100, now=NOW).picks}
+        assert served <= showable and bool(served) == bool(showable)
         assert Post.objects.count() == POSTS
         transaction.set_rollback(True)

@@ -1,4 +1,4 @@
-"""Bulk insertion keeps what the ORM would keep: every type of field comes back as it went in."""
+"""Bulk insertion stores the same values as the ORM: each type of field is read back unchanged."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -23,7 +23,7 @@ def members(count):
     return list(Member.objects.order_by("id"))
 
 
-def test_every_type_comes_back_as_it_went_in():
+def test_each_type_of_field_is_read_back_unchanged():
     ann, bob = members(2)
     columns = {
         "external_id": ["p'1", "p2"],
@@ -46,32 +46,32 @@ def test_every_type_comes_back_as_it_went_in():
     assert first.created_at == NOW.replace(microsecond=0)
     assert second.created_at == NOW.replace(microsecond=0) - timedelta(seconds=5)
     assert (first.removed_at, second.removed_at, second.visibility) == (None, NOW, 3)
-    assert (first.media, first.kind, first.changed_at) == ([], "text", NOW), "defaults are filled in"
+    assert (first.media, first.kind, first.changed_at) == ([], "text", NOW), "defaults are set"
     request_id = uuid4()
-    act = {
+    interaction_columns = {
         "event_id": ["e"],
         "member_id": [ann.pk],
         "post_id": [first.pk],
         "occurred_at": [NOW],
         "value": [1.5],
     }
-    insert_columns(Interaction, act, {"kind": "like", "received_at": NOW, "request_id": request_id})
+    insert_columns(Interaction, interaction_columns, {"kind": "like", "received_at": NOW, "request_id": request_id})
     row = Interaction.objects.get()
     assert (row.request_id, row.value, row.is_learned) == (request_id, 1.5, False)
     vector = bytes(range(256)) * 2
-    same = {"model": "m", "dimension": 128, "changed_at": NOW}
-    insert_columns(PostEmbedding, {"post_id": [first.pk], "vector": [vector]}, same)
+    constants = {"embedding_model": "m", "dimension": 128, "changed_at": NOW}
+    insert_columns(PostEmbedding, {"post_id": [first.pk], "vector": [vector]}, constants)
     assert bytes(PostEmbedding.objects.get().vector) == vector
 
 
-def test_times_put_in_bulk_are_found_by_the_orm():
+def test_the_orm_finds_rows_by_bulk_inserted_times():
     members(1)
     insert_columns(Member, {"external_id": ["late"], "created_at": np.array([SECOND])}, {"changed_at": NOW})
     assert Member.objects.filter(created_at__lt=NOW).get().external_id == "late"
     assert Member.objects.filter(created_at=NOW.replace(microsecond=0)).exists()
 
 
-def test_rows_that_are_there_already_are_left_out_and_not_counted(monkeypatch):
+def test_existing_rows_are_skipped_and_not_counted(monkeypatch):
     monkeypatch.setattr(bulk, "BATCH_ROWS", 2)
     members(3)
     columns = {"external_id": ["m1", "new", "m2", "newer", "new"], "created_at": [NOW] * 5}
@@ -79,16 +79,16 @@ def test_rows_that_are_there_already_are_left_out_and_not_counted(monkeypatch):
     assert Member.objects.count() == 5
 
 
-def test_other_constraints_are_not_passed_over():
+def test_other_constraint_violations_raise_an_error():
     with pytest.raises(IntegrityError):
         insert_columns(Member, {"external_id": ["a"], "created_at": [None]}, {"changed_at": NOW})
 
 
-def test_no_rows_are_no_trouble():
+def test_no_rows_insert_nothing():
     assert insert_columns(Member, {"external_id": [], "created_at": []}, {"changed_at": NOW}) == 0
 
 
-def test_columns_of_unequal_length_are_refused():
+def test_columns_of_unequal_length_raise_an_error():
     with pytest.raises(ValueError, match="zip"):
         insert_columns(Member, {"external_id": ["a", "b"], "created_at": [NOW]}, {"changed_at": NOW})
     assert not Member.objects.exists()

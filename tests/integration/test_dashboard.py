@@ -38,7 +38,7 @@ KEYS = [
 @pytest.fixture(autouse=True)
 def uncached_dashboard(monkeypatch, redis_url):
     monkeypatch.setattr(dashboard, "dashboard_cache", dashboard.DashboardCache())
-    monkeypatch.setattr("monitoring.dashboard_views.kept", dashboard.dashboard_cache)
+    monkeypatch.setattr("monitoring.dashboard_views.dashboard_cache", dashboard.dashboard_cache)
     with redis.Redis.from_url(settings.ENV.cache_redis_url) as client:
         client.delete(samples.STREAM)
 
@@ -48,10 +48,10 @@ def panels_by_key(now=NOW):
 
 
 def test_strangers_and_members_of_no_staff_see_nothing(client, django_user_model):
-    assert client.get("/dashboard/figures").status_code == 403
+    assert client.get("/dashboard/data").status_code == 403
     assert client.get("/dashboard/").url.startswith(reverse("admin:login"))
     client.force_login(django_user_model.objects.create_user("ann"))
-    assert client.get("/dashboard/figures").status_code == 403
+    assert client.get("/dashboard/data").status_code == 403
     assert client.get("/dashboard/").status_code == 302
 
 
@@ -67,12 +67,12 @@ def test_the_page_takes_nothing_from_elsewhere_and_is_linked_from_the_admin(admi
 
 
 def test_a_new_service_has_an_empty_state_for_everything(admin_client):
-    answer = admin_client.get("/dashboard/figures").json()
+    answer = admin_client.get("/dashboard/data").json()
     assert [panel["key"] for panel in answer["panels"]] == KEYS
     panels = {panel["key"]: panel for panel in answer["panels"]}
     for key in ("traffic", "stages", "memory", "caches", "engines", "variants", "jobs", "days"):
-        assert panels[key]["empty"].endswith("."), key
-    assert panels["queues"]["figures"][0]["value"] == 0
+        assert panels[key]["empty_text"].endswith("."), key
+    assert panels["queues"]["stats"][0]["value"] == 0
 
 
 def test_a_panel_that_fails_leaves_the_others_alone(monkeypatch):
@@ -82,7 +82,7 @@ def test_a_panel_that_fails_leaves_the_others_alone(monkeypatch):
     monkeypatch.setitem(dashboard._panels, "jobs", ("Jobs", 1, broken))
     found = panels_by_key()
     assert found["jobs"] == {"key": "jobs", "title": "Jobs", "error": "OSError"}
-    assert "figures" in found["queues"]
+    assert "stats" in found["queues"]
 
 
 def test_all_who_look_at_once_are_answered_from_one_asking(monkeypatch):
@@ -95,7 +95,7 @@ def test_all_who_look_at_once_are_answered_from_one_asking(monkeypatch):
 
 
 def test_a_figure_is_plain_data():
-    assert dashboard.build_panel("k", lambda now: Panel(stats=[Stat("a", 1, "ms", "bad")]), NOW)["figures"] == [
+    assert dashboard.build_panel("k", lambda now: Panel(stats=[Stat("a", 1, "ms", "bad")]), NOW)["stats"] == [
         {"label": "a", "value": 1, "unit": "ms", "tone": "bad"}
     ]
 
@@ -114,7 +114,7 @@ def test_real_feeds_are_seen_in_traffic_stages_caches_and_engines(admin_client):
     records.record_served(now=now)
     samples.store_sample(sampler.take_sample("web", now.timestamp()))
     found = panels_by_key(now)
-    assert [one["value"] for one in found["traffic"]["figures"]][::3] == [1.2, 66.7]
+    assert [one["value"] for one in found["traffic"]["stats"]][::3] == [1.2, 66.7]
     plots = found["traffic"]["plots"]
     assert [points[-1][1] for points in plots[0]["lines"].values()] == [2, 4]
     parts = {row[1]: row for row in found["stages"]["tables"][0]["rows"]}
@@ -125,8 +125,8 @@ def test_real_feeds_are_seen_in_traffic_stages_caches_and_engines(admin_client):
     assert slates[2:5] == [4, 0, 2]
     engines = found["engines"]
     assert engines["tables"][0]["rows"][0][:2] == ["wasm_simd", 2]
-    assert engines["figures"][1]["value"] == 0
-    assert found["memory"]["figures"][1]["value"] > 1
+    assert engines["stats"][1]["value"] == 0
+    assert found["memory"]["stats"][1]["value"] > 1
 
 
 def test_weeks_of_hours_are_compared_by_variant():
@@ -149,14 +149,14 @@ def test_weeks_of_hours_are_compared_by_variant():
         "feed": "discovery",
         "variant": "control",
         "slates": 20,
-        "acted on %": 3.0,
+        "engaged %": 3.0,
         "p50 ms": 1.5,
         "worst p95 ms": 9.0,
         "fallback %": 0.0,
         "empty %": 0.0,
-        "shown": 200,
+        "served": 200,
     }
-    assert (treatment["acted on %"], treatment["p50 ms"]) == (12.0, 1.0)
+    assert (treatment["engaged %"], treatment["p50 ms"]) == (12.0, 1.0)
     assert ours.variants_panel(NOW).bars[0].values == {"discovery, control": 3.0, "discovery, treatment": 12.0}
     assert len(ours.days_panel(NOW).plots[0].lines["pages served"]) == 2
 
@@ -167,5 +167,5 @@ def test_jobs_and_maintenance_tell_how_far_they_are(monkeypatch):
     found = panels_by_key(NOW + timedelta(seconds=90))
     assert found["jobs"]["tables"][0]["rows"][0][:4] == ["batch_feeds", "running", "4 of 10 (40 %)", 1]
     assert found["jobs"]["tables"][0]["rows"][0][5] == "90.0 s"
-    assert found["maintenance"]["figures"][0]["value"] == 1
+    assert found["maintenance"]["stats"][0]["value"] == 1
     assert found["maintenance"]["tables"][0]["rows"][0][:3] == ["tidy", "failed", "90 s ago"]

@@ -1,4 +1,4 @@
-"""The doors of data: what a person sees when importing and embedding."""
+"""The commands that import and embed data: their output and errors."""
 
 from io import StringIO
 
@@ -20,29 +20,29 @@ def run(*arguments):
 @pytest.fixture
 def members(tmp_path):
     path = tmp_path / "members.csv"
-    path.write_text("external_id,is_private\nann,no\nbob,perhaps\n")
+    path.write_text("id,is_private\nann,no\nbob,perhaps\n")
     return path
 
 
-def test_import_data_sums_up_and_names_the_errors_file(members):
-    said = run("import_data", "members", str(members))
-    assert "1 created, 0 updated, 0 unchanged, 1 rejected." in said
-    assert str(members.with_name("members.errors.csv")) in said
+def test_import_data_prints_a_summary_and_the_errors_file(members):
+    output = run("import_data", "members", str(members))
+    assert "1 created, 0 updated, 0 unchanged, 1 rejected." in output
+    assert str(members.with_name("members.errors.csv")) in output
 
 
-def test_import_data_says_when_there_is_nothing_to_do(members):
-    members.write_text("external_id,is_private\nann,no\n")
+def test_import_data_reports_an_already_imported_file(members):
+    members.write_text("id,is_private\nann,no\n")
     run("import_data", "members", str(members))
-    assert "already imported" in run("import_data", "members", str(members))
+    assert "This file is already imported." in run("import_data", "members", str(members))
     assert "1 unchanged" in run("import_data", "members", str(members), "--from-start")
 
 
-def test_a_dry_run_says_so(members):
+def test_a_dry_run_writes_nothing(members):
     assert "Dry run, nothing imported: 1 created" in run("import_data", "members", str(members), "--dry-run")
     assert not Member.objects.exists()
 
 
-def test_import_data_refuses_an_unknown_kind_and_a_missing_file(tmp_path):
+def test_import_data_rejects_an_unknown_kind_and_a_missing_file(tmp_path):
     with pytest.raises(CommandError, match="invalid choice"):
         run("import_data", "films", "x.csv")
     with pytest.raises(CommandError, match=r"none\.csv: cannot be read"):
@@ -52,12 +52,12 @@ def test_import_data_refuses_an_unknown_kind_and_a_missing_file(tmp_path):
 def test_the_help_lists_the_fields_of_every_kind(capsys):
     with pytest.raises(SystemExit):
         call_command("import_data", "--help")
-    said = capsys.readouterr().out
-    for text in ("external_id*", "visibility*", "occurred_at*", "source*"):
-        assert text in said
+    output = capsys.readouterr().out
+    for text in (" id*", "visibility*", "occurred_at*", "source_id*"):
+        assert text in output
 
 
-def test_the_sample_and_its_vectors_in_two_commands():
+def test_two_commands_import_and_embed_the_sample():
     assert "671 members" in run("import_sample") and "0 members" in run("import_sample")
     assert f"Embedded 9,066 posts with {embedder().name}." in run("embed")
     assert PostEmbedding.objects.count() == Post.objects.count() == 9_066

@@ -75,7 +75,7 @@ def good_configuration(monkeypatch, django_user_model):
 
 
 def messages():
-    return {line.title: line for line in doctor.checks(NOW)}
+    return {line.title: line for line in doctor.run_checks(NOW)}
 
 
 def test_a_good_configuration_has_no_failing_line(good_configuration):

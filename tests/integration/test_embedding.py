@@ -103,7 +103,7 @@ def test_a_post_that_fails_holds_up_no_other_and_is_parked_in_the_end(posts):
         at = row.retry_at
         embed_posts(embedder=broken, now=at)
         row.refresh_from_db()
-    assert (row.attempts, at) == (service.MAX_EMBED_ATTEMPTS, NOW + timedelta(minutes=1 + 4 + 16))
+    assert (row.attempts, at) == (4, NOW + timedelta(minutes=1 + 4 + 16))
     assert embed_posts(embedder=broken, now=at + timedelta(days=9)) == 0, "parked"
     assert embedding_lag_seconds(model=broken.name, now=at) == 0
 
@@ -131,7 +131,7 @@ def test_the_setting_chooses_the_embedder(db):
 
 
 def test_an_unknown_embedder_and_a_missing_package_say_what_to_do(monkeypatch):
-    with pytest.raises(EmbedderError, match="there are wordllama, fastembed, tiny"):
+    with pytest.raises(EmbedderError, match="Set EMBEDDER to one of wordllama, fastembed, tiny"):
         get_embedder("word2vec")
     monkeypatch.setitem(__import__("sys").modules, "fastembed", None)
     monkeypatch.delitem(__import__("sys").modules, "recommendations.embedders.fastembed_text", raising=False)

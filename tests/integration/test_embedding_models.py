@@ -36,7 +36,7 @@ def other_model(monkeypatch):
     """Let EMBEDDER=fastembed mean a small model, and choose it when called."""
     real = registry.get_embedder
     monkeypatch.setattr(
-        wiring, "embedder_named", lambda name, model="": OtherText() if name == "fastembed" else real(name, model)
+        wiring, "get_embedder", lambda name, model="": OtherText() if name == "fastembed" else real(name, model)
     )
 
     def choose():
@@ -136,7 +136,7 @@ def test_vectors_of_the_platform_are_checked_and_served_in_their_space(fresh_wir
     ann = member("ann")
     one, two = post(ann, "one"), post(ann, "two", sensitivity=1)
     pictures = np.eye(2, 8, dtype=np.float32) * 3
-    with pytest.raises(VectorIndexError, match="No model is active"):
+    with pytest.raises(VectorIndexError, match="No embedding model is active"):
         wiring.space_index("image")
     missing = embedding_models.store_vectors(
         space="image", model="theirs@1", post_ids=["one", "none"], vectors=pictures, now=NOW
@@ -148,8 +148,8 @@ def test_vectors_of_the_platform_are_checked_and_served_in_their_space(fresh_wir
     )
     for wrong, why in (
         ({"vectors": pictures[:, :7]}, "8 to 4096"),
-        ({"vectors": pictures[:1]}, "one vector a post"),
-        ({"vectors": np.eye(2, 9)}, "have 9"),
+        ({"vectors": pictures[:1]}, "one vector per post"),
+        ({"vectors": np.eye(2, 9)}, "not 9"),
         ({"vectors": pictures * np.nan}, "NaN"),
         ({"space": "content"}, "EMBEDDER fills"),
     ):
@@ -162,5 +162,5 @@ def test_vectors_of_the_platform_are_checked_and_served_in_their_space(fresh_wir
     ids, cosines = index.nearest(np.eye(1, 8, dtype=np.float32), 2, IndexFilter(max_sensitivity=1))
     assert (ids[0].tolist(), cosines[0].tolist()) == ([one.pk, two.pk], [1, 0])
     assert index.nearest(np.eye(1, 8, dtype=np.float32), 2, IndexFilter())[0][0].tolist() == [one.pk, UNKNOWN]
-    with pytest.raises(EmbedderError, match="come from the platform"):
+    with pytest.raises(EmbedderError, match="the platform sends its vectors"):
         wiring.embedder_for("image")

@@ -1,4 +1,4 @@
-"""Erase and export: nothing that is known of a member is left, and all of it can be taken along before."""
+"""Erasing a member deletes all their data; an export returns all of it."""
 
 import json
 import os
@@ -26,7 +26,7 @@ from tests import factories
 from tests.factories import NOW
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("fresh_wiring")]
-ANN, BOB = "ann-of-the-erased", "bob-who-stays"
+ANN, BOB = "ann-erased", "bob-remaining"
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def sent_messages(monkeypatch):
 
 @pytest.fixture
 def member_history(sent_messages):
-    """Two members who wrote, acted, asked and were shown things."""
+    """Two members with posts, interactions, undos, jobs and served pages."""
     ann, bob, author = factories.member(ANN, muted_words=["spoiler"]), factories.member(BOB), factories.member("author")
     factories.posts(author, 5)
     own = factories.post(ann, "of-ann", text="a secret recipe")
@@ -67,49 +67,49 @@ def run(kind, **params):
     return work.read_job(job_id=job.id)
 
 
-def everything_in_the_database():
-    """Return the text of every row of every table, bytes as hexadecimal."""
-    told = []
+def database_text():
+    """Return the text of every row of every table."""
+    rows = []
     for model in apps.get_models():
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT * FROM {connection.ops.quote_name(model._meta.db_table)}")
-            told += [repr(row) for row in cursor.fetchall()]
-    return "\n".join(told)
+            rows += [repr(row) for row in cursor.fetchall()]
+    return "\n".join(rows)
 
 
 def is_epoch(client, key):
-    """Return whether a key holds nothing but a number that says that the slates of before are gone, for ten minutes."""
+    """Return whether a key holds only the epoch number that invalidates earlier slates, for at most ten minutes."""
     return client.type(key) == b"hash" and client.hkeys(key) == [b"epoch"] and client.ttl(key) <= 600
 
 
-def everything_in_redis():
-    told = []
+def redis_keys():
+    keys = []
     for url in (os.environ["REDIS_URL"], os.environ["CACHE_REDIS_URL"]):
         with redis.Redis.from_url(url) as client:
-            told += [key.decode() for key in client.scan_iter() if not is_epoch(client, key)]
-    return told
+            keys += [key.decode() for key in client.scan_iter() if not is_epoch(client, key)]
+    return keys
 
 
-def test_nothing_of_an_erased_member_is_left(member_history):
+def test_no_data_of_an_erased_member_is_left(member_history):
     pk = member_history[0].pk
-    assert ANN in everything_in_the_database()
-    assert any(str(pk) in key for key in everything_in_redis())
+    assert ANN in database_text()
+    assert any(str(pk) in key for key in redis_keys())
     job = run("erase_members", member_ids=[ANN])
     assert (job.state, job.done, job.failed) == ("done", 1, 0)
-    left = everything_in_the_database()
-    assert ANN not in left and "secret recipe" not in left and "spoiler" not in left and "of-ann" not in left
-    assert BOB in left
+    text = database_text()
+    assert ANN not in text and "secret recipe" not in text and "spoiler" not in text and "of-ann" not in text
+    assert BOB in text
     for model in apps.get_models():
         for field in model._meta.concrete_fields:
             if field.related_model is Member:
                 assert not model.objects.filter(**{field.name: pk}).exists(), (model, field)
-    assert not [key for key in everything_in_redis() if f"{{{pk}}}" in key or key.endswith(f":{pk}")]
+    assert not [key for key in redis_keys() if f"{{{pk}}}" in key or key.endswith(f":{pk}")]
     assert recommend(member_id=BOB, now=NOW).picks
     with pytest.raises(UnknownMember):
         recommend(member_id=ANN, now=NOW)
 
 
-def test_erased_is_hidden_at_once_before_any_worker_comes(member_history):
+def test_a_member_is_hidden_before_a_worker_erases_them(member_history):
     assert "of-ann" in [pick.post.id for pick in recommend(member_id=BOB, feed="following", now=NOW).picks]
     job = work.submit_job(kind="erase_members", params={"member_ids": [ANN]}, now=NOW)
     assert job.state == "queued"
@@ -118,17 +118,17 @@ def test_erased_is_hidden_at_once_before_any_worker_comes(member_history):
     assert "of-ann" not in [pick.post.id for pick in recommend(member_id=BOB, feed="following", now=NOW).picks]
 
 
-def test_what_was_served_and_not_written_yet_is_not_written_for_an_erased_member(member_history):
+def test_queued_records_of_an_erased_member_are_dropped(member_history):
     recommend(member_id=ANN, feed="trending", now=NOW)
     run("erase_members", member_ids=[ANN])
     records.record_served(now=NOW)
     assert not FeedRequest.objects.exclude(member__external_id=BOB).exists()
-    late = interact.record_events(events=[interact.Event("late", ANN, "of-ann", "like")], now=NOW)
-    assert late[0].status == "rejected"
+    results = interact.record_events(events=[interact.Event("late", ANN, "of-ann", "like")], now=NOW)
+    assert results[0].status == "rejected"
     learn.learn_interactions(member_ids=[member_history[0].pk or 0], now=NOW)
 
 
-def test_every_process_drops_an_erased_post_from_its_memory(member_history):
+def test_a_process_evicts_an_erased_post_from_memory(member_history):
     catalogue, pk = wiring.catalogue(), member_history[2].pk
     assert pk in catalogue.all_posts().post_ids
     run("erase_posts", post_ids=["of-ann"])
@@ -141,40 +141,42 @@ def test_every_process_drops_an_erased_post_from_its_memory(member_history):
         assert not engine.vectors(row).any(), engine.name
 
 
-def test_numbers_of_erased_posts_are_kept_for_a_while_only(member_history):
+def test_primary_keys_of_erased_posts_are_deleted_after_a_week(member_history):
     ErasedPost.objects.create(post_id=10**9, erased_at=NOW - erasure.ERASED_ID_RETENTION - timedelta(hours=1))
     run("erase_posts", post_ids=["of-ann"])
     assert list(ErasedPost.objects.values_list("post_id", flat=True)) == [member_history[2].pk]
 
 
-def test_erasing_twice_is_erasing_once(member_history):
+def test_erasing_is_idempotent(member_history):
     run("erase_members", member_ids=[ANN])
     erasure.erase_members(member_ids=[member_history[0].pk or 0], now=NOW)
     with pytest.raises(UnknownMember):
         run("erase_members", member_ids=[ANN])
 
 
-@pytest.mark.parametrize("kind", ["erase_members", "erase_posts", "export_members"])
-def test_nobody_erases_or_exports_everything_by_leaving_a_list_out(member_history, kind):
-    with pytest.raises(InvalidRequest, match="name them"):
+@pytest.mark.parametrize(
+    ("kind", "parameter"),
+    [("erase_members", "member_ids"), ("erase_posts", "post_ids"), ("export_members", "member_ids")],
+)
+def test_a_job_without_ids_is_rejected(member_history, kind, parameter):
+    with pytest.raises(InvalidRequest, match=f"{parameter}: required"):
         work.submit_job(kind=kind, params={}, now=NOW)
 
 
-def test_an_export_holds_what_is_held(member_history):
+def test_an_export_contains_all_data_of_the_member(member_history):
     job = run("export_members", member_ids=[ANN])
     assert job.has_file
-    (told,) = fetch_export(job_id=job.id)
-    assert told["member"]["id"] == ANN
-    assert told["privacy"][0]["muted_words"] == ["spoiler"]
-    assert [tie["to"] for tie in told["ties"]] == ["author"]
-    assert [post["text"] for post in told["posts"]] == ["a secret recipe"]
-    assert {act["event_id"] for act in told["interactions"]} == {f"like-{ANN}", f"less-{ANN}"}
-    assert told["undone"] and told["feeds"] and told["shown"][0]["post_ids"] and told["interests"]
-    text = json.dumps(told)
-    assert BOB not in text, "who follows the member is the other's data"
+    (data,) = fetch_export(job_id=job.id)
+    assert data["member"]["id"] == ANN
+    assert data["privacy_settings"][0]["muted_words"] == ["spoiler"]
+    assert [row["target_id"] for row in data["relationships"]] == ["author"]
+    assert [post["text"] for post in data["posts"]] == ["a secret recipe"]
+    assert {row["event_id"] for row in data["interactions"]} == {f"like-{ANN}", f"less-{ANN}"}
+    assert data["undos"] and data["feed_requests"] and data["served_pages"][0]["post_ids"] and data["interests"]
+    assert BOB not in json.dumps(data), "incoming follows are other members' data"
 
 
-def test_an_export_goes_with_its_member_and_after_some_days(member_history):
+def test_an_export_is_deleted_with_its_member_and_after_a_week(member_history):
     job = run("export_members", member_ids=[ANN])
     old = JobFile.objects.get()
     run("export_members", member_ids=[BOB])
@@ -182,30 +184,30 @@ def test_an_export_goes_with_its_member_and_after_some_days(member_history):
     run("export_members", member_ids=[BOB])
     with pytest.raises(JobFileNotFound):
         fetch_export(job_id=job.id)
-    again = run("export_members", member_ids=[ANN])
+    second = run("export_members", member_ids=[ANN])
     run("erase_members", member_ids=[ANN])
     with pytest.raises(JobFileNotFound):
-        fetch_export(job_id=again.id)
+        fetch_export(job_id=second.id)
 
 
-def test_experiments_forget_a_unit():
+def test_exposures_of_an_unknown_unit_can_be_listed_and_erased():
     assert list_unit_exposures(unit_id="x") == []
     erase_unit_exposures(unit_id="x")
 
 
-def test_by_the_api(member_history, client, monkeypatch):
+def test_the_api_erases_and_exports_members(member_history, client, monkeypatch):
     monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"api_open": True}))
-    answer = client.delete(f"/api/v1/members/{ANN}")
-    assert answer.status_code == 202
-    address = answer["Location"]
-    assert client.get(address).json()["kind"] == "erase_members"
-    assert client.get(f"{address}/result").json()["code"] == "no-job-file"
+    response = client.delete(f"/api/v1/members/{ANN}")
+    assert response.status_code == 202
+    job_url = response["Location"]
+    assert client.get(job_url).json()["kind"] == "erase_members"
+    assert client.get(f"{job_url}/result").json()["code"] == "no-job-file"
     assert client.delete("/api/v1/members/nobody").status_code == 404
     body = json.dumps({"kind": "export_members", "params": {"member_ids": [BOB]}})
     export = client.post("/api/v1/jobs", body, content_type="application/json").json()
     work.process_chunk(job_id=export["id"], number=0, now=NOW)
-    done = client.get(f"/api/v1/jobs/{export['id']}").json()
-    told = client.get(done["result_url"])
-    assert told["Cache-Control"] == "no-store"
-    assert told.json()["members"][0]["member"]["id"] == BOB
+    job = client.get(f"/api/v1/jobs/{export['id']}").json()
+    result = client.get(job["result_url"])
+    assert result["Cache-Control"] == "no-store"
+    assert result.json()["members"][0]["member"]["id"] == BOB
     assert preferences.read_preferences(member_id=BOB)

@@ -276,7 +276,7 @@ def try_experiment(tell):
         "key": "player",
         "flag": "new_player_trial",
         "hypothesis": "Who need not wait sees more.",
-        "goal": "engagements",
+        "goal": "engagements_per_member",
         "variants": variants,
         "why": "to know",
     }

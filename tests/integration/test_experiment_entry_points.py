@@ -1,4 +1,4 @@
-"""Experiments over REST and from the terminal: the same life, the same record, the same refusals."""
+"""Experiments over REST and from the command line: the same steps, change history and errors."""
 
 import io
 
@@ -22,7 +22,7 @@ DRAFT = {
     "key": "pace",
     "flag": FLAG,
     "hypothesis": "Faster is better.",
-    "goal": "engagements",
+    "goal": "engagements_per_member",
     "variants": [{"key": "control", "is_control": True, "value": False}, {"key": "fast", "value": True}],
 }
 
@@ -36,22 +36,22 @@ def fresh_snapshot():
 
 
 @pytest.fixture
-def ask(client):
+def call_api(client):
     client.force_login(User.objects.create_superuser("rob", password="x" * 16))
 
-    def ask(method, path="", status=200, **body):
+    def call(method, path="", status=200, **body):
         send = getattr(client, method)
         answer = send(API + path, body, content_type="application/json") if body else send(API + path)
         assert answer.status_code == status, answer.content
         return answer.json() if answer.content else None
 
-    return ask
+    return call
 
 
-def test_a_life_over_rest(ask):
-    made = ask("post", status=201, why="try", **DRAFT)
-    assert (made["state"], made["phase"], made["variants"][1]["weight"]) == ("draft", 0, 50.0)
-    assert ask("patch", "/pace", traffic_percentage=20, why="fewer")["traffic_percentage"] == 20
+def test_the_lifecycle_over_rest(call_api):
+    created = call_api("post", status=201, why="try", **DRAFT)
+    assert (created["state"], created["phase"], created["variants"][1]["weight"]) == ("draft", 0, 50.0)
+    assert call_api("patch", "/pace", traffic_percentage=20, why="fewer")["traffic_percentage"] == 20
     for step, body, state, phase in (
         ("start", {}, "running", 1),
         ("pause", {}, "paused", 1),
@@ -60,31 +60,30 @@ def test_a_life_over_rest(ask):
         ("phase", {"weights": {"control": 20, "fast": 80}}, "running", 2),
         ("finish", {"decision": "fast"}, "finished", 2),
     ):
-        found = ask("post", f"/pace/{step}", why="a test", **body)
-        assert (found["state"], found["phase"]) == (state, phase), step
-    assert [row["action"] for row in ask("get", "/pace/changes")["changes"]] == [
-        *("finished", "phased", "widened", "resumed", "paused", "started", "changed", "made")
+        experiment = call_api("post", f"/pace/{step}", why="a test", **body)
+        assert (experiment["state"], experiment["phase"]) == (state, phase), step
+    assert [row["action"] for row in call_api("get", "/pace/changes")["changes"]] == [
+        *("finished", "phase_started", "widened", "resumed", "paused", "started", "changed", "created")
     ]
-    assert {row["key"] for row in ask("get", "?state=finished")["experiments"]} == {"pace"}
-    assert ask("get", "/pace")["decision"] == "fast"
+    assert {row["key"] for row in call_api("get", "?state=finished")["experiments"]} == {"pace"}
+    assert call_api("get", "/pace")["decision"] == "fast"
 
 
-def test_what_is_wrong_is_said_by_field(ask):
-    """Problems as everywhere in the API."""
-    wrong = ask("post", status=400, why="x", **DRAFT | {"goal": "nothing", "colour": "red"})
-    assert {error["pointer"] for error in wrong["errors"]} >= {"/colour"}
-    ask("post", status=201, why="try", **DRAFT)
-    ask("post", status=409, why="again", **DRAFT)
-    assert "why" in str(ask("post", "/pace/start", status=400, reason="x"))
-    ask("post", "/pace/start", why="go")
-    assert ask("post", "/pace/widen", status=400, why="more")["errors"][0]["pointer"] == "/traffic_percentage"
-    assert ask("post", "/pace/jump", status=404, why="x")["status"] == 404
-    assert "cannot change" in ask("patch", "/pace", status=409, traffic_percentage=10, why="x")["detail"]
-    ask("get", "/nothing", status=404)
+def test_errors_are_problems_with_pointers(call_api):
+    problem = call_api("post", status=400, why="x", **DRAFT | {"goal": "nothing", "color": "red"})
+    assert {error["pointer"] for error in problem["errors"]} >= {"/color"}
+    call_api("post", status=201, why="try", **DRAFT)
+    call_api("post", status=409, why="again", **DRAFT)
+    assert "why" in str(call_api("post", "/pace/start", status=400, reason="x"))
+    call_api("post", "/pace/start", why="go")
+    assert call_api("post", "/pace/widen", status=400, why="more")["errors"][0]["pointer"] == "/traffic_percentage"
+    assert call_api("post", "/pace/jump", status=404, why="x")["status"] == 404
+    assert "cannot change" in call_api("patch", "/pace", status=409, traffic_percentage=10, why="x")["detail"]
+    call_api("get", "/nothing", status=404)
 
 
-def test_who_may_only_read_steers_nothing(client):
-    """A key with the scope to read reads results, too."""
+def test_a_read_only_key_cannot_run_steps(client):
+    """The key can read results."""
     factories.experiment(FLAG, started=False)
     _, secret = keys.create(name="reader", scopes=[Scope.FLAGS_READ], now=now())
     headers = {"Authorization": f"Bearer {secret}"}
@@ -93,19 +92,19 @@ def test_who_may_only_read_steers_nothing(client):
     assert client.get(API).status_code == 401
 
 
-def test_results_over_rest_and_in_the_terminal(ask, trial, monkeypatch):  # noqa: F811
-    asked = []
-    monkeypatch.setattr("flags.api.experiments.ask_for_look", asked.append)
-    monkeypatch.setattr("flags.management.commands.experiment.ask_for_look", asked.append)
-    assert ask("get", "/trial/results")["made_at"] is None
-    assert "Nobody has looked" in run_command("results", "trial")
-    ask("post", "/trial/results", status=202)
-    assert "Asked for" in run_command("look", "trial") and asked == ["trial", "trial"]
+def test_results_over_rest_and_from_the_command_line(call_api, trial, monkeypatch):  # noqa: F811
+    requested = []
+    monkeypatch.setattr("flags.api.experiments.request_interim_analysis", requested.append)
+    monkeypatch.setattr("flags.management.commands.experiment.request_interim_analysis", requested.append)
+    assert call_api("get", "/trial/results")["analyzed_at"] is None
+    assert "No analysis yet" in run_command("results", "trial")
+    call_api("post", "/trial/results", status=202)
+    assert "Analysis requested" in run_command("analyze", "trial") and requested == ["trial", "trial"]
     interim_analysis.run_interim_analysis(key="trial", now=factories.NOW)
-    found = ask("get", "/trial/results")
-    assert found["units"] == {"control": 200, "treatment": 200} and found["lines"][0]["verdict"] == "better"
+    results = call_api("get", "/trial/results")
+    assert results["units"] == {"control": 200, "treatment": 200} and results["comparisons"][0]["verdict"] == "better"
     assert "better" in run_command("results", "trial") and '"units"' in run_command("results", "trial", "--json")
-    assert run_command("results", "trial", "--csv").startswith("experiment,made_at,phase,metric")
+    assert run_command("results", "trial", "--csv").startswith("experiment,analyzed_at,phase,metric")
 
 
 def run_command(*words):
@@ -114,7 +113,7 @@ def run_command(*words):
     return output.getvalue()
 
 
-def test_a_life_in_the_terminal(tmp_path):
+def test_the_lifecycle_from_the_command_line(tmp_path):
     file = tmp_path / "pace.yaml"
     file.write_text(yaml.safe_dump(DRAFT))
     assert run_command("save", str(file), "--why", "try") == "pace: draft, phase 0.\n"

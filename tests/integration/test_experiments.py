@@ -1,4 +1,4 @@
-"""Experiments: how they run, who is in them, what is written of whom, and what may not change meanwhile."""
+"""Experiments: lifecycle, assignment, exposures, and what is frozen while they run."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -44,7 +44,7 @@ FLAG, FLOOR = "wasm_recommendations", "bandit_floor"
 
 
 @pytest.fixture(autouse=True)
-def fresh():
+def fresh_state():
     factories.flag(FLAG, is_enabled=True, rollout_percentage=0)
     snapshot.flag_snapshot.invalidate()
     records.queued_exposures.clear()
@@ -52,50 +52,50 @@ def fresh():
     snapshot.flag_snapshot.invalidate()
 
 
-def variants(units=UNITS, key=FLAG):
-    """Return the variant of each unit that is in an experiment."""
-    found = {unit: evaluate(key=key, unit_id=unit) for unit in units}
-    return {unit: answer.variant for unit, answer in found.items() if answer.variant}
+def assigned_variants(units=UNITS, key=FLAG):
+    """Return the variant of each unit in an experiment."""
+    answers = {unit: evaluate(key=key, unit_id=unit) for unit in units}
+    return {unit: answer.variant for unit, answer in answers.items() if answer.variant}
 
 
 def save_experiment(key="trial", **patch):
     return apply_change(subject=ChangeSubject.EXPERIMENT, key=key, patch=patch, **DO)
 
 
-def test_its_life_is_recorded_step_by_step():
-    """From draft to a decision: who is in it, and what the record says."""
+def test_the_steps_of_an_experiment_are_recorded():
+    """From the draft to the decision, with the assignment at each step."""
     factories.experiment(FLAG, started=False)
-    assert not variants()
+    assert not assigned_variants()
     row = experiments.start(key="trial", **DO)
     assert (row.state, row.started_at) == ("running", NOW)
-    split = Counter(variants().values())
+    split = Counter(assigned_variants().values())
     assert set(split) == {"control", "treatment"} and abs(split["control"] - 1000) < 100
-    before = variants()
+    before = assigned_variants()
     experiments.pause(key="trial", **DO)
-    assert not variants()
+    assert not assigned_variants()
     experiments.resume(key="trial", **DO)
-    assert variants() == before
+    assert assigned_variants() == before
     row = experiments.finish(key="trial", decision="treatment", **DO)
     assert (row.state, row.decision, row.decision_reason, row.finished_at) == ("finished", "treatment", "a test", NOW)
-    assert not variants() and row.phases.get().ended_at == NOW
+    assert not assigned_variants() and row.phases.get().ended_at == NOW
     actions = FlagChange.objects.filter(subject=ChangeSubject.EXPERIMENT, key="trial").order_by("pk")
-    assert [record.action for record in actions] == ["made", "started", "paused", "resumed", "finished"]
+    assert [record.action for record in actions] == ["created", "started", "paused", "resumed", "finished"]
     assert actions.last().before["state"] == "running" and actions.last().after["decision"] == "treatment"
 
 
-def test_who_gets_what_is_frozen_while_it_runs():
-    """Weights, variants, traffic, unit, goal: each is refused with what to do instead; the hypothesis may be mended."""
+def test_the_assignment_is_frozen_while_an_experiment_runs():
+    """Changes of variants, goal and traffic are refused with advice. The hypothesis can change."""
     factories.experiment(FLAG)
     Metric.objects.create(key="other", numerator=["like"])
     arms = [{"key": "a", "is_control": True, "value": False}, {"key": "b", "value": True}]
     for patch in ({"variants": arms}, {"goal": "other"}, {"traffic_percentage": 10}, {"is_sticky": False}):
-        with pytest.raises(RefusedError, match=f"{next(iter(patch))} cannot change .* Begin a new phase"):
+        with pytest.raises(RefusedError, match=rf"cannot change: {next(iter(patch))}\. Begin a new phase"):
             save_experiment(**patch)
     assert save_experiment(hypothesis="It matters.", metrics=["other"]).action == "changed"
-    with pytest.raises(RefusedError, match="it is started, paused and finished, not set"):
+    with pytest.raises(RefusedError, match=r"cannot be set\. Use the steps: start, pause, resume, phase, finish"):
         save_experiment(state="finished")
     experiments.finish(key="trial", decision="", **DO)
-    with pytest.raises(RefusedError, match="finished: its record stays"):
+    with pytest.raises(RefusedError, match="is finished and cannot change"):
         save_experiment(hypothesis="I knew it.")
 
 
@@ -111,7 +111,7 @@ def test_who_gets_what_is_frozen_while_it_runs():
         ),
     ],
 )
-def test_what_is_not_ready_does_not_start(patch, field):
+def test_an_incomplete_draft_does_not_start(patch, field):
     factories.experiment(FLAG, started=False, **patch)
     with pytest.raises(ValidationError) as refused:
         experiments.start(key="trial", **DO)
@@ -140,17 +140,17 @@ def test_what_is_not_ready_does_not_start(patch, field):
             "variants",
         ),
         ({"variants": [{"key": "a", "value": True, "config": {"x": 1}}, {"key": "b", "value": True}]}, "variants"),
-        ({"colour": "red"}, "colour"),
+        ({"color": "red"}, "color"),
     ],
 )
-def test_a_draft_that_makes_no_sense_is_refused_by_field(patch, field):
+def test_an_invalid_draft_is_refused_with_its_field(patch, field):
     with pytest.raises(ValidationError) as refused:
         factories.experiment(FLAG, started=False, **patch)
     assert set(refused.value.detail) == {field}
 
 
-def test_one_runs_on_a_flag_unless_they_share_a_group():
-    """Slots of a group do not overlap, so nobody is in two; everybody else is in at most one."""
+def test_only_one_experiment_runs_on_a_flag_unless_they_share_a_group():
+    """The slots of a group do not overlap, so a unit is in at most one of its experiments."""
     ExclusionGroup.objects.create(key="ranking")
     factories.experiment(FLAG)
     factories.experiment(FLAG, "second", started=False, group="ranking", slot_to=40)
@@ -159,7 +159,7 @@ def test_one_runs_on_a_flag_unless_they_share_a_group():
     experiments.finish(key="trial", decision="", **DO)
     experiments.start(key="second", **DO)
     factories.experiment(FLAG, "third", started=False, group="ranking", slot_from=30)
-    with pytest.raises(ValidationError, match="second has 0 to 40 % of the group"):
+    with pytest.raises(ValidationError, match="overlaps with second, which has 0 to 40 % of the group"):
         experiments.start(key="third", **DO)
     save_experiment("third", slot_from=40)
     experiments.start(key="third", **DO)
@@ -168,20 +168,20 @@ def test_one_runs_on_a_flag_unless_they_share_a_group():
     assert abs(by_rule["experiment:third"] / 2000 - 0.6) < 0.05
 
 
-def test_those_held_out_are_in_no_experiment():
+def test_held_out_units_are_in_no_experiment():
     Holdout.objects.create(key="year", percentage=20)
     factories.experiment(FLAG, holdout="year")
     rules = Counter(evaluate(key=FLAG, unit_id=unit).rule for unit in UNITS)
     assert abs(rules["holdout:year"] / 2000 - 0.2) < 0.04
 
 
-def test_more_traffic_throws_nobody_out():
+def test_more_traffic_removes_no_unit():
     factories.experiment(FLAG, traffic_percentage=20)
-    few = variants()
+    few = assigned_variants()
     experiments.widen(key="trial", traffic_percentage=60, **DO)
-    many = variants()
+    many = assigned_variants()
     assert len(many) > 2 * len(few) and few.items() <= many.items()
-    with pytest.raises(RefusedError, match="would throw units out"):
+    with pytest.raises(RefusedError, match="would remove units"):
         experiments.widen(key="trial", traffic_percentage=30, **DO)
     assert Experiment.objects.get(key="trial").phases.get().traffic == 0.6
 
@@ -192,31 +192,31 @@ arms = st.lists(st.floats(0.05, 1), min_size=2, max_size=5)
 @settings(max_examples=50)
 @given(weights=arms, low=st.floats(0.01, 0.99), more=st.floats(0.01, 0.5), seed=st.text(min_size=1, max_size=8))
 def test_widening_never_moves_a_unit(weights, low, more, seed):
-    """Whatever the variants and the seed."""
+    """For any variants and seed."""
     shares = [weight / sum(weights) for weight in weights]
     row = RunningExperiment(
         1, 1, "e", "f", seed, low, tuple(ExperimentArm(str(i), share, i, {}) for i, share in enumerate(shares))
     )
     wider = RunningExperiment(1, 1, "e", "f", seed, min(low + more, 1), row.arms)
     flag = rollout.Rollout("f", True, 0, on_value=1, default_value=-1, off_value=-2)
-    small, large = (rollout.compile_rollouts([flag], [one]) for one in (row, wider))
+    small, large = (rollout.compile_rollouts([flag], [experiment]) for experiment in (row, wider))
     for unit in UNITS[:100]:
         first = rollout.evaluate_with_engine(small, "f", unit)
         if first.variant:
             assert rollout.evaluate_with_engine(large, "f", unit).variant == first.variant
 
 
-def test_a_new_phase_leaves_those_who_were_exposed():
-    """Others are drawn anew, by the new weights and another seed; each is exposed once a phase at most."""
+def test_exposed_units_keep_their_variant_in_a_new_phase():
+    """Other units are reassigned by the new weights and seed. Units that keep their variant are not exposed again."""
     factories.experiment(FLAG)
-    first = variants()
+    first = assigned_variants()
     record_exposures(UnitExposure(unit, evaluate(key=FLAG, unit_id=unit).exposed_variant, NOW) for unit in UNITS[:300])
     row = experiments.begin_phase(key="trial", weights={"control": 10, "treatment": 90}, **DO)
     assert [phase.number for phase in row.phases.all()] == [1, 2] and row.phases.get(number=1).ended_at == NOW
-    second = variants()
+    second = assigned_variants()
     assert {unit: second[unit] for unit in UNITS[:300]} == {unit: first[unit] for unit in UNITS[:300]}
-    drawn = Counter(second[unit] for unit in UNITS[300:])
-    assert abs(drawn["treatment"] / 1700 - 0.9) < 0.04
+    reassigned = Counter(second[unit] for unit in UNITS[300:])
+    assert abs(reassigned["treatment"] / 1700 - 0.9) < 0.04
     answer = evaluate(key=FLAG, unit_id=UNITS[0])
     assert answer.variant == first[UNITS[0]] and answer.exposed_variant is None
     with pytest.raises(ValidationError, match="control, treatment"):
@@ -224,33 +224,36 @@ def test_a_new_phase_leaves_those_who_were_exposed():
 
 
 def test_exposures_are_written_once_and_counted():
-    """However often and in whatever order they come; of phases that are gone, none."""
+    """Repeated exposures in any order give one row; exposures of a missing phase are ignored."""
     factories.experiment(FLAG)
     phase = Experiment.objects.get(key="trial").phases.get()
-    exposed = ExposedVariant(phase.experiment_id, phase.pk, "treatment", 0.5)
-    counted = {"experiment": "trial", "variant": "treatment"}
-    before = REGISTRY.get_sample_value("recsys_flag_exposures_total", counted) or 0
-    later = UnitExposure("ann", exposed, NOW + timedelta(hours=1))
-    assert record_exposures([later, UnitExposure("ann", exposed, NOW), UnitExposure("bob", exposed, NOW)]) == 2
+    exposed_variant = ExposedVariant(phase.experiment_id, phase.pk, "treatment", 0.5)
+    labels = {"experiment": "trial", "variant": "treatment"}
+    before = REGISTRY.get_sample_value("recsys_flag_exposures_total", labels) or 0
+    later = UnitExposure("ann", exposed_variant, NOW + timedelta(hours=1))
+    assert (
+        record_exposures([later, UnitExposure("ann", exposed_variant, NOW), UnitExposure("bob", exposed_variant, NOW)])
+        == 2
+    )
     assert record_exposures([later, UnitExposure("ann", ExposedVariant(1, 999_999, "treatment", 0.5), NOW)]) == 0
     assert Exposure.objects.get(unit_id="ann").exposed_at == NOW
-    assert REGISTRY.get_sample_value("recsys_flag_exposures_total", counted) == before + 2
+    assert REGISTRY.get_sample_value("recsys_flag_exposures_total", labels) == before + 2
 
 
-def test_a_flag_that_needs_approval_has_its_experiments_approved():
-    """A second person lets it begin; a draft needs nobody."""
+def test_experiments_of_a_flag_that_needs_approval_need_approval():
+    """A second person must approve the start; a draft needs no approval."""
     factories.flag(FLAG, needs_approval=True)
     factories.experiment(FLAG, started=False)
-    waits = experiments.start(key="trial", **DO)
-    assert isinstance(waits, PendingChange) and not variants()
+    pending = experiments.start(key="trial", **DO)
+    assert isinstance(pending, PendingChange) and not assigned_variants()
     second = get_user_model().objects.create_superuser("second", password="x" * 16)
-    approve.approve(pending_id=waits.pk, user=second, now=NOW)
-    assert Experiment.objects.get(key="trial").state == "running" and len(variants()) == 2000
+    approve.approve(pending_id=pending.pk, user=second, now=NOW)
+    assert Experiment.objects.get(key="trial").state == "running" and len(assigned_variants()) == 2000
 
 
-def test_steps_that_make_no_sense_are_refused():
+def test_steps_that_the_state_does_not_allow_are_refused():
     factories.experiment(FLAG)
-    with pytest.raises(RefusedError, match="trial is running; this is for one that is draft"):
+    with pytest.raises(RefusedError, match=r"trial is running\. This step needs an experiment that is draft"):
         experiments.start(key="trial", **DO)
     with pytest.raises(ValidationError, match="no variant"):
         experiments.finish(key="trial", decision="nobody", **DO)
@@ -258,7 +261,7 @@ def test_steps_that_make_no_sense_are_refused():
         experiments.pause(key="nothing", **DO)
 
 
-def test_the_rollout_of_the_specification_ships_as_a_draft():
+def test_the_initial_experiment_is_a_draft():
     row = Experiment.objects.get(key="wasm_recommendation_rollout")
     assert (row.state, row.flag.key, row.traffic_percentage) == ("draft", FLAG, 30.0)
     assert {arm.key: arm.weight for arm in row.variants.all()} == {
@@ -266,10 +269,10 @@ def test_the_rollout_of_the_specification_ships_as_a_draft():
         "wasm_conservative": 25.0,
         "wasm_aggressive": 25.0,
     }
-    assert FlagChange.objects.filter(subject=ChangeSubject.EXPERIMENT, key=row.key, action="made").exists()
+    assert FlagChange.objects.filter(subject=ChangeSubject.EXPERIMENT, key=row.key, action="created").exists()
     experiments.start(key=row.key, **DO)
-    seen = Counter((choice.engine, choice.variant) for choice in map(assign_engine, UNITS))
-    assert seen[("wasm_simd", "wasm_aggressive")] > 100 and seen[("plain", "control")] > 1500
+    counts = Counter((choice.engine, choice.variant) for choice in map(assign_engine, UNITS))
+    assert counts[("wasm_simd", "wasm_aggressive")] > 100 and counts[("plain", "control")] > 1500
 
 
 @pytest.fixture
@@ -281,42 +284,42 @@ def ann(fresh_wiring):
     return viewer
 
 
-def exposures():
+def record_and_list_exposures():
     records.record_served(now=NOW)
     return list(Exposure.objects.values_list("unit_id", "variant"))
 
 
-def test_a_member_is_exposed_once_they_are_served(ann):
-    """Fresh, from the cache and on the next page: one row; and a cached feed asks the database nothing more for it."""
+def test_a_member_is_exposed_when_served(ann):
+    """Fresh, cached and next pages give one row. A cached feed needs no additional query for the exposure."""
     recommend(member_id="ann", now=NOW)
-    with CaptureQueriesContext(connection) as without:
+    with CaptureQueriesContext(connection) as queries_without:
         recommend(member_id="ann", now=NOW)
     factories.experiment(FLAG)
     snapshot.flag_snapshot.current()
     page = recommend(member_id="ann", now=NOW)
     recommend(member_id="ann", cursor=page.next_cursor, now=NOW)
-    with CaptureQueriesContext(connection) as captured:
+    with CaptureQueriesContext(connection) as queries_with:
         recommend(member_id="ann", now=NOW)
-    assert exposures() == [("ann", assign_engine("ann").variant)]
-    assert len(captured) == len(without)
+    assert record_and_list_exposures() == [("ann", assign_engine("ann").variant)]
+    assert len(queries_with) == len(queries_without)
 
 
-def test_a_process_notes_an_exposure_once(ann):
-    """What it has queued it does not queue again; another process may, and the row stays one."""
+def test_a_process_queues_an_exposure_once(ann):
+    """A process does not queue an exposure again. Another process may; there is still one row."""
     factories.experiment(FLAG)
     recommend(member_id="ann", now=NOW)
-    assert exposures() == [("ann", assign_engine("ann").variant)]
+    assert record_and_list_exposures() == [("ann", assign_engine("ann").variant)]
     recommend(member_id="ann", now=NOW)
-    taken = wiring.record_queue().take(100)
-    assert taken and not any(record[:1] == records.EXPOSURE for record in taken.values())
+    queued = wiring.record_queue().take(100)
+    assert queued and not any(record[:1] == records.EXPOSURE for record in queued.values())
 
 
-def test_nobody_is_exposed_who_did_not_meet_it(ann):
-    """A feed that uses nothing of them, a choice that was not the experiment's, a member who was erased meanwhile."""
+def test_members_who_were_not_served_a_variant_are_not_exposed(ann):
+    """A non-personalized feed, an engine that the caller chose, and a member who was erased before the write."""
     factories.experiment(FLAG)
     recommend(member_id="ann", feed="non_personalized", now=NOW)
     recommend(member_id="ann", assignment=WASM_ASSIGNMENT, now=NOW)
-    assert exposures() == []
+    assert record_and_list_exposures() == []
     recommend(member_id="ann", now=NOW)
     ann.delete()
-    assert exposures() == []
+    assert record_and_list_exposures() == []

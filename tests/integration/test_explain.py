@@ -1,4 +1,4 @@
-"""Why a post was shown or was not, to the byte; and nothing of what the viewer may not know."""
+"""Explanations of why a post was shown or not, exact to the byte, which disclose nothing the viewer may not know."""
 
 import zlib
 from dataclasses import dataclass, replace
@@ -32,8 +32,8 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_wiring")]
 
 
 @pytest.fixture
-def world(settings, monkeypatch):
-    """Make a viewer with a taste, and more posts than a slate holds."""
+def viewer(settings, monkeypatch):
+    """Create a viewer with interests, and more posts than fit into a slate."""
     monkeypatch.setattr(settings.ENV, "replay_share", 1.0)
     viewer = factories.member("viewer")
     for name in range(40):
@@ -51,26 +51,26 @@ def serve_feed(**options):
     return page
 
 
-def explain_pick(page, post_id, viewer="viewer"):
-    return explain(request_id=page.request_id, post_id=post_id, viewer_id=viewer, now=NOW)
+def explain_pick(page, post_id):
+    return explain(request_id=page.request_id, post_id=post_id, viewer_id="viewer", now=NOW)
 
 
 @pytest.mark.parametrize("engine", ["plain", "wasm_simd"])
-def test_every_pick_has_parts_that_sum_to_its_score_to_the_bit(world, monkeypatch, engine):
+def test_the_parts_of_every_pick_sum_to_its_score_bit_for_bit(viewer, monkeypatch, engine):
     monkeypatch.setattr(
         "recommendations.services.serving.recommend.assign_engine", lambda _: EngineAssignment(engine, "c")
     )
     page = serve_feed(limit=50)
     assert page.engine == engine
     for rank, pick in enumerate(page.picks, 1):
-        found = explain_pick(page, pick.post.id)
-        assert (found.status, found.rank) == ("served", rank)
-        assert np.float32(found.score) == np.float32(pick.score)
-        assert found.sources == pick.sources
-        assert found.reasons == pick.reasons
+        explanation = explain_pick(page, pick.post.id)
+        assert (explanation.status, explanation.rank) == ("served", rank)
+        assert np.float32(explanation.score) == np.float32(pick.score)
+        assert explanation.sources == pick.sources
+        assert explanation.reasons == pick.reasons
 
 
-def test_a_pick_on_no_page_yet_is_ranked(world):
+def test_a_pick_on_no_page_yet_has_the_status_ranked(viewer):
     page = serve_feed(limit=5)
     row = FeedRequest.objects.get()
     last = Post.objects.get(pk=np.frombuffer(row.post_ids, "<i8")[-1])
@@ -78,20 +78,20 @@ def test_a_pick_on_no_page_yet_is_ranked(world):
     assert ServedPage.objects.get().request_id == page.request_id
 
 
-def test_a_post_behind_the_slate_has_its_place_among_all(world):
+def test_a_post_behind_the_slate_has_its_rank_among_all_candidates(viewer):
     page = serve_feed(limit=5)
     row = FeedRequest.objects.get()
     slate = set(np.frombuffer(row.post_ids, "<i8").tolist())
     assert row.candidate_count > len(slate)
-    behind = [explain_pick(page, post.external_id) for post in Post.objects.exclude(pk__in=slate)]
-    found = [e for e in behind if e.status == "outranked"]
-    assert len(found) == row.candidate_count - len(slate)
-    assert min(e.rank for e in found) > len(slate)
-    assert all(e.ranked_count == row.candidate_count for e in found)
+    explanations = [explain_pick(page, post.external_id) for post in Post.objects.exclude(pk__in=slate)]
+    outranked = [e for e in explanations if e.status == "outranked"]
+    assert len(outranked) == row.candidate_count - len(slate)
+    assert min(e.rank for e in outranked) > len(slate)
+    assert all(e.ranked_count == row.candidate_count for e in outranked)
 
 
 @pytest.mark.parametrize(
-    ("name", "wish"),
+    ("name", "change"),
     [
         ("not_muted", lambda v, p: factories.mute(v, p.author)),
         (
@@ -100,9 +100,9 @@ def test_a_post_behind_the_slate_has_its_place_among_all(world):
                 member=v, target="post", target_key=p.pk, post=p, event_id="e", created_at=NOW
             ),
         ),
-        ("unseen", lambda v, p: v.seen.create(post=p, seen_at=NOW)),
+        ("not_seen", lambda v, p: v.seen_posts.create(post=p, seen_at=NOW)),
         (
-            "readable",
+            "in_readable_language",
             lambda v, p: (
                 Member.objects.filter(pk=v.pk).update(languages=["de"]),
                 Post.objects.filter(pk=p.pk).update(language="en"),
@@ -110,16 +110,16 @@ def test_a_post_behind_the_slate_has_its_place_among_all(world):
         ),
     ],
 )
-def test_the_viewers_own_wish_is_named(world, name, wish):
+def test_the_preference_filter_that_dropped_a_post_is_named(viewer, name, change):
     post = Post.objects.order_by("-pk").first()
-    wish(world, post)
-    found = explain_pick(serve_feed(), post.external_id)
-    assert (found.status, found.filter) == ("filtered", name)
-    assert found.parts is None
+    change(viewer, post)
+    explanation = explain_pick(serve_feed(), post.external_id)
+    assert (explanation.status, explanation.filter) == ("filtered", name)
+    assert explanation.parts is None
 
 
-def test_a_filter_that_is_added_to_a_feed_explains_what_it_drops(world, monkeypatch):
-    """By its own name and sentence: no other file has to know of it."""
+def test_a_new_preference_filter_explains_the_posts_it_drops(viewer, monkeypatch):
+    """With its own name and sentence. No other file has to change."""
     post = Post.objects.order_by("-pk").first()
 
     @explained_filter("You asked for posts with a picture.")
@@ -127,13 +127,13 @@ def test_a_filter_that_is_added_to_a_feed_explains_what_it_drops(world, monkeypa
         return candidates.post_ids != post.pk
 
     monkeypatch.setattr(feeds, "PREFERENCE_FILTERS", (*feeds.PREFERENCE_FILTERS, has_picture))
-    found = explain_pick(serve_feed(), post.external_id)
-    assert (found.status, found.filter) == ("filtered", "has_picture")
-    assert found.sentence == "You asked for posts with a picture."
+    explanation = explain_pick(serve_feed(), post.external_id)
+    assert (explanation.status, explanation.filter) == ("filtered", "has_picture")
+    assert explanation.sentence == "You asked for posts with a picture."
 
 
-def test_a_mandatory_filter_that_is_added_to_a_feed_tells_nothing(world, monkeypatch):
-    """A post that it drops is as unknown as one that is not there."""
+def test_a_new_mandatory_filter_discloses_nothing(viewer, monkeypatch):
+    """A post that it drops gets the same answer as a missing post."""
     page, post = serve_feed(), Post.objects.order_by("-pk").first()
     monkeypatch.setattr(
         feeds, "MANDATORY_FILTERS", (*feeds.MANDATORY_FILTERS, mandatory_filter(lambda query, c: c.post_ids != post.pk))
@@ -142,37 +142,37 @@ def test_a_mandatory_filter_that_is_added_to_a_feed_tells_nothing(world, monkeyp
         explain_pick(page, post.external_id)
 
 
-def test_what_the_viewer_may_not_know_is_as_unknown_as_what_is_not_there(world):
-    """Who blocked whom, what is private, what was removed: one and the same answer."""
+def test_hidden_posts_get_the_same_answer_as_missing_posts(viewer):
+    """A blocked author's, a private, a removed and a missing post give the same answer."""
     page = serve_feed()
     post, private, removed = Post.objects.order_by("-pk")[:3]
-    factories.block(post.author, world)
+    factories.block(post.author, viewer)
     Post.objects.filter(pk=private.pk).update(visibility=3)
     Post.objects.filter(pk=removed.pk).update(removed_at=NOW)
     answers = set()
     for name in (post.external_id, private.external_id, removed.external_id, "none at all"):
-        with pytest.raises(PostNotVisible) as refused:
+        with pytest.raises(PostNotVisible) as raised:
             explain_pick(page, name)
-        answers.add(str(refused.value).replace(name, "…"))
+        answers.add(str(raised.value).replace(name, "…"))
     assert len(answers) == 1
 
 
-def test_a_request_is_its_viewers_only(world):
+def test_a_request_is_explained_to_its_own_viewer_only(viewer):
     page = serve_feed()
     factories.member("somebody")
-    for request_id, viewer in ((page.request_id, "somebody"), (uuid4(), "viewer")):
+    for request_id, viewer_id in ((page.request_id, "somebody"), (uuid4(), "viewer")):
         with pytest.raises(UnknownRequest):
-            explain(request_id=request_id, post_id=page.picks[0].post.id, viewer_id=viewer, now=NOW)
+            explain(request_id=request_id, post_id=page.picks[0].post.id, viewer_id=viewer_id, now=NOW)
 
 
 @pytest.mark.parametrize("engine", ["plain", "wasm_simd"])
 @pytest.mark.parametrize("feed", ["discovery", "following", "trending", "non_personalized"])
-def test_a_request_is_ranked_again_to_the_same_bytes(world, monkeypatch, engine, feed):
+def test_a_replayed_request_gives_the_same_bytes(viewer, monkeypatch, engine, feed):
     monkeypatch.setattr(
         "recommendations.services.serving.recommend.assign_engine", lambda _: EngineAssignment(engine, "c")
     )
     for author in Member.objects.filter(external_id__startswith="author")[:9]:
-        factories.follow(world, author)
+        factories.follow(viewer, author)
     page = serve_feed(feed=feed, limit=20)
     assert page.picks
     wiring.reset_parts()
@@ -181,7 +181,7 @@ def test_a_request_is_ranked_again_to_the_same_bytes(world, monkeypatch, engine,
 
 @dataclass(frozen=True, slots=True)
 class LaterPolicy(Policy):
-    """The settings of a later release: another default, and the weight of a part more."""
+    """The settings of a later release: another default, and the weight of a new part."""
 
     taste: float = ranged_field(9.0, 0, 10, "Weight of the similarity to what the viewer liked.")
     sparkle: float = ranged_field(5.0, 0, 10, "Weight of a new part.")
@@ -189,7 +189,7 @@ class LaterPolicy(Policy):
 
 @dataclass(frozen=True, slots=True)
 class WrongPolicy(Policy):
-    """The settings of a release that gave a new part a neutral value which has a say."""
+    """The settings of a release whose new part wrongly has a neutral value that changes scores."""
 
     sparkle: float = ranged_field(5.0, 0, 10, "Weight of a new part.", neutral=5)
 
@@ -203,20 +203,20 @@ class Sparkle:
         return (candidates.post_ids % 7).astype(np.float32)
 
 
-def later(feed):
-    """Return *feed* as a later release has it: with one scorer more, in front of the others."""
+def add_sparkle(feed):
+    """Return *feed* as in a later release: with one more scorer, in front of the others."""
 
-    def changed(**parts):
+    def with_sparkle(**parts):
         pipeline = feed(**parts)
         return replace(pipeline, scorers=(Sparkle(), *pipeline.scorers))
 
-    return changed
+    return with_sparkle
 
 
 @pytest.mark.parametrize("engine", ["plain", "wasm_simd"])
 @pytest.mark.parametrize("feed", ["discovery", "trending"])
-def test_a_request_of_an_earlier_release_is_ranked_again_to_the_same_bytes(world, monkeypatch, engine, feed):
-    """Whatever columns, fields, settings and score parts were added or removed since, as long as none has a say."""
+def test_a_replayed_request_of_an_earlier_release_gives_the_same_bytes(viewer, monkeypatch, engine, feed):
+    """For any columns, fields, settings and score parts added or removed since, as long as they change no score."""
     assigned = EngineAssignment(engine, "c")
     monkeypatch.setattr("recommendations.services.serving.recommend.assign_engine", lambda _: assigned)
     page = serve_feed(feed=feed, limit=20)
@@ -225,22 +225,22 @@ def test_a_request_of_an_earlier_release_is_ranked_again_to_the_same_bytes(world
     packed = factories.other_release(zlib.decompress(row.packed_inputs), without=unused, **{"c.gone": np.ones(3)})
     FeedInputs.objects.update(packed_inputs=zlib.compress(packed))
     monkeypatch.setattr(inputs, "Policy", LaterPolicy)
-    monkeypatch.setattr(feeds, feed, later(getattr(feeds, feed)))
+    monkeypatch.setattr(feeds, feed, add_sparkle(getattr(feeds, feed)))
     wiring.reset_parts()
     assert replay.replay(request_id=page.request_id).is_identical
     slate = set(np.frombuffer(FeedRequest.objects.get().post_ids, "<i8").tolist())
-    behind = [explain_pick(page, post.external_id) for post in Post.objects.exclude(pk__in=slate)[:5]]
-    assert {found.status for found in behind} <= {"outranked", "not_a_candidate"}
+    explanations = [explain_pick(page, post.external_id) for post in Post.objects.exclude(pk__in=slate)[:5]]
+    assert {explanation.status for explanation in explanations} <= {"outranked", "not_a_candidate"}
 
 
-def test_a_part_that_was_added_and_has_a_say_is_no_replay_of_the_same(world, monkeypatch):
+def test_a_new_part_that_changes_scores_is_not_identical(viewer, monkeypatch):
     page = serve_feed()
     monkeypatch.setattr(inputs, "Policy", WrongPolicy)
-    monkeypatch.setattr(feeds, "discovery", later(feeds.discovery))
+    monkeypatch.setattr(feeds, "discovery", add_sparkle(feeds.discovery))
     assert not replay.replay(request_id=page.request_id).is_identical
 
 
-def test_a_spoiled_record_is_told_from_a_true_one(world):
+def test_a_modified_record_is_not_identical(viewer):
     page = serve_feed()
     row = FeedRequest.objects.get()
     order = np.frombuffer(row.post_ids, "<i8")[::-1].tobytes()
@@ -248,58 +248,60 @@ def test_a_spoiled_record_is_told_from_a_true_one(world):
     assert not replay.replay(request_id=page.request_id).is_identical
 
 
-def test_without_its_inputs_a_request_is_not_ranked_again(world):
+def test_a_request_without_its_inputs_cannot_be_replayed(viewer):
     page = serve_feed()
-    again = f"{page.request_id}"
+    request_id = f"{page.request_id}"
     out = StringIO()
-    call_command("replay", again, stdout=out)
+    call_command("replay", request_id, stdout=out)
     assert "byte for byte" in out.getvalue()
     PostEmbedding.objects.update(changed_at=NOW + timedelta(days=1))
-    with pytest.raises(InputsUnavailable, match="another vector"):
+    with pytest.raises(InputsUnavailable, match="the vector of a post has changed"):
         replay.replay(request_id=page.request_id)
     PostEmbedding.objects.filter(post__external_id=page.picks[0].post.id).delete()
     PostEmbedding.objects.update(changed_at=NOW)
-    with pytest.raises(InputsUnavailable, match="no vector"):
+    with pytest.raises(InputsUnavailable, match="a post has no vector"):
         replay.replay(request_id=page.request_id)
     retention.delete_expired_records(now=NOW + timedelta(days=6))
     assert FeedInputs.objects.count() == 1
     retention.delete_expired_records(now=NOW + timedelta(days=8))
     assert FeedInputs.objects.count() == 0
-    with pytest.raises(CommandError, match="not kept"):
-        call_command("replay", again)
+    with pytest.raises(CommandError, match="its inputs were not stored, or have expired"):
+        call_command("replay", request_id)
 
 
-def test_only_a_share_of_requests_keeps_its_inputs(world, settings, monkeypatch):
+def test_only_the_replay_share_of_requests_stores_its_inputs(viewer, settings, monkeypatch):
     monkeypatch.setattr(settings.ENV, "replay_share", 0.0)
     page = serve_feed()
     assert not FeedInputs.objects.exists()
     slate = np.frombuffer(FeedRequest.objects.get().post_ids, "<i8").tolist()
-    behind = Post.objects.exclude(pk__in=slate).last()
-    assert explain_pick(page, behind.external_id).status in ("not_in_slate", "filtered")
+    unpicked = Post.objects.exclude(pk__in=slate).last()
+    assert explain_pick(page, unpicked.external_id).status in ("not_in_slate", "filtered")
 
 
-def test_the_api_says_the_same(world, client, settings, monkeypatch):
+def test_the_api_returns_the_explanation(viewer, client, settings, monkeypatch):
     page = serve_feed()
     pick = page.picks[0]
     monkeypatch.setattr(settings.ENV, "api_open", True)
     address = f"/api/v1/requests/{page.request_id}/explain/{pick.post.id}"
-    answer = client.get(address, {"viewer": "viewer"}).json()
-    missing = client.get(address)
-    assert (answer["status"], answer["rank"]) == ("served", 1)
-    assert missing.status_code == 400
+    body = client.get(address, {"viewer": "viewer"}).json()
+    without_viewer = client.get(address)
+    assert (body["status"], body["rank"]) == ("served", 1)
+    assert without_viewer.status_code == 400
 
 
-@pytest.mark.parametrize("door", ["similar", "search"])
-def test_similar_and_found_posts_are_explained_too(fresh_wiring, door):
+@pytest.mark.parametrize("entry_point", ["similar", "search"])
+def test_similar_posts_and_search_results_are_explained(fresh_wiring, entry_point):
     factories.member("seeker")
     rows = factories.posts(factories.member(), 12)
     factories.embed_all_posts()
     page = (
         find_similar(post_id=rows[0].external_id, viewer_id="seeker", limit=3, now=NOW)
-        if door == "similar"
+        if entry_point == "similar"
         else search(viewer_id="seeker", space="content", text="about post", limit=3, now=NOW)
     )
     records.record_served(now=NOW)
-    found = explain(request_id=page.request_id, post_id=page.picks[1].post.id, viewer_id="seeker", now=NOW)
-    assert (found.status, found.rank) == ("served", 2)
-    assert found.parts == pytest.approx(page.picks[1].parts) and sum(found.parts.values()) == pytest.approx(found.score)
+    explanation = explain(request_id=page.request_id, post_id=page.picks[1].post.id, viewer_id="seeker", now=NOW)
+    assert (explanation.status, explanation.rank) == ("served", 2)
+    assert explanation.parts == pytest.approx(page.picks[1].parts) and sum(explanation.parts.values()) == pytest.approx(
+        explanation.score
+    )

@@ -1,4 +1,4 @@
-"""What a cache loses costs time and never a leak: lost purges, a Redis that goes away, budgets, outcomes that count."""
+"""A cache failure costs time and never leaks: lost invalidations, an unreachable Redis, budgets and metrics."""
 
 from datetime import timedelta
 
@@ -26,8 +26,8 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_wiring")]
 
 @pytest.fixture(autouse=True)
 def run_on_commit_now(monkeypatch):
-    """Let what waits for the commit happen at once: a test's transaction has none."""
-    monkeypatch.setattr(transaction, "on_commit", lambda act, **_: act())
+    """Run on-commit callbacks at once: a test's transaction is never committed."""
+    monkeypatch.setattr(transaction, "on_commit", lambda callback, **_: callback())
 
 
 @pytest.fixture
@@ -39,68 +39,68 @@ def viewer():
     return viewer
 
 
-def ids(now=NOW, **asked):
-    return [pick.post.id for pick in recommend(member_id="viewer", now=now, limit=50, **asked).picks]
+def ids(now=NOW, **options):
+    return [pick.post.id for pick in recommend(member_id="viewer", now=now, limit=50, **options).picks]
 
 
-def outcome(cache, kind):
-    return REGISTRY.get_sample_value("recsys_cache_requests_total", {"cache": cache, "outcome": kind}) or 0
+def count_requests(cache, name):
+    return REGISTRY.get_sample_value("recsys_cache_requests_total", {"cache": cache, "outcome": name}) or 0
 
 
 @pytest.mark.parametrize("change", ["block", "private", "removed", "sensitive"])
-def test_a_purge_that_is_lost_leaks_nothing(viewer, monkeypatch, change):
-    """A worker may die between its commit and the purge, or Redis may not hear it."""
-    monkeypatch.setattr(RedisSlates, "purge", lambda *of: None)
-    monkeypatch.setattr(RedisSlates, "retire", lambda *of: None)
+def test_a_lost_invalidation_leaks_nothing(viewer, monkeypatch, change):
+    """A worker may die between its commit and the purge, or the command may not reach Redis."""
+    monkeypatch.setattr(RedisSlates, "purge", lambda *_: None)
+    monkeypatch.setattr(RedisSlates, "retire", lambda *_: None)
     shown = ids()
     post = Post.objects.get(external_id=shown[0])
     if change == "block":
-        set_relationship(member_id=post.author.external_id, kind="block", other_id="viewer", is_on=True, now=NOW)
+        set_relationship(member_id=post.author.external_id, kind="block", target_id="viewer", is_on=True, now=NOW)
     elif change == "private":
         Post.objects.filter(pk=post.pk).update(visibility=Visibility.PRIVATE)
     elif change == "removed":
         remove_posts(post_ids=[post.pk], now=NOW)
     else:
         Post.objects.filter(pk=post.pk).update(sensitivity=2)
-    again = recommend(member_id="viewer", now=NOW, limit=50)
-    assert again.cached, "the kept slate is served"
-    assert shown[0] not in [pick.post.id for pick in again.picks]
+    page = recommend(member_id="viewer", now=NOW, limit=50)
+    assert page.cached, "the cached slate is served"
+    assert shown[0] not in [pick.post.id for pick in page.picks]
 
 
-def test_hits_stale_hits_and_misses_are_told_apart(viewer):
-    before = {kind: outcome("slates", kind) for kind in ("hit", "stale", "miss")}
+def test_hits_stale_hits_and_misses_are_counted_separately(viewer):
+    before = {kind: count_requests("slates", kind) for kind in ("hit", "stale", "miss")}
     ids(), ids(), ids(now=NOW + timedelta(seconds=400)), ids(now=NOW + timedelta(seconds=2000))
-    assert {kind: outcome("slates", kind) - count for kind, count in before.items()} == {
+    assert {kind: count_requests("slates", kind) - count for kind, count in before.items()} == {
         "hit": 1,
         "stale": 1,
         "miss": 2,
     }
 
 
-def test_vectors_of_posts_are_read_once_and_anew_when_they_change(viewer, django_assert_num_queries):
+def test_vectors_of_posts_are_read_once_and_again_after_a_change(viewer, django_assert_num_queries):
     post = Post.objects.first()
-    asked = {post.pk}
-    (first,) = learn.load_post_vectors(asked, NOW).values()
+    post_ids = {post.pk}
+    (first,) = learn.load_post_vectors(post_ids, NOW).values()
     with django_assert_num_queries(0):
-        (again,) = learn.load_post_vectors(asked, NOW).values()
-    np.testing.assert_array_equal(first, again)
+        (second,) = learn.load_post_vectors(post_ids, NOW).values()
+    np.testing.assert_array_equal(first, second)
     PostEmbedding.objects.filter(post=post).update(vector=np.eye(1, 64, dtype="<f4").tobytes())
     invalidate.invalidate_posts([post.pk])
-    (changed,) = learn.load_post_vectors(asked, NOW).values()
-    assert changed[0] == 1 and outcome("post_vectors", "hit") > 0
+    (changed,) = learn.load_post_vectors(post_ids, NOW).values()
+    assert changed[0] == 1 and count_requests("post_vectors", "hit") > 0
 
 
-def test_a_reworded_post_s_vector_does_not_stay_in_the_cache(viewer):
-    """Embedding it anew is the event: whoever does it, and by whichever way it was asked for."""
+def test_an_edited_post_gets_a_new_vector_in_the_cache(viewer):
+    """Embedding the post invalidates its cached vector, whichever entry point caused it."""
     post = Post.objects.first()
     before = learn.load_post_vectors({post.pk}, NOW)[post.pk]
     PostEmbedding.objects.filter(post=post).delete()
-    Post.objects.filter(pk=post.pk).update(text="wholly other words")
+    Post.objects.filter(pk=post.pk).update(text="completely different words")
     factories.embed_all_posts()
     assert not np.array_equal(learn.load_post_vectors({post.pk}, NOW)[post.pk], before)
 
 
-def test_what_lies_over_its_budget_is_swept_and_counted(viewer, monkeypatch):
+def test_a_sweep_evicts_and_counts_the_entries_beyond_the_budget(viewer, monkeypatch):
     for number in range(4):
         recommend(member_id=f"author-{number}", now=NOW + timedelta(seconds=number))
     posts = list(Post.objects.values_list("pk", flat=True))
@@ -115,17 +115,17 @@ def test_what_lies_over_its_budget_is_swept_and_counted(viewer, monkeypatch):
         assert REGISTRY.get_sample_value("recsys_shared_cache_bytes", {"cache": cache}) > entries * 100
     page_cache().clear()
     assert not recommend(member_id="author-0", now=NOW + timedelta(seconds=10)).cached, (
-        "the one served longest ago went"
+        "the least recently served member was evicted"
     )
     assert recommend(member_id="author-3", now=NOW + timedelta(seconds=10)).cached
-    later = sweep.sweep_caches(now=NOW + timedelta(days=2))
-    assert later["slates"].expired > 0 and later["slates"].entries == 0
+    later_sweep = sweep.sweep_caches(now=NOW + timedelta(days=2))
+    assert later_sweep["slates"].expired > 0 and later_sweep["slates"].entries == 0
 
 
-def test_a_redis_that_goes_away_costs_time_only(viewer, monkeypatch):
+def test_without_redis_feeds_are_the_same(viewer, monkeypatch):
     shown = ids()
-    gone = settings.ENV.model_copy(update={"cache_redis_url": "redis://127.0.0.1:1/0"})
-    monkeypatch.setattr(settings, "ENV", gone)
+    unreachable = settings.ENV.model_copy(update={"cache_redis_url": "redis://127.0.0.1:1/0"})
+    monkeypatch.setattr(settings, "ENV", unreachable)
     wiring.reset_parts()
     assert set(ids()) == set(shown)
     assert learn.load_post_vectors({Post.objects.first().pk}, NOW)

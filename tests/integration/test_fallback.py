@@ -1,4 +1,4 @@
-"""A feed is never empty while there is something to show: what stands behind each failure, and who makes the next."""
+"""A feed is not empty while there are posts to show: the fallback of each failure, and the refresh of stale slates."""
 
 from datetime import timedelta
 from uuid import uuid4
@@ -7,9 +7,11 @@ import pytest
 from django.db import DatabaseError
 
 from recommendations import task_queue
+from recommendations.engines.plain import PlainEngine
 from recommendations.engines.wasm_simd import WasmEngine
 from recommendations.models import Post, SeenPost
-from recommendations.ports import EngineError
+from recommendations.pipeline.sources.followed import FollowedAuthors
+from recommendations.ports import EngineError, VectorError
 from recommendations.services import invalidate, wiring
 from recommendations.services.content.publish import remove_posts
 from recommendations.services.errors import FactsUnavailable
@@ -17,7 +19,9 @@ from recommendations.services.learning import learn
 from recommendations.services.serving import records, refresh
 from recommendations.services.serving.cursors import write_cursor
 from recommendations.services.serving.pages import page_cache
-from recommendations.services.serving.recommend import recommend
+from recommendations.services.serving.query import EngineAssignment, assign_engine, build_query, get_viewer
+from recommendations.services.serving.recommend import FEEDS, recommend
+from recommendations.services.serving.slates import find_slate
 from recommendations.stores import resident_profiles
 from recommendations.stores.resident_catalogue import ResidentCatalogue
 from tests import factories
@@ -35,29 +39,29 @@ def viewer():
     return viewer
 
 
-def page(**asked):
-    return recommend(member_id="viewer", **{"now": NOW, **asked})
+def page(**options):
+    return recommend(member_id="viewer", **{"now": NOW, **options})
 
 
-def ids(found):
-    return [pick.post.id for pick in found.picks]
+def ids(page):
+    return [pick.post.id for pick in page.picks]
 
 
-def fail(error):
+def raise_always(error):
     def failing(*args, **kwargs):
         raise error
 
     return failing
 
 
-def test_an_engine_that_fails_again_and_again_is_not_asked_for_a_while(viewer, monkeypatch):
-    asked = []
+def test_an_engine_that_fails_repeatedly_is_not_called_for_a_while(viewer, monkeypatch):
+    calls = []
 
     def score(*args):
-        asked.append(1)
+        calls.append(1)
         raise EngineError("no")
 
-    def fresh(seconds):
+    def build_page(seconds):
         wiring.slate_cache().purge([viewer.pk])
         page_cache().clear()
         return page(now=NOW + timedelta(seconds=seconds))
@@ -65,41 +69,41 @@ def test_an_engine_that_fails_again_and_again_is_not_asked_for_a_while(viewer, m
     with monkeypatch.context() as patch:
         patch.setattr(WasmEngine, "score", score)
         for second in range(8):
-            found = fresh(second)
-            assert (found.engine, found.fallback, len(found.picks)) == ("plain", "plain", 20)
-        assert len(asked) == 5
-    assert fresh(10).fallback == "plain"
-    assert fresh(30).fallback == ""
+            built_page = build_page(second)
+            assert (built_page.engine, built_page.fallback, len(built_page.picks)) == ("plain", "plain", 20)
+        assert len(calls) == 5
+    assert build_page(10).fallback == "plain"
+    assert build_page(30).fallback == ""
 
 
-def test_a_stale_slate_is_served_while_a_worker_makes_the_next(viewer, monkeypatch):
-    asked = []
-    monkeypatch.setattr(task_queue, "enqueue", lambda name, kwargs=None, **_: asked.append((name, kwargs)))
+def test_a_stale_slate_is_served_while_a_worker_builds_a_new_one(viewer, monkeypatch):
+    enqueued = []
+    monkeypatch.setattr(task_queue, "enqueue", lambda name, kwargs=None, **_: enqueued.append((name, kwargs)))
     first, later = page(), NOW + timedelta(seconds=400)
     assert [page(now=later).request_id for _ in range(3)] == [first.request_id] * 3
-    wanted = [(name, kwargs) for name, kwargs in asked if name == task_queue.REFRESH_SLATE]
-    assert wanted == [(task_queue.REFRESH_SLATE, {"member_id": viewer.pk, "feed": "discovery"})]
-    refresh.refresh_slate(**wanted[0][1], now=later)
+    refreshes = [(name, kwargs) for name, kwargs in enqueued if name == task_queue.REFRESH_SLATE]
+    assert refreshes == [(task_queue.REFRESH_SLATE, {"member_id": viewer.pk, "feed": "discovery"})]
+    refresh.refresh_slate(**refreshes[0][1], now=later)
     after = page(now=later)
     assert after.cached and after.request_id != first.request_id
 
 
-def test_when_the_catalogue_cannot_be_read_the_last_good_slate_is_served(viewer, monkeypatch):
-    good = page()
+def test_the_last_good_slate_is_served_if_the_catalogue_cannot_be_read(viewer, monkeypatch):
+    good_page = page()
     invalidate.retire_slates([viewer.pk])
     wiring.reset_parts()
-    monkeypatch.setattr(ResidentCatalogue, "refresh", fail(DatabaseError("gone")))
-    found = page()
-    assert (found.fallback, ids(found)) == ("last_good", ids(good))
-    remove_posts(post_ids=Post.objects.filter(external_id=ids(good)[0]).values_list("pk", flat=True), now=NOW)
-    assert ids(page())[:19] == ids(good)[1:]  # the last look holds for it too
+    monkeypatch.setattr(ResidentCatalogue, "refresh", raise_always(DatabaseError("gone")))
+    fallback_page = page()
+    assert (fallback_page.fallback, ids(fallback_page)) == ("last_good", ids(good_page))
+    remove_posts(post_ids=Post.objects.filter(external_id=ids(good_page)[0]).values_list("pk", flat=True), now=NOW)
+    assert ids(page())[:19] == ids(good_page)[1:]  # the final check applies to it, too
     wiring.slate_cache().purge([viewer.pk])
     page_cache().clear()
     with pytest.raises(FactsUnavailable, match="none is kept"):
         page()
 
 
-def test_a_kept_slate_of_which_all_was_seen_is_made_anew(viewer):
+def test_a_cached_slate_whose_posts_were_all_seen_is_rebuilt(viewer):
     first = page(limit=100)
     second = page(limit=100, cursor=first.next_cursor)
     seen = Post.objects.filter(external_id__in=ids(first) + ids(second)[:50])
@@ -107,39 +111,134 @@ def test_a_kept_slate_of_which_all_was_seen_is_made_anew(viewer):
     assert len(page().picks) == 20
 
 
+def test_what_the_final_check_refused_is_left_out_of_the_slate_that_is_made_instead(viewer):
+    """The catalogue has not followed yet: without that, the new slate would be the same, and the page empty."""
+    page()
+    refused = wiring.slate_cache().get(viewer.pk, "discovery").post_ids.tolist()
+    assert len(refused) == 120
+    gone = set(Post.objects.filter(pk__in=refused).values_list("external_id", flat=True))
+    remove_posts(post_ids=refused, now=NOW)
+    found = page()
+    assert len(found.picks) == 20 and not gone & set(ids(found))
+    assert (found.positions, found.before) == (tuple(range(20)), ())
+    rest = page(cursor=found.next_cursor, limit=100)
+    assert len(set(ids(found)) | set(ids(rest))) == 80
+
+
+def test_an_empty_feed_is_believed_only_if_every_source_answered(viewer, monkeypatch):
+    """Without a slate that was good once, there is no feed rather than an empty one."""
+    author = factories.member("author")
+    factories.posts(author, 3)
+    factories.follow(viewer, author)
+    wiring.resident_facts().clear()
+    later = NOW + timedelta(seconds=60)
+    assert len(page(feed="following", now=later).picks) == 3
+    monkeypatch.setattr(FollowedAuthors, "__call__", fail(RuntimeError("no")))
+    wiring.slate_cache().retire([viewer.pk])
+    page_cache().clear()
+    again = page(feed="following", now=later)
+    assert (again.fallback, len(again.picks)) == ("last_good", 3)
+    wiring.slate_cache().purge([viewer.pk])
+    page_cache().clear()
+    with pytest.raises(FactsUnavailable):
+        page(feed="following", now=later)
+
+
+def test_a_slate_is_served_as_it_is_then_stale_and_then_no_more(viewer, settings):
+    settings.ENV = settings.ENV.model_copy(update={"slate_fresh_seconds": 100, "slate_stale_seconds": 200})
+
+    def served(seconds):
+        """Return whether the slate of now is served then, as it is and as a stale one."""
+        page_cache().clear()
+        (slate,), _ = wiring.slate_cache().get_many_with_epoch(viewer.pk, ("discovery",))
+        at = NOW + timedelta(seconds=seconds)
+        choice = assign_engine("viewer")
+        query = build_query(get_viewer(at, pk=viewer.pk), choice, feed="discovery", now=at)
+        reading = find_slate(query, choice, get_viewer(at, pk=viewer.pk), None)
+        return reading.slate.request_id == slate.request_id, reading.is_stale
+
+    page()
+    assert [served(age) for age in (0, 99, 100, 199)] == [(True, False), (True, False), (True, True), (True, True)]
+    assert served(200) == (False, False) and served(-1) == (False, False)
+
+
 @pytest.mark.parametrize("recorded", [True, False])
-def test_pages_neither_repeat_nor_skip_though_every_slate_is_lost(viewer, recorded):
-    found, cursor = [], None
+def test_pages_neither_repeat_nor_skip_posts_although_every_slate_is_lost(viewer, recorded):
+    shown, cursor = [], None
     for _ in range(30):
-        part = page(limit=25, cursor=cursor)
-        found += ids(part)
+        next_page = page(limit=25, cursor=cursor)
+        shown += ids(next_page)
         if recorded:
             records.record_served(now=NOW)
             wiring.slate_cache().purge([viewer.pk])
-        if (cursor := part.next_cursor) is None:
+        if (cursor := next_page.next_cursor) is None:
             break
-    assert len(found) == len(set(found)) == 200
+    assert len(shown) == len(set(shown)) == 200
 
 
-def test_a_cursor_further_than_a_slate_reaches_is_the_end_of_a_fresh_slate(viewer):
-    """However far the lost slates were read: an offset that no cursor or record can hold is no error of the server."""
-    far = write_cursor(uuid4(), 2**16 - 1, ((uuid4(), 2**16 - 1),))
-    found = page(cursor=far)
-    assert found.picks == () and found.next_cursor
-    assert page(cursor=found.next_cursor).picks
+def test_a_cursor_beyond_the_slate_gives_the_end_of_a_new_slate(viewer):
+    """For any number of posts read in lost slates: an offset too large for a cursor or a record is no server error."""
+    cursor = write_cursor(uuid4(), 2**16 - 1, ((uuid4(), 2**16 - 1),))
+    last_page = page(cursor=cursor)
+    assert last_page.picks == () and last_page.next_cursor
+    assert page(cursor=last_page.next_cursor).picks
 
 
-def test_what_another_process_learned_is_used_at_once(viewer, monkeypatch):
-    """A profile is kept by its version, which the viewer's own facts name."""
+def test_a_profile_learned_by_another_process_is_used_at_once(viewer, monkeypatch):
+    """A profile is cached with its version, and the version is among the viewer's facts."""
     factories.interaction(viewer, Post.objects.first())
     learn.learn_interactions(member_ids=[viewer.pk], now=NOW)
-    read = []
-    real = resident_profiles.decode_profile
-    monkeypatch.setattr(resident_profiles, "profile_of", lambda *of: read.append(1) or real(*of))
+    decoded = []
+    real_decode = resident_profiles.decode_profile
+    monkeypatch.setattr(resident_profiles, "decode_profile", lambda *args: decoded.append(1) or real_decode(*args))
     for _ in range(3):
         page(explain=True)
-    assert len(read) == 1
+    assert len(decoded) == 1
     factories.interaction(viewer, Post.objects.last())
     learn.learn_interactions(member_ids=[viewer.pk], now=NOW + timedelta(seconds=1))
     page(explain=True)
-    assert len(read) == 2
+    assert len(decoded) == 2
+
+
+def test_the_control_engine_is_not_asked_twice_when_it_fails(viewer, monkeypatch):
+    asked = []
+
+    def score(*args):
+        asked.append(1)
+        raise EngineError("no")
+
+    monkeypatch.setattr(PlainEngine, "score", score)
+    found = page(choice=EngineAssignment("plain", "control"))
+    assert (found.engine, found.fallback, len(asked)) == ("none", "trending", 1)
+
+
+def test_a_vector_that_cannot_be_used_does_not_count_against_the_engine(viewer, monkeypatch):
+    """It is the fault of one query: the next one is asked for all the same."""
+    asked = []
+
+    def score(*args):
+        asked.append(1)
+        raise VectorError("not a number")
+
+    monkeypatch.setattr(WasmEngine, "score", score)
+    for second in range(8):
+        wiring.slate_cache().purge([viewer.pk])
+        page_cache().clear()
+        assert page(now=NOW + timedelta(seconds=second)).fallback == "plain"
+    assert len(asked) == 8
+
+
+@pytest.mark.parametrize("feed", FEEDS)
+def test_where_nothing_can_be_ranked_the_last_good_slate_is_served_or_the_feed_refused(viewer, monkeypatch, feed):
+    factories.follow(viewer, Post.objects.first().author)
+    good = page(feed=feed)
+    assert good.picks
+    wiring.slate_cache().retire([viewer.pk])
+    page_cache().clear()
+    monkeypatch.setattr(ResidentCatalogue, "load_facts", fail(RuntimeError("no")))
+    found = page(feed=feed)
+    assert (found.fallback, ids(found)) == ("last_good", ids(good))
+    wiring.slate_cache().purge([viewer.pk])
+    page_cache().clear()
+    with pytest.raises(FactsUnavailable, match="none is kept"):
+        page(feed=feed)

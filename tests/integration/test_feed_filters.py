@@ -1,4 +1,4 @@
-"""A feed of some posts only, of some fields only, and small on the wire."""
+"""Feeds that are filtered to some posts, limited to some fields, and small in transfer."""
 
 import gzip
 import json
@@ -40,7 +40,7 @@ def ids(page):
 
 @pytest.mark.parametrize("feed", ["discovery", "trending", "non_personalized"])
 @pytest.mark.parametrize(
-    "narrow, wanted",
+    "filters, is_accepted",
     [
         (FeedFilters(languages=("de",)), lambda n: n % 3 == 1),
         (FeedFilters(languages=("de", "en")), lambda n: n % 3 < 2),
@@ -49,34 +49,34 @@ def ids(page):
         (FeedFilters(max_age_hours=10.5), lambda n: n < 10),
         (FeedFilters(exclude=("p0", "p7", "nothing")), lambda n: n not in (0, 7)),
         (FeedFilters(languages=("en",), kinds=("image",), max_age_hours=30), lambda n: n % 3 == 0 and n % 2 and n < 30),
-        (FeedFilters(tags=("nobody-uses-it",)), lambda n: False),
+        (FeedFilters(tags=("unused-tag",)), lambda n: False),
     ],
 )
-def test_only_what_is_asked_for_comes(world, feed, narrow, wanted):
-    found = ids(recommend(member_id="ann", feed=feed, limit=100, filters=narrow, now=NOW))
-    assert found == {n for n in range(60) if wanted(n)}
-    kept = recommend(member_id="ann", feed=feed, limit=100, filters=narrow, now=NOW)
-    assert ids(kept) == found
-    assert kept.cached is bool(found)
+def test_only_posts_that_the_filters_accept_are_served(world, feed, filters, is_accepted):
+    fresh = ids(recommend(member_id="ann", feed=feed, limit=100, filters=filters, now=NOW))
+    assert fresh == {n for n in range(60) if is_accepted(n)}
+    cached = recommend(member_id="ann", feed=feed, limit=100, filters=filters, now=NOW)
+    assert ids(cached) == fresh
+    assert cached.cached is bool(fresh)
 
 
-def test_what_one_request_wants_is_not_what_another_gets(world):
+def test_the_filters_of_one_request_do_not_change_another(world):
     recommend(member_id="ann", limit=20, filters=FeedFilters(kinds=("image",)), now=NOW)
     page = recommend(member_id="ann", limit=100, now=NOW)
     assert not page.cached
     assert len(page.picks) == 60
 
 
-def test_pages_of_a_narrow_feed_neither_repeat_nor_skip(world):
-    narrow, seen, cursor = FeedFilters(kinds=("image",), exclude=("p1",)), [], None
+def test_pages_of_a_filtered_feed_neither_repeat_nor_skip(world):
+    filters, served, cursor = FeedFilters(kinds=("image",), exclude=("p1",)), [], None
     for _ in range(10):
-        page = recommend(member_id="ann", limit=8, cursor=cursor, filters=narrow, now=NOW)
-        seen += [pick.post.id for pick in page.picks]
-        wiring.slate_cache().purge([1, 2, 3]) if len(seen) == 16 else None
+        page = recommend(member_id="ann", limit=8, cursor=cursor, filters=filters, now=NOW)
+        served += [pick.post.id for pick in page.picks]
+        wiring.slate_cache().purge([1, 2, 3]) if len(served) == 16 else None
         cursor = page.next_cursor
         if cursor is None:
             break
-    assert sorted(seen) == sorted(f"p{n}" for n in range(3, 60, 2))
+    assert sorted(served) == sorted(f"p{n}" for n in range(3, 60, 2))
 
 
 @pytest.fixture
@@ -85,28 +85,28 @@ def api(world, client, monkeypatch):
     return client
 
 
-def test_by_the_api(api):
-    page = api.get("/api/v1/members/ann/feed?limit=50&kind=image&tag=tag1&tag=tag3&exclude=p1").json()
+def test_the_api_filters_a_feed(api):
+    page = api.get("/api/v1/members/ann/feed?limit=50&kind=image&tag=tag1&tag=tag3&exclude_post_id=p1").json()
     assert page["picks"]
     assert all(pick["post"]["kind"] == "image" for pick in page["picks"])
     assert {pick["post"]["tags"][0] for pick in page["picks"]} == {"tag1", "tag3"}
     assert "p1" not in [pick["post"]["id"] for pick in page["picks"]]
 
 
-def test_only_the_fields_that_are_asked_for_are_sent(api):
+def test_only_the_requested_fields_are_sent(api):
     page = api.get("/api/v1/members/ann/feed?fields=post.id&fields=score").json()
     assert all(set(pick) == {"post", "score"} and set(pick["post"]) == {"id"} for pick in page["picks"])
-    wrong = api.get("/api/v1/members/ann/feed?fields=secret")
-    assert wrong.status_code == 400
-    assert "post.text" in wrong.json()["detail"]
+    rejected = api.get("/api/v1/members/ann/feed?fields=secret")
+    assert rejected.status_code == 400
+    assert "post.text" in rejected.json()["detail"]
 
 
 def test_a_page_of_twenty_is_small(api):
-    answer = api.get("/api/v1/members/ann/feed?limit=20", headers={"Accept-Encoding": "gzip"})
-    assert answer["Content-Encoding"] == "gzip"
-    assert len(json.loads(gzip.decompress(answer.content))["picks"]) == 20
-    assert len(answer.content) <= 6 * 1024
+    response = api.get("/api/v1/members/ann/feed?limit=20", headers={"Accept-Encoding": "gzip"})
+    assert response["Content-Encoding"] == "gzip"
+    assert len(json.loads(gzip.decompress(response.content))["picks"]) == 20
+    assert len(response.content) <= 6 * 1024
 
 
-def test_a_problem_names_its_request(api):
+def test_a_problem_has_its_request_id(api):
     assert api.get("/api/v1/members/nobody/feed").json()["request_id"]

@@ -1,4 +1,4 @@
-"""The admin of flags as its people use it: forms in, rows and records out."""
+"""The admin of flags: forms, actions, roles, playground and YAML."""
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def fresh():
+def fresh_snapshot():
     snapshot.flag_snapshot.invalidate()
     create_roles()
     yield
@@ -42,15 +42,15 @@ def releaser(client):
 
 
 def inline_rows(prefix, *rows, initial=0):
-    """Return an inline's part of a form."""
+    """Return the form data of an inline."""
     counts = {"TOTAL_FORMS": len(rows), "INITIAL_FORMS": initial}
     fields = {f"{number}-{name}": value for number, row in enumerate(rows) for name, value in row.items()}
     return {f"{prefix}-{name}": value for name, value in (counts | fields).items()}
 
 
 def flag_form(*, variants=(), rules=(), prerequisites=(), **fields):
-    """Return what the editor's form sends."""
-    plain = {
+    """Return the form data of a flag."""
+    defaults = {
         "kind": "bool",
         "rollout_percentage": "0",
         "on_value": "true",
@@ -61,18 +61,18 @@ def flag_form(*, variants=(), rules=(), prerequisites=(), **fields):
     inlines = (
         inline_rows("variants", *variants) | inline_rows("rules", *rules) | inline_rows("prerequisites", *prerequisites)
     )
-    return plain | inlines | fields
+    return defaults | inlines | fields
 
 
 def page(name, obj=None):
     return reverse(f"admin:flags_{name}", args=[obj.pk] if obj else None)
 
 
-def test_a_flag_is_made_by_the_form(editor):
-    """With variants, rules in their order and tags; typed values, no JSON; one record with a name and a reason."""
-    segment = Segment.objects.get(pk=segment_form("beta").pk)
+def test_the_form_creates_a_flag(editor):
+    """It saves variants, rules in order, tags and typed values, and records the author and the reason."""
+    segment = Segment.objects.get(pk=create_segment("beta").pk)
     form = flag_form(
-        key="colour",
+        key="color",
         kind="string",
         is_enabled="on",
         rollout_percentage="30",
@@ -88,14 +88,14 @@ def test_a_flag_is_made_by_the_form(editor):
     )
     answer = editor.post(page("flag_add"), form)
     assert answer.status_code == 302, answer.context["errors"]
-    flag = Flag.objects.get(key="colour")
+    flag = Flag.objects.get(key="color")
     assert [(v.name, v.value, v.weight) for v in flag.variants.all()] == [("blue", "#00f", 3), ("red", "#f00", 1)]
     assert (flag.rules.get().segment, flag.tags, flag.default_value) == (segment, ["web", "new"], "none")
-    record = FlagChange.objects.get(key="colour")
-    assert (record.who, record.why, record.action) == ("ed", "a test", "made")
+    record = FlagChange.objects.get(key="color")
+    assert (record.actor_name, record.why, record.action) == ("ed", "a test", "created")
 
 
-def segment_form(key):
+def create_segment(key):
     apply_change(
         subject="segment",
         key=key,
@@ -111,72 +111,72 @@ def segment_form(key):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"on_value": "maybe"}, "Write true or false."),
-        ({"kind": "number", "on_value": "many"}, "Write a number"),
-        ({"kind": "json", "on_value": "{"}, "Write JSON"),
+        ({"on_value": "maybe"}, "Enter true or false, not"),
+        ({"kind": "number", "on_value": "many"}, "Enter a number"),
+        ({"kind": "json", "on_value": "{"}, "Enter valid JSON"),
         ({"rollout_percentage": "300"}, "less than or equal to 100"),
         ({"why": ""}, "This field is required"),
         ({"rules": [{"percentage": "5", "serves": "green", "position": "0"}]}, "There is no variant"),
-        ({"variants": [{"name": "a", "value": "maybe", "weight": "1", "position": "0"}]}, "Write true or false."),
-        ({"variants": [{"name": "on", "value": "true", "weight": "1", "position": "0"}]}, "has a meaning of its own"),
+        ({"variants": [{"name": "a", "value": "maybe", "weight": "1", "position": "0"}]}, "Enter true or false, not"),
+        ({"variants": [{"name": "on", "value": "true", "weight": "1", "position": "0"}]}, "is a reserved name"),
     ],
 )
-def test_what_is_wrong_is_said_in_the_form_and_nothing_is_saved(editor, fields, message):
+def test_the_form_shows_errors_and_saves_nothing(editor, fields, message):
     flag = factories.flag("f", at=now())
     answer = editor.post(page("flag_change", flag), flag_form(**fields))
     assert answer.status_code == 200 and message in answer.content.decode()
     assert FlagChange.objects.filter(key="f").count() == 1
 
 
-def test_a_change_by_the_form_is_recorded_and_its_history_leads_back(editor):
+def test_a_change_by_the_form_is_recorded_and_can_be_restored(editor):
     flag = factories.flag("f", at=now())
     editor.post(page("flag_change", flag), flag_form(is_enabled="on", rollout_percentage="40"))
     flag.refresh_from_db()
     assert (flag.is_enabled, flag.rollout_percentage) == (True, 40)
     history = editor.get(page("flag_history", flag)).content.decode()
     assert "rollout_percentage" in history and "by ed" in history
-    made = FlagChange.objects.filter(key="f").last()
-    address = reverse("admin:flags_flag_restore", args=[flag.pk, made.pk])
-    assert "rollout_percentage" in editor.get(address).content.decode()
-    assert editor.post(address, {"why": "no"}).status_code == 302
+    creation = FlagChange.objects.filter(key="f").last()
+    url = reverse("admin:flags_flag_restore", args=[flag.pk, creation.pk])
+    assert "rollout_percentage" in editor.get(url).content.decode()
+    assert editor.post(url, {"why": "no"}).status_code == 302
     flag.refresh_from_db()
     assert not flag.is_enabled and FlagChange.objects.filter(key="f").first().action == "restored"
     same = editor.post(page("flag_change", flag), flag_form(), follow=True)
-    assert "it is so already" in same.content.decode()
+    assert "the values are the same as before" in same.content.decode()
 
 
-def dialog(client, address, **fields):
-    """Answer the question that stands before an action."""
-    assert client.get(address).status_code == 200
-    return client.post(address, {"_form_submitted": "on", "why": "a test"} | fields)
+def dialog(client, url, **fields):
+    """Submit the dialog of an action."""
+    assert client.get(url).status_code == 200
+    return client.post(url, {"_form_submitted": "on", "why": "a test"} | fields)
 
 
-def test_a_flag_is_turned_off_from_the_list_and_from_its_page(editor):
+def test_a_flag_can_be_turned_off_from_the_list_and_from_its_page(editor):
     for name in ("turn_off", "turn_off_row"):
         flag = factories.flag(name, at=now(), is_enabled=True, rollout_percentage=100, needs_approval=True)
-        address = reverse(f"admin:flags_flag_{name}", args=[flag.pk])
-        assert not dialog(editor, address, why="").headers.get("HX-Redirect"), "without a reason it asks again"
-        assert dialog(editor, address).headers["HX-Redirect"]
+        url = reverse(f"admin:flags_flag_{name}", args=[flag.pk])
+        assert not dialog(editor, url, why="").headers.get("HX-Redirect"), "a reason is required"
+        assert dialog(editor, url).headers["HX-Redirect"]
         assert not Flag.objects.get(key=name).is_enabled
         assert FlagChange.objects.filter(key=name).first().action == "killed"
 
 
-def test_a_change_that_needs_approval_waits_for_a_second_person(client):
+def test_a_change_that_needs_approval_is_applied_by_a_second_person(client):
     sign_in(client, "Flag editor", "ed")
     flag = factories.flag("f", at=now(), needs_approval=True)
     answer = client.post(page("flag_change", flag), flag_form(is_enabled="on", needs_approval="on"), follow=True)
     assert "second person must approve" in answer.content.decode()
-    waiting = PendingChange.objects.get()
-    dialog(client, reverse("admin:flags_pendingchange_approve", args=[waiting.pk]))
-    assert not Flag.objects.get(key="f").is_enabled, "one does not approve one's own change"
+    pending = PendingChange.objects.get()
+    dialog(client, reverse("admin:flags_pendingchange_approve", args=[pending.pk]))
+    assert not Flag.objects.get(key="f").is_enabled, "the author cannot approve the change"
     client.logout()
     sign_in(client, "Flag releaser", "rob")
-    assert "is_enabled" in client.get(page("pendingchange_change", waiting)).content.decode()
-    dialog(client, reverse("admin:flags_pendingchange_approve", args=[waiting.pk]))
+    assert "is_enabled" in client.get(page("pendingchange_change", pending)).content.decode()
+    dialog(client, reverse("admin:flags_pendingchange_approve", args=[pending.pk]))
     assert Flag.objects.get(key="f").is_enabled
 
 
-def test_roles_see_and_do_what_is_theirs(client):
+def test_each_role_has_its_permissions(client):
     flag = factories.flag("f", at=now())
     sign_in(client, "Flag viewer", "vi")
     assert client.get(page("flag_changelist")).status_code == 200
@@ -185,7 +185,7 @@ def test_roles_see_and_do_what_is_theirs(client):
     assert client.get(page("flag_add")).status_code == 403
     assert client.get(reverse("admin:flags_flag_turn_off", args=[flag.pk])).status_code == 403
     assert client.get(reverse("admin:flags_flag_import_yaml")).status_code == 403
-    plan = plan_for("f")
+    plan = create_plan("f")
     client.logout()
     sign_in(client, "Flag editor", "ed")
     assert client.get(reverse("admin:flags_rolloutplan_start", args=[plan.pk])).status_code == 403
@@ -193,18 +193,18 @@ def test_roles_see_and_do_what_is_theirs(client):
     assert set(ROLES) <= set(Group.objects.values_list("name", flat=True))
 
 
-def plan_for(flag):
+def create_plan(flag):
     patch = {"flag": flag, "phases": [{"percentage": 5}, {"percentage": 50}]}
     apply_change(subject="plan", key="p", patch=patch, actor=Actor(system="test"), why="x", now=now(), create=True)
     return RolloutPlan.objects.get(key="p")
 
 
-def test_a_plan_is_written_by_the_form_and_steered_by_buttons(releaser):
+def test_a_plan_is_created_by_the_form_and_run_by_actions(releaser):
     flag = factories.flag("f", at=now())
     form = {"key": "mine", "flag": flag.pk, "why": "a test"}
     phases = [{"percentage": p, "hours": "24", "position": n} for n, p in enumerate(("5", "50"))]
-    guard = {
-        "reading": "feed_error_ratio",
+    guardrail = {
+        "gauge": "feed_error_ratio",
         "bound": "at_most",
         "threshold": "0.01",
         "window_minutes": "60",
@@ -213,73 +213,74 @@ def test_a_plan_is_written_by_the_form_and_steered_by_buttons(releaser):
         "position": "0",
     }
     answer = releaser.post(
-        page("rolloutplan_add"), form | inline_rows("phases", *phases) | inline_rows("guardrails", guard)
+        page("rolloutplan_add"), form | inline_rows("phases", *phases) | inline_rows("guardrails", guardrail)
     )
     assert answer.status_code == 302, answer.context["errors"]
     plan = RolloutPlan.objects.get(key="mine")
     assert plan.guardrails.get().on_breach == "pause"
-    seen = []
+    states = []
     for step in ("start", "pause", "resume", "stop"):
         dialog(releaser, reverse(f"admin:flags_rolloutplan_{step}", args=[plan.pk]))
-        seen.append(RolloutPlan.objects.get(key="mine").state)
-    assert seen == ["running", "paused", "running", "finished"]
+        states.append(RolloutPlan.objects.get(key="mine").state)
+    assert states == ["running", "paused", "running", "finished"]
     assert Flag.objects.get(key="f").rollout_percentage == 5
     template = RolloutPlan.objects.get(key="gradual")
     dialog(releaser, reverse("admin:flags_rolloutplan_copy", args=[template.pk]), flag="f")
     copied = RolloutPlan.objects.filter(flag=flag).exclude(key="mine").get()
-    page_of_copy = releaser.get(page("rolloutplan_change", copied)).content.decode()
-    assert "Start" in page_of_copy and "Step back" not in page_of_copy, "what can be done is offered"
+    copy_page = releaser.get(page("rolloutplan_change", copied)).content.decode()
+    assert "Start" in copy_page and "Step back" not in copy_page, "only allowed actions are offered"
     assert "advance" not in releaser.get(page("rolloutplan_history", plan)).content.decode()
 
 
-def test_a_segment_is_written_by_the_form(editor):
+def test_the_form_creates_a_segment(editor):
     condition = {"attribute": "age", "operator": "at_least", "values": "18", "position": "0"}
-    form = {"key": "adults", "meets": "all", "allowed_ids": "7\n 8 \n", "denied_ids": "", "why": "a test"}
+    form = {"key": "adults", "match": "all", "allowed_ids": "7\n 8 \n", "denied_ids": "", "why": "a test"}
     answer = editor.post(page("segment_add"), form | inline_rows("conditions", condition))
     assert answer.status_code == 302, answer.context["errors"]
     segment = Segment.objects.get(key="adults")
     assert (segment.allowed_ids, segment.conditions.get().values) == (["7", "8"], [18])
-    assert "Put ids on the lists" in (
+    assert "Put ids on the segment&#x27;s lists" in (
         editor.post(
             page("segment_add"),
-            {"key": "ids", "meets": "all", "why": "x"}
+            {"key": "ids", "match": "all", "why": "x"}
             | inline_rows("conditions", condition | {"attribute": "id", "operator": "in"}),
         ).content.decode()
     )
 
 
-def test_the_playground_says_what_a_member_gets_and_why(client):
+def test_the_playground_explains_a_members_value(client):
     sign_in(client, "Flag viewer")
     factories.flag("f", at=now(), is_enabled=True, rollout_percentage=100)
-    address = reverse("admin:flags_flag_playground")
-    assert client.get(address).status_code == 200
-    answer = client.get(address, {"flag": "f", "unit_id": "7", "assume": "region=DE"}).content.decode()
-    assert "true <span" in answer and "It decides." in answer
-    assert "is not name=value" in client.get(address, {"flag": "f", "unit_id": "7", "assume": "DE"}).content.decode()
-    assert "There is no flag" in client.get(address, {"flag": "gone", "unit_id": "7"}).content.decode()
+    url = reverse("admin:flags_flag_playground")
+    assert client.get(url).status_code == 200
+    answer = client.get(url, {"flag": "f", "unit_id": "7", "assumed_attributes": "region=DE"}).content.decode()
+    assert "true <span" in answer and "This rule decides." in answer
+    invalid = client.get(url, {"flag": "f", "unit_id": "7", "assumed_attributes": "DE"})
+    assert "Write each line as name=value" in invalid.content.decode()
+    assert "There is no flag" in client.get(url, {"flag": "gone", "unit_id": "7"}).content.decode()
 
 
-def test_yaml_goes_out_and_comes_in(editor):
+def test_yaml_can_be_exported_and_imported(editor):
     factories.flag("f", at=now())
     text = editor.get(reverse("admin:flags_flag_export_yaml")).content.decode()
     assert text == transfer.export_yaml()
-    address = reverse("admin:flags_flag_import_yaml")
+    url = reverse("admin:flags_flag_import_yaml")
     changed = text.replace("key: f\n", "key: g\n")
-    dry = editor.post(address, {"text": changed, "dry_run": "on", "why": "x"}).content.decode()
-    assert "flag g: made" in dry and not Flag.objects.filter(key="g").exists()
-    assert editor.post(address, {"text": changed, "why": "x"}).status_code == 302
+    dry = editor.post(url, {"text": changed, "dry_run": "on", "why": "x"}).content.decode()
+    assert "flag g: created" in dry and not Flag.objects.filter(key="g").exists()
+    assert editor.post(url, {"text": changed, "why": "x"}).status_code == 302
     assert Flag.objects.filter(key="g").exists()
-    assert "This is no YAML" in editor.post(address, {"text": "flags: {", "why": "x"}).content.decode()
+    assert "Invalid YAML" in editor.post(url, {"text": "flags: {", "why": "x"}).content.decode()
 
 
-def test_an_archived_flag_is_gone_from_the_list(editor):
+def test_an_archived_flag_is_hidden_from_the_list(editor):
     flag = factories.flag("gone", at=now())
     dialog(editor, reverse("admin:flags_flag_archive", args=[flag.pk]))
     assert "gone" not in editor.get(page("flag_changelist")).content.decode().split("result_list")[-1]
     assert "gone" in editor.get(page("flag_changelist") + "?archived=yes").content.decode()
 
 
-def test_the_record_is_read_only(releaser):
+def test_the_change_history_is_read_only(releaser):
     record = FlagChange.objects.get(key=factories.flag("f", at=now()).key)
     assert releaser.get(page("flagchange_changelist")).status_code == 200
     assert releaser.get(page("flagchange_change", record)).status_code == 200

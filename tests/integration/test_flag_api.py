@@ -27,13 +27,13 @@ JSON = "application/json"
 
 
 @pytest.fixture(autouse=True)
-def fresh():
+def fresh_snapshot():
     snapshot.flag_snapshot.invalidate()
     yield
     snapshot.flag_snapshot.invalidate()
 
 
-def person(name, *codenames):
+def create_user(name, *codenames):
     user = get_user_model().objects.create_user(name, is_staff=True)
     user.user_permissions.add(*Permission.objects.filter(content_type__app_label="flags", codename__in=codenames))
     return user
@@ -41,13 +41,13 @@ def person(name, *codenames):
 
 @pytest.fixture
 def editor(client):
-    client.force_login(person("ed", "view_flag", "change_flag"))
+    client.force_login(create_user("ed", "view_flag", "change_flag"))
     return client
 
 
 @pytest.fixture
 def releaser(client):
-    client.force_login(person("rob", "view_flag", "change_flag", "release_flag"))
+    client.force_login(create_user("rob", "view_flag", "change_flag", "release_flag"))
     return client
 
 
@@ -59,32 +59,34 @@ def patch(client, path, headers=None, **body):
     return client.patch(f"/api/v1/{path}", json.dumps(body), content_type=JSON, headers=headers or {"If-Match": "*"})
 
 
-def test_a_flag_is_made_read_changed_and_archived(editor):
-    made = post(editor, "flags", key="dark", description="Dark pages", tags=["web"], why="asked for")
-    assert (made.status_code, made.json()["version"], made.json()["is_enabled"]) == (201, 1, False)
+def test_a_flag_is_created_read_changed_and_archived(editor):
+    created = post(editor, "flags", key="dark", description="Dark pages", tags=["web"], why="asked for")
+    assert (created.status_code, created.json()["version"], created.json()["is_enabled"]) == (201, 1, False)
     read = editor.get("/api/v1/flags/dark")
-    assert read.headers["ETag"] == '"1"' and read.json() == made.json()
+    assert read.headers["ETag"] == '"1"' and read.json() == created.json()
     changed = patch(editor, "flags/dark", {"If-Match": '"1"'}, rollout_percentage=30, is_enabled=True, why="go")
     assert (changed.json()["rollout_percentage"], changed.json()["version"]) == (30.0, 2)
-    late = patch(editor, "flags/dark", {"If-Match": '"1"'}, rollout_percentage=40, why="go")
-    assert (late.status_code, late.json()["code"]) == (412, "version-conflict")
-    unsaid = editor.patch("/api/v1/flags/dark", json.dumps({"is_enabled": False, "why": "x"}), content_type=JSON)
-    assert (unsaid.status_code, unsaid.json()["code"]) == (428, "precondition-required")
-    wrong = patch(editor, "flags/dark", {"If-Match": "two"}, is_enabled=False, why="x")
-    assert (wrong.status_code, wrong.json()["errors"][0]["code"]) == (400, "invalid")
-    same = editor.get("/api/v1/flags/dark", headers={"If-None-Match": 'W/"1", W/"2"'})
-    assert (same.status_code, same.content, same.headers["ETag"]) == (304, b"", '"2"')
+    conflict = patch(editor, "flags/dark", {"If-Match": '"1"'}, rollout_percentage=40, why="go")
+    assert (conflict.status_code, conflict.json()["code"]) == (412, "version-conflict")
+    without_version = editor.patch(
+        "/api/v1/flags/dark", json.dumps({"is_enabled": False, "why": "x"}), content_type=JSON
+    )
+    assert (without_version.status_code, without_version.json()["code"]) == (428, "precondition-required")
+    invalid_version = patch(editor, "flags/dark", {"If-Match": "two"}, is_enabled=False, why="x")
+    assert (invalid_version.status_code, invalid_version.json()["errors"][0]["code"]) == (400, "invalid")
+    unchanged = editor.get("/api/v1/flags/dark", headers={"If-None-Match": 'W/"1", W/"2"'})
+    assert (unchanged.status_code, unchanged.content, unchanged.headers["ETag"]) == (304, b"", '"2"')
     assert editor.get("/api/v1/flags/dark", headers={"If-None-Match": '"1"'}).status_code == 200
     assert [f["key"] for f in editor.get("/api/v1/flags?tag=web").json()["flags"]] == ["dark"]
     assert [f["key"] for f in editor.get("/api/v1/flags?q=DARK&is_enabled=true").json()["flags"]] == ["dark"]
-    record = editor.get("/api/v1/flags/dark/changes").json()["changes"]
-    assert [(row["who"], row["why"], row["action"]) for row in record] == [
+    changes = editor.get("/api/v1/flags/dark/changes").json()["changes"]
+    assert [(row["actor"], row["why"], row["action"]) for row in changes] == [
         ("ed", "go", "changed"),
-        ("ed", "asked for", "made"),
+        ("ed", "asked for", "created"),
     ]
-    assert {"field": "rollout_percentage", "before": "0", "after": "30"} in record[0]["differences"]
-    back = post(editor, "flags/dark/restore", change_id=record[1]["id"], why="no")
-    assert back.json()["rollout_percentage"] == 0
+    assert {"field": "rollout_percentage", "before": "0", "after": "30"} in changes[0]["differences"]
+    restored = post(editor, "flags/dark/restore", change_id=changes[1]["id"], why="no")
+    assert restored.json()["rollout_percentage"] == 0
     assert editor.delete("/api/v1/flags/dark?why=done").status_code == 204
     assert "dark" not in [f["key"] for f in editor.get("/api/v1/flags").json()["flags"]]
 
@@ -94,18 +96,18 @@ def test_a_flag_is_made_read_changed_and_archived(editor):
     [
         ({"rollout_percentage": 200, "why": "x"}, "/rollout_percentage"),
         ({"variants": [{"name": "a", "value": 3}], "why": "x"}, "/variants/0/value"),
-        ({"colour": 1, "why": "x"}, "/colour"),
+        ({"color": 1, "why": "x"}, "/color"),
         ({"is_enabled": True}, "/why"),
     ],
 )
-def test_a_wrong_value_is_a_problem_that_points_to_it(editor, body, pointer):
+def test_an_invalid_value_is_a_problem_with_a_pointer(editor, body, pointer):
     factories.flag("f")
     answer = patch(editor, "flags/f", **body)
     assert (answer.status_code, answer.headers["Content-Type"]) == (400, "application/problem+json")
     assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
 
 
-def test_what_is_not_there_is_not_found(editor):
+def test_unknown_keys_are_not_found(editor):
     answers = [
         editor.get("/api/v1/flags/none"),
         patch(editor, "flags/none", why="x"),
@@ -119,24 +121,24 @@ def test_what_is_not_there_is_not_found(editor):
     assert post(editor, "flags", key="f", why="x").status_code == 409
 
 
-def test_roles_hold(client, monkeypatch):
-    """Nobody without a name writes, even where the API is open; viewers read; releasers roll out."""
+def test_each_role_has_its_permissions(client, monkeypatch):
+    """Anonymous requests cannot write, even with an open API. Viewers read; releasers roll out."""
     factories.flag("f")
     assert client.get("/api/v1/flags").status_code == 401
     monkeypatch.setattr(settings.ENV, "api_open", True)
     assert client.get("/api/v1/flags").status_code == 200
     assert patch(client, "flags/f", is_enabled=True, why="x").status_code in (401, 403)
-    client.force_login(person("vi", "view_flag"))
+    client.force_login(create_user("vi", "view_flag"))
     assert client.get("/api/v1/flags/f").status_code == 200
     assert post(client, "flags/f/explain", unit_id="u").status_code == 200
     assert patch(client, "flags/f", is_enabled=True, why="x").status_code == 403
-    client.force_login(person("ed", "change_flag"))
+    client.force_login(create_user("ed", "change_flag"))
     assert post(client, "rollouts", template="gradual", flag="f", why="x").status_code == 403
     assert not Flag.objects.get(key="f").is_enabled
 
 
-def test_a_key_with_the_scope_changes_flags_by_its_own_name(monkeypatch):
-    """And approves nothing: a second person does."""
+def test_a_key_with_the_write_scope_changes_flags_under_its_own_name(monkeypatch):
+    """A key cannot approve changes."""
     monkeypatch.setattr(settings.ENV, "api_open", True)
     factories.flag("f", needs_approval=True)
     factories.flag("g")
@@ -144,15 +146,15 @@ def test_a_key_with_the_scope_changes_flags_by_its_own_name(monkeypatch):
     keyed.force_authenticate(AnonymousUser(), token=SimpleNamespace(id="k1", scopes=frozenset({"flags:write"})))
     body = {"is_enabled": True, "why": "deployed"}
     assert keyed.patch("/api/v1/flags/g", body, format="json", headers={"If-Match": "*"}).status_code == 200
-    assert FlagChange.objects.filter(key="g").first().who == "system: key k1"
-    waiting = keyed.patch("/api/v1/flags/f", body, format="json", headers={"If-Match": "*"}).json()["id"]
-    assert keyed.post(f"/api/v1/approvals/{waiting}/approve").status_code in (401, 403)
+    assert FlagChange.objects.filter(key="g").first().actor_name == "system: key k1"
+    pending_id = keyed.patch("/api/v1/flags/f", body, format="json", headers={"If-Match": "*"}).json()["id"]
+    assert keyed.post(f"/api/v1/approvals/{pending_id}/approve").status_code in (401, 403)
     keyed.force_authenticate(AnonymousUser(), token=SimpleNamespace(id="k2", scopes=frozenset({"flags:read"})))
     assert keyed.patch("/api/v1/flags/g", body, format="json", headers={"If-Match": "*"}).status_code in (401, 403)
     assert keyed.post("/api/v1/flags/g/explain", {"unit_id": "u"}, format="json").status_code == 200
 
 
-def test_a_rollout_is_steered(releaser):
+def test_a_rollout_is_run_by_actions(releaser):
     factories.flag("f")
     key = post(releaser, "rollouts", template="gradual", flag="f", why="x").json()["key"]
     assert post(releaser, f"rollouts/{key}/start", why="go").json()["phase"] == 1
@@ -165,21 +167,21 @@ def test_a_rollout_is_steered(releaser):
 
 def test_approval_over_rest(client):
     factories.flag("f", needs_approval=True)
-    client.force_login(person("ed", "change_flag"))
-    asked = patch(client, "flags/f", is_enabled=True, why="please")
-    assert asked.status_code == 202 and asked.json()["differences"] == [
+    client.force_login(create_user("ed", "change_flag"))
+    pending = patch(client, "flags/f", is_enabled=True, why="please")
+    assert pending.status_code == 202 and pending.json()["differences"] == [
         {"field": "is_enabled", "before": "false", "after": "true"}
     ]
-    assert post(client, f"approvals/{asked.json()['id']}/approve").status_code == 403
-    client.force_login(person("rob", "change_flag", "release_flag"))
-    assert [row["asked_by"] for row in client.get("/api/v1/approvals").json()["approvals"]] == ["ed"]
-    assert post(client, f"approvals/{asked.json()['id']}/approve").status_code == 204
+    assert post(client, f"approvals/{pending.json()['id']}/approve").status_code == 403
+    client.force_login(create_user("rob", "change_flag", "release_flag"))
+    assert [row["requested_by"] for row in client.get("/api/v1/approvals").json()["approvals"]] == ["ed"]
+    assert post(client, f"approvals/{pending.json()['id']}/approve").status_code == 204
     assert Flag.objects.get(key="f").is_enabled
 
 
 def test_a_segment_over_rest(editor):
-    made = post(editor, "segments", key="de", conditions=[{"attribute": "region", "values": ["DE"]}], why="x")
-    assert made.status_code == 201
+    created = post(editor, "segments", key="de", conditions=[{"attribute": "region", "values": ["DE"]}], why="x")
+    assert created.status_code == 201
     changed = patch(editor, "segments/de", denied_ids=["7"], why="x")
     assert changed.json()["denied_ids"] == ["7"]
     assert [row["key"] for row in editor.get("/api/v1/segments").json()["segments"]] == ["de"]
@@ -190,11 +192,11 @@ def ofrep(client, path="", headers=None, **body):
     return client.post(url, json.dumps(body), content_type=JSON, headers=headers or {"If-Match": "*"})
 
 
-def test_all_flags_are_not_sent_again_while_they_and_the_context_are_the_same(editor):
+def test_the_etag_of_all_flags_covers_the_flags_and_the_context(editor):
     factories.flag("f", is_enabled=True, rollout_percentage=100)
     context = {"targetingKey": "u", "app": "1.2"}
     first = ofrep(editor, context=context)
-    flag = next(one for one in first.json()["flags"] if one["key"] == "f")
+    flag = next(row for row in first.json()["flags"] if row["key"] == "f")
     assert (flag["value"], flag["variant"], flag["reason"]) == (True, "on", "STATIC")
     tag = {"If-None-Match": first.headers["ETag"]}
     assert ofrep(editor, headers=tag, context=context).status_code == 304
@@ -212,7 +214,7 @@ def test_all_flags_are_not_sent_again_while_they_and_the_context_are_the_same(ed
         ({"context": {"targetingKey": 3}}, "TARGETING_KEY_MISSING"),
     ],
 )
-def test_a_context_that_cannot_be_used_says_why_in_the_protocols_words(editor, body, code):
+def test_an_invalid_context_is_an_error_of_the_protocol(editor, body, code):
     factories.flag("f")
     for path in ("", "/f"):
         answer = ofrep(editor, path, **body)
@@ -222,8 +224,8 @@ def test_a_context_that_cannot_be_used_says_why_in_the_protocols_words(editor, b
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_real_ofrep_client_gets_what_the_server_gets(live_server, monkeypatch):
-    """Booleans, texts, floats, objects, variants; and what is not there."""
+def test_a_remote_ofrep_client_gets_the_same_as_the_local_provider(live_server, monkeypatch):
+    """Booleans, strings, floats, variants, and a flag that does not exist."""
     monkeypatch.setattr(settings.ENV, "api_open", True)
     factories.flag("half", is_enabled=True, rollout_percentage=50)
     factories.flag(
@@ -231,13 +233,13 @@ def test_a_real_ofrep_client_gets_what_the_server_gets(live_server, monkeypatch)
     )
     variants = [{"name": "red", "value": "#f00"}, {"name": "blue", "value": "#00f"}]
     texts = {"on_value": "", "default_value": "", "off_value": ""}
-    factories.flag("colour", kind="string", is_enabled=True, rollout_percentage=100, variants=variants, **texts)
+    factories.flag("color", kind="string", is_enabled=True, rollout_percentage=100, variants=variants, **texts)
     provider = OFREPProvider(live_server.url)
     api.set_provider(provider, "remote")
     remote, local = api.get_client("remote"), api.get_client()
     for n in range(20):
         context = EvaluationContext(f"unit-{n}")
-        for kind, key, default in (("boolean", "half", False), ("float", "speed", 0.0), ("string", "colour", "")):
+        for kind, key, default in (("boolean", "half", False), ("float", "speed", 0.0), ("string", "color", "")):
             there = getattr(remote, f"get_{kind}_details")(key, default, context)
             here = getattr(local, f"get_{kind}_details")(key, default, context)
             assert (there.value, there.variant, there.reason) == (here.value, here.variant, here.reason)
@@ -253,9 +255,9 @@ def run(capsys, *words):
 
 
 def test_flags_from_the_command_line(capsys, tmp_path):
-    run(capsys, "set", "cli", "--make", "is_enabled=true", "tags=[web, new]", "--why", "made")
+    run(capsys, "set", "cli", "--create", "is_enabled=true", "tags=[web, new]", "--why", "made")
     get_user_model().objects.create_user("ann")
-    out = run(capsys, "rollout", "cli", "12.5%", "--why", "more", "--by", "ann")
+    out = run(capsys, "rollout", "cli", "12.5%", "--why", "more", "--user", "ann")
     assert "cli rollout_percentage: 0 -> 12.5" in out
     assert "12.5 %" in run(capsys, "list")
     listed = json.loads(run(capsys, "list", "--json"))
@@ -263,7 +265,7 @@ def test_flags_from_the_command_line(capsys, tmp_path):
     shown = run(capsys, "show", "cli")
     assert "ann, changed: more rollout_percentage: 0 -> 12.5" in shown
     assert json.loads(run(capsys, "show", "cli", "--json"))["rollout_percentage"] == 12.5
-    assert "already" in run(capsys, "rollout", "cli", "12.5", "--why", "more")
+    assert "Nothing changed" in run(capsys, "rollout", "cli", "12.5", "--why", "more")
     out = run(capsys, "explain", "cli", "unit-1", "region=DE")
     assert out.startswith("cli for unit-1: ") and "> " in out
     assert "killed" in run(capsys, "kill", "cli", "--why", "fire")
@@ -279,7 +281,7 @@ def test_flags_from_the_command_line(capsys, tmp_path):
 
 def test_a_plan_from_the_command_line(capsys):
     factories.flag("f")
-    key = run(capsys, "plan", "make", "gradual", "f", "--why", "x").split(":")[0]
+    key = run(capsys, "plan", "create", "gradual", "f", "--why", "x").split(":")[0]
     assert "running, phase 1 of 5" in run(capsys, "plan", "start", key, "--why", "x")
     assert key in run(capsys, "plans")
     for step in ("pause", "resume", "stop"):
@@ -293,9 +295,9 @@ def test_a_stale_flag_is_listed(capsys):
     assert "old" in out and "60 days" in out
 
 
-def test_a_flag_that_needs_approval_waits_from_the_command_line_too(capsys):
+def test_the_command_line_requests_approval(capsys):
     factories.flag("f", needs_approval=True)
-    assert "waits for a second person" in run(capsys, "set", "f", "is_enabled=true", "--why", "x")
+    assert "pending approval by a second person" in run(capsys, "set", "f", "is_enabled=true", "--why", "x")
     assert PendingChange.objects.count() == 1
 
 
@@ -303,19 +305,19 @@ def test_a_flag_that_needs_approval_waits_from_the_command_line_too(capsys):
     ("words", "message"),
     [
         (["set", "f", "rollout_percentage=200", "--why", "x"], "rollout_percentage: Ensure this value"),
-        (["set", "f", "colour=1", "--why", "x"], "colour: There is no such field"),
-        (["set", "f", "is_enabled", "--why", "x"], "not NAME=VALUE"),
-        (["set", "f", "a={", "--why", "x"], "no YAML"),
+        (["set", "f", "color=1", "--why", "x"], "color: Unknown field"),
+        (["set", "f", "is_enabled", "--why", "x"], "Give NAME=VALUE, not 'is_enabled'"),
+        (["set", "f", "a={", "--why", "x"], "is not valid YAML"),
         (["set", "none", "is_enabled=true", "--why", "x"], "There is no flag 'none'"),
-        (["kill", "f", "--why", " "], "Say why"),
-        (["kill", "f", "--why", "x", "--by", "nobody"], "There is no user 'nobody'"),
+        (["kill", "f", "--why", " "], "Give a reason"),
+        (["kill", "f", "--why", "x", "--user", "nobody"], "There is no user 'nobody'"),
         (["restore", "f", "99999", "--why", "x"], "has no change"),
         (["import", "nowhere.yaml", "--why", "x"], "cannot be read"),
-        (["plan", "make", "gradual", "--why", "x"], "Name the template and the flag"),
+        (["plan", "create", "gradual", "--why", "x"], "Give the template and the flag"),
         (["explain", "none", "u"], "There is no flag"),
     ],
 )
-def test_the_command_line_says_what_was_wrong(words, message):
+def test_the_command_line_reports_errors(words, message):
     factories.flag("f")
     with pytest.raises(CommandError, match=message):
         call_command("flag", *words)

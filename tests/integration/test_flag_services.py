@@ -1,4 +1,4 @@
-"""History, approval, explanation, YAML, stale flags and rollout plans."""
+"""Change history, approval, explanation, YAML, stale flags and rollout plans."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -26,7 +26,7 @@ TEST = Actor(system="test")
 
 
 @pytest.fixture(autouse=True)
-def fresh():
+def fresh_snapshot():
     snapshot.flag_snapshot.invalidate()
     yield
     snapshot.flag_snapshot.invalidate()
@@ -46,30 +46,30 @@ def releaser():
 
 @pytest.fixture
 def metric_values():
-    """Return what guardrails read: name to (value, samples), set by the test."""
+    """Register two gauges. Yields their (value, samples) by name, which a test may change, and a list of the reads."""
     values = {"errors": (0.0, 1000), "quality": (0.9, 1000)}
-    asked = []
+    reads = []
 
-    def reader(name):
+    def create_reader(name):
         def read(variant, since, until):
-            asked.append((name, variant, since, until))
+            reads.append((name, variant, since, until))
             return gauges.MetricValue(*values[name])
 
         return read
 
     for name in values:
-        gauges.register_gauge(name, "of the test", reader(name))
-    yield values, asked
+        gauges.register_gauge(name, "of the test", create_reader(name))
+    yield values, reads
     for name in values:
         gauges._gauges.pop(name)
 
 
-def put(key="f", *, actor=TEST, **patch):
+def change_flag(key="f", *, actor=TEST, **patch):
     return apply_change(key=key, patch=patch, actor=actor, why="a test", now=NOW)
 
 
-def test_a_difference_is_of_one_value():
-    """Rows of lists, too: what Flagsmith's users miss in its log."""
+def test_differences_are_listed_per_value():
+    """Rows of lists are compared value by value, too."""
     before = {"rules": [{"segment": "a", "percentage": 5.0}], "tags": ["x"], "is_enabled": False}
     after = {"rules": [{"segment": "a", "percentage": 7.5}, {"segment": None}], "tags": ["x", "y"], "is_enabled": False}
     assert [(d.field, d.before, d.after) for d in find_differences(before, after)] == [
@@ -78,69 +78,71 @@ def test_a_difference_is_of_one_value():
     ]
 
 
-def test_any_version_is_restored(ann):
+def test_an_earlier_state_can_be_restored(ann):
     factories.flag("f", kind="string", on_value="a", default_value="b", off_value="c")
-    first = put(is_enabled=True, variants=[{"name": "v", "value": "V"}])
-    put(variants=[], kind="number", on_value=1, default_value=2, off_value=3)
+    first = change_flag(is_enabled=True, variants=[{"name": "v", "value": "V"}])
+    change_flag(variants=[], kind="number", on_value=1, default_value=2, off_value=3)
     record = restore_change(change_id=first.pk, actor=Actor(ann), why="better so", now=NOW)
     flag = Flag.objects.get(key="f")
     assert (flag.kind, flag.on_value, flag.variants.get().value) == ("string", "a", "V")
     assert (record.action, record.actor_name, record.after) == ("restored", "ann", first.after)
 
 
-def test_a_second_person_approves(ann, releaser):
+def test_a_second_person_must_approve(ann, releaser):
     factories.flag("f", needs_approval=True, rollout_percentage=10)
-    waiting = put(actor=Actor(ann), rollout_percentage=50)
+    pending = change_flag(actor=Actor(ann), rollout_percentage=50)
     with pytest.raises(ForbiddenError, match="yourself"):
-        approve.approve(pending_id=waiting.pk, user=ann, now=NOW)
-    other = get_user_model().objects.create_user("eve")
+        approve.approve(pending_id=pending.pk, user=ann, now=NOW)
+    editor = get_user_model().objects.create_user("eve")
     with pytest.raises(ForbiddenError, match="releaser"):
-        approve.approve(pending_id=waiting.pk, user=other, now=NOW)
-    record = approve.approve(pending_id=waiting.pk, user=releaser, now=NOW)
+        approve.approve(pending_id=pending.pk, user=editor, now=NOW)
+    record = approve.approve(pending_id=pending.pk, user=releaser, now=NOW)
     assert (record.actor_name, record.approved_by, Flag.objects.get(key="f").rollout_percentage) == (
         "ann",
         releaser,
         50,
     )
-    with pytest.raises(RefusedError, match="approved already"):
-        approve.reject(pending_id=waiting.pk, user=releaser, now=NOW)
+    with pytest.raises(RefusedError, match="already approved"):
+        approve.reject(pending_id=pending.pk, user=releaser, now=NOW)
 
 
-def test_a_change_that_was_overtaken_is_not_approved(ann, releaser):
+def test_a_change_of_an_older_version_cannot_be_approved(ann, releaser):
     factories.flag("f", needs_approval=True)
-    old, new = (put(actor=Actor(ann), rollout_percentage=p) for p in (20, 30))
+    old, new = (change_flag(actor=Actor(ann), rollout_percentage=p) for p in (20, 30))
     approve.approve(pending_id=new.pk, user=releaser, now=NOW)
     with pytest.raises(RefusedError, match="changed since"):
         approve.approve(pending_id=old.pk, user=releaser, now=NOW)
-    assert approve.reject(pending_id=old.pk, user=ann, now=NOW).state == "rejected", "one may take back one's own"
+    assert approve.reject(pending_id=old.pk, user=ann, now=NOW).state == "rejected", (
+        "the author may withdraw the change"
+    )
 
 
-def test_a_segment_of_a_flag_that_needs_approval_needs_it_too(ann):
+def test_a_segment_of_a_flag_that_needs_approval_needs_approval(ann):
     apply_change(subject="segment", key="s", patch={"allowed_ids": ["1"]}, actor=TEST, why="x", now=NOW, create=True)
     factories.flag("f", needs_approval=True, rules=[{"segment": "s"}])
-    done = apply_change(subject="segment", key="s", patch={"allowed_ids": ["2"]}, actor=Actor(ann), why="x", now=NOW)
-    assert isinstance(done, PendingChange) and Segment.objects.get(key="s").allowed_ids == ["1"]
+    pending = apply_change(subject="segment", key="s", patch={"allowed_ids": ["2"]}, actor=Actor(ann), why="x", now=NOW)
+    assert isinstance(pending, PendingChange) and Segment.objects.get(key="s").allowed_ids == ["1"]
 
 
-def test_an_erased_member_is_on_no_list_and_in_no_record(ann):
-    """Not in a change that waits either; and no approval is waited for."""
+def test_an_erased_member_is_removed_from_lists_and_pending_changes(ann):
+    """The erasure needs no approval, and the change history has no ids."""
     lists = {"allowed_ids": ["member-7", "8"], "denied_ids": ["member-7"]}
     apply_change(subject="segment", key="s", patch=lists, actor=TEST, why="x", now=NOW, create=True)
     factories.flag("f", needs_approval=True, rules=[{"segment": "s"}])
     more = {"allowed_ids": ["member-7", "8", "9"]}
-    waiting = apply_change(subject="segment", key="s", patch=more, actor=Actor(ann), why="x", now=NOW)
+    pending = apply_change(subject="segment", key="s", patch=more, actor=Actor(ann), why="x", now=NOW)
     erasure.erase_unit_from_segments(unit_id="member-7", now=NOW)
     segment = Segment.objects.get(key="s")
     assert (segment.allowed_ids, segment.denied_ids) == (["8"], [])
-    assert PendingChange.objects.get(pk=waiting.pk).patch == {"allowed_ids": ["8", "9"]}
-    records = FlagChange.objects.filter(subject="segment")
-    assert records.first().system == "erasure"
-    assert not any("member-7" in str((row.before, row.after)) for row in records)
-    restore_change(change_id=records.last().pk, actor=TEST, why="x", now=NOW)
+    assert PendingChange.objects.get(pk=pending.pk).patch == {"allowed_ids": ["8", "9"]}
+    changes = FlagChange.objects.filter(subject="segment")
+    assert changes.first().system == "erasure"
+    assert not any("member-7" in str((row.before, row.after)) for row in changes)
+    restore_change(change_id=changes.last().pk, actor=TEST, why="x", now=NOW)
     assert Segment.objects.get(key="s").allowed_ids == ["8"], "a restored segment keeps its lists"
 
 
-def test_an_explanation_says_what_became_of_each_rule():
+def test_an_explanation_has_the_outcome_of_each_rule():
     attributes.register_attributes("test", {"region": "where"}, lambda unit: {"region": "DE"})
     try:
         condition = {"attribute": "region", "values": ["FR"]}
@@ -148,18 +150,21 @@ def test_an_explanation_says_what_became_of_each_rule():
             subject="segment", key="fr", patch={"conditions": [condition]}, actor=TEST, why="x", now=NOW, create=True
         )
         factories.flag("f", is_enabled=True, rollout_percentage=0.01, rules=[{"segment": "fr", "percentage": 50}])
-        found = explain(key="f", unit_id="unit-1", given_attributes={}, now=NOW)
-        assert (found.value, found.variant, found.attributes) == (False, "default", {"region": "DE"})
-        assert [step.rule for step in found.steps] == [
+        explanation = explain(key="f", unit_id="unit-1", given_attributes={}, now=NOW)
+        assert (explanation.value, explanation.variant, explanation.attributes) == (False, "default", {"region": "DE"})
+        assert [step.rule for step in explanation.steps] == [
             "rule 1: 50 % of fr",
-            "rollout: 0.01 % of the others",
+            "rollout: 0.01 % of the remaining units",
             "default value",
         ]
-        assert "not in its segment" in found.steps[0].outcome and "outside of 0 to 0.01 %" in found.steps[1].outcome
-        put(rollout_percentage=100)
+        assert (
+            "not in the segment" in explanation.steps[0].outcome
+            and "outside of 0 to 0.01 %" in explanation.steps[1].outcome
+        )
+        change_flag(rollout_percentage=100)
         assert explain(key="f", unit_id="unit-1", given_attributes={}, now=NOW).steps[-1].is_decisive
         assert explain(key="f", unit_id="u", given_attributes={"region": "FR"}, now=NOW).attributes == {"region": "FR"}
-        put(is_enabled=False)
+        change_flag(is_enabled=False)
         assert "The flag is off" in explain(key="f", unit_id="unit-1", given_attributes={}, now=NOW).steps[0].outcome
         with pytest.raises(UnknownKeyError):
             explain(key="none", unit_id="u", given_attributes={}, now=NOW)
@@ -167,19 +172,19 @@ def test_an_explanation_says_what_became_of_each_rule():
         attributes._readers.pop("test")
 
 
-def test_yaml_goes_out_and_comes_back():
+def test_exported_yaml_can_be_imported():
     apply_change(subject="segment", key="s", patch={"allowed_ids": ["1"]}, actor=TEST, why="x", now=NOW, create=True)
     factories.flag("a_base")
     factories.flag("a", rules=[{"segment": "s"}], prerequisites=[{"flag": "a_base", "value": True}], tags=["x"])
     text = transfer.export_yaml()
-    assert {one.outcome for one in transfer.import_yaml(text=text, actor=TEST, why="again", now=NOW)} == {"unchanged"}
+    assert {row.outcome for row in transfer.import_yaml(text=text, actor=TEST, why="again", now=NOW)} == {"unchanged"}
     changed = text.replace("allowed_ids:\n  - '1'", "allowed_ids:\n  - '2'").replace("key: a_base", "key: a_root")
     changed = changed.replace("flag: a_base", "flag: a_root")
     outcomes = {
-        o.key: o.outcome for o in transfer.import_yaml(text=changed, actor=TEST, why="x", now=NOW, dry_run=True)
+        row.key: row.outcome for row in transfer.import_yaml(text=changed, actor=TEST, why="x", now=NOW, dry_run=True)
     }
-    assert (outcomes["s"], outcomes["a_root"], outcomes["a"]) == ("changed", "made", "changed")
-    assert not Flag.objects.filter(key="a_root").exists(), "a dry run changes nothing"
+    assert (outcomes["s"], outcomes["a_root"], outcomes["a"]) == ("changed", "created", "changed")
+    assert not Flag.objects.filter(key="a_root").exists(), "a dry run saves nothing"
 
 
 @pytest.mark.parametrize(
@@ -187,19 +192,19 @@ def test_yaml_goes_out_and_comes_back():
     [
         ("flags: [{key: x, rollout_percentage: 900}]", "flags/x"),
         ("flags: [{rollout_percentage: 9}]", "flags/0"),
-        ("flags: [{key: ok}, {key: y, kind: colour}]", "flags/y"),
+        ("flags: [{key: ok}, {key: y, kind: color}]", "flags/y"),
         ("flags: {", "text"),
-        ("colours: []", "text"),
+        ("colors: []", "text"),
     ],
 )
-def test_yaml_that_is_wrong_anywhere_changes_nothing(text, place):
+def test_yaml_with_an_error_changes_nothing(text, place):
     with pytest.raises(ValidationError) as caught:
         transfer.import_yaml(text=text, actor=TEST, why="x", now=NOW)
     assert place in caught.value.detail
     assert not Flag.objects.filter(key__in=["x", "y", "ok"]).exists()
 
 
-def test_flags_that_should_go_are_reported():
+def test_stale_flags_are_reported():
     factories.flag("old", is_enabled=True, rollout_percentage=100)
     factories.flag("expired", expires_at=(NOW - timedelta(days=1)).isoformat(), is_enabled=True, rollout_percentage=5)
     factories.flag("young", is_enabled=True, rollout_percentage=5)
@@ -210,92 +215,92 @@ def test_flags_that_should_go_are_reported():
     }
 
 
-def plan_of(measured, *, on_breach="roll_back", hours=24, phases=(5, 50, 100)):
+def start_plan(*, on_breach="roll_back", hours=24, phases=(5, 50, 100)):
     factories.flag("f")
     patch = {
         "flag": "f",
         "phases": [{"percentage": p, "hours": hours} for p in phases],
         "guardrails": [
-            {"reading": "errors", "variant": "new", "threshold": 0.01, "on_breach": on_breach},
-            {"reading": "quality", "bound": "at_least", "threshold": 0.7, "on_breach": "pause"},
+            {"gauge": "errors", "variant": "new", "threshold": 0.01, "on_breach": on_breach},
+            {"gauge": "quality", "bound": "at_least", "threshold": 0.7, "on_breach": "pause"},
         ],
     }
     apply_change(subject="plan", key="p", patch=patch, actor=TEST, why="x", now=NOW, create=True)
     rollouts.start(key="p", actor=TEST, why="go", now=NOW)
 
 
-def at(hours):
+def advance_to(hours):
     moment = NOW + timedelta(hours=hours)
-    done = rollouts.advance(now=moment)
+    changes = rollouts.advance(now=moment)
     flag, plan = Flag.objects.get(key="f"), RolloutPlan.objects.get(key="p")
-    return (flag.is_enabled, flag.rollout_percentage, plan.state, plan.phase), done
+    return (flag.is_enabled, flag.rollout_percentage, plan.state, plan.phase), changes
 
 
-def test_a_plan_goes_up_when_its_time_is_over_and_its_guardrails_hold(metric_values):
-    values, asked = metric_values
-    plan_of(metric_values)
-    assert at(0) == ((True, 5, "running", 1), [])
-    assert at(23.9) == ((True, 5, "running", 1), [])
+def test_a_plan_advances_when_its_time_is_over_and_its_guardrails_hold(metric_values):
+    values, reads = metric_values
+    start_plan()
+    assert advance_to(0) == ((True, 5, "running", 1), [])
+    assert advance_to(23.9) == ((True, 5, "running", 1), [])
     values["errors"] = (0.0, 99)
-    assert at(24) == ((True, 5, "running", 1), []), "too few samples say nothing"
+    assert advance_to(24) == ((True, 5, "running", 1), []), "too few samples do not advance the plan"
     values["errors"] = (0.01, 1000)
-    state, done = at(25)
+    state, changes = advance_to(25)
     assert state == (True, 50, "running", 2)
-    assert [(look["verdict"], look["samples"]) for look in done[0].evidence] == [("holds", 1000), ("holds", 1000)]
-    assert done[0].actor_name == "system: rollout:p"
-    assert at(49)[0] == (True, 100, "running", 3)
-    assert at(73)[0] == (True, 100, "finished", 3)
-    assert asked[-1][2] >= NOW + timedelta(hours=49), "a phase is not judged by the one before"
+    assert [(check["verdict"], check["samples"]) for check in changes[0].evidence] == [("holds", 1000), ("holds", 1000)]
+    assert changes[0].actor_name == "system: rollout:p"
+    assert advance_to(49)[0] == (True, 100, "running", 3)
+    assert advance_to(73)[0] == (True, 100, "finished", 3)
+    assert reads[-1][2] >= NOW + timedelta(hours=49), "the window starts within the phase"
 
 
-def test_a_breach_turns_the_flag_off_and_keeps_what_was_read(metric_values):
+def test_a_breach_turns_the_flag_off_and_saves_the_evidence(metric_values):
     values, _ = metric_values
-    plan_of(metric_values)
+    start_plan()
     values["errors"] = (0.2, 1000)
-    state, done = at(0.5)
+    state, changes = advance_to(0.5)
     assert state == (False, 5, "rolled_back", 1)
-    assert "errors of new at most 0.01" in done[0].why and done[0].evidence[0]["value"] == 0.2
+    assert "errors of new at most 0.01" in changes[0].why and changes[0].evidence[0]["value"] == 0.2
     last = FlagChange.objects.filter(subject="flag", key="f").first()
     assert (last.action, last.system) == ("killed", "rollout:p")
-    assert at(48)[0] == state, "it stays so"
+    assert advance_to(48)[0] == state, "it stays rolled back"
     rollouts.start(key="p", actor=TEST, why="fixed", now=NOW)
     assert Flag.objects.get(key="f").is_enabled
 
 
-def test_a_breach_may_only_pause(metric_values):
+def test_a_breach_can_pause_the_plan(metric_values):
     values, _ = metric_values
-    plan_of(metric_values)
+    start_plan()
     values["quality"] = (0.2, 1000)
-    assert at(30)[0] == (True, 5, "paused", 1)
-    rollouts.resume(key="p", actor=TEST, why="looked at", now=NOW + timedelta(hours=31))
+    assert advance_to(30)[0] == (True, 5, "paused", 1)
+    rollouts.resume(key="p", actor=TEST, why="checked", now=NOW + timedelta(hours=31))
     values["quality"] = (0.9, 1000)
-    assert at(54)[0] == (True, 5, "running", 1), "the phase's time began anew"
-    assert at(55)[0] == (True, 50, "running", 2)
+    assert advance_to(54)[0] == (True, 5, "running", 1), "the phase's time restarted"
+    assert advance_to(55)[0] == (True, 50, "running", 2)
 
 
-def test_a_reading_that_fails_neither_breaches_nor_advances(metric_values):
-    plan_of(metric_values)
+def test_a_failed_gauge_neither_breaches_nor_advances(metric_values):
+    start_plan()
     gauges.register_gauge("errors", "broken", lambda *_: {}["nothing"])
-    assert at(30) == ((True, 5, "running", 1), [])
+    assert advance_to(30) == ((True, 5, "running", 1), [])
 
 
 def test_a_plan_is_paused_stepped_back_and_stopped(metric_values):
-    plan_of(metric_values)
+    start_plan()
     with pytest.raises(RefusedError, match="first phase"):
         rollouts.step_back(key="p", actor=TEST, why="x", now=NOW)
-    at(24)
+    advance_to(24)
     rollouts.pause(key="p", actor=TEST, why="holiday", now=NOW)
-    assert at(99)[0] == (True, 50, "paused", 2)
+    assert advance_to(99)[0] == (True, 50, "paused", 2)
     rollouts.resume(key="p", actor=TEST, why="back", now=NOW)
     rollouts.step_back(key="p", actor=TEST, why="slow", now=NOW)
-    assert at(0)[0] == (True, 5, "running", 1)
-    with pytest.raises(RefusedError, match="running already"):
+    assert advance_to(0)[0] == (True, 5, "running", 1)
+    with pytest.raises(RefusedError, match="already running"):
         rollouts.start(key="p", actor=TEST, why="x", now=NOW)
     rollouts.stop(key="p", actor=TEST, why="enough", now=NOW)
-    assert at(99)[0] == (True, 5, "finished", 1)
+    assert advance_to(99)[0] == (True, 5, "finished", 1)
 
 
-def test_the_template_of_the_specification_is_copied_for_a_flag():
+def test_the_initial_template_can_be_copied_for_a_flag():
     factories.flag("f")
     plan = rollouts.copy_template(template="gradual", flag="f", actor=TEST, why="x", now=NOW)
     assert [(p.percentage, p.hours) for p in plan.phases.all()] == [
@@ -309,25 +314,25 @@ def test_the_template_of_the_specification_is_copied_for_a_flag():
     with pytest.raises(RefusedError, match="template"):
         rollouts.start(key="gradual", actor=TEST, why="x", now=NOW)
     rollouts.start(key=plan.key, actor=TEST, why="go", now=NOW)
-    other = rollouts.copy_template(template="gradual", flag="f", actor=TEST, why="x", now=NOW)
-    with pytest.raises(RefusedError, match="stop that first"):
-        rollouts.start(key=other.key, actor=TEST, why="x", now=NOW)
+    second = rollouts.copy_template(template="gradual", flag="f", actor=TEST, why="x", now=NOW)
+    with pytest.raises(RefusedError, match="Stop that plan first"):
+        rollouts.start(key=second.key, actor=TEST, why="x", now=NOW)
 
 
-def test_a_plan_of_a_flag_that_needs_approval_starts_once_approved(metric_values, ann, releaser):
+def test_a_plan_of_a_flag_that_needs_approval_starts_after_approval(metric_values, ann, releaser):
     factories.flag("f", needs_approval=True)
     plan = rollouts.copy_template(template="gradual", flag="f", actor=Actor(ann), why="x", now=NOW)
-    waiting = rollouts.start(key=plan.key, actor=Actor(ann), why="go", now=NOW)
-    assert isinstance(waiting, PendingChange) and not Flag.objects.get(key="f").is_enabled
-    approve.approve(pending_id=waiting.pk, user=releaser, now=NOW)
+    pending = rollouts.start(key=plan.key, actor=Actor(ann), why="go", now=NOW)
+    assert isinstance(pending, PendingChange) and not Flag.objects.get(key="f").is_enabled
+    approve.approve(pending_id=pending.pk, user=releaser, now=NOW)
     flag = Flag.objects.get(key="f")
     assert (flag.is_enabled, flag.rollout_percentage) == (True, 5)
 
 
-def test_an_emergency_stops_the_plan_that_would_turn_it_up_again(metric_values, ann):
-    plan_of(metric_values)
+def test_killing_a_flag_pauses_its_plan(metric_values, ann):
+    start_plan()
     assert kill_flag(key="f", actor=Actor(ann), why="fire", now=NOW).action == "killed"
-    assert at(99)[0] == (False, 5, "paused", 1)
+    assert advance_to(99)[0] == (False, 5, "paused", 1)
     assert evaluate(key="f", unit_id="u").value is False
     assert kill_flag(key="f", actor=Actor(ann), why="fire", now=NOW) is None
     rollouts.resume(key="p", actor=Actor(ann), why="out", now=NOW)

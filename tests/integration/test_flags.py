@@ -1,4 +1,4 @@
-"""Flags: what each unit gets, how they change, what is recorded, and how soon everybody knows."""
+"""Evaluation, changes, change history and snapshot of flags."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -33,7 +33,7 @@ UNITS = [f"unit-{n}" for n in range(2000)]
 
 
 @pytest.fixture(autouse=True)
-def fresh():
+def fresh_snapshot():
     snapshot.flag_snapshot.invalidate()
     yield
     snapshot.flag_snapshot.invalidate()
@@ -44,60 +44,60 @@ def ann():
     return get_user_model().objects.create_user("ann")
 
 
-def make(key="f", **fields):
-    """Make a flag that is on for everybody, and of these fields."""
+def create_flag(key="f", **fields):
+    """Create a flag that is on for all units, with these fields."""
     patch = {"is_enabled": True, "rollout_percentage": 100} | fields
     return apply_change(key=key, patch=patch, actor=TEST, why="a test", now=NOW, create=True)
 
 
-def put(key="f", **patch):
+def change_flag(key="f", **patch):
     return apply_change(key=key, patch=patch, actor=TEST, why="a test", now=NOW)
 
 
-def segment(key, **fields):
+def create_segment(key, **fields):
     return apply_change(subject="segment", key=key, patch=fields, actor=TEST, why="a test", now=NOW, create=True)
 
 
-def flag_value(unit, key="f", **known):
-    return evaluate(key=key, unit_id=unit, attributes=known).value
+def flag_value(unit, key="f", **attributes):
+    return evaluate(key=key, unit_id=unit, attributes=attributes).value
 
 
-def who(key="f"):
+def units_with_flag(key="f"):
     return {unit for unit in UNITS if flag_value(unit, key) is True}
 
 
-def test_raising_the_percentage_loses_nobody():
-    """And it is about the share that it says."""
-    make(rollout_percentage=0)
-    assert who() == set()
+def test_raising_the_percentage_never_removes_a_unit():
+    """The fraction of units with the flag is close to the percentage."""
+    create_flag(rollout_percentage=0)
+    assert units_with_flag() == set()
     before = set()
     for percentage in (5, 15, 35, 75, 100):
-        put(rollout_percentage=percentage)
-        after = who()
+        change_flag(rollout_percentage=percentage)
+        after = units_with_flag()
         assert before <= after
         assert abs(len(after) / len(UNITS) - percentage / 100) < 0.03
         before = after
-    assert flag_value("") is True  # everybody needs no id
+    assert flag_value("") is True  # a rollout to all units needs no id
 
 
-def test_two_flags_at_a_quarter_meet_different_units():
-    make("a", rollout_percentage=25)
-    make("b", rollout_percentage=25)
-    both = len(who("a") & who("b")) / len(UNITS)
+def test_two_flags_at_the_same_percentage_reach_different_units():
+    create_flag("a", rollout_percentage=25)
+    create_flag("b", rollout_percentage=25)
+    both = len(units_with_flag("a") & units_with_flag("b")) / len(UNITS)
     assert 0.03 < both < 0.1
 
 
-def test_variants_share_by_weight_and_nobody_changes_variant_when_the_rollout_grows():
+def test_variants_follow_weights_and_no_unit_changes_variant_when_the_rollout_grows():
     variants = [{"name": "red", "value": "#f00", "weight": 1}, {"name": "blue", "value": "#00f", "weight": 3}]
     values = {"on_value": "", "default_value": "none", "off_value": "off"}
-    make(kind="string", variants=variants, rollout_percentage=40, **values)
+    create_flag(kind="string", variants=variants, rollout_percentage=40, **values)
     before = {unit: flag_value(unit) for unit in UNITS}
-    put(rollout_percentage=90)
+    change_flag(rollout_percentage=90)
     after = {unit: flag_value(unit) for unit in UNITS}
     assert {unit for unit in UNITS if before[unit] not in ("none", after[unit])} == set()
-    red, blue = (sum(value == colour for value in after.values()) / len(UNITS) for colour in ("#f00", "#00f"))
+    red, blue = (sum(value == color for value in after.values()) / len(UNITS) for color in ("#f00", "#00f"))
     assert abs(red - 0.225) < 0.03 and abs(blue - 0.675) < 0.03
-    put(is_enabled=False)
+    change_flag(is_enabled=False)
     assert flag_value("unit-1") == "off"
 
 
@@ -115,7 +115,7 @@ def test_variants_share_by_weight_and_nobody_changes_variant_when_the_rollout_gr
             {"mail": "aXb"},
         ),
         (
-            {"conditions": [{"attribute": "path", "operator": "starts", "values": ["ab"]}]},
+            {"conditions": [{"attribute": "path", "operator": "starts_with", "values": ["ab"]}]},
             {"path": "abc"},
             {"path": "cab"},
         ),
@@ -126,7 +126,7 @@ def test_variants_share_by_weight_and_nobody_changes_variant_when_the_rollout_gr
         ),
         ({"conditions": [{"attribute": "beta", "operator": "unknown"}]}, {}, {"beta": True}),
         (
-            {"meets": "any", "conditions": [{"attribute": "a", "values": [1]}, {"attribute": "b", "values": [1]}]},
+            {"match": "any", "conditions": [{"attribute": "a", "values": [1]}, {"attribute": "b", "values": [1]}]},
             {"b": 1},
             {"b": 2},
         ),
@@ -139,9 +139,9 @@ def test_variants_share_by_weight_and_nobody_changes_variant_when_the_rollout_gr
     ],
 )
 def test_a_rule_decides_for_its_segment(fields, inside, outside):
-    """Those in it have the flag whatever the rollout; those on its deny list never by it."""
-    segment("s", **fields)
-    make(rollout_percentage=0, rules=[{"segment": "s"}])
+    """Units in the segment have the flag at any percentage. Units on the deny list do not get it by the rule."""
+    create_segment("s", **fields)
+    create_flag(rollout_percentage=0, rules=[{"segment": "s"}])
     assert flag_value("unit-1", **inside) is True
     if outside is not None:
         assert flag_value("unit-1", **outside) is False
@@ -151,63 +151,65 @@ def test_a_rule_decides_for_its_segment(fields, inside, outside):
     assert flag_value("unit-1", **inside) is False
 
 
-def test_rules_are_asked_in_order_and_may_serve_the_default():
-    segment("staff", allowed_ids=["unit-1", "unit-2"])
-    segment("noisy", allowed_ids=["unit-2"])
-    make(rules=[{"segment": "noisy", "serves": "default"}, {"segment": "staff"}], rollout_percentage=0)
+def test_rules_are_evaluated_in_order_and_can_serve_the_default():
+    create_segment("staff", allowed_ids=["unit-1", "unit-2"])
+    create_segment("noisy", allowed_ids=["unit-2"])
+    create_flag(rules=[{"segment": "noisy", "serves": "default"}, {"segment": "staff"}], rollout_percentage=0)
     assert [flag_value(f"unit-{n}") for n in (1, 2, 3)] == [True, False, False]
 
 
 def test_a_prerequisite_must_have_its_value():
-    make("base", rollout_percentage=50)
-    make("f", prerequisites=[{"flag": "base", "value": True}])
-    assert who("f") == who("base")
-    put("base", is_enabled=False)
-    assert who("f") == set()
+    create_flag("base", rollout_percentage=50)
+    create_flag("f", prerequisites=[{"flag": "base", "value": True}])
+    assert units_with_flag("f") == units_with_flag("base")
+    change_flag("base", is_enabled=False)
+    assert units_with_flag("f") == set()
     with pytest.raises(ValidationError, match="itself"):
-        put("base", prerequisites=[{"flag": "f"}])
+        change_flag("base", prerequisites=[{"flag": "f"}])
 
 
 def test_a_schedule_turns_a_flag_on_and_off(monkeypatch):
-    make(starts_at="2026-06-01T13:00:00Z", ends_at="2026-06-01T14:00:00Z")
+    create_flag(starts_at="2026-06-01T13:00:00Z", ends_at="2026-06-01T14:00:00Z")
     clock = [NOW]
-    held = FlagSnapshot(lambda: clock[0])
+    flag_snapshot = FlagSnapshot(lambda: clock[0])
     monkeypatch.setattr(snapshot, "REFRESH_SECONDS", -1.0)
-    seen = []
+    states = []
     for minutes in (0, 59, 60, 119, 120):
         clock[0] = NOW + timedelta(minutes=minutes)
-        seen.append(held.current().flags["f"].rollout.is_enabled)
-    assert seen == [False, False, True, True, False]
+        states.append(flag_snapshot.current().flags["f"].rollout.is_enabled)
+    assert states == [False, False, True, True, False]
 
 
-def test_what_is_known_of_a_unit_is_read_only_if_a_rule_needs_it():
-    asked = []
-    attributes.register_attributes("test", {"shoe_size": "EU"}, lambda unit: asked.append(unit) or {"shoe_size": 44})
+def test_attributes_of_a_unit_are_read_only_if_a_rule_needs_them():
+    read_units = []
+    attributes.register_attributes(
+        "test", {"shoe_size": "EU"}, lambda unit: read_units.append(unit) or {"shoe_size": 44}
+    )
     try:
-        make("plain")
-        segment("large", conditions=[{"attribute": "shoe_size", "operator": "above", "values": [43]}])
-        make(rollout_percentage=0, rules=[{"segment": "large"}])
-        assert flag_value("unit-1", "plain") is True and asked == []
-        assert flag_value("unit-1") is True and asked == ["unit-1"]
-        assert flag_value("unit-1", shoe_size=30) is False and asked == ["unit-1"]
+        create_flag("plain")
+        create_segment("large", conditions=[{"attribute": "shoe_size", "operator": "above", "values": [43]}])
+        create_flag(rollout_percentage=0, rules=[{"segment": "large"}])
+        assert flag_value("unit-1", "plain") is True and read_units == []
+        assert flag_value("unit-1") is True and read_units == ["unit-1"]
+        assert flag_value("unit-1", shoe_size=30) is False and read_units == ["unit-1"]
     finally:
         attributes._readers.pop("test")
 
 
-def test_a_change_is_recorded_with_who_why_before_and_after(ann):
-    make(rollout_percentage=5)
+def test_a_change_is_recorded_with_actor_reason_before_and_after(ann):
+    create_flag(rollout_percentage=5)
     record = apply_change(key="f", patch={"rollout_percentage": 10}, actor=Actor(ann), why=" faster ", now=NOW)
     assert (record.actor_name, record.why, record.changed_at, record.action) == ("ann", "faster", NOW, "changed")
     assert {k: (record.before[k], v) for k, v in record.after.items() if record.before[k] != v} == {
         "rollout_percentage": (5.0, 10.0)
     }
-    assert put(rollout_percentage=10) is None, "what changes nothing is not recorded"
+    assert change_flag(rollout_percentage=10) is None, "a patch without effect is not recorded"
     assert FlagChange.objects.filter(key="f").count() == 2
 
 
 def test_a_change_without_a_reason_is_refused():
-    make()
-    with pytest.raises(ValidationError, match="Say why"):
+    create_flag()
+    with pytest.raises(ValidationError, match="Give a reason"):
         apply_change(key="f", patch={"is_enabled": False}, actor=TEST, why=" ", now=NOW)
 
 
@@ -231,8 +233,8 @@ def test_a_change_without_a_reason_is_refused():
         ({"key": "other"}, "key"),
     ],
 )
-def test_a_wrong_value_is_refused_by_its_field_and_changes_nothing(patch, field):
-    make()
+def test_an_invalid_value_is_refused_with_its_field_and_changes_nothing(patch, field):
+    create_flag()
     before = payload.load_payload((), NOW).compiled.digest
     with pytest.raises(ValidationError) as caught:
         apply_change(key="f", patch=patch, actor=TEST, why="a test", now=NOW)
@@ -242,19 +244,19 @@ def test_a_wrong_value_is_refused_by_its_field_and_changes_nothing(patch, field)
 
 
 def test_a_change_from_an_older_version_is_refused():
-    make()
-    put(rollout_percentage=10)
+    create_flag()
+    change_flag(rollout_percentage=10)
     with pytest.raises(VersionConflictError, match="version 2"):
         apply_change(key="f", patch={"rollout_percentage": 20}, actor=TEST, why="x", now=NOW, version=1)
     with pytest.raises(AlreadyExistsError):
-        make()
+        create_flag()
     with pytest.raises(UnknownKeyError):
-        put("g", rollout_percentage=1)
+        change_flag("g", rollout_percentage=1)
 
 
 @pytest.mark.parametrize("model", GuardedModel.__subclasses__(), ids=lambda model: model.__name__)
-def test_nothing_but_the_service_writes(model):
-    """Whatever way Django has of writing a row."""
+def test_guarded_rows_are_written_only_by_the_service(model):
+    """Every way in which Django writes a row is refused."""
     row = model(pk=1)
     for write in (
         row.save,
@@ -265,26 +267,26 @@ def test_nothing_but_the_service_writes(model):
         lambda: model.objects.bulk_create([row]),
         lambda: model.objects.bulk_update([row], ["id"]),
     ):
-        # A row that another one holds on to is not deleted in any case.
+        # Deleting a row that other rows protect raises ProtectedError instead.
         with pytest.raises((UnrecordedChangeError, ProtectedError)):
             write()
 
 
-def test_a_fixture_is_refused_as_well(tmp_path):
+def test_loaddata_is_refused(tmp_path):
     file = tmp_path / "flags.json"
     file.write_text('[{"model": "flags.flag", "pk": 99, "fields": {"key": "x", "changed_at": "2026-06-01T00:00:00Z"}}]')
     with pytest.raises(UnrecordedChangeError):
         call_command("loaddata", str(file))
 
 
-def test_nothing_hanging_on_a_flag_is_written_past_the_service():
-    make()
+def test_child_rows_of_a_flag_are_written_only_by_the_service():
+    create_flag()
     with pytest.raises(UnrecordedChangeError):
         Flag.objects.get(key="f").rules.add(Rule(percentage=1), bulk=False)
 
 
-def test_the_record_cannot_be_changed_or_deleted():
-    make()
+def test_the_change_history_cannot_be_changed_or_deleted():
+    create_flag()
     record = FlagChange.objects.filter(key="f").get()
     record.why = "another"
     for write in (
@@ -300,119 +302,127 @@ def test_the_record_cannot_be_changed_or_deleted():
     assert FlagChange.objects.filter(key="f").get().why == "a test"
 
 
-def test_a_change_waits_for_approval_and_turning_off_in_an_emergency_does_not(ann):
-    make(needs_approval=True, rollout_percentage=10)
-    waiting = apply_change(key="f", patch={"rollout_percentage": 50}, actor=Actor(ann), why="more", now=NOW)
-    assert isinstance(waiting, PendingChange)
+def test_a_change_needs_approval_but_turning_off_in_an_emergency_does_not(ann):
+    create_flag(needs_approval=True, rollout_percentage=10)
+    pending = apply_change(key="f", patch={"rollout_percentage": 50}, actor=Actor(ann), why="more", now=NOW)
+    assert isinstance(pending, PendingChange)
     assert Flag.objects.get(key="f").rollout_percentage == 10
-    done = apply_change(key="f", patch={"is_enabled": False}, actor=Actor(ann), why="fire", now=NOW, action="killed")
-    assert isinstance(done, FlagChange) and flag_value("unit-1") is False
+    killed = apply_change(key="f", patch={"is_enabled": False}, actor=Actor(ann), why="fire", now=NOW, action="killed")
+    assert isinstance(killed, FlagChange) and flag_value("unit-1") is False
 
 
-def test_what_is_kept_of_a_flag_that_is_turned_off_is_forgotten(django_capture_on_commit_callbacks):
-    forgotten = []
-    hooks.register_turn_off_hook("f", lambda: forgotten.append("f"))
+def test_turning_a_flag_off_runs_its_hooks(django_capture_on_commit_callbacks):
+    purged = []
+    hooks.register_turn_off_hook("f", lambda: purged.append("f"))
     hooks.register_turn_off_hook("f", lambda: 1 / 0)
     try:
-        make()
+        create_flag()
         with django_capture_on_commit_callbacks(execute=True):
-            put(rollout_percentage=3)
-        assert forgotten == []
+            change_flag(rollout_percentage=3)
+        assert purged == []
         with django_capture_on_commit_callbacks(execute=True):
-            put(is_enabled=False)
-        assert forgotten == ["f"]
+            change_flag(is_enabled=False)
+        assert purged == ["f"]
     finally:
         hooks._turn_off_hooks.pop("f")
 
 
-def test_every_process_looks_for_changes_and_reads_only_then(monkeypatch, django_assert_num_queries):
-    """Another process is another snapshot: it sees the token of a change, not the change's own word."""
-    make()
-    other = FlagSnapshot(lambda: NOW)
-    assert other.current().flags["f"].rollout.percentage == 100
+def test_a_process_polls_for_changes_and_reloads_only_after_one(monkeypatch, django_assert_num_queries):
+    """A second snapshot stands for another process: it notices a change only by the token."""
+    create_flag()
+    other_process = FlagSnapshot(lambda: NOW)
+    assert other_process.current().flags["f"].rollout.percentage == 100
     with django_assert_num_queries(0):
-        other.current()
+        other_process.current()
     monkeypatch.setattr(snapshot, "REFRESH_SECONDS", -1.0)
     with django_assert_num_queries(2):
-        first = other.current()
-    put(rollout_percentage=7)
-    assert other.current().flags["f"].rollout.percentage == 7
-    assert other.current() is not first
+        first = other_process.current()
+    change_flag(rollout_percentage=7)
+    assert other_process.current().flags["f"].rollout.percentage == 7
+    assert other_process.current() is not first
 
 
-def test_the_last_flags_hold_while_the_database_is_away(monkeypatch):
-    make()
-    held = FlagSnapshot(lambda: NOW)
+def test_the_last_flags_stay_in_use_while_the_database_is_unavailable(monkeypatch):
+    create_flag()
+    flag_snapshot = FlagSnapshot(lambda: NOW)
     monkeypatch.setattr(snapshot, "REFRESH_SECONDS", -1.0)
-    known = held.current()
+    loaded = flag_snapshot.current()
 
-    def gone(*_, **__):
-        raise DatabaseError("gone")
+    def fail(*_, **__):
+        raise DatabaseError("unavailable")
 
     before = REGISTRY.get_sample_value("recsys_flag_errors_total", {"reason": "unreadable"}) or 0
-    monkeypatch.setattr(snapshot.PayloadVersion.objects, "values_list", gone)
-    assert held.current() is known
+    monkeypatch.setattr(snapshot.PayloadVersion.objects, "values_list", fail)
+    assert flag_snapshot.current() is loaded
     assert FlagSnapshot(lambda: NOW).current().flags == {}
     after = REGISTRY.get_sample_value("recsys_flag_errors_total", {"reason": "unreadable"})
     assert after == before + 2
 
 
-def test_a_flags_tables_without_a_token_are_read_all_the_same():
+def test_flags_are_loaded_without_a_payload_token():
     PayloadVersion.objects.all().delete()
-    make()
+    create_flag()
     assert PayloadVersion.objects.count() == 1 and flag_value("unit-1") is True
 
 
-def ask(method, key, default, unit="unit-1", **known):
-    return getattr(api.get_client(), f"get_{method}_details")(key, default, EvaluationContext(unit, known))
+def evaluate_by_openfeature(method, key, default, unit="unit-1", **attributes):
+    return getattr(api.get_client(), f"get_{method}_details")(key, default, EvaluationContext(unit, attributes))
 
 
-def test_openfeature_gives_typed_values_variants_and_reasons():
-    make("b", rollout_percentage=50)
-    found = {ask("boolean", "b", False, unit).reason for unit in UNITS[:50]}
-    assert found == {Reason.SPLIT, Reason.DEFAULT}
-    put("b", rollout_percentage=100)
-    assert (ask("boolean", "b", False).reason, ask("boolean", "b", False).variant) == (Reason.STATIC, "on")
-    put("b", is_enabled=False)
-    assert (ask("boolean", "b", True).reason, ask("boolean", "b", True).value) == (Reason.DISABLED, False)
-    make("n", kind="number", on_value=3, default_value=1, off_value=0)
-    assert ask("integer", "n", 7).value == 3
-    assert ask("float", "n", 7.0).value == 3.0 and type(ask("float", "n", 7.0).value) is float
-    make("j", kind="json", on_value={"a": [1]}, default_value={}, off_value={})
-    assert ask("object", "j", {}).value == {"a": [1]}
-    make("s", kind="string", on_value="x", default_value="", off_value="")
-    assert ask("string", "s", "y").value == "x"
+def test_openfeature_returns_typed_values_variants_and_reasons():
+    create_flag("b", rollout_percentage=50)
+    reasons = {evaluate_by_openfeature("boolean", "b", False, unit).reason for unit in UNITS[:50]}
+    assert reasons == {Reason.SPLIT, Reason.DEFAULT}
+    change_flag("b", rollout_percentage=100)
+    assert (
+        evaluate_by_openfeature("boolean", "b", False).reason,
+        evaluate_by_openfeature("boolean", "b", False).variant,
+    ) == (Reason.STATIC, "on")
+    change_flag("b", is_enabled=False)
+    assert (
+        evaluate_by_openfeature("boolean", "b", True).reason,
+        evaluate_by_openfeature("boolean", "b", True).value,
+    ) == (Reason.DISABLED, False)
+    create_flag("n", kind="number", on_value=3, default_value=1, off_value=0)
+    assert evaluate_by_openfeature("integer", "n", 7).value == 3
+    assert (
+        evaluate_by_openfeature("float", "n", 7.0).value == 3.0
+        and type(evaluate_by_openfeature("float", "n", 7.0).value) is float
+    )
+    create_flag("j", kind="json", on_value={"a": [1]}, default_value={}, off_value={})
+    assert evaluate_by_openfeature("object", "j", {}).value == {"a": [1]}
+    create_flag("s", kind="string", on_value="x", default_value="", off_value="")
+    assert evaluate_by_openfeature("string", "s", "y").value == "x"
 
 
 @pytest.mark.parametrize(
     ("method", "key", "default", "reason"),
     [("boolean", "nothing", True, "flag_not_found"), ("string", "f", "mine", "type_mismatch")],
 )
-def test_an_error_is_counted_and_gives_the_askers_default(method, key, default, reason):
-    make()
+def test_an_error_is_counted_and_gives_the_callers_default(method, key, default, reason):
+    create_flag()
     before = REGISTRY.get_sample_value("recsys_flag_errors_total", {"reason": reason}) or 0
-    assert ask(method, key, default).value == default
+    assert evaluate_by_openfeature(method, key, default).value == default
     assert REGISTRY.get_sample_value("recsys_flag_errors_total", {"reason": reason}) == before + 1
 
 
-def test_a_broken_rule_is_counted_and_the_request_goes_on(monkeypatch):
-    def broken(*_):
+def test_a_failed_evaluation_is_counted_and_does_not_fail_the_request(monkeypatch):
+    def fail(*_):
         raise RuntimeError
 
-    make()
+    create_flag()
     before = REGISTRY.get_sample_value("recsys_flag_errors_total", {"reason": "general"}) or 0
-    monkeypatch.setattr(provider, "details", broken)
-    assert ask("boolean", "f", True).value is True
+    monkeypatch.setattr(provider, "evaluate_details", fail)
+    assert evaluate_by_openfeature("boolean", "f", True).value is True
     assert REGISTRY.get_sample_value("recsys_flag_errors_total", {"reason": "general"}) == before + 1
 
 
-def test_the_flags_of_the_specification_ship():
-    """And the road asks the first of them."""
+def test_the_initial_flags_exist_and_are_recorded():
     rows = {flag.key: (flag.is_enabled, flag.rollout_percentage) for flag in Flag.objects.all()}
     assert rows["experimental_features"] == (True, 10.0)
     assert "wasm_recommendations" in rows
     assert {"wasm_recommendations", "experimental_features"} <= set(
-        FlagChange.objects.filter(action="made").values_list("key", flat=True)
+        FlagChange.objects.filter(action="created").values_list("key", flat=True)
     )
 
 
@@ -427,32 +437,34 @@ def running_experiment(flag):
     return factories.experiment(flag.key, "rollout", at=NOW, traffic_percentage=50, variants=variants).phases.get()
 
 
-def test_an_experiment_is_carried_through_openfeature_to_the_road():
-    """Which variant, by which chance, with which settings; the rest of the members follow the rollout."""
-    put("wasm_recommendations", is_enabled=True, rollout_percentage=100)
+def test_openfeature_carries_an_experiments_variant_to_the_recommendations():
+    """The answer has the variant, its propensity and settings. Other members follow the rollout."""
+    change_flag("wasm_recommendations", is_enabled=True, rollout_percentage=100)
     phase = running_experiment(Flag.objects.get(key="wasm_recommendations"))
     snapshot.flag_snapshot.invalidate()
-    seen = {}
+    exposed_by_choice = {}
     for unit in UNITS[:200]:
-        details = ask("boolean", "wasm_recommendations", False, unit)
+        details = evaluate_by_openfeature("boolean", "wasm_recommendations", False, unit)
         answer = answer_from_details(details)
         assert answer == evaluate(key="wasm_recommendations", unit_id=unit)
         choice = assign_engine(unit)
         if answer.exposed_variant:
             assert (answer.exposed_variant.phase_id, answer.exposed_variant.variant) == (phase.pk, choice.variant)
-        seen.setdefault((choice.engine, choice.variant), set()).add(bool(answer.exposed_variant))
-    assert seen[("plain", "control")] == {True} and seen[("wasm_simd", "wasm_aggressive")] == {True}
-    assert seen[("wasm_simd", "wasm_conservative")] == {True, False}
+        exposed_by_choice.setdefault((choice.engine, choice.variant), set()).add(bool(answer.exposed_variant))
+    assert exposed_by_choice[("plain", "control")] == {True} and exposed_by_choice[
+        ("wasm_simd", "wasm_aggressive")
+    ] == {True}
+    assert exposed_by_choice[("wasm_simd", "wasm_conservative")] == {True, False}
 
 
-def test_all_flags_are_evaluated_with_one_reading_of_the_unit():
-    asked = []
-    attributes.register_attributes("test", {"shoe_size": "EU"}, lambda unit: asked.append(unit) or {})
+def test_all_flags_are_evaluated_with_one_read_of_the_attributes():
+    read_units = []
+    attributes.register_attributes("test", {"shoe_size": "EU"}, lambda unit: read_units.append(unit) or {})
     try:
-        segment("large", conditions=[{"attribute": "shoe_size", "operator": "above", "values": [43]}])
+        create_segment("large", conditions=[{"attribute": "shoe_size", "operator": "above", "values": [43]}])
         for key in ("f", "g"):
-            make(key, rollout_percentage=0, rules=[{"segment": "large"}])
-        found = evaluate_all_details(snapshot.flag_snapshot.current(), "unit-1")
-        assert found["f"].reason == "DEFAULT" and asked == ["unit-1"]
+            create_flag(key, rollout_percentage=0, rules=[{"segment": "large"}])
+        evaluations = evaluate_all_details(snapshot.flag_snapshot.current(), "unit-1")
+        assert evaluations["f"].reason == "DEFAULT" and read_units == ["unit-1"]
     finally:
         attributes._readers.pop("test")

@@ -1,4 +1,4 @@
-"""Flags with real servers: a rollout steered by a real beat and worker, and an emergency that every process obeys."""
+"""Flags with real servers: a rollout run by beat and a worker, and an emergency that reaches every process."""
 
 import sys
 import time
@@ -27,7 +27,7 @@ CELERY = (sys.executable, "-m", "celery", "-A", "recsys_project")
 
 @pytest.fixture
 def beat(worker, tmp_path, redis_url):
-    """Run a real beat, as the embedded stack does, and give its worker's log."""
+    """Run a real beat, as the embedded stack does, and yield the worker."""
     command = [*CELERY, "beat", "-S", "redbeat.RedBeatScheduler", "-l", "INFO"]
     with run_process(command, tmp_path, DATABASE_URL=shared_database_url(), REDIS_URL=redis_url) as (process, log):
         wait_until(lambda: "beat: Starting" in log.read_text(errors="replace"), process, log)
@@ -35,7 +35,7 @@ def beat(worker, tmp_path, redis_url):
 
 
 def make_feed_requests(member, *, fallback="", count=40):
-    """Make rows of feeds as the worker writes them."""
+    """Create rows of feed requests as the worker writes them."""
     at = now()
     FeedRequest.objects.bulk_create(
         FeedRequest(
@@ -56,16 +56,16 @@ def make_feed_requests(member, *, fallback="", count=40):
     )
 
 
-def test_a_rollout_goes_up_by_itself_and_comes_down_by_itself(beat):
-    """Two phases with feeds that are well, then a breach: the flag is off, and what was read is kept."""
+def test_a_rollout_advances_and_rolls_back_automatically(beat):
+    """After a phase with healthy feeds and a breach, the flag is off, and the evidence is saved."""
     factories.flag(FLAG, at=now(), is_enabled=False)
     ann = factories.member("ann", at=now())
     patch = {
         "flag": FLAG,
         "phases": [{"percentage": 5, "hours": 0}, {"percentage": 35, "hours": 24}, {"percentage": 100, "hours": 24}],
         "guardrails": [
-            {"reading": "feed_fallback_ratio", "variant": "wasm_conservative", "threshold": 0.05, "min_samples": 20},
-            {"reading": "feed_latency_p95_ms", "variant": "wasm_conservative", "threshold": 500, "min_samples": 20},
+            {"gauge": "feed_fallback_ratio", "variant": "wasm_conservative", "threshold": 0.05, "min_samples": 20},
+            {"gauge": "feed_latency_p95_ms", "variant": "wasm_conservative", "threshold": 500, "min_samples": 20},
         ],
     }
     apply_change(subject="plan", key="live", patch=patch, actor=TEST, why="rehearsal", now=now(), create=True)
@@ -78,30 +78,30 @@ def test_a_rollout_goes_up_by_itself_and_comes_down_by_itself(beat):
     assert RolloutPlan.objects.get(key="live").state == "rolled_back"
     record = FlagChange.objects.filter(subject="plan", key="live").first()
     assert (record.action, record.system) == ("rolled back", "rollout:live")
-    assert [look["verdict"] for look in record.evidence] == ["breached", "holds"]
+    assert [check["verdict"] for check in record.evidence] == ["breached", "holds"]
 
 
 @pytest.fixture
 def web(tmp_path, redis_url, transactional_db):
-    """Run a real web server on the test's database, and return its address."""
+    """Run a real web server on the test's database, and yield its URL."""
     port = free_port()
     command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)]
     env = {"DATABASE_URL": shared_database_url(), "REDIS_URL": redis_url, "API_OPEN": "1"}
     with run_process([*command, "recsys_project.wsgi:application"], tmp_path, **env) as (process, log):
-        address = f"http://127.0.0.1:{port}"
-        wait_until(lambda: is_up(address), process, log)
-        yield address
+        url = f"http://127.0.0.1:{port}"
+        wait_until(lambda: is_up(url), process, log)
+        yield url
 
 
-def is_up(address):
+def is_up(url):
     try:
-        return requests.get(f"{address}/livez", timeout=1).ok
+        return requests.get(f"{url}/livez", timeout=1).ok
     except requests.RequestException:
         return False
 
 
-def test_every_process_obeys_an_emergency(web, worker, capsys):
-    """One command; then the web server and the worker serve by the control engine. Printed: how long it took."""
+def test_a_kill_reaches_every_process(web, worker, capsys):
+    """After the command, the web server and the worker use the control engine. Prints how long that took."""
     at = now()
     factories.flag(FLAG, at=at, is_enabled=True, rollout_percentage=100)
     author = factories.member("author", at=at)
@@ -125,12 +125,15 @@ def test_every_process_obeys_an_emergency(web, worker, capsys):
     wait_for(lambda: worker_engine() == "wasm_simd", worker.log)
     start = time.perf_counter()
     call_command("flag", "kill", FLAG, "--why", "errors since 12:00")
-    commanded = time.perf_counter() - start
-    assert wiring.slate_cache().get(ann.pk, "discovery") is None, "what the engine made is forgotten"
+    command_seconds = time.perf_counter() - start
+    assert wiring.slate_cache().get(ann.pk, "discovery") is None, "the engine's slates are purged"
     wait_for(lambda: web_engine() == ("plain", "control"), worker.log)
-    by_web = time.perf_counter() - start
+    web_seconds = time.perf_counter() - start
     wait_for(lambda: worker_engine() == "plain", worker.log)
-    by_worker = time.perf_counter() - start
+    worker_seconds = time.perf_counter() - start
     with capsys.disabled():
-        print(f"\nkill: command {commanded:.2f} s, web {by_web:.2f} s, worker {by_worker:.2f} s", file=sys.stderr)
+        print(
+            f"\nkill: command {command_seconds:.2f} s, web {web_seconds:.2f} s, worker {worker_seconds:.2f} s",
+            file=sys.stderr,
+        )
     wait_for(FeedRequest.objects.exists, worker.log)

@@ -1,4 +1,4 @@
-"""`generate` inserts the platform as it was drawn, refuses a full database, and is all or nothing."""
+"""`generate` inserts the generated platform in one transaction and rejects a database with members."""
 
 import hashlib
 from datetime import UTC, datetime
@@ -23,12 +23,12 @@ NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 SIZE = PlatformSize(members=200, posts=900, interactions=5_000, follows=1_500, blocks=40, mutes=20, seed=3)
 
 
-def make(size=SIZE, vectors=None, **options):
-    generate(size=size, now=NOW, vectors=vectors, progress=lambda what, done, total: None, **options)
+def generate_platform(size=SIZE, vectors=None, **options):
+    generate(size=size, now=NOW, vectors=vectors, progress=lambda name, done, total: None, **options)
 
 
 def digest():
-    """Everything but our own ids, in a fixed order."""
+    """Return a hash of all values but the primary keys, in a fixed order."""
     tables = [
         Member.objects.values_list("external_id", "languages", "region", "birth_year", "is_adult", "created_at"),
         PrivacySettings.objects.order_by("pk").values_list("is_private", "sensitivity", "muted_tags"),
@@ -41,24 +41,24 @@ def digest():
     return hashlib.sha256(repr([list(table) for table in tables]).encode()).hexdigest()
 
 
-def test_counts_are_those_asked_for():
-    make()
+def test_the_counts_are_those_of_the_size():
+    generate_platform()
     assert Member.objects.count() == PrivacySettings.objects.count() == 200
     assert (Post.objects.count(), Interaction.objects.count()) == (900, 5_000)
     kinds = dict(Relationship.objects.values_list("kind").annotate(Count("id")).order_by())
     assert kinds == {"follow": 1_500, "block": 40, "mute": 20}
 
 
-def test_the_same_seed_makes_the_same_platform():
-    make()
+def test_the_same_seed_gives_the_same_platform():
+    generate_platform()
     first = digest()
     Member.objects.all().delete()
-    make()
+    generate_platform()
     assert digest() == first
 
 
-def test_rows_are_as_a_form_would_accept_them():
-    make()
+def test_the_rows_pass_model_validation():
+    generate_platform()
     for post in Post.objects.all():
         post.full_clean()
         assert post.sensitivity == classify_sensitivity(post.safety_labels)
@@ -70,29 +70,29 @@ def test_rows_are_as_a_form_would_accept_them():
     assert set(Post.objects.values_list("visibility", flat=True)) == set(Visibility)
 
 
-def test_columns_belong_together():
-    """A column put in another order than the rest would show here: each keeps a rule with another one."""
-    make()
-    posts, acts = Post.objects.all(), Interaction.objects.all()
-    assert not acts.filter(occurred_at__lt=F("post__created_at")).exists()
-    assert not acts.filter(member=F("post__author")).exists()
-    assert not acts.filter(post__visibility__in=[Visibility.PRIVATE, Visibility.UNLISTED]).exists()
+def test_the_columns_of_a_row_match():
+    """Each column obeys a rule with another column, so a column in a different order breaks a rule."""
+    generate_platform()
+    posts, interactions = Post.objects.all(), Interaction.objects.all()
+    assert not interactions.filter(occurred_at__lt=F("post__created_at")).exists()
+    assert not interactions.filter(member=F("post__author")).exists()
+    assert not interactions.filter(post__visibility__in=[Visibility.PRIVATE, Visibility.UNLISTED]).exists()
     assert all(post.language == post.author.languages[0] for post in posts.select_related("author"))
-    assert acts.filter(kind="dwell").exists()
-    assert not acts.filter(kind="dwell", value=None).exists()
-    assert not acts.exclude(kind="dwell").exclude(value=None).exists()
+    assert interactions.filter(kind="dwell").exists()
+    assert not interactions.filter(kind="dwell", value=None).exists()
+    assert not interactions.exclude(kind="dwell").exclude(value=None).exists()
 
 
-def test_ids_grow_with_time():
-    make()
+def test_primary_keys_grow_with_time():
+    generate_platform()
     for model, field in ((Post, "created_at"), (Interaction, "occurred_at")):
         times = list(model.objects.order_by("id").values_list(field, flat=True))
         assert times == sorted(times)
         assert times[-1] <= NOW
 
 
-def test_vectors_stand_for_topics_under_the_models_name():
-    make(vectors=VectorSettings(TinyText().name, 64))
+def test_vectors_of_the_same_topic_are_similar():
+    generate_platform(vectors=VectorSettings(TinyText().name, 64))
     rows = PostEmbedding.objects.select_related("post").order_by("post__external_id")
     vectors = np.stack([np.frombuffer(bytes(row.vector), "<f4") for row in rows])
     assert vectors.shape == (900, 64)
@@ -102,27 +102,27 @@ def test_vectors_stand_for_topics_under_the_models_name():
     assert cosines[same].mean() > cosines[~same].mean() + 0.3
 
 
-def test_a_database_with_members_is_refused_unless_appended_to():
+def test_a_database_with_members_is_rejected_unless_appending():
     Member.objects.create(external_id="ann", created_at=NOW, changed_at=NOW)
     with pytest.raises(DatabaseNotEmptyError, match="--append"):
-        make()
-    make(append=True)
+        generate_platform()
+    generate_platform(append=True)
     assert Member.objects.count() == 201
     with pytest.raises(DatabaseNotEmptyError, match="another --seed"):
-        make(append=True)
+        generate_platform(append=True)
 
 
-def test_what_cannot_be_made_leaves_nothing_behind():
+def test_an_impossible_size_inserts_nothing():
     with pytest.raises(PlatformTooSmallError, match="interactions"):
-        make(PlatformSize(members=3, posts=5, interactions=10_000, follows=0, blocks=0, mutes=0, seed=1))
+        generate_platform(PlatformSize(members=3, posts=5, interactions=10_000, follows=0, blocks=0, mutes=0, seed=1))
     assert not Member.objects.exists()
 
 
-def test_a_failure_half_way_leaves_nothing_behind(monkeypatch):
-    monkeypatch.setattr(service, "INTERACTIONS_A_STEP", 1_000)
+def test_a_failed_insertion_leaves_no_rows(monkeypatch):
+    monkeypatch.setattr(service, "INTERACTIONS_PER_STEP", 1_000)
 
-    def progress(what, done, total):
-        if what == "interactions":
+    def progress(name, done, total):
+        if name == "interactions":
             raise RuntimeError("pulled the plug")
 
     with pytest.raises(RuntimeError, match="plug"):
@@ -130,11 +130,12 @@ def test_a_failure_half_way_leaves_nothing_behind(monkeypatch):
     assert not Member.objects.exists() and not Interaction.objects.exists()
 
 
-def test_the_command_takes_sizes_with_separators_and_says_what_it_made():
+def test_the_command_accepts_sizes_with_separators_and_prints_the_counts():
     out = StringIO()
     call_command("generate", "--members=1_00", "--posts=2,00", "--interactions=300", "--seed=5", stdout=out)
     assert (
-        "Made 100 members, 200 posts, 500 follows, 5 blocks, 5 mutes and 300 interactions of seed 5." in out.getvalue()
+        "Generated 100 members, 200 posts, 500 follows, 5 blocks, 5 mutes and 300 interactions with seed 5."
+        in out.getvalue()
     )
 
 
@@ -142,18 +143,18 @@ def test_the_command_takes_sizes_with_separators_and_says_what_it_made():
     "arguments, message",
     [
         (["--members=0"], "at least one member"),
-        (["--posts=0"], "need posts"),
-        (["--members=-5"], "not a number"),
-        (["--members=many"], "not a number"),
-        (["--members=5", "--posts=5", "--interactions=999999"], "Ask for fewer"),
+        (["--posts=0"], "Interactions need posts"),
+        (["--members=-5"], "give a number such as 1000 or 1_000_000, not '-5'"),
+        (["--members=many"], "give a number such as 1000 or 1_000_000, not 'many'"),
+        (["--members=5", "--posts=5", "--interactions=999999"], "Use fewer"),
     ],
 )
-def test_the_command_refuses_what_cannot_be_made(arguments, message):
+def test_the_command_rejects_an_impossible_size(arguments, message):
     with pytest.raises(CommandError, match=message):
         call_command("generate", *arguments)
     assert not Member.objects.exists()
 
 
-def test_members_alone_can_be_made():
+def test_members_can_be_generated_without_posts():
     call_command("generate", "--members=10", "--posts=0", "--interactions=0", stdout=StringIO())
     assert (Member.objects.count(), Post.objects.count()) == (10, 0)

@@ -1,4 +1,4 @@
-"""Importing one's own data: every good row arrives once, every bad one is listed, and nothing stops it."""
+"""Import of files: each good row is imported once, each bad row is listed, and no row stops the import."""
 
 import csv
 import json
@@ -68,10 +68,10 @@ def first_post(ann_and_bob):
 # --- good files
 
 
-def test_members_from_csv_with_their_privacy(load):
+def test_members_are_imported_from_csv_with_their_privacy(load):
     summary, _ = load(
         "members",
-        "external_id,is_private,languages,birth_year,is_adult,sensitivity,muted_tags\n"
+        "id,is_private,languages,birth_year,is_adult,sensitivity,muted_tags\n"
         "ann,true,en|pt-BR,1990,yes,sensitive,war|horror\n"
         "bob,false,,,,,\n",
     )
@@ -83,9 +83,9 @@ def test_members_from_csv_with_their_privacy(load):
     assert (bob.languages, bob.birth_year, bob.is_adult, bob.privacy.is_private) == ([], None, None, False)
 
 
-def test_posts_from_jsonl(load, ann_and_bob):
+def test_posts_are_imported_from_jsonl(load, ann_and_bob):
     post = {
-        "external_id": 17, "author": "ann", "visibility": "followers", "created_at": WHEN,
+        "id": 17, "author_id": "ann", "visibility": "followers", "created_at": WHEN,
         "text": "Hi\nthere",
         "tags": ["a", "b", "a"], "language": "en", "kind": "image", "safety_labels": {"nudity": 0.9},
         "media": [{"kind": "image", "url": "https://example.org/1.jpg", "alt": "A cat"}],
@@ -99,11 +99,11 @@ def test_posts_from_jsonl(load, ann_and_bob):
     assert row.created_at == datetime(2026, 5, 31, 18, 30, tzinfo=UTC)
 
 
-def test_interactions_and_follows(load, first_post):
+def test_interactions_and_relationships_are_imported(load, first_post):
     request_id = "1b4e28ba-2fa1-11d2-883f-0016d3cca427"
     summary, _ = load(
         "interactions",
-        "event_id,member,post,kind,occurred_at,value,request_id\n"
+        "event_id,member_id,post_id,kind,occurred_at,value,request_id\n"
         f"e1,bob,p1,dwell,{WHEN},12.5,{request_id}\n"
         f"e2,bob,p1,like,{int(NOW.timestamp()) - 60},,\n",
     )
@@ -111,7 +111,7 @@ def test_interactions_and_follows(load, first_post):
     dwell, like = Interaction.objects.order_by("event_id")
     assert (dwell.value, str(dwell.request_id), dwell.received_at) == (12.5, request_id, NOW)
     assert (like.kind, like.value, like.occurred_at) == ("like", None, NOW - timedelta(seconds=60))
-    summary, _ = load("follows", "source,target,kind\nann,bob,\nbob,ann,block\n", "follows.csv")
+    summary, _ = load("relationships", "source_id,target_id,kind\nann,bob,\nbob,ann,block\n", "relationships.csv")
     assert summary.created == 2
     assert sorted(Relationship.objects.values_list("kind", flat=True)) == ["block", "follow"]
 
@@ -130,169 +130,169 @@ def test_interactions_and_follows(load, first_post):
     ids=["emoji", "right to left", "quotes", "line breaks", "japanese", "a megabyte", "a megabyte of emoji"],
 )
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
-def test_any_text_arrives_as_it_was(load, ann_and_bob, tmp_path, text, form):
-    row = {"external_id": "p", "author": "ann", "visibility": "public", "created_at": WHEN, "text": text}
+def test_a_text_is_imported_unchanged(load, ann_and_bob, tmp_path, text, form):
+    row = {"id": "p", "author_id": "ann", "visibility": "public", "created_at": WHEN, "text": text}
     content = lines(row)
     if form == "csv":
-        with (tmp_path / "made.csv").open("w", encoding="utf-8", newline="") as file:
+        with (tmp_path / "row.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, row, lineterminator="\r\n")
             writer.writeheader()
             writer.writerow(row)
-        content = (tmp_path / "made.csv").read_bytes()
+        content = (tmp_path / "row.csv").read_bytes()
     _, errors = load("posts", content, f"posts.{form}")
     assert errors == []
     assert Post.objects.get().text == text
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
-def test_a_byte_order_mark_is_no_part_of_the_first_column(load, form):
-    content = (
-        "external_id,is_private\nann,no\n" if form == "csv" else lines({"external_id": "ann", "is_private": False})
-    )
+def test_a_byte_order_mark_is_not_part_of_the_first_column(load, form):
+    content = "id,is_private\nann,no\n" if form == "csv" else lines({"id": "ann", "is_private": False})
     summary, errors = load("members", "\ufeff" + content, f"m.{form}")
     assert (summary.created, errors) == (1, [])
 
 
-def test_empty_lines_are_passed_over(load):
-    summary, errors = load("members", "external_id,is_private\n\nann,no\n\n\n")
+def test_empty_lines_are_skipped(load):
+    summary, errors = load("members", "id,is_private\n\nann,no\n\n\n")
     assert (summary.created, errors) == (1, [])
 
 
-# --- again
+# --- repeated imports
 
 
-def test_the_same_file_again_has_nothing_to_do(load):
-    content = "external_id,is_private\nann,no\n"
+def test_a_file_with_the_same_content_is_already_imported(load):
+    content = "id,is_private\nann,no\n"
     load("members", content)
     summary, _ = load("members", content, "renamed.csv")
     assert summary.is_already_imported
     assert Member.objects.count() == 1
 
 
-def test_again_from_the_top_adds_nothing(load, first_post):
-    content = f"member,post,kind,occurred_at\nbob,p1,like,{WHEN}\nbob,p1,view,{WHEN}\n"
+def test_a_restarted_import_adds_nothing(load, first_post):
+    content = f"member_id,post_id,kind,occurred_at\nbob,p1,like,{WHEN}\nbob,p1,view,{WHEN}\n"
     assert load("interactions", content)[0].created == 2
-    summary, _ = load("interactions", content, again=True)
-    assert (summary.created, summary.same) == (0, 2), "events without an id are known by what they say"
+    summary, _ = load("interactions", content, restart=True)
+    assert (summary.created, summary.unchanged) == (0, 2), "an event without an id is identified by its values"
     assert Interaction.objects.count() == 2
 
 
-def test_a_changed_file_changes_only_what_it_says_otherwise(load):
-    load("members", "external_id,is_private,region\nann,no,DE\nbob,no,FR\n")
+def test_a_changed_file_updates_only_the_changed_rows(load):
+    load("members", "id,is_private,region\nann,no,DE\nbob,no,FR\n")
     Member.objects.update(changed_at=NOW - timedelta(days=1))
-    summary, _ = load("members", "external_id,is_private\nann,yes\nbob,no\n")
-    assert (summary.created, summary.changed, summary.same) == (0, 1, 1)
+    summary, _ = load("members", "id,is_private\nann,yes\nbob,no\n")
+    assert (summary.created, summary.updated, summary.unchanged) == (0, 1, 1)
     ann, bob = Member.objects.select_related("privacy").order_by("external_id")
     assert (ann.privacy.is_private, ann.privacy.changed_at) == (True, NOW)
     assert (bob.region, bob.changed_at) == ("FR", NOW - timedelta(days=1))
 
 
-def test_a_reworded_post_loses_the_vector_of_its_old_text(load, first_post):
-    for model in ("one", "two"):
-        PostEmbedding.objects.create(post=first_post, embedding_model=model, dimension=8, vector=b"", changed_at=NOW)
-    row = {"external_id": "p1", "author": "ann", "visibility": "public", "created_at": WHEN, "text": "hello"}
+def test_a_reworded_post_loses_the_vectors_of_its_old_text(load, first_post):
+    for embedding_model in ("one", "two"):
+        PostEmbedding.objects.create(
+            post=first_post, embedding_model=embedding_model, dimension=8, vector=b"", changed_at=NOW
+        )
+    row = {"id": "p1", "author_id": "ann", "visibility": "public", "created_at": WHEN, "text": "hello"}
     load("posts", lines(row), "a.jsonl")
-    assert PostEmbedding.objects.count() == 2, "the text is the same"
+    assert PostEmbedding.objects.count() == 2, "the text is unchanged"
     load("posts", lines({**row, "text": "goodbye"}), "b.jsonl")
     assert PostEmbedding.objects.count() == 0
 
 
-def test_a_file_that_names_what_was_missing_is_tried_again_once_it_is_there(load, first_post):
-    content = f"member,post,kind,occurred_at\ncarol,p1,like,{WHEN}\nbob,p1,like,{WHEN}\n"
+def test_a_file_with_unknown_members_is_imported_again_after_they_are_added(load, first_post):
+    content = f"member_id,post_id,kind,occurred_at\ncarol,p1,like,{WHEN}\nbob,p1,like,{WHEN}\n"
     summary, errors = load("interactions", content)
     assert (summary.created, summary.rejected) == (1, 1)
     assert "'carol' is not known" in errors[0]["problem"] and "members first" in errors[0]["advice"]
-    load("members", "external_id,is_private\ncarol,no\n", "members.csv")
+    load("members", "id,is_private\ncarol,no\n", "members.csv")
     summary, errors = load("interactions", content)
-    assert (summary.created, summary.same, summary.rejected, errors) == (1, 1, 0, [])
+    assert (summary.created, summary.unchanged, summary.rejected, errors) == (1, 1, 0, [])
     assert load("interactions", content)[0].is_already_imported
 
 
-def test_rows_that_say_the_same_id_twice_are_one_member(load):
-    summary, _ = load("members", "external_id,is_private,region\nann,no,DE\nann,yes,\n")
-    assert (summary.created, summary.same) == (1, 1)
+def test_two_rows_with_one_id_are_one_member(load):
+    summary, _ = load("members", "id,is_private,region\nann,no,DE\nann,yes,\n")
+    assert (summary.created, summary.unchanged) == (1, 1)
     ann = Member.objects.get()
-    assert (ann.region, ann.privacy.is_private) == ("DE", True), "the later row wins where it says something"
+    assert (ann.region, ann.privacy.is_private) == ("DE", True), "the later row overrides the fields that it gives"
 
 
-# --- killed
+# --- killed imports
 
 
 class KilledError(Exception):
-    """Stands for the process's end."""
+    """Stands for the end of the process."""
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
-@pytest.mark.parametrize("survived", [0, 1, 2, 3])
-def test_a_killed_import_goes_on_and_ends_as_one_that_was_not(load, monkeypatch, survived, form):
+@pytest.mark.parametrize("written_chunks", [0, 1, 2, 3])
+def test_a_killed_import_resumes_and_ends_like_an_undisturbed_import(load, monkeypatch, written_chunks, form):
     monkeypatch.setattr(service, "CHUNK_ROWS", 3)
     names = [f"name {n} – é" if n % 4 else "" for n in range(11)]
     if form == "csv":
-        content = "external_id,is_private\n" + "".join(f'"{name}",no\n' for name in names)
+        content = "id,is_private\n" + "".join(f'"{name}",no\n' for name in names)
     else:
-        content = lines(*({"external_id": name, "is_private": False} for name in names))
+        content = lines(*({"id": name, "is_private": False} for name in names))
     with monkeypatch.context() as patch:
         chunks = []
 
         def kill(kind, rows, now, write=service.write_rows):
-            if len(chunks) == survived:
+            if len(chunks) == written_chunks:
                 raise KilledError
             chunks.append(rows)
             return write(kind, rows, now)
 
-        patch.setattr(service, "write", kill)
+        patch.setattr(service, "write_rows", kill)
         with pytest.raises(KilledError):
             load("members", content, f"m.{form}")
     summary, errors = load("members", content, f"m.{form}")
-    assert (summary.resumed_at_line > 1) == (survived > 0)
+    assert (summary.resumed_at_line > 1) == (written_chunks > 0)
     assert (summary.created, summary.rejected) == (8, 3)
     assert Member.objects.count() == PrivacySettings.objects.count() == 8
     header = 1 if form == "csv" else 0
-    assert [e["line"] for e in errors] == [header + 1, header + 5, header + 9], "each listed once"
+    assert [e["line"] for e in errors] == [header + 1, header + 5, header + 9], "each bad row is listed once"
 
 
-def test_a_dry_run_checks_and_keeps_nothing(load):
-    summary, errors = load("members", "external_id,is_private\nann,no\nbob,perhaps\n", dry_run=True)
+def test_a_dry_run_validates_rows_and_writes_nothing(load):
+    summary, errors = load("members", "id,is_private\nann,no\nbob,perhaps\n", dry_run=True)
     assert (summary.created, summary.rejected) == (1, 1)
     assert errors[0]["field"] == "is_private"
     assert not Member.objects.exists() and not ImportCheckpoint.objects.exists()
 
 
-# --- bad rows: (kind, row, field, what the problem says)
+# --- bad rows: (kind, row, field, part of the problem)
 
 BAD_ROWS = [
-    ("members", {"external_id": "", "is_private": True}, "external_id", "is not an id"),
-    ("members", {"external_id": "x" * 129, "is_private": True}, "external_id", "is not an id"),
-    ("members", {"external_id": "a\u202eb", "is_private": True}, "external_id", "is not an id"),
-    ("members", {"external_id": ["a"], "is_private": True}, "external_id", "is not an id"),
-    ("members", {"external_id": "a"}, "is_private", "is missing"),
-    ("members", {"external_id": "a", "is_private": None}, "is_private", "is missing"),
-    ("members", {"external_id": "a", "is_private": "maybe"}, "is_private", "neither true nor false"),
-    ("members", {"external_id": "a", "is_private": True, "birth_year": 3000}, "birth_year", "cannot be used"),
-    ("members", {"external_id": "a", "is_private": True, "birth_year": True}, "birth_year", "cannot be used"),
+    ("members", {"id": "", "is_private": True}, "id", "is not an id"),
+    ("members", {"id": "x" * 129, "is_private": True}, "id", "is not an id"),
+    ("members", {"id": "a\u202eb", "is_private": True}, "id", "is not an id"),
+    ("members", {"id": ["a"], "is_private": True}, "id", "is not an id"),
+    ("members", {"id": "a"}, "is_private", "is missing"),
+    ("members", {"id": "a", "is_private": None}, "is_private", "is missing"),
+    ("members", {"id": "a", "is_private": "maybe"}, "is_private", "neither true nor false"),
+    ("members", {"id": "a", "is_private": True, "birth_year": 3000}, "birth_year", "cannot be used"),
+    ("members", {"id": "a", "is_private": True, "birth_year": True}, "birth_year", "cannot be used"),
     (
         "members",
-        {"external_id": "a", "is_private": True, "birth_year": 10**400},
+        {"id": "a", "is_private": True, "birth_year": 10**400},
         "birth_year",
         "not a number",
     ),
     (
         "members",
-        {"external_id": "a", "is_private": True, "languages": "English!"},
+        {"id": "a", "is_private": True, "languages": "English!"},
         "languages",
         "not a language",
     ),
-    ("members", {"external_id": "a", "is_private": True, "name": "Ann"}, "name", "is not a field"),
+    ("members", {"id": "a", "is_private": True, "name": "Ann"}, "name", "is not a field"),
     ("posts", {"text": "a\x00b"}, "text", "NUL"),
-    ("posts", {"text": "a\ud800b"}, "text", "half of a character pair"),
+    ("posts", {"text": "a\ud800b"}, "text", "half of a surrogate pair"),
     ("posts", {"text": "x" * 1_048_577}, "text", "1,048,577 characters"),
     ("posts", {"text": 5}, "text", "is not a text"),
-    ("posts", {"author": "nobody"}, "author", "'nobody' is not known"),
+    ("posts", {"author_id": "nobody"}, "author_id", "'nobody' is not known"),
     ("posts", {"visibility": "secret"}, "visibility", "is not known"),
     ("posts", {"visibility": None}, "visibility", "is missing"),
     ("posts", {"safety_labels": {"nudity": 1.5}}, "safety_labels", "cannot be used"),
     ("posts", {"safety_labels": ["nudity"]}, "safety_labels", "not a list of labels"),
-    ("posts", {"media": [{"kind": "image", "url": "javascript:alert(1)"}]}, "media", "is not an address"),
+    ("posts", {"media": [{"kind": "image", "url": "javascript:alert(1)"}]}, "media", "is not a URL"),
     ("posts", {"tags": [["deep"]]}, "tags", "is not an id"),
     ("posts", {"created_at": "2026-05-31T18:30:00"}, "created_at", "has no time zone"),
     ("posts", {"created_at": "yesterday"}, "created_at", "is not a time"),
@@ -301,41 +301,41 @@ BAD_ROWS = [
     ("posts", {"created_at": 1780000000000}, "created_at", "is not a time"),
     ("posts", {"created_at": "2026-06-01T12:06:00Z"}, "created_at", "0:06:00 in the future"),
     ("posts", {"created_at": "2099-01-01T00:00:00Z"}, "created_at", "in the future"),
-    ("interactions", {"member": "nobody"}, "member", "is not known"),
-    ("interactions", {"post": "nothing"}, "post", "is not known"),
+    ("interactions", {"member_id": "nobody"}, "member_id", "is not known"),
+    ("interactions", {"post_id": "nothing"}, "post_id", "is not known"),
     ("interactions", {"kind": "adore"}, "kind", "is not known"),
     ("interactions", {"value": "NaN"}, "value", "cannot be used"),
     ("interactions", {"request_id": "7"}, "request_id", "is not a UUID"),
     ("interactions", {"occurred_at": "2026-06-01T13:00:00Z"}, "occurred_at", "1:00:00 in the future"),
-    ("follows", {"target": "ann"}, "target", "is the member itself"),
-    ("follows", {"kind": "love"}, "kind", "is not known"),
-    ("follows", {"target": "nobody"}, "target", "is not known"),
+    ("relationships", {"target_id": "ann"}, "target_id", "is the same member as source_id"),
+    ("relationships", {"kind": "love"}, "kind", "is not known"),
+    ("relationships", {"target_id": "nobody"}, "target_id", "is not known"),
 ]
 GOOD = {
     "members": {},
-    "posts": {"external_id": "new", "author": "ann", "visibility": "public", "created_at": WHEN},
-    "interactions": {"member": "ann", "post": "p1", "kind": "like", "occurred_at": WHEN},
-    "follows": {"source": "ann", "target": "bob"},
+    "posts": {"id": "new", "author_id": "ann", "visibility": "public", "created_at": WHEN},
+    "interactions": {"member_id": "ann", "post_id": "p1", "kind": "like", "occurred_at": WHEN},
+    "relationships": {"source_id": "ann", "target_id": "bob"},
 }
-NEIGHBOUR = {
-    "members": {"external_id": "neighbor", "is_private": True},
-    "posts": {**GOOD["posts"], "external_id": "neighbor"},
-    "interactions": {**GOOD["interactions"], "member": "bob"},
-    "follows": {"source": "bob", "target": "ann"},
+GOOD_NEXT = {
+    "members": {"id": "next", "is_private": True},
+    "posts": {**GOOD["posts"], "id": "next"},
+    "interactions": {**GOOD["interactions"], "member_id": "bob"},
+    "relationships": {"source_id": "bob", "target_id": "ann"},
 }
 
 
 @pytest.mark.parametrize("kind, row, field, problem", BAD_ROWS, ids=[f"{k} {f} {p}" for k, _, f, p in BAD_ROWS])
-def test_a_bad_row_is_listed_and_its_neighbour_arrives(load, first_post, kind, row, field, problem):
-    summary, errors = load(kind, lines({**GOOD[kind], **row}, NEIGHBOUR[kind]), "rows.jsonl")
+def test_a_bad_row_is_listed_and_the_next_row_is_imported(load, first_post, kind, row, field, problem):
+    summary, errors = load(kind, lines({**GOOD[kind], **row}, GOOD_NEXT[kind]), "rows.jsonl")
     assert (summary.created, summary.rejected) == (1, 1)
     assert (errors[0]["line"], errors[0]["field"]) == (1, field)
     assert problem in errors[0]["problem"]
     assert errors[0]["advice"]
-    assert len(errors[0]["problem"]) < 200, "a megabyte in a row must not fill the errors file"
+    assert len(errors[0]["problem"]) < 200, "a megabyte in a row does not fill the errors file"
 
 
-def test_a_clock_up_to_five_minutes_ahead_is_taken(load, first_post):
+def test_a_time_up_to_five_minutes_ahead_is_accepted(load, first_post):
     ahead = (NOW + timedelta(minutes=4, seconds=59)).isoformat()
     assert load("interactions", lines({**GOOD["interactions"], "occurred_at": ahead}), "i.jsonl")[0].created == 1
 
@@ -349,14 +349,14 @@ def test_a_clock_up_to_five_minutes_ahead_is_taken(load, first_post):
         (b'"text"', "is not an object"),
         (b"[" * 100_000, "is not JSON"),
         (b"\xff\xfe{}", "is not UTF-8"),
-        (b'{"external_id": "' + b"9" * 9_000_000 + b'"}', "is longer than"),
+        (b'{"id": "' + b"9" * 9_000_000 + b'"}', "is longer than"),
         (b"9" * 5_000, "is not JSON"),
     ],
     ids=["cut off", "NaN", "array", "string", "deep", "not UTF-8", "9 MB", "huge number"],
 )
-def test_a_broken_json_line_costs_itself_only(load, line, problem):
-    good = lines({"external_id": "ann", "is_private": True}).encode()
-    after = lines({"external_id": "bob", "is_private": True}).encode()
+def test_a_broken_json_line_affects_no_other_line(load, line, problem):
+    good = lines({"id": "ann", "is_private": True}).encode()
+    after = lines({"id": "bob", "is_private": True}).encode()
     summary, errors = load("members", good + line + b"\n" + after, "m.jsonl")
     assert summary.created == 2
     assert [error["line"] for error in errors] == [2]
@@ -375,8 +375,8 @@ def test_a_broken_json_line_costs_itself_only(load, line, problem):
     ],
     ids=["too few", "too many", "open quote", "text after quote", "latin-1", "9 MB"],
 )
-def test_a_broken_csv_line_costs_itself_only(load, line, problem):
-    content = b"external_id,is_private\nann,no\n" + line + b'\nbob,no\n"car,ol",yes\n'
+def test_a_broken_csv_line_affects_no_other_line(load, line, problem):
+    content = b"id,is_private\nann,no\n" + line + b'\nbob,no\n"car,ol",yes\n'
     summary, errors = load("members", content)
     assert set(Member.objects.values_list("external_id", flat=True)) == {"ann", "bob", "car,ol"}
     assert [error["line"] for error in errors] == [3]
@@ -391,33 +391,33 @@ def test_a_broken_csv_line_costs_itself_only(load, line, problem):
     "name, content, message",
     [
         ("a.csv", "", "is empty"),
-        ("a.csv", "external_id\nann\n", "missing: 'is_private'"),
-        ("a.csv", "external_id,is_private,nick\nann,no,a\n", "unknown: 'nick'"),
-        ("a.csv", "external_id,is_private,is_private\nann,no,no\n", "twice: 'is_private'"),
+        ("a.csv", "id\nann\n", "missing: 'is_private'"),
+        ("a.csv", "id,is_private,nick\nann,no,a\n", "unknown: 'nick'"),
+        ("a.csv", "id,is_private,is_private\nann,no,no\n", "repeated: 'is_private'"),
         ("a.csv", b"\xff\xfee\x00", "is UTF-16"),
-        ("a.txt", "external_id,is_private\n", "name ends in .csv"),
+        ("a.txt", "id,is_private\n", "must end in .csv"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_refused_with_what_to_do(load, name, content, message):
+def test_an_unusable_file_is_rejected_with_the_reason(load, name, content, message):
     with pytest.raises(ImportFileError, match=message):
         load("members", content, name)
     assert not ImportCheckpoint.objects.exists()
 
 
-def test_a_missing_file_and_a_folder_are_refused(tmp_path):
+def test_a_missing_file_and_a_folder_are_rejected(tmp_path):
     for path in (tmp_path / "none.csv", tmp_path):
         with pytest.raises(ImportFileError):
             import_file(kind="members", path=path, now=NOW, progress=lambda done, total: None)
 
 
-def test_an_empty_jsonl_file_brings_nothing(load):
+def test_an_empty_jsonl_file_imports_nothing(load):
     summary, errors = load("members", "", "m.jsonl")
     assert (summary.created, errors) == (0, [])
 
 
-def test_progress_ends_at_the_files_size(tmp_path):
+def test_progress_ends_at_the_size_of_the_file(tmp_path):
     path = tmp_path / "m.csv"
-    path.write_text("external_id,is_private\nann,no\n")
+    path.write_text("id,is_private\nann,no\n")
     calls = []
     import_file(kind="members", path=path, now=NOW, progress=lambda *call: calls.append(call))
     assert calls[-1] == (path.stat().st_size, path.stat().st_size)

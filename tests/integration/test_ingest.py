@@ -1,4 +1,4 @@
-"""Members and posts by the API: sent in bulk and one by one, read back, taken down."""
+"""Members and posts through the API: upserted in bulk and one by one, read and removed."""
 
 import json
 
@@ -33,7 +33,7 @@ def statuses(response):
     return [result["status"] for result in response.json()["results"]]
 
 
-def test_members_are_made_then_changed_then_left_alone(api):
+def test_members_are_created_then_unchanged_then_updated(api):
     ann = {"id": "ann", "is_private": False, "languages": ["en"], "muted_tags": ["war"]}
     assert statuses(send(api, "post", "members", {"members": [ann]})) == ["created"]
     assert statuses(send(api, "post", "members", {"members": [ann]})) == ["unchanged"]
@@ -44,89 +44,89 @@ def test_members_are_made_then_changed_then_left_alone(api):
     assert api.get("/api/v1/members/ann").json()["languages"] == ["de"]
 
 
-def test_who_may_see_a_member_s_posts_must_be_said(api):
+def test_the_privacy_of_a_member_is_required(api):
     answer = send(api, "post", "members", {"members": [{"id": "ann"}, {"id": "bob", "is_private": False}]})
-    assert (answer.status_code, statuses(answer)) == (207, ["refused", "created"])
-    refused = answer.json()["results"][0]
-    assert refused["id"] == "ann"
-    assert refused["problem"]["errors"][0]["pointer"] == "/members/0/is_private"
+    assert (answer.status_code, statuses(answer)) == (207, ["rejected", "created"])
+    rejected = answer.json()["results"][0]
+    assert rejected["id"] == "ann"
+    assert rejected["problem"]["errors"][0]["pointer"] == "/members/0/is_private"
 
 
 @pytest.mark.parametrize(
-    "wrong, pointer, said",
+    "wrong_fields, pointer, text",
     [
         ({"author_id": "nobody"}, "/posts/0/author_id", "members"),
         ({"visibility": "all"}, "/posts/0/visibility", "public"),
         ({"created_at": "yesterday"}, "/posts/0/created_at", "2026"),
         ({"safety_labels": {"violence": 7}}, "/posts/0/safety_labels", "0 to 1"),
-        ({"external_id": "x"}, "/posts/0/external_id", "Write id"),
-        ({"author": "x"}, "/posts/0/author", "Write author_id"),
+        ({"external_id": "x"}, "/posts/0/external_id", "Use only id, author_id,"),
+        ({"author": "x"}, "/posts/0/author", "Use only id, author_id,"),
         ({"colour": "red"}, "/posts/0/colour", "author_id"),
         ({"id": None}, "/posts/0/id", "id"),
         ({"media": [{"kind": "image", "url": "javascript:alert(1)"}]}, "/posts/0/media", "https"),
     ],
 )
-def test_a_bad_post_says_what_is_wrong_and_loses_no_other(api, wrong, pointer, said):
+def test_a_bad_post_is_rejected_with_the_reason_and_affects_no_other(api, wrong_fields, pointer, text):
     factories.member("bob")
-    answer = send(api, "post", "posts", {"posts": [POST | wrong, POST | {"id": "good"}]})
-    assert statuses(answer) == ["refused", "created"]
+    answer = send(api, "post", "posts", {"posts": [POST | wrong_fields, POST | {"id": "good"}]})
+    assert statuses(answer) == ["rejected", "created"]
     problem = answer.json()["results"][0]["problem"]
     assert problem["errors"][0]["pointer"] == pointer
-    assert said in problem["detail"]
+    assert text in problem["detail"]
 
 
 @pytest.mark.parametrize("items", [["x"], [None], [[]], [{}], [{"id": 7.5}]])
-def test_what_is_no_post_is_refused(api, items):
-    assert statuses(send(api, "post", "posts", {"posts": items})) == ["refused"]
+def test_an_item_that_is_not_a_post_is_rejected(api, items):
+    assert statuses(send(api, "post", "posts", {"posts": items})) == ["rejected"]
 
 
-def test_a_post_by_its_address(api):
+def test_a_post_is_created_updated_read_and_removed_by_its_url(api):
     factories.member("bob")
-    rest = {name: value for name, value in POST.items() if name != "id"}
-    assert send(api, "put", "posts/p/1", rest).status_code == 201
-    answer = send(api, "put", "posts/p/1", rest | {"safety_labels": {"nudity": 0.9}})
+    fields = {name: value for name, value in POST.items() if name != "id"}
+    assert send(api, "put", "posts/p/1", fields).status_code == 201
+    answer = send(api, "put", "posts/p/1", fields | {"safety_labels": {"nudity": 0.9}})
     assert (answer.status_code, answer.json()["status"]) == (200, "updated")
-    found = api.get("/api/v1/posts/p/1").json()
-    assert (found["text"], found["sensitivity"], found["embedded"]) == ("a film", "adult", [])
-    assert send(api, "put", "posts/p/1", rest | {"id": "p/2"}).status_code == 400
+    post = api.get("/api/v1/posts/p/1").json()
+    assert (post["text"], post["sensitivity"], post["embeddings"]) == ("a film", "adult", [])
+    assert send(api, "put", "posts/p/1", fields | {"id": "p/2"}).status_code == 400
     assert send(api, "put", "posts/p/1", ["x"]).status_code == 400
-    wrong = send(api, "put", "posts/p/1", rest | {"visibility": "all"}).json()
+    wrong = send(api, "put", "posts/p/1", fields | {"visibility": "all"}).json()
     assert wrong["errors"][0]["pointer"] == "/visibility"
     assert api.delete("/api/v1/posts/p/1").status_code == 204
     assert api.get("/api/v1/posts/p/1").json()["removed_at"]
     assert api.get("/api/v1/posts/nothing").status_code == api.delete("/api/v1/posts/nothing").status_code == 404
 
 
-def test_a_post_that_says_something_new_is_embedded_anew_and_one_that_moves_is_not(api):
+def test_a_post_is_embedded_again_only_if_its_text_changes(api):
     post = factories.post(factories.member("bob"), "p/1", text="a film", created_at=NOW)
     embed_posts(embedder=wiring.embedder(), now=NOW)
-    before = PostEmbedding.objects.get().vector
-    same = {"author_id": "bob", "visibility": "followers", "created_at": NOW.isoformat(), "text": "a film"}
-    send(api, "put", "posts/p/1", same)
+    old_vector = PostEmbedding.objects.get().vector
+    fields = {"author_id": "bob", "visibility": "followers", "created_at": NOW.isoformat(), "text": "a film"}
+    send(api, "put", "posts/p/1", fields)
     assert PostEmbedding.objects.count() == 1
-    for new in (
+    for change in (
         {"tags": ["bread"]},
         {"text": "a loaf"},
         {"media": [{"kind": "image", "url": "https://x/y", "alt": "oven"}]},
     ):
-        send(api, "put", "posts/p/1", same | new)
-        assert not PostEmbedding.objects.exists(), new
+        send(api, "put", "posts/p/1", fields | change)
+        assert not PostEmbedding.objects.exists(), change
         embed_posts(embedder=wiring.embedder(), now=NOW)
-    assert PostEmbedding.objects.get(post=post).vector != before
+    assert PostEmbedding.objects.get(post=post).vector != old_vector
 
 
-def test_a_post_that_was_sent_is_in_the_next_feed_and_one_taken_down_is_not(api):
+def test_a_new_post_is_in_the_next_feed_and_a_removed_post_is_not(api):
     factories.member("ann")
     factories.member("bob")
     send(api, "post", "posts", {"posts": [POST | {"id": f"p{n}"} for n in range(5)]})
-    shown = [pick["post"]["id"] for pick in api.get("/api/v1/members/ann/feed").json()["picks"]]
-    assert sorted(shown) == [f"p{n}" for n in range(5)]
+    post_ids = [pick["post"]["id"] for pick in api.get("/api/v1/members/ann/feed").json()["picks"]]
+    assert sorted(post_ids) == [f"p{n}" for n in range(5)]
     api.delete("/api/v1/posts/p3")
-    shown = [pick["post"]["id"] for pick in api.get("/api/v1/members/ann/feed").json()["picks"]]
-    assert sorted(shown) == ["p0", "p1", "p2", "p4"]
+    post_ids = [pick["post"]["id"] for pick in api.get("/api/v1/members/ann/feed").json()["picks"]]
+    assert sorted(post_ids) == ["p0", "p1", "p2", "p4"]
 
 
-def test_consent_taken_back_by_an_upsert_deletes_what_was_learned(api):
+def test_consent_withdrawn_by_an_upsert_deletes_learned_interests(api):
     ann = factories.member("ann")
     send(api, "post", "members", {"members": [{"id": "ann", "is_private": False, "is_personalized": False}]})
     ann.refresh_from_db()
@@ -135,12 +135,12 @@ def test_consent_taken_back_by_an_upsert_deletes_what_was_learned(api):
     assert not preferences.read_preferences(member_id="ann").is_personalized
 
 
-def test_a_list_that_is_none_is_refused_as_a_whole(api):
+def test_an_invalid_list_is_rejected_as_a_whole(api):
     for body in ({"posts": []}, {"posts": "x"}, {}, {"members": []}):
         assert send(api, "post", "posts", body).status_code == 400
     assert not Post.objects.exists() and not Job.objects.exists()
 
 
-def test_feeds_of_a_member_who_was_just_sent(api):
+def test_a_new_member_gets_an_empty_feed(api):
     send(api, "put", "members/new", {"is_private": False})
     assert recommend(member_id="new", now=NOW).picks == ()

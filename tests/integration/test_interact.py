@@ -1,4 +1,4 @@
-"""Interactions: recorded once, learned once, whatever the senders and the workers do."""
+"""Each interaction is recorded once and learned once, even with repeated events and failing workers."""
 
 from datetime import timedelta
 from uuid import uuid4
@@ -6,7 +6,7 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
-from recommendations.models import Interaction, InterestProfile, PostStats, SeenPost
+from recommendations.models import Interaction, InterestProfile, PostEmbedding, PostStats, Relationship, SeenPost
 from recommendations.services.errors import UnknownMember
 from recommendations.services.learning import interact, learn
 from recommendations.services.learning.interact import Event, mark_seen
@@ -40,65 +40,74 @@ def record(*events, now=NOW):
 # recording
 
 
-def test_an_event_sent_twice_counts_once(ann, post):
+def test_an_event_that_is_sent_twice_counts_once(ann, post):
     assert record(event()) == ["recorded"]
     assert record(event()) == ["duplicate"]
     assert record(event(kind="hide")) == ["duplicate"]
     assert Interaction.objects.get().kind == "like"
 
 
-def test_an_event_twice_in_one_request_counts_once(ann, post):
+def test_an_event_that_is_twice_in_a_request_counts_once(ann, post):
     assert record(event(), event("e2"), event()) == ["recorded", "recorded", "duplicate"]
     assert Interaction.objects.count() == 2
     assert SeenPost.objects.count() == 1
 
 
 @pytest.mark.parametrize(
-    ("fields", "named"),
+    ("fields", "problem"),
     [
         ({"member_id": "nobody"}, "member_id: there is no member 'nobody'"),
         ({"post_id": "nothing"}, "post_id: there is no post 'nothing'"),
-        ({"kind": "loves"}, "kind: 'loves' is none of"),
+        (
+            {"kind": "loves"},
+            "kind: give one of view, click, dwell, like, comment, share, save, follow, hide, not_interested, report, "
+            "not 'loves'.",
+        ),
         ({"event_id": ""}, "event_id: give 1 to 128 characters, not 0"),
         ({"event_id": "x" * 129}, "event_id: give 1 to 128 characters, not 129"),
         ({"value": float("nan")}, "value: give a finite number"),
         ({"value": float("inf")}, "value: give a finite number"),
         ({"occurred_at": NOW.replace(tzinfo=None)}, "occurred_at: give a time with its offset"),
         ({"occurred_at": NOW + timedelta(minutes=6)}, "is in the future"),
+        ({"occurred_at": NOW + timedelta(minutes=5, seconds=1)}, "is in the future"),
+        ({"reason": "author"}, "reason: only a not_interested has one, and this is a like"),
+        ({"kind": "hide", "reason": "author"}, "reason: only a not_interested has one, and this is a hide"),
+        ({"kind": "not_interested", "reason": "weather"}, "reason: 'weather' is none of author, topic, format"),
+        ({"kind": "not_interested", "reason": "post"}, "reason: 'post' is none of author, topic, format"),
     ],
 )
-def test_a_bad_event_is_named_and_loses_none_of_the_good_ones(ann, post, fields, named):
+def test_a_bad_event_is_rejected_with_the_reason_and_affects_no_other(ann, post, fields, problem):
     bad, good = interact.record_events(events=[event(**fields), event("good")], now=NOW)
-    assert bad.status == "rejected" and named in bad.problem
+    assert bad.status == "rejected" and problem in bad.problem
     assert good.status == "recorded"
     assert Interaction.objects.get().event_id == "good"
 
 
-def test_a_rejected_event_may_be_sent_again_when_it_is_right(ann, post):
+def test_a_rejected_event_can_be_sent_again_after_its_post_is_added(ann, post):
     assert record(event(post_id="later")) == ["rejected"]
     factories.post(factories.member(), "later")
     assert record(event(post_id="later")) == ["recorded"]
 
 
-def test_a_clock_a_little_ahead_counts_as_now(ann, post):
+def test_a_time_slightly_in_the_future_is_stored_as_now(ann, post):
     record(event(occurred_at=NOW + timedelta(minutes=4)))
     assert Interaction.objects.get().occurred_at == NOW
 
 
-def test_a_late_event_keeps_its_own_time(ann, post):
+def test_a_late_event_keeps_its_time(ann, post):
     record(event(occurred_at=NOW - timedelta(days=80)))
     row = Interaction.objects.get()
     assert (row.occurred_at, row.received_at) == (NOW - timedelta(days=80), NOW)
 
 
-def test_an_event_of_long_ago_is_refused_with_a_way_out(ann, post):
+def test_a_too_old_event_is_rejected_with_advice(ann, post):
     (result,) = interact.record_events(events=[event(occurred_at=NOW - timedelta(days=91))], now=NOW)
     assert result.status == "rejected"
-    assert "manage.py import" in result.problem
+    assert "manage.py import_data" in result.problem
     assert not Interaction.objects.exists()
 
 
-def test_an_event_without_a_time_happened_now(ann, post):
+def test_an_event_without_a_time_is_stored_with_the_current_time(ann, post):
     request_id = uuid4()
     record(event(value=3.5, request_id=request_id))
     row = Interaction.objects.get()
@@ -106,7 +115,7 @@ def test_an_event_without_a_time_happened_now(ann, post):
 
 
 @pytest.mark.parametrize("name", ["🎬🍿", "مستخدم‏", "a" * 128, "'; drop table", "line\nbreak"])
-def test_any_id_is_only_an_id(name, post):
+def test_an_id_can_be_any_text(name, post):
     factories.member(name)
     factories.post(factories.member(), f"{name[:120]}-post")
     fields = {"event_id": name, "member_id": name, "post_id": f"{name[:120]}-post"}
@@ -114,18 +123,18 @@ def test_any_id_is_only_an_id(name, post):
     assert record(event(**fields)) == ["duplicate"]
 
 
-def test_no_events_are_no_trouble():
+def test_no_events_record_nothing():
     assert record() == []
 
 
-def test_who_acts_on_a_post_has_seen_it(ann, post):
-    """It is gone from the next page, kept slate or not."""
+def test_a_post_with_an_interaction_is_seen(ann, post):
+    """The next page does not have it, even from a cached slate."""
     assert [p.post.id for p in recommend(member_id="ann", now=NOW).picks] == ["p1"]
     record(event())
     assert recommend(member_id="ann", now=NOW).picks == ()
 
 
-def test_seen_posts_are_marked_once_and_unknown_ones_passed_over(ann, post):
+def test_seen_posts_are_stored_once_and_unknown_posts_are_skipped(ann, post):
     assert mark_seen(member_id="ann", post_ids=["p1", "nothing", "p1"], now=NOW) == 1
     assert mark_seen(member_id="ann", post_ids=["p1"], now=NOW) == 1
     assert SeenPost.objects.count() == 1
@@ -137,13 +146,13 @@ def test_seen_posts_are_marked_once_and_unknown_ones_passed_over(ann, post):
 
 
 def learned_taste(member):
-    """Return what is known of a member's taste: interests, masses, and how many acts they are made of."""
+    """Return the member's positive interests (k, d), their masses (k,) and the number of learned interactions."""
     profile = InterestProfile.objects.get(member=member)
     vectors = np.frombuffer(profile.positive, "<f4").reshape(-1, profile.dimension)
     return vectors, np.frombuffer(profile.positive_mass, "<f4"), profile.interaction_count
 
 
-def test_learning_twice_teaches_once(ann, post):
+def test_learning_twice_counts_once(ann, post):
     record(event(), event("e2", kind="share"))
     assert learn.learn_interactions(member_ids=[ann.pk], now=NOW) == 2
     vectors, mass, count = learned_taste(ann)
@@ -151,19 +160,19 @@ def test_learning_twice_teaches_once(ann, post):
     assert learn.learn_interactions(member_ids=[ann.pk], now=NOW + timedelta(seconds=1)) == 0
     np.testing.assert_array_equal(learned_taste(ann)[0], vectors)
     assert (learned_taste(ann)[1].tolist(), learned_taste(ann)[2], count) == (mass.tolist(), 2, 2)
-    again = PostStats.objects.get(post=post)
-    assert (again.engagement, again.interaction_count) == (stats.engagement, 2) == (3.0, 2)
+    stats_after = PostStats.objects.get(post=post)
+    assert (stats_after.engagement, stats_after.interaction_count) == (stats.engagement, 2) == (3.0, 2)
 
 
-def test_a_learning_that_dies_half_way_teaches_nothing_and_is_done_again(ann, post, monkeypatch):
-    """What is learned and the mark that says so are one transaction."""
+def test_a_learning_that_fails_changes_nothing_and_can_be_repeated(ann, post, monkeypatch):
+    """The learned values and the `is_learned` mark are written in one transaction."""
     record(event())
 
-    def die(acts, now):
+    def fail(interactions, now):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(learn, "count_engagement", die)
+        patch.setattr(learn, "count_engagement", fail)
         with pytest.raises(KeyboardInterrupt):
             learn.learn_interactions(member_ids=[ann.pk], now=NOW)
     assert not InterestProfile.objects.exists()
@@ -171,20 +180,20 @@ def test_a_learning_that_dies_half_way_teaches_nothing_and_is_done_again(ann, po
     assert learned_taste(ann)[2] == 1
 
 
-def test_events_in_any_order_teach_the_same(post):
-    """Late ones count for less, as if they had come in time."""
+def test_events_in_any_order_give_the_same_interests(post):
+    """A late event counts as much as if it had arrived on time."""
     days = [0, 30, 10, 20]
     for name, order in (("cat", days), ("dan", sorted(days, reverse=True))):
-        who = factories.member(name)
+        member = factories.member(name)
         for age in order:
             record(event(f"{name}-{age}", member_id=name, occurred_at=NOW - timedelta(days=age)))
-            learn.learn_interactions(member_ids=[who.pk], now=NOW)
-    (a, mass_a, _), (b, mass_b, _) = (learned_taste(m) for m in (Interaction.objects.earliest("id").member, who))
+            learn.learn_interactions(member_ids=[member.pk], now=NOW)
+    (a, mass_a, _), (b, mass_b, _) = (learned_taste(m) for m in (Interaction.objects.earliest("id").member, member))
     np.testing.assert_allclose(a, b, rtol=1e-4)
     np.testing.assert_allclose(mass_a, mass_b, rtol=1e-4)
 
 
-def test_rebuilding_gives_what_was_learned_step_by_step(ann):
+def test_a_rebuild_gives_the_same_interests_as_learning_step_by_step(ann):
     author = factories.member()
     posts = [
         factories.post(author, f"p{i}", text=text) for i, text in enumerate(["war film", "war", "bread", "yeast bread"])
@@ -200,7 +209,7 @@ def test_rebuilding_gives_what_was_learned_step_by_step(ann):
     assert PostStats.objects.get(post=posts[0]).interaction_count == 1
 
 
-def test_what_was_turned_down_is_kept_apart(ann, post):
+def test_a_disliked_post_is_a_negative_interest(ann, post):
     record(event(kind="not_interested"))
     learn.learn_interactions(member_ids=[ann.pk], now=NOW)
     profile = InterestProfile.objects.get(member=ann)
@@ -208,16 +217,16 @@ def test_what_was_turned_down_is_kept_apart(ann, post):
     assert PostStats.objects.get(post=post).engagement == 0
 
 
-def test_who_wants_nothing_learned_is_counted_but_not_known(post):
-    shy = factories.member("shy", is_personalized=False)
+def test_without_consent_engagement_is_counted_but_no_interests_are_learned(post):
+    member = factories.member("shy", is_personalized=False)
     record(event(member_id="shy"))
-    learn.learn_interactions(member_ids=[shy.pk], now=NOW)
+    learn.learn_interactions(member_ids=[member.pk], now=NOW)
     assert not InterestProfile.objects.exists()
     assert PostStats.objects.get(post=post).engagement == 1
     assert Interaction.objects.get().is_learned
 
 
-def test_an_act_on_a_post_without_a_vector_waits_for_it(ann):
+def test_an_interaction_waits_for_the_vector_of_its_post(ann):
     factories.post(factories.member(), "p1")
     record(event())
     assert learn.learn_interactions(member_ids=[ann.pk], now=NOW) == 0
@@ -226,26 +235,57 @@ def test_an_act_on_a_post_without_a_vector_waits_for_it(ann):
     assert learned_taste(ann)[2] == 1
 
 
-def test_but_not_for_ever(ann):
+def test_an_interaction_stops_waiting_for_a_vector_after_an_hour(ann):
     factories.post(factories.member(), "p1")
     record(event())
     assert learn.learn_interactions(member_ids=[ann.pk], now=NOW + timedelta(hours=2)) == 1
     assert not bytes(InterestProfile.objects.get().positive)
 
 
-def test_what_no_worker_learned_is_asked_for_again(ann, post, django_capture_on_commit_callbacks):
-    """The message may be lost; the mark in the database is not."""
+def test_unlearned_interactions_are_enqueued_again(ann, post, django_capture_on_commit_callbacks):
+    """A message can be lost, but the `is_learned` mark in the database cannot."""
     record(event())
-    with django_capture_on_commit_callbacks() as asked:
+    with django_capture_on_commit_callbacks() as callbacks:
         assert learn.enqueue_pending_learning(now=NOW) == 1
-    assert len(asked) == 1
+    assert len(callbacks) == 1
     learn.learn_interactions(member_ids=[ann.pk], now=NOW)
     assert learn.enqueue_pending_learning(now=NOW) == 0
 
 
-def test_everything_pending_is_learned_with_progress(ann, post):
+def test_all_pending_interactions_are_learned_with_progress(ann, post):
     record(event(), *[event(f"m{factories.member(f'm{i}').pk}", member_id=f"m{i}") for i in range(30)])
-    seen = []
-    assert learn.learn_all(now=NOW, progress=lambda done, total: seen.append((done, total))) == 31
-    assert seen == [(20, 31), (31, 31)]
+    calls = []
+    assert learn.learn_all(now=NOW, progress=lambda done, total: calls.append((done, total))) == 31
+    assert calls == [(20, 31), (31, 31)]
     assert not Interaction.objects.filter(is_learned=False).exists()
+
+
+def test_nobody_follows_themselves_from_a_post_of_their_own(ann, post):
+    factories.post(ann, "own")
+    own, other = interact.record_events(
+        events=[event("e1", post_id="own", kind="follow"), event("e2", kind="follow")], now=NOW
+    )
+    assert (own.status, own.problem) == ("rejected", "post_id: it is by the member, who cannot follow themselves.")
+    assert other.status == "recorded"
+    assert [(tie.source, tie.target.external_id) for tie in Relationship.objects.all()] == [(ann, "bob")]
+
+
+def test_a_rebuild_leaves_what_was_not_learned_yet_to_be_learned_once(ann, post):
+    record(event())
+    learn.learn_interactions(member_ids=[ann.pk], now=NOW)
+    record(event("e2", kind="share"))
+    assert learn.rebuild_interests(member_id=ann.pk, now=NOW) == 1
+    assert learned_taste(ann)[1].tolist() == [1.0]
+    assert learn.learn_interactions(member_ids=[ann.pk], now=NOW) == 1
+    assert learned_taste(ann)[1].tolist() == [3.0]
+
+
+def test_tastes_are_learned_from_the_vectors_of_what_posts_say(ann, post):
+    """Another space may have vectors of a model with the same name."""
+    said = PostEmbedding.objects.get(post=post)
+    for space, at in (("another", 0), ("zoo", 1)):
+        other = np.eye(1, said.dimension, at, dtype="<f4").tobytes()
+        fields = {"model": said.embedding_model, "dimension": said.dimension, "changed_at": NOW}
+        PostEmbedding.objects.create(post=post, space=space, vector=other, **fields)
+    (found,) = learn.load_post_vectors({post.pk}, NOW).values()
+    assert found.tobytes() == bytes(said.vector)

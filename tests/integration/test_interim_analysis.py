@@ -1,4 +1,4 @@
-"""Results: from what members did to a snapshot; the bandit that follows it; the worker that has the statistics."""
+"""Interim analyses: results from exposures and interactions, the bandit, the weekly digest and the analysis worker."""
 
 import sys
 import time
@@ -34,7 +34,7 @@ FLAG = "wasm_recommendations"
 
 
 def make_members(count, *, languages=("en",)):
-    """Make members m0, m1, … and a post to act on."""
+    """Create members m0, m1, … and a post."""
     Member.objects.bulk_create(
         Member(
             external_id=f"m{n}",
@@ -79,32 +79,36 @@ def make_exposures(phase, members, variant, *, at=START, propensity=0.5):
 
 @pytest.fixture
 def trial(db, fresh_wiring):
-    """An experiment of 400 members: those treated click 60 % more, and turn down as much as the others."""
+    """An experiment of 400 members. Treated members click 60 % more; nobody gives negative feedback."""
     members, post = make_members(400, languages=("en", "de"))
-    metrics = ["engaged", "click_through", "turned_down"]
-    experiment = factories.experiment(FLAG, at=START, goal="engagements", metrics=metrics)
-    phase, rng, acts = experiment.phases.get(), np.random.default_rng(5), []
+    metrics = ["engagement_rate", "click_through_rate", "negative_feedback_per_member"]
+    experiment = factories.experiment(FLAG, at=START, goal="engagements_per_member", metrics=metrics)
+    phase, rng, interactions = experiment.phases.get(), np.random.default_rng(5), []
     halves = members[:200], members[200:]
     for half, variant, rate in zip(halves, ("control", "treatment"), (3.0, 4.8), strict=True):
         Exposure.objects.bulk_create(make_exposures(phase, half, variant))
         for member in half:
             habit = rng.gamma(2.0, 0.5)
-            acts += make_interactions(member, post, "click", START - timedelta(days=2), int(rng.poisson(3 * habit)))
-            acts += make_interactions(member, post, "click", START + timedelta(days=2), int(rng.poisson(rate * habit)))
-            acts += make_interactions(member, post, "view", START + timedelta(days=1), 5)
-    Interaction.objects.bulk_create(acts)
+            interactions += make_interactions(
+                member, post, "click", START - timedelta(days=2), int(rng.poisson(3 * habit))
+            )
+            interactions += make_interactions(
+                member, post, "click", START + timedelta(days=2), int(rng.poisson(rate * habit))
+            )
+            interactions += make_interactions(member, post, "view", START + timedelta(days=1), 5)
+    Interaction.objects.bulk_create(interactions)
     return experiment
 
 
-def result(snapshot, metric="engagements", segment=""):
-    return snapshot.results.get(metric__key=metric, segment=segment)
+def result(analysis, metric="engagements_per_member", slice_label=""):
+    return analysis.results.get(metric__key=metric, slice_label=slice_label)
 
 
-def test_a_look_says_what_the_rows_say(trial):
-    """Means, the fixed interval with what was before taken out, verdicts, and who is in."""
-    snapshot = interim_analysis.run_interim_analysis(key="trial", now=NOW)
-    assert snapshot.units == {"control": 200, "treatment": 200} and snapshot.sample_ratio_p == 1.0
-    assert snapshot.daily_units == {variant: {"2026-05-22": 200} for variant in ("control", "treatment")}
+def test_an_analysis_agrees_with_the_rows(trial):
+    """It has the units, means, fixed intervals after CUPED, verdicts and slices."""
+    analysis = interim_analysis.run_interim_analysis(key="trial", now=NOW)
+    assert analysis.units == {"control": 200, "treatment": 200} and analysis.sample_ratio_p == 1.0
+    assert analysis.daily_units == {variant: {"2026-05-22": 200} for variant in ("control", "treatment")}
     after = Interaction.objects.filter(kind="click", occurred_at__gte=START).values_list(
         "member__external_id", flat=True
     )
@@ -112,70 +116,69 @@ def test_a_look_says_what_the_rows_say(trial):
     for member in after:
         counts[member] += 1
     control, treatment = (np.array([counts[f"m{n}"] for n in part]) for part in (range(200), range(200, 400)))
-    found = result(snapshot)
-    assert isclose(found.control_mean, control.mean()) and isclose(found.mean, treatment.mean())
-    plain = fixed_interval(mean_difference(compute_moments(control), compute_moments(treatment)))
-    assert found.low < found.difference < found.high and found.high - found.low < plain.high - plain.low
-    assert found.remaining_variance_ratio < 0.9
-    assert (
-        found.verdict == ExperimentResult.Verdict.BETTER and found.chance_better > 0.99 and found.expected_loss < 0.01
-    )
-    assert found.anytime_low < found.low and found.lift_low < 0.6 < found.lift_high
-    assert result(snapshot, "click_through").mean == pytest.approx(treatment.sum() / 1000)
-    assert result(snapshot, "turned_down").difference == 0.0
-    assert {row.segment for row in snapshot.results.exclude(segment="")} == {"language=en", "language=de"}
-    assert snapshot.needed_units > 400 and snapshot.days_left is None, "nobody came this week: no pace"
+    goal = result(analysis)
+    assert isclose(goal.control_mean, control.mean()) and isclose(goal.mean, treatment.mean())
+    without_cuped = fixed_interval(mean_difference(compute_moments(control), compute_moments(treatment)))
+    assert goal.fixed_low < goal.difference < goal.fixed_high
+    assert goal.fixed_high - goal.fixed_low < without_cuped.high - without_cuped.low
+    assert goal.remaining_variance_ratio < 0.9
+    assert goal.verdict == ExperimentResult.Verdict.BETTER and goal.chance_better > 0.99 and goal.expected_loss < 0.01
+    assert goal.anytime_low < goal.fixed_low and goal.lift_low < 0.6 < goal.lift_high
+    assert result(analysis, "click_through_rate").mean == pytest.approx(treatment.sum() / 1000)
+    assert result(analysis, "negative_feedback_per_member").difference == 0.0
+    assert {row.slice_label for row in analysis.results.exclude(slice_label="")} == {"language=en", "language=de"}
+    assert analysis.needed_units > 400 and analysis.days_left is None, "no exposure this week: the pace is unknown"
 
 
-def test_only_the_days_of_the_window_count_and_nothing_that_was_taken_back(trial):
+def test_events_outside_of_the_window_and_undone_events_do_not_count(trial):
     before = interim_analysis.run_interim_analysis(key="trial", now=NOW)
     post, treated = Post.objects.get(external_id="p"), Member.objects.get(external_id="m300")
-    late = START + timedelta(days=trial.goal.window_days)
+    window_end = START + timedelta(days=trial.goal.window_days)
     rows = [
-        *make_interactions(treated, post, "like", late, 50),
+        *make_interactions(treated, post, "like", window_end, 50),
         *make_interactions(treated, post, "share", START, 50, undone_at=NOW),
     ]
     Interaction.objects.bulk_create(rows)
     assert result(interim_analysis.run_interim_analysis(key="trial", now=NOW)).mean == result(before).mean
-    Interaction.objects.bulk_create(make_interactions(treated, post, "save", late - timedelta(seconds=1), 20))
+    Interaction.objects.bulk_create(make_interactions(treated, post, "save", window_end - timedelta(seconds=1), 20))
     assert result(interim_analysis.run_interim_analysis(key="trial", now=NOW)).mean == pytest.approx(
         result(before).mean + 0.1
     )
 
 
-def test_a_wrong_split_is_seen(trial):
+def test_a_sample_ratio_mismatch_is_found(trial):
     phase = trial.phases.get()
-    more = [factories.member(f"x{n}") for n in range(150)]
-    Exposure.objects.bulk_create(make_exposures(phase, more, "treatment"))
-    snapshot = interim_analysis.run_interim_analysis(key="trial", now=NOW)
-    assert snapshot.sample_ratio_p < 1e-6
-    assert "WRONG SPLIT" in build_weekly_digest(now=NOW)[0]
+    extra = [factories.member(f"x{n}") for n in range(150)]
+    Exposure.objects.bulk_create(make_exposures(phase, extra, "treatment"))
+    analysis = interim_analysis.run_interim_analysis(key="trial", now=NOW)
+    assert analysis.sample_ratio_p < 1e-6
+    assert "SAMPLE RATIO MISMATCH" in build_weekly_digest(now=NOW)[0]
 
 
-def test_a_guardrail_is_safe_worse_or_open(trial):
-    """Safe once no harm beyond the tolerance is left possible."""
-    snapshot = interim_analysis.run_interim_analysis(key="trial", now=NOW)
+def test_a_guardrail_is_safe_worse_or_inconclusive(trial):
+    """It is safe once its interval excludes harm beyond the tolerance."""
+    analysis = interim_analysis.run_interim_analysis(key="trial", now=NOW)
     assert (
-        result(snapshot, "turned_down").verdict == ExperimentResult.Verdict.INCONCLUSIVE
-    )  # nobody turned anything down: no spread
+        result(analysis, "negative_feedback_per_member").verdict == ExperimentResult.Verdict.INCONCLUSIVE
+    )  # without negative feedback there is no variance
     post = Post.objects.get(external_id="p")
     for member in Member.objects.filter(external_id__in=[f"m{n}" for n in range(200, 400)]):
         Interaction.objects.bulk_create(
             make_interactions(member, post, "hide", START + timedelta(days=1), member.pk % 3)
         )
-    snapshot = interim_analysis.run_interim_analysis(key="trial", now=NOW)
-    assert result(snapshot, "turned_down").verdict == ExperimentResult.Verdict.WORSE
-    assert "WORSE on turned_down: treatment" in build_weekly_digest(now=NOW)[0]
-    Metric.objects.filter(key="turned_down").update(numerator=["view"])
+    analysis = interim_analysis.run_interim_analysis(key="trial", now=NOW)
+    assert result(analysis, "negative_feedback_per_member").verdict == ExperimentResult.Verdict.WORSE
+    assert "WORSE on negative_feedback_per_member: treatment" in build_weekly_digest(now=NOW)[0]
+    Metric.objects.filter(key="negative_feedback_per_member").update(numerator=["view"])
     equal = Interaction.objects.filter(kind="view", member__external_id="m0")
     equal.first().delete()
     assert (
-        result(interim_analysis.run_interim_analysis(key="trial", now=NOW), "turned_down").verdict
+        result(interim_analysis.run_interim_analysis(key="trial", now=NOW), "negative_feedback_per_member").verdict
         == ExperimentResult.Verdict.SAFE
     )
 
 
-def test_looks_are_kept_as_they_were(trial):
+def test_analyses_are_append_only(trial):
     first = interim_analysis.run_interim_analysis(key="trial", now=NOW)
     second = interim_analysis.run_interim_analysis(key="trial", now=NOW + timedelta(days=1))
     assert list(InterimAnalysis.objects.filter(experiment=trial)) == [second, first]
@@ -183,18 +186,18 @@ def test_looks_are_kept_as_they_were(trial):
         first.save()
 
 
-def test_what_never_ran_is_not_looked_at(db):
+def test_an_experiment_that_never_ran_is_not_analyzed(db):
     factories.experiment(FLAG, started=False)
-    with pytest.raises(interim_analysis.NothingToAnalyzeError, match="has not begun"):
+    with pytest.raises(interim_analysis.NothingToAnalyzeError, match="has not started"):
         interim_analysis.run_interim_analysis(key="trial", now=NOW)
 
 
-def test_an_experiment_without_units_has_a_look_that_says_so(db):
+def test_an_experiment_without_units_is_inconclusive(db):
     factories.experiment(FLAG)
-    snapshot = interim_analysis.run_interim_analysis(key="trial", now=NOW)
-    found = snapshot.results.get()
-    assert snapshot.units == {"control": 0, "treatment": 0} and snapshot.days_left is None
-    assert (found.verdict, found.low, found.lift, found.chance_better) == (
+    analysis = interim_analysis.run_interim_analysis(key="trial", now=NOW)
+    only_result = analysis.results.get()
+    assert analysis.units == {"control": 0, "treatment": 0} and analysis.days_left is None
+    assert (only_result.verdict, only_result.fixed_low, only_result.lift, only_result.chance_better) == (
         ExperimentResult.Verdict.INCONCLUSIVE,
         None,
         None,
@@ -202,15 +205,15 @@ def test_an_experiment_without_units_has_a_look_that_says_so(db):
     )
 
 
-def test_a_metric_of_nobody_s_is_named(trial):
-    Metric.objects.filter(key="engaged").update(source="weather")
+def test_an_unknown_metric_source_is_named_in_the_error(trial):
+    Metric.objects.filter(key="engagement_rate").update(source="weather")
     with pytest.raises(KeyError, match="weather"):
         interim_analysis.run_interim_analysis(key="trial", now=NOW)
     assert metric_sources.metric_source_names() == ["interactions"]
 
 
-def test_the_bandit_moves_weights_to_what_is_better(trial):
-    """It waits for enough units, keeps the floor, is recorded as a rule, and begins a phase of its own."""
+def test_the_bandit_moves_weights_to_the_better_variant(trial):
+    """It needs enough units, keeps the floor and starts a new phase."""
     experiments.finish(key="trial", decision="", **DO)
     factories.experiment(FLAG, "greedy", at=START, is_bandit=True, bandit_floor=0.1)
     phase = Experiment.objects.get(key="greedy").phases.get()
@@ -223,11 +226,11 @@ def test_the_bandit_moves_weights_to_what_is_better(trial):
     row = Experiment.objects.get(key="greedy")
     assert [p.number for p in row.phases.all()] == [1, 2]
     assert row.phases.get(number=2).variants[1]["share"] == pytest.approx(shares["treatment"])
-    assert bandit.update_weights(key="greedy", now=NOW) is None, "the same knowledge moves nothing"
+    assert bandit.update_weights(key="greedy", now=NOW) is None, "the same data change nothing"
     assert interim_analysis.run_interim_analysis(key="greedy", now=NOW).units == {"control": 200, "treatment": 200}
 
 
-def test_the_digest_is_a_duty_that_is_kept_and_mailed(trial, monkeypatch):
+def test_the_weekly_digest_is_saved_and_mailed_by_a_maintenance_task(trial, monkeypatch):
     interim_analysis.run_interim_analysis(key="trial", now=NOW)
     settings = sys.modules["recsys_project.settings"]
     monkeypatch.setattr(
@@ -241,8 +244,8 @@ def test_the_digest_is_a_duty_that_is_kept_and_mailed(trial, monkeypatch):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_analysis_worker_looks_on_demand_and_it_alone_has_the_statistics(worker, fresh_wiring, tmp_path):
-    """Seen in the libraries that each process has mapped."""
+def test_only_the_analysis_worker_loads_scipy(worker, fresh_wiring, tmp_path):
+    """It analyzes on request. The check uses the libraries that each process has mapped."""
     factories.flag(FLAG, is_enabled=True)
     factories.experiment(FLAG, at=START)
     command = [sys.executable, "-m", "celery", "-A", "recsys_project", "worker", "-I", ANALYSIS_TASKS, "-Q", QUEUE]

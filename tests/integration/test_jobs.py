@@ -1,4 +1,4 @@
-"""Jobs: a row first, done by chunks, counted once, and never lost with a message or a worker."""
+"""Jobs: rows before messages, processed in chunks, counted once, and not lost with a message or a worker."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 from kombu.exceptions import OperationalError
+from prometheus_client import REGISTRY
 
 from recommendations import task_queue
 from recommendations.models import Job, JobChunk
@@ -21,14 +22,14 @@ PUBLISH = task_queue.publish
 
 
 def process_with(monkeypatch, process):
-    """Have chunks of batch feeds processed by another function."""
+    """Replace the function that processes the chunks of batch feeds."""
     kind = replace(work.KINDS[Job.Kind.BATCH_FEEDS], process=process)
     monkeypatch.setitem(work.KINDS, Job.Kind.BATCH_FEEDS, kind)
 
 
 @pytest.fixture(autouse=True)
 def sent_messages(monkeypatch):
-    """Collect the messages in place of the broker; what a worker does with them is in test_worker."""
+    """Collect messages instead of sending them to a broker. `test_worker.py` tests the worker."""
     messages = []
     monkeypatch.setattr(task_queue, "publish", lambda name, kwargs, queue, *_: messages.append((name, kwargs, queue)))
     return messages
@@ -36,7 +37,7 @@ def sent_messages(monkeypatch):
 
 @pytest.fixture
 def members(settings):
-    """Five members in chunks of two, and a post for them."""
+    """Five members, processed in chunks of two, and one post."""
     settings.ENV = settings.ENV.model_copy(update={"batch_processing_size": 2})
     members = [factories.member(f"m{i}") for i in range(5)]
     factories.post(factories.member("author", is_active=False))
@@ -58,7 +59,7 @@ def state(job):
 
 @pytest.fixture
 def failing_chunks(monkeypatch):
-    """Let the chunks of batch feeds fail as a whole."""
+    """Make whole chunks of batch feeds fail."""
 
     def fail(job, items, now):
         raise RuntimeError("no disk")
@@ -66,11 +67,13 @@ def failing_chunks(monkeypatch):
     process_with(monkeypatch, fail)
 
 
-# asking
+# Submit
 
 
-def test_a_job_is_a_row_with_chunks_before_anything_is_sent(members, sent_messages, django_capture_on_commit_callbacks):
-    """Published on commit: a worker must not look for a row that is not there yet."""
+def test_a_job_and_its_chunks_are_committed_before_messages_are_sent(
+    members, sent_messages, django_capture_on_commit_callbacks
+):
+    """Messages are published on commit, so that a worker finds the rows."""
     with django_capture_on_commit_callbacks(execute=True):
         job = submit()
         assert sent_messages == []
@@ -81,7 +84,9 @@ def test_a_job_is_a_row_with_chunks_before_anything_is_sent(members, sent_messag
     assert (job.state, job.total, job.done) == ("queued", 5, 0)
 
 
-def test_one_members_feed_goes_to_the_quick_queue(members, sent_messages, django_capture_on_commit_callbacks):
+def test_the_feed_of_one_member_goes_to_the_interactive_queue(
+    members, sent_messages, django_capture_on_commit_callbacks
+):
     with django_capture_on_commit_callbacks(execute=True):
         submit("member_feed", {"member_ids": ["m1"]})
     assert [queue for _, _, queue in sent_messages] == ["interactive"]
@@ -93,25 +98,25 @@ def test_a_job_without_items_is_done_at_once():
 
 
 @pytest.mark.parametrize(
-    ("kind", "params", "error", "named"),
+    ("kind", "params", "error", "message"),
     [
-        ("conquer", {}, InvalidRequest, "no job 'conquer'"),
+        ("conquer", {}, InvalidRequest, "no job kind 'conquer'"),
         ("batch_feeds", {"posts": 1}, InvalidRequest, "posts: not a parameter of batch_feeds"),
-        ("batch_feeds", {"member_ids": "m1"}, InvalidRequest, "member_ids: give a list"),
-        ("batch_feeds", {"member_ids": []}, InvalidRequest, "member_ids: give a list"),
-        ("batch_feeds", {"member_ids": [1]}, InvalidRequest, "member_ids: give a list"),
+        ("batch_feeds", {"member_ids": "m1"}, InvalidRequest, "member_ids: give a non-empty list"),
+        ("batch_feeds", {"member_ids": []}, InvalidRequest, "member_ids: give a non-empty list"),
+        ("batch_feeds", {"member_ids": [1]}, InvalidRequest, "member_ids: give a non-empty list"),
         ("batch_feeds", {"member_ids": ["m1", "nobody"]}, UnknownMember, "no member 'nobody'"),
         ("embed_posts", {"post_ids": ["nothing"]}, InvalidRequest, "no post 'nothing'"),
-        ("member_feed", {}, InvalidRequest, "name them"),
+        ("member_feed", {}, InvalidRequest, "member_ids: required"),
     ],
 )
-def test_what_cannot_be_done_is_refused_and_leaves_no_row(members, kind, params, error, named):
-    with pytest.raises(error, match=named):
+def test_an_invalid_job_is_rejected_and_leaves_no_row(members, kind, params, error, message):
+    with pytest.raises(error, match=message):
         submit(kind, params)
     assert not Job.objects.exists()
 
 
-def test_the_same_key_gives_the_same_job(members):
+def test_the_same_idempotency_key_gives_the_same_job(members):
     first, second = submit(idempotency_key="k"), submit(idempotency_key="k")
     assert first.id == second.id
     assert Job.objects.count() == 1
@@ -119,65 +124,67 @@ def test_the_same_key_gives_the_same_job(members):
         submit(params={"member_ids": ["m1"]}, idempotency_key="k")
 
 
-def test_a_broker_that_is_down_loses_nothing(members, monkeypatch, sent_messages, django_capture_on_commit_callbacks):
-    """The door gets its answer, the job waits, and the reconciler publishes it."""
-    tried = []
+def test_a_job_submitted_while_the_broker_is_down_is_published_later(
+    members, monkeypatch, sent_messages, django_capture_on_commit_callbacks
+):
+    """The caller gets its response, the job stays queued, and the reconciler publishes it."""
+    attempts = []
     with monkeypatch.context() as patch:
 
-        def down(*args, **kwargs):
-            tried.append(args)
+        def fail(*args, **kwargs):
+            attempts.append(args)
             raise OperationalError("connection refused")
 
         patch.setattr(task_queue, "publish", PUBLISH)
-        patch.setattr("celery.app.task.Task.apply_async", down)
+        patch.setattr("celery.app.task.Task.apply_async", fail)
         with django_capture_on_commit_callbacks(execute=True):
             job = submit()
-    assert (state(job).state, len(tried)) == ("queued", 3)
+    assert (state(job).state, len(attempts)) == ("queued", 3)
     with django_capture_on_commit_callbacks(execute=True):
         assert work.reconcile_jobs(now=NOW) == 0
         assert work.reconcile_jobs(now=LATER) == 3
 
 
-def test_an_unknown_job_is_named():
+def test_reading_an_unknown_job_raises_unknown_job():
     with pytest.raises(UnknownJob):
         work.read_job(job_id=uuid4())
 
 
-# doing
+# Process
 
 
-def test_progress_goes_from_queued_to_done(members):
+def test_the_state_and_counts_show_the_progress(members):
     factories.post(members[0])
     job = submit()
-    seen = []
+    progress = []
     for number in range(3):
         assert run(job, number)
-        seen.append((state(job).state, state(job).done))
-    assert seen == [("running", 2), ("running", 4), ("done", 5)]
+        progress.append((state(job).state, state(job).done))
+    assert progress == [("running", 2), ("running", 4), ("done", 5)]
     assert state(job).finished_at == NOW
     assert all(wiring.slate_cache().get(member.pk, "discovery") is not None for member in members[1:])
 
 
-def test_a_chunk_delivered_twice_counts_once(members):
+def test_a_chunk_delivered_twice_is_counted_once(members):
     job = submit()
     assert run(job, 0) and not run(job, 0)
     assert state(job).done == 2
 
 
-def test_a_chunk_in_hand_is_nobody_elses_until_its_lease_runs_out(members):
+def test_a_claimed_chunk_cannot_be_claimed_until_its_lease_expires(members):
     job = submit()
-    mine = work.claim_chunk(job.id, 0, NOW)
+    first_claim = work.claim_chunk(job.id, 0, NOW)
     assert work.claim_chunk(job.id, 0, NOW) is None
-    theirs = work.claim_chunk(job.id, 0, LATER)
-    assert theirs is not None
-    # The first worker was only slow: both come to an end, and one of them counts.
-    work.complete_chunk(theirs, Job.State.DONE, [], LATER)
-    work.complete_chunk(mine, Job.State.DONE, [], LATER)
+    second_claim = work.claim_chunk(job.id, 0, LATER)
+    assert second_claim is not None
+    # The first worker was only slow: both complete the chunk, and one completion is counted.
+    work.complete_chunk(second_claim, Job.State.DONE, [], LATER)
+    work.complete_chunk(first_claim, Job.State.DONE, [], LATER)
     assert state(job).done == 2
 
 
-def test_a_worker_whose_lease_ran_out_cannot_complete_the_chunk_of_the_next_one(members):
-    """The slow worker finishes first: nothing is counted until the one that holds the lease is done."""
+def test_a_worker_with_an_expired_lease_cannot_complete_a_chunk_that_was_claimed_again(members):
+    """The slow worker finishes first. Nothing is counted until the worker that holds the lease is done."""
     job = submit()
     slow = work.claim_chunk(job.id, 0, NOW)
     holder = work.claim_chunk(job.id, 0, LATER)
@@ -190,20 +197,19 @@ def test_a_worker_whose_lease_ran_out_cannot_complete_the_chunk_of_the_next_one(
     assert (state(job).done, state(job).failed) == (2, 0)
 
 
-def test_a_chunk_of_an_unknown_job_is_nobodys(members):
+def test_a_chunk_of_an_unknown_job_is_not_processed(members):
     assert not work.process_chunk(job_id=uuid4(), number=0, now=NOW)
 
 
-def test_an_item_that_fails_is_an_error_as_data(members, monkeypatch):
-    """It costs itself, and is named."""
-    keep = job_kinds.keep_slate
+def test_a_failed_item_is_listed_and_does_not_fail_its_chunk(members, monkeypatch):
+    rebuild_slate = job_kinds.rebuild_slate
 
-    def picky(member_pk, feed, now):
+    def fail_for_one_member(member_pk, feed, now):
         if member_pk == members[1].pk:
             raise RuntimeError("no luck")
-        keep(member_pk, feed, now)
+        rebuild_slate(member_pk, feed, now)
 
-    monkeypatch.setattr(job_kinds, "keep_slate", picky)
+    monkeypatch.setattr(job_kinds, "rebuild_slate", fail_for_one_member)
     job = submit()
     for number in range(3):
         run(job, number)
@@ -212,9 +218,9 @@ def test_an_item_that_fails_is_an_error_as_data(members, monkeypatch):
     assert view.errors == [{"item_id": members[1].pk, "problem": "RuntimeError: no luck"}]
 
 
-def test_a_chunk_that_fails_is_tried_again_and_then_given_up(members, failing_chunks):
+def test_a_failing_chunk_is_retried_and_then_failed(members, failing_chunks):
     job = submit()
-    for attempt in range(work.MAX_CHUNK_ATTEMPTS):
+    for attempt in range(3):
         with pytest.raises(RuntimeError):
             run(job, 0, NOW + timedelta(minutes=attempt))
     assert not run(job, 0, LATER)
@@ -223,19 +229,19 @@ def test_a_chunk_that_fails_is_tried_again_and_then_given_up(members, failing_ch
     assert JobChunk.objects.get(job=job.id, number=0).state == "failed"
 
 
-def test_few_errors_are_kept_of_many(settings, failing_chunks):
+def test_the_number_of_stored_errors_is_limited(settings, failing_chunks):
     settings.ENV = settings.ENV.model_copy(update={"batch_processing_size": 50})
     for _ in range(50):
         factories.member()
     job = submit()
-    for _ in range(work.MAX_CHUNK_ATTEMPTS):
+    for _ in range(3):
         with pytest.raises(RuntimeError):
             run(job, 0)
     view = state(job)
-    assert (view.state, view.failed, len(view.errors)) == ("failed", 50, work.MAX_ERRORS)
+    assert (view.state, view.failed, len(view.errors)) == ("failed", 50, 20)
 
 
-def test_a_member_deactivated_meanwhile_gets_no_feed(members):
+def test_a_member_deactivated_after_the_submission_gets_no_feed(members):
     job = submit()
     type(members[0]).objects.filter(pk=members[0].pk).update(is_active=False)
     for number in range(3):
@@ -245,17 +251,17 @@ def test_a_member_deactivated_meanwhile_gets_no_feed(members):
 
 
 @pytest.mark.parametrize("kind", ["embed_posts", "rebuild_interests"])
-def test_the_other_kinds_of_work(members, kind):
+def test_other_kinds_of_jobs_are_done(members, kind):
     job = submit(kind)
     for number in range(len(JobChunk.objects.filter(job=job.id))):
         run(job, number)
     assert state(job).state == "done" and state(job).done == job.total > 0
 
 
-# cancelling and trying again
+# Cancel and retry
 
 
-def test_a_cancelled_job_begins_nothing_more(members):
+def test_no_chunk_of_a_cancelled_job_is_started(members):
     job = submit()
     run(job, 0)
     view = work.cancel_job(job_id=job.id, now=NOW)
@@ -264,7 +270,7 @@ def test_a_cancelled_job_begins_nothing_more(members):
     assert state(job).done == 2
 
 
-def test_what_runs_when_a_job_is_cancelled_is_finished_and_counted(members):
+def test_a_chunk_that_runs_when_its_job_is_cancelled_is_finished_and_counted(members):
     job = submit()
     chunk = work.claim_chunk(job.id, 0, NOW)
     assert not work.cancel_job(job_id=job.id, now=NOW).is_finished
@@ -272,14 +278,14 @@ def test_what_runs_when_a_job_is_cancelled_is_finished_and_counted(members):
     assert (state(job).state, state(job).done) == ("cancelled", 2)
 
 
-def test_cancelling_what_is_over_changes_nothing(members):
+def test_cancelling_a_finished_job_changes_nothing(members):
     job = submit()
     for number in range(3):
         run(job, number)
     assert work.cancel_job(job_id=job.id, now=LATER).state == "done"
 
 
-def test_retrying_does_only_what_is_left(members, sent_messages, django_capture_on_commit_callbacks):
+def test_retry_processes_only_the_remaining_chunks(members, sent_messages, django_capture_on_commit_callbacks):
     job = submit()
     run(job, 0)
     work.cancel_job(job_id=job.id, now=NOW)
@@ -292,9 +298,9 @@ def test_retrying_does_only_what_is_left(members, sent_messages, django_capture_
     assert (view.state, view.done, view.failed, view.is_cancel_requested) == ("done", 5, 0, False)
 
 
-def test_retrying_what_failed_takes_its_failures_back(members, failing_chunks, monkeypatch):
+def test_retry_removes_the_failures_of_the_retried_chunks(members, failing_chunks, monkeypatch):
     job = submit(params={"member_ids": ["m0"]})
-    for _ in range(work.MAX_CHUNK_ATTEMPTS):
+    for _ in range(3):
         with pytest.raises(RuntimeError):
             run(job, 0)
     assert (state(job).state, state(job).failed) == ("failed", 1)
@@ -306,7 +312,7 @@ def test_retrying_what_failed_takes_its_failures_back(members, failing_chunks, m
     assert view.errors == []
 
 
-def test_retrying_what_runs_or_is_done_changes_nothing(members):
+def test_retrying_a_running_or_done_job_changes_nothing(members):
     job = submit()
     assert work.retry_job(job_id=job.id, now=NOW).state == "queued"
     for number in range(3):
@@ -314,12 +320,10 @@ def test_retrying_what_runs_or_is_done_changes_nothing(members):
     assert work.retry_job(job_id=job.id, now=NOW).state == "done"
 
 
-# reconciling
+# Reconcile
 
 
-def test_a_lost_message_is_published_again_and_not_twice_at_once(
-    members, sent_messages, django_capture_on_commit_callbacks
-):
+def test_a_lost_message_is_published_again_once(members, sent_messages, django_capture_on_commit_callbacks):
     job = submit()
     with django_capture_on_commit_callbacks(execute=True):
         assert work.reconcile_jobs(now=NOW) == 0
@@ -328,7 +332,7 @@ def test_a_lost_message_is_published_again_and_not_twice_at_once(
     assert [kwargs["job_id"] for _, kwargs, _ in sent_messages] == [str(job.id)] * 3
 
 
-def test_a_lost_worker_is_followed_by_another(members):
+def test_the_chunk_of_a_lost_worker_is_processed_by_another(members):
     job = submit()
     work.claim_chunk(job.id, 0, NOW)
     work.reconcile_jobs(now=LATER)
@@ -336,9 +340,9 @@ def test_a_lost_worker_is_followed_by_another(members):
     assert state(job).done == 2
 
 
-def test_a_chunk_that_kills_every_worker_is_given_up(members):
+def test_a_chunk_that_kills_every_worker_is_failed(members):
     job = submit(params={"member_ids": ["m0"]})
-    for hours in range(work.MAX_CHUNK_ATTEMPTS):
+    for hours in range(3):
         assert work.claim_chunk(job.id, 0, NOW + timedelta(hours=hours))
     work.reconcile_jobs(now=NOW + timedelta(hours=9))
     view = state(job)
@@ -347,6 +351,49 @@ def test_a_chunk_that_kills_every_worker_is_given_up(members):
 
 
 def test_jobs_are_listed_newest_first(members):
-    made = [work.submit_job(kind="batch_feeds", params={}, now=NOW + timedelta(minutes=i)).id for i in range(3)]
-    assert [view.id for view in work.list_jobs(before=None, limit=2)] == made[:0:-1]
-    assert [view.id for view in work.list_jobs(before=NOW + timedelta(minutes=1), limit=9)] == made[:1]
+    ids = [work.submit_job(kind="batch_feeds", params={}, now=NOW + timedelta(minutes=i)).id for i in range(3)]
+    assert [view.id for view in work.list_jobs(before=None, limit=2)] == ids[:0:-1]
+    assert [view.id for view in work.list_jobs(before=NOW + timedelta(minutes=1), limit=9)] == ids[:1]
+
+
+@pytest.mark.xfail(reason="give_back does not look whether the worker still holds the chunk", strict=True)
+def test_a_worker_whose_lease_ran_out_cannot_give_back_the_chunk_of_the_next_one(members):
+    """It fails after the other is done: the chunk is not done again, or its items would be counted twice."""
+    job = submit(params={"member_ids": ["m0", "m1"]})
+    slow = work.claim_chunk(job.id, 0, NOW)
+    work.complete_chunk(work.claim_chunk(job.id, 0, LATER), Job.State.DONE, [], LATER)
+    assert (state(job).state, state(job).done) == ("done", 2)
+    work.release_chunk(slow, "OSError: no disk", LATER)
+    assert JobChunk.objects.get(job=job.id).state == "done"
+    assert not run(job, 0, LATER)
+    assert state(job).done == 2
+
+
+def test_a_claim_and_a_completion_are_of_one_chunk_of_one_job(members):
+    """Neither the other chunks of the job nor those of the same number in another job are touched."""
+    job, other = submit(), submit()
+    first, second = (work.claim_chunk(job.id, number, NOW) for number in (0, 1))
+    work.complete_chunk(first, Job.State.DONE, [], NOW)
+    states = dict(JobChunk.objects.filter(job=job.id).values_list("number", "state"))
+    assert states == {0: "done", 1: "running", 2: "queued"} and state(job).done == 2
+    assert set(JobChunk.objects.filter(job=other.id).values_list("state", "attempts")) == {("queued", 0)}
+    work.complete_chunk(second, Job.State.DONE, [], NOW)
+    assert (state(job).done, state(other).done) == (4, 0)
+
+
+def test_a_chunk_counts_its_items_as_done_and_failed(members):
+    def counted(outcome):
+        return REGISTRY.get_sample_value("recsys_job_items_total", {"kind": "batch_feeds", "outcome": outcome}) or 0
+
+    before = counted("done"), counted("failed")
+    job = submit()
+    chunk = work.claim_chunk(job.id, 0, NOW)
+    work.complete_chunk(chunk, Job.State.DONE, [{"item": chunk.item_ids[0], "problem": "no luck"}], NOW)
+    assert (counted("done") - before[0], counted("failed") - before[1]) == (1, 1)
+    assert (state(job).done, state(job).failed) == (1, 1)
+
+
+def test_only_a_finished_export_has_a_file(members):
+    job = submit(params={"member_ids": ["m0"]})
+    run(job, 0)
+    assert state(job).state == "done" and not state(job).has_file

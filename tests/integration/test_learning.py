@@ -1,4 +1,4 @@
-"""Learning act by act and a rebuild give the same profile, and an act costs the same whatever came before it."""
+"""Learning one by one and a rebuild give the same profile. An interaction costs the same for any history."""
 
 from datetime import timedelta
 
@@ -22,9 +22,9 @@ from tests.factories import NOW
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_wiring")]
 
 VECTOR_TOLERANCE = 1e-5
-"""Of the unit of an act's weight and of what float32 rounds; a sum of weights here is 60 at most."""
+"""Tolerance of float32 rounding, in units of an interaction's weight. A sum of weights here is at most 60."""
 AFFINITY_TOLERANCE = 2e-3
-"""Affinities are kept with four decimals, rounded once for each batch that is learned."""
+"""Affinities are stored with four decimals and rounded once per learned batch."""
 
 
 @pytest.fixture
@@ -34,41 +34,43 @@ def ann():
 
 @pytest.fixture
 def posts(ann):
-    """Make twelve posts by three authors in four directions, and one without a vector."""
+    """Create twelve posts by three authors in four directions, and one post without a vector."""
     authors = [factories.member() for _ in range(3)]
-    made = [factories.post(authors[i % 3], tags=[f"topic-{i % 4}", "all"]) for i in range(13)]
-    for i, post in enumerate(made[:12]):
+    posts = [factories.post(authors[i % 3], tags=[f"topic-{i % 4}", "all"]) for i in range(13)]
+    for i, post in enumerate(posts[:12]):
         direction = np.zeros(4)
         direction[i % 4], direction[(i + 1) % 4] = 1.0, 0.1 * (i // 4)
         factories.embedding(post, direction / np.linalg.norm(direction))
-    return made
+    return posts
 
 
 def profile(member):
-    """Return what was learned, as arrays and a flat table of affinities."""
+    """Return the member's profile as arrays, affinities by (target, key), and (interaction count, reference time)."""
     row = InterestProfile.objects.get(member=member)
     arrays = {
         name: np.frombuffer(bytes(getattr(row, name)), "<f4")
         for name in ("positive", "positive_mass", "negative", "negative_mass", "session")
     }
-    sums = {(subject, key): value for subject, of in row.affinities.items() for key, value in of.items()}
+    sums = {(target, key): value for target, values in row.affinities.items() for key, value in values.items()}
     return arrays, sums, (row.interaction_count, row.reference_at)
 
 
-def assert_same(one, other):
-    for name, values in one[0].items():
-        np.testing.assert_allclose(values, other[0][name], rtol=VECTOR_TOLERANCE, atol=VECTOR_TOLERANCE, err_msg=name)
-    for key in {*one[1], *other[1]}:
-        assert one[1].get(key, 0) == pytest.approx(other[1].get(key, 0), abs=AFFINITY_TOLERANCE), key
-    assert one[2] == other[2]
+def assert_same_profile(actual, expected):
+    for name, values in actual[0].items():
+        np.testing.assert_allclose(
+            values, expected[0][name], rtol=VECTOR_TOLERANCE, atol=VECTOR_TOLERANCE, err_msg=name
+        )
+    for key in {*actual[1], *expected[1]}:
+        assert actual[1].get(key, 0) == pytest.approx(expected[1].get(key, 0), abs=AFFINITY_TOLERANCE), key
+    assert actual[2] == expected[2]
 
 
-ACTS = st.lists(
+INTERACTIONS = st.lists(
     st.tuples(
         st.sampled_from(list(InteractionKind)),
         st.integers(0, 12),  # the post
-        st.integers(1, 200_000),  # seconds since the act before
-        st.booleans(),  # whether a worker comes by after it
+        st.integers(1, 200_000),  # seconds since the interaction before
+        st.booleans(),  # whether a worker learns it at once
         st.sampled_from(["", FeedbackTarget.AUTHOR]),
     ),
     min_size=1,
@@ -76,47 +78,47 @@ ACTS = st.lists(
 )
 
 
-@given(acts=ACTS)
+@given(interactions=INTERACTIONS)
 @settings(max_examples=25)
-def test_act_by_act_or_all_at_once_gives_the_same(ann, posts, acts):
-    """For any acts in the order they happened, learned in any batches, also on a post without a vector."""
+def test_any_batches_and_a_rebuild_give_the_same_profile(ann, posts, interactions):
+    """For any interactions in the order of their times, also with a post without a vector."""
     Interaction.objects.all().delete()
     InterestProfile.objects.all().delete()
     at = NOW - timedelta(days=90)
-    for kind, post, seconds, is_learned_now, reason in acts:
+    for kind, post, seconds, is_learned_now, target in interactions:
         at += timedelta(seconds=seconds)
-        reason = reason if kind is InteractionKind.NOT_INTERESTED else ""
-        factories.interaction(ann, posts[post], kind, at=at, reason=reason)
+        target = target if kind is InteractionKind.NOT_INTERESTED else ""
+        factories.interaction(ann, posts[post], kind, at=at, target=target)
         if is_learned_now:
             learn.learn_interactions(member_ids=[ann.pk], now=NOW)
     learn.learn_interactions(member_ids=[ann.pk], now=NOW)
     step_by_step = profile(ann)
-    assert learn.rebuild_interests(member_id=ann.pk, now=NOW) == len(acts)
-    assert_same(profile(ann), step_by_step)
+    assert learn.rebuild_interests(member_id=ann.pk, now=NOW) == len(interactions)
+    assert_same_profile(profile(ann), step_by_step)
 
 
-def test_an_act_costs_the_same_after_ten_and_after_three_thousand(ann, posts):
-    """In queries and in rows read: what came before is in the profile, and is not looked at again."""
+def test_an_interaction_costs_the_same_after_ten_and_after_three_thousand(ann, posts):
+    """In queries and in rows: the profile holds the history, and earlier interactions are not read again."""
     costs = []
     for length in (10, 3_000):
-        who = factories.member(f"after-{length}", region="DE")
+        member = factories.member(f"after-{length}", region="DE")
         names = [f"{length}-{i}" for i in range(length)]
         chosen = [posts[i % 12].pk for i in range(length)]
-        when = {"occurred_at": NOW, "received_at": NOW, "kind": "like", "member_id": who.pk}
-        insert_columns(Interaction, {"event_id": names, "post_id": chosen}, when)
-        assert learn.learn_interactions(member_ids=[who.pk], now=NOW) == length
-        factories.interaction(who, posts[0], "share", at=NOW + timedelta(hours=1))
+        constants = {"occurred_at": NOW, "received_at": NOW, "kind": "like", "member_id": member.pk}
+        insert_columns(Interaction, {"event_id": names, "post_id": chosen}, constants)
+        assert learn.learn_interactions(member_ids=[member.pk], now=NOW) == length
+        factories.interaction(member, posts[0], "share", at=NOW + timedelta(hours=1))
         with CaptureQueriesContext(connection) as queries:
-            assert learn.learn_interactions(member_ids=[who.pk], now=NOW + timedelta(hours=1)) == 1
-        row = InterestProfile.objects.get(member=who)
+            assert learn.learn_interactions(member_ids=[member.pk], now=NOW + timedelta(hours=1)) == 1
+        row = InterestProfile.objects.get(member=member)
         size = sum(len(bytes(getattr(row, name))) for name in ("positive", "positive_mass", "negative", "session"))
-        costs.append((len(queries), size, {subject: len(sums) for subject, sums in row.affinities.items()}))
+        costs.append((len(queries), size, {target: len(sums) for target, sums in row.affinities.items()}))
     assert costs[0] == costs[1]
     assert costs[0][0] <= 20
 
 
-def test_a_profile_is_bounded_whatever_was_done(ann):
-    """A thousand authors and tags, and a hundred directions: what is kept is the strongest of them."""
+def test_the_size_of_a_profile_is_bounded(ann):
+    """Of hundreds of authors, tags and directions, the profile holds the strongest."""
     rng = np.random.default_rng(4)
     for i in range(250):
         post = factories.post(factories.member(), tags=[f"a{i}", f"b{i}"])
@@ -126,7 +128,7 @@ def test_a_profile_is_bounded_whatever_was_done(ann):
     learn.learn_interactions(member_ids=[ann.pk], now=NOW)
     row = InterestProfile.objects.get(member=ann)
     assert len(bytes(row.positive_mass)) <= 4 * 6
-    assert {subject: len(sums) for subject, sums in row.affinities.items()} == {
+    assert {target: len(sums) for target, sums in row.affinities.items()} == {
         "author": 200,
         "topic": 100,
         "kind": 1,
@@ -135,8 +137,8 @@ def test_a_profile_is_bounded_whatever_was_done(ann):
     assert {str(author) for author in saved} <= set(row.affinities["author"])
 
 
-def test_a_cook_who_climbs_is_no_cook_climber(ann):
-    """Two unlike likings stay two vectors; the last half hour is one more, and is gone after an hour."""
+def test_dissimilar_interests_stay_separate_vectors(ann):
+    """Two dissimilar interests are two vectors. The session vector is a third and is gone after an hour."""
     for name, vector in (("cooking", [1.0]), ("climbing", [0.0, 1.0])):
         post = factories.post(factories.member(), name)
         factories.embedding(post, vector)
@@ -147,20 +149,22 @@ def test_a_cook_who_climbs_is_no_cook_climber(ann):
     assert sorted(np.abs(later[:, :2]).round(3).tolist()) == [[0, 1], [1, 0]]
 
 
-def test_a_liking_grows_towards_one_and_a_wish_for_less_outweighs_it(ann, posts):
+def test_an_affinity_approaches_one_and_negative_feedback_outweighs_it(ann, posts):
     author = str(posts[0].author_id)
     for _ in range(12):
         factories.interaction(ann, posts[0], "share", at=NOW)
     learn.learn_interactions(member_ids=[ann.pk], now=NOW)
-    liked = learned_taste(ann, NOW).author_affinity.weights_of(np.array([int(author)])).item()
-    assert liked == pytest.approx(24 / 28)
-    ann.negative_feedback.create(subject="author", key=author, post=posts[0], event_id="e", created_at=NOW)
+    affinity = learned_taste(ann, NOW).author_affinity.weights_of(np.array([int(author)])).item()
+    assert affinity == pytest.approx(24 / 28)
+    ann.negative_feedback.create(target="author", target_key=author, post=posts[0], event_id="e", created_at=NOW)
     assert learned_taste(ann, NOW).author_affinity.weights_of(np.array([int(author)])).item() == -1
-    half = learned_taste(ann, NOW + timedelta(days=90)).author_affinity.weights_of(np.array([int(author)])).item()
-    assert half == pytest.approx(-0.5)
+    later_affinity = (
+        learned_taste(ann, NOW + timedelta(days=90)).author_affinity.weights_of(np.array([int(author)])).item()
+    )
+    assert later_affinity == pytest.approx(-0.5)
 
 
 def learned_taste(member, now):
     embedder = wiring.embedder()
-    _, profile, wishes = ResidentFacts(wiring.vocabularies()).get_history(member.pk, wiring.resident_profiles())
-    return build_taste(profile, wishes, now, embedder.dimension, wiring.vocabularies(), 0.8)
+    _, profile, feedback = ResidentFacts(wiring.vocabularies()).get_history(member.pk, wiring.resident_profiles())
+    return build_taste(profile, feedback, now, embedder.dimension, wiring.vocabularies(), 0.8)

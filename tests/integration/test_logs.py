@@ -89,7 +89,7 @@ def test_nothing_of_what_a_caller_sends_is_in_the_log(ann, browser, lines, monke
     assert SECRET not in json.dumps(told) and SECRET.lower() not in json.dumps(told).lower()
     (failed,) = [line for line in told if line["event"] == "request_failed"]
     assert failed["errors"][0]["type"] == "builtins.ValueError"
-    assert any("broken" in place for place in failed["errors"][0]["places"])
+    assert any("broken" in place for place in failed["errors"][0]["frames"])
 
 
 def test_a_request_is_told_by_its_pattern_and_its_hashed_member(ann, browser, lines):
@@ -132,7 +132,7 @@ def test_a_task_has_its_request_s_id_and_tells_nothing_of_its_arguments(worker):
         assert time.monotonic() < deadline, worker.log()[seen:]
         time.sleep(0.05)
     ended = [line for line in ours() if line["event"] == "task_failed"]
-    assert ended and all(line["errors"][0]["places"] for line in ended)
+    assert ended and all(line["errors"][0]["frames"] for line in ended)
     assert SECRET not in worker.log()
 
 
@@ -149,6 +149,6 @@ def test_an_operator_finds_a_member_s_lines(ann, capsys):
 
 def test_a_member_in_a_service_s_line_is_hashed(ann, lines):
     """The number of our own is personal, too."""
-    logging.getLogger("recommendations.stores.redis_slates").warning("slate_not_kept", extra={"member_id": ann.pk})
-    (line,) = [line for line in lines() if line["event"] == "slate_not_kept"]
+    logging.getLogger("recommendations.stores.redis_slates").warning("slate_not_cached", extra={"member_id": ann.pk})
+    (line,) = [line for line in lines() if line["event"] == "slate_not_cached"]
     assert line["member_id"] == hash_log_id(settings.SECRET_KEY, ann.pk, utc_day(time.time()))

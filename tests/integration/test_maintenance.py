@@ -115,7 +115,7 @@ def test_of_several_beats_one_acts(only_tasks):
 def test_the_database_is_optimised_by_its_task():
     """On SQLite and PostgreSQL, outside any transaction, as a worker does it."""
     assert maintenance._tasks["optimize_database"] is optimize_database.optimize_database
-    task("optimize_database", every_seconds=86_400, unknown="argument of tomorrow")
+    task("optimize_database", interval_seconds=86_400, unknown="argument of tomorrow")
     run = MaintenanceRun.objects.get()
     assert run.outcome == "done"
     assert "MiB" in run.note
@@ -145,4 +145,4 @@ def test_the_page_lists_and_filters_runs_and_lets_nobody_change_them(admin_clien
     assert "seven" in page
     assert admin_client.get("/admin/monitoring/maintenancerun/add/").status_code == 403
     assert admin_client.post(f"/admin/monitoring/maintenancerun/{run.pk}/delete/").status_code == 403
-    assert admin_client.get("/admin/monitoring/maintenanceduty/").status_code == 200
+    assert admin_client.get("/admin/monitoring/maintenancetask/").status_code == 200

@@ -109,7 +109,7 @@ def test_the_first_interaction_of_an_hour_is_found_without_an_index(count):
 
 
 def test_records_go_when_their_time_is_over(monkeypatch):
-    set_env(monkeypatch, log_keep_days=30, seen_keep_days=60)
+    set_env(monkeypatch, served_retention_days=30, seen_retention_days=60)
     monkeypatch.setattr(retention, "BATCH_ROWS", 2)
     monkeypatch.setattr(retention, "IDS_PER_RANGE", 2)
     who = factories.member()
@@ -189,7 +189,7 @@ def index(retired_model, monkeypatch):
 def test_an_index_that_lacks_posts_is_found_and_mended(index):
     did = maintenance.check_index(NOW)
     assert did.rows == 3
-    assert "3 written again" in did.note
+    assert "3 rewritten" in did.note
     assert index.count() == 3
     assert maintenance.check_index(NOW).rows == 0
     assert maintenance.optimize_index(NOW).rows == 3

@@ -102,7 +102,7 @@ def test_two_web_workers_and_a_worker_are_added_up(transactional_db, tmp_path):
         wait_until_true(lambda: total(scrape(web_port), "recsys_tasks_total", **named) >= 20)
         after = scrape(web_port)
         assert total(after, "recsys_feeds_total", feed="trending") == 30
-        assert total(after, "recsys_thin_pages_total", feed="trending", kind="empty") == 30
+        assert total(after, "recsys_incomplete_pages_total", feed="trending", kind="empty") == 30
         assert total(after, "recsys_tasks_total", **named) == 20, worker.log()[-2000:]
         assert total(after, "recsys_task_seconds_count", task=workers.CANARY) == 20
         assert total(after, "recsys_task_wait_seconds_count", queue="maintenance") >= 20
@@ -136,7 +136,7 @@ def test_a_feed_is_counted_with_its_stages(redis_url):
     factories.posts(author, 7)
     names = {
         "made": ("recsys_feeds_total", {"feed": "trending", "engine": "none", "fallback": ""}),
-        "short": ("recsys_thin_pages_total", {"feed": "trending", "kind": "short"}),
+        "short": ("recsys_incomplete_pages_total", {"feed": "trending", "kind": "short"}),
         "into": ("recsys_stage_candidates_total", {"stage": "filter", "direction": "in"}),
         "out": ("recsys_stage_candidates_total", {"stage": "filter", "direction": "out"}),
         "brought": ("recsys_stage_candidates_total", {"stage": "source", "direction": "out"}),
@@ -174,10 +174,10 @@ def test_every_reading_can_be_read(redis_url, monkeypatch):
     """Over real servers, each registered figure is there, once; one that fails takes no other with it."""
     factories.post(factories.member("m"))
     families = {family.name: family for family in metrics_endpoint.build_registry(with_gauges=True).collect()}
-    up = {sample.labels["reading"]: sample.value for sample in families["recsys_reading_up"].samples}
+    up = {sample.labels["gauge"]: sample.value for sample in families["recsys_gauge_up"].samples}
     assert set(up.values()) == {1.0}, up
     assert set(gauges.gauge_names()) <= set(families)
-    assert families["recsys_embedding_waiting_posts"].samples == [] or up
+    assert families["recsys_unembedded_posts"].samples == [] or up
 
     def broken(_now):
         raise RuntimeError("no answer")
@@ -185,7 +185,7 @@ def test_every_reading_can_be_read(redis_url, monkeypatch):
     monkeypatch.setattr(gauges, "_sources", dict(gauges._sources))
     gauges.register_gauges(ComputedGauge("recsys_of_a_test", "A figure."), compute=broken)
     found = {family.name: family for family in metrics_endpoint.build_registry(with_gauges=True).collect()}
-    up = {sample.labels["reading"]: sample.value for sample in found["recsys_reading_up"].samples}
+    up = {sample.labels["gauge"]: sample.value for sample in found["recsys_gauge_up"].samples}
     assert up.pop("recsys_of_a_test") == 0.0 and set(up.values()) == {1.0}
     assert "recsys_of_a_test" not in found
     with pytest.raises(gauges.UnknownGaugeError, match="recsys_nowhere"):

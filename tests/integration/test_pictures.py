@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from recommendations.embedders import fastembed_clip, registry
-from recommendations.embedders.conse import TOP_CLASSES, ConseText, mean_class_vectors
+from recommendations.embedders.conse import ConseText, mean_class_vectors
 from recommendations.embedders.efficientnet import weights_file
 from recommendations.embedders.fastembed_clip import FastembedClip
 from recommendations.embedders.registry import EmbedderError
@@ -205,7 +205,7 @@ def test_a_picture_is_the_mean_of_its_likeliest_classes():
     chances = np.zeros((1, 20), np.float32)
     chances[0, :12] = [0.3, 0.2, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05, 0.03, 0.03, 0.02, 0.02]
     mean = mean_class_vectors(chances, np.eye(20, dtype=np.float32))[0]
-    assert (mean > 0).sum() == TOP_CLASSES and mean.sum() == pytest.approx(1)
+    assert (mean > 0).sum() == 10 and mean.sum() == pytest.approx(1)
     assert mean[0] / mean[1] == pytest.approx(1.5)
 
 
@@ -225,7 +225,7 @@ def test_a_file_of_weights_may_not_run_code(tmp_path):
     bad.write_bytes(pickle.dumps(7, protocol=2) * 3)
     with pytest.raises(TorchFileError, match=r"before 1\.6"):
         read_arrays(bad)
-    with pytest.raises(TorchFileError, match="beyond"):
+    with pytest.raises(TorchFileError, match="does not fit in its storage"):
         array_from_storage(np.zeros(5, np.float32), 2, (2, 2), (2, 1))
 
 

@@ -1,29 +1,28 @@
-"""Ranking policies over REST: versions, conditional requests, and what is refused."""
+"""Ranking policies over REST: versions, conditional requests and errors."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
-from importlib import import_module
 
 import pytest
-from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.db import connection
 from rest_framework.test import APIClient
 
 from access import keys
 from monitoring.clock import now
-from recommendations import admin, models, stores
+from recommendations import admin, models
 from recommendations.contracts import Policy, ranged_field
 from recommendations.models import RankingPolicy
 from recommendations.services import policies
 from recommendations.services.errors import VersionConflict
+from recommendations.stores import active_policies
 
 pytestmark = pytest.mark.django_db
 ADDRESS = "/api/v1/policies/control"
 
 
-def key_headers(*scopes):
+def api_client(*scopes):
     _, secret = keys.create(name="a test", scopes=scopes, now=now())
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {secret}")
@@ -43,28 +42,30 @@ def problem(response, status, code):
 
 @pytest.fixture
 def editor():
-    return key_headers("policies:read", "policies:write")
+    return api_client("policies:read", "policies:write")
 
 
 def test_a_policy_is_read_and_put_as_a_new_version(editor):
-    read = editor.get(ADDRESS)
-    assert read.headers["ETag"] == '"1"' and read.json()["settings"]["taste"] == 1.0
+    first = editor.get(ADDRESS)
+    assert first.headers["ETag"] == '"1"' and first.json()["settings"]["taste"] == 1.0
     assert {row["variant"] for row in editor.get("/api/v1/policies").json()["policies"]} >= {"control"}
-    done = put(editor, {"taste": 2, "nearest": 500}, note="a try", If_Match='W/"1"')
-    assert (done.status_code, done.headers["ETag"], done.json()["note"]) == (200, '"2"', "a try")
-    assert done.json()["settings"] == read.json()["settings"] | {"taste": 2.0, "nearest": 500}
-    assert editor.get(ADDRESS).json() == done.json()
-    assert RankingPolicy.objects.filter(variant="control").count() == 2, "what was served stays explainable"
+    updated = put(editor, {"taste": 2, "nearest_candidates": 500}, note="an experiment", If_Match='W/"1"')
+    assert (updated.status_code, updated.headers["ETag"], updated.json()["note"]) == (200, '"2"', "an experiment")
+    assert updated.json()["settings"] == first.json()["settings"] | {"taste": 2.0, "nearest_candidates": 500}
+    assert editor.get(ADDRESS).json() == updated.json()
+    assert RankingPolicy.objects.filter(variant="control").count() == 2, (
+        "the old version stays, to explain what was served"
+    )
 
 
-def test_what_a_client_has_is_not_sent_again(editor):
-    same = editor.get(ADDRESS, headers={"If-None-Match": 'W/"1"'})
-    assert (same.status_code, same.content, same.headers["ETag"]) == (304, b"", '"1"')
+def test_an_unchanged_policy_is_not_sent_again(editor):
+    unchanged = editor.get(ADDRESS, headers={"If-None-Match": 'W/"1"'})
+    assert (unchanged.status_code, unchanged.content, unchanged.headers["ETag"]) == (304, b"", '"1"')
     put(editor, {}, If_Match='"1"')
     assert editor.get(ADDRESS, headers={"If-None-Match": '"1"'}).status_code == 200
 
 
-def test_nobody_writes_over_what_they_have_not_read(editor):
+def test_a_policy_cannot_be_overwritten_without_its_current_version(editor):
     problem(put(editor, {"taste": 2}), 428, "precondition-required")
     assert put(editor, {"taste": 2}, If_Match='"1"').status_code == 200
     assert "version 2" in problem(put(editor, {"taste": 3}, If_Match='"1"'), 412, "version-conflict")["detail"]
@@ -73,12 +74,12 @@ def test_nobody_writes_over_what_they_have_not_read(editor):
     problem(put(editor, {}, If_Match="one"), 400, "invalid-request")
 
 
-def test_a_variant_without_a_policy_is_made(editor):
+def test_the_first_policy_of_a_variant_is_created(editor):
     address = "/api/v1/policies/bold"
     problem(editor.get(address), 404, "unknown-policy")
     problem(put(editor, {}, address, If_Match='"1"'), 412, "version-conflict")
-    made = put(editor, {"diversity": 0.9}, address, If_None_Match="*")
-    assert (made.status_code, made.headers["ETag"]) == (201, '"1"')
+    created = put(editor, {"diversity": 0.9}, address, If_None_Match="*")
+    assert (created.status_code, created.headers["ETag"]) == (201, '"1"')
 
 
 @pytest.mark.parametrize(
@@ -88,22 +89,22 @@ def test_a_variant_without_a_policy_is_made(editor):
         ({"taste": 11}, "/settings/taste"),
         ({"taste": "1"}, "/settings/taste"),
         ({"taste": True}, "/settings/taste"),
-        ({"nearest": 1.5}, "/settings/nearest"),
+        ({"nearest_candidates": 1.5}, "/settings/nearest_candidates"),
         ([], "/settings"),
     ],
 )
-def test_a_wrong_setting_is_named_and_changes_nothing(editor, settings, pointer):
-    found = problem(put(editor, settings, If_Match='"1"'), 400, "invalid-request")
-    assert [error["pointer"] for error in found["errors"]] == [pointer]
+def test_an_invalid_setting_is_named_and_changes_nothing(editor, settings, pointer):
+    body = problem(put(editor, settings, If_Match='"1"'), 400, "invalid-request")
+    assert [error["pointer"] for error in body["errors"]] == [pointer]
     assert policies.read_policy(variant="control").version == 1
 
 
-# What a later release changes
+# Changes of a later release
 
 
 @dataclass(frozen=True, slots=True)
 class LaterPolicy(Policy):
-    """The settings of a later release: another default, and two settings more."""
+    """The settings of a later release: another default, and two new settings."""
 
     taste: float = ranged_field(9.0, 0, 10, "Weight of the similarity to what the viewer liked.")
     sparkle: float = ranged_field(5.0, 0, 10, "Weight of a new part.")
@@ -112,74 +113,67 @@ class LaterPolicy(Policy):
 
 @pytest.fixture
 def release(monkeypatch):
-    """Return what installs a later release."""
+    """Return a function that installs the later release."""
 
     def install():
-        for module in (policies, models.policies, stores.policies, admin.policies):
+        for module in (policies, models.policies, active_policies, admin.policies):
             monkeypatch.setattr(module, "Policy", LaterPolicy)
 
     return install
 
 
-def ranked_by(variant):
-    """Return the settings that feeds of a variant are ranked by, whoever asked before."""
-    policy, version = stores.policies.ActivePolicies().of(variant)
+def read_active(variant):
+    """Return the settings and version that feeds of a variant are ranked by, without a cache."""
+    policy, version = active_policies.ActivePolicies().get(variant)
     return asdict(policy), version
 
 
-def test_a_default_that_changes_changes_no_stored_version(editor, release):
-    """Settings that a version did not name were stored with it; a newer setting has its neutral value."""
+def test_a_new_default_changes_no_stored_version(editor, release):
+    """Defaults are stored with a version. A setting that is newer than the version has its neutral value."""
     RankingPolicy.objects.create(variant="by-hand", settings={"recency": 2}, is_active=True)
     put(editor, {"recency": 2}, "/api/v1/policies/by-rest", If_None_Match="*")
     variants = ("control", "wasm_conservative", "wasm_aggressive", "by-hand", "by-rest")
-    before = {variant: ranked_by(variant) for variant in variants}
+    before = {variant: read_active(variant) for variant in variants}
     release()
     for variant in variants:
-        settings, version = ranked_by(variant)
+        settings, version = read_active(variant)
         assert (settings, version) == (before[variant][0] | {"sparkle": 0.0, "sparkle_cap": 100}, before[variant][1])
         assert policies.read_policy(variant=variant).settings == settings
-    assert {row.variant: row.settings for row in policies.list_policies()} == {v: ranked_by(v)[0] for v in before}
-    assert ranked_by("none")[0] == asdict(LaterPolicy()), "a variant without a policy has no version to keep to"
+    assert {row.variant: row.settings for row in policies.list_policies()} == {v: read_active(v)[0] for v in before}
+    assert read_active("none")[0] == asdict(LaterPolicy()), "a variant without a policy uses the defaults"
 
 
-def test_a_version_that_is_written_has_the_defaults_of_its_release(editor, release):
+def test_a_new_version_has_the_defaults_of_its_release(editor, release):
     release()
     put(editor, {"recency": 2}, If_Match='"1"')
-    assert ranked_by("control") == (asdict(LaterPolicy(recency=2.0)), 2)
+    assert read_active("control") == (asdict(LaterPolicy(recency=2.0)), 2)
 
 
-def test_an_old_version_that_is_copied_or_saved_ranks_as_before(release):
-    """A copy has no default that its original was not written with, and no save adds one."""
+def test_a_copied_or_saved_old_version_ranks_as_before(release):
+    """Neither copying nor saving a version adds a later default to it."""
     old = RankingPolicy.objects.get(variant="control")
-    before = ranked_by("control")[0]
+    before = read_active("control")[0]
     release()
     old.note = "the first"
     old.save()
     copy = policies.copy_version(old)
     policies.activate_policy(copy)
-    assert ranked_by("control") == (before | {"sparkle": 0.0, "sparkle_cap": 100}, 2)
+    assert read_active("control") == (before | {"sparkle": 0.0, "sparkle_cap": 100}, 2)
     assert admin.policies.compare_settings(old, copy) == []
     assert "sparkle" not in RankingPolicy.objects.get(pk=old.pk).settings
 
 
-def test_a_fresh_database_names_every_setting_in_every_version():
+def test_the_initial_versions_store_every_setting():
     names = {setting.name for setting in fields(Policy)}
     for row in RankingPolicy.objects.all():
         assert names <= set(row.settings), row
 
 
-def test_versions_of_earlier_releases_are_completed_by_what_they_were_ranked_by():
-    RankingPolicy.objects.filter(variant="control").update(settings={"taste": 2})
-    migration = import_module("recommendations.migrations.0008_policy_settings")
-    migration.complete_versions(apps, None)
-    assert ranked_by("control")[0] == asdict(Policy(taste=2.0))
-
-
-def test_scopes_and_roles_hold(editor, client):
-    reader = key_headers("policies:read")
+def test_scopes_and_permissions_are_enforced(editor, client):
+    reader = api_client("policies:read")
     assert reader.get(ADDRESS).status_code == 200
     problem(put(reader, {}, If_Match="*"), 403, "missing-scope")
-    problem(key_headers("feeds:read").get(ADDRESS), 403, "missing-scope")
+    problem(api_client("feeds:read").get(ADDRESS), 403, "missing-scope")
     client.force_login(get_user_model().objects.create_user("viewer", is_staff=True))
     assert client.get(ADDRESS).status_code == 200
     problem(put(client, {}, If_Match="*"), 403, "permission-denied")
@@ -188,7 +182,7 @@ def test_scopes_and_roles_hold(editor, client):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_who_read_the_same_version_one_writes():
+def test_one_of_several_concurrent_writers_of_the_same_version_succeeds():
     RankingPolicy.objects.create(variant="race", version=1, is_active=True)
 
     def change(number):
@@ -200,5 +194,5 @@ def test_of_two_who_read_the_same_version_one_writes():
             connection.close()
 
     with ThreadPoolExecutor(4) as threads:
-        found = list(threads.map(change, range(4)))
-    assert sorted(found, key=str) == [2, None, None, None]
+        versions = list(threads.map(change, range(4)))
+    assert sorted(versions, key=str) == [2, None, None, None]

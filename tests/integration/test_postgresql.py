@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: what is asked ahead on them; one that the server has closed is replaced."""
+"""Connections to PostgreSQL: queries that are sent ahead, and replacing a connection that the server has closed."""
 
 import time
 
@@ -14,9 +14,9 @@ from recommendations.stores.sql import fetch_all_rows
 from recsys_project.postgresql.base import PendingQueries
 from tests import factories
 
-IS_COMMITTED = resident_facts.reads_committed_data
-"""The real one: the fixture `parts` puts another in its place."""
-MEMBERS = ("SELECT count(*) FROM recommendations_member", ())
+READS_COMMITTED_DATA = resident_facts.reads_committed_data
+"""The real function: the fixture `fresh_wiring` replaces it."""
+COUNT_MEMBERS = ("SELECT count(*) FROM recommendations_member", ())
 
 pytestmark = [
     pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no server"),
@@ -24,7 +24,7 @@ pytestmark = [
 ]
 
 
-def test_statements_that_come_again_are_prepared(db):
+def test_repeated_statements_are_prepared(db):
     with connection.cursor() as cursor:
         for _ in range(8):
             cursor.execute("SELECT count(*) FROM recommendations_member WHERE id > %s", (1,))
@@ -32,7 +32,7 @@ def test_statements_that_come_again_are_prepared(db):
         assert cursor.fetchone()[0] >= 1
 
 
-def test_of_queries_asked_at_once_each_has_its_answer_and_an_error_is_djangos():
+def test_each_of_several_queries_has_its_rows_and_an_error_is_djangos():
     assert fetch_all_rows(("SELECT %s::int", (1,)), ("SELECT 2 WHERE false", ()), ("SELECT 3", ())) == [
         [(1,)],
         [],
@@ -40,7 +40,7 @@ def test_of_queries_asked_at_once_each_has_its_answer_and_an_error_is_djangos():
     ]
     with pytest.raises(DatabaseError):
         fetch_all_rows(("SELECT 1", ()), ("SELECT 1 / 0", ()), ("SELECT 2", ()))
-    assert fetch_all_rows(("SELECT 1", ())) == [[(1,)]], "the connection goes on"
+    assert fetch_all_rows(("SELECT 1", ())) == [[(1,)]], "the connection is still usable"
 
 
 @pytest.fixture
@@ -49,26 +49,26 @@ def open_api(client, monkeypatch):
     return client
 
 
-# What is asked ahead
+# Queries sent ahead
 
 
-def backend():
-    """Return the server's process of this connection."""
+def backend_pid():
+    """Return the pid of the server process of this connection."""
     ((pid,),) = sql.execute_query("SELECT pg_backend_pid()", ())
     return pid
 
 
-def end(pid):
-    """End a process of the server, from another connection."""
-    other = connection.copy()
-    with other.cursor() as cursor:
+def terminate_backend(pid):
+    """Terminate a server process, from another connection."""
+    other_connection = connection.copy()
+    with other_connection.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(%s)", (pid,))
-    other.close()
+    other_connection.close()
 
 
-def test_what_is_asked_ahead_is_answered_as_django_would():
+def test_queries_sent_ahead_return_the_rows_that_django_returns():
     post = factories.post(factories.member("zoë"), text="100 % läuft")
-    questions = [
+    queries = [
         ("SELECT id, external_id, is_active, birth_year, created_at FROM recommendations_member", ()),
         (
             "SELECT text, tags, visibility FROM recommendations_post WHERE id = ANY(%s) AND text LIKE '100 %%'",
@@ -78,100 +78,102 @@ def test_what_is_asked_ahead_is_answered_as_django_would():
         ("SELECT '\\x00ff'::bytea, NULL::bigint, -5::bigint, 1.5::float8", ()),
         ("SELECT 1 WHERE false", ()),
     ]
-    asked = sql.PendingQueries(*questions)
-    assert asked._ahead is not None
-    assert asked._ahead.fetch() == [sql.execute_query(*question) for question in questions]
+    pending = sql.PendingQueries(*queries)
+    assert pending._sent is not None
+    assert pending._sent.fetch() == [sql.execute_query(*query) for query in queries]
 
 
-def test_of_what_is_asked_ahead_each_answer_is_as_of_its_turn():
-    """What comes first is not newer: a log that is asked first tells of all that what comes after it is older than."""
-    asked = sql.PendingQueries(("SELECT pg_sleep(0.2)::text, count(*) FROM recommendations_member", ()), MEMBERS)
-    other = connection.copy()
-    with other.cursor() as cursor:
+def test_queries_sent_ahead_are_executed_in_order():
+    """A later query never sees older data, so facts read after the change log are at least as current as the log."""
+    pending = sql.PendingQueries(
+        ("SELECT pg_sleep(0.2)::text, count(*) FROM recommendations_member", ()), COUNT_MEMBERS
+    )
+    other_connection = connection.copy()
+    with other_connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO recommendations_member (external_id, is_active, languages, region, created_at, changed_at)"
             " VALUES ('eve', true, '[]', '', now(), now())"
         )
-    other.close()
-    ((_, before),), ((after,),) = asked.rows()
+    other_connection.close()
+    ((_, before),), ((after,),) = pending.rows()
     assert (before, after) == (0, 1)
 
 
-def test_whoever_asks_meanwhile_comes_first_and_the_rest_is_asked_anew():
-    asked = sql.PendingQueries(MEMBERS)
+def test_queries_sent_ahead_are_executed_again_if_another_query_came_between():
+    pending = sql.PendingQueries(COUNT_MEMBERS)
     factories.member("ann")
-    assert asked._ahead.fetch() is None
-    assert asked.rows() == [[(1,)]], "as of when it was asked anew"
+    assert pending._sent.fetch() is None
+    assert pending.rows() == [[(1,)]], "as of the second execution"
     with transaction.atomic():
-        assert sql.PendingQueries(MEMBERS)._ahead is None, "it might end the transaction"
-    asked = sql.PendingQueries(MEMBERS)
+        assert sql.PendingQueries(COUNT_MEMBERS)._sent is None, "a failure would end the transaction"
+    pending = sql.PendingQueries(COUNT_MEMBERS)
     with transaction.atomic():
         factories.member("bob")
-    assert asked.rows() == [[(2,)]]
+    assert pending.rows() == [[(2,)]]
 
 
-def test_what_is_asked_ahead_and_never_taken_disturbs_nobody(open_api):
+def test_queries_sent_ahead_and_never_read_do_not_affect_others(open_api):
     factories.member("ann")
     for _ in range(3):
-        sql.PendingQueries(MEMBERS)
+        sql.PendingQueries(COUNT_MEMBERS)
         assert open_api.get("/api/v1/members/ann/feed?limit=0").status_code == 400
         assert open_api.get("/api/v1/members/ann/feed").status_code == 200
-    sql.PendingQueries(MEMBERS)
+    sql.PendingQueries(COUNT_MEMBERS)
     connection.close()
     assert Member.objects.count() == 1
 
 
-def test_where_one_question_has_no_answer_all_are_asked_anew_and_the_error_is_djangos():
+def test_if_one_query_fails_all_are_executed_again_and_the_error_is_djangos():
     for _ in range(2):
-        asked = sql.PendingQueries(MEMBERS, ("SELECT 1 / %s", (0,)), MEMBERS)
+        pending = sql.PendingQueries(COUNT_MEMBERS, ("SELECT 1 / %s", (0,)), COUNT_MEMBERS)
         with pytest.raises(DatabaseError):
-            asked.rows()
-        assert sql.fetch_all_rows(MEMBERS) == [[(0,)]], "the connection goes on"
+            pending.rows()
+        assert sql.fetch_all_rows(COUNT_MEMBERS) == [[(0,)]], "the connection is still usable"
 
 
-def test_a_question_and_an_answer_of_any_length_get_through():
+def test_queries_and_rows_of_any_length_get_through():
     ids = list(range(1_000_000))
-    both = ("SELECT cardinality(%s::bigint[])", (ids,)), ("SELECT repeat('x', 20000000)", ())
-    ((count,),), ((text,),) = sql.PendingQueries(*both, *both)._ahead.fetch()[2:]
+    queries = ("SELECT cardinality(%s::bigint[])", (ids,)), ("SELECT repeat('x', 20000000)", ())
+    ((count,),), ((text,),) = sql.PendingQueries(*queries, *queries)._sent.fetch()[2:]
     assert (count, len(text)) == (len(ids), 20_000_000)
 
 
-def test_no_text_is_cut_off_at_a_nul():
+def test_a_text_with_a_nul_is_not_sent_ahead():
     factories.member("ann")
-    named = "SELECT id FROM recommendations_member WHERE external_id = %s"
-    assert sql.PendingQueries((named, ("ann\0x",)))._ahead is None
-    assert sql.PendingQueries((named, ("ann",)))._ahead is not None
+    select_by_id = "SELECT id FROM recommendations_member WHERE external_id = %s"
+    assert sql.PendingQueries((select_by_id, ("ann\0x",)))._sent is None
+    assert sql.PendingQueries((select_by_id, ("ann",)))._sent is not None
 
 
-def test_a_server_that_goes_away_before_it_answers_is_missed_by_whoever_asked_and_nobody_else():
-    asked = sql.PendingQueries(("SELECT pg_sleep(20)::text", ()))
-    end(connection.connection.info.backend_pid)
+def test_a_lost_connection_is_an_error_for_the_caller_and_for_no_later_query():
+    pending = sql.PendingQueries(("SELECT pg_sleep(20)::text", ()))
+    terminate_backend(connection.connection.info.backend_pid)
     with pytest.raises(DatabaseError):
-        asked.rows()
+        pending.rows()
     connection.close_if_unusable_or_obsolete()
-    assert sql.fetch_all_rows(MEMBERS) == [[(0,)]]
+    assert sql.fetch_all_rows(COUNT_MEMBERS) == [[(0,)]]
 
 
-def test_who_is_stopped_while_waiting_leaves_no_answer_for_another(monkeypatch):
-    """As a task is by its time limit: its own answer is still to come, and must not be taken for the next one's."""
+def test_a_caller_interrupted_while_waiting_leaves_no_rows_for_the_next_query(monkeypatch):
+    """For example a task at its time limit. Its rows still arrive, and must not be returned for the next query."""
 
-    def stop(*_):
+    def interrupt(*_):
         raise KeyboardInterrupt
 
-    asked = sql.PendingQueries(("SELECT 42 FROM pg_sleep(0.3)", ()))
+    pending = sql.PendingQueries(("SELECT 42 FROM pg_sleep(0.3)", ()))
     with monkeypatch.context() as patched:
-        patched.setattr("recsys_project.postgresql.base.wait_for_events", stop)
+        patched.setattr("recsys_project.postgresql.base.wait_for_events", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            asked.rows()
+            pending.rows()
     with pytest.raises(DatabaseError):
-        sql.execute_query(*MEMBERS)
+        sql.execute_query(*COUNT_MEMBERS)
     connection.close_if_unusable_or_obsolete()
-    assert sql.fetch_all_rows(MEMBERS) == [[(0,)]]
+    assert sql.fetch_all_rows(COUNT_MEMBERS) == [[(0,)]]
 
 
 @pytest.mark.parametrize("step", ["send_query_prepared", "pipeline_sync"])
-def test_who_is_stopped_while_sending_leaves_no_question(monkeypatch, step):
-    class Stops:
+def test_a_caller_interrupted_while_sending_leaves_no_query(monkeypatch, step):
+    class InterruptedConnection:
         def __init__(self, pgconn):
             self._pgconn = pgconn
 
@@ -182,54 +184,54 @@ def test_who_is_stopped_while_sending_leaves_no_question(monkeypatch, step):
 
     connection.ensure_connection()
     with monkeypatch.context() as patched:
-        patched.setattr(connection.connection, "pgconn", Stops(connection.connection.pgconn))
+        patched.setattr(connection.connection, "pgconn", InterruptedConnection(connection.connection.pgconn))
         with pytest.raises(KeyboardInterrupt):
-            sql.PendingQueries(MEMBERS)
+            sql.PendingQueries(COUNT_MEMBERS)
     assert connection.connection is None
-    assert sql.fetch_all_rows(MEMBERS) == [[(0,)]]
+    assert sql.fetch_all_rows(COUNT_MEMBERS) == [[(0,)]]
 
 
-def test_statements_asked_ahead_are_prepared_once_for_each_connection():
+def test_statements_sent_ahead_are_prepared_once_per_connection():
     prepared = ("SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'ahead_%%'", ())
     for _ in range(2):
         connection.close()
         for _ in range(5):
-            sql.fetch_all_rows(MEMBERS, MEMBERS)
+            sql.fetch_all_rows(COUNT_MEMBERS, COUNT_MEMBERS)
         assert sql.execute_query(*prepared) == [(1,)]
 
 
-def test_what_is_asked_ahead_is_counted_among_the_queries():
+def test_queries_sent_ahead_are_counted():
     with CaptureQueriesContext(connection) as captured:
-        sql.PendingQueries(MEMBERS, MEMBERS).rows()
+        sql.PendingQueries(COUNT_MEMBERS, COUNT_MEMBERS).rows()
     assert len(captured) == 2
 
 
-def test_a_block_holds_in_the_next_page_though_its_request_asks_first_of_all(open_api, fresh_wiring, monkeypatch):
-    monkeypatch.setattr(resident_facts, "reads_committed_data", IS_COMMITTED)
+def test_a_block_holds_in_the_next_page_although_facts_are_prefetched(open_api, fresh_wiring, monkeypatch):
+    monkeypatch.setattr(resident_facts, "reads_committed_data", READS_COMMITTED_DATA)
     ann, bob = factories.member("ann"), factories.member("bob")
     factories.posts(bob, 5)
 
-    def shown():
+    def get_picks():
         return open_api.get("/api/v1/members/ann/feed").json()["picks"]
 
-    taken = []
+    fetched = []
     fetch = PendingQueries.fetch
-    monkeypatch.setattr(PendingQueries, "fetch", lambda ahead: (taken.append(fetch(ahead)), taken[-1])[1])
-    assert len(shown()) == len(shown()) == 5
-    assert wiring.resident_facts()._viewers, "she is remembered"
-    taken.clear()
-    assert len(shown()) == 5
-    assert [len(rows) for rows in taken if rows] == [1], "the log was asked ahead, and that was all"
+    monkeypatch.setattr(PendingQueries, "fetch", lambda pending: (fetched.append(fetch(pending)), fetched[-1])[1])
+    assert len(get_picks()) == len(get_picks()) == 5
+    assert wiring.resident_facts()._viewers, "the viewer is cached"
+    fetched.clear()
+    assert len(get_picks()) == 5
+    assert [len(rows) for rows in fetched if rows] == [1], "only the log was prefetched"
     factories.block(bob, ann)
-    assert shown() == []
+    assert get_picks() == []
     Relationship.objects.all().delete()
-    assert len(shown()) == 5
+    assert len(get_picks()) == 5
 
 
 # Connections
 
 
-def test_a_connection_in_use_is_usable_and_nobody_is_asked():
+def test_a_connection_in_use_is_usable_without_a_query():
     factories.member("ann")
     with CaptureQueriesContext(connection) as queries:
         assert connection.is_usable()
@@ -238,7 +240,7 @@ def test_a_connection_in_use_is_usable_and_nobody_is_asked():
 
 def test_a_connection_that_the_server_closed_is_replaced_in_the_next_request(client):
     factories.member("ann")
-    end(backend())
+    terminate_backend(backend_pid())
     deadline = time.monotonic() + 20
     while connection.is_usable():
         assert time.monotonic() < deadline

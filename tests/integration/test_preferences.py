@@ -1,4 +1,4 @@
-"""What members want and allow, and their ties: each holds on the next request, and what is forgotten stays so."""
+"""Preferences, relationships and resets apply from the next request on, and deleted interests stay deleted."""
 
 from datetime import timedelta
 from uuid import uuid4
@@ -33,7 +33,7 @@ LATER = NOW + timedelta(minutes=1)
 
 @pytest.fixture
 def ann():
-    """Make Ann; Bob writes of films, Cat of bread."""
+    """Create Ann, posts about films by Bob and posts about bread by Cat."""
     ann = factories.member("ann")
     for name, text in (("bob", "a film about war"), ("cat", "bread and yeast")):
         author = factories.member(name)
@@ -45,27 +45,27 @@ def ann():
 
 @pytest.fixture(autouse=True)
 def run_on_commit(django_capture_on_commit_callbacks):
-    """Return a context in which what is asked for on commit is done."""
+    """Return a context that runs the on-commit callbacks."""
     return lambda: django_capture_on_commit_callbacks(execute=True)
 
 
 def record_event(post_id, kind="like", now=NOW, **fields):
-    """Have Ann do something, and return the event's id."""
+    """Record an event of Ann and return its id."""
     event = Event(**{"event_id": uuid4().hex, "member_id": "ann", "post_id": post_id, "kind": kind, **fields})
     assert [r.status for r in interact.record_events(events=[event], now=now)] == ["recorded"]
     return event.event_id
 
 
-def shown_posts(who="ann", now=NOW, **asked):
-    return {pick.post.id for pick in recommend(member_id=who, now=now, limit=100, **asked).picks}
+def served_posts(member_id="ann", now=NOW, **options):
+    return {pick.post.id for pick in recommend(member_id=member_id, now=now, limit=100, **options).picks}
 
 
 def set_preferences(now=LATER, **changes):
     return preferences.set_preferences(member_id="ann", changes=changes, now=now)
 
 
-def set_relationship(member_id, kind, other_id, is_on=True, now=LATER):
-    preferences.set_relationship(member_id=member_id, kind=kind, other_id=other_id, is_on=is_on, now=now)
+def set_relationship(member_id, kind, target_id, is_on=True, now=LATER):
+    preferences.set_relationship(member_id=member_id, kind=kind, target_id=target_id, is_on=is_on, now=now)
 
 
 def relationships():
@@ -75,7 +75,7 @@ def relationships():
 # Preferences
 
 
-def test_what_is_set_is_what_is_read_and_the_rest_stays(ann):
+def test_set_preferences_are_read_back_and_the_others_stay(ann):
     before = preferences.read_preferences(member_id="ann")
     after = set_preferences(languages=["de", "en"], sensitivity="sensitive", muted_words=["spoiler"])
     assert after == preferences.read_preferences(member_id="ann")
@@ -84,20 +84,20 @@ def test_what_is_set_is_what_is_read_and_the_rest_stays(ann):
 
 
 @pytest.mark.parametrize("change", [{"muted_words": ["WAR"]}, {"muted_tags": ["war"]}])
-def test_what_is_muted_is_gone_from_the_next_page(ann, run_on_commit, change):
-    assert any(post.startswith("bob") for post in shown_posts())
+def test_muted_posts_disappear_from_the_next_page(ann, run_on_commit, change):
+    assert any(post.startswith("bob") for post in served_posts())
     with run_on_commit():
         set_preferences(**change)
-    assert {post[:3] for post in shown_posts(now=LATER)} == {"cat"}
+    assert {post[:3] for post in served_posts(now=LATER)} == {"cat"}
 
 
-def test_a_member_who_becomes_private_is_gone_from_strangers_feeds(ann):
-    assert any(post.startswith("bob") for post in shown_posts())
+def test_posts_of_a_newly_private_member_disappear_from_other_feeds(ann):
+    assert any(post.startswith("bob") for post in served_posts())
     preferences.set_preferences(member_id="bob", changes={"is_private": True}, now=LATER)
-    assert {post[:3] for post in shown_posts(now=LATER)} == {"cat"}
+    assert {post[:3] for post in served_posts(now=LATER)} == {"cat"}
 
 
-def test_what_is_no_preference_is_refused_by_name_and_changes_nothing(ann):
+def test_an_unknown_preference_is_rejected_and_changes_nothing(ann):
     with pytest.raises(InvalidRequest, match="'is_admin'"):
         set_preferences(languages=["de"], is_admin=True)
     assert Member.objects.get(pk=ann.pk).languages == []
@@ -105,8 +105,8 @@ def test_what_is_no_preference_is_refused_by_name_and_changes_nothing(ann):
         preferences.set_preferences(member_id="nobody", changes={}, now=NOW)
 
 
-def test_who_has_no_settings_stays_private_and_unlearned_when_they_set_one():
-    """Ignorance is a no before and after: asking for a language is no consent."""
+def test_a_member_without_settings_stays_private_after_setting_a_language():
+    """The strictest settings stay in force: setting a language is no consent to learning."""
     factories.member("ann", privacy=False)
     strictest = preferences.read_preferences(member_id="ann")
     assert (strictest.is_private, strictest.is_personalized, strictest.sensitivity) == (True, False, "safe")
@@ -115,51 +115,51 @@ def test_who_has_no_settings_stays_private_and_unlearned_when_they_set_one():
     assert PrivacySettings.objects.get().sensitivity == Sensitivity.SAFE
 
 
-# Ties
+# Relationships
 
 
-def test_a_tie_made_twice_is_one_and_ended_twice_is_none(ann):
+def test_creating_and_deleting_a_relationship_is_idempotent(ann):
     for is_on, expected in ((True, {("ann", "mute", "bob")}), (False, set())):
         for _ in range(2):
             set_relationship("ann", "mute", "bob", is_on)
             assert relationships() == expected
 
 
-def test_a_block_ends_the_follows_and_holds_in_both_feeds_at_once(ann, run_on_commit):
-    """Both had pages kept for them; the follows do not come back when the block ends."""
+def test_a_block_deletes_follows_and_applies_to_both_feeds_at_once(ann, run_on_commit):
+    """Both members had cached pages. The end of the block does not restore the follows."""
     factories.post(ann, "by-ann")
     factories.embed_all_posts()
     set_relationship("ann", "follow", "bob")
     set_relationship("bob", "follow", "ann")
-    assert "bob-0" in shown_posts(now=LATER) and "bob-0" in shown_posts(now=LATER, feed="following")
-    assert shown_posts("bob", now=LATER, feed="following") == {"by-ann"}
+    assert "bob-0" in served_posts(now=LATER) and "bob-0" in served_posts(now=LATER, feed="following")
+    assert served_posts("bob", now=LATER, feed="following") == {"by-ann"}
     with run_on_commit():
         set_relationship("ann", "block", "bob")
     assert relationships() == {("ann", "block", "bob")}
     for feed in ("discovery", "following", "trending", "non_personalized"):
-        assert not [post for post in shown_posts(now=LATER, feed=feed) if post.startswith("bob")]
-        assert "by-ann" not in shown_posts("bob", now=LATER, feed=feed)
+        assert not [post for post in served_posts(now=LATER, feed=feed) if post.startswith("bob")]
+        assert "by-ann" not in served_posts("bob", now=LATER, feed=feed)
     with run_on_commit():
         set_relationship("ann", "block", "bob", is_on=False)
     assert relationships() == set()
-    assert "bob-0" in shown_posts(now=LATER) and "by-ann" in shown_posts("bob", now=LATER)
+    assert "bob-0" in served_posts(now=LATER) and "by-ann" in served_posts("bob", now=LATER)
 
 
-@pytest.mark.parametrize(("who", "whom"), [("ann", "bob"), ("bob", "ann")])
-def test_nobody_follows_across_a_block_and_the_blocked_one_is_not_told(ann, who, whom):
+@pytest.mark.parametrize(("source", "target"), [("ann", "bob"), ("bob", "ann")])
+def test_a_follow_across_a_block_has_no_effect_and_raises_no_error(ann, source, target):
     set_relationship("ann", "block", "bob")
-    set_relationship(who, "follow", whom)
+    set_relationship(source, "follow", target)
     assert relationships() == {("ann", "block", "bob")}
 
 
-def test_a_follow_from_a_post_does_not_cross_a_block_either(ann):
+def test_a_follow_interaction_across_a_block_has_no_effect(ann):
     set_relationship("bob", "block", "ann")
     record_event("bob-0", "follow")
     record_event("cat-0", "follow")
     assert relationships() == {("bob", "block", "ann"), ("ann", "follow", "cat")}
 
 
-def test_an_impossible_tie_is_refused(ann):
+def test_an_invalid_relationship_is_rejected(ann):
     with pytest.raises(InvalidRequest, match="'marry'"):
         set_relationship("ann", "marry", "bob")
     with pytest.raises(InvalidRequest, match="themselves"):
@@ -168,47 +168,47 @@ def test_an_impossible_tie_is_refused(ann):
         set_relationship("ann", "follow", "nobody")
 
 
-# Consent and a fresh start
+# Consent and reset
 
 
 def learn_and_count(now=NOW):
-    """Learn what Ann did, and return how many acts her profile holds; None without a profile."""
+    """Learn Ann's interactions. Return the interaction count of her profile, or None without a profile."""
     ann = Member.objects.get(external_id="ann")
     learn.learn_interactions(member_ids=[ann.pk], now=now)
     return InterestProfile.objects.filter(member=ann).values_list("interaction_count", flat=True).first()
 
 
-def test_without_consent_the_profile_is_gone_and_nothing_is_learned_nor_caught_up_on(ann):
-    """Neither what was done before nor what was done meanwhile is learned after consent is given again."""
+def test_without_consent_the_profile_is_deleted_and_nothing_is_learned_later(ann):
+    """Interactions before and during the time without consent are not learned after a new consent."""
     record_event("bob-0")
     assert learn_and_count() == 1
     record_event("bob-1")
     set_preferences(is_personalized=False)
     assert not InterestProfile.objects.exists()
-    meanwhile = LATER + timedelta(minutes=1)
-    record_event("bob-2", now=meanwhile)
-    assert learn_and_count(meanwhile) is None
-    again = meanwhile + timedelta(minutes=1)
-    set_preferences(is_personalized=True, now=again)
-    assert learn_and_count(again) is None
-    learn.rebuild_interests(member_id=ann.pk, now=again)
+    without_consent_at = LATER + timedelta(minutes=1)
+    record_event("bob-2", now=without_consent_at)
+    assert learn_and_count(without_consent_at) is None
+    consent_at = without_consent_at + timedelta(minutes=1)
+    set_preferences(is_personalized=True, now=consent_at)
+    assert learn_and_count(consent_at) is None
+    learn.rebuild_interests(member_id=ann.pk, now=consent_at)
     assert not InterestProfile.objects.exists()
     assert not Interaction.objects.filter(is_learned=False).exists()
-    record_event("cat-0", now=again + timedelta(minutes=1))
-    assert learn_and_count(again + timedelta(minutes=1)) == 1
+    record_event("cat-0", now=consent_at + timedelta(minutes=1))
+    assert learn_and_count(consent_at + timedelta(minutes=1)) == 1
     assert PostStats.objects.get(post__external_id="bob-2").interaction_count == 1
 
 
-def test_the_same_consent_given_again_forgets_nothing(ann):
+def test_repeating_a_consent_deletes_nothing(ann):
     record_event("bob-0")
     assert learn_and_count() == 1
     set_preferences(is_personalized=True)
     assert learn_and_count(LATER) == 1
 
 
-def test_a_fresh_start_forgets_taste_wishes_and_what_was_served_but_no_tie_and_no_hidden_post(ann, run_on_commit):
+def test_a_reset_keeps_relationships_and_hidden_posts(ann, run_on_commit):
     record_event("bob-0")
-    record_event("bob-1", "not_interested", reason="author")
+    record_event("bob-1", "not_interested", target="author")
     record_event("cat-0", "hide")
     set_relationship("ann", "mute", "cat")
     learn_and_count()
@@ -227,8 +227,8 @@ def test_a_fresh_start_forgets_taste_wishes_and_what_was_served_but_no_tie_and_n
     assert not recommend(member_id="ann", now=LATER).cached
 
 
-def test_acts_before_a_fresh_start_are_never_learned_again(ann):
-    """Not those learned, not those waiting, not those that arrive late, not by a rebuild nor for an undo's sake."""
+def test_interactions_before_a_reset_are_never_learned_again(ann):
+    """Neither learned, pending nor late interactions, neither by a rebuild nor by an undo."""
     undone = record_event("bob-0")
     learn_and_count()
     record_event("bob-1")
@@ -244,8 +244,8 @@ def test_acts_before_a_fresh_start_are_never_learned_again(ann):
     assert learn_and_count(after) == 1
 
 
-def test_what_an_earlier_slate_was_ranked_from_is_forgotten_too(ann, settings, monkeypatch):
-    """Its inputs hold interests: neither those written nor those still queued outlive a fresh start."""
+def test_a_reset_deletes_the_stored_inputs_of_earlier_slates(ann, settings, monkeypatch):
+    """Inputs hold interests: a reset deletes stored inputs and drops queued inputs."""
     monkeypatch.setattr(settings.ENV, "replay_share", 1.0)
     record_event("bob-0")
     learn_and_count()
@@ -264,17 +264,17 @@ def test_what_an_earlier_slate_was_ranked_from_is_forgotten_too(ann, settings, m
     assert FeedInputs.objects.count() == 1
 
 
-def test_preferences_do_not_write_over_a_fresh_start_made_meanwhile(ann, monkeypatch):
-    """The member's row is read, then another request resets: only what is asked for is written."""
-    read = preferences.get_member
+def test_setting_preferences_does_not_overwrite_a_concurrent_reset(ann, monkeypatch):
+    """Another request resets the member after the row is read. Only the changed columns are saved."""
+    get_member = preferences.get_member
 
-    def interrupted(member_id):
-        row = read(member_id)
+    def get_then_reset(member_id):
+        row = get_member(member_id)
         Member.objects.filter(pk=row.pk).update(interests_reset_at=NOW, is_active=False)
         return row
 
     with monkeypatch.context() as patch:
-        patch.setattr(preferences, "get_member", interrupted)
+        patch.setattr(preferences, "get_member", get_then_reset)
         set_preferences(region="DE")
     row = Member.objects.get(pk=ann.pk)
     assert (row.region, row.interests_reset_at, row.is_active) == ("DE", NOW, False)
@@ -290,25 +290,44 @@ def api(client, settings, monkeypatch):
 
 
 def test_the_api_sets_and_reads_preferences(ann, api):
-    address = "/api/v1/members/ann/preferences"
-    changed = api.patch(address, {"muted_tags": ["war"], "region": "DE"}, content_type="application/json")
+    url = "/api/v1/members/ann/preferences"
+    changed = api.patch(url, {"muted_tags": ["war"], "region": "DE"}, content_type="application/json")
     assert changed.status_code == 200, changed.content
-    assert changed.json() == api.get(address).json()
+    assert changed.json() == api.get(url).json()
     assert (changed.json()["muted_tags"], changed.json()["region"]) == (["war"], "DE")
-    wrong = api.patch(address, {"sensitivity": "wild"}, content_type="application/json")
-    assert (wrong.status_code, wrong.json()["errors"][0]["pointer"]) == (400, "/sensitivity")
+    invalid = api.patch(url, {"sensitivity": "wild"}, content_type="application/json")
+    assert (invalid.status_code, invalid.json()["errors"][0]["pointer"]) == (400, "/sensitivity")
     assert api.get("/api/v1/members/nobody/preferences").status_code == 404
 
 
-def test_the_api_makes_and_ends_ties_and_gives_a_fresh_start(ann, api):
-    assert api.put("/api/v1/members/ann/ties/block/bob").status_code == 204
+def test_the_api_changes_relationships_and_resets_interests(ann, api):
+    assert api.put("/api/v1/members/ann/relationships/block/bob").status_code == 204
     assert relationships() == {("ann", "block", "bob")}
-    assert api.delete("/api/v1/members/ann/ties/block/bob").status_code == 204
+    assert api.delete("/api/v1/members/ann/relationships/block/bob").status_code == 204
     assert relationships() == set()
-    assert api.put("/api/v1/members/ann/ties/marry/bob").status_code == 400
-    assert api.put("/api/v1/members/ann/ties/follow/nobody").status_code == 404
+    assert api.put("/api/v1/members/ann/relationships/marry/bob").status_code == 400
+    assert api.put("/api/v1/members/ann/relationships/follow/nobody").status_code == 404
     record_event("bob-0")
     assert learn_and_count() == 1
     assert api.post("/api/v1/members/ann/reset").status_code == 204
     assert not InterestProfile.objects.exists()
     assert api.post("/api/v1/members/nobody/reset").status_code == 404
+
+
+def test_a_fresh_start_of_one_member_leaves_what_is_known_of_the_others(ann, settings, monkeypatch):
+    monkeypatch.setattr(settings.ENV, "replay_share", 1.0)
+    record_event("cat-0", member_id="bob")
+    record_event("cat-1", "not_interested", member_id="bob", reason="author")
+    bob = Member.objects.get(external_id="bob")
+    learn.learn_interactions(member_ids=[bob.pk], now=NOW)
+    recommend(member_id="bob", now=NOW)
+    records.record_served(now=NOW)
+
+    def known():
+        rows = (InterestProfile, NegativeFeedback, Member)
+        return [list(row.objects.filter(**{"pk" if row is Member else "member": bob.pk}).values()) for row in rows]
+
+    before = known()
+    assert all(before) and FeedInputs.objects.filter(request__member=bob).exists()
+    preferences.reset_interests(member_id="ann", now=LATER)
+    assert known() == before and FeedInputs.objects.filter(request__member=bob).exists()

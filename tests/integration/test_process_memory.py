@@ -48,17 +48,17 @@ def grow_scratch():
 
 
 def test_within_its_bounds_a_process_gives_nothing_up(viewer, monkeypatch):
-    limits(monkeypatch, memory_clean_up=2**40, memory_emergency_share=1.0)
+    limits(monkeypatch, memory_cleanup_threshold=2**40, memory_emergency_share=1.0)
     assert process_memory.check_memory() == {}
     assert len(wiring.resident_profiles()) == 1
 
 
 def test_a_clean_up_takes_what_has_expired_and_waits_until_memory_has_grown(viewer, monkeypatch):
-    limits(monkeypatch, memory_clean_up=1, memory_emergency_share=1.0)
-    done = count("clean_up")
+    limits(monkeypatch, memory_cleanup_threshold=1, memory_emergency_share=1.0)
+    done = count("cleanup")
     assert list(process_memory.check_memory()) == ["expired_profiles", "garbage"]
     assert len(wiring.resident_profiles()) == 1, "what is still good is kept"
-    assert count("clean_up") == done + 1
+    assert count("cleanup") == done + 1
     assert process_memory.check_memory() == {}, "what is in use cannot be freed by asking again"
 
 
@@ -111,8 +111,8 @@ def test_a_look_that_fails_harms_no_response(viewer, monkeypatch):
 
 def test_what_is_in_use_is_measured(viewer):
     process_memory.check_memory()
-    assert value("recsys_memory_bytes", part="heap") > 10 * 2**20
-    assert value("recsys_memory_bytes", part="kernel") > 0
+    assert value("recsys_memory_bytes", kind="heap") > 10 * 2**20
+    assert value("recsys_memory_bytes", kind="kernel") > 0
     assert 400 < value("recsys_cache_bytes", cache="preference_vectors") < 20_000
 
 
@@ -140,7 +140,7 @@ def test_garbage_of_a_process_goes(viewer, monkeypatch):
     try:
         for _ in range(10):
             Ring()
-        limits(monkeypatch, memory_clean_up=1)
+        limits(monkeypatch, memory_cleanup_threshold=1)
         process_memory.check_memory()
         assert Ring.living == 0
     finally:
@@ -161,8 +161,8 @@ def value(name, **labels):
     return REGISTRY.get_sample_value(name, labels) or 0
 
 
-def count(why):
-    return value("recsys_memory_clean_ups_total", why=why)
+def count(reason):
+    return value("recsys_memory_cleanups_total", reason=reason)
 
 
 def freed_bytes(step):

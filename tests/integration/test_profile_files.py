@@ -1,4 +1,4 @@
-"""A member's profile: the same on every device at once, and as a file."""
+"""A member's profile is exported, imported, and the same on every device."""
 
 import copy
 import json
@@ -40,7 +40,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 @pytest.fixture
 def eve(db):
-    """Eve, with something of everything: and a stalker whom she does not know of."""
+    """Eve, with data of every kind, and a stalker whom she does not know of."""
     eve = factories.member("eve", muted_words=["war"], muted_tags=["spoiler"], languages=["en"], region="DE")
     ann, bob, cat, stalker = (factories.member(name) for name in ("ann", "bob", "cat", "stalker"))
     for n in range(6):
@@ -50,7 +50,7 @@ def eve(db):
     factories.relationship(stalker, "block", eve), factories.relationship(stalker, "mute", eve)
     events = [
         interact.Event("e1", "eve", "p1", "share"),
-        interact.Event("e2", "eve", "p2", "not_interested", reason="topic"),
+        interact.Event("e2", "eve", "p2", "not_interested", target="topic"),
     ]
     interact.record_events(events=events, now=NOW)
     learn_interactions(member_ids=[eve.pk], now=NOW)
@@ -58,14 +58,14 @@ def eve(db):
     return eve
 
 
-def state(name):
-    """Return all that a profile is, from the rows."""
+def profile_rows(name):
+    """Return all data of a profile from the database."""
     member = Member.objects.get(external_id=name)
     profile = InterestProfile.objects.filter(member=member).first()
     return {
         "preferences": read_preferences(member_id=name),
-        "ties": set(Relationship.objects.filter(source=member).values_list("kind", "target")),
-        "less": set(
+        "relationships": set(Relationship.objects.filter(source=member).values_list("kind", "target")),
+        "negative_feedback": set(
             NegativeFeedback.objects.filter(member=member).values_list("target", "target_key", "event_id", "created_at")
         ),
         "seen": dict(SeenPost.objects.filter(member=member).values_list("post", "seen_at")),
@@ -81,71 +81,71 @@ def import_file(name, file, now=NOW):
     return import_profile(member_id=name, content=file, now=now)
 
 
-def test_a_profile_moves_whole_and_twice_is_once(eve):
+def test_a_profile_is_imported_completely_and_a_second_import_changes_nothing(eve):
     file = json_round_trip(export_profile(member_id="eve", now=NOW))
     factories.member("twin")
     report = import_file("twin", file)
     assert report.rejected == [] and report.applied > 8
-    moved = state("twin")
-    assert moved == state("eve")
-    assert moved["interests"] and len(moved["less"]) == 2 and len(moved["seen"]) >= 2
-    again = import_file("twin", file)
-    assert (again.applied, again.rejected) == (0, []) and again.unchanged > 10
-    assert state("twin") == moved == state("eve")
+    imported = profile_rows("twin")
+    assert imported == profile_rows("eve")
+    assert imported["interests"] and len(imported["negative_feedback"]) == 2 and len(imported["seen"]) >= 2
+    second = import_file("twin", file)
+    assert (second.applied, second.rejected) == (0, []) and second.unchanged > 10
+    assert profile_rows("twin") == imported == profile_rows("eve")
     assert import_file("eve", file).applied == 0
 
 
-def test_the_file_names_nobody_who_blocks_or_mutes_the_member(eve):
+def test_the_file_does_not_name_members_who_block_or_mute_the_member(eve):
     assert "stalker" not in json.dumps(export_profile(member_id="eve", now=NOW))
 
 
-def test_nothing_that_is_here_is_lost(eve):
-    """What the twin has stays; what the file has comes to it."""
+def test_an_import_keeps_the_existing_data(eve):
+    """The file adds to the existing data of the twin."""
     file = json_round_trip(export_profile(member_id="eve", now=NOW))
     twin = factories.member("twin", muted_words=["golf", "war"])
     dan = factories.member("dan")
     factories.follow(twin, dan)
     interact.mark_seen(member_id="twin", post_ids=["p3", "p5"], now=NOW - timedelta(days=1))
-    before = state("twin")
+    before = profile_rows("twin")
     import_file("twin", file)
-    after = state("twin")
+    after = profile_rows("twin")
     assert after["preferences"].muted_words == ["golf", "war"] and after["preferences"].muted_tags == ["spoiler"]
-    assert before["ties"] < after["ties"]
-    assert before["seen"].items() <= after["seen"].items(), "a post seen here keeps its time"
+    assert before["relationships"] < after["relationships"]
+    assert before["seen"].items() <= after["seen"].items(), "a post that was seen here keeps its time"
 
 
-def test_what_cannot_be_used_is_said_one_by_one_and_the_rest_applied(eve):
+def test_unusable_items_are_rejected_one_by_one_and_the_rest_is_applied(eve):
     file = json_round_trip(export_profile(member_id="eve", now=NOW))
-    file["ties"]["follow"] += ["nobody", "twin"]
+    file["relationships"]["follow"] += ["nobody", "twin"]
     file["seen"].append({"post_id": "gone", "seen_at": "2026-01-01T00:00:00Z"})
     file["negative_feedback"].append(file["negative_feedback"][0] | {"post_id": "gone"})
-    file["interests"]["model"] = "another"
+    file["interests"]["embedding_model"] = "another"
     factories.member("twin")
     report = import_file("twin", file)
     assert {(r.pointer, r.code) for r in report.rejected} == {
-        ("/ties/follow/1", "unknown-member"),
-        ("/ties/follow/2", "oneself"),
+        ("/relationships/follow/1", "unknown-member"),
+        ("/relationships/follow/2", "self-relationship"),
         (f"/seen/{len(file['seen']) - 1}", "unknown-post"),
         (f"/negative_feedback/{len(file['negative_feedback']) - 1}", "unknown-post"),
-        ("/interests/model", "other-model"),
+        ("/interests/embedding_model", "different-embedding-model"),
     }
-    assert state("twin") == state("eve") | {"interests": None}
+    assert profile_rows("twin") == profile_rows("eve") | {"interests": None}
 
 
-def test_interests_are_taken_only_where_none_were_learned_and_with_consent(eve):
+def test_interests_are_imported_only_with_consent_and_without_existing_interests(eve):
     file = json_round_trip(export_profile(member_id="eve", now=NOW))
     twin = factories.member("twin")
     interact.record_events(events=[interact.Event("t1", "twin", "p0", "share")], now=NOW)
     learn_interactions(member_ids=[twin.pk], now=NOW)
-    own = state("twin")["interests"]
-    assert [r.code for r in import_file("twin", file).rejected] == ["already-known"]
-    assert state("twin")["interests"] == own
+    learned = profile_rows("twin")["interests"]
+    assert [r.code for r in import_file("twin", file).rejected] == ["interests-exist"]
+    assert profile_rows("twin")["interests"] == learned
     file["preferences"]["is_personalized"] = False
-    assert [r.code for r in import_file("twin", file).rejected] == ["not-allowed"]
-    assert state("twin")["interests"] is None
+    assert [r.code for r in import_file("twin", file).rejected] == ["not-personalized"]
+    assert profile_rows("twin")["interests"] is None
 
 
-def test_a_follow_across_a_block_has_no_effect_and_is_not_told(eve):
+def test_a_follow_across_a_block_has_no_effect_and_is_not_reported(eve):
     file = json_round_trip(export_profile(member_id="eve", now=NOW))
     twin = factories.member("twin")
     factories.block(Member.objects.get(external_id="ann"), twin)
@@ -154,41 +154,46 @@ def test_a_follow_across_a_block_has_no_effect_and_is_not_told(eve):
     assert not Relationship.objects.filter(source=twin, kind="follow").exists()
 
 
-def test_a_member_without_settings_stays_private_unless_the_file_says_otherwise(eve):
+def test_a_member_without_settings_stays_private_unless_the_file_sets_it(eve):
     factories.member("twin", privacy=False)
     import_file("twin", {"format": "recsys-profile", "version": 1, "preferences": {"muted_words": ["x"]}})
     assert read_preferences(member_id="twin").is_private
     assert not PrivacySettings.objects.get(member__external_id="twin").is_personalized
 
 
-WRONG = [
+INVALID = [
     ({"version": 2}, "/version"),
     ({"format": "x"}, "/format"),
-    ({"tyes": {}}, "/tyes"),
-    ({"ties": {"follow": [7]}}, "/ties/follow/0"),
-    ({"ties": {"follow": ["a\0b"]}}, "/ties/follow/0"),
+    ({"relationship": {}}, "/relationship"),
+    ({"relationships": {"follow": [7]}}, "/relationships/follow/0"),
+    ({"relationships": {"follow": ["a\0b"]}}, "/relationships/follow/0"),
     ({"seen": [{"post_id": "p1", "seen_at": "2026-01-01"}]}, "/seen/0/seen_at"),
     ({"seen": [{"post_id": "p1", "seen_at": "2026-01-01T00:00:00Z"}] * 5001}, "/seen"),
-    ({"negative_feedback": [{"subject": "mood"}]}, "/negative_feedback/0/subject"),
+    ({"negative_feedback": [{"target": "mood"}]}, "/negative_feedback/0/target"),
     ({"preferences": {"sensitivity": "extreme"}}, "/preferences/sensitivity"),
-    ({"interests": {"model": "m", "dimension": 2, "positive": "!", "positive_mass": "", "negative": "",
+    ({"interests": {"embedding_model": "m", "dimension": 2, "positive": "!", "positive_mass": "", "negative": "",
                     "negative_mass": "", "reference_at": "2026-01-01T00:00:00Z"}}, "/interests"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("part", "pointer"), WRONG, ids=[pointer for _, pointer in WRONG])
-def test_a_file_that_is_none_changes_nothing(eve, part, pointer):
-    before = state("eve")
-    good = {"format": "recsys-profile", "version": 1, "ties": {"follow": ["cat"]}, "preferences": {"region": "FR"}}
-    with pytest.raises(InvalidRequest) as refused:
+@pytest.mark.parametrize(("part", "pointer"), INVALID, ids=[pointer for _, pointer in INVALID])
+def test_an_invalid_file_changes_nothing(eve, part, pointer):
+    before = profile_rows("eve")
+    good = {
+        "format": "recsys-profile",
+        "version": 1,
+        "relationships": {"follow": ["cat"]},
+        "preferences": {"region": "FR"},
+    }
+    with pytest.raises(InvalidRequest) as error:
         import_file("eve", good | part)
-    assert refused.value.pointer == pointer and "Nothing was changed" in str(refused.value)
-    assert state("eve") == before
+    assert error.value.pointer == pointer and "Nothing was changed" in str(error.value)
+    assert profile_rows("eve") == before
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("content", [None, [], "x", 7])
-def test_what_is_no_object_is_refused(content):
+def test_a_file_that_is_not_an_object_is_rejected(content):
     factories.member("eve")
     with pytest.raises(InvalidRequest):
         import_file("eve", content)
@@ -206,92 +211,92 @@ json_values = st.recursive(
 
 @settings(max_examples=40)
 @given(data=st.data())
-def test_whatever_is_put_into_a_file_is_taken_or_refused_in_words(eve, data):
-    """A value anywhere in a good file is replaced by anything: never an error that is not a refusal."""
+def test_any_changed_file_is_imported_or_rejected_with_a_message(eve, data):
+    """Replacing any value of a valid file by any value raises no error but `InvalidRequest`."""
     file = json_round_trip(export_profile(member_id="eve", now=NOW))
-    place = copy.deepcopy(file)
-    where = place
-    key = data.draw(st.sampled_from(sorted(where)))
-    while isinstance(where[key], dict | list) and where[key] and data.draw(st.booleans()):
-        where = where[key]
-        key = data.draw(st.sampled_from(sorted(where) if isinstance(where, dict) else range(len(where))))
-    where[key] = data.draw(json_values)
+    changed = copy.deepcopy(file)
+    node = changed
+    key = data.draw(st.sampled_from(sorted(node)))
+    while isinstance(node[key], dict | list) and node[key] and data.draw(st.booleans()):
+        node = node[key]
+        key = data.draw(st.sampled_from(sorted(node) if isinstance(node, dict) else range(len(node))))
+    node[key] = data.draw(json_values)
     try:
-        import_file("eve", place)
-    except InvalidRequest as refused:
-        assert str(refused)
+        import_file("eve", changed)
+    except InvalidRequest as error:
+        assert str(error)
 
 
-def test_the_schema_in_the_documents_is_the_one_in_force():
-    """`manage.py profile schema > docs/profile-file.schema.json` after a change."""
+def test_the_schema_in_the_docs_is_current():
+    """After a change, run `manage.py profile_file schema > docs/profile-file.schema.json`."""
     assert json.loads((DOCS / "profile-file.schema.json").read_text()) == ProfileFile.model_json_schema()
 
 
-def test_the_command_writes_and_takes_in(eve, tmp_path, capsys):
+def test_the_command_exports_and_imports_a_profile(eve, tmp_path, capsys):
     file = tmp_path / "profile.json"
-    call_command("profile", "export", "eve", str(file))
+    call_command("profile_file", "export", "eve", str(file))
     factories.member("twin")
-    call_command("profile", "import", "twin", str(file))
-    assert "0 refused" in capsys.readouterr().out and state("twin") == state("eve")
+    call_command("profile_file", "import", "twin", str(file))
+    assert "0 rejected" in capsys.readouterr().out and profile_rows("twin") == profile_rows("eve")
     file.write_text(file.read_text().replace('"ann"', '"nobody"'))
-    with pytest.raises(CommandError, match="/ties/follow/0"):
-        call_command("profile", "import", "twin", str(file))
+    with pytest.raises(CommandError, match="/relationships/follow/0"):
+        call_command("profile_file", "import", "twin", str(file))
     file.write_text("{")
-    for words in (["import", "twin", str(file)], ["import", "twin", "no/such/file"], ["export", "nobody"]):
+    for arguments in (["import", "twin", str(file)], ["import", "twin", "no/such/file"], ["export", "nobody"]):
         with pytest.raises(CommandError):
-            call_command("profile", *words)
+            call_command("profile_file", *arguments)
 
 
-def test_the_door_gives_and_takes_the_file(eve, client):
+def test_the_api_exports_and_imports_a_profile(eve, client):
     bearer = tokens.mint_token(member_id="eve", scopes=MEMBER_SCOPES, ttl_seconds=60, now=clock.now())
     header = {"HTTP_AUTHORIZATION": f"Bearer {bearer}"}
-    got = client.get("/api/v1/members/eve/profile", **header)
-    assert got.status_code == 200 and "no-store" in got["Cache-Control"]
-    assert client.get("/api/v1/members/ann/profile", **header).json()["code"] == "other-member"
+    exported = client.get("/api/v1/members/eve/profile", **header)
+    assert exported.status_code == 200 and "no-store" in exported["Cache-Control"]
+    assert client.get("/api/v1/members/ann/profile", **header).json()["code"] == "different-member"
 
     def put(content):
         return client.put("/api/v1/members/eve/profile", content, content_type="application/json", **header)
 
-    assert put(got.content).json()["applied"] == 0
-    file = got.json()
-    file["ties"]["mute"].append("nobody")
-    answer = put(json.dumps(file))
-    assert answer.status_code == 207
-    assert answer.json()["refused"][0]["pointer"] == "/ties/mute/1"
-    wrong = put(json.dumps(file | {"version": 9}))
-    assert wrong.status_code == 400 and wrong.json()["errors"][0]["pointer"] == "/version"
+    assert put(exported.content).json()["applied"] == 0
+    file = exported.json()
+    file["relationships"]["mute"].append("nobody")
+    response = put(json.dumps(file))
+    assert response.status_code == 207
+    assert response.json()["rejected"][0]["pointer"] == "/relationships/mute/1"
+    invalid = put(json.dumps(file | {"version": 9}))
+    assert invalid.status_code == 400 and invalid.json()["errors"][0]["pointer"] == "/version"
 
 
 # Several devices
 
 
 class Device:
-    """A client with a key of its own, over a real connection."""
+    """A client with its own API key, over a real connection."""
 
     def __init__(self, server, name):
         scopes = ["feeds:read", "interactions:write", "profile:read", "profile:write"]
         _, self.secret = keys.create(name=name, scopes=scopes, now=clock.now())
         self.server = server
 
-    def ask(self, method, address, body=None):
+    def request(self, method, path, body=None):
         request = urllib.request.Request(
-            f"{self.server}/api/v1/{address}",
+            f"{self.server}/api/v1/{path}",
             method=method,
             data=json.dumps(body).encode() if body is not None else None,
             headers={"Authorization": f"Bearer {self.secret}", "Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            text = answer.read()
+        with urllib.request.urlopen(request, timeout=30) as response:
+            text = response.read()
         return json.loads(text) if text else None
 
     def feed(self):
-        page = self.ask("GET", "members/m0/feed?limit=40&explain=true")
-        return page["cached"], [pick["post"]["id"] for pick in page["picks"]], page
+        page = self.request("GET", "members/m0/feed?limit=40&explain=true")
+        return page["is_cached"], [pick["post"]["id"] for pick in page["picks"]], page
 
 
 @pytest.mark.usefixtures("fresh_wiring")
-def test_what_one_device_does_the_other_sees_in_the_next_page(worker, live_server, transactional_db):
-    """Two keys, a live server, a real worker: seen, mute, words and interests, on cached feeds and fresh ones."""
+def test_a_change_on_one_device_applies_to_the_next_page_of_another(worker, live_server, transactional_db):
+    """Two keys, a live server and a worker: seen posts, mutes, words and interests, on cached and fresh feeds."""
     now = clock.now()
     factories.flag("wasm_recommendations", at=now, is_enabled=True, rollout_percentage=100)
     factories.member("m0", at=now)
@@ -304,28 +309,28 @@ def test_what_one_device_does_the_other_sees_in_the_next_page(worker, live_serve
     _, first, _ = phone.feed()
     assert len(first) == 40
 
-    cached, second, _ = tablet.feed()
-    assert cached and second == first, "one slate for all devices"
-    phone.ask("POST", "members/m0/seen", {"post_ids": first[:3]})
-    cached, second, _ = tablet.feed()
-    assert cached and not set(first[:3]) & set(second), "seen on the phone, gone from the tablet's cached feed"
+    is_cached, second, _ = tablet.feed()
+    assert is_cached and second == first, "all devices share one slate"
+    phone.request("POST", "members/m0/seen", {"post_ids": first[:3]})
+    is_cached, second, _ = tablet.feed()
+    assert is_cached and not set(first[:3]) & set(second), "seen on the phone, not in the tablet's cached feed"
 
-    tablet.ask("PUT", "members/m0/ties/mute/a1")
+    tablet.request("PUT", "members/m0/relationships/mute/a1")
     _, third, _ = phone.feed()
-    assert third and not {p for p in third if int(p[1:]) % 4 == 1}, "muted on the tablet, gone from the phone"
+    assert third and not {p for p in third if int(p[1:]) % 4 == 1}, "muted on the tablet, not on the phone's page"
 
-    phone.ask("PATCH", "members/m0/preferences", {"muted_words": ["38"]})
+    phone.request("PATCH", "members/m0/preferences", {"muted_words": ["38"]})
     assert "p38" not in tablet.feed()[1]
 
-    tablet.ask("DELETE", "members/m0/ties/mute/a1")
-    assert any(int(p[1:]) % 4 == 1 for p in phone.feed()[1]), "unmuted: back on the other device"
+    tablet.request("DELETE", "members/m0/relationships/mute/a1")
+    assert any(int(p[1:]) % 4 == 1 for p in phone.feed()[1]), "unmuted on the tablet, on the phone's page again"
 
-    liked = {"events": [{"event_id": "e1", "member_id": "m0", "post_id": third[0], "kind": "share"}]}
-    phone.ask("POST", "interactions", liked)
+    share = {"events": [{"event_id": "e1", "member_id": "m0", "post_id": third[0], "kind": "share"}]}
+    phone.request("POST", "interactions", share)
 
-    def knows():
-        cached, _, page = tablet.feed()
-        return not cached and any(pick["parts"]["taste"] > 0 for pick in page["picks"])
+    def has_learned_feed():
+        is_cached, _, page = tablet.feed()
+        return not is_cached and any(pick["parts"]["taste"] > 0 for pick in page["picks"])
 
-    wait_for(knows, worker.log)
+    wait_for(has_learned_feed, worker.log)
     wait_for(FeedRequest.objects.exists, worker.log)

@@ -155,7 +155,7 @@ def shown_posts():
 def test_a_post_that_is_not_resident_comes_from_the_index_with_its_likeness(cold_posts):
     pick = shown_posts()["old"]
     assert pick.sources == ("indexed",)
-    assert pick.parts["cold"] > 0.5 and pick.parts["taste"] == 0
+    assert pick.parts["cold_taste"] > 0.5 and pick.parts["taste"] == 0
 
 
 def test_a_cold_post_is_judged_by_rows_read_now(cold_posts):

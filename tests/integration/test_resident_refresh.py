@@ -1,4 +1,4 @@
-"""What is resident follows changes in small steps, within its memory; an engine that lacks vectors is not asked."""
+"""The catalogue reads only changes, stays within its memory limit, and an engine that lacks vectors is not used."""
 
 from datetime import timedelta
 
@@ -31,27 +31,27 @@ def later(seconds):
 
 @pytest.fixture
 def rows_read(monkeypatch):
-    """Return a list that grows by one for every row that the catalogue reads."""
-    read = []
+    """Return a list that gets one item per row that the catalogue reads."""
+    names = []
 
-    def counted(name):
+    def count_rows(name):
         real = getattr(relational_posts, name)
 
-        def rows(*of):
-            for row in real(*of):
-                read.append(name)
+        def rows(*args):
+            for row in real(*args):
+                names.append(name)
                 yield row
 
         monkeypatch.setattr(relational_posts, name, rows)
 
     for name in ("newest_posts", "changed_posts", "stats_since", "region_stats_since", "embeddings_since"):
-        counted(name)
-    return read
+        count_rows(name)
+    return names
 
 
 @pytest.mark.parametrize("count", [50, 400])
-def test_after_a_change_no_more_is_read_than_has_changed(rows_read, count):
-    """Rows and queries of a refresh do not depend on how many posts there are."""
+def test_a_refresh_reads_only_what_has_changed(rows_read, count):
+    """The number of rows and queries of a refresh does not depend on the number of posts."""
     author = factories.member()
     posts = factories.posts(author, count, at=NOW - timedelta(days=1))
     factories.embed_all_posts(at=NOW - timedelta(days=1))
@@ -63,17 +63,17 @@ def test_after_a_change_no_more_is_read_than_has_changed(rows_read, count):
     ) as queries:
         wiring.catalogue().refresh(later(20))
     assert rows_read == []
-    idle = len(queries)
+    idle_queries = len(queries)
     Post.objects.filter(pk=posts[3].pk).update(sensitivity=1, changed_at=later(30))
     publish.remove_posts(post_ids=[posts[4].pk], now=later(30))
     with CaptureQueriesContext(connection) as queries:
         wiring.catalogue().refresh(later(31))
-    assert rows_read == ["changed_posts"] * 2 and len(queries) == idle <= 8
+    assert rows_read == ["changed_posts"] * 2 and len(queries) == idle_queries <= 8
     rows_read.clear()
     factories.embedding(factories.post(author, at=later(40)), [1], at=later(40))
     with CaptureQueriesContext(connection) as queries:
         wiring.catalogue().refresh(later(41.5))
-    assert len(rows_read) <= 6 and len(queries) <= idle + 4
+    assert len(rows_read) <= 6 and len(queries) <= idle_queries + 4
 
 
 def limit_memory(monkeypatch, megabytes):
@@ -100,24 +100,24 @@ def test_the_memory_of_all_spaces_together_stays_within_the_limit(monkeypatch):
 
 @pytest.fixture
 def full_kernel(monkeypatch):
-    """Let the kernel refuse vectors until it is told otherwise."""
-    real = WasmEngine.put
+    """Make the kernel reject vectors while the returned list holds True."""
+    real_put = WasmEngine.put
     is_full = [True]
 
-    def put(self, *of):
+    def put(self, *args):
         if is_full[0]:
             raise EngineError("no room")
-        return real(self, *of)
+        return real_put(self, *args)
 
     monkeypatch.setattr(WasmEngine, "put", put)
     return is_full
 
 
 def missing_vectors():
-    return REGISTRY.get_sample_value("recsys_engine_lacking_vectors", {"space": "content", "engine": "wasm_simd"})
+    return REGISTRY.get_sample_value("recsys_engine_missing_vectors", {"space": "content", "engine": "wasm_simd"})
 
 
-def test_an_engine_that_lacks_vectors_is_not_asked_until_it_has_them(full_kernel):
+def test_an_engine_that_lacks_vectors_is_not_used_until_it_has_them(full_kernel):
     factories.member("viewer")
     posts = factories.posts(factories.member(), 12)
     factories.embed_all_posts(at=later(-60))
@@ -128,26 +128,26 @@ def test_an_engine_that_lacks_vectors_is_not_asked_until_it_has_them(full_kernel
     full_kernel[0] = False
     publish.remove_posts(post_ids=[posts[0].pk], now=later(1))
     wiring.catalogue().refresh(later(2))
-    assert missing_vectors() == 12, "it is tried again after a while, not at once"
+    assert missing_vectors() == 12, "the retry comes after RETRY_SECONDS, not at once"
     wiring.catalogue().refresh(later(RETRY_SECONDS + 1))
     assert missing_vectors() == 0
-    wiring.slate_cache().purge([page_member()])
+    wiring.slate_cache().purge([viewer_pk()])
     page = recommend(member_id="viewer", now=later(RETRY_SECONDS + 20))
     assert (page.engine, page.fallback, len(page.picks)) == ("wasm_simd", "", 11)
 
 
-def page_member():
+def viewer_pk():
     return factories.Member.objects.get(external_id="viewer").pk
 
 
-def test_a_kernel_whose_memory_is_full_lacks_what_it_could_not_take(monkeypatch):
-    """The real limit of a real kernel: what it took stays, the control engine ranks the whole."""
+def test_a_kernel_whose_memory_is_full_counts_the_vectors_it_could_not_store(monkeypatch):
+    """The real limit of a real kernel: it keeps the vectors that fit, and the plain engine ranks all posts."""
     factories.member("viewer")
     author = factories.member()
     posts = factories.posts(author, 3)
     vector = np.ones(64, "<f4").tobytes()
     limit_memory(monkeypatch, 2)
-    many = Post.objects.bulk_create(
+    more_posts = Post.objects.bulk_create(
         [Post(author=author, external_id=f"m{n}", text="x", created_at=NOW, changed_at=NOW) for n in range(9_000)]
     )
     PostEmbedding.objects.bulk_create(
@@ -160,7 +160,7 @@ def test_a_kernel_whose_memory_is_full_lacks_what_it_could_not_take(monkeypatch)
                 vector=vector,
                 changed_at=NOW,
             )
-            for post in [*posts, *many]
+            for post in [*posts, *more_posts]
         ]
     )
     page = recommend(member_id="viewer", now=NOW)

@@ -1,4 +1,4 @@
-"""Every procedure of docs/rollback.md, performed by the very commands that stand there."""
+"""Runs every procedure of docs/rollback.md with the commands on that page."""
 
 import re
 import shlex
@@ -33,9 +33,11 @@ def commands(title):
     lines = [
         line.strip() for block in re.findall(r"```sh\n(.*?)```", section, re.DOTALL) for line in block.splitlines()
     ]
-    found = [shlex.split(line) for line in lines if line]
-    assert all(words[:2] == [".venv/bin/python", "manage.py"] for words in found), "another kind of command"
-    return [words[2:] for words in found]
+    commands_of_section = [shlex.split(line) for line in lines if line]
+    assert all(words[:2] == [".venv/bin/python", "manage.py"] for words in commands_of_section), (
+        "every command uses manage.py"
+    )
+    return [words[2:] for words in commands_of_section]
 
 
 def run(capsys, words):
@@ -46,7 +48,7 @@ def run(capsys, words):
 
 @pytest.fixture
 def platform():
-    """Make members who are served by the kernel, as far as the rollout goes; one feed is kept."""
+    """Create members served by the WebAssembly engine; member 42 has a cached slate. Return the other members' ids."""
     at = now()
     factories.flag(FLAG, at=at, is_enabled=True, rollout_percentage=100)
     author = factories.member("author", at=at)
@@ -69,32 +71,32 @@ def members_on_kernel(members):
 
 
 def test_emergency_rollback(platform, capsys):
-    kill, forget, readings, explain, show = commands("Emergency rollback")
+    kill, purge, gauges, explain, show = commands("Emergency rollback")
     patch = {"flag": FLAG, "phases": [{"percentage": 100, "hours": 0}, {"percentage": 100}]}
     apply_change(subject="plan", key="p", patch=patch, actor=TEST, why="x", now=now(), create=True)
     rollouts.start(key="p", actor=TEST, why="x", now=now())
     assert cached_slate("42") is not None
     assert "killed" in run(capsys, kill)
     assert not Flag.objects.get(key=FLAG).is_enabled and members_on_kernel(platform) == set()
-    assert cached_slate("42") is None, "the kernel's slates are forgotten"
+    assert cached_slate("42") is None, "the engine's slates are purged"
     rollouts.advance(now=now() + timedelta(days=99))
     assert RolloutPlan.objects.get(key="p").state == "paused" and members_on_kernel(platform) == set()
     page = recommend(member_id="42", now=now())
     assert (page.engine, page.variant, len(page.picks)) == ("plain", "control", 12)
-    run(capsys, forget)
+    run(capsys, purge)
     assert cached_slate("42") is None
-    feed(page.variant)
-    assert "feed_error_ratio" in run(capsys, readings)
+    create_feed_request(page.variant)
+    assert "feed_error_ratio" in run(capsys, gauges)
     assert "The flag is off" in run(capsys, explain)
-    shown = run(capsys, show)
+    history = run(capsys, show)
     before = FlagChange.objects.filter(subject="flag", key=FLAG).exclude(action="killed").first()
-    assert f"#{before.pk} " in shown
-    call_command("flag", "restore", FLAG, str(before.pk), "--why", "mended")
+    assert f"#{before.pk} " in history
+    call_command("flag", "restore", FLAG, str(before.pk), "--why", "fixed")
     assert Flag.objects.get(key=FLAG).is_enabled
 
 
-def feed(variant):
-    """Make a row of a feed as the worker writes it."""
+def create_feed_request(variant):
+    """Create a feed request row as the worker writes it."""
     FeedRequest.objects.create(
         id=uuid4(),
         member=factories.Member.objects.get(external_id="42"),
@@ -113,15 +115,15 @@ def feed(variant):
 def test_gradual_rollback(platform, capsys):
     fewer, wasm, control, more, kill = commands("Gradual rollback")
     factories.flag(FLAG, at=now(), rollout_percentage=60)
-    at_first = members_on_kernel(platform)
+    members_before = members_on_kernel(platform)
     run(capsys, fewer)
-    stayed = members_on_kernel(platform)
-    assert stayed < at_first and 0 < len(stayed) < 30
-    feed("wasm_conservative")
+    members_after = members_on_kernel(platform)
+    assert members_after < members_before and 0 < len(members_after) < 30
+    create_feed_request("wasm_conservative")
     assert re.search(r"feed_latency_p95_ms[^\n]* 5 [^\n]* 1 ", run(capsys, wasm))
     assert "feed_latency_p95_ms" in run(capsys, control)
     run(capsys, more)
-    assert stayed < members_on_kernel(platform)
+    assert members_after < members_on_kernel(platform)
     run(capsys, kill)
     assert members_on_kernel(platform) == set()
 
@@ -132,8 +134,8 @@ def test_ab_test_adjustment(platform, capsys):
     before = members_on_kernel(platform)
     run(capsys, pause)
     assert members_on_kernel(platform) == set()
-    feed("wasm_aggressive")
+    create_feed_request("wasm_aggressive")
     assert re.search(r"feed_error_ratio[^\n]* 0 [^\n]* 1 ", run(capsys, aggressive))
     run(capsys, control)
     run(capsys, resume)
-    assert members_on_kernel(platform) == before, "everybody has what they had"
+    assert members_on_kernel(platform) == before, "every member has the same variant as before"

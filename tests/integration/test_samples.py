@@ -57,7 +57,7 @@ def test_a_process_tells_once_in_a_while_and_a_silent_redis_harms_nobody(stream,
     assert len(samples.load_samples(now, HOUR)) == 1
     monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"cache_redis_url": "redis://127.0.0.1:1/1"}))
     Sampler().sample_if_due("web")
-    assert "sample_lost" in caplog.text
+    assert "sample_not_stored" in caplog.text
 
 
 def test_quantiles_are_read_from_buckets():

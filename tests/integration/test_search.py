@@ -1,4 +1,4 @@
-"""Search across modalities: pictures for a text, texts for a picture; never what the viewer may not see."""
+"""Search across modalities: pictures by a text and texts by a picture, never posts that the viewer may not see."""
 
 import hashlib
 
@@ -18,40 +18,40 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_wiring")]
 DIMENSION = 16
 
 
-def meaning(word):
-    """Return the direction that a word has in the joint space of these tests, whether written or painted."""
+def word_vector(word):
+    """Return the unit vector of a word in the joint space of these tests, for texts and pictures alike."""
     seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:4], "big")
     vector = np.random.default_rng(seed).normal(size=DIMENSION).astype(np.float32)
     return vector / np.linalg.norm(vector)
 
 
 class WordsAndPictures:
-    """A cross-modal embedder that knows words only."""
+    """A cross-modal embedder of single words."""
 
     name, dimension = "words-and-pictures@1", DIMENSION
 
     def embed(self, texts):
-        return np.stack([meaning(text) for text in texts])
+        return np.stack([word_vector(text) for text in texts])
 
 
 @pytest.fixture
 def gallery():
-    """Make a viewer, and a text and a picture of each of three things, with vectors that the platform sends."""
+    """Create a viewer, and a text and a picture of each of three things, with vectors sent by the platform."""
     viewer = factories.member("viewer")
     ids, vectors = [], []
     for word in ("harbour", "bakery", "glacier"):
         for kind in ("text", "image"):
             factories.post(factories.member(), f"{word}-{kind}", kind=kind)
             ids.append(f"{word}-{kind}")
-            vectors.append(meaning(word) * 3 + 0.1 * meaning(kind))
+            vectors.append(word_vector(word) * 3 + 0.1 * word_vector(kind))
     assert store_vectors(
-        space="image", model="ours@1", post_ids=[*ids, "gone"], vectors=np.stack([*vectors, vectors[0]]), now=NOW
+        space="image", model="platform@1", post_ids=[*ids, "gone"], vectors=np.stack([*vectors, vectors[0]]), now=NOW
     ) == ["gone"]
     return viewer
 
 
-def search_posts(**asked):
-    return [pick.post.id for pick in search(viewer_id="viewer", space="image", now=NOW, **asked).picks]
+def search_posts(**query):
+    return [pick.post.id for pick in search(viewer_id="viewer", space="image", now=NOW, **query).picks]
 
 
 def test_a_text_finds_pictures(gallery, monkeypatch):
@@ -67,26 +67,26 @@ def test_a_picture_finds_texts_and_not_itself(gallery):
 
 
 @pytest.mark.parametrize("engine", ["plain", "wasm_simd"])
-def test_a_vector_of_the_platform_finds_either_with_its_likeness(gallery, monkeypatch, engine):
-    page = search(viewer_id="viewer", space="image", vector=meaning("harbour").tolist(), now=NOW)
+def test_a_vector_of_the_platform_finds_both_kinds_and_their_similarity(gallery, monkeypatch, engine):
+    page = search(viewer_id="viewer", space="image", vector=word_vector("harbour").tolist(), now=NOW)
     assert {pick.post.id for pick in page.picks[:2]} == {"harbour-image", "harbour-text"}
     for pick in page.picks:
         assert pick.parts == {"similarity": pytest.approx(pick.score)}
 
 
-def test_what_the_viewer_may_not_see_is_not_found_and_not_searched_by(gallery):
+def test_posts_hidden_from_the_viewer_are_not_found_and_cannot_be_searched_by(gallery):
     hidden, blocked = Post.objects.get(external_id="bakery-image"), Post.objects.get(external_id="bakery-text")
     Post.objects.filter(pk=hidden.pk).update(visibility=Visibility.PRIVATE)
     factories.block(blocked.author, gallery)
-    shown = search_posts(vector=meaning("bakery").tolist())
-    assert not {"bakery-image", "bakery-text"} & set(shown)
+    found = search_posts(vector=word_vector("bakery").tolist())
+    assert not {"bakery-image", "bakery-text"} & set(found)
     for name in ("bakery-image", "bakery-text", "none"):
         with pytest.raises(PostNotVisible):
             search_posts(post_id=name)
 
 
-def test_what_cannot_be_searched_by_is_refused(gallery):
-    for asked, problem in (
+def test_an_invalid_query_is_rejected(gallery):
+    for query, message in (
         ({}, "one of"),
         ({"text": "x", "post_id": "bakery-text"}, "one of"),
         ({"vector": [1.0] * 5}, "16"),
@@ -94,8 +94,8 @@ def test_what_cannot_be_searched_by_is_refused(gallery):
         ({"vector": [float("nan")] * 16}, "16"),
         ({"text": "x"}, "vectors come from the platform"),
     ):
-        with pytest.raises(InvalidRequest, match=problem):
-            search_posts(**asked)
+        with pytest.raises(InvalidRequest, match=message):
+            search_posts(**query)
     with pytest.raises(InvalidRequest, match="scent"):
         search(viewer_id="viewer", space="scent", text="x", now=NOW)
 
@@ -105,23 +105,26 @@ def test_a_post_without_a_vector_finds_nothing(gallery):
     assert search_posts(post_id="bare") == []
 
 
-def test_vectors_come_and_are_searched_by_through_the_api(gallery, client, settings, monkeypatch):
+def test_vectors_are_stored_and_searched_by_through_the_api(gallery, client, settings, monkeypatch):
     monkeypatch.setattr(settings.ENV, "api_open", True)
     factories.post(factories.member(), "new", kind="image")
 
     def send(method, address, body):
         return getattr(client, method)(f"/api/v1/{address}", body, content_type="application/json")
 
-    vector = meaning("volcano").tolist()
-    body = {"model": "ours@1", "vectors": [{"post_id": "new", "vector": vector}, {"post_id": "?", "vector": vector}]}
+    vector = word_vector("volcano").tolist()
+    body = {
+        "model": "platform@1",
+        "vectors": [{"post_id": "new", "vector": vector}, {"post_id": "?", "vector": vector}],
+    }
     assert send("put", "spaces/image/vectors", body).json() == {"kept": 1, "unknown_post_ids": ["?"]}
     assert PostEmbedding.objects.filter(post__external_id="new", space="image").exists()
     wiring.reset_parts()
-    answer = send("post", "search", {"viewer": "viewer", "vector": vector}).json()
-    assert answer["picks"][0]["post"]["id"] == "new"
-    answer = client.get("/api/v1/search", {"viewer": "viewer", "post": "new", "kind": "text"})
-    assert {pick["post"]["kind"] for pick in answer.json()["picks"]} == {"text"}
-    short = {"model": "ours@1", "vectors": [{"post_id": "new", "vector": [1.0] * 8}]}
-    refused = send("put", "spaces/image/vectors", short)
-    assert (refused.status_code, refused.json()["code"]) == (400, "invalid-vectors")
+    response = send("post", "search", {"viewer": "viewer", "vector": vector}).json()
+    assert response["picks"][0]["post"]["id"] == "new"
+    response = client.get("/api/v1/search", {"viewer": "viewer", "post": "new", "kind": "text"})
+    assert {pick["post"]["kind"] for pick in response.json()["picks"]} == {"text"}
+    short_body = {"model": "platform@1", "vectors": [{"post_id": "new", "vector": [1.0] * 8}]}
+    invalid = send("put", "spaces/image/vectors", short_body)
+    assert (invalid.status_code, invalid.json()["code"]) == (400, "invalid-vectors")
     assert send("put", "spaces/content/vectors", body).status_code == 400

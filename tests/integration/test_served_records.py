@@ -1,4 +1,4 @@
-"""What was served: recorded once, counted, and tired of; and the feed that uses nothing of what its viewer did."""
+"""Records of served pages: written once, counted, and used for fatigue. And the feed that uses no history."""
 
 from datetime import timedelta
 from uuid import UUID
@@ -26,7 +26,6 @@ from recommendations.services.learning import learn
 from recommendations.services.learning.interact import Event, record_events
 from recommendations.services.serving import records
 from recommendations.services.serving.recommend import recommend
-from recommendations.stores.redis_served_history import FATIGUE_PER_SERVE
 from tests import factories
 from tests.factories import NOW
 from tests.servers import free_port
@@ -38,7 +37,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture
 def ann():
-    """Make Ann, and 30 posts by ten others."""
+    """Create Ann, and 30 posts by ten other members."""
     ann = factories.member("ann")
     for i in range(10):
         factories.posts(factories.member(f"author-{i}"), 3, tags=[f"topic-{i % 4}"])
@@ -46,8 +45,8 @@ def ann():
     return ann
 
 
-def page(who="ann", now=NOW, *, limit=10, **asked):
-    return recommend(member_id=who, now=now, limit=limit, **asked)
+def page(member_id="ann", now=NOW, *, limit=10, **options):
+    return recommend(member_id=member_id, now=now, limit=limit, **options)
 
 
 def ids(page):
@@ -55,13 +54,13 @@ def ids(page):
 
 
 def served_counts():
-    return dict(PostStats.objects.filter(impressions__gt=0).values_list("post__external_id", "served_count"))
+    return dict(PostStats.objects.filter(served_count__gt=0).values_list("post__external_id", "served_count"))
 
 
 # Records
 
 
-def test_each_page_is_a_row_with_its_posts_and_the_slate_is_one(ann):
+def test_each_page_and_each_slate_is_recorded_as_a_row(ann):
     first = page()
     second = page(cursor=first.next_cursor)
     assert records.record_served(now=NOW) == 3
@@ -79,56 +78,58 @@ def test_each_page_is_a_row_with_its_posts_and_the_slate_is_one(ann):
 def slate(bits, **fields):
     values = {"request_id": UUID(int=7), "engine": "plain", "variant": "control", "policy_version": 1, "fallback": ""}
     columns = {"post_ids": np.array([5]), "scores": np.ones(1, np.float32), "origins": bits, "reasons": bits}
-    return Slate(**values | {"built_at": NOW.timestamp(), "candidates": 9} | columns | fields)
+    return Slate(**values | {"built_at": NOW.timestamp(), "candidate_count": 9} | columns | fields)
 
 
-def test_a_record_keeps_all_sixteen_bits_of_origins_and_reasons():
-    """A ninth source or reason is in the row, as it is in the slate."""
+def test_a_record_has_all_sixteen_bits_of_origins_and_reasons():
+    """The row of a slate has more than eight origins and reasons, as the slate itself."""
     for bits in (np.array([1 << 8], np.uint16), np.array([2**16 - 1], np.uint16)):
         (record,) = records.slate_records(slate(bits), 1, "discovery", 5.0)
         row = records.slate_row(record)
         assert row.origins == row.reasons == bits.astype("<u2").tobytes()
 
 
-def test_a_slate_that_cannot_be_recorded_costs_its_record_only(caplog):
-    unfit = slate(np.ones(1, np.uint16), scores=np.array([np.inf], np.float32))
-    assert records.slate_records(unfit, 1, "discovery", 5.0) == []
+def test_a_slate_that_cannot_be_packed_loses_only_its_record(caplog):
+    invalid_slate = slate(np.ones(1, np.uint16), scores=np.array([np.inf], np.float32))
+    assert records.slate_records(invalid_slate, 1, "discovery", 5.0) == []
     assert [line.message for line in caplog.records] == ["served_record_lost"]
 
 
-def test_an_exposure_of_a_member_with_any_id_is_written():
-    """A platform's id may hold the character that separates the fields of a record: no other record waits for it."""
+def test_an_exposure_of_a_member_with_any_id_is_recorded():
+    """The platform's id may contain the character that separates the fields of a record."""
     packed = records.exposure_record(ExposedVariant(3, 4, "treatment", 0.5), 1, "a\x1fb", NOW.timestamp())
-    member_id, met = records.parse_exposure(packed)
-    assert (member_id, met.unit_id, met.exposed_variant.variant) == (1, "a\x1fb", "treatment")
+    member_id, exposure = records.parse_exposure(packed)
+    assert (member_id, exposure.unit_id, exposure.exposed_variant.variant) == (1, "a\x1fb", "treatment")
 
 
-def test_who_writes_the_records_leaves_those_to_the_next_that_woke_it(ann, monkeypatch):
-    """Or each would wake another while it still writes: as many tasks as pages, for ever."""
-    woken = []
-    monkeypatch.setattr(task_queue, "enqueue", lambda name, **_: woken.append(name))
+def test_records_pushed_during_a_write_are_left_to_the_next_task(ann, monkeypatch):
+    """Otherwise tasks that overlap would enqueue each other without end, one per page."""
+    enqueued = []
+    monkeypatch.setattr(task_queue, "enqueue", lambda name, **_: enqueued.append(name))
     real = records.write_pages
     monkeypatch.setattr(records, "write_pages", lambda *args: (page(), real(*args)))
     page()
     assert records.record_served(now=NOW) == 2
-    assert woken == [task_queue.RECORD_SERVED] * 2
+    assert enqueued == [task_queue.RECORD_SERVED] * 2
     assert records.record_served(now=NOW) == 1
 
 
-def test_what_is_recorded_is_recorded_once_and_every_showing_counts(ann):
+def test_a_page_is_recorded_once_and_every_time_it_is_served_counts(ann):
     first = page()
     records.record_served(now=NOW)
     assert records.record_served(now=NOW) == 0
     assert served_counts() == dict.fromkeys(ids(first), 1)
     assert ids(page(now=NOW + timedelta(seconds=1))) == ids(first)
     factories.member("bob")
-    others = ids(page("bob"))
+    pages_of_bob = ids(page("bob"))
     records.record_served(now=NOW)
-    assert served_counts() == {post: 2 * (post in ids(first)) + (post in others) for post in {*ids(first), *others}}
+    assert served_counts() == {
+        post: 2 * (post in ids(first)) + (post in pages_of_bob) for post in {*ids(first), *pages_of_bob}
+    }
     assert ServedPage.objects.count() == 3
 
 
-def test_a_batch_that_a_killed_worker_had_in_hand_is_written_once(ann, monkeypatch):
+def test_a_batch_taken_by_a_killed_worker_is_written_once(ann, monkeypatch):
     page()
     with monkeypatch.context() as patch:
         patch.setattr(records, "write_inputs", lambda rows: 1 / 0)
@@ -140,7 +141,7 @@ def test_a_batch_that_a_killed_worker_had_in_hand_is_written_once(ann, monkeypat
     assert set(served_counts().values()) == {1}
 
 
-def test_an_impression_changes_no_engagement(ann):
+def test_serving_a_post_does_not_change_its_engagement(ann):
     post = Post.objects.earliest("pk")
     factories.engagement(post, 5)
     assert post.external_id in ids(page(limit=30))
@@ -150,7 +151,7 @@ def test_an_impression_changes_no_engagement(ann):
     assert row.changed_at == NOW + HOUR
 
 
-def test_of_who_is_erased_and_of_posts_that_are_gone_nothing_is_kept(ann):
+def test_nothing_is_recorded_of_erased_members_and_deleted_posts(ann):
     page()
     factories.member("bob")
     shown = ids(page("bob"))
@@ -168,21 +169,21 @@ def fatigue(page):
     return {pick.post.id: pick.parts["fatigue"] for pick in page.picks}
 
 
-def test_what_was_served_an_hour_ago_gives_way_to_what_was_not(ann):
-    """Parts say so: half of the weight, less by an hour of its half-life; the same page comes no second time."""
+def test_posts_served_an_hour_ago_rank_below_posts_not_served(ann):
+    """The fatigue part is half of the policy's weight, decayed by one hour. The same page is not served twice."""
     first = page()
     records.record_served(now=NOW)
     later = page(now=NOW + HOUR, explain=True, limit=30)
     assert set(ids(later)[:10]) & set(ids(first)) == set()
     weight, half_life = wiring.policies().get(later.variant)[0].fatigue, 6
-    tired = fatigue(later)
+    fatigue_parts = fatigue(later)
     for post in ids(first):
-        assert tired[post] == pytest.approx(-weight * FATIGUE_PER_SERVE * 2 ** (-1 / half_life), rel=1e-5)
-    assert sum(part < 0 for part in tired.values()) == 10
+        assert fatigue_parts[post] == pytest.approx(-weight * 0.5 * 2 ** (-1 / half_life), rel=1e-5)
+    assert sum(part < 0 for part in fatigue_parts.values()) == 10
 
 
-def test_fatigue_adds_up_and_passes(ann):
-    """Served again and again a post is as tiring as can be; after days it is new again."""
+def test_fatigue_adds_up_and_decays(ann):
+    """A post that is served repeatedly has the maximum fatigue. After some days it has almost none."""
     for minute in range(4):
         page(now=NOW + timedelta(minutes=5 * minute), limit=30)
         records.record_served(now=NOW)
@@ -193,14 +194,14 @@ def test_fatigue_adds_up_and_passes(ann):
     assert all(-0.001 < part <= 0 for part in late.values())
 
 
-def test_one_members_fatigue_is_nobody_elses(ann):
+def test_fatigue_is_separate_for_each_member(ann):
     page()
     records.record_served(now=NOW)
     factories.member("bob")
     assert set(fatigue(page("bob", now=NOW + HOUR, explain=True)).values()) == {0}
 
 
-def test_when_redis_forgets_the_feed_is_as_if_nothing_was_served(ann, redis_url):
+def test_after_the_history_is_lost_the_feed_is_as_if_nothing_was_served(ann, redis_url):
     first = page()
     records.record_served(now=NOW)
     wiring.served_history().remove([ann.pk])
@@ -209,18 +210,18 @@ def test_when_redis_forgets_the_feed_is_as_if_nothing_was_served(ann, redis_url)
     assert ids(page(now=NOW)) == ids(first)
 
 
-def test_without_redis_a_feed_is_served_and_nobody_is_tired(ann, monkeypatch):
+def test_without_redis_a_feed_is_served_without_fatigue(ann, monkeypatch):
     page()
     records.record_served(now=NOW)
-    lost = type(wiring.served_history())(wiring.redis_client(f"redis://127.0.0.1:{free_port()}/0"))
-    monkeypatch.setattr(wiring, "served_history", lambda: lost)
-    found = page(now=NOW + HOUR, explain=True)
-    assert set(fatigue(found).values()) == {0} and len(found.picks) == 10
-    lost.add([(ann.pk, NOW.timestamp(), [1])])
-    lost.remove([ann.pk])
+    unreachable = type(wiring.served_history())(wiring.redis_client(f"redis://127.0.0.1:{free_port()}/0"))
+    monkeypatch.setattr(wiring, "served_history", lambda: unreachable)
+    later_page = page(now=NOW + HOUR, explain=True)
+    assert set(fatigue(later_page).values()) == {0} and len(later_page.picks) == 10
+    unreachable.add([(ann.pk, NOW.timestamp(), [1])])
+    unreachable.remove([ann.pk])
 
 
-def test_who_wants_no_personal_feed_is_not_reckoned_with(ann):
+def test_a_viewer_without_personalization_has_no_fatigue(ann):
     page()
     records.record_served(now=NOW)
     ann.privacy.is_personalized = False
@@ -228,40 +229,42 @@ def test_who_wants_no_personal_feed_is_not_reckoned_with(ann):
     assert set(fatigue(page(now=NOW + HOUR, explain=True)).values()) == {0}
 
 
-# The feed that uses nothing of its viewer
+# The feed that uses no history
 
 HISTORY = (InterestProfile, SeenPost, Interaction, FeedRequest, ServedPage)
 
 
-def test_the_neutral_feed_reads_nothing_of_what_its_viewer_did(ann):
-    """Provably: no query names a table of history, and of wishes only the posts that are hidden."""
+def test_the_non_personalized_feed_reads_no_history(ann):
+    """No query names a table of the viewer's history, and of negative feedback only hidden posts are read."""
     posts = list(Post.objects.order_by("pk"))
     for i, kind in enumerate(["like", "save", "view", "click"]):
         record_events(events=[Event(f"e{i}", "ann", posts[i].external_id, kind)], now=NOW)
     learn.learn_interactions(member_ids=[ann.pk], now=NOW)
     assert InterestProfile.objects.exists() and SeenPost.objects.exists()
 
-    def read(feed):
+    def read_queries(feed):
         wiring.slate_cache().purge([ann.pk])
-        with CaptureQueriesContext(connection) as asked:
+        with CaptureQueriesContext(connection) as queries:
             assert page(feed=feed, limit=30, now=NOW).picks
-        return [query["sql"] for query in asked]
+        return [query["sql"] for query in queries]
 
     tables = [f'"{model._meta.db_table}"' for model in HISTORY]
-    asked = read("non_personalized")
-    assert not [sql for sql in asked if any(table in sql for table in tables)]
-    assert all("'post'" in sql for sql in asked if NegativeFeedback._meta.db_table in sql)
-    named = {table for sql in read("discovery") for table in tables if table in sql}
-    assert named == {f'"{InterestProfile._meta.db_table}"', f'"{SeenPost._meta.db_table}"'}, "the test would not notice"
+    queries = read_queries("non_personalized")
+    assert not [sql for sql in queries if any(table in sql for table in tables)]
+    assert all("'post'" in sql for sql in queries if NegativeFeedback._meta.db_table in sql)
+    history_tables = {table for sql in read_queries("discovery") for table in tables if table in sql}
+    assert history_tables == {f'"{InterestProfile._meta.db_table}"', f'"{SeenPost._meta.db_table}"'}, (
+        "otherwise this test would prove nothing"
+    )
 
 
-def test_members_of_different_histories_get_the_same_neutral_feed(ann):
-    """What they liked, saw, wanted less of and were served makes no difference; what they hid does."""
+def test_members_with_different_histories_get_the_same_non_personalized_feed(ann):
+    """Likes, seen posts, served posts and negative feedback about authors make no difference. Hidden posts do."""
     bob = factories.member("bob")
     before = [(pick.post.id, pick.score) for pick in page(feed="non_personalized", limit=30).picks]
     first, second, third, *_ = (post for post, _ in before)
     record_events(events=[Event("e1", "ann", first, "like"), Event("e2", "ann", second, "view")], now=NOW)
-    record_events(events=[Event("e3", "ann", third, "not_interested", reason="author")], now=NOW)
+    record_events(events=[Event("e3", "ann", third, "not_interested", target="author")], now=NOW)
     learn.learn_interactions(member_ids=[ann.pk], now=NOW)
     PostStats.objects.all().delete()
     page(limit=30)
@@ -269,8 +272,14 @@ def test_members_of_different_histories_get_the_same_neutral_feed(ann):
     PostStats.objects.all().delete()
     wiring.reset_parts()
     wiring.slate_cache().purge([ann.pk, bob.pk])
-    theirs = [(pick.post.id, pick.score) for pick in page("bob", feed="non_personalized", limit=30).picks]
-    mine = [(pick.post.id, pick.score) for pick in page(feed="non_personalized", limit=30).picks]
-    assert theirs == before
-    assert sorted(mine) == sorted(pick for pick in theirs if pick[0] != third)
-    assert {first, second} <= {post for post, _ in mine}
+    picks_of_bob = [(pick.post.id, pick.score) for pick in page("bob", feed="non_personalized", limit=30).picks]
+    picks_of_ann = [(pick.post.id, pick.score) for pick in page(feed="non_personalized", limit=30).picks]
+    assert picks_of_bob == before
+    assert sorted(picks_of_ann) == sorted(pick for pick in picks_of_bob if pick[0] != third)
+    assert {first, second} <= {post for post, _ in picks_of_ann}
+
+
+def test_only_the_last_pages_are_remembered(ann):
+    served = wiring.served_history()
+    served.add((ann.pk, NOW.timestamp(), [number]) for number in range(25))
+    assert served.fatigue(ann.pk, NOW.timestamp(), 3600).ids.tolist() == list(range(5, 25))

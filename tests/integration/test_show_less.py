@@ -1,4 +1,4 @@
-"""Showing less of an author, a topic or a format: it works on the very next page, is measured, and can be undone."""
+"""Show less of an author, topic or kind applies to the next page, is measured and can be undone."""
 
 from datetime import timedelta
 
@@ -20,7 +20,7 @@ LIMIT = 12
 
 @pytest.fixture
 def ann():
-    """Make Ann, and 48 posts: of every four one is by Bob, one about war and one a film, and no two of these alike."""
+    """Create Ann and 48 posts. Of every four posts, one is by Bob, another is about war and a third is a video."""
     ann, bob = factories.member("ann"), factories.member("bob")
     others = [factories.member(f"author-{i}") for i in range(6)]
     for i in range(48):
@@ -36,89 +36,89 @@ def run_on_commit(django_capture_on_commit_callbacks):
     return lambda: django_capture_on_commit_callbacks(execute=True)
 
 
-ABOUT = {
+MATCHES_TARGET = {
     "author": lambda post: post.author_id == "bob",
     "topic": lambda post: "war" in post.tags,
     "kind": lambda post: post.kind == "video",
 }
-KEYS = {"author": "bob", "topic": "war", "kind": "video"}
+TARGET_KEYS = {"author": "bob", "topic": "war", "kind": "video"}
 
 
-def page(now, **asked):
-    found = recommend(member_id="ann", now=now, limit=LIMIT, **asked)
+def serve_page(now, **options):
+    page = recommend(member_id="ann", now=now, limit=LIMIT, **options)
     records.record_served(now=now)
-    return found
+    return page
 
 
-def share(found, reason):
-    return sum(ABOUT[reason](pick.post) for pick in found.picks) / len(found.picks)
+def target_share(page, target):
+    return sum(MATCHES_TARGET[target](pick.post) for pick in page.picks) / len(page.picks)
 
 
-def give_negative_feedback(found, reason, now):
-    """Turn down the first post on the page that the reason is about; return the event's id."""
-    post = next(pick.post for pick in found.picks if ABOUT[reason](pick.post))
-    event = Event("e", "ann", post.id, "not_interested", reason=reason)
+def give_negative_feedback(page, target, now):
+    """Send a not_interested on the first post of the page that matches the target. Return the event's id."""
+    post = next(pick.post for pick in page.picks if MATCHES_TARGET[target](pick.post))
+    event = Event("e", "ann", post.id, "not_interested", target=target)
     assert interact.record_events(events=[event], now=now)[0].status == "recorded"
     return event.event_id
 
 
-@pytest.mark.parametrize("reason", sorted(ABOUT))
-def test_the_very_next_page_has_less_of_it(ann, run_on_commit, reason):
-    """Before a worker learns anything; by the cursor of the page before it, which neither repeats nor skips."""
-    first = page(NOW)
-    assert share(first, reason) > 0
+@pytest.mark.parametrize("target", sorted(MATCHES_TARGET))
+def test_the_next_page_has_no_post_of_the_target(ann, run_on_commit, target):
+    """Before a worker learns the interaction. The cursor of the previous page neither repeats nor skips posts."""
+    first = serve_page(NOW)
+    assert target_share(first, target) > 0
     with run_on_commit():
-        give_negative_feedback(first, reason, NOW + SECOND)
-    second = page(NOW + 2 * SECOND, cursor=first.next_cursor)
-    assert share(second, reason) == 0
+        give_negative_feedback(first, target, NOW + SECOND)
+    second = serve_page(NOW + 2 * SECOND, cursor=first.next_cursor)
+    assert target_share(second, target) == 0
     assert len(second.picks) == LIMIT
     assert not {pick.post.id for pick in second.picks} & {pick.post.id for pick in first.picks}
-    anew = page(NOW + 3 * SECOND)
-    assert share(anew, reason) == 0 and len(anew.picks) == LIMIT
+    fresh = serve_page(NOW + 3 * SECOND)
+    assert target_share(fresh, target) == 0 and len(fresh.picks) == LIMIT
 
 
-@pytest.mark.parametrize("reason", sorted(ABOUT))
-def test_what_is_wanted_less_comes_last_and_is_not_lost(ann, run_on_commit, reason):
+@pytest.mark.parametrize("target", sorted(MATCHES_TARGET))
+def test_posts_of_the_target_come_last_and_are_not_dropped(ann, run_on_commit, target):
     with run_on_commit():
-        give_negative_feedback(page(NOW), reason, NOW + SECOND)
-    whole = recommend(member_id="ann", now=NOW + 2 * SECOND, limit=100).picks
-    assert len(whole) == 47
-    wanted = [not ABOUT[reason](pick.post) for pick in whole]
-    assert wanted == sorted(wanted, reverse=True)
-    assert wanted.count(False) == 11
+        give_negative_feedback(serve_page(NOW), target, NOW + SECOND)
+    picks = recommend(member_id="ann", now=NOW + 2 * SECOND, limit=100).picks
+    assert len(picks) == 47
+    is_other = [not MATCHES_TARGET[target](pick.post) for pick in picks]
+    assert is_other == sorted(is_other, reverse=True)
+    assert is_other.count(False) == 11
 
 
-@pytest.mark.parametrize("reason", sorted(ABOUT))
-def test_an_undo_brings_it_back(ann, run_on_commit, reason):
-    """The post itself included, to the order before: nothing of it was learned."""
-    first = page(NOW)
+@pytest.mark.parametrize("target", sorted(MATCHES_TARGET))
+def test_an_undo_restores_the_posts_of_the_target(ann, run_on_commit, target):
+    """The post itself returns, too: nothing was learned from the interaction."""
+    first = serve_page(NOW)
     with run_on_commit():
-        target = give_negative_feedback(first, reason, NOW + SECOND)
+        event_id = give_negative_feedback(first, target, NOW + SECOND)
     learn.learn_interactions(member_ids=[ann.pk], now=NOW + SECOND)
-    assert share(page(NOW + 2 * SECOND), reason) == 0
+    assert target_share(serve_page(NOW + 2 * SECOND), target) == 0
     with run_on_commit():
-        interact.record_events(events=[Event("u", "ann", undoes_event_id=target)], now=NOW + 3 * SECOND)
+        interact.record_events(events=[Event("u", "ann", undoes_event_id=event_id)], now=NOW + 3 * SECOND)
     learn.learn_interactions(member_ids=[ann.pk], now=NOW + 3 * SECOND)
     assert not NegativeFeedback.objects.exists()
-    whole = recommend(member_id="ann", now=NOW + 4 * SECOND, limit=100).picks
-    assert len(whole) == 48
-    assert sum(ABOUT[reason](pick.post) for pick in whole[: 2 * LIMIT]) > 0
+    picks = recommend(member_id="ann", now=NOW + 4 * SECOND, limit=100).picks
+    assert len(picks) == 48
+    assert sum(MATCHES_TARGET[target](pick.post) for pick in picks[: 2 * LIMIT]) > 0
 
 
-def test_without_a_reason_it_is_the_post_alone(ann, run_on_commit):
-    first = page(NOW)
+def test_without_a_target_only_the_post_is_dropped(ann, run_on_commit):
+    first = serve_page(NOW)
     post = first.picks[0].post.id
     with run_on_commit():
         interact.record_events(events=[Event("e", "ann", post, "not_interested")], now=NOW + SECOND)
     assert set(NegativeFeedback.objects.values_list("target", "post__external_id")) == {("post", post)}
-    whole = recommend(member_id="ann", now=NOW + 2 * SECOND, limit=100).picks
-    assert len(whole) == 47 and post not in {pick.post.id for pick in whole}
+    picks = recommend(member_id="ann", now=NOW + 2 * SECOND, limit=100).picks
+    assert len(picks) == 47 and post not in {pick.post.id for pick in picks}
 
 
-def test_a_reason_says_nothing_of_the_rest_of_the_post(ann):
-    """Who wants less of an author may like the topic: neither vectors nor likings change."""
+def test_feedback_on_a_target_does_not_rate_the_rest_of_the_post(ann):
+    """A member who rejects an author may like the topic: neither interests nor affinities change."""
     post = Post.objects.get(external_id="p0")
-    interact.record_events(events=[Event("e", "ann", "p0", "not_interested", reason="author")], now=NOW)
+    interact.record_events(events=[Event("e", "ann", "p0", "not_interested", target="author")], now=NOW)
     learn.learn_interactions(member_ids=[ann.pk], now=NOW)
     ann.refresh_from_db()
     assert not bytes(ann.interests.negative)
@@ -129,35 +129,35 @@ def test_a_reason_says_nothing_of_the_rest_of_the_post(ann):
     }
 
 
-@pytest.mark.parametrize("reason", sorted(ABOUT))
-def test_the_effect_is_measured(ann, run_on_commit, reason, client, settings, monkeypatch):
-    """Through the API: the share among the posts shown before and after; until a page came after it, no share."""
+@pytest.mark.parametrize("target", sorted(MATCHES_TARGET))
+def test_the_api_returns_the_effect_of_negative_feedback(ann, run_on_commit, target, client, settings, monkeypatch):
+    """The shares of the target in the posts served before and after; None until a page is served."""
     monkeypatch.setattr(settings.ENV, "api_open", True)
 
-    def effect():
-        (found,) = client.get("/api/v1/members/ann/less").json()["effects"]
-        return found
+    def read_effect():
+        (effect,) = client.get("/api/v1/members/ann/show-less-effects").json()["effects"]
+        return effect
 
-    first = page(NOW)
-    before = share(first, reason)
+    first = serve_page(NOW)
+    share_before = target_share(first, target)
     with run_on_commit():
-        target = give_negative_feedback(first, reason, NOW + SECOND)
-    assert effect() | {"since": ""} == {
-        "subject": reason,
-        "key": KEYS[reason],
-        "since": "",
-        "share_before": before,
+        event_id = give_negative_feedback(first, target, NOW + SECOND)
+    assert read_effect() | {"created_at": ""} == {
+        "target": target,
+        "target_key": TARGET_KEYS[target],
+        "created_at": "",
+        "share_before": share_before,
         "share_after": None,
         "served_before": LIMIT,
         "served_after": 0,
     }
     for _ in range(2):
-        page(NOW + 2 * SECOND)
-    page(NOW + 3 * SECOND)
-    found = effect()
-    assert (found["share_before"], found["share_after"]) == (before, 0)
-    assert (found["served_before"], found["served_after"]) == (LIMIT, 2 * LIMIT)
+        serve_page(NOW + 2 * SECOND)
+    serve_page(NOW + 3 * SECOND)
+    effect = read_effect()
+    assert (effect["share_before"], effect["share_after"]) == (share_before, 0)
+    assert (effect["served_before"], effect["served_after"]) == (LIMIT, 2 * LIMIT)
     with run_on_commit():
-        interact.record_events(events=[Event("u", "ann", undoes_event_id=target)], now=NOW + 4 * SECOND)
-    assert client.get("/api/v1/members/ann/less").json() == {"effects": []}
-    assert client.get("/api/v1/members/nobody/less").status_code == 404
+        interact.record_events(events=[Event("u", "ann", undoes_event_id=event_id)], now=NOW + 4 * SECOND)
+    assert client.get("/api/v1/members/ann/show-less-effects").json() == {"effects": []}
+    assert client.get("/api/v1/members/nobody/show-less-effects").status_code == 404

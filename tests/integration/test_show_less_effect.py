@@ -1,4 +1,4 @@
-"""The metric of showing less: each wish once, a day after it was made."""
+"""The metric of show less observes each negative feedback once, a day later."""
 
 from datetime import timedelta
 from uuid import uuid4
@@ -18,8 +18,8 @@ DAY = timedelta(days=1)
 
 def observed_effects():
     return [
-        REGISTRY.get_sample_value(f"recsys_less_effect_ratio_{what}", {"subject": "topic"}) or 0
-        for what in ("count", "sum")
+        REGISTRY.get_sample_value(f"recsys_show_less_effect_ratio_{suffix}", {"target": "topic"}) or 0
+        for suffix in ("count", "sum")
     ]
 
 
@@ -28,7 +28,7 @@ def page(viewer, posts, at):
     ServedPage.objects.create(member=viewer, request_id=uuid4(), offset=0, post_ids=ids, created_at=at)
 
 
-def test_a_wish_is_measured_once_when_it_has_settled():
+def test_negative_feedback_is_measured_once_after_a_day():
     viewer, author = factories.member(), factories.member()
     war, bread = factories.post(author, tags=["war"]), factories.post(author, tags=["bread"])
     page(viewer, [war, bread], NOW - timedelta(minutes=1))
@@ -37,7 +37,7 @@ def test_a_wish_is_measured_once_when_it_has_settled():
     )
     count, total = observed_effects()
     assert show_less_effect.measure_show_less(now=NOW + timedelta(hours=12)) == 0
-    assert show_less_effect.measure_show_less(now=NOW + DAY + timedelta(minutes=30)) == 0, "nothing was shown since"
+    assert show_less_effect.measure_show_less(now=NOW + DAY + timedelta(minutes=30)) == 0, "no page was served since"
     page(viewer, [war, bread, bread, bread], NOW + timedelta(hours=1))
     assert show_less_effect.measure_show_less(now=NOW + DAY + timedelta(minutes=30)) == 1
     assert show_less_effect.measure_show_less(now=NOW + DAY + timedelta(minutes=90)) == 0

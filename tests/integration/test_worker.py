@@ -1,4 +1,4 @@
-"""The road through a real worker process and a real Redis: jobs end to end, also when a worker is killed."""
+"""Jobs and interactions end to end, through a real worker process and a real Redis, and with a killed worker."""
 
 import os
 import signal
@@ -24,18 +24,22 @@ TIMEOUT_SECONDS = 60
 pytestmark = [pytest.mark.usefixtures("fresh_wiring")]
 
 
-def wait_for(happened, log=lambda: "", pause=0.05):
-    """Wait until *happened* returns something true, and return it; how long it takes is not the question."""
+def wait_for(condition, log=lambda: "", pause=0.05):
+    """Call *condition* until it returns a true value, and return that value. Fails after `TIMEOUT_SECONDS`."""
     deadline = time.monotonic() + TIMEOUT_SECONDS
-    while not (answer := happened()):
+    while not (result := condition()):
         assert time.monotonic() < deadline, log()[-3000:]
         time.sleep(pause)
-    return answer
+    return result
 
 
 @pytest.fixture
 def platform(transactional_db):
-    """Ten members and forty posts, as of now: a worker reads the clock. The flag's row went with an earlier test."""
+    """
+    Ten members and forty posts, dated by the real clock, which the worker reads.
+
+    Also the flag: an earlier test with a real transaction has deleted its row.
+    """
     now = clock.now()
     factories.flag("wasm_recommendations", at=now, is_enabled=True, rollout_percentage=100)
     members = [factories.member(f"m{i}", at=now) for i in range(10)]
@@ -47,18 +51,18 @@ def platform(transactional_db):
     return members
 
 
-def wait_for_job(job):
-    def look():
+def job_condition(job):
+    def finished_job():
         view = work.read_job(job_id=job.id)
         return view if view.is_finished else None
 
-    return look
+    return finished_job
 
 
-def test_a_batch_job_makes_a_feed_for_everybody(worker, platform):
-    """Ranked on the kernel by the worker, kept in Redis, and served from there."""
+def test_a_batch_job_builds_the_feeds_of_all_members(worker, platform):
+    """The worker ranks them with the kernel and caches them in Redis, from where they are served."""
     job = work.submit_job(kind="batch_feeds", params={}, now=clock.now())
-    view = wait_for(wait_for_job(job), worker.log)
+    view = wait_for(job_condition(job), worker.log)
     assert (view.state, view.total, view.done, view.failed) == ("done", 14, 14, 0), view.errors
     for member in platform:
         page = recommend(member_id=member.external_id, now=clock.now())
@@ -67,17 +71,17 @@ def test_a_batch_job_makes_a_feed_for_everybody(worker, platform):
     wait_for(lambda: FeedRequest.objects.count() >= 14, worker.log)
 
 
-def test_one_members_feed_on_demand(worker, platform):
-    time.sleep(POLICY_REFRESH_SECONDS)  # the worker may know the policies of the test before
+def test_a_member_feed_job_builds_the_feed_of_one_member(worker, platform):
+    time.sleep(POLICY_REFRESH_SECONDS)  # The worker may have cached the policies of the previous test.
     job = work.submit_job(kind="member_feed", params={"member_ids": ["m3"]}, now=clock.now())
-    assert wait_for(wait_for_job(job), worker.log).state == "done"
+    assert wait_for(job_condition(job), worker.log).state == "done"
     assert wiring.slate_cache().get(platform[3].pk, "discovery") is not None
     assert wiring.slate_cache().get(platform[4].pk, "discovery") is None
     wait_for(FeedRequest.objects.exists, worker.log)
 
 
 def test_an_interaction_changes_the_next_feed(worker, platform):
-    """The worker learns it and forgets the kept slate: no beat is needed."""
+    """The worker learns from it and retires the cached slate, without waiting for a scheduled task."""
     before = [pick.post.id for pick in recommend(member_id="m0", limit=100, now=clock.now()).picks]
     assert len(before) == 40
     liked = [Event(f"e{i}", "m0", f"p{i}", "share") for i in range(1, 12, 2)]
@@ -93,42 +97,44 @@ def test_an_interaction_changes_the_next_feed(worker, platform):
     wait_for(FeedRequest.objects.exists, worker.log)
 
 
-def test_an_act_sent_to_the_api_changes_the_next_feed_read_from_it(worker, platform, client, settings, monkeypatch):
-    """From the answer to the act until a feed shows that it was learned; printed, as how long is for a benchmark."""
+def test_an_interaction_sent_to_the_api_changes_the_next_feed(worker, platform, client, settings, monkeypatch):
+    """
+    Prints the time from the response until a feed reflects the interaction. It is not asserted: see the benchmarks.
+    """
     monkeypatch.setattr(settings.ENV, "api_open", True)
 
     def read(member_id):
         return client.get(f"/api/v1/members/{member_id}/feed?limit=40&explain=true").json()
 
-    def knows(member_id):
+    def reflects_interaction(member_id):
         page = read(member_id)
         return not page["cached"] and any(pick["parts"]["taste"] > 0 for pick in page["picks"])
 
-    took = []
+    milliseconds_each = []
     for number in range(5):
-        who = f"m{number}"
-        before = read(who)
-        assert read(who)["cached"] and not any(pick["parts"]["taste"] for pick in before["picks"])
-        act = {"event_id": f"api-{number}", "member_id": who, "post_id": "p1", "kind": "share"}
-        answer = client.post("/api/v1/interactions", {"events": [act]}, content_type="application/json")
-        assert answer.json()["recorded"] == 1
+        member_id = f"m{number}"
+        before = read(member_id)
+        assert read(member_id)["cached"] and not any(pick["parts"]["taste"] for pick in before["picks"])
+        event = {"event_id": f"api-{number}", "member_id": member_id, "post_id": "p1", "kind": "share"}
+        response = client.post("/api/v1/interactions", {"events": [event]}, content_type="application/json")
+        assert response.json()["recorded"] == 1
         start = time.perf_counter()
-        wait_for(lambda who=who: knows(who), worker.log, pause=0.005)
-        took.append((time.perf_counter() - start) * 1000)
-    print("act to changed feed, ms:", ", ".join(f"{milliseconds:.0f}" for milliseconds in took))
+        wait_for(lambda member_id=member_id: reflects_interaction(member_id), worker.log, pause=0.005)
+        milliseconds_each.append((time.perf_counter() - start) * 1000)
+    print("interaction to changed feed, ms:", ", ".join(f"{milliseconds:.0f}" for milliseconds in milliseconds_each))
     wait_for(FeedRequest.objects.exists, worker.log)
 
 
 @pytest.fixture
 def idle_session_worker(redis_url):
-    """Let the session's worker, if there is one, leave this test's chunks alone."""
+    """Make the session's worker, if there is one, ignore this test's chunks."""
     app.control.cancel_consumer("batch", reply=True)
     yield
     app.control.add_consumer("batch", reply=True)
 
 
-def test_a_worker_killed_in_the_middle_loses_nothing(redis_url, idle_session_worker, platform, tmp_path, settings):
-    """Its chunk's lease runs out, the reconciler asks again, and another worker ends the job."""
+def test_a_job_is_finished_after_its_worker_is_killed(redis_url, idle_session_worker, platform, tmp_path, settings):
+    """The lease of the chunk expires, the reconciler publishes it again, and another worker finishes the job."""
     settings.ENV = django_settings.ENV.model_copy(update={"batch_processing_size": 5, "job_lease_seconds": 2})
     now = clock.now()
     for i in range(400):
@@ -139,18 +145,18 @@ def test_a_worker_killed_in_the_middle_loses_nothing(redis_url, idle_session_wor
         wait_for(lambda: work.read_job(job_id=job.id).done, first.log)
         os.killpg(first.process.pid, signal.SIGKILL)
         first.process.wait()
-    left = work.read_job(job_id=job.id)
-    assert 0 < left.done < left.total, "the job was over before the worker was killed"
-    # The messages are lost as well: only the rows know of the job.
+    progress = work.read_job(job_id=job.id)
+    assert 0 < progress.done < progress.total, "the job was finished before the worker was killed"
+    # Delete the messages as well: only the rows of the job are left.
     with redis.Redis.from_url(redis_url) as broker:
         broker.delete("recsys:batch", "recsys:unacked", "recsys:unacked_index")
     with celery_worker(tmp_path, **env) as second:
 
-        def look():
+        def reconcile_and_read():
             work.reconcile_jobs(now=clock.now())
-            return wait_for_job(job)()
+            return job_condition(job)()
 
-        view = wait_for(look, second.log)
+        view = wait_for(reconcile_and_read, second.log)
     assert (view.state, view.done, view.failed) == ("done", 414, 0), view.errors
     assert not JobChunk.objects.exclude(state=Job.State.DONE).exists()
     assert Member.objects.count() == 414

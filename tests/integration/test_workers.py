@@ -65,7 +65,7 @@ def test_a_worker_that_beats_and_takes_no_tasks_is_seen(broker):
     broker.lpush("recsys:one", "a task that nobody takes")
     found = reasons(later)
     assert set(found) == {"queue_one", "queue_three"}
-    assert "A worker beats, but no canary came through for 240 s and 1 tasks wait" in found["queue_one"]
+    assert "A worker sends heartbeats, but no canary ran for 240 s and 1 tasks wait" in found["queue_one"]
     broker.delete("recsys:one")
     # Without beat nobody sends canaries: their silence says nothing of the workers.
     broker.delete(LOCK)

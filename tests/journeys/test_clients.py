@@ -38,7 +38,9 @@ def openapi_schema(tmp_path_factory):
 
 def run_command(*command, folder):
     """Return the output of a command, which must succeed."""
-    completed = subprocess.run([str(argument) for argument in command], cwd=folder, capture_output=True, text=True, check=False)
+    completed = subprocess.run(
+        [str(argument) for argument in command], cwd=folder, capture_output=True, text=True, check=False
+    )
     assert completed.returncode == 0, completed.stdout[-4000:] + completed.stderr[-4000:]
     return completed.stdout
 
@@ -73,7 +75,13 @@ def test_the_typescript_client_works_and_passes_tsc(live_server, key, openapi_sc
         shutil.copy(CLIENTS / name, tmp_path)
     run_command("npm", "ci", "--silent", "--no-audit", "--no-fund", folder=tmp_path)
     run_command(
-        "npx", "openapi-typescript", openapi_schema, "--default-non-nullable=false", "-o", "schema.d.ts", folder=tmp_path
+        "npx",
+        "openapi-typescript",
+        openapi_schema,
+        "--default-non-nullable=false",
+        "-o",
+        "schema.d.ts",
+        folder=tmp_path,
     )
     run_command("npx", "tsc", folder=tmp_path)
     assert_results(run_command("node", "built/journey.js", live_server.url, key, folder=tmp_path), "ts-post-")

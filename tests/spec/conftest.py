@@ -1,4 +1,4 @@
-"""What the tests of stores share: a real Redis, one that is not there, and a clock that the test moves."""
+"""Fixtures of store tests: a real Redis, an unreachable Redis, and a clock that the test advances."""
 
 import os
 
@@ -16,14 +16,14 @@ def clock():
 
 @pytest.fixture
 def client(redis_url, clock):
-    """A client of the caches' database of a real Redis. It is empty, and its keys age with *clock*."""
+    """Return a client of an empty database of a real Redis, whose keys expire with *clock*."""
     with redis.Redis.from_url(os.environ["CACHE_REDIS_URL"]) as client:
         client.flushdb()
-        yield clock.ages(client)
+        yield clock.expire_keys_of(client)
 
 
 @pytest.fixture
 def unreachable():
-    """A client of a Redis that is not there. It is made as wiring makes one: from a URL, so that it tries once only."""
+    """Return a client of an unreachable Redis, created from a URL as in the wiring, so that it tries only once."""
     with redis.Redis.from_url(f"redis://127.0.0.1:{free_port()}/0", socket_connect_timeout=0.2) as client:
         yield client

@@ -1,4 +1,4 @@
-"""The law of every embedder: unit rows, zeros for nothing, one vector for one text, and no text too odd."""
+"""The contract of embedders: unit rows, zeros for empty texts, deterministic vectors, and any text is accepted."""
 
 import numpy as np
 import pytest
@@ -7,13 +7,13 @@ from recommendations.embedders.tiny import TinyText
 from recommendations.embedders.wordllama_text import WordLlamaText
 from recommendations.ports import Embedder
 
-ODD_TEXTS = {
+UNUSUAL_TEXTS = {
     "emoji": "🎬🍿 👩‍👩‍👧‍👦",
     "right to left": "فيلم رائع جدا ‏‮ abc",
     "cjk": "七人の侍",
     "combining marks": "Z͑ͫ̓a̴l̵g̶o̷",
     "control characters": "a\x00b\x07c\u2028d",
-    "half of a pair": "before \ud83d after",
+    "unpaired surrogate": "before \ud83d after",
     "one long word": "x" * 100_000,
     "a megabyte": "the quick brown fox 🦊 " * 50_000,
 }
@@ -36,7 +36,7 @@ def test_a_text_with_nothing_to_embed_is_a_zero_vector(embedder, text):
     assert not embedder.embed([text]).any()
 
 
-def test_an_empty_text_leaves_its_neighbours_alone(embedder):
+def test_an_empty_text_does_not_change_other_vectors(embedder):
     vectors = embedder.embed(["alpha", "", "beta"])
     np.testing.assert_array_equal(vectors[[0, 2]], embedder.embed(["alpha", "beta"]))
 
@@ -45,27 +45,27 @@ def test_no_texts_give_no_rows(embedder):
     assert embedder.embed([]).shape == (0, embedder.dimension)
 
 
-@pytest.mark.parametrize("name", ODD_TEXTS)
-def test_no_text_is_too_odd(embedder, name):
-    vectors = embedder.embed([ODD_TEXTS[name], "ordinary"])
+@pytest.mark.parametrize("name", UNUSUAL_TEXTS)
+def test_unusual_texts_have_finite_unit_vectors(embedder, name):
+    vectors = embedder.embed([UNUSUAL_TEXTS[name], "ordinary"])
     assert np.isfinite(vectors).all()
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 
-def test_a_text_has_one_vector_whatever_its_company(embedder):
+def test_the_vector_of_a_text_does_not_depend_on_the_batch(embedder):
     texts = [f"{word} {number}" for number in range(300) for word in ("film", "song")]
     together = embedder.embed(texts)
     np.testing.assert_allclose(together[411], embedder.embed([texts[411]])[0], atol=1e-6)
 
 
-def test_a_text_is_nearest_to_one_that_shares_its_words(embedder):
+def test_texts_that_share_words_are_more_similar(embedder):
     query, near, far = embedder.embed(
         ["a film about war and soldiers", "soldiers in the war film", "baking bread at home with yeast"]
     )
     assert query @ near > query @ far
 
 
-def test_the_name_tells_model_and_version(embedder):
+def test_the_name_has_model_and_version(embedder):
     model, _, version = embedder.name.partition("@")
     assert model and version
-    assert len(embedder.name) <= 128, "PostEmbedding.model holds 128 characters"
+    assert len(embedder.name) <= 128, "PostEmbedding.embedding_model holds 128 characters"

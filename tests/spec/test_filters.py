@@ -1,4 +1,4 @@
-"""The law of `stages.Filter`, held by every filter: a new one joins by its name in the list."""
+"""The contract of `stages.Filter`, for every filter. Add a new filter to the list."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -31,17 +31,17 @@ from recommendations.pipeline.filters.privacy import (
     visible_to_viewer,
 )
 from recommendations.pipeline.filters.safety import safe_for_viewer
-from tests.feed_parts import feed_parts, part_name
+from tests.feed_parts import component_name, feed_components
 from tests.strategies import NOW, candidates, positions, queries, read_only
 
 
 @dataclass(frozen=True)
 class Case:
-    """A filter, and the facts that it may do without."""
+    """A filter, and the facts that it does not require."""
 
     check: Any
     may_be_unknown: tuple[str, ...] = ()
-    """Columns that it reads, and whose unknown value it lets through on purpose; say why in the list."""
+    """Columns that the filter reads and may be unknown. Give the reason in the list."""
 
 
 FILTERS = (
@@ -49,20 +49,20 @@ FILTERS = (
     Case(not_blocked),
     Case(not_excluded),
     Case(not_hidden),
-    Case(not_muted, may_be_unknown=("tag_ids",)),  # A post without tags has no muted one: it looks the same.
+    Case(not_muted, may_be_unknown=("tag_ids",)),  # Unknown tags look like no tags, which are not muted.
     Case(not_own),
     Case(not_removed),
-    Case(in_readable_language, may_be_unknown=("language_ids",)),  # A picture has no language: it is for all.
+    Case(in_readable_language, may_be_unknown=("language_ids",)),  # A picture has no language and is for everyone.
     Case(safe_for_viewer),
     Case(not_seen),
     Case(visible_to_viewer),
 )
-every_filter = pytest.mark.parametrize("case", FILTERS, ids=lambda case: part_name(case.check))
+every_filter = pytest.mark.parametrize("case", FILTERS, ids=lambda case: component_name(case.check))
 
-# A viewer for whom every filter has something to look at, and a post that all of them let through.
+# A viewer with facts for every filter, and a post that passes all of them.
 
 VIEWER, FRIEND, BLOCKED, MUTED = 1, 2, 3, 4
-LANGUAGE, FORMAT, TAG, MUTED_TAG = 3, 2, 5, 6
+LANGUAGE, KIND, TAG, MUTED_TAG = 3, 2, 5, 6
 
 
 def ids(*numbers, dtype=np.int64):
@@ -89,7 +89,7 @@ CAREFUL = Query(
     hidden_post_ids=ids(102),
     feed_filter=FeedFilter(
         language_ids=ids(LANGUAGE, dtype=np.int32),
-        kind_ids=ids(FORMAT, dtype=np.int32),
+        kind_ids=ids(KIND, dtype=np.int32),
         tag_ids=ids(TAG, dtype=np.int32),
         since=NOW - 3600,
     ),
@@ -100,9 +100,9 @@ def unknown_post():
     return Candidates.unknown(ids(7), np.zeros(1, np.uint16))
 
 
-def harmless_post(**columns):
-    """Return one post by a friend, for followers, that is all that the viewer asks for, but for *columns*."""
-    nothing = unknown_post()
+def passing_post(**columns):
+    """Return one post by a friend, for followers, that passes every filter, with these *columns* replaced."""
+    unknown = unknown_post()
     facts = {
         "rows": ids(0, dtype=np.int32),
         "author_ids": ids(FRIEND),
@@ -112,16 +112,16 @@ def harmless_post(**columns):
         "account_status": ids(AccountStatus.OPEN, dtype=np.int8),
         "is_removed": np.array([False]),
         "is_seen": np.array([False]),
-        "is_muted": np.array([False]),
+        "has_muted_word": np.array([False]),
         "language_ids": ids(LANGUAGE, dtype=np.int32),
-        "tag_ids": np.full(nothing.tag_ids.shape, TAG, np.int32),
-        "kind_ids": ids(FORMAT, dtype=np.int32),
+        "tag_ids": np.full(unknown.tag_ids.shape, TAG, np.int32),
+        "kind_ids": ids(KIND, dtype=np.int32),
     }
-    return replace(nothing, **facts | columns)
+    return replace(unknown, **facts | columns)
 
 
 def columns_read(check, query, posts):
-    """Return the columns that a filter looks at: candidates that were taken keep only the columns asked for."""
+    """Return the columns that a filter reads. Taken candidates have only the columns that were read."""
     taken = posts.take(slice(None))
     check(query, taken)
     return {name for name in CANDIDATE_COLUMNS if name in vars(taken)}
@@ -132,40 +132,40 @@ def columns_read(check, query, posts):
 
 def test_every_filter_of_a_feed_is_in_the_list():
     known = [case.check for case in FILTERS]
-    assert [part_name(check) for check in feed_parts("filters") if check not in known] == []
+    assert [component_name(check) for check in feed_components("filters") if check not in known] == []
 
 
 @every_filter
-def test_a_harmless_post_passes(case):
-    assert case.check(CAREFUL, harmless_post()).tolist() == [True]
+def test_a_post_with_suitable_facts_passes(case):
+    assert case.check(CAREFUL, passing_post()).tolist() == [True]
 
 
 @every_filter
-def test_a_post_is_dropped_if_any_fact_that_is_looked_at_is_unknown(case):
-    """It fails closed: ignorance is never a yes."""
-    looked_at = columns_read(case.check, CAREFUL, harmless_post()) - {"post_ids", "origins", "rows"}
+def test_a_post_is_dropped_if_any_required_fact_is_unknown(case):
+    """Filters fail closed."""
+    read = columns_read(case.check, CAREFUL, passing_post()) - {"post_ids", "origins", "rows"}
     passed = {
-        name for name in looked_at if case.check(CAREFUL, harmless_post(**{name: getattr(unknown_post(), name)})).item()
+        name for name in read if case.check(CAREFUL, passing_post(**{name: getattr(unknown_post(), name)})).item()
     }
     assert passed == set(case.may_be_unknown)
 
 
 @every_filter
 def test_no_posts_give_an_empty_mask(case):
-    mask = case.check(CAREFUL, harmless_post().take(ids()))
+    mask = case.check(CAREFUL, passing_post().take(ids()))
     assert mask.dtype == np.bool_ and mask.shape == (0,)
 
 
 @every_filter
 @given(posts=candidates(), query=queries(), data=st.data())
-def test_each_post_is_judged_by_itself(case, posts, query, data):
+def test_each_post_is_checked_independently(case, posts, query, data):
     """
-    For any facts of posts and viewer: the mask of some of the posts is that part of the mask of all.
+    For any facts of posts and viewer, the mask of a selection is the selection of the mask.
 
-    Neither posts nor query are written to (they are read-only here), and the same question has the same answer.
+    The filter does not write to posts or query (they are read-only here), and equal inputs give equal masks.
     """
     mask = case.check(query, posts)
     assert isinstance(mask, np.ndarray) and mask.dtype == np.bool_ and mask.shape == (len(posts),)
-    some = data.draw(positions(len(posts)))
-    np.testing.assert_array_equal(case.check(query, posts.take(some)), mask[some])
+    selection = data.draw(positions(len(posts)))
+    np.testing.assert_array_equal(case.check(query, posts.take(selection)), mask[selection])
     np.testing.assert_array_equal(case.check(query, read_only(replace(posts))), mask)

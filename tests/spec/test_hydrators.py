@@ -1,4 +1,4 @@
-"""The law of `stages.Hydrator`, held by every hydrator: a new one joins by its name in the list."""
+"""The contract of `stages.Hydrator`, for every hydrator. Add a new hydrator to the list."""
 
 from dataclasses import dataclass, replace
 
@@ -8,35 +8,35 @@ from hypothesis import given, settings
 
 from recommendations.contracts import CANDIDATE_COLUMNS, MAX_COLD_POSTS, UNKNOWN, Candidates
 from recommendations.pipeline.hydrators.cold_facts import ColdFacts
-from tests.feed_parts import feed_parts, part_name
+from tests.feed_parts import component_name, feed_components
 from tests.strategies import assert_same_columns, candidates, queries, read_only
 
 
 @dataclass(frozen=True)
-class Facts:
-    """Keeps `ColdPosts` for posts that all are by the author of their own number; those of even ids are gone."""
+class FakeColdPosts:
+    """`ColdPosts` in which the author of each post has the id of the post. Posts with even ids are deleted."""
 
     def read(self, post_ids, interests):
-        found = Candidates.unknown(post_ids, np.zeros(len(post_ids), np.uint16))
-        return replace(found, author_ids=np.where(post_ids % 2, post_ids, UNKNOWN))
+        posts = Candidates.unknown(post_ids, np.zeros(len(post_ids), np.uint16))
+        return replace(posts, author_ids=np.where(post_ids % 2, post_ids, UNKNOWN))
 
 
-HYDRATORS = (ColdFacts(Facts()),)
-every_hydrator = pytest.mark.parametrize("hydrator", HYDRATORS, ids=part_name)
+HYDRATORS = (ColdFacts(FakeColdPosts()),)
+every_hydrator = pytest.mark.parametrize("hydrator", HYDRATORS, ids=component_name)
 
 
 def test_every_hydrator_of_a_feed_is_in_the_list():
     known = {type(hydrator) for hydrator in HYDRATORS}
-    assert {type(hydrator) for hydrator in feed_parts("hydrators")} - known == set()
+    assert {type(hydrator) for hydrator in feed_components("hydrators")} - known == set()
 
 
 @every_hydrator
 @given(posts=candidates(), query=queries())
 def test_the_posts_are_the_same_in_the_same_order(hydrator, posts, query):
     """
-    For any posts: ids, origins and rows stay, every column has its length and type, and the same gives the same.
+    For any posts, ids, origins and rows stay, columns keep shape and type, and equal inputs give equal results.
 
-    What came in is not written to (it is read-only here).
+    The hydrator does not write to its inputs (they are read-only here).
     """
     filled = hydrator(query, posts)
     assert_same_columns(filled, posts, "post_ids", "origins", "rows")
@@ -49,16 +49,16 @@ def test_the_posts_are_the_same_in_the_same_order(hydrator, posts, query):
 @every_hydrator
 @settings(max_examples=20)
 @given(query=queries())
-def test_no_posts_are_no_trouble(hydrator, query):
+def test_no_posts_give_no_posts(hydrator, query):
     assert len(hydrator(query, Candidates.unknown(np.zeros(0, np.int64), np.zeros(0, np.uint16)))) == 0
 
 
-# what is a hydrator's own
+# one hydrator
 
 
 @given(posts=candidates(), query=queries())
-def test_posts_beyond_the_catalogue_get_their_facts_and_resident_ones_keep_theirs(posts, query):
-    filled, cold = ColdFacts(Facts())(query, posts), posts.rows == UNKNOWN
+def test_non_resident_posts_get_facts_and_resident_posts_keep_theirs(posts, query):
+    filled, cold = ColdFacts(FakeColdPosts())(query, posts), posts.rows == UNKNOWN
     assert_same_columns(filled.take(~cold), posts.take(~cold))
     expected = np.where(posts.post_ids % 2, posts.post_ids, UNKNOWN)
     np.testing.assert_array_equal(filled.author_ids[cold], expected[cold])
@@ -66,8 +66,8 @@ def test_posts_beyond_the_catalogue_get_their_facts_and_resident_ones_keep_their
 
 @settings(max_examples=20)
 @given(query=queries())
-def test_no_more_posts_are_read_than_its_limit(query):
+def test_at_most_the_limit_of_posts_is_read(query):
     many = Candidates.unknown(np.arange(1, 2 * MAX_COLD_POSTS, 2), np.zeros(MAX_COLD_POSTS, np.uint16))
     more = Candidates.unknown(np.arange(1, 2 * MAX_COLD_POSTS + 21, 2), np.zeros(MAX_COLD_POSTS + 10, np.uint16))
-    assert ColdFacts(Facts())(query, many).has_author.all()
-    assert np.count_nonzero(ColdFacts(Facts())(query, more).has_author) == MAX_COLD_POSTS
+    assert ColdFacts(FakeColdPosts())(query, many).has_author.all()
+    assert np.count_nonzero(ColdFacts(FakeColdPosts())(query, more).has_author) == MAX_COLD_POSTS

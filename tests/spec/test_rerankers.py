@@ -1,4 +1,4 @@
-"""The law of `stages.Reranker`, held by every reranker: a new one joins by its name in the list."""
+"""The contract of `stages.Reranker`, for every reranker. Add a new reranker to the list."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as arrays
 from recommendations.contracts import ScoredCandidates
 from recommendations.engines.plain import PlainEngine
 from recommendations.pipeline.rerankers.ordering import Diversity, ExplorationSlots, ShowLessLast, Spacing
-from tests.feed_parts import feed_parts, part_name
+from tests.feed_parts import component_name, feed_components
 from tests.strategies import DIMENSION, candidates, queries, read_only
 
 
@@ -25,14 +25,14 @@ def engine():
 
 
 RERANKERS = (ExplorationSlots(), Diversity(engine()), ShowLessLast(), Spacing())
-every_reranker = pytest.mark.parametrize("reranker", RERANKERS, ids=part_name)
+every_reranker = pytest.mark.parametrize("reranker", RERANKERS, ids=component_name)
 
 
 @st.composite
 def scored(draw, max_size=25):
-    """Draw posts with any facts, scores and parts. Nothing of them can be written to."""
+    """Draw read-only posts with any facts, scores and parts."""
     posts = draw(candidates(max_size=max_size))
-    names = draw(st.sampled_from([(), ("recency",), ("recency", "less"), ("less",)]))
+    names = draw(st.sampled_from([(), ("recency",), ("recency", "show_less"), ("show_less",)]))
     parts = draw(arrays.arrays(np.float32, (len(posts), len(names)), elements=st.floats(-3, 3, width=32)))
     scores = draw(arrays.arrays(np.float32, len(posts), elements=st.floats(-100, 100, width=32)))
     return read_only(ScoredCandidates(posts, scores, names, parts))
@@ -40,32 +40,32 @@ def scored(draw, max_size=25):
 
 def test_every_reranker_of_a_feed_is_in_the_list():
     known = {type(reranker) for reranker in RERANKERS}
-    assert {type(reranker) for reranker in feed_parts("rerankers")} - known == set()
+    assert {type(reranker) for reranker in feed_components("rerankers")} - known == set()
 
 
-def assert_is_an_order(order, n):
-    """Hold *order* to be each of *n* positions once."""
+def assert_is_permutation(order, n):
+    """Assert that *order* has each of *n* positions exactly once."""
     assert order.dtype == np.int64 and order.shape == (n,)
     assert np.sort(order).tolist() == list(range(n))
 
 
 @every_reranker
 @given(posts=scored(), query=queries())
-def test_no_reranker_drops_or_doubles_a_post(reranker, posts, query):
+def test_no_reranker_drops_or_duplicates_a_post(reranker, posts, query):
     """
-    For any posts, slate size and policy the answer is a permutation, and the same for the same.
+    For any posts, slate size and policy, the result is a permutation, and equal inputs give equal results.
 
-    Neither posts nor query are written to (they are read-only here).
+    The reranker does not write to posts or query (they are read-only here).
     """
     order = reranker(query, posts)
-    assert_is_an_order(order, len(posts.scores))
+    assert_is_permutation(order, len(posts.scores))
     np.testing.assert_array_equal(reranker(query, replace(posts)), order)
 
 
 @every_reranker
 @settings(max_examples=20)
 @given(posts=scored(), query=queries())
-def test_none_and_one_are_no_trouble(reranker, posts, query):
+def test_zero_and_one_post_are_permuted(reranker, posts, query):
     for count in (0, 1):
         few = posts.take(slice(count))
-        assert_is_an_order(reranker(query, few), len(few.scores))
+        assert_is_permutation(reranker(query, few), len(few.scores))

@@ -1,4 +1,4 @@
-"""The law of `stages.Scorer`, held by every scorer: a new one joins by its name in the list."""
+"""The contract of `stages.Scorer`, for every scorer. Add a new scorer to the list."""
 
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -21,13 +21,13 @@ from recommendations.pipeline.scorers.score_parts import (
     ShowLess,
     TopicAffinity,
 )
-from tests.feed_parts import feed_parts, part_name
+from tests.feed_parts import component_name, feed_components
 from tests.strategies import candidates, positions, queries, read_only
 
 
 @dataclass(frozen=True)
 class Case:
-    """A scorer, and the range of its part before the weight."""
+    """A scorer, and the range of its unweighted part."""
 
     scorer: Any
     low: float
@@ -46,16 +46,16 @@ SCORERS = (
     Case(Recency(), 0, 1),
     Case(TopicAffinity(), LEARNED_FLOOR, 1),
 )
-every_scorer = pytest.mark.parametrize("case", SCORERS, ids=lambda case: part_name(case.scorer))
+every_scorer = pytest.mark.parametrize("case", SCORERS, ids=lambda case: component_name(case.scorer))
 
 
 def test_every_scorer_of_a_feed_is_in_the_list():
     known = {type(case.scorer) for case in SCORERS}
-    assert {type(scorer) for scorer in feed_parts("scorers")} - known == set()
+    assert {type(scorer) for scorer in feed_components("scorers")} - known == set()
 
 
 @every_scorer
-def test_the_policy_has_a_weight_of_the_scorers_name(case):
+def test_the_policy_has_a_weight_with_the_scorers_name(case):
     assert case.scorer.name in {field.name for field in fields(Policy)}
 
 
@@ -63,14 +63,15 @@ def test_the_policy_has_a_weight_of_the_scorers_name(case):
 @given(posts=candidates(), query=queries(), data=st.data())
 def test_a_part_is_finite_in_its_range_and_depends_on_its_post_only(case, posts, query, data):
     """
-    For any facts of posts and viewer, the unknown among them: the parts of some posts are the same beside others.
+    For any facts, known or unknown, the parts of a selection are the selection of the parts.
 
-    To the bit: an explanation makes them again. Neither posts nor query are written to (they are read-only here).
+    They are equal bit for bit, because explanations compute them again. The scorer does not write to posts or query
+    (they are read-only here).
     """
     part = case.scorer(query, posts)
     assert part.dtype == np.float32 and part.shape == (len(posts),)
     assert np.isfinite(part).all()
     assert ((case.low <= part) & (part <= case.high)).all()
-    some = data.draw(positions(len(posts)))
-    np.testing.assert_array_equal(case.scorer(query, posts.take(some)), part[some])
+    selection = data.draw(positions(len(posts)))
+    np.testing.assert_array_equal(case.scorer(query, posts.take(selection)), part[selection])
     np.testing.assert_array_equal(case.scorer(query, read_only(replace(posts))), part)

@@ -1,4 +1,4 @@
-"""The law of `ports.ServedHistory`, held by Redis and by its in-memory twin; and what only a real Redis can show."""
+"""The contract of `ports.ServedHistory`, tested on Redis and its in-memory twin, and tests that need a real Redis."""
 
 from collections import Counter
 
@@ -12,67 +12,67 @@ from recommendations.stores.redis_served_history import FATIGUE_PER_SERVE, MAX_P
 
 NOW = 1_780_000_000.0
 HOUR = 3600.0
-MAKERS = {
+FACTORIES = {
     "redis": lambda request, clock: RedisServedHistory(request.getfixturevalue("client")),
     "memory": lambda request, clock: MemoryServedHistory(clock=clock),
 }
 
 
-@pytest.fixture(params=MAKERS)
+@pytest.fixture(params=FACTORIES)
 def history(request, clock):
-    return MAKERS[request.param](request, clock)
+    return FACTORIES[request.param](request, clock)
 
 
 def fatigue(history, member_id=7, now=NOW, half_life_seconds=HOUR):
-    found = history.fatigue(member_id, now, half_life_seconds)
-    assert found.ids.dtype == np.int64 and found.weights.dtype == np.float32
-    return dict(zip(found.ids.tolist(), found.weights.tolist(), strict=True))
+    affinity = history.fatigue(member_id, now, half_life_seconds)
+    assert affinity.ids.dtype == np.int64 and affinity.weights.dtype == np.float32
+    return dict(zip(affinity.ids.tolist(), affinity.weights.tolist(), strict=True))
 
 
-# every history
+# All histories
 
 
-def test_fatigue_is_a_half_at_first_and_halves_with_every_half_life(history):
+def test_fatigue_is_one_half_at_first_and_halves_with_every_half_life(history):
     history.add([(7, NOW - 2 * HOUR, [30]), (7, NOW - HOUR, [20]), (7, NOW, [10])])
     assert fatigue(history) == {10: FATIGUE_PER_SERVE, 20: FATIGUE_PER_SERVE / 2, 30: FATIGUE_PER_SERVE / 4}
 
 
-def test_fatigue_adds_up_to_one_at_most(history):
+def test_fatigue_adds_up_to_at_most_one(history):
     history.add((7, NOW, [1] if n else [1, 2]) for n in range(4))
     assert fatigue(history) == {1: 1.0, 2: FATIGUE_PER_SERVE}
 
 
-def test_the_posts_come_in_order(history):
-    """`Affinity` asks for sorted ids."""
+def test_post_ids_are_sorted(history):
+    """`Affinity` requires sorted ids."""
     history.add([(7, NOW, [5, 2**40, 3]), (7, NOW, [4, 3])])
     assert history.fatigue(7, NOW, HOUR).ids.tolist() == [3, 4, 5, 2**40]
 
 
 def test_a_page_from_the_future_counts_as_served_now(history):
-    """The clocks of two processes differ."""
+    """The clocks of two processes may differ."""
     history.add([(7, NOW + 60, [1])])
     assert fatigue(history) == {1: FATIGUE_PER_SERVE}
 
 
-def test_of_a_member_without_pages_nothing_is_remembered(history):
+def test_a_member_without_pages_has_no_fatigue(history):
     history.add([(8, NOW, [1])])
     history.add([])
     assert fatigue(history) == {}
 
 
-def test_a_page_without_posts_tires_of_nothing(history):
+def test_a_page_without_posts_causes_no_fatigue(history):
     history.add([(7, NOW, [])])
     assert fatigue(history) == {}
     history.add([(7, NOW, [1])])
     assert fatigue(history) == {1: FATIGUE_PER_SERVE}
 
 
-def test_only_the_last_pages_are_remembered(history):
+def test_only_the_last_pages_are_stored(history):
     history.add((7, NOW, [number]) for number in range(1, MAX_PAGES + 6))
     assert set(fatigue(history)) == set(range(6, MAX_PAGES + 6))
 
 
-def test_pages_are_forgotten_two_days_after_the_last_of_them(history, clock):
+def test_the_pages_of_a_member_expire_two_days_after_the_last_one(history, clock):
     history.add([(7, NOW, [1]), (8, NOW, [1])])
     clock.advance(TTL_SECONDS - 1)
     history.add([(7, NOW, [2])])
@@ -83,10 +83,10 @@ def test_pages_are_forgotten_two_days_after_the_last_of_them(history, clock):
     assert fatigue(history) == {}
 
 
-def test_forgetting_a_member_leaves_the_others(history):
+def test_removing_a_member_keeps_the_others(history):
     history.add([(7, NOW, [1]), (8, NOW, [1])])
-    history.forget([])
-    history.forget([7, 1000])
+    history.remove([])
+    history.remove([7, 1000])
     assert fatigue(history) == {} and fatigue(history, 8) == {1: FATIGUE_PER_SERVE}
     history.add([(7, NOW, [2])])
     assert fatigue(history) == {2: FATIGUE_PER_SERVE}
@@ -97,9 +97,9 @@ PAGE = st.tuples(st.floats(0, 30 * HOUR), st.lists(st.integers(1, 9), max_size=6
 
 @settings(max_examples=40)
 @given(served=st.lists(PAGE, max_size=MAX_PAGES), half_life=st.floats(360, 3.6e6))
-def test_fatigue_is_the_sum_over_the_times_that_a_post_was_served(history, served, half_life):
-    """For any pages; a post that is twice on one page was served twice."""
-    history.forget([7])
+def test_fatigue_is_the_sum_over_each_time_that_a_post_was_served(history, served, half_life):
+    """For any pages. A post that is on a page twice was served twice."""
+    history.remove([7])
     history.add((7, NOW - age, post_ids) for age, post_ids in served)
     expected = Counter()
     for age, post_ids in served:
@@ -109,18 +109,18 @@ def test_fatigue_is_the_sum_over_the_times_that_a_post_was_served(history, serve
     assert fatigue(history, half_life_seconds=half_life) == pytest.approx(expected, rel=1e-4)
 
 
-# what only Redis can show
+# Redis only
 
 
 def test_every_page_has_a_time_to_live(client):
-    """Nothing may stay in a cache for ever."""
+    """No entry may stay in a cache forever."""
     RedisServedHistory(client).add([(7, NOW, [1])])
     (key,) = client.keys()
     assert 0 < client.ttl(key) <= TTL_SECONDS
 
 
-def test_a_history_that_cannot_be_reached_is_empty_and_no_error(unreachable):
-    gone = RedisServedHistory(unreachable)
-    gone.add([(7, NOW, [1])])
-    gone.remove([7])
-    assert fatigue(gone) == {}
+def test_an_unreachable_history_is_empty_and_no_error(unreachable):
+    history = RedisServedHistory(unreachable)
+    history.add([(7, NOW, [1])])
+    history.remove([7])
+    assert fatigue(history) == {}

@@ -1,4 +1,4 @@
-"""The law of `ports.SlateCache`, held by Redis and by its in-memory twin; and what only a real Redis can show."""
+"""The contract of `ports.SlateCache`, tested on Redis and on its in-memory twin, and tests that need a real Redis."""
 
 from dataclasses import replace
 from uuid import UUID
@@ -22,11 +22,11 @@ from recommendations.stores.redis_slates import (
 )
 from recommendations.stores.seal import Seal
 
-KEEP_SECONDS = 500
+TTL_SECONDS = 500
 SEAL = Seal(["a secret that is only for these tests"])
-MAKERS = {
-    "redis": lambda request, clock: RedisSlates(request.getfixturevalue("client"), SEAL, ttl_seconds=KEEP_SECONDS),
-    "memory": lambda request, clock: MemorySlates(clock=clock, ttl_seconds=KEEP_SECONDS),
+FACTORIES = {
+    "redis": lambda request, clock: RedisSlates(request.getfixturevalue("client"), SEAL, ttl_seconds=TTL_SECONDS),
+    "memory": lambda request, clock: MemorySlates(clock=clock, ttl_seconds=TTL_SECONDS),
 }
 
 
@@ -39,7 +39,7 @@ def slate(n=3, **fields):
             "policy_version": 3,
             "fallback": "",
             "built_at": 1_780_000_000.25,
-            "candidates": 70,
+            "candidate_count": 70,
             "post_ids": np.arange(1, n + 1, dtype=np.int64) << 40,
             "scores": np.linspace(2, 1, n, dtype=np.float32),
             "origins": np.full(n, 5, np.uint16),
@@ -49,20 +49,20 @@ def slate(n=3, **fields):
     )
 
 
-@pytest.fixture(params=MAKERS)
+@pytest.fixture(params=FACTORIES)
 def cache(request, clock):
-    return MAKERS[request.param](request, clock)
+    return FACTORIES[request.param](request, clock)
 
 
 @pytest.fixture
 def unreachable_cache(unreachable):
-    """A cache whose Redis is not there."""
-    return RedisSlates(unreachable, SEAL, ttl_seconds=KEEP_SECONDS)
+    """A cache whose Redis cannot be reached."""
+    return RedisSlates(unreachable, SEAL, ttl_seconds=TTL_SECONDS)
 
 
 def assert_same(a, b):
-    """Hold two slates equal but for the parts, which are not kept, and the scores' last digits."""
-    for name in ("request_id", "engine", "variant", "policy_version", "fallback", "built_at", "candidates"):
+    """Assert that two slates are equal except for the parts, which are not cached, and the scores' last digits."""
+    for name in ("request_id", "engine", "variant", "policy_version", "fallback", "built_at", "candidate_count"):
         assert getattr(a, name) == getattr(b, name)
     for name in ("post_ids", "origins", "reasons"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
@@ -70,27 +70,27 @@ def assert_same(a, b):
     np.testing.assert_allclose(a.scores, b.scores, rtol=1e-3, atol=1e-3)
 
 
-# every cache
+# All caches
 
 
-def test_a_slate_comes_back_as_it_was_kept(cache):
+def test_get_returns_the_slate_that_was_put(cache):
     cache.put(7, "discovery", slate(), b"")
     assert_same(cache.get(7, "discovery"), slate())
 
 
-def test_what_was_not_kept_is_a_miss(cache):
+def test_another_feed_or_member_is_a_miss(cache):
     cache.put(7, "discovery", slate(), b"")
     assert cache.get(7, "trending") is None
     assert cache.get(8, "discovery") is None
 
 
-def test_a_later_slate_takes_the_place_of_an_earlier(cache):
+def test_put_replaces_an_earlier_slate(cache):
     cache.put(7, "discovery", slate(3), b"")
     cache.put(7, "discovery", slate(1), b"")
     assert len(cache.get(7, "discovery")) == 1
 
 
-def test_purging_forgets_every_feed_of_these_members_only(cache):
+def test_purge_deletes_every_feed_of_these_members_only(cache):
     for member_id in (7, 8, 9):
         cache.put(member_id, "discovery", slate(), b"")
         cache.put(member_id, "trending", slate(), b"")
@@ -100,8 +100,8 @@ def test_purging_forgets_every_feed_of_these_members_only(cache):
     assert cache.get(9, "trending") is not None
 
 
-def test_all_slates_are_purged_at_once(cache):
-    """The last good ones too, and one that was begun before is not kept."""
+def test_purge_all_deletes_all_slates(cache):
+    """Last good slates too. A slate whose build began before the purge is not cached."""
     for member_id in (7, 8):
         cache.put(member_id, "discovery", slate(), b"")
     cache.retire([8])
@@ -113,23 +113,23 @@ def test_all_slates_are_purged_at_once(cache):
     ] * 3
 
 
-def test_the_parts_of_the_scores_are_not_kept(cache):
+def test_the_parts_of_the_scores_are_not_cached(cache):
     cache.put(7, "discovery", slate(2, part_names=("taste",), parts=np.ones((2, 1), np.float32)), b"")
     assert not cache.get(7, "discovery").has_parts
 
 
-def test_a_slate_begun_before_a_purge_is_not_kept(cache):
-    """Who made it had not heard of the change."""
-    for end in (cache.purge, cache.retire):
+def test_a_slate_whose_build_began_before_a_purge_is_not_cached(cache):
+    """It was built on facts that have changed since."""
+    for end_epoch in (cache.purge, cache.retire):
         epoch = cache.epoch(7)
-        end([7])
+        end_epoch([7])
         cache.put(7, "discovery", slate(), epoch)
         assert cache.get(7, "discovery") is None
         cache.put(7, "discovery", slate(), cache.epoch(7))
         assert cache.get(7, "discovery") is not None
 
 
-def test_a_retired_slate_is_the_last_good_one_and_a_purged_one_is_none(cache):
+def test_a_retired_slate_is_a_last_good_slate_and_a_purged_slate_is_not(cache):
     cache.put(7, "discovery", slate(), cache.epoch(7))
     cache.retire([7])
     cache.retire([7])
@@ -139,7 +139,7 @@ def test_a_retired_slate_is_the_last_good_one_and_a_purged_one_is_none(cache):
     assert cache.get_last_good(7, "discovery") is None
 
 
-def test_one_at_a_time_makes_a_slate_anew(cache):
+def test_one_claim_at_a_time_is_granted_per_slate(cache):
     assert cache.claim(7, "discovery", seconds=9)
     assert not cache.claim(7, "discovery", seconds=9)
     assert cache.claim(7, "trending", seconds=9) and cache.claim(8, "discovery", seconds=9)
@@ -148,8 +148,8 @@ def test_one_at_a_time_makes_a_slate_anew(cache):
     assert cache.claim(7, "discovery", seconds=9)
 
 
-def test_a_claim_that_was_not_released_ends_by_itself(cache, clock):
-    """The process that held it may be gone."""
+def test_a_claim_that_is_not_released_expires(cache, clock):
+    """The process that held the claim may have died."""
     assert cache.claim(7, "discovery", seconds=9)
     clock.advance(8)
     assert not cache.claim(7, "discovery", seconds=9)
@@ -157,39 +157,39 @@ def test_a_claim_that_was_not_released_ends_by_itself(cache, clock):
     assert cache.claim(7, "discovery", seconds=9)
 
 
-def test_one_look_up_answers_for_several_feeds_and_the_epoch(cache):
+def test_one_call_returns_the_slates_of_several_feeds_and_the_epoch(cache):
     cache.put(7, "discovery", slate(), b"")
     cache.purge([8])
-    (found, missing), epoch = cache.look_up(7, ("discovery", "trending"))
+    (found, missing), epoch = cache.get_many_with_epoch(7, ("discovery", "trending"))
     assert_same(found, slate())
     assert (missing, epoch) == (None, cache.epoch(7))
-    assert cache.look_up(8, ()) == ([], cache.epoch(8)) and cache.epoch(8)
+    assert cache.get_many_with_epoch(8, ()) == ([], cache.epoch(8)) and cache.epoch(8)
 
 
-def test_a_slate_expires_and_so_does_a_last_good_one(cache, clock):
-    """Both after the time that the cache was made for."""
+def test_a_slate_and_a_last_good_slate_expire(cache, clock):
+    """Both after the cache's time to live."""
     cache.put(7, "discovery", slate(), b"")
-    clock.advance(KEEP_SECONDS - 1)
+    clock.advance(TTL_SECONDS - 1)
     assert cache.get(7, "discovery") is not None
     cache.retire([7])
-    clock.advance(KEEP_SECONDS - 1)
+    clock.advance(TTL_SECONDS - 1)
     assert cache.get_last_good(7, "discovery") is not None
     clock.advance(2)
     assert cache.get_last_good(7, "discovery") is None
 
 
-def test_a_member_s_slates_expire_together(cache, clock):
-    """Each `put` for the member counts for all of them."""
+def test_the_slates_of_a_member_expire_together(cache, clock):
+    """Each `put` for the member renews all of them."""
     cache.put(7, "discovery", slate(), b"")
-    clock.advance(KEEP_SECONDS - 1)
+    clock.advance(TTL_SECONDS - 1)
     cache.put(7, "trending", slate(), b"")
-    clock.advance(KEEP_SECONDS - 1)
+    clock.advance(TTL_SECONDS - 1)
     assert cache.get(7, "discovery") is not None
     clock.advance(2)
     assert [cache.get(7, "discovery"), cache.get(7, "trending")] == [None, None]
 
 
-def test_the_end_of_an_epoch_is_remembered_for_longer_than_a_slate_takes(cache, clock):
+def test_an_epoch_lives_longer_than_building_a_slate_takes(cache, clock):
     begun = cache.epoch(7)
     cache.purge([7])
     clock.advance(EPOCH_SECONDS - 1)
@@ -197,27 +197,27 @@ def test_the_end_of_an_epoch_is_remembered_for_longer_than_a_slate_takes(cache, 
     assert cache.get(7, "discovery") is None
 
 
-def test_a_sweep_evicts_the_members_served_longest_ago(cache):
+def test_a_sweep_evicts_the_members_served_least_recently(cache):
     for member_id in range(10):
         cache.put(member_id, "discovery", slate(built_at=1000.0 + member_id), b"")
-    swept = cache.sweep(1010, most=4)
+    swept = cache.sweep(1010, max_entries=4)
     assert (swept.expired, swept.evicted, swept.entries) == (0, 6, 4) and swept.size_bytes > 0
     assert [cache.get(i, "discovery") is not None for i in range(10)] == [False] * 6 + [True] * 4
-    assert cache.sweep(1010, most=4).evicted == 0, "a sweep within the budget evicts nothing"
-    swept = cache.sweep(1010 + KEEP_SECONDS, most=4)
+    assert cache.sweep(1010, max_entries=4).evicted == 0, "a sweep within the budget evicts nothing"
+    swept = cache.sweep(1010 + TTL_SECONDS, max_entries=4)
     assert (swept.expired, swept.evicted, swept.entries, swept.size_bytes) == (4, 0, 0, 0)
 
 
-def test_a_sweep_leaves_the_last_good_slates(cache):
+def test_a_sweep_keeps_the_last_good_slates(cache):
     cache.put(7, "discovery", slate(built_at=1000.0), b"")
     cache.retire([7])
     cache.put(7, "discovery", slate(2, built_at=1001.0), cache.epoch(7))
-    cache.sweep(1002, most=0)
+    cache.sweep(1002, max_entries=0)
     assert cache.get(7, "discovery") is None
     assert_same(cache.get_last_good(7, "discovery"), slate(built_at=1000.0))
 
 
-# the packed form
+# The packed format
 
 names = st.from_regex(r"[a-z_]{0,40}", fullmatch=True)
 
@@ -233,7 +233,7 @@ def slates(draw):
         variant=draw(names),
         fallback=draw(names),
         policy_version=draw(st.integers(0, 2**32 - 1)),
-        candidates=draw(st.integers(0, 2**32 - 1)),
+        candidate_count=draw(st.integers(0, 2**32 - 1)),
         built_at=draw(st.floats(0, 4e9)),
         post_ids=draw(
             arrays.arrays(np.int64, **column, elements=st.integers(1, draw(st.sampled_from([2**32 - 1, 2**63 - 1]))))
@@ -245,11 +245,11 @@ def slates(draw):
 
 
 @given(slates())
-def test_unpack_undoes_pack(kept):
-    """For any slate; scores to a thousandth."""
-    back = unpack(pack(kept))
-    assert_same(replace(back, scores=kept.scores), kept)
-    np.testing.assert_allclose(back.scores, kept.scores, rtol=1e-3, atol=1e-3)
+def test_unpack_undoes_pack(original):
+    """For any slate. Scores are rounded to a thousandth."""
+    unpacked = unpack(pack(original))
+    assert_same(replace(unpacked, scores=original.scores), original)
+    np.testing.assert_allclose(unpacked.scores, original.scores, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -261,13 +261,13 @@ def test_unpack_undoes_pack(kept):
         {"scores": np.array([1, 65_520, 1], np.float32)},
         {"scores": np.array([1, np.nan, 1], np.float32)},
         {"policy_version": 2**32},
-        {"candidates": -1},
+        {"candidate_count": -1},
         {"variant": "v" * 250},
         {"engine": "one\x1ftwo"},
     ],
 )
-def test_a_value_that_does_not_fit_is_refused_and_not_cut(cache, fields):
-    """Packing names the slate as unfit; a cache does not keep it, and the request goes on."""
+def test_a_value_that_does_not_fit_is_rejected_and_not_truncated(cache, fields):
+    """Packing raises an error. A cache does not store the slate and raises none."""
     with pytest.raises(SlateFormatError):
         pack(slate(**fields))
     with pytest.raises(SlateFormatError):
@@ -277,23 +277,23 @@ def test_a_value_that_does_not_fit_is_refused_and_not_cut(cache, fields):
 
 
 @pytest.mark.parametrize(("version", "ids"), [(1, "<i8"), (2, "<u4")])
-def test_a_slate_that_an_earlier_release_packed_is_read(version, ids):
-    """Versions 1 and 2 have a byte for each pick's origins and reasons: a record of one may be queued still."""
-    kept = slate(post_ids=np.array([1, 2, 3]))
-    packed = pack(kept)
-    header = packed[: len(packed) - 10 * len(kept)]
+def test_a_slate_packed_by_an_earlier_release_is_read(version, ids):
+    """Versions 1 and 2 have one byte per pick for origins and reasons. Records of them may still be queued."""
+    original = slate(post_ids=np.array([1, 2, 3]))
+    packed = pack(original)
+    header = packed[: len(packed) - 10 * len(original)]
     columns = [
-        kept.post_ids.astype(ids),
-        kept.scores.astype("<f2"),
-        kept.origins.astype("u1"),
-        kept.reasons.astype("u1"),
+        original.post_ids.astype(ids),
+        original.scores.astype("<f2"),
+        original.origins.astype("u1"),
+        original.reasons.astype("u1"),
     ]
-    assert_same(unpack(bytes([version]) + header[1:] + b"".join(column.tobytes() for column in columns)), kept)
+    assert_same(unpack(bytes([version]) + header[1:] + b"".join(column.tobytes() for column in columns)), original)
 
 
 @given(st.binary(max_size=300))
-def test_bytes_that_are_no_slate_are_named_so(noise):
-    """Any bytes at all give a slate or `SlateFormatError`, and nothing else."""
+def test_bytes_that_are_not_a_slate_raise_slate_format_error(noise):
+    """For any bytes: the result is a slate or `SlateFormatError`, never another error."""
     try:
         unpack(noise)
     except SlateFormatError:
@@ -302,64 +302,64 @@ def test_bytes_that_are_no_slate_are_named_so(noise):
 
 
 @given(slates(), st.data())
-def test_a_cut_slate_is_no_slate(kept, data):
-    packed = pack(kept)
+def test_a_truncated_slate_raises_slate_format_error(original, data):
+    packed = pack(original)
     with pytest.raises(SlateFormatError):
         unpack(packed[: data.draw(st.integers(0, len(packed) - 1))])
 
 
-@pytest.mark.parametrize(("first_id", "most"), [(1, 1152), (2**40, 1536)])
-def test_a_hundred_posts_take_at_most_a_kilobyte_and_a_half(first_id, most):
+@pytest.mark.parametrize(("first_id", "max_bytes"), [(1, 1152), (2**40, 1536)])
+def test_a_sealed_slate_of_a_hundred_posts_stays_within_its_size(first_id, max_bytes):
     ids = np.arange(first_id, first_id + 100)
-    packed = pack(replace(slate(100, engine="wasm_simd", variant="wasm_conservative"), missing_post_ids=ids))
-    assert len(SEAL.seal(packed, "slate:7:discovery")) <= most
+    packed = pack(replace(slate(100, engine="wasm_simd", variant="wasm_conservative"), post_ids=ids))
+    assert len(SEAL.seal(packed, "slate:7:discovery")) <= max_bytes
 
 
-# what only Redis can show
+# Redis only
 
 
-def test_a_hundred_posts_take_at_most_a_kilobyte_and_a_half_of_redis(client):
-    """By Redis's own measure: with the key, the epoch and what the allocator rounds up to."""
-    kept = replace(slate(100, variant="wasm_conservative"), missing_post_ids=np.arange(1, 101))
-    RedisSlates(client, SEAL, ttl_seconds=KEEP_SECONDS).put(1_000_000, "discovery", kept, b"")
+def test_a_slate_of_a_hundred_posts_takes_at_most_1536_bytes_of_redis(client):
+    """As measured by Redis: with the key, the epoch and the allocator's rounding."""
+    packed_slate = replace(slate(100, variant="wasm_conservative"), post_ids=np.arange(1, 101))
+    RedisSlates(client, SEAL, ttl_seconds=TTL_SECONDS).put(1_000_000, "discovery", packed_slate, b"")
     assert client.memory_usage(slates_key(1_000_000)) <= 1536
 
 
 @pytest.mark.parametrize("noise", [b"\xff" * 99, b"short", pack(slate())[:-1], b"\x09" + pack(slate())[1:]])
 def test_corrupt_bytes_are_a_miss(client, noise):
-    """So is the format of another release."""
+    """The format of another release is a miss, too."""
     client.hset(slates_key(7), "discovery", noise)
-    assert RedisSlates(client, SEAL, ttl_seconds=KEEP_SECONDS).get(7, "discovery") is None
+    assert RedisSlates(client, SEAL, ttl_seconds=TTL_SECONDS).get(7, "discovery") is None
 
 
 def test_a_key_of_another_type_is_a_miss(client):
     client.set(slates_key(7), "something else")
-    cache = RedisSlates(client, SEAL, ttl_seconds=KEEP_SECONDS)
+    cache = RedisSlates(client, SEAL, ttl_seconds=TTL_SECONDS)
     cache.put(7, "discovery", slate(), b"")
     assert cache.get(7, "discovery") is None
 
 
 def test_every_slate_has_a_time_to_live(client):
-    """Nothing may stay in a cache for ever."""
-    RedisSlates(client, SEAL, ttl_seconds=KEEP_SECONDS).put(7, "discovery", slate(), b"")
-    assert 0 < client.ttl(slates_key(7)) <= KEEP_SECONDS
+    """No entry may stay in a cache forever."""
+    RedisSlates(client, SEAL, ttl_seconds=TTL_SECONDS).put(7, "discovery", slate(), b"")
+    assert 0 < client.ttl(slates_key(7)) <= TTL_SECONDS
 
 
-def test_a_cache_that_cannot_be_reached_is_a_miss_and_no_error(unreachable_cache):
+def test_an_unreachable_cache_is_a_miss_and_no_error(unreachable_cache):
     unreachable_cache.put(7, "discovery", slate(), b"")
     unreachable_cache.purge([7])
     unreachable_cache.purge_all()
     unreachable_cache.retire([7])
     unreachable_cache.release(7, "discovery")
     assert [unreachable_cache.get(7, "discovery"), unreachable_cache.get_last_good(7, "discovery")] == [None, None]
-    assert unreachable_cache.look_up(7, ("discovery",)) == ([None], unreachable_cache.epoch(7))
-    assert not unreachable_cache.claim(7, "discovery", seconds=9), "nobody makes a slate that cannot be kept"
+    assert unreachable_cache.get_many_with_epoch(7, ("discovery",)) == ([None], unreachable_cache.epoch(7))
+    assert not unreachable_cache.claim(7, "discovery", seconds=9), "no slate is rebuilt that cannot be cached"
     with pytest.raises(StoreError, match="ConnectionError"):
-        unreachable_cache.sweep(1000, most=4)
+        unreachable_cache.sweep(1000, max_entries=4)
 
 
-def test_what_lies_in_redis_is_sealed_and_opens_for_its_member_only(client):
-    cache = RedisSlates(client, SEAL, ttl_seconds=KEEP_SECONDS)
+def test_slates_in_redis_are_sealed_and_open_for_their_member_only(client):
+    cache = RedisSlates(client, SEAL, ttl_seconds=TTL_SECONDS)
     cache.put(7, "discovery", slate(engine="readable"), b"")
     sealed = client.hget(slates_key(7), "discovery")
     assert b"readable" not in sealed
@@ -367,9 +367,9 @@ def test_what_lies_in_redis_is_sealed_and_opens_for_its_member_only(client):
     assert cache.get(8, "discovery") is None
 
 
-def test_keys_rotate(client):
-    """The older key still opens; a key that is gone costs a miss."""
+def test_a_slate_sealed_with_an_older_key_opens_until_the_key_is_removed(client):
+    """After that it is a miss."""
     new, old = "n" * 32, "o" * 32
-    RedisSlates(client, Seal([old]), ttl_seconds=KEEP_SECONDS).put(7, "discovery", slate(), b"")
-    assert RedisSlates(client, Seal([new, old]), ttl_seconds=KEEP_SECONDS).get(7, "discovery") is not None
-    assert RedisSlates(client, Seal([new]), ttl_seconds=KEEP_SECONDS).get(7, "discovery") is None
+    RedisSlates(client, Seal([old]), ttl_seconds=TTL_SECONDS).put(7, "discovery", slate(), b"")
+    assert RedisSlates(client, Seal([new, old]), ttl_seconds=TTL_SECONDS).get(7, "discovery") is not None
+    assert RedisSlates(client, Seal([new]), ttl_seconds=TTL_SECONDS).get(7, "discovery") is None

@@ -1,4 +1,4 @@
-"""The law of `stages.Source`, held by every source: a new one joins by its name in the list."""
+"""The contract of `stages.Source`, for every source. Add a new source to the list."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -26,13 +26,13 @@ from recommendations.stores.resident_catalogue import (
 )
 from recommendations.stores.resident_vectors import ResidentVectors, index_filter_mask
 from recommendations.stores.vocabulary import Vocabularies
-from tests.feed_parts import feed_parts
-from tests.strategies import DIMENSION, POSTS, REGION, candidates, picked, queries, read_only
+from tests.feed_parts import feed_components
+from tests.strategies import DIMENSION, POSTS, REGION, candidates, drawn_bytes, queries, read_only
 
 
 @dataclass(frozen=True)
 class World:
-    """Where sources look for posts: a catalogue, and an engine with the vectors of some of them."""
+    """A catalogue of posts, and an engine with the vectors of some of them."""
 
     catalogue: ResidentCatalogue
     engine: PlainEngine
@@ -40,13 +40,13 @@ class World:
 
 @dataclass(frozen=True)
 class Case:
-    """A source: how it is made, and how many posts it may bring at most."""
+    """A source: its constructor and its maximum number of posts."""
 
     kind: type
-    make: Callable[[World], Any]
+    build: Callable[[World], Any]
     limit: Callable[[Query], int]
-    heeds_mask: bool = True
-    """Whether it brings rows of the mask only. If not, it brings what the viewer may be shown as far as it can tell."""
+    respects_mask: bool = True
+    """Whether all posts are in the mask. If not, they only pass the `IndexFilter` of the query."""
 
 
 SOURCES = (
@@ -59,7 +59,7 @@ SOURCES = (
         VectorIndexSource,
         lambda world: VectorIndexSource(ResidentVectors(world.engine, world.catalogue)),
         lambda query: query.policy.nearest_candidates,
-        heeds_mask=False,  # The index knows posts that are not resident, and no mask over those that are.
+        respects_mask=False,  # The index has posts that are not resident, and does not use the mask over resident rows.
     ),
     Case(Nearest, lambda world: Nearest(world.engine, world.catalogue), lambda query: query.policy.nearest_candidates),
     Case(Topics, lambda world: Topics(world.catalogue), lambda query: query.policy.topic_candidates),
@@ -67,8 +67,8 @@ SOURCES = (
 )
 every_source = pytest.mark.parametrize("case", SOURCES, ids=lambda case: case.kind.__name__)
 FEW = settings(max_examples=20)
-"""For what hardly depends on the example."""
-NOTHING = Policy(
+"""For properties that hardly depend on the example."""
+NO_CANDIDATES = Policy(
     nearest_candidates=0,
     followed_candidates=0,
     trending_candidates=0,
@@ -78,8 +78,8 @@ NOTHING = Policy(
 )
 
 
-class Shelf(ResidentCatalogue):
-    """A resident catalogue that was handed its posts instead of reading them from a database."""
+class FixedCatalogue(ResidentCatalogue):
+    """A resident catalogue that is constructed with its posts instead of reading them from a database."""
 
     def __init__(self, columns, regions):
         super().__init__(spaces=(), vocabularies=Vocabularies(), max_posts=len(columns.posts), refresh_seconds=1)
@@ -88,35 +88,35 @@ class Shelf(ResidentCatalogue):
 
 @st.composite
 def worlds(draw):
-    """Draw a catalogue with any posts, some slots empty, some posts liked, served, or popular in a region."""
+    """Draw a catalogue with any posts: some rows empty, some posts liked, served, or trending in a region."""
     n = draw(st.sampled_from([1, 20]))
     posts, rng = draw(candidates(n, n)), np.random.default_rng(draw(st.integers(0, 2**32)))
     is_empty, is_public = rng.random(n) < 0.2, rng.random(n) < 0.8
     posts = replace(
         posts,
-        missing_post_ids=np.where(is_empty, 0, posts.post_ids),
+        post_ids=np.where(is_empty, 0, posts.post_ids),
         rows=np.arange(n, dtype=np.int32),
         is_removed=is_empty,
         visibility=np.where(is_public, np.int8(Visibility.PUBLIC), posts.visibility),
-        account_status=np.where(is_public, np.int8(AccountStatus.OPEN), posts.standing),
+        account_status=np.where(is_public, np.int8(AccountStatus.OPEN), posts.account_status),
         sensitivity=np.where(is_public, np.int8(Sensitivity.SAFE), posts.sensitivity),
     )
     heat = np.where(rng.random(n) < 0.5, rng.normal(size=n).round(1), -np.inf)
     counts = PostCounts(heat, rng.integers(0, 9, n).astype(np.float32), rng.integers(0, 200, n).astype(np.float32))
-    popular = {int(post): float(rng.random()) for post in rng.choice(POSTS, 20, replace=False)}
+    regional = {int(post): float(rng.random()) for post in rng.choice(POSTS, 20, replace=False)}
     engine = PlainEngine(DIMENSION)
     rows = np.flatnonzero(~is_empty & (rng.random(n) < 0.8)).astype(np.int32)
     engine.put(rows, posts.post_ids[rows], rng.normal(size=(len(rows), DIMENSION)).astype(np.float32))
     columns = CatalogueState(read_only(posts), RowOrders(posts), counts)
-    return World(Shelf(columns, {REGION: RegionTrends.merge(popular, {})}), engine)
+    return World(FixedCatalogue(columns, {REGION: RegionTrends.merge(regional, {})}), engine)
 
 
 @st.composite
 def masks(draw, world):
-    """Draw which rows are eligible. The mask is shorter than the catalogue where posts came meanwhile."""
-    posts = world.catalogue.everything()
+    """Draw an eligibility mask. It may be shorter than the catalogue, as after posts were added."""
+    posts = world.catalogue.all_posts()
     size = draw(st.sampled_from([len(posts), len(posts) // 2]))
-    mask = (picked(draw, size) % 4 != 3) & ~posts.is_removed[:size]
+    mask = (drawn_bytes(draw, size) % 4 != 3) & ~posts.is_removed[:size]
     mask.setflags(write=False)
     return mask
 
@@ -125,49 +125,49 @@ def masks(draw, world):
 
 
 def test_every_source_of_a_feed_is_in_the_list():
-    assert {type(source) for source in feed_parts("sources")} - {case.kind for case in SOURCES} == set()
+    assert {type(source) for source in feed_components("sources")} - {case.kind for case in SOURCES} == set()
 
 
 @every_source
 @given(world=worlds(), query=queries(), data=st.data())
-def test_a_source_brings_posts_that_may_be_shown_each_once_and_no_more_than_its_limit(case, world, query, data):
+def test_a_source_returns_distinct_eligible_posts_up_to_its_limit(case, world, query, data):
     """
-    For any catalogue, viewer, limits and mask; and the same for the same, from another one of its kind too.
+    For any catalogue, viewer, limits and mask. Equal inputs give equal results, also from another instance.
 
-    Neither mask, catalogue nor query are written to (they are read-only here).
+    The source does not write to mask, catalogue or query (they are read-only here).
     """
     mask = data.draw(masks(world))
-    found = case.make(world)(query, mask)
-    assert found.dtype == np.int64 and found.ndim == 1
-    assert len(set(found.tolist())) == len(found) <= case.limit(query)
-    posts = world.catalogue.everything()
-    allowed = np.flatnonzero(mask if case.heeds_mask else index_filter_mask(posts, IndexFilter.for_query(query)))
-    assert set(found.tolist()) <= set(posts.post_ids[allowed].tolist()) - {0}
-    np.testing.assert_array_equal(case.make(world)(query, mask), found)
+    post_ids = case.build(world)(query, mask)
+    assert post_ids.dtype == np.int64 and post_ids.ndim == 1
+    assert len(set(post_ids.tolist())) == len(post_ids) <= case.limit(query)
+    posts = world.catalogue.all_posts()
+    allowed = np.flatnonzero(mask if case.respects_mask else index_filter_mask(posts, IndexFilter.for_query(query)))
+    assert set(post_ids.tolist()) <= set(posts.post_ids[allowed].tolist()) - {0}
+    np.testing.assert_array_equal(case.build(world)(query, mask), post_ids)
 
 
 @every_source
 @FEW
 @given(world=worlds(), query=queries())
-def test_a_limit_of_none_brings_none(case, world, query):
-    posts = world.catalogue.everything()
-    found = case.make(world)(replace(query, policy=NOTHING, size=0), ~posts.is_removed)
-    assert found.dtype == np.int64 and found.shape == (0,)
+def test_a_limit_of_zero_returns_no_posts(case, world, query):
+    posts = world.catalogue.all_posts()
+    post_ids = case.build(world)(replace(query, policy=NO_CANDIDATES, size=0), ~posts.is_removed)
+    assert post_ids.dtype == np.int64 and post_ids.shape == (0,)
 
 
 @every_source
 @FEW
 @given(query=queries())
-def test_an_empty_catalogue_brings_nothing(case, query):
-    nothing = Candidates.unknown(np.zeros(0, np.int64), np.zeros(0, np.uint16))
-    shelf = Shelf(CatalogueState(nothing, RowOrders(nothing), PostCounts.zeros(0)), {})
-    found = case.make(World(shelf, PlainEngine(DIMENSION)))(query, np.zeros(0, np.bool_))
-    assert found.dtype == np.int64 and found.shape == (0,)
+def test_an_empty_catalogue_gives_no_posts(case, query):
+    no_posts = Candidates.unknown(np.zeros(0, np.int64), np.zeros(0, np.uint16))
+    catalogue = FixedCatalogue(CatalogueState(no_posts, RowOrders(no_posts), PostCounts.zeros(0)), {})
+    post_ids = case.build(World(catalogue, PlainEngine(DIMENSION)))(query, np.zeros(0, np.bool_))
+    assert post_ids.dtype == np.int64 and post_ids.shape == (0,)
 
 
-@pytest.mark.parametrize("case", [case for case in SOURCES if case.heeds_mask], ids=lambda case: case.kind.__name__)
+@pytest.mark.parametrize("case", [case for case in SOURCES if case.respects_mask], ids=lambda case: case.kind.__name__)
 @FEW
 @given(world=worlds(), query=queries())
-def test_where_nothing_is_eligible_nothing_is_brought(case, world, query):
-    mask = np.zeros(len(world.catalogue.everything()), np.bool_)
-    assert case.make(world)(query, mask).tolist() == []
+def test_without_eligible_posts_no_posts_are_returned(case, world, query):
+    mask = np.zeros(len(world.catalogue.all_posts()), np.bool_)
+    assert case.build(world)(query, mask).tolist() == []

@@ -1,4 +1,4 @@
-"""The law of `ports.VectorCache`, held by Redis and by its in-memory twin; and what only a real Redis can show."""
+"""The contract of `ports.VectorCache`, tested on Redis and on its in-memory twin, and tests that need a real Redis."""
 
 import numpy as np
 import pytest
@@ -8,33 +8,33 @@ from recommendations.stores.memory_vectors import MemoryVectors
 from recommendations.stores.redis_vectors import BATCH, TTL_SECONDS, RedisVectors
 
 NOW = 1_780_000_000.0
-MAKERS = {
+FACTORIES = {
     "redis": lambda request, clock: RedisVectors(request.getfixturevalue("client"), space="content", model="m"),
     "memory": lambda request, clock: MemoryVectors(clock=clock),
 }
 
 
-@pytest.fixture(params=MAKERS)
+@pytest.fixture(params=FACTORIES)
 def cache(request, clock):
-    return MAKERS[request.param](request, clock)
+    return FACTORIES[request.param](request, clock)
 
 
 def vectors(*post_ids):
-    """Return a vector for each post that has no short form in decimal."""
+    """Return for each post a vector whose numbers have no short decimal form."""
     return {post_id: np.array([post_id / 3, -1 / 7, 1e-30], np.float32) for post_id in post_ids}
 
 
-# every cache
+# All caches
 
 
-def test_vectors_come_back_bit_for_bit(cache):
-    """What is learned from them must not depend on where they came from."""
+def test_get_returns_the_vectors_bit_for_bit(cache):
+    """Learning must give the same result from the cache and from the database."""
     cache.put(vectors(1, 2), NOW)
-    found = cache.get([2, 1], NOW)
-    assert set(found) == {1, 2}
+    cached = cache.get([2, 1], NOW)
+    assert set(cached) == {1, 2}
     for post_id, vector in vectors(1, 2).items():
-        assert found[post_id].dtype == np.float32
-        np.testing.assert_array_equal(found[post_id], vector)
+        assert cached[post_id].dtype == np.float32
+        np.testing.assert_array_equal(cached[post_id], vector)
 
 
 def test_a_post_without_a_vector_is_left_out(cache):
@@ -43,34 +43,34 @@ def test_a_post_without_a_vector_is_left_out(cache):
     assert cache.get([], NOW) == {}
 
 
-def test_no_vectors_are_no_trouble(cache):
+def test_empty_arguments_are_no_error(cache):
     cache.put({}, NOW)
-    cache.forget([])
+    cache.remove([])
     assert cache.get([1], NOW) == {}
 
 
-def test_a_later_vector_takes_the_place_of_an_earlier(cache):
+def test_put_replaces_an_earlier_vector(cache):
     cache.put(vectors(1), NOW)
     cache.put({1: np.ones(3, np.float32)}, NOW)
     np.testing.assert_array_equal(cache.get([1], NOW)[1], np.ones(3))
 
 
-def test_more_vectors_than_fit_into_one_command(cache):
+def test_more_vectors_than_fit_into_one_command_are_put_got_and_removed(cache):
     many = vectors(*range(1, 2 * BATCH + 2))
     cache.put(many, NOW)
     assert set(cache.get(many, NOW)) == set(many)
-    cache.forget(list(many)[1:])
+    cache.remove(list(many)[1:])
     assert set(cache.get(many, NOW)) == {1}
 
 
-def test_removing_a_vector_leaves_the_others(cache):
+def test_removing_a_vector_keeps_the_others(cache):
     cache.put(vectors(1, 2), NOW)
-    cache.forget([1, 99])
+    cache.remove([1, 99])
     assert set(cache.get([1, 2], NOW)) == {2}
 
 
 def test_a_vector_expires_an_hour_after_it_was_put(cache, clock):
-    """Reading it does not prolong that; putting it again does."""
+    """Reading does not renew it; putting it again does."""
     cache.put(vectors(1, 2), NOW)
     clock.advance(TTL_SECONDS - 1)
     assert set(cache.get([1, 2], NOW + TTL_SECONDS - 1)) == {1, 2}
@@ -79,57 +79,57 @@ def test_a_vector_expires_an_hour_after_it_was_put(cache, clock):
     assert set(cache.get([1, 2], NOW + TTL_SECONDS + 1)) == {2}
 
 
-def test_a_sweep_evicts_what_was_used_longest_ago(cache):
-    """Putting is a use, and so is reading."""
+def test_a_sweep_evicts_the_least_recently_used_vectors(cache):
+    """Putting and reading both count as uses."""
     for post_id in range(1, 6):
         cache.put(vectors(post_id), NOW + post_id)
     cache.get([1, 77], NOW + 10)
-    swept = cache.sweep(NOW + 20, most=3)
+    swept = cache.sweep(NOW + 20, max_entries=3)
     assert (swept.expired, swept.evicted, swept.entries) == (0, 2, 3) and swept.size_bytes > 0
     assert set(cache.get(range(1, 6), NOW + 20)) == {1, 4, 5}
-    assert cache.sweep(NOW + 20, most=3).evicted == 0
+    assert cache.sweep(NOW + 20, max_entries=3).evicted == 0
 
 
-def test_an_earlier_use_does_not_take_back_a_later_one(cache):
-    """The clocks of two processes differ."""
+def test_an_earlier_use_does_not_replace_a_later_one(cache):
+    """The clocks of two processes may differ."""
     cache.put(vectors(1), NOW + 10)
     cache.put(vectors(2), NOW + 5)
     cache.get([1], NOW)
-    cache.sweep(NOW + 20, most=1)
+    cache.sweep(NOW + 20, max_entries=1)
     assert set(cache.get([1, 2], NOW + 20)) == {1}
 
 
-def test_a_sweep_counts_what_has_expired(cache):
+def test_a_sweep_counts_expired_vectors(cache):
     cache.put(vectors(1, 2), NOW)
     cache.put(vectors(3), NOW + 60)
-    swept = cache.sweep(NOW + TTL_SECONDS, most=10)
+    swept = cache.sweep(NOW + TTL_SECONDS, max_entries=10)
     assert (swept.expired, swept.evicted, swept.entries) == (2, 0, 1)
 
 
-def test_an_empty_cache_has_nothing_to_sweep(cache):
-    swept = cache.sweep(NOW, most=0)
+def test_sweeping_an_empty_cache_removes_nothing(cache):
+    swept = cache.sweep(NOW, max_entries=0)
     assert (swept.expired, swept.evicted, swept.entries, swept.size_bytes) == (0, 0, 0, 0)
 
 
-# what only Redis can show
+# Redis only
 
 
-def test_vectors_of_one_model_or_space_are_not_those_of_another(client):
+def test_models_and_spaces_have_separate_vectors(client):
     RedisVectors(client, space="content", model="m").put(vectors(1), NOW)
     assert RedisVectors(client, space="content", model="other").get([1], NOW) == {}
     assert RedisVectors(client, space="pictures", model="m").get([1], NOW) == {}
 
 
 def test_every_vector_has_a_time_to_live(client):
-    """Nothing may stay in a cache for ever."""
+    """No entry may stay in a cache forever."""
     RedisVectors(client, space="content", model="m").put(vectors(1), NOW)
     assert 0 < client.ttl("recsys:vectors:content:m:1") <= TTL_SECONDS
 
 
-def test_a_cache_that_cannot_be_reached_finds_nothing_and_is_no_error(unreachable):
-    gone = RedisVectors(unreachable, space="content", model="m")
-    gone.put(vectors(1), NOW)
-    gone.remove([1])
-    assert gone.get([1], NOW) == {}
+def test_an_unreachable_cache_is_a_miss_and_no_error(unreachable):
+    cache = RedisVectors(unreachable, space="content", model="m")
+    cache.put(vectors(1), NOW)
+    cache.remove([1])
+    assert cache.get([1], NOW) == {}
     with pytest.raises(StoreError, match="ConnectionError"):
-        gone.sweep(NOW, max_entries=1)
+        cache.sweep(NOW, max_entries=1)

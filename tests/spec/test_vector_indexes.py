@@ -1,6 +1,6 @@
 """
-The laws of `ports.VectorIndex`, for every index: the scan of resident posts, qdrant-client's own memory, Qdrant's own
-engine in process, and a Qdrant server where QDRANT_URL names one.
+The contract of `ports.VectorIndex`, tested on every index: the scan of resident posts, the in-process storage of
+qdrant-client, Qdrant's own engine in process, and a Qdrant server if QDRANT_URL is set.
 """
 
 import os
@@ -31,7 +31,7 @@ INDEXES = ["plain", "wasm_simd", "qdrant-memory", "qdrant-edge", *(["qdrant"] if
 
 @pytest.fixture
 def posts(db):
-    """Six posts of three authors, each a little further from the first axis than the one before."""
+    """Six posts of three authors, each a little further from the first axis than the previous post."""
     ann, bob, cem = member("ann"), member("bob"), member("cem")
     rows = [
         post(ann, "en", language="en"),
@@ -52,24 +52,26 @@ def posts(db):
 
 @pytest.fixture(params=INDEXES)
 def index(request, posts, tmp_path):
-    words = Vocabularies()
+    vocabularies = Vocabularies()
     if request.param.startswith("qdrant"):
         client = {
             "qdrant-memory": lambda: QdrantClient(":memory:"),
             "qdrant-edge": lambda: EdgeClient(tmp_path),
             "qdrant": lambda: QdrantClient(os.environ["QDRANT_URL"]),
         }[request.param]()
-        made = QdrantVectors(client, space="content", model=f"test-{os.getpid()}", dimension=D, vocabularies=words)
-        made.create_collection()
-        made.create_collection()
-        made.put(build_points("content", "m", [row.pk for row in posts.values()]))
-        yield made
-        client.delete_collection(made.collection)
+        qdrant = QdrantVectors(
+            client, space="content", model=f"test-{os.getpid()}", dimension=D, vocabularies=vocabularies
+        )
+        qdrant.create_collection()
+        qdrant.create_collection()
+        qdrant.put(build_points("content", "m", [row.pk for row in posts.values()]))
+        yield qdrant
+        client.delete_collection(qdrant.collection)
         client.close()
         return
     engine = PlainEngine(D) if request.param == "plain" else WasmEngine(D, memory_limit_bytes=2**26)
     space = ResidentSpace("content", "m", D, (engine,))
-    catalogue = ResidentCatalogue(spaces=(space,), vocabularies=words, max_posts=100, refresh_seconds=1)
+    catalogue = ResidentCatalogue(spaces=(space,), vocabularies=vocabularies, max_posts=100, refresh_seconds=1)
     catalogue.refresh(NOW)
     yield ResidentVectors(engine, catalogue)
 
@@ -77,27 +79,27 @@ def index(request, posts, tmp_path):
 AXIS = np.eye(1, D, dtype=np.float32)
 
 
-def names(index, posts, k=6, vectors=AXIS, **wanted):
-    known = {row.pk: name for name, row in posts.items()}
-    ids, _ = index.nearest(vectors, k, IndexFilter(**wanted))
-    return [known[id] for id in ids[0].tolist() if id != UNKNOWN]
+def names(index, posts, k=6, vectors=AXIS, **filters):
+    names_by_id = {row.pk: name for name, row in posts.items()}
+    ids, _ = index.nearest(vectors, k, IndexFilter(**filters))
+    return [names_by_id[id] for id in ids[0].tolist() if id != UNKNOWN]
 
 
-def test_the_nearest_come_first_with_their_cosines(index, posts):
+def test_the_nearest_posts_come_first_with_their_cosines(index, posts):
     ids, cosines = index.nearest(AXIS, 3, IndexFilter())
     assert ids.shape == cosines.shape == (1, 3)
     assert ids[0].tolist() == [posts["en"].pk, posts["de"].pk, UNKNOWN]
     np.testing.assert_allclose(cosines[0], [1, np.cos(0.25), 0], atol=1e-6)
 
 
-def test_each_query_has_its_own_answer(index, posts):
+def test_each_query_has_its_own_result(index, posts):
     ids, _ = index.nearest(np.eye(2, D, dtype=np.float32), 1, IndexFilter())
     assert ids.tolist() == [[posts["en"].pk], [posts["de"].pk]]
 
 
-def test_private_and_removed_posts_are_never_brought(index, posts):
-    ann_and_all = np.array(sorted({row.author_id for row in posts.values()}))
-    assert names(index, posts, followed_author_ids=ann_and_all, max_sensitivity=3) == [
+def test_private_and_removed_posts_are_never_found(index, posts):
+    author_ids = np.array(sorted({row.author_id for row in posts.values()}))
+    assert names(index, posts, followed_author_ids=author_ids, max_sensitivity=3) == [
         "en",
         "de",
         "followers",
@@ -105,82 +107,84 @@ def test_private_and_removed_posts_are_never_brought(index, posts):
     ]
 
 
-def test_what_is_for_followers_is_for_them(index, posts):
+def test_posts_for_followers_are_found_by_followers(index, posts):
     bob = np.array([posts["followers"].author_id])
     assert names(index, posts, followed_author_ids=bob) == ["en", "de", "followers"]
 
 
-def test_sensitive_posts_are_for_who_takes_them(index, posts):
+def test_sensitive_posts_are_found_up_to_the_maximum_sensitivity(index, posts):
     assert names(index, posts, max_sensitivity=1) == ["en", "de", "sensitive"]
 
 
-def test_authors_can_be_left_out(index, posts):
-    assert names(index, posts, without_author_ids=np.array([posts["en"].author_id]), max_sensitivity=1) == ["sensitive"]
+def test_excluded_authors_are_not_found(index, posts):
+    assert names(index, posts, excluded_author_ids=np.array([posts["en"].author_id]), max_sensitivity=1) == [
+        "sensitive"
+    ]
 
 
-def test_a_language_is_theirs_or_unknown(index, posts):
-    words = index._words if isinstance(index, QdrantVectors) else index.catalogue.words
-    german = words.languages.intern_all(["de"])
-    assert names(index, posts, language_ids=german, max_sensitivity=1) == ["de", "sensitive"]
+def test_posts_in_other_languages_are_not_found(index, posts):
+    vocabularies = index._vocabularies if isinstance(index, QdrantVectors) else index.catalogue.vocabularies
+    language_ids = vocabularies.languages.intern_all(["de"])
+    assert names(index, posts, language_ids=language_ids, max_sensitivity=1) == ["de", "sensitive"]
 
 
-def test_an_author_has_no_more_than_their_cap(index, posts):
+def test_an_author_has_at_most_the_author_cap(index, posts):
     assert names(index, posts, author_cap=1, max_sensitivity=1) == ["en", "sensitive"]
     assert names(index, posts, author_cap=2, max_sensitivity=1) == ["en", "de", "sensitive"]
 
 
-def test_a_zero_vector_is_near_to_nothing(index, posts):
+def test_a_zero_vector_finds_nothing(index, posts):
     assert names(index, posts, vectors=np.zeros((1, D), np.float32)) == []
 
 
-def test_a_vector_that_cannot_be_used_is_refused(index):
+def test_an_invalid_vector_raises_vector_error(index):
     with pytest.raises(VectorError):
         index.nearest(np.zeros((1, D + 1), np.float32), 1, IndexFilter())
     with pytest.raises(VectorError):
         index.nearest(AXIS * np.nan, 1, IndexFilter())
 
 
-def test_no_posts_asked_for_are_none(index):
+def test_k_of_zero_finds_nothing(index):
     assert index.nearest(AXIS, 0, IndexFilter())[0].shape == (1, 0)
 
 
 @settings(max_examples=20)
 @given(data=st.data())
-def test_nothing_unwanted_is_ever_brought(index, posts, data):
+def test_no_post_that_the_filter_excludes_is_ever_found(index, posts, data):
     authors = sorted({row.author_id for row in posts.values()})
-    without = data.draw(st.lists(st.sampled_from(authors), unique=True))
+    excluded = data.draw(st.lists(st.sampled_from(authors), unique=True))
     followed = data.draw(st.lists(st.sampled_from(authors), unique=True))
     limit = data.draw(st.integers(0, 3))
-    asked = IndexFilter(
+    index_filter = IndexFilter(
         max_sensitivity=limit,
-        excluded_author_ids=np.array(sorted(without), np.int64),
+        excluded_author_ids=np.array(sorted(excluded), np.int64),
         followed_author_ids=np.array(sorted(followed), np.int64),
         author_cap=data.draw(st.integers(0, 2)),
     )
-    ids, _ = index.nearest(AXIS, 6, asked)
+    ids, _ = index.nearest(AXIS, 6, index_filter)
     rows = {row.pk: row for row in posts.values()}
     for row in (rows[id] for id in ids[0].tolist() if id != UNKNOWN):
-        assert row.author_id not in without and row.sensitivity <= limit and row.removed_at is None
+        assert row.author_id not in excluded and row.sensitivity <= limit and row.removed_at is None
         assert row.visibility == 0 or (row.visibility == 1 and row.author_id in followed)
 
 
 @pytest.mark.parametrize("index", [name for name in INDEXES if name.startswith("qdrant")], indirect=True)
-def test_qdrant_forgets_and_tells_what_it_has(index, posts):
-    shown = {name: row.pk for name, row in posts.items() if name != "removed"}
-    assert dict(index.versions()) == dict.fromkeys(shown.values(), 1)
-    assert set(index.vectors([shown["en"], 10**9])) == {shown["en"]}
-    index.drop([shown["en"]])
+def test_qdrant_drops_posts_and_lists_versions(index, posts):
+    indexed = {name: row.pk for name, row in posts.items() if name != "removed"}
+    assert dict(index.versions()) == dict.fromkeys(indexed.values(), 1)
+    assert set(index.vectors([indexed["en"], 10**9])) == {indexed["en"]}
+    index.drop([indexed["en"]])
     assert names(index, posts) == ["de"]
-    assert shown["en"] not in dict(index.versions())
-    index.put(build_points("content", "m", [shown["en"]]))
+    assert indexed["en"] not in dict(index.versions())
+    index.put(build_points("content", "m", [indexed["en"]]))
     assert names(index, posts) == ["en", "de"]
 
 
-def test_a_server_that_is_down_is_an_error_and_then_rests():
+def test_a_server_that_is_down_raises_an_error_and_is_not_called_during_the_cooldown():
     client = QdrantClient("http://127.0.0.1:9", timeout=1, check_compatibility=False)
     index = QdrantVectors(client, space="content", model="m", dimension=D, vocabularies=Vocabularies())
-    with pytest.raises(VectorIndexError, match="no answer"):
+    with pytest.raises(VectorIndexError, match="Qdrant failed: "):
         index.nearest(AXIS, 1, IndexFilter())
-    with pytest.raises(VectorIndexError, match="a moment ago"):
+    with pytest.raises(VectorIndexError, match="Qdrant failed less than 10 s ago"):
         index.nearest(AXIS, 1, IndexFilter())
     client.close()

@@ -1,4 +1,4 @@
-"""The bucket of each unit, and what it decides, against a golden file that no code of ours or the engine's computed."""
+"""Buckets and assignments against a golden file that was computed independently of this code and of the engine."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from flags.experiments.rules import ExperimentArm, RunningExperiment
 from flags.rollout import Rollout, compile_rollouts, evaluate_with_engine
 
 ROWS = json.loads((Path(__file__).parent / "golden" / "buckets.json").read_text())["buckets"]
-"""Seed, unit id and bucket (0 to 9,999) of each."""
+"""Rows of seed, unit id and bucket (0 to 9,999)."""
 
 
 def flag(key, *, percentage=100.0, variants=()):
@@ -29,13 +29,13 @@ def value(unit, rollout, *experiments):
 
 @pytest.mark.parametrize(("seed", "unit", "bucket"), ROWS)
 def test_a_rollout_reaches_a_unit_exactly_at_its_bucket(seed, unit, bucket):
-    """The flag's key is the seed, and one bucket is a hundredth of a percent."""
+    """The flag's key is the seed. One bucket is 0.01 %."""
     assert value(unit, flag(seed, percentage=(bucket - 0.5) / 100)) == "default"
     assert value(unit, flag(seed, percentage=(bucket + 0.5) / 100)) == "on"
 
 
 @pytest.mark.parametrize(("seed", "unit", "bucket"), ROWS)
-def test_variants_of_a_flag_divide_the_buckets_in_their_order(seed, unit, bucket):
+def test_variants_of_a_flag_divide_the_buckets_in_order(seed, unit, bucket):
     for edge, served in ((bucket - 0.5, "second"), (bucket + 0.5, "first")):
         share = edge / 10_000
         variants = (ExperimentArm("1", share, "first"), ExperimentArm("2", 1 - share, "second"))
@@ -51,16 +51,16 @@ def test_arms_of_an_experiment_divide_the_buckets_of_its_own_seed(seed, unit, bu
 
 
 @pytest.mark.parametrize(("seed", "unit", "bucket"), [row for row in ROWS if row[0].startswith("holdout:")])
-def test_a_holdout_keeps_out_the_lowest_buckets_of_its_seed(seed, unit, bucket):
-    held = {"holdout": seed.removeprefix("holdout:")}
-    assert value(unit, flag("f"), running("f", holdout_share=(bucket + 0.5) / 10_000, **held)) == "default"
-    assert value(unit, flag("f"), running("f", holdout_share=(bucket - 0.5) / 10_000, **held)) in ("a", "b")
+def test_a_holdout_takes_the_lowest_buckets_of_its_seed(seed, unit, bucket):
+    holdout = {"holdout": seed.removeprefix("holdout:")}
+    assert value(unit, flag("f"), running("f", holdout_share=(bucket + 0.5) / 10_000, **holdout)) == "default"
+    assert value(unit, flag("f"), running("f", holdout_share=(bucket - 0.5) / 10_000, **holdout)) in ("a", "b")
 
 
 @pytest.mark.parametrize(("seed", "unit", "bucket"), [row for row in ROWS if row[0].startswith("group:")])
-def test_a_group_gives_an_experiment_the_buckets_of_its_slot(seed, unit, bucket):
-    """A unit outside of the slot goes on to the rollout."""
+def test_an_experiment_in_a_group_takes_the_buckets_of_its_slot(seed, unit, bucket):
+    """A unit outside of the slot falls through to the rollout."""
     below, above = (bucket - 0.5) / 10_000, (bucket + 0.5) / 10_000
     for slot, is_in in (((below, above), True), ((0.0, below), False), ((above, 1.0), False)):
-        found = value(unit, flag("f"), running("f", group=seed.removeprefix("group:"), slot=slot))
-        assert (found in ("a", "b")) is is_in
+        served = value(unit, flag("f"), running("f", group=seed.removeprefix("group:"), slot=slot))
+        assert (served in ("a", "b")) is is_in

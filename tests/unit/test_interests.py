@@ -1,31 +1,25 @@
-"""Interests: decayed sums that may be added to one act at a time, at a cost that history does not change."""
+"""Interests: decayed sums that are updated one interaction at a time, at a cost independent of the history."""
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from recommendations.contracts import Policy
-from recommendations.services.learning.interests import (
-    HALF_LIFE_SECONDS,
-    JOIN_COSINE,
-    MAX_INTERESTS,
-    InterestSums,
-    decay_factor,
-    unit_vectors,
-)
+from recommendations.services.learning.interests import InterestSums, unit_vectors
 
 WEIGHTS = Policy().interaction_weights
 AXES = np.eye(16, dtype=np.float32)
 START = 1_780_000_000.0
+HALF_LIFE_SECONDS = 56 * 86_400
 
 
-def learn_in_runs(acts, parts=1):
-    """Add (vector, weight, moment) acts in *parts* runs, stored as float32 between them as the database does."""
-    sums = InterestSums.empty(16, acts[0][2])
-    for part in np.array_split(np.arange(len(acts)), parts):
+def learn_in_runs(interactions, parts=1):
+    """Add (vector, weight, moment) interactions in *parts* runs, with float32 between them as in the database."""
+    sums = InterestSums.empty(16, interactions[0][2])
+    for part in np.array_split(np.arange(len(interactions)), parts):
         sums = InterestSums(sums.vectors.astype("<f4").copy(), sums.mass.astype("<f4").copy(), sums.moment)
         for i in part:
-            sums.add(*acts[i])
+            sums.add(*interactions[i])
     return sums
 
 
@@ -40,27 +34,27 @@ def histories(draw):
 
 
 @given(histories(), st.integers(1, 10))
-def test_learning_in_parts_gives_what_learning_at_once_gives(acts, fresh_wiring):
-    """Incremental equals rebuilt, to 1e-4."""
-    whole, pieces = learn_in_runs(acts), learn_in_runs(acts, fresh_wiring)
-    pieces.decay_to(whole.moment)
-    np.testing.assert_allclose(pieces.vectors, whole.vectors, atol=1e-4)
-    np.testing.assert_allclose(pieces.mass, whole.mass, atol=1e-4)
+def test_learning_in_parts_gives_the_same_as_learning_at_once(interactions, parts):
+    """Incremental and full learning agree to 1e-4."""
+    at_once, in_parts = learn_in_runs(interactions), learn_in_runs(interactions, parts)
+    in_parts.decay_to(at_once.moment)
+    np.testing.assert_allclose(in_parts.vectors, at_once.vectors, atol=1e-4)
+    np.testing.assert_allclose(in_parts.mass, at_once.mass, atol=1e-4)
 
 
 @given(histories())
-def test_there_are_never_more_interests_than_the_limit(acts):
-    """So an act costs the same after fifty thousand as after five."""
-    sums = learn_in_runs(acts)
-    assert 1 <= len(sums.mass) <= MAX_INTERESTS
+def test_there_are_never_more_interests_than_the_limit(interactions):
+    """So an interaction costs the same after fifty thousand as after five."""
+    sums = learn_in_runs(interactions)
+    assert 1 <= len(sums.mass) <= 6
     assert sums.vectors.shape == (len(sums.mass), 16)
 
 
 @given(histories())
-def test_no_weight_is_lost_or_invented(acts):
-    """Joining and merging move mass, and what is left is each weight times its own decay."""
-    sums = learn_in_runs(acts)
-    expected = sum(weight * decay_factor(sums.moment - moment) for _, weight, moment in acts)
+def test_the_total_weight_is_preserved(interactions):
+    """Joining and merging move mass. The total is the sum of the weights, each with its own decay."""
+    sums = learn_in_runs(interactions)
+    expected = sum(weight * 0.5 ** ((sums.moment - moment) / HALF_LIFE_SECONDS) for _, weight, moment in interactions)
     assert np.isclose(float(sums.mass.sum()), expected, rtol=1e-4)
 
 
@@ -71,31 +65,31 @@ def test_a_sum_halves_with_every_half_life():
     np.testing.assert_allclose(sums.vectors[0], AXES[0] / 2)
 
 
-def test_a_late_act_counts_as_if_it_had_come_in_time():
-    """Out of order gives what in order gives, as long as the acts belong to the same interest."""
-    acts = [(AXES[0], 1.0, START), (AXES[0], 2.0, START + HALF_LIFE_SECONDS)]
-    early, late = learn_in_runs(acts), learn_in_runs(acts[::-1])
+def test_a_late_interaction_counts_as_if_it_had_arrived_in_time():
+    """The order does not matter if the interactions belong to the same interest."""
+    interactions = [(AXES[0], 1.0, START), (AXES[0], 2.0, START + HALF_LIFE_SECONDS)]
+    early, late = learn_in_runs(interactions), learn_in_runs(interactions[::-1])
     np.testing.assert_allclose(early.vectors, late.vectors, rtol=1e-5)
     np.testing.assert_allclose(early.mass, [2.5])
     assert early.moment == late.moment == START + HALF_LIFE_SECONDS
 
 
-def test_likeness_decides_between_joining_and_opening():
-    near = unit_vectors((AXES[0] + AXES[1] / 2)[None])[0]
-    assert near @ AXES[0] > JOIN_COSINE
-    sums = learn_in_runs([(AXES[0], 1.0, START), (near, 1.0, START), (AXES[5], 1.0, START)])
-    assert len(sums.mass) == 2
+def test_similarity_decides_between_joining_and_opening_an_interest():
+    """An interaction joins an interest from a cosine of 0.55 on."""
+    for cosine, interests in ((0.54, 2), (0.56, 1), (-0.9, 2)):
+        vector = np.float32(cosine) * AXES[0] + np.float32((1 - cosine**2) ** 0.5) * AXES[1]
+        assert len(learn_in_runs([(AXES[0], 1.0, START), (vector, 1.0, START)]).mass) == interests
 
 
-def test_the_two_most_alike_are_merged_when_there_is_no_room():
+def test_the_two_most_similar_interests_are_merged_at_the_limit():
     half = unit_vectors((AXES[0] + 1.8 * AXES[1])[None])[0]
-    acts = [(axis, 1.0, START) for axis in AXES[[0, *range(2, 2 + MAX_INTERESTS - 1)]]]
-    sums = learn_in_runs([*acts, (half, 1.0, START)])
-    assert len(sums.mass) == MAX_INTERESTS
+    interactions = [(axis, 1.0, START) for axis in AXES[[0, 2, 3, 4, 5, 6]]]
+    sums = learn_in_runs([*interactions, (half, 1.0, START)])
+    assert len(sums.mass) == 6
     assert sums.mass.tolist().count(2.0) == 1
     np.testing.assert_allclose(sums.vectors[sums.mass.argmax()], AXES[0] + half, atol=1e-6)
 
 
-def test_every_kind_of_act_has_a_weight_that_is_not_zero():
+def test_every_kind_of_interaction_has_a_nonzero_weight():
     assert all(WEIGHTS.values())
     assert {kind for kind, weight in WEIGHTS.items() if weight < 0} == {"hide", "not_interested", "report"}

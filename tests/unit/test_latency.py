@@ -18,7 +18,7 @@ seconds = st.lists(st.floats(1e-6, 1e4), min_size=1, max_size=200)
 def test_a_percentile_is_within_its_error_of_the_true_one(values, q):
     buckets = Counter(map(latency.latency_bucket, values))
     true = np.quantile(values, q, method="lower")
-    assert latency.quantile(buckets, q) == pytest.approx(true, rel=latency.RELATIVE_ERROR * 1.001)
+    assert latency.quantile(buckets, q) == pytest.approx(true, rel=0.02002)
 
 
 @given(seconds, seconds)
@@ -34,9 +34,7 @@ def test_a_window_holds_what_is_in_it():
         timings.observe("feed", took, moment)
     counts = {name: timings.summarize(window, 3599.0)["feed"].count for name, window in WINDOWS.items()}
     assert counts == {"1 min": 1, "5 min": 1, "1 h": 3}
-    assert timings.summarize(WINDOWS["1 min"], 3599.0)["feed"].p99 == pytest.approx(
-        1.0, rel=latency.RELATIVE_ERROR * 1.001
-    )
+    assert timings.summarize(WINDOWS["1 min"], 3599.0)["feed"].p99 == pytest.approx(1.0, rel=0.02002)
     assert timings.summarize(timedelta(minutes=1), 9000.0) == {}
     timings.observe("feed", 1.0, 9000.0)
     assert len(timings._periods) == 1, "what no window holds takes no memory"

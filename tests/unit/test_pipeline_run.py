@@ -1,6 +1,7 @@
-"""The road: whatever the sources bring and whenever the catalogue changes, the filters have the last word."""
+"""The pipeline: the filters decide last, and the failure of a component has only its documented cost."""
 
 import threading
+import time
 from dataclasses import replace
 from uuid import UUID
 
@@ -25,12 +26,12 @@ QUERY = Query(
 
 
 class FakeCatalogue:
-    """Posts 1 to 6 at rows 0 to 5; those of *removed* are removed."""
+    """Posts 1 to 6 at rows 0 to 5. The posts with the ids *removed* are removed."""
 
     def __init__(self, *removed):
         posts = Candidates.unknown(np.arange(1, 7), np.zeros(6, np.uint16))
-        gone = np.isin(posts.post_ids, removed)
-        self.posts = replace(posts, rows=np.arange(6, dtype=np.int32), is_removed=gone)
+        is_removed = np.isin(posts.post_ids, removed)
+        self.posts = replace(posts, rows=np.arange(6, dtype=np.int32), is_removed=is_removed)
 
     def all_posts(self):
         return self.posts
@@ -40,77 +41,77 @@ class FakeCatalogue:
 
 
 class FakeSource:
-    """A source of these posts, whether they are eligible or not; *then* is what happens meanwhile."""
+    """A source that calls *action* and returns these posts, whether they are eligible or not."""
 
-    def __init__(self, *post_ids, then=lambda: None, origin=Origin.FRESH):
-        self.post_ids, self.then, self.origin = np.array(post_ids, np.int64), then, origin
+    def __init__(self, *post_ids, action=lambda: None, origin=Origin.FRESH):
+        self.post_ids, self.action, self.origin = np.array(post_ids, np.int64), action, origin
 
     def __call__(self, query, eligible):
-        self.then()
+        self.action()
         return self.post_ids
 
 
 @mandatory_filter
-def constant_scorer(query, candidates):
+def not_removed(query, candidates):
     return ~candidates.is_removed
 
 
 @mandatory_filter
-def even_scorer(query, candidates):
+def has_even_id(query, candidates):
     return candidates.post_ids % 2 == 0
 
 
-def collect(catalogue, *sources, filters=(constant_scorer, even_scorer), hydrators=(), rerankers=()):
+def collect(catalogue, *sources, filters=(not_removed, has_even_id), hydrators=(), rerankers=()):
     trace = Trace()
     pipeline = Pipeline(catalogue, sources, filters, (), rerankers, None, hydrators)
     return run_pipeline(pipeline, QUERY, trace).candidates.post_ids.tolist(), trace
 
 
-def notes(trace, stage):
-    return [(note.component, note.kept, note.dropped) for note in trace.timings if note.stage == stage]
+def counts(trace, stage):
+    return [(timing.component, timing.remaining, timing.dropped) for timing in trace.timings if timing.stage == stage]
 
 
-def test_what_is_eligible_passes_and_every_filter_says_so():
-    shown, trace = collect(FakeCatalogue(), FakeSource(2, 6), FakeSource(4, 6))
-    assert shown == [2, 4, 6]
-    assert notes(trace, "eligible") == [("stands", 6, 0), ("likes_even", 3, 3)]
-    assert notes(trace, "filter") == [("stands", 3, 0), ("likes_even", 3, 0)]
+def test_eligible_posts_pass_and_every_filter_is_in_the_trace():
+    slate, trace = collect(FakeCatalogue(), FakeSource(2, 6), FakeSource(4, 6))
+    assert slate == [2, 4, 6]
+    assert counts(trace, "eligible") == [("not_removed", 6, 0), ("has_even_id", 3, 3)]
+    assert counts(trace, "filter") == [("not_removed", 3, 0), ("has_even_id", 3, 0)]
 
 
-def test_a_source_that_brings_what_it_must_not_shows_none_of_it():
-    shown, trace = collect(FakeCatalogue(4), FakeSource(1, 2, 4, 6))
-    assert shown == [2, 6]
-    assert notes(trace, "filter") == [("stands", 3, 1), ("likes_even", 2, 1)]
+def test_posts_that_are_not_eligible_are_dropped_after_a_wrong_source():
+    slate, trace = collect(FakeCatalogue(4), FakeSource(1, 2, 4, 6))
+    assert slate == [2, 6]
+    assert counts(trace, "filter") == [("not_removed", 3, 1), ("has_even_id", 2, 1)]
 
 
-def test_what_is_removed_while_the_sources_run_is_filtered_on_the_facts_of_then():
+def test_a_post_that_is_removed_while_the_sources_run_is_dropped():
     catalogue = FakeCatalogue()
 
-    def removed():
+    def remove_post():
         catalogue.posts = FakeCatalogue(2).posts
 
-    shown, trace = collect(catalogue, FakeSource(2, 4, then=removed))
-    assert shown == [4]
-    assert notes(trace, "filter") == [("stands", 1, 1), ("likes_even", 1, 0)]
+    slate, trace = collect(catalogue, FakeSource(2, 4, action=remove_post))
+    assert slate == [4]
+    assert counts(trace, "filter") == [("not_removed", 1, 1), ("has_even_id", 1, 0)]
 
 
-def test_what_a_hydrator_tells_is_filtered():
-    class Removes:
-        name = "removes"
+def test_the_filters_run_on_the_facts_of_hydrators():
+    class RemovingHydrator:
+        name = "removing"
 
         def __call__(self, query, candidates):
             return replace(candidates, is_removed=candidates.post_ids == 4)
 
-    assert collect(FakeCatalogue(), FakeSource(2, 4), hydrators=(Removes(),))[0] == [2]
+    assert collect(FakeCatalogue(), FakeSource(2, 4), hydrators=(RemovingHydrator(),))[0] == [2]
 
 
-def test_a_filter_that_fails_loses_the_slate():
+def test_a_filter_that_fails_raises_a_filter_error():
     @mandatory_filter
-    def breaks(query, candidates):
-        raise RuntimeError("no answer today")
+    def broken(query, candidates):
+        raise RuntimeError("a bug in a filter")
 
-    with pytest.raises(FilterError, match="filter breaks failed"):
-        collect(FakeCatalogue(), FakeSource(2), filters=(constant_scorer, breaks))
+    with pytest.raises(FilterError, match="Filter broken failed"):
+        collect(FakeCatalogue(), FakeSource(2), filters=(not_removed, broken))
 
 
 @pytest.mark.parametrize(
@@ -124,51 +125,56 @@ def test_a_filter_that_fails_loses_the_slate():
         [True] * 6,
         None,
     ],
-    ids=["yes", "a NumPy yes", "one for all", "a column", "numbers", "a list", "nothing"],
+    ids=["True", "a NumPy True", "one value", "a column", "numbers", "a list", "None"],
 )
-def test_a_filter_that_returns_no_mask_loses_the_slate(answer):
-    """An answer that NumPy would stretch over all candidates, or convert, shows nothing unchecked."""
-    stretches = Filter("stretches", lambda query, candidates: answer)
-    with pytest.raises(FilterError, match="filter stretches failed"):
-        collect(FakeCatalogue(), FakeSource(2), filters=(constant_scorer, stretches))
+def test_a_filter_that_returns_no_mask_raises_a_filter_error(answer):
+    """Also for an answer that NumPy would broadcast to all candidates, or convert."""
+    broken = Filter("broken", lambda query, candidates: answer)
+    with pytest.raises(FilterError, match="Filter broken failed"):
+        collect(FakeCatalogue(), FakeSource(2), filters=(not_removed, broken))
 
 
-def test_nothing_brought_is_no_trouble():
+def test_sources_without_posts_give_an_empty_slate():
     assert collect(FakeCatalogue(), FakeSource())[0] == []
     assert collect(FakeCatalogue())[0] == []
 
 
-def test_other_sources_are_asked_while_the_nearest_are_sought():
-    met = threading.Barrier(2)
-    where = []
+def test_other_sources_run_while_the_nearest_source_runs():
+    barrier = threading.Barrier(2)
+    thread_names = []
 
-    def meet():
-        where.append(threading.current_thread().name)
-        met.wait(20)
+    def wait_for_other():
+        thread_names.append(threading.current_thread().name)
+        barrier.wait(20)
 
-    nearest, fresh = FakeSource(2, then=meet, origin=Origin.NEAREST), FakeSource(4, 2, then=meet)
-    shown, trace = collect(FakeCatalogue(), fresh, nearest, FakeSource(6, origin=Origin.TRENDING))
-    assert shown == [2, 4, 6]
-    assert notes(trace, "source") == [("fresh", 2, 0), ("nearest", 1, 0), ("trending", 1, 0)], "told in their order"
-    assert len(set(where)) == 2
+    nearest, fresh = (
+        FakeSource(2, action=wait_for_other, origin=Origin.NEAREST),
+        FakeSource(4, 2, action=wait_for_other),
+    )
+    slate, trace = collect(FakeCatalogue(), fresh, nearest, FakeSource(6, origin=Origin.TRENDING))
+    assert slate == [2, 4, 6]
+    assert counts(trace, "source") == [("fresh", 2, 0), ("nearest", 1, 0), ("trending", 1, 0)], (
+        "in the order of the feed"
+    )
+    assert len(set(thread_names)) == 2
 
 
-class Part:
-    """A hydrator, scorer or reranker of this name that gives what *answer* makes of what it is given."""
+class FakePart:
+    """A hydrator, scorer or reranker with this name that returns *answer* of its argument."""
 
     def __init__(self, name, answer):
         self.name, self.answer = name, answer
 
-    def __call__(self, query, given):
-        return self.answer(given)
+    def __call__(self, query, posts):
+        return self.answer(posts)
 
 
 def failed(trace):
-    return [(note.stage, note.component) for note in trace.timings if note.failed]
+    return [(timing.stage, timing.component) for timing in trace.timings if timing.failed]
 
 
-def raises(given):
-    raise RuntimeError("a bug in one part")
+def raise_error(posts):
+    raise RuntimeError("a bug in a component")
 
 
 @pytest.mark.parametrize(
@@ -176,34 +182,36 @@ def raises(given):
     [None, [2, 4], np.array([2.0, 4.0]), np.array([[2, 4]]), np.array(["2", "4"])],
     ids=["nothing", "a list", "floats", "rows", "text"],
 )
-def test_a_source_that_brings_no_ids_costs_its_posts(answer):
-    wrong = FakeSource()
-    wrong.post_ids = answer
-    shown, trace = collect(FakeCatalogue(), wrong, FakeSource(6, origin=Origin.TRENDING))
-    assert (shown, failed(trace)) == ([6], [("source", "fresh")])
+def test_a_source_that_returns_no_ids_costs_its_posts(answer):
+    broken = FakeSource()
+    broken.post_ids = answer
+    slate, trace = collect(FakeCatalogue(), broken, FakeSource(6, origin=Origin.TRENDING))
+    assert (slate, failed(trace)) == ([6], [("source", "fresh")])
 
 
-def test_ids_that_come_twice_or_that_nobody_knows_are_candidates_once_and_dropped():
-    """Each post is a candidate once, with every source that brought it; an unknown id is as good as a removed post."""
+def test_duplicate_ids_are_candidates_once_and_unknown_ids_are_dropped():
+    """Each post is a candidate once, with every source that returned it. An unknown id counts as a removed post."""
 
-    class Knows(FakeCatalogue):
+    class CheckingCatalogue(FakeCatalogue):
         def load_facts(self, candidates, now):
-            known = np.isin(candidates.post_ids, self.posts.post_ids)
+            is_known = np.isin(candidates.post_ids, self.posts.post_ids)
             return replace(
                 Candidates.unknown(candidates.post_ids, candidates.origins),
-                rows=np.where(known, candidates.post_ids - 1, -1).astype(np.int32),
-                is_removed=~known,
+                rows=np.where(is_known, candidates.post_ids - 1, -1).astype(np.int32),
+                is_removed=~is_known,
             )
 
-    shown, trace = collect(Knows(), FakeSource(4, 2, 4, -1, 0, 10**12), FakeSource(4, 2, origin=Origin.TRENDING))
-    assert (shown, failed(trace)) == ([2, 4], [])
+    slate, trace = collect(
+        CheckingCatalogue(), FakeSource(4, 2, 4, -1, 0, 10**12), FakeSource(4, 2, origin=Origin.TRENDING)
+    )
+    assert (slate, failed(trace)) == ([2, 4], [])
     assert trace.inputs[1].origins.tolist() == [1 << Origin.FRESH | 1 << Origin.TRENDING] * 2
 
 
 @pytest.mark.parametrize(
     "answer",
     [
-        raises,
+        raise_error,
         lambda candidates: None,
         lambda candidates: candidates.take(slice(1)),
         lambda candidates: candidates.take(np.array([1, 0])),
@@ -214,14 +222,14 @@ def test_ids_that_come_twice_or_that_nobody_knows_are_candidates_once_and_droppe
     ids=["an error", "nothing", "fewer", "another order", "a short column", "text", "other rows"],
 )
 def test_a_hydrator_that_fails_costs_its_facts(answer):
-    shown, trace = collect(FakeCatalogue(), FakeSource(2, 4), hydrators=(Part("cold", answer),))
-    assert (shown, failed(trace)) == ([2, 4], [("hydrate", "cold")])
+    slate, trace = collect(FakeCatalogue(), FakeSource(2, 4), hydrators=(FakePart("cold_facts", answer),))
+    assert (slate, failed(trace)) == ([2, 4], [("hydrate", "cold_facts")])
 
 
 @pytest.mark.parametrize(
     "answer",
     [
-        raises,
+        raise_error,
         lambda scored: None,
         lambda scored: np.array([0]),
         lambda scored: np.array([0, 0, 1]),
@@ -233,16 +241,16 @@ def test_a_hydrator_that_fails_costs_its_facts(answer):
     ids=["an error", "nothing", "fewer", "one twice", "one beyond", "from the end", "floats", "rows"],
 )
 def test_a_reranker_that_returns_no_permutation_costs_its_order(answer):
-    """It never drops a post, nor shows one twice; the next one goes on from the order before it."""
-    reversed_ = Part("reversed", lambda scored: np.arange(len(scored.scores))[::-1])
-    shown, trace = collect(FakeCatalogue(), FakeSource(2, 4, 6), rerankers=(Part("wrong", answer), reversed_))
-    assert (shown, failed(trace)) == ([6, 4, 2], [("rerank", "wrong")])
+    """It never drops or duplicates a post, and the next reranker starts from the order before it."""
+    reversed_ = FakePart("reversed", lambda scored: np.arange(len(scored.scores))[::-1])
+    slate, trace = collect(FakeCatalogue(), FakeSource(2, 4, 6), rerankers=(FakePart("wrong", answer), reversed_))
+    assert (slate, failed(trace)) == ([6, 4, 2], [("rerank", "wrong")])
 
 
 @pytest.mark.parametrize(
     "answer",
     [
-        raises,
+        raise_error,
         lambda candidates: None,
         lambda candidates: 1.0,
         lambda candidates: np.ones(1, np.float32),
@@ -256,8 +264,11 @@ def test_a_reranker_that_returns_no_permutation_costs_its_order(answer):
     ids=["an error", "nothing", "a number", "one", "rows", "NaN", "infinity", "too much", "text", "complex"],
 )
 def test_a_scorer_that_fails_costs_its_part(answer, caplog):
-    """The part is 0 for every post; the others rank, and the log names the scorer."""
-    scorers = (Part("quality", answer), Part("recency", lambda candidates: candidates.post_ids.astype(np.float32)))
+    """The part is 0 for every post, the other parts still rank, and the log has the name of the scorer."""
+    scorers = (
+        FakePart("quality", answer),
+        FakePart("recency", lambda candidates: candidates.post_ids.astype(np.float32)),
+    )
     trace = Trace()
     candidates = FakeCatalogue().posts.take(np.array([1, 3, 5]))
     scored = rank_candidates(Pipeline(FakeCatalogue(), (), (), scorers, (), None), QUERY, candidates, trace)
@@ -267,17 +278,17 @@ def test_a_scorer_that_fails_costs_its_part(answer, caplog):
     assert [(line.message, line.component) for line in caplog.records] == [("scorer_failed", "quality")]
 
 
-def test_a_scorer_without_a_weight_in_the_policy_has_failed():
+def test_a_scorer_without_a_weight_in_the_policy_fails():
     trace = Trace()
-    scorers = (Part("sparkle", lambda candidates: candidates.is_seen),)
+    scorers = (FakePart("sparkle", lambda candidates: candidates.is_seen),)
     scored = rank_candidates(Pipeline(FakeCatalogue(), (), (), scorers, (), None), QUERY, FakeCatalogue().posts, trace)
     assert scored.scores.tolist() == [0] * 6
     assert failed(trace) == [("score", "sparkle")]
 
 
-def test_a_part_may_be_a_mask_or_whole_numbers():
+def test_a_score_part_may_be_a_mask_or_integers():
     trace = Trace()
-    scorers = (Part("follow", lambda c: c.post_ids > 3), Part("topic", lambda c: c.post_ids))
+    scorers = (FakePart("follow", lambda c: c.post_ids > 3), FakePart("topic", lambda c: c.post_ids))
     scored = rank_candidates(Pipeline(FakeCatalogue(), (), (), scorers, (), None), QUERY, FakeCatalogue().posts, trace)
     assert not failed(trace)
     assert scored.parts[0].tolist() == pytest.approx([QUERY.policy.follow, 6 * QUERY.policy.topic])
@@ -285,13 +296,22 @@ def test_a_part_may_be_a_mask_or_whole_numbers():
 
 @pytest.mark.parametrize("broken", [Origin.NEAREST, Origin.FRESH])
 def test_a_source_that_fails_in_any_thread_costs_its_posts(broken):
-    def fails():
-        raise RuntimeError("no posts today")
+    def fail():
+        raise RuntimeError("a bug in a source")
 
     sources = [
-        FakeSource(2 + 2 * i, then=fails if origin == broken else lambda: None, origin=origin)
+        FakeSource(2 + 2 * i, action=fail if origin == broken else lambda: None, origin=origin)
         for i, origin in enumerate((Origin.NEAREST, Origin.FRESH, Origin.TRENDING))
     ]
-    shown, trace = collect(FakeCatalogue(), *sources)
-    assert len(shown) == 2
-    assert [note.component for note in trace.timings if note.failed] == [broken.name.lower()]
+    slate, trace = collect(FakeCatalogue(), *sources)
+    assert len(slate) == 2
+    assert [timing.component for timing in trace.timings if timing.failed] == [broken.name.lower()]
+
+
+def test_a_timing_ends_at_the_given_moment_or_now():
+    trace = Trace()
+    trace.add_timing("stage", "component", 0.5, 3, ended_at=7.0)
+    before = time.perf_counter()
+    trace.add_timing("stage", "component", 0.5, 3)
+    assert trace.timings[0].ended_at == 7.0 and before <= trace.timings[1].ended_at <= time.perf_counter()
+    assert trace.candidate_count == 0

@@ -1,4 +1,4 @@
-"""Why a post is in a slate: which parts of its score are named as reasons, and from which size on."""
+"""The reasons of a post in a slate: which score parts give a reason, and above which value."""
 
 from dataclasses import replace
 from uuid import UUID
@@ -22,8 +22,8 @@ QUERY = Query(
 )
 
 
-def named(query=QUERY, *, origins=(), author_id=1, **parts):
-    """Return the reasons of one post whose score has these parts."""
+def reasons(query=QUERY, *, origins=(), author_id=1, **parts):
+    """Return the reasons of one post with these score parts."""
     bits = np.array([sum(1 << origin for origin in origins)], np.uint16)
     candidates = replace(Candidates.unknown(np.array([1]), bits), author_ids=np.array([author_id]))
     columns = np.array([list(parts.values())], np.float32)
@@ -33,37 +33,37 @@ def named(query=QUERY, *, origins=(), author_id=1, **parts):
 
 @pytest.mark.parametrize(("taste", "is_named"), [(0.29, False), (0.31, True), (1.0, True), (0.0, False)])
 def test_taste_is_a_reason_above_three_tenths_of_the_score(taste, is_named):
-    assert named(taste=taste, recency=1 - taste) == ({Reason.TASTE} if is_named else set())
+    assert reasons(taste=taste, recency=1 - taste) == ({Reason.TASTE} if is_named else set())
 
 
-def test_what_counts_against_a_post_does_not_raise_the_share_of_taste():
-    """0.25 of 1.0 is too little for a reason, also where a dislike leaves a score of 0.3."""
-    assert named(taste=0.25, recency=0.75, dislike=-0.7) == set()
-    assert named(taste=0.35, recency=0.65, dislike=-0.7) == {Reason.TASTE}
-    assert named(taste=0.0, dislike=-0.7) == set()
+def test_negative_parts_do_not_raise_the_share_of_taste():
+    """0.25 of 1.0 is too little for a reason, even if a dislike lowers the score to 0.3."""
+    assert reasons(taste=0.25, recency=0.75, dislike=-0.7) == set()
+    assert reasons(taste=0.35, recency=0.65, dislike=-0.7) == {Reason.TASTE}
+    assert reasons(taste=0.0, dislike=-0.7) == set()
 
 
-def test_similarity_to_the_post_in_view_is_named_as_such():
-    assert named(replace(QUERY, feed="similar"), taste=0.9, recency=0.1) == {Reason.SIMILAR}
+def test_the_similar_feed_has_its_own_reason():
+    assert reasons(replace(QUERY, feed="similar"), taste=0.9, recency=0.1) == {Reason.SIMILAR}
 
 
 @pytest.mark.parametrize(
     ("part", "below", "above", "reason"), [("author", 0.14, 0.16, Reason.AUTHOR), ("topic", 0.07, 0.08, Reason.TOPIC)]
 )
-def test_a_liked_author_or_topic_is_a_reason_from_three_tenths_of_its_weight(part, below, above, reason):
-    """The policy weighs an author 0.5 and a topic 0.25, so an affinity of 0.3 gives a part of 0.15 and of 0.075."""
-    assert named(**{part: below}) == set()
-    assert named(**{part: above}) == {reason}
+def test_author_and_topic_are_reasons_above_three_tenths_of_their_weight(part, below, above, reason):
+    """The weight of author is 0.5 and of topic 0.25, so an affinity of 0.3 gives a part of 0.15 or 0.075."""
+    assert reasons(**{part: below}) == set()
+    assert reasons(**{part: above}) == {reason}
 
 
-def test_the_authors_whom_the_viewer_follows_are_a_reason():
+def test_a_followed_author_is_a_reason():
     query = replace(QUERY, followed_author_ids=np.array([7]))
-    assert named(query, author_id=7, recency=1.0) == {Reason.FOLLOWED}
-    assert named(query, author_id=8, recency=1.0) == set()
+    assert reasons(query, author_id=7, recency=1.0) == {Reason.FOLLOWED}
+    assert reasons(query, author_id=8, recency=1.0) == set()
 
 
-def test_the_source_is_a_reason_and_novelty_only_where_there_is_no_other():
-    assert named(origins=[Origin.TRENDING, Origin.FRESH, Origin.EXPLORATION], recency=1.0) == {Reason.POPULAR}
-    assert named(origins=[Origin.FRESH, Origin.EXPLORATION], recency=1.0) == {Reason.EXPLORATION}
-    assert named(origins=[Origin.FRESH], recency=1.0) == {Reason.FRESH}
-    assert named(origins=[Origin.FRESH, Origin.EXPLORATION], taste=1.0) == {Reason.TASTE}
+def test_the_source_is_a_reason_and_newness_only_without_another():
+    assert reasons(origins=[Origin.TRENDING, Origin.FRESH, Origin.EXPLORATION], recency=1.0) == {Reason.POPULAR}
+    assert reasons(origins=[Origin.FRESH, Origin.EXPLORATION], recency=1.0) == {Reason.EXPLORATION}
+    assert reasons(origins=[Origin.FRESH], recency=1.0) == {Reason.FRESH}
+    assert reasons(origins=[Origin.FRESH, Origin.EXPLORATION], taste=1.0) == {Reason.TASTE}

@@ -1,4 +1,4 @@
-"""Rerankers: what order each gives. That none drops a post is in `tests/spec/test_rerankers.py`."""
+"""Rerankers: the order of each. `tests/spec/test_rerankers.py` tests that none drops a post."""
 
 from dataclasses import replace
 from uuid import UUID
@@ -30,15 +30,15 @@ def query(size, **settings):
     )
 
 
-def scored_posts(authors, topics=(), auditioning=()):
-    """Return posts by these authors, about these topics, in falling order of score; some of them on exploration."""
+def scored_posts(authors, topics=(), exploration=()):
+    """Return posts with these authors and topics, by descending score. *exploration* are positions of such posts."""
     n = len(authors)
-    found = Candidates.unknown(np.arange(1, n + 1), np.zeros(n, np.uint16))
-    found = replace(found, author_ids=np.array(authors, np.int64), rows=np.arange(n, dtype=np.int32))
-    found.tag_ids[: len(topics), 0] = topics
-    found.origins[list(auditioning)] |= np.uint16(1 << Origin.EXPLORATION)
+    posts = Candidates.unknown(np.arange(1, n + 1), np.zeros(n, np.uint16))
+    posts = replace(posts, author_ids=np.array(authors, np.int64), rows=np.arange(n, dtype=np.int32))
+    posts.tag_ids[: len(topics), 0] = topics
+    posts.origins[list(exploration)] |= np.uint16(1 << Origin.EXPLORATION)
     scores = np.arange(n, 0, -1, dtype=np.float32)
-    return ScoredCandidates(found, scores, ("recency",), scores[:, None])
+    return ScoredCandidates(posts, scores, ("recency",), scores[:, None])
 
 
 def engine(n):
@@ -49,17 +49,19 @@ def engine(n):
 
 
 POSTS = st.lists(st.tuples(st.integers(-1, 4), st.integers(-1, 3), st.booleans()), max_size=40)
-"""Author, topic, and whether on exploration."""
+"""Author, topic, and whether the post is in exploration."""
 
 
 def unpack_posts(drawn):
     return scored_posts(
-        [a for a, _, _ in drawn], [t for _, t, _ in drawn], [i for i, (*_, on) in enumerate(drawn) if on]
+        [a for a, _, _ in drawn],
+        [t for _, t, _ in drawn],
+        [i for i, (*_, is_exploration) in enumerate(drawn) if is_exploration],
     )
 
 
 @given(POSTS, st.integers(1, 45), st.integers(1, 4))
-def test_two_neighbours_are_by_one_author_only_if_nobody_else_is_left(drawn, size, run):
+def test_neighbors_share_an_author_only_if_no_other_author_is_left(drawn, size, run):
     order = Spacing()(query(size, max_topic_run=run), unpack_posts(drawn))[:size].tolist()
     authors = [drawn[at][0] for at in order]
     for i in range(1, len(authors)):
@@ -68,65 +70,65 @@ def test_two_neighbours_are_by_one_author_only_if_nobody_else_is_left(drawn, siz
 
 
 @given(POSTS, st.integers(1, 45), st.integers(1, 4))
-def test_a_topic_goes_on_beyond_its_run_only_if_nothing_else_fits(drawn, size, run):
-    """Nothing by another author about something else is left; posts of unknown topic are no run."""
+def test_a_topic_exceeds_its_run_only_if_no_other_post_fits(drawn, size, run):
+    """No post by another author about another topic is left. Posts of unknown topic do not form a run."""
     order = Spacing()(query(size, max_topic_run=run), unpack_posts(drawn))[:size].tolist()
     topics, authors = [drawn[at][1] for at in order], [drawn[at][0] for at in order]
     for i in range(run, len(order)):
-        before = set(topics[i - run : i])
-        if before == {topics[i]} != {UNKNOWN}:
-            left = [(a, t) for a, t, _ in (drawn[at] for at in order[i:])]
-            assert not [1 for a, t in left if a != authors[i - 1] and t != topics[i]]
+        run_topics = set(topics[i - run : i])
+        if run_topics == {topics[i]} != {UNKNOWN}:
+            remaining = [(a, t) for a, t, _ in (drawn[at] for at in order[i:])]
+            assert not [1 for a, t in remaining if a != authors[i - 1] and t != topics[i]]
 
 
-def test_a_third_post_about_one_topic_waits_for_another():
+def test_a_third_post_about_one_topic_waits_for_another_topic():
     order = Spacing()(query(5, max_topic_run=2), scored_posts([1, 2, 3, 4, 5], [7, 7, 7, 7, 8]))
     assert order.tolist() == [0, 1, 4, 2, 3]
 
 
-def test_posts_without_a_topic_stay_where_they_are():
+def test_posts_without_a_topic_keep_their_positions():
     order = Spacing()(query(4, max_topic_run=1), scored_posts([1, 2, 3, 4], [UNKNOWN, UNKNOWN, UNKNOWN, 5]))
     assert order.tolist() == [0, 1, 2, 3]
 
 
 @given(POSTS, st.integers(1, 45), st.floats(0.02, 0.5))
-def test_every_stretch_of_the_slate_has_an_audition_as_long_as_there_are_any(drawn, size, share):
-    """A stretch without one has none behind it; the other posts keep their order."""
-    on_audition = [on for *_, on in drawn]
+def test_every_slot_has_an_exploration_post_as_long_as_any_is_left(drawn, size, share):
+    """A slot without one has none after it. The other posts keep their order."""
+    is_exploration = [flag for *_, flag in drawn]
     order = ExplorationSlots()(query(size, exploration_share=share), unpack_posts(drawn)).tolist()
-    stretch = round(1 / share)
-    for start in range(0, min(size, len(order)), stretch):
-        if any(on_audition[at] for at in order[start:]):
-            assert any(on_audition[at] for at in order[start : start + stretch])
-    others = [at for at in order if not on_audition[at]]
+    slot_size = round(1 / share)
+    for start in range(0, min(size, len(order)), slot_size):
+        if any(is_exploration[at] for at in order[start:]):
+            assert any(is_exploration[at] for at in order[start : start + slot_size])
+    others = [at for at in order if not is_exploration[at]]
     assert others == sorted(others)
 
 
-def test_auditions_get_their_share_and_nothing_if_it_is_none():
-    """Twenty are on exploration, all ranked last: one in every twenty of the slate's hundred, near the middle."""
-    posts = scored_posts(range(200), auditioning=range(180, 200))
+def test_exploration_posts_get_their_share_of_the_slate():
+    """Twenty posts are in exploration, all ranked last: each slot of twenty has one, near its middle."""
+    posts = scored_posts(range(200), exploration=range(180, 200))
     order = ExplorationSlots()(query(100, exploration_share=0.05), posts).tolist()
     assert [i for i, at in enumerate(order[:100]) if at >= 180] == [10, 30, 50, 70, 90]
     assert ExplorationSlots()(query(100, exploration_share=0), posts).tolist() == list(range(200))
 
 
-def test_neighbours_are_by_different_authors_where_there_is_a_choice():
+def test_neighbors_are_by_different_authors_if_possible():
     order = Spacing()(query(5), scored_posts([1, 1, 1, 2, 3]))
     assert [[1, 1, 1, 2, 3][i] for i in order] == [1, 2, 1, 3, 1]
     assert Spacing()(query(3), scored_posts([1, 1, 1])).tolist() == [0, 1, 2]
 
 
-def test_the_cap_holds_in_the_visible_part():
+def test_the_author_cap_applies_to_the_slate():
     order = Diversity(engine(8))(query(4, author_cap=2, diversity=0), scored_posts([1, 1, 1, 1, 2, 2, 3, 3]))
     assert order[:4].tolist() == [0, 1, 4, 5]
 
 
-def test_a_reranker_that_fails_costs_its_order_and_nothing_else():
+def test_a_reranker_that_fails_leaves_the_order_unchanged():
     class Broken:
         name = "broken"
 
         def __call__(self, query, scored):
-            raise RuntimeError("no order today")
+            raise RuntimeError("a bug in a reranker")
 
     trace, before = Trace(), scored_posts([1, 2, 3])
     after = apply_rerankers([Broken()], query(3), before, trace)
@@ -135,27 +137,27 @@ def test_a_reranker_that_fails_costs_its_order_and_nothing_else():
 
 
 @given(st.lists(st.floats(-3, 0), max_size=30))
-def test_what_the_viewer_asked_to_see_less_of_comes_last_in_its_order(less):
-    """For any parts: learned dislikes, above a half, move nothing."""
-    parts = np.array(less, np.float32)[:, None] * np.float32(2)
-    posts = replace(scored_posts([1] * len(less)), part_names=("less",), query_counts=parts)
-    asked_for = parts[:, 0] < -1
-    order = ShowLessLast()(query(5, less=2), posts)
-    assert order.tolist() == [*np.flatnonzero(~asked_for), *np.flatnonzero(asked_for)]
+def test_show_less_posts_come_last_in_their_order(values):
+    """For any parts. Learned dislikes, above -0.5 before the weight, move no post."""
+    parts = np.array(values, np.float32)[:, None] * np.float32(2)
+    posts = replace(scored_posts([1] * len(values)), part_names=("show_less",), parts=parts)
+    is_show_less = parts[:, 0] < -1
+    order = ShowLessLast()(query(5, show_less=2), posts)
+    assert order.tolist() == [*np.flatnonzero(~is_show_less), *np.flatnonzero(is_show_less)]
 
 
-def test_a_policy_without_less_and_a_feed_without_it_move_nothing():
+def test_without_show_less_the_order_is_unchanged():
     parts = np.array([[-0.0], [-0.0]], np.float32)
-    posts = replace(scored_posts([1, 2]), part_names=("less",), query_counts=parts)
-    assert ShowLessLast()(query(5, less=0), posts).tolist() == [0, 1]
+    posts = replace(scored_posts([1, 2]), part_names=("show_less",), parts=parts)
+    assert ShowLessLast()(query(5, show_less=0), posts).tolist() == [0, 1]
     assert ShowLessLast()(query(5), scored_posts([1, 2])).tolist() == [0, 1]
 
 
-def test_what_the_viewer_asked_to_see_less_of_is_brought_up_by_nobody():
-    """Author 2 was turned down: neither variety nor an exploration puts them before the others."""
-    asked = query(5, exploration_share=0.5, less=2)
+def test_no_reranker_moves_show_less_posts_up():
+    """The viewer wants less of author 2: neither spacing nor exploration puts their posts before the others."""
+    viewer_query = query(5, exploration_share=0.5, show_less=2)
     parts = np.array([0, 0, 0, -1.8, -1.8], np.float32)[:, None]
-    posts = replace(scored_posts([1, 1, 1, 2, 2], auditioning=[3, 4]), part_names=("less",), query_counts=parts)
-    assert ExplorationSlots()(asked, posts).tolist() == [0, 1, 2, 3, 4]
-    spread = posts.take(Spacing()(asked, posts))
-    assert spread.take(ShowLessLast()(asked, spread)).candidates.post_ids.tolist() == [1, 2, 3, 4, 5]
+    posts = replace(scored_posts([1, 1, 1, 2, 2], exploration=[3, 4]), part_names=("show_less",), parts=parts)
+    assert ExplorationSlots()(viewer_query, posts).tolist() == [0, 1, 2, 3, 4]
+    spread = posts.take(Spacing()(viewer_query, posts))
+    assert spread.take(ShowLessLast()(viewer_query, spread)).candidates.post_ids.tolist() == [1, 2, 3, 4, 5]

@@ -1,4 +1,4 @@
-"""Scorers: each part by hand. That it is finite and in its range is in `tests/spec/test_scorers.py`."""
+"""Scorers: the value of each part. `tests/spec/test_scorers.py` tests that parts are finite and in range."""
 
 from dataclasses import fields, replace
 from uuid import UUID
@@ -44,25 +44,25 @@ def candidates(**columns):
 
 
 def test_recency_halves_with_every_half_life():
-    """A post from the future counts as new, one without a date as ancient."""
+    """A post from the future counts as new, and a post without a date as very old."""
     ages = np.array([0, 24, 48, -5]) * 3600
     assert Recency()(QUERY, candidates(created_at=NOW - ages)).tolist() == [1, 0.5, 0.25, 1]
     assert Recency()(QUERY, candidates(created_at=np.array([np.nan]))).item() == 0
 
 
-def test_popularity_grows_from_zero_to_one_at_a_thousand_acts():
-    found = candidates(engagement=np.array([0, 10, 1000, 1e9], np.float32))
-    parts = Popularity()(QUERY, found)
+def test_popularity_grows_from_0_to_1_at_a_thousand_interactions():
+    posts = candidates(engagement=np.array([0, 10, 1000, 1e9], np.float32))
+    parts = Popularity()(QUERY, posts)
     assert parts[0] == 0 and parts[2] == pytest.approx(1) and parts[3] == 1
     assert parts[1] == pytest.approx(np.log(11) / np.log(1001))
 
 
-def test_follow_is_one_for_those_whom_the_viewer_follows():
+def test_follow_is_1_for_authors_whom_the_viewer_follows():
     assert FollowedAuthor()(QUERY, candidates(author_ids=np.array([7, 8, -1]))).tolist() == [1, 0, 0]
 
 
 def affinity(**weights):
-    """Return how the viewer stands to `a7` (author, tag, format or post 7) and so on."""
+    """Return an affinity: the keyword a7=0.5 gives id 7 (of an author, tag, kind or post) the weight 0.5."""
     ids = sorted(weights, key=lambda name: int(name[1:]))
     return Affinity(np.array([int(name[1:]) for name in ids]), np.array([weights[name] for name in ids], np.float32))
 
@@ -71,53 +71,53 @@ def tags(*rows):
     return np.array(rows, np.int32)
 
 
-def test_an_author_counts_as_much_as_they_are_liked_or_disliked():
+def test_author_affinity_is_cut_at_the_learned_floor():
     query = replace(QUERY, author_affinity=affinity(a7=0.5, a8=-1))
     assert AuthorAffinity()(query, candidates(author_ids=np.array([7, 8, 9, -1]))).tolist() == [0.5, -0.5, 0, 0]
 
 
-def test_a_post_is_liked_for_the_best_of_its_tags_and_disliked_for_the_worst():
+def test_topic_affinity_adds_the_best_and_the_worst_tag():
     query = replace(QUERY, topic_affinity=affinity(a1=0.25, a2=0.5, a3=-1))
-    found = candidates(tag_ids=tags([1, 2, 3], [1, -1, -1], [3, -1, -1], [-1, -1, -1]))
-    assert TopicAffinity()(query, found).tolist() == [0, 0.25, -0.5, 0]
+    posts = candidates(tag_ids=tags([1, 2, 3], [1, -1, -1], [3, -1, -1], [3, 3, 3], [-1, -1, -1]))
+    assert TopicAffinity()(query, posts).tolist() == [0, 0.25, -0.5, -0.5, 0]
 
 
-def test_less_is_said_of_author_topic_and_format_each_and_adds_up():
+def test_show_less_adds_up_over_author_topic_and_kind():
     query = replace(
         QUERY,
         author_affinity=affinity(a7=-1, a8=0.5),
         topic_affinity=affinity(a1=-0.75, a2=0.5),
         kind_affinity=affinity(a0=-0.625),
     )
-    found = candidates(
+    posts = candidates(
         author_ids=np.array([7, 8, 7, -1]),
         tag_ids=tags([2, 1], [2, -1], [1, -1], [-1, -1]),
         kind_ids=np.array([0, 1, 0, -1], np.int32),
     )
-    assert ShowLess()(query, found).tolist() == [-1.75, 0, -1.75, 0]
+    assert ShowLess()(query, posts).tolist() == [-1.75, 0, -1.75, 0]
 
 
-def test_what_was_learned_is_no_wish_for_less():
-    """Down to the floor of what is learned, also where a wish about something else stands beside it."""
+def test_learned_affinities_do_not_count_as_show_less():
+    """Down to the learned floor, and also if there is negative feedback on another target."""
     learned = affinity(a7=-0.5, a8=0.5)
-    found = candidates(author_ids=np.array([7, 8, 9]), kind_ids=np.array([0, 0, 1], np.int32))
-    assert ShowLess()(replace(QUERY, author_affinity=learned), found).tolist() == [0, 0, 0]
-    wishing = replace(QUERY, author_affinity=learned, kind_affinity=affinity(a0=-1))
-    assert ShowLess()(wishing, found).tolist() == [-1, -1, 0]
+    posts = candidates(author_ids=np.array([7, 8, 9]), kind_ids=np.array([0, 0, 1], np.int32))
+    assert ShowLess()(replace(QUERY, author_affinity=learned), posts).tolist() == [0, 0, 0]
+    with_feedback = replace(QUERY, author_affinity=learned, kind_affinity=affinity(a0=-1))
+    assert ShowLess()(with_feedback, posts).tolist() == [-1, -1, 0]
 
 
-def test_quality_is_the_catalogues():
+def test_quality_comes_from_the_catalogue():
     assert Quality()(QUERY, candidates(quality=np.array([0.25, 0.5], np.float32))).tolist() == [0.25, 0.5]
 
 
-def test_the_bonus_of_an_audition_ends_with_it():
+def test_the_exploration_bonus_ends_with_the_exploration():
     query = replace(QUERY, policy=Policy(exploration_max_served=100))
-    met = candidates(served_count=np.array([0, 25, 100, 500], np.float32))
-    assert ExplorationBonus()(query, met).tolist() == [1, 0.75, 0, 0]
+    posts = candidates(served_count=np.array([0, 25, 100, 500], np.float32))
+    assert ExplorationBonus()(query, posts).tolist() == [1, 0.75, 0, 0]
 
 
-def test_fatigue_counts_against_what_was_served():
-    query = replace(QUERY, served=affinity(a1=0.5))
+def test_fatigue_lowers_the_score_of_served_posts():
+    query = replace(QUERY, post_fatigue=affinity(a1=0.5))
     assert Fatigue()(query, candidates(author_ids=np.array([7, 7, 7]))).tolist() == [0, -0.5, 0]
 
 
@@ -125,25 +125,25 @@ WEIGHTS = st.dictionaries(st.integers(0, 9), st.floats(-1, 1, width=32), max_siz
 
 
 @given(WEIGHTS, WEIGHTS, WEIGHTS, st.lists(st.integers(-1, 9), min_size=3, max_size=3))
-def test_liking_is_never_negative_and_less_never_positive(authors, topics, formats, tag_ids):
-    """For any affinities: liking lies from 0 to 1, less from -3 to 0, and nobody knows anything of the unknown."""
-    made = [
+def test_affinity_parts_and_show_less_stay_in_their_ranges(authors, topics, kinds, tag_ids):
+    """For any affinities: affinity parts are from -0.5 to 1, show_less from -3 to 0, and unknown facts give 0."""
+    drawn = [
         Affinity(np.array(sorted(w), np.int64), np.array([w[k] for k in sorted(w)], "f4"))
-        for w in (authors, topics, formats)
+        for w in (authors, topics, kinds)
     ]
-    query = replace(QUERY, author_affinity=made[0], topic_affinity=made[1], kind_affinity=made[2])
-    found = candidates(author_ids=np.array([3, -1]), tag_ids=tags(tag_ids, [-1] * 3), kind_ids=tags(2, -1))
+    query = replace(QUERY, author_affinity=drawn[0], topic_affinity=drawn[1], kind_affinity=drawn[2])
+    posts = candidates(author_ids=np.array([3, -1]), tag_ids=tags(tag_ids, [-1] * 3), kind_ids=tags(2, -1))
     for scorer, low, high in ((AuthorAffinity(), -0.5, 1), (TopicAffinity(), -0.5, 1), (ShowLess(), -3, 0)):
-        part = scorer(query, found)
+        part = scorer(query, posts)
         assert part.dtype == np.float32 and part.shape == (2,)
         assert low <= part[0] <= high and part[1] == 0
 
 
 def test_every_score_part_of_every_feed_has_one_weight_in_the_policy():
-    """A part whose weight is missing would be 0 for everybody; two of one name would be one in explanations."""
-    engine, catalogue, beyond = object(), object(), feeds.NonResidentPosts(object(), object())
+    """A part without a weight would always be 0, and two parts of one name would be one in explanations."""
+    engine, catalogue, non_resident = object(), object(), feeds.NonResidentPosts(object(), object())
     for pipeline in (
-        feeds.discovery(engine=engine, catalogue=catalogue, non_resident_posts=beyond),
+        feeds.discovery(engine=engine, catalogue=catalogue, non_resident_posts=non_resident),
         feeds.following(catalogue=catalogue),
         feeds.trending(catalogue=catalogue),
         feeds.non_personalized(catalogue=catalogue),

@@ -1,4 +1,4 @@
-"""Sources: what each asks the catalogue for, and what it makes of the answer."""
+"""Sources: the calls of each to the catalogue or engine, and what it returns."""
 
 from dataclasses import dataclass, field, replace
 from uuid import UUID
@@ -13,6 +13,7 @@ from recommendations.pipeline.sources.exploration import Exploration
 from recommendations.pipeline.sources.nearest import Nearest
 from recommendations.pipeline.sources.popular import Fresh, Trending
 from recommendations.pipeline.sources.topics import MAX_TOPICS, Topics
+from recommendations.pipeline.sources.vector_index import VectorIndexSource
 
 QUERY = Query(
     request_id=UUID(int=1),
@@ -30,29 +31,29 @@ ALL = np.ones(100, np.bool_)
 
 @dataclass
 class FakeCatalogue:
-    """A catalogue of posts 1 to 100 that answers with the first of a list, and remembers what it was asked."""
+    """A catalogue of posts 1 to 100 that returns the first posts of a list, and records its calls."""
 
-    hottest: tuple[int, ...] = tuple(range(1, 101))
-    hottest_here: tuple[int, ...] = ()
+    trending_ids: tuple[int, ...] = tuple(range(1, 101))
+    regional: tuple[int, ...] = ()
     positive_count: tuple[int, ...] = ()
     served_count: tuple[int, ...] = ()
-    asked: list[tuple] = field(default_factory=list)
+    calls: list[tuple] = field(default_factory=list)
 
     def trending(self, k, eligible):
-        return np.array(self.hottest[:k], np.int64)
+        return np.array(self.trending_ids[:k], np.int64)
 
     def trending_in_region(self, region_id, k, eligible):
-        self.asked.append((region_id, k))
-        return np.array(self.hottest_here[:k], np.int64)
+        self.calls.append((region_id, k))
+        return np.array(self.regional[:k], np.int64)
 
     def newest(self, k, eligible):
         return np.arange(100, 100 - k, -1)
 
     def newest_by_topics(self, topic_ids, k, eligible):
-        self.asked.append((topic_ids.tolist(), k))
+        self.calls.append((topic_ids.tolist(), k))
         return np.arange(1, 4)
 
-    def explorable(self, enough, k, eligible):
+    def exploration_posts(self, max_served, k, eligible):
         ids = np.arange(1, len(self.positive_count) + 1)
         return ids, np.array(self.positive_count, np.float32), np.array(self.served_count, np.float32)
 
@@ -62,43 +63,43 @@ def affinities(**weights):
     return Affinity(np.array(ids, np.int64), np.array([weights[f"t{id}"] for id in ids], np.float32))
 
 
-def test_posts_are_sought_for_the_topics_liked_best_only():
-    shelf, likes = FakeCatalogue(), {f"t{i}": i / 10 for i in range(1, 8)}
-    found = Topics(shelf)(replace(QUERY, topic_affinity=affinities(**likes)), ALL)
-    assert shelf.asked == [([3, 4, 5, 6, 7], 20)] and MAX_TOPICS == 5
-    assert found.tolist() == [1, 2, 3]
+def test_topics_returns_posts_of_the_topics_with_the_highest_affinity():
+    catalogue, likes = FakeCatalogue(), {f"t{i}": i / 10 for i in range(1, 8)}
+    posts = Topics(catalogue)(replace(QUERY, topic_affinity=affinities(**likes)), ALL)
+    assert catalogue.calls == [([3, 4, 5, 6, 7], 20)] and MAX_TOPICS == 5
+    assert posts.tolist() == [1, 2, 3]
 
 
-def test_a_topic_turned_down_brings_nothing():
-    shelf = FakeCatalogue()
-    assert Topics(shelf)(replace(QUERY, topic_affinity=affinities(t1=-1.0, t2=0.0)), ALL).tolist() == []
-    assert Topics(shelf)(QUERY, ALL).tolist() == []
-    Topics(shelf)(replace(QUERY, topic_affinity=affinities(t1=-1.0, t2=0.5)), ALL)
-    assert shelf.asked == [([2], 20)]
+def test_topics_without_positive_affinity_return_no_posts():
+    catalogue = FakeCatalogue()
+    assert Topics(catalogue)(replace(QUERY, topic_affinity=affinities(t1=-1.0, t2=0.0)), ALL).tolist() == []
+    assert Topics(catalogue)(QUERY, ALL).tolist() == []
+    Topics(catalogue)(replace(QUERY, topic_affinity=affinities(t1=-1.0, t2=0.5)), ALL)
+    assert catalogue.calls == [([2], 20)]
 
 
-def test_what_trends_is_half_from_here_and_no_post_twice():
-    shelf = FakeCatalogue(hottest_here=(3, 50, 51, 52, 53, 54))
-    found = Trending(shelf)(replace(QUERY, region_id=9), ALL).tolist()
-    assert found == [3, 50, 51, 52, 1, 2, 4, 5]
-    assert shelf.asked == [(9, 4)]
+def test_half_of_the_trending_posts_are_regional_without_duplicates():
+    catalogue = FakeCatalogue(regional=(3, 50, 51, 52, 53, 54))
+    posts = Trending(catalogue)(replace(QUERY, region_id=9), ALL).tolist()
+    assert posts == [3, 50, 51, 52, 1, 2, 4, 5]
+    assert catalogue.calls == [(9, 4)]
 
 
-def test_without_a_region_or_with_a_silent_one_what_trends_is_from_anywhere():
-    shelf = FakeCatalogue()
-    assert Trending(shelf)(QUERY, ALL).tolist() == list(range(1, 9))
-    assert QUERY.region_id == UNKNOWN and not shelf.asked
-    assert Trending(shelf)(replace(QUERY, region_id=9), ALL).tolist() == list(range(1, 9))
+def test_without_regional_posts_trending_posts_come_from_all_regions():
+    catalogue = FakeCatalogue()
+    assert Trending(catalogue)(QUERY, ALL).tolist() == list(range(1, 9))
+    assert QUERY.region_id == UNKNOWN and not catalogue.calls
+    assert Trending(catalogue)(replace(QUERY, region_id=9), ALL).tolist() == list(range(1, 9))
 
 
 @given(st.lists(st.integers(1, 100), unique=True), st.integers(0, 40))
-def test_trending_brings_its_number_whatever_trends_here(here, count):
+def test_trending_returns_its_number_whatever_is_regional(regional, count):
     query = replace(QUERY, region_id=9, policy=Policy(trending_candidates=count))
-    found = Trending(FakeCatalogue(hottest_here=tuple(here)))(query, ALL).tolist()
-    assert len(found) == len(set(found)) == count
+    posts = Trending(FakeCatalogue(regional=tuple(regional)))(query, ALL).tolist()
+    assert len(posts) == len(set(posts)) == count
 
 
-def test_the_newest_fill_a_slate_at_least():
+def test_fresh_returns_at_least_a_full_slate():
     assert len(Fresh(FakeCatalogue())(QUERY, ALL)) == QUERY.size
     assert len(Fresh(FakeCatalogue())(replace(QUERY, policy=Policy(fresh_candidates=30)), ALL)) == 30
 
@@ -107,94 +108,167 @@ COUNTS = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 100)), max_size=3
 
 
 @given(COUNTS, st.uuids())
-def test_a_request_made_again_draws_the_same_auditions(met, request_id):
-    """As many as the policy says or as there are, each once, also where more liked a post than met it."""
-    shelf = FakeCatalogue(positive_count=tuple(p for p, _ in met), served_count=tuple(i for _, i in met))
+def test_the_same_request_draws_the_same_exploration_posts(counts, request_id):
+    """As many as the policy allows or as exist, each once, also if a post has more likes than times served."""
+    catalogue = FakeCatalogue(positive_count=tuple(p for p, _ in counts), served_count=tuple(i for _, i in counts))
     query = replace(QUERY, request_id=request_id)
-    first, again = Exploration(shelf)(query, ALL).tolist(), Exploration(shelf)(query, ALL).tolist()
-    assert first == again
-    assert len(set(first)) == len(first) == min(5, len(met))
+    first, second = Exploration(catalogue)(query, ALL).tolist(), Exploration(catalogue)(query, ALL).tolist()
+    assert first == second
+    assert len(set(first)) == len(first) == min(5, len(counts))
 
 
-def test_auditions_differ_from_request_to_request_and_favour_what_is_liked():
-    """Ten are liked at every fifth sight, ninety at none of fifty: the ten get far more than their tenth."""
-    shelf = FakeCatalogue(positive_count=(10,) * 10 + (0,) * 90, served_count=(50,) * 100)
-    draws = [Exploration(shelf)(replace(QUERY, request_id=UUID(int=i)), ALL).tolist() for i in range(40)]
+def test_exploration_differs_between_requests_and_favors_liked_posts():
+    """Ten posts are liked each fifth time they are served, ninety never: the ten get far more than a tenth."""
+    catalogue = FakeCatalogue(positive_count=(10,) * 10 + (0,) * 90, served_count=(50,) * 100)
+    draws = [Exploration(catalogue)(replace(QUERY, request_id=UUID(int=i)), ALL).tolist() for i in range(40)]
     assert len({tuple(draw) for draw in draws}) > 20
     assert np.mean([post <= 10 for draw in draws for post in draw]) > 0.9
 
 
-def test_every_post_that_nobody_met_has_the_same_chance():
-    shelf = FakeCatalogue(positive_count=(0,) * 20, served_count=(0,) * 20)
-    drawn = [p for i in range(400) for p in Exploration(shelf)(replace(QUERY, request_id=UUID(int=i)), ALL).tolist()]
+def test_posts_that_were_never_served_have_equal_chances():
+    catalogue = FakeCatalogue(positive_count=(0,) * 20, served_count=(0,) * 20)
+    drawn = [
+        p for i in range(400) for p in Exploration(catalogue)(replace(QUERY, request_id=UUID(int=i)), ALL).tolist()
+    ]
     shares = np.bincount(drawn, minlength=21)[1:] / len(drawn)
     assert shares == pytest.approx(np.full(20, 1 / 20), abs=0.02)
 
 
 @dataclass
-class Scan:
-    """An engine that answers each interest with the rows and cosines listed for it, and remembers what it was asked."""
+class FakeEngine:
+    """An engine that returns the rows and cosines listed for each interest, and records its calls."""
 
     answers: dict[int, list[tuple[int, float]]]
-    """By the axis that the interest points to: the nearest rows, and their cosines."""
-    asked: list[tuple] = field(default_factory=list)
+    """The nearest rows and their cosines, by the axis of the interest."""
+    calls: list[tuple] = field(default_factory=list)
 
     def nearest(self, queries, k, eligible):
         axes = queries.argmax(axis=1).tolist()
-        self.asked.append((axes, k))
-        found = [self.answers[axis][:k] for axis in axes]
-        rows = [[row for row, _ in some] for some in found]
-        return np.array(rows), np.array([[cosine for _, cosine in some] for some in found], np.float32)
+        self.calls.append((axes, k))
+        answers = [self.answers[axis][:k] for axis in axes]
+        rows = [[row for row, _ in answer] for answer in answers]
+        return np.array(rows), np.array([[cosine for _, cosine in answer] for answer in answers], np.float32)
 
 
 @dataclass
-class Rows:
-    """A catalogue whose row r holds post 1000 + r."""
+class RowCatalogue:
+    """A catalogue with post 1000 + r in row r."""
 
     def all_posts(self):
         return Candidates.unknown(np.arange(1000, 1100), np.zeros(100, np.uint16))
 
 
-def near(scan, *, weights, count, interests=6):
-    """Return what `Nearest` brings, at most *count*, for interests of these weights along the axes 0, 1, 2 …"""
+def nearest_posts(engine, *, weights, count, interests=6):
+    """Return the posts of `Nearest`, at most *count*, for interests of these weights along the axes 0, 1, 2 …"""
     taste = replace(
         Interests.empty(8), positive=np.eye(8, dtype=np.float32)[: len(weights)], positive_weights=np.float32(weights)
     )
-    query = replace(QUERY, max_interests=taste, policy=Policy(nearest_candidates=count, max_interests=interests))
-    return Nearest(scan, Rows())(query, ALL).tolist()
+    query = replace(QUERY, interests=taste, policy=Policy(nearest_candidates=count, max_interests=interests))
+    return Nearest(engine, RowCatalogue())(query, ALL).tolist()
 
 
 def nearest_rows(start, *cosines):
     return [(start + i, cosine) for i, cosine in enumerate(cosines)]
 
 
-def test_a_heavier_interest_brings_more_of_the_posts_near_it():
-    """Of eight posts, an interest of weight 3 brings six, and one of weight 1 two, though its posts are nearer."""
+def test_a_heavier_interest_contributes_more_posts():
+    """Of eight posts, an interest of weight 3 gives six, and one of weight 1 gives two, though its posts are nearer."""
     light, heavy = [0.95] * 8, [0.4] * 8
-    scan = Scan({0: nearest_rows(20, *light), 1: nearest_rows(10, *heavy)})
-    assert near(scan, weights=[1, 3], count=8) == [*range(1010, 1016), 1020, 1021]
-    assert scan.asked == [([1, 0], 6)]
+    engine = FakeEngine({0: nearest_rows(20, *light), 1: nearest_rows(10, *heavy)})
+    assert nearest_posts(engine, weights=[1, 3], count=8) == [*range(1010, 1016), 1020, 1021]
+    assert engine.calls == [([1, 0], 6)]
 
 
-def test_posts_near_an_interest_come_in_the_order_of_similarity_times_weight():
+def test_nearest_posts_are_ordered_by_similarity_times_weight():
     """With weights of 2 and 1: 0.4 · 2 = 0.8, then 0.6 · 1, then 0.1 · 2 = 0.2."""
-    scan = Scan({0: nearest_rows(10, 0.4, 0.1, 0.09), 1: nearest_rows(20, 0.6, 0.5, 0.5)})
-    assert near(scan, weights=[2, 1], count=3) == [1010, 1020, 1011]
+    engine = FakeEngine({0: nearest_rows(10, 0.4, 0.1, 0.09), 1: nearest_rows(20, 0.6, 0.5, 0.5)})
+    assert nearest_posts(engine, weights=[2, 1], count=3) == [1010, 1020, 1011]
 
 
-def test_a_post_near_two_interests_comes_once_where_it_counts_most():
-    scan = Scan({0: [(5, 0.3), (6, 0.2)], 1: [(7, 0.9), (5, 0.8)]})
-    assert near(scan, weights=[1, 1], count=4) == [1007, 1005, 1006]
+def test_a_post_near_two_interests_is_returned_once_at_its_best_rank():
+    engine = FakeEngine({0: [(5, 0.3), (6, 0.2)], 1: [(7, 0.9), (5, 0.8)]})
+    assert nearest_posts(engine, weights=[1, 1], count=4) == [1007, 1005, 1006]
 
 
-def test_no_more_posts_come_than_the_policy_says_though_shares_are_rounded_up():
-    scan = Scan({axis: nearest_rows(10 * axis, 0.9, 0.8, 0.7, 0.6) for axis in range(3)})
-    assert near(scan, weights=[1, 1, 1], count=4) == [1000, 1010, 1020, 1001]
+def test_rounded_shares_do_not_exceed_the_limit_of_the_policy():
+    engine = FakeEngine({axis: nearest_rows(10 * axis, 0.9, 0.8, 0.7, 0.6) for axis in range(3)})
+    assert nearest_posts(engine, weights=[1, 1, 1], count=4) == [1000, 1010, 1020, 1001]
 
 
-def test_only_the_heaviest_interests_are_asked_about_and_none_if_no_post_is_wanted():
-    scan = Scan({axis: nearest_rows(10 * axis, 0.9, 0.8) for axis in range(3)})
-    assert near(scan, weights=[1, 3, 2], count=2, interests=1) == [1010, 1011]
-    assert scan.asked == [([1], 2)]
-    assert near(scan, weights=[1, 3, 2], count=0) == near(scan, weights=[], count=2) == []
-    assert len(scan.asked) == 1
+def test_only_the_heaviest_interests_are_scanned():
+    engine = FakeEngine({axis: nearest_rows(10 * axis, 0.9, 0.8) for axis in range(3)})
+    assert nearest_posts(engine, weights=[1, 3, 2], count=2, interests=1) == [1010, 1011]
+    assert engine.calls == [([1], 2)]
+    assert nearest_posts(engine, weights=[1, 3, 2], count=0) == nearest_posts(engine, weights=[], count=2) == []
+    assert len(engine.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("positive_count", "served", "chance"), [(1, 1, 2 / 3), (0, 4, 1 / 6), (3, 4, 2 / 3), (0, 1, 1 / 3), (5, 2, 6 / 7)]
+)
+def test_a_post_goes_before_one_that_nobody_met_by_the_mean_of_its_rate(positive_count, served, chance):
+    """A rate of Beta(1 + p, 1 + others) beats a uniform one with the probability (1 + p) / (2 + served)."""
+    shelf, query = (
+        FakeCatalogue(positive_count=(0, positive_count), served_count=(0, served)),
+        replace(QUERY, policy=Policy(exploration_candidates=1)),
+    )
+    first = [Exploration(shelf)(replace(query, request_id=UUID(int=i)), ALL).item() for i in range(3_000)]
+    assert first.count(2) / 3_000 == pytest.approx(chance, abs=0.03)
+
+
+def test_auditions_are_drawn_among_the_newest_five_hundred():
+    class Counting(FakeCatalogue):
+        def on_audition(self, enough, k, eligible):
+            self.asked.append((enough, k))
+            return super().explorable(enough, k, eligible)
+
+    shelf = Counting()
+    Exploration(shelf)(replace(QUERY, policy=Policy(exploration_max_served=70)), ALL)
+    assert shelf.asked == [(70, 500)]
+
+
+@dataclass
+class Index:
+    """A vector index that answers each interest with the ids listed for its axis, and remembers what it was asked."""
+
+    answers: dict[int, list[int]]
+    asked: list[tuple] = field(default_factory=list)
+
+    def nearest(self, vectors, k, wanted):
+        axes = vectors.argmax(axis=1).tolist()
+        self.asked.append((axes, k, wanted.author_cap))
+        ids = [(self.answers[axis] + [UNKNOWN] * k)[:k] for axis in axes]
+        return np.array(ids, np.int64), np.zeros((len(axes), k), np.float32)
+
+
+def from_index(index, *, weights, count, interests=6):
+    taste = replace(
+        Interests.empty(8), positive=np.eye(8, dtype=np.float32)[: len(weights)], positive_weights=np.float32(weights)
+    )
+    query = replace(
+        QUERY, max_interests=taste, policy=Policy(nearest_candidates=count, max_interests=interests, author_cap=2)
+    )
+    return VectorIndexSource(index)(query, ALL).tolist()
+
+
+def test_the_interests_take_turns_in_the_index_and_the_heaviest_begins():
+    """Five posts of two interests are three of each at most; a post near both comes once."""
+    index = Index({0: [10, 11, 12, 13], 1: [20, 11, 22, 23]})
+    assert from_index(index, weights=[1, 3], count=5) == [20, 10, 11, 22, 12]
+    assert index.asked == [([1, 0], 3, 2)]
+
+
+def test_the_index_may_know_fewer_posts_than_are_asked_for():
+    assert from_index(Index({0: [10], 1: []}), weights=[1, 1], count=6) == [10]
+
+
+def test_the_index_is_asked_for_a_hundred_posts_at_most_and_about_the_heaviest_interests():
+    index = Index({axis: list(range(1000 * axis, 1000 * axis + 300)) for axis in range(3)})
+    assert len(from_index(index, weights=[1, 2, 3], count=400, interests=2)) == 100
+    assert index.asked == [([2, 1], 50, 2)]
+
+
+def test_the_index_is_not_asked_without_interests_or_a_number_of_posts():
+    index = Index({0: [10]})
+    assert from_index(index, weights=[], count=5) == from_index(index, weights=[1], count=0) == []
+    assert index.asked == []

@@ -2,7 +2,7 @@
 
 import pytest
 
-from access.usage import MIN_NOT_FOUND, MIN_REFUSALS, MIN_SPIKE_REQUESTS, NOT_FOUND, REFUSED, REQUEST, find_anomalies
+from access.usage import NOT_FOUND, REFUSED, REQUEST, find_anomalies
 
 MINUTE = 30_000_000
 
@@ -21,8 +21,8 @@ def anomaly_kinds(counts):
     [
         (steady_counts(100), 501, True),
         (steady_counts(100), 500, False),
-        (steady_counts(1), MIN_SPIKE_REQUESTS, False),
-        (steady_counts(1), MIN_SPIKE_REQUESTS + 1, True),
+        (steady_counts(1), 300, False),
+        (steady_counts(1), 301, True),
         (steady_counts(1, minutes=4), 10_000, False),
         ({}, 10_000, False),
     ],
@@ -44,7 +44,7 @@ def test_the_usual_rate_ignores_counts_older_than_an_hour():
 
 @pytest.mark.parametrize(
     ("not_found", "requests", "anomaly_count"),
-    [(MIN_NOT_FOUND, 2 * MIN_NOT_FOUND, 1), (MIN_NOT_FOUND, 2 * MIN_NOT_FOUND + 1, 0)],
+    [(50, 100, 1), (50, 101, 0), (49, 50, 0)],
 )
 def test_unknown_ids_in_half_of_the_requests_are_an_enumeration(not_found, requests, anomaly_count):
     counts = {(MINUTE - 4, NOT_FOUND): not_found - 1, (MINUTE, NOT_FOUND): 1, (MINUTE, REQUEST): requests}
@@ -53,5 +53,5 @@ def test_unknown_ids_in_half_of_the_requests_are_an_enumeration(not_found, reque
 
 
 def test_rejected_requests_within_five_minutes_are_an_anomaly():
-    assert anomaly_kinds({(MINUTE - 4, REFUSED): MIN_REFUSALS - 1, (MINUTE, REFUSED): 1}) == ["refusals"]
-    assert anomaly_kinds({(MINUTE - 5, REFUSED): MIN_REFUSALS, (MINUTE, REFUSED): 1}) == []
+    assert anomaly_kinds({(MINUTE - 4, REFUSED): 19, (MINUTE, REFUSED): 1}) == ["refusals"]
+    assert anomaly_kinds({(MINUTE - 5, REFUSED): 20, (MINUTE, REFUSED): 1}) == []

@@ -1,4 +1,4 @@
-"""The default embedder works offline, and stays out of the way of the process that loads it."""
+"""The default embedder works offline, and has no side effects on the process that loads it."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recommendations.embedders import wordllama_text as wordllama_text
+from recommendations.embedders import wordllama_text
 from recommendations.embedders.normalization import MAX_CHARACTERS
 from recommendations.embedders.wordllama_text import ModelFileError, WordLlamaText, model_file
 
@@ -19,35 +19,35 @@ socket.socket.connect = refuse
 socket.create_connection = refuse
 from recommendations.embedders.wordllama_text import WordLlamaText
 assert WordLlamaText().embed(["hello"]).any()
-assert "wordllama" not in sys.modules and "requests" not in sys.modules, "it can download"
-assert not logging.getLogger().handlers, "the root logger was set up"
+assert "wordllama" not in sys.modules and "requests" not in sys.modules, "a module that can download was imported"
+assert not logging.getLogger().handlers, "the root logger was configured"
 """
 
 
-def test_it_opens_no_connection_and_leaves_logging_alone():
-    done = subprocess.run(
+def test_it_opens_no_connection_and_does_not_configure_logging():
+    process = subprocess.run(
         [sys.executable, "-W", "error", "-c", OFFLINE], capture_output=True, text=True, cwd=ROOT, env={}
     )
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
 
 
-def test_a_missing_file_is_named_with_what_to_do():
+def test_the_error_for_a_missing_file_has_its_name_and_the_fix():
     with pytest.raises(ModelFileError, match=r"weights/none\.bin.*pip install"):
         model_file("weights/none.bin")
 
 
-def test_a_missing_package_says_the_same(monkeypatch):
+def test_the_error_for_a_missing_package_has_the_fix(monkeypatch):
     monkeypatch.setattr(wordllama_text.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModelFileError, match="Reinstall"):
         model_file(wordllama_text.WEIGHTS)
 
 
-def test_meaning_counts_beyond_shared_words():
+def test_similar_meaning_counts_without_shared_words():
     car, automobile, banana = WordLlamaText().embed(["a fast car", "speedy automobile", "ripe banana"])
     assert car @ automobile > car @ banana + 0.2
 
 
-def test_only_the_first_characters_are_read():
+def test_only_the_first_characters_are_embedded():
     start = "word " * (MAX_CHARACTERS // 5)
     first, second = WordLlamaText().embed([start + "one ending", start + "another"])
     assert (first == second).all()

@@ -1,4 +1,4 @@
-"""`manage.py experiment`: experiments from a terminal and for CI. A door to flags/services."""
+"""`manage.py experiment`: read, change and analyze experiments from a terminal or CI."""
 
 from __future__ import annotations
 
@@ -24,36 +24,36 @@ from monitoring.clock import now
 
 
 class Command(BaseCommand):
-    help = "Look at experiments and steer them. Every step says --why and is recorded; all processes obey within 2 s."
+    help = "Read and run experiments. Steps need --why and are recorded. Every process applies a step within 2 s."
 
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)
 
-        def action(name: str, about: str, *arguments: str, changes: bool = False) -> Any:
-            sub = actions.add_parser(name, help=about, description=about)
+        def add_action(name: str, description: str, *arguments: str, changes: bool = False) -> Any:
+            sub = actions.add_parser(name, help=description, description=description)
             for argument in arguments:
                 sub.add_argument(argument)
             if changes:
-                sub.add_argument("--why", required=True, help="kept with the change")
-                sub.add_argument("--by", default="", help="the user who does it; else: the command line")
+                sub.add_argument("--why", required=True, help="the reason, saved with the change")
+                sub.add_argument("--user", default="", help="the user who makes the change; default: the command line")
             return sub
 
-        action("list", "Every experiment: its state, traffic and variants.")
-        action("show", "One experiment as YAML.", "key")
-        saving = action("save", "Make or change a draft from a YAML file, as show prints it.", changes=True)
+        add_action("list", "List experiments with their state, traffic and variants.")
+        add_action("show", "Show an experiment as YAML.", "key")
+        saving = add_action("save", "Create or change a draft from a YAML file in the format of show.", changes=True)
         saving.add_argument("file", type=Path)
-        action("start", "Begin the first phase.", "key", changes=True)
-        action("pause", "Let everybody follow the flag until it is resumed.", "key", changes=True)
-        action("resume", "Go on in the same phase.", "key", changes=True)
-        action("widen", "Take more units in.", "key", "percentage", changes=True)
-        phasing = action("phase", "Begin a phase with other weights, such as control=20 b=80.", "key", changes=True)
+        add_action("start", "Start the first phase.", "key", changes=True)
+        add_action("pause", "Let all units follow the flag until the experiment is resumed.", "key", changes=True)
+        add_action("resume", "Continue the same phase.", "key", changes=True)
+        add_action("widen", "Raise the traffic percentage.", "key", "percentage", changes=True)
+        phasing = add_action("phase", "Begin a phase with new weights, such as control=20 b=80.", "key", changes=True)
         phasing.add_argument("weights", nargs="+", metavar="VARIANT=WEIGHT")
-        finishing = action("finish", "End it with a decision.", "key", changes=True)
-        finishing.add_argument("--decision", default="", help="the variant that won; else none")
-        resulting = action("results", "What came of it.", "key")
+        finishing = add_action("finish", "Finish the experiment with a decision.", "key", changes=True)
+        finishing.add_argument("--decision", default="", help="the winning variant's key; default: no decision")
+        resulting = add_action("results", "Show the results.", "key")
         resulting.add_argument("--csv", action="store_true")
         resulting.add_argument("--json", action="store_true")
-        action("look", "Have the analysis worker look at it now.", "key")
+        add_action("analyze", "Request an interim analysis from the analysis worker now.", "key")
 
     def handle(self, *args: object, **options: Any) -> None:
         try:
@@ -74,74 +74,74 @@ class Command(BaseCommand):
         document = experiment_document(experiments.find_experiment(key))
         self.stdout.write(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
 
-    def do_save(self, file: Path, why: str, by: str, **_: object) -> None:
+    def do_save(self, file: Path, why: str, user: str, **_: object) -> None:
         try:
             document = yaml.safe_load(file.read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError) as error:
             raise CommandError(f"{file} cannot be read: {error}") from error
         if not isinstance(document, dict) or not document.get("key"):
-            raise CommandError(f"{file} is no experiment: it needs a key.")
+            raise CommandError(f"{file} is not an experiment document: it needs a key.")
         key, subject = str(document["key"]), ChangeSubject.EXPERIMENT
         is_new = not Experiment.objects.filter(key=key).exists()
-        done = apply_change(
-            subject=subject, key=key, patch=document, actor=find_actor(by), why=why, now=now(), create=is_new
+        outcome = apply_change(
+            subject=subject, key=key, patch=document, actor=find_actor(user), why=why, now=now(), create=is_new
         )
-        self.print_outcome(key, done)
+        self.print_outcome(key, outcome)
 
-    def run_step(self, action: str, key: str, why: str, by: str, **options: Any) -> None:
-        more: dict[str, Any] = {}
+    def run_step(self, action: str, key: str, why: str, user: str, **options: Any) -> None:
+        step_options: dict[str, Any] = {}
         if action == "widen":
-            more["traffic_percentage"] = parse_number(options["percentage"])
+            step_options["traffic_percentage"] = parse_number(options["percentage"])
         elif action == "phase":
-            more["weights"] = {
+            step_options["weights"] = {
                 name: parse_number(value) for name, value in parse_assignments(options["weights"]).items()
             }
         elif action == "finish":
-            more["decision"] = options["decision"]
-        do: Any = experiments.STEPS[action]
-        self.print_outcome(key, do(key=key, actor=find_actor(by), why=why, now=now(), **more))
+            step_options["decision"] = options["decision"]
+        step: Any = experiments.STEPS[action]
+        self.print_outcome(key, step(key=key, actor=find_actor(user), why=why, now=now(), **step_options))
 
     def do_results(self, key: str, **options: Any) -> None:
-        found = report.build_report(experiments.find_experiment(key))
+        results = report.build_report(experiments.find_experiment(key))
         if options["csv"]:
-            self.stdout.write(report.report_to_csv(found), ending="")
+            self.stdout.write(report.report_to_csv(results), ending="")
         elif options["json"]:
-            self.stdout.write(json.dumps(report.report_to_json(found), indent=2))
+            self.stdout.write(json.dumps(report.report_to_json(results), indent=2))
         else:
-            self.print_results(found)
+            self.print_results(results)
 
-    def print_results(self, found: report.Report) -> None:
-        """Print the comparisons of everybody."""
-        if found.analyzed_at is None:
-            self.stdout.write(f"Nobody has looked at {found.experiment} yet: experiment look {found.experiment}")
+    def print_results(self, results: report.Report) -> None:
+        """Print the comparisons over all units."""
+        if results.analyzed_at is None:
+            self.stdout.write(f"No analysis yet. Request one with: experiment analyze {results.experiment}")
             return
-        if found.has_sample_ratio_mismatch:
-            self.stdout.write(f"THE SPLIT IS WRONG (p {found.sample_ratio_p:.2g}): believe none of this.")
+        if results.has_sample_ratio_mismatch:
+            self.stdout.write(f"SAMPLE RATIO MISMATCH (p {results.sample_ratio_p:.2g}): do not use these results.")
         table = Table("metric", "variant", "units", "lift", "interval", "verdict")
-        for line in (line for line in found.comparisons if not line.slice_label):
-            numbers = line.numbers
+        for row in (row for row in results.comparisons if not row.slice_label):
+            numbers = row.numbers
             lift, low, high = (
                 "–" if numbers[name] is None else f"{numbers[name]:+.1%}" for name in ("lift", "lift_low", "lift_high")
             )
-            table.add_row(line.metric, line.variant, str(numbers["units"]), lift, f"{low} to {high}", line.verdict)
+            table.add_row(row.metric, row.variant, str(numbers["units"]), lift, f"{low} to {high}", row.verdict)
         Console(file=self.stdout, width=140).print(table)  # type: ignore[arg-type]
 
     def do_analyze(self, key: str, **_: object) -> None:
         request_interim_analysis(experiments.find_experiment(key).key)
-        self.stdout.write(f"Asked for: experiment results {key}")
+        self.stdout.write(f"Analysis requested. Show it with: experiment results {key}")
 
     def print_outcome(self, key: str, outcome: object) -> None:
-        """Say what became of it."""
+        """Print the outcome of a step."""
         if isinstance(outcome, PendingChange):
-            self.stdout.write(f"{key} waits for approval: change {outcome.pk}.")
+            self.stdout.write(f"{key} is pending approval: change {outcome.pk}.")
             return
         row = experiments.find_experiment(key)
         self.stdout.write(f"{key}: {row.get_state_display().lower()}, phase {row.phases.count()}.")
 
 
 def parse_number(value: object) -> float:
-    """Return a number that was typed."""
+    """Return the argument as a number. Raises `CommandError`."""
     try:
         return float(str(value))
     except ValueError as error:
-        raise CommandError(f"{value!r} is no number.") from error
+        raise CommandError(f"Give a number, not {value!r}.") from error

@@ -1,26 +1,26 @@
-// Asks for the figures every few seconds, shows what changed, and says how old they are.
+// Fetch the dashboard's data every few seconds, redraw the panels that changed, and show the age of the data.
 
-import { bars, make, plot, shown, table } from "./plots.js";
+import { bars, createElement, formatValue, plot, table } from "./plots.js";
 
-const EVERY_MS = 5_000;
+const INTERVAL_MS = 5_000;
 const STALE_MS = 20_000;
 
-const { figures: address, login } = document.body.dataset;
+const { url, login } = document.body.dataset;
 const [panels, contents, age, problem, pause] = ["panels", "contents", "age", "problem", "pause"].map((id) => document.getElementById(id));
-const drawn = new Map();
+const rendered = new Map();
 let isPaused = false;
-let asOf = null;
+let fetchedAt = null;
 let timer = null;
 
-async function ask() {
+async function fetchData() {
   let response;
   try {
-    response = await fetch(address, { headers: { Accept: "application/json" } });
+    response = await fetch(url, { headers: { Accept: "application/json" } });
   } catch {
-    throw new Error("The server cannot be reached. It is asked again every few seconds.");
+    throw new Error("The server cannot be reached. The page retries every few seconds.");
   }
   if (response.status === 403) throw new SignedOut();
-  if (!response.ok) throw new Error(`The server answered ${response.status}. It is asked again every few seconds.`);
+  if (!response.ok) throw new Error(`The server returned ${response.status}. The page retries every few seconds.`);
   return response.json();
 }
 
@@ -29,103 +29,103 @@ class SignedOut extends Error {}
 async function refresh() {
   clearTimeout(timer);
   try {
-    const answer = await ask();
-    show(answer.panels);
-    asOf = Date.now();
+    const data = await fetchData();
+    renderPanels(data.panels);
+    fetchedAt = Date.now();
     problem.hidden = true;
   } catch (error) {
-    complain(error);
+    showProblem(error);
   }
-  tellAge();
-  if (!isPaused && !document.hidden) timer = setTimeout(refresh, EVERY_MS);
+  updateAge();
+  if (!isPaused && !document.hidden) timer = setTimeout(refresh, INTERVAL_MS);
 }
 
-// An alert is spoken when it changes, so the same one is not written twice.
-function complain(error) {
-  const told = error instanceof SignedOut ? "You are signed out." : error.message;
-  if (!problem.hidden && problem.dataset.told === told) return;
-  problem.dataset.told = told;
-  problem.replaceChildren(told);
-  if (error instanceof SignedOut) problem.append(" ", make("a", { href: login }, "Sign in"));
+// A screen reader announces an alert whenever its text is set, so the same message is not set twice.
+function showProblem(error) {
+  const message = error instanceof SignedOut ? "You are signed out." : error.message;
+  if (!problem.hidden && problem.dataset.message === message) return;
+  problem.dataset.message = message;
+  problem.replaceChildren(message);
+  if (error instanceof SignedOut) problem.append(" ", createElement("a", { href: login }, "Sign in"));
   problem.hidden = false;
 }
 
-function tellAge() {
-  if (asOf === null) return;
-  const seconds = Math.round((Date.now() - asOf) / 1000);
-  const isStale = Date.now() - asOf > STALE_MS;
-  age.textContent = isPaused ? `Paused, as of ${seconds} s ago` : isStale ? `Old: as of ${seconds} s ago` : `As of ${seconds} s ago`;
+function updateAge() {
+  if (fetchedAt === null) return;
+  const seconds = Math.round((Date.now() - fetchedAt) / 1000);
+  const isStale = Date.now() - fetchedAt > STALE_MS;
+  age.textContent = isPaused ? `Paused, updated ${seconds} s ago` : isStale ? `Out of date: updated ${seconds} s ago` : `Updated ${seconds} s ago`;
   age.classList.toggle("stale", isStale && !isPaused);
   for (const section of panels.children) section.classList.toggle("old", isStale && !isPaused);
 }
 
-function show(answer) {
-  for (const panel of answer) {
+function renderPanels(data) {
+  for (const panel of data) {
     const text = JSON.stringify(panel);
-    if (drawn.get(panel.key) === text) continue;
-    drawn.set(panel.key, text);
-    const fresh = section(panel);
+    if (rendered.get(panel.key) === text) continue;
+    rendered.set(panel.key, text);
+    const fresh = buildSection(panel);
     const before = document.getElementById(`panel-${panel.key}`);
-    if (before) replace(before, fresh);
+    if (before) replacePanel(before, fresh);
     else panels.append(fresh);
   }
   if (!contents.childElementCount) {
-    contents.append(...answer.map(({ key, title }) => make("a", { href: `#panel-${key}` }, title)));
+    contents.append(...data.map(({ key, title }) => createElement("a", { href: `#panel-${key}` }, title)));
   }
   panels.setAttribute("aria-busy", "false");
 }
 
-// What a person opened, scrolled or stands on stays as it is.
-function replace(before, fresh) {
-  const inside = before.contains(document.activeElement) ? [...before.querySelectorAll("a, summary, [tabindex]")].indexOf(document.activeElement) : -1;
-  const scrolled = [...before.querySelectorAll(".scroll")].map((one) => [one.scrollLeft, one.scrollTop]);
-  for (const one of fresh.querySelectorAll("details")) {
-    one.open = before.querySelector(`details[data-key="${CSS.escape(one.dataset.key)}"]`)?.open ?? false;
+// Replace a panel. Open details, scroll positions and the keyboard focus are kept.
+function replacePanel(before, fresh) {
+  const focusIndex = before.contains(document.activeElement) ? [...before.querySelectorAll("a, summary, [tabindex]")].indexOf(document.activeElement) : -1;
+  const scrolled = [...before.querySelectorAll(".scroll")].map((element) => [element.scrollLeft, element.scrollTop]);
+  for (const details of fresh.querySelectorAll("details")) {
+    details.open = before.querySelector(`details[data-key="${CSS.escape(details.dataset.key)}"]`)?.open ?? false;
   }
   before.replaceWith(fresh);
-  [...fresh.querySelectorAll(".scroll")].forEach((one, index) => {
-    if (scrolled[index]) [one.scrollLeft, one.scrollTop] = scrolled[index];
+  [...fresh.querySelectorAll(".scroll")].forEach((element, index) => {
+    if (scrolled[index]) [element.scrollLeft, element.scrollTop] = scrolled[index];
   });
-  if (inside >= 0) fresh.querySelectorAll("a, summary, [tabindex]")[inside]?.focus({ preventScroll: true });
+  if (focusIndex >= 0) fresh.querySelectorAll("a, summary, [tabindex]")[focusIndex]?.focus({ preventScroll: true });
 }
 
-function section(panel) {
-  const element = make("section", { class: "panel", id: `panel-${panel.key}`, "aria-labelledby": `title-${panel.key}` });
-  element.append(make("h2", { id: `title-${panel.key}` }, panel.title));
+function buildSection(panel) {
+  const element = createElement("section", { class: "panel", id: `panel-${panel.key}`, "aria-labelledby": `title-${panel.key}` });
+  element.append(createElement("h2", { id: `title-${panel.key}` }, panel.title));
   if (panel.error) {
-    element.append(make("p", { class: "failed" }, `These figures could not be had (${panel.error}). The web server's log says more.`));
+    element.append(createElement("p", { class: "failed" }, `This panel failed (${panel.error}). See the web server's log.`));
     return element;
   }
-  if (panel.empty) {
-    element.append(make("p", { class: "empty" }, panel.empty));
+  if (panel.empty_text) {
+    element.append(createElement("p", { class: "empty" }, panel.empty_text));
     return element;
   }
-  if (panel.figures.length) element.append(make("dl", { class: "figures" }, ...panel.figures.map(figure)));
-  if (panel.note) element.append(make("p", { class: "note" }, panel.note));
-  element.append(...panel.plots.map(plot), ...panel.bars.map(bars), ...panel.tables.map(listing));
+  if (panel.stats.length) element.append(createElement("dl", { class: "stats" }, ...panel.stats.map(buildStat)));
+  if (panel.note) element.append(createElement("p", { class: "note" }, panel.note));
+  element.append(...panel.plots.map(plot), ...panel.bars.map(bars), ...panel.tables.map(buildTable));
   return element;
 }
 
-const figure = ({ label, value, unit, tone }) =>
-  make("div", { class: tone }, make("dt", {}, label), make("dd", {}, String(shown(value)), make("small", {}, value === null ? "" : ` ${unit}`)));
+const buildStat = ({ label, value, unit, tone }) =>
+  createElement("div", { class: tone }, createElement("dt", {}, label), createElement("dd", {}, String(formatValue(value)), createElement("small", {}, value === null ? "" : ` ${unit}`)));
 
-function listing({ title, columns, rows, link }) {
-  const caption = make("figcaption", {}, make("h3", {}, title));
-  if (link) caption.append(make("a", { href: link, class: "note" }, "All of them"));
-  return make("figure", {}, caption, table(columns, rows, title));
+function buildTable({ title, columns, rows, link }) {
+  const caption = createElement("figcaption", {}, createElement("h3", {}, title));
+  if (link) caption.append(createElement("a", { href: link, class: "note" }, "Show all"));
+  return createElement("figure", {}, caption, table(columns, rows, title));
 }
 
 pause.addEventListener("click", () => {
   isPaused = !isPaused;
   pause.setAttribute("aria-pressed", isPaused);
-  pause.textContent = isPaused ? "Go on" : "Pause";
+  pause.textContent = isPaused ? "Resume" : "Pause";
   if (isPaused) clearTimeout(timer);
   else refresh();
-  tellAge();
+  updateAge();
 });
 document.addEventListener("visibilitychange", () => {
   clearTimeout(timer);
   if (!document.hidden && !isPaused) refresh();
 });
-setInterval(tellAge, 1_000);
+setInterval(updateAge, 1_000);
 refresh();

@@ -1,1 +1,1 @@
-"""Filters: who may see what. Each is a mask; what is not known is a no."""
+"""Filters: who may see which posts. A filter returns a mask and drops a post if a fact it needs is unknown."""

@@ -1,4 +1,4 @@
-"""What this one request asks for: nothing of it is remembered of the viewer."""
+"""The filter of one request: by language, kind, tag and age. It is not stored with the viewer."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from recommendations.pipeline.stages import explained_filter
 
 @explained_filter("You asked for other languages, kinds, tags or ages.")
 def matches_feed_filter(query: Query, candidates: Candidates) -> BoolArray:
-    """Keep posts of the languages, formats, tags and age that the request names; all where it names none."""
-    only = query.feed_filter
-    kept = np.ones(len(candidates), np.bool_)
-    if len(only.language_ids):
-        kept &= is_in_sorted(candidates.language_ids, only.language_ids)
-    if len(only.kind_ids):
-        kept &= is_in_sorted(candidates.kind_ids, only.kind_ids)
-    if len(only.tag_ids):
-        kept &= is_in_sorted(candidates.tag_ids, only.tag_ids).any(axis=1)
-    if only.since > 0:
-        kept &= candidates.created_at >= only.since
-    return kept
+    """Keep posts of the languages, kinds, tags and age that the request accepts. An empty filter accepts all."""
+    accepted = query.feed_filter
+    mask = np.ones(len(candidates), np.bool_)
+    if len(accepted.language_ids):
+        mask &= is_in_sorted(candidates.language_ids, accepted.language_ids)
+    if len(accepted.kind_ids):
+        mask &= is_in_sorted(candidates.kind_ids, accepted.kind_ids)
+    if len(accepted.tag_ids):
+        mask &= is_in_sorted(candidates.tag_ids, accepted.tag_ids).any(axis=1)
+    if accepted.since > 0:
+        mask &= candidates.created_at >= accepted.since
+    return mask

@@ -1,4 +1,4 @@
-"""What the viewer may take."""
+"""The filter for sensitive content."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from recommendations.pipeline.stages import mandatory_filter
 
 @mandatory_filter
 def safe_for_viewer(query: Query, candidates: Candidates) -> BoolArray:
-    """Keep what is known to be no more sensitive than the viewer takes (who is of age, for what is adult)."""
-    # Plain numbers: NumPy takes a member of an IntEnum for a column of eight bytes each, and eight times as long.
+    """Keep posts whose sensitivity is known and at most the viewer's maximum. Adult content requires an adult."""
+    # Plain numbers: with a member of an IntEnum, NumPy compares as int64 and takes eight times as long.
     return (candidates.sensitivity >= 0) & (candidates.sensitivity <= int(query.max_sensitivity))

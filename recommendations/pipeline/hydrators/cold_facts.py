@@ -1,4 +1,4 @@
-"""The facts of candidates that are not resident, read from the database: a few posts, and never all of them."""
+"""Reads the facts of non-resident candidates from the database, for a limited number of posts."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from recommendations.ports import ColdPosts
 
 @dataclass(frozen=True)
 class ColdFacts:
-    """Fills in what the catalogue does not know."""
+    """Fills the columns of candidates that are not in the catalogue."""
 
     posts: ColdPosts
-    name: str = "cold"
+    name: str = "cold_facts"
 
     def __call__(self, query: Query, candidates: Candidates) -> Candidates:
         """See `Hydrator`."""
-        at = np.flatnonzero(candidates.rows == UNKNOWN)[:MAX_COLD_POSTS]
-        if not len(at):
+        positions = np.flatnonzero(candidates.rows == UNKNOWN)[:MAX_COLD_POSTS]
+        if not len(positions):
             return candidates
-        read = self.posts.read(candidates.post_ids[at], query.interests)
+        cold = self.posts.read(candidates.post_ids[positions], query.interests)
         columns = {f.name: getattr(candidates, f.name).copy() for f in fields(Candidates)}
         for name, column in columns.items():
             if name not in ("post_ids", "origins", "rows"):
-                column[at] = getattr(read, name)
+                column[positions] = getattr(cold, name)
         return replace(candidates, **columns)

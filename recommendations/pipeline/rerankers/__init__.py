@@ -1,1 +1,1 @@
-"""Rerankers: a new order, dropping none, kept apart from the score."""
+"""Rerankers change the order of the candidates. They drop none and do not change the scores."""

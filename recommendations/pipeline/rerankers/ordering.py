@@ -1,4 +1,4 @@
-"""A slate that is not twenty times the same."""
+"""Rerankers for a varied slate: diversity, spacing, exploration slots, and negative feedback last."""
 
 from __future__ import annotations
 
@@ -11,20 +11,24 @@ from recommendations.contracts import UNKNOWN, BoolArray, Int64Array, Origin, Qu
 from recommendations.ports import Engine
 
 FINALISTS_PER_PICK = 2
-"""How far below the slate's last rank a post may come from. Changes the answer."""
+"""Finalists that diversity chooses from, for each pick of the slate. Changes the answer."""
 SHOW_LESS_THRESHOLD = -0.5
-"""Below this `less`, before its weight, the viewer said so: no variety brings the post up. Changes the answer."""
+"""
+A post whose unweighted `show_less` part is below this goes last. Changes the answer.
+
+Such a value comes from negative feedback of the viewer, so neither diversity nor exploration may move the post up.
+"""
 
 
 def is_show_less(query: Query, scored: ScoredCandidates) -> BoolArray:
-    """Return which posts the viewer asked to see less of."""
+    """Return a mask (n,) of the posts that the viewer asked to see less of."""
     if "show_less" not in scored.part_names:
         return np.zeros(len(scored.scores), np.bool_)
     return scored.parts[:, scored.part_names.index("show_less")] < SHOW_LESS_THRESHOLD * query.policy.show_less
 
 
 def append_others(chosen: Int64Array, n: int) -> Int64Array:
-    """Return the *chosen* positions, and behind them the others of *n* in their order."""
+    """Return the *chosen* positions, followed by the other positions below *n* in ascending order."""
     is_left = np.ones(n, np.bool_)
     is_left[chosen] = False
     return np.concatenate([chosen, np.flatnonzero(is_left)])
@@ -32,7 +36,7 @@ def append_others(chosen: Int64Array, n: int) -> Int64Array:
 
 @dataclass(frozen=True)
 class Diversity:
-    """Maximal marginal relevance over the finalists, with a cap per author; the others follow in their order."""
+    """Maximal marginal relevance over the finalists, with a cap per author. The other posts follow in their order."""
 
     engine: Engine
     name: str = field(default="diversity", init=False)
@@ -55,49 +59,54 @@ class Diversity:
 
 @dataclass(frozen=True)
 class Spacing:
-    """No two neighbors by one author, and no long run about one topic, as far as there is something else to show."""
+    """Separates posts by the same author and limits runs of posts about one topic, if other posts are available."""
 
     name: str = field(default="spacing", init=False)
 
     def __call__(self, query: Query, scored: ScoredCandidates) -> Int64Array:
-        """See `Reranker`. Looks at the slate's own posts; a post moves down as little as it can."""
+        """See `Reranker`. Only reorders the posts of the slate, and moves each post down as little as possible."""
         posts = scored.candidates.take(np.arange(min(query.size, len(scored.scores))))
         order = space_out(posts.author_ids.tolist(), posts.topic_ids.tolist(), query.policy.max_topic_run)
         return np.concatenate([np.array(order, np.int64), np.arange(len(order), len(scored.scores))])
 
 
 def space_out(authors: list[int], topics: list[int], max_run: int) -> list[int]:
-    """Return the positions so that authors alternate and at most *run* in a row share a topic, where that can be."""
+    """
+    Return an order in which neighbors differ in author, and at most *max_run* in a row share a topic, if possible.
+
+    Each step takes the first remaining post with another author than the last post, and with another topic if the
+    current run is full. If no post satisfies both, it takes the first by another author, or else the first remaining.
+    """
     order: list[int] = []
-    waiting: list[int] = []  # passed over so far, in their order
-    about: Counter[int] = Counter()  # how many of them, by topic: where all are about the worn one, none fits
+    skipped: list[int] = []  # positions that were passed over so far, in ascending order
+    skipped_topics: Counter[int] = Counter()  # of the skipped positions: if all have the blocked topic, none fits
     author: int | None = None
     topic: int | None = None
-    length = ahead = 0
+    run_length = next_position = 0
     while len(order) < len(authors):
-        worn = topic if length >= max_run and topic != UNKNOWN else None
-        fits = None
-        if worn is None or about[worn] < len(waiting):
-            fits = next((at for at in waiting if topics[at] != worn and authors[at] != author), None)
-        while fits is None and ahead < len(authors):
-            if topics[ahead] != worn and authors[ahead] != author:
-                fits = ahead
-            waiting.append(ahead)
-            about[topics[ahead]] += 1
-            ahead += 1
-        if fits is None:  # Nothing fits both: somebody else's at least, or simply the next.
-            fits = next((at for at in waiting if authors[at] != author), waiting[0])
-        waiting.remove(fits)
-        about[topics[fits]] -= 1
-        order.append(fits)
-        length = length + 1 if topics[fits] == topic and topic != UNKNOWN else 1
-        author, topic = authors[fits], topics[fits]
+        blocked_topic = topic if run_length >= max_run and topic != UNKNOWN else None
+        chosen = None
+        if blocked_topic is None or skipped_topics[blocked_topic] < len(skipped):
+            chosen = next((at for at in skipped if topics[at] != blocked_topic and authors[at] != author), None)
+        while chosen is None and next_position < len(authors):
+            if topics[next_position] != blocked_topic and authors[next_position] != author:
+                chosen = next_position
+            skipped.append(next_position)
+            skipped_topics[topics[next_position]] += 1
+            next_position += 1
+        if chosen is None:
+            chosen = next((at for at in skipped if authors[at] != author), skipped[0])
+        skipped.remove(chosen)
+        skipped_topics[topics[chosen]] -= 1
+        order.append(chosen)
+        run_length = run_length + 1 if topics[chosen] == topic and topic != UNKNOWN else 1
+        author, topic = authors[chosen], topics[chosen]
     return order
 
 
 @dataclass(frozen=True)
 class ExplorationSlots:
-    """Keeps a share of the slate for posts on exploration: one in every stretch of 1 / share posts, near its middle."""
+    """Reserves a share of the slate for posts in exploration: one near the middle of every 1 / share positions."""
 
     name: str = field(default="exploration_slots", init=False)
 
@@ -106,32 +115,32 @@ class ExplorationSlots:
         n, share = len(scored.scores), query.policy.exploration_share
         if not share or not n:
             return np.arange(n)
-        auditioning = has_origin(scored.candidates.origins, Origin.EXPLORATION) & ~is_show_less(query, scored)
-        stretch = round(min(1 / share, n))
-        spare = np.flatnonzero(auditioning).tolist()
-        # Behind what a stretch may show, the others follow in their order: they are not moved about one by one.
-        order, hopeful = list(range(min(query.size + stretch, n))), frozenset(spare)
-        for start in range(0, min(query.size, n), stretch):
-            shown = order[start : start + stretch]
-            if not hopeful.isdisjoint(shown):
+        is_exploration = has_origin(scored.candidates.origins, Origin.EXPLORATION) & ~is_show_less(query, scored)
+        slot_size = round(min(1 / share, n))
+        exploration = np.flatnonzero(is_exploration).tolist()
+        # Only the slate and one more slot are reordered. `append_others` adds the rest in one step.
+        order, exploration_set = list(range(min(query.size + slot_size, n))), frozenset(exploration)
+        for start in range(0, min(query.size, n), slot_size):
+            slot = order[start : start + slot_size]
+            if not exploration_set.isdisjoint(slot):
                 continue
             placed = frozenset(order[:start])
-            at = next((at for at in spare if at not in placed), None)
-            if at is None:
+            position = next((position for position in exploration if position not in placed), None)
+            if position is None:
                 break
-            if at in order:
-                order.remove(at)
-            order.insert(start + len(shown) // 2, at)
+            if position in order:
+                order.remove(position)
+            order.insert(start + len(slot) // 2, position)
         return append_others(np.array(order, np.int64), n)
 
 
 @dataclass(frozen=True)
 class ShowLessLast:
-    """Puts what the viewer asked to see less of behind all else: no spreading and no exploration brings it up again."""
+    """Moves the posts that the viewer asked to see less of to the end. Runs last, since others may move them up."""
 
     name: str = field(default="show_less_last", init=False)
 
     def __call__(self, query: Query, scored: ScoredCandidates) -> Int64Array:
         """See `Reranker`."""
-        everything, asked = np.arange(len(scored.scores)), is_show_less(query, scored)
-        return np.concatenate([everything[~asked], everything[asked]])
+        positions, is_last = np.arange(len(scored.scores)), is_show_less(query, scored)
+        return np.concatenate([positions[~is_last], positions[is_last]])

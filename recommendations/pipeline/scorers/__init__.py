@@ -1,1 +1,1 @@
-"""Scorers: one additive part of the score each."""
+"""Scorers: each computes one additive part of the score."""

@@ -1,4 +1,4 @@
-"""Parts that are a column of facts. The taste parts come from the engine, in the call that adds everything up."""
+"""The score parts, except taste and dislike. The engine computes those two when it adds up the score."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from recommendations.contracts import LEARNED_FLOOR, Candidates, Float32Array, Q
 
 @dataclass(frozen=True)
 class Recency:
-    """1 for a post of this moment, halved by every half-life of the policy."""
+    """1 for a post created now, and half of that after each half-life of the policy."""
 
     name: str = field(default="recency", init=False)
 
     def __call__(self, query: Query, candidates: Candidates) -> Float32Array:
-        """See `Scorer`. A post from the future counts as of this moment; one without a date as ancient."""
+        """See `Scorer`. A post from the future counts as created now, and a post without a date as very old."""
         created_at = np.where(np.isnan(candidates.created_at), 0, candidates.created_at)
         hours = np.maximum(query.now - created_at, 0) / 3600
         return np.exp2(-hours / query.policy.recency_half_life_hours).astype(np.float32)
@@ -24,7 +24,7 @@ class Recency:
 
 @dataclass(frozen=True)
 class Popularity:
-    """The logarithm of the engagement of late, from 0 up to 1 at a thousand acts."""
+    """The logarithm of the recent engagement: log(1 + engagement) / log(1 + 1000), at most 1."""
 
     name: str = field(default="popularity", init=False)
 
@@ -46,7 +46,7 @@ class FollowedAuthor:
 
 @dataclass(frozen=True)
 class AuthorAffinity:
-    """How much the viewer likes the author's posts, from `LEARNED_FLOOR` to 1; more than that is `Less`'s to say."""
+    """The viewer's affinity for the author, at least `LEARNED_FLOOR`. `ShowLess` scores anything below that."""
 
     name: str = field(default="author", init=False)
 
@@ -57,48 +57,47 @@ class AuthorAffinity:
 
 @dataclass(frozen=True)
 class TopicAffinity:
-    """How much the viewer likes the best of the post's tags, and dislikes the worst, from `LEARNED_FLOOR` to 1."""
+    """The highest positive affinity for a tag of the post plus the lowest negative one, at least `LEARNED_FLOOR`."""
 
     name: str = field(default="topic", init=False)
 
     def __call__(self, query: Query, candidates: Candidates) -> Float32Array:
         """See `Scorer`."""
-        weights = query.topic_affinity.weights_of(
-            candidates.tag_ids.T
-        )  # NumPy compares rows ten times as fast as columns
+        # Transposed, because NumPy reduces over rows ten times as fast as over columns.
+        weights = query.topic_affinity.weights_of(candidates.tag_ids.T)
         return weights.max(axis=0, initial=0) + np.maximum(weights.min(axis=0, initial=0), LEARNED_FLOOR)
 
 
 @dataclass(frozen=True)
 class ShowLess:
     """
-    Minus how much less the viewer asked to see of the author, of any of the tags and of the format, 1 for each at most.
+    Minus the strength of the viewer's negative feedback on the author, on a tag and on the kind, from 0 to 1 for each.
 
-    An affinity below `LEARNED_FLOOR` was asked for, not learned: at the floor it counts 0, at -1 it counts 1.
+    An affinity below `LEARNED_FLOOR` comes from negative feedback. Its strength is 0 at the floor and 1 at -1.
     """
 
     name: str = field(default="show_less", init=False)
 
     def __call__(self, query: Query, candidates: Candidates) -> Float32Array:
         """See `Scorer`."""
-        less = np.zeros(len(candidates), np.float32)
+        part = np.zeros(len(candidates), np.float32)
         if not query.author_affinity.is_learned:
-            less += show_less_strength(query.author_affinity.weights_of(candidates.author_ids))
+            part += show_less_strength(query.author_affinity.weights_of(candidates.author_ids))
         if not query.topic_affinity.is_learned:
-            less += show_less_strength(query.topic_affinity.weights_of(candidates.tag_ids.T).min(axis=0, initial=0))
+            part += show_less_strength(query.topic_affinity.weights_of(candidates.tag_ids.T).min(axis=0, initial=0))
         if not query.kind_affinity.is_learned:
-            less += show_less_strength(query.kind_affinity.weights_of(candidates.kind_ids))
-        return less
+            part += show_less_strength(query.kind_affinity.weights_of(candidates.kind_ids))
+        return part
 
 
 def show_less_strength(weights: Float32Array) -> Float32Array:
-    """Return the part of affinities that is a wish for less, 0 to -1."""
+    """Return minus the strength of negative feedback in each affinity, from -1 to 0."""
     return np.minimum((weights - LEARNED_FLOOR) / (1 + LEARNED_FLOOR), 0).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Quality:
-    """The rate of positive acts an impression beside the usual one, 0 to 1 (`Counts.qualities`)."""
+    """The rate of positive interactions compared with the average, 0 to 1 (`PostCounts.quality`)."""
 
     name: str = field(default="quality", init=False)
 
@@ -109,9 +108,9 @@ class Quality:
 
 @dataclass(frozen=True)
 class ColdTaste:
-    """The similarity of posts that are not resident: the engine, which has no vector of theirs, gives them no taste."""
+    """The similarity of non-resident posts. The engine has no vectors of them, so their taste part is 0."""
 
-    name: str = field(default="cold", init=False)
+    name: str = field(default="cold_taste", init=False)
 
     def __call__(self, query: Query, candidates: Candidates) -> Float32Array:
         """See `Scorer`."""
@@ -120,7 +119,7 @@ class ColdTaste:
 
 @dataclass(frozen=True)
 class ExplorationBonus:
-    """1 for a post that nobody met, falling to 0 at the end of its exploration."""
+    """1 for a post that was never served, falling to 0 at the end of its exploration."""
 
     name: str = field(default="exploration", init=False)
 
@@ -131,7 +130,7 @@ class ExplorationBonus:
 
 @dataclass(frozen=True)
 class Fatigue:
-    """Minus how tired of the post the viewer may be, 0 to 1: it was served lately, and they passed it over."""
+    """Minus the fatigue of the post, 0 to 1: the viewer was served it recently."""
 
     name: str = field(default="fatigue", init=False)
 

@@ -1,1 +1,1 @@
-"""Sources: where candidates come from. Each is a frozen dataclass with its port and no other state."""
+"""Sources of candidates. Each is a frozen dataclass that holds its port and no other state."""

@@ -1,4 +1,4 @@
-"""New posts that look for their audience: a few are shown to some, so that a post need not be known to become known."""
+"""New posts that were served to few members. Without this source, only posts with engagement would get any."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from recommendations.contracts import BoolArray, Int64Array, Origin, Query
 from recommendations.ports import Catalogue
 
 POOL_SIZE = 500
-"""The newest posts on exploration that the draw is among. Changes the answer, and a little the speed."""
+"""How many of the newest posts in exploration are drawn from. Changes the answer, and slightly the speed."""
 
 
 @dataclass(frozen=True)
 class Exploration:
     """
-    Posts that few have met, drawn by what their rate of positive acts may be (Thompson 1933, "On the likelihood …").
+    Posts that were served to few members, chosen by Thompson sampling (Thompson 1933, "On the likelihood …").
 
-    Each post's rate is drawn from Beta(1 + positive_count, 1 + served_count - positive_count), and the highest are brought.
-    The draw is seeded by the request, so that a request that is made again draws the same. An exploration ends after
-    `exploration_max_served`, or when the post is certain to do worse than the usual one (`Catalogue.on_audition`).
+    The rate of positive interactions of each post is drawn from Beta(1 + positive_count, 1 + served_count -
+    positive_count), and the posts with the highest rates are returned. The request id seeds the draw, so the same
+    request draws the same posts. The exploration of a post ends after it was served `exploration_max_served` times, or
+    when it does worse than the average with certainty (`Catalogue.exploration_posts`).
     """
 
     catalogue: Catalogue

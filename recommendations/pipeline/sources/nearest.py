@@ -1,4 +1,4 @@
-"""Posts like what the viewer liked."""
+"""Posts similar to the viewer's interests."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from recommendations.ports import Catalogue, Engine
 
 @dataclass(frozen=True)
 class Nearest:
-    """The posts nearest to each interest; a heavier interest brings more of them."""
+    """The posts nearest to each interest. A heavier interest contributes more posts."""
 
     engine: Engine
     catalogue: Catalogue
     origin: Origin = field(default=Origin.NEAREST, init=False)
 
     def __call__(self, query: Query, eligible: BoolArray) -> Int64Array:
-        """See `Source`. One scan serves all interests."""
+        """See `Source`. One scan finds the posts of all interests."""
         heaviest = np.argsort(-query.interests.positive_weights, kind="stable")[: query.policy.max_interests]
         weights = query.interests.positive_weights[heaviest]
         if not len(weights) or not query.policy.nearest_candidates:

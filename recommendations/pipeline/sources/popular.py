@@ -1,4 +1,4 @@
-"""Posts that need nothing known of the viewer but the region."""
+"""Trending and new posts. They depend on no fact of the viewer except the region."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recommendations.ports import Catalogue
 
 @dataclass(frozen=True)
 class Trending:
-    """The posts with the most engagement of late: half of them in the viewer's region, the others anywhere."""
+    """The posts with the highest recent engagement: half of them by engagement in the viewer's region."""
 
     catalogue: Catalogue
     origin: Origin = field(default=Origin.TRENDING, init=False)
@@ -22,14 +22,14 @@ class Trending:
         count = query.policy.trending_candidates
         if query.region_id == UNKNOWN:
             return self.catalogue.trending(count, eligible)
-        near = self.catalogue.trending_in_region(query.region_id, count // 2, eligible)
-        anywhere = self.catalogue.trending(count, eligible)
-        return np.concatenate([near, anywhere[~is_in_sorted(anywhere, np.sort(near))]])[:count]
+        regional = self.catalogue.trending_in_region(query.region_id, count // 2, eligible)
+        overall = self.catalogue.trending(count, eligible)
+        return np.concatenate([regional, overall[~is_in_sorted(overall, np.sort(regional))]])[:count]
 
 
 @dataclass(frozen=True)
 class Fresh:
-    """The newest posts. It brings at least a slate's worth, so that a catalogue that nobody touched gives a feed."""
+    """The newest posts: at least enough for a slate, so that a catalogue without interactions gives a full feed."""
 
     catalogue: Catalogue
     origin: Origin = field(default=Origin.FRESH, init=False)

@@ -1,4 +1,4 @@
-"""Fill the database with a seeded social platform of any size (see `services/content/generating/`)."""
+"""Fill the database with a generated social platform of any size, from a seed (see `services/content/generating/`)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,18 +34,18 @@ from recommendations.stores.bulk import Column, insert_columns, refresh_statisti
 INTERACTIONS_PER_STEP = 100_000
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being made, how many are done and how many in all."""
+"""Called with the name of the rows being inserted, the number inserted and the total."""
 
 
 class DatabaseNotEmptyError(RuntimeError):
-    """The database holds members already."""
+    """The database already contains members."""
 
 
 @dataclass(frozen=True)
 class VectorSettings:
-    """What to write vectors as, when they are made from the topics and not by a model."""
+    """The embedding model name and dimension of vectors generated from topics, without a model."""
 
-    model: str
+    embedding_model: str
     dimension: int
 
 
@@ -53,51 +53,51 @@ def generate(
     *, size: PlatformSize, now: datetime, vectors: VectorSettings | None, append: bool = False, progress: Progress
 ) -> None:
     """
-    Make the platform of *size* as one transaction, as it stands at *now*.
+    Insert a platform of *size* with times up to *now*, in one transaction.
 
-    With *vectors*, posts get vectors near the centroid of their topic under that model's name: quick, and
-    not to be mixed with the model's own. `NotEmptyError` if there are members and not *append*, or if this
-    seed is there.
+    With *vectors*, posts get vectors near the centroid of their topic, stored under that embedding model's name. This
+    is fast, but such vectors must not be mixed with the model's own. Raises `DatabaseNotEmptyError` if there are
+    members and *append* is false, or if this seed was inserted before.
     """
     check_database_accepts(size.seed, append)
-    # Everything is drawn before the first row is written: SQLite has one writer, and others wait for it.
+    # Draw everything before the first write: SQLite has one writer, and other writers wait for it.
     people = make_people(size)
-    world = make_posts(size, people)
+    posts = make_posts(size, people)
     blocks, mutes = make_blocks(size, people), make_mutes(size, people)
-    follows = make_follows(size, people, world, blocks)
-    acts = make_interactions(size, people, world, follows, blocks)
+    follows = make_follows(size, people, posts, blocks)
+    interactions = make_interactions(size, people, posts, follows, blocks)
     with transaction.atomic():
-        members = insert_people(size, people, now)
+        member_ids = insert_people(size, people, now)
         progress("members", size.members, size.members)
-        posts = insert_posts(size, world, members, now)
+        post_ids = insert_posts(size, posts, member_ids, now)
         progress("posts", size.posts, size.posts)
         if vectors:
-            insert_vectors(size, world, posts, vectors, now, progress)
-        for kind, ties in (("block", blocks), ("mute", mutes), ("follow", follows)):
-            insert_relationships(kind, ties, members, now)
+            insert_vectors(size, posts, post_ids, vectors, now, progress)
+        for kind, relationships in (("block", blocks), ("mute", mutes), ("follow", follows)):
+            insert_relationships(kind, relationships, member_ids, now)
         progress("relationships", size.follows, size.follows)
-        insert_interactions(size, acts, members, posts, now, progress)
+        insert_interactions(size, interactions, member_ids, post_ids, now, progress)
         refresh_statistics(Member, PrivacySettings, Post, PostEmbedding, Relationship, Interaction)
 
 
 def check_database_accepts(seed: int, append: bool) -> None:
-    """Raise `NotEmptyError` unless the platform can be put here."""
+    """Raise `DatabaseNotEmptyError` if the platform cannot be inserted into this database."""
     if Member.objects.filter(external_id__startswith=f"g{seed}-m").exists():
-        raise DatabaseNotEmptyError(f"Members of seed {seed} are here already. Choose another --seed.")
+        raise DatabaseNotEmptyError(f"The database already contains members of seed {seed}. Choose another --seed.")
     if not append and Member.objects.exists():
         raise DatabaseNotEmptyError(
-            "The database holds members already. Point DATABASE_URL at an empty database, "
-            "or use --append to add a generated platform beside what is there."
+            "The database already contains members. Point DATABASE_URL at an empty database, "
+            "or use --append to add a generated platform to the existing rows."
         )
 
 
 def insert_people(size: PlatformSize, people: People, now: datetime) -> np.ndarray:
-    """Insert members and their privacy settings; return their ids (n,), by row."""
+    """Insert members and their privacy settings. Return the primary keys (n,), in the order of the rows."""
     names = [f"g{size.seed}-m{row:07d}" for row in range(size.members)]
-    seconds = people.second_language.tolist()
+    second_languages = people.second_language.tolist()
     languages = [
         [LANGUAGES[first]] if second == NONE else [LANGUAGES[first], LANGUAGES[second]]
-        for first, second in zip(people.language.tolist(), seconds, strict=True)
+        for first, second in zip(people.language.tolist(), second_languages, strict=True)
     ]
     regions = [REGIONS[language] for language in people.language.tolist()]
     columns: dict[str, Column] = {
@@ -123,7 +123,7 @@ def insert_people(size: PlatformSize, people: People, now: datetime) -> np.ndarr
 
 
 def insert_posts(size: PlatformSize, posts: Posts, member_ids: np.ndarray, now: datetime) -> np.ndarray:
-    """Insert posts, oldest first, so that ids grow with time; return their ids (n,), by row."""
+    """Insert posts, oldest first, so that primary keys grow with time. Return the keys (n,), in row order."""
     order = np.argsort(-posts.ages, kind="stable")
     names = [f"g{size.seed}-p{row:08d}" for row in range(size.posts)]
     texts, all_tags = list(make_texts(size, posts)), list(make_tags(posts))
@@ -149,13 +149,18 @@ def insert_posts(size: PlatformSize, posts: Posts, member_ids: np.ndarray, now: 
 
 
 def insert_vectors(
-    size: PlatformSize, columns: Posts, post_ids: np.ndarray, vectors: VectorSettings, now: datetime, progress: Progress
+    size: PlatformSize, posts: Posts, post_ids: np.ndarray, vectors: VectorSettings, now: datetime, progress: Progress
 ) -> None:
-    same = {"space": CONTENT_SPACE, "embedding_model": vectors.model, "dimension": vectors.dimension, "changed_at": now}
+    constants = {
+        "space": CONTENT_SPACE,
+        "embedding_model": vectors.embedding_model,
+        "dimension": vectors.dimension,
+        "changed_at": now,
+    }
     done = 0
-    for block in make_vectors(size, columns, vectors.dimension):
+    for block in make_vectors(size, posts, vectors.dimension):
         packed = [row.tobytes() for row in block.astype("<f4")]
-        insert_columns(PostEmbedding, {"post_id": post_ids[done : done + BLOCK_POSTS], "vector": packed}, same)
+        insert_columns(PostEmbedding, {"post_id": post_ids[done : done + BLOCK_POSTS], "vector": packed}, constants)
         done += len(block)
         progress("vectors", done, size.posts)
 
@@ -178,7 +183,7 @@ def insert_interactions(
     now: datetime,
     progress: Progress,
 ) -> None:
-    """Insert the interactions, oldest first, a step at a time to bound the memory."""
+    """Insert the interactions, oldest first, in steps of `INTERACTIONS_PER_STEP` to bound the memory."""
     count = len(interactions.member)
     for start in range(0, count, INTERACTIONS_PER_STEP):
         step = slice(start, start + INTERACTIONS_PER_STEP)
@@ -196,12 +201,12 @@ def insert_interactions(
 
 
 def moments_before(now: datetime, ages: np.ndarray) -> np.ndarray:
-    """Return the moments *ages* (n,) seconds before *now*, as datetime64 in UTC."""
+    """Return the times *ages* (n,) seconds before *now*, as datetime64 (n,) in UTC."""
     return np.datetime64(now.astimezone(UTC).replace(tzinfo=None), "s") - ages.astype("timedelta64[s]")
 
 
 def ids_by_row(model: type[Member] | type[Post], prefix: str, names: list[str]) -> np.ndarray:
-    """Return the ids (n,) of the rows called *names*."""
-    found = model.objects.filter(external_id__startswith=prefix)
-    ids = dict(found.values_list("external_id", "id").order_by())
+    """Return the primary keys (n,) of the rows whose external ids are *names*."""
+    rows = model.objects.filter(external_id__startswith=prefix)
+    ids = dict(rows.values_list("external_id", "id").order_by())
     return np.array([ids[name] for name in names], np.int64)

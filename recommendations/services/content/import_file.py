@@ -1,9 +1,9 @@
 """
-Import members, posts, interactions or follows from a CSV or JSONL file.
+Import members, posts, interactions or relationships from a CSV or JSONL file.
 
-A bad row is listed in a file beside it and left out. An import that was killed goes on where it was; one that
-is repeated adds nothing; one that left rows out is tried again from the start, since what they named may be
-there now.
+A bad row is rejected and listed in an errors file next to the imported file. A killed import resumes from its
+checkpoint. A repeated import adds nothing. A file whose earlier import rejected rows is imported from the start again,
+because the members or posts that those rows refer to may exist now.
 """
 
 import hashlib
@@ -24,39 +24,40 @@ from recommendations.services.content.importing.write_rows import TABLES, WriteR
 from recommendations.stores.bulk import refresh_statistics
 
 CHUNK_ROWS = 2_000
-"""Rows a transaction. Changes the speed, and how much a killed import does again."""
+"""Rows per transaction. Changes the speed, and how many rows a resumed import repeats."""
 
 Progress = Callable[[int, int], None]
-"""Called with bytes done and bytes in all."""
+"""Called with the bytes processed and the total bytes."""
 
 
 @dataclass(frozen=True)
 class ImportSummary:
-    """What an import did."""
+    """The results of an import."""
 
     created: int
     updated: int
     unchanged: int
     rejected: int
     errors_path: Path | None
-    """The file that lists the rejected rows, if there are any."""
+    """The file that lists the rejected rows; None without rejected rows."""
     resumed_at_line: int
-    """1 unless an earlier run was cut off."""
+    """The line at which a killed import resumed; 1 otherwise."""
     is_already_imported: bool
-    """An earlier run had imported all of this very file, so there was nothing to do."""
+    """Whether an earlier run had already imported a file with the same content, so that nothing was done."""
 
 
 def import_file(
     *, kind: str, path: Path, now: datetime, restart: bool = False, dry_run: bool = False, progress: Progress
 ) -> ImportSummary:
     """
-    Import *path*, which holds *kind*; raise `ImportFileError` if it cannot be imported at all.
+    Import the file at *path*, which holds rows of *kind*. Raises `ImportFileError` if it cannot be imported.
 
-    *again* starts from the top whatever was done before. *dry_run* checks every row and keeps nothing.
+    *restart* ignores the checkpoint of an earlier run. *dry_run* validates every row and writes nothing but the
+    errors file.
     """
     if kind not in FILE_KINDS:
-        raise ImportFileError(f"{kind}: no such kind; there are {', '.join(FILE_KINDS)}.")
-    form = file_format(path)
+        raise ImportFileError(f"Give a kind of file of {', '.join(FILE_KINDS)}, not {kind!r}.")
+    format_name = file_format(path)
     with open_import_file(path) as file:
         checkpoint = find_checkpoint(kind, file_sha256(path), now, restart)
         if checkpoint.finished_at and not dry_run:
@@ -64,18 +65,18 @@ def import_file(
         if dry_run:
             checkpoint = ImportCheckpoint(kind=kind, started_at=now)
         layout = file_layouts(now)[kind]
-        at = (checkpoint.offset, checkpoint.line)
-        rows = read_rows(file, form, list(layout.parsers), layout.required, at)
-        rejects = RejectsFile(errors_path(path), form, checkpoint.errors_size)
+        position = (checkpoint.offset, checkpoint.line)
+        rows = read_rows(file, format_name, list(layout.parsers), layout.required, position)
+        rejects = RejectsFile(errors_path(path), format_name, checkpoint.errors_size)
         try:
             import_rows(checkpoint, layout, rows, rejects, now, dry_run, progress, path.stat().st_size)
         finally:
             rejects.close()
-    return build_summary(checkpoint, rejects.path, resumed_at_line=at[1], is_already_imported=False)
+    return build_summary(checkpoint, rejects.path, resumed_at_line=position[1], is_already_imported=False)
 
 
 def find_checkpoint(kind: str, sha256: str, now: datetime, restart: bool) -> ImportCheckpoint:
-    """Return the checkpoint of an earlier run that was cut off or complete, else a new one."""
+    """Return the checkpoint of an earlier run, or a new one if there is none or the file must be imported again."""
     earlier = ImportCheckpoint.objects.filter(kind=kind, sha256=sha256).first()
     new = ImportCheckpoint(kind=kind, sha256=sha256, started_at=now)
     if earlier is None:
@@ -90,11 +91,11 @@ def import_rows(
     checkpoint: ImportCheckpoint, layout: FileLayout, rows: Iterator[Row], rejects: RejectsFile,
     now: datetime, dry_run: bool, progress: Progress, size: int,
 ) -> None:  # fmt: skip
-    """Write *rows* chunk by chunk, each with the checkpoint that says so."""
+    """Write *rows* in chunks, each in one transaction with its checkpoint."""
     while chunk := list(islice(rows, CHUNK_ROWS)):
         with transaction.atomic():
-            written = write_chunk(checkpoint.kind, layout, chunk, now)
-            advance_checkpoint(checkpoint, chunk[-1], written, rejects.append(written.errors))
+            result = write_chunk(checkpoint.kind, layout, chunk, now)
+            advance_checkpoint(checkpoint, chunk[-1], result, rejects.append(result.errors))
             checkpoint.save() if not dry_run else transaction.set_rollback(True)
         progress(checkpoint.offset, size)
     checkpoint.finished_at = now
@@ -104,30 +105,30 @@ def import_rows(
 
 
 def write_chunk(kind: str, layout: FileLayout, chunk: Sequence[Row], now: datetime) -> WriteResult:
-    """Parse and write a chunk; its errors come back in the order of the file."""
+    """Parse and write a chunk. Its errors are in the order of the file."""
     errors: list[RowError] = []
     parsed = []
     for row in chunk:
-        said = row.error or layout.parse(row.values or {}, row.line)
-        if isinstance(said, RowError):
-            errors.append(said)
+        fields = row.error or layout.parse(row.values or {}, row.line)
+        if isinstance(fields, RowError):
+            errors.append(fields)
         else:
-            parsed.append((row.line, said))
-    written = write_rows(kind, parsed, now) if parsed else WriteResult()
-    written.errors = sorted(errors + written.errors, key=lambda error: error.line)
-    return written
+            parsed.append((row.line, fields))
+    result = write_rows(kind, parsed, now) if parsed else WriteResult()
+    result.errors = sorted(errors + result.errors, key=lambda error: error.line)
+    return result
 
 
-def advance_checkpoint(checkpoint: ImportCheckpoint, last: Row, written: WriteResult, errors_size: int) -> None:
-    checkpoint.offset, checkpoint.line, checkpoint.errors_size = last.end, last.next_line, errors_size
-    checkpoint.created += written.created
-    checkpoint.updated += written.updated
-    checkpoint.unchanged += written.unchanged
-    checkpoint.rejected += len(written.errors)
+def advance_checkpoint(checkpoint: ImportCheckpoint, last_row: Row, result: WriteResult, errors_size: int) -> None:
+    checkpoint.offset, checkpoint.line, checkpoint.errors_size = last_row.end, last_row.next_line, errors_size
+    checkpoint.created += result.created
+    checkpoint.updated += result.updated
+    checkpoint.unchanged += result.unchanged
+    checkpoint.rejected += len(result.errors)
 
 
 def errors_path(path: Path) -> Path:
-    """Return where the rows left out of *path* are listed: ratings.csv → ratings.errors.csv."""
+    """Return the path of the errors file of *path*: ratings.csv → ratings.errors.csv."""
     return path.with_name(f"{path.stem}.errors{path.suffix}")
 
 

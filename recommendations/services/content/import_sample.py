@@ -1,20 +1,19 @@
 """
-Import the MovieLens sample: a film is a post, a rating an interaction, and time is moved so that it ends
-yesterday.
+Import the MovieLens sample: films become posts, ratings become interactions, and all times are shifted so that the
+newest rating is from yesterday.
 
-How it is mapped, and why:
+The mapping:
 
-- A film is a post of kind `film`: its text is title, year and genres, its tags are the genres.
-- A film is published a minute before it is first rated. Release years would make nearly every post decades
-  old, and nothing may happen to a post before it exists; this way some 500 films are less than a year old
-  and a few are fresh.
-- Films have no author here, so a studio per lead genre and decade (`studio:drama-1990s`) publishes them. The
-  cap of posts per author then keeps a slate from being one genre of one decade. A studio is a member like
-  any other, with an open account: a private or inactive one would hide its films.
-- A rating is an interaction with the stars as its value: from 4 a like, up to 2 a not-interested, else a
+- A film is a post of kind `film`. Its text is title, year and genres; its tags are the genres.
+- A film is published a minute before its first rating. With release years, nearly every post would be decades old, and
+  an interaction must not precede its post. This way about 500 films are less than a year old and a few are fresh.
+- The data has no authors, so a studio per first genre and decade (`studio:drama-1990s`) publishes the films. The cap of
+  posts per author then prevents slates of one genre and decade. A studio is an ordinary member with an open account:
+  a private or inactive account would hide its films.
+- A rating is an interaction with the stars as its value: a like from 4 stars on, not_interested up to 2 stars, else a
   view.
-- Every time is moved by the same whole number of days, so the time between two ratings and the hour of each
-  stay as they were. The newest rating is yesterday's.
+- All times are shifted by the same whole number of days, so the intervals between ratings and their times of day are
+  unchanged.
 """
 
 import csv
@@ -40,12 +39,12 @@ ARTICLE = re.compile(
 
 
 class SampleMissingError(RuntimeError):
-    """The sample's files are not there."""
+    """The files of the sample are missing."""
 
 
 @dataclass(frozen=True)
 class SampleSummary:
-    """What was new; all zero if the sample was there already."""
+    """The numbers of created rows; all zero if the sample was already imported."""
 
     members: int
     studios: int
@@ -64,18 +63,18 @@ class Film:
 
     @property
     def post_id(self) -> str:
-        """The external id of its post."""
+        """The external id of the film's post."""
         return f"film:{self.film_id}"
 
     @property
     def studio_id(self) -> str:
-        """The external id of its author."""
+        """The external id of the film's author."""
         decade = f"{self.year[:3]}0s" if self.year else "undated"
         return f"studio:{(self.genres or ('unsorted',))[0]}-{decade}".lower()
 
     @property
     def text(self) -> str:
-        """Its text: The Three Musketeers (1993). Action, Adventure."""
+        """The text of the post, such as: The Three Musketeers (1993). Action, Adventure."""
         title = restore_article(self.title) or "Untitled film"
         year = f" ({self.year})" if self.year else ""
         return f"{title}{year}. {', '.join(self.genres)}".strip().removesuffix(".")
@@ -92,35 +91,35 @@ class Rating:
 
     @property
     def member_id(self) -> str:
-        """The external id of who rated."""
+        """The external id of the member who rated."""
         return f"movielens:{self.rater_id}"
 
     @property
     def post_id(self) -> str:
-        """The external id of what was rated."""
+        """The external id of the rated film's post."""
         return f"film:{self.film_id}"
 
     @property
     def kind(self) -> InteractionKind:
-        """What the rating says."""
+        """The kind of interaction, by the stars."""
         if self.stars >= 4:
             return InteractionKind.LIKE
         return InteractionKind.NOT_INTERESTED if self.stars <= 2 else InteractionKind.VIEW
 
 
 def import_sample(*, now: datetime, folder: Path = SAMPLE_FOLDER) -> SampleSummary:
-    """Import what is missing of the sample; raise `SampleMissingError` if its files are not in *folder*."""
+    """Import the missing rows of the sample. Raises `SampleMissingError` if its files are not in *folder*."""
     films = [parse_film(row) for row in read_sample(folder, "films")]
     ratings = [parse_rating(row) for row in read_sample(folder, "ratings")]
     shift = days_to_yesterday(max(rating.rated_at for rating in ratings), now)
-    joined = first_event_times(((rating.member_id, rating.rated_at) for rating in ratings), shift)
-    published = first_event_times(((rating.post_id, rating.rated_at) for rating in ratings), shift)
+    joined_at = first_event_times(((rating.member_id, rating.rated_at) for rating in ratings), shift)
+    published_at = first_event_times(((rating.post_id, rating.rated_at) for rating in ratings), shift)
     with transaction.atomic():
-        opening = min(published.values())
+        first_published_at = min(published_at.values())
         summary = SampleSummary(
-            studios=add_members({film.studio_id: opening for film in films}, now),
-            members=add_members(joined, now),
-            posts=add_posts(films, published, now),
+            studios=add_members({film.studio_id: first_published_at for film in films}, now),
+            members=add_members(joined_at, now),
+            posts=add_posts(films, published_at, now),
             interactions=add_interactions(ratings, shift, now),
         )
         refresh_statistics(Member, PrivacySettings, Post, Interaction)
@@ -128,7 +127,7 @@ def import_sample(*, now: datetime, folder: Path = SAMPLE_FOLDER) -> SampleSumma
 
 
 def read_sample(folder: Path, name: str) -> Iterator[dict[str, str]]:
-    """Yield the rows of one of the sample's files."""
+    """Yield the rows of a file of the sample."""
     path = folder / f"{name}.csv.gz"
     if not path.is_file():
         raise SampleMissingError(
@@ -148,21 +147,21 @@ def parse_rating(row: Mapping[str, str]) -> Rating:
 
 
 def restore_article(title: str) -> str:
-    """Return a title as it is said: `Misérables, Les` → `Les Misérables`; what stands in brackets stays."""
+    """Move the article of a title to its start: `Misérables, Les` → `Les Misérables`. Brackets stay unchanged."""
     return ARTICLE.sub(lambda m: f"{m['article']}{'' if m['article'].endswith(APOSTROPHES) else ' '}{m['name']}", title)
 
 
 def days_to_yesterday(newest: int, now: datetime) -> timedelta:
-    """Return how far to move times so that the *newest* (Unix seconds) falls on the day before *now*."""
+    """Return the whole days that move *newest* (Unix seconds) to the day before *now*."""
     return timedelta(days=(now.date() - DAY - datetime.fromtimestamp(newest, UTC).date()).days)
 
 
 def first_event_times(events: Iterable[tuple[str, int]], shift: timedelta) -> dict[str, datetime]:
-    """Return, by id, a minute before the first of its *events* (id, Unix seconds), moved by *shift*."""
+    """Return by id the time one minute before its first event of *events* (id, Unix seconds), moved by *shift*."""
     first: dict[str, int] = {}
-    for external_id, at in events:
-        first[external_id] = min(at, first.get(external_id, at))
-    return {external_id: shift_time(at, shift) - timedelta(minutes=1) for external_id, at in first.items()}
+    for external_id, seconds in events:
+        first[external_id] = min(seconds, first.get(external_id, seconds))
+    return {external_id: shift_time(seconds, shift) - timedelta(minutes=1) for external_id, seconds in first.items()}
 
 
 def shift_time(seconds: int, shift: timedelta) -> datetime:
@@ -170,17 +169,17 @@ def shift_time(seconds: int, shift: timedelta) -> datetime:
 
 
 def add_members(joined_at: Mapping[str, datetime], now: datetime) -> int:
-    """Add open accounts (external id to when it was made) and return how many were new."""
+    """Add open accounts (external id to creation time). Return how many were created."""
     columns: dict[str, Column] = {"external_id": list(joined_at), "created_at": list(joined_at.values())}
-    new = insert_columns(Member, columns, {"languages": ["en"], "changed_at": now})
+    created = insert_columns(Member, columns, {"languages": ["en"], "changed_at": now})
     ids = list(Member.objects.filter(external_id__in=joined_at, privacy=None).values_list("id", flat=True).order_by())
     if ids:
         insert_columns(PrivacySettings, {"member_id": ids}, {"is_private": False, "changed_at": now})
-    return new
+    return created
 
 
 def add_posts(films: Sequence[Film], published_at: Mapping[str, datetime], now: datetime) -> int:
-    """Add the films, oldest first, and return how many were new."""
+    """Add the films as posts, oldest first. Return how many were created."""
     ordered = sorted(films, key=lambda film: published_at[film.post_id])
     studios = ids_by_prefix(Member, "studio:")
     columns: dict[str, Column] = {
@@ -194,7 +193,7 @@ def add_posts(films: Sequence[Film], published_at: Mapping[str, datetime], now: 
 
 
 def add_interactions(ratings: Sequence[Rating], shift: timedelta, now: datetime) -> int:
-    """Add the ratings, oldest first, and return how many were new."""
+    """Add the ratings as interactions, oldest first. Return how many were created."""
     ordered = sorted(ratings, key=lambda rating: rating.rated_at)
     members, posts = ids_by_prefix(Member, "movielens:"), ids_by_prefix(Post, "film:")
     columns: dict[str, Column] = {
@@ -209,6 +208,6 @@ def add_interactions(ratings: Sequence[Rating], shift: timedelta, now: datetime)
 
 
 def ids_by_prefix(model: type[Member] | type[Post], prefix: str) -> dict[str, int]:
-    """Return our ids by the external ids that start with *prefix*."""
-    found = model.objects.filter(external_id__startswith=prefix)
-    return dict(found.values_list("external_id", "id").order_by())
+    """Return primary keys by the external ids that start with *prefix*."""
+    rows = model.objects.filter(external_id__startswith=prefix)
+    return dict(rows.values_list("external_id", "id").order_by())

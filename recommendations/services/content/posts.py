@@ -1,4 +1,4 @@
-"""A post as its platform sees it: what it holds, who may see it, and whether it can be found by what it says."""
+"""Read a post as its platform sees it, with its visibility and the embeddings it has."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recommendations.services.errors import PostNotFound
 
 @dataclass(frozen=True, slots=True)
 class PostDetails:
-    """All that is kept of a post, for its platform; a viewer never gets this."""
+    """All stored data of a post, for its platform only. Never send it to a viewer."""
 
     id: str
     author_id: str
@@ -28,11 +28,11 @@ class PostDetails:
     created_at: datetime
     removed_at: datetime | None
     embeddings: list[dict[str, Any]]
-    """The vectors that it has: space, model, version."""
+    """The post's vectors: space, embedding_model, version."""
 
 
 def read_post(*, post_id: str) -> PostDetails:
-    """Return the post, or raise `NoSuchPost`."""
+    """Return the post. Raises `PostNotFound`."""
     post = Post.objects.select_related("author").filter(external_id=post_id).first()
     if post is None:
         raise PostNotFound(post_id)
@@ -57,7 +57,7 @@ def read_post(*, post_id: str) -> PostDetails:
 
 
 def get_post_pk(post_id: str) -> int:
-    """Return our number of a post, or raise `NoSuchPost`."""
+    """Return the primary key of the post. Raises `PostNotFound`."""
     pk = Post.objects.filter(external_id=post_id).values_list("pk", flat=True).first()
     if pk is None:
         raise PostNotFound(post_id)

@@ -1,4 +1,4 @@
-"""Changes to posts and accounts, and what follows from them: catalogues follow `changed_at`, kept slates go."""
+"""Change the status of posts and accounts. Catalogues refresh rows by `changed_at`; cached slates are invalidated."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from recommendations.services import invalidate
 
 
 def remove_posts(*, post_ids: Sequence[int], now: datetime) -> int:
-    """Take these posts down. The last look keeps them out of every slate from the next request on."""
+    """Remove the posts: the final check drops them from the next request on. Return how many changed."""
     removed = Post.objects.filter(pk__in=post_ids, removed_at=None).update(removed_at=now, changed_at=now)
     invalidate.invalidate_posts(post_ids)
     return removed
 
 
 def restore_posts(*, post_ids: Sequence[int], now: datetime) -> int:
-    """Put these posts up again."""
+    """Restore removed posts. Return how many changed."""
     restored = Post.objects.filter(pk__in=post_ids).exclude(removed_at=None).update(removed_at=None, changed_at=now)
     invalidate.invalidate_posts(post_ids)
     return restored
 
 
 def set_members_active(*, member_ids: Sequence[int], is_active: bool, now: datetime) -> int:
-    """Activate or deactivate accounts, and forget their slates."""
+    """Activate or deactivate accounts and invalidate their slates. Return how many exist."""
     changed = Member.objects.filter(pk__in=member_ids).update(is_active=is_active, changed_at=now)
     invalidate.invalidate_slates(*member_ids)
     return changed
 
 
 def mark_changed(*, post_ids: Sequence[int] = (), member_ids: Sequence[int] = (), now: datetime) -> None:
-    """Let every catalogue follow a change that was made elsewhere, and forget the slates of these members."""
+    """Mark posts and members as changed, so that catalogues reload them, and invalidate the members' slates."""
     Post.objects.filter(pk__in=post_ids).update(changed_at=now)
     invalidate.invalidate_posts(post_ids)
     Member.objects.filter(pk__in=member_ids).update(changed_at=now)

@@ -1,7 +1,8 @@
 """
-Why a member was shown a post, or was not. From what was recorded, and only what the member may see.
+Explain to a member why a post was or was not in a page, from the record of the request.
 
-Of a post that they may not see, or that does not exist, nothing is said: the answer is the same for both.
+A post that the member may not see is answered exactly like a post that does not exist: `PostNotVisible`. Otherwise an
+explanation would disclose who blocked whom, what is private and what was removed.
 """
 
 from __future__ import annotations
@@ -24,20 +25,23 @@ from recommendations.services.serving.query import assign_engine, build_query, g
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a post was shown to a member, or was not."""
+    """Why a post was or was not shown to a member."""
 
     request_id: UUID
     post_id: str
     status: str
-    """served; ranked (in the slate, on no page yet); outranked; filtered; not_a_candidate (no source brought it)."""
+    """
+    served; ranked (in the slate, but on no page yet); outranked; filtered; not_in_slate (the inputs of the ranking are
+    no longer stored); not_a_candidate (no source found the post).
+    """
     sentence: str
     rank: int | None
-    """Place in the slate, or among all candidates for one that is not in it; from 1."""
+    """Rank in the slate, or among all candidates if the post is not in the slate; from 1."""
     ranked_count: int | None
-    """How many the rank is among."""
+    """Number of posts that the rank is among: the size of the slate, or the number of candidates."""
     score: float | None
     parts: dict[str, float] | None
-    """What the score is the sum of, in float32, in this order."""
+    """The parts of the score. Their sum in float32, in this order, is the score."""
     sources: tuple[str, ...]
     reasons: tuple[Reason, ...]
     filter: str | None
@@ -45,7 +49,11 @@ class Explanation:
 
 @wiring.pin_embedding_models
 def explain(*, request_id: UUID, post_id: str, viewer_id: str, now: datetime) -> Explanation:
-    """Return why *viewer_id* was shown *post_id* by this request, or was not. Refuses what is not theirs to know."""
+    """
+    Return why this request did or did not show *post_id* to *viewer_id*.
+
+    Raises `UnknownMember`, `UnknownRequest` for a request of another member, and `PostNotVisible`.
+    """
     viewer = get_viewer(now, member_id=viewer_id)
     row = FeedRequest.objects.filter(pk=request_id, member_id=viewer.id).first()
     if row is None:
@@ -56,9 +64,9 @@ def explain(*, request_id: UUID, post_id: str, viewer_id: str, now: datetime) ->
     if not check_posts(query, ids, feeds.MANDATORY_FILTERS)[0].all():
         raise PostNotVisible(post_id)
     slate = np.frombuffer(bytes(row.post_ids), "<i8")
-    place = np.flatnonzero(slate == pk)
-    if len(place):
-        return explain_pick(row, post_id, int(place[0]), len(slate), was_served(row, int(ids[0])))
+    positions = np.flatnonzero(slate == pk)
+    if len(positions):
+        return explain_pick(row, post_id, int(positions[0]), len(slate), was_served(row, int(ids[0])))
     for check in preference_filters(row.feed):
         if not check_posts(query, ids, (check,))[0].all():
             return explain_absence(row, post_id, "filtered", check.sentence, filter_name=check.name)
@@ -66,7 +74,7 @@ def explain(*, request_id: UUID, post_id: str, viewer_id: str, now: datetime) ->
 
 
 def was_served(row: FeedRequest, pk: int) -> bool:
-    """Return whether the post was on a page of the request."""
+    """Return whether the post was on a served page of the request."""
     pages = ServedPage.objects.filter(request_id=row.pk, member=row.member_id).values_list("post_ids", flat=True)
     return any(pk in np.frombuffer(bytes(page), "<i8") for page in pages)
 
@@ -75,26 +83,28 @@ def explain_pick(row: FeedRequest, post_id: str, position: int, slate_size: int,
     """Return the explanation of a post that is in the slate."""
     names = row.part_names
     parts = np.frombuffer(bytes(row.parts), "<f4").reshape(-1, len(names)) if names else np.zeros((slate_size, 0), "f4")
-    own = parts[position] if len(parts) == slate_size else parts[:0].ravel()
+    pick_parts = parts[position] if len(parts) == slate_size else parts[:0].ravel()
     reasons = np.frombuffer(bytes(row.reasons), "<u2")
-    why = reasons_of(int(reasons[position])) if len(reasons) == slate_size else ()
+    pick_reasons = reasons_of(int(reasons[position])) if len(reasons) == slate_size else ()
     return Explanation(
         request_id=row.pk,
         post_id=post_id,
         status="served" if is_served else "ranked",
-        sentence="It was on a page." if is_served else "It is in the slate, on no page that was asked for yet.",
+        sentence="The post was served on a page of this request."
+        if is_served
+        else "The post is in the slate, but no page with it has been requested yet.",
         rank=position + 1,
         ranked_count=slate_size,
-        score=sum_parts(own) if len(own) else None,
-        parts={name: float(value) for name, value in zip(names, own, strict=True)} if len(own) else None,
+        score=sum_parts(pick_parts) if len(pick_parts) else None,
+        parts={name: float(value) for name, value in zip(names, pick_parts, strict=True)} if len(pick_parts) else None,
         sources=tuple(o.name.lower() for o in origins_of(int(np.frombuffer(bytes(row.origins), "<u2")[position]))),
-        reasons=why,
+        reasons=pick_reasons,
         filter=None,
     )
 
 
 def sum_parts(parts: np.typing.NDArray[np.float32]) -> float:
-    """Return the sum of the parts as the engines make it: in float32, one after the other."""
+    """Return the sum of the parts as the engines compute it: in float32, one addition after the other."""
     score = np.float32(0)
     for part in parts:
         score = np.float32(score + part)
@@ -102,7 +112,7 @@ def sum_parts(parts: np.typing.NDArray[np.float32]) -> float:
 
 
 def explain_unpicked(row: FeedRequest, post_id: str, pk: int, slate_size: int) -> Explanation:
-    """Return the explanation of a post that is not in the slate, though the viewer may and would see it."""
+    """Return the explanation of a post that passes all filters but is not in the slate."""
     try:
         scored = rank_again(row)
     except InputsUnavailable:
@@ -110,23 +120,26 @@ def explain_unpicked(row: FeedRequest, post_id: str, pk: int, slate_size: int) -
             row,
             post_id,
             "not_in_slate",
-            f"It is not among the {slate_size} best; what they were chosen from is not kept.",
+            f"The post is not in the slate of {slate_size}. The inputs of the ranking are no longer stored.",
         )
-    place = np.flatnonzero(scored.candidates.post_ids == pk)
-    if not len(place):
-        return explain_absence(row, post_id, "not_a_candidate", "No source brought it.")
-    at = int(place[0])
-    found = explain_absence(
-        row, post_id, "outranked", f"It stood at {at + 1} of {row.candidate_count}; the slate ends at {slate_size}."
+    positions = np.flatnonzero(scored.candidates.post_ids == pk)
+    if not len(positions):
+        return explain_absence(row, post_id, "not_a_candidate", "No source found the post.")
+    position = int(positions[0])
+    absence = explain_absence(
+        row,
+        post_id,
+        "outranked",
+        f"The post ranked {position + 1} of {row.candidate_count}; the slate ends at {slate_size}.",
     )
     return Explanation(
         **{
-            **{name: getattr(found, name) for name in found.__slots__},
-            "rank": at + 1,
+            **{name: getattr(absence, name) for name in absence.__slots__},
+            "rank": position + 1,
             "ranked_count": row.candidate_count,
-            "score": float(scored.scores[at]),
-            "parts": {name: float(v) for name, v in zip(scored.part_names, scored.parts[at], strict=True)},
-            "sources": tuple(o.name.lower() for o in Origin if scored.candidates.origins[at] >> o & 1),
+            "score": float(scored.scores[position]),
+            "parts": {name: float(v) for name, v in zip(scored.part_names, scored.parts[position], strict=True)},
+            "sources": tuple(o.name.lower() for o in Origin if scored.candidates.origins[position] >> o & 1),
         }
     )
 
@@ -134,5 +147,5 @@ def explain_unpicked(row: FeedRequest, post_id: str, pk: int, slate_size: int) -
 def explain_absence(
     row: FeedRequest, post_id: str, status: str, sentence: str, filter_name: str | None = None
 ) -> Explanation:
-    """Return the explanation of a post that is not in the slate."""
+    """Return the explanation of a post that is not in the slate, without rank and score."""
     return Explanation(row.pk, post_id, status, sentence, None, None, None, None, (), (), filter_name)

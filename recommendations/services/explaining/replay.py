@@ -1,4 +1,4 @@
-"""Ranks a served request again from its stored inputs, and tells whether the result is the same to the byte."""
+"""Ranks a served request again from its stored inputs, and compares the result with the record byte by byte."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from recommendations.services.vectors.embedding import CONTENT_SPACE
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
-    """A slate that was ranked again."""
+    """A slate that was ranked again, and whether it equals the recorded slate."""
 
     request_id: UUID
     engine: str
     post_ids: Int64Array  # (n,)
     is_identical: bool
-    """Whether the order and the parts of every score are the recorded bytes."""
+    """Whether the order of the posts and the parts of every score equal the recorded bytes."""
 
 
 def replay(*, request_id: UUID) -> ReplayResult:
-    """Rank a served request again, and say whether the same came of it. Raises `InputsNotKept` with the reason."""
+    """Rank a served request again. Raises `UnknownRequest`, and `InputsUnavailable` with the reason."""
     row = FeedRequest.objects.filter(pk=request_id).first()
     if row is None:
         raise UnknownRequest(request_id)
@@ -51,27 +51,39 @@ def replay(*, request_id: UUID) -> ReplayResult:
 
 def has_same_parts(scored: ScoredCandidates, row: FeedRequest) -> bool:
     """
-    Return whether every part of every score is the recorded one, to the byte.
+    Return whether every part of every score equals the recorded bytes.
 
-    A part that another release added or took away is the same if it is 0: then it changes no score.
+    A part that only one of the two releases has must be 0 for every post: then it changes no score.
     """
     recorded = np.frombuffer(bytes(row.parts), "<f4")
     if recorded.size != len(scored.scores) * len(row.part_names):
         return False
     recorded = recorded.reshape(len(scored.scores), len(row.part_names))
-    before = dict(zip(row.part_names, recorded.T, strict=True))
-    after = dict(zip(scored.part_names, scored.parts.astype("<f4").T, strict=True))
-    is_same = all(before[name].tobytes() == after[name].tobytes() for name in before.keys() & after.keys())
-    alone = [parts[name] for parts in (before, after) for name in parts.keys() & (before.keys() ^ after.keys())]
-    return is_same and not any(column.any() for column in alone)
+    recorded_columns = dict(zip(row.part_names, recorded.T, strict=True))
+    new_columns = dict(zip(scored.part_names, scored.parts.astype("<f4").T, strict=True))
+    is_same = all(
+        recorded_columns[name].tobytes() == new_columns[name].tobytes()
+        for name in recorded_columns.keys() & new_columns.keys()
+    )
+    unmatched = [
+        parts[name]
+        for parts in (recorded_columns, new_columns)
+        for name in parts.keys() & (recorded_columns.keys() ^ new_columns.keys())
+    ]
+    return is_same and not any(column.any() for column in unmatched)
 
 
 def rank_again(row: FeedRequest) -> ScoredCandidates:
-    """Return all the candidates of *row* in their order: its slate, and what stood behind it."""
-    kept = FeedInputs.objects.filter(pk=row.pk).values_list("packed_inputs", flat=True).first()
-    if kept is None:
-        raise InputsUnavailable(row.pk, "they were never kept, or their time is over")
-    query, candidates, model = unpack_inputs(row.pk, zlib.decompress(bytes(kept)))
+    """
+    Return all candidates of a request in their order: the slate, then the candidates behind it.
+
+    They are ranked by a new engine that holds only the recorded candidates' vectors: the resident catalogue has changed
+    since. Raises `InputsUnavailable`.
+    """
+    packed = FeedInputs.objects.filter(pk=row.pk).values_list("packed_inputs", flat=True).first()
+    if packed is None:
+        raise InputsUnavailable(row.pk, "its inputs were not stored, or have expired")
+    query, candidates, model = unpack_inputs(row.pk, zlib.decompress(bytes(packed)))
     feed = "trending" if row.fallback == "trending" else row.feed
     pipeline = wiring.feed_pipeline(feed, row.engine if row.engine != "none" else "plain")
     if pipeline.engine is None:
@@ -87,19 +99,19 @@ def rank_again(row: FeedRequest) -> ScoredCandidates:
 def load_recorded_vectors(
     engine: Engine, row: FeedRequest, post_ids: Int64Array, rows: NDArray[np.int32], model: str
 ) -> None:
-    """Give *engine* the posts' vectors; refuse if one is missing, or is not what it was."""
-    found: Mapping[int, tuple[bytes, datetime]] = {
+    """Put the posts' vectors into *engine*. Raises `InputsUnavailable` if one is missing or newer than the request."""
+    stored: Mapping[int, tuple[bytes, datetime]] = {
         post_id: (bytes(vector), changed_at)
         for post_id, vector, changed_at in PostEmbedding.objects.filter(
             post_id__in=post_ids.tolist(), space=CONTENT_SPACE, embedding_model=model, dimension=engine.dimension
         ).values_list("post_id", "vector", "changed_at")
     }
-    if any(changed_at > row.created_at for _, changed_at in found.values()):
-        raise InputsUnavailable(row.pk, "a post has another vector by now")
-    # Whether it had none at that time either cannot be told.
-    if len(found) < len(post_ids):
-        raise InputsUnavailable(row.pk, "a post has no vector now")
-    packed = b"".join(found[post_id][0] for post_id in post_ids.tolist())
-    vectors = np.frombuffer(packed, "<f4").reshape(-1, engine.dimension)
+    if any(changed_at > row.created_at for _, changed_at in stored.values()):
+        raise InputsUnavailable(row.pk, "the vector of a post has changed since")
+    # Whether the post had a vector at the time of the request is not recorded.
+    if len(stored) < len(post_ids):
+        raise InputsUnavailable(row.pk, "a post has no vector any more")
+    joined = b"".join(stored[post_id][0] for post_id in post_ids.tolist())
+    vectors = np.frombuffer(joined, "<f4").reshape(-1, engine.dimension)
     usable = np.isfinite(vectors).all(axis=1)
     engine.put(rows[usable], post_ids[usable], np.ascontiguousarray(vectors[usable]))

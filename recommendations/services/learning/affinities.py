@@ -1,8 +1,8 @@
 """
-How a member stands to authors, topics and formats: decayed sums of the weights of what they did.
+A member's affinities to authors, topics and kinds of post: decayed sums of the weights of their interactions.
 
-A sum is kept with the profile and stands for its reference moment. Read, it becomes s / (|s| + `HALF_LIKED`): from -1
-to 1, and one half at a sum of `HALF_LIKED`.
+The profile stores a sum s as it stands at the profile's reference time. `stores/profiles.py` converts it to an
+affinity s / (|s| + `AFFINITY_HALF_SUM`): from -1 to 1, and one half at a sum of `AFFINITY_HALF_SUM`.
 """
 
 from __future__ import annotations
@@ -12,40 +12,38 @@ from collections.abc import Iterable, Mapping
 from recommendations.services.learning.interests import decay_factor
 
 AffinitySums = dict[str, dict[str, float]]
-"""By subject (`author`, `topic`, `format`) and key (the author's number, the tag, the kind)."""
+"""By target (`author`, `topic`, `kind`) and key (the author's primary key, the tag, the kind of post)."""
 
 MAX_AFFINITIES = {"author": 200, "topic": 100, "kind": 16}
-"""Sums of a subject that are kept: the strongest. Bounds the row; changes the answer for the weakest."""
+"""Stored sums per target: the strongest. Bounds the row's size; changes the answer for the weakest."""
 MAX_TAGS = 3
-"""Tags of a post, the main one first, that an act on it speaks of. Changes the answer."""
+"""Tags of a post, the main one first, that an interaction with the post counts for. Changes the answer."""
 
 
 def decay_affinities(sums: Mapping[str, Mapping[str, float]], seconds: float) -> AffinitySums:
-    """Return the sums as they stand *seconds* later."""
+    """Return the sums decayed by *seconds*, with an entry for every target."""
     factor = decay_factor(seconds)
-    return {
-        subject: {key: value * factor for key, value in sums.get(subject, {}).items()} for subject in MAX_AFFINITIES
-    }
+    return {target: {key: value * factor for key, value in sums.get(target, {}).items()} for target in MAX_AFFINITIES}
 
 
 def add_affinity(sums: AffinitySums, keys: Iterable[tuple[str, str]], weight: float) -> None:
-    """Add one act of *weight* to each of these (subject, key)."""
-    for subject, key in keys:
-        sums[subject][key] = sums[subject].get(key, 0.0) + weight
+    """Add one interaction of *weight* to the sum of each (target, key)."""
+    for target, key in keys:
+        sums[target][key] = sums[target].get(key, 0.0) + weight
 
 
 def trim_affinities(sums: AffinitySums) -> AffinitySums:
-    """Return the strongest of each subject, rounded: a thousandth of an act changes nothing."""
+    """Return the strongest sums of each target, rounded to four decimals: a smaller difference changes no ranking."""
     return {
-        subject: {
+        target: {
             key: round(value, 4)
-            for key, value in sorted(values.items(), key=lambda item: -abs(item[1]))[: MAX_AFFINITIES[subject]]
+            for key, value in sorted(values.items(), key=lambda item: -abs(item[1]))[: MAX_AFFINITIES[target]]
         }
-        for subject, values in sums.items()
+        for target, values in sums.items()
     }
 
 
 def affinity_keys(author_id: int, tags: Iterable[str], kind: str) -> list[tuple[str, str]]:
-    """Return what an act on a post speaks of."""
+    """Return the (target, key) pairs that an interaction with a post counts for: author, first tags, kind."""
     topics = [("topic", tag) for tag in list(tags)[:MAX_TAGS]]
     return [("author", str(author_id)), *topics, ("kind", kind)]

@@ -1,4 +1,4 @@
-"""Deletes what was learned of a member."""
+"""Delete what was learned about a member."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from recommendations.models import FeedInputs, InterestProfile, Member, Negative
 from recommendations.services import invalidate
 
 
-def forget_taste(member_pk: int, now: datetime) -> None:
-    """Delete what was learned of the member, and learn from no act before *now*."""
+def delete_learned_interests(member_pk: int, now: datetime) -> None:
+    """Delete everything learned about the member. Interactions before *now* are never learned again."""
     Member.objects.filter(pk=member_pk).update(interests_reset_at=now)
     InterestProfile.objects.filter(member=member_pk).delete()
     FeedInputs.objects.filter(request__member=member_pk).delete()

@@ -1,4 +1,4 @@
-"""All that is held about a member, as data that they can take with them (docs/privacy.md describes the form)."""
+"""Export all data held about a member (docs/privacy.md describes the format)."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from recommendations.services.errors import JobFileNotFound
 
 EXPORT_VERSION = 1
 EXPORT_RETENTION = timedelta(days=7)
-"""How long an export can be fetched."""
+"""How long an export can be downloaded."""
 
 
 def export_member(*, job_id: UUID, member_pk: int, now: datetime) -> None:
-    """Keep all that is held about a member as a file of the job; done twice, it is there once."""
+    """Store all data held about a member as a file of the job. Idempotent."""
     member = Member.objects.get(pk=member_pk)
     content = json.dumps(collect_member_data(member), cls=DjangoJSONEncoder).encode()
     JobFile.objects.filter(created_at__lt=now - EXPORT_RETENTION).delete()
@@ -48,7 +48,7 @@ def export_member(*, job_id: UUID, member_pk: int, now: datetime) -> None:
 
 
 def fetch_export(*, job_id: UUID) -> list[dict[str, Any]]:
-    """Return what an export made, a part for each member that is still there; raise `NothingToFetch` if nothing is."""
+    """Return the exported data of each member who still exists. Raises `JobFileNotFound` if there is none."""
     files = JobFile.objects.filter(job=job_id).order_by("member_id").values_list("content", flat=True)
     parts = [json.loads(zlib.decompress(bytes(content))) for content in files]
     if not parts:
@@ -57,8 +57,12 @@ def fetch_export(*, job_id: UUID) -> list[dict[str, Any]]:
 
 
 def collect_member_data(member: Member) -> dict[str, Any]:
-    """Return it, with the platform's own ids. Who follows, blocks or mutes the member is others' data, and left out."""
-    own = PrivacySettings.objects.filter(member=member)
+    """
+    Return all data held about the member, with the platform's ids.
+
+    Incoming follows, blocks and mutes are other members' data and are left out.
+    """
+    settings = PrivacySettings.objects.filter(member=member)
     return {
         "version": EXPORT_VERSION,
         "member": {
@@ -71,55 +75,59 @@ def collect_member_data(member: Member) -> dict[str, Any]:
             "created_at": member.created_at,
             "interests_reset_at": member.interests_reset_at,
         },
-        "privacy": [
+        "privacy_settings": [
             row | {"sensitivity": Sensitivity(row["sensitivity"]).name.lower()}
-            for row in own.values("is_private", "is_personalized", "sensitivity", "muted_words", "muted_tags")
+            for row in settings.values("is_private", "is_personalized", "sensitivity", "muted_words", "muted_tags")
         ],
-        "ties": select_columns(Relationship.objects.filter(source=member), "kind", "created_at", to="target__external_id"),
+        "relationships": select_columns(
+            Relationship.objects.filter(source=member), "kind", "created_at", target_id="target__external_id"
+        ),
         "posts": select_columns(
             Post.objects.filter(author=member).order_by("pk"),
             "text", "kind", "language", "tags", "media", "safety_labels", "created_at", "removed_at", id="external_id",
         ),
         "interactions": select_columns(
             Interaction.objects.filter(member=member).order_by("pk"),
-            "event_id", "kind", "value", "reason", "occurred_at", "undone_at", "request_id",
+            "event_id", "kind", "value", "target", "occurred_at", "undone_at", "request_id",
             post_id="post__external_id",
         ),
-        "undone": select_columns(Undo.objects.filter(member=member), "event_id", "undoes_event_id", "received_at"),
+        "undos": select_columns(Undo.objects.filter(member=member), "event_id", "undoes_event_id", "received_at"),
         "seen": select_columns(SeenPost.objects.filter(member=member), "seen_at", post_id="post__external_id"),
-        "negative_feedback": select_columns(NegativeFeedback.objects.filter(member=member), "target", "created_at", post_id="post__external_id"),
+        "negative_feedback": select_columns(
+            NegativeFeedback.objects.filter(member=member), "target", "created_at", post_id="post__external_id"
+        ),
         "interests": [export_interests(profile) for profile in InterestProfile.objects.filter(member=member)],
-        "feeds": select_columns(
+        "feed_requests": select_columns(
             FeedRequest.objects.filter(member=member).order_by("created_at"),
             "id", "feed", "engine", "variant", "created_at",
         ),
-        "shown": export_served_pages(member),
+        "served_pages": export_served_pages(member),
         "experiments": list_unit_exposures(unit_id=member.external_id),
         "segments": [segment.key for segment in erasure.find_segments_listing(member.external_id)],
     }  # fmt: skip
 
 
-def select_columns(found: QuerySet[Any, Any], *names: str, **renamed: str) -> list[dict[str, Any]]:
-    """Return columns of rows, some under another name."""
+def select_columns(rows: QuerySet[Any, Any], *names: str, **renamed: str) -> list[dict[str, Any]]:
+    """Return the named columns of the rows; *renamed* maps a key of the result to a column."""
     keys = (*renamed, *names)
-    return [dict(zip(keys, row, strict=True)) for row in found.values_list(*renamed.values(), *names)]
+    return [dict(zip(keys, row, strict=True)) for row in rows.values_list(*renamed.values(), *names)]
 
 
 def export_interests(profile: InterestProfile) -> dict[str, Any]:
-    """Return what was learned: vectors as lists of numbers."""
+    """Return the learned interests, with vectors as lists of numbers."""
     vectors = {
         name: np.frombuffer(bytes(getattr(profile, name)), "<f4").reshape(-1, profile.dimension).tolist()
         for name in ("positive", "negative")
     }
     return {
-        "model": profile.embedding_model,
-        "interactions": profile.interaction_count,
+        "embedding_model": profile.embedding_model,
+        "interaction_count": profile.interaction_count,
         "affinities": profile.affinities,
     } | vectors
 
 
 def export_served_pages(member: Member) -> list[dict[str, Any]]:
-    """Return each page that the member was shown, with the posts that are still there."""
+    """Return each page served to the member, with those of its posts that still exist."""
     pages = [
         (page, np.frombuffer(bytes(page.post_ids), "<i8").tolist())
         for page in ServedPage.objects.filter(member=member).order_by("created_at")
@@ -136,7 +144,7 @@ def export_served_pages(member: Member) -> list[dict[str, Any]]:
 
 
 def post_external_ids(pks: Sequence[int]) -> dict[int, str]:
-    """Return the platform's ids of these posts."""
+    """Return the platform's ids of the posts, by primary key."""
     names: dict[int, str] = {}
     for start in range(0, len(pks), 900):
         names |= dict(Post.objects.filter(pk__in=pks[start : start + 900]).values_list("pk", "external_id"))

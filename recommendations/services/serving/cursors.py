@@ -2,8 +2,8 @@
 Cursors: opaque texts that name a position in a feed and the slates whose posts the reader has already passed.
 
 A cached slate may be lost between two pages. The next page then comes from a new slate, without the posts that earlier
-pages showed. So a cursor names every slate that the reader went through, and how far. A cursor grants no access: the
-slates that it names are looked up among the reader's own.
+pages served. So a cursor names every slate that the reader went through, and how far. A cursor grants no access: the
+slates that it names are read from the reader's own slates only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from recommendations.services.errors import InvalidRequest
 STEP_BYTES = 18
 """Bytes of one step: 16 of the request id, 2 of the offset."""
 MAX_STEPS = 20
-"""Slates that a cursor names, newest last. Posts of a slate before them may be shown again. Changes the answer."""
+"""Slates that a cursor names, newest last. Posts of earlier slates may be served again. Changes the answer."""
 
 CursorStep = tuple[UUID, int]
 """The request id of a slate, and how many of its picks the reader has passed."""
@@ -62,7 +62,7 @@ def write_cursor(request_id: UUID, offset: int, earlier_steps: tuple[CursorStep,
 
 
 def read_cursor(cursor: str) -> CursorPosition:
-    """Return the position that *cursor* names. Raises `InvalidRequest` if it is not one of our cursors."""
+    """Return the position that *cursor* names. Raises `InvalidRequest` if it is not a valid cursor."""
     try:
         data = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
         count, rest = divmod(len(data), STEP_BYTES)
@@ -84,16 +84,16 @@ def find_passed_posts(position: CursorPosition, member_id: int, slates: Mapping[
     """
     Return the posts that the member has passed before *position*.
 
-    *slates* are the post ids of slates that the caller has at hand, by request id. The others are read from the
-    database, which learns of a slate about a second after it was served.
+    *slates* are the post ids of slates that the caller already has, by request id. The others are read from the
+    database, where a slate is written about a second after it was served.
     """
     offsets = dict(position.steps)
     missing = set(offsets) - set(slates)
     rows = FeedRequest.objects.filter(pk__in=missing, member_id=member_id).values_list("pk", "post_ids")
-    found = dict(slates) | {pk: np.frombuffer(bytes(post_ids), "<i8") for pk, post_ids in rows}
-    passed = [found[pk][:offset] for pk, offset in offsets.items() if pk in found]
+    known_slates = dict(slates) | {pk: np.frombuffer(bytes(post_ids), "<i8") for pk, post_ids in rows}
+    passed = [known_slates[pk][:offset] for pk, offset in offsets.items() if pk in known_slates]
     return PassedPosts(
         post_ids=np.unique(np.concatenate(passed)) if passed else EMPTY_IDS,
-        known_steps=tuple(step for step in position.steps if step[0] in found),
-        unknown_count=sum(offset for request_id, offset in position.steps if request_id not in found),
+        known_steps=tuple(step for step in position.steps if step[0] in known_slates),
+        unknown_count=sum(offset for request_id, offset in position.steps if request_id not in known_slates),
     )

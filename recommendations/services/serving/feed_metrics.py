@@ -15,12 +15,12 @@ from recommendations.services.errors import ServiceError
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Looking up the child of a label costs as much as counting, and there are few children.
+# Cached, because finding a metric's child by its labels costs as much as counting, and there are few children.
 stage_seconds = cache(metrics.STAGE_SECONDS.labels)
 stage_candidates = cache(metrics.STAGE_CANDIDATES.labels)
-candidates = cache(metrics.SOURCE_CANDIDATES.labels)
-filtered = cache(metrics.FILTER_INPUTS.labels)
-dropped = cache(metrics.FILTER_DROPS.labels)
+source_candidates = cache(metrics.SOURCE_CANDIDATES.labels)
+filter_inputs = cache(metrics.FILTER_INPUTS.labels)
+filter_drops = cache(metrics.FILTER_DROPS.labels)
 feed_seconds = cache(metrics.FEED_SECONDS.labels)
 feeds = cache(metrics.FEEDS.labels)
 slate_cache_requests = cache(partial(metrics.CACHE_REQUESTS.labels, "slates"))
@@ -28,7 +28,7 @@ slate_cache_requests = cache(partial(metrics.CACHE_REQUESTS.labels, "slates"))
 MASK_STAGES = frozenset({"eligible", "filter"})
 """Stages of ten filters, timed together: each filter takes microseconds, and recording its time may cost more."""
 SERVER_ERROR = 500
-"""The lowest HTTP status of an error that is ours and not the caller's."""
+"""The lowest HTTP status of a server error."""
 
 
 def count_failures(service: Callable[P, R]) -> Callable[P, R]:
@@ -78,10 +78,10 @@ def record_slate_metrics(slate: Slate, trace: Trace, seconds: float) -> None:
 
 
 def send_spans(timings: Sequence[StageTiming]) -> None:
-    """Tell every listener for spans about each component's run."""
+    """Send a span for the run of each component to every span listener."""
     for listener in spans.SPAN_LISTENERS:
         for timing in timings:
-            attributes = {"kept": timing.remaining, "dropped": timing.dropped, "failed": timing.failed}
+            attributes = {"remaining": timing.remaining, "dropped": timing.dropped, "failed": timing.failed}
             listener(f"{timing.stage} {timing.component}", timing.ended_at, timing.seconds, attributes)
 
 
@@ -94,10 +94,10 @@ def record_components(timings: Sequence[StageTiming]) -> None:
         if timing.failed:
             metrics.COMPONENT_FAILURES.labels(stage, component).inc()
         if stage == "source":
-            candidates(component).inc(timing.remaining)
+            source_candidates(component).inc(timing.remaining)
         elif stage == "filter":
-            filtered(component).inc(timing.remaining + timing.dropped)
-            drops = dropped(component)  # made with the first feed, so that the metric exists with the value 0
+            filter_inputs(component).inc(timing.remaining + timing.dropped)
+            drops = filter_drops(component)  # created even without drops, so that the metric exists with the value 0
             if timing.dropped:
                 drops.inc(timing.dropped)
 
@@ -114,14 +114,14 @@ def record_mask_seconds(timings: Sequence[StageTiming]) -> None:
 
 def record_stage_candidates(timings: Sequence[StageTiming]) -> None:
     """Record how many candidates went into each stage and came out. Sources add up; they have no input."""
-    entered, left = Counter[str](), Counter[str]()
-    brought = 0
+    inputs, outputs = Counter[str](), Counter[str]()
+    source_total = 0
     for timing in timings:
-        entered.setdefault(timing.stage, timing.remaining + timing.dropped)
-        left[timing.stage] = timing.remaining
-        brought += timing.remaining if timing.stage == "source" else 0
-    left["source"] = brought
-    for stage, count in left.items():
+        inputs.setdefault(timing.stage, timing.remaining + timing.dropped)
+        outputs[timing.stage] = timing.remaining
+        source_total += timing.remaining if timing.stage == "source" else 0
+    outputs["source"] = source_total
+    for stage, count in outputs.items():
         if stage != "source":
-            stage_candidates(stage, "in").inc(entered[stage])
+            stage_candidates(stage, "in").inc(inputs[stage])
         stage_candidates(stage, "out").inc(count)

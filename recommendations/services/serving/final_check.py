@@ -127,7 +127,8 @@ def check_posts(
     Return which of *post_ids* (n,) pass every filter, as a mask (n,), and the facts that they were checked on.
 
     *is_viewer_current*: this request has just read the viewer's facts, so the change log is not read again. Raises
-    `FactsUnavailable` if the facts cannot be read or a filter fails: what could not be checked is not shown.
+    `FactsUnavailable` if the facts cannot be read or a filter fails, because posts that were not checked must not be
+    shown.
     """
     try:
         current = wiring.resident_facts().read(query, post_ids, is_viewer_current=is_viewer_current, prefetch=prefetch)

@@ -4,9 +4,9 @@ The inputs of a slate, packed into bytes: enough to rank it again and get the sa
 Packed are the query's side (policy, interests, affinities, fatigue, follows) and every column of the candidates. The
 vectors are the posts' own: as long as they are unchanged, the same engine gives the same order and the same parts.
 
-Inputs are read by later releases, too. A column or field that they lack has the value that stands for the unknown: that
-of `Candidates.unknown`, `Interests.none` or `Policy.from_stored`, or the field's default in `Query` or `Affinity`. One
-that no longer exists is left out. So inputs of an earlier release are ranked as before, unless ranking has changed.
+Later releases read the inputs, too. A column or field that was not packed gets the value for unknown facts: that of
+`Candidates.unknown`, `Interests.empty` or `Policy.from_stored`, or the field's default in `Query` or `Affinity`. A
+field that no longer exists is ignored. So inputs of an earlier release rank as before, unless ranking has changed.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ UNPACKED_FIELDS = frozenset(
     }
 )
 """
-Fields of `Query` that are packed apart, or that only sources and filters read: ranking starts behind both, and what a
-member blocked or has seen is not stored here. Every other field is packed, one that is added later too.
+Fields of `Query` that are packed separately, or that only sources and filters read. Ranking starts after both, so the
+blocked members and seen posts are not stored. Every other field is packed, including fields that are added later.
 """
 INPUTS_RETENTION = timedelta(days=7)
-"""How long inputs are kept. Changes which requests can be replayed."""
+"""How long inputs are stored. Changes which requests can be replayed."""
 
 
 def has_stored_inputs(request_id: UUID) -> bool:
-    """Return whether the inputs of this request are kept: a share of all, chosen by the id."""
+    """Return whether the inputs of this request are stored. The id selects a fixed share of all requests."""
     return request_id.int % 10_000 < settings.ENV.replay_share * 10_000
 
 
@@ -60,7 +60,7 @@ def pack_inputs(query: Query, candidates: Candidates) -> bytes:
     """
     Return what ranking starts from, in bytes: a line of JSON that names the columns, then the columns.
 
-    Raises `TypeError` for a field of `Query` that is no array, `Affinity`, number or text.
+    Raises `TypeError` for a field of `Query` that is not an array, an `Affinity`, a number or text.
     """
     columns: dict[str, NDArray[Any]] = {f"c.{name}": getattr(candidates, name) for name in CANDIDATE_COLUMNS}
     columns |= {f"i.{f.name}": getattr(query.interests, f.name) for f in fields(Interests)}
@@ -75,7 +75,7 @@ def pack_inputs(query: Query, candidates: Candidates) -> bytes:
             plain[name] = value
         else:
             raise TypeError(
-                f"Query.{name}: {type(value).__name__} cannot be packed; pack it here, or list it as not packed"
+                f"Query.{name}: {type(value).__name__} cannot be packed. Pack it here, or add it to UNPACKED_FIELDS."
             )
     head = {
         "version": INPUTS_VERSION,
@@ -88,11 +88,11 @@ def pack_inputs(query: Query, candidates: Candidates) -> bytes:
 
 
 def unpack_inputs(request_id: UUID, packed: bytes) -> tuple[Query, Candidates, str]:
-    """Return the query, the candidates, and the model of the vectors that were used."""
+    """Return the query, the candidates, and the name of the embedding model whose vectors were used."""
     line, _, body = packed.partition(b"\n")
     head = json.loads(line)
     if head["version"] != INPUTS_VERSION:
-        raise InputsUnavailable(request_id, "they were kept by another version of this software")
+        raise InputsUnavailable(request_id, "they were stored by an incompatible release")
     columns: dict[str, NDArray[Any]] = {}
     at = 0
     for name, dtype, shape in head["columns"]:
@@ -107,7 +107,7 @@ def unpack_query(request_id: UUID, head: dict[str, Any], columns: dict[str, NDAr
     """
     Return the query; a field that was not packed has its default.
 
-    Raises `InputsNotKept` if a field of `Query` has none: ranking has come to need what was not kept.
+    Raises `InputsUnavailable` if a field of `Query` has no default: ranking now needs a fact that was not stored.
     """
     values = head["query"] | columns_with_prefix("q.", columns)
     for name in {name.split(".")[1] for name in columns if name.startswith("a.")}:
@@ -123,7 +123,7 @@ def unpack_query(request_id: UUID, head: dict[str, Any], columns: dict[str, NDAr
     }
     missing = [f.name for f in fields(Query) if f.name not in values and f.default is f.default_factory is MISSING]
     if missing:
-        raise InputsUnavailable(request_id, f"ranking needs what was not kept: {', '.join(missing)}")
+        raise InputsUnavailable(request_id, f"ranking needs fields that were not stored: {', '.join(missing)}")
     return Query(**values)
 
 
@@ -139,5 +139,5 @@ def columns_with_prefix(prefix: str, columns: dict[str, NDArray[Any]]) -> dict[s
 
 
 def select_fields(kind: type[Any], values: dict[str, Any]) -> dict[str, Any]:
-    """Return those of *values* that are fields of the dataclass *kind* today."""
+    """Return those of *values* that are fields of the dataclass *kind*."""
     return {f.name: values[f.name] for f in fields(kind) if f.name in values}

@@ -1,5 +1,5 @@
 """
-Pages of a feed, and the page cache: the first pages that this process has served, to serve them again while they hold.
+Pages of a feed, and the page cache: first pages that this process has served, to be served again while still current.
 
 A page depends on its viewer (with their interests), its posts, a slate, the variant that the flags assigned, and that
 variant's policy. The change log reports changes of the viewer and the posts, and every request reads it before it uses
@@ -98,7 +98,7 @@ class PageCache:
     def put(self, served: CheckedPage, assignment: EngineAssignment, *, limit: int) -> None:
         """Cache a first page, and evict the page that was cached the longest ago if there are too many."""
         page = replace(served.page, cached=True)
-        # Without the trace of a fresh slate, which holds every candidate.
+        # Without the trace of a fresh slate, which references every candidate.
         position = SlatePosition(CachedSlate(served.position.slate))
         key = (page.member_id, page.feed, limit)
         with self._lock:

@@ -27,12 +27,12 @@ from recommendations.stores.resident_facts import Prefetch, ViewerHistory
 ENGINE_FLAG = "wasm_recommendations"
 FLAG_CLIENT = api.get_client()
 SLATE_SIZE = 120
-"""Posts in a slate: what the pages show, and the reserve behind them. Changes the answer."""
+"""Posts in a slate, including the reserve after the pages that are usually served. Changes the answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineAssignment:
-    """The engine and the variant that serve a member. Decided once a request and passed down."""
+    """The engine and the variant that serve a member. Decided once per request and passed on."""
 
     engine: str
     variant: str
@@ -43,12 +43,12 @@ class EngineAssignment:
 
 
 WASM_ASSIGNMENT = EngineAssignment("wasm_simd", "wasm_conservative")
-"""For a caller that wants the WebAssembly engine whatever the flag says."""
+"""For a caller that always uses the WebAssembly engine, whatever the value of the flag."""
 
 
 def assign_engine(member_id: str) -> EngineAssignment:
     """Return the engine and the variant that the flag gives this member."""
-    # The version is read first: a flag that changes in between makes the assignment look older than it is.
+    # The version is read first. If a flag changes in between, the assignment counts as older than it is, never newer.
     version = flags_version()
     answer = answer_from_details(FLAG_CLIENT.get_boolean_details(ENGINE_FLAG, False, EvaluationContext(member_id)))
     if answer.value:
@@ -155,14 +155,14 @@ class FeedFilters(NamedTuple):
     tags: tuple[str, ...] = ()
     max_age_hours: float | None = None
     exclude: tuple[str, ...] = ()
-    """Ids of posts to leave out."""
+    """Ids of posts to exclude."""
 
 
 NO_FILTERS = FeedFilters()
 
 
 def resolve_filters(filters: FeedFilters, now: datetime) -> tuple[FeedFilter, Int64Array]:
-    """Return the filter of *filters* in our own numbers, and the sorted ids (n,) of the posts to leave out."""
+    """Return the filter of *filters* in internal ids, and the sorted ids (n,) of the posts to exclude."""
     if filters == NO_FILTERS:
         return FeedFilter(), EMPTY_IDS
     words = wiring.vocabularies()

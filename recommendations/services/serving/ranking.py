@@ -2,8 +2,8 @@
 Ranks a slate, with fallbacks in turn: the assigned engine, the control engine, the trending feed.
 
 An engine that keeps failing is not tried for a while: see `breaker.py`. The fallback after the trending feed, the last
-good slate, is in `slates.py`. If a filter fails there is no slate, whatever the step: posts that could not be checked
-are not shown.
+good slate, is in `slates.py`. If a filter fails, no step returns a slate, because posts that could not be checked must
+not be shown.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CONTROL_ENGINE, TRENDING_FEED = "plain", "trending"
 FEEDS_WITH_ENGINE = frozenset({"discovery", "similar"})
 NEVER_EMPTY_FEEDS = frozenset({"discovery", "non_personalized"})
 """
-Feeds that draw on every post: they are empty only if nothing may be shown.
+Feeds with candidates from all posts. They are empty only if no post may be shown.
 
 The following feed of a member who follows nobody stays empty instead of showing strangers.
 """
@@ -80,7 +80,7 @@ def fallback_steps(feed: str, assignment: EngineAssignment) -> list[tuple[str, s
 
 def rank_trending(query: Query, trace: Trace) -> Slate:
     """Return a slate of the trending feed. Raises `NoSlateError` if it fails, `FilterError` if a filter does."""
-    # The member's policy may ask for no trending or new posts; this step must have something to show.
+    # The member's policy may set trending and new candidates to 0, and this step must return posts.
     default = replace(query, policy=Policy())
     try:
         return create_slate(default, wiring.feed_pipeline(TRENDING_FEED, ""), TRENDING_FEED, trace)
@@ -139,7 +139,7 @@ def create_slate(query: Query, pipeline: Pipeline, fallback: str, trace: Trace) 
 
 
 def build_reasons(query: Query, scored: ScoredCandidates) -> UInt16Array:
-    """Return each post's reasons as bits (n,): the largest parts of its score, and the sources that brought it."""
+    """Return each post's reasons as bits (n,): the largest parts of its score, and its sources."""
     origins = scored.candidates.origins
     bits = np.zeros(len(origins), np.uint16)
 

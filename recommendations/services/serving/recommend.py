@@ -14,7 +14,7 @@ A request reads facts from the database at three moments, and `recommend()` has 
    ranking: hardly any time has passed since moment 1, and the page is checked on the viewer's facts of that moment.
 
 The change log guarantees that a change is in the log once it is committed: triggers write the entry in the transaction
-of the change, whoever makes it. So at each moment a cached fact is either as the database has it, or evicted and read
+of the change, for every writer. So at each moment a cached fact is either as the database has it, or evicted and read
 again. Between two moments nothing is guaranteed: a change that is committed there is unknown until the next one. Where
 the log cannot be relied on (in a transaction, or if a trigger is missing), nothing is cached: each moment reads rows.
 
@@ -99,7 +99,7 @@ def recommend(
     after = read_cursor(cursor) if cursor else None
     is_cacheable = after is None and not explain and filters == NO_FILTERS and assignment is None
 
-    # Moment 1: send the questions about the viewer, and do meanwhile what needs no facts.
+    # Moment 1: send the queries about the viewer, and meanwhile do the work that needs no facts.
     prefetch = prefetch or prefetch_facts(member_id=member_id)
     cached_page = page_cache().get(member_id, feed, limit, now.timestamp()) if is_cacheable else None
     assignment = assignment or (None if cached_page else assign_engine(member_id))
@@ -117,8 +117,8 @@ def recommend(
 
     # Moment 3: run the final check on current facts. If no pick passes, an alternative slate may have others.
     served = check_page(query, position, viewer, assignment, limit=limit, explain=explain)
-    if not served.checked.positions and (other := find_alternative(position, query, assignment, viewer)):
-        served = check_page(query, other, viewer, assignment, limit=limit, explain=explain)
+    if not served.checked.positions and (alternative := find_alternative(position, query, assignment, viewer)):
+        served = check_page(query, alternative, viewer, assignment, limit=limit, explain=explain)
 
     # Bookkeeping.
     update_caches(served, assignment, limit=limit, is_cacheable=is_cacheable)
@@ -169,9 +169,9 @@ def check_page(
     A fresh slate is put into the slate cache while the database answers. Raises `FactsUnavailable`.
     """
     prefetch, slate = None, position.slate
-    if isinstance(position.found, FreshSlate):
+    if isinstance(position.slate_source, FreshSlate):
         prefetch = prefetch_facts(pk=viewer.id, post_ids=position.post_ids(limit + RESERVE_SIZE).tolist())
-        position.found.save()
+        position.slate_source.save()
         query, viewer = refresh_query(query, viewer, assignment, prefetch)
     elif explain:
         slate = add_recorded_parts(slate)
@@ -189,7 +189,7 @@ def add_recorded_parts(slate: Slate) -> Slate:
 
 
 def build_page(query: Query, slate: Slate, position: SlatePosition, checked: CheckedPicks, *, explain: bool) -> Page:
-    """Return the page of the checked picks."""
+    """Return the page with the checked picks."""
     return Page(
         request_id=slate.request_id,
         member_id=checked.viewer.external_id,
@@ -197,7 +197,7 @@ def build_page(query: Query, slate: Slate, position: SlatePosition, checked: Che
         engine=slate.engine,
         variant=slate.variant,
         fallback=slate.fallback,
-        cached=isinstance(position.found, CachedSlate),
+        cached=isinstance(position.slate_source, CachedSlate),
         built_at=datetime.fromtimestamp(slate.built_at, UTC),
         candidates=slate.candidate_count,
         picks=build_picks(slate, checked.positions, checked.views, explain=True) if explain else checked.picks,
@@ -208,7 +208,7 @@ def build_page(query: Query, slate: Slate, position: SlatePosition, checked: Che
 
 
 def next_cursor(query: Query, position: SlatePosition, next_offset: int) -> str | None:
-    """Return the cursor of the next page; None if there is none: a slate that is not full holds all there is."""
+    """Return the cursor of the next page. None at the end of a slate that is not full."""
     is_full = query.feed in FEEDS and len(position.slate) >= query.size
     if not is_full and next_offset >= len(position.slate):
         return None
@@ -220,8 +220,8 @@ def next_cursor(query: Query, position: SlatePosition, next_offset: int) -> str 
 
 def update_caches(served: CheckedPage, assignment: EngineAssignment, *, limit: int, is_cacheable: bool) -> None:
     """Have a worker rebuild the slate if it is stale; otherwise cache the page, if it is cacheable and has posts."""
-    found = served.position.found
-    if isinstance(found, CachedSlate) and found.is_stale:
+    slate_source = served.position.slate_source
+    if isinstance(slate_source, CachedSlate) and slate_source.is_stale:
         enqueue_refresh(served.checked.viewer.id, served.page.feed)
     elif is_cacheable and served.checked.positions:
         page_cache().put(served, assignment, limit=limit)
@@ -232,20 +232,24 @@ def record_request(
 ) -> None:
     """Queue records of the page and of a fresh slate, and record their metrics. Done for every page that is served."""
     seconds = perf_counter() - started_at
-    found, count = served.position.found, len(served.checked.positions)
-    slate_records = build_slate_records(found, served, 1000 * seconds) if isinstance(found, FreshSlate) else []
+    slate_source, count = served.position.slate_source, len(served.checked.positions)
+    slate_records = (
+        build_slate_records(slate_source, served, 1000 * seconds) if isinstance(slate_source, FreshSlate) else []
+    )
     queue_page_records(slate_records, served, assignment, now.timestamp())
-    outcome = cache_outcome(found)
-    record_page_metrics(served.page.feed, found.slate, outcome, seconds, is_full=count == limit, is_empty=not count)
-    if isinstance(found, FreshSlate):
-        record_slate_metrics(found.slate, found.trace, seconds)
+    outcome = cache_outcome(slate_source)
+    record_page_metrics(
+        served.page.feed, slate_source.slate, outcome, seconds, is_full=count == limit, is_empty=not count
+    )
+    if isinstance(slate_source, FreshSlate):
+        record_slate_metrics(slate_source.slate, slate_source.trace, seconds)
 
 
-def cache_outcome(found: CachedSlate | FreshSlate) -> str:
-    """Return the word in metrics for what the slate cache had: hit, stale or miss."""
-    if isinstance(found, FreshSlate):
+def cache_outcome(slate_source: CachedSlate | FreshSlate) -> str:
+    """Return the outcome of the slate cache for metrics: hit, stale or miss."""
+    if isinstance(slate_source, FreshSlate):
         return "miss"
-    return "stale" if found.is_stale else "hit"
+    return "stale" if slate_source.is_stale else "hit"
 
 
 def build_slate_records(fresh: FreshSlate, served: CheckedPage, duration_ms: float) -> list[bytes]:

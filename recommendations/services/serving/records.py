@@ -40,14 +40,15 @@ PAGE_HEAD = struct.Struct("<qd16sH")
 INPUTS_HEAD = struct.Struct("<16sd")
 EXPOSURE_HEAD = struct.Struct("<qdqqd")
 MAX_QUEUED_EXPOSURES = 100_000
-"""Exposures that a process remembers having queued, so that it queues each once. Changes the speed."""
+"""Queued exposures that a process remembers, so that it queues each only once. Changes the speed."""
 BATCH_RECORDS = 500
 GATHER_SECONDS = 1.0
 """How long records gather in Redis before a worker writes them. Changes the speed."""
 OUTBOX_RECORDS = 10_000
-"""Records that a process holds while Redis does not take them. Beyond this the oldest are lost."""
+"""Records that a process holds while Redis is unreachable. Beyond this, the oldest are lost."""
 COUNT_SERVED = """
-    INSERT INTO {stats} (post_id, engagement, engagement_at, interaction_count, positive_count, served_count, changed_at)
+    INSERT INTO {stats}
+        (post_id, engagement, engagement_at, interaction_count, positive_count, served_count, changed_at)
     VALUES (%s, 0, %s, 0, 0, %s, %s)
     ON CONFLICT (post_id) DO UPDATE
     SET served_count = {stats}.served_count + excluded.served_count, changed_at = excluded.changed_at"""
@@ -98,18 +99,18 @@ def exposure_record(exposed_variant: ExposedVariant, member_id: int, unit_id: st
 
 @dataclass(frozen=True, slots=True)
 class OutgoingRecord:
-    """A record on its way to Redis."""
+    """A record that is to be sent to Redis."""
 
     packed: bytes
     exposure: ExposureKey | None = None
-    """For a record of an exposure: what to remember once the record has arrived."""
+    """For a record of an exposure: the key to remember after Redis has stored the record."""
 
 
 class Outbox:
     """
-    The records of this process on their way to Redis: a thread sends those of RECORD_SECONDS together.
+    The records of this process that are to be sent to Redis. A thread sends them every RECORD_BUFFER_SECONDS.
 
-    A request does not wait for it. A process that is killed loses the records of that time and nothing else.
+    Requests do not wait for it. A process that is killed loses at most the records of that time.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -122,7 +123,7 @@ class Outbox:
             atexit.register(self.send)
 
     def put(self, records: Iterable[OutgoingRecord]) -> None:
-        """Send these records soon; at once if RECORD_SECONDS is 0."""
+        """Send these records within RECORD_BUFFER_SECONDS, or immediately if that is 0."""
         self._waiting.extend(records)
         if self._seconds:
             self._has_records.set()
@@ -173,8 +174,8 @@ def send_after_tasks() -> None:
 
 def send_records(**_: object) -> None:
     """Send this process's waiting records now."""
-    if own := outbox.get_if_created():
-        own.send()
+    if process_outbox := outbox.get_if_created():
+        process_outbox.send()
 
 
 class QueuedExposures:

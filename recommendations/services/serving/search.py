@@ -52,7 +52,7 @@ def search(
     """
     Return up to *limit* posts of *space* nearest to one of *text*, *post_id* or *vector*; *kind* restricts their kind.
 
-    Raises `UnknownPost` both for a post that does not exist and for one that the viewer may not see, and any other
+    Raises `PostNotVisible` both for a post that does not exist and for one that the viewer may not see, and any other
     `ServiceError`.
     """
     validate_limit(limit)
@@ -127,7 +127,7 @@ def build_search_slate(query: Query, index: ResidentVectors, vectors: Float32Arr
     try:
         ids, cosines = index.nearest_in_mask(vectors, query.size, mask)
     except VectorIndexError as error:
-        raise FactsUnavailable("The search cannot be made now. Try again shortly.") from error
+        raise FactsUnavailable("The search failed. Try again shortly.") from error
     is_found = ids.ravel() > 0
     post_ids, similarities = ids.ravel()[is_found], cosines.ravel()[is_found]
     return Slate(

@@ -32,7 +32,7 @@ def find_similar(*, post_id: str, viewer_id: str, limit: int = 10, now: datetime
     """
     Return up to *limit* posts similar to *post_id* that the viewer may see; none if the post has no vector yet.
 
-    Raises `UnknownPost` both for a post that does not exist and for one that the viewer may not see, and any other
+    Raises `PostNotVisible` both for a post that does not exist and for one that the viewer may not see, and any other
     `ServiceError`.
     """
     validate_limit(limit)
@@ -54,7 +54,7 @@ def find_similar(*, post_id: str, viewer_id: str, limit: int = 10, now: datetime
 
 
 def find_anchor(post_id: str) -> Int64Array:
-    """Return our id of the post that a search starts from, (1,), or (0,) if there is no such post."""
+    """Return the database id of the post that a search starts from, (1,), or (0,) if there is no such post."""
     pk = Post.objects.filter(external_id=post_id).values_list("pk", flat=True).first()
     return np.array([pk], np.int64) if pk else EMPTY_IDS
 
@@ -68,7 +68,7 @@ def build_similar_query(
 
 
 def require_visible(query: Query, anchor_ids: Int64Array, post_id: str) -> None:
-    """Raise `UnknownPost` unless the post exists and the viewer may see it, on current facts."""
+    """Raise `PostNotVisible` unless the post exists and the viewer may see it, on current facts."""
     if not len(anchor_ids) or not check_posts(query, anchor_ids, feeds.MANDATORY_FILTERS)[0].all():
         raise PostNotVisible(post_id)
 

@@ -66,7 +66,7 @@ class FreshSlate:
 class SlatePosition:
     """A slate, and where in it the page begins."""
 
-    found: CachedSlate | FreshSlate
+    slate_source: CachedSlate | FreshSlate
     offset: int = 0
     earlier_steps: tuple[CursorStep, ...] = ()
     """The slates that the reader went through before this one."""
@@ -74,7 +74,7 @@ class SlatePosition:
     @property
     def slate(self) -> Slate:
         """The slate itself."""
-        return self.found.slate
+        return self.slate_source.slate
 
     @property
     def cursor_position(self) -> CursorPosition:
@@ -137,7 +137,7 @@ def resume(query: Query, assignment: EngineAssignment, viewer: Viewer, after: Cu
     passed = find_passed_posts(after, viewer.id, {id: slate.post_ids for id, slate in cached.items()})
     query = exclude_posts(query, passed.post_ids)
     fresh = build_fresh_slate(query, assignment, viewer, feed_key=query.feed_key + CONTINUATION, epoch=epoch)
-    # The posts of an unknown slate cannot be excluded. To skip as many posts as it showed comes nearest, and ends.
+    # The posts of an unknown slate cannot be excluded. Skipping as many posts is the closest, and paging still ends.
     return SlatePosition(fresh, min(passed.unknown_count, len(fresh.slate)), passed.known_steps)
 
 
@@ -145,17 +145,17 @@ def find_alternative(
     position: SlatePosition, query: Query, assignment: EngineAssignment, viewer: Viewer
 ) -> SlatePosition | None:
     """
-    Return a fresh slate in place of one of which no pick passed the final check; None if there is nothing else to show.
+    Return a fresh slate to replace a slate without any pick that passed the final check; None if there are no others.
 
-    The refused posts are excluded, so that the new slate reaches further.
+    The rejected posts are excluded, so that the new slate has other posts.
     """
-    refused = position.post_ids(len(position.slate))
-    is_exhausted = isinstance(position.found, FreshSlate) and len(position.slate) < query.size
-    if not len(refused) or is_exhausted:
+    rejected = position.post_ids(len(position.slate))
+    is_exhausted = isinstance(position.slate_source, FreshSlate) and len(position.slate) < query.size
+    if not len(rejected) or is_exhausted:
         return None
     after = position.cursor_position
     passed = find_passed_posts(after, viewer.id, {after.request_id: position.slate.post_ids})
-    query = exclude_posts(replace(query, request_id=uuid4()), np.union1d(passed.post_ids, refused))
+    query = exclude_posts(replace(query, request_id=uuid4()), np.union1d(passed.post_ids, rejected))
     is_start = after.offset == 0 and not after.earlier_steps
     feed_key = query.feed_key if is_start else query.feed_key + CONTINUATION
     epoch = wiring.slate_cache().epoch(viewer.id)
@@ -172,7 +172,7 @@ def build_fresh_slate(
     query: Query, assignment: EngineAssignment, viewer: Viewer, *, feed_key: str, epoch: bytes
 ) -> FreshSlate:
     """
-    Build a slate and say how to cache it under *feed_key*; if none can be built, return the last good one.
+    Return a new slate that can be cached under *feed_key*, or the last good slate if none can be built.
 
     *epoch* is the epoch of the viewer's slates, read before any fact that the slate is built from. What changed before
     the epoch was read may have purged the cache already, and that purge does not repeat. So the viewer's facts are
@@ -193,7 +193,7 @@ def build_fresh_slate(
 def is_certainly_empty(trace: Trace) -> bool:
     """Return whether an empty slate is empty because there is nothing to show, and not because a source failed."""
     failed = {timing.component for timing in trace.timings if timing.failed and timing.stage == "source"}
-    # The source of new posts brings every post there is, up to a limit: if it finds none, no other source could.
+    # The source of new posts returns every post up to its limit. If it returns none, no other source could.
     has_fresh_source = any(timing.component == FRESH_SOURCE for timing in trace.timings)
     is_complete = FRESH_SOURCE not in failed if has_fresh_source else not failed
     return is_complete and wiring.catalogue().refreshed_at is not None
@@ -203,7 +203,7 @@ def get_last_good(query: Query, viewer: Viewer) -> Slate:
     """Return the last good slate without the excluded posts. Raises `FactsUnavailable` if there is none."""
     slate = wiring.slate_cache().get_last_good(viewer.id, query.feed_key)
     if slate is None:
-        raise FactsUnavailable("No feed can be made now, and none is kept. Try again shortly.")
+        raise FactsUnavailable("The feed cannot be built now, and no earlier one is cached. Try again shortly.")
     slate = replace(slate, request_id=query.request_id, fallback=LAST_GOOD)
     return slate.take(~np.isin(slate.post_ids, query.excluded_post_ids))
 

@@ -1,1 +1,1 @@
-"""A seeded social platform as NumPy columns. No Django here: `services/content/generate.py` inserts it."""
+"""A generated social platform as NumPy columns, without Django. `services/content/generate.py` inserts the rows."""

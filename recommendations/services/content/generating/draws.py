@@ -1,7 +1,7 @@
 """
-What the generator draws with: a random stream per table, Zipfian shares, weighted draws, distinct rows.
+Random draws of the generator: a random stream per table, Zipfian shares, weighted draws and distinct rows.
 
-Everything depends on the seed and the size alone. Times are ages: seconds before what the caller calls now.
+All draws depend on the seed and the size only. Times are ages: seconds before the caller's current time.
 """
 
 from collections.abc import Callable
@@ -14,18 +14,18 @@ from recommendations.contracts import Float32Array, Float64Array, Int8Array, Int
 
 SECONDS_PER_DAY = 86_400
 NONE = -1
-"""Stands in a column for nothing."""
+"""The value of a column without a value."""
 MAX_ROUNDS = 20
-"""How often what is missing is drawn again. It ends sooner when a round brings next to nothing new."""
+"""Maximum number of rounds that draw missing rows. Drawing stops earlier if a round adds almost no new row."""
 
 
 class PlatformTooSmallError(ValueError):
-    """There are not enough members and posts for that many different rows."""
+    """There are too few members and posts for the requested number of distinct rows."""
 
 
 @dataclass(frozen=True)
 class PlatformSize:
-    """How much to make, and of which seed."""
+    """The numbers of rows to generate, and the seed."""
 
     members: int
     posts: int
@@ -36,47 +36,47 @@ class PlatformSize:
     seed: int
 
     def random_stream(self, table: int) -> Generator:
-        """Return the random stream of one table, so that the size of one does not change another's rows."""
+        """Return the random stream of a table. The size of one table does not change the rows of another."""
         return np.random.default_rng([self.seed, table])
 
 
 def zipf_shares(n: int, slope: float) -> Float64Array:
-    """Return shares (n,) that fall with rank as rank ** -slope and sum to 1."""
+    """Return shares (n,) proportional to rank ** -slope that sum to 1."""
     shares = np.arange(1, n + 1, dtype=np.float64) ** -slope
     return shares / shares.sum() if n else shares
 
 
 def draw_topics(rng: Generator, tastes: Float32Array, rows: Int64Array | Int32Array) -> Int8Array:
-    """Return one topic (n,) for each of *rows* (n,) of *tastes*, drawn by its shares."""
+    """Return one topic (n,) for each of *rows* (n,) of *tastes* (members, topics), drawn by the row's shares."""
     edges = np.cumsum(tastes, axis=1)
-    drawn = np.empty(len(rows), np.int8)
+    topics = np.empty(len(rows), np.int8)
     for start in range(0, len(rows), 100_000):
         chunk = rows[start : start + 100_000]
         marks = rng.random(len(chunk), np.float32)[:, None] * edges[chunk, -1:]
-        drawn[start : start + len(chunk)] = (edges[chunk, :-1] <= marks).sum(axis=1)
-    return drawn
+        topics[start : start + len(chunk)] = (edges[chunk, :-1] <= marks).sum(axis=1)
+    return topics
 
 
 class WeightedCells:
-    """Rows in cells, drawn from within a given cell by their weights."""
+    """Rows grouped into cells; `draw` draws rows of given cells by their weights."""
 
     def __init__(self, cells: Int64Array, weights: Float64Array, count: int) -> None:
-        """Take the cell (n,), from 0 to *count* - 1, and the weight (n,) of each row."""
+        """Group rows by their cell (n,), from 0 to *count* - 1, with a weight (n,) per row."""
         self._rows = np.argsort(cells, kind="stable")
         self._edges = np.concatenate(([0.0], np.cumsum(weights[self._rows])))
         self._bounds = np.searchsorted(cells[self._rows], np.arange(count + 1))
 
     def draw(self, rng: Generator, cells: Int64Array) -> Int64Array:
-        """Return a row (n,) from each of *cells* (n,); NONE where the cell has no weight."""
+        """Return a row (n,) of each of *cells* (n,), or `NONE` if the cell's total weight is zero."""
         low, high = self._edges[self._bounds[cells]], self._edges[self._bounds[cells + 1]]
         marks = low + rng.random(len(cells)) * (high - low)
-        places = np.searchsorted(self._edges, marks, side="right") - 1
-        found = self._rows[np.clip(places, 0, len(self._rows) - 1)]
-        return np.where(high > low, found, NONE)
+        positions = np.searchsorted(self._edges, marks, side="right") - 1
+        rows = self._rows[np.clip(positions, 0, len(self._rows) - 1)]
+        return np.where(high > low, rows, NONE)
 
 
 def draw_weighted(rng: Generator, weights: Float64Array, count: int) -> Int64Array:
-    """Return *count* rows drawn by their *weights* (n,)."""
+    """Return *count* row numbers, drawn with replacement by their *weights* (n,)."""
     edges = np.cumsum(weights)
     marks = rng.random(count) * edges[-1]
     rows: Int64Array = np.searchsorted(edges, marks, side="right")
@@ -85,23 +85,24 @@ def draw_weighted(rng: Generator, weights: Float64Array, count: int) -> Int64Arr
 
 def draw_distinct(draw: Callable[[int], dict[str, Int64Array]], count: int, row_name: str) -> dict[str, Int64Array]:
     """
-    Return *count* rows of what *draw(n)* gives (columns, "key" among them), no key twice, in the order drawn.
+    Return *count* rows of *draw* with distinct keys, in the order drawn.
 
-    `draw` may give fewer than asked. `WorldTooSmallError` if the keys run out.
+    *draw(n)* returns columns, one of them "key", of about n rows; it may return fewer. Raises `PlatformTooSmallError`
+    if there are too few distinct keys.
     """
-    kept: dict[str, Int64Array] = draw(0)
+    rows: dict[str, Int64Array] = draw(0)
     for _ in range(MAX_ROUNDS):
-        missing = count - len(kept["key"])
+        missing = count - len(rows["key"])
         if missing == 0:
-            return kept
-        more = draw(missing + missing // 4 + 100)
-        joined = {name: np.concatenate((kept[name], more[name])) for name in kept}
+            return rows
+        new_rows = draw(missing + missing // 4 + 100)
+        joined = {name: np.concatenate((rows[name], new_rows[name])) for name in rows}
         first = np.sort(np.unique(joined["key"], return_index=True)[1])[:count]
-        if len(first) - len(kept["key"]) < missing // 1000:
+        if len(first) - len(rows["key"]) < missing // 1000:
             break
-        kept = {name: column[first] for name, column in joined.items()}
-    if len(kept["key"]) == count:
-        return kept
+        rows = {name: column[first] for name, column in joined.items()}
+    if len(rows["key"]) == count:
+        return rows
     raise PlatformTooSmallError(
-        f"Found only {len(kept['key']):,} different {row_name} of {count:,}. Ask for fewer, or for more members and posts."
+        f"Found only {len(rows['key']):,} of {count:,} distinct {row_name}. Use fewer, or more members and posts."
     )

@@ -1,4 +1,4 @@
-"""What members did with posts: within their taste mostly, on popular posts, soon after publication."""
+"""Interactions of members with posts: mostly within their taste, on popular posts and soon after publication."""
 
 from dataclasses import dataclass
 
@@ -27,11 +27,11 @@ from recommendations.services.content.generating.relationships import Relationsh
 from recommendations.services.content.generating.vocabulary import LANGUAGES, TOPICS
 
 FOLLOWED_SHARE = 0.2
-"""Of the acts, those on a post by somebody whom the member follows."""
+"""Share of interactions with a post by an author whom the member follows."""
 OUT_OF_TASTE_SHARE = 0.1
-"""Of the others, those outside the member's taste."""
+"""Share of the other interactions that are outside the member's taste."""
 INTERACTION_KINDS = tuple(kind.value for kind in InteractionKind)
-# Shares of each kind, in that order.
+# Shares of each kind, in the order of INTERACTION_KINDS.
 KIND_SHARES_IN_TASTE = (0.46, 0.14, 0.12, 0.18, 0.03, 0.03, 0.03, 0.005, 0.004, 0.001)
 KIND_SHARES_OUT_OF_TASTE = (0.58, 0.10, 0.06, 0.04, 0.01, 0.005, 0.005, 0.12, 0.06, 0.02)
 DWELL_KIND = INTERACTION_KINDS.index("dwell")
@@ -39,12 +39,12 @@ DWELL_KIND = INTERACTION_KINDS.index("dwell")
 
 @dataclass(frozen=True)
 class Interactions:
-    """Interactions, oldest first; the same act by the same member on the same post once."""
+    """Interactions, oldest first. Each (member, post, kind) occurs once."""
 
     member: Int64Array  # (n,) row of People
     post: Int64Array  # (n,) row of Posts
-    kind: Int8Array  # (n,) index of KINDS
-    seconds: Float64Array  # (n,) how long a dwell took; NaN for others
+    kind: Int8Array  # (n,) index of INTERACTION_KINDS
+    seconds: Float64Array  # (n,) duration of a dwell; NaN for other kinds
     ages: Int64Array  # (n,) seconds
 
 
@@ -52,23 +52,24 @@ def make_interactions(
     size: PlatformSize, people: People, posts: Posts, follows: Relationships, blocks: Relationships
 ) -> Interactions:
     """
-    Return the interactions. They keep the rules of the platform, so that a leak in a feed is the feed's.
+    Return interactions that respect the platform's visibility rules, so that a forbidden post in a feed is the feed's
+    error.
 
-    Nobody acts on a private, unlisted or removed post, on one by an inactive author or across a block;
-    on a post for followers, and on a private author's, only followers act.
+    No interaction is with a private, unlisted or removed post, with a post of an inactive author, or across a block.
+    Only followers interact with posts for followers and with posts of private authors.
     """
     rng, members = size.random_stream(6), len(people.ages)
-    anyone, followed = PublicPosts(people, posts), FollowedPosts(people, posts, follows)
+    public, followed = PublicPosts(people, posts), FollowedPosts(people, posts, follows)
 
     def draw(count: int) -> dict[str, Int64Array]:
         member = draw_weighted(rng, people.activity * people.is_active, count)
-        stray = rng.random(count) < OUT_OF_TASTE_SHARE
-        post = anyone.draw(rng, member, stray)
-        through = followed.draw(rng, member)
-        post = np.where((rng.random(count) < FOLLOWED_SHARE) & (through >= 0), through, post)
+        out_of_taste = rng.random(count) < OUT_OF_TASTE_SHARE
+        post = public.draw(rng, member, out_of_taste)
+        followed_post = followed.draw(rng, member)
+        post = np.where((rng.random(count) < FOLLOWED_SHARE) & (followed_post >= 0), followed_post, post)
         author = posts.author[post].astype(np.int64)
-        fine = (post >= 0) & (member != author) & ~is_blocked(blocks, member, author, members)
-        member, post = member[fine], post[fine]
+        is_allowed = (post >= 0) & (member != author) & ~is_blocked(blocks, member, author, members)
+        member, post = member[is_allowed], post[is_allowed]
         kind = draw_kinds(rng, people.tastes[member, posts.topic[post]] > 1 / len(TOPICS))
         key = (member * len(posts.ages) + post) * len(INTERACTION_KINDS) + kind
         return {"member": member, "post": post, "kind": kind, "key": key}
@@ -77,50 +78,54 @@ def make_interactions(
 
 
 class PublicPosts:
-    """Posts that everybody may see, by topic and language."""
+    """Posts that every member may see, by topic and language."""
 
     def __init__(self, people: People, posts: Posts) -> None:
         author = posts.author
-        seen = (posts.visibility == Visibility.PUBLIC) & ~posts.is_removed
-        seen &= people.is_active[author] & ~people.is_private[author]
-        weights = posts.popularity * seen
+        is_visible = (posts.visibility == Visibility.PUBLIC) & ~posts.is_removed
+        is_visible &= people.is_active[author] & ~people.is_private[author]
+        weights = posts.popularity * is_visible
         cells = posts.topic.astype(np.int64) * len(LANGUAGES) + posts.language
         self._people = people
         self._cells = WeightedCells(cells, weights, len(TOPICS) * len(LANGUAGES))
         self._all = WeightedCells(np.zeros(len(weights), np.int64), weights, 1)
 
     def draw(self, rng: Generator, member: Int64Array, out_of_taste: BoolArray) -> Int64Array:
-        """Return a post (n,) for each *member* (n,): any where *stray* or nothing fits; NONE if none."""
+        """
+        Return a post (n,) for each *member* (n,), in a language and topic of the member's.
+
+        Where *out_of_taste* (n,) is true or no post matches, return any visible post; `NONE` if there is no post.
+        """
         second = self._people.second_language[member]
         language = np.where((second != NONE) & (rng.random(len(member)) < 0.3), second, self._people.language[member])
         topic = draw_topics(rng, self._people.tastes, member).astype(np.int64)
-        fitting = self._cells.draw(rng, topic * len(LANGUAGES) + language)
-        any_ = self._all.draw(rng, np.zeros(len(member), np.int64))
-        return np.where(out_of_taste | (fitting < 0), any_, fitting)
+        matching_post = self._cells.draw(rng, topic * len(LANGUAGES) + language)
+        any_post = self._all.draw(rng, np.zeros(len(member), np.int64))
+        return np.where(out_of_taste | (matching_post < 0), any_post, matching_post)
 
 
 class FollowedPosts:
-    """Posts of those whom a member follows, the ones for followers among them."""
+    """Posts of the authors whom a member follows, including posts for followers."""
 
     def __init__(self, people: People, posts: Posts, follows: Relationships) -> None:
-        seen = (posts.visibility == Visibility.PUBLIC) | (posts.visibility == Visibility.FOLLOWERS)
-        seen &= ~posts.is_removed & people.is_active[posts.author]
+        is_visible = (posts.visibility == Visibility.PUBLIC) | (posts.visibility == Visibility.FOLLOWERS)
+        is_visible &= ~posts.is_removed & people.is_active[posts.author]
         members = len(people.ages)
         self._targets = follows.target
         self._follows = WeightedCells(follows.source, np.ones(len(follows.source)), members)
-        self._posts = WeightedCells(posts.author.astype(np.int64), posts.popularity * seen, members)
+        self._posts = WeightedCells(posts.author.astype(np.int64), posts.popularity * is_visible, members)
 
     def draw(self, rng: Generator, member: Int64Array) -> Int64Array:
-        """Return a post (n,) by somebody whom each *member* (n,) follows; NONE if there is none."""
+        """Return a post (n,) by an author whom each *member* (n,) follows, or `NONE` if there is none."""
         if not len(self._targets):
             return np.full(len(member), NONE, np.int64)
-        tie = self._follows.draw(rng, member)
-        post = self._posts.draw(rng, self._targets[tie])
-        return np.where(tie >= 0, post, NONE)
+        follow = self._follows.draw(rng, member)
+        post = self._posts.draw(rng, self._targets[follow])
+        return np.where(follow >= 0, post, NONE)
 
 
 def draw_kinds(rng: Generator, in_taste: BoolArray) -> Int64Array:
-    """Return what was done (n,): more likes within one's taste, more refusals outside it."""
+    """Return kinds (n,) as indexes: more likes within the member's taste, more negative kinds outside it."""
     edges = np.cumsum((KIND_SHARES_OUT_OF_TASTE, KIND_SHARES_IN_TASTE), axis=1)
     marks = rng.random(len(in_taste))[:, None] * edges[:, -1].max()
     kinds: Int64Array = (edges[in_taste.astype(np.int8)] <= marks).sum(axis=1)
@@ -128,7 +133,7 @@ def draw_kinds(rng: Generator, in_taste: BoolArray) -> Int64Array:
 
 
 def assign_times(rng: Generator, posts: Posts, rows: dict[str, Int64Array]) -> Interactions:
-    """Give each act its moment, after the post's (half of them within 12 hours), and sort by it."""
+    """Give each interaction a time after its post's (median delay 12 hours), and sort the interactions by time."""
     published = posts.ages[rows["post"]]
     delay = np.exp(rng.normal(np.log(12 * 3600), 1.5, len(published)))
     late = delay >= published

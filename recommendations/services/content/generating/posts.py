@@ -1,4 +1,4 @@
-"""Posts of few authors mostly, on their topics, Zipfian in popularity, newer ones more."""
+"""Posts, mostly by few authors and on the authors' topics, with Zipfian popularity and exponential age."""
 
 from dataclasses import dataclass
 
@@ -21,9 +21,9 @@ from recommendations.services.content.generating.vocabulary import (
 )
 
 AUTHORS_SHARE = 0.3
-"""Share of the members who write at all."""
+"""Share of the members who write posts."""
 POPULARITY_SLOPE = 1.0
-"""The r-th most popular post draws r ** -POPULARITY_SLOPE of what the first draws."""
+"""The r-th most popular post has r ** -POPULARITY_SLOPE of the weight of the first."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Posts:
 
     author: Int32Array  # (n,) row of People
     topic: Int8Array  # (n,) index of TOPICS
-    second_topic: Int8Array  # (n,) NONE for half
+    second_topic: Int8Array  # (n,) NONE for about half
     language: Int8Array  # (n,)
     kind: Int8Array  # (n,) index of POST_KINDS
     visibility: Int8Array  # (n,) Visibility

@@ -21,7 +21,7 @@ from recommendations.services.content.generating.vocabulary import TOPICS
 
 @dataclass(frozen=True)
 class Relationships:
-    """Ties of one kind from *source* to *target*, each pair once, nobody to oneself."""
+    """Relationships of one kind from *source* to *target*: distinct pairs of two different members."""
 
     source: Int64Array  # (n,) row of People
     target: Int64Array  # (n,)
@@ -29,27 +29,27 @@ class Relationships:
 
 
 def make_blocks(size: PlatformSize, people: People) -> Relationships:
-    """Return blocks: by anyone, of active members mostly, since one must meet to fall out."""
+    """Return blocks by random members, mostly of active members, whom others meet more often."""
     return make_random_relationships(size.random_stream(3), people, size.blocks, "blocks")
 
 
 def make_mutes(size: PlatformSize, people: People) -> Relationships:
-    """Return mutes, drawn as blocks are."""
+    """Return mutes, drawn like blocks."""
     return make_random_relationships(size.random_stream(4), people, size.mutes, "mutes")
 
 
 def make_follows(size: PlatformSize, people: People, posts: Posts, blocks: Relationships) -> Relationships:
-    """Return follows of authors on the member's topics, the popular ones more; none across a block."""
+    """Return follows of authors on the member's topics, weighted by popularity; none across a block."""
     rng = size.random_stream(5)
     by_topic = WeightedCells(posts.topic.astype(np.int64), posts.popularity, len(TOPICS))
-    eager = np.sqrt(people.activity)
+    source_weights = np.sqrt(people.activity)
 
     def draw(count: int) -> dict[str, Int64Array]:
-        source = draw_weighted(rng, eager, count)
+        source = draw_weighted(rng, source_weights, count)
         post = by_topic.draw(rng, draw_topics(rng, people.tastes, source).astype(np.int64))
         target = posts.author[post].astype(np.int64)
-        open_ = (post >= 0) & (source != target) & ~is_blocked(blocks, source, target, len(people.ages))
-        return with_pair_keys(source[open_], target[open_], len(people.ages))
+        is_allowed = (post >= 0) & (source != target) & ~is_blocked(blocks, source, target, len(people.ages))
+        return with_pair_keys(source[is_allowed], target[is_allowed], len(people.ages))
 
     return assign_ages(rng, draw_distinct(draw, size.follows, "follows"))
 
@@ -58,7 +58,8 @@ def make_random_relationships(rng: Generator, people: People, count: int, row_na
     def draw(n: int) -> dict[str, Int64Array]:
         source = rng.integers(0, len(people.ages), n)
         target = draw_weighted(rng, people.activity, n)
-        return with_pair_keys(source[source != target], target[source != target], len(people.ages))
+        is_allowed = source != target
+        return with_pair_keys(source[is_allowed], target[is_allowed], len(people.ages))
 
     return assign_ages(rng, draw_distinct(draw, count, row_name))
 
@@ -74,7 +75,7 @@ def assign_ages(rng: Generator, rows: dict[str, Int64Array]) -> Relationships:
 def is_blocked(
     blocks: Relationships, source: Int64Array | Int32Array, target: Int64Array | Int32Array, members: int
 ) -> BoolArray:
-    """Return whether either of each pair (n,) blocks the other."""
-    there, back = source * members + target, target * members + source
-    keys = blocks.source * members + blocks.target
-    return np.isin(there, keys) | np.isin(back, keys)
+    """Return for each pair (n,) whether either member blocks the other, as bool (n,)."""
+    forward, backward = source * members + target, target * members + source
+    blocked = blocks.source * members + blocks.target
+    return np.isin(forward, blocked) | np.isin(backward, blocked)

@@ -1,4 +1,4 @@
-"""Vectors of generated posts without a model: near the centroid of the topic, so similarity has a meaning."""
+"""Vectors of generated posts, without a model: near the centroid of the topic, so that similarity is meaningful."""
 
 from collections.abc import Iterator
 
@@ -10,13 +10,13 @@ from recommendations.services.content.generating.posts import Posts
 from recommendations.services.content.generating.vocabulary import TOPICS
 
 BLOCK_POSTS = 4096
-"""Rows made at once. Part of what the seed means: changing it changes the vectors."""
+"""Rows drawn per random stream. Changes the vectors that a seed gives."""
 SECOND_TOPIC_WEIGHT = 0.4
 NOISE_WEIGHT = 0.8
 
 
 def make_vectors(size: PlatformSize, posts: Posts, dimension: int) -> Iterator[Float32Array]:
-    """Yield unit vectors (up to BLOCK, dimension) float32 in the order of the posts."""
+    """Yield unit vectors, float32 (up to `BLOCK_POSTS`, dimension), in the order of the posts."""
     centroids = size.random_stream(8).normal(size=(len(TOPICS), dimension)) / np.sqrt(dimension)
     for block, start in enumerate(range(0, len(posts.ages), BLOCK_POSTS)):
         rng = np.random.default_rng([size.seed, 9, block])

@@ -1,5 +1,5 @@
 # ruff: noqa: E501
-"""The words that generated posts are made of: topics, and in each language a few words of each topic."""
+"""The vocabulary of generated posts: topics and, in each language, a few words per topic."""
 
 TOPICS = (
     "music", "film", "football", "cooking", "travel", "science",
@@ -11,7 +11,7 @@ EMOJI = ("🎵", "🎬", "⚽", "🍳", "✈️", "🔬", "🌱", "🎮", "👗"
 LANGUAGES = ("en", "de", "es", "fr", "ar", "ja")
 LANGUAGE_SHARES = (0.55, 0.12, 0.12, 0.09, 0.07, 0.05)
 REGIONS = (("US", "GB", "IN", "NG"), ("DE", "AT"), ("ES", "MX", "AR"), ("FR", "SN"), ("EG", "MA"), ("JP",))
-"""Regions of each language; the first is the most common."""
+"""Regions per language; the first is the most common."""
 
 OPENERS = {
     "en": ("Today I learned about", "A quiet evening with", "Who else loves", "My thoughts on", "Finally:",
@@ -80,4 +80,4 @@ POST_KIND_SHARES = (0.5, 0.3, 0.12, 0.08)
 
 SAFETY_LABELS = ("violence", "nudity", "self_harm", "hate")
 SAFETY_LABEL_SHARES = (0.02, 0.02, 0.004, 0.006)
-"""Share of posts that carry each label; a post carries one at most."""
+"""Share of posts per label. A post has at most one label."""

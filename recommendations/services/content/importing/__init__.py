@@ -1,1 +1,1 @@
-"""Parts of `services/content/import_file.py`: rows are read one by one, parsed, and written in chunks."""
+"""The parts of `services/content/import_file.py`: read rows one by one, parse them and write them in chunks."""

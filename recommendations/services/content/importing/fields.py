@@ -1,4 +1,4 @@
-"""What each kind of file holds: its fields, how each is read, and which must be there."""
+"""The layout of each kind of file: its fields, their parsers and the required fields."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,16 +25,16 @@ class FileLayout:
     required: tuple[str, ...]
 
     def parse(self, raw: Mapping[str, object], line: int) -> dict[str, object] | RowError:
-        """Return the fields that *given* says something of, clean, or the first thing that is wrong."""
+        """Return the parsed fields of *raw*, without null values, or the first error."""
         for name in raw:
             if name not in self.parsers:
                 return RowError(line, name[:60], "is not a field", f"Use only {', '.join(self.parsers)}.")
-        said = {name: value for name, value in raw.items() if value is not None}
+        given = {name: value for name, value in raw.items() if value is not None}
         for name in self.required:
-            if name not in said:
+            if name not in given:
                 return RowError(line, name, "is missing", f"Give each row {', '.join(self.required)}.")
         parsed = {}
-        for name, value in said.items():
+        for name, value in given.items():
             try:
                 parsed[name] = self.parsers[name](value)
             except ValueError as error:
@@ -46,11 +46,12 @@ def file_layouts(now: datetime) -> dict[str, FileLayout]:
     """
     Return the layout of each kind of file, at *now*.
 
-    Whether an account is private and who may see a post must be said: the forgotten would else be public.
+    The privacy of an account and the visibility of a post are required: otherwise an account or post would become
+    public if the field was omitted by mistake.
     """
-    moment = values.time_parser(now)
+    parse_past_time = values.time_parser(now)
     members: Parsers = {
-        "external_id": values.parse_identifier,
+        "id": values.parse_identifier,
         "is_private": values.parse_boolean,
         "languages": values.list_parser(values.parse_language),
         "region": values.parse_slug,
@@ -61,43 +62,43 @@ def file_layouts(now: datetime) -> dict[str, FileLayout]:
         "sensitivity": values.choice_parser(SENSITIVITIES),
         "muted_words": parse_word_list,
         "muted_tags": parse_word_list,
-        "created_at": moment,
+        "created_at": parse_past_time,
     }
     posts: Parsers = {
-        "external_id": values.parse_identifier,
-        "author": values.parse_identifier,
+        "id": values.parse_identifier,
+        "author_id": values.parse_identifier,
         "visibility": values.choice_parser(VISIBILITIES),
-        "created_at": moment,
+        "created_at": parse_past_time,
         "text": values.parse_text,
         "kind": values.parse_slug,
         "language": values.parse_language,
         "tags": parse_word_list,
         "media": values.parse_media,
         "safety_labels": values.parse_safety_labels,
-        "removed_at": moment,
+        "removed_at": parse_past_time,
     }
     interactions: Parsers = {
-        "member": values.parse_identifier,
-        "post": values.parse_identifier,
+        "member_id": values.parse_identifier,
+        "post_id": values.parse_identifier,
         "kind": values.choice_parser(INTERACTION_KINDS),
-        "occurred_at": moment,
+        "occurred_at": parse_past_time,
         "event_id": values.parse_identifier,
         "value": values.number_parser(-1e9, 1e9),
         "request_id": values.parse_uuid,
     }
-    follows: Parsers = {
-        "source": values.parse_identifier,
-        "target": values.parse_identifier,
+    relationships: Parsers = {
+        "source_id": values.parse_identifier,
+        "target_id": values.parse_identifier,
         "kind": values.choice_parser(RELATIONSHIP_KINDS),
-        "created_at": moment,
+        "created_at": parse_past_time,
     }
     return {
-        "members": FileLayout(members, ("external_id", "is_private")),
-        "posts": FileLayout(posts, ("external_id", "author", "visibility", "created_at")),
-        "interactions": FileLayout(interactions, ("member", "post", "kind", "occurred_at")),
-        "follows": FileLayout(follows, ("source", "target")),
+        "members": FileLayout(members, ("id", "is_private")),
+        "posts": FileLayout(posts, ("id", "author_id", "visibility", "created_at")),
+        "interactions": FileLayout(interactions, ("member_id", "post_id", "kind", "occurred_at")),
+        "relationships": FileLayout(relationships, ("source_id", "target_id")),
     }
 
 
-FILE_KINDS = ("members", "posts", "interactions", "follows")
-"""The kinds of file, in the order that lets each name what the one before it brought."""
+FILE_KINDS = ("members", "posts", "interactions", "relationships")
+"""The kinds of file, in import order: each refers to ids of the kinds before it."""

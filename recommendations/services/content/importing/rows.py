@@ -1,7 +1,7 @@
 """
-Rows of a CSV or JSONL file, one at a time in constant memory, each with the byte where the next one starts.
+Read the rows of a CSV or JSONL file one at a time in constant memory, each with the byte offset of the next row.
 
-A broken row costs itself only: after it, reading goes on at the next line of the file.
+A broken row affects no other row: reading continues at the next line of the file.
 """
 
 import csv
@@ -14,37 +14,37 @@ from typing import BinaryIO
 from recommendations.services.content.importing.problems import ImportFileError, RowError, quote_value
 
 MAX_LINE_BYTES = 8 * 2**20
-"""Longest line that is read; a longer one is a row error. A megabyte of text escaped as JSON still fits."""
+"""Maximum length of a line; a longer line is a row error. A megabyte of text escaped as JSON fits."""
 FILE_FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: what it says, or why it can't be read."""
+    """A row: its values, or the error that prevents reading them."""
 
     line: int
     end: int
-    """The byte offset after the row: where a resumed import goes on."""
+    """The byte offset after the row, where a resumed import continues."""
     next_line: int
     values: dict[str, object] | None
     error: RowError | None = None
 
 
 class LineReader:
-    """A binary file's lines as text, and the place reached. Bytes not in UTF-8 become lone surrogates."""
+    """Reads a binary file's lines as text and tracks the position. Bytes that are not UTF-8 become lone surrogates."""
 
     def __init__(self, file: BinaryIO, offset: int = 0, line: int = 1) -> None:
         self._file = file
         self.seek(offset, line)
 
     def seek(self, offset: int, line: int) -> None:
-        """Read on from this byte, which starts that line."""
+        """Continue reading at byte *offset*, the start of line *line*."""
         self._file.seek(offset)
         self.offset, self.line = offset, line
         self.start_row()
 
     def start_row(self) -> None:
-        """Remember that a row starts here."""
+        """Mark the current position as the start of a row."""
         self.row_line, self.is_truncated = self.line, False
         self.after_first_line: tuple[int, int] | None = None
 
@@ -58,32 +58,32 @@ class LineReader:
         size = len(raw)
         while size >= MAX_LINE_BYTES and not raw.endswith(b"\n") and (rest := self._file.readline(MAX_LINE_BYTES)):
             self.is_truncated, size, raw = True, size + len(rest), rest
-        at_start = self.offset == 0
+        is_file_start = self.offset == 0
         self.offset += size
         self.line += 1
         if self.after_first_line is None:
             self.after_first_line = self.offset, self.line
         if self.is_truncated:
             return "\n"
-        return raw.removeprefix(b"\xef\xbb\xbf" if at_start else b"").decode("utf-8", "surrogateescape")
+        return raw.removeprefix(b"\xef\xbb\xbf" if is_file_start else b"").decode("utf-8", "surrogateescape")
 
 
 def file_format(path: Path) -> str:
-    """Return csv or jsonl by the file's name."""
+    """Return `csv` or `jsonl`, by the file's name. Raises `ImportFileError` for another name."""
     if path.suffix.lower() not in FILE_FORMATS:
-        raise ImportFileError(f"{path.name}: give a file whose name ends in {', '.join(FILE_FORMATS)}.")
+        raise ImportFileError(f"{path.name}: the name of the file must end in {', '.join(FILE_FORMATS)}.")
     return FILE_FORMATS[path.suffix.lower()]
 
 
 def open_import_file(path: Path) -> BinaryIO:
-    """Open *path* for reading; `ImportFileError` if it is missing, a folder, or UTF-16."""
+    """Open *path* for reading. Raises `ImportFileError` if it is missing, a folder, or UTF-16."""
     try:
         file = path.open("rb")
     except OSError as error:
         raise ImportFileError(f"{path.name}: cannot be read ({error.strerror}).") from error
     if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
         file.close()
-        raise ImportFileError(f"{path.name}: is UTF-16. Save it as UTF-8 and import it again.")
+        raise ImportFileError(f"{path.name}: the file is UTF-16. Save it as UTF-8 and import it again.")
     file.seek(0)
     return file
 
@@ -92,9 +92,9 @@ def read_rows(
     file: BinaryIO, format_name: str, columns: Sequence[str], required: Sequence[str], position: tuple[int, int]
 ) -> Iterator[Row]:
     """
-    Yield the rows from the place *at* (byte, line) on; (0, 1) is the start.
+    Yield the rows from *position* (byte offset, line) on. (0, 1) is the start of the file.
 
-    A CSV header that lacks a *required* column or holds one that is not *known* raises `ImportFileError`.
+    Raises `ImportFileError` if a CSV header lacks a *required* column or has a column that is not in *columns*.
     """
     if format_name == "jsonl":
         yield from read_jsonl(LineReader(file, *position))
@@ -111,21 +111,21 @@ def read_rows(
 
 def read_jsonl(lines: LineReader) -> Iterator[Row]:
     for text in lines:
-        line, cut = lines.row_line, lines.is_truncated
-        if cut or text.strip():
-            values, error = (None, line_too_long_error(line)) if cut else parse_json_object(text, line)
+        line, is_truncated = lines.row_line, lines.is_truncated
+        if is_truncated or text.strip():
+            values, error = (None, line_too_long_error(line)) if is_truncated else parse_json_object(text, line)
             yield Row(line, lines.offset, lines.line, values, error)
         lines.start_row()
 
 
 def parse_json_object(text: str, line: int) -> tuple[dict[str, object] | None, RowError | None]:
-    """Return the JSON object in *text*, or what is wrong with it."""
+    """Return the JSON object in *text*, or the error."""
     if not is_utf8(text):
         return None, not_utf8_error(line)
     try:
         values = json.loads(text, parse_constant=reject_constant)
     except (ValueError, RecursionError) as error:
-        advice = "Write one complete JSON object a line."
+        advice = "Write one complete JSON object per line."
         return None, RowError(line, "", f"is not JSON: {str(error) or 'nested too deeply'}", advice)
     if not isinstance(values, dict):
         return None, RowError(
@@ -142,26 +142,26 @@ def reject_constant(name: str) -> object:
 
 
 def read_header(lines: LineReader, columns: Sequence[str], required: Sequence[str]) -> list[str]:
-    """Return the column names of the first row."""
+    """Return the column names in the first row. Raises `ImportFileError` if they are not usable."""
     try:
         header = [name.strip().lower() for name in next(csv.reader(lines, strict=True), [])]
     except csv.Error as error:
         raise ImportFileError(f"The first line is not a CSV header: {error}.") from error
     if not header:
         raise ImportFileError("The file is empty. Its first line must name the columns.")
-    complaints = [
-        f"{what} {', '.join(map(quote_value, names))}"
-        for what, names in (
-            ("missing:", [name for name in required if name not in header]),
-            ("unknown:", [name for name in header if name not in columns]),
-            ("twice:", sorted({name for name in header if header.count(name) > 1})),
+    errors = [
+        f"{error}: {', '.join(map(quote_value, names))}"
+        for error, names in (
+            ("missing", [name for name in required if name not in header]),
+            ("unknown", [name for name in header if name not in columns]),
+            ("repeated", sorted({name for name in header if header.count(name) > 1})),
         )
         if names
     ]
-    if complaints:
+    if errors:
         raise ImportFileError(
-            f"The columns don't fit ({'; '.join(complaints)}). The first line must name columns out of "
-            f"{', '.join(columns)}, and {', '.join(required)} must be among them."
+            f"The first line has wrong column names ({'; '.join(errors)}). Use only {', '.join(columns)}; "
+            f"{', '.join(required)} are required."
         )
     return header
 
@@ -181,18 +181,18 @@ def read_csv(lines: LineReader, header: list[str]) -> Iterator[Row]:
             cells, advice = [], 'Check the quotes; write " within quotes as "".'
             problem = RowError(line, "", f"is not CSV: {error}", advice)
         if problem and lines.after_first_line:
-            # A stray quote may have swallowed good rows: read the lines after the first again.
+            # An unmatched quote may have joined good rows to this one: read again from the line after its first line.
             lines.seek(*lines.after_first_line)
             reader = csv.reader(lines, strict=True)
         if problem:
             yield Row(line, lines.offset, lines.line, None, problem)
         elif cells:
-            said: dict[str, object] = {name: cell for name, cell in zip(header, cells, strict=True) if cell}
-            yield Row(line, lines.offset, lines.line, said)
+            values: dict[str, object] = {name: cell for name, cell in zip(header, cells, strict=True) if cell}
+            yield Row(line, lines.offset, lines.line, values)
 
 
 def check_cells(cells: list[str], header: list[str], lines: LineReader) -> RowError | None:
-    """Return what is wrong with the row as a whole; an empty one is fine."""
+    """Return the error of the row as a whole, or None. An empty row has no error."""
     if lines.is_truncated:
         return line_too_long_error(lines.row_line)
     if cells and len(cells) != len(header):
@@ -201,11 +201,11 @@ def check_cells(cells: list[str], header: list[str], lines: LineReader) -> RowEr
     return None if is_utf8("".join(cells)) else not_utf8_error(lines.row_line)
 
 
-# --- problems of both
+# --- errors of both formats
 
 
 def is_utf8(text: str) -> bool:
-    """Return whether all of *text* was UTF-8 (see `Lines`)."""
+    """Return whether all of *text* was UTF-8: `LineReader` decodes other bytes to lone surrogates."""
     if text.isascii():
         return True
     try:
@@ -221,4 +221,4 @@ def not_utf8_error(line: int) -> RowError:
 
 def line_too_long_error(line: int) -> RowError:
     problem = f"is longer than {MAX_LINE_BYTES:,} bytes"
-    return RowError(line, "", problem, "Shorten the text, or look for a missing line break.")
+    return RowError(line, "", problem, "Shorten the text, or add a missing line break.")

@@ -1,7 +1,7 @@
 """
-What a value in a file may be: each function takes a CSV cell or a JSON value and returns it clean.
+Parsers of single values: each takes a CSV cell or a JSON value and returns the parsed value.
 
-It raises `ValueError` with two arguments: what is wrong and what to do.
+Each raises `ValueError` with two arguments: the problem and what to do.
 """
 
 import json
@@ -22,7 +22,7 @@ MAX_TIMESTAMP = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
 
 
 def parse_identifier(value: object) -> str:
-    """A platform's own id: 1 to 128 printable characters; a whole number in JSON is taken as its digits."""
+    """A platform's id: 1 to 128 printable characters. A whole number in JSON becomes its digits."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str) or not 1 <= len(value.strip()) <= 128 or not value.strip().isprintable():
@@ -31,22 +31,22 @@ def parse_identifier(value: object) -> str:
 
 
 def parse_text(value: object) -> str:
-    """Any text of up to a million characters, with line breaks; no NUL, which PostgreSQL cannot keep."""
+    """A text of up to `MAX_TEXT` characters, with line breaks, without NUL, which PostgreSQL cannot store."""
     if not isinstance(value, str):
         raise ValueError(f"{quote_value(value)} is not a text", "Put the text in quotes.")
     if len(value) > MAX_TEXT:
         raise ValueError(f"has {len(value):,} characters", f"Shorten it to {MAX_TEXT:,} characters.")
     if "\x00" in value:
-        raise ValueError("holds a NUL character", "Remove the NUL (\\u0000).")
+        raise ValueError("contains a NUL character", "Remove the NUL (\\u0000).")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ValueError("holds half of a character pair", "Write emoji as themselves, in UTF-8.") from None
+        raise ValueError("contains half of a surrogate pair", "Write emoji as UTF-8 characters.") from None
     return value
 
 
 def parse_boolean(value: object) -> bool:
-    """true/false, yes/no, 1/0."""
+    """A boolean: true/false, yes/no or 1/0."""
     word = str(value).strip().lower()
     if word not in BOOLEAN_WORDS:
         raise ValueError(f"{quote_value(value)} is neither true nor false", "Write true or false.")
@@ -54,7 +54,7 @@ def parse_boolean(value: object) -> bool:
 
 
 def number_parser(low: float, high: float, *, whole: bool = False) -> Callable[[object], float]:
-    """A finite number from *low* to *high*."""
+    """Return a parser of finite numbers from *low* to *high*."""
 
     def parse(value: object) -> float:
         kind = "whole number" if whole else "number"
@@ -71,7 +71,7 @@ def number_parser(low: float, high: float, *, whole: bool = False) -> Callable[[
 
 
 def choice_parser(names: Mapping[str, object]) -> Callable[[object], object]:
-    """One of *names*; what it stands for is returned."""
+    """Return a parser that maps one of *names* to its value."""
 
     def parse(value: object) -> object:
         name = str(value).strip().lower()
@@ -83,20 +83,24 @@ def choice_parser(names: Mapping[str, object]) -> Callable[[object], object]:
 
 
 def time_parser(now: datetime) -> Callable[[object], datetime]:
-    """A time that is not in the future: ISO 8601 with its zone, or seconds since 1970 in UTC."""
+    """Return a parser of times that are at most `MAX_CLOCK_SKEW` in the future (see `parse_time`)."""
 
     def parse(value: object) -> datetime:
-        when = parse_time(value)
-        if when - now > MAX_CLOCK_SKEW:
-            ahead = str(when - now).split(".")[0]
-            advice = f"Times may be {MAX_CLOCK_SKEW.seconds // 60} minutes ahead: check the sender's clock and zone."
+        moment = parse_time(value)
+        if moment - now > MAX_CLOCK_SKEW:
+            ahead = str(moment - now).split(".")[0]
+            advice = (
+                f"A time may be at most {MAX_CLOCK_SKEW.seconds // 60} minutes in the future. "
+                "Check the sender's clock and time zone."
+            )
             raise ValueError(f"{quote_value(value)} is {ahead} in the future", advice)
-        return when
+        return moment
 
     return parse
 
 
 def parse_time(value: object) -> datetime:
+    """A time since 1970, in UTC: ISO 8601 with its zone, or Unix seconds."""
     advice = "Write 2026-05-31T18:30:00Z, or seconds since 1970."
     try:
         seconds = None if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
@@ -108,19 +112,19 @@ def parse_time(value: object) -> datetime:
             raise ValueError(f"{quote_value(value)} is not a time", advice)
         return datetime.fromtimestamp(seconds, UTC)
     try:
-        when = datetime.fromisoformat(value.strip())  # type: ignore[attr-defined]
-        if when.tzinfo is None:
+        moment = datetime.fromisoformat(value.strip())  # type: ignore[attr-defined]
+        if moment.tzinfo is None:
             raise ValueError(f"{quote_value(value)} has no time zone", "Add Z for UTC, or an offset such as +02:00.")
-        when = when.astimezone(UTC)
+        moment = moment.astimezone(UTC)
     except (AttributeError, TypeError, OverflowError):
         raise ValueError(f"{quote_value(value)} is not a time", advice) from None
     except ValueError as error:
         if len(error.args) == 2:
             raise
         raise ValueError(f"{quote_value(value)} is not a time", advice) from None
-    if when.year < 1970:
+    if moment.year < 1970:
         raise ValueError(f"{quote_value(value)} is before 1970", advice)
-    return when
+    return moment
 
 
 def parse_language(value: object) -> str:
@@ -131,14 +135,14 @@ def parse_language(value: object) -> str:
 
 
 def parse_slug(value: object) -> str:
-    """Up to 32 letters, digits, dashes and underscores."""
+    """A slug: up to 32 letters, digits, dashes and underscores."""
     if not isinstance(value, str) or not SLUG_PATTERN.fullmatch(value.strip()):
         raise ValueError(f"{quote_value(value)} cannot be used", "Write 1 to 32 of a-z, 0-9, - and _.")
     return value.strip()
 
 
 def list_parser(item: Callable[[object], str]) -> Callable[[object], list[str]]:
-    """A list of *item*s: an array in JSON, joined by | in CSV. Repeats are dropped."""
+    """Return a parser of lists of *item*: an array in JSON, joined by | in CSV. Duplicates are removed."""
 
     def parse(value: object) -> list[str]:
         parts = value.split("|") if isinstance(value, str) else value
@@ -152,7 +156,7 @@ def list_parser(item: Callable[[object], str]) -> Callable[[object], list[str]]:
 
 
 def parse_safety_labels(value: object) -> dict[str, float]:
-    """Safety labels with scores from 0 to 1: an object in JSON, label:score joined by | in CSV."""
+    """Safety labels with scores from 0 to 1: an object in JSON; label:score joined by | in CSV."""
     advice = 'Write {"violence": 0.4} in JSON and violence:0.4|nudity:0.9 in CSV.'
     pairs = value
     if isinstance(value, str):
@@ -162,12 +166,12 @@ def parse_safety_labels(value: object) -> dict[str, float]:
         pairs = {name: score for name, _, score in parts}
     if not isinstance(pairs, dict):
         raise ValueError(f"{quote_value(value)} is not a list of labels", advice)
-    score = number_parser(0, 1)
-    return {parse_slug(name): score(given) for name, given in pairs.items()}
+    parse_score = number_parser(0, 1)
+    return {parse_slug(name): parse_score(score) for name, score in pairs.items()}
 
 
 def parse_media(value: object) -> list[dict[str, str]]:
-    """Media of a post: a list of objects with kind, url and alt; JSON in a CSV cell."""
+    """The media of a post: a list of objects with kind, url and alt. In a CSV cell, the list is JSON."""
     advice = 'Write [{"kind": "image", "url": "https://…", "alt": "…"}].'
     try:
         items = json.loads(value) if isinstance(value, str) else value
@@ -182,7 +186,7 @@ def parse_medium(item: object, advice: str) -> dict[str, str]:
     if not isinstance(item, dict) or not set(item) <= {"kind", "url", "alt"} or not {"kind", "url"} <= set(item):
         raise ValueError(f"{quote_value(item)} is not a medium", advice)
     if not str(item["url"]).startswith(("https://", "http://")):
-        raise ValueError(f"{quote_value(item['url'])} is not an address", "Give an address that starts with https://.")
+        raise ValueError(f"{quote_value(item['url'])} is not a URL", "Give a URL that starts with https://.")
     return {"kind": parse_slug(item["kind"]), "url": parse_text(item["url"]), "alt": parse_text(item.get("alt", ""))}
 
 
@@ -191,6 +195,4 @@ def parse_uuid(value: object) -> UUID:
     try:
         return UUID(str(value).strip())
     except ValueError:
-        raise ValueError(
-            f"{quote_value(value)} is not a UUID", "Echo the request_id that the feed came with."
-        ) from None
+        raise ValueError(f"{quote_value(value)} is not a UUID", "Give the request_id of the feed response.") from None

@@ -1,4 +1,4 @@
-"""Put a chunk of parsed rows into the database. What is there and says the same is left alone."""
+"""Write a chunk of parsed rows to the database. Rows that exist with the same values are left unchanged."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,34 +20,34 @@ from recommendations.models import (
 from recommendations.services import invalidate
 from recommendations.services.content.importing.problems import RowError, quote_value
 from recommendations.services.content.safety import classify_sensitivity
-from recommendations.services.learning.reset import forget_taste
+from recommendations.services.learning.reset import delete_learned_interests
 from recommendations.services.vectors.embedding import CONTENT_SPACE, embeddable_text
 from recommendations.stores.bulk import Column, insert_columns
 
 ParsedRow = tuple[int, dict[str, Any]]
-"""A row's line and its fields."""
+"""A row's line number and its fields."""
 PRIVACY_FIELDS = ("is_private", "is_personalized", "sensitivity", "muted_words", "muted_tags")
 
 
 @dataclass
 class WriteResult:
-    """What came of a chunk."""
+    """The results of a chunk."""
 
     created: int = 0
     updated: int = 0
     unchanged: int = 0
-    """Rows that the database held already, as they are."""
+    """Rows that already existed with the same values."""
     errors: list[RowError] = field(default_factory=list)
     created_ids: set[str] = field(default_factory=set)
-    """External ids of members or posts that were not there before."""
+    """External ids of created members or posts."""
     updated_ids: set[str] = field(default_factory=set)
-    """External ids of those that were, and say something else now."""
+    """External ids of updated members or posts."""
 
 
 def build_write_result(
     created: Sequence[Member] | Sequence[Post], updated: Sequence[Member] | Sequence[Post], row_count: int
 ) -> WriteResult:
-    """Return what came of *rows* rows about members or posts; of several about one, those but the last are `same`."""
+    """Return the results of *row_count* rows. Of several rows with one id, all but the last count as unchanged."""
     return WriteResult(
         created=len(created),
         updated=len(updated),
@@ -58,92 +58,93 @@ def build_write_result(
 
 
 def write_rows(kind: str, rows: Sequence[ParsedRow], now: datetime) -> WriteResult:
-    """Write *rows* of one kind; rows that name what we don't know become errors."""
+    """Write *rows* of one kind of file. Rows that refer to unknown members or posts become errors."""
     return {
         "members": write_members,
         "posts": write_posts,
         "interactions": write_interactions,
-        "follows": write_relationships,
+        "relationships": write_relationships,
     }[kind](rows, now)
 
 
-# --- members and posts: the newest row wins
+# --- members and posts: the last row wins
 
 
 def write_members(rows: Sequence[ParsedRow], now: datetime) -> WriteResult:
     merged = merge_rows(rows)
     existing = {m.external_id: m for m in Member.objects.select_related("privacy").filter(external_id__in=merged)}
-    fresh, touched, settings, consents = [], [], [], []
-    for external_id, said in merged.items():
-        privacy = {name: said.pop(name) for name in PRIVACY_FIELDS if name in said}
+    created, updated, new_settings, changed_consents = [], [], [], []
+    for external_id, columns in merged.items():
+        privacy = {name: columns.pop(name) for name in PRIVACY_FIELDS if name in columns}
         member = existing.get(external_id)
         if member is None:
-            member = Member(**{"created_at": now, **said}, changed_at=now)
-            fresh.append(member)
-            settings.append(PrivacySettings(member=member, **privacy, changed_at=now))
+            member = Member(**{"created_at": now, **columns}, changed_at=now)
+            created.append(member)
+            new_settings.append(PrivacySettings(member=member, **privacy, changed_at=now))
             continue
-        is_touched = update_row(member, said, now)
+        is_updated = update_row(member, columns, now)
         if not hasattr(member, "privacy"):
-            settings.append(PrivacySettings(member=member, **privacy, changed_at=now))
-            is_touched = True
+            new_settings.append(PrivacySettings(member=member, **privacy, changed_at=now))
+            is_updated = True
         else:
-            consented = member.privacy.is_personalized
+            had_consent = member.privacy.is_personalized
             if update_row(member.privacy, privacy, now):
                 member.privacy.save()
-                is_touched = True
-            if consented != member.privacy.is_personalized:
-                consents.append(member.pk)
-        if is_touched:
-            touched.append(member)
-    Member.objects.bulk_create(fresh)
-    PrivacySettings.objects.bulk_create(settings)
-    save_rows(Member, touched)
-    invalidate.invalidate_slates(*(member.pk for member in touched))
-    for member_pk in consents:
-        forget_taste(member_pk, now)
-    return build_write_result(fresh, touched, len(rows))
+                is_updated = True
+            if had_consent != member.privacy.is_personalized:
+                changed_consents.append(member.pk)
+        if is_updated:
+            updated.append(member)
+    Member.objects.bulk_create(created)
+    PrivacySettings.objects.bulk_create(new_settings)
+    save_rows(Member, updated)
+    invalidate.invalidate_slates(*(member.pk for member in updated))
+    for member_pk in changed_consents:
+        delete_learned_interests(member_pk, now)
+    return build_write_result(created, updated, len(rows))
 
 
 def write_posts(rows: Sequence[ParsedRow], now: datetime) -> WriteResult:
-    authors = ids_by_external_id(Member, (said["author"] for _, said in rows))
-    known, errors = split_by_known_references(rows, {"author": authors})
-    merged = merge_rows(known)
+    author_pks = ids_by_external_id(Member, (fields["author_id"] for _, fields in rows))
+    valid_rows, errors = split_by_known_references(rows, {"author_id": author_pks})
+    merged = merge_rows(valid_rows)
     existing = {p.external_id: p for p in Post.objects.filter(external_id__in=merged)}
-    fresh, touched, reworded = [], [], []
-    for external_id, said in merged.items():
-        said["author_id"] = authors[said.pop("author")]
-        if "safety_labels" in said:
-            said["sensitivity"] = classify_sensitivity(said["safety_labels"]).value
+    created, updated, reworded_pks = [], [], []
+    for external_id, columns in merged.items():
+        columns["author_id"] = author_pks[columns["author_id"]]
+        if "safety_labels" in columns:
+            columns["sensitivity"] = classify_sensitivity(columns["safety_labels"]).value
         post = existing.get(external_id)
         if post is None:
-            fresh.append(Post(**said, changed_at=now))
+            created.append(Post(**columns, changed_at=now))
             continue
-        before = embeddable_text(post)
-        if update_row(post, said, now):
-            touched.append(post)
-            if embeddable_text(post) != before:
-                reworded.append(post.pk)
-    Post.objects.bulk_create(fresh)
-    save_rows(Post, touched)
-    # The vectors of the old text; new ones are made as for a new post.
-    PostEmbedding.objects.filter(post__in=reworded, space=CONTENT_SPACE).delete()
-    EmbeddingFailure.objects.filter(post__in=reworded, space=CONTENT_SPACE).delete()
-    invalidate.invalidate_posts([post.pk for post in touched])
-    written = build_write_result(fresh, touched, len(known))
-    written.errors = errors
-    return written
+        old_text = embeddable_text(post)
+        if update_row(post, columns, now):
+            updated.append(post)
+            if embeddable_text(post) != old_text:
+                reworded_pks.append(post.pk)
+    Post.objects.bulk_create(created)
+    save_rows(Post, updated)
+    # Delete the vectors of the old text. The post is then embedded like a new post.
+    PostEmbedding.objects.filter(post__in=reworded_pks, space=CONTENT_SPACE).delete()
+    EmbeddingFailure.objects.filter(post__in=reworded_pks, space=CONTENT_SPACE).delete()
+    invalidate.invalidate_posts([post.pk for post in updated])
+    result = build_write_result(created, updated, len(valid_rows))
+    result.errors = errors
+    return result
 
 
 def merge_rows(rows: Iterable[ParsedRow]) -> dict[str, dict[str, Any]]:
-    """Return the rows by external id, a later one over an earlier."""
+    """Return model columns by external id. A later row overrides an earlier row with the same id."""
     merged: dict[str, dict[str, Any]] = {}
-    for _, said in rows:
-        merged.setdefault(said["external_id"], {}).update(said)
+    for _, fields in rows:
+        columns = {name: value for name, value in fields.items() if name != "id"} | {"external_id": fields["id"]}
+        merged.setdefault(fields["id"], {}).update(columns)
     return merged
 
 
 def update_row(row: models.Model, values: Mapping[str, Any], now: datetime) -> bool:
-    """Set on *row* what was said and return whether that changed anything."""
+    """Set *values* on *row*, without saving it. Return whether any value changed."""
     changed = {name: value for name, value in values.items() if getattr(row, name) != value}
     for name, value in {**changed, "changed_at": now}.items() if changed else ():
         setattr(row, name, value)
@@ -156,32 +157,32 @@ def save_rows(model: type[Member] | type[Post], rows: Sequence[Any]) -> None:
         model.objects.bulk_update(rows, names, batch_size=50)
 
 
-# --- interactions and relationships: what is there stays
+# --- interactions and relationships: existing rows stay unchanged
 
 
 def write_interactions(rows: Sequence[ParsedRow], now: datetime) -> WriteResult:
-    members = ids_by_external_id(Member, (said["member"] for _, said in rows))
-    posts = ids_by_external_id(Post, (said["post"] for _, said in rows))
-    known, errors = split_by_known_references(rows, {"member": members, "post": posts})
-    said = [row for _, row in known]
+    member_pks = ids_by_external_id(Member, (fields["member_id"] for _, fields in rows))
+    post_pks = ids_by_external_id(Post, (fields["post_id"] for _, fields in rows))
+    valid_rows, errors = split_by_known_references(rows, {"member_id": member_pks, "post_id": post_pks})
+    items = [fields for _, fields in valid_rows]
     columns: dict[str, Column] = {
-        "event_id": [row.get("event_id") or derive_event_id(row) for row in said],
-        "member_id": [members[row["member"]] for row in said],
-        "post_id": [posts[row["post"]] for row in said],
-        "kind": [row["kind"] for row in said],
-        "value": [row.get("value") for row in said],
-        "occurred_at": [row["occurred_at"] for row in said],
-        "request_id": [row.get("request_id") for row in said],
+        "event_id": [item.get("event_id") or derive_event_id(item) for item in items],
+        "member_id": [member_pks[item["member_id"]] for item in items],
+        "post_id": [post_pks[item["post_id"]] for item in items],
+        "kind": [item["kind"] for item in items],
+        "value": [item.get("value") for item in items],
+        "occurred_at": [item["occurred_at"] for item in items],
+        "request_id": [item.get("request_id") for item in items],
     }
-    new = insert_columns(Interaction, columns, {"received_at": now})
-    return WriteResult(created=new, unchanged=len(said) - new, errors=errors)
+    created = insert_columns(Interaction, columns, {"received_at": now})
+    return WriteResult(created=created, unchanged=len(items) - created, errors=errors)
 
 
 def derive_event_id(values: Mapping[str, Any]) -> str:
-    """Return an id for an event that came without one: the same act at the same time is the same event."""
+    """Return an id for an event without one, derived from its values: equal values give the same event."""
     parts = (
-        values["member"],
-        values["post"],
+        values["member_id"],
+        values["post_id"],
         values["kind"],
         values["occurred_at"].isoformat(),
         str(values.get("value", "")),
@@ -190,52 +191,52 @@ def derive_event_id(values: Mapping[str, Any]) -> str:
 
 
 def write_relationships(rows: Sequence[ParsedRow], now: datetime) -> WriteResult:
-    members = ids_by_external_id(Member, (said[end] for _, said in rows for end in ("source", "target")))
-    known, errors = split_by_known_references(rows, {"source": members, "target": members})
-    selves = [line for line, said in known if said["source"] == said["target"]]
+    member_pks = ids_by_external_id(Member, (fields[name] for _, fields in rows for name in ("source_id", "target_id")))
+    valid_rows, errors = split_by_known_references(rows, {"source_id": member_pks, "target_id": member_pks})
+    self_lines = [line for line, fields in valid_rows if fields["source_id"] == fields["target_id"]]
     advice = "Name two different members."
-    errors += [RowError(line, "target", "is the member itself", advice) for line in selves]
-    said = [row for _, row in known if row["source"] != row["target"]]
+    errors += [RowError(line, "target_id", "is the same member as source_id", advice) for line in self_lines]
+    items = [fields for _, fields in valid_rows if fields["source_id"] != fields["target_id"]]
     columns: dict[str, Column] = {
-        "source_id": [members[row["source"]] for row in said],
-        "target_id": [members[row["target"]] for row in said],
-        "kind": [row.get("kind", Relationship.Kind.FOLLOW.value) for row in said],
-        "created_at": [row.get("created_at", now) for row in said],
+        "source_id": [member_pks[item["source_id"]] for item in items],
+        "target_id": [member_pks[item["target_id"]] for item in items],
+        "kind": [item.get("kind", Relationship.Kind.FOLLOW.value) for item in items],
+        "created_at": [item.get("created_at", now) for item in items],
     }
-    new = insert_columns(Relationship, columns)
-    invalidate.invalidate_slates(*({*columns["source_id"], *columns["target_id"]} if new else ()))
-    return WriteResult(created=new, unchanged=len(said) - new, errors=errors)
+    created = insert_columns(Relationship, columns)
+    invalidate.invalidate_slates(*({*columns["source_id"], *columns["target_id"]} if created else ()))
+    return WriteResult(created=created, unchanged=len(items) - created, errors=errors)
 
 
 TABLES: dict[str, tuple[type[models.Model], ...]] = {
     "members": (Member, PrivacySettings),
     "posts": (Post,),
     "interactions": (Interaction,),
-    "follows": (Relationship,),
+    "relationships": (Relationship,),
 }
-"""What each kind of file fills."""
+"""The tables that each kind of file writes to."""
 
 
 # --- references
 
 
 def ids_by_external_id(model: type[Member] | type[Post], external_ids: Iterable[str]) -> dict[str, int]:
-    """Return our id of each external id that we know."""
-    found = model.objects.filter(external_id__in=set(external_ids))
-    return dict(found.values_list("external_id", "id").order_by())
+    """Return the primary keys of existing members or posts by external id."""
+    rows = model.objects.filter(external_id__in=set(external_ids))
+    return dict(rows.values_list("external_id", "id").order_by())
 
 
 def split_by_known_references(
     rows: Sequence[ParsedRow], references: Mapping[str, Mapping[str, int]]
 ) -> tuple[list[ParsedRow], list[RowError]]:
-    """Split *rows* into those whose *references* (field to known ids) all exist, and errors for the rest."""
-    known, errors = [], []
-    for line, said in rows:
-        missing = next((name for name, ids in references.items() if said[name] not in ids), None)
+    """Split *rows* into rows whose *references* (field to known ids) all exist, and errors for the others."""
+    valid_rows, errors = [], []
+    for line, fields in rows:
+        missing = next((name for name, ids in references.items() if fields[name] not in ids), None)
         if missing is None:
-            known.append((line, said))
+            valid_rows.append((line, fields))
             continue
-        file = "posts" if missing == "post" else "members"
-        advice = f"Bring the {file} first, then this again: what is there already is left alone."
-        errors.append(RowError(line, missing, f"{quote_value(said[missing])} is not known", advice))
-    return known, errors
+        kind = "posts" if missing == "post_id" else "members"
+        advice = f"Add the {kind} first, then send this again: rows that already exist stay unchanged."
+        errors.append(RowError(line, missing, f"{quote_value(fields[missing])} is not known", advice))
+    return valid_rows, errors

@@ -1,1 +1,1 @@
-"""A member's profile as a file: its form, how it is written, how it is taken in."""
+"""A member's profile as a file: its schema, its export and its import."""

@@ -1,7 +1,7 @@
 """
-Writes a member's profile as a file that another platform, or this one, can take in.
+Export a member's profile as a file that this service can import, here or on another platform.
 
-What is kept is written as it is, without a check of the form: a row that is odd must not cost a member their file.
+Stored values are written without validation, so that an unusual row does not prevent a member's export.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from recommendations.services.members.profile_file import schema
 
 
 def export_profile(*, member_id: str, now: datetime) -> dict[str, Any]:
-    """Return the profile as JSON holds it. Raises `UnknownMember`."""
+    """Return the profile as JSON values. Raises `UnknownMember`."""
     member = get_member(member_id)
     omitted: dict[str, int] = {}
-    made = schema.ProfileFile(
+    profile = schema.ProfileFile(
         format=schema.FORMAT_NAME,
         version=schema.FORMAT_VERSION,
         member_id=member.external_id,
@@ -33,41 +33,45 @@ def export_profile(*, member_id: str, now: datetime) -> dict[str, Any]:
         seen=export_seen(member, omitted),
         omitted=schema.OmittedCounts(**omitted),
     )
-    return made.model_dump(mode="json")
+    return profile.model_dump(mode="json")
 
 
-def take_newest(found: Any, limit: int, name: str, omitted: dict[str, int]) -> list[Any]:
-    """Return up to *most* of the rows, and note how many more there are."""
-    omitted[name] = max(0, found.count() - limit)
-    return list(found[:limit])
+def take_newest(rows: Any, limit: int, name: str, omitted: dict[str, int]) -> list[Any]:
+    """Return the first *limit* rows and store the number of remaining rows in *omitted*."""
+    omitted[name] = max(0, rows.count() - limit)
+    return list(rows[:limit])
 
 
 def export_relationships(member: Member, kind: str, omitted: dict[str, int]) -> list[str]:
-    """Return the ids of those whom the member follows, blocks or mutes, newest first."""
-    ties = Relationship.objects.filter(source=member, kind=kind).order_by("-created_at", "-pk")
-    return take_newest(ties.values_list("target__external_id", flat=True), schema.MAX_RELATIONSHIPS, kind, omitted)
+    """Return the ids of the members whom the member follows, blocks or mutes, newest first."""
+    rows = Relationship.objects.filter(source=member, kind=kind).order_by("-created_at", "-pk")
+    return take_newest(rows.values_list("target__external_id", flat=True), schema.MAX_RELATIONSHIPS, kind, omitted)
 
 
 def export_negative_feedback(member: Member, omitted: dict[str, int]) -> list[schema.ProfileFeedback]:
-    """Return what the member wants less of, newest first."""
+    """Return the member's negative feedback, newest first."""
     rows = NegativeFeedback.objects.filter(member=member).order_by("-created_at", "-pk")
     columns = rows.values_list("target", "post__external_id", "event_id", "created_at")
     names = ("target", "post_id", "event_id", "created_at")
-    found = take_newest(columns, schema.MAX_NEGATIVE_FEEDBACK, "negative_feedback", omitted)
-    return [schema.ProfileFeedback(**dict(zip(names, row, strict=True))) for row in found]
+    newest = take_newest(columns, schema.MAX_NEGATIVE_FEEDBACK, "negative_feedback", omitted)
+    return [schema.ProfileFeedback(**dict(zip(names, row, strict=True))) for row in newest]
 
 
 def export_seen(member: Member, omitted: dict[str, int]) -> list[schema.SeenPostItem]:
-    """Return the posts that the member saw last."""
+    """Return the posts that the member saw most recently, newest first."""
     rows = (
         SeenPost.objects.filter(member=member).order_by("-seen_at", "-pk").values_list("post__external_id", "seen_at")
     )
-    found = take_newest(rows, schema.MAX_SEEN, "seen", omitted)
-    return [schema.SeenPostItem(post_id=post_id, seen_at=seen_at) for post_id, seen_at in found]
+    newest = take_newest(rows, schema.MAX_SEEN, "seen", omitted)
+    return [schema.SeenPostItem(post_id=post_id, seen_at=seen_at) for post_id, seen_at in newest]
 
 
 def export_learned_interests(member: Member) -> schema.LearnedInterests | None:
-    """Return the member's interests, authors by the platform's ids; without the last half hour, which is soon over."""
+    """
+    Return the learned interests, with authors by the platform's ids, or None.
+
+    The session vector is left out because it fades within an hour.
+    """
     row = InterestProfile.objects.filter(member=member).first()
     if row is None:
         return None

@@ -1,8 +1,9 @@
 """
-Takes a profile file in: all of it is checked before anything is written, and what cannot be used is said one by one.
+Import a profile file. The whole file is validated before anything is written; each unusable item is reported.
 
-Nothing is lost: what the member has here stays, and the file adds to it; a setting is the file's. Done twice, it is
-done once. A file that is no profile is refused as a whole, and nothing is changed.
+Nothing of the member's is lost: the file adds to the existing data, and its settings replace the existing settings.
+Importing a file twice has the same result as importing it once. An invalid file is rejected as a whole, and nothing
+is changed.
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ from recommendations.services.members.preferences import get_member, read_prefer
 from recommendations.services.members.profile_file import schema
 
 IDS_PER_QUERY = 900
-"""Ids a query: SQLite binds at most 999 values. Changes the speed."""
+"""Maximum number of ids in a query: SQLite binds at most 999 values. Changes the speed."""
 RELATIONSHIP_ORDER = ("block", "mute", "follow")
-"""Blocks first: a follow across one is none."""
+"""Blocks first: a follow across a block has no effect."""
 BATCH_ROWS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class RejectedItem:
-    """An item that was left out; *pointer* is a JSON pointer into the file."""
+    """An item that was not imported. *pointer* is a JSON pointer into the file."""
 
     pointer: str
     code: str
@@ -41,31 +42,36 @@ class RejectedItem:
 
 @dataclass
 class ProfileImportReport:
-    """What became of a file's items."""
+    """The results of a file's items."""
 
     applied: int = 0
     unchanged: int = 0
     rejected: list[RejectedItem] = field(default_factory=list)
 
     def reject(self, pointer: str, code: str, detail: str) -> None:
-        """Note an item that is left out."""
+        """Add a rejected item."""
         self.rejected.append(RejectedItem(pointer, code, detail))
 
     def add_counts(self, applied: int, total: int) -> None:
-        """Note that *applied* of so many items changed something."""
+        """Count *applied* of *total* items as applied and the others as unchanged."""
         self.applied += applied
         self.unchanged += total - applied
 
 
 def import_profile(*, member_id: str, content: object, now: datetime) -> ProfileImportReport:
-    """Take *content* in as the profile of the member. Raises `UnknownMember`, and `InvalidRequest` for no profile."""
+    """
+    Import *content*, a parsed JSON value, as the profile of the member. Return the results of its items.
+
+    Raises `UnknownMember`, and `InvalidRequest` for an invalid file.
+    """
     file = parse_profile(content)
     report = ProfileImportReport()
     with transaction.atomic():
         member = Member.objects.select_for_update().get(pk=get_member(member_id).pk)
         import_preferences(member, file.preferences, report, now)
         import_relationships(member, file.relationships, report, now)
-        posts = posts_by_external_id([*(w.post_id for w in file.negative_feedback), *(s.post_id for s in file.seen)])
+        post_ids = [item.post_id for item in file.negative_feedback] + [item.post_id for item in file.seen]
+        posts = posts_by_external_id(post_ids)
         import_negative_feedback(member, file.negative_feedback, posts, report, now)
         import_seen(member, file.seen, posts, report, now)
         if file.interests is not None:
@@ -75,39 +81,41 @@ def import_profile(*, member_id: str, content: object, now: datetime) -> Profile
 
 
 def parse_profile(content: object) -> schema.ProfileFile:
-    """Return the file, or raise `InvalidRequest` that points at the first thing wrong with it."""
+    """Return the file. Raises `InvalidRequest` with a pointer to the first error."""
     try:
         return schema.ProfileFile.model_validate(content)
     except ValidationError as error:
         first, count = error.errors()[0], error.error_count()
         pointer = "".join(f"/{escape_pointer(part)}" for part in first["loc"])
-        more = f" {count - 1} more of its values cannot be used." if count > 1 else ""
-        raise InvalidRequest(f"This is no profile file: {first['msg']}.{more} Nothing was changed.", pointer) from None
+        more = f" The file has {count - 1} more errors." if count > 1 else ""
+        raise InvalidRequest(
+            f"The profile file is invalid: {first['msg']}.{more} Nothing was changed.", pointer
+        ) from None
 
 
 def escape_pointer(part: str | int) -> str:
-    """Return a part of a JSON pointer (RFC 6901)."""
+    """Return *part* escaped for a JSON pointer (RFC 6901)."""
     return str(part).replace("~", "~0").replace("/", "~1")
 
 
 def import_preferences(
     member: Member, preferences: schema.ProfilePreferences, report: ProfileImportReport, now: datetime
 ) -> None:
-    """Set what the file says, and add its words to those that are muted."""
-    there = asdict(read_preferences(member_id=member.external_id))
-    said = preferences.model_dump(exclude={"muted_words", "muted_tags"}, exclude_none=True)
-    changes = {name: value for name, value in said.items() if value != there[name]}
-    report.add_counts(len(changes), len(said))
+    """Replace the settings that the file gives, and add its muted words and tags."""
+    existing = asdict(read_preferences(member_id=member.external_id))
+    settings = preferences.model_dump(exclude={"muted_words", "muted_tags"}, exclude_none=True)
+    changes = {name: value for name, value in settings.items() if value != existing[name]}
+    report.add_counts(len(changes), len(settings))
     for name in ("muted_words", "muted_tags"):
-        given: list[str] = getattr(preferences, name)
-        new = [word for word in dict.fromkeys(given) if word not in set(there[name])]
-        room = max(0, schema.MAX_MUTED_WORDS - len(there[name]))
-        for word in new[room:]:
-            detail = f"There is room for {schema.MAX_MUTED_WORDS} {name}, with those there are."
-            report.reject(f"/preferences/{name}/{given.index(word)}", "no-room", detail)
-        report.add_counts(len(new[:room]), len(given) - len(new[room:]))
-        if new[:room]:
-            changes[name] = [*there[name], *new[:room]]
+        words: list[str] = getattr(preferences, name)
+        new = [word for word in dict.fromkeys(words) if word not in set(existing[name])]
+        capacity = max(0, schema.MAX_MUTED_WORDS - len(existing[name]))
+        for word in new[capacity:]:
+            detail = f"A member can have at most {schema.MAX_MUTED_WORDS} {name}, with the existing ones."
+            report.reject(f"/preferences/{name}/{words.index(word)}", "limit-reached", detail)
+        report.add_counts(len(new[:capacity]), len(words) - len(new[capacity:]))
+        if new[:capacity]:
+            changes[name] = [*existing[name], *new[:capacity]]
     if changes:
         set_preferences(member_id=member.external_id, changes=changes, now=now)
 
@@ -115,31 +123,32 @@ def import_preferences(
 def import_relationships(
     member: Member, relationships: schema.ProfileRelationships, report: ProfileImportReport, now: datetime
 ) -> None:
-    """Follow, block and mute whom the file names. Whom a block stands between is not followed, and nobody is told."""
-    named = {id for kind in RELATIONSHIP_ORDER for id in getattr(relationships, kind)}
-    known = pks_by_external_id(Member.objects.all(), named)
+    """Create the file's follows, blocks and mutes. A follow across a block is neither created nor reported."""
+    target_ids = {id for kind in RELATIONSHIP_ORDER for id in getattr(relationships, kind)}
+    member_pks = pks_by_external_id(Member.objects.all(), target_ids)
     for kind in RELATIONSHIP_ORDER:
         targets: list[int] = []
         ids: Sequence[str] = getattr(relationships, kind)
-        for number, other in enumerate(ids):
-            if other not in known:
-                report.reject(f"/ties/{kind}/{number}", "unknown-member", f"There is no member {other!r} here.")
-            elif known[other] == member.pk:
-                report.reject(f"/ties/{kind}/{number}", "oneself", f"A member cannot {kind} themselves.")
+        for number, target_id in enumerate(ids):
+            pointer = f"/relationships/{kind}/{number}"
+            if target_id not in member_pks:
+                report.reject(pointer, "unknown-member", f"There is no member {target_id!r} here.")
+            elif member_pks[target_id] == member.pk:
+                report.reject(pointer, "self-relationship", f"A member cannot {kind} themselves.")
             else:
-                targets.append(known[other])
-        own = Relationship.objects.filter(source=member, kind=kind)
-        there = set(own.values_list("target", flat=True))
-        new = [pk for pk in dict.fromkeys(targets) if pk not in there]
+                targets.append(member_pks[target_id])
+        rows = Relationship.objects.filter(source=member, kind=kind)
+        existing = set(rows.values_list("target", flat=True))
+        new = [pk for pk in dict.fromkeys(targets) if pk not in existing]
         report.add_counts(len(new), len(targets))
         create_relationships(member, kind, new, now)
 
 
 def create_relationships(member: Member, kind: str, targets: Sequence[int], now: datetime) -> None:
-    """Make these ties, which are not there yet."""
+    """Create relationships of one kind that do not exist yet. A block also deletes the follows between the two."""
     if kind == "follow":
-        apart = blocked_pairs({member.pk})
-        targets = [pk for pk in targets if (member.pk, pk) not in apart]
+        blocked = blocked_pairs({member.pk})
+        targets = [pk for pk in targets if (member.pk, pk) not in blocked]
     Relationship.objects.bulk_create(
         [Relationship(source=member, target_id=pk, kind=kind, created_at=now) for pk in targets],
         ignore_conflicts=True,
@@ -147,9 +156,9 @@ def create_relationships(member: Member, kind: str, targets: Sequence[int], now:
     )
     if kind == "block":
         follows = Relationship.objects.filter(kind="follow")
-        for some in query_chunks(targets):
-            follows.filter(source=member, target__in=some).delete()
-            follows.filter(source__in=some, target=member).delete()
+        for chunk in query_chunks(targets):
+            follows.filter(source=member, target__in=chunk).delete()
+            follows.filter(source__in=chunk, target=member).delete()
         invalidate.invalidate_slates(*targets)
 
 
@@ -160,30 +169,36 @@ def import_negative_feedback(
     report: ProfileImportReport,
     now: datetime,
 ) -> None:
-    """Add what the member wants less of."""
-    there = set(NegativeFeedback.objects.filter(member=member).values_list("target", "target_key", "event_id"))
+    """Add the file's negative feedback."""
+    existing = set(NegativeFeedback.objects.filter(member=member).values_list("target", "target_key", "event_id"))
     rows: dict[tuple[str, str, str], NegativeFeedback] = {}
-    usable = 0
-    for number, wish in enumerate(feedback):
-        post = posts.get(wish.post_id)
-        key = feedback_key(wish.target, post) if post else None
+    usable_count = 0
+    for number, item in enumerate(feedback):
+        pointer = f"/negative_feedback/{number}"
+        post = posts.get(item.post_id)
+        key = feedback_key(item.target, post) if post else None
         if post is None:
-            report.reject(f"/negative_feedback/{number}", "unknown-post", f"There is no post {wish.post_id!r} here.")
+            report.reject(pointer, "unknown-post", f"There is no post {item.post_id!r} here.")
         elif key is None:
-            report.reject(f"/negative_feedback/{number}", "no-topic", f"Post {wish.post_id!r} has no tag here.")
+            report.reject(pointer, "post-without-topic", f"Post {item.post_id!r} has no tag here.")
         else:
-            usable += 1
-            at = min(wish.created_at, now)
-            rows[wish.target, key, wish.event_id] = NegativeFeedback(
-                member=member, target=wish.target, target_key=key, post=post, event_id=wish.event_id, created_at=at
+            usable_count += 1
+            created_at = min(item.created_at, now)
+            rows[item.target, key, item.event_id] = NegativeFeedback(
+                member=member,
+                target=item.target,
+                target_key=key,
+                post=post,
+                event_id=item.event_id,
+                created_at=created_at,
             )
-    new = [row for name, row in rows.items() if name not in there]
+    new = [row for row_key, row in rows.items() if row_key not in existing]
     NegativeFeedback.objects.bulk_create(new, ignore_conflicts=True, batch_size=BATCH_ROWS)
-    report.add_counts(len(new), usable)
+    report.add_counts(len(new), usable_count)
 
 
 def feedback_key(target: str, post: Post) -> str | None:
-    """Return what of the post a wish is about, as `LessOf` keeps it."""
+    """Return the `NegativeFeedback.target_key` of the post's target, or None for the topic of a post without tags."""
     keys = {
         FeedbackTarget.POST: str(post.pk),
         FeedbackTarget.AUTHOR: str(post.author_id),
@@ -201,38 +216,43 @@ def import_seen(
     report: ProfileImportReport,
     now: datetime,
 ) -> None:
-    """Add what the member saw; of a post that was seen here, the time stays."""
-    usable: dict[int, datetime] = {}
-    count = 0
+    """Add the file's seen posts. A post that was already seen here keeps its time."""
+    seen_times: dict[int, datetime] = {}
+    usable_count = 0
     for number, item in enumerate(seen):
         if item.post_id not in posts:
             report.reject(f"/seen/{number}", "unknown-post", f"There is no post {item.post_id!r} here.")
             continue
-        count += 1
-        usable.setdefault(posts[item.post_id].pk, min(item.seen_at, now))
-    there: set[int] = set()
-    for some in query_chunks(list(usable)):
-        there |= set(SeenPost.objects.filter(member=member, post__in=some).values_list("post", flat=True))
-    new = [SeenPost(member=member, post_id=pk, seen_at=at) for pk, at in usable.items() if pk not in there]
+        usable_count += 1
+        seen_times.setdefault(posts[item.post_id].pk, min(item.seen_at, now))
+    existing: set[int] = set()
+    for chunk in query_chunks(list(seen_times)):
+        existing |= set(SeenPost.objects.filter(member=member, post__in=chunk).values_list("post", flat=True))
+    new = [
+        SeenPost(member=member, post_id=pk, seen_at=seen_at) for pk, seen_at in seen_times.items() if pk not in existing
+    ]
     SeenPost.objects.bulk_create(new, ignore_conflicts=True, batch_size=BATCH_ROWS)
-    report.add_counts(len(new), count)
+    report.add_counts(len(new), usable_count)
 
 
 def import_interests(
     member: Member, interests: schema.LearnedInterests, report: ProfileImportReport, now: datetime
 ) -> None:
-    """Start from the file's interests, if nothing was learned here and they mean something here."""
-    there = InterestProfile.objects.filter(member=member).first()
-    if there is not None and bytes(there.positive) == schema.decode_floats(interests.positive).tobytes():
+    """Store the file's interests if none were learned here, the member consents and the embedding model is the same."""
+    existing = InterestProfile.objects.filter(member=member).first()
+    if existing is not None and bytes(existing.positive) == schema.decode_floats(interests.positive).tobytes():
         report.add_counts(0, 1)
-    elif there is not None:
-        detail = "Interests were learned here already, and stay. Reset them first to start from the file's."
-        report.reject("/interests", "already-known", detail)
+    elif existing is not None:
+        detail = "The member already has learned interests here. Reset them first to import the file's."
+        report.reject("/interests", "interests-exist", detail)
     elif not read_preferences(member_id=member.external_id).is_personalized:
-        report.reject("/interests", "not-allowed", "The member does not allow to be learned from (is_personalized).")
+        report.reject("/interests", "not-personalized", "The member does not consent to learning (is_personalized).")
     elif interests.embedding_model != wiring.embedder().name or interests.dimension != wiring.embedder().dimension:
-        detail = f"The interests are of the model {interests.embedding_model!r}; here it is {wiring.embedder().name!r}."
-        report.reject("/interests/model", "other-model", detail)
+        detail = (
+            f"The interests are of the embedding model {interests.embedding_model!r} with dimension "
+            f"{interests.dimension}; this service uses {wiring.embedder().name!r} with {wiring.embedder().dimension}."
+        )
+        report.reject("/interests/embedding_model", "different-embedding-model", detail)
     else:
         create_interest_profile(member, interests, report, now)
         report.add_counts(1, 1)
@@ -241,13 +261,17 @@ def import_interests(
 def create_interest_profile(
     member: Member, interests: schema.LearnedInterests, report: ProfileImportReport, now: datetime
 ) -> None:
-    """Keep the interests; an author who is not here is left out."""
-    known = pks_by_external_id(Member.objects.all(), interests.affinities.author)
-    for name in interests.affinities.author:
-        if name not in known:
-            where = f"/interests/affinities/author/{escape_pointer(name)}"
-            report.reject(where, "unknown-member", f"There is no member {name!r} here.")
-    authors = {str(known[name]): value for name, value in interests.affinities.author.items() if name in known}
+    """Create the profile from the file's interests, without the affinities to unknown authors."""
+    author_pks = pks_by_external_id(Member.objects.all(), interests.affinities.author)
+    for author_id in interests.affinities.author:
+        if author_id not in author_pks:
+            pointer = f"/interests/affinities/author/{escape_pointer(author_id)}"
+            report.reject(pointer, "unknown-member", f"There is no member {author_id!r} here.")
+    author_sums = {
+        str(author_pks[author_id]): value
+        for author_id, value in interests.affinities.author.items()
+        if author_id in author_pks
+    }
     InterestProfile.objects.create(
         member=member,
         embedding_model=interests.embedding_model,
@@ -257,7 +281,7 @@ def create_interest_profile(
         negative=schema.decode_floats(interests.negative).tobytes(),
         negative_mass=schema.decode_floats(interests.negative_mass).tobytes(),
         affinities={
-            "author": authors,
+            "author": author_sums,
             "topic": interests.affinities.topic,
             "kind": interests.affinities.kind,
         },
@@ -268,22 +292,22 @@ def create_interest_profile(
 
 
 def posts_by_external_id(external_ids: Iterable[str]) -> dict[str, Post]:
-    """Return posts by the platform's ids, with what a wish needs of them."""
-    found: dict[str, Post] = {}
-    for some in query_chunks(sorted(set(external_ids))):
-        rows = Post.objects.filter(external_id__in=some).only("pk", "external_id", "author_id", "kind", "tags")
-        found |= {post.external_id: post for post in rows}
-    return found
+    """Return posts by platform id, with the columns that negative feedback needs."""
+    posts: dict[str, Post] = {}
+    for chunk in query_chunks(sorted(set(external_ids))):
+        rows = Post.objects.filter(external_id__in=chunk).only("pk", "external_id", "author_id", "kind", "tags")
+        posts |= {post.external_id: post for post in rows}
+    return posts
 
 
 def pks_by_external_id(rows: Any, external_ids: Iterable[str]) -> dict[str, int]:
-    """Return the numbers of these rows by the platform's ids."""
-    found: dict[str, int] = {}
-    for some in query_chunks(sorted(set(external_ids))):
-        found |= dict(rows.filter(external_id__in=some).values_list("external_id", "pk"))
-    return found
+    """Return the primary keys of the rows by platform id."""
+    pks: dict[str, int] = {}
+    for chunk in query_chunks(sorted(set(external_ids))):
+        pks |= dict(rows.filter(external_id__in=chunk).values_list("external_id", "pk"))
+    return pks
 
 
 def query_chunks(items: Sequence[Any]) -> Iterable[Sequence[Any]]:
-    """Yield *items* in parts that fit into a query."""
+    """Yield *items* in chunks of at most `IDS_PER_QUERY`."""
     return (items[start : start + IDS_PER_QUERY] for start in range(0, len(items), IDS_PER_QUERY))

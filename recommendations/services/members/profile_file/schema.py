@@ -1,7 +1,7 @@
 """
-The form of a profile file, version 1: what each field is, and what a file may hold at most.
+The schema of a profile file, version 1: its fields and limits.
 
-docs/profile-file.schema.json is the print of it, and a test keeps the two equal.
+docs/profile-file.schema.json is generated from it, and a test checks that the two are equal.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ MAX_RELATIONSHIPS, MAX_NEGATIVE_FEEDBACK, MAX_SEEN, MAX_MUTED_WORDS = 10_000, 5_
 
 
 def reject_nul(text: str) -> str:
-    """Return *text* if a database can hold it."""
+    """Return *text*, or raise `ValueError` if it contains NUL, which PostgreSQL cannot store."""
     if "\0" in text:
-        raise ValueError("must not hold the character NUL")
+        raise ValueError("must not contain the character NUL")
     return text
 
 
 def text_constraints(max_length: int, min_length: int = 1) -> tuple[StringConstraints, AfterValidator]:
-    """Return what a text of so many characters must keep."""
+    """Return the annotations of a text of *min_length* to *max_length* characters."""
     return StringConstraints(strict=True, min_length=min_length, max_length=max_length), AfterValidator(reject_nul)
 
 
@@ -42,25 +42,25 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class StrictModel(BaseModel):
-    """Refuses a field that it does not know: what is misspelt must not be lost in silence."""
+    """A model that rejects unknown fields, so that a misspelled field is not silently lost."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class ProfilePreferences(StrictModel):
-    """What the member wants and allows. A field that is left out stays as it is."""
+    """The member's preferences. An import leaves the setting of an omitted field unchanged."""
 
     languages: list[Language] | None = Field(default=None, max_length=20, description="Best first.")
     region: Region | None = None
     is_private: bool | None = None
-    is_personalized: bool | None = Field(default=None, description="Off: what was learned is deleted.")
+    is_personalized: bool | None = Field(default=None, description="False deletes what was learned.")
     sensitivity: Literal["safe", "sensitive", "adult"] | None = None
-    muted_words: list[Word] = Field(default=[], max_length=MAX_MUTED_WORDS, description="Added to those there are.")
-    muted_tags: list[Word] = Field(default=[], max_length=MAX_MUTED_WORDS, description="Added to those there are.")
+    muted_words: list[Word] = Field(default=[], max_length=MAX_MUTED_WORDS, description="Added to the existing words.")
+    muted_tags: list[Word] = Field(default=[], max_length=MAX_MUTED_WORDS, description="Added to the existing tags.")
 
 
 class ProfileRelationships(StrictModel):
-    """Members whom this one follows, blocks and mutes. Who follows or blocks this one is others' data, and not here."""
+    """Members whom this member follows, blocks and mutes. The reverse relationships are other members' data."""
 
     follow: list[Id] = Field(default=[], max_length=MAX_RELATIONSHIPS)
     block: list[Id] = Field(default=[], max_length=MAX_RELATIONSHIPS)
@@ -68,23 +68,23 @@ class ProfileRelationships(StrictModel):
 
 
 class ProfileFeedback(StrictModel):
-    """Something the member wants less of: a post, or its author, main topic or format."""
+    """Negative feedback on a post, or on its author, main topic or kind."""
 
     target: Literal["post", "author", "topic", "kind"]
-    post_id: Id = Field(description="The post that it was said of.")
-    event_id: Id = Field(description="The act that said it; undoing that act takes the wish back.")
+    post_id: Id = Field(description="The post that the feedback was given on.")
+    event_id: Id = Field(description="The interaction that gave the feedback; undoing it deletes the feedback.")
     created_at: AwareDatetime
 
 
 class SeenPostItem(StrictModel):
-    """A post that was on the member's screen."""
+    """A post that was on the member's screen, with the time."""
 
     post_id: Id
     seen_at: AwareDatetime
 
 
 class ProfileAffinities(StrictModel):
-    """Decayed sums of what the member did, by author, topic and format, as they stand at the reference."""
+    """Sums of interaction weights by author, topic and kind of post, decayed to `reference_at`."""
 
     author: dict[Id, Finite] = Field(default={}, max_length=MAX_AFFINITIES["author"])
     topic: dict[Id, Finite] = Field(default={}, max_length=MAX_AFFINITIES["topic"])
@@ -92,48 +92,48 @@ class ProfileAffinities(StrictModel):
 
 
 def decode_floats(base64_text: str) -> Float32Array:
-    """Return the numbers of a text: base64 of float32, little-endian."""
+    """Return the float32 numbers (n,) of a base64 text, little-endian. Raises `ValueError`."""
     try:
-        found = np.frombuffer(base64.b64decode(base64_text, validate=True), "<f4")
+        numbers = np.frombuffer(base64.b64decode(base64_text, validate=True), "<f4")
     except (binascii.Error, ValueError) as error:
         raise ValueError("must be base64 of float32 numbers, little-endian") from error
-    if not np.isfinite(found).all():
-        raise ValueError("must hold finite numbers only")
-    return found
+    if not np.isfinite(numbers).all():
+        raise ValueError("must contain finite numbers only")
+    return numbers
 
 
 def encode_floats(numbers: bytes | memoryview) -> str:
-    """Return stored float32 numbers as a text."""
+    """Return stored float32 numbers as a base64 text."""
     return base64.b64encode(bytes(numbers)).decode()
 
 
 class LearnedInterests(StrictModel):
-    """What was learned of the member's taste. It means something in the space of its model only."""
+    """The learned interests. Their vectors are valid for the named embedding model only."""
 
     embedding_model: Id
     dimension: int = Field(ge=1, le=4096)
-    positive: str = Field(description="base64 of float32 (k, dimension), little-endian: a row for each interest.")
-    positive_mass: str = Field(description="base64 of float32 (k,): the weight behind each row.")
-    negative: str = Field(description="base64 of float32 (m, dimension): what the member turned down.")
+    positive: str = Field(description="base64 of float32 (k, dimension), little-endian: one row per interest.")
+    positive_mass: str = Field(description="base64 of float32 (k,): the total weight of each row.")
+    negative: str = Field(description="base64 of float32 (m, dimension): the dislikes of the member.")
     negative_mass: str = Field(description="base64 of float32 (m,).")
     affinities: ProfileAffinities = ProfileAffinities()
-    reference_at: AwareDatetime = Field(description="The moment that the sums stand for.")
+    reference_at: AwareDatetime = Field(description="The time that the sums are decayed to.")
     interaction_count: int = Field(default=0, ge=0, le=2**31 - 1)
 
     @model_validator(mode="after")
     def validate_sizes(self) -> LearnedInterests:
-        """Return the interests if rows, weights and dimension belong together."""
+        """Return the interests if the sizes of rows and weights match the dimension. Raises `ValueError`."""
         for vectors, masses in ((self.positive, self.positive_mass), (self.negative, self.negative_mass)):
             weights = decode_floats(masses)
             if len(weights) > MAX_INTERESTS or len(decode_floats(vectors)) != len(weights) * self.dimension:
-                raise ValueError(f"must hold at most {MAX_INTERESTS} interests, with a row and a weight for each")
+                raise ValueError(f"must contain at most {MAX_INTERESTS} interests, each with a row and a weight")
             if (weights < 0).any():
                 raise ValueError("a weight must not be below 0")
         return self
 
 
 class OmittedCounts(StrictModel):
-    """How many older ones the file had no room for."""
+    """Numbers of older items that the file left out because of its limits."""
 
     follow: int = 0
     block: int = 0
@@ -143,15 +143,17 @@ class OmittedCounts(StrictModel):
 
 
 class ProfileFile(StrictModel):
-    """A member's profile. Names no other person's data but the ids that this member follows, blocks, mutes or likes."""
+    """A member's profile. Of other members it holds only the ids that this member follows, blocks, mutes or likes."""
 
     format: Literal["recsys-profile"]
     version: Literal[1]
-    member_id: Id | None = Field(default=None, description="Whose it was; it may be taken in for another id.")
+    member_id: Id | None = Field(
+        default=None, description="The exported member. A file may be imported for another member."
+    )
     exported_at: AwareDatetime | None = None
     preferences: ProfilePreferences = ProfilePreferences()
     relationships: ProfileRelationships = ProfileRelationships()
     negative_feedback: list[ProfileFeedback] = Field(default=[], max_length=MAX_NEGATIVE_FEEDBACK)
     interests: LearnedInterests | None = None
     seen: list[SeenPostItem] = Field(default=[], max_length=MAX_SEEN, description="Newest first.")
-    omitted: OmittedCounts = Field(default=OmittedCounts(), description="Not read when a file is taken in.")
+    omitted: OmittedCounts = Field(default=OmittedCounts(), description="Not read by an import.")

@@ -1,4 +1,4 @@
-"""Answers of vector queries are shared by viewers, and are what the engine would say: never stale, never a leak."""
+"""Cached nearest neighbors are shared by viewers and equal the engine's results: never stale, never a leak."""
 
 import numpy as np
 import pytest
@@ -29,13 +29,13 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_wiring")]
 
 @pytest.fixture(autouse=True)
 def run_on_commit_now(monkeypatch):
-    """Let what waits for the commit happen at once: a test's transaction has none."""
-    monkeypatch.setattr(transaction, "on_commit", lambda act, **_: act())
+    """Run on-commit callbacks at once: a test's transaction is never committed."""
+    monkeypatch.setattr(transaction, "on_commit", lambda callback, **_: callback())
 
 
 @pytest.fixture
 def author():
-    """Return the author of 60 posts on a half circle, and make two viewers."""
+    """Return the author of 60 posts on a half circle, and create two viewers."""
     factories.member("ann"), factories.member("bob")
     author = factories.member("author")
     for n in range(60):
@@ -53,14 +53,16 @@ def similar_ids(viewer="ann", limit=5, at=0.0, now=NOW):
 
 @pytest.fixture
 def scan_sizes(monkeypatch):
-    """Return the k of every scan that the kernel was asked for."""
-    asked = []
-    real = WasmEngine.nearest
-    monkeypatch.setattr(WasmEngine, "nearest", lambda self, q, k, mask: asked.append(k) or real(self, q, k, mask))
-    return asked
+    """Return a list that gets the k of every scan by the kernel."""
+    sizes = []
+    real_nearest = WasmEngine.nearest
+    monkeypatch.setattr(
+        WasmEngine, "nearest", lambda self, q, k, mask: sizes.append(k) or real_nearest(self, q, k, mask)
+    )
+    return sizes
 
 
-def test_one_viewer_s_question_answers_another_s(author, scan_sizes):
+def test_viewers_share_cached_results(author, scan_sizes):
     assert similar_ids("ann") == similar_ids("bob") == ["p00", "p01", "p02", "p03", "p04"]
     assert len(scan_sizes) == 1
     hits = REGISTRY.get_sample_value("recsys_cache_requests_total", {"cache": "neighbors", "outcome": "hit"})
@@ -70,16 +72,16 @@ def test_one_viewer_s_question_answers_another_s(author, scan_sizes):
     )
 
 
-def test_similar_posts_are_shared_too(author, scan_sizes):
+def test_viewers_share_cached_similar_posts(author, scan_sizes):
     for policy in RankingPolicy.objects.filter(is_active=True):
-        policy.settings["nearest"] = 10
+        policy.settings["nearest_candidates"] = 10
         policy.save()
     pages = [find_similar(post_id="p10", viewer_id=name, limit=4, now=NOW) for name in ("ann", "bob")]
     assert [{pick.post.id for pick in page.picks} for page in pages] == [{"p08", "p09", "p11", "p12"}] * 2
     assert len(scan_sizes) == 1
 
 
-def test_what_one_may_see_is_not_shown_to_another(author, scan_sizes):
+def test_a_shared_result_shows_no_viewer_a_post_that_is_hidden_from_them(author, scan_sizes):
     secret = Post.objects.get(external_id="p00")
     Post.objects.filter(pk=secret.pk).update(visibility=Visibility.FOLLOWERS, changed_at=NOW)
     wiring.reset_parts()
@@ -91,10 +93,10 @@ def test_what_one_may_see_is_not_shown_to_another(author, scan_sizes):
     assert similar_ids("blocked") == []
 
 
-def test_a_viewer_who_may_see_little_is_scanned_for(author, scan_sizes, monkeypatch):
+def test_a_viewer_who_may_see_too_few_cached_posts_gets_a_scan(author, scan_sizes, monkeypatch):
     monkeypatch.setattr("recommendations.stores.caching_engine.POOL_EXTRA", -10)
-    other = factories.post(factories.member(), "far")
-    factories.embedding(other, [-1])
+    far_post = factories.post(factories.member(), "far")
+    factories.embedding(far_post, [-1])
     wiring.reset_parts()
     factories.mute(factories.member("picky"), author)
     assert similar_ids("ann")[0] == "p00"
@@ -105,30 +107,30 @@ def later(seconds):
     return NOW + factories.timedelta(seconds=seconds)
 
 
-def test_a_change_is_seen_at_once_in_what_is_kept(author, scan_sizes):
+def test_a_change_is_visible_at_once_in_a_cached_result(author, scan_sizes):
     assert similar_ids(limit=3) == ["p00", "p01", "p02"]
     publish.remove_posts(post_ids=[Post.objects.get(external_id="p00").pk], now=later(2))
     assert similar_ids(limit=3, now=later(4)) == ["p01", "p02", "p03"]
     publish.restore_posts(post_ids=[Post.objects.get(external_id="p00").pk], now=later(6))
     assert similar_ids(limit=3, now=later(8)) == ["p00", "p01", "p02"]
-    new = factories.post(author, "new", at=later(8))
-    factories.embedding(new, [np.cos(0.01), np.sin(0.01)], at=later(8))
+    new_post = factories.post(author, "new", at=later(8))
+    factories.embedding(new_post, [np.cos(0.01), np.sin(0.01)], at=later(8))
     PostEmbedding.objects.filter(post__external_id="p01").update(
         vector=np.eye(64, dtype="<f4")[9].tobytes(), changed_at=later(8)
     )
-    invalidate.invalidate_posts([new.pk, Post.objects.get(external_id="p01").pk])
+    invalidate.invalidate_posts([new_post.pk, Post.objects.get(external_id="p01").pk])
     assert similar_ids(limit=3, now=later(10)) == ["p00", "new", "p02"]
-    assert len(scan_sizes) == 1, "all of this from one scan"
+    assert len(scan_sizes) == 1, "one scan for all of these searches"
 
 
-def test_a_purge_that_is_lost_leaks_nothing(author, scan_sizes, monkeypatch):
+def test_a_lost_invalidation_leaks_nothing(author, scan_sizes, monkeypatch):
     similar_ids(limit=3)
-    monkeypatch.setattr(RedisNeighbors, "changed", lambda *of: None)
+    monkeypatch.setattr(RedisNeighbors, "mark_changed", lambda *_: None)
     publish.remove_posts(post_ids=[Post.objects.get(external_id="p00").pk], now=NOW)
     assert similar_ids(limit=3) == ["p01", "p02", "p03"]
 
 
-def test_after_many_changes_the_answer_is_made_anew(author, scan_sizes, monkeypatch):
+def test_after_many_changes_the_engine_scans_again(author, scan_sizes, monkeypatch):
     monkeypatch.setattr(redis_neighbors, "MAX_CHANGED_POSTS", 5)
     similar_ids()
     monkeypatch.setattr(wiring.neighbor_cache(), "_grace_seconds", 0)
@@ -143,17 +145,17 @@ def test_after_many_changes_the_answer_is_made_anew(author, scan_sizes, monkeypa
     assert len(scan_sizes) == 3
 
 
-def test_redis_out_of_reach_costs_the_speed_only(author, scan_sizes, monkeypatch):
-    with wiring.redis_client("redis://127.0.0.1:1/0") as nowhere:
+def test_without_redis_results_are_the_same(author, scan_sizes, monkeypatch):
+    with wiring.redis_client("redis://127.0.0.1:1/0") as unreachable:
         monkeypatch.setattr(
-            wiring, "neighbor_cache", lambda: RedisNeighbors(nowhere, Seal(["x" * 32]), grace_seconds=1)
+            wiring, "neighbor_cache", lambda: RedisNeighbors(unreachable, Seal(["x" * 32]), grace_seconds=1)
         )
         assert similar_ids() == similar_ids() == ["p00", "p01", "p02", "p03", "p04"]
         invalidate.invalidate_posts([1])
     assert len(scan_sizes) == 2
 
 
-def test_values_are_sealed_and_keys_tell_nothing(author):
+def test_values_are_sealed_and_keys_are_hashes(author):
     similar_ids()
     with redis.Redis.from_url(settings.ENV.cache_redis_url) as caches:
         (key,) = caches.keys(f"{PREFIX}?" + "[0-9a-f]" * 63)
@@ -165,7 +167,7 @@ def test_values_are_sealed_and_keys_tell_nothing(author):
     assert similar_ids() == ["p00", "p01", "p02", "p03", "p04"], "a changed value is a miss"
 
 
-def test_over_budget_the_ones_used_longest_ago_go(author, scan_sizes, monkeypatch):
+def test_a_sweep_evicts_the_least_recently_used_results(author, scan_sizes, monkeypatch):
     for at in (0.0, 0.5, 1.0):
         similar_ids(at=at)
     similar_ids(at=0.0)
@@ -183,10 +185,10 @@ def test_over_budget_the_ones_used_longest_ago_go(author, scan_sizes, monkeypatc
 
 @rules(max_examples=40)
 @given(data=st.data())
-def test_what_is_kept_answers_as_the_engine_does(author, data):
-    """For any mask and any changes since, in order and to the bit."""
+def test_the_caching_engine_returns_what_the_engine_returns(author, data):
+    """For any mask and any changes since, in the same order and bit for bit."""
     engine, catalogue = wiring.engines()["wasm_simd"], wiring.catalogue()
-    kept = wiring.with_neighbor_cache(engine, "content")
+    caching_engine = wiring.with_neighbor_cache(engine, "content")
     n = len(catalogue.all_posts().post_ids)
     query = np.eye(1, 64, dtype=np.float32) + np.float32(data.draw(st.floats(0, 1))) * np.eye(
         1, 64, 1, dtype=np.float32
@@ -197,5 +199,7 @@ def test_what_is_kept_answers_as_the_engine_does(author, data):
         wiring.neighbor_cache().mark_changed(
             data.draw(st.lists(st.sampled_from(catalogue.all_posts().post_ids.tolist()), max_size=5))
         )
-        for one, other in zip(kept.nearest(query, k, mask), engine.nearest(query, k, mask), strict=True):
-            np.testing.assert_array_equal(one, other)
+        for cached_column, engine_column in zip(
+            caching_engine.nearest(query, k, mask), engine.nearest(query, k, mask), strict=True
+        ):
+            np.testing.assert_array_equal(cached_column, engine_column)

@@ -1,0 +1,82 @@
+"""What is left of a limit and when there is more room, from the two windows that Redis counts."""
+
+import math
+
+import pytest
+import redis
+from prometheus_client import REGISTRY
+
+from access import throttles
+from access.throttles import RateLimitBucket, RateLimiter, build_decision, rate_limit_headers
+from tests.servers import free_port
+
+
+def told(*window, limit=60, allowed=True):
+    """Return what is left and the seconds until there is more, of the windows (count, milliseconds to live) × 2."""
+    found = build_decision(RateLimitBucket("key", "name", limit), allowed=allowed, window=list(window))
+    return found.remaining, found.reset_seconds
+
+
+def test_before_any_request_all_is_left_and_a_window_lasts_a_minute():
+    assert told(None, None, None, None) == (60, 60.0)
+
+
+def test_the_present_window_counts_in_full():
+    """It lives two minutes, and after one it is the window before, which weighs less and less."""
+    assert told(None, None, b"5", 95_000) == (55, 35.0)
+
+
+@pytest.mark.parametrize(("milliseconds", "left"), [(60_000, 30), (45_000, 38), (30_000, 45), (0, 60)])
+def test_the_window_before_counts_by_the_share_of_it_that_is_within_a_minute(milliseconds, left):
+    """Of 30 requests, three quarters of a minute's are 22.5, which count as 22."""
+    assert told(b"30", milliseconds, 0, None)[0] == left
+
+
+def test_there_is_more_room_when_one_request_of_the_window_before_leaves():
+    """30 requests in 60 seconds leave one every two seconds; 21 seconds before the end, the next does in one."""
+    assert told(b"30", 21_000, b"5", 95_000) == (45, pytest.approx(1.0))
+    assert told(b"30", 21_500, b"5", 61_000) == (45, pytest.approx(1.0))
+
+
+def test_never_less_than_nothing_is_left():
+    assert told(b"100", 60_000, b"50", 119_000)[0] == 0
+    assert told(-1, -1, b"5", 95_000) == (55, 35.0), "a window that is gone has a time to live below zero"
+
+
+def test_the_headers_say_the_limit_what_is_left_and_whole_seconds():
+    found = build_decision(RateLimitBucket("member", "name", 60), allowed=False, window=[None, None, b"5", 94_100])
+    assert not found.allowed and math.isclose(found.reset_seconds, 34.1)
+    assert rate_limit_headers(found) == {"RateLimit-Policy": '"member";q=60;w=60', "RateLimit": '"member";r=55;t=35'}
+
+
+def counted(outcome):
+    return REGISTRY.get_sample_value("recsys_throttle_total", {"policy": "key", "outcome": outcome}) or 0
+
+
+def test_after_redis_failed_nobody_is_counted_for_a_second(monkeypatch):
+    """A Redis that does not answer costs one request its time, and not every one."""
+    asked, moment = [], [100.0]
+
+    def fails(self, counted):
+        asked.append(counted.name)
+        raise redis.ConnectionError("gone")
+
+    monkeypatch.setattr(RateLimiter, "_count", fails)
+    monkeypatch.setattr(throttles, "monotonic", lambda: moment[0])
+    window, who, before = (
+        RateLimiter(f"redis://127.0.0.1:{free_port()}/0"),
+        RateLimitBucket("key", "name", 60),
+        counted("uncounted"),
+    )
+    for moment[0] in (100.0, 100.5, 100.9, 101.1, 102.0):
+        assert window.admit(who) is None
+    assert len(asked) == 2 and counted("uncounted") - before == 5
+
+
+def test_a_request_that_is_refused_is_counted_as_such(monkeypatch):
+    monkeypatch.setattr(
+        RateLimiter, "_count", lambda self, counted: (counted.name == "in", [None, None, b"60", 119_000])
+    )
+    window, before = RateLimiter(f"redis://127.0.0.1:{free_port()}/0"), counted("refused")
+    assert [window.admit(RateLimitBucket("key", name, 60)).allowed for name in ("in", "out")] == [True, False]
+    assert counted("refused") - before == 1
