@@ -1,4 +1,4 @@
-"""API keys in the admin: made, rotated, revoked, their secret shown once; and the alerts on unusual use."""
+"""Admin pages for API keys, whose secrets are displayed once, and for alerts on unusual usage."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from access.models import ApiKey, UsageAlert
 from access.scopes import SCOPE_HELP, Scope
 from monitoring.clock import now
 
-STATUS_COLORS = {"works": "success", "expired": "warning", "revoked": "danger"}
+STATUS_COLORS = {"active": "success", "expired": "warning", "revoked": "danger"}
 
 
 class KeyForm(forms.ModelForm):
-    """What a person says of a key."""
+    """The editable fields of a key."""
 
     scopes = forms.MultipleChoiceField(
         choices=[(scope.value, f"{scope}: {SCOPE_HELP[scope]}") for scope in Scope],
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
-        help_text="Give it what it needs and no more. A change holds within a second.",
+        help_text="Select only the scopes that the key needs. A change takes effect within a second.",
     )
 
     class Meta:
@@ -39,23 +39,23 @@ class KeyForm(forms.ModelForm):
         fields = ("name", "scopes", "per_minute", "expires_at")
 
     def clean_expires_at(self) -> Any:
-        """Return the time if it is to come, or the one that there was."""
-        ends = self.cleaned_data["expires_at"]
-        if ends is not None and ends != self.instance.expires_at and ends <= now():
-            raise forms.ValidationError("A key cannot expire in the past. To end it now, revoke it.")
-        return ends
+        """Return the expiry if it is in the future or unchanged."""
+        expires_at = self.cleaned_data["expires_at"]
+        if expires_at is not None and expires_at != self.instance.expires_at and expires_at <= now():
+            raise forms.ValidationError("A key cannot expire in the past. Revoke it to end it now.")
+        return expires_at
 
 
 class RotateForm(forms.Form):
-    """How long the present secret goes on."""
+    """How long the current secret stays valid."""
 
     overlap_hours = forms.IntegerField(
         min_value=0,
         max_value=keys.MAX_OVERLAP.days * 24,
         initial=24,
         widget=UnfoldAdminIntegerFieldWidget,
-        label="Hours for which the present secret goes on working",
-        help_text="0: it ends at once. Until then both work, so that every server can be given the new one in turn.",
+        label="Hours for which the current secret stays valid",
+        help_text="0: it becomes invalid at once. Until then both secrets work.",
     )
 
 
@@ -64,29 +64,29 @@ class ApiKeyAdmin(ModelAdmin):
     form = KeyForm
     list_display = ("name", "prefix", "status", "scope_list", "last_used_at", "expires_at", "created_at")
     search_fields = ("name", "^prefix")
-    search_help_text = "Words of the name, or the first characters of the prefix"
+    search_help_text = "Words of the name, or first characters of the prefix"
     actions_detail = ("rotate", "revoke")
     warn_unsaved_form = True
 
     def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> tuple[str, ...]:
-        facts = ("prefix", "status", "last_used_at", "rotated_at", "old_secret_expires_at", "created_at", "created_by")
-        return facts if obj else ()
+        fields = ("prefix", "status", "last_used_at", "rotated_at", "old_secret_expires_at", "created_at", "created_by")
+        return fields if obj else ()
 
     def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> tuple[str, ...]:
         return (*KeyForm.Meta.fields, *self.get_readonly_fields(request, obj))
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        # A key that was is revoked, not deleted: its alerts and its last use stay.
+        # A key is revoked and not deleted, so that its alerts and its last use stay.
         return False
 
-    @display(description="Standing", label=STATUS_COLORS)
+    @display(description="Status", label=STATUS_COLORS)
     def status(self, key: ApiKey) -> str:
-        """Return in a word whether the key lets anybody in."""
+        """Return the status of the key: active, expired or revoked."""
         return keys.key_status(key, now())
 
     @admin.display(description="Scopes")
     def scope_list(self, key: ApiKey) -> str:
-        """Return what it may do, in a line."""
+        """Return the scopes, separated by commas."""
         return ", ".join(key.scopes)
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
@@ -94,58 +94,62 @@ class ApiKeyAdmin(ModelAdmin):
             obj.save(update_fields=KeyForm.Meta.fields)
             keys.clear_key_cache()
             return
-        made, secret = keys.create(**form.cleaned_data, now=now(), created_by=cast(User, request.user))
-        obj.__dict__.update(made.__dict__)
-        request.made_secret = secret  # type: ignore[attr-defined]
+        created, secret = keys.create(**form.cleaned_data, now=now(), created_by=cast(User, request.user))
+        obj.__dict__.update(created.__dict__)
+        request.new_secret = secret  # type: ignore[attr-defined]
 
     def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None) -> HttpResponse:
-        return self.show_secret(request, obj, request.made_secret)  # type: ignore[attr-defined]
+        return self.show_secret(request, obj, request.new_secret)  # type: ignore[attr-defined]
 
     def show_secret(self, request: HttpRequest, key: ApiKey, secret: str) -> HttpResponse:
-        """Return the page with the secret: not kept in a session or a message, and by no browser."""
+        """Return the page with the secret. No session, message or browser cache stores it."""
         response = self.render_page(request, key, "secret", {"title": "The key's secret", "secret": secret})
         response["Cache-Control"] = "no-store"
         return response
 
     def render_page(self, request: HttpRequest, key: ApiKey, name: str, context: dict[str, Any]) -> HttpResponse:
-        """Return one of our pages about a key."""
-        around = self.admin_site.each_context(request) | {"opts": self.opts, "key": key, "back": self.key_url(key)}
-        return render(request, f"access/{name}.html", around | context)
+        """Return the page `access/{name}.html` for a key."""
+        base_context = self.admin_site.each_context(request) | {
+            "opts": self.opts,
+            "key": key,
+            "back_url": self.key_url(key),
+        }
+        return render(request, f"access/{name}.html", base_context | context)
 
     def key_url(self, key: ApiKey) -> str:
-        """Return where the key's own page is."""
+        """Return the URL of the key's change page."""
         return reverse("admin:access_apikey_change", args=[key.pk])
 
     @action(description="Rotate", url_path="rotate", permissions=["change"], icon="autorenew")
     def rotate(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Ask how long the present secret goes on, and show the new one."""
+        """Ask how long the current secret stays valid, rotate the key and show the new secret."""
         key = get_object_or_404(ApiKey, pk=object_id)
         form = RotateForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
-            until = now() + timedelta(hours=form.cleaned_data["overlap_hours"])
+            expires_at = now() + timedelta(hours=form.cleaned_data["overlap_hours"])
             try:
-                key, secret = keys.rotate(prefix=key.prefix, old_secret_expires_at=until, now=now())
+                key, secret = keys.rotate(prefix=key.prefix, old_secret_expires_at=expires_at, now=now())
             except AccessError as error:
                 self.message_user(request, str(error), messages.ERROR)
                 return HttpResponseRedirect(self.key_url(key))
             self.log_change(request, key, "Rotated.")
             return self.show_secret(request, key, secret)
-        said = "The key gets a new secret, which is shown once."
-        return self.render_page(
-            request, key, "confirm", {"title": "Rotate the key", "form": form, "said": said, "do": "Rotate"}
-        )
+        message = "The key gets a new secret, which is displayed once."
+        context = {"title": "Rotate the key", "form": form, "message": message, "action": "Rotate"}
+        return self.render_page(request, key, "confirm", context)
 
     @action(description="Revoke", url_path="revoke", permissions=["change"], icon="block")
     def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Ask once more, and end the key."""
+        """Ask for confirmation and revoke the key."""
         key = get_object_or_404(ApiKey, pk=object_id)
         if request.method == "POST":
             keys.revoke(prefix=key.prefix, now=now())
             self.log_change(request, key, "Revoked.")
-            self.message_user(request, f"{key} is revoked, and so is every token it made.", messages.SUCCESS)
+            self.message_user(request, f"{key} and every token it minted are revoked.", messages.SUCCESS)
             return HttpResponseRedirect(self.key_url(key))
-        said = "The key and every token that it made end at once, everywhere. There is no way back: make another key."
-        return self.render_page(request, key, "confirm", {"title": "Revoke the key", "said": said, "do": "Revoke"})
+        message = "The key and every token it minted stop working within a second. This cannot be undone."
+        context = {"title": "Revoke the key", "message": message, "action": "Revoke"}
+        return self.render_page(request, key, "confirm", context)
 
 
 @admin.register(UsageAlert)
@@ -154,7 +158,7 @@ class UsageAlertAdmin(ModelAdmin):
     list_filter = ("kind", "is_reviewed")
     list_select_related = ("key",)
     search_fields = ("^caller",)
-    search_help_text = "The first characters of the caller"
+    search_help_text = "First characters of the caller"
     actions = ("mark_reviewed",)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -166,12 +170,12 @@ class UsageAlertAdmin(ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
 
-    @admin.display(description="Usual or allowed", ordering="baseline")
+    @admin.display(description="Baseline", ordering="baseline")
     def baseline_count(self, alert: UsageAlert) -> int:
-        """Return it without decimals."""
+        """Return the baseline without decimals."""
         return round(alert.baseline)
 
-    @admin.action(description="Mark as looked at", permissions=["view"])
+    @admin.action(description="Mark as reviewed", permissions=["view"])
     def mark_reviewed(self, request: HttpRequest, alerts: QuerySet[UsageAlert]) -> None:
-        """Take these off the list of what is new."""
-        self.message_user(request, f"{alerts.update(is_reviewed=True)} marked as looked at.", messages.SUCCESS)
+        """Mark the selected alerts as reviewed."""
+        self.message_user(request, f"{alerts.update(is_reviewed=True)} marked as reviewed.", messages.SUCCESS)

@@ -1,4 +1,4 @@
-"""Tokens for members, minted for a server of the platform."""
+"""The endpoint that mints member tokens for a server of the platform."""
 
 from __future__ import annotations
 
@@ -19,59 +19,59 @@ from monitoring.clock import now
 
 
 class TokenIn(serializers.Serializer):
-    """Whom a token is for, and what it may do."""
+    """The member, scopes and lifetime of a token."""
 
     member_id = serializers.CharField(
-        max_length=tokens.MAX_MEMBER_ID_LENGTH, help_text="The platform's own id of the member."
+        max_length=tokens.MAX_MEMBER_ID_LENGTH, help_text="The platform's id of the member."
     )
     scopes = serializers.ListField(
         child=serializers.ChoiceField(sorted(MEMBER_SCOPES)),
         min_length=1,
         max_length=len(MEMBER_SCOPES),
-        help_text="What the token may do, with this member's data alone.",
+        help_text="Scopes of the token. They cover this member's data only.",
     )
     ttl_seconds = serializers.IntegerField(
-        min_value=1, max_value=tokens.MAX_TTL_SECONDS, default=900, help_text="How long it lives."
+        min_value=1, max_value=tokens.MAX_TTL_SECONDS, default=900, help_text="Lifetime of the token, in seconds."
     )
 
 
 class TokenOut(serializers.Serializer):
-    """A token. It cannot be had again, and need not be: ask for another."""
+    """A token. It is not stored and cannot be read again."""
 
-    token = serializers.CharField(help_text="For the header Authorization: Bearer …")
+    token = serializers.CharField(help_text="Send it in the header Authorization: Bearer …")
     member_id = serializers.CharField()
     scopes = serializers.ListField(child=serializers.CharField())
     expires_at = serializers.DateTimeField()
 
 
 class TokensView(APIView):
-    """Tokens of members."""
+    """Member tokens."""
 
     scopes = single_scope(Scope.TOKENS_MINT)
 
     @extend_schema(
         operation_id="mint_token",
         tags=["access"],
-        summary="Make a short-lived token for a member",
+        summary="Mint a short-lived token for a member",
         request=TokenIn,
         responses={201: TokenOut, (400, "application/problem+json"): Problem},
     )
     def post(self, request: Request) -> Response:
-        """Return a token that reads and writes this member's data only. It ends with its key, if that is revoked."""
+        """Return a token that reads and writes this member's data only. Revoking the key revokes the token."""
         body = TokenIn(data=request.data)
         body.is_valid(raise_exception=True)
-        asked, moment = body.validated_data, now()
-        minted_by = request.auth.id if isinstance(request.auth, Caller) else None
+        fields, issued_at = body.validated_data, now()
+        key_prefix = request.auth.id if isinstance(request.auth, Caller) else None
         try:
             token = tokens.mint_token(
-                member_id=asked["member"],
-                scopes=asked["scopes"],
-                ttl_seconds=asked["ttl_seconds"],
-                now=moment,
-                key_prefix=minted_by,
+                member_id=fields["member_id"],
+                scopes=fields["scopes"],
+                ttl_seconds=fields["ttl_seconds"],
+                now=issued_at,
+                key_prefix=key_prefix,
             )
         except BadRequestError as error:
             raise serializers.ValidationError({error.field: [str(error)]}) from None
-        ends = datetime.fromtimestamp(int(moment.timestamp()) + asked["ttl_seconds"], UTC)
-        answer = {"member": asked["member"], "scopes": sorted(set(asked["scopes"])), "expires_at": ends}
-        return Response({"token": token} | answer, status=201, headers={"Cache-Control": "no-store"})
+        expires_at = datetime.fromtimestamp(int(issued_at.timestamp()) + fields["ttl_seconds"], UTC)
+        content = {"member_id": fields["member_id"], "scopes": sorted(set(fields["scopes"])), "expires_at": expires_at}
+        return Response({"token": token} | content, status=201, headers={"Cache-Control": "no-store"})

@@ -1,4 +1,4 @@
-"""The Django app. At start it loads the extensions that describe its authentication in the OpenAPI schema."""
+"""The Django app. At startup it loads the OpenAPI extensions that describe the authentication."""
 
 from django.apps import AppConfig
 
@@ -7,5 +7,5 @@ class AccessConfig(AppConfig):
     name = "access"
 
     def ready(self) -> None:
-        # drf-spectacular finds extensions once their module is imported, and they need loaded apps.
+        # Importing the module registers its extensions with drf-spectacular. They need loaded apps.
         import access.schema  # noqa: F401

@@ -1,4 +1,4 @@
-"""How a request says who sends it: an API key, a member's token, or the session of staff."""
+"""Authentication of requests by an API key, a member token or a staff session."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SCHEME = "bearer"
 
 
 class CallerUser(AnonymousUser):
-    """Stands where Django looks for a person: a key or token is none, and owns no row of users."""
+    """The `request.user` of a key or token, which has no row in the table of users."""
 
     def __init__(self, caller: Caller) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class CallerUser(AnonymousUser):
 
 
 class KeyOrToken(BaseAuthentication):
-    """`Authorization: Bearer …` with an API key or a member's token."""
+    """`Authorization: Bearer …` with an API key or a member token."""
 
     def authenticate(self, request: Request) -> tuple[CallerUser, Caller] | None:
         scheme, _, credential = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
@@ -33,7 +33,7 @@ class KeyOrToken(BaseAuthentication):
         try:
             caller = identify(credential.strip(), now())
         except BadCredentialError as error:
-            # Who tries one key after the other is a stranger, and is counted as one.
+            # Count invalid credentials against the client address, to slow down guessing.
             throttles.check_rate_limit(request, None)
             raise AuthenticationFailed(str(error), code="bad-credential") from None
         return CallerUser(caller), caller
@@ -43,7 +43,7 @@ class KeyOrToken(BaseAuthentication):
 
 
 class StaffSession(SessionAuthentication):
-    """The admin's session."""
+    """The session of the admin."""
 
     def authenticate_header(self, request: Request) -> str:
         return 'Session realm="recsys"'

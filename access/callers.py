@@ -1,4 +1,4 @@
-"""Who asks: an API key or a member's token, from what the Authorization header holds."""
+"""Identify the caller of a request, an API key or a member token, by its credential."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from access.scopes import Scope
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody who was identified, and what they may do."""
+    """An identified caller and its scopes."""
 
     kind: Literal["key", "member"]
     id: str
     """The key's prefix, or the member's id."""
     scopes: frozenset[Scope]
     key: keys.CachedKey | None = None
-    """The key itself, or the one that minted the token; None if the platform signed the token by itself."""
+    """The key, or the key that minted the token. None if the platform signed the token."""
 
     @property
     def member_id(self) -> str | None:
-        """The one member whose data the caller may read and write; None: everybody's."""
+        """The only member whose data the caller may read and write, or None for every member."""
         return self.id if self.kind == "member" else None
 
 
 def identify(credential: str, now: datetime) -> Caller:
-    """Return who presents *credential*, or raise `BadCredentialError`."""
+    """Return the caller with this credential. Raises `BadCredentialError`."""
     if credential.startswith(keys.KEY_MARKER):
         key = keys.verify(credential, now)
         return Caller("key", key.prefix, key.scopes, key)
     token = tokens.verify_token(credential, now)
-    minted_by = keys.find_key(token.key_prefix, now) if token.key_prefix else None
-    if token.key_prefix and (minted_by is None or not minted_by.is_valid(now)):
-        raise BadCredentialError("The key that made this token is revoked or has expired. Ask for a new token.")
-    return Caller("member", token.member_id, token.scopes, minted_by)
+    minting_key = keys.find_key(token.key_prefix, now) if token.key_prefix else None
+    if token.key_prefix and (minting_key is None or not minting_key.is_valid(now)):
+        raise BadCredentialError("The key that minted this token is revoked or has expired. Request a new token.")
+    return Caller("member", token.member_id, token.scopes, minting_key)

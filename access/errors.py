@@ -1,20 +1,20 @@
-"""What is refused, and why. Doors turn each into their own form."""
+"""Errors of the access services. Each entry point converts them to its own format."""
 
 
 class AccessError(Exception):
-    """Something about keys and tokens was asked for that cannot be done."""
+    """An operation on keys or tokens that cannot be done."""
 
 
 class BadCredentialError(AccessError):
-    """A key or token that does not let its bearer in. The message never repeats it."""
+    """An invalid key or token. The message never contains it."""
 
 
 class UnknownKeyError(AccessError):
-    """No key has this prefix."""
+    """There is no key with this prefix."""
 
 
 class BadRequestError(AccessError):
-    """A value cannot be used; *field* says which."""
+    """An invalid value of *field*."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)

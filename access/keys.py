@@ -1,9 +1,9 @@
 """
-API keys: made, rotated, revoked, and verified on every request.
+Create, rotate, revoke and verify API keys.
 
-A secret is 256 random bits, so one SHA-256 of it is enough: a slow hash (scrypt, Argon2) makes the guessing of
-passwords dear, and there is nothing to guess in 2^256; it would cost each request some 50 ms. A process remembers a
-key for `REMEMBERED_SECONDS`: within that time what an administrator changes holds everywhere.
+A secret has 256 random bits, so a single SHA-256 suffices to store it. A slow hash (scrypt, Argon2) makes guessing
+passwords expensive, but a secret of 256 bits cannot be guessed, and a slow hash would add about 50 ms to each request.
+A process caches a key for `CACHE_SECONDS`, so a change by an administrator takes effect everywhere within that time.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from access.models import ApiKey
 from access.scopes import Scope
 
 KEY_MARKER = "rk_"
-"""What every key starts with: scanners of repositories find a leaked one by it."""
+"""Prefix of every secret, by which secret scanners of repositories recognize a leaked key."""
 PREFIX_LENGTH = 10
 ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 CACHE_SECONDS = 1.0
-"""How long a process goes by what it read of a key. Changes the answer for that long."""
+"""How long a process uses a cached key. A change of the key takes effect after at most this time."""
 MAX_CACHED_KEYS = 10_000
 MAX_OVERLAP = timedelta(days=90)
 LAST_USED_RESOLUTION = timedelta(minutes=1)
-"""How exact `last_used_at` is: the row is written no more often."""
+"""Resolution of `last_used_at`: the row is written at most this often."""
 
 
 @dataclass(frozen=True, slots=True)
 class CachedKey:
-    """A key as verification needs it."""
+    """The fields of a key that verification needs."""
 
     pk: int
     prefix: str
@@ -51,34 +51,34 @@ class CachedKey:
     revoked_at: datetime | None
 
     def is_valid(self, now: datetime) -> bool:
-        """Return whether it lets anybody in."""
+        """Return whether the key is neither revoked nor expired."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
     def matches(self, digest: bytes, now: datetime) -> bool:
-        """Return whether *digest* is that of its secret, or of the one before while that holds."""
+        """Return whether *digest* is the hash of the secret, or of the previous secret before that expires."""
         if hmac.compare_digest(digest, self.secret_hash):
             return True
-        holds = (
+        has_valid_old_secret = (
             self.old_secret_hash is not None
             and self.old_secret_expires_at is not None
             and now < self.old_secret_expires_at
         )
-        return holds and hmac.compare_digest(digest, self.old_secret_hash or b"")
+        return has_valid_old_secret and hmac.compare_digest(digest, self.old_secret_hash or b"")
 
 
 _cache: dict[str, tuple[float, CachedKey]] = {}
 
 
 def clear_key_cache() -> None:
-    """Read every key again at its next use."""
+    """Clear the cache, so that every key is read again at its next use."""
     _cache.clear()
 
 
 def verify(secret: str, now: datetime) -> CachedKey:
-    """Return the key whose secret this is, or raise `BadCredentialError`."""
+    """Return the valid key with this secret. Raises `BadCredentialError`."""
     key = find_key(secret[len(KEY_MARKER) :].partition("_")[0], now)
     if key is None or not key.matches(hash_secret(secret), now):
-        raise BadCredentialError("There is no such API key, or it was rotated and its time is over.")
+        raise BadCredentialError("There is no such API key, or its secret was rotated and has expired.")
     if not key.is_valid(now):
         raise BadCredentialError(
             f"The API key {key.prefix} is revoked or has expired. Ask an administrator for a new one."
@@ -87,15 +87,15 @@ def verify(secret: str, now: datetime) -> CachedKey:
 
 
 def find_key(prefix: str, now: datetime) -> CachedKey | None:
-    """Return the key of this prefix, as it was at most `REMEMBERED_SECONDS` ago; None if there is none."""
-    found = _cache.get(prefix)
-    if found is not None and monotonic() - found[0] < CACHE_SECONDS:
-        return found[1]
+    """Return the key with this prefix, at most `CACHE_SECONDS` old, or None if there is none."""
+    cached = _cache.get(prefix)
+    if cached is not None and monotonic() - cached[0] < CACHE_SECONDS:
+        return cached[1]
     return load_key(prefix, now)
 
 
 def load_key(prefix: str, now: datetime) -> CachedKey | None:
-    """Return the key from its row, remember it, and note that it was used."""
+    """Return the key from the database, cache it and update `last_used_at`."""
     row = ApiKey.objects.filter(prefix=prefix).first() if len(prefix) == PREFIX_LENGTH else None
     if row is None:
         _cache.pop(prefix, None)
@@ -120,12 +120,12 @@ def load_key(prefix: str, now: datetime) -> CachedKey | None:
 
 
 def hash_secret(secret: str) -> bytes:
-    """Return what is kept of a secret."""
+    """Return the stored hash of a secret."""
     return hashlib.sha256(secret.encode()).digest()
 
 
 def new_secret(prefix: str) -> str:
-    """Return a secret of 256 random bits for the key of this prefix."""
+    """Return a new secret of 256 random bits for the key with this prefix."""
     return f"{KEY_MARKER}{prefix}_{secrets.token_urlsafe(32)}"
 
 
@@ -138,7 +138,7 @@ def create(
     per_minute: int | None = None,
     created_by: AbstractBaseUser | None = None,
 ) -> tuple[ApiKey, str]:
-    """Make a key; return it and its secret, which can be had only here. Raises `BadRequestError`."""
+    """Create a key. Return it with its secret, which is not stored. Raises `BadRequestError`."""
     prefix = "".join(secrets.choice(ALPHABET) for _ in range(PREFIX_LENGTH))
     secret = new_secret(prefix)
     key = ApiKey(
@@ -152,7 +152,7 @@ def create(
         created_by=created_by,  # type: ignore[misc]
     )
     if expires_at is not None and expires_at <= now:
-        raise BadRequestError("expires_at", "A key cannot expire in the past.")
+        raise BadRequestError("expires_at", "A key cannot expire in the past. Give a later time.")
     try:
         key.full_clean()
     except ValidationError as error:
@@ -165,15 +165,18 @@ def create(
 @transaction.atomic
 def rotate(*, prefix: str, old_secret_expires_at: datetime, now: datetime) -> tuple[ApiKey, str]:
     """
-    Give the key a new secret and return it; the present one works until *old_until*, any older one no more.
+    Give the key a new secret and return both. The current secret stays valid until *old_secret_expires_at*.
 
-    Raises `UnknownKeyError`, and `BadRequestError` for a key that is revoked or a time too far away.
+    Older secrets become invalid at once. Raises `UnknownKeyError`, and `BadRequestError` for a revoked key or an
+    expiry more than `MAX_OVERLAP` away.
     """
     key = lock_key(prefix)
     if key.revoked_at is not None:
-        raise BadRequestError("prefix", f"Key {prefix} is revoked: make a new one.")
+        raise BadRequestError("prefix", f"Key {prefix} is revoked. Create a new key.")
     if old_secret_expires_at > now + MAX_OVERLAP:
-        raise BadRequestError("old_secret_expires_at", f"The old secret may go on for at most {MAX_OVERLAP.days} days.")
+        raise BadRequestError(
+            "old_secret_expires_at", f"The old secret may stay valid for at most {MAX_OVERLAP.days} days."
+        )
     secret = new_secret(prefix)
     key.old_secret_hash, key.old_secret_expires_at = bytes(key.secret_hash), old_secret_expires_at
     key.secret_hash, key.rotated_at = hash_secret(secret), now
@@ -184,7 +187,7 @@ def rotate(*, prefix: str, old_secret_expires_at: datetime, now: datetime) -> tu
 
 @transaction.atomic
 def revoke(*, prefix: str, now: datetime) -> ApiKey:
-    """End the key, and every token it made, in all processes within `REMEMBERED_SECONDS`. Twice is once."""
+    """Revoke the key and every token it minted, in all processes within `CACHE_SECONDS`. Idempotent."""
     key = lock_key(prefix)
     if key.revoked_at is None:
         key.revoked_at = now
@@ -194,15 +197,15 @@ def revoke(*, prefix: str, now: datetime) -> ApiKey:
 
 
 def lock_key(prefix: str) -> ApiKey:
-    """Return the key's row, locked for the transaction."""
+    """Return the key's row, locked for the transaction. Raises `UnknownKeyError`."""
     key = ApiKey.objects.select_for_update().filter(prefix=prefix).first()
     if key is None:
-        raise UnknownKeyError(f"There is no API key {prefix!r}. `manage.py key list` shows all.")
+        raise UnknownKeyError(f"There is no API key {prefix!r}. `manage.py key list` lists all keys.")
     return key
 
 
 def key_status(key: ApiKey, now: datetime) -> str:
-    """Return in a word whether the key lets anybody in: works, expired or revoked."""
+    """Return the status of the key: active, expired or revoked."""
     if key.revoked_at is not None:
         return "revoked"
-    return "expired" if key.expires_at is not None and key.expires_at <= now else "works"
+    return "expired" if key.expires_at is not None and key.expires_at <= now else "active"

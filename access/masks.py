@@ -1,4 +1,4 @@
-"""Names for people and addresses that tell them apart without naming them: in Redis, in alerts, in the log."""
+"""Pseudonyms for members and addresses, for use in Redis, alerts and logs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from django.conf import settings
 
 
 def mask_identity(kind: str, name: str) -> str:
-    """Return a keyed hash of *name*, the same in every process; without SECRET_KEY nobody can try names out."""
+    """Return a hash of *name* keyed with SECRET_KEY, so that it cannot be reversed by hashing guessed names."""
     key = settings.SECRET_KEY.encode()
     return hmac.new(key, f"{kind}\0{name}".encode(), hashlib.sha256).hexdigest()[:24]

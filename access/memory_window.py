@@ -1,4 +1,4 @@
-"""The in-memory twin of `throttles.Window` for tests; `tests/spec/` holds both to the same laws."""
+"""The in-memory `RateWindow` for tests. `tests/spec/` runs the same tests on it and on `RateLimiter`."""
 
 from __future__ import annotations
 
@@ -8,44 +8,44 @@ from typing import NamedTuple
 from access.throttles import WINDOW_SECONDS, RateLimitBucket, RateLimitDecision, build_decision
 
 
-class Present(NamedTuple):
-    """A caller's windows: the one under way, and the one before it."""
+class WindowPair(NamedTuple):
+    """The current and the previous window of a caller."""
 
-    before: int
-    """Requests let in during the window before."""
-    requests: int
-    """Requests let in during this window."""
-    began_at: float
-    """When this window began, by the clock."""
+    previous_count: int
+    """Requests admitted in the previous window."""
+    current_count: int
+    """Requests admitted in the current window."""
+    started_at: float
+    """Start of the current window, by the clock."""
 
 
 class MemoryWindow:
-    """Keeps `RateWindow` in a dictionary, by the arithmetic of the library's Lua scripts."""
+    """A `RateWindow` in a dictionary, with the arithmetic of the library's Lua scripts."""
 
     def __init__(self, *, clock: Callable[[], float]) -> None:
-        """*clock* returns the present moment in seconds."""
+        """*clock* returns the current time in seconds."""
         self._clock = clock
-        self._windows: dict[tuple[str, str], Present] = {}
+        self._windows: dict[tuple[str, str], WindowPair] = {}
 
-    def admit(self, counted: RateLimitBucket) -> RateLimitDecision:
+    def admit(self, bucket: RateLimitBucket) -> RateLimitDecision:
         """See `RateWindow.admit`."""
-        before, count, began_at = self._present(counted)
-        ends_in = began_at + WINDOW_SECONDS - self._clock()
-        weighted = int(before * ends_in / WINDOW_SECONDS) + count
-        allowed = weighted < counted.per_minute
+        previous, count, started_at = self._current_windows(bucket)
+        ends_in = started_at + WINDOW_SECONDS - self._clock()
+        weighted = int(previous * ends_in / WINDOW_SECONDS) + count
+        allowed = weighted < bucket.per_minute
         if allowed:
             count += 1
-            self._windows[counted.policy, counted.name] = Present(before, count, began_at)
-        window: list[bytes | int | None] = [before, int(1000 * ends_in), count, int(1000 * (ends_in + WINDOW_SECONDS))]
-        return build_decision(counted, allowed=allowed, window=window)
+            self._windows[bucket.policy, bucket.name] = WindowPair(previous, count, started_at)
+        ttls = int(1000 * ends_in), int(1000 * (ends_in + WINDOW_SECONDS))
+        return build_decision(bucket, allowed=allowed, window=[previous, ttls[0], count, ttls[1]])
 
-    def _present(self, counted: RateLimitBucket) -> Present:
-        """Return the caller's windows as of now: a window that is over becomes the one before, or is forgotten."""
+    def _current_windows(self, bucket: RateLimitBucket) -> WindowPair:
+        """Return the caller's windows at the current time. A window that has ended becomes the previous one."""
         now = self._clock()
-        present = self._windows.get((counted.policy, counted.name), Present(0, 0, now))
-        passed = now - present.began_at
-        if passed >= 2 * WINDOW_SECONDS:
-            return Present(0, 0, now)
-        if passed > WINDOW_SECONDS:
-            return Present(present.requests, 0, present.began_at + WINDOW_SECONDS)
-        return present
+        windows = self._windows.get((bucket.policy, bucket.name), WindowPair(0, 0, now))
+        elapsed = now - windows.started_at
+        if elapsed >= 2 * WINDOW_SECONDS:
+            return WindowPair(0, 0, now)
+        if elapsed > WINDOW_SECONDS:
+            return WindowPair(windows.current_count, 0, windows.started_at + WINDOW_SECONDS)
+        return windows

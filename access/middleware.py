@@ -1,4 +1,4 @@
-"""Says in every answer which version gave it and what is left of the caller's rate, and watches how the API is used."""
+"""Add version and rate limit headers to every API response, and record the usage of each caller."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from monitoring.clock import now
 
 
 class AccessMiddleware:
-    """See the module. Views put `auth` and `rate_limit` on the request."""
+    """The middleware that the module docstring describes. Views set `auth` and `rate_limit` on the request."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
-        told: dict[str, str] = {}
+        headers: dict[str, str] = {}
         if (match := request.resolver_match) and match.route.startswith("api/v"):
-            told |= versions.version_headers(request.method or "", match.route)
-        if verdict := getattr(request, "rate_limit", None):
-            told |= throttles.rate_limit_headers(verdict)
-        for name, value in told.items():
+            headers |= versions.version_headers(request.method or "", match.route)
+        if decision := getattr(request, "rate_limit", None):
+            headers |= throttles.rate_limit_headers(decision)
+        for name, value in headers.items():
             response.headers[name] = value
-        if who := watched_caller(request, response.status_code):
-            usage_recorder().record_response(who, response.status_code, now())
+        if caller := watched_caller(request, response.status_code):
+            usage_recorder().record_response(caller, response.status_code, now())
         return response
 
 
 def watched_caller(request: HttpRequest, status: int) -> str | None:
-    """Return the caller whose use is watched; of strangers, those who were refused."""
+    """Return the caller whose usage is recorded. Of anonymous requests, only rejected ones (401) are recorded."""
     caller = getattr(request, "auth", None)
     if isinstance(caller, Caller):
         if caller.member_id is not None:

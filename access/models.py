@@ -1,4 +1,4 @@
-"""API keys, and what was unusual about their use."""
+"""API keys, and alerts on their unusual usage."""
 
 from __future__ import annotations
 
@@ -13,32 +13,36 @@ MAX_PER_MINUTE = 1_000_000
 
 
 def check_scopes(value: object) -> None:
-    """Refuse what is not a list of scopes, at least one."""
+    """Raise `ValidationError` unless *value* is a non-empty list of scopes."""
     known = {scope.value for scope in Scope}
-    if not isinstance(value, list) or not value or not all(isinstance(one, str) and one in known for one in value):
-        raise ValidationError(f"Choose one or more of {', '.join(sorted(known))}.")
+    if not isinstance(value, list) or not value or not all(isinstance(item, str) and item in known for item in value):
+        raise ValidationError(f"Give one or more of {', '.join(sorted(known))}.")
 
 
 class ApiKey(models.Model):
     """
-    What a server of the platform presents. Of its secrets only the hashes are kept.
+    The credential of a server of the platform. Only the hashes of its secrets are stored.
 
-    A rotated key has two secrets until the older one's time is over; all else of it stays as it was.
+    A rotated key has two valid secrets until the older one expires. Its other fields do not change.
     """
 
-    prefix = models.CharField(max_length=16, unique=True, editable=False, help_text="The part that tells keys apart.")
-    name = models.CharField(max_length=100, help_text="Who uses it and what for, such as “web backend, feeds”.")
-    scopes = models.JSONField(validators=[check_scopes], help_text="What it may do.")
+    prefix = models.CharField(
+        max_length=16, unique=True, editable=False, help_text="Public part of the key, which identifies it."
+    )
+    name = models.CharField(max_length=100, help_text="User and purpose of the key, such as “web backend, feeds”.")
+    scopes = models.JSONField(validators=[check_scopes], help_text="Permissions of the key.")
     per_minute = models.PositiveIntegerField(
         null=True,
         blank=True,
         validators=[MaxValueValidator(MAX_PER_MINUTE)],
-        help_text="Requests a minute; 0: no limit; empty: as RATE_PER_KEY says.",
+        help_text="Maximum requests per minute. 0: no limit. Empty: RATE_PER_KEY.",
     )
-    expires_at = models.DateTimeField(null=True, blank=True, help_text="It works until then; empty: until revoked.")
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="End of validity. Empty: valid until revoked.")
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
     secret_hash = models.BinaryField(editable=False, help_text="SHA-256 of the secret.")
-    old_secret_hash = models.BinaryField(null=True, editable=False, help_text="The secret before the last rotation.")
+    old_secret_hash = models.BinaryField(
+        null=True, editable=False, help_text="SHA-256 of the secret before the last rotation."
+    )
     old_secret_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
     rotated_at = models.DateTimeField(null=True, blank=True, editable=False)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="To the minute.")
@@ -57,23 +61,23 @@ class ApiKey(models.Model):
 
 class UsageAlert(models.Model):
     """
-    Something unusual about how somebody uses the API, at most once an hour for each kind and caller.
+    An alert on unusual usage of the API, at most one per hour, kind and caller.
 
-    Personal data: none in plain. A member or an address is here only as a keyed hash.
+    Personal data: members and addresses are stored only as keyed hashes.
     """
 
     class Kind(models.TextChoices):
         SPIKE = "spike", "far more requests than this caller usually sends"
-        ENUMERATION = "enumeration", "many ids asked for that are not there"
-        REFUSALS = "refusals", "refused again and again"
+        ENUMERATION = "enumeration", "many requests for ids that do not exist"
+        REFUSALS = "refusals", "many rejected requests"
 
     kind = models.CharField(max_length=16, choices=Kind.choices)
-    caller = models.CharField(max_length=40, help_text="A key's prefix, or the hash of a member or of an address.")
+    caller = models.CharField(max_length=40, help_text="Prefix of the key, or the hash of a member or an address.")
     key = models.ForeignKey(ApiKey, on_delete=models.CASCADE, null=True, blank=True, related_name="alerts")
-    hour = models.DateTimeField(help_text="The hour that it began in.")
+    hour = models.DateTimeField(help_text="Hour in which the usage was first unusual.")
     raised_at = models.DateTimeField()
-    count = models.PositiveIntegerField(help_text="How many there were when it was raised.")
-    baseline = models.FloatField(help_text="How many there may be, or usually are.")
+    count = models.PositiveIntegerField(help_text="Number of requests when the alert was raised.")
+    baseline = models.FloatField(help_text="Allowed or usual number of requests.")
     is_reviewed = models.BooleanField(default=False)
 
     class Meta:

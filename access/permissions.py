@@ -1,8 +1,9 @@
 """
-Who may do what: a key or token by its scopes, staff everything, a stranger nothing but on an open API (API_OPEN).
+Permissions: scopes limit keys and tokens, staff may do everything, and anonymous requests need an open API (API_OPEN).
 
-A view says in `scopes` which scope each method needs, and in `members_named(request)` whose data a request is about,
-where its address has no `member_id`. Without the one a view is closed to keys, without the other to tokens.
+A view's `scopes` maps each method to the scope it requires; without it, keys cannot use the view. If the URL has no
+`member_id`, the view's `requested_member_ids(request)` returns the members whose data the request concerns; without it,
+tokens cannot use the view.
 """
 
 from __future__ import annotations
@@ -21,58 +22,58 @@ from access.callers import Caller
 from access.scopes import Scope
 
 if TYPE_CHECKING:
-    # DRF's views import this module, as the settings name it.
+    # DRF's views import this module through the settings.
     from rest_framework.views import APIView
 
-OTHER_MEMBER = "This token reads and writes the data of the member it was made for, and nobody else's."
+DIFFERENT_MEMBER = "This token may read and write the data of its own member only."
 
 
 def has_full_access(request: HttpRequest | Request) -> bool:
-    """Return whether the sender may use every address: everybody on an open API, staff, but no key and no token."""
+    """Return whether the request may use every endpoint: staff, or anyone if the API is open, but no key or token."""
     if isinstance(getattr(request, "auth", None), Caller):
         return False
     return bool(settings.ENV.api_open or (request.user.is_active and request.user.is_staff))
 
 
 def may_be_authenticated(request: Request) -> bool:
-    """Return whether the request need not be refused at once: it shows something to be let in by, or anybody is."""
-    shown = "HTTP_AUTHORIZATION" in request.META or settings.SESSION_COOKIE_NAME in request.COOKIES
-    return bool(settings.ENV.api_open or shown)
+    """Return whether the request has credentials to check or the API is open. Other requests are rejected at once."""
+    has_credentials = "HTTP_AUTHORIZATION" in request.META or settings.SESSION_COOKIE_NAME in request.COOKIES
+    return bool(settings.ENV.api_open or has_credentials)
 
 
 def require_access(caller: Caller, scope: Scope | None, member_ids: Iterable[object] | None) -> None:
     """
-    Raise `PermissionDenied` unless the caller has *scope* and, holding a token, is all the members *named*.
+    Raise `PermissionDenied` unless the caller has *scope* and, for a token, every one of *member_ids* is its member.
 
-    *named* is None where nobody knows whose data a request is about. Any door may ask this, GraphQL's too.
+    *member_ids* is None if the members are unknown; a token is then rejected. REST and GraphQL both call this.
     """
     if scope is None or scope not in caller.scopes:
-        needed = f"the scope {scope}" if scope else "a staff session: no key and no token may do it"
-        raise PermissionDenied(f"This needs {needed}.", code="missing-scope")
+        requirement = f"the scope {scope}" if scope else "a staff session; keys and tokens may not do it"
+        raise PermissionDenied(f"This requires {requirement}.", code="missing-scope")
     if caller.member_id is not None and (
         member_ids is None or any(member != caller.member_id for member in member_ids)
     ):
-        # The same answer whether there is such a member or not.
-        raise PermissionDenied(OTHER_MEMBER, code="other-member")
+        # The response does not reveal whether the other member exists.
+        raise PermissionDenied(DIFFERENT_MEMBER, code="different-member")
 
 
 def requested_member_ids(request: Request, view: Any) -> Iterable[object] | None:
-    """Return the ids of the members whose data the request is about; None if nobody can say."""
-    if hasattr(view, "members_named"):
-        named: Iterable[object] = view.requested_member_ids(request)
-        return named
+    """Return the ids of the members whose data the request concerns, or None if the view does not define them."""
+    if hasattr(view, "requested_member_ids"):
+        member_ids: Iterable[object] = view.requested_member_ids(request)
+        return member_ids
     return [view.kwargs["member_id"]] if "member_id" in view.kwargs else None
 
 
 def viewer_ids_in_query(request: Request) -> Iterable[object]:
-    """Return whom a request names as `viewer`, for views that take it in their query."""
-    return request.query_params.getlist("viewer")
+    """Return every `viewer_id` in the query string."""
+    return request.query_params.getlist("viewer_id")
 
 
 class HasScope(BasePermission):
-    """See the module."""
+    """The permission check that the module docstring describes."""
 
-    message = "Only staff may do this without a key. Send an API key, or sign in at /admin/ as a member of staff."
+    message = "Only staff may do this without an API key. Send a key, or sign in at /admin/ as staff."
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         caller = request.auth
@@ -83,7 +84,7 @@ class HasScope(BasePermission):
             return False
         method = request.method or ""
         if method == "OPTIONS" or not hasattr(view, method.lower()):
-            return True  # answered with what there is, and with 405
+            return True  # OPTIONS describes the view; another unknown method gets a 405
         try:
             scope = getattr(view, "scopes", {}).get(method)
             require_access(caller, scope, requested_member_ids(request, view) if caller.member_id is not None else None)

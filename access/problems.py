@@ -1,4 +1,4 @@
-"""How an error looks in the description of the API, wherever it comes from: as RFC 9457 has it."""
+"""Serializers that describe problem details (RFC 9457) in the OpenAPI schema."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 
 class ErrorItem(serializers.Serializer[dict[str, object]]):
-    """One wrong value."""
+    """One invalid value."""
 
     detail = serializers.CharField()
     code = serializers.CharField()
@@ -15,12 +15,12 @@ class ErrorItem(serializers.Serializer[dict[str, object]]):
 
 
 class Problem(serializers.Serializer[dict[str, object]]):
-    """An error, as RFC 9457 has it."""
+    """An error as problem details (RFC 9457)."""
 
     type = serializers.CharField()
     title = serializers.CharField()
     status = serializers.IntegerField()
     detail = serializers.CharField()
-    code = serializers.CharField(help_text="Stable; programs may rely on it.")
-    request_id = serializers.CharField(required=False, help_text="Of this answer, as the logs have it.")
-    errors = ErrorItem(many=True, required=False)  # type: ignore[assignment]  # it hides DRF's property
+    code = serializers.CharField(help_text="Stable, for use in programs.")
+    request_id = serializers.CharField(required=False, help_text="The request id, which the logs contain too.")
+    errors = ErrorItem(many=True, required=False)  # type: ignore[assignment]  # hides DRF's property

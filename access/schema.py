@@ -1,4 +1,4 @@
-"""How the OpenAPI page names the ways to say who one is, and the scope that each address needs."""
+"""OpenAPI descriptions of the authentication methods and of the scope that each endpoint requires."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from drf_spectacular.openapi import AutoSchema
 
 
 class KeyOrTokenScheme(OpenApiAuthenticationExtension):
-    """An API key, or a member's token."""
+    """An API key or a member token."""
 
     target_class = "access.authentication.KeyOrToken"
     name = "bearer"
@@ -19,8 +19,8 @@ class KeyOrTokenScheme(OpenApiAuthenticationExtension):
         return {
             "type": "http",
             "scheme": "bearer",
-            "bearerFormat": "An API key (rk_…), or a member's token (JWT)",
-            "description": "What it may do goes by its scopes; the one that an address needs is named there.",
+            "bearerFormat": "An API key (rk_…) or a member token (JWT)",
+            "description": "Each endpoint names the scope that the key or token needs.",
         }
 
     def get_security_requirement(self, auto_schema: AutoSchema) -> dict[str, list[Any]]:
@@ -29,6 +29,6 @@ class KeyOrTokenScheme(OpenApiAuthenticationExtension):
 
 
 class StaffSessionScheme(SessionScheme):
-    """The admin's session."""
+    """The session of the admin."""
 
     target_class = "access.authentication.StaffSession"

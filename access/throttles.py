@@ -1,12 +1,12 @@
 """
-How many requests a minute a caller may send: a sliding window in Redis, one round trip a request.
+Rate limits per caller: a sliding window of one minute in Redis, with one round trip per request.
 
-The window is that of the library `limits` (its sliding window counter, in Lua): atomic, so that of many who ask at
-once exactly as many are let in as there is room for. Its two scripts, one for the verdict and one for what is left, run
-as one here: the library would make a round trip for each, and the trip is the most of what a request's count costs.
+The window is the sliding window counter of the library `limits`, a Lua script. It is atomic, so concurrent requests
+never exceed the limit. Its two scripts, for the decision and for the remaining requests, run here as one script: the
+library would make a round trip for each, and the round trips are most of the cost.
 
-While Redis cannot be asked everybody is served, and counted: a limit guards the capacity of the service, and refusing
-all would turn the loss of a cache into the loss of the service. Who may do what does not rest on Redis.
+While Redis is unavailable, every request is served and counted as `uncounted`. A limit protects the capacity of the
+service, and rejecting all requests would turn the loss of a cache into an outage. Permissions do not depend on Redis.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ log = logging.getLogger(__name__)
 
 WINDOW_SECONDS = 60
 TIMEOUT_SECONDS = 1.0
-"""A Redis that does not answer costs a request this much, and then none for a while."""
+"""How long a request waits for Redis. After a timeout Redis is not used for `RETRY_SECONDS`."""
 RETRY_SECONDS = 1.0
-"""How long nobody is counted after Redis failed to answer."""
+"""How long requests are not counted after a failure of Redis."""
 
 HIT_AND_PEEK_SCRIPT = b"""
 local function hit(ARGV)
 %s
 end
-local function look(ARGV)
+local function peek(ARGV)
 %s
 end
-return {hit(ARGV), look({ARGV[2]})}
+return {hit(ARGV), peek({ARGV[2]})}
 """
 
 RateLimitPolicy = Literal["key", "member", "staff", "address"]
@@ -57,19 +57,19 @@ RateLimitPolicy = Literal["key", "member", "staff", "address"]
 
 @dataclass(frozen=True, slots=True)
 class RateLimitDecision:
-    """What became of one request, and what is left."""
+    """The decision on one request, and the remaining requests."""
 
     policy: RateLimitPolicy
     allowed: bool
     limit: int
     remaining: int
     reset_seconds: float
-    """Until there is more room."""
+    """Seconds until another request is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimitBucket:
-    """Whom a request counts for."""
+    """The caller that a request counts against, and the limit."""
 
     policy: RateLimitPolicy
     name: str
@@ -78,24 +78,23 @@ class RateLimitBucket:
 
 class RateWindow(Protocol):
     """
-    Counts the requests of each caller, under each policy, in a sliding window of a minute.
+    Counts the requests of each caller and policy in a sliding window of one minute.
 
-    A caller's windows follow one another, the first from its first request on. A request of the window before weighs as
-    much as that window still reaches into the last minute.
+    The windows of a caller are consecutive; the first starts with the first request. A request of the previous window
+    has the weight of that window's overlap with the last minute.
     """
 
-    def admit(self, counted: RateLimitBucket) -> RateLimitDecision | None:
+    def admit(self, bucket: RateLimitBucket) -> RateLimitDecision | None:
         """
-        Let a request in and count it if there is room for it; a refused request is not counted.
+        Admit and count a request if the limit permits. A rejected request is not counted.
 
-        Of requests that come at once exactly as many are let in as there is room for. None while the counts cannot be
-        reached: the caller is to be served.
+        Concurrent requests never exceed the limit. None if the counts are unavailable; the request is then served.
         """
         ...
 
 
 class RateLimiter:
-    """Keeps `RateWindow` in Redis. After a failure it asks Redis no more for `PAUSE_SECONDS`."""
+    """A `RateWindow` in Redis. After a failure it does not use Redis for `RETRY_SECONDS`."""
 
     def __init__(self, url: str) -> None:
         self._storage = RedisStorage(
@@ -103,10 +102,10 @@ class RateLimiter:
             key_prefix="recsys:limits",
             socket_timeout=TIMEOUT_SECONDS,
             socket_connect_timeout=TIMEOUT_SECONDS,
-            retry=Retry(NoBackoff(), 0),  # type: ignore[arg-type]  # asked again, a request would count twice
+            retry=Retry(NoBackoff(), 0),  # type: ignore[arg-type]  # a retry would count the request twice
         )
-        hit, look = (self._storage.SCRIPT_ACQUIRE_SLIDING_WINDOW, self._storage.SCRIPT_SLIDING_WINDOW)
-        self._script = self._storage.get_connection().register_script(HIT_AND_PEEK_SCRIPT % (hit, look))
+        hit, peek = (self._storage.SCRIPT_ACQUIRE_SLIDING_WINDOW, self._storage.SCRIPT_SLIDING_WINDOW)
+        self._script = self._storage.get_connection().register_script(HIT_AND_PEEK_SCRIPT % (hit, peek))
         self._retry_at = -math.inf
 
     def admit(self, bucket: RateLimitBucket) -> RateLimitDecision | None:
@@ -125,23 +124,25 @@ class RateLimiter:
             THROTTLE_EVENTS.labels(bucket.policy, "refused").inc()
         return build_decision(bucket, allowed=bool(hit), window=window)
 
-    def _count(self, counted: RateLimitBucket) -> tuple[object, list[bytes | int | None]]:
-        item = RateLimitItemPerMinute(counted.per_minute)
-        name = item.key_for(counted.policy, counted.name)
+    def _count(self, bucket: RateLimitBucket) -> tuple[object, list[bytes | int | None]]:
+        item = RateLimitItemPerMinute(bucket.per_minute)
+        name = item.key_for(bucket.policy, bucket.name)
         keys = [f"{self._storage.key_prefix}:{{{name}}}/-1", f"{self._storage.key_prefix}:{{{name}}}"]
-        hit, window = self._script(keys, [counted.per_minute, WINDOW_SECONDS, 1])
+        hit, window = self._script(keys, [bucket.per_minute, WINDOW_SECONDS, 1])
         return hit, window
 
 
 def build_decision(bucket: RateLimitBucket, *, allowed: bool, window: list[bytes | int | None]) -> RateLimitDecision:
-    """Return the verdict from a window: count and milliseconds to live of the one before, and of the present one."""
-    before, before_ttl, count, ttl = (max(0, int(value or 0)) for value in window)
-    weighted = math.floor(before * before_ttl / 1000 / WINDOW_SECONDS) + count
+    """
+    Return the decision for *window*: count and remaining milliseconds of the previous window, then of the current one.
+    """
+    previous, previous_ttl, count, ttl = (max(0, int(value or 0)) for value in window)
+    weighted = math.floor(previous * previous_ttl / 1000 / WINDOW_SECONDS) + count
     resets = [float(WINDOW_SECONDS)]
-    if before:
-        resets.append(before_ttl / 1000 % (WINDOW_SECONDS / before))
+    if previous:
+        resets.append(previous_ttl / 1000 % (WINDOW_SECONDS / previous))
     if count:
-        # The present window lives for two: only once it is the one before does it weigh less and less.
+        # The current window is stored for two windows. Its weight decreases only after it becomes the previous one.
         resets.append(ttl / 1000 - WINDOW_SECONDS)
     return RateLimitDecision(
         bucket.policy, allowed, bucket.per_minute, max(0, bucket.per_minute - weighted), min(resets)
@@ -150,60 +151,60 @@ def build_decision(bucket: RateLimitBucket, *, allowed: bool, window: list[bytes
 
 @cache
 def rate_limiter() -> RateWindow:
-    """Return this process's connection to the windows."""
+    """Return the rate limiter of this process."""
     return RateLimiter(settings.ENV.cache_redis_url)
 
 
 def client_address(request: HttpRequest | Request) -> str:
-    """Return the sender's address, behind as many proxies as TRUSTED_PROXIES says."""
-    return BaseThrottle().get_ident(request)  # type: ignore[arg-type]  # which reads META alone
+    """Return the client's address behind TRUSTED_PROXIES proxies."""
+    return BaseThrottle().get_ident(request)  # type: ignore[arg-type]  # it reads only META
 
 
 def bucket_for(request: HttpRequest | Request, caller: Caller | User | None) -> RateLimitBucket | None:
-    """Return whom the request counts for; None if nobody is limited. A caller of None is a stranger."""
+    """Return the bucket that the request counts against, or None without a limit. *caller* None: anonymous."""
     env = settings.ENV
     if isinstance(caller, User):
-        found = RateLimitBucket("staff", str(caller.pk), env.rate_per_staff)
+        bucket = RateLimitBucket("staff", str(caller.pk), env.rate_per_staff)
     elif caller is None:
-        found = RateLimitBucket("address", mask_identity("address", client_address(request)), env.rate_per_address)
+        bucket = RateLimitBucket("address", mask_identity("address", client_address(request)), env.rate_per_address)
     elif caller.member_id is not None:
-        found = RateLimitBucket("member", mask_identity("member", caller.member_id), env.rate_per_member)
+        bucket = RateLimitBucket("member", mask_identity("member", caller.member_id), env.rate_per_member)
     else:
-        own = caller.key.per_minute if caller.key else None
-        found = RateLimitBucket("key", caller.id, env.rate_per_key if own is None else own)
-    return found if found.per_minute else None
+        key_limit = caller.key.per_minute if caller.key else None
+        bucket = RateLimitBucket("key", caller.id, env.rate_per_key if key_limit is None else key_limit)
+    return bucket if bucket.per_minute else None
 
 
 def count_request(request: HttpRequest | Request, caller: Caller | User | None) -> RateLimitDecision | None:
-    """Count the request and note the verdict on it, for the answer's headers."""
-    counted = bucket_for(request, caller)
-    found = rate_limiter().admit(counted) if counted else None
-    plain: Any = getattr(request, "_request", request)
-    plain.rate_limit = found
-    return found
+    """Count the request, and store the decision on it for the response headers."""
+    bucket = bucket_for(request, caller)
+    decision = rate_limiter().admit(bucket) if bucket else None
+    django_request: Any = getattr(request, "_request", request)
+    django_request.rate_limit = decision
+    return decision
 
 
 def check_rate_limit(request: HttpRequest | Request, caller: Caller | None) -> None:
-    """Count a request that is refused anyway; raise `Throttled` if there were too many."""
-    found = count_request(request, caller)
-    if found is not None and not found.allowed:
-        raise Throttled(wait=max(1, found.reset_seconds))
+    """Count a request that is rejected anyway. Raises `Throttled` above the limit."""
+    decision = count_request(request, caller)
+    if decision is not None and not decision.allowed:
+        raise Throttled(wait=max(1, decision.reset_seconds))
 
 
 class RateLimitThrottle(BaseThrottle):
-    """Counts what keys, tokens and staff ask. On an open API strangers are not counted."""
+    """Limit the requests of keys, tokens and staff. Anonymous requests to an open API are not counted."""
 
     def allow_request(self, request: Request, view: object) -> bool:
-        who = request.auth or request.user
-        self.found = count_request(request, who) if isinstance(who, Caller | User) else None
-        return self.found is None or self.found.allowed
+        caller = request.auth or request.user
+        self.decision = count_request(request, caller) if isinstance(caller, Caller | User) else None
+        return self.decision is None or self.decision.allowed
 
     def wait(self) -> float | None:
-        return max(1, self.found.reset_seconds) if self.found else None
+        return max(1, self.decision.reset_seconds) if self.decision else None
 
 
 def rate_limit_headers(decision: RateLimitDecision) -> dict[str, str]:
-    """Return the fields of the IETF's draft (draft-ietf-httpapi-ratelimit-headers-10)."""
+    """Return the RateLimit headers of draft-ietf-httpapi-ratelimit-headers-10."""
     return {
         "RateLimit-Policy": f'"{decision.policy}";q={decision.limit};w={WINDOW_SECONDS}',
         "RateLimit": f'"{decision.policy}";r={decision.remaining};t={math.ceil(decision.reset_seconds)}',

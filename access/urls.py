@@ -1,4 +1,4 @@
-"""The addresses of access."""
+"""URLs of the access app."""
 
 from django.urls import path
 

@@ -1,4 +1,4 @@
-"""Adds up what every process saw of each caller, by minute, for the last hour: in Redis, or in memory for tests."""
+"""Counts of the responses to each caller per minute, for the last hour and all processes: in Redis, or in memory."""
 
 from __future__ import annotations
 
@@ -11,78 +11,79 @@ import redis
 
 log = logging.getLogger(__name__)
 
-KEPT_MINUTES = 60
-"""What is usual is the mean of the minutes in use within the last hour."""
+HISTORY_MINUTES = 60
+"""The usual rate is the mean over the minutes with requests within this time."""
 
 Counts = Mapping[tuple[int, str], int]
-"""How many by minute (of Unix time) and by what."""
+"""Number of responses by minute (of Unix time) and by kind of response."""
 
 
 class UsageCounts(Protocol):
-    """The counts of all callers, of all processes together."""
+    """The counts of all callers, summed over all processes."""
 
-    def add(self, seen: Mapping[str, Counts], minute: int) -> dict[str, Counts]:
+    def add(self, counts: Mapping[str, Counts], minute: int) -> dict[str, Counts]:
         """
-        Add what was *seen* of each caller, and return all counts of these callers from the hour before *minute* on.
+        Add the *counts* of each caller. Return all counts of these callers since `HISTORY_MINUTES` before *minute*.
 
-        Older counts are removed. Counts that cannot be added are lost: nothing is returned, and the error is logged.
+        Older counts are removed. If the counts cannot be added, they are lost: the error is logged and the result is
+        empty.
         """
         ...
 
 
 class RedisUsageCounts:
-    """Keeps `UsageCounts`: a hash for each caller, gone an hour after its last request."""
+    """`UsageCounts` in Redis: a hash per caller that expires an hour after the caller's last request."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
 
-    def add(self, seen: Mapping[str, Counts], minute: int) -> dict[str, Counts]:
+    def add(self, counts: Mapping[str, Counts], minute: int) -> dict[str, Counts]:
         """See `UsageCounts.add`."""
         try:
             with self._client.pipeline(transaction=False) as pipe:
-                for who, counts in seen.items():
-                    for (at, what), count in counts.items():
-                        pipe.hincrby(key_of(who), f"{at}:{what}", count)
-                    pipe.expire(key_of(who), 60 * (KEPT_MINUTES + 2))
-                    pipe.hgetall(key_of(who))
-                answers = [answer for answer in pipe.execute() if isinstance(answer, dict)]
+                for caller, caller_counts in counts.items():
+                    for (at, event), count in caller_counts.items():
+                        pipe.hincrby(redis_key(caller), f"{at}:{event}", count)
+                    pipe.expire(redis_key(caller), 60 * (HISTORY_MINUTES + 2))
+                    pipe.hgetall(redis_key(caller))
+                hashes = [reply for reply in pipe.execute() if isinstance(reply, dict)]
             return {
-                who: self._without_old(who, cast("dict[bytes, bytes]", answer), minute)
-                for who, answer in zip(seen, answers, strict=True)
+                caller: self._remove_old(caller, cast("dict[bytes, bytes]", hash_), minute)
+                for caller, hash_ in zip(counts, hashes, strict=True)
             }
         except redis.RedisError:
             log.exception("usage_not_counted")
             return {}
 
-    def _without_old(self, who: str, answer: dict[bytes, bytes], minute: int) -> Counts:
-        """Return the counts in *answer*, and remove from Redis those that are too old."""
-        old = [field for field in answer if read(field)[0] < minute - KEPT_MINUTES]
+    def _remove_old(self, caller: str, hash_: dict[bytes, bytes], minute: int) -> Counts:
+        """Remove the counts that are too old from the caller's hash. Return the others."""
+        old = [field for field in hash_ if parse_field(field)[0] < minute - HISTORY_MINUTES]
         if old:
-            self._client.hdel(key_of(who), *old)
-        return {read(field): int(count) for field, count in answer.items() if field not in old}
+            self._client.hdel(redis_key(caller), *old)
+        return {parse_field(field): int(count) for field, count in hash_.items() if field not in old}
 
 
 class MemoryUsageCounts:
-    """The in-memory twin of `RedisUsageCounts` for tests; `tests/spec/` holds both to the same laws."""
+    """`UsageCounts` in memory, for tests. `tests/spec/` runs the same tests on it and on `RedisUsageCounts`."""
 
     def __init__(self) -> None:
         self._counts: dict[str, Counter[tuple[int, str]]] = {}
 
-    def add(self, seen: Mapping[str, Counts], minute: int) -> dict[str, Counts]:
+    def add(self, counts: Mapping[str, Counts], minute: int) -> dict[str, Counts]:
         """See `UsageCounts.add`."""
-        for who, counts in seen.items():
-            total = Counter(self._counts.get(who, {}))
-            total.update(counts)
-            self._counts[who] = Counter({at: n for at, n in total.items() if at[0] >= minute - KEPT_MINUTES})
-        return {who: dict(self._counts[who]) for who in seen}
+        for caller, caller_counts in counts.items():
+            total = Counter(self._counts.get(caller, {}))
+            total.update(caller_counts)
+            self._counts[caller] = Counter({at: n for at, n in total.items() if at[0] >= minute - HISTORY_MINUTES})
+        return {caller: dict(self._counts[caller]) for caller in counts}
 
 
-def key_of(who: str) -> str:
-    """Return where Redis keeps a caller's counts."""
-    return f"recsys:usage:{who}"
+def redis_key(caller: str) -> str:
+    """Return the Redis key of a caller's counts."""
+    return f"recsys:usage:{caller}"
 
 
-def read(field: bytes) -> tuple[int, str]:
-    """Return the minute and what was counted."""
-    minute, _, what = field.decode().partition(":")
-    return int(minute), what
+def parse_field(field: bytes) -> tuple[int, str]:
+    """Return the minute and the kind of response of a hash field."""
+    minute, _, event = field.decode().partition(":")
+    return int(minute), event

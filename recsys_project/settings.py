@@ -214,7 +214,7 @@ UNFOLD = {
     # Menu of the site's name: on a phone the sidebar is hidden behind a button.
     "SITE_DROPDOWN": [
         {"icon": "monitoring", "title": "Dashboard", "link": reverse_lazy("dashboard")},
-        {"icon": "explore", "title": "Feed explorer", "link": reverse_lazy("explore")},
+        {"icon": "explore", "title": "Feed explorer", "link": reverse_lazy("explorer")},
     ],
 }
 

@@ -1,7 +1,7 @@
 """
-The admin, a file for each kind of thing. What only the service writes can be looked at here, and not changed.
+The admin, one file per topic. Rows that only the service writes are read-only.
 
-Nothing is deleted here: a catalogue would not notice. Posts are removed, members deactivated.
+The admin deletes no posts or members, because the catalogues would not notice. Posts are removed, members deactivated.
 """
 
 from recommendations.admin import activity, change_log, embedding_models, interests, jobs, members, policies, posts

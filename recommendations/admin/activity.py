@@ -1,4 +1,4 @@
-"""What members did and saw, what they were served, and the files that were imported: all written by the service."""
+"""Read-only pages: interactions, seen posts, served pages, feed requests and imported files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class InteractionAdmin(ReadOnlyAdmin):
     list_filter = ("kind", "is_learned")
     list_select_related = ("member", "post")
     search_fields = ("=event_id", "=member__external_id", "=post__external_id")
-    search_help_text = "The id of the event, the member or the post"
+    search_help_text = "Id of the event, the member or the post"
 
 
 @admin.register(SeenPost)
@@ -37,7 +37,7 @@ class SeenPostAdmin(ReadOnlyAdmin):
     list_display = ("member", "post", "seen_at")
     list_select_related = ("member", "post")
     search_fields = ("=member__external_id", "=post__external_id")
-    search_help_text = "The id of the member or the post"
+    search_help_text = "Id of the member or the post"
 
 
 @admin.register(Undo)
@@ -45,7 +45,7 @@ class UndoAdmin(ReadOnlyAdmin):
     list_display = ("event_id", "member", "undoes_event_id", "received_at")
     list_select_related = ("member",)
     search_fields = ("=event_id", "=undoes_event_id")
-    search_help_text = "The id of the event or of the one that it undoes"
+    search_help_text = "Id of the event or of the undone event"
 
 
 @admin.register(NegativeFeedback)
@@ -53,8 +53,8 @@ class NegativeFeedbackAdmin(ReadOnlyAdmin):
     list_display = ("member", "target", "target_key", "post", "created_at")
     list_filter = ("target",)
     list_select_related = ("member", "post")
-    search_fields = ("=member__external_id", "=key")
-    search_help_text = "The member's id, a tag or a format"
+    search_fields = ("=member__external_id", "=target_key")
+    search_help_text = "Id of the member or the author, a tag or a kind"
 
 
 @admin.register(ServedPage)
@@ -62,21 +62,21 @@ class ServedPageAdmin(ReadOnlyAdmin):
     list_display = ("request_id", "member", "offset", "post_count", "created_at")
     list_select_related = ("member",)
     search_fields = ("=request_id", "=member__external_id")
-    search_help_text = "The request's id or the member's"
+    search_help_text = "Id of the request or the member"
     fields = ("request_id", "member", "offset", "post_list", "created_at")
     readonly_fields = ("post_list",)
 
     @admin.display
     def post_count(self, page: ServedPage) -> int:
-        """Return how many posts were on it."""
+        """Return the number of posts on the page."""
         return len(bytes(page.post_ids)) // 8
 
     @admin.display(description="posts, in order")
     def post_list(self, page: ServedPage) -> str:
-        """Return the ids of its posts."""
+        """Return the ids of the posts on the page."""
         ids = np.frombuffer(bytes(page.post_ids), "<i8").tolist()
         names = dict(Post.objects.filter(pk__in=ids).values_list("pk", "external_id"))
-        return ", ".join(names.get(pk, f"(gone: {pk})") for pk in ids)
+        return ", ".join(names.get(pk, f"(deleted: {pk})") for pk in ids)
 
 
 @admin.register(FeedRequest)
@@ -95,14 +95,14 @@ class FeedRequestAdmin(ReadOnlyAdmin):
     list_filter = ("feed", "engine", "variant", "fallback")
     list_select_related = ("member",)
     search_fields = ("=id", "=member__external_id")
-    search_help_text = "The request's id or the member's"
+    search_help_text = "Id of the request or the member"
     date_hierarchy = "created_at"
     fields = (*list_display, "policy_version", "picks_table")
     readonly_fields = ("picks_table",)
 
     @admin.display(description="served, best first")
     def picks_table(self, request: FeedRequest) -> SafeString:
-        """Return what was served as a table: a row for each pick, a column for each part of its score."""
+        """Return the slate as a table: a row per pick, a column per score part."""
         ids = np.frombuffer(bytes(request.post_ids), "<i8").tolist()
         names = dict(Post.objects.filter(pk__in=ids).values_list("pk", "external_id"))
         origins = np.frombuffer(bytes(request.origins), "<u2").tolist()
@@ -111,7 +111,7 @@ class FeedRequestAdmin(ReadOnlyAdmin):
         rows = (
             (
                 rank,
-                names.get(pk, f"(gone: {pk})"),
+                names.get(pk, f"(deleted: {pk})"),
                 f"{sum(row):.4f}",
                 *(f"{value:.4f}" for value in row),
                 ", ".join(origin.name.lower() for origin in origins_of(bits)),
@@ -142,13 +142,13 @@ class ImportCheckpointAdmin(ReadOnlyAdmin):
 class FeedInputsAdmin(ReadOnlyAdmin):
     list_display = ("request", "size_in_bytes", "created_at")
     search_fields = ("=request__id",)
-    search_help_text = "The request's id"
+    search_help_text = "Id of the request"
     fields = ("request", "size_in_bytes", "created_at")
     readonly_fields = ("size_in_bytes",)
 
     @admin.display(description="bytes")
     def size_in_bytes(self, inputs: FeedInputs) -> int:
-        """Return how much is kept."""
+        """Return the size of the stored inputs."""
         return len(bytes(inputs.packed_inputs))
 
 

@@ -1,4 +1,4 @@
-"""What the pages of the admin share."""
+"""Base classes of the admin pages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recommendations.services.content import publish
 
 
 class BaseAdmin(ModelAdmin):  # type: ignore[misc]
-    """Large tables: no count of all rows beside the filtered ones, and choices are searched, not listed."""
+    """For large tables: no count of all rows beside the filtered rows."""
 
     show_full_result_count = False
     list_per_page = 50
@@ -26,7 +26,7 @@ class BaseAdmin(ModelAdmin):  # type: ignore[misc]
 
 
 class ReadOnlyAdmin(BaseAdmin):
-    """For what the service alone writes."""
+    """For rows that only the service writes."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -36,7 +36,7 @@ class ReadOnlyAdmin(BaseAdmin):
 
 
 class TrackedAdmin(BaseAdmin):
-    """For what catalogues follow by `changed_at`: a change here sets it, and forgets the slates it touches."""
+    """For rows that catalogues track by `changed_at`: a change sets it and invalidates the affected slates."""
 
     def save_model(self, request: HttpRequest, obj: Any, form: ModelForm[Any], change: bool) -> None:
         obj.changed_at = now()
@@ -49,9 +49,9 @@ class TrackedAdmin(BaseAdmin):
         super().save_formset(request, form, formset, change)
 
     def publish_change(self, obj: Any) -> None:
-        """Let the service know what follows from the change."""
+        """Invalidate the slates of the affected members."""
         publish.mark_changed(member_ids=self.affected_member_ids(obj), now=now())
 
     def affected_member_ids(self, obj: Any) -> Sequence[int]:
-        """Return the members whose slates the change may concern."""
+        """Return the primary keys of the members whose slates the change affects."""
         return ()

@@ -1,4 +1,4 @@
-"""The change log: to look at when somebody asks what a process was told."""
+"""Read-only pages of the change log, for debugging the caches of a process."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class ChangeLogEntryAdmin(ReadOnlyAdmin):
     list_display = ("id", "kind", "row_id", "position")
     list_filter = ("kind",)
     ordering = ("-id",)
-    search_fields = ("=subject",)
-    search_help_text = "The number of a post or a member"
+    search_fields = ("=row_id",)
+    search_help_text = "Primary key of a post or a member"
 
 
 @admin.register(ChangeLogMark)

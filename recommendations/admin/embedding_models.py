@@ -1,4 +1,4 @@
-"""Models that embed posts, and the posts that they could not embed."""
+"""Embedding models, and the posts that they failed to embed."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class EmbeddingModelAdmin(ReadOnlyAdmin):
     list_display = ("name", "space", "state", "progress", "dimension", "activated_at", "changed_at")
     list_filter = ("space", "state")
     search_fields = ("^name",)
-    search_help_text = "The first characters of the model's name"
+    search_help_text = "First characters of the embedding model's name"
 
     @admin.display(description="posts embedded")
     def progress(self, model: EmbeddingModel) -> str:
-        """Return how far it is."""
+        """Return the number of embedded posts and of all posts."""
         return f"{model.embedded_count:,} of {model.post_count:,}"
 
 
@@ -31,15 +31,15 @@ class EmbeddingFailureAdmin(ReadOnlyAdmin):
     list_filter = (("retry_at", admin.EmptyFieldListFilter), "space", "error")
     list_select_related = ("post",)
     search_fields = ("^post__external_id",)
-    search_help_text = "The first characters of the post's id"
-    actions = ("try_again",)
+    search_help_text = "First characters of the post's id"
+    actions = ("retry",)
 
     def has_retry_permission(self, request: HttpRequest) -> bool:
-        """Return whether the user may change what is here, though no form does."""
+        """Return whether the user may run the action. The page itself is read-only."""
         return request.user.has_perm("recommendations.change_embeddingfailure")
 
-    @admin.action(description="Try again", permissions=["retry"])
+    @admin.action(description="Retry", permissions=["retry"])
     def retry(self, request: HttpRequest, failures: QuerySet[EmbeddingFailure]) -> None:
-        """Have these posts embedded again, from the first attempt on."""
+        """Reset the attempts of these failures, so that the posts are embedded again."""
         count = embedding.retry_failures(failure_ids=list(failures.values_list("pk", flat=True)), now=now())
-        self.message_user(request, f"{count} will be tried again.", messages.SUCCESS)
+        self.message_user(request, f"{count} will be retried.", messages.SUCCESS)

@@ -1,4 +1,4 @@
-"""Reads what is kept as bytes, for people."""
+"""Formats binary fields for display."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from recommendations.contracts import Float32Array
 
 
 def unpack_floats(packed: bytes | memoryview) -> Float32Array:
-    """Return the float32 that *packed* holds, in one row."""
+    """Return the float32 values in *packed*, as one row."""
     return np.frombuffer(bytes(packed), "<f4")
 
 
 def summarize_vectors(packed: bytes | memoryview, dimension: int) -> str:
-    """Return how many vectors there are and how long each is, without their thousands of numbers."""
+    """Return the number of vectors and their norms, but not their components."""
     values = unpack_floats(packed)
     if not dimension or len(values) % dimension:
-        return f"damaged: {len(values)} numbers are no rows of {dimension}"
-    lengths = np.linalg.norm(values.reshape(-1, dimension), axis=1)
-    return f"{len(lengths)} × {dimension}; lengths {', '.join(f'{length:.3f}' for length in lengths[:20]) or 'none'}"
+        return f"damaged: {len(values)} numbers do not form rows of {dimension}"
+    norms = np.linalg.norm(values.reshape(-1, dimension), axis=1)
+    return f"{len(norms)} × {dimension}; norms {', '.join(f'{norm:.3f}' for norm in norms[:20]) or 'none'}"
 
 
 def html_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> SafeString:

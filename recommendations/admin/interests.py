@@ -1,4 +1,4 @@
-"""What was learned of members."""
+"""Learned interests of members."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ class InterestProfileAdmin(ReadOnlyAdmin):
     list_filter = ("embedding_model",)
     list_select_related = ("member",)
     search_fields = ("^member__external_id",)
-    search_help_text = "The first characters of the member's id"
+    search_help_text = "First characters of the member's id"
     fields = (*list_display, "reference_at", "positive_interests", "negative_interests")
     readonly_fields = ("positive_interests", "negative_interests")
 
     @admin.display(description="interests")
     def positive_interests(self, profile: InterestProfile) -> str:
-        """Return the positive interests: how many, how long, and the weight behind each."""
+        """Return the number, norms and weights of the positive interests."""
         return summarize_interests(profile.positive, profile.positive_mass, profile.dimension)
 
-    @admin.display(description="dislikes")
+    @admin.display(description="negative interests")
     def negative_interests(self, profile: InterestProfile) -> str:
-        """Return the negative interests."""
+        """Return the number, norms and weights of the negative interests."""
         return summarize_interests(profile.negative, profile.negative_mass, profile.dimension)
 
 
 def summarize_interests(vectors: bytes | memoryview, mass: bytes | memoryview, dimension: int) -> str:
-    """Return vectors and their weights in a line."""
+    """Return a one-line summary of vectors and their weights."""
     weights = ", ".join(f"{weight:.2f}" for weight in unpack_floats(mass).tolist()) or "none"
     return f"{summarize_vectors(vectors, dimension)}; weights {weights}"

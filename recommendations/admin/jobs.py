@@ -1,4 +1,4 @@
-"""Jobs and their chunks: looked at, cancelled, tried again."""
+"""Jobs and their chunks: read, cancel, retry."""
 
 from __future__ import annotations
 
@@ -31,30 +31,30 @@ class JobAdmin(ReadOnlyAdmin):
     list_display = ("kind", "state", "progress", "failed", "created_at", "finished_at", "id")
     list_filter = ("kind", "state")
     search_fields = ("=id", "=idempotency_key")
-    search_help_text = "The job's id or its idempotency key"
+    search_help_text = "Id or idempotency key of the job"
     inlines = (JobChunkInline,)
     actions = ("cancel", "retry")
 
     @admin.display(description="progress")
     def progress(self, job: Job) -> str:
-        """Return how far the job is."""
+        """Return the number of processed items and of all items."""
         return f"{job.done + job.failed:,} of {job.total:,}"
 
-    # Not "change": nobody may edit a job, and these are the service's own verbs.
-    @admin.action(description="Cancel: what runs is finished, what waits is not begun", permissions=["operate"])
+    # A separate permission from "change", because the form must stay read-only.
+    @admin.action(description="Cancel: running chunks finish, queued chunks do not start", permissions=["operate"])
     def cancel(self, request: HttpRequest, jobs: QuerySet[Job]) -> None:
-        """Ask these jobs to stop."""
-        self.run_for_each(request, jobs, partial(work.cancel_job, now=now()), "asked to stop")
+        """Request that these jobs stop."""
+        self.run_for_each(request, jobs, partial(work.cancel_job, now=now()), "will stop")
 
-    @admin.action(description="Retry what failed or was cancelled", permissions=["operate"])
+    @admin.action(description="Retry failed and cancelled items", permissions=["operate"])
     def retry(self, request: HttpRequest, jobs: QuerySet[Job]) -> None:
-        """Do again what was not done."""
-        self.run_for_each(request, jobs, partial(work.retry_job, now=now()), "published again")
+        """Queue the failed and cancelled items of these jobs again."""
+        self.run_for_each(request, jobs, partial(work.retry_job, now=now()), "queued again")
 
     def run_for_each(
         self, request: HttpRequest, jobs: QuerySet[Job], operation: Callable[..., Any], outcome: str
     ) -> None:
-        """Call *verb* for each job and say how many."""
+        """Call *operation* for each job, and report the number of jobs with *outcome*."""
         ids = list(jobs.values_list("pk", flat=True))
         for job_id in ids:
             operation(job_id=job_id)
@@ -71,17 +71,17 @@ class JobChunkAdmin(ReadOnlyAdmin):
     list_filter = ("state",)
     list_select_related = ("job",)
     search_fields = ("=job__id",)
-    search_help_text = "The job's id"
+    search_help_text = "Id of the job"
 
 
 @admin.register(JobFile)
 class JobFileAdmin(ReadOnlyAdmin):
-    # What it holds is the member's: it is fetched through the API by whoever may, and not read here.
+    # The content is personal data, so it is available only through the API.
     list_display = ("job", "member", "created_at")
     list_select_related = ("job", "member")
     fields = ("job", "member", "created_at")
     search_fields = ("^member__external_id",)
-    search_help_text = "The first characters of the member's id"
+    search_help_text = "First characters of the member's id"
 
 
 @admin.register(ErasedPost)

@@ -1,4 +1,4 @@
-"""Members, their privacy settings, and how they stand to one another."""
+"""Members, their privacy settings and their relationships."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class MemberAdmin(TrackedAdmin):
     list_filter = ("is_active", "is_adult", "privacy__is_private", "privacy__is_personalized")
     list_select_related = ("privacy",)
     search_fields = ("^external_id",)
-    search_help_text = "The first characters of the id"
+    search_help_text = "First characters of the id"
     readonly_fields = ("changed_at",)
     inlines = (PrivacySettingsInline,)
     actions = ("activate", "deactivate")
 
-    @admin.display(boolean=True, description="is_private_account")
+    @admin.display(boolean=True, description="private")
     def is_private_account(self, member: Member) -> bool:
-        """Return whether the member is treated as private: without settings, yes."""
+        """Return whether the account is private. Without privacy settings it is."""
         return member.privacy.is_private if hasattr(member, "privacy") else True
 
     def affected_member_ids(self, obj: Member) -> Sequence[int]:
@@ -47,16 +47,16 @@ class MemberAdmin(TrackedAdmin):
 
     @admin.action(description="Activate", permissions=["change"])
     def activate(self, request: HttpRequest, members: QuerySet[Member]) -> None:
-        """Give these members feeds again."""
+        """Activate these members."""
         self.update_active(request, members, is_active=True)
 
-    @admin.action(description="Deactivate: no feed, and their posts are hidden", permissions=["change"])
+    @admin.action(description="Deactivate: no feed, posts hidden", permissions=["change"])
     def deactivate(self, request: HttpRequest, members: QuerySet[Member]) -> None:
-        """Take these members out."""
+        """Deactivate these members."""
         self.update_active(request, members, is_active=False)
 
     def update_active(self, request: HttpRequest, members: QuerySet[Member], *, is_active: bool) -> None:
-        """Set it and say how many it concerned."""
+        """Set `is_active` and report the number of members."""
         ids = list(members.values_list("pk", flat=True))
         publish.set_members_active(member_ids=ids, is_active=is_active, now=now())
         self.message_user(request, f"{len(ids)} {'activated' if is_active else 'deactivated'}.", messages.SUCCESS)
@@ -68,7 +68,7 @@ class PrivacySettingsAdmin(TrackedAdmin):
     list_filter = ("is_private", "is_personalized", "sensitivity")
     list_select_related = ("member",)
     search_fields = ("^member__external_id",)
-    search_help_text = "The first characters of the member's id"
+    search_help_text = "First characters of the member's id"
     autocomplete_fields = ("member",)
     readonly_fields = ("changed_at",)
 
@@ -82,11 +82,11 @@ class RelationshipAdmin(BaseAdmin):
     list_filter = ("kind",)
     list_select_related = ("source", "target")
     search_fields = ("^source__external_id", "^target__external_id")
-    search_help_text = "The first characters of either member's id"
+    search_help_text = "First characters of either member's id"
     autocomplete_fields = ("source", "target")
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        # Relationships are read anew on every request, so that one may go.
+        # Relationships can be deleted, because every request reads them again.
         return request.user.has_perm("recommendations.delete_relationship")
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
@@ -101,6 +101,6 @@ class RelationshipAdmin(BaseAdmin):
         publish.mark_changed(member_ids=(obj.source_id, obj.target_id), now=now())
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Relationship]) -> None:
-        concerned = {pk for pair in queryset.values_list("source_id", "target_id") for pk in pair}
+        member_ids = {pk for pair in queryset.values_list("source_id", "target_id") for pk in pair}
         super().delete_queryset(request, queryset)
-        publish.mark_changed(member_ids=sorted(concerned), now=now())
+        publish.mark_changed(member_ids=sorted(member_ids), now=now())

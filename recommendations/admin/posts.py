@@ -1,4 +1,4 @@
-"""Posts, their embeddings and their counts."""
+"""Posts, their embeddings and their statistics."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class PostAdmin(TrackedAdmin):
     list_filter = ("visibility", "sensitivity", ("removed_at", admin.EmptyFieldListFilter))
     list_select_related = ("author",)
     search_fields = ("^external_id", "text")
-    search_help_text = "The first characters of the id, or words of the text"
+    search_help_text = "First characters of the id, or words of the text"
     autocomplete_fields = ("author",)
     date_hierarchy = "created_at"
     readonly_fields = ("sensitivity", "removed_at", "changed_at")
@@ -40,7 +40,7 @@ class PostAdmin(TrackedAdmin):
 
     @admin.display(description="text")
     def text_excerpt(self, post: Post) -> str:
-        """Return the first words."""
+        """Return the first 60 characters of the text."""
         return post.text if len(post.text) <= 60 else f"{post.text[:60]}…"
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
@@ -50,15 +50,15 @@ class PostAdmin(TrackedAdmin):
         obj.sensitivity = classify_sensitivity(obj.safety_labels)
         super().save_model(request, obj, form, change)
 
-    @admin.action(description="Remove: shown to nobody any more", permissions=["change"])
+    @admin.action(description="Remove from all feeds", permissions=["change"])
     def remove(self, request: HttpRequest, posts: QuerySet[Post]) -> None:
-        """Take these posts down."""
+        """Remove these posts."""
         count = publish.remove_posts(post_ids=list(posts.values_list("pk", flat=True)), now=now())
         self.message_user(request, f"{count} removed.", messages.SUCCESS)
 
     @admin.action(description="Restore", permissions=["change"])
     def restore(self, request: HttpRequest, posts: QuerySet[Post]) -> None:
-        """Put these posts up again."""
+        """Restore these removed posts."""
         count = publish.restore_posts(post_ids=list(posts.values_list("pk", flat=True)), now=now())
         self.message_user(request, f"{count} restored.", messages.SUCCESS)
 
@@ -69,17 +69,17 @@ class PostEmbeddingAdmin(ReadOnlyAdmin):
     list_filter = ("space", "embedding_model")
     list_select_related = ("post",)
     search_fields = ("^post__external_id",)
-    search_help_text = "The first characters of the post's id"
+    search_help_text = "First characters of the post's id"
     fields = ("post", "space", "embedding_model", "dimension", "vector_summary", "version", "changed_at")
     readonly_fields = ("vector_summary",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PostEmbedding]:
-        found: QuerySet[PostEmbedding] = super().get_queryset(request)
-        return found.defer("vector")
+        embeddings: QuerySet[PostEmbedding] = super().get_queryset(request)
+        return embeddings.defer("vector")
 
     @admin.display(description="vector")
     def vector_summary(self, embedding: PostEmbedding) -> str:
-        """Return its dimension and length."""
+        """Return the dimension and norm of the vector."""
         return summarize_vectors(embedding.vector, embedding.dimension)
 
 
@@ -96,7 +96,7 @@ class PostStatsAdmin(ReadOnlyAdmin):
     )
     list_select_related = ("post",)
     search_fields = ("^post__external_id",)
-    search_help_text = "The first characters of the post's id"
+    search_help_text = "First characters of the post's id"
 
 
 @admin.register(RegionStats)
@@ -105,4 +105,4 @@ class RegionStatsAdmin(ReadOnlyAdmin):
     list_filter = ("region",)
     list_select_related = ("post",)
     search_fields = ("^post__external_id", "=region")
-    search_help_text = "The first characters of the post's id, or a region"
+    search_help_text = "First characters of the post's id, or a region"

@@ -1,4 +1,4 @@
-"""The explorer: a page on which a person looks at any member's feed. Its script uses the API like any client."""
+"""The explorer: a page that shows the feed of any member. Its script uses the public API."""
 
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
@@ -7,7 +7,7 @@ from django.views.decorators.http import require_safe
 
 from access.permissions import has_full_access
 
-# All that the page needs comes from here; a text that holds a script stays a text.
+# The page loads everything from this server, and the browser runs no script from the text of a post.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'"
 )
@@ -15,7 +15,7 @@ CONTENT_SECURITY_POLICY = (
 
 @require_safe
 def explorer_page(request: HttpRequest) -> HttpResponse:
-    """Return the page, or send a stranger to the admin's sign-in."""
+    """Return the explorer, or redirect to the admin login without full access."""
     if not has_full_access(request):
         return redirect_to_login(request.get_full_path(), "/admin/login/")
     response = render(request, "recommendations/explorer.html")

@@ -1,4 +1,4 @@
-"""Feeds, and posts like one."""
+"""Feeds, explanations and similar posts."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from recommendations.services.serving.similar import find_similar
 
 
 class FeedView(APIView):
-    """One member's feed."""
+    """The feed of one member."""
 
     scopes = single_scope(Scope.FEEDS_READ)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        # Answered while it is found out who asks; a stranger makes the database do nothing.
+        # The database answers these queries while the request is authenticated. Anonymous requests send none.
         self.prefetch = prefetch_facts(member_id=kwargs["member_id"]) if may_be_authenticated(request) else None
         super().initial(request, *args, **kwargs)
 
@@ -38,28 +38,28 @@ class FeedView(APIView):
         409,
         responses={200: s.PageOut},
         parameters=[s.FeedQuery],
-        operation_id="feed",
-        summary="A page of a member's feed",
+        operation_id="read_feed",
+        summary="Read a page of a member's feed",
         tags=["feeds"],
     )
     def get(self, request: Request, member_id: str) -> Response:
-        """Return a page; the next is asked for with its `next_cursor`, and is null when there is no more."""
+        """Return a page of the feed. `next_cursor` is the cursor of the next page, or null on the last page."""
         started = perf_counter()
         query = parse_query_parameters(s.FeedQuery, request)
-        fields = responses.parse_field_selection(query.pop("fields"))
+        selection = responses.parse_field_selection(query.pop("fields"))
         filters = FeedFilters(
             languages=tuple(query.pop("language")),
             kinds=tuple(query.pop("kind")),
             tags=tuple(query.pop("tag")),
             max_age_hours=query.pop("max_age_hours"),
-            exclude=tuple(query.pop("exclude")),
+            exclude=tuple(query.pop("exclude_post_id")),
         )
         page = recommend(member_id=member_id, now=now(), filters=filters, prefetch=self.prefetch, **query)
-        return Response(responses.serialize_page(page, 1000 * (perf_counter() - started), fields))
+        return Response(responses.serialize_page(page, 1000 * (perf_counter() - started), selection))
 
 
 class ExplainView(APIView):
-    """Why a post was shown, or was not."""
+    """Why a post was served, or was not."""
 
     scopes = single_scope(Scope.FEEDS_READ)
     requested_member_ids = staticmethod(viewer_ids_in_query)
@@ -71,18 +71,18 @@ class ExplainView(APIView):
         responses={200: s.ExplanationOut},
         parameters=[s.ExplainQuery],
         operation_id="explain",
-        summary="Why a viewer was shown a post, or was not",
+        summary="Explain why a post was served, or was not",
         tags=["feeds"],
     )
     def get(self, request: Request, request_id: UUID, post_id: str) -> Response:
-        """Return the post's place, parts, sources and reasons, or what kept it away."""
-        viewer = parse_query_parameters(s.ExplainQuery, request)["viewer"]
-        found = explain(request_id=request_id, post_id=post_id, viewer_id=viewer, now=now())
-        return Response(responses.serialize_explanation(found))
+        """Return the post's rank, score parts, sources and reasons, or the filter that dropped it."""
+        viewer_id = parse_query_parameters(s.ExplainQuery, request)["viewer_id"]
+        explanation = explain(request_id=request_id, post_id=post_id, viewer_id=viewer_id, now=now())
+        return Response(responses.serialize_explanation(explanation))
 
 
 class SimilarView(APIView):
-    """Posts like one post."""
+    """Posts similar to one post."""
 
     scopes = single_scope(Scope.FEEDS_READ)
     requested_member_ids = staticmethod(viewer_ids_in_query)
@@ -93,13 +93,13 @@ class SimilarView(APIView):
         409,
         responses={200: s.PageOut},
         parameters=[s.SimilarQuery],
-        operation_id="similar",
-        summary="Posts like this one, for one viewer",
+        operation_id="list_similar_posts",
+        summary="List similar posts for a viewer",
         tags=["feeds"],
     )
     def get(self, request: Request, post_id: str) -> Response:
-        """Return the nearest posts that the viewer may see."""
+        """Return the most similar posts that the viewer may see."""
         started = perf_counter()
         query = parse_query_parameters(s.SimilarQuery, request)
-        page = find_similar(post_id=post_id, viewer_id=query["viewer"], limit=query["limit"], now=now())
+        page = find_similar(post_id=post_id, viewer_id=query["viewer_id"], limit=query["limit"], now=now())
         return Response(responses.serialize_page(page, 1000 * (perf_counter() - started)))

@@ -1,4 +1,8 @@
-"""A stream of what changes, as server-sent events. Each holds a thread of the web server: so they are few and short."""
+"""
+A job's progress as server-sent events.
+
+A stream occupies a thread of the web server while it is open, so streams are limited in number and duration.
+"""
 
 from __future__ import annotations
 
@@ -12,42 +16,42 @@ import orjson
 from recommendations.api.problems import Problem
 
 MAX_STREAMS = 2
-"""Streams that a process serves at a time, of its four threads. Changes the answer for those above."""
+"""Concurrent streams per process, which has four threads. Further requests get a 503."""
 STREAM_SECONDS = 30.0
 POLL_SECONDS = 0.5
 stream_slots = threading.BoundedSemaphore(MAX_STREAMS)
 
 
 class JobStream:
-    """Events of what *look* gives, whenever that changes, until it has `finished`. Refuses if there are too many."""
+    """Events of the job that *read_job* returns, one per change, until the job is finished. Raises `Problem` (503)."""
 
     def __init__(self, read_job: Callable[[], dict[str, Any]]) -> None:
         if not stream_slots.acquire(blocking=False):
-            detail = "Too many streams are open. Ask for the job itself every second, or for the stream again later."
+            detail = "Too many streams are open. Poll the job every second, or open the stream later."
             raise Problem(detail, status=503, code="too-many-streams")
-        self._has_place = True
+        self._has_slot = True
         self._events = stream_job_events(read_job)
 
     def __iter__(self) -> Iterator[bytes]:
         return self._events
 
     def close(self) -> None:
-        """Give the place back, however the stream ended; Django calls this when the answer is over."""
-        if self._has_place:
-            self._has_place = False
+        """Release the stream's slot. Django calls this when the response ends, for whatever reason."""
+        if self._has_slot:
+            self._has_slot = False
             stream_slots.release()
 
 
 def stream_job_events(read_job: Callable[[], dict[str, Any]]) -> Iterator[bytes]:
-    """Yield the events; the last one says to ask again if the time was over first."""
+    """Yield an event per change of the job, and `reconnect` if `STREAM_SECONDS` pass before it is finished."""
     end, last = time.monotonic() + STREAM_SECONDS, b""
     while time.monotonic() < end:
-        found = read_job()
-        told = orjson.dumps(found)
-        if told != last:
-            yield b"event: job\ndata: " + told + b"\n\n"
-            last = told
-        if found["finished"]:
+        job = read_job()
+        data = orjson.dumps(job)
+        if data != last:
+            yield b"event: job\ndata: " + data + b"\n\n"
+            last = data
+        if job["is_finished"]:
             return
         time.sleep(POLL_SECONDS)
-    yield b"event: again\ndata: {}\n\n"
+    yield b"event: reconnect\ndata: {}\n\n"

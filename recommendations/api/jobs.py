@@ -1,4 +1,4 @@
-"""Jobs: work that takes a while. A job is asked for, looked at and cancelled here; a worker does it."""
+"""Jobs: long-running work that a worker does. These views submit, read, retry and cancel them."""
 
 from uuid import UUID
 
@@ -22,26 +22,28 @@ IDEMPOTENCY_KEY_HEADER = OpenApiParameter(
     "Idempotency-Key",
     str,
     OpenApiParameter.HEADER,
-    description="Asked for twice with the same key, a job is done once. At most 200 characters.",
+    description="A second request with the same key returns the first request's job. At most 200 characters.",
 )
 RETRY_AFTER_HEADER = OpenApiParameter(
-    "Retry-After", int, OpenApiParameter.HEADER, response=[202], description="Seconds until it is worth a look."
+    "Retry-After", int, OpenApiParameter.HEADER, response=[202], description="Seconds to wait before reading the job."
 )
-LOCATION_HEADER = OpenApiParameter("Location", str, OpenApiParameter.HEADER, response=[202], description="Of the job.")
+LOCATION_HEADER = OpenApiParameter(
+    "Location", str, OpenApiParameter.HEADER, response=[202], description="URL of the job."
+)
 
 
 def read_idempotency_key(request: Request) -> str | None:
-    """Return the request's idempotency key, if it has one."""
-    checked = s.IdempotencyKey(data={"idempotency_key": request.headers.get("Idempotency-Key")})
-    if not checked.is_valid():
-        wrong = " ".join(checked.errors["idempotency_key"])
-        raise Problem(f"The header Idempotency-Key cannot be used: {wrong}", status=400, code="invalid-request")
-    key: str | None = checked.validated_data["idempotency_key"]
+    """Return the request's Idempotency-Key header, or None. Raises `Problem` (400)."""
+    serializer = s.IdempotencyKey(data={"idempotency_key": request.headers.get("Idempotency-Key")})
+    if not serializer.is_valid():
+        errors = " ".join(serializer.errors["idempotency_key"])
+        raise Problem(f"The header Idempotency-Key is invalid: {errors}", status=400, code="invalid-request")
+    key: str | None = serializer.validated_data["idempotency_key"]
     return key
 
 
 class JobsView(APIView):
-    """Every job."""
+    """The list of jobs."""
 
     scopes = read_write_scopes(Scope.JOBS_READ, Scope.JOBS_WRITE)
 
@@ -50,17 +52,18 @@ class JobsView(APIView):
         responses={200: s.JobsOut},
         parameters=[s.JobsQuery],
         operation_id="list_jobs",
-        summary="Jobs, newest first",
+        summary="List jobs",
         tags=["jobs"],
     )
     def get(self, request: Request) -> Response:
-        """Return a page of jobs."""
+        """Return a page of jobs, newest first."""
         query = parse_query_parameters(s.JobsQuery, request)
-        wanted = {"kind": query["kind"], "state": query["state"]}
-        jobs = work.list_jobs(before=query["cursor"], limit=query["limit"] + 1, **wanted)
+        jobs = work.list_jobs(
+            before=query["cursor"], limit=query["limit"] + 1, kind=query["kind"], state=query["state"]
+        )
         page = jobs[: query["limit"]]
-        more = len(jobs) > len(page)
-        cursor = page[-1].created_at.isoformat().replace("+00:00", "Z") if more else None
+        has_more = len(jobs) > len(page)
+        cursor = page[-1].created_at.isoformat().replace("+00:00", "Z") if has_more else None
         return Response({"jobs": [responses.serialize_job(job) for job in page], "next_cursor": cursor})
 
     @openapi.describe_endpoint(
@@ -70,11 +73,11 @@ class JobsView(APIView):
         request=s.JobBody,
         parameters=[IDEMPOTENCY_KEY_HEADER, LOCATION_HEADER, RETRY_AFTER_HEADER],
         operation_id="submit_job",
-        summary="Ask for a job",
+        summary="Submit a job",
         tags=["jobs"],
     )
     def post(self, request: Request) -> Response:
-        """Queue a job; its address is in Location."""
+        """Queue a job. The Location header is its URL."""
         body = s.JobBody(data=request.data)
         body.is_valid(raise_exception=True)
         return responses.job_accepted_response(
@@ -88,7 +91,7 @@ class JobView(APIView):
     scopes = read_write_scopes(Scope.JOBS_READ, Scope.JOBS_WRITE)
 
     @openapi.describe_endpoint(
-        404, responses={200: s.JobOut}, operation_id="job", summary="A job and how far it is", tags=["jobs"]
+        404, responses={200: s.JobOut}, operation_id="read_job", summary="Read a job and its progress", tags=["jobs"]
     )
     def get(self, request: Request, job_id: UUID) -> Response:
         """Return the job."""
@@ -98,12 +101,12 @@ class JobView(APIView):
         404, 409, responses={200: s.JobOut}, operation_id="cancel_job", summary="Cancel a job", tags=["jobs"]
     )
     def delete(self, request: Request, job_id: UUID) -> Response:
-        """Ask for the job to stop; what is done stays done. Returns the job."""
+        """Request that the job stops, and return the job. Completed work is not reverted."""
         return Response(responses.serialize_job(work.cancel_job(job_id=job_id, now=now())))
 
 
 class JobRetryView(APIView):
-    """Another try."""
+    """Retry of a job."""
 
     scopes = read_write_scopes(Scope.JOBS_READ, Scope.JOBS_WRITE)
 
@@ -113,41 +116,41 @@ class JobRetryView(APIView):
         request=None,
         parameters=[LOCATION_HEADER, RETRY_AFTER_HEADER],
         operation_id="retry_job",
-        summary="Do again what failed or was cancelled",
+        summary="Retry the failed or cancelled part of a job",
         tags=["jobs"],
     )
     def post(self, request: Request, job_id: UUID) -> Response:
-        """Queue what failed or was cancelled of a job that is over; of any other job, nothing."""
+        """Queue the failed or cancelled items of a finished job again. Does nothing for an unfinished job."""
         return responses.job_accepted_response(work.retry_job(job_id=job_id, now=now()))
 
 
 class JobResultView(APIView):
-    """What a job made."""
+    """The result of a job."""
 
     scopes = read_write_scopes(Scope.JOBS_READ, Scope.JOBS_WRITE)
 
     @openapi.describe_endpoint(
         404,
         responses={200: s.ExportOut},
-        operation_id="job_result",
-        summary="What an export made",
+        operation_id="read_job_result",
+        summary="Download the result of an export",
         tags=["jobs"],
     )
     def get(self, request: Request, job_id: UUID) -> Response:
-        """Return all that is held about each member whom the job export_members named, for seven days."""
+        """Return all stored data of each member of an export_members job. Available for seven days after the export."""
         members = export.fetch_export(job_id=work.read_job(job_id=job_id).id)
         headers = {"Content-Disposition": f'attachment; filename="export-{job_id}.json"', "Cache-Control": "no-store"}
         return Response({"members": members}, headers=headers)
 
 
 class EventStreamRenderer(ORJSONRenderer):
-    """Names the type of a stream, so that a browser's EventSource may ask for it."""
+    """Makes DRF accept the media type that a browser's EventSource requests."""
 
     media_type, format = "text/event-stream", "events"
 
 
 class JobEventsView(APIView):
-    """A job's progress as it happens."""
+    """The progress of a job as a stream."""
 
     scopes = read_write_scopes(Scope.JOBS_READ, Scope.JOBS_WRITE)
 
@@ -156,15 +159,15 @@ class JobEventsView(APIView):
     @openapi.describe_endpoint(
         404,
         responses={(200, "text/event-stream"): s.JobStreamEventOut},  # type: ignore[dict-item]
-        operation_id="job_events",
-        summary="A job's progress, as server-sent events",
+        operation_id="stream_job_events",
+        summary="Stream a job's progress as server-sent events",
         tags=["jobs"],
     )
     def get(self, request: Request, job_id: UUID) -> StreamingHttpResponse | Response:
         """
-        Send the job whenever it has changed, until it is over or half a minute has passed: then ask again.
+        Send the job after every change, until it is finished or half a minute has passed. Then open a new stream.
 
-        A process serves two streams at a time; above that the answer is 503, and polling works as ever.
+        A process serves two streams at a time. Further requests get a 503; poll the job instead.
         """
         work.read_job(job_id=job_id)
         stream = job_stream.JobStream(lambda: responses.serialize_job(work.read_job(job_id=job_id)))

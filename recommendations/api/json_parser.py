@@ -1,4 +1,4 @@
-"""Reads a JSON body, within a limit of size and depth."""
+"""A JSON parser with limits on size and nesting depth."""
 
 import re
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from rest_framework.parsers import JSONParser
 from recommendations.api.problems import Problem, body_too_large_problem
 
 MAX_DEPTH = 32
-"""Arrays and objects within one another: three times what any address asks for."""
+"""Nesting depth of arrays and objects: three times what any endpoint needs."""
 JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 NON_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def is_too_deep(content: bytes) -> bool:
-    """Return whether arrays and objects lie deeper within one another than they may; brackets in texts don't count."""
+    """Return whether arrays and objects are nested deeper than `MAX_DEPTH`. Brackets in strings do not count."""
     if content.count(b"[") + content.count(b"{") <= MAX_DEPTH:
         return False
     depth = 0
@@ -29,7 +29,7 @@ def is_too_deep(content: bytes) -> bool:
 
 
 class LimitedJSONParser(JSONParser):
-    """Refuses a body above the limits before it is parsed."""
+    """Reject a body above the limits before parsing it."""
 
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
@@ -38,6 +38,6 @@ class LimitedJSONParser(JSONParser):
         if len(content) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
             raise body_too_large_problem()
         if is_too_deep(content):
-            detail = f"The body is nested deeper than {MAX_DEPTH} arrays and objects. No address asks for that."
+            detail = f"The body is nested deeper than {MAX_DEPTH} arrays and objects. No endpoint needs that."
             raise Problem(detail, status=400, code="body-too-deep")
         return super().parse(BytesIO(content), media_type, parser_context)

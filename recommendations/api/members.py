@@ -1,4 +1,4 @@
-"""Members: who there is, what they want and allow, their ties, a fresh start, and what their wishes did."""
+"""Members, their preferences and relationships, the reset of their profile, and the effects of negative feedback."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from recommendations.services.members import members, preferences
 
 
 class MembersView(APIView):
-    """Members to choose from."""
+    """The list of members."""
 
     scopes = read_write_scopes(Scope.MEMBERS_READ, Scope.MEMBERS_WRITE)
 
@@ -29,25 +29,25 @@ class MembersView(APIView):
         400,
         responses={200: s.MembersOut},
         parameters=[s.MembersQuery],
-        operation_id="members",
-        summary="Members whose id starts with a text",
+        operation_id="list_members",
+        summary="List members by the first characters of their id",
         tags=["members"],
     )
     def get(self, request: Request) -> Response:
         """Return members with the number of their interactions."""
-        found = members.find_members(**parse_query_parameters(s.MembersQuery, request))
-        return Response({"members": [s.MemberOut(member).data for member in found]})
+        summaries = members.find_members(**parse_query_parameters(s.MembersQuery, request))
+        return Response({"members": [s.MemberOut(member).data for member in summaries]})
 
     @openapi.describe_endpoint(
         400,
         responses={200: s.ItemResultsOut, 207: s.ItemResultsOut},
         request=s.MembersBody,
-        operation_id="send_members",
-        summary="Make or change members",
+        operation_id="upsert_members",
+        summary="Create or update members",
         tags=["members"],
     )
     def post(self, request: Request) -> Response:
-        """Make or change up to 1000 members; 207 when some were refused. A field that is left out stays as it is."""
+        """Create or update up to 1000 members. Status 207 if some were rejected. Omitted fields keep their value."""
         return upsert_items_response("members", request)
 
 
@@ -57,7 +57,7 @@ class MemberView(APIView):
     scopes = read_write_scopes(Scope.MEMBERS_READ, Scope.MEMBERS_WRITE)
 
     @openapi.describe_endpoint(
-        404, responses={200: s.MemberOut}, operation_id="member", summary="A member", tags=["members"]
+        404, responses={200: s.MemberOut}, operation_id="read_member", summary="Read a member", tags=["members"]
     )
     def get(self, request: Request, member_id: str) -> Response:
         """Return the member with the number of their interactions."""
@@ -67,12 +67,12 @@ class MemberView(APIView):
         400,
         responses={200: s.ItemResultOut, 201: s.ItemResultOut},
         request=s.MemberIn(partial=True),
-        operation_id="send_member",
-        summary="Make or change a member",
+        operation_id="upsert_member",
+        summary="Create or update a member",
         tags=["members"],
     )
     def put(self, request: Request, member_id: str) -> Response:
-        """Make the member (201) or change the fields that are given (200)."""
+        """Create the member (201), or update the given fields (200)."""
         return upsert_item_response("members", request, member_id)
 
     @openapi.describe_endpoint(
@@ -84,9 +84,9 @@ class MemberView(APIView):
     )
     def delete(self, request: Request, member_id: str) -> Response:
         """
-        Erase the member and all they wrote and did. They and their posts are hidden at once; a job does the rest.
+        Erase the member with their posts and interactions. They are hidden at once, and a job deletes them.
 
-        There is no way back. What is erased from where is in docs/privacy.md.
+        Erasure cannot be undone. docs/privacy.md lists the deleted data.
         """
         return job_accepted_response(
             work.submit_job(kind="erase_members", params={"member_ids": [member_id]}, now=now())
@@ -94,15 +94,15 @@ class MemberView(APIView):
 
 
 class PreferencesView(APIView):
-    """What one member wants and allows."""
+    """The preferences of one member."""
 
     scopes = read_write_scopes(Scope.PROFILE_READ, Scope.PROFILE_WRITE)
 
     @openapi.describe_endpoint(
         404,
         responses={200: s.PreferencesBody},
-        operation_id="preferences",
-        summary="What a member wants and allows",
+        operation_id="read_preferences",
+        summary="Read a member's preferences",
         tags=["members"],
     )
     def get(self, request: Request, member_id: str) -> Response:
@@ -114,12 +114,12 @@ class PreferencesView(APIView):
         404,
         responses={200: s.PreferencesBody},
         request=s.PreferencesBody(partial=True),
-        operation_id="change_preferences",
-        summary="Change what a member wants and allows",
+        operation_id="update_preferences",
+        summary="Update a member's preferences",
         tags=["members"],
     )
     def patch(self, request: Request, member_id: str) -> Response:
-        """Change the preferences that are given. Turning is_personalized off deletes what was learned."""
+        """Update the given preferences. Setting is_personalized to false deletes the learned interests."""
         body = s.PreferencesBody(data=request.data, partial=True)
         body.is_valid(raise_exception=True)
         return Response(
@@ -128,7 +128,7 @@ class PreferencesView(APIView):
 
 
 class RelationshipView(APIView):
-    """Whether one member follows, blocks or mutes another."""
+    """A follow, block or mute between two members."""
 
     scopes = read_write_scopes(Scope.PROFILE_READ, Scope.PROFILE_WRITE)
 
@@ -137,31 +137,31 @@ class RelationshipView(APIView):
         404,
         responses={204: None},
         request=None,
-        operation_id="tie",
+        operation_id="create_relationship",
         summary="Follow, block or mute a member",
         tags=["members"],
     )
-    def put(self, request: Request, member_id: str, kind: str, other_id: str) -> Response:
-        """Make the tie; twice is once. A block ends the follows between the two."""
-        preferences.set_relationship(member_id=member_id, kind=kind, other_id=other_id, is_on=True, now=now())
+    def put(self, request: Request, member_id: str, kind: str, target_id: str) -> Response:
+        """Create the relationship. Idempotent. A block deletes the follows between the two members."""
+        preferences.set_relationship(member_id=member_id, kind=kind, target_id=target_id, is_on=True, now=now())
         return Response(status=204)
 
     @openapi.describe_endpoint(
         400,
         404,
         responses={204: None},
-        operation_id="untie",
+        operation_id="delete_relationship",
         summary="Unfollow, unblock or unmute a member",
         tags=["members"],
     )
-    def delete(self, request: Request, member_id: str, kind: str, other_id: str) -> Response:
-        """End the tie; if there is none, nothing happens."""
-        preferences.set_relationship(member_id=member_id, kind=kind, other_id=other_id, is_on=False, now=now())
+    def delete(self, request: Request, member_id: str, kind: str, target_id: str) -> Response:
+        """Delete the relationship. Idempotent."""
+        preferences.set_relationship(member_id=member_id, kind=kind, target_id=target_id, is_on=False, now=now())
         return Response(status=204)
 
 
 class ProfileResetView(APIView):
-    """A fresh start."""
+    """Reset of a member's profile."""
 
     scopes = read_write_scopes(Scope.PROFILE_READ, Scope.PROFILE_WRITE)
 
@@ -169,29 +169,29 @@ class ProfileResetView(APIView):
         404,
         responses={204: None},
         request=None,
-        operation_id="reset",
-        summary="Forget a member's taste",
+        operation_id="reset_profile",
+        summary="Reset a member's learned interests",
         tags=["members"],
     )
     def post(self, request: Request, member_id: str) -> Response:
-        """Delete what was learned of the member. Follows, blocks, mutes and hidden posts stay."""
+        """Delete the learned interests of the member. Follows, blocks, mutes and hidden posts stay."""
         preferences.reset_interests(member_id=member_id, now=now())
         return Response(status=204)
 
 
 class ShowLessEffectsView(APIView):
-    """What a member's wishes for less did."""
+    """The effects of a member's negative feedback."""
 
     scopes = single_scope(Scope.PROFILE_READ)
 
     @openapi.describe_endpoint(
         404,
         responses={200: s.ShowLessEffectsOut},
-        operation_id="less_effects",
-        summary="Whether showing less of something works",
+        operation_id="list_show_less_effects",
+        summary="List the effects of a member's negative feedback",
         tags=["members"],
     )
     def get(self, request: Request, member_id: str) -> Response:
-        """Return the share of each subject turned down in what was shown before and after, newest first."""
-        found = show_less_effect.show_less_effects(member_id=member_id)
-        return Response({"effects": [asdict(effect) for effect in found]})
+        """Return each target's share in the posts served before and after the feedback, newest feedback first."""
+        effects = show_less_effect.show_less_effects(member_id=member_id)
+        return Response({"effects": [asdict(effect) for effect in effects]})

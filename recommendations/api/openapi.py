@@ -1,4 +1,4 @@
-"""What the OpenAPI page says of an address beside what it says of all (recsys_project/openapi.py)."""
+"""OpenAPI descriptions of single endpoints. recsys_project/openapi.py adds what all endpoints share."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def describe_endpoint(*statuses: int, responses: dict[int, Any], **kwargs: Any) -> Callable[[F], F]:
-    """Return `extend_schema` with these *answers* and the problems of these *statuses*."""
+    """Return `extend_schema` with *responses*, and a problem for each of *statuses* and for 503."""
     return extend_schema(
         responses=responses | {(status, CONTENT_TYPE): Problem for status in (*statuses, 503)}, **kwargs
     )

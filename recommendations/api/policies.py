@@ -1,4 +1,4 @@
-"""Ranking policies: what the feeds of each variant are ranked by. The same versions as in the admin."""
+"""Ranking policies, one per variant. The admin edits the same versions."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from recommendations.services import policies
 
 
 def build_setting_fields() -> dict[str, serializers.Field[Any, Any, Any, Any]]:
-    """Return a field for each setting of a policy, as the OpenAPI page shows it."""
-    found: dict[str, serializers.Field[Any, Any, Any, Any]] = {}
-    for one in fields(Policy):
-        span, kind = one.metadata["range"], serializers.FloatField
-        if one.type == "int":
-            kind = serializers.IntegerField  # type: ignore[assignment]
-        found[one.name] = kind(
-            min_value=span.low, max_value=span.high, default=getattr(Policy(), one.name), help_text=span.help
+    """Return a field for each policy setting, for the OpenAPI schema."""
+    setting_fields: dict[str, serializers.Field[Any, Any, Any, Any]] = {}
+    for setting in fields(Policy):
+        span, field_class = setting.metadata["range"], serializers.FloatField
+        if setting.type == "int":
+            field_class = serializers.IntegerField  # type: ignore[assignment]
+        setting_fields[setting.name] = field_class(
+            min_value=span.low, max_value=span.high, default=getattr(Policy(), setting.name), help_text=span.help
         )
-    return found
+    return setting_fields
 
 
 PolicySettings = type(
-    "PolicySettings", (serializers.Serializer,), {**build_setting_fields(), "__doc__": "The settings."}
+    "PolicySettings", (serializers.Serializer,), {**build_setting_fields(), "__doc__": "The settings of a policy."}
 )
 
 
 class PolicyBody(serializers.Serializer):
-    """A new version of a policy. The service checks the settings, as it does for the admin."""
+    """A new version of a policy. The service validates the settings, as for the admin."""
 
-    settings = serializers.DictField(help_text="Those that are left out have their default.")
-    note = serializers.CharField(max_length=200, default="", allow_blank=True, help_text="Why this version.")
+    settings = serializers.DictField(help_text="Omitted settings have their default.")
+    note = serializers.CharField(max_length=200, default="", allow_blank=True, help_text="Reason for this version.")
 
 
 class PolicyIn(PolicyBody):
@@ -51,25 +51,25 @@ class PolicyIn(PolicyBody):
 
 
 class PolicyOut(serializers.Serializer):
-    """The policy that a variant is ranked by."""
+    """The active policy of a variant."""
 
     variant = serializers.SlugField()
-    version = serializers.IntegerField(help_text="Its ETag, too.")
+    version = serializers.IntegerField(help_text="Also the ETag.")
     settings = PolicySettings()
     note = serializers.CharField()
     created_at = serializers.DateTimeField()
 
 
 class PoliciesOut(serializers.Serializer):
-    """The policies that are served."""
+    """The active policies."""
 
     policies = PolicyOut(many=True)
 
 
 class MayChangePolicies(BasePermission):
-    """Staff change policies if they may in the admin; keys by their scope."""
+    """Lets staff change policies if they may in the admin. The scopes decide for keys."""
 
-    message = "Your role does not let you change ranking policies."
+    message = "Your role does not permit changing ranking policies."
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         if request.method in SAFE_METHODS or not request.user.is_authenticated:
@@ -78,36 +78,39 @@ class MayChangePolicies(BasePermission):
 
 
 class BasePolicyView(APIView):
-    """What the addresses of policies share."""
+    """The scopes and permissions of the policy views."""
 
     scopes = read_write_scopes(Scope.POLICIES_READ, Scope.POLICIES_WRITE)
     permission_classes = [*api_settings.DEFAULT_PERMISSION_CLASSES, MayChangePolicies]  # type: ignore[list-item]
 
 
 class PolicyListView(BasePolicyView):
-    """Every policy that is served."""
+    """The list of active policies."""
 
     @openapi.describe_endpoint(
-        responses={200: PoliciesOut}, operation_id="policies", summary="The policies that are served", tags=["policies"]
+        responses={200: PoliciesOut},
+        operation_id="list_policies",
+        summary="List the active policies",
+        tags=["policies"],
     )
     def get(self, request: Request) -> Response:
-        """Return them by variant."""
+        """Return the active policies, ordered by variant."""
         return Response({"policies": [asdict(policy) for policy in policies.list_policies()]})
 
 
 class PolicyDetailView(BasePolicyView):
-    """The policy of one variant."""
+    """The active policy of one variant."""
 
     @openapi.describe_endpoint(
         404,
         responses={200: PolicyOut, 304: None},
         parameters=[conditional_requests.IF_NONE_MATCH],
-        operation_id="policy",
-        summary="What a variant is ranked by",
+        operation_id="read_policy",
+        summary="Read the active policy of a variant",
         tags=["policies"],
     )
     def get(self, request: Request, variant: str) -> Response:
-        """Return the policy, its version as ETag."""
+        """Return the policy, with its version as ETag."""
         policy = policies.read_policy(variant=variant)
         if conditional_requests.client_has_current(request, conditional_requests.etag(policy.version)):
             return Response(status=304, headers={"ETag": conditional_requests.etag(policy.version)})
@@ -121,15 +124,15 @@ class PolicyDetailView(BasePolicyView):
         request=PolicyIn,
         parameters=[conditional_requests.IF_MATCH],
         operation_id="put_policy",
-        summary="Rank a variant by other settings",
+        summary="Replace the policy of a variant",
         tags=["policies"],
     )
     def put(self, request: Request, variant: str) -> Response:
         """
-        Write a new version and serve it, in every process within two seconds (200; 201: the variant had none).
+        Write a new version and activate it (200, or 201 for the first). Every process uses it within two seconds.
 
-        Settings that are left out have their default. A variant that has no policy yet is made with
-        `If-None-Match: *` in place of If-Match.
+        Omitted settings have their default. To create the first policy of a variant, send `If-None-Match: *` instead
+        of If-Match.
         """
         is_new = request.headers.get("If-None-Match", "").strip() == "*"
         version = 0 if is_new else conditional_requests.expected_version(request)
@@ -141,5 +144,5 @@ class PolicyDetailView(BasePolicyView):
 
 
 def policy_response(policy: policies.ServedPolicy, status: int = 200) -> Response:
-    """Return a policy with its ETag."""
+    """Return a policy as a response with its ETag."""
     return Response(asdict(policy), status=status, headers={"ETag": conditional_requests.etag(policy.version)})

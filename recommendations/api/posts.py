@@ -1,4 +1,4 @@
-"""Posts, as the platform that they come from sends, reads and takes them down."""
+"""Posts, for the platform that owns them: create, update, read and remove."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from recommendations.services.content import posts, publish
 
 
 class PostsView(APIView):
-    """Posts in bulk."""
+    """The collection of posts."""
 
     scopes = read_write_scopes(Scope.POSTS_READ, Scope.POSTS_WRITE)
 
@@ -25,15 +25,15 @@ class PostsView(APIView):
         400,
         responses={200: s.ItemResultsOut, 207: s.ItemResultsOut},
         request=s.PostsBody,
-        operation_id="send_posts",
-        summary="Make or change posts",
+        operation_id="upsert_posts",
+        summary="Create or update posts",
         tags=["posts"],
     )
     def post(self, request: Request) -> Response:
         """
-        Make or change up to 1000 posts; 207 when some were refused. A field that is left out stays as it is.
+        Create or update up to 1000 posts. Status 207 if some were rejected. Omitted fields keep their value.
 
-        Sending the same again changes nothing. A post that says something new is embedded within seconds.
+        Sending the same posts again changes nothing. A post with a new text is embedded within seconds.
         """
         return upsert_items_response("posts", request)
 
@@ -44,28 +44,28 @@ class PostView(APIView):
     scopes = read_write_scopes(Scope.POSTS_READ, Scope.POSTS_WRITE)
 
     @openapi.describe_endpoint(
-        404, responses={200: s.StoredPostOut}, operation_id="post", summary="A post as it is kept", tags=["posts"]
+        404, responses={200: s.StoredPostOut}, operation_id="read_post", summary="Read a post", tags=["posts"]
     )
     def get(self, request: Request, post_id: str) -> Response:
-        """Return all that is kept of the post. For the platform: no viewer's privacy is heeded here."""
+        """Return all stored fields of the post. For the platform: no viewer's visibility rules apply."""
         return Response(asdict(posts.read_post(post_id=post_id)))
 
     @openapi.describe_endpoint(
         400,
         responses={200: s.ItemResultOut, 201: s.ItemResultOut},
         request=s.PostIn(partial=True),
-        operation_id="send_post",
-        summary="Make or change a post",
+        operation_id="upsert_post",
+        summary="Create or update a post",
         tags=["posts"],
     )
     def put(self, request: Request, post_id: str) -> Response:
-        """Make the post (201) or change the fields that are given (200)."""
+        """Create the post (201), or update the given fields (200)."""
         return upsert_item_response("posts", request, post_id)
 
     @openapi.describe_endpoint(
-        404, responses={204: None}, operation_id="take_down_post", summary="Take a post down", tags=["posts"]
+        404, responses={204: None}, operation_id="remove_post", summary="Remove a post", tags=["posts"]
     )
     def delete(self, request: Request, post_id: str) -> Response:
-        """Show the post to nobody from the next request on. Its row stays; the job erase_posts erases it."""
+        """Remove the post from every feed, from the next request on. The row stays; an erase_posts job deletes it."""
         publish.remove_posts(post_ids=[posts.get_post_pk(post_id)], now=now())
         return Response(status=204)

@@ -1,7 +1,7 @@
 """
-The form of an error of the API: a problem of RFC 9457, which says what was wrong, with what, and what to do.
+Errors of the API as problem details (RFC 9457): what went wrong, with which value, and what to do.
 
-Settings name parts of this package, so that DRF's own views import it: this module must not import those.
+DRF imports this module through the settings while it loads its views, so this module must not import DRF's views.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_SECONDS = 5
-"""What a client is told to wait after a 503."""
+"""Retry-After of a 503."""
 
 
 class Problem(APIException):
-    """An error with its status, code and, where one value is to blame, a JSON pointer to it."""
+    """An error with a status, a code and, if one value caused it, a JSON pointer to the value."""
 
     def __init__(self, detail: str, *, status: int, code: str, pointer: str = "") -> None:
         super().__init__(detail, code)
@@ -32,13 +32,13 @@ class Problem(APIException):
 
 
 def body_too_large_problem() -> Problem:
-    """Return the problem of a body above the limit."""
+    """Return the problem for a body above the size limit."""
     limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE // 2**20
     return Problem(f"The body is larger than {limit} MB. Send it in parts.", status=413, code="body-too-large")
 
 
 def problem_body(*, status: int, code: str, detail: str, errors: list[dict[str, str]] | None = None) -> dict[str, Any]:
-    """Return a problem object."""
+    """Return a problem as JSON fields, with the current request id."""
     code = code.replace("_", "-")
     problem: dict[str, Any] = {
         "type": f"urn:recsys:problem:{code}",
@@ -53,7 +53,7 @@ def problem_body(*, status: int, code: str, detail: str, errors: list[dict[str, 
 
 
 def locate_value(name: str, *, in_body: bool) -> dict[str, str]:
-    """Return where the value *name* (fields joined by /) is: a JSON pointer, or the name of a query parameter."""
+    """Return the location of the value *name* (field names joined by /): a JSON pointer or a query parameter."""
     name = "" if name == "non_field_errors" else name.removesuffix("/non_field_errors").strip("/")
     if in_body:
         return {"pointer": f"/{name}" if name else ""}
@@ -61,5 +61,5 @@ def locate_value(name: str, *, in_body: bool) -> dict[str, str]:
 
 
 def build_error_items(errors: list[Error], *, in_body: bool) -> list[dict[str, str]]:
-    """Return one object for each wrong value."""
+    """Return one object per invalid value."""
     return [{"detail": e.detail, "code": e.code} | locate_value(e.attr or "", in_body=in_body) for e in errors]

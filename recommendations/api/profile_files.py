@@ -1,4 +1,4 @@
-"""A member's profile as a file."""
+"""Export and import of a member's profile file."""
 
 from __future__ import annotations
 
@@ -18,24 +18,28 @@ from recommendations.services.members.profile_file.import_profile import import_
 
 
 class ProfileFileBody(serializers.Serializer):
-    """A profile file; docs/profile-file.md describes it, docs/profile-file.schema.json is its JSON schema."""
+    """A profile file. docs/profile-file.md describes it; docs/profile-file.schema.json is its JSON schema."""
 
     format = serializers.ChoiceField([schema.FORMAT_NAME])
     version = serializers.IntegerField(min_value=schema.FORMAT_VERSION, max_value=schema.FORMAT_VERSION)
-    member_id = serializers.CharField(required=False, help_text="Whose it was.")
+    member_id = serializers.CharField(required=False, help_text="The exported member.")
     exported_at = serializers.DateTimeField(required=False)
-    preferences = serializers.DictField(required=False, help_text="What the member wants and allows.")
-    relationships = serializers.DictField(required=False, help_text="Ids by follow, block and mute.")
+    preferences = serializers.DictField(required=False, help_text="The member's preferences.")
+    relationships = serializers.DictField(required=False, help_text="Lists of member ids: follow, block and mute.")
     negative_feedback = serializers.ListField(
         child=serializers.DictField(), required=False, max_length=schema.MAX_NEGATIVE_FEEDBACK
     )
-    interests = serializers.DictField(required=False, allow_null=True, help_text="What was learned, with its model.")
+    interests = serializers.DictField(
+        required=False, allow_null=True, help_text="The learned interests, with their embedding model."
+    )
     seen = serializers.ListField(child=serializers.DictField(), required=False, max_length=schema.MAX_SEEN)
-    omitted = serializers.DictField(required=False, help_text="How many older ones the file had no room for.")
+    omitted = serializers.DictField(
+        required=False, help_text="Number of older items that exceeded the limits of the file, per list."
+    )
 
 
 class RejectedItemOut(serializers.Serializer):
-    """An item of the file that was left out."""
+    """An item of the file that was not imported."""
 
     pointer = serializers.CharField(help_text="A JSON pointer into the file.")
     code = serializers.CharField()
@@ -43,27 +47,27 @@ class RejectedItemOut(serializers.Serializer):
 
 
 class ProfileReportOut(serializers.Serializer):
-    """What became of the file's items."""
+    """The results of the file's items."""
 
     applied = serializers.IntegerField(help_text="Items that changed something.")
-    unchanged = serializers.IntegerField(help_text="Items that were there already.")
+    unchanged = serializers.IntegerField(help_text="Items that existed already.")
     rejected = RejectedItemOut(many=True)
 
 
 class ProfileFileView(APIView):
-    """One member's profile file."""
+    """The profile file of one member."""
 
     scopes = read_write_scopes(Scope.PROFILE_READ, Scope.PROFILE_WRITE)
 
     @openapi.describe_endpoint(
         404,
         responses={200: ProfileFileBody},
-        operation_id="profile_file",
-        summary="A member's profile as a file",
+        operation_id="export_profile",
+        summary="Export a member's profile as a file",
         tags=["members"],
     )
     def get(self, request: Request, member_id: str) -> Response:
-        """Return preferences, ties, wishes for less, interests and what was seen, to take along to another platform."""
+        """Return preferences, relationships, negative feedback, interests and seen posts, for import by a platform."""
         headers = {"Content-Disposition": 'attachment; filename="profile.json"', "Cache-Control": "no-store"}
         return Response(export_profile(member_id=member_id, now=now()), headers=headers)
 
@@ -72,11 +76,11 @@ class ProfileFileView(APIView):
         404,
         responses={200: ProfileReportOut, 207: ProfileReportOut},
         request=ProfileFileBody,
-        operation_id="take_in_profile_file",
-        summary="Take a profile file in",
+        operation_id="import_profile",
+        summary="Import a profile file",
         tags=["members"],
     )
     def put(self, request: Request, member_id: str) -> Response:
-        """Add the file to what the member has here; 207 when some items were refused. Done twice, it is done once."""
+        """Add the file's items to the member's data. Idempotent. Status 207 if some items were rejected."""
         report = import_profile(member_id=member_id, content=request.data, now=now())
         return Response(asdict(report), status=207 if report.rejected else 200)

@@ -1,4 +1,4 @@
-"""Reads the query of a request."""
+"""Validation of query parameters."""
 
 from functools import cache, lru_cache
 from typing import Any
@@ -8,25 +8,25 @@ from rest_framework.request import Request
 from rest_framework.serializers import Serializer
 
 MAX_CACHED_QUERIES = 1_000
-"""Queries that a process remembers as checked: most requests ask as others did. Changes the speed."""
+"""Validated query strings that a process caches: most requests repeat one. Changes the speed, not the result."""
 MAX_CACHED_QUERY_LENGTH = 200
-"""Longer ones name posts or a place in a feed, and do not come again."""
+"""Longer query strings contain post ids or a cursor and are rarely repeated, so they are not cached."""
 
 
 def parse_query_parameters(serializer: type[Serializer[Any]], request: Request) -> dict[str, Any]:
-    """Return the checked query parameters of *request*."""
-    if len(asked := request.META.get("QUERY_STRING", "")) <= MAX_CACHED_QUERY_LENGTH:
-        return dict(validate_query_string(serializer, asked))
+    """Return the validated query parameters of *request*. Raises `ValidationError`."""
+    if len(query_string := request.META.get("QUERY_STRING", "")) <= MAX_CACHED_QUERY_LENGTH:
+        return dict(validate_query_string(serializer, query_string))
     return dict(shared_serializer(serializer).run_validation(request.query_params))
 
 
 @lru_cache(MAX_CACHED_QUERIES)
 def validate_query_string(serializer: type[Serializer[Any]], query_string: str) -> dict[str, Any]:
-    """Return the checked parameters of a query string. Nobody writes to what they hold."""
+    """Return the validated parameters of a query string. Callers must not modify the values: they are cached."""
     return dict(shared_serializer(serializer).run_validation(QueryDict(query_string)))
 
 
 @cache
 def shared_serializer(serializer: type[Serializer[Any]]) -> Serializer[Any]:
-    """Return one serializer for all requests: it keeps nothing of a request, and making its fields costs the most."""
+    """Return one serializer for all requests. Building its fields is the largest cost, and it stores no request."""
     return serializer()

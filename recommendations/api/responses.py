@@ -1,4 +1,4 @@
-"""Turns what services return into what is sent: plain dictionaries, and dataclasses that are sent as they are."""
+"""Convert the results of services to responses: dictionaries, and dataclasses that the renderer serializes."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -19,7 +19,7 @@ from recommendations.services.work import JobView
 
 
 def serialize_pick(pick: Pick) -> dict[str, Any]:
-    """Return a pick with its post, its reasons in words, and the parts of its score if they came along."""
+    """Return a pick with its post, the sentences of its reasons, and its score parts if the request asked for them."""
     return {
         "post": pick.post,
         "score": pick.score,
@@ -30,7 +30,7 @@ def serialize_pick(pick: Pick) -> dict[str, Any]:
 
 
 def serialize_picks(picks: Picks) -> orjson.Fragment:
-    """Return picks in words, which are found once and kept with them: a page is often sent again."""
+    """Return picks as rendered JSON, cached with the picks because pages are often sent again."""
     if "json" not in picks.rendered:
         picks.rendered["json"] = orjson.Fragment(
             orjson.dumps(list(map(serialize_pick, picks)), option=orjson.OPT_UTC_Z)
@@ -45,9 +45,9 @@ def serialize_reasons(reasons: tuple[Reason, ...]) -> list[dict[str, str]]:
     return [{"code": r.name.lower(), "sentence": REASON_SENTENCES[r]} for r in reasons]
 
 
-def serialize_explanation(found: Explanation) -> dict[str, Any]:
-    """Return an explanation."""
-    return asdict(found) | {"reasons": serialize_reasons(found.reasons)}
+def serialize_explanation(explanation: Explanation) -> dict[str, Any]:
+    """Return an explanation as JSON fields."""
+    return asdict(explanation) | {"reasons": serialize_reasons(explanation.reasons)}
 
 
 FieldSelection = dict[str, tuple[str, ...]]
@@ -56,24 +56,24 @@ POST_FIELDS = tuple(f.name for f in dataclass_fields(PostView))
 
 
 def parse_field_selection(names: Sequence[str]) -> FieldSelection:
-    """Return which fields of a pick to send, and which of its post; refuse a name that there is not."""
+    """Return the selected fields of a pick and of its post. Raises `InvalidRequest` for an unknown name."""
     known = {*PICK_FIELDS, *(f"post.{name}" for name in POST_FIELDS)}
-    if wrong := next((name for name in names if name not in known), None):
-        raise InvalidRequest(f"{wrong}: no such field of a pick; there are {', '.join(sorted(known))}.", "/fields")
+    if unknown := next((name for name in names if name not in known), None):
+        raise InvalidRequest(f"A pick has no field {unknown!r}. Give one of {', '.join(sorted(known))}.", "/fields")
     post = tuple(name for name in POST_FIELDS if "post" in names or f"post.{name}" in names)
-    own = tuple(name for name in PICK_FIELDS if name in names or (name == "post" and post))
-    return {"pick": own, "post": post} if names else {}
+    pick = tuple(name for name in PICK_FIELDS if name in names or (name == "post" and post))
+    return {"pick": pick, "post": post} if names else {}
 
 
 def serialize_selected_fields(pick: Pick, selection: FieldSelection) -> dict[str, Any]:
-    """Return a pick with these fields only."""
-    shape = serialize_pick(pick)
-    shape["post"] = {name: getattr(pick.post, name) for name in selection["post"]}
-    return {name: shape[name] for name in selection["pick"]}
+    """Return the selected fields of a pick."""
+    content = serialize_pick(pick)
+    content["post"] = {name: getattr(pick.post, name) for name in selection["post"]}
+    return {name: content[name] for name in selection["pick"]}
 
 
 def serialize_page(page: Page, duration_ms: float, selection: FieldSelection | None = None) -> dict[str, Any]:
-    """Return a page of a feed; *duration_ms* is what the service took."""
+    """Return a page as JSON fields; *duration_ms* is the duration of the service call."""
     return {
         "request_id": page.request_id,
         "member_id": page.member_id,
@@ -81,9 +81,9 @@ def serialize_page(page: Page, duration_ms: float, selection: FieldSelection | N
         "engine": page.engine,
         "variant": page.variant,
         "fallback": page.fallback,
-        "cached": page.cached,
+        "is_cached": page.cached,
         "built_at": page.built_at,
-        "candidates": page.candidates,
+        "candidate_count": page.candidates,
         "duration_ms": round(duration_ms, 2),
         "picks": [serialize_selected_fields(pick, selection) for pick in page.picks]
         if selection
@@ -93,14 +93,14 @@ def serialize_page(page: Page, duration_ms: float, selection: FieldSelection | N
 
 
 def serialize_job(job: JobView) -> dict[str, Any]:
-    """Return a job."""
+    """Return a job as JSON fields."""
     url = reverse("api-job-result", kwargs={"job_id": job.id}) if job.has_file else None
-    shape = asdict(job) | {"finished": job.is_finished, "result_url": url}
-    del shape["has_file"]
-    return shape
+    content = asdict(job) | {"is_finished": job.is_finished, "result_url": url}
+    del content["has_file"]
+    return content
 
 
 def job_accepted_response(job: JobView) -> Response:
-    """Answer that a job was accepted: where it is, and when to look for the first time."""
+    """Return a 202 response with the job, its URL (Location) and the time to wait before reading it (Retry-After)."""
     location = reverse("api-job", kwargs={"job_id": job.id})
     return Response(serialize_job(job), status=202, headers={"Location": location, "Retry-After": "1"})

@@ -1,4 +1,8 @@
-"""What comes in, checked; and the shapes that go out, for the OpenAPI page (`shapes.py` makes them)."""
+"""
+Serializers that validate requests, and serializers that describe responses in the OpenAPI schema.
+
+`responses.py` builds the responses.
+"""
 
 import math
 from base64 import b64decode
@@ -21,66 +25,68 @@ JOB_KINDS = (
     "erase_posts",
 )
 JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
-ITEM_STATUSES = ("created", "updated", "unchanged", "refused")
+ITEM_STATUSES = ("created", "updated", "unchanged", "rejected")
 EVENT_STATUSES = ("recorded", "duplicate", "rejected")
 ID_LENGTH = 128
 MAX_ITEMS = 1000
 
 
 def id_field(**kwargs: Any) -> serializers.CharField:
-    """Return a field for a platform's id."""
+    """Return a field for an id of the platform."""
     return serializers.CharField(max_length=ID_LENGTH, **kwargs)
 
 
 def repeated_field(max_length: int, help_text: str, *, max_count: int = 20) -> serializers.ListField:
-    """Return a field for a query parameter that may be repeated."""
+    """Return a field for a query parameter that may be repeated up to *max_count* times."""
     child = serializers.CharField(max_length=max_length)
     return serializers.ListField(child=child, required=False, default=list, max_length=max_count, help_text=help_text)
 
 
 class FeedQuery(serializers.Serializer):
-    """Query of a feed."""
+    """Query parameters of a feed."""
 
-    feed = serializers.ChoiceField(FEEDS, default="discovery", help_text="Which feed.")
-    limit = serializers.IntegerField(min_value=1, max_value=100, default=20, help_text="Picks on a page.")
+    feed = serializers.ChoiceField(FEEDS, default="discovery", help_text="Name of the feed.")
+    limit = serializers.IntegerField(min_value=1, max_value=100, default=20, help_text="Posts per page.")
     cursor = serializers.CharField(
-        max_length=500, required=False, default=None, help_text="next_cursor of the page before."
+        max_length=500, required=False, default=None, help_text="next_cursor of the previous page."
     )
-    explain = serializers.BooleanField(default=False, help_text="Add the parts that each score is the sum of.")
+    explain = serializers.BooleanField(default=False, help_text="Include the parts of each score.")
     language = repeated_field(8, "Only posts in this language; may be repeated.")
-    kind = repeated_field(32, "Only posts of this format; may be repeated.")
+    kind = repeated_field(32, "Only posts of this kind; may be repeated.")
     tag = repeated_field(128, "Only posts with this tag; may be repeated.")
     max_age_hours = serializers.FloatField(
-        required=False, default=None, min_value=0.01, max_value=876_000, help_text="Only posts that are no older."
+        required=False, default=None, min_value=0.01, max_value=876_000, help_text="Only posts at most this old."
     )
-    exclude_post_id = repeated_field(ID_LENGTH, "Id of a post that must not come; may be repeated.", max_count=100)
-    fields = repeated_field(  # type: ignore[assignment]  # it hides DRF's property on the class, not on instances
-        32, "Only these fields of a pick, such as post.id or score; may be repeated. All if left out.", max_count=20
+    exclude_post_id = repeated_field(ID_LENGTH, "Id of a post to leave out; may be repeated.", max_count=100)
+    fields = repeated_field(  # type: ignore[assignment]  # hides DRF's property on the class, not on instances
+        32, "Only these fields of a pick, such as post.id or score; may be repeated. Default: all.", max_count=20
     )
 
 
 class SimilarQuery(serializers.Serializer):
-    """Query of similar posts."""
+    """Query parameters of similar posts."""
 
-    viewer_id = id_field(help_text="The member who looks: nothing is shown that this member may not see.")
+    viewer_id = id_field(help_text="The viewing member. Posts that this member may not see are left out.")
     limit = serializers.IntegerField(min_value=1, max_value=100, default=10)
 
 
 class SearchQuery(serializers.Serializer):
-    """Query of a search: by a text or by a post."""
+    """Query parameters of a search by a text or by a post."""
 
-    viewer_id = id_field(help_text="The member who looks.")
-    space = serializers.SlugField(max_length=16, default="image", help_text="Where texts and pictures meet.")
+    viewer_id = id_field(help_text="The viewing member.")
+    space = serializers.SlugField(
+        max_length=16, default="image", help_text="The embedding space, such as image: texts and pictures share it."
+    )
     text = serializers.CharField(max_length=1000, default="", allow_blank=True)
     post_id = serializers.CharField(max_length=ID_LENGTH, default="", allow_blank=True)
-    kind = serializers.CharField(max_length=32, default="", allow_blank=True, help_text="Posts of this format only.")
+    kind = serializers.CharField(max_length=32, default="", allow_blank=True, help_text="Only posts of this kind.")
     limit = serializers.IntegerField(min_value=1, max_value=100, default=10)
 
 
 class SearchBody(serializers.Serializer):
-    """A search by a vector."""
+    """Body of a search by a vector."""
 
-    viewer_id = id_field(help_text="The member who looks.")
+    viewer_id = id_field(help_text="The viewing member.")
     space = serializers.SlugField(max_length=16, default="image")
     vector = serializers.ListField(child=serializers.FloatField(), min_length=8, max_length=4096)
     kind = serializers.CharField(max_length=32, default="", allow_blank=True)
@@ -88,30 +94,32 @@ class SearchBody(serializers.Serializer):
 
 
 MAX_PICTURES = 20
-"""Pictures a request: with 13 ms each on one core, and a body of 5 MB, an answer within a second."""
+"""Pictures per request. At 13 ms each on one core and a body of 5 MB, the response takes less than a second."""
 
 
 class VectorItem(serializers.Serializer):
-    """A post's vector."""
+    """The vector of one post."""
 
     post_id = id_field()
     vector = serializers.ListField(child=serializers.FloatField(), min_length=8, max_length=4096)
 
 
 class VectorsBody(serializers.Serializer):
-    """Vectors by one model."""
+    """Vectors of one embedding model."""
 
-    embedding_model = serializers.CharField(max_length=128, help_text="The platform's model, with its version.")
+    embedding_model = serializers.CharField(
+        max_length=128, help_text="The platform's embedding model, with its version."
+    )
     vectors = serializers.ListField(child=VectorItem(), min_length=1, max_length=MAX_ITEMS)
 
 
 class Base64Field(serializers.CharField):
-    """Bytes in base64."""
+    """A field of base64-encoded bytes."""
 
-    default_error_messages = {"base64": "Give the bytes of the file in base64."}
+    default_error_messages = {"base64": "Give the bytes of the file, encoded in base64."}
 
     def to_internal_value(self, data: Any) -> Any:
-        """Return the bytes."""
+        """Return the decoded bytes."""
         try:
             return b64decode(super().to_internal_value(data), validate=True)
         except ValueError:
@@ -119,125 +127,125 @@ class Base64Field(serializers.CharField):
 
 
 class PictureItem(serializers.Serializer):
-    """A post's picture."""
+    """The picture of one post."""
 
     post_id = id_field()
-    image = Base64Field(help_text="A JPEG, PNG or WebP file, in base64.")
+    image = Base64Field(help_text="A JPEG, PNG or WebP file, encoded in base64.")
 
 
 class PicturesBody(serializers.Serializer):
-    """Pictures to be looked at; they are not kept."""
+    """Pictures to embed. Only their vectors are stored."""
 
     pictures = serializers.ListField(child=PictureItem(), min_length=1, max_length=MAX_PICTURES)
 
 
 class StoredVectorsOut(serializers.Serializer):
-    """What was kept."""
+    """The number of stored vectors, and the ids without a post."""
 
     stored = serializers.IntegerField()
     unknown_post_ids = serializers.ListField(child=serializers.CharField())
 
 
 class ExplainQuery(serializers.Serializer):
-    """Query of an explanation."""
+    """Query parameters of an explanation."""
 
-    viewer_id = id_field(help_text="The member whose feed it was.")
+    viewer_id = id_field(help_text="The member who requested the feed.")
 
 
 class MembersQuery(serializers.Serializer):
-    """Query of members."""
+    """Query parameters of the list of members."""
 
     prefix = serializers.CharField(
-        max_length=ID_LENGTH, default="", allow_blank=True, help_text="The first characters of the id."
+        max_length=ID_LENGTH, default="", allow_blank=True, help_text="First characters of the id."
     )
     limit = serializers.IntegerField(min_value=1, max_value=100, default=20)
 
 
 class JobsQuery(serializers.Serializer):
-    """Query of jobs."""
+    """Query parameters of the list of jobs."""
 
     kind = serializers.ChoiceField(JOB_KINDS, default="", allow_blank=True)
     state = serializers.ChoiceField(JOB_STATES, default="", allow_blank=True)
     limit = serializers.IntegerField(min_value=1, max_value=100, default=20)
-    cursor = serializers.DateTimeField(required=False, default=None, help_text="next_cursor of the page before.")
+    cursor = serializers.DateTimeField(required=False, default=None, help_text="next_cursor of the previous page.")
 
 
 class EventIn(serializers.Serializer):
-    """One act of a member on a post, or the undoing of one."""
+    """An interaction of a member with a post, or the undo of an earlier event."""
 
-    event_id = id_field(help_text="The sender's own: sent twice, it counts once.")
+    event_id = id_field(help_text="Chosen by the sender. An event id is counted once.")
     member_id = id_field()
-    post_id = id_field(required=False, help_text="Needed unless the event undoes another.")
+    post_id = id_field(required=False, help_text="Required unless the event undoes another event.")
     kind = serializers.ChoiceField(
         [kind.value for kind in InteractionKind],
         required=False,
-        help_text="Needed unless the event undoes another. follow: of the post's author.",
+        help_text="Required unless the event undoes another event. follow: the member follows the post's author.",
     )
     target = serializers.ChoiceField(
         ["author", "topic", "kind"],
         required=False,
         allow_blank=True,
         default="",
-        help_text="Of a not_interested: what of the post it is about. Empty: what the post says.",
+        help_text="Only for not_interested: what the member wants less of. Empty: only this post.",
     )
     undoes_event_id = id_field(
-        required=False, help_text="The event_id of an earlier event of this member, which this one takes back."
+        required=False, help_text="The event_id of an earlier event of this member that this event undoes."
     )
     value = serializers.FloatField(
-        required=False, allow_null=True, default=None, help_text="Seconds of a dwell, stars of a rating."
+        required=False, allow_null=True, default=None, help_text="Seconds of a dwell, or stars of a rating."
     )
     occurred_at = serializers.DateTimeField(
-        required=False, allow_null=True, default=None, help_text="Left out: this moment."
+        required=False, allow_null=True, default=None, help_text="Default: the time of the request."
     )
     request_id = serializers.UUIDField(
-        required=False, allow_null=True, default=None, help_text="Of the feed that brought the post."
+        required=False, allow_null=True, default=None, help_text="request_id of the feed page that contained the post."
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Refuse an event that neither says what was done nor what is undone."""
-        lacking = [] if attrs.get("undoes_event_id") else [name for name in ("post_id", "kind") if not attrs.get(name)]
-        if lacking:
-            raise serializers.ValidationError(dict.fromkeys(lacking, "This field is required."), code="required")
+        """Reject an event without `undoes_event_id` that lacks `post_id` or `kind`."""
+        missing = [] if attrs.get("undoes_event_id") else [name for name in ("post_id", "kind") if not attrs.get(name)]
+        if missing:
+            raise serializers.ValidationError(dict.fromkeys(missing, "This field is required."), code="required")
         return attrs
 
     def validate_value(self, value: float | None) -> float | None:
-        """Refuse what JSON writes as 1e999."""
+        """Reject infinity, which a JSON number such as 1e999 parses to."""
         if value is not None and not math.isfinite(value):
             raise serializers.ValidationError("Give a finite number.")
         return value
 
 
 class AnyJSONField(serializers.Field):
-    """Lets any value of JSON through. DRF's own refuses the whole list for one number that is too large."""
+    """A field that accepts any JSON value. DRF's JSONField would reject the whole list for one number out of range."""
 
     def to_internal_value(self, data: Any) -> Any:
         return data
 
 
 class UncheckedEvents(serializers.Serializer):
-    """A list of events. Each is checked by itself, so that a bad one loses none of the good."""
+    """A list of events. Each event is validated separately, so that an invalid one does not reject the others."""
 
     events = serializers.ListField(child=AnyJSONField(allow_null=True), min_length=1, max_length=MAX_ITEMS)
 
 
 class EventsBody(serializers.Serializer):
-    """What `Events` asks for, spelled out."""
+    """The body of `UncheckedEvents` for the OpenAPI schema, with the fields of an event."""
 
     events = serializers.ListField(child=EventIn(), min_length=1, max_length=MAX_ITEMS)
 
 
 class PostIn(serializers.Serializer):
-    """A post as it is sent. The service checks it, and says of each field what is wrong with it."""
+    """A post in a request. The service validates it and reports an error for each field."""
 
     id = id_field()
-    author_id = id_field(help_text="A member that was sent before.")
+    author_id = id_field(help_text="A member that exists.")
     visibility = serializers.ChoiceField(["public", "followers", "private", "unlisted"])
     created_at = serializers.DateTimeField()
     text = serializers.CharField(required=False, allow_blank=True, max_length=2**20)
-    kind = serializers.CharField(required=False, max_length=32, help_text="Format: text, image, video …")
+    kind = serializers.CharField(required=False, max_length=32, help_text="Such as text, image or video.")
     language = serializers.CharField(required=False, max_length=8, help_text="Such as en or pt-BR.")
     tags = serializers.ListField(
-        child=serializers.CharField(max_length=128), required=False, max_length=100, help_text="The main one first."
+        child=serializers.CharField(max_length=128), required=False, max_length=100, help_text="Main tag first."
     )
     media = serializers.ListField(
         child=serializers.DictField(), required=False, max_length=20, help_text="Objects with kind, url and alt."
@@ -245,18 +253,20 @@ class PostIn(serializers.Serializer):
     safety_labels = serializers.DictField(
         child=serializers.FloatField(min_value=0, max_value=1), required=False, help_text='Such as {"violence": 0.4}.'
     )
-    removed_at = serializers.DateTimeField(required=False, help_text="The moment it was taken down.")
+    removed_at = serializers.DateTimeField(required=False, help_text="When the post was removed.")
 
 
 class MemberIn(serializers.Serializer):
-    """A member as they are sent."""
+    """A member in a request."""
 
     id = id_field()
     is_private = serializers.BooleanField(help_text="Only followers see the member's posts.")
     languages = serializers.ListField(child=serializers.CharField(max_length=8), required=False, max_length=100)
     region = serializers.CharField(required=False, max_length=32)
     birth_year = serializers.IntegerField(required=False, min_value=1900)
-    is_adult = serializers.BooleanField(required=False, help_text="Whether the platform vouches for an adult.")
+    is_adult = serializers.BooleanField(
+        required=False, help_text="Whether the platform has verified that the member is an adult."
+    )
     is_active = serializers.BooleanField(required=False)
     is_personalized = serializers.BooleanField(required=False)
     sensitivity = serializers.ChoiceField(["safe", "sensitive", "adult"], required=False)
@@ -266,13 +276,13 @@ class MemberIn(serializers.Serializer):
 
 
 class UncheckedPosts(serializers.Serializer):
-    """A list of posts. Each is checked by itself, so that a bad one loses none of the good."""
+    """A list of posts. Each post is validated separately, so that an invalid one does not reject the others."""
 
     posts = serializers.ListField(child=AnyJSONField(allow_null=True), min_length=1, max_length=MAX_ITEMS)
 
 
 class UncheckedMembers(serializers.Serializer):
-    """A list of members, checked in the same way."""
+    """A list of members, validated in the same way."""
 
     members = serializers.ListField(child=AnyJSONField(allow_null=True), min_length=1, max_length=MAX_ITEMS)
 
@@ -281,32 +291,32 @@ UNCHECKED_LISTS: dict[str, type[serializers.Serializer]] = {"posts": UncheckedPo
 
 
 class PostsBody(serializers.Serializer):
-    """What `Posts` asks for, spelled out."""
+    """The body of `UncheckedPosts` for the OpenAPI schema, with the fields of a post."""
 
     posts = serializers.ListField(child=PostIn(), min_length=1, max_length=MAX_ITEMS)
 
 
 class MembersBody(serializers.Serializer):
-    """What `Members` asks for, spelled out."""
+    """The body of `UncheckedMembers` for the OpenAPI schema, with the fields of a member."""
 
     members = serializers.ListField(child=MemberIn(), min_length=1, max_length=MAX_ITEMS)
 
 
 class SeenPostsBody(serializers.Serializer):
-    """Posts that were on the member's screen."""
+    """Posts that were on a member's screen."""
 
     post_ids = serializers.ListField(child=id_field(), min_length=1, max_length=MAX_ITEMS)
 
 
 class JobBody(serializers.Serializer):
-    """A job to do."""
+    """A job to submit."""
 
     kind = serializers.ChoiceField(JOB_KINDS)
     params = serializers.DictField(required=False, default=dict, help_text='Such as {"member_ids": ["42"]}.')
 
 
 class IdempotencyKey(serializers.Serializer):
-    """The header of the same name."""
+    """The Idempotency-Key header."""
 
     idempotency_key = serializers.CharField(max_length=200, default=None, allow_null=True)
 
@@ -318,40 +328,40 @@ class PostOut(serializers.Serializer):
     author_id = serializers.CharField()
     text = serializers.CharField()
     kind = serializers.CharField()
-    language = serializers.CharField(help_text="Empty: unknown.")
+    language = serializers.CharField(help_text="Empty if unknown.")
     tags = serializers.ListField(child=serializers.CharField())
     media = serializers.ListField(child=serializers.DictField())
     created_at = serializers.DateTimeField()
 
 
 class ReasonOut(serializers.Serializer):
-    """Why a pick is there."""
+    """A reason why a post was recommended."""
 
     code = serializers.ChoiceField([reason.name.lower() for reason in Reason])
     sentence = serializers.CharField()
 
 
 class PickOut(serializers.Serializer):
-    """A post and why it was picked."""
+    """A recommended post, with its score and reasons."""
 
     post = PostOut()
     score = serializers.FloatField()
     reasons = ReasonOut(many=True)
     sources = serializers.ListField(child=serializers.CharField())
     parts = serializers.DictField(
-        child=serializers.FloatField(), allow_null=True, help_text="Their sum is the score; null without explain."
+        child=serializers.FloatField(), allow_null=True, help_text="The score is their sum. null without explain=true."
     )
 
 
 class PageOut(serializers.Serializer):
-    """A page of a feed."""
+    """A page of a feed, of similar posts or of search results."""
 
-    request_id = serializers.UUIDField(help_text="Send it back with the interactions.")
+    request_id = serializers.UUIDField(help_text="Send it with the interactions with these posts.")
     member_id = serializers.CharField()
     feed = serializers.CharField()
     engine = serializers.CharField()
     variant = serializers.CharField()
-    fallback = serializers.CharField(help_text="The step of the fallback that served; empty if none was needed.")
+    fallback = serializers.CharField(help_text="The fallback step that served the page. Empty if none was needed.")
     is_cached = serializers.BooleanField()
     built_at = serializers.DateTimeField()
     candidate_count = serializers.IntegerField()
@@ -361,7 +371,7 @@ class PageOut(serializers.Serializer):
 
 
 class ItemResultOut(serializers.Serializer):
-    """What became of an item."""
+    """The result of one item."""
 
     id = serializers.CharField(allow_null=True)
     status = serializers.ChoiceField(ITEM_STATUSES)
@@ -369,7 +379,7 @@ class ItemResultOut(serializers.Serializer):
 
 
 class ItemResultsOut(serializers.Serializer):
-    """What became of each item, in the order sent."""
+    """The result of each item, in the order of the request, and the number of items per status."""
 
     created = serializers.IntegerField()
     updated = serializers.IntegerField()
@@ -379,7 +389,7 @@ class ItemResultsOut(serializers.Serializer):
 
 
 class EmbeddingOut(serializers.Serializer):
-    """A vector that a post has."""
+    """The embedding of a post in one space."""
 
     space = serializers.CharField()
     embedding_model = serializers.CharField()
@@ -387,17 +397,19 @@ class EmbeddingOut(serializers.Serializer):
 
 
 class StoredPostOut(PostOut):
-    """All that is kept of a post."""
+    """A post with all its stored fields."""
 
     visibility = serializers.ChoiceField(["public", "followers", "private", "unlisted"])
     safety_labels = serializers.DictField(child=serializers.FloatField())
-    sensitivity = serializers.CharField(help_text="Derived from the labels: safe, sensitive, adult or forbidden.")
+    sensitivity = serializers.CharField(
+        help_text="Derived from the safety labels: safe, sensitive, adult or forbidden."
+    )
     removed_at = serializers.DateTimeField(allow_null=True)
     embeddings = EmbeddingOut(many=True)
 
 
 class EventResultOut(serializers.Serializer):
-    """What came of an event."""
+    """The result of one event."""
 
     event_id = serializers.CharField(allow_null=True)
     status = serializers.ChoiceField(EVENT_STATUSES)
@@ -405,7 +417,7 @@ class EventResultOut(serializers.Serializer):
 
 
 class EventResultsOut(serializers.Serializer):
-    """What came of each event, in the order sent."""
+    """The result of each event, in the order of the request, and the number of events per status."""
 
     recorded = serializers.IntegerField()
     duplicate = serializers.IntegerField()
@@ -414,13 +426,13 @@ class EventResultsOut(serializers.Serializer):
 
 
 class SeenPostsOut(serializers.Serializer):
-    """How many of the posts we know."""
+    """The number of posts that were marked as seen."""
 
-    marked = serializers.IntegerField()
+    marked = serializers.IntegerField(help_text="Ids without a post are not counted.")
 
 
 class JobOut(serializers.Serializer):
-    """A job and how far it is."""
+    """A job and its progress."""
 
     id = serializers.UUIDField()
     kind = serializers.ChoiceField(JOB_KINDS)
@@ -433,26 +445,26 @@ class JobOut(serializers.Serializer):
     result = serializers.DictField()
     is_cancel_requested = serializers.BooleanField()
     is_finished = serializers.BooleanField()
-    result_url = serializers.CharField(allow_null=True, help_text="Where what it made can be fetched.")
+    result_url = serializers.CharField(allow_null=True, help_text="URL of the result file. null if there is none.")
     created_at = serializers.DateTimeField()
     started_at = serializers.DateTimeField(allow_null=True)
     finished_at = serializers.DateTimeField(allow_null=True)
 
 
 class ExportOut(serializers.Serializer):
-    """What an export made; docs/privacy.md describes the form."""
+    """The result of an export job. docs/privacy.md describes the format."""
 
     members = serializers.ListField(child=serializers.DictField())
 
 
 class JobStreamEventOut(serializers.Serializer):
-    """One event of the stream, by its fields."""
+    """The fields of one server-sent event."""
 
     event = serializers.ChoiceField(
-        choices=["job", "again"], help_text="job: it has changed; again: the stream's time is over, ask for another."
+        choices=["job", "reconnect"], help_text="job: the job has changed. reconnect: the stream ended; open a new one."
     )
-    data = serializers.CharField(  # type: ignore[assignment]  # the field that the standard calls so
-        help_text="Of a job: the job as JSON, as its own address gives it."
+    data = serializers.CharField(  # type: ignore[assignment]  # the name that the standard gives the field
+        help_text="For job: the job as JSON, as GET /api/v1/jobs/{job_id} returns it."
     )
 
 
@@ -464,7 +476,7 @@ class JobsOut(serializers.Serializer):
 
 
 class MemberOut(serializers.Serializer):
-    """A member, for choosing one."""
+    """A member, in a list or alone."""
 
     id = serializers.CharField()
     interaction_count = serializers.IntegerField()
@@ -473,56 +485,67 @@ class MemberOut(serializers.Serializer):
 
 
 class MembersOut(serializers.Serializer):
-    """Members."""
+    """A list of members."""
 
     members = MemberOut(many=True)
 
 
 class PreferencesBody(serializers.Serializer):
-    """What a member wants and allows."""
+    """The preferences of a member."""
 
     languages = serializers.ListField(
-        child=serializers.CharField(max_length=8), max_length=20, help_text="Best first; empty: any."
+        child=serializers.CharField(max_length=8),
+        max_length=20,
+        help_text="Preferred language first. Empty: any language.",
     )
-    region = serializers.CharField(max_length=16, allow_blank=True, help_text="Such as DE: what trends there.")
+    region = serializers.CharField(max_length=16, allow_blank=True, help_text="Such as DE. Selects the trending posts.")
     is_private = serializers.BooleanField(help_text="Only followers see the member's posts.")
-    is_personalized = serializers.BooleanField(help_text="Off: nothing is learned, and what was learned is deleted.")
+    is_personalized = serializers.BooleanField(
+        help_text="false: nothing is learned, and learned interests are deleted."
+    )
     sensitivity = serializers.ChoiceField(["safe", "sensitive", "adult"])
     muted_words = serializers.ListField(child=serializers.CharField(max_length=100), max_length=500)
     muted_tags = serializers.ListField(child=serializers.CharField(max_length=100), max_length=500)
 
 
 class ShowLessEffectOut(serializers.Serializer):
-    """What a wish for less did."""
+    """The effect of one negative feedback."""
 
     target = serializers.ChoiceField(["author", "topic", "kind"])
-    target_key = serializers.CharField(help_text="The author's id, the tag, or the format.")
-    created_at = serializers.DateTimeField()
-    share_before = serializers.FloatField(allow_null=True, help_text="Of the posts shown last before; null: none.")
-    share_after = serializers.FloatField(allow_null=True)
+    target_key = serializers.CharField(help_text="The author's id, the tag or the kind.")
+    created_at = serializers.DateTimeField(help_text="Of the negative feedback.")
+    share_before = serializers.FloatField(
+        allow_null=True,
+        help_text="Share of the target in the posts served before the feedback, 0 to 1. null: none were served.",
+    )
+    share_after = serializers.FloatField(allow_null=True, help_text="The same after the feedback.")
     served_before = serializers.IntegerField()
     served_after = serializers.IntegerField()
 
 
 class ShowLessEffectsOut(serializers.Serializer):
-    """Effects, the newest wish first."""
+    """Effects of a member's negative feedback, newest first."""
 
     effects = ShowLessEffectOut(many=True)
 
 
 class ExplanationOut(serializers.Serializer):
-    """Why a post was shown to a member, or was not."""
+    """Why a post was served to a member, or was not."""
 
     request_id = serializers.UUIDField()
     post_id = serializers.CharField()
-    status = serializers.ChoiceField(["shown", "ranked", "outranked", "filtered", "not_found", "not_in_slate"])
+    status = serializers.ChoiceField(["served", "ranked", "outranked", "filtered", "not_a_candidate", "not_in_slate"])
     sentence = serializers.CharField()
-    rank = serializers.IntegerField(allow_null=True, help_text="In the slate, or among all candidates; from 1.")
-    out_of = serializers.IntegerField(allow_null=True, help_text="How many the rank is among.")
+    rank = serializers.IntegerField(
+        allow_null=True, help_text="Rank in the slate, or among all candidates if outranked. The first rank is 1."
+    )
+    ranked_count = serializers.IntegerField(allow_null=True, help_text="Number of ranked posts.")
     score = serializers.FloatField(allow_null=True)
     parts = serializers.DictField(
         child=serializers.FloatField(), allow_null=True, help_text="Their sum in float32, in this order, is the score."
     )
     sources = serializers.ListField(child=serializers.CharField())
     reasons = ReasonOut(many=True)
-    filter = serializers.CharField(allow_null=True, help_text="The viewer's own wish that kept it away.")
+    filter = serializers.CharField(
+        allow_null=True, help_text="The filter for the viewer's own preferences that dropped the post."
+    )

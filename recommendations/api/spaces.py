@@ -1,4 +1,4 @@
-"""Vectors that the platform makes, and search in the spaces that they span."""
+"""Search in embedding spaces, and upload of vectors and pictures."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from recommendations.services.vectors.pictures import store_pictures
 
 
 def get_search_viewer_ids(request: Request) -> Iterable[object]:
-    """Return whom a search is for: it says so in the query, or with a vector in the body."""
+    """Return the viewer of a search: from the query string of a GET, from the body of a POST."""
     if request.method == "GET":
         return viewer_ids_in_query(request)
-    return [request.data.get("viewer")] if isinstance(request.data, dict) else []
+    return [request.data.get("viewer_id")] if isinstance(request.data, dict) else []
 
 
 class SearchView(APIView):
-    """Posts near a text, a post or a vector, in a space where texts and pictures meet."""
+    """Search for posts by text, post or vector. Texts and pictures share a space, so one finds the other."""
 
     scopes = single_scope(Scope.FEEDS_READ)
     requested_member_ids = staticmethod(get_search_viewer_ids)
@@ -44,14 +44,13 @@ class SearchView(APIView):
         responses={200: s.PageOut},
         parameters=[s.SearchQuery],
         operation_id="search",
-        summary="Posts near a text or a post, in any modality",
+        summary="Search posts by text or by a post",
         tags=["feeds"],
     )
     def get(self, request: Request) -> Response:
-        """Return the nearest posts that the viewer may see: pictures for a text, texts for a picture."""
+        """Return the most similar posts that the viewer may see. A text finds pictures, and a picture finds texts."""
         started = perf_counter()
-        asked = parse_query_parameters(s.SearchQuery, request)
-        page = search(viewer_id=asked.pop("viewer"), post_id=asked.pop("post"), now=now(), **asked)
+        page = search(now=now(), **parse_query_parameters(s.SearchQuery, request))
         return Response(responses.serialize_page(page, 1000 * (perf_counter() - started)))
 
     @openapi.describe_endpoint(
@@ -61,21 +60,20 @@ class SearchView(APIView):
         responses={200: s.PageOut},
         request=s.SearchBody,
         operation_id="search_by_vector",
-        summary="Posts near a vector of the platform's own",
+        summary="Search posts by a vector",
         tags=["feeds"],
     )
     def post(self, request: Request) -> Response:
-        """Return the nearest posts that the viewer may see."""
+        """Return the most similar posts that the viewer may see."""
         started = perf_counter()
         body = s.SearchBody(data=request.data)
         body.is_valid(raise_exception=True)
-        asked = dict(body.validated_data)
-        page = search(viewer_id=asked.pop("viewer"), now=now(), **asked)
+        page = search(now=now(), **body.validated_data)
         return Response(responses.serialize_page(page, 1000 * (perf_counter() - started)))
 
 
 class VectorsView(APIView):
-    """Vectors that the platform makes, such as those of pictures."""
+    """Vectors that the platform computes, such as vectors of pictures."""
 
     scopes = single_scope(Scope.POSTS_WRITE)
 
@@ -85,11 +83,11 @@ class VectorsView(APIView):
         responses={200: s.StoredVectorsOut},
         request=s.VectorsBody,
         operation_id="store_vectors",
-        summary="Keep vectors of posts, made by the platform's own model",
+        summary="Store vectors of posts from the platform's own embedding model",
         tags=["posts"],
     )
     def put(self, request: Request, space: str) -> Response:
-        """Keep up to 1000 vectors; the first model of a space serves at once. Of a bad lot nothing is kept."""
+        """Store up to 1000 vectors, or none if one is invalid. A space's first embedding model is active at once."""
         body = s.VectorsBody(data=request.data)
         body.is_valid(raise_exception=True)
         items = body.validated_data["vectors"]
@@ -99,15 +97,15 @@ class VectorsView(APIView):
         ids = [item["post_id"] for item in items]
         try:
             unknown = store_vectors(
-                space=space, model=body.validated_data["model"], post_ids=ids, vectors=vectors, now=now()
+                space=space, model=body.validated_data["embedding_model"], post_ids=ids, vectors=vectors, now=now()
             )
         except VectorError as error:
             raise Problem(str(error), status=400, code="invalid-vectors", pointer="/vectors") from error
-        return Response({"kept": len(ids) - len(unknown), "unknown_post_ids": unknown})
+        return Response({"stored": len(ids) - len(unknown), "unknown_post_ids": unknown})
 
 
 class PicturesView(APIView):
-    """Pictures that a model here looks at."""
+    """Pictures to embed with the service's own embedding model."""
 
     scopes = single_scope(Scope.POSTS_WRITE)
 
@@ -118,11 +116,11 @@ class PicturesView(APIView):
         responses={200: s.StoredVectorsOut},
         request=s.PicturesBody,
         operation_id="store_pictures",
-        summary="Give posts the vectors of their pictures",
+        summary="Store the vectors of posts' pictures",
         tags=["posts"],
     )
     def put(self, request: Request, space: str) -> Response:
-        """Look at up to 20 pictures, by the model of IMAGE_EMBEDDER; only vectors are kept, and of a bad lot none."""
+        """Embed up to 20 pictures with IMAGE_EMBEDDER. Only the vectors are stored, or none if a picture is invalid."""
         body = s.PicturesBody(data=request.data)
         body.is_valid(raise_exception=True)
         items = body.validated_data["pictures"]
@@ -133,4 +131,4 @@ class PicturesView(APIView):
             raise Problem(str(error), status=409, code="no-image-embedder") from error
         except (ImageError, VectorError) as error:
             raise Problem(str(error), status=400, code="invalid-pictures", pointer="/pictures") from error
-        return Response({"kept": len(ids) - len(unknown), "unknown_post_ids": unknown})
+        return Response({"stored": len(ids) - len(unknown), "unknown_post_ids": unknown})

@@ -1,4 +1,4 @@
-"""Takes members and posts from a request's body, and says what became of each."""
+"""Create or update members and posts from a request body, and return a result for each."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ ItemKind = Literal["members", "posts"]
 
 
 def upsert_items_response(kind: ItemKind, request: Request) -> Response:
-    """Take in what the body lists under *kind*; 207 if something was refused."""
+    """Create or update the items that the body lists under *kind*. Status 207 if some were rejected."""
     body = s.UNCHECKED_LISTS[kind](data=request.data)
     body.is_valid(raise_exception=True)
     outcomes = ingest.ingest_items(kind=kind, items=body.validated_data[kind], now=now())
     counts = Counter[str](outcome.status for outcome in outcomes)
-    results = [serialize_outcome(outcome, f"/{kind}/{number}") for number, outcome in enumerate(outcomes)]
-    answered = {status: counts[status] for status in s.ITEM_STATUSES} | {"results": results}
-    return Response(answered, status=207 if counts["refused"] else 200)
+    results = [serialize_outcome(outcome, f"/{kind}/{index}") for index, outcome in enumerate(outcomes)]
+    content = {status: counts[status] for status in s.ITEM_STATUSES} | {"results": results}
+    return Response(content, status=207 if counts["rejected"] else 200)
 
 
 def upsert_item_response(kind: ItemKind, request: Request, id: str) -> Response:
-    """Take in the one item that the body is; its id is that of the address."""
+    """Create or update the item in the body. Its id comes from the URL."""
     item = request.data
     if not isinstance(item, Mapping):
         raise problems.Problem("Send an object with the fields to set.", status=400, code="invalid-request")
     if item.get("id", id) != id:
-        detail = f"The body says {item['id']!r} and the address {id!r}: leave the id out of the body."
+        detail = f"The body has the id {item['id']!r}, and the URL {id!r}. Omit the id from the body."
         raise problems.Problem(detail, status=400, code="invalid-request", pointer="/id")
     (outcome,) = ingest.ingest_items(kind=kind, items=[dict(item) | {"id": id}], now=now())
-    if outcome.status == "refused":
+    if outcome.status == "rejected":
         pointer = f"/{outcome.field}" if outcome.field else ""
         raise problems.Problem(outcome.problem, status=400, code="invalid-request", pointer=pointer)
     return Response(serialize_outcome(outcome, ""), status=201 if outcome.status == "created" else 200)
 
 
 def serialize_outcome(outcome: ingest.IngestResult, pointer: str) -> dict[str, Any]:
-    """Return what became of one item, as it is sent; *pointer* is where the item is in the body."""
-    if outcome.status != "refused":
+    """Return the result of one item as JSON fields; *pointer* is the JSON pointer to the item in the body."""
+    if outcome.status != "rejected":
         return {"id": outcome.id, "status": outcome.status, "problem": None}
-    where = f"{pointer}/{outcome.field}" if outcome.field else pointer
-    error = {"detail": outcome.problem, "code": "invalid", "pointer": where}
+    location = f"{pointer}/{outcome.field}" if outcome.field else pointer
+    error = {"detail": outcome.problem, "code": "invalid", "pointer": location}
     problem = problems.problem_body(status=400, code="invalid-item", detail=outcome.problem, errors=[error])
     return {"id": outcome.id, "status": outcome.status, "problem": problem}

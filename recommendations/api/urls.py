@@ -1,4 +1,4 @@
-"""The addresses of the REST API and of the explorer."""
+"""URLs of the REST API and of the explorer."""
 
 from typing import Never
 
@@ -29,30 +29,32 @@ from recommendations.api.spaces import PicturesView, SearchView, VectorsView
 
 @extend_schema(exclude=True)
 class NotFoundView(APIView):
-    """Answers a wrong address with a problem instead of a web page."""
+    """Return a problem instead of an HTML page for an unknown URL."""
 
     def initial(self, request: Request, *args: object, **kwargs: object) -> Never:
         raise NotFound
 
 
-# An id may hold a slash, hence `path:`. They are tried in turn, so what is asked for most comes first.
+# `path:`, because an id may contain a slash. Django tries the patterns in order, so the most frequent come first.
 urlpatterns = [
     path("api/v1/members/<path:member_id>/feed", FeedView.as_view(), name="api-feed"),
     path("api/v1/interactions", InteractionsView.as_view(), name="api-interactions"),
-    path("", RedirectView.as_view(pattern_name="explore")),
-    path("explore/", explorer_page, name="explore"),
+    path("", RedirectView.as_view(pattern_name="explorer")),
+    path("explore/", explorer_page, name="explorer"),
     path("api/v1/members", MembersView.as_view(), name="api-members"),
     path("api/v1/members/<path:member_id>/seen", SeenView.as_view(), name="api-seen"),
     path("api/v1/members/<path:member_id>/preferences", PreferencesView.as_view(), name="api-preferences"),
     path(
-        "api/v1/members/<path:member_id>/ties/<slug:kind>/<path:other_id>",
+        "api/v1/members/<path:member_id>/relationships/<slug:kind>/<path:target_id>",
         RelationshipView.as_view(),
         name="api-relationship",
     ),
     path("api/v1/members/<path:member_id>/profile", ProfileFileView.as_view(), name="api-profile"),
     path("api/v1/members/<path:member_id>/reset", ProfileResetView.as_view(), name="api-reset"),
-    path("api/v1/members/<path:member_id>/less", ShowLessEffectsView.as_view(), name="api-show-less-effects"),
-    # After all others of a member: its id may hold a slash.
+    path(
+        "api/v1/members/<path:member_id>/show-less-effects", ShowLessEffectsView.as_view(), name="api-show-less-effects"
+    ),
+    # After the other URLs of a member, because an id may contain a slash.
     path("api/v1/members/<path:member_id>", MemberView.as_view(), name="api-member"),
     path("api/v1/posts/<path:post_id>/similar", SimilarView.as_view(), name="api-similar"),
     path("api/v1/posts", PostsView.as_view(), name="api-posts"),
@@ -71,7 +73,7 @@ urlpatterns = [
 ]
 
 not_found_urlpatterns = [
-    # /api/docs without its last slash is left to the redirect.
+    # /api/docs without a trailing slash is left to Django's redirect.
     re_path(r"^api/(?!docs$|schema$)", NotFoundView.as_view()),
 ]
-"""After all others, of whatever app."""
+"""Comes after the patterns of every app."""

@@ -1,1 +1,1 @@
-"""The GraphQL door: the same services as the REST API's, in one address and one question."""
+"""The GraphQL entry point: one endpoint, with the same services as the REST API."""

@@ -1,7 +1,7 @@
 """
-What a question costs: a unit for each field, as often as its page is long. One that costs too much is not begun.
+The cost of a GraphQL query: one per field, multiplied by the page lengths around it. Costly queries are not executed.
 
-A page's length is its argument `first`: as written, its default if left out, the longest there is if it is a variable.
+The length of a page is its argument `first`: the literal value, the default if omitted, the maximum for a variable.
 """
 
 from __future__ import annotations
@@ -21,24 +21,28 @@ from graphql.validation import ValidationRule
 from strawberry.extensions import AddValidationRules
 
 MAX_COST = 10_000
-"""A page of a hundred with every field costs a fifth of it. Changes which questions are answered."""
+"""Maximum cost of a query. A page of 100 with every field costs a fifth of it."""
 MAX_PAGE_LENGTH, DEFAULT_PAGE_LENGTH = 100, 20
 PAGE_LENGTH_ARGUMENT = "first"
 
 
 class CostRule(ValidationRule):
-    """Adds up a question and refuses it above `MOST_COST`."""
+    """Reject a document with an operation that costs more than `MAX_COST`."""
 
     def enter_operation_definition(self, node: OperationDefinitionNode, *_: Any) -> None:
-        """Look at each operation of the document: any of them may be the one that is run."""
+        """Check each operation of the document, because any of them may be executed."""
         if self.compute_cost(node.selection_set, 1, frozenset()) > MAX_COST:
-            message = f"The question costs more than {MAX_COST:,}: ask for shorter pages or fewer fields."
+            message = f"The query costs more than {MAX_COST:,}. Request shorter pages or fewer fields."
             self.report_error(GraphQLError(message, node, extensions={"code": "too-costly"}))
 
     def compute_cost(
         self, selection_set: SelectionSetNode | None, multiplier: int, fragment_names: frozenset[str]
     ) -> int:
-        """Return what these fields cost, *times* each; a fragment within itself (refused elsewhere) counts once."""
+        """
+        Return the cost of a selection set, with *multiplier* per field.
+
+        *fragment_names* are the fragments around it: a recursive fragment (rejected by another rule) counts once.
+        """
         cost = 0
         for node in selection_set.selections if selection_set else ():
             if isinstance(node, FieldNode):
@@ -58,17 +62,17 @@ class CostRule(ValidationRule):
 
 
 def read_page_length(node: FieldNode) -> int:
-    """Return how long the page of a field is; 1 for one that has no pages."""
-    given = next(
+    """Return the page length of a field, or 1 for a field without pages."""
+    value = next(
         (argument.value for argument in node.arguments or () if argument.name.value == PAGE_LENGTH_ARGUMENT), None
     )
-    if given is None:
+    if value is None:
         return DEFAULT_PAGE_LENGTH if node.name.value.endswith(("Feed", "feed", "Posts", "Search")) else 1
-    return max(1, min(int(given.value), MAX_PAGE_LENGTH)) if isinstance(given, IntValueNode) else MAX_PAGE_LENGTH
+    return max(1, min(int(value.value), MAX_PAGE_LENGTH)) if isinstance(value, IntValueNode) else MAX_PAGE_LENGTH
 
 
 class CostLimiter(AddValidationRules):
-    """The rule as an extension of the schema."""
+    """`CostRule` as an extension of the schema."""
 
     def __init__(self) -> None:
         super().__init__([CostRule])

@@ -1,4 +1,4 @@
-"""The questions and the changes. Each resolver calls one service: what a page costs does not grow with its length."""
+"""Queries and mutations. Each resolver calls one service, so a longer page needs no more SQL queries."""
 
 from __future__ import annotations
 
@@ -37,17 +37,21 @@ from recommendations.services.serving.search import search
 from recommendations.services.serving.similar import find_similar
 
 MAX_TOKENS, MAX_ALIASES, MAX_DEPTH = 2_000, 10, 10
-"""Limits of one question; none that a page of any feed comes near. They change which questions are answered."""
+"""Limits per query, far above the largest query for a page of a feed."""
 
 
 Info = strawberry.Info[dict[str, Request], None]
 
 
-def require_scope(info: Info, scope: Scope, *members: object) -> None:
-    """Refuse a key or token that may not do this, or not for these members; who has none was let in at the door."""
+def require_scope(info: Info, scope: Scope, *member_ids: object) -> None:
+    """
+    Raise `PermissionDenied` if the key or token lacks *scope* or may not access these members.
+
+    The view has already checked requests without a key or token.
+    """
     caller = info.context["request"].auth
     if isinstance(caller, Caller):
-        require_access(caller, scope, members or None)
+        require_access(caller, scope, member_ids or None)
 
 
 def resolve_feed(
@@ -64,9 +68,14 @@ def resolve_feed(
     require_scope(info, Scope.FEEDS_READ, member_id)
     feed_filters = FeedFilters()
     if filters:
-        lists = (tuple(filters.languages), tuple(filters.kinds), tuple(filters.tags))
-        feed_filters = FeedFilters(*lists, filters.max_age_hours, tuple(map(str, filters.exclude_post_ids)))
-    found = recommend(
+        feed_filters = FeedFilters(
+            languages=tuple(filters.languages),
+            kinds=tuple(filters.kinds),
+            tags=tuple(filters.tags),
+            max_age_hours=filters.max_age_hours,
+            exclude=tuple(map(str, filters.exclude_post_ids)),
+        )
+    page = recommend(
         member_id=member_id,
         feed=feed,
         limit=first,
@@ -76,21 +85,21 @@ def resolve_feed(
         assignment=assignment,
         now=now(),
     )
-    return t.Feed.from_service(found, after)
+    return t.Feed.from_service(page, after)
 
 
 def validate_preferences(changes: dict[str, Any]) -> dict[str, Any]:
-    """Return changes of preferences that the REST door would take, or refuse them."""
-    rules = s.PreferencesBody(data=changes, partial=True)
-    if not rules.is_valid():
-        name, wrong = next(iter(rules.errors.items()))
-        raise InvalidRequest(f"{name}: {' '.join(map(str, wrong))}", f"/changes/{name}")
-    return dict(rules.validated_data)
+    """Return the validated changes, by the rules of the REST API. Raises `InvalidRequest`."""
+    serializer = s.PreferencesBody(data=changes, partial=True)
+    if not serializer.is_valid():
+        name, messages = next(iter(serializer.errors.items()))
+        raise InvalidRequest(f"{name}: {' '.join(map(str, messages))}", f"/changes/{name}")
+    return dict(serializer.validated_data)
 
 
 @strawberry.type
 class Query:
-    @strawberry.field(description="What this member is likely to enjoy, by the engine that the flag gives them.")
+    @strawberry.field(description="Recommended posts, from the engine that the feature flag assigns to the member.")
     def discovery_feed(
         self,
         info: Info,
@@ -102,9 +111,7 @@ class Query:
     ) -> t.Feed:
         return resolve_feed(info, "discovery", member_id, first, after, explain, filters)
 
-    @strawberry.field(
-        description="The same by the WebAssembly engine whatever the flag says, with the control engine behind it."
-    )
+    @strawberry.field(description="Recommended posts from the WebAssembly engine, with the control engine as fallback.")
     def wasm_discovery_feed(
         self,
         info: Info,
@@ -116,7 +123,7 @@ class Query:
     ) -> t.Feed:
         return resolve_feed(info, "discovery", member_id, first, after, explain, filters, WASM_ASSIGNMENT)
 
-    @strawberry.field(description="A feed by its name: discovery, following, trending, non_personalized.")
+    @strawberry.field(description="A feed by name: discovery, following, trending or non_personalized.")
     def feed(
         self,
         info: Info,
@@ -129,15 +136,15 @@ class Query:
     ) -> t.Feed:
         return resolve_feed(info, name, member_id, first, after, explain, filters)
 
-    @strawberry.field(description="Posts like this one that the viewer may see.")
+    @strawberry.field(description="Similar posts that the viewer may see.")
     def similar_posts(
         self, info: Info, post_id: strawberry.ID, viewer_id: strawberry.ID, first: int = 10
     ) -> list[t.Pick]:
         require_scope(info, Scope.FEEDS_READ, viewer_id)
-        found = find_similar(post_id=post_id, viewer_id=viewer_id, limit=first, now=now())
-        return [t.Pick.from_service(pick) for pick in found.picks]
+        page = find_similar(post_id=post_id, viewer_id=viewer_id, limit=first, now=now())
+        return [t.Pick.from_service(pick) for pick in page.picks]
 
-    @strawberry.field(description="Posts near a text or a post in a space where texts and pictures meet.")
+    @strawberry.field(description="Posts similar to a text, a post or a vector. Texts and pictures share a space.")
     def cross_modal_search(
         self,
         info: Info,
@@ -150,7 +157,7 @@ class Query:
         first: int = 10,
     ) -> list[t.Pick]:
         require_scope(info, Scope.FEEDS_READ, viewer_id)
-        found = search(
+        page = search(
             viewer_id=viewer_id,
             space=space,
             text=text,
@@ -160,20 +167,20 @@ class Query:
             limit=first,
             now=now(),
         )
-        return [t.Pick.from_service(pick) for pick in found.picks]
+        return [t.Pick.from_service(pick) for pick in page.picks]
 
-    @strawberry.field(description="Why a viewer was shown a post, or was not.")
+    @strawberry.field(description="Why a post was served to a viewer, or was not.")
     def explain(self, info: Info, request_id: UUID, post_id: strawberry.ID, viewer_id: strawberry.ID) -> t.Explanation:
         require_scope(info, Scope.FEEDS_READ, viewer_id)
-        found = explain.explain(request_id=request_id, post_id=post_id, viewer_id=viewer_id, now=now())
-        return t.Explanation.from_service(found)
+        explanation = explain.explain(request_id=request_id, post_id=post_id, viewer_id=viewer_id, now=now())
+        return t.Explanation.from_service(explanation)
 
-    @strawberry.field(description="What a member wants and allows.")
+    @strawberry.field(description="The preferences of a member.")
     def preferences(self, info: Info, member_id: strawberry.ID) -> t.Preferences:
         require_scope(info, Scope.PROFILE_READ, member_id)
         return t.Preferences.from_service(preferences.read_preferences(member_id=member_id))
 
-    @strawberry.field(description="A job and how far it is; ask again every second or so.")
+    @strawberry.field(description="A job and its progress. Poll it once per second.")
     def job(self, info: Info, id: UUID) -> t.Job:
         require_scope(info, Scope.JOBS_READ)
         return t.Job.from_service(work.read_job(job_id=id))
@@ -181,43 +188,43 @@ class Query:
 
 @strawberry.type
 class Mutation:
-    @strawberry.mutation(description="Record what members did, up to 1000 events. A bad one loses none of the good.")
+    @strawberry.mutation(description="Record up to 1000 events. An invalid event does not affect the others.")
     def record_interactions(self, info: Info, events: list[t.EventInput]) -> list[t.EventResult]:
         require_scope(info, Scope.INTERACTIONS_WRITE, *(event.member_id for event in events))
         if not 1 <= len(events) <= s.MAX_ITEMS:
             raise InvalidRequest(f"Send 1 to {s.MAX_ITEMS} events, not {len(events)}.", "/events")
-        given = [{name: value for name, value in asdict(event).items() if value is not None} for event in events]
-        done = interact.record_events(events=[interact.Event(**event) for event in given], now=now())
-        return [t.EventResult.from_service(result) for result in done]
+        fields = [{name: value for name, value in asdict(event).items() if value is not None} for event in events]
+        results = interact.record_events(events=[interact.Event(**event) for event in fields], now=now())
+        return [t.EventResult.from_service(result) for result in results]
 
-    @strawberry.mutation(description="Say which posts were on the member's screen. Returns how many of them we know.")
+    @strawberry.mutation(description="Mark posts as seen by the member. Returns the number of known posts.")
     def mark_seen(self, info: Info, member_id: strawberry.ID, post_ids: list[strawberry.ID]) -> int:
         require_scope(info, Scope.INTERACTIONS_WRITE, member_id)
         if len(post_ids) > s.MAX_ITEMS:
             raise InvalidRequest(f"Send up to {s.MAX_ITEMS} posts, not {len(post_ids)}.", "/postIds")
         return interact.mark_seen(member_id=member_id, post_ids=post_ids, now=now())
 
-    @strawberry.mutation(description="Change the preferences that are given.")
+    @strawberry.mutation(description="Update the given preferences.")
     def update_preferences(self, info: Info, member_id: strawberry.ID, changes: t.PreferencesInput) -> t.Preferences:
         require_scope(info, Scope.PROFILE_WRITE, member_id)
-        given = validate_preferences({name: value for name, value in asdict(changes).items() if value is not None})
-        return t.Preferences.from_service(preferences.set_preferences(member_id=member_id, changes=given, now=now()))
+        values = validate_preferences({name: value for name, value in asdict(changes).items() if value is not None})
+        return t.Preferences.from_service(preferences.set_preferences(member_id=member_id, changes=values, now=now()))
 
-    @strawberry.mutation(description="Follow, block or mute a member, or no longer. Twice is once.")
+    @strawberry.mutation(description="Create or delete a follow, block or mute. Idempotent.")
     def set_relationship(
         self, info: Info, member_id: strawberry.ID, kind: str, target_id: strawberry.ID, is_on: bool = True
     ) -> bool:
         require_scope(info, Scope.PROFILE_WRITE, member_id)
-        preferences.set_relationship(member_id=member_id, kind=kind, other_id=target_id, is_on=is_on, now=now())
+        preferences.set_relationship(member_id=member_id, kind=kind, target_id=target_id, is_on=is_on, now=now())
         return is_on
 
-    @strawberry.mutation(description="Forget a member's taste.")
+    @strawberry.mutation(description="Reset a member's learned interests.")
     def reset_profile(self, info: Info, member_id: strawberry.ID) -> bool:
         require_scope(info, Scope.PROFILE_WRITE, member_id)
         preferences.reset_interests(member_id=member_id, now=now())
         return True
 
-    @strawberry.mutation(description="Have discovery feeds made for these members, or for all; follow the job.")
+    @strawberry.mutation(description="Submit a job that builds discovery feeds for these members, or for all members.")
     def batch_discovery_feeds(
         self, info: Info, member_ids: list[strawberry.ID] | None = None, idempotency_key: str | None = None
     ) -> t.Job:
@@ -226,7 +233,7 @@ class Mutation:
         job = work.submit_job(kind="batch_feeds", params=params, now=now(), idempotency_key=idempotency_key)
         return t.Job.from_service(job)
 
-    @strawberry.mutation(description="Ask for a job to stop; what is done stays done.")
+    @strawberry.mutation(description="Request that a job stops. Completed work is not reverted.")
     def cancel_job(self, info: Info, id: UUID) -> t.Job:
         require_scope(info, Scope.JOBS_WRITE)
         return t.Job.from_service(work.cancel_job(job_id=id, now=now()))
@@ -234,7 +241,7 @@ class Mutation:
 
 @cache
 def build_schema(has_introspection: bool) -> strawberry.Schema:
-    """Return the schema, which tells of itself only if it may."""
+    """Return the schema, with or without introspection."""
     limits: list[Callable[[], SchemaExtension]] = [
         partial(QueryDepthLimiter, max_depth=MAX_DEPTH),
         partial(MaxAliasesLimiter, max_alias_count=MAX_ALIASES),

@@ -1,4 +1,4 @@
-"""What can be asked for, and in what form. Pages are connections as Relay has them; cursors are the services' own."""
+"""Types of the GraphQL schema. Pages are Relay connections with the cursors of the services."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from recommendations.services.serving import final_check
 from recommendations.services.serving.pages import Page, cursor_after
 
 
-@strawberry.type(description="A post as a viewer may see it.")
+@strawberry.type(description="A post, as the viewer may see it.")
 class Post:
     id: strawberry.ID
     author_id: strawberry.ID
     text: str
     kind: str
-    language: str = strawberry.field(description="Empty: unknown.")
+    language: str = strawberry.field(description="Empty if unknown.")
     tags: list[str]
     media: JSON
     created_at: datetime
@@ -43,7 +43,7 @@ class Post:
         )
 
 
-@strawberry.type(description="Why a post is there.")
+@strawberry.type(description="A reason why a post was recommended.")
 class Reason:
     code: str
     sentence: str
@@ -53,19 +53,19 @@ class Reason:
         return cls(code=reason.name.lower(), sentence=REASON_SENTENCES[reason])
 
 
-@strawberry.type(description="One summand of a score.")
+@strawberry.type(description="One addend of a score.")
 class ScorePart:
     name: str
     value: float
 
 
-@strawberry.type(description="A post and why it was picked.")
+@strawberry.type(description="A recommended post, with its score and reasons.")
 class Pick:
     post: Post
     score: float
     reasons: list[Reason]
     sources: list[str]
-    parts: list[ScorePart] | None = strawberry.field(description="Their sum is the score; null unless asked for.")
+    parts: list[ScorePart] | None = strawberry.field(description="The score is their sum. null without explain: true.")
 
     @classmethod
     def from_service(cls, pick: final_check.Pick) -> Pick:
@@ -79,11 +79,11 @@ class Pick:
 
 
 def build_score_parts(parts: dict[str, float] | None) -> list[ScorePart] | None:
-    """Return parts as a list: GraphQL has no open-ended objects."""
+    """Return score parts as a list, because GraphQL objects have fixed fields. None for None."""
     return None if parts is None else [ScorePart(name=name, value=value) for name, value in parts.items()]
 
 
-@strawberry.type(description="Where a page stands among the others.")
+@strawberry.type(description="Position of a page among the others.")
 class PageInfo:
     has_next_page: bool
     has_previous_page: bool
@@ -91,21 +91,21 @@ class PageInfo:
     end_cursor: str | None
 
 
-@strawberry.type(description="A pick, and the cursor of what comes after it.")
+@strawberry.type(description="A pick, and the cursor after it.")
 class PickEdge:
     cursor: str
     node: Pick
 
 
-@strawberry.type(description="A page of a feed, and how its slate was made.")
+@strawberry.type(description="A page of a feed, and how its slate was built.")
 class Feed:
     edges: list[PickEdge]
     page_info: PageInfo
-    request_id: UUID = strawberry.field(description="Send it back with the interactions.")
+    request_id: UUID = strawberry.field(description="Send it with the interactions with these posts.")
     member_id: strawberry.ID
     engine: str
     variant: str
-    fallback: str = strawberry.field(description="The step of the fallback that served; empty if none was needed.")
+    fallback: str = strawberry.field(description="The fallback step that served the page. Empty if none was needed.")
     is_cached: bool
     built_at: datetime
     candidate_count: int
@@ -113,7 +113,7 @@ class Feed:
     @classmethod
     def from_service(cls, page: Page, after: str | None) -> Feed:
         cursors = [cursor_after(page, i) for i in range(len(page.picks))]
-        ends = (cursors[0], cursors[-1]) if cursors else (None, None)
+        first_cursor, last_cursor = (cursors[0], cursors[-1]) if cursors else (None, None)
         return cls(
             edges=[
                 PickEdge(cursor=c, node=Pick.from_service(pick)) for c, pick in zip(cursors, page.picks, strict=True)
@@ -121,8 +121,8 @@ class Feed:
             page_info=PageInfo(
                 has_next_page=page.next_cursor is not None,
                 has_previous_page=after is not None,
-                start_cursor=ends[0],
-                end_cursor=page.next_cursor or ends[1],
+                start_cursor=first_cursor,
+                end_cursor=page.next_cursor or last_cursor,
             ),
             request_id=page.request_id,
             member_id=strawberry.ID(page.member_id),
@@ -135,38 +135,40 @@ class Feed:
         )
 
 
-@strawberry.type(description="Why a post was shown to a member, or was not.")
+@strawberry.type(description="Why a post was served to a member, or was not.")
 class Explanation:
     request_id: UUID
     post_id: strawberry.ID
     status: str
     sentence: str
     rank: int | None
-    ranked_count: int | None = strawberry.field(description="How many the rank is among.")
+    ranked_count: int | None = strawberry.field(description="Number of ranked posts.")
     score: float | None
     parts: list[ScorePart] | None
     sources: list[str]
     reasons: list[Reason]
-    filter: str | None = strawberry.field(description="The viewer's own wish that kept it away.")
+    filter: str | None = strawberry.field(
+        description="The filter for the viewer's own preferences that dropped the post."
+    )
 
     @classmethod
-    def from_service(cls, found: explaining.Explanation) -> Explanation:
+    def from_service(cls, explanation: explaining.Explanation) -> Explanation:
         return cls(
-            request_id=found.request_id,
-            post_id=strawberry.ID(found.post_id),
-            status=found.status,
-            sentence=found.sentence,
-            rank=found.rank,
-            ranked_count=found.ranked_count,
-            score=found.score,
-            parts=build_score_parts(found.parts),
-            sources=list(found.sources),
-            reasons=[Reason.from_service(reason) for reason in found.reasons],
-            filter=found.filter,
+            request_id=explanation.request_id,
+            post_id=strawberry.ID(explanation.post_id),
+            status=explanation.status,
+            sentence=explanation.sentence,
+            rank=explanation.rank,
+            ranked_count=explanation.ranked_count,
+            score=explanation.score,
+            parts=build_score_parts(explanation.parts),
+            sources=list(explanation.sources),
+            reasons=[Reason.from_service(reason) for reason in explanation.reasons],
+            filter=explanation.filter,
         )
 
 
-@strawberry.type(description="A job and how far it is.")
+@strawberry.type(description="A job and its progress.")
 class Job:
     id: UUID
     kind: str
@@ -197,7 +199,7 @@ class Job:
         )
 
 
-@strawberry.type(description="What a member wants and allows.")
+@strawberry.type(description="The preferences of a member.")
 class Preferences:
     languages: list[str]
     region: str
@@ -208,11 +210,11 @@ class Preferences:
     muted_tags: list[str]
 
     @classmethod
-    def from_service(cls, found: preferences.Preferences) -> Preferences:
-        return cls(**{name: getattr(found, name) for name in found.__dataclass_fields__})
+    def from_service(cls, values: preferences.Preferences) -> Preferences:
+        return cls(**{name: getattr(values, name) for name in values.__dataclass_fields__})
 
 
-@strawberry.input(description="Preferences to change; what is left out stays as it is.")
+@strawberry.input(description="Preferences to update. Omitted preferences keep their value.")
 class PreferencesInput:
     languages: list[str] | None = None
     region: str | None = None
@@ -223,7 +225,7 @@ class PreferencesInput:
     muted_tags: list[str] | None = None
 
 
-@strawberry.input(description="Only some posts; nothing of it is remembered of the viewer.")
+@strawberry.input(description="Restricts the posts of one request. It is not stored.")
 class FeedFilterInput:
     languages: list[str] = strawberry.field(default_factory=list)
     kinds: list[str] = strawberry.field(default_factory=list)
@@ -232,7 +234,7 @@ class FeedFilterInput:
     exclude_post_ids: list[strawberry.ID] = strawberry.field(default_factory=list)
 
 
-@strawberry.input(description="One act of a member on a post, or the undoing of one.")
+@strawberry.input(description="An interaction of a member with a post, or the undo of an earlier event.")
 class EventInput:
     event_id: strawberry.ID
     member_id: strawberry.ID
@@ -245,12 +247,12 @@ class EventInput:
     request_id: UUID | None = None
 
 
-@strawberry.type(description="What became of one event.")
+@strawberry.type(description="The result of one event.")
 class EventResult:
     event_id: strawberry.ID
     status: str
     problem: str
 
     @classmethod
-    def from_service(cls, found: interact.EventResult) -> EventResult:
-        return cls(event_id=strawberry.ID(found.event_id), status=found.status, problem=found.problem)
+    def from_service(cls, result: interact.EventResult) -> EventResult:
+        return cls(event_id=strawberry.ID(result.event_id), status=result.status, problem=result.problem)

@@ -1,8 +1,8 @@
 """
-The address of GraphQL: one POST. Who may use it, and how often, is decided as for any address of the REST API.
+The GraphQL endpoint: one POST, with the authentication, permissions and rate limits of the REST API.
 
-Errors say what was wrong and carry the code that REST gives, and the request's id. What nobody foresaw says nothing of
-its inside: it is in the log under that id.
+Errors have a message, the same code as in the REST API, and the request id. An unexpected error is logged under that
+request id; its details are not sent.
 """
 
 from __future__ import annotations
@@ -30,59 +30,61 @@ REQUEST_FIELDS = {"query": str, "variables": dict, "operationName": str}
 
 
 class GraphQLView(APIView):
-    """Questions and changes in GraphQL. Reading feeds opens the door; each field asks for the scope that it needs."""
+    """GraphQL queries and mutations. The endpoint requires feeds:read, and each field requires its own scope."""
 
     scopes = {"POST": Scope.FEEDS_READ}
 
     def requested_member_ids(self, request: Request) -> list[object]:
-        """Return nobody: each field says whom it is about (`schema.may`)."""
+        """Return no member ids: each field checks its own (`schema.require_scope`)."""
         return []
 
     @extend_schema(exclude=True)
     def post(self, request: Request) -> Response:
-        """Answer one question; 200 if it could be understood, even where parts of it could not be answered."""
+        """Execute one operation. Status 200 if the query is valid, even if some fields have errors."""
         query, variables, operation = parse_request(request.data)
-        found = build_schema(settings.DEBUG or settings.ENV.graphql_introspection).execute_sync(
+        result = build_schema(settings.DEBUG or settings.ENV.graphql_introspection).execute_sync(
             query, variable_values=variables, operation_name=operation, context_value={"request": request}
         )
-        answer: dict[str, Any] = {"data": found.data}
-        if found.errors:
-            answer["errors"] = [serialize_error(error) for error in found.errors]
-        return Response(
-            answer, status=400 if found.data is None and found.errors and is_request_error(found.errors) else 200
-        )
+        content: dict[str, Any] = {"data": result.data}
+        if result.errors:
+            content["errors"] = [serialize_error(error) for error in result.errors]
+        is_invalid = result.data is None and result.errors and is_request_error(result.errors)
+        return Response(content, status=400 if is_invalid else 200)
 
 
 def parse_request(body: object) -> tuple[str, dict[str, Any] | None, str | None]:
-    """Return the query, its variables and the operation to run; refuse anything else, a list of questions too."""
+    """Return the query, its variables and the operation name. Raises `Problem` for any other body, such as a list."""
     if not isinstance(body, dict) or not isinstance(body.get("query"), str):
         raise Problem('Send {"query": "…", "variables": {…}}.', status=400, code="invalid-request", pointer="/query")
     for name, value in body.items():
         if name in REQUEST_FIELDS and value is not None and not isinstance(value, REQUEST_FIELDS[name]):
-            detail = f"{name} must be {'an object' if name == 'variables' else 'a text'}."
+            detail = f"{name} must be {'an object' if name == 'variables' else 'a string'}."
             raise Problem(detail, status=400, code="invalid-request", pointer=f"/{name}")
     return body["query"], body.get("variables"), body.get("operationName")
 
 
 def is_request_error(errors: list[GraphQLError]) -> bool:
-    """Return whether the question itself was wrong: no field was asked."""
+    """Return whether the query itself is invalid, so that no field was resolved."""
     return all(error.path is None for error in errors)
 
 
 def serialize_error(error: GraphQLError) -> dict[str, Any]:
-    """Return an error as it is sent."""
+    """Return an error as JSON fields."""
     cause = error.original_error
-    shape: dict[str, Any] = {**error.formatted}
+    content: dict[str, Any] = {**error.formatted}
     extensions: dict[str, Any] = {"code": "invalid-query"} | dict(error.extensions or {})
     if isinstance(cause, ServiceError):
         extensions["code"] = cause.code
         if pointer := getattr(cause, "pointer", ""):
             extensions["pointer"] = pointer
     elif isinstance(cause, PermissionDenied):
-        shape["message"], extensions["code"] = str(cause.detail), str(cause.get_codes())
+        content["message"], extensions["code"] = str(cause.detail), str(cause.get_codes())
     elif cause is not None and not isinstance(cause, GraphQLError) and error.path is not None:
         log.error("graphql_failed", exc_info=cause, extra={"field": str(error.path[0])})
-        shape["message"], extensions["code"] = "Something went wrong here; it is in our log.", "internal-error"
+        content["message"], extensions["code"] = (
+            "An internal error occurred. It is logged under the request id.",
+            "internal-error",
+        )
     if request_id := get_contextvars().get("request_id"):
         extensions["request_id"] = str(request_id)
-    return shape | {"extensions": extensions}
+    return content | {"extensions": extensions}

@@ -104,7 +104,7 @@ class Stack:
     def build_feeds(self) -> None:
         """Let the workers build a feed for every member. The job runs once per day: later starts reuse its result."""
         today = f"stack-{time.strftime('%Y-%m-%d', time.gmtime())}"
-        self.run_command("submit_job", "batch_feeds", "--follow", "--key", today)
+        self.run_command("submit_job", "batch_feeds", "--wait", "--idempotency-key", today)
 
     def url(self, path: str) -> str:
         """Return the URL of a page of the web server."""

@@ -127,7 +127,7 @@ def test_it_refreshes_by_itself_can_be_paused_and_says_when_it_is_old(traffic):
     page.clock.run_for(30_000)
     expect(page.locator("#age")).to_contain_text("Out of date", timeout=TIMEOUT_MS)
     page.goto("about:blank")  # or it goes on asking
-    page.problem_responses.clear()  # the browser notes the requests that failed, as they were meant to
+    page.console_errors.clear()  # the browser notes the requests that failed, as they were meant to
 
 
 def test_plots_are_read_by_keyboard_and_as_tables(traffic):

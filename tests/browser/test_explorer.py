@@ -1,4 +1,4 @@
-"""The explorer in a real browser, on a real server, with a real worker that learns from what is clicked."""
+"""The explorer in a real browser, with a real server and a real worker that learns from the clicks."""
 
 import re
 
@@ -11,12 +11,12 @@ from recommendations.models import Interaction
 TIMEOUT_MS = 15_000
 
 
-def shown_posts(page):
+def displayed_post_ids(page):
     return [card.get_attribute("data-post") for card in page.locator("#feed .card").all()]
 
 
-def open_feed(page, member="ann", feed="discovery"):
-    page.goto(f"/explore/?member={member}&feed={feed}")
+def open_feed(page, member_id="ann", feed="discovery"):
+    page.goto(f"/explore/?member_id={member_id}&feed={feed}")
     expect(page.locator("#feed .card").first).to_be_visible(timeout=TIMEOUT_MS)
 
 
@@ -30,25 +30,25 @@ PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True}
     indirect=True,
     ids=["wide", "phone", "wide dark", "phone dark"],
 )
-def test_the_page_fits_and_follows_the_scheme(page, request):
+def test_the_page_fits_the_viewport_and_uses_the_color_scheme(page, request):
     open_feed(page)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     red = int(background.removeprefix("rgb(").split(",")[0])
     assert (red < 60) == ("dark" in request.node.name)
     card = page.locator("#feed .card").first
-    for part in (".text", ".reasons", ".parts", ".score", ".like", ".hide"):
-        expect(card.locator(part)).to_be_visible()
-    assert page.locator("#feed img").count() == 0  # a text stays a text
+    for selector in (".text", ".reasons", ".parts", ".score", ".like", ".hide"):
+        expect(card.locator(selector)).to_be_visible()
+    assert page.locator("#feed img").count() == 0  # the text of a post is never HTML
 
 
 def test_a_like_changes_the_next_page(page):
     open_feed(page)
-    before = shown_posts(page)
+    before = displayed_post_ids(page)
     liked = next(post for post in before if post.startswith("bread"))
     page.get_by_role("button", name=f"Like post {liked}", exact=True).click()
     expect(page.locator("#status")).to_contain_text("Liked. The page changed", timeout=TIMEOUT_MS)
-    after = shown_posts(page)
+    after = displayed_post_ids(page)
     assert liked not in after
     assert after != [post for post in before if post != liked][: len(after)]
     row = Interaction.objects.get()
@@ -56,115 +56,115 @@ def test_a_like_changes_the_next_page(page):
     assert row.request_id is not None
 
 
-def test_a_hidden_post_is_gone(page):
+def test_a_hidden_post_disappears_from_the_feed(page):
     open_feed(page)
-    first = shown_posts(page)[0]
+    first = displayed_post_ids(page)[0]
     page.get_by_role("button", name=f"Hide post {first}", exact=True).click()
     expect(page.locator("#status")).to_contain_text("Hidden. ", timeout=TIMEOUT_MS)
     expect(page.locator("#status")).not_to_contain_text("Waiting", timeout=TIMEOUT_MS)
-    assert first not in shown_posts(page)
+    assert first not in displayed_post_ids(page)
 
 
-def test_less_of_something_and_its_undo(page):
+def test_show_less_of_an_author_and_its_undo(page):
     open_feed(page)
     card = page.locator("#feed .card").first
     post = card.get_attribute("data-post")
-    card.locator(".less summary").click()
-    card.get_by_role("button", name="Less of posts by").click()
+    card.locator(".show-less summary").click()
+    card.get_by_role("button", name="Show less: posts by").click()
     expect(page.locator("#status")).to_contain_text("Less of this author. The page changed", timeout=TIMEOUT_MS)
-    assert post not in shown_posts(page)
+    assert post not in displayed_post_ids(page)
     row = Interaction.objects.get()
     assert (row.kind, row.target) == ("not_interested", "author")
     page.get_by_role("button", name="Undo: Less of this author").click()
-    expect(page.locator("#status")).to_contain_text("taken back.", timeout=TIMEOUT_MS)
+    expect(page.locator("#status")).to_contain_text("Less of this author: undone.", timeout=TIMEOUT_MS)
     expect(page.locator(f'#feed .card[data-post="{post}"]')).to_be_visible(timeout=TIMEOUT_MS)
     row.refresh_from_db()
     assert row.undone_at is not None
 
 
-def test_pages_are_turned_by_keyboard(page):
+def test_the_pager_works_by_keyboard(page):
     open_feed(page)
-    first = shown_posts(page)
+    first = displayed_post_ids(page)
     page.locator("#next").focus()
     page.keyboard.press("Enter")
     expect(page.locator("#page")).to_have_text("Page 2")
-    second = shown_posts(page)
+    second = displayed_post_ids(page)
     assert second
     assert not set(first) & set(second)
     page.locator("#previous").focus()
     page.keyboard.press("Enter")
     expect(page.locator("#page")).to_have_text("Page 1")
-    assert shown_posts(page) == first
+    assert displayed_post_ids(page) == first
 
 
-def test_a_member_is_found_and_chosen_by_keyboard(page):
+def test_a_member_is_searched_and_selected_by_keyboard(page):
     open_feed(page)
-    page.locator("#search").fill("new")
+    page.locator("#member-search").fill("new")
     expect(page.locator("#members button")).to_have_count(1)
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     expect(page.locator("#members [aria-current=true]")).to_contain_text("newcomer")
     expect(page.locator("#feed .card").first).to_be_visible()
-    assert "member=newcomer" in page.url
+    assert "member_id=newcomer" in page.url
 
 
 def test_similar_posts_open_in_a_drawer_that_escape_closes(page):
     open_feed(page)
     page.locator("#feed .more").first.click()
-    expect(page.locator("#told .card").first).to_be_visible()
+    expect(page.locator("#drawer-content .card").first).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.locator("#drawer")).not_to_be_visible()
 
 
 @pytest.mark.parametrize("page", [WIDE, PHONE | {"color_scheme": "dark"}], indirect=True, ids=["wide", "phone dark"])
-def test_words_find_posts_and_a_tab_leads_back(page):
+def test_a_search_finds_posts_and_a_tab_returns_to_the_feed(page):
     open_feed(page)
     page.get_by_label("Posts about").fill("rocket to the moon")
     page.keyboard.press("Enter")
-    expect(page.locator(".part-likeness").first).to_be_attached()
-    assert {post.split("/")[0] for post in shown_posts(page)[:5]} == {"space"}
-    assert "words=rocket" in page.url and page.locator("#feeds [aria-pressed=true]").count() == 0
+    expect(page.locator(".part-similarity").first).to_be_attached()
+    assert {post.split("/")[0] for post in displayed_post_ids(page)[:5]} == {"space"}
+    assert "text=rocket" in page.url and page.locator("#feeds [aria-pressed=true]").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.reload()
-    expect(page.locator(".part-likeness").first).to_be_attached()
+    expect(page.locator(".part-similarity").first).to_be_attached()
     page.get_by_role("button", name="Trending", exact=True).click()
-    expect(page.locator(".part-likeness")).to_have_count(0)
+    expect(page.locator(".part-similarity")).to_have_count(0)
     expect(page.get_by_label("Posts about")).to_have_value("")
 
 
 @pytest.mark.parametrize("page", [WIDE, PHONE | {"color_scheme": "dark"}], indirect=True, ids=["wide", "phone dark"])
-def test_why_a_post_is_there_or_not(page):
+def test_a_post_is_explained_whether_it_was_served_or_not(page):
     open_feed(page)
 
-    def ask(post):
-        page.get_by_label("Why not post").fill(post)
-        page.get_by_label("Why not post").press("Enter")
+    def request_explanation(post_id):
+        page.get_by_label("Explain post").fill(post_id)
+        page.get_by_label("Explain post").press("Enter")
 
-    ask(shown_posts(page)[0])
+    request_explanation(displayed_post_ids(page)[0])
     expect(page.locator(".sentence")).to_have_text("The post was served on a page of this request.")
-    expect(page.locator("#told .parts")).to_be_visible()
+    expect(page.locator("#drawer-content .parts")).to_be_visible()
     expect(page.locator(".facts")).to_contain_text("1 of 30")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.keyboard.press("Escape")
-    hidden = shown_posts(page)[1]
+    hidden = displayed_post_ids(page)[1]
     page.get_by_role("button", name=f"Hide post {hidden}", exact=True).click()
     expect(page.locator("#status")).not_to_contain_text("Waiting", timeout=TIMEOUT_MS)
-    ask(hidden)
+    request_explanation(hidden)
     expect(page.locator(".facts")).to_contain_text("not_hidden")
     page.keyboard.press("Escape")
-    ask("nothing")
-    expect(page.locator("#told .error")).to_contain_text("There is no post 'nothing'")
-    page.problem_responses.clear()  # the browser notes each 404
+    request_explanation("nothing")
+    expect(page.locator("#drawer-content .error")).to_contain_text("There is no post 'nothing'")
+    page.console_errors.clear()  # the browser logs each 404
     page.keyboard.press("Escape")
     page.get_by_label("Posts about").fill("rocket to the moon")
     page.get_by_role("button", name="Search").click()
-    expect(page.locator(".part-likeness").first).to_be_attached()
-    ask(shown_posts(page)[0])
+    expect(page.locator(".part-similarity").first).to_be_attached()
+    request_explanation(displayed_post_ids(page)[0])
     expect(page.locator(".sentence")).to_have_text("The post was served on a page of this request.")
-    page.problem_responses.clear()
+    page.console_errors.clear()
 
 
-def test_badges_tell_engine_and_cache(page):
+def test_badges_show_engine_and_cache(page):
     open_feed(page)
     expect(page.locator(".badge-engine")).to_have_attribute("data-value", re.compile(r"^(plain|wasm_simd)$"))
     page.locator("#explain").uncheck()
@@ -172,16 +172,16 @@ def test_badges_tell_engine_and_cache(page):
     expect(page.locator(".badge-cache")).to_have_attribute("data-value", "cached")
 
 
-def test_an_empty_feed_and_an_unknown_member_say_so(page):
-    page.goto("/explore/?member=ann&feed=following")
-    expect(page.locator("#feed .empty")).to_contain_text("follows nobody")
-    page.goto("/explore/?member=nobody")
+def test_an_empty_feed_and_an_unknown_member_show_a_message(page):
+    page.goto("/explore/?member_id=ann&feed=following")
+    expect(page.locator("#feed .empty")).to_contain_text("follows no author")
+    page.goto("/explore/?member_id=nobody")
     expect(page.locator("#status")).to_contain_text("There is no member 'nobody'")
-    assert page.problem_responses  # the browser notes the 404
-    page.problem_responses.clear()
+    assert page.console_errors  # the browser logs the 404
+    page.console_errors.clear()
 
 
-def test_staff_post_with_the_token_of_the_page(page, monkeypatch, django_user_model):
+def test_staff_send_interactions_with_the_csrf_token_of_the_page(page, monkeypatch, django_user_model):
     monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"api_open": False}))
     django_user_model.objects.create_superuser("admin", password="correct horse battery")
     page.goto("/explore/")
@@ -189,9 +189,9 @@ def test_staff_post_with_the_token_of_the_page(page, monkeypatch, django_user_mo
     page.locator("[name=password]").fill("correct horse battery")
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile(r":\d+/explore/"), timeout=TIMEOUT_MS)
-    page.problem_responses.clear()  # the admin's sign-in asks for a favicon that is not there
+    page.console_errors.clear()  # the login page requests a missing favicon
     open_feed(page)
-    first = shown_posts(page)[0]
+    first = displayed_post_ids(page)[0]
     page.get_by_role("button", name=f"Hide post {first}", exact=True).click()
     expect(page.locator("#status")).to_contain_text("The page", timeout=TIMEOUT_MS)
     assert Interaction.objects.count() == 1

@@ -98,7 +98,7 @@ def test_what_a_member_may_do_says_whose_data_it_is_about():
     for at, view in all_views():
         held = set(getattr(view, "scopes", {}).values()) & MEMBER_SCOPES
         if held - {Scope.FLAGS_READ}:
-            assert "member_id" in at or hasattr(view, "members_named"), at
+            assert "member_id" in at or hasattr(view, "requested_member_ids"), at
 
 
 def test_a_stranger_is_asked_for_a_key(client):
@@ -160,7 +160,7 @@ def test_a_second_rotation_ends_the_oldest_secret(client):
 def test_a_revoked_key_ends_at_once_with_the_tokens_it_made(client):
     factories.member("ann")
     made, header = key()
-    answer = post(client, "tokens", {"member": "ann", "scopes": ["profile:read"]}, **header)
+    answer = post(client, "tokens", {"member_id": "ann", "scopes": ["profile:read"]}, **header)
     assert answer.status_code == 201, answer.content
     bearer = {"HTTP_AUTHORIZATION": f"Bearer {answer.json()['token']}"}
     assert client.get("/api/v1/members/ann/preferences", **bearer).status_code == 200
@@ -237,19 +237,21 @@ def test_a_token_reads_and_writes_its_own_member_only(client):
         factories.post(factories.member(name), f"by {name}")
     ann = token("ann")
     assert client.get("/api/v1/members/ann/preferences", **ann).status_code == 200
-    refusals = {problem(client.get(f"/api/v1/members/{who}/feed", **ann), 403, "other-member") for who in ("bob", "x")}
+    refusals = {
+        problem(client.get(f"/api/v1/members/{who}/feed", **ann), 403, "different-member") for who in ("bob", "x")
+    }
     assert len(refusals) == 1
     for address in (
-        "posts/by bob/similar?viewer=bob",
-        "posts/by bob/similar?viewer=bob&viewer=ann",
-        "search?viewer=bob",
+        "posts/by bob/similar?viewer_id=bob",
+        "posts/by bob/similar?viewer_id=bob&viewer_id=ann",
+        "search?viewer_id=bob",
     ):
-        problem(client.get(f"/api/v1/{address}", **ann), 403, "other-member")
+        problem(client.get(f"/api/v1/{address}", **ann), 403, "different-member")
     events = [
         {"event_id": f"e{n}", "member_id": who, "post_id": "by bob", "kind": "like"}
         for n, who in enumerate(["ann", "bob"])
     ]
-    problem(post(client, "interactions", {"events": events}, **ann), 403, "other-member")
+    problem(post(client, "interactions", {"events": events}, **ann), 403, "different-member")
     assert not Interaction.objects.exists()
     assert post(client, "interactions", {"events": events[:1]}, **ann).status_code == 200
 
@@ -261,7 +263,7 @@ def test_a_token_never_reaches_what_is_the_platforms(client):
         problem(client.get(f"/api/v1/{address}", **ann), 403, "missing-scope")
     put = client.put("/api/v1/members/ann", json.dumps({"is_adult": True}), content_type="application/json", **ann)
     problem(put, 403, "missing-scope")
-    problem(post(client, "tokens", {"member": "bob", "scopes": ["feeds:read"]}, **ann), 403, "missing-scope")
+    problem(post(client, "tokens", {"member_id": "bob", "scopes": ["feeds:read"]}, **ann), 403, "missing-scope")
 
 
 @pytest.mark.parametrize(
@@ -305,16 +307,16 @@ def test_an_unsigned_token_is_refused(client):
 
 def test_minting_needs_its_scope_and_gives_no_more_than_a_member_may_have(client):
     _, reader = key("feeds:read")
-    problem(post(client, "tokens", {"member": "ann", "scopes": ["feeds:read"]}, **reader), 403, "missing-scope")
+    problem(post(client, "tokens", {"member_id": "ann", "scopes": ["feeds:read"]}, **reader), 403, "missing-scope")
     _, minter = key("tokens:mint")
     for body in (
-        {"member": "ann", "scopes": ["posts:write"]},
-        {"member": "ann", "scopes": ["feeds:read"], "ttl_seconds": 3601},
-        {"member": "ann", "scopes": []},
+        {"member_id": "ann", "scopes": ["posts:write"]},
+        {"member_id": "ann", "scopes": ["feeds:read"], "ttl_seconds": 3601},
+        {"member_id": "ann", "scopes": []},
         {"scopes": ["feeds:read"]},
     ):
         problem(post(client, "tokens", body, **minter), 400, "invalid-request")
-    answer = post(client, "tokens", {"member": "ann", "scopes": ["feeds:read"], "ttl_seconds": 30}, **minter)
+    answer = post(client, "tokens", {"member_id": "ann", "scopes": ["feeds:read"], "ttl_seconds": 30}, **minter)
     assert answer.status_code == 201 and answer["Cache-Control"] == "no-store"
     assert tokens.verify_token(answer.json()["token"], now()).member_id == "ann"
 
@@ -493,6 +495,6 @@ def test_the_admin_lists_alerts(admin_client):
     UsageAlert.objects.create(kind="spike", caller="abc", hour=now(), raised_at=now(), count=9, baseline=1.5)
     page = admin_client.get("/admin/access/usagealert/")
     assert page.status_code == 200 and b"abc" in page.content
-    chosen = {"action": "look_at", "_selected_action": [UsageAlert.objects.get().pk]}
+    chosen = {"action": "mark_reviewed", "_selected_action": [UsageAlert.objects.get().pk]}
     admin_client.post("/admin/access/usagealert/", chosen)
     assert UsageAlert.objects.get().is_reviewed

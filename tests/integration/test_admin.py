@@ -1,4 +1,4 @@
-"""Every page of the admin opens, and its actions do what they say."""
+"""Every page of the admin opens, and its actions work."""
 
 from dataclasses import asdict
 from datetime import timedelta
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def rows(redis_url):
-    """Make one row of everything."""
+    """Create one row of every model."""
     then = now() - timedelta(days=1)
     ann = m.Member.objects.create(external_id="ann", created_at=then, changed_at=then)
     bob = m.Member.objects.create(external_id="bob", created_at=then, changed_at=then)
@@ -91,34 +91,34 @@ def rows(redis_url):
     ]
 
 
-def test_every_model_has_its_pages(admin_client, rows):
+def test_every_model_has_list_and_detail_pages(admin_client, rows):
     assert {type(row) for row in rows} == set(apps.get_app_config("recommendations").get_models())
     for row in rows:
         name = f"admin:recommendations_{row._meta.model_name}"
-        for address in (
+        for url in (
             reverse(f"{name}_changelist"),
             reverse(f"{name}_changelist") + ("?q=a" if admin.site.get_model_admin(type(row)).search_fields else ""),
             reverse(f"{name}_change", args=[row.pk]),
         ):
-            assert admin_client.get(address).status_code == 200, address
+            assert admin_client.get(url).status_code == 200, url
 
 
-def test_a_request_is_decoded(admin_client, rows):
+def test_a_feed_request_page_decodes_the_slate(admin_client, rows):
     request = m.FeedRequest.objects.get()
     page = admin_client.get(reverse("admin:recommendations_feedrequest_change", args=[request.pk])).content.decode()
-    for text in ("p1", "0.7500", "(gone: 99)", "nearest"):
+    for text in ("p1", "0.7500", "(deleted: 99)", "nearest"):
         assert text in page
 
 
-def test_a_text_is_never_html(admin_client, rows):
+def test_the_text_of_a_post_is_escaped(admin_client, rows):
     page = admin_client.get(reverse("admin:recommendations_post_changelist")).content.decode()
     assert "&lt;b&gt;bread" in page
     assert "<b>bread" not in page
 
 
 def run_action(client, model, action, rows):
-    address = reverse(f"admin:recommendations_{model}_changelist")
-    response = client.post(address, {"action": action, "_selected_action": [row.pk for row in rows]})
+    url = reverse(f"admin:recommendations_{model}_changelist")
+    response = client.post(url, {"action": action, "_selected_action": [row.pk for row in rows]})
     assert response.status_code == 302, response.content
 
 
@@ -140,7 +140,7 @@ def test_members_are_deactivated_and_activated(admin_client, rows):
     assert m.Member.objects.get(external_id="ann").is_active
 
 
-def test_a_changed_post_is_followed_and_its_labels_count(admin_client, rows):
+def test_saving_a_post_sets_changed_at_and_sensitivity(admin_client, rows):
     post = m.Post.objects.get()
     form = {
         "external_id": "p1",
@@ -162,7 +162,7 @@ def test_a_changed_post_is_followed_and_its_labels_count(admin_client, rows):
     assert changed.changed_at > post.changed_at
 
 
-def test_jobs_are_cancelled_and_tried_again(admin_client, rows):
+def test_jobs_are_cancelled_and_retried(admin_client, rows):
     job = m.Job.objects.get()
     run_action(admin_client, "job", "cancel", [job])
     assert m.Job.objects.get().state == "cancelled"
@@ -170,7 +170,7 @@ def test_jobs_are_cancelled_and_tried_again(admin_client, rows):
     assert m.Job.objects.get().state == "running"
 
 
-def test_an_old_policy_is_copied_and_served(admin_client, rows):
+def test_an_old_policy_version_is_copied_and_activated(admin_client, rows):
     policy = m.RankingPolicy.objects.get(variant="control", version=1)
     run_action(admin_client, "rankingpolicy", "copy_as_active", [policy])
     active = m.RankingPolicy.objects.get(variant="control", is_active=True)
@@ -179,27 +179,27 @@ def test_an_old_policy_is_copied_and_served(admin_client, rows):
     assert m.RankingPolicy.objects.get(variant="control", is_active=True) == policy
 
 
-def test_a_policy_that_is_added_names_every_setting(admin_client):
+def test_a_new_policy_version_stores_every_setting(admin_client):
     form = {"variant": "bold", "settings": '{"taste": 3}', "note": ""}
     admin_client.post(reverse("admin:recommendations_rankingpolicy_add"), form)
     assert m.RankingPolicy.objects.get(variant="bold").settings == asdict(Policy(taste=3.0))
 
 
-def test_a_policy_s_page_tells_what_its_version_changed(admin_client, rows):
+def test_the_policy_page_shows_the_changed_settings(admin_client, rows):
     first = m.RankingPolicy.objects.get(variant="control", version=1)
     changed = first.settings | {"taste": 7.25, "max_interests": 2}
     second = m.RankingPolicy.objects.create(variant="control", version=2, settings=changed, note="<b>bold</b>")
     text = admin_client.get(reverse("admin:recommendations_rankingpolicy_change", args=[second.pk])).content.decode()
-    assert text.count("<td>taste</td>") == 2, "against the version before, and the one that is served"
-    assert "<td><b>7.25</b></td>" in text and "<td>interests</td>" in text and "<td>recency</td>" not in text
+    assert text.count("<td>taste</td>") == 2, "compared with the previous and the active version"
+    assert "<td><b>7.25</b></td>" in text and "<td>max_interests</td>" in text and "<td>recency</td>" not in text
     text = admin_client.get(reverse("admin:recommendations_rankingpolicy_change", args=[first.pk])).content.decode()
-    assert "The first version of this variant." in text
+    assert "This is the first version of the variant." in text
     listed = admin_client.get(reverse("admin:recommendations_rankingpolicy_changelist")).content.decode()
-    assert "taste, interests" in listed or "interests, taste" in listed
+    assert "taste, max_interests" in listed or "max_interests, taste" in listed
     assert admin_client.get(reverse("admin:recommendations_rankingpolicy_add")).status_code == 200
 
 
-def test_what_the_service_writes_cannot_be_changed_here(admin_client, rows):
+def test_rows_of_the_service_are_read_only(admin_client, rows):
     for row in rows:
         page = admin.site.get_model_admin(type(row))
         name = f"admin:recommendations_{row._meta.model_name}"
@@ -209,11 +209,11 @@ def test_what_the_service_writes_cannot_be_changed_here(admin_client, rows):
             assert admin_client.post(reverse(f"{name}_change", args=[row.pk]), {}).status_code == 403
 
 
-def test_a_post_that_could_not_be_embedded_is_tried_again(admin_client, rows):
+def test_an_embedding_failure_is_retried(admin_client, rows):
     failure = next(row for row in rows if isinstance(row, m.EmbeddingFailure))
     admin_client.post(
         reverse("admin:recommendations_embeddingfailure_changelist"),
-        {"action": "try_again", "_selected_action": [failure.pk]},
+        {"action": "retry", "_selected_action": [failure.pk]},
     )
     failure.refresh_from_db()
     assert failure.retry_at is not None

@@ -1,4 +1,4 @@
-"""The REST API on real services and a real database. Redis is real where a test asks for it; else it is not there."""
+"""The REST API on real services and a real database. Redis is available only in tests that use `redis_url`."""
 
 import json
 from datetime import timedelta
@@ -51,18 +51,18 @@ def posts(db):
     return [f"p{n}" for n in range(30)]
 
 
-def send(client, address, body, **kwargs):
+def send(client, path, body, **kwargs):
     text = body if isinstance(body, str | bytes) else json.dumps(body)
-    return client.post(f"/api/v1/{address}", text, content_type="application/json", **kwargs)
+    return client.post(f"/api/v1/{path}", text, content_type="application/json", **kwargs)
 
 
-def problem(response, status, code):
+def assert_problem(response, status, code):
     assert response.status_code == status, response.content
     assert response["Content-Type"] == CONTENT_TYPE
-    answer = response.json()
-    assert (answer["status"], answer["code"]) == (status, code)
-    assert answer["detail"]
-    return answer
+    body = response.json()
+    assert (body["status"], body["code"]) == (status, code)
+    assert body["detail"]
+    return body
 
 
 def like(event_id, post="p1", **kwargs):
@@ -72,29 +72,29 @@ def like(event_id, post="p1", **kwargs):
 # Access
 
 
-@pytest.mark.parametrize("address", ["members/ann/feed", "members", "posts/p1/similar", "jobs", f"jobs/{UUID(int=1)}"])
-def test_a_stranger_is_refused(client, address):
-    response = client.get(f"/api/v1/{address}")
-    problem(response, 401, "not-authenticated")
+@pytest.mark.parametrize("path", ["members/ann/feed", "members", "posts/p1/similar", "jobs", f"jobs/{UUID(int=1)}"])
+def test_an_anonymous_request_gets_a_401(client, path):
+    response = client.get(f"/api/v1/{path}")
+    assert_problem(response, 401, "not-authenticated")
     assert "WWW-Authenticate" in response
 
 
-def test_a_stranger_records_nothing(client, open_api, posts, monkeypatch):
+def test_an_anonymous_request_records_no_interaction(client, open_api, posts, monkeypatch):
     monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"api_open": False}))
-    problem(send(client, "interactions", {"events": [like("e")]}), 401, "not-authenticated")
+    assert_problem(send(client, "interactions", {"events": [like("e")]}), 401, "not-authenticated")
     assert not Interaction.objects.exists()
 
 
-def test_a_user_who_is_not_staff_is_forbidden(client, django_user_model):
+def test_a_user_without_staff_status_gets_a_403(client, django_user_model):
     client.force_login(django_user_model.objects.create_user("ann", password="x"))
-    problem(client.get("/api/v1/members"), 403, "permission-denied")
+    assert_problem(client.get("/api/v1/members"), 403, "permission-denied")
 
 
-def test_staff_may_post_with_the_csrf_token_only(admin_user):
+def test_staff_need_the_csrf_token_to_post(admin_user):
     client = Client(enforce_csrf_checks=True)
     client.force_login(admin_user)
     assert client.get("/api/v1/members").status_code == 200
-    problem(send(client, "jobs", {"kind": "embed_posts"}), 403, "permission-denied")
+    assert_problem(send(client, "jobs", {"kind": "embed_posts"}), 403, "permission-denied")
     page = client.get("/explore/")
     token = page.content.decode().split('csrf-token" content="')[1].split('"')[0]
     response = send(client, "interactions", {"events": [like("e")]}, headers={"X-CSRFToken": token})
@@ -104,7 +104,7 @@ def test_staff_may_post_with_the_csrf_token_only(admin_user):
 # Feeds
 
 
-def test_a_feed_is_what_its_schema_says(api, posts):
+def test_a_feed_page_matches_its_schema(api, posts):
     page = api.get("/api/v1/members/ann/feed?limit=5&explain=true").json()
     assert set(page) == set(s.PageOut().fields)
     assert len(page["picks"]) == 5
@@ -114,7 +114,7 @@ def test_a_feed_is_what_its_schema_says(api, posts):
         assert sum(pick["parts"].values()) == pytest.approx(pick["score"], abs=1e-3)
 
 
-def test_pages_follow_one_another_without_a_repeat(api, posts, redis_url):
+def test_consecutive_pages_repeat_no_post(api, posts, redis_url):
     seen, cursor = [], ""
     for _ in range(10):
         page = api.get(f"/api/v1/members/ann/feed?limit=7{f'&cursor={cursor}' if cursor else ''}").json()
@@ -127,7 +127,7 @@ def test_pages_follow_one_another_without_a_repeat(api, posts, redis_url):
 
 
 @pytest.mark.parametrize("feed", s.FEEDS)
-def test_every_feed_answers(api, posts, feed):
+def test_every_feed_has_picks(api, posts, feed):
     page = api.get(f"/api/v1/members/ann/feed?feed={feed}").json()
     assert page["feed"] == feed
     assert page["picks"]
@@ -151,30 +151,30 @@ def test_a_feed_of_an_empty_database_is_empty(api):
         ("cursor=nonsense", "cursor"),
     ],
 )
-def test_a_wrong_parameter_is_named(api, posts, query, parameter):
-    answer = problem(api.get(f"/api/v1/members/ann/feed?{query}"), 400, "invalid-request")
-    assert [error["parameter"] for error in answer["errors"]] == [parameter]
+def test_an_invalid_query_parameter_is_named_in_the_problem(api, posts, query, parameter):
+    body = assert_problem(api.get(f"/api/v1/members/ann/feed?{query}"), 400, "invalid-request")
+    assert [error["parameter"] for error in body["errors"]] == [parameter]
 
 
-def test_unknown_members_and_posts_are_not_found(api, posts):
-    problem(api.get("/api/v1/members/nobody/feed"), 404, "unknown-member")
-    problem(api.get("/api/v1/posts/none/similar?viewer=ann"), 404, "unknown-post")
-    problem(api.get("/api/v1/posts/p1/similar?viewer=nobody"), 404, "unknown-member")
-    problem(send(api, "members/nobody/seen", {"post_ids": ["p1"]}), 404, "unknown-member")
+def test_unknown_members_and_posts_get_a_404(api, posts):
+    assert_problem(api.get("/api/v1/members/nobody/feed"), 404, "unknown-member")
+    assert_problem(api.get("/api/v1/posts/none/similar?viewer_id=ann"), 404, "unknown-post")
+    assert_problem(api.get("/api/v1/posts/p1/similar?viewer_id=nobody"), 404, "unknown-member")
+    assert_problem(send(api, "members/nobody/seen", {"post_ids": ["p1"]}), 404, "unknown-member")
 
 
-def test_similar_posts_leave_out_the_post_itself(api, posts):
-    picks = api.get("/api/v1/posts/p1/similar?viewer=ann&limit=3").json()["picks"]
+def test_similar_posts_exclude_the_post_itself(api, posts):
+    picks = api.get("/api/v1/posts/p1/similar?viewer_id=ann&limit=3").json()["picks"]
     assert len(picks) == 3
     assert "p1" not in [pick["post"]["id"] for pick in picks]
 
 
-def test_a_deactivated_member_is_a_conflict(api):
+def test_the_feed_of_an_inactive_member_gets_a_409(api):
     member("ann", is_active=False)
-    problem(api.get("/api/v1/members/ann/feed"), 409, "inactive-member")
+    assert_problem(api.get("/api/v1/members/ann/feed"), 409, "inactive-member")
 
 
-def test_members_are_found_by_the_start_of_their_id(api, posts):
+def test_members_are_listed_by_the_prefix_of_their_id(api, posts):
     assert [m["id"] for m in api.get("/api/v1/members?prefix=b").json()["members"]] == ["bob"]
     assert api.get("/api/v1/members?prefix=%25").json() == {"members": []}
 
@@ -182,10 +182,10 @@ def test_members_are_found_by_the_start_of_their_id(api, posts):
 # Interactions
 
 
-def test_good_events_are_kept_whatever_stands_beside_them(api, posts):
+def test_valid_events_are_recorded_beside_invalid_ones(api, posts):
     events = [
         like("e1"),
-        "no event",
+        "not an event",
         like("e2", kind="adore"),
         like("e3", post="none"),
         like("e1"),
@@ -198,25 +198,25 @@ def test_good_events_are_kept_whatever_stands_beside_them(api, posts):
     ]
     response = send(api, "interactions", {"events": events})
     assert response.status_code == 207
-    answer = response.json()
-    states = [result["status"] for result in answer["results"]]
+    body = response.json()
+    states = [result["status"] for result in body["results"]]
     assert states == ["recorded", *["rejected"] * 3, "duplicate", "rejected", "recorded", *["rejected"] * 4]
-    assert (answer["recorded"], answer["duplicate"], answer["rejected"]) == (2, 1, 8)
+    assert (body["recorded"], body["duplicate"], body["rejected"]) == (2, 1, 8)
     assert set(Interaction.objects.values_list("event_id", flat=True)) == {"e1", "e5"}
-    assert answer["results"][2]["problem"]["errors"][0]["pointer"] == "/events/2/kind"
-    assert all(result["problem"]["detail"] for result in answer["results"] if result["status"] == "rejected")
+    assert body["results"][2]["problem"]["errors"][0]["pointer"] == "/events/2/kind"
+    assert all(result["problem"]["detail"] for result in body["results"] if result["status"] == "rejected")
 
 
-def test_sent_again_an_event_counts_once(api, posts):
+def test_an_event_sent_twice_is_recorded_once(api, posts):
     assert send(api, "interactions", {"events": [like("e1")]}).status_code == 200
     assert send(api, "interactions", {"events": [like("e1")]}).json()["duplicate"] == 1
     assert Interaction.objects.count() == 1
 
 
-def test_an_infinite_value_is_refused(api, posts):
+def test_an_infinite_value_is_rejected(api, posts):
     body = json.dumps({"events": [like("e1", kind="dwell", value=7)]})
     assert send(api, "interactions", body.replace("7}", "1e999}")).json()["rejected"] == 1
-    problem(send(api, "interactions", body.replace("7}", "NaN}")), 400, "parse-error")
+    assert_problem(send(api, "interactions", body.replace("7}", "NaN}")), 400, "parse-error")
 
 
 @pytest.mark.parametrize(
@@ -231,26 +231,26 @@ def test_an_infinite_value_is_refused(api, posts):
         ({"events": [1] * 1001}, "/events"),
     ],
 )
-def test_a_body_of_the_wrong_shape_is_refused(api, body, pointer):
-    answer = problem(send(api, "interactions", body), 400, "invalid-request")
-    assert answer["errors"][0]["pointer"] == pointer
+def test_a_body_of_the_wrong_type_gets_a_400(api, body, pointer):
+    body = assert_problem(send(api, "interactions", body), 400, "invalid-request")
+    assert body["errors"][0]["pointer"] == pointer
 
 
 @pytest.mark.parametrize("text", ["{", b"\xff\xfe", "[]]"])
-def test_what_is_no_json_is_refused(api, text):
-    problem(send(api, "interactions", text), 400, "parse-error")
+def test_invalid_json_gets_a_400(api, text):
+    assert_problem(send(api, "interactions", text), 400, "parse-error")
 
 
-def test_a_body_above_the_limit_is_refused(api):
+def test_a_body_above_the_size_limit_gets_a_413(api):
     big = json.dumps({"events": ["x" * settings.DATA_UPLOAD_MAX_MEMORY_SIZE]})
-    problem(send(api, "interactions", big), 413, "body-too-large")
+    assert_problem(send(api, "interactions", big), 413, "body-too-large")
 
 
-def test_a_form_is_refused(api):
-    problem(api.post("/api/v1/interactions", {"events": "1"}), 415, "unsupported-media-type")
+def test_a_form_body_gets_a_415(api):
+    assert_problem(api.post("/api/v1/interactions", {"events": "1"}), 415, "unsupported-media-type")
 
 
-def test_seen_posts_are_not_shown_again(api, posts, redis_url):
+def test_seen_posts_are_not_served_again(api, posts, redis_url):
     first = [p["post"]["id"] for p in api.get("/api/v1/members/ann/feed?limit=5").json()["picks"]]
     assert send(api, "members/ann/seen", {"post_ids": [*first, "none"]}).json() == {"marked": 5}
     assert SeenPost.objects.count() == 5
@@ -261,23 +261,25 @@ def test_seen_posts_are_not_shown_again(api, posts, redis_url):
 # Jobs
 
 
-def test_a_job_is_accepted_looked_up_and_cancelled(api, posts):
+def test_a_job_is_submitted_read_and_cancelled(api, posts):
     response = send(api, "jobs", {"kind": "batch_feeds"})
     assert response.status_code == 202
     job = api.get(response["Location"]).json()
     assert set(job) == set(s.JobOut().fields)
-    assert (job["state"], job["total"], job["finished"]) == ("queued", 2, False)
+    assert (job["state"], job["total"], job["is_finished"]) == ("queued", 2, False)
     assert api.delete(response["Location"]).json()["is_cancel_requested"]
     assert api.get(response["Location"]).json()["state"] == "cancelled"
 
 
-def test_the_same_key_gives_the_same_job(api, posts):
+def test_the_same_idempotency_key_returns_the_same_job(api, posts):
     headers = {"Idempotency-Key": "k1"}
     ids = {send(api, "jobs", {"kind": "batch_feeds"}, headers=headers).json()["id"] for _ in range(2)}
     assert len(ids) == 1
     assert Job.objects.count() == 1
-    problem(send(api, "jobs", {"kind": "embed_posts"}, headers=headers), 400, "invalid-request")
-    problem(send(api, "jobs", {"kind": "embed_posts"}, headers={"Idempotency-Key": "k" * 201}), 400, "invalid-request")
+    assert_problem(send(api, "jobs", {"kind": "embed_posts"}, headers=headers), 400, "invalid-request")
+    assert_problem(
+        send(api, "jobs", {"kind": "embed_posts"}, headers={"Idempotency-Key": "k" * 201}), 400, "invalid-request"
+    )
 
 
 @pytest.mark.parametrize(
@@ -285,17 +287,17 @@ def test_the_same_key_gives_the_same_job(api, posts):
     [
         ({"kind": "bake"}, "/kind"),
         ({"kind": "batch_feeds", "params": 3}, "/params"),
-        ({"kind": "batch_feeds", "params": {"colour": "red"}}, "/params"),
+        ({"kind": "batch_feeds", "params": {"color": "red"}}, "/params"),
         ({"kind": "member_feed"}, "/params/member_ids"),
     ],
 )
-def test_a_wrong_job_is_refused(api, body, pointer):
-    answer = problem(send(api, "jobs", body), 400, "invalid-request")
-    assert answer["errors"][0]["pointer"] == pointer
+def test_an_invalid_job_gets_a_400(api, body, pointer):
+    body = assert_problem(send(api, "jobs", body), 400, "invalid-request")
+    assert body["errors"][0]["pointer"] == pointer
     assert not Job.objects.exists()
 
 
-def test_jobs_are_listed_newest_first_in_pages(api):
+def test_jobs_are_paginated_newest_first(api):
     then = now()
     for n in range(5):
         Job.objects.create(kind="embed_posts", created_at=then - timedelta(minutes=n))
@@ -307,30 +309,30 @@ def test_jobs_are_listed_newest_first_in_pages(api):
     assert rest["next_cursor"] is None
 
 
-def test_an_unknown_job_and_an_unknown_address_are_problems(api):
-    problem(api.get(f"/api/v1/jobs/{uuid4()}"), 404, "unknown-job")
-    problem(api.get("/api/v1/jobs/12"), 404, "not-found")
-    problem(api.post("/api/nothing"), 404, "not-found")
-    assert problem(api.put("/api/v1/jobs"), 405, "method-not-allowed")
+def test_an_unknown_job_and_an_unknown_url_get_problems(api):
+    assert_problem(api.get(f"/api/v1/jobs/{uuid4()}"), 404, "unknown-job")
+    assert_problem(api.get("/api/v1/jobs/12"), 404, "not-found")
+    assert_problem(api.post("/api/nothing"), 404, "not-found")
+    assert_problem(api.put("/api/v1/jobs"), 405, "method-not-allowed")
 
 
-# The pages beside
+# Documentation and explorer pages
 
 
-def test_the_schema_is_valid_and_says_so_without_a_warning(tmp_path):
+def test_the_openapi_schema_is_valid_without_warnings(tmp_path):
     path = tmp_path / "schema.yml"
     call_command("spectacular", "--validate", "--fail-on-warn", "--file", str(path))
-    said = path.read_text()
-    assert "openapi: 3.1" in said
-    assert CONTENT_TYPE in said
+    schema = path.read_text()
+    assert "openapi: 3.1" in schema
+    assert CONTENT_TYPE in schema
 
 
-def test_the_pages_of_the_api_load_nothing_from_elsewhere(client):
+def test_the_api_documentation_loads_no_external_resource(client):
     page = client.get("/api/docs/").content.decode()
     assert "swagger-ui" in page
     assert "https://" not in page.split("<script>")[0]
 
 
-def test_the_explorer_sends_a_stranger_to_the_sign_in(client):
+def test_the_explorer_redirects_an_anonymous_user_to_the_login(client):
     assert client.get("/").url == "/explore/"
-    assert client.get("/explore/?member=ann").url == "/admin/login/?next=/explore/%3Fmember%3Dann"
+    assert client.get("/explore/?member_id=ann").url == "/admin/login/?next=/explore/%3Fmember_id%3Dann"

@@ -1,4 +1,4 @@
-"""The commands that a person types."""
+"""Management commands."""
 
 import json
 from datetime import timedelta
@@ -45,60 +45,60 @@ def post(ann):
 
 
 def test_recommend_shows_scores_and_reasons(post):
-    said = run("recommend", "ann")
-    assert "[b]bread[/b]" in said
-    assert "recency" in said
+    output = run("recommend", "ann")
+    assert "[b]bread[/b]" in output
+    assert "recency" in output
 
 
-def test_recommend_in_json_is_for_programs(post):
-    answer = json.loads(run("recommend", "ann", "--json", "--feed", "trending"))
-    assert [pick["post_id"] for pick in answer["picks"]] == ["p1"]
+def test_recommend_prints_json(post):
+    page = json.loads(run("recommend", "ann", "--json", "--feed", "trending"))
+    assert [pick["post_id"] for pick in page["picks"]] == ["p1"]
 
 
-def test_recommend_says_when_there_is_nothing(ann):
-    assert "Nothing to show" in run("recommend", "ann")
+def test_recommend_prints_a_message_without_posts(ann):
+    assert "No posts:" in run("recommend", "ann")
 
 
-def test_recommend_refuses_an_unknown_member_and_a_wrong_limit(ann):
+def test_recommend_rejects_an_unknown_member_and_an_invalid_limit(ann):
     with pytest.raises(CommandError, match="no member 'nobody'"):
         run("recommend", "nobody")
     with pytest.raises(CommandError, match="--limit"):
         run("recommend", "ann", "--limit", "0")
 
 
-@pytest.mark.parametrize("params", ["{", "3", '{"colour": 1}'])
-def test_submit_job_refuses_wrong_parameters(params):
+@pytest.mark.parametrize("params", ["{", "3", '{"color": 1}'])
+def test_submit_job_rejects_invalid_parameters(params):
     with pytest.raises(CommandError):
         run("submit_job", "batch_feeds", "--params", params)
     assert not Job.objects.exists()
 
 
-def test_a_followed_job_that_is_not_done_fails_the_command(ann, monkeypatch):
+def test_waiting_for_a_job_fails_unless_it_succeeds(ann, monkeypatch):
     monkeypatch.setattr(submit_job.time, "sleep", lambda _: work.cancel_job(job_id=Job.objects.get().pk, now=now()))
     with pytest.raises(CommandError, match="cancelled"):
-        run("submit_job", "batch_feeds", "--follow")
+        run("submit_job", "batch_feeds", "--wait")
 
 
-def test_a_job_without_work_is_done_at_once(db):
-    assert "done, 0 done, 0 failed of 0" in run("submit_job", "batch_feeds", "--follow")
+def test_a_job_without_items_succeeds_at_once(db):
+    assert "done, 0 done, 0 failed of 0" in run("submit_job", "batch_feeds", "--wait")
 
 
-def test_the_page_of_settings_is_the_print_of_the_command():
+def test_the_settings_page_is_the_output_of_the_command():
     page = Path(settings.BASE_DIR, "docs", "settings.md").read_text()
     assert page == run("print_settings"), "run: manage.py print_settings > docs/settings.md"
     assert str(settings.BASE_DIR) not in page
 
 
-def test_ensure_admin_makes_one_once(monkeypatch):
-    def password(text):
+def test_ensure_admin_creates_the_user_once(monkeypatch):
+    def set_password(text):
         monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"admin_password": SecretStr(text)}))
 
     for weak in ("", "short"):
-        password(weak)
+        set_password(weak)
         with pytest.raises(CommandError, match="ADMIN_PASSWORD"):
             run("ensure_admin")
-    password("correct horse battery")
+    set_password("correct horse battery")
     run("ensure_admin")
-    password("another horse battery")
+    set_password("another horse battery")
     assert "already" in run("ensure_admin")
     assert get_user_model().objects.get().check_password("correct horse battery")

@@ -1,4 +1,4 @@
-"""Pages of other origins: none by default, those that the setting names, and never with a cookie."""
+"""Cross-origin requests: only from configured origins, and never with cookies."""
 
 import pytest
 from django.test import Client
@@ -9,33 +9,35 @@ ORIGIN = "https://app.example"
 CORS = "corsheaders.middleware.CorsMiddleware"
 
 
-def preflight(address, origin):
-    """Return what a browser is told before it sends a token there."""
-    asks = {
+def preflight_headers(path, origin):
+    """Return the access-control headers of the response to a preflight request."""
+    headers = {
         "HTTP_ORIGIN": origin,
         "HTTP_ACCESS_CONTROL_REQUEST_METHOD": "GET",
         "HTTP_ACCESS_CONTROL_REQUEST_HEADERS": "authorization",
     }
-    found = Client().options(address, **asks).headers
-    return {name.lower(): value for name, value in found.items() if name.lower().startswith("access-control")}
+    response = Client().options(path, **headers)
+    return {
+        name.lower(): value for name, value in response.headers.items() if name.lower().startswith("access-control")
+    }
 
 
 @pytest.mark.django_db
-def test_a_named_origin_may_send_a_token_and_no_cookie(settings):
+def test_an_allowed_origin_may_send_a_token_but_no_cookie(settings):
     settings.CORS_ALLOWED_ORIGINS = [ORIGIN]
     settings.MIDDLEWARE = [CORS, *settings.MIDDLEWARE]
-    told = preflight("/api/v1/members/a/feed", ORIGIN)
-    assert told["access-control-allow-origin"] == ORIGIN
-    assert "authorization" in told["access-control-allow-headers"]
-    assert "access-control-allow-credentials" not in told
-    assert preflight("/api/v1/members/a/feed", "https://stranger.example") == {}
-    assert preflight("/admin/login/", ORIGIN) == {}
+    allowed = preflight_headers("/api/v1/members/a/feed", ORIGIN)
+    assert allowed["access-control-allow-origin"] == ORIGIN
+    assert "authorization" in allowed["access-control-allow-headers"]
+    assert "access-control-allow-credentials" not in allowed
+    assert preflight_headers("/api/v1/members/a/feed", "https://other.example") == {}
+    assert preflight_headers("/admin/login/", ORIGIN) == {}
 
 
 @pytest.mark.django_db
-def test_no_other_origin_by_default(client):
-    answer = client.get("/api/v1/members", HTTP_ORIGIN="https://app.example")
-    assert not [name for name in answer.headers if name.lower().startswith("access-control")]
+def test_no_origin_is_allowed_by_default(client):
+    response = client.get("/api/v1/members", HTTP_ORIGIN="https://app.example")
+    assert not [name for name in response.headers if name.lower().startswith("access-control")]
 
 
 @pytest.mark.parametrize(
@@ -49,9 +51,9 @@ def test_no_other_origin_by_default(client):
         ("RATE_PER_KEY", "-1"),
     ],
 )
-def test_a_setting_that_cannot_be_used_stops_the_start_and_shows_no_secret(monkeypatch, name, value):
+def test_an_invalid_setting_stops_the_start_without_showing_secrets(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
-    with pytest.raises(SystemExit) as stopped:
+    with pytest.raises(SystemExit) as error:
         read_environment()
-    assert name in str(stopped.value)
-    assert "x" * 40 not in str(stopped.value) and "too-few" not in str(stopped.value)
+    assert name in str(error.value)
+    assert "x" * 40 not in str(error.value) and "too-few" not in str(error.value)

@@ -52,7 +52,6 @@ class ExampleRecorder:
             for method, operation in methods.items()
         }
         self.addresses, self.noted, self.problems = operations, {}, {}
-        self.people = Client()
         _, self.secret = keys.create(name="example", scopes=list(Scope), now=clock.now())
 
     def send(self, operation, body=None, *, secret=None, client=None, headers=None, query=None, **ids):
@@ -70,7 +69,7 @@ class ExampleRecorder:
         answer = self.send(operation, body, **how)
         text = answer.getvalue().decode()
         assert answer.status_code == status, (operation, answer.status_code, text)
-        noted = self.noted.setdefault(operation, {"answers": {}})
+        noted = self.noted.setdefault(operation, {"responses": {}})
         if body is not None:
             noted.setdefault("request", body)
         if not text:
@@ -79,7 +78,7 @@ class ExampleRecorder:
             found = dict(line.split(": ", 1) for line in text.split("\n\n")[0].splitlines())
         else:
             found = json.loads(text)
-        noted["answers"].setdefault(str(status), found)
+        noted["responses"].setdefault(str(status), found)
         return found
 
     def problem(self, operation, status, body=None, **how):
@@ -108,7 +107,7 @@ def integrator_day(tell, monkeypatch):
     change_flags(tell)
     try_experiment(tell)
     refused_requests(tell, monkeypatch)
-    tell("take_down_post", 204, post_id="9")
+    tell("remove_post", 204, post_id="9")
     tell("erase_member", 202, member_id=READER)
 
 
@@ -117,12 +116,12 @@ def content(tell):
         {"id": AUTHOR, "is_private": False, "languages": ["en", "de"], "region": "DE"},
         {"id": READER, "is_private": True, "is_adult": True, "sensitivity": "sensitive"},
     ]
-    tell("send_members", 200, {"members": people})
-    tell("send_members", 207, {"members": [{"id": "43"}]})
-    tell("send_member", 201, {"is_private": False, "languages": ["fr"]}, member_id="43")
-    tell("send_member", 200, {"is_private": True, "languages": ["fr"]}, member_id="43")
-    tell("members", 200, query={"prefix": "4", "limit": 5})
-    tell("member", 200, member_id=READER)
+    tell("upsert_members", 200, {"members": people})
+    tell("upsert_members", 207, {"members": [{"id": "43"}]})
+    tell("upsert_member", 201, {"is_private": False, "languages": ["fr"]}, member_id="43")
+    tell("upsert_member", 200, {"is_private": True, "languages": ["fr"]}, member_id="43")
+    tell("list_members", 200, query={"prefix": "4", "limit": 5})
+    tell("read_member", 200, member_id=READER)
     moment = clock.now().replace(microsecond=0).isoformat().replace("+00:00", "Z")
     lighthouse = {
         "id": "7",
@@ -136,14 +135,14 @@ def content(tell):
         "media": [{"kind": "image", "url": "https://example.org/7.jpg", "alt": "A lighthouse at dusk"}],
         "safety_labels": {"violence": 0.1},
     }
-    tell("send_posts", 200, {"posts": [lighthouse]})
-    tell("send_posts", 207, {"posts": [lighthouse | {"author_id": "nobody"}]})
+    tell("upsert_posts", 200, {"posts": [lighthouse]})
+    tell("upsert_posts", 207, {"posts": [lighthouse | {"author_id": "nobody"}]})
     other = {"author_id": AUTHOR, "visibility": "public", "created_at": moment, "text": "Keepers of the lighthouse"}
-    tell("send_post", 201, other, post_id="8")
-    tell("send_post", 200, other | {"tags": ["documentary"]}, post_id="8")
+    tell("upsert_post", 201, other, post_id="8")
+    tell("upsert_post", 200, other | {"tags": ["documentary"]}, post_id="8")
     for name, text in (("9", "Bread for beginners"), ("10", "A lighthouse in winter"), ("11", "Ships that pass")):
-        tell("send_post", 201, other | {"text": text}, post_id=name)
-    tell("post", 200, post_id="7")
+        tell("upsert_post", 201, other | {"text": text}, post_id=name)
+    tell("read_post", 200, post_id="7")
     factories.embed_all_posts(at=clock.now())
     acts = [
         {"event_id": "e-1", "member_id": READER, "post_id": "7", "kind": "like"},
@@ -152,30 +151,34 @@ def content(tell):
     tell("record_interactions", 200, {"events": acts})
     wrong = {"event_id": "e-3", "member_id": READER, "post_id": "nothing", "kind": "like"}
     tell("record_interactions", 207, {"events": [acts[0], wrong]})
-    less = {"event_id": "e-4", "member_id": READER, "post_id": "9", "kind": "not_interested", "reason": "topic"}
+    less = {"event_id": "e-4", "member_id": READER, "post_id": "9", "kind": "not_interested", "target": "topic"}
     tell("record_interactions", 200, {"events": [less]})
     learn.learn_interactions(member_ids=[Member.objects.get(external_id=READER).pk], now=clock.now())
-    tell("tie", 204, member_id=READER, kind="follow", other_id=AUTHOR)
-    tell("untie", 204, member_id=READER, kind="follow", other_id=AUTHOR)
+    tell("create_relationship", 204, member_id=READER, kind="follow", target_id=AUTHOR)
+    tell("delete_relationship", 204, member_id=READER, kind="follow", target_id=AUTHOR)
 
 
 def serve_feed(tell):
-    page = tell("feed", 200, member_id=READER, query={"limit": 2, "explain": "true"})
+    page = tell("read_feed", 200, member_id=READER, query={"limit": 2, "explain": "true"})
     records.record_served(now=clock.now())
-    asked = {"request_id": page["request_id"], "post_id": page["picks"][0]["post"]["id"], "query": {"viewer": READER}}
+    asked = {
+        "request_id": page["request_id"],
+        "post_id": page["picks"][0]["post"]["id"],
+        "query": {"viewer_id": READER},
+    }
     tell("explain", 200, **asked)
-    tell("similar", 200, post_id="7", query={"viewer": READER, "limit": 1})
+    tell("list_similar_posts", 200, post_id="7", query={"viewer_id": READER, "limit": 1})
     tell("mark_seen", 200, {"post_ids": ["7", "8"]}, member_id=READER)
-    tell("less_effects", 200, member_id=READER)
+    tell("list_show_less_effects", 200, member_id=READER)
 
 
 def search_posts(tell, monkeypatch):
     vectors = [{"post_id": name, "vector": [0.0] * n + [1.0] + [0.0] * (7 - n)} for n, name in enumerate("789")]
-    tell("store_vectors", 200, {"model": "own-1", "vectors": vectors}, space="photo")
+    tell("store_vectors", 200, {"embedding_model": "own-1", "vectors": vectors}, space="photo")
     wiring.sync_embedding_models(clock.now(), must_be_current=True)  # which every process does within a second
-    asked = {"viewer": READER, "space": "photo", "vector": vectors[0]["vector"], "limit": 1}
+    asked = {"viewer_id": READER, "space": "photo", "vector": vectors[0]["vector"], "limit": 1}
     tell("search_by_vector", 200, asked)
-    tell("search", 200, query={"viewer": READER, "space": "photo", "post": "7", "limit": 1})
+    tell("search", 200, query={"viewer_id": READER, "space": "photo", "post_id": "7", "limit": 1})
     picture = BytesIO()
     Image.new("RGB", (SMALL, SMALL), "navy").save(picture, "PNG")
     body = {"pictures": [{"post_id": "7", "image": base64.b64encode(picture.getvalue()).decode()}]}
@@ -186,30 +189,30 @@ def search_posts(tell, monkeypatch):
 
 
 def save_profile(tell):
-    tell("preferences", 200, member_id=READER)
-    tell("change_preferences", 200, {"muted_words": ["war"], "languages": ["en"]}, member_id=READER)
-    file = tell("profile_file", 200, member_id=READER)
-    tell("take_in_profile_file", 200, file, member_id=READER)
+    tell("read_preferences", 200, member_id=READER)
+    tell("update_preferences", 200, {"muted_words": ["war"], "languages": ["en"]}, member_id=READER)
+    file = tell("export_profile", 200, member_id=READER)
+    tell("import_profile", 200, file, member_id=READER)
     gone = file | {"seen": [{"post_id": "gone", "seen_at": file["exported_at"]}]}
-    tell("take_in_profile_file", 207, gone, member_id=READER)
-    tell("reset", 204, member_id="43")
+    tell("import_profile", 207, gone, member_id=READER)
+    tell("reset_profile", 204, member_id="43")
 
 
 def run_jobs(tell):
     job = tell("submit_job", 202, {"kind": "member_feed", "params": {"member_ids": [READER]}})
     run_job(job["id"])
-    tell("job", 200, job_id=job["id"])
-    tell("job_events", 200, job_id=job["id"])
+    tell("read_job", 200, job_id=job["id"])
+    tell("stream_job_events", 200, job_id=job["id"])
     export = tell("submit_job", 202, {"kind": "export_members", "params": {"member_ids": [READER]}})
     run_job(export["id"])
-    tell("job_result", 200, job_id=export["id"])
+    tell("read_job_result", 200, job_id=export["id"])
     tell("list_jobs", 200, query={"limit": 1})
     other = tell("submit_job", 202, {"kind": "batch_feeds"})
     tell("cancel_job", 200, job_id=other["id"])
     tell("retry_job", 202, job_id=other["id"])
-    tell("mint_token", 201, {"member": READER, "scopes": ["feeds:read"], "ttl_seconds": 900})
-    tell("policies", 200)
-    tell("policy", 200, variant="control")
+    tell("mint_token", 201, {"member_id": READER, "scopes": ["feeds:read"], "ttl_seconds": 900})
+    tell("list_policies", 200)
+    tell("read_policy", 200, variant="control")
     wider = {"settings": {"diversity": 0.45, "nearest_candidates": 800}, "note": "spreads wider"}
     tell("put_policy", 200, wider, variant="control", headers={"If-Match": '"1"'})
     tell("put_policy", 201, wider, variant="wider", headers={"If-None-Match": "*"})
@@ -258,12 +261,13 @@ def guarded_change(tell, changes, plan):
     tell("update_segment", 202, {"denied_ids": [], "why": "asked to be let in"}, key="english")
     tell("run_rollout_action", 202, {"why": "go on"}, key=plan, action="resume")
     tell("list_approvals", 200)
-    tell.make_members.force_login(User.objects.create_superuser("releaser", password="x" * 16))
-    tell("decide_approval", 204, pending_id=asked["id"], decision="approve", client=tell.make_members)
+    staff = Client()
+    staff.force_login(User.objects.create_superuser("releaser", password="x" * 16))
+    tell("decide_approval", 204, pending_id=asked["id"], decision="approve", client=staff)
     flag = tell("read_flag", 200, key="new_player")
     body = {"needs_approval": False, "why": "settled"}
     eased = tell("update_flag", 202, body, key="new_player", headers={"If-Match": f'"{flag["version"]}"'})
-    tell("decide_approval", 204, pending_id=eased["id"], decision="approve", client=tell.make_members)
+    tell("decide_approval", 204, pending_id=eased["id"], decision="approve", client=staff)
 
 
 def try_experiment(tell):
@@ -293,28 +297,28 @@ def try_experiment(tell):
 
 def refused_requests(tell, monkeypatch):
     page = {"member_id": READER}
-    tell.problem("feed", 400, **page, query={"limit": 1000})
-    tell.problem("feed", 401, **page, secret="rk_unknown")
+    tell.problem("read_feed", 400, **page, query={"limit": 1000})
+    tell.problem("read_feed", 401, **page, secret="rk_unknown")
     _, narrow = keys.create(name="reads", scopes=[Scope.FEEDS_READ], now=clock.now())
-    tell.problem("reset", 403, **page, secret=narrow)
-    tell.problem("feed", 404, member_id="nobody")
+    tell.problem("reset_profile", 403, **page, secret=narrow)
+    tell.problem("read_feed", 404, member_id="nobody")
     Member.objects.filter(external_id="43").update(is_active=False)
-    tell.problem("feed", 409, member_id="43")
+    tell.problem("read_feed", 409, member_id="43")
     settings = {"settings": {}, "note": "again"}
     tell.problem("put_policy", 412, settings, variant="control", headers={"If-Match": '"1"'})
-    tell.problem("send_posts", 413, {"posts": ["x" * LARGE]})
-    tell.problem("send_posts", 415, {"posts": []}, headers={"Content-Type": "text/plain"})
+    tell.problem("upsert_posts", 413, {"posts": ["x" * LARGE]})
+    tell.problem("upsert_posts", 415, {"posts": []}, headers={"Content-Type": "text/plain"})
     tell.problem("put_policy", 428, settings, variant="control")
     _, slow = keys.create(name="slow", scopes=[Scope.FEEDS_READ], per_minute=1, now=clock.now())
-    tell.send("feed", **page, secret=slow)
-    tell.problem("feed", 429, **page, secret=slow)
+    tell.send("read_feed", **page, secret=slow)
+    tell.problem("read_feed", 429, **page, secret=slow)
 
     def fail(**_):
         raise FactsUnavailable
 
     with monkeypatch.context() as patch:
         patch.setattr(feeds, "recommend", fail)
-        tell.problem("feed", 503, **page)
+        tell.problem("read_feed", 503, **page)
 
 
 def has_same_shape(kept, came):
@@ -333,9 +337,9 @@ def test_the_examples_are_what_is_sent_and_answered(description, monkeypatch):
     kept = json.loads(EXAMPLES.read_text(encoding="utf-8"))
     assert set(kept["problems"]) == set(tell.problems)
     for operation, noted in tell.noted.items():
-        assert set(noted["answers"]) == set(kept["operations"][operation]["answers"]), operation
-        for status, answer in noted["answers"].items():
-            assert has_same_shape(kept["operations"][operation]["answers"][status], answer), (operation, status)
+        assert set(noted["responses"]) == set(kept["operations"][operation]["responses"]), operation
+        for status, answer in noted["responses"].items():
+            assert has_same_shape(kept["operations"][operation]["responses"][status], answer), (operation, status)
 
 
 def test_every_operation_has_its_examples_and_they_fit(description):

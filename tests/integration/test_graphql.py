@@ -1,4 +1,4 @@
-"""The GraphQL door: what it answers, what it refuses, and that it is the same service as the REST API's."""
+"""The GraphQL API: results, errors, limits and permissions, and the same pages as the REST API."""
 
 import json
 import logging
@@ -23,10 +23,10 @@ from tests import factories
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_wiring")]
 FIELDS = (
-    "requestId engine cached edges { cursor node { post { id text } score reasons { code } parts { name value } } }"
+    "requestId engine isCached edges { cursor node { post { id text } score reasons { code } parts { name value } } }"
 )
-FEED = f"""query($who: ID!, $first: Int!, $after: String, $explain: Boolean!) {{
-  discoveryFeed(memberId: $who, first: $first, after: $after, explain: $explain) {{
+FEED = f"""query($memberId: ID!, $first: Int!, $after: String, $explain: Boolean!) {{
+  discoveryFeed(memberId: $memberId, first: $first, after: $after, explain: $explain) {{
     {FIELDS} pageInfo {{ hasNextPage hasPreviousPage startCursor endCursor }} }} }}"""
 
 
@@ -54,49 +54,51 @@ def ask(world, client, monkeypatch):
 
 
 def feed(ask, **variables):
-    return ask(FEED, **{"who": "ann", "first": 20, "explain": False} | variables)["data"]["discoveryFeed"]
+    return ask(FEED, **{"memberId": "ann", "first": 20, "explain": False} | variables)["data"]["discoveryFeed"]
 
 
 def code(answer):
     return answer["errors"][0]["extensions"]["code"]
 
 
-def test_the_same_slate_comes_through_either_door(ask, client):
-    by_graph = feed(ask, explain=True)
-    by_rest = client.get("/api/v1/members/ann/feed?limit=20").json()
-    assert (by_rest["request_id"], by_rest["cached"]) == (by_graph["requestId"], True)
-    assert [pick["post"]["id"] for pick in by_rest["picks"]] == [e["node"]["post"]["id"] for e in by_graph["edges"]]
-    for edge in by_graph["edges"]:
+def test_graphql_and_rest_serve_the_same_slate(ask, client):
+    graphql_page = feed(ask, explain=True)
+    rest_page = client.get("/api/v1/members/ann/feed?limit=20").json()
+    assert (rest_page["request_id"], rest_page["is_cached"]) == (graphql_page["requestId"], True)
+    assert [pick["post"]["id"] for pick in rest_page["picks"]] == [
+        e["node"]["post"]["id"] for e in graphql_page["edges"]
+    ]
+    for edge in graphql_page["edges"]:
         parts = edge["node"]["parts"]
         assert sum(part["value"] for part in parts) == pytest.approx(edge["node"]["score"], abs=1e-3)
         assert edge["node"]["reasons"][0]["code"].upper() in {reason.name for reason in REASON_SENTENCES}
 
 
-def test_pages_are_relay_s_from_any_edge(ask):
+def test_pages_are_relay_connections_that_resume_at_any_edge(ask):
     first = feed(ask, first=10)
     assert first["pageInfo"]["hasNextPage"] and not first["pageInfo"]["hasPreviousPage"]
     second = feed(ask, first=10, after=first["pageInfo"]["endCursor"])
     assert second["pageInfo"]["hasPreviousPage"]
-    shown = [edge["node"]["post"]["id"] for edge in first["edges"] + second["edges"]]
-    assert len(set(shown)) == 20
+    served = [edge["node"]["post"]["id"] for edge in first["edges"] + second["edges"]]
+    assert len(set(served)) == 20
     from_the_fourth = feed(ask, first=5, after=first["edges"][3]["cursor"])
-    assert [edge["node"]["post"]["id"] for edge in from_the_fourth["edges"]] == shown[4:9]
+    assert [edge["node"]["post"]["id"] for edge in from_the_fourth["edges"]] == served[4:9]
 
 
-def test_a_longer_page_costs_no_more_queries(ask):
+def test_a_longer_page_needs_no_more_sql_queries(ask):
     feed(ask, first=5)
 
-    def queries(first):
+    def count_queries(first):
         wiring.slate_cache().purge([factories.Member.objects.get(external_id="ann").pk])
         wiring.resident_facts().clear()
         with CaptureQueriesContext(connection) as captured:
             assert len(feed(ask, first=first)["edges"]) == first
         return len(captured)
 
-    assert queries(5) == queries(50)
+    assert count_queries(5) == count_queries(50)
 
 
-def test_the_drop_in_pair(ask, monkeypatch):
+def test_the_control_and_wasm_feeds_differ_only_in_their_field(ask, monkeypatch):
     monkeypatch.setattr(
         "recommendations.services.serving.recommend.assign_engine", lambda _: EngineAssignment("plain", "control")
     )
@@ -106,38 +108,38 @@ def test_the_drop_in_pair(ask, monkeypatch):
     assert pair["data"]["wasm"]["fallback"] == ""
 
 
-def test_a_wasm_feed_falls_back(ask, monkeypatch):
+def test_a_wasm_feed_falls_back_to_the_control_engine(ask, monkeypatch):
     def broken(*_):
         raise RuntimeError("trap")
 
     monkeypatch.setattr(type(wiring.engines()["wasm_simd"]), "score", broken)
-    found = ask('{ wasmDiscoveryFeed(memberId: "ann") { engine fallback edges { cursor } } }')["data"]
-    assert found["wasmDiscoveryFeed"]["fallback"] == "plain"
-    assert found["wasmDiscoveryFeed"]["edges"]
+    data = ask('{ wasmDiscoveryFeed(memberId: "ann") { engine fallback edges { cursor } } }')["data"]
+    assert data["wasmDiscoveryFeed"]["fallback"] == "plain"
+    assert data["wasmDiscoveryFeed"]["edges"]
 
 
-def test_the_other_questions(ask):
-    found = feed(ask)
+def test_the_other_queries(ask):
+    page = feed(ask)
     records.record_served(now=now())
-    post = found["edges"][0]["node"]["post"]["id"]
+    post = page["edges"][0]["node"]["post"]["id"]
     answer = ask(
         """query($request: UUID!, $post: ID!) {
             explain(requestId: $request, postId: $post, viewerId: "ann") { status rank reasons { sentence } }
             similarPosts(postId: $post, viewerId: "ann", first: 3) { post { id } score }
             crossModalSearch(viewerId: "ann", space: "content", text: "about", first: 3) { post { id } }
-            feed(name: "following", memberId: "ann", first: 2, only: {kinds: ["text"]}) { edges { cursor } }
+            feed(name: "following", memberId: "ann", first: 2, filters: {kinds: ["text"]}) { edges { cursor } }
             preferences(memberId: "ann") { isPrivate languages }
         }""",
-        request=found["requestId"],
+        request=page["requestId"],
         post=post,
     )["data"]
-    assert answer["explain"]["status"] == "shown"
+    assert answer["explain"]["status"] == "served"
     assert len(answer["similarPosts"]) == len(answer["crossModalSearch"]) == 3
     assert len(answer["feed"]["edges"]) == 2
     assert answer["preferences"] == {"isPrivate": False, "languages": []}
 
 
-def test_changes(ask, world):
+def test_mutations(ask, world):
     bob = world[1]
     post = bob.posts.first().external_id
     event = {"eventId": "e1", "memberId": "ann", "postId": post, "kind": "like"}
@@ -146,9 +148,9 @@ def test_changes(ask, world):
             recordInteractions(events: $events) { eventId status problem }
             markSeen(memberId: "ann", postIds: $seen)
             updatePreferences(memberId: "ann", changes: {mutedTags: ["war"]}) { mutedTags isPrivate }
-            tie(memberId: "ann", kind: "mute", otherId: "bob")
+            setRelationship(memberId: "ann", kind: "mute", targetId: "bob")
             resetProfile(memberId: "ann")
-            batchDiscoveryFeeds(memberIds: ["ann"], idempotencyKey: "k") { id state total finished }
+            batchDiscoveryFeeds(memberIds: ["ann"], idempotencyKey: "k") { id state total isFinished }
         }""",
         events=[event, event, {"eventId": "e2", "memberId": "ann"}],
         seen=[post, "nothing"],
@@ -165,10 +167,10 @@ def test_changes(ask, world):
     assert Job.objects.count() == 1
 
 
-# What it refuses
+# Errors
 
 
-def test_a_stranger_is_refused(world, client):
+def test_an_anonymous_request_gets_a_401(world, client):
     answer = client.post("/graphql", json.dumps({"query": "{ __typename }"}), content_type="application/json")
     assert answer.status_code == 401
     assert answer.json()["code"] == "not-authenticated"
@@ -181,7 +183,7 @@ def test_staff_need_the_csrf_token(admin_user):
     assert answer.status_code == 403
 
 
-def test_nothing_is_asked_by_get(ask, client):
+def test_get_is_not_allowed(ask, client):
     assert client.get("/graphql?query={__typename}").status_code == 405
 
 
@@ -189,7 +191,7 @@ def test_nothing_is_asked_by_get(ask, client):
     "body",
     ['"x"', "[]", '[{"query": "{ __typename }"}]', "{}", '{"query": 1}', '{"query": "{a}", "variables": []}', "{"],
 )
-def test_what_is_no_question_is_a_problem(ask, client, body):
+def test_a_body_that_is_not_a_query_gets_a_problem(ask, client, body):
     answer = client.post("/graphql", body, content_type="application/json")
     assert (answer.status_code, answer["Content-Type"]) == (400, "application/problem+json")
 
@@ -206,13 +208,13 @@ def test_what_is_no_question_is_a_problem(ask, client, body):
         "{ " + "__typename " * 2_100 + "}",
     ],
 )
-def test_a_question_that_cannot_be_asked(ask, query):
+def test_an_invalid_or_oversized_query_gets_a_400(ask, query):
     answer = ask(query, status=400)
     assert answer["data"] is None
     assert answer["errors"][0]["message"]
 
 
-def test_a_costly_question_is_not_begun(ask):
+def test_a_query_above_the_cost_limit_is_not_executed(ask):
     node = "node { post { id authorId text kind language tags media createdAt } score sources }"
     one = f'discoveryFeed(memberId: "ann", first: 100) {{ edges {{ cursor {node} }} }}'
     assert "errors" not in ask(f"{{ {one} }}")
@@ -223,7 +225,7 @@ def test_a_costly_question_is_not_begun(ask):
 
 
 @pytest.mark.parametrize(
-    "query, wanted",
+    "query, expected",
     [
         ('{ discoveryFeed(memberId: "nobody") { engine } }', "unknown-member"),
         ('{ discoveryFeed(memberId: "ann", first: 1000) { engine } }', "invalid-request"),
@@ -231,18 +233,18 @@ def test_a_costly_question_is_not_begun(ask):
         ('{ feed(name: "nothing", memberId: "ann") { engine } }', "invalid-request"),
         ('{ similarPosts(postId: "nothing", viewerId: "ann") { score } }', "unknown-post"),
         ('{ job(id: "6f2d6f0e-3a57-4a4c-9a5e-0b6a3c1c2f11") { state } }', "unknown-job"),
-        ('mutation { tie(memberId: "ann", kind: "love", otherId: "bob") }', "invalid-request"),
+        ('mutation { setRelationship(memberId: "ann", kind: "love", targetId: "bob") }', "invalid-request"),
         ('mutation { updatePreferences(memberId: "ann", changes: {sensitivity: "x"}) { region } }', "invalid-request"),
         ("mutation { recordInteractions(events: []) { status } }", "invalid-request"),
     ],
 )
-def test_what_a_service_refuses_has_the_code_that_rest_gives(ask, query, wanted):
+def test_an_error_of_a_service_has_the_code_of_the_rest_api(ask, query, expected):
     answer = ask(query)
-    assert code(answer) == wanted
+    assert code(answer) == expected
     assert answer["errors"][0]["extensions"]["request_id"]
 
 
-def test_what_nobody_foresaw_tells_nothing_of_its_inside(ask, monkeypatch, caplog):
+def test_an_unexpected_error_reveals_no_details(ask, monkeypatch, caplog):
     def broken(**_):
         raise RuntimeError("password=hunter2")
 
@@ -254,7 +256,7 @@ def test_what_nobody_foresaw_tells_nothing_of_its_inside(ask, monkeypatch, caplo
     assert "hunter2" in caplog.text
 
 
-def test_the_schema_is_told_where_that_is_allowed(ask, monkeypatch):
+def test_introspection_works_if_the_setting_allows_it(ask, monkeypatch):
     monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"graphql_introspection": True}))
     assert "wasmDiscoveryFeed" in json.dumps(ask("{ __schema { queryType { fields { name description } } } }"))
 
@@ -268,7 +270,7 @@ def with_key(client, query, *scopes):
     return client.post("/graphql", body, content_type="application/json", headers={"Authorization": f"Bearer {secret}"})
 
 
-def test_each_field_asks_for_its_own_scope(world, client):
+def test_each_field_requires_its_own_scope(world, client):
     both = '{ discoveryFeed(memberId: "ann") { engine } preferences(memberId: "ann") { region } }'
     answer = with_key(client, both, "feeds:read").json()
     assert code(answer) == "missing-scope"
@@ -280,7 +282,7 @@ def test_each_field_asks_for_its_own_scope(world, client):
     assert with_key(client, both, "posts:read").status_code == 403
 
 
-def test_a_member_s_token_is_for_that_member_alone(world, client):
+def test_a_member_token_accesses_only_its_member(world, client):
     scopes = [Scope.FEEDS_READ, Scope.INTERACTIONS_WRITE]
     token = tokens.mint_token(member_id="ann", scopes=scopes, ttl_seconds=60, now=now())
     header = {"Authorization": f"Bearer {token}"}
@@ -296,5 +298,5 @@ def test_a_member_s_token_is_for_that_member_alone(world, client):
         'mutation { recordInteractions(events: [{eventId: "1", memberId: "bob", postId: "x"}]) { status } }',
         'mutation { markSeen(memberId: "nobody", postIds: []) }',
     ):
-        assert code(ask(query)) == "other-member", query
+        assert code(ask(query)) == "different-member", query
     assert code(ask('{ job(id: "6f2d6f0e-3a57-4a4c-9a5e-0b6a3c1c2f11") { state } }')) == "missing-scope"

@@ -1,4 +1,4 @@
-"""What Schemathesis makes of the API's own description: no request breaks it, and every answer is as it says."""
+"""Schemathesis sends generated requests: no response is a server error, and every response matches the schema."""
 
 import subprocess
 import sys
@@ -18,14 +18,14 @@ from tests import factories
 pytestmark = pytest.mark.django_db(transaction=True)
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 SERVER_ERROR_CODES = {"internal", "internal-error", "server-error", "unexpected"}
-"""Codes of errors that are our failures."""
+"""Error codes of server errors."""
 
 
 @pytest.fixture
 def site(live_server, fresh_wiring, monkeypatch):
-    """Return the address of a real server with a few rows, and the headers of a key that may do everything."""
-    free = {"graphql_introspection": True, "rate_per_key": 0, "rate_per_member": 0, "rate_per_address": 0}
-    monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update=free))
+    """Return the URL of a real server with a few rows, and the headers of a key with every scope."""
+    unlimited = {"graphql_introspection": True, "rate_per_key": 0, "rate_per_member": 0, "rate_per_address": 0}
+    monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update=unlimited))
     now = clock.now()
     author = factories.member("author", at=now)
     factories.posts(author, 5, at=now)
@@ -37,46 +37,46 @@ def site(live_server, fresh_wiring, monkeypatch):
 @pytest.mark.parametrize(
     "examples, seconds", [(2, 40), pytest.param(100, 3600, marks=pytest.mark.nightly)], ids=["short", "nightly"]
 )
-def test_rest_answers_as_it_says_whatever_it_is_sent(site, tmp_path, examples, seconds):
-    """Every address with made-up requests, right ones and wrong ones: no 5xx, and no answer that is not described."""
+def test_every_rest_response_matches_the_schema(site, tmp_path, examples, seconds):
+    """Valid and invalid generated requests to every endpoint get no 5xx and no undocumented response."""
     url, headers = site
     command = [Path(sys.executable).parent / "schemathesis", "run", f"{url}/api/schema/", "--url", url]
     header = ["-H", f"Authorization: {headers['Authorization']}"]
-    bounds = ["--max-examples", str(examples), "--max-time", str(seconds), "--phases", "examples,fuzzing"]
-    how = ["--generation-deterministic", "--suppress-health-check", "all", "--no-color", "-c", CHECKS]
-    done = subprocess.run(
-        [*map(str, command), *header, *bounds, *how], cwd=tmp_path, capture_output=True, text=True, check=False
+    limits = ["--max-examples", str(examples), "--max-time", str(seconds), "--phases", "examples,fuzzing"]
+    options = ["--generation-deterministic", "--suppress-health-check", "all", "--no-color", "-c", CHECKS]
+    completed = subprocess.run(
+        [*map(str, command), *header, *limits, *options], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stdout[-6000:]
-    assert "Tested: " in done.stdout
+    assert completed.returncode == 0, completed.stdout[-6000:]
+    assert "Tested: " in completed.stdout
 
 
 @pytest.fixture
-def graph(site):
+def graphql_schema(site):
     url, headers = site
     return schemathesis.graphql.from_url(f"{url}/graphql", headers=headers)
 
 
 @pytest.mark.parametrize("examples", [3, pytest.param(200, marks=pytest.mark.nightly)])
-def test_graphql_refuses_with_a_code_and_never_breaks(graph, site, examples):
-    """Every field with made-up arguments: an answer, or an error that says what was wrong and is not our failure."""
-    asked = []
+def test_every_graphql_error_has_a_code_of_the_client(graphql_schema, site, examples):
+    """Generated arguments for every field give a result or an error of the client, and never a server error."""
+    tested = []
 
-    def ask(case):
-        answer = case.call(headers=site[1])
-        assert answer.status_code < 500, answer.text
-        for error in answer.json().get("errors", ()):
+    def send(case):
+        response = case.call(headers=site[1])
+        assert response.status_code < 500, response.text
+        for error in response.json().get("errors", ()):
             assert error["extensions"]["request_id"] and error["extensions"]["code"] not in SERVER_ERROR_CODES, error
-        asked.append(case.operation.label)
+        tested.append(case.operation.label)
 
-    quiet = hypothesis_settings(max_examples=examples, derandomize=True)
-    for found in graph.get_all_operations():
-        operation = found.ok()
+    generation = hypothesis_settings(max_examples=examples, derandomize=True)
+    for result in graphql_schema.get_all_operations():
+        operation = result.ok()
 
-        @quiet
+        @generation
         @given(case=operation.as_strategy())
         def each(case):
-            ask(case)
+            send(case)
 
         each()
-    assert len(set(asked)) >= 15
+    assert len(set(tested)) >= 15

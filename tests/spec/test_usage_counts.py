@@ -1,26 +1,26 @@
-"""The law of `usage_counts.UsageCounts`, held by Redis and by its in-memory twin; and what only Redis can show."""
+"""The behavior of every `UsageCounts`, and of `RedisUsageCounts` alone."""
 
 import pytest
 
-from access.usage_counts import KEPT_MINUTES, MemoryUsageCounts, RedisUsageCounts, key_of
+from access.usage_counts import HISTORY_MINUTES, MemoryUsageCounts, RedisUsageCounts, redis_key
 
 MINUTE = 30_000_000
-MAKERS = {
+FACTORIES = {
     "redis": lambda request: RedisUsageCounts(request.getfixturevalue("client")),
     "memory": lambda request: MemoryUsageCounts(),
 }
 
 
-@pytest.fixture(params=MAKERS)
+@pytest.fixture(params=FACTORIES)
 def counts(request):
-    return MAKERS[request.param](request)
+    return FACTORIES[request.param](request)
 
 
-# every store of counts
+# Every implementation
 
 
 def test_counts_of_a_caller_add_up(counts):
-    """What one process adds, the next one hears of."""
+    """The counts of several processes are summed."""
     assert counts.add({"ann": {(MINUTE, "r"): 2, (MINUTE, "m"): 1}}, MINUTE) == {
         "ann": {(MINUTE, "r"): 2, (MINUTE, "m"): 1}
     }
@@ -29,13 +29,13 @@ def test_counts_of_a_caller_add_up(counts):
     }
 
 
-def test_each_caller_has_its_own(counts):
+def test_each_caller_has_separate_counts(counts):
     counts.add({"ann": {(MINUTE, "r"): 1}}, MINUTE)
-    found = counts.add({"bob": {(MINUTE, "r"): 2}, "cem": {(MINUTE, "f"): 3}}, MINUTE)
-    assert found == {"bob": {(MINUTE, "r"): 2}, "cem": {(MINUTE, "f"): 3}}
+    result = counts.add({"bob": {(MINUTE, "r"): 2}, "cem": {(MINUTE, "f"): 3}}, MINUTE)
+    assert result == {"bob": {(MINUTE, "r"): 2}, "cem": {(MINUTE, "f"): 3}}
 
 
-def test_nothing_seen_is_nothing_counted(counts):
+def test_adding_no_counts_changes_nothing(counts):
     assert counts.add({}, MINUTE) == {}
     counts.add({"ann": {(MINUTE, "r"): 1}}, MINUTE)
     assert counts.add({"ann": {}}, MINUTE) == {"ann": {(MINUTE, "r"): 1}}
@@ -43,22 +43,24 @@ def test_nothing_seen_is_nothing_counted(counts):
 
 def test_counts_older_than_an_hour_are_removed(counts):
     counts.add({"ann": {(MINUTE, "r"): 1, (MINUTE + 1, "r"): 1}}, MINUTE + 1)
-    later = MINUTE + 1 + KEPT_MINUTES
+    later = MINUTE + 1 + HISTORY_MINUTES
     assert counts.add({"ann": {(later, "r"): 7}}, later) == {"ann": {(MINUTE + 1, "r"): 1, (later, "r"): 7}}
-    assert counts.add({"ann": {}}, MINUTE + 1) == {"ann": {(MINUTE + 1, "r"): 1, (later, "r"): 7}}, "they stay away"
+    assert counts.add({"ann": {}}, MINUTE + 1) == {"ann": {(MINUTE + 1, "r"): 1, (later, "r"): 7}}, (
+        "removed counts do not return"
+    )
 
 
-# what only Redis can show
+# Only Redis
 
 
-def test_what_is_older_than_an_hour_does_not_stay_in_redis(client):
+def test_counts_older_than_an_hour_are_removed_from_redis(client):
     counts = RedisUsageCounts(client)
     counts.add({"ann": {(MINUTE, "r"): 1}}, MINUTE)
-    assert 0 < client.ttl(key_of("ann")) <= 60 * (KEPT_MINUTES + 2)
+    assert 0 < client.ttl(redis_key("ann")) <= 60 * (HISTORY_MINUTES + 2)
     counts.add({"ann": {(MINUTE + 100, "r"): 1}}, MINUTE + 100)
-    assert list(client.hgetall(key_of("ann"))) == [f"{MINUTE + 100}:r".encode()]
+    assert list(client.hgetall(redis_key("ann"))) == [f"{MINUTE + 100}:r".encode()]
 
 
-def test_counts_that_cannot_be_added_are_lost_and_that_is_said(unreachable, caplog):
+def test_counts_that_cannot_be_added_are_lost_and_logged(unreachable, caplog):
     assert RedisUsageCounts(unreachable).add({"ann": {(MINUTE, "r"): 1}}, MINUTE) == {}
     assert "usage_not_counted" in caplog.text

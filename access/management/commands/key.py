@@ -1,4 +1,4 @@
-"""`manage.py key create|list|rotate|revoke`: the API keys, without the admin."""
+"""`manage.py key create|list|rotate|revoke`: manage API keys without the admin."""
 
 from __future__ import annotations
 
@@ -17,56 +17,60 @@ from monitoring.clock import now
 
 
 class Command(BaseCommand):
-    """See the module. A secret is printed once, as the last line, by itself."""
+    """The command of the module docstring. It prints a secret once, alone on the last line."""
 
-    help = "Make, list, rotate and revoke API keys. Scopes:\n" + "\n".join(f"{s}: {SCOPE_HELP[s]}" for s in Scope)
+    help = "Create, list, rotate and revoke API keys. Scopes:\n" + "\n".join(f"{s}: {SCOPE_HELP[s]}" for s in Scope)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        verbs = parser.add_subparsers(dest="verb", required=True)
-        create = verbs.add_parser("create", help="Make a key and print its secret, once.")
-        create.add_argument("name", help="Who uses it and what for.")
-        create.add_argument("--scope", action="append", default=[], help="What it may do; give it more than once.")
-        create.add_argument("--days", type=int, help="How long it works; left out: until it is revoked.")
-        create.add_argument("--per-minute", type=int, help="Requests a minute; 0: no limit.")
-        verbs.add_parser("list", help="Every key, newest first, without secrets.")
-        rotate = verbs.add_parser("rotate", help="Give a key a new secret and print it, once.")
+        actions = parser.add_subparsers(dest="action", required=True)
+        create = actions.add_parser("create", help="Create a key and print its secret once.")
+        create.add_argument("name", help="User and purpose of the key.")
+        create.add_argument("--scope", action="append", default=[], help="A scope of the key. May be repeated.")
+        create.add_argument("--days", type=int, help="Days until the key expires. Default: it does not expire.")
+        create.add_argument(
+            "--per-minute", type=int, help="Maximum requests per minute. 0: no limit. Default: RATE_PER_KEY."
+        )
+        actions.add_parser("list", help="List all keys, newest first, without their secrets.")
+        rotate = actions.add_parser("rotate", help="Give a key a new secret and print it once.")
         rotate.add_argument("prefix")
-        rotate.add_argument("--overlap-hours", type=float, default=24.0, help="How long the old secret goes on.")
-        verbs.add_parser("revoke", help="End a key, and the tokens it made, at once.").add_argument("prefix")
+        rotate.add_argument(
+            "--overlap-hours", type=float, default=24.0, help="Hours for which the old secret stays valid."
+        )
+        actions.add_parser("revoke", help="Revoke a key and the tokens it minted.").add_argument("prefix")
 
-    def handle(self, *args: Any, verb: str, **options: Any) -> None:
+    def handle(self, *args: Any, action: str, **options: Any) -> None:
         try:
-            verbs: dict[str, Callable[..., None]] = {"create": self.create_key, "list": self.list_keys}
-            verbs |= {"rotate": self.rotate_key, "revoke": self.revoke_key}
-            verbs[verb](now(), **options)
+            actions: dict[str, Callable[..., None]] = {"create": self.create_key, "list": self.list_keys}
+            actions |= {"rotate": self.rotate_key, "revoke": self.revoke_key}
+            actions[action](now(), **options)
         except AccessError as error:
             raise CommandError(str(error)) from error
 
     def create_key(
-        self, moment: datetime, *, name: str, scope: list[str], days: int | None, per_minute: int | None, **_: Any
+        self, at: datetime, *, name: str, scope: list[str], days: int | None, per_minute: int | None, **_: Any
     ) -> None:
-        """Make a key."""
-        ends = moment + timedelta(days=days) if days is not None else None
-        made, secret = keys.create(name=name, scopes=scope, now=moment, expires_at=ends, per_minute=per_minute)
-        self.stderr.write(f"Key {made.prefix} is made. Keep its secret now: it is shown this once.")
+        """Create a key and print its secret."""
+        expires_at = at + timedelta(days=days) if days is not None else None
+        key, secret = keys.create(name=name, scopes=scope, now=at, expires_at=expires_at, per_minute=per_minute)
+        self.stderr.write(f"Created key {key.prefix}. Copy its secret now: it is printed only once.")
         self.stdout.write(secret)
 
-    def list_keys(self, moment: datetime, **_: Any) -> None:
-        """Print every key."""
+    def list_keys(self, at: datetime, **_: Any) -> None:
+        """Print one line per key."""
         for key in ApiKey.objects.all():
             used = f"used {key.last_used_at:%Y-%m-%d %H:%M}" if key.last_used_at else "never used"
-            self.stdout.write(
-                f"{key.prefix}  {keys.key_status(key, moment)}  {used}  {key.name}  {' '.join(key.scopes)}"
-            )
+            self.stdout.write(f"{key.prefix}  {keys.key_status(key, at)}  {used}  {key.name}  {' '.join(key.scopes)}")
 
-    def rotate_key(self, moment: datetime, *, prefix: str, overlap_hours: float, **_: Any) -> None:
-        """Give a key a new secret."""
-        until = moment + timedelta(hours=overlap_hours)
-        _key, secret = keys.rotate(prefix=prefix, old_secret_expires_at=until, now=moment)
-        self.stderr.write(f"The old secret works until {until:%Y-%m-%d %H:%M} UTC. Keep the new one: shown this once.")
+    def rotate_key(self, at: datetime, *, prefix: str, overlap_hours: float, **_: Any) -> None:
+        """Give a key a new secret and print it."""
+        expires_at = at + timedelta(hours=overlap_hours)
+        _key, secret = keys.rotate(prefix=prefix, old_secret_expires_at=expires_at, now=at)
+        self.stderr.write(
+            f"The old secret is valid until {expires_at:%Y-%m-%d %H:%M} UTC. Copy the new one: it is printed only once."
+        )
         self.stdout.write(secret)
 
-    def revoke_key(self, moment: datetime, *, prefix: str, **_: Any) -> None:
-        """End a key."""
-        keys.revoke(prefix=prefix, now=moment)
-        self.stderr.write(f"Key {prefix} is revoked; every process knows within {keys.CACHE_SECONDS:.0f} s.")
+    def revoke_key(self, at: datetime, *, prefix: str, **_: Any) -> None:
+        """Revoke a key."""
+        keys.revoke(prefix=prefix, now=at)
+        self.stderr.write(f"Revoked key {prefix}. Every process rejects it within {keys.CACHE_SECONDS:.0f} s.")

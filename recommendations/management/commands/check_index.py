@@ -1,4 +1,4 @@
-"""`manage.py check_index`: a door to `services/vectors/reindexing.py`."""
+"""`manage.py check_index`: compare the vector indexes with the database (`services/vectors/reindexing.py`)."""
 
 from typing import Any
 
@@ -11,19 +11,22 @@ from recommendations.services.vectors.reindexing import compare_indexes
 
 
 class Command(BaseCommand):
-    help = "Compare the vector indexes with the database, and fail if they differ. `manage.py reindex` mends Qdrant's."
+    help = "Compare the vector indexes with the database. Fails if they differ; `manage.py reindex` repairs Qdrant's."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--space", default=CONTENT_SPACE, help="content, image … (default: content)")
+        parser.add_argument(
+            "--space", default=CONTENT_SPACE, help="embedding space, such as content or image (default: content)"
+        )
 
     def handle(self, *args: object, **options: Any) -> None:
         try:
-            found = compare_indexes(space=options["space"], now=now())
+            comparisons = compare_indexes(space=options["space"], now=now())
         except VectorIndexError as error:
             raise CommandError(str(error)) from error
-        for one in found:
-            wrongs = f"missing {one.missing:,}, stale {one.stale:,}, strays {one.extra:,}"
-            sampled = f"different {one.different:,} of {one.sampled:,} sampled"
-            self.stdout.write(f"{one.index}: {one.in_index:,} of {one.in_database:,} posts; {wrongs}, {sampled}.")
-        if wrong := sum(one.wrong_posts for one in found):
-            raise CommandError(f"{wrong:,} posts differ. Run manage.py reindex, then look again.")
+        for comparison in comparisons:
+            posts = f"{comparison.in_index:,} of {comparison.in_database:,} posts"
+            differences = f"missing {comparison.missing:,}, stale {comparison.stale:,}, extra {comparison.extra:,}"
+            sample = f"different {comparison.different:,} of {comparison.sampled:,} sampled"
+            self.stdout.write(f"{comparison.index}: {posts}; {differences}, {sample}.")
+        if wrong_posts := sum(comparison.wrong_posts for comparison in comparisons):
+            raise CommandError(f"{wrong_posts:,} posts differ. Run manage.py reindex, then check again.")

@@ -1,4 +1,4 @@
-"""`manage.py embed`: a door to `services/vectors/embedding.py`."""
+"""`manage.py embed`: embed posts without vectors (`services/vectors/embedding_models.py`)."""
 
 from django.core.management.base import BaseCommand
 
@@ -10,12 +10,14 @@ from recommendations.services.wiring import configured_embedder
 
 
 class Command(BaseCommand):
-    help = "Make the vectors of posts that have none by the current model (EMBEDDER). Killed, it goes on."
+    help = (
+        "Embed the posts that have no vector of the current embedding model (EMBEDDER). Resumes after an interruption."
+    )
 
     def handle(self, *args: object, **options: object) -> None:
         model = configured_embedder()
         with progress_bar() as step:
             done = embed_due_posts(now=now(), progress=lambda done, total: step("posts", done, total))
-        self.stdout.write(f"Embedded {done:,} posts by {model.name}.")
-        if placed := embed_text_posts(now=now()):
-            self.stdout.write(f"Placed {placed:,} of them among the pictures.")
+        self.stdout.write(f"Embedded {done:,} posts with {model.name}.")
+        if count := embed_text_posts(now=now()):
+            self.stdout.write(f"Embedded {count:,} text posts in the image space.")

@@ -1,4 +1,4 @@
-"""`manage.py import_data KIND FILE`: a door to `services/content/import_file.py`."""
+"""`manage.py import_data KIND FILE`: import a file (`services/content/import_file.py`)."""
 
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
@@ -15,21 +15,21 @@ from recommendations.services.content.importing.problems import ImportFileError
 
 class Command(BaseCommand):
     help = (
-        "Import members, posts, interactions or follows from a CSV or JSONL file, in that order. Rows that "
-        "cannot be used are listed with the reason in FILE.errors.csv (or .jsonl) and left out. Killed, it "
-        "goes on where it was when started again; repeated, it adds nothing."
+        "Import members, posts, interactions or relationships from a CSV or JSONL file, in that order. Rejected "
+        "rows are written with the reason to FILE.errors.csv (or .jsonl). After an interruption the same command "
+        "resumes. Importing the same file again adds nothing."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.formatter_class = RawDescriptionHelpFormatter
-        parser.epilog = "fields (those with * must be there):\n" + "\n".join(
+        parser.epilog = "fields (* required):\n" + "\n".join(
             f"  {kind}: {', '.join(name + '*' * (name in layout.required) for name in layout.parsers)}"
             for kind, layout in file_layouts(now()).items()
         )
-        parser.add_argument("kind", choices=FILE_KINDS, help="what the file holds")
+        parser.add_argument("kind", choices=FILE_KINDS, help="content of the file")
         parser.add_argument("file", type=Path, help="a UTF-8 file whose name ends in .csv, .jsonl or .ndjson")
-        parser.add_argument("--dry-run", action="store_true", help="check every row and keep nothing")
-        parser.add_argument("--again", action="store_true", help="start from the top whatever was done before")
+        parser.add_argument("--dry-run", action="store_true", help="validate every row without importing")
+        parser.add_argument("--from-start", action="store_true", help="import the whole file again")
 
     def handle(self, *args: object, **options: Any) -> None:
         path = options["file"]
@@ -39,21 +39,21 @@ class Command(BaseCommand):
                     kind=options["kind"],
                     path=path,
                     now=now(),
-                    restart=options["again"],
+                    restart=options["from_start"],
                     dry_run=options["dry_run"],
                     progress=lambda done, total: step(path.name, done, total),
                 )
         except ImportFileError as error:
             raise CommandError(str(error)) from error
         if summary.is_already_imported:
-            self.stdout.write("This very file was imported before: nothing to do (--again imports it anew).")
+            self.stdout.write("This file is already imported. Use --from-start to import it again.")
             return
         if summary.resumed_at_line > 1:
-            self.stdout.write(f"Went on at line {summary.resumed_at_line:,}, where an earlier run was cut off.")
+            self.stdout.write(f"Resumed at line {summary.resumed_at_line:,}, after an interrupted run.")
         self.stdout.write(
-            f"{'Dry run, nothing kept: ' if options['dry_run'] else ''}"
-            f"{summary.created:,} new, {summary.updated:,} changed, {summary.unchanged:,} there already, "
-            f"{summary.rejected:,} left out."
+            f"{'Dry run, nothing imported: ' if options['dry_run'] else ''}"
+            f"{summary.created:,} created, {summary.updated:,} updated, {summary.unchanged:,} unchanged, "
+            f"{summary.rejected:,} rejected."
         )
         if summary.errors_path:
-            self.stdout.write(self.style.WARNING(f"Left out, and why: {summary.errors_path}"))
+            self.stdout.write(self.style.WARNING(f"Rejected rows with reasons: {summary.errors_path}"))

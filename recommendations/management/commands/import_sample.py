@@ -1,4 +1,4 @@
-"""`manage.py import_sample`: a door to `services/content/import_sample.py`."""
+"""`manage.py import_sample`: import the MovieLens sample (`services/content/import_sample.py`)."""
 
 from django.core.management.base import BaseCommand, CommandError
 
@@ -8,8 +8,8 @@ from recommendations.services.content.import_sample import SampleMissingError, i
 
 class Command(BaseCommand):
     help = (
-        "Import the MovieLens sample (671 members, 9,066 films, 100,004 ratings), moved in time to end "
-        "yesterday. Repeated, it adds nothing. Its terms forbid commercial use: "
+        "Import the MovieLens sample (671 members, 9,066 films, 100,004 ratings), with times shifted to end "
+        "yesterday. Importing it again adds nothing. Its terms forbid commercial use: "
         "recommendations/sample/movielens/README.md."
     )
 
@@ -19,6 +19,6 @@ class Command(BaseCommand):
         except SampleMissingError as error:
             raise CommandError(str(error)) from error
         self.stdout.write(
-            f"New: {summary.members:,} members, {summary.studios:,} studios, {summary.posts:,} films, "
+            f"Created {summary.members:,} members, {summary.studios:,} studios, {summary.posts:,} films, "
             f"{summary.interactions:,} interactions."
         )

@@ -1,4 +1,4 @@
-"""`manage.py learn`: a door to `services/learning/learn.py`."""
+"""`manage.py learn`: learn from recorded interactions (`services/learning/learn.py`)."""
 
 from django.core.management.base import BaseCommand
 
@@ -8,9 +8,9 @@ from recommendations.services.learning.learn import learn_all
 
 
 class Command(BaseCommand):
-    help = "Learn every interaction that was recorded and not learned yet, such as those of an import."
+    help = "Learn from every recorded interaction that is not learned yet, such as imported ones."
 
     def handle(self, *args: object, **options: object) -> None:
         with progress_bar() as step:
             count = learn_all(now=now(), progress=lambda done, total: step("members", done, total))
-        self.stdout.write(f"Learned {count:,} interactions.")
+        self.stdout.write(f"Learned from {count:,} interactions.")

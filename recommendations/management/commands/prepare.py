@@ -1,4 +1,4 @@
-"""`manage.py prepare`: everything that the embedded stack needs before its servers start."""
+"""`manage.py prepare`: prepare the database for the embedded stack before its servers start."""
 
 from time import perf_counter
 
@@ -15,7 +15,7 @@ STEPS = (
 
 
 class Command(BaseCommand):
-    help = "Migrate, make the admin's user, import the sample, embed it and learn from it. What is done is passed over."
+    help = "Migrate, create the admin user, import the sample, embed it and learn from it. Completed steps are skipped."
 
     def handle(self, *args: object, **options: object) -> None:
         for title, command in STEPS:

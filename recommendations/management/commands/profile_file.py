@@ -1,4 +1,4 @@
-"""`manage.py profile export|import MEMBER`: a member's profile as a file; `profile schema`: the file's form."""
+"""`manage.py profile_file export|import|schema`: a member's profile as a file, and the JSON schema of the file."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from recommendations.services.members.profile_file.schema import ProfileFile
 
 
 class Command(BaseCommand):
-    help = "Write a member's profile as a file, or take one in (docs/profile-file.md)."
+    help = "Export a member's profile as a file, or import one (docs/profile-file.md)."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        verbs = parser.add_subparsers(dest="verb", required=True)
-        for verb in ("export", "import"):
-            one = verbs.add_parser(verb)
-            one.add_argument("member")
-            one.add_argument("file", nargs="?", default="-", help="the file; left out or -: the terminal's own")
-        verbs.add_parser("schema", help="Print the JSON schema of the file.")
+        actions = parser.add_subparsers(dest="action", required=True)
+        for action in ("export", "import"):
+            subparser = actions.add_parser(action)
+            subparser.add_argument("member_id", help="the platform's id of the member")
+            subparser.add_argument("file", nargs="?", default="-", help="path (default: standard input or output)")
+        actions.add_parser("schema", help="Print the JSON schema of the file.")
 
     def handle(self, *args: object, **options: Any) -> None:
         try:
-            if options["verb"] == "schema":
+            if options["action"] == "schema":
                 self.stdout.write(json.dumps(ProfileFile.model_json_schema(), indent=2))
-            elif options["verb"] == "export":
-                self.export_file(options["member"], options["file"])
+            elif options["action"] == "export":
+                self.export_file(options["member_id"], options["file"])
             else:
-                self.import_file(options["member"], options["file"])
+                self.import_file(options["member_id"], options["file"])
         except ServiceError as error:
             pointer = getattr(error, "pointer", "")
             raise CommandError(f"{pointer}: {error}" if pointer else str(error)) from error
@@ -43,7 +43,7 @@ class Command(BaseCommand):
             raise CommandError(f"{options['file']}: {error.strerror}.") from error
 
     def export_file(self, member_id: str, path: str) -> None:
-        """Write the member's profile."""
+        """Write the member's profile to *path*, or to standard output for `-`."""
         text = json.dumps(export_profile(member_id=member_id, now=now()), ensure_ascii=False, indent=1)
         if path == "-":
             self.stdout.write(text)
@@ -51,14 +51,12 @@ class Command(BaseCommand):
             Path(path).write_text(text + "\n", encoding="utf-8")
 
     def import_file(self, member_id: str, path: str) -> None:
-        """Take the file in and say what became of it; exit code 1 if something was refused."""
+        """Import the file and print the counts. Raises `CommandError` if items were rejected."""
         try:
             content = json.loads(sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8"))
         except ValueError as error:
-            raise CommandError(f"{path}: this is not JSON in UTF-8: {error}") from error
+            raise CommandError(f"{path}: the file is not JSON in UTF-8: {error}") from error
         report = import_profile(member_id=member_id, content=content, now=now())
-        self.stdout.write(
-            f"{report.applied} applied, {report.unchanged} there already, {len(report.rejected)} refused."
-        )
+        self.stdout.write(f"{report.applied} applied, {report.unchanged} unchanged, {len(report.rejected)} rejected.")
         if report.rejected:
-            raise CommandError("\n".join(f"{r.pointer}: {r.detail}" for r in report.rejected))
+            raise CommandError("\n".join(f"{item.pointer}: {item.detail}" for item in report.rejected))

@@ -1,4 +1,4 @@
-"""`manage.py purge_slates`: a door to `services/invalidate.py`."""
+"""`manage.py purge_slates`: remove every cached slate (`services/invalidate.py`)."""
 
 from django.core.management.base import BaseCommand
 
@@ -6,8 +6,8 @@ from recommendations.services import invalidate
 
 
 class Command(BaseCommand):
-    help = "Forget every kept feed, so that each is made anew by the engine that is chosen now. Costs time, no data."
+    help = "Remove every cached slate, so that each feed is built again with the current engine. No data is lost."
 
     def handle(self, *args: object, **options: object) -> None:
         invalidate.invalidate_all_slates()
-        self.stdout.write("Forgot every slate.")
+        self.stdout.write("Purged every slate.")

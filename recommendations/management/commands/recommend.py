@@ -1,4 +1,4 @@
-"""`manage.py recommend MEMBER`: one member's feed, in the terminal."""
+"""`manage.py recommend MEMBER_ID`: print one member's feed."""
 
 import json
 from argparse import ArgumentParser
@@ -21,25 +21,25 @@ MAX_TEXT_WIDTH = 60
 
 
 def excerpt(post: PostView) -> str:
-    """Return the start of a post's text on one line, or what stands for it."""
+    """Return the start of a post's text on one line, or its kind if there is no text."""
     line = " ".join(post.text.split()) or f"({post.kind}, no text)"
     return line if len(line) <= MAX_TEXT_WIDTH else line[: MAX_TEXT_WIDTH - 1] + "…"
 
 
 def build_table(page: Page) -> Table:
-    """Return the page as a table, a row for each pick."""
+    """Return the page as a table with a row per pick."""
     served = f"{page.engine}{', cached' if page.cached else ''}{f', fallback {page.fallback}' * bool(page.fallback)}"
     caption = f"{page.variant} on {served}; {page.candidates:,} candidates; request {page.request_id}"
     table = Table(title=f"{page.feed} of {escape(page.member_id)}", caption=caption, box=box.SIMPLE)
     table.add_column("#", justify="right")
     table.add_column("score", justify="right")
-    for name in ("post", "why", "parts"):
+    for name in ("post", "reasons", "parts"):
         table.add_column(name, overflow="fold")
     for rank, pick in enumerate(page.picks, 1):
-        why = "; ".join(REASON_SENTENCES[reason] for reason in pick.reasons)
+        reasons = "; ".join(REASON_SENTENCES[reason] for reason in pick.reasons)
         parts = "  ".join(f"{name} {value:+.3f}" for name, value in (pick.parts or {}).items() if value)
         text = f"{escape(excerpt(pick.post))} [dim]{escape(', '.join(pick.post.tags[:3]))}[/dim]"
-        table.add_row(str(rank), f"{pick.score:.3f}", text, why, parts)
+        table.add_row(str(rank), f"{pick.score:.3f}", text, reasons, parts)
     return table
 
 
@@ -49,33 +49,37 @@ def page_to_json(page: Page) -> str:
         {"post_id": p.post.id, "score": p.score, "parts": p.parts, "reasons": [r.name.lower() for r in p.reasons]}
         for p in page.picks
     ]
-    head = {"request_id": page.request_id, "member_id": page.member_id, "feed": page.feed, "engine": page.engine}
-    return json.dumps(head | {"variant": page.variant, "cached": page.cached, "picks": picks}, cls=DjangoJSONEncoder)
+    fields = {"request_id": page.request_id, "member_id": page.member_id, "feed": page.feed, "engine": page.engine}
+    return json.dumps(
+        fields | {"variant": page.variant, "is_cached": page.cached, "picks": picks}, cls=DjangoJSONEncoder
+    )
 
 
 class Command(BaseCommand):
-    help = "Show a member's feed: rank, score, the parts it is the sum of, and why each post is there."
+    help = "Print a member's feed with rank, score, score parts and reasons of each post."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("member", help="the platform's id of the member")
-        parser.add_argument("--feed", choices=FEEDS, default="discovery", help="which feed (%(default)s)")
-        parser.add_argument("--limit", type=int, default=20, help="how many picks (%(default)s)")
-        parser.add_argument("--json", action="store_true", help="for programs: one line of JSON")
+        parser.add_argument("member_id", help="the platform's id of the member")
+        parser.add_argument(
+            "--feed", choices=FEEDS, default="discovery", help="name of the feed (default: %(default)s)"
+        )
+        parser.add_argument("--limit", type=int, default=20, help="number of posts (default: %(default)s)")
+        parser.add_argument("--json", action="store_true", help="print one line of JSON")
 
     def handle(self, *args: object, **options: Any) -> None:
         if not 1 <= options["limit"] <= 100:
             raise CommandError("--limit: give a number from 1 to 100.")
         try:
             page = recommend(
-                member_id=options["member"], feed=options["feed"], limit=options["limit"], explain=True, now=now()
+                member_id=options["member_id"], feed=options["feed"], limit=options["limit"], explain=True, now=now()
             )
         except ServiceError as error:
             raise CommandError(str(error)) from error
         if options["json"]:
             self.stdout.write(page_to_json(page))
         elif not page.picks:
-            self.stdout.write("Nothing to show: there is no post that this member may see and has not seen.")
+            self.stdout.write("No posts: there is no unseen post that this member may see.")
         else:
-            # Not a terminal (a log, a pipe): wide enough for a row to stay a row.
+            # In a log or a pipe, make the table wide enough to keep each row on one line.
             console = Console(file=cast("IO[str]", self.stdout), width=None if self.stdout.isatty() else 160)
             console.print(build_table(page))

@@ -1,4 +1,4 @@
-"""`manage.py reindex`: a door to `services/vectors/reindexing.py`."""
+"""`manage.py reindex`: rebuild the vector index (`services/vectors/reindexing.py`)."""
 
 from typing import Any
 
@@ -12,11 +12,15 @@ from recommendations.services.vectors.reindexing import reindex
 
 
 class Command(BaseCommand):
-    help = "Write every post into the vector index (QDRANT_URL) again, from the database. It answers meanwhile."
+    help = "Write every post from the database to the vector index (QDRANT_URL). The index stays available meanwhile."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--space", default=CONTENT_SPACE, help="content, image … (default: content)")
-        parser.add_argument("--resume", action="store_true", help="after a run that was cut off: leave what is right")
+        parser.add_argument(
+            "--space", default=CONTENT_SPACE, help="embedding space, such as content or image (default: content)"
+        )
+        parser.add_argument(
+            "--resume", action="store_true", help="after an interrupted run: skip posts that are correct"
+        )
 
     def handle(self, *args: object, **options: Any) -> None:
         space = options["space"]
@@ -30,4 +34,4 @@ class Command(BaseCommand):
                 )
         except VectorIndexError as error:
             raise CommandError(str(error)) from error
-        self.stdout.write(f"Wrote {done:,} posts into the index of {space}.")
+        self.stdout.write(f"Wrote {done:,} posts to the index of {space}.")

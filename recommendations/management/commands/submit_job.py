@@ -1,4 +1,4 @@
-"""`manage.py submit_job KIND`: asks for a job, and may watch it."""
+"""`manage.py submit_job KIND`: submit a job, and optionally wait for it."""
 
 import json
 import time
@@ -17,18 +17,18 @@ POLL_SECONDS = 0.5
 
 
 def parse_params(text: str) -> dict[str, Any]:
-    """Return the object that *text* is in JSON."""
+    """Return the JSON object in *text*. Raises `CommandError`."""
     try:
         params = json.loads(text)
     except ValueError as error:
-        raise CommandError(f"--params: this is not JSON: {error}") from error
+        raise CommandError(f"--params: give valid JSON: {error}") from error
     if not isinstance(params, dict):
         raise CommandError('--params: give an object, such as {"member_ids": ["42"]}.')
     return params
 
 
 def wait_for_job(job: work.JobView) -> work.JobView:
-    """Show how far *job* is until it is finished, and return it."""
+    """Show the progress of *job* until it is finished, and return it."""
     with progress_bar() as step:
         while not job.is_finished:
             step(job.kind, job.done + job.failed, job.total)
@@ -39,23 +39,26 @@ def wait_for_job(job: work.JobView) -> work.JobView:
 
 
 class Command(BaseCommand):
-    help = "Ask a worker for a job. With --follow, wait for it: exit code 0 if it was done, 1 if not."
+    help = "Submit a job. With --wait, wait for it: exit code 0 if it succeeded, 1 if not."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("kind", choices=JOB_KINDS)
         parser.add_argument("--params", default="{}", help='JSON, such as {"member_ids": ["42"]}')
-        parser.add_argument("--key", help="an idempotency key: the same key gives the job that it gave before")
-        parser.add_argument("--follow", action="store_true", help="show progress and wait for the end")
+        parser.add_argument("--idempotency-key", help="a second submission with the same key returns the first job")
+        parser.add_argument("--wait", action="store_true", help="show the progress and wait until the job is finished")
 
     def handle(self, *args: object, **options: Any) -> None:
         try:
             job = work.submit_job(
-                kind=options["kind"], params=parse_params(options["params"]), now=now(), idempotency_key=options["key"]
+                kind=options["kind"],
+                params=parse_params(options["params"]),
+                now=now(),
+                idempotency_key=options["idempotency_key"],
             )
         except ServiceError as error:
             raise CommandError(str(error)) from error
         self.stdout.write(f"Job {job.id}: {job.kind}, {job.state}")
-        if not options["follow"]:
+        if not options["wait"]:
             return
         job = wait_for_job(job)
         self.stdout.write(f"Job {job.id}: {job.state}, {job.done:,} done, {job.failed:,} failed of {job.total:,}")

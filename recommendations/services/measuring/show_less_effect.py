@@ -27,9 +27,9 @@ class ShowLessEffect:
     """The effect of one negative feedback. A share is None if no post was served on that side."""
 
     target: str
-    key: str
+    target_key: str
     """The author's id, the tag or the kind."""
-    since: datetime
+    created_at: datetime
     share_before: float | None
     share_after: float | None
     served_before: int
@@ -78,8 +78,8 @@ def measure_effect(member: Member, feedback: NegativeFeedback) -> ShowLessEffect
         key = Member.objects.filter(pk=feedback.target_key).values_list("external_id", flat=True).first() or ""
     return ShowLessEffect(
         target=feedback.target,
-        key=key,
-        since=feedback.created_at,
+        target_key=key,
+        created_at=feedback.created_at,
         share_before=matching_share(is_match, before),
         share_after=matching_share(is_match, after),
         served_before=len(before),

@@ -1,102 +1,105 @@
-// The explorer: choose a member, look at the feed, act on it, see what it changes.
+// The explorer: select a member, read their feed, send interactions and see how the feed changes.
 
 import * as api from "./api.js";
-import { age, button, card, element, partsOf } from "./cards.js";
+import { button, card, element, formatAge, partsBar } from "./cards.js";
 
-const PAGE = 20;
+const PAGE_SIZE = 20;
 const POLL_MS = 250;
-const WAIT_MS = 2000;
-const RECORD_MS = 5000;
+const CHANGE_WAIT_MS = 2000;
+const RECORD_WAIT_MS = 5000;
 const FEEDS = ["discovery", "following", "trending", "non_personalized"];
 const $ = (id) => document.getElementById(id);
-const asked = new URLSearchParams(location.search);
+const urlParameters = new URLSearchParams(location.search);
 const state = {
-  member: asked.get("member"),
-  feed: FEEDS.includes(asked.get("feed")) ? asked.get("feed") : FEEDS[0],
-  words: asked.get("words") ?? "", // what is searched for; empty: the feed is shown
-  cursors: [null], // of the pages up to this one
+  memberId: urlParameters.get("member_id"),
+  feed: FEEDS.includes(urlParameters.get("feed")) ? urlParameters.get("feed") : FEEDS[0],
+  searchText: urlParameters.get("text") ?? "", // empty: the page shows the feed
+  cursors: [null], // of the pages up to the current one
   page: null,
-  turn: 0, // counts what was asked for, so that a late answer to an earlier question is dropped
+  requestNumber: 0, // of the newest request; late responses to earlier requests are dropped
 };
 
-function say(text, isError = false, ...more) {
-  $("status").replaceChildren(text, ...more);
+function showStatus(text, isError = false, ...nodes) {
+  $("status").replaceChildren(text, ...nodes);
   $("status").classList.toggle("error", isError);
 }
 
-const wanted = (cursor) => ({
-  member: state.member, feed: state.feed, cursor, explain: $("explain").checked, limit: PAGE,
+const feedOptions = (cursor) => ({
+  memberId: state.memberId, feed: state.feed, cursor, explain: $("explain").checked, limit: PAGE_SIZE,
 });
 
 // Members
 
-let searching = 0;
+let memberSearchNumber = 0;
 async function showMembers() {
-  const turn = ++searching;
+  const number = ++memberSearchNumber;
   try {
-    const { members } = await api.members($("search").value.trim());
-    if (turn !== searching) return;
+    const { members } = await api.members($("member-search").value.trim());
+    if (number !== memberSearchNumber) return;
     $("members").replaceChildren(...members.map(memberItem));
-    if (!members.length) $("members").append(element("li", "empty", "No member has such an id."));
-    if (!state.member && members.length) choose(members[0].id);
+    if (!members.length) $("members").append(element("li", "empty", "No member has an id that starts with this text."));
+    if (!state.memberId && members.length) selectMember(members[0].id);
   } catch (error) {
-    if (turn === searching) $("members").replaceChildren(element("li", "empty error", error.message));
+    if (number === memberSearchNumber) $("members").replaceChildren(element("li", "empty error", error.message));
   }
 }
 
 function memberItem(member) {
-  const count = `${member.interactions.toLocaleString("en")} act${member.interactions === 1 ? "" : "s"}`;
-  const about = [count, member.languages.join(" "), member.is_active ? "" : "inactive"].filter(Boolean).join(" · ");
-  const button = element("button", "member", element("b", "", member.id), element("small", "", about));
-  button.type = "button";
-  button.dataset.member = member.id;
-  button.setAttribute("aria-current", member.id === state.member);
-  button.addEventListener("click", () => choose(member.id));
-  return element("li", "", button);
+  const count = member.interaction_count;
+  const interactions = `${count.toLocaleString("en")} interaction${count === 1 ? "" : "s"}`;
+  const facts = [interactions, member.languages.join(" "), member.is_active ? "" : "inactive"].filter(Boolean);
+  const node = element("button", "member", element("b", "", member.id), element("small", "", facts.join(" · ")));
+  node.type = "button";
+  node.dataset.member = member.id;
+  node.setAttribute("aria-current", member.id === state.memberId);
+  node.addEventListener("click", () => selectMember(member.id));
+  return element("li", "", node);
 }
 
-function choose(member) {
-  state.member = member;
-  for (const button of document.querySelectorAll(".member"))
-    button.setAttribute("aria-current", button.dataset.member === member);
-  restart();
+function selectMember(memberId) {
+  state.memberId = memberId;
+  for (const node of document.querySelectorAll(".member"))
+    node.setAttribute("aria-current", node.dataset.member === memberId);
+  resetFeed();
 }
 
 // The feed
 
-function restart() {
+function resetFeed() {
   state.cursors = [null];
   for (const tab of $("feeds").children)
-    tab.setAttribute("aria-pressed", !state.words && tab.dataset.feed === state.feed);
-  if (state.member === null) return Promise.resolve();
-  const address = { member: state.member, feed: state.feed };
-  if (state.words) address.words = state.words;
-  history.replaceState(null, "", `?${new URLSearchParams(address)}`);
-  return load();
+    tab.setAttribute("aria-pressed", !state.searchText && tab.dataset.feed === state.feed);
+  if (state.memberId === null) return Promise.resolve();
+  const parameters = { member_id: state.memberId, feed: state.feed };
+  if (state.searchText) parameters.text = state.searchText;
+  history.replaceState(null, "", `?${new URLSearchParams(parameters)}`);
+  return loadPage();
 }
 
-async function load() {
-  const turn = ++state.turn;
+async function loadPage() {
+  const number = ++state.requestNumber;
   $("feed").setAttribute("aria-busy", "true");
-  say("Loading …");
+  showStatus("Loading …");
   try {
-    const page = await (state.words ? api.search(state.words, state.member) : api.feed(wanted(state.cursors.at(-1))));
-    if (turn !== state.turn) return;
-    say("");
-    show(page);
+    const page = await (state.searchText
+      ? api.search(state.searchText, state.memberId)
+      : api.feed(feedOptions(state.cursors.at(-1))));
+    if (number !== state.requestNumber) return;
+    showStatus("");
+    showPage(page);
   } catch (error) {
-    if (turn === state.turn) showError(error);
+    if (number === state.requestNumber) showError(error);
   } finally {
-    if (turn === state.turn) $("feed").setAttribute("aria-busy", "false");
+    if (number === state.requestNumber) $("feed").setAttribute("aria-busy", "false");
   }
 }
 
-function show(page, fresh = new Set()) {
+function showPage(page, newIds = new Set()) {
   state.page = page;
-  const first = (state.cursors.length - 1) * PAGE + 1;
-  const acts = state.words ? { similar } : { like, hide, less, similar };
-  const cards = page.picks.map((pick, i) => card(pick, first + i, acts));
-  for (const node of cards) node.classList.toggle("new", fresh.has(node.dataset.post));
+  const firstRank = (state.cursors.length - 1) * PAGE_SIZE + 1;
+  const actions = state.searchText ? { similar } : { like, hide, showLess, similar };
+  const cards = page.picks.map((pick, i) => card(pick, firstRank + i, actions));
+  for (const node of cards) node.classList.toggle("new", newIds.has(node.dataset.post));
   $("feed").replaceChildren(...cards);
   if (!cards.length) $("feed").append(element("p", "empty", emptyText()));
   showBadges(page);
@@ -106,9 +109,9 @@ function show(page, fresh = new Set()) {
 }
 
 function emptyText() {
-  if (state.words) return "No post that this member may see is near to these words.";
-  if (state.feed === "following") return "Nothing here: this member follows nobody who has posted anything unseen.";
-  return "Nothing to show: there is no post that this member may see and has not seen.";
+  if (state.searchText) return "No post that this member may see matches the text.";
+  if (state.feed === "following") return "No posts: this member follows no author with an unseen post.";
+  return "No posts: there is no unseen post that this member may see.";
 }
 
 function showError(error) {
@@ -116,17 +119,17 @@ function showError(error) {
   $("badges").hidden = true;
   $("feed").replaceChildren();
   $("next").disabled = true;
-  say(error.message, true);
+  showStatus(error.message, true);
 }
 
 function showBadges(page) {
   const badges = [
     ["engine", page.engine], ["variant", page.variant], ["fallback", page.fallback],
-    ["cache", page.cached ? "cached" : "fresh"], ["candidates", page.candidates.toLocaleString("en")],
-    ["took", `${page.duration_ms.toFixed(1)} ms`], ["built", age(page.built_at)],
+    ["cache", page.is_cached ? "cached" : "fresh"], ["candidates", page.candidate_count.toLocaleString("en")],
+    ["duration", `${page.duration_ms.toFixed(1)} ms`], ["built", formatAge(page.built_at)],
   ];
-  const shown = badges.filter(([, value]) => value !== "");
-  $("badges").replaceChildren(...shown.map(([name, value]) => {
+  const nonEmpty = badges.filter(([, value]) => value !== "");
+  $("badges").replaceChildren(...nonEmpty.map(([name, value]) => {
     const badge = element("span", `badge badge-${name}`, element("small", "", name), ` ${value}`);
     badge.dataset.value = value;
     return badge;
@@ -134,171 +137,173 @@ function showBadges(page) {
   $("badges").hidden = false;
 }
 
-// Acts, and what they change
+// Interactions, and the changes that they cause
 
-const like = (pick, node) => act("like", "Liked", pick, node);
-const hide = (pick, node) => act("hide", "Hidden", pick, node);
+const like = (pick, node) => interact("like", "Liked", pick, node);
+const hide = (pick, node) => interact("hide", "Hidden", pick, node);
+const showLess = (pick, node, target) => interact("not_interested", `Less of this ${target}`, pick, node, target);
 
-const less = (pick, node, reason) => act("not_interested", `Less of this ${reason}`, pick, node, reason);
-
-async function undo(event, done) {
-  say(`${done} taken back. Waiting for the feed to follow …`);
+async function undo(eventId, description) {
+  showStatus(`${description}: undone. Waiting for the feed to change …`);
   try {
-    await api.undo(state.member, event);
-    await restart();
-    say(`${done} taken back.`);
+    await api.sendUndo(state.memberId, eventId);
+    await resetFeed();
+    showStatus(`${description}: undone.`);
   } catch (error) {
-    say(error.message, true);
+    showStatus(error.message, true);
   }
 }
 
-async function act(kind, done, pick, node, reason = "") {
-  const { member, page } = state;
-  const turn = ++state.turn;
+async function interact(kind, description, pick, node, target = "") {
+  const { memberId, page } = state;
+  const number = ++state.requestNumber;
   for (const button of node.querySelectorAll("button")) button.disabled = true;
   node.classList.add(kind === "like" ? "liked" : "hidden-post");
-  say(`${done}. Waiting for the feed to follow …`);
+  showStatus(`${description}. Waiting for the feed to change …`);
   try {
-    const event = await api.act({ member, post: pick.post.id, kind, reason, request: page.request_id });
-    const next = await changed(page, pick.post.id, turn);
-    if (turn !== state.turn) return;
+    const eventId = await api.sendInteraction(
+      { memberId, postId: pick.post.id, kind, target, requestId: page.request_id });
+    const nextPage = await waitForChange(page, pick.post.id, number);
+    if (number !== state.requestNumber) return;
     state.cursors = [null];
-    const before = new Set(page.picks.map((p) => p.post.id));
-    const fresh = new Set(next.picks.map((p) => p.post.id).filter((id) => !before.has(id)));
-    show(next, fresh);
-    const back = button("Undo", `Undo: ${done} ${pick.post.id}`, () => undo(event, done), "link undo");
-    say(`${done}. ${difference(page, next, fresh)} `, false, back);
+    const oldIds = new Set(page.picks.map((pick) => pick.post.id));
+    const newIds = new Set(nextPage.picks.map((pick) => pick.post.id).filter((id) => !oldIds.has(id)));
+    showPage(nextPage, newIds);
+    const undoButton = button("Undo", `Undo: ${description} ${pick.post.id}`, () => undo(eventId, description), "link undo");
+    showStatus(`${description}. ${describeChange(page, nextPage, newIds)} `, false, undoButton);
     ($("feed").querySelector(".card") ?? $("reload")).focus({ preventScroll: true });
   } catch (error) {
     for (const button of node.querySelectorAll("button")) button.disabled = false;
     node.classList.remove("liked", "hidden-post");
-    if (turn === state.turn) say(error.message, true);
+    if (number === state.requestNumber) showStatus(error.message, true);
   }
 }
 
-// The first page, asked for until it is ordered anew or the wait is over: a worker learns from the act meanwhile.
-async function changed(page, acted, turn) {
-  const order = (p) => p.picks.map((pick) => pick.post.id).filter((id) => id !== acted);
-  const before = order(page).join();
-  const until = performance.now() + WAIT_MS;
+// Polls the first page until its order changes or CHANGE_WAIT_MS pass: a worker learns from the interaction meanwhile.
+async function waitForChange(page, postId, number) {
+  const otherIds = (page) => page.picks.map((pick) => pick.post.id).filter((id) => id !== postId);
+  const before = otherIds(page);
+  const deadline = performance.now() + CHANGE_WAIT_MS;
   for (;;) {
-    const next = await api.feed(wanted(null));
-    const after = order(next).slice(0, order(page).length).join();
-    if (after !== before || performance.now() + POLL_MS > until || turn !== state.turn) return next;
+    const nextPage = await api.feed(feedOptions(null));
+    const isChanged = otherIds(nextPage).slice(0, before.length).join() !== before.join();
+    if (isChanged || performance.now() + POLL_MS > deadline || number !== state.requestNumber) return nextPage;
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
 }
 
-function difference(page, next, fresh) {
-  const place = new Map(page.picks.map((pick, i) => [pick.post.id, i]));
-  const kept = next.picks.map((pick) => place.get(pick.post.id)).filter((i) => i !== undefined);
-  const moved = kept.filter((place, i) => i > 0 && place < kept[i - 1]).length;
-  if (!fresh.size && !moved) return "The page is the same for now.";
-  return `The page changed: ${fresh.size} new post${fresh.size === 1 ? "" : "s"}, ${moved} moved up.`;
+function describeChange(page, nextPage, newIds) {
+  const oldIndexes = new Map(page.picks.map((pick, i) => [pick.post.id, i]));
+  const remaining = nextPage.picks.map((pick) => oldIndexes.get(pick.post.id)).filter((i) => i !== undefined);
+  const movedUp = remaining.filter((index, i) => i > 0 && index < remaining[i - 1]).length;
+  if (!newIds.size && !movedUp) return "The page is unchanged for now.";
+  return `The page changed: ${newIds.size} new post${newIds.size === 1 ? "" : "s"}, ${movedUp} moved up.`;
 }
 
 // The drawer
 
-async function tell(title, answer) {
+async function openDrawer(title, loadContent) {
   $("drawer-title").textContent = title;
-  $("told").replaceChildren(element("p", "empty", "Loading …"));
+  $("drawer-content").replaceChildren(element("p", "empty", "Loading …"));
   if (!$("drawer").open) $("drawer").showModal();
   try {
-    $("told").replaceChildren(...(await answer()));
+    $("drawer-content").replaceChildren(...(await loadContent()));
   } catch (error) {
-    $("told").replaceChildren(element("p", "empty error", error.message));
+    $("drawer-content").replaceChildren(element("p", "empty error", error.message));
   }
 }
 
-const similar = (pick) => tell(`Similar to ${pick.post.id}`, async () => {
-  const page = await api.similar(pick.post.id, state.member);
-  if (page.picks.length) return page.picks.map((other, i) => card(other, i + 1));
-  return [element("p", "empty", "No similar post that this member may see.")];
+const similar = (pick) => openDrawer(`Similar to ${pick.post.id}`, async () => {
+  const page = await api.similar(pick.post.id, state.memberId);
+  if (page.picks.length) return page.picks.map((similarPick, i) => card(similarPick, i + 1));
+  return [element("p", "empty", "There is no similar post that this member may see.")];
 });
 
-const whyNot = (post) => tell(`Why is ${post} here, or not?`, async () => {
-  if (!state.page) throw new Error("There is no page to ask about: choose a member first.");
-  const told = await recorded(() => api.explain(state.page.request_id, post, state.member));
-  const nodes = [element("p", "sentence", told.sentence)];
+const explainPost = (postId) => openDrawer(`Explanation of ${postId}`, async () => {
+  if (!state.page) throw new Error("There is no page to explain. Select a member first.");
+  const explanation = await retryUntilRecorded(() => api.explain(state.page.request_id, postId, state.memberId));
+  const { status, rank, ranked_count: rankedCount, score, sources, filter, reasons, parts } = explanation;
   const facts = [
-    ["Status", told.status.replaceAll("_", " ")], ["Place", told.rank && `${told.rank} of ${told.of}`],
-    ["Score", told.score?.toFixed(3)], ["Brought by", told.sources.join(", ")], ["Filter", told.filter],
+    ["Status", status.replaceAll("_", " ")], ["Rank", rank && `${rank} of ${rankedCount}`],
+    ["Score", score?.toFixed(3)], ["Sources", sources.join(", ")], ["Filter", filter],
   ];
   const list = element("dl", "facts");
   for (const [name, value] of facts) if (value) list.append(element("dt", "", name), element("dd", "", `${value}`));
-  nodes.push(list, element("p", "reasons", told.reasons.map((reason) => reason.sentence).join(" · ")));
-  if (told.parts) nodes.push(partsOf(told.parts));
+  const nodes = [element("p", "sentence", explanation.sentence), list];
+  nodes.push(element("p", "reasons", reasons.map((reason) => reason.sentence).join(" · ")));
+  if (parts) nodes.push(partsBar(parts));
   return nodes;
 });
 
-// A page is on record a second after it was made: until then it is asked for again.
-async function recorded(read) {
-  const until = performance.now() + RECORD_MS;
+// A served page is recorded about a second after its request. Until then the API responds with unknown-request.
+async function retryUntilRecorded(read) {
+  const deadline = performance.now() + RECORD_WAIT_MS;
   for (;;) {
     try {
       return await read();
     } catch (error) {
-      if (error.code !== "unknown-request" || performance.now() > until) throw error;
+      if (error.code !== "unknown-request" || performance.now() > deadline) throw error;
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
   }
 }
 
-// Events
+// Event listeners
 
-let typing;
-$("search").addEventListener("input", () => {
-  clearTimeout(typing);
-  typing = setTimeout(showMembers, 150);
+let typingTimer;
+$("member-search").addEventListener("input", () => {
+  clearTimeout(typingTimer);
+  typingTimer = setTimeout(showMembers, 150);
 });
-$("search").addEventListener("keydown", (event) => {
-  const first = $("members").querySelector("button");
-  if (event.key === "Enter" && $("search").value.trim()) choose($("search").value.trim());
-  if (event.key === "ArrowDown" && first) { event.preventDefault(); first.focus(); }
+$("member-search").addEventListener("keydown", (event) => {
+  const firstMember = $("members").querySelector("button");
+  const memberId = $("member-search").value.trim();
+  if (event.key === "Enter" && memberId) selectMember(memberId);
+  if (event.key === "ArrowDown" && firstMember) { event.preventDefault(); firstMember.focus(); }
 });
 $("members").addEventListener("keydown", (event) => {
-  const step = { ArrowDown: "nextElementSibling", ArrowUp: "previousElementSibling" }[event.key];
-  if (!step) return;
+  const sibling = { ArrowDown: "nextElementSibling", ArrowUp: "previousElementSibling" }[event.key];
+  if (!sibling) return;
   event.preventDefault();
-  (event.target.closest("li")[step]?.querySelector("button") ?? $("search")).focus();
+  (event.target.closest("li")[sibling]?.querySelector("button") ?? $("member-search")).focus();
 });
 $("feeds").addEventListener("click", (event) => {
   if (!event.target.dataset.feed) return;
   state.feed = event.target.dataset.feed;
-  state.words = $("words").value = "";
-  restart();
+  state.searchText = $("search-text").value = "";
+  resetFeed();
 });
-$("words").value = state.words;
-$("find").addEventListener("submit", (event) => {
+$("search-text").value = state.searchText;
+$("search-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  state.words = $("words").value.trim();
-  restart();
+  state.searchText = $("search-text").value.trim();
+  resetFeed();
 });
-$("words").addEventListener("search", () => { // the field was cleared: back to the feed
-  if ($("words").value || !state.words) return;
-  state.words = "";
-  restart();
+$("search-text").addEventListener("search", () => { // the user cleared the field: return to the feed
+  if ($("search-text").value || !state.searchText) return;
+  state.searchText = "";
+  resetFeed();
 });
-$("ask").addEventListener("submit", (event) => {
+$("explain-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  const post = $("about").value.trim();
-  if (post) whyNot(post);
-  else $("about").focus();
+  const postId = $("explain-post-id").value.trim();
+  if (postId) explainPost(postId);
+  else $("explain-post-id").focus();
 });
-$("explain").addEventListener("change", restart);
-$("reload").addEventListener("click", restart);
+$("explain").addEventListener("change", resetFeed);
+$("reload").addEventListener("click", resetFeed);
 $("next").addEventListener("click", () => {
   state.cursors.push(state.page.next_cursor);
-  load().then(() => scrollTo({ top: 0 }));
+  loadPage().then(() => scrollTo({ top: 0 }));
 });
 $("previous").addEventListener("click", () => {
   state.cursors.pop();
-  load().then(() => scrollTo({ top: 0 }));
+  loadPage().then(() => scrollTo({ top: 0 }));
 });
 $("close").addEventListener("click", () => $("drawer").close());
 $("drawer").addEventListener("click", (event) => {
-  if (event.target === $("drawer")) $("drawer").close(); // beside the drawer
+  if (event.target === $("drawer")) $("drawer").close(); // a click on the backdrop
 });
 
 showMembers();
-restart();
+resetFeed();
