@@ -99,7 +99,7 @@ def test_the_last_good_slate_is_served_if_the_catalogue_cannot_be_read(viewer, m
     assert ids(page())[:19] == ids(good_page)[1:]  # the final check applies to it, too
     wiring.slate_cache().purge([viewer.pk])
     page_cache().clear()
-    with pytest.raises(FactsUnavailable, match="none is kept"):
+    with pytest.raises(FactsUnavailable, match="no earlier one is cached"):
         page()
 
 
@@ -240,5 +240,5 @@ def test_where_nothing_can_be_ranked_the_last_good_slate_is_served_or_the_feed_r
     assert (found.fallback, ids(found)) == ("last_good", ids(good))
     wiring.slate_cache().purge([viewer.pk])
     page_cache().clear()
-    with pytest.raises(FactsUnavailable, match="none is kept"):
+    with pytest.raises(FactsUnavailable, match="no earlier one is cached"):
         page(feed=feed)
