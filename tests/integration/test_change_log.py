@@ -1,4 +1,4 @@
-"""Facts cached by a process are as current as the database: the change log lists every change, whoever made it."""
+"""Facts cached by a process are as current as the database: the change log lists every change, however it was made."""
 
 import sys
 import threading

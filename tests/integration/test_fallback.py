@@ -21,7 +21,7 @@ from recommendations.services.serving.cursors import write_cursor
 from recommendations.services.serving.pages import page_cache
 from recommendations.services.serving.query import EngineAssignment, assign_engine, build_query, get_viewer
 from recommendations.services.serving.recommend import FEEDS, recommend
-from recommendations.services.serving.slates import find_slate
+from recommendations.services.serving.slates import CachedSlate, find_slate
 from recommendations.stores import resident_profiles
 from recommendations.stores.resident_catalogue import ResidentCatalogue
 from tests import factories
@@ -99,7 +99,7 @@ def test_the_last_good_slate_is_served_if_the_catalogue_cannot_be_read(viewer, m
     assert ids(page())[:19] == ids(good_page)[1:]  # the final check applies to it, too
     wiring.slate_cache().purge([viewer.pk])
     page_cache().clear()
-    with pytest.raises(FactsUnavailable, match="none is kept"):
+    with pytest.raises(FactsUnavailable, match="no earlier one is cached"):
         page()
 
 
@@ -111,8 +111,8 @@ def test_a_cached_slate_whose_posts_were_all_seen_is_rebuilt(viewer):
     assert len(page().picks) == 20
 
 
-def test_what_the_final_check_refused_is_left_out_of_the_slate_that_is_made_instead(viewer):
-    """The catalogue has not followed yet: without that, the new slate would be the same, and the page empty."""
+def test_posts_dropped_by_the_final_check_are_left_out_of_the_rebuilt_slate(viewer):
+    """The catalogue is not up to date yet. Otherwise the new slate would be the same and the page empty."""
     page()
     refused = wiring.slate_cache().get(viewer.pk, "discovery").post_ids.tolist()
     assert len(refused) == 120
@@ -120,13 +120,13 @@ def test_what_the_final_check_refused_is_left_out_of_the_slate_that_is_made_inst
     remove_posts(post_ids=refused, now=NOW)
     found = page()
     assert len(found.picks) == 20 and not gone & set(ids(found))
-    assert (found.positions, found.before) == (tuple(range(20)), ())
+    assert (found.positions, found.earlier_steps) == (tuple(range(20)), ())
     rest = page(cursor=found.next_cursor, limit=100)
     assert len(set(ids(found)) | set(ids(rest))) == 80
 
 
-def test_an_empty_feed_is_believed_only_if_every_source_answered(viewer, monkeypatch):
-    """Without a slate that was good once, there is no feed rather than an empty one."""
+def test_an_empty_feed_is_served_only_if_every_source_succeeded(viewer, monkeypatch):
+    """Without a last good slate the feed is an error and not an empty page."""
     author = factories.member("author")
     factories.posts(author, 3)
     factories.follow(viewer, author)
@@ -144,18 +144,19 @@ def test_an_empty_feed_is_believed_only_if_every_source_answered(viewer, monkeyp
         page(feed="following", now=later)
 
 
-def test_a_slate_is_served_as_it_is_then_stale_and_then_no_more(viewer, settings):
+def test_a_cached_slate_is_fresh_then_stale_then_not_served(viewer, settings):
     settings.ENV = settings.ENV.model_copy(update={"slate_fresh_seconds": 100, "slate_stale_seconds": 200})
 
     def served(seconds):
-        """Return whether the slate of now is served then, as it is and as a stale one."""
+        """Return whether the cached slate is served after *seconds*, and whether it is stale."""
         page_cache().clear()
         (slate,), _ = wiring.slate_cache().get_many_with_epoch(viewer.pk, ("discovery",))
         at = NOW + timedelta(seconds=seconds)
-        choice = assign_engine("viewer")
-        query = build_query(get_viewer(at, pk=viewer.pk), choice, feed="discovery", now=at)
-        reading = find_slate(query, choice, get_viewer(at, pk=viewer.pk), None)
-        return reading.slate.request_id == slate.request_id, reading.is_stale
+        assignment = assign_engine("viewer")
+        query = build_query(get_viewer(at, pk=viewer.pk), assignment, feed="discovery", now=at)
+        position = find_slate(query, assignment, get_viewer(at, pk=viewer.pk), None)
+        source = position.slate_source
+        return position.slate.request_id == slate.request_id, isinstance(source, CachedSlate) and source.is_stale
 
     page()
     assert [served(age) for age in (0, 99, 100, 199)] == [(True, False), (True, False), (True, True), (True, True)]
@@ -200,7 +201,7 @@ def test_a_profile_learned_by_another_process_is_used_at_once(viewer, monkeypatc
     assert len(decoded) == 2
 
 
-def test_the_control_engine_is_not_asked_twice_when_it_fails(viewer, monkeypatch):
+def test_the_plain_engine_is_not_called_twice_when_it_fails(viewer, monkeypatch):
     asked = []
 
     def score(*args):
@@ -212,7 +213,7 @@ def test_the_control_engine_is_not_asked_twice_when_it_fails(viewer, monkeypatch
     assert (found.engine, found.fallback, len(asked)) == ("none", "trending", 1)
 
 
-def test_a_vector_that_cannot_be_used_does_not_count_against_the_engine(viewer, monkeypatch):
+def test_an_unusable_vector_is_not_counted_as_a_failure_of_the_engine(viewer, monkeypatch):
     """It is the fault of one query: the next one is asked for all the same."""
     asked = []
 
@@ -229,7 +230,7 @@ def test_a_vector_that_cannot_be_used_does_not_count_against_the_engine(viewer, 
 
 
 @pytest.mark.parametrize("feed", FEEDS)
-def test_where_nothing_can_be_ranked_the_last_good_slate_is_served_or_the_feed_refused(viewer, monkeypatch, feed):
+def test_if_nothing_can_be_ranked_the_last_good_slate_or_an_error_is_returned(viewer, monkeypatch, feed):
     factories.follow(viewer, Post.objects.first().author)
     good = page(feed=feed)
     assert good.picks
@@ -240,5 +241,5 @@ def test_where_nothing_can_be_ranked_the_last_good_slate_is_served_or_the_feed_r
     assert (found.fallback, ids(found)) == ("last_good", ids(good))
     wiring.slate_cache().purge([viewer.pk])
     page_cache().clear()
-    with pytest.raises(FactsUnavailable, match="none is kept"):
+    with pytest.raises(FactsUnavailable, match="no earlier one is cached"):
         page(feed=feed)

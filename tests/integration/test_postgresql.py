@@ -192,7 +192,7 @@ def test_a_caller_interrupted_while_sending_leaves_no_query(monkeypatch, step):
 
 
 def test_statements_sent_ahead_are_prepared_once_per_connection():
-    prepared = ("SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'ahead_%%'", ())
+    prepared = ("SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'pending_%%'", ())
     for _ in range(2):
         connection.close()
         for _ in range(5):
