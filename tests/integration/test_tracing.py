@@ -30,7 +30,7 @@ def collector():
     """Return the address of a collector, and the spans that it was sent."""
     spans = []
 
-    class Take(BaseHTTPRequestHandler):
+    class Collector(BaseHTTPRequestHandler):
         def do_POST(self):
             sent = ExportTraceServiceRequest.FromString(self.rfile.read(int(self.headers["Content-Length"])))
             spans.extend(s for r in sent.resource_spans for scope in r.scope_spans for s in scope.spans)
@@ -40,7 +40,7 @@ def collector():
         def log_message(self, *args):
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), Take)
+    server = HTTPServer(("127.0.0.1", 0), Collector)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}", spans
@@ -69,6 +69,6 @@ def test_a_request_and_its_task_are_one_trace(collector, tmp_path):
                 time.sleep(0.05)
     (request,) = [span for span in spans if span.name == "GET api/v1/members/<path:member_id>/feed"]
     assert ran[0].trace_id == request.trace_id
-    parts = {span.name for span in spans if span.trace_id == request.trace_id}
-    assert {"filter visible", "rerank spacing", "HMGET"} <= parts, parts
+    names = {span.name for span in spans if span.trace_id == request.trace_id}
+    assert {"filter visible", "rerank spacing", "HMGET"} <= names, names
     assert SECRET not in str(spans) and SECRET not in json.dumps([str(span) for span in spans])
