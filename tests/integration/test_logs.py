@@ -26,7 +26,7 @@ SECRET = "Zq4711Holmgren"
 
 @pytest.fixture
 def lines():
-    """Return a function that returns the log lines of this process so far, from DEBUG on, as its handler writes them."""
+    """A function that returns the log lines of this process so far, from DEBUG on, as the handler writes them."""
     stream, root = io.StringIO(), logging.getLogger()
     handler, level = logging.StreamHandler(stream), root.level
     config = logging.config.DictConfigurator(settings.LOGGING)

@@ -131,7 +131,7 @@ def test_clip_finds_pictures_by_text_and_texts_by_picture(clip, client, monkeypa
         factories.post(factories.member(), f"{color}-picture", kind="image", media=[{"url": "https://x.test/a.png"}])
         factories.post(factories.member(), f"{color}-text", text=f"{color} {color}")
     response = send_pictures(client, {f"{color}-picture": to_png(solid_color(color)) for color in COLORS})
-    assert response.json() == {"kept": 3, "unknown_post_ids": []}
+    assert response.json() == {"stored": 3, "unknown_post_ids": []}
     assert embed_text_posts(now=NOW) == 3 and embed_text_posts(now=NOW) == 0
     wiring.reset_parts()
     for color in COLORS:
@@ -148,7 +148,7 @@ def test_conse_finds_real_pictures_without_a_network(client, monkeypatch):
     for name in pictures:
         factories.post(factories.member(), name, kind="image", text="", media=[{"url": "https://x.test/a.png"}])
     factories.post(factories.member(), "essay", text="A word puzzle in the newspaper")
-    assert send_pictures(client, {name: to_png(picture) for name, picture in pictures.items()}).json()["kept"] == 3
+    assert send_pictures(client, {name: to_png(picture) for name, picture in pictures.items()}).json()["stored"] == 3
     assert embed_text_posts(now=NOW) == 1
     assert send_pictures(client, {"nowhere": to_png(crossword())}).json() == {
         "kept": 0,

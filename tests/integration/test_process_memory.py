@@ -149,7 +149,11 @@ def test_a_cleanup_collects_reference_cycles(viewer, monkeypatch):
 
 @pytest.mark.parametrize("interface", ["wsgi", "asgi"])
 def test_the_garbage_collector_skips_the_objects_of_a_started_web_server(interface):
-    code = f"import gc; from recsys_project.{interface} import application; print(gc.get_freeze_count(), len(gc.get_objects()))"
+    code = f"""
+import gc
+from recsys_project.{interface} import application
+print(gc.get_freeze_count(), len(gc.get_objects()))
+"""
     completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     frozen, others = map(int, completed.stdout.split())
     assert frozen > 100_000 > others
