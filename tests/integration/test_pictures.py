@@ -151,7 +151,7 @@ def test_conse_finds_real_pictures_without_a_network(client, monkeypatch):
     assert send_pictures(client, {name: to_png(picture) for name, picture in pictures.items()}).json()["stored"] == 3
     assert embed_text_posts(now=NOW) == 1
     assert send_pictures(client, {"nowhere": to_png(crossword())}).json() == {
-        "kept": 0,
+        "stored": 0,
         "unknown_post_ids": ["nowhere"],
     }
     row = EmbeddingModel.objects.get(space="image")
