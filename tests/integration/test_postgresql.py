@@ -190,7 +190,7 @@ def test_who_is_stopped_while_sending_leaves_no_question(monkeypatch, step):
 
 
 def test_statements_asked_ahead_are_prepared_once_for_each_connection():
-    prepared = ("SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'ahead_%%'", ())
+    prepared = ("SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'pending_%%'", ())
     for _ in range(2):
         connection.close()
         for _ in range(5):
