@@ -1,4 +1,4 @@
-"""What was maintained and what was wrong, to look at; rules and silences, to change."""
+"""Admin pages: maintenance runs and alerts (read-only), alert rules and silences (editable)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from monitoring.models import Alert, AlertRule, MaintenanceRun, MaintenanceTask,
 
 
 class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]
-    """For what the service alone writes."""
+    """Base of the pages of rows that only the service writes."""
 
     show_full_result_count = False
     list_per_page = 50
@@ -36,12 +36,12 @@ class MaintenanceRunAdmin(ReadOnlyAdmin):
     list_display = ("name", "outcome", "started_at", "duration", "rows", "bytes", "note", "error")
     list_filter = ("outcome", "name")
     search_fields = ("^name",)
-    search_help_text = "The first characters of the duty's name"
+    search_help_text = "The first characters of the maintenance task's name"
     date_hierarchy = "started_at"
 
     @admin.display(description="seconds", ordering="seconds")
     def duration(self, run: MaintenanceRun) -> str:
-        """Return how long it took."""
+        """Return the run time in seconds."""
         return f"{run.seconds:.3f}"
 
 
@@ -59,7 +59,7 @@ class AlertRuleAdmin(ModelAdmin):  # type: ignore[misc]
     warn_unsaved_form = True
 
     def formfield_for_dbfield(self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
-        """Let a rule name only what can be read."""
+        """Offer only registered gauges as a rule's metric."""
         if db_field.name == "metric":
             return ChoiceField(choices=[(name, name) for name in gauges.gauge_names()], help_text=db_field.help_text)
         return super().formfield_for_dbfield(db_field, request, **kwargs)
@@ -88,22 +88,22 @@ class AlertAdmin(ReadOnlyAdmin):
     actions = ("acknowledge",)
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Let who may change alerts write a note, which acknowledges; all else is the service's."""
+        """Let users with the permission to change alerts edit the note. Every other field is read-only."""
         return request.user.has_perm("monitoring.change_alert")
 
     def save_model(self, request: HttpRequest, obj: Alert, form: ModelForm[Any], change: bool) -> None:
-        """Keep the note, and who wrote it first; nothing else of the row, which goes on changing meanwhile."""
+        """Save the note and acknowledge the alert. Other fields are not saved: the evaluation may have changed them."""
         Alert.objects.filter(pk=obj.pk).update(note=obj.note)
         self.acknowledge_all(Alert.objects.filter(pk=obj.pk), request)
 
-    @admin.action(description="Acknowledge: somebody is at it, and nobody is told again", permissions=["change"])
+    @admin.action(description="Acknowledge: no further notices are sent", permissions=["change"])
     def acknowledge(self, request: HttpRequest, alerts: QuerySet[Alert]) -> None:
-        """Note who is at these alerts."""
+        """Mark these alerts as acknowledged by the current user."""
         count = self.acknowledge_all(alerts, request)
         self.message_user(request, f"{count} acknowledged.", messages.SUCCESS)
 
     def acknowledge_all(self, alerts: QuerySet[Alert], request: HttpRequest) -> int:
-        """Note who is at *alerts* that nobody was at; return how many those were."""
+        """Acknowledge those of *alerts* that are not acknowledged yet. Return their number."""
         return alerts.filter(acknowledged_at=None).update(acknowledged_at=now(), acknowledged_by=request.user)
 
 
@@ -114,7 +114,7 @@ class SilenceAdmin(ModelAdmin):  # type: ignore[misc]
     exclude = ("created_by",)
 
     def save_model(self, request: HttpRequest, obj: Silence, form: ModelForm[Any], change: bool) -> None:
-        """Note who asked for silence."""
+        """Record the user who created the silence."""
         if obj.created_by is None:
             obj.created_by = request.user  # type: ignore[assignment]
         super().save_model(request, obj, form, change)

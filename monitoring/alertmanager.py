@@ -1,7 +1,7 @@
 """
-Takes what an Alertmanager sends to a webhook receiver (its payload, version 4), so that alerts are seen in one place.
+Webhook receiver for Alertmanager (payload version 4), so that the admin and the dashboard show every alert.
 
-It tells people itself: such an alert is recorded and shown here, and nobody is told again.
+Alertmanager notifies people itself: an alert that it sends is recorded and shown, but creates no notice.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ MAX_NAME_LENGTH, MAX_SUMMARY_LENGTH = 128, 300
 
 
 class PayloadError(ValueError):
-    """The payload cannot be used; the message says what is wrong with it."""
+    """The payload is invalid; the message names the problem."""
 
 
 @csrf_exempt
 @never_cache
 @require_POST
 def receive_alerts(request: HttpRequest) -> HttpResponse:
-    """Record the alerts of one notification: all of them, or none."""
+    """Record the alerts of one notification: all of them or, if one is invalid, none."""
     if not has_metrics_token(request):
         return problem_response(401, "Send the METRICS_TOKEN as a bearer token.")
     try:
-        alerts = [parse_alert(one) for one in parse_payload(request.body)]
+        alerts = [parse_alert(raw) for raw in parse_payload(request.body)]
     except PayloadError as error:
         return problem_response(400, str(error))
     with transaction.atomic():
-        for one in alerts:
-            record_alert(one, now())
+        for alert in alerts:
+            record_alert(alert, now())
     return JsonResponse({"recorded": len(alerts)})
 
 
 def problem_response(status: int, detail: str) -> JsonResponse:
-    """Return an error as RFC 9457 says."""
+    """Return a problem response (RFC 9457)."""
     title = {400: "Bad Request", 401: "Unauthorized"}[status]
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
@@ -60,24 +60,24 @@ def parse_payload(body: bytes) -> list[Any]:
         payload = json.loads(body)
     except ValueError as error:
         raise PayloadError("The body is not JSON.") from error
-    found = payload.get("alerts") if isinstance(payload, dict) else None
-    if not isinstance(found, list) or len(found) > MAX_ALERTS:
+    alerts = payload.get("alerts") if isinstance(payload, dict) else None
+    if not isinstance(alerts, list) or len(alerts) > MAX_ALERTS:
         raise PayloadError(f"`alerts` must be a list of at most {MAX_ALERTS}, as in Alertmanager's webhook payload.")
-    return found
+    return alerts
 
 
 def parse_alert(raw: Any) -> dict[str, Any]:
-    """Return what is recorded of one alert; raise `PayloadError` naming what is missing."""
+    """Return the fields to record of one alert. Raises `PayloadError` with the name of the missing field."""
     labels = raw.get("labels") if isinstance(raw, dict) else None
-    if not isinstance(labels, dict) or not all(isinstance(word, str) for pair in labels.items() for word in pair):
-        raise PayloadError("Each alert needs `labels`: an object of texts.")
+    if not isinstance(labels, dict) or not all(isinstance(text, str) for pair in labels.items() for text in pair):
+        raise PayloadError("Each alert needs `labels`: an object of strings.")
     if not labels.get("alertname"):
         raise PayloadError("Each alert needs a label `alertname`.")
     if raw.get("status") not in ("firing", "resolved"):
         raise PayloadError("Each alert needs a `status`: firing or resolved.")
     fingerprint, began_at = raw.get("fingerprint"), parse_timestamp(raw.get("startsAt"))
     if not isinstance(fingerprint, str) or not fingerprint or began_at is None:
-        raise PayloadError("Each alert needs a `fingerprint` and a `startsAt` with its offset from UTC.")
+        raise PayloadError("Each alert needs a `fingerprint` and a `startsAt` with a UTC offset.")
     annotations = raw.get("annotations")
     summary = annotations.get("summary", "") if isinstance(annotations, dict) else ""
     return {
@@ -92,19 +92,19 @@ def parse_alert(raw: Any) -> dict[str, Any]:
 
 
 def parse_timestamp(text: object) -> datetime | None:
-    """Return the moment that *text* names, if it names one and its offset."""
+    """Return the datetime in *text*, or None if it is invalid or has no UTC offset."""
     try:
-        found = parse_datetime(text) if isinstance(text, str) else None
+        timestamp = parse_datetime(text) if isinstance(text, str) else None
     except ValueError:
         return None
-    return found if found and found.tzinfo else None
+    return timestamp if timestamp and timestamp.tzinfo else None
 
 
 def record_alert(alert: dict[str, Any], now: datetime) -> None:
-    """Open, keep or resolve the alert; sent again, it changes nothing."""
+    """Open, update or resolve the alert. Recording the same alert twice has no further effect."""
     is_firing = alert.pop("is_firing")
-    open_ones = Alert.objects.select_for_update().filter(key=alert["key"], state__in=Alert.OPEN_STATES)
+    open_alerts = Alert.objects.select_for_update().filter(key=alert["key"], state__in=Alert.OPEN_STATES)
     if not is_firing:
-        open_ones.update(state=Alert.State.RESOLVED, resolved_at=now)
-    elif not open_ones.update(**alert):
+        open_alerts.update(state=Alert.State.RESOLVED, resolved_at=now)
+    elif not open_alerts.update(**alert):
         Alert.objects.create(state=Alert.State.FIRING, fired_at=now, **alert)

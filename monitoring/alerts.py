@@ -1,8 +1,8 @@
 """
-Looks at every rule: what is wrong for long enough fires, what is well again is resolved, and each is told once.
+Evaluation of the alert rules: open, fire and resolve alerts, and create one notice per alert and channel.
 
-An alert is one row from the first time that something was seen to be wrong until it is over. Beat asks for this every
-30 seconds; several beats may, and one worker does it.
+An alert is one row, from the first breach of its rule until it is resolved. Beat enqueues the evaluation every
+30 seconds. Several beats may enqueue it; a claim lets one worker run it.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ log = logging.getLogger(__name__)
 
 EVALUATE_ALERTS = "monitoring.evaluate_alerts"
 MIN_INTERVAL = timedelta(seconds=15)
-"""Asked for again sooner, nothing is done: half of the time between two beats."""
+"""An evaluation that is requested earlier than this after the last one is skipped: half of beat's interval."""
 MAX_SHOWN_ALERTS = 20
 
 
 def evaluate_rules(*, now: datetime) -> bool:
-    """Bring every alert up to date; return whether it was done here, and not by another worker a moment ago."""
+    """Evaluate every rule. Return False if another worker has just done it."""
     if not maintenance.claim_maintenance_task(EVALUATE_ALERTS, now, MIN_INTERVAL):
         return False
     try:
@@ -47,7 +47,7 @@ def evaluate_rules(*, now: datetime) -> bool:
 
 
 def evaluate_rule(rule: AlertRule, now: datetime) -> None:
-    """Compare a rule's reading with its threshold. A reading that cannot be read changes nothing."""
+    """Compare a rule's metric value with its threshold. A metric without a value changes nothing."""
     try:
         value = rule.worst_value(gauges.gauge_values(rule.metric, rule.labels, now))
     except gauges.UnknownGaugeError:
@@ -59,7 +59,7 @@ def evaluate_rule(rule: AlertRule, now: datetime) -> None:
 
 @transaction.atomic
 def update_alert(rule: AlertRule, value: float, now: datetime) -> None:
-    """Open, fire, keep or resolve the alert of *rule*, now that its reading is *value*."""
+    """Open, fire, update or resolve the alert of *rule* for the current metric value."""
     key = f"rule:{rule.pk}"
     alert = Alert.objects.select_for_update().filter(key=key, state__in=Alert.OPEN_STATES).first()
     is_firing = alert is not None and alert.state == Alert.State.FIRING
@@ -67,7 +67,7 @@ def update_alert(rule: AlertRule, value: float, now: datetime) -> None:
         if alert is not None and is_firing:
             resolve_alerts(Alert.objects.filter(pk=alert.pk), now)
         elif alert is not None:
-            alert.delete()  # it was wrong for a moment only
+            alert.delete()  # the breach was shorter than the rule's duration
         return
     if alert is None:
         alert = Alert(key=key, rule=rule, began_at=now)
@@ -80,7 +80,7 @@ def update_alert(rule: AlertRule, value: float, now: datetime) -> None:
 
 
 def resolve_alerts(alerts: Iterable[Alert], now: datetime) -> None:
-    """Close these alerts, and have told of it whoever was told that they fire."""
+    """Resolve these alerts, and notify the channels that were notified of the firing."""
     for alert in alerts:
         if alert.state == Alert.State.PENDING:
             alert.delete()
@@ -94,7 +94,7 @@ def resolve_alerts(alerts: Iterable[Alert], now: datetime) -> None:
 
 
 def create_notices(alert: Alert, now: datetime) -> None:
-    """Have every channel told that *alert* fires, once; nobody while a silence covers it."""
+    """Create one "firing" notice per enabled channel, unless a silence covers *alert*."""
     silences = Silence.objects.filter(starts_at__lte=now, ends_at__gt=now)
     if any(silence.covers(alert) for silence in silences.filter(Q(rule_name="") | Q(rule_name=alert.name))):
         return
@@ -103,30 +103,30 @@ def create_notices(alert: Alert, now: datetime) -> None:
 
 
 def enabled_channels() -> list[Notice.Channel]:
-    """Return how people are told, by the settings."""
+    """Return the notification channels that the settings configure."""
     env = settings.ENV
-    found = {
+    destinations = {
         Notice.Channel.EMAIL: env.alert_emails,
         Notice.Channel.WEBHOOK: env.alert_webhook_url,
         Notice.Channel.ALERTMANAGER: env.alertmanager_url,
     }
-    return [channel for channel, place in found.items() if place]
+    return [channel for channel, destination in destinations.items() if destination]
 
 
-# Shown
+# Gauges and panel
 
 
 def compute_alert_gauges(_now: datetime) -> dict[ComputedGauge, GaugeValues]:
-    """Return how many alerts fire, by severity; what comes from Alertmanager may have another, and counts as other."""
+    """Return the firing alerts by severity. Severities that only Alertmanager uses count as "other"."""
     known = [name for name, _ in SEVERITIES]
-    found = Counter(Alert.objects.filter(state=Alert.State.FIRING).values_list("severity", flat=True))
-    counts: GaugeValues = {(name,): float(found.get(name, 0)) for name in known}
-    counts[("other",)] = float(sum(count for name, count in found.items() if name not in known))
+    firing = Counter(Alert.objects.filter(state=Alert.State.FIRING).values_list("severity", flat=True))
+    counts: GaugeValues = {(name,): float(firing.get(name, 0)) for name in known}
+    counts[("other",)] = float(sum(count for name, count in firing.items() if name not in known))
     return {metrics.ALERTS_FIRING: counts}
 
 
 def alerts_panel(now: datetime) -> Panel:
-    """Show what fires, and what did lately."""
+    """Show the firing alerts and the newest resolved ones."""
     alerts = list(Alert.objects.exclude(state=Alert.State.PENDING)[:MAX_SHOWN_ALERTS])
     count = Alert.objects.filter(state=Alert.State.FIRING).count()
     rows = [
@@ -140,15 +140,15 @@ def alerts_panel(now: datetime) -> Panel:
         ]
         for alert in alerts
     ]
-    columns = ["alert", "severity", "state", "since (UTC)", "acknowledged", "what"]
+    columns = ["alert", "severity", "state", "since (UTC)", "acknowledged", "summary"]
     return Panel(
         stats=[Stat("alerts firing", count, "", "bad" if count else "good")],
         tables=[Table("Newest alerts", columns, rows)] if rows else [],
-        note="" if rows else "Nothing was wrong yet. Rules and silences are in the admin.",
+        note="" if rows else "No alert has fired yet. Rules and silences are in the admin.",
     )
 
 
 def register_alerts() -> None:
-    """Have alerts read, and shown first after the state."""
+    """Register the gauge of firing alerts, and the panel that follows the state panel."""
     gauges.register_gauges(metrics.ALERTS_FIRING, compute=compute_alert_gauges)
     register_panel("alerts", "Alerts", alerts_panel, order=15)

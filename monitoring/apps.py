@@ -1,4 +1,4 @@
-"""The Django app. At start it registers health checks, panels, doctor lines and Celery tasks, and connects signals."""
+"""The Django app. Its `ready` registers health checks, panels, doctor checks and tasks, and connects signals."""
 
 from django.apps import AppConfig
 

@@ -1,4 +1,4 @@
-"""The clock. Only doors (views, tasks, commands, the admin) read it; everything behind them is handed `now`."""
+"""The clock. Only entry points (views, tasks, commands, the admin) read it and pass `now` to the code behind them."""
 
 from datetime import datetime
 
@@ -6,5 +6,5 @@ from django.utils import timezone
 
 
 def now() -> datetime:
-    """Return this moment, in UTC and aware of it."""
-    return timezone.now()  # noqa: TID251 -- the one place
+    """Return the current time, aware and in UTC."""
+    return timezone.now()  # noqa: TID251 -- the only call in the project

@@ -1,8 +1,8 @@
 """
-The operators' dashboard as data: panels of figures, plots and tables. Apps add the panels that they know about.
+The operators' dashboard as data: panels of stats, plots, bars and tables. Each app registers its own panels.
 
-A panel that fails says so in its place and leaves the others alone. All operators who look at the same moment are
-answered from one asking; no panel may read more than a bounded number of rows.
+A panel that fails shows its error and does not affect the others. Requests within `CACHE_SECONDS` share one set of
+panels. No panel may read more than a bounded number of rows.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from typing import Any
 import structlog
 
 CACHE_SECONDS = 2.0
-"""So long one asking answers everybody. Changes the speed."""
+"""How long built panels are reused. Changes the speed."""
 logger = structlog.get_logger(__name__)
 
 Point = tuple[float, float]
-"""Unix seconds, and a value."""
+"""Unix seconds and a value."""
 Cell = str | float | int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """One number in large. *tone* is bad where somebody should act, good where all is well."""
+    """One large number. *tone* is "bad" if an operator should act, "good" if all is well, else empty."""
 
     label: str
     value: Cell
@@ -37,7 +37,7 @@ class Stat:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """Lines over time, all in one unit."""
+    """Lines over time in one unit."""
 
     title: str
     unit: str
@@ -46,7 +46,7 @@ class Plot:
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """Something of each of several things, longest first."""
+    """One bar per name, longest first."""
 
     title: str
     unit: str
@@ -55,7 +55,7 @@ class Bars:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows under named columns; *link* leads to all of them."""
+    """Rows under named columns. *link* is the address of the page with all rows."""
 
     title: str
     columns: Sequence[str]
@@ -65,7 +65,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """What a panel shows; *empty* is what it says when there is nothing to show."""
+    """The content of a panel. *empty_text* replaces the content if there is nothing to show."""
 
     stats: Sequence[Stat] = ()
     plots: Sequence[Plot] = ()
@@ -80,18 +80,18 @@ _panels: dict[str, tuple[str, int, PanelBuilder]] = {}
 
 
 def register_panel(key: str, title: str, build: PanelBuilder, *, order: int) -> None:
-    """Show a panel, the lower *place* the earlier; a second one of the same key takes the first one's place."""
+    """Register a panel. Panels are shown by ascending *order*; a second panel with the same key replaces the first."""
     _panels[key] = (title, order, build)
 
 
 def build_panels(now: datetime) -> list[dict[str, Any]]:
-    """Return every panel as plain data, in its order."""
+    """Return every panel as plain data, in order."""
     ordered = sorted(_panels.items(), key=lambda item: item[1][1])
-    return [{"key": key, "title": title} | build_panel(key, make, now) for key, (title, _, make) in ordered]
+    return [{"key": key, "title": title} | build_panel(key, build, now) for key, (title, _, build) in ordered]
 
 
 def build_panel(key: str, build: PanelBuilder, now: datetime) -> dict[str, Any]:
-    """Return what a panel shows, or the type of what went wrong: its text may hold anything."""
+    """Return a panel's content, or the type of its error: the error's text may contain personal data."""
     try:
         return asdict(build(now))
     except Exception as error:
@@ -100,7 +100,7 @@ def build_panel(key: str, build: PanelBuilder, now: datetime) -> dict[str, Any]:
 
 
 class DashboardCache:
-    """The answer that was given last, in this process."""
+    """The panels that this process built last."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -108,7 +108,7 @@ class DashboardCache:
         self._data: dict[str, Any] = {}
 
     def get(self, now: datetime) -> dict[str, Any]:
-        """Return all panels as of *now* or of a moment ago."""
+        """Return all panels, at most `CACHE_SECONDS` old."""
         with self._lock:
             if monotonic() - self._built_at >= CACHE_SECONDS:
                 self._data = {"at": now.timestamp(), "panels": build_panels(now)}

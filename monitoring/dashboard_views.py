@@ -1,4 +1,4 @@
-"""The operators' page: figures of this service that refresh by themselves, for staff, with nothing from elsewhere."""
+"""The operators' dashboard page and its data, for staff. The page loads nothing from other hosts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONTENT_SECURITY_POLICY = (
 @never_cache
 @require_safe
 def dashboard_page(request: HttpRequest) -> HttpResponse:
-    """Return the page, or send who is not staff to the sign-in."""
+    """Return the page, or redirect users who are not staff to the sign-in page."""
     if not is_staff(request):
         return redirect_to_login(request.get_full_path(), reverse("admin:login"))
     response = render(request, "monitoring/dashboard.html")
@@ -36,14 +36,14 @@ def dashboard_page(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_safe
 def dashboard_data(request: HttpRequest) -> HttpResponse:
-    """Return what the page shows."""
+    """Return the panels as JSON."""
     if not is_staff(request):
         return JsonResponse({"detail": "Sign in as a member of staff."}, status=403)
     return JsonResponse(dashboard_cache.get(now()))
 
 
 def admin_sidebar(request: HttpRequest) -> list[dict[str, Any]]:
-    """Return the admin's sidebar: the dashboard first, then every page that the user may see."""
+    """Return the admin's sidebar: the dashboard, then every page that the user may open."""
     pages = [
         {
             "title": app["name"],
@@ -54,5 +54,5 @@ def admin_sidebar(request: HttpRequest) -> list[dict[str, Any]]:
         }
         for app in admin.site.get_app_list(request)
     ]
-    own = {"title": "Operation", "items": [{"title": "Dashboard", "icon": "monitoring", "link": reverse("dashboard")}]}
-    return [own, *pages]
+    dashboard = {"title": "Dashboard", "icon": "monitoring", "link": reverse("dashboard")}
+    return [{"title": "Operations", "items": [dashboard]}, *pages]

@@ -1,7 +1,7 @@
 """
-Figures that are read when somebody asks: Prometheus, or the rules of alerts. Whoever knows a figure registers it here.
+Gauges that are computed at a Prometheus scrape or at the evaluation of an alert rule. Each app registers its own.
 
-A figure that cannot be read is left out and said to be (`recsys_gauge_up`); it takes no other with it.
+A gauge that cannot be computed is left out and reported by `recsys_gauge_up`; it does not affect the others.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from monitoring.metrics import GAUGE_UP, ComputedGauge
 log = logging.getLogger(__name__)
 
 GaugeValues = dict[tuple[str, ...], float]
-"""By the values of the labels, in the order in which `Read` names them."""
+"""Values by label values, which are in the order of `ComputedGauge.labels`."""
 
 
 class UnknownGaugeError(LookupError):
-    """Nothing of this name is registered."""
+    """No gauge has this name."""
 
 
 @dataclass
 class GaugeSource:
-    """What is read, how, and what was read last. Another thread's reading is waited for, not repeated."""
+    """A function that computes gauges, with its last values. Concurrent callers wait for one computation."""
 
     compute: Callable[[datetime], dict[ComputedGauge, GaugeValues]]
     gauges: tuple[ComputedGauge, ...]
@@ -40,7 +40,7 @@ class GaugeSource:
     values: dict[ComputedGauge, GaugeValues] | None = None
 
     def current_values(self, now: datetime) -> dict[ComputedGauge, GaugeValues] | None:
-        """Return the values, at most *every* old; None if they cannot be read."""
+        """Return values at most *max_age* old, or None if the computation failed."""
         with self.lock:
             if self.computed_at is None or not timedelta(0) <= now - self.computed_at < self.max_age:
                 self.computed_at = now
@@ -53,7 +53,7 @@ class GaugeSource:
 
     @property
     def name(self) -> str:
-        """The word for it: its first family's name."""
+        """The name of the first gauge."""
         return self.gauges[0].name
 
 
@@ -61,53 +61,61 @@ _sources: dict[str, GaugeSource] = {}
 
 
 def register_gauges(
-    *families: ComputedGauge,
+    *computed: ComputedGauge,
     compute: Callable[[datetime], dict[ComputedGauge, GaugeValues]],
     max_age: timedelta = timedelta(seconds=10),
 ) -> None:
-    """Have *families* read by *read*, whose values serve for *every*; a second one takes the first one's place."""
-    one = GaugeSource(compute, families, max_age)
-    _sources[one.name] = one
+    """
+    Register gauges that *compute* returns. Their values are reused for *max_age*.
+
+    A second registration of the same first gauge replaces the first.
+    """
+    source = GaugeSource(compute, computed, max_age)
+    _sources[source.name] = source
 
 
 def gauge_values(name: str, labels: Mapping[str, str], now: datetime) -> list[float]:
-    """Return the values of the family *name* under these labels; none if it has none now."""
-    for one in _sources.values():
-        for family in one.gauges:
-            if family.name == name:
-                found = (one.current_values(now) or {}).get(family, {})
-                named = ((dict(zip(family.labels, own, strict=True)), value) for own, value in found.items())
-                return [value for own, value in named if labels.items() <= own.items()]
-    raise UnknownGaugeError(f"Nothing is registered as {name}; there are {', '.join(gauge_names())}.")
+    """
+    Return the values of the gauge *name* that have these labels, an empty list if there are none.
+
+    Raises `UnknownGaugeError` if the gauge is not registered.
+    """
+    for source in _sources.values():
+        for gauge in source.gauges:
+            if gauge.name == name:
+                values = (source.current_values(now) or {}).get(gauge, {})
+                labeled = ((dict(zip(gauge.labels, key, strict=True)), value) for key, value in values.items())
+                return [value for value_labels, value in labeled if labels.items() <= value_labels.items()]
+    raise UnknownGaugeError(f"No gauge is named {name}. Registered: {', '.join(gauge_names())}.")
 
 
 def gauge_names() -> list[str]:
-    """Return every registered family's name."""
-    return sorted(family.name for one in _sources.values() for family in one.gauges)
+    """Return the names of all registered gauges."""
+    return sorted(gauge.name for source in _sources.values() for gauge in source.gauges)
 
 
 class GaugeCollector(Collector):
-    """All of them, for Prometheus."""
+    """Collector of all registered gauges for Prometheus."""
 
     def describe(self) -> list[GaugeMetricFamily]:
-        """Return nothing: to register this must not read everything."""
+        """Return nothing, so that registering the collector does not compute every gauge."""
         return []
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield what can be read, and whether each could be."""
+        """Yield the gauges that can be computed, and `recsys_gauge_up` of each source."""
         now = clock.now()
         up: GaugeValues = {}
-        for one in _sources.values():
-            found = one.current_values(now)
-            up[(one.name,)] = float(found is not None)
-            for family in one.gauges if found is not None else ():
-                yield metric_family(family, (found or {}).get(family, {}))
+        for source in _sources.values():
+            values = source.current_values(now)
+            up[(source.name,)] = float(values is not None)
+            for gauge in source.gauges if values is not None else ():
+                yield metric_family(gauge, (values or {}).get(gauge, {}))
         yield metric_family(GAUGE_UP, up)
 
 
 def metric_family(gauge: ComputedGauge, values: GaugeValues) -> GaugeMetricFamily:
-    """Return *values* in Prometheus' form."""
+    """Return *values* as a Prometheus metric family."""
     metric = GaugeMetricFamily(gauge.name, gauge.help, labels=gauge.labels)
-    for labels, number in values.items():
-        metric.add_metric(labels, number)
+    for labels, value in values.items():
+        metric.add_metric(labels, value)
     return metric

@@ -1,8 +1,9 @@
 """
-What must work before this process takes requests. Apps add their own checks; we know nothing of what they are for.
+Health checks that must pass before this process takes requests. Apps register their own checks.
 
-Every check has `SECONDS`, all at the same time: one that hangs is reported, is left to end, and is not begun again
-meanwhile. A stranger learns which check fails; the reason may tell an address or a version, and is for staff.
+All checks run at the same time and share `CHECKS_TIMEOUT_SECONDS`. A check that hangs is reported and keeps running; it
+is not started again until it ends. Everybody sees which check fails. The reason may contain an address or a version,
+so only staff and clients with METRICS_TOKEN see it.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ from django.db.migrations.executor import MigrationExecutor
 from redis import Redis
 
 Check = Callable[[datetime], None]
-"""Is handed this moment; returns if all is well, raises with the reason if not."""
+"""Called with the current time. Returns if the check passes, raises with the reason if it fails."""
 
 CHECKS_TIMEOUT_SECONDS = 3.0
-"""How long a look at readiness waits; a probe's own limit lies above it."""
+"""Timeout of all checks together. A probe's own timeout must be longer."""
 TIMEOUT_SECONDS = 2
 logger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What came of a check; *reason* is empty if all is well."""
+    """The result of a check. *reason* is empty if it passed."""
 
     name: str
     reason: str
@@ -38,7 +39,7 @@ class Finding:
 
 
 class RegisteredCheck:
-    """A check and its run that is under way: whoever asks meanwhile waits for that one."""
+    """A check with its current run. Callers during a run wait for that run."""
 
     def __init__(self, name: str, check: Check) -> None:
         self.name = name
@@ -47,7 +48,7 @@ class RegisteredCheck:
         self._run: CheckRun | None = None
 
     def start_or_join(self, now: datetime) -> CheckRun:
-        """Return the run that is under way, begun now if there is none."""
+        """Return the current run. Start one if there is none."""
         with self._lock:
             if self._run is None or self._run.finished.is_set():
                 self._run = CheckRun(self.name, self._check, now)
@@ -55,7 +56,7 @@ class RegisteredCheck:
 
 
 class CheckRun:
-    """One run of a check, in a thread of its own that no exit waits for."""
+    """One run of a check in a daemon thread, so that a check that hangs does not block the exit of the process."""
 
     def __init__(self, name: str, check: Check, now: datetime) -> None:
         self.name = name
@@ -68,34 +69,33 @@ class CheckRun:
         try:
             reason = failure_reason(self.name, check, now)
         finally:
-            # The thread's own connections end with it.
-            connections.close_all()
+            connections.close_all()  # the connections of this thread
         self._finding = Finding(self.name, reason, monotonic() - self._started_at)
         self.finished.set()
 
     def finding(self, deadline: float) -> Finding:
-        """Return what came of it, or that nothing did by *deadline* (monotonic seconds)."""
+        """Return the result, or a failure if the run has not ended by *deadline* (monotonic seconds)."""
         self.finished.wait(max(0.0, deadline - monotonic()))
-        took = monotonic() - self._started_at
-        return self._finding or Finding(self.name, f"did not end within {took:.1f} s; it still runs", took)
+        seconds = monotonic() - self._started_at
+        return self._finding or Finding(self.name, f"did not end within {seconds:.1f} s and still runs", seconds)
 
 
 _checks: dict[str, RegisteredCheck] = {}
 
 
 def register_health_check(name: str, check: Check) -> None:
-    """Ask *check* on every look at readiness; a second one of the same name takes the first one's place."""
+    """Run *check* for each readiness request. A second check with the same name replaces the first."""
     _checks[name] = RegisteredCheck(name, check)
 
 
 def run_health_checks(now: datetime) -> list[Finding]:
-    """Return what every check found within `SECONDS`, in the order they were registered."""
+    """Return the results of all checks after at most `CHECKS_TIMEOUT_SECONDS`, in the order of registration."""
     deadline = monotonic() + CHECKS_TIMEOUT_SECONDS
     return [run.finding(deadline) for run in [check.start_or_join(now) for check in _checks.values()]]
 
 
 def failure_reason(name: str, check: Check, now: datetime) -> str:
-    """Return why *check* failed, or an empty text."""
+    """Run *check*. Return the reason of its failure, or an empty string."""
     try:
         check(now)
     except Exception as error:
@@ -104,35 +104,39 @@ def failure_reason(name: str, check: Check, now: datetime) -> str:
     return ""
 
 
-def health_report(found: Iterable[Finding], *, with_reasons: bool) -> dict[str, object]:
-    """Return *found* as the body of an answer: pass or fail, and the reasons only for who may have them."""
-    found = list(found)
-    checks: dict[str, object] = {one.name: "fail" if one.reason else "pass" for one in found}
+def health_report(findings: Iterable[Finding], *, with_reasons: bool) -> dict[str, object]:
+    """Return the body of a health response: the status of each check and, if allowed, the reasons and times."""
+    findings = list(findings)
+    checks: dict[str, object] = {finding.name: "fail" if finding.reason else "pass" for finding in findings}
     if with_reasons:
         checks = {
-            one.name: {"status": checks[one.name], "reason": one.reason, "seconds": round(one.seconds, 4)}
-            for one in found
+            finding.name: {
+                "status": checks[finding.name],
+                "reason": finding.reason,
+                "seconds": round(finding.seconds, 4),
+            }
+            for finding in findings
         }
-    return {"status": "fail" if any(one.reason for one in found) else "pass", "checks": checks}
+    return {"status": "fail" if any(finding.reason for finding in findings) else "pass", "checks": checks}
 
 
 def ping_database(_now: datetime) -> None:
-    """Read from the database."""
+    """Run a query on the database."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
 
 
 def require_migrations(_now: datetime) -> None:
-    """Refuse a database that is behind the code."""
+    """Raise `RuntimeError` if the database lacks migrations."""
     executor = MigrationExecutor(connection)
-    waiting = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    if waiting:
-        names = ", ".join(f"{migration.app_label}.{migration.name}" for migration, _ in waiting)
-        raise RuntimeError(f"not applied yet: {names}. Run manage.py migrate.")
+    pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    if pending:
+        names = ", ".join(f"{migration.app_label}.{migration.name}" for migration, _ in pending)
+        raise RuntimeError(f"migrations not applied: {names}. Run manage.py migrate.")
 
 
 def ping_redis(_now: datetime) -> None:
-    """Ask the broker's Redis and the caches' for a word."""
+    """Ping the Redis servers of the broker and of the caches."""
     for url in dict.fromkeys((settings.ENV.redis_url, settings.ENV.cache_redis_url)):
         with Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS) as client:
             client.ping()

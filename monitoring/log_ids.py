@@ -1,8 +1,9 @@
 """
-Ids of members as they stand in logs: hashed, with a salt that is another one every day.
+Member ids in logs: hashed with a salt that changes every day.
 
-Lines of one member can be joined within a day, and not beyond it. Who holds SECRET_KEY can find a member's lines of a
-day (`manage.py log_id`); a log alone tells nobody who a member is, nor that two days' lines are of one.
+The lines of one member can be joined within a day, not across days. With SECRET_KEY, an operator can find the lines of
+a member on a day (`manage.py log_id`). A log alone reveals neither who a member is nor that lines of two days belong to
+the same member.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from functools import lru_cache
 
 
 def hash_log_id(secret: str, value: object, day: str) -> str:
-    """Return 16 hexadecimal digits for an id on a *day* (2026-11-24): HMAC-SHA256 under that day's salt."""
+    """Return the hash of an id on a *day* (2026-11-24): 16 hexadecimal digits of HMAC-SHA256 with that day's salt."""
     return hmac.digest(daily_salt(secret, day), str(value).encode(), "sha256").hex()[:16]
 
 
@@ -24,5 +25,5 @@ def daily_salt(secret: str, day: str) -> bytes:
 
 
 def utc_day(seconds: float) -> str:
-    """Return the day in UTC of a moment in Unix seconds."""
+    """Return the UTC date of a time in Unix seconds, as YYYY-MM-DD."""
     return datetime.fromtimestamp(seconds, UTC).date().isoformat()

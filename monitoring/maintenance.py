@@ -1,7 +1,7 @@
 """
-What is done by the clock, once however often it is asked for, with a record of what it did.
+Maintenance tasks: run once per interval however often they are requested, each run with a record.
 
-Apps register their duties; when each runs, and why, is the one table in `recsys_project/schedule.py`.
+Apps register their tasks. `recsys_project/schedule.py` has the schedule of every task and the reason for it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ log = logging.getLogger(__name__)
 
 RUN_MAINTENANCE_TASK = "monitoring.run_maintenance_task"
 MAX_RUN_TIME = timedelta(hours=1)
-"""Celery ends a task that takes longer: what still counts as running then was lost."""
+"""Celery stops a task that takes longer. A run that is still marked as running after this time was lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class MaintenanceResult:
-    """What a duty did."""
+    """What a maintenance task did: processed rows, freed or written bytes, and a note."""
 
     rows: int = 0
     bytes: int = 0
@@ -33,64 +33,71 @@ class MaintenanceResult:
 
 
 MaintenanceFunction = Callable[[datetime], MaintenanceResult]
-"""Is handed this moment; raises if it could not be done."""
+"""Called with the current time. Raises if the task failed."""
 
 
 class UnknownMaintenanceTaskError(LookupError):
-    """Nothing of this name is registered."""
+    """No maintenance task has this name."""
 
 
 _tasks: dict[str, MaintenanceFunction] = {}
 
 
 def register_maintenance_task(name: str, function: MaintenanceFunction) -> None:
-    """Let *duty* be asked for by this name; a second one of the same name takes the first one's place."""
+    """Register a maintenance task. A second task with the same name replaces the first."""
     _tasks[name] = function
 
 
 def maintenance_task_names() -> list[str]:
-    """Return what can be asked for."""
+    """Return the names of all maintenance tasks."""
     return list(_tasks)
 
 
 def run_maintenance_task(*, name: str, now: datetime, interval: timedelta, scope: str = "") -> MaintenanceRun | None:
     """
-    Do a duty that is due *every* so often, and return its record; None if it runs, or ran a moment ago.
+    Run a maintenance task. Return its record, or None if it is running or ran within half of *interval*.
 
-    *scope* sets apart duties that each process or queue has for itself. An error is recorded and raised.
+    *scope* separates the runs of a task that each process or queue does for itself. An error is recorded and raised.
     """
     if name not in _tasks:
-        raise UnknownMaintenanceTaskError(f"No duty is called {name}; there are {', '.join(sorted(_tasks))}.")
-    known = f"{name} ({scope})" if scope else name
-    if not claim_maintenance_task(known, now, interval / 2):
+        raise UnknownMaintenanceTaskError(
+            f"No maintenance task is named {name}. Available: {', '.join(sorted(_tasks))}."
+        )
+    scoped_name = f"{name} ({scope})" if scope else name
+    if not claim_maintenance_task(scoped_name, now, interval / 2):
         return None
-    began = monotonic()
+    start = monotonic()
     try:
-        did = _tasks[name](now)
+        result = _tasks[name](now)
     except Exception as error:
-        log.exception("maintenance_failed", extra={"maintenance_task": known})
+        log.exception("maintenance_failed", extra={"maintenance_task": scoped_name})
         record_maintenance_run(
-            known, now, MaintenanceRun.Outcome.FAILED, seconds=monotonic() - began, error=type(error).__name__
+            scoped_name, now, MaintenanceRun.Outcome.FAILED, seconds=monotonic() - start, error=type(error).__name__
         )
         raise
     return record_maintenance_run(
-        known,
+        scoped_name,
         now,
         MaintenanceRun.Outcome.DONE,
-        seconds=monotonic() - began,
-        rows=did.rows,
-        bytes=did.bytes,
-        note=did.note[:300],
+        seconds=monotonic() - start,
+        rows=result.rows,
+        bytes=result.bytes,
+        note=result.note[:300],
     )
 
 
 def claim_maintenance_task(name: str, now: datetime, min_age: timedelta) -> bool:
-    """Take a duty unless somebody has it, or had it less than *pause* ago. Note it if a run before was lost."""
+    """
+    Claim a task. Return False if it is running, or if its last claim is less than *min_age* ago.
+
+    Records the previous run as lost if it exceeded `MAX_RUN_TIME`. The update matches the row as it was read, so that
+    only one of several workers succeeds.
+    """
     row, _ = MaintenanceTask.objects.get_or_create(name=name)
-    rested = Q(is_running=False) & (Q(claimed_at=None) | Q(claimed_at__lte=now - min_age))
-    lost = Q(is_running=True, claimed_at__lte=now - MAX_RUN_TIME)
-    same = MaintenanceTask.objects.filter(pk=row.pk, claimed_at=row.claimed_at, is_running=row.is_running)
-    if not same.filter(rested | lost).update(claimed_at=now, is_running=True):
+    is_due = Q(is_running=False) & (Q(claimed_at=None) | Q(claimed_at__lte=now - min_age))
+    is_lost = Q(is_running=True, claimed_at__lte=now - MAX_RUN_TIME)
+    unchanged = MaintenanceTask.objects.filter(pk=row.pk, claimed_at=row.claimed_at, is_running=row.is_running)
+    if not unchanged.filter(is_due | is_lost).update(claimed_at=now, is_running=True):
         return False
     if row.is_running and row.claimed_at:
         MaintenanceRun.objects.create(name=name, started_at=row.claimed_at, outcome=MaintenanceRun.Outcome.LOST)
@@ -108,7 +115,7 @@ def record_maintenance_run(
     note: str = "",
     error: str = "",
 ) -> MaintenanceRun:
-    """Write what a run did, and let the next one begin. A run that took too long and was given up takes nothing."""
+    """Record a run and release its claim. A run that was already given up as lost does not release a newer claim."""
     MaintenanceTask.objects.filter(name=name, claimed_at=started_at).update(is_running=False)
     return MaintenanceRun.objects.create(
         name=name,

@@ -21,7 +21,7 @@ FEED_SECONDS = Histogram(
 )
 STAGE_SECONDS = Histogram(
     "recsys_stage_seconds",
-    "Time of one component of a stage; the filters of a slate are timed together, as component 'all'.",
+    "Time of one component of a stage; a stage of filters is timed as one component, 'all'.",
     ["stage", "component"],
     buckets=STAGE_BUCKETS,
 )

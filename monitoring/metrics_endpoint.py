@@ -1,8 +1,8 @@
 """
-What /metrics says, and the small server by which a worker on another machine says its part.
+The content of /metrics, and a small HTTP server for workers on other machines.
 
-Processes of one machine share PROMETHEUS_MULTIPROC_DIR, and any web process answers for all of them. A worker in a
-container of its own shares nothing: it answers for itself and its children on METRICS_PORT.
+The processes of one machine share PROMETHEUS_MULTIPROC_DIR, and any web process returns the metrics of all of them. A
+worker in its own container shares no directory: it serves its metrics and those of its children on METRICS_PORT.
 """
 
 from __future__ import annotations
@@ -26,44 +26,48 @@ TOKEN_REQUIRED = b"Send the METRICS_TOKEN as a bearer token.\n"
 
 
 class DefaultRegistryCollector(Collector):
-    """What this process counted, as it stands in the client's own registry."""
+    """Collector of the metrics of this process, from prometheus_client's default registry."""
 
     def collect(self) -> Iterable[Any]:
-        """Return every family of the default registry."""
+        """Return every metric family of the default registry."""
         return REGISTRY.collect()
 
 
 def build_registry(*, with_gauges: bool) -> CollectorRegistry:
-    """Return what to collect from. Readings are of the whole service: one kind of process tells them, the web's."""
-    found = CollectorRegistry()
-    found.register(ProcessGaugeCollector())
+    """
+    Return a registry with the collectors of one scrape.
+
+    Computed gauges describe the whole service. Only web processes export them, so that nothing is counted twice.
+    """
+    registry = CollectorRegistry()
+    registry.register(ProcessGaugeCollector())
     if with_gauges:
-        found.register(GaugeCollector())
+        registry.register(GaugeCollector())
     if settings.ENV.prometheus_multiproc_dir:
-        MultiProcessCollector(found, settings.ENV.prometheus_multiproc_dir)  # type: ignore[no-untyped-call]
+        MultiProcessCollector(registry, settings.ENV.prometheus_multiproc_dir)  # type: ignore[no-untyped-call]
     else:
-        found.register(DefaultRegistryCollector())
-    return found
+        registry.register(DefaultRegistryCollector())
+    return registry
 
 
 def render_metrics(accept: str, *, with_gauges: bool) -> tuple[bytes, str]:
-    """Return the figures in the form that *accept* asks for, and the form's content type."""
+    """Return the metrics in the format that the Accept header requests, and its content type."""
     encode, content_type = exposition.choose_encoder(accept)
     return encode(build_registry(with_gauges=with_gauges)), content_type
 
 
 def is_metrics_token(authorization: str) -> bool:
-    """Return whether the header's value carries METRICS_TOKEN; never if none is set."""
+    """Return whether the Authorization header has METRICS_TOKEN. Always False if METRICS_TOKEN is not set."""
     expected = settings.ENV.metrics_token.get_secret_value()
     scheme, _, token = authorization.partition(" ")
     return bool(expected) and scheme.lower() == "bearer" and compare_digest(token.encode(), expected.encode())
 
 
-# A worker's own
+# The server of a worker
 
 
 def metrics_app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-    """Answer a scrape of a worker: WSGI, since the worker runs no web server."""
+    """Return the metrics of a worker (a WSGI application, because a worker runs no web server)."""
     if environ["PATH_INFO"] != "/metrics":
         start_response("404 Not Found", [("Content-Type", "text/plain")])
         return [b"The metrics are at /metrics.\n"]
@@ -76,17 +80,17 @@ def metrics_app(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
 
 
 class QuietRequestHandler(WSGIRequestHandler):
-    """Logs no scrape: there is one every few seconds."""
+    """Request handler that does not log scrapes, which arrive every few seconds."""
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Discard the message."""
 
     timeout = 5
-    """Who connects and says nothing must not keep others waiting."""
+    """Seconds after which a silent connection is closed, so that it does not block the single-threaded server."""
 
 
 def serve_worker_metrics(**_: object) -> WSGIServer | None:
-    """Serve the worker's figures from a thread, if METRICS_PORT says where. Its children have been forked by now."""
+    """Serve the worker's metrics from a thread if METRICS_PORT is set. Called after the worker forked its children."""
     if not (settings.ENV.metrics_port and settings.ENV.prometheus_metrics_enabled):
         return None
     server = make_server("", settings.ENV.metrics_port, metrics_app, handler_class=QuietRequestHandler)
@@ -95,5 +99,5 @@ def serve_worker_metrics(**_: object) -> WSGIServer | None:
 
 
 def connect_signals() -> None:
-    """Have a worker serve its figures once it takes tasks; in any other process the signal is never sent."""
-    worker_ready.connect(serve_worker_metrics, weak=False, dispatch_uid="exposing")
+    """Start the server when a worker is ready. Other processes never send this signal."""
+    worker_ready.connect(serve_worker_metrics, weak=False, dispatch_uid="metrics-server")

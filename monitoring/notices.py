@@ -1,4 +1,4 @@
-"""Tells people of alerts by e-mail, webhook or Alertmanager. What cannot be told now is tried again, for half a day."""
+"""Delivery of alert notices by e-mail, webhook or Alertmanager. A failed delivery is retried for half a day."""
 
 from __future__ import annotations
 
@@ -26,25 +26,29 @@ SERVICE_NAME = "recsys"
 
 
 def send_due_notices(*, now: datetime) -> int:
-    """Send what is due; return how many were sent. Each is taken before it is sent, so that no two workers send it."""
+    """
+    Send the notices that are due. Return how many were sent.
+
+    A notice is claimed before it is sent, by updating its attempts, so that no two workers send it.
+    """
     sent = 0
     due = Notice.objects.filter(state=Notice.State.WAITING, due_at__lte=now).select_related("alert")
     for notice in due.order_by("due_at", "pk")[:BATCH_SIZE]:
-        pause = min(FIRST_RETRY_DELAY * 2**notice.attempts, MAX_RETRY_DELAY)
-        mine = Notice.objects.filter(pk=notice.pk, state=Notice.State.WAITING, attempts=notice.attempts)
-        if mine.update(attempts=notice.attempts + 1, due_at=now + pause):
+        delay = min(FIRST_RETRY_DELAY * 2**notice.attempts, MAX_RETRY_DELAY)
+        unclaimed = Notice.objects.filter(pk=notice.pk, state=Notice.State.WAITING, attempts=notice.attempts)
+        if unclaimed.update(attempts=notice.attempts + 1, due_at=now + delay):
             sent += send_notice(notice, now)
     return sent
 
 
 def send_notice(notice: Notice, now: datetime) -> bool:
-    """Send one notice, and note what came of it."""
+    """Send one notice and record the result. Return whether it was sent."""
     row = Notice.objects.filter(pk=notice.pk)
     try:
         SENDERS[Notice.Channel(notice.channel)](notice.alert, notice.event)
     except (OSError, SMTPException, HTTPException) as error:
-        gives_up = notice.attempts + 1 >= MAX_ATTEMPTS
-        state = Notice.State.GIVEN_UP if gives_up else Notice.State.WAITING
+        is_last_attempt = notice.attempts + 1 >= MAX_ATTEMPTS
+        state = Notice.State.GIVEN_UP if is_last_attempt else Notice.State.WAITING
         row.update(error=type(error).__name__[:64], state=state)
         log.warning("notice_send_failed", extra={"notice": notice.pk, "channel": notice.channel}, exc_info=error)
         return False
@@ -53,30 +57,30 @@ def send_notice(notice: Notice, now: datetime) -> bool:
 
 
 def send_email(alert: Alert, event: str) -> None:
-    """Mail it to ALERT_EMAILS."""
+    """Send the alert to ALERT_EMAILS."""
     lines = [alert.summary, "", f"severity: {alert.severity}", f"since: {alert.began_at:%Y-%m-%d %H:%M:%S} UTC"]
     lines += [f"{key}: {value}" for key, value in alert.labels.items()]
     send_mail(f"[{SERVICE_NAME}] {event}: {alert.name}", "\n".join(lines), None, settings.ENV.alert_emails)
 
 
 def send_webhook(alert: Alert, event: str) -> None:
-    """Post it to ALERT_WEBHOOK_URL."""
+    """Post the alert to ALERT_WEBHOOK_URL."""
     post_json(settings.ENV.alert_webhook_url, {"event": event, "alert": webhook_alert(alert)})
 
 
 def send_to_alertmanager(alert: Alert, event: str) -> None:
-    """Pass it on to the Alertmanager: the form of its API, version 2."""
-    one = {
+    """Post the alert to Alertmanager (API version 2)."""
+    entry = {
         "labels": {"alertname": alert.name, "severity": alert.severity, "source": SERVICE_NAME, **alert.labels},
         "annotations": {"summary": alert.summary},
         "startsAt": (alert.fired_at or alert.began_at).isoformat(),
         **({"endsAt": alert.resolved_at.isoformat()} if event == "resolved" and alert.resolved_at else {}),
     }
-    post_json(settings.ENV.alertmanager_url.rstrip("/") + "/api/v2/alerts", [one])
+    post_json(settings.ENV.alertmanager_url.rstrip("/") + "/api/v2/alerts", [entry])
 
 
 def webhook_alert(alert: Alert) -> dict[str, Any]:
-    """Return what a webhook is told."""
+    """Return the body of a webhook call."""
     moments = {name: getattr(alert, name) for name in ("began_at", "fired_at", "resolved_at")}
     return {
         "id": alert.pk,
@@ -90,7 +94,7 @@ def webhook_alert(alert: Alert) -> dict[str, Any]:
 
 
 def post_json(url: str, body: object) -> None:
-    """Post *body* as JSON; anything but success raises."""
+    """Post *body* as JSON. Raises an `OSError` subclass unless the response is successful."""
     data = json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json", "User-Agent": SERVICE_NAME})
     with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS):

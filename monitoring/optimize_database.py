@@ -1,4 +1,4 @@
-"""Keeps the database quick: what its planner knows of the tables, and the room of rows that are gone."""
+"""Maintenance of the database: planner statistics, and the space of deleted rows."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from monitoring.maintenance import MaintenanceResult
 
 
 def optimize_database(_now: datetime) -> MaintenanceResult:
-    """Have the database look at its tables again. Nobody waits for it, but it reads and writes a lot."""
+    """Refresh the planner's statistics and reclaim space. Does not lock tables, but reads and writes a lot."""
     before = database_size_bytes()
     if connection.vendor == "sqlite":
-        # Not VACUUM: it locks out everybody while it writes the whole file anew.
+        # Not VACUUM: it locks the database while it rewrites the whole file.
         fetch_row("PRAGMA optimize")
         fetch_row("PRAGMA wal_checkpoint(TRUNCATE)")
         free = fetch_row("PRAGMA freelist_count")[0] * fetch_row("PRAGMA page_size")[0]
@@ -28,14 +28,14 @@ def optimize_database(_now: datetime) -> MaintenanceResult:
 
 
 def database_size_bytes() -> int:
-    """Return how large the database is."""
+    """Return the size of the database in bytes."""
     if connection.vendor == "sqlite":
         return int(fetch_row("PRAGMA page_count")[0] * fetch_row("PRAGMA page_size")[0])
     return int(fetch_row("SELECT pg_database_size(current_database())")[0])
 
 
 def fetch_row(statement: str) -> tuple[Any, ...]:
-    """Return the first row that the statement gives, if any."""
+    """Run a statement. Return its first row, or an empty tuple."""
     with connection.cursor() as cursor:
         cursor.execute(statement)
         return tuple(cursor.fetchone() or ()) if cursor.description else ()

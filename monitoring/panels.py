@@ -1,4 +1,4 @@
-"""The dashboard's panels on what any service has: health, traffic, memory, caches, workers, maintenance."""
+"""Dashboard panels for any service: health, traffic, stages, memory, caches, workers, maintenance."""
 
 from __future__ import annotations
 
@@ -15,122 +15,122 @@ from monitoring.samples import Sample
 
 LOOKBACK = timedelta(hours=1)
 RECENT = timedelta(minutes=5)
-"""What the large figures are about."""
+"""The period of the stats."""
 MINUTE = 60.0
 MIB = 2**20
 MAX_SHOWN_RUNS = 12
 PROCESS_CACHES = ("preference_vectors", "pages", "viewers", "posts")
-"""Caches that every process has for itself."""
-NO_SAMPLES = "Nothing was counted within the last hour. Ask for a feed, or start a job: figures follow soon."
+"""Caches that each process has for itself."""
+NO_SAMPLES = "No process reported metrics in the last hour. Request a feed or start a job."
 
 
 def state_panel(now: datetime) -> Panel:
-    """Show what is wrong now: readiness, queues, beat."""
-    found = [*health.run_health_checks(now), *workers.check_worker_health(now)]
-    wrong = [one for one in found if one.reason]
+    """Show the health checks, the queues and beat, with the reasons of failures."""
+    findings = [*health.run_health_checks(now), *workers.check_worker_health(now)]
+    failures = [finding for finding in findings if finding.reason]
+    passed = len(findings) - len(failures)
+    rows = [[finding.name, finding.reason] for finding in failures]
     return Panel(
-        stats=[
-            Stat("checks that pass", len(found) - len(wrong), f"of {len(found)}", "bad" if wrong else "good"),
-        ],
-        tables=[Table("What fails", ["check", "why"], [[one.name, one.reason] for one in wrong])] if wrong else [],
-        note="" if wrong else "Database, Redis, kernel, catalogue, queues and beat are well.",
+        stats=[Stat("checks passed", passed, f"of {len(findings)}", "bad" if failures else "good")],
+        tables=[Table("Failed checks", ["check", "reason"], rows)] if failures else [],
+        note="" if failures else "Database, Redis, kernel, catalogue, queues and beat are healthy.",
     )
 
 
 def traffic_panel(now: datetime) -> Panel:
-    """Show how many feeds were served, and how fast, fresh and cached."""
-    found = samples.load_samples(now, LOOKBACK)
-    if not samples.sum_increments(found, "recsys_feed_seconds_count"):
+    """Show the rate and the latency of feeds, fresh and cached, and the share of 5xx responses."""
+    loaded = samples.load_samples(now, LOOKBACK)
+    if not samples.sum_increments(loaded, "recsys_feed_seconds_count"):
         return Panel(empty_text=NO_SAMPLES)
-    lately = samples_since(found, now - RECENT)
-    feeds = samples.sum_increments(lately, "recsys_feed_seconds_count", "cached")
+    recent = samples_since(loaded, now - RECENT)
+    feeds = samples.sum_increments(recent, "recsys_feed_seconds_count", "cached")
     count = sum(feeds.values())
-    answers = samples.sum_increments(lately, "django_http_responses_total_by_status_total", "status")
-    errors = sum(value for (status,), value in answers.items() if status.startswith("5"))
-    minutes = group_by_minute(found, now)
+    responses = samples.sum_increments(recent, "django_http_responses_total_by_status_total", "status")
+    errors = sum(value for (status,), value in responses.items() if status.startswith("5"))
+    minutes = group_by_minute(loaded, now)
     return Panel(
         stats=[
-            Stat("feeds a minute", round(count / (RECENT.total_seconds() / MINUTE), 1)),
-            Stat("p50", milliseconds(samples.histogram_quantile(lately, "recsys_feed_seconds", 0.5)), "ms"),
-            Stat("p95", milliseconds(samples.histogram_quantile(lately, "recsys_feed_seconds", 0.95)), "ms"),
-            Stat("from the cache", percent(feeds["true",], count), "%"),
-            Stat("answers 5xx", percent(errors, sum(answers.values())), "%", "bad" if errors else ""),
+            Stat("feeds per minute", round(count / (RECENT.total_seconds() / MINUTE), 1)),
+            Stat("p50", milliseconds(samples.histogram_quantile(recent, "recsys_feed_seconds", 0.5)), "ms"),
+            Stat("p95", milliseconds(samples.histogram_quantile(recent, "recsys_feed_seconds", 0.95)), "ms"),
+            Stat("from cache", percent(feeds["true",], count), "%"),
+            Stat("5xx responses", percent(errors, sum(responses.values())), "%", "bad" if errors else ""),
         ],
         plots=[
             Plot(
-                "Feeds a minute",
+                "Feeds per minute",
                 "",
                 {
                     name: [
-                        (at, samples.sum_increments(part, "recsys_feed_seconds_count", "cached")[cached,])
-                        for at, part in minutes
+                        (at, samples.sum_increments(in_minute, "recsys_feed_seconds_count", "cached")[cached,])
+                        for at, in_minute in minutes
                     ]
                     for name, cached in (("fresh", "false"), ("cached", "true"))
                 },
             ),
             Plot(
-                "Time of a feed in the service",
+                "Feed latency in the service",
                 "ms",
                 {f"p{int(q * 100)}": quantile_line(minutes, q) for q in (0.5, 0.95)},
             ),
         ],
-        note=f"Large figures: the last {RECENT.seconds // 60} minutes.",
+        note=f"The numbers above cover the last {RECENT.seconds // 60} minutes.",
     )
 
 
 def stages_panel(now: datetime) -> Panel:
-    """Show where the time of a fresh feed goes, and what each part brings or drops."""
-    found = samples.load_samples(now, LOOKBACK)
-    seconds = samples.sum_increments(found, "recsys_stage_seconds_sum", "stage", "component")
-    calls = samples.sum_increments(found, "recsys_stage_seconds_count", "stage", "component")
+    """Show the time of each pipeline stage and component, and the candidates of sources and filters."""
+    loaded = samples.load_samples(now, LOOKBACK)
+    seconds = samples.sum_increments(loaded, "recsys_stage_seconds_sum", "stage", "component")
+    calls = samples.sum_increments(loaded, "recsys_stage_seconds_count", "stage", "component")
     if not calls:
-        return Panel(empty_text="No feed was made within the last hour: cached ones pass no stage.")
-    brought = samples.sum_increments(found, "recsys_source_candidates_total", "source")
-    dropped = samples.sum_increments(found, "recsys_filter_drops_total", "filter")
+        return Panel(empty_text="No slate was built in the last hour. A cached slate passes no stage.")
+    candidates = samples.sum_increments(loaded, "recsys_source_candidates_total", "source")
+    drops = samples.sum_increments(loaded, "recsys_filter_drops_total", "filter")
     means = {key: seconds[key] / calls[key] * 1000 for key in calls}
     per_stage: dict[str, float] = defaultdict(float)
     for (stage, _), mean in means.items():
         per_stage[stage] += mean
     rows: list[list[Cell]] = [
         [
-            *(stage, part, round(means[stage, part], 3), calls[stage, part]),
-            round(brought[part,] / calls[stage, part], 1) if stage == "source" else None,
-            round(dropped[part,] / calls[stage, part], 1) if stage == "filter" else None,
+            *(stage, component, round(means[stage, component], 3), calls[stage, component]),
+            round(candidates[component,] / calls[stage, component], 1) if stage == "source" else None,
+            round(drops[component,] / calls[stage, component], 1) if stage == "filter" else None,
         ]
-        for stage, part in sorted(means, key=lambda key: -means[key])
+        for stage, component in sorted(means, key=lambda key: -means[key])
     ]
-    columns = ["stage", "part", "mean ms", "calls", "candidates a call", "dropped a call"]
+    columns = ["stage", "component", "mean ms", "calls", "candidates per call", "dropped per call"]
     return Panel(
         bars=[
             Bars("Mean time by stage, last hour", "ms", {stage: round(mean, 3) for stage, mean in per_stage.items()})
         ],
-        tables=[Table("Parts of the stages", columns, rows)],
+        tables=[Table("Components", columns, rows)],
     )
 
 
 def memory_panel(now: datetime) -> Panel:
-    """Show what each process holds, over the last hour."""
-    found = samples.memory_by_process(samples.load_samples(now, LOOKBACK))
-    if not found:
+    """Show the memory of each process over the last hour."""
+    memory = samples.memory_by_process(samples.load_samples(now, LOOKBACK))
+    if not memory:
         return Panel(empty_text=NO_SAMPLES)
-    there = {
+    active = {
         process: points
-        for process, points in found.items()
+        for process, points in memory.items()
         if now.timestamp() - points[-1][0] <= RECENT.total_seconds()
     }
-    held = sum(points[-1][1] for points in there.values())
-    largest = sorted(found, key=lambda process: -max(size for _, size in found[process]))[:6]
+    total = sum(points[-1][1] for points in active.values())
+    largest = sorted(memory, key=lambda process: -max(size for _, size in memory[process]))[:6]
     return Panel(
         stats=[
-            Stat("processes that worked lately", len(there)),
-            Stat("held by them", round(held / MIB), "MiB"),
+            Stat("active processes", len(active)),
+            Stat("memory of active processes", round(total / MIB), "MiB"),
         ],
         plots=[
             Plot(
                 "Memory of the largest processes",
                 "MiB",
                 {
-                    process: [(at, round(size / MIB, 1)) for at, size in downsample(found[process])]
+                    process: [(at, round(size / MIB, 1)) for at, size in downsample(memory[process])]
                     for process in largest
                 },
             )
@@ -139,60 +139,67 @@ def memory_panel(now: datetime) -> Panel:
 
 
 def caches_panel(now: datetime) -> Panel:
-    """Show what each cache holds, and how often it had what was asked for."""
-    found = samples.load_samples(now, LOOKBACK)
-    asked = samples.sum_increments(found, "recsys_cache_requests_total", "cache", "outcome")
-    if not asked:
+    """Show the hit rate and the size of each cache."""
+    loaded = samples.load_samples(now, LOOKBACK)
+    requests = samples.sum_increments(loaded, "recsys_cache_requests_total", "cache", "outcome")
+    if not requests:
         return Panel(empty_text=NO_SAMPLES)
-    names = sorted({cache for cache, _ in asked})
+    names = sorted({cache for cache, _ in requests})
     rows: list[list[Cell]] = []
     for cache in names:
-        hit, stale, miss = (asked[cache, outcome] for outcome in ("hit", "stale", "miss"))
-        entries, size = (cache_size(found, kind, cache) for kind in ("entries", "bytes"))
+        hit, stale, miss = (requests[cache, outcome] for outcome in ("hit", "stale", "miss"))
+        entries, size = (cache_size(loaded, kind, cache) for kind in ("entries", "bytes"))
         rows.append([cache, percent(hit + stale, hit + stale + miss), hit, stale, miss, entries, size])
-    minutes = group_by_minute(found, now, interval=5 * MINUTE)
+    periods = group_by_minute(loaded, now, interval=5 * MINUTE)
     return Panel(
-        plots=[Plot("Hits, of all that was asked", "%", {cache: hit_rate_line(minutes, cache) for cache in names})],
-        tables=[Table("Caches, last hour", ["cache", "hit %", "hits", "stale", "misses", "entries", "bytes"], rows)],
+        plots=[Plot("Cache hit rate", "%", {cache: hit_rate_line(periods, cache) for cache in names})],
+        tables=[
+            Table("Caches, last hour", ["cache", "hit rate %", "hits", "stale", "misses", "entries", "bytes"], rows)
+        ],
     )
 
 
 def queues_panel(now: datetime) -> Panel:
-    """Show who works and what waits."""
-    found = workers.read_workers_state(now)
-    ages = [
-        [one.name, ", ".join(one.queues), format_age(now, one.seen_at), format_age(now, one.started_at)]
-        for one in found.workers
+    """Show the workers, the queues and beat."""
+    state = workers.read_workers_state(now)
+    worker_rows = [
+        [
+            worker.name,
+            ", ".join(worker.queues),
+            format_age(now, worker.seen_at),
+            format_age(now, worker.started_at),
+        ]
+        for worker in state.workers
     ]
     return Panel(
         stats=[
-            Stat("workers", len(found.workers), "", "" if found.workers else "bad"),
-            Stat("tasks that wait", sum(queue.waiting_count for queue in found.queues)),
-            Stat("beat", "there" if found.has_beat else "not there", "", "" if found.has_beat else "bad"),
+            Stat("workers", len(state.workers), "", "" if state.workers else "bad"),
+            Stat("waiting tasks", sum(queue.waiting_count for queue in state.queues)),
+            Stat("beat", "running" if state.has_beat else "not running", "", "" if state.has_beat else "bad"),
         ],
         tables=[
             Table(
                 "Queues",
-                ["queue", "waiting", "workers", "canary came through", "state"],
+                ["queue", "waiting", "workers", "last canary", "state"],
                 [
                     [
-                        one.name,
-                        one.waiting_count,
-                        len(one.workers),
-                        format_age(now, one.canary_at),
-                        "fails" if one.reason else "works",
+                        queue.name,
+                        queue.waiting_count,
+                        len(queue.workers),
+                        format_age(now, queue.canary_at),
+                        "fails" if queue.reason else "works",
                     ]
-                    for one in found.queues
+                    for queue in state.queues
                 ],
             ),
-            Table("Workers", ["worker", "queues", "last word", "began"], ages),
+            Table("Workers", ["worker", "queues", "last heartbeat", "started"], worker_rows),
         ],
-        note=f"Lost without a farewell: {', '.join(found.lost_workers)}." if found.lost_workers else "",
+        note=f"Lost workers: {', '.join(state.lost_workers)}." if state.lost_workers else "",
     )
 
 
 def maintenance_panel(now: datetime) -> Panel:
-    """Show what ran by the clock."""
+    """Show the running maintenance tasks and the newest runs."""
     runs = MaintenanceRun.objects.all()
     failed = runs.filter(started_at__gte=now - timedelta(days=1)).exclude(outcome=MaintenanceRun.Outcome.DONE).count()
     running = list(MaintenanceTask.objects.filter(is_running=True).values_list("name", flat=True))
@@ -208,16 +215,16 @@ def maintenance_panel(now: datetime) -> Panel:
         for run in runs[:MAX_SHOWN_RUNS]
     ]
     if not rows and not running:
-        return Panel(empty_text="Nothing ran yet. Beat asks for the first duty within five minutes.")
+        return Panel(empty_text="No maintenance task has run yet. Beat sends the first within five minutes.")
     return Panel(
         stats=[
-            Stat("failed or lost within a day", failed, "", "bad" if failed else "good"),
+            Stat("failed or lost in 24 h", failed, "", "bad" if failed else "good"),
             Stat("running", ", ".join(running) or "none"),
         ],
         tables=[
             Table(
                 "Runs",
-                ["duty", "outcome", "began", "seconds", "rows", "what it said"],
+                ["task", "outcome", "started", "seconds", "rows", "note"],
                 rows,
                 reverse("admin:monitoring_maintenancerun_changelist"),
             )
@@ -225,70 +232,70 @@ def maintenance_panel(now: datetime) -> Panel:
     )
 
 
-# Figures
+# Aggregation
 
 
-def samples_since(found: Sequence[Sample], moment: datetime) -> list[Sample]:
-    return [one for one in found if one.at >= moment.timestamp()]
+def samples_since(loaded: Sequence[Sample], moment: datetime) -> list[Sample]:
+    return [sample for sample in loaded if sample.at >= moment.timestamp()]
 
 
 def group_by_minute(
-    found: Sequence[Sample], now: datetime, *, interval: float = MINUTE
+    loaded: Sequence[Sample], now: datetime, *, interval: float = MINUTE
 ) -> list[tuple[float, list[Sample]]]:
     """
-    Return the samples of each minute, or *every* so many seconds; empty ones between the first and last too.
+    Return the start (Unix seconds) and the samples of each period of *interval* seconds, also of empty periods.
 
-    The one that runs is left out, since it would look like a fall, unless there is no other.
+    The current period is incomplete and would look like a drop, so it is left out unless it is the only one.
     """
-    whole = [one for one in found if one.at < now.timestamp() // interval * interval]
-    found = whole or found
-    if not found:
+    complete = [sample for sample in loaded if sample.at < now.timestamp() // interval * interval]
+    loaded = complete or loaded
+    if not loaded:
         return []
-    parts: dict[int, list[Sample]] = defaultdict(list)
-    for one in found:
-        parts[int(one.at // interval)].append(one)
-    return [(number * interval, parts.get(number, [])) for number in range(min(parts), max(parts) + 1)]
+    periods: dict[int, list[Sample]] = defaultdict(list)
+    for sample in loaded:
+        periods[int(sample.at // interval)].append(sample)
+    return [(number * interval, periods.get(number, [])) for number in range(min(periods), max(periods) + 1)]
 
 
 def quantile_line(minutes: Sequence[tuple[float, list[Sample]]], q: float) -> list[Point]:
-    """Return the quantile of each minute in which feeds were served, in ms."""
-    line = ((at, samples.histogram_quantile(part, "recsys_feed_seconds", q)) for at, part in minutes)
+    """Return the latency quantile in ms of each minute in which feeds were served."""
+    line = ((at, samples.histogram_quantile(in_minute, "recsys_feed_seconds", q)) for at, in_minute in minutes)
     return [(at, round(value * 1000, 2)) for at, value in line if value is not None]
 
 
-def hit_rate_line(minutes: Sequence[tuple[float, list[Sample]]], cache: str) -> list[Point]:
-    """Return the share of hits, in percent, wherever the cache was asked."""
+def hit_rate_line(periods: Sequence[tuple[float, list[Sample]]], cache: str) -> list[Point]:
+    """Return the hit rate in percent of each period in which the cache was used."""
     line: list[Point] = []
-    for at, part in minutes:
-        asked = samples.sum_increments(part, "recsys_cache_requests_total", "cache", "outcome")
-        counts = {outcome: asked[cache, outcome] for outcome in ("hit", "stale", "miss")}
+    for at, in_period in periods:
+        requests = samples.sum_increments(in_period, "recsys_cache_requests_total", "cache", "outcome")
+        counts = {outcome: requests[cache, outcome] for outcome in ("hit", "stale", "miss")}
         if sum(counts.values()):
             line.append((at, percent(counts["hit"] + counts["stale"], sum(counts.values()))))
     return line
 
 
-def cache_size(found: Sequence[Sample], kind: str, cache: str) -> int | None:
+def cache_size(loaded: Sequence[Sample], kind: str, cache: str) -> int | None:
     """
-    Return what a cache holds; None if nobody said.
+    Return the size of a cache (*kind*: entries or bytes), or None if no sample has it.
 
-    Of a shared one whoever swept it last knows; of one that each process has, all are added up.
+    The size of a shared cache is that of its last sweep. The sizes of a cache in each process are added.
     """
     shared = "" if cache in PROCESS_CACHES else "shared_"
     name = (f"recsys_{shared}cache_{kind}", (("cache", cache),))
-    said = {one.process: one.gauges[name] for one in found if name in one.gauges}
     if cache in PROCESS_CACHES:
-        return int(sum(said.values()))
-    return next((int(one.gauges[name]) for one in reversed(found) if name in one.gauges), None)
+        newest = {sample.process: sample.gauges[name] for sample in loaded if name in sample.gauges}
+        return int(sum(newest.values()))
+    return next((int(sample.gauges[name]) for sample in reversed(loaded) if name in sample.gauges), None)
 
 
 def downsample(points: Sequence[tuple[float, int]], limit: int = 60) -> Sequence[tuple[float, int]]:
-    """Return at most about *most* of the points, the last among them."""
+    """Return about *limit* of the points at most, including the last."""
     step = -(-len(points) // limit)
     return [*points[:-1:step], points[-1]]
 
 
-def percent(some: float, of_all: float) -> float:
-    return round(100 * some / of_all, 1) if of_all else 0.0
+def percent(part: float, whole: float) -> float:
+    return round(100 * part / whole, 1) if whole else 0.0
 
 
 def milliseconds(seconds: float | None) -> float | None:
@@ -296,7 +303,7 @@ def milliseconds(seconds: float | None) -> float | None:
 
 
 def format_age(now: datetime, moment: float | None) -> str:
-    """Return how long ago a moment (Unix seconds) was, in words."""
+    """Return how long ago *moment* (Unix seconds) was, such as "5 min ago", or "never" for None."""
     if moment is None:
         return "never"
     seconds = max(0, int(now.timestamp() - moment))
@@ -307,7 +314,7 @@ def format_age(now: datetime, moment: float | None) -> str:
 
 
 def register_panels() -> None:
-    """Show these."""
+    """Register these panels."""
     register_panel("state", "State", state_panel, order=10)
     register_panel("traffic", "Traffic and latency", traffic_panel, order=20)
     register_panel("stages", "Time by stage", stages_panel, order=30)

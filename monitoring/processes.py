@@ -1,10 +1,10 @@
 """
-Memory and processor time of every process that counts into PROMETHEUS_MULTIPROC_DIR.
+Memory, CPU time and threads of every process that writes metrics to PROMETHEUS_MULTIPROC_DIR.
 
-Prometheus' own client loses these figures there.
+prometheus_client does not export these in multiprocess mode.
 
-A process that ended takes its live gauges with it; what it counted stays, or rates would go backwards. The folder is
-emptied when the stack starts.
+The live gauges of a process that ended are removed. Its counters stay: otherwise the sums over all processes would
+decrease, and rates would be wrong. The directory is emptied when the stack starts.
 """
 
 from __future__ import annotations
@@ -26,56 +26,56 @@ from monitoring.gauges import GaugeValues, metric_family
 
 METRICS_FILE = re.compile(r"_(\d+)\.db$")
 PROCESS_KINDS = ("worker", "beat", "flower", "granian")
-"""Words of a command line that say what a process is; any other is "other"."""
+"""Words of a command line that identify a kind of process. Without any of them, the kind is "other"."""
 
 
 def known_pids(folder: Path) -> set[int]:
-    """Return the processes that ever counted into *folder*."""
-    return {int(found[1]) for path in folder.glob("*.db") if (found := METRICS_FILE.search(path.name))}
+    """Return the ids of all processes that have written metrics to *folder*."""
+    return {int(match[1]) for path in folder.glob("*.db") if (match := METRICS_FILE.search(path.name))}
 
 
 def remove_dead_processes(folder: Path) -> set[int]:
-    """Remove the live gauges of processes that ended; return those that live."""
+    """Remove the live gauges of processes that ended. Return the ids of the living processes."""
     pids = known_pids(folder)
     alive = {pid for pid in pids if psutil.pid_exists(pid)}
     for pid in pids - alive:
-        with suppress(FileNotFoundError):  # another scrape was faster
+        with suppress(FileNotFoundError):  # a concurrent scrape removed the file
             mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
     return alive
 
 
 def process_kind(command: list[str]) -> str:
-    """Return what a process is: web, worker, beat, flower or other."""
-    found = next(
+    """Return the kind of a process by its command line: web, worker, beat, flower or other."""
+    kind = next(
         (kind for kind in PROCESS_KINDS if any(word == kind or word.endswith(f"/{kind}") for word in command)), "other"
     )
-    return "web" if found == "granian" else found
+    return "web" if kind == "granian" else kind
 
 
 class ProcessGaugeCollector(Collector):
-    """The processes of this machine that count together with this one; this one alone where none do."""
+    """Collector of the processes that share this process's metrics directory, or of this process without one."""
 
     def describe(self) -> list[GaugeMetricFamily]:
-        """Return nothing: to register this must not look at processes."""
+        """Return nothing, so that registering the collector does not inspect processes."""
         return []
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield what each process takes."""
+        """Yield memory, CPU time and threads of each process."""
         folder = settings.ENV.prometheus_multiproc_dir
         pids = {*remove_dead_processes(Path(folder)), os.getpid()} if folder else {os.getpid()}
-        figures: dict[metrics.ComputedGauge, GaugeValues] = {
+        values: dict[metrics.ComputedGauge, GaugeValues] = {
             metrics.PROCESS_BYTES: {},
             metrics.PROCESS_CPU_SECONDS: {},
             metrics.PROCESS_THREADS: {},
         }
         for pid in sorted(pids):
-            with suppress(psutil.Error):  # it ended just now
+            with suppress(psutil.Error):  # the process has just ended
                 process = psutil.Process(pid)
                 with process.oneshot():
                     labels = (process_kind(process.cmdline()), str(pid))
                     times = process.cpu_times()
-                    figures[metrics.PROCESS_BYTES][labels] = process.memory_info().rss
-                    figures[metrics.PROCESS_CPU_SECONDS][labels] = times.user + times.system
-                    figures[metrics.PROCESS_THREADS][labels] = process.num_threads()
-        for family, values in figures.items():
-            yield metric_family(family, values)
+                    values[metrics.PROCESS_BYTES][labels] = process.memory_info().rss
+                    values[metrics.PROCESS_CPU_SECONDS][labels] = times.user + times.system
+                    values[metrics.PROCESS_THREADS][labels] = process.num_threads()
+        for gauge, gauge_values in values.items():
+            yield metric_family(gauge, gauge_values)

@@ -1,4 +1,4 @@
-"""Times every query to the database, by its verb. Its text is never kept: it may hold what a person wrote."""
+"""Timing of every database query, by SQL verb. The query text is not recorded: it may contain personal data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VERB_TIMERS = {
 
 
 def time_query(execute: Callable[..., Any], sql: str, params: object, many: bool, context: dict[str, Any]) -> object:
-    """Run a query and count the time it took, also if it failed."""
+    """Run a query and record its time, also if it fails (a Django `execute_wrapper`)."""
     start = perf_counter()
     try:
         return execute(sql, params, many, context)
@@ -25,17 +25,17 @@ def time_query(execute: Callable[..., Any], sql: str, params: object, many: bool
 
 
 def observe_query(verb: str, seconds: float) -> None:
-    """Count how long somebody waited for a query, or for some that were asked in one go."""
+    """Record the time of one query, or of several queries that were sent together."""
     VERB_TIMERS.get(verb, VERB_TIMERS["OTHER"]).observe(seconds)
     latency.observe_operation("database_query", seconds)
 
 
 def time_connection_queries(connection: Any, **_: object) -> None:
-    """Have the queries of this connection timed; it may have been made before."""
+    """Time the queries of this connection. A reopened connection already has the wrapper."""
     if time_query not in connection.execute_wrappers:
         connection.execute_wrappers.append(time_query)
 
 
 def connect_signals() -> None:
-    """Have the queries of every connection timed."""
+    """Time the queries of every new connection."""
     connection_created.connect(time_connection_queries, weak=False, dispatch_uid="queries")

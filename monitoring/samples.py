@@ -1,8 +1,9 @@
 """
-What each process counted lately, put together in Redis: for the dashboard, which asks one process and shows them all.
+Recent metrics of all processes, collected in Redis, so that any one process can show the dashboard of all.
 
-After a request or a task, at most every PERFORMANCE_MONITORING_INTERVAL, a process adds what its metrics grew by since
-it last did, and the memory that it holds. It costs the road nothing; what is lost with a process is at most that long.
+After a request or a task, at most once per PERFORMANCE_MONITORING_INTERVAL, a process adds a sample: the increments of
+its metrics since its last sample, and its memory. A request does not wait for it. A process that dies loses at most
+one interval.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ log = logging.getLogger(__name__)
 
 STREAM = "recsys:monitoring:samples"
 OPERATION_METRIC = "recsys_operation"
-"""The name under which the buckets of `performance.py` travel: they are no metric of Prometheus'."""
+"""The name of the latency buckets of `latency.py` in a sample. They are not a Prometheus metric."""
 MAX_STORED_SAMPLES = 6_000
-"""At most so many lie in Redis: of ten busy processes the last 100 minutes, a few MiB."""
+"""Maximum number of samples in Redis: the last 100 minutes of ten busy processes, a few MiB."""
 MAX_LOADED_SAMPLES = 4_000
-"""At most so many are read for one look."""
+"""Maximum number of samples that one call loads."""
 SAMPLED_COUNTERS = (
     "recsys_feed_seconds",
     "recsys_feeds",
@@ -51,9 +52,9 @@ SAMPLED_COUNTERS = (
     "recsys_job_items",
     "django_http_responses_total_by_status",
 )
-"""Families whose growth is sampled, without `_total`."""
+"""Metric families whose increments are sampled, without `_total`."""
 SAMPLED_HISTOGRAMS = ("recsys_feed_seconds",)
-"""Families whose buckets are sampled too, for percentiles."""
+"""Metric families whose buckets are sampled as well, for percentiles."""
 SAMPLED_GAUGES = (
     "recsys_cache_entries",
     "recsys_cache_bytes",
@@ -62,16 +63,16 @@ SAMPLED_GAUGES = (
     "recsys_breaker_state",
     "recsys_memory_bytes",
 )
-"""Gauges that are sampled as they stand."""
+"""Gauges whose current values are sampled."""
 
 Labels = tuple[tuple[str, str], ...]
 MetricKey = tuple[str, Labels]
-"""A metric's sample: its name and its labels."""
+"""Name and labels of a metric."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one process did until *at* (Unix seconds), since its sample before."""
+    """The increments of one process between its previous sample and *at* (Unix seconds), with its gauges and memory."""
 
     process: str
     at: float
@@ -81,7 +82,7 @@ class Sample:
 
 
 class Sampler:
-    """This process's own: what it told last, and when it may tell again."""
+    """Takes the samples of this process: has the counts of the last sample and the time when the next is due."""
 
     def __init__(self) -> None:
         self._due_at = 0.0
@@ -89,7 +90,7 @@ class Sampler:
         self._last_counts: dict[MetricKey, float] = {}
 
     def sample_if_due(self, kind: str) -> None:
-        """Tell what grew, unless that was done a moment ago. Nothing that goes wrong here may harm who called."""
+        """Store a sample if one is due. Errors are logged, so that they never affect the request or task."""
         if monotonic() < self._due_at or not self._busy.acquire(blocking=False):
             return
         try:
@@ -103,36 +104,36 @@ class Sampler:
             self._busy.release()
 
     def take_sample(self, kind: str, at: float) -> Sample:
-        """Return what grew since the last call."""
-        for tell in _observers:
-            tell()
-        counts, held = read_metrics()
-        grown = {name: value - self._last_counts.get(name, 0.0) for name, value in counts.items()}
+        """Return the sample since the last call."""
+        for observe in _observers:
+            observe()
+        counts, gauges = read_metrics()
+        growth = {key: value - self._last_counts.get(key, 0.0) for key, value in counts.items()}
         self._last_counts = counts
         process = f"{kind} {socket.gethostname()}:{os.getpid()}"
         rss = int(psutil.Process().memory_info().rss)
-        return Sample(process, at, rss, {name: value for name, value in grown.items() if value > 0}, held)
+        return Sample(process, at, rss, {key: value for key, value in growth.items() if value > 0}, gauges)
 
 
 def read_metrics() -> tuple[dict[MetricKey, float], dict[MetricKey, float]]:
-    """Return this process's counters and gauges of the families above, as they stand."""
+    """Return the current values of the sampled counters and of the sampled gauges of this process."""
     counts: dict[MetricKey, float] = {}
-    held: dict[MetricKey, float] = {}
+    gauges: dict[MetricKey, float] = {}
     for family in REGISTRY.collect():
         if family.name in SAMPLED_GAUGES:
-            held |= {metric_key(one): one.value for one in family.samples}
+            gauges |= {metric_key(sample): sample.value for sample in family.samples}
         elif family.name in SAMPLED_COUNTERS:
-            for one in family.samples:
-                is_bucket = one.name.endswith("_bucket")
-                if not one.name.endswith("_created") and (not is_bucket or family.name in SAMPLED_HISTOGRAMS):
-                    counts[metric_key(one)] = one.value
+            for sample in family.samples:
+                is_bucket = sample.name.endswith("_bucket")
+                if not sample.name.endswith("_created") and (not is_bucket or family.name in SAMPLED_HISTOGRAMS):
+                    counts[metric_key(sample)] = sample.value
     for operation, bucket, count in latency.latency_recorder().iter_totals():
         counts[OPERATION_METRIC, (("bucket", str(bucket)), ("operation", operation))] = count
-    return counts, held
+    return counts, gauges
 
 
 def metric_key(sample: Any) -> MetricKey:
-    """Return name and labels of a metric's sample, without the process's id that multiprocess mode adds."""
+    """Return name and labels of a Prometheus sample, without the label `pid` that multiprocess mode adds."""
     return sample.name, tuple(sorted((key, value) for key, value in sample.labels.items() if key != "pid"))
 
 
@@ -141,13 +142,13 @@ _observers: list[Callable[[], None]] = []
 
 
 def register_observer(observe: Callable[[], None]) -> None:
-    """Have *tell* set the gauges of what this process holds before each sample."""
+    """Call *observe* before each sample, to set the gauges of this process."""
     if observe not in _observers:
         _observers.append(observe)
 
 
 def sampler() -> Sampler:
-    """Return this process's sampler; a forked child has one of its own."""
+    """Return the sampler of this process. A forked child has its own."""
     return _samplers.setdefault(os.getpid(), Sampler())
 
 
@@ -156,13 +157,13 @@ def after_request(**_: object) -> None:
 
 
 def after_task(task: Any = None, **_: object) -> None:
-    """Tell as the worker whose child this is, such as batch of batch@host."""
+    """Store a sample under the name of this child's worker, such as batch for batch@host."""
     hostname = getattr(getattr(task, "request", None), "hostname", None) or "worker"
     sampler().sample_if_due(str(hostname).partition("@")[0])
 
 
 def connect_signals() -> None:
-    """Have this process sample itself after requests and tasks."""
+    """Sample this process after requests and tasks."""
     request_finished.connect(after_request, dispatch_uid="samples")
     task_postrun.connect(after_task, dispatch_uid="samples")
 
@@ -171,13 +172,13 @@ def connect_signals() -> None:
 
 
 def cache_redis_client() -> Redis:
-    """Return a client of the caches' Redis that gives up soon."""
+    """Return a client of the caches' Redis with a short timeout."""
     url = settings.ENV.cache_redis_url
     return Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS)
 
 
 def store_sample(sample: Sample) -> None:
-    """Put a sample behind the others; the oldest go."""
+    """Append a sample. The oldest samples beyond `MAX_STORED_SAMPLES` are removed."""
     values = {
         "process": sample.process,
         "at": sample.at,
@@ -190,31 +191,35 @@ def store_sample(sample: Sample) -> None:
 
 
 def load_samples(now: datetime, lookback: timedelta) -> list[Sample]:
-    """Return the samples of the time before *now*, oldest first; the newest `READ_SAMPLES` if there are more."""
+    """Return the samples within *lookback* before *now*, oldest first; at most the newest `MAX_LOADED_SAMPLES`."""
     since = (now - lookback).timestamp()
     with cache_redis_client() as client:
         rows = cast("list[tuple[bytes, dict[bytes, bytes]]]", client.xrevrange(STREAM, count=MAX_LOADED_SAMPLES))
-    found = [decode_sample(fields[b"sample"]) for _, fields in rows]
-    return sorted((one for one in found if one.at >= since), key=lambda one: one.at)
+    samples = [decode_sample(fields[b"sample"]) for _, fields in rows]
+    return sorted((sample for sample in samples if sample.at >= since), key=lambda sample: sample.at)
 
 
 def decode_sample(packed: bytes) -> Sample:
-    """Return a sample as it was added."""
+    """Return the sample that `store_sample` encoded."""
     values = json.loads(packed)
     return Sample(
-        values["process"], values["at"], values["rss"], decode_metrics(values["increments"]), decode_metrics(values["gauges"])
+        values["process"],
+        values["at"],
+        values["rss"],
+        decode_metrics(values["increments"]),
+        decode_metrics(values["gauges"]),
     )
 
 
 def decode_metrics(rows: Sequence[Sequence[Any]]) -> dict[MetricKey, float]:
-    return {(name, tuple((key, value) for key, value in labels)): number for name, labels, number in rows}
+    return {(name, tuple((label, text) for label, text in labels)): value for name, labels, value in rows}
 
 
-# Adding up
+# Aggregation
 
 
 def sum_increments(samples: Sequence[Sample], name: str, *by: str) -> Counter[tuple[str, ...]]:
-    """Return how much *name* grew in all, by the values of these labels."""
+    """Return the sum of the increments of the metric *name*, by the values of the labels *by*."""
     sums: Counter[tuple[str, ...]] = Counter()
     for labels, value in iter_increments(samples, name):
         sums[tuple(labels.get(label, "") for label in by)] += value  # type: ignore[assignment]
@@ -222,43 +227,44 @@ def sum_increments(samples: Sequence[Sample], name: str, *by: str) -> Counter[tu
 
 
 def iter_increments(samples: Sequence[Sample], name: str) -> Iterator[tuple[dict[str, str], float]]:
-    """Yield labels and growth of each sample of the metric *name*."""
+    """Yield labels and increment of the metric *name* in each sample."""
     for sample in samples:
-        for (found, labels), value in sample.increments.items():
-            if found == name:
+        for (metric, labels), value in sample.increments.items():
+            if metric == name:
                 yield dict(labels), value
 
 
 def histogram_quantile(samples: Sequence[Sample], histogram: str, q: float) -> float | None:
     """
-    Return about the *q* quantile of a histogram's growth, in its unit; None if nothing was counted.
+    Return the approximate *q* quantile of a histogram's increments, in its unit; None if it has none.
 
-    Within a bucket values are taken to lie evenly, as Prometheus's histogram_quantile does; above the last: its bound.
+    Interpolates linearly within a bucket, as Prometheus' histogram_quantile does. A quantile above the last finite
+    bucket is that bucket's bound.
     """
-    found = sum_increments(samples, f"{histogram}_bucket", "le")
-    counts = sorted((float(le), count) for (le,), count in found.items())
+    buckets = sum_increments(samples, f"{histogram}_bucket", "le")
+    counts = sorted((float(le), count) for (le,), count in buckets.items())
     if not counts or not counts[-1][1]:
         return None
-    wanted, low, below = q * counts[-1][1], 0.0, 0.0
+    rank, low, below = q * counts[-1][1], 0.0, 0.0
     for bound, count in counts:
-        if count >= wanted:
+        if count >= rank:
             if bound == float("inf"):
                 return low
-            return low + (bound - low) * ((wanted - below) / (count - below) if count > below else 1.0)
+            return low + (bound - low) * ((rank - below) / (count - below) if count > below else 1.0)
         low, below = bound, count
     return low
 
 
 def operation_latencies(samples: Sequence[Sample]) -> dict[str, latency.LatencySummary]:
-    """Return what operations took in all processes together."""
+    """Return the latency of each operation over all processes."""
     rows = iter_increments(samples, OPERATION_METRIC)
     parts = ((labels["operation"], Counter({int(labels["bucket"]): int(count)})) for labels, count in rows)
     return latency.summarize_operations(parts)
 
 
 def memory_by_process(samples: Sequence[Sample]) -> dict[str, list[tuple[float, int]]]:
-    """Return each process's memory over time: moments (Unix seconds) and bytes."""
-    found: dict[str, list[tuple[float, int]]] = {}
+    """Return the resident memory of each process over time: pairs of Unix seconds and bytes."""
+    memory: dict[str, list[tuple[float, int]]] = {}
     for sample in samples:
-        found.setdefault(sample.process, []).append((sample.at, sample.rss_bytes))
-    return found
+        memory.setdefault(sample.process, []).append((sample.at, sample.rss_bytes))
+    return memory

@@ -1,4 +1,4 @@
-"""Whether the servers that we stand on answer, and how full the Redis servers are."""
+"""Gauges of the servers: whether the database and the Redis servers respond, and the memory of the Redis servers."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from monitoring.health import TIMEOUT_SECONDS
 
 
 def compute_redis_gauges(_now: datetime) -> dict[metrics.ComputedGauge, GaugeValues]:
-    """Return how the broker's Redis and the caches' do."""
-    found: dict[metrics.ComputedGauge, GaugeValues] = {family: {} for family in REDIS_GAUGES}
+    """Return the state and the memory of the broker's Redis and of the caches' Redis."""
+    values: dict[metrics.ComputedGauge, GaugeValues] = {gauge: {} for gauge in REDIS_GAUGES}
     for server, url in (("broker", settings.ENV.redis_url), ("caches", settings.ENV.cache_redis_url)):
         try:
             with Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS) as client:
                 info = cast("dict[str, Any]", client.info())
         except RedisError:
-            found[metrics.REDIS_UP][(server,)] = 0.0
+            values[metrics.REDIS_UP][(server,)] = 0.0
             continue
-        found[metrics.REDIS_UP][(server,)] = 1.0
-        found[metrics.REDIS_BYTES][(server,)] = info["used_memory"]
-        found[metrics.REDIS_LIMIT_BYTES][(server,)] = info["maxmemory"]
-        found[metrics.REDIS_EVICTED_KEYS][(server,)] = info["evicted_keys"]
-    return found
+        values[metrics.REDIS_UP][(server,)] = 1.0
+        values[metrics.REDIS_BYTES][(server,)] = info["used_memory"]
+        values[metrics.REDIS_LIMIT_BYTES][(server,)] = info["maxmemory"]
+        values[metrics.REDIS_EVICTED_KEYS][(server,)] = info["evicted_keys"]
+    return values
 
 
 def compute_database_gauge(_now: datetime) -> dict[metrics.ComputedGauge, GaugeValues]:
-    """Return whether the database answers."""
+    """Return whether the database responds."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
@@ -45,6 +45,6 @@ REDIS_GAUGES = (metrics.REDIS_UP, metrics.REDIS_BYTES, metrics.REDIS_LIMIT_BYTES
 
 
 def register_server_gauges() -> None:
-    """Have these read when somebody asks."""
+    """Register these gauges."""
     gauges.register_gauges(*REDIS_GAUGES, compute=compute_redis_gauges)
     gauges.register_gauges(metrics.DATABASE_UP, compute=compute_database_gauge)

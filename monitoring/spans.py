@@ -1,4 +1,4 @@
-"""What a trace is told of: parts of a request that took time. Nobody listens unless traces are on."""
+"""Listeners for trace spans: timed steps of a request. The list is empty unless tracing is enabled."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from collections.abc import Callable, Mapping
 
 SpanListener = Callable[[str, float, float, Mapping[str, str | int | bool]], None]
 SPAN_LISTENERS: list[SpanListener] = []
-"""Each takes a name, when it ended (`time.perf_counter`), how many seconds it took, and words and figures about it."""
+"""Each is called with the span's name, its end (`time.perf_counter`), its duration in seconds and its attributes."""

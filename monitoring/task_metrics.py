@@ -1,4 +1,4 @@
-"""Counts tasks by Celery's own signals, and says of a queue how long it is and how old its oldest task."""
+"""Metrics of Celery tasks, from Celery's signals, and gauges of the queues: length and age of the oldest task."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from monitoring import clock, gauges, latency, metrics, workers
 from monitoring.gauges import GaugeValues
 
 DUE_AT_HEADER = "recsys_due_at"
-"""A message's header: when its task was due, in Unix seconds."""
+"""Message header with the time when the task is due, in Unix seconds."""
 
 _started_at: dict[str, float] = {}
 
 
 def stamp_due_time(headers: dict[str, Any] | None = None, **_: object) -> None:
-    """Note in the message when its task may begin."""
+    """Add the due time of a task (its eta, or now) to its message."""
     if headers is not None:
         eta = headers.get("eta")
         due = datetime.fromisoformat(eta) if isinstance(eta, str) else clock.now()
@@ -30,18 +30,18 @@ def stamp_due_time(headers: dict[str, Any] | None = None, **_: object) -> None:
 
 
 def record_task_start(task_id: str = "", task: Any = None, **_: object) -> None:
-    """Note that a task begins, and how long it waited."""
+    """Record the start of a task, and the time that it waited after its due time."""
     _started_at[task_id] = perf_counter()
     request = task.request
     at = getattr(request, DUE_AT_HEADER, None)
     if at is not None:
         queue = (request.delivery_info or {}).get("routing_key") or ""
-        waited = max(0.0, clock.now().timestamp() - float(at))
-        metrics.TASK_WAIT_SECONDS.labels(queue if queue in workers.canary_queues() else "other").observe(waited)
+        wait = max(0.0, clock.now().timestamp() - float(at))
+        metrics.TASK_WAIT_SECONDS.labels(queue if queue in workers.canary_queues() else "other").observe(wait)
 
 
 def record_task_end(task_id: str = "", task: Any = None, state: str = "", **_: object) -> None:
-    """Note what came of a task, and the time it took."""
+    """Record the outcome and the run time of a task."""
     seconds = perf_counter() - _started_at.pop(task_id, perf_counter())
     metrics.TASK_SECONDS.labels(task.name).observe(seconds)
     latency.observe_operation("task", seconds)
@@ -50,18 +50,18 @@ def record_task_end(task_id: str = "", task: Any = None, state: str = "", **_: o
 
 
 def record_task_lost(sender: Any = None, exception: object = None, **_: object) -> None:
-    """Note a task that its process took with it: no child is left to say so."""
+    """Record a task whose process died. The worker's main process sends this signal."""
     if isinstance(exception, WorkerLostError):
         metrics.TASKS.labels(sender.name, "lost").inc()
 
 
 def record_task_revoked(sender: Any = None, **_: object) -> None:
-    """Note a task that was called off."""
+    """Record a task that was revoked."""
     metrics.TASKS.labels(sender.name, "revoked").inc()
 
 
 def compute_queue_gauges(now: datetime) -> dict[metrics.ComputedGauge, GaugeValues]:
-    """Return how many tasks wait in each queue, how long the oldest has, and who takes them."""
+    """Return the length, the age of the oldest task and the number of workers of each queue, and whether beat runs."""
     prefix = str(settings.CELERY_BROKER_TRANSPORT_OPTIONS["global_keyprefix"])
     state = workers.read_workers_state(now)
     with workers.broker_client() as client:
@@ -75,18 +75,18 @@ def compute_queue_gauges(now: datetime) -> dict[metrics.ComputedGauge, GaugeValu
 
 
 def oldest_task_age(client: Redis, key: str, now: datetime) -> float:
-    """Return how long the oldest task of a queue has waited; workers take from the list's right end."""
+    """Return the waiting time of a queue's oldest task, 0 if empty. Workers take tasks from the list's right end."""
     oldest = cast("bytes | None", client.lindex(key, -1))
     at = json.loads(oldest).get("headers", {}).get(DUE_AT_HEADER) if oldest else None
     return max(0.0, now.timestamp() - float(at)) if at else 0.0
 
 
 def connect_task_signals() -> None:
-    """Have every process count the tasks that it sends, does or loses, and tell of the queues."""
-    signals.before_task_publish.connect(stamp_due_time, weak=False, dispatch_uid="tasks.sent")
-    signals.task_prerun.connect(record_task_start, weak=False, dispatch_uid="tasks.begun")
-    signals.task_postrun.connect(record_task_end, weak=False, dispatch_uid="tasks.ended")
-    signals.task_failure.connect(record_task_lost, weak=False, dispatch_uid="tasks.failed")
+    """Record the tasks that this process sends, runs or loses, and register the gauges of the queues."""
+    signals.before_task_publish.connect(stamp_due_time, weak=False, dispatch_uid="tasks.publish")
+    signals.task_prerun.connect(record_task_start, weak=False, dispatch_uid="tasks.start")
+    signals.task_postrun.connect(record_task_end, weak=False, dispatch_uid="tasks.end")
+    signals.task_failure.connect(record_task_lost, weak=False, dispatch_uid="tasks.failure")
     signals.task_revoked.connect(record_task_revoked, weak=False, dispatch_uid="tasks.revoked")
     gauges.register_gauges(
         metrics.QUEUE_TASKS,

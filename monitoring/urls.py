@@ -1,4 +1,4 @@
-"""The addresses of health, metrics and the operators' dashboard."""
+"""URLs of health checks, metrics and the operators' dashboard."""
 
 from django.urls import path
 

@@ -1,4 +1,4 @@
-"""Health for whoever runs us, and metrics for Prometheus."""
+"""Health checks for orchestrators and load balancers, and metrics for Prometheus."""
 
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
@@ -12,34 +12,34 @@ from monitoring.clock import now
 @never_cache
 @require_safe
 def livez(request: HttpRequest) -> HttpResponse:
-    """Say that the process runs. Asks nobody else: a slow database is no reason to restart us."""
+    """Return 200 if the process runs. Checks nothing else: a slow database is no reason to restart the web server."""
     return JsonResponse({"status": "pass"})
 
 
 @never_cache
 @require_safe
 def readyz(request: HttpRequest) -> HttpResponse:
-    """Say whether requests may come, and which checks fail; why, only to who may know."""
+    """Return whether this process can take requests, and which checks fail."""
     return health_response(health.run_health_checks(now()), request)
 
 
 @never_cache
 @require_safe
 def workersz(request: HttpRequest) -> HttpResponse:
-    """Say whether workers are there and work. Apart from readiness: without them feeds are still served."""
+    """Return whether workers run and process tasks. Not part of readiness: feeds are served without workers too."""
     return health_response(workers.check_worker_health(now()), request)
 
 
-def health_response(found: list[health.Finding], request: HttpRequest) -> HttpResponse:
-    """Return what was found, with reasons for staff and for who has the token."""
-    body = health.health_report(found, with_reasons=has_metrics_token(request) or is_staff(request))
+def health_response(findings: list[health.Finding], request: HttpRequest) -> HttpResponse:
+    """Return the findings, with the reasons for staff and for requests with METRICS_TOKEN."""
+    body = health.health_report(findings, with_reasons=has_metrics_token(request) or is_staff(request))
     return JsonResponse(body, status=503 if body["status"] == "fail" else 200)
 
 
 @never_cache
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Return what this process counted, or all that share PROMETHEUS_MULTIPROC_DIR, and what is read of the service."""
+    """Return the metrics of this process, or of all that share PROMETHEUS_MULTIPROC_DIR, and the computed gauges."""
     if not settings.ENV.prometheus_metrics_enabled:
         raise Http404
     if not (has_metrics_token(request) or is_staff(request)):
@@ -54,14 +54,14 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 
 def has_metrics_token(request: HttpRequest) -> bool:
-    """Return whether the request carries METRICS_TOKEN; never if none is set."""
+    """Return whether the request has METRICS_TOKEN. Always False if METRICS_TOKEN is not set."""
     return metrics_endpoint.is_metrics_token(request.headers.get("Authorization", ""))
 
 
 def is_staff(request: HttpRequest) -> bool:
-    """Return whether a member of staff is signed in; no if the session cannot be read."""
+    """Return whether a staff user is signed in, False if the session cannot be read."""
     try:
         return bool(request.user.is_active and request.user.is_staff)
     except Exception:
-        # The session lies in the database, and this is asked when that may be down.
+        # The session is in the database, which may be down when a health check calls this.
         return False

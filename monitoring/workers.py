@@ -1,8 +1,8 @@
 """
-Whether workers are there, and whether they work: two questions, since a worker may beat and take no tasks.
+Health of workers: whether they run, and whether they process tasks. A worker may send heartbeats and take no tasks.
 
-A worker says that it is there every few seconds, in a key that expires. Beat sends a canary task through each queue
-every minute; the moment of its last return is kept. Nobody is pinged: that would disturb a worker that is busy.
+A worker stores a heartbeat every few seconds, in a key that expires. Beat sends a canary task through each queue every
+minute, and the time when the last one ran is stored. Workers are not pinged: that would disturb busy workers.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ log = logging.getLogger(__name__)
 
 CANARY = "monitoring.canary"
 HEARTBEAT_SECONDS = 5.0
-"""A worker says that it is there this often."""
+"""Interval between the heartbeats of a worker."""
 HEARTBEAT_TTL_SECONDS = 30
-"""After so long without a word it is not there."""
+"""A worker without a heartbeat for this time counts as lost."""
 CANARY_TIMEOUT_SECONDS = 180.0
-"""After so long without a canary's return a queue is not worked on: three were lost."""
+"""A queue whose canary did not run for this time is not processed: three canaries are missing."""
 LOST_WORKER_TTL_SECONDS = 3600.0
-"""So long a worker that went without a farewell is reported as lost."""
+"""How long a worker that ended without unregistering is reported as lost."""
 WORKERS_KEY = "recsys:monitoring:workers"
 CANARIES_KEY = "recsys:monitoring:canaries"
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A worker as it last described itself. Moments are Unix seconds."""
+    """A worker as of its last heartbeat. Times are Unix seconds."""
 
     name: str
     pid: int
@@ -52,19 +52,19 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class QueueState:
-    """A queue: who takes from it, what waits in it, and when a canary last came through."""
+    """A queue: its workers, the number of waiting tasks, and the time of the last canary (Unix seconds)."""
 
     name: str
     workers: list[str]
     waiting_count: int
     canary_at: float | None
     reason: str
-    """Why it is not well; empty if it is."""
+    """Why the queue is unhealthy; empty if it is healthy."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkersState:
-    """All of it at one moment."""
+    """The state of all workers, queues and beat at one time."""
 
     workers: list[Worker]
     lost_workers: list[str]
@@ -74,7 +74,7 @@ class WorkersState:
 
 @contextmanager
 def broker_client() -> Iterator[Redis]:
-    """Yield a client of the broker's Redis that gives up soon."""
+    """Yield a client of the broker's Redis with a short timeout."""
     url = settings.ENV.redis_url
     with Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS) as client:
         yield client
@@ -97,7 +97,7 @@ class CurrentWorker:
         self._last_heartbeat = -HEARTBEAT_SECONDS
 
     def is_due(self) -> bool:
-        """Return whether it is time to say so again; Celery's own heart beats more often."""
+        """Return whether a heartbeat is due, and mark it as sent. Celery's heartbeat signal is more frequent."""
         if not self.name or monotonic() - self._last_heartbeat < HEARTBEAT_SECONDS:
             return False
         self._last_heartbeat = monotonic()
@@ -108,13 +108,13 @@ _current_worker = CurrentWorker()
 
 
 def register_worker(sender: str, instance: Any, **_: object) -> None:
-    """Note who we are; the worker knows its queues now."""
+    """Record the name, the start time and the queues of this worker (signal `celeryd_after_setup`)."""
     _current_worker.name, _current_worker.started_at = sender, clock.now().timestamp()
     _current_worker.queues = sorted(instance.app.amqp.queues.consume_from)
 
 
 def send_heartbeat(**_: object) -> None:
-    """Say that this worker is there. A Redis that does not answer must not stop its heart."""
+    """Store a heartbeat of this worker if one is due. A Redis error is logged: it must not stop the worker."""
     if not _current_worker.is_due():
         return
     try:
@@ -134,7 +134,7 @@ def send_heartbeat(**_: object) -> None:
 
 
 def store_heartbeat(client: Redis, worker: Worker) -> None:
-    """Keep what a worker says of itself, until it is too old to be true."""
+    """Store a heartbeat. It expires after `HEARTBEAT_TTL_SECONDS`."""
     values = {"pid": worker.pid, "queues": worker.queues, "started_at": worker.started_at, "seen_at": worker.seen_at}
     with client.pipeline() as pipe:
         pipe.set(worker_key(worker.name), json.dumps(values), ex=HEARTBEAT_TTL_SECONDS)
@@ -143,7 +143,7 @@ def store_heartbeat(client: Redis, worker: Worker) -> None:
 
 
 def unregister_worker(**_: object) -> None:
-    """Take leave: a worker that stops on purpose is not lost."""
+    """Remove this worker when it shuts down, so that it is not reported as lost."""
     if not _current_worker.name:
         return
     try:
@@ -155,42 +155,43 @@ def unregister_worker(**_: object) -> None:
 
 
 def record_canary(*, queue: str, now: datetime) -> None:
-    """Note that a task came through *queue*."""
+    """Record that a canary task ran from *queue*."""
     with broker_client() as client:
         client.hset(CANARIES_KEY, queue, str(now.timestamp()))
 
 
 def connect_signals() -> None:
-    """Have a worker speak of itself; in any other process these signals are never sent."""
-    signals.celeryd_after_setup.connect(register_worker, weak=False, dispatch_uid="workers.began")
-    signals.heartbeat_sent.connect(send_heartbeat, weak=False, dispatch_uid="workers.beat")
-    signals.worker_shutdown.connect(unregister_worker, weak=False, dispatch_uid="workers.ended")
+    """Connect the signals of a worker. Other processes never send them."""
+    signals.celeryd_after_setup.connect(register_worker, weak=False, dispatch_uid="workers.register")
+    signals.heartbeat_sent.connect(send_heartbeat, weak=False, dispatch_uid="workers.heartbeat")
+    signals.worker_shutdown.connect(unregister_worker, weak=False, dispatch_uid="workers.unregister")
 
 
-# Asking
+# Reading the state
 
 
 def canary_queues() -> list[str]:
-    """Return the queues that beat sends canaries through: those that must be worked on."""
+    """Return the queues that beat sends canaries through: every queue needs a worker."""
     entries: list[dict[str, Any]] = list(settings.CELERY_BEAT_SCHEDULE.values())
     return [entry["options"]["queue"] for entry in entries if entry["task"] == CANARY]
 
 
 def read_workers_state(now: datetime) -> WorkersState:
-    """Return who is there and how each queue does. Raises `RedisError` if the broker cannot be asked."""
+    """Return the state of workers, queues and beat. Raises `RedisError` if the broker does not respond."""
     moment = now.timestamp()
     prefix = str(settings.CELERY_BROKER_TRANSPORT_OPTIONS["global_keyprefix"])
     queues = canary_queues()
     with broker_client() as client:
         client.zremrangebyscore(WORKERS_KEY, "-inf", moment - LOST_WORKER_TTL_SECONDS)
         names = [name.decode() for name in cast("list[bytes]", client.zrange(WORKERS_KEY, 0, -1))]
-        told = cast("list[bytes | None]", client.mget([worker_key(name) for name in names])) if names else []
-        sung = cast("dict[bytes, bytes]", client.hgetall(CANARIES_KEY))
+        heartbeats = cast("list[bytes | None]", client.mget([worker_key(name) for name in names])) if names else []
+        canary_times = cast("dict[bytes, bytes]", client.hgetall(CANARIES_KEY))
         waiting = [client.llen(prefix + queue) for queue in queues]
         has_beat = bool(client.exists(settings.REDBEAT_KEY_PREFIX + ":lock"))
-    workers = [Worker(name=name, **json.loads(one)) for name, one in zip(names, told, strict=True) if one]
-    canaries = {queue.decode(): float(at) for queue, at in sung.items()}
-    lost = [name for name, one in zip(names, told, strict=True) if not one]
+    named_heartbeats = list(zip(names, heartbeats, strict=True))
+    workers = [Worker(name=name, **json.loads(heartbeat)) for name, heartbeat in named_heartbeats if heartbeat]
+    canaries = {queue.decode(): float(at) for queue, at in canary_times.items()}
+    lost = [name for name, heartbeat in named_heartbeats if not heartbeat]
     return WorkersState(
         workers=workers,
         lost_workers=lost,
@@ -205,36 +206,36 @@ def read_workers_state(now: datetime) -> WorkersState:
 def queue_state(
     name: str, workers: list[Worker], waiting: int, canary_at: float | None, moment: float, has_beat: bool
 ) -> QueueState:
-    """Return how a queue does at *moment* (Unix seconds)."""
-    takers = [worker for worker in workers if name in worker.queues]
+    """Return the state of a queue at *moment* (Unix seconds)."""
+    consumers = [worker for worker in workers if name in worker.queues]
     reason = ""
-    if not takers:
-        reason = f"No worker takes from it; {waiting} tasks wait. Start one with -Q {name}."
+    if not consumers:
+        reason = f"The queue has no worker; {waiting} tasks wait. Start one with -Q {name}."
     else:
-        # Before its first canary a queue gets as long as between two of them.
-        since = max(canary_at or 0.0, min(worker.started_at for worker in takers))
+        # A queue without a canary so far is measured from the start of its first worker.
+        since = max(canary_at or 0.0, min(worker.started_at for worker in consumers))
         if moment - since > CANARY_TIMEOUT_SECONDS and has_beat:
             reason = (
-                f"A worker beats, but no canary came through for {moment - since:.0f} s and {waiting} tasks wait: "
-                "it hangs, or has too much to do. Look at it in Flower; restart it if it hangs."
+                f"A worker sends heartbeats, but no canary ran for {moment - since:.0f} s and {waiting} tasks wait: "
+                "it hangs or is overloaded. Look at it in Flower; restart it if it hangs."
             )
-    return QueueState(name, [worker.name for worker in takers], waiting, canary_at, reason)
+    return QueueState(name, [worker.name for worker in consumers], waiting, canary_at, reason)
 
 
 def check_worker_health(now: datetime) -> list[Finding]:
-    """Return how each queue, beat and the workers that were known do."""
+    """Return the findings on each queue, on beat and on lost workers."""
     try:
-        found = read_workers_state(now)
+        state = read_workers_state(now)
     except RedisError as error:
         return [Finding("broker", f"{type(error).__name__}: {error}")]
-    beat_reason = "" if found.has_beat else "Nobody holds beat's lock: nothing runs by the clock. Start celery beat."
+    beat_reason = "" if state.has_beat else "No beat process holds the lock: no scheduled task runs. Start celery beat."
     lost_reason = (
-        f"No word since {HEARTBEAT_TTL_SECONDS} s, and no farewell: {', '.join(found.lost_workers)}."
-        if found.lost_workers
+        f"No heartbeat for {HEARTBEAT_TTL_SECONDS} s without a shutdown: {', '.join(state.lost_workers)}."
+        if state.lost_workers
         else ""
     )
     return [
-        *(Finding(f"queue_{queue.name}", queue.reason) for queue in found.queues),
+        *(Finding(f"queue_{queue.name}", queue.reason) for queue in state.queues),
         Finding("beat", beat_reason),
         Finding("workers_lost", lost_reason),
     ]

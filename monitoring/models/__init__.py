@@ -1,4 +1,4 @@
-"""What monitoring itself keeps."""
+"""The tables of monitoring."""
 
 from monitoring.models.alerts import Alert, AlertRule, Notice, Silence
 from monitoring.models.maintenance import MaintenanceRun, MaintenanceTask

@@ -1,4 +1,4 @@
-"""What is watched, what is wrong now, what nobody wants to hear of, and whom we told. No personal data."""
+"""Alert rules, alerts, silences and notices. No personal data."""
 
 from __future__ import annotations
 
@@ -14,31 +14,35 @@ SEVERITIES = [("low", "low"), ("medium", "medium"), ("high", "high"), ("critical
 
 
 class AlertRule(models.Model):
-    """A reading and the value that it must not pass. The ones that we ship may be changed, and turned off."""
+    """A metric and its threshold. Operators may change or disable the rules that a new installation starts with."""
 
     class Comparison(models.TextChoices):
         ABOVE = "above"
         BELOW = "below"
 
     name = models.CharField(max_length=64, unique=True, help_text="Such as recommendation_generation_time.")
-    metric = models.CharField(max_length=64, help_text="What is watched: docs/monitoring.md lists the readings.")
+    metric = models.CharField(max_length=64, help_text="The computed gauge to watch. docs/monitoring.md lists them.")
     labels = models.JSONField(
         default=dict,
         blank=True,
-        help_text='Which of the reading\'s values, such as {"operation": "feed"}. Empty: all; the worst one counts.',
+        help_text='Labels of the values to compare, such as {"operation": "feed"}. Empty: all. The worst value counts.',
     )
     comparison = models.CharField(max_length=8, choices=Comparison.choices, default=Comparison.ABOVE)
-    threshold = models.FloatField(help_text="Beyond this value, in the reading's unit, something is wrong.")
+    threshold = models.FloatField(help_text="The rule is breached beyond this value, in the metric's unit.")
     clears_at = models.FloatField(
         null=True,
         blank=True,
-        help_text="It is over only once the value is back at this one, so that an alert does not flutter. "
-        "Empty: at the threshold.",
+        help_text="A firing alert resolves only when the value is back at this one, so that the alert does not flap. "
+        "Empty: the threshold.",
     )
-    for_seconds = models.PositiveIntegerField(default=60, help_text="How long it must be wrong before it fires.")
+    for_seconds = models.PositiveIntegerField(
+        default=60, help_text="Seconds that the breach must last before the alert fires."
+    )
     severity = models.CharField(max_length=8, choices=SEVERITIES, default="medium")
     is_enabled = models.BooleanField(default=True)
-    advice = models.CharField(max_length=300, blank=True, help_text="What to do, for who is told of it.")
+    advice = models.CharField(
+        max_length=300, blank=True, help_text="What to do when the alert fires. Notices include it."
+    )
 
     class Meta:
         ordering = ["name"]
@@ -47,51 +51,53 @@ class AlertRule(models.Model):
         return self.name
 
     def clean(self) -> None:
-        """Refuse a value to clear at that lies beyond the threshold: it would never be over."""
+        """Reject a *clears_at* beyond the threshold, which would never be reached again."""
         if self.clears_at is not None and self.is_beyond(self.clears_at, self.threshold):
-            raise ValidationError({"clears_at": f"This lies {self.comparison} the threshold: it would never be over."})
+            raise ValidationError(
+                {"clears_at": f"{self.clears_at:g} is {self.comparison} the threshold: the alert would never resolve."}
+            )
 
     def worst_value(self, values: Sequence[float]) -> float | None:
-        """Return the value that is nearest to wrong, or furthest beyond; None of none."""
+        """Return the largest value of a rule "above", the smallest of a rule "below"; None for no values."""
         return (max if self.comparison == self.Comparison.ABOVE else min)(values, default=None)
 
     def is_beyond(self, value: float, limit: float) -> bool:
-        """Return whether *value* is on the wrong side of *limit*."""
+        """Return whether *value* is above (or below, by the comparison) *limit*."""
         compare = operator.gt if self.comparison == self.Comparison.ABOVE else operator.lt
         return bool(compare(value, limit))
 
     def is_breached(self, value: float, *, was_breached: bool) -> bool:
-        """Return whether *value* is wrong; what was wrong must come back further than what was not."""
+        """Return whether *value* breaches the rule. A rule that is already breached is compared with *clears_at*."""
         limit = self.clears_at if was_breached and self.clears_at is not None else self.threshold
         return self.is_beyond(value, limit)
 
 
 class Alert(models.Model):
-    """One time that something was wrong: it waits for the rule's duration, fires, and is resolved. Kept as a record."""
+    """One breach of a rule: pending for the rule's duration, then firing, then resolved. The row stays as a record."""
 
     class State(models.TextChoices):
-        PENDING = "pending", "pending: wrong, but not for long enough"
+        PENDING = "pending", "pending: the condition holds, but not yet for the rule's duration"
         FIRING = "firing"
         RESOLVED = "resolved"
 
     OPEN_STATES = (State.PENDING, State.FIRING)
 
-    key = models.CharField(max_length=128, help_text="What it is about: the rule, or Alertmanager's fingerprint.")
+    key = models.CharField(max_length=128, help_text="The rule, or Alertmanager's fingerprint.")
     rule = models.ForeignKey(AlertRule, on_delete=models.SET_NULL, null=True, blank=True, related_name="alerts")
     name = models.CharField(max_length=128)
     severity = models.CharField(max_length=16)
     state = models.CharField(max_length=8, choices=State.choices, default=State.PENDING)
-    value = models.FloatField(null=True, blank=True, help_text="The reading when last looked at.")
+    value = models.FloatField(null=True, blank=True, help_text="The metric value at the last evaluation.")
     summary = models.CharField(max_length=300, blank=True)
     labels = models.JSONField(default=dict, blank=True)
-    began_at = models.DateTimeField(help_text="When it was first seen to be wrong.")
+    began_at = models.DateTimeField(help_text="When the breach was first seen.")
     fired_at = models.DateTimeField(null=True, blank=True)
     resolved_at = models.DateTimeField(null=True, blank=True)
     acknowledged_at = models.DateTimeField(null=True, blank=True)
     acknowledged_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
     )
-    note = models.TextField(blank=True, help_text="What was found, and what is being done.")
+    note = models.TextField(blank=True, help_text="The cause, and what is being done.")
 
     class Meta:
         ordering = ["-began_at", "-pk"]
@@ -107,7 +113,7 @@ class Alert(models.Model):
 
 
 class Silence(models.Model):
-    """A time in which nobody is told of some alerts; they are recorded all the same."""
+    """A period without notices for some alerts. The alerts are still recorded."""
 
     rule_name = models.CharField(max_length=128, blank=True, help_text="An alert's name. Empty: every alert.")
     severity = models.CharField(max_length=8, choices=SEVERITIES, blank=True, help_text="Empty: any.")
@@ -126,12 +132,16 @@ class Silence(models.Model):
         return f"{self.rule_name or 'every alert'} until {self.ends_at:%Y-%m-%d %H:%M}"
 
     def covers(self, alert: Alert) -> bool:
-        """Return whether nobody is to hear of *alert*."""
+        """Return whether this silence suppresses the notices of *alert*."""
         return self.rule_name in ("", alert.name) and self.severity in ("", alert.severity)
 
 
 class Notice(models.Model):
-    """Something to tell by one channel. A row first: a mail server that is down delays it, and loses nothing."""
+    """
+    One message to send by one channel.
+
+    The row is written before the message is sent, so that a mail server that is down delays it but does not lose it.
+    """
 
     class Channel(models.TextChoices):
         EMAIL = "email"
@@ -150,7 +160,7 @@ class Notice(models.Model):
     attempts = models.PositiveSmallIntegerField(default=0)
     due_at = models.DateTimeField()
     sent_at = models.DateTimeField(null=True, blank=True)
-    error = models.CharField(max_length=64, blank=True, help_text="The error's type; what it said is in the log.")
+    error = models.CharField(max_length=64, blank=True, help_text="The error's type.")
 
     class Meta:
         ordering = ["-due_at", "-pk"]

@@ -1,4 +1,4 @@
-"""Maintenance: who does what now, and what was done. No personal data."""
+"""Maintenance tasks with their current claim, and the records of their runs. No personal data."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from django.db import models
 
 class MaintenanceTask(models.Model):
     """
-    Something that is done by the clock. Whoever changes this row from what they read does it; all others leave it.
+    A scheduled maintenance task. The worker that updates this row from the state it read runs the task.
 
-    Beat may send a task twice, and so may two beats: the row lets one act.
+    A beat process may send a task twice, and two beat processes each send it: the conditional update lets one run it.
     """
 
     name = models.CharField(max_length=64, unique=True)
-    claimed_at = models.DateTimeField(null=True, blank=True, help_text="When it was last begun.")
+    claimed_at = models.DateTimeField(null=True, blank=True, help_text="When the last run started.")
     is_running = models.BooleanField(default=False)
 
     class Meta:
-        verbose_name_plural = "maintenance duties"
+        verbose_name_plural = "maintenance tasks"
         ordering = ["name"]
 
     def __str__(self) -> str:
@@ -27,23 +27,21 @@ class MaintenanceTask(models.Model):
 
 
 class MaintenanceRun(models.Model):
-    """What one run of a duty did. Written once, when it is over; old ones go with the other records."""
+    """The result of one run of a maintenance task. Written once, at its end; deleted with the other old records."""
 
     class Outcome(models.TextChoices):
         DONE = "done"
         FAILED = "failed"
-        LOST = "lost", "lost: its worker ended before it did"
+        LOST = "lost", "lost: the worker died during the run"
 
     name = models.CharField(max_length=64)
     started_at = models.DateTimeField(db_index=True)
     seconds = models.FloatField(default=0.0)
-    rows = models.PositiveBigIntegerField(default=0, help_text="Rows, entries or posts that it was about.")
-    bytes = models.PositiveBigIntegerField(default=0, help_text="Bytes given back or written, where they are known.")
+    rows = models.PositiveBigIntegerField(default=0, help_text="Rows, entries or posts processed.")
+    bytes = models.PositiveBigIntegerField(default=0, help_text="Bytes freed or written, if known.")
     outcome = models.CharField(max_length=8, choices=Outcome.choices)
     note = models.CharField(max_length=300, blank=True)
-    error = models.CharField(
-        max_length=64, blank=True, help_text="The error's type; what it said is in the worker's log."
-    )
+    error = models.CharField(max_length=64, blank=True, help_text="The error's type.")
 
     class Meta:
         ordering = ["-started_at", "-pk"]
@@ -54,5 +52,5 @@ class MaintenanceRun(models.Model):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         if not self._state.adding:
-            raise ValueError("A record of maintenance is kept as it was written.")
+            raise ValueError("A maintenance run cannot be changed.")
         super().save(*args, **kwargs)

@@ -128,7 +128,9 @@ class VectorPartsHolder:
                 serving = create_vector_parts(models)
                 serving.catalogue.refresh(now)
                 self.current = serving
-                log.info("embedding_models_switched", extra={"embedding_models": [model.name for model in models.values()]})
+                log.info(
+                    "embedding_models_switched", extra={"embedding_models": [model.name for model in models.values()]}
+                )
         finally:
             self._lock.release()
 

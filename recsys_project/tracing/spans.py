@@ -17,7 +17,7 @@ ALLOWED_ATTRIBUTES = frozenset(
     {
         *("http.method", "http.request.method", "http.route", "http.status_code", "http.response.status_code"),
         *("celery.action", "celery.state", "celery.task_name", "messaging.message.id", "messaging.destination"),
-        *("db.system", "db.operation", "error.type", "kept", "dropped", "failed"),
+        *("db.system", "db.operation", "error.type", "remaining", "dropped", "failed"),
     }
 )
 """The exported attributes. Others may contain URLs, queries, arguments or error messages."""

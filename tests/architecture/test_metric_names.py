@@ -1,4 +1,4 @@
-"""What rules, dashboards and documents name is what the code exports; the rules hold on Prometheus' own tool."""
+"""Rules, dashboards and docs name only exported metrics, and the rules pass promtool."""
 
 import json
 import re
@@ -23,17 +23,17 @@ DOCUMENT = (ROOT / "docs" / "monitoring.md").read_text()
 NAME = re.compile(r"\b((?:recsys|django)_\w+|recsys:[\w:]+)")
 SUFFIXES = {"histogram": ("_bucket", "_sum", "_count"), "counter": ("_total",), "gauge": ("",)}
 
-PROMETHEUS_METRICS = [one for one in vars(metrics).values() if isinstance(one, MetricWrapperBase)]
-COMPUTED_GAUGES = [one for one in vars(metrics).values() if isinstance(one, metrics.ComputedGauge)]
+PROMETHEUS_METRICS = [value for value in vars(metrics).values() if isinstance(value, MetricWrapperBase)]
+COMPUTED_GAUGES = [value for value in vars(metrics).values() if isinstance(value, metrics.ComputedGauge)]
 
 
 def exported_names():
-    """Return every name that /metrics can say: our own, and what django-prometheus registers."""
+    """Return every metric name of /metrics: those of this project and of django-prometheus."""
     Metrics.get_instance()
-    found = {one.name for one in COMPUTED_GAUGES}
+    names = {gauge.name for gauge in COMPUTED_GAUGES}
     for family in REGISTRY.collect():
-        found |= {family.name + suffix for suffix in SUFFIXES.get(family.type, ())}
-    return found
+        names |= {family.name + suffix for suffix in SUFFIXES.get(family.type, ())}
+    return names
 
 
 def alert_rules():
@@ -41,7 +41,7 @@ def alert_rules():
 
 
 def iter_expressions():
-    """Yield where it stands and what it asks, of every rule and panel."""
+    """Yield the place and the expression of every rule and panel query."""
     for rule in alert_rules():
         yield rule.get("alert") or rule["record"], rule["expr"]
     for path in build_dashboards.FOLDER.glob("*.json"):
@@ -50,41 +50,44 @@ def iter_expressions():
                 yield f"{path.stem}: {panel['title']}", target["expr"]
 
 
-def test_every_metric_that_a_rule_or_panel_names_is_exported():
+def test_every_metric_in_a_rule_or_panel_is_exported():
     known = exported_names() | {rule["record"] for rule in alert_rules() if "record" in rule}
     unknown = {
-        (where, name) for where, asked in iter_expressions() for name in NAME.findall(asked) if name not in known
+        (place, name)
+        for place, expression in iter_expressions()
+        for name in NAME.findall(expression)
+        if name not in known
     }
     assert not unknown
     assert len(list(iter_expressions())) > 80
 
 
-def test_every_metric_of_ours_is_on_a_panel_or_in_a_rule():
-    """What nobody looks at need not be counted."""
-    named = {name for _, asked in iter_expressions() for name in NAME.findall(asked)}
+def test_every_metric_of_this_project_is_on_a_panel_or_in_a_rule():
+    """A metric that no panel or rule uses should not be counted."""
+    named = {name for _, expression in iter_expressions() for name in NAME.findall(expression)}
     shown = {re.sub(r"_(bucket|sum|count|total)$", "", name) for name in named} | named
-    # What the rules in the database watch; Prometheus works the same out of what was counted.
-    spare = {"recsys_operation_seconds", "recsys_heap_bytes", "recsys_cache_hit_ratio", "recsys_error_ratio"}
-    ours = {one._name for one in PROMETHEUS_METRICS} | {one.name for one in COMPUTED_GAUGES}
-    assert ours - shown - {name.removesuffix("_total") for name in shown} == spare
+    # Only the alert rules in the database use these gauges; Prometheus computes the same from the counters.
+    database_only = {"recsys_operation_seconds", "recsys_heap_bytes", "recsys_cache_hit_ratio", "recsys_error_ratio"}
+    declared = {metric._name for metric in PROMETHEUS_METRICS} | {gauge.name for gauge in COMPUTED_GAUGES}
+    assert declared - shown - {name.removesuffix("_total") for name in shown} == database_only
 
 
-def test_every_metric_is_explained_and_its_labels_are_few():
-    for one in PROMETHEUS_METRICS:
-        assert one._documentation.endswith("."), one
-        assert not {"member", "post", "member_id", "post_id", "path", "user", "ip"} & set(one._labelnames), one
-    for one in COMPUTED_GAUGES:
-        assert one.help.endswith("."), one
+def test_every_metric_has_a_description_and_no_label_with_many_values():
+    for metric in PROMETHEUS_METRICS:
+        assert metric._documentation.endswith("."), metric
+        assert not {"member", "post", "member_id", "post_id", "path", "user", "ip"} & set(metric._labelnames), metric
+    for gauge in COMPUTED_GAUGES:
+        assert gauge.help.endswith("."), gauge
 
 
-def test_the_document_lists_every_metric():
+def test_the_docs_list_every_metric():
     rows = set(re.findall(r"^\| `(recsys_\w+)` \|", DOCUMENT, re.MULTILINE))
-    counted = {one._name + ("_total" if one._type == "counter" else "") for one in PROMETHEUS_METRICS}
-    assert rows == counted | {one.name for one in COMPUTED_GAUGES}
+    counted = {metric._name + ("_total" if metric._type == "counter" else "") for metric in PROMETHEUS_METRICS}
+    assert rows == counted | {gauge.name for gauge in COMPUTED_GAUGES}
 
 
-def test_every_alert_says_what_to_do():
-    """The runbook is a heading of the document."""
+def test_every_alert_has_a_runbook():
+    """The runbook link names a heading of docs/monitoring.md."""
     headings = {heading.lower() for heading in re.findall(r"^#+ (\w+)$", DOCUMENT, re.MULTILINE)}
     for rule in alert_rules():
         if "alert" in rule:
@@ -94,37 +97,36 @@ def test_every_alert_says_what_to_do():
 
 
 @pytest.mark.parametrize("uid", build_dashboards.DASHBOARDS)
-def test_a_dashboard_is_what_its_source_says(uid):
-    """`python -m monitoring.grafana.build_dashboards` writes them anew."""
+def test_a_dashboard_file_matches_its_builder(uid):
+    """If this fails, run `python -m monitoring.grafana.build_dashboards`."""
     title, plots = build_dashboards.DASHBOARDS[uid]
     assert (build_dashboards.FOLDER / f"{uid}.json").read_text() == build_dashboards.build_dashboard(uid, title, plots)
 
 
 @pytest.fixture
 def promtool():
-    found = shutil.which("promtool")
-    if found is None:
-        skip_or_fail("No promtool: it is in the package prometheus.")
-    return found
+    path = shutil.which("promtool")
+    if path is None:
+        skip_or_fail("promtool is not installed: it is in the package prometheus.")
+    return path
 
 
-def test_prometheus_takes_the_rules_and_they_do_what_they_should(promtool, tmp_path):
+def test_promtool_accepts_the_rules_and_their_tests_pass(promtool, tmp_path):
     configuration = (PROMETHEUS / "prometheus.yml").read_text().replace("/etc/prometheus", str(PROMETHEUS))
     (tmp_path / "token").write_text("x")
     (tmp_path / "prometheus.yml").write_text(configuration.replace("/tmp/metrics-token", str(tmp_path / "token")))
-    for words in (
+    for arguments in (
         ("check", "config", tmp_path / "prometheus.yml"),
         ("check", "rules", *RULES),
         ("test", "rules", PROMETHEUS / "rules_test.yml"),
     ):
-        done = subprocess.run([promtool, *words], capture_output=True, text=True, check=False)
+        done = subprocess.run([promtool, *arguments], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_rule_that_is_wrong_fails(promtool, tmp_path):
-    """The tool would notice."""
+def test_promtool_fails_for_a_wrong_rule(promtool, tmp_path):
     shutil.copytree(PROMETHEUS, tmp_path / "prometheus")
     alerts = tmp_path / "prometheus" / "rules" / "alerts.yml"
     alerts.write_text(alerts.read_text().replace("recsys_database_up == 0", "recsys_database_up == 2"))
-    words = [promtool, "test", "rules", tmp_path / "prometheus" / "rules_test.yml"]
-    assert subprocess.run(words, capture_output=True, check=False).returncode != 0
+    command = [promtool, "test", "rules", tmp_path / "prometheus" / "rules_test.yml"]
+    assert subprocess.run(command, capture_output=True, check=False).returncode != 0

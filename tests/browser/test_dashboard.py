@@ -28,7 +28,7 @@ VIEWPORTS = pytest.mark.parametrize(
 
 @pytest.fixture
 def staff(page, django_user_model, live_server, client):
-    """Sign in, as a session that the browser brings."""
+    """A page with the session cookie of a signed-in operator."""
     client.force_login(django_user_model.objects.create_superuser("operator"))
     page.context.add_cookies(
         [{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": live_server.url}]
@@ -39,15 +39,15 @@ def staff(page, django_user_model, live_server, client):
 
 @pytest.fixture
 def traffic(site, staff, monkeypatch):
-    """Feeds over HTTP, a job by the worker, a duty, canaries, and hours of two variants."""
+    """Feeds over HTTP, a job on the worker, maintenance tasks, canaries, and hours of two variants."""
     monkeypatch.setattr(settings.ENV, "performance_monitoring_interval", 200)
     now = clock.now()
     for number in range(12):
         for member in ("ann", "bob", "newcomer"):
-            answer = staff.request.get(
+            response = staff.request.get(
                 f"{site}/api/v1/members/{member}/feed?limit=5{'&explain=true' * (number % 3 == 0)}"
             )
-            assert answer.ok
+            assert response.ok
     for queue in ("interactive", "batch", "maintenance"):
         canary.apply_async(kwargs={"queue": queue}, queue=queue)
     work.submit_job(kind="batch_feeds", params={}, now=now)
@@ -55,16 +55,16 @@ def traffic(site, staff, monkeypatch):
     maintain_task("sweep_caches", interval_seconds=1)
     for hours in range(1, 72):
         for variant, engine in (("control", "plain"), ("treatment", "wasm_simd")):
-            made = 200 + (hours * 37 + len(variant) * 11) % 90
+            slates = 200 + (hours * 37 + len(variant) * 11) % 90
             FeedHour.objects.create(
                 hour=now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours + 50),
                 feed="discovery",
                 engine=engine,
                 variant=variant,
-                slate_count=made,
-                page_count=made * 3,
-                served_count=made * 60,
-                engagement_count=made * (4 + len(engine) % 3),
+                slate_count=slates,
+                page_count=slates * 3,
+                served_count=slates * 60,
+                engagement_count=slates * (4 + len(engine) % 3),
                 p50_ms=18.0 + hours % 5,
                 p95_ms=40.0 + hours % 17,
             )
@@ -81,7 +81,7 @@ def open_dashboard(page):
 
 
 @VIEWPORTS
-def test_it_fits_follows_the_scheme_and_shows_real_figures(traffic, request):
+def test_the_page_fits_follows_the_color_scheme_and_shows_real_data(traffic, request):
     page = traffic
     open_dashboard(page)
     expect(panel(page, "jobs")).to_contain_text(re.compile("13 of 13|batch_feeds"), timeout=TIMEOUT_MS)
@@ -98,7 +98,7 @@ def test_it_fits_follows_the_scheme_and_shows_real_figures(traffic, request):
         page.screenshot(path=Path(folder) / f"dashboard-{request.node.callspec.id}.png", full_page=True)
 
 
-def test_it_refreshes_by_itself_can_be_paused_and_says_when_it_is_old(traffic):
+def test_the_page_refreshes_can_be_paused_and_shows_when_it_is_out_of_date(traffic):
     page = traffic
     open_dashboard(page)
     maintenance.register_maintenance_task("tidied_by_a_test", lambda now: maintenance.MaintenanceResult(rows=7))
@@ -107,15 +107,15 @@ def test_it_refreshes_by_itself_can_be_paused_and_says_when_it_is_old(traffic):
     finally:
         del maintenance._tasks["tidied_by_a_test"]
     expect(panel(page, "maintenance")).to_contain_text("tidied_by_a_test", timeout=TIMEOUT_MS)
-    asked = []
-    page.on("request", lambda request: asked.append(request.url))
+    requests = []
+    page.on("request", lambda request: requests.append(request.url))
     page.locator("#pause").focus()
     page.keyboard.press("Enter")
     expect(page.locator("#pause")).to_have_attribute("aria-pressed", "true")
     expect(page.locator("#age")).to_contain_text("Paused")
-    asked.clear()
+    requests.clear()
     page.wait_for_timeout(6_000)
-    assert asked == []
+    assert requests == []
     page.route("**/dashboard/data", lambda route: route.abort())
     page.keyboard.press("Enter")
     expect(page.locator("#problem")).to_contain_text("cannot be reached", timeout=TIMEOUT_MS)
@@ -126,21 +126,21 @@ def test_it_refreshes_by_itself_can_be_paused_and_says_when_it_is_old(traffic):
     expect(page.locator("#problem")).to_contain_text("signed out", timeout=TIMEOUT_MS)
     page.clock.run_for(30_000)
     expect(page.locator("#age")).to_contain_text("Out of date", timeout=TIMEOUT_MS)
-    page.goto("about:blank")  # or it goes on asking
-    page.problem_responses.clear()  # the browser notes the requests that failed, as they were meant to
+    page.goto("about:blank")  # stops its requests
+    page.problem_responses.clear()  # the requests that this test made fail
 
 
-def test_plots_are_read_by_keyboard_and_as_tables(traffic):
+def test_plots_can_be_read_by_keyboard_and_as_tables(traffic):
     page = traffic
     open_dashboard(page)
     plot = panel(page, "days").locator("svg.plot").first
     assert re.search(r"pages served: [\d,.]+ at the end, from", plot.get_attribute("aria-label"))
-    reading = panel(page, "days").locator(".legend b").first
-    last = reading.text_content()
+    legend_value = panel(page, "days").locator(".legend b").first
+    last = legend_value.text_content()
     plot.focus()
     page.keyboard.press("Home")
     expect(plot).to_contain_text("at ")
-    assert reading.text_content() != last
+    assert legend_value.text_content() != last
     details = panel(page, "days").locator("details").first
     details.locator("summary").focus()
     page.keyboard.press("Enter")

@@ -1,4 +1,4 @@
-"""Alerts fire, resolve and are told once; a silence, a broken reading or a mail server that is down loses nothing."""
+"""Alerts fire, resolve and are notified once; silences, failing gauges and failing mail servers lose nothing."""
 
 import http.server
 import json
@@ -32,38 +32,38 @@ def set_env(monkeypatch, **values):
 
 @pytest.fixture
 def gauge(monkeypatch, db):
-    """A reading that the test sets: 1.0 at part a, whatever it likes at part b; and one rule on it."""
+    """A gauge with the value 1.0 for part a and a value that the test sets for part b, and one rule on it."""
     monkeypatch.setattr(gauges, "_sources", {})
-    now_at = {"value": 0.0}
+    current = {"value": 0.0}
 
-    def read(_now):
-        if now_at["value"] is None:
+    def compute(_now):
+        if current["value"] is None:
             raise RuntimeError("no answer")
-        return {GAUGE: {("a",): 1.0, ("b",): now_at["value"]}}
+        return {GAUGE: {("a",): 1.0, ("b",): current["value"]}}
 
-    gauges.register_gauges(GAUGE, compute=read, max_age=timedelta(0))
+    gauges.register_gauges(GAUGE, compute=compute, max_age=timedelta(0))
     AlertRule.objects.all().delete()
     AlertRule.objects.create(
         name="too_much", metric=GAUGE.name, labels={"part": "b"}, threshold=10, clears_at=8, for_seconds=60
     )
-    return now_at
+    return current
 
 
-def evaluate_at(number, value, reading):
-    """Let it be *number* steps later, and the reading *value*; return the alert's state, if there is one."""
-    reading["value"] = value
+def evaluate_at(number, value, gauge):
+    """Set the gauge and evaluate the rules *number* steps after NOW. Return the newest alert's state, if any."""
+    gauge["value"] = value
     assert alerts.evaluate_rules(now=NOW + number * STEP)
     alert = Alert.objects.first()
     return alert.state if alert else None
 
 
-def test_an_alert_waits_fires_holds_and_resolves(gauge):
+def test_an_alert_is_pending_then_fires_and_resolves_at_clears_at(gauge):
     assert evaluate_at(0, 10, gauge) is None
     assert evaluate_at(1, 11, gauge) == "pending"
     assert evaluate_at(2, 12, gauge) == "pending"
     assert evaluate_at(3, 13, gauge) == "firing"
-    assert evaluate_at(4, 9, gauge) == "firing", "back under the threshold is not yet well"
-    assert evaluate_at(5, None, gauge) == "firing", "what cannot be read says nothing"
+    assert evaluate_at(4, 9, gauge) == "firing", "a value between clears_at and the threshold does not resolve it"
+    assert evaluate_at(5, None, gauge) == "firing", "a gauge that fails changes nothing"
     assert evaluate_at(6, 8, gauge) == "resolved"
     alert = Alert.objects.get()
     assert (alert.began_at, alert.fired_at, alert.resolved_at) == (NOW + STEP, NOW + 3 * STEP, NOW + 6 * STEP)
@@ -72,54 +72,54 @@ def test_an_alert_waits_fires_holds_and_resolves(gauge):
     assert Alert.objects.count() == 2
 
 
-def test_what_was_wrong_for_a_moment_leaves_nothing(gauge):
+def test_a_short_breach_leaves_no_alert(gauge):
     assert evaluate_at(1, 11, gauge) == "pending"
     assert evaluate_at(2, 9, gauge) is None
     assert evaluate_at(3, 11, gauge) == "pending"
 
 
-def test_a_rule_that_is_turned_off_ends_its_alert(gauge):
+def test_disabling_a_rule_resolves_its_alert(gauge):
     for number in (1, 2, 3):
         evaluate_at(number, 20, gauge)
     AlertRule.objects.update(is_enabled=False)
     assert evaluate_at(4, 20, gauge) == "resolved"
 
 
-def test_a_rule_without_its_reading_harms_no_other(gauge, caplog):
-    AlertRule.objects.create(name="a_lost_one", metric="recsys_nowhere", threshold=1)
+def test_a_rule_with_an_unknown_metric_does_not_affect_others(gauge, caplog):
+    AlertRule.objects.create(name="a_rule_without_metric", metric="recsys_nowhere", threshold=1)
     assert evaluate_at(1, 11, gauge) == "pending"
     assert "alert_rule_metric_unknown" in caplog.text
 
 
-def test_below_is_judged_by_the_lowest(gauge):
+def test_a_rule_below_compares_the_lowest_value(gauge):
     rule = AlertRule.objects.get()
     rule.comparison, rule.labels, rule.threshold, rule.clears_at, rule.for_seconds = "below", {}, 0.9, 0.95, 0
     rule.save()
     assert evaluate_at(1, 0.5, gauge) == "firing"
     assert Alert.objects.get().value == 0.5
     rule.clears_at = 0.8
-    with pytest.raises(ValidationError, match="never be over"):
+    with pytest.raises(ValidationError, match="would never resolve"):
         rule.clean()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_several_beats_one_acts(gauge):
+def test_one_of_several_concurrent_evaluations_runs(gauge):
     gauge["value"] = 11
 
-    def once(_):
+    def evaluate(_):
         try:
             return alerts.evaluate_rules(now=NOW)
         finally:
             connection.close()
 
     with ThreadPoolExecutor(4) as pool:
-        acted = list(pool.map(once, range(4)))
-    assert acted.count(True) == 1
+        results = list(pool.map(evaluate, range(4)))
+    assert results.count(True) == 1
     assert Alert.objects.count() == 1
 
 
 class Receiver(http.server.BaseHTTPRequestHandler):
-    """Keeps what is posted; answers 500 while it is told to."""
+    """Records what is posted and returns the status that the test sets."""
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -143,17 +143,17 @@ def receiver():
     server.server_close()
 
 
-def test_each_channel_is_told_once_of_each_event(gauge, receiver, monkeypatch):
+def test_each_channel_gets_one_notice_per_event(gauge, receiver, monkeypatch):
     url = f"http://127.0.0.1:{receiver.server_port}"
     set_env(monkeypatch, alert_emails=["ops@example.org"], alert_webhook_url=url + "/hook", alertmanager_url=url + "/")
     for number in (1, 2, 3, 4):
         evaluate_at(number, 11, gauge)
         notices.send_due_notices(now=NOW + number * STEP)
     assert [(m.subject, m.to) for m in mail.outbox] == [("[recsys] firing: too_much", ["ops@example.org"])]
-    hook, passed_on = sorted(receiver.posted, key=lambda one: one[0], reverse=True)
+    hook, alertmanager = sorted(receiver.posted, key=lambda post: post[0], reverse=True)
     assert hook[0] == "/hook" and hook[1]["event"] == "firing" and hook[1]["alert"]["value"] == 11
-    assert passed_on[0] == "/api/v2/alerts"
-    assert passed_on[1][0]["labels"] == {
+    assert alertmanager[0] == "/api/v2/alerts"
+    assert alertmanager[1][0]["labels"] == {
         "alertname": "too_much",
         "severity": "medium",
         "source": "recsys",
@@ -166,14 +166,14 @@ def test_each_channel_is_told_once_of_each_event(gauge, receiver, monkeypatch):
     assert notices.send_due_notices(now=NOW + 6 * STEP) == 0
 
 
-def test_what_cannot_be_told_is_told_later(gauge, receiver, monkeypatch):
+def test_a_failed_notice_is_retried_and_finally_given_up(gauge, receiver, monkeypatch):
     set_env(monkeypatch, alert_webhook_url=f"http://127.0.0.1:{receiver.server_port}/hook")
     receiver.status = 500
     for number in (1, 2, 3):
         evaluate_at(number, 11, gauge)
     later = NOW + 3 * STEP
     assert notices.send_due_notices(now=later) == notices.send_due_notices(now=later) == 0
-    assert len(receiver.posted) == 1, "it waits a while before it tries again"
+    assert len(receiver.posted) == 1, "the retry waits"
     notice = Notice.objects.get()
     assert (notice.state, notice.attempts, notice.error) == ("waiting", 1, "HTTPError")
     receiver.status = 200
@@ -184,7 +184,7 @@ def test_what_cannot_be_told_is_told_later(gauge, receiver, monkeypatch):
     assert Notice.objects.get().state == "given up"
 
 
-def test_nobody_hears_of_what_is_silenced_until_it_is_over(gauge, monkeypatch):
+def test_a_silence_suppresses_notices_until_it_ends(gauge, monkeypatch):
     set_env(monkeypatch, alert_emails=["ops@example.org"])
     silence = Silence.objects.create(rule_name="too_much", starts_at=NOW, ends_at=NOW + 5 * STEP, reason="a move")
     Silence.objects.create(severity="low", starts_at=NOW, ends_at=NOW + 50 * STEP, reason="others")
@@ -195,7 +195,7 @@ def test_nobody_hears_of_what_is_silenced_until_it_is_over(gauge, monkeypatch):
     assert Notice.objects.count() == 1 and silence.covers(Alert.objects.get())
 
 
-def test_staff_acknowledge_with_a_note(gauge, admin_client, monkeypatch):
+def test_a_note_in_the_admin_acknowledges_an_alert(gauge, admin_client, monkeypatch):
     set_env(monkeypatch, alert_emails=["ops@example.org"])
     AlertRule.objects.update(for_seconds=0)
     evaluate_at(1, 11, gauge)
@@ -209,7 +209,7 @@ def test_staff_acknowledge_with_a_note(gauge, admin_client, monkeypatch):
     assert alert.note == "A disk is full." and alert.acknowledged_at
     assert alert.acknowledged_by == get_user_model().objects.get(is_superuser=True)
     evaluate_at(2, 12, gauge)
-    assert not Notice.objects.exists(), "who is at it needs no more mails"
+    assert not Notice.objects.exists(), "an acknowledged alert creates no notices"
     for name in ("alertrule", "silence", "alert"):
         assert admin_client.get(f"/admin/monitoring/{name}/").status_code == 200
     assert GAUGE.name in admin_client.get("/admin/monitoring/alertrule/add/").content.decode()
@@ -256,7 +256,7 @@ def test_alertmanagers_alerts_are_seen_here_and_told_by_nobody_twice(client, mon
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    ("payload", "said"),
+    ("payload", "message"),
     [
         ("{", "not JSON"),
         ([], "`alerts` must be a list"),
@@ -266,39 +266,39 @@ def test_alertmanagers_alerts_are_seen_here_and_told_by_nobody_twice(client, mon
         ({"alerts": [PAYLOAD["alerts"][0] | {"labels": {"a": "b"}}]}, "alertname"),
     ],
 )
-def test_a_payload_that_is_wrong_records_nothing(client, monkeypatch, payload, said):
+def test_an_invalid_payload_records_nothing(client, monkeypatch, payload, message):
     set_env(monkeypatch, metrics_token=SecretStr("tok"))
     answer = send(client, payload)
-    assert answer.status_code == 400 and said in answer.json()["detail"]
+    assert answer.status_code == 400 and message in answer.json()["detail"]
     assert answer["Content-Type"] == "application/problem+json"
     assert not Alert.objects.exists()
 
 
 @pytest.fixture
-def shipped_rules(db):
-    """The rules as a new database has them: a test that empties the tables takes them along."""
+def initial_rules(db):
+    """The rules of a new database. Other tests may have emptied the table."""
     AlertRule.objects.all().delete()
     migration = import_module("monitoring.migrations._initial_data")
     migration.add_rules(apps, SimpleNamespace(connection=connection))
 
 
-@pytest.mark.usefixtures("shipped_rules")
-def test_every_rule_that_we_ship_has_its_reading_and_the_specs_thresholds():
+@pytest.mark.usefixtures("initial_rules")
+def test_every_initial_rule_has_a_registered_metric_and_the_thresholds_of_the_specification():
     rules = {rule.name: rule for rule in AlertRule.objects.all()}
     for rule in rules.values():
         rule.clean()
         assert rule.metric in gauges.gauge_names(), rule.name
-    shipped = {name: (rules[name].threshold, rules[name].severity) for name in rules}
-    assert shipped["recommendation_generation_time"] == (1.0, "medium")
-    assert shipped["heap_used"] == (2**30, "high")
-    assert shipped["cache_hit_rate"] == (0.7, "medium")
-    assert shipped["database_query_time"] == (0.5, "medium")
-    assert {shipped[n][0] for n in ("error_rate", "memory_usage", "quality_score")} == {0.01, 0.85, 0.7}
+    thresholds = {name: (rules[name].threshold, rules[name].severity) for name in rules}
+    assert thresholds["recommendation_generation_time"] == (1.0, "medium")
+    assert thresholds["heap_used"] == (2**30, "high")
+    assert thresholds["cache_hit_rate"] == (0.7, "medium")
+    assert thresholds["database_query_time"] == (0.5, "medium")
+    assert {thresholds[n][0] for n in ("error_rate", "memory_usage", "quality_score")} == {0.01, 0.85, 0.7}
 
 
-@pytest.mark.usefixtures("shipped_rules")
-def test_what_processes_took_together_makes_the_shipped_rule_fire(redis_url, monkeypatch):
-    """From the road to the alert: slow feeds of two processes, through Redis, to a row."""
+@pytest.mark.usefixtures("initial_rules")
+def test_slow_feeds_of_two_processes_fire_the_initial_rule(redis_url, monkeypatch):
+    """From the samples of two processes in Redis to the row of the alert."""
     moment = datetime.now(UTC)
     with samples.cache_redis_client() as client:
         client.delete(samples.STREAM)

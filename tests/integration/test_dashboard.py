@@ -1,4 +1,4 @@
-"""The operators' dashboard as data: for staff only, whole when a part fails, empty states, and true figures."""
+"""The dashboard's data: staff only, complete if a panel fails, empty states, and correct numbers."""
 
 from datetime import timedelta
 
@@ -11,7 +11,7 @@ from monitoring import clock, dashboard, samples
 from monitoring.dashboard import Panel, Stat
 from monitoring.models import MaintenanceRun
 from recommendations.models import FeedHour, Job
-from recommendations.services.extensions import panels as ours
+from recommendations.services.extensions import panels as service_panels
 from recommendations.services.serving import records
 from recommendations.services.serving.recommend import recommend
 from tests import factories
@@ -47,7 +47,7 @@ def panels_by_key(now=NOW):
     return {panel["key"]: panel for panel in dashboard.build_panels(now)}
 
 
-def test_strangers_and_members_of_no_staff_see_nothing(client, django_user_model):
+def test_only_staff_can_open_the_dashboard(client, django_user_model):
     assert client.get("/dashboard/data").status_code == 403
     assert client.get("/dashboard/").url.startswith(reverse("admin:login"))
     client.force_login(django_user_model.objects.create_user("ann"))
@@ -55,7 +55,7 @@ def test_strangers_and_members_of_no_staff_see_nothing(client, django_user_model
     assert client.get("/dashboard/").status_code == 302
 
 
-def test_the_page_takes_nothing_from_elsewhere_and_is_linked_from_the_admin(admin_client):
+def test_the_page_loads_nothing_from_other_hosts_and_is_linked_from_the_admin(admin_client):
     page = admin_client.get("/dashboard/")
     assert page["Content-Security-Policy"].startswith("default-src 'none'")
     text = page.content.decode()
@@ -66,7 +66,7 @@ def test_the_page_takes_nothing_from_elsewhere_and_is_linked_from_the_admin(admi
     assert "/admin/recommendations/post/" in home
 
 
-def test_a_new_service_has_an_empty_state_for_everything(admin_client):
+def test_every_panel_of_a_new_service_has_an_empty_state(admin_client):
     answer = admin_client.get("/dashboard/data").json()
     assert [panel["key"] for panel in answer["panels"]] == KEYS
     panels = {panel["key"]: panel for panel in answer["panels"]}
@@ -75,61 +75,61 @@ def test_a_new_service_has_an_empty_state_for_everything(admin_client):
     assert panels["queues"]["stats"][0]["value"] == 0
 
 
-def test_a_panel_that_fails_leaves_the_others_alone(monkeypatch):
+def test_a_failing_panel_does_not_affect_the_others(monkeypatch):
     def broken(now):
         raise OSError("secret address")
 
     monkeypatch.setitem(dashboard._panels, "jobs", ("Jobs", 1, broken))
-    found = panels_by_key()
-    assert found["jobs"] == {"key": "jobs", "title": "Jobs", "error": "OSError"}
-    assert "stats" in found["queues"]
+    panels = panels_by_key()
+    assert panels["jobs"] == {"key": "jobs", "title": "Jobs", "error": "OSError"}
+    assert "stats" in panels["queues"]
 
 
-def test_all_who_look_at_once_are_answered_from_one_asking(monkeypatch):
-    asked = []
-    monkeypatch.setattr(dashboard, "_panels", {"x": ("X", 1, lambda now: asked.append(now) or Panel())})
-    kept = dashboard.DashboardCache()
+def test_concurrent_requests_share_one_build_of_the_panels(monkeypatch):
+    built_at = []
+    monkeypatch.setattr(dashboard, "_panels", {"x": ("X", 1, lambda now: built_at.append(now) or Panel())})
+    cache = dashboard.DashboardCache()
     for _ in range(3):
-        assert kept.get(NOW)["at"] == NOW.timestamp()
-    assert len(asked) == 1
+        assert cache.get(NOW)["at"] == NOW.timestamp()
+    assert len(built_at) == 1
 
 
-def test_a_figure_is_plain_data():
+def test_a_stat_becomes_plain_data():
     assert dashboard.build_panel("k", lambda now: Panel(stats=[Stat("a", 1, "ms", "bad")]), NOW)["stats"] == [
         {"label": "a", "value": 1, "unit": "ms", "tone": "bad"}
     ]
 
 
-def test_real_feeds_are_seen_in_traffic_stages_caches_and_engines(admin_client):
+def test_real_feeds_appear_in_traffic_stages_caches_and_engines(admin_client):
     now = clock.now()
     for _ in range(4):
         factories.posts(factories.member(at=now), 5, at=now)
     factories.embed_all_posts(at=now)
     sampler = samples.Sampler()
-    sampler.take_sample("web", now.timestamp())  # what other tests counted
+    sampler.take_sample("web", now.timestamp())  # discards the counts of other tests
     for name in ("ann", "bob"):
         factories.member(name, at=now)
         for _ in range(3):
             recommend(member_id=name, now=now)
     records.record_served(now=now)
     samples.store_sample(sampler.take_sample("web", now.timestamp()))
-    found = panels_by_key(now)
-    assert [one["value"] for one in found["traffic"]["stats"]][::3] == [1.2, 66.7]
-    plots = found["traffic"]["plots"]
+    panels = panels_by_key(now)
+    assert [stat["value"] for stat in panels["traffic"]["stats"]][::3] == [1.2, 66.7]
+    plots = panels["traffic"]["plots"]
     assert [points[-1][1] for points in plots[0]["lines"].values()] == [2, 4]
-    parts = {row[1]: row for row in found["stages"]["tables"][0]["rows"]}
-    assert parts["fresh"][3] == 2
-    assert parts["fresh"][4] > 0
-    slates = {row[0]: row for row in found["caches"]["tables"][0]["rows"]}["slates"]
+    components = {row[1]: row for row in panels["stages"]["tables"][0]["rows"]}
+    assert components["fresh"][3] == 2
+    assert components["fresh"][4] > 0
+    slates = {row[0]: row for row in panels["caches"]["tables"][0]["rows"]}["slates"]
     assert slates[1] == 66.7
     assert slates[2:5] == [4, 0, 2]
-    engines = found["engines"]
+    engines = panels["engines"]
     assert engines["tables"][0]["rows"][0][:2] == ["wasm_simd", 2]
     assert engines["stats"][1]["value"] == 0
-    assert found["memory"]["stats"][1]["value"] > 1
+    assert panels["memory"]["stats"][1]["value"] > 1
 
 
-def test_weeks_of_hours_are_compared_by_variant():
+def test_the_variants_panel_compares_a_week_of_hours():
     for hours, variant, engaged in ((1, "control", 2), (2, "control", 4), (1, "treatment", 12), (200, "treatment", 99)):
         FeedHour.objects.create(
             hour=NOW - timedelta(hours=hours),
@@ -143,7 +143,7 @@ def test_weeks_of_hours_are_compared_by_variant():
             page_count=10,
             engagement_count=engaged,
         )
-    table = ours.variants_panel(NOW).tables[0]
+    table = service_panels.variants_panel(NOW).tables[0]
     control, treatment = (dict(zip(table.columns, row, strict=True)) for row in table.rows)
     assert control == {
         "feed": "discovery",
@@ -157,15 +157,18 @@ def test_weeks_of_hours_are_compared_by_variant():
         "served": 200,
     }
     assert (treatment["engaged %"], treatment["p50 ms"]) == (12.0, 1.0)
-    assert ours.variants_panel(NOW).bars[0].values == {"discovery, control": 3.0, "discovery, treatment": 12.0}
-    assert len(ours.days_panel(NOW).plots[0].lines["pages served"]) == 2
+    assert service_panels.variants_panel(NOW).bars[0].values == {
+        "discovery, control": 3.0,
+        "discovery, treatment": 12.0,
+    }
+    assert len(service_panels.days_panel(NOW).plots[0].lines["pages served"]) == 2
 
 
-def test_jobs_and_maintenance_tell_how_far_they_are(monkeypatch):
+def test_jobs_and_maintenance_show_their_progress(monkeypatch):
     Job.objects.create(kind="batch_feeds", state="running", total=10, done=3, failed=1, created_at=NOW, started_at=NOW)
     MaintenanceRun.objects.create(name="tidy", started_at=NOW, outcome="failed", error="OSError")
-    found = panels_by_key(NOW + timedelta(seconds=90))
-    assert found["jobs"]["tables"][0]["rows"][0][:4] == ["batch_feeds", "running", "4 of 10 (40 %)", 1]
-    assert found["jobs"]["tables"][0]["rows"][0][5] == "90.0 s"
-    assert found["maintenance"]["stats"][0]["value"] == 1
-    assert found["maintenance"]["tables"][0]["rows"][0][:3] == ["tidy", "failed", "90 s ago"]
+    panels = panels_by_key(NOW + timedelta(seconds=90))
+    assert panels["jobs"]["tables"][0]["rows"][0][:4] == ["batch_feeds", "running", "4 of 10 (40 %)", 1]
+    assert panels["jobs"]["tables"][0]["rows"][0][5] == "90.0 s"
+    assert panels["maintenance"]["stats"][0]["value"] == 1
+    assert panels["maintenance"]["tables"][0]["rows"][0][:3] == ["tidy", "failed", "90 s ago"]

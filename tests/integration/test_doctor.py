@@ -1,4 +1,4 @@
-"""The deployment checklist, walked on good and on broken configurations."""
+"""The deployment checklist on good and on broken configurations."""
 
 import json
 from datetime import timedelta
@@ -16,7 +16,7 @@ from monitoring import doctor, workers
 from monitoring.doctor import Verdict
 from monitoring.models import AlertRule
 from recommendations.models import EmbeddingModel, FeedRequest
-from recommendations.services.extensions import doctor as service_lines
+from recommendations.services.extensions import doctor as service_checks
 from tests import factories
 from tests.factories import NOW
 
@@ -30,12 +30,12 @@ def set_env(monkeypatch, **values):
     monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update=values))
 
 
-def servers(monkeypatch, broker, cache):
-    answers = {settings.ENV.redis_url: broker, settings.ENV.cache_redis_url: cache}
-    monkeypatch.setattr(doctor, "read_redis_facts", answers.__getitem__)
+def set_servers(monkeypatch, broker, cache):
+    facts = {settings.ENV.redis_url: broker, settings.ENV.cache_redis_url: cache}
+    monkeypatch.setattr(doctor, "read_redis_facts", facts.__getitem__)
 
 
-def feeds(count, *, duration_ms=20.0, fallback=""):
+def create_feeds(count, *, duration_ms=20.0, fallback=""):
     member = factories.member()
     FeedRequest.objects.bulk_create(
         FeedRequest(
@@ -58,7 +58,7 @@ def feeds(count, *, duration_ms=20.0, fallback=""):
 
 @pytest.fixture
 def good_configuration(monkeypatch, django_user_model):
-    """A configuration as it should be, but for the database server and experiments, which are choices."""
+    """A good configuration, except for the database server and experiments, which are choices."""
     set_env(
         monkeypatch,
         metrics_token=SecretStr("tok"),
@@ -69,22 +69,22 @@ def good_configuration(monkeypatch, django_user_model):
     )
     monkeypatch.setattr(settings, "ALLOWED_HOSTS", ["recsys.example"])
     monkeypatch.setattr(workers, "check_worker_health", lambda now: [])
-    servers(monkeypatch, SERVER, CACHE)
+    set_servers(monkeypatch, SERVER, CACHE)
     django_user_model.objects.create_superuser("root", password="correct horse battery")
-    feeds(service_lines.MIN_LOAD_FEEDS)
+    create_feeds(service_checks.MIN_LOAD_FEEDS)
 
 
-def messages():
-    return {line.title: line for line in doctor.checks(NOW)}
+def lines_by_title():
+    return {line.title: line for line in doctor.run_checks(NOW)}
 
 
 def test_a_good_configuration_has_no_failing_line(good_configuration):
-    lines = messages()
+    lines = lines_by_title()
     assert doctor.failed_lines(lines.values()) == []
     choices = {"A/B test variants configured", "Database connections use least privilege"}
-    noted = {"Memory and cores"}  # the machine's, whatever it is
+    machine = {"Memory and cores"}  # depends on the machine
     warned = {title for title, line in lines.items() if line.verdict is Verdict.WARN}
-    assert warned - noted <= choices | {"Memory leak testing completed"}
+    assert warned - machine <= choices | {"Memory leak testing completed"}
     assert all(line.fix for line in lines.values() if line.verdict is not Verdict.PASS)
 
 
@@ -98,7 +98,7 @@ def test_a_good_configuration_has_no_failing_line(good_configuration):
         ("Vector database (Qdrant) configured and populated", {"catalogue_max_posts": 1}, "QDRANT_URL"),
     ],
 )
-def test_a_broken_setting_fails_its_line_and_says_how_to_mend_it(good_configuration, monkeypatch, title, values, word):
+def test_a_broken_setting_fails_its_line_with_a_fix(good_configuration, monkeypatch, title, values, word):
     author = factories.member()
     factories.posts(author, 2)
     EmbeddingModel.objects.create(
@@ -119,70 +119,73 @@ def test_a_broken_setting_fails_its_line_and_says_how_to_mend_it(good_configurat
         (SERVER, CACHE | {"maxmemory": 0}, Verdict.WARN, "maxmemory"),
     ],
 )
-def test_redis_servers_are_judged_by_what_they_keep(monkeypatch, broker, cache, verdict, word):
-    servers(monkeypatch, broker, cache)
-    answer = doctor.check_redis_servers(NOW)
-    assert answer.verdict is verdict
-    assert word in answer.fix
+def test_redis_servers_are_checked_for_eviction_and_persistence(monkeypatch, broker, cache, verdict, word):
+    set_servers(monkeypatch, broker, cache)
+    result = doctor.check_redis_servers(NOW)
+    assert result.verdict is verdict
+    assert word in result.fix
 
 
-def test_a_real_redis_tells_what_is_asked(redis_url):
+def test_the_facts_of_a_real_redis_are_read(redis_url):
     facts = doctor.read_redis_facts(redis_url)
     assert set(facts) == set(SERVER)
     assert facts["policy"] == "noeviction"
 
 
-def test_a_missing_index_is_named():
+def test_a_missing_index_is_reported():
     with connection.cursor() as cursor:
         cursor.execute("DROP INDEX posts_by_age")
-    answer = service_lines.check_indexes(NOW)
-    assert answer.verdict is Verdict.FAIL
-    assert "recommendations_post.posts_by_age" in answer.message
+    result = service_checks.check_indexes(NOW)
+    assert result.verdict is Verdict.FAIL
+    assert "recommendations_post.posts_by_age" in result.message
 
 
-def test_a_flag_that_is_gone_slow_feeds_and_fallbacks_fail():
+def test_a_missing_flag_slow_feeds_and_fallbacks_fail():
     with allow_guarded_writes():
         Experiment.objects.all().delete()
         Flag.objects.all().delete()
-    assert service_lines.check_engine_flag(NOW).verdict is Verdict.FAIL
-    assert service_lines.check_load(NOW).verdict is Verdict.WARN
-    feeds(service_lines.MIN_LOAD_FEEDS, duration_ms=900.0)
-    assert "p95 900 ms" in service_lines.check_load(NOW).message
-    assert service_lines.check_load(NOW).verdict is Verdict.FAIL
+    assert service_checks.check_engine_flag(NOW).verdict is Verdict.FAIL
+    assert service_checks.check_load(NOW).verdict is Verdict.WARN
+    create_feeds(service_checks.MIN_LOAD_FEEDS, duration_ms=900.0)
+    assert "p95 900 ms" in service_checks.check_load(NOW).message
+    assert service_checks.check_load(NOW).verdict is Verdict.FAIL
     FeedRequest.objects.update(duration_ms=5.0, fallback="plain")
-    assert service_lines.check_load(NOW).verdict is Verdict.FAIL
+    assert service_checks.check_load(NOW).verdict is Verdict.FAIL
 
 
-def test_thresholds_must_be_watched_read_and_told(good_configuration, monkeypatch):
-    assert service_lines.check_alert_thresholds(NOW).verdict is Verdict.PASS
+def test_alert_rules_must_be_enabled_computable_and_notified(good_configuration, monkeypatch):
+    assert service_checks.check_alert_thresholds(NOW).verdict is Verdict.PASS
     set_env(monkeypatch, alert_emails=[])
-    assert "ALERT_EMAILS" in service_lines.check_alert_thresholds(NOW).fix
+    assert "ALERT_EMAILS" in service_checks.check_alert_thresholds(NOW).fix
     AlertRule.objects.filter(name="heap_used").update(metric="recsys_nothing")
-    assert service_lines.check_alert_thresholds(NOW).message == "Nothing reads what these rules watch: heap_used."
+    assert (
+        service_checks.check_alert_thresholds(NOW).message
+        == "The metric of these alert rules does not exist: heap_used."
+    )
     AlertRule.objects.filter(name="heap_used").update(is_enabled=False)
-    assert service_lines.check_alert_thresholds(NOW).message == "Not watched: heap_used."
+    assert service_checks.check_alert_thresholds(NOW).message == "Required alert rules are not enabled: heap_used."
 
 
-def test_shares_make_a_whole():
-    assert service_lines.is_whole([0.5, 0.25, 0.25])
-    assert service_lines.is_whole([50, 25, 25])
-    assert not service_lines.is_whole([1.0])
-    assert not service_lines.is_whole([0.5, 0.4])
+def test_shares_must_add_up_to_a_whole():
+    assert service_checks.is_whole([0.5, 0.25, 0.25])
+    assert service_checks.is_whole([50, 25, 25])
+    assert not service_checks.is_whole([1.0])
+    assert not service_checks.is_whole([0.5, 0.4])
 
 
-def test_a_line_that_cannot_be_asked_fails():
-    def ask(now):
+def test_a_check_that_raises_fails_its_line():
+    def check(now):
         raise OSError("no route")
 
-    line = doctor.run_check("x", ask, NOW)
-    assert (line.verdict, line.message) == (Verdict.FAIL, "could not be asked: OSError: no route")
+    line = doctor.run_check("x", check, NOW)
+    assert (line.verdict, line.message) == (Verdict.FAIL, "The check raised OSError: no route")
 
 
-def test_the_command_ends_with_1_if_a_line_fails(good_configuration, monkeypatch, capsys):
+def test_the_command_exits_with_1_if_a_line_fails(good_configuration, monkeypatch, capsys):
     call_command("doctor")
-    out = capsys.readouterr().out
-    assert "0 fail." in out
-    assert "→" in out
+    output = capsys.readouterr().out
+    assert "0 fail." in output
+    assert "→" in output
     set_env(monkeypatch, api_open=True)
     with pytest.raises(SystemExit, match="1"):
         call_command("doctor", "--json")

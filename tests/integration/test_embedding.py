@@ -1,4 +1,4 @@
-"""Embedding posts: what lacks a vector gets one, what has one is left alone unless named."""
+"""Embedding of posts: posts without a vector get one; others are embedded again only if given."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -37,7 +37,7 @@ def test_every_post_gets_the_vector_of_its_text(posts):
     for row, vector in zip(rows, expected, strict=True):
         assert (row.space, row.embedding_model, row.dimension, row.version) == ("content", TinyText().name, 64, 1)
         np.testing.assert_array_equal(stored_vector(row), vector)
-    assert not stored_vector(rows[1]).any(), "an empty post has a zero vector, and is not asked again"
+    assert not stored_vector(rows[1]).any(), "an empty post has a zero vector, and is not embedded again"
 
 
 def test_a_second_run_has_nothing_to_do(posts):
@@ -45,18 +45,18 @@ def test_a_second_run_has_nothing_to_do(posts):
     assert embed_posts(embedder=TinyText(), now=NOW) == 0
 
 
-def test_another_model_makes_its_own_beside_the_first(posts):
+def test_vectors_of_a_second_model_are_stored_beside_the_first(posts):
     embed_posts(embedder=TinyText(), now=NOW)
     assert embed_posts(embedder=WordLlamaText(), now=NOW) == 4
     assert PostEmbedding.objects.count() == 8
 
 
-def test_removed_posts_are_left_out(posts):
+def test_removed_posts_are_not_embedded(posts):
     Post.objects.filter(pk=posts[0].pk).update(removed_at=NOW)
     assert embed_posts(embedder=TinyText(), now=NOW) == 3
 
 
-def test_named_posts_are_embedded_anew_and_count_up(posts):
+def test_given_posts_are_embedded_again_with_the_next_version(posts):
     embed_posts(embedder=TinyText(), now=NOW)
     Post.objects.filter(pk=posts[0].pk).update(text="quite another text")
     later = NOW + timedelta(hours=1)
@@ -68,7 +68,7 @@ def test_named_posts_are_embedded_anew_and_count_up(posts):
     assert PostEmbedding.objects.get(post=posts[2]).version == 1
 
 
-def test_no_names_mean_no_posts(posts):
+def test_an_empty_list_of_posts_embeds_nothing(posts):
     assert embed_posts(embedder=TinyText(), now=NOW, post_ids=[]) == 0
 
 
@@ -80,7 +80,7 @@ def test_progress_and_batches(posts, monkeypatch):
 
 
 class FailingEmbedder(TinyText):
-    """An embedder that cannot take texts with a word in them."""
+    """An embedder that fails for texts that contain a word."""
 
     def __init__(self, word):
         super().__init__()
@@ -92,7 +92,7 @@ class FailingEmbedder(TinyText):
         return super().embed(texts)
 
 
-def test_a_post_that_fails_holds_up_no_other_and_is_parked_in_the_end(posts):
+def test_a_failing_post_does_not_stop_others_and_is_dead_lettered(posts):
     at, broken = NOW, FailingEmbedder("🍞")
     assert embed_posts(embedder=broken, now=at) == 3
     assert embed_posts(embedder=broken, now=at + timedelta(seconds=59)) == 0, "it is not due yet"
@@ -104,15 +104,15 @@ def test_a_post_that_fails_holds_up_no_other_and_is_parked_in_the_end(posts):
         embed_posts(embedder=broken, now=at)
         row.refresh_from_db()
     assert (row.attempts, at) == (service.MAX_EMBED_ATTEMPTS, NOW + timedelta(minutes=1 + 4 + 16))
-    assert embed_posts(embedder=broken, now=at + timedelta(days=9)) == 0, "parked"
+    assert embed_posts(embedder=broken, now=at + timedelta(days=9)) == 0, "dead-lettered"
     assert embedding_lag_seconds(model=broken.name, now=at) == 0
 
     service.retry_failures(failure_ids=[row.pk], now=at)
     assert embed_posts(embedder=TinyText(), now=at) == 1
-    assert not EmbeddingFailure.objects.exists(), "what was mended is no failure any more"
+    assert not EmbeddingFailure.objects.exists(), "a successful retry deletes the failure"
 
 
-def test_a_model_that_fails_for_all_blames_no_post(posts):
+def test_an_embedder_that_fails_for_all_posts_records_no_failure(posts):
     with pytest.raises(RuntimeError, match="cannot"):
         embed_posts(embedder=FailingEmbedder(""), now=NOW)
     assert not EmbeddingFailure.objects.exists()
@@ -125,7 +125,7 @@ def test_text_tags_and_descriptions_are_embedded_once_each():
 
 
 def test_the_setting_chooses_the_embedder(db):
-    assert embedder() is embedder(), "one a process"
+    assert embedder() is embedder(), "one per process"
     assert get_embedder("tiny").name == TinyText().name
     assert get_embedder("wordllama").name == WordLlamaText().name
 

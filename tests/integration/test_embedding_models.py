@@ -1,4 +1,4 @@
-"""A new model serves once it has embedded everything, in every process and never half."""
+"""A new embedding model serves only after it has embedded every post, in every process at once."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -33,7 +33,7 @@ class OtherText(TinyText):
 
 @pytest.fixture
 def other_model(monkeypatch):
-    """Let EMBEDDER=fastembed mean a small model, and choose it when called."""
+    """Make EMBEDDER=fastembed a small model. Return a function that configures it."""
     real = registry.get_embedder
     monkeypatch.setattr(
         wiring, "get_embedder", lambda name, model="": OtherText() if name == "fastembed" else real(name, model)
@@ -49,7 +49,7 @@ def states():
     return dict(EmbeddingModel.objects.values_list("name", "state"))
 
 
-def test_a_new_model_builds_beside_the_old_one_and_takes_over_at_once(fresh_wiring, other_model):
+def test_a_new_model_builds_beside_the_old_one_and_then_replaces_it(fresh_wiring, other_model):
     ann, bob = member("ann"), member("bob")
     for name in ("one", "two"):
         post(ann, name, text="a film about war")
@@ -59,20 +59,20 @@ def test_a_new_model_builds_beside_the_old_one_and_takes_over_at_once(fresh_wiri
 
     other_model()
     wiring.reset_parts()
-    assert wiring.embedder().name == "tiny-hash-64@1", "until the new one is through, the old one serves"
+    assert wiring.embedder().name == "tiny-hash-64@1", "the old model serves until the new one is complete"
     embedding_models.embed_due_posts(now=NOW + timedelta(minutes=1))
     assert states() == {"tiny-hash-64@1": "retired", "tiny-hash-32@1": "active"}
     assert EmbeddingModel.objects.get(name="tiny-hash-32@1").embedded_count == 2
     assert PostEmbedding.objects.count() == 4
-    assert Job.objects.get().kind == Job.Kind.REBUILD_INTERESTS, "interests are learned anew in the new space"
+    assert Job.objects.get().kind == Job.Kind.REBUILD_INTERESTS, "interests are rebuilt in the new space"
 
     wiring.sync_embedding_models(NOW, must_be_current=True)
     assert (wiring.embedder().dimension, wiring.engines()["plain"].dimension) == (32, 32)
     assert [pick.post.id for pick in find_similar(post_id="one", viewer_id=bob.external_id, now=NOW).picks] == ["two"]
 
 
-def test_what_is_kept_by_the_old_model_is_not_used_by_the_new_one(fresh_wiring, other_model):
-    """Caches of vectors go with their model: what is learned after the switch is learned in the new space."""
+def test_caches_of_the_old_model_are_not_used_with_the_new_one(fresh_wiring, other_model):
+    """Cached vectors belong to their model, and interests learned after the switch are in the new space."""
     ann, bob = member("ann"), member("bob")
     liked = post(ann, "liked", text="a film about war")
     embedding_models.embed_due_posts(now=NOW)
@@ -94,11 +94,11 @@ def test_what_is_kept_by_the_old_model_is_not_used_by_the_new_one(fresh_wiring, 
     assert page.fallback == ""
 
 
-@pytest.mark.parametrize("door", ["discovery", "similar", "search"])
-def test_a_request_is_served_by_one_model_though_another_takes_over_in_the_middle(
-    fresh_wiring, other_model, monkeypatch, door
+@pytest.mark.parametrize("entry_point", ["discovery", "similar", "search"])
+def test_a_request_uses_one_model_even_if_another_is_activated_meanwhile(
+    fresh_wiring, other_model, monkeypatch, entry_point
 ):
-    """The switch comes from another thread, right after the request has begun: its vectors meet no other rows."""
+    """The switch happens right after the start of the request: its vectors are compared only with their own rows."""
     ann, bob = member("ann"), member("bob")
     for name in ("one", "two"):
         post(ann, name, text="a film about war")
@@ -106,33 +106,33 @@ def test_a_request_is_served_by_one_model_though_another_takes_over_in_the_middl
     interaction(bob, Post.objects.get(external_id="one"))
     learn_interactions(member_ids=[bob.pk], now=NOW)
     other_model()
-    real, used = wiring.policies, []
+    real, dimensions = wiring.policies, []
 
-    def switch_and_go_on():
-        if not used:
+    def switch_and_return_policies():
+        if not dimensions:
             embedding_models.embed_due_posts(now=NOW + timedelta(minutes=1))
             wiring.vector_parts_holder().sync(NOW, must_be_current=True)
-        used.append(wiring.engines()["plain"].dimension)
+        dimensions.append(wiring.engines()["plain"].dimension)
         return real()
 
     wiring.policies()
-    asked = {
+    request = {
         "discovery": lambda: recommend(member_id="bob", now=NOW),
         "similar": lambda: find_similar(post_id="one", viewer_id="bob", now=NOW),
         "search": lambda: search(viewer_id="bob", space="content", text="war film", now=NOW),
-    }[door]
+    }[entry_point]
     with monkeypatch.context() as patch:
-        patch.setattr(wiring, "policies", switch_and_go_on)
-        page = asked()
-    assert set(used) == {64} and page.fallback == "" and page.engine == "wasm_simd"
+        patch.setattr(wiring, "policies", switch_and_return_policies)
+        page = request()
+    assert set(dimensions) == {64} and page.fallback == "" and page.engine == "wasm_simd"
     assert "two" in [pick.post.id for pick in page.picks]
     assert wiring.embedder().dimension == 32, "the next request is served by the new model"
     wiring.slate_cache().purge([bob.pk])
-    page = asked()
+    page = request()
     assert page.fallback == "" and "two" in [pick.post.id for pick in page.picks]
 
 
-def test_vectors_of_the_platform_are_checked_and_served_in_their_space(fresh_wiring):
+def test_supplied_vectors_are_validated_and_searched_in_their_space(fresh_wiring):
     ann = member("ann")
     one, two = post(ann, "one"), post(ann, "two", sensitivity=1)
     pictures = np.eye(2, 8, dtype=np.float32) * 3
@@ -146,16 +146,16 @@ def test_vectors_of_the_platform_are_checked_and_served_in_their_space(fresh_wir
         embedding_models.store_vectors(space="image", model="theirs@1", post_ids=["two"], vectors=pictures[1:], now=NOW)
         == []
     )
-    for wrong, why in (
+    for invalid, message in (
         ({"vectors": pictures[:, :7]}, "8 to 4096"),
-        ({"vectors": pictures[:1]}, "one vector a post"),
-        ({"vectors": np.eye(2, 9)}, "have 9"),
+        ({"vectors": pictures[:1]}, "one vector per post"),
+        ({"vectors": np.eye(2, 9)}, "not 9"),
         ({"vectors": pictures * np.nan}, "NaN"),
         ({"space": "content"}, "EMBEDDER fills"),
     ):
-        asked = {"space": "image", "model": "theirs@1", "post_ids": ["one", "two"], "vectors": pictures, "now": NOW}
-        with pytest.raises(VectorError, match=why):
-            embedding_models.store_vectors(**asked | wrong)
+        arguments = {"space": "image", "model": "theirs@1", "post_ids": ["one", "two"], "vectors": pictures, "now": NOW}
+        with pytest.raises(VectorError, match=message):
+            embedding_models.store_vectors(**arguments | invalid)
 
     wiring.sync_embedding_models(NOW, must_be_current=True)
     index = wiring.space_index("image")

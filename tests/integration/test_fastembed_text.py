@@ -1,4 +1,4 @@
-"""The hub-loaded embedder runs a real ONNX model through the real fastembed: a small one, made here."""
+"""The fastembed embedder runs a small ONNX model of this test through the real fastembed."""
 
 import json
 
@@ -17,7 +17,7 @@ WORDS = ["[PAD]", "[UNK]", "war", "film", "soldier", "bread", "yeast", "home"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with the files that the hub would bring: token vectors looked up by an ONNX graph."""
+    """A folder with the files of a hub model: an ONNX graph that looks up token vectors."""
     path = tmp_path_factory.mktemp("model")
     vectors = np.random.default_rng(7).normal(size=(len(WORDS), DIMENSION)).astype(np.float32)
     names = ["input_ids", "attention_mask", "token_type_ids"]
@@ -39,13 +39,13 @@ def folder(tmp_path_factory):
     load_text_embedding.cache_clear()
 
 
-def test_rows_are_unit_and_empty_texts_are_zero(folder):
+def test_rows_have_unit_length_and_empty_texts_are_zero(folder):
     vectors = FastembedText(MODEL, folder).embed(["war film", "", "bread 🍞 \ud83d", "home " * 5000])
     assert vectors.shape == (4, DIMENSION) and vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), [1, 0, 1, 1], atol=1e-5)
 
 
-def test_shared_words_are_near(folder):
+def test_texts_with_shared_words_are_similar(folder):
     query, near, far = FastembedText(MODEL, folder).embed(["war film", "soldier war film", "bread yeast home"])
     assert query @ near > query @ far
 
@@ -56,6 +56,6 @@ def test_name_and_dimension_are_known_without_loading():
     assert embedder.name.startswith(f"{MODEL}@fastembed-")
 
 
-def test_an_unknown_model_is_named():
+def test_the_error_names_an_unknown_model():
     with pytest.raises(ValueError, match="no/such-model"):
         _ = FastembedText("no/such-model").dimension

@@ -1,4 +1,4 @@
-"""Flower, as operators see it: behind its password, and without a word about members."""
+"""Flower requires its password and shows no member."""
 
 import base64
 import contextlib
@@ -27,7 +27,7 @@ MEMBER = "zq-holmgren"
 
 
 def get_page(url, *, password=""):
-    """Return status and body."""
+    """Return the status and the body of a page."""
     request = urllib.request.Request(url)
     if password:
         request.add_header("Authorization", "Basic " + base64.b64encode(f"admin:{password}".encode()).decode())
@@ -39,8 +39,8 @@ def get_page(url, *, password=""):
             return error.code, b""
 
 
-def ask_for_everything(viewer, post, now):
-    """Have every kind of task done once, as the service itself asks for it."""
+def enqueue_every_task(viewer, post, now):
+    """Enqueue every kind of task once, as the service does."""
     like = Event(event_id=str(uuid4()), member_id=MEMBER, post_id=post.external_id, kind="like")
     interact.record_events(events=[like], now=now)
     recommend(member_id=MEMBER, now=now)
@@ -55,15 +55,15 @@ def ask_for_everything(viewer, post, now):
 
 
 def is_listening(port):
-    """Return whether somebody answers at the port."""
+    """Return whether a server listens on the port."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
         return True
     return False
 
 
 @pytest.mark.django_db(transaction=True)
-def test_it_asks_for_a_password_and_shows_no_member(worker, fresh_wiring, tmp_path):
-    """Every kind of task that the service itself asks for, run by a real worker and looked at in Flower."""
+def test_flower_requires_a_password_and_shows_no_member(worker, fresh_wiring, tmp_path):
+    """Every kind of task of the service, run by a real worker and read from Flower."""
     now, port = clock.now(), free_port()
     author, viewer = factories.member("zq-author", at=now), factories.member(MEMBER, at=now)
     posts = factories.posts(author, 3, at=now)
@@ -75,20 +75,22 @@ def test_it_asks_for_a_password_and_shows_no_member(worker, fresh_wiring, tmp_pa
         for page in ("/", "/tasks", "/api/tasks", "/api/workers"):
             assert get_page(f"http://127.0.0.1:{port}{page}")[0] == 401, page
             assert get_page(f"http://127.0.0.1:{port}{page}", password="another")[0] == 401, page
-        kept, last = {}, -math.inf
+        tasks, enqueued_at = {}, -math.inf
         deadline = time.monotonic() + 120
-        # Flower answers before it listens to the workers: what it missed is asked for again.
-        while missed := set(task_queue.QUEUES) - {task["name"] for task in kept.values() if task["state"] == "SUCCESS"}:
+        # Flower responds before it receives events of the workers: missed tasks are enqueued again.
+        while missed := set(task_queue.QUEUES) - {
+            task["name"] for task in tasks.values() if task["state"] == "SUCCESS"
+        }:
             assert time.monotonic() < deadline, (missed, worker.log()[-2000:])
-            if time.monotonic() - last > 5:
-                ask_for_everything(viewer, posts[0], now)
-                last = time.monotonic()
+            if time.monotonic() - enqueued_at > 5:
+                enqueue_every_task(viewer, posts[0], now)
+                enqueued_at = time.monotonic()
             status, body = get_page(f"http://127.0.0.1:{port}/api/tasks?limit=1000", password=PASSWORD)
             assert status == 200
-            kept = json.loads(body)
+            tasks = json.loads(body)
             time.sleep(0.2)
-        # Flower has no way to close this one: names of tasks and workers.
-        told = get_page(f"http://127.0.0.1:{port}/metrics")[1].decode() + json.dumps(kept, ensure_ascii=False)
-    assert "member_id=…" in told and "job_id=" in told
+        # Flower cannot protect this page: it has names of tasks and workers.
+        text = get_page(f"http://127.0.0.1:{port}/metrics")[1].decode() + json.dumps(tasks, ensure_ascii=False)
+    assert "member_id=…" in text and "job_id=" in text
     for personal in (MEMBER, "zq-author", f"member_id={viewer.pk}", f"member_ids=[{viewer.pk}"):
-        assert personal not in told
+        assert personal not in text

@@ -1,4 +1,4 @@
-"""Done by the clock: hours rolled up, records, caches swept, vectors archived, indexes mended."""
+"""Maintenance tasks: roll-up, retention, cache sweeps, the archive of vectors, repair of indexes."""
 
 from datetime import timedelta
 from uuid import UUID
@@ -43,10 +43,10 @@ def set_env(monkeypatch, **values):
     monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update=values))
 
 
-def request(who, number, at, *, variant="treatment", ms=10.0, fallback="", posts=TEN):
+def request(member, number, at, *, variant="treatment", ms=10.0, fallback="", posts=TEN):
     return FeedRequest.objects.create(
         id=UUID(int=number),
-        member=who,
+        member=member,
         feed="discovery",
         engine="wasm_simd",
         variant=variant,
@@ -60,24 +60,24 @@ def request(who, number, at, *, variant="treatment", ms=10.0, fallback="", posts
     )
 
 
-def page(who, number, at):
-    return ServedPage.objects.create(member=who, request_id=UUID(int=number), offset=0, post_ids=TEN, created_at=at)
+def page(member, number, at):
+    return ServedPage.objects.create(member=member, request_id=UUID(int=number), offset=0, post_ids=TEN, created_at=at)
 
 
-def test_an_hour_is_rolled_up_and_again_to_the_same():
-    who, hour = factories.member(), NOW - timedelta(hours=1)
+def test_rolling_up_an_hour_twice_gives_the_same_rows():
+    member, hour = factories.member(), NOW - timedelta(hours=1)
     at = hour + timedelta(minutes=20)
     for number in range(20):
-        request(who, number, at, ms=float(number + 1), fallback="plain" if number < 2 else "")
-    request(who, 100, at, variant="control", posts=b"")
-    request(who, 200, NOW + timedelta(minutes=1))
-    page(who, 0, at)
-    page(who, 1, at)
-    page(who, 999, at)  # its request was erased
-    first, second = factories.posts(who, 2)
+        request(member, number, at, ms=float(number + 1), fallback="plain" if number < 2 else "")
+    request(member, 100, at, variant="control", posts=b"")
+    request(member, 200, NOW + timedelta(minutes=1))
+    page(member, 0, at)
+    page(member, 1, at)
+    page(member, 999, at)  # its request was erased
+    first, second = factories.posts(member, 2)
     for number, post, kind in ((0, first, "click"), (0, first, "like"), (0, second, "share"), (100, second, "view")):
-        factories.interaction(who, post, kind, at=at, request_id=UUID(int=number))
-    factories.interaction(who, first, "like", at=NOW, request_id=UUID(int=1))
+        factories.interaction(member, post, kind, at=at, request_id=UUID(int=number))
+    factories.interaction(member, first, "like", at=NOW, request_id=UUID(int=1))
     for _ in range(2):
         assert roll_up.roll_up(now=NOW + timedelta(minutes=5)) == 2
         control, treatment = FeedHour.objects.order_by("variant")
@@ -87,19 +87,19 @@ def test_an_hour_is_rolled_up_and_again_to_the_same():
         assert (treatment.page_count, treatment.served_count, treatment.engagement_count) == (2, 20, 2)
 
 
-def test_hours_that_were_missed_are_made_good():
-    who = factories.member()
+def test_missed_hours_are_rolled_up_later():
+    member = factories.member()
     for hours in (1, 3, 60):
-        request(who, hours, NOW - timedelta(hours=hours))
+        request(member, hours, NOW - timedelta(hours=hours))
     roll_up.roll_up(now=NOW)
     assert [(NOW - row.hour) / timedelta(hours=1) for row in FeedHour.objects.order_by("-hour")] == [1, 3]
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 37])
-def test_the_first_interaction_of_an_hour_is_found_without_an_index(count):
-    who = factories.member()
-    (post,) = factories.posts(who, 1)
-    ids = [factories.interaction(who, post, at=NOW + timedelta(minutes=n)).pk for n in range(count)]
+def test_the_first_interaction_of_an_hour_is_found_by_binary_search(count):
+    member = factories.member()
+    (post,) = factories.posts(member, 1)
+    ids = [factories.interaction(member, post, at=NOW + timedelta(minutes=n)).pk for n in range(count)]
     for n in range(count):
         start = roll_up.first_interaction_id_since(NOW + timedelta(minutes=n))
         later = Interaction.objects.filter(pk__gte=start, received_at__gte=NOW + timedelta(minutes=n))
@@ -108,30 +108,30 @@ def test_the_first_interaction_of_an_hour_is_found_without_an_index(count):
     assert roll_up.first_interaction_id_since(NOW) <= (ids[0] if ids else 0)
 
 
-def test_records_go_when_their_time_is_over(monkeypatch):
+def test_expired_records_are_deleted(monkeypatch):
     set_env(monkeypatch, served_retention_days=30, seen_retention_days=60)
     monkeypatch.setattr(retention, "BATCH_ROWS", 2)
     monkeypatch.setattr(retention, "IDS_PER_RANGE", 2)
-    who = factories.member()
-    for number, post in enumerate(factories.posts(who, 5)):
+    member = factories.member()
+    for number, post in enumerate(factories.posts(member, 5)):
         at = NOW - DAY * (20 + 10 * number)  # 20 to 60 days ago
-        row = request(who, number, at)
+        row = request(member, number, at)
         FeedInputs.objects.create(request=row, packed_inputs=b"12345", created_at=at)
-        page(who, number, at)
-        SeenPost.objects.create(member=who, post=post, seen_at=at - DAY)
+        page(member, number, at)
+        SeenPost.objects.create(member=member, post=post, seen_at=at - DAY)
         Job.objects.create(kind="member_feed", created_at=at, finished_at=at if number else None)
-    did = retention.delete_expired_records(now=NOW)
+    result = retention.delete_expired_records(now=NOW)
     counts = [rows.objects.count() for rows in (FeedRequest, ServedPage, FeedInputs, SeenPost, Job)]
-    assert counts == [2, 2, 0, 4, 2], "30 days to the second are not over; a job that is not finished stays"
-    assert did.rows == 3 + 3 + 5 + 1 + 3
-    assert did.bytes == 3 * 80 + 3 * 80 + 5 * 5
-    assert "feedinputs 5" in did.note
+    assert counts == [2, 2, 0, 4, 2], "records of exactly 30 days stay, and so does an unfinished job"
+    assert result.rows == 3 + 3 + 5 + 1 + 3
+    assert result.bytes == 3 * 80 + 3 * 80 + 5 * 5
+    assert "feedinputs 5" in result.note
     assert retention.delete_expired_records(now=NOW) == MaintenanceResult(note="none")
 
 
 @pytest.fixture
 def retired_model(monkeypatch):
-    """A model that was retired forty days ago, with three vectors, and the one that serves."""
+    """An embedding model that was retired forty days ago, with three vectors, beside the active one."""
     ann = factories.member("ann")
     posts = factories.posts(ann, 3)
     embedding_models.embed_due_posts(now=NOW)
@@ -152,22 +152,22 @@ def retired_model(monkeypatch):
     return old
 
 
-def test_vectors_of_a_model_long_retired_go_to_files(retired_model, monkeypatch, tmp_path):
+def test_vectors_of_a_retired_model_are_archived(retired_model, monkeypatch, tmp_path):
     assert "EMBEDDINGS_ARCHIVE_DIR is not set" in archive.archive_embeddings(now=NOW).note
     assert PostEmbedding.objects.count() == 6
     set_env(monkeypatch, embeddings_archive_dir=str(tmp_path / "new"))
     monkeypatch.setattr(archive, "BATCH_VECTORS", 2)
     assert archive.archive_embeddings(now=NOW - 20 * DAY).rows == 0, "not yet"
-    did = archive.archive_embeddings(now=NOW)
+    result = archive.archive_embeddings(now=NOW)
     files = sorted((tmp_path / "new").iterdir())
-    assert (did.rows, len(files), did.bytes) == (3, 2, sum(file.stat().st_size for file in files))
-    kept = [np.load(file, allow_pickle=False) for file in files]
-    assert {str(one["model"]) for one in kept} == {retired_model.name}
-    np.testing.assert_array_equal(np.concatenate([one["vectors"] for one in kept]), np.eye(3, 8))
+    assert (result.rows, len(files), result.bytes) == (3, 2, sum(file.stat().st_size for file in files))
+    archived = [np.load(file, allow_pickle=False) for file in files]
+    assert {str(arrays["model"]) for arrays in archived} == {retired_model.name}
+    np.testing.assert_array_equal(np.concatenate([arrays["vectors"] for arrays in archived]), np.eye(3, 8))
     assert set(PostEmbedding.objects.values_list("embedding_model", flat=True)) == {wiring.embedder().name}
 
 
-def test_an_archive_that_cannot_be_written_loses_nothing(retired_model, monkeypatch, tmp_path):
+def test_a_failed_archive_deletes_no_vectors(retired_model, monkeypatch, tmp_path):
     set_env(monkeypatch, embeddings_archive_dir=str(tmp_path))
     monkeypatch.setattr(archive.os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
@@ -177,7 +177,7 @@ def test_an_archive_that_cannot_be_written_loses_nothing(retired_model, monkeypa
 
 @pytest.fixture
 def index(retired_model, monkeypatch):
-    """Qdrant's own memory, with all that the database has."""
+    """An empty index in qdrant-client's in-memory mode."""
     client = QdrantClient(":memory:")
     monkeypatch.setattr(wiring, "qdrant_client", lambda: client)
     wiring.sync_embedding_models(NOW, must_be_current=True)
@@ -186,25 +186,25 @@ def index(retired_model, monkeypatch):
     client.close()
 
 
-def test_an_index_that_lacks_posts_is_found_and_mended(index):
-    did = maintenance.check_index(NOW)
-    assert did.rows == 3
-    assert "3 written again" in did.note
+def test_check_index_repairs_an_index_that_lacks_posts(index):
+    result = maintenance.check_index(NOW)
+    assert result.rows == 3
+    assert "3 rewritten" in result.note
     assert index.count() == 3
     assert maintenance.check_index(NOW).rows == 0
     assert maintenance.optimize_index(NOW).rows == 3
 
 
-def test_a_retired_models_collection_goes_with_its_vectors(index, retired_model, monkeypatch, tmp_path):
+def test_archiving_deletes_the_collection_of_the_retired_model(index, retired_model, monkeypatch, tmp_path):
     set_env(monkeypatch, embeddings_archive_dir=str(tmp_path))
     old = wiring.retired_vector_index(retired_model.space, retired_model.name, retired_model.dimension)
     old.create_collection()
     archive.archive_embeddings(now=NOW)
-    left = [one.name for one in wiring.qdrant_client().get_collections().collections]
-    assert left == [index.collection]
+    remaining = [collection.name for collection in wiring.qdrant_client().get_collections().collections]
+    assert remaining == [index.collection]
 
 
-def test_caches_are_swept_and_a_redis_that_is_gone_is_a_failure(monkeypatch):
+def test_caches_are_swept_and_a_missing_redis_is_a_failure(monkeypatch):
     factories.posts(factories.member("author"), 3)
     factories.embed_all_posts()
     recommend(member_id=factories.member("ann").external_id, now=NOW)
@@ -216,17 +216,17 @@ def test_caches_are_swept_and_a_redis_that_is_gone_is_a_failure(monkeypatch):
         run_maintenance_task(name="sweep_caches", now=NOW + every, interval=every)
 
 
-def test_a_look_at_the_memory_is_recorded_with_what_it_gave_back(monkeypatch):
+def test_a_memory_check_is_recorded_with_the_freed_bytes(monkeypatch):
     monkeypatch.setattr(maintenance.process_memory, "check_memory", lambda: {"expired_profiles": 1_000, "garbage": 24})
     run = run_maintenance_task(name="check_memory", scope="batch", now=NOW, interval=timedelta(minutes=5))
     assert (run.name, run.rows, run.bytes) == ("check_memory (batch)", 2, 1_024)
     assert "garbage 24" in run.note
 
 
-def test_flags_that_should_go_are_named():
+def test_stale_flags_are_reported():
     factories.flag("long-decided", at=NOW - 90 * DAY)
     factories.flag("of-today", at=NOW)
-    did = maintenance.report_stale_flags(NOW)
-    assert did.rows == len(did.note.split(", "))
-    assert "long-decided" in did.note
-    assert "of-today" not in did.note
+    result = maintenance.report_stale_flags(NOW)
+    assert result.rows == len(result.note.split(", "))
+    assert "long-decided" in result.note
+    assert "of-today" not in result.note

@@ -1,4 +1,4 @@
-"""What is counted, as Prometheus gets it: from several web workers and a real Celery worker, added up right."""
+"""Metrics as Prometheus reads them, summed over several web workers and a real Celery worker."""
 
 import sys
 import threading
@@ -17,7 +17,7 @@ from monitoring import clock, gauges, metrics, metrics_endpoint, processes, work
 from monitoring.metrics import ComputedGauge
 from recommendations.services import wiring
 from recommendations.services.errors import FactsUnavailable, InvalidRequest
-from recommendations.services.extensions import gauges as told
+from recommendations.services.extensions import gauges as service_gauges
 from recommendations.services.measuring import quality
 from recommendations.services.serving.recommend import recommend
 from recsys_project.celery import app
@@ -29,7 +29,7 @@ TOKEN = "token-of-the-metrics-tests"
 
 
 def value(name, **labels):
-    """Return what this process counted under these labels, whatever the others say."""
+    """Return the sum of a metric's samples in this process that have these labels."""
     samples = (sample for family in REGISTRY.collect() for sample in family.samples if sample.name == name)
     return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
@@ -45,21 +45,21 @@ def scrape(port, token=TOKEN):
     }
 
 
-def total(found, name, **labels):
-    return sum(number for (n, own), number in found.items() if n == name and labels.items() <= dict(own).items())
+def total(scraped, name, **labels):
+    return sum(value for (key, own), value in scraped.items() if key == name and labels.items() <= dict(own).items())
 
 
-def wait_until_true(happened, seconds=30):
+def wait_until_true(condition, seconds=30):
     deadline = time.monotonic() + seconds
-    while not (answer := happened()):
+    while not (result := condition()):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    return answer
+    return result
 
 
 @pytest.mark.usefixtures("fresh_wiring")
-def test_two_web_workers_and_a_worker_are_added_up(transactional_db, tmp_path):
-    """Requests to either web worker, tasks of two children, one figure each; memory and dead processes as they are."""
+def test_metrics_of_two_web_workers_and_a_celery_worker_add_up(transactional_db, tmp_path):
+    """Requests to both web workers and tasks of two children give one sum each; memory and dead processes are exact."""
     factories.member("m1", at=clock.now())
     folder, web_port, worker_port = tmp_path / "metrics", free_port(), free_port()
     env = {"PROMETHEUS_MULTIPROC_DIR": str(folder), "METRICS_TOKEN": TOKEN, "API_OPEN": "1"}
@@ -78,7 +78,7 @@ def test_two_web_workers_and_a_worker_are_added_up(transactional_db, tmp_path):
         except OSError:
             return False
 
-    # A Redis of its own: the session's worker would take some of the tasks, and count beside this one.
+    # A separate Redis: otherwise the session's worker would take some of the tasks.
     with (
         redis_server(tmp_path / "redis", port=free_port()) as broker,
         run_process(
@@ -98,29 +98,29 @@ def test_two_web_workers_and_a_worker_are_added_up(transactional_db, tmp_path):
             app.tasks[workers.CANARY].apply_async(
                 kwargs={"queue": "maintenance"}, queue="maintenance", connection=connection
             )
-        named = {"task": workers.CANARY, "outcome": "succeeded"}
-        wait_until_true(lambda: total(scrape(web_port), "recsys_tasks_total", **named) >= 20)
+        canary_labels = {"task": workers.CANARY, "outcome": "succeeded"}
+        wait_until_true(lambda: total(scrape(web_port), "recsys_tasks_total", **canary_labels) >= 20)
         after = scrape(web_port)
         assert total(after, "recsys_feeds_total", feed="trending") == 30
         assert total(after, "recsys_incomplete_pages_total", feed="trending", kind="empty") == 30
-        assert total(after, "recsys_tasks_total", **named) == 20, worker.log()[-2000:]
+        assert total(after, "recsys_tasks_total", **canary_labels) == 20, worker.log()[-2000:]
         assert total(after, "recsys_task_seconds_count", task=workers.CANARY) == 20
         assert total(after, "recsys_task_wait_seconds_count", queue="maintenance") >= 20
         assert total(after, "recsys_query_seconds_count", verb="select") > total(before, "recsys_query_seconds_count")
-        # Every process with its memory, though the client itself has none in this mode.
+        # Every process has its memory, which prometheus_client does not export in multiprocess mode.
         kinds = [dict(labels)["process"] for (name, labels) in after if name == metrics.PROCESS_BYTES.name]
         assert kinds.count("web") >= 2 and kinds.count("worker") >= 3
         assert min(n for (name, _), n in after.items() if name == metrics.PROCESS_BYTES.name) > 2**20
         assert total(after, "recsys_queue_workers", queue="maintenance") == 1
         assert total(after, "recsys_database_up") == total(after, "recsys_redis_up", server="broker") == 1
-        # The worker tells its own part, to who has the token, and not what is the whole service's.
-        own = scrape(worker_port)
-        assert total(own, "recsys_tasks_total", **named) == 20
-        assert not [name for name, _ in own if name == "recsys_queue_tasks"]
+        # The worker exports its own metrics, with the token only, and no gauges of the whole service.
+        worker_metrics = scrape(worker_port)
+        assert total(worker_metrics, "recsys_tasks_total", **canary_labels) == 20
+        assert not [name for name, _ in worker_metrics if name == "recsys_queue_tasks"]
         for port in (web_port, worker_port):
             with pytest.raises(urllib.error.HTTPError, match="401"):
                 scrape(port, token="wrong")
-    # What ended is counted, holds nothing, and shows nothing.
+    # Ended processes keep their counters and lose their gauges.
     pids = processes.known_pids(folder)
     assert len(pids) >= 4 and not [pid for pid in pids if psutil.pid_exists(pid)]
     assert processes.remove_dead_processes(folder) == set()
@@ -151,13 +151,13 @@ def test_a_feed_is_counted_with_its_stages(redis_url):
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("fresh_wiring")
-def test_our_failures_are_counted_and_the_callers_are_not(redis_url, monkeypatch):
+def test_service_failures_are_counted_and_caller_errors_are_not(redis_url, monkeypatch):
     factories.member("m")
-    ours = {"feed": "following", "code": FactsUnavailable.code}
-    before = value("recsys_feed_failures_total", **ours)
+    labels = {"feed": "following", "code": FactsUnavailable.code}
+    before = value("recsys_feed_failures_total", **labels)
     with pytest.raises(InvalidRequest):
         recommend(member_id="m", feed="following", limit=0, now=NOW)
-    assert value("recsys_feed_failures_total", **ours) == before
+    assert value("recsys_feed_failures_total", **labels) == before
 
     def broken(*_):
         raise FactsUnavailable("for the test")
@@ -165,13 +165,13 @@ def test_our_failures_are_counted_and_the_callers_are_not(redis_url, monkeypatch
     monkeypatch.setattr("recommendations.services.serving.recommend.find_slate", broken)
     with pytest.raises(FactsUnavailable):
         recommend(member_id="m", feed="following", now=NOW)
-    assert value("recsys_feed_failures_total", **ours) == before + 1
+    assert value("recsys_feed_failures_total", **labels) == before + 1
 
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("fresh_wiring")
-def test_every_reading_can_be_read(redis_url, monkeypatch):
-    """Over real servers, each registered figure is there, once; one that fails takes no other with it."""
+def test_every_computed_gauge_can_be_computed(redis_url, monkeypatch):
+    """With real servers, each registered gauge is exported once; a failing gauge does not affect the others."""
     factories.post(factories.member("m"))
     families = {family.name: family for family in metrics_endpoint.build_registry(with_gauges=True).collect()}
     up = {sample.labels["gauge"]: sample.value for sample in families["recsys_gauge_up"].samples}
@@ -192,28 +192,28 @@ def test_every_reading_can_be_read(redis_url, monkeypatch):
         gauges.gauge_values("recsys_nowhere", {}, clock.now())
 
 
-def test_a_reading_serves_for_its_time_and_for_all_who_ask():
-    read = []
+def test_gauge_values_are_reused_for_max_age_and_by_concurrent_callers():
+    computed_at = []
 
     def slow(now):
-        read.append(now)
+        computed_at.append(now)
         time.sleep(0.05)
-        return {family: {("a",): 2.0, ("b",): 3.0}}
+        return {gauge: {("a",): 2.0, ("b",): 3.0}}
 
-    family = ComputedGauge("recsys_of_a_test", "A figure.", ("which",))
-    one = gauges.GaugeSource(slow, (family,), timedelta(seconds=10))
-    threads = [threading.Thread(target=one.current_values, args=(NOW,)) for _ in range(5)]
+    gauge = ComputedGauge("recsys_of_a_test", "A figure.", ("label",))
+    source = gauges.GaugeSource(slow, (gauge,), timedelta(seconds=10))
+    threads = [threading.Thread(target=source.current_values, args=(NOW,)) for _ in range(5)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert one.current_values(NOW + timedelta(seconds=9)) == {family: {("a",): 2.0, ("b",): 3.0}}
-    assert len(read) == 1
-    one.current_values(NOW + timedelta(seconds=10))
-    assert len(read) == 2
+    assert source.current_values(NOW + timedelta(seconds=9)) == {gauge: {("a",): 2.0, ("b",): 3.0}}
+    assert len(computed_at) == 1
+    source.current_values(NOW + timedelta(seconds=10))
+    assert len(computed_at) == 2
 
 
-def test_the_score_of_a_ranking_is_one_if_what_was_liked_came_first():
+def test_ndcg_is_one_if_the_engaged_posts_are_first():
     ranked = quality.np.arange(10)
     assert quality.ndcg(ranked, {0, 1}) == pytest.approx(1.0)
     assert quality.ndcg(ranked, {9}) == pytest.approx(1 / quality.np.log2(11))
@@ -221,13 +221,13 @@ def test_the_score_of_a_ranking_is_one_if_what_was_liked_came_first():
 
 
 @pytest.mark.django_db
-def test_the_kernels_tell_what_they_did(fresh_wiring):
+def test_kernel_metrics_are_updated(fresh_wiring):
     factories.member("m")
     author = factories.member("author")
     factories.posts(author, 5)
     factories.embed_all_posts()
     recommend(member_id="m", now=NOW)
-    told.observe_process()
+    service_gauges.observe_process()
     before = value("recsys_kernel_calls_total", space="content")
     assert value("recsys_kernel_rows", space="content") == 5
     held = value("recsys_kernel_bytes", space="content", kind="held")
@@ -235,6 +235,6 @@ def test_the_kernels_tell_what_they_did(fresh_wiring):
     assert held < value("recsys_kernel_bytes", space="content", kind="limit") == settings.ENV.wasm_memory_limit
     assert value("recsys_catalogue_posts") == 5
     wiring.engines()["wasm_simd"].cosine(factories.np.ones(wiring.embedder().dimension, "f4"), factories.np.arange(5))
-    told.observe_process()
+    service_gauges.observe_process()
     assert value("recsys_kernel_calls_total", space="content") > before
     assert value("recsys_catalogue_lag_seconds") >= 0

@@ -1,4 +1,4 @@
-"""A text finds the picture that shows it, and a picture the text: real models, from bytes through the API to a page."""
+"""A text finds a matching picture, and a picture a matching text: real models, from bytes through the API to a page."""
 
 import base64
 import json
@@ -48,7 +48,7 @@ def save_model(path, nodes, inputs, output, arrays):
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """Return a CLIP of the real loader with two towers made here, which agree on what red, lime and blue are."""
+    """The real CLIP loader with two small towers of this test, which share the meanings of red, lime and blue."""
     folder = tmp_path_factory.mktemp("clip")
     meanings = np.random.default_rng(3).normal(size=(3, DIMENSION)).astype(np.float32)
     vocabulary = ["[PAD]", "[UNK]", *COLORS]
@@ -71,8 +71,8 @@ def clip(tmp_path_factory):
         folder / "image",
         [
             helper.make_node("GlobalAveragePool", ["pixel_values"], ["mean"]),
-            helper.make_node("Flatten", ["mean"], ["colours"]),
-            helper.make_node("MatMul", ["colours", "meanings"], ["image_embeds"]),
+            helper.make_node("Flatten", ["mean"], ["colors"]),
+            helper.make_node("MatMul", ["colors", "meanings"], ["image_embeds"]),
         ],
         [("pixel_values", TensorProto.FLOAT, ["n", 3, 224, 224])],
         "image_embeds",
@@ -96,20 +96,20 @@ def clip(tmp_path_factory):
     fastembed_clip.load_clip_image.cache_clear()
 
 
-def choose(monkeypatch, name):
+def set_image_embedder(monkeypatch, name):
     monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"image_embedder": name, "api_open": True}))
 
 
-def send(client, pictures, space="image"):
+def send_pictures(client, pictures, space="image"):
     """Send pictures by post id through the API."""
     items = [{"post_id": name, "image": base64.b64encode(image).decode()} for name, image in pictures.items()]
     return client.put(f"/api/v1/spaces/{space}/pictures", {"pictures": items}, content_type="application/json")
 
 
-def search_images(client, **asked):
-    answer = client.get("/api/v1/search", {"viewer": "viewer", "space": "image", **asked})
-    assert answer.status_code == 200, answer.content
-    return [pick["post"]["id"] for pick in answer.json()["picks"]]
+def search_images(client, **parameters):
+    response = client.get("/api/v1/search", {"viewer_id": "viewer", "space": "image", **parameters})
+    assert response.status_code == 200, response.content
+    return [pick["post"]["id"] for pick in response.json()["picks"]]
 
 
 def test_both_towers_of_clip_give_unit_rows_in_one_space(clip):
@@ -123,75 +123,82 @@ def test_both_towers_of_clip_give_unit_rows_in_one_space(clip):
 
 
 def test_clip_finds_pictures_by_text_and_texts_by_picture(clip, client, monkeypatch):
-    choose(monkeypatch, "fastembed-clip")
+    set_image_embedder(monkeypatch, "fastembed-clip")
     registry.get_cross_modal_embedder.cache_clear()
     monkeypatch.setattr(fastembed_clip, "FastembedClip", lambda: clip)
     factories.member("viewer")
-    for colour in COLORS:
-        factories.post(factories.member(), f"{colour}-picture", kind="image", media=[{"url": "https://x.test/a.png"}])
-        factories.post(factories.member(), f"{colour}-text", text=f"{colour} {colour}")
-    sent = send(client, {f"{colour}-picture": to_png(solid_color(colour)) for colour in COLORS})
-    assert sent.json() == {"kept": 3, "unknown_post_ids": []}
+    for color in COLORS:
+        factories.post(factories.member(), f"{color}-picture", kind="image", media=[{"url": "https://x.test/a.png"}])
+        factories.post(factories.member(), f"{color}-text", text=f"{color} {color}")
+    response = send_pictures(client, {f"{color}-picture": to_png(solid_color(color)) for color in COLORS})
+    assert response.json() == {"stored": 3, "unknown_post_ids": []}
     assert embed_text_posts(now=NOW) == 3 and embed_text_posts(now=NOW) == 0
     wiring.reset_parts()
-    for colour in COLORS:
-        assert search_images(client, text=colour, kind="image")[0] == f"{colour}-picture"
-        assert search_images(client, post=f"{colour}-picture", kind="text")[0] == f"{colour}-text"
+    for color in COLORS:
+        assert search_images(client, text=color, kind="image")[0] == f"{color}-picture"
+        assert search_images(client, post_id=f"{color}-picture", kind="text")[0] == f"{color}-text"
     registry.get_cross_modal_embedder.cache_clear()
 
 
 def test_conse_finds_real_pictures_without_a_network(client, monkeypatch):
-    """The network of the wheel looks at drawings; the texts share no word with the classes' names but one."""
-    choose(monkeypatch, "conse")
+    """The packaged network classifies drawings; the texts share only one word with the names of the classes."""
+    set_image_embedder(monkeypatch, "conse")
     factories.member("viewer")
-    drawn = {"clock": analog_clock(), "light": traffic_light(), "puzzle": crossword()}
-    for name in drawn:
+    pictures = {"clock": analog_clock(), "light": traffic_light(), "puzzle": crossword()}
+    for name in pictures:
         factories.post(factories.member(), name, kind="image", text="", media=[{"url": "https://x.test/a.png"}])
     factories.post(factories.member(), "essay", text="A word puzzle in the newspaper")
-    assert send(client, {name: to_png(picture) for name, picture in drawn.items()}).json()["kept"] == 3
+    assert send_pictures(client, {name: to_png(picture) for name, picture in pictures.items()}).json()["stored"] == 3
     assert embed_text_posts(now=NOW) == 1
-    assert send(client, {"nowhere": to_png(crossword())}).json() == {"kept": 0, "unknown_post_ids": ["nowhere"]}
+    assert send_pictures(client, {"nowhere": to_png(crossword())}).json() == {
+        "kept": 0,
+        "unknown_post_ids": ["nowhere"],
+    }
     row = EmbeddingModel.objects.get(space="image")
     assert (row.state, row.embedder, row.dimension, row.name) == ("active", "conse", 256, ConseText().name)
     wiring.reset_parts()
     assert search_images(client, text="what time is it on the wall")[0] == "clock"
     assert search_images(client, text="a red light at the crossing, cars must stop", kind="image")[0] == "light"
-    assert search_images(client, post="puzzle")[0] == "essay"
+    assert search_images(client, post_id="puzzle")[0] == "essay"
     Post.objects.filter(external_id="clock").update(visibility=3, changed_at=NOW)
     assert "clock" not in search_images(client, text="what time is it on the wall")
 
 
-def test_bytes_that_are_no_picture_are_refused_by_their_number_and_nothing_is_kept(client, monkeypatch):
-    choose(monkeypatch, "conse")
+def test_invalid_pictures_are_rejected_by_position_and_nothing_is_stored(client, monkeypatch):
+    set_image_embedder(monkeypatch, "conse")
     factories.post(factories.member(), "one")
     good, cut = to_png(crossword()), to_png(crossword())[:900]
     bomb = to_png(solid_color("red").resize((8000, 8000)))
-    for bad, why in ((b"GIF89a but not really", "Image 1 cannot be read"), (cut, "Image 1"), (bomb, "50 million")):
-        refused = send(client, {"one": good, "two": bad})
-        assert (refused.status_code, refused.json()["code"]) == (400, "invalid-pictures")
-        assert why in refused.json()["detail"]
+    for invalid, message in (
+        (b"GIF89a but not really", "Image 1 cannot be read"),
+        (cut, "Image 1"),
+        (bomb, "50 million"),
+    ):
+        rejected = send_pictures(client, {"one": good, "two": invalid})
+        assert (rejected.status_code, rejected.json()["code"]) == (400, "invalid-pictures")
+        assert message in rejected.json()["detail"]
     assert not PostEmbedding.objects.filter(space="image").exists()
-    refused = client.put(
+    rejected = client.put(
         "/api/v1/spaces/image/pictures",
         {"pictures": [{"post_id": "one", "image": "???"}]},
         content_type="application/json",
     )
-    assert refused.status_code == 400 and "base64" in str(refused.json())
-    assert send(client, {"one": good}, space="content").status_code == 400
+    assert rejected.status_code == 400 and "base64" in str(rejected.json())
+    assert send_pictures(client, {"one": good}, space="content").status_code == 400
 
 
-def test_without_a_model_of_pictures_they_are_refused(client, monkeypatch):
-    choose(monkeypatch, "")
-    refused = send(client, {"one": to_png(crossword())})
-    assert (refused.status_code, refused.json()["code"]) == (409, "no-image-embedder")
+def test_pictures_are_rejected_without_an_image_embedder(client, monkeypatch):
+    set_image_embedder(monkeypatch, "")
+    rejected = send_pictures(client, {"one": to_png(crossword())})
+    assert (rejected.status_code, rejected.json()["code"]) == (409, "no-image-embedder")
     assert embed_text_posts(now=NOW) == 0
     with pytest.raises(EmbedderError, match="IMAGE_EMBEDDER"):
         store_pictures(space="image", post_ids=["one"], pictures=[b""], now=NOW)
 
 
-def test_a_second_model_of_a_space_does_not_take_over_by_itself(monkeypatch):
+def test_a_second_model_of_a_space_is_not_activated(monkeypatch):
     factories.post(factories.member(), "one")
-    choose(monkeypatch, "conse")
+    set_image_embedder(monkeypatch, "conse")
     store_vectors(space="image", model="theirs@1", post_ids=["one"], vectors=np.eye(1, 8, dtype=np.float32), now=NOW)
     store_pictures(space="image", post_ids=["one"], pictures=[to_png(crossword())], now=NOW)
     states = dict(EmbeddingModel.objects.filter(space="image").values_list("name", "state"))
@@ -201,41 +208,41 @@ def test_a_second_model_of_a_space_does_not_take_over_by_itself(monkeypatch):
     assert search(viewer_id="viewer", space="image", vector=[1.0] + 7 * [0.0], now=NOW).picks[0].post.id == "one"
 
 
-def test_a_picture_is_the_mean_of_its_likeliest_classes():
-    chances = np.zeros((1, 20), np.float32)
-    chances[0, :12] = [0.3, 0.2, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05, 0.03, 0.03, 0.02, 0.02]
-    mean = mean_class_vectors(chances, np.eye(20, dtype=np.float32))[0]
+def test_the_vector_of_a_picture_is_the_mean_of_its_likeliest_classes():
+    probabilities = np.zeros((1, 20), np.float32)
+    probabilities[0, :12] = [0.3, 0.2, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05, 0.03, 0.03, 0.02, 0.02]
+    mean = mean_class_vectors(probabilities, np.eye(20, dtype=np.float32))[0]
     assert (mean > 0).sum() == TOP_CLASSES and mean.sum() == pytest.approx(1)
     assert mean[0] / mean[1] == pytest.approx(1.5)
 
 
-def test_a_file_of_weights_may_not_run_code(tmp_path):
-    """A pickle that asks for more than arrays is refused before anything of it is called."""
+def test_a_file_of_weights_cannot_run_code(tmp_path):
+    """A pickle that references anything but arrays is rejected before any of its code runs."""
 
     class Attack:
         def __reduce__(self):
             return print, ("owned",)
 
-    bad = tmp_path / "bad.pth"
-    with bad.open("wb") as file:
+    path = tmp_path / "bad.pth"
+    with path.open("wb") as file:
         for value in (0x1950A86A20F9469CFC6C, 1001, {}, {"weight": Attack()}):
             pickle.dump(value, file, protocol=2)
     with pytest.raises(TorchFileError, match="print"):
-        read_arrays(bad)
-    bad.write_bytes(pickle.dumps(7, protocol=2) * 3)
+        read_arrays(path)
+    path.write_bytes(pickle.dumps(7, protocol=2) * 3)
     with pytest.raises(TorchFileError, match=r"before 1\.6"):
-        read_arrays(bad)
+        read_arrays(path)
     with pytest.raises(TorchFileError, match="beyond"):
         array_from_storage(np.zeros(5, np.float32), 2, (2, 2), (2, 1))
 
 
-def test_weights_are_read_as_they_were_saved():
+def test_the_packaged_weights_can_be_read():
     arrays = read_arrays(weights_file())
     assert arrays["_fc.weight"].shape == (1000, 1280) and len(arrays) == 296
     assert all(np.isfinite(array).all() for array in arrays.values())
 
 
-def test_a_picture_too_odd_is_an_error_of_its_own():
+def test_an_unreadable_picture_raises_image_error():
     with pytest.raises(ImageError, match="Image 0"):
         ConseText().embed_images([b""])
     assert ConseText().embed_images([]).shape == (0, 256)

@@ -1,4 +1,4 @@
-"""The vector index follows the database, is rebuilt from it and compared with it; feeds find cold posts in it."""
+"""The vector index is synced with, rebuilt from and compared with the database; feeds find non-resident posts in it."""
 
 from datetime import timedelta
 from io import StringIO
@@ -31,7 +31,7 @@ def later(minutes):
 
 @pytest.fixture
 def index(fresh_wiring, monkeypatch, tmp_path):
-    """Use Qdrant's own engine, on posts that are embedded."""
+    """An index on Qdrant's own engine, with embedded posts in the database."""
     client = EdgeClient(tmp_path)
     monkeypatch.setattr(wiring, "qdrant_client", lambda: client)
     ann = member("ann")
@@ -47,13 +47,13 @@ def ids(*names):
     return {Post.objects.get(external_id=name).pk for name in names}
 
 
-def test_the_index_follows_what_changes(index):
+def test_changed_posts_are_synced_to_the_index(index):
     assert reindexing.sync_vector_indexes(now=later(1)) == 3
     assert {id for id, _ in index.versions()} == ids("one", "two", "three")
     publish.remove_posts(post_ids=list(ids("two")), now=later(2))
     Post.objects.filter(external_id="one").update(visibility=3, changed_at=later(2))
     assert reindexing.index_lag_seconds(now=later(3)) == 120
-    assert reindexing.sync_vector_indexes(now=later(3)) == 2, "only what changed is looked at"
+    assert reindexing.sync_vector_indexes(now=later(3)) == 2, "only changed posts are read"
     assert reindexing.index_lag_seconds(now=later(9)) == 0
     assert {id for id, _ in index.versions()} == ids("one", "three")
 
@@ -78,10 +78,10 @@ def test_lags_and_drift_are_metrics(index, monkeypatch):
     measure_drift.apply()
     assert gauge("recsys_index_lag_seconds", index="qdrant") == 0
     monkeypatch.setattr(index, "versions", lambda: (_ for _ in ()).throw(VectorIndexError("down")))
-    assert reindexing.measure_drift(now=later(5)) == [], "a server that is silent is passed over"
+    assert reindexing.measure_drift(now=later(5)) == [], "a server that is down is skipped"
 
 
-def test_what_fails_is_done_by_the_next_run(index, monkeypatch):
+def test_the_next_run_repeats_failed_writes(index, monkeypatch):
     reindexing.sync_vector_indexes(now=later(1))
     publish.remove_posts(post_ids=list(ids("two")), now=later(2))
     with monkeypatch.context() as broken:
@@ -92,21 +92,21 @@ def test_what_fails_is_done_by_the_next_run(index, monkeypatch):
     assert {id for id, _ in index.versions()} == ids("one", "three")
 
 
-def test_drift_is_found_and_a_rebuild_mends_it(index):
+def test_drift_is_found_and_a_rebuild_repairs_it(index):
     reindexing.sync_vector_indexes(now=later(1))
-    assert [(one.index, one.wrong_posts, one.sampled) for one in reindexing.compare_indexes(now=later(1))] == [
+    assert [(drift.index, drift.wrong_posts, drift.sampled) for drift in reindexing.compare_indexes(now=later(1))] == [
         ("resident", 0, 3),
         ("qdrant", 0, 3),
     ]
     index.drop(list(ids("one")))
     PostEmbedding.objects.filter(post__external_id="two").update(version=7)
     PostEmbedding.objects.filter(post__external_id="three").update(vector=np.eye(1, 64, dtype="<f4").tobytes())
-    found = reindexing.compare_indexes(now=later(1))[1]
-    assert (found.missing, found.stale, found.different, found.extra) == (1, 1, 1, 0)
+    drift = reindexing.compare_indexes(now=later(1))[1]
+    assert (drift.missing, drift.stale, drift.different, drift.extra) == (1, 1, 1, 0)
     with pytest.raises(CommandError, match=r"posts differ. Run manage.py reindex"):
         call_command("check_index", stdout=StringIO())
 
-    assert reindexing.reindex(now=later(2), resume=True) == 2, "only what lacks or is of another version"
+    assert reindexing.reindex(now=later(2), resume=True) == 2, "only posts that are missing or have another version"
     out, calls = StringIO(), []
     call_command("reindex", stdout=out)
     assert out.getvalue() == "Wrote 3 posts into the index of content.\n"
@@ -115,13 +115,13 @@ def test_drift_is_found_and_a_rebuild_mends_it(index):
     assert reindexing.compare_indexes(now=later(2))[1].wrong_posts == 0
 
 
-def test_a_job_rebuilds_in_chunks(index):
+def test_a_job_rebuilds_the_index_in_chunks(index):
     job = work.submit_job(kind="reindex", params={}, now=NOW)
     assert (job.total, work.process_chunk(job_id=job.id, number=0, now=NOW)) == (3, True)
     assert {id for id, _ in index.versions()} == ids("one", "two", "three")
 
 
-def test_without_an_index_nothing_follows_and_a_rebuild_says_why(fresh_wiring):
+def test_without_an_index_sync_does_nothing_and_reindex_fails(fresh_wiring):
     EmbeddingModel.objects.create(
         space="content", name="m", embedder="tiny", dimension=64, state="active", created_at=NOW, changed_at=NOW
     )
@@ -132,7 +132,7 @@ def test_without_an_index_nothing_follows_and_a_rebuild_says_why(fresh_wiring):
 
 @pytest.fixture
 def cold_posts(index, monkeypatch):
-    """A viewer who likes war, and a catalogue that has room for the two newest posts only."""
+    """A viewer who likes posts on war, and a catalogue with room for the two newest posts only."""
     monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"catalogue_max_posts": 2}))
     dan, bob = member("dan"), member("bob")
     old = post(bob, "old", text="a film about war and peace", created_at=NOW - timedelta(days=400))
@@ -143,41 +143,41 @@ def cold_posts(index, monkeypatch):
     interaction(viewer, Post.objects.get(external_id="one"))
     learn.learn_interactions(member_ids=[viewer.pk], now=NOW)
     reindexing.sync_vector_indexes(now=NOW)
-    calls = wiring.vector_parts_holder
-    calls().current = wiring.create_vector_parts(calls().current.embedding_models)
+    holder = wiring.vector_parts_holder()
+    holder.current = wiring.create_vector_parts(holder.current.embedding_models)
     return old
 
 
-def shown_posts():
+def served_picks():
     return {pick.post.id: pick for pick in recommend(member_id="vic", limit=20, now=NOW, explain=True).picks}
 
 
-def test_a_post_that_is_not_resident_comes_from_the_index_with_its_likeness(cold_posts):
-    pick = shown_posts()["old"]
+def test_a_non_resident_post_comes_from_the_index_with_its_similarity(cold_posts):
+    pick = served_picks()["old"]
     assert pick.sources == ("indexed",)
-    assert pick.parts["cold"] > 0.5 and pick.parts["taste"] == 0
+    assert pick.parts["cold_taste"] > 0.5 and pick.parts["taste"] == 0
 
 
-def test_a_cold_post_is_judged_by_rows_read_now(cold_posts):
+def test_a_non_resident_post_is_filtered_on_current_rows(cold_posts):
     Post.objects.filter(pk=cold_posts.pk).update(visibility=3)
-    picks = shown_posts()
+    picks = served_picks()
     assert "old" not in picks and "new" in picks
 
 
-def test_an_index_that_is_down_costs_its_candidates_only(cold_posts, monkeypatch):
+def test_a_missing_index_costs_only_its_candidates(cold_posts, monkeypatch):
     down = QdrantClient("http://127.0.0.1:9", timeout=1, check_compatibility=False)
     monkeypatch.setattr(wiring, "qdrant_client", lambda: down)
     wiring.known_vector_indexes().clear()
-    picks = shown_posts()
+    picks = served_picks()
     assert "old" not in picks and "new" in picks
     with pytest.raises(VectorIndexError):
         health.check_vector_index(NOW)
     down.close()
 
 
-def test_the_catalogue_says_how_far_behind_it_is(index):
+def test_the_catalogue_reports_its_lag(index):
     wiring.catalogue().refresh(NOW)
-    assert reindexing.catalogue_lag_seconds(now=later(5)) == 0, "nothing changed meanwhile"
+    assert reindexing.catalogue_lag_seconds(now=later(5)) == 0, "no post has changed"
     Post.objects.filter(external_id="one").update(changed_at=later(1))
     assert reindexing.catalogue_lag_seconds(now=later(5)) == 300
     wiring.catalogue().refresh(later(6))

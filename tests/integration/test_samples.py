@@ -1,4 +1,4 @@
-"""What processes counted, put together: told rarely, added up right, and never in anyone's way."""
+"""Samples of processes: stored rarely, added up correctly, and never in the way of a request."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -23,7 +23,7 @@ def stream(redis_url):
         client.delete(samples.STREAM)
 
 
-def test_a_sample_holds_what_grew_since_the_one_before():
+def test_a_sample_has_the_increments_since_the_previous_one():
     sampler = Sampler()
     sampler.take_sample("web", AT - 20)
     metrics.CACHE_REQUESTS.labels("sampled", "hit").inc(3)
@@ -39,17 +39,17 @@ def test_a_sample_holds_what_grew_since_the_one_before():
     assert second.process.startswith("web ")
 
 
-def test_samples_are_read_back_as_they_were_told(stream):
-    told = [
+def test_stored_samples_are_loaded_unchanged(stream):
+    stored = [
         Sample("web h:1", AT - age, 100, {("n_total", (("a", "x"), ("b", "y"))): 2.0}, {("g", ()): 1.0})
         for age in (7_200, 10, 0)
     ]
-    for one in told:
-        samples.store_sample(one)
-    assert samples.load_samples(NOW, HOUR) == told[1:]
+    for sample in stored:
+        samples.store_sample(sample)
+    assert samples.load_samples(NOW, HOUR) == stored[1:]
 
 
-def test_a_process_tells_once_in_a_while_and_a_silent_redis_harms_nobody(stream, monkeypatch, caplog):
+def test_a_process_samples_once_per_interval_and_survives_a_missing_redis(stream, monkeypatch, caplog):
     sampler = Sampler()
     for _ in range(3):
         sampler.sample_if_due("web")
@@ -60,16 +60,16 @@ def test_a_process_tells_once_in_a_while_and_a_silent_redis_harms_nobody(stream,
     assert "sample_not_stored" in caplog.text
 
 
-def test_quantiles_are_read_from_buckets():
+def test_quantiles_are_interpolated_from_buckets():
     def sample(**counts):
-        grown = {("t_bucket", (("le", le),)): float(count) for le, count in counts.items()}
-        return Sample("p", AT, 0, grown)
+        increments = {("t_bucket", (("le", le),)): float(count) for le, count in counts.items()}
+        return Sample("p", AT, 0, increments)
 
-    one = sample(**{"0.1": 50, "0.2": 90, "+Inf": 100})
-    assert samples.histogram_quantile([one], "t", 0.5) == pytest.approx(0.1)
-    assert samples.histogram_quantile([one], "t", 0.7) == pytest.approx(0.15)
-    assert samples.histogram_quantile([one], "t", 0.99) == 0.2
-    assert samples.histogram_quantile([one, one], "t", 0.5) == pytest.approx(0.1)
+    buckets = sample(**{"0.1": 50, "0.2": 90, "+Inf": 100})
+    assert samples.histogram_quantile([buckets], "t", 0.5) == pytest.approx(0.1)
+    assert samples.histogram_quantile([buckets], "t", 0.7) == pytest.approx(0.15)
+    assert samples.histogram_quantile([buckets], "t", 0.99) == 0.2
+    assert samples.histogram_quantile([buckets, buckets], "t", 0.5) == pytest.approx(0.1)
     assert samples.histogram_quantile([], "t", 0.5) is None
 
 
@@ -77,9 +77,9 @@ def test_quantiles_are_read_from_buckets():
     ("minutes", "last", "verdict"),
     [(40, 300, Verdict.PASS), (40, 900, Verdict.FAIL), (10, 900, Verdict.WARN), (40, 350, Verdict.PASS)],
 )
-def test_a_process_that_grows_and_grows_is_told_apart_from_one_that_is_steady(stream, minutes, last, verdict):
+def test_doctor_reports_a_process_whose_memory_keeps_growing(stream, minutes, last, verdict):
     for minute in range(minutes + 1):
         size = int((300 + (last - 300) * minute / minutes) * 2**20)
         samples.store_sample(Sample("batch h:1", AT - (minutes - minute) * 60, size))
-    answer = doctor.check_memory_growth(NOW)
-    assert answer.verdict is verdict
+    result = doctor.check_memory_growth(NOW)
+    assert result.verdict is verdict

@@ -1,4 +1,4 @@
-"""One request is one trace, from the web process to the worker's task, and says nothing of anybody."""
+"""A request and its tasks are one trace, which contains no personal data."""
 
 import json
 import os
@@ -16,21 +16,21 @@ from tests import factories
 from tests.servers import celery_worker, free_port, redis_server, shared_database_url
 
 SECRET = "Zq4711Holmgren"
-ASK = """
+REQUEST_FEED = """
 import django
 django.setup()
 from django.test import Client
-answer = Client(headers={"User-Agent": "%(secret)s"}).get("/api/v1/members/%(secret)s/feed?limit=3")
-assert answer.status_code == 200, answer.content
+response = Client(headers={"User-Agent": "%(secret)s"}).get("/api/v1/members/%(secret)s/feed?limit=3")
+assert response.status_code == 200, response.content
 """
 
 
 @pytest.fixture
 def collector():
-    """Return the address of a collector, and the spans that it was sent."""
+    """The address of an OpenTelemetry collector, and the list of the spans that it received."""
     spans = []
 
-    class Take(BaseHTTPRequestHandler):
+    class Collector(BaseHTTPRequestHandler):
         def do_POST(self):
             sent = ExportTraceServiceRequest.FromString(self.rfile.read(int(self.headers["Content-Length"])))
             spans.extend(s for r in sent.resource_spans for scope in r.scope_spans for s in scope.spans)
@@ -40,7 +40,7 @@ def collector():
         def log_message(self, *args):
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), Take)
+    server = HTTPServer(("127.0.0.1", 0), Collector)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}", spans
@@ -51,24 +51,29 @@ def collector():
 
 @pytest.mark.django_db(transaction=True)
 def test_a_request_and_its_task_are_one_trace(collector, tmp_path):
-    """In a process of its own with tracing on, and a real worker on a Redis of their own."""
+    """In a separate process with tracing enabled, and a real worker on a separate Redis."""
     endpoint, spans = collector
     author = factories.member("author")
     factories.posts(author, 5)
     factories.member(SECRET)
     with redis_server(tmp_path, port=free_port()) as broker:
-        own = {"REDIS_URL": broker, "CACHE_REDIS_URL": broker, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
-        own |= {"DATABASE_URL": shared_database_url(), "DJANGO_SETTINGS_MODULE": "recsys_project.settings"}
-        own |= {"API_OPEN": "1", "ALLOWED_HOSTS": "testserver"}
+        environment = {"REDIS_URL": broker, "CACHE_REDIS_URL": broker, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
+        environment |= {"DATABASE_URL": shared_database_url(), "DJANGO_SETTINGS_MODULE": "recsys_project.settings"}
+        environment |= {"API_OPEN": "1", "ALLOWED_HOSTS": "testserver"}
         tracing = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_BSP_SCHEDULE_DELAY": "100"}
         with celery_worker(tmp_path, broker=broker, **tracing) as worker:
-            subprocess.run([sys.executable, "-c", ASK % {"secret": SECRET}], cwd=ROOT, env=os.environ | own, check=True)
+            subprocess.run(
+                [sys.executable, "-c", REQUEST_FEED % {"secret": SECRET}],
+                cwd=ROOT,
+                env=os.environ | environment,
+                check=True,
+            )
             deadline = time.monotonic() + 60
-            while not (ran := [span for span in spans if span.name == "run/recommendations.record_served"]):
+            while not (task_spans := [span for span in spans if span.name == "run/recommendations.record_served"]):
                 assert time.monotonic() < deadline, worker.log()
                 time.sleep(0.05)
     (request,) = [span for span in spans if span.name == "GET api/v1/members/<path:member_id>/feed"]
-    assert ran[0].trace_id == request.trace_id
-    parts = {span.name for span in spans if span.trace_id == request.trace_id}
-    assert {"filter visible", "rerank spacing", "HMGET"} <= parts, parts
+    assert task_spans[0].trace_id == request.trace_id
+    names = {span.name for span in spans if span.trace_id == request.trace_id}
+    assert {"filter visible", "rerank spacing", "HMGET"} <= names, names
     assert SECRET not in str(spans) and SECRET not in json.dumps([str(span) for span in spans])

@@ -1,4 +1,4 @@
-"""What stands in a line of the log, whoever wrote it and whatever they were given."""
+"""The content of a log line, for every logger and for any input."""
 
 import ast
 import json
@@ -28,35 +28,35 @@ SETTINGS = logging_settings("DEBUG", SECRET)
 
 @pytest.fixture(scope="module")
 def formatter():
-    """Return the formatter that settings give to the log's only handler."""
+    """The formatter of the only log handler in the settings."""
     return logging.config.DictConfigurator(SETTINGS).configure_formatter(SETTINGS["formatters"]["json"])
 
 
 def format_line(formatter, name, level=logging.WARNING, message="something_happened", *args, raised=None, **extra):
-    """Return the text of the line that a logger of this name leaves."""
+    """Return the text of the line that the logger *name* writes."""
     exc_info = (type(raised), raised, raised.__traceback__) if raised else None
     record = logging.getLogger(name).makeRecord(name, level, "a/file.py", 7, message, args, exc_info, extra=extra)
     return formatter.format(record)
 
 
 def raise_and_catch(error):
-    """Return an error as it is when it was raised, with another behind it."""
+    """Return an error that was raised and has a cause."""
     try:
         try:
             raise ValueError(f"before {error}")
         except ValueError as first:
             raise error from first
-    except Exception as again:
-        return again
+    except Exception as raised:
+        return raised
 
 
 secrets = st.text(st.characters(codec="utf-8", categories=["L", "N"]), min_size=8, max_size=30).map("Zq{}".format)
-"""What somebody might type or be called: long enough that it is not in a line by chance."""
+"""Names or inputs of a person, long enough not to appear in a line by chance."""
 
 
 @given(secret=secrets)
 def test_no_secret_reaches_a_line(formatter, secret):
-    """However it is given: in a message, in its values, in a field, in an error, in the cause of an error."""
+    """Neither in a message, nor in its values, a field, an error or the cause of an error."""
     unique = IntegrityError(f"duplicate key value\nDETAIL: Key (external_id)=({secret}) already exists.")
     attempts = [
         format_line(formatter, "recommendations.services.work", message=f"failed for {secret}"),
@@ -83,8 +83,8 @@ def test_no_secret_reaches_a_line(formatter, secret):
     for line in attempts:
         text = json.dumps(json.loads(line), ensure_ascii=False)
         assert secret not in text, text
-    told = format_line(formatter, "django_structlog.celery.receivers", message="task_failed", error=secret, song=secret)
-    assert secret not in told and json.loads(told)["dropped"] == ["error", "song"]
+    line = format_line(formatter, "django_structlog.celery.receivers", message="task_failed", error=secret, song=secret)
+    assert secret not in line and json.loads(line)["dropped"] == ["error", "song"]
 
 
 @pytest.mark.parametrize(
@@ -96,13 +96,13 @@ def test_no_secret_reaches_a_line(formatter, secret):
         "'Anna Berg'",
     ],
 )
-def test_what_looks_like_an_address_or_a_key_is_hidden_in_a_field_too(formatter, text):
+def test_a_field_hides_mail_addresses_and_keys(formatter, text):
     line = json.loads(format_line(formatter, "recommendations.api", problem=f"of {text} here"))
     assert "***" in line["problem"] and text not in line["problem"]
 
 
-def test_a_line_has_the_fields_that_it_may_have(formatter):
-    """Each of ours stays as it is; others are named, so that who wrote the call sees it."""
+def test_a_line_has_only_declared_fields(formatter):
+    """Declared fields are unchanged. Others are removed and named in `dropped`, for the author of the call."""
     structlog.contextvars.bind_contextvars(request_id="an-edge-s-own-id", song="Yesterday")
     try:
         line = json.loads(format_line(formatter, "recommendations.services.work", count=3, text="x", engine="plain"))
@@ -114,18 +114,18 @@ def test_a_line_has_the_fields_that_it_may_have(formatter):
     assert set(line) <= set(FIELDS)
 
 
-def test_an_error_is_its_type_and_its_places(formatter):
+def test_an_error_is_logged_as_its_type_and_frames(formatter):
     line = json.loads(
         format_line(formatter, "recommendations.api", raised=raise_and_catch(KernelError("the deadline is over")))
     )
     first, cause = line["errors"]
     assert (first["type"], first["message"]) == ("wasm.errors.KernelError", "the deadline is over")
     assert cause["type"] == "builtins.ValueError" and "message" not in cause
-    assert any("raise_and_catch" in place and "test_logs.py" in place for place in first["frames"])
+    assert any("raise_and_catch" in frame and "test_logs.py" in frame for frame in first["frames"])
 
 
-def test_a_structlog_logger_ends_in_the_same_line(formatter):
-    """An error is told there, too, with the places of it."""
+def test_a_structlog_logger_writes_the_same_kind_of_line(formatter):
+    """An error is logged with its frames as well."""
     seen = []
 
     class Keep(logging.Handler):
@@ -146,8 +146,8 @@ def test_a_structlog_logger_ends_in_the_same_line(formatter):
     assert "Anna" not in json.dumps(line)
 
 
-def test_an_id_is_another_one_every_day(formatter):
-    """Lines of a day can be joined, and those of two days cannot; another secret gives other ids."""
+def test_a_hashed_id_differs_from_day_to_day(formatter):
+    """Lines of one day can be joined, lines of two days cannot; another secret gives other ids."""
     name, (level, fields) = "recommendations.api", (logging.INFO, {"member_id": 42})
     one, two = (json.loads(format_line(formatter, name, level, **fields))["member_id"] for _ in range(2))
     assert one == two and re.fullmatch("[0-9a-f]{16}", one)
@@ -156,8 +156,8 @@ def test_an_id_is_another_one_every_day(formatter):
     assert hash_log_id(SECRET, 42, day) != hash_log_id(SECRET, 42, next_day) != hash_log_id(SECRET + "x", 42, next_day)
 
 
-def test_every_call_of_ours_gives_fields_that_may_stand():
-    """A field that is not declared would be dropped, and an event that is a sentence left out."""
+def test_every_log_call_uses_declared_fields():
+    """Otherwise an undeclared field would be dropped, and an event that is a sentence omitted."""
     missing = []
     for package in OWN_PACKAGES:
         for path in (ROOT / package).rglob("*.py"):
@@ -177,12 +177,12 @@ def test_every_call_of_ours_gives_fields_that_may_stand():
     assert not missing
 
 
-def test_the_document_names_every_field():
+def test_the_docs_list_every_field():
     rows = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", DOCUMENT.read_text(), re.MULTILINE))
     assert rows == FIELDS
 
 
-def test_settings_log_through_it_alone():
+def test_the_settings_use_only_this_formatter():
     assert settings.LOGGING["root"]["handlers"] == ["stderr"]
     assert all("handlers" not in logger for logger in settings.LOGGING["loggers"].values())
     assert settings.LOGGING["formatters"]["json"]["processors"][0] is SETTINGS["formatters"]["json"]["processors"][0]

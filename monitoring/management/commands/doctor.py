@@ -1,4 +1,4 @@
-"""`manage.py doctor`: a door to `monitoring/doctor.py`."""
+"""`manage.py doctor`: the entry point of `monitoring/doctor.py`."""
 
 import json
 import sys
@@ -13,15 +13,15 @@ from monitoring.doctor import Verdict
 
 
 class Command(BaseCommand):
-    help = "Walk the deployment checklist against the running configuration; exit code 1 if a line fails."
-    # A database that is not there is a line of the checklist, not the end of it.
+    help = "Check the running configuration against the deployment checklist. Exits with 1 if a line fails."
+    # A database that is down is reported as a failed line; it must not stop the command.
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print the lines as JSON")
 
     def handle(self, *args: object, **options: Any) -> None:
-        lines = doctor.checks(now())
+        lines = doctor.run_checks(now())
         if options["json"]:
             self.stdout.write(json.dumps([asdict(line) for line in lines], indent=2))
         else:
@@ -30,7 +30,7 @@ class Command(BaseCommand):
             sys.exit(1)
 
     def print_report(self, lines: list[doctor.ReportLine]) -> None:
-        """Print a line each, with what to do under those that do not pass."""
+        """Print each line, with the fix below lines that did not pass."""
         styles = {Verdict.PASS: self.style.SUCCESS, Verdict.WARN: self.style.WARNING, Verdict.FAIL: self.style.ERROR}
         for line in lines:
             self.stdout.write(f"{styles[line.verdict](f'{line.verdict:4}')}  {line.title}: {line.message}")

@@ -1,4 +1,4 @@
-"""`manage.py maintain`: a door to `monitoring/maintenance.py`, for what shall not wait for the clock."""
+"""`manage.py maintain`: run a maintenance task outside its schedule."""
 
 from datetime import timedelta
 from typing import Any
@@ -11,10 +11,10 @@ from monitoring.models import MaintenanceRun
 
 
 class Command(BaseCommand):
-    help = "Do a duty now and print its record; without a name, list the duties and their last runs."
+    help = "Run a maintenance task now and print its record. Without a name, list the tasks and their last runs."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("name", nargs="?", help="such as delete_expired_records")
+        parser.add_argument("name", nargs="?", help="the task, such as delete_expired_records")
 
     def handle(self, *args: object, **options: Any) -> None:
         if options["name"] is None:
@@ -26,10 +26,10 @@ class Command(BaseCommand):
         except maintenance.UnknownMaintenanceTaskError as error:
             raise CommandError(str(error)) from error
         if run is None:
-            raise CommandError(f"{options['name']} runs at this moment; its record will be in the admin.")
+            raise CommandError(f"{options['name']} is already running. Its record will appear in the admin.")
         self.stdout.write(f"{run.name}: {run.rows:,} rows, {run.bytes:,} bytes, {run.seconds:.3f} s. {run.note}")
 
     def last_run(self, name: str) -> str:
-        """Return when a duty ran last, and what came of it."""
+        """Return the outcome, the time and the note of a task's last run."""
         run = MaintenanceRun.objects.filter(name__startswith=name).first()
         return f"{run.outcome} {run.started_at:%Y-%m-%d %H:%M} UTC, {run.note or run.error}" if run else "never ran"

@@ -1,8 +1,8 @@
 """
-What flags are told by recommendations: what guardrails read, what is known of a member, and what to forget.
+Guardrail gauges, member attributes and a turn-off hook that recommendations register with flags.
 
-The readings come from the rows of feeds that were made. A request that was refused has no row: the error rate counts
-feeds that neither engine could make.
+The gauges are computed from the rows of feed requests. A request that ended with an error has no row: the error ratio
+counts feeds that neither engine could rank.
 """
 
 from __future__ import annotations
@@ -31,37 +31,37 @@ ENGAGEMENT_KINDS = [
 MEMBER_ATTRIBUTES = {
     "languages": "languages the member reads, such as en; best first",
     "region": "such as DE",
-    "joined_on": "the day the member joined, such as 2026-01-31",
+    "joined_on": "the date the member joined, such as 2026-01-31",
     "is_active": "true or false",
 }
 
 
 def feed_requests(variant: str, since: datetime, until: datetime) -> QuerySet[FeedRequest]:
-    """Return the feeds that were made in that time; of one variant, if it is named."""
+    """Return the feed requests in [since, until), of one variant unless *variant* is empty."""
     rows = FeedRequest.objects.filter(created_at__gte=since, created_at__lt=until)
     return rows.filter(variant=variant) if variant else rows
 
 
 def compute_ratio(part: QuerySet[FeedRequest], whole: QuerySet[FeedRequest]) -> MetricValue:
-    """Return how much of the whole the part is."""
+    """Return the ratio of the row counts with the number of samples; 0 without samples."""
     samples = whole.count()
     return MetricValue(part.count() / samples if samples else 0.0, samples)
 
 
 def error_ratio(variant: str, since: datetime, until: datetime) -> MetricValue:
-    """Return the share of feeds that no engine could make: something older or popular stood in."""
+    """Return the share of feeds that no engine ranked: the trending feed or the last good slate was served."""
     whole = feed_requests(variant, since, until)
     return compute_ratio(whole.exclude(fallback__in=["", CONTROL_ENGINE]), whole)
 
 
 def fallback_ratio(variant: str, since: datetime, until: datetime) -> MetricValue:
-    """Return the share of feeds that another engine, or none, had to make."""
+    """Return the share of feeds that the chosen engine did not rank."""
     whole = feed_requests(variant, since, until)
     return compute_ratio(whole.exclude(fallback=""), whole)
 
 
 def latency_p95_ms(variant: str, since: datetime, until: datetime) -> MetricValue:
-    """Return the time in ms that 95 of 100 feeds were made in (nearest rank)."""
+    """Return the 95th percentile of the time to build a feed, in ms (nearest rank)."""
     whole = feed_requests(variant, since, until).order_by("duration_ms")
     samples = whole.count()
     if not samples:
@@ -71,19 +71,19 @@ def latency_p95_ms(variant: str, since: datetime, until: datetime) -> MetricValu
 
 
 def engagement_ratio(variant: str, since: datetime, until: datetime) -> MetricValue:
-    """Return the share of feeds from which at least one post was opened, liked, shared, saved …"""
-    acts = Interaction.objects.filter(
+    """Return the share of feeds with at least one interaction of `ENGAGEMENT_KINDS`."""
+    engagements = Interaction.objects.filter(
         member=OuterRef("member"),
         request_id=OuterRef("pk"),
         kind__in=ENGAGEMENT_KINDS,
         occurred_at__gte=OuterRef("created_at"),
     )
     whole = feed_requests(variant, since, until)
-    return compute_ratio(whole.filter(Exists(acts)), whole)
+    return compute_ratio(whole.filter(Exists(engagements)), whole)
 
 
 def member_attributes(unit_id: str) -> Mapping[str, object]:
-    """Return what segments may ask of a member; nothing of one who is not known."""
+    """Return the attributes of a member for segments, or an empty mapping for an unknown member."""
     row = Member.objects.filter(external_id=unit_id).first()
     if row is None:
         return {}
@@ -92,12 +92,10 @@ def member_attributes(unit_id: str) -> Mapping[str, object]:
 
 
 def register_flag_sources() -> None:
-    """Let flags know all this."""
-    gauges.register_gauge("feed_error_ratio", "feeds that no engine could make, 0 to 1", error_ratio)
-    gauges.register_gauge("feed_fallback_ratio", "feeds that another engine had to make, 0 to 1", fallback_ratio)
-    gauges.register_gauge("feed_latency_p95_ms", "time in ms to make a feed, 95th percentile", latency_p95_ms)
-    gauges.register_gauge(
-        "feed_engagement_ratio", "feeds from which something was opened or liked, 0 to 1", engagement_ratio
-    )
+    """Register the gauges, the attributes and the hook that purges slates when the engine flag is turned off."""
+    gauges.register_gauge("feed_error_ratio", "share of feeds that no engine ranked, 0 to 1", error_ratio)
+    gauges.register_gauge("feed_fallback_ratio", "share of feeds served by a fallback, 0 to 1", fallback_ratio)
+    gauges.register_gauge("feed_latency_p95_ms", "95th percentile of the time to build a feed, in ms", latency_p95_ms)
+    gauges.register_gauge("feed_engagement_ratio", "share of feeds with an engagement, 0 to 1", engagement_ratio)
     attributes.register_attributes("members", MEMBER_ATTRIBUTES, member_attributes)
     hooks.register_turn_off_hook(ENGINE_FLAG, invalidate.invalidate_all_slates)

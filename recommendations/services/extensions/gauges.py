@@ -1,4 +1,4 @@
-"""What recommending tells monitoring: figures that are read when somebody asks, and what each process holds."""
+"""Computed gauges of recommendations, and the gauges that each process sets before it takes a sample."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from recommendations.services.measuring import quality
 from recommendations.services.vectors.embedding import CONTENT_SPACE, embedding_lag_seconds, posts_without_vector
 
 MAX_COUNT = 10_000
-"""A backlog is counted no further: that it is long is known by then."""
+"""Upper limit of the count of a backlog: a larger number would not matter, and counting costs time."""
 MINUTE = timedelta(minutes=1)
 
 GaugeFunction = Callable[..., float | None]
 
 
 def job_gauges(now: datetime) -> dict[ComputedGauge, GaugeValues]:
-    """Return how many jobs wait and run, and how old the oldest is."""
-    rows = Job.objects.filter(state__in=work.UNFINISHED_STATES).order_by().values_list("kind", "state")
-    found = list(rows.annotate(count=Count("pk"), oldest=Min("created_at")))
-    ages = {kind: max((now - oldest).total_seconds() for k, _, _, oldest in found if k == kind) for kind, *_ in found}
+    """Return the number of unfinished jobs by kind and state, and the age of the oldest by kind."""
+    unfinished = Job.objects.filter(state__in=work.UNFINISHED_STATES).order_by().values_list("kind", "state")
+    rows = list(unfinished.annotate(count=Count("pk"), oldest=Min("created_at")))
+    ages = {kind: max((now - oldest).total_seconds() for k, _, _, oldest in rows if k == kind) for kind, *_ in rows}
     return {
-        metrics.JOBS: {(kind, state): count for kind, state, count, _ in found},
+        metrics.JOBS: {(kind, state): count for kind, state, count, _ in rows},
         metrics.JOB_AGE_SECONDS: {(kind,): age for kind, age in ages.items()},
     }
 
 
 def count_up_to_max(rows: QuerySet[object]) -> int:  # type: ignore[type-var]
-    """Return how many rows there are, as far as it is worth counting."""
+    """Return the number of rows, at most `MAX_COUNT`."""
     return rows.order_by()[:MAX_COUNT].count()
 
 
 def backlog_gauges(now: datetime) -> dict[ComputedGauge, GaugeValues]:
-    """Return what is still to be learned and to be embedded."""
-    found: dict[ComputedGauge, GaugeValues] = {
+    """Return the backlogs of learning and embedding, and the age of the active embedding models."""
+    values: dict[ComputedGauge, GaugeValues] = {
         metrics.UNLEARNED_INTERACTIONS: {(): count_up_to_max(Interaction.objects.filter(is_learned=False))},
         metrics.UNEMBEDDED_POSTS: {},
         metrics.EMBEDDING_LAG_SECONDS: {},
@@ -50,27 +50,27 @@ def backlog_gauges(now: datetime) -> dict[ComputedGauge, GaugeValues]:
     }
     for model in EmbeddingModel.objects.filter(state=EmbeddingModel.State.ACTIVE):
         if model.activated_at:
-            found[metrics.EMBEDDING_MODEL_AGE_SECONDS][(model.space,)] = (now - model.activated_at).total_seconds()
+            values[metrics.EMBEDDING_MODEL_AGE_SECONDS][(model.space,)] = (now - model.activated_at).total_seconds()
         if model.space == CONTENT_SPACE:
-            found[metrics.UNEMBEDDED_POSTS][(CONTENT_SPACE,)] = count_up_to_max(posts_without_vector(model.name))
-            found[metrics.EMBEDDING_LAG_SECONDS][(CONTENT_SPACE,)] = embedding_lag_seconds(model=model.name, now=now)
-    return found
+            values[metrics.UNEMBEDDED_POSTS][(CONTENT_SPACE,)] = count_up_to_max(posts_without_vector(model.name))
+            values[metrics.EMBEDDING_LAG_SECONDS][(CONTENT_SPACE,)] = embedding_lag_seconds(model=model.name, now=now)
+    return values
 
 
 def single_value_gauge(
-    family: ComputedGauge, function: GaugeFunction
+    gauge: ComputedGauge, function: GaugeFunction
 ) -> Callable[[datetime], dict[ComputedGauge, GaugeValues]]:
-    """Return how to read a figure without labels; without a value it has none."""
+    """Return a function that computes a gauge without labels. If *function* returns None, the gauge has no value."""
 
-    def read(now: datetime) -> dict[ComputedGauge, GaugeValues]:
+    def compute(now: datetime) -> dict[ComputedGauge, GaugeValues]:
         value = function(now=now)
-        return {family: {} if value is None else {(): value}}
+        return {gauge: {} if value is None else {(): value}}
 
-    return read
+    return compute
 
 
 def qdrant_gauges(_now: datetime) -> dict[ComputedGauge, GaugeValues]:
-    """Return whether the vector index answers."""
+    """Return whether the vector index responds."""
     index = wiring.vector_index()
     if index is None:
         return {}
@@ -82,7 +82,7 @@ def qdrant_gauges(_now: datetime) -> dict[ComputedGauge, GaugeValues]:
 
 
 class ReportedCounters:
-    """What this process has told of its kernels, which count for themselves."""
+    """The counts of each kernel that this process has already added to its metrics. Kernels have their own counters."""
 
     def __init__(self) -> None:
         self.calls: dict[str, int] = {}
@@ -93,35 +93,35 @@ reported_counters = wiring.per_process(ReportedCounters)
 
 
 def counter_growth(before: dict[str, int], space: str, count: int) -> int:
-    """Return how much *count* grew; a kernel that was made anew began again at 0."""
-    grew = count - before.get(space, 0)
+    """Return the growth of *count* since the last call, and store it. A recreated kernel counts from 0 again."""
+    growth = count - before.get(space, 0)
     before[space] = count
-    return grew if grew >= 0 else count
+    return growth if growth >= 0 else count
 
 
 def observe_kernels() -> None:
-    """Tell what the kernels of this process hold and did."""
+    """Update the metrics of the kernels of this process: calls, missed deadlines, rows and memory."""
     parts = wiring.vector_parts_holder.get_if_created()
     for space, engines in parts.current.spaces.items() if parts else ():
         for engine in engines.values():
             if not isinstance(engine, WasmEngine):
                 continue
-            held = engine.statistics()
-            calls = sum(shard.calls for shard in held.shards)
-            late = sum(shard.deadlines_exceeded for shard in held.shards)
+            statistics = engine.statistics()
+            calls = sum(shard.calls for shard in statistics.shards)
+            deadlines = sum(shard.deadlines_exceeded for shard in statistics.shards)
             metrics.KERNEL_CALLS.labels(space).inc(counter_growth(reported_counters().calls, space, calls))
-            metrics.KERNEL_DEADLINES.labels(space).inc(counter_growth(reported_counters().deadlines, space, late))
-            metrics.KERNEL_ROWS.labels(space).set(held.rows)
+            metrics.KERNEL_DEADLINES.labels(space).inc(counter_growth(reported_counters().deadlines, space, deadlines))
+            metrics.KERNEL_ROWS.labels(space).set(statistics.rows)
             for kind, size in (
-                ("rows", held.resident_bytes),
-                ("held", held.memory_bytes),
-                ("limit", held.memory_limit_bytes),
+                ("rows", statistics.resident_bytes),
+                ("held", statistics.memory_bytes),
+                ("limit", statistics.memory_limit_bytes),
             ):
                 metrics.KERNEL_BYTES.labels(space, kind).set(size)
 
 
 def observe_catalogue(now: datetime) -> None:
-    """Tell how many posts are resident in this process, and how old that is."""
+    """Update the metrics of the catalogue of this process: number of posts, and age."""
     if parts := wiring.vector_parts_holder.get_if_created():
         catalogue = parts.current.catalogue
         if catalogue.refreshed_at is not None:
@@ -130,13 +130,13 @@ def observe_catalogue(now: datetime) -> None:
 
 
 def observe_process() -> None:
-    """Tell what this process holds: `samples.py` says when."""
+    """Update the metrics of this process. Called before each sample (`monitoring.samples`)."""
     observe_kernels()
     observe_catalogue(clock.now())
 
 
 def register_gauges() -> None:
-    """Let these figures be read."""
+    """Register the computed gauges and the observer."""
     gauges.register_gauges(metrics.JOBS, metrics.JOB_AGE_SECONDS, compute=job_gauges)
     gauges.register_gauges(
         metrics.UNLEARNED_INTERACTIONS,

@@ -1,4 +1,4 @@
-"""What recommending needs in this process: an engine that counts right, and the posts it counts over."""
+"""Health checks of recommendations: the kernel's results, the catalogue and the vector index."""
 
 from datetime import datetime
 
@@ -10,23 +10,23 @@ from recommendations.services.extensions import selftest
 
 
 def run_kernel_selftest(_now: datetime) -> None:
-    """Let the kernel answer a question whose answer is known."""
+    """Compare the kernel's results for a fixed query with the stored results."""
     selftest.check_kernel()
 
 
 def load_catalogue(now: datetime) -> None:
-    """Load the catalogue, or follow what changed. An empty one is fine: there may be no posts."""
+    """Load or refresh the catalogue. An empty catalogue passes: there may be no posts."""
     wiring.catalogue().refresh(now)
 
 
 def check_vector_index(_now: datetime) -> None:
-    """Ask Qdrant for a word. Feeds go on without it, so this says more than they need."""
+    """Ping Qdrant. Feeds are served without it too, so this check is stricter than they need."""
     if index := wiring.vector_index():
         index.ping()
 
 
 def register_health_checks() -> None:
-    """Have these asked on every look at readiness."""
+    """Register these checks."""
     health.register_health_check("kernel", run_kernel_selftest)
     health.register_health_check("catalogue", load_catalogue)
     if settings.ENV.qdrant_url:

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 def process_each(
     items: Iterable[Any], process: Callable[[Any], object], item_id: Callable[[Any], int]
 ) -> list[dict[str, Any]]:
-    """Do every item; one that fails costs itself, and is named with what went wrong."""
+    """Process every item. An item that fails is logged and returned with its error; the others go on."""
     errors = []
     for item in items:
         try:
@@ -40,14 +40,14 @@ def process_each(
 
 
 def process_member_feeds(_job: UUID, member_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
-    """Make and keep a discovery feed for each member."""
+    """Build and cache a discovery slate for each active member."""
     wiring.catalogue().refresh(now)
     active = Member.objects.filter(pk__in=member_ids, is_active=True).order_by("pk").values_list("pk", flat=True)
     return process_each(active, lambda pk: rebuild_slate(pk, "discovery", now), int)
 
 
 def process_embeddings(_job: UUID, post_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
-    """Embed these posts; those that fail by themselves are noted as failures, to be tried again."""
+    """Embed these posts. A post that fails is recorded as an embedding failure and retried later."""
     embed_posts(embedder=wiring.embedder(), now=now, post_ids=post_ids)
     invalidate.invalidate_posts(post_ids)
     return []
@@ -60,18 +60,18 @@ def process_reindex(_job: UUID, post_ids: Sequence[int], now: datetime) -> list[
 
 
 def process_interest_rebuilds(_job: UUID, member_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
-    """Learn these members' interests anew: what is pending, then all of the history."""
+    """Rebuild these members' interests: learn pending interactions, then the whole history."""
     learn.learn_interactions(member_ids=member_ids, now=now)
     return process_each(member_ids, lambda member_id: learn.rebuild_interests(member_id=member_id, now=now), int)
 
 
 def process_member_exports(job: UUID, member_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
-    """Keep all that is held about each member as a file of the job."""
+    """Export all data on each member as a file of the job."""
     return process_each(member_ids, lambda pk: export.export_member(job_id=job, member_pk=pk, now=now), int)
 
 
 def process_member_erasures(_job: UUID, member_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
-    """Erase members; if one cannot be, the chunk is tried again as a whole."""
+    """Erase members. If one cannot be erased, the whole chunk is retried."""
     erasure.erase_members(member_ids=member_ids, now=now)
     return []
 

@@ -1,4 +1,4 @@
-"""What recommending has done by the clock: each duty's name, and the service that it is."""
+"""Maintenance tasks of recommendations: the name of each task and the service that it calls."""
 
 from __future__ import annotations
 
@@ -18,53 +18,57 @@ from recommendations.services.vectors import archive, reindexing
 
 
 class CacheSweepError(RuntimeError):
-    """Redis did not answer: what is shared could not be swept."""
+    """Redis did not respond, so the shared caches were not swept."""
 
 
 def sweep_caches(now: datetime) -> MaintenanceResult:
     """Trim the shared caches."""
     swept = sweep.sweep_caches(now=now)
     if not swept:
-        raise CacheSweepError("The caches' Redis did not answer.")
-    left = ", ".join(f"{name} {one.entries:,} entries, {one.size_bytes:,} bytes" for name, one in swept.items())
-    return MaintenanceResult(rows=sum(one.expired + one.evicted for one in swept.values()), note=f"left: {left}")
+        raise CacheSweepError("The caches' Redis did not respond.")
+    sizes = ", ".join(
+        f"{name} {result.entries:,} entries, {result.size_bytes:,} bytes" for name, result in swept.items()
+    )
+    removed = sum(result.expired + result.evicted for result in swept.values())
+    return MaintenanceResult(rows=removed, note=f"remaining: {sizes}")
 
 
 def check_memory(_now: datetime) -> MaintenanceResult:
-    """Have the process that does this look at its own memory, and clean up if it holds too much."""
+    """Check the memory of this process, and clean up if it exceeds a threshold."""
     freed = process_memory.check_memory()
-    told = ", ".join(f"{step} {size:,}" for step, size in freed.items())
+    steps = ", ".join(f"{step} {size:,}" for step, size in freed.items())
     return MaintenanceResult(
-        rows=len(freed), bytes=sum(freed.values()), note=f"gave back: {told}" if freed else "within bounds"
+        rows=len(freed), bytes=sum(freed.values()), note=f"freed: {steps}" if freed else "within bounds"
     )
 
 
 def check_index(now: datetime) -> MaintenanceResult:
-    """Compare each index with the database; write to Qdrant what it lacks."""
-    wrong, told = 0, []
+    """Compare each index with the database, and rewrite the differing posts in Qdrant."""
+    wrong_posts, notes = 0, []
     for space in active_spaces():
-        for one in reindexing.compare_indexes(space=space, now=now):
-            wrong += one.wrong_posts
-            told.append(f"{space} {one.index}: {one.wrong_posts:,} of {one.in_database:,} differ")
-            if one.wrong_posts and one.index == "qdrant":
-                told.append(f"{reindexing.reindex(space=space, resume=not one.different, now=now):,} written again")
-    return MaintenanceResult(rows=wrong, note="; ".join(told) or "no active model")
+        for drift in reindexing.compare_indexes(space=space, now=now):
+            wrong_posts += drift.wrong_posts
+            notes.append(f"{space} {drift.index}: {drift.wrong_posts:,} of {drift.in_database:,} differ")
+            if drift.wrong_posts and drift.index == "qdrant":
+                written = reindexing.reindex(space=space, resume=not drift.different, now=now)
+                notes.append(f"{written:,} rewritten")
+    return MaintenanceResult(rows=wrong_posts, note="; ".join(notes) or "no active embedding model")
 
 
 def optimize_index(now: datetime) -> MaintenanceResult:
-    """Have Qdrant merge its segments and drop what was deleted. Resident vectors are kept dense by each process."""
+    """Let Qdrant merge its segments and drop deleted points. Each process compacts its resident vectors itself."""
     indexes = [index for space in active_spaces() if (index := wiring.vector_index(space))]
     return MaintenanceResult(rows=sum(index.optimize() for index in indexes), note="" if indexes else "no Qdrant")
 
 
 def report_stale_flags(now: datetime) -> MaintenanceResult:
-    """Name the flags that the code should be rid of; the admin's list of flags filters by it, and says why."""
+    """Report the flags that should be removed from the code. The admin's list of flags filters by it, with reasons."""
     keys = [flag.key for flag, _ in stale_flags.find_stale_flags(now=now)]
     return MaintenanceResult(rows=len(keys), note=", ".join(keys) or "none")
 
 
 def send_experiment_digest(now: datetime) -> MaintenanceResult:
-    """Say how the week's experiments stand: kept here, and mailed to ALERT_EMAILS."""
+    """Write the weekly digest of the experiments to the record, and mail it to ALERT_EMAILS."""
     lines = weekly_digest.build_weekly_digest(now=now)
     if lines and settings.ENV.alert_emails:
         send_mail("[recsys] experiments of the week", "\n".join(lines), None, settings.ENV.alert_emails)
@@ -72,13 +76,13 @@ def send_experiment_digest(now: datetime) -> MaintenanceResult:
 
 
 def active_spaces() -> list[str]:
-    """Return the spaces that a model serves."""
+    """Return the spaces with an active embedding model."""
     rows = EmbeddingModel.objects.filter(state=EmbeddingModel.State.ACTIVE).order_by("space")
     return list(rows.values_list("space", flat=True))
 
 
 def register_maintenance_tasks() -> None:
-    """Let these be asked for by their names."""
+    """Register these tasks."""
     maintenance.register_maintenance_task("sweep_caches", sweep_caches)
     maintenance.register_maintenance_task("trim_change_log", lambda now: trim_change_log.trim_change_log(now=now))
     maintenance.register_maintenance_task("check_memory", check_memory)

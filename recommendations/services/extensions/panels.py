@@ -1,4 +1,4 @@
-"""The dashboard's panels on recommending: engines, variants side by side, jobs, and the days before."""
+"""Dashboard panels of recommendations: engines, variants, jobs, and the last days."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ from recommendations.models import FeedHour, FeedRequest, Job
 from recommendations.services import wiring
 
 MAX_REQUESTS = 5_000
-"""Newest requests that are looked at. Changes how far back the figures go under load."""
+"""Maximum number of requests read, the newest. Under load it shortens the period that the panel covers."""
 ENGINES_WINDOW = timedelta(hours=1)
 WEEK = timedelta(days=7)
 MAX_JOBS = 10
 
 
 def engines_panel(now: datetime) -> Panel:
-    """Show which engine made the feeds of the last hour, and how often a fallback had to."""
+    """Show the engines and the fallbacks of the last hour's feeds."""
     rows = FeedRequest.objects.filter(created_at__gte=now - ENGINES_WINDOW).order_by("-created_at")
-    found = list(rows.values_list("engine", "fallback", "duration_ms", "created_at")[:MAX_REQUESTS])
-    if not found:
-        return Panel(empty_text="No feed was made within the last hour.")
+    requests = list(rows.values_list("engine", "fallback", "duration_ms", "created_at")[:MAX_REQUESTS])
+    if not requests:
+        return Panel(empty_text="No feed was built in the last hour.")
     times: dict[str, list[float]] = defaultdict(list)
     fallbacks: dict[str, int] = defaultdict(int)
-    for engine, fallback, duration, _ in found:
+    for engine, fallback, duration, _ in requests:
         times[engine].append(duration)
         if fallback:
             fallbacks[fallback] += 1
-    share = percent(sum(fallbacks.values()), len(found))
+    share = percent(sum(fallbacks.values()), len(requests))
     states: list[list[Cell]] = [
         [name, breaker.state(now.timestamp()).name.lower()] for name, breaker in wiring.breakers().items()
     ]
     table: list[list[Cell]] = [
-        [engine, len(took), *(round(float(np.quantile(took, q)), 1) for q in (0.5, 0.95, 0.99))]
-        for engine, took in sorted(times.items())
+        [engine, len(durations), *(round(float(np.quantile(durations, q)), 1) for q in (0.5, 0.95, 0.99))]
+        for engine, durations in sorted(times.items())
     ]
     return Panel(
         stats=[
-            Stat("feeds made", len(found), f"since {found[-1][3]:%H:%M} UTC"),
-            Stat("by a fallback", share, "%", "bad" if share > 1 else "good"),
+            Stat("feeds built", len(requests), f"since {requests[-1][3]:%H:%M} UTC"),
+            Stat("by fallback", share, "%", "bad" if share > 1 else "good"),
         ],
         bars=[Bars("Fallbacks by step", "feeds", dict(fallbacks))] if fallbacks else [],
         tables=[
@@ -57,7 +57,7 @@ def engines_panel(now: datetime) -> Panel:
 
 
 def variants_panel(now: datetime) -> Panel:
-    """Show the variants side by side over a week of whole hours."""
+    """Compare the variants over the full hours of the last week."""
     hours = FeedHour.objects.filter(hour__gte=now - WEEK).order_by()
     sums = hours.values("feed", "variant").annotate(
         slates=Sum("slate_count"),
@@ -80,28 +80,28 @@ def variants_panel(now: datetime) -> Panel:
         for row in sums.order_by("feed", "variant")
     ]
     if not rows:
-        return Panel(empty_text="No whole hour was counted yet; each is, five minutes after its end.")
+        return Panel(empty_text="No full hour has been rolled up yet. An hour is rolled up five minutes after its end.")
     shares = engaged_percent_by_variant(rows)
     columns = ["feed", "variant", "slates", "engaged %", "p50 ms", "worst p95 ms", "fallback %", "empty %", "served"]
     return Panel(
-        bars=[Bars("Acted on, of the posts shown", "%", shares)] if len(shares) > 1 else [],
+        bars=[Bars("Engaged share of served posts", "%", shares)] if len(shares) > 1 else [],
         tables=[Table("Variants, last 7 days", columns, rows, reverse("admin:recommendations_feedhour_changelist"))],
-        note="Differences here are not tested: an experiment's own results say whether they mean something.",
+        note="These differences are not tested for significance. See the results of the experiment.",
     )
 
 
 def engaged_percent(row: Mapping[str, Any]) -> float | None:
-    """Return the share of the posts shown that were acted on, in percent."""
+    """Return the share of the served posts that got an engagement, in percent, or None if no post was served."""
     return round(100 * row["engaged"] / row["served"], 2) if row["served"] else None
 
 
 def engaged_percent_by_variant(rows: Sequence[Sequence[Cell]]) -> dict[str, float]:
-    """Return what was acted on of each feed and variant that was shown."""
+    """Return the engaged share in percent of each feed and variant with served posts."""
     return {f"{row[0]}, {row[1]}": float(row[3]) for row in rows if row[3] is not None}
 
 
 def days_panel(now: datetime) -> Panel:
-    """Show the week by the hour."""
+    """Show the last week by hour."""
     hours = FeedHour.objects.filter(hour__gte=now - WEEK).order_by()
     sums = (
         hours.values("hour")
@@ -110,18 +110,20 @@ def days_panel(now: datetime) -> Panel:
     )
     rows = [(row["hour"].timestamp(), row) for row in sums]
     if not rows:
-        return Panel(empty_text="No whole hour was counted yet; each is, five minutes after its end.")
+        return Panel(empty_text="No full hour has been rolled up yet. An hour is rolled up five minutes after its end.")
     counts: dict[str, list[Point]] = {
         "pages served": [(at, row["pages"]) for at, row in rows],
         "slates built": [(at, row["slates"]) for at, row in rows],
     }
     worst = [(at, round(row["worst_p95_ms"], 1)) for at, row in rows]
-    return Panel(plots=[Plot("An hour's pages", "", counts), Plot("An hour's slowest p95", "ms", {"p95": worst})])
+    return Panel(
+        plots=[Plot("Pages and slates per hour", "", counts), Plot("Worst p95 per hour", "ms", {"p95": worst})]
+    )
 
 
 def jobs_panel(now: datetime) -> Panel:
-    """Show the newest jobs and how far they are."""
-    found = Job.objects.order_by("-created_at")[:MAX_JOBS]
+    """Show the newest jobs with their progress."""
+    newest = Job.objects.order_by("-created_at")[:MAX_JOBS]
     rows: list[list[Cell]] = [
         [
             job.kind,
@@ -131,34 +133,34 @@ def jobs_panel(now: datetime) -> Panel:
             format_age(now, job.created_at.timestamp()),
             format_duration(job, now),
         ]
-        for job in found
+        for job in newest
     ]
     if not rows:
-        return Panel(empty_text="No job was asked for yet.")
-    open_jobs = Job.objects.filter(state__in=(Job.State.QUEUED, Job.State.RUNNING)).count()
-    columns = ["kind", "state", "progress", "failed", "asked for", "took"]
+        return Panel(empty_text="No job has been submitted yet.")
+    unfinished = Job.objects.filter(state__in=(Job.State.QUEUED, Job.State.RUNNING)).count()
+    columns = ["kind", "state", "progress", "failed", "submitted", "duration"]
     return Panel(
-        stats=[Stat("jobs under way", open_jobs)],
+        stats=[Stat("unfinished jobs", unfinished)],
         tables=[Table("Jobs", columns, rows, reverse("admin:recommendations_job_changelist"))],
     )
 
 
 def format_progress(job: Job) -> str:
-    """Return how far a job is, in words and percent."""
-    done = job.done + job.failed
-    return f"{done:,} of {job.total:,} ({percent(done, job.total):.0f} %)" if job.total else "nothing to do"
+    """Return the progress of a job, such as "4 of 10 (40 %)"."""
+    processed = job.done + job.failed
+    return f"{processed:,} of {job.total:,} ({percent(processed, job.total):.0f} %)" if job.total else "no items"
 
 
 def format_duration(job: Job, now: datetime) -> str:
-    """Return how long a job took, or takes so far."""
+    """Return the run time of a job until its end, or until now."""
     if job.started_at is None:
-        return "not begun"
+        return "not started"
     return f"{((job.finished_at or now) - job.started_at).total_seconds():.1f} s"
 
 
 def register_panels() -> None:
-    """Show these."""
+    """Register these panels."""
     register_panel("engines", "Engines and fallbacks", engines_panel, order=60)
     register_panel("variants", "Variants", variants_panel, order=70)
     register_panel("jobs", "Jobs", jobs_panel, order=90)
-    register_panel("days", "The last days", days_panel, order=110)
+    register_panel("days", "Last 7 days", days_panel, order=110)

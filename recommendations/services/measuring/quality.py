@@ -1,9 +1,9 @@
 """
-How good what was served is, by what members did with it: quality, coverage, click-through.
+Quality of the served posts, measured by members' interactions: quality score, coverage and click-through rate.
 
-Quality is the mean nDCG (Järvelin and Kekäläinen, TOIS 2002, doi 10.1145/582415.582418) of the slates of which some
-post was acted on, gain 1 for each such post: 1 if they came first, less the further down they were. It says how well
-what was liked was ranked, and nothing of what was never shown.
+The quality score is the mean nDCG (Järvelin and Kekäläinen, TOIS 2002, doi 10.1145/582415.582418) of the slates with at
+least one engaged post; each engaged post has gain 1. It is 1 if the engaged posts were ranked first, and less the lower
+they were ranked. It measures the ranking of engaged posts, and nothing about posts that were never served.
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ from recommendations.services.measuring.roll_up import ENGAGEMENT_KINDS, REQUEST
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 MAX_INTERACTIONS = 5_000
-"""At most so many are looked at, the newest, so that the score costs the same on any platform."""
+"""Maximum number of interactions read, the newest, so that the cost of the score is bounded."""
 MAX_PAGES = 5_000
 
 
 def quality_score(*, now: datetime) -> float | None:
-    """Return the mean nDCG of the last day's slates that somebody acted on; None if nobody did."""
+    """Return the mean nDCG of the last day's slates with an engaged post, or None if there are none."""
     since = now - DAY
-    acts = Interaction.objects.filter(
+    engagements = Interaction.objects.filter(
         pk__gte=first_interaction_id_since(since),
         received_at__gte=since,
         kind__in=ENGAGEMENT_KINDS,
         request_id__isnull=False,
         undone_at=None,
     )
-    liked: dict[UUID, set[int]] = defaultdict(set)
-    for request_id, post_id in acts.order_by("-pk").values_list("request_id", "post_id")[:MAX_INTERACTIONS]:
+    engaged: dict[UUID, set[int]] = defaultdict(set)
+    for request_id, post_id in engagements.order_by("-pk").values_list("request_id", "post_id")[:MAX_INTERACTIONS]:
         if request_id:
-            liked[request_id].add(post_id)
+            engaged[request_id].add(post_id)
     scores = []
-    ids = list(liked)
+    ids = list(engaged)
     for start in range(0, len(ids), REQUESTS_PER_QUERY):
         rows = FeedRequest.objects.filter(pk__in=ids[start : start + REQUESTS_PER_QUERY]).values_list("pk", "post_ids")
-        scores += [ndcg(np.frombuffer(bytes(packed), "<i8"), liked[pk]) for pk, packed in rows]
-    found = [score for score in scores if score is not None]
-    return float(np.mean(found)) if found else None
+        scores += [ndcg(np.frombuffer(bytes(packed), "<i8"), engaged[pk]) for pk, packed in rows]
+    defined = [score for score in scores if score is not None]
+    return float(np.mean(defined)) if defined else None
 
 
 def ndcg(ranked: np.typing.NDArray[np.int64], engaged: Collection[int]) -> float | None:
-    """Return the nDCG of *ranked* (n,) post ids, gain 1 for each of *liked*; None if none of them is in it."""
+    """Return the nDCG of *ranked* (n,) post ids with gain 1 for each *engaged* post, or None if it contains none."""
     gains = np.isin(ranked, list(engaged))
     discounts = 1 / np.log2(np.arange(2, len(ranked) + 2))
     hits = int(gains.sum())
@@ -57,17 +57,17 @@ def ndcg(ranked: np.typing.NDArray[np.int64], engaged: Collection[int]) -> float
 
 
 def catalogue_coverage(*, now: datetime) -> float | None:
-    """Return the share of posts that were on some page of the last hour; None without posts."""
+    """Return the share of all posts that were served in the last hour, or None if there are no posts."""
     total = Post.objects.filter(removed_at=None).count()
     pages = ServedPage.objects.filter(created_at__gt=now - HOUR, created_at__lte=now).order_by("-created_at")
-    shown: set[int] = set()
+    served: set[int] = set()
     for packed in pages.values_list("post_ids", flat=True)[:MAX_PAGES]:
-        shown.update(np.frombuffer(bytes(packed), "<i8").tolist())
-    return min(1.0, len(shown) / total) if total else None
+        served.update(np.frombuffer(bytes(packed), "<i8").tolist())
+    return min(1.0, len(served) / total) if total else None
 
 
 def click_through_rate(*, now: datetime) -> float | None:
-    """Return the share of posts shown in the last full 24 hours that were acted on; None if none was shown."""
+    """Return the share of the posts served in the last 24 full hours that got an engagement, or None without posts."""
     end = now.replace(minute=0, second=0, microsecond=0)
     sums = FeedHour.objects.filter(hour__gte=end - DAY, hour__lt=end).aggregate(
         served_count=Sum("served_count"), engagement_count=Sum("engagement_count")

@@ -1,8 +1,8 @@
 """
-Hours of feeds rolled up into a few rows each, which stay when the records are gone: the dashboard's days.
+Hourly aggregates of feeds (`FeedHour`), for the dashboard. They stay when the records that they count are deleted.
 
-An hour is counted when it is over, and once more in the next run, since records are written a moment after what they
-record. Counting it again gives the same rows.
+An hour is rolled up after its end, and once more in the next run: records are written with a short delay. Rolling up an
+hour again replaces its rows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from recommendations.models import FeedHour, FeedRequest, Interaction, ServedPag
 
 HOUR = timedelta(hours=1)
 MAX_BACKFILL = timedelta(hours=48)
-"""A service that stood still for longer lacks the hours before."""
+"""How far back missed hours are rolled up. After a longer outage, the earlier hours have no rows."""
 REQUESTS_PER_QUERY = 500
 ENGAGEMENT_KINDS = (
     InteractionKind.CLICK,
@@ -39,7 +39,7 @@ FeedKey = tuple[str, str, str]
 
 
 def roll_up(*, now: datetime) -> int:
-    """Count every hour that is over and not yet counted, and the one counted last again. Return the rows written."""
+    """Roll up every full hour that is missing, and the last one again. Return the number of rows written."""
     end = now.replace(minute=0, second=0, microsecond=0)
     last = FeedHour.objects.order_by("-hour").values_list("hour", flat=True).first()
     start = max(last, end - MAX_BACKFILL) if last else end - MAX_BACKFILL
@@ -49,7 +49,7 @@ def roll_up(*, now: datetime) -> int:
 
 @transaction.atomic
 def roll_up_hour(hour: datetime) -> int:
-    """Count one hour, in place of what was counted of it before."""
+    """Roll up one hour, replacing its rows. Return the number of rows written."""
     slates, pages, engaged = count_slates(hour), count_pages(hour), count_engaged_posts(hour)
     FeedHour.objects.filter(hour=hour).delete()
     rows = [
@@ -69,7 +69,7 @@ def roll_up_hour(hour: datetime) -> int:
 
 
 def count_slates(hour: datetime) -> dict[FeedKey, dict[str, float]]:
-    """Return counts and times of the slates made in this hour."""
+    """Return counts and build times of the slates of this hour."""
     rows = FeedRequest.objects.filter(created_at__gte=hour, created_at__lt=hour + HOUR).annotate(
         size=Length("post_ids")
     )
@@ -81,16 +81,20 @@ def count_slates(hour: datetime) -> dict[FeedKey, dict[str, float]]:
         times[key].append(duration)
         counts[key].update(slate_count=1, fallback_count=bool(fallback), empty_count=not size)
     return {
-        key: {**counts[key], "p50_ms": float(np.quantile(took, 0.5)), "p95_ms": float(np.quantile(took, 0.95))}
-        for key, took in times.items()
+        key: {
+            **counts[key],
+            "p50_ms": float(np.quantile(durations, 0.5)),
+            "p95_ms": float(np.quantile(durations, 0.95)),
+        }
+        for key, durations in times.items()
     }
 
 
 def count_pages(hour: datetime) -> dict[FeedKey, dict[str, int]]:
-    """Return counts of the pages served in this hour, by what made their slates; erased requests are left out."""
+    """Return counts of the pages served in this hour, by their request's key. Pages of erased requests are omitted."""
     request = FeedRequest.objects.filter(pk=OuterRef("request_id"))
     pages = ServedPage.objects.filter(created_at__gte=hour, created_at__lt=hour + HOUR).order_by()
-    found = (
+    rows = (
         pages.annotate(
             feed=Subquery(request.values("feed")),
             engine=Subquery(request.values("engine")),
@@ -101,14 +105,17 @@ def count_pages(hour: datetime) -> dict[FeedKey, dict[str, int]]:
         .annotate(page_count=Count("pk"), size=Sum(Length("post_ids")))
     )
     return {
-        (row["feed"], row["engine"], row["variant"]): {"page_count": row["page_count"], "served_count": row["size"] // ID_BYTES}
-        for row in found
+        (row["feed"], row["engine"], row["variant"]): {
+            "page_count": row["page_count"],
+            "served_count": row["size"] // ID_BYTES,
+        }
+        for row in rows
     }
 
 
 def count_engaged_posts(hour: datetime) -> Counter[FeedKey]:
-    """Return how many posts of each variant's requests were acted on in this hour; twice on one is once."""
-    acts = Interaction.objects.filter(
+    """Return the number of engaged posts by request key in this hour. Each pair of request and post counts once."""
+    engagements = Interaction.objects.filter(
         pk__gte=first_interaction_id_since(hour),
         received_at__gte=hour,
         received_at__lt=hour + HOUR,
@@ -116,8 +123,8 @@ def count_engaged_posts(hour: datetime) -> Counter[FeedKey]:
         request_id__isnull=False,
         undone_at=None,
     ).order_by()
-    acted_on = set(acts.values_list("request_id", "post_id"))
-    posts = Counter(request_id for request_id, _ in acted_on if request_id)
+    pairs = set(engagements.values_list("request_id", "post_id"))
+    posts = Counter(request_id for request_id, _ in pairs if request_id)
     counts: Counter[FeedKey] = Counter()
     for request_id, key in feed_keys(posts):
         counts[key] += posts[request_id]
@@ -126,9 +133,10 @@ def count_engaged_posts(hour: datetime) -> Counter[FeedKey]:
 
 def first_interaction_id_since(moment: datetime) -> int:
     """
-    Return the id of about the first interaction received at *moment* or later.
+    Return an id that is at or shortly before the first interaction received at *moment* or later.
 
-    Their ids rise with time, and no index goes by it: looking twenty times for one row is better than reading all.
+    `received_at` has no index, but ids rise with time: a binary search of about twenty single-row queries is cheaper
+    than a scan of the table.
     """
     low, high = 0, Interaction.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
     while low < high:
@@ -142,7 +150,7 @@ def first_interaction_id_since(moment: datetime) -> int:
 
 
 def feed_keys(request_ids: Iterable[UUID]) -> Iterable[tuple[UUID, FeedKey]]:
-    """Yield feed, engine and variant of each request that is there."""
+    """Yield the id and the key (feed, engine, variant) of each request that still exists."""
     ids = list(request_ids)
     for start in range(0, len(ids), REQUESTS_PER_QUERY):
         rows = FeedRequest.objects.filter(pk__in=ids[start : start + REQUESTS_PER_QUERY])

@@ -1,4 +1,4 @@
-"""Whether showing less of something works: its share of what a member was shown, before they said so and after."""
+"""Effect of negative feedback: the share of its target among the posts served to the member, before and after."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from recommendations.models import Member, NegativeFeedback, Post, ServedPage
 from recommendations.services.members.preferences import get_member
 
 EFFECT_POSTS = 100
-"""Posts on either side of a wish that its effect is measured on."""
+"""Number of posts before and after the feedback that the shares are computed from."""
 SETTLE_TIME = timedelta(days=1)
-"""After this time a wish has shown what it does, and goes into the metric."""
+"""Age at which the effect of a feedback is added to the metric."""
 MEASURE_INTERVAL = timedelta(hours=1)
-"""How often beat measures."""
+"""Beat's interval of `measure_show_less`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShowLessEffect:
-    """What one wish for less did. Shares are None where nothing was shown."""
+    """The effect of one negative feedback. A share is None if no post was served on that side."""
 
     target: str
     key: str
-    """The author's id, the tag or the format."""
+    """The author's id, the tag or the kind."""
     since: datetime
     share_before: float | None
     share_after: float | None
@@ -37,25 +37,29 @@ class ShowLessEffect:
 
 
 def show_less_effects(*, member_id: str) -> list[ShowLessEffect]:
-    """Return the effect of each of a member's wishes for less of an author, a topic or a format, newest first."""
+    """Return the effect of each negative feedback of a member on an author, topic or kind, newest first."""
     member = get_member(member_id)
-    wishes = (
+    feedback = (
         NegativeFeedback.objects.filter(member=member)
         .exclude(target=FeedbackTarget.POST)
         .order_by("-created_at", "-pk")
     )
-    return [measure_effect(member, wish) for wish in wishes]
+    return [measure_effect(member, row) for row in feedback]
 
 
 def measure_show_less(*, now: datetime) -> int:
-    """Observe, once, the effect of each wish that was made `SETTLED` ago, within the last hour. Return how many."""
+    """
+    Observe the effect of each negative feedback that reached the age `SETTLE_TIME` within the last `MEASURE_INTERVAL`.
+
+    Return the number of observations. Each feedback is observed once, if beat runs this every `MEASURE_INTERVAL`.
+    """
     until = now - SETTLE_TIME
-    wishes = NegativeFeedback.objects.exclude(target=FeedbackTarget.POST).filter(
+    feedback = NegativeFeedback.objects.exclude(target=FeedbackTarget.POST).filter(
         created_at__gte=until - MEASURE_INTERVAL, created_at__lt=until
     )
     measured = 0
-    for wish in wishes.select_related("member").order_by("pk"):
-        effect = measure_effect(wish.member, wish)
+    for row in feedback.select_related("member").order_by("pk"):
+        effect = measure_effect(row.member, row)
         if effect.share_before and effect.share_after is not None:
             metrics.SHOW_LESS_EFFECT.labels(effect.target).observe(effect.share_after / effect.share_before)
             measured += 1
@@ -63,12 +67,12 @@ def measure_show_less(*, now: datetime) -> int:
 
 
 def measure_effect(member: Member, feedback: NegativeFeedback) -> ShowLessEffect:
-    """Return the share of what the wish is about among the `POSTS` shown last before it and first after it."""
+    """Return the shares of the target among the last `EFFECT_POSTS` posts before and the first ones after."""
     pages = ServedPage.objects.filter(member=member).values_list("post_ids", flat=True)
     before = first_post_ids(pages.filter(created_at__lt=feedback.created_at).order_by("-created_at")[:EFFECT_POSTS])
     after = first_post_ids(pages.filter(created_at__gte=feedback.created_at).order_by("created_at")[:EFFECT_POSTS])
-    facts = {post.pk: post for post in Post.objects.filter(pk__in={*before, *after}).only("author_id", "tags", "kind")}
-    is_about: Callable[[int], bool] = lambda pk: pk in facts and matches_target(facts[pk], feedback)  # noqa: E731
+    posts = {post.pk: post for post in Post.objects.filter(pk__in={*before, *after}).only("author_id", "tags", "kind")}
+    is_match: Callable[[int], bool] = lambda pk: pk in posts and matches_target(posts[pk], feedback)  # noqa: E731
     key = feedback.target_key
     if feedback.target == FeedbackTarget.AUTHOR:
         key = Member.objects.filter(pk=feedback.target_key).values_list("external_id", flat=True).first() or ""
@@ -76,21 +80,21 @@ def measure_effect(member: Member, feedback: NegativeFeedback) -> ShowLessEffect
         target=feedback.target,
         key=key,
         since=feedback.created_at,
-        share_before=matching_share(is_about, before),
-        share_after=matching_share(is_about, after),
+        share_before=matching_share(is_match, before),
+        share_after=matching_share(is_match, after),
         served_before=len(before),
         served_after=len(after),
     )
 
 
 def first_post_ids(pages: Iterable[bytes | memoryview]) -> list[int]:
-    """Return the first `POSTS` posts of these pages."""
+    """Return the first `EFFECT_POSTS` post ids of these pages."""
     ids = chain.from_iterable(np.frombuffer(bytes(page), "<i8").tolist() for page in pages)
     return list(ids)[:EFFECT_POSTS]
 
 
 def matches_target(post: Post, feedback: NegativeFeedback) -> bool:
-    """Return whether the post is one that the wish is about."""
+    """Return whether the feedback is about this post."""
     if feedback.target == FeedbackTarget.AUTHOR:
         return str(post.author_id) == feedback.target_key
     return (
@@ -101,5 +105,5 @@ def matches_target(post: Post, feedback: NegativeFeedback) -> bool:
 
 
 def matching_share(is_match: Callable[[int], bool], post_ids: list[int]) -> float | None:
-    """Return the share of posts that are; None of none."""
+    """Return the fraction of posts for which *is_match* holds, or None for no posts."""
     return sum(map(is_match, post_ids)) / len(post_ids) if post_ids else None

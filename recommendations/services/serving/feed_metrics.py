@@ -81,7 +81,7 @@ def send_spans(timings: Sequence[StageTiming]) -> None:
     """Tell every listener for spans about each component's run."""
     for listener in spans.SPAN_LISTENERS:
         for timing in timings:
-            attributes = {"kept": timing.remaining, "dropped": timing.dropped, "failed": timing.failed}
+            attributes = {"remaining": timing.remaining, "dropped": timing.dropped, "failed": timing.failed}
             listener(f"{timing.stage} {timing.component}", timing.ended_at, timing.seconds, attributes)
 
 

@@ -1,10 +1,10 @@
 """
-A process keeps its own memory in bounds: it gives up first what costs least to make anew.
+Memory limits of a process: it frees first what costs least to rebuild.
 
-Nobody can clean another process's memory. Each looks at its own after a request or a task, at most every
-`CHECK_SECONDS`, and beat has one process of every queue look though nothing else is asked of it. Over MEMORY_CLEANUP_THRESHOLD
-what has expired goes; over MEMORY_EMERGENCY_SHARE of the machine, or of the container, all that a later request can
-make anew. What stays is the catalogue: without it no feed can be made.
+No process can free the memory of another. Each checks its own after a request or a task, at most every `CHECK_SECONDS`;
+beat sends a check to one process of every queue, in case the queue is idle. Above MEMORY_CLEANUP_THRESHOLD the process
+drops expired entries. Above MEMORY_EMERGENCY_SHARE of the machine's or the container's memory it drops everything that
+a later request can rebuild. The catalogue stays: no feed can be built without it.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 30.0
 MIN_GROWTH = 1.1
-"""After a clean-up the next waits until what the process holds has grown so much: what is in use cannot be freed."""
+"""The next clean-up waits until the heap has grown by this factor: memory in use cannot be freed by another one."""
 MIN_SCRATCH_SHARE = 0.25
-"""Share of a kernel's memory that must be scratch for its rows to be moved."""
+"""Minimum share of scratch memory for which a kernel is recycled."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryUsage:
-    """What this process holds, and how full the machine is."""
+    """Memory of this process, and usage of the machine or the container."""
 
     heap_bytes: int
-    """All but the kernels' memory, which has a limit of its own: WASM_MEMORY_LIMIT."""
+    """Resident memory without the kernels' memory, which WASM_MEMORY_LIMIT limits."""
     kernel_bytes: int
     share_in_use: float
 
 
 class MemoryGuard:
-    """When this process looked last, and what it could not give up then."""
+    """When this process checks next, and its heap after the last clean-up."""
 
     def __init__(self) -> None:
         self.next_check_at = 0.0
@@ -58,13 +58,13 @@ memory_guard = wiring.per_process(MemoryGuard)
 
 
 def connect_memory_checks() -> None:
-    """Have this process look after each request and each task."""
+    """Check the memory of this process after requests and tasks."""
     request_finished.connect(check_if_due, dispatch_uid="memory")
     task_postrun.connect(check_if_due, dispatch_uid="memory")
 
 
 def check_if_due(**_: object) -> None:
-    """Check the memory unless that was done a moment ago. A response has been sent by now, and must not be harmed."""
+    """Check the memory if a check is due. Errors are logged: they must not affect a response or a task."""
     if monotonic() < memory_guard().next_check_at:
         return
     try:
@@ -74,34 +74,34 @@ def check_if_due(**_: object) -> None:
 
 
 def check_memory() -> dict[str, int]:
-    """Clean up if a threshold is passed; return the bytes that each step gave back, nothing if none was taken."""
-    own = memory_guard()
-    if not own.busy.acquire(blocking=False):
+    """Clean up if a threshold is exceeded. Return the bytes that each step freed, an empty dict without a clean-up."""
+    guard = memory_guard()
+    if not guard.busy.acquire(blocking=False):
         return {}
     try:
-        own.next_check_at = monotonic() + CHECK_SECONDS
-        now = measure_usage()
-        observe_usage(now)
-        if now.share_in_use >= settings.ENV.memory_emergency_share:
+        guard.next_check_at = monotonic() + CHECK_SECONDS
+        usage = measure_usage()
+        observe_usage(usage)
+        if usage.share_in_use >= settings.ENV.memory_emergency_share:
             freed = run_cleanup("emergency", EMERGENCY_STEPS)
-        elif now.heap_bytes >= max(settings.ENV.memory_cleanup_threshold, MIN_GROWTH * own.heap_after_cleanup):
+        elif usage.heap_bytes >= max(settings.ENV.memory_cleanup_threshold, MIN_GROWTH * guard.heap_after_cleanup):
             freed = run_cleanup("cleanup", CLEANUP_STEPS)
         else:
             return {}
-        own.heap_after_cleanup = measure_usage().heap_bytes
+        guard.heap_after_cleanup = measure_usage().heap_bytes
         return freed
     finally:
-        own.busy.release()
+        guard.busy.release()
 
 
 def measure_usage() -> MemoryUsage:
-    """Return what is in use now."""
+    """Return the current memory usage."""
     kernels = sum(engine.statistics().memory_bytes for engine in kernels_in_use())
     return MemoryUsage(max(0, system_memory.resident_bytes() - kernels), kernels, system_memory.memory_usage_share())
 
 
 def observe_usage(usage: MemoryUsage) -> None:
-    """Count what is in use."""
+    """Update the metrics of memory and of the profile cache's size."""
     metrics.MEMORY_BYTES.labels("heap").set(usage.heap_bytes)
     metrics.MEMORY_BYTES.labels("kernel").set(usage.kernel_bytes)
     if parts := wiring.vector_parts_holder.get_if_created():
@@ -109,7 +109,7 @@ def observe_usage(usage: MemoryUsage) -> None:
 
 
 def run_cleanup(reason: str, steps: dict[str, Callable[[], None]]) -> dict[str, int]:
-    """Take *steps* in their order; return the bytes that the process gave back by each."""
+    """Run *steps* in order. Return the bytes that each step freed."""
     freed = {}
     metrics.MEMORY_CLEANUPS.labels(reason).inc()
     for name, step in steps.items():
@@ -122,44 +122,50 @@ def run_cleanup(reason: str, steps: dict[str, Callable[[], None]]) -> dict[str, 
 
 
 def kernels_in_use() -> list[WasmEngine]:
-    """Return the kernels that this process has made so far."""
+    """Return the kernels that this process has created."""
     parts = wiring.vector_parts_holder.get_if_created()
     spaces = parts.current.spaces.values() if parts else ()
     return [engine for engines in spaces for engine in engines.values() if isinstance(engine, WasmEngine)]
 
 
 def evict_expired_profiles() -> None:
-    """Forget the members whose half hour in the cache is over."""
+    """Evict the expired interest profiles."""
     if parts := wiring.vector_parts_holder.get_if_created():
         parts.current.profiles.evict_expired()
 
 
 def evict_profiles() -> None:
-    """Forget what was learned of members: each is one query away."""
+    """Evict all interest profiles. Each costs one query to load again."""
     if parts := wiring.vector_parts_holder.get_if_created():
         parts.current.profiles.clear()
 
 
 def evict_facts() -> None:
-    """Forget viewers, posts and pages: the next request of each reads its rows."""
+    """Evict cached viewers, posts and pages. The next request reads their rows again."""
     if facts := wiring.resident_facts.get_if_created():
         facts.clear()
-    if kept := page_cache.get_if_created():
-        kept.clear()
+    if pages := page_cache.get_if_created():
+        pages.clear()
 
 
 def collect_garbage() -> None:
-    """Free what only refers to itself, and hand the free pages back."""
+    """Collect reference cycles, and return free pages to the system."""
     gc.collect()
     system_memory.trim_heap()
 
 
 def recycle_kernels() -> None:
-    """Move the rows of kernels that large calls have swollen, where there is room for a second copy of the rows."""
+    """
+    Move the rows of kernels with much scratch memory to a new memory, and free the old one.
+
+    A kernel is skipped if the machine has no room for a second copy of its rows.
+    """
     for engine in kernels_in_use():
-        held = engine.statistics()
-        scratch = held.memory_bytes - held.resident_bytes
-        if scratch < MIN_SCRATCH_SHARE * held.memory_bytes or system_memory.available_bytes() < held.resident_bytes:
+        statistics = engine.statistics()
+        scratch = statistics.memory_bytes - statistics.resident_bytes
+        if scratch < MIN_SCRATCH_SHARE * statistics.memory_bytes:
+            continue
+        if system_memory.available_bytes() < statistics.resident_bytes:
             continue
         try:
             engine.recycle()
@@ -175,4 +181,4 @@ EMERGENCY_STEPS = {
     "garbage": collect_garbage,
     "kernels": recycle_kernels,
 }
-"""In this order: what costs least to make anew goes first."""
+"""In this order: the cheapest to rebuild goes first."""

@@ -1,4 +1,4 @@
-"""Deletes what its time is over for: records are personal data, kept as long as they are of use and not for ever."""
+"""Retention: deletes expired records. Records are personal data and are stored only as long as they are useful."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from recommendations.models import FeedHour, FeedInputs, FeedRequest, Job, SeenP
 from recommendations.services.serving import inputs
 
 BATCH_ROWS = 1_000
-"""Rows deleted at once: others wait so long for the database. Changes the speed."""
+"""Rows deleted per transaction, while other writers wait. Changes the speed."""
 IDS_PER_RANGE = 20_000
-"""Rows looked at at once, of a table that has no index by age."""
+"""Size of the id ranges in which a table without an index by age is scanned."""
 FEED_HOUR_RETENTION = timedelta(days=400)
 
 
 @dataclass(frozen=True, slots=True)
 class RetentionRule:
-    """Rows that are deleted once *field* is as long ago as *keep* says."""
+    """Rows of *model* are deleted once *field* is older than *period* returns."""
 
     model: type[models.Model]
     field: str
     period: Callable[[], timedelta]
     blob_fields: tuple[str, ...] = ()
-    """Columns whose bytes are counted."""
+    """Columns whose bytes are counted in the record of the run."""
 
 
 def log_retention() -> timedelta:
@@ -44,7 +44,7 @@ def seen_retention() -> timedelta:
     return timedelta(days=settings.ENV.seen_retention_days)
 
 
-# Inputs before the requests that they belong to: else they would go uncounted.
+# Inputs come before their requests: the deletion of a request cascades to its inputs, which would not be counted.
 RETENTION_RULES = (
     RetentionRule(FeedInputs, "created_at", lambda: min(inputs.INPUTS_RETENTION, log_retention()), ("packed_inputs",)),
     RetentionRule(ServedPage, "created_at", log_retention, ("post_ids",)),
@@ -58,17 +58,19 @@ RETENTION_RULES = (
 
 
 def delete_expired_records(*, now: datetime) -> MaintenanceResult:
-    """Delete what its time is over for. Cut off, it leaves off, and the next run goes on."""
-    swept = {kept.model._meta.model_name: delete_expired_rows(kept, now) for kept in RETENTION_RULES}
-    swept["seen"] = (delete_old_seen(now - seen_retention()), 0)
-    told = ", ".join(f"{name} {rows:,}" for name, (rows, _) in swept.items() if rows)
+    """Delete the expired rows of every table. If a run is interrupted, the next run continues."""
+    deleted = {rule.model._meta.model_name: delete_expired_rows(rule, now) for rule in RETENTION_RULES}
+    deleted["seen"] = (delete_old_seen(now - seen_retention()), 0)
+    note = ", ".join(f"{name} {rows:,}" for name, (rows, _) in deleted.items() if rows)
     return MaintenanceResult(
-        rows=sum(rows for rows, _ in swept.values()), bytes=sum(size for _, size in swept.values()), note=told or "none"
+        rows=sum(rows for rows, _ in deleted.values()),
+        bytes=sum(size for _, size in deleted.values()),
+        note=note or "none",
     )
 
 
 def delete_expired_rows(rule: RetentionRule, now: datetime) -> tuple[int, int]:
-    """Delete a table's old rows, the oldest first; return how many, and their bytes."""
+    """Delete a table's expired rows, oldest first. Return their number and the bytes of their blob fields."""
     manager: models.Manager[Any] = rule.model._default_manager
     old = manager.filter(**{f"{rule.field}__lt": now - rule.period()}).order_by(rule.field)
     rows = size = 0
@@ -82,7 +84,7 @@ def delete_expired_rows(rule: RetentionRule, now: datetime) -> tuple[int, int]:
 
 
 def delete_old_seen(before: datetime) -> int:
-    """Forget what was seen before a moment; a post may then be shown again. Return how many rows."""
+    """Delete seen posts from before a time, which may then be served again. Return the number of rows."""
     ends = SeenPost.objects.aggregate(low=Min("pk"), high=Max("pk"))
     if ends["low"] is None:
         return 0

@@ -1,4 +1,4 @@
-"""Trim what is shared: the caches in Redis. A process trims its own memory itself, see `memory.py`."""
+"""Sweep of the shared caches in Redis. Each process trims its own caches, see `process_memory.py`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ log = logging.getLogger(__name__)
 
 
 def sweep_caches(*, now: datetime) -> dict[str, SweepResult]:
-    """Trim every shared cache to its budget, and say what went and what is left; nothing if Redis is not there."""
+    """
+    Remove expired entries from every shared cache, and evict entries beyond its budget.
+
+    Return the result by cache name, an empty dict if Redis does not respond.
+    """
     moment = now.timestamp()
     try:
         swept = {
@@ -27,9 +31,9 @@ def sweep_caches(*, now: datetime) -> dict[str, SweepResult]:
     except StoreError as error:
         log.warning("caches_not_swept", extra={"problem": type(error.__cause__).__name__})
         return {}
-    for cache, one in swept.items():
-        metrics.SHARED_CACHE_ENTRIES.labels(cache).set(one.entries)
-        metrics.SHARED_CACHE_BYTES.labels(cache).set(one.size_bytes)
-        metrics.CACHE_REMOVALS.labels(cache, "expired").inc(one.expired)
-        metrics.CACHE_REMOVALS.labels(cache, "evicted").inc(one.evicted)
+    for cache, result in swept.items():
+        metrics.SHARED_CACHE_ENTRIES.labels(cache).set(result.entries)
+        metrics.SHARED_CACHE_BYTES.labels(cache).set(result.size_bytes)
+        metrics.CACHE_REMOVALS.labels(cache, "expired").inc(result.expired)
+        metrics.CACHE_REMOVALS.labels(cache, "evicted").inc(result.evicted)
     return swept

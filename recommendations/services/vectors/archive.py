@@ -1,7 +1,7 @@
 """
-Vectors of models that no longer serve go from the database to files, once nobody is likely to want the model back.
+Archive of the vectors of retired embedding models: moves them from the database to files after EMBEDDINGS_ARCHIVE_DAYS.
 
-A model that comes back after that embeds its posts again. Without EMBEDDINGS_ARCHIVE_DIR nothing is taken away.
+A model that is activated again later embeds its posts again. Without EMBEDDINGS_ARCHIVE_DIR nothing is archived.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from recommendations.models import EmbeddingModel, PostEmbedding
 from recommendations.services import wiring
 
 BATCH_VECTORS = 20_000
-"""Vectors a file. Changes the speed."""
+"""Vectors per file. Changes the speed."""
 
 
 class ArchiveError(RuntimeError):
-    """A file does not hold what was written to it; its rows stay in the database."""
+    """A file differs from the data written to it. The rows stay in the database."""
 
 
 def archive_embeddings(*, now: datetime) -> MaintenanceResult:
@@ -38,17 +38,19 @@ def archive_embeddings(*, now: datetime) -> MaintenanceResult:
         return MaintenanceResult(note="no retired model has vectors to archive")
     if not settings.ENV.embeddings_archive_dir:
         names = ", ".join(row.name for row in with_vectors)
-        return MaintenanceResult(note=f"kept in the database, as EMBEDDINGS_ARCHIVE_DIR is not set: {names}")
+        return MaintenanceResult(note=f"not archived, because EMBEDDINGS_ARCHIVE_DIR is not set: {names}")
     folder = Path(settings.ENV.embeddings_archive_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    done = [archive_model_vectors(row, folder, now) for row in with_vectors]
+    results = [archive_model_vectors(row, folder, now) for row in with_vectors]
     return MaintenanceResult(
-        sum(did.rows for did in done), sum(did.bytes for did in done), "; ".join(did.note for did in done)
+        sum(result.rows for result in results),
+        sum(result.bytes for result in results),
+        "; ".join(result.note for result in results),
     )
 
 
 def archive_model_vectors(row: EmbeddingModel, folder: Path, now: datetime) -> MaintenanceResult:
-    """Write one model's vectors to files and delete them; what is written is read back first."""
+    """Write the vectors of one embedding model to files and delete them. Each file is verified before the deletion."""
     rows = size = number = 0
     name = f"{row.space}-{re.sub(r'[^A-Za-z0-9]+', '-', row.name)}-{now:%Y%m%d%H%M%S}"
     while batch := list(
@@ -64,24 +66,24 @@ def archive_model_vectors(row: EmbeddingModel, folder: Path, now: datetime) -> M
 
 
 def write_archive(path: Path, model: str, batch: list[tuple[int, str, bytes | memoryview, int]]) -> None:
-    """Write a batch to *path*, all or nothing, and raise `ArchiveError` unless the file holds it."""
+    """Write a batch to *path* atomically. Raises `ArchiveError` if the file read back differs from the batch."""
     columns = {
         "model": np.array(model),
         "post_ids": np.array([post_id for _, post_id, _, _ in batch]),
         "versions": np.array([version for *_, version in batch], np.int64),
         "vectors": np.stack([np.frombuffer(bytes(vector), "<f4") for _, _, vector, _ in batch]),
     }
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
+    partial = path.with_suffix(".part")
+    with partial.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **columns)
         file.flush()
         os.fsync(file.fileno())
-    with np.load(part, allow_pickle=False) as back:
-        if any(not np.array_equal(back[name], column) for name, column in columns.items()):
-            raise ArchiveError(f"{part} does not hold what was written to it.")
-    part.rename(path)
+    with np.load(partial, allow_pickle=False) as stored:
+        if any(not np.array_equal(stored[name], column) for name, column in columns.items()):
+            raise ArchiveError(f"{partial} differs from the data that was written to it.")
+    partial.rename(path)
 
 
 def stored_vectors(row: EmbeddingModel) -> QuerySet[PostEmbedding]:
-    """Return a model's vectors."""
+    """Return the stored vectors of an embedding model."""
     return PostEmbedding.objects.filter(space=row.space, embedding_model=row.name)

@@ -1,7 +1,7 @@
 """
-Give posts their vectors: those that lack one by the current model, or those named.
+Embedding of posts: those without a vector of an embedding model, or given posts.
 
-A post that cannot be embedded does not hold up the others: it is tried again later each time, then parked.
+A post that cannot be embedded does not stop the others. It is retried with growing delays, and finally dead-lettered.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,16 +18,16 @@ from recommendations.stores.bulk import insert_columns, refresh_statistics
 
 CONTENT_SPACE = contracts.CONTENT_SPACE
 BATCH_POSTS = 1_000
-"""Posts a transaction. Changes the speed, and how much a killed run does again."""
+"""Posts per transaction. Changes the speed, and how much work a killed run repeats."""
 SLICE_POSTS = 50
-"""A batch that fails is done again in slices of so many, and a slice that fails post by post. Changes the speed."""
+"""A failed batch is retried in slices of this size, and a failed slice post by post. Changes the speed."""
 MAX_EMBED_ATTEMPTS = 4
-"""After so many failures a post is parked, and waits for somebody to ask for another try."""
+"""A post is dead-lettered after this many failures. An operator can retry it in the admin."""
 BACKOFF_SECONDS = 60.0
-"""A post waits so long after its first failure, four times as long after each further one."""
+"""Delay before the first retry. Each further failure multiplies it by four."""
 
 Progress = Callable[[int, int], None]
-"""Called with posts done and posts in all."""
+"""Called with the number of processed posts and the total."""
 
 
 def embed_posts(
@@ -38,32 +38,33 @@ def embed_posts(
     progress: Progress | None = None,
 ) -> int:
     """
-    Embed *post_ids*, whether they have a vector or not, or else every post without one by *embedder* that is due.
+    Embed *post_ids*, whether they have a vector or not. Without *post_ids*, embed every due post without a vector.
 
-    Return how many were embedded. Ids that no longer exist are passed over. Work that was done stays done if
-    cut off. Posts that fail are noted; the embedder's own error goes through if it fails for every post of a slice.
+    Return the number of embedded posts. Ids that do not exist are skipped. An interrupted run keeps the finished
+    batches. Posts that fail are recorded as failures; if every post of a slice fails, the embedder's error is raised.
     """
-    gone, done, total = 0, 0, len(post_ids) if post_ids is not None else posts_due(embedder.name, now).count()
+    total = len(post_ids) if post_ids is not None else posts_due(embedder.name, now).count()
+    processed = done = 0
     batches = batches_by_id(post_ids) if post_ids is not None else due_batches(embedder.name, now)
     for posts in batches:
         done += embed_batch(posts, embedder, now)
-        gone += len(posts)
+        processed += len(posts)
         if progress:
-            progress(gone, total)
+            progress(processed, total)
     if done > BATCH_POSTS:
         refresh_statistics(PostEmbedding)
     return done
 
 
 def embed_batch(posts: Sequence[Post], embedder: Embedder, now: datetime) -> int:
-    """Embed *posts*, and note those that fail by themselves. Return how many have their vector."""
+    """Embed *posts*, and record those that fail individually. Return the number of embedded posts."""
     try:
         embed_and_store(posts, embedder, now)
         return len(posts)
     except Exception:
         if len(posts) > SLICE_POSTS:
-            slices = [posts[at : at + SLICE_POSTS] for at in range(0, len(posts), SLICE_POSTS)]
-            return sum(embed_batch(part, embedder, now) for part in slices)
+            slices = [posts[start : start + SLICE_POSTS] for start in range(0, len(posts), SLICE_POSTS)]
+            return sum(embed_batch(posts_slice, embedder, now) for posts_slice in slices)
     failed: list[tuple[Post, Exception]] = []
     for post in posts:
         try:
@@ -71,27 +72,27 @@ def embed_batch(posts: Sequence[Post], embedder: Embedder, now: datetime) -> int
         except Exception as error:
             failed.append((post, error))
     if len(failed) == len(posts) > 1:
-        # It is the model that fails, not the posts: they are not to blame, and the next run tries again.
+        # The embedder fails, not the posts: they are not recorded as failures, and the next run retries them.
         raise failed[0][1]
-    for post, problem in failed:
-        record_embedding_failure(post, embedder.name, type(problem).__name__, now)
+    for post, failure in failed:
+        record_embedding_failure(post, embedder.name, type(failure).__name__, now)
     return len(posts) - len(failed)
 
 
 def record_embedding_failure(post: Post, model: str, error: str, now: datetime) -> None:
-    """Count a failure; the post is tried again after a while, and parked in the end."""
+    """Record a failure, and schedule the retry of the post or dead-letter it."""
     row, _ = EmbeddingFailure.objects.get_or_create(
         post=post, space=CONTENT_SPACE, embedding_model=model, defaults={"error": error, "changed_at": now}
     )
     row.attempts += 1
-    wait = timedelta(seconds=BACKOFF_SECONDS * 4 ** (row.attempts - 1))
-    row.retry_at = now + wait if row.attempts < MAX_EMBED_ATTEMPTS else None
+    delay = timedelta(seconds=BACKOFF_SECONDS * 4 ** (row.attempts - 1))
+    row.retry_at = now + delay if row.attempts < MAX_EMBED_ATTEMPTS else None
     row.error, row.changed_at = error[:64], now
     row.save()
 
 
 def retry_failures(*, failure_ids: Sequence[int], now: datetime) -> int:
-    """Have posts that failed embedded again, from the first attempt on. Return how many."""
+    """Reset the attempts of these failures and enqueue the embedding of their posts. Return the number of failures."""
     rows = EmbeddingFailure.objects.filter(pk__in=failure_ids)
     count = rows.update(attempts=0, retry_at=now, changed_at=now)
     task_queue.enqueue(task_queue.EMBED_POSTS)
@@ -99,32 +100,32 @@ def retry_failures(*, failure_ids: Sequence[int], now: datetime) -> int:
 
 
 def embedding_lag_seconds(*, model: str, now: datetime) -> float:
-    """Return how long the oldest post without a vector by *model* has waited; parked ones are left out."""
-    parked = EmbeddingFailure.objects.filter(
+    """Return the waiting time of the oldest post without a vector of *model*, without dead-lettered posts."""
+    dead_lettered = EmbeddingFailure.objects.filter(
         post=OuterRef("pk"), space=CONTENT_SPACE, embedding_model=model, retry_at=None
     )
-    oldest = posts_without_vector(model).filter(~Exists(parked)).aggregate(oldest=Min("changed_at"))["oldest"]
+    oldest = posts_without_vector(model).filter(~Exists(dead_lettered)).aggregate(oldest=Min("changed_at"))["oldest"]
     return max(0.0, (now - oldest).total_seconds()) if oldest else 0.0
 
 
 def posts_without_vector(model: str) -> QuerySet[Post]:
-    """Return the posts without a vector by *model*; a removed post needs none."""
-    own = PostEmbedding.objects.filter(post=OuterRef("pk"), space=CONTENT_SPACE, embedding_model=model)
-    return Post.objects.filter(~Exists(own), removed_at__isnull=True)
+    """Return the posts without a vector of *model*, except removed posts."""
+    vectors = PostEmbedding.objects.filter(post=OuterRef("pk"), space=CONTENT_SPACE, embedding_model=model)
+    return Post.objects.filter(~Exists(vectors), removed_at__isnull=True)
 
 
 def posts_due(model: str, now: datetime) -> QuerySet[Post]:
-    """Return what is lacking without the posts that are parked, or whose next attempt is later."""
-    later = EmbeddingFailure.objects.filter(Q(retry_at=None) | Q(retry_at__gt=now), post=OuterRef("pk"))
-    return posts_without_vector(model).filter(~Exists(later.filter(space=CONTENT_SPACE, embedding_model=model)))
+    """Return the posts without a vector that are neither dead-lettered nor waiting for a retry."""
+    not_due = EmbeddingFailure.objects.filter(Q(retry_at=None) | Q(retry_at__gt=now), post=OuterRef("pk"))
+    return posts_without_vector(model).filter(~Exists(not_due.filter(space=CONTENT_SPACE, embedding_model=model)))
 
 
 def due_batches(model: str, now: datetime) -> Iterator[list[Post]]:
-    """Yield what is due in batches, oldest first."""
-    last = 0
-    while posts := list(posts_due(model, now).filter(pk__gt=last).order_by("pk")[:BATCH_POSTS]):
+    """Yield the due posts in batches, oldest first."""
+    last_pk = 0
+    while posts := list(posts_due(model, now).filter(pk__gt=last_pk).order_by("pk")[:BATCH_POSTS]):
         yield posts
-        last = posts[-1].pk
+        last_pk = posts[-1].pk
 
 
 def batches_by_id(post_ids: Sequence[int]) -> Iterator[list[Post]]:
@@ -133,32 +134,32 @@ def batches_by_id(post_ids: Sequence[int]) -> Iterator[list[Post]]:
 
 
 def embed_and_store(posts: Sequence[Post], embedder: Embedder, now: datetime) -> None:
-    """Write the vectors of *posts*; a vector made anew counts its version up."""
+    """Embed *posts* and store their vectors. Replacing a vector increments its version."""
     vectors = embedder.embed([embeddable_text(post) for post in posts])
     ids = [post.pk for post in posts]
     with transaction.atomic():
-        earlier = PostEmbedding.objects.filter(post__in=ids, space=CONTENT_SPACE, embedding_model=embedder.name)
-        versions = dict(earlier.values_list("post_id", "version"))
-        earlier.delete()
+        previous = PostEmbedding.objects.filter(post__in=ids, space=CONTENT_SPACE, embedding_model=embedder.name)
+        versions = dict(previous.values_list("post_id", "version"))
+        previous.delete()
         columns = {
             "post_id": ids,
             "vector": [vector.astype("<f4").tobytes() for vector in vectors],
             "version": [versions.get(post_id, 0) + 1 for post_id in ids],
         }
-        same = {
+        constants = {
             "space": CONTENT_SPACE,
             "embedding_model": embedder.name,
             "dimension": embedder.dimension,
             "changed_at": now,
         }
-        insert_columns(PostEmbedding, columns, same)
+        insert_columns(PostEmbedding, columns, constants)
         EmbeddingFailure.objects.filter(post__in=ids, space=CONTENT_SPACE, embedding_model=embedder.name).delete()
         invalidate.invalidate_posts(ids)
 
 
 def embeddable_text(post: Post) -> str:
-    """Return what a post says: its text, the tags that the text lacks, and the descriptions of its media."""
-    said = post.text.casefold()
-    tags = " ".join(tag for tag in post.tags if tag.casefold() not in said)
-    described = [medium["alt"] for medium in post.media if medium.get("alt")]
-    return "\n".join(part for part in (post.text, tags, *described) if part)
+    """Return the text to embed: the post's text, its tags that the text does not contain, and its media's alt texts."""
+    text = post.text.casefold()
+    tags = " ".join(tag for tag in post.tags if tag.casefold() not in text)
+    alt_texts = [medium["alt"] for medium in post.media if medium.get("alt")]
+    return "\n".join(part for part in (post.text, tags, *alt_texts) if part)

@@ -1,8 +1,9 @@
 """
-Models come and go, and no feed notices: a new one embeds every post in the background, then serves at once.
+Embedding models: switch to a new one without interrupting feeds, and store vectors that the platform supplies.
 
-The old one serves until then, and new posts get the vectors of both. Vectors of different models are never compared:
-members' interests are learned anew, from their history, right after the switch.
+A new model embeds every post in the background and is then activated. Until then the old model serves, and new posts
+get vectors of both. Vectors of different models are never compared: right after the switch, members' interests are
+rebuilt from their history.
 """
 
 from __future__ import annotations
@@ -27,39 +28,39 @@ log = logging.getLogger(__name__)
 
 ModelState = EmbeddingModel.State
 SUPPLIED_LOADER = "supplied"
-"""The loader of a model whose vectors the platform sends."""
+"""The loader of an embedding model whose vectors the platform supplies."""
 
 
 def embed_due_posts(*, now: datetime, progress: Progress | None = None) -> int:
     """
-    Embed what is due by the active model and by the one that EMBEDDER asks for, which takes over once it is through.
+    Embed the due posts with the active model and with the model that EMBEDDER configures.
 
-    Return how many vectors were made.
+    The configured model is activated once it has embedded every post. Return the number of new vectors.
     """
     wiring.sync_embedding_models(now, must_be_current=True)
-    serving, wanted = wiring.embedder(), wiring.configured_embedder()
-    done = embed_posts(embedder=serving, now=now, progress=progress)
-    row = register_configured_model(wanted, now)
+    active, configured = wiring.embedder(), wiring.configured_embedder()
+    done = embed_posts(embedder=active, now=now, progress=progress)
+    row = register_configured_model(configured, now)
     if row.state == ModelState.ACTIVE:
         update_model_progress(row, now)
         if done:
             task_queue.enqueue(task_queue.SYNC_VECTOR_INDEXES)
         return done
-    if serving.name != wanted.name:
-        done += embed_posts(embedder=wanted, now=now, progress=progress)
+    if active.name != configured.name:
+        done += embed_posts(embedder=configured, now=now, progress=progress)
     update_model_progress(row, now)
-    if not posts_due(wanted.name, now).exists():
+    if not posts_due(configured.name, now).exists():
         activate_embedding_model(row, now)
     return done
 
 
 def register_configured_model(embedder: Embedder, now: datetime) -> EmbeddingModel:
-    """Return the row of the model that EMBEDDER asks for, building if it was not known or was retired."""
-    loads = {"embedder": settings.ENV.embedder, "option": embedder_option(settings.ENV.embedder)}
+    """Return the row of the configured model; its state becomes "building" if it is new or was retired."""
+    loader = {"embedder": settings.ENV.embedder, "option": embedder_option(settings.ENV.embedder)}
     row, _ = EmbeddingModel.objects.get_or_create(
         space=CONTENT_SPACE,
         name=embedder.name,
-        defaults={**loads, "dimension": embedder.dimension, "created_at": now, "changed_at": now},
+        defaults={**loader, "dimension": embedder.dimension, "created_at": now, "changed_at": now},
     )
     others = EmbeddingModel.objects.filter(space=CONTENT_SPACE, state=ModelState.BUILDING).exclude(pk=row.pk)
     others.update(state=ModelState.RETIRED, changed_at=now)
@@ -74,19 +75,19 @@ def embedder_option(embedder: str) -> str:
 
 
 def update_model_progress(row: EmbeddingModel, now: datetime) -> None:
-    """Note how many posts have the model's vector."""
-    live = Post.objects.filter(removed_at__isnull=True)
-    done = live.filter(embeddings__space=row.space, embeddings__embedding_model=row.name).count()
-    EmbeddingModel.objects.filter(pk=row.pk).update(embedded_count=done, post_count=live.count(), changed_at=now)
+    """Update the counts of all posts and of the posts with a vector of the model."""
+    posts = Post.objects.filter(removed_at__isnull=True)
+    embedded = posts.filter(embeddings__space=row.space, embeddings__embedding_model=row.name).count()
+    EmbeddingModel.objects.filter(pk=row.pk).update(embedded_count=embedded, post_count=posts.count(), changed_at=now)
 
 
 @transaction.atomic
 def activate_embedding_model(row: EmbeddingModel, now: datetime) -> None:
-    """Let *row* serve in place of the active model, and have interests learned anew if there was one."""
-    before = (
+    """Activate *row* and retire the active model of its space. Submits a rebuild of interests if one was replaced."""
+    previous = (
         EmbeddingModel.objects.select_for_update().filter(space=row.space, state=ModelState.ACTIVE).exclude(pk=row.pk)
     )
-    replaced = before.update(state=ModelState.RETIRED, changed_at=now)
+    replaced = previous.update(state=ModelState.RETIRED, changed_at=now)
     EmbeddingModel.objects.filter(pk=row.pk).update(state=ModelState.ACTIVE, activated_at=now, changed_at=now)
     log.info("model_activated", extra={"space": row.space, "embedding_model": row.name})
     if replaced and row.space == CONTENT_SPACE:
@@ -103,52 +104,52 @@ def store_vectors(
     loader: str = SUPPLIED_LOADER,
 ) -> list[str]:
     """
-    Keep vectors (n, d) that the platform made, or *loader* did of pictures; return the post ids that we don't know.
+    Store vectors (n, d) from the platform, or computed from pictures by *loader*. Return the unknown post ids.
 
-    They are scaled to unit length. The first model of a space serves at once, any other when `activate_model` says so.
-    Raises `VectorError` for a wrong shape, another dimension than the model's earlier ones, NaN or infinity; then
-    nothing is kept. The content space is ours: its vectors come from EMBEDDER.
+    Vectors are scaled to unit length. The first model of a space is active at once, other models start as "building".
+    Raises `VectorError`, and stores nothing, for a wrong shape, a dimension other than the model's, NaN or infinity,
+    and for the content space, which EMBEDDER fills.
     """
     vectors = np.asarray(vectors, np.float32)
     validate_vectors(space, vectors, len(post_ids))
     with transaction.atomic():
         row = register_supplied_model(space, model, loader, vectors.shape[1], now)
         pks = dict(Post.objects.filter(external_id__in=post_ids).values_list("external_id", "pk"))
-        places = {pks[post_id]: at for at, post_id in enumerate(post_ids) if post_id in pks}
-        earlier = PostEmbedding.objects.filter(post__in=list(places), space=space, embedding_model=model)
-        versions = dict(earlier.values_list("post_id", "version"))
-        earlier.delete()
+        positions = {pks[post_id]: position for position, post_id in enumerate(post_ids) if post_id in pks}
+        previous = PostEmbedding.objects.filter(post__in=list(positions), space=space, embedding_model=model)
+        versions = dict(previous.values_list("post_id", "version"))
+        previous.delete()
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         units = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
         columns = {
-            "post_id": list(places),
-            "vector": [units[at].astype("<f4").tobytes() for at in places.values()],
-            "version": [versions.get(pk, 0) + 1 for pk in places],
+            "post_id": list(positions),
+            "vector": [units[position].astype("<f4").tobytes() for position in positions.values()],
+            "version": [versions.get(pk, 0) + 1 for pk in positions],
         }
-        same = {"space": space, "embedding_model": model, "dimension": vectors.shape[1], "changed_at": now}
-        insert_columns(PostEmbedding, columns, same)
+        constants = {"space": space, "embedding_model": model, "dimension": vectors.shape[1], "changed_at": now}
+        insert_columns(PostEmbedding, columns, constants)
         update_model_progress(row, now)
-        invalidate.invalidate_posts(list(places))
+        invalidate.invalidate_posts(list(positions))
     task_queue.enqueue(task_queue.SYNC_VECTOR_INDEXES)
     return [post_id for post_id in post_ids if post_id not in pks]
 
 
 def validate_vectors(space: str, vectors: Float32Array, count: int) -> None:
-    """Raise `VectorError` unless these can be kept."""
+    """Raise `VectorError` for a wrong space or shape, NaN or infinity."""
     if space == CONTENT_SPACE or not 0 < len(space) <= 16:
         raise VectorError(
-            f"{space!r}: name a space of at most 16 characters, not {CONTENT_SPACE!r}, which EMBEDDER fills."
+            f"Name a space of 1 to 16 characters other than {CONTENT_SPACE!r}, which EMBEDDER fills, not {space!r}."
         )
     if vectors.ndim != 2 or len(vectors) != count:
-        raise VectorError(f"Give one vector a post: {count} posts came with an array of shape {vectors.shape}.")
+        raise VectorError(f"Give one vector per post: got {count} posts and an array of shape {vectors.shape}.")
     if not 8 <= vectors.shape[1] <= 4096:
-        raise VectorError(f"A vector has 8 to 4096 numbers, not {vectors.shape[1]}.")
-    if wrong := np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist():
-        raise VectorError(f"Vector {wrong[0]} holds NaN or infinity.")
+        raise VectorError(f"Give vectors of 8 to 4096 numbers, not {vectors.shape[1]}.")
+    if invalid := np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist():
+        raise VectorError(f"Vector {invalid[0]} contains NaN or infinity.")
 
 
 def register_supplied_model(space: str, model: str, loader: str, dimension: int, now: datetime) -> EmbeddingModel:
-    """Return the row of a model whose vectors come; the first of a space is active."""
+    """Return the row of a model whose vectors are supplied, created if needed; a space's first model is active."""
     is_first = not EmbeddingModel.objects.filter(space=space).exists()
     row, _ = EmbeddingModel.objects.get_or_create(
         space=space,
@@ -163,5 +164,5 @@ def register_supplied_model(space: str, model: str, loader: str, dimension: int,
         },
     )
     if row.dimension != dimension:
-        raise VectorError(f"{model} has vectors of {row.dimension} numbers; these have {dimension}.")
+        raise VectorError(f"The vectors of {model} have {row.dimension} numbers, not {dimension}.")
     return row

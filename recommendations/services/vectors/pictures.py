@@ -1,8 +1,8 @@
 """
-Pictures become vectors here, by the model that IMAGE_EMBEDDER names, and posts without media join them by their text.
+Embedding of pictures with the model that IMAGE_EMBEDDER configures, and of posts without media by their text.
 
-The platform sends the bytes; they are looked at once and not kept. Nothing is fetched: a server that opens addresses
-which its members wrote can be sent anywhere.
+The platform sends the picture's bytes; they are embedded and not stored. Nothing is fetched from URLs: a server that
+opens URLs from members can be abused to reach internal addresses (server-side request forgery).
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ BATCH_POSTS = 500
 
 
 def image_embedder() -> CrossModalEmbedder:
-    """Return the model of pictures; raise `EmbedderError` if none is chosen, or its packages are not installed."""
+    """Return the picture embedder. Raises `EmbedderError` if none is configured, or its packages are not installed."""
     if not settings.ENV.image_embedder:
-        raise EmbedderError("No model here looks at pictures: set IMAGE_EMBEDDER, or send vectors.")
+        raise EmbedderError("No picture embedder is configured: set IMAGE_EMBEDDER, or send vectors.")
     return get_cross_modal_embedder(settings.ENV.image_embedder)
 
 
 def store_pictures(*, space: str, post_ids: Sequence[str], pictures: Sequence[bytes], now: datetime) -> list[str]:
     """
-    Give each of these posts the vector of its picture (JPEG, PNG or WebP); return the post ids that we don't know.
+    Embed the picture (JPEG, PNG or WebP) of each of these posts. Return the unknown post ids.
 
-    Raises `EmbedderError`, `VectorError` for another space, and `ImageError` for bytes that are no picture; then
-    nothing is kept.
+    Raises, and stores nothing: `EmbedderError` without an embedder, `VectorError` for another space, `ImageError` for
+    bytes that are not a picture.
     """
     if space != IMAGE_SPACE:
-        raise VectorError(f"Pictures are looked at in the space {IMAGE_SPACE!r}, not {space!r}.")
+        raise VectorError(f"Send pictures to the space {IMAGE_SPACE!r}, not {space!r}.")
     embedder = image_embedder()
     vectors = embedder.embed_images(pictures)
     return store_vectors(
@@ -53,7 +53,7 @@ def store_pictures(*, space: str, post_ids: Sequence[str], pictures: Sequence[by
 
 
 def embed_text_posts(*, now: datetime) -> int:
-    """Give posts without media their place among the pictures; return how many. Nothing without IMAGE_EMBEDDER."""
+    """Embed the text of posts without media into the image space. Return their number; 0 without IMAGE_EMBEDDER."""
     if not settings.ENV.image_embedder:
         return 0
     embedder, done = image_embedder(), 0
@@ -71,6 +71,6 @@ def embed_text_posts(*, now: datetime) -> int:
 
 
 def text_posts_without_vector(model: str) -> QuerySet[Post]:
-    """Return the posts that consist of text and have no vector among the pictures."""
-    own = PostEmbedding.objects.filter(post=OuterRef("pk"), space=IMAGE_SPACE, embedding_model=model)
-    return Post.objects.filter(~Exists(own), removed_at__isnull=True, media=[]).order_by("pk")
+    """Return the posts without media that have no vector of *model* in the image space."""
+    vectors = PostEmbedding.objects.filter(post=OuterRef("pk"), space=IMAGE_SPACE, embedding_model=model)
+    return Post.objects.filter(~Exists(vectors), removed_at__isnull=True, media=[]).order_by("pk")
