@@ -91,7 +91,7 @@ def request_builders(known: dict[str, Any], graphql: str) -> dict[str, Callable[
         "page of 20, kept": lambda n: ("GET", f"/bare-page/{members[0]}", None),
         "cached feed": lambda n: ("GET", f"/api/v1/members/{members[0]}/feed?limit=20", None),
         "fresh feed": lambda n: ("GET", f"/api/v1/members/{member(n)}/feed?limit=20&{narrow(n)}", None),
-        "similar": lambda n: ("GET", f"/api/v1/posts/{post(n)}/similar?viewer={members[0]}", None),
+        "similar": lambda n: ("GET", f"/api/v1/posts/{post(n)}/similar?viewer_id={members[0]}", None),
         "GraphQL discoveryFeed": lambda n: ("POST", "/graphql", graphql_body(graphql, members[0])),
         "OFREP evaluate": lambda n: (
             "POST",

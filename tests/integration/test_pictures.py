@@ -107,7 +107,7 @@ def send(client, pictures, space="image"):
 
 
 def search_images(client, **asked):
-    answer = client.get("/api/v1/search", {"viewer": "viewer", "space": "image", **asked})
+    answer = client.get("/api/v1/search", {"viewer_id": "viewer", "space": "image", **asked})
     assert answer.status_code == 200, answer.content
     return [pick["post"]["id"] for pick in answer.json()["picks"]]
 
@@ -131,7 +131,7 @@ def test_clip_finds_pictures_by_text_and_texts_by_picture(clip, client, monkeypa
         factories.post(factories.member(), f"{colour}-picture", kind="image", media=[{"url": "https://x.test/a.png"}])
         factories.post(factories.member(), f"{colour}-text", text=f"{colour} {colour}")
     sent = send(client, {f"{colour}-picture": to_png(solid_color(colour)) for colour in COLORS})
-    assert sent.json() == {"kept": 3, "unknown_post_ids": []}
+    assert sent.json() == {"stored": 3, "unknown_post_ids": []}
     assert embed_text_posts(now=NOW) == 3 and embed_text_posts(now=NOW) == 0
     wiring.reset_parts()
     for colour in COLORS:
@@ -148,9 +148,9 @@ def test_conse_finds_real_pictures_without_a_network(client, monkeypatch):
     for name in drawn:
         factories.post(factories.member(), name, kind="image", text="", media=[{"url": "https://x.test/a.png"}])
     factories.post(factories.member(), "essay", text="A word puzzle in the newspaper")
-    assert send(client, {name: to_png(picture) for name, picture in drawn.items()}).json()["kept"] == 3
+    assert send(client, {name: to_png(picture) for name, picture in drawn.items()}).json()["stored"] == 3
     assert embed_text_posts(now=NOW) == 1
-    assert send(client, {"nowhere": to_png(crossword())}).json() == {"kept": 0, "unknown_post_ids": ["nowhere"]}
+    assert send(client, {"nowhere": to_png(crossword())}).json() == {"stored": 0, "unknown_post_ids": ["nowhere"]}
     row = EmbeddingModel.objects.get(space="image")
     assert (row.state, row.embedder, row.dimension, row.name) == ("active", "conse", 256, ConseText().name)
     wiring.reset_parts()

@@ -114,17 +114,17 @@ def test_vectors_are_stored_and_searched_by_through_the_api(gallery, client, set
 
     vector = word_vector("volcano").tolist()
     body = {
-        "model": "platform@1",
+        "embedding_model": "platform@1",
         "vectors": [{"post_id": "new", "vector": vector}, {"post_id": "?", "vector": vector}],
     }
-    assert send("put", "spaces/image/vectors", body).json() == {"kept": 1, "unknown_post_ids": ["?"]}
+    assert send("put", "spaces/image/vectors", body).json() == {"stored": 1, "unknown_post_ids": ["?"]}
     assert PostEmbedding.objects.filter(post__external_id="new", space="image").exists()
     wiring.reset_parts()
-    response = send("post", "search", {"viewer": "viewer", "vector": vector}).json()
+    response = send("post", "search", {"viewer_id": "viewer", "vector": vector}).json()
     assert response["picks"][0]["post"]["id"] == "new"
-    response = client.get("/api/v1/search", {"viewer": "viewer", "post": "new", "kind": "text"})
+    response = client.get("/api/v1/search", {"viewer_id": "viewer", "post_id": "new", "kind": "text"})
     assert {pick["post"]["kind"] for pick in response.json()["picks"]} == {"text"}
-    short_body = {"model": "platform@1", "vectors": [{"post_id": "new", "vector": [1.0] * 8}]}
+    short_body = {"embedding_model": "platform@1", "vectors": [{"post_id": "new", "vector": [1.0] * 8}]}
     invalid = send("put", "spaces/image/vectors", short_body)
     assert (invalid.status_code, invalid.json()["code"]) == (400, "invalid-vectors")
     assert send("put", "spaces/content/vectors", body).status_code == 400
