@@ -136,7 +136,7 @@ def test_clip_finds_pictures_by_text_and_texts_by_picture(clip, client, monkeypa
     wiring.reset_parts()
     for colour in COLORS:
         assert search_images(client, text=colour, kind="image")[0] == f"{colour}-picture"
-        assert search_images(client, post=f"{colour}-picture", kind="text")[0] == f"{colour}-text"
+        assert search_images(client, post_id=f"{colour}-picture", kind="text")[0] == f"{colour}-text"
     registry.get_cross_modal_embedder.cache_clear()
 
 
@@ -156,7 +156,7 @@ def test_conse_finds_real_pictures_without_a_network(client, monkeypatch):
     wiring.reset_parts()
     assert search_images(client, text="what time is it on the wall")[0] == "clock"
     assert search_images(client, text="a red light at the crossing, cars must stop", kind="image")[0] == "light"
-    assert search_images(client, post="puzzle")[0] == "essay"
+    assert search_images(client, post_id="puzzle")[0] == "essay"
     Post.objects.filter(external_id="clock").update(visibility=3, changed_at=NOW)
     assert "clock" not in search_images(client, text="what time is it on the wall")
 
