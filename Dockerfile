@@ -1,4 +1,4 @@
-# The service as one image: web, workers, beat and Flower differ by their command only (docker-compose.yml).
+# One image for web, workers, beat and Flower, which differ only in their command (docker-compose.yml).
 FROM python:3.11.14-slim-bookworm AS build
 WORKDIR /srv
 RUN python -m venv /venv
@@ -11,7 +11,7 @@ WORKDIR /srv
 COPY --from=build /venv /venv
 COPY . .
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1
-# Static files are part of the image; a key is needed to read the settings, and is not kept.
+# Static files are part of the image. The settings need a SECRET_KEY; this one is not stored.
 RUN SECRET_KEY=used-for-this-one-command-at-build-only python manage.py collectstatic --noinput --verbosity 0
 USER recsys
 EXPOSE 8000

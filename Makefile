@@ -1,26 +1,26 @@
-# Everything a person runs. On a machine with Python 3.11 or newer, git and make, each target sets up what it needs.
+# The commands of the project. They need Python 3.11 or newer, git and make; each target installs the rest into .venv.
 PYTHON ?= python3
 PY := .venv/bin/python
 
-help: ## Show this list
+help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-run: setup ## Set up, make a feed for every member, and stay up until Ctrl-C
+run: setup ## Start the service with sample data and run it until Ctrl-C
 	@$(PY) -m recsys_project.stack run
 
-demo: setup ## The same, and exit once the feed is printed
+demo: setup ## Start the service with sample data, print a feed and stop
 	@$(PY) -m recsys_project.stack demo
 
-test: setup-dev ## Set up and run every check and test
+test: setup-dev ## Run all checks and tests
 	@$(PY) run_checks.py
 
-nightly: setup-dev ## Run the long forms of the generative tests: hours
+nightly: setup-dev ## Run the long generative tests (takes hours)
 	@$(PY) -m pytest -q -n 2 -m nightly tests/generative tests/integration
 
-setup: ## Install what the service needs into .venv
+setup: ## Install the service's packages into .venv
 	@$(PYTHON) bootstrap.py requirements.txt
 
-setup-dev: ## Install what the tests need, too
+setup-dev: ## Install the packages for tests and development as well
 	@$(PYTHON) bootstrap.py requirements/dev.txt
 
 clients: setup-dev ## Generate the Python and TypeScript clients into var/clients
@@ -30,22 +30,22 @@ clients: setup-dev ## Generate the Python and TypeScript clients into var/client
 	@cp tests/clients/package.json tests/clients/package-lock.json var/clients/typescript
 	@cd var/clients/typescript && npm ci --silent --no-audit --no-fund && npx openapi-typescript ../openapi.yaml --default-non-nullable=false -o schema.d.ts
 
-examples: setup-dev ## Write the API's examples anew, from a run
+examples: setup-dev ## Update the API's examples from real responses
 	@WRITE_EXAMPLES=1 $(PY) -m pytest -q tests/integration/test_examples.py -k sent_and_answered
 
-format: setup-dev ## Put the code into its form
+format: setup-dev ## Format the code
 	@$(PY) -m ruff format -q . && $(PY) -m ruff check -q --fix .
 
 kernel: setup-dev ## Build wasm/dist from wasm/src
 	@$(PY) -m wasm.build
 
 LOCK := .venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
-lock: setup-dev ## Pin the requirements anew, with their hashes
+lock: setup-dev ## Update the pinned requirements and their hashes
 	@$(LOCK) requirements/bootstrap.in -o requirements/bootstrap.txt
 	@$(LOCK) requirements/dev.in -o requirements/dev.txt
 	@$(LOCK) -c requirements/dev.txt requirements/run.in -o requirements.txt
 
-clean: ## Forget the clone's own state: database, ports, secrets, logs
+clean: ## Delete this clone's data: database, ports, secrets, logs
 	@rm -rf var
 
 .PHONY: help run demo test nightly setup setup-dev clients examples format kernel lock clean

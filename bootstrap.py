@@ -1,7 +1,7 @@
 """
-Makes .venv and installs the pinned and hashed requirements into it: `python3 bootstrap.py requirements.txt`.
+Create .venv and install the pinned, hashed requirements: `python3 bootstrap.py requirements.txt`.
 
-It needs nothing but Python's own library, and runs far enough on an old Python to say that it is too old.
+This script uses only the standard library. It must parse on old Python versions, to report that they are too old.
 """
 
 import hashlib
@@ -13,42 +13,42 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 MIN_PYTHON = (3, 11)
-MAX_PYTHON = (3, 13)  # beyond it some packages have no wheels yet
+MAX_PYTHON = (3, 13)  # newer versions lack wheels of some packages
 NEEDED_BYTES = 3 * 2**30
 
 
 class BootstrapError(Exception):
-    """The machine lacks something. The message says what, and how to get it."""
+    """A requirement is missing on this machine. The message names it and how to install it."""
 
 
 def check_python(version):
-    """Refuse a Python that is too old, or too new for the packages."""
+    """Raise `BootstrapError` if Python is too old, or too new for the packages."""
     if tuple(version[:2]) > MAX_PYTHON:
         raise BootstrapError(
-            "Python %d.%d is newer than the packages allow: %d.%d at most. Say `make PYTHON=python3.13 ...`."
+            "Python %d.%d is newer than the packages support: use %d.%d at most, as in `make PYTHON=python3.13 run`."
             % (version[0], version[1], MAX_PYTHON[0], MAX_PYTHON[1])
         )
     if tuple(version[:2]) < MIN_PYTHON:
         raise BootstrapError(
-            "Python %d.%d is too old: %d.%d or newer is needed. Install one and say `make PYTHON=python3.11 run`."
+            "Python %d.%d is too old: %d.%d or newer is required. Install it and run `make PYTHON=python3.11 run`."
             % (version[0], version[1], MIN_PYTHON[0], MIN_PYTHON[1])
         )
 
 
 def check_venv(has_module):
-    """Refuse a Python whose venv or pip was left out, as some distributions do."""
+    """Raise `BootstrapError` if Python lacks venv or ensurepip, which some distributions package separately."""
     for module in ("venv", "ensurepip"):
         if not has_module(module):
             raise BootstrapError(
-                "This Python has no %s module. On Debian or Ubuntu: apt-get install python3-venv" % module
+                "This Python has no %s module. On Debian or Ubuntu, run: apt-get install python3-venv" % module
             )
 
 
 def check_disk(free):
-    """Refuse a disk without room for the packages."""
+    """Raise `BootstrapError` if the disk has too little space for the packages."""
     if free < NEEDED_BYTES:
         raise BootstrapError(
-            "The disk of %s has %d MB left; the packages need %d MB. Make room, or clone elsewhere."
+            "The disk of %s has %d MB left, but the packages need %d MB. Free some space or clone to another disk."
             % (ROOT, free >> 20, NEEDED_BYTES >> 20)
         )
 
@@ -59,28 +59,28 @@ def has_module(name):
 
 
 def run_installer(*command):
-    """Run a command; if it fails, say that the packages could not be installed."""
+    """Run a command. Raises `BootstrapError` if it fails."""
     if subprocess.call([str(word) for word in command], cwd=str(ROOT)) != 0:
         raise BootstrapError(
-            "The packages could not be installed (see above). Without a network, a warm package cache is needed; "
-            "behind a mirror, set UV_DEFAULT_INDEX and PIP_INDEX_URL to it."
+            "The packages could not be installed (see above). Check the network connection; offline, the package cache "
+            "must be filled. To use a mirror, set UV_DEFAULT_INDEX and PIP_INDEX_URL to its URL."
         )
 
 
 def installation_stamp(lock):
-    """Return what stands for the installed state: the lock's own bytes and this Python."""
+    """Return a hash that identifies the installed packages: of the lock file and of this Python version."""
     return hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()
 
 
 def is_installed(lock):
-    """Return whether .venv holds this lock, or the one for development, which holds more."""
+    """Return whether .venv contains the packages of *lock*, or those for development, which include them."""
     stamp = VENV / "installed"
-    wanted = {installation_stamp(lock), installation_stamp(ROOT / "requirements" / "dev.txt")}
-    return stamp.exists() and stamp.read_text() in wanted
+    valid = {installation_stamp(lock), installation_stamp(ROOT / "requirements" / "dev.txt")}
+    return stamp.exists() and stamp.read_text() in valid
 
 
 def install(lock):
-    """Make .venv anew if needed and install exactly what *lock* says."""
+    """Create .venv if needed and install exactly the packages of *lock*."""
     python = VENV / "bin" / "python"
     if not python.exists():
         shutil.rmtree(str(VENV), ignore_errors=True)
@@ -92,7 +92,7 @@ def install(lock):
 
 
 def main(lock):
-    """Install *lock* if it is not installed; return the exit code."""
+    """Install the packages of *lock* unless they are installed; return the exit code."""
     try:
         check_python(sys.version_info)
         if is_installed(lock):
@@ -101,7 +101,7 @@ def main(lock):
         check_disk(shutil.disk_usage(str(ROOT)).free)
         install(lock)
     except BootstrapError as error:
-        sys.stderr.write("Cannot set up: %s\n" % error)
+        sys.stderr.write("Setup failed: %s\n" % error)
         return 1
     return 0
 

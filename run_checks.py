@@ -1,7 +1,7 @@
 """
-Every check of the project, in the order of their cost, with the time of each: what `make test` runs.
+Run every check of the project, cheapest first, and print the duration of each. `make test` runs this script.
 
-A check that fails does not stop the others: all that is wrong is said in one go. Nothing may warn.
+A failed check does not stop the others, so one run reports every failure. Warnings count as failures.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CHECKS: list[Check] = [
     ("migrations", [sys.executable, "manage.py", "makemigrations", "--check", "--dry-run"], {}),
     ("Django", [sys.executable, "manage.py", "check", "--fail-level", "WARNING"], {}),
     ("OpenAPI", [sys.executable, "manage.py", "spectacular", "--validate", "--fail-on-warn", "--file", os.devnull], {}),
-    ("tests on SQLite", [*PYTEST, "-n", "2", *(f"tests/{kind}" for kind in FAST_SUITES)], {}),
+    ("tests on SQLite", [*PYTEST, "-n", "2", *(f"tests/{suite}" for suite in FAST_SUITES)], {}),
     (
         "tests on PostgreSQL",
         [*PYTEST, "-n", "2", "tests/spec", "tests/integration"],
@@ -37,16 +37,16 @@ CHECKS: list[Check] = [
 
 
 def main() -> int:
-    """Run every check; return 1 if one failed."""
+    """Run every check; return 1 if a check failed."""
     env = os.environ | {"SECRET_KEY": "for-checks-only-" + "x" * 32, "DATABASE_URL": "sqlite://:memory:"}
     failed = []
-    for name, command, more in CHECKS:
+    for name, command, variables in CHECKS:
         start = time.monotonic()
         print(f"── {name}", flush=True)
-        if subprocess.run(command, cwd=ROOT, env=env | more, check=False).returncode:
+        if subprocess.run(command, cwd=ROOT, env=env | variables, check=False).returncode:
             failed.append(name)
         print(f"   {name}: {'FAILED' if name in failed else 'ok'}, {time.monotonic() - start:.0f} s", flush=True)
-    print(f"Failed: {', '.join(failed)}" if failed else "Every check passed.")
+    print(f"Failed checks: {', '.join(failed)}" if failed else "All checks passed.")
     return 1 if failed else 0
 
 

@@ -1,4 +1,4 @@
-"""Bare views of the same server, middleware and DRF settings: the peers that feeds are measured against."""
+"""Minimal views with the service's middleware and DRF settings, to compare with feeds."""
 
 from functools import cache
 
@@ -16,7 +16,7 @@ from recommendations.services.wiring import slate_cache
 
 
 class BareView(APIView):
-    """Answers at once."""
+    """Return a constant."""
 
     scopes = single_scope(Scope.FEEDS_READ)
 
@@ -25,29 +25,29 @@ class BareView(APIView):
 
 
 class BareRedisView(APIView):
-    """Answers after one read of the cache."""
+    """Return a constant after one read of the cache."""
 
     def get(self, request: Request) -> Response:
         return Response({"ok": slate_cache().get(0, "bare") is None})
 
 
 class BarePageView(APIView):
-    """Answers with a page of 20 that was made once: what it takes to put one into words."""
+    """Return a page of 20 posts that was built once: measures its serialization."""
 
     scopes = single_scope(Scope.FEEDS_READ)
 
-    def get(self, request: Request, member: str) -> Response:
-        return Response(serialize_page(cached_page(member), 0.0))
+    def get(self, request: Request, member_id: str) -> Response:
+        return Response(serialize_page(cached_page(member_id), 0.0))
 
 
 @cache
-def cached_page(member: str) -> Page:
-    return recommend(member_id=member, now=now(), limit=20)
+def cached_page(member_id: str) -> Page:
+    return recommend(member_id=member_id, now=now(), limit=20)
 
 
 urlpatterns = [
     path("bare", BareView.as_view()),
-    path("bare-page/<str:member>", BarePageView.as_view()),
+    path("bare-page/<str:member_id>", BarePageView.as_view()),
     path("bare-redis", BareRedisView.as_view()),
     path("", include("recsys_project.urls")),
 ]

@@ -1,11 +1,11 @@
 """
-What the caches cost and take, beside a plain Redis GET of JSON and django-redis (pickle), in the same run.
+Compare the time and size of the caches with a plain Redis GET of JSON and with django-redis (pickle).
 
     python -m benchmarks.caches [--quick] [--json FILE]
 
-It starts a Redis of its own, and stops it. Every figure is a median of microseconds with its quartiles; the ways to do
-one thing take turns, so that a busy machine slows all of them. A ratio says how many times as long as the first way
-another takes. NumPy runs on one thread: its idle threads would go on spinning through the other ways' turns.
+The benchmark starts and stops its own Redis. Times are medians in microseconds with quartiles. Alternatives alternate,
+so that a busy machine slows all of them alike; a ratio is the time of an alternative divided by that of the first.
+NumPy runs on one thread: idle threads would keep spinning while the other alternatives run.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from benchmarks.feed import free_port, run_server
 from recsys_project.stack.redis import find_binary
 
 PICKS, MEMBERS, CANDIDATES, DIMENSION = 100, 500, 2_000, 256
-Ways = dict[str, Callable[[], object]]
+Alternatives = dict[str, Callable[[], object]]
 Figures = dict[str, dict[str, float]]
 
 
-def time_in_turns(ways: Ways, rounds: int) -> Figures:
-    """Return the microseconds of each way: median and quartiles over *rounds*, after one that is not counted."""
-    times: dict[str, list[float]] = {name: [] for name in ways}
+def time_alternately(calls: Alternatives, rounds: int) -> Figures:
+    """Return median and quartiles of each call in microseconds over *rounds*, after one round of warm-up."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(rounds + 1):
-        for name, act in ways.items():
+        for name, call in calls.items():
             start = time.perf_counter()
-            act()
+            call()
             if number:
                 times[name].append((time.perf_counter() - start) * 1e6)
-    return {name: quartiles(own) for name, own in times.items()}
+    return {name: quartiles(durations) for name, durations in times.items()}
 
 
 def quartiles(times: list[float]) -> dict[str, float]:
@@ -46,7 +46,7 @@ def quartiles(times: list[float]) -> dict[str, float]:
 
 
 def measure(rounds: int, posts: int, entries: int) -> dict[str, object]:
-    """Return every figure. What needs Django is imported here: the settings must know the Redis that was started."""
+    """Return all results. Imports Django here, because the settings need the URL of the started Redis."""
     # ruff: noqa: PLC0415
     import django
 
@@ -62,7 +62,7 @@ def measure(rounds: int, posts: int, entries: int) -> dict[str, object]:
     from recommendations.services.serving.inputs import pack_inputs
     from recommendations.services.serving.records import inputs_record, slate_record
     from recommendations.stores.redis_neighbors import neighbors_key
-    from recommendations.stores.redis_slates import slates_key as slate_key
+    from recommendations.stores.redis_slates import slates_key
 
     rng = np.random.default_rng(11)
     slate = Slate(
@@ -80,14 +80,14 @@ def measure(rounds: int, posts: int, entries: int) -> dict[str, object]:
         part_names=("taste", "recency", "popularity"),
         parts=rng.random((PICKS, 3)).astype(np.float32),
     )
-    ours, plain = wiring.slate_cache(), wiring.redis_client(settings.ENV.cache_redis_url)
+    slates, plain = wiring.slate_cache(), wiring.redis_client(settings.ENV.cache_redis_url)
     as_rows = [
         {"id": int(post), "score": float(score), "origins": int(origin), "reasons": int(reason)}
         for post, score, origin, reason in zip(slate.post_ids, slate.scores, slate.origins, slate.reasons, strict=True)
     ]
 
-    def put_ours() -> None:
-        ours.put(1, "discovery", slate, b"")
+    def put_slate() -> None:
+        slates.put(1, "discovery", slate, b"")
 
     def put_json() -> None:
         plain.set("json", json.dumps(as_rows), ex=600)
@@ -95,32 +95,32 @@ def measure(rounds: int, posts: int, entries: int) -> dict[str, object]:
     def put_pickle() -> None:
         cache.set("slate", as_rows, 600)
 
-    for put in (put_ours, put_json, put_pickle):
+    for put in (put_slate, put_json, put_pickle):
         put()
-    assert ours.get(1, "discovery") is not None
+    assert slates.get(1, "discovery") is not None
     results: dict[str, object] = {
         "bytes of a slate of 100 in Redis": {
-            "ours, sealed": plain.memory_usage(slate_key(1)),
+            "slate cache, encrypted": plain.memory_usage(slates_key(1)),
             "JSON": plain.memory_usage("json"),
             "django-redis": plain.memory_usage(cache.make_key("slate")),
         },
-        "a hit of a slate": time_in_turns(
+        "reading a slate": time_alternately(
             {
-                "ours, sealed": lambda: ours.get(1, "discovery"),
+                "slate cache, encrypted": lambda: slates.get(1, "discovery"),
                 "JSON": lambda: json.loads(plain.get("json") or b""),
                 "django-redis": lambda: cache.get("slate"),
             },
             rounds,
         ),
-        "keeping a slate": time_in_turns(
-            {"ours, sealed": put_ours, "JSON": put_json, "django-redis": put_pickle}, rounds
+        "storing a slate": time_alternately(
+            {"slate cache, encrypted": put_slate, "JSON": put_json, "django-redis": put_pickle}, rounds
         ),
     }
 
     value, seal = os.urandom(1_300), wiring.seal()
     sealed = seal.seal(value, "here")
-    results["sealing 1,300 bytes"] = time_in_turns(
-        {"seal": lambda: seal.seal(value, "here"), "open": lambda: seal.open(sealed, "here")}, rounds
+    results["encrypting 1,300 bytes"] = time_alternately(
+        {"encrypt": lambda: seal.seal(value, "here"), "decrypt": lambda: seal.open(sealed, "here")}, rounds
     )
 
     vectors = {n: rng.normal(size=DIMENSION).astype(np.float32) for n in range(100)}
@@ -133,38 +133,42 @@ def measure(rounds: int, posts: int, entries: int) -> dict[str, object]:
         cache.set_many({f"v{n}": vector for n, vector in vectors.items()}, 600)
 
     put_vectors(), put_vectors_pickled()
-    results["a hit of 100 post vectors"] = time_in_turns(
+    results["reading 100 post vectors"] = time_alternately(
         {
-            "ours": lambda: cached.get(vectors, time.time()),
+            "vector cache": lambda: cached.get(vectors, time.time()),
             "django-redis": lambda: cache.get_many([f"v{n}" for n in vectors]),
         },
         rounds,
     )
-    results["keeping 100 post vectors"] = time_in_turns(
-        {"ours": put_vectors, "django-redis": put_vectors_pickled}, rounds
+    results["storing 100 post vectors"] = time_alternately(
+        {"vector cache": put_vectors, "django-redis": put_vectors_pickled}, rounds
     )
 
-    centres = rng.normal(size=(200, DIMENSION))
-    rows = (centres[rng.integers(200, size=posts)] + 0.5 * rng.normal(size=(posts, DIMENSION))).astype(np.float32)
+    centers = rng.normal(size=(200, DIMENSION))
+    rows = (centers[rng.integers(200, size=posts)] + 0.5 * rng.normal(size=(posts, DIMENSION))).astype(np.float32)
     at, mask, query = np.arange(posts, dtype=np.int32), np.ones(posts, np.bool_), rows[:1]
     engines = {"kernel": WasmEngine(DIMENSION, memory_limit_bytes=2**31), "NumPy": PlainEngine(DIMENSION)}
     for engine in engines.values():
         engine.put(at, at.astype(np.int64) + 1, rows)
-    found, cosines = engines["kernel"].nearest(query, 130, mask)
-    near, key = wiring.neighbor_cache(), neighbors_key("content", "benchmark", 130, query[0])
-    near.put(key, found[0].astype(np.int64), cosines[0])
-    plain.set("near", json.dumps([found[0].tolist(), cosines[0].tolist()]), ex=300)
-    results["what is near to a vector, kept"] = time_in_turns(
-        {"ours, sealed": lambda: near.get(key), "JSON": lambda: json.loads(plain.get("near") or b"")}, rounds
+    neighbors, cosines = engines["kernel"].nearest(query, 130, mask)
+    cache_of_neighbors, key = wiring.neighbor_cache(), neighbors_key("content", "benchmark", 130, query[0])
+    cache_of_neighbors.put(key, neighbors[0].astype(np.int64), cosines[0])
+    plain.set("neighbors", json.dumps([neighbors[0].tolist(), cosines[0].tolist()]), ex=300)
+    results["nearest neighbors of a vector, cached"] = time_alternately(
+        {
+            "slate cache, encrypted": lambda: cache_of_neighbors.get(key),
+            "JSON": lambda: json.loads(plain.get("neighbors") or b""),
+        },
+        rounds,
     )
-    results[f"what is near to a vector, of {posts:,}"] = time_in_turns(
+    results[f"nearest neighbors of a vector, of {posts:,}"] = time_alternately(
         {
             "kernel's scan": lambda: engines["kernel"].nearest(query, 20, mask),
             "NumPy's scan": lambda: engines["NumPy"].nearest(query, 20, mask),
         },
         max(10, rounds // 10),
     )
-    results["giving up a kernel's scratch"] = time_in_turns({"recycle": engines["kernel"].recycle}, 5)
+    results["recycling a kernel"] = time_alternately({"recycle": engines["kernel"].recycle}, 5)
 
     request = Query(
         request_id=UUID(int=7),
@@ -188,9 +192,9 @@ def measure(rounds: int, posts: int, entries: int) -> dict[str, object]:
         region_id=-1,
     )
     candidates = Candidates.unknown(np.arange(CANDIDATES, dtype=np.int64), np.zeros(CANDIDATES, np.uint16))
-    records, kept = wiring.record_queue(), pack_inputs(request, candidates)
+    records, packed_inputs = wiring.record_queue(), pack_inputs(request, candidates)
 
-    def record(with_inputs: bool) -> Callable[[], object]:
+    def push_record(with_inputs: bool) -> Callable[[], object]:
         def push() -> int:
             packed = [slate_record(slate, 1, "discovery", 5.0)]
             if with_inputs:
@@ -199,41 +203,42 @@ def measure(rounds: int, posts: int, entries: int) -> dict[str, object]:
 
         return push
 
-    results["recording a slate of 2,000 candidates"] = time_in_turns(
-        {"without its inputs": record(False), "with its inputs, for replay": record(True)}, max(10, rounds // 5)
+    results["recording a slate of 2,000 candidates"] = time_alternately(
+        {"without its inputs": push_record(False), "with its inputs, for replay": push_record(True)},
+        max(10, rounds // 5),
     )
     results["bytes of inputs"] = {
-        "as kept in memory": len(kept),
-        "as recorded": len(inputs_record(slate.request_id, slate.built_at, kept)),
+        "in memory": len(packed_inputs),
+        "as recorded": len(inputs_record(slate.request_id, slate.built_at, packed_inputs)),
     }
 
     for member in range(entries):
-        ours.put(member, "discovery", slate, b"")
+        slates.put(member, "discovery", slate, b"")
     start = time.perf_counter()
-    swept = ours.sweep(time.time() + 60, max_entries=entries // 2)
+    swept = slates.sweep(time.time() + 60, max_entries=entries // 2)
     results["a sweep that evicts half"] = {
         "entries": entries,
         "evicted": swept.evicted,
-        "us an entry": round((time.perf_counter() - start) * 1e6 / max(1, swept.evicted), 1),
-        "bytes a member left": round(swept.size_bytes / max(1, swept.entries)),
+        "us per entry": round((time.perf_counter() - start) * 1e6 / max(1, swept.evicted), 1),
+        "bytes per remaining member": round(swept.size_bytes / max(1, swept.entries)),
     }
     plain.flushall()
     return results
 
 
 def format_results(results: dict[str, object]) -> str:
-    """Return the figures as a table; the first way of each is what the others are compared with."""
+    """Return the results as a table. Ratios compare with the first alternative of each case."""
     lines = []
-    for what, ways in results.items():
-        lines.append(what)
+    for case, alternatives in results.items():
+        lines.append(case)
         first = None
-        for way, figure in ways.items():  # type: ignore[attr-defined]
+        for name, figure in alternatives.items():  # type: ignore[attr-defined]
             if not isinstance(figure, dict):
-                lines.append(f"    {way:30} {figure:>12,}")
+                lines.append(f"    {name:30} {figure:>12,}")
                 continue
             first = first or figure["median"]
             span = f"{figure['p25']:,.1f}–{figure['p75']:,.1f}"
-            lines.append(f"    {way:30} {figure['median']:>12,.1f} us  ({span})  x{figure['median'] / first:.2f}")
+            lines.append(f"    {name:30} {figure['median']:>12,.1f} us  ({span})  x{figure['median'] / first:.2f}")
     return "\n".join(lines)
 
 

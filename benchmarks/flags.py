@@ -1,14 +1,14 @@
 """
-Measure what asking for a flag costs, beside other evaluators of flags in the same process and the same run.
+Compare the time of a flag evaluation with other flag engines, in the same process and run.
 
     pip install -r requirements/dev.txt -r benchmarks/requirements.txt
     python benchmarks/flags.py [--quick] [--json FILE]
 
-Every contender runs once in each round, in turn, over the same units; printed are the median over the rounds per
-question in µs, the range, and the median over the rounds of contender / ours: above 1 ours is faster. `engine` is the
-rule alone, `service` with the process's snapshot, `openfeature` all that the road of a request pays. The in-memory
-provider of OpenFeature's own SDK knows no percentage: it is the floor of what its client costs. Flagsmith's engine
-answers for all flags of its context at once; its context here has one.
+Every contender runs once in each round over the same units. The table shows the median over the rounds in µs per
+evaluation, the range, and the median of the ratio contender / service: above 1 the service is faster. `engine`
+evaluates the rule alone, `service` uses the process's snapshot, and `openfeature` is the full cost in a request. The
+in-memory provider of OpenFeature's SDK has no percentage rollouts: it shows the minimum cost of the client. Flagsmith's
+engine evaluates all flags of its context at once; the context here has one flag.
 """
 
 import argparse
@@ -52,17 +52,17 @@ FlagEvaluator = Callable[[str], bool]
 
 
 def create_flags(others: int) -> None:
-    """Make the flag that is asked for, one with a segment, and *others* beside them."""
+    """Create the evaluated flag, a flag with a segment, and *others* more flags."""
     actor = Actor(system="benchmark")
 
-    def make(key: str, subject: str = "flag", **patch: Any) -> None:
+    def create(key: str, subject: str = "flag", **patch: Any) -> None:
         apply_change(subject=subject, key=key, patch=patch, actor=actor, why="benchmark", now=now(), create=True)
 
-    make("staff", "segment", conditions=[{"attribute": "plan", "values": ["pro", "team"]}])
-    make(FLAG, is_enabled=True, rollout_percentage=25)
-    make("targeted", is_enabled=True, rollout_percentage=25, rules=[{"segment": "staff", "percentage": 50}])
+    create("staff", "segment", conditions=[{"attribute": "plan", "values": ["pro", "team"]}])
+    create(FLAG, is_enabled=True, rollout_percentage=25)
+    create("targeted", is_enabled=True, rollout_percentage=25, rules=[{"segment": "staff", "percentage": 50}])
     for number in range(others):
-        make(f"other-{number}", is_enabled=True, rollout_percentage=50)
+        create(f"other-{number}", is_enabled=True, rollout_percentage=50)
 
 
 def flagsmith_context() -> dict[str, Any]:
@@ -83,17 +83,17 @@ def flagsmith_context() -> dict[str, Any]:
 
 
 def contenders() -> dict[str, FlagEvaluator]:
-    """Return who answers, by name; the first is what others are compared with."""
+    """Return the contenders by name. The others are compared with the first."""
     compiled = flag_snapshot.current()
-    ours = api.get_client()
+    client = api.get_client()
     api.set_provider(InMemoryProvider({FLAG: InMemoryFlag("on", {"on": True, "off": False})}), "memory")
     memory = api.get_client("memory")
     context = flagsmith_context()
 
-    def by_flagsmith(unit: str) -> bool:
+    def evaluate_with_flagsmith(unit: str) -> bool:
         identity = {"identifier": unit, "key": f"benchmark_{unit}", "traits": {}}
-        found: Any = get_evaluation_result(context | {"identity": identity})  # type: ignore[arg-type]
-        return bool(found["flags"][FLAG]["enabled"])
+        result: Any = get_evaluation_result(context | {"identity": identity})  # type: ignore[arg-type]
+        return bool(result["flags"][FLAG]["enabled"])
 
     return {
         "service": lambda unit: evaluate(key=FLAG, unit_id=unit).value is True,
@@ -101,54 +101,54 @@ def contenders() -> dict[str, FlagEvaluator]:
         "service, with a segment": lambda unit: (
             evaluate(key="targeted", unit_id=unit, attributes={"plan": "free"}).value is True
         ),
-        "openfeature": lambda unit: ours.get_boolean_value(FLAG, False, EvaluationContext(unit)),
+        "openfeature": lambda unit: client.get_boolean_value(FLAG, False, EvaluationContext(unit)),
         "openfeature, in-memory provider": lambda unit: memory.get_boolean_value(FLAG, False, EvaluationContext(unit)),
-        "flagsmith-flag-engine": by_flagsmith,
+        "flagsmith-flag-engine": evaluate_with_flagsmith,
     }
 
 
-def measure(asks: dict[str, FlagEvaluator], units: list[str], rounds: int) -> list[Row]:
-    """Time each contender once a round, over all units."""
-    times: dict[str, list[float]] = {name: [] for name in asks}
+def measure(evaluators: dict[str, FlagEvaluator], units: list[str], rounds: int) -> list[Row]:
+    """Time each contender once per round, over all units."""
+    times: dict[str, list[float]] = {name: [] for name in evaluators}
     shares: dict[str, float] = {}
     for number in range(rounds + 1):
-        for name, ask in asks.items():
+        for name, evaluator in evaluators.items():
             start = time.perf_counter()
-            met = sum(ask(unit) for unit in units)
+            on_count = sum(evaluator(unit) for unit in units)
             seconds = time.perf_counter() - start
             if number > 0:  # the first round warms up
                 times[name].append(seconds / len(units) * 1e6)
-            shares[name] = met / len(units)
-    ours = times[next(iter(asks))]
+            shares[name] = on_count / len(units)
+    service_times = times[next(iter(evaluators))]
     return [
         {
             "contender": name,
-            "us": statistics.median(taken),
-            "low": min(taken),
-            "high": max(taken),
-            "ratio": statistics.median(a / b for a, b in zip(taken, ours, strict=True)),
+            "us": statistics.median(durations),
+            "low": min(durations),
+            "high": max(durations),
+            "ratio": statistics.median(a / b for a, b in zip(durations, service_times, strict=True)),
             "share": shares[name],
         }
-        for name, taken in times.items()
+        for name, durations in times.items()
     ]
 
 
 def main() -> None:
     """Run and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few units and rounds")
-    parser.add_argument("--json", type=Path, help="write the measurements here too")
-    asked = parser.parse_args()
+    parser.add_argument("--quick", action="store_true", help="use few units and rounds")
+    parser.add_argument("--json", type=Path, help="also write the measurements to this file")
+    options = parser.parse_args()
     call_command("migrate", verbosity=0)
     create_flags(20)
-    units = [f"unit-{number}" for number in range(300 if asked.quick else 3000)]
-    rows = measure(contenders(), units, 5 if asked.quick else 25)
-    print(f"{'contender':34} {'µs':>7} {'range':>15} {'x ours':>7} {'on':>6}")
+    units = [f"unit-{number}" for number in range(300 if options.quick else 3000)]
+    rows = measure(contenders(), units, 5 if options.quick else 25)
+    print(f"{'contender':34} {'µs':>7} {'range':>15} {'ratio':>7} {'on':>6}")
     for row in rows:
         spread = f"{row['low']:.1f}-{row['high']:.1f}"
         print(f"{row['contender']:34} {row['us']:7.1f} {spread:>15} {row['ratio']:7.2f} {row['share']:6.1%}")
-    if asked.json:
-        asked.json.write_text(json.dumps(rows, indent=1))
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """
-How fast rows go in: `manage.py generate` step by step, and its insertion against Django's `bulk_create`.
+Measure the steps of `manage.py generate`, and compare its inserts with Django's `bulk_create`.
 
     python benchmarks/generate.py [--quick] [--json FILE]
 
-Runs on a new SQLite file in a temporary folder, or on the PostgreSQL that BENCHMARK_DATABASE_URL names, whose
-tables it fills: give it an empty database. The ratio is of rows a second in the same round; median and range of
-the rounds.
+Uses a new SQLite file in a temporary folder, or the PostgreSQL database of BENCHMARK_DATABASE_URL, which must be empty.
+The ratio compares rows per second of the same round; median and range over the rounds.
 """
 
 import argparse
@@ -25,19 +24,19 @@ NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description="How fast rows go in.")
-    options.add_argument("--quick", action="store_true", help="a tenth of the rows: a look, not a figure")
-    options.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
-    chosen = options.parse_args()
+    parser = argparse.ArgumentParser(description="Measure the steps of `manage.py generate`.")
+    parser.add_argument("--quick", action="store_true", help="use a tenth of the rows, for a quick check")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results to this file")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         file = f"sqlite:///{folder}/benchmark.sqlite3"
         os.environ["DATABASE_URL"] = os.environ.get("BENCHMARK_DATABASE_URL", file)
         os.environ["DEBUG"] = "1"
         os.environ["DJANGO_SETTINGS_MODULE"] = "recsys_project.settings"
-        figures = measure(10 if chosen.quick else 1)
+        figures = measure(10 if options.quick else 1)
     print(json.dumps(figures, indent=2))
-    if chosen.json:
-        chosen.json.write_text(json.dumps(figures, indent=2) + "\n")
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 def measure(divisor: int) -> dict:
@@ -60,14 +59,14 @@ def generate_timed(divisor: int) -> dict:
     size = PlatformSize(10_000 // divisor, 100_000 // divisor, 1_000_000 // divisor, 150_000 // divisor, 500, 500, 7)
     marks = {"start": time.perf_counter()}
 
-    def progress(what: str, done: int, total: int) -> None:
-        marks[what] = time.perf_counter()
+    def progress(step: str, done: int, total: int) -> None:
+        marks[step] = time.perf_counter()
 
     generate(size=size, now=NOW, vectors=None, progress=progress)
     marks["commit"] = time.perf_counter()
     names = list(marks)
     steps = {
-        # The first step holds the drawing of everything too.
+        # The first step includes drawing all random values.
         name: round(marks[name] - marks[before], 2)
         for before, name in pairwise(names)
     }
@@ -79,7 +78,7 @@ def generate_timed(divisor: int) -> dict:
 
 
 def compare_inserts(divisor: int) -> dict:
-    """Return rows a second of interactions through `insert_columns` and through `bulk_create`, in turn."""
+    """Return interactions per second inserted by `insert_columns` and by `bulk_create`, alternately."""
     from recommendations.models import Interaction, Member, Post  # noqa: PLC0415
     from recommendations.stores.bulk import insert_columns  # noqa: PLC0415
 
@@ -108,7 +107,7 @@ def compare_inserts(divisor: int) -> dict:
             [Interaction(**fields, kind="like", received_at=NOW) for fields in objects], batch_size=2_000
         )
         rates["bulk_create"].append(count / (time.perf_counter() - started))
-    ratios = [mine / theirs for mine, theirs in zip(*rates.values(), strict=True)]
+    ratios = [rate / django_rate for rate, django_rate in zip(*rates.values(), strict=True)]
     return {name: value_range(values) for name, values in rates.items()} | {"ratio": value_range(ratios, 2)}
 
 

@@ -1,4 +1,4 @@
-"""Draw how the kernel's time and memory grow, as a small SVG with logarithmic axes."""
+"""A chart of the growth of the kernel's time and memory, as SVG with logarithmic axes."""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ COLORS = ("#1b6ca8", "#c8553d", "#588157")
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One line: what it is, what grows, and points (size, milliseconds, megabytes)."""
+    """One line of the chart: name, growing quantity, and points (size, milliseconds, megabytes)."""
 
     name: str
     growing: str
@@ -19,7 +19,7 @@ class Series:
 def growth_chart(series: list[Series]) -> str:
     """Return the SVG: time on the left, memory on the right."""
     panels = [
-        _panel(series, 1, "milliseconds a query, top 100", LEFT),
+        _panel(series, 1, "milliseconds per query, top 100", LEFT),
         _panel(series, 2, "megabytes of linear memory", LEFT + PLOT_WIDTH + 90),
     ]
     return (
@@ -42,13 +42,13 @@ def _panel(series: list[Series], column: int, title: str, left: int) -> str:
         y = bottom - up(power)
         parts.append(f'<line x1="{left}" y1="{y:.1f}" x2="{left + PLOT_WIDTH}" y2="{y:.1f}" stroke="#ddd"/>')
         parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{power:g}</text>')
-    for line, colour, place in zip(series, COLORS, range(len(series)), strict=False):
+    for line, color, place in zip(series, COLORS, range(len(series)), strict=False):
         points = [(left + across(point[0]), bottom - up(point[column])) for point in line.points]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in points]
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2"/>')
+        parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{color}"/>' for x, y in points]
         label = f"{line.name}, by {line.growing}"
-        parts.append(f'<text x="{left}" y="{bottom + 36 + 14 * place}" fill="{colour}">{label}</text>')
+        parts.append(f'<text x="{left}" y="{bottom + 36 + 14 * place}" fill="{color}">{label}</text>')
     return "\n".join(parts)
 
 

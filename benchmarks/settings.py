@@ -1,4 +1,4 @@
-"""The service's settings, and two bare views beside its own: what a request costs that asks for nothing."""
+"""The service's settings with the URLs of the bare views."""
 
 from recsys_project.settings import *  # noqa: F403
 

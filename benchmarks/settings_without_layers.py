@@ -1,4 +1,4 @@
-"""The benchmark's settings without the layers that BENCHMARK_WITHOUT names: what they cost a request."""
+"""The benchmark's settings without the layers in BENCHMARK_WITHOUT, to measure their cost per request."""
 
 import os
 

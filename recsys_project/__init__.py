@@ -1,4 +1,4 @@
-"""Settings, addresses, the Celery app and the schedule: where the rooms are put together."""
+"""Settings, URLs, the Celery app and its schedule: the project that combines the Django apps."""
 
 from recsys_project.celery import app as celery_app
 

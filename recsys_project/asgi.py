@@ -1,4 +1,4 @@
-"""The ASGI door: a server imports `application` from here."""
+"""The ASGI entry point: a server imports `application` from this module."""
 
 import os
 from importlib import import_module
@@ -11,6 +11,6 @@ from monitoring import system_memory
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "recsys_project.settings")
 
 application = get_asgi_application()
-# All addresses, with what answers them, before the first request and not in it.
+# Import all views now: otherwise the first request would wait for their import.
 import_module(settings.ROOT_URLCONF)
 system_memory.freeze_garbage_collector()

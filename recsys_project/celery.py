@@ -1,4 +1,4 @@
-"""The Celery app. Tasks are found in each app's `tasks.py`; what runs when is in `schedule.py`."""
+"""The Celery app. Tasks are in each app's `tasks.py`; their schedule is in `schedule.py`."""
 
 import os
 
@@ -11,7 +11,7 @@ app = Celery("recsys")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 
-# A task's lines have the id of the request that led to it. Connected here and not by the library's own switch: in a
-# worker that connects each signal twice.
+# Log lines of a task contain the id of the request that published it. The receiver is connected here and not by the
+# library's own setting, which connects each signal twice in a worker.
 LOG_CONTEXT_RECEIVER = CeleryReceiver()
 LOG_CONTEXT_RECEIVER.connect_worker_signals()

@@ -1,8 +1,8 @@
 """
-Every setting that the environment may give, in one table: name, default, meaning, and what it changes.
+The environment variables of the service in one table: name, default, meaning and effect.
 
-`settings.py` is its only reader. A value that cannot be used stops the start with the variable's name.
-`manage.py settings` prints this table; docs/settings.md is that print, and a test keeps the two equal.
+Only `settings.py` reads it. An invalid value stops the process at start with a message that names the variable.
+docs/settings.md is the output of `manage.py print_settings`; a test compares the two.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent.parent
 
-SettingEffect = Literal["answer", "speed", "place"]
-"""What a setting changes: the answers given, only their speed, or only where things are kept."""
+SettingEffect = Literal["results", "speed", "deployment"]
+"""What a setting changes: the results, only their speed, or only how and where the service runs."""
 
 UNITS = {"KB": 2**10, "MB": 2**20, "GB": 2**30, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
 def parse_bytes(text: str | int) -> int:
-    """Return a number of bytes from a text such as `2048MB` or a plain number of bytes."""
+    """Return the bytes of a text such as `2048MB` or `1048576`. Units are binary: 1 KB is 1,024 bytes."""
     if isinstance(text, int):
         return text
     digits = text.strip().upper()
@@ -42,30 +42,30 @@ def split_secrets(value: SecretStr) -> list[str]:
 
 
 def require_positive(value: int) -> int:
-    """Return *value* if it is above 0."""
+    """Return *value* if it is above 0, else raise `ValueError`."""
     if value <= 0:
         raise ValueError("must be above 0")
     return value
 
 
 def require_non_negative(value: int) -> int:
-    """Return *value* if it is not below 0."""
+    """Return *value* if it is 0 or more, else raise `ValueError`."""
     if value < 0:
-        raise ValueError("must not be below 0")
+        raise ValueError("must be 0 or more")
     return value
 
 
 def parse_signing_keys(value: SecretStr) -> dict[str, str]:
-    """Return the secrets of a comma-separated text of name:secret, by name; raise `ValueError` for any other text."""
-    found: dict[str, str] = {}
+    """Return secrets by name from comma-separated name:secret pairs. Raises `ValueError` for any other text."""
+    keys: dict[str, str] = {}
     for part in split_secrets(value):
         name, _, secret = part.partition(":")
-        if not name or name in found or len(secret) < MIN_SECRET_LENGTH:
+        if not name or name in keys or len(secret) < MIN_SECRET_LENGTH:
             raise ValueError(
-                f"write name:secret, each name once, each secret of at least {MIN_SECRET_LENGTH} characters"
+                f"give name:secret pairs with unique names and secrets of at least {MIN_SECRET_LENGTH} characters"
             )
-        found[name] = secret
-    return found
+        keys[name] = secret
+    return keys
 
 
 PositiveInt = Annotated[int, AfterValidator(require_positive)]
@@ -73,216 +73,238 @@ NonNegativeInt = Annotated[int, AfterValidator(require_non_negative)]
 
 
 def setting(default: object, effect: SettingEffect, description: str) -> Any:
-    """Return a field of the table below."""
-    return Field(default=default, description=description, json_schema_extra={"changes": effect})
+    """Return a field of `Environment`."""
+    return Field(default=default, description=description, json_schema_extra={"effect": effect})
 
 
 class Environment(BaseSettings):
-    """The table itself. A field's name, in capitals, is its variable."""
+    """The table of settings. The variable is the field's name in capitals."""
 
     model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True)
 
     # Django
-    debug: bool = setting(False, "answer", "Show tracebacks and the schema browser's extras. Never in production.")
+    debug: bool = setting(
+        False, "results", "Show tracebacks and the extras of the schema browser. Never use it in production."
+    )
     secret_key: SecretStr = setting(
         SecretStr(""),
-        "place",
-        "Signs sessions and tokens; at least 32 characters. Needed unless DEBUG is on.",
+        "deployment",
+        "Key that signs sessions and tokens, at least 32 characters. Required unless DEBUG is on.",
     )
     allowed_hosts: Annotated[list[str], NoDecode] = setting(
-        ["localhost", "127.0.0.1", "[::1]"], "place", "Host names that requests may ask for, comma separated."
+        ["localhost", "127.0.0.1", "[::1]"],
+        "deployment",
+        "Host names under which the service answers, comma separated.",
     )
     csrf_trusted_origins: Annotated[list[str], NoDecode] = setting(
-        [], "place", "Origins (scheme and host) that may post forms, comma separated."
+        [], "deployment", "Origins (scheme and host) that may submit forms, comma separated."
     )
     database_url: str = setting(
-        f"sqlite:///{ROOT / 'var' / 'db.sqlite3'}", "place", "The database: sqlite:///PATH or postgresql://…"
+        f"sqlite:///{ROOT / 'var' / 'db.sqlite3'}",
+        "deployment",
+        "URL of the database: sqlite:///PATH or postgresql://…",
     )
     redis_url: str = setting(
-        "redis://127.0.0.1:6379/0", "place", "The broker: a Redis that keeps everything (noeviction, AOF)."
+        "redis://127.0.0.1:6379/0", "deployment", "URL of the broker, a Redis that never evicts (noeviction, AOF)."
     )
     cache_redis_url: str = setting(
         "redis://127.0.0.1:6379/1",
-        "place",
-        "The caches: a Redis that may evict. May be another database of the same.",
+        "deployment",
+        "URL of the caches, a Redis that may evict. It may be another database of the broker's server.",
     )
     qdrant_url: str = setting(
-        "", "place", "The vector index for posts beyond the resident ones: http://…; empty: only resident posts."
+        "",
+        "deployment",
+        "URL of the vector index for non-resident posts, such as http://qdrant:6333. Empty: use resident posts only.",
     )
-    qdrant_api_key: SecretStr = setting(SecretStr(""), "place", "Key that Qdrant asks for; empty: it asks for none.")
+    qdrant_api_key: SecretStr = setting(SecretStr(""), "deployment", "API key for Qdrant. Empty: Qdrant needs none.")
     api_open: bool = setting(
         False,
-        "answer",
-        "Let the API be used without a key (embedded stack on one's own machine). Never in production.",
+        "results",
+        "Accept API requests without a key, as the embedded stack does. Never use it in production.",
     )
-    graphql_introspection: bool = setting(
-        False, "answer", "Let GraphQL tell its whole schema to whoever may use it; with DEBUG it does anyway."
-    )
+    graphql_introspection: bool = setting(False, "results", "Allow GraphQL introspection. DEBUG allows it as well.")
     token_signing_keys: SecretStr = setting(
         SecretStr(""),
-        "answer",
-        "Secrets of members' tokens as name:secret, comma separated, newest first, 32 characters or more each; "
-        "the first signs, all are accepted. Derived from SECRET_KEY if empty.",
+        "results",
+        "Keys of members' tokens as name:secret, comma separated, newest first, 32 characters or more each. The "
+        "first signs new tokens, all verify tokens. Empty: derived from SECRET_KEY.",
     )
     rate_per_key: NonNegativeInt = setting(
-        60_000, "answer", "Requests a minute that an API key may send, if its own row says nothing; 0: no limit."
+        60_000, "results", "Requests per minute of an API key without a limit of its own. 0: no limit."
     )
     rate_per_member: NonNegativeInt = setting(
-        600, "answer", "Requests a minute with the tokens of one member; 0: no limit."
+        600, "results", "Requests per minute with the tokens of one member. 0: no limit."
     )
-    rate_per_staff: NonNegativeInt = setting(
-        1200, "answer", "API requests a minute of one member of staff; 0: no limit."
-    )
+    rate_per_staff: NonNegativeInt = setting(1200, "results", "API requests per minute of one staff user. 0: no limit.")
     rate_per_address: NonNegativeInt = setting(
-        120, "answer", "Refused requests a minute of a stranger's address, before the answer is 429; 0: no limit."
+        120, "results", "Refused requests per minute of one unauthenticated address before it gets 429. 0: no limit."
     )
     trusted_proxies: NonNegativeInt = setting(
-        0, "answer", "Proxies in front, whose X-Forwarded-For says a stranger's address; 0: the connection's own."
+        0, "results", "Number of proxies in front that set X-Forwarded-For. 0: use the address of the connection."
     )
     cors_allowed_origins: Annotated[list[str], NoDecode] = setting(
-        [], "answer", "Origins (scheme and host) whose pages may use the API with a member's token; empty: none."
+        [],
+        "results",
+        "Origins (scheme and host) whose pages may call the API with a member's token, comma separated. Empty: none.",
     )
     metrics_token: SecretStr = setting(
-        SecretStr(""), "place", "Bearer token that /metrics asks for; empty leaves it to staff sessions."
+        SecretStr(""), "deployment", "Bearer token for /metrics. Empty: only staff sessions may read it."
     )
     admin_password: SecretStr = setting(
-        SecretStr(""), "place", "Password that `manage.py ensure_admin` gives the user admin when it makes it."
+        SecretStr(""), "deployment", "Password of the user admin that `manage.py ensure_admin` creates."
     )
 
     # Recommendation
     embedder: Literal["wordllama", "fastembed", "tiny"] = setting(
-        "wordllama", "answer", "Text model: wordllama (in its wheel), fastembed (from a hub) or tiny (tests)."
+        "wordllama",
+        "results",
+        "Text embedding model: wordllama (included in its wheel), fastembed (downloaded) or tiny (tests).",
     )
     fastembed_model: str = setting(
-        "BAAI/bge-small-en-v1.5", "answer", "The model that fastembed loads when EMBEDDER=fastembed."
+        "BAAI/bge-small-en-v1.5", "results", "Model that is loaded if EMBEDDER is fastembed."
     )
     image_embedder: Literal["", "conse", "fastembed-clip"] = setting(
         "",
-        "answer",
-        "Model of pictures: conse (from wheels), fastembed-clip (from a hub); empty: the platform's vectors.",
+        "results",
+        "Image embedding model: conse (from wheels) or fastembed-clip (downloaded). Empty: import vectors instead.",
     )
     enable_wasm_recommendations: bool = setting(
-        True, "speed", "Whether the wasm_recommendations flag is on when its row is first made."
+        True, "speed", "Whether the wasm_recommendations flag is on when it is created."
     )
     wasm_rollout_percentage: int = setting(
-        100, "speed", "Share of members on the wasm engine when the flag's row is first made, 0 to 100."
+        100, "speed", "Percentage of members on the wasm engine when the flag is created, 0 to 100."
     )
     wasm_memory_limit: Annotated[int, Field(validate_default=True)] = setting(
         2048 * 2**20,
-        "place",
-        "Linear memory a process may use for vectors, such as 2048MB. Over it: an error.",
+        "deployment",
+        "Linear memory that a process may use for vectors, such as 2048MB. Above it, the kernel raises an error.",
     )
     memory_cleanup_threshold: Annotated[int, Field(validate_default=True)] = setting(
         500 * 2**20,
         "speed",
-        "What a process may hold beside the kernels' memory, such as 500MB, before it gives up what has expired.",
+        "Heap of a process (without kernels), such as 500MB, above which it removes expired entries and frees memory.",
     )
     memory_emergency_share: float = setting(
         0.9,
         "speed",
-        "Share of the machine's or container's memory in use, 0 to 1, from which on a process gives up every cache.",
+        "Fraction of the machine's or container's memory in use, 0 to 1, above which a process empties all its caches.",
     )
     replay_share: float = setting(
-        0.05, "place", "Share of feed requests whose inputs are kept, so that they can be ranked again, 0 to 1."
+        0.05, "deployment", "Fraction of feed requests whose inputs are stored for replay, 0 to 1."
     )
     interaction_max_age_days: PositiveInt = setting(
-        90, "answer", "How long ago an interaction that the API is told of may have been; older ones are refused."
+        90, "results", "Greatest age of an interaction that the API accepts, in days."
     )
     batch_processing_size: PositiveInt = setting(100, "speed", "Members or posts per chunk of a job.")
     seen_retention_days: PositiveInt = setting(
-        365, "answer", "Days after which it is forgotten that a member saw a post, which may then be shown again."
+        365, "results", "Days until the record that a member saw a post is deleted. The post may then be served again."
     )
     served_retention_days: PositiveInt = setting(
-        90, "answer", "Days that records of what was served are kept: how far back a feed can be explained."
+        90, "results", "Days until served records are deleted: how far back a feed can be explained."
     )
     embeddings_archive_dir: str = setting(
-        "", "place", "Folder that vectors of models long retired go to; empty: they stay in the database."
+        "",
+        "deployment",
+        "Folder for the archived vectors of retired embedding models. Empty: they stay in the database.",
     )
     embeddings_archive_days: PositiveInt = setting(
         30,
         "speed",
-        "Days after its retirement that a model's vectors are archived; it is quick to bring back until then.",
+        "Days until the vectors of a retired embedding model are archived. Reactivating it is quick until then.",
     )
     slate_fresh_seconds: PositiveInt = setting(
         180,
-        "answer",
-        "Age up to which a cached slate is served as it is (it is looked at again in any case).",
+        "results",
+        "Age up to which a cached slate is served without a refresh. The final check runs in any case.",
     )
     slate_stale_seconds: PositiveInt = setting(
         600,
-        "answer",
-        "Age up to which a cached slate is still served, while a worker makes the next; at least SLATE_FRESH_SECONDS.",
+        "results",
+        "Age up to which a cached slate is served while a worker builds a new one; at least SLATE_FRESH_SECONDS.",
     )
     slate_retention_seconds: PositiveInt = setting(
-        86_400, "answer", "Age up to which a cached slate may serve as the last good one."
+        86_400, "results", "Age up to which a cached slate may be served as a fallback; at least SLATE_STALE_SECONDS."
     )
     record_buffer_seconds: Annotated[float, Field(ge=0, le=1)] = setting(
         0.02,
         "speed",
-        "How long a process gathers what it served before Redis is told: what a kill -9 may lose. 0: no time.",
+        "How long a process buffers served records before it sends them to Redis, 0 to 1. A kill -9 loses the buffer.",
     )
     slate_cache_members: PositiveInt = setting(
-        1_000_000, "speed", "Members whose slates may lie in the cache; over it those served longest ago go."
+        1_000_000,
+        "speed",
+        "Maximum number of members with cached slates. Above it, the least recently served are evicted.",
     )
     post_vector_cache_size: PositiveInt = setting(
-        200_000, "speed", "Posts whose vectors may lie in the cache; over it those used longest ago go."
+        200_000, "speed", "Maximum number of cached post vectors. Above it, the least recently used are evicted."
     )
     query_cache_size: PositiveInt = setting(
-        10_000, "speed", "Vector queries whose answers may lie in the cache; over it those used longest ago go."
+        10_000,
+        "speed",
+        "Maximum number of cached results of vector queries. Above it, the least recently used are evicted.",
     )
     vector_cache_size: PositiveInt = setting(
-        10_000, "speed", "Members whose interests a process keeps in memory; over it those used longest ago go."
+        10_000,
+        "speed",
+        "Maximum number of members whose interests a process caches. Above it, the least recently used are evicted.",
     )
     cache_encryption_keys: SecretStr = setting(
         SecretStr(""),
         "speed",
-        "Secrets that personal values in Redis are sealed with, comma separated, newest first, 32 characters or more "
-        "each; derived from SECRET_KEY if empty. A value sealed with a secret that is gone is a miss.",
+        "Keys that encrypt personal values in Redis, comma separated, newest first, 32 characters or more each. Empty: "
+        "derived from SECRET_KEY. A value that was encrypted with a removed key counts as a cache miss.",
     )
     catalogue_refresh_seconds: float = setting(
-        1.0, "answer", "How often a process asks the database what changed in the catalogue."
+        1.0, "results", "Interval at which a process reads changes of the catalogue from the database."
     )
     catalogue_max_posts: PositiveInt = setting(
-        1_000_000, "answer", "Posts, newest first, that a process keeps resident as candidates."
+        1_000_000, "results", "Maximum number of resident posts in a process; the newest posts are resident."
     )
 
     # Processes
-    prometheus_metrics_enabled: bool = setting(True, "place", "Serve /metrics.")
+    prometheus_metrics_enabled: bool = setting(True, "deployment", "Serve /metrics.")
     prometheus_multiproc_dir: str = setting(
-        "", "place", "Folder in which several processes add up their metrics; empty for one process."
+        "", "deployment", "Folder in which several processes share their metrics. Empty: a single process."
     )
     metrics_port: int = setting(
         0,
-        "place",
-        "Port on which a worker tells its metrics; 0: only through a web process that shares PROMETHEUS_MULTIPROC_DIR.",
+        "deployment",
+        "Port on which a worker serves metrics. 0: a web process with the same PROMETHEUS_MULTIPROC_DIR serves them.",
     )
     performance_monitoring_interval: PositiveInt = setting(
         30_000,
-        "place",
-        "Milliseconds between two samples of a process's memory and figures, which alerts and the dashboard read.",
+        "deployment",
+        "Milliseconds between two samples of a process's memory and metrics, which alerts and the dashboard read.",
     )
     alert_emails: Annotated[list[str], NoDecode] = setting(
-        [], "place", "Addresses that alerts are mailed to, comma separated; empty: nobody."
+        [], "deployment", "Email addresses that receive alerts, comma separated. Empty: no emails."
     )
-    alert_webhook_url: str = setting("", "place", "Address that each alert is posted to as JSON; empty: none.")
+    alert_webhook_url: str = setting("", "deployment", "URL that receives each alert as a JSON POST. Empty: none.")
     alertmanager_url: str = setting(
-        "", "place", "An Alertmanager that alerts are passed on to, such as http://alertmanager:9093; empty: none."
+        "", "deployment", "URL of an Alertmanager that receives alerts, such as http://alertmanager:9093. Empty: none."
     )
-    email_host: str = setting("localhost", "place", "The mail server that alerts are mailed by.")
-    email_port: PositiveInt = setting(25, "place", "Its port.")
-    email_user: str = setting("", "place", "User that the mail server asks for; empty: it asks for none.")
-    email_password: SecretStr = setting(SecretStr(""), "place", "That user's password.")
-    email_tls: bool = setting(False, "place", "Whether mails go by STARTTLS.")
-    email_from: str = setting("recsys@localhost", "place", "Whom mails are from.")
+    email_host: str = setting("localhost", "deployment", "Host of the mail server that sends alerts.")
+    email_port: PositiveInt = setting(25, "deployment", "Port of the mail server.")
+    email_user: str = setting("", "deployment", "User name for the mail server. Empty: no login.")
+    email_password: SecretStr = setting(SecretStr(""), "deployment", "Password for the mail server.")
+    email_tls: bool = setting(False, "deployment", "Whether to use STARTTLS with the mail server.")
+    email_from: str = setting("recsys@localhost", "deployment", "Sender address of emails.")
     job_lease_seconds: PositiveInt = setting(
-        120, "speed", "After this long without a word, a job's chunk is given to another worker."
+        120, "speed", "Seconds without a heartbeat after which a job's chunk goes to another worker."
     )
-    web_port: int = setting(0, "place", "The web server's port in the embedded stack; 0: a free one, remembered.")
-    flower_port: int = setting(0, "place", "Flower's port in the embedded stack; 0: a free one, remembered.")
+    web_port: int = setting(
+        0, "deployment", "Port of the web server in the embedded stack. 0: a free port, which is reused on later runs."
+    )
+    flower_port: int = setting(
+        0, "deployment", "Port of Flower in the embedded stack. 0: a free port, which is reused on later runs."
+    )
     otel_exporter_otlp_endpoint: str = setting(
-        "", "place", "Where traces go by OTLP over HTTP, such as http://collector:4318; empty: there are none."
+        "", "deployment", "OTLP/HTTP endpoint for traces, such as http://collector:4318. Empty: no tracing."
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = setting("INFO", "place", "Least level that is logged.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = setting(
+        "INFO", "deployment", "Lowest level that is logged."
+    )
 
     @field_validator("allowed_hosts", "csrf_trusted_origins", "cors_allowed_origins", "alert_emails", mode="before")
     @classmethod
@@ -293,28 +315,28 @@ class Environment(BaseSettings):
     @field_validator("cors_allowed_origins")
     @classmethod
     def check_origins(cls, value: list[str]) -> list[str]:
-        """Return *value* if each of it is a scheme and a host, which is what a browser sends."""
+        """Return *value* if each origin is a scheme and a host, the form that browsers send."""
         if any(not re.fullmatch(r"https?://[^/\s*]+", origin) for origin in value):
-            raise ValueError("write each origin as https://host or https://host:port, without a path")
+            raise ValueError("give each origin as https://host or https://host:port, without a path")
         return value
 
     @field_validator("token_signing_keys")
     @classmethod
     def check_signing_keys(cls, value: SecretStr) -> SecretStr:
-        """Return *value* if each of its secrets has a name and is long enough."""
+        """Return *value* if each secret has a name and is long enough."""
         parse_signing_keys(value)
         return value
 
     @field_validator("memory_cleanup_threshold", mode="before")
     @classmethod
     def parse_cleanup_threshold(cls, value: str | int) -> int:
-        """Return the bytes that a text such as 500MB means."""
+        """Return the bytes of a text such as 500MB."""
         return require_positive(parse_bytes(value))
 
     @field_validator("memory_emergency_share")
     @classmethod
     def check_share(cls, value: float) -> float:
-        """Return *value* if it is a share."""
+        """Return *value* if it is above 0 and at most 1."""
         if not 0 < value <= 1:
             raise ValueError("must be above 0 and at most 1")
         return value
@@ -322,40 +344,44 @@ class Environment(BaseSettings):
     @field_validator("wasm_memory_limit", mode="before")
     @classmethod
     def parse_wasm_memory_limit(cls, value: str | int) -> int:
-        """Return the bytes that a text such as 2048MB means, at most the 4 GiB of 32-bit linear memory."""
-        count = parse_bytes(value)
-        if not 2**20 <= count <= 4 * 2**30:
+        """Return the bytes of a text such as 2048MB; at most 4 GiB, the size of 32-bit linear memory."""
+        limit_bytes = parse_bytes(value)
+        if not 2**20 <= limit_bytes <= 4 * 2**30:
             raise ValueError("must be between 1MB and 4096MB")
-        return count
+        return limit_bytes
 
     @field_validator("cache_encryption_keys")
     @classmethod
     def check_encryption_keys(cls, value: SecretStr) -> SecretStr:
-        """Return *value* if each of its secrets is long enough; a message must not show any."""
+        """Return *value* if each secret is long enough. The message must not show a secret."""
         if any(len(secret) < MIN_SECRET_LENGTH for secret in split_secrets(value)):
             raise ValueError(f"each secret needs at least {MIN_SECRET_LENGTH} characters")
         return value
 
     @model_validator(mode="after")
     def check_slate_ages(self) -> Environment:
-        """Return the settings if a slate's ages follow one another."""
+        """Return the settings if the three age limits of slates are in ascending order."""
         if not self.slate_fresh_seconds <= self.slate_stale_seconds <= self.slate_retention_seconds:
-            raise ValueError("SLATE_FRESH_SECONDS, SLATE_STALE_SECONDS and SLATE_KEEP_SECONDS must not fall")
+            raise ValueError(
+                "SLATE_FRESH_SECONDS, SLATE_STALE_SECONDS and SLATE_RETENTION_SECONDS must be in ascending order"
+            )
         return self
 
     @model_validator(mode="after")
     def check_metrics_folder(self) -> Environment:
-        """Return the settings if a worker that tells its metrics can add up its children's."""
+        """Return the settings if a worker that serves metrics can add up those of its child processes."""
         if self.metrics_port and not self.prometheus_multiproc_dir:
-            raise ValueError("METRICS_PORT needs PROMETHEUS_MULTIPROC_DIR: a worker adds up its children's there")
+            raise ValueError(
+                "METRICS_PORT needs PROMETHEUS_MULTIPROC_DIR, where a worker's child processes write their metrics"
+            )
         return self
 
     @field_validator("alert_webhook_url", "alertmanager_url")
     @classmethod
     def check_web_url(cls, value: str) -> str:
-        """Return *value* if it is an address of the web, or empty."""
+        """Return *value* if it is an HTTP URL or empty."""
         if value and not value.startswith(("http://", "https://")):
-            raise ValueError("must begin with http:// or https://")
+            raise ValueError("must start with http:// or https://")
         return value
 
     @field_validator("wasm_rollout_percentage")
@@ -368,23 +394,23 @@ class Environment(BaseSettings):
 
 
 def format_problem(name: str, message: str, value: object) -> str:
-    """Return a line that says what is wrong with a variable; without *name*, with several. A secret is not shown."""
+    """Return a line about the problem of a variable; *name* is empty if it concerns several. Secrets are not shown."""
     if not name:
         return f"  {message}"
-    shown = "" if Environment.model_fields[name].annotation is SecretStr else f" (got {value!r})"
-    return f"  {name.upper()}: {message}{shown}"
+    received = "" if Environment.model_fields[name].annotation is SecretStr else f" (got {value!r})"
+    return f"  {name.upper()}: {message}{received}"
 
 
 def read_environment() -> Environment:
-    """Return the settings, or stop the process with every variable that cannot be used, and why."""
+    """Return the settings. Exits with one line for each invalid variable."""
     try:
         env = Environment()
     except ValidationError as error:
         lines = [format_problem(str(e["loc"][0]) if e["loc"] else "", e["msg"], e["input"]) for e in error.errors()]
-        raise SystemExit("These environment variables cannot be used:\n" + "\n".join(lines)) from None
+        raise SystemExit("Invalid environment variables:\n" + "\n".join(lines)) from None
     if not env.debug and len(env.secret_key.get_secret_value()) < 32:
         raise SystemExit(
-            "SECRET_KEY: needs at least 32 characters (or set DEBUG=1 on your own machine). "
-            "`make run` makes one; elsewhere: python -c 'import secrets; print(secrets.token_urlsafe(48))'"
+            "SECRET_KEY: must have at least 32 characters (or set DEBUG=1 on your own machine). "
+            "`make run` creates one; to create your own: python -c 'import secrets; print(secrets.token_urlsafe(48))'"
         )
     return env

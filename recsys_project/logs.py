@@ -1,10 +1,9 @@
 """
-Logs: one JSON object a line. A line has the fields of `FIELDS` and no others, whoever wrote it.
+Logs: one JSON object per line. A line has the fields of `FIELDS` and no others, for every logger.
 
-What may be a person's never reaches a line, by what it is made of and not by looking for it: ids of members are
-hashed, a library's message is its template without the values, an error is its type and the places in our code that
-it went through, without what it says. What is left is looked through for addresses, keys and words in quotes all the
-same. See docs/logs.md.
+Personal data is excluded by construction, not by searching for it: member ids are hashed, a library's message is logged
+as its template without the values, and an error as its type and stack frames without its message. As a second defense,
+the remaining text is searched for addresses, keys and quoted words. See docs/logs.md.
 """
 
 from __future__ import annotations
@@ -31,11 +30,13 @@ LogLine = MutableMapping[str, Any]
 
 OWN_PACKAGES = ("recsys_project", "recommendations", "flags", "access", "monitoring", "wasm", "django_structlog")
 TRUSTED_LOGGERS = ("celery", "kombu", "granian", "_granian", "redbeat", "tornado.general")
-"""Libraries whose messages are about processes, and hold nothing that a caller sent."""
+"""Loggers of libraries whose messages concern processes and contain nothing that a caller sent."""
 EVENT_NAME = re.compile(r"[a-z][a-z0-9_]{2,60}")
 HASHED_FIELDS = frozenset({"member_id"})
 ID_FIELDS = frozenset({"request_id", "task_id", "parent_task_id", "child_task_id"})
 ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+CLEAN_FIELDS = frozenset({"errors", "logger"})
+"""Not scrubbed: `errors` is clean already, and a long module name in `logger` would be taken for a token."""
 FIELDS = {
     "event": "what happened: an event name of this project, or a library's message template",
     "level": "debug, info, warning, error, critical",
@@ -98,9 +99,9 @@ SAFE_ERRORS = (
     TimeLimitExceeded,
     WorkerLostError,
 )
-"""Errors whose text is of processes and addresses only. What others say may quote a row, a file or a request."""
+"""Errors whose message concerns processes and addresses only. Other messages may quote a row, a file or a request."""
 SAFE_MODULES = frozenset({"wasm.errors"})
-"""Of all errors of these modules, the same is true."""
+"""Modules all of whose errors have a safe message."""
 MAX_FRAMES, MAX_CAUSES, MAX_TEXT_LENGTH = 25, 5, 300
 
 HIDDEN = "***"
@@ -114,7 +115,7 @@ SECRET_PATTERNS = (
 
 
 def clean_event(_logger: object, _method: str, line: LogLine) -> LogLine:
-    """Let our own words stand; of a library's message keep the template, and nothing at all if it has none."""
+    """Keep the service's own event names; reduce a library's message to its template, or omit it if it has none."""
     name, text = str(line.get("logger") or ""), str(line.get("event", ""))
     has_values = bool(line.pop("positional_args", ()))
     if name.split(".")[0] in OWN_PACKAGES and EVENT_NAME.fullmatch(text):
@@ -129,79 +130,81 @@ def clean_event(_logger: object, _method: str, line: LogLine) -> LogLine:
 
 
 def clean_errors(_logger: object, _method: str, line: LogLine) -> LogLine:
-    """Put the error that is being told of into the line, without what it says: that may be anything."""
-    given = line.pop("exc_info", None)
+    """Add the logged error to the line, without its message, which may contain personal data."""
+    exc_info = line.pop("exc_info", None)
     line.pop("stack_info", None)
-    if given is True:
-        given = sys.exc_info()
-    error = given[1] if isinstance(given, tuple) else given if isinstance(given, BaseException) else None
+    if exc_info is True:
+        exc_info = sys.exc_info()
+    error = exc_info[1] if isinstance(exc_info, tuple) else exc_info if isinstance(exc_info, BaseException) else None
     if error is not None:
-        line["errors"] = [describe_error(one) for one in islice(error_chain(error), MAX_CAUSES)]
+        line["errors"] = [describe_error(cause) for cause in islice(error_chain(error), MAX_CAUSES)]
     return line
 
 
 def error_chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error, then what caused it, and so on."""
-    following: BaseException | None = error
-    while following is not None:
-        yield following
-        hidden = following.__suppress_context__
-        following = following.__cause__ or (None if hidden else following.__context__)
+    """Yield an error, then its cause, then the cause of that, and so on."""
+    current: BaseException | None = error
+    while current is not None:
+        yield current
+        is_hidden = current.__suppress_context__
+        current = current.__cause__ or (None if is_hidden else current.__context__)
 
 
 def describe_error(error: BaseException) -> dict[str, object]:
-    """Return an error's type, what it says if that can hold nothing of anybody, and the places it went through."""
-    frames = traceback.StackSummary.extract(traceback.walk_tb(error.__traceback__), lookup_lines=False)
-    places = [f"{frame.name} {shorten_path(frame.filename)}:{frame.lineno}" for frame in frames]
+    """Return an error's type, its message if it cannot contain personal data, and its innermost stack frames."""
+    stack = traceback.StackSummary.extract(traceback.walk_tb(error.__traceback__), lookup_lines=False)
+    frames = [f"{frame.name} {shorten_path(frame.filename)}:{frame.lineno}" for frame in stack]
     kind = type(error)
     is_safe = isinstance(error, SAFE_ERRORS) or kind.__module__ in SAFE_MODULES
-    said = {"message": scrub_text(str(error))} if is_safe else {}
-    return {"type": f"{kind.__module__}.{kind.__qualname__}", **said, "frames": places[-MAX_FRAMES:]}
+    message = {"message": scrub_text(str(error))} if is_safe else {}
+    return {"type": f"{kind.__module__}.{kind.__qualname__}", **message, "frames": frames[-MAX_FRAMES:]}
 
 
 def shorten_path(file: str) -> str:
-    """Return where a file of code is, without where this copy of it is."""
+    """Return the path of a source file relative to the project or to site-packages."""
     for folder in ("site-packages/", f"{ROOT}/"):
         file = file.split(folder)[-1]
     return file
 
 
 def clean_fields(secret: str, _logger: object, _method: str, line: LogLine) -> LogLine:
-    """Keep the fields that a line may have, with members hashed; name those that are dropped."""
+    """Keep the allowed fields, hash member ids, and list the names of the dropped fields."""
     day = utc_day(line["_record"].created)
-    kept: LogLine = {name: line[name] for name in ("timestamp", "level", "event") if name in line}
+    cleaned: LogLine = {name: line[name] for name in ("timestamp", "level", "event") if name in line}
     dropped: list[str] = []
     for name, value in line.items():
-        if name in kept:
+        if name in cleaned:
             continue
         if name in HASHED_FIELDS:
-            kept[name] = hash_log_id(secret, value, day)
+            cleaned[name] = hash_log_id(secret, value, day)
         elif name in ID_FIELDS:
-            kept[name] = value if ID_PATTERN.fullmatch(str(value)) else HIDDEN
+            cleaned[name] = value if ID_PATTERN.fullmatch(str(value)) else HIDDEN
+        elif name in CLEAN_FIELDS:
+            cleaned[name] = value
         elif name in FIELDS:
-            kept[name] = clean_value(value) if name != "errors" else value
+            cleaned[name] = clean_value(value)
         elif not name.startswith("_"):
             dropped.append(name)
         else:
-            kept[name] = value  # the formatter's own
+            cleaned[name] = value  # fields of the formatter, which removes them later
     if dropped:
-        kept["dropped"] = sorted(name if EVENT_NAME.fullmatch(name) else HIDDEN for name in dropped)
-    return kept
+        cleaned["dropped"] = sorted(name if EVENT_NAME.fullmatch(name) else HIDDEN for name in dropped)
+    return cleaned
 
 
 def clean_value(value: object) -> object:
-    """Return a field's value as it may stand: figures, short words, and lists of them."""
+    """Return a field's value reduced to numbers, scrubbed texts, and lists of them."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, list | tuple):
-        return [clean_value(one) for one in value[:20]]
+        return [clean_value(item) for item in value[:20]]
     return scrub_text(str(value))
 
 
 def scrub_text(text: str) -> str:
-    """Return a text without what looks like an address, a key, or a value in quotes."""
-    for pattern, instead in SECRET_PATTERNS:
-        text = pattern.sub(instead, text)
+    """Return a text with addresses, keys and quoted values replaced by ***, cut to the maximum length."""
+    for pattern, replacement in SECRET_PATTERNS:
+        text = pattern.sub(replacement, text)
     return text[:MAX_TEXT_LENGTH]
 
 
@@ -212,9 +215,9 @@ def dump_json(value: object, **_: object) -> str:
 
 def logging_settings(level: str, secret: str) -> dict[str, Any]:
     """
-    Return Django's LOGGING, and let structlog's own loggers end in the same place.
+    Return Django's LOGGING, and configure structlog's loggers to use the same handlers.
 
-    *secret* is what members' ids are hashed with.
+    *secret* is the key with which member ids are hashed.
     """
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -235,7 +238,7 @@ def logging_settings(level: str, secret: str) -> dict[str, Any]:
             "json": {
                 "()": structlog.stdlib.ProcessorFormatter,
                 "foreign_pre_chain": shared,
-                "use_get_message": False,  # the template, and its values beside it
+                "use_get_message": False,  # pass the template and its values separately
                 "pass_foreign_args": True,
                 "processors": [
                     clean_event,
@@ -249,7 +252,7 @@ def logging_settings(level: str, secret: str) -> dict[str, Any]:
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
-            # These would tell of the same request or task a second time.
+            # These would log the same request or task a second time.
             "django.server": {"level": "ERROR"},
             "django.request": {"level": "ERROR"},
             "celery.app.trace": {"level": "CRITICAL"},

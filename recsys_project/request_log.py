@@ -1,4 +1,4 @@
-"""The line that each request leaves in the log, and the id that goes with it through every process."""
+"""The log line of each request, and the request id that its log lines and tasks share."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from structlog.contextvars import bind_contextvars
 from access.callers import Caller
 
 REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{8,64}")
-"""Ids of requests that are taken over from the edge; another one is replaced, since it goes into every line."""
+"""Accepted `X-Request-ID` values. Any other value is replaced, since the id is written to every log line."""
 
 
 class RequestLogMiddleware(RequestMiddleware):
-    """django-structlog's, with the pattern of a request's address: the address itself names members and holds text."""
+    """django-structlog's middleware, logging the URL pattern: the URL itself contains member ids and search texts."""
 
     def prepare(self, request: HttpRequest) -> None:
-        """Bind the request's id: the edge's `X-Request-ID` if it is well formed, or else one of our own."""
-        given = request.headers.get("X-Request-ID", "")
-        request_id = given if REQUEST_ID_PATTERN.fullmatch(given) else str(uuid4())
+        """Bind the request id: the `X-Request-ID` header if it is valid, else a new id."""
+        header = request.headers.get("X-Request-ID", "")
+        request_id = header if REQUEST_ID_PATTERN.fullmatch(header) else str(uuid4())
         request.META["request_id"] = request_id
         bind_contextvars(request_id=request_id)
 
     def handle_response(self, request: HttpRequest, response: HttpResponse) -> None:
-        """Tell the caller the id, and the log who it was about and who asked."""
+        """Return the id to the caller, and log the member that the request is about and the caller."""
         response.headers["X-Request-ID"] = request.META["request_id"]
         match, caller = request.resolver_match, getattr(request, "auth", None)
         if match and (member_id := match.kwargs.get("member_id")) is not None:
@@ -37,6 +37,6 @@ class RequestLogMiddleware(RequestMiddleware):
 
     @staticmethod
     def format_request(request: HttpRequest) -> str:
-        """Return the method and the address's pattern."""
+        """Return the method and the URL pattern."""
         match = request.resolver_match
-        return f"{request.method} {'/' + match.route if match else 'no such address'}"
+        return f"{request.method} {'/' + match.route if match else '(no matching URL)'}"

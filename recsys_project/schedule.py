@@ -1,7 +1,7 @@
 """
-What beat runs, when, and why. Every entry is safe to run twice at once, and safe to miss.
+The schedule of beat, with the reason for each entry. Every entry may run twice at once, and may be missed.
 
-Beat cannot clean another process's memory: each process keeps its own budget, and beat cleans what is shared.
+Beat cannot free another process's memory: each process limits its own, and scheduled tasks clean what is shared.
 """
 
 from datetime import timedelta
@@ -16,9 +16,9 @@ def maintenance_entry(
     name: str, interval: timedelta, *, at: crontab | None = None, queue: str = "maintenance", scope: str = ""
 ) -> dict[str, Any]:
     """
-    Return the entry of a duty that is recorded, and done by one worker however often it is sent.
+    Return the entry of a maintenance task. Its runs are recorded, and one worker runs it even if it is sent twice.
 
-    *scope* sets apart those that each queue has for itself.
+    *scope* distinguishes the runs of a task that each queue runs separately.
     """
     return {
         "task": "monitoring.run_maintenance_task",
@@ -29,7 +29,8 @@ def maintenance_entry(
 
 
 SCHEDULE: dict[str, dict[str, Any]] = {
-    # A worker may beat and take no tasks: a task through each queue shows that it is worked on (monitoring/workers.py).
+    # A worker can send heartbeats and run no tasks. A canary task in each queue shows that tasks run
+    # (monitoring/workers.py).
     **{
         f"canary-{queue}": {
             "task": "monitoring.canary",
@@ -39,86 +40,86 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         }
         for queue in QUEUES
     },
-    # Something wrong is seen within half a minute, and told once it has been wrong for as long as its rule says.
+    # An alert condition is detected within 30 seconds; the alert fires after the duration of its rule.
     "evaluate-alerts": {
         "task": "monitoring.evaluate_alerts",
         "schedule": timedelta(seconds=30),
         "options": {"queue": "maintenance", "expires": 30},
     },
-    # Redis may lose a message at the moment of delivery; a job is a row first, so it is published again from its row.
+    # Redis may lose a message during delivery. A job is stored as a row first, so its message can be published again.
     "reconcile-jobs": {
         "task": "recommendations.reconcile_jobs",
         "schedule": timedelta(seconds=20),
         "options": {"queue": "maintenance", "expires": 20},
     },
-    # Whether showing less works: each wish is measured once, a day after it was made.
+    # Measures whether negative feedback takes effect: once for each feedback, a day after it was given.
     "measure-show-less": {
         "task": "recommendations.measure_show_less",
         "schedule": timedelta(hours=1),
         "options": {"queue": "maintenance", "expires": 3600},
     },
-    # Removals, new vectors and changed visibilities reach the vector index; nothing to do without QDRANT_URL.
+    # Sends removals, new vectors and changed visibilities to the vector index. Does nothing without QDRANT_URL.
     "sync-vector-indexes": {
         "task": "recommendations.sync_vector_indexes",
         "schedule": timedelta(seconds=30),
         "options": {"queue": "maintenance", "expires": 30},
     },
-    # Whether an index has lost or kept what it should not: it reads every id and version, so not often.
+    # Counts missing and superfluous points of an index. It reads every id and version, so it runs hourly only.
     "measure-drift": {
         "task": "recommendations.measure_drift",
         "schedule": timedelta(hours=1),
         "options": {"queue": "maintenance", "expires": 3600},
     },
-    # A post that came while no worker ran still gets its embedding.
+    # Embeds posts that arrived while no worker was running.
     "embed-posts": {
         "task": "recommendations.embed_posts",
         "schedule": timedelta(minutes=1),
         "options": {"queue": "maintenance", "expires": 60},
     },
-    # A rollout goes up when its phase is over, and comes down within seconds of a breach. Idle, it is one query.
+    # Advances a rollout at the end of its phase, and reverts it within seconds of a breach.
     "advance-rollouts": {
         "task": "flags.advance_rollouts",
         "schedule": timedelta(seconds=10),
         "options": {"queue": "maintenance", "expires": 10},
     },
-    # Results for the morning; bandits choose their weights once a day, when a day's acts are in.
+    # Analyzes experiments every night; bandits update their weights then, once the day's interactions are complete.
     "analyze-experiments": {
         "task": "flags.analyze_experiments",
         "schedule": crontab(hour=3, minute=50),
         "options": {"queue": "analysis", "expires": 3600},
     },
-    # What the shared caches hold over their budgets goes, least used first.
+    # Evicts entries of the shared caches above their budgets, least recently used first.
     "sweep-caches": maintenance_entry("sweep_caches", timedelta(minutes=5)),
-    # Every process has read what is ten minutes old in the change log; only what is new is worth keeping.
+    # Deletes change log entries that every process has read (older than ten minutes).
     "trim-change-log": maintenance_entry("trim_change_log", timedelta(minutes=2)),
-    # A process looks at its memory after each task; an idle one is given this. Beat cannot look into another's.
+    # A process checks its memory after each task. This task makes an idle worker check it too.
     **{
         f"check-memory-{queue}": maintenance_entry("check_memory", timedelta(minutes=5), queue=queue, scope=queue)
         for queue in QUEUES
     },
-    # The dashboard shows days from these rows, when the records behind them are gone. After the hour has settled.
+    # Counts feeds per hour. The dashboard reads these rows after the records behind them are deleted.
     "roll-up-hours": maintenance_entry("roll_up_hours", timedelta(hours=1), at=crontab(minute=5)),
-    # Records of what members saw and were served are personal: none is kept longer than it is of use. At night, since
-    # it deletes; before the database is optimised, so that its room is given back.
+    # Deletes personal records (seen, served) after their retention period. Runs before the database is optimized,
+    # which frees the space.
     "delete-expired-records": maintenance_entry(
         "delete_expired_records", timedelta(days=1), at=crontab(hour=2, minute=20)
     ),
-    # Rows that came and went mislead the planner: a query then takes the wrong index.
+    # Updates the planner's statistics. Without it, after many inserts and deletes a query may use the wrong index.
     "optimize-database": maintenance_entry("optimize_database", timedelta(days=1), at=crontab(hour=3, minute=20)),
-    # An index that differs from the database finds what is gone, or misses what is new; Qdrant's is mended at once.
+    # Compares the vector index with the database and repairs Qdrant's index.
     "check-index": maintenance_entry("check_index", timedelta(days=1), at=crontab(hour=4, minute=20)),
-    # Deleted points slow down every search until their segments are written anew. Sunday night, it reads everything.
+    # Rewrites segments with deleted points, which slow down every search. It reads everything: Sunday night.
     "optimize-index": maintenance_entry(
         "optimize_index", timedelta(days=7), at=crontab(day_of_week="sun", hour=4, minute=50)
     ),
-    # A flag that is decided is a branch that somebody must still test. Monday morning, when people can do something.
+    # Reports flags that are decided and still in the code. Monday morning, when people are at work.
     "report-stale-flags": maintenance_entry(
         "report_stale_flags", timedelta(days=7), at=crontab(day_of_week="mon", hour=7, minute=5)
     ),
-    # What runs, and what somebody should decide. Monday morning, as the flags.
+    # Lists running experiments and those that need a decision. Monday morning, like the flags.
     "send-experiment-digest": maintenance_entry(
         "send_experiment_digest", timedelta(days=7), at=crontab(day_of_week="mon", hour=7, minute=10)
     ),
-    # Vectors of models long retired are most of the database, and nobody reads them. Looked at daily, and rarely due.
+    # Moves vectors of retired embedding models out of the database, where they take most of the space.
     "archive-embeddings": maintenance_entry("archive_embeddings", timedelta(days=1), at=crontab(hour=5, minute=20)),
 }

@@ -1,4 +1,4 @@
-"""Django's settings. Values that may differ between machines come from `environment.py`, nowhere else."""
+"""Django settings. Every value that differs between machines comes from `environment.py`."""
 
 import logging
 from contextlib import suppress
@@ -23,7 +23,7 @@ DEBUG = ENV.debug
 ALLOWED_HOSTS = ENV.allowed_hosts
 CSRF_TRUSTED_ORIGINS = ENV.csrf_trusted_origins
 
-# unfold and its parts come before the admin, and before what adds pages to it: else those pages lose their style.
+# unfold comes before the admin and before every app that adds admin pages: otherwise those pages lose their style.
 INSTALLED_APPS = [
     "unfold",
     "unfold.contrib.filters",
@@ -60,14 +60,15 @@ MIDDLEWARE = [
     "access.middleware.AccessMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
-if ENV.cors_allowed_origins:  # off, no request pays for it
+if ENV.cors_allowed_origins:  # without origins, requests skip the middleware
     INSTALLED_APPS.append("corsheaders")
     MIDDLEWARE.insert(
         MIDDLEWARE.index("django.middleware.common.CommonMiddleware"), "corsheaders.middleware.CorsMiddleware"
     )
-if ENV.otel_exporter_otlp_endpoint:  # its packages take a second to load
+if ENV.otel_exporter_otlp_endpoint:  # its packages take a second to import
     INSTALLED_APPS.append("recsys_project.tracing")
-# Tokens travel in a header: a browser sends no cookie along, and another origin never acts as signed-in staff.
+# Tokens are sent in a header. Without credentials a browser sends no cookie, so another origin cannot act as signed-in
+# staff.
 CORS_ALLOWED_ORIGINS = ENV.cors_allowed_origins
 CORS_ALLOW_CREDENTIALS = False
 CORS_URLS_REGEX = r"^/(api|ofrep|graphql)/"
@@ -103,8 +104,8 @@ TEMPLATES = [
 
 DATABASES = {"default": dj_database_url.parse(ENV.database_url, conn_max_age=60, conn_health_checks=True)}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    # Several processes write: WAL lets readers go on, IMMEDIATE makes a writer wait its turn at the start of a
-    # transaction instead of failing in the middle of it.
+    # Several processes write. WAL lets readers continue; IMMEDIATE makes a writer wait at the start of a transaction
+    # instead of failing in the middle of it.
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 30,
@@ -113,7 +114,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     }
 elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     DATABASES["default"]["ENGINE"] = "recsys_project.postgresql"
-    # The server keeps the plan of a statement that comes again: to plan one of a feed's takes longer than to run it.
+    # The server keeps the plans of repeated statements: planning a feed's query takes longer than running it.
     prepared = {"server_side_binding": True, "prepare_threshold": 5}
     DATABASES["default"]["OPTIONS"] = DATABASES["default"].get("OPTIONS", {}) | prepared
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -133,7 +134,7 @@ SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 X_FRAME_OPTIONS = "DENY"
-DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 2**20  # the API's limit of a body
+DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 2**20  # limit of an API request's body
 
 EMAIL_HOST = ENV.email_host
 EMAIL_PORT = ENV.email_port
@@ -147,16 +148,16 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "static/"
-# The kernel's browser face, and the very bytes that it runs, side by side as in wasm/.
+# The kernel's JavaScript interface and the .wasm files that it loads, in the same relative folders as in wasm/.
 STATICFILES_DIRS = [(f"wasm/{part}", BASE_DIR / "wasm" / part) for part in ("browser", "dist")]
 STATIC_ROOT = BASE_DIR / "var" / "static"
-with suppress(OSError):  # WhiteNoise warns of a folder that is not there; an image may be read-only, and has it
+with suppress(OSError):  # WhiteNoise warns if the folder is missing; a read-only image already has it
     STATIC_ROOT.mkdir(parents=True, exist_ok=True)
-# The embedded stack runs no collectstatic: WhiteNoise serves the files of the installed packages as they lie.
+# The embedded stack runs no collectstatic: WhiteNoise serves the files directly from the installed packages.
 WHITENOISE_USE_FINDERS = True
 
 LOGGING = logging_settings(ENV.log_level, SECRET_KEY)
-DJANGO_STRUCTLOG_USER_ID_FIELD = None  # whose request it was, is for the audit records to say
+DJANGO_STRUCTLOG_USER_ID_FIELD = None  # the audit records contain the user, the log does not
 DJANGO_STRUCTLOG_CELERY_TASK_FAILURE_LOG_LEVEL = logging.ERROR
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 
@@ -165,7 +166,7 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["drf_orjson_renderer.renderers.ORJSONRenderer"],
     "ORJSON_RENDERER_OPTIONS": (orjson.OPT_UTC_Z,),
     "DEFAULT_PARSER_CLASSES": ["recommendations.api.json_parser.LimitedJSONParser"],
-    # A new address is closed until it says otherwise.
+    # A new view requires authentication and a scope unless it declares something else.
     "DEFAULT_AUTHENTICATION_CLASSES": ["access.authentication.KeyOrToken", "access.authentication.StaffSession"],
     "DEFAULT_PERMISSION_CLASSES": ["access.permissions.HasScope"],
     "DEFAULT_THROTTLE_CLASSES": ["access.throttles.RateLimitThrottle"],
@@ -192,11 +193,11 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
-    # The document describes the API and holds no data; its addresses keep their own permission.
+    # The schema contains no data. The endpoints that it describes check their own permissions.
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SERVE_AUTHENTICATION": [],
     "ENUM_NAME_OVERRIDES": {
-        "ReasonCode": [(reason, reason) for reason in ("author", "topic", "format")],
+        "ReasonCode": [(reason, reason) for reason in ("author", "topic", "kind")],
         "JobKind": "recommendations.api.serializers.JOB_KINDS",
         "JobState": "recommendations.api.serializers.JOB_STATES",
         "EventStatus": "recommendations.api.serializers.EVENT_STATUSES",
@@ -210,28 +211,28 @@ UNFOLD = {
     "SITE_HEADER": "recsys",
     "SITE_SYMBOL": "dynamic_feed",
     "SIDEBAR": {"navigation": "monitoring.dashboard_views.admin_sidebar"},
-    # The name of the site opens these: on a phone the sidebar is behind a button.
+    # Menu of the site's name: on a phone the sidebar is hidden behind a button.
     "SITE_DROPDOWN": [
         {"icon": "monitoring", "title": "Dashboard", "link": reverse_lazy("dashboard")},
         {"icon": "explore", "title": "Feed explorer", "link": reverse_lazy("explorer")},
     ],
 }
 
-if ENV.prometheus_multiproc_dir:  # before the first metric is counted
+if ENV.prometheus_multiproc_dir:  # must exist before the first metric is recorded
     Path(ENV.prometheus_multiproc_dir).mkdir(parents=True, exist_ok=True)
 
-# Celery. Each line that is not obvious says what breaks without it.
+# Celery. A comment gives the reason for each setting that is not obvious.
 CELERY_BROKER_URL = ENV.redis_url
 CELERY_RESULT_BACKEND = ENV.redis_url
 CELERY_TASK_DEFAULT_QUEUE = "interactive"
 CELERY_TASK_ACKS_LATE = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-CELERY_TASK_RETRY_ON_WORKER_LOST = True  # a killed child's task is tried again …
-CELERY_TASK_REJECT_ON_WORKER_LOST = False  # … but not for ever, as rejecting would
+CELERY_TASK_RETRY_ON_WORKER_LOST = True  # retry the task of a killed child process …
+CELERY_TASK_REJECT_ON_WORKER_LOST = False  # … but with a limit: rejecting would requeue it forever
 CELERY_TASK_TIME_LIMIT = 3600
 CELERY_TASK_SOFT_TIME_LIMIT = 3300
 CELERY_BROKER_TRANSPORT_OPTIONS = {
-    "visibility_timeout": 7200,  # above the longest task, or a task runs twice
+    "visibility_timeout": 7200,  # must exceed the longest task, or Redis delivers that task twice
     "socket_timeout": 30,
     "socket_keepalive": True,
     "health_check_interval": 25,
@@ -243,14 +244,14 @@ CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 20
 CELERY_WORKER_ENABLE_SOFT_SHUTDOWN_ON_IDLE = True
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
 CELERY_WORKER_ETA_TASK_LIMIT = 1000
-CELERY_WORKER_MAX_MEMORY_PER_CHILD = 4_000_000  # KiB; the kernel's own limit is far below
+CELERY_WORKER_MAX_MEMORY_PER_CHILD = 4_000_000  # KiB; the limit of the kernel's memory is far lower
 CELERY_WORKER_SEND_TASK_EVENTS = True
 CELERY_TASK_SEND_SENT_EVENT = True
-CELERY_TASK_IGNORE_RESULT = True  # what came of a job is in its row
+CELERY_TASK_IGNORE_RESULT = True  # a job's result is in its row
 CELERY_RESULT_EXPIRES = 86_400
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = SCHEDULE
-# redbeat reads these names only; its lock lets one of several beats act.
+# redbeat reads only these names. Its lock lets one of several beat processes schedule tasks.
 REDBEAT_REDIS_URL = ENV.redis_url
 REDBEAT_KEY_PREFIX = "recsys:redbeat:"
 REDBEAT_LOCK_TIMEOUT = 60

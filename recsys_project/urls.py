@@ -1,4 +1,4 @@
-"""Every address of the service."""
+"""The root URL configuration."""
 
 from django.contrib import admin
 from django.urls import include, path
@@ -7,7 +7,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from recommendations.api.urls import not_found_urlpatterns
 from recommendations.graphql_api.view import GraphQLView
 
-# Tried in turn: those of recommendations, which are asked for most, come first.
+# Django tries the patterns in order: those of recommendations come first, since they get the most requests.
 urlpatterns = [
     path("", include("recommendations.api.urls")),
     path("admin/", admin.site.urls),

@@ -1,7 +1,7 @@
 """
-Settings for the tests, made before Django reads any: a database file and a Redis port of this test process's own.
+Settings of the tests, set before Django reads them: each test process has its own database file and Redis port.
 
-The database is a file, not memory, so that a real worker process sees what a test wrote.
+The database is a file and not in memory, so that a real worker process sees the writes of a test.
 TEST_DATABASE=postgresql runs the same tests on a PostgreSQL server that is started for them.
 """
 
@@ -18,15 +18,16 @@ import redis
 from django.db import connection
 from hypothesis import HealthCheck, settings
 
-# Before the import: a module imported without its assertions rewritten is a warning, which is an error here.
+# Before the import: pytest warns about modules that were imported before their assertions were rewritten, and warnings
+# are errors here.
 pytest.register_assert_rewrite("tests.servers")
 
 from tests import servers  # noqa: E402
 
 pytest_plugins = ["tests.servers"]
 
-# The one profile of all tests: no test fails because the machine is busy, and one database serves all examples of a
-# test. A test that needs another number of examples says so with `@settings(max_examples=...)`, its nightly form too.
+# The profile of all tests. No deadline, so that no test fails because the machine is busy. All examples of a test share
+# one database. A test that needs another number of examples sets `@settings(max_examples=...)`.
 settings.register_profile(
     "tests",
     deadline=None,
@@ -39,7 +40,7 @@ atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 
 
 def set_environment() -> None:
-    """Give this process its own settings. Under xdist, PostgreSQL is the server of the process that forked this one."""
+    """Set the environment of this process. Under xdist, all workers share the parent's PostgreSQL server."""
     port = servers.free_port()
     os.environ.update(
         DJANGO_SETTINGS_MODULE="recsys_project.settings",
@@ -47,8 +48,8 @@ def set_environment() -> None:
         REDIS_URL=f"redis://127.0.0.1:{port}/0",
         CACHE_REDIS_URL=f"redis://127.0.0.1:{port}/1",
         EMBEDDER="tiny",
-        RECORD_SECONDS="0",  # what is served is recorded by the time that a page is there
-        REPLAY_SHARE="0",  # which requests keep their inputs goes by a random id; the tests of it say so
+        RECORD_BUFFER_SECONDS="0",  # served records are written before the response is returned
+        REPLAY_SHARE="0",  # requests are chosen by a random id; tests of replay set another value
     )
     if os.environ.get("TEST_DATABASE") != "postgresql":
         os.environ["DATABASE_URL"] = f"sqlite:///{FOLDER}/db.sqlite3"
@@ -60,8 +61,8 @@ def set_environment() -> None:
 
 set_environment()
 django.setup()
-# A worker of xdist inherits this process's environment: with the module named in it, pytest-django would read the
-# settings before this file has made the worker's own.
+# A worker of xdist inherits this process's environment. With this variable, pytest-django would read the settings
+# before this file has set the worker's own environment.
 del os.environ["DJANGO_SETTINGS_MODULE"]
 
 # Models can be imported only once Django is set up.
@@ -77,17 +78,17 @@ if os.environ["DATABASE_URL"].startswith("sqlite"):
 
 @pytest.fixture
 def fresh_wiring(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Make the real parts anew for one test, on Redis without slates, records or messages."""
-    # Flags and policies are read once a test, whatever the time: the number of queries must not depend on it.
+    """Rebuild the real components for one test, on a Redis without slates, records or messages."""
+    # Read flags and policies once per test: the number of queries must not depend on the time.
     monkeypatch.setattr(flags, "REFRESH_SECONDS", 1e9)
     monkeypatch.setattr(active_policies, "POLICY_REFRESH_SECONDS", 1e9)
-    # A test's own transaction is rolled back after it, and not before: what it wrote holds for as long as it runs.
+    # A test's transaction is rolled back only after the test, so its uncommitted writes may be cached during the test.
     monkeypatch.setattr(resident_facts, "reads_committed_data", lambda: True)
     flags.flag_snapshot.invalidate()
     wiring.reset_parts()
     with redis.Redis.from_url(os.environ["CACHE_REDIS_URL"]) as caches, redis.Redis.from_url(redis_url) as broker:
         caches.flushdb()
-        # Not all of the broker: a worker that runs already would no longer hear what it is told.
+        # Delete these keys only: a running worker needs the broker's other keys to receive messages.
         broker.delete(WAITING_KEY, WRITING_KEY, *(f"recsys:{queue}" for queue in set(QUEUES.values())))
     yield
     flags.flag_snapshot.invalidate()
@@ -95,6 +96,6 @@ def fresh_wiring(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the nightly tests out unless they are asked for with -m."""
+    """Deselect the nightly tests unless they are selected with -m."""
     if "nightly" not in config.getoption("markexpr"):
         items[:] = [item for item in items if "nightly" not in item.keywords]

@@ -1,4 +1,4 @@
-"""Makes rows for tests: each function takes what the test is about and fills in the rest."""
+"""Factories for database rows. Each function takes the values that matter to a test and fills in the others."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _sequence = itertools.count(1)
 
 
 def member(name: str = "", *, privacy: bool = True, at: datetime = NOW, **fields) -> Member:
-    """Make a member; privacy settings (`is_private`, `muted_words` …) are taken out of *fields*."""
-    own = {f.name for f in PrivacySettings._meta.concrete_fields} - {"member", "changed_at"}
-    settings = {key: fields.pop(key) for key in list(fields) if key in own}
+    """Create a member. *fields* may include privacy settings (`is_private`, `muted_words` …)."""
+    privacy_fields = {f.name for f in PrivacySettings._meta.concrete_fields} - {"member", "changed_at"}
+    settings = {key: fields.pop(key) for key in list(fields) if key in privacy_fields}
     row = Member.objects.create(
         external_id=name or f"member-{next(_sequence)}", **{"created_at": at, "changed_at": at, **fields}
     )
@@ -42,14 +42,14 @@ def member(name: str = "", *, privacy: bool = True, at: datetime = NOW, **fields
 
 
 def post(author: Member, name: str = "", *, text: str = "", at: datetime = NOW, **fields) -> Post:
-    """Make a post of an hour ago."""
+    """Create a post from one hour before *at*."""
     name = name or f"post-{next(_sequence)}"
     values = {"created_at": at - timedelta(hours=1), "changed_at": at, "text": text or f"about {name}", **fields}
     return Post.objects.create(external_id=name, author=author, **values)
 
 
 def posts(author: Member, count: int, **fields) -> list[Post]:
-    """Make *count* posts, each a minute older than the one before."""
+    """Create *count* posts, each one minute older than the previous one."""
     at = fields.pop("at", NOW)
     return [post(author, at=at, created_at=at - timedelta(hours=1, minutes=i), **fields) for i in range(count)]
 
@@ -71,12 +71,12 @@ def mute(source: Member, target: Member) -> Relationship:
 
 
 def clear_change_log() -> None:
-    """Let what was written be long past: on PostgreSQL, what a transaction under way wrote is read again and again."""
+    """Delete the change log. On PostgreSQL, entries of a transaction in progress would be read again and again."""
     ChangeLogEntry.objects.all().delete()
 
 
 def interaction(member: Member, post: Post, kind: str = "like", *, at: datetime = NOW, **fields) -> Interaction:
-    """Make an act as it lies in the database; nothing is learned or seen by it."""
+    """Create a stored interaction, without learning from it and without marking the post as seen."""
     values = {"event_id": f"event-{next(_sequence)}", "occurred_at": at, "received_at": at, **fields}
     return Interaction.objects.create(member=member, post=post, kind=kind, **values)
 
@@ -86,7 +86,7 @@ def engagement(post: Post, value: float, *, at: datetime = NOW) -> PostStats:
 
 
 def embedding(post: Post, values, *, at: datetime = NOW) -> PostEmbedding:
-    """Give a post this vector, padded with zeros, whatever it says."""
+    """Give a post this vector, padded with zeros, independent of its text."""
     embedder = wiring.embedder()
     padded = np.zeros(embedder.dimension, "<f4")
     padded[: len(values)] = values
@@ -101,44 +101,45 @@ def embedding(post: Post, values, *, at: datetime = NOW) -> PostEmbedding:
 
 
 def embed_all_posts(*, at: datetime = NOW) -> int:
-    """Embed every post that has no vector."""
+    """Embed every post without a vector."""
     return embed_posts(embedder=wiring.embedder(), now=at)
 
 
 def flag(key: str, *, at: datetime = NOW, **patch) -> Flag:
-    """Make or change a flag by the service, which alone may."""
+    """Create or change a flag through the service: models refuse direct writes."""
     is_new = not Flag.objects.filter(key=key).exists()
     apply_change(key=key, patch=patch, actor=Actor(system="test"), why="a test", now=at, create=is_new)
     return Flag.objects.get(key=key)
 
 
 def experiment(flag_key: str, key: str = "trial", *, at: datetime = NOW, started: bool = True, **patch) -> Experiment:
-    """Make an experiment of two halves on a flag, and start it."""
-    arms = [("control", True, False), ("treatment", False, True)]
+    """Create an experiment on a flag with two variants of 50 % each, and start it."""
+    variants = [("control", True, False), ("treatment", False, True)]
     defaults = {
         "flag": flag_key,
         "hypothesis": "It does not matter.",
         "goal": "engagements_per_member",
         "variants": [
-            {"key": name, "weight": 50, "is_control": is_control, "value": value} for name, is_control, value in arms
+            {"key": name, "weight": 50, "is_control": is_control, "value": value}
+            for name, is_control, value in variants
         ],
     }
-    Metric.objects.get_or_create(key="engagements_per_member", defaults={"numerator": ["click", "like"]})
-    doer = {"actor": Actor(system="test"), "why": "a test", "now": at}
-    apply_change(subject=ChangeSubject.EXPERIMENT, key=key, patch=defaults | patch, create=True, **doer)
+    Metric.objects.get_or_create(key="engagements", defaults={"numerator": ["click", "like"]})
+    change = {"actor": Actor(system="test"), "why": "a test", "now": at}
+    apply_change(subject=ChangeSubject.EXPERIMENT, key=key, patch=defaults | patch, create=True, **change)
     if started:
-        experiments.start(key=key, **doer)
+        experiments.start(key=key, **change)
     return Experiment.objects.get(key=key)
 
 
 def other_release(packed: bytes, *, without: Sequence[str] = (), **added: np.ndarray) -> bytes:
-    """Return inputs as a release packed them that lacked the columns and fields *without*, and had those *added*."""
+    """Return inputs as packed by another release: without the columns and fields *without*, with those in *added*."""
     line, _, body = packed.partition(b"\n")
-    head, columns, at = json.loads(line), [], 0
+    head, columns, offset = json.loads(line), [], 0
     for name, dtype, shape in head["columns"]:
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        columns += [] if name in without else [([name, dtype, shape], body[at : at + size])]
-        at += size
+        columns += [] if name in without else [([name, dtype, shape], body[offset : offset + size])]
+        offset += size
     columns += [([name, column.dtype.str, column.shape], column.tobytes()) for name, column in added.items()]
     for part in ("query", "policy"):
         head[part] = {k: v for k, v in head[part].items() if k not in without} | {"gone": 5}

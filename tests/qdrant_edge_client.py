@@ -1,8 +1,8 @@
 """
-Qdrant's own engine in this process, behind the calls of qdrant-client that `QdrantVectors` makes.
+A client for Qdrant's engine in this process, with the methods of qdrant-client that `QdrantVectors` calls.
 
-The filters, the search and the payload are the server's code (`qdrant-edge-py`); transport, and the grouping that a
-server adds above its shards, are not: groups are gathered here from a longer answer.
+Filters, search and payloads run the server's code (`qdrant-edge-py`). Transport and grouping do not: a server groups
+results above its shards, and this client groups the hits of a longer result.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ INDEX_TYPES = {
 
 
 def translate_filter(condition: models.Filter | models.FieldCondition) -> edge.Filter | edge.FieldCondition:
-    """Return a filter, or a condition of one, in the engine's words."""
+    """Return a filter, or one of its conditions, as a type of the engine."""
     if isinstance(condition, models.Filter):
-        parts = {
-            part: [translate_filter(one) for one in getattr(condition, part)]
-            for part in ("must", "should", "must_not")
-            if getattr(condition, part)
+        clauses = {
+            clause: [translate_filter(item) for item in getattr(condition, clause)]
+            for clause in ("must", "should", "must_not")
+            if getattr(condition, clause)
         }
-        return edge.Filter(**parts)
-    match, span = condition.match, condition.range
+        return edge.Filter(**clauses)
+    match, value_range = condition.match, condition.range
     if isinstance(match, models.MatchAny):
         return edge.FieldCondition(condition.key, match=edge.MatchAny(match.any))
     if isinstance(match, models.MatchValue):
         return edge.FieldCondition(condition.key, match=edge.MatchValue(match.value))
-    return edge.FieldCondition(condition.key, range=edge.RangeFloat(lte=span.lte))
+    return edge.FieldCondition(condition.key, range=edge.RangeFloat(lte=value_range.lte))
 
 
 class EdgeClient:
-    """A client whose server is a folder of shards."""
+    """A client that stores each collection as a shard in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -70,8 +70,8 @@ class EdgeClient:
         self._shard(collection).update(edge.UpdateOperation.create_field_index(fact, INDEX_TYPES[kind]))
 
     def upsert(self, collection: str, points: Sequence[models.PointStruct], wait: bool) -> None:
-        made = [edge.Point(point.id, point.vector, point.payload) for point in points]
-        self._shard(collection).update(edge.UpdateOperation.upsert_points(made))
+        converted = [edge.Point(point.id, point.vector, point.payload) for point in points]
+        self._shard(collection).update(edge.UpdateOperation.upsert_points(converted))
 
     def delete(self, collection: str, selected: models.PointIdsList, wait: bool) -> None:
         self._shard(collection).update(edge.UpdateOperation.delete_points(selected.points))
@@ -85,9 +85,9 @@ class EdgeClient:
         return self._shard(collection).scroll(edge.ScrollRequest(offset=offset, limit=limit, with_payload=True))
 
     def query_batch_points(self, collection: str, requests: Sequence[models.QueryRequest]) -> list[SimpleNamespace]:
-        asked = [nearest_request(request.query, request.limit, request.filter) for request in requests]
-        found = self._shard(collection).query_batch(edge.QueryBatchRequest(asked))
-        return [SimpleNamespace(points=points) for points in found]
+        converted = [nearest_request(request.query, request.limit, request.filter) for request in requests]
+        results = self._shard(collection).query_batch(edge.QueryBatchRequest(converted))
+        return [SimpleNamespace(points=points) for points in results]
 
     def query_points_groups(
         self,
@@ -114,12 +114,12 @@ class EdgeClient:
 
 
 def nearest_request(
-    vector: list[float], limit: int, where: models.Filter | None, *, with_payload: bool = False
+    vector: list[float], limit: int, query_filter: models.Filter | None, *, with_payload: bool = False
 ) -> edge.QueryRequest:
-    """Return a question for the nearest."""
+    """Return a request for the nearest points."""
     return edge.QueryRequest(
         limit=limit,
         query=edge.Query.Nearest(vector),
-        filter=translate_filter(where) if where else None,
+        filter=translate_filter(query_filter) if query_filter else None,
         with_payload=with_payload,
     )

@@ -1,8 +1,8 @@
 """
 Applies the code blocks of CONTRIBUTING's recipes to a copy of the repository.
 
-The first line of a block is a comment with a file and a place: none for a new file, its imports, the end of a definition, or a
-statement inside one.
+The first line of a block is a comment with a file and a place: no place for a new file, the imports, the end of a
+definition, or a statement inside one.
 """
 
 from __future__ import annotations

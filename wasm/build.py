@@ -1,11 +1,11 @@
 """
-Compile the kernel with the C compiler that `ziglang` brings: `python -m wasm.build`, or `make kernel`.
+Compile the kernel with the C compiler of the `ziglang` package: `python -m wasm.build`, or `make kernel`.
 
-One source gives three builds with the same answers, byte for byte:
+The three builds give the same results, byte for byte:
 
-* `kernel-relaxed.wasm`  relaxed SIMD: what the server runs;
-* `kernel.wasm`          baseline SIMD: for Node 20 and browsers that refuse the other;
-* `kernel-reference.wasm` scalar loops, exhaustive search: the definition of right for both.
+* `kernel-relaxed.wasm`  relaxed SIMD: the server runs this build;
+* `kernel.wasm`          baseline SIMD: for Node 20 and browsers without relaxed SIMD;
+* `kernel-reference.wasm` scalar loops, exhaustive search: defines the correct result of the other two.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ BUILDS = {
     "kernel-relaxed.wasm": (COMMON + FAST, ("-msimd128", "-mrelaxed-simd")),
     "kernel-reference.wasm": (COMMON + REFERENCE, SCALAR_FLAGS),
 }
-# No contraction and no fast-math: an addition that moves would change the bytes.
+# No contraction and no fast-math: a reordered addition would change the bytes.
 FLAGS = (
     "--target=wasm32-freestanding",
     "-std=c11",
@@ -58,7 +58,7 @@ def sha256_hex(path: Path) -> str:
 
 
 def main() -> None:
-    """Compile every build into `dist/` and write their digests beside them."""
+    """Compile every build into `dist/` and write their SHA-256 digests to `dist/SHA256SUMS`."""
     folder = FOLDER / "dist"
     lines = [f"{sha256_hex(compile_build(name, folder))}  {name}\n" for name in BUILDS]
     (folder / "SHA256SUMS").write_text("".join(lines))

@@ -1,4 +1,4 @@
-"""One sandbox: an instance with its own memory, a memory limit and a deadline for every call."""
+"""One sandbox: a WebAssembly instance with its own memory, a memory limit and a deadline for every call."""
 
 import math
 import os
@@ -19,7 +19,7 @@ DEFAULT_DEADLINE_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class KernelStatistics:
-    """What one sandbox holds and has done, for monitoring."""
+    """Memory and call counts of one sandbox, for monitoring."""
 
     build: str
     memory_bytes: int
@@ -30,7 +30,7 @@ class KernelStatistics:
 
 @dataclass(frozen=True, slots=True)
 class _KernelInstance:
-    """The code with its memory: what a recycle replaces."""
+    """The instance with its memory. `Kernel.recycle` replaces it."""
 
     store: wasmtime.Store
     functions: dict[str, wasmtime.Func]
@@ -41,9 +41,9 @@ class _KernelInstance:
 
 class Kernel:
     """
-    An instance and its scratch memory. One thread uses it at a time, holding `lock`; calls free the GIL.
+    An instance and its scratch memory. One thread uses it at a time, holding `lock`; calls release the GIL.
 
-    It belongs to the process that made it: after a fork, every call raises `KernelError`.
+    A kernel belongs to the process that created it: after a fork, every call raises `KernelError`.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Kernel:
 
     @property
     def memory(self) -> LinearMemory:
-        """The linear memory of the instance that serves now."""
+        """The linear memory of the current instance."""
         return self._current.memory
 
     def _new_instance(self) -> _KernelInstance:
@@ -77,7 +77,9 @@ class Kernel:
         try:
             instance = wasmtime.Instance(store, self._module.module, [])
         except wasmtime.WasmtimeError as error:
-            raise KernelError(f"no instance within {self._memory_limit_bytes} bytes: raise the memory limit") from error
+            raise KernelError(
+                f"the kernel does not fit into {self._memory_limit_bytes} bytes; raise the memory limit"
+            ) from error
         exports = dict(instance.exports(store).items())
         stack_pointer = cast(wasmtime.Global, exports["__stack_pointer"])
         return _KernelInstance(
@@ -90,43 +92,48 @@ class Kernel:
 
     def recycle(self, spare_bytes: int) -> int:
         """
-        Move all that is kept, and room for *spare_bytes* of scratch, to a fresh instance; return the bytes given back.
+        Copy everything below the scratch to a new instance with *spare_bytes* of scratch; return the bytes freed.
 
-        Whatever the code knows lies below the scratch, so the same bytes there give the same answers. For a moment
-        both instances are there: the system needs room for what is kept, once more.
+        Linear memory never shrinks, so the scratch of one large call stays allocated for as long as its instance
+        exists. The only way to free it is a new instance. The copy is complete because all state of the code (stack,
+        globals in data, layout, rows) is at addresses below `scratch_start`, and the scratch is empty between calls.
+        The same bytes at the same addresses give the same results, byte for byte. The lock keeps calls out until
+        `_current` is replaced. If the new instance cannot be created or grown, `KernelError` is raised and the old
+        instance stays in use. Both instances exist during the copy, so the system needs memory for a second copy of
+        the rows.
         """
         with self.lock:
-            fresh = self._new_instance()
-            fresh.memory.grow_to(self.scratch_start + spare_bytes)
-            fresh.memory.copy_from(self.memory, self.scratch_start)
-            given_back = self.memory.nbytes - fresh.memory.nbytes
-            self._current = fresh  # the old instance goes with its last reference
-            return given_back
+            new = self._new_instance()
+            new.memory.grow_to(self.scratch_start + spare_bytes)
+            new.memory.copy_from(self.memory, self.scratch_start)
+            freed_bytes = self.memory.nbytes - new.memory.nbytes
+            self._current = new  # the old instance is freed with its last reference
+            return freed_bytes
 
     def lay_out_scratch(self, *shapes: ArraySpec) -> list[Region]:
         """Return regions of the scratch, valid for the next call only."""
         return self.memory.lay_out(self.scratch_start, shapes)
 
     def run_operation(self, operation: str, *arguments: float) -> Any:
-        """Run an operation with arguments as in `src/abi.h`: a float as float32, an int as uint32."""
+        """Run an operation of `src/abi.h`. A float argument is passed as float32, an int as uint32."""
         codes = "".join("f" if isinstance(argument, float) else "I" for argument in arguments)
         self.memory.write(self._argument_block, struct.pack(f"<{codes}", *arguments))
         return self.call(operation, self._argument_block)
 
     def call(self, operation: str, *arguments: int) -> Any:
-        """Run an exported function. Raise `KernelDeadlineError` or `KernelError`, never a trap."""
+        """Run an exported function. Raises `KernelDeadlineError` or `KernelError`; a trap never escapes."""
         if os.getpid() != self._module.process_id:
-            raise KernelError("this kernel was made before a fork; make it in the process that uses it")
+            raise KernelError("this kernel was created before a fork; create it in the process that uses it")
         if self._closed:
-            raise KernelError("this kernel is closed; make another")
+            raise KernelError("this kernel is closed; create another")
         self._calls += 1
-        at = self._current
-        at.store.set_epoch_deadline(self._ticks)
+        current = self._current
+        current.store.set_epoch_deadline(self._ticks)
         try:
             with self._module.watchdog:
-                return at.functions[operation](at.store, *arguments)
+                return current.functions[operation](current.store, *arguments)
         except wasmtime.Trap as trap:
-            at.stack_pointer.set_value(at.store, at.stack_top)
+            current.stack_pointer.set_value(current.store, current.stack_top)
             raise self._error_for(operation, trap) from trap
 
     def _error_for(self, operation: str, trap: wasmtime.Trap) -> KernelError:
@@ -134,18 +141,18 @@ class Kernel:
             self._deadlines_exceeded += 1
             return KernelDeadlineError(
                 f"{operation} ran longer than {self._deadline_seconds} s and was stopped;"
-                " ask for less in one call, or allow it more time"
+                " pass less in one call, or raise the deadline"
             )
-        return KernelError(f"{operation} stopped with a trap ({trap.trap_code}); this is a defect of the kernel")
+        return KernelError(f"{operation} stopped with a trap ({trap.trap_code}); this is a bug in the kernel")
 
     def close(self) -> None:
-        """Give the memory back to the system now; no call may follow."""
+        """Free the memory now. Every later call raises `KernelError`."""
         with self.lock:
             self._closed = True
             self._current.store.close()
 
     def statistics(self) -> KernelStatistics:
-        """Return a snapshot; it takes no lock."""
+        """Return the current statistics. Takes no lock."""
         return KernelStatistics(
             build=self._module.build,
             memory_bytes=self.memory.nbytes,

@@ -1,8 +1,8 @@
 """
-The only file with views over linear memory.
+Views over linear memory. No other file creates them.
 
-Danger: a view is an address. It is taken after the memory has grown for a call, used within that call, and
-never kept.
+Danger: a view is a raw address. Create it after the memory has grown for a call, use it within that call, and
+do not store it.
 """
 
 import ctypes
@@ -25,7 +25,7 @@ LIBC = ctypes.CDLL(None)
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """Part of the scratch: where the kernel finds it, and the same bytes as an array."""
+    """Part of the scratch: its address in the kernel, and the same bytes as an array."""
 
     address: int
     array: NDArray[Any]
@@ -33,14 +33,14 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class ArraySpec:
-    """An array that a call needs in the scratch."""
+    """Dtype and shape of an array that a call needs in the scratch."""
 
     dtype: DTypeLike
     shape: tuple[int, ...]
 
     @property
     def nbytes(self) -> int:
-        """Bytes, rounded up so that the next array is aligned."""
+        """Size in bytes, rounded up so that the next array is aligned."""
         size = np.dtype(self.dtype).itemsize
         for length in self.shape:
             size *= length
@@ -48,7 +48,7 @@ class ArraySpec:
 
 
 class LinearMemory:
-    """The memory of one instance, its limit, and views that hold for one call."""
+    """The memory of one instance, its limit, and views that are valid for one call."""
 
     def __init__(self, store: wasmtime.Store, memory: wasmtime.Memory, limit_bytes: int) -> None:
         self._store = store
@@ -59,17 +59,17 @@ class LinearMemory:
 
     def _request_large_pages(self) -> None:
         """
-        Let Linux back the memory with pages of 2 MB: rows are read here and there, and each is a page of its own.
+        Ask Linux to back the memory with pages of 2 MB: rows are read at random, and each is on another page.
 
-        It is asked for all that the memory may grow to, which is reserved from the start. A system that declines
-        costs speed and nothing else.
+        The request covers the whole reserved range, up to the memory limit. If the system ignores it, only speed is
+        lost.
         """
         if LARGE_PAGES is not None:
             LIBC.madvise(ctypes.c_void_p(self._base()), ctypes.c_size_t(self.limit_bytes), LARGE_PAGES)
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the instance holds now; this never falls."""
+        """Current size in bytes. It never shrinks."""
         return self._memory.data_len(self._store)
 
     def grow_to(self, nbytes: int) -> None:
@@ -80,7 +80,7 @@ class LinearMemory:
         if nbytes > self.limit_bytes:
             raise KernelMemoryError(
                 f"{nbytes} bytes of linear memory are needed and {self.limit_bytes} are allowed;"
-                " raise the memory limit, or keep or pass fewer vectors"
+                " raise the memory limit, or store or pass fewer vectors"
             )
         try:
             self._memory.grow(self._store, -(-missing // PAGE_BYTES))
@@ -88,28 +88,28 @@ class LinearMemory:
             raise KernelMemoryError(f"the host refused {missing} more bytes of linear memory") from error
 
     def write(self, address: int, data: bytes) -> None:
-        """Copy *data* to an address that the kernel has named."""
+        """Copy *data* to an address that the kernel returned."""
         ctypes.memmove(self._base() + address, data, len(data))
 
     def copy_from(self, other: "LinearMemory", nbytes: int) -> None:
-        """Copy the first *nbytes* of another instance's memory; both must hold as many."""
+        """Copy the first *nbytes* of another instance's memory. Both memories must be at least that large."""
         ctypes.memmove(self._base(), other._base(), nbytes)
 
     def _base(self) -> int:
         return ctypes.addressof(self._memory.data_ptr(self._store).contents)
 
     def lay_out(self, start: int, shapes: tuple[ArraySpec, ...]) -> list[Region]:
-        """Lay out *shapes* one after another from address *start*, growing the memory where needed."""
+        """Return regions for *shapes*, one after another from address *start*; grow the memory if needed."""
         sizes = [shape.nbytes for shape in shapes]
         self.grow_to(start + sum(sizes))
-        whole, regions = self._bytes(), []
+        memory, regions = self._bytes(), []
         for shape, size in zip(shapes, sizes, strict=True):
-            regions.append(Region(start, np.ndarray(shape.shape, shape.dtype, whole, start)))
+            regions.append(Region(start, np.ndarray(shape.shape, shape.dtype, memory, start)))
             start += size
         return regions
 
     def _bytes(self) -> memoryview:
-        """Return the memory as it lies now; the view is made anew when it has moved or grown."""
+        """Return the current memory as bytes. A new view is created when the memory has moved or grown."""
         base, nbytes = self._base(), self.nbytes
         if self._view[:2] != (base, nbytes):
             self._view = (base, nbytes, memoryview((ctypes.c_ubyte * nbytes).from_address(base)))

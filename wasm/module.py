@@ -1,8 +1,8 @@
 """
-Compiled code, one per process: which build this host runs, and the watchdog that ends a call too long.
+The compiled code of each process: which build runs, and the watchdog that stops a call after its deadline.
 
-Danger: threads do not survive a fork, and both wasmtime's compiler and the watchdog own some. A child
-therefore starts from nothing: it compiles its own module when it first needs one.
+Danger: threads do not survive a fork, and both wasmtime's compiler and the watchdog own threads. A child process
+therefore shares nothing with its parent: it compiles its own module when it first needs one.
 """
 
 import hashlib
@@ -26,14 +26,14 @@ BUILD_FILES: dict[Build, str] = {
     "reference": "kernel-reference.wasm",
 }
 DEFAULT_BUILD: Build = "relaxed"
-"""Changes the speed, never a byte of the answer."""
+"""Changes the speed, never the result."""
 
 TICK_SECONDS = 0.01
-"""How finely a deadline is kept."""
+"""Resolution of a deadline."""
 
 
 class Watchdog:
-    """Moves the engine's epoch on while a call is running, and sleeps when none is."""
+    """Advances the engine's epoch while a call is running, and sleeps otherwise."""
 
     def __init__(self, engine: wasmtime.Engine) -> None:
         self._engine = engine
@@ -75,23 +75,23 @@ class CompiledModule:
 
 
 def _config() -> wasmtime.Config:
-    """Settings that change the speed; the answer is the same under any."""
+    """Return settings that change the speed, never the result."""
     config = wasmtime.Config()
     config.epoch_interruption = True
     config.cranelift_opt_level = "speed"
     config.wasm_relaxed_simd = True
-    # The thread pool of the compiler is lost in a fork, and a child would wait for it for ever.
+    # The thread pool of the compiler is lost in a fork, and a child would wait for it forever.
     config.parallel_compilation = False
-    # All 4 GiB of addresses are reserved, not used: memory never moves, and no access needs a bounds check.
+    # Reserve all 4 GiB of addresses, without using them: memory never moves, and no access needs a bounds check.
     config.memory_reservation = 1 << 32
     config.memory_guard_size = 32 << 20
     return config
 
 
 def read_build(build: Build) -> bytes:
-    """Return the bytes of a build once they match their committed digest."""
+    """Return the bytes of a build. Raises `KernelError` if they do not match their committed digest."""
     if build not in BUILD_FILES:
-        raise KernelError(f"there is no build {build!r}; use one of {', '.join(BUILD_FILES)}")
+        raise KernelError(f"unknown build {build!r}; use one of {', '.join(BUILD_FILES)}")
     code = (DIST / BUILD_FILES[build]).read_bytes()
     line = f"{hashlib.sha256(code).hexdigest()}  {BUILD_FILES[build]}"
     if line not in (DIST / "SHA256SUMS").read_text().splitlines():
@@ -108,7 +108,7 @@ def _compile(build: Build) -> CompiledModule:
 
 
 def compiled_module(build: Build | None = None) -> CompiledModule:
-    """Return this process's compiled module, compiling it at the first call."""
+    """Return this process's compiled module. Compiles it at the first call."""
     with _compile_lock:
         return _compile(build or DEFAULT_BUILD)
 

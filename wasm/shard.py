@@ -1,4 +1,4 @@
-"""Resident rows in one sandbox. Arguments are checked already (`space.py`); calls take and give copies."""
+"""Resident rows in one sandbox. `space.py` has validated the arguments; calls copy their inputs and results."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,9 +17,9 @@ Int64Array = NDArray[np.int64]
 SEGMENT_ROWS = 1024
 SEGMENT_MASK_BYTES = SEGMENT_ROWS // 8
 CHUNK_BYTES = 256 << 10
-"""Vectors copied in or out at a time. Changes the speed, never the answer."""
+"""Bytes of vectors copied at a time. Changes the speed, never the result."""
 RESERVE_BYTES = 2 * CHUNK_BYTES
-"""Scratch that is there whenever rows are, so that a full shard can still be written to and moved."""
+"""Scratch that is allocated with the rows, so that a full shard can still be written to and recycled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,13 @@ class Shard:
         self._width = padded_dimension(dimension)
         self._dimension = dimension
         self.segments = 0
-        # How many bytes a call of a size needs is asked once, until the space grows.
+        # Cached per size of call, until the space grows.
         self._workspace = lru_cache(maxsize=256)(self.kernel.call)
         self.segment_bytes: int = self.kernel.call("open_space", self._width)
         self.kernel.scratch_start = self.kernel.call("scratch_base", 0)
 
     def extend(self, segments: int) -> None:
+        """Grow to *segments* segments. The new segments hold no live row."""
         with self.kernel.lock:
             if segments <= self.segments:
                 return
@@ -55,11 +56,11 @@ class Shard:
             self._workspace.cache_clear()
 
     def recycle(self) -> int:
-        """Move the segments into a fresh instance; return the bytes given back."""
+        """Move the segments into a new instance; return the bytes freed."""
         return self.kernel.recycle(RESERVE_BYTES)
 
     def put(self, rows: Int32Array, ids: Int64Array, vectors: Float32Array) -> None:
-        """Write rows that lie within the segments."""
+        """Write rows. The shard must have been extended to hold them."""
         for part in self._chunks(len(rows)):
             count = len(rows[part])
             with self.kernel.lock:
@@ -74,14 +75,14 @@ class Shard:
                 self.kernel.run_operation("put_rows", row.address, id_.address, vector.address, count)
 
     def drop(self, rows: Int32Array) -> None:
-        """Forget rows."""
+        """Mark rows as not live."""
         with self.kernel.lock:
             (row,) = self.kernel.lay_out_scratch(ArraySpec(np.int32, rows.shape))
             row.array[:] = rows
             self.kernel.run_operation("drop_rows", row.address, len(rows))
 
     def vectors(self, rows: Int32Array) -> Float32Array:
-        """Return rows (n, d); zeros where a row is not live."""
+        """Return rows (n, d); zeros for a row that is not live."""
         out = np.empty((len(rows), self._dimension), np.float32)
         for part in self._chunks(len(rows)):
             count = len(rows[part])
@@ -126,7 +127,7 @@ class Shard:
             return Hits(rows.array.copy(), ids.array.copy(), scores.array.copy())
 
     def rescore(self, rows: Int32Array, queries: Float32Array) -> Float32Array:
-        """Return the cosine (n, q) of each row with each query; 0 where a row is not live."""
+        """Return the cosine (n, q) of each row with each query; 0 for a row that is not live."""
         with self.kernel.lock:
             row, query, out = self.kernel.lay_out_scratch(
                 ArraySpec(np.int32, rows.shape),
@@ -181,7 +182,7 @@ class Shard:
         trade_off: float,
         cap: int,
     ) -> Int32Array:
-        """Return positions (at most k), best first. *vectors* (n, d) stand in for rows of other shards."""
+        """Return positions (at most k), best first. *vectors* (n, d) replace the rows, which may be in other shards."""
         count = len(rows)
         with self.kernel.lock:
             workspace = self._workspace("diversify_workspace", count, k)
@@ -200,7 +201,7 @@ class Shard:
             score.array[:] = scores
             group.array[:] = groups
             id_.array[:] = ids
-            picked: int = self.kernel.run_operation(
+            picked_count: int = self.kernel.run_operation(
                 "diversify",
                 *(
                     row.address,
@@ -211,7 +212,7 @@ class Shard:
                 ),
                 *(count, k, float(trade_off), cap, positions.address, work.address),
             )
-            return positions.array[:picked].copy()
+            return positions.array[:picked_count].copy()
 
     def _chunks(self, count: int) -> list[slice]:
         size = max(1, CHUNK_BYTES // (4 * self._width))

@@ -1,4 +1,4 @@
-"""The resident rows of one vector space, and everything that is asked of them."""
+"""The resident rows of one vector space, and every operation on them."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -25,19 +25,22 @@ from wasm.shard import (
 MAX_ROWS = 1 << 30
 MAX_K = 100_000
 MIN_SIEVE_DIMENSION = 96
-"""Shorter rows are read faster than their signs. Changes the speed; see `scan_topk` for the answer."""
+"""Below this dimension the sieve is slower than reading the rows. For its effect on results see `scan_topk`."""
 QUERIES_PER_PASS = 64
 SUMS_BYTES_PER_PASS = 32 << 20
-"""The sieve keeps two bytes a row and query during a pass. Both change speed and memory, never the answer."""
+"""
+The sieve uses two bytes per row and query during a pass. This and `QUERIES_PER_PASS` change speed and memory, never
+the result.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class SpaceStatistics:
-    """What a space holds, for monitoring."""
+    """Size and memory of a space, for monitoring."""
 
     dimension: int
     rows: int  # the highest row put, plus 1
-    resident_bytes: int  # rows and their quantised forms
+    resident_bytes: int  # rows and their quantized forms
     shards: tuple[KernelStatistics, ...]
 
     @property
@@ -47,26 +50,26 @@ class SpaceStatistics:
 
     @property
     def memory_limit_bytes(self) -> int:
-        """Linear memory that the shards may have together."""
+        """Limit of the linear memory of all shards together."""
         return sum(shard.memory_limit_bytes for shard in self.shards)
 
 
 @dataclass(frozen=True, slots=True)
 class Taste:
-    """What another space adds to `Space.score_candidates`: one more part."""
+    """Another space whose taste becomes one more part in `Space.score_candidates`."""
 
     space: "Space"
-    rows: Int32Array  # (n,) the same candidates in that space; -1 where it has no vector
-    interests: Float32Array  # (i, d) d of that space
+    rows: Int32Array  # (n,) rows of the candidates in that space; -1 for a candidate without a vector
+    interests: Float32Array  # (i, d) with the dimension d of that space
     interest_weights: Float32Array  # (i,)
 
 
 class Space:
     """
-    Rows of one vector space, resident in a sandbox, kept at unit length in float32, int8 and one bit.
+    Rows of one vector space in a sandbox, stored at unit length as float32, int8 and one bit per dimension.
 
-    Safe to share between threads: each shard serves one call at a time, and the GIL is free meanwhile. With
-    several shards a scan runs on as many threads over one copy of the rows. A space belongs to its process.
+    Safe to share between threads: each shard runs one call at a time, without the GIL. With several shards a scan
+    runs on as many threads over one copy of the rows. A space belongs to the process that created it.
     """
 
     def __init__(
@@ -79,9 +82,10 @@ class Space:
         build: Build | None = None,
     ) -> None:
         """
-        *memory_limit_bytes* holds for all shards together; *deadline_seconds* for each call into the kernel.
+        Create an empty space.
 
-        *shards* and *build* change the speed, never the answer.
+        *memory_limit_bytes* limits all shards together; *deadline_seconds* limits each call into the kernel.
+        *shards* and *build* change the speed, never the result.
         """
         self.dimension = validation.check_dimension(dimension)
         self._row_count = 0
@@ -96,9 +100,9 @@ class Space:
 
     def put(self, rows: Int32Array, ids: Int64Array, vectors: Float32Array) -> None:
         """
-        Keep *vectors* (m, d) as *rows* (m,), with their post *ids* (m,); a row put before is replaced.
+        Store *vectors* (m, d) as *rows* (m,) with their post *ids* (m,). An existing row is replaced.
 
-        The space extends to the highest row. Raises `KernelMemoryError` before it writes anything.
+        The space grows to the highest row. Raises `KernelMemoryError` before anything is written if it cannot grow.
         """
         rows = validation.check_rows("rows", rows, MAX_ROWS, lowest=0)
         ids = validation.check_array("ids", ids, np.int64, rows.shape)
@@ -108,19 +112,19 @@ class Space:
         highest = int(rows.max()) + 1
         self._extend(highest)
         for index, shard in enumerate(self._shards):
-            mine = self._shard_index(rows) == index
-            shard.put(self._local_rows(rows[mine]), ids[mine], vectors[mine])
+            in_shard = self._shard_index(rows) == index
+            shard.put(self._local_rows(rows[in_shard]), ids[in_shard], vectors[in_shard])
         with self._count_lock:
             self._row_count = max(self._row_count, highest)
 
     def drop(self, rows: Int32Array) -> None:
-        """Forget *rows* (m,): none is returned by a scan, and each scores 0, until it is put again."""
+        """Drop *rows* (m,): a scan returns none of them, and each scores 0, until it is put again."""
         rows = validation.check_rows("rows", rows, self._row_count, lowest=0)
         for index, shard in enumerate(self._shards):
             shard.drop(self._local_rows(rows[self._shard_index(rows) == index]))
 
     def vectors(self, rows: Int32Array) -> Float32Array:
-        """Return *rows* (n,) as unit vectors (n, d); zeros for -1 and for a row dropped."""
+        """Return *rows* (n,) as unit vectors (n, d); zeros for -1 and for a dropped row."""
         rows = validation.check_rows("rows", rows, self._row_count)
         return self._gather_from_shards(rows, (self.dimension,), lambda shard, local, _: shard.vectors(local))
 
@@ -135,10 +139,10 @@ class Space:
         """
         Return the *k* best eligible rows for each of *queries* (q, d): rows (q, k) and exact cosines (q, k).
 
-        Best first, ties by the lower id; row -1 and score minus infinity where fewer than k are eligible.
-        *eligible* is a bit mask over rows in little bit order; rows beyond its end are not eligible; None is
-        all. Without *sieve* the answer is exact by proof. With it, a row at the very edge of the answer is
-        lost once in 4,300 (`src/sieve.h`), and a scan of long rows is several times faster.
+        Best first, ties by the lower id; row -1 and score minus infinity if fewer than k rows are eligible.
+        *eligible* is a bit mask over rows in little bit order; rows beyond its end are not eligible; None means
+        all rows. Without *sieve* the result is provably exact. With *sieve* a scan of long rows is several times
+        faster, and a row whose score equals the k-th best is lost with odds of 1 in 4,300 (`src/sieve.h`).
         """
         queries = validation.check_array("queries", queries, np.float32, (None, self.dimension))
         validation.check_positive("k", k)
@@ -148,17 +152,17 @@ class Space:
             eligible = validation.check_array("eligible", eligible, np.uint8, (None,))
             mask_bytes = -(-self._row_count // 8)
             if len(eligible) > mask_bytes:
-                raise VectorError(f"eligible has {len(eligible)} bytes; it needs {mask_bytes}, a bit a row")
+                raise VectorError(f"eligible has {len(eligible)} bytes; it needs at most {mask_bytes}, one bit per row")
         sieve = sieve and self.dimension >= MIN_SIEVE_DIMENSION
-        most = min(QUERIES_PER_PASS, max(1, SUMS_BYTES_PER_PASS // (2 * max(1, self._row_count))))
-        passes = [queries[at : at + most] for at in range(0, len(queries), most)]
+        pass_size = min(QUERIES_PER_PASS, max(1, SUMS_BYTES_PER_PASS // (2 * max(1, self._row_count))))
+        passes = [queries[start : start + pass_size] for start in range(0, len(queries), pass_size)]
         hits = [self._scan_pass(part, k, eligible, sieve) for part in passes]
         if not hits:
             return np.empty((0, k), np.int32), np.empty((0, k), np.float32)
         return np.concatenate([hit.rows for hit in hits]), np.concatenate([hit.scores for hit in hits])
 
     def rescore(self, rows: Int32Array, queries: Float32Array) -> Float32Array:
-        """Return the cosine (n, q) of *rows* (n,) with *queries* (q, d); 0 for -1 and for a row dropped."""
+        """Return the cosine (n, q) of *rows* (n,) with *queries* (q, d); 0 for -1 and for a dropped row."""
         rows = validation.check_rows("rows", rows, self._row_count)
         queries = validation.check_array("queries", queries, np.float32, (None, self.dimension))
         return self._gather_from_shards(rows, (len(queries),), lambda shard, local, _: shard.rescore(local, queries))
@@ -173,12 +177,12 @@ class Space:
         extra_spaces: Sequence[Taste] = (),
     ) -> tuple[Float32Array, Float32Array]:
         """
-        Blend taste and facts: return totals (n,) and the additive parts (n, 1 + c + s) that sum to them.
+        Return totals (n,) and the parts (n, 1 + c + s) that add up to them.
 
-        Part 0 is weights[0] * taste; the taste for a row is the largest of interest_weights[j] *
-        cosine(row, interests[j]), 0 for a row of -1 or without *interests* (i, d). Then comes one part for
-        each of *columns* (n, c), and one for the taste in each of the s *extra_spaces*, each times its weight;
-        *weights* is (1 + c + s,). A total is the sum of its parts from left to right.
+        Part 0 is weights[0] * taste. The taste for a row is the largest of interest_weights[j] *
+        cosine(row, interests[j]), and 0 for row -1 or without *interests* (i, d). Then follow one part for each of
+        *columns* (n, c) and one for the taste in each of the s *extra_spaces*, each times its weight. *weights* is
+        (1 + c + s,). A total is the sum of its parts from left to right.
         """
         rows = validation.check_rows("rows", rows, self._row_count)
         interests = validation.check_array("interests", interests, np.float32, (None, self.dimension))
@@ -193,14 +197,14 @@ class Space:
         scored = self._gather_from_shards(
             rows,
             (2 + columns.shape[1],),
-            lambda shard, local, at: np.column_stack(
-                shard.score_candidates(local, interests, interest_weights, columns[at], weights)
+            lambda shard, local, chosen: np.column_stack(
+                shard.score_candidates(local, interests, interest_weights, columns[chosen], weights)
             ),
         )
         return scored[:, 0], scored[:, 1:]
 
     def score_taste(self, taste: Taste, count: int) -> Float32Array:
-        """Return the taste (n,) for a request's candidates in this space, unweighted."""
+        """Return the unweighted taste (n,) for a request's candidates in this space."""
         if len(taste.rows) != count:
             raise VectorError(f"an extra space has {len(taste.rows)} rows; it needs {count}, one for each candidate")
         no_columns, one = np.empty((count, 0), np.float32), np.ones(1, np.float32)
@@ -217,11 +221,11 @@ class Space:
         ids: Int64Array,
     ) -> Int32Array:
         """
-        Return positions (at most *k*) into *rows* (n,), greedily the best by maximal marginal relevance.
+        Return positions (at most *k*) in *rows* (n,), picked greedily by maximal marginal relevance.
 
         Each pick has the largest (1 - trade_off) * score - trade_off * max(0, cosine with the nearest pick);
         ties by the lower of *ids* (n,). At most *cap* picks share one of *groups* (n,); a negative group is
-        unknown and is not capped. A row of -1 is like nothing. *trade_off* is 0 (scores alone) to 1.
+        unknown and is not capped. Row -1 has a cosine of 0 with every pick. *trade_off* is 0 (scores alone) to 1.
         """
         rows = validation.check_rows("rows", rows, self._row_count)
         scores = validation.check_array("scores", scores, np.float32, rows.shape)
@@ -237,22 +241,22 @@ class Space:
 
     def recycle(self) -> int:
         """
-        Move the rows into fresh instances without the scratch that large calls left; return the bytes given back.
+        Move the rows into new instances without the scratch of past large calls; return the bytes freed.
 
-        Every answer stays the same, byte for byte. Calls wait meanwhile, and shards are moved one after another: the
-        system needs room for the rows of one, once more.
+        Every result stays the same, byte for byte (see `Kernel.recycle`). Calls to a shard wait while it is moved.
+        Shards are moved one after another, so the system needs memory for a second copy of one shard's rows.
         """
         return sum(shard.recycle() for shard in self._shards)
 
     def close(self) -> None:
-        """Give the memory back to the system now; no call may follow."""
+        """Free the memory now. Every later call raises `KernelError`."""
         for shard in self._shards:
             shard.kernel.close()
         if self._threads is not None:
             self._threads.shutdown()
 
     def statistics(self) -> SpaceStatistics:
-        """Return a snapshot for monitoring; it waits for no call."""
+        """Return the current statistics for monitoring. Does not wait for a running call."""
         return SpaceStatistics(
             dimension=self.dimension,
             rows=self._row_count,
@@ -260,7 +264,7 @@ class Space:
             shards=tuple(shard.kernel.statistics() for shard in self._shards),
         )
 
-    # Segments of 1,024 rows are dealt to the shards in turn.
+    # Segments of 1,024 rows are assigned to the shards in rotation.
 
     def _shard_index(self, rows: Int32Array) -> Int32Array:
         return rows // SEGMENT_ROWS % len(self._shards)
@@ -286,43 +290,43 @@ class Space:
         self,
         rows: Int32Array,
         lengths: tuple[int, ...],
-        ask: Callable[[Shard, Int32Array, NDArray[np.bool_] | slice], Float32Array],
+        run: Callable[[Shard, Int32Array, NDArray[np.bool_] | slice], Float32Array],
     ) -> Float32Array:
-        """Ask each shard for its own rows and put the answers (n, *lengths) in the order of *rows*."""
+        """Call *run* on each shard with its rows and return the results (n, *lengths) in the order of *rows*."""
         if len(self._shards) == 1:
-            return ask(self._shards[0], rows, slice(None))
+            return run(self._shards[0], rows, slice(None))
         out = np.empty((len(rows), *lengths), np.float32)
         for index, shard in enumerate(self._shards):
-            mine = self._shard_index(rows) == index
-            if mine.any():
-                out[mine] = ask(shard, self._local_rows(rows[mine]), mine)
+            in_shard = self._shard_index(rows) == index
+            if in_shard.any():
+                out[in_shard] = run(shard, self._local_rows(rows[in_shard]), in_shard)
         return out
 
     def _scan_pass(self, queries: Float32Array, k: int, eligible: NDArray[np.uint8] | None, sieve: bool) -> Hits:
         if self._threads is None:
             return self._shards[0].scan_topk(queries, k, eligible, sieve)
         masks = self._shard_masks(eligible)
-        found = list(
+        hits = list(
             self._threads.map(
                 lambda index: self._shards[index].scan_topk(queries, k, masks[index], sieve),
                 range(len(self._shards)),
             )
         )
-        return self._merge_hits(found, k)
+        return self._merge_hits(hits, k)
 
     def _shard_masks(self, eligible: NDArray[np.uint8] | None) -> list[NDArray[np.uint8] | None]:
         count = len(self._shards)
         if eligible is None:
             return [None] * count
-        whole = np.zeros(-(-len(eligible) // SEGMENT_MASK_BYTES) * SEGMENT_MASK_BYTES, np.uint8)
-        whole[: len(eligible)] = eligible
-        segments = whole.reshape(-1, SEGMENT_MASK_BYTES)
+        padded = np.zeros(-(-len(eligible) // SEGMENT_MASK_BYTES) * SEGMENT_MASK_BYTES, np.uint8)
+        padded[: len(eligible)] = eligible
+        segments = padded.reshape(-1, SEGMENT_MASK_BYTES)
         return [np.ascontiguousarray(segments[index::count]).reshape(-1) for index in range(count)]
 
-    def _merge_hits(self, found: list[Hits], k: int) -> Hits:
-        rows = np.concatenate([self._global_rows(hits.rows, index) for index, hits in enumerate(found)], axis=1)
-        ids = np.concatenate([hits.ids for hits in found], axis=1)
-        scores = np.concatenate([hits.scores for hits in found], axis=1)
+    def _merge_hits(self, shard_hits: list[Hits], k: int) -> Hits:
+        rows = np.concatenate([self._global_rows(hits.rows, index) for index, hits in enumerate(shard_hits)], axis=1)
+        ids = np.concatenate([hits.ids for hits in shard_hits], axis=1)
+        scores = np.concatenate([hits.scores for hits in shard_hits], axis=1)
         order = np.lexsort((ids, -scores), axis=1)[:, :k]
         take = np.take_along_axis
         return Hits(take(rows, order, 1), take(ids, order, 1), take(scores, order, 1))

@@ -305,17 +305,27 @@ def engines() -> dict[str, Engine]:
     return vector_parts().spaces[CONTENT_SPACE]
 
 
+ENGINE_FACTORIES: dict[str, Callable[[int, int], Engine]] = {
+    PlainEngine.name: lambda dimension, memory_limit_bytes: PlainEngine(dimension),
+    WasmEngine.name: lambda dimension, memory_limit_bytes: WasmEngine(dimension, memory_limit_bytes=memory_limit_bytes),
+}
+"""Creates each engine, from the vectors' dimension and the limit of its memory. The control engine comes first."""
+
+
 def create_engines(dimension: int, memory_limit_bytes: int) -> dict[str, Engine]:
     """
-    Return new engines by name.
+    Return new engines by name. The control engine must be created; another engine that cannot be is left out and logged.
 
     WASM_MEMORY_LIMIT is for the kernels of all spaces together. The caller divides it by the vectors' dimensions.
     """
-    engines: dict[str, Engine] = {PlainEngine.name: PlainEngine(dimension)}
-    try:
-        engines[WasmEngine.name] = WasmEngine(dimension, memory_limit_bytes=memory_limit_bytes)
-    except EngineError:
-        log.exception("engine_not_created", extra={"engine": WasmEngine.name})
+    engines: dict[str, Engine] = {}
+    for name, create in ENGINE_FACTORIES.items():
+        try:
+            engines[name] = create(dimension, memory_limit_bytes)
+        except EngineError:
+            if name == PlainEngine.name:
+                raise
+            log.exception("engine_not_created", extra={"engine": name})
     return engines
 
 
@@ -388,7 +398,7 @@ def resident_profiles() -> ResidentProfiles:
 @per_process
 def breakers() -> dict[str, Breaker]:
     """Return this process's circuit breakers by engine name."""
-    return {name: Breaker() for name in (PlainEngine.name, WasmEngine.name)}
+    return {name: Breaker() for name in ENGINE_FACTORIES}
 
 
 @per_process
@@ -453,9 +463,7 @@ def non_resident_posts() -> feeds.NonResidentPosts | None:
 
 def create_engine(name: str) -> Engine:
     """Return a new, empty engine of the content space's dimension."""
-    if name == WasmEngine.name:
-        return WasmEngine(embedder().dimension, memory_limit_bytes=settings.ENV.wasm_memory_limit)
-    return PlainEngine(embedder().dimension)
+    return ENGINE_FACTORIES[name](embedder().dimension, settings.ENV.wasm_memory_limit)
 
 
 def feed_pipeline(feed: str, engine_name: str, own_engine: Engine | None = None) -> Pipeline:

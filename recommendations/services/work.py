@@ -273,10 +273,20 @@ def claim_chunk(job_id: UUID, number: int, now: datetime) -> JobChunk | None:
     return JobChunk.objects.select_related("job").get(job_id=job_id, number=number) if is_claimed else None
 
 
+def claimed_chunk(chunk: JobChunk) -> QuerySet[JobChunk]:
+    """Return the chunk's row as a query that is empty once the claim was lost: each claim increases `attempts`."""
+    return JobChunk.objects.filter(pk=chunk.pk, state=Job.State.RUNNING, attempts=chunk.attempts)
+
+
 def release_chunk(chunk: JobChunk, error: str, now: datetime) -> None:
-    """Queue a failed chunk again, or complete it as failed after the last attempt."""
+    """
+    Queue a failed chunk again, or complete it as failed after the last attempt. Does nothing if the claim was lost.
+
+    A worker whose lease has expired may fail after another worker has completed the chunk. To queue it again would
+    count its items twice.
+    """
     if chunk.attempts < MAX_CHUNK_ATTEMPTS:
-        JobChunk.objects.filter(pk=chunk.pk).update(state=Job.State.QUEUED, leased_until=now, error=error)
+        claimed_chunk(chunk).update(state=Job.State.QUEUED, leased_until=now, error=error)
     else:
         errors = [{"item_id": item, "problem": error} for item in chunk.item_ids]
         complete_chunk(chunk, Job.State.FAILED, errors, now, error)
@@ -287,8 +297,7 @@ def complete_chunk(
     chunk: JobChunk, state: str, errors: Sequence[dict[str, Any]], now: datetime, error: str = ""
 ) -> None:
     """Count a chunk's items, once, and finish the job if no chunk is left. Does nothing if the claim was lost."""
-    claimed = JobChunk.objects.filter(pk=chunk.pk, state=Job.State.RUNNING, attempts=chunk.attempts)
-    if not claimed.update(state=state, leased_until=None, error=error):
+    if not claimed_chunk(chunk).update(state=state, leased_until=None, error=error):
         return
     job = Job.objects.select_for_update().get(pk=chunk.job_id)
     job.failed += len(errors)

@@ -1,1 +1,1 @@
-"""The database backend for PostgreSQL."""
+"""The database backend for PostgreSQL, with pipelined queries."""

@@ -1,9 +1,24 @@
 """
-Django's backend, with two ways not to wait for the server.
+Django's PostgreSQL backend with two changes that avoid waiting for the server.
 
-The check of a connection at the start of a request asks the socket. And questions can be sent ahead, several at once:
-the server answers them while we do something else, and nobody is put to sleep and woken, which takes longer than most
-answers.
+The health check of a connection at the start of a request polls the socket instead of running `SELECT 1`.
+
+`send_queries` sends several queries ahead of their use, in libpq's pipeline mode. Without it, each query blocks: the
+thread is put to sleep and woken again, which takes longer than most of the feed's queries. With it, the server runs the
+queries while Python does other work, and `PendingQueries.fetch` reads the results later, mostly without waiting.
+
+A connection in pipeline mode cannot run any other query: libpq returns results in the order of the queries, so an
+unread result would be taken for the result of the next query. Three rules prevent that, and must hold together:
+
+* `DatabaseWrapper.ensure_connection`, which Django calls before every query, first fetches and drops pending results.
+  The `PendingQueries` object then returns None, and its caller runs its queries again in the ordinary way.
+* If reading is interrupted (a task's time limit, a lost connection), the connection is closed. It is never reused with
+  results left to read.
+* No query is sent ahead inside a transaction: an error would abort the transaction, and the caller would not notice
+  until `fetch`.
+
+Statements are prepared on the server, once per connection, under names that are never reused: after a failed query it
+is unknown which of the statements exist, so all are prepared again under new names.
 """
 
 from __future__ import annotations
@@ -24,16 +39,16 @@ from psycopg.pq.abc import PGresult
 
 Value = int | str | list[int]
 PreparedQuery = tuple[str, Sequence[Value]]
-"""A query, with %s for each of its values."""
+"""An SQL query with %s for each value, and the values."""
 Rows = list[tuple[Any, ...]]
 
-statement_names = (b"ahead_%d" % number for number in count())
+statement_names = (b"pending_%d" % number for number in count())
 prepared_statements: WeakKeyDictionary[psycopg.Connection, dict[str, bytes]] = WeakKeyDictionary()
-"""By connection: the names of the statements that the server has prepared for it."""
+"""For each connection: the names of its prepared statements by SQL text."""
 
 
 def wait_for_events(descriptor: int, events: int, seconds: float | None = None) -> bool:
-    """Return whether any of *events* has come, as soon as one has."""
+    """Wait until one of *events* occurs, at most *seconds* (None: no limit). Return whether one occurred."""
     poll = select.poll()
     poll.register(descriptor, events)
     return bool(poll.poll(None if seconds is None else 1000 * seconds))
@@ -41,32 +56,32 @@ def wait_for_events(descriptor: int, events: int, seconds: float | None = None) 
 
 @lru_cache
 def number_placeholders(sql: str) -> bytes:
-    """Return a query with its values as PostgreSQL names them: $1, $2 ..."""
+    """Return a query with PostgreSQL's placeholders $1, $2 ... instead of %s."""
     first, *rest = sql.split("%s")
     return "".join([first, *(f"${i}{part}" for i, part in enumerate(rest, 1))]).replace("%%", "%").encode()
 
 
 def encode_value(value: Value) -> bytes:
-    """Return a value as PostgreSQL reads it; its type is what the query needs there."""
+    """Return a value in PostgreSQL's text format. The server derives its type from the query."""
     if isinstance(value, list):
-        return b"{%s}" % b",".join(b"%d" % one for one in value)
+        return b"{%s}" % b",".join(b"%d" % number for number in value)
     if isinstance(value, int):
         return b"%d" % value
     if "\0" in value:
-        raise psycopg.DataError("PostgreSQL has no text with a NUL in it")
+        raise psycopg.DataError("PostgreSQL text cannot contain NUL (0x00) characters")
     return value.encode()
 
 
 class PendingQueries:
-    """Questions that were sent, and whose answers nobody has fetched yet."""
+    """Queries that were sent and whose results have not been read."""
 
     def __init__(self, connection: psycopg.Connection, queries: Sequence[PreparedQuery]) -> None:
-        sent = [(sql, [encode_value(value) for value in values]) for sql, values in queries]
+        encoded = [(sql, [encode_value(value) for value in values]) for sql, values in queries]
         self._connection, self._prepared = connection, prepared_statements.setdefault(connection, {})
         self._pgconn = connection.pgconn
         self._is_open = True
         self._pgconn.enter_pipeline_mode()
-        for sql, values in sent:
+        for sql, values in encoded:
             if sql not in self._prepared:
                 self._prepared[sql] = next(statement_names)
                 self._pgconn.send_prepare(self._prepared[sql], number_placeholders(sql))
@@ -75,57 +90,63 @@ class PendingQueries:
         self._pgconn.flush()
 
     def fetch(self) -> list[Rows] | None:
-        """Return the rows of each answer, once; None if anything else was asked meanwhile, or one has no answer."""
+        """
+        Return the rows of each query, in order; callable once.
+
+        None if the connection ran another query since, if it was lost, or if one of the queries failed.
+        """
         if not self._is_open:
             return None
         self._is_open = False
         try:
-            answers = [answer for answer in self._results() if answer.status != ExecStatus.COMMAND_OK]
+            # COMMAND_OK is the result of a PREPARE.
+            results = [result for result in self._results() if result.status != ExecStatus.COMMAND_OK]
             self._pgconn.exit_pipeline_mode()
         except psycopg.Error:
-            self._connection.close()  # it is lost: whoever uses it next is told
+            self._connection.close()  # the connection is lost; its next user gets an error
             return None
         except BaseException:
-            # Stopped half-way, as by a task's time limit: what is still to come would be taken for another's answer.
+            # Interrupted, as by a task's time limit: the unread results would be taken for those of the next query.
             self._connection.close()
             raise
-        if any(answer.status != ExecStatus.TUPLES_OK for answer in answers):
-            self._prepared.clear()  # whatever it was that failed; a name is never given again
+        if any(result.status != ExecStatus.TUPLES_OK for result in results):
+            self._prepared.clear()  # it is unknown which statements were prepared; their names are never reused
             return None
-        return [self._rows(answer) for answer in answers]
+        return [self._rows(result) for result in results]
 
     def _results(self) -> Iterator[PGresult]:
+        """Yield every result up to the sync point."""
         while True:
             while self._pgconn.is_busy():
                 self._pgconn.consume_input()
                 if self._pgconn.is_busy():
-                    # To ask for the result would wait, too, and let no other thread run meanwhile.
+                    # get_result() would wait as well, but without releasing the GIL.
                     unsent = self._pgconn.flush()
                     wait_for_events(self._pgconn.socket, select.POLLIN | (select.POLLOUT if unsent else 0))
-            answer = self._pgconn.get_result()
-            if answer is not None and answer.status == ExecStatus.PIPELINE_SYNC:
+            result = self._pgconn.get_result()
+            if result is not None and result.status == ExecStatus.PIPELINE_SYNC:
                 return
-            if answer is not None:
-                yield answer
+            if result is not None:
+                yield result
             elif self._pgconn.status != ConnStatus.OK:
                 raise psycopg.OperationalError("the connection is lost")
 
-    def _rows(self, answer: PGresult) -> Rows:
+    def _rows(self, result: PGresult) -> Rows:
         transformer = Transformer(self._connection)
-        transformer.set_pgresult(answer)
-        return transformer.load_rows(0, answer.ntuples, tuple)
+        transformer.set_pgresult(result)
+        return transformer.load_rows(0, result.ntuples, tuple)
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """A connection to PostgreSQL."""
+    """A connection to PostgreSQL that can send queries ahead."""
 
     _pending: PendingQueries | None = None
 
     def is_usable(self) -> bool:
         """
-        Return whether the server has not closed the connection; `SELECT 1` would take as long as a query of the feed.
+        Return whether the connection is still open. `SELECT 1` would take as long as a query of a feed.
 
-        Between requests the server says nothing, unless it takes its leave: then there is something to read.
+        Between requests the server sends nothing unless it closes the connection: data to read means that it did.
         """
         if self.connection is None or self.connection.closed:
             return False
@@ -133,9 +154,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def send_queries(self, queries: Sequence[PreparedQuery]) -> PendingQueries | None:
         """
-        Send questions, which are answered in their order, each as of then, and don't wait.
+        Send queries without waiting for their results. The server runs them in order and keeps their plans.
 
-        The server keeps their plans. None: in a transaction, whose state it might change, and if it cannot be done.
+        Each query sees the data that is committed when it starts. Returns None if nothing was sent: inside a
+        transaction, for a value that cannot be encoded, or without a connection. The caller must then run the queries
+        itself.
         """
         if self.in_atomic_block:
             return None
@@ -156,7 +179,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return self._pending
 
     def ensure_connection(self) -> None:
-        """Make the connection free for whoever asks next: what was asked ahead and not fetched is dropped."""
+        """Prepare the connection for the next query: read and drop pending results."""
         if self._pending is not None:
             self._pending.fetch()
             self._pending = None

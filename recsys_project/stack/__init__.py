@@ -1,1 +1,1 @@
-"""The embedded stack: the whole service on one machine, from wheels alone. `python -m recsys_project.stack`."""
+"""The embedded stack: the whole service on one machine, installed from wheels. `python -m recsys_project.stack`."""

@@ -1,7 +1,7 @@
 """
-`python -m recsys_project.stack run|demo`: from a clone with its packages installed to feeds that a worker ranked.
+Start the whole service on this machine, build a feed for every member and print one of them.
 
-`run` stays up until Ctrl-C; `demo` stops everything once the feed is printed.
+`run` keeps the service running until Ctrl-C; `demo` stops it after printing the feed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from recsys_project.stack.processes import ProcessGroup, die_with_runner
 from recsys_project.stack.state import StackError, StackState, prepare_folder
 
 SAMPLE_MEMBER_ID = "movielens:1"
-"""The sample's member whose feed is shown."""
+"""The member of the sample data whose feed is printed."""
 
 console = Console(highlight=False)
 
@@ -39,38 +39,41 @@ class Stack:
         self.folder = folder
         self.started_at = time.monotonic()
         self.state = StackState.load(folder)
-        asked = Environment()
-        ports = {"web_port": asked.web_port, "flower_port": asked.flower_port}
-        for line in self.state.choose_ports(ports):
-            console.print(line)
+        configured = Environment()
+        ports = {"web_port": configured.web_port, "flower_port": configured.flower_port}
+        for message in self.state.choose_ports(ports):
+            console.print(message)
         self.state.save(folder)
         self.env = os.environ | commands.child_environment(self.state, folder)
         self.processes = ProcessGroup(folder, self.env, console.print)
 
     def start(self) -> None:
-        """Prepare the data, start every process, and have the feeds made."""
-        self.run_step("Redis", self.start_redis)
+        """Prepare the data, start every process and build the feeds."""
+        self.run_step("Starting Redis", self.start_redis)
         self.clear_metrics()
         self.run_command("prepare")
-        self.run_step("Web, workers, beat, Flower", self.start_servers)
-        self.run_step("A discovery feed for every member", self.build_feeds)
+        self.run_step("Starting web server, workers, beat and Flower", self.start_servers)
+        self.run_step("Building a discovery feed for every member", self.build_feeds)
         self.run_command("recommend", SAMPLE_MEMBER_ID, "--limit", "10")
-        console.print(f"From start to feed: [bold]{time.monotonic() - self.started_at:.1f} s[/]")
+        console.print(f"Time from start to the printed feed: [bold]{time.monotonic() - self.started_at:.1f} s[/]")
 
     def run_step(self, title: str, action: Callable[[], None]) -> None:
-        """Do one step and print the time it took."""
+        """Run one step and print its duration."""
         start = time.monotonic()
         console.print(f"[bold]{title}[/] …")
         action()
-        console.print(f"  [dim]{title}: {time.monotonic() - start:.1f} s[/]")
+        console.print(f"  [dim]done in {time.monotonic() - start:.1f} s[/]")
 
     def run_command(self, *words: str) -> None:
-        """Run a management command; its output is shown."""
-        done = subprocess.run(
-            [sys.executable, "manage.py", *words], cwd=ROOT, env=self.env, check=False, preexec_fn=die_with_runner
+        """Run a management command and show its output, without log lines below WARNING. Raises `StackError`."""
+        env = {"LOG_LEVEL": "WARNING"} | self.env
+        completed = subprocess.run(
+            [sys.executable, "manage.py", *words], cwd=ROOT, env=env, check=False, preexec_fn=die_with_runner
         )
-        if done.returncode:
-            raise StackError(f"`manage.py {' '.join(words)}` failed with exit code {done.returncode}; see above.")
+        if completed.returncode:
+            raise StackError(
+                f"`manage.py {' '.join(words)}` failed with exit code {completed.returncode}. See its output above."
+            )
 
     def start_redis(self) -> None:
         """Start the Redis server, unless REDIS_URL names one that runs elsewhere."""
@@ -83,14 +86,14 @@ class Stack:
         self.processes.wait_for(process, lambda: is_redis_up(self.env["REDIS_URL"]))
 
     def clear_metrics(self) -> None:
-        """Empty the folder in which the processes count: each that ever ran left its files there."""
+        """Delete the metrics files of earlier runs: every process leaves some."""
         folder = Path(self.env["PROMETHEUS_MULTIPROC_DIR"])
         folder.mkdir(parents=True, exist_ok=True)
         for file in folder.glob("*.db"):
             file.unlink()
 
     def start_servers(self) -> None:
-        """Start the web server, the workers, beat and Flower, and wait until they answer."""
+        """Start the web server, the workers, beat and Flower; wait until the web server and the workers are ready."""
         started = {
             name: self.processes.start(name, command) for name, command in commands.server_commands(self.state).items()
         }
@@ -99,35 +102,35 @@ class Stack:
             self.processes.wait_for(started[name], lambda log=started[name].log_file: " ready." in log.read_text())  # type: ignore[misc]
 
     def build_feeds(self) -> None:
-        """Have the workers make a feed for every member, once a day: a second start finds them made."""
+        """Let the workers build a feed for every member. The job runs once per day: later starts reuse its result."""
         today = f"stack-{time.strftime('%Y-%m-%d', time.gmtime())}"
         self.run_command("submit_job", "batch_feeds", "--wait", "--idempotency-key", today)
 
     def url(self, path: str) -> str:
-        """Return the address of a page of the web server."""
+        """Return the URL of a page of the web server."""
         return f"http://127.0.0.1:{self.state.web_port}{path}"
 
     def print_addresses(self) -> None:
-        """Print every address, and how to get in."""
+        """Print the URLs of the pages, with user names and passwords."""
         flower = f"http://127.0.0.1:{self.state.flower_port}/"
         for name, address in (
             ("Explorer", self.url("/explore/")),
             ("API docs", self.url("/api/docs/")),
-            ("Admin", f"{self.url('/admin/')}   user admin, password {self.env['ADMIN_PASSWORD']}"),
-            ("Flower", f"{flower}   user admin, password {self.state.flower_password}"),
+            ("Admin", f"{self.url('/admin/')}   user: admin   password: {self.env['ADMIN_PASSWORD']}"),
+            ("Flower", f"{flower}   user: admin   password: {self.state.flower_password}"),
         ):
             console.print(f"  [bold]{name:9}[/] {address}", soft_wrap=True)
 
     def keep_running(self) -> None:
-        """Keep everything running."""
-        console.print("Press Ctrl-C to stop everything.")
+        """Restart processes that end, until Ctrl-C."""
+        console.print("The service is running. Press Ctrl-C to stop it.")
         while True:
             self.processes.restart_dead()
             time.sleep(1)
 
 
 def is_redis_up(url: str) -> bool:
-    """Return whether the Redis at *url* answers."""
+    """Return whether the Redis server at *url* answers a ping."""
     try:
         with redis.Redis.from_url(url) as client:
             return bool(client.ping())
@@ -136,7 +139,7 @@ def is_redis_up(url: str) -> bool:
 
 
 def is_page_up(url: str) -> bool:
-    """Return whether the page is served, with a status below 400."""
+    """Return whether the page is served with a status below 400."""
     try:
         with urllib.request.urlopen(url, timeout=5):
             return True
@@ -145,15 +148,15 @@ def is_page_up(url: str) -> bool:
 
 
 def raise_keyboard_interrupt(signal_number: int, frame: object) -> None:
-    """Go the way of Ctrl-C."""
+    """Handle a signal like Ctrl-C."""
     raise KeyboardInterrupt
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the stack; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m recsys_project.stack", description=__doc__)
-    parser.add_argument("what", choices=("run", "demo"))
-    what = parser.parse_args(arguments).changed_fields
+    parser.add_argument("command", choices=("run", "demo"))
+    command = parser.parse_args(arguments).command
     signal.signal(signal.SIGTERM, raise_keyboard_interrupt)
     stack = None
     try:
@@ -162,15 +165,16 @@ def main(arguments: Sequence[str]) -> int:
             try:
                 stack = Stack(folder)
                 stack.start()
-                stack.print_addresses()
-                if what == "run":
+                if command == "run":
+                    stack.print_addresses()
                     stack.keep_running()
+                console.print("The demo is complete. To keep the service running and browse it, use `make run`.")
             finally:
                 if stack:
                     console.print("Stopping …")
                     stack.processes.stop()
     except (StackError, embedded_redis.RedisNotFoundError) as error:
-        console.print(f"[bold red]The stack cannot go on.[/] {error}", soft_wrap=True)
+        console.print(f"[bold red]Error:[/] {error}", soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         return 0

@@ -1,4 +1,4 @@
-"""The processes of the service, as commands: the embedded stack runs these, and docker-compose.yml the same."""
+"""The commands of the service's processes. The embedded stack and docker-compose.yml run the same commands."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from recsys_project.stack.state import StackState
 
 CELERY = (sys.executable, "-m", "celery", "-A", "recsys_project")
 ANALYSIS_TASKS = "flags.analysis.tasks"
-"""What the analysis worker alone loads: SciPy takes 60 MB and a second."""
+"""Tasks that only the analysis worker loads: SciPy takes 60 MB and a second."""
 
 
 def server_commands(state: StackState) -> dict[str, list[str]]:
-    """Return each server's command by its name. No batch makes an interactive task wait."""
+    """Return the command of each process by name. Interactive tasks have their own worker: no batch delays them."""
     web = ["--interface", "wsgi", "--host", "127.0.0.1", "--port", str(state.web_port), "--blocking-threads", "4"]
     flower = ["--address=127.0.0.1", f"--port={state.flower_port}"]
     return {
@@ -42,9 +42,9 @@ def worker_options(queues: str, concurrency: int) -> list[str]:
 
 
 def child_environment(state: StackState, folder: Path) -> dict[str, str]:
-    """Return what the children's environment says, where the caller's says nothing: the clone's servers and secrets."""
+    """Return the variables of child processes: this clone's URLs and secrets. Variables that are already set win."""
     address = f"redis://:{state.redis_password}@127.0.0.1:{state.redis_port}"
-    own = {
+    defaults = {
         "SECRET_KEY": state.secret_key,
         "DATABASE_URL": f"sqlite:///{quote(str(folder.resolve()))}/db.sqlite3",
         "REDIS_URL": f"{address}/0",
@@ -56,4 +56,4 @@ def child_environment(state: StackState, folder: Path) -> dict[str, str]:
         "PROMETHEUS_MULTIPROC_DIR": str(folder.resolve() / "metrics"),
         "PYTHONUNBUFFERED": "1",
     }
-    return {name: os.environ.get(name) or value for name, value in own.items()}
+    return {name: os.environ.get(name) or value for name, value in defaults.items()}

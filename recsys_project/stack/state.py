@@ -1,4 +1,4 @@
-"""What the clone chose once and remembers: its ports and its secrets, in a file that only its owner reads."""
+"""The ports and secrets of this clone, stored in var/stack.json, which only its owner may read."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ MAX_PORTS_TRIED = 200
 
 
 class StackError(RuntimeError):
-    """The stack cannot start or go on. The message says why, and what to do."""
+    """The stack cannot start or continue. The message contains the reason and what to do."""
 
 
 @dataclass
 class StackState:
-    """The clone's own choices."""
+    """The clone's ports and secrets."""
 
     web_port: int = 0
     flower_port: int = 0
@@ -37,45 +37,47 @@ class StackState:
 
     @classmethod
     def load(cls, folder: Path) -> StackState:
-        """Return the state kept in *folder*, with secrets made for those it lacks."""
+        """Return the state stored in *folder*. Missing secrets are generated."""
         path = folder / "stack.json"
-        kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        state = cls(**{name: kept[name] for name in asdict(cls()) if name in kept})
+        stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        state = cls(**{name: stored[name] for name in asdict(cls()) if name in stored})
         for name, value in asdict(state).items():
             if value == "":
                 setattr(state, name, secrets.token_urlsafe(48 if name == "secret_key" else 15))
         return state
 
     def save(self, folder: Path) -> None:
-        """Keep the state, readable by its owner only."""
+        """Store the state in a file that only its owner may read."""
         path = folder / "stack.json"
         path.touch(mode=0o600)
         path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
-    def choose_ports(self, asked: dict[str, int]) -> list[str]:
-        """Choose a free port for each server; return what to tell about ports that had to change."""
-        told = []
+    def choose_ports(self, configured: dict[str, int]) -> list[str]:
+        """Choose a free port for each server. Return a message for each port that had to change."""
+        messages = []
         for name, preferred in PREFERRED_PORTS.items():
             variable = name.upper()
-            if port := asked.get(name, 0):
+            if port := configured.get(name, 0):
                 if not is_free(port):
                     raise StackError(
-                        f"Port {port} ({variable}) is taken by another program. Stop it, or set {variable}."
+                        f"Port {port} ({variable}) is in use by another program. Stop that program or set {variable}."
                     )
                 setattr(self, name, port)
                 continue
-            remembered = getattr(self, name)
-            taken = {getattr(self, other) for other in PREFERRED_PORTS if other != name}
-            if remembered and is_free(remembered):
+            last_port = getattr(self, name)
+            taken = {getattr(self, server) for server in PREFERRED_PORTS if server != name}
+            if last_port and is_free(last_port):
                 continue
             setattr(self, name, find_free_port(preferred, taken))
-            if remembered:
-                told.append(f"Port {remembered} is taken by another program; {variable} is {getattr(self, name)} now.")
-        return told
+            if last_port:
+                messages.append(
+                    f"Port {last_port} is in use by another program. Using {getattr(self, name)} as {variable}."
+                )
+        return messages
 
 
 def is_free(port: int) -> bool:
-    """Return whether a server could listen on *port* of the loopback interface."""
+    """Return whether *port* of the loopback interface is free."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -88,32 +90,38 @@ def is_free(port: int) -> bool:
 
 
 def find_free_port(first: int, taken: set[int]) -> int:
-    """Return the first free port from *first* on."""
+    """Return the first free port at or above *first* that is not in *taken*. Raises `StackError` if there is none."""
     for port in range(first, first + MAX_PORTS_TRIED):
         if port not in taken and is_free(port):
             return port
-    raise StackError(f"No port from {first} to {first + MAX_PORTS_TRIED - 1} is free.")
+    raise StackError(
+        f"No port from {first} to {first + MAX_PORTS_TRIED - 1} is free. Stop a program that uses one of them."
+    )
 
 
 def prepare_folder(folder: Path) -> IO[str]:
     """
-    Make *folder* and lock it for this run; return the open lock, which goes with the process.
+    Create *folder* and lock it for this run. Return the open lock file; the lock ends with the process.
 
-    Refuses a folder in use by another run, and a disk without room.
+    Raises `StackError` if another run uses the folder, or if the disk is full.
     """
     try:
         (folder / "log").mkdir(parents=True, exist_ok=True)
         lock = (folder / "stack.lock").open("a+", encoding="utf-8")
     except OSError as error:
-        raise StackError(f"{folder} cannot be written ({error.strerror}). Set VAR_DIR to a folder that can.") from error
+        raise StackError(f"Cannot write to {folder} ({error.strerror}). Set VAR_DIR to a writable folder.") from error
     free = shutil.disk_usage(folder).free
     if free < NEEDED_BYTES:
-        raise StackError(f"The disk of {folder} has {free >> 20} MB left; {NEEDED_BYTES >> 20} MB are needed.")
+        raise StackError(
+            f"The disk of {folder} has {free >> 20} MB left, but {NEEDED_BYTES >> 20} MB are needed. Free some space."
+        )
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.seek(0)
-        raise StackError(f"This clone's stack runs already (process {lock.read().strip() or 'unknown'}).") from None
+        raise StackError(
+            f"The stack of this clone is already running (process {lock.read().strip() or 'unknown'}). Stop it first."
+        ) from None
     lock.seek(0)
     lock.truncate()
     lock.write(str(os.getpid()))

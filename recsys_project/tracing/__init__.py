@@ -1,1 +1,1 @@
-"""Traces by OpenTelemetry: an app that is installed when OTEL_EXPORTER_OTLP_ENDPOINT is set, and costs nothing else."""
+"""OpenTelemetry traces. The app is installed only if OTEL_EXPORTER_OTLP_ENDPOINT is set."""

@@ -1,4 +1,4 @@
-"""Starts tracing in every process that Django is set up in: web servers, workers, beat and commands."""
+"""Start tracing in every Django process: web servers, workers, beat and commands."""
 
 from django.apps import AppConfig
 from django.conf import settings

@@ -1,4 +1,4 @@
-"""What a span may hold, and the spans of the road's own parts."""
+"""The attributes that spans may have, and the spans of the pipeline's components."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ ALLOWED_ATTRIBUTES = frozenset(
         *("db.system", "db.operation", "error.type", "remaining", "dropped", "failed"),
     }
 )
-"""Every attribute that leaves the process. Others quote addresses, queries, arguments or errors."""
+"""The exported attributes. Others may contain URLs, queries, arguments or error messages."""
 
 
 class ScrubbingExporter(SpanExporter):
-    """Sends spans by OTLP over HTTP, with few attributes and no word of what an error said: nothing of a person."""
+    """Exports spans by OTLP over HTTP, with allowed attributes only and without error messages or personal data."""
 
     def __init__(self, endpoint: str) -> None:
         self._exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces")
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send *spans*; called on a thread of its own."""
+        """Send *spans*. The span processor calls this on its own thread."""
         return self._exporter.export([scrub_span(span) for span in spans])
 
     def shutdown(self) -> None:
-        """Send nothing more."""
+        """Close the exporter."""
         self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Return whether all that was given is sent."""
+        """Send all pending spans; return whether that succeeded in time."""
         return self._exporter.force_flush(timeout_millis)
 
 
 def scrub_span(span: ReadableSpan) -> ReadableSpan:
-    """Return a span as it may leave the process."""
+    """Return a copy of a span without attributes and error messages that must not leave the process."""
     attributes = {name: value for name, value in (span.attributes or {}).items() if name in ALLOWED_ATTRIBUTES}
     return ReadableSpan(
         name=span.name,
@@ -61,11 +61,11 @@ def scrub_span(span: ReadableSpan) -> ReadableSpan:
 
 
 def trace_pipeline_components() -> None:
-    """Have each part of the road become a span within its request's."""
+    """Record each component of the pipeline as a span within the request's span."""
     tracer = trace.get_tracer("recsys")
 
-    def tell(name: str, ended_at: float, seconds: float, about: Mapping[str, str | int | bool]) -> None:
+    def record_span(name: str, ended_at: float, seconds: float, attributes: Mapping[str, str | int | bool]) -> None:
         end = time.time_ns() - int((time.perf_counter() - ended_at) * 1e9)
-        tracer.start_span(name, start_time=end - int(seconds * 1e9), attributes=about).end(end)
+        tracer.start_span(name, start_time=end - int(seconds * 1e9), attributes=attributes).end(end)
 
-    spans.SPAN_LISTENERS.append(tell)
+    spans.SPAN_LISTENERS.append(record_span)

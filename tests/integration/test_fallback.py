@@ -133,7 +133,7 @@ def test_an_empty_feed_is_believed_only_if_every_source_answered(viewer, monkeyp
     wiring.resident_facts().clear()
     later = NOW + timedelta(seconds=60)
     assert len(page(feed="following", now=later).picks) == 3
-    monkeypatch.setattr(FollowedAuthors, "__call__", fail(RuntimeError("no")))
+    monkeypatch.setattr(FollowedAuthors, "__call__", raise_always(RuntimeError("no")))
     wiring.slate_cache().retire([viewer.pk])
     page_cache().clear()
     again = page(feed="following", now=later)
@@ -208,7 +208,7 @@ def test_the_control_engine_is_not_asked_twice_when_it_fails(viewer, monkeypatch
         raise EngineError("no")
 
     monkeypatch.setattr(PlainEngine, "score", score)
-    found = page(choice=EngineAssignment("plain", "control"))
+    found = page(assignment=EngineAssignment("plain", "control"))
     assert (found.engine, found.fallback, len(asked)) == ("none", "trending", 1)
 
 
@@ -235,7 +235,7 @@ def test_where_nothing_can_be_ranked_the_last_good_slate_is_served_or_the_feed_r
     assert good.picks
     wiring.slate_cache().retire([viewer.pk])
     page_cache().clear()
-    monkeypatch.setattr(ResidentCatalogue, "load_facts", fail(RuntimeError("no")))
+    monkeypatch.setattr(ResidentCatalogue, "load_facts", raise_always(RuntimeError("no")))
     found = page(feed=feed)
     assert (found.fallback, ids(found)) == ("last_good", ids(good))
     wiring.slate_cache().purge([viewer.pk])

@@ -1,4 +1,4 @@
-"""Vectors with structure, and the three builds."""
+"""Clustered vectors, and a fixture that runs a test on each of the three builds."""
 
 from collections.abc import Callable
 
@@ -15,22 +15,22 @@ Float32Array = NDArray[np.float32]
 
 
 def clustered_vectors(count: int, dimension: int, seed: int, clusters: int = 50) -> Float32Array:
-    """Return vectors (count, dimension) around random centres, not at unit length."""
+    """Return vectors (count, dimension) around random centers, not at unit length."""
     rng = np.random.default_rng(seed)
-    centres = rng.normal(size=(clusters, dimension))
-    vectors = centres[rng.integers(clusters, size=count)] + 0.5 * rng.normal(size=(count, dimension))
+    centers = rng.normal(size=(clusters, dimension))
+    vectors = centers[rng.integers(clusters, size=count)] + 0.5 * rng.normal(size=(count, dimension))
     return vectors.astype(np.float32)
 
 
 @pytest.fixture(params=sorted(BUILD_FILES))
 def build(request: pytest.FixtureRequest) -> str:
-    """Name each build in turn: one law, every engine."""
+    """Run the test on every build."""
     return str(request.param)
 
 
 @pytest.fixture
 def make_space() -> Callable[..., Space]:
-    """Return a maker of spaces whose ids run against their rows."""
+    """Return a function that creates a space with *vectors*, whose ids fall as its rows rise."""
 
     def fill(vectors: Float32Array, **options: object) -> Space:
         space = Space(vectors.shape[1], **options)  # type: ignore[arg-type]
@@ -42,7 +42,7 @@ def make_space() -> Callable[..., Space]:
 
 
 def descending_ids(count: int) -> NDArray[np.int64]:
-    """Return post ids (count,) in falling order, beyond 32 bits."""
+    """Return post ids (count,) in falling order, above 32 bits."""
     return np.arange(count, 0, -1, dtype=np.int64) + (1 << 40)
 
 
@@ -50,17 +50,17 @@ SCALE = np.dtype([("factor", "<f4"), ("error", "<f4"), ("sum", "<i4")])
 """`struct scale` of `wasm/src/layout.h`."""
 
 
-def quantised_forms(space: Space) -> tuple[NDArray[np.int8], Float32Array, Float32Array, NDArray[np.int32]]:
+def quantized_forms(space: Space) -> tuple[NDArray[np.int8], Float32Array, Float32Array, NDArray[np.int32]]:
     """
     Return the int8 values (n, d), scales, error bounds and sums (n,) of the rows of a space with one segment.
 
-    No call returns them, so they are read from where `open_space` of `wasm/src/space.c` puts them.
+    No call returns these, so they are read from the addresses that `open_space` of `wasm/src/space.c` assigns.
     """
     kernel, width = space._shards[0].kernel, padded_dimension(space.dimension)
     code_bits = max(256, 1 << (width - 1).bit_length())
-    quantised = kernel.call("scratch_base", 0) + SEGMENT_ROWS * 4 * width
-    scales = quantised + SEGMENT_ROWS * (width + code_bits // 8 + 8)
+    quantized = kernel.call("scratch_base", 0) + SEGMENT_ROWS * 4 * width
+    scales = quantized + SEGMENT_ROWS * (width + code_bits // 8 + 8)
     memory = kernel.memory._bytes()
-    values = np.ndarray((len(space), width), np.int8, memory, quantised)[:, : space.dimension].copy()
+    values = np.ndarray((len(space), width), np.int8, memory, quantized)[:, : space.dimension].copy()
     scale = np.ndarray(len(space), SCALE, memory, scales).copy()
     return values, scale["factor"].copy(), scale["error"].copy(), scale["sum"].copy()

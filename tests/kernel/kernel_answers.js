@@ -1,8 +1,8 @@
-/** Runs every operation on the inputs of test_determinism.py and returns the answers' bytes in one array. */
+/** Run every operation on the inputs of test_determinism.py and return the bytes of the results in one array. */
 
 import { loadKernel } from "./kernel.js";
 
-export async function answers(builds, inputs) {
+export async function runOperations(builds, inputs) {
   const { dimension, count, k } = inputs;
   const space = await loadKernel(dimension, builds);
   const ids = new BigInt64Array(inputs.ids);
@@ -11,8 +11,8 @@ export async function answers(builds, inputs) {
   const candidates = new Int32Array(inputs.candidates);
   space.put(Int32Array.from({ length: count }, (_, row) => row), ids, vectors);
   space.drop(Int32Array.of(5));
-  const sieved = space.scanTopk(queries, k, new Uint8Array(inputs.eligible));
-  const whole = space.scanTopk(queries, k, undefined, { sieve: false });
+  const withSieve = space.scanTopk(queries, k, new Uint8Array(inputs.eligible));
+  const withoutSieve = space.scanTopk(queries, k, undefined, { sieve: false });
   const exact = space.rescore(candidates, queries);
   const scored = space.scoreCandidates(
     candidates,
@@ -24,16 +24,25 @@ export async function answers(builds, inputs) {
   const candidateIds = new BigInt64Array(inputs.candidateIds);
   const groups = new BigInt64Array(inputs.groups);
   const picks = space.diversify(candidates, scored.totals, groups, 20, 0.3, 3, candidateIds);
-  const parts = [sieved.rows, sieved.scores, whole.rows, whole.scores, exact, scored.totals, scored.parts, picks];
-  return joined(parts.map((part) => new Uint8Array(part.buffer, part.byteOffset, part.byteLength)));
+  const results = [
+    withSieve.rows,
+    withSieve.scores,
+    withoutSieve.rows,
+    withoutSieve.scores,
+    exact,
+    scored.totals,
+    scored.parts,
+    picks,
+  ];
+  return concatenate(results.map((array) => new Uint8Array(array.buffer, array.byteOffset, array.byteLength)));
 }
 
-function joined(parts) {
-  const all = new Uint8Array(parts.reduce((total, part) => total + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
+function concatenate(arrays) {
+  const bytes = new Uint8Array(arrays.reduce((total, array) => total + array.length, 0));
+  let offset = 0;
+  for (const array of arrays) {
+    bytes.set(array, offset);
+    offset += array.length;
   }
-  return all;
+  return bytes;
 }

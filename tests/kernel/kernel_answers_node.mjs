@@ -1,10 +1,13 @@
-/** node answers_node.mjs FOLDER BUILD: prints the answers in hexadecimal. FOLDER holds what the page would fetch. */
+/**
+ * node kernel_answers_node.mjs FOLDER BUILD: prints the bytes of the results in hexadecimal. FOLDER holds the files that
+ * the page fetches.
+ */
 
 import { readFile } from "node:fs/promises";
 import { pathToFileURL } from "node:url";
 
 const [folder, build] = process.argv.slice(2);
-const { answers } = await import(pathToFileURL(`${folder}/answers.js`).href);
+const { runOperations } = await import(pathToFileURL(`${folder}/kernel_answers.js`).href);
 const inputs = JSON.parse(await readFile(`${folder}/inputs.json`, "utf8"));
 for (const name of inputs.arrays) {
   const file = await readFile(`${folder}/${name}.bin`);
@@ -13,4 +16,4 @@ for (const name of inputs.arrays) {
 const baseline = await readFile(`${folder}/kernel.wasm`);
 const relaxed = build === "relaxed" ? await readFile(`${folder}/kernel-relaxed.wasm`) : undefined;
 if (relaxed && !WebAssembly.validate(relaxed)) process.stdout.write("refused");
-else process.stdout.write(Buffer.from(await answers({ baseline, relaxed }, inputs)).toString("hex"));
+else process.stdout.write(Buffer.from(await runOperations({ baseline, relaxed }, inputs)).toString("hex"));

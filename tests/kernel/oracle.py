@@ -1,4 +1,4 @@
-"""The kernel's operations in float64 NumPy, as plainly as they can be said."""
+"""The kernel's operations in float64 NumPy, in their most direct form."""
 
 from typing import Any
 
@@ -29,9 +29,9 @@ def scan_topk(vectors: Array, ids: Array, eligible: Array, query: Array, k: int)
 def score_candidates(
     vectors: Array, interests: Array, interest_weights: Array, columns: Array, weights: Array
 ) -> Array:
-    """Return the parts (n, 1 + c), already weighted."""
-    likes = normalize_rows(vectors) @ normalize_rows(interests).T * interest_weights
-    taste = np.zeros(len(vectors)) if not len(interests) else likes.max(axis=1)
+    """Return the weighted parts (n, 1 + c)."""
+    cosines = normalize_rows(vectors) @ normalize_rows(interests).T * interest_weights
+    taste = np.zeros(len(vectors)) if not len(interests) else cosines.max(axis=1)
     return np.column_stack([taste, columns]) * weights
 
 

@@ -1,4 +1,4 @@
-"""What is committed in dist/ is what the source compiles to, byte for byte."""
+"""The builds committed in dist/ are the result of compiling the source, byte for byte."""
 
 import shutil
 
@@ -15,13 +15,13 @@ def test_the_source_compiles_to_the_committed_bytes(name, tmp_path):
     assert rebuilt.read_bytes() == (DIST / name).read_bytes(), "run `make kernel` and commit wasm/dist"
 
 
-def test_the_digests_are_those_of_the_files():
+def test_the_digests_match_the_files():
     lines = [f"{sha256_hex(DIST / name)}  {name}" for name in BUILDS]
     assert (DIST / "SHA256SUMS").read_text().splitlines() == lines
     assert sorted(BUILD_FILES.values()) == sorted(BUILDS)
 
 
-def test_a_changed_file_is_not_run(tmp_path, monkeypatch):
+def test_a_changed_file_is_refused(tmp_path, monkeypatch):
     shutil.copytree(DIST, tmp_path / "dist")
     with (tmp_path / "dist" / "kernel.wasm").open("ab") as file:
         file.write(b"\0")

@@ -23,13 +23,13 @@ COUNT, DIMENSION, K = 3000, 100, 40
 
 
 def find_program(program, variable):
-    """Find a program, or skip at home and fail where CI is true."""
-    found = os.environ.get(variable) or shutil.which(program)
-    if not found and os.environ.get("CI") == "true":
+    """Return the path of *program*. If it is missing, fail if CI is true and skip otherwise."""
+    path = os.environ.get(variable) or shutil.which(program)
+    if not path and os.environ.get("CI") == "true":
         pytest.fail(f"{program} is missing: install it, or name it in {variable}")
-    if not found:
+    if not path:
         pytest.skip(f"{program} is missing: install it, or name it in {variable}")
-    return found
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -53,62 +53,67 @@ def inputs():
     }
 
 
-def answers(inputs, build):
-    """Do in Python what answers.js does."""
+def run_operations(inputs, build):
+    """Return the bytes of every operation's result, as kernel_answers.js does."""
     space = Space(DIMENSION, build=build)
     space.put(np.arange(COUNT, dtype=np.int32), inputs["ids"], inputs["vectors"])
     space.drop(np.array([5], np.int32))
     queries, candidates = inputs["queries"], inputs["candidates"]
-    sieved = space.scan_topk(queries, K, inputs["eligible"])
-    whole = space.scan_topk(queries, K, sieve=False)
+    with_sieve = space.scan_topk(queries, K, inputs["eligible"])
+    without_sieve = space.scan_topk(queries, K, sieve=False)
     exact = space.rescore(candidates, queries)
     totals, parts = space.score_candidates(
         candidates, queries, inputs["interestWeights"], inputs["columns"], inputs["weights"]
     )
     picks = space.diversify(candidates, totals, inputs["groups"], 20, 0.3, 3, inputs["candidateIds"])
-    return b"".join(array.tobytes() for array in (*sieved, *whole, exact, totals, parts, picks))
+    return b"".join(array.tobytes() for array in (*with_sieve, *without_sieve, exact, totals, parts, picks))
 
 
 @pytest.fixture(scope="module")
 def expected(inputs):
-    return answers(inputs, "reference")
+    return run_operations(inputs, "reference")
 
 
 @pytest.fixture(scope="module")
 def folder(inputs, tmp_path_factory):
-    """Hold what a page would fetch."""
+    """Return a folder with every file that the page fetches."""
     folder = tmp_path_factory.mktemp("page")
-    for source in (*DIST.glob("*.wasm"), BROWSER / "kernel.js", HERE / "answers.js", HERE / "answers.html"):
+    for source in (
+        *DIST.glob("*.wasm"),
+        BROWSER / "kernel.js",
+        HERE / "kernel_answers.js",
+        HERE / "kernel_answers.html",
+    ):
         shutil.copy(source, folder)
     for name, array in inputs.items():
         (folder / f"{name}.bin").write_bytes(array.tobytes())
-    facts = {"dimension": DIMENSION, "count": COUNT, "k": K, "arrays": list(inputs)}
-    (folder / "inputs.json").write_text(json.dumps(facts))
+    settings = {"dimension": DIMENSION, "count": COUNT, "k": K, "arrays": list(inputs)}
+    (folder / "inputs.json").write_text(json.dumps(settings))
     return folder
 
 
 @pytest.mark.parametrize("build", ["baseline", "relaxed"])
-def test_wasmtime(inputs, expected, build):
-    assert answers(inputs, build) == expected
+def test_wasmtime_gives_the_bytes_of_the_reference_build(inputs, expected, build):
+    assert run_operations(inputs, build) == expected
 
 
 @pytest.mark.parametrize("build", ["baseline", "relaxed"])
-def test_node(folder, expected, build):
+def test_node_gives_the_bytes_of_the_reference_build(folder, expected, build):
     node = find_program("node", "NODE")
-    script = [node, str(HERE / "answers_node.mjs"), str(folder), build]
+    script = [node, str(HERE / "kernel_answers_node.mjs"), str(folder), build]
     printed = subprocess.run(script, capture_output=True, text=True, check=True).stdout
     if build == "relaxed" and printed == "refused":
-        pytest.skip("this Node accepts no relaxed SIMD; the face falls back to the baseline build")
+        pytest.skip("this Node has no relaxed SIMD; kernel.js falls back to the baseline build")
     assert bytes.fromhex(printed) == expected
 
 
 @pytest.fixture(scope="module")
 def address(folder):
-    class Quiet(SimpleHTTPRequestHandler):
+    class QuietHandler(SimpleHTTPRequestHandler):
         def log_message(self, *_):
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(QuietHandler, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -118,12 +123,12 @@ def address(folder):
 
 
 @pytest.mark.parametrize("build", ["baseline", "relaxed"])
-def test_chromium(address, expected, build):
+def test_chromium_gives_the_bytes_of_the_reference_build(address, expected, build):
     chromium = find_program("chromium", "CHROMIUM")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page()
-        page.goto(f"{address}/answers.html#{build}")
+        page.goto(f"{address}/kernel_answers.html#{build}")
         page.wait_for_function("document.title === 'done'", timeout=60_000)
         printed = page.evaluate("window.hex")
         browser.close()

@@ -1,4 +1,4 @@
-"""The sandbox holds: no imports, a memory limit, a deadline, one process, any number of threads."""
+"""The sandbox: no imports, a memory limit, a deadline, one process, any number of threads."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ def test_the_module_imports_nothing(name):
     assert wasmtime.Module(wasmtime.Engine(), read_build(name)).imports == []
 
 
-def test_a_runaway_call_is_stopped_and_the_rows_are_unharmed(make_space):
+def test_a_runaway_call_is_stopped_and_the_rows_stay_intact(make_space):
     vectors = clustered_vectors(4000, 512, seed=40)
     space = make_space(vectors, build="reference", deadline_seconds=0.02)
     with pytest.raises(KernelDeadlineError, match="scan_topk ran longer than"):
@@ -33,7 +33,7 @@ def test_a_runaway_call_is_stopped_and_the_rows_are_unharmed(make_space):
     assert space.statistics().shards[0].deadlines_exceeded == 1
 
 
-def test_a_stopped_call_gives_its_stack_back(make_space):
+def test_a_stopped_call_frees_its_stack(make_space):
     vectors = clustered_vectors(4000, 512, seed=40)
     space = make_space(vectors, deadline_seconds=0.000001)
     for _ in range(500):
@@ -48,28 +48,28 @@ def test_a_stopped_call_gives_its_stack_back(make_space):
 
 @pytest.mark.parametrize("shards", [1, 2])
 def test_a_recycled_space_gives_the_same_bytes_and_less_memory(make_space, shards):
-    """Every kind of call, with rows that were dropped, and a scratch that a large call has left."""
+    """Runs every operation, with dropped rows and with a scratch that a large call has enlarged."""
     vectors = clustered_vectors(5000, 64, seed=43)
     space = make_space(vectors, shards=shards)
     rows, ids = np.arange(5000, dtype=np.int32), np.arange(5000, 0, -1, dtype=np.int64)
     space.drop(rows[::7])
 
-    def answers():
-        found = space.scan_topk(vectors[:64], 4000)
+    def run_operations():
+        hits = space.scan_topk(vectors[:64], 4000)
         scores = np.arange(5000, dtype=np.float32)[:300]
         picks = space.diversify(rows[:300], scores, ids[:300] % 9, 50, 0.3, 4, ids[:300])
-        return [array.tobytes() for array in (*found, space.vectors(rows), space.rescore(rows, vectors[:3]), picks)]
+        return [array.tobytes() for array in (*hits, space.vectors(rows), space.rescore(rows, vectors[:3]), picks)]
 
-    before = answers()
-    held = space.statistics().memory_bytes
-    given_back = space.recycle()
-    assert given_back > 0 and space.statistics().memory_bytes == held - given_back
-    assert answers() == before
+    before = run_operations()
+    bytes_before = space.statistics().memory_bytes
+    freed = space.recycle()
+    assert freed > 0 and space.statistics().memory_bytes == bytes_before - freed
+    assert run_operations() == before
     space.put(np.array([5000], np.int32), np.array([9], np.int64), vectors[:1])
     assert space.scan_topk(vectors[:1], 1)[0].tolist() in ([[5000]], [[0]])
 
 
-def test_a_recycle_that_finds_no_memory_changes_nothing(make_space):
+def test_a_recycle_without_enough_memory_changes_nothing(make_space):
     space = make_space(clustered_vectors(3000, 64, seed=44))
     shard = space._shards[0]
     before = space.scan_topk(clustered_vectors(2, 64, seed=45), 10)
@@ -78,15 +78,15 @@ def test_a_recycle_that_finds_no_memory_changes_nothing(make_space):
     assert [a.tolist() for a in space.scan_topk(clustered_vectors(2, 64, seed=45), 10)] == [a.tolist() for a in before]
 
 
-def test_threads_that_ask_during_a_recycle_get_the_same_answer(make_space):
+def test_a_scan_during_a_recycle_gives_the_same_result(make_space):
     vectors = clustered_vectors(3000, 64, seed=46)
     space = make_space(vectors)
-    right = [array.tobytes() for array in space.scan_topk(vectors[:4], 100)]
+    expected = [array.tobytes() for array in space.scan_topk(vectors[:4], 100)]
     with ThreadPoolExecutor(3) as pool:
-        asked = [pool.submit(space.scan_topk, vectors[:4], 100) for _ in range(200)]
+        scans = [pool.submit(space.scan_topk, vectors[:4], 100) for _ in range(200)]
         for _ in range(20):
             space.recycle()
-        assert all([array.tobytes() for array in one.result()] == right for one in asked)
+        assert all([array.tobytes() for array in scan.result()] == expected for scan in scans)
 
 
 def test_rows_beyond_the_memory_limit_are_refused_before_anything_is_written(make_space):
@@ -102,34 +102,34 @@ def test_rows_beyond_the_memory_limit_are_refused_before_anything_is_written(mak
     assert all(a.tobytes() == b.tobytes() for a, b in zip(before, space.scan_topk(vectors[:3], 5), strict=True))
 
 
-def test_the_store_itself_refuses_more_memory():
+def test_the_wasmtime_store_refuses_memory_over_the_limit():
     kernel = Kernel(memory_limit_bytes=1 << 20)
     kernel.memory.limit_bytes = 1 << 30
     with pytest.raises(KernelMemoryError, match="the host refused"):
         kernel.memory.grow_to(1 << 21)
 
 
-def test_too_little_memory_for_an_instance_is_said():
+def test_a_limit_too_small_for_an_instance_raises_an_error():
     with pytest.raises(KernelError, match="raise the memory limit"):
         Kernel(memory_limit_bytes=1 << 10)
 
 
-def test_many_threads_get_the_answers_of_one(make_space):
+def test_many_threads_get_the_results_of_one_thread(make_space):
     vectors = clustered_vectors(3000, 128, seed=42)
     space = make_space(vectors)
     expected = [space.scan_topk(vectors[i : i + 1], 10)[0].tobytes() for i in range(64)]
     with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(lambda i: space.scan_topk(vectors[i : i + 1], 10)[0].tobytes(), range(64)))
-    assert found == expected
+        rows = list(threads.map(lambda i: space.scan_topk(vectors[i : i + 1], 10)[0].tobytes(), range(64)))
+    assert rows == expected
 
 
-def test_threads_that_put_lose_no_row():
+def test_concurrent_puts_lose_no_row():
     vectors = clustered_vectors(8192, 16, seed=45)
     space = Space(16)
 
-    def put(at):
-        rows = np.arange(at, at + 128, dtype=np.int32)
-        space.put(rows, rows.astype(np.int64), vectors[at : at + 128])
+    def put(start):
+        rows = np.arange(start, start + 128, dtype=np.int32)
+        space.put(rows, rows.astype(np.int64), vectors[start : start + 128])
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(put, reversed(range(0, 8192, 128))))
@@ -139,7 +139,7 @@ def test_threads_that_put_lose_no_row():
     assert (space.scan_topk(vectors[:50], 1)[1] > 0.99999).all()
 
 
-def test_a_scan_leaves_other_threads_running(make_space):
+def test_other_threads_run_during_a_scan(make_space):
     vectors = clustered_vectors(4000, 512, seed=43)
     space = make_space(vectors, build="reference")
     ticks, done = 0, threading.Event()
@@ -156,7 +156,7 @@ def test_a_scan_leaves_other_threads_running(make_space):
     assert ticks > 10
 
 
-def test_a_child_starts_from_nothing():
+def test_a_forked_child_cannot_use_the_parents_space_and_can_create_one():
     script = """
         import os, sys
         import numpy as np
@@ -176,8 +176,8 @@ def test_a_child_starts_from_nothing():
             os._exit(3)
         own = Space(16)
         own.put(rows, ids, ones)
-        good = own.scan_topk(ones, 1)[0][0, 0] == 0
-        os._exit(0 if good else 4)
+        is_right = own.scan_topk(ones, 1)[0][0, 0] == 0
+        os._exit(0 if is_right else 4)
     """
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(script)]
     assert subprocess.run(command, cwd=ROOT, timeout=60, check=False).returncode == 0
@@ -187,12 +187,12 @@ def test_a_module_is_compiled_once():
     assert compiled_module("baseline") is compiled_module("baseline")
 
 
-def test_an_unknown_build_is_named():
+def test_an_unknown_build_raises_an_error():
     with pytest.raises(KernelError, match="relaxed"):
         Space(16, build="fastest")
 
 
-def test_a_space_that_is_closed_gives_its_memory_back(make_space):
+def test_a_closed_space_refuses_calls(make_space):
     space = make_space(clustered_vectors(100, 16, seed=44))
     space.close()
     with pytest.raises(KernelError, match="closed"):

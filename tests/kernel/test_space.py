@@ -1,4 +1,4 @@
-"""Resident rows answer as float64 NumPy does, in every build, with ties broken by the lower id."""
+"""Every build gives the results of float64 NumPy on resident rows, with ties broken by the lower id."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from tests.kernel.conftest import clustered_vectors, descending_ids
 from wasm import Space, Taste, VectorError
 
 
-def everything(count):
+def all_rows(count):
     return np.ones(count, bool)
 
 
@@ -18,9 +18,9 @@ def test_scan_finds_what_numpy_finds(make_space, build, dimension):
     space = make_space(vectors, build=build)
     queries = clustered_vectors(3, dimension, seed=dimension)
     rows, scores = space.scan_topk(queries, 20)
-    for query, found, score in zip(queries, rows, scores, strict=True):
-        expected = oracle.scan_topk(vectors, descending_ids(1500), everything(1500), query, 20)
-        assert found.tolist() == expected.tolist()
+    for query, found_rows, score in zip(queries, rows, scores, strict=True):
+        expected = oracle.scan_topk(vectors, descending_ids(1500), all_rows(1500), query, 20)
+        assert found_rows.tolist() == expected.tolist()
         assert np.allclose(score, oracle.cosine(query, vectors)[expected], atol=1e-5)
 
 
@@ -38,13 +38,13 @@ def test_scan_returns_only_eligible_rows(make_space, build, dimension):
     assert np.isneginf(scores[:, count:]).all()
 
 
-def test_equal_rows_come_in_the_order_of_their_ids(make_space, build):
+def test_equal_rows_are_returned_in_the_order_of_their_ids(make_space, build):
     vectors = np.repeat(clustered_vectors(1, 32, seed=4), 40, axis=0)
     rows, _ = make_space(vectors, build=build).scan_topk(vectors[:1], 10)
     assert rows[0].tolist() == list(range(39, 29, -1))
 
 
-def test_a_dropped_row_never_returns_until_it_is_put(make_space, build):
+def test_a_dropped_row_is_not_returned_until_it_is_put_again(make_space, build):
     vectors = clustered_vectors(100, 32, seed=5)
     space = make_space(vectors, build=build)
     row = np.array([7], np.int32)
@@ -55,7 +55,7 @@ def test_a_dropped_row_never_returns_until_it_is_put(make_space, build):
     assert space.scan_topk(vectors[7:8], 1)[0].tolist() == [[7]]
 
 
-def test_rows_between_are_not_there(build):
+def test_rows_that_were_not_put_are_not_returned(build):
     space = Space(16, build=build)
     space.put(np.array([5000], np.int32), np.array([1], np.int64), np.ones((1, 16), np.float32))
     assert len(space) == 5001
@@ -71,7 +71,7 @@ def test_zero_vectors_score_zero(build):
     assert space.scan_topk(np.zeros((1, 16), np.float32), 2)[0].tolist() == [[1, 0]]
 
 
-def test_an_empty_space_answers_nothing(build):
+def test_an_empty_space_returns_no_rows(build):
     space = Space(16, build=build)
     rows, scores = space.scan_topk(np.ones((2, 16), np.float32), 3, np.empty(0, np.uint8))
     assert rows.tolist() == [[-1] * 3] * 2
@@ -79,22 +79,22 @@ def test_an_empty_space_answers_nothing(build):
     assert space.scan_topk(np.empty((0, 16), np.float32), 3)[0].shape == (0, 3)
 
 
-def test_shards_change_nothing(make_space):
+def test_the_number_of_shards_does_not_change_results(make_space):
     vectors = clustered_vectors(5000, 128, seed=6)
     rows = np.random.default_rng(7).integers(-1, 5000, size=300).astype(np.int32)
     eligible = np.packbits(np.random.default_rng(8).random(5000) < 0.5, bitorder="little")
-    answers = []
+    results = []
     for shards in (1, 3):
         space = make_space(vectors, shards=shards)
-        found = space.scan_topk(vectors[:4], 50, eligible)
+        hits = space.scan_topk(vectors[:4], 50, eligible)
         scores = space.rescore(rows, vectors[:2])
         blended = space.score_candidates(
             rows, vectors[:2], np.ones(2, np.float32), np.ones((300, 1), np.float32), np.ones(2, np.float32)
         )
         groups = (rows % 7).astype(np.int64)
         picks = space.diversify(rows, blended[0], groups, 20, 0.3, 4, np.arange(300, dtype=np.int64))
-        answers.append([array.tobytes() for array in (*found, scores, *blended, picks, space.vectors(rows))])
-    assert answers[0] == answers[1]
+        results.append([array.tobytes() for array in (*hits, scores, *blended, picks, space.vectors(rows))])
+    assert results[0] == results[1]
 
 
 def test_a_total_is_the_sum_of_its_parts(make_space, build):
@@ -124,8 +124,8 @@ def test_diversify_picks_what_numpy_picks(make_space, build, trade_off):
     space = make_space(vectors, build=build)
     rows = np.arange(120, dtype=np.int32)
     scores, groups = rng.random(120, np.float32), rng.integers(-1, 12, size=120)
-    got = space.diversify(rows, scores, groups, 30, trade_off, 2, descending_ids(120))
-    assert got.tolist() == oracle.diversify(vectors, scores, groups, descending_ids(120), 30, trade_off, 2)
+    picks = space.diversify(rows, scores, groups, 30, trade_off, 2, descending_ids(120))
+    assert picks.tolist() == oracle.diversify(vectors, scores, groups, descending_ids(120), 30, trade_off, 2)
 
 
 def test_diversify_stops_when_every_group_is_full(make_space, build):
@@ -136,18 +136,18 @@ def test_diversify_stops_when_every_group_is_full(make_space, build):
     assert picks[0] == 9
 
 
-BAD = {
+INVALID_CALLS = {
     "float64 queries": lambda space: space.scan_topk(np.ones((1, 16)), 1),
     "wrong dimension": lambda space: space.scan_topk(np.ones((1, 15), np.float32), 1),
-    "one query too flat": lambda space: space.scan_topk(np.ones(16, np.float32), 1),
+    "one-dimensional queries": lambda space: space.scan_topk(np.ones(16, np.float32), 1),
     "a list": lambda space: space.scan_topk([[1.0] * 16], 1),
     "NaN": lambda space: space.scan_topk(np.full((1, 16), np.nan, np.float32), 1),
     "infinity": lambda space: space.put(
         np.zeros(1, np.int32), np.zeros(1, np.int64), np.full((1, 16), np.inf, np.float32)
     ),
     "k of zero": lambda space: space.scan_topk(np.ones((1, 16), np.float32), 0),
-    "k beyond reason": lambda space: space.scan_topk(np.ones((1, 16), np.float32), 10**9),
-    "a mask too long": lambda space: space.scan_topk(np.ones((1, 16), np.float32), 1, np.ones(9, np.uint8)),
+    "k too large": lambda space: space.scan_topk(np.ones((1, 16), np.float32), 10**9),
+    "mask too long": lambda space: space.scan_topk(np.ones((1, 16), np.float32), 1, np.ones(9, np.uint8)),
     "a row out of range": lambda space: space.rescore(np.array([64], np.int32), np.ones((1, 16), np.float32)),
     "a negative row": lambda space: space.drop(np.array([-1], np.int32)),
     "too few ids": lambda space: space.put(np.zeros(2, np.int32), np.zeros(1, np.int64), np.ones((2, 16), np.float32)),
@@ -165,16 +165,16 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("mistake", BAD)
-def test_bad_input_is_named_and_changes_nothing(make_space, mistake):
+@pytest.mark.parametrize("mistake", INVALID_CALLS)
+def test_invalid_input_raises_an_error_and_changes_nothing(make_space, mistake):
     space = make_space(clustered_vectors(64, 16, seed=15))
     before = space.vectors(np.arange(64, dtype=np.int32)).tobytes()
-    with pytest.raises(VectorError, match=r"use|needs|pass|convert|drop or repair|need|rows go"):
-        BAD[mistake](space)
+    with pytest.raises(VectorError, match=r"use|needs|pass|convert|remove or replace|need|valid rows"):
+        INVALID_CALLS[mistake](space)
     assert space.vectors(np.arange(64, dtype=np.int32)).tobytes() == before
 
 
 @pytest.mark.parametrize("dimension", [7, 4097])
-def test_a_dimension_out_of_range_is_refused(dimension):
+def test_a_dimension_out_of_range_raises_an_error(dimension):
     with pytest.raises(VectorError, match="dimension is"):
         Space(dimension)

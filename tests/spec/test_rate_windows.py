@@ -54,7 +54,7 @@ def test_each_caller_and_policy_has_a_separate_window(window):
 
 
 def test_the_weight_of_the_previous_window_decreases(window, clock):
-    """80 s after ten requests, 40 of the 60 s of their window are in the last minute: 10 × 40/60, rounded to 6."""
+    """80 s after ten requests, 40 s of the previous window are within the last minute: 10 × 40/60, rounded to 6."""
     assert count_admitted(window, 10) == 10
     clock.advance(80)
     assert count_admitted(window, 10) == 4

@@ -1,4 +1,4 @@
-"""What is missing on a machine is said before anything is installed."""
+"""bootstrap.py reports missing requirements before it installs anything."""
 
 from pathlib import Path
 
@@ -7,32 +7,32 @@ import pytest
 import bootstrap
 
 
-def test_an_old_python_is_named_with_the_one_that_is_needed() -> None:
+def test_an_old_python_is_reported_with_the_required_version() -> None:
     with pytest.raises(bootstrap.BootstrapError, match=r"3\.9 is too old: 3\.11 or newer"):
         bootstrap.check_python((3, 9, 18, "final", 0))
 
 
-def test_the_least_python_is_enough() -> None:
+def test_the_minimum_python_is_accepted() -> None:
     bootstrap.check_python((3, 11, 0, "final", 0))
 
 
-def test_a_python_that_the_packages_do_not_know_yet_is_named() -> None:
+def test_a_python_too_new_for_the_packages_is_reported() -> None:
     with pytest.raises(bootstrap.BootstrapError, match=r"3\.14 is newer .* 3\.13 at most"):
         bootstrap.check_python((3, 14, 0, "final", 0))
 
 
 @pytest.mark.parametrize("absent", ["venv", "ensurepip"])
-def test_a_python_without_venv_is_told_how_to_get_it(absent: str) -> None:
+def test_a_python_without_venv_is_reported_with_the_package_to_install(absent: str) -> None:
     with pytest.raises(bootstrap.BootstrapError, match=rf"no {absent} module.*python3-venv"):
         bootstrap.check_venv(lambda module: module != absent)
 
 
-def test_a_full_disk_is_told_what_is_left_and_what_is_needed() -> None:
-    with pytest.raises(bootstrap.BootstrapError, match=r"10 MB left; the packages need 3072 MB"):
+def test_a_full_disk_is_reported_with_free_and_needed_space() -> None:
+    with pytest.raises(bootstrap.BootstrapError, match=r"10 MB left, but the packages need 3072 MB"):
         bootstrap.check_disk(10 * 2**20)
 
 
-def test_a_command_that_fails_points_to_the_network_and_the_mirror() -> None:
+def test_a_failed_installation_names_the_variable_for_a_mirror() -> None:
     with pytest.raises(bootstrap.BootstrapError, match="UV_DEFAULT_INDEX"):
         bootstrap.run_installer("false")
 
@@ -45,7 +45,7 @@ def test_the_stamp_changes_with_the_lock(tmp_path: Path) -> None:
     assert bootstrap.installation_stamp(lock) != before
 
 
-def test_the_packages_for_tests_serve_to_run_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_development_packages_include_those_of_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "requirements").mkdir()
     run, dev = tmp_path / "requirements.txt", tmp_path / "requirements" / "dev.txt"
     run.write_text("one==1")

@@ -1,9 +1,10 @@
 /*
- * What the host calls, and with what. An operation takes the address of its arguments, four bytes each: handing them
- * over one by one costs a Python host some 8 microseconds apiece. The host writes them to `arguments`.
+ * The operations that the host calls, with their arguments. The host writes the arguments, four bytes each, to the
+ * block at `argument_block()` and passes the block's address: passing them one by one costs a Python host about
+ * 8 microseconds each.
  *
- * n, d, k ... are counts; every row of floats is d long, and d is a multiple of 16 (padded with zeros). Arrays are
- * packed and aligned to 64 bytes. The checks are the host's: the kernel trusts what it is given.
+ * n, d, k ... are counts; every row of floats has d values, and d is a multiple of 16 (padded with zeros). Arrays are
+ * packed and aligned to 64 bytes. The host validates every argument; the kernel does not check them again.
  */
 #pragma once
 #include <stdint.h>
@@ -13,7 +14,7 @@
 struct put_rows {
     const int32_t *rows;  /* (n,) */
     const int64_t *ids;   /* (n,) */
-    const float *vectors; /* (n, d) any length: they are normalised */
+    const float *vectors; /* (n, d) of any length; the kernel normalizes them */
     uint32_t count;
 };
 
@@ -29,9 +30,9 @@ struct read_rows {
 };
 
 struct scan_topk {
-    float *queries; /* (q, d) normalised in place */
+    float *queries; /* (q, d) normalized in place */
     uint32_t count, k;
-    const uint32_t *eligible; /* (words,) a bit a row; null: all */
+    const uint32_t *eligible; /* (words,) one bit a row; null: all rows */
     uint32_t eligible_words, with_sieve;
     int32_t *rows;      /* (q, k) out, -1 where fewer were found */
     int64_t *ids;       /* (q, k) out, -1 */
@@ -42,7 +43,7 @@ struct scan_topk {
 struct rescore {
     const int32_t *rows; /* (n,) */
     uint32_t count;
-    float *queries; /* (q, d) normalised in place */
+    float *queries; /* (q, d) normalized in place */
     uint32_t query_count;
     float *out; /* (n, q) the cosine; 0 for a row that is not live */
 };
@@ -50,7 +51,7 @@ struct rescore {
 struct score_candidates {
     const int32_t *rows; /* (n,) */
     uint32_t count;
-    float *interests;              /* (i, d) normalised in place */
+    float *interests;              /* (i, d) normalized in place */
     const float *interest_weights; /* (i,) */
     uint32_t interest_count;
     const float *columns; /* (n, c) */
@@ -62,7 +63,7 @@ struct score_candidates {
 
 struct diversify {
     const int32_t *rows;   /* (n,) */
-    const float *vectors;  /* (n, d) in place of the rows; null: resident */
+    const float *vectors;  /* (n, d) used instead of the resident rows; null: use the resident rows */
     const float *scores;   /* (n,) */
     const int64_t *groups; /* (n,) negative: unknown, not capped */
     const int64_t *ids;    /* (n,) */

@@ -1,15 +1,16 @@
 /*
- * Lazy greedy (Minoux, 1978): a value only falls as picks are added, so a stale value is an upper bound, and only the
- * finalist at the root of the heap ever needs to meet the latest picks. The picks are those of diversify_reference.c.
+ * Lazy greedy selection (Minoux, 1978). A value only falls as picks are added, so an outdated value is an upper bound,
+ * and only the finalist at the root of the heap has to be compared with the latest picks. The result is the same as
+ * that of diversify_reference.c.
  */
 #include "diversify.h"
 
-/* The heap orders finalists by position: swapping four bytes is cheaper than swapping forty-eight. */
-static void sink_finalist(uint32_t *heap, const struct finalist *finalists, uint32_t count, uint32_t at) {
+/* The heap holds positions of finalists: swapping four bytes is cheaper than swapping forty-eight. */
+static void sift_down_finalist(uint32_t *heap, const struct finalist *finalists, uint32_t count, uint32_t at) {
     uint32_t moved = heap[at];
     for (uint32_t child; (child = 2 * at + 1) < count; at = child) {
-        if (child + 1 < count && ahead(&finalists[heap[child + 1]], &finalists[heap[child]])) child++;
-        if (!ahead(&finalists[heap[child]], &finalists[moved])) break;
+        if (child + 1 < count && ranks_before(&finalists[heap[child + 1]], &finalists[heap[child]])) child++;
+        if (!ranks_before(&finalists[heap[child]], &finalists[moved])) break;
         heap[at] = heap[child];
     }
     heap[at] = moved;
@@ -20,13 +21,13 @@ uint32_t EXPORT(diversify_workspace)(uint32_t count, uint32_t k) {
 }
 
 /*
- * Compares a finalist with the next pick that it has not met: one, as the one after may not be needed. Its group is
- * counted on the way; to count among all picks each time takes longer than the comparisons do.
+ * Compares a finalist with the next pick only: the comparison with the pick after it may not be needed. Also counts the
+ * picks of its group, since counting them again among all picks takes longer than the comparisons.
  */
-static inline void meet_next(struct finalist *finalist, const float *const *picked, const int64_t *groups,
+static inline void compare_with_next_pick(struct finalist *finalist, const float *const *picked, const int64_t *groups,
                              float trade_off) {
-    finalist->alike += finalist->group >= 0 && groups[finalist->compared] == finalist->group;
-    meet(finalist, picked, finalist->compared + 1, trade_off);
+    finalist->group_picks += finalist->group >= 0 && groups[finalist->compared] == finalist->group;
+    compare_with_picks(finalist, picked, finalist->compared + 1, trade_off);
 }
 
 /* Returns how many positions it wrote, best first. */
@@ -37,24 +38,24 @@ uint32_t EXPORT(diversify)(const struct diversify *a) {
     const float **picked = (const float **)(heap + a->count);
     uint32_t picks = 0, left = a->count;
     for (uint32_t i = 0; i < a->count; i++) {
-        finalists[i] = finalist_of(a, i);
+        finalists[i] = make_finalist(a, i);
         heap[i] = i;
     }
-    for (uint32_t at = a->count / 2; at-- > 0;) sink_finalist(heap, finalists, a->count, at);
+    for (uint32_t at = a->count / 2; at-- > 0;) sift_down_finalist(heap, finalists, a->count, at);
     while (picks < a->k && left > 0) {
         struct finalist *best = &finalists[heap[0]];
-        bool done = best->alike >= a->cap;
-        if (!done && best->compared < picks) {
-            meet_next(best, picked, picked_groups, a->trade_off);
+        bool is_full = best->group_picks >= a->cap;
+        if (!is_full && best->compared < picks) {
+            compare_with_next_pick(best, picked, picked_groups, a->trade_off);
         } else {
-            if (!done) {
+            if (!is_full) {
                 a->positions[picks] = (int32_t)best->position;
                 picked_groups[picks] = best->group;
                 picked[picks++] = best->vector;
             }
             heap[0] = heap[--left];
         }
-        if (left > 0) sink_finalist(heap, finalists, left, 0);
+        if (left > 0) sift_down_finalist(heap, finalists, left, 0);
     }
     return picks;
 }

@@ -1,12 +1,12 @@
 /*
- * Where everything lies in linear memory.
+ * The layout of linear memory.
  *
  *   0 ........... stack (a stack that overflows traps at address 0) and constants
  *   __heap_base . segment 0, segment 1, ...   the resident rows, SEGMENT_ROWS each
- *   behind them . scratch: the arguments and results of one call
+ *   after them .. scratch: the arguments and results of one call
  *
- * A segment holds every form of its rows, so that growing never moves a row: the scratch moves up instead, and it
- * holds nothing between calls. One segment of a batch scan stays in the L2 cache while every query passes over it.
+ * A segment holds every form of its rows, so growing never moves a row. The scratch moves up instead; it is empty
+ * between calls. In a batch scan one segment stays in the L2 cache while every query is compared with it.
  */
 #pragma once
 #include <stdbool.h>
@@ -27,7 +27,7 @@ struct layout {
 };
 extern struct layout space;
 
-/* What a row in eight bits lacks: vector = quantized * factor, within `error` in length. */
+/* How to restore an int8 row: vector = quantized * factor, and the difference has at most the length `error`. */
 struct scale {
     float factor, error;
     int32_t sum; /* of the quantized row */
@@ -37,7 +37,7 @@ struct segment {
     float *vectors;         /* (1024, dimension) unit length, or zero */
     int8_t *quantized;      /* (1024, dimension) */
     uint8_t *codes;         /* signs of the rotated vector, 32 rows interleaved */
-    int64_t *ids;           /* (1024,) ties break by the lower one */
+    int64_t *ids;           /* (1024,) the lower id wins a tie */
     struct scale *scales;   /* (1024,) of the quantized rows */
     float *code_scales;     /* (1024,) 1 / sum |rotated vector| */
     float *code_errors;     /* (1024,) standard error of the estimate from signs */

@@ -1,4 +1,4 @@
-/* Exact cosines of listed rows, and the blend of a request's score parts. */
+/* Exact cosines of listed rows, and the weighted sum of a request's score parts. */
 #include "layout.h"
 #include "vector.h"
 
@@ -26,7 +26,7 @@ void EXPORT(rescore)(const struct rescore *a) {
     }
 }
 
-/* How much a row is to someone's taste: their best weighted interest. */
+/* Returns the taste for a row: the largest weighted cosine with an interest. */
 static float taste(const struct score_candidates *a, int32_t row) {
     float taste = 0;
     for (uint32_t j = 0; j < a->interest_count; j++) {

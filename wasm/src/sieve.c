@@ -1,10 +1,10 @@
-/* See sieve.h. */
+/* The sign codes of rows, the lookup tables of queries, and the bound of sieve.h. */
 #include <wasm_simd128.h>
 
 #include "sieve.h"
 #include "vector.h"
 
-#define TABLE_LIMIT 15 /* sixteen entries of 0..15 add up inside a byte */
+#define TABLE_LIMIT 15 /* sixteen entries of 0..15 have a sum that fits into a byte */
 
 #define LARGEST_DIMENSION 4096
 #define ROUNDS 3
@@ -20,7 +20,7 @@ static inline bool flips(uint32_t round, uint32_t i) {
     return (h ^ h >> 16) & 1;
 }
 
-/* The first two steps of the transform, within four neighbours. */
+/* The first two steps of the transform, within four neighboring values. */
 static inline v128_t transform_4(v128_t x) {
     const v128_t second = wasm_f32x4_const(1, -1, 1, -1), fourth = wasm_f32x4_const(1, 1, -1, -1);
     x = wasm_f32x4_add(wasm_f32x4_mul(x, second), wasm_i32x4_shuffle(x, x, 1, 0, 3, 2));
@@ -39,13 +39,13 @@ static HOT void transform(float *a, uint32_t n) {
             }
 }
 
-void open_sieve(void) {
+void init_sieve(void) {
     float factor = 1.0f / __builtin_sqrtf((float)space.code_bits);
     for (uint32_t round = 0; round < ROUNDS; round++)
         for (uint32_t i = 0; i < space.code_bits; i++) factors[round][i] = flips(round, i) ? -factor : factor;
 }
 
-/* Three rounds of random signs and a transform are as good as a random rotation, in n log n steps. */
+/* Rotates in n log n steps: three rounds of random signs and a transform act like a random rotation. */
 static void rotate(const float *vector, float *out) {
     uint32_t bits = space.code_bits;
     for (uint32_t i = 0; i < bits; i++) out[i] = i < space.dimension ? vector[i] : 0;
@@ -74,10 +74,10 @@ void encode_signs(struct segment segment, uint32_t at, const float *vector) {
         code[j * CODE_BLOCK_ROWS] = (uint8_t)(positive_4(rotated + 8 * j) | positive_4(rotated + 8 * j + 4) << 4);
     float sum = sum_of_sizes(rotated, space.code_bits);
     float fit = sum / __builtin_sqrtf((float)space.code_bits);
-    float miss = 1 - fit * fit;
+    float rest = 1 - fit * fit;
     segment.code_scales[at] = sum > 0 ? 1 / sum : 0;
     segment.code_errors[at] =
-        sum > 0 ? __builtin_sqrtf(miss > 0 ? miss : 0) / fit / __builtin_sqrtf((float)(space.code_bits - 1)) : 0;
+        sum > 0 ? __builtin_sqrtf(rest > 0 ? rest : 0) / fit / __builtin_sqrtf((float)(space.code_bits - 1)) : 0;
 }
 
 uint32_t table_bytes(void) { return space.code_bits * 4; }
@@ -108,13 +108,14 @@ struct sieve prepare_sieve(const float *query, uint8_t *tables) {
         }
     }
     float scale = levels > 0 ? 1 / levels : 0;
-    /* Rounding an entry errs by scale / sqrt(12); 2.8 is (1 / fit)^2 / (1 / fit^2 - 1) for normal coordinates. */
+    /* Rounding an entry has a standard error of scale / sqrt(12). 2.8 is (1 / fit)^2 / (1 / fit^2 - 1) for normal
+     * coordinates: it converts the rounding error of the sum into the units of the row's own error. */
     float rounding = scale * scale / 12 * (float)count;
     return (struct sieve){tables, scale, offset, SIEVE_DEVIATIONS * __builtin_sqrtf(1 + 2.8f * rounding)};
 }
 
 #ifdef __wasm_relaxed_simd__
-#define LOOK_UP wasm_i8x16_relaxed_swizzle /* the indices stay below 16, where both are the same */
+#define LOOK_UP wasm_i8x16_relaxed_swizzle /* every index is below 16, where both instructions give the same result */
 #else
 #define LOOK_UP wasm_i8x16_swizzle
 #endif
@@ -124,7 +125,7 @@ static inline v128_t look_up(const uint8_t *tables, v128_t codes) {
     return wasm_i8x16_add(low, LOOK_UP(wasm_v128_load(tables + 16), wasm_u8x16_shr(codes, 4)));
 }
 
-/* Sums of 16 rows: `all` holds even + 256 * odd rows, modulo 2^16, and `odd` the odd rows. */
+/* The sums of 16 rows: `all` is even rows + 256 * odd rows, modulo 2^16; `odd` is the odd rows. */
 struct sums {
     v128_t all, odd;
 };
@@ -165,34 +166,34 @@ void sum_signs(const struct sieve *sieve, const struct segment *segment, uint32_
     sum_tables(segment->codes + block * CODE_BLOCK_ROWS * bytes, sieve->tables, bytes, sums);
 }
 
-struct reaching {
-    v128_t scale, offset, deviations, least;
+struct reach_bound {
+    v128_t scale, offset, deviations, min_score;
 };
 
-static inline v128_t reach_4(const struct reaching *to, v128_t sums, const float *scales, const float *errors) {
-    v128_t inner = wasm_f32x4_sub(wasm_f32x4_mul(wasm_f32x4_convert_i32x4(sums), to->scale), to->offset);
+static inline v128_t reach_4(const struct reach_bound *limit, v128_t sums, const float *scales, const float *errors) {
+    v128_t inner = wasm_f32x4_sub(wasm_f32x4_mul(wasm_f32x4_convert_i32x4(sums), limit->scale), limit->offset);
     v128_t bound = wasm_f32x4_add(wasm_f32x4_mul(inner, wasm_v128_load(scales)),
-                                  wasm_f32x4_mul(wasm_v128_load(errors), to->deviations));
-    return wasm_f32x4_ge(bound, to->least);
+                                  wasm_f32x4_mul(wasm_v128_load(errors), limit->deviations));
+    return wasm_f32x4_ge(bound, limit->min_score);
 }
 
-static inline v128_t reach_8(const struct reaching *to, const uint16_t *sums, const float *scales,
+static inline v128_t reach_8(const struct reach_bound *limit, const uint16_t *sums, const float *scales,
                              const float *errors) {
     v128_t eight = wasm_v128_load(sums);
-    return wasm_i16x8_narrow_i32x4(reach_4(to, wasm_u32x4_extend_low_u16x8(eight), scales, errors),
-                                   reach_4(to, wasm_u32x4_extend_high_u16x8(eight), scales + 4, errors + 4));
+    return wasm_i16x8_narrow_i32x4(reach_4(limit, wasm_u32x4_extend_low_u16x8(eight), scales, errors),
+                                   reach_4(limit, wasm_u32x4_extend_high_u16x8(eight), scales + 4, errors + 4));
 }
 
-HOT uint32_t reach(const struct sieve *sieve, const struct segment *segment, uint32_t block,
-                   const uint16_t sums[CODE_BLOCK_ROWS], float deviations, float least) {
-    const struct reaching to = {wasm_f32x4_splat(sieve->scale), wasm_f32x4_splat(sieve->offset),
-                                wasm_f32x4_splat(deviations), wasm_f32x4_splat(least)};
+HOT uint32_t rows_within_reach(const struct sieve *sieve, const struct segment *segment, uint32_t block,
+                   const uint16_t sums[CODE_BLOCK_ROWS], float deviations, float min_score) {
+    const struct reach_bound limit = {wasm_f32x4_splat(sieve->scale), wasm_f32x4_splat(sieve->offset),
+                                wasm_f32x4_splat(deviations), wasm_f32x4_splat(min_score)};
     const float *scales = segment->code_scales + block * CODE_BLOCK_ROWS;
     const float *errors = segment->code_errors + block * CODE_BLOCK_ROWS;
     uint32_t rows = 0;
     UNROLLED for (uint32_t i = 0; i < CODE_BLOCK_ROWS; i += 16) {
-        v128_t sixteen = wasm_i8x16_narrow_i16x8(reach_8(&to, sums + i, scales + i, errors + i),
-                                                 reach_8(&to, sums + i + 8, scales + i + 8, errors + i + 8));
+        v128_t sixteen = wasm_i8x16_narrow_i16x8(reach_8(&limit, sums + i, scales + i, errors + i),
+                                                 reach_8(&limit, sums + i + 8, scales + i + 8, errors + i + 8));
         rows |= (uint32_t)wasm_i8x16_bitmask(sixteen) << i;
     }
     return rows;

@@ -1,4 +1,4 @@
-/* The resident rows: opening a space, putting and dropping rows, reading them back. */
+/* The resident rows: open a space, put and drop rows, read them back. */
 #include "layout.h"
 #include "sieve.h"
 #include "vector.h"
@@ -8,10 +8,10 @@ struct layout space;
 
 static uint32_t arguments[16];
 
-/* Where the host writes the arguments of the next operation. */
+/* Returns the address where the host writes the arguments of the next operation. */
 const uint32_t *EXPORT(argument_block)(void) { return arguments; }
 
-static uint32_t take(uint32_t *end, uint32_t bytes) {
+static uint32_t allocate(uint32_t *end, uint32_t bytes) {
     uint32_t start = *end;
     *end = (start + bytes + 63) / 64 * 64;
     return start;
@@ -25,37 +25,38 @@ static uint32_t code_bits_of(uint32_t dimension) {
     return bits;
 }
 
-/* Sets the dimension (a multiple of 16) once, before any row. Returns the bytes of a segment. */
+/* Sets the dimension (a multiple of 16). Call it once, before any row is put. Returns the bytes of a segment. */
 uint32_t EXPORT(open_space)(uint32_t dimension) {
     uint32_t end = 0;
     space.dimension = dimension;
     space.code_bits = code_bits_of(dimension);
-    space.vectors = take(&end, SEGMENT_ROWS * dimension * 4);
-    space.quantized = take(&end, SEGMENT_ROWS * dimension);
-    space.codes = take(&end, SEGMENT_ROWS * space.code_bits / 8);
-    space.ids = take(&end, SEGMENT_ROWS * 8);
-    space.scales = take(&end, SEGMENT_ROWS * sizeof(struct scale));
-    space.code_scales = take(&end, SEGMENT_ROWS * 4);
-    space.code_errors = take(&end, SEGMENT_ROWS * 4);
-    space.live = take(&end, SEGMENT_ROWS / 8);
+    space.vectors = allocate(&end, SEGMENT_ROWS * dimension * 4);
+    space.quantized = allocate(&end, SEGMENT_ROWS * dimension);
+    space.codes = allocate(&end, SEGMENT_ROWS * space.code_bits / 8);
+    space.ids = allocate(&end, SEGMENT_ROWS * 8);
+    space.scales = allocate(&end, SEGMENT_ROWS * sizeof(struct scale));
+    space.code_scales = allocate(&end, SEGMENT_ROWS * 4);
+    space.code_errors = allocate(&end, SEGMENT_ROWS * 4);
+    space.live = allocate(&end, SEGMENT_ROWS / 8);
     space.segment_bytes = end;
     space.base = first_free_address();
     space.segments = 0;
-    open_sieve();
+    init_sieve();
     return end;
 }
 
-/* Where the scratch begins when the space has this many segments. */
+/* Returns the address of the scratch for this many segments. */
 uint32_t EXPORT(scratch_base)(uint32_t segments) {
     return first_free_address() + segments * space.segment_bytes;
 }
 
-/* The host has grown the memory: the new segments hold no live row. */
+/* Adds segments without live rows. The host must have grown the memory before. */
 void EXPORT(extend_space)(uint32_t segments) {
     for (; space.segments < segments; space.segments++)
         __builtin_memset(segment_at(space.segments).live, 0, SEGMENT_ROWS / 8);
 }
 
+/* A compiler barrier: no memory access moves across it. */
 #define UNMOVED __asm__ volatile("" ::: "memory")
 
 static void put_row(int32_t row, int64_t id, const float *source) {
@@ -63,7 +64,7 @@ static void put_row(int32_t row, int64_t id, const float *source) {
     uint32_t at = (uint32_t)row % SEGMENT_ROWS;
     float *vector = segment.vectors + (size_t)at * space.dimension;
     segment.live[at / 32] &= ~(1u << at % 32);
-    UNMOVED; /* a deadline in the middle leaves a row that is not live, never half of one that is */
+    UNMOVED; /* a deadline during the next steps leaves a row that is not live, never a live row that is half written */
     __builtin_memcpy(vector, source, space.dimension * sizeof(float));
     normalize_f32(vector, space.dimension);
     segment.ids[at] = id;
@@ -86,7 +87,7 @@ void EXPORT(drop_rows)(const struct drop_rows *a) {
     }
 }
 
-/* Is the row resident? A row of -1 is a candidate without a vector. */
+/* Returns whether a row is resident. -1 stands for a candidate without a vector. */
 bool is_live(int32_t row) {
     if (row < 0 || (uint32_t)row / SEGMENT_ROWS >= space.segments) return false;
     uint32_t at = (uint32_t)row % SEGMENT_ROWS;

@@ -1,7 +1,7 @@
-/* Normalising and quantising: element by element, so the compiler's own vectors keep the bytes. */
+/* Normalize and quantize, element by element: the compiler may vectorize these loops without changing a byte. */
 #include "vector.h"
 
-static const float ROUND_UP = 1.000001f; /* an error bound must not shrink when it is rounded to float32 */
+static const float ROUND_UP = 1.000001f; /* rounding to float32 must not make an error bound smaller */
 
 static float largest_f32(const float *a, uint32_t n) {
     float largest = 0;
@@ -12,7 +12,7 @@ static float largest_f32(const float *a, uint32_t n) {
     return largest;
 }
 
-/* Sums in float64: the square of the largest float32 is finite there, and that of the smallest is not lost. */
+/* Sums in float64, where the square of the largest float32 is finite and that of the smallest is not 0. */
 void normalize_f32(float *vector, uint32_t n) {
     double squares = sum_of_squares_f32(vector, n);
     if (squares == 0) return;
@@ -23,15 +23,15 @@ void normalize_f32(float *vector, uint32_t n) {
 float quantize_f32(const float *vector, uint32_t n, int8_t *quantized, int32_t *sum, float *error) {
     float largest = largest_f32(vector, n);
     float scale = largest / 127.0f, inverse = largest > 0 ? 127.0f / largest : 0;
-    /* The reciprocal of a subnormal is infinite. Such a row is as good as zero; its error says how good. */
+    /* The reciprocal of a subnormal is infinite. Such a row is stored as zeros, and `error` covers the difference. */
     if (inverse > 3.0e38f) scale = inverse = 0;
     double squares = 0;
     *sum = 0;
     for (uint32_t i = 0; i < n; i++) {
         int32_t level = (int32_t)__builtin_rintf(vector[i] * inverse);
         level = level > 127 ? 127 : level < -127 ? -127 : level;
-        double miss = (double)vector[i] - (double)scale * level;
-        squares += miss * miss;
+        double residual = (double)vector[i] - (double)scale * level;
+        squares += residual * residual;
         quantized[i] = (int8_t)level;
         *sum += level;
     }
@@ -46,8 +46,8 @@ struct quantized_query quantize_query_f32(const float *query, uint32_t n, uint8_
     for (uint32_t i = 0; i < n; i++) {
         int32_t level = (int32_t)__builtin_rintf(query[i] * inverse);
         level = level > MIDDLE ? MIDDLE : level < -MIDDLE ? -MIDDLE : level;
-        double miss = (double)query[i] - (double)scale * level;
-        squares += miss * miss;
+        double residual = (double)query[i] - (double)scale * level;
+        squares += residual * residual;
         uint8_t *pair = digits + i / 16 * 32 + i % 16;
         pair[0] = (uint8_t)((level + MIDDLE) / 128);
         pair[16] = (uint8_t)((level + MIDDLE) % 128);

@@ -1,8 +1,8 @@
 /*
- * What can be done to one vector. Two files keep this promise with the same bytes: vector_simd.c and vector_scalar.c.
+ * Operations on one vector, implemented twice with the same resulting bytes: vector_simd.c and vector_scalar.c.
  *
- * Every sum has a fixed shape: sixteen running sums (lane l takes elements l, l + 16, ...) folded in halves, so that
- * a machine with vectors and one without add the same numbers in the same order. n is a multiple of 16 everywhere.
+ * Every sum has a fixed order: sixteen running sums (lane l takes elements l, l + 16, ...) that are folded in halves.
+ * So SIMD code and scalar code add the same numbers in the same order. n is always a multiple of 16.
  */
 #pragma once
 #include <stdbool.h>
@@ -13,12 +13,12 @@
 extern uint8_t unread[16];
 
 /*
- * How to keep sums in registers. The host's deadline costs every loop a check, the check may call out, and a call
- * keeps no vector register: Cranelift spills the sums of a tight loop in every turn. A hot loop is therefore a
- * function of its own (HOT) that turns once for several steps (UNROLLED), on pointers advanced by hand (ADVANCED
- * hides the sum from the optimiser, which would otherwise compute every address afresh). Within a turn Cranelift
- * takes all loads first and spills them too, unless something asks for the sums after each step: DEMAND, a store
- * that nobody reads.
+ * How to keep sums in registers. The host's deadline adds a check to every iteration of a loop, the check may make a
+ * call, and a call preserves no vector register: so Cranelift spills the sums of a tight loop in every iteration.
+ * A hot loop is a separate function (HOT) with several steps per iteration (UNROLLED), on pointers that are advanced by
+ * hand (ADVANCED hides the addition from the optimizer, which would otherwise recompute every address). Within an
+ * iteration Cranelift moves all loads to the front and spills them too, unless the sums are used after each step:
+ * DEMAND stores them to a place that is never read.
  */
 #define HOT __attribute__((noinline))
 #define UNROLLED _Pragma("clang loop unroll(full)")
@@ -26,16 +26,18 @@ extern uint8_t unread[16];
 #define DEMAND(vector) (*(volatile v128_t *)unread = (vector))
 
 /*
- * Ask for cache lines. The processor looks some 500 instructions ahead: four rows of arithmetic, but a hundred of these
- * loads. So scattered rows are asked for together before the first of them is used; 16 rows wait as long as one.
+ * Load cache lines ahead of their use. The processor executes about 500 instructions ahead: that is four rows of
+ * arithmetic, but a hundred of these loads. So scattered rows are fetched together before the first of them is used;
+ * 16 rows then take as long as one.
  */
 static inline void fetch(const void *start, uint32_t bytes) {
     for (const volatile uint8_t *line = start, *end = line + bytes; line < end; line += 64) (void)*line;
 }
 
 /*
- * A query in two digits of seven bits, because the dot product that is exact on every machine wants its second operand
- * in 0..127: query = scale * (128 * (high - 63) + low - 64), within `error` in length. Digits lie 16 by 16 in turn.
+ * A query in two digits of seven bits, because the dot product that is exact on every machine needs its second operand
+ * in 0..127: query = scale * (128 * (high - 63) + low - 64), and the difference has at most the length `error`. Sixteen
+ * high digits and sixteen low digits alternate.
  */
 #define MIDDLE (63 * 128 + 64)
 struct quantized_query {
@@ -45,7 +47,7 @@ struct quantized_query {
 
 HOT float dot_f32(const float *a, const float *b, uint32_t n);
 
-/* The dot product of a row with a query in units of both scales; row_sum is the sum of the row. */
+/* Returns the dot product of a row and a query in units of both scales; row_sum is the sum of the row. */
 HOT float dot_i8(const int8_t *row, int32_t row_sum, const uint8_t *digits, uint32_t n);
 double sum_of_squares_f32(const float *a, uint32_t n);
 

@@ -1,4 +1,4 @@
-/* The scalar twin: slow, obvious, and the definition of right for vector_simd.c. Built without vectorisation. */
+/* The scalar reference that defines the correct result of vector_simd.c. Built without vectorization. */
 #include "vector.h"
 
 float dot_f32(const float *a, const float *b, uint32_t n) {

@@ -1,4 +1,4 @@
-/* The 128-bit twin of vector_scalar.c. `make kernel` builds it twice: with and without relaxed SIMD. */
+/* The 128-bit SIMD version of vector_scalar.c. `make kernel` builds it twice: with and without relaxed SIMD. */
 #include <wasm_simd128.h>
 
 #include "vector.h"

@@ -6,11 +6,11 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
 STEPS = (
-    ("Database", "migrate"),
-    ("Admin", "ensure_admin"),
-    ("Sample data", "import_sample"),
-    ("Embeddings", "embed"),
-    ("Interests", "learn"),
+    ("Migrating the database", "migrate"),
+    ("Creating the admin user", "ensure_admin"),
+    ("Importing the sample data", "import_sample"),
+    ("Embedding the posts", "embed"),
+    ("Learning interests", "learn"),
 )
 
 
@@ -19,6 +19,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: object, **options: object) -> None:
         for title, command in STEPS:
+            self.stdout.write(f"{title} …")
             start = perf_counter()
             call_command(command, verbosity=0 if command == "migrate" else 1)
-            self.stdout.write(f"  {title}: {perf_counter() - start:.1f} s")
+            self.stdout.write(f"  done in {perf_counter() - start:.1f} s")

@@ -1,21 +1,22 @@
-"""`manage.py settings`: every setting that the environment may give, as a table in markdown."""
+"""`manage.py print_settings`: print every environment setting as a Markdown table."""
 
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
 INTRODUCTION = """# Settings
 
-Set in the environment, read once at the start by `recsys_project/environment.py`; a value that cannot be used stops
-the start with the variable's name. *Changes* says what a setting does: **answer** (what is returned), **speed** (only
-how fast), **place** (where and how things run). This page is the print of `manage.py settings`.
+Settings are environment variables. `recsys_project/environment.py` reads them once, at start; an invalid value stops
+the process with a message that names the variable. *Effect* is what a setting changes: **results** (what is returned),
+**speed** (only how fast), or **deployment** (how and where the service runs). This page is the output of
+`manage.py print_settings`.
 
-| Variable | Default | Changes | Meaning |
+| Variable | Default | Effect | Meaning |
 |---|---|---|---|
 """
 
 
 def format_default(value: object) -> str:
-    """Return a default as one would write it in the environment, with no path of this machine."""
+    """Return a default in the syntax of the environment, without absolute paths of this machine."""
     if isinstance(value, bool):
         text = str(int(value))
     elif isinstance(value, list):
@@ -27,9 +28,9 @@ def format_default(value: object) -> str:
 
 
 def render_settings_table() -> str:
-    """Return the page."""
+    """Return the page docs/settings.md."""
     rows = [
-        f"| `{name.upper()}` | {format_default(field.default)} | {field.json_schema_extra['changes']} "
+        f"| `{name.upper()}` | {format_default(field.default)} | {field.json_schema_extra['effect']} "
         f"| {(field.description or '').replace('|', '&#124;')} |"
         for name, field in type(settings.ENV).model_fields.items()
         if isinstance(field.json_schema_extra, dict)
@@ -38,7 +39,7 @@ def render_settings_table() -> str:
 
 
 class Command(BaseCommand):
-    help = "Print every setting that the environment may give, as markdown (docs/settings.md is this print)."
+    help = "Print every environment setting as Markdown. docs/settings.md is its output."
     requires_system_checks = ()
 
     def handle(self, *args: object, **options: object) -> None:
