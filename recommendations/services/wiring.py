@@ -314,7 +314,7 @@ ENGINE_FACTORIES: dict[str, Callable[[int, int], Engine]] = {
 
 def create_engines(dimension: int, memory_limit_bytes: int) -> dict[str, Engine]:
     """
-    Return new engines by name. An engine that cannot be created is left out and logged, unless it is the control engine.
+    Return new engines by name. An engine that cannot be created is left out and logged, except the control engine.
 
     WASM_MEMORY_LIMIT is for the kernels of all spaces together. The caller divides it by the vectors' dimensions.
     """

@@ -1,4 +1,4 @@
-"""Keys, tokens, scopes and rates, at the doors of the API on a real database and a real Redis."""
+"""Keys, tokens, scopes and rate limits of the API, with a real database and a real Redis."""
 
 import json
 import threading
@@ -30,7 +30,7 @@ SECRET = "a-secret-that-the-platform-shares-" + "x" * 8
 
 @pytest.fixture(autouse=True)
 def fresh_process(fresh_wiring, monkeypatch):
-    """Each test starts as a new process does: nothing remembered, nothing counted."""
+    """Clear the process caches before each test."""
     keys.clear_key_cache()
     throttles.rate_limiter.cache_clear()
     usage.usage_recorder.cache_clear()
@@ -43,19 +43,19 @@ def with_env(monkeypatch, **changes):
 
 
 def key(*scopes, **fields):
-    """Make a key and return it with the header that presents it."""
+    """Create a key and return it with its Authorization header."""
     made, secret = keys.create(name="a test", scopes=scopes or ALL_SCOPES, now=now(), **fields)
     return made, {"HTTP_AUTHORIZATION": f"Bearer {secret}"}
 
 
 def token(member_id, *scopes, **fields):
-    """Return the header with a token that is signed here."""
+    """Return the Authorization header of a member token."""
     wanted = scopes or [scope.value for scope in MEMBER_SCOPES]
     text = tokens.mint_token(member_id=member_id, scopes=wanted, now=now(), **{"ttl_seconds": 60, **fields})
     return {"HTTP_AUTHORIZATION": f"Bearer {text}"}
 
 
-def problem(response, status, code):
+def assert_problem(response, status, code):
     assert (response.status_code, response.json().get("code")) == (status, code), response.content
     assert response["Content-Type"] == "application/problem+json"
     return response.json()["detail"]
@@ -69,7 +69,7 @@ def post(client, address, body, **headers):
 
 
 def all_views():
-    """Return every view of the API with its address."""
+    """Return every view of the API with its route."""
 
     def walk(patterns, prefix=""):
         for pattern in patterns:
@@ -82,8 +82,8 @@ def all_views():
     return [(at, view) for at, view in walk(get_resolver().url_patterns) if not view.__module__.startswith("drf_")]
 
 
-def test_every_address_names_the_scope_of_each_method():
-    """A new address cannot be forgotten: without a scope no key opens it, and this fails."""
+def test_every_view_declares_the_scope_of_each_method():
+    """Without a scope, no key can use a view."""
     found = all_views()
     assert len(found) > 20
     for at, view in found:
@@ -93,46 +93,46 @@ def test_every_address_names_the_scope_of_each_method():
                     assert isinstance(getattr(view, "scopes", {}).get(method), Scope), f"{method} {at}"
 
 
-def test_what_a_member_may_do_says_whose_data_it_is_about():
-    """A member's token must be refused wherever nobody can tell whose data is asked for."""
+def test_every_view_for_member_tokens_declares_its_members():
+    """A member token must be rejected if the members of a request are unknown."""
     for at, view in all_views():
         held = set(getattr(view, "scopes", {}).values()) & MEMBER_SCOPES
         if held - {Scope.FLAGS_READ}:
             assert "member_id" in at or hasattr(view, "requested_member_ids"), at
 
 
-def test_a_stranger_is_asked_for_a_key(client):
+def test_an_anonymous_request_gets_a_401_with_the_bearer_scheme(client):
     response = client.get("/api/v1/members")
-    problem(response, 401, "not-authenticated")
+    assert_problem(response, 401, "not-authenticated")
     assert response["WWW-Authenticate"] == 'Bearer realm="recsys"'
 
 
-def test_a_key_opens_what_its_scopes_name(client):
+def test_a_key_is_limited_to_its_scopes(client):
     factories.member("ann")
     _, header = key("members:read")
     assert client.get("/api/v1/members", **header).status_code == 200
-    assert "feeds:read" in problem(client.get("/api/v1/members/ann/feed", **header), 403, "missing-scope")
-    problem(post(client, "members", {"members": [{"id": "bob"}]}, **header), 403, "missing-scope")
+    assert "feeds:read" in assert_problem(client.get("/api/v1/members/ann/feed", **header), 403, "missing-scope")
+    assert_problem(post(client, "members", {"members": [{"id": "bob"}]}, **header), 403, "missing-scope")
 
 
-def test_a_key_is_held_to_its_scopes_on_an_open_api_too(client, monkeypatch):
+def test_a_key_is_limited_to_its_scopes_on_an_open_api(client, monkeypatch):
     with_env(monkeypatch, api_open=True)
     _, header = key("posts:read")
-    problem(client.get("/api/v1/members", **header), 403, "missing-scope")
+    assert_problem(client.get("/api/v1/members", **header), 403, "missing-scope")
     assert client.get("/api/v1/members").status_code == 200
 
 
 @pytest.mark.parametrize("credential", ["", "rk_", "rk_abc", "rk_nosuchkeyx_" + "x" * 43, "x.y.z", "ünïcode", "null"])
-def test_a_wrong_credential_is_refused_and_not_repeated(client, credential):
+def test_an_invalid_credential_is_rejected_and_not_repeated(client, credential):
     response = client.get("/api/v1/members", HTTP_AUTHORIZATION=f"Bearer {credential}")
-    detail = problem(response, 401, "bad-credential")
+    detail = assert_problem(response, 401, "bad-credential")
     assert len(credential) < 4 or credential not in detail
 
 
 # Keys
 
 
-def test_only_the_hash_of_a_secret_is_kept(client):
+def test_only_the_hash_of_a_secret_is_stored(client):
     made, header = key()
     secret = header["HTTP_AUTHORIZATION"].removeprefix("Bearer ")
     row = str(ApiKey.objects.filter(pk=made.pk).values())
@@ -140,7 +140,7 @@ def test_only_the_hash_of_a_secret_is_kept(client):
     assert bytes(made.secret_hash) == keys.hash_secret(secret) and len(made.secret_hash) == 32
 
 
-def test_a_rotated_key_has_two_secrets_until_the_old_ones_time_is_over(client):
+def test_a_rotated_key_has_two_secrets_until_the_old_one_expires(client):
     made, old = key()
     _, secret = keys.rotate(prefix=made.prefix, old_secret_expires_at=now() + timedelta(hours=1), now=now())
     new = {"HTTP_AUTHORIZATION": f"Bearer {secret}"}
@@ -150,14 +150,14 @@ def test_a_rotated_key_has_two_secrets_until_the_old_ones_time_is_over(client):
     assert [client.get("/api/v1/members", **header).status_code for header in (old, new)] == [401, 200]
 
 
-def test_a_second_rotation_ends_the_oldest_secret(client):
+def test_a_second_rotation_invalidates_the_oldest_secret(client):
     made, first = key()
     for _ in range(2):
         keys.rotate(prefix=made.prefix, old_secret_expires_at=now() + timedelta(hours=1), now=now())
-    problem(client.get("/api/v1/members", **first), 401, "bad-credential")
+    assert_problem(client.get("/api/v1/members", **first), 401, "bad-credential")
 
 
-def test_a_revoked_key_ends_at_once_with_the_tokens_it_made(client):
+def test_revoking_a_key_revokes_its_tokens(client):
     factories.member("ann")
     made, header = key()
     answer = post(client, "tokens", {"member_id": "ann", "scopes": ["profile:read"]}, **header)
@@ -165,31 +165,31 @@ def test_a_revoked_key_ends_at_once_with_the_tokens_it_made(client):
     bearer = {"HTTP_AUTHORIZATION": f"Bearer {answer.json()['token']}"}
     assert client.get("/api/v1/members/ann/preferences", **bearer).status_code == 200
     keys.revoke(prefix=made.prefix, now=now())
-    problem(client.get("/api/v1/members", **header), 401, "bad-credential")
-    problem(client.get("/api/v1/members/ann/preferences", **bearer), 401, "bad-credential")
+    assert_problem(client.get("/api/v1/members", **header), 401, "bad-credential")
+    assert_problem(client.get("/api/v1/members/ann/preferences", **bearer), 401, "bad-credential")
 
 
-def test_another_process_learns_of_a_revocation_within_two_seconds(client, monkeypatch):
-    """What a process remembers of a key is a second old at most: time is moved here, not waited for."""
+def test_another_process_rejects_a_revoked_key_within_two_seconds(client, monkeypatch):
+    """A process caches a key for a second. The test advances the clock."""
     _, header = key()
     assert client.get("/api/v1/members", **header).status_code == 200
-    ApiKey.objects.update(revoked_at=now())  # by another process: this one is not told
+    ApiKey.objects.update(revoked_at=now())  # as another process does, without clearing this cache
     clock = keys.monotonic() + 2
     monkeypatch.setattr(keys, "monotonic", lambda: clock)
-    problem(client.get("/api/v1/members", **header), 401, "bad-credential")
+    assert_problem(client.get("/api/v1/members", **header), 401, "bad-credential")
     assert keys.CACHE_SECONDS <= 2
 
 
-def test_an_expired_key_is_refused(client):
+def test_an_expired_key_is_rejected(client):
     _, header = key(expires_at=now() + timedelta(hours=1))
     assert client.get("/api/v1/members", **header).status_code == 200
     ApiKey.objects.update(expires_at=now())
     keys.clear_key_cache()
-    assert "expired" in problem(client.get("/api/v1/members", **header), 401, "bad-credential")
+    assert "expired" in assert_problem(client.get("/api/v1/members", **header), 401, "bad-credential")
 
 
-def test_a_stranger_makes_the_database_do_nothing(client, fresh_wiring, django_assert_num_queries):
-    """A feed's request asks for its viewer first of all, but not for one who shows nothing to be let in by."""
+def test_an_anonymous_request_runs_no_query(client, fresh_wiring, django_assert_num_queries):
+    """A feed prefetches the viewer's facts only for a request with credentials."""
     factories.member("ann")
     with django_assert_num_queries(0):
         assert client.get("/api/v1/members/ann/feed").status_code == 401
@@ -208,37 +208,38 @@ def test_last_use_is_written_once_a_minute(client, django_assert_num_queries):
         keys.verify(header["HTTP_AUTHORIZATION"].removeprefix("Bearer "), now())
 
 
-def test_the_command_makes_lists_rotates_and_revokes(client, capsys):
+def test_the_command_creates_lists_rotates_and_revokes_keys(client, capsys):
     call_command("key", "create", "backend", "--scope", "members:read", "--days", "30", "--per-minute", "10")
     secret = capsys.readouterr().out.strip().splitlines()[-1]
     header = {"HTTP_AUTHORIZATION": f"Bearer {secret}"}
     assert client.get("/api/v1/members", **header).status_code == 200
     prefix = ApiKey.objects.get().prefix
     call_command("key", "list")
-    told = capsys.readouterr().out
-    assert prefix in told and "backend" in told and secret not in told
+    output = capsys.readouterr().out
+    assert prefix in output and "backend" in output and secret not in output
     call_command("key", "rotate", prefix, "--overlap-hours", "0")
     other = capsys.readouterr().out.strip().splitlines()[-1]
-    problem(client.get("/api/v1/members", **header), 401, "bad-credential")
+    assert_problem(client.get("/api/v1/members", **header), 401, "bad-credential")
     assert client.get("/api/v1/members", HTTP_AUTHORIZATION=f"Bearer {other}").status_code == 200
     call_command("key", "revoke", prefix)
-    problem(client.get("/api/v1/members", HTTP_AUTHORIZATION=f"Bearer {other}"), 401, "bad-credential")
-    for words in (["revoke", "nosuch"], ["rotate", prefix], ["create", "x", "--scope", "all"], ["create", "x"]):
+    assert_problem(client.get("/api/v1/members", HTTP_AUTHORIZATION=f"Bearer {other}"), 401, "bad-credential")
+    for arguments in (["revoke", "nosuch"], ["rotate", prefix], ["create", "x", "--scope", "all"], ["create", "x"]):
         with pytest.raises(CommandError):
-            call_command("key", *words)
+            call_command("key", *arguments)
 
 
 # Tokens
 
 
-def test_a_token_reads_and_writes_its_own_member_only(client):
-    """The same refusal whether the other member exists or not."""
+def test_a_token_accesses_only_its_own_member(client):
+    """The response is the same whether the other member exists or not."""
     for name in ("ann", "bob"):
         factories.post(factories.member(name), f"by {name}")
     ann = token("ann")
     assert client.get("/api/v1/members/ann/preferences", **ann).status_code == 200
     refusals = {
-        problem(client.get(f"/api/v1/members/{who}/feed", **ann), 403, "different-member") for who in ("bob", "x")
+        assert_problem(client.get(f"/api/v1/members/{who}/feed", **ann), 403, "different-member")
+        for who in ("bob", "x")
     }
     assert len(refusals) == 1
     for address in (
@@ -246,24 +247,24 @@ def test_a_token_reads_and_writes_its_own_member_only(client):
         "posts/by bob/similar?viewer_id=bob&viewer_id=ann",
         "search?viewer_id=bob",
     ):
-        problem(client.get(f"/api/v1/{address}", **ann), 403, "different-member")
+        assert_problem(client.get(f"/api/v1/{address}", **ann), 403, "different-member")
     events = [
         {"event_id": f"e{n}", "member_id": who, "post_id": "by bob", "kind": "like"}
         for n, who in enumerate(["ann", "bob"])
     ]
-    problem(post(client, "interactions", {"events": events}, **ann), 403, "different-member")
+    assert_problem(post(client, "interactions", {"events": events}, **ann), 403, "different-member")
     assert not Interaction.objects.exists()
     assert post(client, "interactions", {"events": events[:1]}, **ann).status_code == 200
 
 
-def test_a_token_never_reaches_what_is_the_platforms(client):
+def test_a_token_cannot_use_the_endpoints_of_the_platform(client):
     factories.member("ann")
     ann = token("ann")
     for address in ("members", "members/ann", "posts/x", "jobs"):
-        problem(client.get(f"/api/v1/{address}", **ann), 403, "missing-scope")
+        assert_problem(client.get(f"/api/v1/{address}", **ann), 403, "missing-scope")
     put = client.put("/api/v1/members/ann", json.dumps({"is_adult": True}), content_type="application/json", **ann)
-    problem(put, 403, "missing-scope")
-    problem(post(client, "tokens", {"member_id": "bob", "scopes": ["feeds:read"]}, **ann), 403, "missing-scope")
+    assert_problem(put, 403, "missing-scope")
+    assert_problem(post(client, "tokens", {"member_id": "bob", "scopes": ["feeds:read"]}, **ann), 403, "missing-scope")
 
 
 @pytest.mark.parametrize(
@@ -281,7 +282,7 @@ def test_a_token_never_reaches_what_is_the_platforms(client):
         ({}, "gone", SECRET),
     ],
 )
-def test_a_token_that_is_wrong_in_one_thing_is_refused(client, monkeypatch, change, kid, secret):
+def test_a_token_with_one_invalid_claim_is_rejected(client, monkeypatch, change, kid, secret):
     monkeypatch.setattr(settings, "TOKEN_SIGNING_KEYS", {"web": SECRET, "old": "y" * 40})
     factories.member("ann")
     moment = int(now().timestamp())
@@ -292,22 +293,26 @@ def test_a_token_that_is_wrong_in_one_thing_is_refused(client, monkeypatch, chan
 
     good = {"sub": "ann", "scope": "profile:read", "aud": "recsys", "iat": moment, "exp": moment + 60}
     assert ask(good, "web", SECRET).status_code == 200
-    assert ask(good, "old", "y" * 40).status_code == 200, "an older secret still counts"
+    assert ask(good, "old", "y" * 40).status_code == 200, "an older secret is still accepted"
     times = {name: value + moment for name, value in change.items() if name in ("iat", "exp")}
-    problem(ask(good | change | times, kid, secret), 401, "bad-credential")
+    assert_problem(ask(good | change | times, kid, secret), 401, "bad-credential")
 
 
-def test_an_unsigned_token_is_refused(client):
+def test_an_unsigned_token_is_rejected(client):
     factories.member("ann")
     moment = int(now().timestamp())
     claims = {"sub": "ann", "scope": "profile:read", "aud": "recsys", "iat": moment, "exp": moment + 60}
     text = jwt.encode(claims, None, "none", {"kid": tokens.DERIVED_KEY_NAME})
-    problem(client.get("/api/v1/members/ann/preferences", HTTP_AUTHORIZATION=f"Bearer {text}"), 401, "bad-credential")
+    assert_problem(
+        client.get("/api/v1/members/ann/preferences", HTTP_AUTHORIZATION=f"Bearer {text}"), 401, "bad-credential"
+    )
 
 
-def test_minting_needs_its_scope_and_gives_no_more_than_a_member_may_have(client):
+def test_minting_requires_its_scope_and_allows_only_member_scopes(client):
     _, reader = key("feeds:read")
-    problem(post(client, "tokens", {"member_id": "ann", "scopes": ["feeds:read"]}, **reader), 403, "missing-scope")
+    assert_problem(
+        post(client, "tokens", {"member_id": "ann", "scopes": ["feeds:read"]}, **reader), 403, "missing-scope"
+    )
     _, minter = key("tokens:mint")
     for body in (
         {"member_id": "ann", "scopes": ["posts:write"]},
@@ -315,7 +320,7 @@ def test_minting_needs_its_scope_and_gives_no_more_than_a_member_may_have(client
         {"member_id": "ann", "scopes": []},
         {"scopes": ["feeds:read"]},
     ):
-        problem(post(client, "tokens", body, **minter), 400, "invalid-request")
+        assert_problem(post(client, "tokens", body, **minter), 400, "invalid-request")
     answer = post(client, "tokens", {"member_id": "ann", "scopes": ["feeds:read"], "ttl_seconds": 30}, **minter)
     assert answer.status_code == 201 and answer["Cache-Control"] == "no-store"
     assert tokens.verify_token(answer.json()["token"], now()).member_id == "ann"
@@ -324,7 +329,7 @@ def test_minting_needs_its_scope_and_gives_no_more_than_a_member_may_have(client
 # Rates
 
 
-def test_of_many_at_once_exactly_as_many_as_the_limit_come_through(client):
+def test_concurrent_requests_never_exceed_the_limit(client):
     """800 requests in 16 threads against 50 a minute, on a real Redis."""
     counted = throttles.RateLimitBucket("key", "one", 50)
     together = threading.Barrier(16)
@@ -338,20 +343,20 @@ def test_of_many_at_once_exactly_as_many_as_the_limit_come_through(client):
     assert len(allowed) == 800 and sum(allowed) == 50
 
 
-def test_a_key_over_its_rate_waits(client):
+def test_a_key_above_its_rate_limit_gets_a_429(client):
     _, header = key(per_minute=3)
     answers = [client.get("/api/v1/members", **header) for _ in range(4)]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
     assert answers[0]["RateLimit-Policy"] == '"key";q=3;w=60'
     assert [answer["RateLimit"].split(";")[1] for answer in answers] == ["r=2", "r=1", "r=0", "r=0"]
-    problem(answers[3], 429, "throttled")
+    assert_problem(answers[3], 429, "throttled")
     assert 1 <= int(answers[3]["Retry-After"]) <= 60
     _, other = key(per_minute=0)
     answer = client.get("/api/v1/members", **other)
     assert answer.status_code == 200 and "RateLimit" not in answer
 
 
-def test_members_are_counted_one_by_one(client, monkeypatch):
+def test_each_member_has_a_separate_rate_limit(client, monkeypatch):
     with_env(monkeypatch, rate_per_member=2)
     factories.member("ann"), factories.member("bob")
     found = [client.get(f"/api/v1/members/{who}/preferences", **token(who)) for who in ("ann", "ann", "ann", "bob")]
@@ -359,22 +364,22 @@ def test_members_are_counted_one_by_one(client, monkeypatch):
     assert found[0]["RateLimit"].startswith('"member";r=1')
 
 
-def test_who_tries_keys_out_is_stopped_by_their_address(client, monkeypatch):
+def test_guessing_keys_is_limited_by_the_address(client, monkeypatch):
     with_env(monkeypatch, rate_per_address=2)
     tries = [client.get("/api/v1/members", HTTP_AUTHORIZATION=f"Bearer rk_{n:010}_x") for n in range(3)]
     assert [answer.status_code for answer in tries] == [401, 401, 429]
     assert client.get("/api/v1/members").status_code == 429
     assert client.get("/api/v1/members", REMOTE_ADDR="10.0.0.9").status_code == 401
     _, header = key()
-    assert client.get("/api/v1/members", **header).status_code == 200, "a good key is no stranger"
+    assert client.get("/api/v1/members", **header).status_code == 200, "a valid key is not counted by address"
 
 
-def test_refused_requests_count_too(client):
+def test_rejected_requests_are_counted(client):
     _, header = key("posts:read", per_minute=2)
     assert [client.get("/api/v1/members", **header).status_code for _ in range(3)] == [403, 403, 429]
 
 
-def test_without_redis_everybody_is_served(client, monkeypatch):
+def test_every_request_is_served_without_redis(client, monkeypatch):
     with_env(monkeypatch, cache_redis_url="redis://127.0.0.1:1/0")
     throttles.rate_limiter.cache_clear()
     _, header = key(per_minute=1)
@@ -382,7 +387,7 @@ def test_without_redis_everybody_is_served(client, monkeypatch):
     throttles.rate_limiter.cache_clear()
 
 
-def test_the_scripts_are_loaded_again_once_redis_has_forgotten_them(client):
+def test_the_scripts_are_loaded_again_after_a_flush(client):
     counted = throttles.RateLimitBucket("key", "one", 5)
     assert throttles.rate_limiter().admit(counted).remaining == 4
     with redis.Redis.from_url(settings.ENV.cache_redis_url) as client_:
@@ -390,10 +395,10 @@ def test_the_scripts_are_loaded_again_once_redis_has_forgotten_them(client):
     assert throttles.rate_limiter().admit(counted).remaining == 3
 
 
-# Unusual use
+# Unusual usage
 
 
-def test_ids_tried_out_and_refusals_raise_one_alert_an_hour(client, monkeypatch, caplog):
+def test_unknown_ids_and_rejections_raise_one_alert_per_hour(client, monkeypatch, caplog):
     monkeypatch.setattr(usage, "FLUSH_SECONDS", 0)
     monkeypatch.setattr(usage, "MIN_NOT_FOUND", 5)
     monkeypatch.setattr(usage, "MIN_REFUSALS", 4)
@@ -411,7 +416,7 @@ def test_ids_tried_out_and_refusals_raise_one_alert_an_hour(client, monkeypatch,
     assert made.prefix not in str([vars(record) for record in logged])
 
 
-def test_a_members_alert_does_not_name_them(client, monkeypatch):
+def test_an_alert_about_a_member_contains_no_id(client, monkeypatch):
     monkeypatch.setattr(usage, "FLUSH_SECONDS", 0)
     monkeypatch.setattr(usage, "MIN_REFUSALS", 2)
     factories.member("ann")
@@ -425,13 +430,13 @@ def test_a_members_alert_does_not_name_them(client, monkeypatch):
 
 
 @pytest.mark.parametrize("body", ["[" * 40 + "]" * 40, '{"a":' * 40 + "1" + "}" * 40, "[" * 100_000])
-def test_a_body_too_deep_is_refused_before_it_is_parsed(client, body):
+def test_a_deeply_nested_body_is_rejected_before_parsing(client, body):
     _, header = key()
     answer = client.post("/api/v1/interactions", body, content_type="application/json", **header)
-    problem(answer, 400, "body-too-deep")
+    assert_problem(answer, 400, "body-too-deep")
 
 
-def test_brackets_in_a_text_are_no_depth(client):
+def test_brackets_in_strings_do_not_count_as_nesting(client):
     factories.member("ann")
     _, header = key()
     words = {"muted_words": ["[" * 90 + '"\\{', "{[" * 40]}
@@ -444,7 +449,7 @@ def test_brackets_in_a_text_are_no_depth(client):
 # The OpenAPI page
 
 
-def test_the_openapi_page_names_the_scope_of_each_address(client):
+def test_the_openapi_schema_has_the_scope_of_each_endpoint(client):
     page = client.get("/api/schema/", HTTP_ACCEPT="application/vnd.oai.openapi+json").json()
     assert page["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
     assert {"bearer": ["tokens:mint"]} in page["paths"]["/api/v1/tokens"]["post"]["security"]
@@ -455,7 +460,7 @@ def test_the_openapi_page_names_the_scope_of_each_address(client):
 # The admin
 
 
-def test_the_admin_makes_a_key_and_shows_its_secret_once(admin_client, client):
+def test_the_admin_creates_a_key_and_displays_its_secret_once(admin_client, client):
     form = {"name": "backend", "scopes": ["members:read"], "per_minute": "", "expires_at_0": "", "expires_at_1": ""}
     page = admin_client.post("/admin/access/apikey/add/", form)
     assert page.status_code == 200 and "no-store" in page["Cache-Control"]
@@ -471,7 +476,7 @@ def test_the_admin_makes_a_key_and_shows_its_secret_once(admin_client, client):
         "expires_at_0": "2020-01-01", "expires_at_1": "00:00:00"}).context["errors"])  # fmt: skip
 
 
-def test_the_admin_rotates_and_revokes_after_asking(admin_client, client):
+def test_the_admin_rotates_and_revokes_after_confirmation(admin_client, client):
     made, header = key("members:read")
     page = f"/admin/access/apikey/{made.pk}"
     assert "secret" not in admin_client.get(f"{page}/rotate/").context
@@ -479,19 +484,19 @@ def test_the_admin_rotates_and_revokes_after_asking(admin_client, client):
     other = {"HTTP_AUTHORIZATION": f"Bearer {rotated.context['secret']}"}
     assert [client.get("/api/v1/members", **one).status_code for one in (header, other)] == [401, 200]
     assert admin_client.get(f"{page}/revoke/").status_code == 200
-    assert client.get("/api/v1/members", **other).status_code == 200, "a look revokes nothing"
+    assert client.get("/api/v1/members", **other).status_code == 200, "a GET revokes nothing"
     admin_client.post(f"{page}/revoke/")
     assert client.get("/api/v1/members", **other).status_code == 401
 
 
-def test_the_admin_changes_what_a_key_may_do(admin_client, client):
+def test_the_admin_changes_the_scopes_of_a_key(admin_client, client):
     made, header = key("posts:read")
     form = {"name": "n", "scopes": ["members:read"], "per_minute": "", "expires_at_0": "", "expires_at_1": ""}
     assert admin_client.post(f"/admin/access/apikey/{made.pk}/change/", form).status_code == 302
     assert client.get("/api/v1/members", **header).status_code == 200
 
 
-def test_the_admin_lists_alerts(admin_client):
+def test_the_admin_lists_and_reviews_alerts(admin_client):
     UsageAlert.objects.create(kind="spike", caller="abc", hour=now(), raised_at=now(), count=9, baseline=1.5)
     page = admin_client.get("/admin/access/usagealert/")
     assert page.status_code == 200 and b"abc" in page.content

@@ -34,9 +34,7 @@ def test_a_window_contains_only_its_durations():
         recorder.observe("feed", seconds_taken, moment)
     counts = {name: recorder.summarize(window, 3599.0)["feed"].count for name, window in WINDOWS.items()}
     assert counts == {"1 min": 1, "5 min": 1, "1 h": 3}
-    assert recorder.summarize(WINDOWS["1 min"], 3599.0)["feed"].p99 == pytest.approx(
-        1.0, rel=0.02002
-    )
+    assert recorder.summarize(WINDOWS["1 min"], 3599.0)["feed"].p99 == pytest.approx(1.0, rel=0.02002)
     assert recorder.summarize(timedelta(minutes=1), 9000.0) == {}
     recorder.observe("feed", 1.0, 9000.0)
     assert len(recorder._periods) == 1, "periods outside every window take no memory"
