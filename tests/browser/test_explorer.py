@@ -141,7 +141,7 @@ def test_a_post_is_explained_whether_it_was_served_or_not(page):
         page.get_by_label("Explain post").press("Enter")
 
     request_explanation(displayed_post_ids(page)[0])
-    expect(page.locator(".sentence")).to_have_text("It was on a page.")
+    expect(page.locator(".sentence")).to_have_text("The post was served on a page of this request.")
     expect(page.locator("#drawer-content .parts")).to_be_visible()
     expect(page.locator(".facts")).to_contain_text("1 of 30")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -160,7 +160,7 @@ def test_a_post_is_explained_whether_it_was_served_or_not(page):
     page.get_by_role("button", name="Search").click()
     expect(page.locator(".part-similarity").first).to_be_attached()
     request_explanation(displayed_post_ids(page)[0])
-    expect(page.locator(".sentence")).to_have_text("It was on a page.")
+    expect(page.locator(".sentence")).to_have_text("The post was served on a page of this request.")
     page.console_errors.clear()
 
 

@@ -283,7 +283,7 @@ def test_the_api_returns_the_explanation(viewer, client, settings, monkeypatch):
     pick = page.picks[0]
     monkeypatch.setattr(settings.ENV, "api_open", True)
     address = f"/api/v1/requests/{page.request_id}/explain/{pick.post.id}"
-    body = client.get(address, {"viewer": "viewer"}).json()
+    body = client.get(address, {"viewer_id": "viewer"}).json()
     without_viewer = client.get(address)
     assert (body["status"], body["rank"]) == ("served", 1)
     assert without_viewer.status_code == 400
