@@ -124,7 +124,7 @@ def experiment(flag_key: str, key: str = "trial", *, at: datetime = NOW, started
             for name, is_control, value in variants
         ],
     }
-    Metric.objects.get_or_create(key="engagements", defaults={"numerator": ["click", "like"]})
+    Metric.objects.get_or_create(key="engagements_per_member", defaults={"numerator": ["click", "like"]})
     change = {"actor": Actor(system="test"), "why": "a test", "now": at}
     apply_change(subject=ChangeSubject.EXPERIMENT, key=key, patch=defaults | patch, create=True, **change)
     if started:

@@ -35,16 +35,11 @@ log = logging.getLogger(__name__)
 
 HEADER = struct.Struct("<BH16sdII")
 COLUMNS = {
-    1: ("<i8", "<f2", "u1", "u1"),
-    2: ("<u4", "<f2", "u1", "u1"),
-    3: ("<i8", "<f2", "<u2", "<u2"),
-    4: ("<u4", "<f2", "<u2", "<u2"),
+    1: ("<i8", "<f2", "<u2", "<u2"),
+    2: ("<u4", "<f2", "<u2", "<u2"),
 }
-"""
-The types of each version's columns: ids, scores, origins, reasons. Only versions 3 and 4 are written; 4 is for ids
-below 2^32. Versions 1 and 2, of earlier releases, hold eight origins and reasons; queued records of them can be read.
-"""
-LONG_IDS, SHORT_IDS = 3, 4
+"""The types of each version's columns: ids, scores, origins, reasons. Version 2 is for ids below 2^32."""
+LONG_IDS, SHORT_IDS = 1, 2
 SEPARATOR = "\x1f"
 """Separates the names in a packed slate or record."""
 PURGE_BATCH = 500

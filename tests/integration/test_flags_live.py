@@ -15,7 +15,7 @@ from monitoring.clock import now
 from recommendations.models import FeedRequest
 from recommendations.services import wiring, work
 from tests import factories
-from tests.integration.test_worker import wait_for, wait_for_job
+from tests.integration.test_worker import job_condition, wait_for
 from tests.servers import free_port, run_process, shared_database_url, wait_until
 
 FLAG = "wasm_recommendations"
@@ -117,7 +117,7 @@ def test_a_kill_reaches_every_process(web, worker, capsys):
     def worker_engine():
         wiring.slate_cache().purge([ann.pk])
         job = work.submit_job(kind="member_feed", params={"member_ids": ["ann"]}, now=now())
-        assert wait_for(wait_for_job(job), worker.log).state == "done"
+        assert wait_for(job_condition(job), worker.log).state == "done"
         slate = wiring.slate_cache().get(ann.pk, "discovery")
         return slate.engine if slate else None
 

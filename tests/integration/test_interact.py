@@ -70,10 +70,13 @@ def test_an_event_that_is_twice_in_a_request_counts_once(ann, post):
         ({"occurred_at": NOW.replace(tzinfo=None)}, "occurred_at: give a time with its offset"),
         ({"occurred_at": NOW + timedelta(minutes=6)}, "is in the future"),
         ({"occurred_at": NOW + timedelta(minutes=5, seconds=1)}, "is in the future"),
-        ({"reason": "author"}, "reason: only a not_interested has one, and this is a like"),
-        ({"kind": "hide", "reason": "author"}, "reason: only a not_interested has one, and this is a hide"),
-        ({"kind": "not_interested", "reason": "weather"}, "reason: 'weather' is none of author, topic, format"),
-        ({"kind": "not_interested", "reason": "post"}, "reason: 'post' is none of author, topic, format"),
+        ({"target": "author"}, "target: only a not_interested event has a target; this event is a like"),
+        (
+            {"kind": "hide", "target": "author"},
+            "target: only a not_interested event has a target; this event is a hide",
+        ),
+        ({"kind": "not_interested", "target": "weather"}, "target: give one of author, topic, kind, not 'weather'"),
+        ({"kind": "not_interested", "target": "post"}, "target: give one of author, topic, kind, not 'post'"),
     ],
 )
 def test_a_bad_event_is_rejected_with_the_reason_and_affects_no_other(ann, post, fields, problem):
@@ -260,17 +263,20 @@ def test_all_pending_interactions_are_learned_with_progress(ann, post):
     assert not Interaction.objects.filter(is_learned=False).exists()
 
 
-def test_nobody_follows_themselves_from_a_post_of_their_own(ann, post):
+def test_a_follow_from_ones_own_post_is_rejected(ann, post):
     factories.post(ann, "own")
     own, other = interact.record_events(
         events=[event("e1", post_id="own", kind="follow"), event("e2", kind="follow")], now=NOW
     )
-    assert (own.status, own.problem) == ("rejected", "post_id: it is by the member, who cannot follow themselves.")
+    assert (own.status, own.problem) == (
+        "rejected",
+        "post_id: the member wrote this post and cannot follow themselves.",
+    )
     assert other.status == "recorded"
-    assert [(tie.source, tie.target.external_id) for tie in Relationship.objects.all()] == [(ann, "bob")]
+    assert [(row.source, row.target.external_id) for row in Relationship.objects.all()] == [(ann, "bob")]
 
 
-def test_a_rebuild_leaves_what_was_not_learned_yet_to_be_learned_once(ann, post):
+def test_a_rebuild_leaves_pending_interactions_to_be_learned_once(ann, post):
     record(event())
     learn.learn_interactions(member_ids=[ann.pk], now=NOW)
     record(event("e2", kind="share"))
@@ -280,12 +286,12 @@ def test_a_rebuild_leaves_what_was_not_learned_yet_to_be_learned_once(ann, post)
     assert learned_taste(ann)[1].tolist() == [3.0]
 
 
-def test_tastes_are_learned_from_the_vectors_of_what_posts_say(ann, post):
-    """Another space may have vectors of a model with the same name."""
+def test_interests_are_learned_from_vectors_of_the_content_space(ann, post):
+    """Another space may have vectors of an embedding model with the same name."""
     said = PostEmbedding.objects.get(post=post)
     for space, at in (("another", 0), ("zoo", 1)):
         other = np.eye(1, said.dimension, at, dtype="<f4").tobytes()
-        fields = {"model": said.embedding_model, "dimension": said.dimension, "changed_at": NOW}
+        fields = {"embedding_model": said.embedding_model, "dimension": said.dimension, "changed_at": NOW}
         PostEmbedding.objects.create(post=post, space=space, vector=other, **fields)
     (found,) = learn.load_post_vectors({post.pk}, NOW).values()
     assert found.tobytes() == bytes(said.vector)

@@ -314,20 +314,20 @@ def test_the_api_changes_relationships_and_resets_interests(ann, api):
     assert api.post("/api/v1/members/nobody/reset").status_code == 404
 
 
-def test_a_fresh_start_of_one_member_leaves_what_is_known_of_the_others(ann, settings, monkeypatch):
+def test_a_reset_of_one_member_changes_nothing_of_the_others(ann, settings, monkeypatch):
     monkeypatch.setattr(settings.ENV, "replay_share", 1.0)
     record_event("cat-0", member_id="bob")
-    record_event("cat-1", "not_interested", member_id="bob", reason="author")
+    record_event("cat-1", "not_interested", member_id="bob", target="author")
     bob = Member.objects.get(external_id="bob")
     learn.learn_interactions(member_ids=[bob.pk], now=NOW)
     recommend(member_id="bob", now=NOW)
     records.record_served(now=NOW)
 
-    def known():
+    def stored_rows():
         rows = (InterestProfile, NegativeFeedback, Member)
         return [list(row.objects.filter(**{"pk" if row is Member else "member": bob.pk}).values()) for row in rows]
 
-    before = known()
+    before = stored_rows()
     assert all(before) and FeedInputs.objects.filter(request__member=bob).exists()
     preferences.reset_interests(member_id="ann", now=LATER)
-    assert known() == before and FeedInputs.objects.filter(request__member=bob).exists()
+    assert stored_rows() == before and FeedInputs.objects.filter(request__member=bob).exists()

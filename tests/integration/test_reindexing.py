@@ -109,7 +109,7 @@ def test_drift_is_found_and_a_rebuild_repairs_it(index):
     assert reindexing.reindex(now=later(2), resume=True) == 2, "only posts that are missing or have another version"
     out, calls = StringIO(), []
     call_command("reindex", stdout=out)
-    assert out.getvalue() == "Wrote 3 posts into the index of content.\n"
+    assert out.getvalue() == "Wrote 3 posts to the index of content.\n"
     reindexing.reindex(now=later(2), progress=lambda *call: calls.append(call))
     assert calls == [(3, 3)]
     assert reindexing.compare_indexes(now=later(2))[1].wrong_posts == 0

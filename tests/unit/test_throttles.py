@@ -49,34 +49,32 @@ def test_the_headers_say_the_limit_what_is_left_and_whole_seconds():
     assert rate_limit_headers(found) == {"RateLimit-Policy": '"member";q=60;w=60', "RateLimit": '"member";r=55;t=35'}
 
 
-def counted(outcome):
-    return REGISTRY.get_sample_value("recsys_throttle_total", {"policy": "key", "outcome": outcome}) or 0
+def count_outcomes(outcome):
+    return REGISTRY.get_sample_value("recsys_throttle_events_total", {"policy": "key", "outcome": outcome}) or 0
 
 
-def test_after_redis_failed_nobody_is_counted_for_a_second(monkeypatch):
-    """A Redis that does not answer costs one request its time, and not every one."""
-    asked, moment = [], [100.0]
+def test_after_a_failure_of_redis_requests_are_not_counted_for_a_second(monkeypatch):
+    """Only one request waits for an unreachable Redis."""
+    calls, moment = [], [100.0]
 
-    def fails(self, counted):
-        asked.append(counted.name)
+    def fail(self, bucket):
+        calls.append(bucket.name)
         raise redis.ConnectionError("gone")
 
-    monkeypatch.setattr(RateLimiter, "_count", fails)
+    monkeypatch.setattr(RateLimiter, "_count", fail)
     monkeypatch.setattr(throttles, "monotonic", lambda: moment[0])
-    window, who, before = (
+    limiter, bucket, before = (
         RateLimiter(f"redis://127.0.0.1:{free_port()}/0"),
         RateLimitBucket("key", "name", 60),
-        counted("uncounted"),
+        count_outcomes("uncounted"),
     )
     for moment[0] in (100.0, 100.5, 100.9, 101.1, 102.0):
-        assert window.admit(who) is None
-    assert len(asked) == 2 and counted("uncounted") - before == 5
+        assert limiter.admit(bucket) is None
+    assert len(calls) == 2 and count_outcomes("uncounted") - before == 5
 
 
-def test_a_request_that_is_refused_is_counted_as_such(monkeypatch):
-    monkeypatch.setattr(
-        RateLimiter, "_count", lambda self, counted: (counted.name == "in", [None, None, b"60", 119_000])
-    )
-    window, before = RateLimiter(f"redis://127.0.0.1:{free_port()}/0"), counted("refused")
-    assert [window.admit(RateLimitBucket("key", name, 60)).allowed for name in ("in", "out")] == [True, False]
-    assert counted("refused") - before == 1
+def test_a_rejected_request_is_counted(monkeypatch):
+    monkeypatch.setattr(RateLimiter, "_count", lambda self, bucket: (bucket.name == "in", [None, None, b"60", 119_000]))
+    limiter, before = RateLimiter(f"redis://127.0.0.1:{free_port()}/0"), count_outcomes("refused")
+    assert [limiter.admit(RateLimitBucket("key", name, 60)).allowed for name in ("in", "out")] == [True, False]
+    assert count_outcomes("refused") - before == 1
