@@ -81,8 +81,8 @@ def test_explanations_have_the_new_sentence_and_part(untagged):
 
 def test_a_replay_gives_the_same_bytes(untagged, engine):
     page = serve(limit=50)
-    answer = replay(request_id=page.request_id)
-    assert (answer.engine, answer.is_same) == (engine, True)
+    result = replay(request_id=page.request_id)
+    assert (result.engine, result.is_identical) == (engine, True)
 
 
 def test_the_api_and_the_admin_show_the_new_components(untagged, admin_client, client, settings, monkeypatch):

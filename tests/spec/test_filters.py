@@ -100,24 +100,26 @@ def unknown_post():
     return Candidates.unknown(ids(7), np.zeros(1, np.uint16))
 
 
+PASSING_FACTS = {
+    "rows": ids(0, dtype=np.int32),
+    "author_ids": ids(FRIEND),
+    "created_at": np.array([NOW]),
+    "visibility": ids(Visibility.FOLLOWERS, dtype=np.int8),
+    "sensitivity": ids(Sensitivity.SAFE, dtype=np.int8),
+    "account_status": ids(AccountStatus.OPEN, dtype=np.int8),
+    "is_removed": np.array([False]),
+    "is_seen": np.array([False]),
+    "has_muted_word": np.array([False]),
+    "language_ids": ids(LANGUAGE, dtype=np.int32),
+    "tag_ids": np.full(unknown_post().tag_ids.shape, TAG, np.int32),
+    "kind_ids": ids(KIND, dtype=np.int32),
+}
+"""The columns of one post by a friend, for followers, that passes every filter."""
+
+
 def passing_post(**columns):
-    """Return one post by a friend, for followers, that passes every filter, with these *columns* replaced."""
-    unknown = unknown_post()
-    facts = {
-        "rows": ids(0, dtype=np.int32),
-        "author_ids": ids(FRIEND),
-        "created_at": np.array([NOW]),
-        "visibility": ids(Visibility.FOLLOWERS, dtype=np.int8),
-        "sensitivity": ids(Sensitivity.SAFE, dtype=np.int8),
-        "account_status": ids(AccountStatus.OPEN, dtype=np.int8),
-        "is_removed": np.array([False]),
-        "is_seen": np.array([False]),
-        "has_muted_word": np.array([False]),
-        "language_ids": ids(LANGUAGE, dtype=np.int32),
-        "tag_ids": np.full(unknown.tag_ids.shape, TAG, np.int32),
-        "kind_ids": ids(KIND, dtype=np.int32),
-    }
-    return replace(unknown, **facts | columns)
+    """Return the post that passes every filter, with these *columns* replaced."""
+    return replace(unknown_post(), **PASSING_FACTS | columns)
 
 
 def columns_read(check, query, posts):

@@ -8,7 +8,7 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from recommendations.contracts import UNKNOWN, Candidates, Interests, Origin, Policy, Query
+from recommendations.contracts import Candidates, Interests, Origin, Policy, Query
 from recommendations.pipeline.run import Pipeline, rank_candidates, run_pipeline
 from recommendations.pipeline.stages import Filter, FilterError, Trace, mandatory_filter
 

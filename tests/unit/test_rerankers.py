@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from recommendations.contracts import UNKNOWN, Candidates, Interests, Origin, Policy, Query, ScoredCandidates
 from recommendations.engines.plain import PlainEngine
-from recommendations.pipeline.rerankers.ordering import Diversity, ExplorationSlots, ShowLessLast, Spacing, space_out
+from recommendations.pipeline.rerankers.ordering import Diversity, ExplorationSlots, ShowLessLast, Spacing
 from recommendations.pipeline.run import apply_rerankers
 from recommendations.pipeline.stages import Trace
 
