@@ -159,10 +159,10 @@ def test_rules_are_evaluated_in_order_and_can_serve_the_default():
 
 
 def test_a_rule_may_serve_one_variant_to_its_whole_segment():
-    segment("staff", allowed_ids=UNITS[:20])
+    create_segment("staff", allowed_ids=UNITS[:20])
     variants = [{"name": "red", "value": "#f00", "weight": 1}, {"name": "blue", "value": "#00f", "weight": 1}]
     values = {"on_value": "", "default_value": "none", "off_value": "off"}
-    make(kind="string", variants=variants, rules=[{"segment": "staff", "serves": "blue"}], **values)
+    create_flag(kind="string", variants=variants, rules=[{"segment": "staff", "serves": "blue"}], **values)
     assert {flag_value(unit) for unit in UNITS[:20]} == {"#00f"}
     assert {flag_value(unit) for unit in UNITS[20:60]} == {"#f00", "#00f"}
 
