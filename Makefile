@@ -14,6 +14,12 @@ demo: setup ## Start the service with sample data, print a feed and stop
 test: setup-dev ## Run all checks and tests
 	@$(PY) run_checks.py
 
+coverage: setup-dev ## Measure the branch coverage of the tests on SQLite
+	@$(PY) -m coverage erase
+	@$(PY) -m coverage run -m pytest -q -n 2 tests/unit tests/spec tests/generative tests/kernel tests/architecture tests/integration
+	@$(PY) -m coverage combine -q
+	@$(PY) -m coverage report
+
 nightly: setup-dev ## Run the long generative tests (takes hours)
 	@$(PY) -m pytest -q -n 2 -m nightly tests/generative tests/integration
 
@@ -48,4 +54,4 @@ lock: setup-dev ## Update the pinned requirements and their hashes
 clean: ## Delete this clone's data: database, ports, secrets, logs
 	@rm -rf var
 
-.PHONY: help run demo test nightly setup setup-dev clients examples format kernel lock clean
+.PHONY: help run demo test coverage nightly setup setup-dev clients examples format kernel lock clean

@@ -9,11 +9,16 @@ import schemathesis
 from django.conf import settings
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
+from schemathesis.specs.graphql import schemas
 
 from access import keys
 from access.scopes import Scope
 from monitoring import clock
 from tests import factories
+
+# Schemathesis loads this module in its first GraphQL test, where pytest parses it to rewrite its assertions. Python 3.11
+# fails ("AST constructor recursion depth mismatch") if the server's thread parses code at the same time.
+LOADED_BEFORE_ANY_SERVER = schemas
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
