@@ -16,8 +16,8 @@ from access.scopes import Scope
 from monitoring import clock
 from tests import factories
 
-# Schemathesis loads this module in its first GraphQL test, where pytest parses it to rewrite its assertions. Python 3.11
-# fails ("AST constructor recursion depth mismatch") if the server's thread parses code at the same time.
+# Schemathesis loads this module in its first GraphQL test, where pytest parses it to rewrite its assertions. Python
+# 3.11 fails ("AST constructor recursion depth mismatch") if the server's thread parses code at the same time.
 LOADED_BEFORE_ANY_SERVER = schemas
 
 pytestmark = pytest.mark.django_db(transaction=True)
