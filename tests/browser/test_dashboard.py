@@ -119,7 +119,7 @@ def test_the_page_refreshes_can_be_paused_and_shows_when_it_is_out_of_date(traff
     page.route("**/dashboard/data", lambda route: route.abort())
     page.keyboard.press("Enter")
     expect(page.locator("#problem")).to_contain_text("cannot be reached", timeout=TIMEOUT_MS)
-    page.clock.install_triggers()
+    page.clock.install()
     page.unroute("**/dashboard/data")
     page.context.clear_cookies()
     page.clock.run_for(6_000)
