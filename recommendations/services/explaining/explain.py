@@ -14,7 +14,7 @@ from uuid import UUID
 import numpy as np
 
 from recommendations import feeds
-from recommendations.contracts import Origin, Reason, origins_of, reasons_of
+from recommendations.contracts import Origin, Reason, origins_of, reasons_of, sum_parts
 from recommendations.models import FeedRequest, Post, ServedPage
 from recommendations.services import wiring
 from recommendations.services.errors import InputsUnavailable, PostNotVisible, UnknownRequest
@@ -95,20 +95,12 @@ def explain_pick(row: FeedRequest, post_id: str, position: int, slate_size: int,
         else "The post is in the slate, but no page with it has been requested yet.",
         rank=position + 1,
         ranked_count=slate_size,
-        score=sum_parts(pick_parts) if len(pick_parts) else None,
+        score=float(sum_parts(pick_parts[None])[0]) if len(pick_parts) else None,
         parts={name: float(value) for name, value in zip(names, pick_parts, strict=True)} if len(pick_parts) else None,
         sources=tuple(o.name.lower() for o in origins_of(int(np.frombuffer(bytes(row.origins), "<u2")[position]))),
         reasons=pick_reasons,
         filter=None,
     )
-
-
-def sum_parts(parts: np.typing.NDArray[np.float32]) -> float:
-    """Return the sum of the parts as the engines compute it: in float32, one addition after the other."""
-    score = np.float32(0)
-    for part in parts:
-        score = np.float32(score + part)
-    return float(score)
 
 
 def explain_unpicked(row: FeedRequest, post_id: str, pk: int, slate_size: int) -> Explanation:

@@ -14,20 +14,12 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from flags import attributes, gauges, hooks
 from flags.gauges import MetricValue
-from recommendations.contracts import InteractionKind
 from recommendations.models import FeedRequest, Interaction, Member
 from recommendations.services import invalidate
+from recommendations.services.measuring.roll_up import ENGAGEMENT_KINDS
 from recommendations.services.serving.query import ENGINE_FLAG
 from recommendations.services.serving.ranking import CONTROL_ENGINE
 
-ENGAGEMENT_KINDS = [
-    InteractionKind.CLICK,
-    InteractionKind.LIKE,
-    InteractionKind.COMMENT,
-    InteractionKind.SHARE,
-    InteractionKind.SAVE,
-    InteractionKind.FOLLOW,
-]
 MEMBER_ATTRIBUTES = {
     "languages": "languages the member reads, such as en; best first",
     "region": "such as DE",
