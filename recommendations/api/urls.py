@@ -2,7 +2,8 @@
 
 from typing import Never
 
-from django.urls import path, re_path
+from django.urls import path, re_path, register_converter
+from django.urls.converters import StringConverter
 from django.views.generic import RedirectView
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import NotFound
@@ -35,31 +36,39 @@ class NotFoundView(APIView):
         raise NotFound
 
 
-# `path:`, because an id may contain a slash. Django tries the patterns in order, so the most frequent come first.
+class IdConverter(StringConverter):
+    """An id in a URL. It may contain a slash, but not NUL, which no id contains and PostgreSQL cannot compare."""
+
+    regex = r"[^\0]+"
+
+
+register_converter(IdConverter, "id")
+
+# Django tries the patterns in order, so the most frequent come first.
 urlpatterns = [
-    path("api/v1/members/<path:member_id>/feed", FeedView.as_view(), name="api-feed"),
+    path("api/v1/members/<id:member_id>/feed", FeedView.as_view(), name="api-feed"),
     path("api/v1/interactions", InteractionsView.as_view(), name="api-interactions"),
     path("", RedirectView.as_view(pattern_name="explorer")),
     path("explore/", explorer_page, name="explorer"),
     path("api/v1/members", MembersView.as_view(), name="api-members"),
-    path("api/v1/members/<path:member_id>/seen", SeenView.as_view(), name="api-seen"),
-    path("api/v1/members/<path:member_id>/preferences", PreferencesView.as_view(), name="api-preferences"),
+    path("api/v1/members/<id:member_id>/seen", SeenView.as_view(), name="api-seen"),
+    path("api/v1/members/<id:member_id>/preferences", PreferencesView.as_view(), name="api-preferences"),
     path(
-        "api/v1/members/<path:member_id>/relationships/<slug:kind>/<path:target_id>",
+        "api/v1/members/<id:member_id>/relationships/<slug:kind>/<id:target_id>",
         RelationshipView.as_view(),
         name="api-relationship",
     ),
-    path("api/v1/members/<path:member_id>/profile", ProfileFileView.as_view(), name="api-profile"),
-    path("api/v1/members/<path:member_id>/reset", ProfileResetView.as_view(), name="api-reset"),
+    path("api/v1/members/<id:member_id>/profile", ProfileFileView.as_view(), name="api-profile"),
+    path("api/v1/members/<id:member_id>/reset", ProfileResetView.as_view(), name="api-reset"),
     path(
-        "api/v1/members/<path:member_id>/show-less-effects", ShowLessEffectsView.as_view(), name="api-show-less-effects"
+        "api/v1/members/<id:member_id>/show-less-effects", ShowLessEffectsView.as_view(), name="api-show-less-effects"
     ),
     # After the other URLs of a member, because an id may contain a slash.
-    path("api/v1/members/<path:member_id>", MemberView.as_view(), name="api-member"),
-    path("api/v1/posts/<path:post_id>/similar", SimilarView.as_view(), name="api-similar"),
+    path("api/v1/members/<id:member_id>", MemberView.as_view(), name="api-member"),
+    path("api/v1/posts/<id:post_id>/similar", SimilarView.as_view(), name="api-similar"),
     path("api/v1/posts", PostsView.as_view(), name="api-posts"),
-    path("api/v1/posts/<path:post_id>", PostView.as_view(), name="api-post"),
-    path("api/v1/requests/<uuid:request_id>/explain/<path:post_id>", ExplainView.as_view(), name="api-explain"),
+    path("api/v1/posts/<id:post_id>", PostView.as_view(), name="api-post"),
+    path("api/v1/requests/<uuid:request_id>/explain/<id:post_id>", ExplainView.as_view(), name="api-explain"),
     path("api/v1/search", SearchView.as_view(), name="api-search"),
     path("api/v1/spaces/<slug:space>/pictures", PicturesView.as_view(), name="api-pictures"),
     path("api/v1/spaces/<slug:space>/vectors", VectorsView.as_view(), name="api-vectors"),

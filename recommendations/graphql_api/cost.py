@@ -18,7 +18,6 @@ from graphql.language import (
     SelectionSetNode,
 )
 from graphql.validation import ValidationRule
-from strawberry.extensions import AddValidationRules
 
 MAX_COST = 10_000
 """Maximum cost of a query. A page of 100 with every field costs a fifth of it."""
@@ -69,10 +68,3 @@ def read_page_length(node: FieldNode) -> int:
     if value is None:
         return DEFAULT_PAGE_LENGTH if node.name.value.endswith(("Feed", "feed", "Posts", "Search")) else 1
     return max(1, min(int(value.value), MAX_PAGE_LENGTH)) if isinstance(value, IntValueNode) else MAX_PAGE_LENGTH
-
-
-class CostLimiter(AddValidationRules):
-    """`CostRule` as an extension of the schema."""
-
-    def __init__(self) -> None:
-        super().__init__([CostRule])

@@ -11,6 +11,7 @@ from uuid import UUID
 import strawberry
 from rest_framework.request import Request
 from strawberry.extensions import (
+    AddValidationRules,
     DisableIntrospection,
     MaxAliasesLimiter,
     MaxTokensLimiter,
@@ -25,7 +26,8 @@ from access.scopes import Scope
 from monitoring.clock import now
 from recommendations.api import serializers as s
 from recommendations.graphql_api import types as t
-from recommendations.graphql_api.cost import CostLimiter
+from recommendations.graphql_api.cost import CostRule
+from recommendations.graphql_api.literals import StorableTextRule
 from recommendations.services import work
 from recommendations.services.errors import InvalidRequest
 from recommendations.services.explaining import explain
@@ -246,7 +248,7 @@ def build_schema(has_introspection: bool) -> strawberry.Schema:
         partial(QueryDepthLimiter, max_depth=MAX_DEPTH),
         partial(MaxAliasesLimiter, max_alias_count=MAX_ALIASES),
         partial(MaxTokensLimiter, max_token_count=MAX_TOKENS),
-        CostLimiter,
+        partial(AddValidationRules, [CostRule, StorableTextRule]),
     ]
     extensions = limits if has_introspection else [*limits, DisableIntrospection]
     return strawberry.Schema(Query, Mutation, extensions=extensions, config=StrawberryConfig(auto_camel_case=True))

@@ -23,6 +23,7 @@ from access.scopes import Scope
 from recommendations.api.problems import Problem
 from recommendations.graphql_api.schema import build_schema
 from recommendations.services.errors import ServiceError
+from recommendations.storable_text import find_storage_problem
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,8 @@ def parse_request(body: object) -> tuple[str, dict[str, Any] | None, str | None]
         if name in REQUEST_FIELDS and value is not None and not isinstance(value, REQUEST_FIELDS[name]):
             detail = f"{name} must be {'an object' if name == 'variables' else 'a string'}."
             raise Problem(detail, status=400, code="invalid-request", pointer=f"/{name}")
+        if problem := find_storage_problem(value):
+            raise Problem(f"{name} {problem}.", status=400, code="invalid-request", pointer=f"/{name}")
     return body["query"], body.get("variables"), body.get("operationName")
 
 

@@ -32,6 +32,7 @@ from monitoring import metrics
 from recommendations import task_queue
 from recommendations.models import Job, JobChunk, Member, Post
 from recommendations.services.errors import InvalidRequest, UnknownJob, UnknownMember
+from recommendations.storable_text import find_storage_problem
 
 MAX_CHUNK_ATTEMPTS = 3
 MAX_ERRORS = 20
@@ -150,6 +151,8 @@ def resolve_items(kind: str, params: Mapping[str, Any]) -> list[int]:
         or not all(isinstance(item, str) for item in external_ids)
     ):
         raise InvalidRequest(f"{parameter}: give a non-empty list of ids.", f"/params/{parameter}")
+    if problem := find_storage_problem(external_ids):
+        raise InvalidRequest(f"{parameter}: an id {problem}.", f"/params/{parameter}")
     keys = dict(job_kind.items.objects.filter(external_id__in=external_ids).values_list("external_id", "pk"))
     if missing := [item for item in external_ids if item not in keys]:
         if parameter == "member_ids":

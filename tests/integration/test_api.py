@@ -174,6 +174,43 @@ def test_the_feed_of_an_inactive_member_gets_a_409(api):
     assert_problem(api.get("/api/v1/members/ann/feed"), 409, "inactive-member")
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "members/%00",
+        "members/a%00b/feed",
+        "members/ann/relationships/follow/%00",
+        "posts/%00",
+        "posts/%00/similar?viewer_id=ann",
+        "members?prefix=%00",
+        "search?text=%00&viewer_id=ann",
+        "members/ann/feed?cursor=%00",
+    ],
+)
+def test_nul_in_a_url_is_an_error_of_the_client(api, posts, path):
+    """PostgreSQL cannot compare a text with NUL, so it must not reach a query."""
+    assert api.get(f"/api/v1/{path}").status_code in (400, 404, 405)
+
+
+@pytest.mark.parametrize(
+    "path, body",
+    [
+        ("posts/p99", {"author_id": "ann", "visibility": "public", "created_at": "2026-01-31T12:00:00Z", "text": "\0"}),
+        ("members/m99", {"is_private": False, "region": "\0"}),
+        ("members/m99", {"is_private": False, "languages": ["\0"]}),
+    ],
+)
+def test_nul_in_an_upsert_is_an_error_of_the_client(api, posts, path, body):
+    assert_problem(
+        api.put(f"/api/v1/{path}", json.dumps(body), content_type="application/json"), 400, "invalid-request"
+    )
+
+
+def test_nul_in_the_ids_of_a_job_is_an_error_of_the_client(api, posts):
+    body = {"kind": "batch_feeds", "params": {"member_ids": ["ann", "\0"]}}
+    assert_problem(send(api, "jobs", body), 400, "invalid-request")
+
+
 def test_members_are_listed_by_the_prefix_of_their_id(api, posts):
     assert [m["id"] for m in api.get("/api/v1/members?prefix=b").json()["members"]] == ["bob"]
     assert api.get("/api/v1/members?prefix=%25").json() == {"members": []}

@@ -300,3 +300,23 @@ def test_a_member_token_accesses_only_its_member(world, client):
     ):
         assert code(ask(query)) == "different-member", query
     assert code(ask('{ job(id: "6f2d6f0e-3a57-4a4c-9a5e-0b6a3c1c2f11") { state } }')) == "missing-scope"
+
+
+@pytest.mark.parametrize("text", ["a\0b", "a\ud800b"], ids=["NUL", "half of a surrogate pair"])
+@pytest.mark.parametrize("position", ["literal", "variable", "nested variable", "name of a variable", "query"])
+def test_a_text_that_no_database_can_store_is_an_error_of_the_client(ask, text, position):
+    escaped = json.dumps(text)
+    requests = {
+        "literal": (f"{{ discoveryFeed(memberId: {escaped}) {{ requestId }} }}", {}),
+        "variable": ("query($id: ID!) { discoveryFeed(memberId: $id) { requestId } }", {"id": text}),
+        "nested variable": (
+            "mutation($e: [EventInput!]!) { recordInteractions(events: $e) { status } }",
+            {"e": [{"eventId": text, "memberId": "ann", "postId": "p", "kind": "like"}]},
+        ),
+        "name of a variable": ('{ discoveryFeed(memberId: "ann") { requestId } }', {text: "1"}),
+        "query": (f'{{ discoveryFeed(memberId: "ann") {{ requestId }} }} # {text}', {}),
+    }
+    query, variables = requests[position]
+    response = ask(query, status=400, **variables)
+    assert "data" not in response or response["data"] is None
+    assert any(word in json.dumps(response) for word in ("NUL", "surrogate", "Invalid Unicode"))

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from recommendations.contracts import MAX_CLOCK_SKEW
 from recommendations.services.content.importing.problems import quote_value
+from recommendations.storable_text import storage_problem
 
 MAX_TEXT = 2**20
 LANGUAGE_PATTERN = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,4})?")
@@ -31,17 +32,13 @@ def parse_identifier(value: object) -> str:
 
 
 def parse_text(value: object) -> str:
-    """A text of up to `MAX_TEXT` characters, with line breaks, without NUL, which PostgreSQL cannot store."""
+    """A text of up to `MAX_TEXT` characters, with line breaks, that a database can store."""
     if not isinstance(value, str):
         raise ValueError(f"{quote_value(value)} is not a text", "Put the text in quotes.")
     if len(value) > MAX_TEXT:
         raise ValueError(f"has {len(value):,} characters", f"Shorten it to {MAX_TEXT:,} characters.")
-    if "\x00" in value:
-        raise ValueError("contains a NUL character", "Remove the NUL (\\u0000).")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError("contains half of a surrogate pair", "Write emoji as UTF-8 characters.") from None
+    if problem := storage_problem(value):
+        raise ValueError(problem, "Remove it. Write emoji as UTF-8 characters.")
     return value
 
 

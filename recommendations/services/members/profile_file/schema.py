@@ -16,22 +16,25 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from recommendations.contracts import Float32Array
 from recommendations.services.learning.affinities import MAX_AFFINITIES
 from recommendations.services.learning.interests import MAX_INTERESTS
+from recommendations.storable_text import storage_problem
 
 FORMAT_NAME: Final = "recsys-profile"
 FORMAT_VERSION: Final = 1
 MAX_RELATIONSHIPS, MAX_NEGATIVE_FEEDBACK, MAX_SEEN, MAX_MUTED_WORDS = 10_000, 5_000, 5_000, 500
 
 
-def reject_nul(text: str) -> str:
-    """Return *text*, or raise `ValueError` if it contains NUL, which PostgreSQL cannot store."""
-    if "\0" in text:
-        raise ValueError("must not contain the character NUL")
+def require_storable(text: str) -> str:
+    """Return *text*, or raise `ValueError` if no database can store it."""
+    if problem := storage_problem(text):
+        raise ValueError(problem)
     return text
 
 
 def text_constraints(max_length: int, min_length: int = 1) -> tuple[StringConstraints, AfterValidator]:
     """Return the annotations of a text of *min_length* to *max_length* characters."""
-    return StringConstraints(strict=True, min_length=min_length, max_length=max_length), AfterValidator(reject_nul)
+    return StringConstraints(strict=True, min_length=min_length, max_length=max_length), AfterValidator(
+        require_storable
+    )
 
 
 Id = Annotated[str, *text_constraints(128)]
