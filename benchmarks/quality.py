@@ -48,7 +48,7 @@ from recommendations.evaluation.read_files import (
 from recommendations.evaluation.report import SetReport, build_json, build_report, format_table
 from recommendations.evaluation.report_page import build_page
 from recommendations.evaluation.slices import Slice, find_first_times, slice_by_history, slice_by_post_age
-from recommendations.evaluation.splits import DAY, find_cuts, last_one_out, random_one_out, split_by_time
+from recommendations.evaluation.splits import find_cuts, last_one_out, random_one_out, split_by_time
 from recommendations.evaluation.tuning import Family, tune
 
 try:
@@ -63,9 +63,9 @@ BUDGET, QUICK_BUDGET = 8, 1
 """Configurations that each peer with hyperparameters may try."""
 QUICK_DRAWS = 200
 
-HALF_LIVES = (90, 365, 30, 180, 14, 730, 7, 1460)
+HALF_LIVES = (90.0, 365.0, 30.0, 180.0, 14.0, 730.0, 7.0, 1460.0)
 """Days."""
-TIMED_FAMILIES = [Family("popularity, decayed", tuple(DecayedPopularity(days * DAY) for days in HALF_LIVES))]
+TIMED_FAMILIES = [Family("popularity, decayed", tuple(DecayedPopularity(days) for days in HALF_LIVES))]
 FAMILIES = [
     Family(
         "item neighbors",

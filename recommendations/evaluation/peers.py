@@ -27,8 +27,6 @@ CASES_PER_BATCH = 256
 """Cases that are scored together: 8 bytes for each of them and each post. Changes the memory and the speed."""
 POSTS_PER_CHUNK = 512
 """Posts whose co-occurrences with all others are held in memory together. Changes the memory."""
-WEEK = 7 * DAY
-"""Seconds."""
 
 
 @dataclass(frozen=True)
@@ -105,13 +103,13 @@ class Popularity:
 @dataclass(frozen=True)
 class RecentPopularity:
     """
-    Posts by the number of likes in the last *seconds* before the moment of the case.
+    Posts by the number of likes in the last *days* before the moment of the case.
 
     Equal posts are ordered by all likes before the moment, else every post without a like in that time would be equal.
     Ji, Sun, Zhang, Li 2020, "A Re-visit of the Popularity Baseline in Recommender Systems".
     """
 
-    seconds: float = WEEK
+    days: float = 7.0
 
     def fit(self, train: Interactions) -> Scorer:
         """See `Peer`. Needs times."""
@@ -119,7 +117,7 @@ class RecentPopularity:
         posts = len(train.post_ids)
 
         def score(batch: CaseBatch) -> Float64Array:
-            starts = np.searchsorted(times, batch.moments - self.seconds)
+            starts = np.searchsorted(times, batch.moments - self.days * DAY)
             ends = np.searchsorted(times, batch.moments)
             recent = [np.bincount(liked[a:b], minlength=posts) for a, b in zip(starts, ends, strict=True)]
             older = [np.bincount(liked[:b], minlength=posts) for b in ends]
@@ -130,14 +128,14 @@ class RecentPopularity:
 
 @dataclass(frozen=True)
 class DecayedPopularity:
-    """Posts by their likes before the moment of the case, where a like counts half after each *half_life* (seconds)."""
+    """Posts by their likes before the moment of the case, where a like counts half after each half-life."""
 
-    half_life: float
+    half_life_days: float
 
     def fit(self, train: Interactions) -> Scorer:
         """See `Peer`. Needs times."""
         times, liked = sort_likes(train)
-        posts = len(train.post_ids)
+        posts, half_life = len(train.post_ids), self.half_life_days * DAY
 
         def score(batch: CaseBatch) -> Float64Array:
             scores = np.zeros((len(batch.members), posts))
@@ -145,8 +143,8 @@ class DecayedPopularity:
             for case in np.argsort(batch.moments, kind="stable"):
                 moment = float(batch.moments[case])
                 end = int(np.searchsorted(times, moment))
-                decayed *= 0.5 ** ((moment - decayed_at) / self.half_life)
-                new = 0.5 ** ((moment - times[start:end]) / self.half_life)
+                decayed *= 0.5 ** ((moment - decayed_at) / half_life)
+                new = 0.5 ** ((moment - times[start:end]) / half_life)
                 decayed += np.bincount(liked[start:end], weights=new, minlength=posts)
                 scores[case], decayed_at, start = decayed, moment, end
             return scores

@@ -22,7 +22,7 @@ from recommendations.evaluation.peers import (
     RecentPopularity,
 )
 from recommendations.evaluation.read_files import read_movielens
-from recommendations.evaluation.splits import find_cuts, last_one_out, random_one_out, split_by_time
+from recommendations.evaluation.splits import DAY, find_cuts, last_one_out, random_one_out, split_by_time
 from recommendations.evaluation.tuning import Family, TunedSystem, assign_halves, build_validation, tune
 
 SAMPLE = Path(__file__).parents[2] / "recommendations" / "sample" / "movielens"
@@ -58,8 +58,8 @@ def test_popularity_counts_likes():
 def test_popularity_at_a_moment_reads_nothing_later(seed):
     train = draw_interactions(seed)
     moments = np.random.default_rng(seed).integers(0, len(train) + 2, len(train.member_ids)).astype(float)
-    recent = RecentPopularity(10.0).fit(train)(build_batch(train, moments))
-    decayed = DecayedPopularity(5.0).fit(train)(build_batch(train, moments))
+    recent = RecentPopularity(10 / DAY).fit(train)(build_batch(train, moments))
+    decayed = DecayedPopularity(5 / DAY).fit(train)(build_batch(train, moments))
     for case, moment in enumerate(moments):
         for post in range(len(train.post_ids)):
             times = train.times[(train.posts == post) & train.is_positive & (train.times < moment)]
@@ -71,7 +71,7 @@ def test_posts_without_recent_likes_are_ordered_by_older_likes():
     train = Interactions.from_columns(
         ["a", "b", "a", "a"], ["1", "1", "2", "3"], is_positive=[1, 1, 1, 1], times=range(4)
     )
-    (scores,) = RecentPopularity(1.0).fit(train)(CaseBatch(np.array([0]), csr_array((1, 3)), np.array([4.0])))
+    (scores,) = RecentPopularity(1 / DAY).fit(train)(CaseBatch(np.array([0]), csr_array((1, 3)), np.array([4.0])))
     assert np.argsort(-scores, kind="stable").tolist() == [2, 0, 1]
 
 
@@ -124,7 +124,7 @@ def test_random_scores_are_reproducible():
 @given(st.integers(0, 30))
 def test_a_peer_never_lists_a_known_post(seed):
     folds = last_one_out(draw_interactions(seed))
-    for peer in (Random(), Popularity(), RecentPopularity(5.0), ItemNeighbors(), Ease()):
+    for peer in (Random(), Popularity(), RecentPopularity(5 / DAY), ItemNeighbors(), Ease()):
         measured = measure(PeerSystem("peer", peer), folds)
         assert not measured.by_case["known"].any()
         # Fewer posts than places: every unknown post is listed, so every target is.
