@@ -198,7 +198,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_AUTHENTICATION": [],
     "ENUM_NAME_OVERRIDES": {
         "ReasonCode": [(reason, reason) for reason in ("author", "topic", "kind")],
-        "JobKind": "recommendations.api.serializers.JOB_KINDS",
+        "JobKind": "recommendations.services.work.KIND_NAMES",
         "JobState": "recommendations.api.serializers.JOB_STATES",
         "EventStatus": "recommendations.api.serializers.EVENT_STATUSES",
         "FlagKind": "flags.models.flags.Flag.Kind",

@@ -12,18 +12,9 @@ from rest_framework import serializers
 
 from access.problems import Problem
 from recommendations.contracts import InteractionKind, Reason
+from recommendations.services import work
 from recommendations.services.serving.recommend import FEEDS
 
-JOB_KINDS = (
-    "batch_feeds",
-    "member_feed",
-    "embed_posts",
-    "rebuild_interests",
-    "reindex",
-    "export_members",
-    "erase_members",
-    "erase_posts",
-)
 JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
 ITEM_STATUSES = ("created", "updated", "unchanged", "rejected")
 EVENT_STATUSES = ("recorded", "duplicate", "rejected")
@@ -164,7 +155,7 @@ class MembersQuery(serializers.Serializer):
 class JobsQuery(serializers.Serializer):
     """Query parameters of the list of jobs."""
 
-    kind = serializers.ChoiceField(JOB_KINDS, default="", allow_blank=True)
+    kind = serializers.ChoiceField(work.KIND_NAMES, default="", allow_blank=True)
     state = serializers.ChoiceField(JOB_STATES, default="", allow_blank=True)
     limit = serializers.IntegerField(min_value=1, max_value=100, default=20)
     cursor = serializers.DateTimeField(required=False, default=None, help_text="next_cursor of the previous page.")
@@ -311,7 +302,7 @@ class SeenPostsBody(serializers.Serializer):
 class JobBody(serializers.Serializer):
     """A job to submit."""
 
-    kind = serializers.ChoiceField(JOB_KINDS)
+    kind = serializers.ChoiceField(work.KIND_NAMES)
     params = serializers.DictField(required=False, default=dict, help_text='Such as {"member_ids": ["42"]}.')
 
 
@@ -435,7 +426,7 @@ class JobOut(serializers.Serializer):
     """A job and its progress."""
 
     id = serializers.UUIDField()
-    kind = serializers.ChoiceField(JOB_KINDS)
+    kind = serializers.ChoiceField(work.KIND_NAMES)
     state = serializers.ChoiceField(JOB_STATES)
     total = serializers.IntegerField()
     done = serializers.IntegerField()
