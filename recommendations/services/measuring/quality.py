@@ -35,10 +35,9 @@ def quality_score(*, now: datetime) -> float | None:
         request_id__isnull=False,
         undone_at=None,
     )
-    engaged: dict[UUID, set[int]] = defaultdict(set)
+    engaged: dict[UUID | None, set[int]] = defaultdict(set)
     for request_id, post_id in engagements.order_by("-pk").values_list("request_id", "post_id")[:MAX_INTERACTIONS]:
-        if request_id:
-            engaged[request_id].add(post_id)
+        engaged[request_id].add(post_id)
     scores = []
     ids = list(engaged)
     for start in range(0, len(ids), REQUESTS_PER_QUERY):
