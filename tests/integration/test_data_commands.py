@@ -66,7 +66,7 @@ def test_import_data_names_the_line_at_which_an_interrupted_run_resumes(tmp_path
 
 def test_import_sample_names_a_missing_file(tmp_path, monkeypatch):
     monkeypatch.setitem(import_sample.import_sample.__kwdefaults__, "folder", tmp_path)
-    with pytest.raises(CommandError, match="films.csv.gz is missing"):
+    with pytest.raises(CommandError, match=r"films\.csv\.gz is missing"):
         run("import_sample")
 
 
