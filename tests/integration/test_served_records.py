@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import redis
 from django.conf import settings
-from django.db import connection
+from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
 
 from flags.experiments.rules import ExposedVariant
@@ -175,17 +175,30 @@ def outbox(monkeypatch):
     return records.outbox()
 
 
-def wait_for_queue_length(length):
+def wait_for(condition):
     deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def wait_for_queue_length(length):
     with redis.Redis.from_url(settings.ENV.redis_url) as client:
-        while client.llen(WAITING_KEY) != length:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_for(lambda: client.llen(WAITING_KEY) == length)
 
 
-def test_a_thread_sends_the_records_of_a_request_after_the_response(ann, outbox):
+def test_a_thread_sends_the_records_of_a_request_and_keeps_no_database_connection(ann, outbox, monkeypatch):
+    real_enqueue, connections_of_thread = task_queue.enqueue, []
+
+    def enqueue(*args, **kwargs):
+        real_enqueue(*args, **kwargs)
+        connections_of_thread.append(connections["default"])
+
+    monkeypatch.setattr(task_queue, "enqueue", enqueue)
     first = page()
     wait_for_queue_length(2)
+    wait_for(lambda: connections_of_thread and connections_of_thread[0].connection is None)
+    assert connections_of_thread[0] is not connections["default"]
     assert records.record_served(now=NOW) == 2
     assert FeedRequest.objects.get().pk == first.request_id
 
