@@ -10,7 +10,9 @@ from django.urls import reverse
 from monitoring import clock, dashboard, samples
 from monitoring.dashboard import Panel, Stat
 from monitoring.models import MaintenanceRun
+from recommendations.engines.wasm_simd import WasmEngine
 from recommendations.models import FeedHour, Job
+from recommendations.ports import EngineError
 from recommendations.services.extensions import panels as service_panels
 from recommendations.services.serving import records
 from recommendations.services.serving.recommend import recommend
@@ -129,6 +131,22 @@ def test_real_feeds_appear_in_traffic_stages_caches_and_engines(admin_client):
     assert panels["memory"]["stats"][1]["value"] > 1
 
 
+def test_fallbacks_appear_by_step_in_the_engines_panel(monkeypatch):
+    factories.posts(factories.member(), 5)
+    factories.embed_all_posts()
+    for name in ("ann", "bob", "cat"):
+        recommend(member_id=factories.member(name).external_id, now=NOW)
+        monkeypatch.setattr(WasmEngine, "score", raise_engine_error)
+    records.record_served(now=NOW)
+    panel = service_panels.engines_panel(NOW)
+    assert panel.bars[0].values == {"plain": 2}
+    assert (panel.stats[1].value, panel.stats[1].tone) == (66.7, "bad")
+
+
+def raise_engine_error(*_):
+    raise EngineError("no")
+
+
 def test_the_variants_panel_compares_a_week_of_hours():
     for hours, variant, engaged in ((1, "control", 2), (2, "control", 4), (1, "treatment", 12), (200, "treatment", 99)):
         FeedHour.objects.create(
@@ -166,8 +184,10 @@ def test_the_variants_panel_compares_a_week_of_hours():
 
 def test_jobs_and_maintenance_show_their_progress(monkeypatch):
     Job.objects.create(kind="batch_feeds", state="running", total=10, done=3, failed=1, created_at=NOW, started_at=NOW)
+    Job.objects.create(kind="embed_posts", state="queued", total=2, created_at=NOW - timedelta(seconds=1))
     MaintenanceRun.objects.create(name="tidy", started_at=NOW, outcome="failed", error="OSError")
     panels = panels_by_key(NOW + timedelta(seconds=90))
+    assert panels["jobs"]["tables"][0]["rows"][1][3:] == [0, "91 s ago", "not started"]
     assert panels["jobs"]["tables"][0]["rows"][0][:4] == ["batch_feeds", "running", "4 of 10 (40 %)", 1]
     assert panels["jobs"]["tables"][0]["rows"][0][5] == "90.0 s"
     assert panels["maintenance"]["stats"][0]["value"] == 1

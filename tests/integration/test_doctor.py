@@ -9,14 +9,18 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
 from pydantic import SecretStr
+from qdrant_client import QdrantClient
 
-from flags.models import Experiment, Flag
+from flags.models import Experiment, ExperimentPhase, Flag
 from flags.models.guarded import allow_guarded_writes
 from monitoring import doctor, workers
 from monitoring.doctor import Verdict
 from monitoring.models import AlertRule
-from recommendations.models import EmbeddingModel, FeedRequest
+from recommendations.models import ChangeLogTruncation, EmbeddingModel, FeedRequest, PostEmbedding
+from recommendations.services import wiring
 from recommendations.services.extensions import doctor as service_checks
+from recommendations.services.vectors.embedding_models import embed_due_posts, update_model_progress
+from recommendations.services.vectors.reindexing import reindex
 from tests import factories
 from tests.factories import NOW
 
@@ -138,6 +142,61 @@ def test_a_missing_index_is_reported():
     result = service_checks.check_indexes(NOW)
     assert result.verdict is Verdict.FAIL
     assert "recommendations_post.posts_by_age" in result.message
+
+
+def test_missing_triggers_of_the_change_log_are_reported():
+    assert service_checks.check_change_log(NOW).verdict is Verdict.PASS
+    ChangeLogTruncation.objects.all().delete()
+    assert service_checks.check_change_log(NOW).verdict is Verdict.FAIL
+
+
+def test_posts_without_an_active_embedding_model_fail_and_missing_vectors_warn():
+    posts = factories.posts(factories.member(), 3)
+    result = service_checks.check_vectors(NOW)
+    assert (result.verdict, result.message) == (Verdict.FAIL, "No embedding model is active.")
+    embed_due_posts(now=NOW)
+    assert service_checks.check_vectors(NOW).verdict is Verdict.PASS
+    PostEmbedding.objects.filter(post=posts[0]).delete()
+    update_model_progress(EmbeddingModel.objects.get(), NOW)
+    result = service_checks.check_vectors(NOW)
+    assert (result.verdict, result.message) == (Verdict.WARN, "2 of 3 posts have a vector.")
+
+
+@pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
+def test_an_index_that_lacks_posts_fails_until_it_is_rebuilt(monkeypatch):
+    client = QdrantClient(":memory:")
+    monkeypatch.setattr(wiring, "qdrant_client", lambda: client)
+    factories.posts(factories.member(), 3)
+    embed_due_posts(now=NOW)
+    wiring.sync_embedding_models(NOW, must_be_current=True)
+    wiring.vector_index().create_collection()
+    result = service_checks.check_vectors(NOW)
+    assert (result.verdict, result.message) == (Verdict.FAIL, "Qdrant has 0 of 3 posts.")
+    reindex(now=NOW)
+    result = service_checks.check_vectors(NOW)
+    assert (result.verdict, result.message) == (Verdict.PASS, "Qdrant has 3 of 3 posts")
+    client.close()
+
+
+def test_a_missing_runbook_fails(monkeypatch, tmp_path):
+    assert service_checks.check_rollback(NOW).verdict is Verdict.PASS
+    monkeypatch.setattr(settings, "BASE_DIR", tmp_path)
+    result = service_checks.check_rollback(NOW)
+    assert (result.verdict, result.message) == (Verdict.FAIL, "docs/rollback.md is not deployed.")
+
+
+def test_the_shares_of_running_experiments_are_checked():
+    assert service_checks.check_variants(NOW).verdict is Verdict.WARN
+    factories.flag("f", is_enabled=True)
+    factories.experiment("f", "trial")
+    result = service_checks.check_variants(NOW)
+    assert (result.verdict, result.message) == (Verdict.PASS, "1 running: trial")
+    with allow_guarded_writes():
+        phase = ExperimentPhase.objects.get()
+        phase.variants[0]["share"] /= 2
+        phase.save()
+    result = service_checks.check_variants(NOW)
+    assert (result.verdict, result.message) == (Verdict.FAIL, "The shares of the variants do not add up: trial.")
 
 
 def test_a_missing_flag_slow_feeds_and_fallbacks_fail():

@@ -1,5 +1,6 @@
 """Explanations of why a post was shown or not, exact to the byte, which disclose nothing the viewer may not know."""
 
+import json
 import zlib
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -246,6 +247,28 @@ def test_a_modified_record_is_not_identical(viewer):
     order = np.frombuffer(row.post_ids, "<i8")[::-1].tobytes()
     FeedRequest.objects.update(post_ids=order)
     assert not replay.replay(request_id=page.request_id).is_identical
+    with pytest.raises(CommandError, match=f"The result of {row.engine} differs from the served slate"):
+        call_command("replay", str(page.request_id))
+
+
+def test_a_record_without_some_of_its_score_parts_is_not_identical(viewer):
+    page = serve_feed()
+    row = FeedRequest.objects.get()
+    FeedRequest.objects.update(parts=bytes(row.parts)[:-4])
+    assert not replay.replay(request_id=page.request_id).is_identical
+    with pytest.raises(UnknownRequest):
+        replay.replay(request_id=uuid4())
+
+
+def test_inputs_of_an_incompatible_release_cannot_be_replayed(viewer):
+    page = serve_feed()
+    row = FeedInputs.objects.get()
+    line, _, body = zlib.decompress(row.packed_inputs).partition(b"\n")
+    head = json.loads(line)
+    line = json.dumps(head | {"version": head["version"] + 1}).encode()
+    FeedInputs.objects.update(packed_inputs=zlib.compress(line + b"\n" + body))
+    with pytest.raises(InputsUnavailable, match="stored by an incompatible release"):
+        replay.replay(request_id=page.request_id)
 
 
 def test_a_request_without_its_inputs_cannot_be_replayed(viewer):

@@ -9,7 +9,7 @@ from django.db import DatabaseError
 from recommendations import task_queue
 from recommendations.engines.plain import PlainEngine
 from recommendations.engines.wasm_simd import WasmEngine
-from recommendations.models import Post, SeenPost
+from recommendations.models import Member, Post, SeenPost
 from recommendations.pipeline.sources.followed import FollowedAuthors
 from recommendations.ports import EngineError, VectorError
 from recommendations.services import invalidate, wiring
@@ -76,6 +76,17 @@ def test_an_engine_that_fails_repeatedly_is_not_called_for_a_while(viewer, monke
     assert build_page(30).fallback == ""
 
 
+def test_a_process_that_cannot_create_the_kernel_serves_with_the_control_engine(viewer, monkeypatch, settings, caplog):
+    settings.ENV = settings.ENV.model_copy(update={"wasm_memory_limit": 1})
+    wiring.reset_parts()
+    assert set(wiring.engines()) == {"plain"}
+    assert "engine_not_created" in [record.message for record in caplog.records]
+    with pytest.raises(EngineError, match="has no engine wasm_simd"):
+        wiring.engine("wasm_simd")
+    found = page()
+    assert (found.engine, found.fallback, len(found.picks)) == ("plain", "plain", 20)
+
+
 def test_a_stale_slate_is_served_while_a_worker_builds_a_new_one(viewer, monkeypatch):
     enqueued = []
     monkeypatch.setattr(task_queue, "enqueue", lambda name, kwargs=None, **_: enqueued.append((name, kwargs)))
@@ -86,6 +97,21 @@ def test_a_stale_slate_is_served_while_a_worker_builds_a_new_one(viewer, monkeyp
     refresh.refresh_slate(**refreshes[0][1], now=later)
     after = page(now=later)
     assert after.cached and after.request_id != first.request_id
+
+
+@pytest.mark.parametrize("change", ["erased", "deactivated"])
+def test_the_slates_of_a_member_who_is_gone_are_deleted_instead_of_rebuilt(viewer, change):
+    page()
+    pk = viewer.pk
+    if change == "erased":
+        viewer.delete()
+    else:
+        Member.objects.filter(pk=pk).update(is_active=False)
+    wiring.resident_facts().clear()
+    assert wiring.slate_cache().claim(pk, "discovery", seconds=30)
+    refresh.refresh_slate(member_id=pk, feed="discovery", now=NOW)
+    assert wiring.slate_cache().get(pk, "discovery") is None
+    assert wiring.slate_cache().claim(pk, "discovery", seconds=30), "the claim was released"
 
 
 def test_the_last_good_slate_is_served_if_the_catalogue_cannot_be_read(viewer, monkeypatch):

@@ -205,6 +205,18 @@ def test_attributes_of_a_unit_are_read_only_if_a_rule_needs_them():
         attributes._readers.pop("test")
 
 
+def test_a_segment_of_members_is_chosen_by_their_attributes():
+    """An unknown member has no attributes, and a member without a region has no region."""
+    factories.member("german", region="DE", languages=["de", "en"])
+    factories.member("nowhere", languages=["de"])
+    create_segment("germans", conditions=[{"attribute": "region", "values": ["DE"]}])
+    create_segment("readers", conditions=[{"attribute": "languages", "values": ["de"]}])
+    create_flag("regional", rollout_percentage=0, rules=[{"segment": "germans"}])
+    create_flag("spoken", rollout_percentage=0, rules=[{"segment": "readers"}])
+    assert [flag_value(unit, "regional") for unit in ("german", "nowhere", "unknown")] == [True, False, False]
+    assert [flag_value(unit, "spoken") for unit in ("german", "nowhere", "unknown")] == [True, True, False]
+
+
 def test_a_change_is_recorded_with_actor_reason_before_and_after(ann):
     create_flag(rollout_percentage=5)
     record = apply_change(key="f", patch={"rollout_percentage": 10}, actor=Actor(ann), why=" faster ", now=NOW)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from django.conf import settings
+from django.db.models import QuerySet
 
 from recommendations.models import Job, Member, Post, PostEmbedding, PrivacySettings
 from recommendations.services import wiring
@@ -42,6 +43,23 @@ def test_members_are_created_then_unchanged_then_updated(api):
     row = Member.objects.get(external_id="ann")
     assert (row.languages, row.privacy.muted_tags) == (["de"], ["war"])
     assert api.get("/api/v1/members/ann").json()["languages"] == ["de"]
+
+
+def test_items_are_written_again_if_a_concurrent_request_creates_one_of_them(api, monkeypatch):
+    """The concurrent request is simulated between the query for existing rows and the insert."""
+    real_create, calls = QuerySet.bulk_create, []
+
+    def create_twice(rows, objects, **options):
+        calls.append(rows.model)
+        if len(calls) == 1:
+            real_create(rows, [Member(external_id="ann", created_at=NOW, changed_at=NOW)])
+        return real_create(rows, objects, **options)
+
+    monkeypatch.setattr(QuerySet, "bulk_create", create_twice)
+    ann = {"id": "ann", "is_private": True}
+    assert statuses(send(api, "post", "members", {"members": [ann]})) == ["created"]
+    assert calls == [Member, Member, PrivacySettings]
+    assert Member.objects.get().privacy.is_private
 
 
 def test_the_privacy_of_a_member_is_required(api):

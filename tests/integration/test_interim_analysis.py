@@ -23,6 +23,8 @@ from flags.services.change import Actor
 from flags.services.weekly_digest import build_weekly_digest
 from monitoring.models import MaintenanceRun
 from recommendations.models import Interaction, Member, Post
+from recommendations.services.extensions import maintenance
+from recommendations.services.extensions.experiments import count_interactions
 from recsys_project.stack.commands import ANALYSIS_TASKS
 from tests import factories
 from tests.servers import is_ready_in_log, run_process, shared_database_url, wait_until
@@ -212,6 +214,12 @@ def test_an_unknown_metric_source_is_named_in_the_error(trial):
     assert metric_sources.metric_source_names() == ["interactions"]
 
 
+def test_units_that_are_not_members_have_no_interactions(trial):
+    since, until = np.full(2, START.timestamp()), np.full(2, NOW.timestamp())
+    assert count_interactions(["a visitor", "another"], since, until, ["view"]).tolist() == [0, 0]
+    assert count_interactions(["a visitor", "m0"], since, until, ["view"]).tolist() == [0, 5]
+
+
 def test_the_bandit_moves_weights_to_the_better_variant(trial):
     """It needs enough units, keeps the floor and starts a new phase."""
     experiments.finish(key="trial", decision="", **DO)
@@ -231,7 +239,10 @@ def test_the_bandit_moves_weights_to_the_better_variant(trial):
 
 
 def test_the_weekly_digest_is_saved_and_mailed_by_a_maintenance_task(trial, monkeypatch):
+    """It is mailed if ALERT_EMAILS is set, and saved in any case."""
     interim_analysis.run_interim_analysis(key="trial", now=NOW)
+    assert maintenance.send_experiment_digest(NOW).note.startswith("trial: running for")
+    assert mail.outbox == []
     settings = sys.modules["recsys_project.settings"]
     monkeypatch.setattr(
         "django.conf.settings.ENV", settings.ENV.model_copy(update={"alert_emails": ["ops@example.org"]})

@@ -6,20 +6,26 @@ import time
 import urllib.error
 import urllib.request
 from datetime import timedelta
+from uuid import UUID
 
+import numpy as np
 import psutil
 import pytest
 from django.conf import settings
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
+from qdrant_client import QdrantClient
 
-from monitoring import clock, gauges, metrics, metrics_endpoint, processes, workers
+from monitoring import clock, gauges, health, metrics, metrics_endpoint, processes, workers
 from monitoring.metrics import ComputedGauge
+from recommendations.models import EmbeddingModel, FeedRequest, ServedPage
 from recommendations.services import wiring
 from recommendations.services.errors import FactsUnavailable, InvalidRequest
 from recommendations.services.extensions import gauges as service_gauges
+from recommendations.services.extensions import health as service_health
 from recommendations.services.measuring import quality
 from recommendations.services.serving.recommend import recommend
+from recommendations.services.vectors.embedding_models import embed_due_posts
 from recsys_project.celery import app
 from tests import factories
 from tests.factories import NOW
@@ -149,6 +155,13 @@ def test_a_feed_is_counted_with_its_stages(redis_url):
     assert grew["brought"] >= 7 and grew["into"] == grew["out"] == 7
 
 
+def raise_always(error):
+    def failing(*_):
+        raise error
+
+    return failing
+
+
 @pytest.mark.django_db
 @pytest.mark.usefixtures("fresh_wiring")
 def test_service_failures_are_counted_and_caller_errors_are_not(redis_url, monkeypatch):
@@ -159,13 +172,13 @@ def test_service_failures_are_counted_and_caller_errors_are_not(redis_url, monke
         recommend(member_id="m", feed="following", limit=0, now=NOW)
     assert value("recsys_feed_failures_total", **labels) == before
 
-    def broken(*_):
-        raise FactsUnavailable("for the test")
-
-    monkeypatch.setattr("recommendations.services.serving.recommend.find_slate", broken)
-    with pytest.raises(FactsUnavailable):
-        recommend(member_id="m", feed="following", now=NOW)
-    assert value("recsys_feed_failures_total", **labels) == before + 1
+    for error, code in ((FactsUnavailable("for the test"), FactsUnavailable.code), (RuntimeError("x"), "unexpected")):
+        labels = {"feed": "following", "code": code}
+        before = value("recsys_feed_failures_total", **labels)
+        monkeypatch.setattr("recommendations.services.serving.recommend.find_slate", raise_always(error))
+        with pytest.raises(type(error)):
+            recommend(member_id="m", feed="following", now=NOW)
+        assert value("recsys_feed_failures_total", **labels) == before + 1
 
 
 @pytest.mark.django_db
@@ -218,6 +231,93 @@ def test_ndcg_is_one_if_the_engaged_posts_are_first():
     assert quality.ndcg(ranked, {0, 1}) == pytest.approx(1.0)
     assert quality.ndcg(ranked, {9}) == pytest.approx(1 / quality.np.log2(11))
     assert quality.ndcg(ranked, {77}) is None
+
+
+@pytest.mark.django_db
+def test_the_quality_score_is_the_mean_ndcg_of_the_slates_with_an_engaged_post():
+    viewer = factories.member("viewer")
+    posts = factories.posts(factories.member(), 4)
+    assert quality.quality_score(now=NOW) is None
+    for number, engaged_posts in enumerate(([posts[0], posts[1]], [posts[3]], [])):
+        FeedRequest.objects.create(
+            id=UUID(int=number),
+            member=viewer,
+            feed="discovery",
+            engine="plain",
+            variant="control",
+            policy_version=1,
+            post_ids=np.array([post.pk for post in posts], "<i8").tobytes(),
+            parts=b"",
+            origins=b"",
+            created_at=NOW,
+        )
+        factories.interaction(viewer, posts[2], "view", request_id=UUID(int=number))
+        for post in engaged_posts:
+            factories.interaction(viewer, post, "like", request_id=UUID(int=number))
+    factories.interaction(viewer, posts[2], "like")
+    factories.interaction(viewer, posts[2], "like", request_id=UUID(int=1), undone_at=NOW)
+    factories.interaction(viewer, posts[2], "like", request_id=UUID(int=2), at=NOW - timedelta(days=2))
+    assert quality.quality_score(now=NOW) == pytest.approx((1 + 1 / np.log2(5)) / 2)
+
+
+@pytest.mark.django_db
+def test_coverage_is_the_share_of_all_posts_on_the_pages_of_the_last_hour():
+    viewer, posts = factories.member("viewer"), factories.posts(factories.member(), 5)
+    for number, (ids, minutes) in enumerate((([0, 1], 10), ([1, 2], 59), ([3], 60))):
+        ServedPage.objects.create(
+            member=viewer,
+            request_id=UUID(int=number),
+            offset=0,
+            post_ids=np.array([posts[i].pk for i in ids], "<i8").tobytes(),
+            created_at=NOW - timedelta(minutes=minutes),
+        )
+    assert quality.catalogue_coverage(now=NOW) == 3 / 5
+
+
+@pytest.mark.django_db
+def test_the_backlog_of_embedding_and_the_age_of_each_active_model_are_gauges(fresh_wiring):
+    author = factories.member()
+    factories.posts(author, 2)
+    embed_due_posts(now=NOW)
+    EmbeddingModel.objects.create(
+        space="image", name="m", embedder="", dimension=8, state="active", created_at=NOW, changed_at=NOW
+    )
+    factories.post(author, at=NOW)
+    values = service_gauges.backlog_gauges(NOW + timedelta(minutes=2))
+    assert values[metrics.EMBEDDING_MODEL_AGE_SECONDS] == {("content",): 120}
+    assert values[metrics.UNEMBEDDED_POSTS] == {("content",): 1}
+    assert values[metrics.EMBEDDING_LAG_SECONDS] == {("content",): 120}
+
+
+@pytest.mark.django_db
+@pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
+def test_with_qdrant_url_a_gauge_and_a_health_check_tell_whether_qdrant_responds(fresh_wiring, monkeypatch):
+    """Both pass while no embedding model is active: the index does not exist yet."""
+    monkeypatch.setattr(gauges, "_sources", {})
+    monkeypatch.setattr(health, "_checks", {})
+    monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"qdrant_url": "http://127.0.0.1:9"}))
+    down = wiring.qdrant_client()
+    running = QdrantClient(":memory:")
+    monkeypatch.setattr(wiring, "qdrant_client", lambda: running)
+    service_gauges.register_gauges()
+    service_health.register_health_checks()
+
+    def state(minute):
+        # Readiness requests run each check in a thread of its own, which does not see this test's uncommitted rows.
+        reason = health.failure_reason("vector_index", service_health.check_vector_index, NOW)
+        return gauges.gauge_values(metrics.QDRANT_UP.name, {}, NOW + timedelta(minutes=minute)), reason
+
+    assert "vector_index" in health._checks
+    assert state(0) == ([], "")
+    embed_due_posts(now=NOW)
+    wiring.sync_embedding_models(NOW, must_be_current=True)
+    assert state(1) == ([1.0], "")
+    monkeypatch.setattr(wiring, "qdrant_client", lambda: down)
+    wiring.known_vector_indexes().clear()
+    values, reason = state(2)
+    assert values == [0.0] and reason.startswith("VectorIndexError")
+    running.close()
+    down.close()
 
 
 @pytest.mark.django_db

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, fields
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import connection
+from django.db.models.signals import pre_save
+from django.urls import reverse
 from rest_framework.test import APIClient
 
 from access import keys
@@ -97,6 +99,17 @@ def test_an_invalid_setting_is_named_and_changes_nothing(editor, settings, point
     body = problem(put(editor, settings, If_Match='"1"'), 400, "invalid-request")
     assert [error["pointer"] for error in body["errors"]] == [pointer]
     assert policies.read_policy(variant="control").version == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [([1], "Give an object of settings"), ({"tast": 1}, "tast"), ({"taste": 11}, "taste")],
+)
+def test_the_admin_names_an_invalid_setting(admin_client, settings, message):
+    form = {"variant": "bold", "settings": json.dumps(settings), "note": "", "_save": "Save"}
+    page = admin_client.post(reverse("admin:recommendations_rankingpolicy_add"), form)
+    assert message in str(page.context["adminform"].form.errors["settings"])
+    assert not RankingPolicy.objects.filter(variant="bold").exists()
 
 
 # Changes of a later release
@@ -196,3 +209,15 @@ def test_one_of_several_concurrent_writers_of_the_same_version_succeeds():
     with ThreadPoolExecutor(4) as threads:
         versions = list(threads.map(change, range(4)))
     assert sorted(versions, key=str) == [2, None, None, None]
+
+
+def test_a_version_that_another_caller_has_just_written_is_a_conflict():
+    def write_the_same_version(instance, **_):
+        RankingPolicy.objects.bulk_create([RankingPolicy(variant="new", version=instance.version)])
+
+    pre_save.connect(write_the_same_version, sender=RankingPolicy)
+    try:
+        with pytest.raises(VersionConflict):
+            policies.put_policy(variant="new", settings={}, note="", version=0)
+    finally:
+        pre_save.disconnect(write_the_same_version, sender=RankingPolicy)

@@ -11,9 +11,12 @@ from django.core.signals import request_finished
 from prometheus_client import REGISTRY
 
 from monitoring import system_memory
+from recommendations.engines.wasm_simd import WasmEngine
+from recommendations.ports import EngineError
 from recommendations.services import wiring
 from recommendations.services.extensions import maintenance
 from recommendations.services.learning import learn
+from recommendations.services.serving.pages import page_cache
 from recommendations.services.serving.recommend import recommend
 from recommendations.services.serving.search import search
 from recommendations.services.upkeep import process_memory
@@ -85,6 +88,50 @@ def test_a_kernel_is_not_recycled_without_room_for_a_second_copy(viewer, monkeyp
     monkeypatch.setattr(system_memory, "available_bytes", lambda: 0)
     process_memory.recycle_kernels()
     assert wiring.engines()["wasm_simd"].statistics().memory_bytes == held
+
+
+def recycled_kernels():
+    return value("recsys_kernel_recycles_total")
+
+
+def test_a_kernel_with_little_scratch_memory_is_not_recycled(viewer):
+    engine, rows = wiring.engines()["wasm_simd"], np.arange(20_000, dtype=np.int32)
+    engine.put(rows, rows.astype(np.int64) + 1, np.ones((len(rows), engine.dimension), np.float32))
+    process_memory.recycle_kernels()
+    before = recycled_kernels()
+    process_memory.recycle_kernels()
+    assert recycled_kernels() == before, "a new memory has no scratch"
+    grow_scratch()
+    process_memory.recycle_kernels()
+    assert recycled_kernels() == before + 1
+
+
+def test_a_kernel_that_cannot_be_recycled_is_logged_and_keeps_its_memory(viewer, monkeypatch, caplog):
+    def fail(engine):
+        raise EngineError("no memory")
+
+    held, before = grow_scratch(), recycled_kernels()
+    monkeypatch.setattr(WasmEngine, "recycle", fail)
+    process_memory.recycle_kernels()
+    assert "kernel_not_recycled" in [record.message for record in caplog.records]
+    assert (wiring.engines()["wasm_simd"].statistics().memory_bytes, recycled_kernels()) == (held, before)
+
+
+def test_an_emergency_in_a_process_without_caches_creates_none(monkeypatch):
+    wiring.reset_parts()
+    set_limits(monkeypatch, memory_emergency_share=1e-6)
+    assert list(process_memory.check_memory()) == ["profiles", "facts", "garbage", "kernels"]
+    for part in (wiring.vector_parts_holder, wiring.resident_facts, page_cache):
+        assert part.get_if_created() is None
+
+
+def test_memory_is_cleaned_up_by_one_thread_at_a_time(viewer, monkeypatch):
+    set_limits(monkeypatch, memory_emergency_share=1e-6)
+    with process_memory.memory_guard().busy:
+        assert process_memory.check_memory() == {}
+    assert len(wiring.resident_profiles()) == 1
+    assert process_memory.check_memory() != {}
+    assert len(wiring.resident_profiles()) == 0
 
 
 def test_memory_is_checked_after_requests_at_most_once_per_interval(viewer, monkeypatch):

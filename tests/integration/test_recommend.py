@@ -31,6 +31,7 @@ from recommendations.services.serving.pages import page_cache
 from recommendations.services.serving.recommend import FEEDS, recommend
 from recommendations.services.serving.similar import find_similar
 from recommendations.stores import resident_facts
+from recommendations.stores.active_policies import ActivePolicies
 from recommendations.stores.bulk import insert_columns
 from recommendations.stores.redis_slates import RedisSlates, slates_key
 from recommendations.stores.resident_facts import ResidentFacts
@@ -611,6 +612,28 @@ def test_nothing_is_served_if_the_viewers_facts_cannot_be_read(crowd, monkeypatc
     monkeypatch.setattr(f"recommendations.stores.{function}", fail(DatabaseError("gone")))
     with pytest.raises(FactsUnavailable):
         page(crowd)
+
+
+def test_nothing_is_served_if_the_policy_cannot_be_read(crowd, monkeypatch):
+    page(crowd)
+    page_cache().clear()
+    monkeypatch.setattr(ActivePolicies, "get", fail(DatabaseError("gone")))
+    with pytest.raises(FactsUnavailable, match="The ranking policy cannot be read"):
+        page(crowd)
+
+
+def test_nothing_is_served_if_a_filter_of_the_trending_fallback_fails(crowd, monkeypatch, caplog):
+    """With both breakers open, trending is the only step: its failed filter is not taken for a failed step."""
+    for breaker in wiring.breakers().values():
+        for _ in range(5):
+            breaker.record_failure(NOW.timestamp())
+    assert page(crowd).fallback == "trending"
+    wiring.slate_cache().purge([crowd.pk])
+    page_cache().clear()
+    monkeypatch.setattr(feeds, "MANDATORY_FILTERS", (*feeds.MANDATORY_FILTERS, broken_filter))
+    with pytest.raises(FactsUnavailable, match="cannot be checked now"):
+        page(crowd)
+    assert "fallback_failed" not in [record.message for record in caplog.records]
 
 
 def test_nothing_is_served_if_the_viewers_row_cannot_be_read(crowd, monkeypatch):

@@ -5,10 +5,15 @@ import hashlib
 import numpy as np
 import pytest
 
+from recommendations import feeds
 from recommendations.contracts import Visibility
+from recommendations.engines.plain import PlainEngine
+from recommendations.engines.wasm_simd import WasmEngine
 from recommendations.models import Post, PostEmbedding
+from recommendations.pipeline.stages import mandatory_filter
+from recommendations.ports import EngineError
 from recommendations.services import wiring
-from recommendations.services.errors import InvalidRequest, PostNotVisible
+from recommendations.services.errors import FactsUnavailable, InvalidRequest, PostNotVisible
 from recommendations.services.serving.search import search
 from recommendations.services.vectors.embedding_models import store_vectors
 from tests import factories
@@ -98,6 +103,27 @@ def test_an_invalid_query_is_rejected(gallery):
             search_posts(**query)
     with pytest.raises(InvalidRequest, match="scent"):
         search(viewer_id="viewer", space="scent", text="x", now=NOW)
+
+
+@mandatory_filter
+def broken_filter(query, candidates):
+    raise RuntimeError("a bug in a filter")
+
+
+def test_nothing_is_found_if_a_filter_or_the_engine_fails(gallery, monkeypatch):
+    query = {"vector": word_vector("harbour").tolist()}
+    with monkeypatch.context() as patch:
+        patch.setattr(feeds, "MANDATORY_FILTERS", (*feeds.MANDATORY_FILTERS, broken_filter))
+        with pytest.raises(FactsUnavailable, match="cannot be checked"):
+            search_posts(**query)
+
+    def fail(*args, **kwargs):
+        raise EngineError("no")
+
+    for engine in (PlainEngine, WasmEngine):
+        monkeypatch.setattr(engine, "nearest", fail)
+    with pytest.raises(FactsUnavailable, match="The search failed"):
+        search_posts(**query)
 
 
 def test_a_post_without_a_vector_finds_nothing(gallery):
