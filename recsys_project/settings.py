@@ -112,7 +112,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-64000; "
         "PRAGMA mmap_size=268435456; PRAGMA temp_store=MEMORY;",
     }
-elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
+else:
     DATABASES["default"]["ENGINE"] = "recsys_project.postgresql"
     # The server keeps the plans of repeated statements: planning a feed's query takes longer than running it.
     prepared = {"server_side_binding": True, "prepare_threshold": 5}

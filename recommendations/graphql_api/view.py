@@ -88,6 +88,5 @@ def serialize_error(error: GraphQLError) -> dict[str, Any]:
             "An internal error occurred. It is logged under the request id.",
             "internal-error",
         )
-    if request_id := get_contextvars().get("request_id"):
-        extensions["request_id"] = str(request_id)
+    extensions["request_id"] = str(get_contextvars()["request_id"])
     return content | {"extensions": extensions}

@@ -248,6 +248,9 @@ def test_a_token_accesses_only_its_own_member(client):
         "search?viewer_id=bob",
     ):
         assert_problem(client.get(f"/api/v1/{address}", **ann), 403, "different-member")
+    vector = [1.0] * 64
+    assert_problem(post(client, "search", {"viewer_id": "bob", "vector": vector}, **ann), 403, "different-member")
+    assert post(client, "search", {"viewer_id": "ann", "space": "content", "vector": vector}, **ann).status_code == 200
     events = [
         {"event_id": f"e{n}", "member_id": who, "post_id": "by bob", "kind": "like"}
         for n, who in enumerate(["ann", "bob"])

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from monitoring import alerts, gauges, latency, metrics, notices, samples
 from monitoring.metrics import ComputedGauge
-from monitoring.models import Alert, AlertRule, Notice, Silence
+from monitoring.models import Alert, AlertRule, MaintenanceRun, MaintenanceTask, Notice, Silence
 from tests.factories import NOW
 
 GAUGE = ComputedGauge("recsys_of_a_test", "A figure.", ("part",))
@@ -83,6 +83,12 @@ def test_disabling_a_rule_resolves_its_alert(gauge):
         evaluate_at(number, 20, gauge)
     AlertRule.objects.update(is_enabled=False)
     assert evaluate_at(4, 20, gauge) == "resolved"
+
+
+def test_disabling_a_rule_deletes_its_pending_alert(gauge):
+    assert evaluate_at(1, 11, gauge) == "pending"
+    AlertRule.objects.update(is_enabled=False)
+    assert evaluate_at(2, 11, gauge) is None
 
 
 def test_a_rule_with_an_unknown_metric_does_not_affect_others(gauge, caplog):
@@ -184,6 +190,22 @@ def test_a_failed_notice_is_retried_and_finally_given_up(gauge, receiver, monkey
     assert Notice.objects.get().state == "given up"
 
 
+def test_a_notice_that_another_worker_claimed_is_not_sent(gauge, monkeypatch):
+    """The other worker claims the second notice while this worker sends the first."""
+    set_env(monkeypatch, alert_emails=["ops@example.org"], alert_webhook_url="http://127.0.0.1:9/hook")
+    for number in (1, 2, 3):
+        evaluate_at(number, 11, gauge)
+    assert Notice.objects.count() == 2
+    sent = []
+
+    def send(alert, event):
+        sent.append(event)
+        Notice.objects.filter(attempts=0).update(attempts=1)
+
+    monkeypatch.setattr(notices, "SENDERS", dict.fromkeys(Notice.Channel, send))
+    assert notices.send_due_notices(now=NOW + 3 * STEP) == len(sent) == 1
+
+
 def test_a_silence_suppresses_notices_until_it_ends(gauge, monkeypatch):
     set_env(monkeypatch, alert_emails=["ops@example.org"])
     silence = Silence.objects.create(rule_name="too_much", starts_at=NOW, ends_at=NOW + 5 * STEP, reason="a move")
@@ -213,6 +235,61 @@ def test_a_note_in_the_admin_acknowledges_an_alert(gauge, admin_client, monkeypa
     for name in ("alertrule", "silence", "alert"):
         assert admin_client.get(f"/admin/monitoring/{name}/").status_code == 200
     assert GAUGE.name in admin_client.get("/admin/monitoring/alertrule/add/").content.decode()
+
+
+def test_alerts_are_acknowledged_by_an_action(gauge, admin_client, django_user_model):
+    """An alert that somebody else has acknowledged is not changed."""
+    AlertRule.objects.update(for_seconds=0)
+    evaluate_at(1, 11, gauge)
+    other = django_user_model.objects.create_user("other")
+    first = Alert.objects.get()
+    Alert.objects.update(state="resolved", acknowledged_at=NOW, acknowledged_by=other)
+    evaluate_at(2, 11, gauge)
+    selected = [alert.pk for alert in Alert.objects.all()]
+    form = {"action": "acknowledge", "_selected_action": selected}
+    answer = admin_client.post("/admin/monitoring/alert/", form, follow=True)
+    assert "1 acknowledged." in answer.content.decode()
+    names = {alert.pk == first.pk: alert.acknowledged_by.username for alert in Alert.objects.all()}
+    assert names == {True: "other", False: "admin"}
+
+
+@pytest.mark.django_db
+def test_a_silence_has_the_user_who_created_it(client, django_user_model):
+    form = {
+        "starts_at_0": "2026-06-01",
+        "starts_at_1": "12:00",
+        "ends_at_0": "2026-06-02",
+        "ends_at_1": "12:00",
+        "reason": "a move",
+    }
+    client.force_login(django_user_model.objects.create_superuser("first"))
+    assert client.post("/admin/monitoring/silence/add/", form).status_code == 302
+    client.force_login(django_user_model.objects.create_superuser("second"))
+    silence = Silence.objects.get()
+    page = f"/admin/monitoring/silence/{silence.pk}/change/"
+    assert client.post(page, form | {"reason": "a long move"}).status_code == 302
+    silence.refresh_from_db()
+    assert (silence.reason, silence.created_by.username) == ("a long move", "first")
+
+
+def test_the_admin_names_each_row():
+    alert = Alert(name="too_much", severity="high", state="firing")
+    rows = [
+        AlertRule(name="too_much"),
+        Silence(ends_at=NOW),
+        Silence(ends_at=NOW, rule_name="too_much"),
+        Notice(alert=alert, channel="email"),
+        MaintenanceTask(name="tidy"),
+        MaintenanceRun(name="tidy", outcome="failed"),
+    ]
+    assert list(map(str, rows)) == [
+        "too_much",
+        "every alert until 2026-06-01 12:00",
+        "too_much until 2026-06-01 12:00",
+        f"{alert} by email",
+        "tidy",
+        "tidy: failed",
+    ]
 
 
 PAYLOAD = {

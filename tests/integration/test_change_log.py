@@ -329,6 +329,16 @@ def test_posts_seen_beyond_the_cached_history_are_excluded(ann, bob, monkeypatch
     assert shown_posts() == [unseen.external_id]
 
 
+def test_a_slate_whose_posts_are_all_among_the_newest_seen_posts_is_not_shown(ann, bob, monkeypatch):
+    """No post is left to query the database for."""
+    monkeypatch.setattr(relational_viewers, "SEEN_LIMIT", 1)
+    post = factories.post(bob)
+    assert shown_posts() == [post.external_id]
+    for at, seen in enumerate((factories.post(bob), post)):
+        SeenPost.objects.create(member=ann, post=seen, seen_at=NOW + timedelta(seconds=at))
+    assert shown_posts() == []
+
+
 # When nothing may be cached
 
 

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.urls import reverse
 
 from monitoring import clock, dashboard, samples
+from monitoring import panels as general_panels
 from monitoring.dashboard import Panel, Stat
 from monitoring.models import MaintenanceRun
 from recommendations.engines.wasm_simd import WasmEngine
@@ -180,6 +181,37 @@ def test_the_variants_panel_compares_a_week_of_hours():
         "discovery, treatment": 12.0,
     }
     assert len(service_panels.days_panel(NOW).plots[0].lines["pages served"]) == 2
+
+
+def test_a_cache_of_each_process_shows_the_sum_of_its_newest_sizes():
+    """A cache that was not used in a period has no hit rate there."""
+
+    def sample(process, minutes, cache, entries):
+        labels = (("cache", cache), ("outcome", "hit"))
+        gauges = {("recsys_cache_entries", (("cache", cache),)): float(entries)}
+        at = (NOW - timedelta(minutes=minutes)).timestamp()
+        return samples.Sample(process, at, 1, {("recsys_cache_requests_total", labels): 3.0}, gauges)
+
+    for stored in (
+        sample("web a:1", 30, "preference_vectors", 9),
+        sample("web a:1", 20, "preference_vectors", 4),
+        sample("web b:2", 19, "preference_vectors", 2),
+        sample("web b:2", 10, "slates", 70),
+    ):
+        samples.store_sample(stored)
+    panel = general_panels.caches_panel(NOW)
+    rows = {row[0]: row for row in panel.tables[0].rows}
+    assert (rows["preference_vectors"][5], rows["slates"][5]) == (6, None), "slates are counted by their sweep"
+    lines = panel.plots[0].lines
+    assert [len(lines["preference_vectors"]), len(lines["slates"])] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s ago"), (119, "119 s ago"), (120, "2 min ago"), (7_200, "2 h ago"), (200_000, "2 d ago"), (-9, "0 s ago")],
+)
+def test_an_age_is_shown_in_the_largest_unit_of_which_it_has_two(seconds, text):
+    assert general_panels.format_age(NOW, NOW.timestamp() - seconds) == text
 
 
 def test_jobs_and_maintenance_show_their_progress(monkeypatch):

@@ -2,12 +2,15 @@
 
 import json
 from datetime import timedelta
+from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
 from pydantic import SecretStr
 from qdrant_client import QdrantClient
 
@@ -15,6 +18,7 @@ from flags.models import Experiment, ExperimentPhase, Flag
 from flags.models.guarded import allow_guarded_writes
 from monitoring import doctor, workers
 from monitoring.doctor import Verdict
+from monitoring.health import Finding
 from monitoring.models import AlertRule
 from recommendations.models import ChangeLogTruncation, EmbeddingModel, FeedRequest, PostEmbedding
 from recommendations.services import wiring
@@ -128,6 +132,57 @@ def test_redis_servers_are_checked_for_eviction_and_persistence(monkeypatch, bro
     result = doctor.check_redis_servers(NOW)
     assert result.verdict is verdict
     assert word in result.fix
+
+
+@pytest.mark.parametrize(
+    ("gibibytes", "cores", "limit", "verdict", "word"),
+    [
+        (1, 4, 2**28, Verdict.FAIL, "at least 2 GiB"),
+        (4, 4, 4 * 2**30, Verdict.WARN, "WASM_MEMORY_LIMIT"),
+        (4, 1, 2**28, Verdict.WARN, "two cores"),
+        (4, 2, 2**28, Verdict.PASS, ""),
+    ],
+)
+def test_the_memory_and_the_cores_of_the_machine_are_checked(monkeypatch, gibibytes, cores, limit, verdict, word):
+    monkeypatch.setattr(doctor.psutil, "virtual_memory", lambda: SimpleNamespace(total=gibibytes * 2**30))
+    monkeypatch.setattr(doctor.os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    set_env(monkeypatch, wasm_memory_limit=limit)
+    result = doctor.check_machine(NOW)
+    assert result.verdict is verdict
+    assert word in result.fix
+
+
+def test_a_migration_that_is_not_applied_fails():
+    MigrationRecorder.Migration.objects.filter(app="sessions").delete()
+    result = doctor.check_migrations(NOW)
+    assert result.verdict is Verdict.FAIL
+    assert "migrations not applied: sessions.0001_initial. Run manage.py migrate." in result.message
+
+
+def test_missing_files_users_keys_and_workers_are_reported(good_configuration, monkeypatch, tmp_path):
+    monkeypatch.setattr(settings, "BASE_DIR", tmp_path)
+    assert doctor.check_dashboards(NOW).fix == "Deploy monitoring/grafana with the code."
+    get_user_model().objects.update(is_active=False)
+    assert "ensure_admin" in doctor.check_api_and_admin_access(NOW).fix
+    set_env(monkeypatch, cache_encryption_keys=SecretStr(""))
+    assert "CACHE_ENCRYPTION_KEYS" in doctor.check_secrets(NOW).fix
+    findings = [Finding("queue_one", "No worker takes tasks."), Finding("beat", "")]
+    monkeypatch.setattr(workers, "check_worker_health", lambda now: findings)
+    result = doctor.check_workers(NOW)
+    assert (result.verdict, result.message) == (Verdict.FAIL, "queue_one: No worker takes tasks.")
+
+
+def test_the_privileges_of_the_database_user_are_checked():
+    if connection.vendor == "sqlite":
+        assert doctor.check_database_server(NOW).verdict is Verdict.WARN
+        return
+    with connection.cursor() as cursor:
+        assert "is a superuser" in doctor.check_database_server(NOW).message
+        cursor.execute("CREATE ROLE service")
+        cursor.execute("SET LOCAL ROLE service")
+        result = doctor.check_database_server(NOW)
+        cursor.execute("RESET ROLE")
+    assert (result.verdict, result.message) == (Verdict.PASS, "postgresql; the user service is not a superuser")
 
 
 def test_the_facts_of_a_real_redis_are_read(redis_url):

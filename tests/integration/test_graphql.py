@@ -206,6 +206,7 @@ def test_a_body_that_is_not_a_query_gets_a_problem(ask, client, body):
         "{" + " ".join(f'a{n}: preferences(memberId: "ann") {{ region }}' for n in range(11)) + "}",
         "{ __typename " * 12 + "}" * 12,
         "{ " + "__typename " * 2_100 + "}",
+        "{ ...F } fragment F on Query { ...F }",
     ],
 )
 def test_an_invalid_or_oversized_query_gets_a_400(ask, query):
@@ -219,9 +220,11 @@ def test_a_query_above_the_cost_limit_is_not_executed(ask):
     one = f'discoveryFeed(memberId: "ann", first: 100) {{ edges {{ cursor {node} }} }}'
     assert "errors" not in ask(f"{{ {one} }}")
     assert "errors" not in ask(f"query {{ ...F }} fragment F on Query {{ {one} }}")
+    assert "errors" not in ask(f"{{ ... on Query {{ {one} }} }}")
     many = " ".join(f"a{n}: {one}" for n in range(10))
     assert code(ask(f"{{ {many} }}", status=400)) == "too-costly"
     assert code(ask(f"query {{ ...F }} fragment F on Query {{ {many} }}", status=400)) == "too-costly"
+    assert code(ask(f"{{ ... on Query {{ {many} }} }}", status=400)) == "too-costly"
 
 
 @pytest.mark.parametrize(
@@ -236,6 +239,7 @@ def test_a_query_above_the_cost_limit_is_not_executed(ask):
         ('mutation { setRelationship(memberId: "ann", kind: "love", targetId: "bob") }', "invalid-request"),
         ('mutation { updatePreferences(memberId: "ann", changes: {sensitivity: "x"}) { region } }', "invalid-request"),
         ("mutation { recordInteractions(events: []) { status } }", "invalid-request"),
+        (f'mutation {{ markSeen(memberId: "ann", postIds: {json.dumps(["p"] * 1_001)}) }}', "invalid-request"),
     ],
 )
 def test_an_error_of_a_service_has_the_code_of_the_rest_api(ask, query, expected):

@@ -6,17 +6,20 @@ import time
 import urllib.error
 import urllib.request
 from datetime import timedelta
+from types import SimpleNamespace
 from uuid import UUID
 
 import numpy as np
 import psutil
 import pytest
+from billiard.exceptions import WorkerLostError
+from celery import signals
 from django.conf import settings
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 from qdrant_client import QdrantClient
 
-from monitoring import clock, gauges, health, metrics, metrics_endpoint, processes, workers
+from monitoring import clock, gauges, health, metrics, metrics_endpoint, processes, system_memory, workers
 from monitoring.metrics import ComputedGauge
 from recommendations.models import EmbeddingModel, FeedRequest, ServedPage
 from recommendations.services import wiring
@@ -224,6 +227,27 @@ def test_gauge_values_are_reused_for_max_age_and_by_concurrent_callers():
     assert len(computed_at) == 1
     source.current_values(NOW + timedelta(seconds=10))
     assert len(computed_at) == 2
+
+
+def test_lost_and_revoked_tasks_are_counted():
+    task = app.tasks[workers.CANARY]
+    before = {outcome: value("recsys_tasks_total", task=task.name, outcome=outcome) for outcome in ("lost", "revoked")}
+    signals.task_failure.send(sender=task, exception=WorkerLostError("signal 9"))
+    signals.task_failure.send(sender=task, exception=ValueError("counted at the end of the task"))
+    signals.task_revoked.send(sender=task)
+    for outcome, count in before.items():
+        assert value("recsys_tasks_total", task=task.name, outcome=outcome) == count + 1
+
+
+def test_the_metrics_server_of_a_worker_has_one_page(monkeypatch):
+    started = []
+    body = metrics_endpoint.metrics_app({"PATH_INFO": "/"}, lambda status, headers: started.append(status))
+    assert (started, body) == (["404 Not Found"], [b"The metrics are at /metrics.\n"])
+
+
+def test_a_c_library_that_cannot_trim_its_heap_is_no_error(monkeypatch):
+    monkeypatch.setattr(system_memory.ctypes, "CDLL", lambda name: SimpleNamespace())
+    system_memory.trim_heap()
 
 
 def test_ndcg_is_one_if_the_engaged_posts_are_first():

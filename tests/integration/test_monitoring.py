@@ -4,9 +4,10 @@ import threading
 
 import pytest
 from django.conf import settings
+from django.db import OperationalError, connection
 from pydantic import SecretStr
 
-from monitoring import health
+from monitoring import clock, health, metrics, server_gauges
 from recommendations.services.extensions import selftest
 
 pytestmark = pytest.mark.django_db
@@ -97,6 +98,21 @@ def test_metrics_require_the_token_or_staff(client, admin_client, monkeypatch):
     assert "# HELP recsys_feed_seconds" in text
     assert "django_http_requests_total_by_method_total" in text
     assert admin_client.get("/metrics").status_code == 200
+
+
+def test_a_signed_in_user_gets_no_details_while_the_database_is_down(admin_client, monkeypatch, caplog):
+    """The session is in the database. Health checks still respond, and report the database."""
+    set_env(monkeypatch, redis_url="redis://127.0.0.1:1/0", cache_redis_url="redis://127.0.0.1:1/0")
+
+    def fail(*_):
+        raise OperationalError("no route to db.internal")
+
+    with connection.execute_wrapper(fail):
+        answer = admin_client.get("/metrics")
+        values = server_gauges.compute_database_gauge(clock.now())
+    assert answer.status_code == 401
+    assert values == {metrics.DATABASE_UP: {(): 0.0}}
+    assert server_gauges.compute_redis_gauges(clock.now())[metrics.REDIS_UP] == {("broker",): 0.0, ("caches",): 0.0}
 
 
 def test_metrics_can_be_disabled(admin_client, monkeypatch):

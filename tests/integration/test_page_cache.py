@@ -6,6 +6,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from flags.snapshot import flag_snapshot
+from recommendations.api import responses
 from recommendations.services import policies, wiring
 from recommendations.services.serving import records
 from recommendations.services.serving.pages import page_cache
@@ -160,6 +161,17 @@ def test_the_page_that_was_cached_the_longest_ago_is_evicted(monkeypatch):
     page(limit=2)
     page(limit=1)
     assert [is_page_cached(limit) for limit in (1, 2, 3)] == [True, True, False]
+
+
+def test_the_rest_api_renders_a_cached_page_once(client, settings, monkeypatch):
+    settings.ENV = settings.ENV.model_copy(update={"api_open": True})
+    rendered = []
+    serialize = responses.serialize_pick
+    monkeypatch.setattr(responses, "serialize_pick", lambda pick: rendered.append(pick) or serialize(pick))
+    first, second = (client.get("/api/v1/members/viewer/feed?limit=5").json() for _ in range(2))
+    assert (first["is_cached"], second["is_cached"]) == (False, True)
+    assert len(first["picks"]) == len(rendered) == 5
+    assert second["picks"] == first["picks"]
 
 
 def test_hits_and_misses_of_the_page_cache_are_counted():

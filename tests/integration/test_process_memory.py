@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY
 
 from monitoring import system_memory
 from recommendations.engines.wasm_simd import WasmEngine
+from recommendations.models import InterestProfile
 from recommendations.ports import EngineError
 from recommendations.services import wiring
 from recommendations.services.extensions import maintenance
@@ -20,6 +21,8 @@ from recommendations.services.serving.pages import page_cache
 from recommendations.services.serving.recommend import recommend
 from recommendations.services.serving.search import search
 from recommendations.services.upkeep import process_memory
+from recommendations.stores.profiles import SELECT_PROFILE, profile_version
+from recommendations.stores.sql import fetch_rows
 from tests import factories
 from tests.factories import NOW
 
@@ -37,6 +40,27 @@ def viewer():
     recommend(member_id="viewer", now=NOW)
     assert len(wiring.resident_profiles()) == 1
     return viewer
+
+
+def test_a_profile_that_was_deleted_since_its_version_was_read_is_not_cached(viewer):
+    """A reset of the profile may come between the two queries."""
+    profiles = wiring.resident_profiles()
+    version = profile_version(fetch_rows(SELECT_PROFILE, (viewer.pk,)))
+    assert profiles.get(viewer.pk, version) is not None
+    profiles.clear()
+    InterestProfile.objects.all().delete()
+    assert profiles.get(viewer.pk, version) is None
+    assert len(profiles) == 0
+
+
+def test_a_profile_of_another_model_is_cached_as_none_and_counts_in_the_size(viewer):
+    profiles = wiring.resident_profiles()
+    size = profiles.size_bytes()
+    InterestProfile.objects.update(embedding_model="other")
+    profiles.clear()
+    assert profiles.get(viewer.pk, profile_version(fetch_rows(SELECT_PROFILE, (viewer.pk,)))) is None
+    assert len(profiles) == 1
+    assert 0 < profiles.size_bytes() < size
 
 
 def set_limits(monkeypatch, **values):

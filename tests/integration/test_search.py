@@ -154,3 +154,7 @@ def test_vectors_are_stored_and_searched_by_through_the_api(gallery, client, set
     invalid = send("put", "spaces/image/vectors", short_body)
     assert (invalid.status_code, invalid.json()["code"]) == (400, "invalid-vectors")
     assert send("put", "spaces/content/vectors", body).status_code == 400
+    body["vectors"][1]["vector"] = [1.0] * 8
+    invalid = send("put", "spaces/image/vectors", body)
+    assert (invalid.status_code, invalid.json()["code"]) == (400, "invalid-vectors")
+    assert invalid.json()["detail"] == "The vectors differ in length."

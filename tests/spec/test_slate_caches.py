@@ -139,6 +139,14 @@ def test_a_retired_slate_is_a_last_good_slate_and_a_purged_slate_is_not(cache):
     assert cache.get_last_good(7, "discovery") is None
 
 
+def test_a_slate_that_is_still_cached_is_also_the_last_good_slate(cache):
+    cache.put(7, "discovery", slate(2), cache.epoch(7))
+    cache.retire([7])
+    cache.put(7, "discovery", slate(3), cache.epoch(7))
+    assert_same(cache.get_last_good(7, "discovery"), slate(3))
+    assert cache.get_last_good(7, "trending") is None
+
+
 def test_one_claim_at_a_time_is_granted_per_slate(cache):
     assert cache.claim(7, "discovery", seconds=9)
     assert not cache.claim(7, "discovery", seconds=9)
@@ -291,6 +299,15 @@ def test_a_truncated_slate_raises_slate_format_error(original, data):
     packed = pack(original)
     with pytest.raises(SlateFormatError):
         unpack(packed[: data.draw(st.integers(0, len(packed) - 1))])
+
+
+@pytest.mark.parametrize("score", [np.nan, np.inf, -np.inf])
+def test_a_packed_score_that_is_not_finite_raises_slate_format_error(score):
+    """The columns of scores, origins and reasons have two bytes per post, and are last."""
+    packed, n = bytearray(pack(slate(3))), 3
+    packed[-6 * n : -6 * n + 2] = np.array(score, "<f2").tobytes()
+    with pytest.raises(SlateFormatError, match="not finite"):
+        unpack(bytes(packed))
 
 
 @pytest.mark.parametrize(("first_id", "max_bytes"), [(1, 1152), (2**40, 1536)])
