@@ -170,6 +170,8 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["access.authentication.KeyOrToken", "access.authentication.StaffSession"],
     "DEFAULT_PERMISSION_CLASSES": ["access.permissions.HasScope"],
     "DEFAULT_THROTTLE_CLASSES": ["access.throttles.RateLimitThrottle"],
+    # A view may have its own parameter `format`: with DRF's parameter of that name, an unknown format would be a 404.
+    "URL_FORMAT_OVERRIDE": None,
     "NUM_PROXIES": ENV.trusted_proxies,
     "EXCEPTION_HANDLER": "drf_standardized_errors.handler.exception_handler",
 }

@@ -10,11 +10,13 @@ import pytest
 import redis
 from django.conf import settings
 from django.core.management import CommandError, call_command
+from django.db import DatabaseError
 from django.urls import get_resolver
 from rest_framework.views import APIView
 
 from access import keys, throttles, tokens, usage
 from access.api import TokensView
+from access.errors import BadRequestError
 from access.models import ApiKey, UsageAlert
 from access.scopes import MEMBER_SCOPES, Scope
 from monitoring.clock import now
@@ -122,6 +124,13 @@ def test_a_key_is_limited_to_its_scopes_on_an_open_api(client, monkeypatch):
     assert client.get("/api/v1/members").status_code == 200
 
 
+def test_every_key_may_ask_for_the_methods_of_a_view(client):
+    """OPTIONS needs no scope. A method that the view lacks is a 405 and not a missing scope."""
+    _, header = key("posts:read")
+    assert client.options("/api/v1/members", **header).status_code == 200
+    assert client.delete("/api/v1/members", **header).status_code == 405
+
+
 @pytest.mark.parametrize("credential", ["", "rk_", "rk_abc", "rk_nosuchkeyx_" + "x" * 43, "x.y.z", "ünïcode", "null"])
 def test_an_invalid_credential_is_rejected_and_not_repeated(client, credential):
     response = client.get("/api/v1/members", HTTP_AUTHORIZATION=f"Bearer {credential}")
@@ -188,6 +197,33 @@ def test_an_expired_key_is_rejected(client):
     assert "expired" in assert_problem(client.get("/api/v1/members", **header), 401, "bad-credential")
 
 
+def test_a_key_with_an_invalid_time_is_neither_created_nor_rotated():
+    with pytest.raises(BadRequestError, match="expire in the past") as refused:
+        key(expires_at=now())
+    assert refused.value.field == "expires_at" and not ApiKey.objects.exists()
+    made, _ = key()
+    too_late = now() + keys.MAX_OVERLAP + timedelta(minutes=1)
+    with pytest.raises(BadRequestError, match="at most 90 days") as refused:
+        keys.rotate(prefix=made.prefix, old_secret_expires_at=too_late, now=now())
+    assert refused.value.field == "old_secret_expires_at"
+    assert bytes(ApiKey.objects.get().secret_hash) == made.secret_hash
+
+
+def test_a_key_revoked_twice_keeps_the_time_of_the_first(client):
+    made, header = key()
+    first = keys.revoke(prefix=made.prefix, now=now()).revoked_at
+    assert keys.revoke(prefix=made.prefix, now=now() + timedelta(hours=1)).revoked_at == first
+    assert_problem(client.get("/api/v1/members", **header), 401, "bad-credential")
+
+
+def test_a_process_caches_a_limited_number_of_keys(client, monkeypatch):
+    """A full cache is cleared. Every key stays valid."""
+    monkeypatch.setattr(keys, "MAX_CACHED_KEYS", 2)
+    made = [key() for _ in range(5)]
+    assert [client.get("/api/v1/members", **header).status_code for _, header in made] == [200] * 5
+    assert set(keys._cache) == {made[4][0].prefix}
+
+
 def test_an_anonymous_request_runs_no_query(client, fresh_wiring, django_assert_num_queries):
     """A feed prefetches the viewer's facts only for a request with credentials."""
     factories.member("ann")
@@ -223,6 +259,8 @@ def test_the_command_creates_lists_rotates_and_revokes_keys(client, capsys):
     assert client.get("/api/v1/members", HTTP_AUTHORIZATION=f"Bearer {other}").status_code == 200
     call_command("key", "revoke", prefix)
     assert_problem(client.get("/api/v1/members", HTTP_AUTHORIZATION=f"Bearer {other}"), 401, "bad-credential")
+    call_command("key", "list")
+    assert "revoked" in capsys.readouterr().out
     for arguments in (["revoke", "nosuch"], ["rotate", prefix], ["create", "x", "--scope", "all"], ["create", "x"]):
         with pytest.raises(CommandError):
             call_command("key", *arguments)
@@ -429,6 +467,18 @@ def test_an_alert_about_a_member_contains_no_id(client, monkeypatch):
     assert alert.caller.startswith("member:") and "ann" not in alert.caller and alert.key is None
 
 
+def test_a_request_is_served_if_its_alert_cannot_be_stored(client, monkeypatch, caplog):
+    def fail(**_):
+        raise DatabaseError("unavailable")
+
+    monkeypatch.setattr(usage, "FLUSH_SECONDS", 0)
+    monkeypatch.setattr(usage, "MIN_REFUSALS", 1)
+    monkeypatch.setattr(UsageAlert.objects, "get_or_create", fail)
+    _, header = key("posts:read")
+    assert_problem(client.get("/api/v1/members", **header), 403, "missing-scope")
+    assert [record.message for record in caplog.records if record.name == "access.usage"] == ["usage_alert_not_stored"]
+
+
 # Limits of a body
 
 
@@ -490,6 +540,10 @@ def test_the_admin_rotates_and_revokes_after_confirmation(admin_client, client):
     assert client.get("/api/v1/members", **other).status_code == 200, "a GET revokes nothing"
     admin_client.post(f"{page}/revoke/")
     assert client.get("/api/v1/members", **other).status_code == 401
+    assert "revoked" in admin_client.get(f"{page}/change/").content.decode()
+    refused = admin_client.post(f"{page}/rotate/", {"overlap_hours": "0"}, follow=True)
+    assert f"Key {made.prefix} is revoked. Create a new key." in refused.content.decode()
+    assert ApiKey.objects.get().rotated_at == rotated.context["key"].rotated_at, "a revoked key is not rotated"
 
 
 def test_the_admin_changes_the_scopes_of_a_key(admin_client, client):
@@ -503,6 +557,7 @@ def test_the_admin_lists_and_reviews_alerts(admin_client):
     UsageAlert.objects.create(kind="spike", caller="abc", hour=now(), raised_at=now(), count=9, baseline=1.5)
     page = admin_client.get("/admin/access/usagealert/")
     assert page.status_code == 200 and b"abc" in page.content
+    assert str(UsageAlert.objects.get()) == "spike by abc"
     chosen = {"action": "mark_reviewed", "_selected_action": [UsageAlert.objects.get().pk]}
     admin_client.post("/admin/access/usagealert/", chosen)
     assert UsageAlert.objects.get().is_reviewed

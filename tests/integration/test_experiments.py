@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.test.utils import CaptureQueriesContext
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -149,6 +149,14 @@ def test_an_invalid_draft_is_refused_with_its_field(patch, field):
     assert set(refused.value.detail) == {field}
 
 
+def test_an_experiment_on_an_archived_flag_does_not_start():
+    factories.experiment(FLAG, started=False)
+    factories.flag(FLAG, is_archived=True)
+    with pytest.raises(ValidationError, match=f"{FLAG} is archived"):
+        experiments.start(key="trial", **DO)
+    assert Experiment.objects.get(key="trial").state == "draft"
+
+
 def test_only_one_experiment_runs_on_a_flag_unless_they_share_a_group():
     """The slots of a group do not overlap, so a unit is in at most one of its experiments."""
     ExclusionGroup.objects.create(key="ranking")
@@ -221,6 +229,22 @@ def test_exposed_units_keep_their_variant_in_a_new_phase():
     assert answer.variant == first[UNITS[0]] and answer.exposed_variant is None
     with pytest.raises(ValidationError, match="control, treatment"):
         experiments.begin_phase(key="trial", weights={"control": 1}, **DO)
+
+
+def test_units_are_assigned_by_the_new_weights_if_earlier_assignments_cannot_be_read(caplog):
+    factories.experiment(FLAG)
+    record_exposures(UnitExposure(unit, evaluate(key=FLAG, unit_id=unit).exposed_variant, NOW) for unit in UNITS[:300])
+    experiments.begin_phase(key="trial", weights={"control": 10, "treatment": 90}, **DO)
+    snapshot.flag_snapshot.current()
+
+    def fail(execute, sql, params, many, context):
+        raise DatabaseError("unavailable")
+
+    with connection.execute_wrapper(fail):
+        answers = [evaluate(key=FLAG, unit_id=unit) for unit in UNITS[:300]]
+    assert abs(sum(answer.variant == "treatment" for answer in answers) / 300 - 0.9) < 0.06
+    assert all(answer.exposed_variant for answer in answers)
+    assert {record.message for record in caplog.records} == {"earlier_assignments_not_loaded"}
 
 
 def test_exposures_are_written_once_and_counted():

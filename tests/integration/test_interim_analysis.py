@@ -11,7 +11,7 @@ import pytest
 from django.core import mail
 from django.core.management import call_command
 
-from flags.analysis import bandit, interim_analysis
+from flags.analysis import bandit, interim_analysis, tasks
 from flags.analysis.moments import compute_moments
 from flags.analysis.statistics import fixed_interval, mean_difference
 from flags.experiments import metric_sources
@@ -132,6 +132,30 @@ def test_an_analysis_agrees_with_the_rows(trial):
     assert analysis.needed_units > 400 and analysis.days_left is None, "no exposure this week: the pace is unknown"
 
 
+def test_a_slice_with_few_units_of_a_variant_is_omitted(trial):
+    """So that the results reveal no individual member."""
+    few = [f"m{n}" for n in (*range(60), *range(200, 249))]
+    Member.objects.filter(external_id__in=few).update(languages=["fr"])
+    analysis = interim_analysis.run_interim_analysis(key="trial", now=NOW)
+    labels = set(analysis.results.values_list("slice_label", flat=True))
+    assert labels == {"", "language=en", "language=de"}
+    Member.objects.filter(external_id="m249").update(languages=["fr"])
+    analysis = interim_analysis.run_interim_analysis(key="trial", now=NOW)
+    assert (
+        result(analysis, slice_label="language=fr").control_units,
+        result(analysis, slice_label="language=fr").units,
+    ) == (60, 50)
+
+
+def test_a_metric_without_prior_days_is_not_adjusted(trial):
+    adjusted = result(interim_analysis.run_interim_analysis(key="trial", now=NOW))
+    Metric.objects.filter(key="engagements_per_member").update(prior_days=0)
+    raw = result(interim_analysis.run_interim_analysis(key="trial", now=NOW))
+    assert raw.remaining_variance_ratio == 1.0 > adjusted.remaining_variance_ratio
+    assert raw.difference == pytest.approx(raw.mean - raw.control_mean)
+    assert raw.fixed_high - raw.fixed_low > adjusted.fixed_high - adjusted.fixed_low
+
+
 def test_events_outside_of_the_window_and_undone_events_do_not_count(trial):
     before = interim_analysis.run_interim_analysis(key="trial", now=NOW)
     post, treated = Post.objects.get(external_id="p"), Member.objects.get(external_id="m300")
@@ -236,6 +260,49 @@ def test_the_bandit_moves_weights_to_the_better_variant(trial):
     assert row.phases.get(number=2).variants[1]["share"] == pytest.approx(shares["treatment"])
     assert bandit.update_weights(key="greedy", now=NOW) is None, "the same data change nothing"
     assert interim_analysis.run_interim_analysis(key="greedy", now=NOW).units == {"control": 200, "treatment": 200}
+
+
+def test_only_the_weights_of_a_bandit_follow_the_results(trial):
+    assert bandit.update_weights(key="trial", now=NOW) is None
+    assert trial.phases.count() == 1
+
+
+def test_the_nightly_analysis_covers_every_running_experiment(trial, caplog):
+    """A failed experiment does not stop the others, and the weights of bandits follow the results."""
+    factories.flag("f")
+    factories.flag("g")
+    greedy = factories.experiment("f", "greedy", at=START, is_bandit=True)
+    members = list(Member.objects.filter(external_id__startswith="m").order_by("pk"))
+    for half, variant in ((members[:200], "control"), (members[200:], "treatment")):
+        Exposure.objects.bulk_create(make_exposures(greedy.phases.get(), half, variant))
+    Metric.objects.create(key="rain", source="weather", numerator=["rain"])
+    factories.experiment("g", "broken", at=START, goal="rain")
+    factories.experiment("g", "draft", started=False)
+    tasks.analyze_experiments()
+    analyses = InterimAnalysis.objects.order_by("experiment__key")
+    assert [row.experiment.key for row in analyses] == ["greedy", "trial"]
+    assert (greedy.phases.count(), trial.phases.count()) == (2, 1)
+    failed = [record.experiment for record in caplog.records if record.message == "experiment_not_analyzed"]
+    assert failed == ["broken"]
+
+
+def test_the_weekly_digest_has_decisions_and_the_days_left(trial):
+    """Experiments that were finished more than a week ago are omitted."""
+    for variant in ("control", "treatment"):
+        newest = [factories.member(f"{variant}{n}") for n in range(35)]
+        Exposure.objects.bulk_create(make_exposures(trial.phases.get(), newest, variant, at=NOW - timedelta(days=1)))
+    analysis = interim_analysis.run_interim_analysis(key="trial", now=NOW)
+    assert analysis.days_left == pytest.approx((analysis.needed_units - 470) / 10), "70 units a week"
+    assert f"about {analysis.days_left:.0f} days left" in build_weekly_digest(now=NOW)[0]
+    experiments.finish(key="trial", decision="treatment", **DO)
+    assert build_weekly_digest(now=NOW) == ["trial: finished, decision: treatment."]
+    factories.experiment(FLAG, "other", at=NOW)
+    experiments.finish(key="other", decision="", **DO)
+    assert build_weekly_digest(now=NOW) == [
+        "other: finished, without a decision.",
+        "trial: finished, decision: treatment.",
+    ]
+    assert build_weekly_digest(now=NOW + timedelta(days=8)) == []
 
 
 def test_the_weekly_digest_is_saved_and_mailed_by_a_maintenance_task(trial, monkeypatch):
