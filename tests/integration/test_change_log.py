@@ -175,7 +175,7 @@ def test_unchanged_facts_are_not_read_again(ann, bob, monkeypatch):
     reads = count_reads(monkeypatch)
     second = recommend(member_id="ann", now=NOW)
     assert not reads
-    assert (first.cached, second.cached) == (False, True)
+    assert (first.is_cached, second.is_cached) == (False, True)
     assert second.picks is first.picks, "the same page object"
 
 

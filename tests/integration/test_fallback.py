@@ -85,7 +85,7 @@ def test_a_stale_slate_is_served_while_a_worker_builds_a_new_one(viewer, monkeyp
     assert refreshes == [(task_queue.REFRESH_SLATE, {"member_id": viewer.pk, "feed": "discovery"})]
     refresh.refresh_slate(**refreshes[0][1], now=later)
     after = page(now=later)
-    assert after.cached and after.request_id != first.request_id
+    assert after.is_cached and after.request_id != first.request_id
 
 
 def test_the_last_good_slate_is_served_if_the_catalogue_cannot_be_read(viewer, monkeypatch):
