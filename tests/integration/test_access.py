@@ -410,7 +410,7 @@ def test_unknown_ids_and_rejections_raise_one_alert_per_hour(client, monkeypatch
         client.get("/api/v1/jobs")
     found = set(UsageAlert.objects.values_list("kind", "key__prefix"))
     assert found == {("enumeration", made.prefix), ("refusals", made.prefix), ("refusals", None)}
-    logged = [record for record in caplog.records if record.message == "usage_alert"]
+    logged = [record for record in caplog.records if record.message == "usage_alert_raised"]
     assert len(logged) == 3
     assert "secret-id" not in str([vars(record) for record in logged])
     assert made.prefix not in str([vars(record) for record in logged])

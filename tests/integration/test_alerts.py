@@ -88,7 +88,7 @@ def test_disabling_a_rule_resolves_its_alert(gauge):
 def test_a_rule_with_an_unknown_metric_does_not_affect_others(gauge, caplog):
     AlertRule.objects.create(name="a_rule_without_metric", metric="recsys_nowhere", threshold=1)
     assert evaluate_at(1, 11, gauge) == "pending"
-    assert "alert_rule_metric_unknown" in caplog.text
+    assert "alert_rule_metric_not_found" in caplog.text
 
 
 def test_a_rule_below_compares_the_lowest_value(gauge):

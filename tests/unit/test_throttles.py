@@ -75,6 +75,6 @@ def test_after_a_failure_of_redis_requests_are_not_counted_for_a_second(monkeypa
 
 def test_a_rejected_request_is_counted(monkeypatch):
     monkeypatch.setattr(RateLimiter, "_count", lambda self, bucket: (bucket.name == "in", [None, None, b"60", 119_000]))
-    limiter, before = RateLimiter(f"redis://127.0.0.1:{free_port()}/0"), count_outcomes("refused")
+    limiter, before = RateLimiter(f"redis://127.0.0.1:{free_port()}/0"), count_outcomes("rejected")
     assert [limiter.admit(RateLimitBucket("key", name, 60)).allowed for name in ("in", "out")] == [True, False]
-    assert count_outcomes("refused") - before == 1
+    assert count_outcomes("rejected") - before == 1
