@@ -21,7 +21,7 @@ CONTROL = EngineAssignment("plain", "control")
 
 @pytest.fixture(autouse=True)
 def posts():
-    """Make a viewer, and ten posts by others."""
+    """Create a viewer, and ten posts by others."""
     factories.member("viewer")
     posts = [factories.post(factories.member(), f"p{i}") for i in range(10)]
     factories.embed_all_posts()
@@ -55,7 +55,7 @@ def change_flag(**patch):
     flag_snapshot.invalidate()
 
 
-def test_a_page_is_page_cached_and_shown_again():
+def test_a_page_is_cached_and_served_again():
     first = page()
     assert not first.is_cached and is_page_cached()
     second = page()
@@ -93,8 +93,8 @@ def test_a_change_of_the_flag_builds_a_slate_of_the_other_variant(is_in_memory):
     after = page()
     assert (after.engine, after.variant, after.is_cached) == ("plain", "control", False)
     change_flag(is_enabled=True)
-    back = page()
-    assert (back.engine, back.variant, back.is_cached) == ("wasm_simd", "wasm_conservative", False)
+    restored = page()
+    assert (restored.engine, restored.variant, restored.is_cached) == ("wasm_simd", "wasm_conservative", False)
 
 
 def test_a_change_of_another_flag_invalidates_the_page_and_keeps_the_slate():

@@ -503,10 +503,10 @@ def test_the_cursor_of_another_member_gives_the_members_own_feed(crowd):
 
 
 def fail(error):
-    def failing(*args, **kwargs):
+    def raise_error(*args, **kwargs):
         raise error
 
-    return failing
+    return raise_error
 
 
 def test_an_engine_that_fails_is_replaced_by_the_control(crowd, monkeypatch):

@@ -92,7 +92,7 @@ def test_an_interaction_changes_the_next_feed(worker, platform):
     after = [pick.post.id for pick in page.picks]
     assert not page.is_cached
     assert set(before) - set(after) == {event.post_id for event in liked}
-    tastes = [sum(p.parts["taste"] for p in page.picks if int(p.post.id[1:]) % 2 == odd) for odd in (0, 1)]
+    tastes = [sum(p.parts["taste"] for p in page.picks if int(p.post.id[1:]) % 2 == parity) for parity in (0, 1)]
     assert tastes[1] > 0 and tastes[1] > tastes[0]
     wait_for(FeedRequest.objects.exists, worker.log)
 
