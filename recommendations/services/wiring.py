@@ -194,7 +194,7 @@ def active_embedder(model: ActiveEmbeddingModel | None) -> Embedder:
     try:
         embedder = get_embedder(model.embedder, model.option)
     except EmbedderError:
-        log.exception("active_embedder_missing", extra={"embedding_model": model.name})
+        log.exception("active_embedder_not_loaded", extra={"embedding_model": model.name})
         return configured_embedder()
     # Another version of the package produces other vectors, under another name. They must be built and activated first.
     if embedder.name != model.name:

@@ -38,7 +38,7 @@ def gauge(monkeypatch, db):
 
     def compute(_now):
         if current["value"] is None:
-            raise RuntimeError("no answer")
+            raise RuntimeError("no response")
         return {GAUGE: {("a",): 1.0, ("b",): current["value"]}}
 
     gauges.register_gauges(GAUGE, compute=compute, max_age=timedelta(0))
@@ -94,7 +94,7 @@ def test_disabling_a_rule_deletes_its_pending_alert(gauge):
 def test_a_rule_with_an_unknown_metric_does_not_affect_others(gauge, caplog):
     AlertRule.objects.create(name="a_rule_without_metric", metric="recsys_nowhere", threshold=1)
     assert evaluate_at(1, 11, gauge) == "pending"
-    assert "alert_rule_metric_unknown" in caplog.text
+    assert "alert_rule_metric_not_found" in caplog.text
 
 
 def test_a_rule_below_compares_the_lowest_value(gauge):
@@ -315,7 +315,7 @@ def send(client, payload, token="tok"):
 
 
 @pytest.mark.django_db
-def test_alertmanagers_alerts_are_seen_here_and_told_by_nobody_twice(client, monkeypatch):
+def test_alerts_of_alertmanager_are_recorded_once_without_notices(client, monkeypatch):
     set_env(monkeypatch, metrics_token=SecretStr("tok"), alert_emails=["ops@example.org"])
     assert send(client, PAYLOAD, token="wrong").status_code == 401
     assert send(client, PAYLOAD).json() == send(client, PAYLOAD).json() == {"recorded": 1}
@@ -326,8 +326,8 @@ def test_alertmanagers_alerts_are_seen_here_and_told_by_nobody_twice(client, mon
     alerts.evaluate_rules(now=NOW)
     assert not Notice.objects.exists()
     assert alerts.compute_alert_gauges(NOW)[metrics.ALERTS_FIRING][("other",)] == 1
-    over = {"alerts": [PAYLOAD["alerts"][0] | {"status": "resolved"}]}
-    assert send(client, over).json() == {"recorded": 1}
+    resolved = {"alerts": [PAYLOAD["alerts"][0] | {"status": "resolved"}]}
+    assert send(client, resolved).json() == {"recorded": 1}
     assert Alert.objects.get().state == "resolved"
 
 
@@ -338,16 +338,16 @@ def test_alertmanagers_alerts_are_seen_here_and_told_by_nobody_twice(client, mon
         ("{", "not JSON"),
         ([], "`alerts` must be a list"),
         ({"alerts": [{}]}, "labels"),
-        ({"alerts": [PAYLOAD["alerts"][0], PAYLOAD["alerts"][0] | {"status": "odd"}]}, "status"),
+        ({"alerts": [PAYLOAD["alerts"][0], PAYLOAD["alerts"][0] | {"status": "unknown"}]}, "status"),
         ({"alerts": [PAYLOAD["alerts"][0] | {"startsAt": "2026-99-01T00:00:00Z"}]}, "startsAt"),
         ({"alerts": [PAYLOAD["alerts"][0] | {"labels": {"a": "b"}}]}, "alertname"),
     ],
 )
 def test_an_invalid_payload_records_nothing(client, monkeypatch, payload, message):
     set_env(monkeypatch, metrics_token=SecretStr("tok"))
-    answer = send(client, payload)
-    assert answer.status_code == 400 and message in answer.json()["detail"]
-    assert answer["Content-Type"] == "application/problem+json"
+    response = send(client, payload)
+    assert response.status_code == 400 and message in response.json()["detail"]
+    assert response["Content-Type"] == "application/problem+json"
     assert not Alert.objects.exists()
 
 

@@ -70,9 +70,9 @@ def test_the_page_loads_nothing_from_other_hosts_and_is_linked_from_the_admin(ad
 
 
 def test_every_panel_of_a_new_service_has_an_empty_state(admin_client):
-    answer = admin_client.get("/dashboard/data").json()
-    assert [panel["key"] for panel in answer["panels"]] == KEYS
-    panels = {panel["key"]: panel for panel in answer["panels"]}
+    data = admin_client.get("/dashboard/data").json()
+    assert [panel["key"] for panel in data["panels"]] == KEYS
+    panels = {panel["key"]: panel for panel in data["panels"]}
     for key in ("traffic", "stages", "memory", "caches", "engines", "variants", "jobs", "days"):
         assert panels[key]["empty_text"].endswith("."), key
     assert panels["queues"]["stats"][0]["value"] == 0
@@ -80,7 +80,7 @@ def test_every_panel_of_a_new_service_has_an_empty_state(admin_client):
 
 def test_a_failing_panel_does_not_affect_the_others(monkeypatch):
     def broken(now):
-        raise OSError("secret address")
+        raise OSError("secret URL")
 
     monkeypatch.setitem(dashboard._panels, "jobs", ("Jobs", 1, broken))
     panels = panels_by_key()

@@ -1,4 +1,4 @@
-"""A new embedding model serves only after it has embedded every post, in every process at once."""
+"""A new embedding model serves only after it has embedded every post, in every process at the same time."""
 
 import threading
 import time

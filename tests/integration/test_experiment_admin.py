@@ -23,8 +23,8 @@ from tests.integration.test_interim_analysis import make_exposures, make_members
 
 pytestmark = pytest.mark.django_db
 FLAG = "wasm_recommendations"
-DO = {"actor": Actor(system="test"), "why": "a test"}
-ARMS = (
+CHANGE_ARGUMENTS = {"actor": Actor(system="test"), "why": "a test"}
+VARIANTS = (
     {"key": "control", "weight": "60", "is_control": "on", "value": "false", "config": '{"pace": 1}'},
     {"key": "fast", "weight": "40", "value": "true", "config": '{"pace": 2}'},
 )
@@ -48,7 +48,7 @@ def releaser(client):
     return sign_in(client, "Flag releaser", "rob")
 
 
-def experiment_form(flag, *, variants=ARMS, **fields):
+def experiment_form(flag, *, variants=VARIANTS, **fields):
     defaults = {
         "key": "pace",
         "flag": flag.pk,
@@ -79,15 +79,18 @@ def dialog(client, step, row, **fields):
 
 def test_the_form_creates_a_draft(editor):
     flag = factories.flag(FLAG, is_enabled=True)
-    answer = editor.post(page("add"), experiment_form(flag))
-    assert answer.status_code == 302, answer.context["errors"]
+    response = editor.post(page("add"), experiment_form(flag))
+    assert response.status_code == 302, response.context["errors"]
     row = Experiment.objects.get(key="pace")
-    arms = [(arm.key, arm.weight, arm.is_control, arm.value, arm.config) for arm in row.variants.all()]
-    assert arms == [("control", 60.0, True, False, {"pace": 1}), ("fast", 40.0, False, True, {"pace": 2})]
+    variants = [
+        (variant.key, variant.weight, variant.is_control, variant.value, variant.config)
+        for variant in row.variants.all()
+    ]
+    assert variants == [("control", 60.0, True, False, {"pace": 1}), ("fast", 40.0, False, True, {"pace": 2})]
     record = FlagChange.objects.get(subject=ChangeSubject.EXPERIMENT, key="pace")
     assert (record.action, record.actor_name, record.why) == ("created", "ed", "a test")
     invalid = editor.post(
-        page("add"), experiment_form(flag, variants=(ARMS[0], ARMS[1] | {"value": "blue"}), key="other")
+        page("add"), experiment_form(flag, variants=(VARIANTS[0], VARIANTS[1] | {"value": "blue"}), key="other")
     )
     assert b"Enter true or false, not" in invalid.content and not Experiment.objects.filter(key="other").exists()
 
@@ -147,8 +150,8 @@ def test_frozen_fields_are_not_in_the_form(releaser):
     assert 'name="variants-0-weight"' not in content
     management = {"variants-TOTAL_FORMS": "0", "variants-INITIAL_FORMS": "0"}
     fields = management | {"hypothesis": "Mended.", "minimum_effect": "0.1", "why": "clearer"}
-    answer = releaser.post(page("change", row), fields)
-    assert answer.status_code == 302, answer.context["errors"]
+    response = releaser.post(page("change", row), fields)
+    assert response.status_code == 302, response.context["errors"]
     row.refresh_from_db()
     assert (row.hypothesis, row.minimum_effect, row.variants.count()) == ("Mended.", 0.1, 2)
     changelist = releaser.get(page("changelist")).content.decode()
@@ -158,7 +161,7 @@ def test_frozen_fields_are_not_in_the_form(releaser):
 def test_the_report_before_the_first_analysis(releaser, monkeypatch):
     row = factories.experiment(FLAG, started=False, at=now())
     assert b"Start the experiment first" in releaser.get(page("results", row)).content
-    experiments.start(key="trial", now=now(), **DO)
+    experiments.start(key="trial", now=now(), **CHANGE_ARGUMENTS)
     requested = []
     monkeypatch.setattr("flags.admin.experiments.request_interim_analysis", requested.append)
     pending = releaser.post(page("results", row), follow=True)

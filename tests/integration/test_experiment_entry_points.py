@@ -44,9 +44,9 @@ def call_api(client):
 
     def call(method, path="", status=200, **body):
         send = getattr(client, method)
-        answer = send(API + path, body, content_type="application/json") if body else send(API + path)
-        assert answer.status_code == status, answer.content
-        return answer.json() if answer.content else None
+        response = send(API + path, body, content_type="application/json") if body else send(API + path)
+        assert response.status_code == status, response.content
+        return response.json() if response.content else None
 
     return call
 

@@ -90,8 +90,8 @@ def test_the_form_creates_a_flag(editor):
         ],
         rules=[{"segment": segment.pk, "percentage": "100", "serves": "red", "position": "0"}],
     )
-    answer = editor.post(page("flag_add"), form)
-    assert answer.status_code == 302, answer.context["errors"]
+    response = editor.post(page("flag_add"), form)
+    assert response.status_code == 302, response.context["errors"]
     flag = Flag.objects.get(key="color")
     assert [(v.name, v.value, v.weight) for v in flag.variants.all()] == [("blue", "#00f", 3), ("red", "#f00", 1)]
     assert (flag.rules.get().segment, flag.tags, flag.default_value) == (segment, ["web", "new"], "none")
@@ -127,8 +127,8 @@ def create_segment(key):
 )
 def test_the_form_shows_errors_and_saves_nothing(editor, fields, message):
     flag = factories.flag("f", at=now())
-    answer = editor.post(page("flag_change", flag), flag_form(**fields))
-    assert answer.status_code == 200 and message in answer.content.decode()
+    response = editor.post(page("flag_change", flag), flag_form(**fields))
+    assert response.status_code == 200 and message in response.content.decode()
     assert FlagChange.objects.filter(key="f").count() == 1
 
 
@@ -307,8 +307,8 @@ def test_a_rejected_change_is_not_applied(editor):
 def test_a_change_that_needs_approval_is_applied_by_a_second_person(client):
     sign_in(client, "Flag editor", "ed")
     flag = factories.flag("f", at=now(), needs_approval=True)
-    answer = client.post(page("flag_change", flag), flag_form(is_enabled="on", needs_approval="on"), follow=True)
-    assert "second person must approve" in answer.content.decode()
+    response = client.post(page("flag_change", flag), flag_form(is_enabled="on", needs_approval="on"), follow=True)
+    assert "second person must approve" in response.content.decode()
     pending = PendingChange.objects.get()
     dialog(client, reverse("admin:flags_pendingchange_approve", args=[pending.pk]))
     assert not Flag.objects.get(key="f").is_enabled, "the author cannot approve the change"
@@ -355,10 +355,10 @@ def test_a_plan_is_created_by_the_form_and_run_by_actions(releaser):
         "on_breach": "pause",
         "position": "0",
     }
-    answer = releaser.post(
+    response = releaser.post(
         page("rolloutplan_add"), form | inline_rows("phases", *phases) | inline_rows("guardrails", guardrail)
     )
-    assert answer.status_code == 302, answer.context["errors"]
+    assert response.status_code == 302, response.context["errors"]
     plan = RolloutPlan.objects.get(key="mine")
     assert plan.guardrails.get().on_breach == "pause"
     states = []
@@ -389,8 +389,8 @@ def test_a_plan_steps_back_to_the_percentage_of_the_previous_phase(releaser):
 def test_the_form_creates_a_segment(editor):
     condition = {"attribute": "age", "operator": "at_least", "values": "18", "position": "0"}
     form = {"key": "adults", "match": "all", "allowed_ids": "7\n 8 \n", "denied_ids": "", "why": "a test"}
-    answer = editor.post(page("segment_add"), form | inline_rows("conditions", condition))
-    assert answer.status_code == 302, answer.context["errors"]
+    response = editor.post(page("segment_add"), form | inline_rows("conditions", condition))
+    assert response.status_code == 302, response.context["errors"]
     segment = Segment.objects.get(key="adults")
     assert (segment.allowed_ids, segment.conditions.get().values) == (["7", "8"], [18])
     assert "Put ids on the segment&#x27;s lists" in (
@@ -407,8 +407,8 @@ def test_the_playground_explains_a_members_value(client):
     factories.flag("f", at=now(), is_enabled=True, rollout_percentage=100)
     url = reverse("admin:flags_flag_playground")
     assert client.get(url).status_code == 200
-    answer = client.get(url, {"flag": "f", "unit_id": "7", "assumed_attributes": "region=DE"}).content.decode()
-    assert "true <span" in answer and "This rule decides." in answer
+    content = client.get(url, {"flag": "f", "unit_id": "7", "assumed_attributes": "region=DE"}).content.decode()
+    assert "true <span" in content and "This rule decides." in content
     several = client.get(url, {"flag": "f", "unit_id": "7", "assumed_attributes": "region=DE\n\n langs=de,en \n"})
     assert several.context["form"].cleaned_data["assumed_attributes"] == {"region": "DE", "langs": ["de", "en"]}
     invalid = client.get(url, {"flag": "f", "unit_id": "7", "assumed_attributes": "DE"})

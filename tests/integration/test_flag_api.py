@@ -105,9 +105,9 @@ def test_a_flag_is_created_read_changed_and_archived(editor):
 )
 def test_an_invalid_value_is_a_problem_with_a_pointer(editor, body, pointer):
     factories.flag("f")
-    answer = patch(editor, "flags/f", **body)
-    assert (answer.status_code, answer.headers["Content-Type"]) == (400, "application/problem+json")
-    assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+    response = patch(editor, "flags/f", **body)
+    assert (response.status_code, response.headers["Content-Type"]) == (400, "application/problem+json")
+    assert [error["pointer"] for error in response.json()["errors"]] == [pointer]
 
 
 def test_a_patch_that_is_no_object_is_refused(editor):
@@ -130,7 +130,7 @@ def test_the_changes_of_a_flag_are_read_page_by_page(editor, monkeypatch):
 
 
 def test_unknown_keys_are_not_found(editor):
-    answers = [
+    responses = [
         editor.get("/api/v1/flags/none"),
         patch(editor, "flags/none", why="x"),
         post(editor, "flags/none/kill", why="x"),
@@ -138,7 +138,7 @@ def test_unknown_keys_are_not_found(editor):
         editor.get("/api/v1/flags/none/changes"),
         editor.get("/api/v1/segments/none"),
     ]
-    assert {(a.status_code, a.json()["code"]) for a in answers} == {(404, "not-found")}
+    assert {(response.status_code, response.json()["code"]) for response in responses} == {(404, "not-found")}
     factories.flag("f")
     assert post(editor, "flags", key="f", why="x").status_code == 409
 
@@ -249,8 +249,8 @@ def test_the_etag_of_all_flags_covers_the_flags_and_the_context(editor):
 def test_an_invalid_context_is_an_error_of_the_protocol(editor, body, code):
     factories.flag("f")
     for path in ("", "/f"):
-        answer = ofrep(editor, path, **body)
-        assert (answer.status_code, answer.json()["errorCode"]) == (400, code)
+        response = ofrep(editor, path, **body)
+        assert (response.status_code, response.json()["errorCode"]) == (400, code)
     broken = editor.post("/ofrep/v1/evaluate/flags/f", "{", content_type=JSON)
     assert (broken.status_code, broken.json()["errorCode"]) == (400, "PARSE_ERROR")
 
@@ -285,10 +285,14 @@ def test_a_remote_ofrep_client_gets_the_same_as_the_local_provider(live_server, 
     for n in range(20):
         context = EvaluationContext(f"unit-{n}")
         for kind, key, default in (("boolean", "half", False), ("float", "speed", 0.0), ("string", "color", "")):
-            there = getattr(remote, f"get_{kind}_details")(key, default, context)
-            here = getattr(local, f"get_{kind}_details")(key, default, context)
-            assert (there.value, there.variant, there.reason) == (here.value, here.variant, here.reason)
-            assert there.error_code is None
+            remote_details = getattr(remote, f"get_{kind}_details")(key, default, context)
+            local_details = getattr(local, f"get_{kind}_details")(key, default, context)
+            assert (remote_details.value, remote_details.variant, remote_details.reason) == (
+                local_details.value,
+                local_details.variant,
+                local_details.reason,
+            )
+            assert remote_details.error_code is None
     missing = remote.get_boolean_details("none", True, EvaluationContext("u"))
     assert (missing.value, missing.reason, missing.error_code) == (True, Reason.ERROR, ErrorCode.FLAG_NOT_FOUND)
     provider.session.close()  # or the server's thread keeps its connection to the database

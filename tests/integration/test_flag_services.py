@@ -268,9 +268,9 @@ def test_exported_yaml_can_be_imported():
     ],
 )
 def test_yaml_with_an_error_changes_nothing(text, place):
-    with pytest.raises(ValidationError) as caught:
+    with pytest.raises(ValidationError) as error:
         transfer.import_yaml(text=text, actor=TEST, why="x", now=NOW)
-    assert place in caught.value.detail
+    assert place in error.value.detail
     assert not Flag.objects.filter(key__in=["x", "y", "ok"]).exists()
 
 

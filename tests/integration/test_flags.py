@@ -339,9 +339,9 @@ def test_a_change_without_a_reason_is_refused():
 def test_an_invalid_value_is_refused_with_its_field_and_changes_nothing(patch, field):
     create_flag()
     before = payload.load_payload((), NOW).compiled.digest
-    with pytest.raises(ValidationError) as caught:
+    with pytest.raises(ValidationError) as error:
         apply_change(key="f", patch=patch, actor=TEST, why="a test", now=NOW)
-    assert field in caught.value.detail
+    assert field in error.value.detail
     assert payload.load_payload((), NOW).compiled.digest == before
     assert FlagChange.objects.filter(key="f").count() == 1
 
@@ -609,11 +609,14 @@ def test_the_initial_flags_exist_and_are_recorded():
 
 def running_experiment(flag):
     """Start an experiment on half of the units, and return its phase."""
-    arms = [("control", 50, False, {"pace": 0}), ("wasm_conservative", 25, True, {"pace": 1})]
-    arms.append(("wasm_aggressive", 25, True, {"pace": 2}))
+    rows = [
+        ("control", 50, False, {"pace": 0}),
+        ("wasm_conservative", 25, True, {"pace": 1}),
+        ("wasm_aggressive", 25, True, {"pace": 2}),
+    ]
     variants = [
         {"key": key, "weight": weight, "is_control": key == "control", "value": value, "config": config}
-        for key, weight, value, config in arms
+        for key, weight, value, config in rows
     ]
     return factories.experiment(flag.key, "rollout", at=NOW, traffic_percentage=50, variants=variants).phases.get()
 

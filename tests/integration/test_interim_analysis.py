@@ -31,7 +31,7 @@ from tests.servers import is_ready_in_log, run_process, shared_database_url, wai
 
 NOW = factories.NOW
 START = NOW - timedelta(days=10)
-DO = {"actor": Actor(system="test"), "why": "a test", "now": NOW}
+CHANGE_ARGUMENTS = {"actor": Actor(system="test"), "why": "a test", "now": NOW}
 FLAG = "wasm_recommendations"
 
 
@@ -90,12 +90,12 @@ def trial(db, fresh_wiring):
     for half, variant, rate in zip(halves, ("control", "treatment"), (3.0, 4.8), strict=True):
         Exposure.objects.bulk_create(make_exposures(phase, half, variant))
         for member in half:
-            habit = rng.gamma(2.0, 0.5)
+            activity = rng.gamma(2.0, 0.5)
             interactions += make_interactions(
-                member, post, "click", START - timedelta(days=2), int(rng.poisson(3 * habit))
+                member, post, "click", START - timedelta(days=2), int(rng.poisson(3 * activity))
             )
             interactions += make_interactions(
-                member, post, "click", START + timedelta(days=2), int(rng.poisson(rate * habit))
+                member, post, "click", START + timedelta(days=2), int(rng.poisson(rate * activity))
             )
             interactions += make_interactions(member, post, "view", START + timedelta(days=1), 5)
     Interaction.objects.bulk_create(interactions)
@@ -246,7 +246,7 @@ def test_units_that_are_not_members_have_no_interactions(trial):
 
 def test_the_bandit_moves_weights_to_the_better_variant(trial):
     """It needs enough units, keeps the floor and starts a new phase."""
-    experiments.finish(key="trial", decision="", **DO)
+    experiments.finish(key="trial", decision="", **CHANGE_ARGUMENTS)
     factories.experiment(FLAG, "greedy", at=START, is_bandit=True, bandit_floor=0.1)
     phase = Experiment.objects.get(key="greedy").phases.get()
     assert bandit.update_weights(key="greedy", now=NOW) is None

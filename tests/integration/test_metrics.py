@@ -45,8 +45,8 @@ def value(name, **labels):
 
 def scrape(port, token=TOKEN):
     request = urllib.request.Request(f"http://127.0.0.1:{port}/metrics", headers={"Authorization": f"Bearer {token}"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        text = answer.read().decode()
+    with urllib.request.urlopen(request, timeout=10) as response:
+        text = response.read().decode()
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
@@ -78,8 +78,8 @@ def test_metrics_of_two_web_workers_and_a_celery_worker_add_up(transactional_db,
     url = f"http://127.0.0.1:{web_port}"
 
     def get(path):
-        with urllib.request.urlopen(url + path, timeout=10) as answer:
-            return answer.status
+        with urllib.request.urlopen(url + path, timeout=10) as response:
+            return response.status
 
     def is_up():
         try:
@@ -144,18 +144,18 @@ def test_a_feed_is_counted_with_its_stages(redis_url):
     factories.member("m")
     factories.posts(author, 7)
     names = {
-        "made": ("recsys_feeds_total", {"feed": "trending", "engine": "none", "fallback": ""}),
-        "short": ("recsys_incomplete_pages_total", {"feed": "trending", "kind": "short"}),
-        "into": ("recsys_stage_candidates_total", {"stage": "filter", "direction": "in"}),
-        "out": ("recsys_stage_candidates_total", {"stage": "filter", "direction": "out"}),
-        "brought": ("recsys_stage_candidates_total", {"stage": "source", "direction": "out"}),
+        "pages": ("recsys_feeds_total", {"feed": "trending", "engine": "none", "fallback": ""}),
+        "short_pages": ("recsys_incomplete_pages_total", {"feed": "trending", "kind": "short"}),
+        "filter_in": ("recsys_stage_candidates_total", {"stage": "filter", "direction": "in"}),
+        "filter_out": ("recsys_stage_candidates_total", {"stage": "filter", "direction": "out"}),
+        "source_out": ("recsys_stage_candidates_total", {"stage": "source", "direction": "out"}),
     }
     before = {key: value(name, **labels) for key, (name, labels) in names.items()}
     page = recommend(member_id="m", feed="trending", now=NOW)
-    grew = {key: value(name, **labels) - before[key] for key, (name, labels) in names.items()}
+    increases = {key: value(name, **labels) - before[key] for key, (name, labels) in names.items()}
     assert len(page.picks) == 7
-    assert grew["made"] == grew["short"] == 1
-    assert grew["brought"] >= 7 and grew["into"] == grew["out"] == 7
+    assert increases["pages"] == increases["short_pages"] == 1
+    assert increases["source_out"] >= 7 and increases["filter_in"] == increases["filter_out"] == 7
 
 
 def raise_always(error):
@@ -196,7 +196,7 @@ def test_every_computed_gauge_can_be_computed(redis_url, monkeypatch):
     assert families["recsys_unembedded_posts"].samples == [] or up
 
     def broken(_now):
-        raise RuntimeError("no answer")
+        raise RuntimeError("no response")
 
     monkeypatch.setattr(gauges, "_sources", dict(gauges._sources))
     gauges.register_gauges(ComputedGauge("recsys_of_a_test", "A figure."), compute=broken)
@@ -354,9 +354,9 @@ def test_kernel_metrics_are_updated(fresh_wiring):
     service_gauges.observe_process()
     before = value("recsys_kernel_calls_total", space="content")
     assert value("recsys_kernel_rows", space="content") == 5
-    held = value("recsys_kernel_bytes", space="content", kind="held")
-    assert 0 < value("recsys_kernel_bytes", space="content", kind="rows") < held
-    assert held < value("recsys_kernel_bytes", space="content", kind="limit") == settings.ENV.wasm_memory_limit
+    allocated = value("recsys_kernel_bytes", space="content", kind="allocated")
+    assert 0 < value("recsys_kernel_bytes", space="content", kind="rows") < allocated
+    assert allocated < value("recsys_kernel_bytes", space="content", kind="limit") == settings.ENV.wasm_memory_limit
     assert value("recsys_catalogue_posts") == 5
     wiring.engines()["wasm_simd"].cosine(factories.np.ones(wiring.embedder().dimension, "f4"), factories.np.arange(5))
     service_gauges.observe_process()

@@ -63,8 +63,8 @@ def test_a_kernel_with_wrong_results_fails_its_check(client, redis_url, monkeypa
 
 def test_only_staff_and_token_holders_see_the_reasons(client, admin_client, checks, token):
     health.register_health_check("database", broken)
-    answer = client.get("/readyz")
-    assert (answer.status_code, answer.json()) == (503, {"status": "fail", "checks": {"database": "fail"}})
+    response = client.get("/readyz")
+    assert (response.status_code, response.json()) == (503, {"status": "fail", "checks": {"database": "fail"}})
     for response in (admin_client.get("/readyz"), client.get("/readyz", headers=token)):
         assert response.json()["checks"]["database"]["reason"] == "RuntimeError: no route to db.internal"
 
@@ -125,7 +125,7 @@ def test_metrics_can_be_disabled(admin_client, monkeypatch):
 )
 def test_the_kernel_files_are_served_to_browsers(client, file, kind):
     """A browser gets the same bytes that a worker runs."""
-    answer = client.get(f"/static/wasm/{file}")
-    assert answer.status_code == 200
-    assert answer["Content-Type"].startswith(kind)
-    assert b"".join(answer) == (settings.BASE_DIR / "wasm" / file).read_bytes()
+    response = client.get(f"/static/wasm/{file}")
+    assert response.status_code == 200
+    assert response["Content-Type"].startswith(kind)
+    assert b"".join(response) == (settings.BASE_DIR / "wasm" / file).read_bytes()

@@ -22,7 +22,7 @@ CONTROL = EngineAssignment("plain", "control")
 
 @pytest.fixture(autouse=True)
 def posts():
-    """Make a viewer, and ten posts by others."""
+    """Create a viewer, and ten posts by others."""
     factories.member("viewer")
     posts = [factories.post(factories.member(), f"p{i}") for i in range(10)]
     factories.embed_all_posts()
@@ -56,11 +56,11 @@ def change_flag(**patch):
     flag_snapshot.invalidate()
 
 
-def test_a_page_is_page_cached_and_shown_again():
+def test_a_page_is_cached_and_served_again():
     first = page()
-    assert not first.cached and is_page_cached()
+    assert not first.is_cached and is_page_cached()
     second = page()
-    assert second.cached and second.request_id == first.request_id and second.picks == first.picks
+    assert second.is_cached and second.request_id == first.request_id and second.picks == first.picks
 
 
 @pytest.mark.parametrize("is_in_memory", [True, False], ids=["cached page", "cached slate"])
@@ -71,7 +71,7 @@ def test_a_change_of_the_policy_builds_another_slate(is_in_memory):
         clear_page_cache()
     assert not is_page_cached()
     after = page()
-    assert not after.cached and after.request_id != first.request_id and after.variant == first.variant
+    assert not after.is_cached and after.request_id != first.request_id and after.variant == first.variant
     assert page().request_id == after.request_id
 
 
@@ -92,10 +92,10 @@ def test_a_change_of_the_flag_builds_a_slate_of_the_other_variant(is_in_memory):
         clear_page_cache()
     assert not is_page_cached()
     after = page()
-    assert (after.engine, after.variant, after.cached) == ("plain", "control", False)
+    assert (after.engine, after.variant, after.is_cached) == ("plain", "control", False)
     change_flag(is_enabled=True)
-    back = page()
-    assert (back.engine, back.variant, back.cached) == ("wasm_simd", "wasm_conservative", False)
+    restored = page()
+    assert (restored.engine, restored.variant, restored.is_cached) == ("wasm_simd", "wasm_conservative", False)
 
 
 def test_a_change_of_another_flag_invalidates_the_page_and_keeps_the_slate():
@@ -106,7 +106,7 @@ def test_a_change_of_another_flag_invalidates_the_page_and_keeps_the_slate():
     factories.clear_change_log()
     assert not is_page_cached()
     after = page()
-    assert after.cached and after.request_id == first.request_id
+    assert after.is_cached and after.request_id == first.request_id
     assert is_page_cached()
 
 
@@ -114,7 +114,7 @@ def test_a_request_with_an_explicit_assignment_is_not_served_from_the_page_cache
     """Its page is not put into the cache, either."""
     first = page()
     assigned = page(assignment=CONTROL)
-    assert (assigned.engine, assigned.variant, assigned.cached) == ("plain", "control", False)
+    assert (assigned.engine, assigned.variant, assigned.is_cached) == ("plain", "control", False)
     assert page(assignment=CONTROL).request_id == assigned.request_id
     clear_page_cache()
     assert page(assignment=WASM_ASSIGNMENT).request_id not in (first.request_id, assigned.request_id)

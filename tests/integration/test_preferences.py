@@ -235,7 +235,7 @@ def test_a_reset_keeps_relationships_and_hidden_posts(ann, run_on_commit):
     }
     assert relationships() == {("ann", "mute", "cat")}
     assert not len(wiring.served_history().fatigue(ann.pk, NOW.timestamp(), 3600).ids)
-    assert not recommend(member_id="ann", now=LATER).cached
+    assert not recommend(member_id="ann", now=LATER).is_cached
 
 
 def test_interactions_before_a_reset_are_never_learned_again(ann):

@@ -97,21 +97,21 @@ def test_an_emergency_clears_every_cache_and_results_stay_the_same(viewer, monke
         return [(pick.post.id, pick.score) for page in (feed, result) for pick in page.picks]
 
     before, freed_before = results(), freed_bytes("kernels")
-    held = grow_scratch()
+    memory_before = grow_scratch()
     set_limits(monkeypatch, memory_emergency_share=1e-6)
     freed = process_memory.check_memory()
     assert list(freed) == ["profiles", "facts", "garbage", "kernels"], "the cheapest to rebuild goes first"
     assert len(wiring.resident_profiles()) == 0
-    assert wiring.engines()["wasm_simd"].statistics().memory_bytes < held / 2
+    assert wiring.engines()["wasm_simd"].statistics().memory_bytes < memory_before / 2
     assert freed["kernels"] > 0 and freed_bytes("kernels") == freed_before + freed["kernels"]
     assert results() == before
 
 
 def test_a_kernel_is_not_recycled_without_room_for_a_second_copy(viewer, monkeypatch):
-    held = grow_scratch()
+    memory_before = grow_scratch()
     monkeypatch.setattr(system_memory, "available_bytes", lambda: 0)
     process_memory.recycle_kernels()
-    assert wiring.engines()["wasm_simd"].statistics().memory_bytes == held
+    assert wiring.engines()["wasm_simd"].statistics().memory_bytes == memory_before
 
 
 def recycled_kernels():
@@ -197,23 +197,23 @@ def test_a_containers_limit_counts_and_inactive_files_do_not(tmp_path):
 
 
 def test_a_cleanup_collects_reference_cycles(viewer, monkeypatch):
-    class Ring:
-        living = 0
+    class Cycle:
+        instances = 0
 
         def __init__(self):
             self.self = self
-            Ring.living += 1
+            Cycle.instances += 1
 
         def __del__(self):
-            Ring.living -= 1
+            Cycle.instances -= 1
 
     gc.disable()
     try:
         for _ in range(10):
-            Ring()
+            Cycle()
         set_limits(monkeypatch, memory_cleanup_threshold=1)
         process_memory.check_memory()
-        assert Ring.living == 0
+        assert Cycle.instances == 0
     finally:
         gc.enable()
 

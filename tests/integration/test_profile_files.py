@@ -41,14 +41,14 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 @pytest.fixture
 def eve(db):
-    """Eve, with data of every kind, and a stalker whom she does not know of."""
+    """Eve, with data of every kind, and a member who blocks and mutes her."""
     eve = factories.member("eve", muted_words=["war"], muted_tags=["spoiler"], languages=["en"], region="DE")
-    ann, bob, cat, stalker = (factories.member(name) for name in ("ann", "bob", "cat", "stalker"))
+    ann, bob, cat, zoe = (factories.member(name) for name in ("ann", "bob", "cat", "zoe"))
     for n in range(6):
         factories.post(ann, f"p{n}", text=f"bread and yeast {n}", tags=["food"])
     factories.embed_all_posts()
     factories.follow(eve, ann), factories.block(eve, bob), factories.mute(eve, cat)
-    factories.relationship(stalker, "block", eve), factories.relationship(stalker, "mute", eve)
+    factories.relationship(zoe, "block", eve), factories.relationship(zoe, "mute", eve)
     events = [
         interact.Event("e1", "eve", "p1", "share"),
         interact.Event("e2", "eve", "p2", "not_interested", target="topic"),
@@ -97,7 +97,7 @@ def test_a_profile_is_imported_completely_and_a_second_import_changes_nothing(ev
 
 
 def test_the_file_does_not_name_members_who_block_or_mute_the_member(eve):
-    assert "stalker" not in json.dumps(export_profile(member_id="eve", now=NOW))
+    assert "zoe" not in json.dumps(export_profile(member_id="eve", now=NOW))
 
 
 def test_an_import_keeps_the_existing_data(eve):

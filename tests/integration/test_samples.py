@@ -1,4 +1,4 @@
-"""Samples of processes: stored rarely, added up correctly, and never in the way of a request."""
+"""Samples of processes: stored once per interval, added up correctly, and without effect on requests."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -135,8 +135,8 @@ def test_vectors_are_stored_and_searched_by_through_the_api(gallery, client, set
     monkeypatch.setattr(settings.ENV, "api_open", True)
     factories.post(factories.member(), "new", kind="image")
 
-    def send(method, address, body):
-        return getattr(client, method)(f"/api/v1/{address}", body, content_type="application/json")
+    def send(method, path, body):
+        return getattr(client, method)(f"/api/v1/{path}", body, content_type="application/json")
 
     vector = word_vector("volcano").tolist()
     body = {

@@ -97,7 +97,7 @@ def test_a_record_has_all_sixteen_bits_of_origins_and_reasons():
 def test_a_slate_that_cannot_be_packed_loses_only_its_record(caplog):
     invalid_slate = slate(np.ones(1, np.uint16), scores=np.array([np.inf], np.float32))
     assert records.slate_records(invalid_slate, 1, "discovery", 5.0) == []
-    assert [line.message for line in caplog.records] == ["served_record_lost"]
+    assert [line.message for line in caplog.records] == ["served_records_lost"]
 
 
 def test_an_exposure_of_a_member_with_any_id_is_recorded():

@@ -27,7 +27,7 @@ assert response.status_code == 200, response.content
 
 @pytest.fixture
 def collector():
-    """The address of an OpenTelemetry collector, and the list of the spans that it received."""
+    """The URL of an OpenTelemetry collector, and the list of the spans that it received."""
     spans = []
 
     class Collector(BaseHTTPRequestHandler):

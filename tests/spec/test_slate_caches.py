@@ -105,9 +105,9 @@ def test_purge_all_deletes_all_slates(cache):
     for member_id in (7, 8):
         cache.put(member_id, "discovery", slate(), b"")
     cache.retire([8])
-    begun = cache.epoch(7)
+    epoch_before = cache.epoch(7)
     cache.purge_all()
-    cache.put(7, "discovery", slate(), begun)
+    cache.put(7, "discovery", slate(), epoch_before)
     assert [cache.get(7, "discovery"), cache.get_last_good(7, "discovery"), cache.get_last_good(8, "discovery")] == [
         None
     ] * 3
@@ -198,10 +198,10 @@ def test_the_slates_of_a_member_expire_together(cache, clock):
 
 
 def test_an_epoch_lives_longer_than_building_a_slate_takes(cache, clock):
-    begun = cache.epoch(7)
+    epoch_before = cache.epoch(7)
     cache.purge([7])
     clock.advance(EPOCH_SECONDS - 1)
-    cache.put(7, "discovery", slate(), begun)
+    cache.put(7, "discovery", slate(), epoch_before)
     assert cache.get(7, "discovery") is None
 
 
