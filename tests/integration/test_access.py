@@ -549,7 +549,7 @@ def test_the_admin_rotates_and_revokes_after_confirmation(admin_client, client):
     assert client.get("/api/v1/members", **other).status_code == 401
     assert "revoked" in admin_client.get(f"{page}/change/").content.decode()
     refused = admin_client.post(f"{page}/rotate/", {"overlap_hours": "0"}, follow=True)
-    assert f"Key {made.prefix} is revoked. Create a new key." in refused.content.decode()
+    assert f"Key {row.prefix} is revoked. Create a new key." in refused.content.decode()
     assert ApiKey.objects.get().rotated_at == rotated.context["key"].rotated_at, "a revoked key is not rotated"
 
 

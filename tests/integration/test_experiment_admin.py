@@ -132,7 +132,7 @@ def test_an_invalid_step_is_reported_and_changes_nothing(releaser):
 
 def test_a_finished_experiment_is_displayed_and_cannot_change(releaser):
     row = factories.experiment(FLAG, at=now())
-    experiments.finish(key="trial", decision="treatment", now=now(), **DO)
+    experiments.finish(key="trial", decision="treatment", now=now(), **CHANGE_ARGUMENTS)
     assert "It does not matter." in releaser.get(page("change", row)).content.decode()
     management = {"variants-TOTAL_FORMS": "0", "variants-INITIAL_FORMS": "0"}
     fields = {"why": "x", "hypothesis": "I knew it.", "minimum_effect": "0.2", "traffic_percentage": "5"}

@@ -153,7 +153,7 @@ def test_an_experiment_on_an_archived_flag_does_not_start():
     factories.experiment(FLAG, started=False)
     factories.flag(FLAG, is_archived=True)
     with pytest.raises(ValidationError, match=f"{FLAG} is archived"):
-        experiments.start(key="trial", **DO)
+        experiments.start(key="trial", **CHANGE_ARGUMENTS)
     assert Experiment.objects.get(key="trial").state == "draft"
 
 
@@ -236,7 +236,7 @@ def test_exposed_units_keep_their_variant_in_a_new_phase():
 def test_units_are_assigned_by_the_new_weights_if_earlier_assignments_cannot_be_read(caplog):
     factories.experiment(FLAG)
     record_exposures(UnitExposure(unit, evaluate(key=FLAG, unit_id=unit).exposed_variant, NOW) for unit in UNITS[:300])
-    experiments.begin_phase(key="trial", weights={"control": 10, "treatment": 90}, **DO)
+    experiments.begin_phase(key="trial", weights={"control": 10, "treatment": 90}, **CHANGE_ARGUMENTS)
     snapshot.flag_snapshot.current()
 
     def fail(execute, sql, params, many, context):

@@ -294,10 +294,10 @@ def test_the_weekly_digest_has_decisions_and_the_days_left(trial):
     analysis = interim_analysis.run_interim_analysis(key="trial", now=NOW)
     assert analysis.days_left == pytest.approx((analysis.needed_units - 470) / 10), "70 units a week"
     assert f"about {analysis.days_left:.0f} days left" in build_weekly_digest(now=NOW)[0]
-    experiments.finish(key="trial", decision="treatment", **DO)
+    experiments.finish(key="trial", decision="treatment", **CHANGE_ARGUMENTS)
     assert build_weekly_digest(now=NOW) == ["trial: finished, decision: treatment."]
     factories.experiment(FLAG, "other", at=NOW)
-    experiments.finish(key="other", decision="", **DO)
+    experiments.finish(key="other", decision="", **CHANGE_ARGUMENTS)
     assert build_weekly_digest(now=NOW) == [
         "other: finished, without a decision.",
         "trial: finished, decision: treatment.",

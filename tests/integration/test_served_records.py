@@ -217,7 +217,7 @@ def test_a_failure_to_send_loses_only_the_records_of_that_time(ann, outbox, monk
     factories.member("bob")
     page("bob")
     wait_for_queue_length(2)
-    assert "records_lost" in [record.message for record in caplog.records]
+    assert "served_records_lost" in [record.message for record in caplog.records]
     records.record_served(now=NOW)
     assert ServedPage.objects.get().member.external_id == "bob"
 
