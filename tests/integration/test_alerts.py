@@ -17,7 +17,7 @@ from django.core.exceptions import ValidationError
 from django.db import connection
 from pydantic import SecretStr
 
-from monitoring import alerts, gauges, latency, metrics, notices, samples
+from monitoring import alerts, gauges, latency, metrics, notices, samples, tasks
 from monitoring.metrics import ComputedGauge
 from monitoring.models import Alert, AlertRule, MaintenanceRun, MaintenanceTask, Notice, Silence
 from tests.factories import NOW
@@ -170,6 +170,15 @@ def test_each_channel_gets_one_notice_per_event(gauge, receiver, monkeypatch):
     assert mail.outbox[-1].subject == "[recsys] resolved: too_much"
     assert "endsAt" in next(body for path, body in receiver.posted[2:] if path == "/api/v2/alerts")[0]
     assert notices.send_due_notices(now=NOW + 6 * STEP) == 0
+
+
+def test_the_periodic_task_evaluates_the_rules_and_sends_notices(gauge, monkeypatch):
+    set_env(monkeypatch, alert_emails=["ops@example.org"])
+    AlertRule.objects.update(for_seconds=0)
+    gauge["value"] = 11
+    tasks.evaluate_alerts()
+    assert Alert.objects.get().state == "firing"
+    assert [message.subject for message in mail.outbox] == ["[recsys] firing: too_much"]
 
 
 def test_a_failed_notice_is_retried_and_finally_given_up(gauge, receiver, monkeypatch):

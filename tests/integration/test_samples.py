@@ -39,6 +39,16 @@ def test_a_sample_has_the_increments_since_the_previous_one():
     assert second.process.startswith("web ")
 
 
+def test_hit_rates_are_computed_for_each_cache_with_enough_requests_and_for_all():
+    def count(cache, outcome, requests):
+        return {("recsys_cache_requests_total", (("cache", cache), ("outcome", outcome))): float(requests)}
+
+    increments = count("slates", "hit", 60) | count("slates", "stale", 15) | count("slates", "miss", 25)
+    increments |= count("neighbors", "miss", 100) | count("rare", "hit", 1)
+    ratios = sample_gauges.hit_ratios([Sample("web h:1", AT, 100, increments, {})])
+    assert ratios == {("slates",): 0.75, ("neighbors",): 0.0, ("all",): pytest.approx(76 / 201)}
+
+
 def test_stored_samples_are_loaded_unchanged(stream):
     stored = [
         Sample("web h:1", AT - age, 100, {("n_total", (("a", "x"), ("b", "y"))): 2.0}, {("g", ()): 1.0})
