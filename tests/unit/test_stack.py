@@ -1,9 +1,12 @@
 """The embedded stack's ports, folder, processes and errors. `tests/journeys/test_stack.py` runs the whole stack."""
 
 import io
+import os
 import shutil
+import signal
 import socket
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -227,3 +230,25 @@ def test_run_keeps_the_service_running_and_demo_ends(tmp_path, monkeypatch, outp
     assert runner.main(["demo"]) == 0
     assert runner.main(["run"]) == 0
     assert calls == ["start", "stop", "start", "keep_running", "stop"]
+
+
+def test_sigterm_stops_every_process_and_exits_with_0(tmp_path, monkeypatch):
+    """A service manager stops a service with SIGTERM."""
+    stopped = []
+
+    class EndlessStack:
+        def __init__(self, folder):
+            self.processes = SimpleNamespace(stop=lambda: stopped.append(folder))
+
+        def start(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+
+    monkeypatch.setattr(runner, "Stack", EndlessStack)
+    monkeypatch.setenv("VAR_DIR", str(tmp_path))
+    previous = signal.getsignal(signal.SIGTERM)
+    try:
+        assert runner.main(["run"]) == 0
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    assert stopped == [tmp_path]
