@@ -14,13 +14,10 @@ demo: setup ## Start the service with sample data, print a feed and stop
 test: setup-dev ## Run all checks and tests
 	@$(PY) run_checks.py
 
-coverage: setup-dev ## Measure the branch coverage of the tests on SQLite
-	@$(PY) -m coverage erase
-	@$(PY) -m coverage run -m pytest -q -n 2 tests/unit tests/spec tests/generative tests/kernel tests/architecture tests/integration
-	@$(PY) -m coverage combine -q
-	@$(PY) -m coverage report
+coverage: setup-dev ## Run the tests, and require that they run every line and branch
+	@$(PY) run_checks.py --coverage
 
-nightly: setup-dev ## Run the long generative tests (takes hours)
+nightly: coverage ## Measure the coverage, and run the long generative tests (takes hours)
 	@$(PY) -m pytest -q -n 2 -m nightly tests/generative tests/integration
 
 setup: ## Install the service's packages into .venv

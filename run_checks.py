@@ -1,7 +1,8 @@
 """
 Run every check of the project, cheapest first, and print the duration of each. `make test` runs this script.
 
-A failed check does not stop the others, so one run reports every failure. Warnings count as failures.
+A failed check does not stop the others, so one run reports every failure. Warnings count as failures. With
+`--coverage`, run the tests only, and require that they run every line and branch (see pyproject.toml).
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent
-PYTEST = [sys.executable, "-m", "pytest", "-q"]
+PYTEST = ["-m", "pytest", "-q"]
+COVERAGE = ["-m", "coverage"]
 FAST_SUITES = ["unit", "spec", "generative", "integration", "kernel", "architecture"]
 
 Check = tuple[str, list[str], dict[str, str]]
@@ -26,6 +28,8 @@ CHECKS: list[Check] = [
     ("migrations", [sys.executable, "manage.py", "makemigrations", "--check", "--dry-run"], {}),
     ("Django", [sys.executable, "manage.py", "check", "--fail-level", "WARNING"], {}),
     ("OpenAPI", [sys.executable, "manage.py", "spectacular", "--validate", "--fail-on-warn", "--file", os.devnull], {}),
+]
+TESTS: list[Check] = [
     ("tests on SQLite", [*PYTEST, "-n", "2", *(f"tests/{suite}" for suite in FAST_SUITES)], {}),
     (
         "tests on PostgreSQL",
@@ -36,11 +40,23 @@ CHECKS: list[Check] = [
 ]
 
 
+def select_checks(arguments: list[str]) -> list[Check]:
+    """Return the checks to run, by the arguments of the command line."""
+    if arguments != ["--coverage"]:
+        return [*CHECKS, *((name, [sys.executable, *command], variables) for name, command, variables in TESTS)]
+    return [
+        ("erase coverage", [sys.executable, *COVERAGE, "erase"], {}),
+        *((name, [sys.executable, *COVERAGE, "run", *command], variables) for name, command, variables in TESTS),
+        ("combine coverage", [sys.executable, *COVERAGE, "combine", "-q"], {}),
+        ("coverage", [sys.executable, *COVERAGE, "report"], {}),
+    ]
+
+
 def main() -> int:
-    """Run every check; return 1 if a check failed."""
+    """Run the checks; return 1 if a check failed."""
     env = os.environ | {"SECRET_KEY": "for-checks-only-" + "x" * 32, "DATABASE_URL": "sqlite://:memory:"}
     failed = []
-    for name, command, variables in CHECKS:
+    for name, command, variables in select_checks(sys.argv[1:]):
         start = time.monotonic()
         print(f"── {name}", flush=True)
         if subprocess.run(command, cwd=ROOT, env=env | variables, check=False).returncode:

@@ -12,7 +12,6 @@ from rest_framework.views import APIView
 
 from access import tokens
 from access.callers import Caller
-from access.errors import BadRequestError
 from access.problems import Problem
 from access.scopes import MEMBER_SCOPES, Scope, single_scope
 from monitoring.clock import now
@@ -62,16 +61,13 @@ class TokensView(APIView):
         body.is_valid(raise_exception=True)
         fields, issued_at = body.validated_data, now()
         key_prefix = request.auth.id if isinstance(request.auth, Caller) else None
-        try:
-            token = tokens.mint_token(
-                member_id=fields["member_id"],
-                scopes=fields["scopes"],
-                ttl_seconds=fields["ttl_seconds"],
-                now=issued_at,
-                key_prefix=key_prefix,
-            )
-        except BadRequestError as error:
-            raise serializers.ValidationError({error.field: [str(error)]}) from None
+        token = tokens.mint_token(
+            member_id=fields["member_id"],
+            scopes=fields["scopes"],
+            ttl_seconds=fields["ttl_seconds"],
+            now=issued_at,
+            key_prefix=key_prefix,
+        )
         expires_at = datetime.fromtimestamp(int(issued_at.timestamp()) + fields["ttl_seconds"], UTC)
         content = {"member_id": fields["member_id"], "scopes": sorted(set(fields["scopes"])), "expires_at": expires_at}
         return Response({"token": token} | content, status=201, headers={"Cache-Control": "no-store"})

@@ -44,6 +44,3 @@ class KeyOrToken(BaseAuthentication):
 
 class StaffSession(SessionAuthentication):
     """The session of the admin."""
-
-    def authenticate_header(self, request: Request) -> str:
-        return 'Session realm="recsys"'

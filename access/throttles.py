@@ -117,11 +117,11 @@ class RateLimiter:
             hit, window = self._count(bucket)
         except redis.RedisError:
             self._retry_at = monotonic() + RETRY_SECONDS
-            log.exception("throttle_unavailable")
+            log.exception("throttle_failed")
             THROTTLE_EVENTS.labels(bucket.policy, "uncounted").inc()
             return None
         if not hit:
-            THROTTLE_EVENTS.labels(bucket.policy, "refused").inc()
+            THROTTLE_EVENTS.labels(bucket.policy, "rejected").inc()
         return build_decision(bucket, allowed=bool(hit), window=window)
 
     def _count(self, bucket: RateLimitBucket) -> tuple[object, list[bytes | int | None]]:

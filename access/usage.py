@@ -120,7 +120,7 @@ def raise_usage_alert(caller: str, anomaly: UsageAnomaly, now: datetime) -> None
     if is_new:
         USAGE_ALERTS.labels(anomaly.kind).inc()
         fields = {"kind": str(anomaly.kind), "caller": mask_identity("log", caller), "count": anomaly.count}
-        log.warning("usage_alert", extra=fields)
+        log.warning("usage_alert_raised", extra=fields)
 
 
 @cache

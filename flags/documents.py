@@ -190,7 +190,7 @@ class ConditionDocument(StrictSerializer):
             raise serializers.ValidationError({"values": "Give a value to compare with."})
         if not needs_none and not takes_many and len(data["values"]) > 1:
             raise serializers.ValidationError({"values": "This operator takes one value."})
-        if any(isinstance(value, dict | list) or value is None for value in data["values"]):
+        if any(isinstance(value, dict | list) for value in data["values"]):
             raise serializers.ValidationError({"values": "Give strings, numbers, true or false."})
         return data
 

@@ -51,7 +51,7 @@ def evaluate_rule(rule: AlertRule, now: datetime) -> None:
     try:
         value = rule.worst_value(gauges.gauge_values(rule.metric, rule.labels, now))
     except gauges.UnknownGaugeError:
-        log.error("alert_rule_metric_unknown", extra={"rule": rule.name, "metric": rule.metric})
+        log.error("alert_rule_metric_not_found", extra={"rule": rule.name, "metric": rule.metric})
         return
     if value is not None:
         update_alert(rule, value, now)
@@ -75,7 +75,7 @@ def update_alert(rule: AlertRule, value: float, now: datetime) -> None:
     alert.summary = f"{rule.metric} is {value:.4g}, {rule.comparison} {rule.threshold:g}. {rule.advice}".strip()[:300]
     if not is_firing and now - alert.began_at >= timedelta(seconds=rule.for_seconds):
         alert.state, alert.fired_at = Alert.State.FIRING, now
-        log.warning("alert_firing", extra={"rule": rule.name, "severity": rule.severity, "value": value})
+        log.warning("alert_fired", extra={"rule": rule.name, "severity": rule.severity, "value": value})
     alert.save()
 
 

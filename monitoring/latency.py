@@ -16,6 +16,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import accumulate
 from time import monotonic
 
 RELATIVE_ERROR = 0.02
@@ -52,12 +53,9 @@ def bucket_seconds(bucket: int) -> float:
 
 def quantile(buckets: Buckets, q: float) -> float:
     """Return the *q* quantile in seconds. *buckets* must not be empty."""
-    rank, below = q * (buckets.total() - 1), 0
-    for bucket in sorted(buckets):
-        below += buckets[bucket]
-        if below > rank:
-            return bucket_seconds(bucket)
-    return bucket_seconds(max(buckets))
+    rank, ordered = q * (buckets.total() - 1), sorted(buckets)
+    counts = accumulate(buckets[bucket] for bucket in ordered)
+    return bucket_seconds(next(bucket for bucket, count in zip(ordered, counts, strict=True) if count > rank))
 
 
 def summarize_buckets(buckets: Buckets) -> LatencySummary | None:

@@ -70,7 +70,7 @@ def run_maintenance_task(*, name: str, now: datetime, interval: timedelta, scope
     try:
         result = _tasks[name](now)
     except Exception as error:
-        log.exception("maintenance_failed", extra={"maintenance_task": scoped_name})
+        log.exception("maintenance_task_failed", extra={"maintenance_task": scoped_name})
         record_maintenance_run(
             scoped_name, now, MaintenanceRun.Outcome.FAILED, seconds=monotonic() - start, error=type(error).__name__
         )

@@ -157,7 +157,7 @@ KERNEL_RECYCLES = Counter(
 )
 KERNEL_BYTES = Gauge(
     "recsys_kernel_bytes",
-    "Linear memory of the kernels: used by rows (rows), allocated (held), and the maximum (limit).",
+    "Linear memory of the kernels: rows (used by rows), allocated, and limit (the maximum).",
     ["space", "kind"],
     multiprocess_mode="livesum",
 )

@@ -245,12 +245,11 @@ def group_by_minute(
     """
     Return the start (Unix seconds) and the samples of each period of *interval* seconds, also of empty periods.
 
-    The current period is incomplete and would look like a drop, so it is left out unless it is the only one.
+    *loaded* must not be empty. The current period is incomplete and would look like a drop, so it is left out unless it
+    is the only one.
     """
     complete = [sample for sample in loaded if sample.at < now.timestamp() // interval * interval]
     loaded = complete or loaded
-    if not loaded:
-        return []
     periods: dict[int, list[Sample]] = defaultdict(list)
     for sample in loaded:
         periods[int(sample.at // interval)].append(sample)

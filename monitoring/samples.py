@@ -143,8 +143,7 @@ _observers: list[Callable[[], None]] = []
 
 def register_observer(observe: Callable[[], None]) -> None:
     """Call *observe* before each sample, to set the gauges of this process."""
-    if observe not in _observers:
-        _observers.append(observe)
+    _observers.append(observe)
 
 
 def sampler() -> Sampler:
@@ -245,14 +244,13 @@ def histogram_quantile(samples: Sequence[Sample], histogram: str, q: float) -> f
     counts = sorted((float(le), count) for (le,), count in buckets.items())
     if not counts or not counts[-1][1]:
         return None
-    rank, low, below = q * counts[-1][1], 0.0, 0.0
-    for bound, count in counts:
-        if count >= rank:
-            if bound == float("inf"):
-                return low
-            return low + (bound - low) * ((rank - below) / (count - below) if count > below else 1.0)
-        low, below = bound, count
-    return low
+    rank = q * counts[-1][1]
+    position = next(position for position, (_, count) in enumerate(counts) if count >= rank)
+    low, below = counts[position - 1] if position else (0.0, 0.0)
+    bound, count = counts[position]
+    if bound == float("inf"):
+        return low
+    return low + (bound - low) * ((rank - below) / (count - below) if count > below else 1.0)
 
 
 def operation_latencies(samples: Sequence[Sample]) -> dict[str, latency.LatencySummary]:

@@ -21,12 +21,11 @@ DUE_AT_HEADER = "recsys_due_at"
 _started_at: dict[str, float] = {}
 
 
-def stamp_due_time(headers: dict[str, Any] | None = None, **_: object) -> None:
+def stamp_due_time(headers: dict[str, Any], **_: object) -> None:
     """Add the due time of a task (its eta, or now) to its message."""
-    if headers is not None:
-        eta = headers.get("eta")
-        due = datetime.fromisoformat(eta) if isinstance(eta, str) else clock.now()
-        headers[DUE_AT_HEADER] = due.timestamp()
+    eta = headers.get("eta")
+    due = datetime.fromisoformat(eta) if isinstance(eta, str) else clock.now()
+    headers[DUE_AT_HEADER] = due.timestamp()
 
 
 def record_task_start(task_id: str = "", task: Any = None, **_: object) -> None:

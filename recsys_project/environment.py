@@ -376,6 +376,14 @@ class Environment(BaseSettings):
             )
         return self
 
+    @field_validator("database_url")
+    @classmethod
+    def check_database_url(cls, value: str) -> str:
+        """Return *value* if it is the URL of a supported database."""
+        if not value.startswith(("sqlite:", "postgres:", "postgresql:")):
+            raise ValueError("must start with sqlite:// or postgresql://")
+        return value
+
     @field_validator("alert_webhook_url", "alertmanager_url")
     @classmethod
     def check_web_url(cls, value: str) -> str:
@@ -394,11 +402,15 @@ class Environment(BaseSettings):
 
 
 def format_problem(name: str, message: str, value: object) -> str:
-    """Return a line about the problem of a variable; *name* is empty if it concerns several. Secrets are not shown."""
+    """
+    Return a line about the problem of a variable; *name* is empty if it concerns several.
+
+    Secrets are not shown. A URL may contain a password.
+    """
     if not name:
         return f"  {message}"
-    received = "" if Environment.model_fields[name].annotation is SecretStr else f" (got {value!r})"
-    return f"  {name.upper()}: {message}{received}"
+    is_secret = Environment.model_fields[name].annotation is SecretStr or name.endswith("_url")
+    return f"  {name.upper()}: {message}" + ("" if is_secret else f" (got {value!r})")
 
 
 def read_environment() -> Environment:
@@ -406,7 +418,10 @@ def read_environment() -> Environment:
     try:
         env = Environment()
     except ValidationError as error:
-        lines = [format_problem(str(e["loc"][0]) if e["loc"] else "", e["msg"], e["input"]) for e in error.errors()]
+        lines = [
+            format_problem(str(e["loc"][0]) if e["loc"] else "", e["msg"].removeprefix("Value error, "), e["input"])
+            for e in error.errors()
+        ]
         raise SystemExit("Invalid environment variables:\n" + "\n".join(lines)) from None
     if not env.debug and len(env.secret_key.get_secret_value()) < 32:
         raise SystemExit(

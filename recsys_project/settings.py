@@ -112,7 +112,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-64000; "
         "PRAGMA mmap_size=268435456; PRAGMA temp_store=MEMORY;",
     }
-elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
+else:
     DATABASES["default"]["ENGINE"] = "recsys_project.postgresql"
     # The server keeps the plans of repeated statements: planning a feed's query takes longer than running it.
     prepared = {"server_side_binding": True, "prepare_threshold": 5}
@@ -170,6 +170,8 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["access.authentication.KeyOrToken", "access.authentication.StaffSession"],
     "DEFAULT_PERMISSION_CLASSES": ["access.permissions.HasScope"],
     "DEFAULT_THROTTLE_CLASSES": ["access.throttles.RateLimitThrottle"],
+    # A view may have its own parameter `format`: with DRF's parameter of that name, an unknown format would be a 404.
+    "URL_FORMAT_OVERRIDE": None,
     "NUM_PROXIES": ENV.trusted_proxies,
     "EXCEPTION_HANDLER": "drf_standardized_errors.handler.exception_handler",
 }
@@ -198,7 +200,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_AUTHENTICATION": [],
     "ENUM_NAME_OVERRIDES": {
         "ReasonCode": [(reason, reason) for reason in ("author", "topic", "kind")],
-        "JobKind": "recommendations.api.serializers.JOB_KINDS",
+        "JobKind": "recommendations.services.work.KIND_NAMES",
         "JobState": "recommendations.api.serializers.JOB_STATES",
         "EventStatus": "recommendations.api.serializers.EVENT_STATUSES",
         "FlagKind": "flags.models.flags.Flag.Kind",

@@ -1,1 +1,1 @@
-"""The tests, in folders by kind; each kind's promise is told in CONTRIBUTING.md."""
+"""The tests, in a folder for each kind. CONTRIBUTING.md describes the kinds."""

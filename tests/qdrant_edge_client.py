@@ -8,6 +8,7 @@ results above its shards, and this client groups the hits of a longer result.
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -51,6 +52,9 @@ class EdgeClient:
             raise UnexpectedResponse(404, "Not Found", f"no collection {collection}".encode(), None)  # type: ignore[arg-type]
         return self._shards[collection]
 
+    def _path(self, collection: str) -> Path:
+        return self._folder / re.sub(r"\W", "-", collection)
+
     def get_collections(self) -> list[str]:
         return list(self._shards)
 
@@ -59,12 +63,13 @@ class EdgeClient:
 
     def create_collection(self, collection: str, vectors_config: models.VectorParams) -> None:
         vectors = edge.EdgeVectorParams(size=vectors_config.size, distance=edge.Distance.Cosine)
-        path = self._folder / re.sub(r"\W", "-", collection)
+        path = self._path(collection)
         path.mkdir(parents=True)
         self._shards[collection] = edge.EdgeShard.create(str(path), edge.EdgeConfig(vectors=vectors))
 
     def delete_collection(self, collection: str) -> None:
         self._shards.pop(collection).close()
+        shutil.rmtree(self._path(collection))
 
     def create_payload_index(self, collection: str, fact: str, kind: models.PayloadSchemaType) -> None:
         self._shard(collection).update(edge.UpdateOperation.create_field_index(fact, INDEX_TYPES[kind]))

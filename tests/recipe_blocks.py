@@ -2,7 +2,7 @@
 Applies the code blocks of CONTRIBUTING's recipes to a copy of the repository.
 
 The first line of a block is a comment with a file and a place: no place for a new file, the imports, the end of a
-definition, or a statement inside one.
+definition, a statement inside one, or the line after one.
 """
 
 from __future__ import annotations
@@ -39,6 +39,11 @@ def read_blocks(document: Path) -> list[Block]:
     return blocks
 
 
+def read_commands(document: Path) -> list[str]:
+    """Return the arguments of each `manage.py` command that a step of a recipe starts with, in order."""
+    return re.findall(r"^\d+\. Run `manage\.py ([^`]+)`", document.read_text(), re.MULTILINE)
+
+
 def apply_block(root: Path, block: Block) -> None:
     """Write a block into the copy at *root*. Raises `LookupError` if its place does not exist."""
     path = root / block.path
@@ -50,8 +55,10 @@ def apply_block(root: Path, block: Block) -> None:
     lines = path.read_text().splitlines()
     line, column = find_place(ast.parse(path.read_text()), block.place)
     if column is None:
-        indent = re.match(r" *", lines[line - 1])[0] if block.place != "imports" else ""
-        lines[line:line] = textwrap.indent(block.code.rstrip(), indent).splitlines()
+        is_definition = block.place.startswith("after ")
+        indent = "" if is_definition or block.place == "imports" else re.match(r" *", lines[line - 1])[0]
+        blank_lines = ["", ""] if is_definition else []
+        lines[line:line] = [*blank_lines, *textwrap.indent(block.code.rstrip(), indent).splitlines()]
     else:
         before, after = lines[line - 1].encode()[:column].decode(), lines[line - 1].encode()[column:].decode()
         text = "\n".join([*lines[: line - 1], before]).rstrip()
@@ -69,6 +76,11 @@ def find_place(tree: ast.Module, place: str) -> tuple[int, int | None]:
     if place == "imports":
         last = max(node.end_lineno or 0 for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom))
         return last, None
+    if match := re.fullmatch(r"after (\w+)", place):
+        return one([node for node in tree.body if getattr(node, "name", "") == match[1]], place).end_lineno or 0, None
+    if match := re.fullmatch(r"at the end of the tuple in (\w+)", place):
+        function = find(tree, ast.FunctionDef, match[1])
+        return before_bracket(one([n for n in ast.walk(function) if isinstance(n, ast.Tuple)], place))
     if match := re.fullmatch(r"at the end of (?:the fields of )?class (\w+)", place):
         return end_of_class(find(tree, ast.ClassDef, match[1]), only_fields="fields" in place), None
     if match := re.fullmatch(r"in (\w+) after ([\w.]+)", place):

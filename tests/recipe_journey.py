@@ -4,15 +4,18 @@ What must work once CONTRIBUTING's recipes have been followed.
 `tests/architecture/test_recipes.py` runs these tests in a copy of the repository.
 """
 
+import json
 from datetime import timedelta
+from io import StringIO
 
 import numpy as np
 import pytest
+from django.core.management import call_command
 from django.urls import reverse
 
 from recommendations.contracts import Origin
 from recommendations.models import FeedRequest, Post, RankingPolicy
-from recommendations.services import wiring
+from recommendations.services import wiring, work
 from recommendations.services.explaining.explain import explain
 from recommendations.services.explaining.replay import replay
 from recommendations.services.serving import records
@@ -100,3 +103,45 @@ def test_the_api_and_the_admin_show_the_new_components(untagged, admin_client, c
 
 def test_every_engine_has_a_breaker():
     assert set(wiring.breakers()) == {"plain", "wasm_simd", "traced"}
+
+
+def test_a_job_of_the_new_kind_is_submitted_processed_and_shown(client, admin_client, settings, monkeypatch):
+    """REST and the command submit it. REST, GraphQL and the admin show it."""
+    monkeypatch.setattr(settings.ENV, "api_open", True)
+    ann, bob = factories.member("ann"), factories.member("bob")
+    factories.follow(ann, bob)
+    post = factories.post(bob, tags=["t"])
+    submitted = client.post("/api/v1/jobs", {"kind": "following_feeds"}, content_type="application/json")
+    assert submitted.status_code == 202, submitted.content
+    job_id = submitted.json()["id"]
+    assert work.process_chunk(job_id=job_id, number=0, now=NOW)
+    assert wiring.slate_cache().get(ann.pk, "following").post_ids.tolist() == [post.pk]
+
+    (job,) = client.get("/api/v1/jobs?kind=following_feeds").json()["jobs"]
+    assert (job["id"], job["state"], job["done"], job["failed"]) == (job_id, "done", 2, 0)
+    body = json.dumps({"query": f'{{ job(id: "{job_id}") {{ kind state done }} }}'})
+    answer = client.post("/graphql", body, content_type="application/json").json()
+    assert answer["data"]["job"] == {"kind": "following_feeds", "state": "done", "done": 2}
+    list_page = admin_client.get(reverse("admin:recommendations_job_changelist"), {"kind__exact": "following_feeds"})
+    job_page = admin_client.get(reverse("admin:recommendations_job_change", args=[job_id]))
+    for page in (list_page, job_page):
+        assert page.status_code == 200
+        assert job_id in page.content.decode() and "following feeds for all members" in page.content.decode()
+    out = StringIO()
+    call_command("submit_job", "following_feeds", "--params", '{"member_ids": ["ann"]}', stdout=out)
+    assert "following_feeds, queued" in out.getvalue()
+
+
+def test_an_item_of_a_job_that_fails_is_reported_and_the_others_are_processed(monkeypatch):
+    members = [factories.member(name) for name in ("ann", "bob")]
+    rebuild = "recommendations.services.extensions.jobs.rebuild_slate"
+    monkeypatch.setattr(rebuild, lambda pk, feed, now: 1 / (pk - members[0].pk))
+    job = work.submit_job(kind="following_feeds", params={}, now=NOW)
+    work.process_chunk(job_id=job.id, number=0, now=NOW)
+    job = work.read_job(job_id=job.id)
+    assert (job.done, job.failed, job.errors[0]["item_id"]) == (1, 1, members[0].pk)
+
+
+def test_the_wiring_creates_the_new_store():
+    wiring.click_counts().add(1)
+    assert (wiring.click_counts().count(1), wiring.click_counts().count(2)) == (1, 0)

@@ -87,7 +87,7 @@ def run_process(
 
 
 def is_redis_up(url: str) -> bool:
-    """Return whether the Redis server at *url* answers a ping."""
+    """Return whether the Redis server at *url* responds to a ping."""
     try:
         with redis.Redis.from_url(url) as client:
             return bool(client.ping())

@@ -1,5 +1,5 @@
 """
-Compile the kernel with the C compiler of the `ziglang` package: `python -m wasm.build`, or `make kernel`.
+Compile the kernel with the C compiler of the `ziglang` package: `python -m wasm.build [folder]`, or `make kernel`.
 
 The three builds give the same results, byte for byte:
 
@@ -57,12 +57,11 @@ def sha256_hex(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def main() -> None:
-    """Compile every build into `dist/` and write their SHA-256 digests to `dist/SHA256SUMS`."""
-    folder = FOLDER / "dist"
+def write_builds(folder: Path) -> None:
+    """Compile every build into *folder* and write their SHA-256 digests to its `SHA256SUMS`."""
     lines = [f"{sha256_hex(compile_build(name, folder))}  {name}\n" for name in BUILDS]
     (folder / "SHA256SUMS").write_text("".join(lines))
 
 
 if __name__ == "__main__":
-    main()
+    write_builds(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER / "dist")

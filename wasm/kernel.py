@@ -111,7 +111,8 @@ class Kernel:
             return freed_bytes
 
     def lay_out_scratch(self, *shapes: ArraySpec) -> list[Region]:
-        """Return regions of the scratch, valid for the next call only."""
+        """Return regions of the scratch, valid for the next call only. Raises `KernelError` if it cannot be called."""
+        self.require_usable()
         return self.memory.lay_out(self.scratch_start, shapes)
 
     def run_operation(self, operation: str, *arguments: float) -> Any:
@@ -120,12 +121,16 @@ class Kernel:
         self.memory.write(self._argument_block, struct.pack(f"<{codes}", *arguments))
         return self.call(operation, self._argument_block)
 
-    def call(self, operation: str, *arguments: int) -> Any:
-        """Run an exported function. Raises `KernelDeadlineError` or `KernelError`; a trap never escapes."""
+    def require_usable(self) -> None:
+        """Raise `KernelError` if this kernel is closed, or belongs to the parent of this process."""
         if os.getpid() != self._module.process_id:
             raise KernelError("this kernel was created before a fork; create it in the process that uses it")
         if self._closed:
             raise KernelError("this kernel is closed; create another")
+
+    def call(self, operation: str, *arguments: int) -> Any:
+        """Run an exported function. Raises `KernelDeadlineError` or `KernelError`; a trap never escapes."""
+        self.require_usable()
         self._calls += 1
         current = self._current
         current.store.set_epoch_deadline(self._ticks)

@@ -276,8 +276,6 @@ class Space:
         return np.where(rows < 0, np.int32(-1), local)
 
     def _global_rows(self, local: Int32Array, index: int) -> Int32Array:
-        if len(self._shards) == 1:
-            return local
         segment = local // SEGMENT_ROWS * len(self._shards) + index
         return np.where(local < 0, np.int32(-1), segment * SEGMENT_ROWS + local % SEGMENT_ROWS)
 
@@ -305,6 +303,7 @@ class Space:
     def _scan_pass(self, queries: Float32Array, k: int, eligible: NDArray[np.uint8] | None, sieve: bool) -> Hits:
         if self._threads is None:
             return self._shards[0].scan_topk(queries, k, eligible, sieve)
+        self._shards[0].kernel.require_usable()
         masks = self._shard_masks(eligible)
         hits = list(
             self._threads.map(

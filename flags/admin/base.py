@@ -4,6 +4,7 @@ Shared parts of the flag admin: forms with a reason, saved through `flags.servic
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -85,9 +86,9 @@ class RecordedAdmin(ModelAdmin):
     warn_unsaved_form = True
     show_full_result_count = False
 
+    @abstractmethod
     def build_document(self, form: Any, rows: dict[str, list[dict[str, Any]]]) -> Document:
         """Return the form's values as a document, without fields that the form lacks. May add errors to the form."""
-        raise NotImplementedError
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False

@@ -11,7 +11,7 @@ from django.contrib import admin
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import reverse
 from django.utils.html import format_html
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
@@ -81,7 +81,7 @@ class ExperimentVariantForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if self.instance.pk and "value" in self.fields:
+        if self.instance.pk:
             self.initial["value"] = format_form_value(self.instance.experiment.flag.kind, self.instance.value)
 
 
@@ -226,8 +226,21 @@ class ExperimentAdmin(RecordedAdmin):
 
     @action(description="Results", icon="monitoring")
     def results(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Open the report."""
-        return HttpResponseRedirect(self.report_url(self.get_visible_object(request, object_id)))
+        """Show the report or download it as CSV or JSON. POST requests an analysis."""
+        row = self.get_visible_object(request, object_id)
+        if request.method == "POST":
+            request_interim_analysis(row.key)
+            return HttpResponseRedirect(f"{self.report_url(row)}?requested_at={now().timestamp():.3f}")
+        results = report.build_report(row)
+        if request.GET.get("format") == "json":
+            return JsonResponse(report.report_to_json(results))
+        if request.GET.get("format") == "csv":
+            name = f'attachment; filename="{row.key}.csv"'
+            return HttpResponse(report.report_to_csv(results), "text/csv", headers={"Content-Disposition": name})
+        context = self.page_context(request, row, f"Results of {row.key}") | report_context(results)
+        is_pending = is_analysis_pending(request.GET.get("requested_at", ""), results.analyzed_at)
+        context |= {"experiment_url": self.object_url(row), "is_analysis_pending": is_pending}
+        return TemplateResponse(request, "flags/report.html", context)
 
     @action(
         description="Start",
@@ -300,30 +313,9 @@ class ExperimentAdmin(RecordedAdmin):
         decision = form.cleaned_data["decision"].strip()
         return self.run_step(request, form, object_id, experiments.finish, "Finished.", decision=decision)
 
-    def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.report_view)
-        return [path("<int:object_id>/results/", view, name="flags_experiment_results"), *super().get_urls()]
-
     def report_url(self, experiment: Experiment) -> str:
         """Return the URL of the report."""
         return reverse("admin:flags_experiment_results", args=[experiment.pk])
-
-    def report_view(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        """Show the report or download it as CSV or JSON. POST requests an analysis."""
-        row = self.get_visible_object(request, str(object_id))
-        if request.method == "POST":
-            request_interim_analysis(row.key)
-            return HttpResponseRedirect(f"{self.report_url(row)}?requested_at={now().timestamp():.3f}")
-        results = report.build_report(row)
-        if request.GET.get("format") == "json":
-            return JsonResponse(report.report_to_json(results))
-        if request.GET.get("format") == "csv":
-            name = f'attachment; filename="{row.key}.csv"'
-            return HttpResponse(report.report_to_csv(results), "text/csv", headers={"Content-Disposition": name})
-        context = self.page_context(request, row, f"Results of {row.key}") | report_context(results)
-        is_pending = is_analysis_pending(request.GET.get("requested_at", ""), results.analyzed_at)
-        context |= {"experiment_url": self.object_url(row), "is_analysis_pending": is_pending}
-        return TemplateResponse(request, "flags/report.html", context)
 
 
 def link_html(url: str, text: str) -> Any:
@@ -435,8 +427,7 @@ class MetricForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if "source" in self.fields:
-            self.fields["source"].widget.choices = [(name, name) for name in metric_sources.metric_source_names()]
+        self.fields["source"].widget.choices = [(name, name) for name in metric_sources.metric_source_names()]  # type: ignore[attr-defined]
         if self.instance.pk:
             for name in ("numerator", "denominator"):
                 self.initial[name] = ", ".join(getattr(self.instance, name))

@@ -63,9 +63,8 @@ class FlagForm(RecordedForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name in VALUE_FIELDS:
-            if name in self.fields:
-                self.fields[name].help_text = HELP_TEXTS[name]
-        if self.instance.pk and "on_value" in self.fields:
+            self.fields[name].help_text = HELP_TEXTS[name]
+        if self.instance.pk:
             for name in VALUE_FIELDS:
                 self.initial[name] = format_form_value(self.instance.kind, getattr(self.instance, name))
             self.initial["tags"] = ", ".join(self.instance.tags)

@@ -34,8 +34,7 @@ class SegmentForm(RecordedForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name in UNIT_ID_FIELDS:
-            if name in self.fields:
-                self.fields[name].help_text = f"{HELP_TEXTS[name]} One id per line."
+            self.fields[name].help_text = f"{HELP_TEXTS[name]} One id per line."
         if self.instance.pk:
             for name in UNIT_ID_FIELDS:
                 self.initial[name] = "\n".join(getattr(self.instance, name))

@@ -71,25 +71,23 @@ def add_plan_and_history(apps, schema_editor):
     )
     for flag in Flag.objects.all():
         record(apps, "flag", flag.key, flag_document(flag), now)
-    plan, is_new = apps.get_model("flags", "RolloutPlan").objects.get_or_create(
-        key="gradual",
-        defaults={"description": "5, 15, 35, 75, 100 %, two weeks each.", "changed_at": now},
+    plan = apps.get_model("flags", "RolloutPlan").objects.create(
+        key="gradual", description="5, 15, 35, 75, 100 %, two weeks each.", changed_at=now
     )
-    if is_new:
-        phases = [{"percentage": p, "hours": hours, "note": note} for p, hours, note in PHASES]
-        RolloutPhase = apps.get_model("flags", "RolloutPhase")
-        for position, phase in enumerate(phases):
-            RolloutPhase.objects.create(plan=plan, position=position, **phase)
-        defaults = {"variant": "wasm_conservative", "bound": "at_most", "window_minutes": 60.0, "min_samples": 100}
-        guardrails = [defaults | fields for fields in GUARDRAILS]
-        Guardrail = apps.get_model("flags", "Guardrail")
-        for position, guardrail in enumerate(guardrails):
-            Guardrail.objects.create(plan=plan, position=position, **guardrail)
-        after = {
-            "key": plan.key, "flag": None, "description": plan.description, "phases": phases, "guardrails": guardrails,
-            "state": "draft", "phase": 0, "phase_started_at": None,
-        }
-        record(apps, "plan", plan.key, after, now)
+    phases = [{"percentage": p, "hours": hours, "note": note} for p, hours, note in PHASES]
+    RolloutPhase = apps.get_model("flags", "RolloutPhase")
+    for position, phase in enumerate(phases):
+        RolloutPhase.objects.create(plan=plan, position=position, **phase)
+    defaults = {"variant": "wasm_conservative", "bound": "at_most", "window_minutes": 60.0, "min_samples": 100}
+    guardrails = [defaults | fields for fields in GUARDRAILS]
+    Guardrail = apps.get_model("flags", "Guardrail")
+    for position, guardrail in enumerate(guardrails):
+        Guardrail.objects.create(plan=plan, position=position, **guardrail)
+    after = {
+        "key": plan.key, "flag": None, "description": plan.description, "phases": phases, "guardrails": guardrails,
+        "state": "draft", "phase": 0, "phase_started_at": None,
+    }
+    record(apps, "plan", plan.key, after, now)
     apps.get_model("flags", "PayloadVersion").objects.get_or_create(pk=1, defaults={"token": uuid4()})
 
 
@@ -145,17 +143,13 @@ VARIANTS = [("control", 50.0, True, False), ("wasm_conservative", 25.0, False, T
 
 def add_experiment(apps, schema_editor):
     Metric, now = apps.get_model("flags", "Metric"), timezone.now()
-    rows = {key: Metric.objects.get_or_create(key=key, defaults=fields)[0] for key, fields in METRICS.items()}
-    flag = apps.get_model("flags", "Flag").objects.filter(key=FLAG).first()
-    if flag is None:
-        return
+    rows = {key: Metric.objects.create(key=key, **fields) for key, fields in METRICS.items()}
+    flag = apps.get_model("flags", "Flag").objects.get(key=FLAG)
     goal = rows["engagements_per_member"]
     plain = {"hypothesis": HYPOTHESIS, "traffic_percentage": 30.0, "minimum_effect": 0.03}
-    experiment, is_new = apps.get_model("flags", "Experiment").objects.get_or_create(
-        key=KEY, defaults=plain | {"flag": flag, "goal": goal, "changed_at": now}
+    experiment = apps.get_model("flags", "Experiment").objects.create(
+        key=KEY, **plain, flag=flag, goal=goal, changed_at=now
     )
-    if not is_new:
-        return
     others = sorted(set(rows) - {goal.key})
     experiment.metrics.set([rows[key] for key in others])
     variants = [

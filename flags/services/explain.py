@@ -77,13 +77,8 @@ def explain_steps(
     """Return the outcome of each rule up to the deciding rule."""
     flag = Flag.objects.get(key=compiled_flag.rollout.key)
     if not compiled_flag.rollout.is_enabled:
-        if not flag.is_enabled:
-            cause = "The flag is off."
-        elif not payload.is_in_schedule(flag, now):
-            cause = "The schedule turns the flag off now."
-        else:
-            cause = ""
-        return [ExplanationStep("switch", f"{cause} All units get the off value.".strip(), is_decisive=True)]
+        cause = "The schedule turns the flag off now." if flag.is_enabled else "The flag is off."
+        return [ExplanationStep("switch", f"{cause} All units get the off value.", is_decisive=True)]
     failed_prerequisites = [
         ExplanationStep(
             f"requires {required_key}",

@@ -163,7 +163,7 @@ def handle_breach(
         transition_plan(plan, actor, why, now, "rolled back", checks, state=State.ROLLED_BACK)
         assert plan.flag is not None
         kill_flag(key=plan.flag.key, actor=actor, why=why, now=now)
-    log.warning("rollout_breached", extra={"plan": plan.key, "on_breach": first.on_breach})
+    log.warning("guardrail_breached", extra={"plan": plan.key, "on_breach": first.on_breach})
     return FlagChange.objects.filter(subject=ChangeSubject.PLAN, key=plan.key).first()
 
 

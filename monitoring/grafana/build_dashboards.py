@@ -1,5 +1,5 @@
 """
-Builder of the Grafana dashboards: `python -m monitoring.grafana.build_dashboards` writes their JSON.
+Builder of the Grafana dashboards: `python -m monitoring.grafana.build_dashboards [folder]` writes their JSON.
 
 The JSON files are checked in, and a test compares them with the output of this module. The builder needs
 grafana-foundation-sdk (requirements/dev.in); the service does not.
@@ -7,6 +7,7 @@ grafana-foundation-sdk (requirements/dev.in); the service does not.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -239,12 +240,11 @@ def build_dashboard(uid: str, title: str, plots: Sequence[PanelSpec]) -> str:
     return JSONEncoder(sort_keys=True, indent=2).encode(board.build()) + "\n"
 
 
-def main() -> None:
-    """Write every dashboard."""
-    FOLDER.mkdir(exist_ok=True)
+def write_dashboards(folder: Path) -> None:
+    """Write every dashboard into *folder*."""
     for uid, (title, plots) in DASHBOARDS.items():
-        (FOLDER / f"{uid}.json").write_text(build_dashboard(uid, title, plots), encoding="utf-8")
+        (folder / f"{uid}.json").write_text(build_dashboard(uid, title, plots), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    write_dashboards(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER)

@@ -17,7 +17,7 @@ RULES = [
     ("database_query_time", OPERATION_SECONDS, {"operation": "database_query", "quantile": "p95"}, "above", 0.5, 0.4, 60, "medium",
      "Check for a missing index or a lock; run the optimize_database maintenance task."),
     ("error_rate", "recsys_error_ratio", {}, "above", 0.01, 0.005, 60, "high",
-     "Check /readyz, and the log for slate_lost and final_check_failed."),
+     "Check /readyz, and the log for filter_failed and final_check_failed."),
     ("memory_usage", "recsys_memory_usage_ratio", {}, "above", 0.85, 0.8, 60, "high",
      "Processes clear their caches at 90 %. Add memory, or lower WASM_MEMORY_LIMIT and the cache sizes."),
     ("quality_score", "recsys_quality_score", {}, "below", 0.7, 0.72, 3600, "medium",

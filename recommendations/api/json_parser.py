@@ -1,14 +1,13 @@
-"""A JSON parser with limits on size and nesting depth."""
+"""A JSON parser with a limit on nesting depth. Django limits the size of the body."""
 
 import re
 from collections.abc import Mapping
 from io import BytesIO
 from typing import IO, Any
 
-from django.conf import settings
 from rest_framework.parsers import JSONParser
 
-from recommendations.api.problems import Problem, body_too_large_problem
+from recommendations.api.problems import Problem
 
 MAX_DEPTH = 32
 """Nesting depth of arrays and objects: three times what any endpoint needs."""
@@ -29,14 +28,12 @@ def is_too_deep(content: bytes) -> bool:
 
 
 class LimitedJSONParser(JSONParser):
-    """Reject a body above the limits before parsing it."""
+    """Reject a body that is nested too deeply before parsing it."""
 
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Any:
-        content = stream.read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
-        if len(content) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
-            raise body_too_large_problem()
+        content = stream.read()
         if is_too_deep(content):
             detail = f"The body is nested deeper than {MAX_DEPTH} arrays and objects. No endpoint needs that."
             raise Problem(detail, status=400, code="body-too-deep")

@@ -81,9 +81,9 @@ def serialize_page(page: Page, duration_ms: float, selection: FieldSelection | N
         "engine": page.engine,
         "variant": page.variant,
         "fallback": page.fallback,
-        "is_cached": page.cached,
+        "is_cached": page.is_cached,
         "built_at": page.built_at,
-        "candidate_count": page.candidates,
+        "candidate_count": page.candidate_count,
         "duration_ms": round(duration_ms, 2),
         "picks": [serialize_selected_fields(pick, selection) for pick in page.picks]
         if selection

@@ -4,7 +4,6 @@ Serializers that validate requests, and serializers that describe responses in t
 `responses.py` builds the responses.
 """
 
-import math
 from base64 import b64decode
 from typing import Any
 
@@ -12,18 +11,9 @@ from rest_framework import serializers
 
 from access.problems import Problem
 from recommendations.contracts import InteractionKind, Reason
+from recommendations.services import work
 from recommendations.services.serving.recommend import FEEDS
 
-JOB_KINDS = (
-    "batch_feeds",
-    "member_feed",
-    "embed_posts",
-    "rebuild_interests",
-    "reindex",
-    "export_members",
-    "erase_members",
-    "erase_posts",
-)
 JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
 ITEM_STATUSES = ("created", "updated", "unchanged", "rejected")
 EVENT_STATUSES = ("recorded", "duplicate", "rejected")
@@ -164,7 +154,7 @@ class MembersQuery(serializers.Serializer):
 class JobsQuery(serializers.Serializer):
     """Query parameters of the list of jobs."""
 
-    kind = serializers.ChoiceField(JOB_KINDS, default="", allow_blank=True)
+    kind = serializers.ChoiceField(work.KIND_NAMES, default="", allow_blank=True)
     state = serializers.ChoiceField(JOB_STATES, default="", allow_blank=True)
     limit = serializers.IntegerField(min_value=1, max_value=100, default=20)
     cursor = serializers.DateTimeField(required=False, default=None, help_text="next_cursor of the previous page.")
@@ -207,12 +197,6 @@ class EventIn(serializers.Serializer):
         if missing:
             raise serializers.ValidationError(dict.fromkeys(missing, "This field is required."), code="required")
         return attrs
-
-    def validate_value(self, value: float | None) -> float | None:
-        """Reject infinity, which a JSON number such as 1e999 parses to."""
-        if value is not None and not math.isfinite(value):
-            raise serializers.ValidationError("Give a finite number.")
-        return value
 
 
 class AnyJSONField(serializers.Field):
@@ -311,7 +295,7 @@ class SeenPostsBody(serializers.Serializer):
 class JobBody(serializers.Serializer):
     """A job to submit."""
 
-    kind = serializers.ChoiceField(JOB_KINDS)
+    kind = serializers.ChoiceField(work.KIND_NAMES)
     params = serializers.DictField(required=False, default=dict, help_text='Such as {"member_ids": ["42"]}.')
 
 
@@ -435,7 +419,7 @@ class JobOut(serializers.Serializer):
     """A job and its progress."""
 
     id = serializers.UUIDField()
-    kind = serializers.ChoiceField(JOB_KINDS)
+    kind = serializers.ChoiceField(work.KIND_NAMES)
     state = serializers.ChoiceField(JOB_STATES)
     total = serializers.IntegerField()
     done = serializers.IntegerField()

@@ -44,15 +44,15 @@ class WordLlamaText:
 
 
 def mean_token_vectors(texts: Sequence[str]) -> Float32Array:
-    """Return the mean token vector of each text, (n, 256) float32, not normalized."""
+    """Return the mean token vector of each non-empty text, (n, 256) float32, not normalized."""
     vectors, tokenizer = load_model_files()
     means = np.zeros((len(texts), vectors.shape[1]), dtype=np.float32)
     for start in range(0, len(texts), BATCH_TEXTS):
         batch = list(texts[start : start + BATCH_TEXTS])
         # Row by row and without padding: otherwise one long text would multiply the memory of the whole batch.
+        # Every text has a token, because the tokenizer turns an unknown character into its bytes.
         for row, encoded in enumerate(tokenizer.encode_batch_fast(batch, add_special_tokens=False), start):
-            if encoded.ids:
-                means[row] = vectors[encoded.ids].mean(axis=0)
+            means[row] = vectors[encoded.ids].mean(axis=0)
     return means
 
 

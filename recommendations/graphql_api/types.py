@@ -129,9 +129,9 @@ class Feed:
             engine=page.engine,
             variant=page.variant,
             fallback=page.fallback,
-            is_cached=page.cached,
+            is_cached=page.is_cached,
             built_at=page.built_at,
-            candidate_count=page.candidates,
+            candidate_count=page.candidate_count,
         )
 
 

@@ -83,11 +83,10 @@ def serialize_error(error: GraphQLError) -> dict[str, Any]:
     elif isinstance(cause, PermissionDenied):
         content["message"], extensions["code"] = str(cause.detail), str(cause.get_codes())
     elif cause is not None and not isinstance(cause, GraphQLError) and error.path is not None:
-        log.error("graphql_failed", exc_info=cause, extra={"field": str(error.path[0])})
+        log.error("graphql_field_failed", exc_info=cause, extra={"field": str(error.path[0])})
         content["message"], extensions["code"] = (
             "An internal error occurred. It is logged under the request id.",
             "internal-error",
         )
-    if request_id := get_contextvars().get("request_id"):
-        extensions["request_id"] = str(request_id)
+    extensions["request_id"] = str(get_contextvars()["request_id"])
     return content | {"extensions": extensions}

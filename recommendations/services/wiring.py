@@ -39,7 +39,6 @@ from recommendations.engines.plain import PlainEngine
 from recommendations.engines.wasm_simd import WasmEngine
 from recommendations.pipeline.run import Pipeline
 from recommendations.ports import (
-    CrossModalEmbedder,
     Embedder,
     Engine,
     EngineError,
@@ -195,7 +194,7 @@ def active_embedder(model: ActiveEmbeddingModel | None) -> Embedder:
     try:
         embedder = get_embedder(model.embedder, model.option)
     except EmbedderError:
-        log.exception("active_embedder_missing", extra={"embedding_model": model.name})
+        log.exception("active_embedder_not_loaded", extra={"embedding_model": model.name})
         return configured_embedder()
     # Another version of the package produces other vectors, under another name. They must be built and activated first.
     if embedder.name != model.name:
@@ -259,17 +258,15 @@ def embedder() -> Embedder:
     return vector_parts().embedder
 
 
-def cross_modal_embedder(space: str) -> CrossModalEmbedder:
-    """Return the embedder of texts and pictures for *space*. Raises `EmbedderError` if the space has none."""
-    model = vector_parts().embedding_models.get(space)
-    if model is None:
-        raise EmbedderError(f"No embedding model is active in the space {space}.")
-    return get_cross_modal_embedder(model.embedder)
-
-
 def embedder_for(space: str) -> Embedder:
-    """Return the embedder of texts for *space*. Raises `EmbedderError` if the space has none."""
-    return embedder() if space == CONTENT_SPACE else cross_modal_embedder(space)
+    """
+    Return the embedder of texts for *space*, in which a model must be active.
+
+    Raises `EmbedderError` if the platform sends the vectors of this space, so that no text can be embedded here.
+    """
+    if space == CONTENT_SPACE:
+        return embedder()
+    return get_cross_modal_embedder(vector_parts().embedding_models[space].embedder)
 
 
 def space_index(space: str, engine_name: str = PlainEngine.name) -> ResidentVectors:
@@ -314,7 +311,7 @@ ENGINE_FACTORIES: dict[str, Callable[[int, int], Engine]] = {
 
 def create_engines(dimension: int, memory_limit_bytes: int) -> dict[str, Engine]:
     """
-    Return new engines by name. An engine that cannot be created is left out and logged, except the control engine.
+    Return new engines by name. An engine that cannot be created is left out and logged.
 
     WASM_MEMORY_LIMIT is for the kernels of all spaces together. The caller divides it by the vectors' dimensions.
     """
@@ -323,8 +320,6 @@ def create_engines(dimension: int, memory_limit_bytes: int) -> dict[str, Engine]
         try:
             engines[name] = create(dimension, memory_limit_bytes)
         except EngineError:
-            if name == PlainEngine.name:
-                raise
             log.exception("engine_not_created", extra={"engine": name})
     return engines
 

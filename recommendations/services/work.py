@@ -62,6 +62,9 @@ class JobKind:
 
 KINDS: dict[str, JobKind] = {}
 
+KIND_NAMES: tuple[str, ...] = tuple(Job.Kind.values)
+"""The kinds that entry points accept."""
+
 
 def register_kind(kind: JobKind) -> None:
     """Register a kind of job. `services/extensions/jobs.py` registers all kinds when the app starts."""
@@ -119,8 +122,8 @@ def build_job_view(job: Job) -> JobView:
 
 def submit_job(*, kind: str, params: Mapping[str, Any], now: datetime, idempotency_key: str | None = None) -> JobView:
     """Create a job and enqueue its chunks, or return the job that was created with the same *idempotency_key*."""
-    if kind not in Job.Kind.values:
-        raise InvalidRequest(f"There is no job kind {kind!r}. Use one of {', '.join(Job.Kind.values)}.", "/kind")
+    if kind not in KIND_NAMES:
+        raise InvalidRequest(f"There is no job kind {kind!r}. Use one of {', '.join(KIND_NAMES)}.", "/kind")
     earlier = Job.objects.filter(idempotency_key=idempotency_key).first() if idempotency_key else None
     if earlier is None:
         items = resolve_items(kind, params)

@@ -51,9 +51,9 @@ class MemoryEntries(Generic[K, V]):
         self._entries.pop(key, None)
 
     def use(self, key: K, now: float) -> None:
-        """Set the last use of *key* to *now*, in whole seconds, unless the key is missing or was used later."""
-        if entry := self._live(key):
-            entry.used_at = max(int(now), entry.used_at or 0)
+        """Set the last use of *key*, which exists, to *now*, in whole seconds, unless it was used later."""
+        entry = self._entries[key]
+        entry.used_at = max(int(now), entry.used_at or 0)
 
     def keys(self) -> list[K]:
         """Return the keys whose entries have not expired."""

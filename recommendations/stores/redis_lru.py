@@ -37,9 +37,8 @@ class LruIndex:
             pipe.zadd(self._key, scores, gt=True)
 
     def touch_existing(self, pipe: Pipeline, names: Iterable[str], now: float) -> None:
-        """Add to *pipe* the command that sets the last use of those entries that are in the index to *now*."""
-        if scores := dict.fromkeys(names, int(now)):
-            pipe.zadd(self._key, scores, xx=True, gt=True)
+        """Add to *pipe* the command that sets the last use of those of *names* (not empty) in the index to *now*."""
+        pipe.zadd(self._key, dict.fromkeys(names, int(now)), xx=True, gt=True)
 
     @store_errors()
     def sweep(self, now: float, *, ttl_seconds: float, max_entries: int) -> SweepResult:

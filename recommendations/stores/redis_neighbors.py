@@ -81,7 +81,7 @@ class RedisNeighbors:
                 return None
             packed = self._seal.open(cast(bytes, result[0]), key)
         except (redis.RedisError, SealError) as error:
-            log.warning("neighbors_unreadable", extra={"problem": type(error).__name__})
+            log.warning("neighbors_not_read", extra={"problem": type(error).__name__})
             return None
         count = len(packed) // 12
         return CachedNeighbors(
@@ -104,7 +104,7 @@ class RedisNeighbors:
             if newest := post_ids[-MAX_CHANGED_POSTS:]:
                 self._mark_changed(keys=[CHANGED_KEY], args=[MAX_CHANGED_POSTS, *newest])
         except redis.RedisError as error:
-            log.warning("neighbors_not_marked", extra={"posts": len(post_ids), "problem": type(error).__name__})
+            log.warning("neighbors_not_marked_changed", extra={"posts": len(post_ids), "problem": type(error).__name__})
 
     def sweep(self, now: float, *, max_entries: int) -> SweepResult:
         """See `NeighborCache.sweep`."""

@@ -45,7 +45,7 @@ class RedisRecordQueue:
                 self._client.ltrim(WAITING_KEY, -self._limit, -1)
             return min(count, self._limit)
         except redis.RedisError as error:
-            log.warning("served_record_lost", extra={"problem": type(error).__name__})
+            log.warning("served_records_lost", extra={"problem": type(error).__name__})
             return 0
 
     @store_errors()
@@ -61,7 +61,7 @@ class RedisRecordQueue:
         try:
             return self._seal.open(sealed, SEAL_CONTEXT)
         except SealError as error:
-            log.warning("served_record_lost", extra={"problem": type(error).__name__})
+            log.warning("served_records_lost", extra={"problem": type(error).__name__})
             return b""
 
     @store_errors()

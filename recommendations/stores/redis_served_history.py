@@ -50,7 +50,7 @@ class RedisServedHistory:
         try:
             pages = cast("list[bytes]", self._client.lrange(served_pages_key(member_id), 0, -1))
         except redis.RedisError as error:
-            log.warning("served_pages_unreadable", extra={"member_id": member_id, "problem": type(error).__name__})
+            log.warning("served_pages_not_read", extra={"member_id": member_id, "problem": type(error).__name__})
             return Affinity()
         if not pages:
             return Affinity()

@@ -233,7 +233,7 @@ class RedisSlates:
         try:
             self._client.delete(slate_lock_key(member_id, feed_key))
         except redis.RedisError as error:
-            log.warning("claim_not_released", extra={"member_id": member_id, "problem": type(error).__name__})
+            log.warning("slate_lock_not_released", extra={"member_id": member_id, "problem": type(error).__name__})
 
     def sweep(self, now: float, *, max_entries: int) -> SweepResult:
         """See `SlateCache.sweep`."""
@@ -260,7 +260,7 @@ class RedisSlates:
 
 def log_unreadable(member_id: int, error: Exception) -> None:
     """Log that a slate could not be read. The caller treats it as a miss."""
-    log.warning("slate_unreadable", extra={"member_id": member_id, "problem": type(error).__name__})
+    log.warning("slate_not_read", extra={"member_id": member_id, "problem": type(error).__name__})
 
 
 def slates_key(member_id: int) -> str:

@@ -46,7 +46,7 @@ class RedisVectors:
                     values = cast("list[bytes | None]", pipe.execute()[0])
                 vectors |= {id: np.frombuffer(value, "<f4") for id, value in zip(batch, values, strict=True) if value}
         except redis.RedisError as error:
-            log.warning("vectors_unreadable", extra={"problem": type(error).__name__})
+            log.warning("vectors_not_read", extra={"problem": type(error).__name__})
         return vectors
 
     def put(self, vectors: Mapping[int, Float32Array], now: float) -> None:

@@ -381,7 +381,7 @@ class ResidentCatalogue:
         rows = rows_of(state, ids)
         is_finite = np.isfinite(vectors).all(axis=1)
         if unusable := len(batch) - int(is_finite.sum()):
-            log.warning("vectors_unusable", extra={"count": unusable, "embedding_model": space.model})
+            log.warning("vectors_skipped", extra={"count": unusable, "embedding_model": space.model})
         is_stored = (rows != UNKNOWN) & is_finite
         for engine in space.engines:
             missing = self._missing_vectors.setdefault(engine, set())
@@ -391,7 +391,7 @@ class ResidentCatalogue:
             except EngineError:
                 # The other engines have these vectors. This engine is not used until it has them too.
                 missing |= set(ids[is_stored].tolist())
-                log.exception("engine_vectors_missing", extra={"engine": engine.name, "count": len(missing)})
+                log.exception("engine_vectors_not_stored", extra={"engine": engine.name, "count": len(missing)})
             metrics.ENGINE_MISSING_VECTORS.labels(space.name, engine.name).set(len(missing))
 
     def count_missing_vectors(self, engine: Engine) -> int:

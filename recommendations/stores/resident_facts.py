@@ -38,7 +38,7 @@ import numpy as np
 from django.db import connection
 
 from monitoring import metrics
-from recommendations.contracts import BoolArray, Candidates, CurrentPosts, Int64Array, Query, is_in_sorted
+from recommendations.contracts import BoolArray, CurrentPosts, Int64Array, Query, is_in_sorted
 from recommendations.models.change_log import ChangeKind
 from recommendations.stores import change_log, relational_viewers
 from recommendations.stores.profiles import (
@@ -326,10 +326,6 @@ class ResidentFacts:
         self, query: Query, post_ids: Int64Array, *, is_viewer_current: bool = False, prefetch: Prefetch | None = None
     ) -> CurrentPosts:
         """See `PostFacts.read`."""
-        if not len(post_ids):
-            return CurrentPosts(
-                Candidates.unknown(post_ids, np.zeros(0, np.uint16)), {}, FactsVersion(query.viewer_id, None, [], [])
-            )
         ids = post_ids.tolist()
         if not is_viewer_current and (prefetch := self.prefetch(pk=query.viewer_id, post_ids=ids)) is not None:
             self.apply_changes(prefetch)

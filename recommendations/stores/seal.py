@@ -29,9 +29,11 @@ class Seal:
     """Seals and opens values. Thread-safe."""
 
     def __init__(self, secrets: Sequence[str]) -> None:
-        """*secrets*, newest first: the first one seals, all of them open. Each should have 32 characters or more."""
-        if not secrets:
-            raise ValueError("Give at least one secret for the seal.")
+        """
+        *secrets*, one or more, newest first: the first one seals, all of them open.
+
+        Each should have 32 characters or more.
+        """
         # If two secrets have the same id (a chance of 1 in 2^32), the newer one is used.
         self._ciphers = {key_id(secret): AESGCM(derive_key(secret)) for secret in reversed(secrets)}
         self._newest = key_id(secrets[0])

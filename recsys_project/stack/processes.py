@@ -29,7 +29,7 @@ RESTART_WINDOW_SECONDS = 60.0
 TAIL_BYTES = 2_000
 
 
-def die_with_runner() -> None:
+def die_with_runner() -> None:  # pragma: no cover - runs between fork and exec, which discards what coverage measured
     """In the child process: let the kernel send SIGTERM when the runner ends for any reason."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -114,9 +114,7 @@ class ProcessGroup:
 
     def restart_dead(self) -> None:
         """Restart processes that have ended. Raises `StackError` if one ends too often."""
-        for process in self._all:
-            if not process.has_died():
-                continue
+        for process in filter(Process.has_died, self._all):
             code = process.popen.returncode if process.popen else None
             recent = [t for t in process.started_at if time.monotonic() - t < RESTART_WINDOW_SECONDS]
             if len(recent) > MAX_RESTARTS:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -82,9 +81,7 @@ def is_free(port: int) -> bool:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
-                raise
+        except OSError:
             return False
     return True
 
@@ -107,21 +104,22 @@ def prepare_folder(folder: Path) -> IO[str]:
     """
     try:
         (folder / "log").mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+        if free < NEEDED_BYTES:
+            raise StackError(
+                f"The disk of {folder} has {free >> 20} MB left, but {NEEDED_BYTES >> 20} MB are needed. "
+                "Free some space."
+            )
         lock = (folder / "stack.lock").open("a+", encoding="utf-8")
     except OSError as error:
         raise StackError(f"Cannot write to {folder} ({error.strerror}). Set VAR_DIR to a writable folder.") from error
-    free = shutil.disk_usage(folder).free
-    if free < NEEDED_BYTES:
-        raise StackError(
-            f"The disk of {folder} has {free >> 20} MB left, but {NEEDED_BYTES >> 20} MB are needed. Free some space."
-        )
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        lock.seek(0)
-        raise StackError(
-            f"The stack of this clone is already running (process {lock.read().strip() or 'unknown'}). Stop it first."
-        ) from None
+        with lock:
+            lock.seek(0)
+            pid = lock.read().strip() or "unknown"
+        raise StackError(f"The stack of this clone is already running (process {pid}). Stop it first.") from None
     lock.seek(0)
     lock.truncate()
     lock.write(str(os.getpid()))

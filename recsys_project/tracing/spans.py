@@ -37,10 +37,6 @@ class ScrubbingExporter(SpanExporter):
         """Close the exporter."""
         self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Send all pending spans; return whether that succeeded in time."""
-        return self._exporter.force_flush(timeout_millis)
-
 
 def scrub_span(span: ReadableSpan) -> ReadableSpan:
     """Return a copy of a span without attributes and error messages that must not leave the process."""

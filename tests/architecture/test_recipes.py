@@ -1,7 +1,7 @@
 """
 CONTRIBUTING's recipes, followed literally.
 
-They are applied to a copy of the repository, which then serves, explains and replays.
+They are applied to a copy of the repository, which then serves, explains, replays, counts and runs a job.
 """
 
 import os
@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.recipe_blocks import apply_block, copied_files, read_blocks
+from tests.recipe_blocks import apply_block, copied_files, read_blocks, read_commands
 
 ROOT = Path(__file__).resolve().parents[2]
 JOURNEY = "tests/integration/test_recipe_journey.py"
-CONFORMANCE = [f"tests/spec/test_{part}.py" for part in ("sources", "filters", "scorers", "rerankers", "engines")]
+COMPONENTS = ("sources", "filters", "scorers", "rerankers", "engines", "store_twins", "click_counts")
+CONFORMANCE = [f"tests/spec/test_{part}.py" for part in COMPONENTS]
 
 
 @pytest.fixture(scope="module")
@@ -28,23 +29,31 @@ def copy(tmp_path_factory):
         shutil.copy2(ROOT / path, root / path)
     for block in read_blocks(root / "CONTRIBUTING.md"):
         apply_block(root, block)
+    for command in read_commands(root / "CONTRIBUTING.md"):
+        manage(root, *command.split())
     (root / JOURNEY).write_text((root / "tests/recipe_journey.py").read_text())
     return root
 
 
-def run(root, *command):
-    """Run a command in the copy. It must succeed."""
-    env = os.environ | {"PYTHONPATH": str(root), "HYPOTHESIS_STORAGE_DIRECTORY": str(root / ".hypothesis")}
+def run(root, *command, **env):
+    """Run a command of Python in the copy. It must succeed."""
+    paths = {"PYTHONPATH": str(root), "HYPOTHESIS_STORAGE_DIRECTORY": str(root / ".hypothesis")}
+    env = os.environ | paths | env
     env.pop("DJANGO_SETTINGS_MODULE", None)
-    done = subprocess.run(
-        [sys.executable, "-m", *command], cwd=root, env=env, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, *command], cwd=root, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-6_000:] + done.stderr[-2_000:]
 
 
+def manage(root, *command):
+    """Run a command of `manage.py` in the copy, on an empty database in memory. It must succeed."""
+    run(root, "manage.py", *command, DATABASE_URL="sqlite://:memory:")
+
+
 def test_every_recipe_has_blocks():
+    recipes = (ROOT / "CONTRIBUTING.md").read_text().partition("\n## Recipes\n")[2].split("\n### ")[1:]
+    assert [recipe.partition("\n")[0] for recipe in recipes if "```python\n" not in recipe] == []
     paths = [block.path for block in read_blocks(ROOT / "CONTRIBUTING.md")]
-    assert len(paths) >= 25
+    assert len(paths) >= 40
     assert {path.split("/")[2] for path in paths if path.startswith("recommendations/pipeline")} == {
         "sources",
         "filters",
@@ -54,8 +63,12 @@ def test_every_recipe_has_blocks():
 
 
 def test_the_new_components_pass_the_conformance_tests(copy):
-    run(copy, "pytest", "-q", "-p", "no:randomly", *CONFORMANCE)
+    run(copy, "-m", "pytest", "-q", "-p", "no:randomly", *CONFORMANCE)
 
 
-def test_pages_explanations_replays_and_the_admin_work_with_the_new_components(copy):
-    run(copy, "pytest", "-q", JOURNEY)
+def test_the_migrations_are_complete(copy):
+    manage(copy, "makemigrations", "--check", "--dry-run")
+
+
+def test_pages_explanations_replays_jobs_and_the_admin_work_with_the_new_components(copy):
+    run(copy, "-m", "pytest", "-q", JOURNEY)

@@ -1,5 +1,6 @@
 """The explorer in a real browser, with a real server and a real worker that learns from the clicks."""
 
+import itertools
 import re
 
 import pytest
@@ -80,6 +81,21 @@ def test_show_less_of_an_author_and_its_undo(page):
     expect(page.locator(f'#feed .card[data-post="{post}"]')).to_be_visible(timeout=TIMEOUT_MS)
     row.refresh_from_db()
     assert row.undone_at is not None
+
+
+@pytest.mark.parametrize("page", [WIDE, PHONE], indirect=True, ids=["wide", "phone"])
+def test_the_show_less_choices_have_a_gap(page):
+    open_feed(page)
+    card = page.locator("#feed .card").first
+    card.locator(".show-less summary").click()
+    buttons = card.locator(".show-less button")
+    expect(buttons).to_have_count(3)
+    boxes = [element.bounding_box() for element in (card.locator(".show-less summary"), *buttons.all())]
+    for first, second in itertools.combinations(boxes, 2):
+        horizontal_gap = max(second["x"] - first["x"] - first["width"], first["x"] - second["x"] - second["width"])
+        vertical_gap = max(second["y"] - first["y"] - first["height"], first["y"] - second["y"] - second["height"])
+        assert max(horizontal_gap, vertical_gap) >= 7, (first, second)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_the_pager_works_by_keyboard(page):

@@ -64,16 +64,16 @@ def test_a_feed_is_empty_only_if_nothing_may_be_shown(
             recommend(member_id="viewer", now=NOW)
         SeenPost.objects.bulk_create([SeenPost(member=viewer, post=posts[i], seen_at=NOW) for i in seen])
         remove_posts(post_ids=[posts[i].pk for i in removed], now=NOW)
-        showable = {post.external_id for i, post in enumerate(posts) if i not in seen | removed}
+        servable = {post.external_id for i, post in enumerate(posts) if i not in seen | removed}
         for component, name in failures:
             stack.enter_context(patch.object(component, name, fail))
         if redis_is_down:
             without_redis = config.ENV.model_copy(update={"cache_redis_url": "redis://127.0.0.1:1/0"})
             stack.enter_context(patch.object(config, "ENV", without_redis))
             wiring.reset_parts()
-        elif recency_fails and read_before and showable:
+        elif recency_fails and read_before and servable:
             stack.enter_context(patch.object(Recency, "__call__", fail))
         served = {pick.post.id for pick in recommend(member_id="viewer", limit=100, now=NOW).picks}
-        assert served <= showable and bool(served) == bool(showable)
+        assert served <= servable and bool(served) == bool(servable)
         assert Post.objects.count() == POSTS
         transaction.set_rollback(True)

@@ -64,8 +64,8 @@ def test_cuped_intervals_cover_the_true_value_and_are_shorter(runs):
     rng = np.random.default_rng(13)
     covered, length_ratios = 0, []
     for _ in range(runs):
-        habits = rng.gamma(1.0, 3.0, (2, 2000))
-        prior, now = rng.poisson(habits), rng.poisson(np.add(habits, [[0.0], [0.25]]))
+        activity = rng.gamma(1.0, 3.0, (2, 2000))
+        prior, now = rng.poisson(activity), rng.poisson(np.add(activity, [[0.0], [0.25]]))
         arms = [compute_moments(y.astype(float), x.astype(float)) for y, x in zip(now, prior, strict=True)]
         raw, adjusted = (
             s.fixed_interval(s.mean_difference(*arms)),

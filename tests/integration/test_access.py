@@ -10,11 +10,13 @@ import pytest
 import redis
 from django.conf import settings
 from django.core.management import CommandError, call_command
+from django.db import DatabaseError
 from django.urls import get_resolver
 from rest_framework.views import APIView
 
 from access import keys, throttles, tokens, usage
 from access.api import TokensView
+from access.errors import BadRequestError
 from access.models import ApiKey, UsageAlert
 from access.scopes import MEMBER_SCOPES, Scope
 from monitoring.clock import now
@@ -38,20 +40,20 @@ def fresh_process(fresh_wiring, monkeypatch):
     keys.clear_key_cache()
 
 
-def with_env(monkeypatch, **changes):
+def set_env(monkeypatch, **changes):
     monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update=changes))
 
 
 def key(*scopes, **fields):
     """Create a key and return it with its Authorization header."""
-    made, secret = keys.create(name="a test", scopes=scopes or ALL_SCOPES, now=now(), **fields)
-    return made, {"HTTP_AUTHORIZATION": f"Bearer {secret}"}
+    row, secret = keys.create(name="a test", scopes=scopes or ALL_SCOPES, now=now(), **fields)
+    return row, {"HTTP_AUTHORIZATION": f"Bearer {secret}"}
 
 
 def token(member_id, *scopes, **fields):
     """Return the Authorization header of a member token."""
-    wanted = scopes or [scope.value for scope in MEMBER_SCOPES]
-    text = tokens.mint_token(member_id=member_id, scopes=wanted, now=now(), **{"ttl_seconds": 60, **fields})
+    granted = scopes or [scope.value for scope in MEMBER_SCOPES]
+    text = tokens.mint_token(member_id=member_id, scopes=granted, now=now(), **{"ttl_seconds": 60, **fields})
     return {"HTTP_AUTHORIZATION": f"Bearer {text}"}
 
 
@@ -61,8 +63,8 @@ def assert_problem(response, status, code):
     return response.json()["detail"]
 
 
-def post(client, address, body, **headers):
-    return client.post(f"/api/v1/{address}", json.dumps(body), content_type="application/json", **headers)
+def post(client, path, body, **headers):
+    return client.post(f"/api/v1/{path}", json.dumps(body), content_type="application/json", **headers)
 
 
 # Scopes
@@ -71,34 +73,38 @@ def post(client, address, body, **headers):
 def all_views():
     """Return every view of the API with its route."""
 
-    def walk(patterns, prefix=""):
+    def iter_views(patterns, prefix=""):
         for pattern in patterns:
-            here = prefix + str(pattern.pattern)
+            route = prefix + str(pattern.pattern)
             if hasattr(pattern, "url_patterns"):
-                yield from walk(pattern.url_patterns, here)
+                yield from iter_views(pattern.url_patterns, route)
             elif isinstance(view := getattr(pattern.callback, "view_class", None), type) and issubclass(view, APIView):
-                yield here, view
+                yield route, view
 
-    return [(at, view) for at, view in walk(get_resolver().url_patterns) if not view.__module__.startswith("drf_")]
+    return [
+        (route, view)
+        for route, view in iter_views(get_resolver().url_patterns)
+        if not view.__module__.startswith("drf_")
+    ]
 
 
 def test_every_view_declares_the_scope_of_each_method():
     """Without a scope, no key can use a view."""
-    found = all_views()
-    assert len(found) > 20
-    for at, view in found:
+    views = all_views()
+    assert len(views) > 20
+    for route, view in views:
         if view is not NotFoundView:
             for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
                 if hasattr(view, method.lower()):
-                    assert isinstance(getattr(view, "scopes", {}).get(method), Scope), f"{method} {at}"
+                    assert isinstance(getattr(view, "scopes", {}).get(method), Scope), f"{method} {route}"
 
 
 def test_every_view_for_member_tokens_declares_its_members():
     """A member token must be rejected if the members of a request are unknown."""
-    for at, view in all_views():
-        held = set(getattr(view, "scopes", {}).values()) & MEMBER_SCOPES
-        if held - {Scope.FLAGS_READ}:
-            assert "member_id" in at or hasattr(view, "requested_member_ids"), at
+    for route, view in all_views():
+        member_scopes = set(getattr(view, "scopes", {}).values()) & MEMBER_SCOPES
+        if member_scopes - {Scope.FLAGS_READ}:
+            assert "member_id" in route or hasattr(view, "requested_member_ids"), route
 
 
 def test_an_anonymous_request_gets_a_401_with_the_bearer_scheme(client):
@@ -116,10 +122,17 @@ def test_a_key_is_limited_to_its_scopes(client):
 
 
 def test_a_key_is_limited_to_its_scopes_on_an_open_api(client, monkeypatch):
-    with_env(monkeypatch, api_open=True)
+    set_env(monkeypatch, api_open=True)
     _, header = key("posts:read")
     assert_problem(client.get("/api/v1/members", **header), 403, "missing-scope")
     assert client.get("/api/v1/members").status_code == 200
+
+
+def test_every_key_may_ask_for_the_methods_of_a_view(client):
+    """OPTIONS needs no scope. A method that the view lacks is a 405 and not a missing scope."""
+    _, header = key("posts:read")
+    assert client.options("/api/v1/members", **header).status_code == 200
+    assert client.delete("/api/v1/members", **header).status_code == 405
 
 
 @pytest.mark.parametrize("credential", ["", "rk_", "rk_abc", "rk_nosuchkeyx_" + "x" * 43, "x.y.z", "ünïcode", "null"])
@@ -133,16 +146,16 @@ def test_an_invalid_credential_is_rejected_and_not_repeated(client, credential):
 
 
 def test_only_the_hash_of_a_secret_is_stored(client):
-    made, header = key()
+    row, header = key()
     secret = header["HTTP_AUTHORIZATION"].removeprefix("Bearer ")
-    row = str(ApiKey.objects.filter(pk=made.pk).values())
-    assert secret not in row and secret.split("_", 2)[2] not in row
-    assert bytes(made.secret_hash) == keys.hash_secret(secret) and len(made.secret_hash) == 32
+    stored = str(ApiKey.objects.filter(pk=row.pk).values())
+    assert secret not in stored and secret.split("_", 2)[2] not in stored
+    assert bytes(row.secret_hash) == keys.hash_secret(secret) and len(row.secret_hash) == 32
 
 
 def test_a_rotated_key_has_two_secrets_until_the_old_one_expires(client):
-    made, old = key()
-    _, secret = keys.rotate(prefix=made.prefix, old_secret_expires_at=now() + timedelta(hours=1), now=now())
+    row, old = key()
+    _, secret = keys.rotate(prefix=row.prefix, old_secret_expires_at=now() + timedelta(hours=1), now=now())
     new = {"HTTP_AUTHORIZATION": f"Bearer {secret}"}
     assert [client.get("/api/v1/members", **header).status_code for header in (old, new)] == [200, 200]
     ApiKey.objects.update(old_secret_expires_at=now() - timedelta(seconds=1))
@@ -151,20 +164,20 @@ def test_a_rotated_key_has_two_secrets_until_the_old_one_expires(client):
 
 
 def test_a_second_rotation_invalidates_the_oldest_secret(client):
-    made, first = key()
+    row, first = key()
     for _ in range(2):
-        keys.rotate(prefix=made.prefix, old_secret_expires_at=now() + timedelta(hours=1), now=now())
+        keys.rotate(prefix=row.prefix, old_secret_expires_at=now() + timedelta(hours=1), now=now())
     assert_problem(client.get("/api/v1/members", **first), 401, "bad-credential")
 
 
 def test_revoking_a_key_revokes_its_tokens(client):
     factories.member("ann")
-    made, header = key()
-    answer = post(client, "tokens", {"member_id": "ann", "scopes": ["profile:read"]}, **header)
-    assert answer.status_code == 201, answer.content
-    bearer = {"HTTP_AUTHORIZATION": f"Bearer {answer.json()['token']}"}
+    row, header = key()
+    response = post(client, "tokens", {"member_id": "ann", "scopes": ["profile:read"]}, **header)
+    assert response.status_code == 201, response.content
+    bearer = {"HTTP_AUTHORIZATION": f"Bearer {response.json()['token']}"}
     assert client.get("/api/v1/members/ann/preferences", **bearer).status_code == 200
-    keys.revoke(prefix=made.prefix, now=now())
+    keys.revoke(prefix=row.prefix, now=now())
     assert_problem(client.get("/api/v1/members", **header), 401, "bad-credential")
     assert_problem(client.get("/api/v1/members/ann/preferences", **bearer), 401, "bad-credential")
 
@@ -188,6 +201,33 @@ def test_an_expired_key_is_rejected(client):
     assert "expired" in assert_problem(client.get("/api/v1/members", **header), 401, "bad-credential")
 
 
+def test_a_key_with_an_invalid_time_is_neither_created_nor_rotated():
+    with pytest.raises(BadRequestError, match="expire in the past") as refused:
+        key(expires_at=now())
+    assert refused.value.field == "expires_at" and not ApiKey.objects.exists()
+    made, _ = key()
+    too_late = now() + keys.MAX_OVERLAP + timedelta(minutes=1)
+    with pytest.raises(BadRequestError, match="at most 90 days") as refused:
+        keys.rotate(prefix=made.prefix, old_secret_expires_at=too_late, now=now())
+    assert refused.value.field == "old_secret_expires_at"
+    assert bytes(ApiKey.objects.get().secret_hash) == made.secret_hash
+
+
+def test_a_key_revoked_twice_keeps_the_time_of_the_first(client):
+    made, header = key()
+    first = keys.revoke(prefix=made.prefix, now=now()).revoked_at
+    assert keys.revoke(prefix=made.prefix, now=now() + timedelta(hours=1)).revoked_at == first
+    assert_problem(client.get("/api/v1/members", **header), 401, "bad-credential")
+
+
+def test_a_process_caches_a_limited_number_of_keys(client, monkeypatch):
+    """A full cache is cleared. Every key stays valid."""
+    monkeypatch.setattr(keys, "MAX_CACHED_KEYS", 2)
+    made = [key() for _ in range(5)]
+    assert [client.get("/api/v1/members", **header).status_code for _, header in made] == [200] * 5
+    assert set(keys._cache) == {made[4][0].prefix}
+
+
 def test_an_anonymous_request_runs_no_query(client, fresh_wiring, django_assert_num_queries):
     """A feed prefetches the viewer's facts only for a request with credentials."""
     factories.member("ann")
@@ -198,12 +238,12 @@ def test_an_anonymous_request_runs_no_query(client, fresh_wiring, django_assert_
 
 
 def test_last_use_is_written_once_a_minute(client, django_assert_num_queries):
-    made, header = key()
+    row, header = key()
     client.get("/api/v1/members", **header)
-    first = ApiKey.objects.get(pk=made.pk).last_used_at
+    first = ApiKey.objects.get(pk=row.pk).last_used_at
     keys.clear_key_cache()
     client.get("/api/v1/members", **header)
-    assert first is not None and ApiKey.objects.get(pk=made.pk).last_used_at == first
+    assert first is not None and ApiKey.objects.get(pk=row.pk).last_used_at == first
     with django_assert_num_queries(0):
         keys.verify(header["HTTP_AUTHORIZATION"].removeprefix("Bearer "), now())
 
@@ -223,6 +263,8 @@ def test_the_command_creates_lists_rotates_and_revokes_keys(client, capsys):
     assert client.get("/api/v1/members", HTTP_AUTHORIZATION=f"Bearer {other}").status_code == 200
     call_command("key", "revoke", prefix)
     assert_problem(client.get("/api/v1/members", HTTP_AUTHORIZATION=f"Bearer {other}"), 401, "bad-credential")
+    call_command("key", "list")
+    assert "revoked" in capsys.readouterr().out
     for arguments in (["revoke", "nosuch"], ["rotate", prefix], ["create", "x", "--scope", "all"], ["create", "x"]):
         with pytest.raises(CommandError):
             call_command("key", *arguments)
@@ -238,19 +280,22 @@ def test_a_token_accesses_only_its_own_member(client):
     ann = token("ann")
     assert client.get("/api/v1/members/ann/preferences", **ann).status_code == 200
     refusals = {
-        assert_problem(client.get(f"/api/v1/members/{who}/feed", **ann), 403, "different-member")
-        for who in ("bob", "x")
+        assert_problem(client.get(f"/api/v1/members/{member_id}/feed", **ann), 403, "different-member")
+        for member_id in ("bob", "x")
     }
     assert len(refusals) == 1
-    for address in (
+    for path in (
         "posts/by bob/similar?viewer_id=bob",
         "posts/by bob/similar?viewer_id=bob&viewer_id=ann",
         "search?viewer_id=bob",
     ):
-        assert_problem(client.get(f"/api/v1/{address}", **ann), 403, "different-member")
+        assert_problem(client.get(f"/api/v1/{path}", **ann), 403, "different-member")
+    vector = [1.0] * 64
+    assert_problem(post(client, "search", {"viewer_id": "bob", "vector": vector}, **ann), 403, "different-member")
+    assert post(client, "search", {"viewer_id": "ann", "space": "content", "vector": vector}, **ann).status_code == 200
     events = [
-        {"event_id": f"e{n}", "member_id": who, "post_id": "by bob", "kind": "like"}
-        for n, who in enumerate(["ann", "bob"])
+        {"event_id": f"e{n}", "member_id": member_id, "post_id": "by bob", "kind": "like"}
+        for n, member_id in enumerate(["ann", "bob"])
     ]
     assert_problem(post(client, "interactions", {"events": events}, **ann), 403, "different-member")
     assert not Interaction.objects.exists()
@@ -260,8 +305,8 @@ def test_a_token_accesses_only_its_own_member(client):
 def test_a_token_cannot_use_the_endpoints_of_the_platform(client):
     factories.member("ann")
     ann = token("ann")
-    for address in ("members", "members/ann", "posts/x", "jobs"):
-        assert_problem(client.get(f"/api/v1/{address}", **ann), 403, "missing-scope")
+    for path in ("members", "members/ann", "posts/x", "jobs"):
+        assert_problem(client.get(f"/api/v1/{path}", **ann), 403, "missing-scope")
     put = client.put("/api/v1/members/ann", json.dumps({"is_adult": True}), content_type="application/json", **ann)
     assert_problem(put, 403, "missing-scope")
     assert_problem(post(client, "tokens", {"member_id": "bob", "scopes": ["feeds:read"]}, **ann), 403, "missing-scope")
@@ -273,13 +318,13 @@ def test_a_token_cannot_use_the_endpoints_of_the_platform(client):
         ({"exp": -1}, "web", SECRET),
         ({"exp": 7200}, "web", SECRET),
         ({"iat": 600, "exp": 900}, "web", SECRET),
-        ({"aud": "elsewhere"}, "web", SECRET),
+        ({"aud": "another"}, "web", SECRET),
         ({"scope": "feeds:read posts:write"}, "web", SECRET),
         ({"scope": ""}, "web", SECRET),
         ({"sub": " ann"}, "web", SECRET),
         ({"exp": float("nan")}, "web", SECRET),
         ({}, "web", "another-secret-" + "x" * 32),
-        ({}, "gone", SECRET),
+        ({}, "unknown", SECRET),
     ],
 )
 def test_a_token_with_one_invalid_claim_is_rejected(client, monkeypatch, change, kid, secret):
@@ -287,15 +332,15 @@ def test_a_token_with_one_invalid_claim_is_rejected(client, monkeypatch, change,
     factories.member("ann")
     moment = int(now().timestamp())
 
-    def ask(claims, kid, secret):
+    def send_token(claims, kid, secret):
         text = jwt.encode(claims, secret, "HS256", {"kid": kid})
         return client.get("/api/v1/members/ann/preferences", HTTP_AUTHORIZATION=f"Bearer {text}")
 
-    good = {"sub": "ann", "scope": "profile:read", "aud": "recsys", "iat": moment, "exp": moment + 60}
-    assert ask(good, "web", SECRET).status_code == 200
-    assert ask(good, "old", "y" * 40).status_code == 200, "an older secret is still accepted"
+    valid_claims = {"sub": "ann", "scope": "profile:read", "aud": "recsys", "iat": moment, "exp": moment + 60}
+    assert send_token(valid_claims, "web", SECRET).status_code == 200
+    assert send_token(valid_claims, "old", "y" * 40).status_code == 200, "an older secret is still accepted"
     times = {name: value + moment for name, value in change.items() if name in ("iat", "exp")}
-    assert_problem(ask(good | change | times, kid, secret), 401, "bad-credential")
+    assert_problem(send_token(valid_claims | change | times, kid, secret), 401, "bad-credential")
 
 
 def test_an_unsigned_token_is_rejected(client):
@@ -321,9 +366,9 @@ def test_minting_requires_its_scope_and_allows_only_member_scopes(client):
         {"scopes": ["feeds:read"]},
     ):
         assert_problem(post(client, "tokens", body, **minter), 400, "invalid-request")
-    answer = post(client, "tokens", {"member_id": "ann", "scopes": ["feeds:read"], "ttl_seconds": 30}, **minter)
-    assert answer.status_code == 201 and answer["Cache-Control"] == "no-store"
-    assert tokens.verify_token(answer.json()["token"], now()).member_id == "ann"
+    response = post(client, "tokens", {"member_id": "ann", "scopes": ["feeds:read"], "ttl_seconds": 30}, **minter)
+    assert response.status_code == 201 and response["Cache-Control"] == "no-store"
+    assert tokens.verify_token(response.json()["token"], now()).member_id == "ann"
 
 
 # Rates
@@ -331,47 +376,50 @@ def test_minting_requires_its_scope_and_allows_only_member_scopes(client):
 
 def test_concurrent_requests_never_exceed_the_limit(client):
     """800 requests in 16 threads against 50 a minute, on a real Redis."""
-    counted = throttles.RateLimitBucket("key", "one", 50)
-    together = threading.Barrier(16)
+    bucket = throttles.RateLimitBucket("key", "one", 50)
+    barrier = threading.Barrier(16)
 
-    def ask(_):
-        together.wait()
-        return [throttles.rate_limiter().admit(counted).allowed for _ in range(50)]
+    def send_requests(_):
+        barrier.wait()
+        return [throttles.rate_limiter().admit(bucket).allowed for _ in range(50)]
 
     with ThreadPoolExecutor(16) as threads:
-        allowed = [yes for part in threads.map(ask, range(16)) for yes in part]
+        allowed = [is_allowed for part in threads.map(send_requests, range(16)) for is_allowed in part]
     assert len(allowed) == 800 and sum(allowed) == 50
 
 
 def test_a_key_above_its_rate_limit_gets_a_429(client):
     _, header = key(per_minute=3)
-    answers = [client.get("/api/v1/members", **header) for _ in range(4)]
-    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
-    assert answers[0]["RateLimit-Policy"] == '"key";q=3;w=60'
-    assert [answer["RateLimit"].split(";")[1] for answer in answers] == ["r=2", "r=1", "r=0", "r=0"]
-    assert_problem(answers[3], 429, "throttled")
-    assert 1 <= int(answers[3]["Retry-After"]) <= 60
+    responses = [client.get("/api/v1/members", **header) for _ in range(4)]
+    assert [response.status_code for response in responses] == [200, 200, 200, 429]
+    assert responses[0]["RateLimit-Policy"] == '"key";q=3;w=60'
+    assert [response["RateLimit"].split(";")[1] for response in responses] == ["r=2", "r=1", "r=0", "r=0"]
+    assert_problem(responses[3], 429, "throttled")
+    assert 1 <= int(responses[3]["Retry-After"]) <= 60
     _, other = key(per_minute=0)
-    answer = client.get("/api/v1/members", **other)
-    assert answer.status_code == 200 and "RateLimit" not in answer
+    response = client.get("/api/v1/members", **other)
+    assert response.status_code == 200 and "RateLimit" not in response
 
 
 def test_each_member_has_a_separate_rate_limit(client, monkeypatch):
-    with_env(monkeypatch, rate_per_member=2)
+    set_env(monkeypatch, rate_per_member=2)
     factories.member("ann"), factories.member("bob")
-    found = [client.get(f"/api/v1/members/{who}/preferences", **token(who)) for who in ("ann", "ann", "ann", "bob")]
-    assert [answer.status_code for answer in found] == [200, 200, 429, 200]
-    assert found[0]["RateLimit"].startswith('"member";r=1')
+    responses = [
+        client.get(f"/api/v1/members/{member_id}/preferences", **token(member_id))
+        for member_id in ("ann", "ann", "ann", "bob")
+    ]
+    assert [response.status_code for response in responses] == [200, 200, 429, 200]
+    assert responses[0]["RateLimit"].startswith('"member";r=1')
 
 
 def test_guessing_keys_is_limited_by_the_address(client, monkeypatch):
-    with_env(monkeypatch, rate_per_address=2)
-    tries = [client.get("/api/v1/members", HTTP_AUTHORIZATION=f"Bearer rk_{n:010}_x") for n in range(3)]
-    assert [answer.status_code for answer in tries] == [401, 401, 429]
+    set_env(monkeypatch, rate_per_address=2)
+    responses = [client.get("/api/v1/members", HTTP_AUTHORIZATION=f"Bearer rk_{n:010}_x") for n in range(3)]
+    assert [response.status_code for response in responses] == [401, 401, 429]
     assert client.get("/api/v1/members").status_code == 429
     assert client.get("/api/v1/members", REMOTE_ADDR="10.0.0.9").status_code == 401
     _, header = key()
-    assert client.get("/api/v1/members", **header).status_code == 200, "a valid key is not counted by address"
+    assert client.get("/api/v1/members", **header).status_code == 200, "a valid key is not counted by path"
 
 
 def test_rejected_requests_are_counted(client):
@@ -380,7 +428,7 @@ def test_rejected_requests_are_counted(client):
 
 
 def test_every_request_is_served_without_redis(client, monkeypatch):
-    with_env(monkeypatch, cache_redis_url="redis://127.0.0.1:1/0")
+    set_env(monkeypatch, cache_redis_url="redis://127.0.0.1:1/0")
     throttles.rate_limiter.cache_clear()
     _, header = key(per_minute=1)
     assert [client.get("/api/v1/members", **header).status_code for _ in range(3)] == [200, 200, 200]
@@ -388,11 +436,11 @@ def test_every_request_is_served_without_redis(client, monkeypatch):
 
 
 def test_the_scripts_are_loaded_again_after_a_flush(client):
-    counted = throttles.RateLimitBucket("key", "one", 5)
-    assert throttles.rate_limiter().admit(counted).remaining == 4
+    bucket = throttles.RateLimitBucket("key", "one", 5)
+    assert throttles.rate_limiter().admit(bucket).remaining == 4
     with redis.Redis.from_url(settings.ENV.cache_redis_url) as client_:
         client_.script_flush()
-    assert throttles.rate_limiter().admit(counted).remaining == 3
+    assert throttles.rate_limiter().admit(bucket).remaining == 3
 
 
 # Unusual usage
@@ -402,18 +450,18 @@ def test_unknown_ids_and_rejections_raise_one_alert_per_hour(client, monkeypatch
     monkeypatch.setattr(usage, "FLUSH_SECONDS", 0)
     monkeypatch.setattr(usage, "MIN_NOT_FOUND", 5)
     monkeypatch.setattr(usage, "MIN_REFUSALS", 4)
-    made, header = key("members:read")
+    row, header = key("members:read")
     for n in range(8):
         client.get(f"/api/v1/members/secret-id-{n}", **header)
     for _ in range(6):
         client.get("/api/v1/jobs", **header)
         client.get("/api/v1/jobs")
     found = set(UsageAlert.objects.values_list("kind", "key__prefix"))
-    assert found == {("enumeration", made.prefix), ("refusals", made.prefix), ("refusals", None)}
-    logged = [record for record in caplog.records if record.message == "usage_alert"]
+    assert found == {("enumeration", row.prefix), ("refusals", row.prefix), ("refusals", None)}
+    logged = [record for record in caplog.records if record.message == "usage_alert_raised"]
     assert len(logged) == 3
     assert "secret-id" not in str([vars(record) for record in logged])
-    assert made.prefix not in str([vars(record) for record in logged])
+    assert row.prefix not in str([vars(record) for record in logged])
 
 
 def test_an_alert_about_a_member_contains_no_id(client, monkeypatch):
@@ -426,23 +474,35 @@ def test_an_alert_about_a_member_contains_no_id(client, monkeypatch):
     assert alert.caller.startswith("member:") and "ann" not in alert.caller and alert.key is None
 
 
+def test_a_request_is_served_if_its_alert_cannot_be_stored(client, monkeypatch, caplog):
+    def fail(**_):
+        raise DatabaseError("unavailable")
+
+    monkeypatch.setattr(usage, "FLUSH_SECONDS", 0)
+    monkeypatch.setattr(usage, "MIN_REFUSALS", 1)
+    monkeypatch.setattr(UsageAlert.objects, "get_or_create", fail)
+    _, header = key("posts:read")
+    assert_problem(client.get("/api/v1/members", **header), 403, "missing-scope")
+    assert [record.message for record in caplog.records if record.name == "access.usage"] == ["usage_alert_not_stored"]
+
+
 # Limits of a body
 
 
 @pytest.mark.parametrize("body", ["[" * 40 + "]" * 40, '{"a":' * 40 + "1" + "}" * 40, "[" * 100_000])
 def test_a_deeply_nested_body_is_rejected_before_parsing(client, body):
     _, header = key()
-    answer = client.post("/api/v1/interactions", body, content_type="application/json", **header)
-    assert_problem(answer, 400, "body-too-deep")
+    response = client.post("/api/v1/interactions", body, content_type="application/json", **header)
+    assert_problem(response, 400, "body-too-deep")
 
 
 def test_brackets_in_strings_do_not_count_as_nesting(client):
     factories.member("ann")
     _, header = key()
     words = {"muted_words": ["[" * 90 + '"\\{', "{[" * 40]}
-    address = "/api/v1/members/ann/preferences"
-    answer = client.patch(address, json.dumps(words), content_type="application/json", **header)
-    assert answer.status_code == 200, answer.content
+    path = "/api/v1/members/ann/preferences"
+    response = client.patch(path, json.dumps(words), content_type="application/json", **header)
+    assert response.status_code == 200, response.content
     assert PrivacySettings.objects.get().muted_words == words["muted_words"]
 
 
@@ -467,32 +527,36 @@ def test_the_admin_creates_a_key_and_displays_its_secret_once(admin_client, clie
     secret = page.context["secret"]
     assert secret in page.content.decode()
     assert client.get("/api/v1/members", HTTP_AUTHORIZATION=f"Bearer {secret}").status_code == 200
-    made = ApiKey.objects.get()
-    assert made.created_by.is_superuser
-    for address in ("/admin/access/apikey/", f"/admin/access/apikey/{made.pk}/change/"):
-        shown = admin_client.get(address).content.decode()
-        assert made.prefix in shown and secret not in shown and secret.split("_", 2)[2] not in shown
+    row = ApiKey.objects.get()
+    assert row.created_by.is_superuser
+    for path in ("/admin/access/apikey/", f"/admin/access/apikey/{row.pk}/change/"):
+        content = admin_client.get(path).content.decode()
+        assert row.prefix in content and secret not in content and secret.split("_", 2)[2] not in content
     assert "past" in str(admin_client.post("/admin/access/apikey/add/", form | {
         "expires_at_0": "2020-01-01", "expires_at_1": "00:00:00"}).context["errors"])  # fmt: skip
 
 
 def test_the_admin_rotates_and_revokes_after_confirmation(admin_client, client):
-    made, header = key("members:read")
-    page = f"/admin/access/apikey/{made.pk}"
+    row, header = key("members:read")
+    page = f"/admin/access/apikey/{row.pk}"
     assert "secret" not in admin_client.get(f"{page}/rotate/").context
     rotated = admin_client.post(f"{page}/rotate/", {"overlap_hours": "0"})
     other = {"HTTP_AUTHORIZATION": f"Bearer {rotated.context['secret']}"}
-    assert [client.get("/api/v1/members", **one).status_code for one in (header, other)] == [401, 200]
+    assert [client.get("/api/v1/members", **headers).status_code for headers in (header, other)] == [401, 200]
     assert admin_client.get(f"{page}/revoke/").status_code == 200
     assert client.get("/api/v1/members", **other).status_code == 200, "a GET revokes nothing"
     admin_client.post(f"{page}/revoke/")
     assert client.get("/api/v1/members", **other).status_code == 401
+    assert "revoked" in admin_client.get(f"{page}/change/").content.decode()
+    refused = admin_client.post(f"{page}/rotate/", {"overlap_hours": "0"}, follow=True)
+    assert f"Key {row.prefix} is revoked. Create a new key." in refused.content.decode()
+    assert ApiKey.objects.get().rotated_at == rotated.context["key"].rotated_at, "a revoked key is not rotated"
 
 
 def test_the_admin_changes_the_scopes_of_a_key(admin_client, client):
-    made, header = key("posts:read")
+    row, header = key("posts:read")
     form = {"name": "n", "scopes": ["members:read"], "per_minute": "", "expires_at_0": "", "expires_at_1": ""}
-    assert admin_client.post(f"/admin/access/apikey/{made.pk}/change/", form).status_code == 302
+    assert admin_client.post(f"/admin/access/apikey/{row.pk}/change/", form).status_code == 302
     assert client.get("/api/v1/members", **header).status_code == 200
 
 
@@ -500,6 +564,7 @@ def test_the_admin_lists_and_reviews_alerts(admin_client):
     UsageAlert.objects.create(kind="spike", caller="abc", hour=now(), raised_at=now(), count=9, baseline=1.5)
     page = admin_client.get("/admin/access/usagealert/")
     assert page.status_code == 200 and b"abc" in page.content
-    chosen = {"action": "mark_reviewed", "_selected_action": [UsageAlert.objects.get().pk]}
-    admin_client.post("/admin/access/usagealert/", chosen)
+    assert str(UsageAlert.objects.get()) == "spike by abc"
+    form = {"action": "mark_reviewed", "_selected_action": [UsageAlert.objects.get().pk]}
+    admin_client.post("/admin/access/usagealert/", form)
     assert UsageAlert.objects.get().is_reviewed

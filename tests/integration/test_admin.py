@@ -13,6 +13,9 @@ from django.urls import reverse
 from monitoring.clock import now
 from recommendations import models as m
 from recommendations.contracts import Policy, Visibility
+from recommendations.services import wiring
+from recommendations.services.serving.recommend import recommend
+from tests import factories
 
 pytestmark = pytest.mark.django_db
 
@@ -162,6 +165,109 @@ def test_saving_a_post_sets_changed_at_and_sensitivity(admin_client, rows):
     assert changed.changed_at > post.changed_at
 
 
+@pytest.mark.parametrize("model", ["member", "post", "relationship"])
+def test_a_new_row_is_created_now_by_default(admin_client, model):
+    before = now()
+    form = admin_client.get(reverse(f"admin:recommendations_{model}_add")).context["adminform"].form
+    assert before <= form.initial["created_at"] <= now()
+
+
+@pytest.fixture
+def readers(fresh_wiring):
+    """Create three members with cached slates and privacy settings, and a post."""
+    then = now() - timedelta(days=1)
+    readers = [factories.member(name, at=then) for name in ("ann", "bob", "cay")]
+    factories.post(factories.member("author", at=then), at=then)
+    for reader in readers:
+        recommend(member_id=reader.external_id, now=now())
+    assert members_with_slates() == {"ann", "bob", "cay"}
+    return readers
+
+
+def members_with_slates():
+    """Return the ids of the members with a cached slate."""
+    cache = wiring.slate_cache()
+    return {member.external_id for member in m.Member.objects.all() if cache.get(member.pk, "discovery") is not None}
+
+
+@pytest.fixture
+def submit(admin_client, django_capture_on_commit_callbacks):
+    """Return a function that submits a form of the admin, which must accept it."""
+
+    def submit(name, form, *args):
+        with django_capture_on_commit_callbacks(execute=True):
+            response = admin_client.post(reverse(f"admin:recommendations_{name}", args=args), form)
+        assert response.status_code == 302, response.context["errors"]
+
+    return submit
+
+
+PRIVACY_FORM = {
+    "is_private": "on",
+    "is_personalized": "on",
+    "sensitivity": "0",
+    "muted_words": "[]",
+    "muted_tags": "[]",
+}
+
+
+def test_saving_a_member_with_its_privacy_settings_marks_both_as_changed(readers, submit):
+    ann = readers[0]
+    inline = {f"privacy-0-{name}": value for name, value in PRIVACY_FORM.items()}
+    form = {
+        "external_id": "ann",
+        "languages": "[]",
+        "is_active": "on",
+        "created_at_0": "2026-01-01",
+        "created_at_1": "00:00:00",
+        "privacy-TOTAL_FORMS": "1",
+        "privacy-INITIAL_FORMS": "1",
+        "privacy-0-member": ann.pk,
+    }
+    submit("member_change", form | inline, ann.pk)
+    changed = m.Member.objects.get(pk=ann.pk)
+    assert changed.privacy.is_private
+    assert changed.changed_at > ann.changed_at and changed.privacy.changed_at > ann.privacy.changed_at
+    assert members_with_slates() == {"bob", "cay"}
+
+
+def test_saving_privacy_settings_marks_them_as_changed(readers, submit):
+    ann = readers[0]
+    submit("privacysettings_change", PRIVACY_FORM | {"member": ann.pk}, ann.pk)
+    changed = m.Member.objects.get(pk=ann.pk)
+    assert changed.privacy.is_private and changed.privacy.changed_at > ann.privacy.changed_at
+    assert members_with_slates() == {"bob", "cay"}
+
+
+def test_a_new_or_deleted_relationship_invalidates_the_slates_of_both_members(readers, submit):
+    ann, bob, _ = readers
+    form = {
+        "source": ann.pk,
+        "target": bob.pk,
+        "kind": "block",
+        "created_at_0": "2026-01-01",
+        "created_at_1": "00:00:00",
+    }
+    submit("relationship_add", form)
+    relationship = m.Relationship.objects.get()
+    assert (relationship.source, relationship.target) == (ann, bob)
+    assert members_with_slates() == {"cay"}
+    for reader in readers:
+        recommend(member_id=reader.external_id, now=now())
+    assert members_with_slates() == {"ann", "bob", "cay"}
+    selection = {"action": "delete_selected", "_selected_action": [relationship.pk], "post": "yes"}
+    submit("relationship_changelist", selection)
+    assert not m.Relationship.objects.exists()
+    assert members_with_slates() == {"cay"}
+
+
+def test_vectors_that_do_not_fit_their_dimension_are_reported_as_damaged(admin_client, rows):
+    m.PostEmbedding.objects.update(dimension=9)
+    pk = m.PostEmbedding.objects.get().pk
+    page = admin_client.get(reverse("admin:recommendations_postembedding_change", args=[pk])).content.decode()
+    assert "damaged: 8 numbers do not form rows of 9" in page
+
+
 def test_jobs_are_cancelled_and_retried(admin_client, rows):
     job = m.Job.objects.get()
     run_action(admin_client, "job", "cancel", [job])
@@ -177,6 +283,36 @@ def test_an_old_policy_version_is_copied_and_activated(admin_client, rows):
     assert (active.version, active.settings) == (2, policy.settings)
     run_action(admin_client, "rankingpolicy", "activate", [policy])
     assert m.RankingPolicy.objects.get(variant="control", is_active=True) == policy
+
+
+def test_two_versions_of_a_variant_are_not_activated_together(admin_client, rows):
+    first = m.RankingPolicy.objects.get(variant="control", version=1)
+    second = m.RankingPolicy.objects.create(variant="control", version=2)
+    run_action(admin_client, "rankingpolicy", "activate", [first, second])
+    assert m.RankingPolicy.objects.get(variant="control", is_active=True) == first
+    page = admin_client.get(reverse("admin:recommendations_rankingpolicy_changelist")).content.decode()
+    assert "Select one version per variant." in page
+
+
+def test_a_version_with_a_value_that_is_out_of_range_now_is_not_copied(admin_client, rows):
+    """None of the selected versions is copied."""
+    policy = m.RankingPolicy.objects.get(variant="control", version=1)
+    old = m.RankingPolicy.objects.create(variant="control", version=2)
+    m.RankingPolicy.objects.filter(pk=old.pk).update(settings=old.settings | {"taste": 11.0})
+    run_action(admin_client, "rankingpolicy", "copy_as_active", [policy, old])
+    assert m.RankingPolicy.objects.filter(variant="control").count() == 2
+    assert m.RankingPolicy.objects.get(variant="control", is_active=True) == policy
+    page = admin_client.get(reverse("admin:recommendations_rankingpolicy_changelist")).content.decode()
+    assert "taste" in page and "10" in page
+
+
+def test_saving_the_page_of_a_policy_version_changes_nothing(admin_client, rows):
+    policy = m.RankingPolicy.objects.get(variant="control", version=1)
+    url = reverse("admin:recommendations_rankingpolicy_change", args=[policy.pk])
+    assert admin_client.post(url, {"variant": "bold", "settings": '{"taste": 3}', "note": "x"}).status_code == 302
+    saved = m.RankingPolicy.objects.get(pk=policy.pk)
+    assert (saved.variant, saved.settings, saved.note) == (policy.variant, policy.settings, policy.note)
+    assert not m.RankingPolicy.objects.filter(variant="bold").exists()
 
 
 def test_a_new_policy_version_stores_every_setting(admin_client):
@@ -196,6 +332,9 @@ def test_the_policy_page_shows_the_changed_settings(admin_client, rows):
     assert "This is the first version of the variant." in text
     listed = admin_client.get(reverse("admin:recommendations_rankingpolicy_changelist")).content.decode()
     assert "taste, max_interests" in listed or "max_interests, taste" in listed
+    third = m.RankingPolicy.objects.create(variant="control", version=3, settings=changed)
+    text = admin_client.get(reverse("admin:recommendations_rankingpolicy_change", args=[third.pk])).content.decode()
+    assert "No differences to control v2." in text
     assert admin_client.get(reverse("admin:recommendations_rankingpolicy_add")).status_code == 200
 
 

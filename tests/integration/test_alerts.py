@@ -17,9 +17,9 @@ from django.core.exceptions import ValidationError
 from django.db import connection
 from pydantic import SecretStr
 
-from monitoring import alerts, gauges, latency, metrics, notices, samples
+from monitoring import alerts, gauges, latency, metrics, notices, samples, tasks
 from monitoring.metrics import ComputedGauge
-from monitoring.models import Alert, AlertRule, Notice, Silence
+from monitoring.models import Alert, AlertRule, MaintenanceRun, MaintenanceTask, Notice, Silence
 from tests.factories import NOW
 
 GAUGE = ComputedGauge("recsys_of_a_test", "A figure.", ("part",))
@@ -38,7 +38,7 @@ def gauge(monkeypatch, db):
 
     def compute(_now):
         if current["value"] is None:
-            raise RuntimeError("no answer")
+            raise RuntimeError("no response")
         return {GAUGE: {("a",): 1.0, ("b",): current["value"]}}
 
     gauges.register_gauges(GAUGE, compute=compute, max_age=timedelta(0))
@@ -85,10 +85,16 @@ def test_disabling_a_rule_resolves_its_alert(gauge):
     assert evaluate_at(4, 20, gauge) == "resolved"
 
 
+def test_disabling_a_rule_deletes_its_pending_alert(gauge):
+    assert evaluate_at(1, 11, gauge) == "pending"
+    AlertRule.objects.update(is_enabled=False)
+    assert evaluate_at(2, 11, gauge) is None
+
+
 def test_a_rule_with_an_unknown_metric_does_not_affect_others(gauge, caplog):
     AlertRule.objects.create(name="a_rule_without_metric", metric="recsys_nowhere", threshold=1)
     assert evaluate_at(1, 11, gauge) == "pending"
-    assert "alert_rule_metric_unknown" in caplog.text
+    assert "alert_rule_metric_not_found" in caplog.text
 
 
 def test_a_rule_below_compares_the_lowest_value(gauge):
@@ -166,6 +172,15 @@ def test_each_channel_gets_one_notice_per_event(gauge, receiver, monkeypatch):
     assert notices.send_due_notices(now=NOW + 6 * STEP) == 0
 
 
+def test_the_periodic_task_evaluates_the_rules_and_sends_notices(gauge, monkeypatch):
+    set_env(monkeypatch, alert_emails=["ops@example.org"])
+    AlertRule.objects.update(for_seconds=0)
+    gauge["value"] = 11
+    tasks.evaluate_alerts()
+    assert Alert.objects.get().state == "firing"
+    assert [message.subject for message in mail.outbox] == ["[recsys] firing: too_much"]
+
+
 def test_a_failed_notice_is_retried_and_finally_given_up(gauge, receiver, monkeypatch):
     set_env(monkeypatch, alert_webhook_url=f"http://127.0.0.1:{receiver.server_port}/hook")
     receiver.status = 500
@@ -182,6 +197,22 @@ def test_a_failed_notice_is_retried_and_finally_given_up(gauge, receiver, monkey
     receiver.status = 500
     notices.send_due_notices(now=later)
     assert Notice.objects.get().state == "given up"
+
+
+def test_a_notice_that_another_worker_claimed_is_not_sent(gauge, monkeypatch):
+    """The other worker claims the second notice while this worker sends the first."""
+    set_env(monkeypatch, alert_emails=["ops@example.org"], alert_webhook_url="http://127.0.0.1:9/hook")
+    for number in (1, 2, 3):
+        evaluate_at(number, 11, gauge)
+    assert Notice.objects.count() == 2
+    sent = []
+
+    def send(alert, event):
+        sent.append(event)
+        Notice.objects.filter(attempts=0).update(attempts=1)
+
+    monkeypatch.setattr(notices, "SENDERS", dict.fromkeys(Notice.Channel, send))
+    assert notices.send_due_notices(now=NOW + 3 * STEP) == len(sent) == 1
 
 
 def test_a_silence_suppresses_notices_until_it_ends(gauge, monkeypatch):
@@ -215,6 +246,61 @@ def test_a_note_in_the_admin_acknowledges_an_alert(gauge, admin_client, monkeypa
     assert GAUGE.name in admin_client.get("/admin/monitoring/alertrule/add/").content.decode()
 
 
+def test_alerts_are_acknowledged_by_an_action(gauge, admin_client, django_user_model):
+    """An alert that somebody else has acknowledged is not changed."""
+    AlertRule.objects.update(for_seconds=0)
+    evaluate_at(1, 11, gauge)
+    other = django_user_model.objects.create_user("other")
+    first = Alert.objects.get()
+    Alert.objects.update(state="resolved", acknowledged_at=NOW, acknowledged_by=other)
+    evaluate_at(2, 11, gauge)
+    selected = [alert.pk for alert in Alert.objects.all()]
+    form = {"action": "acknowledge", "_selected_action": selected}
+    answer = admin_client.post("/admin/monitoring/alert/", form, follow=True)
+    assert "1 acknowledged." in answer.content.decode()
+    names = {alert.pk == first.pk: alert.acknowledged_by.username for alert in Alert.objects.all()}
+    assert names == {True: "other", False: "admin"}
+
+
+@pytest.mark.django_db
+def test_a_silence_has_the_user_who_created_it(client, django_user_model):
+    form = {
+        "starts_at_0": "2026-06-01",
+        "starts_at_1": "12:00",
+        "ends_at_0": "2026-06-02",
+        "ends_at_1": "12:00",
+        "reason": "a move",
+    }
+    client.force_login(django_user_model.objects.create_superuser("first"))
+    assert client.post("/admin/monitoring/silence/add/", form).status_code == 302
+    client.force_login(django_user_model.objects.create_superuser("second"))
+    silence = Silence.objects.get()
+    page = f"/admin/monitoring/silence/{silence.pk}/change/"
+    assert client.post(page, form | {"reason": "a long move"}).status_code == 302
+    silence.refresh_from_db()
+    assert (silence.reason, silence.created_by.username) == ("a long move", "first")
+
+
+def test_the_admin_names_each_row():
+    alert = Alert(name="too_much", severity="high", state="firing")
+    rows = [
+        AlertRule(name="too_much"),
+        Silence(ends_at=NOW),
+        Silence(ends_at=NOW, rule_name="too_much"),
+        Notice(alert=alert, channel="email"),
+        MaintenanceTask(name="tidy"),
+        MaintenanceRun(name="tidy", outcome="failed"),
+    ]
+    assert list(map(str, rows)) == [
+        "too_much",
+        "every alert until 2026-06-01 12:00",
+        "too_much until 2026-06-01 12:00",
+        f"{alert} by email",
+        "tidy",
+        "tidy: failed",
+    ]
+
+
 PAYLOAD = {
     "version": "4",
     "alerts": [
@@ -238,7 +324,7 @@ def send(client, payload, token="tok"):
 
 
 @pytest.mark.django_db
-def test_alertmanagers_alerts_are_seen_here_and_told_by_nobody_twice(client, monkeypatch):
+def test_alerts_of_alertmanager_are_recorded_once_without_notices(client, monkeypatch):
     set_env(monkeypatch, metrics_token=SecretStr("tok"), alert_emails=["ops@example.org"])
     assert send(client, PAYLOAD, token="wrong").status_code == 401
     assert send(client, PAYLOAD).json() == send(client, PAYLOAD).json() == {"recorded": 1}
@@ -249,8 +335,8 @@ def test_alertmanagers_alerts_are_seen_here_and_told_by_nobody_twice(client, mon
     alerts.evaluate_rules(now=NOW)
     assert not Notice.objects.exists()
     assert alerts.compute_alert_gauges(NOW)[metrics.ALERTS_FIRING][("other",)] == 1
-    over = {"alerts": [PAYLOAD["alerts"][0] | {"status": "resolved"}]}
-    assert send(client, over).json() == {"recorded": 1}
+    resolved = {"alerts": [PAYLOAD["alerts"][0] | {"status": "resolved"}]}
+    assert send(client, resolved).json() == {"recorded": 1}
     assert Alert.objects.get().state == "resolved"
 
 
@@ -261,16 +347,16 @@ def test_alertmanagers_alerts_are_seen_here_and_told_by_nobody_twice(client, mon
         ("{", "not JSON"),
         ([], "`alerts` must be a list"),
         ({"alerts": [{}]}, "labels"),
-        ({"alerts": [PAYLOAD["alerts"][0], PAYLOAD["alerts"][0] | {"status": "odd"}]}, "status"),
+        ({"alerts": [PAYLOAD["alerts"][0], PAYLOAD["alerts"][0] | {"status": "unknown"}]}, "status"),
         ({"alerts": [PAYLOAD["alerts"][0] | {"startsAt": "2026-99-01T00:00:00Z"}]}, "startsAt"),
         ({"alerts": [PAYLOAD["alerts"][0] | {"labels": {"a": "b"}}]}, "alertname"),
     ],
 )
 def test_an_invalid_payload_records_nothing(client, monkeypatch, payload, message):
     set_env(monkeypatch, metrics_token=SecretStr("tok"))
-    answer = send(client, payload)
-    assert answer.status_code == 400 and message in answer.json()["detail"]
-    assert answer["Content-Type"] == "application/problem+json"
+    response = send(client, payload)
+    assert response.status_code == 400 and message in response.json()["detail"]
+    assert response["Content-Type"] == "application/problem+json"
     assert not Alert.objects.exists()
 
 

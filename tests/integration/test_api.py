@@ -15,6 +15,7 @@ from recommendations.api.problems import CONTENT_TYPE
 from recommendations.models import Interaction, Job, Member, Post, PrivacySettings, Relationship, SeenPost
 from recommendations.services import wiring
 from recommendations.services.vectors.embedding import embed_posts
+from recsys_project import openapi
 
 pytestmark = pytest.mark.django_db
 
@@ -362,6 +363,13 @@ def test_the_openapi_schema_is_valid_without_warnings(tmp_path):
     schema = path.read_text()
     assert "openapi: 3.1" in schema
     assert CONTENT_TYPE in schema
+
+
+def test_the_openapi_schema_is_valid_without_recorded_examples(tmp_path, monkeypatch):
+    monkeypatch.setattr(openapi, "EXAMPLES", tmp_path / "missing.json")
+    path = tmp_path / "schema.yml"
+    call_command("spectacular", "--validate", "--fail-on-warn", "--file", str(path))
+    assert "examples:" not in path.read_text()
 
 
 def test_the_api_documentation_loads_no_external_resource(client):

@@ -175,7 +175,7 @@ def test_unchanged_facts_are_not_read_again(ann, bob, monkeypatch):
     reads = count_reads(monkeypatch)
     second = recommend(member_id="ann", now=NOW)
     assert not reads
-    assert (first.cached, second.cached) == (False, True)
+    assert (first.is_cached, second.is_cached) == (False, True)
     assert second.picks is first.picks, "the same page object"
 
 
@@ -329,6 +329,16 @@ def test_posts_seen_beyond_the_cached_history_are_excluded(ann, bob, monkeypatch
     assert shown_posts() == [unseen.external_id]
 
 
+def test_a_slate_whose_posts_are_all_among_the_newest_seen_posts_is_not_shown(ann, bob, monkeypatch):
+    """No post is left to query the database for."""
+    monkeypatch.setattr(relational_viewers, "SEEN_LIMIT", 1)
+    post = factories.post(bob)
+    assert shown_posts() == [post.external_id]
+    for at, seen in enumerate((factories.post(bob), post)):
+        SeenPost.objects.create(member=ann, post=seen, seen_at=NOW + timedelta(seconds=at))
+    assert shown_posts() == []
+
+
 # When nothing may be cached
 
 
@@ -459,12 +469,12 @@ def test_concurrent_readers_are_never_shown_a_post_hidden_before_their_request(a
     hidden, violations, done = {}, [], threading.Event()
 
     def write():
-        for turn in range(60):
-            post = posts[turn % len(posts)]
+        for number in range(60):
+            post = posts[number % len(posts)]
             Post.objects.filter(pk=post.pk).update(visibility=3)
-            hidden[post.external_id] = turn
-            if turn >= 3:
-                shown_again = posts[(turn - 3) % len(posts)]
+            hidden[post.external_id] = number
+            if number >= 3:
+                shown_again = posts[(number - 3) % len(posts)]
                 hidden.pop(shown_again.external_id, None)
                 Post.objects.filter(pk=shown_again.pk).update(visibility=0)
         done.set()
@@ -476,8 +486,8 @@ def test_concurrent_readers_are_never_shown_a_post_hidden_before_their_request(a
             prefetch = None if seconds_ahead is None else prefetch_facts(member_id=viewer)
             time.sleep(seconds_ahead or 0)
             shown = shown_posts(viewer, limit=100, prefetch=prefetch)
-            stayed = {post_id for post_id, turn in before.items() if hidden.get(post_id) == turn}
-            violations.extend(stayed.intersection(shown))
+            still_hidden = {post_id for post_id, number in before.items() if hidden.get(post_id) == number}
+            violations.extend(still_hidden.intersection(shown))
         connection.close()
 
     factories.member("eve")
@@ -505,8 +515,8 @@ def test_a_post_evicted_while_it_is_read_is_not_cached(ann, bob, monkeypatch):
     assert not wiring.resident_facts()._posts
 
 
-def answered_prefetch(prefetch):
-    """Return a prefetch whose queries have been executed now, but whose rows have not been applied."""
+def execute_prefetch(prefetch):
+    """Return a prefetch whose queries have been executed, but whose rows have not been applied."""
     rows = prefetch.pending.rows()
     return replace(prefetch, pending=SimpleNamespace(rows=lambda: rows))
 
@@ -515,7 +525,7 @@ def test_prefetched_rows_are_used_but_not_cached_after_another_thread_has_evicte
     post = factories.post(bob)
     facts = wiring.resident_facts()
     apply_changes(bob)
-    prefetch = answered_prefetch(facts.prefetch(pk=ann.pk, post_ids=[post.pk], has_history=True))
+    prefetch = execute_prefetch(facts.prefetch(pk=ann.pk, post_ids=[post.pk], has_history=True))
     Post.objects.update(visibility=3)
     factories.block(bob, ann)
     apply_changes(bob)
@@ -532,7 +542,7 @@ def test_prefetched_rows_are_cached_if_nothing_was_evicted_since(ann, bob):
     post = factories.post(bob)
     factories.clear_change_log()
     facts = wiring.resident_facts()
-    prefetch = answered_prefetch(facts.prefetch(pk=ann.pk, post_ids=[post.pk], has_history=True))
+    prefetch = execute_prefetch(facts.prefetch(pk=ann.pk, post_ids=[post.pk], has_history=True))
     facts.get_viewer(NOW, pk=ann.pk, prefetch=prefetch)
     facts.get_posts([post.pk], prefetch)
     facts.get_history(ann.pk, wiring.resident_profiles(), prefetch)

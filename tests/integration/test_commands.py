@@ -73,6 +73,12 @@ def test_submit_job_rejects_invalid_parameters(params):
     assert not Job.objects.exists()
 
 
+def test_a_submitted_job_is_not_waited_for_unless_asked(ann):
+    output = run("submit_job", "batch_feeds")
+    job = Job.objects.get()
+    assert output == f"Job {job.pk}: batch_feeds, queued\n"
+
+
 def test_waiting_for_a_job_fails_unless_it_succeeds(ann, monkeypatch):
     monkeypatch.setattr(submit_job.time, "sleep", lambda _: work.cancel_job(job_id=Job.objects.get().pk, now=now()))
     with pytest.raises(CommandError, match="cancelled"):

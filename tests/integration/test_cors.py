@@ -1,9 +1,13 @@
 """Cross-origin requests: only from configured origins, and never with cookies."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from django.test import Client
 
-from recsys_project.environment import read_environment
+from recsys_project.environment import ROOT, read_environment
 
 ORIGIN = "https://app.example"
 CORS = "corsheaders.middleware.CorsMiddleware"
@@ -38,6 +42,17 @@ def test_an_allowed_origin_may_send_a_token_but_no_cookie(settings):
 def test_no_origin_is_allowed_by_default(client):
     response = client.get("/api/v1/members", HTTP_ORIGIN="https://app.example")
     assert not [name for name in response.headers if name.lower().startswith("access-control")]
+
+
+def test_a_configured_origin_installs_the_middleware_before_djangos_own():
+    script = "from django.conf import settings; print(*settings.INSTALLED_APPS); print(*settings.MIDDLEWARE)"
+    env = os.environ | {"DJANGO_SETTINGS_MODULE": "recsys_project.settings", "CORS_ALLOWED_ORIGINS": ORIGIN}
+    output = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env=env, check=True, capture_output=True, text=True
+    )
+    installed, middleware = (line.split() for line in output.stdout.splitlines())
+    assert "corsheaders" in installed
+    assert middleware.index(CORS) + 1 == middleware.index("django.middleware.common.CommonMiddleware")
 
 
 @pytest.mark.parametrize(

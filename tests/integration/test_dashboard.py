@@ -8,9 +8,12 @@ from django.conf import settings
 from django.urls import reverse
 
 from monitoring import clock, dashboard, samples
+from monitoring import panels as general_panels
 from monitoring.dashboard import Panel, Stat
 from monitoring.models import MaintenanceRun
+from recommendations.engines.wasm_simd import WasmEngine
 from recommendations.models import FeedHour, Job
+from recommendations.ports import EngineError
 from recommendations.services.extensions import panels as service_panels
 from recommendations.services.serving import records
 from recommendations.services.serving.recommend import recommend
@@ -67,9 +70,9 @@ def test_the_page_loads_nothing_from_other_hosts_and_is_linked_from_the_admin(ad
 
 
 def test_every_panel_of_a_new_service_has_an_empty_state(admin_client):
-    answer = admin_client.get("/dashboard/data").json()
-    assert [panel["key"] for panel in answer["panels"]] == KEYS
-    panels = {panel["key"]: panel for panel in answer["panels"]}
+    data = admin_client.get("/dashboard/data").json()
+    assert [panel["key"] for panel in data["panels"]] == KEYS
+    panels = {panel["key"]: panel for panel in data["panels"]}
     for key in ("traffic", "stages", "memory", "caches", "engines", "variants", "jobs", "days"):
         assert panels[key]["empty_text"].endswith("."), key
     assert panels["queues"]["stats"][0]["value"] == 0
@@ -77,7 +80,7 @@ def test_every_panel_of_a_new_service_has_an_empty_state(admin_client):
 
 def test_a_failing_panel_does_not_affect_the_others(monkeypatch):
     def broken(now):
-        raise OSError("secret address")
+        raise OSError("secret URL")
 
     monkeypatch.setitem(dashboard._panels, "jobs", ("Jobs", 1, broken))
     panels = panels_by_key()
@@ -129,6 +132,22 @@ def test_real_feeds_appear_in_traffic_stages_caches_and_engines(admin_client):
     assert panels["memory"]["stats"][1]["value"] > 1
 
 
+def test_fallbacks_appear_by_step_in_the_engines_panel(monkeypatch):
+    factories.posts(factories.member(), 5)
+    factories.embed_all_posts()
+    for name in ("ann", "bob", "cat"):
+        recommend(member_id=factories.member(name).external_id, now=NOW)
+        monkeypatch.setattr(WasmEngine, "score", raise_engine_error)
+    records.record_served(now=NOW)
+    panel = service_panels.engines_panel(NOW)
+    assert panel.bars[0].values == {"plain": 2}
+    assert (panel.stats[1].value, panel.stats[1].tone) == (66.7, "bad")
+
+
+def raise_engine_error(*_):
+    raise EngineError("no")
+
+
 def test_the_variants_panel_compares_a_week_of_hours():
     for hours, variant, engaged in ((1, "control", 2), (2, "control", 4), (1, "treatment", 12), (200, "treatment", 99)):
         FeedHour.objects.create(
@@ -164,10 +183,43 @@ def test_the_variants_panel_compares_a_week_of_hours():
     assert len(service_panels.days_panel(NOW).plots[0].lines["pages served"]) == 2
 
 
+def test_a_cache_of_each_process_shows_the_sum_of_its_newest_sizes():
+    """A cache that was not used in a period has no hit rate there."""
+
+    def sample(process, minutes, cache, entries):
+        labels = (("cache", cache), ("outcome", "hit"))
+        gauges = {("recsys_cache_entries", (("cache", cache),)): float(entries)}
+        at = (NOW - timedelta(minutes=minutes)).timestamp()
+        return samples.Sample(process, at, 1, {("recsys_cache_requests_total", labels): 3.0}, gauges)
+
+    for stored in (
+        sample("web a:1", 30, "preference_vectors", 9),
+        sample("web a:1", 20, "preference_vectors", 4),
+        sample("web b:2", 19, "preference_vectors", 2),
+        sample("web b:2", 10, "slates", 70),
+    ):
+        samples.store_sample(stored)
+    panel = general_panels.caches_panel(NOW)
+    rows = {row[0]: row for row in panel.tables[0].rows}
+    assert (rows["preference_vectors"][5], rows["slates"][5]) == (6, None), "slates are counted by their sweep"
+    lines = panel.plots[0].lines
+    assert [len(lines["preference_vectors"]), len(lines["slates"])] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s ago"), (119, "119 s ago"), (120, "2 min ago"), (7_200, "2 h ago"), (200_000, "2 d ago"), (-9, "0 s ago")],
+)
+def test_an_age_is_shown_in_the_largest_unit_of_which_it_has_two(seconds, text):
+    assert general_panels.format_age(NOW, NOW.timestamp() - seconds) == text
+
+
 def test_jobs_and_maintenance_show_their_progress(monkeypatch):
     Job.objects.create(kind="batch_feeds", state="running", total=10, done=3, failed=1, created_at=NOW, started_at=NOW)
+    Job.objects.create(kind="embed_posts", state="queued", total=2, created_at=NOW - timedelta(seconds=1))
     MaintenanceRun.objects.create(name="tidy", started_at=NOW, outcome="failed", error="OSError")
     panels = panels_by_key(NOW + timedelta(seconds=90))
+    assert panels["jobs"]["tables"][0]["rows"][1][3:] == [0, "91 s ago", "not started"]
     assert panels["jobs"]["tables"][0]["rows"][0][:4] == ["batch_feeds", "running", "4 of 10 (40 %)", 1]
     assert panels["jobs"]["tables"][0]["rows"][0][5] == "90.0 s"
     assert panels["maintenance"]["stats"][0]["value"] == 1

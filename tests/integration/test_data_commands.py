@@ -6,6 +6,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from recommendations.models import Member, Post, PostEmbedding
+from recommendations.services.content import import_file, import_sample
 from recommendations.services.wiring import embedder
 
 pytestmark = pytest.mark.django_db
@@ -40,6 +41,33 @@ def test_import_data_reports_an_already_imported_file(members):
 def test_a_dry_run_writes_nothing(members):
     assert "Dry run, nothing imported: 1 created" in run("import_data", "members", str(members), "--dry-run")
     assert not Member.objects.exists()
+
+
+def test_import_data_names_the_line_at_which_an_interrupted_run_resumes(tmp_path, monkeypatch):
+    monkeypatch.setattr(import_file, "CHUNK_ROWS", 1)
+    path = tmp_path / "members.csv"
+    path.write_text("id,is_private\nann,no\nbob,yes\n")
+    real_write, written = import_file.write_rows, []
+
+    def write_one_chunk(*args):
+        if written:
+            raise KeyboardInterrupt
+        written.append(args)
+        return real_write(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(import_file, "write_rows", write_one_chunk)
+        with pytest.raises(KeyboardInterrupt):
+            run("import_data", "members", str(path))
+    assert run("import_data", "members", str(path)) == (
+        "Resumed at line 3, after an interrupted run.\n2 created, 0 updated, 0 unchanged, 0 rejected.\n"
+    )
+
+
+def test_import_sample_names_a_missing_file(tmp_path, monkeypatch):
+    monkeypatch.setitem(import_sample.import_sample.__kwdefaults__, "folder", tmp_path)
+    with pytest.raises(CommandError, match=r"films\.csv\.gz is missing"):
+        run("import_sample")
 
 
 def test_import_data_rejects_an_unknown_kind_and_a_missing_file(tmp_path):

@@ -2,21 +2,29 @@
 
 import json
 from datetime import timedelta
+from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
 from pydantic import SecretStr
+from qdrant_client import QdrantClient
 
-from flags.models import Experiment, Flag
+from flags.models import Experiment, ExperimentPhase, Flag
 from flags.models.guarded import allow_guarded_writes
 from monitoring import doctor, workers
 from monitoring.doctor import Verdict
+from monitoring.health import Finding
 from monitoring.models import AlertRule
-from recommendations.models import EmbeddingModel, FeedRequest
+from recommendations.models import ChangeLogTruncation, EmbeddingModel, FeedRequest, PostEmbedding
+from recommendations.services import wiring
 from recommendations.services.extensions import doctor as service_checks
+from recommendations.services.vectors.embedding_models import embed_due_posts, update_model_progress
+from recommendations.services.vectors.reindexing import reindex
 from tests import factories
 from tests.factories import NOW
 
@@ -126,6 +134,57 @@ def test_redis_servers_are_checked_for_eviction_and_persistence(monkeypatch, bro
     assert word in result.fix
 
 
+@pytest.mark.parametrize(
+    ("gibibytes", "cores", "limit", "verdict", "word"),
+    [
+        (1, 4, 2**28, Verdict.FAIL, "at least 2 GiB"),
+        (4, 4, 4 * 2**30, Verdict.WARN, "WASM_MEMORY_LIMIT"),
+        (4, 1, 2**28, Verdict.WARN, "two cores"),
+        (4, 2, 2**28, Verdict.PASS, ""),
+    ],
+)
+def test_the_memory_and_the_cores_of_the_machine_are_checked(monkeypatch, gibibytes, cores, limit, verdict, word):
+    monkeypatch.setattr(doctor.psutil, "virtual_memory", lambda: SimpleNamespace(total=gibibytes * 2**30))
+    monkeypatch.setattr(doctor.os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    set_env(monkeypatch, wasm_memory_limit=limit)
+    result = doctor.check_machine(NOW)
+    assert result.verdict is verdict
+    assert word in result.fix
+
+
+def test_a_migration_that_is_not_applied_fails():
+    MigrationRecorder.Migration.objects.filter(app="sessions").delete()
+    result = doctor.check_migrations(NOW)
+    assert result.verdict is Verdict.FAIL
+    assert "migrations not applied: sessions.0001_initial. Run manage.py migrate." in result.message
+
+
+def test_missing_files_users_keys_and_workers_are_reported(good_configuration, monkeypatch, tmp_path):
+    monkeypatch.setattr(settings, "BASE_DIR", tmp_path)
+    assert doctor.check_dashboards(NOW).fix == "Deploy monitoring/grafana with the code."
+    get_user_model().objects.update(is_active=False)
+    assert "ensure_admin" in doctor.check_api_and_admin_access(NOW).fix
+    set_env(monkeypatch, cache_encryption_keys=SecretStr(""))
+    assert "CACHE_ENCRYPTION_KEYS" in doctor.check_secrets(NOW).fix
+    findings = [Finding("queue_one", "No worker takes tasks."), Finding("beat", "")]
+    monkeypatch.setattr(workers, "check_worker_health", lambda now: findings)
+    result = doctor.check_workers(NOW)
+    assert (result.verdict, result.message) == (Verdict.FAIL, "queue_one: No worker takes tasks.")
+
+
+def test_the_privileges_of_the_database_user_are_checked():
+    if connection.vendor == "sqlite":
+        assert doctor.check_database_server(NOW).verdict is Verdict.WARN
+        return
+    with connection.cursor() as cursor:
+        assert "is a superuser" in doctor.check_database_server(NOW).message
+        cursor.execute("CREATE ROLE service")
+        cursor.execute("SET LOCAL ROLE service")
+        result = doctor.check_database_server(NOW)
+        cursor.execute("RESET ROLE")
+    assert (result.verdict, result.message) == (Verdict.PASS, "postgresql; the user service is not a superuser")
+
+
 def test_the_facts_of_a_real_redis_are_read(redis_url):
     facts = doctor.read_redis_facts(redis_url)
     assert set(facts) == set(SERVER)
@@ -138,6 +197,61 @@ def test_a_missing_index_is_reported():
     result = service_checks.check_indexes(NOW)
     assert result.verdict is Verdict.FAIL
     assert "recommendations_post.posts_by_age" in result.message
+
+
+def test_missing_triggers_of_the_change_log_are_reported():
+    assert service_checks.check_change_log(NOW).verdict is Verdict.PASS
+    ChangeLogTruncation.objects.all().delete()
+    assert service_checks.check_change_log(NOW).verdict is Verdict.FAIL
+
+
+def test_posts_without_an_active_embedding_model_fail_and_missing_vectors_warn():
+    posts = factories.posts(factories.member(), 3)
+    result = service_checks.check_vectors(NOW)
+    assert (result.verdict, result.message) == (Verdict.FAIL, "No embedding model is active.")
+    embed_due_posts(now=NOW)
+    assert service_checks.check_vectors(NOW).verdict is Verdict.PASS
+    PostEmbedding.objects.filter(post=posts[0]).delete()
+    update_model_progress(EmbeddingModel.objects.get(), NOW)
+    result = service_checks.check_vectors(NOW)
+    assert (result.verdict, result.message) == (Verdict.WARN, "2 of 3 posts have a vector.")
+
+
+@pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
+def test_an_index_that_lacks_posts_fails_until_it_is_rebuilt(monkeypatch):
+    client = QdrantClient(":memory:")
+    monkeypatch.setattr(wiring, "qdrant_client", lambda: client)
+    factories.posts(factories.member(), 3)
+    embed_due_posts(now=NOW)
+    wiring.sync_embedding_models(NOW, must_be_current=True)
+    wiring.vector_index().create_collection()
+    result = service_checks.check_vectors(NOW)
+    assert (result.verdict, result.message) == (Verdict.FAIL, "Qdrant has 0 of 3 posts.")
+    reindex(now=NOW)
+    result = service_checks.check_vectors(NOW)
+    assert (result.verdict, result.message) == (Verdict.PASS, "Qdrant has 3 of 3 posts")
+    client.close()
+
+
+def test_a_missing_runbook_fails(monkeypatch, tmp_path):
+    assert service_checks.check_rollback(NOW).verdict is Verdict.PASS
+    monkeypatch.setattr(settings, "BASE_DIR", tmp_path)
+    result = service_checks.check_rollback(NOW)
+    assert (result.verdict, result.message) == (Verdict.FAIL, "docs/rollback.md is not deployed.")
+
+
+def test_the_shares_of_running_experiments_are_checked():
+    assert service_checks.check_variants(NOW).verdict is Verdict.WARN
+    factories.flag("f", is_enabled=True)
+    factories.experiment("f", "trial")
+    result = service_checks.check_variants(NOW)
+    assert (result.verdict, result.message) == (Verdict.PASS, "1 running: trial")
+    with allow_guarded_writes():
+        phase = ExperimentPhase.objects.get()
+        phase.variants[0]["share"] /= 2
+        phase.save()
+    result = service_checks.check_variants(NOW)
+    assert (result.verdict, result.message) == (Verdict.FAIL, "The shares of the variants do not add up: trial.")
 
 
 def test_a_missing_flag_slow_feeds_and_fallbacks_fail():

@@ -112,6 +112,20 @@ def test_a_failing_post_does_not_stop_others_and_is_dead_lettered(posts):
     assert not EmbeddingFailure.objects.exists(), "a successful retry deletes the failure"
 
 
+def test_a_failing_post_costs_no_other_post_of_a_large_batch(posts, monkeypatch):
+    monkeypatch.setattr(service, "SLICE_POSTS", 2)
+    sizes = []
+
+    class RecordingEmbedder(FailingEmbedder):
+        def embed(self, texts):
+            sizes.append(len(texts))
+            return super().embed(texts)
+
+    assert embed_posts(embedder=RecordingEmbedder("🍞"), now=NOW) == 3
+    assert sizes == [4, 2, 2, 1, 1], "only the slice with the failing post is embedded one by one"
+    assert EmbeddingFailure.objects.get().post == posts[2]
+
+
 def test_an_embedder_that_fails_for_all_posts_records_no_failure(posts):
     with pytest.raises(RuntimeError, match="cannot"):
         embed_posts(embedder=FailingEmbedder(""), now=NOW)

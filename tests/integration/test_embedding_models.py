@@ -1,11 +1,15 @@
-"""A new embedding model serves only after it has embedded every post, in every process at once."""
+"""A new embedding model serves only after it has embedded every post, in every process at the same time."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 
 import numpy as np
 import pytest
 from django.conf import settings
+from django.db import connection
 
 from recommendations.contracts import UNKNOWN, IndexFilter
 from recommendations.embedders import registry
@@ -14,11 +18,12 @@ from recommendations.embedders.tiny import TinyText
 from recommendations.models import EmbeddingModel, InterestProfile, Job, Post, PostEmbedding
 from recommendations.ports import VectorError, VectorIndexError
 from recommendations.services import wiring
+from recommendations.services.content.ingest import ingest_items
 from recommendations.services.learning.learn import learn_interactions
 from recommendations.services.serving.recommend import recommend
 from recommendations.services.serving.search import search
 from recommendations.services.serving.similar import find_similar
-from recommendations.services.vectors import embedding_models
+from recommendations.services.vectors import embedding, embedding_models
 from tests.factories import NOW, interaction, member, post
 
 pytestmark = pytest.mark.django_db
@@ -164,3 +169,82 @@ def test_supplied_vectors_are_validated_and_searched_in_their_space(fresh_wiring
     assert index.nearest(np.eye(1, 8, dtype=np.float32), 2, IndexFilter())[0][0].tolist() == [one.pk, UNKNOWN]
     with pytest.raises(EmbedderError, match="the platform sends its vectors"):
         wiring.embedder_for("image")
+
+
+def test_a_retired_model_that_is_configured_again_completes_its_vectors_and_is_activated(fresh_wiring, other_model):
+    ann, old_settings = member("ann"), settings.ENV
+    post(ann, "one")
+    embedding_models.embed_due_posts(now=NOW)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(settings, "ENV", settings.ENV.model_copy(update={"embedder": "fastembed"}))
+        embedding_models.embed_due_posts(now=NOW)
+    post(ann, "two")
+    assert old_settings == settings.ENV and states()["tiny-hash-64@1"] == "retired"
+    embedding_models.embed_due_posts(now=NOW)
+    assert states() == {"tiny-hash-64@1": "active", "tiny-hash-32@1": "retired"}
+    assert EmbeddingModel.objects.get(name="tiny-hash-64@1").embedded_count == 2
+
+
+def test_a_new_model_is_not_activated_if_a_post_lost_its_vector_meanwhile(fresh_wiring, other_model, monkeypatch):
+    """A post whose text is changed loses its vectors. The next run embeds it, and then activates the model."""
+    ann = member("ann")
+    fields = {"id": "one", "author_id": "ann", "visibility": "public", "created_at": NOW.isoformat()}
+    post(ann, "one"), post(ann, "two", text="two")
+    embedding_models.embed_due_posts(now=NOW)
+
+    def embed(self, texts):
+        if "two" in texts:
+            ingest_items(kind="posts", items=[fields | {"text": "reworded"}], now=NOW)
+        return TinyText.embed(self, texts)
+
+    other_model()
+    with monkeypatch.context() as patch:
+        patch.setattr(embedding, "BATCH_POSTS", 1)
+        patch.setattr(OtherText, "embed", embed)
+        embedding_models.embed_due_posts(now=NOW)
+    assert states() == {"tiny-hash-64@1": "active", "tiny-hash-32@1": "building"}
+    embedding_models.embed_due_posts(now=NOW + timedelta(minutes=1))
+    assert states() == {"tiny-hash-64@1": "retired", "tiny-hash-32@1": "active"}
+
+
+def test_without_the_package_of_the_active_model_the_configured_embedder_is_used(fresh_wiring, caplog):
+    EmbeddingModel.objects.create(
+        space="content", name="gone@1", embedder="gone", dimension=8, state="active", created_at=NOW, changed_at=NOW
+    )
+    assert wiring.embedder().name == wiring.configured_embedder().name
+    assert "active_embedder_missing" in [record.message for record in caplog.records]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_threads_that_see_a_new_model_build_its_parts_once(fresh_wiring, other_model, monkeypatch):
+    post(member("ann"), "one")
+    embedding_models.embed_due_posts(now=NOW)
+    holder = wiring.vector_parts_holder()
+    holder.sync(NOW, must_be_current=True)
+    other_model()
+    embedding_models.embed_due_posts(now=NOW)
+    real_read, real_create = holder.active_models.read, wiring.create_vector_parts
+    both_have_read, created = threading.Barrier(2), []
+
+    def read(**options):
+        models = real_read(**options)
+        both_have_read.wait(30)
+        return models
+
+    def create(models):
+        created.append(models)
+        time.sleep(0.2)  # so that the other thread finds the old parts and waits
+        return real_create(models)
+
+    def sync(_):
+        try:
+            holder.sync(NOW, must_be_current=True)
+            return holder.current.embedder.name
+        finally:
+            connection.close()
+
+    monkeypatch.setattr(holder.active_models, "read", read)
+    monkeypatch.setattr(wiring, "create_vector_parts", create)
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(sync, range(2))) == ["tiny-hash-32@1"] * 2
+    assert len(created) == 1

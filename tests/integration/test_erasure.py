@@ -10,6 +10,7 @@ import redis
 from django.apps import apps
 from django.conf import settings
 from django.db import connection
+from qdrant_client import QdrantClient
 
 from flags.experiments.privacy import erase_unit_exposures, list_unit_exposures
 from recommendations import task_queue
@@ -22,6 +23,8 @@ from recommendations.services.members.export import EXPORT_RETENTION, fetch_expo
 from recommendations.services.serving import records
 from recommendations.services.serving.recommend import recommend
 from recommendations.services.vectors.embedding import embed_posts
+from recommendations.services.vectors.embedding_models import embed_due_posts
+from recommendations.services.vectors.reindexing import reindex
 from tests import factories
 from tests.factories import NOW
 
@@ -139,6 +142,20 @@ def test_a_process_evicts_an_erased_post_from_memory(member_history):
     assert pk not in catalogue.all_posts().post_ids
     for engine in wiring.engines().values():
         assert not engine.vectors(row).any(), engine.name
+
+
+@pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
+def test_an_erased_post_is_dropped_from_the_vector_index(member_history, monkeypatch):
+    client = QdrantClient(":memory:")
+    monkeypatch.setattr(wiring, "qdrant_client", lambda: client)
+    embed_due_posts(now=NOW)
+    wiring.sync_embedding_models(NOW, must_be_current=True)
+    reindex(now=NOW)
+    indexed = {post_id for post_id, _ in wiring.vector_index().versions()}
+    pk = member_history[2].pk
+    run("erase_posts", post_ids=["of-ann"])
+    assert pk in indexed and {post_id for post_id, _ in wiring.vector_index().versions()} == indexed - {pk}
+    client.close()
 
 
 def test_primary_keys_of_erased_posts_are_deleted_after_a_week(member_history):

@@ -6,6 +6,7 @@ import json
 from datetime import timedelta
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.urls import reverse
 
 from flags import snapshot
@@ -22,8 +23,8 @@ from tests.integration.test_interim_analysis import make_exposures, make_members
 
 pytestmark = pytest.mark.django_db
 FLAG = "wasm_recommendations"
-DO = {"actor": Actor(system="test"), "why": "a test"}
-ARMS = (
+CHANGE_ARGUMENTS = {"actor": Actor(system="test"), "why": "a test"}
+VARIANTS = (
     {"key": "control", "weight": "60", "is_control": "on", "value": "false", "config": '{"pace": 1}'},
     {"key": "fast", "weight": "40", "value": "true", "config": '{"pace": 2}'},
 )
@@ -47,7 +48,7 @@ def releaser(client):
     return sign_in(client, "Flag releaser", "rob")
 
 
-def experiment_form(flag, *, variants=ARMS, **fields):
+def experiment_form(flag, *, variants=VARIANTS, **fields):
     defaults = {
         "key": "pace",
         "flag": flag.pk,
@@ -78,21 +79,24 @@ def dialog(client, step, row, **fields):
 
 def test_the_form_creates_a_draft(editor):
     flag = factories.flag(FLAG, is_enabled=True)
-    answer = editor.post(page("add"), experiment_form(flag))
-    assert answer.status_code == 302, answer.context["errors"]
+    response = editor.post(page("add"), experiment_form(flag))
+    assert response.status_code == 302, response.context["errors"]
     row = Experiment.objects.get(key="pace")
-    arms = [(arm.key, arm.weight, arm.is_control, arm.value, arm.config) for arm in row.variants.all()]
-    assert arms == [("control", 60.0, True, False, {"pace": 1}), ("fast", 40.0, False, True, {"pace": 2})]
+    variants = [
+        (variant.key, variant.weight, variant.is_control, variant.value, variant.config)
+        for variant in row.variants.all()
+    ]
+    assert variants == [("control", 60.0, True, False, {"pace": 1}), ("fast", 40.0, False, True, {"pace": 2})]
     record = FlagChange.objects.get(subject=ChangeSubject.EXPERIMENT, key="pace")
     assert (record.action, record.actor_name, record.why) == ("created", "ed", "a test")
     invalid = editor.post(
-        page("add"), experiment_form(flag, variants=(ARMS[0], ARMS[1] | {"value": "blue"}), key="other")
+        page("add"), experiment_form(flag, variants=(VARIANTS[0], VARIANTS[1] | {"value": "blue"}), key="other")
     )
     assert b"Enter true or false, not" in invalid.content and not Experiment.objects.filter(key="other").exists()
 
 
 def test_an_editor_creates_drafts_and_a_releaser_runs_the_steps(editor):
-    row = factories.experiment(FLAG, started=False, at=now())
+    row = factories.experiment(FLAG, started=False, at=now(), traffic_percentage=40)
     dialog(editor, "start", row)
     assert Experiment.objects.get(pk=row.pk).state == "draft"
     releaser = sign_in(editor, "Flag releaser", "rob")
@@ -100,6 +104,7 @@ def test_an_editor_creates_drafts_and_a_releaser_runs_the_steps(editor):
         ("start", {}, "running"),
         ("pause", {}, "paused"),
         ("resume", {}, "running"),
+        ("widen", {"traffic_percentage": "80"}, "running"),
         ("begin_phase", {"weights": "control=20, treatment=80"}, "running"),
         ("finish", {"decision": "treatment"}, "finished"),
     ):
@@ -107,8 +112,34 @@ def test_an_editor_creates_drafts_and_a_releaser_runs_the_steps(editor):
         row.refresh_from_db()
         assert row.state == state, step
     assert [phase.variants[1]["share"] for phase in row.phases.all()] == [0.5, 0.8] and row.decision == "treatment"
+    assert row.traffic_percentage == 80
     history = releaser.get(reverse("admin:flags_experiment_history", args=[row.pk])).content.decode()
     assert "Phase started</span> by rob" in history and "Finished</span> by rob" in history
+
+
+def test_an_invalid_step_is_reported_and_changes_nothing(releaser):
+    row = factories.experiment(FLAG, started=False, goal=None, at=now())
+    url = dialog(releaser, "start", row).headers["HX-Redirect"]
+    assert "Name the goal metric before the start" in releaser.get(url).content.decode()
+    assert Experiment.objects.get(pk=row.pk).state == "draft"
+    running = factories.experiment("experimental_features", "other", at=now())
+    answer = dialog(releaser, "begin_phase", running, weights="control, treatment=80")
+    assert "Write the weights as control=20, treatment=80." in answer.content.decode()
+    answer = dialog(releaser, "begin_phase", running, weights="control=20, treatment=many")
+    assert "Write the weights as control=20, treatment=80." in answer.content.decode()
+    assert running.phases.count() == 1
+
+
+def test_a_finished_experiment_is_displayed_and_cannot_change(releaser):
+    row = factories.experiment(FLAG, at=now())
+    experiments.finish(key="trial", decision="treatment", now=now(), **CHANGE_ARGUMENTS)
+    assert "It does not matter." in releaser.get(page("change", row)).content.decode()
+    management = {"variants-TOTAL_FORMS": "0", "variants-INITIAL_FORMS": "0"}
+    fields = {"why": "x", "hypothesis": "I knew it.", "minimum_effect": "0.2", "traffic_percentage": "5"}
+    answer = releaser.post(page("change", row), management | fields, follow=True)
+    assert "the values are the same as before" in answer.content.decode()
+    row.refresh_from_db()
+    assert (row.hypothesis, row.traffic_percentage, row.metrics.count()) == ("It does not matter.", 100, 0)
 
 
 def test_frozen_fields_are_not_in_the_form(releaser):
@@ -119,8 +150,8 @@ def test_frozen_fields_are_not_in_the_form(releaser):
     assert 'name="variants-0-weight"' not in content
     management = {"variants-TOTAL_FORMS": "0", "variants-INITIAL_FORMS": "0"}
     fields = management | {"hypothesis": "Mended.", "minimum_effect": "0.1", "why": "clearer"}
-    answer = releaser.post(page("change", row), fields)
-    assert answer.status_code == 302, answer.context["errors"]
+    response = releaser.post(page("change", row), fields)
+    assert response.status_code == 302, response.context["errors"]
     row.refresh_from_db()
     assert (row.hypothesis, row.minimum_effect, row.variants.count()) == ("Mended.", 0.1, 2)
     changelist = releaser.get(page("changelist")).content.decode()
@@ -130,7 +161,7 @@ def test_frozen_fields_are_not_in_the_form(releaser):
 def test_the_report_before_the_first_analysis(releaser, monkeypatch):
     row = factories.experiment(FLAG, started=False, at=now())
     assert b"Start the experiment first" in releaser.get(page("results", row)).content
-    experiments.start(key="trial", now=now(), **DO)
+    experiments.start(key="trial", now=now(), **CHANGE_ARGUMENTS)
     requested = []
     monkeypatch.setattr("flags.admin.experiments.request_interim_analysis", requested.append)
     pending = releaser.post(page("results", row), follow=True)
@@ -180,6 +211,25 @@ def test_plots_cut_wide_intervals():
     )
 
 
+def test_the_plot_of_units_adds_up_the_days():
+    """A variant without units on a day keeps its total. The highest total is at the top."""
+    daily_units = {"control": {"2026-06-01": 30, "2026-06-03": 10}, "treatment": {"2026-06-02": 20}}
+    plot = plots.build_units_plot(daily_units)
+    bottom, top = plots.HEIGHT - plots.MARGIN_BOTTOM, plots.MARGIN_TOP
+    middle = (bottom + top) / 2
+    assert [(curve.label, curve.points) for curve in plot.curves] == [
+        (
+            "control",
+            f"60.0,{bottom - 0.75 * (bottom - top):.1f} 340.0,{bottom - 0.75 * (bottom - top):.1f} 620.0,{top:.1f}",
+        ),
+        ("treatment", f"60.0,{bottom:.1f} 340.0,{middle:.1f} 620.0,{middle:.1f}"),
+    ]
+    assert plot.curves[0].dash_pattern != plot.curves[1].dash_pattern
+    assert plot.ticks == [(top, "40"), (bottom, "0")]
+    assert (plot.first_label, plot.last_label) == ("2026-06-01", "2026-06-03")
+    assert plots.build_units_plot({"control": {"2026-06-01": 30}}) is None, "one day is no line"
+
+
 def test_a_metric_form_takes_comma_separated_kinds(editor):
     row = Metric.objects.get(key="click_through_rate")
     content = editor.get(reverse("admin:flags_metric_change", args=[row.pk])).content.decode()
@@ -189,3 +239,27 @@ def test_a_metric_form_takes_comma_separated_kinds(editor):
     assert editor.post(reverse("admin:flags_metric_add"), fields).status_code == 302
     assert Metric.objects.get(key="saves").numerator == ["save", "share"]
     assert json.dumps(Metric.objects.get(key="saves").denominator) == "[]"
+
+
+@pytest.mark.parametrize(
+    ("fields", "name", "message"),
+    [
+        ({"numerator": " , "}, "numerator", "Name at least one kind of event."),
+        ({"kind": "ratio"}, "denominator", "A ratio needs kinds of events in the denominator"),
+        ({"denominator": "view"}, "denominator", "other metrics have none"),
+    ],
+)
+def test_an_incomplete_metric_is_refused(editor, fields, name, message):
+    form = {"key": "saves", "kind": "mean", "source": "interactions", "numerator": "save", "window_days": "7"}
+    answer = editor.post(reverse("admin:flags_metric_add"), form | {"prior_days": "14", "tolerance": "0.01"} | fields)
+    assert message in str(answer.context["adminform"].form.errors[name])
+    assert not Metric.objects.filter(key="saves").exists()
+
+
+@pytest.mark.parametrize("kinds", ["like", {"like": 1}, ["like", 1]])
+def test_a_metric_takes_lists_of_kinds_of_events_only(kinds):
+    for name in ("numerator", "denominator"):
+        fields = {"numerator": ["like"], "denominator": ["view"], "kind": "ratio"} | {name: kinds}
+        with pytest.raises(ValidationError, match="Give a list of kinds of events") as refused:
+            Metric(key="x", **fields).full_clean()
+        assert set(refused.value.message_dict) == {name}

@@ -4,17 +4,20 @@ import io
 
 import pytest
 import yaml
+from celery import current_app
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
+from kombu.exceptions import OperationalError
 
 from access import keys
 from access.scopes import Scope
 from flags import snapshot
 from flags.analysis import interim_analysis
-from flags.models import ChangeSubject, Experiment, FlagChange
+from flags.experiments.request_analysis import ANALYZE_TASK
+from flags.models import ChangeSubject, Experiment, Exposure, FlagChange, PendingChange
 from monitoring.clock import now
 from tests import factories
-from tests.integration.test_interim_analysis import trial  # noqa: F401 -- a fixture
+from tests.integration.test_interim_analysis import make_exposures, trial  # noqa: F401 -- a fixture
 
 pytestmark = pytest.mark.django_db
 FLAG, API = "wasm_recommendations", "/api/v1/experiments"
@@ -41,9 +44,9 @@ def call_api(client):
 
     def call(method, path="", status=200, **body):
         send = getattr(client, method)
-        answer = send(API + path, body, content_type="application/json") if body else send(API + path)
-        assert answer.status_code == status, answer.content
-        return answer.json() if answer.content else None
+        response = send(API + path, body, content_type="application/json") if body else send(API + path)
+        assert response.status_code == status, response.content
+        return response.json() if response.content else None
 
     return call
 
@@ -92,7 +95,40 @@ def test_a_read_only_key_cannot_run_steps(client):
     assert client.get(API).status_code == 401
 
 
-def test_results_over_rest_and_from_the_command_line(call_api, trial, monkeypatch):  # noqa: F811
+def test_a_step_that_needs_approval_is_reported_as_pending(call_api):
+    factories.flag(FLAG, needs_approval=True)
+    factories.experiment(FLAG, started=False)
+    output = run_command("start", "trial", "--why", "go")
+    pending = PendingChange.objects.get()
+    assert output == f"trial is pending approval: change {pending.pk}.\n"
+    assert call_api("post", "/trial/start", status=202, why="go")["id"] != pending.pk
+    assert Experiment.objects.get(key="trial").state == "draft"
+
+
+def test_an_analysis_that_cannot_be_requested_does_not_fail_the_request(
+    call_api, caplog, monkeypatch, django_capture_on_commit_callbacks
+):
+    """The nightly analysis still runs."""
+
+    def fail(*_, **__):
+        raise OperationalError("connection refused")
+
+    factories.experiment(FLAG)
+    monkeypatch.setattr(current_app, "send_task", fail)
+    with django_capture_on_commit_callbacks(execute=True) as callbacks:
+        call_api("post", "/trial/results", status=202)
+    assert len(callbacks) == 1
+    assert [record.task for record in caplog.records if record.message == "task_not_published"] == [ANALYZE_TASK]
+
+
+def test_the_command_line_warns_of_a_sample_ratio_mismatch(trial):  # noqa: F811
+    members = [factories.member(f"x{n}") for n in range(150)]
+    Exposure.objects.bulk_create(make_exposures(trial.phases.get(), members, "treatment"))
+    interim_analysis.run_interim_analysis(key="trial", now=factories.NOW)
+    assert "SAMPLE RATIO MISMATCH (p " in run_command("results", "trial")
+
+
+def test_results_over_rest_and_from_the_command_line(call_api, client, trial, monkeypatch):  # noqa: F811
     requested = []
     monkeypatch.setattr("flags.api.experiments.request_interim_analysis", requested.append)
     monkeypatch.setattr("flags.management.commands.experiment.request_interim_analysis", requested.append)
@@ -104,7 +140,11 @@ def test_results_over_rest_and_from_the_command_line(call_api, trial, monkeypatc
     results = call_api("get", "/trial/results")
     assert results["units"] == {"control": 200, "treatment": 200} and results["comparisons"][0]["verdict"] == "better"
     assert "better" in run_command("results", "trial") and '"units"' in run_command("results", "trial", "--json")
-    assert run_command("results", "trial", "--csv").startswith("experiment,analyzed_at,phase,metric")
+    table = run_command("results", "trial", "--csv")
+    assert table.startswith("experiment,analyzed_at,phase,metric")
+    answer = client.get(f"{API}/trial/results?format=csv")
+    assert (answer["Content-Type"], answer.content.decode()) == ("text/csv", table)
+    assert call_api("get", "/trial/results?format=json") == results
 
 
 def run_command(*words):
@@ -130,6 +170,17 @@ def test_the_lifecycle_from_the_command_line(tmp_path):
     for words in (("start", "pace", "--why", "x"), ("widen", "pace", "many", "--why", "x"), ("show", "nothing")):
         with pytest.raises(CommandError):
             run_command(*words)
+    for content, message in (
+        ("{", "cannot be read"),
+        ("{key: pace, color: red}", "color: Unknown field"),
+        ("{key: other}", "flag: This field is required"),
+    ):
+        file.write_text(content)
+        with pytest.raises(CommandError, match=message):
+            run_command("save", str(file), "--why", "x")
+    with pytest.raises(CommandError, match="cannot be read"):
+        run_command("save", str(tmp_path / "nothing.yaml"), "--why", "x")
+    assert not Experiment.objects.filter(key="other").exists()
     with pytest.raises(CommandError, match="needs a key"):
         file.write_text("[]")
         run_command("save", str(file), "--why", "x")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.test.utils import CaptureQueriesContext
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,7 +38,7 @@ from tests import factories
 pytestmark = pytest.mark.django_db
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
-DO = {"actor": Actor(system="test"), "why": "a test", "now": NOW}
+CHANGE_ARGUMENTS = {"actor": Actor(system="test"), "why": "a test", "now": NOW}
 UNITS = [f"unit-{n}" for n in range(2000)]
 FLAG, FLOOR = "wasm_recommendations", "bandit_floor"
 
@@ -59,23 +59,23 @@ def assigned_variants(units=UNITS, key=FLAG):
 
 
 def save_experiment(key="trial", **patch):
-    return apply_change(subject=ChangeSubject.EXPERIMENT, key=key, patch=patch, **DO)
+    return apply_change(subject=ChangeSubject.EXPERIMENT, key=key, patch=patch, **CHANGE_ARGUMENTS)
 
 
 def test_the_steps_of_an_experiment_are_recorded():
     """From the draft to the decision, with the assignment at each step."""
     factories.experiment(FLAG, started=False)
     assert not assigned_variants()
-    row = experiments.start(key="trial", **DO)
+    row = experiments.start(key="trial", **CHANGE_ARGUMENTS)
     assert (row.state, row.started_at) == ("running", NOW)
     split = Counter(assigned_variants().values())
     assert set(split) == {"control", "treatment"} and abs(split["control"] - 1000) < 100
     before = assigned_variants()
-    experiments.pause(key="trial", **DO)
+    experiments.pause(key="trial", **CHANGE_ARGUMENTS)
     assert not assigned_variants()
-    experiments.resume(key="trial", **DO)
+    experiments.resume(key="trial", **CHANGE_ARGUMENTS)
     assert assigned_variants() == before
-    row = experiments.finish(key="trial", decision="treatment", **DO)
+    row = experiments.finish(key="trial", decision="treatment", **CHANGE_ARGUMENTS)
     assert (row.state, row.decision, row.decision_reason, row.finished_at) == ("finished", "treatment", "a test", NOW)
     assert not assigned_variants() and row.phases.get().ended_at == NOW
     actions = FlagChange.objects.filter(subject=ChangeSubject.EXPERIMENT, key="trial").order_by("pk")
@@ -87,14 +87,14 @@ def test_the_assignment_is_frozen_while_an_experiment_runs():
     """Changes of variants, goal and traffic are refused with advice. The hypothesis can change."""
     factories.experiment(FLAG)
     Metric.objects.create(key="other", numerator=["like"])
-    arms = [{"key": "a", "is_control": True, "value": False}, {"key": "b", "value": True}]
-    for patch in ({"variants": arms}, {"goal": "other"}, {"traffic_percentage": 10}, {"is_sticky": False}):
+    variants = [{"key": "a", "is_control": True, "value": False}, {"key": "b", "value": True}]
+    for patch in ({"variants": variants}, {"goal": "other"}, {"traffic_percentage": 10}, {"is_sticky": False}):
         with pytest.raises(RefusedError, match=rf"cannot change: {next(iter(patch))}\. Begin a new phase"):
             save_experiment(**patch)
     assert save_experiment(hypothesis="It matters.", metrics=["other"]).action == "changed"
     with pytest.raises(RefusedError, match=r"cannot be set\. Use the steps: start, pause, resume, phase, finish"):
         save_experiment(state="finished")
-    experiments.finish(key="trial", decision="", **DO)
+    experiments.finish(key="trial", decision="", **CHANGE_ARGUMENTS)
     with pytest.raises(RefusedError, match="is finished and cannot change"):
         save_experiment(hypothesis="I knew it.")
 
@@ -113,9 +113,9 @@ def test_the_assignment_is_frozen_while_an_experiment_runs():
 )
 def test_an_incomplete_draft_does_not_start(patch, field):
     factories.experiment(FLAG, started=False, **patch)
-    with pytest.raises(ValidationError) as refused:
-        experiments.start(key="trial", **DO)
-    assert field in refused.value.detail
+    with pytest.raises(ValidationError) as error:
+        experiments.start(key="trial", **CHANGE_ARGUMENTS)
+    assert field in error.value.detail
     assert Experiment.objects.get(key="trial").state == "draft"
 
 
@@ -144,9 +144,17 @@ def test_an_incomplete_draft_does_not_start(patch, field):
     ],
 )
 def test_an_invalid_draft_is_refused_with_its_field(patch, field):
-    with pytest.raises(ValidationError) as refused:
+    with pytest.raises(ValidationError) as error:
         factories.experiment(FLAG, started=False, **patch)
-    assert set(refused.value.detail) == {field}
+    assert set(error.value.detail) == {field}
+
+
+def test_an_experiment_on_an_archived_flag_does_not_start():
+    factories.experiment(FLAG, started=False)
+    factories.flag(FLAG, is_archived=True)
+    with pytest.raises(ValidationError, match=f"{FLAG} is archived"):
+        experiments.start(key="trial", **CHANGE_ARGUMENTS)
+    assert Experiment.objects.get(key="trial").state == "draft"
 
 
 def test_only_one_experiment_runs_on_a_flag_unless_they_share_a_group():
@@ -155,14 +163,14 @@ def test_only_one_experiment_runs_on_a_flag_unless_they_share_a_group():
     factories.experiment(FLAG)
     factories.experiment(FLAG, "second", started=False, group="ranking", slot_to=40)
     with pytest.raises(ValidationError, match="trial runs on"):
-        experiments.start(key="second", **DO)
-    experiments.finish(key="trial", decision="", **DO)
-    experiments.start(key="second", **DO)
+        experiments.start(key="second", **CHANGE_ARGUMENTS)
+    experiments.finish(key="trial", decision="", **CHANGE_ARGUMENTS)
+    experiments.start(key="second", **CHANGE_ARGUMENTS)
     factories.experiment(FLAG, "third", started=False, group="ranking", slot_from=30)
     with pytest.raises(ValidationError, match="overlaps with second, which has 0 to 40 % of the group"):
-        experiments.start(key="third", **DO)
+        experiments.start(key="third", **CHANGE_ARGUMENTS)
     save_experiment("third", slot_from=40)
-    experiments.start(key="third", **DO)
+    experiments.start(key="third", **CHANGE_ARGUMENTS)
     by_rule = Counter(evaluate(key=FLAG, unit_id=unit).rule for unit in UNITS)
     assert abs(by_rule["experiment:second"] / 2000 - 0.4) < 0.05
     assert abs(by_rule["experiment:third"] / 2000 - 0.6) < 0.05
@@ -178,19 +186,21 @@ def test_held_out_units_are_in_no_experiment():
 def test_more_traffic_removes_no_unit():
     factories.experiment(FLAG, traffic_percentage=20)
     few = assigned_variants()
-    experiments.widen(key="trial", traffic_percentage=60, **DO)
+    experiments.widen(key="trial", traffic_percentage=60, **CHANGE_ARGUMENTS)
     many = assigned_variants()
     assert len(many) > 2 * len(few) and few.items() <= many.items()
     with pytest.raises(RefusedError, match="would remove units"):
-        experiments.widen(key="trial", traffic_percentage=30, **DO)
+        experiments.widen(key="trial", traffic_percentage=30, **CHANGE_ARGUMENTS)
     assert Experiment.objects.get(key="trial").phases.get().traffic == 0.6
 
 
-arms = st.lists(st.floats(0.05, 1), min_size=2, max_size=5)
+variant_weights = st.lists(st.floats(0.05, 1), min_size=2, max_size=5)
 
 
 @settings(max_examples=50)
-@given(weights=arms, low=st.floats(0.01, 0.99), more=st.floats(0.01, 0.5), seed=st.text(min_size=1, max_size=8))
+@given(
+    weights=variant_weights, low=st.floats(0.01, 0.99), more=st.floats(0.01, 0.5), seed=st.text(min_size=1, max_size=8)
+)
 def test_widening_never_moves_a_unit(weights, low, more, seed):
     """For any variants and seed."""
     shares = [weight / sum(weights) for weight in weights]
@@ -211,7 +221,7 @@ def test_exposed_units_keep_their_variant_in_a_new_phase():
     factories.experiment(FLAG)
     first = assigned_variants()
     record_exposures(UnitExposure(unit, evaluate(key=FLAG, unit_id=unit).exposed_variant, NOW) for unit in UNITS[:300])
-    row = experiments.begin_phase(key="trial", weights={"control": 10, "treatment": 90}, **DO)
+    row = experiments.begin_phase(key="trial", weights={"control": 10, "treatment": 90}, **CHANGE_ARGUMENTS)
     assert [phase.number for phase in row.phases.all()] == [1, 2] and row.phases.get(number=1).ended_at == NOW
     second = assigned_variants()
     assert {unit: second[unit] for unit in UNITS[:300]} == {unit: first[unit] for unit in UNITS[:300]}
@@ -220,7 +230,23 @@ def test_exposed_units_keep_their_variant_in_a_new_phase():
     answer = evaluate(key=FLAG, unit_id=UNITS[0])
     assert answer.variant == first[UNITS[0]] and answer.exposed_variant is None
     with pytest.raises(ValidationError, match="control, treatment"):
-        experiments.begin_phase(key="trial", weights={"control": 1}, **DO)
+        experiments.begin_phase(key="trial", weights={"control": 1}, **CHANGE_ARGUMENTS)
+
+
+def test_units_are_assigned_by_the_new_weights_if_earlier_assignments_cannot_be_read(caplog):
+    factories.experiment(FLAG)
+    record_exposures(UnitExposure(unit, evaluate(key=FLAG, unit_id=unit).exposed_variant, NOW) for unit in UNITS[:300])
+    experiments.begin_phase(key="trial", weights={"control": 10, "treatment": 90}, **CHANGE_ARGUMENTS)
+    snapshot.flag_snapshot.current()
+
+    def fail(execute, sql, params, many, context):
+        raise DatabaseError("unavailable")
+
+    with connection.execute_wrapper(fail):
+        answers = [evaluate(key=FLAG, unit_id=unit) for unit in UNITS[:300]]
+    assert abs(sum(answer.variant == "treatment" for answer in answers) / 300 - 0.9) < 0.06
+    assert all(answer.exposed_variant for answer in answers)
+    assert {record.message for record in caplog.records} == {"earlier_assignments_not_loaded"}
 
 
 def test_exposures_are_written_once_and_counted():
@@ -244,7 +270,7 @@ def test_experiments_of_a_flag_that_needs_approval_need_approval():
     """A second person must approve the start; a draft needs no approval."""
     factories.flag(FLAG, needs_approval=True)
     factories.experiment(FLAG, started=False)
-    pending = experiments.start(key="trial", **DO)
+    pending = experiments.start(key="trial", **CHANGE_ARGUMENTS)
     assert isinstance(pending, PendingChange) and not assigned_variants()
     second = get_user_model().objects.create_superuser("second", password="x" * 16)
     approve.approve(pending_id=pending.pk, user=second, now=NOW)
@@ -254,23 +280,23 @@ def test_experiments_of_a_flag_that_needs_approval_need_approval():
 def test_steps_that_the_state_does_not_allow_are_refused():
     factories.experiment(FLAG)
     with pytest.raises(RefusedError, match=r"trial is running\. This step needs an experiment that is draft"):
-        experiments.start(key="trial", **DO)
+        experiments.start(key="trial", **CHANGE_ARGUMENTS)
     with pytest.raises(ValidationError, match="no variant"):
-        experiments.finish(key="trial", decision="nobody", **DO)
+        experiments.finish(key="trial", decision="nobody", **CHANGE_ARGUMENTS)
     with pytest.raises(UnknownKeyError):
-        experiments.pause(key="nothing", **DO)
+        experiments.pause(key="nothing", **CHANGE_ARGUMENTS)
 
 
 def test_the_initial_experiment_is_a_draft():
     row = Experiment.objects.get(key="wasm_recommendation_rollout")
     assert (row.state, row.flag.key, row.traffic_percentage) == ("draft", FLAG, 30.0)
-    assert {arm.key: arm.weight for arm in row.variants.all()} == {
+    assert {variant.key: variant.weight for variant in row.variants.all()} == {
         "control": 50.0,
         "wasm_conservative": 25.0,
         "wasm_aggressive": 25.0,
     }
     assert FlagChange.objects.filter(subject=ChangeSubject.EXPERIMENT, key=row.key, action="created").exists()
-    experiments.start(key=row.key, **DO)
+    experiments.start(key=row.key, **CHANGE_ARGUMENTS)
     counts = Counter((choice.engine, choice.variant) for choice in map(assign_engine, UNITS))
     assert counts[("wasm_simd", "wasm_aggressive")] > 100 and counts[("plain", "control")] > 1500
 

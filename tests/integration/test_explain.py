@@ -1,5 +1,6 @@
 """Explanations of why a post was shown or not, exact to the byte, which disclose nothing the viewer may not know."""
 
+import json
 import zlib
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -133,7 +134,7 @@ def test_a_new_preference_filter_explains_the_posts_it_drops(viewer, monkeypatch
 
 
 def test_a_new_mandatory_filter_discloses_nothing(viewer, monkeypatch):
-    """A post that it drops gets the same answer as a missing post."""
+    """A post that it drops gets the same error as a missing post."""
     page, post = serve_feed(), Post.objects.order_by("-pk").first()
     monkeypatch.setattr(
         feeds, "MANDATORY_FILTERS", (*feeds.MANDATORY_FILTERS, mandatory_filter(lambda query, c: c.post_ids != post.pk))
@@ -142,19 +143,19 @@ def test_a_new_mandatory_filter_discloses_nothing(viewer, monkeypatch):
         explain_pick(page, post.external_id)
 
 
-def test_hidden_posts_get_the_same_answer_as_missing_posts(viewer):
-    """A blocked author's, a private, a removed and a missing post give the same answer."""
+def test_hidden_posts_get_the_same_error_as_missing_posts(viewer):
+    """A blocked author's, a private, a removed and a missing post give the same error."""
     page = serve_feed()
     post, private, removed = Post.objects.order_by("-pk")[:3]
     factories.block(post.author, viewer)
     Post.objects.filter(pk=private.pk).update(visibility=3)
     Post.objects.filter(pk=removed.pk).update(removed_at=NOW)
-    answers = set()
+    messages = set()
     for name in (post.external_id, private.external_id, removed.external_id, "none at all"):
-        with pytest.raises(PostNotVisible) as raised:
+        with pytest.raises(PostNotVisible) as error:
             explain_pick(page, name)
-        answers.add(str(raised.value).replace(name, "…"))
-    assert len(answers) == 1
+        messages.add(str(error.value).replace(name, "…"))
+    assert len(messages) == 1
 
 
 def test_a_request_is_explained_to_its_own_viewer_only(viewer):
@@ -246,6 +247,28 @@ def test_a_modified_record_is_not_identical(viewer):
     order = np.frombuffer(row.post_ids, "<i8")[::-1].tobytes()
     FeedRequest.objects.update(post_ids=order)
     assert not replay.replay(request_id=page.request_id).is_identical
+    with pytest.raises(CommandError, match=f"The result of {row.engine} differs from the served slate"):
+        call_command("replay", str(page.request_id))
+
+
+def test_a_record_without_some_of_its_score_parts_is_not_identical(viewer):
+    page = serve_feed()
+    row = FeedRequest.objects.get()
+    FeedRequest.objects.update(parts=bytes(row.parts)[:-4])
+    assert not replay.replay(request_id=page.request_id).is_identical
+    with pytest.raises(UnknownRequest):
+        replay.replay(request_id=uuid4())
+
+
+def test_inputs_of_an_incompatible_release_cannot_be_replayed(viewer):
+    page = serve_feed()
+    row = FeedInputs.objects.get()
+    line, _, body = zlib.decompress(row.packed_inputs).partition(b"\n")
+    head = json.loads(line)
+    line = json.dumps(head | {"version": head["version"] + 1}).encode()
+    FeedInputs.objects.update(packed_inputs=zlib.compress(line + b"\n" + body))
+    with pytest.raises(InputsUnavailable, match="stored by an incompatible release"):
+        replay.replay(request_id=page.request_id)
 
 
 def test_a_request_without_its_inputs_cannot_be_replayed(viewer):
@@ -282,9 +305,9 @@ def test_the_api_returns_the_explanation(viewer, client, settings, monkeypatch):
     page = serve_feed()
     pick = page.picks[0]
     monkeypatch.setattr(settings.ENV, "api_open", True)
-    address = f"/api/v1/requests/{page.request_id}/explain/{pick.post.id}"
-    body = client.get(address, {"viewer_id": "viewer"}).json()
-    without_viewer = client.get(address)
+    path = f"/api/v1/requests/{page.request_id}/explain/{pick.post.id}"
+    body = client.get(path, {"viewer_id": "viewer"}).json()
+    without_viewer = client.get(path)
     assert (body["status"], body["rank"]) == ("served", 1)
     assert without_viewer.status_code == 400
 

@@ -63,7 +63,7 @@ def test_a_lost_invalidation_leaks_nothing(viewer, monkeypatch, change):
     else:
         Post.objects.filter(pk=post.pk).update(sensitivity=2)
     page = recommend(member_id="viewer", now=NOW, limit=50)
-    assert page.cached, "the cached slate is served"
+    assert page.is_cached, "the cached slate is served"
     assert shown[0] not in [pick.post.id for pick in page.picks]
 
 
@@ -114,10 +114,10 @@ def test_a_sweep_evicts_and_counts_the_entries_beyond_the_budget(viewer, monkeyp
         assert REGISTRY.get_sample_value("recsys_shared_cache_entries", {"cache": cache}) == entries
         assert REGISTRY.get_sample_value("recsys_shared_cache_bytes", {"cache": cache}) > entries * 100
     page_cache().clear()
-    assert not recommend(member_id="author-0", now=NOW + timedelta(seconds=10)).cached, (
+    assert not recommend(member_id="author-0", now=NOW + timedelta(seconds=10)).is_cached, (
         "the least recently served member was evicted"
     )
-    assert recommend(member_id="author-3", now=NOW + timedelta(seconds=10)).cached
+    assert recommend(member_id="author-3", now=NOW + timedelta(seconds=10)).is_cached
     later_sweep = sweep.sweep_caches(now=NOW + timedelta(days=2))
     assert later_sweep["slates"].expired > 0 and later_sweep["slates"].entries == 0
 

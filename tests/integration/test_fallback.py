@@ -9,7 +9,7 @@ from django.db import DatabaseError
 from recommendations import task_queue
 from recommendations.engines.plain import PlainEngine
 from recommendations.engines.wasm_simd import WasmEngine
-from recommendations.models import Post, SeenPost
+from recommendations.models import Member, Post, SeenPost
 from recommendations.pipeline.sources.followed import FollowedAuthors
 from recommendations.ports import EngineError, VectorError
 from recommendations.services import invalidate, wiring
@@ -48,10 +48,10 @@ def ids(page):
 
 
 def raise_always(error):
-    def failing(*args, **kwargs):
+    def fail(*args, **kwargs):
         raise error
 
-    return failing
+    return fail
 
 
 def test_an_engine_that_fails_repeatedly_is_not_called_for_a_while(viewer, monkeypatch):
@@ -76,6 +76,17 @@ def test_an_engine_that_fails_repeatedly_is_not_called_for_a_while(viewer, monke
     assert build_page(30).fallback == ""
 
 
+def test_a_process_that_cannot_create_the_kernel_serves_with_the_control_engine(viewer, monkeypatch, settings, caplog):
+    settings.ENV = settings.ENV.model_copy(update={"wasm_memory_limit": 1})
+    wiring.reset_parts()
+    assert set(wiring.engines()) == {"plain"}
+    assert "engine_not_created" in [record.message for record in caplog.records]
+    with pytest.raises(EngineError, match="has no engine wasm_simd"):
+        wiring.engine("wasm_simd")
+    found = page()
+    assert (found.engine, found.fallback, len(found.picks)) == ("plain", "plain", 20)
+
+
 def test_a_stale_slate_is_served_while_a_worker_builds_a_new_one(viewer, monkeypatch):
     enqueued = []
     monkeypatch.setattr(task_queue, "enqueue", lambda name, kwargs=None, **_: enqueued.append((name, kwargs)))
@@ -85,7 +96,22 @@ def test_a_stale_slate_is_served_while_a_worker_builds_a_new_one(viewer, monkeyp
     assert refreshes == [(task_queue.REFRESH_SLATE, {"member_id": viewer.pk, "feed": "discovery"})]
     refresh.refresh_slate(**refreshes[0][1], now=later)
     after = page(now=later)
-    assert after.cached and after.request_id != first.request_id
+    assert after.is_cached and after.request_id != first.request_id
+
+
+@pytest.mark.parametrize("change", ["erased", "deactivated"])
+def test_the_slates_of_a_member_who_is_gone_are_deleted_instead_of_rebuilt(viewer, change):
+    page()
+    pk = viewer.pk
+    if change == "erased":
+        viewer.delete()
+    else:
+        Member.objects.filter(pk=pk).update(is_active=False)
+    wiring.resident_facts().clear()
+    assert wiring.slate_cache().claim(pk, "discovery", seconds=30)
+    refresh.refresh_slate(member_id=pk, feed="discovery", now=NOW)
+    assert wiring.slate_cache().get(pk, "discovery") is None
+    assert wiring.slate_cache().claim(pk, "discovery", seconds=30), "the claim was released"
 
 
 def test_the_last_good_slate_is_served_if_the_catalogue_cannot_be_read(viewer, monkeypatch):
@@ -114,12 +140,12 @@ def test_a_cached_slate_whose_posts_were_all_seen_is_rebuilt(viewer):
 def test_posts_dropped_by_the_final_check_are_left_out_of_the_rebuilt_slate(viewer):
     """The catalogue is not up to date yet. Otherwise the new slate would be the same and the page empty."""
     page()
-    refused = wiring.slate_cache().get(viewer.pk, "discovery").post_ids.tolist()
-    assert len(refused) == 120
-    gone = set(Post.objects.filter(pk__in=refused).values_list("external_id", flat=True))
-    remove_posts(post_ids=refused, now=NOW)
+    slate_ids = wiring.slate_cache().get(viewer.pk, "discovery").post_ids.tolist()
+    assert len(slate_ids) == 120
+    removed = set(Post.objects.filter(pk__in=slate_ids).values_list("external_id", flat=True))
+    remove_posts(post_ids=slate_ids, now=NOW)
     found = page()
-    assert len(found.picks) == 20 and not gone & set(ids(found))
+    assert len(found.picks) == 20 and not removed & set(ids(found))
     assert (found.positions, found.earlier_steps) == (tuple(range(20)), ())
     rest = page(cursor=found.next_cursor, limit=100)
     assert len(set(ids(found)) | set(ids(rest))) == 80
@@ -147,7 +173,7 @@ def test_an_empty_feed_is_served_only_if_every_source_succeeded(viewer, monkeypa
 def test_a_cached_slate_is_fresh_then_stale_then_not_served(viewer, settings):
     settings.ENV = settings.ENV.model_copy(update={"slate_fresh_seconds": 100, "slate_stale_seconds": 200})
 
-    def served(seconds):
+    def cached_slate_state(seconds):
         """Return whether the cached slate is served after *seconds*, and whether it is stale."""
         page_cache().clear()
         (slate,), _ = wiring.slate_cache().get_many_with_epoch(viewer.pk, ("discovery",))
@@ -159,8 +185,13 @@ def test_a_cached_slate_is_fresh_then_stale_then_not_served(viewer, settings):
         return position.slate.request_id == slate.request_id, isinstance(source, CachedSlate) and source.is_stale
 
     page()
-    assert [served(age) for age in (0, 99, 100, 199)] == [(True, False), (True, False), (True, True), (True, True)]
-    assert served(200) == (False, False) and served(-1) == (False, False)
+    assert [cached_slate_state(age) for age in (0, 99, 100, 199)] == [
+        (True, False),
+        (True, False),
+        (True, True),
+        (True, True),
+    ]
+    assert cached_slate_state(200) == (False, False) and cached_slate_state(-1) == (False, False)
 
 
 @pytest.mark.parametrize("recorded", [True, False])
@@ -202,23 +233,23 @@ def test_a_profile_learned_by_another_process_is_used_at_once(viewer, monkeypatc
 
 
 def test_the_plain_engine_is_not_called_twice_when_it_fails(viewer, monkeypatch):
-    asked = []
+    calls = []
 
     def score(*args):
-        asked.append(1)
+        calls.append(1)
         raise EngineError("no")
 
     monkeypatch.setattr(PlainEngine, "score", score)
     found = page(assignment=EngineAssignment("plain", "control"))
-    assert (found.engine, found.fallback, len(asked)) == ("none", "trending", 1)
+    assert (found.engine, found.fallback, len(calls)) == ("none", "trending", 1)
 
 
 def test_an_unusable_vector_is_not_counted_as_a_failure_of_the_engine(viewer, monkeypatch):
-    """It is the fault of one query: the next one is asked for all the same."""
-    asked = []
+    """The error belongs to one query: the engine is called again for the next one."""
+    calls = []
 
     def score(*args):
-        asked.append(1)
+        calls.append(1)
         raise VectorError("not a number")
 
     monkeypatch.setattr(WasmEngine, "score", score)
@@ -226,7 +257,7 @@ def test_an_unusable_vector_is_not_counted_as_a_failure_of_the_engine(viewer, mo
         wiring.slate_cache().purge([viewer.pk])
         page_cache().clear()
         assert page(now=NOW + timedelta(seconds=second)).fallback == "plain"
-    assert len(asked) == 8
+    assert len(calls) == 8
 
 
 @pytest.mark.parametrize("feed", FEEDS)

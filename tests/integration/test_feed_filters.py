@@ -57,13 +57,13 @@ def test_only_posts_that_the_filters_accept_are_served(world, feed, filters, is_
     assert fresh == {n for n in range(60) if is_accepted(n)}
     cached = recommend(member_id="ann", feed=feed, limit=100, filters=filters, now=NOW)
     assert ids(cached) == fresh
-    assert cached.cached is bool(fresh)
+    assert cached.is_cached is bool(fresh)
 
 
 def test_the_filters_of_one_request_do_not_change_another(world):
     recommend(member_id="ann", limit=20, filters=FeedFilters(kinds=("image",)), now=NOW)
     page = recommend(member_id="ann", limit=100, now=NOW)
-    assert not page.cached
+    assert not page.is_cached
     assert len(page.picks) == 60
 
 

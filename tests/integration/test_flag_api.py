@@ -16,8 +16,11 @@ from openfeature.exception import ErrorCode
 from openfeature.flag_evaluation import Reason
 from rest_framework.test import APIClient
 
+from access import tokens
 from flags import snapshot
+from flags.api import views
 from flags.models import Flag, FlagChange, PendingChange, RolloutPlan
+from flags.services import transfer
 from flags.services.change import Actor, apply_change
 from monitoring.clock import now
 from tests import factories
@@ -102,13 +105,32 @@ def test_a_flag_is_created_read_changed_and_archived(editor):
 )
 def test_an_invalid_value_is_a_problem_with_a_pointer(editor, body, pointer):
     factories.flag("f")
-    answer = patch(editor, "flags/f", **body)
-    assert (answer.status_code, answer.headers["Content-Type"]) == (400, "application/problem+json")
-    assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+    response = patch(editor, "flags/f", **body)
+    assert (response.status_code, response.headers["Content-Type"]) == (400, "application/problem+json")
+    assert [error["pointer"] for error in response.json()["errors"]] == [pointer]
+
+
+def test_a_patch_that_is_no_object_is_refused(editor):
+    factories.flag("f")
+    answer = editor.patch("/api/v1/flags/f", "[1]", content_type=JSON, headers={"If-Match": "*"})
+    assert (answer.status_code, answer.json()["errors"][0]["detail"]) == (400, "Give a JSON object.")
+
+
+def test_the_changes_of_a_flag_are_read_page_by_page(editor, monkeypatch):
+    monkeypatch.setattr(views, "PAGE_SIZE", 2)
+    for percentage in range(1, 6):
+        factories.flag("f", rollout_percentage=percentage)
+    ids = list(FlagChange.objects.filter(key="f").order_by("-pk").values_list("pk", flat=True))
+    pages, before = [], ""
+    while before is not None:
+        page = editor.get(f"/api/v1/flags/f/changes?before={before}").json()
+        pages.append([row["id"] for row in page["changes"]])
+        before = page["next_before"]
+    assert pages == [ids[:2], ids[2:4], ids[4:]]
 
 
 def test_unknown_keys_are_not_found(editor):
-    answers = [
+    responses = [
         editor.get("/api/v1/flags/none"),
         patch(editor, "flags/none", why="x"),
         post(editor, "flags/none/kill", why="x"),
@@ -116,9 +138,19 @@ def test_unknown_keys_are_not_found(editor):
         editor.get("/api/v1/flags/none/changes"),
         editor.get("/api/v1/segments/none"),
     ]
-    assert {(a.status_code, a.json()["code"]) for a in answers} == {(404, "not-found")}
+    assert {(response.status_code, response.json()["code"]) for response in responses} == {(404, "not-found")}
     factories.flag("f")
     assert post(editor, "flags", key="f", why="x").status_code == 409
+
+
+def test_only_existing_changes_are_approved_or_rejected(releaser):
+    assert post(releaser, "approvals/999999/approve").status_code == 404
+    factories.flag("f", needs_approval=True)
+    pending = apply_change(key="f", patch={"is_enabled": True}, actor=Actor(system="test"), why="x", now=now())
+    assert post(releaser, f"approvals/{pending.pk}/postpone").status_code == 404
+    assert PendingChange.objects.get().state == "pending"
+    assert post(releaser, f"approvals/{pending.pk}/reject").status_code == 204
+    assert PendingChange.objects.get().state == "rejected" and not Flag.objects.get(key="f").is_enabled
 
 
 def test_each_role_has_its_permissions(client, monkeypatch):
@@ -217,10 +249,23 @@ def test_the_etag_of_all_flags_covers_the_flags_and_the_context(editor):
 def test_an_invalid_context_is_an_error_of_the_protocol(editor, body, code):
     factories.flag("f")
     for path in ("", "/f"):
-        answer = ofrep(editor, path, **body)
-        assert (answer.status_code, answer.json()["errorCode"]) == (400, code)
+        response = ofrep(editor, path, **body)
+        assert (response.status_code, response.json()["errorCode"]) == (400, code)
     broken = editor.post("/ofrep/v1/evaluate/flags/f", "{", content_type=JSON)
     assert (broken.status_code, broken.json()["errorCode"]) == (400, "PARSE_ERROR")
+
+
+def test_a_members_token_evaluates_flags_for_that_member_only(client, fresh_wiring):
+    factories.flag("f", is_enabled=True, rollout_percentage=100)
+    token = tokens.mint_token(member_id="ann", scopes=["flags:read"], ttl_seconds=60, now=now())
+    headers = {"Authorization": f"Bearer {token}"}
+    for path in ("", "/f"):
+        own = ofrep(client, path, headers, context={"targetingKey": "ann"})
+        assert own.status_code == 200, own.content
+        other = ofrep(client, path, headers, context={"targetingKey": "bob"})
+        assert (other.status_code, other.json()["code"]) == (403, "different-member")
+        none = ofrep(client, path, headers, context={})
+        assert (none.status_code, none.json()["errorCode"]) == (400, "TARGETING_KEY_MISSING")
 
 
 @pytest.mark.django_db(transaction=True)
@@ -240,10 +285,14 @@ def test_a_remote_ofrep_client_gets_the_same_as_the_local_provider(live_server, 
     for n in range(20):
         context = EvaluationContext(f"unit-{n}")
         for kind, key, default in (("boolean", "half", False), ("float", "speed", 0.0), ("string", "color", "")):
-            there = getattr(remote, f"get_{kind}_details")(key, default, context)
-            here = getattr(local, f"get_{kind}_details")(key, default, context)
-            assert (there.value, there.variant, there.reason) == (here.value, here.variant, here.reason)
-            assert there.error_code is None
+            remote_details = getattr(remote, f"get_{kind}_details")(key, default, context)
+            local_details = getattr(local, f"get_{kind}_details")(key, default, context)
+            assert (remote_details.value, remote_details.variant, remote_details.reason) == (
+                local_details.value,
+                local_details.variant,
+                local_details.reason,
+            )
+            assert remote_details.error_code is None
     missing = remote.get_boolean_details("none", True, EvaluationContext("u"))
     assert (missing.value, missing.reason, missing.error_code) == (True, Reason.ERROR, ErrorCode.FLAG_NOT_FOUND)
     provider.session.close()  # or the server's thread keeps its connection to the database
@@ -277,6 +326,7 @@ def test_flags_from_the_command_line(capsys, tmp_path):
     run(capsys, "export", "--output", str(file))
     assert "flag cli: unchanged (dry run)" in run(capsys, "import", str(file), "--dry-run", "--why", "x")
     assert "unchanged" in run(capsys, "import", str(file), "--why", "x")
+    assert run(capsys, "export") == file.read_text() == transfer.export_yaml()
 
 
 def test_a_plan_from_the_command_line(capsys):
@@ -299,6 +349,9 @@ def test_the_command_line_requests_approval(capsys):
     factories.flag("f", needs_approval=True)
     assert "pending approval by a second person" in run(capsys, "set", "f", "is_enabled=true", "--why", "x")
     assert PendingChange.objects.count() == 1
+    key = run(capsys, "plan", "create", "gradual", "f", "--why", "x").split(":")[0]
+    assert f"{key} is pending approval by a second person" in run(capsys, "plan", "start", key, "--why", "x")
+    assert RolloutPlan.objects.get(key=key).state == "draft"
 
 
 @pytest.mark.parametrize(

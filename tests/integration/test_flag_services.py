@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
+from django.db import DatabaseError, connection
 from rest_framework.exceptions import ValidationError
 
 from flags import attributes, gauges, snapshot
@@ -88,6 +89,14 @@ def test_an_earlier_state_can_be_restored(ann):
     assert (record.action, record.actor_name, record.after) == ("restored", "ann", first.after)
 
 
+def test_a_change_that_cannot_be_restored_is_refused():
+    with pytest.raises(UnknownKeyError, match="999999"):
+        restore_change(change_id=999_999, actor=TEST, why="x", now=NOW)
+    plan = FlagChange.objects.filter(subject="plan", key="gradual").get()
+    with pytest.raises(RefusedError, match="A rollout plan cannot be restored"):
+        restore_change(change_id=plan.pk, actor=TEST, why="x", now=NOW)
+
+
 def test_a_second_person_must_approve(ann, releaser):
     factories.flag("f", needs_approval=True, rollout_percentage=10)
     pending = change_flag(actor=Actor(ann), rollout_percentage=50)
@@ -131,15 +140,49 @@ def test_an_erased_member_is_removed_from_lists_and_pending_changes(ann):
     factories.flag("f", needs_approval=True, rules=[{"segment": "s"}])
     more = {"allowed_ids": ["member-7", "8", "9"]}
     pending = apply_change(subject="segment", key="s", patch=more, actor=Actor(ann), why="x", now=NOW)
+    others = {"denied_ids": ["10"]}
+    without_id = apply_change(subject="segment", key="s", patch=others, actor=Actor(ann), why="x", now=NOW)
     erasure.erase_unit_from_segments(unit_id="member-7", now=NOW)
     segment = Segment.objects.get(key="s")
     assert (segment.allowed_ids, segment.denied_ids) == (["8"], [])
     assert PendingChange.objects.get(pk=pending.pk).patch == {"allowed_ids": ["8", "9"]}
+    assert PendingChange.objects.get(pk=without_id.pk).patch == others
     changes = FlagChange.objects.filter(subject="segment")
     assert changes.first().system == "erasure"
     assert not any("member-7" in str((row.before, row.after)) for row in changes)
     restore_change(change_id=changes.last().pk, actor=TEST, why="x", now=NOW)
     assert Segment.objects.get(key="s").allowed_ids == ["8"], "a restored segment keeps its lists"
+
+
+def test_an_explanation_names_what_turns_a_flag_off_before_its_rules():
+    """The schedule, or the value of a flag that it requires."""
+    factories.flag("base", is_enabled=True, rollout_percentage=100)
+    factories.flag("f", is_enabled=True, rollout_percentage=100, prerequisites=[{"flag": "base"}])
+    assert [step.rule for step in explain(key="f", unit_id="u", given_attributes={}, now=NOW).steps] == [
+        "rollout: 100 % of the remaining units"
+    ]
+    change_flag("base", default_value=False, rollout_percentage=0)
+    explanation = explain(key="f", unit_id="u", given_attributes={}, now=NOW)
+    assert (explanation.value, [step.rule for step in explanation.steps]) == (False, ["requires base"])
+    assert explanation.steps[0].outcome == "Its value is False, not True: the unit gets the default value."
+    change_flag(ends_at=NOW.isoformat())
+    explanation = explain(key="f", unit_id="u", given_attributes={}, now=NOW)
+    assert [step.rule for step in explanation.steps] == ["switch"]
+    assert explanation.steps[0].outcome == "The schedule turns the flag off now. All units get the off value."
+
+
+def test_an_explanation_names_the_experiment_that_did_not_take_a_unit():
+    factories.flag("f", is_enabled=True, rollout_percentage=100)
+    factories.experiment("f", at=NOW, traffic_percentage=50)
+    explanations = [explain(key="f", unit_id=f"unit-{n}", given_attributes={}, now=NOW) for n in range(20)]
+    outcomes = {tuple((step.rule, step.outcome) for step in row.steps) for row in explanations}
+    assert outcomes == {
+        (("experiment trial", "This rule decides."),),
+        (
+            ("experiment trial", "The rule does not apply to this unit."),
+            ("rollout: 100 % of the remaining units", "This rule decides."),
+        ),
+    }
 
 
 def test_an_explanation_has_the_outcome_of_each_rule():
@@ -172,6 +215,33 @@ def test_an_explanation_has_the_outcome_of_each_rule():
         attributes._readers.pop("test")
 
 
+@pytest.mark.parametrize(
+    ("subject", "patch", "message"),
+    [
+        ("segment", {"operator": "known", "values": [1]}, "takes no value"),
+        ("segment", {"operator": "unknown", "values": [1]}, "takes no value"),
+        ("segment", {"operator": "in", "values": []}, "Give a value to compare with"),
+        ("segment", {"operator": "above", "values": [1, 2]}, "takes one value"),
+        ("segment", {"operator": "in", "values": [[1]]}, "Give strings, numbers, true or false"),
+        ("segment", {"operator": "in", "values": [{"a": 1}]}, "Give strings, numbers, true or false"),
+        ("segment", {"operator": "in", "values": [None]}, "may not be null"),
+        ("plan", {"phases": []}, "at least one phase"),
+        ("plan", {"phase": 3}, "The plan has only 2 phases"),
+        ("plan", {"flag": "nothing"}, "There is no flag nothing"),
+        ("plan", {"flag": "archived"}, "There is no flag archived"),
+        ("plan", {"state": "running"}, "A template cannot run"),
+        ("plan", {"guardrails": [{"gauge": "weather", "threshold": 1}]}, "Unknown gauge 'weather'. Choose one of"),
+    ],
+)
+def test_an_invalid_segment_or_plan_is_refused(subject, patch, message):
+    factories.flag("archived", is_archived=True)
+    valid = {"phases": [{"percentage": 5}, {"percentage": 50}]}
+    document = {"conditions": [{"attribute": "a"} | patch]} if subject == "segment" else valid | patch
+    with pytest.raises(ValidationError, match=message):
+        apply_change(subject=subject, key="x", patch=document, actor=TEST, why="x", now=NOW, create=True)
+    assert not FlagChange.objects.filter(key="x").exists()
+
+
 def test_exported_yaml_can_be_imported():
     apply_change(subject="segment", key="s", patch={"allowed_ids": ["1"]}, actor=TEST, why="x", now=NOW, create=True)
     factories.flag("a_base")
@@ -198,10 +268,19 @@ def test_exported_yaml_can_be_imported():
     ],
 )
 def test_yaml_with_an_error_changes_nothing(text, place):
-    with pytest.raises(ValidationError) as caught:
+    with pytest.raises(ValidationError) as error:
         transfer.import_yaml(text=text, actor=TEST, why="x", now=NOW)
-    assert place in caught.value.detail
+    assert place in error.value.detail
     assert not Flag.objects.filter(key__in=["x", "y", "ok"]).exists()
+
+
+def test_an_imported_change_of_a_flag_that_needs_approval_waits_for_approval():
+    factories.flag("f", needs_approval=True)
+    text = transfer.export_yaml().replace("key: f\n  description: ''", "key: f\n  description: Imported.")
+    outcomes = {row.key: row.outcome for row in transfer.import_yaml(text=text, actor=TEST, why="x", now=NOW)}
+    assert {key for key, outcome in outcomes.items() if outcome != "unchanged"} == {"f"}
+    assert outcomes["f"] == "pending approval" and PendingChange.objects.get().patch["description"] == "Imported."
+    assert Flag.objects.get(key="f").description == ""
 
 
 def test_stale_flags_are_reported():
@@ -282,6 +361,33 @@ def test_a_failed_gauge_neither_breaches_nor_advances(metric_values):
     start_plan()
     gauges.register_gauge("errors", "broken", lambda *_: {}["nothing"])
     assert advance_to(30) == ((True, 5, "running", 1), [])
+
+
+def test_a_plan_that_cannot_be_read_does_not_stop_the_others(metric_values, caplog):
+    start_plan()
+    factories.flag("g")
+    patch = {"flag": "g", "phases": [{"percentage": 5, "hours": 24}, {"percentage": 50}]}
+    apply_change(subject="plan", key="z", patch=patch, actor=TEST, why="x", now=NOW, create=True)
+    rollouts.start(key="z", actor=TEST, why="go", now=NOW)
+
+    def fail_for_p(execute, sql, params, many, context):
+        if "flags_rolloutplan" in sql and "p" in (params or ()):
+            raise DatabaseError("unavailable")
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(fail_for_p):
+        changes = rollouts.advance(now=NOW + timedelta(hours=25))
+    assert [change.key for change in changes] == ["z"] and Flag.objects.get(key="g").rollout_percentage == 50
+    assert RolloutPlan.objects.get(key="p").phase == 1
+    assert [record.plan for record in caplog.records if record.message == "rollout_not_advanced"] == ["p"]
+
+
+def test_a_plan_that_was_paused_meanwhile_is_not_advanced(metric_values):
+    """Between the list of running plans and the plan's lock, a person may pause the plan."""
+    start_plan()
+    rollouts.pause(key="p", actor=TEST, why="wait", now=NOW)
+    assert rollouts.advance_plan("p", NOW + timedelta(hours=25)) is None
+    assert advance_to(25)[0] == (True, 5, "paused", 1)
 
 
 def test_a_plan_is_paused_stepped_back_and_stopped(metric_values):

@@ -1,9 +1,12 @@
 """Evaluation, changes, change history and snapshot of flags."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
+from django.apps import apps
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import DatabaseError, connection, transaction
 from django.db.models import ProtectedError
@@ -14,13 +17,38 @@ from prometheus_client import REGISTRY
 from rest_framework.exceptions import ValidationError
 
 from flags import attributes, hooks, payload, provider, snapshot
+from flags.experiments.exposures import UnitExposure, record_exposures
 from flags.experiments.openfeature_metadata import answer_from_details
-from flags.models import Flag, FlagChange, PayloadVersion, PendingChange, Rule
+from flags.models import (
+    Condition,
+    ExclusionGroup,
+    Experiment,
+    ExperimentPhase,
+    ExperimentResult,
+    ExperimentVariant,
+    Exposure,
+    Flag,
+    FlagChange,
+    FlagVariant,
+    Guardrail,
+    Holdout,
+    InterimAnalysis,
+    Metric,
+    PayloadVersion,
+    PendingChange,
+    Prerequisite,
+    RolloutPhase,
+    RolloutPlan,
+    Rule,
+    Segment,
+)
 from flags.models.append_only import AppendOnlyError
-from flags.models.guarded import GuardedModel, UnrecordedChangeError
+from flags.models.guarded import GuardedModel, UnrecordedChangeError, allow_guarded_writes
+from flags.services import experiments
 from flags.services.change import Actor, apply_change
 from flags.services.errors import AlreadyExistsError, UnknownKeyError, VersionConflictError
 from flags.services.evaluate import evaluate, evaluate_all_details
+from flags.services.explain import explain
 from flags.snapshot import FlagSnapshot
 from recommendations.services.serving.query import assign_engine
 from tests import factories
@@ -167,6 +195,11 @@ def test_a_rule_may_serve_one_variant_to_its_whole_segment():
     assert {flag_value(unit) for unit in UNITS[20:60]} == {"#f00", "#00f"}
 
 
+def test_a_rule_without_a_segment_decides_for_all_units():
+    create_flag(rollout_percentage=0, rules=[{"percentage": 30, "serves": "default"}, {"percentage": 100}])
+    assert 0.67 < len(units_with_flag()) / len(UNITS) < 0.73, "the first rule comes before the second"
+
+
 def test_a_prerequisite_must_have_its_value():
     create_flag("base", rollout_percentage=50)
     create_flag("f", prerequisites=[{"flag": "base", "value": True}])
@@ -175,6 +208,29 @@ def test_a_prerequisite_must_have_its_value():
     assert units_with_flag("f") == set()
     with pytest.raises(ValidationError, match="itself"):
         change_flag("base", prerequisites=[{"flag": "f"}])
+
+
+def test_two_prerequisites_may_require_the_same_flag():
+    """A rule of that flag reads its attribute, although the evaluated flag has no rule."""
+    create_segment("adults", conditions=[{"attribute": "age", "operator": "at_least", "values": [18]}])
+    create_flag("root", rollout_percentage=0, rules=[{"segment": "adults"}])
+    for key in ("left", "right"):
+        create_flag(key, prerequisites=[{"flag": "root"}])
+    create_flag("f", prerequisites=[{"flag": "left"}, {"flag": "right"}])
+    assert snapshot.flag_snapshot.current().flags["f"].attributes == {"age"}
+    assert flag_value("unit-1", age=18) is True and flag_value("unit-1", age=17) is False
+    with pytest.raises(ValidationError, match="only once"):
+        change_flag("f", prerequisites=[{"flag": "left"}, {"flag": "left"}])
+
+
+def test_a_flag_whose_prerequisite_is_archived_has_its_default_value():
+    create_flag("base")
+    create_flag("f", prerequisites=[{"flag": "base"}])
+    change_flag("base", is_archived=True)
+    assert flag_value("unit-1") is False
+    steps = explain(key="f", unit_id="unit-1", given_attributes={}, now=NOW).steps
+    assert [(step.rule, step.is_decisive) for step in steps] == [("requires base", True)]
+    assert "None, not True" in steps[0].outcome
 
 
 def test_a_schedule_turns_a_flag_on_and_off(monkeypatch):
@@ -203,6 +259,44 @@ def test_attributes_of_a_unit_are_read_only_if_a_rule_needs_them():
         assert flag_value("unit-1", shoe_size=30) is False and read_units == ["unit-1"]
     finally:
         attributes._readers.pop("test")
+
+
+def test_a_segment_of_members_is_chosen_by_their_attributes():
+    """An unknown member has no attributes, and a member without a region has no region."""
+    factories.member("german", region="DE", languages=["de", "en"])
+    factories.member("nowhere", languages=["de"])
+    create_segment("germans", conditions=[{"attribute": "region", "values": ["DE"]}])
+    create_segment("readers", conditions=[{"attribute": "languages", "values": ["de"]}])
+    create_flag("regional", rollout_percentage=0, rules=[{"segment": "germans"}])
+    create_flag("spoken", rollout_percentage=0, rules=[{"segment": "readers"}])
+    assert [flag_value(unit, "regional") for unit in ("german", "nowhere", "unknown")] == [True, False, False]
+    assert [flag_value(unit, "spoken") for unit in ("german", "nowhere", "unknown")] == [True, True, False]
+
+
+def test_a_failed_reader_leaves_its_attributes_unknown(caplog):
+    """The flag is still evaluated, with the attributes of the other readers."""
+
+    def fail(unit_id):
+        raise DatabaseError("unavailable")
+
+    attributes.register_attributes("broken", {"height": "in cm"}, fail)
+    attributes.register_attributes("test", {"shoe_size": "EU"}, lambda unit: {"shoe_size": 44})
+    try:
+        create_segment("tall", conditions=[{"attribute": "height", "operator": "above", "values": [180]}])
+        create_segment("large", conditions=[{"attribute": "shoe_size", "operator": "above", "values": [43]}])
+        create_flag("tall_only", rollout_percentage=0, rules=[{"segment": "tall"}])
+        create_flag(rollout_percentage=0, rules=[{"segment": "tall"}, {"segment": "large"}])
+        assert flag_value("unit-1", "tall_only") is False and flag_value("unit-1") is True
+        assert [record.message for record in caplog.records] == ["attribute_reader_failed"] * 2
+    finally:
+        for name in ("broken", "test"):
+            attributes._readers.pop(name)
+
+
+@pytest.mark.parametrize("names", [{}, {"system": "x", "user": User(username="ann")}], ids=["neither", "both"])
+def test_an_actor_is_either_a_user_or_a_system(names):
+    with pytest.raises(ValueError, match="either a user or a system"):
+        Actor(**names)
 
 
 def test_a_change_is_recorded_with_actor_reason_before_and_after(ann):
@@ -245,9 +339,9 @@ def test_a_change_without_a_reason_is_refused():
 def test_an_invalid_value_is_refused_with_its_field_and_changes_nothing(patch, field):
     create_flag()
     before = payload.load_payload((), NOW).compiled.digest
-    with pytest.raises(ValidationError) as caught:
+    with pytest.raises(ValidationError) as error:
         apply_change(key="f", patch=patch, actor=TEST, why="a test", now=NOW)
-    assert field in caught.value.detail
+    assert field in error.value.detail
     assert payload.load_payload((), NOW).compiled.digest == before
     assert FlagChange.objects.filter(key="f").count() == 1
 
@@ -279,6 +373,48 @@ def test_guarded_rows_are_written_only_by_the_service(model):
         # Deleting a row that other rows protect raises ProtectedError instead.
         with pytest.raises((UnrecordedChangeError, ProtectedError)):
             write()
+
+
+def test_the_service_may_write_guarded_rows_in_bulk():
+    create_flag()
+    flag = Flag.objects.get(key="f")
+    flag.description = "changed"
+    with allow_guarded_writes():
+        assert Flag.objects.bulk_update([flag], ["description"]) == 1
+    assert Flag.objects.get(key="f").description == "changed"
+
+
+NAMES = [
+    (Flag(key="f"), "f"),
+    (FlagVariant(name="red"), "red"),
+    (Rule(percentage=5), "5 % of all members"),
+    (Rule(percentage=5, segment=Segment(key="staff")), "5 % of staff"),
+    (Prerequisite(required_flag=Flag(key="base"), value=True), "base is True"),
+    (Segment(key="staff"), "staff"),
+    (Condition(attribute="age", operator="at_least", values=[18]), "age is at least 18"),
+    (Condition(attribute="region", values=["DE", "AT"]), "region is one of DE, AT"),
+    (RolloutPlan(key="p"), "p"),
+    (RolloutPhase(percentage=15), "15 %"),
+    (Guardrail(gauge="errors", threshold=0.5), "errors at most 0.5"),
+    (Guardrail(gauge="errors", variant="new", bound="at_least", threshold=0.5), "errors of new at least 0.5"),
+    (FlagChange(key="f", action="killed"), "f killed"),
+    (PendingChange(key="f", action="changed"), "f changed"),
+    (PayloadVersion(token=UUID(int=7)), "00000000-0000-0000-0000-000000000007"),
+    (ExclusionGroup(key="ranking"), "ranking"),
+    (Holdout(key="year", percentage=2.5), "year (2.5 %)"),
+    (Metric(key="saves"), "saves"),
+    (Experiment(key="trial"), "trial"),
+    (ExperimentVariant(key="control"), "control"),
+    (ExperimentPhase(experiment_id=3, number=2), "3 phase 2"),
+    (Exposure(unit_id="unit-1", variant="control"), "unit-1: control"),
+    (InterimAnalysis(experiment_id=3, analyzed_at=NOW), "3 at 2026-06-01 12:00"),
+    (ExperimentResult(metric_id=4, variant="control", slice_label="language=en"), "4 control language=en"),
+]
+
+
+def test_every_row_has_a_name_for_people():
+    assert [str(row) for row, _ in NAMES] == [name for _, name in NAMES]
+    assert {type(row) for row, _ in NAMES} == set(apps.get_app_config("flags").get_models())
 
 
 def test_loaddata_is_refused(tmp_path):
@@ -368,6 +504,42 @@ def test_the_last_flags_stay_in_use_while_the_database_is_unavailable(monkeypatc
     assert after == before + 2
 
 
+def test_a_thread_that_waited_for_the_first_load_does_not_load_again():
+    loads = []
+    flag_snapshot = FlagSnapshot(lambda: loads.append("a load") or NOW)
+
+    class LockHeldByAnotherThread:
+        """A lock whose first caller waits until another thread has loaded the flags."""
+
+        is_free = False
+
+        def acquire(self, *, blocking):
+            assert blocking, "without flags there is nothing else to serve"
+            if not self.is_free:
+                self.is_free = True
+                flag_snapshot.current()
+            return True
+
+        def release(self):
+            pass
+
+    create_flag()
+    flag_snapshot._lock = LockHeldByAnotherThread()
+    assert flag_snapshot.current().flags["f"].rollout.percentage == 100
+    assert loads == ["a load"]
+
+
+def test_the_last_flags_are_served_while_another_thread_loads_new_ones(monkeypatch):
+    create_flag()
+    flag_snapshot = FlagSnapshot(lambda: NOW)
+    loaded = flag_snapshot.current()
+    change_flag(rollout_percentage=7)
+    monkeypatch.setattr(snapshot, "REFRESH_SECONDS", -1.0)
+    with flag_snapshot._lock:
+        assert flag_snapshot.current() is loaded
+    assert flag_snapshot.current().flags["f"].rollout.percentage == 7
+
+
 def test_flags_are_loaded_without_a_payload_token():
     PayloadVersion.objects.all().delete()
     create_flag()
@@ -437,11 +609,14 @@ def test_the_initial_flags_exist_and_are_recorded():
 
 def running_experiment(flag):
     """Start an experiment on half of the units, and return its phase."""
-    arms = [("control", 50, False, {"pace": 0}), ("wasm_conservative", 25, True, {"pace": 1})]
-    arms.append(("wasm_aggressive", 25, True, {"pace": 2}))
+    rows = [
+        ("control", 50, False, {"pace": 0}),
+        ("wasm_conservative", 25, True, {"pace": 1}),
+        ("wasm_aggressive", 25, True, {"pace": 2}),
+    ]
     variants = [
         {"key": key, "weight": weight, "is_control": key == "control", "value": value, "config": config}
-        for key, weight, value, config in arms
+        for key, weight, value, config in rows
     ]
     return factories.experiment(flag.key, "rollout", at=NOW, traffic_percentage=50, variants=variants).phases.get()
 
@@ -464,6 +639,26 @@ def test_openfeature_carries_an_experiments_variant_to_the_recommendations():
         ("wasm_simd", "wasm_aggressive")
     ] == {True}
     assert exposed_by_choice[("wasm_simd", "wasm_conservative")] == {True, False}
+
+
+def test_openfeature_carries_the_variant_of_an_earlier_phase_without_an_exposure():
+    """The exposure of the earlier phase exists already."""
+    change_flag("wasm_recommendations", is_enabled=True, rollout_percentage=100)
+    running_experiment(Flag.objects.get(key="wasm_recommendations"))
+    snapshot.flag_snapshot.invalidate()
+    exposed = {unit: evaluate(key="wasm_recommendations", unit_id=unit).exposed_variant for unit in UNITS[:50]}
+    exposed = {unit: variant for unit, variant in exposed.items() if variant}
+    record_exposures(UnitExposure(unit, variant, NOW) for unit, variant in exposed.items())
+    weights = {"control": 10, "wasm_conservative": 10, "wasm_aggressive": 80}
+    experiments.begin_phase(key="rollout", weights=weights, actor=TEST, why="a test", now=NOW)
+    answers = {
+        unit: answer_from_details(evaluate_by_openfeature("boolean", "wasm_recommendations", False, unit))
+        for unit in exposed
+    }
+    assert {unit: answer.variant for unit, answer in answers.items()} == {
+        unit: variant.variant for unit, variant in exposed.items()
+    }
+    assert {answer.exposed_variant for answer in answers.values()} == {None}
 
 
 def test_all_flags_are_evaluated_with_one_read_of_the_attributes():

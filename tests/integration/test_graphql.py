@@ -41,28 +41,28 @@ def world():
 
 
 @pytest.fixture
-def ask(world, client, monkeypatch):
+def query_api(world, client, monkeypatch):
     monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"api_open": True}))
 
-    def ask(query, status=200, **variables):
+    def query_api(query, status=200, **variables):
         body = json.dumps({"query": query, "variables": variables})
-        answer = client.post("/graphql", body, content_type="application/json")
-        assert answer.status_code == status, answer.content
-        return answer.json()
+        response = client.post("/graphql", body, content_type="application/json")
+        assert response.status_code == status, response.content
+        return response.json()
 
-    return ask
-
-
-def feed(ask, **variables):
-    return ask(FEED, **{"memberId": "ann", "first": 20, "explain": False} | variables)["data"]["discoveryFeed"]
+    return query_api
 
 
-def code(answer):
-    return answer["errors"][0]["extensions"]["code"]
+def feed(query_api, **variables):
+    return query_api(FEED, **{"memberId": "ann", "first": 20, "explain": False} | variables)["data"]["discoveryFeed"]
 
 
-def test_graphql_and_rest_serve_the_same_slate(ask, client):
-    graphql_page = feed(ask, explain=True)
+def code(response):
+    return response["errors"][0]["extensions"]["code"]
+
+
+def test_graphql_and_rest_serve_the_same_slate(query_api, client):
+    graphql_page = feed(query_api, explain=True)
     rest_page = client.get("/api/v1/members/ann/feed?limit=20").json()
     assert (rest_page["request_id"], rest_page["is_cached"]) == (graphql_page["requestId"], True)
     assert [pick["post"]["id"] for pick in rest_page["picks"]] == [
@@ -74,55 +74,55 @@ def test_graphql_and_rest_serve_the_same_slate(ask, client):
         assert edge["node"]["reasons"][0]["code"].upper() in {reason.name for reason in REASON_SENTENCES}
 
 
-def test_pages_are_relay_connections_that_resume_at_any_edge(ask):
-    first = feed(ask, first=10)
+def test_pages_are_relay_connections_that_resume_at_any_edge(query_api):
+    first = feed(query_api, first=10)
     assert first["pageInfo"]["hasNextPage"] and not first["pageInfo"]["hasPreviousPage"]
-    second = feed(ask, first=10, after=first["pageInfo"]["endCursor"])
+    second = feed(query_api, first=10, after=first["pageInfo"]["endCursor"])
     assert second["pageInfo"]["hasPreviousPage"]
     served = [edge["node"]["post"]["id"] for edge in first["edges"] + second["edges"]]
     assert len(set(served)) == 20
-    from_the_fourth = feed(ask, first=5, after=first["edges"][3]["cursor"])
-    assert [edge["node"]["post"]["id"] for edge in from_the_fourth["edges"]] == served[4:9]
+    next_page = feed(query_api, first=5, after=first["edges"][3]["cursor"])
+    assert [edge["node"]["post"]["id"] for edge in next_page["edges"]] == served[4:9]
 
 
-def test_a_longer_page_needs_no_more_sql_queries(ask):
-    feed(ask, first=5)
+def test_a_longer_page_needs_no_more_sql_queries(query_api):
+    feed(query_api, first=5)
 
     def count_queries(first):
         wiring.slate_cache().purge([factories.Member.objects.get(external_id="ann").pk])
         wiring.resident_facts().clear()
         with CaptureQueriesContext(connection) as captured:
-            assert len(feed(ask, first=first)["edges"]) == first
+            assert len(feed(query_api, first=first)["edges"]) == first
         return len(captured)
 
     assert count_queries(5) == count_queries(50)
 
 
-def test_the_control_and_wasm_feeds_differ_only_in_their_field(ask, monkeypatch):
+def test_the_control_and_wasm_feeds_differ_only_in_their_field(query_api, monkeypatch):
     monkeypatch.setattr(
         "recommendations.services.serving.recommend.assign_engine", lambda _: EngineAssignment("plain", "control")
     )
-    pair = ask("""{ control: discoveryFeed(memberId: "ann") { engine variant edges { node { post { id } } } }
+    pair = query_api("""{ control: discoveryFeed(memberId: "ann") { engine variant edges { node { post { id } } } }
         wasm: wasmDiscoveryFeed(memberId: "ann") { engine variant fallback edges { node { post { id } } } } }""")
     assert (pair["data"]["control"]["engine"], pair["data"]["wasm"]["engine"]) == ("plain", "wasm_simd")
     assert pair["data"]["wasm"]["fallback"] == ""
 
 
-def test_a_wasm_feed_falls_back_to_the_control_engine(ask, monkeypatch):
+def test_a_wasm_feed_falls_back_to_the_control_engine(query_api, monkeypatch):
     def broken(*_):
         raise RuntimeError("trap")
 
     monkeypatch.setattr(type(wiring.engines()["wasm_simd"]), "score", broken)
-    data = ask('{ wasmDiscoveryFeed(memberId: "ann") { engine fallback edges { cursor } } }')["data"]
+    data = query_api('{ wasmDiscoveryFeed(memberId: "ann") { engine fallback edges { cursor } } }')["data"]
     assert data["wasmDiscoveryFeed"]["fallback"] == "plain"
     assert data["wasmDiscoveryFeed"]["edges"]
 
 
-def test_the_other_queries(ask):
-    page = feed(ask)
+def test_the_other_queries(query_api):
+    page = feed(query_api)
     records.record_served(now=now())
     post = page["edges"][0]["node"]["post"]["id"]
-    answer = ask(
+    data = query_api(
         """query($request: UUID!, $post: ID!) {
             explain(requestId: $request, postId: $post, viewerId: "ann") { status rank reasons { sentence } }
             similarPosts(postId: $post, viewerId: "ann", first: 3) { post { id } score }
@@ -133,17 +133,17 @@ def test_the_other_queries(ask):
         request=page["requestId"],
         post=post,
     )["data"]
-    assert answer["explain"]["status"] == "served"
-    assert len(answer["similarPosts"]) == len(answer["crossModalSearch"]) == 3
-    assert len(answer["feed"]["edges"]) == 2
-    assert answer["preferences"] == {"isPrivate": False, "languages": []}
+    assert data["explain"]["status"] == "served"
+    assert len(data["similarPosts"]) == len(data["crossModalSearch"]) == 3
+    assert len(data["feed"]["edges"]) == 2
+    assert data["preferences"] == {"isPrivate": False, "languages": []}
 
 
-def test_mutations(ask, world):
+def test_mutations(query_api, world):
     bob = world[1]
     post = bob.posts.first().external_id
     event = {"eventId": "e1", "memberId": "ann", "postId": post, "kind": "like"}
-    answer = ask(
+    data = query_api(
         """mutation($events: [EventInput!]!, $seen: [ID!]!) {
             recordInteractions(events: $events) { eventId status problem }
             markSeen(memberId: "ann", postIds: $seen)
@@ -155,14 +155,15 @@ def test_mutations(ask, world):
         events=[event, event, {"eventId": "e2", "memberId": "ann"}],
         seen=[post, "nothing"],
     )["data"]
-    assert [result["status"] for result in answer["recordInteractions"]] == ["recorded", "duplicate", "rejected"]
-    assert answer["markSeen"] == 1
-    assert answer["updatePreferences"] == {"mutedTags": ["war"], "isPrivate": False}
+    assert [result["status"] for result in data["recordInteractions"]] == ["recorded", "duplicate", "rejected"]
+    assert data["markSeen"] == 1
+    assert data["updatePreferences"] == {"mutedTags": ["war"], "isPrivate": False}
     assert Interaction.objects.count() == 1 and SeenPost.objects.exists()
     assert Relationship.objects.filter(kind="mute").count() == 1
-    job = answer["batchDiscoveryFeeds"]
+    job = data["batchDiscoveryFeeds"]
     assert (
-        ask("query($id: UUID!) { job(id: $id) { kind state } }", id=job["id"])["data"]["job"]["kind"] == "batch_feeds"
+        query_api("query($id: UUID!) { job(id: $id) { kind state } }", id=job["id"])["data"]["job"]["kind"]
+        == "batch_feeds"
     )
     assert Job.objects.count() == 1
 
@@ -171,19 +172,19 @@ def test_mutations(ask, world):
 
 
 def test_an_anonymous_request_gets_a_401(world, client):
-    answer = client.post("/graphql", json.dumps({"query": "{ __typename }"}), content_type="application/json")
-    assert answer.status_code == 401
-    assert answer.json()["code"] == "not-authenticated"
+    response = client.post("/graphql", json.dumps({"query": "{ __typename }"}), content_type="application/json")
+    assert response.status_code == 401
+    assert response.json()["code"] == "not-authenticated"
 
 
 def test_staff_need_the_csrf_token(admin_user):
     client = Client(enforce_csrf_checks=True)
     client.force_login(admin_user)
-    answer = client.post("/graphql", json.dumps({"query": "{ __typename }"}), content_type="application/json")
-    assert answer.status_code == 403
+    response = client.post("/graphql", json.dumps({"query": "{ __typename }"}), content_type="application/json")
+    assert response.status_code == 403
 
 
-def test_get_is_not_allowed(ask, client):
+def test_get_is_not_allowed(query_api, client):
     assert client.get("/graphql?query={__typename}").status_code == 405
 
 
@@ -191,9 +192,9 @@ def test_get_is_not_allowed(ask, client):
     "body",
     ['"x"', "[]", '[{"query": "{ __typename }"}]', "{}", '{"query": 1}', '{"query": "{a}", "variables": []}', "{"],
 )
-def test_a_body_that_is_not_a_query_gets_a_problem(ask, client, body):
-    answer = client.post("/graphql", body, content_type="application/json")
-    assert (answer.status_code, answer["Content-Type"]) == (400, "application/problem+json")
+def test_a_body_that_is_not_a_query_gets_a_problem(query_api, client, body):
+    response = client.post("/graphql", body, content_type="application/json")
+    assert (response.status_code, response["Content-Type"]) == (400, "application/problem+json")
 
 
 @pytest.mark.parametrize(
@@ -206,22 +207,25 @@ def test_a_body_that_is_not_a_query_gets_a_problem(ask, client, body):
         "{" + " ".join(f'a{n}: preferences(memberId: "ann") {{ region }}' for n in range(11)) + "}",
         "{ __typename " * 12 + "}" * 12,
         "{ " + "__typename " * 2_100 + "}",
+        "{ ...F } fragment F on Query { ...F }",
     ],
 )
-def test_an_invalid_or_oversized_query_gets_a_400(ask, query):
-    answer = ask(query, status=400)
-    assert answer["data"] is None
-    assert answer["errors"][0]["message"]
+def test_an_invalid_or_oversized_query_gets_a_400(query_api, query):
+    response = query_api(query, status=400)
+    assert response["data"] is None
+    assert response["errors"][0]["message"]
 
 
-def test_a_query_above_the_cost_limit_is_not_executed(ask):
+def test_a_query_above_the_cost_limit_is_not_executed(query_api):
     node = "node { post { id authorId text kind language tags media createdAt } score sources }"
     one = f'discoveryFeed(memberId: "ann", first: 100) {{ edges {{ cursor {node} }} }}'
-    assert "errors" not in ask(f"{{ {one} }}")
-    assert "errors" not in ask(f"query {{ ...F }} fragment F on Query {{ {one} }}")
+    assert "errors" not in query_api(f"{{ {one} }}")
+    assert "errors" not in query_api(f"query {{ ...F }} fragment F on Query {{ {one} }}")
+    assert "errors" not in query_api(f"{{ ... on Query {{ {one} }} }}")
     many = " ".join(f"a{n}: {one}" for n in range(10))
-    assert code(ask(f"{{ {many} }}", status=400)) == "too-costly"
-    assert code(ask(f"query {{ ...F }} fragment F on Query {{ {many} }}", status=400)) == "too-costly"
+    assert code(query_api(f"{{ {many} }}", status=400)) == "too-costly"
+    assert code(query_api(f"query {{ ...F }} fragment F on Query {{ {many} }}", status=400)) == "too-costly"
+    assert code(query_api(f"{{ ... on Query {{ {many} }} }}", status=400)) == "too-costly"
 
 
 @pytest.mark.parametrize(
@@ -236,29 +240,30 @@ def test_a_query_above_the_cost_limit_is_not_executed(ask):
         ('mutation { setRelationship(memberId: "ann", kind: "love", targetId: "bob") }', "invalid-request"),
         ('mutation { updatePreferences(memberId: "ann", changes: {sensitivity: "x"}) { region } }', "invalid-request"),
         ("mutation { recordInteractions(events: []) { status } }", "invalid-request"),
+        (f'mutation {{ markSeen(memberId: "ann", postIds: {json.dumps(["p"] * 1_001)}) }}', "invalid-request"),
     ],
 )
-def test_an_error_of_a_service_has_the_code_of_the_rest_api(ask, query, expected):
-    answer = ask(query)
-    assert code(answer) == expected
-    assert answer["errors"][0]["extensions"]["request_id"]
+def test_an_error_of_a_service_has_the_code_of_the_rest_api(query_api, query, expected):
+    response = query_api(query)
+    assert code(response) == expected
+    assert response["errors"][0]["extensions"]["request_id"]
 
 
-def test_an_unexpected_error_reveals_no_details(ask, monkeypatch, caplog):
+def test_an_unexpected_error_reveals_no_details(query_api, monkeypatch, caplog):
     def broken(**_):
         raise RuntimeError("password=hunter2")
 
     monkeypatch.setattr("recommendations.graphql_api.schema.recommend", broken)
     with caplog.at_level(logging.ERROR):
-        answer = ask('{ discoveryFeed(memberId: "ann") { engine } }')
-    assert code(answer) == "internal-error"
-    assert "hunter2" not in json.dumps(answer)
+        response = query_api('{ discoveryFeed(memberId: "ann") { engine } }')
+    assert code(response) == "internal-error"
+    assert "hunter2" not in json.dumps(response)
     assert "hunter2" in caplog.text
 
 
-def test_introspection_works_if_the_setting_allows_it(ask, monkeypatch):
+def test_introspection_works_if_the_setting_allows_it(query_api, monkeypatch):
     monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"graphql_introspection": True}))
-    assert "wasmDiscoveryFeed" in json.dumps(ask("{ __schema { queryType { fields { name description } } } }"))
+    assert "wasmDiscoveryFeed" in json.dumps(query_api("{ __schema { queryType { fields { name description } } } }"))
 
 
 # Keys and tokens
@@ -272,13 +277,13 @@ def with_key(client, query, *scopes):
 
 def test_each_field_requires_its_own_scope(world, client):
     both = '{ discoveryFeed(memberId: "ann") { engine } preferences(memberId: "ann") { region } }'
-    answer = with_key(client, both, "feeds:read").json()
-    assert code(answer) == "missing-scope"
-    assert "profile:read" in answer["errors"][0]["message"]
+    response = with_key(client, both, "feeds:read").json()
+    assert code(response) == "missing-scope"
+    assert "profile:read" in response["errors"][0]["message"]
     assert "errors" not in with_key(client, both, "feeds:read", "profile:read").json()
     changes = 'mutation { resetProfile(memberId: "ann") batchDiscoveryFeeds { id } }'
-    answer = with_key(client, changes, "feeds:read", "profile:write").json()
-    assert [error["path"] for error in answer["errors"]] == [["batchDiscoveryFeeds"]]
+    response = with_key(client, changes, "feeds:read", "profile:write").json()
+    assert [error["path"] for error in response["errors"]] == [["batchDiscoveryFeeds"]]
     assert with_key(client, both, "posts:read").status_code == 403
 
 
@@ -287,24 +292,24 @@ def test_a_member_token_accesses_only_its_member(world, client):
     token = tokens.mint_token(member_id="ann", scopes=scopes, ttl_seconds=60, now=now())
     header = {"Authorization": f"Bearer {token}"}
 
-    def ask(query):
+    def query_api(query):
         body = json.dumps({"query": query})
         return client.post("/graphql", body, content_type="application/json", headers=header).json()
 
-    assert "errors" not in ask('{ discoveryFeed(memberId: "ann") { engine } }')
+    assert "errors" not in query_api('{ discoveryFeed(memberId: "ann") { engine } }')
     for query in (
         '{ discoveryFeed(memberId: "bob") { engine } }',
         '{ similarPosts(postId: "x", viewerId: "bob") { score } }',
         'mutation { recordInteractions(events: [{eventId: "1", memberId: "bob", postId: "x"}]) { status } }',
         'mutation { markSeen(memberId: "nobody", postIds: []) }',
     ):
-        assert code(ask(query)) == "different-member", query
-    assert code(ask('{ job(id: "6f2d6f0e-3a57-4a4c-9a5e-0b6a3c1c2f11") { state } }')) == "missing-scope"
+        assert code(query_api(query)) == "different-member", query
+    assert code(query_api('{ job(id: "6f2d6f0e-3a57-4a4c-9a5e-0b6a3c1c2f11") { state } }')) == "missing-scope"
 
 
 @pytest.mark.parametrize("text", ["a\0b", "a\ud800b"], ids=["NUL", "half of a surrogate pair"])
 @pytest.mark.parametrize("position", ["literal", "variable", "nested variable", "name of a variable", "query"])
-def test_a_text_that_no_database_can_store_is_an_error_of_the_client(ask, text, position):
+def test_a_text_that_no_database_can_store_is_an_error_of_the_client(query_api, text, position):
     escaped = json.dumps(text)
     requests = {
         "literal": (f"{{ discoveryFeed(memberId: {escaped}) {{ requestId }} }}", {}),
@@ -317,6 +322,6 @@ def test_a_text_that_no_database_can_store_is_an_error_of_the_client(ask, text, 
         "query": (f'{{ discoveryFeed(memberId: "ann") {{ requestId }} }} # {text}', {}),
     }
     query, variables = requests[position]
-    response = ask(query, status=400, **variables)
+    response = query_api(query, status=400, **variables)
     assert "data" not in response or response["data"] is None
     assert any(word in json.dumps(response) for word in ("NUL", "surrogate", "Invalid Unicode"))

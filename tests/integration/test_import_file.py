@@ -99,6 +99,20 @@ def test_posts_are_imported_from_jsonl(load, ann_and_bob):
     assert row.created_at == datetime(2026, 5, 31, 18, 30, tzinfo=UTC)
 
 
+def test_lists_and_media_of_posts_are_imported_from_csv(load, ann_and_bob):
+    media = [{"kind": "image", "url": "https://example.org/1.jpg"}]
+    cell = json.dumps(media).replace('"', '""')
+    summary, errors = load(
+        "posts",
+        "id,author_id,visibility,created_at,tags,safety_labels,media\n"
+        f'p1,ann,public,{WHEN},a|b|a,nudity:0.9|violence:0.1,"{cell}"\n',
+    )
+    assert (summary.created, errors) == (1, [])
+    row = Post.objects.get()
+    assert (row.tags, row.safety_labels) == (["a", "b"], {"nudity": 0.9, "violence": 0.1})
+    assert row.media == [media[0] | {"alt": ""}]
+
+
 def test_interactions_and_relationships_are_imported(load, first_post):
     request_id = "1b4e28ba-2fa1-11d2-883f-0016d3cca427"
     summary, _ = load(
@@ -151,8 +165,10 @@ def test_a_byte_order_mark_is_not_part_of_the_first_column(load, form):
     assert (summary.created, errors) == (1, [])
 
 
-def test_empty_lines_are_skipped(load):
-    summary, errors = load("members", "id,is_private\n\nann,no\n\n\n")
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_empty_lines_are_skipped(load, form):
+    header, row = ("id,is_private\n", "ann,no\n") if form == "csv" else ("", lines({"id": "ann", "is_private": False}))
+    summary, errors = load("members", f"{header}\n{row}\n\n", f"m.{form}")
     assert (summary.created, errors) == (1, [])
 
 
@@ -183,6 +199,13 @@ def test_a_changed_file_updates_only_the_changed_rows(load):
     ann, bob = Member.objects.select_related("privacy").order_by("external_id")
     assert (ann.privacy.is_private, ann.privacy.changed_at) == (True, NOW)
     assert (bob.region, bob.changed_at) == ("FR", NOW - timedelta(days=1))
+
+
+def test_a_member_without_settings_gets_those_of_the_row(load):
+    ann = Member.objects.create(external_id="ann", created_at=NOW, changed_at=NOW)
+    summary, _ = load("members", "id,is_private\nann,yes\n")
+    assert (summary.created, summary.updated) == (0, 1)
+    assert PrivacySettings.objects.get(member=ann).is_private
 
 
 def test_a_reworded_post_loses_the_vectors_of_its_old_text(load, first_post):
@@ -292,8 +315,14 @@ BAD_ROWS = [
     ("posts", {"visibility": None}, "visibility", "is missing"),
     ("posts", {"safety_labels": {"nudity": 1.5}}, "safety_labels", "cannot be used"),
     ("posts", {"safety_labels": ["nudity"]}, "safety_labels", "not a list of labels"),
+    ("posts", {"safety_labels": "nudity"}, "safety_labels", "not a list of labels"),
+    ("posts", {"kind": "two words"}, "kind", "cannot be used"),
     ("posts", {"media": [{"kind": "image", "url": "javascript:alert(1)"}]}, "media", "is not a URL"),
+    ("posts", {"media": "[{"}, "media", "not a list of up to 20 media"),
+    ("posts", {"media": [{"kind": "image", "url": "https://example.org/1.jpg"}] * 21}, "media", "not a list of up to"),
+    ("posts", {"media": [{"kind": "image"}]}, "media", "is not a medium"),
     ("posts", {"tags": [["deep"]]}, "tags", "is not an id"),
+    ("posts", {"tags": 5}, "tags", "is not a list of up to 100"),
     ("posts", {"created_at": "2026-05-31T18:30:00"}, "created_at", "has no time zone"),
     ("posts", {"created_at": "yesterday"}, "created_at", "is not a time"),
     ("posts", {"created_at": "0001-01-01T00:00:00+23:00"}, "created_at", "is not a time"),
@@ -395,6 +424,7 @@ def test_a_broken_csv_line_affects_no_other_line(load, line, problem):
         ("a.csv", "id,is_private,nick\nann,no,a\n", "unknown: 'nick'"),
         ("a.csv", "id,is_private,is_private\nann,no,no\n", "repeated: 'is_private'"),
         ("a.csv", b"\xff\xfee\x00", "is UTF-16"),
+        ("a.csv", '"id"x,is_private\n', "is not a CSV header"),
         ("a.txt", "id,is_private\n", "must end in .csv"),
     ],
 )

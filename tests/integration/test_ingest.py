@@ -4,6 +4,7 @@ import json
 
 import pytest
 from django.conf import settings
+from django.db.models import QuerySet
 
 from recommendations.models import Job, Member, Post, PostEmbedding, PrivacySettings
 from recommendations.services import wiring
@@ -25,8 +26,8 @@ def api(monkeypatch, client):
     wiring.reset_parts()
 
 
-def send(client, method, address, body):
-    return getattr(client, method)(f"/api/v1/{address}", json.dumps(body), content_type="application/json")
+def send(client, method, path, body):
+    return getattr(client, method)(f"/api/v1/{path}", json.dumps(body), content_type="application/json")
 
 
 def statuses(response):
@@ -37,17 +38,36 @@ def test_members_are_created_then_unchanged_then_updated(api):
     ann = {"id": "ann", "is_private": False, "languages": ["en"], "muted_tags": ["war"]}
     assert statuses(send(api, "post", "members", {"members": [ann]})) == ["created"]
     assert statuses(send(api, "post", "members", {"members": [ann]})) == ["unchanged"]
-    answer = send(api, "post", "members", {"members": [ann | {"languages": ["de"]}, {"id": "bob", "is_private": True}]})
-    assert (answer.status_code, statuses(answer)) == (200, ["updated", "created"])
+    response = send(
+        api, "post", "members", {"members": [ann | {"languages": ["de"]}, {"id": "bob", "is_private": True}]}
+    )
+    assert (response.status_code, statuses(response)) == (200, ["updated", "created"])
     row = Member.objects.get(external_id="ann")
     assert (row.languages, row.privacy.muted_tags) == (["de"], ["war"])
     assert api.get("/api/v1/members/ann").json()["languages"] == ["de"]
 
 
+def test_items_are_written_again_if_a_concurrent_request_creates_one_of_them(api, monkeypatch):
+    """The concurrent request is simulated between the query for existing rows and the insert."""
+    real_create, calls = QuerySet.bulk_create, []
+
+    def create_twice(rows, objects, **options):
+        calls.append(rows.model)
+        if len(calls) == 1:
+            real_create(rows, [Member(external_id="ann", created_at=NOW, changed_at=NOW)])
+        return real_create(rows, objects, **options)
+
+    monkeypatch.setattr(QuerySet, "bulk_create", create_twice)
+    ann = {"id": "ann", "is_private": True}
+    assert statuses(send(api, "post", "members", {"members": [ann]})) == ["created"]
+    assert calls == [Member, Member, PrivacySettings]
+    assert Member.objects.get().privacy.is_private
+
+
 def test_the_privacy_of_a_member_is_required(api):
-    answer = send(api, "post", "members", {"members": [{"id": "ann"}, {"id": "bob", "is_private": False}]})
-    assert (answer.status_code, statuses(answer)) == (207, ["rejected", "created"])
-    rejected = answer.json()["results"][0]
+    response = send(api, "post", "members", {"members": [{"id": "ann"}, {"id": "bob", "is_private": False}]})
+    assert (response.status_code, statuses(response)) == (207, ["rejected", "created"])
+    rejected = response.json()["results"][0]
     assert rejected["id"] == "ann"
     assert rejected["problem"]["errors"][0]["pointer"] == "/members/0/is_private"
 
@@ -68,9 +88,9 @@ def test_the_privacy_of_a_member_is_required(api):
 )
 def test_a_bad_post_is_rejected_with_the_reason_and_affects_no_other(api, wrong_fields, pointer, text):
     factories.member("bob")
-    answer = send(api, "post", "posts", {"posts": [POST | wrong_fields, POST | {"id": "good"}]})
-    assert statuses(answer) == ["rejected", "created"]
-    problem = answer.json()["results"][0]["problem"]
+    response = send(api, "post", "posts", {"posts": [POST | wrong_fields, POST | {"id": "good"}]})
+    assert statuses(response) == ["rejected", "created"]
+    problem = response.json()["results"][0]["problem"]
     assert problem["errors"][0]["pointer"] == pointer
     assert text in problem["detail"]
 
@@ -84,8 +104,8 @@ def test_a_post_is_created_updated_read_and_removed_by_its_url(api):
     factories.member("bob")
     fields = {name: value for name, value in POST.items() if name != "id"}
     assert send(api, "put", "posts/p/1", fields).status_code == 201
-    answer = send(api, "put", "posts/p/1", fields | {"safety_labels": {"nudity": 0.9}})
-    assert (answer.status_code, answer.json()["status"]) == (200, "updated")
+    response = send(api, "put", "posts/p/1", fields | {"safety_labels": {"nudity": 0.9}})
+    assert (response.status_code, response.json()["status"]) == (200, "updated")
     post = api.get("/api/v1/posts/p/1").json()
     assert (post["text"], post["sensitivity"], post["embeddings"]) == ("a film", "adult", [])
     assert send(api, "put", "posts/p/1", fields | {"id": "p/2"}).status_code == 400

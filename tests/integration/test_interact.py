@@ -288,10 +288,10 @@ def test_a_rebuild_leaves_pending_interactions_to_be_learned_once(ann, post):
 
 def test_interests_are_learned_from_vectors_of_the_content_space(ann, post):
     """Another space may have vectors of an embedding model with the same name."""
-    said = PostEmbedding.objects.get(post=post)
+    embedding = PostEmbedding.objects.get(post=post)
     for space, at in (("another", 0), ("zoo", 1)):
-        other = np.eye(1, said.dimension, at, dtype="<f4").tobytes()
-        fields = {"embedding_model": said.embedding_model, "dimension": said.dimension, "changed_at": NOW}
+        other = np.eye(1, embedding.dimension, at, dtype="<f4").tobytes()
+        fields = {"embedding_model": embedding.embedding_model, "dimension": embedding.dimension, "changed_at": NOW}
         PostEmbedding.objects.create(post=post, space=space, vector=other, **fields)
     (found,) = learn.load_post_vectors({post.pk}, NOW).values()
-    assert found.tobytes() == bytes(said.vector)
+    assert found.tobytes() == bytes(embedding.vector)

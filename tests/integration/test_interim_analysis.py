@@ -11,7 +11,7 @@ import pytest
 from django.core import mail
 from django.core.management import call_command
 
-from flags.analysis import bandit, interim_analysis
+from flags.analysis import bandit, interim_analysis, tasks
 from flags.analysis.moments import compute_moments
 from flags.analysis.statistics import fixed_interval, mean_difference
 from flags.experiments import metric_sources
@@ -23,13 +23,15 @@ from flags.services.change import Actor
 from flags.services.weekly_digest import build_weekly_digest
 from monitoring.models import MaintenanceRun
 from recommendations.models import Interaction, Member, Post
+from recommendations.services.extensions import maintenance
+from recommendations.services.extensions.experiments import count_interactions
 from recsys_project.stack.commands import ANALYSIS_TASKS
 from tests import factories
 from tests.servers import is_ready_in_log, run_process, shared_database_url, wait_until
 
 NOW = factories.NOW
 START = NOW - timedelta(days=10)
-DO = {"actor": Actor(system="test"), "why": "a test", "now": NOW}
+CHANGE_ARGUMENTS = {"actor": Actor(system="test"), "why": "a test", "now": NOW}
 FLAG = "wasm_recommendations"
 
 
@@ -88,12 +90,12 @@ def trial(db, fresh_wiring):
     for half, variant, rate in zip(halves, ("control", "treatment"), (3.0, 4.8), strict=True):
         Exposure.objects.bulk_create(make_exposures(phase, half, variant))
         for member in half:
-            habit = rng.gamma(2.0, 0.5)
+            activity = rng.gamma(2.0, 0.5)
             interactions += make_interactions(
-                member, post, "click", START - timedelta(days=2), int(rng.poisson(3 * habit))
+                member, post, "click", START - timedelta(days=2), int(rng.poisson(3 * activity))
             )
             interactions += make_interactions(
-                member, post, "click", START + timedelta(days=2), int(rng.poisson(rate * habit))
+                member, post, "click", START + timedelta(days=2), int(rng.poisson(rate * activity))
             )
             interactions += make_interactions(member, post, "view", START + timedelta(days=1), 5)
     Interaction.objects.bulk_create(interactions)
@@ -128,6 +130,30 @@ def test_an_analysis_agrees_with_the_rows(trial):
     assert result(analysis, "negative_feedback_per_member").difference == 0.0
     assert {row.slice_label for row in analysis.results.exclude(slice_label="")} == {"language=en", "language=de"}
     assert analysis.needed_units > 400 and analysis.days_left is None, "no exposure this week: the pace is unknown"
+
+
+def test_a_slice_with_few_units_of_a_variant_is_omitted(trial):
+    """So that the results reveal no individual member."""
+    few = [f"m{n}" for n in (*range(60), *range(200, 249))]
+    Member.objects.filter(external_id__in=few).update(languages=["fr"])
+    analysis = interim_analysis.run_interim_analysis(key="trial", now=NOW)
+    labels = set(analysis.results.values_list("slice_label", flat=True))
+    assert labels == {"", "language=en", "language=de"}
+    Member.objects.filter(external_id="m249").update(languages=["fr"])
+    analysis = interim_analysis.run_interim_analysis(key="trial", now=NOW)
+    assert (
+        result(analysis, slice_label="language=fr").control_units,
+        result(analysis, slice_label="language=fr").units,
+    ) == (60, 50)
+
+
+def test_a_metric_without_prior_days_is_not_adjusted(trial):
+    adjusted = result(interim_analysis.run_interim_analysis(key="trial", now=NOW))
+    Metric.objects.filter(key="engagements_per_member").update(prior_days=0)
+    raw = result(interim_analysis.run_interim_analysis(key="trial", now=NOW))
+    assert raw.remaining_variance_ratio == 1.0 > adjusted.remaining_variance_ratio
+    assert raw.difference == pytest.approx(raw.mean - raw.control_mean)
+    assert raw.fixed_high - raw.fixed_low > adjusted.fixed_high - adjusted.fixed_low
 
 
 def test_events_outside_of_the_window_and_undone_events_do_not_count(trial):
@@ -212,9 +238,15 @@ def test_an_unknown_metric_source_is_named_in_the_error(trial):
     assert metric_sources.metric_source_names() == ["interactions"]
 
 
+def test_units_that_are_not_members_have_no_interactions(trial):
+    since, until = np.full(2, START.timestamp()), np.full(2, NOW.timestamp())
+    assert count_interactions(["a visitor", "another"], since, until, ["view"]).tolist() == [0, 0]
+    assert count_interactions(["a visitor", "m0"], since, until, ["view"]).tolist() == [0, 5]
+
+
 def test_the_bandit_moves_weights_to_the_better_variant(trial):
     """It needs enough units, keeps the floor and starts a new phase."""
-    experiments.finish(key="trial", decision="", **DO)
+    experiments.finish(key="trial", decision="", **CHANGE_ARGUMENTS)
     factories.experiment(FLAG, "greedy", at=START, is_bandit=True, bandit_floor=0.1)
     phase = Experiment.objects.get(key="greedy").phases.get()
     assert bandit.update_weights(key="greedy", now=NOW) is None
@@ -230,8 +262,54 @@ def test_the_bandit_moves_weights_to_the_better_variant(trial):
     assert interim_analysis.run_interim_analysis(key="greedy", now=NOW).units == {"control": 200, "treatment": 200}
 
 
+def test_only_the_weights_of_a_bandit_follow_the_results(trial):
+    assert bandit.update_weights(key="trial", now=NOW) is None
+    assert trial.phases.count() == 1
+
+
+def test_the_nightly_analysis_covers_every_running_experiment(trial, caplog):
+    """A failed experiment does not stop the others, and the weights of bandits follow the results."""
+    factories.flag("f")
+    factories.flag("g")
+    greedy = factories.experiment("f", "greedy", at=START, is_bandit=True)
+    members = list(Member.objects.filter(external_id__startswith="m").order_by("pk"))
+    for half, variant in ((members[:200], "control"), (members[200:], "treatment")):
+        Exposure.objects.bulk_create(make_exposures(greedy.phases.get(), half, variant))
+    Metric.objects.create(key="rain", source="weather", numerator=["rain"])
+    factories.experiment("g", "broken", at=START, goal="rain")
+    factories.experiment("g", "draft", started=False)
+    tasks.analyze_experiments()
+    analyses = InterimAnalysis.objects.order_by("experiment__key")
+    assert [row.experiment.key for row in analyses] == ["greedy", "trial"]
+    assert (greedy.phases.count(), trial.phases.count()) == (2, 1)
+    failed = [record.experiment for record in caplog.records if record.message == "experiment_not_analyzed"]
+    assert failed == ["broken"]
+
+
+def test_the_weekly_digest_has_decisions_and_the_days_left(trial):
+    """Experiments that were finished more than a week ago are omitted."""
+    for variant in ("control", "treatment"):
+        newest = [factories.member(f"{variant}{n}") for n in range(35)]
+        Exposure.objects.bulk_create(make_exposures(trial.phases.get(), newest, variant, at=NOW - timedelta(days=1)))
+    analysis = interim_analysis.run_interim_analysis(key="trial", now=NOW)
+    assert analysis.days_left == pytest.approx((analysis.needed_units - 470) / 10), "70 units a week"
+    assert f"about {analysis.days_left:.0f} days left" in build_weekly_digest(now=NOW)[0]
+    experiments.finish(key="trial", decision="treatment", **CHANGE_ARGUMENTS)
+    assert build_weekly_digest(now=NOW) == ["trial: finished, decision: treatment."]
+    factories.experiment(FLAG, "other", at=NOW)
+    experiments.finish(key="other", decision="", **CHANGE_ARGUMENTS)
+    assert build_weekly_digest(now=NOW) == [
+        "other: finished, without a decision.",
+        "trial: finished, decision: treatment.",
+    ]
+    assert build_weekly_digest(now=NOW + timedelta(days=8)) == []
+
+
 def test_the_weekly_digest_is_saved_and_mailed_by_a_maintenance_task(trial, monkeypatch):
+    """It is mailed if ALERT_EMAILS is set, and saved in any case."""
     interim_analysis.run_interim_analysis(key="trial", now=NOW)
+    assert maintenance.send_experiment_digest(NOW).note.startswith("trial: running for")
+    assert mail.outbox == []
     settings = sys.modules["recsys_project.settings"]
     monkeypatch.setattr(
         "django.conf.settings.ENV", settings.ENV.model_copy(update={"alert_emails": ["ops@example.org"]})

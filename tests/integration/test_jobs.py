@@ -124,6 +124,20 @@ def test_the_same_idempotency_key_gives_the_same_job(members):
         submit(params={"member_ids": ["m1"]}, idempotency_key="k")
 
 
+def test_a_job_that_a_concurrent_request_created_with_the_same_key_is_returned(members, monkeypatch):
+    """The other request is simulated after the query for an earlier job with this key."""
+    real_resolve, earlier = work.resolve_items, []
+
+    def submit_concurrently(kind, params):
+        monkeypatch.setattr(work, "resolve_items", real_resolve)
+        earlier.append(submit(idempotency_key="k"))
+        return real_resolve(kind, params)
+
+    monkeypatch.setattr(work, "resolve_items", submit_concurrently)
+    assert submit(idempotency_key="k").id == earlier[0].id
+    assert Job.objects.count() == 1
+
+
 def test_a_job_submitted_while_the_broker_is_down_is_published_later(
     members, monkeypatch, sent_messages, django_capture_on_commit_callbacks
 ):

@@ -168,3 +168,12 @@ def learned_taste(member, now):
     embedder = wiring.embedder()
     _, profile, feedback = ResidentFacts(wiring.vocabularies()).get_history(member.pk, wiring.resident_profiles())
     return build_taste(profile, feedback, now, embedder.dimension, wiring.vocabularies(), 0.8)
+
+
+def test_a_member_whose_undos_another_worker_has_unlearned_keeps_the_profile(ann, posts):
+    factories.interaction(ann, posts[0])
+    learn.learn_interactions(member_ids=[ann.pk], now=NOW)
+    learned = InterestProfile.objects.get(member=ann)
+    learn.unlearn_undone(member_ids=[ann.pk], now=NOW + timedelta(minutes=1))
+    assert InterestProfile.objects.get(member=ann).pk == learned.pk
+    assert InterestProfile.objects.get(member=ann).changed_at == learned.changed_at

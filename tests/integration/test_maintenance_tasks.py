@@ -175,6 +175,20 @@ def test_a_failed_archive_deletes_no_vectors(retired_model, monkeypatch, tmp_pat
     assert PostEmbedding.objects.count() == 6
 
 
+def test_an_archive_that_differs_from_the_vectors_deletes_none(retired_model, monkeypatch, tmp_path):
+    set_env(monkeypatch, embeddings_archive_dir=str(tmp_path))
+    real_save = np.savez_compressed
+
+    def save_other_versions(file, *, versions, **arrays):
+        real_save(file, versions=versions + 1, **arrays)
+
+    monkeypatch.setattr(archive.np, "savez_compressed", save_other_versions)
+    with pytest.raises(archive.ArchiveError, match="differs from the data"):
+        archive.archive_embeddings(now=NOW)
+    assert PostEmbedding.objects.count() == 6
+    assert not list(tmp_path.glob("*.npz"))
+
+
 @pytest.fixture
 def index(retired_model, monkeypatch):
     """An empty index in qdrant-client's in-memory mode."""

@@ -6,20 +6,29 @@ import time
 import urllib.error
 import urllib.request
 from datetime import timedelta
+from types import SimpleNamespace
+from uuid import UUID
 
+import numpy as np
 import psutil
 import pytest
+from billiard.exceptions import WorkerLostError
+from celery import signals
 from django.conf import settings
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
+from qdrant_client import QdrantClient
 
-from monitoring import clock, gauges, metrics, metrics_endpoint, processes, workers
+from monitoring import clock, gauges, health, metrics, metrics_endpoint, processes, system_memory, workers
 from monitoring.metrics import ComputedGauge
+from recommendations.models import EmbeddingModel, FeedRequest, ServedPage
 from recommendations.services import wiring
 from recommendations.services.errors import FactsUnavailable, InvalidRequest
 from recommendations.services.extensions import gauges as service_gauges
+from recommendations.services.extensions import health as service_health
 from recommendations.services.measuring import quality
 from recommendations.services.serving.recommend import recommend
+from recommendations.services.vectors.embedding_models import embed_due_posts
 from recsys_project.celery import app
 from tests import factories
 from tests.factories import NOW
@@ -36,8 +45,8 @@ def value(name, **labels):
 
 def scrape(port, token=TOKEN):
     request = urllib.request.Request(f"http://127.0.0.1:{port}/metrics", headers={"Authorization": f"Bearer {token}"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        text = answer.read().decode()
+    with urllib.request.urlopen(request, timeout=10) as response:
+        text = response.read().decode()
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
@@ -69,8 +78,8 @@ def test_metrics_of_two_web_workers_and_a_celery_worker_add_up(transactional_db,
     url = f"http://127.0.0.1:{web_port}"
 
     def get(path):
-        with urllib.request.urlopen(url + path, timeout=10) as answer:
-            return answer.status
+        with urllib.request.urlopen(url + path, timeout=10) as response:
+            return response.status
 
     def is_up():
         try:
@@ -135,18 +144,25 @@ def test_a_feed_is_counted_with_its_stages(redis_url):
     factories.member("m")
     factories.posts(author, 7)
     names = {
-        "made": ("recsys_feeds_total", {"feed": "trending", "engine": "none", "fallback": ""}),
-        "short": ("recsys_incomplete_pages_total", {"feed": "trending", "kind": "short"}),
-        "into": ("recsys_stage_candidates_total", {"stage": "filter", "direction": "in"}),
-        "out": ("recsys_stage_candidates_total", {"stage": "filter", "direction": "out"}),
-        "brought": ("recsys_stage_candidates_total", {"stage": "source", "direction": "out"}),
+        "pages": ("recsys_feeds_total", {"feed": "trending", "engine": "none", "fallback": ""}),
+        "short_pages": ("recsys_incomplete_pages_total", {"feed": "trending", "kind": "short"}),
+        "filter_in": ("recsys_stage_candidates_total", {"stage": "filter", "direction": "in"}),
+        "filter_out": ("recsys_stage_candidates_total", {"stage": "filter", "direction": "out"}),
+        "source_out": ("recsys_stage_candidates_total", {"stage": "source", "direction": "out"}),
     }
     before = {key: value(name, **labels) for key, (name, labels) in names.items()}
     page = recommend(member_id="m", feed="trending", now=NOW)
-    grew = {key: value(name, **labels) - before[key] for key, (name, labels) in names.items()}
+    increases = {key: value(name, **labels) - before[key] for key, (name, labels) in names.items()}
     assert len(page.picks) == 7
-    assert grew["made"] == grew["short"] == 1
-    assert grew["brought"] >= 7 and grew["into"] == grew["out"] == 7
+    assert increases["pages"] == increases["short_pages"] == 1
+    assert increases["source_out"] >= 7 and increases["filter_in"] == increases["filter_out"] == 7
+
+
+def raise_always(error):
+    def failing(*_):
+        raise error
+
+    return failing
 
 
 @pytest.mark.django_db
@@ -159,13 +175,13 @@ def test_service_failures_are_counted_and_caller_errors_are_not(redis_url, monke
         recommend(member_id="m", feed="following", limit=0, now=NOW)
     assert value("recsys_feed_failures_total", **labels) == before
 
-    def broken(*_):
-        raise FactsUnavailable("for the test")
-
-    monkeypatch.setattr("recommendations.services.serving.recommend.find_slate", broken)
-    with pytest.raises(FactsUnavailable):
-        recommend(member_id="m", feed="following", now=NOW)
-    assert value("recsys_feed_failures_total", **labels) == before + 1
+    for error, code in ((FactsUnavailable("for the test"), FactsUnavailable.code), (RuntimeError("x"), "unexpected")):
+        labels = {"feed": "following", "code": code}
+        before = value("recsys_feed_failures_total", **labels)
+        monkeypatch.setattr("recommendations.services.serving.recommend.find_slate", raise_always(error))
+        with pytest.raises(type(error)):
+            recommend(member_id="m", feed="following", now=NOW)
+        assert value("recsys_feed_failures_total", **labels) == before + 1
 
 
 @pytest.mark.django_db
@@ -180,7 +196,7 @@ def test_every_computed_gauge_can_be_computed(redis_url, monkeypatch):
     assert families["recsys_unembedded_posts"].samples == [] or up
 
     def broken(_now):
-        raise RuntimeError("no answer")
+        raise RuntimeError("no response")
 
     monkeypatch.setattr(gauges, "_sources", dict(gauges._sources))
     gauges.register_gauges(ComputedGauge("recsys_of_a_test", "A figure."), compute=broken)
@@ -213,11 +229,119 @@ def test_gauge_values_are_reused_for_max_age_and_by_concurrent_callers():
     assert len(computed_at) == 2
 
 
+def test_lost_and_revoked_tasks_are_counted():
+    task = app.tasks[workers.CANARY]
+    before = {outcome: value("recsys_tasks_total", task=task.name, outcome=outcome) for outcome in ("lost", "revoked")}
+    signals.task_failure.send(sender=task, exception=WorkerLostError("signal 9"))
+    signals.task_failure.send(sender=task, exception=ValueError("counted at the end of the task"))
+    signals.task_revoked.send(sender=task)
+    for outcome, count in before.items():
+        assert value("recsys_tasks_total", task=task.name, outcome=outcome) == count + 1
+
+
+def test_the_metrics_server_of_a_worker_has_one_page(monkeypatch):
+    started = []
+    body = metrics_endpoint.metrics_app({"PATH_INFO": "/"}, lambda status, headers: started.append(status))
+    assert (started, body) == (["404 Not Found"], [b"The metrics are at /metrics.\n"])
+
+
+def test_a_c_library_that_cannot_trim_its_heap_is_no_error(monkeypatch):
+    monkeypatch.setattr(system_memory.ctypes, "CDLL", lambda name: SimpleNamespace())
+    system_memory.trim_heap()
+
+
 def test_ndcg_is_one_if_the_engaged_posts_are_first():
     ranked = quality.np.arange(10)
     assert quality.ndcg(ranked, {0, 1}) == pytest.approx(1.0)
     assert quality.ndcg(ranked, {9}) == pytest.approx(1 / quality.np.log2(11))
     assert quality.ndcg(ranked, {77}) is None
+
+
+@pytest.mark.django_db
+def test_the_quality_score_is_the_mean_ndcg_of_the_slates_with_an_engaged_post():
+    viewer = factories.member("viewer")
+    posts = factories.posts(factories.member(), 4)
+    assert quality.quality_score(now=NOW) is None
+    for number, engaged_posts in enumerate(([posts[0], posts[1]], [posts[3]], [])):
+        FeedRequest.objects.create(
+            id=UUID(int=number),
+            member=viewer,
+            feed="discovery",
+            engine="plain",
+            variant="control",
+            policy_version=1,
+            post_ids=np.array([post.pk for post in posts], "<i8").tobytes(),
+            parts=b"",
+            origins=b"",
+            created_at=NOW,
+        )
+        factories.interaction(viewer, posts[2], "view", request_id=UUID(int=number))
+        for post in engaged_posts:
+            factories.interaction(viewer, post, "like", request_id=UUID(int=number))
+    factories.interaction(viewer, posts[2], "like")
+    factories.interaction(viewer, posts[2], "like", request_id=UUID(int=1), undone_at=NOW)
+    factories.interaction(viewer, posts[2], "like", request_id=UUID(int=2), at=NOW - timedelta(days=2))
+    assert quality.quality_score(now=NOW) == pytest.approx((1 + 1 / np.log2(5)) / 2)
+
+
+@pytest.mark.django_db
+def test_coverage_is_the_share_of_all_posts_on_the_pages_of_the_last_hour():
+    viewer, posts = factories.member("viewer"), factories.posts(factories.member(), 5)
+    for number, (ids, minutes) in enumerate((([0, 1], 10), ([1, 2], 59), ([3], 60))):
+        ServedPage.objects.create(
+            member=viewer,
+            request_id=UUID(int=number),
+            offset=0,
+            post_ids=np.array([posts[i].pk for i in ids], "<i8").tobytes(),
+            created_at=NOW - timedelta(minutes=minutes),
+        )
+    assert quality.catalogue_coverage(now=NOW) == 3 / 5
+
+
+@pytest.mark.django_db
+def test_the_backlog_of_embedding_and_the_age_of_each_active_model_are_gauges(fresh_wiring):
+    author = factories.member()
+    factories.posts(author, 2)
+    embed_due_posts(now=NOW)
+    EmbeddingModel.objects.create(
+        space="image", name="m", embedder="", dimension=8, state="active", created_at=NOW, changed_at=NOW
+    )
+    factories.post(author, at=NOW)
+    values = service_gauges.backlog_gauges(NOW + timedelta(minutes=2))
+    assert values[metrics.EMBEDDING_MODEL_AGE_SECONDS] == {("content",): 120}
+    assert values[metrics.UNEMBEDDED_POSTS] == {("content",): 1}
+    assert values[metrics.EMBEDDING_LAG_SECONDS] == {("content",): 120}
+
+
+@pytest.mark.django_db
+@pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
+def test_with_qdrant_url_a_gauge_and_a_health_check_tell_whether_qdrant_responds(fresh_wiring, monkeypatch):
+    """Both pass while no embedding model is active: the index does not exist yet."""
+    monkeypatch.setattr(gauges, "_sources", {})
+    monkeypatch.setattr(health, "_checks", {})
+    monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"qdrant_url": "http://127.0.0.1:9"}))
+    down = wiring.qdrant_client()
+    running = QdrantClient(":memory:")
+    monkeypatch.setattr(wiring, "qdrant_client", lambda: running)
+    service_gauges.register_gauges()
+    service_health.register_health_checks()
+
+    def state(minute):
+        # Readiness requests run each check in a thread of its own, which does not see this test's uncommitted rows.
+        reason = health.failure_reason("vector_index", service_health.check_vector_index, NOW)
+        return gauges.gauge_values(metrics.QDRANT_UP.name, {}, NOW + timedelta(minutes=minute)), reason
+
+    assert "vector_index" in health._checks
+    assert state(0) == ([], "")
+    embed_due_posts(now=NOW)
+    wiring.sync_embedding_models(NOW, must_be_current=True)
+    assert state(1) == ([1.0], "")
+    monkeypatch.setattr(wiring, "qdrant_client", lambda: down)
+    wiring.known_vector_indexes().clear()
+    values, reason = state(2)
+    assert values == [0.0] and reason.startswith("VectorIndexError")
+    running.close()
+    down.close()
 
 
 @pytest.mark.django_db
@@ -230,9 +354,9 @@ def test_kernel_metrics_are_updated(fresh_wiring):
     service_gauges.observe_process()
     before = value("recsys_kernel_calls_total", space="content")
     assert value("recsys_kernel_rows", space="content") == 5
-    held = value("recsys_kernel_bytes", space="content", kind="held")
-    assert 0 < value("recsys_kernel_bytes", space="content", kind="rows") < held
-    assert held < value("recsys_kernel_bytes", space="content", kind="limit") == settings.ENV.wasm_memory_limit
+    allocated = value("recsys_kernel_bytes", space="content", kind="allocated")
+    assert 0 < value("recsys_kernel_bytes", space="content", kind="rows") < allocated
+    assert allocated < value("recsys_kernel_bytes", space="content", kind="limit") == settings.ENV.wasm_memory_limit
     assert value("recsys_catalogue_posts") == 5
     wiring.engines()["wasm_simd"].cosine(factories.np.ones(wiring.embedder().dimension, "f4"), factories.np.arange(5))
     service_gauges.observe_process()

@@ -4,9 +4,10 @@ import threading
 
 import pytest
 from django.conf import settings
+from django.db import OperationalError, connection
 from pydantic import SecretStr
 
-from monitoring import health
+from monitoring import clock, health, metrics, server_gauges
 from recommendations.services.extensions import selftest
 
 pytestmark = pytest.mark.django_db
@@ -62,8 +63,8 @@ def test_a_kernel_with_wrong_results_fails_its_check(client, redis_url, monkeypa
 
 def test_only_staff_and_token_holders_see_the_reasons(client, admin_client, checks, token):
     health.register_health_check("database", broken)
-    answer = client.get("/readyz")
-    assert (answer.status_code, answer.json()) == (503, {"status": "fail", "checks": {"database": "fail"}})
+    response = client.get("/readyz")
+    assert (response.status_code, response.json()) == (503, {"status": "fail", "checks": {"database": "fail"}})
     for response in (admin_client.get("/readyz"), client.get("/readyz", headers=token)):
         assert response.json()["checks"]["database"]["reason"] == "RuntimeError: no route to db.internal"
 
@@ -99,6 +100,21 @@ def test_metrics_require_the_token_or_staff(client, admin_client, monkeypatch):
     assert admin_client.get("/metrics").status_code == 200
 
 
+def test_a_signed_in_user_gets_no_details_while_the_database_is_down(admin_client, monkeypatch, caplog):
+    """The session is in the database. Health checks still respond, and report the database."""
+    set_env(monkeypatch, redis_url="redis://127.0.0.1:1/0", cache_redis_url="redis://127.0.0.1:1/0")
+
+    def fail(*_):
+        raise OperationalError("no route to db.internal")
+
+    with connection.execute_wrapper(fail):
+        answer = admin_client.get("/metrics")
+        values = server_gauges.compute_database_gauge(clock.now())
+    assert answer.status_code == 401
+    assert values == {metrics.DATABASE_UP: {(): 0.0}}
+    assert server_gauges.compute_redis_gauges(clock.now())[metrics.REDIS_UP] == {("broker",): 0.0, ("caches",): 0.0}
+
+
 def test_metrics_can_be_disabled(admin_client, monkeypatch):
     set_env(monkeypatch, prometheus_metrics_enabled=False)
     assert admin_client.get("/metrics").status_code == 404
@@ -109,7 +125,7 @@ def test_metrics_can_be_disabled(admin_client, monkeypatch):
 )
 def test_the_kernel_files_are_served_to_browsers(client, file, kind):
     """A browser gets the same bytes that a worker runs."""
-    answer = client.get(f"/static/wasm/{file}")
-    assert answer.status_code == 200
-    assert answer["Content-Type"].startswith(kind)
-    assert b"".join(answer) == (settings.BASE_DIR / "wasm" / file).read_bytes()
+    response = client.get(f"/static/wasm/{file}")
+    assert response.status_code == 200
+    assert response["Content-Type"].startswith(kind)
+    assert b"".join(response) == (settings.BASE_DIR / "wasm" / file).read_bytes()

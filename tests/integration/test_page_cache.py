@@ -6,6 +6,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from flags.snapshot import flag_snapshot
+from recommendations.api import responses
 from recommendations.services import policies, wiring
 from recommendations.services.serving import records
 from recommendations.services.serving.pages import page_cache
@@ -21,7 +22,7 @@ CONTROL = EngineAssignment("plain", "control")
 
 @pytest.fixture(autouse=True)
 def posts():
-    """Make a viewer, and ten posts by others."""
+    """Create a viewer, and ten posts by others."""
     factories.member("viewer")
     posts = [factories.post(factories.member(), f"p{i}") for i in range(10)]
     factories.embed_all_posts()
@@ -55,11 +56,11 @@ def change_flag(**patch):
     flag_snapshot.invalidate()
 
 
-def test_a_page_is_page_cached_and_shown_again():
+def test_a_page_is_cached_and_served_again():
     first = page()
-    assert not first.cached and is_page_cached()
+    assert not first.is_cached and is_page_cached()
     second = page()
-    assert second.cached and second.request_id == first.request_id and second.picks == first.picks
+    assert second.is_cached and second.request_id == first.request_id and second.picks == first.picks
 
 
 @pytest.mark.parametrize("is_in_memory", [True, False], ids=["cached page", "cached slate"])
@@ -70,7 +71,7 @@ def test_a_change_of_the_policy_builds_another_slate(is_in_memory):
         clear_page_cache()
     assert not is_page_cached()
     after = page()
-    assert not after.cached and after.request_id != first.request_id and after.variant == first.variant
+    assert not after.is_cached and after.request_id != first.request_id and after.variant == first.variant
     assert page().request_id == after.request_id
 
 
@@ -91,10 +92,10 @@ def test_a_change_of_the_flag_builds_a_slate_of_the_other_variant(is_in_memory):
         clear_page_cache()
     assert not is_page_cached()
     after = page()
-    assert (after.engine, after.variant, after.cached) == ("plain", "control", False)
+    assert (after.engine, after.variant, after.is_cached) == ("plain", "control", False)
     change_flag(is_enabled=True)
-    back = page()
-    assert (back.engine, back.variant, back.cached) == ("wasm_simd", "wasm_conservative", False)
+    restored = page()
+    assert (restored.engine, restored.variant, restored.is_cached) == ("wasm_simd", "wasm_conservative", False)
 
 
 def test_a_change_of_another_flag_invalidates_the_page_and_keeps_the_slate():
@@ -105,7 +106,7 @@ def test_a_change_of_another_flag_invalidates_the_page_and_keeps_the_slate():
     factories.clear_change_log()
     assert not is_page_cached()
     after = page()
-    assert after.cached and after.request_id == first.request_id
+    assert after.is_cached and after.request_id == first.request_id
     assert is_page_cached()
 
 
@@ -113,7 +114,7 @@ def test_a_request_with_an_explicit_assignment_is_not_served_from_the_page_cache
     """Its page is not put into the cache, either."""
     first = page()
     assigned = page(assignment=CONTROL)
-    assert (assigned.engine, assigned.variant, assigned.cached) == ("plain", "control", False)
+    assert (assigned.engine, assigned.variant, assigned.is_cached) == ("plain", "control", False)
     assert page(assignment=CONTROL).request_id == assigned.request_id
     clear_page_cache()
     assert page(assignment=WASM_ASSIGNMENT).request_id not in (first.request_id, assigned.request_id)
@@ -160,6 +161,17 @@ def test_the_page_that_was_cached_the_longest_ago_is_evicted(monkeypatch):
     page(limit=2)
     page(limit=1)
     assert [is_page_cached(limit) for limit in (1, 2, 3)] == [True, True, False]
+
+
+def test_the_rest_api_renders_a_cached_page_once(client, settings, monkeypatch):
+    settings.ENV = settings.ENV.model_copy(update={"api_open": True})
+    rendered = []
+    serialize = responses.serialize_pick
+    monkeypatch.setattr(responses, "serialize_pick", lambda pick: rendered.append(pick) or serialize(pick))
+    first, second = (client.get("/api/v1/members/viewer/feed?limit=5").json() for _ in range(2))
+    assert (first["is_cached"], second["is_cached"]) == (False, True)
+    assert len(first["picks"]) == len(rendered) == 5
+    assert second["picks"] == first["picks"]
 
 
 def test_hits_and_misses_of_the_page_cache_are_counted():

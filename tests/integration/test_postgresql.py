@@ -191,6 +191,16 @@ def test_a_caller_interrupted_while_sending_leaves_no_query(monkeypatch, step):
     assert sql.fetch_all_rows(COUNT_MEMBERS) == [[(0,)]]
 
 
+def test_without_a_connection_nothing_is_sent_ahead_and_the_query_raises_djangos_error(monkeypatch):
+    connection.close()
+    with monkeypatch.context() as patched:
+        patched.setitem(connection.settings_dict, "PORT", "9")
+        assert connection.send_queries([COUNT_MEMBERS]) is None
+        with pytest.raises(DatabaseError):
+            sql.fetch_all_rows(COUNT_MEMBERS)
+    assert sql.fetch_all_rows(COUNT_MEMBERS) == [[(0,)]]
+
+
 def test_statements_sent_ahead_are_prepared_once_per_connection():
     prepared = ("SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'pending_%%'", ())
     for _ in range(2):

@@ -4,6 +4,8 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from django.db import DatabaseError
+from django.db.models import QuerySet
 
 from recommendations.contracts import Sensitivity
 from recommendations.models import (
@@ -17,7 +19,7 @@ from recommendations.models import (
     Relationship,
 )
 from recommendations.services import wiring
-from recommendations.services.errors import InvalidRequest, UnknownMember
+from recommendations.services.errors import FactsUnavailable, InvalidRequest, UnknownMember
 from recommendations.services.learning import interact, learn
 from recommendations.services.learning.interact import Event
 from recommendations.services.members import preferences
@@ -73,6 +75,15 @@ def relationships():
 
 
 # Preferences
+
+
+def test_a_member_that_cannot_be_read_is_not_reported_as_unknown(ann, monkeypatch):
+    def fail(*args, **kwargs):
+        raise DatabaseError("gone")
+
+    monkeypatch.setattr(QuerySet, "get", fail)
+    with pytest.raises(FactsUnavailable, match="Try again later"):
+        preferences.read_preferences(member_id="ann")
 
 
 def test_set_preferences_are_read_back_and_the_others_stay(ann):
@@ -224,7 +235,7 @@ def test_a_reset_keeps_relationships_and_hidden_posts(ann, run_on_commit):
     }
     assert relationships() == {("ann", "mute", "cat")}
     assert not len(wiring.served_history().fatigue(ann.pk, NOW.timestamp(), 3600).ids)
-    assert not recommend(member_id="ann", now=LATER).cached
+    assert not recommend(member_id="ann", now=LATER).is_cached
 
 
 def test_interactions_before_a_reset_are_never_learned_again(ann):

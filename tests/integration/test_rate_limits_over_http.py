@@ -1,4 +1,4 @@
-"""Rates as integrators meet them: a real web server of several processes, a real Redis, and many requests at once."""
+"""Rate limits with a real web server of several processes, a real Redis and concurrent requests."""
 
 import http.client
 import socket
@@ -19,7 +19,7 @@ from django.contrib.auth import get_user_model, SESSION_KEY, BACKEND_SESSION_KEY
 from access import keys
 
 print(keys.create(name="many", scopes=["members:read"], per_minute={LIMIT}, now=datetime.now(UTC))[1])
-user = get_user_model().objects.create_superuser("staff", password="not-asked-for")
+user = get_user_model().objects.create_superuser("staff", password="not-used")
 session = import_module(settings.SESSION_ENGINE).SessionStore()
 session[SESSION_KEY], session[HASH_SESSION_KEY] = str(user.pk), user.get_session_auth_hash()
 session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
@@ -30,7 +30,7 @@ print(session.session_key)
 
 @pytest.fixture
 def web(tmp_path):
-    """Run a web server of four processes; yield its port, a key's secret and a session of staff."""
+    """Run a web server of four processes; yield its port, the header of a key and the header of a staff session."""
     port = free_port()
     with redis_server(tmp_path, port=free_port()) as redis_url:
         env = {
@@ -41,8 +41,8 @@ def web(tmp_path):
             "API_OPEN": "0",
             "ALLOWED_HOSTS": "127.0.0.1",
         }
-        manage(tmp_path, env, "migrate", "-v0")
-        secret, session = manage(tmp_path, env, "shell", "-v0", "-c", SETUP_SCRIPT).split()
+        run_manage(tmp_path, env, "migrate", "-v0")
+        secret, session = run_manage(tmp_path, env, "shell", "-v0", "-c", SETUP_SCRIPT).split()
         options = ["--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port), "--workers", "4"]
         command = [sys.executable, "-m", "granian", *options, "recsys_project.wsgi:application"]
         with run_process(command, tmp_path, **env) as (process, log):
@@ -51,7 +51,7 @@ def web(tmp_path):
 
 
 def is_listening(port):
-    """Return whether somebody answers at the port."""
+    """Return whether a server listens on the port."""
     try:
         socket.create_connection(("127.0.0.1", port), 1).close()
     except OSError:
@@ -59,37 +59,37 @@ def is_listening(port):
     return True
 
 
-def manage(folder, env, *words):
-    with run_process([sys.executable, "manage.py", *words], folder, **env) as (process, log):
+def run_manage(folder, env, *arguments):
+    with run_process([sys.executable, "manage.py", *arguments], folder, **env) as (process, log):
         assert process.wait(120) == 0, log.read_text()
         return log.read_text()
 
 
-def ask(port, headers, times):
-    """Return status and rate fields of each of *times* answers over one connection."""
+def send_requests(port, headers, count):
+    """Send *count* requests over one connection. Return the status and the rate limit headers of each response."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    found = []
-    for _ in range(times):
+    results = []
+    for _ in range(count):
         connection.request("GET", "/api/v1/members?limit=1", headers=headers)
-        answer = connection.getresponse()
-        answer.read()
-        fields = ("RateLimit-Policy", "RateLimit", "Retry-After")
-        found.append((answer.status, *(answer.headers[name] for name in fields)))
+        response = connection.getresponse()
+        response.read()
+        names = ("RateLimit-Policy", "RateLimit", "Retry-After")
+        results.append((response.status, *(response.headers[name] for name in names)))
     connection.close()
-    return found
+    return results
 
 
-def test_of_many_requests_at_once_exactly_as_many_as_the_limit_are_admitted(web):
-    """By key and by staff, over four processes; what is left and when to come again is in every answer."""
-    port, key, staff = web
-    for policy, headers in (("key", key), ("staff", staff)):
+def test_concurrent_requests_are_admitted_exactly_up_to_the_limit(web):
+    """Per key and per staff member, over four processes. Every response has the remaining requests."""
+    port, key_headers, staff_headers = web
+    for policy, headers in (("key", key_headers), ("staff", staff_headers)):
         with ThreadPoolExecutor(THREADS) as threads:
-            parts = threads.map(lambda _, h=headers: ask(port, h, REQUESTS // THREADS), range(THREADS))
-            answers = [answer for part in parts for answer in part]
-        assert Counter(status for status, *_ in answers) == {200: LIMIT, 429: REQUESTS - LIMIT}
-        assert {said for _, said, *_ in answers} == {f'"{policy}";q={LIMIT};w=60'}
-        left = [said.split(";")[1] for status, _, said, _ in answers if status == 200]
-        assert set(left) <= {f"r={n}" for n in range(LIMIT)} and "r=0" in left
-        for status, _, said, wait in answers:
-            assert (wait is not None and 1 <= int(wait) <= 60) if status == 429 else wait is None
-            assert status == 200 or said.startswith(f'"{policy}";r=0;t=')
+            batches = threads.map(lambda _, h=headers: send_requests(port, h, REQUESTS // THREADS), range(THREADS))
+            results = [result for batch in batches for result in batch]
+        assert Counter(status for status, *_ in results) == {200: LIMIT, 429: REQUESTS - LIMIT}
+        assert {limit_policy for _, limit_policy, *_ in results} == {f'"{policy}";q={LIMIT};w=60'}
+        remaining = [limit.split(";")[1] for status, _, limit, _ in results if status == 200]
+        assert set(remaining) <= {f"r={n}" for n in range(LIMIT)} and "r=0" in remaining
+        for status, _, limit, retry_after in results:
+            assert (retry_after is not None and 1 <= int(retry_after) <= 60) if status == 429 else retry_after is None
+            assert status == 200 or limit.startswith(f'"{policy}";r=0;t=')

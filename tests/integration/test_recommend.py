@@ -31,6 +31,7 @@ from recommendations.services.serving.pages import page_cache
 from recommendations.services.serving.recommend import FEEDS, recommend
 from recommendations.services.serving.similar import find_similar
 from recommendations.stores import resident_facts
+from recommendations.stores.active_policies import ActivePolicies
 from recommendations.stores.bulk import insert_columns
 from recommendations.stores.redis_slates import RedisSlates, slates_key
 from recommendations.stores.resident_facts import ResidentFacts
@@ -148,7 +149,7 @@ def test_a_change_applies_to_the_next_read_of_a_cached_slate(scene, case, feed):
     assert set(served_ids(viewer, feed=feed)) == {"hidden", "visible"}
     HIDING_CASES[case](viewer, author, post)
     after = page(viewer, feed=feed)
-    assert after.cached
+    assert after.is_cached
     assert [pick.post.id for pick in after.picks] == ["visible"]
 
 
@@ -160,7 +161,7 @@ def test_a_change_applies_even_if_the_catalogue_is_not_up_to_date(scene, case):
     HIDING_CASES[case](viewer, author, post)
     wiring.slate_cache().purge([viewer.pk])
     after = page(viewer)
-    assert not after.cached
+    assert not after.is_cached
     assert [pick.post.id for pick in after.picks] == ["visible"]
 
 
@@ -268,8 +269,8 @@ def test_a_slate_is_cached_until_it_is_old(crowd):
     first = page(crowd)
     second = page(crowd, now=NOW + timedelta(seconds=60))
     late = page(crowd, now=NOW + timedelta(seconds=1000))
-    assert (second.cached, second.request_id) == (True, first.request_id)
-    assert (late.cached, late.request_id == first.request_id) == (False, False)
+    assert (second.is_cached, second.request_id) == (True, first.request_id)
+    assert (late.is_cached, late.request_id == first.request_id) == (False, False)
 
 
 def test_score_parts_add_up_to_the_score(crowd):
@@ -331,7 +332,7 @@ def test_interests_learned_at_the_start_of_a_request_are_in_its_cached_slate(cro
     wiring.resident_facts().get_viewer(NOW, external_id="viewer")
     wiring.resident_facts().get_history(crowd.pk, wiring.resident_profiles())
     monkeypatch.setattr(RedisSlates, "get_many_with_epoch", learn_first)
-    assert not page(crowd).cached and page(crowd).cached
+    assert not page(crowd).is_cached and page(crowd).is_cached
     (slate,), _ = wiring.slate_cache().get_many_with_epoch(crowd.pk, ("discovery",))
     assert (slate.reasons & (1 << Reason.TASTE)).any()
 
@@ -495,7 +496,7 @@ def test_the_cursor_of_another_member_gives_the_members_own_feed(crowd):
     records.record_served(now=NOW)
     other = factories.member()
     result = page(other, cursor=cursor, limit=5)
-    assert not result.cached
+    assert not result.is_cached
     assert [pick.post.id for pick in result.picks] == served_ids(other, limit=10)[5:]
 
 
@@ -503,10 +504,10 @@ def test_the_cursor_of_another_member_gives_the_members_own_feed(crowd):
 
 
 def fail(error):
-    def failing(*args, **kwargs):
+    def raise_error(*args, **kwargs):
         raise error
 
-    return failing
+    return raise_error
 
 
 def test_an_engine_that_fails_is_replaced_by_the_control(crowd, monkeypatch):
@@ -613,6 +614,28 @@ def test_nothing_is_served_if_the_viewers_facts_cannot_be_read(crowd, monkeypatc
         page(crowd)
 
 
+def test_nothing_is_served_if_the_policy_cannot_be_read(crowd, monkeypatch):
+    page(crowd)
+    page_cache().clear()
+    monkeypatch.setattr(ActivePolicies, "get", fail(DatabaseError("gone")))
+    with pytest.raises(FactsUnavailable, match="The ranking policy cannot be read"):
+        page(crowd)
+
+
+def test_nothing_is_served_if_a_filter_of_the_trending_fallback_fails(crowd, monkeypatch, caplog):
+    """With both breakers open, trending is the only step: its failed filter is not taken for a failed step."""
+    for breaker in wiring.breakers().values():
+        for _ in range(5):
+            breaker.record_failure(NOW.timestamp())
+    assert page(crowd).fallback == "trending"
+    wiring.slate_cache().purge([crowd.pk])
+    page_cache().clear()
+    monkeypatch.setattr(feeds, "MANDATORY_FILTERS", (*feeds.MANDATORY_FILTERS, broken_filter))
+    with pytest.raises(FactsUnavailable, match="cannot be checked now"):
+        page(crowd)
+    assert "fallback_failed" not in [record.message for record in caplog.records]
+
+
 def test_nothing_is_served_if_the_viewers_row_cannot_be_read(crowd, monkeypatch):
     monkeypatch.setattr("recommendations.stores.sql.PendingQueries.rows", fail(DatabaseError("gone")))
     with pytest.raises(FactsUnavailable):
@@ -626,7 +649,7 @@ def test_without_redis_the_feed_is_served(crowd, monkeypatch):
     wiring.reset_parts()
     for _ in range(2):
         result = page(crowd)
-        assert (len(result.picks), result.cached) == (20, False)
+        assert (len(result.picks), result.is_cached) == (20, False)
         page_cache().clear()
     assert len(set(read_through(crowd))) == 60
 

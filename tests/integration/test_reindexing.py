@@ -8,7 +8,6 @@ import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
 from prometheus_client import REGISTRY
-from qdrant_client import QdrantClient
 
 from recommendations.models import EmbeddingModel, Member, Post, PostEmbedding
 from recommendations.ports import VectorIndexError
@@ -23,6 +22,10 @@ from tests.factories import NOW, interaction, member, post
 from tests.qdrant_edge_client import EdgeClient
 
 pytestmark = [pytest.mark.django_db, pytest.mark.filterwarnings("ignore:Payload indexes have no effect")]
+
+
+QDRANT_CLIENT = wiring.qdrant_client
+"""The real part: the fixture `index` replaces it."""
 
 
 def later(minutes):
@@ -98,6 +101,9 @@ def test_drift_is_found_and_a_rebuild_repairs_it(index):
         ("resident", 0, 3),
         ("qdrant", 0, 3),
     ]
+    out = StringIO()
+    call_command("check_index", stdout=out)
+    assert "qdrant: 3 of 3 posts; missing 0, stale 0, extra 0, different 0 of 3 sampled." in out.getvalue()
     index.drop(list(ids("one")))
     PostEmbedding.objects.filter(post__external_id="two").update(version=7)
     PostEmbedding.objects.filter(post__external_id="three").update(vector=np.eye(1, 64, dtype="<f4").tobytes())
@@ -113,6 +119,12 @@ def test_drift_is_found_and_a_rebuild_repairs_it(index):
     reindexing.reindex(now=later(2), progress=lambda *call: calls.append(call))
     assert calls == [(3, 3)]
     assert reindexing.compare_indexes(now=later(2))[1].wrong_posts == 0
+
+
+def test_check_index_says_that_the_index_cannot_be_read(index, monkeypatch):
+    monkeypatch.setattr(index, "versions", lambda: (_ for _ in ()).throw(VectorIndexError("Qdrant is down.")))
+    with pytest.raises(CommandError, match=r"Qdrant is down\."):
+        call_command("check_index", stdout=StringIO())
 
 
 def test_a_job_rebuilds_the_index_in_chunks(index):
@@ -165,7 +177,8 @@ def test_a_non_resident_post_is_filtered_on_current_rows(cold_posts):
 
 
 def test_a_missing_index_costs_only_its_candidates(cold_posts, monkeypatch):
-    down = QdrantClient("http://127.0.0.1:9", timeout=1, check_compatibility=False)
+    monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"qdrant_url": "http://127.0.0.1:9"}))
+    down = QDRANT_CLIENT()
     monkeypatch.setattr(wiring, "qdrant_client", lambda: down)
     wiring.known_vector_indexes().clear()
     picks = served_picks()

@@ -1,5 +1,7 @@
 """The catalogue reads only changes, stays within its memory limit, and an engine that lacks vectors is not used."""
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -9,16 +11,19 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from prometheus_client import REGISTRY
 
+from recommendations.contracts import AccountStatus, Interests
 from recommendations.engines.wasm_simd import WasmEngine
-from recommendations.models import Post, PostEmbedding
+from recommendations.models import Post, PostEmbedding, RegionStats
 from recommendations.ports import EngineError
 from recommendations.services import wiring
 from recommendations.services.content import publish
 from recommendations.services.serving.recommend import recommend
 from recommendations.services.serving.search import search
-from recommendations.services.vectors import embedding_models
+from recommendations.services.vectors import embedding, embedding_models
 from recommendations.stores import relational_posts
+from recommendations.stores.cold_posts import DatabaseColdPosts
 from recommendations.stores.resident_catalogue import RETRY_SECONDS
+from recommendations.stores.vocabulary import Vocabularies
 from tests import factories
 from tests.factories import NOW
 
@@ -74,6 +79,85 @@ def test_a_refresh_reads_only_what_has_changed(rows_read, count):
     with CaptureQueriesContext(connection) as queries:
         wiring.catalogue().refresh(later(41.5))
     assert len(rows_read) <= 6 and len(queries) <= idle_queries + 4
+
+
+def test_a_refresh_during_another_refresh_reads_nothing(rows_read, monkeypatch):
+    """The other thread goes on with the current state, and does not wait."""
+    author = factories.member()
+    factories.posts(author, 2)
+    catalogue = wiring.catalogue()
+    catalogue.refresh(NOW)
+    real = relational_posts.changed_posts
+    sizes = []
+
+    def refresh_in_another_thread(since):
+        with ThreadPoolExecutor(1) as threads:
+            threads.submit(catalogue.refresh, later(20)).result(timeout=60)
+        sizes.append(len(catalogue))
+        return real(since)
+
+    factories.post(author, at=later(10))
+    monkeypatch.setattr(relational_posts, "changed_posts", refresh_in_another_thread)
+    catalogue.refresh(later(20))
+    assert sizes == [2] and len(catalogue) == 3
+
+
+def test_a_change_of_members_without_posts_keeps_the_columns():
+    """The orders of the posts are not computed again."""
+    reader, author = factories.member(at=later(-60)), factories.member(at=later(-60))
+    factories.post(author, at=later(-60))
+    catalogue = wiring.catalogue()
+    catalogue.refresh(NOW)
+    before = catalogue.all_posts()
+    publish.set_members_active(member_ids=[reader.pk], is_active=False, now=later(20))
+    catalogue.refresh(later(30))
+    assert catalogue.all_posts() is before
+    publish.set_members_active(member_ids=[author.pk], is_active=False, now=later(40))
+    catalogue.refresh(later(50))
+    row = catalogue.all_posts().author_ids.tolist().index(author.pk)
+    assert catalogue.all_posts().account_status[row] == AccountStatus.INACTIVE
+
+
+def test_posts_trend_in_the_region_of_the_engagement():
+    """Hottest first. A refresh merges the changes into the region's trends."""
+    posts = factories.posts(factories.member(), 3)
+    catalogue = wiring.catalogue()
+
+    def engage(post, region, value, at):
+        RegionStats.objects.update_or_create(
+            post=post, region=region, defaults={"engagement": value, "engagement_at": at, "changed_at": at}
+        )
+
+    def trending(region, k=3):
+        region_id = catalogue.vocabularies.regions.intern(region)
+        eligible = np.ones(len(catalogue.all_posts()), np.bool_)
+        return catalogue.trending_in_region(region_id, k, eligible).tolist()
+
+    engage(posts[0], "DE", 1, NOW)
+    engage(posts[1], "DE", 2, NOW)
+    engage(posts[2], "FR", 9, NOW)
+    catalogue.refresh(later(1))
+    assert (trending("DE"), trending("FR"), trending("IT")) == ([posts[1].pk, posts[0].pk], [posts[2].pk], [])
+    engage(posts[2], "DE", 4, later(20))
+    engage(posts[0], "DE", 3, later(20))
+    catalogue.refresh(later(21))
+    assert trending("DE", 2) == [posts[2].pk, posts[0].pk] and trending("FR") == [posts[2].pk]
+
+
+def test_the_similarity_of_a_post_that_is_not_resident_is_that_of_the_nearest_interest():
+    """It is 0 for a viewer without interests."""
+    author = factories.member()
+    post = factories.post(author)
+    factories.embedding(post, [0.6, 0.8])
+    embedder = wiring.embedder()
+    cold_posts = DatabaseColdPosts(Vocabularies(), embedding.CONTENT_SPACE, embedder.name)
+    ids, axes = np.array([post.pk]), np.eye(2, embedder.dimension, dtype=np.float32)
+    none = Interests.empty(embedder.dimension)
+    two = replace(none, positive=axes, positive_weights=np.array([1, 0.5], np.float32))
+    for interests, similarity in ((none, 0), (two, 0.6)):
+        found = cold_posts.read(ids, interests)
+        assert found.author_ids.tolist() == [author.pk]
+        assert found.similarity.tolist() == [pytest.approx(similarity)]
 
 
 def limit_memory(monkeypatch, megabytes):

@@ -1,4 +1,4 @@
-"""Samples of processes: stored rarely, added up correctly, and never in the way of a request."""
+"""Samples of processes: stored once per interval, added up correctly, and without effect on requests."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,7 +6,7 @@ import pytest
 import redis
 from django.conf import settings
 
-from monitoring import doctor, metrics, samples
+from monitoring import doctor, metrics, sample_gauges, samples
 from monitoring.doctor import Verdict
 from monitoring.samples import Sample, Sampler
 
@@ -39,6 +39,16 @@ def test_a_sample_has_the_increments_since_the_previous_one():
     assert second.process.startswith("web ")
 
 
+def test_hit_rates_are_computed_for_each_cache_with_enough_requests_and_for_all():
+    def count(cache, outcome, requests):
+        return {("recsys_cache_requests_total", (("cache", cache), ("outcome", outcome))): float(requests)}
+
+    increments = count("slates", "hit", 60) | count("slates", "stale", 15) | count("slates", "miss", 25)
+    increments |= count("neighbors", "miss", 100) | count("rare", "hit", 1)
+    ratios = sample_gauges.hit_ratios([Sample("web h:1", AT, 100, increments, {})])
+    assert ratios == {("slates",): 0.75, ("neighbors",): 0.0, ("all",): pytest.approx(76 / 201)}
+
+
 def test_stored_samples_are_loaded_unchanged(stream):
     stored = [
         Sample("web h:1", AT - age, 100, {("n_total", (("a", "x"), ("b", "y"))): 2.0}, {("g", ()): 1.0})
@@ -58,6 +68,36 @@ def test_a_process_samples_once_per_interval_and_survives_a_missing_redis(stream
     monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"cache_redis_url": "redis://127.0.0.1:1/1"}))
     Sampler().sample_if_due("web")
     assert "sample_not_stored" in caplog.text
+
+
+def test_a_sample_that_cannot_be_taken_is_logged_and_the_next_one_is_stored(stream, monkeypatch, caplog):
+    """A bug in the sampling must not fail the request."""
+    sampler = Sampler()
+    with monkeypatch.context() as patch:
+        patch.setattr(samples, "_observers", [lambda: 1 // 0])
+        sampler.sample_if_due("web")
+    assert "sample_failed" in caplog.text
+    sampler._due_at = 0.0
+    sampler.sample_if_due("web")
+    assert len(samples.load_samples(datetime.now(UTC), HOUR)) == 1
+
+
+def test_the_burn_rate_counts_failed_and_slow_feeds():
+    """1 means that as many feeds fail or are slow as the target allows."""
+
+    def window(*, served, fast, failed):
+        increments = {
+            ("recsys_feeds_total", (("feed", "discovery"),)): float(served),
+            ("recsys_feed_failures_total", (("feed", "discovery"),)): float(failed),
+            ("recsys_feed_seconds_count", ()): float(served),
+            ("recsys_feed_seconds_bucket", (("le", "0.5"),)): float(fast),
+            ("recsys_feed_seconds_bucket", (("le", "+Inf"),)): float(served),
+        }
+        return [Sample("p", AT, 0, increments)]
+
+    assert sample_gauges.burn_rate(window(served=1_000, fast=1_000, failed=0)) == 0
+    assert sample_gauges.burn_rate(window(served=999, fast=997, failed=1)) == pytest.approx(3)
+    assert sample_gauges.burn_rate(window(served=19, fast=0, failed=0)) is None
 
 
 def test_quantiles_are_interpolated_from_buckets():

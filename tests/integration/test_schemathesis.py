@@ -21,6 +21,7 @@ from tests import factories
 LOADED_BEFORE_ANY_SERVER = schemas
 
 pytestmark = pytest.mark.django_db(transaction=True)
+NIGHTLY = [pytest.mark.nightly, pytest.mark.timeout(0)]
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 SERVER_ERROR_CODES = {"internal", "internal-error", "server-error", "unexpected"}
 """Error codes of server errors."""
@@ -40,7 +41,7 @@ def site(live_server, fresh_wiring, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "examples, seconds", [(2, 40), pytest.param(100, 3600, marks=pytest.mark.nightly)], ids=["short", "nightly"]
+    "examples, seconds", [(2, 40), pytest.param(100, 3600, marks=NIGHTLY)], ids=["short", "nightly"]
 )
 def test_every_rest_response_matches_the_schema(site, tmp_path, examples, seconds):
     """Valid and invalid generated requests to every endpoint get no 5xx and no undocumented response."""
@@ -62,7 +63,7 @@ def graphql_schema(site):
     return schemathesis.graphql.from_url(f"{url}/graphql", headers=headers)
 
 
-@pytest.mark.parametrize("examples", [3, pytest.param(200, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("examples", [3, pytest.param(200, marks=NIGHTLY)])
 def test_every_graphql_error_has_a_code_of_the_client(graphql_schema, site, examples):
     """Generated arguments for every field give a result or an error of the client, and never a server error."""
     tested = []

@@ -5,10 +5,15 @@ import hashlib
 import numpy as np
 import pytest
 
+from recommendations import feeds
 from recommendations.contracts import Visibility
+from recommendations.engines.plain import PlainEngine
+from recommendations.engines.wasm_simd import WasmEngine
 from recommendations.models import Post, PostEmbedding
+from recommendations.pipeline.stages import mandatory_filter
+from recommendations.ports import EngineError
 from recommendations.services import wiring
-from recommendations.services.errors import InvalidRequest, PostNotVisible
+from recommendations.services.errors import FactsUnavailable, InvalidRequest, PostNotVisible
 from recommendations.services.serving.search import search
 from recommendations.services.vectors.embedding_models import store_vectors
 from tests import factories
@@ -100,6 +105,27 @@ def test_an_invalid_query_is_rejected(gallery):
         search(viewer_id="viewer", space="scent", text="x", now=NOW)
 
 
+@mandatory_filter
+def broken_filter(query, candidates):
+    raise RuntimeError("a bug in a filter")
+
+
+def test_nothing_is_found_if_a_filter_or_the_engine_fails(gallery, monkeypatch):
+    query = {"vector": word_vector("harbour").tolist()}
+    with monkeypatch.context() as patch:
+        patch.setattr(feeds, "MANDATORY_FILTERS", (*feeds.MANDATORY_FILTERS, broken_filter))
+        with pytest.raises(FactsUnavailable, match="cannot be checked"):
+            search_posts(**query)
+
+    def fail(*args, **kwargs):
+        raise EngineError("no")
+
+    for engine in (PlainEngine, WasmEngine):
+        monkeypatch.setattr(engine, "nearest", fail)
+    with pytest.raises(FactsUnavailable, match="The search failed"):
+        search_posts(**query)
+
+
 def test_a_post_without_a_vector_finds_nothing(gallery):
     factories.post(factories.member(), "bare")
     assert search_posts(post_id="bare") == []
@@ -109,8 +135,8 @@ def test_vectors_are_stored_and_searched_by_through_the_api(gallery, client, set
     monkeypatch.setattr(settings.ENV, "api_open", True)
     factories.post(factories.member(), "new", kind="image")
 
-    def send(method, address, body):
-        return getattr(client, method)(f"/api/v1/{address}", body, content_type="application/json")
+    def send(method, path, body):
+        return getattr(client, method)(f"/api/v1/{path}", body, content_type="application/json")
 
     vector = word_vector("volcano").tolist()
     body = {
@@ -128,3 +154,7 @@ def test_vectors_are_stored_and_searched_by_through_the_api(gallery, client, set
     invalid = send("put", "spaces/image/vectors", short_body)
     assert (invalid.status_code, invalid.json()["code"]) == (400, "invalid-vectors")
     assert send("put", "spaces/content/vectors", body).status_code == 400
+    body["vectors"][1]["vector"] = [1.0] * 8
+    invalid = send("put", "spaces/image/vectors", body)
+    assert (invalid.status_code, invalid.json()["code"]) == (400, "invalid-vectors")
+    assert invalid.json()["detail"] == "The vectors differ in length."

@@ -1,11 +1,15 @@
 """Records of served pages: written once, counted, and used for fatigue. And the feed that uses no history."""
 
+import threading
+import time
 from datetime import timedelta
 from uuid import UUID
 
 import numpy as np
 import pytest
-from django.db import connection
+import redis
+from django.conf import settings
+from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
 
 from flags.experiments.rules import ExposedVariant
@@ -26,6 +30,7 @@ from recommendations.services.learning import learn
 from recommendations.services.learning.interact import Event, record_events
 from recommendations.services.serving import records
 from recommendations.services.serving.recommend import recommend
+from recommendations.stores.redis_record_queue import WAITING_KEY
 from tests import factories
 from tests.factories import NOW
 from tests.servers import free_port
@@ -92,7 +97,7 @@ def test_a_record_has_all_sixteen_bits_of_origins_and_reasons():
 def test_a_slate_that_cannot_be_packed_loses_only_its_record(caplog):
     invalid_slate = slate(np.ones(1, np.uint16), scores=np.array([np.inf], np.float32))
     assert records.slate_records(invalid_slate, 1, "discovery", 5.0) == []
-    assert [line.message for line in caplog.records] == ["served_record_lost"]
+    assert [line.message for line in caplog.records] == ["served_records_lost"]
 
 
 def test_an_exposure_of_a_member_with_any_id_is_recorded():
@@ -160,6 +165,68 @@ def test_nothing_is_recorded_of_erased_members_and_deleted_posts(ann):
     records.record_served(now=NOW)
     assert ServedPage.objects.get().member.external_id == "bob"
     assert served_counts() == dict.fromkeys(shown[1:], 1)
+
+
+@pytest.fixture
+def outbox(monkeypatch):
+    """An outbox whose thread sends the records a hundredth of a second later."""
+    monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"record_buffer_seconds": 0.01}))
+    records.outbox.reset()
+    return records.outbox()
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def wait_for_queue_length(length):
+    with redis.Redis.from_url(settings.ENV.redis_url) as client:
+        wait_for(lambda: client.llen(WAITING_KEY) == length)
+
+
+def test_a_thread_sends_the_records_of_a_request_and_keeps_no_database_connection(ann, outbox, monkeypatch):
+    real_enqueue, connections_of_thread = task_queue.enqueue, []
+
+    def enqueue(*args, **kwargs):
+        real_enqueue(*args, **kwargs)
+        connections_of_thread.append(connections["default"])
+
+    monkeypatch.setattr(task_queue, "enqueue", enqueue)
+    first = page()
+    wait_for_queue_length(2)
+    wait_for(lambda: connections_of_thread and connections_of_thread[0].connection is None)
+    assert connections_of_thread[0] is not connections["default"]
+    assert records.record_served(now=NOW) == 2
+    assert FeedRequest.objects.get().pk == first.request_id
+
+
+def test_a_failure_to_send_loses_only_the_records_of_that_time(ann, outbox, monkeypatch, caplog):
+    failed = threading.Event()
+
+    def fail():
+        failed.set()
+        raise RuntimeError("no queue")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(wiring, "record_queue", fail)
+        page()
+        assert failed.wait(30)
+    factories.member("bob")
+    page("bob")
+    wait_for_queue_length(2)
+    assert "served_records_lost" in [record.message for record in caplog.records]
+    records.record_served(now=NOW)
+    assert ServedPage.objects.get().member.external_id == "bob"
+
+
+def test_a_process_remembers_only_its_latest_exposures():
+    exposures = records.QueuedExposures(2)
+    for member_id in (1, 2, 3):
+        exposures.add((7, member_id))
+    assert [(7, member_id) in exposures for member_id in (1, 2, 3)] == [False, True, True]
 
 
 # Fatigue

@@ -27,7 +27,7 @@ assert response.status_code == 200, response.content
 
 @pytest.fixture
 def collector():
-    """The address of an OpenTelemetry collector, and the list of the spans that it received."""
+    """The URL of an OpenTelemetry collector, and the list of the spans that it received."""
     spans = []
 
     class Collector(BaseHTTPRequestHandler):
@@ -72,7 +72,7 @@ def test_a_request_and_its_task_are_one_trace(collector, tmp_path):
             while not (task_spans := [span for span in spans if span.name == "run/recommendations.record_served"]):
                 assert time.monotonic() < deadline, worker.log()
                 time.sleep(0.05)
-    (request,) = [span for span in spans if span.name == "GET api/v1/members/<path:member_id>/feed"]
+    (request,) = [span for span in spans if span.name == "GET api/v1/members/<id:member_id>/feed"]
     assert task_spans[0].trace_id == request.trace_id
     names = {span.name for span in spans if span.trace_id == request.trace_id}
     assert {"filter visible_to_viewer", "rerank spacing", "HMGET"} <= names, names

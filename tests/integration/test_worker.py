@@ -66,7 +66,7 @@ def test_a_batch_job_builds_the_feeds_of_all_members(worker, platform):
     assert (view.state, view.total, view.done, view.failed) == ("done", 14, 14, 0), view.errors
     for member in platform:
         page = recommend(member_id=member.external_id, now=clock.now())
-        assert (page.cached, page.engine, page.fallback) == (True, "wasm_simd", "")
+        assert (page.is_cached, page.engine, page.fallback) == (True, "wasm_simd", "")
         assert len(page.picks) == 20
     wait_for(lambda: FeedRequest.objects.count() >= 14, worker.log)
 
@@ -90,9 +90,9 @@ def test_an_interaction_changes_the_next_feed(worker, platform):
     wait_for(lambda: wiring.slate_cache().get(platform[0].pk, "discovery") is None, worker.log)
     page = recommend(member_id="m0", limit=100, explain=True, now=clock.now())
     after = [pick.post.id for pick in page.picks]
-    assert not page.cached
+    assert not page.is_cached
     assert set(before) - set(after) == {event.post_id for event in liked}
-    tastes = [sum(p.parts["taste"] for p in page.picks if int(p.post.id[1:]) % 2 == odd) for odd in (0, 1)]
+    tastes = [sum(p.parts["taste"] for p in page.picks if int(p.post.id[1:]) % 2 == parity) for parity in (0, 1)]
     assert tastes[1] > 0 and tastes[1] > tastes[0]
     wait_for(FeedRequest.objects.exists, worker.log)
 

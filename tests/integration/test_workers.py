@@ -84,6 +84,20 @@ def test_a_worker_that_did_not_unregister_is_lost_for_an_hour(broker):
     assert "workers_lost" not in reasons(NOW + timedelta(hours=2))
 
 
+def test_a_worker_runs_on_while_the_broker_is_down(monkeypatch, caplog):
+    current = workers.CurrentWorker()
+    monkeypatch.setattr(workers, "_current_worker", current)
+    env = settings.ENV.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
+    monkeypatch.setattr(settings, "ENV", env)
+    workers.send_heartbeat()
+    workers.unregister_worker()
+    assert not caplog.records, "a process that is no worker sends nothing"
+    current.name = "w1"
+    workers.send_heartbeat()
+    workers.unregister_worker()
+    assert [record.message for record in caplog.records] == ["worker_heartbeat_failed", "worker_unregister_failed"]
+
+
 def test_a_missing_broker_is_the_only_finding(client, monkeypatch):
     env = settings.ENV.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
     monkeypatch.setattr(settings, "ENV", env)

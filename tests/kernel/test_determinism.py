@@ -54,7 +54,7 @@ def inputs():
 
 
 def run_operations(inputs, build):
-    """Return the bytes of every operation's result, as kernel_answers.js does."""
+    """Return the bytes of every operation's result, as kernel_results.js does."""
     space = Space(DIMENSION, build=build)
     space.put(np.arange(COUNT, dtype=np.int32), inputs["ids"], inputs["vectors"])
     space.drop(np.array([5], np.int32))
@@ -81,8 +81,8 @@ def folder(inputs, tmp_path_factory):
     for source in (
         *DIST.glob("*.wasm"),
         BROWSER / "kernel.js",
-        HERE / "kernel_answers.js",
-        HERE / "kernel_answers.html",
+        HERE / "kernel_results.js",
+        HERE / "kernel_results.html",
     ):
         shutil.copy(source, folder)
     for name, array in inputs.items():
@@ -100,15 +100,15 @@ def test_wasmtime_gives_the_bytes_of_the_reference_build(inputs, expected, build
 @pytest.mark.parametrize("build", ["baseline", "relaxed"])
 def test_node_gives_the_bytes_of_the_reference_build(folder, expected, build):
     node = find_program("node", "NODE")
-    script = [node, str(HERE / "kernel_answers_node.mjs"), str(folder), build]
+    script = [node, str(HERE / "kernel_results_node.mjs"), str(folder), build]
     printed = subprocess.run(script, capture_output=True, text=True, check=True).stdout
-    if build == "relaxed" and printed == "refused":
+    if build == "relaxed" and printed == "unsupported":
         pytest.skip("this Node has no relaxed SIMD; kernel.js falls back to the baseline build")
     assert bytes.fromhex(printed) == expected
 
 
 @pytest.fixture(scope="module")
-def address(folder):
+def server_url(folder):
     class QuietHandler(SimpleHTTPRequestHandler):
         def log_message(self, *_):
             pass
@@ -123,12 +123,12 @@ def address(folder):
 
 
 @pytest.mark.parametrize("build", ["baseline", "relaxed"])
-def test_chromium_gives_the_bytes_of_the_reference_build(address, expected, build):
+def test_chromium_gives_the_bytes_of_the_reference_build(server_url, expected, build):
     chromium = find_program("chromium", "CHROMIUM")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page()
-        page.goto(f"{address}/kernel_answers.html#{build}")
+        page.goto(f"{server_url}/kernel_results.html#{build}")
         page.wait_for_function("document.title === 'done'", timeout=60_000)
         printed = page.evaluate("window.hex")
         browser.close()

@@ -12,7 +12,7 @@ import pytest
 import wasmtime
 
 from tests.kernel.conftest import clustered_vectors
-from wasm import KernelDeadlineError, KernelError, KernelMemoryError, Space
+from wasm import KernelDeadlineError, KernelError, KernelMemoryError, Space, memory
 from wasm.kernel import Kernel
 from wasm.module import BUILD_FILES, compiled_module, read_build
 
@@ -33,16 +33,30 @@ def test_a_runaway_call_is_stopped_and_the_rows_stay_intact(make_space):
     assert space.statistics().shards[0].deadlines_exceeded == 1
 
 
-def test_a_stopped_call_frees_its_stack(make_space):
+def test_a_trap_raises_kernel_error_and_the_kernel_stays_usable(make_space):
+    space = make_space(clustered_vectors(100, 16, seed=47))
+    kernel = space._shards[0].kernel
+    with pytest.raises(KernelError, match=r"scan_topk stopped with a trap .*; this is a bug in the kernel"):
+        kernel.call("scan_topk", 0xFFFF_FFF0)  # the arguments of the operation are outside of the memory
+    assert space.scan_topk(np.ones((1, 16), np.float32), 1)[0].shape == (1, 1)
+
+
+def test_a_system_without_large_pages_gives_the_same_results(make_space, monkeypatch):
+    vectors = clustered_vectors(1000, 64, seed=48)
+    expected = [array.tobytes() for array in make_space(vectors).scan_topk(vectors[:4], 10)]
+    monkeypatch.setattr(memory, "LARGE_PAGES", None)
+    assert [array.tobytes() for array in make_space(vectors).scan_topk(vectors[:4], 10)] == expected
+
+
+def test_stopped_calls_free_their_stack(make_space):
     vectors = clustered_vectors(4000, 512, seed=40)
-    space = make_space(vectors, deadline_seconds=0.000001)
-    for _ in range(500):
-        space.scan_topk(vectors[:1], 5)
+    space = make_space(vectors)
     kernel = space._shards[0].kernel
     top = kernel._current.stack_pointer.value(kernel._current.store)
     kernel._ticks = 0
-    with pytest.raises(KernelDeadlineError):
-        space.scan_topk(vectors[:1], 5)
+    for _ in range(500):
+        with pytest.raises(KernelDeadlineError):
+            space.scan_topk(vectors[:1], 5)
     assert kernel._current.stack_pointer.value(kernel._current.store) == top
 
 
@@ -192,8 +206,15 @@ def test_an_unknown_build_raises_an_error():
         Space(16, build="fastest")
 
 
-def test_a_closed_space_refuses_calls(make_space):
-    space = make_space(clustered_vectors(100, 16, seed=44))
+@pytest.mark.parametrize("shards", [1, 2])
+def test_a_closed_space_refuses_calls(make_space, shards):
+    space = make_space(clustered_vectors(100, 16, seed=44), shards=shards)
     space.close()
-    with pytest.raises(KernelError, match="closed"):
-        space.scan_topk(np.ones((1, 16), np.float32), 1)
+    for call in (
+        lambda: space.scan_topk(np.ones((1, 16), np.float32), 1),
+        lambda: space.rescore(np.zeros(1, np.int32), np.ones((1, 16), np.float32)),
+        lambda: space.put(np.zeros(1, np.int32), np.ones(1, np.int64), np.ones((1, 16), np.float32)),
+    ):
+        with pytest.raises(KernelError, match="closed"):
+            call()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("wasm-scan")]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from recommendations.embedders.conse import ConseText
 from recommendations.embedders.tiny import TinyText
 from recommendations.embedders.wordllama_text import WordLlamaText
 from recommendations.ports import Embedder
@@ -19,7 +20,7 @@ UNUSUAL_TEXTS = {
 }
 
 
-@pytest.fixture(params=[TinyText(), WordLlamaText()], ids=lambda embedder: embedder.name)
+@pytest.fixture(params=[TinyText(), WordLlamaText(), ConseText()], ids=lambda embedder: embedder.name)
 def embedder(request) -> Embedder:
     return request.param
 

@@ -308,7 +308,7 @@ def test_extra_spaces_change_only_the_score(spaced_engine):
     put(spaced_engine, vectors)
     put_extra(spaced_engine, "factors", range(50), rng.normal(size=(50, FACTORS)))
     every_row = np.arange(50, dtype=np.int32)
-    answers = [
+    results = [
         (
             *engine.nearest(vectors[:2], 10, all_of(50)),
             *engine.score(every_row, make_interests(vectors[:2], [1, 1]), columns, WEIGHTS),
@@ -317,7 +317,7 @@ def test_extra_spaces_change_only_the_score(spaced_engine):
         )
         for engine in (single, spaced_engine)
     ]
-    for expected, actual in zip(*answers, strict=True):
+    for expected, actual in zip(*results, strict=True):
         np.testing.assert_array_equal(actual, expected)
 
 
@@ -520,15 +520,15 @@ def test_every_engine_agrees_with_the_control(name, world, k, trade_off, cap):
     vectors, interests, columns, eligible, scores, groups = world
     control, other = ENGINES["plain"](), ENGINES[name]()
     every_row = np.arange(len(vectors), dtype=np.int32)
-    answers = []
+    results = []
     for engine in (control, other):
         put(engine, vectors)
         near, cosines = engine.nearest(np.vstack([AXES[:1], interests.positive]), k, eligible)
         totals, parts = engine.score(every_row, interests, columns, floats(1, 0.5, 0.15, 0.25, 0.2))
         post_ids = np.arange(len(vectors), dtype=np.int64)
         picks = engine.diversify(every_row, post_ids, scores, groups, k, trade_off, cap)
-        answers.append((near, cosines, totals, parts, picks))
-    (near, cosines, totals, parts, picks), actual = answers
+        results.append((near, cosines, totals, parts, picks))
+    (near, cosines, totals, parts, picks), actual = results
     np.testing.assert_allclose(actual[1], cosines, atol=1e-5)
     np.testing.assert_array_equal(np.where(distinct_positions(cosines), actual[0], near), near)
     np.testing.assert_allclose(actual[2], totals, atol=1e-5)
@@ -561,13 +561,13 @@ def test_every_engine_agrees_with_the_control_in_extra_spaces(name, world, seed,
     weights = floats(1, 0.5, 0.15, 0.25, 0.2, *rng.random(used))
     candidates = np.append(rng.permutation(len(vectors)), [-1, 5000]).astype(np.int32)
     facts = np.vstack([columns, columns[:1], columns[:1]])
-    answers = []
+    results = []
     for engine in (build(extra_dimensions=EXTRA_DIMENSIONS) for build in (ENGINES["plain"], ENGINES[name])):
         put(engine, vectors)
         for space, (at, extra) in vectors_by_space.items():
             put_extra(engine, space, at.tolist(), extra)
-        answers.append(engine.score(candidates, interests, facts, weights, extra_spaces=extra_spaces))
-    (scores, parts), (actual_scores, actual_parts) = answers
+        results.append(engine.score(candidates, interests, facts, weights, extra_spaces=extra_spaces))
+    (scores, parts), (actual_scores, actual_parts) = results
     np.testing.assert_allclose(actual_parts, parts, atol=1e-5)
     np.testing.assert_allclose(actual_scores, scores, atol=1e-5)
     best_first = np.sort(scores)[::-1]

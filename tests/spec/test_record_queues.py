@@ -136,7 +136,7 @@ def test_two_processes_share_one_queue(client):
 def test_an_unreachable_queue_drops_pushed_records_and_logs_it(unreachable, caplog):
     queue = RedisRecordQueue(unreachable, SEAL)
     assert queue.push(b"lost") == 0
-    assert "served_record_lost" in caplog.text
+    assert "served_records_lost" in caplog.text
     with pytest.raises(StoreError, match="ConnectionError"):
         queue.take(1)
     with pytest.raises(StoreError, match="ConnectionError"):

@@ -29,7 +29,7 @@ every_reranker = pytest.mark.parametrize("reranker", RERANKERS, ids=component_na
 
 
 @st.composite
-def scored(draw, max_size=25):
+def scored_posts(draw, max_size=25):
     """Draw read-only posts with any facts, scores and parts."""
     posts = draw(candidates(max_size=max_size))
     names = draw(st.sampled_from([(), ("recency",), ("recency", "show_less"), ("show_less",)]))
@@ -50,7 +50,7 @@ def assert_is_permutation(order, n):
 
 
 @every_reranker
-@given(posts=scored(), query=queries())
+@given(posts=scored_posts(), query=queries())
 def test_no_reranker_drops_or_duplicates_a_post(reranker, posts, query):
     """
     For any posts, slate size and policy, the result is a permutation, and equal inputs give equal results.
@@ -64,7 +64,7 @@ def test_no_reranker_drops_or_duplicates_a_post(reranker, posts, query):
 
 @every_reranker
 @settings(max_examples=20)
-@given(posts=scored(), query=queries())
+@given(posts=scored_posts(), query=queries())
 def test_zero_and_one_post_are_permuted(reranker, posts, query):
     for count in (0, 1):
         few = posts.take(slice(count))

@@ -105,9 +105,9 @@ def test_purge_all_deletes_all_slates(cache):
     for member_id in (7, 8):
         cache.put(member_id, "discovery", slate(), b"")
     cache.retire([8])
-    begun = cache.epoch(7)
+    epoch_before = cache.epoch(7)
     cache.purge_all()
-    cache.put(7, "discovery", slate(), begun)
+    cache.put(7, "discovery", slate(), epoch_before)
     assert [cache.get(7, "discovery"), cache.get_last_good(7, "discovery"), cache.get_last_good(8, "discovery")] == [
         None
     ] * 3
@@ -137,6 +137,14 @@ def test_a_retired_slate_is_a_last_good_slate_and_a_purged_slate_is_not(cache):
     assert_same(cache.get_last_good(7, "discovery"), slate())
     cache.purge([7])
     assert cache.get_last_good(7, "discovery") is None
+
+
+def test_a_slate_that_is_still_cached_is_also_the_last_good_slate(cache):
+    cache.put(7, "discovery", slate(2), cache.epoch(7))
+    cache.retire([7])
+    cache.put(7, "discovery", slate(3), cache.epoch(7))
+    assert_same(cache.get_last_good(7, "discovery"), slate(3))
+    assert cache.get_last_good(7, "trending") is None
 
 
 def test_one_claim_at_a_time_is_granted_per_slate(cache):
@@ -190,10 +198,10 @@ def test_the_slates_of_a_member_expire_together(cache, clock):
 
 
 def test_an_epoch_lives_longer_than_building_a_slate_takes(cache, clock):
-    begun = cache.epoch(7)
+    epoch_before = cache.epoch(7)
     cache.purge([7])
     clock.advance(EPOCH_SECONDS - 1)
-    cache.put(7, "discovery", slate(), begun)
+    cache.put(7, "discovery", slate(), epoch_before)
     assert cache.get(7, "discovery") is None
 
 
@@ -291,6 +299,15 @@ def test_a_truncated_slate_raises_slate_format_error(original, data):
     packed = pack(original)
     with pytest.raises(SlateFormatError):
         unpack(packed[: data.draw(st.integers(0, len(packed) - 1))])
+
+
+@pytest.mark.parametrize("score", [np.nan, np.inf, -np.inf])
+def test_a_packed_score_that_is_not_finite_raises_slate_format_error(score):
+    """The columns of scores, origins and reasons have two bytes per post, and are last."""
+    packed, n = bytearray(pack(slate(3))), 3
+    packed[-6 * n : -6 * n + 2] = np.array(score, "<f2").tobytes()
+    with pytest.raises(SlateFormatError, match="not finite"):
+        unpack(bytes(packed))
 
 
 @pytest.mark.parametrize(("first_id", "max_bytes"), [(1, 1152), (2**40, 1536)])

@@ -101,8 +101,10 @@ def worlds(draw):
         account_status=np.where(is_public, np.int8(AccountStatus.OPEN), posts.account_status),
         sensitivity=np.where(is_public, np.int8(Sensitivity.SAFE), posts.sensitivity),
     )
-    heat = np.where(rng.random(n) < 0.5, rng.normal(size=n).round(1), -np.inf)
-    counts = PostCounts(heat, rng.integers(0, 9, n).astype(np.float32), rng.integers(0, 200, n).astype(np.float32))
+    engagement = np.where(rng.random(n) < 0.5, rng.normal(size=n).round(1), -np.inf)
+    counts = PostCounts(
+        engagement, rng.integers(0, 9, n).astype(np.float32), rng.integers(0, 200, n).astype(np.float32)
+    )
     regional = {int(post): float(rng.random()) for post in rng.choice(POSTS, 20, replace=False)}
     engine = PlainEngine(DIMENSION)
     rows = np.flatnonzero(~is_empty & (rng.random(n) < 0.8)).astype(np.int32)

@@ -15,8 +15,9 @@ from recommendations.contracts import UNKNOWN, IndexFilter
 from recommendations.engines.plain import PlainEngine
 from recommendations.engines.wasm_simd import WasmEngine
 from recommendations.models import PostEmbedding
-from recommendations.ports import VectorError, VectorIndexError
+from recommendations.ports import EngineError, VectorError, VectorIndexError
 from recommendations.services.vectors.reindexing import build_points
+from recommendations.stores import qdrant_vectors
 from recommendations.stores.qdrant_vectors import QdrantVectors
 from recommendations.stores.resident_catalogue import ResidentCatalogue, ResidentSpace
 from recommendations.stores.resident_vectors import ResidentVectors
@@ -168,7 +169,40 @@ def test_no_post_that_the_filter_excludes_is_ever_found(index, posts, data):
         assert row.visibility == 0 or (row.visibility == 1 and row.author_id in followed)
 
 
-@pytest.mark.parametrize("index", [name for name in INDEXES if name.startswith("qdrant")], indirect=True)
+@pytest.mark.parametrize("index", ["plain", "wasm_simd"], indirect=True)
+def test_an_engine_that_fails_raises_vector_index_error(index, monkeypatch):
+    def fail(*_):
+        raise EngineError("trap")
+
+    monkeypatch.setattr(index.engine, "nearest", fail)
+    with pytest.raises(VectorIndexError, match="trap"):
+        index.nearest(AXIS, 1, IndexFilter())
+
+
+every_qdrant = pytest.mark.parametrize("index", [name for name in INDEXES if name.startswith("qdrant")], indirect=True)
+
+
+@every_qdrant
+def test_versions_are_listed_in_batches(index, posts, monkeypatch):
+    monkeypatch.setattr(qdrant_vectors, "LIST_BATCH", 2)
+    listed = list(index.versions())
+    assert len(listed) == len(dict(listed)) == 5
+
+
+@every_qdrant
+def test_an_unknown_collection_raises_an_error_and_starts_no_cooldown(index, posts):
+    """The server responds, so the next call may succeed. Deleting the collection again is no error."""
+    index.delete_collection()
+    index.delete_collection()
+    for _ in range(2):
+        with pytest.raises(VectorIndexError, match="Qdrant failed: "):
+            index.nearest(AXIS, 1, IndexFilter())
+    index.create_collection()
+    index.put(build_points("content", "m", [posts["en"].pk]))
+    assert names(index, posts) == ["en"]
+
+
+@every_qdrant
 def test_qdrant_drops_posts_and_lists_versions(index, posts):
     indexed = {name: row.pk for name, row in posts.items() if name != "removed"}
     assert dict(index.versions()) == dict.fromkeys(indexed.values(), 1)

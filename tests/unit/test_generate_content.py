@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from recommendations.contracts import Visibility
-from recommendations.services.content.generating.draws import NONE, PlatformSize, PlatformTooSmallError, WeightedCells
+from recommendations.services.content.generating.draws import (
+    MAX_ROUNDS,
+    NONE,
+    PlatformSize,
+    PlatformTooSmallError,
+    WeightedCells,
+    draw_distinct,
+)
 from recommendations.services.content.generating.interactions import INTERACTION_KINDS, make_interactions
 from recommendations.services.content.generating.people import make_people
 from recommendations.services.content.generating.posts import make_posts
@@ -180,3 +187,19 @@ def test_every_language_has_openers_regions_and_words_for_every_topic():
     for language in LANGUAGES:
         assert OPENERS[language] and len(WORDS[language]) == len(TOPICS)
         assert all(len(words) >= 3 for words in WORDS[language])
+
+
+def draw_one_key_per_round():
+    """Return a function that draws one new key in each round, and none in the call that asks for none."""
+    keys = iter(range(2 * MAX_ROUNDS))
+    return lambda n: {"key": np.array([next(keys)] if n else [], np.int64)}
+
+
+def test_rows_that_the_last_round_completes_are_returned():
+    rows = draw_distinct(draw_one_key_per_round(), MAX_ROUNDS, "follows")
+    assert rows["key"].tolist() == list(range(MAX_ROUNDS))
+
+
+def test_drawing_stops_with_an_error_after_the_last_round():
+    with pytest.raises(PlatformTooSmallError, match=f"only {MAX_ROUNDS} of {MAX_ROUNDS + 1} distinct follows"):
+        draw_distinct(draw_one_key_per_round(), MAX_ROUNDS + 1, "follows")

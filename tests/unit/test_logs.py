@@ -128,11 +128,11 @@ def test_a_structlog_logger_writes_the_same_kind_of_line(formatter):
     """An error is logged with its frames as well."""
     seen = []
 
-    class Keep(logging.Handler):
+    class RecordingHandler(logging.Handler):
         def emit(self, record):
             seen.append(json.loads(formatter.format(record)))
 
-    handler, logger = Keep(), logging.getLogger("monitoring.health")
+    handler, logger = RecordingHandler(), logging.getLogger("monitoring.health")
     logger.addHandler(handler)
     try:
         raise KeyError("Anna")

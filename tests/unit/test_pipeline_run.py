@@ -115,7 +115,7 @@ def test_a_filter_that_fails_raises_a_filter_error():
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "result",
     [
         True,
         np.True_,
@@ -127,9 +127,9 @@ def test_a_filter_that_fails_raises_a_filter_error():
     ],
     ids=["True", "a NumPy True", "one value", "a column", "numbers", "a list", "None"],
 )
-def test_a_filter_that_returns_no_mask_raises_a_filter_error(answer):
-    """Also for an answer that NumPy would broadcast to all candidates, or convert."""
-    broken = Filter("broken", lambda query, candidates: answer)
+def test_a_filter_that_returns_no_mask_raises_a_filter_error(result):
+    """Also for a result that NumPy would broadcast to all candidates, or convert."""
+    broken = Filter("broken", lambda query, candidates: result)
     with pytest.raises(FilterError, match="Filter broken failed"):
         collect(FakeCatalogue(), FakeSource(2), filters=(not_removed, broken))
 
@@ -160,16 +160,16 @@ def test_other_sources_run_while_the_nearest_source_runs():
 
 
 class FakePart:
-    """A hydrator, scorer or reranker with this name that returns *answer* of its argument."""
+    """A hydrator, scorer or reranker with this name that calls *function*."""
 
-    def __init__(self, name, answer):
-        self.name, self.answer = name, answer
+    def __init__(self, name, function):
+        self.name, self.function = name, function
 
     def __call__(self, query, posts):
-        return self.answer(posts)
+        return self.function(posts)
 
 
-def failed(trace):
+def failed_components(trace):
     return [(timing.stage, timing.component) for timing in trace.timings if timing.failed]
 
 
@@ -178,15 +178,15 @@ def raise_error(posts):
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "result",
     [None, [2, 4], np.array([2.0, 4.0]), np.array([[2, 4]]), np.array(["2", "4"])],
     ids=["nothing", "a list", "floats", "rows", "text"],
 )
-def test_a_source_that_returns_no_ids_costs_its_posts(answer):
+def test_a_source_that_returns_no_ids_costs_its_posts(result):
     broken = FakeSource()
-    broken.post_ids = answer
+    broken.post_ids = result
     slate, trace = collect(FakeCatalogue(), broken, FakeSource(6, origin=Origin.TRENDING))
-    assert (slate, failed(trace)) == ([6], [("source", "fresh")])
+    assert (slate, failed_components(trace)) == ([6], [("source", "fresh")])
 
 
 def test_duplicate_ids_are_candidates_once_and_unknown_ids_are_dropped():
@@ -204,12 +204,12 @@ def test_duplicate_ids_are_candidates_once_and_unknown_ids_are_dropped():
     slate, trace = collect(
         CheckingCatalogue(), FakeSource(4, 2, 4, -1, 0, 10**12), FakeSource(4, 2, origin=Origin.TRENDING)
     )
-    assert (slate, failed(trace)) == ([2, 4], [])
+    assert (slate, failed_components(trace)) == ([2, 4], [])
     assert trace.inputs[1].origins.tolist() == [1 << Origin.FRESH | 1 << Origin.TRENDING] * 2
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "function",
     [
         raise_error,
         lambda candidates: None,
@@ -221,13 +221,13 @@ def test_duplicate_ids_are_candidates_once_and_unknown_ids_are_dropped():
     ],
     ids=["an error", "nothing", "fewer", "another order", "a short column", "text", "other rows"],
 )
-def test_a_hydrator_that_fails_costs_its_facts(answer):
-    slate, trace = collect(FakeCatalogue(), FakeSource(2, 4), hydrators=(FakePart("cold_facts", answer),))
-    assert (slate, failed(trace)) == ([2, 4], [("hydrate", "cold_facts")])
+def test_a_hydrator_that_fails_costs_its_facts(function):
+    slate, trace = collect(FakeCatalogue(), FakeSource(2, 4), hydrators=(FakePart("cold_facts", function),))
+    assert (slate, failed_components(trace)) == ([2, 4], [("hydrate", "cold_facts")])
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "function",
     [
         raise_error,
         lambda scored: None,
@@ -240,15 +240,15 @@ def test_a_hydrator_that_fails_costs_its_facts(answer):
     ],
     ids=["an error", "nothing", "fewer", "one twice", "one beyond", "from the end", "floats", "rows"],
 )
-def test_a_reranker_that_returns_no_permutation_costs_its_order(answer):
+def test_a_reranker_that_returns_no_permutation_costs_its_order(function):
     """It never drops or duplicates a post, and the next reranker starts from the order before it."""
     reversed_ = FakePart("reversed", lambda scored: np.arange(len(scored.scores))[::-1])
-    slate, trace = collect(FakeCatalogue(), FakeSource(2, 4, 6), rerankers=(FakePart("wrong", answer), reversed_))
-    assert (slate, failed(trace)) == ([6, 4, 2], [("rerank", "wrong")])
+    slate, trace = collect(FakeCatalogue(), FakeSource(2, 4, 6), rerankers=(FakePart("wrong", function), reversed_))
+    assert (slate, failed_components(trace)) == ([6, 4, 2], [("rerank", "wrong")])
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "function",
     [
         raise_error,
         lambda candidates: None,
@@ -263,10 +263,10 @@ def test_a_reranker_that_returns_no_permutation_costs_its_order(answer):
     ],
     ids=["an error", "nothing", "a number", "one", "rows", "NaN", "infinity", "too much", "text", "complex"],
 )
-def test_a_scorer_that_fails_costs_its_part(answer, caplog):
+def test_a_scorer_that_fails_costs_its_part(function, caplog):
     """The part is 0 for every post, the other parts still rank, and the log has the name of the scorer."""
     scorers = (
-        FakePart("quality", answer),
+        FakePart("quality", function),
         FakePart("recency", lambda candidates: candidates.post_ids.astype(np.float32)),
     )
     trace = Trace()
@@ -274,7 +274,7 @@ def test_a_scorer_that_fails_costs_its_part(answer, caplog):
     scored = rank_candidates(Pipeline(FakeCatalogue(), (), (), scorers, (), None), QUERY, candidates, trace)
     assert scored.candidates.post_ids.tolist() == [6, 4, 2]
     assert scored.parts[:, 0].tolist() == [0, 0, 0]
-    assert failed(trace) == [("score", "quality")]
+    assert failed_components(trace) == [("score", "quality")]
     assert [(line.message, line.component) for line in caplog.records] == [("scorer_failed", "quality")]
 
 
@@ -283,14 +283,14 @@ def test_a_scorer_without_a_weight_in_the_policy_fails():
     scorers = (FakePart("sparkle", lambda candidates: candidates.is_seen),)
     scored = rank_candidates(Pipeline(FakeCatalogue(), (), (), scorers, (), None), QUERY, FakeCatalogue().posts, trace)
     assert scored.scores.tolist() == [0] * 6
-    assert failed(trace) == [("score", "sparkle")]
+    assert failed_components(trace) == [("score", "sparkle")]
 
 
 def test_a_score_part_may_be_a_mask_or_integers():
     trace = Trace()
     scorers = (FakePart("follow", lambda c: c.post_ids > 3), FakePart("topic", lambda c: c.post_ids))
     scored = rank_candidates(Pipeline(FakeCatalogue(), (), (), scorers, (), None), QUERY, FakeCatalogue().posts, trace)
-    assert not failed(trace)
+    assert not failed_components(trace)
     assert scored.parts[0].tolist() == pytest.approx([QUERY.policy.follow, 6 * QUERY.policy.topic])
 
 

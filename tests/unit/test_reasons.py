@@ -6,7 +6,17 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from recommendations.contracts import Candidates, Interests, Origin, Policy, Query, Reason, ScoredCandidates, reasons_of
+from recommendations.contracts import (
+    REASON_SENTENCES,
+    Candidates,
+    Interests,
+    Origin,
+    Policy,
+    Query,
+    Reason,
+    ScoredCandidates,
+    reasons_of,
+)
 from recommendations.services.serving.ranking import build_reasons
 
 QUERY = Query(
@@ -29,6 +39,10 @@ def reasons(query=QUERY, *, origins=(), author_id=1, **parts):
     columns = np.array([list(parts.values())], np.float32)
     scored = ScoredCandidates(candidates, columns.sum(axis=1), tuple(parts), columns)
     return set(reasons_of(int(build_reasons(query, scored)[0])))
+
+
+def test_every_reason_has_a_sentence():
+    assert set(REASON_SENTENCES) == set(Reason)
 
 
 @pytest.mark.parametrize(("taste", "is_named"), [(0.29, False), (0.31, True), (1.0, True), (0.0, False)])

@@ -12,6 +12,7 @@ from recommendations.stores import resident_catalogue
 from recommendations.stores.resident_catalogue import (
     CatalogueState,
     PostCounts,
+    RowLookup,
     RowOrders,
     find_promising,
     first_eligible_rows,
@@ -121,3 +122,13 @@ def test_posts_to_explore_are_those_served_less_than_the_limit_newest_first(draw
             if is_eligible and served < limit
         ]
         assert found == [post_id for _, post_id in sorted(expected)][:k]
+
+
+@given(st.sets(st.integers(1, 60), max_size=12), st.sampled_from([1, 1_000]))
+def test_rows_are_found_by_id_for_dense_and_for_sparse_ids(ids, step):
+    """0 marks a free row."""
+    post_ids = np.array([id * step for id in ids] + [0], np.int64)
+    row_by_id = {id: row for row, id in enumerate(post_ids.tolist()) if id}
+    wanted = np.arange(-1, 62, dtype=np.int64) * step + np.arange(63) % 2
+    expected = [row_by_id.get(id, -1) for id in wanted.tolist()]
+    assert RowLookup(post_ids).rows_of(wanted).tolist() == expected

@@ -1,4 +1,4 @@
-"""How sensitive a post is by its safety labels: from which score on a label counts, and what each is worth."""
+"""The sensitivity of a post by its safety labels, and the score from which each label counts."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from recommendations.services.content.safety import classify_sensitivity
         ({}, Sensitivity.SAFE),
         ({"violence": 0.49}, Sensitivity.SAFE),
         ({"violence": 0.5}, Sensitivity.SENSITIVE),
-        ({"a label of tomorrow": 0.5}, Sensitivity.SENSITIVE),
+        ({"an unknown label": 0.5}, Sensitivity.SENSITIVE),
         ({"nudity": 0.49}, Sensitivity.SAFE),
         ({"nudity": 0.5}, Sensitivity.ADULT),
         ({"sexual": 0.5}, Sensitivity.ADULT),
@@ -23,6 +23,6 @@ from recommendations.services.content.safety import classify_sensitivity
         ({"csam": 0.19, "terrorism": 0.19, "nudity": 0.6}, Sensitivity.ADULT),
     ],
 )
-def test_the_most_sensitive_label_that_is_likely_decides(labels, sensitivity):
-    """A label counts from a score of 0.5 on, and a forbidden one from 0.2 on."""
+def test_the_most_sensitive_label_above_its_minimum_score_decides(labels, sensitivity):
+    """A label counts from a score of 0.5, and a forbidden one from 0.2."""
     assert classify_sensitivity(labels) is sensitivity

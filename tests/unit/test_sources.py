@@ -138,16 +138,16 @@ def test_posts_that_were_never_served_have_equal_chances():
 class FakeEngine:
     """An engine that returns the rows and cosines listed for each interest, and records its calls."""
 
-    answers: dict[int, list[tuple[int, float]]]
+    hits: dict[int, list[tuple[int, float]]]
     """The nearest rows and their cosines, by the axis of the interest."""
     calls: list[tuple] = field(default_factory=list)
 
     def nearest(self, queries, k, eligible):
         axes = queries.argmax(axis=1).tolist()
         self.calls.append((axes, k))
-        answers = [self.answers[axis][:k] for axis in axes]
-        rows = [[row for row, _ in answer] for answer in answers]
-        return np.array(rows), np.array([[cosine for _, cosine in answer] for answer in answers], np.float32)
+        hits = [self.hits[axis][:k] for axis in axes]
+        rows = [[row for row, _ in axis_hits] for axis_hits in hits]
+        return np.array(rows), np.array([[cosine for _, cosine in axis_hits] for axis_hits in hits], np.float32)
 
 
 @dataclass
@@ -230,13 +230,13 @@ def test_exploration_draws_among_the_newest_500_posts():
 class FakeIndex:
     """A vector index that returns the ids listed for the axis of each interest, and records its calls."""
 
-    answers: dict[int, list[int]]
+    hits: dict[int, list[int]]
     calls: list[tuple] = field(default_factory=list)
 
     def nearest(self, vectors, k, index_filter):
         axes = vectors.argmax(axis=1).tolist()
         self.calls.append((axes, k, index_filter.author_cap))
-        ids = [(self.answers[axis] + [UNKNOWN] * k)[:k] for axis in axes]
+        ids = [(self.hits[axis] + [UNKNOWN] * k)[:k] for axis in axes]
         return np.array(ids, np.int64), np.zeros((len(axes), k), np.float32)
 
 

@@ -1,4 +1,4 @@
-"""What is left of a limit and when there is more room, from the two windows that Redis counts."""
+"""The remaining requests and the reset time, computed from the two windows that Redis counts."""
 
 import math
 
@@ -11,42 +11,46 @@ from access.throttles import RateLimitBucket, RateLimiter, build_decision, rate_
 from tests.servers import free_port
 
 
-def told(*window, limit=60, allowed=True):
-    """Return what is left and the seconds until there is more, of the windows (count, milliseconds to live) × 2."""
-    found = build_decision(RateLimitBucket("key", "name", limit), allowed=allowed, window=list(window))
-    return found.remaining, found.reset_seconds
+def remaining_and_reset(*window, limit=60, allowed=True):
+    """
+    Return the remaining requests and the seconds until the reset.
+
+    *window* has the count and the milliseconds to live of the previous window, then of the current one.
+    """
+    decision = build_decision(RateLimitBucket("key", "name", limit), allowed=allowed, window=list(window))
+    return decision.remaining, decision.reset_seconds
 
 
-def test_before_any_request_all_is_left_and_a_window_lasts_a_minute():
-    assert told(None, None, None, None) == (60, 60.0)
+def test_before_the_first_request_the_whole_limit_remains():
+    assert remaining_and_reset(None, None, None, None) == (60, 60.0)
 
 
-def test_the_present_window_counts_in_full():
-    """It lives two minutes, and after one it is the window before, which weighs less and less."""
-    assert told(None, None, b"5", 95_000) == (55, 35.0)
+def test_requests_of_the_current_window_count_in_full():
+    """A window is stored for two minutes. In the second minute it is the previous window, and its weight decreases."""
+    assert remaining_and_reset(None, None, b"5", 95_000) == (55, 35.0)
 
 
-@pytest.mark.parametrize(("milliseconds", "left"), [(60_000, 30), (45_000, 38), (30_000, 45), (0, 60)])
-def test_the_window_before_counts_by_the_share_of_it_that_is_within_a_minute(milliseconds, left):
-    """Of 30 requests, three quarters of a minute's are 22.5, which count as 22."""
-    assert told(b"30", milliseconds, 0, None)[0] == left
+@pytest.mark.parametrize(("milliseconds", "remaining"), [(60_000, 30), (45_000, 38), (30_000, 45), (0, 60)])
+def test_the_previous_window_counts_by_its_overlap_with_the_last_minute(milliseconds, remaining):
+    """With an overlap of three quarters, 30 requests count as 22.5, rounded down to 22."""
+    assert remaining_and_reset(b"30", milliseconds, 0, None)[0] == remaining
 
 
-def test_there_is_more_room_when_one_request_of_the_window_before_leaves():
-    """30 requests in 60 seconds leave one every two seconds; 21 seconds before the end, the next does in one."""
-    assert told(b"30", 21_000, b"5", 95_000) == (45, pytest.approx(1.0))
-    assert told(b"30", 21_500, b"5", 61_000) == (45, pytest.approx(1.0))
+def test_the_reset_is_when_a_request_of_the_previous_window_stops_counting():
+    """Of 30 requests in 60 seconds, one stops counting every two seconds: 21 s before the end, the next one in 1 s."""
+    assert remaining_and_reset(b"30", 21_000, b"5", 95_000) == (45, pytest.approx(1.0))
+    assert remaining_and_reset(b"30", 21_500, b"5", 61_000) == (45, pytest.approx(1.0))
 
 
-def test_never_less_than_nothing_is_left():
-    assert told(b"100", 60_000, b"50", 119_000)[0] == 0
-    assert told(-1, -1, b"5", 95_000) == (55, 35.0), "a window that is gone has a time to live below zero"
+def test_the_remaining_requests_are_never_negative():
+    assert remaining_and_reset(b"100", 60_000, b"50", 119_000)[0] == 0
+    assert remaining_and_reset(-1, -1, b"5", 95_000) == (55, 35.0), "an expired window has a negative time to live"
 
 
-def test_the_headers_say_the_limit_what_is_left_and_whole_seconds():
-    found = build_decision(RateLimitBucket("member", "name", 60), allowed=False, window=[None, None, b"5", 94_100])
-    assert not found.allowed and math.isclose(found.reset_seconds, 34.1)
-    assert rate_limit_headers(found) == {"RateLimit-Policy": '"member";q=60;w=60', "RateLimit": '"member";r=55;t=35'}
+def test_the_headers_have_the_limit_the_remaining_requests_and_whole_seconds():
+    decision = build_decision(RateLimitBucket("member", "name", 60), allowed=False, window=[None, None, b"5", 94_100])
+    assert not decision.allowed and math.isclose(decision.reset_seconds, 34.1)
+    assert rate_limit_headers(decision) == {"RateLimit-Policy": '"member";q=60;w=60', "RateLimit": '"member";r=55;t=35'}
 
 
 def count_outcomes(outcome):
@@ -59,7 +63,7 @@ def test_after_a_failure_of_redis_requests_are_not_counted_for_a_second(monkeypa
 
     def fail(self, bucket):
         calls.append(bucket.name)
-        raise redis.ConnectionError("gone")
+        raise redis.ConnectionError("unreachable")
 
     monkeypatch.setattr(RateLimiter, "_count", fail)
     monkeypatch.setattr(throttles, "monotonic", lambda: moment[0])
@@ -74,7 +78,12 @@ def test_after_a_failure_of_redis_requests_are_not_counted_for_a_second(monkeypa
 
 
 def test_a_rejected_request_is_counted(monkeypatch):
-    monkeypatch.setattr(RateLimiter, "_count", lambda self, bucket: (bucket.name == "in", [None, None, b"60", 119_000]))
-    limiter, before = RateLimiter(f"redis://127.0.0.1:{free_port()}/0"), count_outcomes("refused")
-    assert [limiter.admit(RateLimitBucket("key", name, 60)).allowed for name in ("in", "out")] == [True, False]
-    assert count_outcomes("refused") - before == 1
+    monkeypatch.setattr(
+        RateLimiter, "_count", lambda self, bucket: (bucket.name == "admitted", [None, None, b"60", 119_000])
+    )
+    limiter, before = RateLimiter(f"redis://127.0.0.1:{free_port()}/0"), count_outcomes("rejected")
+    assert [limiter.admit(RateLimitBucket("key", name, 60)).allowed for name in ("admitted", "rejected")] == [
+        True,
+        False,
+    ]
+    assert count_outcomes("rejected") - before == 1

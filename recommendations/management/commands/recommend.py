@@ -28,8 +28,8 @@ def excerpt(post: PostView) -> str:
 
 def build_table(page: Page) -> Table:
     """Return the page as a table with a row per pick."""
-    served = f"{page.engine}{', cached' if page.cached else ''}{f', fallback {page.fallback}' * bool(page.fallback)}"
-    caption = f"{page.variant} on {served}; {page.candidates:,} candidates; request {page.request_id}"
+    served = f"{page.engine}{', cached' if page.is_cached else ''}{f', fallback {page.fallback}' * bool(page.fallback)}"
+    caption = f"{page.variant} on {served}; {page.candidate_count:,} candidates; request {page.request_id}"
     table = Table(title=f"{page.feed} of {escape(page.member_id)}", caption=caption, box=box.SIMPLE)
     table.add_column("#", justify="right")
     table.add_column("score", justify="right")
@@ -51,7 +51,7 @@ def page_to_json(page: Page) -> str:
     ]
     fields = {"request_id": page.request_id, "member_id": page.member_id, "feed": page.feed, "engine": page.engine}
     return json.dumps(
-        fields | {"variant": page.variant, "is_cached": page.cached, "picks": picks}, cls=DjangoJSONEncoder
+        fields | {"variant": page.variant, "is_cached": page.is_cached, "picks": picks}, cls=DjangoJSONEncoder
     )
 
 

@@ -12,7 +12,6 @@ from recommendations.management.progress import progress_bar
 from recommendations.services import work
 from recommendations.services.errors import ServiceError
 
-JOB_KINDS = ("batch_feeds", "member_feed", "embed_posts", "rebuild_interests")
 POLL_SECONDS = 0.5
 
 
@@ -42,7 +41,7 @@ class Command(BaseCommand):
     help = "Submit a job. With --wait, wait for it: exit code 0 if it succeeded, 1 if not."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("kind", choices=JOB_KINDS)
+        parser.add_argument("kind", choices=work.KIND_NAMES)
         parser.add_argument("--params", default="{}", help='JSON, such as {"member_ids": ["42"]}')
         parser.add_argument("--idempotency-key", help="a second submission with the same key returns the first job")
         parser.add_argument("--wait", action="store_true", help="show the progress and wait until the job is finished")

@@ -16,8 +16,8 @@ from pathlib import Path
 from django.db import transaction
 
 from recommendations.models import ImportCheckpoint
-from recommendations.services.content.importing.fields import FILE_KINDS, FileLayout, file_layouts
-from recommendations.services.content.importing.problems import ImportFileError, RowError
+from recommendations.services.content.importing.fields import FileLayout, file_layouts
+from recommendations.services.content.importing.problems import RowError
 from recommendations.services.content.importing.rejects import RejectsFile
 from recommendations.services.content.importing.rows import Row, file_format, open_import_file, read_rows
 from recommendations.services.content.importing.write_rows import TABLES, WriteResult, write_rows
@@ -55,8 +55,6 @@ def import_file(
     *restart* ignores the checkpoint of an earlier run. *dry_run* validates every row and writes nothing but the
     errors file.
     """
-    if kind not in FILE_KINDS:
-        raise ImportFileError(f"Give a kind of file of {', '.join(FILE_KINDS)}, not {kind!r}.")
     format_name = file_format(path)
     with open_import_file(path) as file:
         checkpoint = find_checkpoint(kind, file_sha256(path), now, restart)

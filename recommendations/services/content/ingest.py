@@ -66,14 +66,16 @@ def parse_item(layout: FileLayout, item: object, number: int) -> dict[str, Any] 
 
 def write_with_retry(kind: str, rows: Sequence[ParsedRow], now: datetime) -> WriteResult:
     """Write the rows. Retry once if a concurrent request created one of them."""
-    for is_last in (False, True):
-        try:
-            with transaction.atomic():
-                return write_rows(kind, [(number, dict(fields)) for number, fields in rows], now)
-        except IntegrityError:
-            if is_last:
-                raise
-    raise AssertionError
+    try:
+        return write_once(kind, rows, now)
+    except IntegrityError:
+        return write_once(kind, rows, now)
+
+
+@transaction.atomic
+def write_once(kind: str, rows: Sequence[ParsedRow], now: datetime) -> WriteResult:
+    """Write copies of the rows: writing changes them."""
+    return write_rows(kind, [(number, dict(fields)) for number, fields in rows], now)
 
 
 def written_status(written: WriteResult, id: str) -> Literal["created", "updated", "unchanged"]:

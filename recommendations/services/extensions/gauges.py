@@ -114,7 +114,7 @@ def observe_kernels() -> None:
             metrics.KERNEL_ROWS.labels(space).set(statistics.rows)
             for kind, size in (
                 ("rows", statistics.resident_bytes),
-                ("held", statistics.memory_bytes),
+                ("allocated", statistics.memory_bytes),
                 ("limit", statistics.memory_limit_bytes),
             ):
                 metrics.KERNEL_BYTES.labels(space, kind).set(size)

@@ -34,7 +34,7 @@ def process_each(
         try:
             process(item)
         except Exception as error:
-            log.exception("item_failed", extra={"member_id": item_id(item)})
+            log.exception("job_item_failed", extra={"member_id": item_id(item)})
             errors.append({"item_id": item_id(item), "problem": f"{type(error).__name__}: {error}"})
     return errors
 

@@ -9,8 +9,9 @@ they were ranked. It measures the ranking of engaged posts, and nothing about po
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
+from typing import cast
 from uuid import UUID
 
 import numpy as np
@@ -35,10 +36,10 @@ def quality_score(*, now: datetime) -> float | None:
         request_id__isnull=False,
         undone_at=None,
     )
+    newest = engagements.order_by("-pk").values_list("request_id", "post_id")[:MAX_INTERACTIONS]
     engaged: dict[UUID, set[int]] = defaultdict(set)
-    for request_id, post_id in engagements.order_by("-pk").values_list("request_id", "post_id")[:MAX_INTERACTIONS]:
-        if request_id:
-            engaged[request_id].add(post_id)
+    for request_id, post_id in cast("Iterable[tuple[UUID, int]]", newest):
+        engaged[request_id].add(post_id)
     scores = []
     ids = list(engaged)
     for start in range(0, len(ids), REQUESTS_PER_QUERY):

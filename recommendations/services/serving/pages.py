@@ -40,9 +40,9 @@ class Page:
     engine: str
     variant: str
     fallback: str
-    cached: bool
+    is_cached: bool
     built_at: datetime
-    candidates: int
+    candidate_count: int
     picks: Picks
     next_cursor: str | None
     positions: tuple[int, ...] = ()
@@ -97,7 +97,7 @@ class PageCache:
 
     def put(self, served: CheckedPage, assignment: EngineAssignment, *, limit: int) -> None:
         """Cache a first page, and evict the page that was cached the longest ago if there are too many."""
-        page = replace(served.page, cached=True)
+        page = replace(served.page, is_cached=True)
         # Without the trace of a fresh slate, which references every candidate.
         position = SlatePosition(CachedSlate(served.position.slate))
         key = (page.member_id, page.feed, limit)

@@ -21,7 +21,7 @@ from uuid import UUID
 import numpy as np
 from celery.signals import task_postrun
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 from django.db.models import F
 
 from flags.experiments.exposures import UnitExposure, record_exposures
@@ -68,7 +68,7 @@ def slate_records(slate: Slate, member_id: int, feed: str, duration_ms: float) -
     try:
         return [slate_record(slate, member_id, feed, duration_ms)]
     except SlateFormatError:
-        log.exception("served_record_lost", extra={"request_id": str(slate.request_id)})
+        log.exception("served_records_lost", extra={"request_id": str(slate.request_id)})
         return []
 
 
@@ -152,7 +152,9 @@ class Outbox:
             try:
                 self.send()
             except Exception:
-                log.exception("records_lost")
+                log.exception("served_records_lost")
+            finally:
+                connections.close_all()  # those of this thread: enqueuing a task opens one
 
 
 @wiring.per_process

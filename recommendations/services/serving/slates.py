@@ -91,7 +91,7 @@ def sync_catalogue(now: datetime) -> None:
     try:
         wiring.catalogue().refresh(now)
     except DatabaseError:
-        log.exception("catalogue_not_followed")
+        log.exception("catalogue_refresh_failed")
 
 
 def find_slate(
@@ -213,5 +213,5 @@ def build_slate(query: Query, assignment: EngineAssignment, trace: Trace) -> Sla
     try:
         return rank_with_fallback(query, assignment, trace)
     except FilterError as error:
-        log.exception("slate_lost", extra={"request_id": str(query.request_id)})
+        log.exception("filter_failed", extra={"request_id": str(query.request_id)})
         raise FactsUnavailable("The feed cannot be checked now, so it is not shown. Try again shortly.") from error

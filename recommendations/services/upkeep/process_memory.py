@@ -70,7 +70,7 @@ def check_if_due(**_: object) -> None:
     try:
         check_memory()
     except Exception:
-        log.exception("memory_not_checked")
+        log.exception("memory_check_failed")
 
 
 def check_memory() -> dict[str, int]:

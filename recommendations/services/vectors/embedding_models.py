@@ -89,7 +89,7 @@ def activate_embedding_model(row: EmbeddingModel, now: datetime) -> None:
     )
     replaced = previous.update(state=ModelState.RETIRED, changed_at=now)
     EmbeddingModel.objects.filter(pk=row.pk).update(state=ModelState.ACTIVE, activated_at=now, changed_at=now)
-    log.info("model_activated", extra={"space": row.space, "embedding_model": row.name})
+    log.info("embedding_model_activated", extra={"space": row.space, "embedding_model": row.name})
     if replaced and row.space == CONTENT_SPACE:
         work.submit_job(kind=Job.Kind.REBUILD_INTERESTS, params={}, now=now)
 

@@ -279,7 +279,7 @@ def measure_drift(*, now: datetime) -> list[Drift]:
         try:
             drifts = compare_indexes(space=space, now=now)
         except VectorIndexError as error:
-            log.warning("drift_not_measured", extra={"space": space, "problem": str(error)})
+            log.warning("index_drift_not_measured", extra={"space": space, "problem": str(error)})
             continue
         for drift in drifts:
             metrics.INDEX_DRIFT.labels(space, drift.index).set(drift.wrong_posts)

@@ -38,9 +38,9 @@ export function card(pick, rank, actions = {}) {
   const buttons = element("div", "buttons");
   if (actions.like) buttons.append(button("♥ Like", `Like post ${post.id}`, () => actions.like(pick, node), "like"));
   if (actions.hide) buttons.append(button("Hide", `Hide post ${post.id}`, () => actions.hide(pick, node), "hide"));
-  if (actions.showLess) buttons.append(showLessMenu(pick, node, actions.showLess));
   if (actions.similar)
     buttons.append(button("Similar", `Posts similar to ${post.id}`, () => actions.similar(pick), "more"));
+  if (actions.showLess) buttons.append(showLessMenu(pick, node, actions.showLess));
   if (buttons.children.length) node.append(buttons);
   return node;
 }
@@ -50,11 +50,11 @@ function showLessMenu(pick, node, showLess) {
   const { post } = pick;
   const choices = [["author", `posts by ${post.author_id}`], ["kind", `${post.kind} posts`]];
   if (post.tags.length) choices.splice(1, 0, ["topic", post.tags[0]]);
-  const menu = element("details", "show-less", element("summary", "", "Show less …"));
   const buttons = choices.map(([target, text]) =>
     button(text, `Show less: ${text}`, () => showLess(pick, node, target)));
-  menu.append(...buttons);
-  return menu;
+  // Flex on <details> does not apply to its content, which Chromium puts into a slot. So the buttons have a wrapper.
+  const list = element("div", "show-less-choices", ...buttons);
+  return element("details", "show-less", element("summary", "", "Show less …"), list);
 }
 
 function cardHead(pick, rank) {
