@@ -107,7 +107,8 @@ def resolve_query_vector(
 
 def validate_vector(vector: Sequence[float], dimension: int) -> Float32Array:
     """Return *vector* as (1, d). Raises `InvalidRequest` for a wrong length, a value that is not finite, or zeros."""
-    given = np.asarray(vector, np.float32)
+    with np.errstate(over="ignore"):  # a number beyond float32 becomes infinity, which is refused
+        given = np.asarray(vector, np.float32)
     if given.shape != (dimension,) or not np.isfinite(given).all() or not given.any():
         raise InvalidRequest(f"Give {dimension} finite numbers, not all 0.", "/vector")
     return given[None]
