@@ -150,6 +150,9 @@ def test_vectors_are_stored_and_searched_by_through_the_api(gallery, client, set
     assert response["picks"][0]["post"]["id"] == "new"
     response = client.get("/api/v1/search", {"viewer_id": "viewer", "post_id": "new", "kind": "text"})
     assert {pick["post"]["kind"] for pick in response.json()["picks"]} == {"text"}
+    long_vector = (3e38 / max(map(abs, vector)) * np.array(vector)).tolist()
+    response = send("post", "search", {"viewer_id": "viewer", "vector": long_vector}).json()
+    assert response["picks"][0]["post"]["id"] == "new", "only the direction of a vector matters"
     for number in (1e39, -1e308):
         large_body = {
             "embedding_model": "platform@1",

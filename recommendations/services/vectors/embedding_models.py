@@ -18,6 +18,7 @@ from django.db import transaction
 
 from recommendations import task_queue
 from recommendations.contracts import Float32Array, Float64Array
+from recommendations.engines.plain import as_float32, normalize_rows
 from recommendations.models import EmbeddingModel, Job, Post, PostEmbedding
 from recommendations.ports import Embedder, VectorError
 from recommendations.services import invalidate, wiring, work
@@ -110,8 +111,7 @@ def store_vectors(
     Raises `VectorError`, and stores nothing, for a wrong shape, a dimension other than the model's, NaN, a number that
     is too large for float32, and for the content space, which EMBEDDER fills.
     """
-    with np.errstate(over="ignore"):  # a number beyond float32 becomes infinity, which is refused
-        vectors = np.asarray(vectors, np.float32)
+    vectors = as_float32(vectors)
     validate_vectors(space, vectors, len(post_ids))
     with transaction.atomic():
         row = register_supplied_model(space, model, loader, vectors.shape[1], now)
@@ -120,8 +120,7 @@ def store_vectors(
         previous = PostEmbedding.objects.filter(post__in=list(positions), space=space, embedding_model=model)
         versions = dict(previous.values_list("post_id", "version"))
         previous.delete()
-        lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-        units = np.divide(vectors, lengths, out=np.zeros(vectors.shape), where=lengths > 0)
+        units = normalize_rows(vectors)
         columns = {
             "post_id": list(positions),
             "vector": [units[position].astype("<f4").tobytes() for position in positions.values()],
