@@ -7,6 +7,7 @@ A failed check does not stop the others, so one run reports every failure. Warni
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -40,9 +41,9 @@ TESTS: list[Check] = [
 ]
 
 
-def select_checks(arguments: list[str]) -> list[Check]:
-    """Return the checks to run, by the arguments of the command line."""
-    if arguments != ["--coverage"]:
+def select_checks(*, with_coverage: bool) -> list[Check]:
+    """Return the checks to run: all of them, or the tests with a measurement of their coverage."""
+    if not with_coverage:
         return [*CHECKS, *((name, [sys.executable, *command], variables) for name, command, variables in TESTS)]
     return [
         ("erase coverage", [sys.executable, *COVERAGE, "erase"], {}),
@@ -54,9 +55,12 @@ def select_checks(arguments: list[str]) -> list[Check]:
 
 def main() -> int:
     """Run the checks; return 1 if a check failed."""
+    parser = argparse.ArgumentParser(description="Run every check of the project.")
+    parser.add_argument("--coverage", action="store_true", help="run the tests only, and measure their coverage")
+    checks = select_checks(with_coverage=parser.parse_args().coverage)
     env = os.environ | {"SECRET_KEY": "for-checks-only-" + "x" * 32, "DATABASE_URL": "sqlite://:memory:"}
     failed = []
-    for name, command, variables in select_checks(sys.argv[1:]):
+    for name, command, variables in checks:
         start = time.monotonic()
         print(f"── {name}", flush=True)
         if subprocess.run(command, cwd=ROOT, env=env | variables, check=False).returncode:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping
 
 from celery import current_app
-from django.db import transaction
+from django.db import connection, transaction
 from kombu.exceptions import OperationalError
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,12 @@ def enqueue(
     *after_seconds* delays the task, so that it can process several changes at once. Use a few seconds at most: a worker
     holds tasks that are not due yet in memory.
     """
-    transaction.on_commit(lambda: publish(task_name, kwargs or {}, queue or QUEUES[task_name], after_seconds))
+    arguments = (task_name, kwargs or {}, queue or QUEUES[task_name], after_seconds)
+    # Without a transaction, `on_commit` would open a database connection: a thread without queries does not need one.
+    if connection.in_atomic_block:
+        transaction.on_commit(lambda: publish(*arguments))
+    else:
+        publish(*arguments)
 
 
 VISIBLE_ARGUMENTS = frozenset({"job_id", "number"})

@@ -41,7 +41,9 @@ def add_problems_and_examples(result: dict[str, Any], **_: object) -> dict[str, 
             )
         example = examples["operations"].get(operation["operationId"], {})
         responses = operation["responses"]
-        for status in (401, 403, 429, *((413, 415) if "requestBody" in operation else ())):
+        body_statuses = (413, 415) if "requestBody" in operation else ()
+        path_statuses = (404,) if "{" in path else ()  # no view matches a path parameter of another form
+        for status in (401, 403, 429, *path_statuses, *body_statuses):
             responses.setdefault(str(status), {"content": {PROBLEM_CONTENT_TYPE: dict(problem)}})
         for content in operation.get("requestBody", {}).get("content", {}).values():
             add_example(content, example.get("request"))
@@ -50,7 +52,7 @@ def add_problems_and_examples(result: dict[str, Any], **_: object) -> dict[str, 
                 if media_type == PROBLEM_CONTENT_TYPE:
                     response["description"] = STATUS_DESCRIPTIONS[int(status)]
                     add_example(content, examples["problems"].get(status))
-                else:
+                elif media_type != "text/csv":
                     add_example(content, example.get("responses", {}).get(status))
         operation["responses"] = dict(sorted(responses.items()))
     return result

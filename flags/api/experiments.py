@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import HttpResponse
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
@@ -23,6 +24,8 @@ from flags.services import experiments
 from flags.services.change import apply_change
 from flags.services.errors import UnknownKeyError
 from monitoring.clock import now
+
+CSV_EXAMPLE = OpenApiExample("header", ",".join(report.CSV_COLUMNS), media_type="text/csv", response_only=True)
 
 MAX_CHANGES = 100
 
@@ -215,7 +218,11 @@ class ExperimentResultsView(BaseFlagView):
         tags=["experiments"],
         summary="Results of an experiment",
         parameters=[OpenApiParameter("format", str, enum=["json", "csv"], description="csv: only the comparisons.")],
-        responses={200: ResultsOut, **schemas.problem_responses(404)},
+        responses={
+            (200, "application/json"): ResultsOut,
+            (200, "text/csv"): OpenApiResponse(OpenApiTypes.STR, examples=[CSV_EXAMPLE]),
+            **schemas.problem_responses(404),
+        },
     )
     def get(self, request: Request, key: str) -> HttpResponse:
         """Return the latest analysis, and the goal's lift at each analysis of its phase."""

@@ -154,13 +154,14 @@ def report_to_json(report: Report) -> dict[str, Any]:
     return data | {"has_sample_ratio_mismatch": report.has_sample_ratio_mismatch}
 
 
+CSV_COLUMNS = ("experiment", "analyzed_at", "phase", "metric", "variant", "slice_label", "verdict", *RESULT_NUMBERS)
+
+
 def report_to_csv(report: Report) -> str:
     """Return the comparisons as CSV, one row each."""
     output = io.StringIO()
     table = csv.writer(output)
-    table.writerow(
-        ["experiment", "analyzed_at", "phase", "metric", "variant", "slice_label", "verdict", *RESULT_NUMBERS]
-    )
+    table.writerow(CSV_COLUMNS)
     for row in report.comparisons:
         labels = [
             report.experiment,

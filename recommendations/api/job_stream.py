@@ -16,19 +16,23 @@ import orjson
 from recommendations.api.problems import Problem
 
 MAX_STREAMS = 2
-"""Concurrent streams per process, which has four threads. Further requests get a 503."""
+"""
+Concurrent streams per process, which has four threads. Further requests get a 429.
+
+With a 503, a load balancer would take the process for faulty.
+"""
 STREAM_SECONDS = 30.0
 POLL_SECONDS = 0.5
 stream_slots = threading.BoundedSemaphore(MAX_STREAMS)
 
 
 class JobStream:
-    """Events of the job that *read_job* returns, one per change, until the job is finished. Raises `Problem` (503)."""
+    """Events of the job that *read_job* returns, one per change, until the job is finished. Raises `Problem` (429)."""
 
     def __init__(self, read_job: Callable[[], dict[str, Any]]) -> None:
         if not stream_slots.acquire(blocking=False):
             detail = "Too many streams are open. Poll the job every second, or open the stream later."
-            raise Problem(detail, status=503, code="too-many-streams")
+            raise Problem(detail, status=429, code="too-many-streams")
         self._has_slot = True
         self._events = stream_job_events(read_job)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_SECONDS = 5
-"""Retry-After of a 503."""
+"""Retry-After of a 503, and of a 429 that no rate limit caused."""
 
 
 class Problem(APIException):
@@ -27,7 +27,7 @@ class Problem(APIException):
     def __init__(self, detail: str, *, status: int, code: str, pointer: str = "") -> None:
         super().__init__(detail, code)
         self.status_code, self.pointer = status, pointer
-        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
             self.wait = RETRY_SECONDS
 
 

@@ -93,7 +93,7 @@ class VectorsView(APIView):
         items = body.validated_data["vectors"]
         if len({len(item["vector"]) for item in items}) > 1:
             raise Problem("The vectors differ in length.", status=400, code="invalid-vectors", pointer="/vectors")
-        vectors = np.array([item["vector"] for item in items], np.float32)
+        vectors = np.array([item["vector"] for item in items], np.float64)
         ids = [item["post_id"] for item in items]
         try:
             unknown = store_vectors(

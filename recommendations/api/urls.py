@@ -39,7 +39,7 @@ class NotFoundView(APIView):
 class IdConverter(StringConverter):
     """An id in a URL. It may contain a slash, but not NUL, which no id contains and PostgreSQL cannot compare."""
 
-    regex = r"[^\0]+"
+    regex = r"[^\x00]+"
 
 
 register_converter(IdConverter, "id")

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from recommendations.contracts import (
     UNKNOWN,
@@ -21,9 +22,15 @@ from recommendations.engines.extra_spaces import NO_EXTRA_SPACES, space_named
 from recommendations.ports import VectorError
 
 
+def as_float32(values: ArrayLike) -> Float32Array:
+    """Return *values* as contiguous float32. A number beyond float32 becomes infinity, which every check refuses."""
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(values, np.float32)
+
+
 def validate_vectors(name: str, vectors: Float32Array, dimension: int) -> Float32Array:
     """Return *vectors* as float32 (n, dimension). Raises `VectorError` for a wrong shape, NaN or infinity."""
-    vectors = np.ascontiguousarray(vectors, np.float32)
+    vectors = as_float32(vectors)
     if vectors.ndim != 2 or vectors.shape[1] != dimension:
         raise VectorError(f"{name}: give rows of {dimension} numbers, not an array of shape {vectors.shape}.")
     if not np.isfinite(vectors).all():

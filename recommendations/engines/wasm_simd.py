@@ -11,6 +11,7 @@ import numpy as np
 import wasm
 from recommendations.contracts import UNKNOWN, BoolArray, Float32Array, Int32Array, Int64Array, Interests, SpaceTaste
 from recommendations.engines.extra_spaces import NO_EXTRA_SPACES, space_named
+from recommendations.engines.plain import as_float32
 from recommendations.ports import EngineError, VectorError
 
 
@@ -23,11 +24,6 @@ def translate_errors() -> Iterator[None]:
         raise VectorError(str(error)) from error
     except wasm.KernelError as error:
         raise EngineError(f"The kernel failed: {error}") from error
-
-
-def as_float32(values: Float32Array) -> Float32Array:
-    """Return *values* as contiguous float32, as the kernel requires."""
-    return np.ascontiguousarray(values, np.float32)
 
 
 class WasmEngine:

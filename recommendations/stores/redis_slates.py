@@ -233,7 +233,7 @@ class RedisSlates:
         try:
             self._client.delete(slate_lock_key(member_id, feed_key))
         except redis.RedisError as error:
-            log.warning("slate_lock_not_released", extra={"member_id": member_id, "problem": type(error).__name__})
+            log.warning("slate_claim_not_released", extra={"member_id": member_id, "problem": type(error).__name__})
 
     def sweep(self, now: float, *, max_entries: int) -> SweepResult:
         """See `SlateCache.sweep`."""

@@ -212,7 +212,7 @@ def test_without_the_package_of_the_active_model_the_configured_embedder_is_used
         space="content", name="gone@1", embedder="gone", dimension=8, state="active", created_at=NOW, changed_at=NOW
     )
     assert wiring.embedder().name == wiring.configured_embedder().name
-    assert "active_embedder_missing" in [record.message for record in caplog.records]
+    assert "active_embedder_not_loaded" in [record.message for record in caplog.records]
 
 
 @pytest.mark.django_db(transaction=True)

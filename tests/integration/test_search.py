@@ -150,6 +150,20 @@ def test_vectors_are_stored_and_searched_by_through_the_api(gallery, client, set
     assert response["picks"][0]["post"]["id"] == "new"
     response = client.get("/api/v1/search", {"viewer_id": "viewer", "post_id": "new", "kind": "text"})
     assert {pick["post"]["kind"] for pick in response.json()["picks"]} == {"text"}
+    long_vector = (3e38 / max(map(abs, vector)) * np.array(vector)).tolist()
+    response = send("post", "search", {"viewer_id": "viewer", "vector": long_vector}).json()
+    assert response["picks"][0]["post"]["id"] == "new", "only the direction of a vector matters"
+    for number in (1e39, -1e308):
+        large_body = {
+            "embedding_model": "platform@1",
+            "vectors": [{"post_id": "new", "vector": [number] * len(vector)}],
+        }
+        response = send("put", "spaces/image/vectors", large_body)
+        assert response.status_code == 400 and "a number above 3.4e38" in response.json()["detail"]
+        query = {"viewer_id": "viewer", "space": "image", "vector": [number] * len(vector)}
+        assert "finite" in send("post", "search", query).json()["detail"]
+    largest_body = {"embedding_model": "platform@1", "vectors": [{"post_id": "new", "vector": [3e38] * len(vector)}]}
+    assert send("put", "spaces/image/vectors", largest_body).status_code == 200
     short_body = {"embedding_model": "platform@1", "vectors": [{"post_id": "new", "vector": [1.0] * 8}]}
     invalid = send("put", "spaces/image/vectors", short_body)
     assert (invalid.status_code, invalid.json()["code"]) == (400, "invalid-vectors")

@@ -46,7 +46,7 @@ def test_more_streams_than_the_maximum_are_rejected_until_one_is_closed():
     streams = [open_stream() for _ in range(MAX_STREAMS)]
     with pytest.raises(Problem, match="Too many streams") as caught:
         open_stream()
-    assert caught.value.status_code == 503
+    assert caught.value.status_code == 429
     streams[0].close()
     streams[0].close()
     streams[0] = open_stream()

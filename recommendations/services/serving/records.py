@@ -21,7 +21,7 @@ from uuid import UUID
 import numpy as np
 from celery.signals import task_postrun
 from django.conf import settings
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
 from django.db.models import F
 
 from flags.experiments.exposures import UnitExposure, record_exposures
@@ -153,8 +153,6 @@ class Outbox:
                 self.send()
             except Exception:
                 log.exception("served_records_lost")
-            finally:
-                connections.close_all()  # those of this thread: enqueuing a task opens one
 
 
 @wiring.per_process

@@ -16,6 +16,7 @@ import numpy as np
 from recommendations import feeds
 from recommendations.contracts import EMPTY_IDS, BoolArray, Float32Array, Int64Array, Query, Slate
 from recommendations.embedders.registry import EmbedderError
+from recommendations.engines.plain import as_float32, normalize_rows
 from recommendations.pipeline.run import apply_filters
 from recommendations.pipeline.stages import FilterError, Trace
 from recommendations.ports import VectorIndexError
@@ -106,11 +107,15 @@ def resolve_query_vector(
 
 
 def validate_vector(vector: Sequence[float], dimension: int) -> Float32Array:
-    """Return *vector* as (1, d). Raises `InvalidRequest` for a wrong length, a value that is not finite, or zeros."""
-    given = np.asarray(vector, np.float32)
+    """
+    Return *vector* at unit length, (1, d).
+
+    Raises `InvalidRequest` for a wrong number of values, a value that is not finite in float32, or zeros.
+    """
+    given = as_float32(vector)
     if given.shape != (dimension,) or not np.isfinite(given).all() or not given.any():
         raise InvalidRequest(f"Give {dimension} finite numbers, not all 0.", "/vector")
-    return given[None]
+    return normalize_rows(given[None])
 
 
 def embed_text(text: str, space: str) -> Float32Array:

@@ -17,7 +17,8 @@ from django.conf import settings
 from django.db import transaction
 
 from recommendations import task_queue
-from recommendations.contracts import Float32Array
+from recommendations.contracts import Float32Array, Float64Array
+from recommendations.engines.plain import as_float32, normalize_rows
 from recommendations.models import EmbeddingModel, Job, Post, PostEmbedding
 from recommendations.ports import Embedder, VectorError
 from recommendations.services import invalidate, wiring, work
@@ -99,7 +100,7 @@ def store_vectors(
     space: str,
     model: str,
     post_ids: Sequence[str],
-    vectors: Float32Array,
+    vectors: Float32Array | Float64Array,
     now: datetime,
     loader: str = SUPPLIED_LOADER,
 ) -> list[str]:
@@ -107,10 +108,10 @@ def store_vectors(
     Store vectors (n, d) from the platform, or computed from pictures by *loader*. Return the unknown post ids.
 
     Vectors are scaled to unit length. The first model of a space is active at once, other models start as "building".
-    Raises `VectorError`, and stores nothing, for a wrong shape, a dimension other than the model's, NaN or infinity,
-    and for the content space, which EMBEDDER fills.
+    Raises `VectorError`, and stores nothing, for a wrong shape, a dimension other than the model's, NaN, a number that
+    is too large for float32, and for the content space, which EMBEDDER fills.
     """
-    vectors = np.asarray(vectors, np.float32)
+    vectors = as_float32(vectors)
     validate_vectors(space, vectors, len(post_ids))
     with transaction.atomic():
         row = register_supplied_model(space, model, loader, vectors.shape[1], now)
@@ -119,8 +120,7 @@ def store_vectors(
         previous = PostEmbedding.objects.filter(post__in=list(positions), space=space, embedding_model=model)
         versions = dict(previous.values_list("post_id", "version"))
         previous.delete()
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        units = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+        units = normalize_rows(vectors)
         columns = {
             "post_id": list(positions),
             "vector": [units[position].astype("<f4").tobytes() for position in positions.values()],
@@ -145,7 +145,7 @@ def validate_vectors(space: str, vectors: Float32Array, count: int) -> None:
     if not 8 <= vectors.shape[1] <= 4096:
         raise VectorError(f"Give vectors of 8 to 4096 numbers, not {vectors.shape[1]}.")
     if invalid := np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist():
-        raise VectorError(f"Vector {invalid[0]} contains NaN or infinity.")
+        raise VectorError(f"Vector {invalid[0]} contains NaN, infinity or a number above 3.4e38.")
 
 
 def register_supplied_model(space: str, model: str, loader: str, dimension: int, now: datetime) -> EmbeddingModel:
