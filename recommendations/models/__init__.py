@@ -17,6 +17,13 @@ from recommendations.models.activity import (
     Undo,
 )
 from recommendations.models.change_log import ChangeLogEntry, ChangeLogMark, ChangeLogTruncation
+from recommendations.models.collaborative import (
+    CoLikes,
+    HistoryChange,
+    ReactionHistory,
+    TrainedModel,
+    TrainedModelBlock,
+)
 from recommendations.models.embedding_models import EmbeddingFailure, EmbeddingModel
 from recommendations.models.feed_hours import FeedHour
 from recommendations.models.import_checkpoints import ImportCheckpoint
@@ -30,12 +37,14 @@ __all__ = [
     "ChangeLogEntry",
     "ChangeLogMark",
     "ChangeLogTruncation",
+    "CoLikes",
     "EmbeddingFailure",
     "EmbeddingModel",
     "ErasedPost",
     "FeedHour",
     "FeedInputs",
     "FeedRequest",
+    "HistoryChange",
     "ImportCheckpoint",
     "Interaction",
     "InterestProfile",
@@ -49,9 +58,12 @@ __all__ = [
     "PostStats",
     "PrivacySettings",
     "RankingPolicy",
+    "ReactionHistory",
     "RegionStats",
     "Relationship",
     "SeenPost",
     "ServedPage",
+    "TrainedModel",
+    "TrainedModelBlock",
     "Undo",
 ]
