@@ -1,0 +1,1 @@
+"""Collaborative scores from a member's reactions: arithmetic on columns, without a database and without SciPy."""
