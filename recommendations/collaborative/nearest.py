@@ -7,12 +7,14 @@ of the two posts: the cosine of the two posts, shrunk because a cosine of few li
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from recommendations.collaborative.item_weights import WEIGHT_UNIT
 from recommendations.collaborative.pair_counts import AFTER_COUNTS
+from recommendations.collaborative.part_scores import FULL_STRENGTH, WEIGHT_UNIT, PartScores, RelatedPosts, round_unit
 from recommendations.contracts import Float64Array, Int32Array, Int64Array
 
 SHRINKAGE = 10.0
@@ -56,3 +58,30 @@ def largest(weights: Float64Array, count: int) -> Int64Array:
 def to_units(weights: Float64Array) -> Int64Array:
     """Return *weights* from 0 to 1 as whole numbers of `WEIGHT_UNIT`."""
     return np.round(weights / WEIGHT_UNIT).astype(np.int64)
+
+
+Entries = NDArray[np.void]
+"""Unpacked entries (n,) of one post, of the type `ENTRY`."""
+
+
+def unpack_nearest(packed: bytes, *, min_members: int) -> Entries:
+    """Return the packed entries that at least *min_members* members support: fewer would tell who they are."""
+    entries = np.frombuffer(packed, ENTRY)
+    return entries[entries["members"] >= min_members]
+
+
+def score_co_likes(
+    reactions: Sequence[tuple[int, int]], nearest: Mapping[int, Entries], kind: str, *, scale: float
+) -> PartScores:
+    """
+    Return the part of a member with these *reactions* (post id, strength), each post once.
+
+    *nearest* has the entries of those posts that have any, and *kind* is `together` or `after`. A score of *scale*
+    becomes a part of 1.
+    """
+    related = [
+        RelatedPosts(post_id, strength, nearest[post_id]["target"], nearest[post_id][kind])
+        for post_id, strength in reactions
+        if post_id in nearest
+    ]
+    return PartScores(related, round_unit(WEIGHT_UNIT / FULL_STRENGTH / scale))

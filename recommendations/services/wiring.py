@@ -61,6 +61,7 @@ from recommendations.stores.redis_served_history import RedisServedHistory
 from recommendations.stores.redis_slates import RedisSlates
 from recommendations.stores.redis_vectors import RedisVectors
 from recommendations.stores.resident_catalogue import OVERLAP, ResidentCatalogue, ResidentSpace
+from recommendations.stores.resident_co_likes import ResidentCoLikes
 from recommendations.stores.resident_facts import ResidentFacts
 from recommendations.stores.resident_profiles import ResidentProfiles
 from recommendations.stores.resident_vectors import ResidentVectors
@@ -388,6 +389,16 @@ def post_vector_cache() -> VectorCache:
 def resident_profiles() -> ResidentProfiles:
     """Return this process's cache of profiles, in the content space's active model."""
     return vector_parts().profiles
+
+
+@per_process
+def resident_co_likes() -> ResidentCoLikes:
+    """Return this process's cache of co-likes."""
+    return ResidentCoLikes(min_members=2)
+
+
+def item_weight_model():
+    return None
 
 
 @per_process

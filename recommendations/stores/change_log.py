@@ -39,6 +39,7 @@ from recommendations.models import (
     NegativeFeedback,
     Post,
     PrivacySettings,
+    ReactionHistory,
     Relationship,
     SeenPost,
 )
@@ -60,6 +61,7 @@ LOGGED_MODELS: dict[type[Model], LoggedColumns] = {
     Relationship: ((ChangeKind.VIEWER, "source_id"), (ChangeKind.VIEWER, "target_id")),
     NegativeFeedback: ((ChangeKind.VIEWER, "member_id"),),
     InterestProfile: ((ChangeKind.VIEWER, "member_id"),),
+    ReactionHistory: ((ChangeKind.VIEWER, "member_id"),),
     SeenPost: ((ChangeKind.SEEN, "member_id"),),
 }
 ROW_STATES = {"INSERT": ("NEW",), "UPDATE": ("OLD", "NEW"), "DELETE": ("OLD",)}
