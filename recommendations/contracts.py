@@ -416,6 +416,11 @@ class Affinity:
         """Whether every weight was learned, so none comes from negative feedback."""
         return not len(self.ids) or bool(self.weights.min() >= LEARNED_FLOOR)
 
+    def restrict_to(self, ids: Int64Array) -> Affinity:
+        """Return the affinity for *ids* (n,) only."""
+        is_kept = is_in_sorted(self.ids, np.sort(ids))
+        return Affinity(self.ids[is_kept], self.weights[is_kept])
+
     def weights_of(self, ids: NDArray[np.integer]) -> Float32Array:
         """Return the weight of each of *ids*, in their shape. The weight of `UNKNOWN` is 0."""
         if not len(self.ids):
@@ -735,6 +740,10 @@ class Slate:
     part_names: tuple[str, ...] = ()
     parts: Float32Array = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     """(n, p); empty for a slate from the cache, which does not store parts."""
+    contributions: bytes = b""
+    """What the viewer's reactions contributed to each pick (`collaborative/recorded.py`); empty as *parts* is."""
+    trained_model_id: int = 0
+    """The trained model that the slate was ranked with; 0 for none, and for a slate from the cache."""
 
     def __len__(self) -> int:
         return len(self.post_ids)
