@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from recommendations.collaborative.nearest import score_co_likes
 from recommendations.collaborative.part_scores import FULL_STRENGTH, PartScores
 from recommendations.collaborative.strengths import Strengths, weigh_all, weigh_latest
-from recommendations.contracts import Affinity, Int64Array
+from recommendations.contracts import Affinity, Int64Array, Query
 from recommendations.services import wiring
 
 DEFAULT_SCALES = {"item_weights": 1.0, "co_liked": 0.25, "liked_next": 0.05}
@@ -29,10 +29,17 @@ class CollaborativeScores:
     model_id: int
     """The trained model behind the item weights; 0 if there is none."""
 
-    @property
-    def affinities(self) -> dict[str, Affinity]:
-        """The parts as fields of `Query`."""
-        return {name: part.affinity for name, part in self.parts.items()}
+    def add_to(self, query: Query) -> Query:
+        """Return *query* with these parts."""
+        affinities = {name: part.affinity for name, part in self.parts.items()}
+        return replace(
+            query,
+            item_weights=affinities.get("item_weights", Affinity()),
+            co_liked=affinities.get("co_liked", Affinity()),
+            liked_next=affinities.get("liked_next", Affinity()),
+            reaction_parts=self.parts,
+            trained_model_id=self.model_id,
+        )
 
 
 NO_SCORES = CollaborativeScores({}, 0)

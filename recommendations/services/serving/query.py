@@ -215,8 +215,7 @@ def add_history(query: Query, history: ViewerHistory, fatigue: Affinity) -> Quer
     now = datetime.fromtimestamp(query.now, UTC)
     dimension, words = wiring.embedder().dimension, wiring.vocabularies()
     taste = build_taste(history.profile, history.feedback, now, dimension, words, query.policy.session)
-    scores = score_reactions(history.reactions)
-    return replace(
+    query = replace(
         query,
         seen_post_ids=history.seen.post_ids,
         interests=taste.interests,
@@ -224,7 +223,5 @@ def add_history(query: Query, history: ViewerHistory, fatigue: Affinity) -> Quer
         topic_affinity=taste.topic_affinity,
         kind_affinity=taste.kind_affinity,
         post_fatigue=fatigue,
-        reaction_parts=scores.parts,
-        trained_model_id=scores.model_id,
-        **scores.affinities,
     )
+    return score_reactions(history.reactions).add_to(query)

@@ -83,14 +83,7 @@ def anchor_interests(anchor_ids: Int64Array) -> Interests:
 
 def add_anchor(query: Query, anchor_id: int) -> Query:
     """Return *query* with the anchor as its only interest and its only reaction."""
-    scores = score_anchor(anchor_id)
-    return replace(
-        query,
-        interests=anchor_interests(np.array([anchor_id])),
-        reaction_parts=scores.parts,
-        trained_model_id=scores.model_id,
-        **scores.affinities,
-    )
+    return score_anchor(anchor_id).add_to(replace(query, interests=anchor_interests(np.array([anchor_id]))))
 
 
 def drop_zero_vectors(vectors: Float32Array) -> Float32Array:
