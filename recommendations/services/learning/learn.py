@@ -28,7 +28,7 @@ from recommendations.models import (
     RegionStats,
 )
 from recommendations.services import invalidate, wiring
-from recommendations.services.learning import affinities, histories
+from recommendations.services.learning import affinities, co_likes, histories
 from recommendations.services.learning.interests import MIN_POSITIVE_WEIGHT, InterestSums, SessionVector, decay_factor
 from recommendations.services.vectors.embedding import CONTENT_SPACE
 
@@ -60,12 +60,13 @@ def learn_interactions(*, member_ids: Sequence[int], now: datetime) -> int:
 
 
 def learn_all(*, now: datetime, progress: Callable[[int, int], None]) -> int:
-    """Learn all pending interactions in this process. Return how many were learned."""
+    """Learn all pending interactions in this process, and count their co-likes. Return how many were learned."""
     member_ids = list(pending_interactions(now).values_list("member_id", flat=True).order_by("member_id"))
     count = 0
     for start in range(0, len(member_ids), MEMBERS_PER_TRANSACTION):
         count += learn_interactions(member_ids=member_ids[start : start + MEMBERS_PER_TRANSACTION], now=now)
         progress(min(start + MEMBERS_PER_TRANSACTION, len(member_ids)), len(member_ids))
+    co_likes.count_changes(now=now)
     return count
 
 
