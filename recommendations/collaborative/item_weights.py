@@ -17,7 +17,6 @@ from recommendations.collaborative.part_scores import (
     WEIGHT_UNIT,
     Int16Array,
     PartScores,
-    RelatedPosts,
     round_unit,
 )
 from recommendations.contracts import Int32Array, Int64Array
@@ -38,13 +37,22 @@ class ItemWeightTable:
 
         A score of *scale* becomes a part of 1.
         """
-        positions = self.positions_of(np.array([post_id for post_id, _ in reactions], np.int64)).tolist()
-        related = [
-            RelatedPosts(post_id, strength, *self.entries_of(position))
-            for (post_id, strength), position in zip(reactions, positions, strict=True)
-            if position >= 0
-        ]
-        return PartScores(related, round_unit(WEIGHT_UNIT / FULL_STRENGTH / scale), self.post_ids)
+        ids, strengths = np.array(reactions, np.int64).reshape(-1, 2).T
+        positions = self.positions_of(ids)
+        is_known = positions >= 0
+        starts = self.starts[positions[is_known]]
+        lengths = self.starts[positions[is_known] + 1] - starts
+        # The entries of the first reaction, then those of the second, and so on.
+        entries = np.arange(lengths.sum()) + np.repeat(starts - np.cumsum(lengths) + lengths, lengths)
+        return PartScores(
+            source_ids=ids[is_known],
+            strengths=strengths[is_known],
+            lengths=lengths,
+            keys=self.targets[entries],
+            weights=self.weights[entries],
+            key_ids=self.post_ids,
+            unit=round_unit(WEIGHT_UNIT / FULL_STRENGTH / scale),
+        )
 
     def positions_of(self, post_ids: Int64Array) -> Int64Array:
         """Return the position (n,) of each of *post_ids* (n,) in the table, -1 where it has none."""
@@ -52,8 +60,3 @@ class ItemWeightTable:
             return np.full(len(post_ids), -1, np.int64)
         at = np.minimum(np.searchsorted(self.post_ids, post_ids), len(self.post_ids) - 1)
         return np.where(self.post_ids[at] == post_ids, at, -1)
-
-    def entries_of(self, position: int) -> tuple[Int32Array, Int16Array]:
-        """Return the targets and the weights (n,) of the post at *position*."""
-        entries = slice(int(self.starts[position]), int(self.starts[position + 1]))
-        return self.targets[entries], self.weights[entries]

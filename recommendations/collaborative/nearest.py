@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommendations.collaborative.pair_counts import AFTER_COUNTS
-from recommendations.collaborative.part_scores import FULL_STRENGTH, WEIGHT_UNIT, PartScores, RelatedPosts, round_unit
+from recommendations.collaborative.part_scores import FULL_STRENGTH, WEIGHT_UNIT, PartScores, round_unit
 from recommendations.contracts import Float64Array, Int32Array, Int64Array
 
 SHRINKAGE = 10.0
@@ -79,9 +79,16 @@ def score_co_likes(
     *nearest* has the entries of those posts that have any, and *kind* is `together` or `after`. A score of *scale*
     becomes a part of 1.
     """
-    related = [
-        RelatedPosts(post_id, strength, nearest[post_id]["target"], nearest[post_id][kind])
-        for post_id, strength in reactions
-        if post_id in nearest
-    ]
-    return PartScores(related, round_unit(WEIGHT_UNIT / FULL_STRENGTH / scale))
+    known = [(post_id, strength, nearest[post_id]) for post_id, strength in reactions if post_id in nearest]
+    # NumPy concatenates structured arrays field by field, which takes ten times as long as joining their bytes.
+    entries = np.frombuffer(b"".join(entries.tobytes() for _, _, entries in known), ENTRY)
+    key_ids, keys = np.unique(entries["target"], return_inverse=True)
+    return PartScores(
+        source_ids=np.array([post_id for post_id, _, _ in known], np.int64),
+        strengths=np.array([strength for _, strength, _ in known], np.int64),
+        lengths=np.array([len(entries) for _, _, entries in known], np.int64),
+        keys=keys,
+        weights=entries[kind],
+        key_ids=key_ids,
+        unit=round_unit(WEIGHT_UNIT / FULL_STRENGTH / scale),
+    )

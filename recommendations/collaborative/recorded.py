@@ -47,13 +47,14 @@ def largest_entries(contributions: Contributions) -> np.ndarray:
     """Return an `ENTRY` (n,) for each pick: the contributions with the largest absolute value, and the rest."""
     totals = contributions.totals  # (r, n)
     entries = np.zeros(totals.shape[1], ENTRY)
-    count = min(NAMED, len(totals))
-    largest = np.argsort(-np.abs(totals), axis=0, kind="stable")[:count]
-    named = np.take_along_axis(totals, largest, axis=0)
-    entries["sources"] = -1
-    entries["sources"][:, :count] = np.where(named != 0, largest, -1).T
-    entries["totals"][:, :count] = named.T
-    entries["rest"] = totals.sum(axis=0) - named.sum(axis=0)
+    remaining, picks = np.abs(totals), np.arange(totals.shape[1])
+    for place in range(NAMED):
+        largest = remaining.argmax(axis=0)
+        is_used = remaining[largest, picks] > 0
+        entries["sources"][:, place] = np.where(is_used, largest, -1)
+        entries["totals"][:, place] = np.where(is_used, totals[largest, picks], 0)
+        remaining[largest, picks] = 0
+    entries["rest"] = totals.sum(axis=0) - entries["totals"].sum(axis=1)
     return entries
 
 

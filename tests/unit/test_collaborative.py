@@ -17,7 +17,7 @@ from recommendations.collaborative.nearest import (
     unpack_nearest,
 )
 from recommendations.collaborative.pair_counts import PairCounts, add_counts, count_change, count_pairs
-from recommendations.collaborative.part_scores import FULL_STRENGTH, WEIGHT_UNIT, PartScores, RelatedPosts, round_unit
+from recommendations.collaborative.part_scores import FULL_STRENGTH, WEIGHT_UNIT, PartScores, round_unit
 from recommendations.collaborative.reactions import Reactions
 from recommendations.collaborative.recorded import NAMED, pack_contributions, unpack_reasons
 from recommendations.collaborative.strengths import weigh_all, weigh_latest
@@ -170,9 +170,9 @@ def test_item_weights_add_up_over_the_reactions():
 
 def test_a_table_without_posts_and_a_member_without_known_posts_give_no_scores():
     for weights, reactions in ((table({}), [(5, 64)]), (table({5: {7: 1}}), [(404, 64)])):
-        part = weights.score(reactions, scale=1.0)
-        assert not len(part.affinity.ids)
-        assert part.contributions(np.array([7])).totals.shape == (0, 1)
+        scores = weights.score(reactions, scale=1.0)
+        assert not len(scores.affinity.ids)
+        assert scores.contributions(np.array([7])).totals.shape == (0, 1)
 
 
 def test_co_likes_are_scored_by_kind():
@@ -181,31 +181,42 @@ def test_co_likes_are_scored_by_kind():
     together = score_co_likes([(1, FULL_STRENGTH), (2, FULL_STRENGTH)], nearest, "together", scale=1.0).affinity
     assert together.weights == pytest.approx([3 / 20, 2 / 16], abs=1e-3)
     after = score_co_likes([(1, FULL_STRENGTH)], nearest, "after", scale=1.0).affinity
-    assert after.weights == pytest.approx([2 / 20, 0], abs=1e-3)
+    assert after.weights == pytest.approx([2 / 20], abs=1e-3)
+
+
+def part(related, unit=1.0, key_ids=(7, 8)):
+    """Return a part from the strength, positions and weights of each reaction, to the posts 1000, 1001 and so on."""
+    return PartScores(
+        source_ids=np.arange(1000, 1000 + len(related)),
+        strengths=np.array([strength for strength, _, _ in related], np.int64),
+        lengths=np.array([len(positions) for _, positions, _ in related], np.int64),
+        keys=np.array([position for _, positions, _ in related for position in positions], np.int32),
+        weights=np.array([weight for _, _, weights in related for weight in weights], np.int16),
+        key_ids=np.array(key_ids, np.int64),
+        unit=unit,
+    )
 
 
 @st.composite
-def part_scores(draw):
-    """Return a part with keys that are post ids, or positions in a list of post ids."""
-    key_ids = np.array(sorted(draw(st.sets(st.integers(1, 99), min_size=1, max_size=12))), np.int64)
+def relations(draw):
+    """Return the reactions, key ids and unit of a part."""
+    key_ids = sorted(draw(st.sets(st.integers(1, 99), min_size=1, max_size=12)))
     related = []
-    for source in range(draw(st.integers(0, 6))):
-        positions = np.array(sorted(draw(st.sets(st.integers(0, len(key_ids) - 1)))), np.int32)
+    for _ in range(draw(st.integers(0, 6))):
+        positions = sorted(draw(st.sets(st.integers(0, len(key_ids) - 1))))
         weights = draw(st.lists(st.integers(-32768, 32767), min_size=len(positions), max_size=len(positions)))
-        strength = draw(st.integers(-512, 512))
-        related.append(RelatedPosts(1000 + source, strength, positions, np.array(weights, np.int16)))
-    unit = round_unit(draw(st.floats(1e-9, 1e3)))
-    if draw(st.booleans()):
-        return PartScores(related, unit, key_ids)
-    by_id = [RelatedPosts(item.source_id, item.strength, key_ids[item.keys], item.weights) for item in related]
-    return PartScores(by_id, unit)
+        related.append((draw(st.integers(-512, 512)), positions, weights))
+    return related, round_unit(draw(st.floats(1e-9, 1e3))), key_ids
 
 
-@given(part=part_scores(), post_ids=st.lists(st.integers(1, 99), unique=True, max_size=12), weight=st.floats(0.01, 10))
-def test_recorded_contributions_add_up_to_the_part_to_the_last_bit(part, post_ids, weight):
-    picks = np.array(post_ids, np.int64)
-    packed = pack_contributions({"item_weights": part}, {"item_weights": weight}, picks)
-    expected = part.affinity.weights_of(picks)
+POST_IDS = st.lists(st.integers(1, 99), unique=True, max_size=12)
+
+
+@given(relations=relations(), post_ids=POST_IDS, weight=st.floats(0.01, 10))
+def test_recorded_contributions_add_up_to_the_part_to_the_last_bit(relations, post_ids, weight):
+    picks, scores = np.array(post_ids, np.int64), part(*relations)
+    packed = pack_contributions({"item_weights": scores}, {"item_weights": weight}, picks)
+    expected = scores.affinity.weights_of(picks)
     for position, value in enumerate(expected):
         reasons = unpack_reasons(packed, position, len(picks))
         total = sum(value for reason in reasons for _, value in reason.named) + sum(r.others for r in reasons)
@@ -215,31 +226,29 @@ def test_recorded_contributions_add_up_to_the_part_to_the_last_bit(part, post_id
             assert all(source >= 1000 for source, _ in reason.named)
 
 
-@given(part=part_scores(), post_ids=st.lists(st.integers(1, 99), unique=True, max_size=12))
-def test_contributions_name_every_reaction(part, post_ids):
-    contributions = part.contributions(np.array(post_ids, np.int64))
+@given(relations=relations(), post_ids=POST_IDS)
+def test_contributions_name_every_reaction(relations, post_ids):
+    related, _, key_ids = relations
+    contributions = part(*relations).contributions(np.array(post_ids, np.int64))
     for column, post_id in enumerate(post_ids):
-        for row, item in enumerate(part.related):
-            ids = item.keys if part.key_ids is None else part.key_ids[item.keys]
-            expected = item.strength * int(item.weights[ids == post_id].sum())
-            assert contributions.totals[row, column] == expected
+        for row, (strength, positions, weights) in enumerate(related):
+            by_id = dict(zip([key_ids[position] for position in positions], weights, strict=True))
+            assert contributions.totals[row, column] == strength * by_id.get(post_id, 0)
 
 
 def test_the_largest_contributions_are_named_and_the_rest_is_summed():
-    part = PartScores(
-        [RelatedPosts(10 + i, 1, np.array([7]), np.array([w], np.int16)) for i, w in enumerate([1, -9, 4, 2, 3])], 0.5
-    )
-    (reason,) = unpack_reasons(pack_contributions({"co_liked": part}, {"co_liked": 2.0}, np.array([7])), 0, 1)
-    assert reason.named == ((11, -4.5), (12, 2.0), (14, 1.5))
+    scores = part([(1, [0], [weight]) for weight in (1, -9, 4, 2, 3)], 0.5)
+    (reason,) = unpack_reasons(pack_contributions({"co_liked": scores}, {"co_liked": 2.0}, np.array([7])), 0, 1)
+    assert reason.named == ((1001, -4.5), (1002, 2.0), (1004, 1.5))
     assert reason.others == 1.5
     assert reason.part == "co_liked"
 
 
 def test_a_part_without_weight_or_without_contributions_is_not_recorded():
-    part = PartScores([RelatedPosts(1, 1, np.array([7]), np.array([5], np.int16))], 1.0)
-    assert pack_contributions({"co_liked": part}, {"co_liked": 0.0}, np.array([7])) == b""
-    assert pack_contributions({"co_liked": part}, {"co_liked": 1.0}, np.array([8])) == b""
-    packed = pack_contributions({"co_liked": part}, {"co_liked": 1.0}, np.array([7, 8]))
+    scores = part([(1, [0], [5])])
+    assert pack_contributions({"co_liked": scores}, {"co_liked": 0.0}, np.array([7])) == b""
+    assert pack_contributions({"co_liked": scores}, {"co_liked": 1.0}, np.array([8])) == b""
+    packed = pack_contributions({"co_liked": scores}, {"co_liked": 1.0}, np.array([7, 8]))
     assert len(unpack_reasons(packed, 0, 2)) == 1 and not unpack_reasons(packed, 1, 2)
     assert unpack_reasons(b"", 0, 2) == []
 
