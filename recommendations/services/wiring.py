@@ -394,7 +394,7 @@ def resident_profiles() -> ResidentProfiles:
 @per_process
 def resident_co_likes() -> ResidentCoLikes:
     """Return this process's cache of co-likes."""
-    return ResidentCoLikes(min_members=2)
+    return ResidentCoLikes(min_members=settings.ENV.co_like_min_members)
 
 
 def item_weight_model():

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from recommendations.contracts import LEARNED_FLOOR, Policy
 from recommendations.pipeline.scorers.score_parts import (
     AuthorAffinity,
-    Collaborative,
     ColdTaste,
+    Collaborative,
     ExplorationBonus,
     Fatigue,
     FollowedAuthor,
