@@ -11,7 +11,7 @@ from recommendations.collaborative.strengths import Strengths, weigh_all, weigh_
 from recommendations.contracts import Affinity, Int64Array, Query
 from recommendations.services import wiring
 
-DEFAULT_SCALES = {"item_weights": 1.0, "co_liked": 0.25, "liked_next": 0.05}
+DEFAULT_SCALES = {"item_weights": 1.0, "co_liked": 0.14, "liked_next": 0.02}
 """The scales of parts while no trained model has measured them on the platform. Change the answer until then."""
 SIMILAR_STRENGTHS = {"item_weights": 8 * FULL_STRENGTH, "co_liked": 3 * FULL_STRENGTH, "liked_next": 3 * FULL_STRENGTH}
 """
