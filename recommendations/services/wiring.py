@@ -25,6 +25,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from functools import wraps
+from pathlib import Path
 from typing import Any, ClassVar, Generic, ParamSpec, TypeVar, cast
 
 import redis
@@ -66,6 +67,7 @@ from recommendations.stores.resident_facts import ResidentFacts
 from recommendations.stores.resident_profiles import ResidentProfiles
 from recommendations.stores.resident_vectors import ResidentVectors
 from recommendations.stores.seal import Seal
+from recommendations.stores.trained_models import TrainedModels
 from recommendations.stores.vocabulary import Vocabularies
 
 log = logging.getLogger(__name__)
@@ -355,6 +357,12 @@ def resident_facts() -> ResidentFacts:
 def redis_client(url: str) -> redis.Redis:
     """Return a client whose calls time out after `REDIS_TIMEOUT_SECONDS`."""
     return redis.Redis.from_url(url, socket_timeout=REDIS_TIMEOUT_SECONDS, socket_connect_timeout=REDIS_TIMEOUT_SECONDS)
+
+
+@per_process
+def trained_models() -> TrainedModels:
+    """Return the active trained models. Read a model once per service call: another may become active at any time."""
+    return TrainedModels(Path(settings.ENV.model_dir))
 
 
 @per_process

@@ -109,7 +109,7 @@ def rank_targets_by_likes(cases: HeldOut) -> Int64Array:
 
 
 def find_places(scores: Float64Array, targets: Int32Array) -> Int64Array:
-    """Return the place (b,) of each target in its row of *scores* (b, p). Among equal scores the lower post is first."""
+    """Return the place (b,) of each target in its row of *scores* (b, p). The lower post wins a tie."""
     own = scores[np.arange(len(scores)), targets][:, None]
     is_before = (scores > own) | ((scores == own) & (np.arange(scores.shape[1]) < targets[:, None]))
     return is_before.sum(axis=1) + 1

@@ -86,7 +86,7 @@ def train_item_weights(
 
 
 def to_units(weights: Float64Array) -> Int16Array:
-    """Return *weights* as multiples of `WEIGHT_UNIT`, rounded. Weights of EASE are below 1 in practice; 2 is the limit."""
+    """Return *weights* as multiples of `WEIGHT_UNIT`, rounded and limited to below 2. Those of EASE are below 1."""
     return np.clip(np.rint(weights / WEIGHT_UNIT), -32_767, 32_767).astype(np.int16)
 
 

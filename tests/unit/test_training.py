@@ -1,4 +1,4 @@
-"""Training of item weights equals the closed form, on small random likes, and its measurement ranks what was held out."""
+"""Training of item weights equals the closed form, on small random likes, and its measurement ranks held-out posts."""
 
 import numpy as np
 import pytest
