@@ -405,10 +405,6 @@ def resident_co_likes() -> ResidentCoLikes:
     return ResidentCoLikes(min_members=settings.ENV.co_like_min_members)
 
 
-def item_weight_model():
-    return None
-
-
 @per_process
 def breakers() -> dict[str, Breaker]:
     """Return this process's circuit breakers by engine name."""

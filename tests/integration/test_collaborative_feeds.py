@@ -17,6 +17,7 @@ from recommendations.services.learning import co_likes, learn
 from recommendations.services.serving import records
 from recommendations.services.serving.recommend import recommend
 from recommendations.services.serving.similar import find_similar
+from recommendations.stores.trained_models import ActiveItemWeights, TrainedModels
 from tests import factories
 from tests.factories import NOW
 
@@ -75,8 +76,8 @@ def use_table(monkeypatch, platform, rows, *, scale=1.0):
         np.array([target for target, _ in flat], np.int32),
         np.array([round(weight * 2**14) for _, weight in flat], np.int16),
     )
-    model = SimpleNamespace(id=77, table=table, scales={"item_weights": scale})
-    monkeypatch.setattr(wiring, "item_weight_model", lambda: model)
+    model = ActiveItemWeights(77, table, {"item_weights": scale})
+    monkeypatch.setattr(TrainedModels, "item_weights", lambda _: model)
 
 
 def pick_of(page, name):
@@ -147,7 +148,7 @@ def test_a_replayed_request_gives_the_same_bytes(platform, monkeypatch, engine):
     platform.like(platform.viewer, "p0", "p2")
     page = platform.serve()
     platform.like(platform.viewer, "p7", "p3")
-    monkeypatch.setattr(wiring, "item_weight_model", lambda: None)
+    monkeypatch.setattr(TrainedModels, "item_weights", lambda _: None)
     assert replay.replay(request_id=page.request_id).is_identical
 
 

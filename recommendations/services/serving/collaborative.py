@@ -64,7 +64,7 @@ def score_anchor(post_id: int) -> CollaborativeScores:
 
 def score_strengths(strengths: Mapping[str, Strengths]) -> CollaborativeScores:
     """Return the parts for these strengths of reactions, by name of the part. Raises `DatabaseError`."""
-    model = wiring.item_weight_model()
+    model = wiring.trained_models().item_weights()
     scales = DEFAULT_SCALES | (model.scales if model else {})
     co_liked, liked_next = strengths["co_liked"], strengths["liked_next"]
     nearest = wiring.resident_co_likes().get([post_id for post_id, _ in co_liked])
@@ -74,4 +74,4 @@ def score_strengths(strengths: Mapping[str, Strengths]) -> CollaborativeScores:
     }
     if model:
         parts["item_weights"] = model.table.score(strengths["item_weights"], scale=scales["item_weights"])
-    return CollaborativeScores(parts, model.id if model else 0)
+    return CollaborativeScores(parts, model.model_id if model else 0)
