@@ -130,11 +130,6 @@ class Environment(BaseSettings):
         "Keys of members' tokens as name:secret, comma separated, newest first, 32 characters or more each. The "
         "first signs new tokens, all verify tokens. Empty: derived from SECRET_KEY.",
     )
-    co_like_min_members: PositiveInt = setting(
-        2,
-        "results",
-        "Members that must have liked two posts before one of them is recommended because of the other.",
-    )
     rate_per_key: NonNegativeInt = setting(
         60_000, "results", "Requests per minute of an API key without a limit of its own. 0: no limit."
     )

@@ -51,7 +51,7 @@ class PartScores:
     @cached_property
     def addends(self) -> Float64Array:
         """Strength · weight (e,). Whole numbers, which float64 adds exactly."""
-        return self.weights * np.repeat(self.strengths, self.lengths).astype(np.float64)
+        return self.weights.astype(np.float64) * np.repeat(self.strengths, self.lengths)
 
     @cached_property
     def affinity(self) -> Affinity:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from recommendations.collaborative.item_weights import WEIGHT_UNIT, ItemWeightTable
+from recommendations.collaborative.item_weights import ItemWeightTable
+from recommendations.collaborative.part_scores import WEIGHT_UNIT
 from recommendations.contracts import BoolArray, Float64Array, Int32Array, Int64Array
 from recommendations.training.likes import Likes
 

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg, sparse
 
-from recommendations.collaborative.item_weights import WEIGHT_UNIT, Int16Array, ItemWeightTable
+from recommendations.collaborative.item_weights import ItemWeightTable
+from recommendations.collaborative.part_scores import WEIGHT_UNIT, Int16Array
 from recommendations.contracts import BoolArray, Float32Array, Float64Array, Int32Array, Int64Array
 
 BLOCK_POSTS = 512

@@ -65,7 +65,7 @@ def score_anchor(post_id: int) -> CollaborativeScores:
 def score_strengths(strengths: Mapping[str, Strengths]) -> CollaborativeScores:
     """Return the parts for these strengths of reactions, by name of the part. Raises `DatabaseError`."""
     model = wiring.trained_models().item_weights()
-    scales = DEFAULT_SCALES | (model.scales if model else {})
+    scales = {**DEFAULT_SCALES, **(model.scales if model else {})}
     co_liked, liked_next = strengths["co_liked"], strengths["liked_next"]
     nearest = wiring.resident_co_likes().get([post_id for post_id, _ in co_liked])
     parts = {
