@@ -16,11 +16,10 @@ from typing import Any
 from django.db import transaction
 from pydantic import ValidationError
 
-from recommendations.contracts import FeedbackTarget
 from recommendations.models import InterestProfile, Member, NegativeFeedback, Post, Relationship, SeenPost
 from recommendations.services import invalidate, wiring
 from recommendations.services.errors import InvalidRequest
-from recommendations.services.learning.interact import blocked_pairs
+from recommendations.services.learning.store_interactions import blocked_pairs, feedback_key
 from recommendations.services.members.preferences import get_member, read_preferences, set_preferences
 from recommendations.services.members.profile_file import schema
 
@@ -195,18 +194,6 @@ def import_negative_feedback(
     new = [row for row_key, row in rows.items() if row_key not in existing]
     NegativeFeedback.objects.bulk_create(new, ignore_conflicts=True, batch_size=BATCH_ROWS)
     report.add_counts(len(new), usable_count)
-
-
-def feedback_key(target: str, post: Post) -> str | None:
-    """Return the `NegativeFeedback.target_key` of the post's target, or None for the topic of a post without tags."""
-    keys = {
-        FeedbackTarget.POST: str(post.pk),
-        FeedbackTarget.AUTHOR: str(post.author_id),
-        FeedbackTarget.KIND: post.kind,
-    }
-    if target == FeedbackTarget.TOPIC:
-        return str(post.tags[0]) if post.tags else None
-    return keys[FeedbackTarget(target)]
 
 
 def import_seen(
