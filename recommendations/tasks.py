@@ -16,6 +16,7 @@ from recommendations.services import wiring, work
 from recommendations.services.learning import learn
 from recommendations.services.measuring import show_less_effect
 from recommendations.services.serving import records, refresh
+from recommendations.services.training import schedule
 from recommendations.services.vectors import embedding_models, pictures, reindexing
 
 
@@ -85,3 +86,9 @@ def reconcile_jobs(**_: object) -> None:
 def measure_show_less(**_: object) -> None:
     """Measure the effect of members' negative feedback."""
     show_less_effect.measure_show_less(now=clock.now())
+
+
+@shared_task(name=task_queue.REQUEST_TRAINING)
+def request_training(is_nightly: bool = False, **_: object) -> None:
+    """Submit a job for each trained model that is due."""
+    schedule.request_due_training(now=clock.now(), is_nightly=is_nightly)
