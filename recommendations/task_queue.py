@@ -26,6 +26,7 @@ MEASURE_DRIFT = "recommendations.measure_drift"
 RECONCILE_JOBS = "recommendations.reconcile_jobs"
 MEASURE_SHOW_LESS = "recommendations.measure_show_less"
 COUNT_CO_LIKES = "recommendations.count_co_likes"
+REQUEST_TRAINING = "recommendations.request_training"
 
 QUEUES = {
     PROCESS_CHUNK: "batch",
@@ -38,6 +39,7 @@ QUEUES = {
     RECONCILE_JOBS: "maintenance",
     MEASURE_SHOW_LESS: "maintenance",
     COUNT_CO_LIKES: "maintenance",
+    REQUEST_TRAINING: "maintenance",
 }
 
 

@@ -16,6 +16,7 @@ from recommendations.services import wiring, work
 from recommendations.services.learning import co_likes, learn
 from recommendations.services.measuring import show_less_effect
 from recommendations.services.serving import records, refresh
+from recommendations.services.training import schedule
 from recommendations.services.vectors import embedding_models, pictures, reindexing
 
 
@@ -91,3 +92,9 @@ def measure_show_less(**_: object) -> None:
 def count_co_likes(**_: object) -> None:
     """Count the co-likes of newly learned reactions."""
     co_likes.count_changes(now=clock.now())
+
+
+@shared_task(name=task_queue.REQUEST_TRAINING)
+def request_training(is_nightly: bool = False, **_: object) -> None:
+    """Submit a job for each trained model that is due."""
+    schedule.request_due_training(now=clock.now(), is_nightly=is_nightly)

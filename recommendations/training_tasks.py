@@ -16,10 +16,12 @@ from django.conf import settings
 from recommendations.services import work
 from recommendations.services.training.train import process_training
 
+TRAIN_MODEL = "train_model"
+
 
 def register() -> None:
     """Let this process train."""
-    work.register_kind(replace(work.KINDS["train_model"], process=process_training))
+    work.register_kind(replace(work.KINDS[TRAIN_MODEL], process=process_training))
 
 
 @worker_process_init.connect

@@ -9,7 +9,7 @@ from typing import Any
 
 from celery.schedules import crontab
 
-QUEUES = ("interactive", "batch", "maintenance", "analysis")
+QUEUES = ("interactive", "batch", "maintenance", "analysis", "training")
 
 
 def maintenance_entry(
@@ -87,6 +87,18 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "task": "flags.advance_rollouts",
         "schedule": timedelta(seconds=10),
         "options": {"queue": "maintenance", "expires": 10},
+    },
+    # Trains a model when there is enough new to learn from, and every night, when few requests compete for the CPU.
+    "request-training": {
+        "task": "recommendations.request_training",
+        "schedule": crontab(minute=35),
+        "options": {"queue": "maintenance", "expires": 3600},
+    },
+    "request-nightly-training": {
+        "task": "recommendations.request_training",
+        "schedule": crontab(hour=1, minute=40),
+        "kwargs": {"is_nightly": True},
+        "options": {"queue": "maintenance", "expires": 3600},
     },
     # Analyzes experiments every night; bandits update their weights then, once the day's interactions are complete.
     "analyze-experiments": {

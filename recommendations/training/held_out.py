@@ -21,8 +21,6 @@ from recommendations.training.likes import Likes
 
 MAX_CASES = 2_000
 """Members whose newest like is held out. Changes the width of the intervals, and the time."""
-MIN_LIKES = 3
-"""Likes that a member needs, so that two remain to rank by."""
 LIST_LENGTH = 10
 PAGE_LENGTH = 20
 """Posts of a first page: a scale is the score of the last of them."""
@@ -47,10 +45,14 @@ class HeldOut:
         return HeldOut(self.train, self.members[is_taken], self.posts[is_taken], self.times[is_taken])
 
 
-def hold_out(likes: Likes, seed: int) -> HeldOut:
-    """Return the split with the newest like of up to `MAX_CASES` members, who are chosen by a hash of their ids."""
+def hold_out(likes: Likes, seed: int, *, min_likes: int) -> HeldOut:
+    """
+    Return the split with the newest like of up to `MAX_CASES` members with at least *min_likes* likes.
+
+    The members are chosen by a hash of their ids.
+    """
     counts = np.bincount(likes.members, minlength=len(likes.member_ids))
-    members = np.flatnonzero(counts >= MIN_LIKES)
+    members = np.flatnonzero(counts >= min_likes)
     hashes = hash_ids(likes.member_ids[members], seed)
     chosen = np.sort(members[np.argsort(hashes, kind="stable")[:MAX_CASES]])
     newest = np.cumsum(counts)[chosen] - 1

@@ -98,7 +98,7 @@ class Stack:
             name: self.processes.start(name, command) for name, command in commands.server_commands(self.state).items()
         }
         self.processes.wait_for(started["web"], lambda: is_page_up(self.url("/readyz")))
-        for name in ("worker-interactive", "worker-batch", "worker-analysis"):
+        for name in ("worker-interactive", "worker-batch", "worker-analysis", "worker-training"):
             self.processes.wait_for(started[name], lambda log=started[name].log_file: " ready." in log.read_text())  # type: ignore[misc]
 
     def build_feeds(self) -> None:

@@ -12,6 +12,8 @@ from recsys_project.stack.state import StackState
 CELERY = (sys.executable, "-m", "celery", "-A", "recsys_project")
 ANALYSIS_TASKS = "flags.analysis.tasks"
 """Tasks that only the analysis worker loads: SciPy takes 60 MB and a second."""
+TRAINING_TASKS = "recommendations.training_tasks"
+"""What only the training worker loads, for the same reason."""
 
 
 def server_commands(state: StackState) -> dict[str, list[str]]:
@@ -30,6 +32,15 @@ def server_commands(state: StackState) -> dict[str, list[str]]:
             "-I",
             ANALYSIS_TASKS,
             *worker_options("analysis", 1),
+        ],
+        "worker-training": [
+            *CELERY,
+            "worker",
+            "-n",
+            "training@%h",
+            "-I",
+            TRAINING_TASKS,
+            *worker_options("training", 1),
         ],
         "beat": [*CELERY, "beat", "-S", "redbeat.RedBeatScheduler", "-l", "INFO"],
         "flower": [*CELERY, "flower", *flower],
@@ -53,6 +64,7 @@ def child_environment(state: StackState, folder: Path) -> dict[str, str]:
         "METRICS_TOKEN": state.metrics_token,
         "FLOWER_BASIC_AUTH": f"admin:{state.flower_password}",
         "API_OPEN": "1",
+        "MODEL_DIR": str(folder.resolve() / "models"),
         "PROMETHEUS_MULTIPROC_DIR": str(folder.resolve() / "metrics"),
         "PYTHONUNBUFFERED": "1",
     }

@@ -41,6 +41,11 @@ VIOLATIONS = {
         "from flags.services.evaluate import evaluate",
     ),
     "an entry point that writes flags directly": ("flags/admin/base.py", "from flags.models.guarded import writing"),
+    "a server process that imports the training": (
+        "recommendations/tasks.py",
+        "from recommendations.services.training import train",
+    ),
+    "a training that imports Django": ("recommendations/training/likes.py", "import django.conf"),
     "a module outside every layer": ("recommendations/elsewhere.py", "import math"),
 }
 

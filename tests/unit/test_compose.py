@@ -99,13 +99,13 @@ def test_the_image_runs_as_an_unprivileged_user_from_hashed_packages():
 def test_prometheus_scrapes_existing_services():
     scrapes = yaml.safe_load((ROOT / "monitoring/prometheus/prometheus.yml").read_text())["scrape_configs"]
     targets = [target for job in scrapes for static in job["static_configs"] for target in static["targets"]]
-    workers = {f"worker-{name}:9101" for name in ("interactive", "batch", "analysis")}
+    workers = {f"worker-{name}:9101" for name in ("interactive", "batch", "analysis", "training")}
     assert set(targets) == {"web:8000", *workers}
     assert all(target.split(":")[0] in SERVICES for target in targets)
     assert all(SERVICES[name]["environment"]["METRICS_PORT"] == "9101" for name in SERVICES if "worker" in name)
 
 
-@pytest.mark.parametrize("name", ["worker-interactive", "worker-batch", "worker-analysis", "beat"])
+@pytest.mark.parametrize("name", ["worker-interactive", "worker-batch", "worker-analysis", "worker-training", "beat"])
 def test_a_health_check_reads_the_processs_key_in_redis(name, redis_url):
     """Runs the command of the health check: it succeeds while the key exists and fails without it."""
     key = f"{workers.WORKERS_KEY}:{name.removeprefix('worker-')}@{socket.gethostname()}"

@@ -158,7 +158,7 @@ def random_histories(members, posts, likes_each, seed=0):
 
 def test_the_newest_like_of_each_case_is_held_out():
     likes = random_histories(20, 30, 5)
-    cases = held_out.hold_out(likes, seed=0)
+    cases = held_out.hold_out(likes, 0, min_likes=3)
     assert len(cases) == 20 and len(cases.train) == len(likes) - 20
     for member, post, moment in zip(cases.members, cases.posts, cases.times, strict=True):
         own = likes.members == member
@@ -166,22 +166,22 @@ def test_the_newest_like_of_each_case_is_held_out():
 
 
 def test_members_with_few_likes_are_not_cases():
-    assert len(held_out.hold_out(random_histories(20, 30, 2), seed=0)) == 0
+    assert len(held_out.hold_out(random_histories(20, 30, 2), 0, min_likes=3)) == 0
 
 
 def test_the_cases_are_a_sample_that_depends_on_the_seed_and_on_member_ids_only(monkeypatch):
     monkeypatch.setattr(held_out, "MAX_CASES", 10)
     likes = random_histories(40, 30, 4)
-    chosen = {seed: set(likes.member_ids[held_out.hold_out(likes, seed).members]) for seed in (0, 1)}
+    chosen = {seed: set(likes.member_ids[held_out.hold_out(likes, seed, min_likes=3).members]) for seed in (0, 1)}
     assert len(chosen[0]) == 10 and chosen[0] != chosen[1]
     fewer = likes.take(likes.member_ids[likes.members] < 60)
-    still = set(fewer.member_ids[held_out.hold_out(fewer, 0).members])
+    still = set(fewer.member_ids[held_out.hold_out(fewer, 0, min_likes=3).members])
     assert {member for member in chosen[0] if member < 60} <= still
 
 
 def test_places_count_the_better_posts_that_the_member_did_not_like():
     likes = random_histories(20, 30, 5)
-    cases = held_out.hold_out(likes, seed=0)
+    cases = held_out.hold_out(likes, 0, min_likes=3)
     table = train_item_weights(cases.train.matrix, likes.post_ids, KEEP_ALL)
     places = held_out.rank_targets(cases, held_out.to_matrix(table, likes.post_ids))
     popular = held_out.rank_targets_by_likes(cases)

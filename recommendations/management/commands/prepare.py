@@ -11,15 +11,16 @@ STEPS = (
     ("Importing the sample data", "import_sample"),
     ("Embedding the posts", "embed"),
     ("Learning interests", "learn"),
+    ("Training on what members like together", "train", "--if-due"),
 )
 
 
 class Command(BaseCommand):
-    help = "Migrate, create the admin user, import the sample, embed it and learn from it. Completed steps are skipped."
+    help = "Migrate, create the admin user, import the sample, embed it, learn and train. Completed steps are skipped."
 
-    def handle(self, *args: object, **options: object) -> None:
-        for title, command in STEPS:
+    def handle(self, *args: object, **_: object) -> None:
+        for title, command, *options in STEPS:
             self.stdout.write(f"{title} …")
             start = perf_counter()
-            call_command(command, verbosity=0 if command == "migrate" else 1)
+            call_command(command, *options, verbosity=0 if command == "migrate" else 1)
             self.stdout.write(f"  done in {perf_counter() - start:.1f} s")

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 from monitoring.clock import now
 from recommendations.management.progress import progress_bar
 from recommendations.services.errors import ServiceError
+from recommendations.services.training.schedule import is_training_due
 from recommendations.services.training.train import train
 from recommendations.services.training.trained_models import KIND_NAMES
 
@@ -17,8 +18,14 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--kind", choices=KIND_NAMES, default=KIND_NAMES[0])
+        parser.add_argument(
+            "--if-due", action="store_true", help="do nothing if too little has changed since the last training"
+        )
 
     def handle(self, *args: object, **options: Any) -> None:
+        if options["if_due"] and not is_training_due(kind=options["kind"]):
+            self.stdout.write("No training is due.")
+            return
         try:
             with progress_bar() as step:
                 model = train(kind=options["kind"], now=now(), progress=step)

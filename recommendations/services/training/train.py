@@ -39,6 +39,7 @@ from recommendations.services import work
 from recommendations.services.errors import ServiceError, TooFewLikes
 from recommendations.services.training.trained_models import (
     KIND_NAMES,
+    MIN_LIKES,
     MIN_MEMBERS,
     ModelView,
     activate_model,
@@ -47,7 +48,7 @@ from recommendations.services.training.trained_models import (
 )
 from recommendations.stores.trained_models import ModelArrayError, read_item_weights, store_arrays
 from recommendations.training import held_out
-from recommendations.training.held_out import MIN_LIKES, HeldOut, hold_out
+from recommendations.training.held_out import HeldOut, hold_out
 from recommendations.training.item_weights import ItemWeightSettings, train_item_weights
 from recommendations.training.likes import Likes
 
@@ -118,7 +119,7 @@ def fail_model(model_id: int, problem: str) -> None:
 def run_training(model: TrainedModel, training: ItemWeightSettings, progress: Progress) -> ItemWeightTable:
     """Return the trained table. Sets the columns of *model* that describe the data, the measurement and the scales."""
     likes, model.reaction_count = read_likes(progress)
-    cases = hold_out(likes, model.seed)
+    cases = hold_out(likes, model.seed, min_likes=MIN_LIKES)
     if len(cases) < MIN_MEMBERS:
         raise TooFewLikes(len(cases), MIN_MEMBERS, MIN_LIKES)
     model.member_count, model.post_count, model.like_count = len(likes.member_ids), len(likes.post_ids), len(likes)

@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 State = TrainedModel.State
 KIND_NAMES: tuple[str, ...] = tuple(TrainedModel.Kind.values)
 """The kinds of model that entry points accept."""
-MIN_MEMBERS = 50
-"""Members with enough likes (`MIN_LIKES` of training/held_out.py) that a training needs, to be measured."""
+MIN_LIKES, MIN_MEMBERS = 3, 50
+"""A training needs `MIN_MEMBERS` members with `MIN_LIKES` likes each: their newest likes measure the model."""
 
 
 @dataclass(frozen=True, slots=True)
