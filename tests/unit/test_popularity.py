@@ -140,7 +140,7 @@ def test_a_trend_fades_with_its_activity_until_one_member_could_have_caused_it()
     assert trend[0] == pytest.approx(0.99)
     assert trend[2] == pytest.approx((0 + (1 - 3 / 150) + (1 - 3 / 300 * 2 ** (1 / 7))) / 3)
     assert trend[4] > 0 and trend[5] == 0
-    assert popularity(3, 1, 0).trend(ALL, AT_START).tolist() == [0, 0, 0]
+    assert popularity(2.99, 1, 0).trend(ALL, AT_START).tolist() == [0, 0, 0]
 
 
 def test_posts_without_interactions_have_no_popularity_and_are_in_no_order():

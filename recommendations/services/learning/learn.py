@@ -2,7 +2,8 @@
 Learn interactions: add each to the member's interests and to the post's popularity, exactly once.
 
 The learned values and the `is_learned` mark are written in one transaction, so a crash neither loses an interaction
-nor counts it twice. Learning an interaction costs the same for any history.
+nor counts it twice. Learning an interaction costs the same for any history: of earlier interactions, only those of the
+same member with the same post are read.
 """
 
 from __future__ import annotations

@@ -19,9 +19,11 @@ from recommendations.contracts import POPULARITY_SUMS
 from recommendations.models import Interaction, Member, PostStats, RegionStats
 from recommendations.services import wiring
 from recommendations.services.learning.interests import MIN_POSITIVE_WEIGHT
+from recommendations.stores.bulk import update_columns
 from recommendations.stores.popularity_sums import HalfLives, add_to_sums, bound_weights
 
-SUM_COLUMNS = (*POPULARITY_SUMS, "summed_at", "changed_at")
+NEVER = datetime.fromtimestamp(0, UTC)
+"""The time of sums to which nothing has been added."""
 
 
 class LearnedRow(NamedTuple):
@@ -61,7 +63,7 @@ def count_interactions(interactions: Sequence[Interaction], now: datetime, sign:
 
 def find_changes(interactions: Sequence[Interaction], weights: Mapping[str, float], sign: int) -> list[SumChange]:
     """Return the changes of the sums if *interactions* are added to what is learned, or removed with a *sign* of -1."""
-    of_these = {LearnedRow(*(getattr(row, name) for name in LearnedRow._fields)) for row in interactions}
+    of_these = {LearnedRow(row.occurred_at, row.pk, row.member_id, row.post_id, row.kind) for row in interactions}
     pairs = {(row.member_id, row.post_id) for row in of_these}
     learned = Interaction.objects.filter(
         is_learned=True, member__in={member for member, _ in pairs}, post__in={post for _, post in pairs}
@@ -93,87 +95,72 @@ def count_posts(
     sign: int,
 ) -> None:
     """Change the sums and the counts of posts. Locks their rows in the order of their ids."""
-    first_times = {row.post_id: row.occurred_at for row in reversed(interactions)}
-    existing = set(PostStats.objects.filter(pk__in=first_times).values_list("pk", flat=True))
-    # Create missing rows before locking: two workers that create the same row would overwrite each other's sums.
-    PostStats.objects.bulk_create(
-        [
-            PostStats(post_id=post_id, summed_at=first_times[post_id], changed_at=now)
-            for post_id in sorted(first_times.keys() - existing)
-        ],
-        ignore_conflicts=True,
-    )
-    stats = PostStats.objects.select_for_update().order_by("pk").in_bulk(list(first_times))
-    rows = list(stats.values())
-    change_sums(rows, [row.post_id for row in rows], changes, [change.post_id for change in changes], half_lives)
     counts = Counter(row.post_id for row in interactions)
     positive_counts = Counter(row.post_id for row in interactions if weights[row.kind] >= MIN_POSITIVE_WEIGHT)
-    for row in rows:
-        row.interaction_count = max(row.interaction_count + sign * counts[row.post_id], 0)
-        row.positive_count = max(row.positive_count + sign * positive_counts[row.post_id], 0)
-        row.changed_at = now
+    missing = counts.keys() - set(PostStats.objects.filter(pk__in=counts).values_list("pk", flat=True))
+    # Create missing rows before locking: two workers that create the same row would overwrite each other's sums.
     PostStats.objects.bulk_create(
-        rows,
-        update_conflicts=True,
-        unique_fields=["post"],
-        update_fields=[*SUM_COLUMNS, "interaction_count", "positive_count"],
+        [PostStats(post_id=post_id, summed_at=NEVER, changed_at=now) for post_id in sorted(missing)],
+        ignore_conflicts=True,
     )
+    locked = PostStats.objects.select_for_update().filter(pk__in=counts).order_by("pk")
+    rows = list(locked.values_list("pk", "interaction_count", "positive_count", "summed_at", *POPULARITY_SUMS))
+    ids = [row[0] for row in rows]
+    columns = {
+        "interaction_count": [max(row[1] + sign * counts[row[0]], 0) for row in rows],
+        "positive_count": [max(row[2] + sign * positive_counts[row[0]], 0) for row in rows],
+        **add_changes(rows, ids, changes, [change.post_id for change in changes], half_lives),
+    }
+    update_columns(PostStats, ids, columns, {"changed_at": now})
 
 
 def count_regions(changes: Sequence[SumChange], half_lives: HalfLives, now: datetime) -> None:
     """Change the sums of posts in the regions of the members. Locks their rows in the order of posts and regions."""
-    regions = dict(
-        Member.objects.filter(pk__in={change.member_id for change in changes})
-        .exclude(region="")
-        .values_list("pk", "region")
-    )
+    member_ids = {change.member_id for change in changes}
+    regions = dict(Member.objects.filter(pk__in=member_ids).exclude(region="").values_list("pk", "region"))
     regional = [change for change in changes if change.member_id in regions]
-    keys = [(change.post_id, regions[change.member_id]) for change in regional]
-    first_times = {key: change.occurred_at for key, change in reversed(list(zip(keys, regional, strict=True)))}
-    existing = RegionStats.objects.filter(post__in={post for post, _ in keys}, region__in=set(regions.values()))
-    existing_keys = set(existing.values_list("post", "region"))
+    if not regional:
+        return
+    change_keys = [(change.post_id, regions[change.member_id]) for change in regional]
+    stored = RegionStats.objects.filter(post__in={post for post, _ in change_keys}, region__in=set(regions.values()))
+    missing = set(change_keys) - set(stored.values_list("post_id", "region"))
     RegionStats.objects.bulk_create(
         [
-            RegionStats(post_id=key[0], region=key[1], summed_at=first_times[key], changed_at=now)
-            for key in sorted(first_times.keys() - existing_keys)
+            RegionStats(post_id=post_id, region=region, summed_at=NEVER, changed_at=now)
+            for post_id, region in sorted(missing)
         ],
         ignore_conflicts=True,
     )
-    locked = existing.all().select_for_update().order_by("post", "region")
-    rows = [row for row in locked if (row.post_id, row.region) in first_times]
-    change_sums(rows, [(row.post_id, row.region) for row in rows], regional, keys, half_lives)
-    RegionStats.objects.bulk_create(
-        [
-            RegionStats(
-                **{name: getattr(row, name) for name in ("post_id", "region", *POPULARITY_SUMS, "summed_at")},
-                changed_at=now,
-            )
-            for row in rows
-        ],
-        update_conflicts=True,
-        unique_fields=["post", "region"],
-        update_fields=SUM_COLUMNS,
-    )
+    locked = stored.all().select_for_update().order_by("post_id", "region")
+    columns_read = ("pk", "post_id", "region", "summed_at", *POPULARITY_SUMS)
+    changed = set(change_keys)
+    rows = [row for row in locked.values_list(*columns_read) if row[1:3] in changed]
+    row_keys = [row[1:3] for row in rows]
+    columns = add_changes(rows, row_keys, regional, change_keys, half_lives)
+    update_columns(RegionStats, [row[0] for row in rows], columns, {"changed_at": now})
 
 
-def change_sums(
-    rows: Sequence[PostStats] | Sequence[RegionStats],
+def add_changes(
+    rows: Sequence[tuple[Any, ...]],
     row_keys: Sequence[Any],
     changes: Sequence[SumChange],
     change_keys: Sequence[Any],
     half_lives: HalfLives,
-) -> None:
-    """Add *changes* to the sums of *rows*. Both have keys, and each change is for the row with its key."""
+) -> dict[str, list[Any]]:
+    """
+    Return the columns of sums, and of their time, of *rows* after the *changes*.
+
+    A row ends with its time and its sums. Each change is for the row with its key.
+    """
     positions = {key: i for i, key in enumerate(row_keys)}
+    first_sum = -len(POPULARITY_SUMS)
     sums, summed_at = add_to_sums(
-        np.array([[getattr(row, name) for name in POPULARITY_SUMS] for row in rows], np.float64).reshape(len(rows), -1),
-        np.array([row.summed_at.timestamp() for row in rows], np.float64),
+        np.array([row[first_sum:] for row in rows], np.float64),
+        np.array([row[first_sum - 1].timestamp() for row in rows]),
         np.array([positions[key] for key in change_keys], np.int64),
         np.array([change.occurred_at.timestamp() for change in changes], np.float64),
         np.array([change.weight for change in changes], np.float64),
         half_lives,
     )
-    for row, values, moment in zip(rows, sums.tolist(), summed_at.tolist(), strict=True):
-        row.summed_at = datetime.fromtimestamp(moment, UTC)
-        for name, value in zip(POPULARITY_SUMS, values, strict=True):
-            setattr(row, name, value)
+    times = [datetime.fromtimestamp(moment, UTC) for moment in summed_at.tolist()]
+    return {"summed_at": times, **dict(zip(POPULARITY_SUMS, sums.T.tolist(), strict=True))}
