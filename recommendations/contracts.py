@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum, unique
 from functools import cache, cached_property
+from math import inf
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from uuid import UUID
 
@@ -135,6 +136,10 @@ class Origin(IntEnum):
     LIKED_NEXT = 9
 
 
+POPULARITY_SUMS = ("hour_sum", "day_sum", "week_sum", "year_sum", "total_sum")
+"""The sums of the interactions with a post, by the half-life that a policy has by default. The last never decays."""
+
+
 class PolicyError(ValueError):
     """A ranking policy has an unknown *setting*, or a value outside the range of the setting."""
 
@@ -183,8 +188,13 @@ class Policy:
     dislike: float = ranged_field(
         0.5, 0, 10, "Weight of the similarity to posts that the viewer rejected. Lowers the score."
     )
-    recency: float = ranged_field(0.15, 0, 10, "Weight of the recency of the post.")
-    popularity: float = ranged_field(0.25, 0, 10, "Weight of recent engagement with the post, on a logarithmic scale.")
+    recency: float = ranged_field(0.05, 0, 10, "Weight of the recency of the post.")
+    popularity: float = ranged_field(
+        0.25, 0, 10, "Weight of the popularity of the post in the last year and of all time, relative to other posts."
+    )
+    trend: float = ranged_field(
+        0.5, 0, 10, "Weight of the popularity of the post in the last hour, day and week, relative to other posts."
+    )
     item_weights: float = ranged_field(
         1.0, 0, 10, "Weight of what the trained item weights say about the posts that the viewer liked and rejected."
     )
@@ -225,7 +235,9 @@ class Policy:
         4, 1, 16, "Number of interests to find nearest posts for, heaviest first.", neutral=16
     )
     followed_candidates: int = ranged_field(300, 0, 5000, "Maximum number of candidates from followed authors.")  # type: ignore[assignment]
-    trending_candidates: int = ranged_field(200, 0, 5000, "Maximum number of candidates from trending posts.")  # type: ignore[assignment]
+    trending_candidates: int = ranged_field(  # type: ignore[assignment]
+        200, 0, 5000, "Maximum number of candidates from trending and popular posts."
+    )
     fresh_candidates: int = ranged_field(100, 0, 5000, "Maximum number of candidates from the newest posts.")  # type: ignore[assignment]
     topic_candidates: int = ranged_field(
         150, 0, 5000, "Maximum number of candidates from topics that the viewer likes."
@@ -244,44 +256,83 @@ class Policy:
     )
     max_topic_run: int = ranged_field(2, 1, 100, "Maximum number of consecutive posts about one topic.", neutral=100)  # type: ignore[assignment]
     weight_view: float = ranged_field(
-        0.2, -10, 10, "Weight of a view in interests and engagement. Read from the control variant only."
+        0.2, -10, 10, "Weight of a view in interests and popularity. Read from the control variant only."
     )
     weight_click: float = ranged_field(
-        0.5, -10, 10, "Weight of a click in interests and engagement. Read from the control variant only."
+        0.5, -10, 10, "Weight of a click in interests and popularity. Read from the control variant only."
     )
     weight_dwell: float = ranged_field(
-        0.5, -10, 10, "Weight of a dwell in interests and engagement. Read from the control variant only."
+        0.5, -10, 10, "Weight of a dwell in interests and popularity. Read from the control variant only."
     )
     weight_like: float = ranged_field(
-        1.0, -10, 10, "Weight of a like in interests and engagement. Read from the control variant only."
+        1.0, -10, 10, "Weight of a like in interests and popularity. Read from the control variant only."
     )
     weight_comment: float = ranged_field(
-        1.5, -10, 10, "Weight of a comment in interests and engagement. Read from the control variant only."
+        1.5, -10, 10, "Weight of a comment in interests and popularity. Read from the control variant only."
     )
     weight_share: float = ranged_field(
-        2.0, -10, 10, "Weight of a share in interests and engagement. Read from the control variant only."
+        2.0, -10, 10, "Weight of a share in interests and popularity. Read from the control variant only."
     )
     weight_save: float = ranged_field(
-        2.0, -10, 10, "Weight of a save in interests and engagement. Read from the control variant only."
+        2.0, -10, 10, "Weight of a save in interests and popularity. Read from the control variant only."
     )
     weight_follow: float = ranged_field(
         1.5,
         -10,
         10,
-        "Weight of following the author from a post in interests and engagement. Read from the control variant only.",
+        "Weight of following the author from a post in interests and popularity. Read from the control variant only.",
     )
     weight_hide: float = ranged_field(
-        -1.0, -10, 10, "Weight of a hide in interests and engagement. Read from the control variant only."
+        -1.0, -10, 10, "Weight of a hide in interests and popularity. Read from the control variant only."
     )
     weight_not_interested: float = ranged_field(
         -1.5,
         -10,
         10,
-        "Weight of a not_interested without a target in interests and engagement. Read from the control variant only.",
+        "Weight of a not_interested without a target in interests and popularity. Read from the control variant only.",
     )
     weight_report: float = ranged_field(
-        -2.0, -10, 10, "Weight of a report in interests and engagement. Read from the control variant only."
+        -2.0, -10, 10, "Weight of a report in interests and popularity. Read from the control variant only."
     )
+
+    hour_half_life_hours: float = ranged_field(
+        1.0,
+        0.1,
+        87_600,
+        "Hours after which an interaction halves in the hour sum of a post. Read from the control variant only.",
+        neutral=1,
+    )
+    day_half_life_hours: float = ranged_field(
+        24.0,
+        0.1,
+        87_600,
+        "Hours after which an interaction halves in the day sum of a post. Read from the control variant only.",
+        neutral=24,
+    )
+    week_half_life_hours: float = ranged_field(
+        168.0,
+        0.1,
+        87_600,
+        "Hours after which an interaction halves in the week sum of a post. Read from the control variant only.",
+        neutral=168,
+    )
+    year_half_life_hours: float = ranged_field(
+        8760.0,
+        0.1,
+        876_000,
+        "Hours after which an interaction halves in the year sum of a post. Read from the control variant only.",
+        neutral=8760,
+    )
+
+    @property
+    def popularity_half_lives(self) -> tuple[float, ...]:
+        """
+        Seconds after which each of `POPULARITY_SUMS` halves. Variants share the sums, so the control policy is used.
+
+        A change applies to the decay from then on: what a stored sum had decayed to at its last change stays.
+        """
+        hours = (self.hour_half_life_hours, self.day_half_life_hours, self.week_half_life_hours)
+        return (*(3600 * value for value in (*hours, self.year_half_life_hours)), inf)
 
     @property
     def interaction_weights(self) -> dict[str, float]:
@@ -589,7 +640,8 @@ class Candidates:
     has_muted_word: BoolArray  # (n,) set by the final check, which reads the texts
     language_ids: Int32Array  # (n,)
     tag_ids: Int32Array  # (n, t)
-    engagement: Float32Array  # (n,) decayed sum, at the moment of the query
+    popularity: Float32Array  # (n,) 0 to 1, of the last year and of all time; 0 if unknown
+    trend: Float32Array  # (n,) 0 to 1, popularity at the moment of the query; 0 if unknown
     kind_ids: Int32Array  # (n,) id of the kind (text, image, film …)
     served_count: Float32Array  # (n,) how often the post was served
     quality: Float32Array  # (n,) 0 to 1; 0.5 if unknown
@@ -613,7 +665,8 @@ class Candidates:
             has_muted_word=np.ones(n, np.bool_),
             language_ids=np.full(n, UNKNOWN, np.int32),
             tag_ids=np.full((n, TAGS_PER_POST), UNKNOWN, np.int32),
-            engagement=np.zeros(n, np.float32),
+            popularity=np.zeros(n, np.float32),
+            trend=np.zeros(n, np.float32),
             kind_ids=np.full(n, UNKNOWN, np.int32),
             served_count=np.zeros(n, np.float32),
             quality=np.full(n, 0.5, np.float32),
@@ -673,10 +726,6 @@ class Candidates:
 
 
 CANDIDATE_COLUMNS = tuple(f.name for f in fields(Candidates))
-
-
-ENGAGEMENT_HALF_LIFE_SECONDS = 14 * 86_400.0
-"""Half-life of an interaction in the engagement of a post. Interests decay four times as slowly. Changes the answer."""
 
 
 @dataclass(frozen=True)
@@ -806,7 +855,7 @@ class Reason(IntEnum):
 REASON_SENTENCES: dict[Reason, str] = {
     Reason.TASTE: "Like posts you enjoyed",
     Reason.FOLLOWED: "By someone you follow",
-    Reason.POPULAR: "Popular at the moment",
+    Reason.POPULAR: "Popular",
     Reason.FRESH: "New",
     Reason.SIMILAR: "Like the post you are looking at",
     Reason.TOPIC: "About a topic you like",

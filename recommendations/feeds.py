@@ -30,6 +30,7 @@ from recommendations.pipeline.scorers.score_parts import (
     Recency,
     ShowLess,
     TopicAffinity,
+    Trend,
 )
 from recommendations.pipeline.sources.collaborative import PARTS
 from recommendations.pipeline.sources.collaborative import Collaborative as CollaborativeSource
@@ -99,6 +100,7 @@ def discovery(*, engine: Engine, catalogue: Catalogue, non_resident_posts: NonRe
         scorers=(
             Recency(),
             Popularity(),
+            Trend(),
             FollowedAuthor(),
             AuthorAffinity(),
             TopicAffinity(),
@@ -128,12 +130,16 @@ def following(*, catalogue: Catalogue) -> Pipeline:
 
 
 def trending(*, catalogue: Catalogue) -> Pipeline:
-    """Return the feed of trending posts: the same for all members, except for the filters. It uses no engine."""
+    """
+    Return the feed of trending posts: the same for all members, except for the filters. It uses no engine.
+
+    Where nothing trends, the part of the trend is 0, so the feed has the posts that are popular at any time.
+    """
     return Pipeline(
         catalogue=catalogue,
         sources=(Trending(catalogue), Fresh(catalogue)),
         filters=(*MANDATORY_FILTERS, *PREFERENCE_FILTERS),
-        scorers=(Recency(), Popularity(), Quality()),
+        scorers=(Recency(), Popularity(), Trend(), Quality()),
         rerankers=(Spacing(),),
         engine=None,
     )
@@ -150,7 +156,7 @@ def non_personalized(*, catalogue: Catalogue) -> Pipeline:
         catalogue=catalogue,
         sources=(Trending(catalogue), Fresh(catalogue)),
         filters=(*MANDATORY_FILTERS, *NON_PERSONALIZED_FILTERS),
-        scorers=(Recency(), Popularity(), Quality()),
+        scorers=(Recency(), Popularity(), Trend(), Quality()),
         rerankers=(Spacing(),),
         engine=None,
     )

@@ -143,20 +143,24 @@ class Catalogue(Protocol):
         """
         Return every resident post as a candidate, in row order. The eligibility mask is computed from this.
 
-        The engagement column is not filled. An empty row counts as a removed post.
+        The columns of popularity and trend are not filled. An empty row counts as a removed post.
         """
         ...
 
     def trending(self, k: int, eligible: BoolArray) -> Int64Array:
-        """Return the ids of the *k* eligible posts with the highest engagement, best first."""
+        """Return the ids of the *k* eligible posts with the highest sums of recent interactions, best first."""
+        ...
+
+    def popular(self, k: int, eligible: BoolArray) -> Int64Array:
+        """Return the ids of the *k* most popular eligible posts of the last year and of all time, best first."""
         ...
 
     def newest(self, k: int, eligible: BoolArray) -> Int64Array:
         """Return the ids of the *k* newest eligible posts, newest first."""
         ...
 
-    def trending_in_region(self, region_id: int, k: int, eligible: BoolArray) -> Int64Array:
-        """Return the ids of the *k* eligible posts with the highest engagement by members of a region, best first."""
+    def posts_in_region(self, region_id: int, k: int, eligible: BoolArray) -> tuple[Int64Array, Int64Array]:
+        """Return what `popular` and `trending` return, by the interactions of the members of a region only."""
         ...
 
     def newest_by_topics(self, topic_ids: Int32Array, k: int, eligible: BoolArray) -> Int64Array:

@@ -12,6 +12,7 @@ import numpy as np
 from flags.models import ChangeSubject, Experiment, Flag, Metric
 from flags.services import experiments
 from flags.services.change import Actor, apply_change
+from recommendations.contracts import POPULARITY_SUMS
 from recommendations.models import (
     ChangeLogEntry,
     Interaction,
@@ -81,8 +82,9 @@ def interaction(member: Member, post: Post, kind: str = "like", *, at: datetime 
     return Interaction.objects.create(member=member, post=post, kind=kind, **values)
 
 
-def engagement(post: Post, value: float, *, at: datetime = NOW) -> PostStats:
-    return PostStats.objects.create(post=post, engagement=value, engagement_at=at, changed_at=at)
+def popularity(post: Post, value: float, *, at: datetime = NOW) -> PostStats:
+    """Create stats of a post in which every sum has this value."""
+    return PostStats.objects.create(post=post, **dict.fromkeys(POPULARITY_SUMS, value), summed_at=at, changed_at=at)
 
 
 def embedding(post: Post, values, *, at: datetime = NOW) -> PostEmbedding:

@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from monitoring.clock import now
 from recommendations.admin.base import ReadOnlyAdmin, TrackedAdmin
 from recommendations.admin.formatting import summarize_vectors
+from recommendations.contracts import POPULARITY_SUMS
 from recommendations.models import Post, PostEmbedding, PostStats, RegionStats
 from recommendations.services.content import publish
 from recommendations.services.content.safety import classify_sensitivity
@@ -87,8 +88,8 @@ class PostEmbeddingAdmin(ReadOnlyAdmin):
 class PostStatsAdmin(ReadOnlyAdmin):
     list_display = (
         "post",
-        "engagement",
-        "engagement_at",
+        *POPULARITY_SUMS,
+        "summed_at",
         "interaction_count",
         "positive_count",
         "served_count",
@@ -101,7 +102,7 @@ class PostStatsAdmin(ReadOnlyAdmin):
 
 @admin.register(RegionStats)
 class RegionStatsAdmin(ReadOnlyAdmin):
-    list_display = ("post", "region", "engagement", "engagement_at", "changed_at")
+    list_display = ("post", "region", *POPULARITY_SUMS, "summed_at", "changed_at")
     list_filter = ("region",)
     list_select_related = ("post",)
     search_fields = ("^post__external_id", "=region")

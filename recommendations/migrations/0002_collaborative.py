@@ -90,4 +90,29 @@ class Migration(migrations.Migration):
             model_name='trainedmodelblock',
             constraint=models.UniqueConstraint(fields=('model', 'name', 'position'), name='one_block_per_position'),
         ),
+        migrations.AddField(
+            model_name='trainedmodel',
+            name='arrays',
+            field=models.JSONField(blank=True, default=dict, help_text='By array: the size in bytes of its .npy file, and its BLAKE2b digest.'),
+        ),
+        migrations.AddField(
+            model_name='trainedmodel',
+            name='reaction_count',
+            field=models.PositiveBigIntegerField(default=0, help_text='Reactions in all histories when it was trained. A new training is due when this changed.'),
+        ),
+        migrations.AlterField(
+            model_name='job',
+            name='kind',
+            field=models.CharField(choices=[('batch_feeds', 'discovery feeds for all members'), ('member_feed', 'feed for one member'), ('embed_posts', 'embed posts'), ('rebuild_interests', 'rebuild interests from the whole history'), ('reindex', 'rebuild the vector index'), ('export_members', 'export all data about members'), ('erase_members', 'erase members with their posts and activity'), ('erase_posts', 'erase posts'), ('train_model', 'train a collaborative model')], max_length=32),
+        ),
+        migrations.AddField(
+            model_name='feedrequest',
+            name='contributions',
+            field=models.BinaryField(default=b'', help_text="What the member's reactions contributed to each pick, compressed with zlib."),
+        ),
+        migrations.AddField(
+            model_name='feedrequest',
+            name='trained_model_id',
+            field=models.PositiveBigIntegerField(default=0, help_text='The trained model that the slate was ranked with. 0: none.'),
+        ),
     ]

@@ -43,6 +43,7 @@ class Interaction(models.Model):
         ordering = ["-id"]
         indexes = [
             models.Index(fields=["member", "-occurred_at"], name="interactions_by_member"),
+            # Learning reads what a member did with a post before: one entry, however many others there are of either.
             models.Index(fields=["post", "member"], name="interactions_by_post"),
             # A worker finds the backlog here after a crash. The index has an entry for unlearned interactions only.
             models.Index(fields=["member"], condition=models.Q(is_learned=False), name="unlearned_interactions"),
@@ -111,16 +112,24 @@ class SeenPost(models.Model):
         return f"{self.member_id} saw {self.post_id}"
 
 
-class PostStats(models.Model):
-    """
-    The engagement of a post. Stored apart from the post, so that counting does not mark the post itself as changed.
+class PopularityStats(models.Model):
+    """The weights of the interactions with a post, in sums that decay (`stores/popularity_sums.py`)."""
 
-    *engagement* is a decayed sum: its value at the moment *engagement_at*. It halves with every half-life after that.
-    """
+    hour_sum = models.FloatField(default=0.0, help_text="Halves after an hour, or as the control policy says.")
+    day_sum = models.FloatField(default=0.0, help_text="Halves after a day, or as the control policy says.")
+    week_sum = models.FloatField(default=0.0, help_text="Halves after a week, or as the control policy says.")
+    year_sum = models.FloatField(default=0.0, help_text="Halves after 365 days, or as the control policy says.")
+    total_sum = models.FloatField(default=0.0, help_text="Never decays.")
+    summed_at = models.DateTimeField(help_text="The moment to which the sums are decayed.")
+
+    class Meta:
+        abstract = True
+
+
+class PostStats(PopularityStats):
+    """The popularity of a post. Stored apart from it, so that counting does not mark the post itself as changed."""
 
     post = models.OneToOneField(Post, on_delete=models.CASCADE, primary_key=True, related_name="stats")
-    engagement = models.FloatField(default=0.0)
-    engagement_at = models.DateTimeField()
     interaction_count = models.PositiveIntegerField(default=0)
     positive_count = models.PositiveIntegerField(
         default=0, help_text="Interactions in favor of the post: likes, shares …"
@@ -135,18 +144,16 @@ class PostStats(models.Model):
         return f"stats of {self.post_id}"
 
 
-class RegionStats(models.Model):
-    """The engagement of a post by the members of one region, for trending posts. Decays as `PostStats` does."""
+class RegionStats(PopularityStats):
+    """The popularity of a post among the members of one region, for the source of trending posts."""
 
     post = models.ForeignKey(Post, on_delete=models.CASCADE, related_name="region_stats", db_index=False)
     region = models.CharField(max_length=16)
-    engagement = models.FloatField(default=0.0)
-    engagement_at = models.DateTimeField()
     changed_at = models.DateTimeField(db_index=True)
 
     class Meta:
         verbose_name_plural = "region stats"
-        constraints = [models.UniqueConstraint(fields=["post", "region"], name="one_engagement_per_region")]
+        constraints = [models.UniqueConstraint(fields=["post", "region"], name="one_row_per_post_and_region")]
 
     def __str__(self) -> str:
         return f"stats of {self.post_id} in {self.region}"

@@ -34,7 +34,7 @@ from django.db import DatabaseError
 from qdrant_client import QdrantClient
 
 from recommendations import feeds
-from recommendations.contracts import CONTENT_SPACE
+from recommendations.contracts import CONTENT_SPACE, Policy
 from recommendations.embedders.registry import EmbedderError, get_cross_modal_embedder, get_embedder
 from recommendations.engines.plain import PlainEngine
 from recommendations.engines.wasm_simd import WasmEngine
@@ -74,6 +74,9 @@ log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 P = ParamSpec("P")
+
+CONTROL_VARIANT = "control"
+"""The variant whose policy has the settings of learning: all variants share profiles and the popularity of posts."""
 
 REDIS_TIMEOUT_SECONDS = 1.0
 """The longest that a request waits for a Redis that does not respond; it then goes on without the cache."""
@@ -180,6 +183,7 @@ def create_vector_parts(embedding_models: dict[str, ActiveEmbeddingModel]) -> Ve
         vocabularies=vocabularies(),
         max_posts=settings.ENV.catalogue_max_posts,
         refresh_seconds=settings.ENV.catalogue_refresh_seconds,
+        read_half_lives=lambda: control_policy().popularity_half_lives,
     )
     profiles = ResidentProfiles(
         model=text_embedder.name, dimension=text_embedder.dimension, max_entries=settings.ENV.vector_cache_size
@@ -341,6 +345,11 @@ def engine(name: str) -> Engine:
 def policies() -> ActivePolicies:
     """Return this process's cache of active ranking policies."""
     return ActivePolicies()
+
+
+def control_policy() -> Policy:
+    """Return the policy of the control variant, whose settings of learning all variants use."""
+    return policies().get(CONTROL_VARIANT)[0]
 
 
 def catalogue() -> ResidentCatalogue:

@@ -1,5 +1,5 @@
 """
-Insert columns into a table, many rows per statement, on SQLite and PostgreSQL.
+Insert and update columns of a table, many rows per statement, on SQLite and PostgreSQL.
 
 Django's `bulk_create` creates an object per row and binds at most 999 values per statement on SQLite. It inserted
 11,000 interactions a second on the machine where this module inserted 60,000. Model defaults are filled in; `save()`,
@@ -94,6 +94,33 @@ def prepare_batches(
 def quote_table(model: type[models.Model]) -> str:
     """Return the quoted name of the model's table."""
     return connection.ops.quote_name(model._meta.db_table)
+
+
+def update_columns(
+    model: type[models.Model],
+    primary_keys: Sequence[int],
+    columns: Mapping[str, Sequence[object]],
+    shared_values: Mapping[str, object],
+) -> None:
+    """
+    Update the rows with *primary_keys*.
+
+    *columns* holds one sequence per attribute name, in the order of the keys; *shared_values* one value for all rows.
+    """
+    fields = {f.attname: f for f in model._meta.concrete_fields}
+    quote = connection.ops.quote_name
+    names = [str(fields[name].column) for name in (*columns, *shared_values)]
+    assignments = ", ".join(f"{quote(name)} = %s" for name in names)
+    shared = [fields[name].get_db_prep_save(value, connection) for name, value in shared_values.items()]
+    rows = zip(
+        *(prepare_values(fields[name], values) for name, values in columns.items()),
+        *([value] * len(primary_keys) for value in shared),
+        primary_keys,
+        strict=True,
+    )
+    table, key = quote(model._meta.db_table), quote(str(model._meta.pk.column))
+    with transaction.atomic(savepoint=False), connection.cursor() as cursor:
+        cursor.executemany(f"UPDATE {table} SET {assignments} WHERE {key} = %s", list(rows))
 
 
 def refresh_statistics(*tables: type[models.Model]) -> None:

@@ -91,27 +91,43 @@ def changed_account_statuses(since: datetime) -> dict[int, int]:
     return {id: derive_account_status(is_active, is_private) for id, is_active, is_private in [*accounts, *privacies]}
 
 
-def stats_since(since: datetime | None, extra_post_ids: Int64Array) -> Iterator[tuple[int, float, datetime, int, int]]:
-    """
-    Yield the stats that changed at or after *since*, and those of *extra_post_ids*.
+class StatsRow(NamedTuple):
+    """The database columns of a post's stats."""
 
-    Each is (post id, engagement, time of the engagement, positive count, served count).
-    """
-    fields = ("post_id", "engagement", "engagement_at", "positive_count", "served_count")
+    post_id: int
+    hour_sum: float
+    day_sum: float
+    week_sum: float
+    year_sum: float
+    total_sum: float
+    summed_at: datetime
+    positive_count: int
+    served_count: int
+
+
+class RegionRow(NamedTuple):
+    """The database columns of a post's stats in one region."""
+
+    post_id: int
+    region: str
+    hour_sum: float
+    day_sum: float
+    week_sum: float
+    year_sum: float
+    total_sum: float
+    summed_at: datetime
+
+
+def stats_since(since: datetime | None, extra_post_ids: Int64Array) -> Iterator[StatsRow]:
+    """Yield the stats that changed at or after *since*, and those of *extra_post_ids*."""
     for rows in changed_row_querysets(PostStats.objects.all(), since, extra_post_ids):
-        yield from rows.values_list(*fields).iterator(CHUNK_ROWS)
+        yield from (StatsRow(*row) for row in rows.values_list(*StatsRow._fields).iterator(CHUNK_ROWS))
 
 
-def region_stats_since(
-    since: datetime | None, extra_post_ids: Int64Array
-) -> Iterator[tuple[int, str, float, datetime]]:
-    """
-    Yield the engagement by region that changed at or after *since*, and that of *extra_post_ids*.
-
-    Each is (post id, region, engagement, time of the engagement).
-    """
+def region_stats_since(since: datetime | None, extra_post_ids: Int64Array) -> Iterator[RegionRow]:
+    """Yield the stats by region that changed at or after *since*, and those of *extra_post_ids*."""
     for rows in changed_row_querysets(RegionStats.objects.all(), since, extra_post_ids):
-        yield from rows.values_list("post_id", "region", "engagement", "engagement_at").iterator(CHUNK_ROWS)
+        yield from (RegionRow(*row) for row in rows.values_list(*RegionRow._fields).iterator(CHUNK_ROWS))
 
 
 def embeddings_since(

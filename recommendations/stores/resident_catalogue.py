@@ -9,9 +9,8 @@ on the same columns from beginning to end.
 from __future__ import annotations
 
 import logging
-import math
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -26,7 +25,7 @@ from monitoring import metrics
 from recommendations.contracts import (
     CANDIDATE_COLUMNS,
     EMPTY_IDS,
-    ENGAGEMENT_HALF_LIFE_SECONDS,
+    POPULARITY_SUMS,
     UNKNOWN,
     BoolArray,
     Candidates,
@@ -34,9 +33,11 @@ from recommendations.contracts import (
     Float64Array,
     Int32Array,
     Int64Array,
+    Policy,
 )
 from recommendations.ports import Engine, EngineError
 from recommendations.stores import relational_posts as database
+from recommendations.stores.popularity_sums import HalfLives, RelativePopularity, compute_heat, order_by
 from recommendations.stores.vocabulary import Vocabularies
 
 log = logging.getLogger(__name__)
@@ -44,11 +45,13 @@ log = logging.getLogger(__name__)
 OVERLAP = timedelta(seconds=10)
 """Each refresh reads this far back again: an entry point sets the time of a change seconds before it is committed."""
 Group = TypeVar("Group", bound=np.integer)
-NO_HEAT = -math.inf
 PRIOR_SERVED_COUNT = 20.0
 """The weight of the average rate in a post's quality, as a number of times served. Changes the answer."""
 MAX_REGION_POSTS = 2_000
-"""The hottest posts stored per region. Changes the answer if a viewer has seen, or may not see, all of them."""
+"""
+The most popular posts stored per region, and as many trending ones. Changes the answer if a viewer has seen, or may not
+see, all of them.
+"""
 RETRY_SECONDS = 30.0
 """How often vectors that an engine could not store are put into it again."""
 PUT_BATCH_ROWS = 4_096
@@ -94,7 +97,7 @@ class RowOrders:
 
     def __init__(self, posts: Candidates) -> None:
         self._posts = posts
-        self._of_regions: WeakKeyDictionary[RegionTrends, Int32Array] = WeakKeyDictionary()
+        self._of_regions: WeakKeyDictionary[RegionPosts, tuple[Int32Array, Int32Array]] = WeakKeyDictionary()
 
     @cached_property
     def newest_first(self) -> Int32Array:
@@ -123,11 +126,11 @@ class RowOrders:
         """Sorted topic ids (n,) and the rows (n,) of their posts, newest first per topic (a post's first tag)."""
         return self._group_rows(self._posts.topic_ids)
 
-    def hottest_in(self, region: RegionTrends) -> Int32Array:
-        """Return the rows of the trending posts in *region*, hottest first."""
+    def rows_in(self, region: RegionPosts) -> tuple[Int32Array, Int32Array]:
+        """Return the rows of the posts in *region*: by popularity, and by trend."""
         if region not in self._of_regions:
-            rows = self.row_lookup.rows_of(region.hottest)
-            self._of_regions[region] = rows[rows != UNKNOWN]
+            popular, trending = (self.row_lookup.rows_of(ids) for ids in (region.popular_ids, region.trending_ids))
+            self._of_regions[region] = popular[popular != UNKNOWN], trending[trending != UNKNOWN]
         return self._of_regions[region]
 
     def _group_rows(self, groups: NDArray[Group]) -> tuple[NDArray[Group], Int32Array]:
@@ -137,33 +140,34 @@ class RowOrders:
 
 @dataclass(frozen=True)
 class PostCounts:
-    """The interaction counts of posts, by the same rows as the posts' columns."""
+    """The popularity and the interaction counts of posts, by the same rows as the posts' columns."""
 
-    heat: Float64Array  # (n,) log2 of the engagement converted to time 0: a lasting order
+    popularity: RelativePopularity
     positive_count: Float32Array  # (n,) positive interactions
     served_count: Float32Array  # (n,) how often the post was served
 
     @classmethod
-    def zeros(cls, n: int) -> PostCounts:
-        """Return the counts of *n* posts without interactions."""
-        return cls(np.full(n, NO_HEAT), np.zeros(n, np.float32), np.zeros(n, np.float32))
+    def zeros(cls, n: int, half_lives: HalfLives) -> PostCounts:
+        """Return the counts of *n* posts without interactions. Their sums have *half_lives*."""
+        return cls(RelativePopularity.zeros(n, half_lives), np.zeros(n, np.float32), np.zeros(n, np.float32))
 
     def copy(self) -> PostCounts:
-        """Return a copy that may be modified."""
-        return PostCounts(self.heat.copy(), self.positive_count.copy(), self.served_count.copy())
+        """Return a copy that may be modified until a property of it is read."""
+        return PostCounts(self.popularity.copy(), self.positive_count.copy(), self.served_count.copy())
 
     def with_new_rows(self, n: int) -> PostCounts:
         """Return the counts with *n* more rows, of posts without interactions."""
-        added = PostCounts.zeros(n)
+        half_lives = self.popularity.half_lives
+        added = PostCounts.zeros(n, half_lives)
         return PostCounts(
-            np.concatenate([self.heat, added.heat]),
+            RelativePopularity(np.concatenate([self.popularity.heat, added.popularity.heat]), half_lives),
             np.concatenate([self.positive_count, added.positive_count]),
             np.concatenate([self.served_count, added.served_count]),
         )
 
     def reset(self, rows: Int32Array) -> None:
         """Reset these rows to posts without interactions."""
-        self.heat[rows], self.positive_count[rows], self.served_count[rows] = NO_HEAT, 0, 0
+        self.popularity.heat[rows], self.positive_count[rows], self.served_count[rows] = -np.inf, 0, 0
 
     @cached_property
     def average_rate(self) -> float:
@@ -181,7 +185,8 @@ class PostCounts:
     def candidate_columns(self, rows: Int32Array, now: float) -> dict[str, Float32Array]:
         """Return the columns (n,) of `Candidates` that depend on interactions, for *rows* at *now* (Unix seconds)."""
         return {
-            "engagement": np.exp2(self.heat[rows] - now / ENGAGEMENT_HALF_LIFE_SECONDS).astype(np.float32),
+            "popularity": self.popularity.slow_shares[rows],
+            "trend": self.popularity.trend(rows, now),
             "served_count": self.served_count[rows],
             "quality": self.quality(rows),
         }
@@ -210,10 +215,14 @@ class CatalogueState:
     counts: PostCounts
 
     @cached_property
-    def hottest(self) -> Int32Array:
-        """Rows by engagement, highest first. Posts without engagement are left out."""
-        order = np.lexsort((self.posts.post_ids, -self.counts.heat)).astype(np.int32)
-        return order[np.isfinite(self.counts.heat[order])]
+    def by_popularity(self) -> Int32Array:
+        """Rows by popularity, highest first. Posts without interactions are left out."""
+        return order_by(self.counts.popularity.slow_shares, self.posts.post_ids)
+
+    @cached_property
+    def by_trend(self) -> Int32Array:
+        """Rows by trend, highest first. Posts without interactions are left out."""
+        return order_by(self.counts.popularity.fast_shares, self.posts.post_ids)
 
     @cached_property
     def _served_less_than(self) -> dict[int, Int32Array]:
@@ -232,19 +241,38 @@ class CatalogueState:
 
 
 @dataclass(frozen=True, eq=False)
-class RegionTrends:
-    """The trending posts among the members of one region."""
+class RegionPosts:
+    """The posts that are popular or trending among the members of one region."""
 
-    heat: dict[int, float]
-    """By post id, as in `PostCounts.heat`."""
-    hottest: Int64Array
-    """Post ids, hottest first."""
+    post_ids: Int64Array  # (n,)
+    popularity: RelativePopularity  # of n posts
 
     @classmethod
-    def merge(cls, heat: dict[int, float], changes: dict[int, float]) -> RegionTrends:
-        """Return the trends after these changes, limited to the hottest `MAX_REGION_POSTS`."""
-        ranked = sorted((heat | changes).items(), key=lambda item: (-item[1], item[0]))[:MAX_REGION_POSTS]
-        return cls(dict(ranked), np.array([post_id for post_id, _ in ranked], np.int64))
+    def empty(cls, half_lives: HalfLives) -> RegionPosts:
+        """Return a region without posts. Its sums have *half_lives*."""
+        return cls(EMPTY_IDS, RelativePopularity.zeros(0, half_lives))
+
+    @cached_property
+    def popular_ids(self) -> Int64Array:
+        """The ids of the `MAX_REGION_POSTS` most popular posts, most popular first."""
+        return self.post_ids[order_by(self.popularity.slow_shares, self.post_ids)][:MAX_REGION_POSTS]
+
+    @cached_property
+    def trending_ids(self) -> Int64Array:
+        """The ids of the `MAX_REGION_POSTS` posts with the highest trend, highest first."""
+        return self.post_ids[order_by(self.popularity.fast_shares, self.post_ids)][:MAX_REGION_POSTS]
+
+    def with_changes(self, post_ids: Int64Array, heat: Float64Array) -> RegionPosts:
+        """Return the region after posts (m,) have changed their heat (m, 5), without those in neither order."""
+        is_unchanged = ~np.isin(self.post_ids, post_ids)
+        joined = RegionPosts(
+            np.concatenate([self.post_ids[is_unchanged], post_ids]),
+            RelativePopularity(np.concatenate([self.popularity.heat[is_unchanged], heat]), self.popularity.half_lives),
+        )
+        is_kept = np.isin(joined.post_ids, np.concatenate([joined.popular_ids, joined.trending_ids]))
+        return RegionPosts(
+            joined.post_ids[is_kept], RelativePopularity(joined.popularity.heat[is_kept], joined.popularity.half_lives)
+        )
 
 
 @dataclass(frozen=True)
@@ -267,16 +295,18 @@ class ResidentCatalogue:
         vocabularies: Vocabularies,
         max_posts: int,
         refresh_seconds: float,
+        read_half_lives: Callable[[], HalfLives],
     ) -> None:
         self.vocabularies = vocabularies
         self.refreshed_at: datetime | None = None
         self._spaces = spaces
         self._max_posts = max_posts
         self._refresh_seconds = refresh_seconds
+        self._read_half_lives = read_half_lives
         self._lock = threading.Lock()
         empty = Candidates.unknown(np.zeros(0, np.int64), np.zeros(0, np.uint16))
-        self._state = CatalogueState(empty, RowOrders(empty), PostCounts.zeros(0))
-        self._regions: dict[int, RegionTrends] = {}
+        self._state = CatalogueState(empty, RowOrders(empty), PostCounts.zeros(0, Policy().popularity_half_lives))
+        self._regions: dict[int, RegionPosts] = {}
         self._missing_vectors: dict[Engine, set[int]] = {}
         self._retried_at: datetime | None = None
 
@@ -307,8 +337,13 @@ class ResidentCatalogue:
             account_statuses = database.changed_account_statuses(since)
         state, new_ids = self._with_posts(self._state, rows)
         state = with_account_statuses(state, account_statuses) if account_statuses else state
-        state = with_counts(state, database.stats_since(since, new_ids))
-        self._sync_regions(since, new_ids)
+        half_lives = self._read_half_lives()
+        if half_lives == state.counts.popularity.half_lives:
+            state = with_counts(state, database.stats_since(since, new_ids))
+            self._regions = self._regions | self._changed_regions(self._regions, half_lives, since, new_ids)
+        else:  # the order of all posts has changed
+            state = with_counts(with_half_lives(state, half_lives), database.stats_since(None, new_ids))
+            self._regions = self._changed_regions({}, half_lives, None, new_ids)
         self._state = state
         self._sync_vectors(state, since, new_ids)
         self._retry_missing_vectors(state, now)
@@ -447,7 +482,11 @@ class ResidentCatalogue:
 
     def trending(self, k: int, eligible: BoolArray) -> Int64Array:
         """See `Catalogue.trending`."""
-        return first_eligible_ids(self._state, self._state.hottest, eligible, k)
+        return first_eligible_ids(self._state, self._state.by_trend, eligible, k)
+
+    def popular(self, k: int, eligible: BoolArray) -> Int64Array:
+        """See `Catalogue.popular`."""
+        return first_eligible_ids(self._state, self._state.by_popularity, eligible, k)
 
     def newest(self, k: int, eligible: BoolArray) -> Int64Array:
         """See `Catalogue.newest`."""
@@ -463,10 +502,13 @@ class ResidentCatalogue:
         state = self._state
         return newest_in_groups(state, *state.orders.by_topic, topic_ids, k, eligible)
 
-    def trending_in_region(self, region_id: int, k: int, eligible: BoolArray) -> Int64Array:
-        """See `Catalogue.trending_in_region`."""
+    def posts_in_region(self, region_id: int, k: int, eligible: BoolArray) -> tuple[Int64Array, Int64Array]:
+        """See `Catalogue.posts_in_region`."""
         state, region = self._state, self._regions.get(region_id)
-        return EMPTY_IDS if region is None else first_eligible_ids(state, state.orders.hottest_in(region), eligible, k)
+        if region is None:
+            return EMPTY_IDS, EMPTY_IDS
+        popular, trending = state.orders.rows_in(region)
+        return first_eligible_ids(state, popular, eligible, k), first_eligible_ids(state, trending, eligible, k)
 
     def exploration_posts(
         self, max_served: int, k: int, eligible: BoolArray
@@ -478,27 +520,26 @@ class ResidentCatalogue:
         rows = rows[counts.is_promising[rows]]
         return state.posts.post_ids[rows], counts.positive_count[rows], counts.served_count[rows]
 
-    def _sync_regions(self, since: datetime | None, new_ids: Int64Array) -> None:
-        """Merge the changed engagement by region into the trends of each region."""
-        changed: dict[int, dict[int, float]] = {}
-        for post_id, region, value, engagement_at in database.region_stats_since(since, new_ids):
-            changed.setdefault(self.vocabularies.regions.intern(region), {})[post_id] = compute_heat(
-                value, engagement_at.timestamp()
-            )
-        regions = {
-            region_id: RegionTrends.merge(self._regions[region_id].heat if region_id in self._regions else {}, heat)
-            for region_id, heat in changed.items()
-        }
-        self._regions = self._regions | regions
+    def _changed_regions(
+        self, regions: dict[int, RegionPosts], half_lives: HalfLives, since: datetime | None, new_ids: Int64Array
+    ) -> dict[int, RegionPosts]:
+        """Return those of *regions*, and new ones, with posts whose stats changed since *since*, after the changes."""
+        changes: dict[int, list[database.RegionRow]] = {}
+        for row in database.region_stats_since(since, new_ids):
+            changes.setdefault(self.vocabularies.regions.intern(row.region), []).append(row)
+        changed = {}
+        for region_id, rows in changes.items():
+            distinct = {row.post_id: row for row in rows}
+            post_ids = np.array(list(distinct), np.int64)
+            heat = heat_of(list(distinct.values()), half_lives)
+            changed[region_id] = regions.get(region_id, RegionPosts.empty(half_lives)).with_changes(post_ids, heat)
+        return changed
 
 
-def compute_heat(engagement: float, timestamp: float) -> float:
-    """
-    Return the base-2 logarithm of an engagement measured at *timestamp* (Unix seconds), converted to time 0.
-
-    Engagement halves every `ENGAGEMENT_HALF_LIFE_SECONDS`, so the order of the converted values never changes.
-    """
-    return (math.log2(engagement) if engagement > 0 else NO_HEAT) + timestamp / ENGAGEMENT_HALF_LIFE_SECONDS
+def heat_of(rows: Sequence[database.StatsRow | database.RegionRow], half_lives: HalfLives) -> Float64Array:
+    """Return the heat (n, 5) of stored sums."""
+    sums = np.array([[getattr(row, name) for name in POPULARITY_SUMS] for row in rows], np.float64)
+    return compute_heat(sums, np.array([row.summed_at.timestamp() for row in rows]), half_lives)
 
 
 def find_promising(positive_count: Float32Array, served_count: Float32Array, average_rate: float) -> BoolArray:
@@ -561,24 +602,27 @@ def first_eligible_rows(state: CatalogueState, order: Int32Array, eligible: Bool
     return np.concatenate([order[:0], *found])
 
 
-def with_counts(state: CatalogueState, stats: Iterable[tuple[int, float, datetime, int, int]]) -> CatalogueState:
-    """
-    Return the state with changed counts.
-
-    Each of *stats* is (post id, engagement, time of the engagement, positive count, served count).
-    """
+def with_counts(state: CatalogueState, stats: Iterable[database.StatsRow]) -> CatalogueState:
+    """Return the state with changed counts."""
     changes = list(stats)
     if not changes:
         return state
-    rows = rows_of(state, np.array([row[0] for row in changes], np.int64))
+    rows = rows_of(state, np.array([row.post_id for row in changes], np.int64))
     is_resident = rows != UNKNOWN
     counts = state.counts.copy()
-    counts.heat[rows[is_resident]] = np.array([compute_heat(row[1], row[2].timestamp()) for row in changes])[
+    popularity = counts.popularity
+    popularity.heat[rows[is_resident]] = heat_of(changes, popularity.half_lives)[is_resident]
+    counts.positive_count[rows[is_resident]] = np.array([row.positive_count for row in changes], np.float32)[
         is_resident
     ]
-    counts.positive_count[rows[is_resident]] = np.array([row[3] for row in changes], np.float32)[is_resident]
-    counts.served_count[rows[is_resident]] = np.array([row[4] for row in changes], np.float32)[is_resident]
+    counts.served_count[rows[is_resident]] = np.array([row.served_count for row in changes], np.float32)[is_resident]
     return CatalogueState(state.posts, state.orders, counts)
+
+
+def with_half_lives(state: CatalogueState, half_lives: HalfLives) -> CatalogueState:
+    """Return the state with sums of these *half_lives*, which are still to be read."""
+    popularity = RelativePopularity.zeros(len(state.posts), half_lives)
+    return CatalogueState(state.posts, state.orders, replace(state.counts, popularity=popularity))
 
 
 def with_account_statuses(state: CatalogueState, account_statuses: dict[int, int]) -> CatalogueState:

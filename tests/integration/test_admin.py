@@ -49,7 +49,7 @@ def rows(redis_url):
         m.PrivacySettings.objects.create(member=ann, changed_at=then),
         m.Relationship.objects.create(source=ann, target=bob, kind="follow", created_at=then),
         m.PostEmbedding.objects.create(post=post, embedding_model="tiny", dimension=8, vector=packed, changed_at=then),
-        m.PostStats.objects.create(post=post, engagement_at=then, changed_at=then),
+        m.PostStats.objects.create(post=post, summed_at=then, changed_at=then),
         m.Interaction.objects.create(
             event_id="e", member=ann, post=post, kind="like", occurred_at=then, received_at=then
         ),
@@ -58,7 +58,7 @@ def rows(redis_url):
             member=ann, target="author", target_key="2", post=post, event_id="e", created_at=then
         ),
         m.Undo.objects.create(member=ann, event_id="u", undoes_event_id="e", received_at=then),
-        m.RegionStats.objects.create(post=post, region="DE", engagement_at=then, changed_at=then),
+        m.RegionStats.objects.create(post=post, region="DE", summed_at=then, changed_at=then),
         m.ServedPage.objects.create(
             member=ann, request_id=uuid4(), offset=0, post_ids=np.array([post.pk, 99], "<i8").tobytes(), created_at=then
         ),

@@ -164,7 +164,7 @@ def test_learning_twice_counts_once(ann, post):
     np.testing.assert_array_equal(learned_taste(ann)[0], vectors)
     assert (learned_taste(ann)[1].tolist(), learned_taste(ann)[2], count) == (mass.tolist(), 2, 2)
     stats_after = PostStats.objects.get(post=post)
-    assert (stats_after.engagement, stats_after.interaction_count) == (stats.engagement, 2) == (3.0, 2)
+    assert (stats_after.total_sum, stats_after.interaction_count) == (stats.total_sum, 2) == (3.0, 2)
 
 
 def test_a_learning_that_fails_changes_nothing_and_can_be_repeated(ann, post, monkeypatch):
@@ -175,7 +175,7 @@ def test_a_learning_that_fails_changes_nothing_and_can_be_repeated(ann, post, mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(learn, "count_engagement", fail)
+        patch.setattr(learn, "count_interactions", fail)
         with pytest.raises(KeyboardInterrupt):
             learn.learn_interactions(member_ids=[ann.pk], now=NOW)
     assert not InterestProfile.objects.exists()
@@ -217,15 +217,15 @@ def test_a_disliked_post_is_a_negative_interest(ann, post):
     learn.learn_interactions(member_ids=[ann.pk], now=NOW)
     profile = InterestProfile.objects.get(member=ann)
     assert bytes(profile.positive) == b"" and len(bytes(profile.negative)) == 4 * profile.dimension
-    assert PostStats.objects.get(post=post).engagement == 0
+    assert PostStats.objects.get(post=post).total_sum == 0
 
 
-def test_without_consent_engagement_is_counted_but_no_interests_are_learned(post):
+def test_without_consent_popularity_is_counted_but_no_interests_are_learned(post):
     member = factories.member("shy", is_personalized=False)
     record(event(member_id="shy"))
     learn.learn_interactions(member_ids=[member.pk], now=NOW)
     assert not InterestProfile.objects.exists()
-    assert PostStats.objects.get(post=post).engagement == 1
+    assert PostStats.objects.get(post=post).total_sum == 1
     assert Interaction.objects.get().is_learned
 
 

@@ -98,12 +98,17 @@ def test_any_batches_and_a_rebuild_give_the_same_profile(ann, posts, interaction
 
 
 def test_an_interaction_costs_the_same_after_ten_and_after_three_thousand(ann, posts):
-    """In queries and in rows: the profile holds the history, and earlier interactions are not read again."""
+    """
+    In queries and in rows: the profile holds the history, and earlier interactions with other posts are not read again.
+    """
     costs = []
+    first = factories.member("first", region="DE")
+    factories.interaction(first, posts[0], at=NOW)  # so that the post has stats before the queries are counted
+    learn.learn_interactions(member_ids=[first.pk], now=NOW)
     for length in (10, 3_000):
         member = factories.member(f"after-{length}", region="DE")
         names = [f"{length}-{i}" for i in range(length)]
-        chosen = [posts[i % 12].pk for i in range(length)]
+        chosen = [posts[1 + i % 11].pk for i in range(length)]
         constants = {"occurred_at": NOW, "received_at": NOW, "kind": "like", "member_id": member.pk}
         insert_columns(Interaction, {"event_id": names, "post_id": chosen}, constants)
         assert learn.learn_interactions(member_ids=[member.pk], now=NOW) == length

@@ -415,7 +415,7 @@ def test_an_empty_database_gives_an_empty_feed(feed):
 
 def test_a_member_without_history_gets_popular_and_new_posts(crowd):
     hot = Post.objects.order_by("pk").last()
-    factories.engagement(hot, 500)
+    factories.popularity(hot, 500)
     result = page(crowd)
     assert len(result.picks) == 20
     assert result.picks[0].post.id == hot.external_id

@@ -118,30 +118,32 @@ def test_a_change_of_members_without_posts_keeps_the_columns():
     assert catalogue.all_posts().account_status[row] == AccountStatus.INACTIVE
 
 
-def test_posts_trend_in_the_region_of_the_engagement():
-    """Hottest first. A refresh merges the changes into the region's trends."""
+def test_posts_are_popular_and_trend_in_the_region_of_the_interactions():
+    """Most popular first. A refresh merges the changes into the region's posts."""
     posts = factories.posts(factories.member(), 3)
     catalogue = wiring.catalogue()
 
-    def engage(post, region, value, at):
+    def store(post, region, recent, total, at):
+        sums = {"hour_sum": recent, "day_sum": recent, "week_sum": recent, "year_sum": total, "total_sum": total}
         RegionStats.objects.update_or_create(
-            post=post, region=region, defaults={"engagement": value, "engagement_at": at, "changed_at": at}
+            post=post, region=region, defaults={**sums, "summed_at": at, "changed_at": at}
         )
 
-    def trending(region, k=3):
+    def in_region(region, k=3):
         region_id = catalogue.vocabularies.regions.intern(region)
         eligible = np.ones(len(catalogue.all_posts()), np.bool_)
-        return catalogue.trending_in_region(region_id, k, eligible).tolist()
+        return tuple(ids.tolist() for ids in catalogue.posts_in_region(region_id, k, eligible))
 
-    engage(posts[0], "DE", 1, NOW)
-    engage(posts[1], "DE", 2, NOW)
-    engage(posts[2], "FR", 9, NOW)
+    a, b, c = (post.pk for post in posts)
+    store(posts[0], "DE", 2, 2, NOW)
+    store(posts[1], "DE", 1, 3, NOW)
+    store(posts[2], "FR", 9, 9, NOW)
     catalogue.refresh(later(1))
-    assert (trending("DE"), trending("FR"), trending("IT")) == ([posts[1].pk, posts[0].pk], [posts[2].pk], [])
-    engage(posts[2], "DE", 4, later(20))
-    engage(posts[0], "DE", 3, later(20))
+    assert (in_region("DE"), in_region("FR"), in_region("IT")) == (([b, a], [a, b]), ([c], [c]), ([], []))
+    store(posts[2], "DE", 4, 4, later(20))
+    store(posts[0], "DE", 3, 2, later(20))
     catalogue.refresh(later(21))
-    assert trending("DE", 2) == [posts[2].pk, posts[0].pk] and trending("FR") == [posts[2].pk]
+    assert in_region("DE", 2) == ([c, b], [c, a]) and in_region("FR") == ([c], [c])
 
 
 def test_the_similarity_of_a_post_that_is_not_resident_is_that_of_the_nearest_interest():

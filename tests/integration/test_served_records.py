@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 
 from flags.experiments.rules import ExposedVariant
 from recommendations import task_queue
-from recommendations.contracts import Slate
+from recommendations.contracts import POPULARITY_SUMS, Slate
 from recommendations.models import (
     FeedRequest,
     Interaction,
@@ -146,13 +146,14 @@ def test_a_batch_taken_by_a_killed_worker_is_written_once(ann, monkeypatch):
     assert set(served_counts().values()) == {1}
 
 
-def test_serving_a_post_does_not_change_its_engagement(ann):
+def test_serving_a_post_does_not_change_its_popularity(ann):
     post = Post.objects.earliest("pk")
-    factories.engagement(post, 5)
+    factories.popularity(post, 5)
     assert post.external_id in ids(page(limit=30))
     records.record_served(now=NOW + HOUR)
     row = PostStats.objects.get(post=post)
-    assert (row.engagement, row.engagement_at, row.served_count) == (5, NOW, 1)
+    assert [getattr(row, name) for name in POPULARITY_SUMS] == [5] * 5
+    assert (row.summed_at, row.served_count) == (NOW, 1)
     assert row.changed_at == NOW + HOUR
 
 

@@ -83,19 +83,21 @@ def is_same_profile(first, second):
 
 
 def stats(moment=NOW + 2 * HOUR):
-    """Return the nonzero counts and engagement of all posts, in total and by region, decayed to *moment*."""
+    """Return the nonzero counts and sums of all posts, in total and by region, decayed to *moment*."""
     total = {
-        row.post_id: (row.interaction_count, row.positive_count, round(decayed_value(row, moment), 9))
+        row.post_id: (row.interaction_count, row.positive_count, *decayed_sums(row, moment))
         for row in PostStats.objects.all()
     }
-    by_region = {(row.post_id, row.region): round(decayed_value(row, moment), 9) for row in RegionStats.objects.all()}
-    zero = (0, 0, 0.0)
-    return {k: v for k, v in total.items() if v != zero} | {k: v for k, v in by_region.items() if v}
+    by_region = {(row.post_id, row.region): decayed_sums(row, moment) for row in RegionStats.objects.all()}
+    return {key: numbers for key, numbers in (total | by_region).items() if any(numbers)}
 
 
-def decayed_value(row, moment):
-    """Return the engagement decayed to *moment*: it halves every 14 days."""
-    return row.engagement * 0.5 ** ((moment - row.engagement_at) / timedelta(days=14))
+def decayed_sums(row, moment):
+    """Return the sums decayed to *moment*: they halve after an hour, a day, a week, a year, and never."""
+    ages = [(moment - row.summed_at) / timedelta(days=days) for days in (1 / 24, 1, 7, 365)]
+    values = (row.hour_sum, row.day_sum, row.week_sum, row.year_sum)
+    decayed = [value * 0.5**age for value, age in zip(values, ages, strict=True)]
+    return tuple(round(value, 9) for value in (*decayed, row.total_sum))
 
 
 def served_posts(now=NOW, feed="discovery"):
@@ -258,7 +260,7 @@ def test_an_undo_does_not_end_an_older_follow(ann, posts):
 def test_a_rejected_post_is_in_no_feed_until_the_undo(ann, posts, kind, run_on_commit):
     """It is not among similar posts either. The author's other posts stay."""
     factories.follow(ann, posts[0].author)
-    factories.engagement(posts[0], 5)
+    factories.popularity(posts[0], 5)
 
     def posts_by_feed():
         similar = find_similar(post_id="p1", viewer_id="ann", limit=10, now=NOW)

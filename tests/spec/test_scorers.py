@@ -21,6 +21,7 @@ from recommendations.pipeline.scorers.score_parts import (
     Recency,
     ShowLess,
     TopicAffinity,
+    Trend,
 )
 from tests.feed_parts import component_name, feed_components
 from tests.strategies import candidates, positions, queries, read_only
@@ -49,6 +50,7 @@ SCORERS = (
     Case(Quality(), 0, 1),
     Case(Recency(), 0, 1),
     Case(TopicAffinity(), LEARNED_FLOOR, 1),
+    Case(Trend(), 0, 1),
 )
 every_scorer = pytest.mark.parametrize("case", SCORERS, ids=lambda case: component_name(case.scorer))
 

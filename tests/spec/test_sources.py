@@ -18,10 +18,11 @@ from recommendations.pipeline.sources.nearest import Nearest
 from recommendations.pipeline.sources.popular import Fresh, Trending
 from recommendations.pipeline.sources.topics import Topics
 from recommendations.pipeline.sources.vector_index import VectorIndexSource
+from recommendations.stores.popularity_sums import RelativePopularity
 from recommendations.stores.resident_catalogue import (
     CatalogueState,
     PostCounts,
-    RegionTrends,
+    RegionPosts,
     ResidentCatalogue,
     RowOrders,
 )
@@ -86,13 +87,20 @@ NO_CANDIDATES = Policy(
     collaborative_candidates=0,
     exploration_candidates=0,
 )
+HALF_LIVES = Policy().popularity_half_lives
 
 
 class FixedCatalogue(ResidentCatalogue):
     """A resident catalogue that is constructed with its posts instead of reading them from a database."""
 
     def __init__(self, columns, regions):
-        super().__init__(spaces=(), vocabularies=Vocabularies(), max_posts=len(columns.posts), refresh_seconds=1)
+        super().__init__(
+            spaces=(),
+            vocabularies=Vocabularies(),
+            max_posts=len(columns.posts),
+            refresh_seconds=1,
+            read_half_lives=lambda: HALF_LIVES,
+        )
         self._columns, self._regions = columns, regions
 
 
@@ -111,16 +119,18 @@ def worlds(draw):
         account_status=np.where(is_public, np.int8(AccountStatus.OPEN), posts.account_status),
         sensitivity=np.where(is_public, np.int8(Sensitivity.SAFE), posts.sensitivity),
     )
-    engagement = np.where(rng.random(n) < 0.5, rng.normal(size=n).round(1), -np.inf)
+    heat = np.where(rng.random((n, 1)) < 0.5, rng.normal(size=(n, 5)).round(1), -np.inf)
     counts = PostCounts(
-        engagement, rng.integers(0, 9, n).astype(np.float32), rng.integers(0, 200, n).astype(np.float32)
+        RelativePopularity(heat, HALF_LIVES),
+        rng.integers(0, 9, n).astype(np.float32),
+        rng.integers(0, 200, n).astype(np.float32),
     )
-    regional = {int(post): float(rng.random()) for post in rng.choice(POSTS, 20, replace=False)}
+    region = RegionPosts.empty(HALF_LIVES).with_changes(rng.choice(POSTS, 20, replace=False), rng.random((20, 5)))
     engine = PlainEngine(DIMENSION)
     rows = np.flatnonzero(~is_empty & (rng.random(n) < 0.8)).astype(np.int32)
     engine.put(rows, posts.post_ids[rows], rng.normal(size=(len(rows), DIMENSION)).astype(np.float32))
     columns = CatalogueState(read_only(posts), RowOrders(posts), counts)
-    return World(FixedCatalogue(columns, {REGION: RegionTrends.merge(regional, {})}), engine)
+    return World(FixedCatalogue(columns, {REGION: region}), engine)
 
 
 @st.composite
@@ -172,7 +182,7 @@ def test_a_limit_of_zero_returns_no_posts(case, world, query):
 @given(query=queries())
 def test_an_empty_catalogue_gives_no_posts(case, query):
     no_posts = Candidates.unknown(np.zeros(0, np.int64), np.zeros(0, np.uint16))
-    catalogue = FixedCatalogue(CatalogueState(no_posts, RowOrders(no_posts), PostCounts.zeros(0)), {})
+    catalogue = FixedCatalogue(CatalogueState(no_posts, RowOrders(no_posts), PostCounts.zeros(0, HALF_LIVES)), {})
     post_ids = case.build(World(catalogue, PlainEngine(DIMENSION)))(query, np.zeros(0, np.bool_))
     assert post_ids.dtype == np.int64 and post_ids.shape == (0,)
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from qdrant_client import QdrantClient
 
-from recommendations.contracts import UNKNOWN, IndexFilter
+from recommendations.contracts import UNKNOWN, IndexFilter, Policy
 from recommendations.engines.plain import PlainEngine
 from recommendations.engines.wasm_simd import WasmEngine
 from recommendations.models import PostEmbedding
@@ -72,7 +72,13 @@ def index(request, posts, tmp_path):
         return
     engine = PlainEngine(D) if request.param == "plain" else WasmEngine(D, memory_limit_bytes=2**26)
     space = ResidentSpace("content", "m", D, (engine,))
-    catalogue = ResidentCatalogue(spaces=(space,), vocabularies=vocabularies, max_posts=100, refresh_seconds=1)
+    catalogue = ResidentCatalogue(
+        spaces=(space,),
+        vocabularies=vocabularies,
+        max_posts=100,
+        refresh_seconds=1,
+        read_half_lives=lambda: Policy().popularity_half_lives,
+    )
     catalogue.refresh(NOW)
     yield ResidentVectors(engine, catalogue)
 

@@ -128,6 +128,14 @@ def test_fields_that_no_longer_exist_are_ignored():
     assert pack_inputs(query, candidates) == pack_inputs(QUERY, CANDIDATES)
 
 
+def test_the_engagement_that_an_earlier_release_packed_is_ranked_as_popularity():
+    engagement = np.array([0, 9, 5000], np.float32)
+    packed = other_release(pack_inputs(QUERY, CANDIDATES), without=("c.popularity",), **{"c.engagement": engagement})
+    candidates = unpack_inputs(ID, packed)[1]
+    np.testing.assert_allclose(candidates.popularity, [0, 0.33329, 1], atol=1e-5)
+    assert candidates.popularity.dtype == np.float32 and not candidates.trend.any()
+
+
 def test_a_setting_that_was_added_later_is_neutral():
     packed = other_release(pack_inputs(QUERY, CANDIDATES), without=("recency", "author_cap"))
     assert unpack_inputs(ID, packed)[0].policy == replace(QUERY.policy, recency=0.0, author_cap=1000)

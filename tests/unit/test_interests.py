@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recommendations.contracts import Policy
-from recommendations.services.learning.interests import InterestSums, unit_vectors
+from recommendations.services.learning.interests import InterestSums, SessionVector, unit_vectors
 
 WEIGHTS = Policy().interaction_weights
 AXES = np.eye(16, dtype=np.float32)
@@ -93,3 +93,19 @@ def test_the_two_most_similar_interests_are_merged_at_the_limit():
 def test_every_kind_of_interaction_has_a_nonzero_weight():
     assert all(WEIGHTS.values())
     assert {kind for kind, weight in WEIGHTS.items() if weight < 0} == {"hide", "not_interested", "report"}
+
+
+def test_an_interest_halves_every_56_days():
+    sums = InterestSums(np.array([[4.0, 0.0]], np.float32), np.array([4.0], np.float32), 0.0)
+    sums.add(np.array([1.0, 0.0], np.float32), 1.0, HALF_LIFE_SECONDS)
+    np.testing.assert_allclose(sums.vectors, [[3.0, 0.0]])
+    np.testing.assert_allclose(sums.mass, [3.0])
+
+
+def test_the_session_vector_halves_every_15_minutes():
+    session = SessionVector(np.array([4.0, 0.0], np.float32), 0.0)
+    session.add(np.array([0.0, 1.0], np.float32), 1.0, 900.0)
+    np.testing.assert_allclose(session.vector, [2.0, 1.0])
+    session.add(np.array([0.0, 1.0], np.float32), 2.0, 0.0)
+    np.testing.assert_allclose(session.vector, [2.0, 2.0])
+    assert session.moment == 900.0

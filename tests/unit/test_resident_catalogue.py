@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommendations.contracts import Candidates
+from recommendations.contracts import Candidates, Policy
 from recommendations.stores import resident_catalogue
 from recommendations.stores.resident_catalogue import (
     CatalogueState,
@@ -19,10 +19,15 @@ from recommendations.stores.resident_catalogue import (
     newest_in_groups,
 )
 
+HALF_LIVES = Policy().popularity_half_lives
+
 
 def counts(positive_count, served_count):
-    n = len(positive_count)
-    return PostCounts(np.zeros(n), np.array(positive_count, np.float32), np.array(served_count, np.float32))
+    return replace(
+        PostCounts.zeros(len(positive_count), HALF_LIVES),
+        positive_count=np.array(positive_count, np.float32),
+        served_count=np.array(served_count, np.float32),
+    )
 
 
 def qualities(positive_count, served_count):
@@ -90,7 +95,7 @@ def build_state(drawn):
     authors, ages = (np.array([post[field] for post in drawn], np.int64) for field in (0, 1))
     posts = replace(posts, author_ids=authors, created_at=1e9 - ages)
     served_count = np.array([post[2] for post in drawn], np.float32)
-    counts = PostCounts(np.zeros(n), np.zeros(n, np.float32), served_count)
+    counts = replace(PostCounts.zeros(n, HALF_LIVES), served_count=served_count)
     return CatalogueState(posts, RowOrders(posts), counts), np.array([post[3] for post in drawn], np.bool_)
 
 

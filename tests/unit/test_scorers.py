@@ -4,7 +4,6 @@ from dataclasses import fields, replace
 from uuid import UUID
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +20,7 @@ from recommendations.pipeline.scorers.score_parts import (
     Recency,
     ShowLess,
     TopicAffinity,
+    Trend,
 )
 
 NOW = 1_780_000_000.0
@@ -50,11 +50,10 @@ def test_recency_halves_with_every_half_life():
     assert Recency()(QUERY, candidates(created_at=np.array([np.nan]))).item() == 0
 
 
-def test_popularity_grows_from_0_to_1_at_a_thousand_interactions():
-    posts = candidates(engagement=np.array([0, 10, 1000, 1e9], np.float32))
-    parts = Popularity()(QUERY, posts)
-    assert parts[0] == 0 and parts[2] == pytest.approx(1) and parts[3] == 1
-    assert parts[1] == pytest.approx(np.log(11) / np.log(1001))
+def test_popularity_and_trend_are_those_of_the_catalogue():
+    posts = candidates(popularity=np.array([0, 0.5, 1], np.float32), trend=np.array([0.25, 0, 1], np.float32))
+    assert Popularity()(QUERY, posts).tolist() == [0, 0.5, 1]
+    assert Trend()(QUERY, posts).tolist() == [0.25, 0, 1]
 
 
 def test_follow_is_1_for_authors_whom_the_viewer_follows():

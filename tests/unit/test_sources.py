@@ -34,7 +34,9 @@ class FakeCatalogue:
     """A catalogue of posts 1 to 100 that returns the first posts of a list, and records its calls."""
 
     trending_ids: tuple[int, ...] = tuple(range(1, 101))
-    regional: tuple[int, ...] = ()
+    popular_ids: tuple[int, ...] = ()
+    regional: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
+    """Popular and trending posts."""
     positive_count: tuple[int, ...] = ()
     served_count: tuple[int, ...] = ()
     calls: list[tuple] = field(default_factory=list)
@@ -42,9 +44,12 @@ class FakeCatalogue:
     def trending(self, k, eligible):
         return np.array(self.trending_ids[:k], np.int64)
 
-    def trending_in_region(self, region_id, k, eligible):
+    def popular(self, k, eligible):
+        return np.array(self.popular_ids[:k], np.int64)
+
+    def posts_in_region(self, region_id, k, eligible):
         self.calls.append((region_id, k))
-        return np.array(self.regional[:k], np.int64)
+        return tuple(np.array(ids[:k], np.int64) for ids in self.regional)
 
     def newest(self, k, eligible):
         return np.arange(100, 100 - k, -1)
@@ -78,24 +83,31 @@ def test_topics_without_positive_affinity_return_no_posts():
     assert catalogue.calls == [([2], 20)]
 
 
-def test_half_of_the_trending_posts_are_regional_without_duplicates():
-    catalogue = FakeCatalogue(regional=(3, 50, 51, 52, 53, 54))
+def test_trending_takes_trending_popular_and_regional_posts_in_turn_without_duplicates():
+    catalogue = FakeCatalogue(popular_ids=(70, 1, 71), regional=((3, 50, 51), (52, 70)))
     posts = Trending(catalogue)(replace(QUERY, region_id=9), ALL).tolist()
-    assert posts == [3, 50, 51, 52, 1, 2, 4, 5]
-    assert catalogue.calls == [(9, 4)]
+    assert posts == [1, 70, 3, 52, 2, 50, 71, 51]
+    assert catalogue.calls == [(9, 8)]
 
 
-def test_without_regional_posts_trending_posts_come_from_all_regions():
-    catalogue = FakeCatalogue()
-    assert Trending(catalogue)(QUERY, ALL).tolist() == list(range(1, 9))
+def test_without_a_region_trending_takes_trending_and_popular_posts_in_turn():
+    catalogue = FakeCatalogue(popular_ids=(70, 1, 71))
+    assert Trending(catalogue)(QUERY, ALL).tolist() == [1, 70, 2, 3, 71, 4, 5, 6]
     assert QUERY.region_id == UNKNOWN and not catalogue.calls
-    assert Trending(catalogue)(replace(QUERY, region_id=9), ALL).tolist() == list(range(1, 9))
 
 
-@given(st.lists(st.integers(1, 100), unique=True), st.integers(0, 40))
-def test_trending_returns_its_number_whatever_is_regional(regional, count):
+def test_a_list_that_ends_leaves_its_turns_to_the_others():
+    assert Trending(FakeCatalogue())(replace(QUERY, region_id=9), ALL).tolist() == list(range(1, 9))
+
+
+IDS = st.lists(st.integers(1, 100), unique=True)
+
+
+@given(IDS, IDS, IDS, st.integers(0, 40))
+def test_trending_returns_its_number_whatever_is_regional(popular, regional, regional_trend, count):
     query = replace(QUERY, region_id=9, policy=Policy(trending_candidates=count))
-    posts = Trending(FakeCatalogue(regional=tuple(regional)))(query, ALL).tolist()
+    catalogue = FakeCatalogue(popular_ids=tuple(popular), regional=(tuple(regional), tuple(regional_trend)))
+    posts = Trending(catalogue)(query, ALL).tolist()
     assert len(posts) == len(set(posts)) == count
 
 

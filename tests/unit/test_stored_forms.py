@@ -36,8 +36,9 @@ def test_the_default_policy_is_pinned():
         taste=1.0,
         cold_taste=1.0,
         dislike=0.5,
-        recency=0.15,
+        recency=0.05,
         popularity=0.25,
+        trend=0.5,
         follow=0.2,
         author=0.2,
         topic=0.2,
@@ -71,6 +72,10 @@ def test_the_default_policy_is_pinned():
         weight_hide=-1.0,
         weight_not_interested=-1.5,
         weight_report=-2.0,
+        hour_half_life_hours=1,
+        day_half_life_hours=24,
+        week_half_life_hours=168,
+        year_half_life_hours=8760,
     )
 
 

@@ -24,13 +24,24 @@ class Recency:
 
 @dataclass(frozen=True)
 class Popularity:
-    """The logarithm of the recent engagement: log(1 + engagement) / log(1 + 1000), at most 1."""
+    """The popularity of the last year and of all time, from 0 to 1 (`popularity_sums.RelativePopularity`)."""
 
     name: str = field(default="popularity", init=False)
 
     def __call__(self, query: Query, candidates: Candidates) -> Float32Array:
         """See `Scorer`."""
-        return np.minimum(np.log1p(candidates.engagement) / np.log1p(1000.0), 1.0).astype(np.float32)
+        return candidates.popularity
+
+
+@dataclass(frozen=True)
+class Trend:
+    """The popularity of the last hour, day and week, from 0 to 1 (`popularity_sums.RelativePopularity`)."""
+
+    name: str = field(default="trend", init=False)
+
+    def __call__(self, query: Query, candidates: Candidates) -> Float32Array:
+        """See `Scorer`."""
+        return candidates.trend
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recommendations.contracts import ENGAGEMENT_HALF_LIFE_SECONDS, Float32Array
+from recommendations.contracts import Float32Array
 
 MAX_INTERESTS = 6
 """Maximum number of interests of each sign per member. Changes the answer and, slightly, the speed."""
 JOIN_COSINE = 0.55
 """Minimum cosine at which an interaction is added to an existing interest. Changes the answer."""
-HALF_LIFE_SECONDS = 4 * ENGAGEMENT_HALF_LIFE_SECONDS
-"""Interests decay more slowly than the engagement of posts. Changes the answer."""
+HALF_LIFE_SECONDS = 56 * 86_400.0
+"""Half-life of an interaction in the interests of a member: 56 days. Changes the answer."""
 
 MIN_POSITIVE_WEIGHT = 0.5
 """Minimum weight of a positive interaction: it counts as a success of a served post. Changes the answer."""

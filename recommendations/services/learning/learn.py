@@ -1,8 +1,9 @@
 """
-Learn interactions: add each to the member's interests and to the post's engagement, exactly once.
+Learn interactions: add each to the member's interests and to the post's popularity, exactly once.
 
 The learned values and the `is_learned` mark are written in one transaction, so a crash neither loses an interaction
-nor counts it twice. Learning an interaction costs the same for any history.
+nor counts it twice. Learning an interaction costs the same for any history: of earlier interactions, only those of the
+same member with the same post are read.
 """
 
 from __future__ import annotations
@@ -17,27 +18,28 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from monitoring import metrics
 from recommendations import task_queue
-from recommendations.contracts import ENGAGEMENT_HALF_LIFE_SECONDS, Float32Array
+from recommendations.contracts import Float32Array
 from recommendations.models import (
     Interaction,
     InterestProfile,
     Member,
     PostEmbedding,
-    PostStats,
     PrivacySettings,
-    RegionStats,
 )
 from recommendations.services import invalidate, wiring
 from recommendations.services.learning import affinities, co_likes, histories
-from recommendations.services.learning.interests import MIN_POSITIVE_WEIGHT, InterestSums, SessionVector, decay_factor
+from recommendations.services.learning.interests import (
+    InterestSums,
+    SessionVector,
+    decay_factor,
+)
+from recommendations.services.learning.popularity import count_interactions
 from recommendations.services.vectors.embedding import CONTENT_SPACE
 
 MEMBERS_PER_TRANSACTION = 20
 INTERACTIONS_PER_TRANSACTION = 5_000
 """Maximum number of interactions learned in one transaction. Changes the speed."""
 MAX_PENDING_MEMBERS = 1_000
-CONTROL_VARIANT = "control"
-"""The variant whose policy sets the weights of interactions: all variants share one profile per member."""
 REBUILD_INTERACTIONS = 2_000
 """Newest interactions of a member that a rebuild reads; older ones weigh almost nothing. Changes the answer."""
 MAX_VECTOR_WAIT = timedelta(hours=1)
@@ -72,7 +74,7 @@ def learn_all(*, now: datetime, progress: Callable[[int, int], None]) -> int:
 
 def interaction_weights() -> dict[str, float]:
     """Return the current weight of each kind of interaction."""
-    return wiring.policies().get(CONTROL_VARIANT)[0].interaction_weights
+    return wiring.control_policy().interaction_weights
 
 
 def members_with_undos(member_ids: Sequence[int]) -> list[int]:
@@ -112,7 +114,7 @@ def rebuild_interests(*, member_id: int, now: datetime) -> int:
     """
     Rebuild a member's interests from the newest `REBUILD_INTERACTIONS` learned interactions. Return how many those are.
 
-    Also rebuilds the member's reaction history, from all of them. The engagement of posts does not change. For a member
+    Also rebuilds the member's reaction history, from all of them. The popularity of posts does not change. For a member
     with no more interactions than that, the result equals the profile that was learned one by one, up to float32
     rounding.
     """
@@ -129,13 +131,13 @@ def rebuild_interests(*, member_id: int, now: datetime) -> int:
 
 @wiring.pin_embedding_models
 def unlearn_undone(*, member_ids: Sequence[int], now: datetime) -> None:
-    """Remove undone interactions from the engagement of their posts, and from interests by a rebuild."""
+    """Remove undone interactions from the popularity of their posts, and from interests by a rebuild."""
     for member_id in member_ids:
         with transaction.atomic():
             list(Member.objects.select_for_update(no_key=True).filter(pk=member_id).values_list("pk"))
             undone = Interaction.objects.filter(member_id=member_id, is_learned=True, undone_at__isnull=False)
             interactions = list(undone.select_related("post")[:INTERACTIONS_PER_TRANSACTION])
-            count_engagement(interactions, now, sign=-1)
+            count_interactions(interactions, now, sign=-1)
             Interaction.objects.filter(pk__in=[row.pk for row in interactions]).update(is_learned=False)
             if interactions:
                 # In the same transaction: without the mark, no later run would start the rebuild.
@@ -154,7 +156,7 @@ def learn_batch(member_ids: Sequence[int], now: datetime) -> int:
     consented = select_consented(member_ids, interactions)
     update_profiles(consented, now)
     add_reactions(consented)
-    count_engagement(interactions, now)
+    count_interactions(interactions, now)
     Interaction.objects.filter(pk__in=[row.pk for row in interactions]).update(is_learned=True)
     return len(interactions)
 
@@ -284,62 +286,3 @@ def load_sums(vectors: bytes | memoryview, mass: bytes | memoryview, moment: flo
     return InterestSums(
         np.frombuffer(vectors, "<f4").reshape(-1, dimension).copy(), np.frombuffer(mass, "<f4").copy(), moment
     )
-
-
-def count_engagement(interactions: Sequence[Interaction], now: datetime, sign: int = 1) -> None:
-    """
-    Add the interactions to the engagement of their posts, in total and by region. Negative ones do not lower it.
-
-    A *sign* of -1 removes them again. By region, it removes them from the member's current region: if the member has
-    moved, the interaction stays in the old region's engagement and decays there.
-    """
-    regions = dict(
-        Member.objects.filter(pk__in={interaction.member_id for interaction in interactions})
-        .exclude(region="")
-        .values_list("pk", "region")
-    )
-    post_ids = sorted({interaction.post_id for interaction in interactions})
-    stats = PostStats.objects.select_for_update().order_by("pk").in_bulk(post_ids)
-    region_rows = RegionStats.objects.select_for_update().filter(post__in=post_ids, region__in=set(regions.values()))
-    region_stats = {(row.post_id, row.region): row for row in region_rows.order_by("pk")}
-    weights = interaction_weights()
-    for interaction in interactions:
-        post_id, occurred_at, weight = interaction.post_id, interaction.occurred_at, weights[interaction.kind]
-        row = stats.setdefault(post_id, PostStats(post_id=post_id, engagement_at=occurred_at))
-        add_engagement(row, interaction, now, sign * max(weight, 0.0))
-        row.interaction_count = max(row.interaction_count + sign, 0)
-        row.positive_count = max(row.positive_count + sign * (weight >= MIN_POSITIVE_WEIGHT), 0)
-        if region := regions.get(interaction.member_id):
-            new_row = RegionStats(post_id=post_id, region=region, engagement_at=occurred_at)
-            region_row = region_stats.setdefault((post_id, region), new_row)
-            add_engagement(region_row, interaction, now, sign * max(weight, 0.0))
-    engagement_columns = ["engagement", "engagement_at", "changed_at"]
-    PostStats.objects.bulk_create(
-        stats.values(),
-        update_conflicts=True,
-        unique_fields=["post"],
-        update_fields=[*engagement_columns, "interaction_count", "positive_count"],
-    )
-    RegionStats.objects.bulk_create(
-        [
-            RegionStats(**{name: getattr(row, name) for name in ("post_id", "region", *engagement_columns)})
-            for row in region_stats.values()
-        ],
-        update_conflicts=True,
-        unique_fields=["post", "region"],
-        update_fields=engagement_columns,
-    )
-
-
-def add_engagement(row: PostStats | RegionStats, interaction: Interaction, now: datetime, weight: float) -> None:
-    """Add an interaction of this weight to a decayed sum, decayed to the later of the two times."""
-    moment = max(row.engagement_at, interaction.occurred_at)
-    row.engagement *= engagement_decay_factor((moment - row.engagement_at).total_seconds())
-    row.engagement += weight * engagement_decay_factor((moment - interaction.occurred_at).total_seconds())
-    row.engagement = max(row.engagement, 0.0)
-    row.engagement_at, row.changed_at = moment, now
-
-
-def engagement_decay_factor(seconds: float) -> float:
-    """Return the fraction of an interaction's engagement that is left after *seconds*."""
-    return float(2.0 ** (-seconds / ENGAGEMENT_HALF_LIFE_SECONDS))

@@ -132,8 +132,16 @@ def unpack_query(request_id: UUID, head: dict[str, Any], columns: dict[str, NDAr
 
 
 def unpack_candidates(columns: dict[str, NDArray[Any]]) -> Candidates:
-    """Return the candidates; a column that was not packed is unknown."""
+    """
+    Return the candidates; a column that was not packed is unknown.
+
+    An earlier release packed a sum of recent interactions instead of the popularity, and its score part was this
+    logarithm of the sum.
+    """
     stored = columns_with_prefix("c.", columns)
+    if "engagement" in stored:
+        logarithm = np.log1p(stored["engagement"]) / np.log1p(1000.0)
+        stored["popularity"] = np.minimum(logarithm, 1.0).astype(np.float32)
     return replace(Candidates.unknown(stored["post_ids"], stored["origins"]), **select_fields(Candidates, stored))
 
 

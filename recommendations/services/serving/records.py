@@ -27,7 +27,7 @@ from django.db.models import F
 from flags.experiments.exposures import UnitExposure, record_exposures
 from flags.experiments.rules import ExposedVariant
 from recommendations import task_queue
-from recommendations.contracts import Slate
+from recommendations.contracts import POPULARITY_SUMS, Slate
 from recommendations.models import FeedInputs, FeedRequest, Member, Post, PostStats, ServedPage
 from recommendations.services import wiring
 from recommendations.stores.redis_slates import SEPARATOR, SlateFormatError, pack, unpack
@@ -48,8 +48,8 @@ OUTBOX_RECORDS = 10_000
 """Records that a process holds while Redis is unreachable. Beyond this, the oldest are lost."""
 COUNT_SERVED = """
     INSERT INTO {stats}
-        (post_id, engagement, engagement_at, interaction_count, positive_count, served_count, changed_at)
-    VALUES (%s, 0, %s, 0, 0, %s, %s)
+        (post_id, {sums}, summed_at, interaction_count, positive_count, served_count, changed_at)
+    VALUES (%s, {zeros}, %s, 0, 0, %s, %s)
     ON CONFLICT (post_id) DO UPDATE
     SET served_count = {stats}.served_count + excluded.served_count, changed_at = excluded.changed_at"""
 
@@ -251,7 +251,8 @@ def count_served(counts: Counter[int], now: datetime) -> None:
         moment = connection.ops.adapt_datetimefield_value(now)
         rows = [(post_id, moment, counts[post_id], moment) for post_id in existing]
         if rows:
-            cursor.executemany(COUNT_SERVED.format(stats=stats), rows)
+            sums, zeros = ", ".join(POPULARITY_SUMS), ", ".join("0" for _ in POPULARITY_SUMS)
+            cursor.executemany(COUNT_SERVED.format(stats=stats, sums=sums, zeros=zeros), rows)
 
 
 def write_inputs(rows: Sequence[FeedInputs]) -> None:

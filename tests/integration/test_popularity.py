@@ -1,0 +1,262 @@
+"""The sums of posts in the database: bounded for each member, exact after undos. And the feeds that rank by them."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from importlib import import_module
+from itertools import count
+
+import pytest
+from django.apps import apps
+from django.db import connection
+from django.utils import timezone
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from recommendations.contracts import POPULARITY_SUMS, Policy
+from recommendations.models import Interaction, PostStats, RankingPolicy, RegionStats
+from recommendations.services import policies, wiring
+from recommendations.services.learning import learn
+from recommendations.services.serving.recommend import recommend
+from tests import factories
+from tests.factories import NOW
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_wiring")]
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+numbers = count()
+initial_data = import_module("recommendations.migrations._initial_data")
+popularity_data = import_module("recommendations.migrations._popularity")
+
+
+@pytest.fixture
+def post():
+    post = factories.post(factories.member("bob"), "p1")
+    factories.embed_all_posts()
+    return post
+
+
+def act(member, post, kind="like", *, ago=HOUR):
+    return factories.interaction(member, post, kind, at=NOW - ago)
+
+
+def learn_of(*members):
+    learn.learn_interactions(member_ids=[member.pk for member in members], now=NOW)
+
+
+def sums(model=PostStats):
+    """Return the sums of every stored row that has any, decayed to now."""
+    half_lives = Policy().popularity_half_lives
+    rows = {}
+    for row in model.objects.all():
+        age = (NOW - row.summed_at).total_seconds()
+        values = [getattr(row, name) * 0.5 ** (age / h) for name, h in zip(POPULARITY_SUMS, half_lives, strict=True)]
+        if row.total_sum:
+            rows[(row.post_id, getattr(row, "region", ""))] = [round(value, 6) for value in values]
+    return rows
+
+
+# The bound of a member's weight
+
+
+def test_a_member_adds_at_most_three_however_often_an_event_is_repeated(post):
+    """In one batch or in many, in total and by region. Another member adds as much again."""
+    ann, cat = factories.member("ann", region="DE"), factories.member("cat", region="DE")
+    for _ in range(3):
+        for _ in range(4):
+            act(ann, post)
+        learn_of(ann)
+    assert PostStats.objects.get().total_sum == RegionStats.objects.get().total_sum == 3
+    assert (PostStats.objects.get().interaction_count, PostStats.objects.get().positive_count) == (12, 12)
+    act(cat, post, "share")
+    learn_of(cat)
+    assert PostStats.objects.get().total_sum == RegionStats.objects.get().total_sum == 5
+
+
+def test_negative_interactions_do_not_lower_the_sums(post):
+    ann = factories.member("ann")
+    act(ann, post)
+    act(ann, post, "hide")
+    learn_of(ann)
+    assert (PostStats.objects.get().total_sum, PostStats.objects.get().interaction_count) == (1, 2)
+
+
+KINDS = st.sampled_from(["view", "like", "share", "comment", "hide"])
+EVENTS = st.lists(st.tuples(st.integers(0, 1), KINDS, st.integers(0, 90), st.booleans()), min_size=1, max_size=8)
+"""Member, kind, age in hours, and whether the event is undone."""
+
+
+@pytest.mark.django_db
+@given(EVENTS, st.data())
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_sums_do_not_depend_on_the_order_of_learning_and_undoing(post, events, data):
+    """They equal those of the events that stay, learned at once: an undone event might as well never have happened."""
+    PostStats.objects.all().delete()
+    Interaction.objects.all().delete()
+    members = [factories.member(f"m{next(numbers)}") for _ in range(2)]
+    rows = []
+    for member, kind, hours, _ in data.draw(st.permutations(events)):
+        rows.append(act(members[member], post, kind, ago=hours * HOUR))
+        if data.draw(st.booleans()):
+            learn_of(*members)
+    learn_of(*members)
+    undone = [row for row, (*_, is_undone) in zip(rows, events, strict=True) if is_undone]
+    Interaction.objects.filter(pk__in=[row.pk for row in undone]).update(undone_at=NOW)
+    learn_of(*members)
+    found = sums()
+    kept = PostStats.objects.get().interaction_count
+    PostStats.objects.all().delete()
+    Interaction.objects.update(is_learned=False)
+    learn_of(*members)
+    assert found == sums()
+    assert kept == len(rows) - len(undone)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_workers_that_learn_of_the_same_new_posts_at_once_lose_nothing():
+    posts = factories.posts(factories.member("bob"), 6)
+    factories.embed_all_posts()
+    members = [factories.member(f"m{i}", region="DE") for i in range(4)]
+    for member in members:
+        for row in posts:
+            act(member, row)
+
+    def work(member):
+        try:
+            learn_of(member)
+        finally:
+            connection.close()
+
+    workers = 4 if connection.vendor == "postgresql" else 1  # SQLite has one writer
+    with ThreadPoolExecutor(workers) as threads:
+        list(threads.map(work, members))
+    for model in (PostStats, RegionStats):
+        assert list(model.objects.values_list("total_sum", flat=True)) == [4.0] * 6
+
+
+# Half-lives
+
+
+def set_control(**settings):
+    policies.put_policy(variant="control", settings=settings, note="", version=None)
+    wiring.policies.reset()
+
+
+def test_a_changed_half_life_applies_to_the_decay_from_then_on(post):
+    ann, cat = factories.member("ann"), factories.member("cat")
+    act(ann, post, ago=2 * DAY)
+    learn_of(ann)
+    set_control(day_half_life_hours=48)
+    act(cat, post, ago=timedelta(0))
+    learn_of(cat)
+    assert PostStats.objects.get().day_sum == pytest.approx(1.5)
+
+
+def test_the_catalogue_follows_a_changed_half_life():
+    """The first post has the greater sums, from a year earlier. With a short half-life, the second leads."""
+    posts = factories.posts(factories.member("bob"), 2)
+    factories.popularity(posts[0], 4, at=NOW - 365 * DAY)
+    factories.popularity(posts[1], 3, at=NOW)
+    set_control(year_half_life_hours=876_000)
+    catalogue = wiring.catalogue()
+
+    def popular(now):
+        catalogue.refresh(now)
+        return catalogue.popular(2, ~catalogue.all_posts().is_removed).tolist()
+
+    assert popular(NOW) == [posts[0].pk, posts[1].pk]
+    set_control(year_half_life_hours=24)
+    assert popular(NOW + HOUR) == [posts[1].pk, posts[0].pk]
+
+
+# Feeds
+
+
+def served(viewer, feed):
+    return [pick.post.id for pick in recommend(member_id=viewer.external_id, feed=feed, now=NOW).picks]
+
+
+@pytest.fixture
+def platform():
+    """Create a post of all time, a post that trends, and a new post, a year apart."""
+    author, viewer = factories.member("bob"), factories.member("ann")
+    for name, age in (("classic", 700 * DAY), ("hit", 30 * DAY), ("new", HOUR), ("old", 400 * DAY)):
+        factories.post(author, name, created_at=NOW - age, tags=[name])
+    return viewer
+
+
+def store(name, recent, total):
+    sums = {"hour_sum": recent, "day_sum": recent, "week_sum": recent, "year_sum": recent, "total_sum": total}
+    PostStats.objects.create(post_id=post_id(name), **sums, summed_at=NOW, changed_at=NOW)
+
+
+def post_id(name):
+    return factories.Post.objects.get(external_id=name).pk
+
+
+@pytest.mark.parametrize("feed", ["trending", "non_personalized"])
+def test_a_post_that_trends_is_ahead_of_the_most_popular_post_of_all_time(platform, feed):
+    store("classic", 0, 900)
+    store("hit", 200, 200)
+    assert served(platform, feed) == ["hit", "classic", "new", "old"]
+
+
+@pytest.mark.parametrize("feed", ["trending", "non_personalized"])
+def test_where_nothing_happens_posts_are_ranked_by_their_popularity_of_all_time(platform, feed):
+    """The last interaction is that of one member with the old post. A new post does not displace the popular ones."""
+    store("classic", 0, 900)
+    store("hit", 0, 500)
+    store("old", 1, 1)
+    assert served(platform, feed)[:2] == ["classic", "hit"]
+
+
+# The migration
+
+
+def test_the_migration_sums_learned_interactions_as_learning_does(post):
+    ann, cat = factories.member("ann", region="DE"), factories.member("cat")
+    other = factories.post(ann, "p2")
+    factories.embed_all_posts()
+    for _ in range(4):
+        act(ann, post)
+    act(cat, post, "share", ago=9 * DAY)
+    act(cat, other, "view")
+    learn_of(ann, cat)
+    expected = sums(), sums(RegionStats)
+    assert len(expected[0]) == 2 and len(expected[1]) == 1
+    for model in (PostStats, RegionStats):
+        model.objects.update(**dict.fromkeys(POPULARITY_SUMS, 0.0))
+    factories.popularity(factories.post(ann, "p3"), 0)  # served, without interactions
+    factories.interaction(cat, other, "share")  # not learned yet
+    popularity_data.sum_learned_interactions(apps, None)
+    assert (sums(), sums(RegionStats)) == expected
+
+
+def test_the_migration_does_nothing_without_interactions_and_without_policies(post):
+    RankingPolicy.objects.all().delete()
+    factories.popularity(post, 0)
+    popularity_data.sum_learned_interactions(apps, None)
+    assert sums() == {}
+
+
+def active(variant):
+    return RankingPolicy.objects.get(variant=variant, is_active=True)
+
+
+def test_the_migration_activates_the_new_defaults_of_shipped_policies_only():
+    """A variant whose active version an operator wrote stays as it is, and a second run changes nothing."""
+    shipped = RankingPolicy.objects.get(variant="wasm_aggressive")
+    for row in RankingPolicy.objects.all():
+        RankingPolicy.objects.filter(pk=row.pk).update(settings=row.settings | {"recency": 0.15, "popularity": 0.3})
+    set_control(taste=2)
+    for _ in range(2):
+        initial_data.activate_new_defaults(apps, None)
+        assert (active("control").version, active("control").settings["taste"]) == (2, 2)
+        assert (active("wasm_conservative").version, active("wasm_aggressive").version) == (2, 2)
+        assert active("wasm_aggressive").settings == shipped.settings
+        assert Policy.from_stored(active("wasm_conservative").settings) == Policy()
+
+
+def test_a_new_installation_has_the_defaults_in_its_first_versions():
+    initial_data.activate_new_defaults(apps, None)
+    assert {row.version for row in RankingPolicy.objects.all()} == {1}
+    assert timezone.is_aware(active("control").created_at)
