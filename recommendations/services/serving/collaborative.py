@@ -13,7 +13,7 @@ from recommendations.services import wiring
 
 DEFAULT_SCALES = {"item_weights": 1.0, "co_liked": 0.14, "liked_next": 0.02}
 """The scales of parts while no trained model has measured them on the platform. Change the answer until then."""
-SIMILAR_STRENGTHS = {"item_weights": 8 * FULL_STRENGTH, "co_liked": 3 * FULL_STRENGTH, "liked_next": 3 * FULL_STRENGTH}
+SIMILAR_STRENGTHS = {"item_weights": 4 * FULL_STRENGTH, "co_liked": 2 * FULL_STRENGTH, "liked_next": 2 * FULL_STRENGTH}
 """
 The strength of the post that similar posts are asked for, in each part. One post stands for a whole history there, and
 the scales are those of whole histories. Changes the answer.
