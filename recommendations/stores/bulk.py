@@ -51,7 +51,7 @@ def insert_new_rows(
 
     *key* is the column of a unique text field. Of several rows with the same key, the first is inserted.
     """
-    keys: Sequence[Any] = columns[key]
+    keys = list(columns[key])
     inserted_keys: set[object] = set()
     with one_transaction(), connection.cursor() as cursor:
         for names, batch in prepare_batches(model, columns, shared_values):
@@ -148,7 +148,7 @@ def prepare_values(field: models.Field[Any, Any], values: Column) -> list[object
     """Return *values* in the form that the database's driver expects for *field*."""
     if isinstance(values, np.ndarray) and values.dtype.kind == "M":
         return to_database_times(values)
-    items = values.tolist() if isinstance(values, np.ndarray) else list(values)
+    items: list[Any] = values.tolist() if isinstance(values, np.ndarray) else list(values)
     if isinstance(field, models.JSONField):
         return [json.dumps(value, ensure_ascii=False) for value in items]
     if isinstance(field, models.DateTimeField) and connection.vendor == "sqlite":
@@ -196,7 +196,7 @@ def insert_batch_by_key(
         cursor.execute("DROP TABLE incoming")
         return inserted_keys
     # SQLite has one writer, which this transaction is: rows with greater primary keys than before are new.
-    pk = connection.ops.quote_name(model._meta.pk.column)
+    pk = connection.ops.quote_name(str(model._meta.pk.column))
     cursor.execute(f"SELECT ifnull(max({pk}), 0) FROM {table}")
     (last_pk,) = cursor.fetchone()
     insert_batch(cursor, table, columns, rows)

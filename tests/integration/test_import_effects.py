@@ -60,7 +60,7 @@ def members():
 
 @pytest.fixture
 def import_rows(tmp_path):
-    """Import interactions from a file, each time with another name and content. Return the summary."""
+    """Import interactions from a file, and again if the file is already imported. Return the summary."""
 
     def import_rows(*rows, form="jsonl", restart=True, now=NOW):
         path = tmp_path / f"interactions.{form}"
