@@ -4,7 +4,17 @@ The admin, one file per topic. Rows that only the service writes are read-only.
 The admin deletes no posts or members, because the catalogues would not notice. Posts are removed, members deactivated.
 """
 
-from recommendations.admin import activity, change_log, embedding_models, interests, jobs, members, policies, posts
+from recommendations.admin import (
+    activity,
+    change_log,
+    embedding_models,
+    interests,
+    jobs,
+    members,
+    policies,
+    posts,
+    trained_models,
+)
 
 __all__ = [
     "activity",
@@ -15,4 +25,5 @@ __all__ = [
     "members",
     "policies",
     "posts",
+    "trained_models",
 ]
