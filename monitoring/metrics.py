@@ -244,6 +244,15 @@ EMBEDDING_LAG_SECONDS = ComputedGauge(
 EMBEDDING_MODEL_AGE_SECONDS = ComputedGauge(
     "recsys_embedding_model_age_seconds", "Time since the active embedding model of a space was activated.", ("space",)
 )
+TRAINED_MODEL_AGE_SECONDS = ComputedGauge(
+    "recsys_trained_model_age_seconds", "Time since the active trained model of a kind was trained.", ("kind",)
+)
+TRAINED_MODEL_BYTES = ComputedGauge(
+    "recsys_trained_model_bytes", "Size of the active trained model of a kind.", ("kind",)
+)
+TRAINING_SECONDS = ComputedGauge(
+    "recsys_training_seconds", "How long the active trained model of a kind took to train.", ("kind",)
+)
 QUALITY_SCORE = ComputedGauge(
     "recsys_quality_score",
     "Mean nDCG of the last day's slates with at least one engaged post: 1 if the engaged posts were ranked first.",

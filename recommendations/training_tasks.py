@@ -25,7 +25,7 @@ def register() -> None:
 
 
 @worker_process_init.connect
-def limit_memory(**_: object) -> None:
+def limit_memory(**_options: object) -> None:
     """Limit the memory of this process: an allocation beyond it fails, and the training with it."""
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (settings.ENV.training_memory_limit, hard))

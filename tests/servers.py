@@ -193,17 +193,26 @@ def is_ready_in_log(log: Path) -> Callable[[], bool]:
 
 
 @contextlib.contextmanager
-def celery_worker(folder: Path, *, concurrency: int = 1, broker: str = "", **env: str) -> Iterator[Worker]:
+def celery_worker(
+    folder: Path,
+    *,
+    concurrency: int = 1,
+    broker: str = "",
+    queues: str = "interactive,batch,maintenance",
+    include: str = "",
+    **env: str,
+) -> Iterator[Worker]:
     """
     Run a real Celery worker on the test database and the test's Redis; yield it when it is ready.
 
-    *broker* is the URL of a separate Redis, for a test in which no other worker may run the tasks.
+    *broker* is the URL of a separate Redis, for a test in which no other worker may run the tasks. *include* is a
+    module that only this worker imports.
     """
     env |= {"REDIS_URL": broker, "CACHE_REDIS_URL": broker} if broker else {}
     name = f"worker-{time.monotonic_ns()}@localhost"
     command = [sys.executable, "-m", "celery", "-A", "recsys_project", "worker", "-n", name, "-l", "INFO"]
-    queues = ["-Q", "interactive,batch,maintenance", "-c", str(concurrency)]
-    with run_process(command + queues, folder, DATABASE_URL=shared_database_url(), **env) as (process, log):
+    command += ["-Q", queues, "-c", str(concurrency), *(["-I", include] if include else [])]
+    with run_process(command, folder, DATABASE_URL=shared_database_url(), **env) as (process, log):
         is_up = is_ready_in_log(log) if broker else lambda: bool(app.control.ping([name], timeout=0.5))
         wait_until(is_up, process, log)
         yield Worker(process, log)

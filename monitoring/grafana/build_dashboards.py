@@ -184,6 +184,9 @@ SYSTEM = (
         ("recsys_unembedded_posts", "posts to embed"),
     ),
     plot("Embedding lag", "s", gauge("recsys_embedding_lag_seconds", "space")),
+    plot("Age of trained models", "s", gauge("recsys_trained_model_age_seconds", "kind")),
+    plot("Size of trained models", "bytes", gauge("recsys_trained_model_bytes", "kind")),
+    plot("Training time", "s", gauge("recsys_training_seconds", "kind")),
     plot("Index lag", "s", gauge("recsys_index_lag_seconds", "index")),
     plot(
         "Index drift and missing vectors",

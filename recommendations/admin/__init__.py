@@ -14,6 +14,7 @@ from recommendations.admin import (
     members,
     policies,
     posts,
+    trained_models,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "members",
     "policies",
     "posts",
+    "trained_models",
 ]

@@ -316,7 +316,7 @@ def renewed_lease(chunk: JobChunk, now: datetime) -> Iterator[None]:
             try:
                 claimed_chunk(chunk).update(leased_until=lease)
             except DatabaseError:
-                log.exception("lease_not_renewed", extra={"job_id": str(chunk.job_id)})
+                log.exception("lease_not_renewed")
         connections.close_all()
 
     thread = threading.Thread(target=renew, name="renew-lease", daemon=True)

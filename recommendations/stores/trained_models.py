@@ -150,12 +150,16 @@ class ModelFiles:
 
 def models_with_files() -> list[TrainedModel]:
     """Return the models whose files are kept: of each kind the active one and the last retired."""
-    states = TrainedModel.State
-    models = list(TrainedModel.objects.filter(state=states.ACTIVE))
+    models = list(TrainedModel.objects.filter(state=TrainedModel.State.ACTIVE))
     for kind in TrainedModel.Kind.values:
-        retired = TrainedModel.objects.filter(kind=kind, state=states.RETIRED).order_by("-retired_at", "-pk")
-        models += retired[:KEPT_RETIRED]
+        models += find_last_retired(kind)
     return models
+
+
+def find_last_retired(kind: str) -> list[TrainedModel]:
+    """Return the `KEPT_RETIRED` models of *kind* that were retired last."""
+    retired = TrainedModel.objects.filter(kind=kind, state=TrainedModel.State.RETIRED)
+    return list(retired.order_by("-retired_at", "-pk")[:KEPT_RETIRED])
 
 
 def is_content_of(path: Path, size: int, digest: str) -> bool:

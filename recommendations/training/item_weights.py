@@ -176,7 +176,7 @@ def find_largest(sizes: Int16Array, count: int) -> BoolArray:
     threshold = np.partition(sizes, -count, axis=1)[:, -count, None]
     is_above, is_equal = sizes > threshold, sizes == threshold
     room = count - is_above.sum(axis=1, keepdims=True)
-    return (is_above | (is_equal & (np.cumsum(is_equal, axis=1) <= room))) & (sizes > 0)
+    return (is_above | (is_equal & (np.cumsum(is_equal, axis=1, dtype=np.int32) <= room))) & (sizes > 0)
 
 
 # The table of neighborhoods

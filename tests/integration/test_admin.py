@@ -30,6 +30,7 @@ def rows(redis_url):
     vector = np.eye(1, 8, dtype="<f4")
     packed, one = vector.tobytes(), np.ones(1, "<f4").tobytes()
     job = m.Job.objects.create(kind="batch_feeds", created_at=then, total=1)
+    trained = m.TrainedModel.objects.create(kind="item_weights", created_at=then, metrics={"ndcg10": 0.25})
     served = m.FeedRequest.objects.create(
         id=uuid4(),
         member=ann,
@@ -88,6 +89,8 @@ def rows(redis_url):
             post=post, space="content", embedding_model="tiny", error="E", changed_at=then
         ),
         m.ImportCheckpoint.objects.create(kind="posts", sha256="0" * 64, started_at=then),
+        trained,
+        m.TrainedModelBlock.objects.create(model=trained, name="weights", position=0, data=b"packed"),
         m.ChangeLogEntry.objects.latest("pk"),
         m.ChangeLogMark.objects.create(position=1, recorded_at=then),
         m.ChangeLogTruncation.objects.get(),

@@ -2,14 +2,19 @@
 
 import threading
 from datetime import timedelta
+from io import StringIO
 
 import numpy as np
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection
+from django.urls import reverse
 
 from recommendations.collaborative.item_weights import ItemWeightTable
 from recommendations.models import ReactionHistory, TrainedModel, TrainedModelBlock
 from recommendations.services.errors import ModelNotUsable, TooFewLikes, UnknownModel
+from recommendations.services.extensions import doctor, gauges, maintenance
+from recommendations.services.training import schedule
 from recommendations.services.training import train as training
 from recommendations.services.training.trained_models import activate_model, roll_back, roll_back_kind
 from recommendations.stores import trained_models as store
@@ -119,6 +124,91 @@ def test_without_an_active_model_a_rollback_is_an_error():
         roll_back(model_id=model(State.RETIRED).pk, now=NOW)
     with pytest.raises(ModelNotUsable, match="is active"):
         roll_back_kind(kind=KIND, now=NOW)
+
+
+# The command and the admin
+
+
+def output_of(*words):
+    out = StringIO()
+    call_command(*words, stdout=out)
+    return out.getvalue()
+
+
+def test_the_command_lists_activates_and_rolls_back(monkeypatch):
+    first, second = model(State.ACTIVE, problem=""), model(metrics={"ndcg10": 0.25, "popularity": {"ndcg10": 0.125}})
+    listed = output_of("models")
+    assert "evaluated" in listed and "0.25" in listed and "0.125" in listed
+    assert output_of("models", "--activate", str(second.pk)).startswith(f"Model {second.pk} is active")
+    assert output_of("models", "--roll-back", KIND).startswith(f"Model {first.pk} is active")
+    with pytest.raises(CommandError, match="no trained model 99"):
+        call_command("models", "--activate", "99")
+
+
+@pytest.fixture
+def run_action(admin_client):
+    """Return a function that runs an action of the admin page on models, and returns the message."""
+
+    def run(action, *rows):
+        url = reverse("admin:recommendations_trainedmodel_changelist")
+        data = {"action": action, "_selected_action": [row.pk for row in rows]}
+        return [str(message) for message in admin_client.post(url, data, follow=True).context["messages"]]
+
+    return run
+
+
+def test_an_operator_activates_and_rolls_back_in_the_admin(run_action):
+    first, second = model(State.ACTIVE), model()
+    assert run_action("activate", second) == [f"Model {second.pk} is active. Feeds use it within seconds."]
+    assert run_action("roll_back", second) == [f"Model {first.pk} is active. Feeds use it within seconds."]
+    assert run_action("roll_back", first) == [f"There is no earlier model to go back to from model {first.pk}."]
+    assert run_action("activate", first, second) == ["Select one model."]
+
+
+def test_the_admin_shows_the_metrics_of_a_model(admin_client):
+    row = model(metrics={"ndcg10": 0.25, "popularity": {"ndcg10": 0.125}})
+    page = admin_client.get(reverse("admin:recommendations_trainedmodel_change", args=[row.pk])).content.decode()
+    assert "<td>popularity</td>" in page and "0.125" in page
+
+
+# Old arrays
+
+
+def models_with_blocks():
+    return set(TrainedModelBlock.objects.values_list("model_id", flat=True))
+
+
+def test_the_arrays_of_old_models_are_deleted_and_those_of_a_rollback_or_an_approval_are_kept():
+    old, *retired = (model(State.RETIRED, retired_at=NOW + timedelta(hours=hour)) for hour in range(3))
+    rejected, active, waiting = model(), model(State.ACTIVE), model()
+    result = maintenance.delete_old_models(NOW)
+    assert (result.rows, models_with_blocks()) == (2, {row.pk for row in (*retired, active, waiting)})
+    assert {old.pk, rejected.pk} <= set(states())
+
+
+def test_an_interrupted_training_is_failed_after_a_day():
+    row = model(State.TRAINING)
+    maintenance.delete_old_models(NOW + timedelta(hours=23))
+    assert states() == {row.pk: "training"} and models_with_blocks() == {row.pk}
+    maintenance.delete_old_models(NOW + timedelta(hours=25))
+    assert states() == {row.pk: "failed"} and not models_with_blocks()
+
+
+# Monitoring
+
+
+def test_the_doctor_reports_a_missing_and_an_old_model():
+    assert "No model of item_weights is active" in doctor.check_trained_models(NOW).message
+    model(State.ACTIVE)
+    assert doctor.check_trained_models(NOW + timedelta(days=1)).message.endswith("active and recent")
+    assert "is 4 days old" in doctor.check_trained_models(NOW + timedelta(days=4)).message
+
+
+def test_the_age_the_size_and_the_training_time_of_the_active_model_are_gauges():
+    model(State.ACTIVE, size_bytes=64, metrics={"training_seconds": 2.5})
+    model(State.RETIRED, size_bytes=32, metrics={"training_seconds": 1.5})
+    values = gauges.trained_model_gauges(NOW + timedelta(hours=1))
+    assert [list(value.items()) for value in values.values()] == [[((KIND,), 3600)], [((KIND,), 64)], [((KIND,), 2.5)]]
 
 
 # Arrays in files
@@ -408,3 +498,94 @@ def test_a_training_that_fails_keeps_the_active_model_and_leaves_no_arrays(platf
     failed = TrainedModel.objects.exclude(pk=active).get()
     assert (failed.state, failed.problem) == (State.FAILED, problem)
     assert states()[active] == "active" and not failed.blocks.exists()
+
+
+def test_while_the_flag_is_on_a_model_waits_for_approval(platform):
+    factories.flag("approve_models", is_enabled=True)
+    waiting = train()
+    assert waiting.state == "evaluated" and TrainedModel.objects.get().state == State.EVALUATED
+    assert activate_model(model_id=waiting.id, now=NOW).state == "active"
+
+
+def test_a_model_that_ranks_worse_than_the_number_of_likes_is_not_activated(platform, monkeypatch):
+    first, others = training.held_out.rank_targets, training.held_out.rank_targets_by_likes
+    monkeypatch.setattr(training.held_out, "rank_targets", lambda cases, weights: np.full(len(cases), 99))
+    monkeypatch.setattr(training.held_out, "rank_targets_by_likes", lambda cases: np.ones(len(cases), np.int64))
+    view = train()
+    assert (view.state, view.problem) == ("evaluated", "It is worse than ranking by the number of likes.")
+    assert view.metrics["popularity"]["ndcg10_difference"] == [-1, -1, -1]
+    monkeypatch.setattr(training.held_out, "rank_targets", first)
+    monkeypatch.setattr(training.held_out, "rank_targets_by_likes", others)
+    assert train().state == "active"
+
+
+@pytest.fixture
+def newer_likes(platform, monkeypatch):
+    """Train a model, then let half of the members like another post, so that their held-out likes are newer."""
+    monkeypatch.setattr(training, "MIN_FAIR_CASES", 10)
+    active = train()
+    for row in ReactionHistory.objects.order_by("pk")[:14]:
+        own = next(group for group in platform if abs(np.frombuffer(bytes(row.reactions), "<i8"))[0] in ids_of(group))
+        known = np.frombuffer(bytes(row.reactions), "<i8")
+        new = next(pk for pk in ids_of(own) if pk not in known)
+        row.reactions = bytes(row.reactions) + np.array([new], "<i8").tobytes()
+        row.reacted_at = bytes(row.reacted_at) + np.array([NOW.timestamp() + 9_000]).astype("<f8").tobytes()
+        row.save()
+    return active
+
+
+def ids_of(posts):
+    return [post.pk for post in posts]
+
+
+def test_a_new_model_is_compared_with_the_active_one_on_likes_that_are_newer_than_its_data(newer_likes):
+    view = train()
+    compared = view.metrics["active"]
+    assert (compared["model"], compared["compared"], compared["cases"]) == (newer_likes.id, "model", 14)
+    assert compared["ndcg10_difference"][2] >= 0 and view.state == "active"
+
+
+@pytest.mark.parametrize("has_arrays", [True, False])
+def test_a_new_model_that_is_worse_than_the_active_one_is_not_activated(newer_likes, monkeypatch, has_arrays):
+    """Without the arrays of the active model, a table with its settings is compared."""
+    if not has_arrays:
+        TrainedModelBlock.objects.all().delete()
+        TrainedModel.objects.update(settings={**TrainedModel.objects.get().settings, "ridge": 50.0})
+    calls = []
+
+    def rank(cases, weights):
+        calls.append(len(cases))
+        return np.full(len(cases), 5 if len(calls) == 1 else 1)
+
+    monkeypatch.setattr(training.held_out, "rank_targets", rank)
+    monkeypatch.setattr(training.held_out, "rank_targets_by_likes", lambda cases: np.full(len(cases), 9))
+    view = train()
+    assert (view.state, view.problem) == ("evaluated", f"It is worse than the active model {newer_likes.id}.")
+    assert calls == ([30, 14] if has_arrays else [30, 30])
+    assert view.metrics["active"]["compared"] == ("model" if has_arrays else "settings")
+    assert states()[newer_likes.id] == "active"
+
+
+def test_a_training_that_was_set_to_failed_meanwhile_stores_nothing(platform):
+    def interrupt(stage, done, total):
+        if stage == "storing":
+            TrainedModel.objects.update(state=State.FAILED)
+
+    with pytest.raises(RuntimeError, match="was set to failed"):
+        train(progress=interrupt)
+    assert states() == {TrainedModel.objects.get().pk: "failed"} and not models_with_blocks()
+
+
+def test_the_command_trains_if_a_training_is_due(platform, monkeypatch):
+    monkeypatch.setattr(schedule, "MIN_MEMBERS", 10)
+    trained = output_of("train", "--if-due")
+    assert "is active: 210 likes" in trained and "on 30 held-out likes" in trained
+    assert output_of("train", "--if-due") == "No training is due.\n"
+
+
+def test_the_command_says_why_a_model_was_not_trained_or_not_activated(platform, monkeypatch):
+    monkeypatch.setattr(training.held_out, "rank_targets", lambda cases, weights: np.full(len(cases), 99))
+    assert output_of("train").endswith("It was not activated: It is worse than ranking by the number of likes.\n")
+    ReactionHistory.objects.all().delete()
+    with pytest.raises(CommandError, match="0 members have 3 likes"):
+        call_command("train")

@@ -1,6 +1,7 @@
 """Training as a job: requested when due, run by the training worker, cancelled, retried, and never started twice."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -10,20 +11,25 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+import redis
 from django.db import DatabaseError
 
+from monitoring import clock
 from recommendations import task_queue, tasks, training_tasks
-from recommendations.models import Job, JobChunk, ReactionHistory, TrainedModel
+from recommendations.models import Job, JobChunk, Post, ReactionHistory, TrainedModel
 from recommendations.services import work
 from recommendations.services.errors import InvalidRequest
 from recommendations.services.extensions import jobs as job_kinds
 from recommendations.services.training import schedule
 from recommendations.services.training import train as training
+from recsys_project.stack import commands
 from tests import factories
 from tests.factories import NOW
+from tests.servers import celery_worker
 
 KIND = "item_weights"
 State = TrainedModel.State
+PUBLISH = task_queue.publish
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_wiring")]
 
@@ -294,3 +300,49 @@ except MemoryError:
         env={**os.environ, "TRAINING_MEMORY_LIMIT": "4096MB"},
     )
     assert done.stdout.strip() == "refused", done.stderr
+
+
+def wait_for(condition, worker):
+    deadline = time.monotonic() + 120
+    while not (result := condition()):
+        assert time.monotonic() < deadline, worker.log()[-3000:]
+        time.sleep(0.05)
+    return result
+
+
+@pytest.fixture
+def large_platform(transactional_db):
+    """Four hundred members with a hundred likes each, of three thousand posts: a training takes seconds."""
+    rng, author = np.random.default_rng(2), factories.member("author")
+    made = [Post(external_id=f"p{i}", author=author, created_at=NOW, changed_at=NOW) for i in range(3_000)]
+    ids = np.array([post.pk for post in Post.objects.bulk_create(made)])
+    for _ in range(400):
+        add_history(rng.choice(ids, 100, replace=False))
+
+
+@pytest.mark.usefixtures("large_platform")
+def test_a_training_is_finished_after_its_worker_is_killed(redis_url, tmp_path, settings, monkeypatch):
+    """The lease is renewed until the worker is killed. Then it expires, and another worker starts anew."""
+    settings.ENV = settings.ENV.model_copy(update={"job_lease_seconds": 2})
+    monkeypatch.setattr(task_queue, "publish", PUBLISH)
+    options = {"queues": "training", "include": commands.TRAINING_TASKS, "JOB_LEASE_SECONDS": "2"}
+    job = work.submit_job(kind="train_model", params={}, now=clock.now())
+    with celery_worker(tmp_path, **options) as first:
+        wait_for(lambda: work.read_job(job_id=job.id).result.get("stage"), first)
+        os.killpg(first.process.pid, signal.SIGKILL)
+        first.process.wait()
+    assert not work.read_job(job_id=job.id).is_finished
+    with redis.Redis.from_url(redis_url) as broker:
+        broker.delete("recsys:training", "recsys:unacked", "recsys:unacked_index")
+    with celery_worker(tmp_path, **options) as second:
+
+        def reconcile_and_read():
+            work.reconcile_jobs(now=clock.now())
+            view = work.read_job(job_id=job.id)
+            return view if view.is_finished else None
+
+        view = wait_for(reconcile_and_read, second)
+    assert (view.state, view.done, view.failed) == ("done", 1, 0), view.errors
+    interrupted, trained = TrainedModel.objects.order_by("pk")
+    assert (interrupted.state, trained.pk) == (State.TRAINING, view.result["models"][0])
+    assert trained.state in (State.ACTIVE, State.EVALUATED) and trained.blocks.exists()

@@ -56,4 +56,7 @@ class Command(BaseCommand):
                 str(popularity.get("ndcg10", "")),
                 model.problem,
             )
-        Console(file=self.stdout, width=160).print(table)
+        console = Console(width=160)
+        with console.capture() as capture:
+            console.print(table)
+        self.stdout.write(capture.get())

@@ -15,7 +15,7 @@ from monitoring import gauges
 from monitoring.doctor import CheckResult, fail_result, pass_result, register_check, warn_result
 from monitoring.models import AlertRule
 from recommendations.engines.plain import PlainEngine
-from recommendations.models import EmbeddingModel, FeedRequest, Post
+from recommendations.models import EmbeddingModel, FeedRequest, Post, TrainedModel
 from recommendations.services import wiring
 from recommendations.services.serving.query import ENGINE_FLAG
 from recommendations.stores import change_log as log
@@ -24,6 +24,7 @@ PROJECT_APPS = ("recommendations", "flags", "access", "monitoring")
 MIN_EMBEDDED_SHARE = 0.99
 MIN_LOAD_FEEDS, LOAD_WINDOW, MAX_LOAD_FEEDS = 1_000, timedelta(days=30), 10_000
 """Number of feeds needed to judge the load, the period, and how many of the newest feeds are read."""
+MAX_MODEL_AGE = timedelta(days=3)
 TARGET_P95_MS = 500.0
 MAX_FALLBACK_SHARE = 0.01
 REQUIRED_ALERT_RULES = {"recommendation_generation_time", "heap_used", "cache_hit_rate", "database_query_time"}
@@ -91,6 +92,23 @@ def check_vectors(_now: datetime) -> CheckResult:
     if in_index < posts * MIN_EMBEDDED_SHARE:
         return fail_result(f"Qdrant has {in_index:,} of {posts:,} posts.", "Run manage.py reindex --resume.")
     return pass_result(f"Qdrant has {in_index:,} of {posts:,} posts")
+
+
+def check_trained_models(now: datetime) -> CheckResult:
+    """A trained model is active and was trained lately. A young installation has none yet."""
+    for kind in TrainedModel.Kind.values:
+        active = TrainedModel.objects.filter(kind=kind, state=TrainedModel.State.ACTIVE).first()
+        if active is None:
+            return warn_result(
+                f"No model of {kind} is active.",
+                "Run manage.py train, or wait for the training worker until enough likes have been learned.",
+            )
+        if now - active.created_at > MAX_MODEL_AGE:
+            return warn_result(
+                f"The active model of {kind} is {(now - active.created_at).days} days old.",
+                "See manage.py models for failed trainings, and check the training worker.",
+            )
+    return pass_result("every kind of trained model is active and recent")
 
 
 def check_engine_flag(_now: datetime) -> CheckResult:
@@ -185,6 +203,7 @@ def register_doctor_checks() -> None:
         ("Database indexes optimized for recommendation queries", check_indexes),
         ("Change log triggers installed", check_change_log),
         ("Vector database (Qdrant) configured and populated", check_vectors),
+        ("Collaborative models trained", check_trained_models),
         ("Feature flag system configured", check_engine_flag),
         ("A/B test variants configured", check_variants),
         ("Alert thresholds configured", check_alert_thresholds),

@@ -12,7 +12,7 @@ from monitoring import clock, gauges, metrics, samples
 from monitoring.gauges import GaugeValues
 from monitoring.metrics import ComputedGauge
 from recommendations.engines.wasm_simd import WasmEngine
-from recommendations.models import EmbeddingModel, Interaction, Job
+from recommendations.models import EmbeddingModel, Interaction, Job, TrainedModel
 from recommendations.services import wiring, work
 from recommendations.services.measuring import quality
 from recommendations.services.vectors.embedding import CONTENT_SPACE, embedding_lag_seconds, posts_without_vector
@@ -54,6 +54,20 @@ def backlog_gauges(now: datetime) -> dict[ComputedGauge, GaugeValues]:
         if model.space == CONTENT_SPACE:
             values[metrics.UNEMBEDDED_POSTS][(CONTENT_SPACE,)] = count_up_to_max(posts_without_vector(model.name))
             values[metrics.EMBEDDING_LAG_SECONDS][(CONTENT_SPACE,)] = embedding_lag_seconds(model=model.name, now=now)
+    return values
+
+
+def trained_model_gauges(now: datetime) -> dict[ComputedGauge, GaugeValues]:
+    """Return the age, the size and the training time of the active trained models."""
+    values: dict[ComputedGauge, GaugeValues] = {
+        metrics.TRAINED_MODEL_AGE_SECONDS: {},
+        metrics.TRAINED_MODEL_BYTES: {},
+        metrics.TRAINING_SECONDS: {},
+    }
+    for model in TrainedModel.objects.filter(state=TrainedModel.State.ACTIVE):
+        values[metrics.TRAINED_MODEL_AGE_SECONDS][(model.kind,)] = (now - model.created_at).total_seconds()
+        values[metrics.TRAINED_MODEL_BYTES][(model.kind,)] = model.size_bytes
+        values[metrics.TRAINING_SECONDS][(model.kind,)] = model.metrics["training_seconds"]
     return values
 
 
@@ -144,6 +158,13 @@ def register_gauges() -> None:
         metrics.EMBEDDING_LAG_SECONDS,
         metrics.EMBEDDING_MODEL_AGE_SECONDS,
         compute=backlog_gauges,
+        max_age=MINUTE,
+    )
+    gauges.register_gauges(
+        metrics.TRAINED_MODEL_AGE_SECONDS,
+        metrics.TRAINED_MODEL_BYTES,
+        metrics.TRAINING_SECONDS,
+        compute=trained_model_gauges,
         max_age=MINUTE,
     )
     gauges.register_gauges(

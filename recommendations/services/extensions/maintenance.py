@@ -14,6 +14,7 @@ from recommendations.models import EmbeddingModel
 from recommendations.services import wiring
 from recommendations.services.learning import co_likes
 from recommendations.services.measuring import roll_up
+from recommendations.services.training import trained_models
 from recommendations.services.upkeep import process_memory, retention, sweep, trim_change_log
 from recommendations.services.vectors import archive, reindexing
 
@@ -76,6 +77,12 @@ def send_experiment_digest(now: datetime) -> MaintenanceResult:
     return MaintenanceResult(rows=len(lines), note=" ".join(lines) or "none")
 
 
+def delete_old_models(now: datetime) -> MaintenanceResult:
+    """Delete the arrays of old trained models. Their rows stay."""
+    models, size = trained_models.delete_old_arrays(now=now)
+    return MaintenanceResult(rows=models, bytes=size)
+
+
 def active_spaces() -> list[str]:
     """Return the spaces with an active embedding model."""
     rows = EmbeddingModel.objects.filter(state=EmbeddingModel.State.ACTIVE).order_by("space")
@@ -90,6 +97,7 @@ def register_maintenance_tasks() -> None:
     maintenance.register_maintenance_task(
         "delete_expired_records", lambda now: retention.delete_expired_records(now=now)
     )
+    maintenance.register_maintenance_task("delete_old_models", delete_old_models)
     maintenance.register_maintenance_task("roll_up_hours", lambda now: MaintenanceResult(rows=roll_up.roll_up(now=now)))
     maintenance.register_maintenance_task(
         "recount_co_likes", lambda now: MaintenanceResult(rows=co_likes.recount(now=now))

@@ -60,7 +60,7 @@ def has_enough_members() -> bool:
     """Return whether `MIN_MEMBERS` members have enough likes. Reads histories until it has found them."""
     found = 0
     for reactions in ReactionHistory.objects.order_by("pk").values_list("reactions", flat=True).iterator():
-        found += np.count_nonzero(np.frombuffer(bytes(reactions), "<i8") > 0) >= MIN_LIKES
+        found += bool(np.count_nonzero(np.frombuffer(bytes(reactions), "<i8") > 0) >= MIN_LIKES)
         if found >= MIN_MEMBERS:
             return True
     return False

@@ -183,7 +183,7 @@ def measure(
     places = held_out.rank_targets(cases, held_out.to_matrix(table, cases.train.post_ids))
     by_likes = held_out.rank_targets_by_likes(cases)
     versus_likes = compare(places, by_likes)
-    metrics = {"cases": len(cases)} | summarize(places)
+    metrics: dict[str, Any] = {"cases": len(cases)} | summarize(places)
     metrics["popularity"] = summarize(by_likes) | describe(versus_likes)
     problems = ["It is worse than ranking by the number of likes."] if versus_likes.high < 0 else []
     if model.parent is not None:

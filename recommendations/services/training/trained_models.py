@@ -11,19 +11,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Sum
 
 from recommendations.models import TrainedModel, TrainedModelBlock
 from recommendations.services.errors import InvalidRequest, ModelNotUsable, UnknownModel
+from recommendations.stores.trained_models import find_last_retired
 
 log = logging.getLogger(__name__)
 
 State = TrainedModel.State
 KIND_NAMES: tuple[str, ...] = tuple(TrainedModel.Kind.values)
 """The kinds of model that entry points accept."""
+MAX_TRAINING_TIME = timedelta(days=1)
 MIN_LIKES, MIN_MEMBERS = 3, 50
 """A training needs `MIN_MEMBERS` members with `MIN_LIKES` likes each: their newest likes measure the model."""
 
@@ -122,6 +125,30 @@ def roll_back_kind(*, kind: str, now: datetime) -> ModelView:
     if active is None:
         raise ModelNotUsable(f"No model of the kind {kind} is active.")
     return roll_back(model_id=active.pk, now=now)
+
+
+def delete_old_arrays(*, now: datetime) -> tuple[int, int]:
+    """
+    Delete the arrays of models that are not needed any more. Return the number of models and of bytes.
+
+    Kept are those of the active model, of the last retired ones (for a rollback), of evaluated models from the newest
+    active one on (for an approval), and of trainings in progress. A training that has not ended after a day was
+    interrupted: it is set to failed.
+    """
+    overdue = TrainedModel.objects.filter(state=State.TRAINING, created_at__lt=now - MAX_TRAINING_TIME)
+    overdue.update(state=State.FAILED, problem="The training was interrupted.")
+    kept: set[int] = set()
+    for kind in KIND_NAMES:
+        active = find_active_model(kind=kind)
+        kept |= {model.pk for model in find_last_retired(kind)} | ({active.pk} if active else set())
+        waiting = TrainedModel.objects.filter(kind=kind, state__in=(State.EVALUATED, State.TRAINING))
+        kept |= set(waiting.filter(pk__gt=active.pk if active else 0).values_list("pk", flat=True))
+    old = TrainedModelBlock.objects.exclude(model_id__in=kept)
+    models = set(old.values_list("model_id", flat=True).distinct().order_by())
+    size = TrainedModel.objects.filter(pk__in=models).aggregate(size=Sum("size_bytes"))["size"] or 0
+    for model_id in models:
+        TrainedModelBlock.objects.filter(model_id=model_id).delete()
+    return len(models), size
 
 
 def lock_models(model_id: int) -> dict[int, TrainedModel]:

@@ -1,0 +1,83 @@
+"""Trained models: what they were trained on and how they were measured, with actions to activate and roll back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.template.defaultfilters import filesizeformat
+from django.utils.html import format_html, format_html_join
+
+from monitoring.clock import now
+from recommendations.admin.base import ReadOnlyAdmin
+from recommendations.models import TrainedModel, TrainedModelBlock
+from recommendations.services.errors import ServiceError
+from recommendations.services.training import trained_models
+
+
+@admin.register(TrainedModel)
+class TrainedModelAdmin(ReadOnlyAdmin):
+    list_display = ("__str__", "state", "like_count", "size", "quality", "by_likes", "created_at", "activated_at")
+    list_filter = ("kind", "state")
+    exclude = ("metrics", "arrays")
+    readonly_fields = ("measured",)
+    actions = ("activate", "roll_back")
+
+    def has_activate_permission(self, request: HttpRequest) -> bool:
+        """Return whether the user may run the actions. The page itself is read-only."""
+        return request.user.has_perm("recommendations.change_trainedmodel")
+
+    @admin.display(description="size", ordering="size_bytes")
+    def size(self, model: TrainedModel) -> str:
+        """Return the size of the arrays."""
+        return filesizeformat(model.size_bytes)
+
+    @admin.display(description="NDCG@10")
+    def quality(self, model: TrainedModel) -> Any:
+        """Return the quality on held-out likes."""
+        return model.metrics.get("ndcg10")
+
+    @admin.display(description="NDCG@10 by number of likes")
+    def by_likes(self, model: TrainedModel) -> Any:
+        """Return the quality of ranking by the number of likes, on the same held-out likes."""
+        return model.metrics.get("popularity", {}).get("ndcg10")
+
+    @admin.display(description="metrics")
+    def measured(self, model: TrainedModel) -> str:
+        """Return the metrics as an HTML table."""
+        rows = [(name, json.dumps(value)) for name, value in model.metrics.items()]
+        lines = format_html_join("", "<tr><td>{}</td><td>{}</td></tr>", rows)
+        return format_html('<table style="border-spacing: 1rem .2rem; text-align: left">{}</table>', lines)
+
+    @admin.action(description="Activate", permissions=["activate"])
+    def activate(self, request: HttpRequest, queryset: QuerySet[TrainedModel]) -> None:
+        """Activate the selected model."""
+        self.change_active(request, queryset, trained_models.activate_model)
+
+    @admin.action(description="Roll back from this model", permissions=["activate"])
+    def roll_back(self, request: HttpRequest, queryset: QuerySet[TrainedModel]) -> None:
+        """Retire the selected model, which must be active, and activate the one before it."""
+        self.change_active(request, queryset, trained_models.roll_back)
+
+    def change_active(self, request: HttpRequest, queryset: QuerySet[TrainedModel], change: Any) -> None:
+        """Call *change* for the selected model, and report which model is active."""
+        selected = list(queryset.values_list("pk", flat=True))
+        if len(selected) != 1:
+            self.message_user(request, "Select one model.", messages.ERROR)
+            return
+        try:
+            active = change(model_id=selected[0], now=now())
+        except ServiceError as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return
+        self.message_user(request, f"Model {active.id} is active. Feeds use it within seconds.", messages.SUCCESS)
+
+
+@admin.register(TrainedModelBlock)
+class TrainedModelBlockAdmin(ReadOnlyAdmin):
+    list_display = ("model", "name", "position")
+    list_select_related = ("model",)
+    exclude = ("data",)
