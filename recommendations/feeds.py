@@ -30,6 +30,7 @@ from recommendations.pipeline.scorers.score_parts import (
     ShowLess,
     TopicAffinity,
     Trend,
+    YearPopularity,
 )
 from recommendations.pipeline.sources.exploration import Exploration
 from recommendations.pipeline.sources.followed import FollowedAuthors
@@ -88,6 +89,7 @@ def discovery(*, engine: Engine, catalogue: Catalogue, non_resident_posts: NonRe
         scorers=(
             Recency(),
             Popularity(),
+            YearPopularity(),
             Trend(),
             FollowedAuthor(),
             AuthorAffinity(),
@@ -126,7 +128,7 @@ def trending(*, catalogue: Catalogue) -> Pipeline:
         catalogue=catalogue,
         sources=(Trending(catalogue), Fresh(catalogue)),
         filters=(*MANDATORY_FILTERS, *PREFERENCE_FILTERS),
-        scorers=(Recency(), Popularity(), Trend(), Quality()),
+        scorers=(Recency(), Popularity(), YearPopularity(), Trend(), Quality()),
         rerankers=(Spacing(),),
         engine=None,
     )
@@ -143,7 +145,7 @@ def non_personalized(*, catalogue: Catalogue) -> Pipeline:
         catalogue=catalogue,
         sources=(Trending(catalogue), Fresh(catalogue)),
         filters=(*MANDATORY_FILTERS, *NON_PERSONALIZED_FILTERS),
-        scorers=(Recency(), Popularity(), Trend(), Quality()),
+        scorers=(Recency(), Popularity(), YearPopularity(), Trend(), Quality()),
         rerankers=(Spacing(),),
         engine=None,
     )

@@ -185,7 +185,8 @@ class PostCounts:
     def candidate_columns(self, rows: Int32Array, now: float) -> dict[str, Float32Array]:
         """Return the columns (n,) of `Candidates` that depend on interactions, for *rows* at *now* (Unix seconds)."""
         return {
-            "popularity": self.popularity.slow_shares[rows],
+            "popularity": self.popularity.all_time[rows],
+            "year_popularity": self.popularity.year[rows],
             "trend": self.popularity.trend(rows, now),
             "served_count": self.served_count[rows],
             "quality": self.quality(rows),
@@ -216,8 +217,9 @@ class CatalogueState:
 
     @cached_property
     def by_popularity(self) -> Int32Array:
-        """Rows by popularity, highest first. Posts without interactions are left out."""
-        return order_by(self.counts.popularity.slow_shares, self.posts.post_ids)
+        """Rows by popularity of all time and the year, highest first. Posts without interactions are left out."""
+        popularity = self.counts.popularity
+        return order_by(popularity.all_time + popularity.year, self.posts.post_ids)
 
     @cached_property
     def by_trend(self) -> Int32Array:
@@ -255,7 +257,9 @@ class RegionPosts:
     @cached_property
     def popular_ids(self) -> Int64Array:
         """The ids of the `MAX_REGION_POSTS` most popular posts, most popular first."""
-        return self.post_ids[order_by(self.popularity.slow_shares, self.post_ids)][:MAX_REGION_POSTS]
+        return self.post_ids[order_by(self.popularity.all_time + self.popularity.year, self.post_ids)][
+            :MAX_REGION_POSTS
+        ]
 
     @cached_property
     def trending_ids(self) -> Int64Array:
