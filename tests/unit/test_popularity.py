@@ -160,6 +160,15 @@ def test_equal_posts_are_ordered_by_id():
     assert order_by(np.array([0.5, 0, 1, 0.5], np.float32), np.array([9, 1, 2, 4])).tolist() == [2, 3, 0]
 
 
+KEYS = st.lists(st.sampled_from([0, 0.1, 0.5, 0.5, 1]), max_size=12)
+
+
+@given(KEYS, st.integers(1, 12))
+def test_a_limit_returns_the_first_of_the_order(keys, limit):
+    columns = np.array(keys, np.float32), np.arange(len(keys), 0, -1)
+    np.testing.assert_array_equal(order_by(*columns, limit), order_by(*columns)[:limit])
+
+
 def stats(post_id, sums, at):
     return StatsRow(post_id, *np.broadcast_to(np.array(sums, float), 5).tolist(), at, 0, 0)
 
