@@ -140,6 +140,16 @@ POPULARITY_SUMS = ("hour_sum", "day_sum", "week_sum", "year_sum", "total_sum")
 """The sums of the interactions with a post, by the half-life that a policy has by default. The last never decays."""
 
 
+MIN_POSITIVE_WEIGHT = 0.5
+"""Minimum weight of a positive interaction: it counts as a success of a served post. Changes the answer."""
+WEAK_SHARE = 0.25
+"""
+The share of its weight that an interaction below `MIN_POSITIVE_WEIGHT` has in the popularity of posts. Changes the
+answer. Measured on MovieLens small, HR@10/NDCG@10 with each member's last like held out: .057/.032, and .055/.031 if
+views have their whole weight.
+"""
+
+
 class PolicyError(ValueError):
     """A ranking policy has an unknown *setting*, or a value outside the range of the setting."""
 
@@ -190,7 +200,10 @@ class Policy:
     )
     recency: float = ranged_field(0.05, 0, 10, "Weight of the recency of the post.")
     popularity: float = ranged_field(
-        0.25, 0, 10, "Weight of the popularity of the post in the last year and of all time, relative to other posts."
+        0.25, 0, 10, "Weight of the popularity of the post of all time, relative to other posts."
+    )
+    year_popularity: float = ranged_field(
+        0.03, 0, 10, "Weight of the popularity of the post in the last year, relative to other posts."
     )
     trend: float = ranged_field(
         0.5, 0, 10, "Weight of the popularity of the post in the last hour, day and week, relative to other posts."
@@ -333,6 +346,17 @@ class Policy:
         """
         hours = (self.hour_half_life_hours, self.day_half_life_hours, self.week_half_life_hours)
         return (*(3600 * value for value in (*hours, self.year_half_life_hours)), inf)
+
+    @property
+    def popularity_weights(self) -> dict[str, float]:
+        """
+        The weight of each kind of interaction in the sums of a post.
+
+        It is the weight in interests, except that a negative interaction has none and a weak one, such as a view,
+        counts by `WEAK_SHARE`: a post is viewed because it is shown.
+        """
+        weights = self.interaction_weights
+        return {kind: max(w, 0.0) * (1 if w >= MIN_POSITIVE_WEIGHT else WEAK_SHARE) for kind, w in weights.items()}
 
     @property
     def interaction_weights(self) -> dict[str, float]:
@@ -640,7 +664,8 @@ class Candidates:
     has_muted_word: BoolArray  # (n,) set by the final check, which reads the texts
     language_ids: Int32Array  # (n,)
     tag_ids: Int32Array  # (n, t)
-    popularity: Float32Array  # (n,) 0 to 1, of the last year and of all time; 0 if unknown
+    popularity: Float32Array  # (n,) 0 to 1, of all time; 0 if unknown
+    year_popularity: Float32Array  # (n,) 0 to 1; 0 if unknown
     trend: Float32Array  # (n,) 0 to 1, popularity at the moment of the query; 0 if unknown
     kind_ids: Int32Array  # (n,) id of the kind (text, image, film …)
     served_count: Float32Array  # (n,) how often the post was served
@@ -666,6 +691,7 @@ class Candidates:
             language_ids=np.full(n, UNKNOWN, np.int32),
             tag_ids=np.full((n, TAGS_PER_POST), UNKNOWN, np.int32),
             popularity=np.zeros(n, np.float32),
+            year_popularity=np.zeros(n, np.float32),
             trend=np.zeros(n, np.float32),
             kind_ids=np.full(n, UNKNOWN, np.int32),
             served_count=np.zeros(n, np.float32),

@@ -31,6 +31,7 @@ from recommendations.pipeline.scorers.score_parts import (
     ShowLess,
     TopicAffinity,
     Trend,
+    YearPopularity,
 )
 from recommendations.pipeline.sources.collaborative import PARTS
 from recommendations.pipeline.sources.collaborative import Collaborative as CollaborativeSource
@@ -100,6 +101,7 @@ def discovery(*, engine: Engine, catalogue: Catalogue, non_resident_posts: NonRe
         scorers=(
             Recency(),
             Popularity(),
+            YearPopularity(),
             Trend(),
             FollowedAuthor(),
             AuthorAffinity(),
@@ -139,7 +141,7 @@ def trending(*, catalogue: Catalogue) -> Pipeline:
         catalogue=catalogue,
         sources=(Trending(catalogue), Fresh(catalogue)),
         filters=(*MANDATORY_FILTERS, *PREFERENCE_FILTERS),
-        scorers=(Recency(), Popularity(), Trend(), Quality()),
+        scorers=(Recency(), Popularity(), YearPopularity(), Trend(), Quality()),
         rerankers=(Spacing(),),
         engine=None,
     )
@@ -156,7 +158,7 @@ def non_personalized(*, catalogue: Catalogue) -> Pipeline:
         catalogue=catalogue,
         sources=(Trending(catalogue), Fresh(catalogue)),
         filters=(*MANDATORY_FILTERS, *NON_PERSONALIZED_FILTERS),
-        scorers=(Recency(), Popularity(), Trend(), Quality()),
+        scorers=(Recency(), Popularity(), YearPopularity(), Trend(), Quality()),
         rerankers=(Spacing(),),
         engine=None,
     )

@@ -50,6 +50,7 @@ FACTS: dict[str, Sequence[Any]] = {
     "language_ids": [UNKNOWN, *LANGUAGES],
     "tag_ids": [UNKNOWN, *TAGS],
     "popularity": [0, 1, 1e-9, 0.25, 0.7, 1 / 3],
+    "year_popularity": [0, 1, 1e-9, 0.25, 0.7, 1 / 3],
     "trend": [0, 1, 1e-9, 0.25, 0.7, 1 / 3],
     "kind_ids": [UNKNOWN, *KINDS],
     "served_count": [0, 1, 2, 50, 99, 100, 10_000, 10**6],

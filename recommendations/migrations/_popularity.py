@@ -23,7 +23,7 @@ def sum_learned_interactions(apps, schema_editor):
         post_ids = all_ids[start : start + POSTS_PER_CHUNK]
         learned = sorted(interactions.filter(post__in=post_ids).values_list(*COLUMNS))
         pairs = ((member, post) for _, _, member, post, _, _ in learned)
-        added = bound_weights(pairs, (policy.interaction_weights[row[4]] for row in learned))
+        added = bound_weights(pairs, (policy.popularity_weights[row[4]] for row in learned))
         changes = [(post, region, at.timestamp(), add) for (at, _, _, post, _, region), add in zip(learned, added)]
         rows = {(row.post_id, ""): row for row in post_stats.objects.filter(pk__in=post_ids)}
         fill_sums(rows, [((post, ""), at, weight) for post, _, at, weight in changes], policy)

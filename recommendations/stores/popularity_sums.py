@@ -27,13 +27,8 @@ post popular by repeating an event. Changes the answer.
 """
 MIN_TOTAL = 1e-6
 """A total sum below this is a rounding error that an undo left: the post has no interactions that count."""
-SLOW_WEIGHTS = {"year_sum": 1 / 3, "total_sum": 2 / 3}
-"""
-The weights of the slow sums in the popularity of a post. Changes the answer.
-
-Measured on MovieLens small, HR@10/NDCG@10 with each member's last like held out, and with a global time split: total
-alone .055/.031 and .315/.085, year alone .042/.021 and .350/.107, these weights .054/.028 and .325/.094.
-"""
+NEGLIGIBLE_BITS = 30
+"""A sum below 2^-30 of the greatest counts as 0. Changes the speed."""
 FAST_WEIGHTS = {"hour_sum": 1 / 3, "day_sum": 1 / 3, "week_sum": 1 / 3}
 """The weights of the fast sums in the trend of a post. Changes the answer."""
 
@@ -119,10 +114,14 @@ class RelativePopularity:
         return RelativePopularity(self.heat.copy(), self.half_lives)
 
     @cached_property
-    def slow_shares(self) -> Float32Array:
-        """The popularity (n,) of each post: the mean of its shares of the slow sums, by `SLOW_WEIGHTS`."""
-        shares = [np.float32(weight) * self._share(name) for name, weight in SLOW_WEIGHTS.items()]
-        return np.minimum(np.sum(shares, axis=0), np.float32(1))
+    def all_time(self) -> Float32Array:
+        """The share (n,) of each post of the total sum."""
+        return self._share("total_sum")
+
+    @cached_property
+    def year(self) -> Float32Array:
+        """The share (n,) of each post of the year sum."""
+        return self._share("year_sum")
 
     @cached_property
     def fast_shares(self) -> Float32Array:
@@ -147,16 +146,20 @@ class RelativePopularity:
     @cached_property
     def _greatest(self) -> Float64Array:
         """The greatest heat (5,) of each sum."""
-        return self.heat.max(axis=0, initial=-np.inf)
+        return np.array([column.max(initial=-np.inf) for column in self.heat.T])
 
     def _share(self, name: str) -> Float32Array:
         """Return the share (n,) of each post's sum in the greatest; 0 for all posts if all sums are 0."""
         i = POPULARITY_SUMS.index(name)
         if self._greatest[i] == -np.inf:
             return np.zeros(len(self.heat), np.float32)
-        ratios = np.exp2(self.heat[:, i] - self._greatest[i])
-        mean_ratio = (ratios @ ratios) / ratios.sum()
-        return (np.log1p(ratios / mean_ratio) / np.log1p(1 / mean_ratio)).astype(np.float32)
+        logarithms = self.heat[:, i] - self._greatest[i]
+        rows = np.flatnonzero(logarithms > -NEGLIGIBLE_BITS)  # of most sums, few posts: the others cost no time
+        ratios = np.exp2(logarithms[rows])
+        mean_ratio = np.square(ratios).sum() / ratios.sum()  # not a dot product, whose threads take longer to start
+        shares = np.zeros(len(self.heat), np.float32)
+        shares[rows] = np.log1p(ratios / mean_ratio) / np.log1p(1 / mean_ratio)
+        return shares
 
     def _activity(self, name: str, now: float) -> float:
         i = POPULARITY_SUMS.index(name)
@@ -164,7 +167,14 @@ class RelativePopularity:
         return max(1 - MAX_MEMBER_WEIGHT * 2.0 ** -max(greatest, 0.0), 0.0)
 
 
-def order_by(keys: Float32Array, post_ids: Int64Array) -> Int32Array:
-    """Return the rows of posts by descending *keys* (n,), without those whose key is 0. Ties go to the lower id."""
-    rows = np.flatnonzero(keys > 0).astype(np.int32)
-    return rows[np.lexsort((post_ids[rows], -keys[rows]))]
+def order_by(keys: Float32Array, post_ids: Int64Array, limit: int | None = None) -> Int32Array:
+    """
+    Return the rows of posts by descending *keys* (n,), without those whose key is 0. Ties go to the lower id.
+
+    With a *limit*, only the first are returned: finding them takes a tenth of the time of ordering all.
+    """
+    lowest = np.float32(0)
+    if limit is not None and limit < len(keys):
+        lowest = np.partition(keys, -limit)[-limit]
+    rows = np.flatnonzero((keys > 0) & (keys >= lowest)).astype(np.int32)
+    return rows[np.lexsort((post_ids[rows], -keys[rows]))][:limit]

@@ -55,6 +55,11 @@ see, all of them.
 RETRY_SECONDS = 30.0
 """How often vectors that an engine could not store are put into it again."""
 PUT_BATCH_ROWS = 4_096
+MAX_TRENDING_POSTS = 5_000
+"""
+The trending posts in order. Changes the answer if a viewer has seen, or may not see, nearly all of them: popular posts
+take their places.
+"""
 ID_TABLE_MAX_SPARSITY = 16
 """The span of ids per post up to which a table maps ids to rows, at four bytes per id. Changes the speed and memory."""
 FACT_COLUMNS = tuple(name for name in CANDIDATE_COLUMNS if name not in ("post_ids", "origins"))
@@ -185,7 +190,8 @@ class PostCounts:
     def candidate_columns(self, rows: Int32Array, now: float) -> dict[str, Float32Array]:
         """Return the columns (n,) of `Candidates` that depend on interactions, for *rows* at *now* (Unix seconds)."""
         return {
-            "popularity": self.popularity.slow_shares[rows],
+            "popularity": self.popularity.all_time[rows],
+            "year_popularity": self.popularity.year[rows],
             "trend": self.popularity.trend(rows, now),
             "served_count": self.served_count[rows],
             "quality": self.quality(rows),
@@ -216,13 +222,14 @@ class CatalogueState:
 
     @cached_property
     def by_popularity(self) -> Int32Array:
-        """Rows by popularity, highest first. Posts without interactions are left out."""
-        return order_by(self.counts.popularity.slow_shares, self.posts.post_ids)
+        """Rows by popularity of all time and the year, highest first. Posts without interactions are left out."""
+        popularity = self.counts.popularity
+        return order_by(popularity.all_time + popularity.year, self.posts.post_ids)
 
     @cached_property
     def by_trend(self) -> Int32Array:
-        """Rows by trend, highest first. Posts without interactions are left out."""
-        return order_by(self.counts.popularity.fast_shares, self.posts.post_ids)
+        """The `MAX_TRENDING_POSTS` rows with the highest trend, highest first."""
+        return order_by(self.counts.popularity.fast_shares, self.posts.post_ids, MAX_TRENDING_POSTS)
 
     @cached_property
     def _served_less_than(self) -> dict[int, Int32Array]:
@@ -255,12 +262,14 @@ class RegionPosts:
     @cached_property
     def popular_ids(self) -> Int64Array:
         """The ids of the `MAX_REGION_POSTS` most popular posts, most popular first."""
-        return self.post_ids[order_by(self.popularity.slow_shares, self.post_ids)][:MAX_REGION_POSTS]
+        return self.post_ids[order_by(self.popularity.all_time + self.popularity.year, self.post_ids)][
+            :MAX_REGION_POSTS
+        ]
 
     @cached_property
     def trending_ids(self) -> Int64Array:
         """The ids of the `MAX_REGION_POSTS` posts with the highest trend, highest first."""
-        return self.post_ids[order_by(self.popularity.fast_shares, self.post_ids)][:MAX_REGION_POSTS]
+        return self.post_ids[order_by(self.popularity.fast_shares, self.post_ids, MAX_REGION_POSTS)]
 
     def with_changes(self, post_ids: Int64Array, heat: Float64Array) -> RegionPosts:
         """Return the region after posts (m,) have changed their heat (m, 5), without those in neither order."""

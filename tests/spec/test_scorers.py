@@ -22,6 +22,7 @@ from recommendations.pipeline.scorers.score_parts import (
     ShowLess,
     TopicAffinity,
     Trend,
+    YearPopularity,
 )
 from tests.feed_parts import component_name, feed_components
 from tests.strategies import candidates, positions, queries, read_only
@@ -51,6 +52,7 @@ SCORERS = (
     Case(Recency(), 0, 1),
     Case(TopicAffinity(), LEARNED_FLOOR, 1),
     Case(Trend(), 0, 1),
+    Case(YearPopularity(), 0, 1),
 )
 every_scorer = pytest.mark.parametrize("case", SCORERS, ids=lambda case: component_name(case.scorer))
 

@@ -41,6 +41,11 @@ def test_the_default_half_lives_are_an_hour_a_day_a_week_a_year_and_none():
     assert replace(Policy(), day_half_life_hours=12.0).popularity_half_lives[1] == DAY / 2
 
 
+def test_a_view_counts_by_a_quarter_of_its_weight_and_a_negative_interaction_not_at_all():
+    weights = Policy(weight_view=0.2, weight_click=0.5, weight_like=1.5, weight_hide=-1.0).popularity_weights
+    assert [weights[kind] for kind in ("view", "click", "like", "hide")] == [pytest.approx(0.05), 0.5, 1.5, 0]
+
+
 @pytest.mark.parametrize("i", range(4))
 def test_each_sum_halves_after_its_half_life_except_the_total(i):
     changed, at = add(8.0, (HALF_LIVES[i], 1.0))
@@ -107,28 +112,29 @@ ALL = np.arange(3, dtype=np.int32)
 
 def test_popularity_is_relative_to_the_most_popular_post():
     """The average interaction meets a sum of (30² + 10²) / 40 = 25. The shares are log(1 + s/25) / log(1 + 30/25)."""
-    shares = popularity(30, 10, 0).slow_shares
+    shares = popularity(30, 10, 0).all_time
     np.testing.assert_allclose(shares, [1, 0.42675, 0], atol=1e-5)
-    np.testing.assert_allclose(popularity(3000, 1000, 0).slow_shares, shares, atol=1e-6)
+    np.testing.assert_allclose(popularity(3000, 1000, 0).all_time, shares, atol=1e-6)
     assert shares.dtype == np.float32
 
 
-def test_popularity_mixes_the_year_and_all_time_and_no_other_sum():
-    year, total = [0, 0, 0, 5, 0], [9, 9, 9, 0, 5]
-    np.testing.assert_allclose(popularity(year, total).slow_shares, [1 / 3, 2 / 3])
+def test_the_popularity_of_the_year_and_of_all_time_and_the_trend_come_from_their_own_sums():
+    one = popularity([0, 0, 0, 5, 0], [0, 0, 0, 0, 5], [9, 9, 9, 0, 0])
+    assert (one.year.tolist(), one.all_time.tolist()) == ([1, 0, 0], [0, 1, 0])
+    np.testing.assert_allclose(one.fast_shares, [0, 0, 1])
 
 
 @given(st.lists(st.floats(0, 1e12), min_size=1, max_size=20), st.floats(0, 4e9))
 def test_shares_grow_with_the_sum_from_0_to_1_at_any_time(sums, at):
     one = popularity(*sums, at=at)
-    for shares in (one.slow_shares, one.fast_shares, one.trend(np.arange(len(sums), dtype=np.int32), at)):
+    for shares in (one.all_time, one.year, one.fast_shares, one.trend(np.arange(len(sums), dtype=np.int32), at)):
         assert shares.dtype == np.float32 and ((shares >= 0) & (shares <= np.float32(1.000001))).all()
         assert (np.diff(shares[np.argsort(sums)]) >= 0).all()
 
 
 def test_popularity_does_not_depend_on_the_age_of_the_data():
     recent, old = popularity(30, 10, 3), popularity(30, 10, 3, at=0.0)
-    np.testing.assert_allclose(recent.slow_shares, old.slow_shares, atol=1e-6)
+    np.testing.assert_allclose(recent.year, old.year, atol=1e-6)
     np.testing.assert_allclose(recent.fast_shares, old.fast_shares, atol=1e-6)
 
 
@@ -145,13 +151,22 @@ def test_a_trend_fades_with_its_activity_until_one_member_could_have_caused_it()
 
 def test_posts_without_interactions_have_no_popularity_and_are_in_no_order():
     one = RelativePopularity.zeros(3, HALF_LIVES)
-    for shares in (one.slow_shares, one.fast_shares, one.trend(ALL, AT_START)):
+    for shares in (one.all_time, one.year, one.fast_shares, one.trend(ALL, AT_START)):
         assert shares.tolist() == [0, 0, 0] and shares.dtype == np.float32
-    assert order_by(one.slow_shares, ALL.astype(np.int64)).tolist() == []
+    assert order_by(one.all_time, ALL.astype(np.int64)).tolist() == []
 
 
 def test_equal_posts_are_ordered_by_id():
     assert order_by(np.array([0.5, 0, 1, 0.5], np.float32), np.array([9, 1, 2, 4])).tolist() == [2, 3, 0]
+
+
+KEYS = st.lists(st.sampled_from([0, 0.1, 0.5, 0.5, 1]), max_size=12)
+
+
+@given(KEYS, st.integers(1, 12))
+def test_a_limit_returns_the_first_of_the_order(keys, limit):
+    columns = np.array(keys, np.float32), np.arange(len(keys), 0, -1)
+    np.testing.assert_array_equal(order_by(*columns, limit), order_by(*columns)[:limit])
 
 
 def stats(post_id, sums, at):

@@ -21,6 +21,7 @@ from recommendations.pipeline.scorers.score_parts import (
     ShowLess,
     TopicAffinity,
     Trend,
+    YearPopularity,
 )
 
 NOW = 1_780_000_000.0
@@ -51,8 +52,10 @@ def test_recency_halves_with_every_half_life():
 
 
 def test_popularity_and_trend_are_those_of_the_catalogue():
-    posts = candidates(popularity=np.array([0, 0.5, 1], np.float32), trend=np.array([0.25, 0, 1], np.float32))
+    columns = {"popularity": [0, 0.5, 1], "year_popularity": [0, 1, 0], "trend": [0.25, 0, 1]}
+    posts = candidates(**{name: np.array(values, np.float32) for name, values in columns.items()})
     assert Popularity()(QUERY, posts).tolist() == [0, 0.5, 1]
+    assert YearPopularity()(QUERY, posts).tolist() == [0, 1, 0]
     assert Trend()(QUERY, posts).tolist() == [0.25, 0, 1]
 
 

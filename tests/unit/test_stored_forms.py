@@ -38,6 +38,7 @@ def test_the_default_policy_is_pinned():
         dislike=0.5,
         recency=0.05,
         popularity=0.25,
+        year_popularity=0.03,
         trend=0.5,
         follow=0.2,
         author=0.2,

@@ -24,13 +24,24 @@ class Recency:
 
 @dataclass(frozen=True)
 class Popularity:
-    """The popularity of the last year and of all time, from 0 to 1 (`popularity_sums.RelativePopularity`)."""
+    """The popularity of all time, from 0 to 1 (`popularity_sums.RelativePopularity`)."""
 
     name: str = field(default="popularity", init=False)
 
     def __call__(self, query: Query, candidates: Candidates) -> Float32Array:
         """See `Scorer`."""
         return candidates.popularity
+
+
+@dataclass(frozen=True)
+class YearPopularity:
+    """The popularity of the last year, from 0 to 1 (`popularity_sums.RelativePopularity`)."""
+
+    name: str = field(default="year_popularity", init=False)
+
+    def __call__(self, query: Query, candidates: Candidates) -> Float32Array:
+        """See `Scorer`."""
+        return candidates.year_popularity
 
 
 @dataclass(frozen=True)

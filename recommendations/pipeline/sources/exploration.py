@@ -1,4 +1,4 @@
-"""New posts that were served to few members. Without this source, only posts with engagement would get any."""
+"""New posts that were served to few members. Without this source, only popular posts would be served."""
 
 from __future__ import annotations
 

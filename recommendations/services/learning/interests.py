@@ -22,9 +22,6 @@ JOIN_COSINE = 0.55
 HALF_LIFE_SECONDS = 56 * 86_400.0
 """Half-life of an interaction in the interests of a member: 56 days. Changes the answer."""
 
-MIN_POSITIVE_WEIGHT = 0.5
-"""Minimum weight of a positive interaction: it counts as a success of a served post. Changes the answer."""
-
 
 @dataclass
 class InterestSums:

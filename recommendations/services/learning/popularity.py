@@ -15,10 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from recommendations.contracts import POPULARITY_SUMS
+from recommendations.contracts import MIN_POSITIVE_WEIGHT, POPULARITY_SUMS
 from recommendations.models import Interaction, Member, PostStats, RegionStats
 from recommendations.services import wiring
-from recommendations.services.learning.interests import MIN_POSITIVE_WEIGHT
 from recommendations.stores.bulk import update_columns
 from recommendations.stores.popularity_sums import HalfLives, add_to_sums, bound_weights
 
@@ -56,7 +55,7 @@ def count_interactions(interactions: Sequence[Interaction], now: datetime, sign:
     if not interactions:
         return
     policy = wiring.control_policy()
-    changes = find_changes(interactions, policy.interaction_weights, sign)
+    changes = find_changes(interactions, policy.popularity_weights, sign)
     count_posts(interactions, changes, policy.interaction_weights, policy.popularity_half_lives, now, sign)
     count_regions(changes, policy.popularity_half_lives, now)
 
