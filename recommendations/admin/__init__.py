@@ -4,12 +4,23 @@ The admin, one file per topic. Rows that only the service writes are read-only.
 The admin deletes no posts or members, because the catalogues would not notice. Posts are removed, members deactivated.
 """
 
-from recommendations.admin import activity, change_log, embedding_models, interests, jobs, members, policies, posts
+from recommendations.admin import (
+    activity,
+    change_log,
+    embedding_models,
+    evaluations,
+    interests,
+    jobs,
+    members,
+    policies,
+    posts,
+)
 
 __all__ = [
     "activity",
     "change_log",
     "embedding_models",
+    "evaluations",
     "interests",
     "jobs",
     "members",

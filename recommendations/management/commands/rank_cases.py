@@ -1,5 +1,6 @@
 """`manage.py rank_cases FOLDER`: the child process of a scratch platform (`services/evaluating/scratch.py`)."""
 
+import fcntl
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
 from recommendations.services.evaluating.rank_cases import RejectedRowsError, rank_cases
+from recommendations.services.evaluating.scratch import lock_folder
 
 
 class Command(BaseCommand):
@@ -17,8 +19,9 @@ class Command(BaseCommand):
         parser.add_argument("folder", type=Path)
 
     def handle(self, *args: object, **options: Any) -> None:
-        call_command("migrate", verbosity=0)
-        try:
-            rank_cases(options["folder"], lambda line: self.stdout.write(line))
-        except RejectedRowsError as error:
-            raise CommandError(str(error)) from error
+        with lock_folder(options["folder"], fcntl.LOCK_SH):
+            call_command("migrate", verbosity=0)
+            try:
+                rank_cases(options["folder"], lambda line: self.stdout.write(line))
+            except RejectedRowsError as error:
+                raise CommandError(str(error)) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -82,14 +83,31 @@ def member_rows(platform: Platform, oldest: float) -> Iterator[dict[str, object]
 def post_rows(platform: Platform, train: Interactions, times: Float64Array, now: float) -> Iterator[dict[str, object]]:
     """Yield the row of every post that exists at *now* (Unix seconds), oldest first, by what *train* shows of it."""
     oldest = float(times.min(initial=now))
-    first = find_first_times(train.posts, times, len(train.post_ids)) - MINUTE
-    first = np.where(np.isnan(first), oldest - MINUTE, first)
+    first = find_first_times(train.posts, times, len(train.post_ids))
     rows = [
-        {"id": post_key(index), "visibility": "public", "created_at": float(first[index]), **row}
+        {
+            "id": post_key(index),
+            "visibility": "public",
+            **row,
+            "created_at": find_creation(row, float(first[index]), oldest),
+        }
         for index, row in enumerate(platform.posts)
     ]
     rows.sort(key=lambda row: float(str(row["created_at"])))
     return (row for row in rows if float(str(row["created_at"])) <= now)
+
+
+def find_creation(row: Row, first: float, oldest: float) -> float:
+    """
+    Return when a post appeared, in Unix seconds.
+
+    *first* is the time of its first interaction, NaN without one; *oldest* that of the first interaction of all. A
+    known time of creation holds, unless an interaction came before.
+    """
+    known = row.get("created_at")
+    if known is None:
+        return (oldest if math.isnan(first) else first) - MINUTE
+    return float(str(known)) if math.isnan(first) else min(float(str(known)), first)
 
 
 def interaction_rows(train: Interactions, times: Float64Array, start: int) -> Iterator[dict[str, object]]:

@@ -92,9 +92,7 @@ def fill_vectors(folder: Path, model: dict[str, str] | None, now: datetime) -> N
     embed_posts(embedder=wiring.embedder(), now=now)
 
 
-def store_vectors(
-    posts: Sequence[str], vectors: Float32Array, model: dict[str, str], now: datetime
-) -> None:
+def store_vectors(posts: Sequence[str], vectors: Float32Array, model: dict[str, str], now: datetime) -> None:
     """Store the *vectors* (n, d) of *posts* by external id, and use their *model*."""
     ids = dict(Post.objects.values_list("external_id", "pk"))
     rows = [row for row, post in enumerate(posts) if post in ids]

@@ -10,7 +10,8 @@ The child has no Redis, so it cannot touch the caches, queues or metrics of a pl
 name port 0, on which nothing can listen: a call fails at once, and the product serves without caches.
 
 The folder holds personal data. Only its owner may read it, and it is deleted at the end, also after an error. After a
-kill -9 it remains, and the next run deletes it: a run locks a file in its folder, and the lock of a dead run is free.
+kill -9 it remains, and the next run deletes it: both processes of a run hold a shared lock on a file in its folder, and
+a folder whose lock can be had alone belongs to no run.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -53,6 +53,19 @@ DATABASE, PLATFORM_FILE, CASES_FILE, LISTS_FILE, VECTORS_FILE = (
     "vectors.npz",
 )
 MANAGE = Path(__file__).parents[3] / "manage.py"
+NOT_INHERITED = frozenset(
+    {
+        "CACHE_ENCRYPTION_KEYS",
+        "EMBEDDINGS_ARCHIVE_DIR",
+        "METRICS_PORT",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "PROMETHEUS_MULTIPROC_DIR",
+        "QDRANT_API_KEY",
+        "QDRANT_URL",
+        "TOKEN_SIGNING_KEYS",
+    }
+)
+"""Variables that would connect the child with the platform that is running."""
 NO_REDIS = "redis://127.0.0.1:0/0"
 RANKED_FEEDS = ("discovery", "trending", "non_personalized")
 """The feeds that rank the full catalogue."""
@@ -69,12 +82,14 @@ class ScratchError(RuntimeError):
 def scratch_folder() -> Iterator[Path]:
     """Yield a new folder that only this user may read, and delete it at the end. Deletes the folders of dead runs."""
     delete_abandoned_folders(Path(tempfile.gettempdir()))
-    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
-    try:
-        with lock_folder(folder):
+    # Another run must not find the folder before it is locked, so it has another name until then.
+    new = Path(tempfile.mkdtemp(prefix=f"new-{FOLDER_PREFIX}"))
+    with lock_folder(new, fcntl.LOCK_SH):
+        folder = new.rename(new.with_name(new.name.removeprefix("new-")))
+        try:
             yield folder
-    finally:
-        shutil.rmtree(folder)
+        finally:
+            shutil.rmtree(folder)
 
 
 def delete_abandoned_folders(parent: Path) -> None:
@@ -83,16 +98,16 @@ def delete_abandoned_folders(parent: Path) -> None:
         # Another run may delete its own folder meanwhile.
         with suppress(OSError):
             if folder.stat().st_uid == os.getuid():
-                with lock_folder(folder):
+                with lock_folder(folder, fcntl.LOCK_EX):
                     shutil.rmtree(folder)
 
 
 @contextmanager
-def lock_folder(folder: Path) -> Iterator[IO[bytes]]:
-    """Hold the lock of *folder*. Raises `BlockingIOError` if another process holds it."""
+def lock_folder(folder: Path, kind: int) -> Iterator[None]:
+    """Hold a lock on *folder*, `LOCK_SH` or `LOCK_EX`. Raises `BlockingIOError` if other locks do not allow it."""
     with (folder / LOCK_FILE).open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield lock
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+        yield
 
 
 @dataclass(frozen=True)
@@ -185,7 +200,8 @@ def write_files(
     oldest = float(times.min(initial=now))
     write_json_lines(folder / "members.jsonl", member_rows(platform, oldest))
     write_json_lines(folder / "posts.jsonl", post_rows(platform, train, times, now))
-    write_json_lines(folder / "relationships.jsonl", platform.relationships)
+    relationships = (row for row in platform.relationships if float(str(row["created_at"])) <= now)
+    write_json_lines(folder / "relationships.jsonl", relationships)
     write_json_lines(folder / "interactions.jsonl", interaction_rows(train, times, start))
     settings: dict[str, object] = {"policies": platform.policies}
     if platform.vectors:
@@ -213,7 +229,12 @@ def run_child(folder: Path, progress: Progress) -> None:
     """Run `manage.py rank_cases` on *folder*. Raises `ScratchError` with its last lines if it fails."""
     command = [sys.executable, str(MANAGE), "rank_cases", str(folder)]
     with subprocess.Popen(
-        command, env=child_environment(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=folder,
+        env=child_environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     ) as child:
         lines = []
         try:
@@ -229,18 +250,13 @@ def run_child(folder: Path, progress: Progress) -> None:
 
 def child_environment(folder: Path) -> dict[str, str]:
     """Return this process's environment with a database of its own, and without servers and secrets."""
-    return os.environ | {
+    inherited = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
+    return inherited | {
         "DJANGO_SETTINGS_MODULE": "recsys_project.settings",
         "SECRET_KEY": secrets.token_hex(32),
-        "CACHE_ENCRYPTION_KEYS": "",
-        "TOKEN_SIGNING_KEYS": "",
         "DATABASE_URL": f"sqlite:///{folder / DATABASE}",
         "REDIS_URL": NO_REDIS,
         "CACHE_REDIS_URL": NO_REDIS,
-        "QDRANT_URL": "",
-        "OTEL_EXPORTER_OTLP_ENDPOINT": "",
-        "PROMETHEUS_MULTIPROC_DIR": "",
-        "EMBEDDINGS_ARCHIVE_DIR": "",
         "REPLAY_SHARE": "0",
         "LOG_LEVEL": "ERROR",
     }
