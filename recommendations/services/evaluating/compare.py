@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from recommendations.evaluation.families import BUDGET, build_peers
-from recommendations.evaluation.folds import System
+from recommendations.evaluation.folds import System, count_cases
 from recommendations.evaluation.intervals import DRAWS
-from recommendations.evaluation.measure import Measured, measure
+from recommendations.evaluation.measure import FEED_SIZE, Measured, measure
 from recommendations.evaluation.report import SetReport, build_report
 from recommendations.evaluation.tuning import Family
 from recommendations.services.evaluating.data_sets import DataSet
@@ -44,10 +44,22 @@ def compare(
     with scratch_folder() as folder:
         scratch = ScratchPlatform(folder, data.platform, seed=SEED, feeds=feeds, progress=progress)
         for feed in feeds:
-            measured.append(measure_system(data, ProductSystem(feed, feed, scratch), is_peer=False, progress=progress))
+            product = measure_system(data, ProductSystem(feed, feed, scratch), is_peer=False, progress=progress)
+            measured.append(add_note(product, describe_fallbacks(data, scratch, feed)))
     for peer, note in build_peers(data.folds, budget=budget, seed=SEED, more=more_peers) if has_peers else ():
         measured.append(measure_system(data, peer, is_peer=True, note=note, progress=progress))
     return build_report(data.name, data.description, data.folds, measured, data.slices, seed=SEED, draws=draws)
+
+
+def describe_fallbacks(data: DataSet, scratch: ScratchPlatform, feed: str) -> str:
+    """Return for how many cases another feed or engine ranked, because *feed* failed or was empty; "" for none."""
+    count = sum(scratch.rank(fold, FEED_SIZE).fallbacks[feed] for fold in data.folds)
+    return f"a fallback ranked {count:,} of {count_cases(data.folds):,} cases" if count else ""
+
+
+def add_note(measured: Measured, note: str) -> Measured:
+    """Return *measured* with one more note, unless it is empty."""
+    return replace(measured, note="; ".join(filter(None, [measured.note, note])))
 
 
 def measure_system(data: DataSet, system: System, *, is_peer: bool, progress: Progress, note: str = "") -> Measured:
@@ -57,4 +69,4 @@ def measure_system(data: DataSet, system: System, *, is_peer: bool, progress: Pr
     seconds = time.perf_counter() - start
     times = "once" if len(data.folds) == 1 else f"{len(data.folds)} times"
     progress(f"{system.name}: {seconds:.1f} s")
-    return replace(measured, note="; ".join(filter(None, [note, f"trained and ranked {times} in {seconds:.1f} s"])))
+    return add_note(replace(measured, note=note), f"trained and ranked {times} in {seconds:.1f} s")

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recommendations.evaluation.folds import Fold
+from recommendations.evaluation.folds import Fold, join_members
 from recommendations.evaluation.interactions import Interactions
 from recommendations.evaluation.read_files import (
     DataError,
@@ -28,6 +29,7 @@ from recommendations.services.evaluating.data_files import (
 )
 from recommendations.services.evaluating.platform import Platform
 
+Members = NDArray[np.integer]
 LAST_N = 5
 """Posts of each member that the split last-n holds out."""
 SPLITS = {
@@ -93,27 +95,24 @@ READERS = {"movielens": read_movielens_data, "interactions": read_interactions_d
 
 def split_data(data: Data, split: str, *, seed: int, members: int | None = None) -> DataSet:
     """
-    Return *data* with the test cases of *split*, of at most this number of *members* at random.
+    Return *data* with the test cases of *split*, of at most this number of *members*, drawn from those with a case.
 
     Without times, last-one holds out a liked post at random. Raises `DataError` if the data has no test case, or if
     the split needs times.
     """
     interactions = data.interactions
     label, description = SPLITS[split]
-    if split == "last-one" and not interactions.has_times:
-        chosen = draw_members(interactions, members, seed)
-        folds = random_one_out(interactions, seed=seed, members=chosen)
+    if not interactions.has_times:
+        if split != "last-one":
+            raise DataError(Path(data.name), None, f"The split {split} needs times.", "Use the split last-one.")
         label, description = UNTIMED
-    elif not interactions.has_times:
-        raise DataError(Path(data.name), None, f"The split {split} needs times.", "Use the split last-one.")
-    elif split == "time":
-        folds = split_by_time(interactions, np.unique(find_cuts(interactions)))
-        folds = tuple(filter(len, (sample_cases(fold, draw_members(interactions, members, seed)) for fold in folds)))
-    else:
-        n = 1 if split == "last-one" else LAST_N
-        folds = last_n_out(interactions, n, members=draw_members(interactions, members, seed))
-    if not sum(map(len, folds)):
+    folds = build_folds(interactions, split, seed, None)
+    tested = join_members(folds) if folds else np.zeros(0, np.int64)
+    if not len(tested):
         raise DataError(Path(data.name), None, f"The split {split} gives no case.", "Give members more likes.")
+    if members is not None and members < len(np.unique(tested)):
+        chosen = np.random.default_rng(seed).permutation(np.unique(tested))[:members]
+        folds = build_folds(interactions, split, seed, np.sort(chosen))
     slices = slice_by_history(folds)
     if interactions.has_times:
         created_at = find_first_times(interactions.posts, interactions.times, len(interactions.post_ids))
@@ -121,14 +120,16 @@ def split_data(data: Data, split: str, *, seed: int, members: int | None = None)
     return DataSet(f"{data.name}, {label}", description, folds, data.platform, data.tags, slices)
 
 
-def draw_members(interactions: Interactions, count: int | None, seed: int) -> np.typing.NDArray[np.integer] | None:
-    """Return *count* members with a like, at random and sorted; None for all."""
-    if count is None:
-        return None
-    liked = np.unique(interactions.members[interactions.is_positive])
-    return np.sort(np.random.default_rng(seed).permutation(liked)[:count])
+def build_folds(interactions: Interactions, split: str, seed: int, members: Members | None) -> tuple[Fold, ...]:
+    """Return the folds of *split* with the cases of these *members* (m,); None for all."""
+    if split == "time":
+        folds = split_by_time(interactions, np.unique(find_cuts(interactions)))
+        return folds if members is None else tuple(filter(len, (select_cases(fold, members) for fold in folds)))
+    if not interactions.has_times:
+        return random_one_out(interactions, seed=seed, members=members)
+    return last_n_out(interactions, 1 if split == "last-one" else LAST_N, members=members)
 
 
-def sample_cases(fold: Fold, members: np.typing.NDArray[np.integer] | None) -> Fold:
-    """Return *fold* with the cases of *members*; None for all."""
-    return fold if members is None else fold.take(np.flatnonzero(np.isin(fold.members, members)))
+def select_cases(fold: Fold, members: Members) -> Fold:
+    """Return *fold* with the cases of *members* (m,) only."""
+    return fold.take(np.flatnonzero(np.isin(fold.members, members)))

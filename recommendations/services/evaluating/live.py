@@ -7,12 +7,13 @@ personalization off are left out, with all that they did: nothing may be learned
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, Model, Q, QuerySet
 
 from recommendations.contracts import Sensitivity, Visibility
 from recommendations.evaluation.interactions import KINDS, POSITIVE_KINDS, Interactions
@@ -26,6 +27,9 @@ MAX_INTERACTIONS = 500_000
 """The newest interactions that an evaluation reads. Changes the answer, the memory and the time."""
 MAX_POSTS = 50_000
 """The newest posts without an interaction that are ranked beside those with one. Changes the answer and the memory."""
+IDS_PER_QUERY = 10_000
+"""A statement has 65,535 parameters at most. Changes the speed."""
+R = TypeVar("R", bound=Model)
 NAME = "the platform"
 
 
@@ -69,7 +73,16 @@ def read_posts(interacted: set[int], now: datetime) -> dict[int, Post]:
     """Return the posts with an interaction, and the newest of the others, by primary key."""
     newest = Post.objects.filter(removed_at=None, created_at__lte=now).order_by("-created_at")
     chosen = interacted | set(newest.values_list("pk", flat=True)[:MAX_POSTS])
-    return Post.objects.in_bulk(sorted(chosen), batch_size=10_000)  # type: ignore[call-arg]
+    return read_rows(Post.objects.all(), chosen)
+
+
+def read_rows(rows: QuerySet[R], ids: Iterable[int]) -> dict[int, R]:
+    """Return the *rows* with these primary keys, by primary key."""
+    ordered = sorted(ids)
+    found: dict[int, R] = {}
+    for start in range(0, len(ordered), IDS_PER_QUERY):
+        found |= rows.in_bulk(ordered[start : start + IDS_PER_QUERY])
+    return found
 
 
 def build_live_platform(interactions: Interactions, posts: Sequence[Post], now: datetime) -> Platform:
@@ -77,7 +90,7 @@ def build_live_platform(interactions: Interactions, posts: Sequence[Post], now: 
     index_by_member = {int(id): index for index, id in enumerate(interactions.member_ids)}
     author_ids = {post.author_id for post in posts}
     keys = {pk: f"author:{pk}" for pk in author_ids} | {pk: member_key(i) for pk, i in index_by_member.items()}
-    members = Member.objects.select_related("privacy").in_bulk(sorted(keys))
+    members = read_rows(Member.objects.select_related("privacy"), keys)
     vectors = read_vectors(posts)
     embedded = set(vectors.posts) if vectors else set()
     return Platform(

@@ -18,8 +18,8 @@ from recommendations.services.measuring import evaluations, roll_up
 from recommendations.services.upkeep import process_memory, retention, sweep, trim_change_log
 from recommendations.services.vectors import archive, reindexing
 
-EVALUATE_COMMAND = ("evaluate", "--store", "--quick")
-"""Arguments of `manage.py`. The peers have one configuration each, so that the score of two nights compares."""
+EVALUATE_COMMAND = (sys.executable, str(settings.BASE_DIR / "manage.py"), "evaluate", "--store", "--quick")
+"""The peers have one configuration each, so that the scores of two nights compare."""
 
 
 class EvaluationError(RuntimeError):
@@ -90,8 +90,7 @@ def evaluate(_now: datetime) -> MaintenanceResult:
 
     This process must not load SciPy, and the memory of an evaluation is free again at its end.
     """
-    command = [sys.executable, str(settings.BASE_DIR / "manage.py"), *EVALUATE_COMMAND]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(EVALUATE_COMMAND, capture_output=True, text=True, check=False)
     if done.returncode == evaluations.NOTHING_TO_EVALUATE:
         return MaintenanceResult(note=last_line(done.stderr))
     if done.returncode:
