@@ -23,7 +23,7 @@ class RecommendationsConfig(AppConfig):
         )
         from recommendations.services.serving import records
         from recommendations.services.upkeep import process_memory
-        from recommendations.stores import change_log
+        from recommendations.stores import change_log, history_changes
 
         jobs.register()
         health.register_health_checks()
@@ -37,3 +37,4 @@ class RecommendationsConfig(AppConfig):
         records.send_after_tasks()
         # A migration may drop triggers, because SQLite alters a table by creating a new one.
         post_migrate.connect(change_log.install_triggers, sender=self)
+        post_migrate.connect(history_changes.install_triggers, sender=self)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum, unique
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from uuid import UUID
 
 import numpy as np
@@ -130,6 +130,9 @@ class Origin(IntEnum):
     EXPLORATION = 5
     INDEXED = 6
     """Nearest in the vector index, which also holds non-resident posts."""
+    ITEM_WEIGHTS = 7
+    CO_LIKED = 8
+    LIKED_NEXT = 9
 
 
 class PolicyError(ValueError):
@@ -182,6 +185,13 @@ class Policy:
     )
     recency: float = ranged_field(0.15, 0, 10, "Weight of the recency of the post.")
     popularity: float = ranged_field(0.25, 0, 10, "Weight of recent engagement with the post, on a logarithmic scale.")
+    item_weights: float = ranged_field(
+        1.0, 0, 10, "Weight of what the trained item weights say about the posts that the viewer liked and rejected."
+    )
+    co_liked: float = ranged_field(
+        0.2, 0, 10, "Weight of posts that members liked together with what the viewer liked last."
+    )
+    liked_next: float = ranged_field(0.1, 0, 10, "Weight of posts that members liked after what the viewer liked last.")
     follow: float = ranged_field(0.2, 0, 10, "Weight of posts by authors whom the viewer follows.")
     author: float = ranged_field(0.2, 0, 10, "Weight of the viewer's affinity for the author.")
     topic: float = ranged_field(0.2, 0, 10, "Weight of the viewer's affinity for the tags of the post.")
@@ -220,6 +230,9 @@ class Policy:
     topic_candidates: int = ranged_field(
         150, 0, 5000, "Maximum number of candidates from topics that the viewer likes."
     )  # type: ignore[assignment]
+    collaborative_candidates: int = ranged_field(  # type: ignore[assignment]
+        300, 0, 5000, "Maximum number of candidates from item weights, from co-liked and from next-liked posts, each."
+    )
     exploration_candidates: int = ranged_field(  # type: ignore[assignment]
         30, 0, 1000, "Maximum number of candidates from posts that were served to few members."
     )
@@ -396,12 +409,17 @@ class Affinity:
     """A viewer's affinity for authors, topics, kinds or posts, as a sparse vector: 0 for every other id."""
 
     ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)  # (n,) sorted
-    weights: Float32Array = field(default_factory=lambda: np.zeros(0, np.float32))  # (n,) from -1 (show less) to 1
+    weights: Float32Array = field(default_factory=lambda: np.zeros(0, np.float32))  # (n,) negative: show less
 
     @property
     def is_learned(self) -> bool:
         """Whether every weight was learned, so none comes from negative feedback."""
         return not len(self.ids) or bool(self.weights.min() >= LEARNED_FLOOR)
+
+    def restrict_to(self, ids: Int64Array) -> Affinity:
+        """Return the affinity for *ids* (n,) only."""
+        is_kept = is_in_sorted(self.ids, np.sort(ids))
+        return Affinity(self.ids[is_kept], self.weights[is_kept])
 
     def weights_of(self, ids: NDArray[np.integer]) -> Float32Array:
         """Return the weight of each of *ids*, in their shape. The weight of `UNKNOWN` is 0."""
@@ -415,6 +433,24 @@ class Affinity:
             return table.take(np.minimum(ids, table_end))
         indexes = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
         return np.where(self.ids[indexes] == ids, self.weights[indexes], np.float32(0))
+
+
+@dataclass(frozen=True)
+class Contributions:
+    """How much each reaction (r,) contributes to a score part of each of some posts (n,), as whole numbers."""
+
+    source_ids: Int64Array  # (r,) the post of each reaction
+    totals: Int64Array  # (r, n)
+    unit: float
+    """The part of a post, before its weight, is float32(unit · the sum of its column), exact but for that rounding."""
+
+
+class ReactionPart(Protocol):
+    """A score part that is a sum over a member's reactions."""
+
+    def contributions(self, post_ids: Int64Array) -> Contributions:
+        """Return the contributions to the part of each of *post_ids* (n,), each post once."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -472,6 +508,16 @@ class Query:
     """By kind id."""
     post_fatigue: Affinity = field(default_factory=Affinity)
     """The fatigue of recently served posts, 0 to 1."""
+    item_weights: Affinity = field(default_factory=Affinity)
+    """By post id: what the trained item weights say about the viewer's reactions. 1 is typical for a first page."""
+    co_liked: Affinity = field(default_factory=Affinity)
+    """By post id: co-likes with the viewer's latest reactions, in the same measure."""
+    liked_next: Affinity = field(default_factory=Affinity)
+    """By post id: likes after the viewer's latest reactions, in the same measure."""
+    reaction_parts: Mapping[str, ReactionPart] = field(default_factory=dict)
+    """By name of a collaborative part: what the viewer's reactions contribute to it."""
+    trained_model_id: int = 0
+    """The id of the trained model behind `item_weights`; 0 if there was none."""
     feed_filter: FeedFilter = field(default_factory=FeedFilter)
 
     @property
@@ -694,6 +740,10 @@ class Slate:
     part_names: tuple[str, ...] = ()
     parts: Float32Array = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     """(n, p); empty for a slate from the cache, which does not store parts."""
+    contributions: bytes = b""
+    """What the viewer's reactions contributed to each pick (`collaborative/recorded.py`); empty as *parts* is."""
+    trained_model_id: int = 0
+    """The trained model that the slate was ranked with; 0 for none, and for a slate from the cache."""
 
     def __len__(self) -> int:
         return len(self.post_ids)
@@ -750,6 +800,7 @@ class Reason(IntEnum):
     TOPIC = 5
     AUTHOR = 6
     EXPLORATION = 7
+    LIKED = 8
 
 
 REASON_SENTENCES: dict[Reason, str] = {
@@ -761,6 +812,7 @@ REASON_SENTENCES: dict[Reason, str] = {
     Reason.TOPIC: "About a topic you like",
     Reason.AUTHOR: "By someone whose posts you enjoy",
     Reason.EXPLORATION: "New and not yet widely seen",
+    Reason.LIKED: "Liked by people who like what you like",
 }
 
 

@@ -21,6 +21,7 @@ from recommendations.pipeline.run import Pipeline
 from recommendations.pipeline.scorers.score_parts import (
     AuthorAffinity,
     ColdTaste,
+    Collaborative,
     ExplorationBonus,
     Fatigue,
     FollowedAuthor,
@@ -30,6 +31,8 @@ from recommendations.pipeline.scorers.score_parts import (
     ShowLess,
     TopicAffinity,
 )
+from recommendations.pipeline.sources.collaborative import PARTS
+from recommendations.pipeline.sources.collaborative import Collaborative as CollaborativeSource
 from recommendations.pipeline.sources.exploration import Exploration
 from recommendations.pipeline.sources.followed import FollowedAuthors
 from recommendations.pipeline.sources.nearest import Nearest
@@ -70,12 +73,21 @@ class NonResidentPosts:
     posts: ColdPosts
 
 
+COLLABORATIVE_SCORERS = tuple(Collaborative(name) for name in PARTS.values())
+
+
+def collaborative_sources(catalogue: Catalogue) -> tuple[CollaborativeSource, ...]:
+    """Return the source of each collaborative part."""
+    return tuple(CollaborativeSource(origin, catalogue) for origin in PARTS)
+
+
 def discovery(*, engine: Engine, catalogue: Catalogue, non_resident_posts: NonResidentPosts | None = None) -> Pipeline:
     """Return the feed of posts that the member is likely to enjoy, from all sources."""
     return Pipeline(
         catalogue=catalogue,
         sources=(
             Nearest(engine, catalogue),
+            *collaborative_sources(catalogue),
             FollowedAuthors(catalogue),
             Topics(catalogue),
             Trending(catalogue),
@@ -94,6 +106,7 @@ def discovery(*, engine: Engine, catalogue: Catalogue, non_resident_posts: NonRe
             Quality(),
             ExplorationBonus(),
             Fatigue(),
+            *COLLABORATIVE_SCORERS,
             *((ColdTaste(),) if non_resident_posts else ()),
         ),
         rerankers=(Diversity(engine), ExplorationSlots(), Spacing(), ShowLessLast()),
@@ -144,12 +157,16 @@ def non_personalized(*, catalogue: Catalogue) -> Pipeline:
 
 
 def similar(*, engine: Engine, catalogue: Catalogue) -> Pipeline:
-    """Return the feed of posts similar to one post. The query's only interest is the vector of that post."""
+    """
+    Return the feed of posts similar to one post, by content and by what members like together with it.
+
+    The query's only interest is the vector of that post, and its only reaction is a like of it.
+    """
     return Pipeline(
         catalogue=catalogue,
-        sources=(Nearest(engine, catalogue),),
+        sources=(Nearest(engine, catalogue), *collaborative_sources(catalogue)),
         filters=(*MANDATORY_FILTERS, *SIMILAR_FILTERS),
-        scorers=(),
+        scorers=COLLABORATIVE_SCORERS,
         rerankers=(),
         engine=engine,
     )

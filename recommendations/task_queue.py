@@ -25,6 +25,7 @@ REFRESH_SLATE = "recommendations.refresh_slate"
 MEASURE_DRIFT = "recommendations.measure_drift"
 RECONCILE_JOBS = "recommendations.reconcile_jobs"
 MEASURE_SHOW_LESS = "recommendations.measure_show_less"
+COUNT_CO_LIKES = "recommendations.count_co_likes"
 
 QUEUES = {
     PROCESS_CHUNK: "batch",
@@ -36,6 +37,7 @@ QUEUES = {
     MEASURE_DRIFT: "maintenance",
     RECONCILE_JOBS: "maintenance",
     MEASURE_SHOW_LESS: "maintenance",
+    COUNT_CO_LIKES: "maintenance",
 }
 
 

@@ -13,7 +13,7 @@ from celery import shared_task
 from monitoring import clock
 from recommendations import task_queue
 from recommendations.services import wiring, work
-from recommendations.services.learning import learn
+from recommendations.services.learning import co_likes, learn
 from recommendations.services.measuring import show_less_effect
 from recommendations.services.serving import records, refresh
 from recommendations.services.vectors import embedding_models, pictures, reindexing
@@ -85,3 +85,9 @@ def reconcile_jobs(**_: object) -> None:
 def measure_show_less(**_: object) -> None:
     """Measure the effect of members' negative feedback."""
     show_less_effect.measure_show_less(now=clock.now())
+
+
+@shared_task(name=task_queue.COUNT_CO_LIKES)
+def count_co_likes(**_: object) -> None:
+    """Count the co-likes of newly learned reactions."""
+    co_likes.count_changes(now=clock.now())

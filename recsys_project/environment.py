@@ -262,6 +262,13 @@ class Environment(BaseSettings):
         1_000_000, "results", "Maximum number of resident posts in a process; the newest posts are resident."
     )
 
+    co_like_min_members: PositiveInt = setting(
+        3,
+        "results",
+        "Members that must have liked both of two posts before one is recommended because of the other, so that "
+        "neither recommendations nor reasons reveal what one member liked.",
+    )
+
     # Processes
     prometheus_metrics_enabled: bool = setting(True, "deployment", "Serve /metrics.")
     prometheus_multiproc_dir: str = setting(
@@ -292,6 +299,16 @@ class Environment(BaseSettings):
     email_from: str = setting("recsys@localhost", "deployment", "Sender address of emails.")
     job_lease_seconds: PositiveInt = setting(
         120, "speed", "Seconds without a heartbeat after which a job's chunk goes to another worker."
+    )
+    model_dir: str = setting(
+        str(ROOT / "var" / "models"),
+        "deployment",
+        "Folder for the arrays of trained models. The processes of a machine share it, and its pages in memory.",
+    )
+    training_memory_limit: Annotated[int, Field(validate_default=True)] = setting(
+        8192 * 2**20,
+        "deployment",
+        "Memory that the training worker may use, such as 8192MB. Above it, the training fails.",
     )
     web_port: int = setting(
         0, "deployment", "Port of the web server in the embedded stack. 0: a free port, which is reused on later runs."
@@ -330,9 +347,9 @@ class Environment(BaseSettings):
         parse_signing_keys(value)
         return value
 
-    @field_validator("memory_cleanup_threshold", mode="before")
+    @field_validator("memory_cleanup_threshold", "training_memory_limit", mode="before")
     @classmethod
-    def parse_cleanup_threshold(cls, value: str | int) -> int:
+    def parse_positive_bytes(cls, value: str | int) -> int:
         """Return the bytes of a text such as 500MB."""
         return require_positive(parse_bytes(value))
 

@@ -88,6 +88,7 @@ FIELDS = {
     "rule": "an alert rule",
     "severity": "the severity of an alert",
     "space": "a vector space",
+    "trained_model": "the id of a trained model",
     "value": "a metric value",
 }
 """Every field that a line may have, with its meaning."""

@@ -52,6 +52,12 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": timedelta(seconds=20),
         "options": {"queue": "maintenance", "expires": 20},
     },
+    # Other members' feeds use a like within half a minute: learned in a second, counted here, cached for 20 seconds.
+    "count-co-likes": {
+        "task": "recommendations.count_co_likes",
+        "schedule": timedelta(seconds=10),
+        "options": {"queue": "maintenance", "expires": 10},
+    },
     # Measures whether negative feedback takes effect: once for each feedback, a day after it was given.
     "measure-show-less": {
         "task": "recommendations.measure_show_less",
@@ -106,6 +112,8 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     ),
     # Updates the planner's statistics. Without it, after many inserts and deletes a query may use the wrong index.
     "optimize-database": maintenance_entry("optimize_database", timedelta(days=1), at=crontab(hour=3, minute=20)),
+    # Weighs all co-likes by how many members like each post now. Between two runs, a pair is weighed when it changes.
+    "recount-co-likes": maintenance_entry("recount_co_likes", timedelta(days=1), at=crontab(hour=2, minute=50)),
     # Compares the vector index with the database and repairs Qdrant's index.
     "check-index": maintenance_entry("check_index", timedelta(days=1), at=crontab(hour=4, minute=20)),
     # Rewrites segments with deleted points, which slow down every search. It reads everything: Sunday night.

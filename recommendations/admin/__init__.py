@@ -7,6 +7,7 @@ The admin deletes no posts or members, because the catalogues would not notice. 
 from recommendations.admin import (
     activity,
     change_log,
+    collaborative,
     embedding_models,
     evaluations,
     interests,
@@ -19,6 +20,7 @@ from recommendations.admin import (
 __all__ = [
     "activity",
     "change_log",
+    "collaborative",
     "embedding_models",
     "evaluations",
     "interests",

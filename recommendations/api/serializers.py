@@ -513,6 +513,22 @@ class ShowLessEffectsOut(serializers.Serializer):
     effects = ShowLessEffectOut(many=True)
 
 
+class ReactionReasonOut(serializers.Serializer):
+    """A post that the member liked or rejected."""
+
+    post_id = serializers.CharField()
+    value = serializers.FloatField(help_text="What the reaction contributed. Negative if it lowers the score.")
+
+
+class BecauseOut(serializers.Serializer):
+    """What the member's reactions contributed to one part of a score."""
+
+    part = serializers.CharField(help_text="item_weights, co_liked or liked_next.")
+    weight = serializers.FloatField(help_text="The weight of the part in the ranking policy.")
+    reactions = ReactionReasonOut(many=True, help_text="The largest contributions, largest first.")
+    others = serializers.FloatField(help_text="What all other reactions contributed together.")
+
+
 class ExplanationOut(serializers.Serializer):
     """Why a post was served to a member, or was not."""
 
@@ -532,4 +548,9 @@ class ExplanationOut(serializers.Serializer):
     reasons = ReasonOut(many=True)
     filter = serializers.CharField(
         allow_null=True, help_text="The filter for the viewer's own preferences that dropped the post."
+    )
+    because = BecauseOut(
+        many=True,
+        help_text="For each collaborative part: the member's reactions behind it. In float32, the weight times the sum "
+        "of all values and others is the part.",
     )

@@ -7,17 +7,19 @@ of strength · weight, so an event costs a few hundred additions, and a new memb
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from numpy import int16
-from numpy.typing import NDArray
+import numpy as np
 
+from recommendations.collaborative.part_scores import (
+    FULL_STRENGTH,
+    WEIGHT_UNIT,
+    Int16Array,
+    PartScores,
+    round_unit,
+)
 from recommendations.contracts import Int32Array, Int64Array
-
-Int16Array = NDArray[int16]
-
-WEIGHT_UNIT = 2.0**-14
-"""Weights are multiples of this, so they are below 2 in absolute value."""
 
 
 @dataclass(frozen=True)
@@ -28,3 +30,33 @@ class ItemWeightTable:
     starts: Int64Array  # (p + 1,) where the entries of each post start
     targets: Int32Array  # (e,) positions in *post_ids*, sorted within the entries of a post
     weights: Int16Array  # (e,) in units of `WEIGHT_UNIT`, never 0
+
+    def score(self, reactions: Sequence[tuple[int, int]], *, scale: float) -> PartScores:
+        """
+        Return the part of a member with these *reactions* (post id, strength), each post once.
+
+        A score of *scale* becomes a part of 1.
+        """
+        ids, strengths = np.array(reactions, np.int64).reshape(-1, 2).T
+        positions = self.positions_of(ids)
+        is_known = positions >= 0
+        starts = self.starts[positions[is_known]]
+        lengths = self.starts[positions[is_known] + 1] - starts
+        # The entries of the first reaction, then those of the second, and so on.
+        entries = np.arange(lengths.sum()) + np.repeat(starts - np.cumsum(lengths) + lengths, lengths)
+        return PartScores(
+            source_ids=ids[is_known],
+            strengths=strengths[is_known],
+            lengths=lengths,
+            keys=self.targets[entries],
+            weights=self.weights[entries],
+            key_ids=self.post_ids,
+            unit=round_unit(WEIGHT_UNIT / FULL_STRENGTH / scale),
+        )
+
+    def positions_of(self, post_ids: Int64Array) -> Int64Array:
+        """Return the position (n,) of each of *post_ids* (n,) in the table, -1 where it has none."""
+        if not len(self.post_ids):
+            return np.full(len(post_ids), -1, np.int64)
+        at = np.minimum(np.searchsorted(self.post_ids, post_ids), len(self.post_ids) - 1)
+        return np.where(self.post_ids[at] == post_ids, at, -1)

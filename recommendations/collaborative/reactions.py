@@ -76,3 +76,8 @@ class Reactions:
     def rejected_ids(self) -> Int64Array:
         """The ids of the rejected posts, oldest rejection first."""
         return -self.signed_ids[~self.is_like]
+
+    def without(self, post_ids: Int64Array) -> Reactions:
+        """Return the reactions without those to these posts (n,)."""
+        is_kept = ~np.isin(np.abs(self.signed_ids), post_ids)
+        return Reactions(self.signed_ids[is_kept], self.times[is_kept])

@@ -135,6 +135,29 @@ class Feed:
         )
 
 
+@strawberry.type(description="A post that the member liked or rejected.")
+class ReactionReason:
+    post_id: strawberry.ID
+    value: float = strawberry.field(description="What the reaction contributed. Negative if it lowers the score.")
+
+
+@strawberry.type(description="What the member's reactions contributed to one part of a score.")
+class Because:
+    part: str = strawberry.field(description="item_weights, co_liked or liked_next.")
+    weight: float = strawberry.field(description="The weight of the part in the ranking policy.")
+    reactions: list[ReactionReason] = strawberry.field(description="The largest contributions, largest first.")
+    others: float = strawberry.field(description="What all other reactions contributed together.")
+
+    @classmethod
+    def from_service(cls, because: explaining.Because) -> Because:
+        return cls(
+            part=because.part,
+            weight=because.weight,
+            reactions=[ReactionReason(post_id=strawberry.ID(r.post_id), value=r.value) for r in because.reactions],
+            others=because.others,
+        )
+
+
 @strawberry.type(description="Why a post was served to a member, or was not.")
 class Explanation:
     request_id: UUID
@@ -149,6 +172,10 @@ class Explanation:
     reasons: list[Reason]
     filter: str | None = strawberry.field(
         description="The filter for the viewer's own preferences that dropped the post."
+    )
+    because: list[Because] = strawberry.field(
+        description="For each collaborative part: the member's reactions behind it. In float32, the weight times the "
+        "sum of all values and others is the part."
     )
 
     @classmethod
@@ -165,6 +192,7 @@ class Explanation:
             sources=list(explanation.sources),
             reasons=[Reason.from_service(reason) for reason in explanation.reasons],
             filter=explanation.filter,
+            because=[Because.from_service(because) for because in explanation.because],
         )
 
 

@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
                 ('like_count', models.PositiveIntegerField(default=0, help_text='Members whose histories have a like of the post.')),
                 ('target_ids', models.BinaryField(default=b'', help_text='int64 (n,), sorted: posts that were liked with this post.')),
                 ('together', models.BinaryField(default=b'', help_text='int32 (n,): how many members liked both, close together.')),
-                ('following', models.BinaryField(default=b'', help_text='int32 (n,): how often, and how soon, after this post.')),
+                ('after', models.BinaryField(default=b'', help_text='int32 (n,): how often, and how soon, after this post.')),
                 ('nearest', models.BinaryField(default=b'', help_text='The strongest entries in the form that ranking reads.')),
                 ('changed_at', models.DateTimeField(db_index=True)),
             ],

@@ -196,6 +196,12 @@ class FeedRequest(models.Model):
     post_ids = models.BinaryField(help_text="int64 (n,), in the order served.")
     part_names = models.JSONField(default=list)
     parts = models.BinaryField(help_text="float32 (n, parts): the score parts. Each score is the sum of its row.")
+    contributions = models.BinaryField(
+        default=b"", help_text="What the member's reactions contributed to each pick, compressed with zlib."
+    )
+    trained_model_id = models.PositiveBigIntegerField(
+        default=0, help_text="The trained model that the slate was ranked with. 0: none."
+    )
     origins = models.BinaryField(help_text="uint16 (n,): bit set of the sources.")
     reasons = models.BinaryField(default=b"", help_text="uint16 (n,): bit set of the reasons.")
     created_at = models.DateTimeField(db_index=True)

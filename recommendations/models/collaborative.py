@@ -55,7 +55,7 @@ class CoLikes(models.Model):
     like_count = models.PositiveIntegerField(default=0, help_text="Members whose histories have a like of the post.")
     target_ids = models.BinaryField(default=b"", help_text="int64 (n,), sorted: posts that were liked with this post.")
     together = models.BinaryField(default=b"", help_text="int32 (n,): how many members liked both, close together.")
-    following = models.BinaryField(default=b"", help_text="int32 (n,): how often, and how soon, after this post.")
+    after = models.BinaryField(default=b"", help_text="int32 (n,): how often, and how soon, after this post.")
     nearest = models.BinaryField(default=b"", help_text="The strongest entries in the form that ranking reads.")
     changed_at = models.DateTimeField(db_index=True)
 
@@ -103,6 +103,12 @@ class TrainedModel(models.Model):
     like_count = models.PositiveIntegerField(default=0)
     metrics = models.JSONField(default=dict, help_text="Measured on held-out likes, beside the parent and popularity.")
     scales = models.JSONField(default=dict, help_text="By score part: the typical score of a post on a first page.")
+    reaction_count = models.PositiveBigIntegerField(
+        default=0, help_text="Reactions in all histories when it was trained. A new training is due when this changed."
+    )
+    arrays = models.JSONField(
+        default=dict, blank=True, help_text="By array: the size in bytes of its .npy file, and its BLAKE2b digest."
+    )
     size_bytes = models.PositiveBigIntegerField(default=0)
     problem = models.TextField(blank=True, help_text="Why the run failed, or why the model was not activated.")
     created_at = models.DateTimeField()

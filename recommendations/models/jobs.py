@@ -30,6 +30,7 @@ class Job(models.Model):
         EXPORT_MEMBERS = "export_members", "export all data about members"
         ERASE_MEMBERS = "erase_members", "erase members with their posts and activity"
         ERASE_POSTS = "erase_posts", "erase posts"
+        TRAIN_MODEL = "train_model", "train a collaborative model"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     kind = models.CharField(max_length=32, choices=Kind.choices)

@@ -95,6 +95,33 @@ class UnknownPolicy(ServiceError):  # noqa: N818
         super().__init__(f"The variant {variant!r} has no active policy. Its feeds use the default settings.")
 
 
+class UnknownModel(ServiceError):  # noqa: N818
+    """No trained model has this id."""
+
+    code, status = "unknown-model", 404
+
+    def __init__(self, model_id: object) -> None:
+        super().__init__(f"There is no trained model {model_id}. List them with `manage.py models`.")
+
+
+class ModelNotUsable(ServiceError):  # noqa: N818
+    """A trained model cannot be activated in its state, or there is no model to roll back to."""
+
+    code, status = "model-not-usable", 409
+
+
+class TooFewLikes(ServiceError):  # noqa: N818
+    """There are too few members with likes to train a model and to measure it."""
+
+    code, status = "too-few-likes", 409
+
+    def __init__(self, members: int, needed: int, likes: int) -> None:
+        super().__init__(
+            f"{members:,} members have {likes} likes or more, and a training needs {needed:,}. "
+            "Train again when more likes have been learned."
+        )
+
+
 class VersionConflict(ServiceError):  # noqa: N818
     """The object has changed since the caller read it."""
 

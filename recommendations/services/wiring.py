@@ -25,6 +25,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from functools import wraps
+from pathlib import Path
 from typing import Any, ClassVar, Generic, ParamSpec, TypeVar, cast
 
 import redis
@@ -61,10 +62,12 @@ from recommendations.stores.redis_served_history import RedisServedHistory
 from recommendations.stores.redis_slates import RedisSlates
 from recommendations.stores.redis_vectors import RedisVectors
 from recommendations.stores.resident_catalogue import OVERLAP, ResidentCatalogue, ResidentSpace
+from recommendations.stores.resident_co_likes import ResidentCoLikes
 from recommendations.stores.resident_facts import ResidentFacts
 from recommendations.stores.resident_profiles import ResidentProfiles
 from recommendations.stores.resident_vectors import ResidentVectors
 from recommendations.stores.seal import Seal
+from recommendations.stores.trained_models import TrainedModels
 from recommendations.stores.vocabulary import Vocabularies
 
 log = logging.getLogger(__name__)
@@ -357,6 +360,12 @@ def redis_client(url: str) -> redis.Redis:
 
 
 @per_process
+def trained_models() -> TrainedModels:
+    """Return the active trained models. Read a model once per service call: another may become active at any time."""
+    return TrainedModels(Path(settings.ENV.model_dir))
+
+
+@per_process
 def seal() -> Seal:
     """Return the seal that encrypts personal values in Redis."""
     return Seal(settings.CACHE_SECRETS)
@@ -388,6 +397,12 @@ def post_vector_cache() -> VectorCache:
 def resident_profiles() -> ResidentProfiles:
     """Return this process's cache of profiles, in the content space's active model."""
     return vector_parts().profiles
+
+
+@per_process
+def resident_co_likes() -> ResidentCoLikes:
+    """Return this process's cache of co-likes."""
+    return ResidentCoLikes(min_members=settings.ENV.co_like_min_members)
 
 
 @per_process

@@ -18,14 +18,18 @@ the chunk again. Processing must therefore be safe to repeat.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import DatabaseError, IntegrityError, connections, transaction
 from django.db.models import F, Q, QuerySet
 
 from monitoring import metrics
@@ -33,6 +37,8 @@ from recommendations import task_queue
 from recommendations.models import Job, JobChunk, Member, Post
 from recommendations.services.errors import InvalidRequest, UnknownJob, UnknownMember
 from recommendations.storable_text import find_storage_problem
+
+log = logging.getLogger(__name__)
 
 MAX_CHUNK_ATTEMPTS = 3
 MAX_ERRORS = 20
@@ -58,6 +64,14 @@ class JobKind:
     """Called in the transaction that creates the job, so its effect is visible as soon as the job is."""
     queue: str | None = None
     """The Celery queue of its chunks, or None for the default queue."""
+    resolve: Callable[[Mapping[str, Any]], list[int]] | None = None
+    """Returns the items for the job's parameters, if they are not rows of `items`. Raises `InvalidRequest`."""
+    is_long: bool = False
+    """Whether a chunk may take longer than its lease, which is then renewed while the chunk is processed."""
+
+
+class JobCancelledError(Exception):
+    """Raised by the function that processes a chunk, to end it because its job was cancelled."""
 
 
 KINDS: dict[str, JobKind] = {}
@@ -140,6 +154,8 @@ def submit_job(*, kind: str, params: Mapping[str, Any], now: datetime, idempoten
 def resolve_items(kind: str, params: Mapping[str, Any]) -> list[int]:
     """Return the primary keys of the job's items. Raises `InvalidRequest` or `UnknownMember` for invalid parameters."""
     job_kind = KINDS[kind]
+    if job_kind.resolve:
+        return job_kind.resolve(params)
     parameter = "post_ids" if job_kind.items is Post else "member_ids"
     if unknown := set(params) - {parameter}:
         raise InvalidRequest(f"{', '.join(sorted(unknown))}: not a parameter of {kind}. Give {parameter}.", "/params")
@@ -218,7 +234,11 @@ def list_jobs(*, before: datetime | None, limit: int, kind: str = "", state: str
 
 @transaction.atomic
 def cancel_job(*, job_id: UUID, now: datetime) -> JobView:
-    """Cancel a job: queued chunks are cancelled, running chunks are finished. A finished job is not changed."""
+    """
+    Cancel a job: queued chunks are cancelled, running chunks are finished. A finished job is not changed.
+
+    A running chunk of a long kind ends at its next check (`check_cancellation`).
+    """
     job = find_job(job_id)
     if not build_job_view(job).is_finished:
         Job.objects.filter(pk=job_id).update(cancel_requested_at=now)
@@ -259,8 +279,13 @@ def process_chunk(*, job_id: UUID, number: int, now: datetime) -> bool:
     if chunk is None:
         return False
     Job.objects.filter(pk=job_id, state=Job.State.QUEUED).update(state=Job.State.RUNNING, started_at=now)
+    kind = KINDS[chunk.job.kind]
     try:
-        errors = KINDS[chunk.job.kind].process(job_id, chunk.item_ids, now)
+        with renewed_lease(chunk, now) if kind.is_long else nullcontext():
+            errors = kind.process(job_id, chunk.item_ids, now)
+    except JobCancelledError:
+        stop_chunk(chunk, now)
+        return True
     except Exception as error:
         # Release the chunk: the reconciler publishes it again until it has failed MAX_CHUNK_ATTEMPTS times.
         release_chunk(chunk, f"{type(error).__name__}: {error}", now)
@@ -277,6 +302,30 @@ def claim_chunk(job_id: UUID, number: int, now: datetime) -> JobChunk | None:
         state=Job.State.RUNNING, attempts=F("attempts") + 1, leased_until=lease
     )
     return JobChunk.objects.select_related("job").get(job_id=job_id, number=number) if is_claimed else None
+
+
+@contextmanager
+def renewed_lease(chunk: JobChunk, now: datetime) -> Iterator[None]:
+    """Renew the lease of a claimed chunk in a thread, four times per lease, until the block ends."""
+    started, is_over = monotonic(), threading.Event()
+    seconds = settings.ENV.job_lease_seconds
+
+    def renew() -> None:
+        while not is_over.wait(seconds / 4):
+            lease = now + timedelta(seconds=monotonic() - started + seconds)
+            try:
+                claimed_chunk(chunk).update(leased_until=lease)
+            except DatabaseError:
+                log.exception("lease_not_renewed", extra={"job_id": str(chunk.job_id)})
+        connections.close_all()
+
+    thread = threading.Thread(target=renew, name="renew-lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
 
 
 def claimed_chunk(chunk: JobChunk) -> QuerySet[JobChunk]:
@@ -296,6 +345,24 @@ def release_chunk(chunk: JobChunk, error: str, now: datetime) -> None:
     else:
         errors = [{"item_id": item, "problem": error} for item in chunk.item_ids]
         complete_chunk(chunk, Job.State.FAILED, errors, now, error)
+
+
+def check_cancellation(job_id: UUID) -> None:
+    """Raise `JobCancelledError` if the job was cancelled or has been deleted."""
+    if not Job.objects.filter(pk=job_id, cancel_requested_at=None).exists():
+        raise JobCancelledError(job_id)
+
+
+def set_job_result(job_id: UUID, result: Mapping[str, Any]) -> None:
+    """Replace the result of a job, which may also say how far a running job is."""
+    Job.objects.filter(pk=job_id).update(result=dict(result))
+
+
+@transaction.atomic
+def stop_chunk(chunk: JobChunk, now: datetime) -> None:
+    """Cancel a chunk whose processing has ended early. Its items are not counted; a retry processes them."""
+    claimed_chunk(chunk).update(state=Job.State.CANCELLED, leased_until=None)
+    finish_job(chunk.job_id, now)
 
 
 @transaction.atomic

@@ -39,6 +39,7 @@ from recommendations.models import (
     NegativeFeedback,
     Post,
     PrivacySettings,
+    ReactionHistory,
     Relationship,
     SeenPost,
 )
@@ -60,6 +61,7 @@ LOGGED_MODELS: dict[type[Model], LoggedColumns] = {
     Relationship: ((ChangeKind.VIEWER, "source_id"), (ChangeKind.VIEWER, "target_id")),
     NegativeFeedback: ((ChangeKind.VIEWER, "member_id"),),
     InterestProfile: ((ChangeKind.VIEWER, "member_id"),),
+    ReactionHistory: ((ChangeKind.VIEWER, "member_id"),),
     SeenPost: ((ChangeKind.SEEN, "member_id"),),
 }
 ROW_STATES = {"INSERT": ("NEW",), "UPDATE": ("OLD", "NEW"), "DELETE": ("OLD",)}
@@ -203,9 +205,9 @@ def required_names() -> list[str]:
     ]
 
 
-def trigger_name(model: type[Model], event: str) -> str:
-    """Return the name of the trigger for an event on the model's table."""
-    return f"note_{model._meta.db_table}_{event.lower()}"
+def trigger_name(model: type[Model], event: str, prefix: str = "note") -> str:
+    """Return the name of the trigger for an event on the model's table. *prefix* distinguishes its purpose."""
+    return f"{prefix}_{model._meta.db_table}_{event.lower()}"
 
 
 def logged_rows_sql(columns: LoggedColumns, states: Iterable[str], row: str) -> str:
@@ -249,9 +251,11 @@ def postgres_statements() -> Iterable[str]:
         yield from postgres_trigger(model, "TRUNCATE", insert_everything, "")
 
 
-def postgres_trigger(model: type[Model], event: str, action: str, referencing: str) -> Iterable[str]:
+def postgres_trigger(
+    model: type[Model], event: str, action: str, referencing: str, *, prefix: str = "note"
+) -> Iterable[str]:
     """Yield the statements that install one trigger and its function."""
-    name, table = trigger_name(model, event), model._meta.db_table
+    name, table = trigger_name(model, event, prefix), model._meta.db_table
     yield f"DROP TRIGGER IF EXISTS {name} ON {table}"
     yield f"""
         CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS

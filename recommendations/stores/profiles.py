@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from django.db import connection
 
-from recommendations.contracts import LEARNED_FLOOR, Affinity, Float32Array, Interests
-from recommendations.models import InterestProfile, NegativeFeedback
+from recommendations.contracts import EMPTY_IDS, LEARNED_FLOOR, Affinity, Float32Array, Int64Array, Interests
+from recommendations.models import InterestProfile, NegativeFeedback, ReactionHistory
 from recommendations.stores.relational_posts import as_utc
 from recommendations.stores.sql import Rows
 from recommendations.stores.vocabulary import Vocabularies
@@ -34,8 +34,8 @@ ProfileVersion = tuple[object, ...]
 FeedbackRows = Rows
 """Negative feedback about authors, topics and kinds, as rows: target, target key, time."""
 
-PROFILE_TABLE, FEEDBACK_TABLE = (
-    connection.ops.quote_name(model._meta.db_table) for model in (InterestProfile, NegativeFeedback)
+PROFILE_TABLE, FEEDBACK_TABLE, HISTORY_TABLE = (
+    connection.ops.quote_name(model._meta.db_table) for model in (InterestProfile, NegativeFeedback, ReactionHistory)
 )
 VERSION_COLUMNS = 3
 SELECT_PROFILE = f"""
@@ -45,6 +45,9 @@ SELECT_PROFILE = f"""
 SELECT_FEEDBACK = (
     f"SELECT target, target_key, created_at FROM {FEEDBACK_TABLE} WHERE member_id = %s AND target <> 'post'"
 )
+SELECT_REACTIONS = f"SELECT reactions FROM {HISTORY_TABLE} WHERE member_id = %s"
+SERVED_REACTIONS = 200
+"""Newest reactions of a member that ranking reads. Changes the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,11 @@ class Profile:
 def profile_version(rows: Rows) -> ProfileVersion | None:
     """Return the version of a profile from the rows of `SELECT_PROFILE`; None if the member has no profile."""
     return rows[0][:VERSION_COLUMNS] if rows else None
+
+
+def decode_reactions(rows: Rows) -> Int64Array:
+    """Return the newest reactions from the rows of `SELECT_REACTIONS`, oldest first, as in `ReactionHistory`."""
+    return np.frombuffer(rows[0][0], "<i8")[-SERVED_REACTIONS:].copy() if rows else EMPTY_IDS
 
 
 def decode_profile(rows: Rows, model: str, dimension: int) -> Profile | None:

@@ -44,9 +44,11 @@ from recommendations.stores import change_log, relational_viewers
 from recommendations.stores.profiles import (
     SELECT_FEEDBACK,
     SELECT_PROFILE,
+    SELECT_REACTIONS,
     FeedbackRows,
     Profile,
     ProfileVersion,
+    decode_reactions,
     profile_version,
 )
 from recommendations.stores.relational_posts import PostSnapshot, build_candidates, decode_posts, posts_query
@@ -85,6 +87,16 @@ class ViewerHistory(NamedTuple):
     seen: SeenPosts
     profile: Profile | None
     feedback: FeedbackRows
+    reactions: Int64Array
+    """Oldest first: the id of a liked post, or minus the id of a rejected post."""
+
+
+class CachedTaste(NamedTuple):
+    """What is cached of a viewer's taste. The profile itself is in `ResidentProfiles`."""
+
+    version: ProfileVersion | None
+    feedback: FeedbackRows
+    reactions: Int64Array
 
 
 @dataclass(slots=True)
@@ -97,7 +109,7 @@ class CachedViewer:
     log_position: int
     seen: SeenPosts | None = None
     """None if it has not been read; `taste` likewise."""
-    taste: tuple[ProfileVersion | None, FeedbackRows] | None = None
+    taste: CachedTaste | None = None
 
 
 class FactGroup(Enum):
@@ -150,8 +162,9 @@ def decode_seen_posts(rows: Rows) -> SeenPosts:
 
 
 def history_queries(viewer_id: int) -> tuple[SqlQuery, ...]:
-    """Return the queries for a `ViewerHistory`: seen posts, profile, negative feedback."""
-    return newest_seen_query(viewer_id), (SELECT_PROFILE, (viewer_id,)), (SELECT_FEEDBACK, (viewer_id,))
+    """Return the queries for a `ViewerHistory`: seen posts, profile, negative feedback, reactions."""
+    own = (viewer_id,)
+    return newest_seen_query(viewer_id), (SELECT_PROFILE, own), (SELECT_FEEDBACK, own), (SELECT_REACTIONS, own)
 
 
 def reads_committed_data() -> bool:
@@ -295,17 +308,18 @@ class ResidentFacts:
         """Return the viewer's history, as of this viewer's last `apply_changes`."""
         cached = self._cached_viewer(viewer_id)
         if cached is not None and cached.seen is not None and cached.taste is not None:
-            version, feedback = cached.taste
-            return ViewerHistory(cached.seen, profiles.get(viewer_id, version), feedback)
+            version, feedback, reactions = cached.taste
+            return ViewerHistory(cached.seen, profiles.get(viewer_id, version), feedback, reactions)
         if prefetch is not None and prefetch.viewer_id == viewer_id and FactGroup.HISTORY in prefetch.rows:
             log_position, history_rows = prefetch.log_position, prefetch.rows[FactGroup.HISTORY]
         else:
             log_position = cached.log_position if cached else 0
             history_rows = fetch_all_rows(*history_queries(viewer_id))
-        seen_rows, profile_rows, feedback = history_rows
+        seen_rows, profile_rows, feedback, reaction_rows = history_rows
         seen, version = decode_seen_posts(seen_rows), profile_version(profile_rows)
-        self._cache_viewer_facts(cached, log_position, seen=seen, taste=(version, feedback))
-        return ViewerHistory(seen, profiles.get(viewer_id, version, profile_rows), feedback)
+        taste = CachedTaste(version, feedback, decode_reactions(reaction_rows))
+        self._cache_viewer_facts(cached, log_position, seen=seen, taste=taste)
+        return ViewerHistory(seen, profiles.get(viewer_id, version, profile_rows), feedback, taste.reactions)
 
     def _cached_viewer(self, viewer_id: int) -> CachedViewer | None:
         return self._viewers.get(viewer_id) if self._may_cache() else None

@@ -1,5 +1,5 @@
 """
-Item weights: how much a like of one post speaks for each other post.
+Training of the item weight table (`recommendations/collaborative/item_weights.py`).
 
 The table is that of EASE (Steck 2019, "Embarrassingly shallow autoencoders for sparse data"): the item-to-item matrix B
 with a zero diagonal that minimizes |X - XB|² + ridge · |B|², where X (members, posts) holds the likes. It has a closed
@@ -7,147 +7,268 @@ form: with P = (X'X + ridge · I)⁻¹, B[i, j] = -P[i, j] / P[j, j].
 
 P is a matrix over the posts, but it can be computed in the space of the members, whichever is smaller:
 P = (I - X'(XX' + ridge · I)⁻¹X) / ridge (the matrix inversion lemma). So the exact table is possible as long as either
-number is up to `MAX_EXACT`. Beyond that, each post gets a ridge regression among its strongest co-liked posts only,
+number is up to `max_exact`. Beyond that, each post gets a ridge regression among its strongest co-liked posts only,
 which needs no matrix over all posts.
 
-A member's score of a post is the sum of the weights of their liked posts. Each addend is the contribution of one liked
-post, so the explanation of a score is the score itself.
+A positive weight from i to j tells that members liked both. It is kept only if at least `min_members` members did, so
+that neither a score nor a reason reveals what one member liked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import linalg, sparse
 
-from recommendations.contracts import Float32Array, Float64Array, Int32Array, Int64Array
+from recommendations.collaborative.item_weights import ItemWeightTable
+from recommendations.collaborative.part_scores import WEIGHT_UNIT, Int16Array
+from recommendations.contracts import BoolArray, Float32Array, Float64Array, Int32Array, Int64Array
 
-MAX_EXACT = 20_000
-"""Members or posts, whichever are fewer, up to which the table is exact. Changes the answer, and the time to train."""
-POSTS_PER_ROW = 100
-"""Largest weights that the table keeps of each liked post. Changes the answer, and the size."""
-NEIGHBORHOOD = 300
-"""Co-liked posts that the regression of one post uses beyond `MAX_EXACT`. Changes the answer, and the time to train."""
-BLOCK_POSTS = 1_024
+BLOCK_POSTS = 512
+"""Rows of the table that are computed together. Changes the memory and the speed."""
+INVERTED_AT_ONCE = 2_048
+"""Rows of a matrix that LAPACK inverts in one call. Changes the speed."""
+DENSE_POSTS = 8_192
+"""Most liked posts whose common likes are held as a dense matrix. Changes the memory and the speed."""
+
+OnPosts = Callable[[int, int], None]
+"""Called with the number of posts that are done and the number of all posts."""
 
 
 @dataclass(frozen=True)
-class ItemWeights:
-    """A table with a row for each liked post: the posts that a like speaks for or against, and by how much."""
+class ItemWeightSettings:
+    """The settings of a training. All of them change the result."""
 
-    post_ids: Int64Array  # (p,) sorted
-    targets: Int32Array  # (p, k) positions in *post_ids*, sorted within a row; -1 after the last
-    weights: Float32Array  # (p, k) 0 after the last
+    ridge: float = 100.0
+    """Strength of the regularization, above 0."""
+    entries_per_post: int = 400
+    """Largest absolute weights that the table keeps of each liked post."""
+    min_members: int = 2
+    """Members that must have liked both posts for a positive weight."""
+    max_exact: int = 20_000
+    """Members or posts, whichever are fewer, up to which the table is exact."""
+    neighborhood: int = 300
+    """Co-liked posts that the regression of one post uses beyond `max_exact`."""
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Entries of the table as columns (e,), in the order of source and target."""
+
+    sources: Int32Array
+    targets: Int32Array
+    weights: Int16Array
 
 
 def train_item_weights(
-    likes: sparse.csr_matrix, post_ids: Int64Array, *, ridge: float, per_row: int = POSTS_PER_ROW
-) -> ItemWeights:
+    likes: sparse.csr_matrix,
+    post_ids: Int64Array,
+    settings: ItemWeightSettings,
+    on_posts: OnPosts = lambda done, total: None,
+) -> ItemWeightTable:
     """
-    Return the table for *likes* (m, p), a matrix of 0 and 1. *ridge* is above 0.
+    Return the table for *likes* (m, p), a matrix of 0 and 1, and the sorted ids (p,) of its posts.
 
-    Deterministic: equal inputs give equal bytes on the same machine.
+    Deterministic: equal inputs give equal bytes on the same machine. An exception of *on_posts* ends the training.
     """
-    members, posts = likes.shape
-    per_row = min(per_row, max(posts - 1, 1))
-    if min(members, posts) <= MAX_EXACT:
-        blocks = exact_blocks(likes, ridge)
+    if min(likes.shape) <= settings.max_exact:
+        entries = list(exact_entries(likes, settings, on_posts))
     else:
-        blocks = neighborhood_blocks(likes, ridge)
-    targets = np.full((posts, per_row), -1, np.int32)
-    weights = np.zeros((posts, per_row), np.float32)
-    for start, block in blocks:
-        keep_largest(block, targets[start : start + len(block)], weights[start : start + len(block)])
-    return ItemWeights(post_ids, targets, weights)
+        entries = [neighborhood_entries(likes, settings, on_posts)]
+    sources = np.concatenate([np.zeros(0, np.int32), *(part.sources for part in entries)])
+    return ItemWeightTable(
+        post_ids,
+        np.searchsorted(sources, np.arange(len(post_ids) + 1)).astype(np.int64),
+        np.concatenate([np.zeros(0, np.int32), *(part.targets for part in entries)]),
+        np.concatenate([np.zeros(0, np.int16), *(part.weights for part in entries)]),
+    )
 
 
-def exact_blocks(likes: sparse.csr_matrix, ridge: float) -> Iterator[tuple[int, Float32Array]]:
-    """
-    Yield blocks of rows (b, p) of the exact table, each with its first row.
+def to_units(weights: Float64Array) -> Int16Array:
+    """Return *weights* as multiples of `WEIGHT_UNIT`, rounded and limited to below 2. Those of EASE are below 1."""
+    return np.clip(np.rint(weights / WEIGHT_UNIT), -32_767, 32_767).astype(np.int16)
 
-    One symmetric system is solved in the smaller of the two spaces; the blocks bound the memory of the result.
-    """
+
+# The exact table
+
+
+def exact_entries(likes: sparse.csr_matrix, settings: ItemWeightSettings, on_posts: OnPosts) -> Iterator[Entries]:
+    """Yield the entries of the exact table for blocks of posts, computed in the smaller of the two spaces."""
     members, posts = likes.shape
-    if members < posts:
-        gram = (likes @ likes.T).toarray().astype(np.float64)
-        gram[np.diag_indices(members)] += ridge
-        dense = likes.toarray().astype(np.float64)
-        solved = linalg.solve(gram, dense, assume_a="pos", overwrite_a=True)  # (m, p)
-        diagonal = (1 - np.einsum("mp,mp->p", dense, solved)) / ridge
-        for start in range(0, posts, BLOCK_POSTS):
-            rows = -(dense[:, start : start + BLOCK_POSTS].T @ solved) / ridge
-            yield start, to_weights(rows, diagonal, start)
-        return
-    gram = (likes.T @ likes).toarray().astype(np.float64)
-    gram[np.diag_indices(posts)] += ridge
-    inverse = linalg.inv(gram, overwrite_a=True)
-    diagonal = np.diag(inverse).copy()
+    by_post = sparse.csr_matrix(likes.T, dtype=np.float64)
+    on_posts(0, posts)
+    compute_rows, diagonal = (invert_members if members < posts else invert_posts)(by_post, settings.ridge)
     for start in range(0, posts, BLOCK_POSTS):
-        yield start, to_weights(inverse[start : start + BLOCK_POSTS], diagonal, start)
+        rows = compute_rows(start, min(start + BLOCK_POSTS, posts))
+        common = (by_post[start : start + BLOCK_POSTS] @ by_post.T).toarray()
+        units = to_units(rows / -diagonal)
+        units[np.arange(len(rows)), start + np.arange(len(rows))] = 0
+        units[(units > 0) & (common < settings.min_members)] = 0
+        kept = find_largest(np.abs(units), settings.entries_per_post)
+        sources, targets = np.nonzero(kept)
+        yield Entries((start + sources).astype(np.int32), targets.astype(np.int32), units[kept])
+        on_posts(start + len(rows), posts)
 
 
-def to_weights(rows: Float64Array, diagonal: Float64Array, start: int) -> Float32Array:
-    """Return rows (b, p) of B from those of P without its diagonal, which is *diagonal* (p,); row 0 is post *start*."""
-    weights = (rows / -diagonal).astype(np.float32)
-    at = np.arange(len(rows))
-    weights[at, start + at] = 0
-    return weights
+ComputeRows = Callable[[int, int], Float64Array]
+"""Returns the rows of P from a first post to before a last post. Their diagonal entries are not used."""
 
 
-def neighborhood_blocks(likes: sparse.csr_matrix, ridge: float) -> Iterator[tuple[int, Float32Array]]:
+def invert_posts(by_post: sparse.csr_matrix, ridge: float) -> tuple[ComputeRows, Float64Array]:
+    """Return P and its diagonal (p,), inverted in the space of the posts."""
+    inverse = invert_gram(by_post, ridge)
+    return lambda start, end: inverse[start:end], np.diag(inverse)
+
+
+def invert_members(by_post: sparse.csr_matrix, ridge: float) -> tuple[ComputeRows, Float64Array]:
+    """Return P, which is computed for the rows that are asked for, and its diagonal (p,)."""
+    inverse = invert_gram(sparse.csr_matrix(by_post.T), ridge)
+
+    def project(start: int, end: int) -> Float64Array:
+        return by_post[start:end] @ inverse  # (b, m)
+
+    def compute_rows(start: int, end: int) -> Float64Array:
+        return (by_post @ project(start, end).T).T / -ridge
+
+    posts = by_post.shape[0]
+    blocks = [(start, min(start + BLOCK_POSTS, posts)) for start in range(0, posts, BLOCK_POSTS)]
+    sums = [by_post[start:end].multiply(project(start, end)).sum(axis=1) for start, end in blocks]
+    return compute_rows, (1 - np.concatenate([np.asarray(part).ravel() for part in sums])) / ridge
+
+
+def invert_gram(rows: sparse.csr_matrix, ridge: float) -> Float64Array:
+    """Return (RR' + ridge · I)⁻¹ for R = *rows* (n, d)."""
+    gram = (rows @ rows.T).toarray()
+    gram[np.diag_indices_from(gram)] += ridge
+    invert_in_place(gram)
+    return gram
+
+
+def invert_in_place(matrix: Float64Array) -> None:
     """
-    Yield blocks of rows (b, p) of the table whose columns are regressions among `NEIGHBORHOOD` co-liked posts each.
+    Invert *matrix* (n, n), which must be symmetric and positive definite.
+
+    The matrix is split into four blocks, and their Schur complement is inverted in the same way. LAPACK would invert it
+    in one call, but SciPy does not release the interpreter during the call: for minutes no other thread could renew
+    the lease of the job, and another worker would start the same training.
+    """
+    if len(matrix) <= INVERTED_AT_ONCE:
+        matrix[:] = linalg.inv(matrix, assume_a="pos", check_finite=False)
+        return
+    half = len(matrix) // 2
+    first, across, last = matrix[:half, :half], matrix[:half, half:], matrix[half:, half:]
+    invert_in_place(first)
+    scaled = first @ across
+    last -= across.T @ scaled
+    invert_in_place(last)
+    np.matmul(scaled, last, out=across)
+    first += across @ scaled.T
+    across *= -1
+    matrix[half:, :half] = across.T
+
+
+def find_largest(sizes: Int16Array, count: int) -> BoolArray:
+    """Return which of *sizes* (b, p) are among the *count* largest of their row and above 0; the lower column wins."""
+    if sizes.shape[1] <= count:
+        return sizes > 0
+    threshold = np.partition(sizes, -count, axis=1)[:, -count, None]
+    is_above, is_equal = sizes > threshold, sizes == threshold
+    room = count - is_above.sum(axis=1, keepdims=True)
+    return (is_above | (is_equal & (np.cumsum(is_equal, axis=1) <= room))) & (sizes > 0)
+
+
+# The table of neighborhoods
+
+
+def neighborhood_entries(likes: sparse.csr_matrix, settings: ItemWeightSettings, on_posts: OnPosts) -> Entries:
+    """
+    Return the entries of the table whose columns are regressions among the `neighborhood` co-liked posts of each post.
 
     For post j with neighborhood N, P is the inverse of (X'X + ridge · I) restricted to N and j, and column j of B is
     -P[i, j] / P[j, j] for i in N. With every post in N this is the exact table.
     """
-    gram = (likes.T @ likes).tocsr().astype(np.float64)
-    posts = gram.shape[0]
-    columns = sparse.lil_matrix((posts, posts), dtype=np.float32)
-    for post in range(posts):
-        neighbors, weights = regress_post(gram, post, ridge)
-        columns.rows[post], columns.data[post] = neighbors.tolist(), weights.tolist()
-    rows = columns.T.tocsr()
-    for start in range(0, posts, BLOCK_POSTS):
-        yield start, rows[start : start + BLOCK_POSTS].toarray()
+    common = CommonLikes.count(likes)
+    posts = len(common.order)
+    targets, sources, weights = [], [], []
+    for number in range(posts):
+        if number % BLOCK_POSTS == 0:
+            on_posts(number, posts)
+        neighbors, counts = common.find_neighbors(number, settings)
+        units = to_units(regress(common.get_block(np.append(neighbors, number)), settings.ridge))
+        units[(units > 0) & (counts < settings.min_members)] = 0
+        targets.append(np.full(len(neighbors), common.order[number], np.int32))
+        sources.append(common.order[neighbors])
+        weights.append(units)
+    on_posts(posts, posts)
+    return sort_entries(
+        np.concatenate(sources), np.concatenate(targets), np.concatenate(weights), settings.entries_per_post
+    )
 
 
-def regress_post(gram: sparse.csr_matrix, post: int, ridge: float) -> tuple[Int64Array, Float32Array]:
-    """Return the sorted neighborhood (n,) of *post* and its weights (n,); *gram* (p, p) counts the common likes."""
-    row = gram.getrow(post)
-    others = row.indices != post
-    indices, counts = row.indices[others], row.data[others]
-    strongest = np.lexsort((indices, -counts))[:NEIGHBORHOOD]
-    neighbors = np.sort(indices[strongest]).astype(np.int64)
-    among = np.append(neighbors, post)
-    system = gram[among][:, among].toarray()
-    system[np.diag_indices(len(among))] += ridge
-    unit = np.zeros(len(among))
+def regress(system: Float64Array, ridge: float) -> Float64Array:
+    """Return the weights (n,) of n posts for the last post of *system* (n + 1, n + 1), their common likes."""
+    system[np.diag_indices_from(system)] += ridge
+    unit = np.zeros(len(system))
     unit[-1] = 1
-    solved = linalg.solve(system, unit, assume_a="pos")
-    return neighbors, (-solved[:-1] / solved[-1]).astype(np.float32)
+    solved = linalg.solve(system, unit, assume_a="pos", overwrite_a=True, check_finite=False)
+    return solved[:-1] / -solved[-1]
 
 
-def keep_largest(block: Float32Array, targets: Int32Array, weights: Float32Array) -> None:
-    """Write the largest absolute weights of each row of *block* (b, p) into *targets* and *weights* (b, k)."""
-    count = targets.shape[1]
-    chosen = np.argpartition(-np.abs(block), min(count, block.shape[1] - 1), axis=1)[:, :count]
-    chosen.sort(axis=1)
-    values = np.take_along_axis(block, chosen, axis=1)
-    is_used = values != 0
-    order = np.argsort(~is_used, axis=1, kind="stable")
-    targets[:] = np.take_along_axis(np.where(is_used, chosen, -1), order, axis=1)
-    weights[:] = np.take_along_axis(values, order, axis=1)
+def sort_entries(sources: Int32Array, targets: Int32Array, weights: Int16Array, count: int) -> Entries:
+    """Return the *count* largest absolute weights of each source, without zeros; the lower target wins."""
+    order = np.lexsort((targets, -np.abs(weights), sources))
+    order = order[weights[order] != 0]
+    places = np.arange(len(order)) - np.searchsorted(sources[order], sources[order])
+    order = np.sort(order[places < count])
+    order = order[np.lexsort((targets[order], sources[order]))]
+    return Entries(sources[order], targets[order], weights[order])
 
 
-def score_posts(table: ItemWeights, liked: Int32Array, strengths: Float32Array) -> Float32Array:
+@dataclass(frozen=True)
+class CommonLikes:
     """
-    Return the score (p,) of every post of the table for a member who liked the posts at *liked* (n,).
+    How many members liked each pair of posts: X'X, with the posts numbered from the most liked to the least.
 
-    It is the sum of *strengths* (n,) · weights, added in the order of *liked*, so that equal inputs give equal bytes.
+    A neighborhood consists mostly of well-liked posts. The counts among those are read from a dense matrix, which is
+    ten times as fast as from the sparse one.
     """
-    targets, weights = table.targets[liked], table.weights[liked] * strengths[:, None]
-    used = targets >= 0
-    return np.bincount(targets[used], weights[used], minlength=len(table.post_ids)).astype(np.float32)
+
+    order: Int32Array  # (p,) the column of X of each number
+    counts: sparse.csr_matrix  # (p, p)
+    dense: Float32Array  # (d, d) the counts of the first d posts
+
+    @classmethod
+    def count(cls, likes: sparse.csr_matrix) -> CommonLikes:
+        """Return the counts of *likes* (m, p)."""
+        like_counts = np.asarray(likes.sum(axis=0)).ravel()
+        order = np.argsort(-like_counts, kind="stable").astype(np.int32)
+        ordered = sparse.csr_matrix(likes[:, order], dtype=np.float32)
+        counts = sparse.csr_matrix(ordered.T @ ordered)
+        counts.sort_indices()
+        return cls(order, counts, counts[:DENSE_POSTS, :DENSE_POSTS].toarray())
+
+    def get_row(self, number: int) -> tuple[Int32Array, Float32Array]:
+        """Return the sorted numbers (n,) of the posts that were liked together with a post, and the counts (n,)."""
+        start, end = self.counts.indptr[number : number + 2]
+        return self.counts.indices[start:end], self.counts.data[start:end]
+
+    def find_neighbors(self, number: int, settings: ItemWeightSettings) -> tuple[Int32Array, Float32Array]:
+        """Return the sorted numbers (n,) of the posts with the most common likes, and the counts (n,)."""
+        numbers, counts = self.get_row(number)
+        others = np.flatnonzero(numbers != number)
+        strongest = np.sort(others[np.argsort(-counts[others], kind="stable")[: settings.neighborhood]])
+        return numbers[strongest], counts[strongest]
+
+    def get_block(self, numbers: Int32Array) -> Float64Array:
+        """Return the counts (n, n) among posts."""
+        block = np.zeros((len(numbers), len(numbers)))
+        is_dense = numbers < len(self.dense)
+        at = np.flatnonzero(is_dense)
+        block[np.ix_(at, at)] = self.dense[np.ix_(numbers[at], numbers[at])]
+        for place in np.flatnonzero(~is_dense):
+            known, counts = self.get_row(int(numbers[place]))
+            found = np.minimum(np.searchsorted(known, numbers), len(known) - 1)
+            block[place] = block[:, place] = np.where(known[found] == numbers, counts[found], 0)
+        return block

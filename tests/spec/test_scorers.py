@@ -12,6 +12,7 @@ from recommendations.contracts import LEARNED_FLOOR, Policy
 from recommendations.pipeline.scorers.score_parts import (
     AuthorAffinity,
     ColdTaste,
+    Collaborative,
     ExplorationBonus,
     Fatigue,
     FollowedAuthor,
@@ -38,6 +39,9 @@ SCORERS = (
     Case(ExplorationBonus(), 0, 1),
     Case(AuthorAffinity(), LEARNED_FLOOR, 1),
     Case(ColdTaste(), -1, 1),
+    Case(Collaborative("item_weights"), -1, 1),
+    Case(Collaborative("co_liked"), -1, 1),
+    Case(Collaborative("liked_next"), -1, 1),
     Case(Fatigue(), -1, 0),
     Case(FollowedAuthor(), 0, 1),
     Case(ShowLess(), -3, 0),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from recommendations.contracts import AccountStatus, Candidates, IndexFilter, Policy, Query, Sensitivity, Visibility
 from recommendations.engines.plain import PlainEngine
+from recommendations.pipeline.sources.collaborative import PARTS, Collaborative
 from recommendations.pipeline.sources.exploration import Exploration
 from recommendations.pipeline.sources.followed import FollowedAuthors
 from recommendations.pipeline.sources.nearest import Nearest
@@ -50,6 +51,14 @@ class Case:
 
 
 SOURCES = (
+    *(
+        Case(
+            Collaborative,
+            lambda world, origin=origin: Collaborative(origin, world.catalogue),
+            lambda query: query.policy.collaborative_candidates,
+        )
+        for origin in PARTS
+    ),
     Case(Exploration, lambda world: Exploration(world.catalogue), lambda query: query.policy.exploration_candidates),
     Case(
         FollowedAuthors, lambda world: FollowedAuthors(world.catalogue), lambda query: query.policy.followed_candidates
@@ -74,6 +83,7 @@ NO_CANDIDATES = Policy(
     trending_candidates=0,
     fresh_candidates=0,
     topic_candidates=0,
+    collaborative_candidates=0,
     exploration_candidates=0,
 )
 

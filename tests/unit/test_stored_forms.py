@@ -24,9 +24,10 @@ def test_stored_numbers_keep_their_meaning():
 def test_the_bits_of_sources_and_reasons_never_change():
     assert (Origin.NEAREST, Origin.FOLLOWED, Origin.TRENDING, Origin.FRESH) == (0, 1, 2, 3)
     assert (Origin.TOPIC, Origin.EXPLORATION, Origin.INDEXED) == (4, 5, 6)
+    assert (Origin.ITEM_WEIGHTS, Origin.CO_LIKED, Origin.LIKED_NEXT) == (7, 8, 9)
     assert (Reason.TASTE, Reason.FOLLOWED, Reason.POPULAR, Reason.FRESH) == (0, 1, 2, 3)
-    assert (Reason.SIMILAR, Reason.TOPIC, Reason.AUTHOR, Reason.EXPLORATION) == (4, 5, 6, 7)
-    assert len(Origin) == 7 and len(Reason) == 8, "add the new member here: it is stored"
+    assert (Reason.SIMILAR, Reason.TOPIC, Reason.AUTHOR, Reason.EXPLORATION, Reason.LIKED) == (4, 5, 6, 7, 8)
+    assert len(Origin) == 10 and len(Reason) == 9, "add the new member here: it is stored"
 
 
 def test_the_default_policy_is_pinned():

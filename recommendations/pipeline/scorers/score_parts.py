@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from recommendations.contracts import LEARNED_FLOOR, Candidates, Float32Array, Query, is_in_sorted
+from recommendations.contracts import LEARNED_FLOOR, Affinity, Candidates, Float32Array, Query, is_in_sorted
 
 
 @dataclass(frozen=True)
@@ -137,3 +137,16 @@ class Fatigue:
     def __call__(self, query: Query, candidates: Candidates) -> Float32Array:
         """See `Scorer`."""
         return -query.post_fatigue.weights_of(candidates.post_ids)
+
+
+@dataclass(frozen=True)
+class Collaborative:
+    """One of the collaborative parts of the query, by post: 0 for a post that no reaction of the viewer speaks for."""
+
+    name: str
+    """`item_weights`, `co_liked` or `liked_next`: a field of `Query`, and a weight of `Policy`."""
+
+    def __call__(self, query: Query, candidates: Candidates) -> Float32Array:
+        """See `Scorer`."""
+        scores: Affinity = getattr(query, self.name)
+        return scores.weights_of(candidates.post_ids)

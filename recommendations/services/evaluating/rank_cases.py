@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,11 +18,15 @@ from recommendations.models import EmbeddingModel, Post, PostEmbedding
 from recommendations.services import policies, wiring
 from recommendations.services.content.import_file import import_file
 from recommendations.services.content.importing.fields import FILE_KINDS
+from recommendations.services.errors import TooFewLikes
 from recommendations.services.evaluating.scratch import CASES_FILE, LISTS_FILE, PLATFORM_FILE, VECTORS_FILE
+from recommendations.services.learning import co_likes
 from recommendations.services.learning.learn import learn_all
 from recommendations.services.serving.final_check import run_final_check
 from recommendations.services.serving.query import WASM_ASSIGNMENT, build_query, get_viewer
 from recommendations.services.serving.slates import build_fresh_slate, sync_catalogue
+from recommendations.services.training.train import train
+from recommendations.services.training.trained_models import KIND_NAMES
 from recommendations.services.vectors.embedding import CONTENT_SPACE, embed_posts
 from recommendations.stores.bulk import insert_columns
 
@@ -119,7 +124,12 @@ def store_vectors(posts: Sequence[str], vectors: Float32Array, model: dict[str, 
 
 
 def train_models(now: datetime) -> None:
-    """Train the collaborative models on what was learned, as the training job does."""
+    """Count co-likes and train every kind of model on what was learned, as the jobs do. Too few likes give no model."""
+    co_likes.count_changes(now=now)
+    co_likes.recount(now=now)
+    for kind in KIND_NAMES:
+        with suppress(TooFewLikes):
+            train(kind=kind, now=now)
 
 
 def put_policies(by_variant: dict[str, dict[str, object]]) -> None:

@@ -52,6 +52,8 @@ DATABASE, PLATFORM_FILE, CASES_FILE, LISTS_FILE, VECTORS_FILE = (
     "lists.json",
     "vectors.npz",
 )
+MODELS = "models"
+"""The folder of the child's trained models."""
 MANAGE = Path(__file__).parents[3] / "manage.py"
 NOT_INHERITED = frozenset(
     {
@@ -177,13 +179,20 @@ class ScratchPlatform:
         """Write the files of *train* for the child to import."""
         start = len(self._imported) if self._imported is not None and is_start_of(self._imported, train) else 0
         if not start:
-            for file in self._folder.glob("*"):
-                if file.name != LOCK_FILE:
-                    file.unlink()
+            empty_folder(self._folder)
         times = fill_times(train, self._seed)
         self._now = float(times.max(initial=0)) + 1
         write_files(self._folder, self._platform, train, times, start, self._now)
         self._imported = train
+
+
+def empty_folder(folder: Path) -> None:
+    """Delete everything in *folder* but its lock."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != LOCK_FILE:
+            path.unlink()
 
 
 def is_start_of(first: Interactions, second: Interactions) -> bool:
@@ -254,6 +263,7 @@ def child_environment(folder: Path) -> dict[str, str]:
         "DJANGO_SETTINGS_MODULE": "recsys_project.settings",
         "SECRET_KEY": secrets.token_hex(32),
         "DATABASE_URL": f"sqlite:///{folder / DATABASE}",
+        "MODEL_DIR": str(folder / MODELS),
         "REDIS_URL": NO_REDIS,
         "CACHE_REDIS_URL": NO_REDIS,
         "REPLAY_SHARE": "0",

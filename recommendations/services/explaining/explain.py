@@ -7,20 +7,46 @@ explanation would disclose who blocked whom, what is private and what was remove
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import zlib
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
 import numpy as np
 
 from recommendations import feeds
-from recommendations.contracts import Origin, Reason, origins_of, reasons_of, sum_parts
+from recommendations.collaborative.recorded import unpack_reasons
+from recommendations.contracts import Origin, Query, Reason, origins_of, reasons_of, sum_parts
 from recommendations.models import FeedRequest, Post, ServedPage
 from recommendations.services import wiring
 from recommendations.services.errors import InputsUnavailable, PostNotVisible, UnknownRequest
 from recommendations.services.explaining.replay import rank_again
 from recommendations.services.serving.final_check import check_posts, preference_filters
 from recommendations.services.serving.query import assign_engine, build_query, get_viewer
+
+
+@dataclass(frozen=True, slots=True)
+class ReactionReason:
+    """A post that the member liked or rejected, and what that contributed."""
+
+    post_id: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Because:
+    """
+    What the member's reactions contributed to one part of a score.
+
+    The part is float32(weight) · float32(the sum of all values and *others*), to the last bit.
+    """
+
+    part: str
+    weight: float
+    reactions: tuple[ReactionReason, ...]
+    """The largest contributions, as far as the member may see the posts now."""
+    others: float
+    """What all other reactions contributed together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +71,8 @@ class Explanation:
     sources: tuple[str, ...]
     reasons: tuple[Reason, ...]
     filter: str | None
+    because: tuple[Because, ...] = ()
+    """For each collaborative part of a post in the slate: what the member's reactions contributed to it."""
 
 
 @wiring.pin_embedding_models
@@ -66,7 +94,8 @@ def explain(*, request_id: UUID, post_id: str, viewer_id: str, now: datetime) ->
     slate = np.frombuffer(bytes(row.post_ids), "<i8")
     positions = np.flatnonzero(slate == pk)
     if len(positions):
-        return explain_pick(row, post_id, int(positions[0]), len(slate), was_served(row, int(ids[0])))
+        explanation = explain_pick(row, post_id, int(positions[0]), len(slate), was_served(row, int(ids[0])))
+        return replace(explanation, because=explain_contributions(query, row, int(positions[0]), len(slate)))
     for check in preference_filters(row.feed):
         if not check_posts(query, ids, (check,))[0].all():
             return explain_absence(row, post_id, "filtered", check.sentence, filter_name=check.name)
@@ -100,6 +129,24 @@ def explain_pick(row: FeedRequest, post_id: str, position: int, slate_size: int,
         sources=tuple(o.name.lower() for o in origins_of(int(np.frombuffer(bytes(row.origins), "<u2")[position]))),
         reasons=pick_reasons,
         filter=None,
+    )
+
+
+def explain_contributions(query: Query, row: FeedRequest, position: int, slate_size: int) -> tuple[Because, ...]:
+    """Return what the member's reactions contributed to the pick. Posts that they may not see now are not named."""
+    packed = bytes(row.contributions)
+    reasons = unpack_reasons(zlib.decompress(packed), position, slate_size) if packed else []
+    sources = np.unique(np.array([post_id for reason in reasons for post_id, _ in reason.named], np.int64))
+    allowed, current = check_posts(query, sources, feeds.MANDATORY_FILTERS)
+    names = {id: current.views[id].id for id in sources[allowed].tolist()}
+    return tuple(
+        Because(
+            reason.part,
+            reason.weight,
+            tuple(ReactionReason(names[id], value) for id, value in reason.named if id in names),
+            reason.others + sum(value for id, value in reason.named if id not in names),
+        )
+        for reason in reasons
     )
 
 

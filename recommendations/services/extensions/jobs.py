@@ -19,6 +19,7 @@ from recommendations.services import invalidate, wiring, work
 from recommendations.services.learning import learn
 from recommendations.services.members import erasure, export
 from recommendations.services.serving.refresh import rebuild_slate
+from recommendations.services.training import trained_models
 from recommendations.services.vectors import reindexing
 from recommendations.services.vectors.embedding import CONTENT_SPACE, embed_posts, posts_without_vector
 
@@ -82,6 +83,11 @@ def process_post_erasures(_job: UUID, post_ids: Sequence[int], now: datetime) ->
     return []
 
 
+def refuse_training(_job: UUID, _kinds: Sequence[int], _now: datetime) -> list[dict[str, Any]]:
+    """Raise an error. `recommendations/training_tasks.py`, which only the training worker imports, replaces this."""
+    raise RuntimeError("Only the training worker can train a model: it imports SciPy.")
+
+
 def active_members() -> QuerySet[Member]:
     """Return the members that a job processes if its request names none."""
     return Member.objects.filter(is_active=True)
@@ -109,5 +115,8 @@ def register() -> None:
         work.JobKind(kind.EXPORT_MEMBERS, process_member_exports),
         work.JobKind(kind.ERASE_MEMBERS, process_member_erasures, on_accept=erasure.hide_members),
         work.JobKind(kind.ERASE_POSTS, process_post_erasures, items=Post, on_accept=erasure.hide_posts),
+        work.JobKind(
+            kind.TRAIN_MODEL, refuse_training, resolve=trained_models.resolve_kinds, queue="training", is_long=True
+        ),
     ):
         work.register_kind(job_kind)

@@ -14,6 +14,7 @@ from monitoring import maintenance
 from monitoring.maintenance import MaintenanceResult
 from recommendations.models import EmbeddingModel, Evaluation
 from recommendations.services import wiring
+from recommendations.services.learning import co_likes
 from recommendations.services.measuring import evaluations, roll_up
 from recommendations.services.upkeep import process_memory, retention, sweep, trim_change_log
 from recommendations.services.vectors import archive, reindexing
@@ -123,6 +124,9 @@ def register_maintenance_tasks() -> None:
         "delete_expired_records", lambda now: retention.delete_expired_records(now=now)
     )
     maintenance.register_maintenance_task("roll_up_hours", lambda now: MaintenanceResult(rows=roll_up.roll_up(now=now)))
+    maintenance.register_maintenance_task(
+        "recount_co_likes", lambda now: MaintenanceResult(rows=co_likes.recount(now=now))
+    )
     maintenance.register_maintenance_task("archive_embeddings", lambda now: archive.archive_embeddings(now=now))
     maintenance.register_maintenance_task("check_index", check_index)
     maintenance.register_maintenance_task("optimize_index", optimize_index)

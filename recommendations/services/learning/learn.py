@@ -8,7 +8,7 @@ nor counts it twice. Learning an interaction costs the same for any history.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -28,7 +28,7 @@ from recommendations.models import (
     RegionStats,
 )
 from recommendations.services import invalidate, wiring
-from recommendations.services.learning import affinities
+from recommendations.services.learning import affinities, co_likes, histories
 from recommendations.services.learning.interests import MIN_POSITIVE_WEIGHT, InterestSums, SessionVector, decay_factor
 from recommendations.services.vectors.embedding import CONTENT_SPACE
 
@@ -60,12 +60,13 @@ def learn_interactions(*, member_ids: Sequence[int], now: datetime) -> int:
 
 
 def learn_all(*, now: datetime, progress: Callable[[int, int], None]) -> int:
-    """Learn all pending interactions in this process. Return how many were learned."""
+    """Learn all pending interactions in this process, and count their co-likes. Return how many were learned."""
     member_ids = list(pending_interactions(now).values_list("member_id", flat=True).order_by("member_id"))
     count = 0
     for start in range(0, len(member_ids), MEMBERS_PER_TRANSACTION):
         count += learn_interactions(member_ids=member_ids[start : start + MEMBERS_PER_TRANSACTION], now=now)
         progress(min(start + MEMBERS_PER_TRANSACTION, len(member_ids)), len(member_ids))
+    co_likes.count_changes(now=now)
     return count
 
 
@@ -111,15 +112,17 @@ def rebuild_interests(*, member_id: int, now: datetime) -> int:
     """
     Rebuild a member's interests from the newest `REBUILD_INTERACTIONS` learned interactions. Return how many those are.
 
-    The engagement of posts does not change. For a member with no more interactions than that, the result equals the
-    profile that was learned one by one, up to float32 rounding.
+    Also rebuilds the member's reaction history, from all of them. The engagement of posts does not change. For a member
+    with no more interactions than that, the result equals the profile that was learned one by one, up to float32
+    rounding.
     """
     with transaction.atomic():
         list(Member.objects.select_for_update(no_key=True).filter(pk=member_id).values_list("pk"))
         InterestProfile.objects.filter(member_id=member_id).delete()
         learned = Interaction.objects.filter(member_id=member_id, is_learned=True, undone_at=None)
         interactions = list(learned.select_related("post").order_by("-occurred_at", "-id")[:REBUILD_INTERACTIONS])[::-1]
-        update_profiles([member_id], interactions, now)
+        update_profiles(select_consented([member_id], interactions), now)
+        histories.rebuild_history(member_id, interaction_weights())
     invalidate.retire_slates([member_id])
     return len(interactions)
 
@@ -148,24 +151,42 @@ def learn_batch(member_ids: Sequence[int], now: datetime) -> int:
     interactions = list(unlearned.select_related("post").order_by("occurred_at", "id")[:INTERACTIONS_PER_TRANSACTION])
     if not interactions:
         return 0
-    update_profiles(member_ids, interactions, now)
+    consented = select_consented(member_ids, interactions)
+    update_profiles(consented, now)
+    add_reactions(consented)
     count_engagement(interactions, now)
     Interaction.objects.filter(pk__in=[row.pk for row in interactions]).update(is_learned=True)
     return len(interactions)
 
 
-def update_profiles(member_ids: Sequence[int], interactions: Sequence[Interaction], now: datetime) -> None:
-    """Add the interactions to the members' interests: only with consent, and only those after the latest reset."""
+def select_consented(member_ids: Sequence[int], interactions: Sequence[Interaction]) -> dict[int, list[Interaction]]:
+    """Return the interactions by member: only of those with consent, and only those after their latest reset."""
     reset_times = dict(
         PrivacySettings.objects.filter(member_id__in=member_ids, is_personalized=True).values_list(
             "member_id", "member__interests_reset_at"
         )
     )
-    vectors = load_post_vectors({row.post_id for row in interactions}, now)
     by_member: dict[int, list[Interaction]] = defaultdict(list)
     for row in interactions:
         if row.member_id in reset_times and row.occurred_at >= (reset_times[row.member_id] or row.occurred_at):
             by_member[row.member_id].append(row)
+    return by_member
+
+
+def add_reactions(by_member: Mapping[int, Sequence[Interaction]]) -> None:
+    """Add the interactions to the members' reaction histories. One with a target is not about the post itself."""
+    weights = interaction_weights()
+    histories.add_reactions(
+        {
+            member_id: [(row.post_id, weights[row.kind], row.occurred_at.timestamp()) for row in own if not row.target]
+            for member_id, own in by_member.items()
+        }
+    )
+
+
+def update_profiles(by_member: Mapping[int, Sequence[Interaction]], now: datetime) -> None:
+    """Add the interactions to the members' interests."""
+    vectors = load_post_vectors({row.post_id for own in by_member.values() for row in own}, now)
     profiles = InterestProfile.objects.in_bulk(by_member)
     rows = [
         build_profile(member_id, profiles.get(member_id), own_interactions, vectors, now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from recommendations.contracts import FeedbackTarget
-from recommendations.models import FeedInputs, InterestProfile, Member, NegativeFeedback
+from recommendations.models import FeedInputs, InterestProfile, Member, NegativeFeedback, ReactionHistory
 from recommendations.services import invalidate
 
 
@@ -13,6 +13,7 @@ def delete_learned_interests(member_pk: int, now: datetime) -> None:
     """Delete everything learned about the member. Interactions before *now* are never learned again."""
     Member.objects.filter(pk=member_pk).update(interests_reset_at=now)
     InterestProfile.objects.filter(member=member_pk).delete()
+    ReactionHistory.objects.filter(member=member_pk).delete()
     FeedInputs.objects.filter(request__member=member_pk).delete()
     NegativeFeedback.objects.filter(member=member_pk).exclude(target=FeedbackTarget.POST).delete()
     invalidate.evict_members(member_pk)

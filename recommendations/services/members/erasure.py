@@ -17,6 +17,7 @@ from flags.services import erasure
 from recommendations.models import ErasedPost, Job, Member, Post
 from recommendations.services import invalidate, wiring
 from recommendations.services.content.publish import remove_posts, set_members_active
+from recommendations.services.learning import histories
 
 ERASED_ID_RETENTION = timedelta(days=7)
 """How long the primary keys of erased posts are stored: longer than any process goes without a catalogue refresh."""
@@ -55,6 +56,7 @@ def erase_posts(*, post_ids: Sequence[int], now: datetime) -> None:
     posts = Post.objects.filter(pk__in=post_ids)
     for external_id in posts.values_list("external_id", flat=True):
         remove_from_job_params(external_id, "post_ids")
+    histories.forget_posts(post_ids)
     ErasedPost.objects.bulk_create(
         [ErasedPost(post_id=pk, erased_at=now) for pk in posts.values_list("pk", flat=True)], ignore_conflicts=True
     )

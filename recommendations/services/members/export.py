@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from django.db.models import QuerySet
 
 from flags.experiments.privacy import list_unit_exposures
 from flags.services import erasure
+from recommendations.collaborative.reactions import Reactions
 from recommendations.contracts import Sensitivity
 from recommendations.models import (
     FeedRequest,
@@ -25,6 +26,7 @@ from recommendations.models import (
     NegativeFeedback,
     Post,
     PrivacySettings,
+    ReactionHistory,
     Relationship,
     SeenPost,
     ServedPage,
@@ -97,6 +99,7 @@ def collect_member_data(member: Member) -> dict[str, Any]:
             NegativeFeedback.objects.filter(member=member), "target", "created_at", post_id="post__external_id"
         ),
         "interests": [export_interests(profile) for profile in InterestProfile.objects.filter(member=member)],
+        "reactions": [export_reactions(row) for row in ReactionHistory.objects.filter(member=member)],
         "feed_requests": select_columns(
             FeedRequest.objects.filter(member=member).order_by("created_at"),
             "id", "feed", "engine", "variant", "created_at",
@@ -124,6 +127,17 @@ def export_interests(profile: InterestProfile) -> dict[str, Any]:
         "interaction_count": profile.interaction_count,
         "affinities": profile.affinities,
     } | vectors
+
+
+def export_reactions(row: ReactionHistory) -> list[dict[str, Any]]:
+    """Return each reaction in the member's history to a post that still exists, oldest first."""
+    reactions = Reactions.from_bytes(bytes(row.reactions), bytes(row.reacted_at))
+    names = post_external_ids(np.abs(reactions.signed_ids).tolist())
+    return [
+        {"post_id": names[abs(signed)], "is_like": signed > 0, "reacted_at": datetime.fromtimestamp(time, UTC)}
+        for signed, time in zip(reactions.signed_ids.tolist(), reactions.times.tolist(), strict=True)
+        if abs(signed) in names
+    ]
 
 
 def export_served_pages(member: Member) -> list[dict[str, Any]]:

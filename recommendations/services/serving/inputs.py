@@ -41,12 +41,15 @@ UNPACKED_FIELDS = frozenset(
         "seen_post_ids",
         "hidden_post_ids",
         "feed_filter",
+        "reaction_parts",
     }
 )
 """
 Fields of `Query` that are packed separately, or that only sources and filters read. Ranking starts after both, so the
 blocked members and seen posts are not stored. Every other field is packed, including fields that are added later.
 """
+POST_AFFINITIES = frozenset({"post_fatigue", "item_weights", "co_liked", "liked_next"})
+"""Fields of `Query` that are affinities by post id. Only those of the candidates are packed."""
 INPUTS_RETENTION = timedelta(days=7)
 """How long inputs are stored. Changes which requests can be replayed."""
 
@@ -70,7 +73,8 @@ def pack_inputs(query: Query, candidates: Candidates) -> bytes:
         if isinstance(value, np.ndarray):
             columns[f"q.{name}"] = value
         elif isinstance(value, Affinity):
-            columns |= {f"a.{name}.{f.name}": getattr(value, f.name) for f in fields(Affinity)}
+            used = value.restrict_to(candidates.post_ids) if name in POST_AFFINITIES else value
+            columns |= {f"a.{name}.{f.name}": getattr(used, f.name) for f in fields(Affinity)}
         elif isinstance(value, int | float | str):
             plain[name] = value
         else:

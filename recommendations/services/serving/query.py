@@ -19,6 +19,7 @@ from flags.services.version import flags_version
 from recommendations.contracts import EMPTY_IDS, UNKNOWN, Affinity, FeedFilter, Int64Array, Interests, Query
 from recommendations.services import wiring
 from recommendations.services.errors import FactsUnavailable, InactiveMember, UnknownMember
+from recommendations.services.serving.collaborative import score_reactions
 from recommendations.stores import relational_viewers as viewers
 from recommendations.stores.profiles import build_taste
 from recommendations.stores.relational_viewers import Viewer
@@ -200,17 +201,21 @@ def load_history(query: Query, viewer: Viewer, assignment: EngineAssignment) -> 
         if not is_ranked_by_history(query, viewer):
             return replace(query, seen_post_ids=facts.get_seen_posts(viewer.id).post_ids), viewer
         history = facts.get_history(viewer.id, wiring.resident_profiles(), prefetch)
+        return add_history(query, history, fatigue), viewer
     except DatabaseError as error:
         raise FactsUnavailable("The viewer's history cannot be read now. Try again shortly.") from error
-    return add_history(query, history, fatigue), viewer
 
 
 def add_history(query: Query, history: ViewerHistory, fatigue: Affinity) -> Query:
-    """Return *query* with the viewer's seen posts, interests, affinities and fatigue."""
+    """
+    Return *query* with the viewer's seen posts, interests, affinities, collaborative parts and fatigue.
+
+    Raises `DatabaseError`.
+    """
     now = datetime.fromtimestamp(query.now, UTC)
     dimension, words = wiring.embedder().dimension, wiring.vocabularies()
     taste = build_taste(history.profile, history.feedback, now, dimension, words, query.policy.session)
-    return replace(
+    query = replace(
         query,
         seen_post_ids=history.seen.post_ids,
         interests=taste.interests,
@@ -219,3 +224,4 @@ def add_history(query: Query, history: ViewerHistory, fatigue: Affinity) -> Quer
         kind_affinity=taste.kind_affinity,
         post_fatigue=fatigue,
     )
+    return score_reactions(history.reactions).add_to(query)

@@ -9,11 +9,13 @@ not be shown.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from monitoring import metrics
+from recommendations.collaborative.recorded import pack_contributions
 from recommendations.contracts import (
     BoolArray,
     Float32Array,
@@ -43,8 +45,9 @@ Feeds with candidates from all posts. They are empty only if no post may be show
 
 The following feed of a member who follows nobody stays empty instead of showing strangers.
 """
-TASTE_REASON_SHARE = 0.3
-"""Fraction of a score's positive parts above which taste is given as a reason. Changes the reasons, not the feed."""
+REASON_SHARE = 0.3
+"""Fraction of a score's positive parts above which a part is given as a reason. Changes the reasons, not the feed."""
+COLLABORATIVE_PARTS = ("item_weights", "co_liked", "liked_next")
 AFFINITY_REASON_THRESHOLD = 0.3
 """Affinity for an author or a topic, 0 to 1, above which it is given as a reason. Changes the reasons, not the feed."""
 PART_REASONS = {"author": Reason.AUTHOR, "topic": Reason.TOPIC}
@@ -135,6 +138,12 @@ def create_slate(query: Query, pipeline: Pipeline, fallback: str, trace: Trace) 
         reasons=build_reasons(query, scored),
         part_names=scored.part_names,
         parts=scored.parts,
+        contributions=pack_contributions(
+            query.reaction_parts,
+            {name: getattr(query.policy, name) for name in query.reaction_parts},
+            scored.candidates.post_ids,
+        ),
+        trained_model_id=query.trained_model_id,
     )
 
 
@@ -147,7 +156,9 @@ def build_reasons(query: Query, scored: ScoredCandidates) -> UInt16Array:
         np.bitwise_or(bits, np.uint16(1 << reason), out=bits, where=where)
 
     if "taste" in scored.part_names:
-        add(Reason.SIMILAR if query.feed == "similar" else Reason.TASTE, is_mostly_taste(scored))
+        add(Reason.SIMILAR if query.feed == "similar" else Reason.TASTE, is_mostly(scored, ("taste",)))
+    if "item_weights" in scored.part_names:
+        add(Reason.LIKED, is_mostly(scored, COLLABORATIVE_PARTS))
     add(Reason.FOLLOWED, is_in_sorted(scored.candidates.author_ids, query.followed_author_ids))
     for name, reason in PART_REASONS.items():
         if name in scored.part_names:
@@ -163,7 +174,8 @@ def score_part(scored: ScoredCandidates, name: str) -> Float32Array:
     return scored.parts[:, scored.part_names.index(name)]
 
 
-def is_mostly_taste(scored: ScoredCandidates) -> BoolArray:
-    """Return for which candidates (n,) taste is more than `TASTE_REASON_SHARE` of the positive score parts."""
+def is_mostly(scored: ScoredCandidates, names: Sequence[str]) -> BoolArray:
+    """Return for which candidates (n,) these parts are more than `REASON_SHARE` of the positive score parts."""
     positive = np.maximum(scored.parts, 0).sum(axis=1)
-    return score_part(scored, "taste") > TASTE_REASON_SHARE * np.maximum(positive, 1e-9)
+    share = np.sum([np.maximum(score_part(scored, name), 0) for name in names], axis=0)
+    return share > REASON_SHARE * np.maximum(positive, 1e-9)

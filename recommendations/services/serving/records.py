@@ -77,7 +77,8 @@ def slate_record(slate: Slate, member_id: int, feed: str, duration_ms: float) ->
     names = SEPARATOR.join((feed, *slate.part_names)).encode()
     packed = pack(slate)
     head = SLATE_HEAD.pack(member_id, duration_ms, len(packed)) + len(names).to_bytes(2, "little")
-    return SLATE + head + names + packed + slate.parts.astype("<f4").tobytes()
+    tail = slate.trained_model_id.to_bytes(8, "little") + slate.contributions
+    return SLATE + head + names + packed + slate.parts.astype("<f4").tobytes() + tail
 
 
 def inputs_record(request_id: UUID, now: float, packed: bytes) -> bytes:
@@ -300,6 +301,7 @@ def slate_row(record: bytes) -> FeedRequest:
     end = start + int.from_bytes(packed[SLATE_HEAD.size : start], "little")
     feed, *part_names = packed[start:end].decode().split(SEPARATOR)
     slate = unpack(packed[end : end + size])
+    tail = end + size + 4 * len(slate) * len(part_names)
     return FeedRequest(
         id=UUID(int=slate.request_id.int),
         member_id=member_id,
@@ -312,7 +314,9 @@ def slate_row(record: bytes) -> FeedRequest:
         duration_ms=duration_ms,
         post_ids=slate.post_ids.astype("<i8").tobytes(),
         part_names=part_names,
-        parts=packed[end + size :],
+        parts=packed[end + size : tail],
+        trained_model_id=int.from_bytes(packed[tail : tail + 8], "little"),
+        contributions=zlib.compress(packed[tail + 8 :]),
         origins=slate.origins.astype("<u2").tobytes(),
         reasons=slate.reasons.astype("<u2").tobytes(),
         created_at=datetime.fromtimestamp(slate.built_at, UTC),

@@ -15,6 +15,7 @@ from recommendations.pipeline.stages import Trace
 from recommendations.services import wiring
 from recommendations.services.errors import PostNotVisible
 from recommendations.services.serving import records
+from recommendations.services.serving.collaborative import score_anchor
 from recommendations.services.serving.final_check import check_posts
 from recommendations.services.serving.pages import Page
 from recommendations.services.serving.query import EngineAssignment, assign_engine, build_query, get_viewer
@@ -47,7 +48,7 @@ def find_similar(*, post_id: str, viewer_id: str, limit: int = 10, now: datetime
 
     # Moment 2: rank.
     trace = Trace()
-    slate = build_slate(replace(query, interests=anchor_interests(anchor_ids)), assignment, trace)
+    slate = build_slate(add_anchor(query, int(anchor_ids[0])), assignment, trace)
 
     # Moment 3 and bookkeeping.
     return serve_and_record(query, FreshSlate(slate, trace), viewer, assignment, limit, started_at)
@@ -78,6 +79,11 @@ def anchor_interests(anchor_ids: Int64Array) -> Interests:
     vectors = drop_zero_vectors(wiring.engines()[CONTROL_ENGINE].vectors(wiring.catalogue().rows_of(anchor_ids)))
     weights = np.ones(len(vectors), "f4")
     return replace(Interests.empty(vectors.shape[1]), positive=vectors, positive_weights=weights)
+
+
+def add_anchor(query: Query, anchor_id: int) -> Query:
+    """Return *query* with the anchor as its only interest and its only reaction."""
+    return score_anchor(anchor_id).add_to(replace(query, interests=anchor_interests(np.array([anchor_id]))))
 
 
 def drop_zero_vectors(vectors: Float32Array) -> Float32Array:

@@ -1,0 +1,117 @@
+"""What collaborative ranking is computed from: reaction histories and co-likes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import numpy as np
+from django.conf import settings
+from django.contrib import admin
+from django.utils.safestring import SafeString
+
+from recommendations.admin.base import ReadOnlyAdmin
+from recommendations.admin.formatting import html_table
+from recommendations.collaborative.nearest import unpack_nearest
+from recommendations.collaborative.part_scores import WEIGHT_UNIT
+from recommendations.collaborative.reactions import Reactions
+from recommendations.models import CoLikes, HistoryChange, Post, ReactionHistory
+
+SHOWN_ROWS = 50
+
+
+@admin.register(ReactionHistory)
+class ReactionHistoryAdmin(ReadOnlyAdmin):
+    list_display = ("member", "likes", "rejections")
+    list_select_related = ("member",)
+    search_fields = ("^member__external_id",)
+    search_help_text = "First characters of the member's id"
+    fields = (*list_display, "newest")
+    readonly_fields = ("likes", "rejections", "newest")
+
+    def likes(self, history: ReactionHistory) -> int:
+        """Return the number of likes."""
+        return len(read_reactions(history).liked_ids)
+
+    def rejections(self, history: ReactionHistory) -> int:
+        """Return the number of rejections."""
+        return len(read_reactions(history).rejected_ids)
+
+    @admin.display(description="newest reactions")
+    def newest(self, history: ReactionHistory) -> SafeString:
+        """Return the newest reactions as a table, newest first."""
+        reactions = read_reactions(history)
+        rows = list(zip(reactions.signed_ids.tolist(), reactions.times.tolist(), strict=True))[::-1][:SHOWN_ROWS]
+        names = post_names(abs(signed) for signed, _ in rows)
+        return html_table(
+            ("post", "reaction", "time"),
+            (
+                (names.get(abs(signed), abs(signed)), "like" if signed > 0 else "rejection", format_time(time))
+                for signed, time in rows
+            ),
+        )
+
+
+def read_reactions(history: ReactionHistory) -> Reactions:
+    """Return the reactions of a row."""
+    return Reactions.from_bytes(bytes(history.reactions), bytes(history.reacted_at))
+
+
+def format_time(time: float) -> str:
+    """Return a time in Unix seconds for display."""
+    return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M}"
+
+
+def post_names(pks: Iterable[int]) -> dict[int, str]:
+    """Return the platform's ids of the posts that exist, by primary key."""
+    return dict(Post.objects.filter(pk__in=list(pks)).values_list("pk", "external_id"))
+
+
+@admin.register(CoLikes)
+class CoLikesAdmin(ReadOnlyAdmin):
+    list_display = ("post", "like_count", "pairs", "changed_at")
+    ordering = ("-like_count",)
+    search_fields = ("=post_id",)
+    search_help_text = "Primary key of the post"
+    fields = (*list_display, "nearest_posts")
+    readonly_fields = ("post", "pairs", "nearest_posts")
+
+    def post(self, row: CoLikes) -> str:
+        """Return the platform's id of the post."""
+        return post_names([row.post_id]).get(row.post_id, str(row.post_id))
+
+    @admin.display(description="posts liked with it")
+    def pairs(self, row: CoLikes) -> int:
+        """Return the number of posts that were liked with the post."""
+        return len(bytes(row.target_ids)) // 8
+
+    @admin.display(description="nearest posts")
+    def nearest_posts(self, row: CoLikes) -> SafeString:
+        """Return the strongest co-likes that enough members support, as a table."""
+        entries = unpack_nearest(bytes(row.nearest), min_members=settings.ENV.co_like_min_members)
+        entries = entries[np.argsort(-entries["together"].astype(int), kind="stable")][:SHOWN_ROWS]
+        names = post_names(entries["target"].tolist())
+        return html_table(
+            ("post", "members", "together", "after"),
+            (
+                (names.get(target, target), members, f"{together * WEIGHT_UNIT:.3f}", f"{after * WEIGHT_UNIT:.3f}")
+                for target, members, together, after in entries.tolist()
+            ),
+        )
+
+
+@admin.register(HistoryChange)
+class HistoryChangeAdmin(ReadOnlyAdmin):
+    list_display = ("id", "before_count", "after_count")
+    fields = list_display
+    readonly_fields = ("before_count", "after_count")
+
+    @admin.display(description="reactions before")
+    def before_count(self, change: HistoryChange) -> int:
+        """Return the number of reactions before the change."""
+        return len(bytes(change.before)) // 8
+
+    @admin.display(description="reactions after")
+    def after_count(self, change: HistoryChange) -> int:
+        """Return the number of reactions after the change."""
+        return len(bytes(change.after)) // 8

@@ -1,0 +1,142 @@
+"""
+Trained models: list, activate, roll back.
+
+Processes read which model is active every few seconds (`stores/trained_models.py`), so a change here takes effect
+without a restart. The rows of a kind are locked in the order of their ids before a state changes: of two changes at
+once, the second one sees the result of the first.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+
+from recommendations.models import TrainedModel, TrainedModelBlock
+from recommendations.services.errors import InvalidRequest, ModelNotUsable, UnknownModel
+
+log = logging.getLogger(__name__)
+
+State = TrainedModel.State
+KIND_NAMES: tuple[str, ...] = tuple(TrainedModel.Kind.values)
+"""The kinds of model that entry points accept."""
+MIN_MEMBERS = 50
+"""Members with enough likes (`MIN_LIKES` of training/held_out.py) that a training needs, to be measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelView:
+    """A trained model as entry points see it."""
+
+    id: int
+    kind: str
+    state: str
+    parent_id: int | None
+    member_count: int
+    post_count: int
+    like_count: int
+    size_bytes: int
+    metrics: dict[str, Any]
+    problem: str
+    created_at: datetime
+    activated_at: datetime | None
+
+
+def build_model_view(model: TrainedModel) -> ModelView:
+    """Return the model as entry points see it."""
+    return ModelView(**{name: getattr(model, name) for name in ModelView.__slots__})
+
+
+def list_models(*, limit: int = 20) -> list[ModelView]:
+    """Return the newest models, newest first."""
+    return [build_model_view(model) for model in TrainedModel.objects.order_by("-pk")[:limit]]
+
+
+def find_active_model(*, kind: str) -> TrainedModel | None:
+    """Return the active model of *kind*, or None."""
+    return TrainedModel.objects.filter(kind=kind, state=State.ACTIVE).first()
+
+
+def resolve_kinds(params: Mapping[str, Any]) -> list[int]:
+    """
+    Return the items of a training job: the positions in `KIND_NAMES` of the kinds in its parameter `kinds`.
+
+    Without the parameter, all kinds. Raises `InvalidRequest`.
+    """
+    if unknown := set(params) - {"kinds"}:
+        raise InvalidRequest(f"{', '.join(sorted(unknown))}: not a parameter of train_model. Give kinds.", "/params")
+    kinds = params.get("kinds", list(KIND_NAMES))
+    if not isinstance(kinds, list) or not kinds or not set(map(str, kinds)) <= set(KIND_NAMES):
+        raise InvalidRequest(f"kinds: give a list of {', '.join(KIND_NAMES)}.", "/params/kinds")
+    return sorted({KIND_NAMES.index(kind) for kind in kinds})
+
+
+@transaction.atomic
+def activate_model(*, model_id: int, now: datetime) -> ModelView:
+    """
+    Activate a model, and retire the active one of its kind. Does nothing if it is active.
+
+    Raises `UnknownModel`, and `ModelNotUsable` for a model that was not evaluated or whose arrays have been deleted.
+    """
+    model = lock_models(model_id)[model_id]
+    if model.state == State.ACTIVE:
+        return build_model_view(model)
+    if model.state not in (State.EVALUATED, State.RETIRED):
+        raise ModelNotUsable(f"Model {model_id} is {model.state}. Only an evaluated or retired model can be activated.")
+    if not TrainedModelBlock.objects.filter(model_id=model_id).exists():
+        raise ModelNotUsable(f"The arrays of model {model_id} have been deleted. Train a new model.")
+    replace_active(model, now)
+    return build_model_view(model)
+
+
+@transaction.atomic
+def roll_back(*, model_id: int, now: datetime) -> ModelView:
+    """
+    Retire the active model *model_id*, and activate the model that was active before it. Return the active model.
+
+    If *model_id* is not active any more, someone else has rolled back or activated another model: nothing changes.
+    Raises `UnknownModel`, and `ModelNotUsable` if there is no earlier model to go back to.
+    """
+    models = lock_models(model_id)
+    active = next((model for model in models.values() if model.state == State.ACTIVE), None)
+    if active is None:
+        raise ModelNotUsable(f"No model of the kind {models[model_id].kind} is active.")
+    if active.pk != model_id:
+        return build_model_view(active)
+    retired = [model.pk for model in models.values() if model.state == State.RETIRED and model.pk < model_id]
+    usable = set(TrainedModelBlock.objects.filter(model_id__in=retired).values_list("model_id", flat=True))
+    if not usable:
+        raise ModelNotUsable(f"There is no earlier model to go back to from model {model_id}.")
+    earlier = models[max(usable)]
+    replace_active(earlier, now)
+    return build_model_view(earlier)
+
+
+def roll_back_kind(*, kind: str, now: datetime) -> ModelView:
+    """Roll back from the active model of *kind*. Raises `ModelNotUsable` if there is none, or none before it."""
+    active = find_active_model(kind=kind)
+    if active is None:
+        raise ModelNotUsable(f"No model of the kind {kind} is active.")
+    return roll_back(model_id=active.pk, now=now)
+
+
+def lock_models(model_id: int) -> dict[int, TrainedModel]:
+    """Lock all models of the kind of *model_id*, and return them by id. Raises `UnknownModel`."""
+    kind = TrainedModel.objects.filter(pk=model_id).values_list("kind", flat=True).first()
+    models = TrainedModel.objects.select_for_update().filter(kind=kind).order_by("pk")
+    found = {model.pk: model for model in models}
+    if model_id not in found:
+        raise UnknownModel(model_id)
+    return found
+
+
+def replace_active(model: TrainedModel, now: datetime) -> None:
+    """Retire the active model and activate *model*. The caller holds the locks of `lock_models`."""
+    TrainedModel.objects.filter(kind=model.kind, state=State.ACTIVE).update(state=State.RETIRED, retired_at=now)
+    model.state, model.activated_at, model.retired_at = State.ACTIVE, now, None
+    model.save(update_fields=["state", "activated_at", "retired_at"])
+    log.info("trained_model_activated", extra={"kind": model.kind, "trained_model": model.pk})
