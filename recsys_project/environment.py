@@ -198,7 +198,10 @@ class Environment(BaseSettings):
     )
     batch_processing_size: PositiveInt = setting(100, "speed", "Members or posts per chunk of a job.")
     seen_retention_days: PositiveInt = setting(
-        365, "results", "Days until the record that a member saw a post is deleted. The post may then be served again."
+        365,
+        "results",
+        "Days until the record that a member saw a post is deleted, unless the member interacted with the "
+        "post. The post may then be served again.",
     )
     served_retention_days: PositiveInt = setting(
         90, "results", "Days until served records are deleted: how far back a feed can be explained."

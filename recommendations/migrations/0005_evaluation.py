@@ -7,6 +7,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('recommendations', '0003_explained_parts'),
+        ('recommendations', '0003_interactions_by_post'),
     ]
 
     operations = [

@@ -20,7 +20,7 @@ class Interaction(models.Model):
 
     event_id = models.CharField(max_length=128, unique=True)
     member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="interactions", db_index=False)
-    post = models.ForeignKey(Post, on_delete=models.CASCADE, related_name="interactions")
+    post = models.ForeignKey(Post, on_delete=models.CASCADE, related_name="interactions", db_index=False)
     kind = models.CharField(max_length=16, choices=KINDS)
     value = models.FloatField(
         null=True, blank=True, help_text="Seconds for a dwell, stars for a rating; otherwise empty."
@@ -43,6 +43,7 @@ class Interaction(models.Model):
         ordering = ["-id"]
         indexes = [
             models.Index(fields=["member", "-occurred_at"], name="interactions_by_member"),
+            models.Index(fields=["post", "member"], name="interactions_by_post"),
             # A worker finds the backlog here after a crash. The index has an entry for unlearned interactions only.
             models.Index(fields=["member"], condition=models.Q(is_learned=False), name="unlearned_interactions"),
         ]

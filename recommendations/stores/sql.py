@@ -15,7 +15,7 @@ SqlQuery = tuple[str, Sequence[Any] | Mapping[str, Any]]
 Rows = list[tuple[Any, ...]]
 
 
-def in_clause(ids: Sequence[int]) -> tuple[str, Sequence[Any]]:
+def in_clause(ids: Sequence[Any]) -> tuple[str, Sequence[Any]]:
     """
     Return the SQL condition "is one of *ids*", without the column, and its parameters.
 

@@ -67,6 +67,57 @@ def test_a_module_has_a_docstring_and_a_specific_name(path):
     assert path.stem not in VAGUE_NAMES
 
 
+INSERTS = ("create", "acreate", "bulk_create", "abulk_create", "get_or_create", "update_or_create")
+INTERACTION_WRITER = ROOT / "recommendations/services/learning/store_interactions.py"
+
+
+def find_interaction_inserts(source):
+    """Return the calls that may insert rows of `Interaction`: its constructor, its managers, and bulk insertion."""
+    tree = ast.parse(source)
+    imported = [alias for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names]
+    names = {alias.asname or alias.name for alias in imported if alias.name == "Interaction"}
+    models = names | {"models.Interaction"}
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return [ast.unparse(call) for call in calls if inserts_interactions(call, models)]
+
+
+def inserts_interactions(call, models):
+    function = ast.unparse(call.func)
+    owner, _, method = function.rpartition(".")
+    is_of_interactions = any(owner.startswith(f"{model}.") for model in models) or owner.endswith(".interactions")
+    is_bulk_insert = "insert" in method and any(ast.unparse(argument) in models for argument in call.args)
+    return function in models or (is_of_interactions and method in INSERTS) or is_bulk_insert
+
+
+def test_only_store_interactions_inserts_interactions():
+    """Another writer would store interactions without their effects: seen posts, hidden posts, follows."""
+    inserts = {path: find_interaction_inserts(path.read_text()) for path in SOURCES}
+    assert {path: calls for path, calls in inserts.items() if calls}.keys() == {INTERACTION_WRITER}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "insert_columns(Interaction, columns)",
+        "bulk.insert_new_rows(Interaction, columns, {}, key='event_id')",
+        "Interaction.objects.create(event_id='e')",
+        "Interaction.objects.using('default').bulk_create(rows)",
+        "Interaction(event_id='e').save()",
+        "member.interactions.get_or_create(event_id='e')",
+        "models.Interaction.objects.bulk_create(rows)",
+    ],
+)
+def test_another_writer_of_interactions_is_found(line):
+    assert find_interaction_inserts(f"from recommendations.models import Interaction\n{line}")
+    aliased = line.replace("Interaction", "Row").replace("models.Row", "models.Interaction")
+    assert find_interaction_inserts(f"from recommendations.models import Interaction as Row\n{aliased}")
+
+
+def test_reading_or_updating_interactions_is_allowed():
+    lines = "Interaction.objects.filter(pk=1).update(undone_at=now)\ninsert_columns(SeenPost, columns)"
+    assert not find_interaction_inserts(f"from recommendations.models import Interaction\n{lines}")
+
+
 def test_every_queue_has_a_worker():
     """A task in a queue without a worker would never run."""
     words = [word for command in commands.server_commands(StackState()).values() for word in command]

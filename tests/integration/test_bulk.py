@@ -5,11 +5,11 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
-from django.db import IntegrityError
+from django.db import IntegrityError, transaction
 
 from recommendations.models import Interaction, Member, Post, PostEmbedding
 from recommendations.stores import bulk
-from recommendations.stores.bulk import insert_columns
+from recommendations.stores.bulk import insert_columns, insert_new_rows
 
 pytestmark = pytest.mark.django_db
 
@@ -79,6 +79,26 @@ def test_existing_rows_are_skipped_and_not_counted(monkeypatch):
     assert Member.objects.count() == 5
 
 
+@pytest.mark.parametrize("batch_rows", [2, 100])
+def test_the_mask_of_new_rows_excludes_existing_keys_and_all_but_the_first_of_equal_keys(monkeypatch, batch_rows):
+    monkeypatch.setattr(bulk, "BATCH_ROWS", batch_rows)
+    members(3)
+    columns = {
+        "external_id": ["new", "m1", "new", "newer", "m2", "newest", "newer"],
+        "region": list("abcdefg"),
+        "created_at": [NOW] * 7,
+    }
+    is_new = insert_new_rows(Member, columns, {"changed_at": NOW}, key="external_id")
+    assert is_new.tolist() == [True, False, False, True, False, True, False]
+    assert dict(Member.objects.exclude(region="").values_list("external_id", "region")) == {
+        "new": "a",
+        "newer": "d",
+        "newest": "f",
+    }
+    assert not insert_new_rows(Member, columns, {"changed_at": NOW}, key="external_id").any()
+    assert insert_new_rows(Member, {name: [] for name in columns}, {"changed_at": NOW}, key="external_id").shape == (0,)
+
+
 def test_other_constraint_violations_raise_an_error():
     with pytest.raises(IntegrityError):
         insert_columns(Member, {"external_id": ["a"], "created_at": [None]}, {"changed_at": NOW})
@@ -89,6 +109,6 @@ def test_no_rows_insert_nothing():
 
 
 def test_columns_of_unequal_length_raise_an_error():
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="zip"), transaction.atomic():
         insert_columns(Member, {"external_id": ["a", "b"], "created_at": [NOW]}, {"changed_at": NOW})
     assert not Member.objects.exists()

@@ -176,7 +176,6 @@ def test_a_child_ranks_all_feeds_of_a_fold_once(ranked, fold):
     assert lists.fallbacks == dict.fromkeys(scratch.RANKED_FEEDS, 0)
 
 
-@pytest.mark.xfail(strict=True, reason="imported interactions do not count as seen yet")
 def test_no_list_has_a_post_that_the_member_knows(ranked, fold):
     product, _, _ = ranked
     for feed in ("discovery", "trending"):  # the non-personalized feed knows nothing of its viewer

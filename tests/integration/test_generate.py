@@ -45,8 +45,12 @@ def test_the_counts_are_those_of_the_size():
     generate_platform()
     assert Member.objects.count() == PrivacySettings.objects.count() == 200
     assert (Post.objects.count(), Interaction.objects.count()) == (900, 5_000)
-    kinds = dict(Relationship.objects.values_list("kind").annotate(Count("id")).order_by())
-    assert kinds == {"follow": 1_500, "block": 40, "mute": 20}
+    followed = set(Interaction.objects.filter(kind="follow").values_list("member", "post__author"))
+    follows = Relationship.objects.filter(kind="follow")
+    made = follows.exclude(created_at=NOW).count()  # a follow of an interaction is from now
+    assert made == 1_500 and followed <= set(follows.values_list("source", "target")) and follows.count() > made
+    kinds = dict(Relationship.objects.exclude(kind="follow").values_list("kind").annotate(Count("id")).order_by())
+    assert kinds == {"block": 40, "mute": 20}
 
 
 def test_the_same_seed_gives_the_same_platform():

@@ -129,6 +129,18 @@ def test_expired_records_are_deleted(monkeypatch):
     assert retention.delete_expired_records(now=NOW) == MaintenanceResult(note="none")
 
 
+def test_a_seen_post_with_an_interaction_is_deleted_only_after_the_interaction_was_undone():
+    member, other = factories.member(), factories.member()
+    liked, undone, shown = factories.posts(member, 3)
+    for post in (liked, undone, shown):
+        SeenPost.objects.create(member=member, post=post, seen_at=NOW - DAY)
+    factories.interaction(member, liked)
+    factories.interaction(member, undone, undone_at=NOW)
+    factories.interaction(other, shown)
+    assert retention.delete_old_seen(NOW) == 2
+    assert SeenPost.objects.get().post == liked
+
+
 @pytest.fixture
 def retired_model(monkeypatch):
     """An embedding model that was retired forty days ago, with three vectors, beside the active one."""

@@ -28,6 +28,7 @@ from recommendations.services.content.generating.vocabulary import (
     TOPICS,
 )
 from recommendations.services.content.safety import classify_sensitivity
+from recommendations.services.learning.store_interactions import store_interactions
 from recommendations.services.vectors.embedding import CONTENT_SPACE
 from recommendations.stores.bulk import Column, insert_columns, refresh_statistics
 
@@ -196,7 +197,7 @@ def insert_interactions(
             "value": [None if value != value else value for value in interactions.seconds[step].tolist()],
             "occurred_at": moments_before(now, interactions.ages[step]),
         }
-        insert_columns(Interaction, columns, {"received_at": now})
+        store_interactions(columns, now)
         progress("interactions", rows[-1] + 1, count)
 
 

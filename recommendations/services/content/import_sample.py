@@ -27,6 +27,7 @@ from django.db import transaction
 
 from recommendations.models import Interaction, Member, Post, PrivacySettings
 from recommendations.services.content.films import Film, Rating
+from recommendations.services.learning.store_interactions import store_interactions
 from recommendations.stores.bulk import Column, insert_columns, refresh_statistics
 
 SAMPLE_FOLDER = Path(__file__).parents[2] / "sample" / "movielens"
@@ -139,7 +140,7 @@ def add_interactions(ratings: Sequence[Rating], shift: timedelta, now: datetime)
         "value": [rating.stars for rating in ordered],
         "occurred_at": [shift_time(rating.rated_at, shift) for rating in ordered],
     }
-    return insert_columns(Interaction, columns, {"received_at": now})
+    return store_interactions(columns, now).count
 
 
 def ids_by_prefix(model: type[Member] | type[Post], prefix: str) -> dict[str, int]:

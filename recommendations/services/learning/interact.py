@@ -3,8 +3,8 @@ Record the events of members: interactions and undos. An event id counts once, e
 of order.
 
 Each event gets its own result, so a bad event never costs the good ones. An undo may arrive before the interaction
-that it undoes. Effects that must hold on the member's next page (negative feedback, a follow) are written here. A
-worker learns the interests.
+that it undoes. `store_interactions` writes the effects that must hold on the member's next page. A worker learns the
+interests.
 """
 
 from __future__ import annotations
@@ -16,33 +16,25 @@ from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
+import numpy as np
 from django.conf import settings
 from django.db import transaction
 
 from recommendations import task_queue
-from recommendations.contracts import MAX_CLOCK_SKEW, FeedbackTarget, InteractionKind
+from recommendations.contracts import MAX_CLOCK_SKEW, InteractionKind
 from recommendations.models import Interaction, Member, NegativeFeedback, Post, Relationship, SeenPost, Undo
 from recommendations.services import invalidate
 from recommendations.services.errors import UnknownMember
-from recommendations.stores.bulk import insert_columns
+from recommendations.services.learning.store_interactions import (
+    NEGATIVE_KINDS,
+    NOT_INTERESTED_TARGETS,
+    store_interactions,
+    store_seen,
+)
+from recommendations.stores.bulk import Column
 
 MAX_EVENT_ID = 128
 EVENT_KINDS = frozenset(InteractionKind)
-NOT_INTERESTED_TARGETS = tuple(target for target in FeedbackTarget if target is not FeedbackTarget.POST)
-INTERACTION_COLUMNS = (
-    "event_id",
-    "member_id",
-    "post_id",
-    "kind",
-    "target",
-    "value",
-    "occurred_at",
-    "received_at",
-    "request_id",
-    "undone_at",
-)
-NEGATIVE_KINDS = frozenset({InteractionKind.HIDE, InteractionKind.NOT_INTERESTED, InteractionKind.REPORT})
-"""Interactions after which a post is never served to the member again, unless they are undone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +84,11 @@ def record_events(*, events: Sequence[Event], now: datetime) -> list[EventResult
             if event.undoes_event_id:
                 undos.append((members[event.member_id], event))
             else:
-                interactions.append(build_interaction(event, members[event.member_id], posts[event.post_id], now))
+                interactions.append(event)
             results.append(EventResult(event.event_id, "recorded"))
-    store_interactions(interactions, now)
+    if interactions:
+        stored = store_interactions(build_columns(interactions, members, posts, now), now)
+        enqueue_learning(stored.member_ids)
     undo_interactions(undos, now)
     return results
 
@@ -139,89 +133,26 @@ def validate_event(event: Event, members: dict[str, int], posts: dict[str, Post]
     return ""
 
 
-def build_interaction(event: Event, member_id: int, post: Post, now: datetime) -> Interaction:
-    """Return the event as an unsaved row."""
-    return Interaction(
-        event_id=event.event_id,
-        member_id=member_id,
-        post=post,
-        kind=event.kind,
-        target=event.target,
-        value=event.value,
-        occurred_at=min(event.occurred_at or now, now),
-        received_at=now,
-        request_id=event.request_id,
-    )
+def build_columns(
+    events: Sequence[Event], members: dict[str, int], posts: dict[str, Post], now: datetime
+) -> dict[str, Column]:
+    """Return valid events as the columns of `store_interactions`."""
+    return {
+        "event_id": [event.event_id for event in events],
+        "member_id": [members[event.member_id] for event in events],
+        "post_id": [posts[event.post_id].pk for event in events],
+        "kind": [event.kind for event in events],
+        "target": [event.target for event in events],
+        "value": [event.value for event in events],
+        "occurred_at": [min(event.occurred_at or now, now) for event in events],
+        "request_id": [event.request_id for event in events],
+    }
 
 
-def store_interactions(rows: Sequence[Interaction], now: datetime) -> None:
-    """Store the rows, mark their posts as seen, apply their immediate effects and enqueue the learning."""
-    if not rows:
-        return
-    # An undo may have arrived before its interaction.
-    early_undos = Undo.objects.filter(undoes_event_id__in=[row.event_id for row in rows])
-    undone_keys = set(early_undos.values_list("undoes_event_id", "member_id"))
-    for row in rows:
-        row.undone_at = now if (row.event_id, row.member_id) in undone_keys else None
-    effective_rows = [row for row in rows if row.undone_at is None]
-    with transaction.atomic():
-        insert_columns(Interaction, {name: [getattr(row, name) for row in rows] for name in INTERACTION_COLUMNS})
-        # A negative interaction that was undone before it arrived leaves no trace: the post may be served.
-        store_seen(
-            [(row.member_id, row.post_id) for row in rows if row.undone_at is None or row.kind not in NEGATIVE_KINDS],
-            now,
-        )
-        apply_immediate_effects(effective_rows, now)
-        member_ids = sorted({row.member_id for row in effective_rows})
-        if member_ids:
-            task_queue.enqueue(task_queue.LEARN_INTERACTIONS, {"member_ids": member_ids})
-
-
-def apply_immediate_effects(rows: Sequence[Interaction], now: datetime) -> None:
-    """Write follows and negative feedback. Both hold on the next page, before a worker learns the interactions."""
-    follows = [row for row in rows if row.kind == InteractionKind.FOLLOW]
-    blocked = blocked_pairs({row.member_id for row in follows})
-    Relationship.objects.bulk_create(
-        [
-            Relationship(source_id=row.member_id, target_id=row.post.author_id, kind="follow", created_at=now)
-            for row in follows
-            if (row.member_id, row.post.author_id) not in blocked
-        ],
-        ignore_conflicts=True,
-    )
-    feedback = [item for row in rows if row.kind in NEGATIVE_KINDS for item in build_negative_feedback(row)]
-    NegativeFeedback.objects.bulk_create(feedback, ignore_conflicts=True, batch_size=2_000)
-    affected_ids = {row.member_id for row in follows} | {item.member_id for item in feedback}
-    invalidate.invalidate_slates(*sorted(affected_ids))
-
-
-def blocked_pairs(member_ids: set[int]) -> set[tuple[int, int]]:
-    """Return (member, other member) of every block by or against the members. Such pairs cannot follow each other."""
-    if not member_ids:
-        return set()
-    blocks = Relationship.objects.filter(kind="block").values_list("source", "target")
-    incoming = blocks.filter(target__in=member_ids)
-    return {*blocks.filter(source__in=member_ids), *((target, source) for source, target in incoming)}
-
-
-def build_negative_feedback(row: Interaction) -> list[NegativeFeedback]:
-    """Return the feedback rows of a negative interaction: for the post and, if given, for the interaction's target."""
-    post = row.post
-    keys = {FeedbackTarget.POST: [str(post.pk)], FeedbackTarget.AUTHOR: [str(post.author_id)]}
-    keys |= {FeedbackTarget.TOPIC: [str(tag) for tag in post.tags[:1]], FeedbackTarget.KIND: [post.kind]}
-    targets = [FeedbackTarget.POST, *([FeedbackTarget(row.target)] if row.target else [])]
-    return [
-        NegativeFeedback(
-            member_id=row.member_id,
-            target=target,
-            target_key=key,
-            post=post,
-            event_id=row.event_id,
-            created_at=row.occurred_at,
-        )
-        for target in targets
-        for key in keys[target]
-    ]
+def enqueue_learning(member_ids: list[int]) -> None:
+    """Make a worker learn the pending interactions of these members now."""
+    if member_ids:
+        task_queue.enqueue(task_queue.LEARN_INTERACTIONS, {"member_ids": member_ids})
 
 
 def undo_interactions(undos: Sequence[tuple[int, Event]], now: datetime) -> None:
@@ -253,8 +184,7 @@ def undo_interactions(undos: Sequence[tuple[int, Event]], now: datetime) -> None
                 SeenPost.objects.filter(member=row.member_id, post=row.post_id).delete()
         member_ids = sorted({row.member_id for row in rows})
         invalidate.invalidate_slates(*member_ids)
-        if member_ids:
-            task_queue.enqueue(task_queue.LEARN_INTERACTIONS, {"member_ids": member_ids})
+        enqueue_learning(member_ids)
 
 
 def delete_follow(interaction: Interaction) -> None:
@@ -270,22 +200,11 @@ def delete_follow(interaction: Interaction) -> None:
         follow.filter(created_at__gte=times[0][0]).delete()
 
 
-def store_seen(pairs: Sequence[tuple[int, int]], now: datetime) -> None:
-    """Record (member, post) primary keys as seen."""
-    distinct_pairs = list(dict.fromkeys(pairs))
-    if distinct_pairs:
-        columns = {
-            "member_id": [member for member, _ in distinct_pairs],
-            "post_id": [post for _, post in distinct_pairs],
-        }
-        insert_columns(SeenPost, columns, {"seen_at": now})
-
-
 def mark_seen(*, member_id: str, post_ids: Sequence[str], now: datetime) -> int:
     """Record that the posts were on the member's screen. Return how many of the posts exist."""
     member = Member.objects.filter(external_id=member_id).values_list("pk", flat=True).first()
     if member is None:
         raise UnknownMember(member_id)
     post_pks = list(Post.objects.filter(external_id__in=list(post_ids)).values_list("pk", flat=True))
-    store_seen([(member, pk) for pk in post_pks], now)
+    store_seen([member] * len(post_pks), post_pks, np.full(len(post_pks), now))
     return len(post_pks)

@@ -10,12 +10,12 @@ from typing import Any
 from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.db import models, transaction
-from django.db.models import Max, Min, Sum
+from django.db.models import Exists, Max, Min, OuterRef, Sum
 from django.db.models.functions import Length
 
 from monitoring.maintenance import MaintenanceResult
 from monitoring.models import Alert, MaintenanceRun
-from recommendations.models import FeedHour, FeedInputs, FeedRequest, Job, SeenPost, ServedPage
+from recommendations.models import FeedHour, FeedInputs, FeedRequest, Interaction, Job, SeenPost, ServedPage
 from recommendations.services.serving import inputs
 
 BATCH_ROWS = 1_000
@@ -84,10 +84,16 @@ def delete_expired_rows(rule: RetentionRule, now: datetime) -> tuple[int, int]:
 
 
 def delete_old_seen(before: datetime) -> int:
-    """Delete seen posts from before a time, which may then be served again. Return the number of rows."""
+    """
+    Delete seen posts from before a time, which may then be served again. Return the number of rows.
+
+    A post that the member interacted with stays seen for as long as the interaction is stored: members are not
+    recommended what they have liked or rated, however long ago.
+    """
     ends = SeenPost.objects.aggregate(low=Min("pk"), high=Max("pk"))
     if ends["low"] is None:
         return 0
-    old = SeenPost.objects.filter(seen_at__lt=before).order_by()
+    interactions = Interaction.objects.filter(member=OuterRef("member"), post=OuterRef("post"), undone_at=None)
+    old = SeenPost.objects.filter(~Exists(interactions), seen_at__lt=before).order_by()
     starts = range(ends["low"], ends["high"] + 1, IDS_PER_RANGE)
     return sum(old.filter(pk__gte=start, pk__lt=start + IDS_PER_RANGE).delete()[0] for start in starts)

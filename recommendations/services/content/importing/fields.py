@@ -7,12 +7,14 @@ from datetime import datetime
 from recommendations.contracts import InteractionKind, Sensitivity, Visibility
 from recommendations.services.content.importing import values
 from recommendations.services.content.importing.problems import RowError
+from recommendations.services.learning.store_interactions import NOT_INTERESTED_TARGETS
 
 Parsers = Mapping[str, Callable[[object], object]]
 
 SENSITIVITIES = {s.name.lower(): s.value for s in Sensitivity if s is not Sensitivity.FORBIDDEN}
 VISIBILITIES = {v.name.lower(): v.value for v in Visibility}
 INTERACTION_KINDS = {k.value: k.value for k in InteractionKind}
+TARGETS = {target.value: target.value for target in NOT_INTERESTED_TARGETS}
 RELATIONSHIP_KINDS = {name: name for name in ("follow", "block", "mute")}
 parse_word_list = values.list_parser(values.parse_identifier)
 
@@ -83,6 +85,7 @@ def file_layouts(now: datetime) -> dict[str, FileLayout]:
         "kind": values.choice_parser(INTERACTION_KINDS),
         "occurred_at": parse_past_time,
         "event_id": values.parse_identifier,
+        "target": values.choice_parser(TARGETS),
         "value": values.number_parser(-1e9, 1e9),
         "request_id": values.parse_uuid,
     }

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db import models
 
+from recommendations.contracts import InteractionKind
 from recommendations.models import (
     EmbeddingFailure,
     Interaction,
@@ -21,6 +22,7 @@ from recommendations.services import invalidate
 from recommendations.services.content.importing.problems import RowError, quote_value
 from recommendations.services.content.safety import classify_sensitivity
 from recommendations.services.learning.reset import delete_learned_interests
+from recommendations.services.learning.store_interactions import store_interactions
 from recommendations.services.vectors.embedding import CONTENT_SPACE, embeddable_text
 from recommendations.stores.bulk import Column, insert_columns
 
@@ -163,29 +165,52 @@ def save_rows(model: type[Member] | type[Post], rows: Sequence[Any]) -> None:
 def write_interactions(rows: Sequence[ParsedRow], now: datetime) -> WriteResult:
     member_pks = ids_by_external_id(Member, (fields["member_id"] for _, fields in rows))
     post_pks = ids_by_external_id(Post, (fields["post_id"] for _, fields in rows))
-    valid_rows, errors = split_by_known_references(rows, {"member_id": member_pks, "post_id": post_pks})
-    items = [fields for _, fields in valid_rows]
+    known_rows, errors = split_by_known_references(rows, {"member_id": member_pks, "post_id": post_pks})
+    own_posts = find_own_posts(known_rows)
+    items = []
+    for line, fields in known_rows:
+        if fields.get("target") and fields["kind"] != InteractionKind.NOT_INTERESTED:
+            advice = "Give a target only with the kind not_interested."
+            errors.append(RowError(line, "target", f"does not apply to a {fields['kind']}", advice))
+        elif fields["kind"] == InteractionKind.FOLLOW and (fields["member_id"], fields["post_id"]) in own_posts:
+            advice = "Give a post by another member: members cannot follow themselves."
+            errors.append(RowError(line, "post_id", f"{quote_value(fields['post_id'])} is the member's own", advice))
+        else:
+            items.append(fields)
     columns: dict[str, Column] = {
         "event_id": [item.get("event_id") or derive_event_id(item) for item in items],
         "member_id": [member_pks[item["member_id"]] for item in items],
         "post_id": [post_pks[item["post_id"]] for item in items],
         "kind": [item["kind"] for item in items],
+        "target": [item.get("target", "") for item in items],
         "value": [item.get("value") for item in items],
         "occurred_at": [item["occurred_at"] for item in items],
         "request_id": [item.get("request_id") for item in items],
     }
-    created = insert_columns(Interaction, columns, {"received_at": now})
+    created = store_interactions(columns, now).count
     return WriteResult(created=created, unchanged=len(items) - created, errors=errors)
 
 
+def find_own_posts(rows: Sequence[ParsedRow]) -> set[tuple[str, str]]:
+    """Return (member id, post id) of the posts of the follow interactions that the member wrote, by platform id."""
+    post_ids = {fields["post_id"] for _, fields in rows if fields["kind"] == InteractionKind.FOLLOW}
+    posts = Post.objects.filter(external_id__in=post_ids)
+    return {*posts.values_list("author__external_id", "external_id")}
+
+
 def derive_event_id(values: Mapping[str, Any]) -> str:
-    """Return an id for an event without one, derived from its values: equal values give the same event."""
+    """
+    Return an id for an event without one, derived from its values: equal values give the same event.
+
+    A target changes the id only if it is given: ids that were derived before imports had targets stay the same.
+    """
     parts = (
         values["member_id"],
         values["post_id"],
         values["kind"],
         values["occurred_at"].isoformat(),
         str(values.get("value", "")),
+        *([values["target"]] if values.get("target") else []),
     )
     return "import:" + hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:40]
 
