@@ -255,6 +255,14 @@ TRAINING_SECONDS = ComputedGauge(
 )
 QUALITY_SCORE = ComputedGauge(
     "recsys_quality_score",
+    "NDCG of the discovery feed divided by that of the best peer, at most 1, in the newest evaluation.",
+)
+QUALITY_REGRESSION = ComputedGauge(
+    "recsys_quality_regression",
+    "By how much the newest evaluation is worse than the one before, beyond chance: the gap between the intervals.",
+)
+SERVED_NDCG = ComputedGauge(
+    "recsys_served_ndcg",
     "Mean nDCG of the last day's slates with at least one engaged post: 1 if the engaged posts were ranked first.",
 )
 COVERAGE_RATIO = ComputedGauge("recsys_coverage_ratio", "Share of all posts that were served in the last hour.")

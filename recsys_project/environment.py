@@ -322,6 +322,9 @@ class Environment(BaseSettings):
     otel_exporter_otlp_endpoint: str = setting(
         "", "deployment", "OTLP/HTTP endpoint for traces, such as http://collector:4318. Empty: no tracing."
     )
+    release: str = setting(
+        "", "deployment", "Name of this release, such as a Git revision, which evaluations are stored with."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = setting(
         "INFO", "deployment", "Lowest level that is logged."
     )

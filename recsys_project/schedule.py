@@ -142,6 +142,9 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "send-experiment-digest": maintenance_entry(
         "send_experiment_digest", timedelta(days=7), at=crontab(day_of_week="mon", hour=7, minute=10)
     ),
+    # Ranks held-out likes with the product and its peers, and stores the quality score. It takes minutes of a core and
+    # starts a process of its own, so it runs at night, in the queue for analyses.
+    "evaluate": maintenance_entry("evaluate", timedelta(days=1), at=crontab(hour=1, minute=20), queue="analysis"),
     # Moves vectors of retired embedding models out of the database, where they take most of the space.
     "archive-embeddings": maintenance_entry("archive_embeddings", timedelta(days=1), at=crontab(hour=5, minute=20)),
 }

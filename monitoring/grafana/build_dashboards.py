@@ -81,6 +81,7 @@ PIPELINE = (
     single_value("Error budget burn rate, 1 h", "none", "max(recsys_slo_burn_rate{window='1h'})"),
     single_value("Alerts firing", "none", "sum(recsys_alerts_firing)"),
     single_value("Quality score", "none", "recsys_quality_score"),
+    single_value("nDCG of served slates", "none", "recsys_served_ndcg"),
     plot("Feeds", "reqps", rate("recsys_feeds_total", "feed")),
     plot("Failed feeds", "reqps", rate("recsys_feed_failures_total", "code")),
     plot(

@@ -12,6 +12,7 @@ from django.urls import reverse
 
 from monitoring.clock import now
 from recommendations import models as m
+from recommendations.admin.evaluations import place_points, place_score
 from recommendations.contracts import Policy, Visibility
 from recommendations.services import wiring
 from recommendations.services.serving.recommend import recommend
@@ -88,6 +89,25 @@ def rows(redis_url):
         m.EmbeddingFailure.objects.create(
             post=post, space="content", embedding_model="tiny", error="E", changed_at=then
         ),
+        m.Evaluation.objects.create(
+            split="last-one",
+            case_count=2,
+            member_count=2,
+            quality_score=0.5,
+            best_peer="EASE",
+            report={
+                "systems": [
+                    {
+                        "name": "discovery",
+                        "figures": {"ndcg": {"value": 0.125, "low": 0.1, "high": 0.15}},
+                        "differences": {"ndcg": {"value": -0.25, "low": -0.3, "high": -0.2}},
+                    },
+                    {"name": "EASE", "figures": {"coverage": {"value": 0.375, "low": None}}, "differences": {}},
+                ]
+            },
+            seconds=1,
+            created_at=then,
+        ),
         m.ImportCheckpoint.objects.create(kind="posts", sha256="0" * 64, started_at=then),
         trained,
         m.TrainedModelBlock.objects.create(model=trained, name="weights", position=0, data=b"packed"),
@@ -114,6 +134,23 @@ def test_a_feed_request_page_decodes_the_slate(admin_client, rows):
     page = admin_client.get(reverse("admin:recommendations_feedrequest_change", args=[request.pk])).content.decode()
     for text in ("p1", "0.7500", "(deleted: 99)", "nearest"):
         assert text in page
+
+
+def test_an_evaluation_page_shows_figures_with_intervals_and_the_trend(admin_client, rows):
+    evaluation = m.Evaluation.objects.get()
+    page = admin_client.get(reverse("admin:recommendations_evaluation_change", args=[evaluation.pk])).content.decode()
+    for text in ("0.125 [0.100, 0.150]", "0.375", "-0.250 [-0.300, -0.200]", f"{evaluation.created_at:%Y-%m-%d}: 0.50"):
+        assert text in page
+    assert "<polyline" in page
+    m.Evaluation.objects.update(quality_score=None, report={"systems": []})
+    page = admin_client.get(reverse("admin:recommendations_evaluation_change", args=[evaluation.pk])).content.decode()
+    assert "There is no score yet." in page
+
+
+def test_the_trend_goes_up_with_the_score():
+    heights = [place_score(score) for score in (0.0, 0.5, 1.0)]
+    assert heights == sorted(heights, reverse=True)
+    assert [x for x, _, _ in place_points([("a", 0.1), ("b", 0.2), ("c", 0.3)])] == [40, 335, 630]
 
 
 def test_the_text_of_a_post_is_escaped(admin_client, rows):

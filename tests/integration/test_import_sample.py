@@ -6,14 +6,12 @@ import pytest
 from django.db.models import Min
 
 from recommendations.models import Interaction, Member, Post
+from recommendations.services.content.films import Film, Rating, restore_article
 from recommendations.services.content.import_sample import (
     SAMPLE_FOLDER,
-    Film,
-    Rating,
     SampleMissingError,
     days_to_yesterday,
     import_sample,
-    restore_article,
 )
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)

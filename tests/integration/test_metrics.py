@@ -258,10 +258,10 @@ def test_ndcg_is_one_if_the_engaged_posts_are_first():
 
 
 @pytest.mark.django_db
-def test_the_quality_score_is_the_mean_ndcg_of_the_slates_with_an_engaged_post():
+def test_the_served_ndcg_is_the_mean_ndcg_of_the_slates_with_an_engaged_post():
     viewer = factories.member("viewer")
     posts = factories.posts(factories.member(), 4)
-    assert quality.quality_score(now=NOW) is None
+    assert quality.served_ndcg(now=NOW) is None
     for number, engaged_posts in enumerate(([posts[0], posts[1]], [posts[3]], [])):
         FeedRequest.objects.create(
             id=UUID(int=number),
@@ -281,7 +281,7 @@ def test_the_quality_score_is_the_mean_ndcg_of_the_slates_with_an_engaged_post()
     factories.interaction(viewer, posts[2], "like")
     factories.interaction(viewer, posts[2], "like", request_id=UUID(int=1), undone_at=NOW)
     factories.interaction(viewer, posts[2], "like", request_id=UUID(int=2), at=NOW - timedelta(days=2))
-    assert quality.quality_score(now=NOW) == pytest.approx((1 + 1 / np.log2(5)) / 2)
+    assert quality.served_ndcg(now=NOW) == pytest.approx((1 + 1 / np.log2(5)) / 2)
 
 
 @pytest.mark.django_db

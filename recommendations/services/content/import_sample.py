@@ -18,7 +18,6 @@ The mapping:
 
 import csv
 import gzip
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,17 +25,13 @@ from pathlib import Path
 
 from django.db import transaction
 
-from recommendations.contracts import InteractionKind
 from recommendations.models import Interaction, Member, Post, PrivacySettings
+from recommendations.services.content.films import Film, Rating
 from recommendations.services.learning.store_interactions import store_interactions
 from recommendations.stores.bulk import Column, insert_columns, refresh_statistics
 
 SAMPLE_FOLDER = Path(__file__).parents[2] / "sample" / "movielens"
 DAY = timedelta(days=1)
-APOSTROPHES = ("'", "’")
-ARTICLE = re.compile(
-    r"^(?P<name>[^(]+), (?P<article>The|An?|Les?|La|L'|Los|Las|El|Der|Die|Das|Il|Lo|Une?|Eine?)(?=$| \()"
-)
 
 
 class SampleMissingError(RuntimeError):
@@ -51,61 +46,6 @@ class SampleSummary:
     studios: int
     posts: int
     interactions: int
-
-
-@dataclass(frozen=True, slots=True)
-class Film:
-    """A row of films.csv."""
-
-    film_id: str
-    title: str
-    year: str
-    genres: tuple[str, ...]
-
-    @property
-    def post_id(self) -> str:
-        """The external id of the film's post."""
-        return f"film:{self.film_id}"
-
-    @property
-    def studio_id(self) -> str:
-        """The external id of the film's author."""
-        decade = f"{self.year[:3]}0s" if self.year else "undated"
-        return f"studio:{(self.genres or ('unsorted',))[0]}-{decade}".lower()
-
-    @property
-    def text(self) -> str:
-        """The text of the post, such as: The Three Musketeers (1993). Action, Adventure."""
-        title = restore_article(self.title) or "Untitled film"
-        year = f" ({self.year})" if self.year else ""
-        return f"{title}{year}. {', '.join(self.genres)}".strip().removesuffix(".")
-
-
-@dataclass(frozen=True, slots=True)
-class Rating:
-    """A row of ratings.csv."""
-
-    rater_id: str
-    film_id: str
-    stars: float
-    rated_at: int
-
-    @property
-    def member_id(self) -> str:
-        """The external id of the member who rated."""
-        return f"movielens:{self.rater_id}"
-
-    @property
-    def post_id(self) -> str:
-        """The external id of the rated film's post."""
-        return f"film:{self.film_id}"
-
-    @property
-    def kind(self) -> InteractionKind:
-        """The kind of interaction, by the stars."""
-        if self.stars >= 4:
-            return InteractionKind.LIKE
-        return InteractionKind.NOT_INTERESTED if self.stars <= 2 else InteractionKind.VIEW
 
 
 def import_sample(*, now: datetime, folder: Path = SAMPLE_FOLDER) -> SampleSummary:
@@ -147,11 +87,6 @@ def parse_rating(row: Mapping[str, str]) -> Rating:
     return Rating(row["member"], row["film"], float(row["rating"]), int(row["rated_at"]))
 
 
-def restore_article(title: str) -> str:
-    """Move the article of a title to its start: `Misérables, Les` → `Les Misérables`. Brackets stay unchanged."""
-    return ARTICLE.sub(lambda m: f"{m['article']}{'' if m['article'].endswith(APOSTROPHES) else ' '}{m['name']}", title)
-
-
 def days_to_yesterday(newest: int, now: datetime) -> timedelta:
     """Return the whole days that move *newest* (Unix seconds) to the day before *now*."""
     return timedelta(days=(now.date() - DAY - datetime.fromtimestamp(newest, UTC).date()).days)
@@ -187,7 +122,7 @@ def add_posts(films: Sequence[Film], published_at: Mapping[str, datetime], now: 
         "external_id": [film.post_id for film in ordered],
         "author_id": [studios[film.studio_id] for film in ordered],
         "text": [film.text for film in ordered],
-        "tags": [[genre.lower() for genre in film.genres] for film in ordered],
+        "tags": [film.tags for film in ordered],
         "created_at": [published_at[film.post_id] for film in ordered],
     }
     return insert_columns(Post, columns, {"kind": "film", "language": "en", "changed_at": now})

@@ -14,7 +14,7 @@ from monitoring.metrics import ComputedGauge
 from recommendations.engines.wasm_simd import WasmEngine
 from recommendations.models import EmbeddingModel, Interaction, Job, TrainedModel
 from recommendations.services import wiring, work
-from recommendations.services.measuring import quality
+from recommendations.services.measuring import evaluations, quality
 from recommendations.services.vectors.embedding import CONTENT_SPACE, embedding_lag_seconds, posts_without_vector
 
 MAX_COUNT = 10_000
@@ -169,7 +169,17 @@ def register_gauges() -> None:
     )
     gauges.register_gauges(
         metrics.QUALITY_SCORE,
-        compute=single_value_gauge(metrics.QUALITY_SCORE, quality.quality_score),
+        compute=single_value_gauge(metrics.QUALITY_SCORE, evaluations.quality_score),
+        max_age=5 * MINUTE,
+    )
+    gauges.register_gauges(
+        metrics.QUALITY_REGRESSION,
+        compute=single_value_gauge(metrics.QUALITY_REGRESSION, evaluations.quality_regression),
+        max_age=5 * MINUTE,
+    )
+    gauges.register_gauges(
+        metrics.SERVED_NDCG,
+        compute=single_value_gauge(metrics.SERVED_NDCG, quality.served_ndcg),
         max_age=5 * MINUTE,
     )
     gauges.register_gauges(

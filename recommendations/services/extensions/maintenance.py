@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import datetime
 
 from django.conf import settings
@@ -10,13 +12,20 @@ from django.core.mail import send_mail
 from flags.services import stale_flags, weekly_digest
 from monitoring import maintenance
 from monitoring.maintenance import MaintenanceResult
-from recommendations.models import EmbeddingModel
+from recommendations.models import EmbeddingModel, Evaluation
 from recommendations.services import wiring
 from recommendations.services.learning import co_likes
-from recommendations.services.measuring import roll_up
+from recommendations.services.measuring import evaluations, roll_up
 from recommendations.services.training import trained_models
 from recommendations.services.upkeep import process_memory, retention, sweep, trim_change_log
 from recommendations.services.vectors import archive, reindexing
+
+EVALUATE_COMMAND = (sys.executable, str(settings.BASE_DIR / "manage.py"), "evaluate", "--store", "--quick")
+"""The peers have one configuration each, so that the scores of two nights compare."""
+
+
+class EvaluationError(RuntimeError):
+    """The evaluation failed. The message is the last that it printed."""
 
 
 class CacheSweepError(RuntimeError):
@@ -83,6 +92,30 @@ def delete_old_models(now: datetime) -> MaintenanceResult:
     return MaintenanceResult(rows=models, bytes=size)
 
 
+def evaluate(_now: datetime) -> MaintenanceResult:
+    """
+    Evaluate the product on this platform's data, in a process of its own, and store the result.
+
+    This process must not load SciPy, and the memory of an evaluation is free again at its end.
+    """
+    done = subprocess.run(EVALUATE_COMMAND, capture_output=True, text=True, check=False)
+    if done.returncode == evaluations.NOTHING_TO_EVALUATE:
+        return MaintenanceResult(note=last_line(done.stderr))
+    if done.returncode:
+        raise EvaluationError(last_line(done.stderr))
+    newest = Evaluation.objects.first()
+    score = newest and newest.quality_score
+    return MaintenanceResult(
+        rows=newest.case_count if newest else 0,
+        note="no peers" if score is None else f"quality score {score:.2f}",
+    )
+
+
+def last_line(text: str) -> str:
+    """Return the last line of *text*; empty if it has none."""
+    return (text.strip().splitlines() or [""])[-1]
+
+
 def active_spaces() -> list[str]:
     """Return the spaces with an active embedding model."""
     rows = EmbeddingModel.objects.filter(state=EmbeddingModel.State.ACTIVE).order_by("space")
@@ -105,5 +138,6 @@ def register_maintenance_tasks() -> None:
     maintenance.register_maintenance_task("archive_embeddings", lambda now: archive.archive_embeddings(now=now))
     maintenance.register_maintenance_task("check_index", check_index)
     maintenance.register_maintenance_task("optimize_index", optimize_index)
+    maintenance.register_maintenance_task("evaluate", evaluate)
     maintenance.register_maintenance_task("report_stale_flags", report_stale_flags)
     maintenance.register_maintenance_task("send_experiment_digest", send_experiment_digest)

@@ -1,7 +1,7 @@
 """
-Quality of the served posts, measured by members' interactions: quality score, coverage and click-through rate.
+Quality of the served posts, measured by members' interactions: served nDCG, coverage and click-through rate.
 
-The quality score is the mean nDCG (Järvelin and Kekäläinen, TOIS 2002, doi 10.1145/582415.582418) of the slates with at
+The served nDCG is the mean nDCG (Järvelin and Kekäläinen, TOIS 2002, doi 10.1145/582415.582418) of the slates with at
 least one engaged post; each engaged post has gain 1. It is 1 if the engaged posts were ranked first, and less the lower
 they were ranked. It measures the ranking of engaged posts, and nothing about posts that were never served.
 """
@@ -26,7 +26,7 @@ MAX_INTERACTIONS = 5_000
 MAX_PAGES = 5_000
 
 
-def quality_score(*, now: datetime) -> float | None:
+def served_ndcg(*, now: datetime) -> float | None:
     """Return the mean nDCG of the last day's slates with an engaged post, or None if there are none."""
     since = now - DAY
     engagements = Interaction.objects.filter(
