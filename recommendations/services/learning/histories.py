@@ -13,9 +13,8 @@ import numpy as np
 from django.db import transaction
 
 from recommendations.collaborative.reactions import Reactions
-from recommendations.contracts import Float64Array, Int64Array
+from recommendations.contracts import MIN_POSITIVE_WEIGHT, Float64Array, Int64Array
 from recommendations.models import Interaction, Member, ReactionHistory
-from recommendations.services.learning.interests import MIN_POSITIVE_WEIGHT
 
 Event = tuple[int, float, float]
 """An interaction as a reaction needs it: the post's id, the weight of its kind, and its time in Unix seconds."""

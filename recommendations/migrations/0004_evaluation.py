@@ -6,8 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('recommendations', '0003_explained_parts'),
-        ('recommendations', '0003_interactions_by_post'),
+        ('recommendations', '0003_popularity'),
     ]
 
     operations = [
