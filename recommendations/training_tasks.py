@@ -28,7 +28,9 @@ def register() -> None:
 def limit_memory(**_options: object) -> None:
     """Limit the memory of this process: an allocation beyond it fails, and the training with it."""
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (settings.ENV.training_memory_limit, hard))
+    limit = settings.ENV.training_memory_limit
+    soft = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 register()

@@ -16,8 +16,9 @@ that neither a score nor a reason reveals what one member liked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from scipy import linalg, sparse
@@ -51,6 +52,11 @@ class ItemWeightSettings:
     """Members or posts, whichever are fewer, up to which the table is exact."""
     neighborhood: int = 300
     """Co-liked posts that the regression of one post uses beyond `max_exact`."""
+
+    @classmethod
+    def from_stored(cls, stored: Mapping[str, Any]) -> ItemWeightSettings:
+        """Return the settings of a stored model, which another release may have trained: unknown ones are ignored."""
+        return cls(**{field.name: stored[field.name] for field in fields(cls) if field.name in stored})
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,11 @@ def test_weights_beyond_the_range_of_the_table_are_limited():
     assert item_weights.to_units(np.array([-3.0, 0.5, 3.0])).tolist() == [-32_767, 8_192, 32_767]
 
 
+def test_settings_that_another_release_stored_are_read():
+    stored = {"ridge": 7.0, "gone": 1}
+    assert ItemWeightSettings.from_stored(stored) == ItemWeightSettings(ridge=7.0)
+
+
 # Likes
 
 

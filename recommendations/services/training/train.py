@@ -200,7 +200,7 @@ def compare_with_active(
     table = read_table(active.pk)
     metrics: dict[str, Any] = {"model": active.pk, "compared": "model"}
     if table is None or np.count_nonzero(is_used) < MIN_FAIR_CASES:
-        earlier = ItemWeightSettings(**active.settings)
+        earlier = ItemWeightSettings.from_stored(active.settings)
         if earlier == training:
             return metrics | {"compared": "equal settings"}, False
         metrics["compared"], is_used = "settings", np.ones(len(cases), np.bool_)
