@@ -12,9 +12,11 @@ from django.urls import reverse
 
 from recommendations.collaborative.item_weights import ItemWeightTable
 from recommendations.models import ReactionHistory, TrainedModel, TrainedModelBlock
+from recommendations.services import wiring
 from recommendations.services.errors import ModelNotUsable, TooFewLikes, UnknownModel
 from recommendations.services.extensions import doctor, gauges, maintenance
-from recommendations.services.training import schedule
+from recommendations.services.learning import co_likes
+from recommendations.services.training import co_like_scales, schedule
 from recommendations.services.training import train as training
 from recommendations.services.training.trained_models import activate_model, roll_back, roll_back_kind
 from recommendations.stores import trained_models as store
@@ -413,7 +415,7 @@ def test_the_first_model_is_trained_measured_stored_and_activated(platform):
     assert (view.state, row.state, row.problem, row.parent) == ("active", State.ACTIVE, "", None)
     assert (row.member_count, row.post_count, row.like_count, row.reaction_count) == (30, 20, 210, 240)
     assert (row.data_from, row.data_until) == (NOW, NOW + timedelta(minutes=6))
-    assert row.settings["min_members"] == 3 and row.trained_at > NOW
+    assert row.settings["min_members"] == 2 and row.trained_at > NOW
     assert row.metrics["cases"] == 30
     assert row.metrics["ndcg10"] > row.metrics["popularity"]["ndcg10"]
     assert row.metrics["popularity"]["ndcg10_difference"][1] > 0
@@ -589,3 +591,18 @@ def test_the_command_says_why_a_model_was_not_trained_or_not_activated(platform,
     ReactionHistory.objects.all().delete()
     with pytest.raises(CommandError, match="0 members have 3 likes"):
         call_command("train")
+
+
+def test_the_scales_of_co_likes_are_measured_once_enough_members_have_a_page_of_them(few_members, monkeypatch):
+    monkeypatch.setattr(co_like_scales, "MIN_PAGES", 30)
+    posts, rng = factories.posts(factories.member("author"), 60), np.random.default_rng(5)
+    for _ in range(30):
+        history(factories.member(), [posts[at] for at in rng.permutation(60)[:15]])
+    train()
+    assert set(TrainedModel.objects.get().scales) == {KIND}
+    co_likes.count_changes(now=NOW)
+    wiring.resident_co_likes().clear()
+    train()
+    scales = TrainedModel.objects.latest("pk").scales
+    assert set(scales) == {KIND, "co_liked", "liked_next"}
+    assert 0 < scales["liked_next"] < scales["co_liked"] < 1

@@ -37,6 +37,7 @@ from recommendations.evaluation.intervals import Comparison, compare_paired
 from recommendations.models import Post, ReactionHistory, TrainedModel, TrainedModelBlock
 from recommendations.services import work
 from recommendations.services.errors import ServiceError, TooFewLikes
+from recommendations.services.training.co_like_scales import measure_co_like_scales
 from recommendations.services.training.trained_models import (
     KIND_NAMES,
     MIN_LIKES,
@@ -129,6 +130,7 @@ def run_training(model: TrainedModel, training: ItemWeightSettings, progress: Pr
     model.metrics, model.problem = measure(model, cases, training, progress)
     table = train_table(likes, training, "training on all likes", progress)
     model.scales = {model.kind: held_out.compute_scale(likes, cases.members, table)}
+    model.scales |= measure_co_like_scales(likes, cases.members)
     return table
 
 
