@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from recommendations.contracts import POPULARITY_SUMS, Policy
+from recommendations.stores.bulk import update_columns
 from recommendations.stores.popularity_sums import add_to_sums, bound_weights
 
 POSTS_PER_CHUNK = 500
@@ -45,9 +46,6 @@ def fill_sums(rows, changes, policy):
         np.array([weight for _, _, weight in known]),
         policy.popularity_half_lives,
     )
-    for row, values, moment in zip(rows.values(), sums.tolist(), summed_at.tolist()):
-        row.summed_at = datetime.fromtimestamp(moment, UTC)
-        for name, value in zip(POPULARITY_SUMS, values):
-            setattr(row, name, value)
-    model = type(next(iter(rows.values())))
-    model.objects.bulk_update(rows.values(), [*POPULARITY_SUMS, "summed_at"], batch_size=100)
+    times = [datetime.fromtimestamp(moment, UTC) for moment in summed_at.tolist()]
+    columns = {"summed_at": times, **dict(zip(POPULARITY_SUMS, sums.T.tolist()))}
+    update_columns(type(next(iter(rows.values()))), [row.pk for row in rows.values()], columns, {})

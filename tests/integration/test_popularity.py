@@ -9,7 +9,7 @@ import pytest
 from django.apps import apps
 from django.db import connection
 from django.utils import timezone
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recommendations.contracts import POPULARITY_SUMS, Policy
@@ -87,7 +87,7 @@ EVENTS = st.lists(st.tuples(st.integers(0, 1), KINDS, st.integers(0, 90), st.boo
 
 @pytest.mark.django_db
 @given(EVENTS, st.data())
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 def test_sums_do_not_depend_on_the_order_of_learning_and_undoing(post, events, data):
     """They equal those of the events that stay, learned at once: an undone event might as well never have happened."""
     PostStats.objects.all().delete()
