@@ -89,7 +89,7 @@ def live_platform():
             f"p{i}",
             text=f"secret topic{i % TOPICS}",
             tags=[f"topic{i % TOPICS}"],
-            language="en",
+            language="en" if i else "",
             created_at=NOW - timedelta(days=50, minutes=i),
         )
         for i in range(POSTS)
@@ -215,9 +215,10 @@ def test_another_training_set_starts_with_an_empty_folder(tmp_path, platform, fo
     product = ScratchPlatform(tmp_path, platform, seed=1, feeds=["trending"])
     assert product.rank(fold, 3).lists["trending"][0].tolist() == [3, -1, -1]
     (tmp_path / "of-before").touch()
+    (tmp_path / scratch.MODELS).mkdir()
     (shorter,) = last_one_out(interactions.take(interactions.members < 10))
     product.rank(shorter, 3)
-    assert not (tmp_path / "of-before").exists()
+    assert not {"of-before", scratch.MODELS} & {path.name for path in tmp_path.iterdir()}
     assert len((tmp_path / "interactions.jsonl").read_text().splitlines()) == len(shorter.train)
 
 
@@ -454,6 +455,16 @@ def test_files_of_interactions_are_evaluated(tmp_path):
     (report,) = json.loads((tmp_path / "f.json").read_text())["sets"]
     assert report["fold_count"] > 1
     assert [system["name"] for system in report["systems"]] == ["trending"]
+
+
+@pytest.mark.usefixtures("in_process")
+def test_the_table_is_printed_and_progress_goes_to_stderr(tmp_path):
+    (tmp_path / "users.dat").write_text("".join(f"3 {m % 5} {m % 5 + 1} {m % 5 + 2}\n" for m in range(10)))
+    out, err = StringIO(), StringIO()
+    arguments = ("--files", str(tmp_path), "--format", "lists", "--no-peers", "--feed", "trending")
+    call_command("evaluate", *arguments, stdout=out, stderr=err)
+    assert "citeulike-a, random one out: 10 cases" in out.getvalue()
+    assert "10 cases: imported" in err.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand
 
-from recommendations.services.evaluating.rank_cases import RejectedRowsError, rank_cases
+from recommendations.services.evaluating.rank_cases import rank_cases
 from recommendations.services.evaluating.scratch import lock_folder
 
 
@@ -21,7 +21,4 @@ class Command(BaseCommand):
     def handle(self, *args: object, **options: Any) -> None:
         with lock_folder(options["folder"], fcntl.LOCK_SH):
             call_command("migrate", verbosity=0)
-            try:
-                rank_cases(options["folder"], lambda line: self.stdout.write(line))
-            except RejectedRowsError as error:
-                raise CommandError(str(error)) from error
+            rank_cases(options["folder"], lambda line: self.stdout.write(line))
