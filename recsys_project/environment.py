@@ -263,7 +263,7 @@ class Environment(BaseSettings):
     )
 
     co_like_min_members: PositiveInt = setting(
-        3,
+        2,
         "results",
         "Members that must have liked both of two posts before one is recommended because of the other, so that "
         "neither recommendations nor reasons reveal what one member liked.",

@@ -413,7 +413,7 @@ def test_the_first_model_is_trained_measured_stored_and_activated(platform):
     assert (view.state, row.state, row.problem, row.parent) == ("active", State.ACTIVE, "", None)
     assert (row.member_count, row.post_count, row.like_count, row.reaction_count) == (30, 20, 210, 240)
     assert (row.data_from, row.data_until) == (NOW, NOW + timedelta(minutes=6))
-    assert row.settings["min_members"] == 3 and row.trained_at > NOW
+    assert row.settings["min_members"] == 2 and row.trained_at > NOW
     assert row.metrics["cases"] == 30
     assert row.metrics["ndcg10"] > row.metrics["popularity"]["ndcg10"]
     assert row.metrics["popularity"]["ndcg10_difference"][1] > 0
@@ -550,7 +550,7 @@ def test_a_new_model_that_is_worse_than_the_active_one_is_not_activated(newer_li
     """Without the arrays of the active model, a table with its settings is compared."""
     if not has_arrays:
         TrainedModelBlock.objects.all().delete()
-        TrainedModel.objects.update(settings={**TrainedModel.objects.get().settings, "ridge": 50.0})
+        TrainedModel.objects.update(settings={**TrainedModel.objects.get().settings, "ridge": 25.0})
     calls = []
 
     def rank(cases, weights):
