@@ -42,7 +42,7 @@ OnPosts = Callable[[int, int], None]
 class ItemWeightSettings:
     """The settings of a training. All of them change the result."""
 
-    ridge: float = 100.0
+    ridge: float = 50.0
     """Strength of the regularization, above 0."""
     entries_per_post: int = 400
     """Largest absolute weights that the table keeps of each liked post."""

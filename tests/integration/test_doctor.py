@@ -20,7 +20,7 @@ from monitoring import doctor, workers
 from monitoring.doctor import Verdict
 from monitoring.health import Finding
 from monitoring.models import AlertRule
-from recommendations.models import ChangeLogTruncation, EmbeddingModel, FeedRequest, PostEmbedding
+from recommendations.models import ChangeLogTruncation, EmbeddingModel, FeedRequest, PostEmbedding, TrainedModel
 from recommendations.services import wiring
 from recommendations.services.extensions import doctor as service_checks
 from recommendations.services.vectors.embedding_models import embed_due_posts, update_model_progress
@@ -80,6 +80,7 @@ def good_configuration(monkeypatch, django_user_model):
     set_servers(monkeypatch, SERVER, CACHE)
     django_user_model.objects.create_superuser("root", password="correct horse battery")
     create_feeds(service_checks.MIN_LOAD_FEEDS)
+    TrainedModel.objects.create(kind="item_weights", state=TrainedModel.State.ACTIVE, created_at=NOW)
 
 
 def lines_by_title():

@@ -552,7 +552,7 @@ def test_a_new_model_that_is_worse_than_the_active_one_is_not_activated(newer_li
     """Without the arrays of the active model, a table with its settings is compared."""
     if not has_arrays:
         TrainedModelBlock.objects.all().delete()
-        TrainedModel.objects.update(settings={**TrainedModel.objects.get().settings, "ridge": 50.0})
+        TrainedModel.objects.update(settings={**TrainedModel.objects.get().settings, "ridge": 25.0})
     calls = []
 
     def rank(cases, weights):
