@@ -116,8 +116,8 @@ def test_a_post_that_does_not_exist_yet_is_left_out_and_the_others_are_ordered_b
 
 def test_a_member_who_joins_later_joins_now():
     platform = Platform([{"created_at": 10}, {"created_at": 30}, {}], [], {"author:1": {"is_private": True}})
-    rows = {row["id"]: row for row in member_rows(platform, 20)}
-    assert [rows[f"member:{i}"]["created_at"] for i in range(3)] == [10, 20, 20]
+    rows = {row["id"]: row for row in member_rows(platform, 5, 20)}
+    assert [rows[f"member:{i}"]["created_at"] for i in range(3)] == [10, 20, 5]
     assert rows["author:1"]["is_private"] is True
     assert rows["member:0"]["is_private"] is False
 

@@ -73,14 +73,14 @@ def fill_times(train: Interactions, seed: int) -> Float64Array:
     return UNTIMED_START + np.random.default_rng(seed).permutation(len(train)).astype(np.float64)
 
 
-def member_rows(platform: Platform, now: float) -> Iterator[dict[str, object]]:
+def member_rows(platform: Platform, oldest: float, now: float) -> Iterator[dict[str, object]]:
     """
     Yield the row of every member as of *now* (Unix seconds). Posts refer to their authors, so all members must exist:
-    one who joined later, or at an unknown time, joins now.
+    one who joined later joins now. Where the time is unknown, it is that of the *oldest* interaction.
     """
     rows = {**platform.others, **{member_key(index): row for index, row in enumerate(platform.members)}}
     for id, row in rows.items():
-        yield {"id": id, "is_private": False, **row, "created_at": min(float(str(row.get("created_at", now))), now)}
+        yield {"id": id, "is_private": False, **row, "created_at": min(float(str(row.get("created_at", oldest))), now)}
 
 
 def post_rows(platform: Platform, train: Interactions, times: Float64Array, now: float) -> Iterator[dict[str, object]]:

@@ -206,7 +206,8 @@ def write_files(
     folder: Path, platform: Platform, train: Interactions, times: Float64Array, start: int, now: float
 ) -> None:
     """Write the rows that the child imports: *train* from row *start* on, and what is known of posts at *now*."""
-    write_json_lines(folder / "members.jsonl", member_rows(platform, now))
+    oldest = float(times.min(initial=now))
+    write_json_lines(folder / "members.jsonl", member_rows(platform, oldest, now))
     write_json_lines(folder / "posts.jsonl", post_rows(platform, train, times, now))
     relationships = (row for row in platform.relationships if float(str(row["created_at"])) <= now)
     write_json_lines(folder / "relationships.jsonl", relationships)
