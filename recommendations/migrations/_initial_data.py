@@ -5,7 +5,10 @@ from recommendations.models.policies import default_settings
 POLICIES = {
     "control": ({}, "The control: NumPy, the settings everything is compared with."),
     "wasm_conservative": ({}, "The control's settings on the kernel: only the engine differs."),
-    "wasm_aggressive": ({"diversity": 0.45, "taste": 1.2, "nearest_candidates": 800}, "Reaches further and spreads wider."),
+    "wasm_aggressive": (
+        {"diversity": 0.35, "nearest_candidates": 800, "collaborative_candidates": 600},
+        "Reaches further and spreads wider.",
+    ),
 }
 NEW_DEFAULTS = "The defaults of a new release."
 

@@ -9,7 +9,7 @@ import pytest
 
 from recommendations.collaborative.item_weights import ItemWeightTable
 from recommendations.contracts import Policy, Reason
-from recommendations.models import FeedRequest, Member, Post
+from recommendations.models import FeedRequest, Member, Post, SeenPost
 from recommendations.services import invalidate, wiring
 from recommendations.services.explaining import replay
 from recommendations.services.explaining.explain import explain
@@ -35,6 +35,7 @@ class Platform:
         for i, name in enumerate(names):
             at = NOW - timedelta(hours=1) + timedelta(seconds=i)
             factories.interaction(member, self.posts[name], kind, at=at)
+            SeenPost.objects.get_or_create(member=member, post=self.posts[name], defaults={"seen_at": at})
         learn.learn_interactions(member_ids=[member.pk], now=NOW)
         co_likes.count_changes(now=NOW)
         wiring.resident_co_likes().clear()
@@ -162,7 +163,7 @@ def test_a_member_who_opted_out_gets_nothing_from_their_likes(platform):
 
 
 def test_similar_posts_name_what_is_liked_with_the_post(platform, monkeypatch):
-    use_table(monkeypatch, platform, {"p0": {"p30": 0.5}})
+    use_table(monkeypatch, platform, {"p0": {"p30": 1.9}})
     page = find_similar(post_id="p0", viewer_id="viewer", limit=5, now=NOW)
     assert {pick.post.id for pick in page.picks[:2]} == {"p30", "p1"}
     assert "item_weights" in pick_of(page, "p30").sources

@@ -114,10 +114,11 @@ def test_a_request_uses_one_model_even_if_another_is_activated_meanwhile(
     real, dimensions = wiring.policies, []
 
     def switch_and_return_policies():
-        if not dimensions:
+        is_first = not dimensions  # the catalogue of the new model reads the policies as well, during the switch
+        dimensions.append(wiring.engines()["plain"].dimension)
+        if is_first:
             embedding_models.embed_due_posts(now=NOW + timedelta(minutes=1))
             wiring.vector_parts_holder().sync(NOW, must_be_current=True)
-        dimensions.append(wiring.engines()["plain"].dimension)
         return real()
 
     wiring.policies()

@@ -171,7 +171,7 @@ def test_an_affinity_approaches_one_and_negative_feedback_outweighs_it(ann, post
 
 def learned_taste(member, now):
     embedder = wiring.embedder()
-    _, profile, feedback = ResidentFacts(wiring.vocabularies()).get_history(member.pk, wiring.resident_profiles())
+    _, profile, feedback, _ = ResidentFacts(wiring.vocabularies()).get_history(member.pk, wiring.resident_profiles())
     return build_taste(profile, feedback, now, embedder.dimension, wiring.vocabularies(), 0.8)
 
 
