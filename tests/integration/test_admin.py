@@ -1,5 +1,6 @@
 """Every page of the admin opens, and its actions work."""
 
+import re
 from dataclasses import asdict
 from datetime import timedelta
 from uuid import uuid4
@@ -13,6 +14,7 @@ from django.urls import reverse
 from monitoring.clock import now
 from recommendations import models as m
 from recommendations.admin.evaluations import place_points, place_score
+from recommendations.collaborative.nearest import PostCounts, pack_nearest
 from recommendations.contracts import Policy, Visibility
 from recommendations.services import wiring
 from recommendations.services.serving.recommend import recommend
@@ -108,6 +110,21 @@ def rows(redis_url):
             seconds=1,
             created_at=then,
         ),
+        m.ReactionHistory.objects.create(
+            member=ann,
+            reactions=np.array([post.pk, -98], "<i8").tobytes(),
+            reacted_at=np.array([0.0, 60.0], "<f8").tobytes(),
+        ),
+        m.HistoryChange.objects.create(before=b"", after=np.array([post.pk], "<i8").tobytes()),
+        m.CoLikes.objects.create(
+            post_id=post.pk,
+            like_count=2,
+            target_ids=np.array([98], "<i8").tobytes(),
+            nearest=pack_nearest(
+                PostCounts(2, np.array([98]), np.array([2], np.int32), np.array([60], np.int32)), np.array([2])
+            ),
+            changed_at=then,
+        ),
         m.ImportCheckpoint.objects.create(kind="posts", sha256="0" * 64, started_at=then),
         trained,
         m.TrainedModelBlock.objects.create(model=trained, name="weights", position=0, data=b"packed"),
@@ -127,6 +144,19 @@ def test_every_model_has_list_and_detail_pages(admin_client, rows):
             reverse(f"{name}_change", args=[row.pk]),
         ):
             assert admin_client.get(url).status_code == 200, url
+
+
+def test_the_page_of_a_history_names_the_posts_and_the_reactions(admin_client, rows):
+    history = m.ReactionHistory.objects.get()
+    page = admin_client.get(reverse("admin:recommendations_reactionhistory_change", args=[history.pk])).content.decode()
+    text = re.sub(r"<[^>]+>", " ", page)
+    assert re.search(r"98\s+rejection\s+1970-01-01 00:01\s+p1\s+like\s+1970-01-01 00:00", text)
+
+
+def test_the_page_of_co_likes_shows_the_nearest_posts(admin_client, rows):
+    row = m.CoLikes.objects.get()
+    page = admin_client.get(reverse("admin:recommendations_colikes_change", args=[row.pk])).content.decode()
+    assert re.search(r"98\s+2\s+0\.167\s+0\.083", re.sub(r"<[^>]+>", " ", page))
 
 
 def test_a_feed_request_page_decodes_the_slate(admin_client, rows):
