@@ -517,6 +517,7 @@ class ReactionReasonOut(serializers.Serializer):
     """A post that the member liked or rejected."""
 
     post_id = serializers.CharField()
+    text = serializers.CharField()
     value = serializers.FloatField(help_text="What the reaction contributed. Negative if it lowers the score.")
 
 

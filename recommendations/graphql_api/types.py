@@ -138,6 +138,7 @@ class Feed:
 @strawberry.type(description="A post that the member liked or rejected.")
 class ReactionReason:
     post_id: strawberry.ID
+    text: str
     value: float = strawberry.field(description="What the reaction contributed. Negative if it lowers the score.")
 
 
@@ -153,7 +154,9 @@ class Because:
         return cls(
             part=because.part,
             weight=because.weight,
-            reactions=[ReactionReason(post_id=strawberry.ID(r.post_id), value=r.value) for r in because.reactions],
+            reactions=[
+                ReactionReason(post_id=strawberry.ID(r.post_id), text=r.text, value=r.value) for r in because.reactions
+            ],
             others=because.others,
         )
 

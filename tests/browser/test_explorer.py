@@ -3,11 +3,14 @@
 import itertools
 import re
 
+import numpy as np
 import pytest
 from django.conf import settings
 from playwright.sync_api import expect
 
-from recommendations.models import Interaction
+from monitoring.clock import now
+from recommendations.models import Interaction, Member, Post, ReactionHistory
+from recommendations.services.learning import co_likes
 
 TIMEOUT_MS = 15_000
 
@@ -178,6 +181,25 @@ def test_a_post_is_explained_whether_it_was_served_or_not(page):
     request_explanation(displayed_post_ids(page)[0])
     expect(page.locator(".sentence")).to_have_text("The post was served on a page of this request.")
     page.console_errors.clear()
+
+
+@pytest.mark.parametrize("page", [WIDE, PHONE | {"color_scheme": "dark"}], indirect=True, ids=["wide", "phone dark"])
+def test_an_explanation_names_the_likes_behind_a_pick(page):
+    liked, other = Post.objects.get(external_id="bread/3"), Post.objects.get(external_id="space/4")
+    for name, posts in (("bob", [liked, other]), ("newcomer", [liked, other]), ("ann", [liked])):
+        reactions = np.array([post.pk for post in posts], "<i8")
+        ReactionHistory.objects.create(
+            member=Member.objects.get(external_id=name),
+            reactions=reactions.tobytes(),
+            reacted_at=np.arange(len(posts), dtype="<f8").tobytes(),
+        )
+    co_likes.count_changes(now=now())
+    open_feed(page)
+    page.get_by_label("Explain post").fill("space/4")
+    page.get_by_label("Explain post").press("Enter")
+    expect(page.locator(".because")).to_contain_text(re.compile(r"co liked, because of\s*\+\d+\.\d+ bread "))
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.console_errors.clear()  # the browser logs a 404 until the request is recorded
 
 
 def test_badges_show_engine_and_cache(page):

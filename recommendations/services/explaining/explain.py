@@ -30,6 +30,7 @@ class ReactionReason:
     """A post that the member liked or rejected, and what that contributed."""
 
     post_id: str
+    text: str
     value: float
 
 
@@ -138,13 +139,13 @@ def explain_contributions(query: Query, row: FeedRequest, position: int, slate_s
     reasons = unpack_reasons(zlib.decompress(packed), position, slate_size) if packed else []
     sources = np.unique(np.array([post_id for reason in reasons for post_id, _ in reason.named], np.int64))
     allowed, current = check_posts(query, sources, feeds.MANDATORY_FILTERS)
-    names = {id: current.views[id].id for id in sources[allowed].tolist()}
+    posts = {id: current.views[id] for id in sources[allowed].tolist()}
     return tuple(
         Because(
             reason.part,
             reason.weight,
-            tuple(ReactionReason(names[id], value) for id, value in reason.named if id in names),
-            reason.others + sum(value for id, value in reason.named if id not in names),
+            tuple(ReactionReason(posts[id].id, posts[id].text, value) for id, value in reason.named if id in posts),
+            reason.others + sum(value for id, value in reason.named if id not in posts),
         )
         for reason in reasons
     )

@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { button, card, element, formatAge, partsBar } from "./cards.js";
 
 const PAGE_SIZE = 20;
+const MAX_REASON_LENGTH = 60;
 const POLL_MS = 250;
 const CHANGE_WAIT_MS = 2000;
 const RECORD_WAIT_MS = 5000;
@@ -232,8 +233,26 @@ const explainPost = (postId) => openDrawer(`Explanation of ${postId}`, async () 
   const nodes = [element("p", "sentence", explanation.sentence), list];
   nodes.push(element("p", "reasons", reasons.map((reason) => reason.sentence).join(" · ")));
   if (parts) nodes.push(partsBar(parts));
+  if (explanation.because.length) nodes.push(becauseList(explanation.because));
   return nodes;
 });
+
+// The posts whose like or rejection contributed most to each collaborative part, with their weighted contributions.
+function becauseList(because) {
+  const list = element("dl", "facts because");
+  for (const { part, weight, reactions, others } of because) {
+    const values = reactions.map((reaction) => [reaction.text.trim() || reaction.post_id, reaction.value]);
+    if (others) values.push(["all others", others]);
+    const items = values.map(([text, value]) => {
+      const sign = value < 0 ? "−" : "+";
+      return element("li", "", `${sign}${Math.abs(weight * value).toFixed(3)} ${shorten(text)}`);
+    });
+    list.append(element("dt", "", `${part.replaceAll("_", " ")}, because of`), element("dd", "", element("ul", "", ...items)));
+  }
+  return list;
+}
+
+const shorten = (text) => (text.length > MAX_REASON_LENGTH ? `${text.slice(0, MAX_REASON_LENGTH)}…` : text);
 
 // A served page is recorded about a second after its request. Until then the API responds with unknown-request.
 async function retryUntilRecorded(read) {
