@@ -103,6 +103,7 @@ def prepare_platform(size: Size, database: str | None, redis_port: int) -> dict[
     counts = ("--posts", size.posts, "--members", size.members, "--interactions", size.interactions)
     run_command(env, "generate", "--vectors", *map(str, counts))
     run_command(env, "learn")
+    run_command(env, "train")
     marker.touch()
     return env
 
