@@ -55,11 +55,6 @@ class ResidentCoLikes:
         packed = {post_id: bytes(row) for post_id, row in fetch_rows(SELECT_NEAREST.format(one_of=sql), ids)}
         return {id: unpack_nearest(packed.get(id, b""), min_members=self._min_members) for id in post_ids}
 
-    def size_bytes(self) -> int:
-        """Return the size of the entries in bytes."""
-        with self._lock:
-            return sum(entries.nbytes for entries in self._entries.values())
-
     def clear(self) -> None:
         """Evict all entries."""
         with self._lock:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from monitoring import metrics
 from recommendations.collaborative.item_weights import ItemWeightTable
 from recommendations.contracts import Policy, Reason
 from recommendations.models import FeedRequest, Member, Post, SeenPost
@@ -17,6 +18,7 @@ from recommendations.services.learning import co_likes, learn
 from recommendations.services.serving import records
 from recommendations.services.serving.recommend import recommend
 from recommendations.services.serving.similar import find_similar
+from recommendations.services.upkeep import process_memory
 from recommendations.stores.trained_models import ActiveItemWeights, TrainedModels
 from tests import factories
 from tests.factories import NOW
@@ -183,3 +185,30 @@ def test_a_pair_that_too_few_members_support_is_not_served(platform, settings, m
     invalidate.retire_slates([platform.viewer.pk])
     page = platform.serve(explain=True)
     assert pick_of(page, "p51").parts["co_liked"] > 0
+
+
+def test_graphql_and_rest_name_the_same_reactions(platform, client, settings, monkeypatch):
+    monkeypatch.setattr(settings.ENV, "api_open", True)
+    platform.like(platform.viewer, "p0")
+    page = platform.serve()
+    rest = client.get(f"/api/v1/requests/{page.request_id}/explain/p1?viewer_id=viewer").json()["because"]
+    query = f"""{{ explain(requestId: "{page.request_id}", postId: "p1", viewerId: "viewer") {{
+        because {{ part weight reactions {{ postId text value }} others }} }} }}"""
+    graphql = client.post("/graphql", {"query": query}, content_type="application/json").json()["data"]["explain"]
+    for because in graphql["because"]:
+        for reaction in because["reactions"]:
+            reaction["post_id"] = reaction.pop("postId")
+    assert graphql["because"] == rest
+    assert {because["part"]: because["reactions"][0]["post_id"] for because in rest} == {
+        "co_liked": "p0",
+        "liked_next": "p0",
+    }
+    assert rest[0]["reactions"][0]["text"] == "alike"
+
+
+def test_an_emergency_evicts_the_co_likes(platform):
+    platform.like(platform.viewer, "p0")
+    platform.serve()
+    before = metrics.CACHE_ENTRIES.labels("co_likes")._value.get()
+    process_memory.evict_facts()
+    assert metrics.CACHE_ENTRIES.labels("co_likes")._value.get() == 0 < before

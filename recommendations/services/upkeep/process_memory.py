@@ -141,9 +141,11 @@ def evict_profiles() -> None:
 
 
 def evict_facts() -> None:
-    """Evict cached viewers, posts and pages. The next request reads their rows again."""
+    """Evict cached viewers, posts, co-likes and pages. The next request reads their rows again."""
     if facts := wiring.resident_facts.get_if_created():
         facts.clear()
+    if co_likes := wiring.resident_co_likes.get_if_created():
+        co_likes.clear()
     if pages := page_cache.get_if_created():
         pages.clear()
 
