@@ -217,3 +217,15 @@ def test_a_change_of_times_only_is_not_a_change_of_likes(posts):
     assert not HistoryChange.objects.exists()
     row = ReactionHistory.objects.get(pk=ann.pk)
     assert np.frombuffer(row.reacted_at, "<f8").tolist() == [(LONG_AGO + timedelta(seconds=9)).timestamp()]
+
+
+def test_counts_that_someone_deleted_are_counted_again(posts):
+    ann, bob = factories.member("ann"), factories.member("bob")
+    like(ann, posts[0], posts[1])
+    like(bob, posts[0], posts[1])
+    co_likes.count_changes(now=NOW)
+    CoLikes.objects.all().delete()
+    erase(ann)
+    co_likes.count_changes(now=NOW)
+    assert not HistoryChange.objects.exists()
+    assert stored_counts()[0] == {posts[0].pk: 1, posts[1].pk: 1}

@@ -7,6 +7,7 @@ a full recount. A member who is erased or opts out leaves the counts in the same
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
@@ -20,6 +21,8 @@ from recommendations.collaborative.pair_counts import PairCounts, add_counts, co
 from recommendations.contracts import Int64Array
 from recommendations.models import CoLikes, HistoryChange, ReactionHistory
 
+log = logging.getLogger(__name__)
+
 CHANGES_PER_TRANSACTION = 500
 """Changes of histories that are counted in one transaction. Changes the speed and the memory."""
 ROWS_PER_QUERY = 500
@@ -30,11 +33,23 @@ Likes = tuple[Int64Array, Int64Array]
 """The liked posts (n,) before and after a change, oldest like first."""
 
 
+class InconsistentCountsError(RuntimeError):
+    """The counts do not include what a change takes back: someone has deleted or changed their rows."""
+
+
 def count_changes(*, now: datetime) -> int:
-    """Count all recorded changes of histories. Return how many."""
+    """
+    Count all recorded changes of histories. Return how many.
+
+    If the counts turn out to be wrong, all histories are counted again instead.
+    """
     total = 0
-    while counted := count_batch(now):
-        total += counted
+    try:
+        while counted := count_batch(now):
+            total += counted
+    except InconsistentCountsError:
+        log.exception("co_likes_inconsistent")
+        total += recount(now=now)
     return total
 
 
@@ -96,13 +111,17 @@ def apply_changes(changes: Sequence[Likes], now: datetime) -> None:
 
 
 def add_like_counts(changes: dict[int, int], now: datetime) -> None:
-    """Add *changes* to how many members like each post. First of all, because weights depend on both posts' counts."""
+    """
+    Add *changes* to how many members like each post. First of all, because weights depend on both posts' counts.
+
+    Raises `InconsistentCountsError`.
+    """
     counts = read_like_counts(list(changes))
+    changed = {post_id: counts.get(post_id, 0) + change for post_id, change in changes.items()}
+    if min(changed.values(), default=0) < 0:
+        raise InconsistentCountsError
     CoLikes.objects.bulk_create(
-        [
-            CoLikes(post_id=post_id, like_count=counts.get(post_id, 0) + change, changed_at=now)
-            for post_id, change in changes.items()
-        ],
+        [CoLikes(post_id=post_id, like_count=count, changed_at=now) for post_id, count in changed.items()],
         update_conflicts=True,
         unique_fields=["post_id"],
         update_fields=["like_count", "changed_at"],
