@@ -4,8 +4,8 @@ Records every change of a reaction history, so that co-like counts can follow it
 Database triggers write the likes before and after a change in the transaction of the change, whether the ORM, raw SQL
 or a cascade made it. So no writer can change a history without the counts following: an erased member leaves them, too.
 
-The same triggers delete the history of a member who turns personalization off. Otherwise a writer that changes the
-setting directly would leave the member in the counts.
+The same triggers delete the history of a member who turns personalization off or loses their settings. Otherwise a
+writer that changes the settings directly would leave the member in the counts.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections.abc import Iterable
 
 from django.db import connection, transaction
 
-from recommendations.models import HistoryChange, PrivacySettings, ReactionHistory
+from recommendations.models import CoLikes, HistoryChange, PrivacySettings, ReactionHistory
 from recommendations.stores.change_log import postgres_trigger, trigger_name
 
-HISTORY_TABLE, CHANGE_TABLE = (model._meta.db_table for model in (ReactionHistory, HistoryChange))
+HISTORY_TABLE, CHANGE_TABLE, COUNT_TABLE = (model._meta.db_table for model in (ReactionHistory, HistoryChange, CoLikes))
 PREFIX = "follow"
 """Start of the triggers' names. The change log has a trigger of its own on the privacy settings."""
 
@@ -33,7 +33,7 @@ def install_triggers(**_: object) -> None:
 def sqlite_statements() -> Iterable[str]:
     """Yield the statements that install the triggers on SQLite, where a trigger runs once per row."""
     insert = f"INSERT INTO {CHANGE_TABLE} (before, after) VALUES"
-    delete_history = f"DELETE FROM {HISTORY_TABLE} WHERE member_id = NEW.member_id"
+    delete_history = f"DELETE FROM {HISTORY_TABLE} WHERE member_id ="
     for model, event, condition, action in (
         (ReactionHistory, "INSERT", "", f"{insert} (X'', NEW.reactions)"),
         (
@@ -43,7 +43,8 @@ def sqlite_statements() -> Iterable[str]:
             f"{insert} (OLD.reactions, NEW.reactions)",
         ),
         (ReactionHistory, "DELETE", "", f"{insert} (OLD.reactions, X'')"),
-        (PrivacySettings, "UPDATE", "WHEN NOT NEW.is_personalized", delete_history),
+        (PrivacySettings, "UPDATE", "WHEN NOT NEW.is_personalized", f"{delete_history} NEW.member_id"),
+        (PrivacySettings, "DELETE", "", f"{delete_history} OLD.member_id"),
     ):
         name = trigger_name(model, event, PREFIX)
         yield f"DROP TRIGGER IF EXISTS {name}"
@@ -55,11 +56,20 @@ def postgres_statements() -> Iterable[str]:
     insert = f"INSERT INTO {CHANGE_TABLE} (before, after)"
     joined = "FROM old_rows JOIN new_rows USING (member_id) WHERE old_rows.reactions <> new_rows.reactions"
     old, new = "OLD TABLE AS old_rows", "NEW TABLE AS new_rows"
-    opted_out = "SELECT member_id FROM new_rows WHERE NOT is_personalized"
+    delete_histories = f"DELETE FROM {HISTORY_TABLE} WHERE member_id IN"
     for model, event, referencing, action in (
         (ReactionHistory, "INSERT", new, f"{insert} SELECT '', reactions FROM new_rows"),
         (ReactionHistory, "UPDATE", f"{old} {new}", f"{insert} SELECT old_rows.reactions, new_rows.reactions {joined}"),
         (ReactionHistory, "DELETE", old, f"{insert} SELECT reactions, '' FROM old_rows"),
-        (PrivacySettings, "UPDATE", new, f"DELETE FROM {HISTORY_TABLE} WHERE member_id IN ({opted_out})"),
+        (
+            PrivacySettings,
+            "UPDATE",
+            new,
+            f"{delete_histories} (SELECT member_id FROM new_rows WHERE NOT is_personalized)",
+        ),
+        (PrivacySettings, "DELETE", old, f"{delete_histories} (SELECT member_id FROM old_rows)"),
     ):
         yield from postgres_trigger(model, event, action, f"REFERENCING {referencing}", prefix=PREFIX)
+    # A TRUNCATE has no rows to take back one by one.
+    clear_counts = f"DELETE FROM {CHANGE_TABLE}; DELETE FROM {COUNT_TABLE}"
+    yield from postgres_trigger(ReactionHistory, "TRUNCATE", clear_counts, "", prefix=PREFIX)

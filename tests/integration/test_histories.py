@@ -1,5 +1,6 @@
 """Reaction histories follow what is learned, and co-like counts follow the histories, for every writer."""
 
+import threading
 from datetime import timedelta
 
 import numpy as np
@@ -159,11 +160,15 @@ def opt_out_by_update(member):
     PrivacySettings.objects.filter(member=member).update(is_personalized=False)
 
 
+def lose_settings(member):
+    PrivacySettings.objects.filter(member=member).delete()
+
+
 def reset(member):
     preferences.reset_interests(member_id=member.external_id, now=NOW)
 
 
-@pytest.mark.parametrize("leave", [erase, delete_row, delete_by_sql, opt_out, opt_out_by_update, reset])
+@pytest.mark.parametrize("leave", [erase, delete_row, delete_by_sql, opt_out, opt_out_by_update, lose_settings, reset])
 def test_a_member_leaves_the_counts_as_if_they_had_never_been_there(posts, leave):
     planted, expected = plant(posts)
     leave(planted)
@@ -229,3 +234,40 @@ def test_counts_that_someone_deleted_are_counted_again(posts):
     co_likes.count_changes(now=NOW)
     assert not HistoryChange.objects.exists()
     assert stored_counts()[0] == {posts[0].pk: 1, posts[1].pk: 1}
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has no TRUNCATE")
+def test_truncating_the_histories_clears_the_counts(posts):
+    plant(posts)
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # checks that are due at the commit would forbid the TRUNCATE
+        cursor.execute(f"TRUNCATE {ReactionHistory._meta.db_table}")
+    assert stored_counts() == ({}, {}) == count_again()
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time")
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("number", range(1, 9))
+def test_a_change_during_a_recount_is_counted_once(number):
+    """Another worker learns a like right before any of the queries of the recount."""
+    author = factories.member("author")
+    posts = [factories.post(author, f"p{i}", at=NOW - timedelta(days=99)) for i in range(8)]
+    ann, bob = factories.member("ann"), factories.member("bob")
+    like(ann, posts[0], posts[1])
+    like(bob, posts[0], posts[1])
+    queries = []
+
+    def learn_meanwhile(execute, sql, *args):
+        queries.append(sql)
+        if len(queries) == number:
+            thread = threading.Thread(target=lambda: (like(ann, posts[2], start=9), connection.close()))
+            thread.start()
+            thread.join(30)
+        return execute(sql, *args)
+
+    with connection.execute_wrapper(learn_meanwhile):
+        co_likes.recount(now=NOW)
+    assert len(queries) >= number
+    likes, pairs = count_again()
+    assert likes == {posts[0].pk: 2, posts[1].pk: 2, posts[2].pk: 1}
+    assert pairs[posts[0].pk, posts[1].pk] == (2, 120)

@@ -15,6 +15,7 @@ from itertools import islice
 
 import numpy as np
 from django.db import connection, transaction
+from django.db.models import Value
 
 from recommendations.collaborative.nearest import PostCounts, pack_nearest
 from recommendations.collaborative.pair_counts import PairCounts, add_counts, count_change
@@ -71,15 +72,22 @@ def recount(*, now: datetime) -> int:
 
     The counts do not change by it. The weights of pairs do: they depend on how many members like the other post, and
     are computed again only when the counts of the pair's own post change.
+
+    Workers go on learning meanwhile. One query reads the histories together with the recorded changes, so that exactly
+    those changes are deleted that the histories already include. Two queries would read the histories at two moments
+    on PostgreSQL, and a change that was committed in between would be lost or counted twice.
     """
     lock_counts()
     CoLikes.objects.all().delete()
-    HistoryChange.objects.all().delete()
-    histories = ReactionHistory.objects.order_by("pk").values_list("reactions", flat=True).iterator()
+    recorded = HistoryChange.objects.annotate(is_change=Value(True)).values_list("is_change", "pk", "after")
+    stored = ReactionHistory.objects.annotate(is_change=Value(False)).values_list("is_change", "pk", "reactions")
+    rows = stored.union(recorded, all=True).iterator()
     count = 0
-    while batch := list(islice(histories, CHANGES_PER_TRANSACTION)):
-        apply_changes([(liked_ids(b""), liked_ids(reactions)) for reactions in batch], now)
-        count += len(batch)
+    while batch := list(islice(rows, CHANGES_PER_TRANSACTION)):
+        histories = [(liked_ids(b""), liked_ids(reactions)) for is_change, _, reactions in batch if not is_change]
+        apply_changes(histories, now)
+        count += len(histories)
+        HistoryChange.objects.filter(pk__in=[pk for is_change, pk, _ in batch if is_change]).delete()
     return count
 
 
