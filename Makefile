@@ -17,7 +17,7 @@ test: setup-dev ## Run all checks and tests
 coverage: setup-dev ## Run the tests, and require that they run every line and branch
 	@$(PY) run_checks.py --coverage
 
-nightly: coverage ## Measure the coverage, and run the long generative tests (takes hours)
+nightly: coverage spark ## Measure the coverage, and run the long generative tests (takes hours)
 	@$(PY) -m pytest -q -n 2 -m nightly tests/generative tests/integration
 
 setup: ## Install the service's packages into .venv
@@ -25,6 +25,10 @@ setup: ## Install the service's packages into .venv
 
 setup-dev: ## Install the packages for tests and development as well
 	@$(PYTHON) bootstrap.py requirements/dev.txt
+
+spark: setup-dev ## Install Spark for the training on several machines into var/spark
+	@.venv/bin/uv venv -q --allow-existing var/spark
+	@.venv/bin/uv pip sync -q --python var/spark/bin/python requirements/spark.txt
 
 clients: setup-dev ## Generate the Python and TypeScript clients into var/clients
 	@rm -rf var/clients && mkdir -p var/clients/typescript
@@ -47,8 +51,9 @@ lock: setup-dev ## Update the pinned requirements and their hashes
 	@$(LOCK) requirements/bootstrap.in -o requirements/bootstrap.txt
 	@$(LOCK) requirements/dev.in -o requirements/dev.txt
 	@$(LOCK) -c requirements/dev.txt requirements/run.in -o requirements.txt
+	@$(LOCK) -c requirements/dev.txt requirements/spark.in -o requirements/spark.txt
 
 clean: ## Delete this clone's data: database, ports, secrets, logs
 	@rm -rf var
 
-.PHONY: help run demo test coverage nightly setup setup-dev clients examples format kernel lock clean
+.PHONY: help run demo test coverage nightly setup setup-dev spark clients examples format kernel lock clean

@@ -4,7 +4,9 @@ import gzip
 from datetime import UTC, datetime
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from recommendations.contracts import InteractionKind
 from recommendations.evaluation import read_files
@@ -155,63 +157,42 @@ def test_errors_of_lists(write, text, line, problem):
     assert raised.value.line == line
 
 
-class Table:
-    """A table as pyarrow returns it."""
-
-    def __init__(self, **columns):
-        self.columns = columns
-        self.column_names = list(columns)
-
-    def column(self, name):
-        """Return the table's column."""
-        return Column(self.columns[name])
-
-
-class Column:
-    """A column as pyarrow returns it."""
-
-    def __init__(self, values):
-        self.values = values
-
-    def to_pylist(self):
-        """Return the values as Python objects."""
-        return self.values
-
-
 @pytest.fixture
-def parquet(monkeypatch):
-    """Return a function that lets the reader find these columns. pyarrow is not among the packages of the tests."""
+def write_parquet(tmp_path):
+    """Return a function that writes these columns into a Parquet file and returns its path."""
 
-    def provide(**columns):
-        reader = type("Parquet", (), {"read_table": staticmethod(lambda file: Table(**columns))})
-        monkeypatch.setattr(read_files, "parquet", reader)
+    def write(**columns):
+        path = tmp_path / "data.parquet"
+        parquet.write_table(pa.table(columns), path)
+        return path
 
-    return provide
+    return write
 
 
-def test_parquet(parquet, tmp_path):
-    moments = [datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC), 2, 3.5]
-    parquet(member=[1, 1, 2], post=["x", "y", "x"], kind=["like", "view", "save"], time=moments)
-    data = read_parquet(tmp_path / "data.parquet")
+@pytest.mark.parametrize(
+    "times",
+    [
+        pytest.param([1, 2, 4], id="whole numbers"),
+        pytest.param([1.0, 2.0, 4.0], id="fractions"),
+        pytest.param([datetime(1970, 1, 1, 0, 0, second, tzinfo=UTC) for second in (1, 2, 4)], id="timestamps"),
+    ],
+)
+def test_parquet(write_parquet, times):
+    path = write_parquet(member=[1, 1, 2], post=["x", "y", "x"], kind=["like", "view", "save"], time=times)
+    data = read_parquet(path)
     assert data.member_ids == ("1", "2")
-    assert data.times.tolist() == [1, 2, 3.5]
+    assert data.times.tolist() == [1, 2, 4]
     assert data.is_positive.tolist() == [True, False, True]
 
 
-def test_errors_of_parquet(parquet, monkeypatch, tmp_path):
-    path = tmp_path / "data.parquet"
-    parquet(member=["a"], post=["x"], kind=["like"])
+def test_errors_of_parquet(write_parquet, monkeypatch, tmp_path):
     with pytest.raises(DataError, match="Columns are missing: time"):
-        read_parquet(path)
-    parquet(member=["a", None], post=["x", "x"], kind=["like", "like"], time=[1, 1])
+        read_parquet(write_parquet(member=["a"], post=["x"], kind=["like"]))
     with pytest.raises(DataError, match="line 2: member '' is empty"):
-        read_parquet(path)
-
-    def fail(file):
-        raise OSError("no magic bytes")
-
-    monkeypatch.setattr(read_files.parquet, "read_table", staticmethod(fail))
-    with pytest.raises(DataError, match="cannot be read: no magic bytes"):
+        read_parquet(write_parquet(member=["a", None], post=["x", "x"], kind=["like", "like"], time=[1, 1]))
+    path = tmp_path / "data.csv"
+    path.write_text("member,post")
+    with pytest.raises(DataError, match="cannot be read"):
         read_parquet(path)
     monkeypatch.setattr(read_files, "parquet", None)
     with pytest.raises(DataError, match=r"Parquet needs pyarrow\. Run pip install pyarrow"):
