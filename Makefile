@@ -22,6 +22,7 @@ nightly: coverage spark ## Measure the coverage, and run the long generative tes
 
 setup: ## Install the service's packages into .venv
 	@$(PYTHON) bootstrap.py requirements.txt
+	@test -e "$${VAR_DIR:-var}/stack.json" || $(PY) -m recsys_project.stack setup
 
 setup-dev: ## Install the packages for tests and development as well
 	@$(PYTHON) bootstrap.py requirements/dev.txt

@@ -1,7 +1,8 @@
 """
 Start the whole service on this machine, build a feed for every member and print one of them.
 
-`run` keeps the service running until Ctrl-C; `demo` stops it after printing the feed.
+`run` keeps the service running until Ctrl-C; `demo` stops it after printing the feed. `setup` only chooses the ports
+and secrets of this clone, so that `manage.py` can be used before the first run.
 """
 
 from __future__ import annotations
@@ -155,13 +156,16 @@ def raise_keyboard_interrupt(signal_number: int, frame: object) -> None:
 def main(arguments: Sequence[str]) -> int:
     """Run the stack; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m recsys_project.stack", description=__doc__)
-    parser.add_argument("command", choices=("run", "demo"))
+    parser.add_argument("command", choices=("run", "demo", "setup"))
     command = parser.parse_args(arguments).command
     signal.signal(signal.SIGTERM, raise_keyboard_interrupt)
     stack = None
     try:
-        folder = Path(os.environ.get("VAR_DIR") or ROOT / "var")
+        folder = commands.get_folder()
         with prepare_folder(folder):
+            if command == "setup":
+                Stack(folder)
+                return 0
             try:
                 stack = Stack(folder)
                 stack.start()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from recsys_project.stack.state import StackState
+from recsys_project.environment import MIN_SECRET_LENGTH, ROOT
+from recsys_project.stack.state import STATE_FILE, StackState
 
 CELERY = (sys.executable, "-m", "celery", "-A", "recsys_project")
 ANALYSIS_TASKS = "flags.analysis.tasks"
@@ -50,6 +52,27 @@ def server_commands(state: StackState) -> dict[str, list[str]]:
 def worker_options(queues: str, concurrency: int) -> list[str]:
     """Return the options of a worker for these queues."""
     return ["-Q", queues, "-c", str(concurrency), "-l", "INFO"]
+
+
+def get_folder() -> Path:
+    """Return the folder with this clone's data: VAR_DIR, or `var`."""
+    return Path(os.environ.get("VAR_DIR") or ROOT / "var")
+
+
+def complete_environment(arguments: Sequence[str]) -> dict[str, str]:
+    """
+    Return the variables that a management command with these *arguments* needs and that are not set.
+
+    In a clone that `make setup` or `make run` prepared, these are the clone's URLs and secrets. A deployment sets
+    SECRET_KEY or DATABASE_URL, and gets none of them: a variable that it forgot must be an error, and must not make a
+    command use an empty database. `--help` needs a key and does not use it.
+    """
+    if os.environ.get("SECRET_KEY") or os.environ.get("DATABASE_URL"):
+        return {}
+    folder = get_folder()
+    if (folder / STATE_FILE).exists():
+        return child_environment(StackState.load(folder), folder)
+    return {"SECRET_KEY": "-" * MIN_SECRET_LENGTH} if {"--help", "-h"} & set(arguments) else {}
 
 
 def child_environment(state: StackState, folder: Path) -> dict[str, str]:

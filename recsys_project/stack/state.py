@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
+STATE_FILE = "stack.json"
 NEEDED_BYTES = 300 * 2**20
 PREFERRED_PORTS = {"web_port": 8000, "flower_port": 5555, "redis_port": 6390}
 MAX_PORTS_TRIED = 200
@@ -37,7 +38,7 @@ class StackState:
     @classmethod
     def load(cls, folder: Path) -> StackState:
         """Return the state stored in *folder*. Missing secrets are generated."""
-        path = folder / "stack.json"
+        path = folder / STATE_FILE
         stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         state = cls(**{name: stored[name] for name in asdict(cls()) if name in stored})
         for name, value in asdict(state).items():
@@ -47,7 +48,7 @@ class StackState:
 
     def save(self, folder: Path) -> None:
         """Store the state in a file that only its owner may read."""
-        path = folder / "stack.json"
+        path = folder / STATE_FILE
         path.touch(mode=0o600)
         path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 

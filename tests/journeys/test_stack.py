@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 import urllib.error
@@ -16,7 +17,7 @@ import psutil
 import pytest
 
 from recsys_project.logs import FIELDS
-from tests.servers import Stack, embedded_stack, run_process
+from tests.servers import ROOT, Stack, embedded_stack, run_process
 
 TIMEOUT_SECONDS = 240
 RUNNING_MESSAGE = "Press Ctrl-C"
@@ -101,6 +102,15 @@ def test_a_second_start_reuses_the_data_and_serves_every_page(running_stack: Sta
 def test_only_the_owner_can_read_the_secrets(folder: Path) -> None:
     for path in (folder / "stack.json", folder / "redis" / "redis.conf"):
         assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_a_command_started_by_any_python_uses_this_stack(running_stack: Stack, folder: Path) -> None:
+    """The base interpreter has no Django: the command continues in the environment of the clone."""
+    command = [sys._base_executable, "manage.py", "recommend", "movielens:1", "--limit", "1"]
+    env = {"PATH": os.environ["PATH"], "VAR_DIR": str(folder)}
+    completed = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stderr
+    assert "movielens:1" in completed.stdout
 
 
 def test_a_second_start_fails_while_the_stack_runs(running_stack: Stack, folder: Path) -> None:

@@ -15,6 +15,7 @@ from rich.console import Console
 from recsys_project.stack import __main__ as runner
 from recsys_project.stack import processes, state
 from recsys_project.stack import redis as embedded_redis
+from recsys_project.stack.commands import complete_environment
 from recsys_project.stack.processes import MAX_RESTARTS, ProcessGroup
 from recsys_project.stack.state import PREFERRED_PORTS, StackError, StackState, find_free_port, prepare_folder
 
@@ -26,6 +27,41 @@ def used_port():
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         yield listener.getsockname()[1]
+
+
+# The environment of management commands
+
+
+@pytest.fixture
+def clone(tmp_path, monkeypatch):
+    """The folder of a clone, in a shell that sets no variable of the service."""
+    for name in ("SECRET_KEY", "DATABASE_URL", "REDIS_URL", "CACHE_REDIS_URL", "MODEL_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("VAR_DIR", str(tmp_path))
+    return tmp_path
+
+
+def test_a_command_in_a_prepared_clone_uses_the_clones_database_redis_and_secrets(clone):
+    assert runner.main(["setup"]) == 0
+    stored = StackState.load(clone)
+    variables = complete_environment(["flag", "list"])
+    assert variables["SECRET_KEY"] == stored.secret_key
+    assert variables["DATABASE_URL"] == f"sqlite:///{clone}/db.sqlite3"
+    assert variables["REDIS_URL"] == f"redis://:{stored.redis_password}@127.0.0.1:{stored.redis_port}/0"
+    assert runner.main(["setup"]) == 0
+    assert complete_environment(["flag", "list"]) == variables
+
+
+@pytest.mark.parametrize("name", ["SECRET_KEY", "DATABASE_URL"])
+def test_a_command_in_a_deployment_gets_nothing_of_the_clone(clone, monkeypatch, name):
+    assert runner.main(["setup"]) == 0
+    monkeypatch.setenv(name, "set")
+    assert complete_environment(["flag", "list"]) == {}
+
+
+def test_a_command_elsewhere_gets_nothing_but_a_key_for_its_help(clone):
+    assert complete_environment(["flag", "list"]) == {}
+    assert list(complete_environment(["flag", "list", "--help"])) == ["SECRET_KEY"]
 
 
 # Ports and folder
