@@ -97,6 +97,8 @@ def fresh_wiring(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the nightly tests unless they are selected with -m."""
+    """Deselect nightly tests unless they are selected with -m, and tests that run on another database only."""
+    database = os.environ.get("TEST_DATABASE", "sqlite")
+    items[:] = [item for item in items if all(mark.args == (database,) for mark in item.iter_markers("one_database"))]
     if "nightly" not in config.getoption("markexpr"):
         items[:] = [item for item in items if "nightly" not in item.keywords]

@@ -347,6 +347,7 @@ def test_the_folder_of_another_user_stays(parent, monkeypatch):
 # The running platform
 
 
+@pytest.mark.one_database("sqlite")
 def test_an_evaluation_reports_the_product_and_every_peer_and_changes_nothing_else(live_platform, tmp_path):
     """With a real child process, whose database is no other than its own."""
 
@@ -592,6 +593,7 @@ def test_a_failure_without_a_message_is_a_failed_run(evaluate_with):
         evaluate_with("raise SystemExit(1)")
 
 
+@pytest.mark.one_database("sqlite")
 def test_server_processes_load_neither_scipy_nor_the_evaluation():
     code = (
         "import sys, recsys_project.wsgi, recsys_project.celery, recommendations.tasks, recommendations.admin\n"

@@ -56,6 +56,7 @@ def make_feed_requests(member, *, fallback="", count=40):
     )
 
 
+@pytest.mark.one_database("postgresql")
 def test_a_rollout_advances_and_rolls_back_automatically(beat):
     """After a phase with healthy feeds and a breach, the flag is off, and the evidence is saved."""
     factories.flag(FLAG, at=now(), is_enabled=False)

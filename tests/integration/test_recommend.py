@@ -388,6 +388,7 @@ def test_the_final_check_excludes_seen_posts_beyond_the_newest(monkeypatch):
     assert served_ids(viewer) == [new.external_id]
 
 
+@pytest.mark.one_database("postgresql")
 def test_a_member_with_fifty_thousand_interactions_gets_a_feed(crowd):
     """The whole history is learned, and the feed is like any other."""
     posts = list(Post.objects.values_list("pk", flat=True))

@@ -43,6 +43,7 @@ def site(live_server, fresh_wiring, monkeypatch):
 @pytest.mark.parametrize(
     "examples, seconds", [(2, 40), pytest.param(100, 3600, marks=NIGHTLY)], ids=["short", "nightly"]
 )
+@pytest.mark.one_database("postgresql")
 def test_every_rest_response_matches_the_schema(site, tmp_path, examples, seconds):
     """Valid and invalid generated requests to every endpoint get no 5xx and no undocumented response."""
     url, headers = site

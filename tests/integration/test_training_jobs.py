@@ -263,6 +263,7 @@ def test_the_task_requests_due_trainings(platform):
 # The training worker
 
 
+@pytest.mark.one_database("sqlite")
 def test_only_the_training_worker_imports_scipy():
     """A fresh process with the web application, the admin and all other tasks does not import SciPy or the training."""
     code = """
@@ -277,6 +278,7 @@ sys.exit(f"imported: {sorted(unwanted)}" if unwanted else 0)
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.one_database("sqlite")
 def test_the_training_worker_limits_its_memory():
     """An allocation above TRAINING_MEMORY_LIMIT fails."""
     code = """
@@ -321,6 +323,7 @@ def large_platform(transactional_db):
 
 
 @pytest.mark.usefixtures("large_platform")
+@pytest.mark.one_database("postgresql")
 def test_a_training_is_finished_after_its_worker_is_killed(redis_url, tmp_path, settings, monkeypatch):
     """The lease is renewed until the worker is killed. Then it expires, and another worker starts anew."""
     settings.ENV = settings.ENV.model_copy(update={"job_lease_seconds": 2})
