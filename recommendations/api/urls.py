@@ -10,6 +10,7 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from recommendations.api.erasures import ErasuresView, ErasureView
 from recommendations.api.explorer import explorer_page
 from recommendations.api.feeds import ExplainView, FeedView, SimilarView
 from recommendations.api.interactions import InteractionsView, SeenView
@@ -77,6 +78,8 @@ urlpatterns = [
     path("api/v1/jobs/<uuid:job_id>/events", JobEventsView.as_view(), name="api-job-events"),
     path("api/v1/jobs/<uuid:job_id>/result", JobResultView.as_view(), name="api-job-result"),
     path("api/v1/jobs/<uuid:job_id>/retry", JobRetryView.as_view(), name="api-job-retry"),
+    path("api/v1/erasures", ErasuresView.as_view(), name="api-erasures"),
+    path("api/v1/erasures/<uuid:erasure_id>", ErasureView.as_view(), name="api-erasure"),
     path("api/v1/policies", PolicyListView.as_view(), name="api-policies"),
     path("api/v1/policies/<slug:variant>", PolicyDetailView.as_view(), name="api-policy"),
 ]

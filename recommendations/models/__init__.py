@@ -25,6 +25,7 @@ from recommendations.models.collaborative import (
     TrainedModelBlock,
 )
 from recommendations.models.embedding_models import EmbeddingFailure, EmbeddingModel
+from recommendations.models.erasures import ErasureReceipt
 from recommendations.models.evaluations import Evaluation
 from recommendations.models.feed_hours import FeedHour
 from recommendations.models.import_checkpoints import ImportCheckpoint
@@ -42,6 +43,7 @@ __all__ = [
     "EmbeddingFailure",
     "EmbeddingModel",
     "ErasedPost",
+    "ErasureReceipt",
     "Evaluation",
     "FeedHour",
     "FeedInputs",

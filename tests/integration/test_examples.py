@@ -109,6 +109,8 @@ def call_every_operation(call_api, monkeypatch):
     send_rejected_requests(call_api, monkeypatch)
     call_api("remove_post", 204, post_id="9")
     call_api("erase_member", 202, member_id=READER)
+    receipt = call_api("list_erasures", 200, query={"member_id": READER})["erasures"][0]
+    call_api("read_erasure", 200, erasure_id=receipt["id"])
 
 
 def upsert_content(call_api):
