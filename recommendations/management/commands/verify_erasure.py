@@ -3,9 +3,8 @@
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from redis import RedisError
 
-from recommendations.ports import VectorIndexError
+from recommendations.services.errors import FactsUnavailable
 from recommendations.services.members.traces import find_traces
 
 
@@ -24,8 +23,8 @@ class Command(BaseCommand):
     def handle(self, *args: object, **options: Any) -> None:
         try:
             traces = find_traces(member_id=options["member_id"], marks=options["mark"])
-        except (RedisError, VectorIndexError) as error:
-            raise CommandError(f"A place could not be read: {error}", returncode=2) from error
+        except FactsUnavailable as error:
+            raise CommandError(str(error), returncode=2) from error
         for trace in traces:
             self.stdout.write(f"{trace.place}: {trace.where}")
         if traces:

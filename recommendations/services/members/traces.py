@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import redis
-from django.apps import apps
 from django.conf import settings
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
@@ -27,7 +26,9 @@ from django.db import connection, models
 
 from recommendations.contracts import FeedbackTarget
 from recommendations.models import ErasureReceipt, InterestProfile, Member, NegativeFeedback, Post
+from recommendations.ports import VectorIndexError
 from recommendations.services import wiring
+from recommendations.services.errors import FactsUnavailable
 from recommendations.services.members.erasure import hash_member_id
 from recommendations.services.members.marks import Mark, parse_container
 from recommendations.services.members.personal_data import (
@@ -39,6 +40,7 @@ from recommendations.services.members.personal_data import (
     TABLES,
     TABLES_WITHOUT_MODEL,
     Pii,
+    list_models,
 )
 from recommendations.services.vectors import reindexing
 from recommendations.stores.redis_record_queue import SEAL_CONTEXT
@@ -60,16 +62,19 @@ class Trace:
 
 
 def find_traces(*, member_id: str, marks: Sequence[str] = ()) -> list[Trace]:
-    """Return every trace of the member. Raises `VectorIndexError` or `RedisError` if a place cannot be read."""
+    """Return every trace of the member. Raises `FactsUnavailable` if a place cannot be read."""
     search = Search([Mark(member_id), *(Mark(text, is_word=False) for text in marks)], find_numbers(member_id))
-    return [
-        *search.tables(),
-        *search.references(),
-        *search.redis_servers(),
-        *search.files(),
-        *search.vector_indexes(),
-        *open_receipts(member_id),
-    ]
+    try:
+        return [
+            *search.tables(),
+            *search.references(),
+            *search.redis_servers(),
+            *search.files(),
+            *search.vector_indexes(),
+            *open_receipts(member_id),
+        ]
+    except (OSError, redis.RedisError, VectorIndexError) as error:
+        raise FactsUnavailable(f"A place could not be read: {error}") from error
 
 
 def find_numbers(member_id: str) -> set[int]:
@@ -85,9 +90,7 @@ def open_receipts(member_id: str) -> Iterator[Trace]:
         if receipt.erased_at is None:
             yield Trace("erasure", f"{receipt.pk} has not deleted the member's rows yet")
         else:
-            yield Trace(
-                MODELS, f"may contain the member until {receipt.models_due_at:%Y-%m-%d %H:%M} UTC at the latest"
-            )
+            yield Trace(MODELS, f"may contain the member until {receipt.models_due_at:%Y-%m-%d %H:%M} UTC")
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ class Search:
     def tables(self) -> Iterator[Trace]:
         """Yield each column of a row that contains a mark, in all tables of the database."""
         known = set(TABLES_WITHOUT_MODEL)
-        for model in apps.get_models(include_auto_created=True):
+        for model in list_models().values():
             known.add(model._meta.db_table)
             yield from self.rows_of(model)
         for table in sorted(set(connection.introspection.table_names()) - known) + sorted(TABLES_WITHOUT_MODEL):
@@ -127,8 +130,8 @@ class Search:
 
     def references(self) -> Iterator[Trace]:
         """Yield each table with rows that refer to the member's database id."""
-        for label, table in TABLES.items():
-            model = apps.get_model(label)
+        for label, model in list_models().items():
+            table = TABLES[label]
             for name, kind in table.columns.items():
                 field = model._meta.get_field(name)
                 if kind is Pii.MEMBER_KEY and (field.related_model is Member or model is Member):
@@ -203,23 +206,21 @@ def name_redis_place(key: str) -> str:
     return "redis: " + next((place.name for prefix, place in REDIS_PLACES.items() if key.startswith(prefix)), "other")
 
 
+READ_BY_TYPE: dict[Any, Callable[[Any, bytes], Iterable[tuple[bytes, bytes]]]] = {
+    b"string": lambda client, key: [(b"", client.get(key) or b"")],
+    b"list": lambda client, key: [(b"", value) for value in client.lrange(key, 0, -1)],
+    b"set": lambda client, key: [(b"", value) for value in client.smembers(key)],
+    b"zset": lambda client, key: [(b"", value) for value in client.zrange(key, 0, -1)],
+    b"hash": lambda client, key: client.hgetall(key).items(),
+    b"stream": lambda client, key: [pair for _, entry in client.xrange(key) for pair in entry.items()],
+    b"none": lambda client, key: [],
+}
+"""By the type of a key: its values, each with its field; the field is empty where the type has none."""
+
+
 def read_redis_values(client: redis.Redis, key: bytes) -> Iterator[Any]:
     """Yield every value of a key, opened where it is sealed, and decoded where it is a message of Celery."""
-    kind = client.type(key)
-    pairs: Iterable[tuple[bytes, bytes]] = ()
-    if kind == b"string":
-        pairs = [(b"", client.get(key) or b"")]  # type: ignore[list-item]
-    elif kind == b"list":
-        pairs = [(b"", value) for value in client.lrange(key, 0, -1)]  # type: ignore[union-attr]
-    elif kind == b"set":
-        pairs = [(b"", value) for value in client.smembers(key)]  # type: ignore[union-attr]
-    elif kind == b"zset":
-        pairs = [(b"", value) for value in client.zrange(key, 0, -1)]  # type: ignore[union-attr]
-    elif kind == b"hash":
-        pairs = client.hgetall(key).items()  # type: ignore[union-attr]
-    elif kind == b"stream":
-        pairs = [pair for _, entry in client.xrange(key) for pair in entry.items()]  # type: ignore[union-attr]
-    for field, value in pairs:
+    for field, value in READ_BY_TYPE[client.type(key)](client, key):
         yield field
         yield open_value(key.decode("utf-8", "replace"), field.decode("utf-8", "replace"), value)
 

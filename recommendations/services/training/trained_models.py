@@ -180,7 +180,7 @@ def forget_models(*, trained_before: datetime, is_due: bool, now: datetime) -> F
     forgotten = sorted(set(blocks.order_by().values_list("model_id", flat=True).distinct()))
     blocks.delete()
     active = next((model for model in models if model.state == State.ACTIVE and model.pk not in in_use), None)
-    return ForgottenModels(forgotten, active and active.pk, active and active.activated_at)
+    return ForgottenModels(forgotten, active.pk if active else None, active.activated_at if active else None)
 
 
 def lock_models(model_id: int) -> dict[int, TrainedModel]:
