@@ -111,7 +111,7 @@ TABLES: dict[str, Table] = {
     # What members do
     "recommendations.Interaction": Table(
         columns(
-            none="id received_at is_learned",
+            none="id received_at is_learned is_ignored",
             member_key="member",
             activity="event_id post kind value occurred_at target request_id undone_at",
         ),
