@@ -15,6 +15,7 @@ from recommendations.api.explorer import explorer_page
 from recommendations.api.feeds import ExplainView, FeedView, SimilarView
 from recommendations.api.interactions import InteractionsView, SeenView
 from recommendations.api.jobs import JobEventsView, JobResultView, JobRetryView, JobsView, JobView
+from recommendations.api.main_parameters import MainParametersView, main_parameters_page
 from recommendations.api.members import (
     MembersView,
     MemberView,
@@ -51,6 +52,9 @@ urlpatterns = [
     path("api/v1/interactions", InteractionsView.as_view(), name="api-interactions"),
     path("", RedirectView.as_view(pattern_name="explorer")),
     path("explore/", explorer_page, name="explorer"),
+    path("main-parameters/", main_parameters_page, name="main-parameters"),
+    path("main-parameters/<slug:variant>/<int:version>/", main_parameters_page, name="main-parameters-version"),
+    path("api/v1/main-parameters", MainParametersView.as_view(), name="api-main-parameters"),
     path("api/v1/members", MembersView.as_view(), name="api-members"),
     path("api/v1/members/<id:member_id>/seen", SeenView.as_view(), name="api-seen"),
     path("api/v1/members/<id:member_id>/preferences", PreferencesView.as_view(), name="api-preferences"),
