@@ -13,7 +13,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
 
 from recommendations.contracts import IMPLICIT_KINDS, InteractionKind, Policy
 from recommendations.models import RankingPolicy
@@ -187,5 +186,5 @@ def list_versions() -> list[PolicyVersion]:
 
 def hash_content(described: Sequence[PolicyParameters], interactions: Sequence[InteractionWeight]) -> str:
     """Return a hash of what the page says."""
-    content: list[Any] = [asdict(item) for item in (*described, *interactions)]
+    content = [list(map(asdict, described)), list(map(asdict, interactions))]
     return hashlib.blake2b(json.dumps(content, default=str).encode(), digest_size=6).hexdigest()
