@@ -44,7 +44,7 @@ SIGNALS: dict[str, Signal] = {
     ),
     "cold_taste": Signal(
         "Similar to what you liked, older posts",
-        "The same for posts that are too old to be kept in memory.",
+        "Older posts whose text or picture is close to posts that you liked rank higher.",
         LIKES,
         Reason.TASTE,
         is_personal=True,
@@ -115,10 +115,13 @@ SIGNALS: dict[str, Signal] = {
         Reason.POPULAR,
     ),
     "year_popularity": Signal(
-        "Popular in the last year", "The same for the last year.", "", Reason.POPULAR,
+        "Popular in the last year", "Posts that members liked most in the last year rank higher.", "", Reason.POPULAR,
     ),
     "trend": Signal(
-        "Trending", "The same for the last hour, day and week.", "Choose your region.", Reason.POPULAR,
+        "Trending",
+        "Posts that members liked most in the last hour, day and week rank higher.",
+        "Choose your region.",
+        Reason.POPULAR,
     ),
     "recency": Signal("New", "Newer posts rank higher.", "", Reason.FRESH),
     "quality": Signal(
@@ -133,13 +136,33 @@ SIGNALS: dict[str, Signal] = {
 }  # fmt: skip
 """By the name of the score part, which is also the name of its weight in a policy."""
 
-SIMILAR_TASTE = Signal(
-    "Similar to the post you are looking at",
-    "Posts whose text or picture is close to this post rank higher.",
-    "Look at another post.",
-    Reason.SIMILAR,
-)
-"""The taste part of the similar feed: there, the only interest is the post."""
+SIMILAR_SIGNALS: dict[str, Signal] = {
+    "taste": Signal(
+        "Similar to the post you are looking at",
+        "Posts whose text or picture is close to this post rank higher.",
+        "Look at another post.",
+        Reason.SIMILAR,
+    ),
+    "item_weights": Signal(
+        "What members like together, learned",
+        "A model, trained every night, knows which posts are liked by the members who like this post.",
+        "Look at another post.",
+        Reason.LIKED,
+    ),
+    "co_liked": Signal(
+        "What members like together, counted",
+        "Posts that many members liked together with this post rank higher.",
+        "Look at another post.",
+        Reason.LIKED,
+    ),
+    "liked_next": Signal(
+        "What members like next",
+        "Posts that members liked after this post rank higher.",
+        "Look at another post.",
+        Reason.LIKED,
+    ),
+}
+"""The signals of the similar feed: there, the post takes the place of what the viewer did, and nothing is rejected."""
 
 SOURCES: dict[Origin, str] = {
     Origin.NEAREST: "posts similar to what you liked, or to the post you are looking at",

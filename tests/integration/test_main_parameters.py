@@ -5,7 +5,7 @@ import pytest
 from recommendations.contracts import Origin, Policy, Reason
 from recommendations.models import RankingPolicy
 from recommendations.pipeline.scorers.score_parts import ColdTaste
-from recommendations.pipeline.signals import FEEDS, RERANKERS, SIGNALS, SIMILAR_TASTE, SOURCES
+from recommendations.pipeline.signals import FEEDS, RERANKERS, SIGNALS, SIMILAR_SIGNALS, SOURCES
 from recommendations.services import policies, wiring
 from recommendations.services.errors import UnknownPolicy
 from recommendations.services.explaining import main_parameters
@@ -32,7 +32,8 @@ def test_every_component_of_every_feed_has_words():
     assert set(FEEDS) == {*SERVED_FEEDS, "similar"}
     for feed in FEEDS:
         pipeline = wiring.feed_pipeline(feed, "plain")
-        assert set(signal_names(pipeline)) <= set(SIGNALS), feed
+        words = {"dislike", *SIMILAR_SIGNALS} if feed == "similar" else set(SIGNALS)
+        assert set(signal_names(pipeline)) <= words, feed
         assert {source.origin for source in pipeline.sources} <= set(SOURCES), feed
         assert {reranker.name for reranker in pipeline.rerankers} <= set(RERANKERS), feed
     assert set(SOURCES) == set(Origin)
@@ -42,7 +43,7 @@ def test_every_component_of_every_feed_has_words():
 
 
 def test_every_reason_of_an_explanation_belongs_to_a_signal():
-    assert {signal.reason for signal in (*SIGNALS.values(), SIMILAR_TASTE)} - {None} == set(Reason)
+    assert {signal.reason for signal in (*SIGNALS.values(), *SIMILAR_SIGNALS.values())} - {None} == set(Reason)
 
 
 def test_the_shares_are_those_of_the_active_policy(control):

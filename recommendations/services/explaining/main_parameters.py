@@ -17,7 +17,7 @@ from datetime import datetime
 from recommendations.contracts import IMPLICIT_KINDS, InteractionKind, Policy
 from recommendations.models import RankingPolicy
 from recommendations.pipeline.run import Pipeline
-from recommendations.pipeline.signals import FEEDS, RERANKERS, SIGNALS, SIMILAR_TASTE, SOURCES, Signal
+from recommendations.pipeline.signals import FEEDS, RERANKERS, SIGNALS, SIMILAR_SIGNALS, SOURCES, Signal
 from recommendations.pipeline.stages import ExplainedFilter
 from recommendations.services import policies, wiring
 from recommendations.services.errors import UnknownPolicy
@@ -155,18 +155,17 @@ def signal_names(pipeline: Pipeline) -> list[str]:
 
 def weigh_signals(feed: str, names: Sequence[str], settings: Mapping[str, float]) -> list[WeighedSignal]:
     """Return the signals with their weights and shares, heaviest first. One that weighs nothing is left out."""
-    total = sum(settings[name] for name in names)
-    weighed = [build_signal(feed, name, settings[name], settings[name] / total) for name in names if settings[name]]
+    signals = SIMILAR_SIGNALS if feed == "similar" else SIGNALS
+    used = [name for name in names if name in signals and settings[name]]
+    total = sum(settings[name] for name in used)
+    weighed = [build_signal(name, signals[name], settings[name], settings[name] / total) for name in used]
     return sorted(weighed, key=lambda signal: -signal.weight)
 
 
-def build_signal(feed: str, name: str, weight: float, share: float) -> WeighedSignal:
-    """Return a signal of a feed. The similar feed has no history: there, all personal signals are about the post."""
-    signal: Signal = SIMILAR_TASTE if (feed, name) == ("similar", "taste") else SIGNALS[name]
-    is_personal = signal.is_personal and feed != "similar"
-    return WeighedSignal(
-        name, signal.title, signal.text, signal.change, signal.sentence, is_personal, weight, round(share, 4)
-    )
+def build_signal(name: str, signal: Signal, weight: float, share: float) -> WeighedSignal:
+    """Return a signal with its weight."""
+    texts = (signal.title, signal.text, signal.change, signal.sentence)
+    return WeighedSignal(name, *texts, signal.is_personal, weight, round(share, 4))
 
 
 def weigh_interactions(weights: Mapping[str, float]) -> list[InteractionWeight]:

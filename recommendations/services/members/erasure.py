@@ -44,6 +44,7 @@ from recommendations.services.members.marks import ERASED_TEXT, Mark
 from recommendations.services.members.personal_data import ARCHIVE, QDRANT, text_columns
 from recommendations.services.training import trained_models
 from recommendations.services.vectors import archive, reindexing
+from recommendations.stores.seal import SealError
 
 log = logging.getLogger(__name__)
 
@@ -277,7 +278,7 @@ def finish_erasures(*, now: datetime) -> tuple[int, int]:
     for receipt in receipts:
         try:
             finished += finish_erasure(receipt, now)
-        except (DatabaseError, OSError, VectorIndexError):
+        except (DatabaseError, OSError, SealError, VectorIndexError):
             log.exception("erasure_not_finished", extra={"erasure": str(receipt.pk)})
     return finished, len(receipts) - finished
 
