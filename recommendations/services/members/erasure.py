@@ -79,6 +79,8 @@ def begin_erasures(*, member_ids: Sequence[int], job_id: UUID | None, requested_
                 requested_at=now,
             )
             receipt.sealed_member_id = wiring.seal().seal(member_id.encode(), seal_context(receipt))
+            # Texts first: the change of a segment is recorded with the segment's texts.
+            receipt.counts = dict(erase_texts(member_id, app="flags"))
             receipt.save()
             flag_erasure.erase_unit_from_segments(unit_id=member_id, now=now)
             Member.objects.filter(pk=member.pk).update(external_id=f"erasing:{receipt.pk}", changed_at=now)
@@ -196,13 +198,23 @@ def save_counts(receipt: ErasureReceipt, counts: Counter[str]) -> None:
 def erase_mentions(member_id: str, post_names: dict[int, str], pk: int) -> Counter[str]:
     """Remove the id of a member from texts, and delete the exports of other members that name the member."""
     mark = Mark(member_id)
-    counts = mask_log_entries(Member, [pk]) + erase_post_mentions(post_names)
-    for model, names in text_columns().items():
-        counts[model._meta.label] += replace_in_texts(model, names, mark)
+    counts = mask_log_entries(Member, [pk]) + erase_post_mentions(post_names) + erase_texts(member_id)
     counts["recommendations.JobFile"] += delete_exports(
         lambda texts: any(mark.is_in(text) for text in texts), except_of=member_id
     )
     return counts
+
+
+def erase_texts(member_id: str, app: str = "") -> Counter[str]:
+    """Remove the id of a member from the texts of staff and platforms; only in the tables of *app*, if given."""
+    mark = Mark(member_id)
+    return +Counter(
+        {
+            model._meta.label: replace_in_texts(model, names, mark)
+            for model, names in text_columns().items()
+            if app in ("", model._meta.app_label)
+        }
+    )
 
 
 def erase_post_mentions(post_names: dict[int, str]) -> Counter[str]:
