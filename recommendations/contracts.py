@@ -109,6 +109,10 @@ class InteractionKind(StrEnum):
     REPORT = "report"
 
 
+IMPLICIT_KINDS = (InteractionKind.VIEW, InteractionKind.CLICK, InteractionKind.DWELL)
+"""What a member only looked at. Of members who are not known to be adults, nothing is learned from these."""
+
+
 class FeedbackTarget(StrEnum):
     """What a member wants to see less of, given a post."""
 
@@ -560,6 +564,8 @@ class Query:
     variant: str
     policy_version: int
     interests: Interests
+    is_personalized: bool = True
+    """Whether the viewer lets feeds use what they did. If not, no feed reads it, whatever the feed."""
     excluded_post_ids: Int64Array = field(default_factory=lambda: EMPTY_IDS)
     """Posts that must not be in the slate: those of earlier pages, or the post that a similar feed starts from."""
     max_sensitivity: int = Sensitivity.SAFE
@@ -603,7 +609,7 @@ class Query:
     @property
     def uses_history(self) -> bool:
         """Whether the feed may use the viewer's history. If not, the history is not read."""
-        return self.feed != NON_PERSONALIZED
+        return self.is_personalized and self.feed != NON_PERSONALIZED
 
 
 @dataclass(frozen=True, slots=True)

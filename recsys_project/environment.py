@@ -118,6 +118,12 @@ class Environment(BaseSettings):
         "URL of the vector index for non-resident posts, such as http://qdrant:6333. Empty: use resident posts only.",
     )
     qdrant_api_key: SecretStr = setting(SecretStr(""), "deployment", "API key for Qdrant. Empty: Qdrant needs none.")
+    personalization_consent: Literal["opt_in", "opt_out"] = setting(
+        "opt_in",
+        "results",
+        "Whether a member whose platform has sent no is_personalized is personalized: opt_in (not until they agree) or "
+        "opt_out (until they object). Applies to members without settings at any time, and to new settings.",
+    )
     api_open: bool = setting(
         False,
         "results",

@@ -70,6 +70,7 @@ FIELDS = {
     "embedding_model": "an embedding model",
     "embedding_models": "several embedding models",
     "engine": "an engine",
+    "erasure": "the id of an erasure receipt",
     "experiment": "an experiment's key",
     "field": "a GraphQL field",
     "flag": "a flag's key",

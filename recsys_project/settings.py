@@ -183,7 +183,8 @@ DRF_STANDARDIZED_ERRORS = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "recsys",
-    "DESCRIPTION": "Feeds, similar posts, interactions and jobs of a recommendation service.",
+    "DESCRIPTION": "Feeds, similar posts, interactions and jobs of a recommendation service. What decides about feeds, "
+    "in plain language: [main parameters](/main-parameters/).",
     "VERSION": API_VERSION,
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,

@@ -30,8 +30,8 @@ class JobChunkInline(TabularInline):  # type: ignore[misc]
 class JobAdmin(ReadOnlyAdmin):
     list_display = ("kind", "state", "progress", "failed", "created_at", "finished_at", "id")
     list_filter = ("kind", "state")
-    search_fields = ("=id", "=idempotency_key")
-    search_help_text = "Id or idempotency key of the job"
+    search_fields = ("=id",)
+    search_help_text = "Id of the job"
     inlines = (JobChunkInline,)
     actions = ("cancel", "retry")
 

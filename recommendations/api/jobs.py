@@ -13,6 +13,7 @@ from access.scopes import Scope, read_write_scopes
 from monitoring.clock import now
 from recommendations.api import job_stream, openapi, responses
 from recommendations.api import serializers as s
+from recommendations.api.erasures import describe_caller
 from recommendations.api.problems import Problem
 from recommendations.api.query_parameters import parse_query_parameters
 from recommendations.services import work
@@ -81,7 +82,12 @@ class JobsView(APIView):
         body = s.JobBody(data=request.data)
         body.is_valid(raise_exception=True)
         return responses.job_accepted_response(
-            work.submit_job(now=now(), idempotency_key=read_idempotency_key(request), **body.validated_data)
+            work.submit_job(
+                now=now(),
+                idempotency_key=read_idempotency_key(request),
+                submitted_by=describe_caller(request),
+                **body.validated_data,
+            )
         )
 
 

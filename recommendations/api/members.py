@@ -12,6 +12,7 @@ from access.scopes import Scope, read_write_scopes, single_scope
 from monitoring.clock import now
 from recommendations.api import openapi
 from recommendations.api import serializers as s
+from recommendations.api.erasures import describe_caller
 from recommendations.api.query_parameters import parse_query_parameters
 from recommendations.api.responses import job_accepted_response
 from recommendations.api.upserts import upsert_item_response, upsert_items_response
@@ -86,10 +87,16 @@ class MemberView(APIView):
         """
         Erase the member with their posts and interactions. They are hidden at once, and a job deletes them.
 
-        Erasure cannot be undone. docs/privacy.md lists the deleted data.
+        Erasure cannot be undone. From now on the id is unknown: sent again, it is a new member. docs/privacy.md lists
+        the deleted data. The receipt of the erasure (`GET /api/v1/erasures`) says when all of it is deleted.
         """
         return job_accepted_response(
-            work.submit_job(kind="erase_members", params={"member_ids": [member_id]}, now=now())
+            work.submit_job(
+                kind="erase_members",
+                params={"member_ids": [member_id]},
+                now=now(),
+                submitted_by=describe_caller(request),
+            )
         )
 
 

@@ -252,7 +252,11 @@ class MemberIn(serializers.Serializer):
         required=False, help_text="Whether the platform has verified that the member is an adult."
     )
     is_active = serializers.BooleanField(required=False)
-    is_personalized = serializers.BooleanField(required=False)
+    is_personalized = serializers.BooleanField(
+        required=False,
+        help_text="Whether the member agrees that feeds learn from what they do. Not sent: the setting "
+        "PERSONALIZATION_CONSENT decides; by default, nothing is learned.",
+    )
     sensitivity = serializers.ChoiceField(["safe", "sensitive", "adult"], required=False)
     muted_words = serializers.ListField(child=serializers.CharField(max_length=128), required=False, max_length=100)
     muted_tags = serializers.ListField(child=serializers.CharField(max_length=128), required=False, max_length=100)

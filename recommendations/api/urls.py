@@ -10,10 +10,12 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from recommendations.api.erasures import ErasuresView, ErasureView
 from recommendations.api.explorer import explorer_page
 from recommendations.api.feeds import ExplainView, FeedView, SimilarView
 from recommendations.api.interactions import InteractionsView, SeenView
 from recommendations.api.jobs import JobEventsView, JobResultView, JobRetryView, JobsView, JobView
+from recommendations.api.main_parameters import MainParametersView, main_parameters_page
 from recommendations.api.members import (
     MembersView,
     MemberView,
@@ -50,6 +52,9 @@ urlpatterns = [
     path("api/v1/interactions", InteractionsView.as_view(), name="api-interactions"),
     path("", RedirectView.as_view(pattern_name="explorer")),
     path("explore/", explorer_page, name="explorer"),
+    path("main-parameters/", main_parameters_page, name="main-parameters"),
+    path("main-parameters/<slug:variant>/<int:version>/", main_parameters_page, name="main-parameters-version"),
+    path("api/v1/main-parameters", MainParametersView.as_view(), name="api-main-parameters"),
     path("api/v1/members", MembersView.as_view(), name="api-members"),
     path("api/v1/members/<id:member_id>/seen", SeenView.as_view(), name="api-seen"),
     path("api/v1/members/<id:member_id>/preferences", PreferencesView.as_view(), name="api-preferences"),
@@ -77,6 +82,8 @@ urlpatterns = [
     path("api/v1/jobs/<uuid:job_id>/events", JobEventsView.as_view(), name="api-job-events"),
     path("api/v1/jobs/<uuid:job_id>/result", JobResultView.as_view(), name="api-job-result"),
     path("api/v1/jobs/<uuid:job_id>/retry", JobRetryView.as_view(), name="api-job-retry"),
+    path("api/v1/erasures", ErasuresView.as_view(), name="api-erasures"),
+    path("api/v1/erasures/<uuid:erasure_id>", ErasureView.as_view(), name="api-erasure"),
     path("api/v1/policies", PolicyListView.as_view(), name="api-policies"),
     path("api/v1/policies/<slug:variant>", PolicyDetailView.as_view(), name="api-policy"),
 ]

@@ -25,12 +25,13 @@ from recommendations.models.collaborative import (
     TrainedModelBlock,
 )
 from recommendations.models.embedding_models import EmbeddingFailure, EmbeddingModel
+from recommendations.models.erasures import ErasureReceipt
 from recommendations.models.evaluations import Evaluation
 from recommendations.models.feed_hours import FeedHour
 from recommendations.models.import_checkpoints import ImportCheckpoint
 from recommendations.models.interests import InterestProfile
 from recommendations.models.jobs import Job, JobChunk, JobFile
-from recommendations.models.members import Member, PrivacySettings, Relationship
+from recommendations.models.members import Member, PrivacySettings, Relationship, is_personalized_by_default
 from recommendations.models.policies import RankingPolicy
 from recommendations.models.posts import ErasedPost, Post, PostEmbedding
 
@@ -42,6 +43,7 @@ __all__ = [
     "EmbeddingFailure",
     "EmbeddingModel",
     "ErasedPost",
+    "ErasureReceipt",
     "Evaluation",
     "FeedHour",
     "FeedInputs",
@@ -68,4 +70,5 @@ __all__ = [
     "TrainedModel",
     "TrainedModelBlock",
     "Undo",
+    "is_personalized_by_default",
 ]

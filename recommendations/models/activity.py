@@ -39,6 +39,11 @@ class Interaction(models.Model):
         default=False, help_text="Whether the interests and counts include the interaction."
     )
 
+    is_ignored = models.BooleanField(
+        default=False,
+        help_text="Whether the interaction weighs nothing: an implicit one of a member not known to be an adult.",
+    )
+
     class Meta:
         ordering = ["-id"]
         indexes = [

@@ -36,7 +36,13 @@ class Job(models.Model):
     kind = models.CharField(max_length=32, choices=Kind.choices)
     state = models.CharField(max_length=16, choices=State.choices, default=State.QUEUED)
     params = models.JSONField(default=dict, blank=True)
-    idempotency_key = models.CharField(max_length=200, null=True, blank=True, unique=True)
+    idempotency_hash = models.CharField(
+        max_length=24,
+        null=True,
+        blank=True,
+        unique=True,
+        help_text="Hash of the idempotency key, keyed with SECRET_KEY: a key may contain a member's id.",
+    )
     total = models.PositiveIntegerField(default=0, help_text="Items to process.")
     done = models.PositiveIntegerField(default=0)
     failed = models.PositiveIntegerField(default=0)

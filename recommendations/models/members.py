@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from recommendations.contracts import Sensitivity
+
+
+def is_personalized_by_default() -> bool:
+    """Return whether a member who has made no choice is personalized: `PERSONALIZATION_CONSENT`."""
+    return bool(settings.ENV.personalization_consent == "opt_out")
 
 
 class Member(models.Model):
@@ -53,14 +59,19 @@ class Member(models.Model):
 
 
 class PrivacySettings(models.Model):
-    """A member's privacy and content settings. A member without this row is treated as private."""
+    """
+    A member's privacy and content settings.
+
+    A member without this row is private, and personalized only if `is_personalized_by_default()`.
+    """
 
     SENSITIVITIES = [(s.value, s.name.title()) for s in Sensitivity if s is not Sensitivity.FORBIDDEN]
 
     member = models.OneToOneField(Member, on_delete=models.CASCADE, primary_key=True, related_name="privacy")
     is_private = models.BooleanField(default=False, help_text="Whether only followers can see this member's posts.")
     is_personalized = models.BooleanField(
-        default=True, help_text="If off, feeds do not use what this member did, and nothing is learned from it."
+        default=is_personalized_by_default,
+        help_text="If off, feeds do not use what this member did, and nothing is learned from it.",
     )
     sensitivity = models.PositiveSmallIntegerField(
         choices=SENSITIVITIES,

@@ -96,6 +96,9 @@ class ErasedPost(models.Model):
 
     post_id = models.BigIntegerField(primary_key=True)
     erased_at = models.DateTimeField(db_index=True)
+    is_indexed = models.BooleanField(
+        default=False, db_index=True, help_text="Whether Qdrant may still hold the post's vectors."
+    )
 
     def __str__(self) -> str:
         return str(self.post_id)

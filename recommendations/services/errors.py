@@ -86,6 +86,24 @@ class JobFileNotFound(ServiceError):  # noqa: N818
         )
 
 
+class JobNotCancellable(ServiceError):  # noqa: N818
+    """A job of this kind cannot be cancelled."""
+
+    code, status = "job-not-cancellable", 409
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"A job of the kind {kind} cannot be cancelled: what it erases is hidden already.")
+
+
+class UnknownErasure(ServiceError):  # noqa: N818
+    """No receipt of an erasure has this id."""
+
+    code, status = "unknown-erasure", 404
+
+    def __init__(self, receipt_id: object) -> None:
+        super().__init__(f"There is no erasure {receipt_id}. Check the id.")
+
+
 class UnknownPolicy(ServiceError):  # noqa: N818
     """No ranking policy is active for this variant."""
 

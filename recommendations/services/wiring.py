@@ -443,25 +443,21 @@ def qdrant_client() -> QdrantClient | None:
 
 def vector_index(space: str = CONTENT_SPACE) -> QdrantVectors | None:
     """Return the index of *space* for its active model; None without QDRANT_URL or without an active model."""
-    model, client = vector_parts().embedding_models.get(space), qdrant_client()
-    if model is None or client is None:
+    model = vector_parts().embedding_models.get(space)
+    return vector_index_of(space, model.name, model.dimension) if model else None
+
+
+def vector_index_of(space: str, model: str, dimension: int) -> QdrantVectors | None:
+    """Return the index of a model, active or not; None without QDRANT_URL."""
+    client = qdrant_client()
+    if client is None:
         return None
-    key = (space, model.name)
+    key = (space, model)
     if key not in known_vector_indexes():
         known_vector_indexes()[key] = QdrantVectors(
-            client, space=space, model=model.name, dimension=model.dimension, vocabularies=vocabularies()
+            client, space=space, model=model, dimension=dimension, vocabularies=vocabularies()
         )
     return known_vector_indexes()[key]
-
-
-def retired_vector_index(space: str, model: str, dimension: int) -> QdrantVectors | None:
-    """Return the index of a model that is no longer active, to delete it; None without QDRANT_URL."""
-    client = qdrant_client()
-    return (
-        QdrantVectors(client, space=space, model=model, dimension=dimension, vocabularies=vocabularies())
-        if client
-        else None
-    )
 
 
 @per_process

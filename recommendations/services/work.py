@@ -32,10 +32,11 @@ from django.conf import settings
 from django.db import DatabaseError, IntegrityError, connections, transaction
 from django.db.models import F, Q, QuerySet
 
+from access.masks import mask_identity
 from monitoring import metrics
 from recommendations import task_queue
 from recommendations.models import Job, JobChunk, Member, Post
-from recommendations.services.errors import InvalidRequest, UnknownJob, UnknownMember
+from recommendations.services.errors import InvalidRequest, JobNotCancellable, UnknownJob, UnknownMember
 from recommendations.storable_text import find_storage_problem
 
 log = logging.getLogger(__name__)
@@ -60,14 +61,19 @@ class JobKind:
     items: type[Post] | type[Member] = Member
     default_items: Callable[[], QuerySet[Post] | QuerySet[Member]] | None = None
     """The rows to process if the request names none. If this is None, the request must name them."""
-    on_accept: Callable[[Sequence[int], datetime], None] | None = None
-    """Called in the transaction that creates the job, so its effect is visible as soon as the job is."""
+    on_accept: Callable[[Job, Sequence[int], datetime, str], None] | None = None
+    """
+    Called in the transaction that creates the job, so its effect is visible as soon as the job is.
+
+    Takes the job, its items, the time, and who submitted the job.
+    """
     queue: str | None = None
     """The Celery queue of its chunks, or None for the default queue."""
     resolve: Callable[[Mapping[str, Any]], list[int]] | None = None
     """Returns the items for the job's parameters, if they are not rows of `items`. Raises `InvalidRequest`."""
     is_long: bool = False
     """Whether a chunk may take longer than its lease, which is then renewed while the chunk is processed."""
+    is_cancellable: bool = True
 
 
 class JobCancelledError(Exception):
@@ -134,18 +140,30 @@ def build_job_view(job: Job) -> JobView:
 # Submit, read and control
 
 
-def submit_job(*, kind: str, params: Mapping[str, Any], now: datetime, idempotency_key: str | None = None) -> JobView:
-    """Create a job and enqueue its chunks, or return the job that was created with the same *idempotency_key*."""
+def submit_job(
+    *,
+    kind: str,
+    params: Mapping[str, Any],
+    now: datetime,
+    idempotency_key: str | None = None,
+    submitted_by: str = "the service",
+) -> JobView:
+    """
+    Create a job and enqueue its chunks, or return the job that was created with the same *idempotency_key*.
+
+    *submitted_by* is what the receipt of an erasure says. It must not name a member.
+    """
     if kind not in KIND_NAMES:
         raise InvalidRequest(f"There is no job kind {kind!r}. Use one of {', '.join(KIND_NAMES)}.", "/kind")
-    earlier = Job.objects.filter(idempotency_key=idempotency_key).first() if idempotency_key else None
+    key_hash = mask_identity("idempotency key", idempotency_key) if idempotency_key else None
+    earlier = Job.objects.filter(idempotency_hash=key_hash).first() if key_hash else None
     if earlier is None:
         items = resolve_items(kind, params)
         try:
-            return build_job_view(create_job(kind, dict(params), items, now, idempotency_key))
+            return build_job_view(create_job(kind, dict(params), items, now, key_hash, submitted_by))
         except IntegrityError:
             # A concurrent request created the job with this key.
-            earlier = Job.objects.get(idempotency_key=idempotency_key)
+            earlier = Job.objects.get(idempotency_hash=key_hash)
     if (earlier.kind, earlier.params) != (kind, dict(params)):
         raise InvalidRequest("This idempotency key was used for another job. Use a new key.", "/idempotency_key")
     return build_job_view(earlier)
@@ -184,11 +202,16 @@ def resolve_items(kind: str, params: Mapping[str, Any]) -> list[int]:
 
 @transaction.atomic
 def create_job(
-    kind: str, params: dict[str, Any], items: Sequence[int], now: datetime, idempotency_key: str | None
+    kind: str,
+    params: dict[str, Any],
+    items: Sequence[int],
+    now: datetime,
+    idempotency_hash: str | None,
+    submitted_by: str,
 ) -> Job:
     """Write the job and its chunks, and publish the chunks on commit. A job without items is done at once."""
     job = Job.objects.create(
-        kind=kind, params=params, total=len(items), created_at=now, idempotency_key=idempotency_key
+        kind=kind, params=params, total=len(items), created_at=now, idempotency_hash=idempotency_hash
     )
     size = settings.ENV.batch_processing_size
     lease = now + timedelta(seconds=settings.ENV.job_lease_seconds)
@@ -198,7 +221,7 @@ def create_job(
     ]
     JobChunk.objects.bulk_create(chunks, batch_size=500)
     if on_accept := KINDS[kind].on_accept:
-        on_accept(items, now)
+        on_accept(job, items, now, submitted_by)
     for chunk in chunks:
         enqueue_chunk(job, chunk.number)
     if not chunks:
@@ -237,10 +260,13 @@ def cancel_job(*, job_id: UUID, now: datetime) -> JobView:
     """
     Cancel a job: queued chunks are cancelled, running chunks are finished. A finished job is not changed.
 
-    A running chunk of a long kind ends at its next check (`check_cancellation`).
+    A running chunk of a long kind ends at its next check (`check_cancellation`). Raises `UnknownJob`, and
+    `JobNotCancellable` for an erasure: what it erases is hidden already.
     """
     job = find_job(job_id)
     if not build_job_view(job).is_finished:
+        if not KINDS[job.kind].is_cancellable:
+            raise JobNotCancellable(job.kind)
         Job.objects.filter(pk=job_id).update(cancel_requested_at=now)
         job.chunks.filter(state=Job.State.QUEUED).update(state=Job.State.CANCELLED, leased_until=None)
         finish_job(job_id, now)

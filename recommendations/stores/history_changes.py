@@ -4,8 +4,9 @@ Records every change of a reaction history, so that co-like counts can follow it
 Database triggers write the likes before and after a change in the transaction of the change, whether the ORM, raw SQL
 or a cascade made it. So no writer can change a history without the counts following: an erased member leaves them, too.
 
-The same triggers delete the history of a member who turns personalization off or loses their settings. Otherwise a
-writer that changes the settings directly would leave the member in the counts.
+The same triggers delete the history of a member whose settings turn personalization off, or are deleted. Otherwise a
+writer that changes the settings directly would leave the member in the counts. Without settings, the member is learned
+from only if PERSONALIZATION_CONSENT is opt_out, and then from nothing: their choice before is gone.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ def sqlite_statements() -> Iterable[str]:
             f"{insert} (OLD.reactions, NEW.reactions)",
         ),
         (ReactionHistory, "DELETE", "", f"{insert} (OLD.reactions, X'')"),
+        (PrivacySettings, "INSERT", "WHEN NOT NEW.is_personalized", f"{delete_history} NEW.member_id"),
         (PrivacySettings, "UPDATE", "WHEN NOT NEW.is_personalized", f"{delete_history} NEW.member_id"),
         (PrivacySettings, "DELETE", "", f"{delete_history} OLD.member_id"),
     ):
@@ -61,11 +63,14 @@ def postgres_statements() -> Iterable[str]:
         (ReactionHistory, "INSERT", new, f"{insert} SELECT '', reactions FROM new_rows"),
         (ReactionHistory, "UPDATE", f"{old} {new}", f"{insert} SELECT old_rows.reactions, new_rows.reactions {joined}"),
         (ReactionHistory, "DELETE", old, f"{insert} SELECT reactions, '' FROM old_rows"),
-        (
-            PrivacySettings,
-            "UPDATE",
-            new,
-            f"{delete_histories} (SELECT member_id FROM new_rows WHERE NOT is_personalized)",
+        *(
+            (
+                PrivacySettings,
+                event,
+                new,
+                f"{delete_histories} (SELECT member_id FROM new_rows WHERE NOT is_personalized)",
+            )
+            for event in ("INSERT", "UPDATE")
         ),
         (PrivacySettings, "DELETE", old, f"{delete_histories} (SELECT member_id FROM old_rows)"),
     ):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from qdrant_client import QdrantClient, models
@@ -92,14 +92,17 @@ class QdrantVectors:
 
     def versions(self) -> Iterator[tuple[int, int]]:
         """Yield the id and version of every post in the index."""
-        offset: models.ExtendedPointId | None = None
-        while True:
-            scroll = partial(self._client.scroll, self.collection, limit=LIST_BATCH, with_payload=["version"])
-            records, offset = self._call_server(partial(scroll, offset=offset))
-            for record in records:
-                yield int(record.id), int((record.payload or {})["version"])
-            if offset is None:
-                return
+        for post_id, payload in self._scroll("version"):
+            yield post_id, int(payload["version"])
+
+    def authors(self) -> Iterator[tuple[int, int]]:
+        """Yield the id of every post in the index, and the database id of its author."""
+        for post_id, payload in self._scroll("author_id"):
+            yield post_id, int(payload.get("author_id", 0))
+
+    def exists(self) -> bool:
+        """Return whether the server has the collection."""
+        return bool(self._call_server(lambda: self._client.collection_exists(self.collection)))
 
     def count(self) -> int:
         """Return the number of posts in the index."""
@@ -114,7 +117,7 @@ class QdrantVectors:
 
     def create_collection(self) -> None:
         """Create the collection and its payload indexes if the collection does not exist."""
-        if self._call_server(lambda: self._client.collection_exists(self.collection)):
+        if self.exists():
             return
         size = models.VectorParams(size=self.dimension, distance=models.Distance.COSINE)
         self._call_server(lambda: self._client.create_collection(self.collection, vectors_config=size))
@@ -155,10 +158,21 @@ class QdrantVectors:
 
     def delete_collection(self) -> None:
         """Delete the whole collection, of a model that is no longer active."""
-        if self._call_server(lambda: self._client.collection_exists(self.collection)):
+        if self.exists():
             self._call_server(lambda: self._client.delete_collection(self.collection))
 
     # Internals
+
+    def _scroll(self, field: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield the id of every post in the index, and its payload with *field* only."""
+        offset: models.ExtendedPointId | None = None
+        while True:
+            scroll = partial(self._client.scroll, self.collection, limit=LIST_BATCH, with_payload=[field])
+            records, offset = self._call_server(partial(scroll, offset=offset))
+            for record in records:
+                yield int(record.id), record.payload or {}
+            if offset is None:
+                return
 
     def _search(
         self, vectors: Float32Array, k: int, index_filter: IndexFilter

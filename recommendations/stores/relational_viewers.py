@@ -15,7 +15,15 @@ import numpy as np
 from django.db import connection
 
 from recommendations.contracts import EMPTY_IDS, Int64Array, Sensitivity
-from recommendations.models import Member, NegativeFeedback, Post, PrivacySettings, Relationship, SeenPost
+from recommendations.models import (
+    Member,
+    NegativeFeedback,
+    Post,
+    PrivacySettings,
+    Relationship,
+    SeenPost,
+    is_personalized_by_default,
+)
 from recommendations.stores.sql import Rows, SqlQuery, fetch_rows, in_clause
 
 SEEN_LIMIT = 5_000
@@ -77,12 +85,12 @@ def build_viewer(rows: Sequence[Rows], now: datetime) -> Viewer | None:
     is_personalized, sensitivity, muted_words, muted_tags = settings
     adult = is_known_adult(bool(is_adult) if is_adult is not None else None, birth_year, now)
     followed, blocked, muted, hidden = group_relationships(relationships)
-    # A member without privacy settings gets the strictest ones.
+    # A member without privacy settings gets the strictest ones, except that PERSONALIZATION_CONSENT decides consent.
     return Viewer(
         id=id,
         external_id=external_id,
         is_active=bool(is_active),
-        is_personalized=bool(is_personalized),
+        is_personalized=is_personalized_by_default() if is_personalized is None else bool(is_personalized),
         languages=tuple(json.loads(languages)),
         region=region,
         max_sensitivity=min(sensitivity or Sensitivity.SAFE, Sensitivity.ADULT if adult else Sensitivity.SENSITIVE),

@@ -35,6 +35,8 @@ CHECK_SECONDS = 5.0
 """A process uses a new active model after about this time. Changes the answer for that long."""
 BLOCK_BYTES = 4 * 2**20
 """Size of a row of `TrainedModelBlock`. Changes the speed."""
+CLEAN_SECONDS = 600.0
+"""How often a process deletes files of models whose arrays were deleted from the database."""
 KEPT_RETIRED = 2
 """Retired models of a kind whose arrays are kept, so that a rollback is quick."""
 
@@ -135,12 +137,12 @@ class ModelFiles:
 
     def delete_old(self) -> None:
         """
-        Delete the files of models that are neither active nor among the last retired.
+        Delete the files of models that are neither active nor among the last retired, or that an erasure deleted.
 
         The folder is listed before the database is read. A process writes the files of a model only after the model
         was activated, so each listed file of an active model is known to the query.
         """
-        listed = list(self.folder.iterdir())
+        listed = list(self.folder.iterdir()) if self.folder.exists() else []
         kept = {array["digest"] for model in models_with_files() for array in model.arrays.values()}
         for path in listed:
             if path.name.split(".")[0] not in kept:
@@ -149,11 +151,13 @@ class ModelFiles:
 
 
 def models_with_files() -> list[TrainedModel]:
-    """Return the models whose files are kept: of each kind the active one and the last retired."""
+    """Return the models whose files are kept: of each kind the active one and the last retired, with their arrays."""
     models = list(TrainedModel.objects.filter(state=TrainedModel.State.ACTIVE))
     for kind in TrainedModel.Kind.values:
         models += find_last_retired(kind)
-    return models
+    blocks = TrainedModelBlock.objects.filter(model__in=models).order_by()
+    stored = set(blocks.values_list("model_id", flat=True).distinct())
+    return [model for model in models if model.pk in stored]
 
 
 def find_last_retired(kind: str) -> list[TrainedModel]:
@@ -191,6 +195,7 @@ class TrainedModels:
         self._files = ModelFiles(folder)
         self._active: ActiveItemWeights | None = None
         self._checked_at: float | None = None
+        self._cleaned_at = monotonic()
         self._lock = threading.Lock()
 
     def item_weights(self) -> ActiveItemWeights | None:
@@ -235,4 +240,11 @@ class TrainedModels:
         elif model.pk != loaded:
             self._active = ActiveItemWeights(model.pk, self._files.open_item_weights(model), model.scales)
             log.info("trained_model_loaded", extra={"kind": kind.value, "trained_model": model.pk})
-            self._files.delete_old()
+            self.delete_old_files()
+        if monotonic() - self._cleaned_at >= CLEAN_SECONDS:
+            self.delete_old_files()
+
+    def delete_old_files(self) -> None:
+        """Delete the files of this machine that no model needs any more."""
+        self._cleaned_at = monotonic()
+        self._files.delete_old()

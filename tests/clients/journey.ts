@@ -23,7 +23,7 @@ async function waitFor<T>(read: () => Promise<T | undefined>): Promise<T> {
   throw new Error("No result within a minute.");
 }
 
-const members = [MEMBER, AUTHOR].map((id) => ({ id, is_private: false, languages: ["en"] }));
+const members = [MEMBER, AUTHOR].map((id) => ({ id, is_private: false, is_personalized: true, languages: ["en"] }));
 unwrap(await api.POST("/api/v1/members", { body: { members } }));
 const posts = Array.from({ length: 12 }, (_, n) => ({
   id: `ts-post-${n}`,

@@ -84,6 +84,9 @@ def rows(redis_url):
         job,
         m.JobFile.objects.create(job=job, member=ann, content=b"packed", created_at=then),
         m.ErasedPost.objects.create(post_id=99, erased_at=then),
+        m.ErasureReceipt.objects.create(
+            member_hash="0" * 24, member_number=99, requested_by="key ab", requested_at=then, counts={"Post": 3}
+        ),
         m.JobChunk.objects.create(job=job, number=0, item_ids=[ann.pk], leased_until=then),
         m.EmbeddingModel.objects.create(
             space="content", name="tiny", embedder="tiny", dimension=8, created_at=then, changed_at=then

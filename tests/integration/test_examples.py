@@ -109,6 +109,8 @@ def call_every_operation(call_api, monkeypatch):
     send_rejected_requests(call_api, monkeypatch)
     call_api("remove_post", 204, post_id="9")
     call_api("erase_member", 202, member_id=READER)
+    receipt = call_api("list_erasures", 200, query={"member_id": READER})["erasures"][0]
+    call_api("read_erasure", 200, erasure_id=receipt["id"])
 
 
 def upsert_content(call_api):
@@ -212,6 +214,7 @@ def run_jobs(call_api):
     call_api("retry_job", 202, job_id=other["id"])
     call_api("mint_token", 201, {"member_id": READER, "scopes": ["feeds:read"], "ttl_seconds": 900})
     call_api("list_policies", 200)
+    call_api("read_main_parameters", 200)
     call_api("read_policy", 200, variant="control")
     policy = {"settings": {"diversity": 0.45, "nearest_candidates": 800}, "note": "more diversity"}
     call_api("put_policy", 200, policy, variant="control", headers={"If-Match": '"1"'})

@@ -363,10 +363,12 @@ def generate_platform(tmp_path, import_rows):
 
 
 def known_picks():
-    """Return for each active member the picks of discovery that they have interacted with, and the number of picks."""
+    """Return the picks of personalized members that they have interacted with, and the number of all picks."""
     invalidate.invalidate_all_slates()
     known, count = set(), 0
-    for member in Member.objects.filter(is_active=True, interactions__isnull=False).distinct():
+    for member in Member.objects.filter(
+        is_active=True, interactions__isnull=False, privacy__is_personalized=True
+    ).distinct():
         picks = {pick.post.id for pick in recommend(member_id=member.external_id, now=NOW, limit=20).picks}
         interactions = Interaction.objects.filter(member=member, post__external_id__in=picks)
         known |= set(interactions.values_list("member", "post"))

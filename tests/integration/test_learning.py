@@ -29,7 +29,7 @@ AFFINITY_TOLERANCE = 2e-3
 
 @pytest.fixture
 def ann():
-    return factories.member("ann", region="DE")
+    return factories.member("ann", region="DE", is_adult=True)
 
 
 @pytest.fixture
@@ -102,11 +102,11 @@ def test_an_interaction_costs_the_same_after_ten_and_after_three_thousand(ann, p
     In queries and in rows: the profile holds the history, and earlier interactions with other posts are not read again.
     """
     costs = []
-    first = factories.member("first", region="DE")
+    first = factories.member("first", region="DE", is_adult=True)
     factories.interaction(first, posts[0], at=NOW)  # so that the post has stats before the queries are counted
     learn.learn_interactions(member_ids=[first.pk], now=NOW)
     for length in (10, 3_000):
-        member = factories.member(f"after-{length}", region="DE")
+        member = factories.member(f"after-{length}", region="DE", is_adult=True)
         names = [f"{length}-{i}" for i in range(length)]
         chosen = [posts[1 + i % 11].pk for i in range(length)]
         constants = {"occurred_at": NOW, "received_at": NOW, "kind": "like", "member_id": member.pk}

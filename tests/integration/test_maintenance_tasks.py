@@ -223,7 +223,7 @@ def test_check_index_repairs_an_index_that_lacks_posts(index):
 
 def test_archiving_deletes_the_collection_of_the_retired_model(index, retired_model, monkeypatch, tmp_path):
     set_env(monkeypatch, embeddings_archive_dir=str(tmp_path))
-    old = wiring.retired_vector_index(retired_model.space, retired_model.name, retired_model.dimension)
+    old = wiring.vector_index_of(retired_model.space, retired_model.name, retired_model.dimension)
     old.create_collection()
     archive.archive_embeddings(now=NOW)
     remaining = [collection.name for collection in wiring.qdrant_client().get_collections().collections]

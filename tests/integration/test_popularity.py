@@ -60,7 +60,7 @@ def sums(model=PostStats):
 
 def test_a_member_adds_at_most_three_however_often_an_event_is_repeated(post):
     """In one batch or in many, in total and by region. Another member adds as much again."""
-    ann, cat = factories.member("ann", region="DE"), factories.member("cat", region="DE")
+    ann, cat = factories.member("ann", region="DE", is_adult=True), factories.member("cat", region="DE", is_adult=True)
     for _ in range(3):
         for _ in range(4):
             act(ann, post)
@@ -73,7 +73,7 @@ def test_a_member_adds_at_most_three_however_often_an_event_is_repeated(post):
 
 
 def test_negative_interactions_do_not_lower_the_sums(post):
-    ann = factories.member("ann")
+    ann = factories.member("ann", is_adult=True)
     act(ann, post)
     act(ann, post, "hide")
     learn_of(ann)
@@ -92,7 +92,7 @@ def test_sums_do_not_depend_on_the_order_of_learning_and_undoing(post, events, d
     """They equal those of the events that stay, learned at once: an undone event might as well never have happened."""
     PostStats.objects.all().delete()
     Interaction.objects.all().delete()
-    members = [factories.member(f"m{next(numbers)}") for _ in range(2)]
+    members = [factories.member(f"m{next(numbers)}", is_adult=True) for _ in range(2)]
     rows = []
     for member, kind, hours, _ in data.draw(st.permutations(events)):
         rows.append(act(members[member], post, kind, ago=hours * HOUR))
@@ -115,7 +115,7 @@ def test_sums_do_not_depend_on_the_order_of_learning_and_undoing(post, events, d
 def test_workers_that_learn_of_the_same_new_posts_at_once_lose_nothing():
     posts = factories.posts(factories.member("bob"), 6)
     factories.embed_all_posts()
-    members = [factories.member(f"m{i}", region="DE") for i in range(4)]
+    members = [factories.member(f"m{i}", region="DE", is_adult=True) for i in range(4)]
     for member in members:
         for row in posts:
             act(member, row)
@@ -142,7 +142,7 @@ def set_control(**settings):
 
 
 def test_a_changed_half_life_applies_to_the_decay_from_then_on(post):
-    ann, cat = factories.member("ann"), factories.member("cat")
+    ann, cat = factories.member("ann", is_adult=True), factories.member("cat", is_adult=True)
     act(ann, post, ago=2 * DAY)
     learn_of(ann)
     set_control(day_half_life_hours=48)
@@ -178,7 +178,7 @@ def served(viewer, feed):
 @pytest.fixture
 def platform():
     """Create a post of all time, a post that trends, and a new post, a year apart."""
-    author, viewer = factories.member("bob"), factories.member("ann")
+    author, viewer = factories.member("bob"), factories.member("ann", is_adult=True)
     for name, age in (("classic", 700 * DAY), ("hit", 30 * DAY), ("new", HOUR), ("old", 400 * DAY)):
         factories.post(author, name, created_at=NOW - age, tags=[name])
     return viewer
@@ -213,7 +213,7 @@ def test_where_nothing_happens_posts_are_ranked_by_their_popularity_of_all_time(
 
 
 def test_the_migration_sums_learned_interactions_as_learning_does(post):
-    ann, cat = factories.member("ann", region="DE"), factories.member("cat")
+    ann, cat = factories.member("ann", region="DE", is_adult=True), factories.member("cat", is_adult=True)
     other = factories.post(ann, "p2")
     factories.embed_all_posts()
     for _ in range(4):

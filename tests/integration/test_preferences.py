@@ -116,8 +116,9 @@ def test_an_unknown_preference_is_rejected_and_changes_nothing(ann):
         preferences.set_preferences(member_id="nobody", changes={}, now=NOW)
 
 
-def test_a_member_without_settings_stays_private_after_setting_a_language():
+def test_a_member_without_settings_stays_private_after_setting_a_language(settings):
     """The strictest settings stay in force: setting a language is no consent to learning."""
+    settings.ENV = settings.ENV.model_copy(update={"personalization_consent": "opt_in"})
     factories.member("ann", privacy=False)
     strictest = preferences.read_preferences(member_id="ann")
     assert (strictest.is_private, strictest.is_personalized, strictest.sensitivity) == (True, False, "safe")

@@ -11,11 +11,12 @@ from django.db import DatabaseError, connection
 from django.urls import reverse
 
 from recommendations.collaborative.item_weights import ItemWeightTable
-from recommendations.models import ReactionHistory, TrainedModel, TrainedModelBlock
+from recommendations.models import ErasureReceipt, ReactionHistory, TrainedModel, TrainedModelBlock
 from recommendations.services import wiring
 from recommendations.services.errors import ModelNotUsable, TooFewLikes, UnknownModel
 from recommendations.services.extensions import doctor, gauges, maintenance
 from recommendations.services.learning import co_likes
+from recommendations.services.members import erasure
 from recommendations.services.training import co_like_scales, schedule
 from recommendations.services.training import train as training
 from recommendations.services.training.trained_models import activate_model, roll_back, roll_back_kind
@@ -405,8 +406,8 @@ def platform(few_members):
     return groups
 
 
-def train(**options):
-    return training.train(kind=KIND, now=NOW, **options)
+def train(now=NOW, **options):
+    return training.train(kind=KIND, now=now, **options)
 
 
 def test_the_first_model_is_trained_measured_stored_and_activated(platform):
@@ -453,6 +454,22 @@ def test_a_member_without_a_history_is_in_no_model(platform):
     for post in platform[0][:5]:
         factories.interaction(opted_out, post)
     assert TrainedModel.objects.get(pk=train().id).arrays == before
+
+
+def test_a_training_after_an_erasure_equals_one_without_the_member(platform):
+    """Bit for bit. The models that contain the member are deleted once the new one is active."""
+    before = TrainedModel.objects.get(pk=train().id).arrays
+    erased = factories.member("erased")
+    history(erased, [*platform[0][:4], *platform[1][:4]])
+    second = train(now=NOW + timedelta(minutes=1))
+    assert TrainedModel.objects.get(pk=second.id).arrays != before, "the member is in the model"
+    erased_at = NOW + timedelta(minutes=2)
+    erasure.erase_members(member_ids=[erased.pk], now=erased_at)
+    third = train(now=NOW + timedelta(hours=1))
+    assert TrainedModel.objects.get(pk=third.id).arrays == before
+    erasure.finish_erasures(now=NOW + timedelta(hours=2))
+    assert set(TrainedModelBlock.objects.values_list("model_id", flat=True)) == {third.id}
+    assert ErasureReceipt.objects.get().active_model_id == third.id
 
 
 def test_a_pair_of_too_few_members_has_no_positive_weight(platform, settings):

@@ -33,13 +33,13 @@ numbers = count()
 
 @pytest.fixture
 def ann():
-    return factories.member("ann", region="DE")
+    return factories.member("ann", region="DE", is_adult=True)
 
 
 @pytest.fixture
 def posts(ann):
     """Create three posts by Bob and one by Cat."""
-    bob, cat = factories.member("bob"), factories.member("cat")
+    bob, cat = factories.member("bob"), factories.member("cat", is_adult=True)
     texts = ["a film about war", "war and soldiers", "bread and yeast"]
     posts = [factories.post(bob, f"p{i}", text=text, tags=[text.split()[0]]) for i, text in enumerate(texts)]
     posts.append(factories.post(cat, "p3", text="a song of summer"))
@@ -110,7 +110,7 @@ def served_posts(now=NOW, feed="discovery"):
 @pytest.mark.parametrize("kind", InteractionKind)
 def test_an_undo_restores_the_profile_and_the_counts(ann, posts, kind, run_on_commit):
     """For each kind: the profile equals that of a member without the interaction, and all counts are as before."""
-    twin = factories.member("twin", region="FR")
+    twin = factories.member("twin", region="FR", is_adult=True)
     for name in ("ann", "twin"):
         record(event(f"{name}-1", "p0", "share", name, occurred_at=NOW - 3 * HOUR))
         record(event(f"{name}-2", "p2", "not_interested", name, occurred_at=NOW - 2 * HOUR))

@@ -23,7 +23,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: object, **options: Any) -> None:
-        if options["if_due"] and not is_training_due(kind=options["kind"]):
+        if options["if_due"] and not is_training_due(kind=options["kind"], now=now()):
             self.stdout.write("No training is due.")
             return
         try:

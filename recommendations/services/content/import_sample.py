@@ -110,7 +110,9 @@ def add_members(joined_at: Mapping[str, datetime], now: datetime) -> int:
     created = insert_columns(Member, columns, {"languages": ["en"], "changed_at": now})
     ids = list(Member.objects.filter(external_id__in=joined_at, privacy=None).values_list("id", flat=True).order_by())
     if ids:
-        insert_columns(PrivacySettings, {"member_id": ids}, {"is_private": False, "changed_at": now})
+        insert_columns(
+            PrivacySettings, {"member_id": ids}, {"is_private": False, "is_personalized": True, "changed_at": now}
+        )
     return created
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from recommendations.models import Member, Post
+from recommendations.models import ErasureReceipt, Member, Post
 from recommendations.services import invalidate
 
 
@@ -24,8 +24,11 @@ def restore_posts(*, post_ids: Sequence[int], now: datetime) -> int:
 
 
 def set_members_active(*, member_ids: Sequence[int], is_active: bool, now: datetime) -> int:
-    """Activate or deactivate accounts and invalidate their slates. Return how many exist."""
-    changed = Member.objects.filter(pk__in=member_ids).update(is_active=is_active, changed_at=now)
+    """Activate or deactivate accounts, except those being erased, and invalidate their slates. Return how many."""
+    members = Member.objects.filter(pk__in=member_ids)
+    if is_active:
+        members = members.exclude(pk__in=ErasureReceipt.objects.filter(finished_at=None).values("member_number"))
+    changed = members.update(is_active=is_active, changed_at=now)
     invalidate.invalidate_slates(*member_ids)
     return changed
 

@@ -21,7 +21,9 @@ from recommendations.evaluation.read_files import DataError, build_tag_matrix
 from recommendations.models import EmbeddingModel, Interaction, Member, Post, PostEmbedding, RankingPolicy, Relationship
 from recommendations.services.evaluating.data_sets import Data
 from recommendations.services.evaluating.platform import Platform, PostVectors, Row, member_key
+from recommendations.services.learning.histories import find_consenting
 from recommendations.services.vectors.embedding import CONTENT_SPACE, embeddable_text
+from recommendations.stores.relational_viewers import is_known_adult
 
 MAX_INTERACTIONS = 500_000
 """The newest interactions that an evaluation reads. Changes the answer, the memory and the time."""
@@ -57,13 +59,14 @@ def export_live_data(*, now: datetime) -> Data:
 
 def evaluated_interactions(now: datetime) -> QuerySet[Interaction]:
     """Return the newest interactions before *now* that members let the service learn from, with posts that exist."""
+    consenting = find_consenting(Member.objects.filter(is_active=True))
     rows = Interaction.objects.filter(
         Q(member__interests_reset_at=None) | Q(occurred_at__gte=F("member__interests_reset_at")),
         undone_at=None,
         target="",
         occurred_at__lte=now,
-        member__is_active=True,
-        member__privacy__is_personalized=True,
+        is_ignored=False,
+        member__in=consenting,
         post__removed_at=None,
     )
     return rows.order_by("-pk")[:MAX_INTERACTIONS]
@@ -94,16 +97,16 @@ def build_live_platform(interactions: Interactions, posts: Sequence[Post], now: 
     vectors = read_vectors(posts)
     embedded = set(vectors.posts) if vectors else set()
     return Platform(
-        members=[build_member_row(members[pk]) for pk in index_by_member],
+        members=[build_member_row(members[pk], now) for pk in index_by_member],
         posts=[build_post_row(post, keys[post.author_id], index in embedded) for index, post in enumerate(posts)],
-        others={keys[pk]: build_member_row(members[pk]) for pk in sorted(author_ids - set(index_by_member))},
+        others={keys[pk]: build_member_row(members[pk], now) for pk in sorted(author_ids - set(index_by_member))},
         relationships=read_relationships(keys, now),
         vectors=vectors,
         policies={row.variant: row.settings for row in RankingPolicy.objects.filter(is_active=True)},
     )
 
 
-def build_member_row(member: Member) -> Row:
+def build_member_row(member: Member, now: datetime) -> Row:
     """Return the fields of the member's row that change what a feed contains."""
     privacy = getattr(member, "privacy", None)
     row: dict[str, object] = {
@@ -111,11 +114,10 @@ def build_member_row(member: Member) -> Row:
         "is_active": member.is_active,
         "created_at": member.created_at.timestamp(),
         "is_private": privacy is None or privacy.is_private,
+        "is_adult": is_known_adult(member.is_adult, member.birth_year, now),
     }
     if member.region:
         row["region"] = member.region
-    if member.is_adult is not None:
-        row["is_adult"] = member.is_adult
     if privacy is not None:
         row["sensitivity"] = Sensitivity(privacy.sensitivity).name.lower()
         row["muted_tags"] = privacy.muted_tags

@@ -76,11 +76,13 @@ def fill_times(train: Interactions, seed: int) -> Float64Array:
 def member_rows(platform: Platform, oldest: float, now: float) -> Iterator[dict[str, object]]:
     """
     Yield the row of every member as of *now* (Unix seconds). Posts refer to their authors, so all members must exist:
-    one who joined later joins now. Where the time is unknown, it is that of the *oldest* interaction.
+    one who joined later joins now. Where the time is unknown, it is that of the *oldest* interaction. The interactions
+    are those that may be learned from, so every member is personalized, and an adult unless the row says otherwise.
     """
     rows = {**platform.others, **{member_key(index): row for index, row in enumerate(platform.members)}}
     for id, row in rows.items():
-        yield {"id": id, "is_private": False, **row, "created_at": min(float(str(row.get("created_at", oldest))), now)}
+        consents = {"is_private": False, "is_personalized": True, "is_adult": True}
+        yield {"id": id, **consents, **row, "created_at": min(float(str(row.get("created_at", oldest))), now)}
 
 
 def post_rows(platform: Platform, train: Interactions, times: Float64Array, now: float) -> Iterator[dict[str, object]]:

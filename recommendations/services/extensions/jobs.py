@@ -72,15 +72,26 @@ def process_member_exports(job: UUID, member_ids: Sequence[int], now: datetime) 
 
 
 def process_member_erasures(_job: UUID, member_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
-    """Erase members. If one cannot be erased, the whole chunk is retried."""
+    """Erase members. If one cannot be erased, or Qdrant does not respond, the whole chunk is retried."""
     erasure.erase_members(member_ids=member_ids, now=now)
     return []
 
 
 def process_post_erasures(_job: UUID, post_ids: Sequence[int], now: datetime) -> list[dict[str, Any]]:
-    """Erase posts."""
+    """Erase posts. If Qdrant does not respond, the chunk is retried."""
     erasure.erase_posts(post_ids=post_ids, now=now)
+    reindexing.drop_erased_posts()
     return []
+
+
+def accept_member_erasures(job: Job, member_ids: Sequence[int], now: datetime, submitted_by: str) -> None:
+    """Hide the members, and write a receipt for each."""
+    erasure.begin_erasures(member_ids=member_ids, job_id=job.pk, requested_by=submitted_by, now=now)
+
+
+def accept_post_erasures(_job: Job, post_ids: Sequence[int], now: datetime, _submitted_by: str) -> None:
+    """Hide the posts."""
+    erasure.hide_posts(post_ids, now)
 
 
 def refuse_training(_job: UUID, _kinds: Sequence[int], _now: datetime) -> list[dict[str, Any]]:
@@ -113,8 +124,16 @@ def register() -> None:
         work.JobKind(kind.REINDEX, process_reindex, items=Post, default_items=embedded_posts),
         work.JobKind(kind.REBUILD_INTERESTS, process_interest_rebuilds, default_items=active_members),
         work.JobKind(kind.EXPORT_MEMBERS, process_member_exports),
-        work.JobKind(kind.ERASE_MEMBERS, process_member_erasures, on_accept=erasure.hide_members),
-        work.JobKind(kind.ERASE_POSTS, process_post_erasures, items=Post, on_accept=erasure.hide_posts),
+        work.JobKind(
+            kind.ERASE_MEMBERS, process_member_erasures, on_accept=accept_member_erasures, is_cancellable=False
+        ),
+        work.JobKind(
+            kind.ERASE_POSTS,
+            process_post_erasures,
+            items=Post,
+            on_accept=accept_post_erasures,
+            is_cancellable=False,
+        ),
         work.JobKind(
             kind.TRAIN_MODEL, refuse_training, resolve=trained_models.resolve_kinds, queue="training", is_long=True
         ),

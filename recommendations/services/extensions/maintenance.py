@@ -16,6 +16,7 @@ from recommendations.models import EmbeddingModel, Evaluation
 from recommendations.services import wiring
 from recommendations.services.learning import co_likes
 from recommendations.services.measuring import evaluations, roll_up
+from recommendations.services.members import erasure
 from recommendations.services.training import trained_models
 from recommendations.services.upkeep import process_memory, retention, sweep, trim_change_log
 from recommendations.services.vectors import archive, reindexing
@@ -92,6 +93,12 @@ def delete_old_models(now: datetime) -> MaintenanceResult:
     return MaintenanceResult(rows=models, bytes=size)
 
 
+def finish_erasures(now: datetime) -> MaintenanceResult:
+    """Clear what was written during an erasure and the trained models that contain the member; finish the receipt."""
+    finished, still_open = erasure.finish_erasures(now=now)
+    return MaintenanceResult(rows=finished, note=f"{still_open} open" if still_open else "none open")
+
+
 def evaluate(_now: datetime) -> MaintenanceResult:
     """
     Evaluate the product on this platform's data, in a process of its own, and store the result.
@@ -131,6 +138,7 @@ def register_maintenance_tasks() -> None:
         "delete_expired_records", lambda now: retention.delete_expired_records(now=now)
     )
     maintenance.register_maintenance_task("delete_old_models", delete_old_models)
+    maintenance.register_maintenance_task("finish_erasures", finish_erasures)
     maintenance.register_maintenance_task("roll_up_hours", lambda now: MaintenanceResult(rows=roll_up.roll_up(now=now)))
     maintenance.register_maintenance_task(
         "recount_co_likes", lambda now: MaintenanceResult(rows=co_likes.recount(now=now))

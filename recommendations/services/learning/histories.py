@@ -8,13 +8,16 @@ is locked. Triggers record the change for the co-like counts (`stores/history_ch
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import numpy as np
 from django.db import transaction
+from django.db.models import Q, QuerySet
 
 from recommendations.collaborative.reactions import Reactions
-from recommendations.contracts import MIN_POSITIVE_WEIGHT, Float64Array, Int64Array
-from recommendations.models import Interaction, Member, ReactionHistory
+from recommendations.contracts import IMPLICIT_KINDS, MIN_POSITIVE_WEIGHT, Float64Array, Int64Array
+from recommendations.models import Interaction, Member, ReactionHistory, is_personalized_by_default
+from recommendations.stores.relational_viewers import is_known_adult
 
 Event = tuple[int, float, float]
 """An interaction as a reaction needs it: the post's id, the weight of its kind, and its time in Unix seconds."""
@@ -64,19 +67,27 @@ def write_histories(histories: Mapping[int, Reactions]) -> None:
     ReactionHistory.objects.filter(pk__in=[pk for pk, reactions in histories.items() if not len(reactions)]).delete()
 
 
-def rebuild_history(member_id: int, weights: Mapping[str, float]) -> None:
+def find_consenting(members: QuerySet[Member]) -> QuerySet[Member]:
+    """Return those of *members* who let the service learn from what they do."""
+    consents = Q(privacy__is_personalized=True)
+    return members.filter(consents | Q(privacy=None) if is_personalized_by_default() else consents)
+
+
+def rebuild_history(member_id: int, weights: Mapping[str, float], now: datetime) -> None:
     """
     Rebuild the history of a member, whose row is locked, from all learned interactions since the latest reset.
 
     The result equals the history that was learned event by event.
     """
-    member = Member.objects.filter(pk=member_id).values_list("privacy__is_personalized", "interests_reset_at").first()
-    if member is None or not member[0]:
+    member = find_consenting(Member.objects.filter(pk=member_id)).first()
+    if member is None:
         write_histories({member_id: Reactions.empty()})
         return
-    rows = Interaction.objects.filter(member_id=member_id, is_learned=True, undone_at=None, target="")
-    if member[1]:
-        rows = rows.filter(occurred_at__gte=member[1])
+    rows = Interaction.objects.filter(member_id=member_id, is_learned=True, is_ignored=False, undone_at=None, target="")
+    if member.interests_reset_at:
+        rows = rows.filter(occurred_at__gte=member.interests_reset_at)
+    if not is_known_adult(member.is_adult, member.birth_year, now):
+        rows = rows.exclude(kind__in=IMPLICIT_KINDS)
     events = [
         (post_id, weights[kind], occurred_at.timestamp())
         for post_id, kind, occurred_at in rows.order_by().values_list("post_id", "kind", "occurred_at").iterator()

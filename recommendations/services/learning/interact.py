@@ -18,7 +18,7 @@ from uuid import UUID
 
 import numpy as np
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from recommendations import task_queue
 from recommendations.contracts import MAX_CLOCK_SKEW, InteractionKind
@@ -66,6 +66,15 @@ class EventResult:
 
 def record_events(*, events: Sequence[Event], now: datetime) -> list[EventResult]:
     """Record the events and enqueue their learning. Return a result for each event, in order."""
+    try:
+        return record_events_once(events, now)
+    except IntegrityError:
+        # A member or post was erased meanwhile: now it is unknown.
+        return record_events_once(events, now)
+
+
+def record_events_once(events: Sequence[Event], now: datetime) -> list[EventResult]:
+    """Record the events. Raises `IntegrityError` if a member or post is erased at the same moment."""
     members = dict(
         Member.objects.filter(external_id__in={e.member_id for e in events}).values_list("external_id", "pk")
     )

@@ -18,16 +18,16 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from monitoring import metrics
 from recommendations import task_queue
-from recommendations.contracts import Float32Array
+from recommendations.contracts import IMPLICIT_KINDS, Float32Array
 from recommendations.models import (
     Interaction,
     InterestProfile,
     Member,
     PostEmbedding,
-    PrivacySettings,
 )
 from recommendations.services import invalidate, wiring
 from recommendations.services.learning import affinities, co_likes, histories
+from recommendations.services.learning.histories import find_consenting
 from recommendations.services.learning.interests import (
     InterestSums,
     SessionVector,
@@ -35,6 +35,7 @@ from recommendations.services.learning.interests import (
 )
 from recommendations.services.learning.popularity import count_interactions
 from recommendations.services.vectors.embedding import CONTENT_SPACE
+from recommendations.stores.relational_viewers import is_known_adult
 
 MEMBERS_PER_TRANSACTION = 20
 INTERACTIONS_PER_TRANSACTION = 5_000
@@ -121,10 +122,11 @@ def rebuild_interests(*, member_id: int, now: datetime) -> int:
     with transaction.atomic():
         list(Member.objects.select_for_update(no_key=True).filter(pk=member_id).values_list("pk"))
         InterestProfile.objects.filter(member_id=member_id).delete()
-        learned = Interaction.objects.filter(member_id=member_id, is_learned=True, undone_at=None)
-        interactions = list(learned.select_related("post").order_by("-occurred_at", "-id")[:REBUILD_INTERACTIONS])[::-1]
+        learned = Interaction.objects.filter(member_id=member_id, is_learned=True, is_ignored=False, undone_at=None)
+        newest = list(learned.select_related("post").order_by("-occurred_at", "-id")[:REBUILD_INTERACTIONS])[::-1]
+        interactions = select_counted(newest, now)
         update_profiles(select_consented([member_id], interactions), now)
-        histories.rebuild_history(member_id, interaction_weights())
+        histories.rebuild_history(member_id, interaction_weights(), now)
     invalidate.retire_slates([member_id])
     return len(interactions)
 
@@ -137,8 +139,10 @@ def unlearn_undone(*, member_ids: Sequence[int], now: datetime) -> None:
             list(Member.objects.select_for_update(no_key=True).filter(pk=member_id).values_list("pk"))
             undone = Interaction.objects.filter(member_id=member_id, is_learned=True, undone_at__isnull=False)
             interactions = list(undone.select_related("post")[:INTERACTIONS_PER_TRANSACTION])
-            count_interactions(interactions, now, sign=-1)
-            Interaction.objects.filter(pk__in=[row.pk for row in interactions]).update(is_learned=False)
+            count_interactions([row for row in interactions if not row.is_ignored], now, sign=-1)
+            Interaction.objects.filter(pk__in=[row.pk for row in interactions]).update(
+                is_learned=False, is_ignored=False
+            )
             if interactions:
                 # In the same transaction: without the mark, no later run would start the rebuild.
                 rebuild_interests(member_id=member_id, now=now)
@@ -153,26 +157,43 @@ def learn_batch(member_ids: Sequence[int], now: datetime) -> int:
     interactions = list(unlearned.select_related("post").order_by("occurred_at", "id")[:INTERACTIONS_PER_TRANSACTION])
     if not interactions:
         return 0
-    consented = select_consented(member_ids, interactions)
+    counted = select_counted(interactions, now)
+    consented = select_consented(member_ids, counted)
     update_profiles(consented, now)
     add_reactions(consented)
-    count_interactions(interactions, now)
-    Interaction.objects.filter(pk__in=[row.pk for row in interactions]).update(is_learned=True)
+    count_interactions(counted, now)
+    counted_ids = {row.pk for row in counted}
+    ignored_ids = [row.pk for row in interactions if row.pk not in counted_ids]
+    Interaction.objects.filter(pk__in=counted_ids).update(is_learned=True)
+    Interaction.objects.filter(pk__in=ignored_ids).update(is_learned=True, is_ignored=True)
     return len(interactions)
 
 
 def select_consented(member_ids: Sequence[int], interactions: Sequence[Interaction]) -> dict[int, list[Interaction]]:
     """Return the interactions by member: only of those with consent, and only those after their latest reset."""
     reset_times = dict(
-        PrivacySettings.objects.filter(member_id__in=member_ids, is_personalized=True).values_list(
-            "member_id", "member__interests_reset_at"
-        )
+        find_consenting(Member.objects.filter(pk__in=member_ids)).values_list("pk", "interests_reset_at")
     )
     by_member: dict[int, list[Interaction]] = defaultdict(list)
     for row in interactions:
         if row.member_id in reset_times and row.occurred_at >= (reset_times[row.member_id] or row.occurred_at):
             by_member[row.member_id].append(row)
     return by_member
+
+
+def select_counted(interactions: Sequence[Interaction], now: datetime) -> list[Interaction]:
+    """
+    Return the interactions that count: all explicit ones, and the implicit ones of members who are known adults.
+
+    What somebody only looked at weighs nothing for members who are not known to be adults, in everything learned.
+    """
+    members = Member.objects.filter(pk__in={row.member_id for row in interactions if row.kind in IMPLICIT_KINDS})
+    adults = {
+        pk
+        for pk, is_adult, birth_year in members.values_list("pk", "is_adult", "birth_year")
+        if is_known_adult(is_adult, birth_year, now)
+    }
+    return [row for row in interactions if row.kind not in IMPLICIT_KINDS or row.member_id in adults]
 
 
 def add_reactions(by_member: Mapping[int, Sequence[Interaction]]) -> None:

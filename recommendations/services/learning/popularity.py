@@ -65,7 +65,10 @@ def find_changes(interactions: Sequence[Interaction], weights: Mapping[str, floa
     of_these = {LearnedRow(row.occurred_at, row.pk, row.member_id, row.post_id, row.kind) for row in interactions}
     pairs = {(row.member_id, row.post_id) for row in of_these}
     learned = Interaction.objects.filter(
-        is_learned=True, member__in={member for member, _ in pairs}, post__in={post for _, post in pairs}
+        is_learned=True,
+        is_ignored=False,
+        member__in={member for member, _ in pairs},
+        post__in={post for _, post in pairs},
     )
     rows = (LearnedRow(*row) for row in learned.order_by().values_list(*LearnedRow._fields))
     before = {row for row in rows if (row.member_id, row.post_id) in pairs}

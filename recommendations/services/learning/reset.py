@@ -9,6 +9,15 @@ from recommendations.models import FeedInputs, InterestProfile, Member, Negative
 from recommendations.services import invalidate
 
 
+def forget_author(author_pk: int) -> None:
+    """Remove an author who is being erased from the affinities of the other members."""
+    key = str(author_pk)
+    profiles = InterestProfile.objects.select_for_update().filter(affinities__author__has_key=key)
+    for profile in profiles.order_by("pk"):
+        del profile.affinities["author"][key]
+        profile.save(update_fields=["affinities"])
+
+
 def delete_learned_interests(member_pk: int, now: datetime) -> None:
     """Delete everything learned about the member. Interactions before *now* are never learned again."""
     Member.objects.filter(pk=member_pk).update(interests_reset_at=now)

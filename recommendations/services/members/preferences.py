@@ -22,8 +22,11 @@ from recommendations.services.learning.reset import delete_learned_interests
 
 MEMBER_FIELDS = frozenset({"languages", "region"})
 PRIVACY_FIELDS = frozenset({"is_private", "is_personalized", "sensitivity", "muted_words", "muted_tags"})
-STRICTEST_SETTINGS = {"is_private": True, "is_personalized": False}
-"""The settings of a member without a `PrivacySettings` row. Each stays in force until the member changes it."""
+STRICTEST_SETTINGS = {"is_private": True}
+"""
+The settings of a member without a `PrivacySettings` row, beside the defaults. Each stays in force until the member
+changes it. PERSONALIZATION_CONSENT decides about `is_personalized`.
+"""
 RELATIONSHIP_KINDS = tuple(kind.value for kind in Relationship.Kind)
 
 

@@ -41,6 +41,7 @@ UNPACKED_FIELDS = frozenset(
         "seen_post_ids",
         "hidden_post_ids",
         "feed_filter",
+        "is_personalized",
         "reaction_parts",
     }
 )

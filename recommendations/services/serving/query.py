@@ -114,6 +114,7 @@ def build_query(
     return Query(
         request_id=uuid4(),
         viewer_id=viewer.id,
+        is_personalized=viewer.is_personalized,
         feed=feed,
         size=size,
         now=now.timestamp(),

@@ -277,7 +277,7 @@ def build_exposure(
 ) -> tuple[bytes, records.ExposureKey] | None:
     """Return the record and key of the viewer's exposure to an experiment; None if there is none, or it is queued."""
     exposed_variant, viewer = assignment.exposed_variant, served.checked.viewer
-    if exposed_variant is None or served.page.feed == NON_PERSONALIZED:
+    if exposed_variant is None or served.page.feed == NON_PERSONALIZED or not viewer.is_personalized:
         return None
     key = (exposed_variant.phase_id, viewer.id)
     if key in records.queued_exposures:

@@ -8,19 +8,21 @@ were erased, and members who opted out of learning, even if their number is smal
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 from django.db.models import Sum
 from django.db.models.functions import Length
 
-from recommendations.models import Job, ReactionHistory, TrainedModel
+from recommendations.models import ErasureReceipt, Job, ReactionHistory, TrainedModel
 from recommendations.services import work
 from recommendations.services.training.trained_models import KIND_NAMES, MIN_LIKES, MIN_MEMBERS
 
 CHANGED_SHARE = 0.1
 """Change of the number of reactions, as a share of those at the last training, after which a training is due."""
 MIN_CHANGED = 100
+NIGHTLY_WAIT = timedelta(hours=26)
+"""A nightly training has ended this long after any moment. If it failed, the hourly check trains."""
 BYTES_PER_REACTION = 8
 
 
@@ -28,7 +30,7 @@ def request_due_training(*, now: datetime, is_nightly: bool = False) -> int:
     """Submit a training job for each kind that is due and has no unfinished job. Return how many."""
     submitted = 0
     for kind in KIND_NAMES:
-        if has_unfinished_job() or not is_training_due(kind=kind, is_nightly=is_nightly):
+        if has_unfinished_job() or not is_training_due(kind=kind, now=now, is_nightly=is_nightly):
             continue
         # Two beats may ask at once: the key makes them submit one job.
         key = f"train-{kind}-{now:%Y-%m-%dT%H}{'-nightly' if is_nightly else ''}"
@@ -42,13 +44,19 @@ def has_unfinished_job() -> bool:
     return Job.objects.filter(kind=Job.Kind.TRAIN_MODEL, state__in=work.UNFINISHED_STATES).exists()
 
 
-def is_training_due(*, kind: str, is_nightly: bool = False) -> bool:
+def is_training_due(*, kind: str, now: datetime, is_nightly: bool = False) -> bool:
     """Return whether a model of *kind* should be trained now."""
     last = TrainedModel.objects.filter(kind=kind, trained_at__isnull=False).order_by("-pk").first()
     if last is None:
         return has_enough_members()
     changed = abs(count_reactions() - last.reaction_count)
-    return is_nightly or changed >= max(MIN_CHANGED, CHANGED_SHARE * last.reaction_count)
+    is_changed = changed >= max(MIN_CHANGED, CHANGED_SHARE * last.reaction_count)
+    return is_nightly or is_changed or has_waiting_erasure(now)
+
+
+def has_waiting_erasure(now: datetime) -> bool:
+    """Return whether a member was erased so long ago that the last nightly training should have forgotten them."""
+    return ErasureReceipt.objects.filter(finished_at=None, erased_at__lt=now - NIGHTLY_WAIT).exists()
 
 
 def count_reactions() -> int:

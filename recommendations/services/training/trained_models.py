@@ -151,6 +151,38 @@ def delete_old_arrays(*, now: datetime) -> tuple[int, int]:
     return len(models), size
 
 
+@dataclass(frozen=True, slots=True)
+class ForgottenModels:
+    """The models whose arrays were deleted because they were trained on an erased member, and what replaced them."""
+
+    model_ids: list[int]
+    active_id: int | None
+    active_since: datetime | None
+
+
+@transaction.atomic
+def forget_models(*, trained_before: datetime, is_due: bool, now: datetime) -> ForgottenModels | None:
+    """
+    Delete the arrays of every model whose training began before *trained_before*, retired and waiting ones included.
+
+    Return None, and delete nothing, while such a model is active or in training: a newer model will replace it. If
+    *is_due*, none is waited for: the active model is retired, and feeds go without a trained model until the next one.
+    """
+    models = list(TrainedModel.objects.select_for_update().order_by("pk"))
+    old = [model for model in models if model.created_at < trained_before]
+    in_use = [model.pk for model in old if model.state in (State.ACTIVE, State.TRAINING)]
+    if in_use and not is_due:
+        return None
+    used = TrainedModel.objects.filter(pk__in=in_use)
+    used.filter(state=State.ACTIVE).update(state=State.RETIRED, retired_at=now)
+    used.filter(state=State.TRAINING).update(state=State.FAILED, problem="A member was erased.")
+    blocks = TrainedModelBlock.objects.filter(model__in=old)
+    forgotten = sorted(set(blocks.order_by().values_list("model_id", flat=True).distinct()))
+    blocks.delete()
+    active = next((model for model in models if model.state == State.ACTIVE and model.pk not in in_use), None)
+    return ForgottenModels(forgotten, active.pk if active else None, active.activated_at if active else None)
+
+
 def lock_models(model_id: int) -> dict[int, TrainedModel]:
     """Lock all models of the kind of *model_id*, and return them by id. Raises `UnknownModel`."""
     kind = TrainedModel.objects.filter(pk=model_id).values_list("kind", flat=True).first()

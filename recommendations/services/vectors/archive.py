@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def archive_model_vectors(row: EmbeddingModel, folder: Path, now: datetime) -> M
         write_archive(path, row.name, batch)
         PostEmbedding.objects.filter(pk__in=[pk for pk, *_ in batch]).delete()
         rows, size, number = rows + len(batch), size + path.stat().st_size, number + 1
-    if index := wiring.retired_vector_index(row.space, row.name, row.dimension):
+    if index := wiring.vector_index_of(row.space, row.name, row.dimension):
         index.delete_collection()
     return MaintenanceResult(rows, size, f"{row.name}: {number} files")
 
@@ -73,6 +74,11 @@ def write_archive(path: Path, model: str, batch: list[tuple[int, str, bytes | me
         "versions": np.array([version for *_, version in batch], np.int64),
         "vectors": np.stack([np.frombuffer(bytes(vector), "<f4") for _, _, vector, _ in batch]),
     }
+    write_columns(path, columns)
+
+
+def write_columns(path: Path, columns: Mapping[str, np.ndarray]) -> None:
+    """Write *columns* to *path* atomically. Raises `ArchiveError` if the file read back differs from them."""
     partial = path.with_suffix(".part")
     with partial.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **columns)
@@ -82,6 +88,28 @@ def write_archive(path: Path, model: str, batch: list[tuple[int, str, bytes | me
         if any(not np.array_equal(stored[name], column) for name, column in columns.items()):
             raise ArchiveError(f"{partial} differs from the data that was written to it.")
     partial.rename(path)
+
+
+def erase_from_archive(external_ids: Collection[str]) -> int:
+    """Rewrite the files of the archive without these posts. Return how many vectors were deleted."""
+    deleted = 0
+    for path in list_archive_files():
+        with np.load(path, allow_pickle=False) as stored:
+            columns = {name: stored[name] for name in stored.files}
+        is_erased = np.isin(columns["post_ids"], list(external_ids))
+        if is_erased.all():
+            path.unlink()
+        elif is_erased.any():
+            rows = {name: columns[name][~is_erased] for name in ("post_ids", "versions", "vectors")}
+            write_columns(path, {"model": columns["model"], **rows})
+        deleted += int(np.count_nonzero(is_erased))
+    return deleted
+
+
+def list_archive_files() -> list[Path]:
+    """Return the files of the archive; none without EMBEDDINGS_ARCHIVE_DIR."""
+    folder = settings.ENV.embeddings_archive_dir
+    return sorted(Path(folder).glob("*.npz")) if folder else []
 
 
 def stored_vectors(row: EmbeddingModel) -> QuerySet[PostEmbedding]:

@@ -17,7 +17,7 @@ from django.db.models import Min, Q, QuerySet
 
 from monitoring import metrics
 from recommendations.contracts import Float32Array
-from recommendations.models import EmbeddingModel, Post, PostEmbedding
+from recommendations.models import EmbeddingModel, ErasedPost, Post, PostEmbedding
 from recommendations.ports import VectorIndexError
 from recommendations.services import wiring
 from recommendations.services.vectors.embedding import CONTENT_SPACE, Progress
@@ -98,6 +98,29 @@ def sync_space(row: EmbeddingModel, now: datetime) -> int:
         count += len(ids)
     EmbeddingModel.objects.filter(pk=row.pk).update(indexed_until=now)
     return count
+
+
+def drop_erased_posts() -> int:
+    """
+    Delete the vectors of erased posts from every collection, also those of models that are not active.
+
+    Return the number of posts. Raises `VectorIndexError` if Qdrant fails: `ErasedPost.is_indexed` then stays true, so
+    that the next call deletes them.
+    """
+    post_ids = list(ErasedPost.objects.filter(is_indexed=True).order_by("pk").values_list("pk", flat=True))
+    if post_ids:
+        for index in list_indexes():
+            index.drop(post_ids)
+        for start in range(0, len(post_ids), BATCH_POSTS):
+            ErasedPost.objects.filter(pk__in=post_ids[start : start + BATCH_POSTS]).update(is_indexed=False)
+    return len(post_ids)
+
+
+def list_indexes() -> list[QdrantVectors]:
+    """Return the collection of every embedding model that has one. Raises `VectorIndexError`."""
+    models = EmbeddingModel.objects.order_by("pk").values_list("space", "name", "dimension")
+    indexes = [wiring.vector_index_of(space, name, dimension) for space, name, dimension in models]
+    return [index for index in indexes if index and index.exists()]
 
 
 def index_posts(*, space: str, post_ids: Sequence[int]) -> None:
