@@ -54,6 +54,7 @@ class ApiKey(models.Model):
     class Meta:
         ordering = ["-id"]
         verbose_name = "API key"
+        permissions = [("mint_token", "Can mint tokens, with which the bearer acts as a member")]
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix})"
