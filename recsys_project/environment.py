@@ -97,7 +97,21 @@ class Environment(BaseSettings):
         "Host names under which the service answers, comma separated.",
     )
     csrf_trusted_origins: Annotated[list[str], NoDecode] = setting(
-        [], "deployment", "Origins (scheme and host) that may submit forms, comma separated."
+        [],
+        "deployment",
+        "Origins (scheme and host) that may submit forms, comma separated. Needed if a proxy changes the Host header.",
+    )
+    https: bool = setting(
+        True,
+        "deployment",
+        "Send cookies over HTTPS only, redirect other requests, and send HSTS. 0: for a server on your own machine "
+        "without TLS. DEBUG turns it off.",
+    )
+    hsts_seconds: NonNegativeInt = setting(
+        31_536_000, "deployment", "How long browsers refuse plain HTTP after a visit (HSTS). 0: no HSTS."
+    )
+    second_factor: bool = setting(
+        True, "results", "Whether staff need an authenticator app or a security key besides their password."
     )
     database_url: str = setting(
         f"sqlite:///{ROOT / 'var' / 'db.sqlite3'}",
@@ -141,7 +155,9 @@ class Environment(BaseSettings):
         120, "results", "Refused requests per minute of one unauthenticated address before it gets 429. 0: no limit."
     )
     trusted_proxies: NonNegativeInt = setting(
-        0, "results", "Number of proxies in front that set X-Forwarded-For. 0: use the address of the connection."
+        0,
+        "results",
+        "Number of proxies in front that set X-Forwarded-For and X-Forwarded-Proto. 0: none, both headers are ignored.",
     )
     cors_allowed_origins: Annotated[list[str], NoDecode] = setting(
         [],

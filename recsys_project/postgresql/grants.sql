@@ -18,4 +18,4 @@ REVOKE UPDATE, DELETE ON access_usagealert FROM recsys_application;
 GRANT UPDATE (is_reviewed) ON access_usagealert TO recsys_application;
 
 -- Passwords, secrets and sessions are not for reports.
-REVOKE SELECT ON auth_user, django_session, access_apikey FROM recsys_reader;
+REVOKE SELECT ON auth_user, django_session, access_apikey, mfa_authenticator, axes_accessattempt FROM recsys_reader;
