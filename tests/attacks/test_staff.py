@@ -65,10 +65,9 @@ def test_staff_without_a_role_read_no_metrics_and_no_reasons_of_health_checks(cl
 
 
 def test_the_attacks_have_changed_nothing(clerk):
-    count = (
-        "from recommendations.models import Member, Post, Job; print(Member.objects.filter(is_active=True).count(), "
-    )
-    assert clerk.server.shell(count + "Post.objects.filter(removed_at=None).count(), Job.objects.count())") == "1 1 0"
+    models = "from recommendations.models import Member, Post, Job"
+    counts = "Member.objects.filter(is_active=True).count(), Post.objects.filter(removed_at=None).count()"
+    assert clerk.server.shell(f"{models}; print({counts}, Job.objects.count())") == "1 1 0"
 
 
 def test_the_clerk_may_sign_in_and_sees_an_empty_admin(clerk):

@@ -37,7 +37,7 @@ def sign_in(browser, site, **options):
     page.page_errors = []
     page.on("pageerror", lambda error: page.page_errors.append(str(error)))
     page.goto(f"{site}/admin/")
-    page.fill("[name=username]", "admin")
+    page.fill("[name=login]", "admin")
     page.fill("[name=password]", PASSWORD)
     page.click("[type=submit]")
     expect(page).to_have_url(f"{site}/admin/")
