@@ -18,7 +18,7 @@ PASSWORD = "correct horse battery staple"
 
 
 @pytest.fixture
-def site(live_server):
+def site(live_server, redis_url):
     """Create a superuser, a flag and a segment, and return the server's URL."""
     get_user_model().objects.create_superuser("admin", password=PASSWORD)
     patch = {"allowed_ids": ["7"]}
