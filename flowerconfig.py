@@ -3,5 +3,11 @@
 import os
 import sys
 
-if not os.environ.get("FLOWER_BASIC_AUTH"):
-    sys.exit("Flower shows the jobs of all members and can stop workers. Set FLOWER_BASIC_AUTH=user:password.")
+
+def require_password() -> None:
+    """End the process if Flower would be open to everybody."""
+    if not os.environ.get("FLOWER_BASIC_AUTH"):
+        sys.exit("Flower shows all jobs and can stop workers. Set FLOWER_BASIC_AUTH=user:password.")
+
+
+require_password()

@@ -91,6 +91,11 @@ class Environment(BaseSettings):
         "deployment",
         "Key that signs sessions and tokens, at least 32 characters. Required unless DEBUG is on.",
     )
+    secret_key_fallbacks: SecretStr = setting(
+        SecretStr(""),
+        "deployment",
+        "Earlier values of SECRET_KEY, comma separated, whose sessions and second factors stay valid after a change.",
+    )
     allowed_hosts: Annotated[list[str], NoDecode] = setting(
         ["localhost", "127.0.0.1", "[::1]"],
         "deployment",

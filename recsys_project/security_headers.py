@@ -3,7 +3,7 @@ Headers that limit what a page may do in a browser. Django sets the other securi
 
 No page needs an inline script, so a script that someone injects into a page does not run. The pages of two libraries
 need more: the admin's theme evaluates expressions in its own attributes (Alpine.js), and it and the API's
-documentation set inline styles. docs/decisions/0023-sign-in.md has the reasons.
+documentation set inline styles. docs/decisions/0022-sign-in.md has the reasons.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ ENV = read_environment()
 BASE_DIR = ROOT
 
 SECRET_KEY = ENV.secret_key.get_secret_value() or "only-for-debug-" + "x" * 32
+SECRET_KEY_FALLBACKS = split_secrets(ENV.secret_key_fallbacks)
 TOKEN_SIGNING_KEYS = parse_signing_keys(ENV.token_signing_keys)
 CACHE_SECRETS = split_secrets(ENV.cache_encryption_keys) or [SECRET_KEY]
 DEBUG = ENV.debug
