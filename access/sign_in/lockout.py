@@ -1,7 +1,8 @@
 """
 What happens after failed sign-ins: django-axes locks the user name and the address, and operators get an alert.
 
-A wrong code of the second factor counts as a failure, too: whoever sends one has the password.
+A wrong code of the second factor counts as a failure, too: whoever sends one has the password. A lock also ends the
+session in which the last failure happened, so that no further code can be tried in it.
 """
 
 from __future__ import annotations
@@ -25,12 +26,18 @@ from monitoring.clock import now
 def connect_signals() -> None:
     """Connect the receivers of this module."""
     authentication_failed.connect(count_wrong_code, dispatch_uid="count_wrong_code")
+    user_locked_out.connect(end_session, dispatch_uid="end_session")
     user_locked_out.connect(alert_operators, dispatch_uid="alert_operators")
 
 
 def count_wrong_code(sender: object, request: HttpRequest, user: User, **_: Any) -> None:
     """Count a wrong second factor as a failed sign-in."""
     user_login_failed.send(sender=__name__, credentials={"username": user.get_username()}, request=request)
+
+
+def end_session(sender: object, request: HttpRequest, **_: Any) -> None:
+    """End the session, and with it a sign-in that waits for its second factor."""
+    request.session.flush()
 
 
 def alert_operators(sender: object, username: str | None = None, ip_address: str | None = None, **_: Any) -> None:
