@@ -17,7 +17,7 @@ test: setup-dev ## Run all checks and tests
 coverage: setup-dev ## Run the tests, and require that they run every line and branch
 	@$(PY) run_checks.py --coverage
 
-nightly: coverage spark ## Measure the coverage, and run the long generative tests (takes hours)
+nightly: coverage spark licenses secrets ## Check licences and secrets, measure the coverage, and run the long tests (takes hours)
 	@$(PY) -m pytest -q -n 2 -m nightly tests/generative tests/integration
 
 setup: ## Install the service's packages into .venv
@@ -41,6 +41,20 @@ clients: setup-dev ## Generate the Python and TypeScript clients into var/client
 examples: setup-dev ## Update the API's examples from real responses
 	@WRITE_EXAMPLES=1 $(PY) -m pytest -q tests/integration/test_examples.py -k sent_and_answered
 
+sbom: setup-dev ## Write a bill of materials of the service's packages to var/sbom.json (CycloneDX)
+	@mkdir -p var && .venv/bin/cyclonedx-py requirements requirements.txt --of JSON -o var/sbom.json
+
+# Licences whose terms would bind those who use the service, as they are named in packages' metadata.
+FORBIDDEN := GPL-2.0-only;GPL-2.0-or-later;GPL-3.0-only;GPL-3.0-or-later;GNU General Public License v3 (GPLv3);AGPL-3.0-only;AGPL-3.0-or-later;GNU Affero General Public License v3;SSPL-1.0
+licenses: setup-dev ## List the licences of the service's packages, and fail for one that would bind its users
+	@.venv/bin/pip-licenses --from=mixed --order=license --fail-on "$(FORBIDDEN)" --packages $$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' requirements.txt)
+
+secrets: setup-dev ## Search the repository for secrets that are not in .secrets.baseline
+	@git ls-files -z | xargs -0 .venv/bin/detect-secrets-hook --baseline .secrets.baseline
+
+audit: setup-dev ## Ask PyPI for known vulnerabilities of the service's packages (needs a network)
+	@.venv/bin/uv tool run pip-audit --require-hashes --disable-pip -r requirements.txt
+
 format: setup-dev ## Format the code
 	@$(PY) -m ruff format -q . && $(PY) -m ruff check -q --fix .
 
@@ -57,4 +71,4 @@ lock: setup-dev ## Update the pinned requirements and their hashes
 clean: ## Delete this clone's data: database, ports, secrets, logs
 	@rm -rf var
 
-.PHONY: help run demo test coverage nightly setup setup-dev spark clients examples format kernel lock clean
+.PHONY: help run demo test coverage nightly setup setup-dev spark clients examples sbom licenses secrets audit format kernel lock clean

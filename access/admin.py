@@ -175,7 +175,11 @@ class UsageAlertAdmin(ModelAdmin):
         """Return the baseline without decimals."""
         return round(alert.baseline)
 
-    @admin.action(description="Mark as reviewed", permissions=["view"])
+    def has_review_permission(self, request: HttpRequest) -> bool:
+        """Return whether the user may run the action. The pages themselves are read-only."""
+        return request.user.has_perm("access.change_usagealert")
+
+    @admin.action(description="Mark as reviewed", permissions=["review"])
     def mark_reviewed(self, request: HttpRequest, alerts: QuerySet[UsageAlert]) -> None:
         """Mark the selected alerts as reviewed."""
         self.message_user(request, f"{alerts.update(is_reviewed=True)} marked as reviewed.", messages.SUCCESS)

@@ -54,6 +54,7 @@ class ApiKey(models.Model):
     class Meta:
         ordering = ["-id"]
         verbose_name = "API key"
+        permissions = [("mint_token", "Can mint tokens, with which the bearer acts as a member")]
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix})"
@@ -70,6 +71,7 @@ class UsageAlert(models.Model):
         SPIKE = "spike", "far more requests than this caller usually sends"
         ENUMERATION = "enumeration", "many requests for ids that do not exist"
         REFUSALS = "refusals", "many rejected requests"
+        SIGN_IN = "sign_in", "sign-in locked after failures"
 
     kind = models.CharField(max_length=16, choices=Kind.choices)
     caller = models.CharField(max_length=40, help_text="Prefix of the key, or the hash of a member or an address.")

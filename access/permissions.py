@@ -1,9 +1,10 @@
 """
-Permissions: scopes limit keys and tokens, staff may do everything, and anonymous requests need an open API (API_OPEN).
+Permissions: scopes limit keys and tokens, Django permissions limit sessions, anonymous requests need API_OPEN.
 
-A view's `scopes` maps each method to the scope it requires; without it, keys cannot use the view. If the URL has no
-`member_id`, the view's `requested_member_ids(request)` returns the members whose data the request concerns; without it,
-tokens cannot use the view.
+A view's `scopes` maps each method to the scope it requires; without it, nobody can use the view. A session needs the
+permission of that scope (`STAFF_PERMISSIONS`), or the one that the view's `staff_permissions` maps the method to. If
+the URL has no `member_id`, the view's `requested_member_ids(request)` returns the members whose data the request
+concerns; without it, tokens cannot use the view.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.http import HttpRequest
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import BasePermission
@@ -19,7 +21,7 @@ from rest_framework.request import Request
 
 from access import throttles
 from access.callers import Caller
-from access.scopes import Scope
+from access.scopes import STAFF_PERMISSIONS, Scope
 
 if TYPE_CHECKING:
     # DRF's views import this module through the settings.
@@ -28,11 +30,21 @@ if TYPE_CHECKING:
 DIFFERENT_MEMBER = "This token may read and write the data of its own member only."
 
 
-def has_full_access(request: HttpRequest | Request) -> bool:
-    """Return whether the request may use every endpoint: staff, or anyone if the API is open, but no key or token."""
-    if isinstance(getattr(request, "auth", None), Caller):
+def is_staff_session(request: HttpRequest | Request) -> bool:
+    """Return whether a member of staff is signed in. A key or token in the request takes precedence over a session."""
+    has_key = isinstance(getattr(request, "auth", None), Caller)
+    return bool(not has_key and request.user.is_active and request.user.is_staff)
+
+
+def session_may(request: HttpRequest | Request, permission: str | None) -> bool:
+    """
+    Return whether a request without a key or token has *permission*: staff who have it, or anyone if the API is open.
+
+    None, an undeclared permission, is refused to everyone.
+    """
+    if permission is None or isinstance(getattr(request, "auth", None), Caller):
         return False
-    return bool(settings.ENV.api_open or (request.user.is_active and request.user.is_staff))
+    return bool(settings.ENV.api_open or (is_staff_session(request) and request.user.has_perm(permission)))
 
 
 def may_be_authenticated(request: Request) -> bool:
@@ -48,13 +60,39 @@ def require_access(caller: Caller, scope: Scope | None, member_ids: Iterable[obj
     *member_ids* is None if the members are unknown; a token is then rejected. REST and GraphQL both call this.
     """
     if scope is None or scope not in caller.scopes:
-        requirement = f"the scope {scope}" if scope else "a staff session; keys and tokens may not do it"
-        raise PermissionDenied(f"This requires {requirement}.", code="missing-scope")
+        requirement = f"This requires the scope {scope}." if scope else "Keys and tokens may not do this."
+        raise PermissionDenied(requirement, code="missing-scope")
     if caller.member_id is not None and (
         member_ids is None or any(member != caller.member_id for member in member_ids)
     ):
         # The response does not reveal whether the other member exists.
         raise PermissionDenied(DIFFERENT_MEMBER, code="different-member")
+
+
+def require_permission(request: Request, permission: str) -> None:
+    """Raise `PermissionDenied` if the request is of a session without *permission*. Scopes limit keys and tokens."""
+    if not isinstance(request.auth, Caller) and not session_may(request, permission):
+        raise PermissionDenied(describe_missing_permission(permission))
+
+
+def require_scope(request: Request, scope: Scope, member_ids: Iterable[object] | None) -> None:
+    """Raise `PermissionDenied` unless the key, token or session has *scope*, and a token only its own member."""
+    if isinstance(request.auth, Caller):
+        require_access(request.auth, scope, member_ids)
+    else:
+        require_permission(request, STAFF_PERMISSIONS[scope])
+
+
+def describe_missing_permission(permission: str | None) -> str:
+    """Return the detail of a 403 for a session."""
+    return f"Your roles do not include the permission {permission}. An administrator can give you a role that does."
+
+
+def staff_permission(view: Any, method: str) -> str | None:
+    """Return the permission that a session needs for a method of the view, or None if the view declares none."""
+    scope = getattr(view, "scopes", {}).get(method)
+    declared: str | None = getattr(view, "staff_permissions", {}).get(method, STAFF_PERMISSIONS.get(scope))
+    return declared
 
 
 def requested_member_ids(request: Request, view: Any) -> Iterable[object] | None:
@@ -73,18 +111,22 @@ def viewer_ids_in_query(request: Request) -> Iterable[object]:
 class HasScope(BasePermission):
     """The permission check that the module docstring describes."""
 
-    message = "Only staff may do this without an API key. Send a key, or sign in at /admin/ as staff."
+    message = "Send an API key, or sign in at /admin/ as staff."
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        caller = request.auth
+        caller, method = request.auth, request.method or ""
+        # OPTIONS describes the view; another method that the view does not have gets a 405.
+        is_harmless = method == "OPTIONS" or not hasattr(view, method.lower())
         if not isinstance(caller, Caller):
-            if has_full_access(request):
+            is_staff, permission = is_staff_session(request), staff_permission(view, method)
+            if session_may(request, permission) or (is_harmless and (is_staff or settings.ENV.api_open)):
                 return True
-            throttles.check_rate_limit(request, None)
+            if is_staff:
+                self.message = describe_missing_permission(permission)
+            throttles.check_rate_limit(request, request.user if isinstance(request.user, User) else None)
             return False
-        method = request.method or ""
-        if method == "OPTIONS" or not hasattr(view, method.lower()):
-            return True  # OPTIONS describes the view; another unknown method gets a 405
+        if is_harmless:
+            return True
         try:
             scope = getattr(view, "scopes", {}).get(method)
             require_access(caller, scope, requested_member_ids(request, view) if caller.member_id is not None else None)

@@ -51,6 +51,30 @@ MEMBER_SCOPES = frozenset(
 )
 """Scopes that a member token may have: those that concern only the member's own data."""
 
+STAFF_PERMISSIONS: Mapping[Scope, str] = {
+    Scope.FEEDS_READ: "recommendations.view_feedrequest",
+    Scope.INTERACTIONS_WRITE: "recommendations.add_interaction",
+    Scope.PROFILE_READ: "recommendations.view_interestprofile",
+    Scope.PROFILE_WRITE: "recommendations.change_privacysettings",
+    Scope.MEMBERS_READ: "recommendations.view_member",
+    Scope.MEMBERS_WRITE: "recommendations.change_member",
+    Scope.POSTS_READ: "recommendations.view_post",
+    Scope.POSTS_WRITE: "recommendations.change_post",
+    Scope.JOBS_READ: "recommendations.view_job",
+    Scope.JOBS_WRITE: "recommendations.change_job",
+    Scope.FLAGS_READ: "flags.view_flag",
+    Scope.FLAGS_WRITE: "flags.change_flag",
+    Scope.POLICIES_READ: "recommendations.view_rankingpolicy",
+    Scope.POLICIES_WRITE: "recommendations.add_rankingpolicy",
+    Scope.METRICS_READ: "monitoring.read_metrics",
+    Scope.TOKENS_MINT: "access.mint_token",
+}
+"""
+The Django permission that a session needs where a key needs the scope. A view's `staff_permissions` may name another.
+
+They are the permissions of the admin pages, so a user may do the same in the admin and in the API.
+"""
+
 READ_METHODS = ("GET", "HEAD")
 WRITE_METHODS = ("POST", "PUT", "PATCH", "DELETE")
 

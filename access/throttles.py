@@ -184,7 +184,7 @@ def count_request(request: HttpRequest | Request, caller: Caller | User | None) 
     return decision
 
 
-def check_rate_limit(request: HttpRequest | Request, caller: Caller | None) -> None:
+def check_rate_limit(request: HttpRequest | Request, caller: Caller | User | None) -> None:
     """Count a request that is rejected anyway. Raises `Throttled` above the limit."""
     decision = count_request(request, caller)
     if decision is not None and not decision.allowed:

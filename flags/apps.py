@@ -1,7 +1,6 @@
-"""The Django app. At startup it registers the OpenFeature provider, the Celery tasks and the staff groups."""
+"""The Django app. At startup it registers the OpenFeature provider and the Celery tasks."""
 
 from django.apps import AppConfig
-from django.db.models.signals import post_migrate
 
 
 class FlagsConfig(AppConfig):
@@ -9,7 +8,6 @@ class FlagsConfig(AppConfig):
 
     def ready(self) -> None:
         # These modules import models, which Django allows only after every app is loaded.
-        from flags import roles, startup
+        from flags import startup
 
         startup.register_provider()
-        post_migrate.connect(roles.create_roles, sender=self)

@@ -1,4 +1,4 @@
-"""The operators' dashboard page and its data, for staff. The page loads nothing from other hosts."""
+"""The operators' dashboard page and its data. The page loads nothing from other hosts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -14,31 +15,26 @@ from django.views.decorators.http import require_safe
 
 from monitoring.clock import now
 from monitoring.dashboard import dashboard_cache
-from monitoring.views import is_staff
-
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-)
+from monitoring.views import READ_METRICS, may_read_metrics
 
 
 @never_cache
 @require_safe
 def dashboard_page(request: HttpRequest) -> HttpResponse:
-    """Return the page, or redirect users who are not staff to the sign-in page."""
-    if not is_staff(request):
-        return redirect_to_login(request.get_full_path(), reverse("admin:login"))
-    response = render(request, "monitoring/dashboard.html")
-    response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-    return response
+    """Return the page to staff who may read metrics, or redirect to the sign-in page."""
+    if not may_read_metrics(request):
+        if request.user.is_staff:
+            raise PermissionDenied
+        return redirect_to_login(request.get_full_path())
+    return render(request, "monitoring/dashboard.html")
 
 
 @never_cache
 @require_safe
 def dashboard_data(request: HttpRequest) -> HttpResponse:
     """Return the panels as JSON."""
-    if not is_staff(request):
-        return JsonResponse({"detail": "Sign in as a member of staff."}, status=403)
+    if not may_read_metrics(request):
+        return JsonResponse({"detail": f"Sign in as a user with the permission {READ_METRICS}."}, status=403)
     return JsonResponse(dashboard_cache.get(now()))
 
 
@@ -55,4 +51,4 @@ def admin_sidebar(request: HttpRequest) -> list[dict[str, Any]]:
         for app in admin.site.get_app_list(request)
     ]
     dashboard = {"title": "Dashboard", "icon": "monitoring", "link": reverse("dashboard")}
-    return [{"title": "Operations", "items": [dashboard]}, *pages]
+    return [{"title": "Operations", "items": [dashboard]}, *pages] if may_read_metrics(request) else pages

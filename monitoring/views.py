@@ -8,6 +8,9 @@ from django.views.decorators.http import require_safe
 from monitoring import health, metrics_endpoint, workers
 from monitoring.clock import now
 
+READ_METRICS = "monitoring.read_metrics"
+"""The permission of staff to read metrics, the dashboard and the reasons of health checks."""
+
 
 @never_cache
 @require_safe
@@ -31,8 +34,8 @@ def workersz(request: HttpRequest) -> HttpResponse:
 
 
 def health_response(findings: list[health.Finding], request: HttpRequest) -> HttpResponse:
-    """Return the findings, with the reasons for staff and for requests with METRICS_TOKEN."""
-    body = health.health_report(findings, with_reasons=has_metrics_token(request) or is_staff(request))
+    """Return the findings, with the reasons for requests that may read metrics."""
+    body = health.health_report(findings, with_reasons=has_metrics_token(request) or may_read_metrics(request))
     return JsonResponse(body, status=503 if body["status"] == "fail" else 200)
 
 
@@ -42,7 +45,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     """Return the metrics of this process, or of all that share PROMETHEUS_MULTIPROC_DIR, and the computed gauges."""
     if not settings.ENV.prometheus_metrics_enabled:
         raise Http404
-    if not (has_metrics_token(request) or is_staff(request)):
+    if not (has_metrics_token(request) or may_read_metrics(request)):
         return HttpResponse(
             metrics_endpoint.TOKEN_REQUIRED,
             status=401,
@@ -58,10 +61,10 @@ def has_metrics_token(request: HttpRequest) -> bool:
     return metrics_endpoint.is_metrics_token(request.headers.get("Authorization", ""))
 
 
-def is_staff(request: HttpRequest) -> bool:
-    """Return whether a staff user is signed in, False if the session cannot be read."""
+def may_read_metrics(request: HttpRequest) -> bool:
+    """Return whether the signed-in staff user may read metrics, False if the session cannot be read."""
     try:
-        return bool(request.user.is_active and request.user.is_staff)
+        return bool(request.user.is_staff and request.user.has_perm(READ_METRICS))
     except Exception:
         # The session is in the database, which may be down when a health check calls this.
         return False

@@ -91,13 +91,32 @@ class Environment(BaseSettings):
         "deployment",
         "Key that signs sessions and tokens, at least 32 characters. Required unless DEBUG is on.",
     )
+    secret_key_fallbacks: SecretStr = setting(
+        SecretStr(""),
+        "deployment",
+        "Earlier values of SECRET_KEY, comma separated, whose sessions and second factors stay valid after a change.",
+    )
     allowed_hosts: Annotated[list[str], NoDecode] = setting(
         ["localhost", "127.0.0.1", "[::1]"],
         "deployment",
         "Host names under which the service answers, comma separated.",
     )
     csrf_trusted_origins: Annotated[list[str], NoDecode] = setting(
-        [], "deployment", "Origins (scheme and host) that may submit forms, comma separated."
+        [],
+        "deployment",
+        "Origins (scheme and host) that may submit forms, comma separated. Needed if a proxy changes the Host header.",
+    )
+    https: bool = setting(
+        True,
+        "deployment",
+        "Send cookies over HTTPS only, redirect other requests, and send HSTS. 0: for a server on your own machine "
+        "without TLS. DEBUG turns it off.",
+    )
+    hsts_seconds: NonNegativeInt = setting(
+        31_536_000, "deployment", "How long browsers refuse plain HTTP after a visit (HSTS). 0: no HSTS."
+    )
+    second_factor: bool = setting(
+        True, "results", "Whether staff need an authenticator app or a security key besides their password."
     )
     database_url: str = setting(
         f"sqlite:///{ROOT / 'var' / 'db.sqlite3'}",
@@ -147,7 +166,9 @@ class Environment(BaseSettings):
         120, "results", "Refused requests per minute of one unauthenticated address before it gets 429. 0: no limit."
     )
     trusted_proxies: NonNegativeInt = setting(
-        0, "results", "Number of proxies in front that set X-Forwarded-For. 0: use the address of the connection."
+        0,
+        "results",
+        "Number of proxies in front that set X-Forwarded-For and X-Forwarded-Proto. 0: none, both headers are ignored.",
     )
     cors_allowed_origins: Annotated[list[str], NoDecode] = setting(
         [],

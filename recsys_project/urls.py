@@ -1,18 +1,23 @@
 """The root URL configuration."""
 
+from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from recommendations.api.urls import not_found_urlpatterns
 from recommendations.graphql_api.view import GraphQLView
 
+# The admin's own form asks for no second factor.
+admin.site.login = secure_admin_login(admin.site.login)
+
 # Django tries the patterns in order: those of recommendations come first, since they get the most requests.
 urlpatterns = [
     path("", include("recommendations.api.urls")),
+    path("account/", include("access.sign_in.urls")),
     path("admin/", admin.site.urls),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("", include("access.urls")),
     path("", include("flags.api.urls")),
     path("graphql", GraphQLView.as_view(), name="graphql"),

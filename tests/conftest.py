@@ -48,6 +48,8 @@ def set_environment() -> None:
         REDIS_URL=f"redis://127.0.0.1:{port}/0",
         CACHE_REDIS_URL=f"redis://127.0.0.1:{port}/1",
         EMBEDDER="tiny",
+        HTTPS="0",
+        SECOND_FACTOR="0",
         MODEL_DIR=str(FOLDER / "models"),
         RECORD_BUFFER_SECONDS="0",  # served records are written before the response is returned
         PERSONALIZATION_CONSENT="opt_out",  # members that a test sends without a choice are personalized

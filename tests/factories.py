@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+from django.apps import apps
+from django.contrib.auth.models import Group, User
 
 from flags.models import ChangeSubject, Experiment, Flag, Metric
 from flags.services import experiments
 from flags.services.change import Actor, apply_change
+from recommendations import roles
 from recommendations.contracts import POPULARITY_SUMS
 from recommendations.models import (
     ChangeLogEntry,
@@ -28,6 +31,14 @@ from recommendations.services.vectors.embedding import CONTENT_SPACE, embed_post
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 _sequence = itertools.count(1)
+
+
+def staff(*role_names: str, name: str = "") -> User:
+    """Create a staff user with these roles, without a password."""
+    roles.create_roles(map(apps.get_app_config, roles.ROLE_APPS))  # a test that empties the tables deletes the groups
+    user = User.objects.create_user(name or f"staff-{next(_sequence)}", is_staff=True)
+    user.groups.set(Group.objects.filter(name__in=role_names))
+    return user
 
 
 def member(name: str = "", *, privacy: bool = True, at: datetime = NOW, **fields) -> Member:

@@ -224,11 +224,11 @@ class ExperimentAdmin(RecordedAdmin):
         )
         return redirect_from_dialog(self.object_url(row))
 
-    @action(description="Results", icon="monitoring")
+    @action(description="Results", icon="monitoring", permissions=["view"])
     def results(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Show the report or download it as CSV or JSON. POST requests an analysis."""
         row = self.get_visible_object(request, object_id)
-        if request.method == "POST":
+        if request.method == "POST" and self.has_change_permission(request, row):
             request_interim_analysis(row.key)
             return HttpResponseRedirect(f"{self.report_url(row)}?requested_at={now().timestamp():.3f}")
         results = report.build_report(row)

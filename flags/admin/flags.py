@@ -363,7 +363,11 @@ class FlagAdmin(RecordedAdmin):
         }
         return TemplateResponse(request, "flags/form.html", context)
 
-    @action(description="Export YAML", url_path="export-yaml", icon="download", permissions=["view"])
+    def has_export_permission(self, request: HttpRequest) -> bool:
+        """Allow the export to users who may see everything in it."""
+        return bool(request.user.has_perms(["flags.view_flag", "flags.view_segment", "flags.view_rolloutplan"]))
+
+    @action(description="Export YAML", url_path="export-yaml", icon="download", permissions=["export"])
     def export_yaml(self, request: HttpRequest) -> HttpResponse:
         """Download all flags, segments and templates as YAML."""
         headers = {"Content-Disposition": 'attachment; filename="flags.yaml"'}

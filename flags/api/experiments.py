@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from flags.api import schemas
-from flags.api.permissions import CHANGE_PERMISSION, READ_SCOPE, RELEASE_PERMISSION, BaseFlagView, get_actor
+from flags.api.permissions import READ_SCOPE, RELEASE_PERMISSION, BaseFlagView, get_actor, permissions_for
 from flags.api.views import parse_patch, pending_change_response, validate_body
 from flags.documents import StrictSerializer
 from flags.experiments import report
@@ -103,6 +103,8 @@ class ResultsOut(serializers.Serializer):
 class ExperimentListView(BaseFlagView):
     """All experiments."""
 
+    staff_permissions = permissions_for("view_experiment", POST="add_experiment")
+
     @extend_schema(
         operation_id="list_experiments",
         tags=["experiments"],
@@ -135,6 +137,8 @@ class ExperimentListView(BaseFlagView):
 class ExperimentDetailView(BaseFlagView):
     """One experiment."""
 
+    staff_permissions = permissions_for("view_experiment", PATCH="change_experiment")
+
     @extend_schema(
         operation_id="read_experiment",
         tags=["experiments"],
@@ -163,7 +167,7 @@ class ExperimentDetailView(BaseFlagView):
 class ExperimentStepView(BaseFlagView):
     """The lifecycle steps of an experiment."""
 
-    write_permission = RELEASE_PERMISSION
+    staff_permissions = {"POST": RELEASE_PERMISSION}
 
     @extend_schema(
         operation_id="run_experiment_step",
@@ -191,6 +195,8 @@ class ExperimentStepView(BaseFlagView):
 class ExperimentChangesView(BaseFlagView):
     """The change history of an experiment."""
 
+    staff_permissions = permissions_for("view_flagchange")
+
     @extend_schema(
         operation_id="list_experiment_changes",
         tags=["experiments"],
@@ -209,7 +215,7 @@ class ExperimentChangesView(BaseFlagView):
 class ExperimentResultsView(BaseFlagView):
     """The results of an experiment."""
 
-    write_permission = CHANGE_PERMISSION
+    staff_permissions = permissions_for("view_experiment", POST="change_experiment")
     scopes = {"GET": READ_SCOPE, "POST": READ_SCOPE}
     is_read_only = True
 

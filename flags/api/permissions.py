@@ -14,33 +14,36 @@ from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
-from access.scopes import Scope
+from access.permissions import staff_permission
+from access.scopes import READ_METHODS, Scope
 from flags.services.change import Actor
 
-CHANGE_PERMISSION, RELEASE_PERMISSION = "flags.change_flag", "flags.release_flag"
+RELEASE_PERMISSION = "flags.release_flag"
 READ_SCOPE, WRITE_SCOPE = Scope.FLAGS_READ, Scope.FLAGS_WRITE
 
 
-class CanWriteFlags(BasePermission):
-    """Allow changes by users with the view's `write_permission`, and by keys with the write scope."""
+def permissions_for(read: str, **writes: str) -> dict[str, str]:
+    """Return a view's `staff_permissions`: `flags.{read}` for GET and HEAD, and the given ones for other methods."""
+    return {method: f"flags.{name}" for method, name in (dict.fromkeys(READ_METHODS, read) | writes).items()}
 
-    message = (
-        "Your role does not allow this. Flag editors can change flags; flag releasers can also approve and roll out."
-    )
+
+class CanWriteFlags(BasePermission):
+    """Allow changes by users with the view's permission, and by keys with the write scope."""
+
+    message = "Your role does not allow this. Editors can change flags; releasers can also approve and roll out."
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         if request.method in SAFE_METHODS or getattr(view, "is_read_only", False):
             return True
         if WRITE_SCOPE in get_scopes(request):
             return not getattr(view, "is_for_people_only", False)
-        return bool(request.user.has_perm(getattr(view, "write_permission", CHANGE_PERMISSION)))
+        permission = staff_permission(view, request.method or "")
+        return permission is not None and bool(request.user.has_perm(permission))
 
 
 class BaseFlagView(APIView):
     """The base of the flag endpoints."""
 
-    write_permission = CHANGE_PERMISSION
-    """The permission that a change requires."""
     scopes = {"GET": READ_SCOPE, "HEAD": READ_SCOPE, "POST": WRITE_SCOPE, "PATCH": WRITE_SCOPE, "DELETE": WRITE_SCOPE}
     """The scope that a key needs for each method."""
     permission_classes = [*api_settings.DEFAULT_PERMISSION_CLASSES, CanWriteFlags]  # type: ignore[list-item]

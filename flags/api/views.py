@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from access import conditional_requests
 from flags import documents
 from flags.api import schemas
-from flags.api.permissions import CHANGE_PERMISSION, READ_SCOPE, RELEASE_PERMISSION, BaseFlagView, get_actor
+from flags.api.permissions import READ_SCOPE, RELEASE_PERMISSION, BaseFlagView, get_actor, permissions_for
 from flags.models import ChangeSubject, Flag, FlagChange, PendingChange, RolloutPlan, Segment
 from flags.services import approve, rollouts
 from flags.services.change import apply_change, find_flag
@@ -65,6 +65,8 @@ def pending_change_response(pending: PendingChange) -> Response:
 
 class FlagListView(BaseFlagView):
     """All flags."""
+
+    staff_permissions = permissions_for("view_flag", POST="add_flag")
 
     @extend_schema(
         operation_id="list_flags",
@@ -185,6 +187,8 @@ class KillFlagView(BaseFlagView):
 class FlagChangesView(BaseFlagView):
     """The change history of a flag."""
 
+    staff_permissions = permissions_for("view_flagchange")
+
     @extend_schema(
         operation_id="list_flag_changes",
         tags=["flags"],
@@ -248,6 +252,8 @@ class ExplainFlagView(BaseFlagView):
 class SegmentListView(BaseFlagView):
     """All segments."""
 
+    staff_permissions = permissions_for("view_segment", POST="add_segment")
+
     @extend_schema(
         operation_id="list_segments",
         tags=["flags"],
@@ -276,6 +282,8 @@ class SegmentListView(BaseFlagView):
 
 class SegmentDetailView(BaseFlagView):
     """One segment."""
+
+    staff_permissions = permissions_for("view_segment", PATCH="change_segment")
 
     @extend_schema(
         operation_id="read_segment",
@@ -313,7 +321,7 @@ class SegmentDetailView(BaseFlagView):
 class RolloutListView(BaseFlagView):
     """All rollout plans."""
 
-    write_permission = RELEASE_PERMISSION
+    staff_permissions = permissions_for("view_rolloutplan", POST="release_flag")
 
     @extend_schema(
         operation_id="list_rollouts",
@@ -352,7 +360,7 @@ ROLLOUT_ACTIONS = {
 class RolloutActionView(BaseFlagView):
     """The actions on a rollout plan."""
 
-    write_permission = RELEASE_PERMISSION
+    staff_permissions = {"POST": RELEASE_PERMISSION}
 
     @extend_schema(
         operation_id="run_rollout_action",
@@ -380,6 +388,8 @@ class RolloutActionView(BaseFlagView):
 class ApprovalListView(BaseFlagView):
     """Pending changes."""
 
+    staff_permissions = permissions_for("view_pendingchange")
+
     @extend_schema(
         operation_id="list_approvals",
         tags=["flags"],
@@ -395,7 +405,7 @@ class ApprovalListView(BaseFlagView):
 class ApprovalDecisionView(BaseFlagView):
     """The second person's decision on a pending change."""
 
-    write_permission = CHANGE_PERMISSION  # The service also requires the release permission, and a second person.
+    # The service also requires a second person with the release permission, unless a person withdraws their own change.
     is_for_people_only = True
 
     @extend_schema(

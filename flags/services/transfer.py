@@ -56,7 +56,8 @@ def import_yaml(*, text: str, actor: Actor, why: str, now: datetime, dry_run: bo
     """
     Create or change the objects in the YAML, all or none. Objects that it does not contain stay as they are.
 
-    *dry_run* returns the outcomes without saving. Raises `ValidationError` by place, such as flags/dark_mode.
+    *dry_run* returns the outcomes without saving. Raises `ValidationError` by place, such as flags/dark_mode, also for
+    a change that the user may not make in the admin.
     """
     content = parse_yaml(text)
     outcomes, errors = [], {}
@@ -94,11 +95,14 @@ def import_document(subject: ChangeSubject, document: Document, actor: Actor, wh
     """Create or change one object."""
     if not isinstance(document, Mapping) or not isinstance(document.get("key"), str):
         raise ValidationError({"key": ["Give an object with a key."]})
-    key = document["key"]
-    is_new = not SUBJECT_HANDLERS[subject].model.objects.filter(key=key).exists()
+    key, model = document["key"], SUBJECT_HANDLERS[subject].model
+    is_new = not model.objects.filter(key=key).exists()
     record = apply_change(
         subject=subject, key=key, patch=document, actor=actor, why=why, now=now, action="imported", create=is_new
     )
+    permission = f"flags.{'add' if is_new else 'change'}_{model._meta.model_name}"
+    if record is not None and actor.user is not None and not actor.user.has_perm(permission):
+        raise ValidationError({"key": [f"Your roles do not include the permission {permission}."]})
     is_pending = isinstance(record, PendingChange)
     if is_pending:
         outcome = "pending approval"

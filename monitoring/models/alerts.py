@@ -101,6 +101,7 @@ class Alert(models.Model):
 
     class Meta:
         ordering = ["-began_at", "-pk"]
+        permissions = [("read_metrics", "Can read the dashboard, /metrics and the reasons of health checks")]
         constraints = [
             models.UniqueConstraint(
                 fields=["key"], condition=Q(state__in=("pending", "firing")), name="one_open_alert_per_key"

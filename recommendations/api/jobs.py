@@ -9,6 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from access.permissions import require_permission
 from access.scopes import Scope, read_write_scopes
 from monitoring.clock import now
 from recommendations.api import job_stream, openapi, responses
@@ -31,6 +32,14 @@ RETRY_AFTER_HEADER = OpenApiParameter(
 LOCATION_HEADER = OpenApiParameter(
     "Location", str, OpenApiParameter.HEADER, response=[202], description="URL of the job."
 )
+
+EXPORT_PERMISSION = "recommendations.export_member"
+KIND_PERMISSIONS = {
+    "export_members": EXPORT_PERMISSION,
+    "erase_members": "recommendations.delete_member",
+    "erase_posts": "recommendations.delete_post",
+}
+"""What a session needs to submit a job of the kind, besides the permission of jobs:write."""
 
 
 def read_idempotency_key(request: Request) -> str | None:
@@ -81,6 +90,8 @@ class JobsView(APIView):
         """Queue a job. The Location header is its URL."""
         body = s.JobBody(data=request.data)
         body.is_valid(raise_exception=True)
+        if permission := KIND_PERMISSIONS.get(body.validated_data["kind"]):
+            require_permission(request, permission)
         return responses.job_accepted_response(
             work.submit_job(
                 now=now(),
@@ -134,6 +145,7 @@ class JobResultView(APIView):
     """The result of a job."""
 
     scopes = read_write_scopes(Scope.JOBS_READ, Scope.JOBS_WRITE)
+    staff_permissions = {"GET": EXPORT_PERMISSION, "HEAD": EXPORT_PERMISSION}
 
     @openapi.describe_endpoint(
         404,

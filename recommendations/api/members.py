@@ -56,6 +56,7 @@ class MemberView(APIView):
     """One member."""
 
     scopes = read_write_scopes(Scope.MEMBERS_READ, Scope.MEMBERS_WRITE)
+    staff_permissions = {"DELETE": "recommendations.delete_member"}
 
     @openapi.describe_endpoint(
         404, responses={200: s.MemberOut}, operation_id="read_member", summary="Read a member", tags=["members"]

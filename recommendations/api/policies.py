@@ -6,10 +6,8 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from rest_framework import serializers
-from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
 from access import conditional_requests
@@ -66,22 +64,10 @@ class PoliciesOut(serializers.Serializer):
     policies = PolicyOut(many=True)
 
 
-class MayChangePolicies(BasePermission):
-    """Lets staff change policies if they may in the admin. The scopes decide for keys."""
-
-    message = "Your role does not permit changing ranking policies."
-
-    def has_permission(self, request: Request, view: APIView) -> bool:
-        if request.method in SAFE_METHODS or not request.user.is_authenticated:
-            return True
-        return bool(request.user.has_perm("recommendations.add_rankingpolicy"))
-
-
 class BasePolicyView(APIView):
-    """The scopes and permissions of the policy views."""
+    """The scopes of the policy views."""
 
     scopes = read_write_scopes(Scope.POLICIES_READ, Scope.POLICIES_WRITE)
-    permission_classes = [*api_settings.DEFAULT_PERMISSION_CLASSES, MayChangePolicies]  # type: ignore[list-item]
 
 
 class PolicyListView(BasePolicyView):

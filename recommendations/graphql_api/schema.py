@@ -20,8 +20,7 @@ from strawberry.extensions import (
 )
 from strawberry.schema.config import StrawberryConfig
 
-from access.callers import Caller
-from access.permissions import require_access
+from access import permissions
 from access.scopes import Scope
 from monitoring.clock import now
 from recommendations.api import serializers as s
@@ -46,14 +45,8 @@ Info = strawberry.Info[dict[str, Request], None]
 
 
 def require_scope(info: Info, scope: Scope, *member_ids: object) -> None:
-    """
-    Raise `PermissionDenied` if the key or token lacks *scope* or may not access these members.
-
-    The view has already checked requests without a key or token.
-    """
-    caller = info.context["request"].auth
-    if isinstance(caller, Caller):
-        require_access(caller, scope, member_ids or None)
+    """Raise `PermissionDenied` if the caller lacks *scope*, or is a token that may not access these members."""
+    permissions.require_scope(info.context["request"], scope, member_ids or None)
 
 
 def resolve_feed(

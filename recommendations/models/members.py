@@ -53,6 +53,7 @@ class Member(models.Model):
 
     class Meta:
         ordering = ["id"]
+        permissions = [("export_member", "Can export all stored data of members")]
 
     def __str__(self) -> str:
         return self.external_id

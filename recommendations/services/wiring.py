@@ -189,7 +189,7 @@ def create_vector_parts(embedding_models: dict[str, ActiveEmbeddingModel]) -> Ve
         model=text_embedder.name, dimension=text_embedder.dimension, max_entries=settings.ENV.vector_cache_size
     )
     vector_cache = RedisVectors(
-        redis_client(settings.ENV.cache_redis_url), space=CONTENT_SPACE, model=text_embedder.name
+        redis_client(settings.ENV.cache_redis_url), seal(), space=CONTENT_SPACE, model=text_embedder.name
     )
     return VectorParts(embedding_models, text_embedder, engines, catalogue, profiles, vector_cache)
 
@@ -429,7 +429,7 @@ def record_queue() -> RecordQueue:
 @per_process
 def served_history() -> ServedHistory:
     """Return the pages that members were served recently."""
-    return RedisServedHistory(redis_client(settings.ENV.cache_redis_url))
+    return RedisServedHistory(redis_client(settings.ENV.cache_redis_url), seal())
 
 
 @per_process

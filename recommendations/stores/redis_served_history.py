@@ -1,5 +1,5 @@
 """
-The pages that a member was served recently, packed, in the cache's Redis with a time to live.
+The pages that a member was served recently, packed and sealed, in the cache's Redis with a time to live.
 
 Ranking lowers posts that were served and not opened (fatigue). If the pages are lost, only that effect is lost.
 """
@@ -15,6 +15,7 @@ import numpy as np
 import redis
 
 from recommendations.contracts import Affinity
+from recommendations.stores.seal import Seal, SealError
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +30,9 @@ FATIGUE_PER_SERVE = 0.5
 class RedisServedHistory:
     """Implements `ServedHistory`."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis, seal: Seal) -> None:
         self._client = client
+        self._seal = seal
 
     def add(self, pages: Iterable[tuple[int, float, Sequence[int]]]) -> None:
         """See `ServedHistory.add`."""
@@ -38,7 +40,8 @@ class RedisServedHistory:
             with self._client.pipeline(transaction=False) as pipe:
                 for member_id, served_at, post_ids in pages:
                     key = served_pages_key(member_id)
-                    pipe.rpush(key, TIMESTAMP.pack(served_at) + np.array(post_ids, "<i8").tobytes())
+                    packed = TIMESTAMP.pack(served_at) + np.array(post_ids, "<i8").tobytes()
+                    pipe.rpush(key, self._seal.seal(packed, key))
                     pipe.ltrim(key, -MAX_PAGES, -1)
                     pipe.expire(key, TTL_SECONDS)
                 pipe.execute()
@@ -46,9 +49,14 @@ class RedisServedHistory:
             log.warning("served_pages_not_stored", extra={"problem": type(error).__name__})
 
     def fatigue(self, member_id: int, now: float, half_life_seconds: float) -> Affinity:
-        """See `ServedHistory.fatigue`."""
+        """See `ServedHistory.fatigue`. A page that does not open, such as one of an older version, is deleted."""
+        key = served_pages_key(member_id)
         try:
-            pages = cast("list[bytes]", self._client.lrange(served_pages_key(member_id), 0, -1))
+            stored = cast("list[bytes]", self._client.lrange(key, 0, -1))
+            opened = {sealed: self._open(sealed, key) for sealed in stored}
+            for sealed in (sealed for sealed, page in opened.items() if page is None):
+                self._client.lrem(key, 0, sealed)  # type: ignore[arg-type]  # redis-py accepts bytes
+            pages = [page for sealed in stored if (page := opened[sealed]) is not None]
         except redis.RedisError as error:
             log.warning("served_pages_not_read", extra={"member_id": member_id, "problem": type(error).__name__})
             return Affinity()
@@ -63,6 +71,14 @@ class RedisServedHistory:
         post_ids, indexes = np.unique(np.concatenate(ids_by_page), return_inverse=True)
         fatigue = np.bincount(indexes, np.concatenate(contributions), len(post_ids))
         return Affinity(post_ids.astype(np.int64), np.minimum(fatigue, 1).astype(np.float32))
+
+    def _open(self, sealed: bytes, key: str) -> bytes | None:
+        """Return the packed page, or None if no key opens it."""
+        try:
+            return self._seal.open(sealed, key)
+        except SealError as error:
+            log.warning("served_pages_not_read", extra={"problem": type(error).__name__})
+            return None
 
     def remove(self, member_ids: Sequence[int]) -> None:
         """See `ServedHistory.remove`."""

@@ -1,7 +1,8 @@
 """
 Vectors of posts in Redis for an hour, as float32: learning must give the same result from the cache and the database.
 
-Vectors of posts are not personal, so they are not sealed. If Redis cannot be reached, a read is a miss and no error.
+They are sealed: what a vector's post is about can be read from it, and the post may be private. If Redis cannot be
+reached, or no key opens a value, a read is a miss and no error.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import redis
 
 from recommendations.contracts import Float32Array, SweepResult
 from recommendations.stores.redis_lru import LruIndex
+from recommendations.stores.seal import Seal, SealError
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +29,9 @@ BATCH = 100
 class RedisVectors:
     """Implements `VectorCache`."""
 
-    def __init__(self, client: redis.Redis, *, space: str, model: str) -> None:
+    def __init__(self, client: redis.Redis, seal: Seal, *, space: str, model: str) -> None:
         self._client = client
+        self._seal = seal
         self._prefix = f"recsys:vectors:{space}:{model}:"
         self._index = LruIndex(client, INDEX_KEY)
 
@@ -44,7 +47,9 @@ class RedisVectors:
                     pipe.mget(keys)
                     self._index.touch_existing(pipe, keys, now)
                     values = cast("list[bytes | None]", pipe.execute()[0])
-                vectors |= {id: np.frombuffer(value, "<f4") for id, value in zip(batch, values, strict=True) if value}
+                found = {id: sealed for id, sealed in zip(batch, values, strict=True) if sealed}
+                opened = {id: self._open(id, sealed) for id, sealed in found.items()}
+                vectors |= {id: np.frombuffer(packed, "<f4") for id, packed in opened.items() if packed is not None}
         except redis.RedisError as error:
             log.warning("vectors_not_read", extra={"problem": type(error).__name__})
         return vectors
@@ -54,7 +59,8 @@ class RedisVectors:
         try:
             with self._client.pipeline(transaction=False) as pipe:
                 for post_id, vector in vectors.items():
-                    pipe.set(self._key(post_id), vector.astype("<f4").tobytes(), ex=TTL_SECONDS)
+                    key = self._key(post_id)
+                    pipe.set(key, self._seal.seal(vector.astype("<f4").tobytes(), key), ex=TTL_SECONDS)
                 self._index.touch(pipe, map(self._key, vectors), now)
                 pipe.execute()
         except redis.RedisError as error:
@@ -71,6 +77,14 @@ class RedisVectors:
     def sweep(self, now: float, *, max_entries: int) -> SweepResult:
         """See `VectorCache.sweep`."""
         return self._index.sweep(now, ttl_seconds=TTL_SECONDS, max_entries=max_entries)
+
+    def _open(self, post_id: int, sealed: bytes) -> bytes | None:
+        """Return the packed vector, or None if no key opens it."""
+        try:
+            return self._seal.open(sealed, self._key(post_id))
+        except SealError as error:
+            log.warning("vectors_not_read", extra={"problem": type(error).__name__})
+            return None
 
     def _key(self, post_id: int) -> str:
         return f"{self._prefix}{post_id}"

@@ -87,6 +87,9 @@ def child_environment(state: StackState, folder: Path) -> dict[str, str]:
         "METRICS_TOKEN": state.metrics_token,
         "FLOWER_BASIC_AUTH": f"admin:{state.flower_password}",
         "API_OPEN": "1",
+        # On this machine there is no TLS, and a second factor would only protect the machine from its owner.
+        "HTTPS": "0",
+        "SECOND_FACTOR": "0",
         "MODEL_DIR": str(folder.resolve() / "models"),
         "PROMETHEUS_MULTIPROC_DIR": str(folder.resolve() / "metrics"),
         "PYTHONUNBUFFERED": "1",

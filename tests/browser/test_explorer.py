@@ -223,7 +223,7 @@ def test_staff_send_interactions_with_the_csrf_token_of_the_page(page, monkeypat
     monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"api_open": False}))
     django_user_model.objects.create_superuser("admin", password="correct horse battery")
     page.goto("/explore/")
-    page.locator("[name=username]").fill("admin")
+    page.locator("[name=login]").fill("admin")
     page.locator("[name=password]").fill("correct horse battery")
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile(r":\d+/explore/"), timeout=TIMEOUT_MS)

@@ -18,7 +18,7 @@ PASSWORD = "correct horse battery staple"
 
 
 @pytest.fixture
-def site(live_server):
+def site(live_server, redis_url):
     """Create a superuser, a flag and a segment, and return the server's URL."""
     get_user_model().objects.create_superuser("admin", password=PASSWORD)
     patch = {"allowed_ids": ["7"]}
@@ -37,7 +37,7 @@ def sign_in(browser, site, **options):
     page.page_errors = []
     page.on("pageerror", lambda error: page.page_errors.append(str(error)))
     page.goto(f"{site}/admin/")
-    page.fill("[name=username]", "admin")
+    page.fill("[name=login]", "admin")
     page.fill("[name=password]", PASSWORD)
     page.click("[type=submit]")
     expect(page).to_have_url(f"{site}/admin/")

@@ -381,4 +381,4 @@ def test_the_api_documentation_loads_no_external_resource(client):
 
 def test_the_explorer_redirects_an_anonymous_user_to_the_login(client):
     assert client.get("/").url == "/explore/"
-    assert client.get("/explore/?member_id=ann").url == "/admin/login/?next=/explore/%3Fmember_id%3Dann"
+    assert client.get("/explore/?member_id=ann").url == "/account/login/?next=/explore/%3Fmember_id%3Dann"

@@ -13,7 +13,6 @@ from flags import snapshot
 from flags.analysis import interim_analysis
 from flags.experiments import plots, report
 from flags.models import ChangeSubject, Experiment, FlagChange, Metric
-from flags.roles import create_roles
 from flags.services import experiments
 from flags.services.change import Actor
 from monitoring.clock import now
@@ -33,19 +32,18 @@ VARIANTS = (
 @pytest.fixture(autouse=True)
 def fresh_snapshot():
     snapshot.flag_snapshot.invalidate()
-    create_roles()
     yield
     snapshot.flag_snapshot.invalidate()
 
 
 @pytest.fixture
 def editor(client):
-    return sign_in(client, "Flag editor", "ed")
+    return sign_in(client, "Editor", "ed")
 
 
 @pytest.fixture
 def releaser(client):
-    return sign_in(client, "Flag releaser", "rob")
+    return sign_in(client, "Releaser", "rob")
 
 
 def experiment_form(flag, *, variants=VARIANTS, **fields):
@@ -99,7 +97,7 @@ def test_an_editor_creates_drafts_and_a_releaser_runs_the_steps(editor):
     row = factories.experiment(FLAG, started=False, at=now(), traffic_percentage=40)
     dialog(editor, "start", row)
     assert Experiment.objects.get(pk=row.pk).state == "draft"
-    releaser = sign_in(editor, "Flag releaser", "rob")
+    releaser = sign_in(editor, "Releaser", "rob")
     for step, fields, state in (
         ("start", {}, "running"),
         ("pause", {}, "paused"),

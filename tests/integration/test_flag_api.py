@@ -6,8 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from django.conf import settings
-from django.contrib.auth import get_user_model
-from django.contrib.auth.models import AnonymousUser, Permission
+from django.contrib.auth.models import AnonymousUser, User
 from django.core.management import CommandError, call_command
 from openfeature import api
 from openfeature.contrib.provider.ofrep import OFREPProvider
@@ -36,21 +35,15 @@ def fresh_snapshot():
     snapshot.flag_snapshot.invalidate()
 
 
-def create_user(name, *codenames):
-    user = get_user_model().objects.create_user(name, is_staff=True)
-    user.user_permissions.add(*Permission.objects.filter(content_type__app_label="flags", codename__in=codenames))
-    return user
-
-
 @pytest.fixture
 def editor(client):
-    client.force_login(create_user("ed", "view_flag", "change_flag"))
+    client.force_login(factories.staff("Editor", name="ed"))
     return client
 
 
 @pytest.fixture
 def releaser(client):
-    client.force_login(create_user("rob", "view_flag", "change_flag", "release_flag"))
+    client.force_login(factories.staff("Releaser", name="rob"))
     return client
 
 
@@ -160,11 +153,11 @@ def test_each_role_has_its_permissions(client, monkeypatch):
     monkeypatch.setattr(settings.ENV, "api_open", True)
     assert client.get("/api/v1/flags").status_code == 200
     assert patch(client, "flags/f", is_enabled=True, why="x").status_code in (401, 403)
-    client.force_login(create_user("vi", "view_flag"))
+    client.force_login(factories.staff("Viewer", name="vi"))
     assert client.get("/api/v1/flags/f").status_code == 200
     assert post(client, "flags/f/explain", unit_id="u").status_code == 200
     assert patch(client, "flags/f", is_enabled=True, why="x").status_code == 403
-    client.force_login(create_user("ed", "change_flag"))
+    client.force_login(factories.staff("Editor", name="ed"))
     assert post(client, "rollouts", template="gradual", flag="f", why="x").status_code == 403
     assert not Flag.objects.get(key="f").is_enabled
 
@@ -199,13 +192,13 @@ def test_a_rollout_is_run_by_actions(releaser):
 
 def test_approval_over_rest(client):
     factories.flag("f", needs_approval=True)
-    client.force_login(create_user("ed", "change_flag"))
+    client.force_login(factories.staff("Editor", name="ed"))
     pending = patch(client, "flags/f", is_enabled=True, why="please")
     assert pending.status_code == 202 and pending.json()["differences"] == [
         {"field": "is_enabled", "before": "false", "after": "true"}
     ]
     assert post(client, f"approvals/{pending.json()['id']}/approve").status_code == 403
-    client.force_login(create_user("rob", "change_flag", "release_flag"))
+    client.force_login(factories.staff("Releaser", name="rob"))
     assert [row["requested_by"] for row in client.get("/api/v1/approvals").json()["approvals"]] == ["ed"]
     assert post(client, f"approvals/{pending.json()['id']}/approve").status_code == 204
     assert Flag.objects.get(key="f").is_enabled
@@ -305,7 +298,7 @@ def run(capsys, *words):
 
 def test_flags_from_the_command_line(capsys, tmp_path):
     run(capsys, "set", "cli", "--create", "is_enabled=true", "tags=[web, new]", "--why", "made")
-    get_user_model().objects.create_user("ann")
+    User.objects.create_user("ann")
     out = run(capsys, "rollout", "cli", "12.5%", "--why", "more", "--user", "ann")
     assert "cli rollout_percentage: 0 -> 12.5" in out
     assert "12.5 %" in run(capsys, "list")

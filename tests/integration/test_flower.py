@@ -4,7 +4,9 @@ import base64
 import contextlib
 import json
 import math
+import os
 import socket
+import subprocess
 import sys
 import time
 import urllib.error
@@ -20,7 +22,7 @@ from recommendations.services.learning import interact
 from recommendations.services.learning.interact import Event
 from recommendations.services.serving.recommend import recommend
 from tests import factories
-from tests.servers import free_port, run_process, wait_until
+from tests.servers import ROOT, free_port, run_process, wait_until
 
 PASSWORD = "a password of the test's own"
 MEMBER = "zq-holmgren"
@@ -70,8 +72,8 @@ def test_flower_requires_a_password_and_shows_no_member(worker, fresh_wiring, tm
     posts = factories.posts(author, 3, at=now)
     factories.embed_all_posts(at=now)
     command = [sys.executable, "-m", "celery", "-A", "recsys_project", "flower"]
-    options = [f"--port={port}", "--address=127.0.0.1", f"--basic-auth=admin:{PASSWORD}"]
-    with run_process(command + options, tmp_path) as (process, log):
+    options = [f"--port={port}", "--address=127.0.0.1"]
+    with run_process(command + options, tmp_path, FLOWER_BASIC_AUTH=f"admin:{PASSWORD}") as (process, log):
         wait_until(lambda: is_listening(port), process, log)
         for page in ("/", "/tasks", "/api/tasks", "/api/workers"):
             assert get_page(f"http://127.0.0.1:{port}{page}")[0] == 401, page
@@ -95,3 +97,10 @@ def test_flower_requires_a_password_and_shows_no_member(worker, fresh_wiring, tm
     assert "member_id=…" in text and "job_id=" in text
     for personal in (MEMBER, "zq-author", f"member_id={viewer.pk}", f"member_ids=[{viewer.pk}"):
         assert personal not in text
+
+
+def test_flower_does_not_start_without_a_password():
+    command = [sys.executable, "-m", "celery", "-A", "recsys_project", "flower", f"--port={free_port()}"]
+    env = {name: value for name, value in os.environ.items() if name != "FLOWER_BASIC_AUTH"}
+    ended = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode != 0 and "Set FLOWER_BASIC_AUTH" in ended.stderr

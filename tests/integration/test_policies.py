@@ -19,6 +19,7 @@ from recommendations.models import RankingPolicy
 from recommendations.services import policies
 from recommendations.services.errors import VersionConflict
 from recommendations.stores import active_policies
+from tests import factories
 
 pytestmark = pytest.mark.django_db
 PATH = "/api/v1/policies/control"
@@ -187,7 +188,7 @@ def test_scopes_and_permissions_are_enforced(editor, client):
     assert reader.get(PATH).status_code == 200
     problem(put(reader, {}, If_Match="*"), 403, "missing-scope")
     problem(api_client("feeds:read").get(PATH), 403, "missing-scope")
-    client.force_login(get_user_model().objects.create_user("viewer", is_staff=True))
+    client.force_login(factories.staff("Viewer"))
     assert client.get(PATH).status_code == 200
     problem(put(client, {}, If_Match="*"), 403, "permission-denied")
     client.force_login(get_user_model().objects.create_superuser("root"))

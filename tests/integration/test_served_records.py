@@ -22,6 +22,7 @@ from recommendations.models import (
     NegativeFeedback,
     Post,
     PostStats,
+    PrivacySettings,
     SeenPost,
     ServedPage,
 )
@@ -278,10 +279,37 @@ def test_after_the_history_is_lost_the_feed_is_as_if_nothing_was_served(ann, red
     assert ids(page(now=NOW)) == ids(first)
 
 
+def test_no_served_history_is_kept_for_a_member_who_opted_out(ann, redis_url):
+    PrivacySettings.objects.filter(member=ann).update(is_personalized=False)
+    page()
+    records.record_served(now=NOW)
+    assert not len(wiring.served_history().fatigue(ann.pk, NOW.timestamp(), 3600).ids)
+
+
+def test_the_history_of_a_member_who_opts_out_while_it_is_written_is_removed(ann, redis_url, monkeypatch):
+    page()
+    history = wiring.served_history()
+
+    class OptOutMeanwhile:
+        def add(self, pages):
+            PrivacySettings.objects.filter(member=ann).update(is_personalized=False)
+            history.remove([ann.pk])  # by the request that withdraws the consent
+            history.add(pages)
+
+        def remove(self, member_ids):
+            history.remove(member_ids)
+
+    monkeypatch.setattr(wiring, "served_history", OptOutMeanwhile)
+    records.record_served(now=NOW)
+    assert not len(history.fatigue(ann.pk, NOW.timestamp(), 3600).ids)
+
+
 def test_without_redis_a_feed_is_served_without_fatigue(ann, monkeypatch):
     page()
     records.record_served(now=NOW)
-    unreachable = type(wiring.served_history())(wiring.redis_client(f"redis://127.0.0.1:{free_port()}/0"))
+    unreachable = type(wiring.served_history())(
+        wiring.redis_client(f"redis://127.0.0.1:{free_port()}/0"), wiring.seal()
+    )
     monkeypatch.setattr(wiring, "served_history", lambda: unreachable)
     later_page = page(now=NOW + HOUR, explain=True)
     assert set(fatigue(later_page).values()) == {0} and len(later_page.picks) == 10

@@ -8,12 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recommendations.stores.memory_served_history import MemoryServedHistory
-from recommendations.stores.redis_served_history import FATIGUE_PER_SERVE, MAX_PAGES, TTL_SECONDS, RedisServedHistory
+from recommendations.stores.redis_served_history import (
+    FATIGUE_PER_SERVE,
+    MAX_PAGES,
+    TIMESTAMP,
+    TTL_SECONDS,
+    RedisServedHistory,
+    served_pages_key,
+)
+from recommendations.stores.seal import Seal
 
+SEAL = Seal(["a secret of at least thirty-two characters"])
 NOW = 1_780_000_000.0
 HOUR = 3600.0
 FACTORIES = {
-    "redis": lambda request, clock: RedisServedHistory(request.getfixturevalue("client")),
+    "redis": lambda request, clock: RedisServedHistory(request.getfixturevalue("client"), SEAL),
     "memory": lambda request, clock: MemoryServedHistory(clock=clock),
 }
 
@@ -114,13 +123,24 @@ def test_fatigue_is_the_sum_over_each_time_that_a_post_was_served(history, serve
 
 def test_every_page_has_a_time_to_live(client):
     """No entry may stay in a cache forever."""
-    RedisServedHistory(client).add([(7, NOW, [1])])
+    RedisServedHistory(client, SEAL).add([(7, NOW, [1])])
     (key,) = client.keys()
     assert 0 < client.ttl(key) <= TTL_SECONDS
 
 
+def test_a_page_that_does_not_open_is_deleted_and_the_others_count(client):
+    """A page of an older version is not sealed, and one of a removed key or of another member does not open."""
+    history = RedisServedHistory(client, SEAL)
+    history.add([(7, NOW, [1]), (8, NOW, [2])])
+    (of_another_member,) = client.lrange(served_pages_key(8), 0, -1)
+    unsealed = TIMESTAMP.pack(NOW) + np.array([3], "<i8").tobytes()
+    client.lpush(served_pages_key(7), unsealed, of_another_member, unsealed)
+    assert fatigue(history) == {1: FATIGUE_PER_SERVE}
+    assert client.llen(served_pages_key(7)) == 1
+
+
 def test_an_unreachable_history_is_empty_and_no_error(unreachable):
-    history = RedisServedHistory(unreachable)
+    history = RedisServedHistory(unreachable, SEAL)
     history.add([(7, NOW, [1])])
     history.remove([7])
     assert fatigue(history) == {}

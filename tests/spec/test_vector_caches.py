@@ -6,10 +6,12 @@ import pytest
 from recommendations.ports import StoreError
 from recommendations.stores.memory_vectors import MemoryVectors
 from recommendations.stores.redis_vectors import BATCH, TTL_SECONDS, RedisVectors
+from recommendations.stores.seal import Seal
 
+SEAL = Seal(["a secret of at least thirty-two characters"])
 NOW = 1_780_000_000.0
 FACTORIES = {
-    "redis": lambda request, clock: RedisVectors(request.getfixturevalue("client"), space="content", model="m"),
+    "redis": lambda request, clock: RedisVectors(request.getfixturevalue("client"), SEAL, space="content", model="m"),
     "memory": lambda request, clock: MemoryVectors(clock=clock),
 }
 
@@ -115,19 +117,27 @@ def test_sweeping_an_empty_cache_removes_nothing(cache):
 
 
 def test_models_and_spaces_have_separate_vectors(client):
-    RedisVectors(client, space="content", model="m").put(vectors(1), NOW)
-    assert RedisVectors(client, space="content", model="other").get([1], NOW) == {}
-    assert RedisVectors(client, space="pictures", model="m").get([1], NOW) == {}
+    RedisVectors(client, SEAL, space="content", model="m").put(vectors(1), NOW)
+    assert RedisVectors(client, SEAL, space="content", model="other").get([1], NOW) == {}
+    assert RedisVectors(client, SEAL, space="pictures", model="m").get([1], NOW) == {}
 
 
 def test_every_vector_has_a_time_to_live(client):
     """No entry may stay in a cache forever."""
-    RedisVectors(client, space="content", model="m").put(vectors(1), NOW)
+    RedisVectors(client, SEAL, space="content", model="m").put(vectors(1), NOW)
     assert 0 < client.ttl("recsys:vectors:content:m:1") <= TTL_SECONDS
 
 
+def test_an_unsealed_vector_or_that_of_another_post_is_a_miss(client):
+    cache = RedisVectors(client, SEAL, space="content", model="m")
+    cache.put(vectors(1, 2, 3), NOW)
+    client.set("recsys:vectors:content:m:2", vectors(2)[2].tobytes())
+    client.set("recsys:vectors:content:m:3", client.get("recsys:vectors:content:m:1"))
+    assert set(cache.get([1, 2, 3], NOW)) == {1}
+
+
 def test_an_unreachable_cache_is_a_miss_and_no_error(unreachable):
-    cache = RedisVectors(unreachable, space="content", model="m")
+    cache = RedisVectors(unreachable, SEAL, space="content", model="m")
     cache.put(vectors(1), NOW)
     cache.remove([1])
     assert cache.get([1], NOW) == {}

@@ -1,4 +1,4 @@
-"""Permissions: staff have full access, keys and tokens are limited by scopes, anonymous users need an open API."""
+"""Permissions: roles limit staff, scopes limit keys and tokens, and anonymous users need an open API."""
 
 from types import SimpleNamespace
 
@@ -8,12 +8,32 @@ from django.contrib.auth.models import AnonymousUser, User
 from rest_framework.exceptions import PermissionDenied
 
 from access.callers import Caller
-from access.permissions import has_full_access, may_be_authenticated, requested_member_ids, require_access
-from access.scopes import Scope
+from access.permissions import (
+    may_be_authenticated,
+    requested_member_ids,
+    require_access,
+    session_may,
+    staff_permission,
+)
+from access.scopes import STAFF_PERMISSIONS, Scope, single_scope
 
 READ = frozenset({Scope.FEEDS_READ})
 KEY, TOKEN = Caller("key", "prefix", READ), Caller("member", "ann", READ)
-STAFF = User(is_staff=True)
+READS = "recommendations.view_feedrequest"
+
+
+class Person(User):
+    """A user with the permission to read feeds, without a database."""
+
+    class Meta:
+        proxy = True
+        app_label = "tests"
+
+    def has_perm(self, perm, obj=None):
+        return perm == READS
+
+
+STAFF = Person(is_staff=True)
 
 
 @pytest.fixture
@@ -32,23 +52,39 @@ def api(monkeypatch):
     [
         (AnonymousUser(), False, False),
         (AnonymousUser(), True, True),
-        (User(), False, False),
-        (User(is_active=False, is_staff=True), False, False),
+        (Person(), False, False),
+        (Person(is_active=False, is_staff=True), False, False),
         (STAFF, False, True),
-        (User(), True, True),
+        (Person(), True, True),
     ],
     ids=["anonymous", "anonymous, open", "signed in", "inactive staff", "staff", "signed in, open"],
 )
-def test_only_active_staff_have_full_access_to_a_closed_api(api, user, is_open, expected):
+def test_only_active_staff_use_a_closed_api(api, user, is_open, expected):
     api(is_open=is_open)
-    assert has_full_access(SimpleNamespace(user=user, auth=None)) is expected
-    assert has_full_access(SimpleNamespace(user=user)) is expected, "a Django request has no attribute `auth`"
+    assert session_may(SimpleNamespace(user=user, auth=None), READS) is expected
+    assert session_may(SimpleNamespace(user=user), READS) is expected, "a Django request has no attribute `auth`"
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+def test_staff_need_the_permission_and_an_undeclared_one_is_refused_even_if_the_api_is_open(api, is_open):
+    api(is_open=is_open)
+    request = SimpleNamespace(user=STAFF, auth=None)
+    assert session_may(request, "recommendations.delete_member") is is_open
+    assert session_may(request, None) is False
+
+
+def test_the_permission_of_a_method_is_that_of_its_scope_unless_the_view_declares_another():
+    view = SimpleNamespace(scopes=single_scope(Scope.MEMBERS_WRITE), staff_permissions={"DELETE": "x.delete"})
+    assert staff_permission(view, "PUT") == "recommendations.change_member"
+    assert staff_permission(view, "DELETE") == "x.delete"
+    assert staff_permission(SimpleNamespace(), "GET") is None
+    assert STAFF_PERMISSIONS.keys() == set(Scope)
 
 
 @pytest.mark.parametrize("caller", [KEY, TOKEN])
 def test_a_key_or_token_limits_the_access_of_staff_too(api, caller):
     api(is_open=True)
-    assert has_full_access(SimpleNamespace(user=STAFF, auth=caller)) is False
+    assert session_may(SimpleNamespace(user=STAFF, auth=caller), READS) is False
 
 
 def test_a_request_may_be_authenticated_by_a_header_or_a_session(api):
@@ -64,7 +100,7 @@ def test_a_request_may_be_authenticated_by_a_header_or_a_session(api):
 
 @pytest.mark.parametrize("caller", [KEY, TOKEN])
 def test_an_endpoint_without_a_scope_rejects_keys_and_tokens(caller):
-    with pytest.raises(PermissionDenied, match="a staff session; keys and tokens may not do it"):
+    with pytest.raises(PermissionDenied, match="Keys and tokens may not do this"):
         require_access(caller, None, ["ann"])
 
 

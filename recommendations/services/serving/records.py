@@ -28,7 +28,7 @@ from flags.experiments.exposures import UnitExposure, record_exposures
 from flags.experiments.rules import ExposedVariant
 from recommendations import task_queue
 from recommendations.contracts import POPULARITY_SUMS, Slate
-from recommendations.models import FeedInputs, FeedRequest, Member, Post, PostStats, ServedPage
+from recommendations.models import FeedInputs, FeedRequest, Member, Post, PostStats, PrivacySettings, ServedPage
 from recommendations.services import wiring
 from recommendations.stores.redis_slates import SEPARATOR, SlateFormatError, pack, unpack
 
@@ -236,11 +236,29 @@ def write_batch(records: Sequence[bytes], now: datetime) -> None:
 
 
 def write_pages(pages: Sequence[ServedPage], now: datetime) -> None:
-    """Write pages, count their posts as served, and add them to each member's served history."""
+    """
+    Write pages, count their posts as served, and add them to the served history of each member who is personalized.
+
+    Consent is read again after the pages are in Redis. A member who withdrew it in between removed their history at
+    that time, perhaps before these pages were added.
+    """
     ServedPage.objects.bulk_create(pages, ignore_conflicts=True)
     served = [(page, np.frombuffer(page.post_ids, "<i8").tolist()) for page in pages]
     count_served(Counter(post_id for _, post_ids in served for post_id in post_ids), now)
-    wiring.served_history().add((page.member_id, page.created_at.timestamp(), post_ids) for page, post_ids in served)
+    consenting = find_personalized({page.member_id for page in pages})
+    history = wiring.served_history()
+    history.add(
+        (page.member_id, page.created_at.timestamp(), post_ids)
+        for page, post_ids in served
+        if page.member_id in consenting
+    )
+    history.remove(sorted(consenting - find_personalized(consenting)))
+
+
+def find_personalized(member_ids: Iterable[int]) -> set[int]:
+    """Return those of the members who consent to personalization."""
+    rows = PrivacySettings.objects.filter(member_id__in=member_ids, is_personalized=True)
+    return set(rows.values_list("member_id", flat=True))
 
 
 def count_served(counts: Counter[int], now: datetime) -> None:

@@ -1,0 +1,55 @@
+"""
+The second factor of staff. Without it, a session is worth nothing outside of the pages that set it up.
+
+A session has the second factor if its user used or registered one in it: an authenticator app, a security key or a
+recovery code. A session that was opened before with the password alone does not get it by another session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from allauth.mfa.signals import authenticator_added, authenticator_used
+from django.conf import settings
+from django.contrib.auth.models import AnonymousUser, User
+from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.urls import reverse
+
+SESSION_KEY = "second_factor_user"
+"""The session's entry: the primary key of the user who has shown the second factor."""
+SIGN_IN_PREFIX = "/account/"
+PAGE_PREFIXES = ("/admin/", "/dashboard/", "/explore/")
+"""Pages of a browser, which are redirected. Other requests are treated as if nobody were signed in."""
+
+
+def connect_signals() -> None:
+    """Connect the receivers of this module."""
+    for signal in (authenticator_added, authenticator_used):
+        signal.connect(remember_second_factor, dispatch_uid="remember_second_factor")
+
+
+def remember_second_factor(sender: object, request: HttpRequest, user: User, **_: Any) -> None:
+    """Note in the session that its user has shown a second factor."""
+    request.session[SESSION_KEY] = str(user.pk)
+
+
+class SecondFactorMiddleware:
+    """Lets a session without the second factor open only the pages under `SIGN_IN_PREFIX`."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if settings.SESSION_COOKIE_NAME in request.COOKIES and lacks_second_factor(request):
+            if request.path.startswith(PAGE_PREFIXES):
+                return HttpResponseRedirect(reverse("mfa_index"))
+            request.user = AnonymousUser()
+        return self.get_response(request)
+
+
+def lacks_second_factor(request: HttpRequest) -> bool:
+    """Return whether the setting requires a second factor that the session's user has not shown in it."""
+    if not settings.ENV.second_factor or request.path.startswith(SIGN_IN_PREFIX):
+        return False
+    return request.user.is_authenticated and request.session.get(SESSION_KEY) != str(request.user.pk)

@@ -1,0 +1,52 @@
+"""
+Headers that limit what a page may do in a browser. Django sets the other security headers by its own settings.
+
+No page needs an inline script, so a script that someone injects into a page does not run. The pages of two libraries
+need more: the admin's theme evaluates expressions in its own attributes (Alpine.js), and it and the API's
+documentation set inline styles. docs/decisions/0022-sign-in.md has the reasons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponseBase
+
+STRICT = {
+    "default-src": "'none'",
+    "script-src": "'self'",
+    "style-src": "'self'",
+    "img-src": "'self' data:",
+    "font-src": "'self'",
+    "connect-src": "'self'",
+    "form-action": "'self'",
+    "base-uri": "'none'",
+    "frame-ancestors": "'none'",
+}
+EXCEPTIONS = {
+    "/admin/": {"script-src": "'self' 'unsafe-eval'", "style-src": "'self' 'unsafe-inline'"},
+    "/api/docs/": {"style-src": "'self' 'unsafe-inline'"},
+}
+"""What other pages need instead, by the beginning of their path."""
+PERMISSIONS_POLICY = ", ".join(
+    f"{feature}=()" for feature in ("camera", "display-capture", "geolocation", "microphone", "payment", "usb")
+)
+
+
+def content_security_policy(path: str) -> str:
+    """Return the Content-Security-Policy of a page."""
+    exceptions = next((values for prefix, values in EXCEPTIONS.items() if path.startswith(prefix)), {})
+    return "; ".join(f"{name} {value}" for name, value in (STRICT | exceptions).items())
+
+
+class SecurityHeadersMiddleware:
+    """Adds the headers to every response."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        response.headers["Content-Security-Policy"] = content_security_policy(request.path)
+        response.headers["Permissions-Policy"] = PERMISSIONS_POLICY
+        return response
