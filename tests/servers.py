@@ -8,7 +8,9 @@ skipped otherwise.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import http.client
 import json
 import os
@@ -17,6 +19,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -248,7 +251,6 @@ class WebServer:
     """An API key with every scope and no rate limit: the platform's."""
     env: Mapping[str, str]
     """The variables that differ from those of this process."""
-    folder: Path
     log_file: Path
 
     def token(self, member_id: str, scopes: Sequence[str] = tuple(MEMBER_SCOPES), **claims: object) -> str:
@@ -301,14 +303,14 @@ class WebServer:
 
     def manage(self, *words: str) -> str:
         """Run a management command on the server's database; return its output. Fail if the command fails."""
-        return run_manage(self.folder, self.env, *words)
+        return run_manage(self.env, *words)
 
     def log(self) -> str:
         """Return the server's output so far."""
         return self.log_file.read_text(errors="replace")
 
 
-def run_manage(folder: Path, env: Mapping[str, str], *words: str) -> str:
+def run_manage(env: Mapping[str, str], *words: str) -> str:
     """Run a management command with the variables *env*; return its output. Fail if the command fails."""
     completed = subprocess.run(
         [sys.executable, "manage.py", *words],
@@ -324,13 +326,28 @@ def run_manage(folder: Path, env: Mapping[str, str], *words: str) -> str:
     return completed.stdout
 
 
+@functools.cache
+def prepare_database() -> tuple[Path, str]:
+    """Return a migrated database, to be copied, and the secret of a key in it. Once per session: it takes seconds."""
+    folder = Path(tempfile.mkdtemp(prefix="recsys-database-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    env = {"DATABASE_URL": f"sqlite:///{folder}/db.sqlite3"}
+    run_manage(env, "migrate", "-v0")
+    scopes = [word for scope in Scope for word in ("--scope", scope)]
+    secret = run_manage(env, "key", "create", "platform", "--per-minute", "0", *scopes).split()[-1]
+    return folder / "db.sqlite3", secret
+
+
 @contextlib.contextmanager
-def web_server(folder: Path, **env: str) -> Iterator[WebServer]:
+def web_server(folder: Path, *options: str, **env: str) -> Iterator[WebServer]:
     """
     Run the web server of the embedded stack, on a database and a Redis of its own; yield it when it is ready.
 
-    API keys are required and requests are not limited, unless *env* says otherwise. No worker runs: tasks only wait.
+    *options* are further options of Granian. API keys are required and requests are not limited, unless *env* says
+    otherwise. No worker runs: tasks only wait.
     """
+    database, key = prepare_database()
+    shutil.copy(database, folder / "db.sqlite3")
     port = free_port()
     with redis_server(folder, port=free_port()) as redis_url:
         variables = {
@@ -343,11 +360,9 @@ def web_server(folder: Path, **env: str) -> Iterator[WebServer]:
             "RATE_PER_STAFF": "0",
             "RATE_PER_ADDRESS": "0",
         } | env
-        run_manage(folder, variables, "migrate", "-v0")
-        scopes = [word for scope in Scope for word in ("--scope", scope)]
-        key = run_manage(folder, variables, "key", "create", "platform", "--per-minute", "0", *scopes).split()[-1]
-        with run_process(commands.web_command(port), folder, **variables) as (process, log):
-            server = WebServer(port, key, variables, folder, log)
+        command = [*commands.web_command(port), *options]
+        with run_process(command, folder, **variables) as (process, log):
+            server = WebServer(port, key, variables, log)
             wait_until(lambda: is_listening(port), process, log)
             yield server
 

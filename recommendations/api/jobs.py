@@ -5,16 +5,15 @@ from uuid import UUID
 from django.http import StreamingHttpResponse
 from drf_orjson_renderer.renderers import ORJSONRenderer
 from drf_spectacular.utils import OpenApiParameter
-from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
+from access.inputs import Request
 from access.scopes import Scope, read_write_scopes
+from access.views import APIView, takes
 from monitoring.clock import now
 from recommendations.api import job_stream, openapi, responses
 from recommendations.api import serializers as s
 from recommendations.api.problems import Problem
-from recommendations.api.query_parameters import parse_query_parameters
 from recommendations.services import work
 from recommendations.services.members import export
 
@@ -50,14 +49,14 @@ class JobsView(APIView):
     @openapi.describe_endpoint(
         400,
         responses={200: s.JobsOut},
-        parameters=[s.JobsQuery],
         operation_id="list_jobs",
         summary="List jobs",
         tags=["jobs"],
     )
+    @takes(query=s.JobsQuery())
     def get(self, request: Request) -> Response:
         """Return a page of jobs, newest first."""
-        query = parse_query_parameters(s.JobsQuery, request)
+        query = request.inputs.query
         jobs = work.list_jobs(
             before=query["cursor"], limit=query["limit"] + 1, kind=query["kind"], state=query["state"]
         )
@@ -70,18 +69,16 @@ class JobsView(APIView):
         400,
         404,
         responses={202: s.JobOut},
-        request=s.JobBody,
         parameters=[IDEMPOTENCY_KEY_HEADER, LOCATION_HEADER, RETRY_AFTER_HEADER],
         operation_id="submit_job",
         summary="Submit a job",
         tags=["jobs"],
     )
+    @takes(body=s.JobBody())
     def post(self, request: Request) -> Response:
         """Queue a job. The Location header is its URL."""
-        body = s.JobBody(data=request.data)
-        body.is_valid(raise_exception=True)
         return responses.job_accepted_response(
-            work.submit_job(now=now(), idempotency_key=read_idempotency_key(request), **body.validated_data)
+            work.submit_job(now=now(), idempotency_key=read_idempotency_key(request), **request.inputs.body)
         )
 
 

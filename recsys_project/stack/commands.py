@@ -18,8 +18,12 @@ TRAINING_TASKS = "recommendations.training_tasks"
 
 def web_command(port: int) -> list[str]:
     """Return the command of the web server on a port of the loopback interface."""
-    options = ["--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port), "--blocking-threads", "4"]
-    return [sys.executable, "-m", "granian", *options, "recsys_project.wsgi:application"]
+    # Only HTTP/1.1: its headers have a deadline, which an idle HTTP/2 connection would not have.
+    options = ["--interface", "rsgi", "--http", "1", "--no-ws", "--http1-header-read-timeout", "10000"]
+    return [
+        *(sys.executable, "-m", "granian", *options),
+        *("--host", "127.0.0.1", "--port", str(port), "recsys_project.rsgi:application"),
+    ]
 
 
 def server_commands(state: StackState) -> dict[str, list[str]]:
