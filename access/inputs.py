@@ -33,7 +33,7 @@ MAX_DEPTH = 32
 """Nesting depth of arrays and objects: three times what any endpoint needs."""
 JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 NON_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-RAW_INPUTS = ("GET", "POST", "FILES", "body", "data", "read", "stream")
+RAW_INPUTS = ("GET", "FILES", "body", "data", "read", "stream")
 """Attributes of Django's and DRF's requests that read the query string or the body."""
 
 
@@ -95,7 +95,9 @@ class Request(drf.Request):
 
     inputs: Inputs
     query_params = QueryDict()
-    """Empty: DRF's content negotiation looks for a parameter that chooses a format."""
+    """Empty. DRF's content negotiation looks here for a parameter that chooses a format."""
+    POST = QueryDict()
+    """Empty. DRF looks here for the CSRF token of a session, which the API takes from the header only."""
 
 
 def raise_raw_input(request: Request) -> Never:

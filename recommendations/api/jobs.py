@@ -164,7 +164,7 @@ class JobEventsView(APIView):
         """
         Send the job after every change, until it is finished or half a minute has passed. Then open a new stream.
 
-        A process serves two streams at a time. Further requests get a 429; poll the job instead.
+        A process serves few streams at a time. Further requests get a 429; poll the job instead.
         """
         work.read_job(job_id=job_id)
         stream = job_stream.JobStream(lambda: responses.serialize_job(work.read_job(job_id=job_id)))

@@ -17,7 +17,7 @@ READERS = {
     "recsys_project/rsgi.py",  # builds the request
     "monitoring/alertmanager.py",  # a webhook with one token, for no member
 }
-RAW_ATTRIBUTES = {*RAW_INPUTS, "query_params", "environ", "_request", "META"}
+RAW_ATTRIBUTES = {*RAW_INPUTS, "POST", "query_params", "environ", "_request", "META"}
 RAW_NAMES = {"QUERY_STRING", "wsgi.input", "QueryDict"}
 META_KEYS = {"HTTP_AUTHORIZATION", "request_id"}
 """The keys of META that modules use. They are not part of the query string or the body."""

@@ -18,7 +18,7 @@ OPERATIONS = [
 ABOUT_A_VIEWER = [
     path
     for path, method, operation in OPERATIONS
-    if method == "GET" and any(p["name"] == "viewer_id" and p["in"] == "query" for p in operation["parameters"])
+    if method == "GET" and any(p["name"] == "viewer_id" and p["in"] == "query" for p in operation.get("parameters", ()))
 ]
 OF_A_MEMBER = [(path, method) for path, method, _ in OPERATIONS if "{member_id}" in path]
 WITH_A_BODY = [(path, method) for path, method, operation in OPERATIONS if "requestBody" in operation]
