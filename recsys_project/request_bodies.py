@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 
 from django.conf import settings
-from granian.rsgi import HTTPProtocol, ProtocolError, Scope
+from granian.rsgi import HTTPProtocol, ProtocolError, Scope  # type: ignore[attr-defined]  # its re-exports
 
 from recommendations.api.problems import Problem, body_too_large_problem
 
@@ -85,5 +85,5 @@ async def discard(protocol: HTTPProtocol) -> None:
         aiter(protocol)  # does nothing if `_read_chunks` has begun to read
     with contextlib.suppress(StopAsyncIteration, TimeoutError):
         async with asyncio.timeout(DISCARD_SECONDS):
-            while await anext(protocol):
+            while await anext(protocol):  # type: ignore[call-overload]  # its stub has no __anext__
                 pass

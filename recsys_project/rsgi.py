@@ -21,18 +21,20 @@ from functools import lru_cache
 from http import HTTPStatus
 from io import BytesIO
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from django.conf import settings
 from django.http import HttpResponseBase
-from granian._granian import RSGIHTTPStreamTransport as HTTPStreamTransport
-from granian.rsgi import HTTPProtocol, ProtocolClosed, Scope
+from granian.rsgi import HTTPProtocol, ProtocolClosed, Scope  # type: ignore[attr-defined]  # its re-exports
 
 from access.problems import CONTENT_TYPE, problem_body
 from recommendations.api.problems import Problem
 from recsys_project.request_bodies import BodyReader, IncompleteBodyError, discard
 from recsys_project.wsgi import application as wsgi_application
+
+if TYPE_CHECKING:
+    from granian._granian import RSGIHTTPStreamTransport as HTTPStreamTransport
 
 log = logging.getLogger(__name__)
 

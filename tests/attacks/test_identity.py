@@ -24,6 +24,8 @@ OF_A_MEMBER = [(path, method) for path, method, _ in OPERATIONS if "{member_id}"
 WITH_A_BODY = [(path, method) for path, method, operation in OPERATIONS if "requestBody" in operation]
 JSON = "application/json"
 REQUEST_ID = "00000000-0000-0000-0000-000000000000"
+VALID = "space=text&text=operation"
+"""The other parameters, so that a request is refused because of its viewer only."""
 TEXT = "victim tells followers about an operation"
 
 SECOND_NAMES = {
@@ -73,8 +75,8 @@ def assert_refused(response, *statuses):
 
 @pytest.mark.parametrize("path", ABOUT_A_VIEWER)
 def test_the_token_of_a_viewer_works_for_its_own_member_only(server, token, path):
-    assert server.send("GET", f"{fill(path)}?viewer_id=reader", credential=token).status in (200, 404)
-    assert_refused(server.send("GET", f"{fill(path)}?viewer_id=victim", credential=token), 403)
+    assert server.send("GET", f"{fill(path)}?{VALID}&viewer_id=reader", credential=token).status in (200, 404)
+    assert_refused(server.send("GET", f"{fill(path)}?{VALID}&viewer_id=victim", credential=token), 403)
 
 
 @pytest.mark.parametrize("content_type", CONTENT_TYPES)
@@ -83,14 +85,16 @@ def test_the_token_of_a_viewer_works_for_its_own_member_only(server, token, path
 @pytest.mark.parametrize("path", ABOUT_A_VIEWER)
 def test_a_second_viewer_in_the_query_is_refused(server, token, path, method, name, content_type):
     for query in (f"viewer_id=reader&{SECOND_NAMES[name]}=victim", f"{SECOND_NAMES[name]}=victim&viewer_id=reader"):
-        response = server.send(method, f"{fill(path)}?{query}", credential=token, headers=CONTENT_TYPES[content_type])
+        response = server.send(
+            method, f"{fill(path)}?{VALID}&{query}", credential=token, headers=CONTENT_TYPES[content_type]
+        )
         assert_refused(response, 400, 415)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 @pytest.mark.parametrize("path", ABOUT_A_VIEWER)
 def test_a_viewer_in_a_body_does_not_replace_the_viewer_in_the_query(server, token, path, method):
-    response = server.send(method, f"{fill(path)}?viewer_id=victim", {"viewer_id": "reader"}, credential=token)
+    response = server.send(method, f"{fill(path)}?{VALID}&viewer_id=victim", {"viewer_id": "reader"}, credential=token)
     if method == "OPTIONS":
         assert "picks" not in response.json()
     else:
