@@ -3,6 +3,7 @@
 import encodings
 import json
 import pkgutil
+import time
 from datetime import UTC, datetime
 from urllib.parse import quote
 
@@ -24,7 +25,7 @@ OF_A_MEMBER = [(path, method) for path, method, _ in OPERATIONS if "{member_id}"
 WITH_A_BODY = [(path, method) for path, method, operation in OPERATIONS if "requestBody" in operation]
 JSON = "application/json"
 REQUEST_ID = "00000000-0000-0000-0000-000000000000"
-VALID = "space=text&text=operation"
+VALID = "space=image&post_id=open"
 """The other parameters, so that a request is refused because of its viewer only."""
 TEXT = "victim tells followers about an operation"
 
@@ -50,6 +51,13 @@ def people(server):
     server.add_members("victim", is_private=True)
     server.add_posts("secret", author_id="victim", visibility="followers", text=TEXT)
     server.add_posts("open", author_id="reader")
+    vectors = [{"post_id": post_id, "vector": [1] + [0] * 7} for post_id in ("secret", "open")]
+    body = {"embedding_model": "pictures", "vectors": vectors}
+    assert server.send("PUT", "/api/v1/spaces/image/vectors", body, credential=server.key).status == 200
+    deadline = time.monotonic() + 60
+    while server.send("GET", f"/api/v1/search?{VALID}&viewer_id=reader", credential=server.key).status != 200:
+        assert time.monotonic() < deadline, "the server does not use the new vectors"
+        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
