@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
-from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from access import tokens
 from access.callers import Caller
+from access.inputs import Request
 from access.problems import Problem
 from access.scopes import MEMBER_SCOPES, Scope, single_scope
+from access.views import APIView, takes
 from monitoring.clock import now
 
 
@@ -52,14 +52,12 @@ class TokensView(APIView):
         operation_id="mint_token",
         tags=["access"],
         summary="Mint a short-lived token for a member",
-        request=TokenIn,
         responses={201: TokenOut, (400, "application/problem+json"): Problem},
     )
+    @takes(body=TokenIn())
     def post(self, request: Request) -> Response:
         """Return a token that reads and writes this member's data only. Revoking the key revokes the token."""
-        body = TokenIn(data=request.data)
-        body.is_valid(raise_exception=True)
-        fields, issued_at = body.validated_data, now()
+        fields, issued_at = request.inputs.body, now()
         key_prefix = request.auth.id if isinstance(request.auth, Caller) else None
         token = tokens.mint_token(
             member_id=fields["member_id"],

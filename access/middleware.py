@@ -1,20 +1,42 @@
-"""Add version and rate limit headers to every API response, and record the usage of each caller."""
+"""Refuse undecodable requests, add version and rate limit headers to responses, and record the usage of each caller."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase, JsonResponse
 
 from access import throttles, versions
 from access.callers import Caller
 from access.masks import mask_identity
+from access.problems import CONTENT_TYPE, problem_body
 from access.usage import usage_recorder
 from monitoring.clock import now
 
 
+class EncodingMiddleware:
+    """
+    Refuse (415) a request that names another charset than UTF-8, or a content coding, before anything is read.
+
+    Django decodes a query string and a form by the charset that the client names. Then two readers can disagree about
+    the same bytes, and some of Python's codecs take quadratic time (punycode), fail or are no character encoding.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        charset = (request.content_params or {}).get("charset", "utf-8")
+        coding = request.headers.get("Content-Encoding", "identity")
+        if charset.lower() in ("utf-8", "utf8") and coding.lower() == "identity":
+            return self.get_response(request)
+        detail = "Send the body in UTF-8, without compression."
+        problem = problem_body(status=415, code="unsupported-encoding", detail=detail)
+        return JsonResponse(problem, status=415, content_type=CONTENT_TYPE)
+
+
 class AccessMiddleware:
-    """The middleware that the module docstring describes. Views set `auth` and `rate_limit` on the request."""
+    """Add headers and record the usage. Views set `auth` and `rate_limit` on the request."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response

@@ -3,8 +3,10 @@ Permissions: scopes limit keys and tokens, Django permissions limit sessions, an
 
 A view's `scopes` maps each method to the scope it requires; without it, nobody can use the view. A session needs the
 permission of that scope (`STAFF_PERMISSIONS`), or the one that the view's `staff_permissions` maps the method to. If
-the URL has no `member_id`, the view's `requested_member_ids(request)` returns the members whose data the request
-concerns; without it, tokens cannot use the view.
+the URL has no `member_id`, the operation declares the members whose data the request concerns
+(`access.inputs.Operation`); without it, tokens cannot use the operation.
+
+An open API accepts no request that a page of another origin sent: any page that the user visits could use it.
 """
 
 from __future__ import annotations
@@ -17,16 +19,17 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import BasePermission
-from rest_framework.request import Request
 
 from access import throttles
 from access.callers import Caller
+from access.inputs import Request
 from access.scopes import STAFF_PERMISSIONS, Scope
 
 if TYPE_CHECKING:
     # DRF's views import this module through the settings.
     from rest_framework.views import APIView
 
+CROSS_SITE = "A page of another origin may not use this API without a key or a token."
 DIFFERENT_MEMBER = "This token may read and write the data of its own member only."
 
 
@@ -45,6 +48,21 @@ def session_may(request: HttpRequest | Request, permission: str | None) -> bool:
     if permission is None or isinstance(getattr(request, "auth", None), Caller):
         return False
     return bool(settings.ENV.api_open or (is_staff_session(request) and request.user.has_perm(permission)))
+
+
+def is_cross_site(request: HttpRequest | Request) -> bool:
+    """
+    Return whether a page of another origin sent the request. Requests of other clients than browsers never are.
+
+    Browsers send Sec-Fetch-Site to https and loopback addresses, and Origin with every POST and every CORS request.
+    """
+    origin = request.headers.get("Origin")
+    if origin in settings.CORS_ALLOWED_ORIGINS:
+        return False
+    fetch_site = request.headers.get("Sec-Fetch-Site")
+    if fetch_site is not None:
+        return fetch_site not in ("same-origin", "none")
+    return origin is not None and origin != f"{request.scheme}://{request.get_host()}"
 
 
 def may_be_authenticated(request: Request) -> bool:
@@ -95,31 +113,21 @@ def staff_permission(view: Any, method: str) -> str | None:
     return declared
 
 
-def requested_member_ids(request: Request, view: Any) -> Iterable[object] | None:
-    """Return the ids of the members whose data the request concerns, or None if the view does not define them."""
-    if hasattr(view, "requested_member_ids"):
-        member_ids: Iterable[object] = view.requested_member_ids(request)
-        return member_ids
-    return [view.kwargs["member_id"]] if "member_id" in view.kwargs else None
-
-
-def viewer_ids_in_query(request: Request) -> Iterable[object]:
-    """Return every `viewer_id` in the query string."""
-    return request.query_params.getlist("viewer_id")
-
-
 class HasScope(BasePermission):
     """The permission check that the module docstring describes."""
 
     message = "Send an API key, or sign in at /admin/ as staff."
 
-    def has_permission(self, request: Request, view: APIView) -> bool:
+    def has_permission(self, request: Request, view: APIView) -> bool:  # type: ignore[override]
         caller, method = request.auth, request.method or ""
         # OPTIONS describes the view; another method that the view does not have gets a 405.
         is_harmless = method == "OPTIONS" or not hasattr(view, method.lower())
         if not isinstance(caller, Caller):
             is_staff, permission = is_staff_session(request), staff_permission(view, method)
             if session_may(request, permission) or (is_harmless and (is_staff or settings.ENV.api_open)):
+                # A session is protected by the CSRF token. An open API is protected only by this.
+                if not request.user.is_authenticated and is_cross_site(request):
+                    raise PermissionDenied(CROSS_SITE, code="cross-site")
                 return True
             if is_staff:
                 self.message = describe_missing_permission(permission)
@@ -129,7 +137,7 @@ class HasScope(BasePermission):
             return True
         try:
             scope = getattr(view, "scopes", {}).get(method)
-            require_access(caller, scope, requested_member_ids(request, view) if caller.member_id is not None else None)
+            require_access(caller, scope, request.inputs.member_ids if caller.member_id is not None else None)
         except PermissionDenied:
             throttles.check_rate_limit(request, caller)
             raise

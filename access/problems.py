@@ -1,8 +1,28 @@
-"""Serializers that describe problem details (RFC 9457) in the OpenAPI schema."""
+"""Problem details (RFC 9457): their fields, and serializers that describe them in the OpenAPI schema."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from rest_framework import serializers
+from structlog.contextvars import get_contextvars
+
+CONTENT_TYPE = "application/problem+json"
+
+
+def problem_body(*, status: int, code: str, detail: str, errors: list[dict[str, str]] | None = None) -> dict[str, Any]:
+    """Return a problem as JSON fields, with the current request id."""
+    code = code.replace("_", "-")
+    problem: dict[str, Any] = {
+        "type": f"urn:recsys:problem:{code}",
+        "title": code.replace("-", " ").capitalize(),
+        "status": status,
+        "detail": detail,
+        "code": code,
+    }
+    if request_id := get_contextvars().get("request_id"):
+        problem["request_id"] = str(request_id)
+    return problem | {"errors": errors} if errors else problem
 
 
 class ErrorItem(serializers.Serializer[dict[str, object]]):

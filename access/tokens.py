@@ -111,15 +111,18 @@ def decode_claims(text: str, secrets: tuple[tuple[str, str], ...]) -> dict[str, 
 
 def check_times(claims: dict[str, object], now: float) -> None:
     """Raise `BadCredentialError` unless the token is valid now and its lifetime is within the limit."""
-    issued_at, expires_at = claims["iat"], claims["exp"]
+    issued_at, expires_at, valid_from = claims["iat"], claims["exp"], claims.get("nbf", claims["iat"])
     # In Python, bool is a subclass of int.
-    if not all(isinstance(at, int | float) and not isinstance(at, bool) for at in (issued_at, expires_at)):
-        raise BadCredentialError("The token's iat and exp must be numbers.")
+    if not all(isinstance(at, int | float) and not isinstance(at, bool) for at in (issued_at, expires_at, valid_from)):
+        raise BadCredentialError("The token's iat, exp and nbf must be numbers.")
     assert isinstance(issued_at, int | float) and isinstance(expires_at, int | float)
+    assert isinstance(valid_from, int | float)
     if not expires_at - issued_at <= MAX_TTL_SECONDS:
         raise BadCredentialError(f"The token's lifetime is longer than {MAX_TTL_SECONDS} seconds.")
     if not issued_at <= now + MAX_CLOCK_SKEW_SECONDS:
         raise BadCredentialError("The token was issued in the future. Check the platform's clock.")
+    if not valid_from <= now + MAX_CLOCK_SKEW_SECONDS:
+        raise BadCredentialError("The token is not valid yet.")
     if not now < expires_at:
         raise BadCredentialError("The token has expired. Request a new one.")
 

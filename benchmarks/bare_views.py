@@ -3,11 +3,11 @@
 from functools import cache
 
 from django.urls import include, path
-from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
+from access.inputs import Request
 from access.scopes import Scope, single_scope
+from access.views import APIView
 from monitoring.clock import now
 from recommendations.api.responses import serialize_page
 from recommendations.services.serving.pages import Page

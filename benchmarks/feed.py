@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recsys_project.environment import ROOT
+from recsys_project.stack import commands
 from recsys_project.stack.redis import find_binary
 
 LIMIT = 50
@@ -148,9 +149,7 @@ class HttpClient:
 def measure(env: dict[str, str], folder: Path, rounds: int) -> Figures:
     """Return all times, measured in a child process, because a process reads the settings once."""
     port = free_port()
-    web = ["--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port), "--blocking-threads", "1", "--no-ws"]
-    command = [sys.executable, "-m", "granian", *web, "recsys_project.wsgi:application"]
-    with run_server(command, port, env, folder / "web.log"):
+    with run_server(commands.web_command(port), port, env | {"WEB_THREADS": "1"}, folder / "web.log"):
         completed = subprocess.run(
             [sys.executable, "-m", "benchmarks.feed", "--child", str(port), "--rounds", str(rounds)],
             cwd=ROOT,

@@ -26,6 +26,7 @@ from typing import Any
 
 from benchmarks.feed import FULL, QUICK, free_port, prepare_platform, run_server, summary
 from recsys_project.environment import ROOT
+from recsys_project.stack import commands
 from recsys_project.stack.redis import find_binary
 
 CONCURRENCY = (1, 4, 16)
@@ -134,8 +135,7 @@ def send_load(
 
 
 def web_command(port: int) -> list[str]:
-    options = ["--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port), "--workers", "2"]
-    return [sys.executable, "-m", "granian", *options, "--blocking-threads", "4", "recsys_project.wsgi:application"]
+    return [*commands.web_command(port), "--workers", "2"]
 
 
 def measure_endpoints(env: dict[str, str], folder: Path, platform: dict[str, Any], requests: int) -> dict[str, Any]:

@@ -57,8 +57,8 @@ def problem_response(status: int, detail: str) -> JsonResponse:
 def parse_payload(body: bytes) -> list[Any]:
     """Return the list of alerts in a payload."""
     try:
-        payload = json.loads(body)
-    except ValueError as error:
+        payload = json.loads(body.decode())
+    except (ValueError, RecursionError) as error:
         raise PayloadError("The body is not JSON.") from error
     alerts = payload.get("alerts") if isinstance(payload, dict) else None
     if not isinstance(alerts, list) or len(alerts) > MAX_ALERTS:

@@ -340,6 +340,10 @@ class Environment(BaseSettings):
         "deployment",
         "Memory that the training worker may use, such as 8192MB. Above it, the training fails.",
     )
+    web_threads: PositiveInt = setting(4, "speed", "Requests that a process of the web server answers at once.")
+    request_body_seconds: PositiveInt = setting(
+        30, "deployment", "Seconds within which the body of a request must arrive. Later, it gets a 408."
+    )
     web_port: int = setting(
         0, "deployment", "Port of the web server in the embedded stack. 0: a free port, which is reused on later runs."
     )
@@ -415,6 +419,13 @@ class Environment(BaseSettings):
             raise ValueError(
                 "SLATE_FRESH_SECONDS, SLATE_STALE_SECONDS and SLATE_RETENTION_SECONDS must be in ascending order"
             )
+        return self
+
+    @model_validator(mode="after")
+    def check_open_api(self) -> Environment:
+        """Return the settings if an open API has named hosts: otherwise a page can use it by a host name of its own."""
+        if self.api_open and "*" in self.allowed_hosts:
+            raise ValueError("API_OPEN needs the names of the hosts in ALLOWED_HOSTS, not *")
         return self
 
     @model_validator(mode="after")

@@ -19,7 +19,7 @@ STATUS_DESCRIPTIONS = {
     409: "The current state does not allow this",
     412: "The resource has changed since you read it",
     413: "The body is larger than 5 MB",
-    415: "The body is not application/json",
+    415: "The body is not JSON in UTF-8",
     428: "If-Match is missing",
     429: "Too many requests; see Retry-After",
     503: "The service is unavailable; try again after Retry-After",

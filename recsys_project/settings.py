@@ -66,6 +66,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "recsys_project.request_log.RequestLogMiddleware",
+    "access.middleware.EncodingMiddleware",  # the middleware above reads neither query nor body before the view
     "access.middleware.AccessMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
@@ -98,7 +99,6 @@ CORS_EXPOSE_HEADERS = [
 
 ROOT_URLCONF = "recsys_project.urls"
 WSGI_APPLICATION = "recsys_project.wsgi.application"
-ASGI_APPLICATION = "recsys_project.asgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -221,7 +221,8 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_RENDERER_CLASSES": ["drf_orjson_renderer.renderers.ORJSONRenderer"],
     "ORJSON_RENDERER_OPTIONS": (orjson.OPT_UTC_Z,),
-    "DEFAULT_PARSER_CLASSES": ["recommendations.api.json_parser.LimitedJSONParser"],
+    # Only for the OpenAPI schema: `access.inputs` parses the bodies.
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     # A new view requires authentication and a scope unless it declares something else.
     "DEFAULT_AUTHENTICATION_CLASSES": ["access.authentication.KeyOrToken", "access.authentication.StaffSession"],
     "DEFAULT_PERMISSION_CLASSES": ["access.permissions.HasScope"],

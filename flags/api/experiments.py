@@ -9,12 +9,13 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
-from rest_framework.request import Request
 from rest_framework.response import Response
 
+from access.inputs import Request
+from access.views import takes
 from flags.api import schemas
 from flags.api.permissions import READ_SCOPE, RELEASE_PERMISSION, BaseFlagView, get_actor, permissions_for
-from flags.api.views import parse_patch, pending_change_response, validate_body
+from flags.api.views import parse_patch, pending_change_response
 from flags.documents import StrictSerializer
 from flags.experiments import report
 from flags.experiments.documents import ExperimentDocument, experiment_document
@@ -28,6 +29,18 @@ from monitoring.clock import now
 CSV_EXAMPLE = OpenApiExample("header", ",".join(report.CSV_COLUMNS), media_type="text/csv", response_only=True)
 
 MAX_CHANGES = 100
+
+
+class ExperimentsQuery(serializers.Serializer):
+    """Query parameters of the list of experiments."""
+
+    state = serializers.ChoiceField(Experiment.State.values, default="", allow_blank=True)
+
+
+class ResultsQuery(serializers.Serializer):
+    """Query parameters of results."""
+
+    format = serializers.ChoiceField(["json", "csv"], default="json", help_text="csv: only the comparisons.")
 
 
 class ExperimentIn(ExperimentDocument):
@@ -109,13 +122,13 @@ class ExperimentListView(BaseFlagView):
         operation_id="list_experiments",
         tags=["experiments"],
         summary="Experiments by key",
-        parameters=[OpenApiParameter("state", str, enum=Experiment.State.values)],
         responses={200: ExperimentsOut},
     )
+    @takes(query=ExperimentsQuery())
     def get(self, request: Request) -> Response:
         """Return the experiments, optionally of one state."""
         rows = Experiment.objects.select_related("flag", "group", "holdout", "goal").prefetch_related("variants")
-        if state := request.query_params.get("state"):
+        if state := request.inputs.query["state"]:
             rows = rows.filter(state=state)
         return Response({"experiments": [experiment_document(row) for row in rows]})
 
@@ -126,9 +139,10 @@ class ExperimentListView(BaseFlagView):
         request=ExperimentIn,
         responses={201: ExperimentDocument, **schemas.problem_responses(400, 409)},
     )
+    @takes(body=parse_patch)
     def post(self, request: Request) -> Response:
         """Create a draft. Start it with /experiments/KEY/start."""
-        patch, why = parse_patch(request)
+        patch, why = request.inputs.body
         key, subject = str(patch.get("key", "")), ChangeSubject.EXPERIMENT
         apply_change(subject=subject, key=key, patch=patch, actor=get_actor(request), why=why, now=now(), create=True)
         return Response(experiment_document(experiments.find_experiment(key)), status=201)
@@ -156,9 +170,10 @@ class ExperimentDetailView(BaseFlagView):
         request=ExperimentIn(partial=True),
         responses={200: ExperimentDocument, 202: schemas.PendingChangeOut, **schemas.problem_responses(400, 404, 409)},
     )
+    @takes(body=parse_patch)
     def patch(self, request: Request, key: str) -> Response:
         """Change the fields in the body. While the experiment runs, only fields that are not frozen can change."""
-        patch, why = parse_patch(request)
+        patch, why = request.inputs.body
         actor, subject = get_actor(request), ChangeSubject.EXPERIMENT
         outcome = apply_change(subject=subject, key=key, patch=patch, actor=actor, why=why, now=now())
         return pending_change_response(outcome) if isinstance(outcome, PendingChange) else self.get(request, key)
@@ -174,14 +189,14 @@ class ExperimentStepView(BaseFlagView):
         tags=["experiments"],
         summary="Start, pause, resume, widen, begin a phase or finish",
         parameters=[OpenApiParameter("step", str, OpenApiParameter.PATH, enum=sorted(experiments.STEPS))],
-        request=ExperimentStepIn,
         responses={200: ExperimentDocument, 202: schemas.PendingChangeOut, **schemas.problem_responses(400, 404, 409)},
     )
+    @takes(body=ExperimentStepIn())
     def post(self, request: Request, key: str, step: str) -> Response:
         """Run the step and record the reason."""
         if step not in experiments.STEPS:
             raise UnknownKeyError("step", step)
-        body = validate_body(ExperimentStepIn, request)
+        body = request.inputs.body
         options = {name: body[name] for name in [REQUIRED_STEP_FIELDS.get(step, "")] if name in body}
         if step in REQUIRED_STEP_FIELDS and not options:
             raise ValidationError({REQUIRED_STEP_FIELDS[step]: f"The step {step} requires this field."})
@@ -223,17 +238,17 @@ class ExperimentResultsView(BaseFlagView):
         operation_id="read_results",
         tags=["experiments"],
         summary="Results of an experiment",
-        parameters=[OpenApiParameter("format", str, enum=["json", "csv"], description="csv: only the comparisons.")],
         responses={
             (200, "application/json"): ResultsOut,
             (200, "text/csv"): OpenApiResponse(OpenApiTypes.STR, examples=[CSV_EXAMPLE]),
             **schemas.problem_responses(404),
         },
     )
+    @takes(query=ResultsQuery())
     def get(self, request: Request, key: str) -> HttpResponse:
         """Return the latest analysis, and the goal's lift at each analysis of its phase."""
         results = report.build_report(experiments.find_experiment(key))
-        if request.query_params.get("format") == "csv":
+        if request.inputs.query["format"] == "csv":
             return HttpResponse(report.report_to_csv(results), "text/csv")
         return Response(report.report_to_json(results))
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import ParseError
-from rest_framework.request import Request
 from rest_framework.response import Response
 
+from access.inputs import Inputs, Request
+from access.views import takes
 from flags.api.permissions import READ_SCOPE, BaseFlagView
 from flags.documents import ValueField
 from flags.provider import build_metadata
@@ -56,18 +58,28 @@ class ContextError(Exception):
         self.code = code
 
 
-def parse_context(request: Request) -> tuple[str, Mapping[str, Any]]:
-    """Return the unit's id and the given attributes. Raises `ContextError`."""
-    try:
-        context = request.data.get("context") if isinstance(request.data, dict) else None
-    except ParseError as error:
-        raise ContextError("PARSE_ERROR", str(error.detail)) from error
+@dataclass(frozen=True, slots=True)
+class EvaluationContext:
+    """The unit that flags are evaluated for."""
+
+    unit_id: str
+    attributes: Mapping[str, Any]
+
+
+def parse_context(content: object) -> EvaluationContext:
+    """Return the context in a body. Raises `ContextError`."""
+    context = content.get("context") if isinstance(content, dict) else None
     if not isinstance(context, dict):
         raise ContextError("INVALID_CONTEXT", "Give an object as context.")
     unit_id = context.get("targetingKey")
     if not isinstance(unit_id, str) or not unit_id:
         raise ContextError("TARGETING_KEY_MISSING", "Give the unit's id as a string in targetingKey.")
-    return unit_id, {name: value for name, value in context.items() if name != "targetingKey"}
+    return EvaluationContext(unit_id, {name: value for name, value in context.items() if name != "targetingKey"})
+
+
+def get_unit_ids(inputs: Inputs) -> list[object]:
+    """Return the unit. A member's own token may evaluate only for that member."""
+    return [inputs.body.unit_id]
 
 
 def serialize_evaluation(key: str, evaluation: Evaluation) -> dict[str, Any]:
@@ -92,12 +104,14 @@ class BaseEvaluateView(BaseFlagView):
     is_read_only = True
     scopes = {"POST": READ_SCOPE}
 
-    def requested_member_ids(self, request: Request) -> list[object]:
-        """Return the ids of the members in the request; a member's own token may evaluate only for that member."""
-        try:
-            return [parse_context(request)[0]]
-        except ContextError:
-            return []
+    def handle_exception(self, exc: Exception) -> Response:
+        """Return the response for an error, in the protocol's format if the body is invalid."""
+        if isinstance(exc, ParseError):
+            exc = ContextError("PARSE_ERROR", str(exc.detail))
+        if isinstance(exc, ContextError):
+            key = {"key": self.kwargs["key"]} if "key" in self.kwargs else {}
+            return failure_response(exc.code, str(exc), status=400, **key)
+        return super().handle_exception(exc)
 
 
 class EvaluateFlagView(BaseEvaluateView):
@@ -110,13 +124,11 @@ class EvaluateFlagView(BaseEvaluateView):
         request=EvaluateIn,
         responses={200: EvaluatedFlag, 400: EvaluationFailure, 404: EvaluationFailure},
     )
+    @takes(body=parse_context, member_ids=get_unit_ids)
     def post(self, request: Request, key: str) -> Response:
         """Return the flag's value, variant and reason."""
-        try:
-            unit_id, attributes = parse_context(request)
-        except ContextError as error:
-            return failure_response(error.code, str(error), status=400, key=key)
-        evaluation = evaluate_details(flag_snapshot.current(), key, unit_id, attributes)
+        context = request.inputs.body
+        evaluation = evaluate_details(flag_snapshot.current(), key, context.unit_id, context.attributes)
         if evaluation is None:
             return failure_response("FLAG_NOT_FOUND", f"There is no flag {key!r}.", status=404, key=key)
         return Response(serialize_evaluation(key, evaluation))
@@ -132,16 +144,13 @@ class EvaluateFlagsView(BaseEvaluateView):
         request=EvaluateIn,
         responses={200: EvaluatedFlags, 304: None, 400: EvaluationFailure},
     )
+    @takes(body=parse_context, member_ids=get_unit_ids)
     def post(self, request: Request) -> Response:
         """Return all flags; 304 if the client's ETag matches these flags and this context."""
-        try:
-            unit_id, attributes = parse_context(request)
-        except ContextError as error:
-            return failure_response(error.code, str(error), status=400)
-        compiled = flag_snapshot.current()
-        evaluations = evaluate_all_details(compiled, unit_id, attributes)
+        context, compiled = request.inputs.body, flag_snapshot.current()
+        evaluations = evaluate_all_details(compiled, context.unit_id, context.attributes)
         body = {"flags": [serialize_evaluation(key, evaluation) for key, evaluation in evaluations.items()]}
-        etag = compute_etag(compiled.digest, unit_id, attributes, body)
+        etag = compute_etag(compiled.digest, context.unit_id, context.attributes, body)
         if request.headers.get("If-None-Match") == etag:
             return Response(status=304, headers={"ETag": etag})
         return Response(body, headers={"ETag": etag})

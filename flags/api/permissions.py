@@ -10,12 +10,12 @@ from collections.abc import Collection
 
 from django.contrib.auth.models import User
 from rest_framework.permissions import SAFE_METHODS, BasePermission
-from rest_framework.request import Request
 from rest_framework.settings import api_settings
-from rest_framework.views import APIView
 
+from access.inputs import Request
 from access.permissions import staff_permission
 from access.scopes import READ_METHODS, Scope
+from access.views import APIView
 from flags.services.change import Actor
 
 RELEASE_PERMISSION = "flags.release_flag"
@@ -32,7 +32,7 @@ class CanWriteFlags(BasePermission):
 
     message = "Your role does not allow this. Editors can change flags; releasers can also approve and roll out."
 
-    def has_permission(self, request: Request, view: APIView) -> bool:
+    def has_permission(self, request: Request, view: APIView) -> bool:  # type: ignore[override]
         if request.method in SAFE_METHODS or getattr(view, "is_read_only", False):
             return True
         if WRITE_SCOPE in get_scopes(request):

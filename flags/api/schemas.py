@@ -15,10 +15,39 @@ from flags.services.change import SUBJECT_HANDLERS, SubjectRow
 from flags.services.explain import Explanation
 from flags.services.history import find_differences
 
+MAX_ID = 2**63 - 1
+"""The greatest id in the database."""
+
 
 def problem_responses(*statuses: int) -> dict[tuple[int, str], type[Problem]]:
     """Return the problem responses of an endpoint, in addition to those of every endpoint."""
     return {(status, "application/problem+json"): Problem for status in statuses}
+
+
+class FlagsQuery(serializers.Serializer):
+    """Query parameters of the list of flags."""
+
+    q = serializers.CharField(max_length=200, default="", allow_blank=True, help_text="Part of a key or a description.")
+    tag = serializers.CharField(max_length=200, default="", allow_blank=True)
+    is_enabled = serializers.BooleanField(required=False)
+    is_archived = serializers.BooleanField(default=False, help_text="true: only archived flags.")
+    is_stale = serializers.BooleanField(
+        default=False, help_text="true: only flags that should be removed from the code."
+    )
+
+
+class ReasonQuery(serializers.Serializer):
+    """The reason for a change whose request has no body."""
+
+    why = serializers.CharField(help_text="The reason, saved with the change.")
+
+
+class ChangesQuery(serializers.Serializer):
+    """Query parameters of a change history."""
+
+    before = serializers.IntegerField(
+        min_value=0, max_value=MAX_ID, required=False, help_text="Only changes with a lower id."
+    )
 
 
 class ReasonBody(StrictSerializer):

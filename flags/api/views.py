@@ -7,12 +7,12 @@ from zlib import crc32
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
-from rest_framework.request import Request
 from rest_framework.response import Response
 
 from access import conditional_requests
+from access.inputs import Request
+from access.views import takes
 from flags import documents
 from flags.api import schemas
 from flags.api.permissions import READ_SCOPE, RELEASE_PERMISSION, BaseFlagView, get_actor, permissions_for
@@ -27,22 +27,13 @@ from flags.services.stale_flags import stale_reason
 from monitoring.clock import now
 
 PAGE_SIZE = 50
-MAX_ID_DIGITS = 18
-"""Digits of a change's id in the query; 18 digits fit the database's integers."""
 
 
-def validate_body(serializer: type[serializers.Serializer], request: Request, **options: Any) -> dict[str, Any]:
-    """Return the validated body. Raises `ValidationError`."""
-    form = serializer(data=request.data, **options)
-    form.is_valid(raise_exception=True)
-    return dict(form.validated_data)
-
-
-def parse_patch(request: Request) -> tuple[dict[str, Any], str]:
+def parse_patch(content: object) -> tuple[dict[str, Any], str]:
     """Return the fields to change and the reason. The service validates the fields as part of the whole document."""
-    if not isinstance(request.data, dict):
+    if not isinstance(content, dict):
         raise ValidationError({"": "Give a JSON object."})
-    patch = dict(request.data)
+    patch = dict(content)
     return patch, str(patch.pop("why", "") or "")
 
 
@@ -72,24 +63,18 @@ class FlagListView(BaseFlagView):
         operation_id="list_flags",
         tags=["flags"],
         summary="Flags by key",
-        parameters=[
-            OpenApiParameter("q", str, description="Part of a key or a description."),
-            OpenApiParameter("tag", str),
-            OpenApiParameter("is_enabled", bool),
-            OpenApiParameter("is_archived", bool, description="true: only archived flags."),
-            OpenApiParameter("is_stale", bool, description="true: only flags that should be removed from the code."),
-        ],
         responses={200: schemas.FlagsOut},
     )
+    @takes(query=schemas.FlagsQuery())
     def get(self, request: Request) -> Response:
         """Return the matching flags."""
-        query, moment = request.query_params, now()
-        rows: QuerySet[Flag] = Flag.objects.filter(is_archived=query.get("is_archived") == "true")
-        if text := query.get("q", ""):
+        query, moment = request.inputs.query, now()
+        rows: QuerySet[Flag] = Flag.objects.filter(is_archived=query["is_archived"])
+        if text := query["q"]:
             rows = rows.filter(key__icontains=text) | rows.filter(description__icontains=text)
-        if enabled := query.get("is_enabled"):
-            rows = rows.filter(is_enabled=enabled == "true")
-        tag, only_stale = query.get("tag"), query.get("is_stale") == "true"
+        if "is_enabled" in query:
+            rows = rows.filter(is_enabled=query["is_enabled"])
+        tag, only_stale = query["tag"], query["is_stale"]
         flags = [(flag, stale_reason(flag, moment)) for flag in rows if not tag or tag in flag.tags]
         return Response({"flags": [schemas.serialize_flag(*row) for row in flags if row[1] or not only_stale]})
 
@@ -100,9 +85,10 @@ class FlagListView(BaseFlagView):
         request=schemas.FlagIn,
         responses={201: schemas.FlagOut, **schemas.problem_responses(400, 409)},
     )
+    @takes(body=parse_patch)
     def post(self, request: Request) -> Response:
         """Create a flag. It is off unless the body turns it on."""
-        patch, why = parse_patch(request)
+        patch, why = request.inputs.body
         key = str(patch.get("key", ""))
         apply_change(key=key, patch=patch, actor=get_actor(request), why=why, now=now(), create=True)
         return flag_response(key, 201)
@@ -138,9 +124,10 @@ class FlagDetailView(BaseFlagView):
             **schemas.problem_responses(400, 404, 412, 428),
         },
     )
+    @takes(body=parse_patch)
     def patch(self, request: Request, key: str) -> Response:
         """Change the fields in the body. Returns 202 if the flag needs approval: nothing has changed then."""
-        patch, why = parse_patch(request)
+        patch, why = request.inputs.body
         version = conditional_requests.expected_version(request)
         outcome = apply_change(
             key=key,
@@ -156,12 +143,12 @@ class FlagDetailView(BaseFlagView):
         operation_id="archive_flag",
         tags=["flags"],
         summary="Archive a flag",
-        parameters=[OpenApiParameter("why", str, required=True)],
         responses={204: None, 202: schemas.PendingChangeOut, **schemas.problem_responses(400, 404)},
     )
+    @takes(query=schemas.ReasonQuery())
     def delete(self, request: Request, key: str) -> Response:
         """Archive the flag: lists omit it, and code gets its own default. The change history stays."""
-        why = request.query_params.get("why", "")
+        why = request.inputs.query["why"]
         outcome = apply_change(
             key=key, patch={"is_archived": True}, actor=get_actor(request), why=why, now=now(), action="archived"
         )
@@ -175,12 +162,12 @@ class KillFlagView(BaseFlagView):
         operation_id="kill_flag",
         tags=["flags"],
         summary="Turn a flag off at once",
-        request=schemas.ReasonBody,
         responses={200: schemas.FlagOut, **schemas.problem_responses(400, 404)},
     )
+    @takes(body=schemas.ReasonBody())
     def post(self, request: Request, key: str) -> Response:
         """Turn the flag off for all units without approval, and pause its rollout. Processes apply it within 2 s."""
-        kill_flag(key=key, actor=get_actor(request), why=validate_body(schemas.ReasonBody, request)["why"], now=now())
+        kill_flag(key=key, actor=get_actor(request), why=request.inputs.body["why"], now=now())
         return flag_response(key)
 
 
@@ -193,17 +180,15 @@ class FlagChangesView(BaseFlagView):
         operation_id="list_flag_changes",
         tags=["flags"],
         summary="Changes of a flag, newest first",
-        parameters=[OpenApiParameter("before", int, description="Only changes with a lower id.")],
         responses={200: schemas.ChangesOut, **schemas.problem_responses(400, 404)},
     )
+    @takes(query=schemas.ChangesQuery())
     def get(self, request: Request, key: str) -> Response:
         """Return the changes with author and reason."""
         find_flag(key)
         rows = FlagChange.objects.filter(subject=ChangeSubject.FLAG, key=key).order_by("-pk")
-        if before := request.query_params.get("before"):
-            if not before.isdecimal() or len(before) > MAX_ID_DIGITS:
-                raise ValidationError({"before": f"Give the id of a change, not {before!r}."})
-            rows = rows.filter(pk__lt=int(before))
+        if "before" in request.inputs.query:
+            rows = rows.filter(pk__lt=request.inputs.query["before"])
         page = list(rows.select_related("user", "approved_by")[: PAGE_SIZE + 1])
         next_before = page[PAGE_SIZE - 1].pk if len(page) > PAGE_SIZE else None
         changes = [schemas.serialize_change(row) for row in page[:PAGE_SIZE]]
@@ -217,12 +202,12 @@ class RestoreFlagView(BaseFlagView):
         operation_id="restore_flag",
         tags=["flags"],
         summary="Restore the state after a change",
-        request=schemas.RestoreIn,
         responses={200: schemas.FlagOut, 202: schemas.PendingChangeOut, **schemas.problem_responses(400, 404)},
     )
+    @takes(body=schemas.RestoreIn())
     def post(self, request: Request, key: str) -> Response:
         """Restore the flag to its state after the change."""
-        body = validate_body(schemas.RestoreIn, request)
+        body = request.inputs.body
         if not FlagChange.objects.filter(pk=body["change_id"], subject=ChangeSubject.FLAG, key=key).exists():
             raise UnknownKeyError(f"change of {key}", str(body["change_id"]))
         outcome = restore_change(change_id=body["change_id"], actor=get_actor(request), why=body["why"], now=now())
@@ -239,12 +224,12 @@ class ExplainFlagView(BaseFlagView):
         operation_id="explain_flag",
         tags=["flags"],
         summary="Explain a flag's value for a unit",
-        request=schemas.ExplainIn,
         responses={200: schemas.FlagExplanationOut, **schemas.problem_responses(400, 404)},
     )
+    @takes(body=schemas.ExplainIn())
     def post(self, request: Request, key: str) -> Response:
         """Return the value and the outcome of each rule."""
-        body = validate_body(schemas.ExplainIn, request)
+        body = request.inputs.body
         explanation = explain(key=key, unit_id=body["unit_id"], given_attributes=body["attributes"], now=now())
         return Response(schemas.serialize_explanation(explanation))
 
@@ -271,9 +256,10 @@ class SegmentListView(BaseFlagView):
         request=schemas.SegmentIn,
         responses={201: documents.SegmentDocument, **schemas.problem_responses(400, 409)},
     )
+    @takes(body=parse_patch)
     def post(self, request: Request) -> Response:
         """Create a segment."""
-        patch, why = parse_patch(request)
+        patch, why = request.inputs.body
         key = str(patch.get("key", ""))
         subject = ChangeSubject.SEGMENT
         apply_change(subject=subject, key=key, patch=patch, actor=get_actor(request), why=why, now=now(), create=True)
@@ -309,9 +295,10 @@ class SegmentDetailView(BaseFlagView):
             **schemas.problem_responses(400, 404),
         },
     )
+    @takes(body=parse_patch)
     def patch(self, request: Request, key: str) -> Response:
         """Change the fields in the body, for every flag that uses the segment."""
-        patch, why = parse_patch(request)
+        patch, why = request.inputs.body
         outcome = apply_change(
             subject=ChangeSubject.SEGMENT, key=key, patch=patch, actor=get_actor(request), why=why, now=now()
         )
@@ -338,13 +325,12 @@ class RolloutListView(BaseFlagView):
         operation_id="create_rollout",
         tags=["flags"],
         summary="Copy a template for a flag",
-        request=schemas.RolloutPlanIn,
         responses={201: documents.RolloutPlanDocument, **schemas.problem_responses(400, 404)},
     )
+    @takes(body=schemas.RolloutPlanIn())
     def post(self, request: Request) -> Response:
         """Copy the template as a draft. Start it with /rollouts/KEY/start."""
-        body = validate_body(schemas.RolloutPlanIn, request)
-        plan = rollouts.copy_template(actor=get_actor(request), now=now(), **body)
+        plan = rollouts.copy_template(actor=get_actor(request), now=now(), **request.inputs.body)
         return Response(documents.plan_document(plan), status=201)
 
 
@@ -367,18 +353,18 @@ class RolloutActionView(BaseFlagView):
         tags=["flags"],
         summary="Start, pause, resume, step back or stop a plan",
         parameters=[OpenApiParameter("action", str, OpenApiParameter.PATH, enum=sorted(ROLLOUT_ACTIONS))],
-        request=schemas.ReasonBody,
         responses={
             200: documents.RolloutPlanDocument,
             202: schemas.PendingChangeOut,
             **schemas.problem_responses(400, 404, 409),
         },
     )
+    @takes(body=schemas.ReasonBody())
     def post(self, request: Request, key: str, action: str) -> Response:
         """Run the action and record the reason."""
         if action not in ROLLOUT_ACTIONS:
             raise UnknownKeyError("action", action)
-        why = validate_body(schemas.ReasonBody, request)["why"]
+        why = request.inputs.body["why"]
         outcome = ROLLOUT_ACTIONS[action](key=key, actor=get_actor(request), why=why, now=now())
         if isinstance(outcome, PendingChange):
             return pending_change_response(outcome)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from uuid import UUID
 
 from rest_framework import serializers
-from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from access.callers import Caller
+from access.inputs import Request
 from access.scopes import Scope, single_scope
+from access.views import APIView, takes
 from recommendations.api import openapi
-from recommendations.api.query_parameters import parse_query_parameters
 from recommendations.api.serializers import id_field
 from recommendations.services.members import erasure
 
@@ -63,14 +62,14 @@ class ErasuresView(APIView):
     @openapi.describe_endpoint(
         400,
         responses={200: ErasuresOut},
-        parameters=[ErasuresQuery],
         operation_id="list_erasures",
         summary="List the receipts of erasures",
         tags=["members"],
     )
+    @takes(query=ErasuresQuery())
     def get(self, request: Request) -> Response:
         """Return receipts, newest first."""
-        receipts = erasure.list_receipts(**parse_query_parameters(ErasuresQuery, request))
+        receipts = erasure.list_receipts(**request.inputs.query)
         return Response({"erasures": ErasureOut(receipts, many=True).data})
 
 

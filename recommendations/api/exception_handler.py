@@ -12,7 +12,8 @@ from drf_standardized_errors.types import Error, ErrorResponse
 from rest_framework.exceptions import APIException, NotFound
 from rest_framework.response import Response
 
-from recommendations.api.problems import CONTENT_TYPE, Problem, body_too_large_problem, build_error_items, problem_body
+from access.problems import CONTENT_TYPE, problem_body
+from recommendations.api.problems import Problem, body_too_large_problem, build_error_items
 from recommendations.services.errors import ServiceError
 
 METHODS_WITHOUT_BODY = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})

@@ -5,30 +5,31 @@ from typing import Any
 
 from drf_standardized_errors.formatter import flatten_errors
 from rest_framework.exceptions import ValidationError
-from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
+from access.inputs import Inputs, Request
+from access.problems import problem_body
 from access.scopes import Scope, single_scope
+from access.views import APIView, takes
 from monitoring.clock import now
 from recommendations.api import openapi, problems
 from recommendations.api import serializers as s
-from recommendations.api.query_parameters import shared_serializer
 from recommendations.services.learning import interact
 
 EventResultBody = dict[str, Any]
+EVENTS, EVENT = s.UncheckedEvents(), s.EventIn()
 
 
 def rejected_result(event_id: str | None, detail: str, errors: list[dict[str, str]] | None = None) -> EventResultBody:
     """Return the result of a rejected event."""
-    problem = problems.problem_body(status=400, code="invalid-event", detail=detail, errors=errors)
+    problem = problem_body(status=400, code="invalid-event", detail=detail, errors=errors)
     return {"event_id": event_id, "status": "rejected", "problem": problem}
 
 
 def parse_event(item: object, index: int) -> interact.Event | EventResultBody:
     """Return *item* as an event, or as a rejected result. Error pointers start at the root of the body."""
     try:
-        return interact.Event(**shared_serializer(s.EventIn).run_validation(item))
+        return interact.Event(**EVENT.run_validation(item))
     except ValidationError as error:
         errors = problems.build_error_items(flatten_errors(error.detail, f"events/{index}"), in_body=True)
         event_id = item.get("event_id") if isinstance(item, dict) else None
@@ -37,9 +38,14 @@ def parse_event(item: object, index: int) -> interact.Event | EventResultBody:
         )
 
 
-def record_events(items: list[object]) -> list[EventResultBody]:
+def parse_events(content: object) -> list[interact.Event | EventResultBody]:
+    """Return each item of the body as an event, or as a rejected result."""
+    items = EVENTS.run_validation(content)["events"]
+    return [parse_event(item, index) for index, item in enumerate(items)]
+
+
+def record_events(parsed: list[interact.Event | EventResultBody]) -> list[EventResultBody]:
     """Record the valid events. Return a result for each item, in order."""
-    parsed = [parse_event(item, index) for index, item in enumerate(items)]
     events = [event for event in parsed if isinstance(event, interact.Event)]
     results = iter(interact.record_events(events=events, now=now()) if events else [])
     return [serialize_event_result(next(results)) if isinstance(p, interact.Event) else p for p in parsed]
@@ -52,17 +58,15 @@ def serialize_event_result(result: interact.EventResult) -> EventResultBody:
     return {"event_id": result.event_id, "status": result.status, "problem": None}
 
 
-def get_sender_ids(request: Request) -> list[object]:
-    """Return the `member_id` of every event in the body that is an object."""
-    events = request.data.get("events") if isinstance(request.data, dict) else None
-    return [item.get("member_id") for item in events if isinstance(item, dict)] if isinstance(events, list) else []
+def get_sender_ids(inputs: Inputs) -> list[object]:
+    """Return the members whose events will be recorded."""
+    return [event.member_id for event in inputs.body if isinstance(event, interact.Event)]
 
 
 class InteractionsView(APIView):
     """Events of members."""
 
     scopes = single_scope(Scope.INTERACTIONS_WRITE)
-    requested_member_ids = staticmethod(get_sender_ids)
 
     @openapi.describe_endpoint(
         400,
@@ -72,11 +76,10 @@ class InteractionsView(APIView):
         summary="Record interactions of members",
         tags=["interactions"],
     )
+    @takes(body=parse_events, member_ids=get_sender_ids)
     def post(self, request: Request) -> Response:
         """Record up to 1000 events. Status 207 if some were rejected. Sending the same events again changes nothing."""
-        body = s.UncheckedEvents(data=request.data)
-        body.is_valid(raise_exception=True)
-        results = record_events(body.validated_data["events"])
+        results = record_events(request.inputs.body)
         counts = Counter(result["status"] for result in results)
         content = {status: counts[status] for status in s.EVENT_STATUSES} | {"results": results}
         return Response(content, status=207 if counts["rejected"] else 200)
@@ -91,14 +94,12 @@ class SeenView(APIView):
         400,
         404,
         responses={200: s.SeenPostsOut},
-        request=s.SeenPostsBody,
         operation_id="mark_seen",
         summary="Mark posts as seen by a member",
         tags=["interactions"],
     )
+    @takes(body=s.SeenPostsBody())
     def post(self, request: Request, member_id: str) -> Response:
         """Mark posts as seen, so that the member is not served them again. Returns the number of known posts."""
-        body = s.SeenPostsBody(data=request.data)
-        body.is_valid(raise_exception=True)
-        marked = interact.mark_seen(member_id=member_id, post_ids=body.validated_data["post_ids"], now=now())
+        marked = interact.mark_seen(member_id=member_id, post_ids=request.inputs.body["post_ids"], now=now())
         return Response({"marked": marked})

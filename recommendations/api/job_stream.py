@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
+from django.conf import settings
 
 from recommendations.api.problems import Problem
 
-MAX_STREAMS = 2
+MAX_STREAMS = max(1, settings.ENV.web_threads // 2)
 """
-Concurrent streams per process, which has four threads. Further requests get a 429.
+Concurrent streams per process: half of its threads. Further requests get a 429.
 
 With a 503, a load balancer would take the process for faulty.
 """

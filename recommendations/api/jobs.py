@@ -5,18 +5,17 @@ from uuid import UUID
 from django.http import StreamingHttpResponse
 from drf_orjson_renderer.renderers import ORJSONRenderer
 from drf_spectacular.utils import OpenApiParameter
-from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
+from access.inputs import Request
 from access.permissions import require_permission
 from access.scopes import Scope, read_write_scopes
+from access.views import APIView, takes
 from monitoring.clock import now
 from recommendations.api import job_stream, openapi, responses
 from recommendations.api import serializers as s
 from recommendations.api.erasures import describe_caller
 from recommendations.api.problems import Problem
-from recommendations.api.query_parameters import parse_query_parameters
 from recommendations.services import work
 from recommendations.services.members import export
 
@@ -60,14 +59,14 @@ class JobsView(APIView):
     @openapi.describe_endpoint(
         400,
         responses={200: s.JobsOut},
-        parameters=[s.JobsQuery],
         operation_id="list_jobs",
         summary="List jobs",
         tags=["jobs"],
     )
+    @takes(query=s.JobsQuery())
     def get(self, request: Request) -> Response:
         """Return a page of jobs, newest first."""
-        query = parse_query_parameters(s.JobsQuery, request)
+        query = request.inputs.query
         jobs = work.list_jobs(
             before=query["cursor"], limit=query["limit"] + 1, kind=query["kind"], state=query["state"]
         )
@@ -80,24 +79,22 @@ class JobsView(APIView):
         400,
         404,
         responses={202: s.JobOut},
-        request=s.JobBody,
         parameters=[IDEMPOTENCY_KEY_HEADER, LOCATION_HEADER, RETRY_AFTER_HEADER],
         operation_id="submit_job",
         summary="Submit a job",
         tags=["jobs"],
     )
+    @takes(body=s.JobBody())
     def post(self, request: Request) -> Response:
         """Queue a job. The Location header is its URL."""
-        body = s.JobBody(data=request.data)
-        body.is_valid(raise_exception=True)
-        if permission := KIND_PERMISSIONS.get(body.validated_data["kind"]):
+        if permission := KIND_PERMISSIONS.get(request.inputs.body["kind"]):
             require_permission(request, permission)
         return responses.job_accepted_response(
             work.submit_job(
                 now=now(),
                 idempotency_key=read_idempotency_key(request),
                 submitted_by=describe_caller(request),
-                **body.validated_data,
+                **request.inputs.body,
             )
         )
 
@@ -185,7 +182,7 @@ class JobEventsView(APIView):
         """
         Send the job after every change, until it is finished or half a minute has passed. Then open a new stream.
 
-        A process serves two streams at a time. Further requests get a 429; poll the job instead.
+        A process serves few streams at a time. Further requests get a 429; poll the job instead.
         """
         work.read_job(job_id=job_id)
         stream = job_stream.JobStream(lambda: responses.serialize_job(work.read_job(job_id=job_id)))

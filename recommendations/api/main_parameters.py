@@ -8,14 +8,12 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 from rest_framework import serializers
-from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
+from access.inputs import Request
 from access.scopes import Scope, single_scope
+from access.views import APIView, takes
 from recommendations.api import openapi
-from recommendations.api.explorer import CONTENT_SECURITY_POLICY
-from recommendations.api.query_parameters import parse_query_parameters
 from recommendations.services.errors import UnknownPolicy
 from recommendations.services.explaining.main_parameters import describe_main_parameters
 
@@ -95,23 +93,18 @@ class MainParametersView(APIView):
 
     scopes = single_scope(Scope.FEEDS_READ)
 
-    def requested_member_ids(self, request: Request) -> list[str]:
-        """Return no id: the parameters are about no member."""
-        return []
-
     @openapi.describe_endpoint(
         400,
         404,
         responses={200: MainParametersOut},
-        parameters=[MainParametersQuery],
         operation_id="read_main_parameters",
         summary="Read what decides about each feed",
         tags=["policies"],
     )
+    @takes(query=MainParametersQuery(), member_ids=lambda inputs: ())
     def get(self, request: Request) -> Response:
         """Return what each signal does, how much it weighs, and how a person changes it, in plain language."""
-        query = parse_query_parameters(MainParametersQuery, request)
-        return Response(asdict(describe_main_parameters(**query)))
+        return Response(asdict(describe_main_parameters(**request.inputs.query)))
 
 
 @require_safe
@@ -122,8 +115,4 @@ def main_parameters_page(request: HttpRequest, variant: str = "", version: int =
     except UnknownPolicy as error:
         return HttpResponse(str(error), status=404, content_type="text/plain; charset=utf-8")
     context = {"parameters": parameters, "is_earlier": bool(variant)}
-    response = render(request, "recommendations/main_parameters.html", context)
-    response["Content-Security-Policy"] = (
-        f"{CONTENT_SECURITY_POLICY}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-    return response
+    return render(request, "recommendations/main_parameters.html", context)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
+from access.inputs import Request
 from access.scopes import Scope, read_write_scopes, single_scope
+from access.views import APIView, takes
 from monitoring.clock import now
 from recommendations.api import openapi
 from recommendations.api import serializers as s
 from recommendations.api.erasures import describe_caller
-from recommendations.api.query_parameters import parse_query_parameters
 from recommendations.api.responses import job_accepted_response
-from recommendations.api.upserts import upsert_item_response, upsert_items_response
+from recommendations.api.upserts import parse_item, parse_items, upsert_item_response, upsert_items_response
 from recommendations.services import work
 from recommendations.services.measuring import show_less_effect
 from recommendations.services.members import members, preferences
@@ -29,14 +28,14 @@ class MembersView(APIView):
     @openapi.describe_endpoint(
         400,
         responses={200: s.MembersOut},
-        parameters=[s.MembersQuery],
         operation_id="list_members",
         summary="List members by the first characters of their id",
         tags=["members"],
     )
+    @takes(query=s.MembersQuery())
     def get(self, request: Request) -> Response:
         """Return members with the number of their interactions."""
-        summaries = members.find_members(**parse_query_parameters(s.MembersQuery, request))
+        summaries = members.find_members(**request.inputs.query)
         return Response({"members": [s.MemberOut(member).data for member in summaries]})
 
     @openapi.describe_endpoint(
@@ -47,6 +46,7 @@ class MembersView(APIView):
         summary="Create or update members",
         tags=["members"],
     )
+    @takes(body=parse_items("members"))
     def post(self, request: Request) -> Response:
         """Create or update up to 1000 members. Status 207 if some were rejected. Omitted fields keep their value."""
         return upsert_items_response("members", request)
@@ -73,6 +73,7 @@ class MemberView(APIView):
         summary="Create or update a member",
         tags=["members"],
     )
+    @takes(body=parse_item)
     def put(self, request: Request, member_id: str) -> Response:
         """Create the member (201), or update the given fields (200)."""
         return upsert_item_response("members", request, member_id)
@@ -121,17 +122,15 @@ class PreferencesView(APIView):
         400,
         404,
         responses={200: s.PreferencesBody},
-        request=s.PreferencesBody(partial=True),
         operation_id="update_preferences",
         summary="Update a member's preferences",
         tags=["members"],
     )
+    @takes(body=s.PreferencesBody(partial=True))
     def patch(self, request: Request, member_id: str) -> Response:
         """Update the given preferences. Setting is_personalized to false deletes the learned interests."""
-        body = s.PreferencesBody(data=request.data, partial=True)
-        body.is_valid(raise_exception=True)
         return Response(
-            asdict(preferences.set_preferences(member_id=member_id, changes=body.validated_data, now=now()))
+            asdict(preferences.set_preferences(member_id=member_id, changes=request.inputs.body, now=now()))
         )
 
 

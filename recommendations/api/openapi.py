@@ -5,8 +5,7 @@ from typing import Any, TypeVar
 
 from drf_spectacular.utils import extend_schema
 
-from access.problems import Problem
-from recommendations.api.problems import CONTENT_TYPE
+from access.problems import CONTENT_TYPE, Problem
 
 F = TypeVar("F", bound=Callable[..., Any])
 

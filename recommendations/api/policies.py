@@ -6,12 +6,12 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from rest_framework import serializers
-from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from access import conditional_requests
+from access.inputs import Request
 from access.scopes import Scope, read_write_scopes
+from access.views import APIView, takes
 from recommendations.api import openapi
 from recommendations.contracts import Policy
 from recommendations.services import policies
@@ -113,6 +113,7 @@ class PolicyDetailView(BasePolicyView):
         summary="Replace the policy of a variant",
         tags=["policies"],
     )
+    @takes(body=PolicyBody())
     def put(self, request: Request, variant: str) -> Response:
         """
         Write a new version and activate it (200, or 201 for the first). Every process uses it within two seconds.
@@ -122,10 +123,8 @@ class PolicyDetailView(BasePolicyView):
         """
         is_new = request.headers.get("If-None-Match", "").strip() == "*"
         version = 0 if is_new else conditional_requests.expected_version(request)
-        body = PolicyBody(data=request.data)
-        body.is_valid(raise_exception=True)
         return policy_response(
-            policies.put_policy(variant=variant, version=version, **body.validated_data), 201 if is_new else 200
+            policies.put_policy(variant=variant, version=version, **request.inputs.body), 201 if is_new else 200
         )
 
 

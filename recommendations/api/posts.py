@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
+from access.inputs import Request
 from access.scopes import Scope, read_write_scopes
+from access.views import APIView, takes
 from monitoring.clock import now
 from recommendations.api import openapi
 from recommendations.api import serializers as s
-from recommendations.api.upserts import upsert_item_response, upsert_items_response
+from recommendations.api.upserts import parse_item, parse_items, upsert_item_response, upsert_items_response
 from recommendations.services.content import posts, publish
 
 
@@ -29,6 +29,7 @@ class PostsView(APIView):
         summary="Create or update posts",
         tags=["posts"],
     )
+    @takes(body=parse_items("posts"))
     def post(self, request: Request) -> Response:
         """
         Create or update up to 1000 posts. Status 207 if some were rejected. Omitted fields keep their value.
@@ -58,6 +59,7 @@ class PostView(APIView):
         summary="Create or update a post",
         tags=["posts"],
     )
+    @takes(body=parse_item)
     def put(self, request: Request, post_id: str) -> Response:
         """Create the post (201), or update the given fields (200)."""
         return upsert_item_response("posts", request, post_id)

@@ -7,16 +7,14 @@ DRF imports this module through the settings while it loads its views, so this m
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 from rest_framework.exceptions import APIException
-from structlog.contextvars import get_contextvars
 
 if TYPE_CHECKING:
     from drf_standardized_errors.types import Error
 
-CONTENT_TYPE = "application/problem+json"
 RETRY_SECONDS = 5
 """Retry-After of a 503, and of a 429 that no rate limit caused."""
 
@@ -35,21 +33,6 @@ def body_too_large_problem() -> Problem:
     """Return the problem for a body above the size limit."""
     limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE // 2**20
     return Problem(f"The body is larger than {limit} MB. Send it in parts.", status=413, code="body-too-large")
-
-
-def problem_body(*, status: int, code: str, detail: str, errors: list[dict[str, str]] | None = None) -> dict[str, Any]:
-    """Return a problem as JSON fields, with the current request id."""
-    code = code.replace("_", "-")
-    problem: dict[str, Any] = {
-        "type": f"urn:recsys:problem:{code}",
-        "title": code.replace("-", " ").capitalize(),
-        "status": status,
-        "detail": detail,
-        "code": code,
-    }
-    if request_id := get_contextvars().get("request_id"):
-        problem["request_id"] = str(request_id)
-    return problem | {"errors": errors} if errors else problem
 
 
 def locate_value(name: str, *, in_body: bool) -> dict[str, str]:

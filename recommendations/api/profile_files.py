@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from rest_framework import serializers
-from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
+from access.inputs import Request
 from access.scopes import Scope, read_write_scopes
+from access.views import APIView, takes
 from monitoring.clock import now
 from recommendations.api import openapi
 from recommendations.services.members.profile_file import schema
@@ -80,7 +80,8 @@ class ProfileFileView(APIView):
         summary="Import a profile file",
         tags=["members"],
     )
+    @takes(body=lambda content: content)
     def put(self, request: Request, member_id: str) -> Response:
         """Add the file's items to the member's data. Idempotent. Status 207 if some items were rejected."""
-        report = import_profile(member_id=member_id, content=request.data, now=now())
+        report = import_profile(member_id=member_id, content=request.inputs.body, now=now())
         return Response(asdict(report), status=207 if report.rejected else 200)

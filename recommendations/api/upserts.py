@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from rest_framework.request import Request
 from rest_framework.response import Response
 
+from access.inputs import Request
+from access.problems import problem_body
 from monitoring.clock import now
 from recommendations.api import problems
 from recommendations.api import serializers as s
@@ -17,11 +18,22 @@ from recommendations.services.content import ingest
 ItemKind = Literal["members", "posts"]
 
 
+def parse_items(kind: ItemKind) -> Callable[[object], list[Any]]:
+    """Return a function that returns the items that a body lists under *kind*. The service validates each item."""
+    serializer = s.UNCHECKED_LISTS[kind]()
+    return lambda content: serializer.run_validation(content)[kind]
+
+
+def parse_item(content: object) -> Mapping[str, Any]:
+    """Return a body that is an object. The service validates its fields."""
+    if not isinstance(content, Mapping):
+        raise problems.Problem("Send an object with the fields to set.", status=400, code="invalid-request")
+    return content
+
+
 def upsert_items_response(kind: ItemKind, request: Request) -> Response:
     """Create or update the items that the body lists under *kind*. Status 207 if some were rejected."""
-    body = s.UNCHECKED_LISTS[kind](data=request.data)
-    body.is_valid(raise_exception=True)
-    outcomes = ingest.ingest_items(kind=kind, items=body.validated_data[kind], now=now())
+    outcomes = ingest.ingest_items(kind=kind, items=request.inputs.body, now=now())
     counts = Counter[str](outcome.status for outcome in outcomes)
     results = [serialize_outcome(outcome, f"/{kind}/{index}") for index, outcome in enumerate(outcomes)]
     content = {status: counts[status] for status in s.ITEM_STATUSES} | {"results": results}
@@ -30,9 +42,7 @@ def upsert_items_response(kind: ItemKind, request: Request) -> Response:
 
 def upsert_item_response(kind: ItemKind, request: Request, id: str) -> Response:
     """Create or update the item in the body. Its id comes from the URL."""
-    item = request.data
-    if not isinstance(item, Mapping):
-        raise problems.Problem("Send an object with the fields to set.", status=400, code="invalid-request")
+    item = request.inputs.body
     if item.get("id", id) != id:
         detail = f"The body has the id {item['id']!r}, and the URL {id!r}. Omit the id from the body."
         raise problems.Problem(detail, status=400, code="invalid-request", pointer="/id")
@@ -49,5 +59,5 @@ def serialize_outcome(outcome: ingest.IngestResult, pointer: str) -> dict[str, A
         return {"id": outcome.id, "status": outcome.status, "problem": None}
     location = f"{pointer}/{outcome.field}" if outcome.field else pointer
     error = {"detail": outcome.problem, "code": "invalid", "pointer": location}
-    problem = problems.problem_body(status=400, code="invalid-item", detail=outcome.problem, errors=[error])
+    problem = problem_body(status=400, code="invalid-item", detail=outcome.problem, errors=[error])
     return {"id": outcome.id, "status": outcome.status, "problem": problem}

@@ -7,9 +7,9 @@ from django.urls.converters import StringConverter
 from django.views.generic import RedirectView
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import NotFound
-from rest_framework.request import Request
-from rest_framework.views import APIView
 
+from access.inputs import Request
+from access.views import APIView
 from recommendations.api.erasures import ErasuresView, ErasureView
 from recommendations.api.explorer import explorer_page
 from recommendations.api.feeds import ExplainView, FeedView, SimilarView
@@ -34,7 +34,7 @@ from recommendations.api.spaces import PicturesView, SearchView, VectorsView
 class NotFoundView(APIView):
     """Return a problem instead of an HTML page for an unknown URL."""
 
-    def initial(self, request: Request, *args: object, **kwargs: object) -> Never:
+    def initial(self, request: Request, *args: object, **kwargs: object) -> Never:  # type: ignore[override]
         raise NotFound
 
 

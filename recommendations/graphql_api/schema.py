@@ -9,7 +9,6 @@ from typing import Any
 from uuid import UUID
 
 import strawberry
-from rest_framework.request import Request
 from strawberry.extensions import (
     AddValidationRules,
     DisableIntrospection,
@@ -21,6 +20,7 @@ from strawberry.extensions import (
 from strawberry.schema.config import StrawberryConfig
 
 from access import permissions
+from access.inputs import Request
 from access.scopes import Scope
 from monitoring.clock import now
 from recommendations.api import serializers as s

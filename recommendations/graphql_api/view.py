@@ -14,12 +14,12 @@ from django.conf import settings
 from drf_spectacular.utils import extend_schema
 from graphql import GraphQLError
 from rest_framework.exceptions import PermissionDenied
-from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 from structlog.contextvars import get_contextvars
 
+from access.inputs import Inputs, Request
 from access.scopes import Scope
+from access.views import APIView, takes
 from recommendations.api.problems import Problem
 from recommendations.graphql_api.schema import build_schema
 from recommendations.services.errors import ServiceError
@@ -28,29 +28,6 @@ from recommendations.storable_text import find_storage_problem
 log = logging.getLogger(__name__)
 
 REQUEST_FIELDS = {"query": str, "variables": dict, "operationName": str}
-
-
-class GraphQLView(APIView):
-    """GraphQL queries and mutations. The endpoint requires feeds:read, and each field requires its own scope."""
-
-    scopes = {"POST": Scope.FEEDS_READ}
-
-    def requested_member_ids(self, request: Request) -> list[object]:
-        """Return no member ids: each field checks its own (`schema.require_scope`)."""
-        return []
-
-    @extend_schema(exclude=True)
-    def post(self, request: Request) -> Response:
-        """Execute one operation. Status 200 if the query is valid, even if some fields have errors."""
-        query, variables, operation = parse_request(request.data)
-        result = build_schema(settings.DEBUG or settings.ENV.graphql_introspection).execute_sync(
-            query, variable_values=variables, operation_name=operation, context_value={"request": request}
-        )
-        content: dict[str, Any] = {"data": result.data}
-        if result.errors:
-            content["errors"] = [serialize_error(error) for error in result.errors]
-        is_invalid = result.data is None and result.errors and is_request_error(result.errors)
-        return Response(content, status=400 if is_invalid else 200)
 
 
 def parse_request(body: object) -> tuple[str, dict[str, Any] | None, str | None]:
@@ -64,6 +41,31 @@ def parse_request(body: object) -> tuple[str, dict[str, Any] | None, str | None]
         if problem := find_storage_problem(value):
             raise Problem(f"{name} {problem}.", status=400, code="invalid-request", pointer=f"/{name}")
     return body["query"], body.get("variables"), body.get("operationName")
+
+
+def get_no_member_ids(_inputs: Inputs) -> list[object]:
+    """Return no member ids: each field checks its own arguments (`schema.require_scope`)."""
+    return []
+
+
+class GraphQLView(APIView):
+    """GraphQL queries and mutations. The endpoint requires feeds:read, and each field requires its own scope."""
+
+    scopes = {"POST": Scope.FEEDS_READ}
+
+    @extend_schema(exclude=True)
+    @takes(body=parse_request, member_ids=get_no_member_ids)
+    def post(self, request: Request) -> Response:
+        """Execute one operation. Status 200 if the query is valid, even if some fields have errors."""
+        query, variables, operation = request.inputs.body
+        result = build_schema(settings.DEBUG or settings.ENV.graphql_introspection).execute_sync(
+            query, variable_values=variables, operation_name=operation, context_value={"request": request}
+        )
+        content: dict[str, Any] = {"data": result.data}
+        if result.errors:
+            content["errors"] = [serialize_error(error) for error in result.errors]
+        is_invalid = result.data is None and result.errors and is_request_error(result.errors)
+        return Response(content, status=400 if is_invalid else 200)
 
 
 def is_request_error(errors: list[GraphQLError]) -> bool:

@@ -104,7 +104,10 @@ def test_every_view_for_member_tokens_declares_its_members():
     for route, view in all_views():
         member_scopes = set(getattr(view, "scopes", {}).values()) & MEMBER_SCOPES
         if member_scopes - {Scope.FLAGS_READ}:
-            assert "member_id" in route or hasattr(view, "requested_member_ids"), route
+            methods = [getattr(view, method.lower(), None) for method in view.scopes]
+            operations = [method.operation for method in methods if hasattr(method, "operation")]
+            assert "member_id" in route or all(operation.member_ids for operation in operations), route
+            assert "member_id" in route or operations, route
 
 
 def test_an_anonymous_request_gets_a_401_with_the_bearer_scheme(client):

@@ -9,9 +9,9 @@ from django.conf import settings
 from django.core.management import call_command
 from django.test import Client
 
+from access.problems import CONTENT_TYPE
 from monitoring.clock import now
 from recommendations.api import serializers as s
-from recommendations.api.problems import CONTENT_TYPE
 from recommendations.models import Interaction, Job, Member, Post, PrivacySettings, Relationship, SeenPost
 from recommendations.services import wiring
 from recommendations.services.vectors.embedding import embed_posts

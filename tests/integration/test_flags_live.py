@@ -14,6 +14,7 @@ from flags.services.change import Actor, apply_change
 from monitoring.clock import now
 from recommendations.models import FeedRequest
 from recommendations.services import wiring, work
+from recsys_project.stack import commands
 from tests import factories
 from tests.integration.test_worker import job_condition, wait_for
 from tests.servers import free_port, run_process, shared_database_url, wait_until
@@ -86,9 +87,8 @@ def test_a_rollout_advances_and_rolls_back_automatically(beat):
 def web(tmp_path, redis_url, transactional_db):
     """Run a real web server on the test's database, and yield its URL."""
     port = free_port()
-    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)]
     env = {"DATABASE_URL": shared_database_url(), "REDIS_URL": redis_url, "API_OPEN": "1"}
-    with run_process([*command, "recsys_project.wsgi:application"], tmp_path, **env) as (process, log):
+    with run_process(commands.web_command(port), tmp_path, **env) as (process, log):
         url = f"http://127.0.0.1:{port}"
         wait_until(lambda: is_up(url), process, log)
         yield url

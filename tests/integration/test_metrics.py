@@ -1,6 +1,5 @@
 """Metrics as Prometheus reads them, summed over several web workers and a real Celery worker."""
 
-import sys
 import threading
 import time
 import urllib.error
@@ -30,6 +29,7 @@ from recommendations.services.measuring import quality
 from recommendations.services.serving.recommend import recommend
 from recommendations.services.vectors.embedding_models import embed_due_posts
 from recsys_project.celery import app
+from recsys_project.stack import commands
 from tests import factories
 from tests.factories import NOW
 from tests.servers import celery_worker, free_port, redis_server, run_process, shared_database_url, wait_until
@@ -74,8 +74,7 @@ def test_metrics_of_two_web_workers_and_a_celery_worker_add_up(transactional_db,
     folder, web_port, worker_port = tmp_path / "metrics", free_port(), free_port()
     env = {"PROMETHEUS_MULTIPROC_DIR": str(folder), "METRICS_TOKEN": TOKEN, "API_OPEN": "1"}
     (tmp_path / "redis").mkdir()
-    web = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(web_port)]
-    web += ["--workers", "2", "recsys_project.wsgi:application"]
+    web = [*commands.web_command(web_port), "--workers", "2"]
     url = f"http://127.0.0.1:{web_port}"
 
     def get(path):

@@ -218,7 +218,7 @@ def test_a_cleanup_collects_reference_cycles(viewer, monkeypatch):
         gc.enable()
 
 
-@pytest.mark.parametrize("interface", ["wsgi", "asgi"])
+@pytest.mark.parametrize("interface", ["wsgi", "rsgi"])
 @pytest.mark.one_database("sqlite")
 def test_the_garbage_collector_skips_the_objects_of_a_started_web_server(interface):
     code = f"""

@@ -1,14 +1,13 @@
 """Rate limits with a real web server of several processes, a real Redis and concurrent requests."""
 
 import http.client
-import socket
-import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.servers import free_port, redis_server, run_process, wait_until
+from recsys_project.stack import commands
+from tests.servers import free_port, is_listening, redis_server, run_manage, run_process, wait_until
 
 LIMIT, REQUESTS, THREADS = 50, 800, 16
 SETUP_SCRIPT = f"""
@@ -41,28 +40,11 @@ def web(tmp_path):
             "API_OPEN": "0",
             "ALLOWED_HOSTS": "127.0.0.1",
         }
-        run_manage(tmp_path, env, "migrate", "-v0")
-        secret, session = run_manage(tmp_path, env, "shell", "-v0", "-c", SETUP_SCRIPT).split()
-        options = ["--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port), "--workers", "4"]
-        command = [sys.executable, "-m", "granian", *options, "recsys_project.wsgi:application"]
-        with run_process(command, tmp_path, **env) as (process, log):
+        run_manage(env, "migrate", "-v0")
+        secret, session = run_manage(env, "shell", "-v0", "-c", SETUP_SCRIPT).split()
+        with run_process([*commands.web_command(port), "--workers", "4"], tmp_path, **env) as (process, log):
             wait_until(lambda: is_listening(port), process, log)
             yield port, {"Authorization": f"Bearer {secret}"}, {"Cookie": f"sessionid={session}"}
-
-
-def is_listening(port):
-    """Return whether a server listens on the port."""
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True
-
-
-def run_manage(folder, env, *arguments):
-    with run_process([sys.executable, "manage.py", *arguments], folder, **env) as (process, log):
-        assert process.wait(120) == 0, log.read_text()
-        return log.read_text()
 
 
 def send_requests(port, headers, count):

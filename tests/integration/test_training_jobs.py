@@ -268,7 +268,7 @@ def test_only_the_training_worker_imports_scipy():
     """A fresh process with the web application, the admin and all other tasks does not import SciPy or the training."""
     code = """
 import sys
-import recsys_project.asgi
+import recsys_project.rsgi
 import recsys_project.urls
 import recommendations.tasks, flags.tasks, monitoring.tasks
 unwanted = {"scipy", "implicit", "recommendations.training", "recommendations.evaluation.metrics"} & set(sys.modules)

@@ -8,13 +8,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from rest_framework.exceptions import PermissionDenied
 
 from access.callers import Caller
-from access.permissions import (
-    may_be_authenticated,
-    requested_member_ids,
-    require_access,
-    session_may,
-    staff_permission,
-)
+from access.permissions import may_be_authenticated, require_access, session_may, staff_permission
 from access.scopes import STAFF_PERMISSIONS, Scope, single_scope
 
 READ = frozenset({Scope.FEEDS_READ})
@@ -119,11 +113,3 @@ def test_a_token_accesses_only_its_own_member_and_no_request_with_unknown_member
         with pytest.raises(PermissionDenied, match="of its own member only") as error:
             require_access(TOKEN, Scope.FEEDS_READ, member_ids)
         assert error.value.get_codes() == "different-member"
-
-
-def test_the_members_of_a_request_come_from_the_view_or_the_url():
-    request = SimpleNamespace()
-    assert requested_member_ids(request, SimpleNamespace(kwargs={"member_id": "ann"})) == ["ann"]
-    assert requested_member_ids(request, SimpleNamespace(kwargs={"post_id": "p"})) is None
-    view = SimpleNamespace(kwargs={"member_id": "ann"}, requested_member_ids=lambda request: ["bob"])
-    assert requested_member_ids(request, view) == ["bob"]

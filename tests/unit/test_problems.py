@@ -4,8 +4,9 @@ import pytest
 from django.db import OperationalError
 from drf_standardized_errors.types import Error
 
+from access.problems import problem_body
 from recommendations.api.exception_handler import convert_to_problem
-from recommendations.api.problems import build_error_items, problem_body
+from recommendations.api.problems import build_error_items
 from recommendations.services.errors import FactsUnavailable, InvalidRequest, UnknownMember
 
 

@@ -91,17 +91,25 @@ def test_the_clock_of_the_platform_may_be_30_seconds_ahead():
     assert "in the future" in rejection_message(sign(iat=start + 31, exp=start + 91))
 
 
+def test_a_token_is_not_valid_before_its_nbf():
+    """With the same tolerance as for `iat`, because a platform writes both by its own clock."""
+    start = int(NOW.timestamp())
+    assert tokens.verify_token(sign(nbf=start + 30), NOW).member_id == "ann"
+    for valid_from in (start + 31, float("nan"), float("inf")):
+        assert "not valid yet" in rejection_message(sign(nbf=valid_from))
+
+
 def test_a_token_with_a_lifetime_above_an_hour_is_rejected():
     start = int(NOW.timestamp())
     assert tokens.verify_token(sign(exp=start + 3600), NOW).member_id == "ann"
     assert "longer than 3600 seconds" in rejection_message(sign(exp=start + 3601))
 
 
-@pytest.mark.parametrize("name", ["iat", "exp"])
+@pytest.mark.parametrize("name", ["iat", "exp", "nbf"])
 @pytest.mark.parametrize("value", [True, "1588334400", [1588334400]])
 def test_times_must_be_numbers(name, value):
     """A number in a string, a Boolean or a list is rejected."""
-    assert "iat and exp must be numbers" in rejection_message(sign(**{name: value}))
+    assert "must be numbers" in rejection_message(sign(**{name: value}))
 
 
 @pytest.mark.parametrize("name", ["iat", "exp", "sub"])

@@ -1,0 +1,115 @@
+"""The inputs of an API request: read once, in one way."""
+
+import pytest
+from django.test import RequestFactory
+from rest_framework import serializers
+from rest_framework.exceptions import ParseError, UnsupportedMediaType, ValidationError
+
+from access.inputs import MAX_CACHED_QUERY_LENGTH, RAW_INPUTS, Inputs, Operation
+from access.views import APIView, takes
+
+
+class PageQuery(serializers.Serializer):
+    viewer_id = serializers.CharField()
+    tag = serializers.ListField(child=serializers.CharField(), default=list)
+
+
+class NameBody(serializers.Serializer):
+    name = serializers.CharField()
+
+
+class PageView(APIView):
+    @takes(query=PageQuery(), body=NameBody(), member_ids=lambda inputs: [inputs.query["viewer_id"]])
+    def get(self, request):
+        pass
+
+    def post(self, request):
+        pass
+
+
+def build_request(method="GET", url="/", body=b"", content_type="application/json", **path):
+    django_request = RequestFactory().generic(method, url, body, content_type=content_type)
+    view = PageView()
+    view.setup(django_request, **path)
+    return view.initialize_request(django_request, **path)
+
+
+def read_query(url):
+    return build_request(url=url).inputs.query
+
+
+def read_body(body=b""):
+    return build_request(body=body).inputs.body
+
+
+@pytest.mark.parametrize("padding", [0, MAX_CACHED_QUERY_LENGTH], ids=["cached", "not cached"])
+def test_a_query_has_each_parameter_once_unless_it_is_a_list(padding):
+    rest = f"&tag=a&tag=b&unknown={'x' * padding}"
+    assert build_request(url=f"/?viewer_id=ann{rest}").inputs.query == {"viewer_id": "ann", "tag": ["a", "b"]}
+    for again in ("viewer_id", "%76iewer_id"):
+        with pytest.raises(ValidationError) as error:
+            read_query(f"/?viewer_id=ann&{again}=bob{rest}")
+        assert error.value.detail["viewer_id"].code == "repeated"
+
+
+def test_an_unknown_parameter_may_not_be_repeated_either():
+    with pytest.raises(ValidationError):
+        read_query("/?viewer_id=ann&other=1&other=2")
+
+
+@pytest.mark.parametrize("query", ["viewer_id=%ff", "viewer_id=%C3"])
+def test_a_query_that_is_not_utf_8_is_refused(query):
+    with pytest.raises(ParseError, match="query string"):
+        read_query(f"/?{query}")
+
+
+def test_a_body_is_validated_once():
+    inputs = build_request("GET", body='{"name": " ü "}'.encode()).inputs
+    assert inputs.body == {"name": "ü"}
+    assert inputs.body is inputs.body
+
+
+def test_no_body_counts_as_an_empty_object():
+    with pytest.raises(ValidationError):
+        read_body()
+
+
+@pytest.mark.parametrize("body", [b"{", b'"\xff"', b"\xef\xbb\xbf{}", b"[NaN]", b"9" * 5000, b'{"name": 1, "name": 2}'])
+def test_a_body_that_is_not_unambiguous_json_is_refused(body):
+    with pytest.raises(ParseError, match="JSON parse error"):
+        read_body(body)
+
+
+def test_an_operation_that_declares_nothing_has_no_inputs():
+    inputs = build_request("POST", "/?viewer_id=ann&viewer_id=bob", b'{"name": "x"}').inputs
+    assert (inputs.query, inputs.body, inputs.member_ids) == ({}, None, None)
+
+
+def test_a_head_request_has_the_inputs_of_get():
+    assert build_request("HEAD", "/?viewer_id=ann").inputs.query["viewer_id"] == "ann"
+
+
+def test_the_members_of_a_request_are_those_of_the_path_and_those_of_the_operation():
+    assert build_request("GET", "/?viewer_id=bob").inputs.member_ids == ["bob"]
+    assert build_request("GET", "/?viewer_id=bob", member_id="ann").inputs.member_ids == ["ann", "bob"]
+    assert build_request("POST", member_id="ann").inputs.member_ids == ["ann"]
+
+
+@pytest.mark.parametrize("content_type", ["", "text/plain", "application/jsonp", "application/x-www-form-urlencoded"])
+def test_a_body_must_be_json(content_type):
+    with pytest.raises(UnsupportedMediaType):
+        build_request(body=b"{}", content_type=content_type).inputs.require_known_content_type()
+    build_request(body=b"", content_type=content_type).inputs.require_known_content_type()
+    build_request(body=b"{}", content_type="Application/JSON; charset=utf-8").inputs.require_known_content_type()
+
+
+@pytest.mark.parametrize("name", RAW_INPUTS)
+def test_a_view_cannot_read_raw_inputs(name):
+    with pytest.raises(AssertionError, match="Declare"):
+        getattr(build_request(url="/?viewer_id=ann"), name)
+    request = build_request(url="/?viewer_id=ann")
+    assert not request.query_params and not request.POST
+
+
+def test_inputs_without_an_operation_are_empty():
+    assert Inputs(RequestFactory().get("/?a=1"), {}, Operation()).query == {}
