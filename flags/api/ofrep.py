@@ -91,6 +91,8 @@ class BaseEvaluateView(BaseFlagView):
 
     is_read_only = True
     scopes = {"POST": READ_SCOPE}
+    items_per_unit = None
+    """The view reads the body, because an invalid body gets an error in the protocol's format."""
 
     def requested_member_ids(self, request: Request) -> list[object]:
         """Return the ids of the members in the request; a member's own token may evaluate only for that member."""

@@ -1,6 +1,7 @@
 """Interactions of members, and the posts that they saw."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from drf_standardized_errors.formatter import flatten_errors
@@ -14,6 +15,8 @@ from monitoring.clock import now
 from recommendations.api import openapi, problems
 from recommendations.api import serializers as s
 from recommendations.api.query_parameters import shared_serializer
+from recommendations.api.senders import get_sender
+from recommendations.contracts import Sender
 from recommendations.services.learning import interact
 
 EventResultBody = dict[str, Any]
@@ -37,11 +40,11 @@ def parse_event(item: object, index: int) -> interact.Event | EventResultBody:
         )
 
 
-def record_events(items: list[object]) -> list[EventResultBody]:
-    """Record the valid events. Return a result for each item, in order."""
+def record_events(items: Sequence[object], sender: Sender) -> list[EventResultBody]:
+    """Record the valid events of *sender*. Return a result for each item, in order."""
     parsed = [parse_event(item, index) for index, item in enumerate(items)]
     events = [event for event in parsed if isinstance(event, interact.Event)]
-    results = iter(interact.record_events(events=events, now=now()) if events else [])
+    results = iter(interact.record_events(events=events, now=now(), sender=sender) if events else [])
     return [serialize_event_result(next(results)) if isinstance(p, interact.Event) else p for p in parsed]
 
 
@@ -76,7 +79,7 @@ class InteractionsView(APIView):
         """Record up to 1000 events. Status 207 if some were rejected. Sending the same events again changes nothing."""
         body = s.UncheckedEvents(data=request.data)
         body.is_valid(raise_exception=True)
-        results = record_events(body.validated_data["events"])
+        results = record_events(body.validated_data["events"], get_sender(request))
         counts = Counter(result["status"] for result in results)
         content = {status: counts[status] for status in s.EVENT_STATUSES} | {"results": results}
         return Response(content, status=207 if counts["rejected"] else 200)

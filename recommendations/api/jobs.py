@@ -9,12 +9,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from access.request_costs import FILE_COST, WHOLE_TABLE_COST, count_items
 from access.scopes import Scope, read_write_scopes
 from monitoring.clock import now
 from recommendations.api import job_stream, openapi, responses
 from recommendations.api import serializers as s
 from recommendations.api.problems import Problem
 from recommendations.api.query_parameters import parse_query_parameters
+from recommendations.api.senders import get_submitter
 from recommendations.services import work
 from recommendations.services.members import export
 
@@ -22,7 +24,8 @@ IDEMPOTENCY_KEY_HEADER = OpenApiParameter(
     "Idempotency-Key",
     str,
     OpenApiParameter.HEADER,
-    description="A second request with the same key returns the first request's job. At most 200 characters.",
+    description="A second request of the same caller with the same key returns the first request's job. At most 200 "
+    "characters.",
 )
 RETRY_AFTER_HEADER = OpenApiParameter(
     "Retry-After", int, OpenApiParameter.HEADER, response=[202], description="Seconds to wait before reading the job."
@@ -46,6 +49,10 @@ class JobsView(APIView):
     """The list of jobs."""
 
     scopes = read_write_scopes(Scope.JOBS_READ, Scope.JOBS_WRITE)
+
+    def extra_cost(self, request: Request) -> int:
+        """Return the extra cost of a job that names no items."""
+        return WHOLE_TABLE_COST if request.method == "POST" and not count_items(request.data) else 0
 
     @openapi.describe_endpoint(
         400,
@@ -80,9 +87,13 @@ class JobsView(APIView):
         """Queue a job. The Location header is its URL."""
         body = s.JobBody(data=request.data)
         body.is_valid(raise_exception=True)
-        return responses.job_accepted_response(
-            work.submit_job(now=now(), idempotency_key=read_idempotency_key(request), **body.validated_data)
+        job = work.submit_job(
+            now=now(),
+            idempotency_key=read_idempotency_key(request),
+            submitter=get_submitter(request),
+            **body.validated_data,
         )
+        return responses.job_accepted_response(job)
 
 
 class JobView(APIView):
@@ -110,6 +121,10 @@ class JobRetryView(APIView):
 
     scopes = read_write_scopes(Scope.JOBS_READ, Scope.JOBS_WRITE)
 
+    def extra_cost(self, request: Request) -> int:
+        """Return the extra cost of a job that names no items."""
+        return WHOLE_TABLE_COST
+
     @openapi.describe_endpoint(
         404,
         responses={202: s.JobOut},
@@ -128,6 +143,10 @@ class JobResultView(APIView):
     """The result of a job."""
 
     scopes = read_write_scopes(Scope.JOBS_READ, Scope.JOBS_WRITE)
+
+    def extra_cost(self, request: Request) -> int:
+        """Return the extra cost of a file."""
+        return FILE_COST
 
     @openapi.describe_endpoint(
         404,

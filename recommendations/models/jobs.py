@@ -36,7 +36,12 @@ class Job(models.Model):
     kind = models.CharField(max_length=32, choices=Kind.choices)
     state = models.CharField(max_length=16, choices=State.choices, default=State.QUEUED)
     params = models.JSONField(default=dict, blank=True)
-    idempotency_key = models.CharField(max_length=200, null=True, blank=True, unique=True)
+    idempotency_key = models.CharField(max_length=200, null=True, blank=True)  # noqa: DJ001 -- the constraint ignores NULL
+    submitter = models.CharField(
+        max_length=150,
+        blank=True,
+        help_text="The key or staff user that submitted it, such as key:ab12cd34ef. Its idempotency keys are its own.",
+    )
     total = models.PositiveIntegerField(default=0, help_text="Items to process.")
     done = models.PositiveIntegerField(default=0)
     failed = models.PositiveIntegerField(default=0)
@@ -49,6 +54,9 @@ class Job(models.Model):
 
     class Meta:
         ordering = ["-created_at"]
+        constraints = [
+            models.UniqueConstraint(fields=["submitter", "idempotency_key"], name="one_job_per_idempotency_key")
+        ]
         indexes = [models.Index(fields=["state", "created_at"], name="jobs_by_state")]
 
     def __str__(self) -> str:

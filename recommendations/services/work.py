@@ -40,6 +40,8 @@ from recommendations.storable_text import find_storage_problem
 
 log = logging.getLogger(__name__)
 
+MAX_JOB_ITEMS = 10_000
+"""Members or posts that a request for a job may name. A job for all needs no names."""
 MAX_CHUNK_ATTEMPTS = 3
 MAX_ERRORS = 20
 
@@ -134,18 +136,23 @@ def build_job_view(job: Job) -> JobView:
 # Submit, read and control
 
 
-def submit_job(*, kind: str, params: Mapping[str, Any], now: datetime, idempotency_key: str | None = None) -> JobView:
-    """Create a job and enqueue its chunks, or return the job that was created with the same *idempotency_key*."""
+def submit_job(
+    *, kind: str, params: Mapping[str, Any], now: datetime, idempotency_key: str | None = None, submitter: str = ""
+) -> JobView:
+    """
+    Create a job and enqueue its chunks, or return the job that *submitter* created with the same *idempotency_key*.
+    """
     if kind not in KIND_NAMES:
         raise InvalidRequest(f"There is no job kind {kind!r}. Use one of {', '.join(KIND_NAMES)}.", "/kind")
-    earlier = Job.objects.filter(idempotency_key=idempotency_key).first() if idempotency_key else None
+    same_key = Job.objects.filter(submitter=submitter, idempotency_key=idempotency_key)
+    earlier = same_key.first() if idempotency_key else None
     if earlier is None:
         items = resolve_items(kind, params)
         try:
-            return build_job_view(create_job(kind, dict(params), items, now, idempotency_key))
+            return build_job_view(create_job(kind, dict(params), items, now, idempotency_key, submitter))
         except IntegrityError:
             # A concurrent request created the job with this key.
-            earlier = Job.objects.get(idempotency_key=idempotency_key)
+            earlier = same_key.get()
     if (earlier.kind, earlier.params) != (kind, dict(params)):
         raise InvalidRequest("This idempotency key was used for another job. Use a new key.", "/idempotency_key")
     return build_job_view(earlier)
@@ -164,6 +171,9 @@ def resolve_items(kind: str, params: Mapping[str, Any]) -> list[int]:
             raise InvalidRequest(f"{parameter}: required. A {kind} job has no default items.", f"/params/{parameter}")
         return list(job_kind.default_items().order_by("pk").values_list("pk", flat=True))
     external_ids = params[parameter]
+    if isinstance(external_ids, list) and len(external_ids) > MAX_JOB_ITEMS:
+        detail = f"{parameter}: give at most {MAX_JOB_ITEMS:,} ids, not {len(external_ids):,}. Submit several jobs."
+        raise InvalidRequest(detail, f"/params/{parameter}")
     if (
         not isinstance(external_ids, list)
         or not external_ids
@@ -184,11 +194,21 @@ def resolve_items(kind: str, params: Mapping[str, Any]) -> list[int]:
 
 @transaction.atomic
 def create_job(
-    kind: str, params: dict[str, Any], items: Sequence[int], now: datetime, idempotency_key: str | None
+    kind: str,
+    params: dict[str, Any],
+    items: Sequence[int],
+    now: datetime,
+    idempotency_key: str | None,
+    submitter: str,
 ) -> Job:
     """Write the job and its chunks, and publish the chunks on commit. A job without items is done at once."""
     job = Job.objects.create(
-        kind=kind, params=params, total=len(items), created_at=now, idempotency_key=idempotency_key
+        kind=kind,
+        params=params,
+        total=len(items),
+        created_at=now,
+        idempotency_key=idempotency_key,
+        submitter=submitter,
     )
     size = settings.ENV.batch_processing_size
     lease = now + timedelta(seconds=settings.ENV.job_lease_seconds)

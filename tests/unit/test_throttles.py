@@ -61,7 +61,7 @@ def test_after_a_failure_of_redis_requests_are_not_counted_for_a_second(monkeypa
     """Only one request waits for an unreachable Redis."""
     calls, moment = [], [100.0]
 
-    def fail(self, bucket):
+    def fail(self, bucket, units):
         calls.append(bucket.name)
         raise redis.ConnectionError("unreachable")
 
@@ -79,7 +79,7 @@ def test_after_a_failure_of_redis_requests_are_not_counted_for_a_second(monkeypa
 
 def test_a_rejected_request_is_counted(monkeypatch):
     monkeypatch.setattr(
-        RateLimiter, "_count", lambda self, bucket: (bucket.name == "admitted", [None, None, b"60", 119_000])
+        RateLimiter, "_count", lambda self, bucket, units: (bucket.name == "admitted", [None, None, b"60", 119_000])
     )
     limiter, before = RateLimiter(f"redis://127.0.0.1:{free_port()}/0"), count_outcomes("rejected")
     assert [limiter.admit(RateLimitBucket("key", name, 60)).allowed for name in ("admitted", "rejected")] == [
