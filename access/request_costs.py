@@ -16,7 +16,8 @@ from rest_framework.exceptions import UnsupportedMediaType
 from rest_framework.request import Request
 
 ITEMS_PER_UNIT = 10
-"""Items of a list that count as one request. In bulk, ten events take about as long as one event alone."""
+"""Items of a list that count as one request. 1,000 events take eight times as long as one (200 and 25 ms on two busy
+cores), and a worker learns from each of them later."""
 WHOLE_TABLE_COST = 100
 """Extra cost of a job that names no items, such as a feed for every member: that of a bulk request of 1,000."""
 FILE_COST = 10

@@ -2,18 +2,17 @@
 
 from django.contrib import admin
 from django.urls import include, path
-from drf_spectacular.views import SpectacularSwaggerView
 
 from recommendations.api.urls import not_found_urlpatterns
 from recommendations.graphql_api.view import GraphQLView
-from recsys_project.schema_view import SchemaView
+from recsys_project.schema_view import DocsView, SchemaView
 
 # Django tries the patterns in order: those of recommendations come first, since they get the most requests.
 urlpatterns = [
     path("", include("recommendations.api.urls")),
     path("admin/", admin.site.urls),
     path("api/schema/", SchemaView.as_view(), name="schema"),
-    path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("api/docs/", DocsView.as_view(), name="docs"),
     path("", include("access.urls")),
     path("", include("flags.api.urls")),
     path("graphql", GraphQLView.as_view(), name="graphql"),

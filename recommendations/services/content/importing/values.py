@@ -160,7 +160,7 @@ def parse_safety_labels(value: object) -> dict[str, float]:
     pairs = value
     if isinstance(value, str):
         parts = [part.partition(":") for part in value.split("|", MAX_LIST)]
-        if not all(colon for _, colon, _ in parts):
+        if len(parts) > MAX_LIST or not all(colon for _, colon, _ in parts):
             raise ValueError(f"{quote_value(value)} is not a list of labels", advice)
         pairs = {name: score for name, _, score in parts}
     if not isinstance(pairs, dict) or len(pairs) > MAX_LIST:
