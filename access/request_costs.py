@@ -1,5 +1,5 @@
 """
-The cost of a request in units: one, plus one for every `ITEMS_PER_UNIT` items that its body lists.
+The cost of a request in quota units: one, plus one for every `ITEMS_PER_UNIT` items that its body lists.
 
 The rate limits count units, so a request that does the work of many counts as many. The rule needs no knowledge of the
 endpoint: a new bulk route is counted like the others. A view may have `items_per_unit` for items that cost more or less

@@ -164,7 +164,7 @@ class JobsQuery(serializers.Serializer):
 class EventIn(serializers.Serializer):
     """An interaction of a member with a post, or the undo of an earlier event."""
 
-    event_id = id_field(help_text="Chosen by the sender. An event id is counted once.")
+    event_id = id_field(help_text="Chosen by the sender, unique for the member. Sent again with the same content, it counts once.")
     member_id = id_field()
     post_id = id_field(required=False, help_text="Required unless the event undoes another event.")
     kind = serializers.ChoiceField(
@@ -180,7 +180,7 @@ class EventIn(serializers.Serializer):
         help_text="Only for not_interested: what the member wants less of. Empty: only this post.",
     )
     undoes_event_id = id_field(
-        required=False, help_text="The event_id of an earlier event of this member that this event undoes."
+        required=False, help_text="The event_id of an event of this member and sender that this event undoes."
     )
     value = serializers.FloatField(
         required=False, allow_null=True, default=None, help_text="Seconds of a dwell, or stars of a rating."
