@@ -164,7 +164,9 @@ class JobsQuery(serializers.Serializer):
 class EventIn(serializers.Serializer):
     """An interaction of a member with a post, or the undo of an earlier event."""
 
-    event_id = id_field(help_text="Chosen by the sender, unique for the member. Sent again with the same content, it counts once.")
+    event_id = id_field(
+        help_text="Chosen by the sender, unique for the member. Sent again with the same content, it counts once."
+    )
     member_id = id_field()
     post_id = id_field(required=False, help_text="Required unless the event undoes another event.")
     kind = serializers.ChoiceField(
