@@ -84,9 +84,9 @@ class FlagDocument(StrictSerializer):
     on_value = ValueField(default=True)
     default_value = ValueField(default=False)
     off_value = ValueField(default=False)
-    variants = VariantDocument(many=True, default=list, max_length=MAX_PARTS)
-    rules = RuleDocument(many=True, default=list, max_length=MAX_PARTS)
-    prerequisites = PrerequisiteDocument(many=True, default=list, max_length=MAX_PARTS)
+    variants = VariantDocument(many=True, default=list, max_length=MAX_PARTS)  # type: ignore[call-arg]
+    rules = RuleDocument(many=True, default=list, max_length=MAX_PARTS)  # type: ignore[call-arg]
+    prerequisites = PrerequisiteDocument(many=True, default=list, max_length=MAX_PARTS)  # type: ignore[call-arg]
     starts_at = serializers.DateTimeField(allow_null=True, default=None)
     ends_at = serializers.DateTimeField(allow_null=True, default=None)
     expires_at = serializers.DateTimeField(allow_null=True, default=None)
@@ -202,7 +202,7 @@ class SegmentDocument(StrictSerializer):
     key = NameField()
     description = serializers.CharField(allow_blank=True, default="", max_length=300)
     match = serializers.ChoiceField(choices=Segment.Match.choices, default=Segment.Match.ALL)
-    conditions = ConditionDocument(many=True, default=list, max_length=MAX_PARTS)
+    conditions = ConditionDocument(many=True, default=list, max_length=MAX_PARTS)  # type: ignore[call-arg]
     allowed_ids = LimitedListField(child=serializers.CharField(max_length=128), default=list, max_length=MAX_LISTED_IDS)
     denied_ids = LimitedListField(child=serializers.CharField(max_length=128), default=list, max_length=MAX_LISTED_IDS)
 
@@ -234,8 +234,8 @@ class RolloutPlanDocument(StrictSerializer):
     key = NameField()
     flag = serializers.CharField(allow_null=True, default=None, help_text="null: the plan is a template.")
     description = serializers.CharField(allow_blank=True, default="", max_length=300)
-    phases = RolloutPhaseDocument(many=True, default=list, max_length=MAX_PARTS)
-    guardrails = GuardrailDocument(many=True, default=list, max_length=MAX_PARTS)
+    phases = RolloutPhaseDocument(many=True, default=list, max_length=MAX_PARTS)  # type: ignore[call-arg]
+    guardrails = GuardrailDocument(many=True, default=list, max_length=MAX_PARTS)  # type: ignore[call-arg]
     state = serializers.ChoiceField(choices=RolloutPlan.State.choices, default=RolloutPlan.State.DRAFT)
     phase = serializers.IntegerField(min_value=0, default=0)
     phase_started_at = serializers.DateTimeField(allow_null=True, default=None)

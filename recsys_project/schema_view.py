@@ -60,16 +60,17 @@ class SchemaView(SpectacularAPIView):
     @extend_schema(exclude=True)
     def get(self, request: Request, *_: Any, **__: Any) -> HttpResponse:
         """Return the schema as YAML or JSON."""
-        name = self._get_filename(request, None)
-        schema = render_schema(type(request.accepted_renderer))
+        name = self._get_filename(request, None)  # type: ignore[no-untyped-call]
+        schema = render_schema(type(request.accepted_renderer))  # type: ignore[arg-type]
         return document_response(request, schema, **{"Content-Disposition": f'inline; filename="{name}"'})
 
 
 @cache
 def render_schema(renderer: type[BaseRenderer]) -> Document:
     """Return the schema as this renderer writes it."""
-    schema = SchemaGenerator().get_schema(request=None, public=True)
-    return build_document(str(renderer.media_type), renderer().render(schema, renderer.media_type, {}))
+    schema = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
+    content = bytes(renderer().render(schema, renderer.media_type, {}))  # type: ignore[arg-type]
+    return build_document(str(renderer.media_type), content)
 
 
 class DocsView(SpectacularSwaggerView):
@@ -86,7 +87,7 @@ class DocsView(SpectacularSwaggerView):
     def render_page(self, request: Request) -> Document:
         """Return the page, rendered for the first request."""
         if DocsView.page is None:
-            response = super().get(request)
+            response = super().get(request)  # type: ignore[no-untyped-call]
             html = render_to_string(self.template_name, response.data)
             DocsView.page = build_document("text/html; charset=utf-8", html.encode())
         return DocsView.page

@@ -61,7 +61,7 @@ class ExperimentDocument(StrictSerializer):
     )
     is_bandit = serializers.BooleanField(default=False, help_text="Weights follow the results (Thompson sampling).")
     bandit_floor = serializers.FloatField(min_value=0.01, max_value=0.5, default=0.05)
-    variants = ExperimentVariantDocument(many=True, default=list, max_length=MAX_PARTS)
+    variants = ExperimentVariantDocument(many=True, default=list, max_length=MAX_PARTS)  # type: ignore[call-arg]
     state = serializers.ChoiceField(choices=State.choices, default=State.DRAFT)
     phase = serializers.IntegerField(min_value=0, default=0)
     decision = serializers.CharField(allow_blank=True, default="", max_length=64)

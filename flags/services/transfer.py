@@ -29,7 +29,7 @@ class PlainLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError(f"Aliases are not supported. Repeat the value: {self.peek_event().start_mark}")
+            raise yaml.YAMLError("Aliases are not supported. Repeat the value.")
         node: yaml.Node | None = super().compose_node(parent, index)
         return node
 

@@ -14,11 +14,12 @@ from typing import Any
 
 from django.conf import settings
 from drf_spectacular.utils import extend_schema
-from graphql import ExecutionResult, GraphQLError
+from graphql import GraphQLError
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
+from strawberry.types import ExecutionResult
 from structlog.contextvars import get_contextvars
 
 from access import throttles

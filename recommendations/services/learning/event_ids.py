@@ -29,26 +29,27 @@ class EventContent:
     target: str = ""
     value: float | None = None
     request_id: UUID | None = None
-    undoes_event_id: str = ""
     occurred_at: datetime | None = None
     """None: the sender gave no time, or the event is an undo."""
+    undoes_event_id: str = ""
+
+
+CONTENT_COLUMNS = ("post_id", "kind", "target", "value", "request_id", "occurred_at")
+"""The columns of an interaction, in the order of the fields of `EventContent`."""
 
 
 def find_recorded(keys: Iterable[EventKey], sender: Sender) -> dict[EventKey, EventContent]:
     """Return the contents of the recorded events of *sender* among *keys*."""
     wanted = set(keys)
     recorded: dict[EventKey, EventContent] = {}
-    columns = ("post_id", "kind", "target", "value", "request_id")
     for event_ids in split_into_queries({event_id for event_id, _ in wanted}):
         same_ids = {"event_id__in": event_ids, "sender": sender}
         undos = Undo.objects.filter(**same_ids).values_list("event_id", "member_id", "undoes_event_id")
         for event_id, member_pk, undone_id in undos:
             recorded[event_id, member_pk] = EventContent(undoes_event_id=undone_id)
         interactions = Interaction.objects.filter(**same_ids)
-        for event_id, member_pk, at, *content in interactions.values_list(
-            "event_id", "member_id", "occurred_at", *columns
-        ):
-            recorded[event_id, member_pk] = EventContent(*content, occurred_at=at)
+        for event_id, member_pk, *content in interactions.values_list("event_id", "member_id", *CONTENT_COLUMNS):
+            recorded[event_id, member_pk] = EventContent(*content)
     return {key: content for key, content in recorded.items() if key in wanted}
 
 

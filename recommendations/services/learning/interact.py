@@ -125,8 +125,7 @@ def event_content(event: Event, posts: dict[str, Post], now: datetime) -> EventC
     if event.undoes_event_id:
         return EventContent(undoes_event_id=event.undoes_event_id)
     at = min(event.occurred_at, now) if event.occurred_at else None
-    content = (posts[event.post_id].pk, event.kind, event.target, event.value, event.request_id)
-    return EventContent(*content, occurred_at=at)
+    return EventContent(posts[event.post_id].pk, event.kind, event.target, event.value, event.request_id, at)
 
 
 def repeated_result(event: Event, content: EventContent, earlier: EventContent) -> EventResult:

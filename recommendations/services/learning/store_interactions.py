@@ -170,8 +170,8 @@ def store_negative_feedback(rows: Rows, sender: Sender) -> None:
         "created_at": rows["occurred_at"],
     }
     insert_columns(NegativeFeedback, columns, {"target": FeedbackTarget.POST.value, "sender": sender.value})
-    targeted_rows = select_rows(rows, rows["target"] != "") if "target" in rows else {"event_id": (), "member_id": ()}
-    targeted_keys = set(zip(targeted_rows["event_id"], targeted_rows["member_id"], strict=True))
+    has_target = rows["target"] != "" if "target" in rows else np.zeros(len(rows["event_id"]), np.bool_)
+    targeted_keys = set(zip(rows["event_id"][has_target], rows["member_id"][has_target].tolist(), strict=True))
     for event_ids in split_into_queries({event_id for event_id, _ in targeted_keys}):
         # No joins: before a new table is analyzed, SQLite may plan a join as a scan of all interactions.
         same_ids = Interaction.objects.filter(event_id__in=event_ids, sender=sender).prefetch_related("post", "member")

@@ -22,7 +22,7 @@ from recommendations.models import (
 from recommendations.services import invalidate
 from recommendations.services.content.importing.problems import RowError, quote_value
 from recommendations.services.content.safety import classify_sensitivity
-from recommendations.services.learning.event_ids import EventContent, find_recorded, has_same_content
+from recommendations.services.learning.event_ids import CONTENT_COLUMNS, EventContent, find_recorded, has_same_content
 from recommendations.services.learning.reset import delete_learned_interests
 from recommendations.services.learning.store_interactions import store_interactions
 from recommendations.services.vectors.embedding import CONTENT_SPACE, embeddable_text
@@ -199,15 +199,11 @@ def write_interactions(rows: Sequence[ParsedRow], now: datetime) -> WriteResult:
     return WriteResult(created=stored.count, unchanged=unchanged, errors=errors)
 
 
-def find_conflicts(columns: Mapping[str, Column], repeated: Sequence[int]) -> list[int]:
+def find_conflicts(columns: Mapping[str, Any], repeated: Sequence[int]) -> list[int]:
     """Return which of the rows *repeated*, whose event ids were recorded before, differ from what was recorded."""
     keys = {row: (columns["event_id"][row], columns["member_id"][row]) for row in repeated}
+    contents = {row: EventContent(*(columns[name][row] for name in CONTENT_COLUMNS)) for row in repeated}
     recorded = find_recorded(keys.values(), Sender.PLATFORM)
-    names = ("post_id", "kind", "target", "value", "request_id")
-    contents = {
-        row: EventContent(*(columns[name][row] for name in names), occurred_at=columns["occurred_at"][row])
-        for row in repeated
-    }
     # A recorded event is absent if its member was erased since.
     return [row for row, content in contents.items() if not has_same_content(content, recorded.get(keys[row], content))]
 
