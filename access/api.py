@@ -11,6 +11,7 @@ from rest_framework.response import Response
 from access import tokens
 from access.callers import Caller
 from access.inputs import Request
+from access.limited_fields import LimitedListField
 from access.problems import Problem
 from access.scopes import MEMBER_SCOPES, Scope, single_scope
 from access.views import APIView, takes
@@ -23,7 +24,7 @@ class TokenIn(serializers.Serializer):
     member_id = serializers.CharField(
         max_length=tokens.MAX_MEMBER_ID_LENGTH, help_text="The platform's id of the member."
     )
-    scopes = serializers.ListField(
+    scopes = LimitedListField(
         child=serializers.ChoiceField(sorted(MEMBER_SCOPES)),
         min_length=1,
         max_length=len(MEMBER_SCOPES),

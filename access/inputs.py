@@ -24,6 +24,8 @@ from rest_framework.exceptions import ParseError, UnsupportedMediaType, Validati
 from rest_framework.fields import ListField
 from rest_framework.serializers import Serializer
 
+from access.request_costs import count_items
+
 MAX_CACHED_QUERIES = 1_000
 """Validated query strings that a process caches: most requests repeat one. Changes the speed, not the result."""
 MAX_CACHED_QUERY_LENGTH = 200
@@ -70,10 +72,18 @@ class Inputs:
     @cached_property
     def body(self) -> Any:
         """The body, as the operation's function returns it. No body counts as an empty object."""
-        if self._operation.parse_body is None:
-            return None
+        return self._operation.parse_body(self._content) if self._operation.parse_body else None
+
+    @cached_property
+    def item_count(self) -> int:
+        """How many items the body lists, before they are validated: the rate limits count them."""
+        return count_items(self._content) if self._operation.parse_body else 0
+
+    @cached_property
+    def _content(self) -> Any:
+        """The parsed JSON of the body."""
         content = self._request.body
-        return self._operation.parse_body(parse_json(content) if content else {})
+        return parse_json(content) if content else {}
 
     @property
     def member_ids(self) -> Iterable[object] | None:

@@ -12,9 +12,9 @@ class WindowPair(NamedTuple):
     """The current and the previous window of a caller."""
 
     previous_count: int
-    """Requests admitted in the previous window."""
+    """Units admitted in the previous window."""
     current_count: int
-    """Requests admitted in the current window."""
+    """Units admitted in the current window."""
     started_at: float
     """Start of the current window, by the clock."""
 
@@ -27,17 +27,17 @@ class MemoryWindow:
         self._clock = clock
         self._windows: dict[tuple[str, str], WindowPair] = {}
 
-    def admit(self, bucket: RateLimitBucket) -> RateLimitDecision:
+    def admit(self, bucket: RateLimitBucket, units: int = 1) -> RateLimitDecision:
         """See `RateWindow.admit`."""
         previous, count, started_at = self._current_windows(bucket)
         ends_in = started_at + WINDOW_SECONDS - self._clock()
         weighted = int(previous * ends_in / WINDOW_SECONDS) + count
-        allowed = weighted < bucket.per_minute
+        allowed = weighted + units <= bucket.per_minute
         if allowed:
-            count += 1
+            count += units
             self._windows[bucket.policy, bucket.name] = WindowPair(previous, count, started_at)
         ttls = int(1000 * ends_in), int(1000 * (ends_in + WINDOW_SECONDS))
-        return build_decision(bucket, allowed=allowed, window=[previous, ttls[0], count, ttls[1]])
+        return build_decision(bucket, allowed=allowed, window=[previous, ttls[0], count, ttls[1]], units=units)
 
     def _current_windows(self, bucket: RateLimitBucket) -> WindowPair:
         """Return the caller's windows at the current time. A window that has ended becomes the previous one."""

@@ -50,6 +50,8 @@ MEMBER_SCOPES = frozenset(
     {Scope.FEEDS_READ, Scope.INTERACTIONS_WRITE, Scope.PROFILE_READ, Scope.PROFILE_WRITE, Scope.FLAGS_READ}
 )
 """Scopes that a member token may have: those that concern only the member's own data."""
+MEMBER_WRITE_SCOPES = frozenset({Scope.INTERACTIONS_WRITE, Scope.PROFILE_WRITE})
+"""Scopes of member tokens that change something. Requests that need one have a rate limit of their own."""
 
 STAFF_PERMISSIONS: Mapping[Scope, str] = {
     Scope.FEEDS_READ: "recommendations.view_feedrequest",

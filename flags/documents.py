@@ -15,6 +15,7 @@ from typing import Any
 from django.utils.crypto import salted_hmac
 from rest_framework import serializers
 
+from access.limited_fields import LimitedListField
 from flags import gauges
 from flags.models import Condition, Flag, Guardrail, RolloutPlan, Segment
 from flags.rollout import DEFAULT, OFF, ON
@@ -22,6 +23,8 @@ from flags.rollout import DEFAULT, OFF, ON
 Document = dict[str, Any]
 
 MAX_LISTED_IDS = 1000
+MAX_PARTS = 100
+"""Variants, rules, conditions, phases and the like of one document."""
 UNIT_ID_FIELDS = ("allowed_ids", "denied_ids")
 RESERVED_VARIANT_NAMES = {DEFAULT, OFF, ON}
 
@@ -81,13 +84,13 @@ class FlagDocument(StrictSerializer):
     on_value = ValueField(default=True)
     default_value = ValueField(default=False)
     off_value = ValueField(default=False)
-    variants = VariantDocument(many=True, default=list)
-    rules = RuleDocument(many=True, default=list)
-    prerequisites = PrerequisiteDocument(many=True, default=list)
+    variants = VariantDocument(many=True, default=list, max_length=MAX_PARTS)  # type: ignore[call-arg]
+    rules = RuleDocument(many=True, default=list, max_length=MAX_PARTS)  # type: ignore[call-arg]
+    prerequisites = PrerequisiteDocument(many=True, default=list, max_length=MAX_PARTS)  # type: ignore[call-arg]
     starts_at = serializers.DateTimeField(allow_null=True, default=None)
     ends_at = serializers.DateTimeField(allow_null=True, default=None)
     expires_at = serializers.DateTimeField(allow_null=True, default=None)
-    tags = serializers.ListField(child=NameField(), default=list)
+    tags = LimitedListField(child=NameField(), default=list, max_length=MAX_PARTS)
     owner = serializers.CharField(allow_blank=True, default="", max_length=100)
     needs_approval = serializers.BooleanField(default=False)
     is_archived = serializers.BooleanField(default=False)
@@ -172,7 +175,7 @@ def has_prerequisite_cycle(key: str, required_keys: Iterable[str]) -> bool:
 class ConditionDocument(StrictSerializer):
     attribute = serializers.RegexField(regex=r"^[\w.-]+$", max_length=64)
     operator = serializers.ChoiceField(choices=Condition.Operator.choices, default=Condition.Operator.IN)
-    values = serializers.ListField(child=ValueField(), default=list)
+    values = LimitedListField(child=ValueField(), default=list, max_length=MAX_LISTED_IDS)
 
     def validate_attribute(self, name: str) -> str:
         if name == "id":
@@ -199,13 +202,9 @@ class SegmentDocument(StrictSerializer):
     key = NameField()
     description = serializers.CharField(allow_blank=True, default="", max_length=300)
     match = serializers.ChoiceField(choices=Segment.Match.choices, default=Segment.Match.ALL)
-    conditions = ConditionDocument(many=True, default=list)
-    allowed_ids = serializers.ListField(
-        child=serializers.CharField(max_length=128), default=list, max_length=MAX_LISTED_IDS
-    )
-    denied_ids = serializers.ListField(
-        child=serializers.CharField(max_length=128), default=list, max_length=MAX_LISTED_IDS
-    )
+    conditions = ConditionDocument(many=True, default=list, max_length=MAX_PARTS)  # type: ignore[call-arg]
+    allowed_ids = LimitedListField(child=serializers.CharField(max_length=128), default=list, max_length=MAX_LISTED_IDS)
+    denied_ids = LimitedListField(child=serializers.CharField(max_length=128), default=list, max_length=MAX_LISTED_IDS)
 
 
 class RolloutPhaseDocument(StrictSerializer):
@@ -235,8 +234,8 @@ class RolloutPlanDocument(StrictSerializer):
     key = NameField()
     flag = serializers.CharField(allow_null=True, default=None, help_text="null: the plan is a template.")
     description = serializers.CharField(allow_blank=True, default="", max_length=300)
-    phases = RolloutPhaseDocument(many=True, default=list)
-    guardrails = GuardrailDocument(many=True, default=list)
+    phases = RolloutPhaseDocument(many=True, default=list, max_length=MAX_PARTS)  # type: ignore[call-arg]
+    guardrails = GuardrailDocument(many=True, default=list, max_length=MAX_PARTS)  # type: ignore[call-arg]
     state = serializers.ChoiceField(choices=RolloutPlan.State.choices, default=RolloutPlan.State.DRAFT)
     phase = serializers.IntegerField(min_value=0, default=0)
     phase_started_at = serializers.DateTimeField(allow_null=True, default=None)

@@ -92,6 +92,15 @@ class AccountStatus(IntEnum):
     INACTIVE = 2
 
 
+class Sender(StrEnum):
+    """Who sent an event. An event id is unique per sender and member."""
+
+    PLATFORM = "platform"
+    """Keys, staff and imports of the platform: together one sender."""
+    MEMBER = "member"
+    """The member's own tokens."""
+
+
 class InteractionKind(StrEnum):
     """The kinds of interaction of a member with a post."""
 

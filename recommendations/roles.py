@@ -60,7 +60,7 @@ PRIVACY_OFFICER = {
     *name_permissions("recommendations", "view add change delete", ("relationship",)),
     *name_permissions("recommendations", "view", ("interaction", "undo", "negativefeedback", "seenpost", "servedpage")),
     *name_permissions("recommendations", "view", ("feedrequest", "feedinputs", "interestprofile", "reactionhistory")),
-    *name_permissions("recommendations", "view", ("jobfile", "postembedding")),
+    *name_permissions("recommendations", "view", ("jobfile", "postembedding", "erasurereceipt")),
     *name_permissions("recommendations", "delete", ("member", "post")),
     "recommendations.export_member",
     "recommendations.change_job",

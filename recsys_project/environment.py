@@ -159,7 +159,10 @@ class Environment(BaseSettings):
         60_000, "results", "Requests per minute of an API key without a limit of its own. 0: no limit."
     )
     rate_per_member: NonNegativeInt = setting(
-        600, "results", "Requests per minute with the tokens of one member. 0: no limit."
+        600, "results", "Requests per minute with the tokens of one member, without writes. 0: no limit."
+    )
+    write_rate_per_member: NonNegativeInt = setting(
+        300, "results", "Writes per minute with the tokens of one member. 0: no limit."
     )
     rate_per_staff: NonNegativeInt = setting(1200, "results", "API requests per minute of one staff user. 0: no limit.")
     rate_per_address: NonNegativeInt = setting(

@@ -3,10 +3,10 @@
 from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from recommendations.api.urls import not_found_urlpatterns
 from recommendations.graphql_api.view import GraphQLView
+from recsys_project.schema_view import DocsView, SchemaView
 
 # The admin's own form asks for no second factor.
 admin.site.login = secure_admin_login(admin.site.login)
@@ -16,8 +16,8 @@ urlpatterns = [
     path("", include("recommendations.api.urls")),
     path("account/", include("access.sign_in.urls")),
     path("admin/", admin.site.urls),
-    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
+    path("api/schema/", SchemaView.as_view(), name="schema"),
+    path("api/docs/", DocsView.as_view(), name="docs"),
     path("", include("access.urls")),
     path("", include("flags.api.urls")),
     path("graphql", GraphQLView.as_view(), name="graphql"),

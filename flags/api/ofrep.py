@@ -103,6 +103,8 @@ class BaseEvaluateView(BaseFlagView):
 
     is_read_only = True
     scopes = {"POST": READ_SCOPE}
+    items_per_unit = None
+    """The view reads the body, because an invalid body gets an error in the protocol's format."""
 
     def handle_exception(self, exc: Exception) -> Response:
         """Return the response for an error, in the protocol's format if the body is invalid."""

@@ -8,7 +8,8 @@ from typing import Any
 from django.db import models
 from rest_framework import serializers
 
-from flags.documents import Document, NameField, StrictSerializer, ValueField, value_kind_error
+from access.limited_fields import LimitedListField
+from flags.documents import MAX_PARTS, Document, NameField, StrictSerializer, ValueField, value_kind_error
 from flags.models import ExclusionGroup, Experiment, Flag, Holdout, Metric
 from flags.services.errors import RefusedError
 
@@ -49,15 +50,18 @@ class ExperimentDocument(StrictSerializer):
     holdout = serializers.CharField(allow_null=True, default=None, help_text="Holdout: units in no experiment.")
     is_sticky = serializers.BooleanField(default=True, help_text="Exposed units keep their variant in a new phase.")
     goal = serializers.CharField(allow_null=True, default=None, help_text="Key of the metric that decides.")
-    metrics = serializers.ListField(
-        child=NameField(), default=list, help_text="Other metrics to report, with guardrails."
+    metrics = LimitedListField(
+        child=NameField(),
+        default=list,
+        max_length=MAX_PARTS,
+        help_text="Other metrics to report, with guardrails.",
     )
     minimum_effect = serializers.FloatField(
         min_value=0.0001, default=0.05, help_text="Smallest lift of the goal to detect."
     )
     is_bandit = serializers.BooleanField(default=False, help_text="Weights follow the results (Thompson sampling).")
     bandit_floor = serializers.FloatField(min_value=0.01, max_value=0.5, default=0.05)
-    variants = ExperimentVariantDocument(many=True, default=list)
+    variants = ExperimentVariantDocument(many=True, default=list, max_length=MAX_PARTS)  # type: ignore[call-arg]
     state = serializers.ChoiceField(choices=State.choices, default=State.DRAFT)
     phase = serializers.IntegerField(min_value=0, default=0)
     decision = serializers.CharField(allow_blank=True, default="", max_length=64)

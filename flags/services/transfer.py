@@ -20,6 +20,27 @@ SECTIONS = {"segments": ChangeSubject.SEGMENT, "flags": ChangeSubject.FLAG, "pla
 RUNTIME_FIELDS = {"state", "phase", "phase_started_at", "flag"}
 
 
+MAX_YAML_LENGTH = 2**20
+"""Characters of an import: hundreds of flags with their rules."""
+
+
+class PlainLoader(yaml.SafeLoader):
+    """Rejects aliases: ten lines in which each repeats the line before ten times are ten billion values."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("Aliases are not supported. Repeat the value.")
+        node: yaml.Node | None = super().compose_node(parent, index)
+        return node
+
+
+class PlainDumper(yaml.SafeDumper):
+    """Writes no aliases."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
 @dataclass(frozen=True, slots=True)
 class ImportOutcome:
     """The outcome for one document: created, changed, unchanged or pending approval."""
@@ -37,7 +58,7 @@ def export_yaml() -> str:
         "flags": [flag_document(row) for row in sort_by_prerequisites(list(Flag.objects.filter(is_archived=False)))],
         "plans": [{k: v for k, v in plan_document(row).items() if k not in RUNTIME_FIELDS} for row in templates],
     }
-    return yaml.safe_dump(sections, sort_keys=False, allow_unicode=True)
+    return yaml.dump(sections, Dumper=PlainDumper, sort_keys=False, allow_unicode=True)
 
 
 def sort_by_prerequisites(flags: Sequence[Flag]) -> list[Flag]:
@@ -78,10 +99,14 @@ def import_yaml(*, text: str, actor: Actor, why: str, now: datetime, dry_run: bo
 
 def parse_yaml(text: str) -> dict[str, Any]:
     """Return the YAML as a mapping of lists. Raises `ValidationError`."""
+    if len(text) > MAX_YAML_LENGTH:
+        raise ValidationError({"text": [f"The YAML has {len(text):,} characters. Give at most {MAX_YAML_LENGTH:,}."]})
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, PlainLoader)
     except yaml.YAMLError as error:
         raise ValidationError({"text": [f"Invalid YAML: {error}"]}) from error
+    except RecursionError as error:
+        raise ValidationError({"text": ["Invalid YAML: nested too deeply."]}) from error
     if (
         not isinstance(content, dict)
         or set(content) - set(SECTIONS)

@@ -7,7 +7,6 @@ from uuid import UUID
 from rest_framework import serializers
 from rest_framework.response import Response
 
-from access.callers import Caller
 from access.inputs import Request
 from access.scopes import Scope, single_scope
 from access.views import APIView, takes
@@ -29,7 +28,9 @@ class ErasureOut(serializers.Serializer):
     id = serializers.UUIDField()
     member_hash = serializers.CharField(help_text="A keyed hash of the member's id.")
     job_id = serializers.UUIDField(allow_null=True)
-    requested_by = serializers.CharField(help_text="An API key, a user of the admin, the member, or a command.")
+    requested_by = serializers.CharField(
+        help_text="Key, staff user, member (as a hash) or command line, such as key:ab12cd34ef. Empty: an open API."
+    )
     requested_at = serializers.DateTimeField(help_text="From this time on nobody saw the member or their posts.")
     erased_at = serializers.DateTimeField(allow_null=True, help_text="When all rows, caches and vectors were deleted.")
     models_due_at = serializers.DateTimeField(
@@ -88,10 +89,3 @@ class ErasureView(APIView):
     def get(self, request: Request, erasure_id: UUID) -> Response:
         """Return what was erased, how much, when, and at whose request."""
         return Response(ErasureOut(erasure.read_receipt(receipt_id=erasure_id)).data)
-
-
-def describe_caller(request: Request) -> str:
-    """Return who sends the request, for a receipt. A member's token does not name the member."""
-    if isinstance(request.auth, Caller):
-        return f"key {request.auth.id}" if request.auth.kind == "key" else "the member"
-    return f"user {request.user.pk} of the admin" if request.user.is_authenticated else "the open API"

@@ -14,6 +14,8 @@ from access.views import APIView, takes
 from monitoring.clock import now
 from recommendations.api import openapi, problems
 from recommendations.api import serializers as s
+from recommendations.api.senders import get_sender
+from recommendations.contracts import Sender
 from recommendations.services.learning import interact
 
 EventResultBody = dict[str, Any]
@@ -44,10 +46,10 @@ def parse_events(content: object) -> list[interact.Event | EventResultBody]:
     return [parse_event(item, index) for index, item in enumerate(items)]
 
 
-def record_events(parsed: list[interact.Event | EventResultBody]) -> list[EventResultBody]:
-    """Record the valid events. Return a result for each item, in order."""
+def record_events(parsed: list[interact.Event | EventResultBody], sender: Sender) -> list[EventResultBody]:
+    """Record the valid events of *sender*. Return a result for each item, in order."""
     events = [event for event in parsed if isinstance(event, interact.Event)]
-    results = iter(interact.record_events(events=events, now=now()) if events else [])
+    results = iter(interact.record_events(events=events, now=now(), sender=sender) if events else [])
     return [serialize_event_result(next(results)) if isinstance(p, interact.Event) else p for p in parsed]
 
 
@@ -79,7 +81,7 @@ class InteractionsView(APIView):
     @takes(body=parse_events, member_ids=get_sender_ids)
     def post(self, request: Request) -> Response:
         """Record up to 1000 events. Status 207 if some were rejected. Sending the same events again changes nothing."""
-        results = record_events(request.inputs.body)
+        results = record_events(request.inputs.body, get_sender(request))
         counts = Counter(result["status"] for result in results)
         content = {status: counts[status] for status in s.EVENT_STATUSES} | {"results": results}
         return Response(content, status=207 if counts["rejected"] else 200)

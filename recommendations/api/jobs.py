@@ -9,13 +9,14 @@ from rest_framework.response import Response
 
 from access.inputs import Request
 from access.permissions import require_permission
+from access.request_costs import FILE_COST, WHOLE_TABLE_COST
 from access.scopes import Scope, read_write_scopes
 from access.views import APIView, takes
 from monitoring.clock import now
 from recommendations.api import job_stream, openapi, responses
 from recommendations.api import serializers as s
-from recommendations.api.erasures import describe_caller
 from recommendations.api.problems import Problem
+from recommendations.api.senders import get_submitter
 from recommendations.services import work
 from recommendations.services.members import export
 
@@ -23,7 +24,8 @@ IDEMPOTENCY_KEY_HEADER = OpenApiParameter(
     "Idempotency-Key",
     str,
     OpenApiParameter.HEADER,
-    description="A second request with the same key returns the first request's job. At most 200 characters.",
+    description="A second request of the same caller with the same key returns the first request's job. At most 200 "
+    "characters.",
 )
 RETRY_AFTER_HEADER = OpenApiParameter(
     "Retry-After", int, OpenApiParameter.HEADER, response=[202], description="Seconds to wait before reading the job."
@@ -55,6 +57,10 @@ class JobsView(APIView):
     """The list of jobs."""
 
     scopes = read_write_scopes(Scope.JOBS_READ, Scope.JOBS_WRITE)
+
+    def extra_cost(self, request: Request) -> int:
+        """Return the extra cost of a job that names no items."""
+        return WHOLE_TABLE_COST if request.method == "POST" and not request.inputs.item_count else 0
 
     @openapi.describe_endpoint(
         400,
@@ -89,14 +95,13 @@ class JobsView(APIView):
         """Queue a job. The Location header is its URL."""
         if permission := KIND_PERMISSIONS.get(request.inputs.body["kind"]):
             require_permission(request, permission)
-        return responses.job_accepted_response(
-            work.submit_job(
-                now=now(),
-                idempotency_key=read_idempotency_key(request),
-                submitted_by=describe_caller(request),
-                **request.inputs.body,
-            )
+        job = work.submit_job(
+            now=now(),
+            idempotency_key=read_idempotency_key(request),
+            submitter=get_submitter(request),
+            **request.inputs.body,
         )
+        return responses.job_accepted_response(job)
 
 
 class JobView(APIView):
@@ -124,6 +129,10 @@ class JobRetryView(APIView):
 
     scopes = read_write_scopes(Scope.JOBS_READ, Scope.JOBS_WRITE)
 
+    def extra_cost(self, request: Request) -> int:
+        """Return the extra cost of a job that names no items."""
+        return WHOLE_TABLE_COST
+
     @openapi.describe_endpoint(
         404,
         responses={202: s.JobOut},
@@ -143,6 +152,10 @@ class JobResultView(APIView):
 
     scopes = read_write_scopes(Scope.JOBS_READ, Scope.JOBS_WRITE)
     staff_permissions = {"GET": EXPORT_PERMISSION, "HEAD": EXPORT_PERMISSION}
+
+    def extra_cost(self, request: Request) -> int:
+        """Return the extra cost of a file."""
+        return FILE_COST
 
     @openapi.describe_endpoint(
         404,

@@ -12,8 +12,8 @@ from access.views import APIView, takes
 from monitoring.clock import now
 from recommendations.api import openapi
 from recommendations.api import serializers as s
-from recommendations.api.erasures import describe_caller
 from recommendations.api.responses import job_accepted_response
+from recommendations.api.senders import get_submitter
 from recommendations.api.upserts import parse_item, parse_items, upsert_item_response, upsert_items_response
 from recommendations.services import work
 from recommendations.services.measuring import show_less_effect
@@ -97,7 +97,7 @@ class MemberView(APIView):
                 kind="erase_members",
                 params={"member_ids": [member_id]},
                 now=now(),
-                submitted_by=describe_caller(request),
+                submitter=get_submitter(request),
             )
         )
 

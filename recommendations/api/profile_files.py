@@ -8,6 +8,8 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from access.inputs import Request
+from access.limited_fields import LimitedListField
+from access.request_costs import FILE_COST
 from access.scopes import Scope, read_write_scopes
 from access.views import APIView, takes
 from monitoring.clock import now
@@ -26,13 +28,13 @@ class ProfileFileBody(serializers.Serializer):
     exported_at = serializers.DateTimeField(required=False)
     preferences = serializers.DictField(required=False, help_text="The member's preferences.")
     relationships = serializers.DictField(required=False, help_text="Lists of member ids: follow, block and mute.")
-    negative_feedback = serializers.ListField(
+    negative_feedback = LimitedListField(
         child=serializers.DictField(), required=False, max_length=schema.MAX_NEGATIVE_FEEDBACK
     )
     interests = serializers.DictField(
         required=False, allow_null=True, help_text="The learned interests, with their embedding model."
     )
-    seen = serializers.ListField(child=serializers.DictField(), required=False, max_length=schema.MAX_SEEN)
+    seen = LimitedListField(child=serializers.DictField(), required=False, max_length=schema.MAX_SEEN)
     omitted = serializers.DictField(
         required=False, help_text="Number of older items that exceeded the limits of the file, per list."
     )
@@ -58,6 +60,10 @@ class ProfileFileView(APIView):
     """The profile file of one member."""
 
     scopes = read_write_scopes(Scope.PROFILE_READ, Scope.PROFILE_WRITE)
+
+    def extra_cost(self, request: Request) -> int:
+        """Return the extra cost of a file. An import costs what its lists cost."""
+        return FILE_COST if request.method == "GET" else 0
 
     @openapi.describe_endpoint(
         404,

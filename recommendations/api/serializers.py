@@ -9,6 +9,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from access.limited_fields import LimitedListField
 from access.problems import Problem
 from recommendations.contracts import InteractionKind, Reason
 from recommendations.services import work
@@ -26,10 +27,10 @@ def id_field(**kwargs: Any) -> serializers.CharField:
     return serializers.CharField(max_length=ID_LENGTH, **kwargs)
 
 
-def repeated_field(max_length: int, help_text: str, *, max_count: int = 20) -> serializers.ListField:
+def repeated_field(max_length: int, help_text: str, *, max_count: int = 20) -> LimitedListField:
     """Return a field for a query parameter that may be repeated up to *max_count* times."""
     child = serializers.CharField(max_length=max_length)
-    return serializers.ListField(child=child, required=False, default=list, max_length=max_count, help_text=help_text)
+    return LimitedListField(child=child, required=False, default=list, max_length=max_count, help_text=help_text)
 
 
 class FeedQuery(serializers.Serializer):
@@ -78,7 +79,7 @@ class SearchBody(serializers.Serializer):
 
     viewer_id = id_field(help_text="The viewing member.")
     space = serializers.SlugField(max_length=16, default="image")
-    vector = serializers.ListField(child=serializers.FloatField(), min_length=8, max_length=4096)
+    vector = LimitedListField(child=serializers.FloatField(), min_length=8, max_length=4096)
     kind = serializers.CharField(max_length=32, default="", allow_blank=True)
     limit = serializers.IntegerField(min_value=1, max_value=100, default=10)
 
@@ -91,7 +92,7 @@ class VectorItem(serializers.Serializer):
     """The vector of one post."""
 
     post_id = id_field()
-    vector = serializers.ListField(child=serializers.FloatField(), min_length=8, max_length=4096)
+    vector = LimitedListField(child=serializers.FloatField(), min_length=8, max_length=4096)
 
 
 class VectorsBody(serializers.Serializer):
@@ -100,7 +101,7 @@ class VectorsBody(serializers.Serializer):
     embedding_model = serializers.CharField(
         max_length=128, help_text="The platform's embedding model, with its version."
     )
-    vectors = serializers.ListField(child=VectorItem(), min_length=1, max_length=MAX_ITEMS)
+    vectors = LimitedListField(child=VectorItem(), min_length=1, max_length=MAX_ITEMS)
 
 
 class Base64Field(serializers.CharField):
@@ -126,7 +127,7 @@ class PictureItem(serializers.Serializer):
 class PicturesBody(serializers.Serializer):
     """Pictures to embed. Only their vectors are stored."""
 
-    pictures = serializers.ListField(child=PictureItem(), min_length=1, max_length=MAX_PICTURES)
+    pictures = LimitedListField(child=PictureItem(), min_length=1, max_length=MAX_PICTURES)
 
 
 class StoredVectorsOut(serializers.Serializer):
@@ -163,7 +164,9 @@ class JobsQuery(serializers.Serializer):
 class EventIn(serializers.Serializer):
     """An interaction of a member with a post, or the undo of an earlier event."""
 
-    event_id = id_field(help_text="Chosen by the sender. An event id is counted once.")
+    event_id = id_field(
+        help_text="Chosen by the sender, unique for the member. Sent again with the same content, it counts once."
+    )
     member_id = id_field()
     post_id = id_field(required=False, help_text="Required unless the event undoes another event.")
     kind = serializers.ChoiceField(
@@ -179,7 +182,7 @@ class EventIn(serializers.Serializer):
         help_text="Only for not_interested: what the member wants less of. Empty: only this post.",
     )
     undoes_event_id = id_field(
-        required=False, help_text="The event_id of an earlier event of this member that this event undoes."
+        required=False, help_text="The event_id of an event of this member and sender that this event undoes."
     )
     value = serializers.FloatField(
         required=False, allow_null=True, default=None, help_text="Seconds of a dwell, or stars of a rating."
@@ -209,13 +212,13 @@ class AnyJSONField(serializers.Field):
 class UncheckedEvents(serializers.Serializer):
     """A list of events. Each event is validated separately, so that an invalid one does not reject the others."""
 
-    events = serializers.ListField(child=AnyJSONField(allow_null=True), min_length=1, max_length=MAX_ITEMS)
+    events = LimitedListField(child=AnyJSONField(allow_null=True), min_length=1, max_length=MAX_ITEMS)
 
 
 class EventsBody(serializers.Serializer):
     """The body of `UncheckedEvents` for the OpenAPI schema, with the fields of an event."""
 
-    events = serializers.ListField(child=EventIn(), min_length=1, max_length=MAX_ITEMS)
+    events = LimitedListField(child=EventIn(), min_length=1, max_length=MAX_ITEMS)
 
 
 class PostIn(serializers.Serializer):
@@ -228,10 +231,10 @@ class PostIn(serializers.Serializer):
     text = serializers.CharField(required=False, allow_blank=True, max_length=2**20)
     kind = serializers.CharField(required=False, max_length=32, help_text="Such as text, image or video.")
     language = serializers.CharField(required=False, max_length=8, help_text="Such as en or pt-BR.")
-    tags = serializers.ListField(
+    tags = LimitedListField(
         child=serializers.CharField(max_length=128), required=False, max_length=100, help_text="Main tag first."
     )
-    media = serializers.ListField(
+    media = LimitedListField(
         child=serializers.DictField(), required=False, max_length=20, help_text="Objects with kind, url and alt."
     )
     safety_labels = serializers.DictField(
@@ -245,7 +248,7 @@ class MemberIn(serializers.Serializer):
 
     id = id_field()
     is_private = serializers.BooleanField(help_text="Only followers see the member's posts.")
-    languages = serializers.ListField(child=serializers.CharField(max_length=8), required=False, max_length=100)
+    languages = LimitedListField(child=serializers.CharField(max_length=8), required=False, max_length=100)
     region = serializers.CharField(required=False, max_length=32)
     birth_year = serializers.IntegerField(required=False, min_value=1900)
     is_adult = serializers.BooleanField(
@@ -258,21 +261,21 @@ class MemberIn(serializers.Serializer):
         "PERSONALIZATION_CONSENT decides; by default, nothing is learned.",
     )
     sensitivity = serializers.ChoiceField(["safe", "sensitive", "adult"], required=False)
-    muted_words = serializers.ListField(child=serializers.CharField(max_length=128), required=False, max_length=100)
-    muted_tags = serializers.ListField(child=serializers.CharField(max_length=128), required=False, max_length=100)
+    muted_words = LimitedListField(child=serializers.CharField(max_length=128), required=False, max_length=100)
+    muted_tags = LimitedListField(child=serializers.CharField(max_length=128), required=False, max_length=100)
     created_at = serializers.DateTimeField(required=False)
 
 
 class UncheckedPosts(serializers.Serializer):
     """A list of posts. Each post is validated separately, so that an invalid one does not reject the others."""
 
-    posts = serializers.ListField(child=AnyJSONField(allow_null=True), min_length=1, max_length=MAX_ITEMS)
+    posts = LimitedListField(child=AnyJSONField(allow_null=True), min_length=1, max_length=MAX_ITEMS)
 
 
 class UncheckedMembers(serializers.Serializer):
     """A list of members, validated in the same way."""
 
-    members = serializers.ListField(child=AnyJSONField(allow_null=True), min_length=1, max_length=MAX_ITEMS)
+    members = LimitedListField(child=AnyJSONField(allow_null=True), min_length=1, max_length=MAX_ITEMS)
 
 
 UNCHECKED_LISTS: dict[str, type[serializers.Serializer]] = {"posts": UncheckedPosts, "members": UncheckedMembers}
@@ -281,19 +284,19 @@ UNCHECKED_LISTS: dict[str, type[serializers.Serializer]] = {"posts": UncheckedPo
 class PostsBody(serializers.Serializer):
     """The body of `UncheckedPosts` for the OpenAPI schema, with the fields of a post."""
 
-    posts = serializers.ListField(child=PostIn(), min_length=1, max_length=MAX_ITEMS)
+    posts = LimitedListField(child=PostIn(), min_length=1, max_length=MAX_ITEMS)
 
 
 class MembersBody(serializers.Serializer):
     """The body of `UncheckedMembers` for the OpenAPI schema, with the fields of a member."""
 
-    members = serializers.ListField(child=MemberIn(), min_length=1, max_length=MAX_ITEMS)
+    members = LimitedListField(child=MemberIn(), min_length=1, max_length=MAX_ITEMS)
 
 
 class SeenPostsBody(serializers.Serializer):
     """Posts that were on a member's screen."""
 
-    post_ids = serializers.ListField(child=id_field(), min_length=1, max_length=MAX_ITEMS)
+    post_ids = LimitedListField(child=id_field(), min_length=1, max_length=MAX_ITEMS)
 
 
 class JobBody(serializers.Serializer):
@@ -481,7 +484,7 @@ class MembersOut(serializers.Serializer):
 class PreferencesBody(serializers.Serializer):
     """The preferences of a member."""
 
-    languages = serializers.ListField(
+    languages = LimitedListField(
         child=serializers.CharField(max_length=8),
         max_length=20,
         help_text="Preferred language first. Empty: any language.",
@@ -492,8 +495,8 @@ class PreferencesBody(serializers.Serializer):
         help_text="false: nothing is learned, and learned interests are deleted."
     )
     sensitivity = serializers.ChoiceField(["safe", "sensitive", "adult"])
-    muted_words = serializers.ListField(child=serializers.CharField(max_length=100), max_length=500)
-    muted_tags = serializers.ListField(child=serializers.CharField(max_length=100), max_length=500)
+    muted_words = LimitedListField(child=serializers.CharField(max_length=100), max_length=500)
+    muted_tags = LimitedListField(child=serializers.CharField(max_length=100), max_length=500)
 
 
 class ShowLessEffectOut(serializers.Serializer):

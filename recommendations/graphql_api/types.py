@@ -8,11 +8,11 @@ from uuid import UUID
 import strawberry
 from strawberry.scalars import JSON
 
+from recommendations.api.interactions import EventResultBody
 from recommendations.contracts import REASON_SENTENCES, PostView
 from recommendations.contracts import Reason as ReasonCode
 from recommendations.services import work
 from recommendations.services.explaining import explain as explaining
-from recommendations.services.learning import interact
 from recommendations.services.members import preferences
 from recommendations.services.serving import final_check
 from recommendations.services.serving.pages import Page, cursor_after
@@ -285,5 +285,10 @@ class EventResult:
     problem: str
 
     @classmethod
-    def from_service(cls, result: interact.EventResult) -> EventResult:
-        return cls(event_id=strawberry.ID(result.event_id), status=result.status, problem=result.problem)
+    def from_result(cls, result: EventResultBody) -> EventResult:
+        problem = result["problem"]
+        return cls(
+            event_id=strawberry.ID(result["event_id"]),
+            status=result["status"],
+            problem=problem["detail"] if problem else "",
+        )

@@ -7,7 +7,9 @@ request id; its details are not sent.
 
 from __future__ import annotations
 
+import json
 import logging
+from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
@@ -15,32 +17,84 @@ from drf_spectacular.utils import extend_schema
 from graphql import GraphQLError
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.response import Response
+from strawberry.types import ExecutionResult
 from structlog.contextvars import get_contextvars
 
+from access import throttles
+from access.callers import Caller
 from access.inputs import Inputs, Request
 from access.scopes import Scope
 from access.views import APIView, takes
 from recommendations.api.problems import Problem
+from recommendations.graphql_api.cost import Operation, read_operation
 from recommendations.graphql_api.schema import build_schema
 from recommendations.services.errors import ServiceError
+from recommendations.services.work import MAX_JOB_ITEMS
 from recommendations.storable_text import find_storage_problem
 
 log = logging.getLogger(__name__)
 
 REQUEST_FIELDS = {"query": str, "variables": dict, "operationName": str}
+MAX_CACHED_RESULTS = 16
+"""Results of introspection that a process caches: tools send the same query. Changes the speed, not the result."""
 
 
-def parse_request(body: object) -> tuple[str, dict[str, Any] | None, str | None]:
+def charge(request: Request, operation: Operation) -> None:
+    """Count the operation's units beyond the one that the request counts anyway. Raises `Throttled`."""
+    caller = throttles.limited_caller(request)
+    # A member's writes count against another limit, where the request itself has not been counted.
+    is_member_write = operation.is_mutation and isinstance(caller, Caller) and caller.member_id is not None
+    units = operation.units if is_member_write else operation.units - 1
+    if caller and units:
+        throttles.check_rate_limit(request, caller, units=units, is_write=is_member_write)
+
+
+def execute(
+    query: str, variables: dict[str, Any], name: str | None, operation: Operation, request: Request
+) -> ExecutionResult:
+    """Execute the operation, which is within the limits."""
+    has_introspection = settings.DEBUG or settings.ENV.graphql_introspection
+    if operation.is_introspection:
+        return introspect(query, json.dumps(variables), name, has_introspection)
+    context = {"request": request, "document": operation.document}
+    return build_schema(has_introspection).execute_sync(
+        query, variable_values=variables, operation_name=name, context_value=context
+    )
+
+
+@lru_cache(MAX_CACHED_RESULTS)
+def introspect(query: str, variables: str, name: str | None, has_introspection: bool) -> ExecutionResult:
+    """Execute an operation that reads only the schema. *variables* are JSON, for the cache."""
+    values = json.loads(variables)
+    context = {"document": read_operation(query, values, name).document}
+    return build_schema(has_introspection).execute_sync(
+        query, variable_values=values, operation_name=name, context_value=context
+    )
+
+
+def parse_request(body: object) -> tuple[str, dict[str, Any], str | None]:
     """Return the query, its variables and the operation name. Raises `Problem` for any other body, such as a list."""
     if not isinstance(body, dict) or not isinstance(body.get("query"), str):
         raise Problem('Send {"query": "…", "variables": {…}}.', status=400, code="invalid-request", pointer="/query")
     for name, value in body.items():
-        if name in REQUEST_FIELDS and value is not None and not isinstance(value, REQUEST_FIELDS[name]):
+        if name not in REQUEST_FIELDS or value is None:
+            continue
+        if not isinstance(value, REQUEST_FIELDS[name]):
             detail = f"{name} must be {'an object' if name == 'variables' else 'a string'}."
+            raise Problem(detail, status=400, code="invalid-request", pointer=f"/{name}")
+        if has_long_list(value):
+            detail = f"{name} has a list of more than {MAX_JOB_ITEMS:,} items. No argument accepts it."
             raise Problem(detail, status=400, code="invalid-request", pointer=f"/{name}")
         if problem := find_storage_problem(value):
             raise Problem(f"{name} {problem}.", status=400, code="invalid-request", pointer=f"/{name}")
-    return body["query"], body.get("variables"), body.get("operationName")
+    return body["query"], body.get("variables") or {}, body.get("operationName")
+
+
+def has_long_list(value: object) -> bool:
+    """Return whether a JSON value has a list that no argument accepts. Lengths are read before items."""
+    if isinstance(value, dict):
+        return any(map(has_long_list, value.values()))
+    return isinstance(value, list) and (len(value) > MAX_JOB_ITEMS or any(map(has_long_list, value)))
 
 
 def get_no_member_ids(_inputs: Inputs) -> list[object]:
@@ -53,14 +107,20 @@ class GraphQLView(APIView):
 
     scopes = {"POST": Scope.FEEDS_READ}
 
+    items_per_unit = None
+    """`charge` counts the lists of each field: two fields may use the same variable."""
+
     @extend_schema(exclude=True)
     @takes(body=parse_request, member_ids=get_no_member_ids)
     def post(self, request: Request) -> Response:
         """Execute one operation. Status 200 if the query is valid, even if some fields have errors."""
-        query, variables, operation = request.inputs.body
-        result = build_schema(settings.DEBUG or settings.ENV.graphql_introspection).execute_sync(
-            query, variable_values=variables, operation_name=operation, context_value={"request": request}
-        )
+        query, variables, name = request.inputs.body
+        try:
+            operation = read_operation(query, variables, name)
+        except GraphQLError as error:
+            return Response({"data": None, "errors": [serialize_error(error)]}, status=400)
+        charge(request, operation)
+        result = execute(query, variables, name, operation, request)
         content: dict[str, Any] = {"data": result.data}
         if result.errors:
             content["errors"] = [serialize_error(error) for error in result.errors]

@@ -11,7 +11,7 @@ def hash_idempotency_keys(apps, schema_editor):
     """Store the hash of each idempotency key."""
     job_model = apps.get_model("recommendations", "Job")
     for job in job_model.objects.exclude(idempotency_key=None).only("pk", "idempotency_key").iterator():
-        key_hash = mask_identity("idempotency key", job.idempotency_key)
+        key_hash = mask_identity("idempotency key", f"\n{job.idempotency_key}")
         job_model.objects.filter(pk=job.pk).update(idempotency_hash=key_hash)
 
 
@@ -27,7 +27,7 @@ class Migration(migrations.Migration):
                 ("sealed_member_id", models.BinaryField(default=b"", help_text="The member's id, encrypted. Empty once the erasure is finished.")),
                 ("member_number", models.BigIntegerField(db_index=True, help_text="The database id of the erased row. It refers to nothing once the row is erased.")),
                 ("job_id", models.UUIDField(blank=True, null=True)),
-                ("requested_by", models.CharField(help_text="The API key or the user of the admin, the member, or the command line.", max_length=200)),
+                ("requested_by", models.CharField(help_text="Key, staff user, member (as a hash) or command line, such as key:ab12cd34ef. Empty: an open API.", max_length=200)),
                 ("requested_at", models.DateTimeField()),
                 ("erased_at", models.DateTimeField(blank=True, help_text="When the rows, caches and vectors were deleted. Trained models follow.", null=True)),
                 ("models_due_at", models.DateTimeField(blank=True, help_text="At this time at the latest, no trained model contains the member.", null=True)),
@@ -51,7 +51,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="job",
             name="idempotency_hash",
-            field=models.CharField(blank=True, help_text="Hash of the idempotency key, keyed with SECRET_KEY: a key may contain a member's id.", max_length=24, null=True, unique=True),
+            field=models.CharField(blank=True, help_text="Keyed hash of the submitter and the idempotency key, which may contain a member's id.", max_length=24, null=True, unique=True),
         ),
         migrations.RunPython(hash_idempotency_keys, migrations.RunPython.noop),
         migrations.RemoveField(model_name="job", name="idempotency_key"),

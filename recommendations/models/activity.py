@@ -4,21 +4,35 @@ from __future__ import annotations
 
 from django.db import models
 
-from recommendations.contracts import FeedbackTarget, InteractionKind
+from recommendations.contracts import FeedbackTarget, InteractionKind, Sender
 from recommendations.models.members import Member
 from recommendations.models.posts import Post
+
+
+def sender_field() -> models.CharField[str, str]:
+    """Return a field for the sender of an event."""
+    return models.CharField(
+        max_length=8,
+        choices=[(sender.value, sender.value) for sender in Sender],
+        default=Sender.PLATFORM.value,
+        help_text="Who sent the event: the platform, or a token of the member.",
+    )
 
 
 class Interaction(models.Model):
     """
     What one member did with one post. The event id is the sender's: an event that is sent twice is stored once.
 
+    An id is unique per member and sender. Otherwise a member could take an id that the platform uses later for another
+    member, or for the same member, and the platform's event would be lost as a duplicate.
+
     Personal data: what a person did. Erased with the member.
     """
 
     KINDS = [(k.value, k.value.replace("_", " ")) for k in InteractionKind]
 
-    event_id = models.CharField(max_length=128, unique=True)
+    event_id = models.CharField(max_length=128)
+    sender = sender_field()
     member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="interactions", db_index=False)
     post = models.ForeignKey(Post, on_delete=models.CASCADE, related_name="interactions", db_index=False)
     kind = models.CharField(max_length=16, choices=KINDS)
@@ -46,6 +60,9 @@ class Interaction(models.Model):
 
     class Meta:
         ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["event_id", "member", "sender"], name="one_interaction_per_event_id")
+        ]
         indexes = [
             models.Index(fields=["member", "-occurred_at"], name="interactions_by_member"),
             # Learning reads what a member did with a post before: one entry, however many others there are of either.
@@ -59,12 +76,16 @@ class Interaction(models.Model):
 
 
 class Undo(models.Model):
-    """An event that undoes another event of the same member. It may arrive before the event that it undoes."""
+    """An event that undoes another event of the same member and sender. It may arrive before that event."""
 
     member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="+")
-    event_id = models.CharField(max_length=128, unique=True)
+    event_id = models.CharField(max_length=128)
+    sender = sender_field()
     undoes_event_id = models.CharField(max_length=128, db_index=True)
     received_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["event_id", "member", "sender"], name="one_undo_per_event_id")]
 
     def __str__(self) -> str:
         return f"{self.event_id} undoes {self.undoes_event_id}"
@@ -86,13 +107,14 @@ class NegativeFeedback(models.Model):
         Post, on_delete=models.CASCADE, related_name="+", help_text="The post that the feedback was given on."
     )
     event_id = models.CharField(max_length=128, db_index=True)
+    sender = sender_field()
     created_at = models.DateTimeField()
 
     class Meta:
         verbose_name_plural = "negative feedback"
         constraints = [
             models.UniqueConstraint(
-                fields=["member", "target", "target_key", "event_id"], name="one_negative_feedback_per_event"
+                fields=["member", "target", "target_key", "event_id", "sender"], name="one_negative_feedback_per_event"
             )
         ]
 

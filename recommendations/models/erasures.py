@@ -26,7 +26,8 @@ class ErasureReceipt(models.Model):
     )
     job_id = models.UUIDField(null=True, blank=True)
     requested_by = models.CharField(
-        max_length=200, help_text="The API key or the user of the admin, the member, or the command line."
+        max_length=200,
+        help_text="Key, staff user, member (as a hash) or command line, such as key:ab12cd34ef. Empty: an open API.",
     )
     requested_at = models.DateTimeField()
     erased_at = models.DateTimeField(

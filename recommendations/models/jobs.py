@@ -41,7 +41,7 @@ class Job(models.Model):
         null=True,
         blank=True,
         unique=True,
-        help_text="Hash of the idempotency key, keyed with SECRET_KEY: a key may contain a member's id.",
+        help_text="Keyed hash of the submitter and the idempotency key, which may contain a member's id.",
     )
     total = models.PositiveIntegerField(default=0, help_text="Items to process.")
     done = models.PositiveIntegerField(default=0)

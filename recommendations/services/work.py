@@ -41,6 +41,8 @@ from recommendations.storable_text import find_storage_problem
 
 log = logging.getLogger(__name__)
 
+MAX_JOB_ITEMS = 10_000
+"""Members or posts that a request for a job may name. A job for all needs no names."""
 MAX_CHUNK_ATTEMPTS = 3
 MAX_ERRORS = 20
 
@@ -141,26 +143,21 @@ def build_job_view(job: Job) -> JobView:
 
 
 def submit_job(
-    *,
-    kind: str,
-    params: Mapping[str, Any],
-    now: datetime,
-    idempotency_key: str | None = None,
-    submitted_by: str = "the service",
+    *, kind: str, params: Mapping[str, Any], now: datetime, idempotency_key: str | None = None, submitter: str = ""
 ) -> JobView:
     """
-    Create a job and enqueue its chunks, or return the job that was created with the same *idempotency_key*.
+    Create a job and enqueue its chunks, or return the job that *submitter* created with the same *idempotency_key*.
 
-    *submitted_by* is what the receipt of an erasure says. It must not name a member.
+    The receipt of an erasure stores *submitter*, so it must not name a member.
     """
     if kind not in KIND_NAMES:
         raise InvalidRequest(f"There is no job kind {kind!r}. Use one of {', '.join(KIND_NAMES)}.", "/kind")
-    key_hash = mask_identity("idempotency key", idempotency_key) if idempotency_key else None
+    key_hash = mask_identity("idempotency key", f"{submitter}\n{idempotency_key}") if idempotency_key else None
     earlier = Job.objects.filter(idempotency_hash=key_hash).first() if key_hash else None
     if earlier is None:
         items = resolve_items(kind, params)
         try:
-            return build_job_view(create_job(kind, dict(params), items, now, key_hash, submitted_by))
+            return build_job_view(create_job(kind, dict(params), items, now, key_hash, submitter))
         except IntegrityError:
             # A concurrent request created the job with this key.
             earlier = Job.objects.get(idempotency_hash=key_hash)
@@ -182,6 +179,9 @@ def resolve_items(kind: str, params: Mapping[str, Any]) -> list[int]:
             raise InvalidRequest(f"{parameter}: required. A {kind} job has no default items.", f"/params/{parameter}")
         return list(job_kind.default_items().order_by("pk").values_list("pk", flat=True))
     external_ids = params[parameter]
+    if isinstance(external_ids, list) and len(external_ids) > MAX_JOB_ITEMS:
+        detail = f"{parameter}: give at most {MAX_JOB_ITEMS:,} ids, not {len(external_ids):,}. Submit several jobs."
+        raise InvalidRequest(detail, f"/params/{parameter}")
     if (
         not isinstance(external_ids, list)
         or not external_ids
@@ -207,7 +207,7 @@ def create_job(
     items: Sequence[int],
     now: datetime,
     idempotency_hash: str | None,
-    submitted_by: str,
+    submitter: str,
 ) -> Job:
     """Write the job and its chunks, and publish the chunks on commit. A job without items is done at once."""
     job = Job.objects.create(
@@ -221,7 +221,7 @@ def create_job(
     ]
     JobChunk.objects.bulk_create(chunks, batch_size=500)
     if on_accept := KINDS[kind].on_accept:
-        on_accept(job, items, now, submitted_by)
+        on_accept(job, items, now, submitter)
     for chunk in chunks:
         enqueue_chunk(job, chunk.number)
     if not chunks:

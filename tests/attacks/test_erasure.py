@@ -92,7 +92,7 @@ def test_no_trace_is_left_of_an_erased_member(server, platform):
     # The change history of flags is append-only: the note that staff wrote stays in it, and is reported.
     assert find_places(server) == {"flags.FlagChange"}
     (receipt,) = platform("GET", f"/api/v1/erasures?member_id={MEMBER}")["erasures"]
-    assert receipt["finished_at"] and receipt["requested_by"].startswith("key ")
+    assert receipt["finished_at"] and receipt["requested_by"].startswith("key:")
     assert receipt["counts"]["recommendations.Interaction"] == 3 and MEMBER not in json.dumps(receipt)
 
 

@@ -4,6 +4,7 @@ import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from uuid import UUID
 
 import jwt
 import pytest
@@ -22,6 +23,7 @@ from access.scopes import MEMBER_SCOPES, Scope
 from monitoring.clock import now
 from recommendations.api.urls import NotFoundView
 from recommendations.models import Interaction, PrivacySettings
+from recsys_project.schema_view import DocsView, SchemaView
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -93,7 +95,7 @@ def test_every_view_declares_the_scope_of_each_method():
     views = all_views()
     assert len(views) > 20
     for route, view in views:
-        if view is not NotFoundView:
+        if view not in (NotFoundView, SchemaView, DocsView):
             for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
                 if hasattr(view, method.lower()):
                     assert isinstance(getattr(view, "scopes", {}).get(method), Scope), f"{method} {route}"
@@ -413,6 +415,135 @@ def test_each_member_has_a_separate_rate_limit(client, monkeypatch):
     ]
     assert [response.status_code for response in responses] == [200, 200, 429, 200]
     assert responses[0]["RateLimit"].startswith('"member";r=1')
+
+
+def remaining(response):
+    """Return the units that the response says are left."""
+    return int(response["RateLimit"].split(";")[1].removeprefix("r="))
+
+
+def charged(client, send):
+    """Return how many units the rate limit of a new key counts for a request."""
+    _, header = key(per_minute=1_000)
+    return 1_000 - remaining(send(client, header))
+
+
+def events(count, **fields):
+    return [{"event_id": f"e{n}", "member_id": "ann", "post_id": "p", "kind": "view"} | fields for n in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "units"),
+    [
+        ("interactions", {"events": events(9)}, 1),
+        ("interactions", {"events": events(100)}, 11),
+        ("members", {"members": [{"id": f"m{n}"} for n in range(100)]}, 11),
+        ("posts", {"posts": [{"id": f"p{n}", "tags": ["a", "b"]} for n in range(100)]}, 11),
+        ("members/ann/seen", {"post_ids": ["p"] * 100}, 11),
+        ("search", {"viewer_id": "ann", "vector": [0.5] * 4_096}, 1),
+        ("jobs", {"kind": "member_feed", "params": {"member_ids": ["ann"] * 50}}, 6),
+        ("jobs", {"kind": "batch_feeds"}, 101),
+        (f"jobs/{UUID(int=1)}/retry", {}, 101),
+    ],
+)
+def test_a_bulk_request_counts_by_its_items(client, path, body, units):
+    factories.member("ann")
+    assert charged(client, lambda client, header: post(client, path, body, **header)) == units
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "units"),
+    [
+        ("get", "members/ann/preferences", None, 1),
+        ("get", "members/ann/profile", None, 11),
+        ("put", "members/ann/profile", {"relationships": {"block": ["a"] * 30, "mute": ["b"] * 20}}, 6),
+        ("get", f"jobs/{UUID(int=1)}/result", None, 11),
+        ("put", "spaces/image/pictures", {"pictures": [{"post_id": "p"}] * 7}, 8),
+        ("put", "spaces/image/vectors", {"vectors": [{"post_id": "p", "vector": [0.5] * 8}] * 20}, 3),
+        ("delete", "members/ann/relationships/mute/ann", {"ids": ["a"] * 100}, 1),
+    ],
+)
+def test_other_requests_count_by_their_work(client, method, path, body, units):
+    factories.member("ann")
+
+    def send(client, header):
+        return client.generic(method.upper(), f"/api/v1/{path}", json.dumps(body or {}), "application/json", **header)
+
+    assert charged(client, send) == units
+
+
+def test_a_body_that_the_view_does_not_read_counts_as_one_whatever_its_type(client):
+    factories.member("ann")
+    send = lambda client, header: client.post("/api/v1/members/ann/reset", "x" * 500, "text/plain", **header)  # noqa: E731
+    assert charged(client, send) == 1
+    assert (
+        charged(client, lambda client, header: client.post("/api/v1/members", "[", "application/json", **header)) == 1
+    )
+
+
+def graphql(client, query, header, **variables):
+    body = json.dumps({"query": query, "variables": variables})
+    return client.post("/graphql", body, content_type="application/json", **header)
+
+
+FIELD = 'preferences(memberId: "ann") { region }'
+RECORD = "mutation($e: [EventInput!]!) { recordInteractions(events: $e) { status } }"
+GRAPHQL_EVENTS = [{"eventId": f"e{n}", "memberId": "ann", "postId": "p", "kind": "view"} for n in range(100)]
+
+
+@pytest.mark.parametrize(
+    ("query", "variables", "units"),
+    [
+        (f"{{ {FIELD} }}", {}, 1),
+        (f"{{ {' '.join(f'a{n}: {FIELD}' for n in range(10))} }}", {}, 10),
+        (RECORD, {"e": GRAPHQL_EVENTS}, 11),
+        ("mutation { batchDiscoveryFeeds { id } }", {}, 101),
+        ("{ __typename }", {"unused": ["x"] * 500}, 1),
+        ("{ nothing }", {}, 1),
+        ("{", {}, 1),
+    ],
+)
+def test_a_graphql_request_counts_as_the_rest_requests_that_do_its_work(client, query, variables, units):
+    factories.member("ann")
+    assert charged(client, lambda client, header: graphql(client, query, header, **variables)) == units
+
+
+def test_the_writes_of_a_member_have_a_limit_of_their_own(client, monkeypatch):
+    set_env(monkeypatch, rate_per_member=100, write_rate_per_member=30)
+    factories.member("ann")
+    header = token("ann")
+    responses = [post(client, "interactions", {"events": events(100)}, **header) for _ in range(3)]
+    assert [response.status_code for response in responses] == [207, 207, 429]
+    assert {response["RateLimit-Policy"] for response in responses} == {'"member-writes";q=30;w=60'}
+    assert [remaining(response) for response in responses] == [19, 8, 7], "the rejected request itself counts"
+    assert_problem(responses[2], 429, "throttled")
+    assert 60 <= int(responses[2]["Retry-After"]) <= 120
+    feed = client.get("/api/v1/members/ann/preferences", **header)
+    assert (feed.status_code, feed["RateLimit-Policy"], remaining(feed)) == (200, '"member";q=100;w=60', 99)
+    # Over GraphQL, the request counts against the first limit, and what it writes against the second.
+    over_graphql = graphql(client, RECORD, header, e=GRAPHQL_EVENTS)
+    assert_problem(over_graphql, 429, "throttled")
+    assert over_graphql["RateLimit-Policy"] == '"member-writes";q=30;w=60'
+    assert remaining(client.get("/api/v1/members/ann/preferences", **header)) == 97
+
+
+def test_a_request_counts_at_most_half_of_the_limit_so_that_it_is_admitted_at_some_time(client):
+    factories.member("ann")
+    _, header = key(per_minute=20)
+    responses = [post(client, "jobs", {"kind": "batch_feeds"}, **header) for _ in range(2)]
+    assert [response.status_code for response in responses] == [202, 429]
+    assert remaining(responses[0]) == 20 - 1 - 10
+
+
+def test_a_request_above_the_limit_is_not_executed(client):
+    factories.member("ann")
+    _, header = key(per_minute=5)
+    query = f"{{ {' '.join(f'a{n}: {FIELD}' for n in range(4))} }}"
+    responses = [graphql(client, query, header) for _ in range(3)]
+    assert [response.status_code for response in responses] == [200, 429, 429]
+    assert "data" not in responses[1].json()
+    _, header = key(per_minute=0)
+    assert graphql(client, query, header).status_code == 200
 
 
 def test_guessing_keys_is_limited_by_the_address(client, monkeypatch):

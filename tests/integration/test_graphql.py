@@ -208,6 +208,10 @@ def test_a_body_that_is_not_a_query_gets_a_problem(query_api, client, body):
         "{ __typename " * 12 + "}" * 12,
         "{ " + "__typename " * 2_100 + "}",
         "{ ...F } fragment F on Query { ...F }",
+        f'mutation {{ markSeen(memberId: "ann", postIds: {json.dumps(["p"] * 1_001)}) }}',
+        "query A { __typename } query B { __typename }",
+        "subscription { __typename }",
+        f'{{ discoveryFeed(memberId: "ann", first: {"9" * 5_000}) {{ engine }} }}',
     ],
 )
 def test_an_invalid_or_oversized_query_gets_a_400(query_api, query):
@@ -240,7 +244,15 @@ def test_a_query_above_the_cost_limit_is_not_executed(query_api):
         ('mutation { setRelationship(memberId: "ann", kind: "love", targetId: "bob") }', "invalid-request"),
         ('mutation { updatePreferences(memberId: "ann", changes: {sensitivity: "x"}) { region } }', "invalid-request"),
         ("mutation { recordInteractions(events: []) { status } }", "invalid-request"),
-        (f'mutation {{ markSeen(memberId: "ann", postIds: {json.dumps(["p"] * 1_001)}) }}', "invalid-request"),
+        ('mutation { markSeen(memberId: "ann", postIds: []) }', "invalid-request"),
+        ('{ similarPosts(postId: "p", viewerId: "ann", first: 101) { score } }', "invalid-request"),
+        ('{ crossModalSearch(viewerId: "ann", vector: [1, 2]) { score } }', "invalid-request"),
+        (
+            f'{{ discoveryFeed(memberId: "ann", filters: {{tags: {json.dumps(["t"] * 21)}}}) {{ engine }} }}',
+            "invalid-request",
+        ),
+        ('{ discoveryFeed(memberId: "ann", filters: {maxAgeHours: 1e300}) { engine } }', "invalid-request"),
+        ('{ discoveryFeed(memberId: "ann", filters: {kinds: [""]}) { engine } }', "invalid-request"),
     ],
 )
 def test_an_error_of_a_service_has_the_code_of_the_rest_api(query_api, query, expected):

@@ -78,6 +78,7 @@ def test_rolling_up_an_hour_twice_gives_the_same_rows():
     for number, post, kind in ((0, first, "click"), (0, first, "like"), (0, second, "share"), (100, second, "view")):
         factories.interaction(member, post, kind, at=at, request_id=UUID(int=number))
     factories.interaction(member, first, "like", at=NOW, request_id=UUID(int=1))
+    factories.interaction(factories.member(), first, "like", at=at, request_id=UUID(int=2))  # of another member
     for _ in range(2):
         assert roll_up.roll_up(now=NOW + timedelta(minutes=5)) == 2
         control, treatment = FeedHour.objects.order_by("variant")

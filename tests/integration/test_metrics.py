@@ -281,6 +281,7 @@ def test_the_served_ndcg_is_the_mean_ndcg_of_the_slates_with_an_engaged_post():
     factories.interaction(viewer, posts[2], "like")
     factories.interaction(viewer, posts[2], "like", request_id=UUID(int=1), undone_at=NOW)
     factories.interaction(viewer, posts[2], "like", request_id=UUID(int=2), at=NOW - timedelta(days=2))
+    factories.interaction(factories.member(), posts[3], "like", request_id=UUID(int=0))  # the request of another member
     assert quality.served_ndcg(now=NOW) == pytest.approx((1 + 1 / np.log2(5)) / 2)
 
 

@@ -84,6 +84,33 @@ def test_the_first_request_starts_a_whole_window(window):
     assert decision.reset_seconds == pytest.approx(WINDOW_SECONDS, abs=CLOCK_TOLERANCE)
 
 
+def test_units_are_admitted_together_or_not_at_all(window):
+    decisions = [window.admit(bucket(per_minute=10), units) for units in (6, 5, 4, 1)]
+    assert [decision.allowed for decision in decisions] == [True, False, True, False]
+    assert [decision.remaining for decision in decisions] == [4, 4, 0, 0]
+
+
+@settings(max_examples=40)
+@given(
+    earlier=st.lists(st.tuples(st.integers(1, 10), st.floats(0, 70)), max_size=5),
+    units=st.integers(1, 10),
+    limit=st.integers(10, 20),
+)
+def test_units_are_admitted_after_the_time_to_retry_and_not_much_earlier(window, clock, earlier, units, limit):
+    clock.advance(2 * WINDOW_SECONDS + CLOCK_TOLERANCE)
+    counted = bucket(per_minute=limit)
+    for count, seconds in earlier:
+        window.admit(counted, count)
+        clock.advance(seconds)
+    while (decision := window.admit(counted, units)).allowed:
+        assert decision.retry_seconds == 0
+    assert 0 < decision.retry_seconds <= 2 * WINDOW_SECONDS
+    clock.advance(max(0, decision.retry_seconds - 2 * CLOCK_TOLERANCE))
+    assert not window.admit(counted, units).allowed or decision.retry_seconds < 3 * CLOCK_TOLERANCE
+    clock.advance(3 * CLOCK_TOLERANCE)
+    assert window.admit(counted, units).allowed
+
+
 PAUSES = st.lists(st.tuples(st.integers(0, 12), st.floats(0, 70)), max_size=6)
 """Numbers of concurrent requests, and seconds until the next."""
 

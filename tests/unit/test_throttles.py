@@ -42,6 +42,28 @@ def test_the_reset_is_when_a_request_of_the_previous_window_stops_counting():
     assert remaining_and_reset(b"30", 21_500, b"5", 61_000) == (45, pytest.approx(1.0))
 
 
+def retry_seconds(*window, units, limit=60):
+    bucket = RateLimitBucket("key", "name", limit)
+    return build_decision(bucket, allowed=False, window=list(window), units=units).retry_seconds
+
+
+@pytest.mark.parametrize(
+    ("window", "units", "seconds"),
+    [
+        # Of 60 units of the previous window 30 count. One expires each second, the first of them at once.
+        ((b"60", 30_000, b"30", 90_000), 1, 0.001),
+        ((b"60", 30_000, b"0", 90_000), 59, 29 - 1 + 0.001),
+        # Nothing is free before the current window ends in 20 s. A second later, one unit of 60 has expired.
+        ((None, None, b"60", 80_000), 1, 20.001),
+        ((None, None, b"60", 80_000), 30, 20 + 29.001),
+        ((None, None, b"60", 80_000), 60, 20 + 59.001),
+        ((None, None, None, None), 60, 0),
+    ],
+)
+def test_the_time_to_retry_is_when_all_units_of_the_request_are_free(window, units, seconds):
+    assert retry_seconds(*window, units=units) == pytest.approx(seconds, abs=1e-6)
+
+
 def test_the_remaining_requests_are_never_negative():
     assert remaining_and_reset(b"100", 60_000, b"50", 119_000)[0] == 0
     assert remaining_and_reset(-1, -1, b"5", 95_000) == (55, 35.0), "an expired window has a negative time to live"
@@ -61,7 +83,7 @@ def test_after_a_failure_of_redis_requests_are_not_counted_for_a_second(monkeypa
     """Only one request waits for an unreachable Redis."""
     calls, moment = [], [100.0]
 
-    def fail(self, bucket):
+    def fail(self, bucket, units):
         calls.append(bucket.name)
         raise redis.ConnectionError("unreachable")
 
@@ -79,7 +101,7 @@ def test_after_a_failure_of_redis_requests_are_not_counted_for_a_second(monkeypa
 
 def test_a_rejected_request_is_counted(monkeypatch):
     monkeypatch.setattr(
-        RateLimiter, "_count", lambda self, bucket: (bucket.name == "admitted", [None, None, b"60", 119_000])
+        RateLimiter, "_count", lambda self, bucket, units: (bucket.name == "admitted", [None, None, b"60", 119_000])
     )
     limiter, before = RateLimiter(f"redis://127.0.0.1:{free_port()}/0"), count_outcomes("rejected")
     assert [limiter.admit(RateLimitBucket("key", name, 60)).allowed for name in ("admitted", "rejected")] == [

@@ -53,7 +53,7 @@ class Command(BaseCommand):
                 params=parse_params(options["params"]),
                 now=now(),
                 idempotency_key=options["idempotency_key"],
-                submitted_by="the command line",
+                submitter="the command line",
             )
         except ServiceError as error:
             raise CommandError(str(error)) from error

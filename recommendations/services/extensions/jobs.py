@@ -84,12 +84,12 @@ def process_post_erasures(_job: UUID, post_ids: Sequence[int], now: datetime) ->
     return []
 
 
-def accept_member_erasures(job: Job, member_ids: Sequence[int], now: datetime, submitted_by: str) -> None:
+def accept_member_erasures(job: Job, member_ids: Sequence[int], now: datetime, submitter: str) -> None:
     """Hide the members, and write a receipt for each."""
-    erasure.begin_erasures(member_ids=member_ids, job_id=job.pk, requested_by=submitted_by, now=now)
+    erasure.begin_erasures(member_ids=member_ids, job_id=job.pk, requested_by=submitter, now=now)
 
 
-def accept_post_erasures(_job: Job, post_ids: Sequence[int], now: datetime, _submitted_by: str) -> None:
+def accept_post_erasures(_job: Job, post_ids: Sequence[int], now: datetime, _submitter: str) -> None:
     """Hide the posts."""
     erasure.hide_posts(post_ids, now)
 

@@ -1,6 +1,9 @@
 """
-Record the events of members: interactions and undos. An event id counts once, even if it is sent twice, late or out
-of order.
+Record the events of members: interactions and undos. An event counts once, even if it is sent twice, late or out of
+order.
+
+An event id is unique per member and sender: the platform with all its keys, or the member's own tokens. So no member
+can take the ids that the platform will use. The same id with other content is rejected.
 
 Each event gets its own result, so a bad event never costs the good ones. An undo may arrive before the interaction
 that it undoes. `store_interactions` writes the effects that must hold on the member's next page. A worker learns the
@@ -21,10 +24,11 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from recommendations import task_queue
-from recommendations.contracts import MAX_CLOCK_SKEW, InteractionKind
+from recommendations.contracts import MAX_CLOCK_SKEW, InteractionKind, Sender
 from recommendations.models import Interaction, Member, NegativeFeedback, Post, Relationship, SeenPost, Undo
 from recommendations.services import invalidate
 from recommendations.services.errors import UnknownMember
+from recommendations.services.learning.event_ids import EventContent, EventKey, find_recorded, has_same_content
 from recommendations.services.learning.store_interactions import (
     NEGATIVE_KINDS,
     NOT_INTERESTED_TARGETS,
@@ -64,49 +68,81 @@ class EventResult:
     problem: str = ""
 
 
-def record_events(*, events: Sequence[Event], now: datetime) -> list[EventResult]:
-    """Record the events and enqueue their learning. Return a result for each event, in order."""
+def record_events(*, events: Sequence[Event], now: datetime, sender: Sender = Sender.PLATFORM) -> list[EventResult]:
+    """Record the events of *sender* and enqueue their learning. Return a result for each event, in order."""
     try:
-        return record_events_once(events, now)
+        return record_events_once(events, now, sender)
     except IntegrityError:
         # A member or post was erased meanwhile: now it is unknown.
-        return record_events_once(events, now)
+        return record_events_once(events, now, sender)
 
 
-def record_events_once(events: Sequence[Event], now: datetime) -> list[EventResult]:
+def record_events_once(events: Sequence[Event], now: datetime, sender: Sender) -> list[EventResult]:
     """Record the events. Raises `IntegrityError` if a member or post is erased at the same moment."""
     members = dict(
         Member.objects.filter(external_id__in={e.member_id for e in events}).values_list("external_id", "pk")
     )
     post_rows = Post.objects.filter(external_id__in={e.post_id for e in events if e.post_id})
     posts = {post.external_id: post for post in post_rows.only("external_id", "author_id", "kind", "tags")}
-    recorded_ids = recorded_event_ids(events)
-    results, interactions, undos = [], [], []
-    for event in events:
-        problem = validate_event(event, members, posts, now)
-        if problem:
+    recorded = find_recorded({event_key(event, members) for event in events if event.member_id in members}, sender)
+    results: list[EventResult] = []
+    new: list[tuple[int, Event]] = []
+    for position, event in enumerate(events):
+        if problem := validate_event(event, members, posts, now):
             results.append(EventResult(event.event_id, "rejected", problem))
-        elif event.event_id in recorded_ids:
-            results.append(EventResult(event.event_id, "duplicate"))
-        else:
-            recorded_ids.add(event.event_id)
-            if event.undoes_event_id:
-                undos.append((members[event.member_id], event))
-            else:
-                interactions.append(event)
-            results.append(EventResult(event.event_id, "recorded"))
-    if interactions:
-        stored = store_interactions(build_columns(interactions, members, posts, now), now)
-        enqueue_learning(stored.member_ids)
-    undo_interactions(undos, now)
+            continue
+        content = event_content(event, posts, now)
+        earlier = recorded.setdefault(event_key(event, members), content)
+        if earlier is not content:
+            results.append(repeated_result(event, content, earlier))
+            continue
+        results.append(EventResult(event.event_id, "recorded"))
+        new.append((position, event))
+    are_stored = store_events([event for _, event in new], members, posts, now, sender)
+    # A concurrent request has taken the ids of the others since they were looked up.
+    late = [item for item, is_stored in zip(new, are_stored, strict=True) if not is_stored]
+    recorded = find_recorded([event_key(event, members) for _, event in late], sender)
+    for position, event in late:
+        content = event_content(event, posts, now)
+        earlier = recorded.get(event_key(event, members), content)  # absent if the member was erased since
+        results[position] = repeated_result(event, content, earlier)
     return results
 
 
-def recorded_event_ids(events: Sequence[Event]) -> set[str]:
-    """Return the ids of the events that are already recorded, as interactions or as undos."""
-    ids = {e.event_id for e in events}
-    interaction_ids = Interaction.objects.filter(event_id__in=ids).values_list("event_id", flat=True)
-    return {*interaction_ids, *Undo.objects.filter(event_id__in=ids).values_list("event_id", flat=True)}
+def store_events(
+    events: Sequence[Event], members: dict[str, int], posts: dict[str, Post], now: datetime, sender: Sender
+) -> list[bool]:
+    """Store valid events with their effects. Return whether each was stored, in order: a concurrent request may win."""
+    interactions = [event for event in events if not event.undoes_event_id]
+    undos = [(members[event.member_id], event) for event in events if event.undoes_event_id]
+    are_interactions_stored: list[bool] = []
+    if interactions:
+        stored = store_interactions(build_columns(interactions, members, posts, now), now, sender)
+        are_interactions_stored = stored.is_new.tolist()
+        enqueue_learning(stored.member_ids)
+    of_interactions, of_undos = iter(are_interactions_stored), iter(undo_interactions(undos, now, sender))
+    return [next(of_undos if event.undoes_event_id else of_interactions) for event in events]
+
+
+def event_key(event: Event, members: dict[str, int]) -> EventKey:
+    """Return the key of an event of a known member."""
+    return event.event_id, members[event.member_id]
+
+
+def event_content(event: Event, posts: dict[str, Post], now: datetime) -> EventContent:
+    """Return the content of a valid event."""
+    if event.undoes_event_id:
+        return EventContent(undoes_event_id=event.undoes_event_id)
+    at = min(event.occurred_at, now) if event.occurred_at else None
+    return EventContent(posts[event.post_id].pk, event.kind, event.target, event.value, event.request_id, at)
+
+
+def repeated_result(event: Event, content: EventContent, earlier: EventContent) -> EventResult:
+    """Return the result of an event whose id is already recorded: a duplicate, or rejected if the contents differ."""
+    if has_same_content(content, earlier):
+        return EventResult(event.event_id, "duplicate")
+    problem = "event_id: this id was used for an event with other content. Send each event with an id of its own."
+    return EventResult(event.event_id, "rejected", problem)
 
 
 def validate_event(event: Event, members: dict[str, int], posts: dict[str, Post], now: datetime) -> str:
@@ -115,6 +151,8 @@ def validate_event(event: Event, members: dict[str, int], posts: dict[str, Post]
         return f"event_id: give 1 to {MAX_EVENT_ID} characters, not {len(event.event_id)}."
     if event.member_id not in members:
         return f"member_id: there is no member {event.member_id!r}."
+    if len(event.undoes_event_id) > MAX_EVENT_ID:
+        return f"undoes_event_id: give 1 to {MAX_EVENT_ID} characters, not {len(event.undoes_event_id)}."
     if event.undoes_event_id:
         return "" if event.undoes_event_id != event.event_id else "undoes_event_id: an event cannot undo itself."
     if event.kind not in EVENT_KINDS:
@@ -164,27 +202,42 @@ def enqueue_learning(member_ids: list[int]) -> None:
         task_queue.enqueue(task_queue.LEARN_INTERACTIONS, {"member_ids": member_ids})
 
 
-def undo_interactions(undos: Sequence[tuple[int, Event]], now: datetime) -> None:
-    """Undo the interactions that the (member, event) pairs name. An interaction that arrives later is undone then."""
+def undo_interactions(undos: Sequence[tuple[int, Event]], now: datetime, sender: Sender) -> list[bool]:
+    """
+    Undo the interactions of *sender* that the (member, event) pairs name. One that arrives later is undone then.
+
+    Return whether each undo was stored, in order: not if a concurrent request used its id for another undo.
+    """
     if not undos:
-        return
+        return []
     with transaction.atomic():
         Undo.objects.bulk_create(
             [
                 Undo(
-                    member_id=member_id, event_id=event.event_id, undoes_event_id=event.undoes_event_id, received_at=now
+                    member_id=member_id,
+                    event_id=event.event_id,
+                    sender=sender,
+                    undoes_event_id=event.undoes_event_id,
+                    received_at=now,
                 )
                 for member_id, event in undos
             ],
             ignore_conflicts=True,
         )
-        undo_keys = {(event.undoes_event_id, member_id) for member_id, event in undos}
+        same_ids = Undo.objects.filter(event_id__in=[event.event_id for _, event in undos], sender=sender)
+        stored = set(same_ids.values_list("event_id", "member_id", "undoes_event_id"))
+        are_stored = [(event.event_id, member_id, event.undoes_event_id) in stored for member_id, event in undos]
+        undo_keys = {
+            (event.undoes_event_id, member_id)
+            for (member_id, event), is_stored in zip(undos, are_stored, strict=True)
+            if is_stored
+        }
         candidates = Interaction.objects.select_related("post").filter(
-            event_id__in=[event_id for event_id, _ in undo_keys], undone_at=None
+            event_id__in=[event_id for event_id, _ in undo_keys], sender=sender, undone_at=None
         )
         rows = [row for row in candidates if (row.event_id, row.member_id) in undo_keys]
         Interaction.objects.filter(pk__in=[row.pk for row in rows]).update(undone_at=now)
-        NegativeFeedback.objects.filter(event_id__in=[row.event_id for row in rows]).delete()
+        delete_feedback(rows, sender)
         for row in rows:
             if row.kind == InteractionKind.FOLLOW:
                 delete_follow(row)
@@ -194,6 +247,15 @@ def undo_interactions(undos: Sequence[tuple[int, Event]], now: datetime) -> None
         member_ids = sorted({row.member_id for row in rows})
         invalidate.invalidate_slates(*member_ids)
         enqueue_learning(member_ids)
+    return are_stored
+
+
+def delete_feedback(interactions: Sequence[Interaction], sender: Sender) -> None:
+    """Delete the negative feedback that these interactions of *sender* gave. Other members use the same ids."""
+    keys = {(row.event_id, row.member_id) for row in interactions}
+    same_ids = NegativeFeedback.objects.filter(event_id__in=[event_id for event_id, _ in keys], sender=sender)
+    rows = [pk for pk, *key in same_ids.values_list("pk", "event_id", "member_id") if tuple(key) in keys]
+    NegativeFeedback.objects.filter(pk__in=rows).delete()
 
 
 def delete_follow(interaction: Interaction) -> None:

@@ -11,9 +11,9 @@ The effects are written in the transaction of the rows, and hold on the member's
 A worker learns interests and counts from the rows later (`learn.enqueue_pending_learning`).
 
 Only rows that this call inserts have effects. An event that is already stored changes nothing, even if the member has
-undone it since. If two calls store the same event at once, the unique constraint of the event id decides which of them
-inserts it. An interaction whose undo arrived earlier is stored as undone and has no effects, except that its post is
-seen if the interaction is not negative.
+undone it since. An event id is unique per member and sender. If two calls store the same event at once, the unique
+constraint decides which of them inserts it. An interaction whose undo arrived earlier is stored as undone and has no
+effects, except that its post is seen if the interaction is not negative.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from django.db import connection
 
-from recommendations.contracts import BoolArray, FeedbackTarget, InteractionKind
+from recommendations.contracts import BoolArray, FeedbackTarget, InteractionKind, Sender
 from recommendations.models import Interaction, NegativeFeedback, Post, Relationship, SeenPost, Undo
 from recommendations.services import invalidate
 from recommendations.stores.bulk import Column, insert_columns, insert_new_rows, one_transaction
@@ -40,7 +40,7 @@ IDS_PER_QUERY = 10_000
 """Maximum number of ids in a query. Changes the speed."""
 
 UNDO_TABLE = connection.ops.quote_name(Undo._meta.db_table)
-SELECT_UNDOS = f"SELECT undoes_event_id, member_id FROM {UNDO_TABLE} WHERE undoes_event_id {{one_of}}"
+SELECT_UNDOS = f"SELECT undoes_event_id, member_id, sender FROM {UNDO_TABLE} WHERE undoes_event_id {{one_of}}"
 """Raw SQL: for an import, the ORM takes ten times as long to prepare the query."""
 
 Rows = Mapping[str, np.ndarray]
@@ -51,15 +51,22 @@ Rows = Mapping[str, np.ndarray]
 class StoredInteractions:
     """The result of `store_interactions`."""
 
-    count: int
-    """How many interactions were inserted. The others were already stored."""
+    is_new: BoolArray
+    """(n,) Whether the interaction was inserted. The others were already stored."""
     member_ids: list[int]
     """Primary keys of the members with inserted interactions that are not undone: a worker can learn from them."""
 
+    @property
+    def count(self) -> int:
+        """How many interactions were inserted."""
+        return int(self.is_new.sum())
 
-def store_interactions(columns: Mapping[str, Column], now: datetime) -> StoredInteractions:
+
+def store_interactions(
+    columns: Mapping[str, Column], now: datetime, sender: Sender = Sender.PLATFORM
+) -> StoredInteractions:
     """
-    Insert the interactions that are not stored yet, with their effects.
+    Insert the interactions of *sender* that are not stored yet, with their effects.
 
     *columns* has a sequence (n,) for each attribute of `Interaction` that is given: at least event_id, member_id,
     post_id, kind and occurred_at. Callers have validated them: the members and posts exist, only a not_interested has a
@@ -69,19 +76,21 @@ def store_interactions(columns: Mapping[str, Column], now: datetime) -> StoredIn
     is_negative = np.array([kind in NEGATIVE_KINDS for kind in columns["kind"]], np.bool_)
     is_follow = np.array([kind == InteractionKind.FOLLOW for kind in columns["kind"]], np.bool_)
     with one_transaction():
-        is_undone = find_undone(rows)
+        is_undone = find_undone(rows, sender)
         undone_at = [now if undone else None for undone in is_undone.tolist()]
-        is_new = insert_new_rows(Interaction, {**columns, "undone_at": undone_at}, {"received_at": now}, key="event_id")
+        shared = {"received_at": now, "sender": sender.value}
+        key = ("event_id", "member_id")
+        is_new = insert_new_rows(Interaction, {**columns, "undone_at": undone_at}, shared, key=key)
         is_effective = is_new & ~is_undone
         # A negative interaction that was undone before it arrived leaves no trace: the post may be served.
         seen = select_rows(rows, is_effective | (is_new & ~is_negative))
         store_seen(seen["member_id"], seen["post_id"], seen["occurred_at"])
         store_follows(select_rows(rows, is_effective & is_follow), now)
-        store_negative_feedback(select_rows(rows, is_effective & is_negative))
+        store_negative_feedback(select_rows(rows, is_effective & is_negative), sender)
         affected = select_rows(rows, is_effective & (is_follow | is_negative))
         invalidate.invalidate_slates(*np.unique(affected["member_id"]).tolist())
     effective = select_rows(rows, is_effective)
-    return StoredInteractions(int(is_new.sum()), np.unique(effective["member_id"]).tolist())
+    return StoredInteractions(is_new, np.unique(effective["member_id"]).tolist())
 
 
 def to_array(values: Column) -> np.ndarray:
@@ -94,14 +103,14 @@ def select_rows(rows: Rows, mask: BoolArray) -> Rows:
     return {name: values[mask] for name, values in rows.items()}
 
 
-def find_undone(rows: Rows) -> BoolArray:
-    """Return the mask (n,) of the interactions that their member has already undone."""
+def find_undone(rows: Rows, sender: Sender) -> BoolArray:
+    """Return the mask (n,) of the interactions of *sender* that it has already undone."""
     undone_keys: set[tuple[object, ...]] = set()
     for event_ids in split_into_queries(rows["event_id"]):
         one_of, parameters = in_clause(event_ids)
         undone_keys.update(fetch_rows(SELECT_UNDOS.format(one_of=one_of), parameters))
     keys = zip(rows["event_id"], rows["member_id"].tolist(), strict=True)
-    return np.array([key in undone_keys for key in keys], np.bool_)
+    return np.array([(*key, sender.value) in undone_keys for key in keys], np.bool_)
 
 
 def split_into_queries(values: Iterable[Any]) -> Iterator[list[Any]]:
@@ -146,9 +155,9 @@ def blocked_pairs(member_ids: set[int]) -> set[tuple[int, int]]:
     return pairs
 
 
-def store_negative_feedback(rows: Rows) -> None:
+def store_negative_feedback(rows: Rows, sender: Sender) -> None:
     """
-    Store the feedback of these negative interactions: on the post and, if given, on the interaction's target.
+    Store the feedback of these negative interactions of *sender*: on the post and, if given, on their target.
 
     A reset of a member's interests deletes the feedback on authors, topics and kinds. So an interaction from before the
     latest reset gives none.
@@ -160,13 +169,16 @@ def store_negative_feedback(rows: Rows) -> None:
         "event_id": rows["event_id"],
         "created_at": rows["occurred_at"],
     }
-    insert_columns(NegativeFeedback, columns, {"target": FeedbackTarget.POST.value})
-    targeted_ids = rows["event_id"][rows["target"] != ""] if "target" in rows else ()
-    for event_ids in split_into_queries(targeted_ids):
+    insert_columns(NegativeFeedback, columns, {"target": FeedbackTarget.POST.value, "sender": sender.value})
+    has_target = rows["target"] != "" if "target" in rows else np.zeros(len(rows["event_id"]), np.bool_)
+    targeted_keys = set(zip(rows["event_id"][has_target], rows["member_id"][has_target].tolist(), strict=True))
+    for event_ids in split_into_queries({event_id for event_id, _ in targeted_keys}):
         # No joins: before a new table is analyzed, SQLite may plan a join as a scan of all interactions.
-        targeted = Interaction.objects.filter(event_id__in=event_ids).prefetch_related("post", "member")
+        same_ids = Interaction.objects.filter(event_id__in=event_ids, sender=sender).prefetch_related("post", "member")
+        targeted = [row for row in same_ids if (row.event_id, row.member_id) in targeted_keys]
         feedback = [build_target_feedback(row) for row in targeted if is_after_reset(row)]
-        NegativeFeedback.objects.bulk_create([row for row in feedback if row is not None])
+        # A profile file may have brought the same feedback.
+        NegativeFeedback.objects.bulk_create([row for row in feedback if row is not None], ignore_conflicts=True)
 
 
 def is_after_reset(row: Interaction) -> bool:
@@ -186,6 +198,7 @@ def build_target_feedback(row: Interaction) -> NegativeFeedback | None:
         target_key=key,
         post=row.post,
         event_id=row.event_id,
+        sender=row.sender,
         created_at=row.occurred_at,
     )
 

@@ -36,15 +36,17 @@ def served_ndcg(*, now: datetime) -> float | None:
         request_id__isnull=False,
         undone_at=None,
     )
-    newest = engagements.order_by("-pk").values_list("request_id", "post_id")[:MAX_INTERACTIONS]
-    engaged: dict[UUID, set[int]] = defaultdict(set)
-    for request_id, post_id in cast("Iterable[tuple[UUID, int]]", newest):
-        engaged[request_id].add(post_id)
+    newest = engagements.order_by("-pk").values_list("request_id", "member_id", "post_id")[:MAX_INTERACTIONS]
+    # A sender can name the request of another member, which then does not count.
+    engaged: dict[tuple[UUID, int], set[int]] = defaultdict(set)
+    for request_id, member_id, post_id in cast("Iterable[tuple[UUID, int, int]]", newest):
+        engaged[request_id, member_id].add(post_id)
     scores = []
-    ids = list(engaged)
+    ids = list(dict.fromkeys(request_id for request_id, _ in engaged))
     for start in range(0, len(ids), REQUESTS_PER_QUERY):
-        rows = FeedRequest.objects.filter(pk__in=ids[start : start + REQUESTS_PER_QUERY]).values_list("pk", "post_ids")
-        scores += [ndcg(np.frombuffer(bytes(packed), "<i8"), engaged[pk]) for pk, packed in rows]
+        rows = FeedRequest.objects.filter(pk__in=ids[start : start + REQUESTS_PER_QUERY])
+        for request_id, member_id, packed in rows.values_list("pk", "member_id", "post_ids"):
+            scores.append(ndcg(np.frombuffer(bytes(packed), "<i8"), engaged[request_id, member_id]))
     defined = [score for score in scores if score is not None]
     return float(np.mean(defined)) if defined else None
 

@@ -114,7 +114,11 @@ def count_pages(hour: datetime) -> dict[FeedKey, dict[str, int]]:
 
 
 def count_engaged_posts(hour: datetime) -> Counter[FeedKey]:
-    """Return the number of engaged posts by request key in this hour. Each pair of request and post counts once."""
+    """
+    Return the number of engaged posts by request key in this hour. Each pair of request and post counts once.
+
+    An interaction that names the request of another member does not count.
+    """
     engagements = Interaction.objects.filter(
         pk__gte=first_interaction_id_since(hour),
         received_at__gte=hour,
@@ -123,11 +127,11 @@ def count_engaged_posts(hour: datetime) -> Counter[FeedKey]:
         request_id__isnull=False,
         undone_at=None,
     ).order_by()
-    pairs = set(engagements.values_list("request_id", "post_id"))
-    posts = Counter(request_id for request_id, _ in pairs if request_id)
+    engaged = set(engagements.values_list("request_id", "member_id", "post_id"))
+    posts = Counter((request_id, member_id) for request_id, member_id, _ in engaged)
     counts: Counter[FeedKey] = Counter()
-    for request_id, key in feed_keys(posts):
-        counts[key] += posts[request_id]
+    for request, key in feed_keys({request_id for request_id, _ in posts if request_id}):
+        counts[key] += posts[request]
     return counts
 
 
@@ -149,10 +153,10 @@ def first_interaction_id_since(moment: datetime) -> int:
     return low
 
 
-def feed_keys(request_ids: Iterable[UUID]) -> Iterable[tuple[UUID, FeedKey]]:
-    """Yield the id and the key (feed, engine, variant) of each request that still exists."""
+def feed_keys(request_ids: Iterable[UUID]) -> Iterable[tuple[tuple[UUID, int], FeedKey]]:
+    """Yield the id and the member, and the key (feed, engine, variant), of each request that still exists."""
     ids = list(request_ids)
     for start in range(0, len(ids), REQUESTS_PER_QUERY):
         rows = FeedRequest.objects.filter(pk__in=ids[start : start + REQUESTS_PER_QUERY])
-        for pk, feed, engine, variant in rows.values_list("pk", "feed", "engine", "variant"):
-            yield pk, (feed, engine, variant)
+        for pk, member_id, *key in rows.values_list("pk", "member_id", "feed", "engine", "variant"):
+            yield (pk, member_id), (key[0], key[1], key[2])

@@ -90,10 +90,12 @@ def collect_member_data(member: Member) -> dict[str, Any]:
         ),
         "interactions": select_columns(
             Interaction.objects.filter(member=member).order_by("pk"),
-            "event_id", "kind", "value", "target", "occurred_at", "undone_at", "request_id",
+            "event_id", "sender", "kind", "value", "target", "occurred_at", "undone_at", "request_id",
             post_id="post__external_id",
         ),
-        "undos": select_columns(Undo.objects.filter(member=member), "event_id", "undoes_event_id", "received_at"),
+        "undos": select_columns(
+            Undo.objects.filter(member=member), "event_id", "sender", "undoes_event_id", "received_at"
+        ),
         "seen": select_columns(SeenPost.objects.filter(member=member), "seen_at", post_id="post__external_id"),
         "negative_feedback": select_columns(
             NegativeFeedback.objects.filter(member=member), "target", "created_at", post_id="post__external_id"

@@ -118,11 +118,11 @@ TABLES: dict[str, Table] = {
         owner="member", kept_until=WITH_POST, export="interactions",
     ),
     "recommendations.Undo": Table(
-        columns(none="id", member_key="member", activity="event_id undoes_event_id received_at"),
+        columns(none="id sender", member_key="member", activity="event_id undoes_event_id received_at"),
         owner="member", kept_until=ERASED, export="undos",
     ),
     "recommendations.NegativeFeedback": Table(
-        columns(none="id", member_key="member", activity="target target_key post event_id created_at"),
+        columns(none="id sender", member_key="member", activity="target target_key post event_id created_at"),
         owner="member", kept_until="it is undone or reset, or the post or the member is erased",
         export="negative_feedback",
     ),

@@ -16,6 +16,8 @@ from recommendations.services.content.importing.problems import quote_value
 from recommendations.storable_text import storage_problem
 
 MAX_TEXT = 2**20
+MAX_LIST = 100
+"""Items of a list of words, languages or labels."""
 LANGUAGE_PATTERN = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,4})?")
 SLUG_PATTERN = re.compile(r"[-a-zA-Z0-9_]{1,32}")
 BOOLEAN_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -142,10 +144,10 @@ def list_parser(item: Callable[[object], str]) -> Callable[[object], list[str]]:
     """Return a parser of lists of *item*: an array in JSON, joined by | in CSV. Duplicates are removed."""
 
     def parse(value: object) -> list[str]:
-        parts = value.split("|") if isinstance(value, str) else value
-        if not isinstance(parts, list) or len(parts) > 100:
+        parts = value.split("|", MAX_LIST) if isinstance(value, str) else value
+        if not isinstance(parts, list) or len(parts) > MAX_LIST:
             raise ValueError(
-                f"{quote_value(value)} is not a list of up to 100", 'Write ["a", "b"] in JSON and a|b in CSV.'
+                f"{quote_value(value)} is not a list of up to {MAX_LIST}", 'Write ["a", "b"] in JSON and a|b in CSV.'
             )
         return list(dict.fromkeys(item(part) for part in parts))
 
@@ -154,14 +156,14 @@ def list_parser(item: Callable[[object], str]) -> Callable[[object], list[str]]:
 
 def parse_safety_labels(value: object) -> dict[str, float]:
     """Safety labels with scores from 0 to 1: an object in JSON; label:score joined by | in CSV."""
-    advice = 'Write {"violence": 0.4} in JSON and violence:0.4|nudity:0.9 in CSV.'
+    advice = f'Write {{"violence": 0.4}} in JSON and violence:0.4|nudity:0.9 in CSV, with up to {MAX_LIST} labels.'
     pairs = value
     if isinstance(value, str):
-        parts = [part.partition(":") for part in value.split("|")]
-        if not all(colon for _, colon, _ in parts):
+        parts = [part.partition(":") for part in value.split("|", MAX_LIST)]
+        if len(parts) > MAX_LIST or not all(colon for _, colon, _ in parts):
             raise ValueError(f"{quote_value(value)} is not a list of labels", advice)
         pairs = {name: score for name, _, score in parts}
-    if not isinstance(pairs, dict):
+    if not isinstance(pairs, dict) or len(pairs) > MAX_LIST:
         raise ValueError(f"{quote_value(value)} is not a list of labels", advice)
     parse_score = number_parser(0, 1)
     return {parse_slug(name): parse_score(score) for name, score in pairs.items()}

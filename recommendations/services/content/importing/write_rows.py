@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 from django.db import models
 
-from recommendations.contracts import InteractionKind
+from recommendations.contracts import InteractionKind, Sender
 from recommendations.models import (
     EmbeddingFailure,
     Interaction,
@@ -21,6 +22,7 @@ from recommendations.models import (
 from recommendations.services import invalidate
 from recommendations.services.content.importing.problems import RowError, quote_value
 from recommendations.services.content.safety import classify_sensitivity
+from recommendations.services.learning.event_ids import CONTENT_COLUMNS, EventContent, find_recorded, has_same_content
 from recommendations.services.learning.reset import delete_learned_interests
 from recommendations.services.learning.store_interactions import store_interactions
 from recommendations.services.vectors.embedding import CONTENT_SPACE, embeddable_text
@@ -167,7 +169,7 @@ def write_interactions(rows: Sequence[ParsedRow], now: datetime) -> WriteResult:
     post_pks = ids_by_external_id(Post, (fields["post_id"] for _, fields in rows))
     known_rows, errors = split_by_known_references(rows, {"member_id": member_pks, "post_id": post_pks})
     own_posts = find_own_posts(known_rows)
-    items = []
+    lines, items = [], []
     for line, fields in known_rows:
         if fields.get("target") and fields["kind"] != InteractionKind.NOT_INTERESTED:
             advice = "Give a target only with the kind not_interested."
@@ -176,6 +178,7 @@ def write_interactions(rows: Sequence[ParsedRow], now: datetime) -> WriteResult:
             advice = "Give a post by another member: members cannot follow themselves."
             errors.append(RowError(line, "post_id", f"{quote_value(fields['post_id'])} is the member's own", advice))
         else:
+            lines.append(line)
             items.append(fields)
     columns: dict[str, Column] = {
         "event_id": [item.get("event_id") or derive_event_id(item) for item in items],
@@ -187,8 +190,22 @@ def write_interactions(rows: Sequence[ParsedRow], now: datetime) -> WriteResult:
         "occurred_at": [item["occurred_at"] for item in items],
         "request_id": [item.get("request_id") for item in items],
     }
-    created = store_interactions(columns, now).count
-    return WriteResult(created=created, unchanged=len(items) - created, errors=errors)
+    stored = store_interactions(columns, now)
+    repeated = [row for row in np.flatnonzero(~stored.is_new).tolist() if items[row].get("event_id")]
+    conflicts = find_conflicts(columns, repeated)
+    advice = "Give each interaction an id of its own, or none."
+    errors += [RowError(lines[row], "event_id", "is the id of another interaction", advice) for row in conflicts]
+    unchanged = len(items) - stored.count - len(conflicts)
+    return WriteResult(created=stored.count, unchanged=unchanged, errors=errors)
+
+
+def find_conflicts(columns: Mapping[str, Any], repeated: Sequence[int]) -> list[int]:
+    """Return which of the rows *repeated*, whose event ids were recorded before, differ from what was recorded."""
+    keys = {row: (columns["event_id"][row], columns["member_id"][row]) for row in repeated}
+    contents = {row: EventContent(*(columns[name][row] for name in CONTENT_COLUMNS)) for row in repeated}
+    recorded = find_recorded(keys.values(), Sender.PLATFORM)
+    # A recorded event is absent if its member was erased since.
+    return [row for row, content in contents.items() if not has_same_content(content, recorded.get(keys[row], content))]
 
 
 def find_own_posts(rows: Sequence[ParsedRow]) -> set[tuple[str, str]]:

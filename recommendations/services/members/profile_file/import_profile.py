@@ -16,6 +16,7 @@ from typing import Any
 from django.db import transaction
 from pydantic import ValidationError
 
+from recommendations.contracts import Sender
 from recommendations.models import InterestProfile, Member, NegativeFeedback, Post, Relationship, SeenPost, Undo
 from recommendations.services import invalidate, wiring
 from recommendations.services.errors import InvalidRequest
@@ -193,6 +194,7 @@ def import_negative_feedback(
                 target_key=key,
                 post=post,
                 event_id=item.event_id,
+                sender=Sender.MEMBER.value,
                 created_at=created_at,
             )
     new = [row for row_key, row in rows.items() if row_key not in existing and row.event_id not in undone_event_ids]

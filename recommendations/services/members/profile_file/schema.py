@@ -8,10 +8,21 @@ from __future__ import annotations
 
 import base64
 import binascii
+from functools import partial
 from typing import Annotated, Final, Literal
 
 import numpy as np
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
 
 from recommendations.contracts import Float32Array
 from recommendations.services.learning.affinities import MAX_AFFINITIES
@@ -37,6 +48,18 @@ def text_constraints(max_length: int, min_length: int = 1) -> tuple[StringConstr
     )
 
 
+def require_size(value: object, *, max_length: int) -> object:
+    """Return *value*, or raise `ValueError` if it is a list or an object of more than *max_length* items."""
+    if isinstance(value, list | dict) and len(value) > max_length:
+        raise ValueError(f"has {len(value):,} items; give at most {max_length:,}")
+    return value
+
+
+def size_limit(max_length: int) -> tuple[FieldInfo, BeforeValidator]:
+    """Return the annotations of a list or an object whose size is checked before its items."""
+    return Field(max_length=max_length), BeforeValidator(partial(require_size, max_length=max_length))
+
+
 Id = Annotated[str, *text_constraints(128)]
 Language = Annotated[str, *text_constraints(8)]
 Region = Annotated[str, *text_constraints(16, min_length=0)]
@@ -53,21 +76,25 @@ class StrictModel(BaseModel):
 class ProfilePreferences(StrictModel):
     """The member's preferences. An import leaves the setting of an omitted field unchanged."""
 
-    languages: list[Language] | None = Field(default=None, max_length=20, description="Best first.")
+    languages: Annotated[list[Language], *size_limit(20)] | None = Field(default=None, description="Best first.")
     region: Region | None = None
     is_private: bool | None = None
     is_personalized: bool | None = Field(default=None, description="False deletes what was learned.")
     sensitivity: Literal["safe", "sensitive", "adult"] | None = None
-    muted_words: list[Word] = Field(default=[], max_length=MAX_MUTED_WORDS, description="Added to the existing words.")
-    muted_tags: list[Word] = Field(default=[], max_length=MAX_MUTED_WORDS, description="Added to the existing tags.")
+    muted_words: Annotated[list[Word], *size_limit(MAX_MUTED_WORDS)] = Field(
+        default=[], description="Added to the existing words."
+    )
+    muted_tags: Annotated[list[Word], *size_limit(MAX_MUTED_WORDS)] = Field(
+        default=[], description="Added to the existing tags."
+    )
 
 
 class ProfileRelationships(StrictModel):
     """Members whom this member follows, blocks and mutes. The reverse relationships are other members' data."""
 
-    follow: list[Id] = Field(default=[], max_length=MAX_RELATIONSHIPS)
-    block: list[Id] = Field(default=[], max_length=MAX_RELATIONSHIPS)
-    mute: list[Id] = Field(default=[], max_length=MAX_RELATIONSHIPS)
+    follow: Annotated[list[Id], *size_limit(MAX_RELATIONSHIPS)] = []
+    block: Annotated[list[Id], *size_limit(MAX_RELATIONSHIPS)] = []
+    mute: Annotated[list[Id], *size_limit(MAX_RELATIONSHIPS)] = []
 
 
 class ProfileFeedback(StrictModel):
@@ -89,9 +116,9 @@ class SeenPostItem(StrictModel):
 class ProfileAffinities(StrictModel):
     """Sums of interaction weights by author, topic and kind of post, decayed to `reference_at`."""
 
-    author: dict[Id, Finite] = Field(default={}, max_length=MAX_AFFINITIES["author"])
-    topic: dict[Id, Finite] = Field(default={}, max_length=MAX_AFFINITIES["topic"])
-    kind: dict[Id, Finite] = Field(default={}, max_length=MAX_AFFINITIES["kind"])
+    author: Annotated[dict[Id, Finite], *size_limit(MAX_AFFINITIES["author"])] = {}
+    topic: Annotated[dict[Id, Finite], *size_limit(MAX_AFFINITIES["topic"])] = {}
+    kind: Annotated[dict[Id, Finite], *size_limit(MAX_AFFINITIES["kind"])] = {}
 
 
 def decode_floats(base64_text: str) -> Float32Array:
@@ -156,7 +183,7 @@ class ProfileFile(StrictModel):
     exported_at: AwareDatetime | None = None
     preferences: ProfilePreferences = ProfilePreferences()
     relationships: ProfileRelationships = ProfileRelationships()
-    negative_feedback: list[ProfileFeedback] = Field(default=[], max_length=MAX_NEGATIVE_FEEDBACK)
+    negative_feedback: Annotated[list[ProfileFeedback], *size_limit(MAX_NEGATIVE_FEEDBACK)] = []
     interests: LearnedInterests | None = None
-    seen: list[SeenPostItem] = Field(default=[], max_length=MAX_SEEN, description="Newest first.")
+    seen: Annotated[list[SeenPostItem], *size_limit(MAX_SEEN)] = Field(default=[], description="Newest first.")
     omitted: OmittedCounts = Field(default=OmittedCounts(), description="Not read by an import.")

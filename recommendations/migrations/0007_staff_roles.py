@@ -14,7 +14,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ('auth', '0012_alter_user_first_name_max_length'),
         ('contenttypes', '0002_remove_content_type_name'),
-        ('recommendations', '0004_evaluation'),
+        ('recommendations', '0006_consent'),
     ]
 
     operations = [

@@ -1,0 +1,75 @@
+"""The OpenAPI schema and its page are rendered once per process."""
+
+import gzip
+
+import pytest
+from drf_spectacular.generators import SchemaGenerator
+
+from recsys_project import schema_view
+
+JSON = "application/vnd.oai.openapi+json"
+
+
+@pytest.fixture(autouse=True)
+def empty_cache():
+    schema_view.render_schema.cache_clear()
+    schema_view.DocsView.page = None
+    yield
+    schema_view.render_schema.cache_clear()
+    schema_view.DocsView.page = None
+
+
+@pytest.fixture
+def generated(monkeypatch):
+    """Return a list that gets an entry each time a schema is generated."""
+    calls = []
+    generate = SchemaGenerator.get_schema
+
+    def count(self, *args, **kwargs):
+        calls.append(self)
+        return generate(self, *args, **kwargs)
+
+    monkeypatch.setattr(SchemaGenerator, "get_schema", count)
+    return calls
+
+
+def test_a_schema_is_generated_once_for_all_requests(client, generated):
+    responses = [client.get("/api/schema/", HTTP_ACCEPT=JSON) for _ in range(3)]
+    assert {response.content for response in responses} == {responses[0].content}
+    assert responses[0].json()["openapi"] == "3.1.0" and responses[0]["Content-Type"] == JSON
+    assert responses[0]["Content-Disposition"] == 'inline; filename="recsys.json"'
+    assert len(generated) == 1
+    assert client.get("/api/schema/")["Content-Type"] == "application/vnd.oai.openapi"
+    assert len(generated) == 2, "YAML is another document"
+
+
+def test_a_client_that_has_the_schema_gets_a_304(client, generated):
+    etag = client.get("/api/schema/", HTTP_ACCEPT=JSON)["ETag"]
+    response = client.get("/api/schema/", HTTP_ACCEPT=JSON, HTTP_IF_NONE_MATCH=etag)
+    assert (response.status_code, response.content, response["ETag"]) == (304, b"", etag)
+    assert client.get("/api/schema/", HTTP_IF_NONE_MATCH=etag).status_code == 200, "YAML has another ETag"
+
+
+def test_a_client_that_accepts_gzip_gets_the_stored_compressed_bytes(client, generated):
+    plain = client.get("/api/schema/", HTTP_ACCEPT=JSON)
+    compressed = client.get("/api/schema/", HTTP_ACCEPT=JSON, HTTP_ACCEPT_ENCODING="gzip")
+    assert compressed["Content-Encoding"] == "gzip" and "Content-Encoding" not in plain
+    assert gzip.decompress(compressed.content) == plain.content
+    assert compressed["ETag"] == plain["ETag"] and compressed["ETag"].startswith("W/")
+    assert {name.strip() for name in plain["Vary"].split(",")} >= {"Accept", "Accept-Encoding"}
+    assert len(generated) == 1
+
+
+def test_an_unknown_media_type_is_a_406(client):
+    assert client.get("/api/schema/", HTTP_ACCEPT="image/png").status_code == 406
+
+
+def test_the_page_is_rendered_once_and_not_with_the_parameters_of_a_visitor(client, monkeypatch):
+    first = client.get("/api/docs/?version=evil&lang=evil")
+    monkeypatch.setattr(schema_view, "render_to_string", None)
+    again = client.get("/api/docs/")
+    assert first.status_code == again.status_code == 200
+    assert first.content == again.content and b"/api/schema/" in first.content and b"evil" not in first.content
+    assert again["Content-Type"] == "text/html; charset=utf-8"
+    assert client.get("/api/docs/", HTTP_IF_NONE_MATCH=first["ETag"]).status_code == 304
+    assert gzip.decompress(client.get("/api/docs/", HTTP_ACCEPT_ENCODING="gzip").content) == first.content
