@@ -97,7 +97,7 @@ class SeenView(APIView):
         tags=["interactions"],
     )
     def post(self, request: Request, member_id: str) -> Response:
-        """Mark posts as seen, so that the member is not served them again. Returns the number of known posts."""
+        """Mark posts as seen, so that the member is not served them again. Returns the number of posts marked."""
         body = s.SeenPostsBody(data=request.data)
         body.is_valid(raise_exception=True)
         marked = interact.mark_seen(member_id=member_id, post_ids=body.validated_data["post_ids"], now=now())
