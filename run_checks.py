@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent
 PYTEST = ["-m", "pytest", "-q"]
 COVERAGE = ["-m", "coverage"]
-FAST_SUITES = ["unit", "spec", "generative", "integration", "kernel", "architecture"]
+FAST_SUITES = ["unit", "spec", "generative", "integration", "kernel", "architecture", "attacks"]
 
 Check = tuple[str, list[str], dict[str, str]]
 CHECKS: list[Check] = [

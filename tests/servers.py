@@ -1,13 +1,15 @@
 """
 Real servers for tests. Each is started on a free port with a temporary folder, and stopped after the tests.
 
-`redis_url` is a real Redis, `worker` a real Celery worker on the test database, `stack` the whole embedded stack. If a
-server is not installed, the test fails if CI=true and is skipped otherwise.
+`redis_url` is a real Redis, `worker` a real Celery worker on the test database, `web_server` a web server with a
+database of its own, `stack` the whole embedded stack. If a server is not installed, the test fails if CI=true and is
+skipped otherwise.
 """
 
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import shutil
@@ -16,17 +18,23 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
+import jwt
 import psycopg
 import pytest
 import redis
 from django.db import connection
 
+from access import tokens
+from access.scopes import MEMBER_SCOPES, Scope
 from recsys_project.celery import app
+from recsys_project.stack import commands
 from recsys_project.stack import redis as embedded_redis
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -216,6 +224,141 @@ def celery_worker(
         is_up = is_ready_in_log(log) if broker else lambda: bool(app.control.ping([name], timeout=0.5))
         wait_until(is_up, process, log)
         yield Worker(process, log)
+
+
+@dataclass(frozen=True)
+class Response:
+    """A response of a `WebServer`."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    def json(self) -> Any:
+        """Return the parsed body."""
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True)
+class WebServer:
+    """A running web server, started with the command of the embedded stack."""
+
+    port: int
+    key: str
+    """An API key with every scope and no rate limit: the platform's."""
+    env: Mapping[str, str]
+    """The variables that differ from those of this process."""
+    folder: Path
+    log_file: Path
+
+    def token(self, member_id: str, scopes: Sequence[str] = tuple(MEMBER_SCOPES), **claims: object) -> str:
+        """Return a token of the member, as the platform signs one. *claims* replace or extend those of a new token."""
+        name, secret = self.env["TOKEN_SIGNING_KEYS"].split(":")
+        issued_at = int(datetime.now(UTC).timestamp())
+        times = {"iat": issued_at, "exp": issued_at + tokens.MAX_TTL_SECONDS}
+        names = {"sub": member_id, "scope": " ".join(scopes), "aud": tokens.AUDIENCE}
+        return jwt.encode(names | times | claims, secret, tokens.ALGORITHM, {"kid": name})
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        credential: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Response:
+        """
+        Send a request on a new connection and return the response.
+
+        *credential* is a key or a token. A *body* other than bytes is sent as JSON. The names and values of *headers*
+        are sent as they are and replace those that this function would send.
+        """
+        sent = {"Authorization": f"Bearer {credential}"} if credential else {}
+        if body is not None and not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+            sent["Content-Type"] = "application/json"
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=START_TIMEOUT_SECONDS)
+        try:
+            connection.request(method, path, body, sent | dict(headers or {}))  # type: ignore[arg-type]
+            response = connection.getresponse()
+            return Response(response.status, response.headers, response.read())
+        finally:
+            connection.close()
+
+    def add_members(self, *ids: str, **fields: object) -> None:
+        """Create or update public members with these ids. *fields* are further fields of each member."""
+        rows = [{"id": member_id, "is_private": False} | fields for member_id in ids]
+        response = self.send("POST", "/api/v1/members", {"members": rows}, credential=self.key)
+        assert response.status == 200, response.body
+
+    def add_posts(self, *ids: str, author_id: str, **fields: object) -> None:
+        """Create or update public posts with these ids. *fields* are further fields of each post."""
+        row = {"author_id": author_id, "visibility": "public", "created_at": datetime.now(UTC).isoformat()} | fields
+        rows = [{"id": post_id, "text": f"The text of {post_id}"} | row for post_id in ids]
+        response = self.send("POST", "/api/v1/posts", {"posts": rows}, credential=self.key)
+        assert response.status == 200, response.body
+
+    def manage(self, *words: str) -> str:
+        """Run a management command on the server's database; return its output. Fail if the command fails."""
+        return run_manage(self.folder, self.env, *words)
+
+    def log(self) -> str:
+        """Return the server's output so far."""
+        return self.log_file.read_text(errors="replace")
+
+
+def run_manage(folder: Path, env: Mapping[str, str], *words: str) -> str:
+    """Run a management command with the variables *env*; return its output. Fail if the command fails."""
+    completed = subprocess.run(
+        [sys.executable, "manage.py", *words],
+        cwd=ROOT,
+        env=os.environ | env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=START_TIMEOUT_SECONDS,
+        check=False,
+    )
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    return completed.stdout
+
+
+@contextlib.contextmanager
+def web_server(folder: Path, **env: str) -> Iterator[WebServer]:
+    """
+    Run the web server of the embedded stack, on a database and a Redis of its own; yield it when it is ready.
+
+    API keys are required and requests are not limited, unless *env* says otherwise. No worker runs: tasks only wait.
+    """
+    port = free_port()
+    with redis_server(folder, port=free_port()) as redis_url:
+        variables = {
+            "DATABASE_URL": f"sqlite:///{folder}/db.sqlite3",
+            "REDIS_URL": redis_url,
+            "CACHE_REDIS_URL": redis_url.removesuffix("0") + "1",
+            "API_OPEN": "0",
+            "TOKEN_SIGNING_KEYS": "platform:" + "s" * 32,
+            "RATE_PER_MEMBER": "0",
+            "RATE_PER_STAFF": "0",
+            "RATE_PER_ADDRESS": "0",
+        } | env
+        run_manage(folder, variables, "migrate", "-v0")
+        scopes = [word for scope in Scope for word in ("--scope", scope)]
+        key = run_manage(folder, variables, "key", "create", "platform", "--per-minute", "0", *scopes).split()[-1]
+        with run_process(commands.web_command(port), folder, **variables) as (process, log):
+            server = WebServer(port, key, variables, folder, log)
+            wait_until(lambda: is_listening(port), process, log)
+            yield server
+
+
+def is_listening(port: int) -> bool:
+    """Return whether a server listens on the port of the loopback interface."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,17 @@ TRAINING_TASKS = "recommendations.training_tasks"
 """What only the training worker loads, for the same reason."""
 
 
+def web_command(port: int) -> list[str]:
+    """Return the command of the web server on a port of the loopback interface."""
+    options = ["--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port), "--blocking-threads", "4"]
+    return [sys.executable, "-m", "granian", *options, "recsys_project.wsgi:application"]
+
+
 def server_commands(state: StackState) -> dict[str, list[str]]:
     """Return the command of each process by name. Interactive tasks have their own worker: no batch delays them."""
-    web = ["--interface", "wsgi", "--host", "127.0.0.1", "--port", str(state.web_port), "--blocking-threads", "4"]
     flower = ["--address=127.0.0.1", f"--port={state.flower_port}"]
     return {
-        "web": [sys.executable, "-m", "granian", *web, "recsys_project.wsgi:application"],
+        "web": web_command(state.web_port),
         "worker-interactive": [*CELERY, "worker", "-n", "interactive@%h", *worker_options("interactive", 1)],
         "worker-batch": [*CELERY, "worker", "-n", "batch@%h", *worker_options("batch,maintenance", 2)],
         "worker-analysis": [
