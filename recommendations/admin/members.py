@@ -28,6 +28,7 @@ from recommendations.services.learning.store_relationships import (
     make_follows,
     store_relationships,
 )
+from recommendations.stores.bulk import Column
 
 
 class PrivacySettingsInline(StackedInline):  # type: ignore[misc]
@@ -138,7 +139,9 @@ class RelationshipAdmin(BaseAdmin):
 
     def save_model(self, request: HttpRequest, obj: Relationship, form: ModelForm[Any], change: bool) -> None:
         pair = (obj.source_id, obj.target_id)
-        columns = {"source_id": [pair[0]], "target_id": [pair[1]], "kind": [obj.kind], "created_at": [obj.created_at]}
+        columns: dict[str, Column] = {
+            "source_id": [pair[0]], "target_id": [pair[1]], "kind": [obj.kind], "created_at": [obj.created_at],
+        }  # fmt: skip
         store_relationships(columns, approves_follows=True)
         obj.pk = find_pairs(obj.kind, [pair])[pair]
 
