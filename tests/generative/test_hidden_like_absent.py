@@ -120,7 +120,7 @@ def build_rest_member_cases():
         yield rest("member_id", "member", method, f"/api/v1/members/{ID}/follow-requests/author")
         yield rest("member_id", "member", method, f"/api/v1/members/{ID}/relationships/follow/author")
     empty = dict.fromkeys(("positive", "positive_mass", "negative", "negative_mass"), "")
-    interests = {"embedding_model": TinyText.name, "dimension": TinyText.dimension, "reference_at": THEN} | empty
+    interests = {"embedding_model": TinyText().name, "dimension": TinyText().dimension, "reference_at": THEN} | empty
     file = profile(interests=interests | {"affinities": {"author": {ID: 1.0}}})
     yield rest("interests.affinities.author[]", "member", "PUT", f"{VIEWER}/profile", file)
     yield rest("member_id (body)", "member", "PUT", f"{VIEWER}/profile", profile(member_id=ID))

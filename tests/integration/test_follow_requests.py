@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 from django.contrib import admin
+from django.contrib.auth import get_user_model
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
@@ -187,8 +188,6 @@ def become_open_by_admin_page_of_the_member(bob):
 
 
 def admin_session():
-    from django.contrib.auth import get_user_model
-
     user, _ = get_user_model().objects.get_or_create(username="root", is_staff=True, is_superuser=True)
     client = Client()
     client.force_login(user)
@@ -337,10 +336,8 @@ def test_a_block_and_a_follow_at_the_same_moment_leave_no_follow(bob):
             finally:
                 connection.close()
 
-        threads = [
-            threading.Thread(target=act, args=arguments)
-            for arguments in (("bob", "block", "cay"), ("bob", "follow", "cay"), ("cay", "follow", "bob"))[:2]
-        ]
+        actions = ("bob", "block", "cay"), ("cay", "follow", "bob")
+        threads = [threading.Thread(target=act, args=action) for action in actions]
         for thread in threads:
             thread.start()
         for thread in threads:
