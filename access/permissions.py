@@ -65,6 +65,11 @@ def is_cross_site(request: HttpRequest | Request) -> bool:
     return origin is not None and origin != f"{request.scheme}://{request.get_host()}"
 
 
+def is_sent_by_member(request: Request) -> bool:
+    """Return whether a member's own token sent the request. Otherwise the platform did: a key, staff or an open API."""
+    return isinstance(request.auth, Caller) and request.auth.member_id is not None
+
+
 def may_be_authenticated(request: Request) -> bool:
     """Return whether the request has credentials to check or the API is open. Other requests are rejected at once."""
     has_credentials = "HTTP_AUTHORIZATION" in request.META or settings.SESSION_COOKIE_NAME in request.COOKIES

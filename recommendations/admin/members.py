@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
@@ -15,6 +16,19 @@ from monitoring.clock import now
 from recommendations.admin.base import BaseAdmin, TrackedAdmin
 from recommendations.models import Member, PrivacySettings, Relationship
 from recommendations.services.content import publish
+from recommendations.services.learning.store_relationships import (
+    FOLLOW,
+    FOLLOW_KINDS,
+    FOLLOW_REQUEST,
+    approve_requests_of_open_accounts,
+    blocked_pairs,
+    end_relationships,
+    find_open_accounts,
+    find_pairs,
+    make_follows,
+    store_relationships,
+)
+from recommendations.stores.bulk import Column
 
 
 class PrivacySettingsInline(StackedInline):  # type: ignore[misc]
@@ -41,6 +55,10 @@ class MemberAdmin(TrackedAdmin):
 
     def affected_member_ids(self, obj: Member) -> Sequence[int]:
         return (obj.pk,)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        approve_requests_of_open_accounts([form.instance.pk])
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"created_at": now()} | super().get_changeform_initial_data(request)
@@ -75,15 +93,42 @@ class PrivacySettingsAdmin(TrackedAdmin):
     def affected_member_ids(self, obj: PrivacySettings) -> Sequence[int]:
         return (obj.member_id,)
 
+    def save_model(self, request: HttpRequest, obj: PrivacySettings, form: ModelForm[Any], change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        approve_requests_of_open_accounts([obj.member_id])
+
+
+class RelationshipForm(ModelForm):  # type: ignore[type-arg]
+    """A new relationship. Staff act for the platform, so a follow needs no request, unless the kind is a request."""
+
+    def clean(self) -> dict[str, Any]:
+        """Reject a follow or request across a block, which would not be stored, and an unneeded request."""
+        values: dict[str, Any] = super().clean() or self.cleaned_data
+        if {"source", "target", "kind"} <= set(values) and values["kind"] in FOLLOW_KINDS:
+            source, target = values["source"].pk, values["target"].pk
+            if (source, target) in blocked_pairs([source]):
+                raise ValidationError("One of the two members blocks the other.")
+            if values["kind"] == FOLLOW_REQUEST and (
+                find_open_accounts([target]) or find_pairs(FOLLOW, [(source, target)])
+            ):
+                raise ValidationError("This follow needs no request. Add a follow.")
+        return values
+
 
 @admin.register(Relationship)
 class RelationshipAdmin(BaseAdmin):
+    form = RelationshipForm
     list_display = ("source", "kind", "target", "created_at")
     list_filter = ("kind",)
     list_select_related = ("source", "target")
     search_fields = ("^source__external_id", "^target__external_id")
     search_help_text = "First characters of either member's id"
     autocomplete_fields = ("source", "target")
+    actions = ("approve_requests", "decline_requests")
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        # A follow does not become a block: delete the relationship and add another.
+        return obj is None and super().has_change_permission(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         # Relationships can be deleted, because every request reads them again.
@@ -93,14 +138,29 @@ class RelationshipAdmin(BaseAdmin):
         return {"created_at": now()} | super().get_changeform_initial_data(request)
 
     def save_model(self, request: HttpRequest, obj: Relationship, form: ModelForm[Any], change: bool) -> None:
-        super().save_model(request, obj, form, change)
-        publish.mark_changed(member_ids=(obj.source_id, obj.target_id), now=now())
+        pair = (obj.source_id, obj.target_id)
+        columns: dict[str, Column] = {
+            "source_id": [pair[0]], "target_id": [pair[1]], "kind": [obj.kind], "created_at": [obj.created_at],
+        }  # fmt: skip
+        store_relationships(columns, approves_follows=True)
+        obj.pk = find_pairs(obj.kind, [pair])[pair]
 
     def delete_model(self, request: HttpRequest, obj: Relationship) -> None:
-        super().delete_model(request, obj)
-        publish.mark_changed(member_ids=(obj.source_id, obj.target_id), now=now())
+        end_relationships(Relationship.objects.filter(pk=obj.pk))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Relationship]) -> None:
-        member_ids = {pk for pair in queryset.values_list("source_id", "target_id") for pk in pair}
-        super().delete_queryset(request, queryset)
-        publish.mark_changed(member_ids=sorted(member_ids), now=now())
+        end_relationships(queryset)
+
+    @admin.action(description="Approve follow requests", permissions=["change"])
+    def approve_requests(self, request: HttpRequest, rows: QuerySet[Relationship]) -> None:
+        """Approve those of the rows that are follow requests."""
+        approved = make_follows(rows)
+        self.message_user(request, f"{approved} follow requests approved.", messages.SUCCESS)
+
+    @admin.action(description="Decline follow requests", permissions=["delete"])
+    def decline_requests(self, request: HttpRequest, rows: QuerySet[Relationship]) -> None:
+        """Delete those of the rows that are follow requests."""
+        requests = rows.filter(kind=FOLLOW_REQUEST)
+        declined = requests.count()
+        end_relationships(requests)
+        self.message_user(request, f"{declined} follow requests declined.", messages.SUCCESS)

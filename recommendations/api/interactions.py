@@ -102,6 +102,6 @@ class SeenView(APIView):
     )
     @takes(body=s.SeenPostsBody())
     def post(self, request: Request, member_id: str) -> Response:
-        """Mark posts as seen, so that the member is not served them again. Returns the number of known posts."""
+        """Mark posts as seen, so that the member is not served them again. Returns the number of posts marked."""
         marked = interact.mark_seen(member_id=member_id, post_ids=request.inputs.body["post_ids"], now=now())
         return Response({"marked": marked})

@@ -1,4 +1,4 @@
-"""Members, their preferences and relationships, the reset of their profile, and the effects of negative feedback."""
+"""Members, their preferences, relationships and follow requests, the reset of their profile, and negative feedback."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import asdict
 from rest_framework.response import Response
 
 from access.inputs import Request
+from access.permissions import is_sent_by_member
 from access.scopes import Scope, read_write_scopes, single_scope
 from access.views import APIView, takes
 from monitoring.clock import now
@@ -17,7 +18,7 @@ from recommendations.api.senders import get_submitter
 from recommendations.api.upserts import parse_item, parse_items, upsert_item_response, upsert_items_response
 from recommendations.services import work
 from recommendations.services.measuring import show_less_effect
-from recommendations.services.members import members, preferences
+from recommendations.services.members import follow_requests, members, preferences
 
 
 class MembersView(APIView):
@@ -135,7 +136,7 @@ class PreferencesView(APIView):
 
 
 class RelationshipView(APIView):
-    """A follow, block or mute between two members."""
+    """A follow, follow request, block or mute between two members."""
 
     scopes = read_write_scopes(Scope.PROFILE_READ, Scope.PROFILE_WRITE)
 
@@ -145,12 +146,24 @@ class RelationshipView(APIView):
         responses={204: None},
         request=None,
         operation_id="create_relationship",
-        summary="Follow, block or mute a member",
+        summary="Follow, request to follow, block or mute a member",
         tags=["members"],
     )
     def put(self, request: Request, member_id: str, kind: str, target_id: str) -> Response:
-        """Create the relationship. Idempotent. A block deletes the follows between the two members."""
-        preferences.set_relationship(member_id=member_id, kind=kind, target_id=target_id, is_on=True, now=now())
+        """
+        Create the relationship. Idempotent. A block ends the follows and requests between the two members.
+
+        With a member's token, the follow of a private account is a request that its member approves. The platform's key
+        stores a follow that the platform has approved; with the kind follow_request, the key sends a request, too.
+        """
+        preferences.set_relationship(
+            member_id=member_id,
+            kind=kind,
+            target_id=target_id,
+            is_on=True,
+            is_sent_by_member=is_sent_by_member(request),
+            now=now(),
+        )
         return Response(status=204)
 
     @openapi.describe_endpoint(
@@ -162,8 +175,66 @@ class RelationshipView(APIView):
         tags=["members"],
     )
     def delete(self, request: Request, member_id: str, kind: str, target_id: str) -> Response:
-        """Delete the relationship. Idempotent."""
-        preferences.set_relationship(member_id=member_id, kind=kind, target_id=target_id, is_on=False, now=now())
+        """Delete the relationship. Idempotent. The end of a follow also withdraws a pending request."""
+        preferences.set_relationship(
+            member_id=member_id,
+            kind=kind,
+            target_id=target_id,
+            is_on=False,
+            is_sent_by_member=is_sent_by_member(request),
+            now=now(),
+        )
+        return Response(status=204)
+
+
+class FollowRequestsView(APIView):
+    """The pending follow requests of one member."""
+
+    scopes = single_scope(Scope.PROFILE_READ)
+
+    @openapi.describe_endpoint(
+        400,
+        404,
+        responses={200: s.FollowRequestsOut},
+        operation_id="list_follow_requests",
+        summary="List a member's pending follow requests",
+        tags=["members"],
+    )
+    @takes(query=s.FollowRequestsQuery())
+    def get(self, request: Request, member_id: str) -> Response:
+        """Return the requests that the member has received, or those that the member has sent, newest first."""
+        page = follow_requests.list_follow_requests(member_id=member_id, **request.inputs.query)
+        return Response(asdict(page))
+
+
+class FollowRequestView(APIView):
+    """A pending follow request that a member has received."""
+
+    scopes = read_write_scopes(Scope.PROFILE_READ, Scope.PROFILE_WRITE)
+
+    @openapi.describe_endpoint(
+        404,
+        responses={204: None},
+        request=None,
+        operation_id="approve_follow_request",
+        summary="Approve a follow request",
+        tags=["members"],
+    )
+    def put(self, request: Request, member_id: str, requester_id: str) -> Response:
+        """Let the requester follow the member, from the next request on."""
+        follow_requests.approve_follow_request(member_id=member_id, requester_id=requester_id)
+        return Response(status=204)
+
+    @openapi.describe_endpoint(
+        404,
+        responses={204: None},
+        operation_id="decline_follow_request",
+        summary="Decline a follow request",
+        tags=["members"],
+    )
+    def delete(self, request: Request, member_id: str, requester_id: str) -> Response:
+        """Delete the request. Idempotent. The requester is not told, and may send another; a block prevents that."""
+        follow_requests.decline_follow_request(member_id=member_id, requester_id=requester_id)
         return Response(status=204)
 
 
@@ -199,6 +270,10 @@ class ShowLessEffectsView(APIView):
         tags=["members"],
     )
     def get(self, request: Request, member_id: str) -> Response:
-        """Return each target's share in the posts served before and after the feedback, newest feedback first."""
-        effects = show_less_effect.show_less_effects(member_id=member_id)
+        """
+        Return each target's share in the posts served before and after the feedback, newest feedback first.
+
+        Feedback on a post that the member may not see now is left out.
+        """
+        effects = show_less_effect.show_less_effects(member_id=member_id, now=now())
         return Response({"effects": [asdict(effect) for effect in effects]})

@@ -13,6 +13,7 @@ from access.limited_fields import LimitedListField
 from access.problems import Problem
 from recommendations.contracts import InteractionKind, Reason
 from recommendations.services import work
+from recommendations.services.members import follow_requests
 from recommendations.services.serving.recommend import FEEDS
 
 JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
@@ -419,7 +420,7 @@ class EventResultsOut(serializers.Serializer):
 class SeenPostsOut(serializers.Serializer):
     """The number of posts that were marked as seen."""
 
-    marked = serializers.IntegerField(help_text="Ids without a post are not counted.")
+    marked = serializers.IntegerField(help_text="Ids without a post that the member may see are not counted.")
 
 
 class JobOut(serializers.Serializer):
@@ -497,6 +498,34 @@ class PreferencesBody(serializers.Serializer):
     sensitivity = serializers.ChoiceField(["safe", "sensitive", "adult"])
     muted_words = LimitedListField(child=serializers.CharField(max_length=100), max_length=500)
     muted_tags = LimitedListField(child=serializers.CharField(max_length=100), max_length=500)
+
+
+class FollowRequestsQuery(serializers.Serializer):
+    """Query parameters of the list of follow requests."""
+
+    direction = serializers.ChoiceField(
+        follow_requests.DIRECTIONS,
+        default="incoming",
+        help_text="incoming: requests that the member has received. outgoing: those that the member has sent.",
+    )
+    limit = serializers.IntegerField(min_value=1, max_value=follow_requests.MAX_REQUESTS, default=20)
+    cursor = serializers.CharField(
+        max_length=500, required=False, default=None, help_text="next_cursor of the previous page."
+    )
+
+
+class FollowRequestOut(serializers.Serializer):
+    """A pending follow request."""
+
+    member_id = serializers.CharField(help_text="The other member: who sent the request, or who received it.")
+    created_at = serializers.DateTimeField()
+
+
+class FollowRequestsOut(serializers.Serializer):
+    """A page of pending follow requests, newest first."""
+
+    follow_requests = FollowRequestOut(many=True)
+    next_cursor = serializers.CharField(allow_null=True)
 
 
 class ShowLessEffectOut(serializers.Serializer):

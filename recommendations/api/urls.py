@@ -17,6 +17,8 @@ from recommendations.api.interactions import InteractionsView, SeenView
 from recommendations.api.jobs import JobEventsView, JobResultView, JobRetryView, JobsView, JobView
 from recommendations.api.main_parameters import MainParametersView, main_parameters_page
 from recommendations.api.members import (
+    FollowRequestsView,
+    FollowRequestView,
     MembersView,
     MemberView,
     PreferencesView,
@@ -62,6 +64,12 @@ urlpatterns = [
         "api/v1/members/<id:member_id>/relationships/<slug:kind>/<id:target_id>",
         RelationshipView.as_view(),
         name="api-relationship",
+    ),
+    path("api/v1/members/<id:member_id>/follow-requests", FollowRequestsView.as_view(), name="api-follow-requests"),
+    path(
+        "api/v1/members/<id:member_id>/follow-requests/<id:requester_id>",
+        FollowRequestView.as_view(),
+        name="api-follow-request",
     ),
     path("api/v1/members/<id:member_id>/profile", ProfileFileView.as_view(), name="api-profile"),
     path("api/v1/members/<id:member_id>/reset", ProfileResetView.as_view(), name="api-reset"),

@@ -26,7 +26,7 @@ from recommendations.services import work
 from recommendations.services.errors import InvalidRequest
 from recommendations.services.explaining import explain
 from recommendations.services.learning import interact
-from recommendations.services.members import preferences
+from recommendations.services.members import follow_requests, preferences
 from recommendations.services.serving.query import WASM_ASSIGNMENT, EngineAssignment, FeedFilters
 from recommendations.services.serving.recommend import recommend
 from recommendations.services.serving.search import search
@@ -186,6 +186,19 @@ class Query:
         require_scope(info, Scope.PROFILE_READ, member_id)
         return t.Preferences.from_service(preferences.read_preferences(member_id=member_id))
 
+    @strawberry.field(description="Pending follow requests that a member has received (incoming) or sent (outgoing).")
+    def follow_requests(
+        self,
+        info: Info,
+        member_id: strawberry.ID,
+        direction: str = "incoming",
+        first: int = 20,
+        after: str | None = None,
+    ) -> t.FollowRequests:
+        require_scope(info, Scope.PROFILE_READ, member_id)
+        page = follow_requests.list_follow_requests(member_id=member_id, direction=direction, limit=first, cursor=after)
+        return t.FollowRequests.from_service(page)
+
     @strawberry.field(description="A job and its progress. Poll it once per second.")
     def job(self, info: Info, id: UUID) -> t.Job:
         require_scope(info, Scope.JOBS_READ)
@@ -203,7 +216,7 @@ class Mutation:
         results = record_events(fields, get_sender(info.context["request"]))
         return [t.EventResult.from_result(result) for result in results]
 
-    @strawberry.mutation(description="Mark posts as seen by the member. Returns the number of known posts.")
+    @strawberry.mutation(description="Mark posts as seen by the member. Returns how many of them the member may see.")
     def mark_seen(self, info: Info, member_id: strawberry.ID, post_ids: list[strawberry.ID]) -> int:
         require_scope(info, Scope.INTERACTIONS_WRITE, member_id)
         values = validate(s.SeenPostsBody, {"post_ids": post_ids})
@@ -216,13 +229,32 @@ class Mutation:
         values = validate(s.PreferencesBody, given, partial=True)
         return t.Preferences.from_service(preferences.set_preferences(member_id=member_id, changes=values, now=now()))
 
-    @strawberry.mutation(description="Create or delete a follow, block or mute. Idempotent.")
+    @strawberry.mutation(description="Create or delete a follow, follow_request, block or mute. Idempotent.")
     def set_relationship(
         self, info: Info, member_id: strawberry.ID, kind: str, target_id: strawberry.ID, is_on: bool = True
     ) -> bool:
         require_scope(info, Scope.PROFILE_WRITE, member_id)
-        preferences.set_relationship(member_id=member_id, kind=kind, target_id=target_id, is_on=is_on, now=now())
+        preferences.set_relationship(
+            member_id=member_id,
+            kind=kind,
+            target_id=target_id,
+            is_on=is_on,
+            is_sent_by_member=permissions.is_sent_by_member(info.context["request"]),
+            now=now(),
+        )
         return is_on
+
+    @strawberry.mutation(description="Let the sender of a pending follow request follow the member.")
+    def approve_follow_request(self, info: Info, member_id: strawberry.ID, requester_id: strawberry.ID) -> bool:
+        require_scope(info, Scope.PROFILE_WRITE, member_id)
+        follow_requests.approve_follow_request(member_id=member_id, requester_id=requester_id)
+        return True
+
+    @strawberry.mutation(description="Delete a pending follow request. Idempotent.")
+    def decline_follow_request(self, info: Info, member_id: strawberry.ID, requester_id: strawberry.ID) -> bool:
+        require_scope(info, Scope.PROFILE_WRITE, member_id)
+        follow_requests.decline_follow_request(member_id=member_id, requester_id=requester_id)
+        return True
 
     @strawberry.mutation(description="Reset a member's learned interests.")
     def reset_profile(self, info: Info, member_id: strawberry.ID) -> bool:

@@ -13,7 +13,7 @@ from recommendations.contracts import REASON_SENTENCES, PostView
 from recommendations.contracts import Reason as ReasonCode
 from recommendations.services import work
 from recommendations.services.explaining import explain as explaining
-from recommendations.services.members import preferences
+from recommendations.services.members import follow_requests, preferences
 from recommendations.services.serving import final_check
 from recommendations.services.serving.pages import Page, cursor_after
 
@@ -243,6 +243,28 @@ class Preferences:
     @classmethod
     def from_service(cls, values: preferences.Preferences) -> Preferences:
         return cls(**{name: getattr(values, name) for name in values.__dataclass_fields__})
+
+
+@strawberry.type(description="A pending follow request.")
+class FollowRequest:
+    member_id: strawberry.ID = strawberry.field(description="The other member: who sent it, or who received it.")
+    created_at: datetime
+
+
+@strawberry.type(description="A page of pending follow requests, newest first.")
+class FollowRequests:
+    requests: list[FollowRequest]
+    next_cursor: str | None
+
+    @classmethod
+    def from_service(cls, page: follow_requests.FollowRequestPage) -> FollowRequests:
+        return cls(
+            requests=[
+                FollowRequest(member_id=strawberry.ID(row.member_id), created_at=row.created_at)
+                for row in page.follow_requests
+            ],
+            next_cursor=page.next_cursor,
+        )
 
 
 @strawberry.input(description="Preferences to update. Omitted preferences keep their value.")

@@ -93,16 +93,24 @@ class PrivacySettings(models.Model):
 
 
 class Relationship(models.Model):
-    """A relationship between two members: *source* follows, blocks or mutes *target*."""
+    """
+    A relationship between two members: *source* follows, requests to follow, blocks or mutes *target*.
+
+    A member does not both follow another member and request to. Only `services/learning/store_relationships.py` writes
+    these rows.
+
+    Personal data: whom a member follows, blocks and mutes. Erased with either member.
+    """
 
     class Kind(models.TextChoices):
         FOLLOW = "follow"
+        FOLLOW_REQUEST = "follow_request"
         BLOCK = "block"
         MUTE = "mute"
 
     source = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="outgoing_relationships", db_index=False)
     target = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="incoming_relationships", db_index=False)
-    kind = models.CharField(max_length=8, choices=Kind.choices)
+    kind = models.CharField(max_length=16, choices=Kind.choices)
     created_at = models.DateTimeField()
 
     class Meta:

@@ -57,6 +57,15 @@ class UnknownRequest(ServiceError):  # noqa: N818
         )
 
 
+class UnknownFollowRequest(ServiceError):  # noqa: N818
+    """The member has no pending follow request of this requester: not yet, not any more, or there is no such member."""
+
+    code, status = "unknown-follow-request", 404
+
+    def __init__(self, requester_id: str) -> None:
+        super().__init__(f"There is no pending follow request of {requester_id!r}.")
+
+
 class InputsUnavailable(ServiceError):  # noqa: N818
     """A request cannot be ranked again because part of its inputs is missing or has changed."""
 

@@ -60,6 +60,54 @@ POST_ROW_FIELDS = (
 )
 
 
+class PostFacts(NamedTuple):
+    """The database columns that decide who may see a post, and those that its interactions need."""
+
+    id: int
+    external_id: str
+    author_id: int
+    visibility: int
+    sensitivity: int
+    removed_at: datetime | None
+    tags: list[str]
+    kind: str
+    is_active: bool
+    is_private: bool | None
+
+
+POST_FACT_FIELDS = (
+    "id",
+    "external_id",
+    "author_id",
+    "visibility",
+    "sensitivity",
+    "removed_at",
+    "tags",
+    "kind",
+    "author__is_active",
+    "author__privacy__is_private",
+)
+
+
+def read_post_facts(*, external_ids: Sequence[str] = (), pks: Sequence[int] = ()) -> list[PostFacts]:
+    """Return the facts of the posts with these platform ids or primary keys that exist. Raises `DatabaseError`."""
+    name, ids = ("external_id", external_ids) if external_ids else ("pk", pks)
+    chunks = [ids[start : start + CHUNK_ROWS] for start in range(0, len(ids), CHUNK_ROWS)]
+    posts = [Post.objects.filter(**{f"{name}__in": chunk}).order_by() for chunk in chunks]
+    return [PostFacts(*row) for rows in posts for row in rows.values_list(*POST_FACT_FIELDS)]
+
+
+def build_fact_candidates(posts: Sequence[PostFacts]) -> Candidates:
+    """Return the posts as candidates, with the facts that decide who may see them."""
+    candidates = Candidates.unknown(np.array([post.id for post in posts], np.int64), np.zeros(len(posts), np.uint16))
+    candidates.author_ids[:] = [post.author_id for post in posts]
+    candidates.visibility[:] = [post.visibility for post in posts]
+    candidates.sensitivity[:] = [post.sensitivity for post in posts]
+    candidates.is_removed[:] = [post.removed_at is not None for post in posts]
+    candidates.account_status[:] = [derive_account_status(post.is_active, post.is_private) for post in posts]
+    return candidates
+
+
 def derive_account_status(is_active: bool, is_private: bool | None) -> int:
     """Return an author's `AccountStatus`: `UNKNOWN` without privacy settings, so that filters drop the posts."""
     if not is_active:

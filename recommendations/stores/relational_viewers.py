@@ -7,9 +7,11 @@ The queries run on every request, so they are raw SQL: building them with the OR
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
 from django.db import connection
@@ -24,7 +26,7 @@ from recommendations.models import (
     SeenPost,
     is_personalized_by_default,
 )
-from recommendations.stores.sql import Rows, SqlQuery, fetch_rows, in_clause
+from recommendations.stores.sql import Rows, SqlQuery, fetch_all_rows, fetch_rows, in_clause
 
 SEEN_LIMIT = 5_000
 """Number of most recently seen posts that are excluded before ranking. The final check queries the rest. Changes the
@@ -42,11 +44,20 @@ SELECT_VIEWER = f"""
     WHERE m.{{column}} = %s"""
 MEMBER_ID_SUBQUERY = f"(SELECT id FROM {MEMBER_TABLE} WHERE {{column}} = %s)"
 SELECT_RELATIONSHIPS = f"""
-    SELECT kind, target_id FROM {RELATIONSHIP_TABLE} WHERE source_id = {MEMBER_ID_SUBQUERY}
+    SELECT kind, target_id FROM {RELATIONSHIP_TABLE}
+    WHERE source_id = {MEMBER_ID_SUBQUERY} AND kind <> 'follow_request'
     UNION ALL SELECT kind, source_id FROM {RELATIONSHIP_TABLE} WHERE target_id = {MEMBER_ID_SUBQUERY} AND kind = 'block'
     UNION ALL SELECT 'hidden', post_id FROM {FEEDBACK_TABLE}
     WHERE member_id = {MEMBER_ID_SUBQUERY} AND target = 'post'"""
 SELECT_NEWEST_SEEN = f"SELECT post_id FROM {SEEN_TABLE} WHERE member_id = %s ORDER BY seen_at DESC LIMIT %s"
+SELECT_SENSITIVITIES = f"""
+    SELECT m.id, m.birth_year, m.is_adult, p.sensitivity
+    FROM {MEMBER_TABLE} m LEFT JOIN {PRIVACY_TABLE} p ON p.member_id = m.id WHERE m.id {{one_of}}"""
+SELECT_FOLLOWS_AND_BLOCKS = f"""
+    SELECT source_id, kind, target_id FROM {RELATIONSHIP_TABLE}
+    WHERE source_id {{members}} AND kind IN ('follow', 'block') AND target_id {{authors}}
+    UNION ALL SELECT target_id, kind, source_id FROM {RELATIONSHIP_TABLE}
+    WHERE target_id {{members}} AND kind = 'block' AND source_id {{authors}}"""
 SELECT_SEEN = f"SELECT post_id FROM {SEEN_TABLE} WHERE member_id = %s AND post_id {{one_of}}"
 
 
@@ -68,6 +79,15 @@ class Viewer:
     muted_author_ids: Int64Array
     hidden_post_ids: Int64Array
     """Posts that the member hid or reported, or gave negative feedback about."""
+
+
+class ViewingRules(NamedTuple):
+    """What decides which posts of some authors a member may see. Id arrays are sorted and hold only those authors."""
+
+    max_sensitivity: int
+    followed_author_ids: Int64Array
+    blocked_author_ids: Int64Array
+    """Authors on either side of a block."""
 
 
 def viewer_queries(*, external_id: str | None = None, pk: int | None = None) -> tuple[SqlQuery, SqlQuery]:
@@ -93,7 +113,7 @@ def build_viewer(rows: Sequence[Rows], now: datetime) -> Viewer | None:
         is_personalized=is_personalized_by_default() if is_personalized is None else bool(is_personalized),
         languages=tuple(json.loads(languages)),
         region=region,
-        max_sensitivity=min(sensitivity or Sensitivity.SAFE, Sensitivity.ADULT if adult else Sensitivity.SENSITIVE),
+        max_sensitivity=highest_sensitivity(sensitivity, adult),
         muted_words=tuple(word.casefold() for word in json.loads(muted_words)) if muted_words else (),
         muted_tags=tuple(json.loads(muted_tags)) if muted_tags else (),
         followed_author_ids=followed,
@@ -101,6 +121,11 @@ def build_viewer(rows: Sequence[Rows], now: datetime) -> Viewer | None:
         muted_author_ids=muted,
         hidden_post_ids=hidden,
     )
+
+
+def highest_sensitivity(setting: int | None, is_adult: bool) -> int:
+    """Return the most sensitive content that a member with this setting may see. Without settings: safe content."""
+    return min(setting or Sensitivity.SAFE, Sensitivity.ADULT if is_adult else Sensitivity.SENSITIVE)
 
 
 def is_known_adult(is_adult: bool | None, birth_year: int | None, now: datetime) -> bool:
@@ -126,6 +151,26 @@ def group_relationships(rows: Rows) -> tuple[Int64Array, Int64Array, Int64Array,
 def sorted_ids(ids: set[int]) -> Int64Array:
     """Return the ids sorted."""
     return np.array(sorted(ids), np.int64) if ids else EMPTY_IDS
+
+
+def read_viewing_rules(member_ids: Sequence[int], author_ids: Sequence[int], now: datetime) -> dict[int, ViewingRules]:
+    """Return the rules of each member for the posts of these authors, in two queries. Raises `DatabaseError`."""
+    members, member_parameters = in_clause(member_ids)
+    authors, author_parameters = in_clause(author_ids)
+    parameters = (*member_parameters, *author_parameters)
+    accounts, relationships = fetch_all_rows(
+        (SELECT_SENSITIVITIES.format(one_of=members), member_parameters),
+        (SELECT_FOLLOWS_AND_BLOCKS.format(members=members, authors=authors), (*parameters, *parameters)),
+    )
+    by_member: defaultdict[int, Rows] = defaultdict(list)
+    for member_id, kind, author_id in relationships:
+        by_member[member_id].append((kind, author_id))
+    rules = {}
+    for id, birth_year, is_adult, sensitivity in accounts:
+        adult = is_known_adult(bool(is_adult) if is_adult is not None else None, birth_year, now)
+        followed, blocked, _, _ = group_relationships(by_member[id])
+        rules[id] = ViewingRules(highest_sensitivity(sensitivity, adult), followed, blocked)
+    return rules
 
 
 def find_post_ids(external_ids: Sequence[str]) -> Int64Array:

@@ -123,6 +123,68 @@ def test_reading_or_updating_interactions_is_allowed():
     assert not find_interaction_inserts(f"from recommendations.models import Interaction\n{lines}")
 
 
+RELATIONSHIP_WRITER = ROOT / "recommendations/services/learning/store_relationships.py"
+WRITES = (*INSERTS, "update", "bulk_update", "delete", "save", "aupdate", "adelete", "asave", "add", "set", "remove")
+
+
+def find_relationship_writes(source):
+    """
+    Return the calls that may write rows of `Relationship`: its constructor, its querysets and bulk insertion.
+
+    A queryset that was stored in a variable counts if a variable of that name is assigned from the model.
+    """
+    tree = ast.parse(source)
+    imported = [alias for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names]
+    models = {alias.asname or alias.name for alias in imported if alias.name == "Relationship"} | {
+        "models.Relationship"
+    }
+    owners = set(models)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and any(f"{model}.objects" in ast.unparse(node.value) for model in models):
+            owners |= {ast.unparse(target) for target in node.targets}
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return [ast.unparse(call) for call in calls if writes_relationships(call, models, owners)]
+
+
+def writes_relationships(call, models, owners):
+    function = ast.unparse(call.func)
+    owner, _, method = function.rpartition(".")
+    is_owned = any(owner == name or owner.startswith((f"{name}.", f"{name}(")) for name in owners)
+    is_related = "going_relationships" in owner or "coming_relationships" in owner
+    is_bulk = ("insert" in method or "update" in method) and any(ast.unparse(arg) in models for arg in call.args)
+    is_bulk |= ("insert" in function) and any(ast.unparse(arg) in models for arg in call.args)
+    return function in models or ((is_owned or is_related) and method in WRITES) or is_bulk
+
+
+def test_only_store_relationships_writes_relationships():
+    """Another writer would let a stranger follow a private account, or store a follow beside a block."""
+    writes = {path: find_relationship_writes(path.read_text()) for path in SOURCES}
+    assert {path: calls for path, calls in writes.items() if calls}.keys() == {RELATIONSHIP_WRITER}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "insert_columns(Relationship, columns)",
+        "bulk.update_columns(Relationship, keys, columns, {})",
+        "Relationship.objects.create(kind='follow')",
+        "Relationship.objects.filter(pk=1).update(kind='follow')",
+        "Relationship.objects.using('default').exclude(pk=1).delete()",
+        "Relationship(kind='follow').save()",
+        "models.Relationship.objects.bulk_create(rows)",
+        "member.outgoing_relationships.filter(kind='block').delete()",
+        "rows = Relationship.objects.filter(kind='follow')\nrows.filter(pk=1).delete()",
+    ],
+)
+def test_another_writer_of_relationships_is_found(line):
+    assert find_relationship_writes(f"from recommendations.models import Relationship\n{line}")
+
+
+def test_reading_relationships_is_allowed():
+    lines = "Relationship.objects.filter(pk=1).exists()\ninsert_columns(SeenPost, columns)\nwords.update(x)"
+    assert not find_relationship_writes(f"from recommendations.models import Relationship\n{lines}")
+
+
 def test_every_queue_has_a_worker():
     """A task in a queue without a worker would never run."""
     words = [word for command in commands.server_commands(StackState()).values() for word in command]

@@ -269,7 +269,9 @@ class World:
 
     def set_relationship(self, i, kind, j, is_on):
         if i != j:
-            set_relationship(member_id=f"m{i}", kind=kind, target_id=f"m{j}", is_on=is_on, now=self.now)
+            set_relationship(
+                member_id=f"m{i}", kind=kind, target_id=f"m{j}", is_on=is_on, is_sent_by_member=False, now=self.now
+            )
 
     def prefer(self, i, sensitivity, is_personalized):
         changes = {"sensitivity": sensitivity, "is_personalized": is_personalized}

@@ -156,6 +156,10 @@ def upsert_content(call_api):
     feedback = {"event_id": "e-4", "member_id": READER, "post_id": "9", "kind": "not_interested", "target": "topic"}
     call_api("record_interactions", 200, {"events": [feedback]})
     learn.learn_interactions(member_ids=[Member.objects.get(external_id=READER).pk], now=clock.now())
+    call_api("create_relationship", 204, member_id=READER, kind="follow_request", target_id="43")
+    call_api("list_follow_requests", 200, member_id="43")
+    call_api("approve_follow_request", 204, member_id="43", requester_id=READER)
+    call_api("decline_follow_request", 204, member_id="43", requester_id=READER)
     call_api("create_relationship", 204, member_id=READER, kind="follow", target_id=AUTHOR)
     call_api("delete_relationship", 204, member_id=READER, kind="follow", target_id=AUTHOR)
 

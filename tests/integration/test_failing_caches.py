@@ -55,7 +55,14 @@ def test_a_lost_invalidation_leaks_nothing(viewer, monkeypatch, change):
     shown = ids()
     post = Post.objects.get(external_id=shown[0])
     if change == "block":
-        set_relationship(member_id=post.author.external_id, kind="block", target_id="viewer", is_on=True, now=NOW)
+        set_relationship(
+            member_id=post.author.external_id,
+            kind="block",
+            target_id="viewer",
+            is_on=True,
+            is_sent_by_member=False,
+            now=NOW,
+        )
     elif change == "private":
         Post.objects.filter(pk=post.pk).update(visibility=Visibility.PRIVATE)
     elif change == "removed":

@@ -28,7 +28,7 @@ from recommendations.services.content.generating.draws import PlatformSize
 from recommendations.services.content.import_file import import_file
 from recommendations.services.content.import_sample import SAMPLE_FOLDER, import_sample, read_sample
 from recommendations.services.content.importing.write_rows import derive_event_id
-from recommendations.services.learning import interact, learn, store_interactions
+from recommendations.services.learning import interact, learn, store_interactions, store_relationships
 from recommendations.services.learning.interact import Event
 from recommendations.services.members.preferences import reset_interests
 from recommendations.services.members.profile_file.export_profile import export_profile
@@ -201,7 +201,7 @@ def test_equal_events_in_one_file_have_the_effects_of_the_first(members, import_
 @pytest.mark.parametrize("queries", [1, 10_000])
 def test_a_batch_of_any_size_has_all_effects(members, import_rows, monkeypatch, queries):
     """With one id per query, and with all ids in one."""
-    monkeypatch.setattr(store_interactions, "IDS_PER_QUERY", queries)
+    monkeypatch.setattr(store_relationships, "IDS_PER_QUERY", queries)
     undo("e2")
     kinds = ["follow", "hide", "hide", "follow"]
     rows = [row(f"e{number}", ("p1", "p2")[number % 2], kind) for number, kind in enumerate(kinds)]
@@ -264,7 +264,8 @@ def test_a_batch_purges_the_slates_of_its_members_once_and_sends_no_message(
         import_rows(
             row("e1", "p1", "hide"), row("e2", "p2", "follow"), row("e3"), row("e4", "p1", "hide", member_id="bob")
         )
-    assert purged == [sorted(member.pk for member in members)] and not published
+    both = sorted(member.pk for member in members)
+    assert [sorted(ids) for ids in purged] == [both, both] and not published, "for the follow, and for the hidden posts"
     factories.embed_all_posts()
     with django_capture_on_commit_callbacks(execute=True):
         assert learn.enqueue_pending_learning(now=NOW) == 2

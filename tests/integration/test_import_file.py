@@ -125,9 +125,9 @@ def test_interactions_and_relationships_are_imported(load, first_post):
     dwell, like = Interaction.objects.order_by("event_id")
     assert (dwell.value, str(dwell.request_id), dwell.received_at) == (12.5, request_id, NOW)
     assert (like.kind, like.value, like.occurred_at) == ("like", None, NOW - timedelta(seconds=60))
-    summary, _ = load("relationships", "source_id,target_id,kind\nann,bob,\nbob,ann,block\n", "relationships.csv")
+    summary, _ = load("relationships", "source_id,target_id,kind\nann,bob,\nbob,ann,mute\n", "relationships.csv")
     assert summary.created == 2
-    assert sorted(Relationship.objects.values_list("kind", flat=True)) == ["block", "follow"]
+    assert sorted(Relationship.objects.values_list("kind", flat=True)) == ["follow", "mute"]
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,9 @@ def set_preferences(now=LATER, **changes):
 
 
 def set_relationship(member_id, kind, target_id, is_on=True, now=LATER):
-    preferences.set_relationship(member_id=member_id, kind=kind, target_id=target_id, is_on=is_on, now=now)
+    preferences.set_relationship(
+        member_id=member_id, kind=kind, target_id=target_id, is_on=is_on, is_sent_by_member=False, now=now
+    )
 
 
 def relationships():
@@ -166,8 +168,8 @@ def test_a_follow_across_a_block_has_no_effect_and_raises_no_error(ann, source, 
 
 def test_a_follow_interaction_across_a_block_has_no_effect(ann):
     set_relationship("bob", "block", "ann")
-    record_event("bob-0", "follow")
-    record_event("cat-0", "follow")
+    events = [interact.Event(post_id, "ann", post_id, "follow") for post_id in ("bob-0", "cat-0")]
+    assert [result.status for result in interact.record_events(events=events, now=NOW)] == ["rejected", "recorded"]
     assert relationships() == {("bob", "block", "ann"), ("ann", "follow", "cat")}
 
 

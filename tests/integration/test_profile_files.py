@@ -168,13 +168,27 @@ def test_interests_are_imported_only_with_consent_and_without_existing_interests
     assert profile_rows("twin")["interests"] is None
 
 
-def test_a_follow_across_a_block_has_no_effect_and_is_not_reported(eve):
+def test_a_follow_of_a_member_who_is_blocked_has_no_effect_and_is_not_reported(eve):
     file = json_round_trip(export_profile(member_id="eve", now=NOW))
     twin = factories.member("twin")
-    factories.block(Member.objects.get(external_id="ann"), twin)
-    report = import_file("twin", file)
+    factories.block(twin, Member.objects.get(external_id="ann"))
+    report = import_file("twin", file | {"negative_feedback": [], "seen": []})
     assert report.rejected == []
     assert not Relationship.objects.filter(source=twin, kind="follow").exists()
+
+
+def test_members_who_block_the_importing_member_and_their_posts_are_reported_as_absent(eve):
+    """The report is the same for members and posts that do not exist."""
+    file = json_round_trip(export_profile(member_id="eve", now=NOW))
+    twin, renamed = factories.member("twin"), json.loads(json.dumps(file).replace('"ann"', '"nobody"'))
+    factories.block(Member.objects.get(external_id="ann"), twin)
+    hidden = [(item.pointer, item.code) for item in import_file("twin", file).rejected]
+    for item in renamed["negative_feedback"] + renamed["seen"]:
+        item["post_id"] = f"no-{item['post_id']}"
+    absent = import_file("twin", renamed).rejected
+    assert hidden == [(item.pointer, item.code) for item in absent]
+    assert {"unknown-member", "unknown-post"} == {code for _, code in hidden}
+    assert not Relationship.objects.filter(source=twin).exists()
 
 
 def test_a_member_without_settings_stays_private_unless_the_file_sets_it(eve):

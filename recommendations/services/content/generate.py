@@ -29,6 +29,7 @@ from recommendations.services.content.generating.vocabulary import (
 )
 from recommendations.services.content.safety import classify_sensitivity
 from recommendations.services.learning.store_interactions import store_interactions
+from recommendations.services.learning.store_relationships import store_relationships
 from recommendations.services.vectors.embedding import CONTENT_SPACE
 from recommendations.stores.bulk import Column, insert_columns, refresh_statistics
 
@@ -170,10 +171,10 @@ def insert_relationships(kind: str, relationships: Relationships, member_ids: np
     columns: dict[str, Column] = {
         "source_id": member_ids[relationships.source],
         "target_id": member_ids[relationships.target],
+        "kind": [kind] * len(relationships.source),
         "created_at": moments_before(now, relationships.ages),
     }
-    if len(relationships.source):
-        insert_columns(Relationship, columns, {"kind": kind})
+    store_relationships(columns, approves_follows=True)
 
 
 def insert_interactions(
@@ -197,7 +198,7 @@ def insert_interactions(
             "value": [None if value != value else value for value in interactions.seconds[step].tolist()],
             "occurred_at": moments_before(now, interactions.ages[step]),
         }
-        store_interactions(columns, now)
+        store_interactions(columns, now, approves_follows=True)
         progress("interactions", rows[-1] + 1, count)
 
 

@@ -142,7 +142,7 @@ def add_interactions(ratings: Sequence[Rating], shift: timedelta, now: datetime)
         "value": [rating.stars for rating in ordered],
         "occurred_at": [shift_time(rating.rated_at, shift) for rating in ordered],
     }
-    return store_interactions(columns, now).count
+    return store_interactions(columns, now, approves_follows=True).count
 
 
 def ids_by_prefix(model: type[Member] | type[Post], prefix: str) -> dict[str, int]:

@@ -142,8 +142,10 @@ def build_post_row(post: Post, author: str, has_vector: bool) -> Row:
 
 
 def read_relationships(keys: dict[int, str], now: datetime) -> list[Row]:
-    """Return the relationships between members with a key, as of *now*."""
-    rows = Relationship.objects.filter(created_at__lte=now).order_by("pk")
+    """Return the relationships between members with a key, as of *now*. Requests to follow have no effect on feeds."""
+    rows = (
+        Relationship.objects.filter(created_at__lte=now).exclude(kind=Relationship.Kind.FOLLOW_REQUEST).order_by("pk")
+    )
     columns = rows.values_list("source_id", "target_id", "kind", "created_at")
     return [
         {"source_id": keys[source], "target_id": keys[target], "kind": kind, "created_at": created_at.timestamp()}

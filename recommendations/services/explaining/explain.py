@@ -17,12 +17,13 @@ import numpy as np
 from recommendations import feeds
 from recommendations.collaborative.recorded import unpack_reasons
 from recommendations.contracts import Origin, Query, Reason, origins_of, reasons_of, sum_parts
-from recommendations.models import FeedRequest, Post, ServedPage
+from recommendations.models import FeedRequest, ServedPage
 from recommendations.services import wiring
-from recommendations.services.errors import InputsUnavailable, PostNotVisible, UnknownRequest
+from recommendations.services.errors import InputsUnavailable, UnknownRequest
 from recommendations.services.explaining.replay import rank_again
 from recommendations.services.serving.final_check import check_posts, preference_filters
 from recommendations.services.serving.query import assign_engine, build_query, get_viewer
+from recommendations.services.serving.visibility import require_visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +88,17 @@ def explain(*, request_id: UUID, post_id: str, viewer_id: str, now: datetime) ->
     row = FeedRequest.objects.filter(pk=request_id, member_id=viewer.id).first()
     if row is None:
         raise UnknownRequest(request_id)
-    pk = Post.objects.filter(external_id=post_id).values_list("pk", flat=True).first()
     query = build_query(viewer, assign_engine(viewer_id), feed=row.feed, now=now)
-    ids = np.array([pk or 0], np.int64)
-    if not check_posts(query, ids, feeds.MANDATORY_FILTERS)[0].all():
-        raise PostNotVisible(post_id)
+    pk = require_visible(query, post_id)
     slate = np.frombuffer(bytes(row.post_ids), "<i8")
     positions = np.flatnonzero(slate == pk)
     if len(positions):
-        explanation = explain_pick(row, post_id, int(positions[0]), len(slate), was_served(row, int(ids[0])))
+        explanation = explain_pick(row, post_id, int(positions[0]), len(slate), was_served(row, pk))
         return replace(explanation, because=explain_contributions(query, row, int(positions[0]), len(slate)))
     for check in preference_filters(row.feed):
-        if not check_posts(query, ids, (check,))[0].all():
+        if not check_posts(query, np.array([pk], np.int64), (check,))[0].all():
             return explain_absence(row, post_id, "filtered", check.sentence, filter_name=check.name)
-    return explain_unpicked(row, post_id, int(ids[0]), len(slate))
+    return explain_unpicked(row, post_id, pk, len(slate))
 
 
 def was_served(row: FeedRequest, pk: int) -> bool:

@@ -13,7 +13,7 @@ interests.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -25,7 +25,7 @@ from django.db import IntegrityError, transaction
 
 from recommendations import task_queue
 from recommendations.contracts import MAX_CLOCK_SKEW, InteractionKind, Sender
-from recommendations.models import Interaction, Member, NegativeFeedback, Post, Relationship, SeenPost, Undo
+from recommendations.models import Interaction, Member, NegativeFeedback, Relationship, SeenPost, Undo
 from recommendations.services import invalidate
 from recommendations.services.errors import UnknownMember
 from recommendations.services.learning.event_ids import EventContent, EventKey, find_recorded, has_same_content
@@ -35,10 +35,16 @@ from recommendations.services.learning.store_interactions import (
     store_interactions,
     store_seen,
 )
+from recommendations.services.learning.store_relationships import FOLLOW_KINDS, end_relationships
+from recommendations.services.serving.visibility import find_visible_posts
 from recommendations.stores.bulk import Column
+from recommendations.stores.relational_posts import PostFacts
 
 MAX_EVENT_ID = 128
 EVENT_KINDS = frozenset(InteractionKind)
+
+EventPosts = Mapping[tuple[str, str], PostFacts]
+"""By the platform ids of a member and a post: the posts that the members may see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +88,7 @@ def record_events_once(events: Sequence[Event], now: datetime, sender: Sender) -
     members = dict(
         Member.objects.filter(external_id__in={e.member_id for e in events}).values_list("external_id", "pk")
     )
-    post_rows = Post.objects.filter(external_id__in={e.post_id for e in events if e.post_id})
-    posts = {post.external_id: post for post in post_rows.only("external_id", "author_id", "kind", "tags")}
+    posts = find_event_posts(events, members, now)
     recorded = find_recorded({event_key(event, members) for event in events if event.member_id in members}, sender)
     results: list[EventResult] = []
     new: list[tuple[int, Event]] = []
@@ -110,14 +115,16 @@ def record_events_once(events: Sequence[Event], now: datetime, sender: Sender) -
 
 
 def store_events(
-    events: Sequence[Event], members: dict[str, int], posts: dict[str, Post], now: datetime, sender: Sender
+    events: Sequence[Event], members: dict[str, int], posts: EventPosts, now: datetime, sender: Sender
 ) -> list[bool]:
     """Store valid events with their effects. Return whether each was stored, in order: a concurrent request may win."""
     interactions = [event for event in events if not event.undoes_event_id]
     undos = [(members[event.member_id], event) for event in events if event.undoes_event_id]
     are_interactions_stored: list[bool] = []
     if interactions:
-        stored = store_interactions(build_columns(interactions, members, posts, now), now, sender)
+        stored = store_interactions(
+            build_columns(interactions, members, posts, now), now, sender, approves_follows=False
+        )
         are_interactions_stored = stored.is_new.tolist()
         enqueue_learning(stored.member_ids)
     of_interactions, of_undos = iter(are_interactions_stored), iter(undo_interactions(undos, now, sender))
@@ -129,12 +136,13 @@ def event_key(event: Event, members: dict[str, int]) -> EventKey:
     return event.event_id, members[event.member_id]
 
 
-def event_content(event: Event, posts: dict[str, Post], now: datetime) -> EventContent:
+def event_content(event: Event, posts: EventPosts, now: datetime) -> EventContent:
     """Return the content of a valid event."""
     if event.undoes_event_id:
         return EventContent(undoes_event_id=event.undoes_event_id)
     at = min(event.occurred_at, now) if event.occurred_at else None
-    return EventContent(posts[event.post_id].pk, event.kind, event.target, event.value, event.request_id, at)
+    post = posts[event.member_id, event.post_id]
+    return EventContent(post.id, event.kind, event.target, event.value, event.request_id, at)
 
 
 def repeated_result(event: Event, content: EventContent, earlier: EventContent) -> EventResult:
@@ -145,8 +153,23 @@ def repeated_result(event: Event, content: EventContent, earlier: EventContent) 
     return EventResult(event.event_id, "rejected", problem)
 
 
-def validate_event(event: Event, members: dict[str, int], posts: dict[str, Post], now: datetime) -> str:
-    """Return the reason to reject the event, or an empty string if it can be recorded."""
+def find_event_posts(events: Sequence[Event], members: Mapping[str, int], now: datetime) -> EventPosts:
+    """Return the posts of the events, by the platform ids of member and post: those that the member may see now."""
+    wanted: dict[int, set[str]] = {pk: set() for pk in members.values()}
+    for event in events:
+        if event.post_id and event.member_id in members:
+            wanted[members[event.member_id]].add(event.post_id)
+    names = {pk: external_id for external_id, pk in members.items()}
+    visible = find_visible_posts(wanted, now)
+    return {(names[member_id], post_id): post for (member_id, post_id), post in visible.items()}
+
+
+def validate_event(event: Event, members: dict[str, int], posts: EventPosts, now: datetime) -> str:
+    """
+    Return the reason to reject the event, or an empty string if it can be recorded.
+
+    A post that the member may not see is answered like a post that does not exist, whoever sends the event.
+    """
     if not 0 < len(event.event_id) <= MAX_EVENT_ID:
         return f"event_id: give 1 to {MAX_EVENT_ID} characters, not {len(event.event_id)}."
     if event.member_id not in members:
@@ -161,9 +184,10 @@ def validate_event(event: Event, members: dict[str, int], posts: dict[str, Post]
         return f"target: only a not_interested event has a target; this event is a {event.kind}."
     if event.target and event.target not in NOT_INTERESTED_TARGETS:
         return f"target: give one of {', '.join(NOT_INTERESTED_TARGETS)}, not {event.target!r}."
-    if event.post_id not in posts:
-        return f"post_id: there is no post {event.post_id!r}."
-    if event.kind == InteractionKind.FOLLOW and posts[event.post_id].author_id == members[event.member_id]:
+    post = posts.get((event.member_id, event.post_id))
+    if post is None:
+        return f"post_id: there is no post {event.post_id!r} that this member can see."
+    if event.kind == InteractionKind.FOLLOW and post.author_id == members[event.member_id]:
         return "post_id: the member wrote this post and cannot follow themselves."
     if event.value is not None and not math.isfinite(event.value):
         return "value: give a finite number."
@@ -181,13 +205,13 @@ def validate_event(event: Event, members: dict[str, int], posts: dict[str, Post]
 
 
 def build_columns(
-    events: Sequence[Event], members: dict[str, int], posts: dict[str, Post], now: datetime
+    events: Sequence[Event], members: dict[str, int], posts: EventPosts, now: datetime
 ) -> dict[str, Column]:
     """Return valid events as the columns of `store_interactions`."""
     return {
         "event_id": [event.event_id for event in events],
         "member_id": [members[event.member_id] for event in events],
-        "post_id": [posts[event.post_id].pk for event in events],
+        "post_id": [posts[event.member_id, event.post_id].id for event in events],
         "kind": [event.kind for event in events],
         "target": [event.target for event in events],
         "value": [event.value for event in events],
@@ -259,23 +283,23 @@ def delete_feedback(interactions: Sequence[Interaction], sender: Sender) -> None
 
 
 def delete_follow(interaction: Interaction) -> None:
-    """Delete the follow that this interaction created, unless it is older or another interaction still supports it."""
+    """Delete the follow or request of this interaction, unless it is older or another interaction still supports it."""
     follow_interactions = Interaction.objects.filter(
         member=interaction.member_id, post__author=interaction.post.author_id, kind=interaction.kind
     )
     times = list(follow_interactions.order_by("received_at").values_list("received_at", "undone_at"))
     if all(undone_at for _, undone_at in times):
-        follow = Relationship.objects.filter(
-            source=interaction.member_id, target=interaction.post.author_id, kind="follow"
+        follows = Relationship.objects.filter(
+            source=interaction.member_id, target=interaction.post.author_id, kind__in=FOLLOW_KINDS
         )
-        follow.filter(created_at__gte=times[0][0]).delete()
+        end_relationships(follows.filter(created_at__gte=times[0][0]))
 
 
 def mark_seen(*, member_id: str, post_ids: Sequence[str], now: datetime) -> int:
-    """Record that the posts were on the member's screen. Return how many of the posts exist."""
+    """Record that the posts were on the member's screen. Return how many of the posts the member may see."""
     member = Member.objects.filter(external_id=member_id).values_list("pk", flat=True).first()
     if member is None:
         raise UnknownMember(member_id)
-    post_pks = list(Post.objects.filter(external_id__in=list(post_ids)).values_list("pk", flat=True))
+    post_pks = [post.id for post in find_visible_posts({member: post_ids}, now).values()]
     store_seen([member] * len(post_pks), post_pks, np.full(len(post_pks), now))
     return len(post_pks)

@@ -5,7 +5,7 @@ has the same effects whether it was sent to the API, imported or generated.
 The effects are written in the transaction of the rows, and hold on the member's next page:
 
 - The post is seen, at the time of the interaction. A post that was seen before keeps its time.
-- After a follow the member follows the author, unless one of them blocks the other.
+- After a follow the member follows the author, by the rules of `store_relationships.py`.
 - A negative interaction hides the post. If it has a target, the member sees less of that author, topic or kind.
 
 A worker learns interests and counts from the rows later (`learn.enqueue_pending_learning`).
@@ -18,11 +18,9 @@ effects, except that its post is seen if the interaction is not negative.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
-from typing import Any
 
 import numpy as np
 from django.db import connection
@@ -30,14 +28,14 @@ from django.db import connection
 from recommendations.contracts import BoolArray, FeedbackTarget, InteractionKind, Sender
 from recommendations.models import Interaction, NegativeFeedback, Post, Relationship, SeenPost, Undo
 from recommendations.services import invalidate
+from recommendations.services.learning.store_relationships import split_into_queries, store_relationships
 from recommendations.stores.bulk import Column, insert_columns, insert_new_rows, one_transaction
+from recommendations.stores.relational_posts import PostFacts
 from recommendations.stores.sql import fetch_rows, in_clause
 
 NEGATIVE_KINDS = frozenset({InteractionKind.HIDE, InteractionKind.NOT_INTERESTED, InteractionKind.REPORT})
 """Interactions after which a post is never served to the member again, unless they are undone."""
 NOT_INTERESTED_TARGETS = tuple(target for target in FeedbackTarget if target is not FeedbackTarget.POST)
-IDS_PER_QUERY = 10_000
-"""Maximum number of ids in a query. Changes the speed."""
 
 UNDO_TABLE = connection.ops.quote_name(Undo._meta.db_table)
 SELECT_UNDOS = f"SELECT undoes_event_id, member_id, sender FROM {UNDO_TABLE} WHERE undoes_event_id {{one_of}}"
@@ -63,14 +61,14 @@ class StoredInteractions:
 
 
 def store_interactions(
-    columns: Mapping[str, Column], now: datetime, sender: Sender = Sender.PLATFORM
+    columns: Mapping[str, Column], now: datetime, sender: Sender = Sender.PLATFORM, *, approves_follows: bool
 ) -> StoredInteractions:
     """
     Insert the interactions of *sender* that are not stored yet, with their effects.
 
     *columns* has a sequence (n,) for each attribute of `Interaction` that is given: at least event_id, member_id,
     post_id, kind and occurred_at. Callers have validated them: the members and posts exist, only a not_interested has a
-    target, and no member follows themselves.
+    target, and no member follows themselves. *approves_follows*: see `store_relationships`.
     """
     rows = {name: to_array(values) for name, values in columns.items()}
     is_negative = np.array([kind in NEGATIVE_KINDS for kind in columns["kind"]], np.bool_)
@@ -85,7 +83,7 @@ def store_interactions(
         # A negative interaction that was undone before it arrived leaves no trace: the post may be served.
         seen = select_rows(rows, is_effective | (is_new & ~is_negative))
         store_seen(seen["member_id"], seen["post_id"], seen["occurred_at"])
-        store_follows(select_rows(rows, is_effective & is_follow), now)
+        store_follows(select_rows(rows, is_effective & is_follow), now, approves_follows=approves_follows)
         store_negative_feedback(select_rows(rows, is_effective & is_negative), sender)
         affected = select_rows(rows, is_effective & (is_follow | is_negative))
         invalidate.invalidate_slates(*np.unique(affected["member_id"]).tolist())
@@ -113,13 +111,6 @@ def find_undone(rows: Rows, sender: Sender) -> BoolArray:
     return np.array([(*key, sender.value) in undone_keys for key in keys], np.bool_)
 
 
-def split_into_queries(values: Iterable[Any]) -> Iterator[list[Any]]:
-    """Yield *values* in lists of at most `IDS_PER_QUERY`."""
-    iterator = iter(values)
-    while chunk := list(islice(iterator, IDS_PER_QUERY)):
-        yield chunk
-
-
 def store_seen(member_ids: Column, post_ids: Column, seen_at: np.ndarray) -> None:
     """
     Record posts (n,) as seen by members (n,), both by primary key, at *seen_at* (n,).
@@ -132,27 +123,24 @@ def store_seen(member_ids: Column, post_ids: Column, seen_at: np.ndarray) -> Non
     insert_columns(SeenPost, {"member_id": members[order], "post_id": posts[order], "seen_at": seen_at[order]})
 
 
-def store_follows(rows: Rows, now: datetime) -> None:
-    """Create the follows of these interactions. A follow across a block is not created."""
+def store_follows(rows: Rows, now: datetime, *, approves_follows: bool) -> None:
+    """Create the follows of these interactions."""
     authors: dict[int, int] = {}
     for post_ids in split_into_queries(np.unique(rows["post_id"]).tolist()):
         authors |= Post.objects.filter(pk__in=post_ids).values_list("pk", "author_id")
-    pairs = {
-        (member_id, authors[post_id])
-        for member_id, post_id in zip(rows["member_id"].tolist(), rows["post_id"].tolist(), strict=True)
+    pairs = sorted(
+        {
+            (member_id, authors[post_id])
+            for member_id, post_id in zip(rows["member_id"].tolist(), rows["post_id"].tolist(), strict=True)
+        }
+    )
+    columns: dict[str, Column] = {
+        "source_id": [source for source, _ in pairs],
+        "target_id": [target for _, target in pairs],
+        "kind": [Relationship.Kind.FOLLOW.value] * len(pairs),
+        "created_at": [now] * len(pairs),
     }
-    pairs -= blocked_pairs({member_id for member_id, _ in pairs})
-    columns = {"source_id": [source for source, _ in sorted(pairs)], "target_id": [id for _, id in sorted(pairs)]}
-    insert_columns(Relationship, columns, {"kind": Relationship.Kind.FOLLOW.value, "created_at": now})
-
-
-def blocked_pairs(member_ids: set[int]) -> set[tuple[int, int]]:
-    """Return (member, other member) of every block by or against the members. Such pairs cannot follow each other."""
-    blocks = Relationship.objects.filter(kind=Relationship.Kind.BLOCK).values_list("source", "target")
-    pairs: set[tuple[int, int]] = set()
-    for ids in split_into_queries(member_ids):
-        pairs |= {*blocks.filter(source__in=ids), *((id, other) for other, id in blocks.filter(target__in=ids))}
-    return pairs
+    store_relationships(columns, approves_follows=approves_follows)
 
 
 def store_negative_feedback(rows: Rows, sender: Sender) -> None:
@@ -203,12 +191,12 @@ def build_target_feedback(row: Interaction) -> NegativeFeedback | None:
     )
 
 
-def feedback_key(target: str, post: Post) -> str | None:
+def feedback_key(target: str, post: Post | PostFacts) -> str | None:
     """Return the `NegativeFeedback.target_key` of the post's target, or None for the topic of a post without tags."""
     if target == FeedbackTarget.TOPIC:
         return str(post.tags[0]) if post.tags else None
     keys = {
-        FeedbackTarget.POST: str(post.pk),
+        FeedbackTarget.POST: str(post.id),
         FeedbackTarget.AUTHOR: str(post.author_id),
         FeedbackTarget.KIND: post.kind,
     }

@@ -13,6 +13,7 @@ from monitoring import metrics
 from recommendations.contracts import FeedbackTarget
 from recommendations.models import Member, NegativeFeedback, Post, ServedPage
 from recommendations.services.members.preferences import get_member
+from recommendations.services.serving.visibility import select_visible
 
 EFFECT_POSTS = 100
 """Number of posts before and after the feedback that the shares are computed from."""
@@ -36,15 +37,21 @@ class ShowLessEffect:
     served_after: int
 
 
-def show_less_effects(*, member_id: str) -> list[ShowLessEffect]:
-    """Return the effect of each negative feedback of a member on an author, topic or kind, newest first."""
+def show_less_effects(*, member_id: str, now: datetime) -> list[ShowLessEffect]:
+    """
+    Return the effect of each negative feedback of a member on an author, topic or kind, newest first.
+
+    Feedback that was given on a post that the member may not see now is left out: its target is what the post is about.
+    """
     member = get_member(member_id)
     feedback = (
         NegativeFeedback.objects.filter(member=member)
         .exclude(target=FeedbackTarget.POST)
         .order_by("-created_at", "-pk")
     )
-    return [measure_effect(member, row) for row in feedback]
+    rows = list(feedback)
+    visible = select_visible(member.pk, {row.post_id for row in rows}, now)
+    return [measure_effect(member, row) for row in rows if row.post_id in visible]
 
 
 def measure_show_less(*, now: datetime) -> int:

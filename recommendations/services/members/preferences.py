@@ -12,13 +12,19 @@ from datetime import datetime
 from typing import Any
 
 from django.db import DatabaseError, transaction
-from django.db.models import Q
 
 from recommendations.contracts import Sensitivity
 from recommendations.models import Member, PrivacySettings, Relationship
 from recommendations.services import invalidate
 from recommendations.services.errors import FactsUnavailable, InvalidRequest, UnknownMember
 from recommendations.services.learning.reset import delete_learned_interests
+from recommendations.services.learning.store_relationships import (
+    FOLLOW_KINDS,
+    approve_requests_of_open_accounts,
+    end_relationships,
+    store_relationships,
+)
+from recommendations.stores.bulk import Column
 
 MEMBER_FIELDS = frozenset({"languages", "region"})
 PRIVACY_FIELDS = frozenset({"is_private", "is_personalized", "sensitivity", "muted_words", "muted_tags"})
@@ -28,6 +34,8 @@ The settings of a member without a `PrivacySettings` row, beside the defaults. E
 changes it. PERSONALIZATION_CONSENT decides about `is_personalized`.
 """
 RELATIONSHIP_KINDS = tuple(kind.value for kind in Relationship.Kind)
+NO_MEMBER_PK = 0
+"""Stands for a member who does not exist, so that the same queries run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +84,9 @@ def set_preferences(*, member_id: str, changes: Mapping[str, Any], now: datetime
     Change some of a member's preferences and return all of them. They apply from the next request on.
 
     Withdrawing the consent to learning (`is_personalized`) deletes what was learned. Learning starts from nothing
-    after a new consent. Raises `UnknownMember`, and `InvalidRequest` for an unknown preference.
+    after a new consent. When the account becomes open, its pending follow requests are approved.
+
+    Raises `UnknownMember`, and `InvalidRequest` for an unknown preference.
     """
     if unknown := sorted(set(changes) - MEMBER_FIELDS - PRIVACY_FIELDS):
         raise InvalidRequest(f"There is no preference {unknown[0]!r}.", f"/{unknown[0]}")
@@ -97,6 +107,7 @@ def set_preferences(*, member_id: str, changes: Mapping[str, Any], now: datetime
     settings.save()
     if had_consent != settings.is_personalized:
         delete_learned_interests(member.pk, now)
+    approve_requests_of_open_accounts([member.pk])
     invalidate.invalidate_slates(member.pk)
     return read_preferences(member_id=member_id)
 
@@ -115,34 +126,32 @@ def reset_interests(*, member_id: str, now: datetime) -> None:
 
 
 @transaction.atomic
-def set_relationship(*, member_id: str, kind: str, target_id: str, is_on: bool, now: datetime) -> None:
+def set_relationship(
+    *, member_id: str, kind: str, target_id: str, is_on: bool, is_sent_by_member: bool, now: datetime
+) -> None:
     """
-    Create or delete a follow, block or mute between two members. Idempotent.
+    Create or delete a follow, follow request, block or mute between two members. Idempotent.
 
-    A block deletes the follows between the two members and prevents new ones. A follow across a block raises no error
-    but has no effect, so that a blocked member does not find out. Raises `UnknownMember`, and `InvalidRequest` for an
-    unknown kind or a relationship of a member with themselves.
+    `store_relationships.py` states the rules: when a follow is a request, and what a block ends and prevents.
+    *is_sent_by_member*: a member's token sent this, not the platform itself. The follow of a private account is then a
+    request. A target that does not exist raises no error, just as a follow of a member who blocks this one does not, so
+    that a member cannot find out who blocks them. The end of a follow also withdraws a request.
+
+    Raises `UnknownMember`, and `InvalidRequest` for an unknown kind or a relationship of a member with themselves.
     """
     if kind not in RELATIONSHIP_KINDS:
         raise InvalidRequest(f"Give a relationship kind of {', '.join(RELATIONSHIP_KINDS)}, not {kind!r}.", "/kind")
-    source, target = get_member(member_id), get_member(target_id)
-    if source.pk == target.pk:
+    source_pk = get_member(member_id).pk
+    if target_id == member_id:
         raise InvalidRequest("A member cannot follow, block or mute themselves.", "/target_id")
-    existing = Relationship.objects.filter(source=source, target=target, kind=kind)
-    if not is_on:
-        existing.delete()
-    elif not existing.exists() and not (kind == Relationship.Kind.FOLLOW and has_block_between(source, target)):
-        Relationship.objects.bulk_create(
-            [Relationship(source=source, target=target, kind=kind, created_at=now)], ignore_conflicts=True
-        )
-    if is_on and kind == Relationship.Kind.BLOCK:
-        follows = Relationship.objects.filter(kind=Relationship.Kind.FOLLOW)
-        follows.filter(source=source, target=target).delete()
-        follows.filter(source=target, target=source).delete()
-    invalidate.invalidate_slates(source.pk, target.pk)
-
-
-def has_block_between(first: Member, second: Member) -> bool:
-    """Return whether either member blocks the other."""
-    blocks = Relationship.objects.filter(kind=Relationship.Kind.BLOCK)
-    return blocks.filter(Q(source=first, target=second) | Q(source=second, target=first)).exists()
+    target_pk = Member.objects.filter(external_id=target_id).values_list("pk", flat=True).first() or NO_MEMBER_PK
+    if target_pk == NO_MEMBER_PK and not is_sent_by_member:
+        raise UnknownMember(target_id)
+    if is_on:
+        columns: dict[str, Column] = {
+            "source_id": [source_pk], "target_id": [target_pk], "kind": [kind], "created_at": [now],
+        }  # fmt: skip
+        store_relationships(columns, approves_follows=not is_sent_by_member)
+    else:
+        kinds = FOLLOW_KINDS if kind == Relationship.Kind.FOLLOW else (kind,)
+        end_relationships(Relationship.objects.filter(source=source_pk, target=target_pk, kind__in=kinds))

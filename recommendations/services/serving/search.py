@@ -14,7 +14,7 @@ from time import perf_counter
 import numpy as np
 
 from recommendations import feeds
-from recommendations.contracts import EMPTY_IDS, BoolArray, Float32Array, Int64Array, Query, Slate
+from recommendations.contracts import BoolArray, Float32Array, Int64Array, Query, Slate
 from recommendations.embedders.registry import EmbedderError
 from recommendations.engines.plain import as_float32, normalize_rows
 from recommendations.pipeline.run import apply_filters
@@ -28,11 +28,11 @@ from recommendations.services.serving.recommend import validate_limit
 from recommendations.services.serving.similar import (
     build_similar_query,
     drop_zero_vectors,
-    find_anchor,
-    require_visible,
+    exclude_anchor,
     serve_and_record,
 )
 from recommendations.services.serving.slates import FreshSlate, sync_catalogue
+from recommendations.services.serving.visibility import require_visible
 from recommendations.stores.resident_vectors import ResidentVectors
 
 SIMILARITY_PART = "similarity"
@@ -64,13 +64,12 @@ def search(
     viewer, assignment = get_viewer(now, member_id=viewer_id), assign_engine(viewer_id)
     sync_catalogue(now)
     index = require_space_index(space, assignment.engine)
-    anchor_ids = find_anchor(post_id) if post_id else EMPTY_IDS
-    query = build_similar_query(viewer, assignment, anchor_ids, limit, now)
+    query = build_similar_query(viewer, assignment, limit, now)
     if post_id:
-        require_visible(query, anchor_ids, post_id)
+        query = exclude_anchor(query, require_visible(query, post_id))
 
     # Moment 2: scan the index.
-    vectors = resolve_query_vector(index, space, text, anchor_ids, vector)
+    vectors = resolve_query_vector(index, space, text, query.excluded_post_ids, vector)
     slate = build_search_slate(query, index, vectors, assignment.engine, kind)
 
     # Moment 3 and bookkeeping.

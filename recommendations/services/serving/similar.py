@@ -8,20 +8,17 @@ from time import perf_counter
 
 import numpy as np
 
-from recommendations import feeds
-from recommendations.contracts import EMPTY_IDS, Float32Array, Int64Array, Interests, Query
-from recommendations.models import Post
+from recommendations.contracts import Float32Array, Int64Array, Interests, Query
 from recommendations.pipeline.stages import Trace
 from recommendations.services import wiring
-from recommendations.services.errors import PostNotVisible
 from recommendations.services.serving import records
 from recommendations.services.serving.collaborative import score_anchor
-from recommendations.services.serving.final_check import check_posts
 from recommendations.services.serving.pages import Page
 from recommendations.services.serving.query import EngineAssignment, assign_engine, build_query, get_viewer
 from recommendations.services.serving.ranking import CONTROL_ENGINE
 from recommendations.services.serving.recommend import check_page, validate_limit
 from recommendations.services.serving.slates import FreshSlate, SlatePosition, build_slate, sync_catalogue
+from recommendations.services.serving.visibility import require_visible
 from recommendations.stores.relational_viewers import Viewer
 
 CANDIDATES_PER_PICK = 2
@@ -42,36 +39,26 @@ def find_similar(*, post_id: str, viewer_id: str, limit: int = 10, now: datetime
     # Moment 1: read the viewer, and the post to start from.
     viewer, assignment = get_viewer(now, member_id=viewer_id), assign_engine(viewer_id)
     sync_catalogue(now)
-    anchor_ids = find_anchor(post_id)
-    query = build_similar_query(viewer, assignment, anchor_ids, limit, now)
-    require_visible(query, anchor_ids, post_id)
+    query = build_similar_query(viewer, assignment, limit, now)
+    anchor_id = require_visible(query, post_id)
+    query = exclude_anchor(query, anchor_id)
 
     # Moment 2: rank.
     trace = Trace()
-    slate = build_slate(add_anchor(query, int(anchor_ids[0])), assignment, trace)
+    slate = build_slate(add_anchor(query, anchor_id), assignment, trace)
 
     # Moment 3 and bookkeeping.
     return serve_and_record(query, FreshSlate(slate, trace), viewer, assignment, limit, started_at)
 
 
-def find_anchor(post_id: str) -> Int64Array:
-    """Return the database id of the post that a search starts from, (1,), or (0,) if there is no such post."""
-    pk = Post.objects.filter(external_id=post_id).values_list("pk", flat=True).first()
-    return np.array([pk], np.int64) if pk else EMPTY_IDS
+def build_similar_query(viewer: Viewer, assignment: EngineAssignment, limit: int, now: datetime) -> Query:
+    """Return the query for posts similar to some anchor, without the viewer's interests."""
+    return build_query(viewer, assignment, feed="similar", now=now, size=CANDIDATES_PER_PICK * limit)
 
 
-def build_similar_query(
-    viewer: Viewer, assignment: EngineAssignment, anchor_ids: Int64Array, limit: int, now: datetime
-) -> Query:
-    """Return the query for posts other than the anchor, without the viewer's interests."""
-    size = CANDIDATES_PER_PICK * limit
-    return build_query(viewer, assignment, feed="similar", now=now, size=size, excluded_post_ids=anchor_ids)
-
-
-def require_visible(query: Query, anchor_ids: Int64Array, post_id: str) -> None:
-    """Raise `PostNotVisible` unless the post exists and the viewer may see it, on current facts."""
-    if not len(anchor_ids) or not check_posts(query, anchor_ids, feeds.MANDATORY_FILTERS)[0].all():
-        raise PostNotVisible(post_id)
+def exclude_anchor(query: Query, anchor_id: int) -> Query:
+    """Return *query* for posts other than the anchor."""
+    return replace(query, excluded_post_ids=np.array([anchor_id], np.int64))
 
 
 def anchor_interests(anchor_ids: Int64Array) -> Interests:

@@ -15,7 +15,7 @@ SENSITIVITIES = {s.name.lower(): s.value for s in Sensitivity if s is not Sensit
 VISIBILITIES = {v.name.lower(): v.value for v in Visibility}
 INTERACTION_KINDS = {k.value: k.value for k in InteractionKind}
 TARGETS = {target.value: target.value for target in NOT_INTERESTED_TARGETS}
-RELATIONSHIP_KINDS = {name: name for name in ("follow", "block", "mute")}
+RELATIONSHIP_KINDS = {name: name for name in ("follow", "follow_request", "block", "mute")}
 parse_word_list = values.list_parser(values.parse_identifier)
 
 

@@ -25,8 +25,12 @@ from recommendations.services.content.safety import classify_sensitivity
 from recommendations.services.learning.event_ids import CONTENT_COLUMNS, EventContent, find_recorded, has_same_content
 from recommendations.services.learning.reset import delete_learned_interests
 from recommendations.services.learning.store_interactions import store_interactions
+from recommendations.services.learning.store_relationships import (
+    approve_requests_of_open_accounts,
+    store_relationships,
+)
 from recommendations.services.vectors.embedding import CONTENT_SPACE, embeddable_text
-from recommendations.stores.bulk import Column, insert_columns
+from recommendations.stores.bulk import Column
 
 ParsedRow = tuple[int, dict[str, Any]]
 """A row's line number and its fields."""
@@ -103,6 +107,7 @@ def write_members(rows: Sequence[ParsedRow], now: datetime) -> WriteResult:
     PrivacySettings.objects.bulk_create(new_settings)
     save_rows(Member, updated)
     invalidate.invalidate_slates(*(member.pk for member in updated))
+    approve_requests_of_open_accounts(row.pk for row in updated)
     for member_pk in changed_consents:
         delete_learned_interests(member_pk, now)
     return build_write_result(created, updated, len(rows))
@@ -190,7 +195,7 @@ def write_interactions(rows: Sequence[ParsedRow], now: datetime) -> WriteResult:
         "occurred_at": [item["occurred_at"] for item in items],
         "request_id": [item.get("request_id") for item in items],
     }
-    stored = store_interactions(columns, now)
+    stored = store_interactions(columns, now, approves_follows=True)
     repeated = [row for row in np.flatnonzero(~stored.is_new).tolist() if items[row].get("event_id")]
     conflicts = find_conflicts(columns, repeated)
     advice = "Give each interaction an id of its own, or none."
@@ -245,8 +250,7 @@ def write_relationships(rows: Sequence[ParsedRow], now: datetime) -> WriteResult
         "kind": [item.get("kind", Relationship.Kind.FOLLOW.value) for item in items],
         "created_at": [item.get("created_at", now) for item in items],
     }
-    created = insert_columns(Relationship, columns)
-    invalidate.invalidate_slates(*({*columns["source_id"], *columns["target_id"]} if created else ()))
+    created = store_relationships(columns, approves_follows=True)
     return WriteResult(created=created, unchanged=len(items) - created, errors=errors)
 
 

@@ -2,6 +2,9 @@
 Export a member's profile as a file that this service can import, here or on another platform.
 
 Stored values are written without validation, so that an unusual row does not prevent a member's export.
+
+The file names only posts and members that the member may see now: it would else reveal who blocks the member, or what a
+post was about that has become hidden. The vectors of the interests stay as they were learned.
 """
 
 from __future__ import annotations
@@ -10,9 +13,13 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from recommendations.models import InterestProfile, Member, NegativeFeedback, Relationship, SeenPost
-from recommendations.services.members.preferences import RELATIONSHIP_KINDS, get_member, read_preferences
+from recommendations.models import Interaction, InterestProfile, Member, NegativeFeedback, Relationship, SeenPost
+from recommendations.services.learning.affinities import MAX_AFFINITIES, affinity_keys
+from recommendations.services.learning.store_relationships import FOLLOW_KINDS
+from recommendations.services.members.preferences import get_member, read_preferences
 from recommendations.services.members.profile_file import schema
+from recommendations.services.serving.visibility import members_visible_to, select_visible
+from recommendations.stores.relational_posts import read_post_facts
 
 
 def export_profile(*, member_id: str, now: datetime) -> dict[str, Any]:
@@ -26,11 +33,11 @@ def export_profile(*, member_id: str, now: datetime) -> dict[str, Any]:
         exported_at=now,
         preferences=schema.ProfilePreferences.model_construct(**asdict(read_preferences(member_id=member_id))),
         relationships=schema.ProfileRelationships(
-            **{kind: export_relationships(member, kind, omitted) for kind in RELATIONSHIP_KINDS}
+            **{kind: export_relationships(member, kind, omitted) for kind in schema.ProfileRelationships.model_fields}
         ),
-        negative_feedback=export_negative_feedback(member, omitted),
-        interests=export_learned_interests(member),
-        seen=export_seen(member, omitted),
+        negative_feedback=export_negative_feedback(member, omitted, now),
+        interests=export_learned_interests(member, now),
+        seen=export_seen(member, omitted, now),
         omitted=schema.OmittedCounts(**omitted),
     )
     return profile.model_dump(mode="json")
@@ -43,30 +50,41 @@ def take_newest(rows: Any, limit: int, name: str, omitted: dict[str, int]) -> li
 
 
 def export_relationships(member: Member, kind: str, omitted: dict[str, int]) -> list[str]:
-    """Return the ids of the members whom the member follows, blocks or mutes, newest first."""
-    rows = Relationship.objects.filter(source=member, kind=kind).order_by("-created_at", "-pk")
-    return take_newest(rows.values_list("target__external_id", flat=True), schema.MAX_RELATIONSHIPS, kind, omitted)
+    """Return the ids of the members whom the member follows (or requested to), blocks or mutes, newest first."""
+    kinds = FOLLOW_KINDS if kind == Relationship.Kind.FOLLOW else (kind,)
+    rows = Relationship.objects.filter(source=member, kind__in=kinds, target__in=members_visible_to(member.pk))
+    names = rows.order_by("-created_at", "-pk").values_list("target__external_id", flat=True)
+    return take_newest(names, schema.MAX_RELATIONSHIPS, kind, omitted)
 
 
-def export_negative_feedback(member: Member, omitted: dict[str, int]) -> list[schema.ProfileFeedback]:
-    """Return the member's negative feedback, newest first."""
+def export_negative_feedback(member: Member, omitted: dict[str, int], now: datetime) -> list[schema.ProfileFeedback]:
+    """Return the member's negative feedback on posts that they may see, newest first."""
     rows = NegativeFeedback.objects.filter(member=member).order_by("-created_at", "-pk")
-    columns = rows.values_list("target", "post__external_id", "event_id", "created_at")
-    names = ("target", "post_id", "event_id", "created_at")
+    columns = rows.values_list("post_id", "target", "event_id", "created_at")
     newest = take_newest(columns, schema.MAX_NEGATIVE_FEEDBACK, "negative_feedback", omitted)
-    return [schema.ProfileFeedback(**dict(zip(names, row, strict=True))) for row in newest]
+    visible = select_visible(member.pk, {post_pk for post_pk, *_ in newest}, now)
+    return [
+        schema.ProfileFeedback(
+            target=target, post_id=visible[post_pk].external_id, event_id=event_id, created_at=created_at
+        )
+        for post_pk, target, event_id, created_at in newest
+        if post_pk in visible
+    ]
 
 
-def export_seen(member: Member, omitted: dict[str, int]) -> list[schema.SeenPostItem]:
-    """Return the posts that the member saw most recently, newest first."""
-    rows = (
-        SeenPost.objects.filter(member=member).order_by("-seen_at", "-pk").values_list("post__external_id", "seen_at")
-    )
+def export_seen(member: Member, omitted: dict[str, int], now: datetime) -> list[schema.SeenPostItem]:
+    """Return the posts that the member saw most recently and may see now, newest first."""
+    rows = SeenPost.objects.filter(member=member).order_by("-seen_at", "-pk").values_list("post_id", "seen_at")
     newest = take_newest(rows, schema.MAX_SEEN, "seen", omitted)
-    return [schema.SeenPostItem(post_id=post_id, seen_at=seen_at) for post_id, seen_at in newest]
+    visible = select_visible(member.pk, {post_pk for post_pk, _ in newest}, now)
+    return [
+        schema.SeenPostItem(post_id=visible[post_pk].external_id, seen_at=seen_at)
+        for post_pk, seen_at in newest
+        if post_pk in visible
+    ]
 
 
-def export_learned_interests(member: Member) -> schema.LearnedInterests | None:
+def export_learned_interests(member: Member, now: datetime) -> schema.LearnedInterests | None:
     """
     Return the learned interests, with authors by the platform's ids, or None.
 
@@ -75,8 +93,12 @@ def export_learned_interests(member: Member) -> schema.LearnedInterests | None:
     row = InterestProfile.objects.filter(member=member).first()
     if row is None:
         return None
-    authors = row.affinities.get("author", {})
-    names = dict(Member.objects.filter(pk__in=map(int, authors)).values_list("pk", "external_id"))
+    names = find_hidden_names(member, now)
+    sums = {
+        target: {key: value for key, value in row.affinities.get(target, {}).items() if (target, key) not in names}
+        for target in MAX_AFFINITIES
+    }
+    authors = members_visible_to(member.pk).filter(pk__in=map(int, sums["author"])).values_list("pk", "external_id")
     return schema.LearnedInterests.model_construct(
         embedding_model=row.embedding_model,
         dimension=row.dimension,
@@ -85,10 +107,27 @@ def export_learned_interests(member: Member) -> schema.LearnedInterests | None:
         negative=schema.encode_floats(row.negative),
         negative_mass=schema.encode_floats(row.negative_mass),
         affinities=schema.ProfileAffinities(
-            author={names[int(pk)]: value for pk, value in authors.items() if int(pk) in names},
-            topic=row.affinities.get("topic", {}),
-            kind=row.affinities.get("kind", {}),
+            author={external_id: sums["author"][str(pk)] for pk, external_id in authors},
+            topic=sums["topic"],
+            kind=sums["kind"],
         ),
         reference_at=row.reference_at,
         interaction_count=row.interaction_count,
     )
+
+
+def find_hidden_names(member: Member, now: datetime) -> set[tuple[str, str]]:
+    """
+    Return the (target, key) pairs of authors, topics and kinds that only hidden posts would explain.
+
+    They are those of posts that the member interacted with and may not see now, without those of visible ones. A sum
+    that came from a profile file has no such post and is kept.
+    """
+    posts = read_post_facts(
+        pks=sorted(set(Interaction.objects.filter(member=member).values_list("post_id", flat=True)))
+    )
+    visible = select_visible(member.pk, [post.id for post in posts], now)
+    keys: dict[bool, set[tuple[str, str]]] = {True: set(), False: set()}
+    for post in posts:
+        keys[post.id in visible].update(affinity_keys(post.author_id, post.tags, post.kind))
+    return keys[False] - keys[True]

@@ -17,17 +17,21 @@ from django.db import transaction
 from pydantic import ValidationError
 
 from recommendations.contracts import Sender
-from recommendations.models import InterestProfile, Member, NegativeFeedback, Post, Relationship, SeenPost, Undo
+from recommendations.models import InterestProfile, Member, NegativeFeedback, Relationship, SeenPost, Undo
 from recommendations.services import invalidate, wiring
 from recommendations.services.errors import InvalidRequest
-from recommendations.services.learning.store_interactions import blocked_pairs, feedback_key
+from recommendations.services.learning.store_interactions import feedback_key
+from recommendations.services.learning.store_relationships import FOLLOW_KINDS, store_relationships
 from recommendations.services.members.preferences import get_member, read_preferences, set_preferences
 from recommendations.services.members.profile_file import schema
+from recommendations.services.serving.visibility import find_visible_posts, members_visible_to
+from recommendations.stores.bulk import Column
+from recommendations.stores.relational_posts import PostFacts
 
 IDS_PER_QUERY = 900
 """Maximum number of ids in a query: SQLite binds at most 999 values. Changes the speed."""
 RELATIONSHIP_ORDER = ("block", "mute", "follow")
-"""Blocks first: a follow across a block has no effect."""
+"""The order in which the file's items are reported."""
 BATCH_ROWS = 1_000
 
 
@@ -71,7 +75,7 @@ def import_profile(*, member_id: str, content: object, now: datetime) -> Profile
         import_preferences(member, file.preferences, report, now)
         import_relationships(member, file.relationships, report, now)
         post_ids = [item.post_id for item in file.negative_feedback] + [item.post_id for item in file.seen]
-        posts = posts_by_external_id(post_ids)
+        posts = {external_id: post for (_, external_id), post in find_visible_posts({member.pk: post_ids}, now).items()}
         import_negative_feedback(member, file.negative_feedback, posts, report, now)
         import_seen(member, file.seen, posts, report, now)
         if file.interests is not None:
@@ -123,9 +127,14 @@ def import_preferences(
 def import_relationships(
     member: Member, relationships: schema.ProfileRelationships, report: ProfileImportReport, now: datetime
 ) -> None:
-    """Create the file's follows, blocks and mutes. A follow across a block is neither created nor reported."""
+    """
+    Create the file's follows, blocks and mutes. A follow across a block is neither created nor reported.
+
+    The file is the member's word only: the follow of a private account is a request, whoever sends the file.
+    """
     target_ids = {id for kind in RELATIONSHIP_ORDER for id in getattr(relationships, kind)}
-    member_pks = pks_by_external_id(Member.objects.all(), target_ids)
+    member_pks = pks_by_external_id(members_visible_to(member.pk), target_ids)
+    rows: list[tuple[int, str]] = []
     for kind in RELATIONSHIP_ORDER:
         targets: list[int] = []
         ids: Sequence[str] = getattr(relationships, kind)
@@ -137,35 +146,26 @@ def import_relationships(
                 report.reject(pointer, "self-relationship", f"A member cannot {kind} themselves.")
             else:
                 targets.append(member_pks[target_id])
-        rows = Relationship.objects.filter(source=member, kind=kind)
-        existing = set(rows.values_list("target", flat=True))
+        existing_kinds = FOLLOW_KINDS if kind == Relationship.Kind.FOLLOW else (kind,)
+        existing = set(
+            Relationship.objects.filter(source=member, kind__in=existing_kinds).values_list("target", flat=True)
+        )
         new = [pk for pk in dict.fromkeys(targets) if pk not in existing]
         report.add_counts(len(new), len(targets))
-        create_relationships(member, kind, new, now)
-
-
-def create_relationships(member: Member, kind: str, targets: Sequence[int], now: datetime) -> None:
-    """Create relationships of one kind that do not exist yet. A block also deletes the follows between the two."""
-    if kind == "follow":
-        blocked = blocked_pairs({member.pk})
-        targets = [pk for pk in targets if (member.pk, pk) not in blocked]
-    Relationship.objects.bulk_create(
-        [Relationship(source=member, target_id=pk, kind=kind, created_at=now) for pk in targets],
-        ignore_conflicts=True,
-        batch_size=BATCH_ROWS,
-    )
-    if kind == "block":
-        follows = Relationship.objects.filter(kind="follow")
-        for chunk in query_chunks(targets):
-            follows.filter(source=member, target__in=chunk).delete()
-            follows.filter(source__in=chunk, target=member).delete()
-        invalidate.invalidate_slates(*targets)
+        rows += [(pk, kind) for pk in new]
+    columns: dict[str, Column] = {
+        "source_id": [member.pk] * len(rows),
+        "target_id": [pk for pk, _ in rows],
+        "kind": [kind for _, kind in rows],
+        "created_at": [now] * len(rows),
+    }
+    store_relationships(columns, approves_follows=False)
 
 
 def import_negative_feedback(
     member: Member,
     feedback: Sequence[schema.ProfileFeedback],
-    posts: dict[str, Post],
+    posts: dict[str, PostFacts],
     report: ProfileImportReport,
     now: datetime,
 ) -> None:
@@ -192,7 +192,7 @@ def import_negative_feedback(
                 member=member,
                 target=item.target,
                 target_key=key,
-                post=post,
+                post_id=post.id,
                 event_id=item.event_id,
                 sender=Sender.MEMBER.value,
                 created_at=created_at,
@@ -205,7 +205,7 @@ def import_negative_feedback(
 def import_seen(
     member: Member,
     seen: Sequence[schema.SeenPostItem],
-    posts: dict[str, Post],
+    posts: dict[str, PostFacts],
     report: ProfileImportReport,
     now: datetime,
 ) -> None:
@@ -217,7 +217,7 @@ def import_seen(
             report.reject(f"/seen/{number}", "unknown-post", f"There is no post {item.post_id!r} here.")
             continue
         usable_count += 1
-        seen_times.setdefault(posts[item.post_id].pk, min(item.seen_at, now))
+        seen_times.setdefault(posts[item.post_id].id, min(item.seen_at, now))
     existing: set[int] = set()
     for chunk in query_chunks(list(seen_times)):
         existing |= set(SeenPost.objects.filter(member=member, post__in=chunk).values_list("post", flat=True))
@@ -255,7 +255,7 @@ def create_interest_profile(
     member: Member, interests: schema.LearnedInterests, report: ProfileImportReport, now: datetime
 ) -> None:
     """Create the profile from the file's interests, without the affinities to unknown authors."""
-    author_pks = pks_by_external_id(Member.objects.all(), interests.affinities.author)
+    author_pks = pks_by_external_id(members_visible_to(member.pk), interests.affinities.author)
     for author_id in interests.affinities.author:
         if author_id not in author_pks:
             pointer = f"/interests/affinities/author/{escape_pointer(author_id)}"
@@ -282,15 +282,6 @@ def create_interest_profile(
         interaction_count=interests.interaction_count,
         changed_at=now,
     )
-
-
-def posts_by_external_id(external_ids: Iterable[str]) -> dict[str, Post]:
-    """Return posts by platform id, with the columns that negative feedback needs."""
-    posts: dict[str, Post] = {}
-    for chunk in query_chunks(sorted(set(external_ids))):
-        rows = Post.objects.filter(external_id__in=chunk).only("pk", "external_id", "author_id", "kind", "tags")
-        posts |= {post.external_id: post for post in rows}
-    return posts
 
 
 def pks_by_external_id(rows: Any, external_ids: Iterable[str]) -> dict[str, int]:
