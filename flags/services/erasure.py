@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from django.db import transaction
-
 from flags.documents import UNIT_ID_FIELDS
 from flags.models import ChangeSubject, PendingChange, Segment
 from flags.models.guarded import allow_guarded_writes
-from flags.services.change import Actor, apply_change
+from flags.services.change import Actor, apply_change, flag_transaction
 
 
-@transaction.atomic
+@flag_transaction
 def erase_unit_from_segments(*, unit_id: str, now: datetime) -> None:
     """Remove the unit from every list of the segments and of pending changes."""
     for segment in find_segments_listing(unit_id):
@@ -24,7 +22,7 @@ def erase_unit_from_segments(*, unit_id: str, now: datetime) -> None:
         if any(lists[name] != pending.patch[name] for name in lists):
             pending.patch |= lists
             with allow_guarded_writes():
-                pending.save()
+                pending.save(update_fields=["patch"])
 
 
 def find_segments_listing(unit_id: str) -> list[Segment]:

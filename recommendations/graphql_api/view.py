@@ -11,6 +11,7 @@ import logging
 from typing import Any
 
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 from drf_spectacular.utils import extend_schema
 from graphql import GraphQLError
 from rest_framework.exceptions import PermissionDenied
@@ -20,6 +21,7 @@ from rest_framework.views import APIView
 from structlog.contextvars import get_contextvars
 
 from access.scopes import Scope
+from recommendations.api.exception_handler import convert_to_problem
 from recommendations.api.problems import Problem
 from recommendations.graphql_api.schema import build_schema
 from recommendations.services.errors import ServiceError
@@ -80,6 +82,9 @@ def serialize_error(error: GraphQLError) -> dict[str, Any]:
         extensions["code"] = cause.code
         if pointer := getattr(cause, "pointer", ""):
             extensions["pointer"] = pointer
+    elif isinstance(cause, OperationalError | InterfaceError):
+        problem = convert_to_problem(cause)
+        content["message"], extensions["code"] = str(problem), problem.detail.code  # type: ignore[attr-defined]
     elif isinstance(cause, PermissionDenied):
         content["message"], extensions["code"] = str(cause.detail), str(cause.get_codes())
     elif cause is not None and not isinstance(cause, GraphQLError) and error.path is not None:

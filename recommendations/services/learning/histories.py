@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from django.db import transaction
-
+from monitoring.transactions import write_transaction
 from recommendations.collaborative.reactions import Reactions
 from recommendations.contracts import MIN_POSITIVE_WEIGHT, Float64Array, Int64Array
 from recommendations.models import Interaction, Member, ReactionHistory
+from recommendations.stores.row_locks import lock_members
 
 Event = tuple[int, float, float]
 """An interaction as a reaction needs it: the post's id, the weight of its kind, and its time in Unix seconds."""
@@ -84,12 +84,12 @@ def rebuild_history(member_id: int, weights: Mapping[str, float]) -> None:
     write_histories({member_id: Reactions.from_events(*reaction_columns(events))})
 
 
+@write_transaction
 def forget_posts(post_ids: Sequence[int]) -> None:
     """Remove posts that are being erased from the histories of all members who interacted with them."""
     interactions = Interaction.objects.filter(post__in=post_ids).order_by()
     member_ids = sorted(set(interactions.values_list("member_id", flat=True)))
     erased = np.array(post_ids, np.int64)
-    with transaction.atomic():
-        list(Member.objects.select_for_update(no_key=True).filter(pk__in=member_ids).order_by("pk").values_list("pk"))
-        histories = read_histories(member_ids)
-        write_histories({pk: reactions.without(erased) for pk, reactions in histories.items()})
+    lock_members(member_ids)
+    histories = read_histories(member_ids)
+    write_histories({pk: reactions.without(erased) for pk, reactions in histories.items()})

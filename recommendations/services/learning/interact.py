@@ -18,8 +18,8 @@ from uuid import UUID
 
 import numpy as np
 from django.conf import settings
-from django.db import transaction
 
+from monitoring.transactions import write_transaction
 from recommendations import task_queue
 from recommendations.contracts import MAX_CLOCK_SKEW, InteractionKind
 from recommendations.models import Interaction, Member, NegativeFeedback, Post, Relationship, SeenPost, Undo
@@ -32,6 +32,7 @@ from recommendations.services.learning.store_interactions import (
     store_seen,
 )
 from recommendations.stores.bulk import Column
+from recommendations.stores.row_locks import lock_members
 
 MAX_EVENT_ID = 128
 EVENT_KINDS = frozenset(InteractionKind)
@@ -87,7 +88,8 @@ def record_events(*, events: Sequence[Event], now: datetime) -> list[EventResult
                 interactions.append(event)
             results.append(EventResult(event.event_id, "recorded"))
     if interactions:
-        stored = store_interactions(build_columns(interactions, members, posts, now), now)
+        # Run again as a whole if a concurrent request interferes.
+        stored = write_transaction(store_interactions)(build_columns(interactions, members, posts, now), now)
         enqueue_learning(stored.member_ids)
     undo_interactions(undos, now)
     return results
@@ -157,34 +159,40 @@ def enqueue_learning(member_ids: list[int]) -> None:
 
 def undo_interactions(undos: Sequence[tuple[int, Event]], now: datetime) -> None:
     """Undo the interactions that the (member, event) pairs name. An interaction that arrives later is undone then."""
-    if not undos:
-        return
-    with transaction.atomic():
-        Undo.objects.bulk_create(
-            [
-                Undo(
-                    member_id=member_id, event_id=event.event_id, undoes_event_id=event.undoes_event_id, received_at=now
-                )
-                for member_id, event in undos
-            ],
-            ignore_conflicts=True,
-        )
-        undo_keys = {(event.undoes_event_id, member_id) for member_id, event in undos}
-        candidates = Interaction.objects.select_related("post").filter(
-            event_id__in=[event_id for event_id, _ in undo_keys], undone_at=None
-        )
-        rows = [row for row in candidates if (row.event_id, row.member_id) in undo_keys]
-        Interaction.objects.filter(pk__in=[row.pk for row in rows]).update(undone_at=now)
-        NegativeFeedback.objects.filter(event_id__in=[row.event_id for row in rows]).delete()
-        for row in rows:
-            if row.kind == InteractionKind.FOLLOW:
-                delete_follow(row)
-            if row.kind in NEGATIVE_KINDS:
-                # After the undo of a negative interaction the post may be served to the member again.
-                SeenPost.objects.filter(member=row.member_id, post=row.post_id).delete()
-        member_ids = sorted({row.member_id for row in rows})
-        invalidate.invalidate_slates(*member_ids)
-        enqueue_learning(member_ids)
+    if undos:
+        store_undos(undos, now)
+
+
+@write_transaction
+def store_undos(undos: Sequence[tuple[int, Event]], now: datetime) -> None:
+    """Store the undos with their effects."""
+    # An interaction that arrives at this moment waits, and then finds its undo; or this waits, and finds it.
+    lock_members({member_id for member_id, _ in undos})
+    Undo.objects.bulk_create(
+        [
+            Undo(
+                member_id=member_id, event_id=event.event_id, undoes_event_id=event.undoes_event_id, received_at=now
+            )
+            for member_id, event in undos
+        ],
+        ignore_conflicts=True,
+    )
+    undo_keys = {(event.undoes_event_id, member_id) for member_id, event in undos}
+    candidates = Interaction.objects.select_related("post").filter(
+        event_id__in=[event_id for event_id, _ in undo_keys], undone_at=None
+    )
+    rows = [row for row in candidates if (row.event_id, row.member_id) in undo_keys]
+    Interaction.objects.filter(pk__in=[row.pk for row in rows]).update(undone_at=now)
+    NegativeFeedback.objects.filter(event_id__in=[row.event_id for row in rows]).delete()
+    for row in rows:
+        if row.kind == InteractionKind.FOLLOW:
+            delete_follow(row)
+        if row.kind in NEGATIVE_KINDS:
+            # After the undo of a negative interaction the post may be served to the member again.
+            SeenPost.objects.filter(member=row.member_id, post=row.post_id).delete()
+    member_ids = sorted({row.member_id for row in rows})
+    invalidate.invalidate_slates(*member_ids)
+    enqueue_learning(member_ids)
 
 
 def delete_follow(interaction: Interaction) -> None:

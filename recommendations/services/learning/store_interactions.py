@@ -31,6 +31,7 @@ from recommendations.contracts import BoolArray, FeedbackTarget, InteractionKind
 from recommendations.models import Interaction, NegativeFeedback, Post, Relationship, SeenPost, Undo
 from recommendations.services import invalidate
 from recommendations.stores.bulk import Column, insert_columns, insert_new_rows, one_transaction
+from recommendations.stores.row_locks import lock_members
 from recommendations.stores.sql import fetch_rows, in_clause
 
 NEGATIVE_KINDS = frozenset({InteractionKind.HIDE, InteractionKind.NOT_INTERESTED, InteractionKind.REPORT})
@@ -69,6 +70,8 @@ def store_interactions(columns: Mapping[str, Column], now: datetime) -> StoredIn
     is_negative = np.array([kind in NEGATIVE_KINDS for kind in columns["kind"]], np.bool_)
     is_follow = np.array([kind == InteractionKind.FOLLOW for kind in columns["kind"]], np.bool_)
     with one_transaction():
+        # An undo that arrives at this moment waits, and then finds the interaction; or this waits, and finds the undo.
+        lock_members(np.unique(rows["member_id"]).tolist())
         is_undone = find_undone(rows)
         undone_at = [now if undone else None for undone in is_undone.tolist()]
         is_new = insert_new_rows(Interaction, {**columns, "undone_at": undone_at}, {"received_at": now}, key="event_id")

@@ -14,10 +14,12 @@ from django.db import transaction
 
 from flags.experiments.privacy import erase_unit_exposures
 from flags.services import erasure
+from monitoring.transactions import write_transaction
 from recommendations.models import ErasedPost, Job, Member, Post
 from recommendations.services import invalidate, wiring
 from recommendations.services.content.publish import remove_posts, set_members_active
 from recommendations.services.learning import histories
+from recommendations.stores.row_locks import lock_members, lock_posts, lock_rows
 
 ERASED_ID_RETENTION = timedelta(days=7)
 """How long the primary keys of erased posts are stored: longer than any process goes without a catalogue refresh."""
@@ -40,23 +42,29 @@ def erase_members(*, member_ids: Sequence[int], now: datetime) -> None:
         post_ids = list(Post.objects.filter(author=member).order_by("pk").values_list("pk", flat=True))
         for start in range(0, len(post_ids), BATCH_POSTS):
             erase_posts(post_ids=post_ids[start : start + BATCH_POSTS], now=now)
-        with transaction.atomic():
-            erase_unit_exposures(unit_id=member.external_id)
-            erasure.erase_unit_from_segments(unit_id=member.external_id, now=now)
-            remove_from_job_params(member.external_id, "member_ids")
-            pk = member.pk
-            member.delete()
-            invalidate.evict_members(pk)
+        delete_member(member, now)
 
 
-@transaction.atomic
+@write_transaction
+def delete_member(member: Member, now: datetime) -> None:
+    """Delete a member with everything that refers to the member."""
+    erasure.erase_unit_from_segments(unit_id=member.external_id, now=now)
+    erase_unit_exposures(unit_id=member.external_id)
+    lock_members([member.pk])
+    remove_from_job_params(member.external_id, "member_ids")
+    Member.objects.filter(pk=member.pk).delete()
+    invalidate.evict_members(member.pk)
+
+
+@write_transaction
 def erase_posts(*, post_ids: Sequence[int], now: datetime) -> None:
     """Erase the posts, their vectors and all interactions with them. Every process then evicts them from memory."""
+    histories.forget_posts(post_ids)
+    lock_posts(post_ids)
     ErasedPost.objects.filter(erased_at__lt=now - ERASED_ID_RETENTION).delete()
     posts = Post.objects.filter(pk__in=post_ids)
     for external_id in posts.values_list("external_id", flat=True):
         remove_from_job_params(external_id, "post_ids")
-    histories.forget_posts(post_ids)
     ErasedPost.objects.bulk_create(
         [ErasedPost(post_id=pk, erased_at=now) for pk in posts.values_list("pk", flat=True)], ignore_conflicts=True
     )
@@ -69,7 +77,9 @@ def erase_posts(*, post_ids: Sequence[int], now: datetime) -> None:
 
 def remove_from_job_params(external_id: str, parameter: str) -> None:
     """Remove an id from the stored parameters of all jobs."""
-    for job in Job.objects.filter(params__has_key=parameter).iterator():
+    jobs = Job.objects.filter(params__has_key=parameter)
+    lock_rows(Job, jobs.values_list("pk", flat=True))
+    for job in jobs.iterator():
         if external_id in job.params[parameter]:
             remaining = [id for id in job.params[parameter] if id != external_id]
             Job.objects.filter(pk=job.pk).update(params=job.params | {parameter: remaining})

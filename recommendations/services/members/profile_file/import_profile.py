@@ -13,15 +13,16 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.db import transaction
 from pydantic import ValidationError
 
+from monitoring.transactions import write_transaction
 from recommendations.models import InterestProfile, Member, NegativeFeedback, Post, Relationship, SeenPost, Undo
 from recommendations.services import invalidate, wiring
 from recommendations.services.errors import InvalidRequest
 from recommendations.services.learning.store_interactions import blocked_pairs, feedback_key
 from recommendations.services.members.preferences import get_member, read_preferences, set_preferences
 from recommendations.services.members.profile_file import schema
+from recommendations.stores.row_locks import lock_members
 
 IDS_PER_QUERY = 900
 """Maximum number of ids in a query: SQLite binds at most 999 values. Changes the speed."""
@@ -63,19 +64,25 @@ def import_profile(*, member_id: str, content: object, now: datetime) -> Profile
 
     Raises `UnknownMember`, and `InvalidRequest` for an invalid file.
     """
-    file = parse_profile(content)
+    return apply_profile(member_id, parse_profile(content), now)
+
+
+@write_transaction
+def apply_profile(member_id: str, file: schema.ProfileFile, now: datetime) -> ProfileImportReport:
+    """Write what the valid *file* holds. Return the results of its items."""
     report = ProfileImportReport()
-    with transaction.atomic():
-        member = Member.objects.select_for_update().get(pk=get_member(member_id).pk)
-        import_preferences(member, file.preferences, report, now)
-        import_relationships(member, file.relationships, report, now)
-        post_ids = [item.post_id for item in file.negative_feedback] + [item.post_id for item in file.seen]
-        posts = posts_by_external_id(post_ids)
-        import_negative_feedback(member, file.negative_feedback, posts, report, now)
-        import_seen(member, file.seen, posts, report, now)
-        if file.interests is not None:
-            import_interests(member, file.interests, report, now)
-        invalidate.invalidate_slates(member.pk)
+    # A block deletes follows of the other member, so these members are locked, too.
+    lock_members(pks_by_external_id(Member.objects.all(), [member_id, *file.relationships.block]).values())
+    member = get_member(member_id)
+    import_preferences(member, file.preferences, report, now)
+    import_relationships(member, file.relationships, report, now)
+    post_ids = [item.post_id for item in file.negative_feedback] + [item.post_id for item in file.seen]
+    posts = posts_by_external_id(post_ids)
+    import_negative_feedback(member, file.negative_feedback, posts, report, now)
+    import_seen(member, file.seen, posts, report, now)
+    if file.interests is not None:
+        import_interests(member, file.interests, report, now)
+    invalidate.invalidate_slates(member.pk)
     return report
 
 
