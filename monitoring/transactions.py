@@ -2,7 +2,7 @@
 Transactions of services, which are run again if the database ends one because of a concurrent transaction.
 
 The order of locks. A transaction that changes existing rows locks them before it reads them, and holds the locks until
-it ends. So nothing that it read changes before it writes, and no other writer's change is overwritten. Every transaction
+it ends. So nothing that it read changes before it writes, and it overwrites no other writer's change. Every transaction
 locks in this order, and rows of one table in the order of their primary keys:
 
 1. the flags, as a whole (`flags.services.change.lock_flags`)

@@ -25,9 +25,7 @@ def approve(*, pending_id: int, user: User, now: datetime) -> FlagChange | None:
     """
     pending = require_pending_change(pending_id, user)
     if pending.flag.version != pending.flag_version:
-        raise RefusedError(
-            f"{pending.flag.key} changed since this request. Reject it, and request the change again."
-        )
+        raise RefusedError(f"{pending.flag.key} changed since this request. Reject it, and request the change again.")
     actor = Actor(pending.requested_by) if pending.requested_by else Actor(system=pending.requested_by_system)
     record = apply_change(
         subject=pending.subject,

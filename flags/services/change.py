@@ -138,8 +138,8 @@ def apply_change(
     Change the fields in *patch* and return the `FlagChange`, or None if the patch changes nothing.
 
     A change that needs approval is saved and returned as a `PendingChange`, unless *approved_by* is the second person.
-    *version* is the version of the flag that the caller read, and *state* the digest of the document that the caller
-    read (`document_state`); None skips the check. Raises `ValidationError` by field, or an error of
+    *version* is the version of the flag that the caller read, and *state* the digest of the row that the caller read
+    (`row_state`); None skips the check. Raises `ValidationError` by field, or an error of
     `flags.services.errors`.
     """
     if not why.strip():
@@ -147,7 +147,7 @@ def apply_change(
     handler = SUBJECT_HANDLERS[ChangeSubject(subject)]
     row = handler.model.objects.filter(key=key).first()
     before = load_current_document(subject, key, row, create=create, version=version)
-    if state is not None and before is not None and state != document_state(before):
+    if state is not None and row is not None and state != row_state(row):
         raise ChangedMeanwhileError(key)
     after = validate_document(handler, (before or {"key": key}) | dict(patch))
     if key != after.document["key"]:
@@ -179,9 +179,10 @@ def apply_change(
     return record
 
 
-def document_state(document: Document) -> str:
-    """Return a digest of the document, to find out whether it has changed since it was read."""
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+def row_state(row: SubjectRow) -> str:
+    """Return a digest of the row's document, to find out whether it has changed since it was read."""
+    handler = next(handler for handler in SUBJECT_HANDLERS.values() if isinstance(row, handler.model))
+    return hashlib.sha256(json.dumps(to_plain_json(handler.to_document(row)), sort_keys=True).encode()).hexdigest()
 
 
 def find_flag(key: str) -> Flag:

@@ -133,9 +133,7 @@ def advance_plan(key: str, now: datetime) -> FlagChange | None:
     else:
         number = plan.phase + 1
         why = f"Phase {plan.phase} is over and the guardrails hold: raised to {phases[number - 1].percentage:g} %."
-        transition_plan(
-            plan, actor, why, now, "advanced", checks, phase=number, phase_started_at=format_timestamp(now)
-        )
+        transition_plan(plan, actor, why, now, "advanced", checks, phase=number, phase_started_at=format_timestamp(now))
     return FlagChange.objects.filter(subject=ChangeSubject.PLAN, key=key).first()
 
 

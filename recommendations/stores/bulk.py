@@ -44,14 +44,15 @@ def insert_columns(
 
 
 def insert_new_rows(
-    model: type[models.Model], columns: Mapping[str, Column], shared_values: Mapping[str, object], *, key: str
+    model: type[models.Model], columns: Mapping[str, Column], shared_values: Mapping[str, object], *, key: Sequence[str]
 ) -> BoolArray:
     """
     Insert rows as `insert_columns` does. Return the mask (n,) of the rows that were inserted.
 
-    *key* is the column of a unique text field. Of several rows with the same key, the first is inserted.
+    *key* holds the columns of a unique constraint. Of several rows with the same key, the first is inserted.
     """
-    keys = list(columns[key])
+    fields = {f.attname: f for f in model._meta.concrete_fields}
+    keys = list(zip(*(prepare_values(fields[name], columns[name]) for name in key), strict=True))
     inserted_keys: set[object] = set()
     with one_transaction(), connection.cursor() as cursor:
         for names, batch in prepare_batches(model, columns, shared_values):
@@ -185,14 +186,14 @@ def insert_batch(cursor: CursorWrapper, table: str, columns: str, rows: list[tup
 
 
 def insert_batch_by_key(
-    cursor: CursorWrapper, model: type[models.Model], columns: str, rows: list[tuple[Any, ...]], key: str
+    cursor: CursorWrapper, model: type[models.Model], columns: str, rows: list[tuple[Any, ...]], key: Sequence[str]
 ) -> set[object]:
-    """Insert *rows* and return the values of the column *key* in those that were inserted."""
-    table, key = quote_table(model), connection.ops.quote_name(key)
+    """Insert *rows* and return the values of the *key* columns in those that were inserted."""
+    table, key_columns = quote_table(model), ", ".join(map(connection.ops.quote_name, key))
     if connection.vendor == "postgresql":
         copy_incoming(cursor, table, columns, rows)
-        cursor.execute(f"{insert_incoming_sql(table, columns)} RETURNING {key}")
-        inserted_keys = {value for (value,) in cursor.fetchall()}
+        cursor.execute(f"{insert_incoming_sql(table, columns)} RETURNING {key_columns}")
+        inserted_keys: set[object] = set(cursor.fetchall())
         cursor.execute("DROP TABLE incoming")
         return inserted_keys
     # SQLite has one writer, which this transaction is: rows with greater primary keys than before are new.
@@ -200,8 +201,8 @@ def insert_batch_by_key(
     cursor.execute(f"SELECT ifnull(max({pk}), 0) FROM {table}")
     (last_pk,) = cursor.fetchone()
     insert_batch(cursor, table, columns, rows)
-    cursor.execute(f"SELECT {key} FROM {table} WHERE {pk} > %s", (last_pk,))
-    return {value for (value,) in cursor.fetchall()}
+    cursor.execute(f"SELECT {key_columns} FROM {table} WHERE {pk} > %s", (last_pk,))
+    return set(cursor.fetchall())
 
 
 def copy_incoming(cursor: CursorWrapper, table: str, columns: str, rows: list[tuple[Any, ...]]) -> None:

@@ -104,7 +104,7 @@ def test_only_store_interactions_inserts_interactions():
     "line",
     [
         "insert_columns(Interaction, columns)",
-        "bulk.insert_new_rows(Interaction, columns, {}, key='event_id')",
+        "bulk.insert_new_rows(Interaction, columns, {}, key=('event_id',))",
         "Interaction.objects.create(event_id='e')",
         "Interaction.objects.using('default').bulk_create(rows)",
         "Interaction(event_id='e').save()",

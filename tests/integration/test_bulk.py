@@ -88,15 +88,17 @@ def test_the_mask_of_new_rows_excludes_existing_keys_and_all_but_the_first_of_eq
         "region": list("abcdefg"),
         "created_at": [NOW] * 7,
     }
-    is_new = insert_new_rows(Member, columns, {"changed_at": NOW}, key="external_id")
+    is_new = insert_new_rows(Member, columns, {"changed_at": NOW}, key=("external_id",))
     assert is_new.tolist() == [True, False, False, True, False, True, False]
     assert dict(Member.objects.exclude(region="").values_list("external_id", "region")) == {
         "new": "a",
         "newer": "d",
         "newest": "f",
     }
-    assert not insert_new_rows(Member, columns, {"changed_at": NOW}, key="external_id").any()
-    assert insert_new_rows(Member, {name: [] for name in columns}, {"changed_at": NOW}, key="external_id").shape == (0,)
+    assert not insert_new_rows(Member, columns, {"changed_at": NOW}, key=("external_id",)).any()
+    assert insert_new_rows(Member, {name: [] for name in columns}, {"changed_at": NOW}, key=("external_id",)).shape == (
+        0,
+    )
 
 
 def test_other_constraint_violations_raise_an_error():

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+
 from monitoring.transactions import write_transaction
 from recommendations.collaborative.reactions import Reactions
 from recommendations.contracts import MIN_POSITIVE_WEIGHT, Float64Array, Int64Array

@@ -170,9 +170,7 @@ def store_undos(undos: Sequence[tuple[int, Event]], now: datetime) -> None:
     lock_members({member_id for member_id, _ in undos})
     Undo.objects.bulk_create(
         [
-            Undo(
-                member_id=member_id, event_id=event.event_id, undoes_event_id=event.undoes_event_id, received_at=now
-            )
+            Undo(member_id=member_id, event_id=event.event_id, undoes_event_id=event.undoes_event_id, received_at=now)
             for member_id, event in undos
         ],
         ignore_conflicts=True,

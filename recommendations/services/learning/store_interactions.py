@@ -74,7 +74,9 @@ def store_interactions(columns: Mapping[str, Column], now: datetime) -> StoredIn
         lock_members(np.unique(rows["member_id"]).tolist())
         is_undone = find_undone(rows)
         undone_at = [now if undone else None for undone in is_undone.tolist()]
-        is_new = insert_new_rows(Interaction, {**columns, "undone_at": undone_at}, {"received_at": now}, key="event_id")
+        is_new = insert_new_rows(
+            Interaction, {**columns, "undone_at": undone_at}, {"received_at": now}, key=("event_id",)
+        )
         is_effective = is_new & ~is_undone
         # A negative interaction that was undone before it arrived leaves no trace: the post may be served.
         seen = select_rows(rows, is_effective | (is_new & ~is_negative))

@@ -14,6 +14,7 @@ from datetime import datetime
 
 import numpy as np
 from django.conf import settings
+
 from monitoring.transactions import write_transaction
 from recommendations import task_queue
 from recommendations.contracts import Float32Array, Float64Array
