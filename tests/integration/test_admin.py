@@ -310,7 +310,9 @@ def test_saving_privacy_settings_marks_them_as_changed(readers, submit):
     assert members_with_slates() == {"bob", "cay"}
 
 
-def test_a_new_or_deleted_relationship_invalidates_the_slates_of_both_members(readers, submit):
+def test_a_new_or_deleted_relationship_invalidates_the_slates_of_both_members(
+    readers, submit, admin_client, django_capture_on_commit_callbacks
+):
     ann, bob, _ = readers
     form = {
         "source": ann.pk,
@@ -327,7 +329,8 @@ def test_a_new_or_deleted_relationship_invalidates_the_slates_of_both_members(re
         recommend(member_id=reader.external_id, now=now())
     assert members_with_slates() == {"ann", "bob", "cay"}
     selection = {"action": "delete_selected", "_selected_action": [relationship.pk], "post": "yes"}
-    submit("relationship_changelist", selection)
+    with django_capture_on_commit_callbacks(execute=True):
+        admin_client.post(reverse("admin:recommendations_relationship_changelist"), selection)
     assert not m.Relationship.objects.exists()
     assert members_with_slates() == {"cay"}
 
