@@ -21,11 +21,12 @@ from access.errors import AccessError
 from access.models import ApiKey, UsageAlert
 from access.scopes import SCOPE_HELP, Scope
 from monitoring.clock import now
+from monitoring.row_forms import UnchangedRowAdmin, UnchangedRowForm
 
 STATUS_COLORS = {"active": "success", "expired": "warning", "revoked": "danger"}
 
 
-class KeyForm(forms.ModelForm):
+class KeyForm(UnchangedRowForm):
     """The editable fields of a key."""
 
     scopes = forms.MultipleChoiceField(
@@ -60,7 +61,7 @@ class RotateForm(forms.Form):
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(ModelAdmin):
+class ApiKeyAdmin(UnchangedRowAdmin):
     form = KeyForm
     list_display = ("name", "prefix", "status", "scope_list", "last_used_at", "expires_at", "created_at")
     search_fields = ("name", "^prefix")
@@ -91,10 +92,11 @@ class ApiKeyAdmin(ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
         if change:
-            obj.save(update_fields=KeyForm.Meta.fields)
+            super().save_model(request, obj, form, change)
             keys.clear_key_cache()
             return
-        created, secret = keys.create(**form.cleaned_data, now=now(), created_by=cast(User, request.user))
+        values = {name: form.cleaned_data[name] for name in KeyForm.Meta.fields}
+        created, secret = keys.create(**values, now=now(), created_by=cast(User, request.user))
         obj.__dict__.update(created.__dict__)
         request.new_secret = secret  # type: ignore[attr-defined]
 

@@ -18,11 +18,11 @@ from time import monotonic
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.core.exceptions import ValidationError
-from django.db import transaction
 
 from access.errors import BadCredentialError, BadRequestError, UnknownKeyError
 from access.models import ApiKey
 from access.scopes import Scope
+from monitoring.transactions import write_transaction
 
 KEY_MARKER = "rk_"
 """Prefix of every secret, by which secret scanners of repositories recognize a leaked key."""
@@ -158,11 +158,11 @@ def create(
     except ValidationError as error:
         field, messages = next(iter(error.message_dict.items()))
         raise BadRequestError(field, " ".join(messages)) from None
-    key.save()
+    key.save(force_insert=True)
     return key, secret
 
 
-@transaction.atomic
+@write_transaction
 def rotate(*, prefix: str, old_secret_expires_at: datetime, now: datetime) -> tuple[ApiKey, str]:
     """
     Give the key a new secret and return both. The current secret stays valid until *old_secret_expires_at*.
@@ -185,7 +185,7 @@ def rotate(*, prefix: str, old_secret_expires_at: datetime, now: datetime) -> tu
     return key, secret
 
 
-@transaction.atomic
+@write_transaction
 def revoke(*, prefix: str, now: datetime) -> ApiKey:
     """Revoke the key and every token it minted, in all processes within `CACHE_SECONDS`. Idempotent."""
     key = lock_key(prefix)

@@ -13,6 +13,7 @@ from unfold.admin import ModelAdmin, TabularInline
 from monitoring import gauges
 from monitoring.clock import now
 from monitoring.models import Alert, AlertRule, MaintenanceRun, MaintenanceTask, Notice, Silence
+from monitoring.row_forms import UnchangedRowAdmin
 
 
 class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]
@@ -52,7 +53,7 @@ class MaintenanceTaskAdmin(ReadOnlyAdmin):
 
 
 @admin.register(AlertRule)
-class AlertRuleAdmin(ModelAdmin):  # type: ignore[misc]
+class AlertRuleAdmin(UnchangedRowAdmin):
     list_display = ("name", "metric", "labels", "comparison", "threshold", "for_seconds", "severity", "is_enabled")
     list_filter = ("severity", "is_enabled")
     search_fields = ("name", "metric")
@@ -74,7 +75,7 @@ class NoticeInline(TabularInline):  # type: ignore[misc]
 
 
 @admin.register(Alert)
-class AlertAdmin(ReadOnlyAdmin):
+class AlertAdmin(UnchangedRowAdmin):
     list_display = ("name", "severity", "state", "value", "began_at", "fired_at", "resolved_at", "acknowledged_by")
     list_filter = ("state", "severity", "name")
     search_fields = ("name", "summary", "note")
@@ -85,7 +86,15 @@ class AlertAdmin(ReadOnlyAdmin):
     )
     readonly_fields = fields[:-1]
     inlines = (NoticeInline,)
+    show_full_result_count = False
+    list_per_page = 50
     actions = ("acknowledge",)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Let users with the permission to change alerts edit the note. Every other field is read-only."""
@@ -93,7 +102,7 @@ class AlertAdmin(ReadOnlyAdmin):
 
     def save_model(self, request: HttpRequest, obj: Alert, form: ModelForm[Any], change: bool) -> None:
         """Save the note and acknowledge the alert. Other fields are not saved: the evaluation may have changed them."""
-        Alert.objects.filter(pk=obj.pk).update(note=obj.note)
+        super().save_model(request, obj, form, change)
         self.acknowledge_all(Alert.objects.filter(pk=obj.pk), request)
 
     @admin.action(description="Acknowledge: no further notices are sent", permissions=["change"])
@@ -108,7 +117,7 @@ class AlertAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Silence)
-class SilenceAdmin(ModelAdmin):  # type: ignore[misc]
+class SilenceAdmin(UnchangedRowAdmin):
     list_display = ("__str__", "severity", "starts_at", "ends_at", "reason", "created_by")
     list_filter = ("severity",)
     exclude = ("created_by",)

@@ -7,10 +7,10 @@ Alertmanager notifies people itself: an alert that it sends is recorded and show
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.dateparse import parse_datetime
 from django.views.decorators.cache import never_cache
@@ -19,6 +19,7 @@ from django.views.decorators.http import require_POST
 
 from monitoring.clock import now
 from monitoring.models import Alert
+from monitoring.transactions import write_transaction
 from monitoring.views import has_metrics_token
 
 MAX_ALERTS = 1_000
@@ -40,9 +41,7 @@ def receive_alerts(request: HttpRequest) -> HttpResponse:
         alerts = [parse_alert(raw) for raw in parse_payload(request.body)]
     except PayloadError as error:
         return problem_response(400, str(error))
-    with transaction.atomic():
-        for alert in alerts:
-            record_alert(alert, now())
+    record_alerts(alerts, now())
     return JsonResponse({"recorded": len(alerts)})
 
 
@@ -98,6 +97,13 @@ def parse_timestamp(text: object) -> datetime | None:
     except ValueError:
         return None
     return timestamp if timestamp and timestamp.tzinfo else None
+
+
+@write_transaction
+def record_alerts(alerts: Sequence[Mapping[str, Any]], now: datetime) -> None:
+    """Record all alerts or, after an error, none. In the order of their keys, in which other notifications wait."""
+    for alert in sorted(alerts, key=lambda alert: alert["key"]):
+        record_alert(dict(alert), now)
 
 
 def record_alert(alert: dict[str, Any], now: datetime) -> None:

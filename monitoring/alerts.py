@@ -11,9 +11,9 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
-from django.db import transaction
 from django.db.models import Q
 
 from monitoring import gauges, maintenance, metrics
@@ -22,6 +22,7 @@ from monitoring.gauges import GaugeValues
 from monitoring.metrics import ComputedGauge
 from monitoring.models import Alert, AlertRule, MaintenanceTask, Notice, Silence
 from monitoring.models.alerts import SEVERITIES
+from monitoring.transactions import write_transaction
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def evaluate_rule(rule: AlertRule, now: datetime) -> None:
         update_alert(rule, value, now)
 
 
-@transaction.atomic
+@write_transaction
 def update_alert(rule: AlertRule, value: float, now: datetime) -> None:
     """Open, fire, update or resolve the alert of *rule* for the current metric value."""
     key = f"rule:{rule.pk}"
@@ -69,23 +70,38 @@ def update_alert(rule: AlertRule, value: float, now: datetime) -> None:
         elif alert is not None:
             alert.delete()  # the breach was shorter than the rule's duration
         return
-    if alert is None:
-        alert = Alert(key=key, rule=rule, began_at=now)
-    alert.name, alert.severity, alert.value, alert.labels = rule.name, rule.severity, value, rule.labels
-    alert.summary = f"{rule.metric} is {value:.4g}, {rule.comparison} {rule.threshold:g}. {rule.advice}".strip()[:300]
-    if not is_firing and now - alert.began_at >= timedelta(seconds=rule.for_seconds):
-        alert.state, alert.fired_at = Alert.State.FIRING, now
+    values: dict[str, Any] = {
+        "name": rule.name,
+        "severity": rule.severity,
+        "value": value,
+        "labels": rule.labels,
+        "summary": f"{rule.metric} is {value:.4g}, {rule.comparison} {rule.threshold:g}. {rule.advice}".strip()[:300],
+    }
+    began_at = alert.began_at if alert else now
+    if not is_firing and now - began_at >= timedelta(seconds=rule.for_seconds):
+        values |= {"state": Alert.State.FIRING, "fired_at": now}
         log.warning("alert_fired", extra={"rule": rule.name, "severity": rule.severity, "value": value})
-    alert.save()
+    if alert is None:
+        Alert.objects.create(key=key, rule=rule, began_at=began_at, **values)
+    else:
+        Alert.objects.filter(pk=alert.pk).update(**values)
 
 
 def resolve_alerts(alerts: Iterable[Alert], now: datetime) -> None:
     """Resolve these alerts, and notify the channels that were notified of the firing."""
     for alert in alerts:
-        if alert.state == Alert.State.PENDING:
-            alert.delete()
-            continue
-        Alert.objects.filter(pk=alert.pk).update(state=Alert.State.RESOLVED, resolved_at=now)
+        resolve_alert(alert, now)
+
+
+@write_transaction
+def resolve_alert(alert: Alert, now: datetime) -> None:
+    """Resolve an alert that fires, or delete a pending one: the breach was shorter than the rule's duration."""
+    row = Alert.objects.select_for_update().filter(pk=alert.pk)
+    state = row.values_list("state", flat=True).first()
+    if state == Alert.State.PENDING:
+        row.delete()
+    elif state == Alert.State.FIRING:
+        row.update(state=Alert.State.RESOLVED, resolved_at=now)
         log.warning("alert_resolved", extra={"rule": alert.name})
         for notice in Notice.objects.filter(alert=alert, event="firing"):
             Notice.objects.get_or_create(

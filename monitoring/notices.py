@@ -37,17 +37,22 @@ def send_due_notices(*, now: datetime) -> int:
         delay = min(FIRST_RETRY_DELAY * 2**notice.attempts, MAX_RETRY_DELAY)
         unclaimed = Notice.objects.filter(pk=notice.pk, state=Notice.State.WAITING, attempts=notice.attempts)
         if unclaimed.update(attempts=notice.attempts + 1, due_at=now + delay):
+            notice.attempts += 1
             sent += send_notice(notice, now)
     return sent
 
 
 def send_notice(notice: Notice, now: datetime) -> bool:
-    """Send one notice and record the result. Return whether it was sent."""
-    row = Notice.objects.filter(pk=notice.pk)
+    """
+    Send one claimed notice and record the result. Return whether it was sent.
+
+    A worker that was so slow that another one has claimed the notice meanwhile records nothing.
+    """
+    row = Notice.objects.filter(pk=notice.pk, attempts=notice.attempts)
     try:
         SENDERS[Notice.Channel(notice.channel)](notice.alert, notice.event)
     except (OSError, SMTPException, HTTPException) as error:
-        is_last_attempt = notice.attempts + 1 >= MAX_ATTEMPTS
+        is_last_attempt = notice.attempts >= MAX_ATTEMPTS
         state = Notice.State.GIVEN_UP if is_last_attempt else Notice.State.WAITING
         row.update(error=type(error).__name__[:64], state=state)
         log.warning("notice_send_failed", extra={"notice": notice.pk, "channel": notice.channel}, exc_info=error)

@@ -866,6 +866,14 @@ class CachedNeighbors:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordBatch:
+    """Records of served slates and pages that one worker writes."""
+
+    id: str
+    records: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class SweepResult:
     """What one sweep of a cache removed, and what remains."""
 

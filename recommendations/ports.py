@@ -21,6 +21,7 @@ from recommendations.contracts import (
     Int64Array,
     Interests,
     Query,
+    RecordBatch,
     Slate,
     SpaceTaste,
     SweepResult,
@@ -333,10 +334,11 @@ class NeighborCache(BudgetedCache, Protocol):
 
 class RecordQueue(Protocol):
     """
-    Queues records of served slates and pages for the worker that writes them to the database.
+    Queues records of served slates and pages for the workers that write them to the database.
 
-    A record leaves the queue only when it is acknowledged, so a killed worker loses none. The next worker takes the
-    unacknowledged records again, so writing a record twice must have no further effect.
+    A worker takes a batch, which no other worker gets for a minute, and acknowledges it after the records are written.
+    A batch whose worker was killed is taken again after that time. So writing a batch twice must have no further
+    effect.
     """
 
     def push(self, *records: bytes) -> int:
@@ -347,18 +349,18 @@ class RecordQueue(Protocol):
         """
         ...
 
-    def take(self, count: int) -> dict[bytes, bytes]:
+    def take(self, count: int) -> RecordBatch | None:
         """
-        Return all records that were taken and not acknowledged, and then up to *count* waiting ones, oldest first.
+        Return a batch whose worker was lost, or else up to *count* (1 or more) waiting records, oldest first.
 
-        The keys are receipts for `acknowledge`; equal records have different receipts. A record that can no longer be
-        read is empty. Raises `StoreError` if the queue is unreachable.
+        None if there is neither. A record that can no longer be read is empty. Raises `StoreError` if the queue is
+        unreachable.
         """
         ...
 
-    def acknowledge(self, receipts: Iterable[bytes]) -> None:
+    def acknowledge(self, batch_id: str) -> None:
         """
-        Remove the records of these *receipts* after they are written. An unknown receipt is ignored.
+        Remove a batch after its records are written. An unknown batch is ignored.
 
         Raises `StoreError` if the queue is unreachable.
         """

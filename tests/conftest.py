@@ -73,7 +73,7 @@ del os.environ["DJANGO_SETTINGS_MODULE"]
 from flags import snapshot as flags  # noqa: E402
 from recommendations.services import wiring  # noqa: E402
 from recommendations.stores import active_policies, resident_facts  # noqa: E402
-from recommendations.stores.redis_record_queue import WAITING_KEY, WRITING_KEY  # noqa: E402
+from recommendations.stores.redis_record_queue import BATCH_PREFIX, BATCHES_KEY, LEASE_PREFIX, WAITING_KEY  # noqa: E402
 from recommendations.task_queue import QUEUES  # noqa: E402
 
 if os.environ["DATABASE_URL"].startswith("sqlite"):
@@ -93,7 +93,8 @@ def fresh_wiring(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     with redis.Redis.from_url(os.environ["CACHE_REDIS_URL"]) as caches, redis.Redis.from_url(redis_url) as broker:
         caches.flushdb()
         # Delete these keys only: a running worker needs the broker's other keys to receive messages.
-        broker.delete(WAITING_KEY, WRITING_KEY, *(f"recsys:{queue}" for queue in set(QUEUES.values())))
+        batches = [key for prefix in (BATCH_PREFIX, LEASE_PREFIX) for key in broker.scan_iter(match=f"{prefix}*")]
+        broker.delete(WAITING_KEY, BATCHES_KEY, *batches, *(f"recsys:{queue}" for queue in set(QUEUES.values())))
     yield
     flags.flag_snapshot.invalidate()
     wiring.reset_parts()

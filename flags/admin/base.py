@@ -16,17 +16,18 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from rest_framework.exceptions import APIException, ValidationError
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import TabularInline
 from unfold.dataclasses import ActionDialog
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from flags.documents import Document
 from flags.models import ChangeSubject, FlagChange, PendingChange
-from flags.services.change import SUBJECT_HANDLERS, Actor, apply_change
+from flags.services.change import SUBJECT_HANDLERS, Actor, apply_change, row_state
 from flags.services.errors import error_lines
 from flags.services.history import find_differences, restore_change
 from monitoring.clock import now
+from monitoring.row_forms import OpenedStateAdmin
 
 WHY_HELP = "The reason, saved with the change."
 
@@ -54,6 +55,12 @@ class RecordedForm(ModelForm):
     """A model form with a reason for the change."""
 
     why = forms.CharField(help_text=WHY_HELP, widget=UnfoldAdminTextInputWidget)
+    opened_state = forms.CharField(widget=forms.HiddenInput, required=False)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk is not None:
+            self.initial["opened_state"] = row_state(self.instance)
 
 
 class RecordedInline(TabularInline):
@@ -79,7 +86,7 @@ class RecordedInline(TabularInline):
         return bool(request.user.has_perm(f"flags.change_{self.parent_model._meta.model_name}"))
 
 
-class RecordedAdmin(ModelAdmin):
+class RecordedAdmin(OpenedStateAdmin):
     """An admin whose form is saved by `apply_change`, as a whole document with a reason."""
 
     subject: ChangeSubject
@@ -121,7 +128,7 @@ class RecordedAdmin(ModelAdmin):
         """Apply the change, or add the errors to the form."""
         is_new = form.instance.pk is None
         key = form.cleaned_data["key"] if is_new else form.instance.key
-        patch = {name: value for name, value in document.items() if name != "why"} | {"key": key}
+        patch = {name: value for name, value in document.items() if name not in ("why", "opened_state")} | {"key": key}
         try:
             outcome = apply_change(
                 subject=self.subject,
@@ -130,6 +137,7 @@ class RecordedAdmin(ModelAdmin):
                 actor=get_actor(request),
                 why=form.cleaned_data["why"],
                 now=now(),
+                state=None if is_new else form.cleaned_data["opened_state"],
                 create=is_new,
             )
         except ValidationError as error:

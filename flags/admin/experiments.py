@@ -13,7 +13,6 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonRes
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
-from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
@@ -36,6 +35,7 @@ from flags.experiments.request_analysis import request_interim_analysis
 from flags.models import ChangeSubject, ExclusionGroup, Experiment, ExperimentVariant, Flag, Holdout, Metric
 from flags.services import experiments
 from monitoring.clock import now
+from monitoring.row_forms import UnchangedRowAdmin, UnchangedRowForm
 
 State = Experiment.State
 STATE_COLORS = {"draft": "info", "running": "success", "paused": "warning", "finished": "info"}
@@ -398,7 +398,7 @@ def format_comparison(comparison: report.ComparisonRow) -> dict[str, Any]:
     }
 
 
-class MetricForm(forms.ModelForm):
+class MetricForm(UnchangedRowForm):
     """A metric form with kinds of events as comma-separated text."""
 
     numerator = forms.CharField(
@@ -447,7 +447,7 @@ def split_words(text: str) -> list[str]:
 
 
 @admin.register(Metric)
-class MetricAdmin(ModelAdmin):
+class MetricAdmin(UnchangedRowAdmin):
     form = MetricForm
     list_display = ("key", "kind", "numerator", "denominator", "window_days", "is_guardrail", "description")
     list_filter = ("kind", "is_guardrail")
@@ -455,12 +455,12 @@ class MetricAdmin(ModelAdmin):
 
 
 @admin.register(ExclusionGroup)
-class ExclusionGroupAdmin(ModelAdmin):
+class ExclusionGroupAdmin(UnchangedRowAdmin):
     list_display = ("key", "description")
     search_fields = ("key",)
 
 
 @admin.register(Holdout)
-class HoldoutAdmin(ModelAdmin):
+class HoldoutAdmin(UnchangedRowAdmin):
     list_display = ("key", "percentage", "description")
     search_fields = ("key",)

@@ -14,13 +14,13 @@ from math import isfinite
 from time import perf_counter
 
 import numpy as np
-from django.db import transaction
 from numpy.typing import NDArray
 
 from flags.analysis import statistics as s
 from flags.analysis.moments import Float64Array, Moments, compute_moments, compute_ratio_moments
 from flags.experiments import metric_sources
 from flags.models import Experiment, ExperimentPhase, ExperimentResult, Exposure, InterimAnalysis, Metric
+from monitoring.transactions import write_transaction
 
 Mask = NDArray[np.bool_]
 
@@ -87,12 +87,17 @@ def run_interim_analysis(*, key: str, now: datetime) -> InterimAnalysis:
     )
     results = list(build_results(comparisons))
     analysis.duration_seconds = perf_counter() - started
-    with transaction.atomic():
-        analysis.save()
-        for result in results:
-            result.interim_analysis = analysis
-        ExperimentResult.objects.bulk_create(results)
+    save_analysis(analysis, results)
     return analysis
+
+
+@write_transaction
+def save_analysis(analysis: InterimAnalysis, results: Sequence[ExperimentResult]) -> None:
+    """Insert the analysis with its results."""
+    analysis.save(force_insert=True)
+    for result in results:
+        result.interim_analysis = analysis
+    ExperimentResult.objects.bulk_create(results)
 
 
 def load_exposed_units(phases: Sequence[ExperimentPhase], *, weighted: bool) -> ExposedUnits:

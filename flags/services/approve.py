@@ -5,17 +5,17 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.contrib.auth.models import User
-from django.db import transaction
 
 from flags.models import ChangeSubject, FlagChange, PendingChange, RolloutPlan
 from flags.models.guarded import allow_guarded_writes
 from flags.services import rollouts
-from flags.services.change import Actor, apply_change
+from flags.services.change import Actor, apply_change, flag_transaction
 from flags.services.errors import ForbiddenError, RefusedError, UnknownKeyError
 
 RELEASE_PERMISSION = "flags.release_flag"
 
 
+@flag_transaction
 def approve(*, pending_id: int, user: User, now: datetime) -> FlagChange | None:
     """
     Apply the pending change.
@@ -23,42 +23,39 @@ def approve(*, pending_id: int, user: User, now: datetime) -> FlagChange | None:
     Raises an error of `flags.services.errors` if *user* may not approve it, it is decided already, or the flag changed
     since the request.
     """
-    with transaction.atomic():
-        pending = lock_pending_change(pending_id, user)
-        if pending.flag.version != pending.flag_version:
-            raise RefusedError(
-                f"{pending.flag.key} changed since this request. Reject it, and request the change again."
-            )
-        actor = Actor(pending.requested_by) if pending.requested_by else Actor(system=pending.requested_by_system)
-        record = apply_change(
-            subject=pending.subject,
-            key=pending.key,
-            patch=pending.patch,
-            actor=actor,
-            why=pending.why,
-            now=now,
-            action=pending.action,
-            approved_by=user,
-        )
-        save_decision(pending, PendingChange.State.APPROVED, user, now)
-        if pending.subject == ChangeSubject.PLAN:
-            plan = RolloutPlan.objects.get(key=pending.key)
-            rollouts.apply_phase_percentage(plan, actor=actor, why=pending.why, now=now, approved_by=user)
+    pending = require_pending_change(pending_id, user)
+    if pending.flag.version != pending.flag_version:
+        raise RefusedError(f"{pending.flag.key} changed since this request. Reject it, and request the change again.")
+    actor = Actor(pending.requested_by) if pending.requested_by else Actor(system=pending.requested_by_system)
+    record = apply_change(
+        subject=pending.subject,
+        key=pending.key,
+        patch=pending.patch,
+        actor=actor,
+        why=pending.why,
+        now=now,
+        action=pending.action,
+        approved_by=user,
+    )
+    save_decision(pending, PendingChange.State.APPROVED, user, now)
+    if pending.subject == ChangeSubject.PLAN:
+        plan = RolloutPlan.objects.get(key=pending.key)
+        rollouts.apply_phase_percentage(plan, actor=actor, why=pending.why, now=now, approved_by=user)
     assert record is None or isinstance(record, FlagChange), "an approved change is never pending again"
     return record
 
 
+@flag_transaction
 def reject(*, pending_id: int, user: User, now: datetime) -> PendingChange:
     """Reject the pending change. The person who requested it may also withdraw it this way."""
-    with transaction.atomic():
-        pending = lock_pending_change(pending_id, user, allow_own=True)
-        save_decision(pending, PendingChange.State.REJECTED, user, now)
+    pending = require_pending_change(pending_id, user, allow_own=True)
+    save_decision(pending, PendingChange.State.REJECTED, user, now)
     return pending
 
 
-def lock_pending_change(pending_id: int, user: User, *, allow_own: bool = False) -> PendingChange:
-    """Return the pending change, locked. Raises an error if it is decided already or *user* may not decide on it."""
-    pending = PendingChange.objects.select_for_update().filter(pk=pending_id).first()
+def require_pending_change(pending_id: int, user: User, *, allow_own: bool = False) -> PendingChange:
+    """Return the pending change. Raises an error if it is decided already or *user* may not decide on it."""
+    pending = PendingChange.objects.filter(pk=pending_id).first()
     if pending is None:
         raise UnknownKeyError("pending change", str(pending_id))
     if pending.state != PendingChange.State.PENDING:
@@ -75,4 +72,4 @@ def save_decision(pending: PendingChange, state: str, user: User, now: datetime)
     """Save the decision."""
     pending.state, pending.decided_by, pending.decided_at = state, user, now
     with allow_guarded_writes():
-        pending.save()
+        pending.save(update_fields=["state", "decided_by", "decided_at"])

@@ -4,7 +4,7 @@ The single writer of flags, segments, rollout plans and experiments.
 Every entry point (admin, REST, commands, import, rollout plans, bandit, erasure) changes these rows through
 `apply_change`. In one transaction it
 
-1. locks the row, loads its current document, and compares the version that the caller read;
+1. waits for other changes, loads the current document, and compares the version that the caller read;
 2. merges the patch, and validates the result as a whole document;
 3. checks whether the action is allowed and whether a second person must approve;
 4. writes the row with its child rows, and a `FlagChange` with who, why, before and after;
@@ -23,11 +23,13 @@ saw a different flag.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 from uuid import uuid4
 
 from django.contrib.auth.models import User
@@ -58,9 +60,12 @@ from flags.models import (
     Segment,
 )
 from flags.models.guarded import allow_guarded_writes
-from flags.services.errors import AlreadyExistsError, UnknownKeyError, VersionConflictError
+from flags.services.errors import AlreadyExistsError, ChangedMeanwhileError, UnknownKeyError, VersionConflictError
 from flags.snapshot import flag_snapshot
+from monitoring.transactions import write_transaction
 
+P = ParamSpec("P")
+R = TypeVar("R")
 SubjectRow = Flag | Segment | RolloutPlan | Experiment
 IMMEDIATE_ACTIONS = frozenset({"killed"})
 """Actions that need no approval."""
@@ -95,6 +100,25 @@ class SubjectHandler:
     """Raises an error if the action may not change the first document (None: new) into the second."""
 
 
+def flag_transaction(function: Callable[P, R]) -> Callable[P, R]:
+    """
+    Run *function* in a `write_transaction` that first waits until no other one changes flags or what belongs to them.
+
+    One lock for all of them: a change of a plan also changes its flag and a kill of a flag also pauses its plan, so
+    with a lock for each row two people could block each other. Changes are rare, and every one writes this row anyway.
+    """
+
+    @write_transaction
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not PayloadVersion.objects.select_for_update().filter(pk=1).exists():
+            PayloadVersion.objects.create(pk=1, token=uuid4())
+        return function(*args, **kwargs)
+
+    return run
+
+
+@flag_transaction
 def apply_change(
     *,
     subject: str = ChangeSubject.FLAG,
@@ -106,6 +130,7 @@ def apply_change(
     action: str = "changed",
     evidence: Sequence[Mapping[str, Any]] = (),
     version: int | None = None,
+    state: str | None = None,
     create: bool = False,
     approved_by: User | None = None,
 ) -> FlagChange | PendingChange | None:
@@ -113,43 +138,51 @@ def apply_change(
     Change the fields in *patch* and return the `FlagChange`, or None if the patch changes nothing.
 
     A change that needs approval is saved and returned as a `PendingChange`, unless *approved_by* is the second person.
-    *version* is the version of the flag that the caller read, or None to skip the check. Raises `ValidationError` by
-    field, or an error of `flags.services.errors`.
+    *version* is the version of the flag that the caller read, and *state* the digest of the row that the caller read
+    (`row_state`); None skips the check. Raises `ValidationError` by field, or an error of
+    `flags.services.errors`.
     """
     if not why.strip():
         raise ValidationError({"why": ["Give a reason: it is saved with the change."]})
     handler = SUBJECT_HANDLERS[ChangeSubject(subject)]
-    with transaction.atomic():
-        row = handler.model.objects.select_for_update().filter(key=key).first()
-        before = load_current_document(subject, key, row, create=create, version=version)
-        after = validate_document(handler, (before or {"key": key}) | dict(patch))
-        if key != after.document["key"]:
-            raise ValidationError({"key": ["A key cannot change: code refers to the flag by it."]})
-        if before == after.document:
-            return None
-        handler.check_action(before, after.document, action)
-        is_immediate = approved_by or action in IMMEDIATE_ACTIONS or actor.system.startswith(PREAPPROVED_SYSTEM_ACTORS)
-        if not is_immediate and (flag := find_flag_requiring_approval(subject, row, after.document)):
-            return save_pending_change(subject, key, flag, patch, actor, why, now, action)
-        with allow_guarded_writes():
-            handler.save_document(row or handler.model(key=key), after.values | {"changed_at": now})
-        record = FlagChange.objects.create(
-            subject=subject,
-            key=key,
-            changed_at=now,
-            user=actor.user,
-            system=actor.system,
-            approved_by=approved_by,
-            action="created" if before is None else action,
-            why=why.strip(),
-            before=documents.mask_unit_ids(before) if before else None,
-            after=documents.mask_unit_ids(after.document),
-            evidence=list(evidence),
-        )
-        notify_processes()
-        if subject == ChangeSubject.FLAG and before and before["is_enabled"] and not after.document["is_enabled"]:
-            transaction.on_commit(lambda: hooks.run_turn_off_hooks(key))
+    row = handler.model.objects.filter(key=key).first()
+    before = load_current_document(subject, key, row, create=create, version=version)
+    if state is not None and row is not None and state != row_state(row):
+        raise ChangedMeanwhileError(key)
+    after = validate_document(handler, (before or {"key": key}) | dict(patch))
+    if key != after.document["key"]:
+        raise ValidationError({"key": ["A key cannot change: code refers to the flag by it."]})
+    if before == after.document:
+        return None
+    handler.check_action(before, after.document, action)
+    is_immediate = approved_by or action in IMMEDIATE_ACTIONS or actor.system.startswith(PREAPPROVED_SYSTEM_ACTORS)
+    if not is_immediate and (flag := find_flag_requiring_approval(subject, row, after.document)):
+        return save_pending_change(subject, key, flag, patch, actor, why, now, action)
+    with allow_guarded_writes():
+        handler.save_document(row or handler.model(key=key), after.values | {"changed_at": now})
+    record = FlagChange.objects.create(
+        subject=subject,
+        key=key,
+        changed_at=now,
+        user=actor.user,
+        system=actor.system,
+        approved_by=approved_by,
+        action="created" if before is None else action,
+        why=why.strip(),
+        before=documents.mask_unit_ids(before) if before else None,
+        after=documents.mask_unit_ids(after.document),
+        evidence=list(evidence),
+    )
+    notify_processes()
+    if subject == ChangeSubject.FLAG and before and before["is_enabled"] and not after.document["is_enabled"]:
+        transaction.on_commit(lambda: hooks.run_turn_off_hooks(key))
     return record
+
+
+def row_state(row: SubjectRow) -> str:
+    """Return a digest of the row's document, to find out whether it has changed since it was read."""
+    handler = next(handler for handler in SUBJECT_HANDLERS.values() if isinstance(row, handler.model))
+    return hashlib.sha256(json.dumps(to_plain_json(handler.to_document(row)), sort_keys=True).encode()).hexdigest()
 
 
 def find_flag(key: str) -> Flag:
@@ -245,9 +278,15 @@ def notify_processes() -> None:
     The snapshot is invalidated twice: now, so that the rest of this transaction sees the change, and after the commit,
     because another thread may reload the old rows before it.
     """
-    PayloadVersion.objects.update_or_create(pk=1, defaults={"token": uuid4()})
+    PayloadVersion.objects.filter(pk=1).update(token=uuid4())
     flag_snapshot.invalidate()
     transaction.on_commit(flag_snapshot.invalidate)
+
+
+def save_row(row: SubjectRow) -> None:
+    """Insert a new row, or write all columns of an existing one: they are the document, read under the lock."""
+    columns = [field.name for field in row._meta.concrete_fields if not field.primary_key]
+    row.save(update_fields=columns) if row.pk else row.save(force_insert=True)
 
 
 def write_flag(flag: Flag, document: Document) -> None:
@@ -256,7 +295,7 @@ def write_flag(flag: Flag, document: Document) -> None:
     for name in document.keys() - child_fields:
         setattr(flag, name, document[name])
     flag.version += 1
-    flag.save()
+    save_row(flag)
     for rows in (flag.variants, flag.rules, flag.prerequisites):
         rows.all().delete()
     FlagVariant.objects.bulk_create(
@@ -278,7 +317,7 @@ def write_segment(segment: Segment, document: Document) -> None:
     """Write the segment and replace its conditions."""
     for name in document.keys() - {"conditions"}:
         setattr(segment, name, document[name])
-    segment.save()
+    save_row(segment)
     segment.conditions.all().delete()
     Condition.objects.bulk_create(
         Condition(segment=segment, position=position, **row) for position, row in enumerate(document["conditions"])
@@ -290,7 +329,7 @@ def write_plan(plan: RolloutPlan, document: Document) -> None:
     for name in document.keys() - {"flag", "phases", "guardrails"}:
         setattr(plan, name, document[name])
     plan.flag = Flag.objects.get(key=document["flag"]) if document["flag"] else None
-    plan.save()
+    save_row(plan)
     for rows in (plan.phases, plan.guardrails):
         rows.all().delete()
     RolloutPhase.objects.bulk_create(
@@ -313,12 +352,13 @@ def write_experiment(experiment: Experiment, document: Document) -> None:
         experiment.started_at = document["changed_at"]
     if document["state"] == Experiment.State.FINISHED:
         experiment.finished_at = document["changed_at"]
-    experiment.save()
+    save_row(experiment)
     experiment.metrics.set(Metric.objects.filter(key__in=document["metrics"]))
     experiment.variants.exclude(key__in=[row["key"] for row in document["variants"]]).delete()
     experiment.variants.update(is_control=False)  # the constraint allows one control at any moment of the writes below
     for row in document["variants"]:
-        ExperimentVariant.objects.update_or_create(experiment=experiment, key=row["key"], defaults=row)
+        if not experiment.variants.filter(key=row["key"]).update(**row):
+            ExperimentVariant.objects.create(experiment=experiment, **row)
     write_phase(experiment, document)
 
 
@@ -329,10 +369,10 @@ def write_phase(experiment: Experiment, document: Document) -> None:
     traffic = document["traffic_percentage"] / 100
     if running and is_over:
         running.ended_at = document["changed_at"]
-        running.save()
+        running.save(update_fields=["ended_at"])
     elif running and running.traffic != traffic:
         running.traffic = traffic
-        running.save()
+        running.save(update_fields=["traffic"])
     if document["phase"] and not experiment.phases.filter(number=document["phase"]).exists():
         ExperimentPhase.objects.create(
             experiment=experiment,

@@ -5,15 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from django.db import models, transaction
+from django.db import models
 
 from flags.documents import UNIT_ID_FIELDS
 from flags.models import ChangeSubject, PendingChange, Segment
 from flags.models.guarded import allow_guarded_writes
-from flags.services.change import Actor, apply_change
+from flags.services.change import Actor, apply_change, flag_transaction
 
 
-@transaction.atomic
+@flag_transaction
 def erase_unit_from_segments(*, unit_id: str, now: datetime) -> None:
     """Remove the unit from every list of the segments and of pending changes."""
     for segment in find_segments_listing(unit_id):
@@ -25,7 +25,7 @@ def erase_unit_from_segments(*, unit_id: str, now: datetime) -> None:
         if any(lists[name] != pending.patch[name] for name in lists):
             pending.patch |= lists
             with allow_guarded_writes():
-                pending.save()
+                pending.save(update_fields=["patch"])
 
 
 def update_row(model: type[models.Model], pk: object, values: dict[str, Any]) -> None:

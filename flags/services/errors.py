@@ -41,6 +41,20 @@ class VersionConflictError(APIException):
         )
 
 
+class ChangedMeanwhileError(APIException):
+    """The object changed since the form with the change was opened."""
+
+    status_code = 412
+    default_code = "version-conflict"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"{key} was changed after this page was opened. Nothing was saved. "
+            "Open the page again, and repeat the change.",
+            self.default_code,
+        )
+
+
 class RefusedError(APIException):
     """The action is not possible in the current state; the message gives the reason."""
 

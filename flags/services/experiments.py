@@ -16,30 +16,34 @@ from rest_framework.exceptions import ValidationError
 
 from flags.experiments.documents import ACTIVE_STATES, State, experiment_document
 from flags.models import ChangeSubject, Experiment, PendingChange
-from flags.services.change import Actor, apply_change
+from flags.services.change import Actor, apply_change, flag_transaction
 from flags.services.errors import RefusedError, UnknownKeyError
 
 Outcome = Experiment | PendingChange
 
 
+@flag_transaction
 def start(*, key: str, actor: Actor, why: str, now: datetime) -> Outcome:
     """Start the first phase."""
     require_experiment_state(key, State.DRAFT)
     return apply_step(key, "started", actor, why, now, state=State.RUNNING, phase=1)
 
 
+@flag_transaction
 def pause(*, key: str, actor: Actor, why: str, now: datetime) -> Outcome:
     """Let all units follow the flag until the experiment is resumed. No unit is newly exposed; results are kept."""
     require_experiment_state(key, State.RUNNING)
     return apply_step(key, "paused", actor, why, now, state=State.PAUSED)
 
 
+@flag_transaction
 def resume(*, key: str, actor: Actor, why: str, now: datetime) -> Outcome:
     """Continue the same phase, with the same units in the same variants."""
     require_experiment_state(key, State.PAUSED)
     return apply_step(key, "resumed", actor, why, now, state=State.RUNNING)
 
 
+@flag_transaction
 def widen(*, key: str, traffic_percentage: float, actor: Actor, why: str, now: datetime) -> Outcome:
     """Raise the traffic percentage. Units in the experiment keep their variants."""
     row = require_experiment_state(key, *ACTIVE_STATES)
@@ -51,6 +55,7 @@ def widen(*, key: str, traffic_percentage: float, actor: Actor, why: str, now: d
     return apply_step(key, "widened", actor, why, now, traffic_percentage=traffic_percentage)
 
 
+@flag_transaction
 def begin_phase(*, key: str, weights: Mapping[str, float], actor: Actor, why: str, now: datetime) -> Outcome:
     """Start a new phase with these weights (variant key to weight) and a new seed. Raises `ValidationError`."""
     row = require_experiment_state(key, *ACTIVE_STATES)
@@ -62,6 +67,7 @@ def begin_phase(*, key: str, weights: Mapping[str, float], actor: Actor, why: st
     return apply_step(key, "phase_started", actor, why, now, variants=variants, phase=document["phase"] + 1)
 
 
+@flag_transaction
 def finish(*, key: str, decision: str, actor: Actor, why: str, now: datetime) -> Outcome:
     """
     Finish the experiment with a decision: a variant's key, or empty for none. All units follow the flag from then on.

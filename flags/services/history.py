@@ -9,7 +9,7 @@ from datetime import datetime
 
 from flags.documents import UNIT_ID_FIELDS
 from flags.models import ChangeSubject, FlagChange, PendingChange
-from flags.services.change import Actor, apply_change
+from flags.services.change import Actor, apply_change, flag_transaction
 from flags.services.errors import RefusedError, UnknownKeyError
 
 
@@ -56,6 +56,7 @@ def format_value(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+@flag_transaction
 def restore_change(*, change_id: int, actor: Actor, why: str, now: datetime) -> FlagChange | PendingChange | None:
     """
     Restore the state after the change *change_id*, as a new recorded change; return None if that is the current state.

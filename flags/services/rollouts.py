@@ -14,12 +14,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError
 
 from flags import gauges
 from flags.documents import format_timestamp, plan_document
 from flags.models import ChangeSubject, FlagChange, Guardrail, PendingChange, RolloutPlan
-from flags.services.change import Actor, apply_change
+from flags.services.change import Actor, apply_change, flag_transaction
 from flags.services.errors import RefusedError, UnknownKeyError
 from flags.services.kill import kill_flag
 
@@ -43,6 +43,7 @@ class GuardrailCheck:
     on_breach: str
 
 
+@flag_transaction
 def copy_template(*, template: str, flag: str, actor: Actor, why: str, now: datetime) -> RolloutPlan:
     """Return a new draft plan for *flag* with the phases and guardrails of the template."""
     row = find_plan(template)
@@ -53,6 +54,7 @@ def copy_template(*, template: str, flag: str, actor: Actor, why: str, now: date
     return find_plan(key)
 
 
+@flag_transaction
 def start(*, key: str, actor: Actor, why: str, now: datetime) -> RolloutPlan | PendingChange:
     """Start the first phase; return a pending change if the flag needs approval."""
     plan = find_plan(key)
@@ -67,11 +69,13 @@ def start(*, key: str, actor: Actor, why: str, now: datetime) -> RolloutPlan | P
     )
 
 
+@flag_transaction
 def pause(*, key: str, actor: Actor, why: str, now: datetime) -> RolloutPlan | PendingChange:
     """Leave the flag at its percentage until the plan is resumed."""
     return transition_plan(require_plan_state(key, State.RUNNING), actor, why, now, "paused", state=State.PAUSED)
 
 
+@flag_transaction
 def resume(*, key: str, actor: Actor, why: str, now: datetime) -> RolloutPlan | PendingChange:
     """Continue in the same phase, whose time restarts. A flag that was turned off is turned on again."""
     plan = require_plan_state(key, State.PAUSED)
@@ -80,6 +84,7 @@ def resume(*, key: str, actor: Actor, why: str, now: datetime) -> RolloutPlan | 
     )
 
 
+@flag_transaction
 def step_back(*, key: str, actor: Actor, why: str, now: datetime) -> RolloutPlan | PendingChange:
     """Return to the previous phase, whose time restarts."""
     plan = require_plan_state(key, *ACTIVE_STATES)
@@ -90,6 +95,7 @@ def step_back(*, key: str, actor: Actor, why: str, now: datetime) -> RolloutPlan
     )
 
 
+@flag_transaction
 def stop(*, key: str, actor: Actor, why: str, now: datetime) -> RolloutPlan | PendingChange:
     """Stop the plan; the flag stays at its percentage."""
     return transition_plan(require_plan_state(key, *ACTIVE_STATES), actor, why, now, "stopped", state=State.FINISHED)
@@ -107,30 +113,28 @@ def advance(*, now: datetime) -> list[FlagChange]:
     return changes
 
 
+@flag_transaction
 def advance_plan(key: str, now: datetime) -> FlagChange | None:
-    """Check one plan. The row's lock keeps concurrent runs from advancing it twice."""
-    with transaction.atomic():
-        plan = RolloutPlan.objects.select_for_update(of=("self",)).select_related("flag").get(key=key)
-        if plan.state != State.RUNNING or plan.flag is None or plan.phase_started_at is None:
-            return None
-        checks = [check_guardrail(row, plan.phase_started_at, now) for row in plan.guardrails.all()]
-        if breached := [check for check in checks if check.verdict == "breached"]:
-            return handle_breach(plan, breached, checks, now)
-        phases = list(plan.phases.all())
-        is_over = now >= plan.phase_started_at + timedelta(hours=phases[plan.phase - 1].hours)
-        if not is_over or any(check.verdict != "holds" for check in checks):
-            return None
-        actor = Actor(system=f"rollout:{key}")
-        if plan.phase == len(phases):
-            why = f"The last phase, {phases[-1].percentage:g} %, is over."
-            transition_plan(plan, actor, why, now, "finished", checks, state=State.FINISHED)
-        else:
-            number = plan.phase + 1
-            why = f"Phase {plan.phase} is over and the guardrails hold: raised to {phases[number - 1].percentage:g} %."
-            transition_plan(
-                plan, actor, why, now, "advanced", checks, phase=number, phase_started_at=format_timestamp(now)
-            )
-        return FlagChange.objects.filter(subject=ChangeSubject.PLAN, key=key).first()
+    """Check one plan. The lock of the flags keeps concurrent runs from advancing it twice."""
+    plan = RolloutPlan.objects.select_related("flag").get(key=key)
+    if plan.state != State.RUNNING or plan.flag is None or plan.phase_started_at is None:
+        return None
+    checks = [check_guardrail(row, plan.phase_started_at, now) for row in plan.guardrails.all()]
+    if breached := [check for check in checks if check.verdict == "breached"]:
+        return handle_breach(plan, breached, checks, now)
+    phases = list(plan.phases.all())
+    is_over = now >= plan.phase_started_at + timedelta(hours=phases[plan.phase - 1].hours)
+    if not is_over or any(check.verdict != "holds" for check in checks):
+        return None
+    actor = Actor(system=f"rollout:{key}")
+    if plan.phase == len(phases):
+        why = f"The last phase, {phases[-1].percentage:g} %, is over."
+        transition_plan(plan, actor, why, now, "finished", checks, state=State.FINISHED)
+    else:
+        number = plan.phase + 1
+        why = f"Phase {plan.phase} is over and the guardrails hold: raised to {phases[number - 1].percentage:g} %."
+        transition_plan(plan, actor, why, now, "advanced", checks, phase=number, phase_started_at=format_timestamp(now))
+    return FlagChange.objects.filter(subject=ChangeSubject.PLAN, key=key).first()
 
 
 def check_guardrail(row: Guardrail, phase_started_at: datetime, now: datetime) -> GuardrailCheck:
@@ -167,6 +171,7 @@ def handle_breach(
     return FlagChange.objects.filter(subject=ChangeSubject.PLAN, key=plan.key).first()
 
 
+@flag_transaction
 def transition_plan(
     plan: RolloutPlan,
     actor: Actor,
@@ -177,21 +182,20 @@ def transition_plan(
     **patch: Any,
 ) -> RolloutPlan | PendingChange:
     """Save the plan's new state, and set the flag to the percentage of its phase."""
-    with transaction.atomic():
-        outcome = apply_change(
-            subject=ChangeSubject.PLAN,
-            key=plan.key,
-            patch=patch,
-            actor=actor,
-            why=why,
-            now=now,
-            action=action,
-            evidence=[asdict(check) for check in checks],
-        )
-        if isinstance(outcome, PendingChange):
-            return outcome
-        plan = find_plan(plan.key)
-        apply_phase_percentage(plan, actor=actor, why=why, now=now)
+    outcome = apply_change(
+        subject=ChangeSubject.PLAN,
+        key=plan.key,
+        patch=patch,
+        actor=actor,
+        why=why,
+        now=now,
+        action=action,
+        evidence=[asdict(check) for check in checks],
+    )
+    if isinstance(outcome, PendingChange):
+        return outcome
+    plan = find_plan(plan.key)
+    apply_phase_percentage(plan, actor=actor, why=why, now=now)
     return plan
 
 

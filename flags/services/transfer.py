@@ -13,7 +13,7 @@ from rest_framework.exceptions import ValidationError
 
 from flags.documents import Document, flag_document, plan_document, segment_document
 from flags.models import ChangeSubject, Flag, PendingChange, RolloutPlan, Segment
-from flags.services.change import SUBJECT_HANDLERS, Actor, apply_change
+from flags.services.change import SUBJECT_HANDLERS, Actor, apply_change, flag_transaction
 
 SECTIONS = {"segments": ChangeSubject.SEGMENT, "flags": ChangeSubject.FLAG, "plans": ChangeSubject.PLAN}
 """Sections of the file, in dependency order."""
@@ -73,6 +73,7 @@ def sort_by_prerequisites(flags: Sequence[Flag]) -> list[Flag]:
     return ordered
 
 
+@flag_transaction
 def import_yaml(*, text: str, actor: Actor, why: str, now: datetime, dry_run: bool = False) -> list[ImportOutcome]:
     """
     Create or change the objects in the YAML, all or none. Objects that it does not contain stay as they are.
@@ -82,18 +83,17 @@ def import_yaml(*, text: str, actor: Actor, why: str, now: datetime, dry_run: bo
     """
     content = parse_yaml(text)
     outcomes, errors = [], {}
-    with transaction.atomic():
-        for section, subject in SECTIONS.items():
-            for number, document in enumerate(content.get(section) or []):
-                key = document.get("key", "") if isinstance(document, Mapping) else ""
-                try:
-                    outcomes.append(import_document(subject, document, actor, why, now))
-                except ValidationError as error:
-                    errors[f"{section}/{key or number}"] = error.detail
-        if errors:
-            raise ValidationError(errors)
-        if dry_run:
-            transaction.set_rollback(True)
+    for section, subject in SECTIONS.items():
+        for number, document in enumerate(content.get(section) or []):
+            key = document.get("key", "") if isinstance(document, Mapping) else ""
+            try:
+                outcomes.append(import_document(subject, document, actor, why, now))
+            except ValidationError as error:
+                errors[f"{section}/{key or number}"] = error.detail
+    if errors:
+        raise ValidationError(errors)
+    if dry_run:
+        transaction.set_rollback(True)
     return outcomes
 
 

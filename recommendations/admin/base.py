@@ -8,13 +8,13 @@ from typing import Any
 from django.db.models import Model
 from django.forms import BaseModelFormSet, ModelForm
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin
 
 from monitoring.clock import now
+from monitoring.row_forms import UnchangedRowAdmin
 from recommendations.services.content import publish
 
 
-class BaseAdmin(ModelAdmin):  # type: ignore[misc]
+class BaseAdmin(UnchangedRowAdmin):
     """For large tables: no count of all rows beside the filtered rows."""
 
     show_full_result_count = False

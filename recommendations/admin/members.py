@@ -13,6 +13,7 @@ from django.http import HttpRequest
 from unfold.admin import StackedInline
 
 from monitoring.clock import now
+from monitoring.row_forms import UnchangedRowForm
 from recommendations.admin.base import BaseAdmin, TrackedAdmin
 from recommendations.models import Member, PrivacySettings, Relationship
 from recommendations.services.content import publish
@@ -29,10 +30,12 @@ from recommendations.services.learning.store_relationships import (
     store_relationships,
 )
 from recommendations.stores.bulk import Column
+from recommendations.stores.row_locks import lock_members
 
 
 class PrivacySettingsInline(StackedInline):  # type: ignore[misc]
     model = PrivacySettings
+    form = UnchangedRowForm
     exclude = ("changed_at",)
     can_delete = False
 
@@ -52,6 +55,9 @@ class MemberAdmin(TrackedAdmin):
     def is_private_account(self, member: Member) -> bool:
         """Return whether the account is private. Without privacy settings it is."""
         return member.privacy.is_private if hasattr(member, "privacy") else True
+
+    def lock_row(self, obj: Member) -> None:
+        lock_members([obj.pk])
 
     def affected_member_ids(self, obj: Member) -> Sequence[int]:
         return (obj.pk,)
@@ -90,6 +96,9 @@ class PrivacySettingsAdmin(TrackedAdmin):
     autocomplete_fields = ("member",)
     readonly_fields = ("changed_at",)
 
+    def lock_row(self, obj: PrivacySettings) -> None:
+        lock_members([obj.member_id])
+
     def affected_member_ids(self, obj: PrivacySettings) -> Sequence[int]:
         return (obj.member_id,)
 
@@ -98,7 +107,7 @@ class PrivacySettingsAdmin(TrackedAdmin):
         approve_requests_of_open_accounts([obj.member_id])
 
 
-class RelationshipForm(ModelForm):  # type: ignore[type-arg]
+class RelationshipForm(UnchangedRowForm):
     """A new relationship. Staff act for the platform, so a follow needs no request, unless the kind is a request."""
 
     def clean(self) -> dict[str, Any]:
@@ -136,6 +145,9 @@ class RelationshipAdmin(BaseAdmin):
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"created_at": now()} | super().get_changeform_initial_data(request)
+
+    def lock_row(self, obj: Relationship) -> None:
+        lock_members([obj.source_id, obj.target_id])
 
     def save_model(self, request: HttpRequest, obj: Relationship, form: ModelForm[Any], change: bool) -> None:
         pair = (obj.source_id, obj.target_id)

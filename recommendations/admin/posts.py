@@ -16,6 +16,7 @@ from recommendations.contracts import POPULARITY_SUMS
 from recommendations.models import Post, PostEmbedding, PostStats, RegionStats
 from recommendations.services.content import publish
 from recommendations.services.content.safety import classify_sensitivity
+from recommendations.stores.row_locks import lock_posts
 
 
 @admin.register(Post)
@@ -38,6 +39,7 @@ class PostAdmin(TrackedAdmin):
     date_hierarchy = "created_at"
     readonly_fields = ("sensitivity", "removed_at", "changed_at")
     actions = ("remove", "restore")
+    derived_columns = ("sensitivity",)
 
     @admin.display(description="text")
     def text_excerpt(self, post: Post) -> str:
@@ -46,6 +48,9 @@ class PostAdmin(TrackedAdmin):
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"created_at": now()} | super().get_changeform_initial_data(request)
+
+    def lock_row(self, obj: Post) -> None:
+        lock_posts([obj.pk])
 
     def save_model(self, request: HttpRequest, obj: Post, form: ModelForm[Any], change: bool) -> None:
         obj.sensitivity = classify_sensitivity(obj.safety_labels)

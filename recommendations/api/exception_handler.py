@@ -13,6 +13,7 @@ from rest_framework.exceptions import APIException, NotFound
 from rest_framework.response import Response
 
 from access.problems import CONTENT_TYPE, problem_body
+from monitoring.transactions import is_write_conflict
 from recommendations.api.problems import Problem, body_too_large_problem, build_error_items
 from recommendations.services.errors import ServiceError
 
@@ -26,6 +27,9 @@ def convert_to_problem(error: Exception) -> Exception:
         return Problem(str(error), status=error.status, code=error.code, pointer=pointer)
     if isinstance(error, RequestDataTooBig):
         return body_too_large_problem()
+    if is_write_conflict(error):
+        detail = "Other requests changed the same data at the same moment. Nothing was changed. Try again."
+        return Problem(detail, status=503, code="write-conflict")
     if isinstance(error, OperationalError | InterfaceError):
         return Problem(
             "The database is unavailable. Nothing was changed. Try again.", status=503, code="database-unavailable"

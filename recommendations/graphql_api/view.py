@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 from drf_spectacular.utils import extend_schema
 from graphql import GraphQLError
 from rest_framework.exceptions import PermissionDenied
@@ -25,6 +26,7 @@ from access.callers import Caller
 from access.inputs import Inputs, Request
 from access.scopes import Scope
 from access.views import APIView, takes
+from recommendations.api.exception_handler import convert_to_problem
 from recommendations.api.problems import Problem
 from recommendations.graphql_api.cost import Operation, read_operation
 from recommendations.graphql_api.schema import build_schema
@@ -142,6 +144,9 @@ def serialize_error(error: GraphQLError) -> dict[str, Any]:
         extensions["code"] = cause.code
         if pointer := getattr(cause, "pointer", ""):
             extensions["pointer"] = pointer
+    elif isinstance(cause, OperationalError | InterfaceError):
+        problem = convert_to_problem(cause)
+        content["message"], extensions["code"] = str(problem), problem.detail.code  # type: ignore[attr-defined]
     elif isinstance(cause, PermissionDenied):
         content["message"], extensions["code"] = str(cause.detail), str(cause.get_codes())
     elif cause is not None and not isinstance(cause, GraphQLError) and error.path is not None:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from django.db import IntegrityError, transaction
 from django.db.models import Max
 
+from monitoring.transactions import write_transaction
 from recommendations.contracts import Policy, PolicyError
 from recommendations.models import RankingPolicy
 from recommendations.services.errors import InvalidRequest, UnknownPolicy, VersionConflict
@@ -39,7 +39,7 @@ def read_policy(*, variant: str) -> ServedPolicy:
     return build_served_policy(row)
 
 
-@transaction.atomic
+@write_transaction
 def put_policy(*, variant: str, settings: Mapping[str, object], note: str, version: int | None) -> ServedPolicy:
     """
     Write *settings* as a new version of *variant* and activate it. Settings left out get their default.
@@ -47,29 +47,36 @@ def put_policy(*, variant: str, settings: Mapping[str, object], note: str, versi
     *version* is the version that the caller read: 0 if there was none, None to skip the check. Raises
     `VersionConflict` if another version is active, and `InvalidRequest` with a pointer to the invalid setting.
     """
-    active = RankingPolicy.objects.select_for_update().filter(variant=variant, is_active=True).first()
+    lock_versions(variant)
+    active = RankingPolicy.objects.filter(variant=variant, is_active=True).first()
     current = active.version if active else 0
     if version is not None and version != current:
         raise VersionConflict(variant, current)
-    try:
-        row = create_policy_version(variant=variant, settings=settings, note=note)
-        activate_policy(row)
-    except IntegrityError as error:  # PostgreSQL: two callers wrote the same next version at once
-        raise VersionConflict(variant, current + 1) from error
+    row = create_policy_version(variant=variant, settings=settings, note=note)
+    activate_policy(row)
     return build_served_policy(row)
 
 
+def lock_versions(variant: str) -> None:
+    """
+    Lock every version of *variant*, before the active one is read.
+
+    A query that locks only the active version would find none while another transaction replaces it: PostgreSQL waits,
+    and then drops the row because it is no longer active.
+    """
+    list(RankingPolicy.objects.select_for_update().filter(variant=variant).order_by("pk").values_list("pk"))
+
+
+@write_transaction
 def create_policy_version(*, variant: str, settings: Mapping[str, object], note: str) -> RankingPolicy:
     """Write a new, inactive version of *variant*. Settings left out get the defaults of this release."""
     try:
         Policy.from_settings(settings)
     except PolicyError as error:
         raise InvalidRequest(str(error), f"/settings/{error.setting}") from error
+    lock_versions(variant)
     last = RankingPolicy.objects.filter(variant=variant).aggregate(last=Max("version"))["last"]
-    with transaction.atomic():
-        return RankingPolicy.objects.create(
-            variant=variant, version=(last or 0) + 1, settings=dict(settings), note=note
-        )
+    return RankingPolicy.objects.create(variant=variant, version=(last or 0) + 1, settings=dict(settings), note=note)
 
 
 def copy_version(policy: RankingPolicy) -> RankingPolicy:
@@ -78,9 +85,10 @@ def copy_version(policy: RankingPolicy) -> RankingPolicy:
     return create_policy_version(variant=policy.variant, settings=settings, note=f"copy of v{policy.version}")
 
 
-@transaction.atomic
+@write_transaction
 def activate_policy(policy: RankingPolicy) -> None:
     """Make *policy* the active version of its variant. Every process uses it within two seconds."""
+    lock_versions(policy.variant)
     RankingPolicy.objects.filter(variant=policy.variant, is_active=True).update(is_active=False)
     RankingPolicy.objects.filter(pk=policy.pk).update(is_active=True)
 

@@ -29,15 +29,17 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError, IntegrityError, connections, transaction
+from django.db import DatabaseError, connections, transaction
 from django.db.models import F, Q, QuerySet
 
 from access.masks import mask_identity
 from monitoring import metrics
+from monitoring.transactions import write_transaction
 from recommendations import task_queue
 from recommendations.models import Job, JobChunk, Member, Post
 from recommendations.services.errors import InvalidRequest, JobNotCancellable, UnknownJob, UnknownMember
 from recommendations.storable_text import find_storage_problem
+from recommendations.stores.row_locks import lock_job
 
 log = logging.getLogger(__name__)
 
@@ -153,17 +155,19 @@ def submit_job(
     if kind not in KIND_NAMES:
         raise InvalidRequest(f"There is no job kind {kind!r}. Use one of {', '.join(KIND_NAMES)}.", "/kind")
     key_hash = mask_identity("idempotency key", f"{submitter}\n{idempotency_key}") if idempotency_key else None
-    earlier = Job.objects.filter(idempotency_hash=key_hash).first() if key_hash else None
-    if earlier is None:
-        items = resolve_items(kind, params)
-        try:
-            return build_job_view(create_job(kind, dict(params), items, now, key_hash, submitter))
-        except IntegrityError:
-            # A concurrent request created the job with this key.
-            earlier = Job.objects.get(idempotency_hash=key_hash)
-    if (earlier.kind, earlier.params) != (kind, dict(params)):
+    job = find_or_create_job(kind, dict(params), now, key_hash, submitter)
+    if (job.kind, job.params) != (kind, dict(params)):
         raise InvalidRequest("This idempotency key was used for another job. Use a new key.", "/idempotency_key")
-    return build_job_view(earlier)
+    return build_job_view(job)
+
+
+@write_transaction
+def find_or_create_job(
+    kind: str, params: dict[str, Any], now: datetime, idempotency_hash: str | None, submitter: str
+) -> Job:
+    """Return the job with the hash, or a new one. If a concurrent request creates it first, this is run again."""
+    earlier = Job.objects.filter(idempotency_hash=idempotency_hash).first() if idempotency_hash else None
+    return earlier or create_job(kind, params, resolve_items(kind, params), now, idempotency_hash, submitter)
 
 
 def resolve_items(kind: str, params: Mapping[str, Any]) -> list[int]:
@@ -200,7 +204,6 @@ def resolve_items(kind: str, params: Mapping[str, Any]) -> list[int]:
     return sorted(set(keys.values()))
 
 
-@transaction.atomic
 def create_job(
     kind: str,
     params: dict[str, Any],
@@ -255,7 +258,7 @@ def list_jobs(*, before: datetime | None, limit: int, kind: str = "", state: str
     return [build_job_view(job) for job in rows[:limit]]
 
 
-@transaction.atomic
+@write_transaction
 def cancel_job(*, job_id: UUID, now: datetime) -> JobView:
     """
     Cancel a job: queued chunks are cancelled, running chunks are finished. A finished job is not changed.
@@ -263,6 +266,7 @@ def cancel_job(*, job_id: UUID, now: datetime) -> JobView:
     A running chunk of a long kind ends at its next check (`check_cancellation`). Raises `UnknownJob`, and
     `JobNotCancellable` for an erasure: what it erases is hidden already.
     """
+    lock_job(job_id)
     job = find_job(job_id)
     if not build_job_view(job).is_finished:
         if not KINDS[job.kind].is_cancellable:
@@ -273,9 +277,10 @@ def cancel_job(*, job_id: UUID, now: datetime) -> JobView:
     return read_job(job_id=job_id)
 
 
-@transaction.atomic
+@write_transaction
 def retry_job(*, job_id: UUID, now: datetime) -> JobView:
     """Queue the failed and cancelled chunks of a finished job again. Does nothing for a job that is not finished."""
+    lock_job(job_id)
     job = find_job(job_id)
     chunks = job.chunks.filter(state__in=(Job.State.FAILED, Job.State.CANCELLED))
     if build_job_view(job).is_finished and chunks.exists():
@@ -384,28 +389,35 @@ def set_job_result(job_id: UUID, result: Mapping[str, Any]) -> None:
     Job.objects.filter(pk=job_id).update(result=dict(result))
 
 
-@transaction.atomic
+@write_transaction
 def stop_chunk(chunk: JobChunk, now: datetime) -> None:
     """Cancel a chunk whose processing has ended early. Its items are not counted; a retry processes them."""
+    lock_job(chunk.job_id)
     claimed_chunk(chunk).update(state=Job.State.CANCELLED, leased_until=None)
     finish_job(chunk.job_id, now)
 
 
-@transaction.atomic
+@write_transaction
 def complete_chunk(
     chunk: JobChunk, state: str, errors: Sequence[dict[str, Any]], now: datetime, error: str = ""
 ) -> None:
     """Count a chunk's items, once, and finish the job if no chunk is left. Does nothing if the claim was lost."""
+    lock_job(chunk.job_id)
     if not claimed_chunk(chunk).update(state=state, leased_until=None, error=error):
         return
-    job = Job.objects.select_for_update().get(pk=chunk.job_id)
-    job.failed += len(errors)
-    job.done += len(chunk.item_ids) - len(errors)
-    job.errors = (job.errors + list(errors))[:MAX_ERRORS]
-    job.save(update_fields=["failed", "done", "errors"])
+    job = Job.objects.get(pk=chunk.job_id)
+    failed, done = len(errors), len(chunk.item_ids) - len(errors)
+    Job.objects.filter(pk=job.pk).update(
+        failed=F("failed") + failed, done=F("done") + done, errors=(job.errors + list(errors))[:MAX_ERRORS]
+    )
     finish_job(chunk.job_id, now)
-    metrics.JOB_ITEMS.labels(job.kind, "done").inc(len(chunk.item_ids) - len(errors))
-    metrics.JOB_ITEMS.labels(job.kind, "failed").inc(len(errors))
+    transaction.on_commit(lambda: count_items(job.kind, done, failed))
+
+
+def count_items(kind: str, done: int, failed: int) -> None:
+    """Add to the metrics of processed items."""
+    metrics.JOB_ITEMS.labels(kind, "done").inc(done)
+    metrics.JOB_ITEMS.labels(kind, "failed").inc(failed)
 
 
 def finish_job(job_id: UUID, now: datetime) -> None:

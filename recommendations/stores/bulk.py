@@ -49,10 +49,10 @@ def insert_new_rows(
     """
     Insert rows as `insert_columns` does. Return the mask (n,) of the rows that were inserted.
 
-    *key* names columns of texts and whole numbers that are unique together, with the shared values. Of several rows
-    with the same key, the first is inserted.
+    *key* holds the columns of a unique constraint. Of several rows with the same key, the first is inserted.
     """
-    keys = list(zip(*(as_list(columns[name]) for name in key), strict=True))
+    fields = {f.attname: f for f in model._meta.concrete_fields}
+    keys = list(zip(*(prepare_values(fields[name], columns[name]) for name in key), strict=True))
     inserted_keys: set[object] = set()
     with one_transaction(), connection.cursor() as cursor:
         for names, batch in prepare_batches(model, columns, shared_values):
@@ -193,12 +193,12 @@ def insert_batch(cursor: CursorWrapper, table: str, columns: str, rows: list[tup
 def insert_batch_by_key(
     cursor: CursorWrapper, model: type[models.Model], columns: str, rows: list[tuple[Any, ...]], key: Sequence[str]
 ) -> set[object]:
-    """Insert *rows* and return the values of the columns *key* in those that were inserted, as tuples."""
+    """Insert *rows* and return the values of the *key* columns in those that were inserted."""
     table, key_columns = quote_table(model), ", ".join(map(connection.ops.quote_name, key))
     if connection.vendor == "postgresql":
         copy_incoming(cursor, table, columns, rows)
         cursor.execute(f"{insert_incoming_sql(table, columns)} RETURNING {key_columns}")
-        inserted_keys: set[object] = {tuple(row) for row in cursor.fetchall()}
+        inserted_keys: set[object] = set(cursor.fetchall())
         cursor.execute("DROP TABLE incoming")
         return inserted_keys
     # SQLite has one writer, which this transaction is: rows with greater primary keys than before are new.
@@ -207,7 +207,7 @@ def insert_batch_by_key(
     (last_pk,) = cursor.fetchone()
     insert_batch(cursor, table, columns, rows)
     cursor.execute(f"SELECT {key_columns} FROM {table} WHERE {pk} > %s", (last_pk,))
-    return {tuple(row) for row in cursor.fetchall()}
+    return set(cursor.fetchall())
 
 
 def copy_incoming(cursor: CursorWrapper, table: str, columns: str, rows: list[tuple[Any, ...]]) -> None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable
 from itertools import count
 
-from recommendations.stores.redis_record_queue import MAX_WAITING
+from recommendations.contracts import RecordBatch
+from recommendations.stores.memory_entries import MemoryEntries
+from recommendations.stores.redis_record_queue import LEASE_SECONDS, MAX_WAITING
 
 
 class MemoryRecordQueue:
-    """Implements `RecordQueue` in this process. A receipt is a number, as bytes."""
+    """Implements `RecordQueue` in this process."""
 
-    def __init__(self, *, limit: int = MAX_WAITING) -> None:
+    def __init__(self, *, clock: Callable[[], float], limit: int = MAX_WAITING) -> None:
         """*limit*: how many records may wait; beyond it the oldest are dropped."""
         self._waiting: deque[bytes] = deque(maxlen=limit)
-        self._taken: dict[bytes, bytes] = {}
+        self._batches: dict[str, list[bytes]] = {}
+        self._leases = MemoryEntries[str, bool](clock)
         self._numbers = count(1)
 
     def push(self, *records: bytes) -> int:
@@ -23,13 +26,18 @@ class MemoryRecordQueue:
         self._waiting.extend(records)
         return len(self._waiting)
 
-    def take(self, count: int) -> dict[bytes, bytes]:
+    def take(self, count: int) -> RecordBatch | None:
         """See `RecordQueue.take`."""
-        for _ in range(min(count, len(self._waiting))):
-            self._taken[str(next(self._numbers)).encode()] = self._waiting.popleft()
-        return dict(self._taken)
+        batch_id = next((id for id in self._batches if self._leases.get(id) is None), None)
+        if batch_id is None:
+            if not self._waiting:
+                return None
+            batch_id = str(next(self._numbers))
+            self._batches[batch_id] = [self._waiting.popleft() for _ in range(min(count, len(self._waiting)))]
+        self._leases.put(batch_id, True, seconds=LEASE_SECONDS)
+        return RecordBatch(batch_id, list(self._batches[batch_id]))
 
-    def acknowledge(self, receipts: Iterable[bytes]) -> None:
+    def acknowledge(self, batch_id: str) -> None:
         """See `RecordQueue.acknowledge`."""
-        for receipt in receipts:
-            self._taken.pop(receipt, None)
+        self._batches.pop(batch_id, None)
+        self._leases.remove(batch_id)

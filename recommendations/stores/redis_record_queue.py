@@ -1,41 +1,65 @@
 """
-The queue of records of served pages: a list in the broker's Redis that requests append to and a worker writes to the
+The queue of records of served pages: a list in the broker's Redis that requests append to and workers write to the
 database.
 
-Records hold only ids and numbers, and are sealed, because they disclose who was shown which posts. A batch that a
-worker has taken stays in a second list until it is in the database, so that a killed worker loses nothing. Writing a
-batch twice changes nothing: the request id is the key.
+Records hold only ids and numbers, and are sealed, because they disclose who was shown which posts. A worker takes a
+batch: one script moves the records to a list of their own and sets a lease, so that no other worker gets them. The
+batch stays in Redis until it is in the database. If its worker is killed, the lease expires and the next worker takes
+the same batch.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from typing import cast
+from uuid import uuid4
 
 import redis
 
+from recommendations.contracts import RecordBatch
 from recommendations.stores.redis_errors import store_errors
 from recommendations.stores.seal import Seal, SealError
 
 log = logging.getLogger(__name__)
 
 WAITING_KEY = "recsys:served:waiting"
-WRITING_KEY = "recsys:served:writing"
+BATCHES_KEY = "recsys:served:batches"
+"""The ids of the batches that were taken and not acknowledged, oldest first."""
+BATCH_PREFIX = "recsys:served:batch:"
+LEASE_PREFIX = "recsys:served:lease:"
+LEASE_SECONDS = 60
+"""How long a batch belongs to the worker that took it: far longer than writing a batch takes."""
 SEAL_CONTEXT = "served"
 """The context of the seal."""
 MAX_WAITING = 100_000
 """Records that may wait; beyond it the oldest are dropped. Bounds the memory if no worker runs."""
+TAKE_SCRIPT = f"""
+    local function lease(id)
+        return redis.call('SET', '{LEASE_PREFIX}' .. id, '', 'NX', 'EX', {LEASE_SECONDS})
+    end
+    local function batch(id)
+        return {{id, redis.call('LRANGE', '{BATCH_PREFIX}' .. id, 0, -1)}}
+    end
+    for _, id in ipairs(redis.call('LRANGE', KEYS[2], 0, -1)) do
+        if lease(id) then return batch(id) end
+    end
+    local records = redis.call('LPOP', KEYS[1], ARGV[1])
+    if not records then return false end
+    redis.call('RPUSH', '{BATCH_PREFIX}' .. ARGV[2], unpack(records))
+    redis.call('RPUSH', KEYS[2], ARGV[2])
+    lease(ARGV[2])
+    return batch(ARGV[2])"""
 
 
 class RedisRecordQueue:
-    """Implements `RecordQueue`. A record's receipt is its sealed form."""
+    """Implements `RecordQueue`."""
 
     def __init__(self, client: redis.Redis, seal: Seal, *, limit: int = MAX_WAITING) -> None:
         """*limit*: how many records may wait; beyond it the oldest are dropped."""
         self._client = client
         self._seal = seal
         self._limit = limit
+        self._take = client.register_script(TAKE_SCRIPT)
 
     def push(self, *records: bytes) -> int:
         """See `RecordQueue.push`."""
@@ -49,13 +73,16 @@ class RedisRecordQueue:
             return 0
 
     @store_errors()
-    def take(self, count: int) -> dict[bytes, bytes]:
+    def take(self, count: int) -> RecordBatch | None:
         """See `RecordQueue.take`. A record that does not open, because its key was removed, becomes empty bytes."""
-        with self._client.pipeline(transaction=False) as pipe:
-            for _ in range(count):
-                pipe.lmove(WAITING_KEY, WRITING_KEY, "LEFT", "RIGHT")
-            pipe.execute()
-        return {sealed: self._open(sealed) for sealed in cast("list[bytes]", self._client.lrange(WRITING_KEY, 0, -1))}
+        taken = cast(
+            "tuple[bytes, list[bytes]] | None",
+            self._take(keys=[WAITING_KEY, BATCHES_KEY], args=[count, uuid4().hex]),
+        )
+        if taken is None:
+            return None
+        batch_id, sealed = taken
+        return RecordBatch(batch_id.decode(), [self._open(record) for record in sealed])
 
     def _open(self, sealed: bytes) -> bytes:
         try:
@@ -65,9 +92,9 @@ class RedisRecordQueue:
             return b""
 
     @store_errors()
-    def acknowledge(self, receipts: Iterable[bytes]) -> None:
+    def acknowledge(self, batch_id: str) -> None:
         """See `RecordQueue.acknowledge`."""
         with self._client.pipeline(transaction=True) as pipe:
-            for receipt in receipts:
-                pipe.lrem(WRITING_KEY, 1, receipt)  # type: ignore[arg-type]  # redis-py accepts bytes, but its type hints do not
+            pipe.lrem(BATCHES_KEY, 0, batch_id)
+            pipe.delete(BATCH_PREFIX + batch_id, LEASE_PREFIX + batch_id)
             pipe.execute()

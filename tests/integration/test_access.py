@@ -25,6 +25,7 @@ from recommendations.api.urls import NotFoundView
 from recommendations.models import Interaction, PrivacySettings
 from recsys_project.schema_view import DocsView, SchemaView
 from tests import factories
+from tests.admin_forms import submit_page
 
 pytestmark = pytest.mark.django_db
 
@@ -690,7 +691,7 @@ def test_the_admin_rotates_and_revokes_after_confirmation(admin_client, client):
 def test_the_admin_changes_the_scopes_of_a_key(admin_client, client):
     row, header = key("posts:read")
     form = {"name": "n", "scopes": ["members:read"], "per_minute": "", "expires_at_0": "", "expires_at_1": ""}
-    assert admin_client.post(f"/admin/access/apikey/{row.pk}/change/", form).status_code == 302
+    assert submit_page(admin_client, f"/admin/access/apikey/{row.pk}/change/", form).status_code == 302
     assert client.get("/api/v1/members", **header).status_code == 200
 
 

@@ -19,6 +19,7 @@ from recommendations.contracts import Policy, Visibility
 from recommendations.services import wiring
 from recommendations.services.serving.recommend import recommend
 from tests import factories
+from tests.admin_forms import submit_page
 
 pytestmark = pytest.mark.django_db
 
@@ -231,7 +232,7 @@ def test_saving_a_post_sets_changed_at_and_sensitivity(admin_client, rows):
         "visibility": Visibility.PRIVATE.value,
         "safety_labels": '{"nudity": 0.9}',
     }
-    response = admin_client.post(reverse("admin:recommendations_post_change", args=[post.pk]), form)
+    response = submit_page(admin_client, reverse("admin:recommendations_post_change", args=[post.pk]), form)
     assert response.status_code == 302, response.context["errors"]
     changed = m.Post.objects.get()
     assert (changed.visibility, changed.sensitivity) == (Visibility.PRIVATE, 2)
@@ -269,7 +270,7 @@ def submit(admin_client, django_capture_on_commit_callbacks):
 
     def submit(name, form, *args):
         with django_capture_on_commit_callbacks(execute=True):
-            response = admin_client.post(reverse(f"admin:recommendations_{name}", args=args), form)
+            response = submit_page(admin_client, reverse(f"admin:recommendations_{name}", args=args), form)
         assert response.status_code == 302, response.context["errors"]
 
     return submit
@@ -312,7 +313,9 @@ def test_saving_privacy_settings_marks_them_as_changed(readers, submit):
     assert members_with_slates() == {"bob", "cay"}
 
 
-def test_a_new_or_deleted_relationship_invalidates_the_slates_of_both_members(readers, submit):
+def test_a_new_or_deleted_relationship_invalidates_the_slates_of_both_members(
+    readers, submit, admin_client, django_capture_on_commit_callbacks
+):
     ann, bob, _ = readers
     form = {
         "source": ann.pk,
@@ -329,7 +332,8 @@ def test_a_new_or_deleted_relationship_invalidates_the_slates_of_both_members(re
         recommend(member_id=reader.external_id, now=now())
     assert members_with_slates() == {"ann", "bob", "cay"}
     selection = {"action": "delete_selected", "_selected_action": [relationship.pk], "post": "yes"}
-    submit("relationship_changelist", selection)
+    with django_capture_on_commit_callbacks(execute=True):
+        admin_client.post(reverse("admin:recommendations_relationship_changelist"), selection)
     assert not m.Relationship.objects.exists()
     assert members_with_slates() == {"cay"}
 
@@ -382,7 +386,8 @@ def test_a_version_with_a_value_that_is_out_of_range_now_is_not_copied(admin_cli
 def test_saving_the_page_of_a_policy_version_changes_nothing(admin_client, rows):
     policy = m.RankingPolicy.objects.get(variant="control", version=1)
     url = reverse("admin:recommendations_rankingpolicy_change", args=[policy.pk])
-    assert admin_client.post(url, {"variant": "bold", "settings": '{"taste": 3}', "note": "x"}).status_code == 302
+    form = {"variant": "bold", "settings": '{"taste": 3}', "note": "x"}
+    assert submit_page(admin_client, url, form).status_code == 302
     saved = m.RankingPolicy.objects.get(pk=policy.pk)
     assert (saved.variant, saved.settings, saved.note) == (policy.variant, policy.settings, policy.note)
     assert not m.RankingPolicy.objects.filter(variant="bold").exists()

@@ -20,6 +20,7 @@ from pydantic import SecretStr
 from monitoring import alerts, gauges, latency, metrics, notices, samples, tasks
 from monitoring.metrics import ComputedGauge
 from monitoring.models import Alert, AlertRule, MaintenanceRun, MaintenanceTask, Notice, Silence
+from tests.admin_forms import submit_page
 from tests.factories import NOW
 
 GAUGE = ComputedGauge("recsys_of_a_test", "A figure.", ("part",))
@@ -235,7 +236,7 @@ def test_a_note_in_the_admin_acknowledges_an_alert(gauge, admin_client, monkeypa
     page = f"/admin/monitoring/alert/{alert.pk}/change/"
     form = {"note": "A disk is full.", "notices-TOTAL_FORMS": 0, "notices-INITIAL_FORMS": 0}
     assert admin_client.get(page).status_code == 200
-    assert admin_client.post(page, form).status_code == 302
+    assert submit_page(admin_client, page, form).status_code == 302
     alert.refresh_from_db()
     assert alert.note == "A disk is full." and alert.acknowledged_at
     assert alert.acknowledged_by == get_user_model().objects.get(is_superuser=True)
@@ -276,7 +277,7 @@ def test_a_silence_has_the_user_who_created_it(client, django_user_model):
     client.force_login(django_user_model.objects.create_superuser("second"))
     silence = Silence.objects.get()
     page = f"/admin/monitoring/silence/{silence.pk}/change/"
-    assert client.post(page, form | {"reason": "a long move"}).status_code == 302
+    assert submit_page(client, page, form | {"reason": "a long move"}).status_code == 302
     silence.refresh_from_db()
     assert (silence.reason, silence.created_by.username) == ("a long move", "first")
 

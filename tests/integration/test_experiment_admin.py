@@ -17,6 +17,7 @@ from flags.services import experiments
 from flags.services.change import Actor
 from monitoring.clock import now
 from tests import factories
+from tests.admin_forms import submit_page
 from tests.integration.test_flag_admin import inline_rows, sign_in
 from tests.integration.test_interim_analysis import make_exposures, make_members, trial  # noqa: F401 -- a fixture
 
@@ -134,7 +135,7 @@ def test_a_finished_experiment_is_displayed_and_cannot_change(releaser):
     assert "It does not matter." in releaser.get(page("change", row)).content.decode()
     management = {"variants-TOTAL_FORMS": "0", "variants-INITIAL_FORMS": "0"}
     fields = {"why": "x", "hypothesis": "I knew it.", "minimum_effect": "0.2", "traffic_percentage": "5"}
-    answer = releaser.post(page("change", row), management | fields, follow=True)
+    answer = submit_page(releaser, page("change", row), management | fields, follow=True)
     assert "the values are the same as before" in answer.content.decode()
     row.refresh_from_db()
     assert (row.hypothesis, row.traffic_percentage, row.metrics.count()) == ("It does not matter.", 100, 0)
@@ -148,7 +149,7 @@ def test_frozen_fields_are_not_in_the_form(releaser):
     assert 'name="variants-0-weight"' not in content
     management = {"variants-TOTAL_FORMS": "0", "variants-INITIAL_FORMS": "0"}
     fields = management | {"hypothesis": "Mended.", "minimum_effect": "0.1", "why": "clearer"}
-    response = releaser.post(page("change", row), fields)
+    response = submit_page(releaser, page("change", row), fields)
     assert response.status_code == 302, response.context["errors"]
     row.refresh_from_db()
     assert (row.hypothesis, row.minimum_effect, row.variants.count()) == ("Mended.", 0.1, 2)

@@ -337,7 +337,7 @@ def test_a_process_queues_an_exposure_once(ann):
     assert record_and_list_exposures() == [("ann", assign_engine("ann").variant)]
     recommend(member_id="ann", now=NOW)
     queued = wiring.record_queue().take(100)
-    assert queued and not any(record[:1] == records.EXPOSURE for record in queued.values())
+    assert queued and not any(record[:1] == records.EXPOSURE for record in queued.records)
 
 
 def test_members_who_were_not_served_a_variant_are_not_exposed(ann):

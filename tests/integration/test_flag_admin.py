@@ -13,6 +13,7 @@ from flags.services import transfer
 from flags.services.change import Actor, apply_change
 from monitoring.clock import now
 from tests import factories
+from tests.admin_forms import submit_page
 
 pytestmark = pytest.mark.django_db
 
@@ -121,14 +122,14 @@ def create_segment(key):
 )
 def test_the_form_shows_errors_and_saves_nothing(editor, fields, message):
     flag = factories.flag("f", at=now())
-    response = editor.post(page("flag_change", flag), flag_form(**fields))
+    response = submit_page(editor, page("flag_change", flag), flag_form(**fields))
     assert response.status_code == 200 and message in response.content.decode()
     assert FlagChange.objects.filter(key="f").count() == 1
 
 
 def test_a_change_by_the_form_is_recorded_and_can_be_restored(editor):
     flag = factories.flag("f", at=now())
-    editor.post(page("flag_change", flag), flag_form(is_enabled="on", rollout_percentage="40"))
+    submit_page(editor, page("flag_change", flag), flag_form(is_enabled="on", rollout_percentage="40"))
     flag.refresh_from_db()
     assert (flag.is_enabled, flag.rollout_percentage) == (True, 40)
     history = editor.get(page("flag_history", flag)).content.decode()
@@ -139,7 +140,7 @@ def test_a_change_by_the_form_is_recorded_and_can_be_restored(editor):
     assert editor.post(url, {"why": "no"}).status_code == 302
     flag.refresh_from_db()
     assert not flag.is_enabled and FlagChange.objects.filter(key="f").first().action == "restored"
-    same = editor.post(page("flag_change", flag), flag_form(), follow=True)
+    same = submit_page(editor, page("flag_change", flag), flag_form(), follow=True)
     assert "the values are the same as before" in same.content.decode()
 
 
@@ -225,7 +226,7 @@ def test_a_viewer_reads_every_object(client):
 def test_an_invalid_row_is_displayed_and_saves_nothing(editor):
     flag = factories.flag("f", at=now())
     rows = [{"name": "a", "value": "true", "weight": "many", "position": "0"}]
-    answer = editor.post(page("flag_change", flag), flag_form(variants=rows, is_enabled="on"))
+    answer = submit_page(editor, page("flag_change", flag), flag_form(variants=rows, is_enabled="on"))
     assert answer.status_code == 200 and "Enter a number." in answer.content.decode()
     assert FlagChange.objects.filter(key="f").count() == 1
 
@@ -301,7 +302,9 @@ def test_a_rejected_change_is_not_applied(editor):
 def test_a_change_that_needs_approval_is_applied_by_a_second_person(client):
     sign_in(client, "Editor", "ed")
     flag = factories.flag("f", at=now(), needs_approval=True)
-    response = client.post(page("flag_change", flag), flag_form(is_enabled="on", needs_approval="on"), follow=True)
+    response = submit_page(
+        client, page("flag_change", flag), flag_form(is_enabled="on", needs_approval="on"), follow=True
+    )
     assert "second person must approve" in response.content.decode()
     pending = PendingChange.objects.get()
     dialog(client, reverse("admin:flags_pendingchange_approve", args=[pending.pk]))

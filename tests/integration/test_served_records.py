@@ -31,7 +31,8 @@ from recommendations.services.learning import learn
 from recommendations.services.learning.interact import Event, record_events
 from recommendations.services.serving import records
 from recommendations.services.serving.recommend import recommend
-from recommendations.stores.redis_record_queue import WAITING_KEY
+from recommendations.stores.redis_record_queue import LEASE_PREFIX, WAITING_KEY
+from recommendations.stores.redis_served_history import served_pages_key
 from tests import factories
 from tests.factories import NOW
 from tests.servers import free_port
@@ -113,7 +114,7 @@ def test_records_pushed_during_a_write_are_left_to_the_next_task(ann, monkeypatc
     enqueued = []
     monkeypatch.setattr(task_queue, "enqueue", lambda name, **_: enqueued.append(name))
     real = records.write_pages
-    monkeypatch.setattr(records, "write_pages", lambda *args: (page(), real(*args)))
+    monkeypatch.setattr(records, "write_pages", lambda *args: (page(), real(*args))[1])
     page()
     assert records.record_served(now=NOW) == 2
     assert enqueued == [task_queue.RECORD_SERVED] * 2
@@ -142,9 +143,30 @@ def test_a_batch_taken_by_a_killed_worker_is_written_once(ann, monkeypatch):
         with pytest.raises(ZeroDivisionError):
             records.record_served(now=NOW)
     assert not ServedPage.objects.exists() and not served_counts()
+    assert records.record_served(now=NOW) == 0, "the batch still belongs to the worker"
+    expire_leases()
     assert records.record_served(now=NOW) == 2
     assert ServedPage.objects.count() == FeedRequest.objects.count() == 1
     assert set(served_counts().values()) == {1}
+
+
+def test_a_batch_that_two_workers_write_counts_once(ann, monkeypatch):
+    """The first worker is slow: its lease expires, and a second worker writes the batch before it does."""
+    served = page()
+    real = records.write_batch
+
+    def write_after_another_worker(batch, now):
+        monkeypatch.setattr(records, "write_batch", real)
+        expire_leases()
+        assert records.record_served(now=NOW) == 2
+        return real(batch, now)
+
+    monkeypatch.setattr(records, "write_batch", write_after_another_worker)
+    assert records.record_served(now=NOW) == 2
+    assert served_counts() == dict.fromkeys(ids(served), 1)
+    assert ServedPage.objects.count() == FeedRequest.objects.count() == 1
+    with redis.Redis.from_url(settings.ENV.cache_redis_url) as client:
+        assert client.llen(served_pages_key(ann.pk)) == 1, "nor does the fatigue count it twice"
 
 
 def test_serving_a_post_does_not_change_its_popularity(ann):
@@ -182,6 +204,13 @@ def wait_for(condition):
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def expire_leases():
+    """Let the leases of all batches expire."""
+    with redis.Redis.from_url(settings.ENV.redis_url) as client:
+        for key in client.scan_iter(match=f"{LEASE_PREFIX}*"):
+            client.delete(key)
 
 
 def wait_for_queue_length(length):

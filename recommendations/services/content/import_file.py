@@ -8,6 +8,7 @@ because the members or posts that those rows refer to may exist now.
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from django.db import transaction
 
+from monitoring.transactions import write_transaction
 from recommendations.models import ImportCheckpoint
 from recommendations.services.content.importing.fields import FileLayout, file_layouts
 from recommendations.services.content.importing.problems import RowError
@@ -67,7 +69,7 @@ def import_file(
         rows = read_rows(file, format_name, list(layout.parsers), layout.required, position)
         rejects = RejectsFile(errors_path(path), format_name, checkpoint.errors_size)
         try:
-            import_rows(checkpoint, layout, rows, rejects, now, dry_run, progress, path.stat().st_size)
+            checkpoint = import_rows(checkpoint, layout, rows, rejects, now, dry_run, progress, path.stat().st_size)
         finally:
             rejects.close()
     return build_summary(checkpoint, rejects.path, resumed_at_line=position[1], is_already_imported=False)
@@ -88,18 +90,35 @@ def find_checkpoint(kind: str, sha256: str, now: datetime, restart: bool) -> Imp
 def import_rows(
     checkpoint: ImportCheckpoint, layout: FileLayout, rows: Iterator[Row], rejects: RejectsFile,
     now: datetime, dry_run: bool, progress: Progress, size: int,
-) -> None:  # fmt: skip
-    """Write *rows* in chunks, each in one transaction with its checkpoint."""
+) -> ImportCheckpoint:  # fmt: skip
+    """Write *rows* in chunks, each in one transaction with its checkpoint. Return the last checkpoint."""
     while chunk := list(islice(rows, CHUNK_ROWS)):
-        with transaction.atomic():
-            result = write_chunk(checkpoint.kind, layout, chunk, now)
-            advance_checkpoint(checkpoint, chunk[-1], result, rejects.append(result.errors))
-            checkpoint.save() if not dry_run else transaction.set_rollback(True)
+        checkpoint = import_chunk(checkpoint, layout, chunk, rejects, now, dry_run)
         progress(checkpoint.offset, size)
     checkpoint.finished_at = now
     if not dry_run:
         refresh_statistics(*TABLES[checkpoint.kind])
-        checkpoint.save()
+        save_checkpoint(checkpoint)
+    return checkpoint
+
+
+@write_transaction
+def import_chunk(
+    checkpoint: ImportCheckpoint, layout: FileLayout, chunk: Sequence[Row], rejects: RejectsFile,
+    now: datetime, dry_run: bool,
+) -> ImportCheckpoint:  # fmt: skip
+    """Write a chunk that begins at *checkpoint*. Return the checkpoint behind it."""
+    result = write_chunk(checkpoint.kind, layout, chunk, now)
+    rejects.truncate(checkpoint.errors_size)  # the transaction may be run again
+    advanced = advance_checkpoint(checkpoint, chunk[-1], result, rejects.append(result.errors))
+    save_checkpoint(advanced) if not dry_run else transaction.set_rollback(True)
+    return advanced
+
+
+def save_checkpoint(checkpoint: ImportCheckpoint) -> None:
+    """Insert or update the checkpoint. Only the run of its import writes it."""
+    columns = [field.name for field in ImportCheckpoint._meta.concrete_fields if not field.primary_key]
+    checkpoint.save(update_fields=columns) if checkpoint.pk else checkpoint.save(force_insert=True)
 
 
 def write_chunk(kind: str, layout: FileLayout, chunk: Sequence[Row], now: datetime) -> WriteResult:
@@ -117,12 +136,17 @@ def write_chunk(kind: str, layout: FileLayout, chunk: Sequence[Row], now: dateti
     return result
 
 
-def advance_checkpoint(checkpoint: ImportCheckpoint, last_row: Row, result: WriteResult, errors_size: int) -> None:
+def advance_checkpoint(
+    checkpoint: ImportCheckpoint, last_row: Row, result: WriteResult, errors_size: int
+) -> ImportCheckpoint:
+    """Return the checkpoint behind *last_row*."""
+    checkpoint = copy(checkpoint)
     checkpoint.offset, checkpoint.line, checkpoint.errors_size = last_row.end, last_row.next_line, errors_size
     checkpoint.created += result.created
     checkpoint.updated += result.updated
     checkpoint.unchanged += result.unchanged
     checkpoint.rejected += len(result.errors)
+    return checkpoint
 
 
 def errors_path(path: Path) -> Path:

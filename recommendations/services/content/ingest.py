@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from django.db import IntegrityError, transaction
-
+from monitoring.transactions import write_transaction
 from recommendations import task_queue
 from recommendations.services.content.importing.fields import FileLayout, file_layouts
 from recommendations.services.content.importing.problems import RowError
@@ -47,7 +46,7 @@ def ingest_items(*, kind: Literal["members", "posts"], items: Sequence[object], 
         (number, fields) for number, fields in enumerate(parsed) if not isinstance(fields, RowError)
     ]
     ids = {number: str(fields["id"]) for number, fields in valid}
-    written = write_with_retry(kind, valid, now)
+    written = write_items(kind, valid, now)
     errors = {error.line: error for error in (*parsed, *written.errors) if isinstance(error, RowError)}
     if kind == "posts" and (written.created_ids or written.updated_ids):
         task_queue.enqueue(task_queue.EMBED_POSTS, after_seconds=EMBED_DELAY_SECONDS)
@@ -64,17 +63,9 @@ def parse_item(layout: FileLayout, item: object, number: int) -> dict[str, Any] 
     return layout.parse({str(name): value for name, value in item.items()}, number)
 
 
-def write_with_retry(kind: str, rows: Sequence[ParsedRow], now: datetime) -> WriteResult:
-    """Write the rows. Retry once if a concurrent request created one of them."""
-    try:
-        return write_once(kind, rows, now)
-    except IntegrityError:
-        return write_once(kind, rows, now)
-
-
-@transaction.atomic
-def write_once(kind: str, rows: Sequence[ParsedRow], now: datetime) -> WriteResult:
-    """Write copies of the rows: writing changes them."""
+@write_transaction
+def write_items(kind: str, rows: Sequence[ParsedRow], now: datetime) -> WriteResult:
+    """Write copies of the rows: writing changes them, and a transaction may be run again."""
     return write_rows(kind, [(number, dict(fields)) for number, fields in rows], now)
 
 

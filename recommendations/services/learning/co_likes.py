@@ -14,9 +14,10 @@ from datetime import datetime
 from itertools import islice
 
 import numpy as np
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import Value
 
+from monitoring.transactions import write_transaction
 from recommendations.collaborative.nearest import PostCounts, pack_nearest
 from recommendations.collaborative.pair_counts import PairCounts, add_counts, count_change
 from recommendations.contracts import Int64Array
@@ -54,7 +55,7 @@ def count_changes(*, now: datetime) -> int:
     return total
 
 
-@transaction.atomic
+@write_transaction
 def count_batch(now: datetime) -> int:
     """Count the oldest recorded changes and delete their records. Return how many."""
     lock_counts()
@@ -65,7 +66,7 @@ def count_batch(now: datetime) -> int:
     return len(rows)
 
 
-@transaction.atomic
+@write_transaction
 def recount(*, now: datetime) -> int:
     """
     Count all histories again. Return how many.

@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import numpy as np
-from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from recommendations.collaborative.reactions import Reactions
 from recommendations.contracts import IMPLICIT_KINDS, MIN_POSITIVE_WEIGHT, Float64Array, Int64Array
 from recommendations.models import Interaction, Member, ReactionHistory, is_personalized_by_default
 from recommendations.stores.relational_viewers import is_known_adult
+from recommendations.stores.row_locks import lock_members
 
 Event = tuple[int, float, float]
 """An interaction as a reaction needs it: the post's id, the weight of its kind, and its time in Unix seconds."""
@@ -95,12 +95,25 @@ def rebuild_history(member_id: int, weights: Mapping[str, float], now: datetime)
     write_histories({member_id: Reactions.from_events(*reaction_columns(events))})
 
 
-def forget_posts(post_ids: Sequence[int]) -> None:
-    """Remove posts that are being erased from the histories of all members who interacted with them."""
+def find_reacting_members(post_ids: Sequence[int]) -> list[int]:
+    """Return the members who interacted with any of the posts."""
     interactions = Interaction.objects.filter(post__in=post_ids).order_by()
-    member_ids = sorted(set(interactions.values_list("member_id", flat=True)))
+    return sorted(set(interactions.values_list("member_id", flat=True)))
+
+
+def lock_reacting_members(post_ids: Sequence[int]) -> None:
+    """Lock the members who interacted with any of the posts, before the posts themselves are locked."""
+    lock_members(find_reacting_members(post_ids))
+
+
+def forget_posts(post_ids: Sequence[int]) -> None:
+    """
+    Remove posts that are being erased from the histories of all members who interacted with them.
+
+    The caller has locked the members and the posts. It locks a member who interacted with a post in between.
+    """
+    member_ids = find_reacting_members(post_ids)
+    lock_members(member_ids)
     erased = np.array(post_ids, np.int64)
-    with transaction.atomic():
-        list(Member.objects.select_for_update(no_key=True).filter(pk__in=member_ids).order_by("pk").values_list("pk"))
-        histories = read_histories(member_ids)
-        write_histories({pk: reactions.without(erased) for pk, reactions in histories.items()})
+    histories = read_histories(member_ids)
+    write_histories({pk: reactions.without(erased) for pk, reactions in histories.items()})

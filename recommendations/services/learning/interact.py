@@ -21,8 +21,9 @@ from uuid import UUID
 
 import numpy as np
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 
+from monitoring.transactions import write_transaction
 from recommendations import task_queue
 from recommendations.contracts import MAX_CLOCK_SKEW, InteractionKind, Sender
 from recommendations.models import Interaction, Member, NegativeFeedback, Relationship, SeenPost, Undo
@@ -39,6 +40,7 @@ from recommendations.services.learning.store_relationships import FOLLOW_KINDS, 
 from recommendations.services.serving.visibility import find_visible_posts
 from recommendations.stores.bulk import Column
 from recommendations.stores.relational_posts import PostFacts
+from recommendations.stores.row_locks import lock_members
 
 MAX_EVENT_ID = 128
 EVENT_KINDS = frozenset(InteractionKind)
@@ -122,12 +124,14 @@ def store_events(
     undos = [(members[event.member_id], event) for event in events if event.undoes_event_id]
     are_interactions_stored: list[bool] = []
     if interactions:
-        stored = store_interactions(
+        # Run again as a whole if a concurrent request interferes.
+        stored = write_transaction(store_interactions)(
             build_columns(interactions, members, posts, now), now, sender, approves_follows=False
         )
         are_interactions_stored = stored.is_new.tolist()
         enqueue_learning(stored.member_ids)
-    of_interactions, of_undos = iter(are_interactions_stored), iter(undo_interactions(undos, now, sender))
+    are_undos_stored = undo_interactions(undos, now, sender) if undos else []
+    of_interactions, of_undos = iter(are_interactions_stored), iter(are_undos_stored)
     return [next(of_undos if event.undoes_event_id else of_interactions) for event in events]
 
 
@@ -226,52 +230,61 @@ def enqueue_learning(member_ids: list[int]) -> None:
         task_queue.enqueue(task_queue.LEARN_INTERACTIONS, {"member_ids": member_ids})
 
 
+@write_transaction
 def undo_interactions(undos: Sequence[tuple[int, Event]], now: datetime, sender: Sender) -> list[bool]:
     """
     Undo the interactions of *sender* that the (member, event) pairs name. One that arrives later is undone then.
 
     Return whether each undo was stored, in order: not if a concurrent request used its id for another undo.
     """
-    if not undos:
-        return []
-    with transaction.atomic():
-        Undo.objects.bulk_create(
-            [
-                Undo(
-                    member_id=member_id,
-                    event_id=event.event_id,
-                    sender=sender,
-                    undoes_event_id=event.undoes_event_id,
-                    received_at=now,
-                )
-                for member_id, event in undos
-            ],
-            ignore_conflicts=True,
-        )
-        same_ids = Undo.objects.filter(event_id__in=[event.event_id for _, event in undos], sender=sender)
-        stored = set(same_ids.values_list("event_id", "member_id", "undoes_event_id"))
-        are_stored = [(event.event_id, member_id, event.undoes_event_id) in stored for member_id, event in undos]
-        undo_keys = {
-            (event.undoes_event_id, member_id)
-            for (member_id, event), is_stored in zip(undos, are_stored, strict=True)
-            if is_stored
-        }
-        candidates = Interaction.objects.select_related("post").filter(
-            event_id__in=[event_id for event_id, _ in undo_keys], sender=sender, undone_at=None
-        )
-        rows = [row for row in candidates if (row.event_id, row.member_id) in undo_keys]
-        Interaction.objects.filter(pk__in=[row.pk for row in rows]).update(undone_at=now)
-        delete_feedback(rows, sender)
-        for row in rows:
-            if row.kind == InteractionKind.FOLLOW:
-                delete_follow(row)
-            if row.kind in NEGATIVE_KINDS:
-                # After the undo of a negative interaction the post may be served to the member again.
-                SeenPost.objects.filter(member=row.member_id, post=row.post_id).delete()
-        member_ids = sorted({row.member_id for row in rows})
-        invalidate.invalidate_slates(*member_ids)
-        enqueue_learning(member_ids)
+    # An interaction that arrives at this moment waits, and then finds its undo; or this waits, and finds it. The end of
+    # a follow also locks the author, so the authors are locked at the same time.
+    undone = find_interactions([(event.undoes_event_id, member_id) for member_id, event in undos], sender)
+    lock_members({member_id for member_id, _ in undos} | {row.post.author_id for row in undone if is_follow(row)})
+    Undo.objects.bulk_create(
+        [
+            Undo(
+                member_id=member_id,
+                event_id=event.event_id,
+                sender=sender,
+                undoes_event_id=event.undoes_event_id,
+                received_at=now,
+            )
+            for member_id, event in undos
+        ],
+        ignore_conflicts=True,
+    )
+    same_ids = Undo.objects.filter(event_id__in=[event.event_id for _, event in undos], sender=sender)
+    stored = set(same_ids.values_list("event_id", "member_id", "undoes_event_id"))
+    are_stored = [(event.event_id, member_id, event.undoes_event_id) in stored for member_id, event in undos]
+    keys = [(event.undoes_event_id, member_id) for member_id, event in undos]
+    rows = find_interactions([key for key, is_stored in zip(keys, are_stored, strict=True) if is_stored], sender)
+    Interaction.objects.filter(pk__in=[row.pk for row in rows]).update(undone_at=now)
+    delete_feedback(rows, sender)
+    for row in rows:
+        if is_follow(row):
+            delete_follow(row)
+        if row.kind in NEGATIVE_KINDS:
+            # After the undo of a negative interaction the post may be served to the member again.
+            SeenPost.objects.filter(member=row.member_id, post=row.post_id).delete()
+    member_ids = sorted({row.member_id for row in rows})
+    invalidate.invalidate_slates(*member_ids)
+    enqueue_learning(member_ids)
     return are_stored
+
+
+def find_interactions(keys: Sequence[EventKey], sender: Sender) -> list[Interaction]:
+    """Return the interactions of *sender* with these keys that are not undone."""
+    wanted = set(keys)
+    candidates = Interaction.objects.select_related("post").filter(
+        event_id__in=[event_id for event_id, _ in wanted], sender=sender, undone_at=None
+    )
+    return [row for row in candidates if (row.event_id, row.member_id) in wanted]
+
+
+def is_follow(interaction: Interaction) -> bool:
+    """Return whether the interaction is a follow of the post's author."""
+    return interaction.kind == InteractionKind.FOLLOW
 
 
 def delete_feedback(interactions: Sequence[Interaction], sender: Sender) -> None:

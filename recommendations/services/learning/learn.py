@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
-from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from monitoring import metrics
+from monitoring.transactions import write_transaction
 from recommendations import task_queue
 from recommendations.contracts import IMPLICIT_KINDS, Float32Array
 from recommendations.models import (
@@ -36,6 +36,7 @@ from recommendations.services.learning.interests import (
 from recommendations.services.learning.popularity import count_interactions
 from recommendations.services.vectors.embedding import CONTENT_SPACE
 from recommendations.stores.relational_viewers import is_known_adult
+from recommendations.stores.row_locks import lock_members
 
 MEMBERS_PER_TRANSACTION = 20
 INTERACTIONS_PER_TRANSACTION = 5_000
@@ -119,15 +120,21 @@ def rebuild_interests(*, member_id: int, now: datetime) -> int:
     with no more interactions than that, the result equals the profile that was learned one by one, up to float32
     rounding.
     """
-    with transaction.atomic():
-        list(Member.objects.select_for_update(no_key=True).filter(pk=member_id).values_list("pk"))
-        InterestProfile.objects.filter(member_id=member_id).delete()
-        learned = Interaction.objects.filter(member_id=member_id, is_learned=True, is_ignored=False, undone_at=None)
-        newest = list(learned.select_related("post").order_by("-occurred_at", "-id")[:REBUILD_INTERACTIONS])[::-1]
-        interactions = select_counted(newest, now)
-        update_profiles(select_consented([member_id], interactions), now)
-        histories.rebuild_history(member_id, interaction_weights(), now)
+    count = rebuild_profile(member_id, now)
     invalidate.retire_slates([member_id])
+    return count
+
+
+@write_transaction
+def rebuild_profile(member_id: int, now: datetime) -> int:
+    """Write the member's interests and reaction history anew. Return the number of interactions of the interests."""
+    lock_members([member_id])
+    InterestProfile.objects.filter(member_id=member_id).delete()
+    learned = Interaction.objects.filter(member_id=member_id, is_learned=True, is_ignored=False, undone_at=None)
+    newest = list(learned.select_related("post").order_by("-occurred_at", "-id")[:REBUILD_INTERACTIONS])[::-1]
+    interactions = select_counted(newest, now)
+    update_profiles(select_consented([member_id], interactions), now)
+    histories.rebuild_history(member_id, interaction_weights(), now)
     return len(interactions)
 
 
@@ -135,24 +142,29 @@ def rebuild_interests(*, member_id: int, now: datetime) -> int:
 def unlearn_undone(*, member_ids: Sequence[int], now: datetime) -> None:
     """Remove undone interactions from the popularity of their posts, and from interests by a rebuild."""
     for member_id in member_ids:
-        with transaction.atomic():
-            list(Member.objects.select_for_update(no_key=True).filter(pk=member_id).values_list("pk"))
-            undone = Interaction.objects.filter(member_id=member_id, is_learned=True, undone_at__isnull=False)
-            interactions = list(undone.select_related("post")[:INTERACTIONS_PER_TRANSACTION])
-            count_interactions([row for row in interactions if not row.is_ignored], now, sign=-1)
-            Interaction.objects.filter(pk__in=[row.pk for row in interactions]).update(
-                is_learned=False, is_ignored=False
-            )
-            if interactions:
-                # In the same transaction: without the mark, no later run would start the rebuild.
-                rebuild_interests(member_id=member_id, now=now)
+        if unlearn_member(member_id, now):
+            invalidate.retire_slates([member_id])
 
 
-@transaction.atomic
+@write_transaction
+def unlearn_member(member_id: int, now: datetime) -> int:
+    """Unlearn a member's undone interactions. Return how many."""
+    lock_members([member_id])
+    undone = Interaction.objects.filter(member_id=member_id, is_learned=True, undone_at__isnull=False)
+    interactions = list(undone.select_related("post")[:INTERACTIONS_PER_TRANSACTION])
+    count_interactions([row for row in interactions if not row.is_ignored], now, sign=-1)
+    Interaction.objects.filter(pk__in=[row.pk for row in interactions]).update(is_learned=False, is_ignored=False)
+    if interactions:
+        # In the same transaction: without the mark, no later run would start the rebuild.
+        rebuild_profile(member_id, now)
+    return len(interactions)
+
+
+@write_transaction
 def learn_batch(member_ids: Sequence[int], now: datetime) -> int:
     """Learn the oldest pending interactions of these members in one transaction. Return how many were learned."""
     # Lock the members' rows in a fixed order: two workers neither learn an interaction twice nor deadlock.
-    list(Member.objects.select_for_update(no_key=True).filter(pk__in=member_ids).order_by("pk").values_list("pk"))
+    lock_members(member_ids)
     unlearned = learnable_interactions(now).filter(member_id__in=member_ids)
     interactions = list(unlearned.select_related("post").order_by("occurred_at", "id")[:INTERACTIONS_PER_TRANSACTION])
     if not interactions:

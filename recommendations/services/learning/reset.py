@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from monitoring.transactions import write_transaction
 from recommendations.contracts import FeedbackTarget
 from recommendations.models import FeedInputs, InterestProfile, Member, NegativeFeedback, ReactionHistory
 from recommendations.services import invalidate
+from recommendations.stores.row_locks import lock_members
 
 
+@write_transaction
 def forget_author(author_pk: int) -> None:
-    """Remove an author who is being erased from the affinities of the other members."""
+    """Remove an author who is being erased, and has no posts left, from the affinities of the other members."""
     key = str(author_pk)
-    profiles = InterestProfile.objects.select_for_update().filter(affinities__author__has_key=key)
-    for profile in profiles.order_by("pk"):
+    profiles = InterestProfile.objects.filter(affinities__author__has_key=key)
+    lock_members(profiles.values_list("member_id", flat=True))
+    for profile in profiles:
         del profile.affinities["author"][key]
         profile.save(update_fields=["affinities"])
 

@@ -31,6 +31,7 @@ from recommendations.services import invalidate
 from recommendations.services.learning.store_relationships import split_into_queries, store_relationships
 from recommendations.stores.bulk import Column, insert_columns, insert_new_rows, one_transaction
 from recommendations.stores.relational_posts import PostFacts
+from recommendations.stores.row_locks import lock_members
 from recommendations.stores.sql import fetch_rows, in_clause
 
 NEGATIVE_KINDS = frozenset({InteractionKind.HIDE, InteractionKind.NOT_INTERESTED, InteractionKind.REPORT})
@@ -73,7 +74,11 @@ def store_interactions(
     rows = {name: to_array(values) for name, values in columns.items()}
     is_negative = np.array([kind in NEGATIVE_KINDS for kind in columns["kind"]], np.bool_)
     is_follow = np.array([kind == InteractionKind.FOLLOW for kind in columns["kind"]], np.bool_)
+    authors = find_authors(rows["post_id"][is_follow])
     with one_transaction():
+        # An undo that arrives at this moment waits, and then finds the interaction; or this waits, and finds the undo.
+        # A follow also locks the author, so the authors are locked at the same time.
+        lock_members({*rows["member_id"].tolist(), *authors.values()})
         is_undone = find_undone(rows, sender)
         undone_at = [now if undone else None for undone in is_undone.tolist()]
         shared = {"received_at": now, "sender": sender.value}
@@ -83,7 +88,7 @@ def store_interactions(
         # A negative interaction that was undone before it arrived leaves no trace: the post may be served.
         seen = select_rows(rows, is_effective | (is_new & ~is_negative))
         store_seen(seen["member_id"], seen["post_id"], seen["occurred_at"])
-        store_follows(select_rows(rows, is_effective & is_follow), now, approves_follows=approves_follows)
+        store_follows(select_rows(rows, is_effective & is_follow), authors, now, approves_follows=approves_follows)
         store_negative_feedback(select_rows(rows, is_effective & is_negative), sender)
         affected = select_rows(rows, is_effective & (is_follow | is_negative))
         invalidate.invalidate_slates(*np.unique(affected["member_id"]).tolist())
@@ -123,11 +128,16 @@ def store_seen(member_ids: Column, post_ids: Column, seen_at: np.ndarray) -> Non
     insert_columns(SeenPost, {"member_id": members[order], "post_id": posts[order], "seen_at": seen_at[order]})
 
 
-def store_follows(rows: Rows, now: datetime, *, approves_follows: bool) -> None:
-    """Create the follows of these interactions."""
+def find_authors(post_ids: np.ndarray) -> dict[int, int]:
+    """Return the authors of the posts (n,), by primary key."""
     authors: dict[int, int] = {}
-    for post_ids in split_into_queries(np.unique(rows["post_id"]).tolist()):
-        authors |= Post.objects.filter(pk__in=post_ids).values_list("pk", "author_id")
+    for ids in split_into_queries(np.unique(post_ids).tolist()):
+        authors |= Post.objects.filter(pk__in=ids).values_list("pk", "author_id")
+    return authors
+
+
+def store_follows(rows: Rows, authors: Mapping[int, int], now: datetime, *, approves_follows: bool) -> None:
+    """Create the follows of these interactions; *authors* by post."""
     pairs = sorted(
         {
             (member_id, authors[post_id])

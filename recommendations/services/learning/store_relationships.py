@@ -10,8 +10,9 @@ So these rules hold for every entry point:
 - A block ends the follows and requests between its two members, and while it exists no follow or request is stored
   between them, whichever of the two was sent first.
 
-Concurrent writers: the rows of all members concerned are locked first, in the order of their primary keys. Without the
-locks, a block and a follow that are stored at the same moment would not see each other, and both would stay.
+Concurrent writers: the rows of both members are locked before a relationship is stored or ended, and the row of the
+target before a request becomes a follow. Without the locks, a block and a follow that are stored at the same moment
+would not see each other, and both would stay; and a request could become a follow while it is being ended.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ from typing import Any
 import numpy as np
 from django.db.models import QuerySet
 
+from monitoring.transactions import write_transaction
 from recommendations.contracts import BoolArray
 from recommendations.models import Member, PrivacySettings, Relationship
 from recommendations.services import invalidate
 from recommendations.stores.bulk import Column, insert_columns, one_transaction
+from recommendations.stores.row_locks import lock_members
 
 FOLLOW, FOLLOW_REQUEST = Relationship.Kind.FOLLOW.value, Relationship.Kind.FOLLOW_REQUEST.value
 BLOCK = Relationship.Kind.BLOCK.value
@@ -50,7 +53,9 @@ def store_relationships(columns: Mapping[str, Column], *, approves_follows: bool
     """
     rows: Rows = {name: to_array(values) for name, values in columns.items()}
     with one_transaction():
-        existing_ids = lock_members({*rows["source_id"].tolist(), *rows["target_id"].tolist()})
+        member_ids = {*rows["source_id"].tolist(), *rows["target_id"].tolist()}
+        lock_members(member_ids)
+        existing_ids = find_members(member_ids)
         rows = select(rows, [source in existing_ids and target in existing_ids for source, target in pairs_of(rows)])
         blocks = {pair for pair, kind in zip(pairs_of(rows), rows["kind"].tolist(), strict=True) if kind == BLOCK}
         rows = drop_blocked_follows(rows, blocks)
@@ -91,13 +96,12 @@ def split_into_queries(values: Iterable[Any]) -> Iterator[list[Any]]:
         yield chunk
 
 
-def lock_members(member_ids: Collection[int]) -> set[int]:
-    """Lock the members' rows until the end of the transaction. Return the primary keys of those that exist."""
-    locked: set[int] = set()
-    for ids in split_into_queries(sorted(member_ids)):
-        members = Member.objects.select_for_update(no_key=True).filter(pk__in=ids).order_by("pk")
-        locked.update(members.values_list("pk", flat=True))
-    return locked
+def find_members(member_ids: Collection[int]) -> set[int]:
+    """Return the primary keys of those of the members that exist."""
+    found: set[int] = set()
+    for ids in split_into_queries(member_ids):
+        found.update(Member.objects.filter(pk__in=ids).values_list("pk", flat=True))
+    return found
 
 
 def drop_blocked_follows(rows: Rows, blocks: set[Pair]) -> Rows:
@@ -174,9 +178,11 @@ def approve_pairs(pairs: Collection[Pair]) -> int:
     return make_follows(Relationship.objects.filter(pk__in=list(find_pairs(FOLLOW_REQUEST, pairs).values())))
 
 
+@write_transaction
 def make_follows(requests: QuerySet[Relationship]) -> int:
     """Make follows of those of these relationships that are requests. Return how many there were."""
     requests = requests.filter(kind=FOLLOW_REQUEST)
+    lock_members(requests.values_list("target_id", flat=True))
     pairs = list(requests.values_list("source_id", "target_id"))
     approved_count = requests.update(kind=FOLLOW)
     invalidate_pairs(pairs)
@@ -197,23 +203,25 @@ def approve_request(**lookup: object) -> bool:
 
     A request is never across a block, because a block ends it.
     """
-    with one_transaction():
-        return bool(make_follows(Relationship.objects.filter(source__is_active=True, **lookup)))
+    return bool(make_follows(Relationship.objects.filter(source__is_active=True, **lookup)))
 
 
+@write_transaction
 def approve_requests_of_open_accounts(member_ids: Iterable[int]) -> None:
     """Approve all pending requests to those of these members whose account is open."""
-    with one_transaction():
-        for ids in split_into_queries(find_open_accounts(lock_members(set(member_ids)))):
-            make_follows(Relationship.objects.filter(target__in=ids))
+    pks = set(member_ids)
+    lock_members(pks)
+    for ids in split_into_queries(find_open_accounts(pks)):
+        make_follows(Relationship.objects.filter(target__in=ids))
 
 
+@write_transaction
 def end_relationships(rows: QuerySet[Relationship]) -> None:
     """Delete these relationships."""
-    with one_transaction():
-        pairs = list(rows.values_list("source_id", "target_id"))
-        rows.delete()
-        invalidate_pairs(pairs)
+    lock_members({pk for pair in rows.values_list("source_id", "target_id") for pk in pair})
+    pairs = list(rows.values_list("source_id", "target_id"))
+    rows.delete()
+    invalidate_pairs(pairs)
 
 
 def invalidate_pairs(pairs: Iterable[Pair]) -> None:

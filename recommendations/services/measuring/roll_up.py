@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import numpy as np
-from django.db import transaction
 from django.db.models import Count, OuterRef, Subquery, Sum
 from django.db.models.functions import Length
 
+from monitoring.transactions import write_transaction
 from recommendations.contracts import InteractionKind
 from recommendations.models import FeedHour, FeedRequest, Interaction, ServedPage
 
@@ -47,7 +47,7 @@ def roll_up(*, now: datetime) -> int:
     return sum(roll_up_hour(start + HOUR * number) for number in range(hours))
 
 
-@transaction.atomic
+@write_transaction
 def roll_up_hour(hour: datetime) -> int:
     """Roll up one hour, replacing its rows. Return the number of rows written."""
     slates, pages, engaged = count_slates(hour), count_pages(hour), count_engaged_posts(hour)

@@ -28,11 +28,13 @@ from uuid import UUID
 
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
-from django.db import DatabaseError, models, transaction
+from django.db import DatabaseError, models
 
 from access.masks import mask_identity
 from flags.experiments.privacy import erase_unit_exposures
 from flags.services import erasure as flag_erasure
+from flags.services.change import flag_transaction
+from monitoring.transactions import write_transaction
 from recommendations.models import ErasedPost, ErasureReceipt, Job, JobFile, Member, Post, RegionStats
 from recommendations.ports import VectorIndexError
 from recommendations.services import invalidate, wiring
@@ -44,6 +46,7 @@ from recommendations.services.members.marks import ERASED_TEXT, Mark
 from recommendations.services.members.personal_data import ARCHIVE, QDRANT, text_columns
 from recommendations.services.training import trained_models
 from recommendations.services.vectors import archive, reindexing
+from recommendations.stores.row_locks import lock_members, lock_posts, lock_rows
 from recommendations.stores.seal import SealError
 
 log = logging.getLogger(__name__)
@@ -64,27 +67,28 @@ CLOCK_DIFFERENCE = timedelta(minutes=1)
 # Accept
 
 
+@flag_transaction
 def begin_erasures(*, member_ids: Sequence[int], job_id: UUID | None, requested_by: str, now: datetime) -> None:
     """Hide the members and all their posts from every viewer, give their rows other ids, and write receipts."""
-    with transaction.atomic():
-        for member in Member.objects.select_for_update().filter(pk__in=member_ids).order_by("pk"):
-            if ErasureReceipt.objects.filter(member_number=member.pk, finished_at=None).exists():
-                continue
-            member_id = member.external_id
-            receipt = ErasureReceipt(
-                member_hash=hash_member_id(member_id),
-                member_number=member.pk,
-                job_id=job_id,
-                requested_by=requested_by,
-                requested_at=now,
-            )
-            receipt.sealed_member_id = wiring.seal().seal(member_id.encode(), seal_context(receipt))
-            # Texts first: the change of a segment is recorded with the segment's texts.
-            receipt.counts = dict(erase_texts(member_id, app="flags"))
-            receipt.save()
-            flag_erasure.erase_unit_from_segments(unit_id=member_id, now=now)
-            Member.objects.filter(pk=member.pk).update(external_id=f"erasing:{receipt.pk}", changed_at=now)
-        set_members_active(member_ids=member_ids, is_active=False, now=now)
+    lock_members(member_ids)
+    for member in Member.objects.filter(pk__in=member_ids).order_by("pk"):
+        if ErasureReceipt.objects.filter(member_number=member.pk, finished_at=None).exists():
+            continue
+        member_id = member.external_id
+        receipt = ErasureReceipt(
+            member_hash=hash_member_id(member_id),
+            member_number=member.pk,
+            job_id=job_id,
+            requested_by=requested_by,
+            requested_at=now,
+        )
+        receipt.sealed_member_id = wiring.seal().seal(member_id.encode(), seal_context(receipt))
+        # Texts first: the change of a segment is recorded with the segment's texts.
+        receipt.counts = dict(erase_texts(member_id, app="flags"))
+        receipt.save(force_insert=True)
+        flag_erasure.erase_unit_from_segments(unit_id=member_id, now=now)
+        Member.objects.filter(pk=member.pk).update(external_id=f"erasing:{receipt.pk}", changed_at=now)
+    set_members_active(member_ids=member_ids, is_active=False, now=now)
 
 
 def hide_posts(post_ids: Sequence[int], now: datetime) -> None:
@@ -140,40 +144,53 @@ def erase_member(receipt: ErasureReceipt, now: datetime) -> None:
     counts += erase_mentions(member_id, post_names, pk)
     save_counts(receipt, counts)
     while batch := list(posts.order_by("pk").values_list("pk", flat=True)[:BATCH_POSTS]):
-        save_counts(receipt, erase_posts(post_ids=batch, author_id=pk, now=now))
-    with transaction.atomic():
-        member = Member.objects.select_for_update().filter(pk=pk).first()
-        if member is None:
-            return
-        forget_author(pk)
-        exposures = erase_unit_exposures(unit_id=member_id, until=receipt.requested_at)
-        counts = Counter(member.delete()[1]) + Counter({"flags.Exposure": exposures}) + erase_empty_regions()
-        save_counts(receipt, counts)
-        invalidate.evict_members(pk)
+        save_counts(receipt, delete_posts(batch, now, author_id=pk))
+    forget_author(pk)
+    delete_member(receipt, member_id)
 
 
-@transaction.atomic
-def erase_posts(*, post_ids: Sequence[int], author_id: int | None = None, now: datetime) -> Counter[str]:
+@write_transaction
+def delete_member(receipt: ErasureReceipt, member_id: str) -> None:
+    """Delete the row of a member and all that refers to it, and count it in the receipt."""
+    lock_members([receipt.member_number], keep_references_out=True)
+    member = Member.objects.filter(pk=receipt.member_number).first()
+    if member is None:
+        return
+    exposures = erase_unit_exposures(unit_id=member_id, until=receipt.requested_at)
+    counts = Counter(member.delete()[1]) + Counter({"flags.Exposure": exposures}) + erase_empty_regions()
+    save_counts(receipt, counts)
+    invalidate.evict_members(receipt.member_number)
+
+
+def erase_posts(*, post_ids: Sequence[int], now: datetime) -> Counter[str]:
     """
     Erase the posts, their vectors and all interactions with them. Return the number of rows by table.
 
-    Every process then evicts the posts from memory. `reindexing.drop_erased_posts` deletes their vectors in Qdrant. If
-    *author_id* is given, a post that has got another author meanwhile stays.
+    `reindexing.drop_erased_posts` deletes their vectors in Qdrant.
+    """
+    names = dict(Post.objects.filter(pk__in=post_ids).values_list("pk", "external_id"))
+    counts = Counter({ARCHIVE: archive.erase_from_archive(names.values())}) if names else Counter()
+    return counts + erase_post_mentions(names) + delete_posts(post_ids, now)
+
+
+@write_transaction
+def delete_posts(post_ids: Sequence[int], now: datetime, *, author_id: int | None = None) -> Counter[str]:
+    """
+    Delete the posts and all that refers to them, and make every process evict them. Return the number of rows by table.
+
+    If *author_id* is given, a post that has got another author meanwhile stays.
     """
     ErasedPost.objects.filter(erased_at__lt=now - ERASED_ID_RETENTION, is_indexed=False).delete()
-    found = Post.objects.select_for_update().filter(pk__in=post_ids).order_by("pk")
-    names = {post.pk: post.external_id for post in found if author_id in (None, post.author_id)}
-    counts = Counter[str]()
-    if author_id is None:
-        counts[ARCHIVE] = archive.erase_from_archive(names.values())
-        counts += erase_post_mentions(names)
-    pks = list(names)
+    histories.lock_reacting_members(post_ids)
+    lock_posts(post_ids, keep_references_out=True)
+    found = Post.objects.filter(pk__in=post_ids).order_by("pk")
+    pks = [post.pk for post in found if author_id in (None, post.author_id)]
     histories.forget_posts(pks)
     is_indexed = wiring.qdrant_client() is not None
     ErasedPost.objects.bulk_create(
         [ErasedPost(post_id=pk, erased_at=now, is_indexed=is_indexed) for pk in pks], ignore_conflicts=True
     )
-    counts += Counter(Post.objects.filter(pk__in=pks).delete()[1])
+    counts = Counter(Post.objects.filter(pk__in=pks).delete()[1])
     counts[QDRANT] += len(pks) if is_indexed else 0
     invalidate.invalidate_posts(pks)
     return +counts
@@ -186,8 +203,11 @@ def erase_empty_regions() -> Counter[str]:
     return Counter(RegionStats.objects.filter(region__in=of_stats - of_members).delete()[1])
 
 
+@write_transaction
 def save_counts(receipt: ErasureReceipt, counts: Counter[str]) -> None:
     """Add to the counts of the receipt."""
+    lock_rows(ErasureReceipt, [receipt.pk])
+    receipt.refresh_from_db(fields=["counts"])
     receipt.counts = dict(Counter(receipt.counts) + counts)
     receipt.save(update_fields=["counts"])
 
@@ -224,13 +244,21 @@ def erase_post_mentions(post_names: dict[int, str]) -> Counter[str]:
     names = set(post_names.values())
     counts = mask_log_entries(Post, list(post_names))
     counts["recommendations.JobFile"] += delete_exports(lambda texts: not names.isdisjoint(texts))
-    for job in Job.objects.filter(params__has_key="post_ids").iterator():
-        remaining = [id for id in job.params["post_ids"] if id not in names]
-        if remaining != job.params["post_ids"]:
-            job.params["post_ids"] = remaining
+    counts["recommendations.Job"] += remove_from_jobs(names)
+    return +counts
+
+
+@write_transaction
+def remove_from_jobs(post_names: set[str]) -> int:
+    """Remove the ids of posts from the parameters of jobs. Return how many changed."""
+    jobs = Job.objects.filter(params__has_key="post_ids").order_by("pk")
+    named = [job.pk for job in jobs.iterator() if not post_names.isdisjoint(job.params["post_ids"])]
+    lock_rows(Job, named)
+    for pk in named:
+        for job in jobs.filter(pk=pk):
+            job.params["post_ids"] = [id for id in job.params["post_ids"] if id not in post_names]
             job.save(update_fields=["params"])
-            counts["recommendations.Job"] += 1
-    return counts
+    return len(named)
 
 
 def mask_log_entries(model: type[models.Model], pks: Sequence[int]) -> Counter[str]:
@@ -246,17 +274,27 @@ def mask_log_entries(model: type[models.Model], pks: Sequence[int]) -> Counter[s
 
 def replace_in_texts(model: type[models.Model], names: Sequence[str], mark: Mark) -> int:
     """Replace the mark in these columns of all rows. Return how many rows changed."""
-    changed = 0
     rows = model._base_manager.order_by("pk").values_list("pk", *names)
+    marked = [pk for pk, *values in rows.iterator() if any(map(mark.is_in, values))]
+    if marked:
+        replace_in_rows(model, marked, names, mark)
+    return len(marked)
+
+
+@write_transaction
+def replace_in_rows(model: type[models.Model], pks: Sequence[Any], names: Sequence[str], mark: Mark) -> None:
+    """Replace the mark in these columns of the rows, as they are now."""
+    lock_rows(model, pks)
     limits = {field.name: field.max_length for field in model._meta.concrete_fields}
-    for pk, *values in [row for row in rows.iterator() if any(mark.is_in(value) for value in row[1:])]:
+    for pk in pks:
+        values = model._base_manager.filter(pk=pk).values_list(*names).first()
+        if values is None:
+            continue
         replaced = dict(zip(names, map(mark.replace_in, values), strict=True))
         shortened = {
             name: value[: limits[name]] if isinstance(value, str) else value for name, value in replaced.items()
         }
         flag_erasure.update_row(model, pk, shortened)
-        changed += 1
-    return changed
 
 
 def delete_exports(is_named: Callable[[list[str]], bool], *, except_of: str = "") -> int:
@@ -307,6 +345,7 @@ def finish_erasure(receipt: ErasureReceipt, now: datetime) -> bool:
         ErasedPost.objects.filter(erased_at__gte=receipt.requested_at).update(is_indexed=True)
         reindexing.drop_erased_posts()
     invalidate.evict_members(receipt.member_number)
+    forget_author(receipt.member_number)
     save_counts(receipt, erase_mentions(open_member_id(receipt), {}, receipt.member_number))
     forgotten = trained_models.forget_models(
         trained_before=receipt.erased_at + CLOCK_DIFFERENCE,
@@ -319,7 +358,11 @@ def finish_erasure(receipt: ErasureReceipt, now: datetime) -> bool:
     receipt.forgotten_model_ids = forgotten.model_ids
     receipt.active_model_id, receipt.active_model_since = forgotten.active_id, forgotten.active_since
     receipt.finished_at, receipt.sealed_member_id = now, b""
-    receipt.save()
+    receipt.save(
+        update_fields=[
+            "forgotten_model_ids", "active_model_id", "active_model_since", "finished_at", "sealed_member_id",
+        ]
+    )  # fmt: skip
     return True
 
 

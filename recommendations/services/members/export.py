@@ -44,8 +44,11 @@ def export_member(*, job_id: UUID, member_pk: int, now: datetime) -> None:
     member = Member.objects.get(pk=member_pk)
     content = json.dumps(collect_member_data(member), cls=DjangoJSONEncoder).encode()
     JobFile.objects.filter(created_at__lt=now - EXPORT_RETENTION).delete()
-    JobFile.objects.update_or_create(
-        job_id=job_id, member=member, defaults={"content": zlib.compress(content), "created_at": now}
+    JobFile.objects.bulk_create(
+        [JobFile(job_id=job_id, member=member, content=zlib.compress(content), created_at=now)],
+        update_conflicts=True,
+        unique_fields=["job", "member"],
+        update_fields=["content", "created_at"],
     )
 
 

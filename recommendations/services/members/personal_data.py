@@ -408,7 +408,8 @@ class Place:
 REDIS_PLACES = {
     "recsys:slates:": Place("slates", "ranked posts of a member, encrypted", "two days, a change, or an erasure"),
     "recsys:served:waiting": Place("waiting records", "pages being recorded, encrypted", "a worker writes them"),
-    "recsys:served:writing": Place("records being written", "pages being recorded, encrypted", "they are written"),
+    "recsys:served:batch": Place("records being written", "pages being recorded, encrypted", "they are written"),
+    "recsys:served:lease:": Place("leases of workers", "nothing of members", "a minute"),
     "recsys:served:": Place("served posts", "posts that a member was served recently", "two days, or an erasure"),
     "recsys:neighbors:": Place("neighbors", "posts near a vector, encrypted; no member", "an hour"),
     "recsys:vectors:": Place("vectors", "vectors of posts", "an hour, a change, or an erasure"),

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError
 
+from monitoring.transactions import write_transaction
 from recommendations.contracts import Sensitivity
 from recommendations.models import Member, PrivacySettings, Relationship
 from recommendations.services import invalidate
@@ -25,6 +26,7 @@ from recommendations.services.learning.store_relationships import (
     store_relationships,
 )
 from recommendations.stores.bulk import Column
+from recommendations.stores.row_locks import lock_members
 
 MEMBER_FIELDS = frozenset({"languages", "region"})
 PRIVACY_FIELDS = frozenset({"is_private", "is_personalized", "sensitivity", "muted_words", "muted_tags"})
@@ -61,6 +63,12 @@ def get_member(member_id: str) -> Member:
         raise FactsUnavailable("The member cannot be read now. Try again later.") from error
 
 
+def lock_member(member_id: str) -> Member:
+    """Lock the member's row, which guards everything about the member, and return it. Raises `UnknownMember`."""
+    lock_members([get_member(member_id).pk])
+    return get_member(member_id)  # the member may have been changed or erased before the lock
+
+
 def read_preferences(*, member_id: str) -> Preferences:
     """Return the member's preferences; `STRICTEST_SETTINGS` for a member without settings. Raises `UnknownMember`."""
     member = get_member(member_id)
@@ -78,7 +86,7 @@ def read_preferences(*, member_id: str) -> Preferences:
     )
 
 
-@transaction.atomic
+@write_transaction
 def set_preferences(*, member_id: str, changes: Mapping[str, Any], now: datetime) -> Preferences:
     """
     Change some of a member's preferences and return all of them. They apply from the next request on.
@@ -90,29 +98,24 @@ def set_preferences(*, member_id: str, changes: Mapping[str, Any], now: datetime
     """
     if unknown := sorted(set(changes) - MEMBER_FIELDS - PRIVACY_FIELDS):
         raise InvalidRequest(f"There is no preference {unknown[0]!r}.", f"/{unknown[0]}")
-    member = get_member(member_id)
-    for name in MEMBER_FIELDS & set(changes):
-        setattr(member, name, changes[name])
-    member.changed_at = now
-    # Save these columns only, to avoid overwriting a concurrent reset or deactivation.
-    member.save(update_fields=[*MEMBER_FIELDS, "changed_at"])
-    settings, _ = PrivacySettings.objects.select_for_update().get_or_create(
+    member = lock_member(member_id)
+    member_values = {name: changes[name] for name in MEMBER_FIELDS & set(changes)}
+    Member.objects.filter(pk=member.pk).update(**member_values, changed_at=now)
+    settings, _ = PrivacySettings.objects.get_or_create(
         member=member, defaults={**STRICTEST_SETTINGS, "changed_at": now}
     )
-    had_consent = settings.is_personalized
-    for name in PRIVACY_FIELDS & set(changes):
-        value = changes[name]
-        setattr(settings, name, Sensitivity[value.upper()].value if name == "sensitivity" else value)
-    settings.changed_at = now
-    settings.save()
-    if had_consent != settings.is_personalized:
+    values = {name: changes[name] for name in PRIVACY_FIELDS & set(changes)}
+    if "sensitivity" in values:
+        values["sensitivity"] = Sensitivity[values["sensitivity"].upper()].value
+    PrivacySettings.objects.filter(pk=settings.pk).update(**values, changed_at=now)
+    if values.get("is_personalized", settings.is_personalized) != settings.is_personalized:
         delete_learned_interests(member.pk, now)
     approve_requests_of_open_accounts([member.pk])
     invalidate.invalidate_slates(member.pk)
     return read_preferences(member_id=member_id)
 
 
-@transaction.atomic
+@write_transaction
 def reset_interests(*, member_id: str, now: datetime) -> None:
     """
     Reset a member's interests, affinities, served history and negative feedback on authors, topics and kinds.
@@ -120,12 +123,12 @@ def reset_interests(*, member_id: str, now: datetime) -> None:
     Relationships stay, as do hidden and reported posts. Earlier interactions are never learned again. Raises
     `UnknownMember`.
     """
-    member = get_member(member_id)
+    member = lock_member(member_id)
     delete_learned_interests(member.pk, now)
     invalidate.invalidate_slates(member.pk)
 
 
-@transaction.atomic
+@write_transaction
 def set_relationship(
     *, member_id: str, kind: str, target_id: str, is_on: bool, is_sent_by_member: bool, now: datetime
 ) -> None:

@@ -21,15 +21,17 @@ from uuid import UUID
 import numpy as np
 from celery.signals import task_postrun
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import F
 
 from flags.experiments.exposures import UnitExposure, record_exposures
 from flags.experiments.rules import ExposedVariant
+from monitoring.transactions import write_transaction
 from recommendations import task_queue
 from recommendations.contracts import POPULARITY_SUMS, Slate
 from recommendations.models import FeedInputs, FeedRequest, Member, Post, PostStats, PrivacySettings, ServedPage
 from recommendations.services import wiring
+from recommendations.stores.bulk import insert_new_rows
 from recommendations.stores.redis_slates import SEPARATOR, SlateFormatError, pack, unpack
 
 log = logging.getLogger(__name__)
@@ -53,6 +55,11 @@ COUNT_SERVED = """
     ON CONFLICT (post_id) DO UPDATE
     SET served_count = {stats}.served_count + excluded.served_count, changed_at = excluded.changed_at"""
 
+
+ServedPosts = tuple[int, float, list[int]]
+"""A page for the served history: the member, the time in Unix seconds, and the ids of the posts."""
+
+PAGE_COLUMNS = ("member_id", "request_id", "offset", "post_ids", "created_at")
 
 ExposureKey = tuple[int, int]
 """The phase of an experiment, and the member."""
@@ -207,51 +214,64 @@ def record_served(*, now: datetime) -> int:
     """
     Write the queued records to the database and return how many there were.
 
-    A batch that a killed worker was writing is written again: its rows are stored once, but its posts may be counted
-    as served twice. Records that arrive after a batch was the last are left to the worker that they wake.
+    A batch that a killed worker was writing is written again, without further effect. Records that arrive after a batch
+    was the last are left to the worker that they wake.
     """
     send_records()
     written = 0
     is_last = False
-    while not is_last and (taken := wiring.record_queue().take(BATCH_RECORDS)):
-        is_last = len(taken) < BATCH_RECORDS
-        write_batch(list(taken.values()), now)
-        wiring.record_queue().acknowledge(taken)
-        written += len(taken)
+    while not is_last and (batch := wiring.record_queue().take(BATCH_RECORDS)):
+        is_last = len(batch.records) < BATCH_RECORDS
+        served = write_batch(batch.records, now)
+        add_to_histories(served)
+        wiring.record_queue().acknowledge(batch.id)
+        written += len(batch.records)
     return written
 
 
-def write_batch(records: Sequence[bytes], now: datetime) -> None:
-    """Write records in one transaction, except those of members who no longer exist."""
+@write_transaction
+def write_batch(records: Sequence[bytes], now: datetime) -> list[ServedPosts]:
+    """Write records, except those of members who no longer exist. Return the pages that were not stored yet."""
     slates = [slate_row(record) for record in records if record[:1] == SLATE]
     pages = [page_row(record) for record in records if record[:1] == PAGE]
     exposures = [parse_exposure(record) for record in records if record[:1] == EXPOSURE]
     member_ids = {row.member_id for row in slates} | {row.member_id for row in pages} | {pk for pk, _ in exposures}
     existing = set(Member.objects.filter(pk__in=member_ids).values_list("pk", flat=True))
-    with transaction.atomic():
-        FeedRequest.objects.bulk_create([row for row in slates if row.member_id in existing], ignore_conflicts=True)
-        write_pages([row for row in pages if row.member_id in existing], now)
-        write_inputs([inputs_row(record) for record in records if record[:1] == INPUTS])
-        record_exposures(exposure for pk, exposure in exposures if pk in existing)
+    FeedRequest.objects.bulk_create([row for row in slates if row.member_id in existing], ignore_conflicts=True)
+    served = write_pages([row for row in pages if row.member_id in existing], now)
+    write_inputs([inputs_row(record) for record in records if record[:1] == INPUTS])
+    record_exposures(exposure for pk, exposure in exposures if pk in existing)
+    return served
 
 
-def write_pages(pages: Sequence[ServedPage], now: datetime) -> None:
+def write_pages(pages: Sequence[ServedPage], now: datetime) -> list[ServedPosts]:
     """
-    Write pages, count their posts as served, and add them to the served history of each member who is personalized.
+    Write pages and count their posts as served. Return the pages that were not stored yet.
+
+    Only pages that are inserted count. A page that is already stored belongs to a batch that another worker has written
+    and not acknowledged.
+    """
+    columns = {name: [getattr(page, name) for page in pages] for name in PAGE_COLUMNS}
+    is_new = insert_new_rows(ServedPage, columns, {}, key=("request_id", "offset", "created_at"))
+    served = [
+        (page.member_id, page.created_at.timestamp(), np.frombuffer(page.post_ids, "<i8").tolist())
+        for page, new in zip(pages, is_new.tolist(), strict=True)
+        if new
+    ]
+    count_served(Counter(post_id for *_, post_ids in served for post_id in post_ids), now)
+    return served
+
+
+def add_to_histories(pages: Sequence[ServedPosts]) -> None:
+    """
+    Add pages to the served history of each member who is personalized.
 
     Consent is read again after the pages are in Redis. A member who withdrew it in between removed their history at
     that time, perhaps before these pages were added.
     """
-    ServedPage.objects.bulk_create(pages, ignore_conflicts=True)
-    served = [(page, np.frombuffer(page.post_ids, "<i8").tolist()) for page in pages]
-    count_served(Counter(post_id for _, post_ids in served for post_id in post_ids), now)
-    consenting = find_personalized({page.member_id for page in pages})
+    consenting = find_personalized({member_id for member_id, _, _ in pages})
     history = wiring.served_history()
-    history.add(
-        (page.member_id, page.created_at.timestamp(), post_ids)
-        for page, post_ids in served
-        if page.member_id in consenting
-    )
+    history.add(page for page in pages if page[0] in consenting)
     history.remove(sorted(consenting - find_personalized(consenting)))
 
 

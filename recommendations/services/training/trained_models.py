@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import transaction
 from django.db.models import Sum
 
+from monitoring.transactions import write_transaction
 from recommendations.models import TrainedModel, TrainedModelBlock
 from recommendations.services.errors import InvalidRequest, ModelNotUsable, UnknownModel
 from recommendations.stores.trained_models import find_last_retired
@@ -78,7 +78,7 @@ def resolve_kinds(params: Mapping[str, Any]) -> list[int]:
     return sorted({KIND_NAMES.index(kind) for kind in kinds})
 
 
-@transaction.atomic
+@write_transaction
 def activate_model(*, model_id: int, now: datetime) -> ModelView:
     """
     Activate a model, and retire the active one of its kind. Does nothing if it is active.
@@ -96,7 +96,7 @@ def activate_model(*, model_id: int, now: datetime) -> ModelView:
     return build_model_view(model)
 
 
-@transaction.atomic
+@write_transaction
 def roll_back(*, model_id: int, now: datetime) -> ModelView:
     """
     Retire the active model *model_id*, and activate the model that was active before it. Return the active model.
@@ -160,7 +160,7 @@ class ForgottenModels:
     active_since: datetime | None
 
 
-@transaction.atomic
+@write_transaction
 def forget_models(*, trained_before: datetime, is_due: bool, now: datetime) -> ForgottenModels | None:
     """
     Delete the arrays of every model whose training began before *trained_before*, retired and waiting ones included.

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.contrib.sessions.models import Session
-from django.db import models, transaction
+from django.db import models
 from django.db.models import Exists, Max, Min, OuterRef, Sum
 from django.db.models.functions import Length
 
 from monitoring.maintenance import MaintenanceResult
 from monitoring.models import Alert, MaintenanceRun
+from monitoring.transactions import write_transaction
 from recommendations.models import FeedHour, FeedInputs, FeedRequest, Interaction, Job, SeenPost, ServedPage
 from recommendations.services.serving import inputs
 
@@ -75,12 +76,17 @@ def delete_expired_rows(rule: RetentionRule, now: datetime) -> tuple[int, int]:
     old = manager.filter(**{f"{rule.field}__lt": now - rule.period()}).order_by(rule.field)
     rows = size = 0
     while ids := list(old.values_list("pk", flat=True)[:BATCH_ROWS]):
-        batch = manager.filter(pk__in=ids).order_by()
-        with transaction.atomic():
-            size += sum(batch.aggregate(size=Sum(Length(blob)))["size"] or 0 for blob in rule.blob_fields)
-            batch.delete()
+        size += delete_batch(manager.filter(pk__in=ids).order_by(), rule.blob_fields)
         rows += len(ids)
     return rows, size
+
+
+@write_transaction
+def delete_batch(batch: models.QuerySet[Any, Any], blob_fields: Sequence[str]) -> int:
+    """Delete the rows. Return the bytes of their blob fields."""
+    size = sum(batch.aggregate(size=Sum(Length(blob)))["size"] or 0 for blob in blob_fields)
+    batch.delete()
+    return size
 
 
 def delete_old_seen(before: datetime) -> int:

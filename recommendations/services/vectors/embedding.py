@@ -7,14 +7,16 @@ A post that cannot be embedded does not stop the others. It is retried with grow
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 
-from django.db import transaction
 from django.db.models import Exists, Min, OuterRef, Q, QuerySet
 
+from monitoring.transactions import write_transaction
 from recommendations import contracts, task_queue
+from recommendations.contracts import Float32Array
 from recommendations.models import EmbeddingFailure, Post, PostEmbedding
 from recommendations.ports import Embedder
 from recommendations.services import invalidate
 from recommendations.stores.bulk import insert_columns, refresh_statistics
+from recommendations.stores.row_locks import lock_posts
 
 CONTENT_SPACE = contracts.CONTENT_SPACE
 BATCH_POSTS = 1_000
@@ -79,21 +81,30 @@ def embed_batch(posts: Sequence[Post], embedder: Embedder, now: datetime) -> int
     return len(posts) - len(failed)
 
 
+@write_transaction
 def record_embedding_failure(post: Post, model: str, error: str, now: datetime) -> None:
-    """Record a failure, and schedule the retry of the post or dead-letter it."""
+    """Record a failure, and schedule the retry of the post or dead-letter it. Does nothing for an erased post."""
+    lock_posts([post.pk])
+    if not Post.objects.filter(pk=post.pk).exists():
+        return
     row, _ = EmbeddingFailure.objects.get_or_create(
-        post=post, space=CONTENT_SPACE, embedding_model=model, defaults={"error": error, "changed_at": now}
+        post=post, space=CONTENT_SPACE, embedding_model=model, defaults={"error": error[:64], "changed_at": now}
     )
-    row.attempts += 1
-    delay = timedelta(seconds=BACKOFF_SECONDS * 4 ** (row.attempts - 1))
-    row.retry_at = now + delay if row.attempts < MAX_EMBED_ATTEMPTS else None
-    row.error, row.changed_at = error[:64], now
-    row.save()
+    attempts = row.attempts + 1
+    delay = timedelta(seconds=BACKOFF_SECONDS * 4 ** (attempts - 1))
+    EmbeddingFailure.objects.filter(pk=row.pk).update(
+        attempts=attempts,
+        retry_at=now + delay if attempts < MAX_EMBED_ATTEMPTS else None,
+        error=error[:64],
+        changed_at=now,
+    )
 
 
+@write_transaction
 def retry_failures(*, failure_ids: Sequence[int], now: datetime) -> int:
     """Reset the attempts of these failures and enqueue the embedding of their posts. Return the number of failures."""
     rows = EmbeddingFailure.objects.filter(pk__in=failure_ids)
+    lock_posts(rows.values_list("post", flat=True))
     count = rows.update(attempts=0, retry_at=now, changed_at=now)
     task_queue.enqueue(task_queue.EMBED_POSTS)
     return count
@@ -120,6 +131,14 @@ def posts_due(model: str, now: datetime) -> QuerySet[Post]:
     return posts_without_vector(model).filter(~Exists(not_due.filter(space=CONTENT_SPACE, embedding_model=model)))
 
 
+def has_posts_to_embed(model: str) -> bool:
+    """Return whether a post without a vector is due or waits for a retry. Dead-lettered posts do not count."""
+    dead_lettered = EmbeddingFailure.objects.filter(
+        post=OuterRef("pk"), space=CONTENT_SPACE, embedding_model=model, retry_at=None
+    )
+    return posts_without_vector(model).filter(~Exists(dead_lettered)).exists()
+
+
 def due_batches(model: str, now: datetime) -> Iterator[list[Post]]:
     """Yield the due posts in batches, oldest first."""
     last_pk = 0
@@ -135,26 +154,43 @@ def batches_by_id(post_ids: Sequence[int]) -> Iterator[list[Post]]:
 
 def embed_and_store(posts: Sequence[Post], embedder: Embedder, now: datetime) -> None:
     """Embed *posts* and store their vectors. Replacing a vector increments its version."""
-    vectors = embedder.embed([embeddable_text(post) for post in posts])
-    ids = [post.pk for post in posts]
-    with transaction.atomic():
-        previous = PostEmbedding.objects.filter(post__in=ids, space=CONTENT_SPACE, embedding_model=embedder.name)
-        versions = dict(previous.values_list("post_id", "version"))
-        previous.delete()
-        columns = {
-            "post_id": ids,
-            "vector": [vector.astype("<f4").tobytes() for vector in vectors],
-            "version": [versions.get(post_id, 0) + 1 for post_id in ids],
-        }
-        constants = {
-            "space": CONTENT_SPACE,
-            "embedding_model": embedder.name,
-            "dimension": embedder.dimension,
-            "changed_at": now,
-        }
-        insert_columns(PostEmbedding, columns, constants)
-        EmbeddingFailure.objects.filter(post__in=ids, space=CONTENT_SPACE, embedding_model=embedder.name).delete()
-        invalidate.invalidate_posts(ids)
+    store_content_vectors(posts, embedder.embed([embeddable_text(post) for post in posts]), embedder, now)
+
+
+@write_transaction
+def store_content_vectors(posts: Sequence[Post], vectors: Float32Array, embedder: Embedder, now: datetime) -> None:
+    """
+    Store the vectors (n, d) of *posts*.
+
+    A post that was erased or reworded while it was embedded is left out. It then has no vector, so that the next run
+    embeds its new text.
+    """
+    lock_posts(post.pk for post in posts)
+    current = Post.objects.only("text", "tags", "media").in_bulk([post.pk for post in posts])
+    packed = {
+        post.pk: vector.astype("<f4").tobytes()
+        for post, vector in zip(posts, vectors, strict=True)
+        if post.pk in current and embeddable_text(current[post.pk]) == embeddable_text(post)
+    }
+    if not packed:
+        return
+    previous = PostEmbedding.objects.filter(post__in=packed, space=CONTENT_SPACE, embedding_model=embedder.name)
+    versions = dict(previous.values_list("post_id", "version"))
+    previous.delete()
+    columns = {
+        "post_id": list(packed),
+        "vector": list(packed.values()),
+        "version": [versions.get(post_id, 0) + 1 for post_id in packed],
+    }
+    constants = {
+        "space": CONTENT_SPACE,
+        "embedding_model": embedder.name,
+        "dimension": embedder.dimension,
+        "changed_at": now,
+    }
+    insert_columns(PostEmbedding, columns, constants)
+    EmbeddingFailure.objects.filter(post__in=packed, space=CONTENT_SPACE, embedding_model=embedder.name).delete()
+    invalidate.invalidate_posts(list(packed))
 
 
 def embeddable_text(post: Post) -> str:

@@ -14,16 +14,17 @@ from datetime import datetime
 
 import numpy as np
 from django.conf import settings
-from django.db import transaction
 
+from monitoring.transactions import write_transaction
 from recommendations import task_queue
 from recommendations.contracts import Float32Array, Float64Array
 from recommendations.engines.plain import as_float32, normalize_rows
 from recommendations.models import EmbeddingModel, Job, Post, PostEmbedding
 from recommendations.ports import Embedder, VectorError
 from recommendations.services import invalidate, wiring, work
-from recommendations.services.vectors.embedding import CONTENT_SPACE, Progress, embed_posts, posts_due
+from recommendations.services.vectors.embedding import CONTENT_SPACE, Progress, embed_posts, has_posts_to_embed
 from recommendations.stores.bulk import insert_columns
+from recommendations.stores.row_locks import lock_posts
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +51,12 @@ def embed_due_posts(*, now: datetime, progress: Progress | None = None) -> int:
     if active.name != configured.name:
         done += embed_posts(embedder=configured, now=now, progress=progress)
     update_model_progress(row, now)
-    if not posts_due(configured.name, now).exists():
+    if not has_posts_to_embed(configured.name):
         activate_embedding_model(row, now)
     return done
 
 
+@write_transaction
 def register_configured_model(embedder: Embedder, now: datetime) -> EmbeddingModel:
     """Return the row of the configured model; its state becomes "building" if it is new or was retired."""
     loader = {"embedder": settings.ENV.embedder, "option": embedder_option(settings.ENV.embedder)}
@@ -63,12 +65,17 @@ def register_configured_model(embedder: Embedder, now: datetime) -> EmbeddingMod
         name=embedder.name,
         defaults={**loader, "dimension": embedder.dimension, "created_at": now, "changed_at": now},
     )
+    lock_models(CONTENT_SPACE)
     others = EmbeddingModel.objects.filter(space=CONTENT_SPACE, state=ModelState.BUILDING).exclude(pk=row.pk)
     others.update(state=ModelState.RETIRED, changed_at=now)
-    if row.state == ModelState.RETIRED:
-        row.state, row.changed_at = ModelState.BUILDING, now
-        row.save()
+    EmbeddingModel.objects.filter(pk=row.pk, state=ModelState.RETIRED).update(state=ModelState.BUILDING, changed_at=now)
+    row.refresh_from_db()
     return row
+
+
+def lock_models(space: str) -> None:
+    """Lock every embedding model of the space, so that no other transaction changes which one is active."""
+    list(EmbeddingModel.objects.select_for_update().filter(space=space).order_by("pk").values_list("pk"))
 
 
 def embedder_option(embedder: str) -> str:
@@ -82,12 +89,17 @@ def update_model_progress(row: EmbeddingModel, now: datetime) -> None:
     EmbeddingModel.objects.filter(pk=row.pk).update(embedded_count=embedded, post_count=posts.count(), changed_at=now)
 
 
-@transaction.atomic
+@write_transaction
 def activate_embedding_model(row: EmbeddingModel, now: datetime) -> None:
-    """Activate *row* and retire the active model of its space. Submits a rebuild of interests if one was replaced."""
-    previous = (
-        EmbeddingModel.objects.select_for_update().filter(space=row.space, state=ModelState.ACTIVE).exclude(pk=row.pk)
-    )
+    """
+    Activate *row* and retire the active model of its space. Submits a rebuild of interests if one was replaced.
+
+    Does nothing if another process has activated the model, or retired it because another one is configured.
+    """
+    lock_models(row.space)
+    if not EmbeddingModel.objects.filter(pk=row.pk, state=ModelState.BUILDING).exists():
+        return
+    previous = EmbeddingModel.objects.filter(space=row.space, state=ModelState.ACTIVE)
     replaced = previous.update(state=ModelState.RETIRED, changed_at=now)
     EmbeddingModel.objects.filter(pk=row.pk).update(state=ModelState.ACTIVE, activated_at=now, changed_at=now)
     log.info("embedding_model_activated", extra={"space": row.space, "embedding_model": row.name})
@@ -113,24 +125,33 @@ def store_vectors(
     """
     vectors = as_float32(vectors)
     validate_vectors(space, vectors, len(post_ids))
-    with transaction.atomic():
-        row = register_supplied_model(space, model, loader, vectors.shape[1], now)
-        pks = dict(Post.objects.filter(external_id__in=post_ids).values_list("external_id", "pk"))
-        positions = {pks[post_id]: position for position, post_id in enumerate(post_ids) if post_id in pks}
-        previous = PostEmbedding.objects.filter(post__in=list(positions), space=space, embedding_model=model)
-        versions = dict(previous.values_list("post_id", "version"))
-        previous.delete()
-        units = normalize_rows(vectors)
-        columns = {
-            "post_id": list(positions),
-            "vector": [units[position].astype("<f4").tobytes() for position in positions.values()],
-            "version": [versions.get(pk, 0) + 1 for pk in positions],
-        }
-        constants = {"space": space, "embedding_model": model, "dimension": vectors.shape[1], "changed_at": now}
-        insert_columns(PostEmbedding, columns, constants)
-        update_model_progress(row, now)
-        invalidate.invalidate_posts(list(positions))
+    unknown_ids = store_units(space, model, post_ids, normalize_rows(vectors), loader, now)
     task_queue.enqueue(task_queue.SYNC_VECTOR_INDEXES)
+    return unknown_ids
+
+
+@write_transaction
+def store_units(
+    space: str, model: str, post_ids: Sequence[str], units: Float32Array, loader: str, now: datetime
+) -> list[str]:
+    """Store vectors (n, d) of unit length. Return the unknown post ids."""
+    posts = Post.objects.filter(external_id__in=post_ids)
+    lock_posts(posts.values_list("pk", flat=True))
+    row = register_supplied_model(space, model, loader, units.shape[1], now)
+    pks = dict(posts.values_list("external_id", "pk"))
+    positions = {pks[post_id]: position for position, post_id in enumerate(post_ids) if post_id in pks}
+    previous = PostEmbedding.objects.filter(post__in=list(positions), space=space, embedding_model=model)
+    versions = dict(previous.values_list("post_id", "version"))
+    previous.delete()
+    columns = {
+        "post_id": list(positions),
+        "vector": [units[position].astype("<f4").tobytes() for position in positions.values()],
+        "version": [versions.get(pk, 0) + 1 for pk in positions],
+    }
+    constants = {"space": space, "embedding_model": model, "dimension": units.shape[1], "changed_at": now}
+    insert_columns(PostEmbedding, columns, constants)
+    update_model_progress(row, now)
+    invalidate.invalidate_posts(list(positions))
     return [post_id for post_id in post_ids if post_id not in pks]
 
 
@@ -150,6 +171,7 @@ def validate_vectors(space: str, vectors: Float32Array, count: int) -> None:
 
 def register_supplied_model(space: str, model: str, loader: str, dimension: int, now: datetime) -> EmbeddingModel:
     """Return the row of a model whose vectors are supplied, created if needed; a space's first model is active."""
+    lock_models(space)
     is_first = not EmbeddingModel.objects.filter(space=space).exists()
     row, _ = EmbeddingModel.objects.get_or_create(
         space=space,

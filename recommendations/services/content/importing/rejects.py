@@ -20,6 +20,10 @@ class RejectsFile:
         self.path, self._format_name = path, format_name
         path.touch()
         self._file = path.open("r+b")
+        self.truncate(size)
+
+    def truncate(self, size: int) -> None:
+        """Cut the file to *size* bytes."""
         self._file.truncate(size)
         self._file.seek(0, io.SEEK_END)
 

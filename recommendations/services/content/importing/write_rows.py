@@ -1,10 +1,11 @@
 """Write a chunk of parsed rows to the database. Rows that exist with the same values are left unchanged."""
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from django.db import models
@@ -31,9 +32,13 @@ from recommendations.services.learning.store_relationships import (
 )
 from recommendations.services.vectors.embedding import CONTENT_SPACE, embeddable_text
 from recommendations.stores.bulk import Column
+from recommendations.stores.row_locks import lock_members, lock_posts
 
 ParsedRow = tuple[int, dict[str, Any]]
 """A row's line number and its fields."""
+RowT = TypeVar("RowT", Member, PrivacySettings, Post)
+Changes = dict[RowT, set[str]]
+"""The names of the changed fields by row. A member is without names if only their settings changed."""
 PRIVACY_FIELDS = ("is_private", "is_personalized", "sensitivity", "muted_words", "muted_tags")
 
 
@@ -80,8 +85,11 @@ def write_rows(kind: str, rows: Sequence[ParsedRow], now: datetime) -> WriteResu
 
 def write_members(rows: Sequence[ParsedRow], now: datetime) -> WriteResult:
     merged = merge_rows(rows)
+    lock_members(ids_by_external_id(Member, merged).values())
     existing = {m.external_id: m for m in Member.objects.select_related("privacy").filter(external_id__in=merged)}
-    created, updated, new_settings, changed_consents = [], [], [], []
+    created, new_settings, changed_consents = [], [], []
+    member_changes: Changes[Member] = {}
+    privacy_changes: Changes[PrivacySettings] = {}
     for external_id, columns in merged.items():
         privacy = {name: columns.pop(name) for name in PRIVACY_FIELDS if name in columns}
         member = existing.get(external_id)
@@ -90,22 +98,21 @@ def write_members(rows: Sequence[ParsedRow], now: datetime) -> WriteResult:
             created.append(member)
             new_settings.append(PrivacySettings(member=member, **privacy, changed_at=now))
             continue
-        is_updated = update_row(member, columns, now)
+        if changed := set_changed(member, columns, now):
+            member_changes[member] = changed
         if not hasattr(member, "privacy"):
             new_settings.append(PrivacySettings(member=member, **privacy, changed_at=now))
-            is_updated = True
-        else:
-            had_consent = member.privacy.is_personalized
-            if update_row(member.privacy, privacy, now):
-                member.privacy.save()
-                is_updated = True
-            if had_consent != member.privacy.is_personalized:
+            member_changes.setdefault(member, set())
+        elif changed := set_changed(member.privacy, privacy, now):
+            privacy_changes[member.privacy] = changed
+            member_changes.setdefault(member, set())
+            if "is_personalized" in changed:
                 changed_consents.append(member.pk)
-        if is_updated:
-            updated.append(member)
     Member.objects.bulk_create(created)
     PrivacySettings.objects.bulk_create(new_settings)
-    save_rows(Member, updated)
+    save_changes(Member, member_changes)
+    save_changes(PrivacySettings, privacy_changes)
+    updated = list(member_changes)
     invalidate.invalidate_slates(*(member.pk for member in updated))
     approve_requests_of_open_accounts(row.pk for row in updated)
     for member_pk in changed_consents:
@@ -117,8 +124,10 @@ def write_posts(rows: Sequence[ParsedRow], now: datetime) -> WriteResult:
     author_pks = ids_by_external_id(Member, (fields["author_id"] for _, fields in rows))
     valid_rows, errors = split_by_known_references(rows, {"author_id": author_pks})
     merged = merge_rows(valid_rows)
+    lock_posts(ids_by_external_id(Post, merged).values())
     existing = {p.external_id: p for p in Post.objects.filter(external_id__in=merged)}
-    created, updated, reworded_pks = [], [], []
+    created, reworded_pks = [], []
+    changes: Changes[Post] = {}
     for external_id, columns in merged.items():
         columns["author_id"] = author_pks[columns["author_id"]]
         if "safety_labels" in columns:
@@ -128,12 +137,13 @@ def write_posts(rows: Sequence[ParsedRow], now: datetime) -> WriteResult:
             created.append(Post(**columns, changed_at=now))
             continue
         old_text = embeddable_text(post)
-        if update_row(post, columns, now):
-            updated.append(post)
+        if changed := set_changed(post, columns, now):
+            changes[post] = changed
             if embeddable_text(post) != old_text:
                 reworded_pks.append(post.pk)
     Post.objects.bulk_create(created)
-    save_rows(Post, updated)
+    save_changes(Post, changes)
+    updated = list(changes)
     # Delete the vectors of the old text. The post is then embedded like a new post.
     PostEmbedding.objects.filter(post__in=reworded_pks, space=CONTENT_SPACE).delete()
     EmbeddingFailure.objects.filter(post__in=reworded_pks, space=CONTENT_SPACE).delete()
@@ -152,18 +162,22 @@ def merge_rows(rows: Iterable[ParsedRow]) -> dict[str, dict[str, Any]]:
     return merged
 
 
-def update_row(row: models.Model, values: Mapping[str, Any], now: datetime) -> bool:
-    """Set *values* on *row*, without saving it. Return whether any value changed."""
+def set_changed(row: models.Model, values: Mapping[str, Any], now: datetime) -> set[str]:
+    """Set *values* on *row*, without saving it. Return the names of the fields that changed."""
     changed = {name: value for name, value in values.items() if getattr(row, name) != value}
     for name, value in {**changed, "changed_at": now}.items() if changed else ():
         setattr(row, name, value)
-    return bool(changed)
+    return {*changed, "changed_at"} if changed else set()
 
 
-def save_rows(model: type[Member] | type[Post], rows: Sequence[Any]) -> None:
-    names = [f.name for f in model._meta.concrete_fields if not f.primary_key and f.name != "external_id"]
-    if rows:
-        model.objects.bulk_update(rows, names, batch_size=50)
+def save_changes(model: type[models.Model], changes: Mapping[Any, set[str]]) -> None:
+    """Save the changed fields of rows, which the caller has locked, in one statement for each set of fields."""
+    rows_by_fields: dict[tuple[str, ...], list[models.Model]] = defaultdict(list)
+    for row, names in changes.items():
+        if names:
+            rows_by_fields[tuple(sorted(names))].append(row)
+    for fields, rows in rows_by_fields.items():
+        model._default_manager.bulk_update(rows, fields, batch_size=50)
 
 
 # --- interactions and relationships: existing rows stay unchanged
@@ -244,6 +258,7 @@ def write_relationships(rows: Sequence[ParsedRow], now: datetime) -> WriteResult
     advice = "Name two different members."
     errors += [RowError(line, "target_id", "is the same member as source_id", advice) for line in self_lines]
     items = [fields for _, fields in valid_rows if fields["source_id"] != fields["target_id"]]
+    lock_members(member_pks[item[name]] for item in items for name in ("source_id", "target_id"))
     columns: dict[str, Column] = {
         "source_id": [member_pks[item["source_id"]] for item in items],
         "target_id": [member_pks[item["target_id"]] for item in items],

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.db import transaction
 from pydantic import ValidationError
 
+from monitoring.transactions import write_transaction
 from recommendations.contracts import Sender
 from recommendations.models import InterestProfile, Member, NegativeFeedback, Relationship, SeenPost, Undo
 from recommendations.services import invalidate, wiring
@@ -27,6 +27,7 @@ from recommendations.services.members.profile_file import schema
 from recommendations.services.serving.visibility import find_visible_posts, members_visible_to
 from recommendations.stores.bulk import Column
 from recommendations.stores.relational_posts import PostFacts
+from recommendations.stores.row_locks import lock_members
 
 IDS_PER_QUERY = 900
 """Maximum number of ids in a query: SQLite binds at most 999 values. Changes the speed."""
@@ -68,19 +69,26 @@ def import_profile(*, member_id: str, content: object, now: datetime) -> Profile
 
     Raises `UnknownMember`, and `InvalidRequest` for an invalid file.
     """
-    file = parse_profile(content)
+    return apply_profile(member_id, parse_profile(content), now)
+
+
+@write_transaction
+def apply_profile(member_id: str, file: schema.ProfileFile, now: datetime) -> ProfileImportReport:
+    """Write what the valid *file* holds. Return the results of its items."""
     report = ProfileImportReport()
-    with transaction.atomic():
-        member = Member.objects.select_for_update().get(pk=get_member(member_id).pk)
-        import_preferences(member, file.preferences, report, now)
-        import_relationships(member, file.relationships, report, now)
-        post_ids = [item.post_id for item in file.negative_feedback] + [item.post_id for item in file.seen]
-        posts = {external_id: post for (_, external_id), post in find_visible_posts({member.pk: post_ids}, now).items()}
-        import_negative_feedback(member, file.negative_feedback, posts, report, now)
-        import_seen(member, file.seen, posts, report, now)
-        if file.interests is not None:
-            import_interests(member, file.interests, report, now)
-        invalidate.invalidate_slates(member.pk)
+    # A relationship also locks the other member, so these members are locked at the same time.
+    targets = [target_id for kind in RELATIONSHIP_ORDER for target_id in getattr(file.relationships, kind)]
+    lock_members(pks_by_external_id(Member.objects.all(), [member_id, *targets]).values())
+    member = get_member(member_id)
+    import_preferences(member, file.preferences, report, now)
+    import_relationships(member, file.relationships, report, now)
+    post_ids = [item.post_id for item in file.negative_feedback] + [item.post_id for item in file.seen]
+    posts = {external_id: post for (_, external_id), post in find_visible_posts({member.pk: post_ids}, now).items()}
+    import_negative_feedback(member, file.negative_feedback, posts, report, now)
+    import_seen(member, file.seen, posts, report, now)
+    if file.interests is not None:
+        import_interests(member, file.interests, report, now)
+    invalidate.invalidate_slates(member.pk)
     return report
 
 

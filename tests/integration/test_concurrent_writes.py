@@ -1,0 +1,683 @@
+"""
+Every service that writes, run beside every other one on real connections: no write is lost.
+
+One service is stopped just before its first write, after it has read what it needs. Then the other one runs until it is
+done or waits for a lock. The outcome must be that of one service after the other. `WRITERS` lists the services; a
+function that writes and that none of them runs fails `test_every_function_that_writes_is_run_beside_the_others`.
+"""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from itertools import combinations_with_replacement
+from uuid import UUID
+
+import numpy as np
+import pytest
+import redis
+from django.apps import apps
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.db import connection, models, transaction
+from django.test import Client
+from psycopg.types.json import Json
+from rest_framework.exceptions import APIException
+
+from access import keys, usage
+from access.models import ApiKey, UsageAlert
+from flags.experiments.privacy import erase_unit_exposures
+from flags.experiments.rules import ExposedVariant
+from flags.models import ChangeSubject, ExperimentPhase, PayloadVersion, PendingChange
+from flags.services import approve, experiments, kill, rollouts
+from flags.services.change import Actor, apply_change
+from flags.services.erasure import erase_unit_from_segments
+from monitoring import alertmanager, alerts, maintenance, notices
+from monitoring.models import Alert, AlertRule, MaintenanceRun, Notice
+from recommendations import task_queue
+from recommendations.contracts import Slate
+from recommendations.models import (
+    ChangeLogEntry,
+    ChangeLogMark,
+    ChangeLogTruncation,
+    EmbeddingFailure,
+    EmbeddingModel,
+    FeedRequest,
+    ImportCheckpoint,
+    Job,
+    JobChunk,
+    Member,
+    Post,
+    RankingPolicy,
+    TrainedModel,
+    TrainedModelBlock,
+)
+from recommendations.services import policies, wiring, work
+from recommendations.services.content import publish
+from recommendations.services.content.import_file import import_file
+from recommendations.services.content.ingest import ingest_items
+from recommendations.services.errors import ServiceError
+from recommendations.services.learning import co_likes, learn
+from recommendations.services.learning.interact import Event, mark_seen, record_events
+from recommendations.services.measuring import roll_up
+from recommendations.services.members import erasure, export, preferences
+from recommendations.services.members.profile_file.import_profile import import_profile
+from recommendations.services.serving import records
+from recommendations.services.training import trained_models
+from recommendations.services.upkeep import retention
+from recommendations.services.vectors import embedding, embedding_models
+from recommendations.stores.redis_record_queue import BATCHES_KEY, WAITING_KEY
+from tests import factories
+from tests.admin_forms import submit_page
+from tests.factories import NOW
+from tests.write_calls import ROOT, find_write_calls
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+HOUR = timedelta(hours=1)
+PERSON = Actor(system="test")
+JOB_ID = UUID(int=1)
+REQUEST_ID = UUID(int=2)
+Writer = Callable[[], object]
+
+
+# The rows that the writers work on
+
+
+def create_world() -> None:
+    """Create rows that each writer of `WRITERS` changes, adds to or deletes."""
+    ann = factories.member("ann", languages=["en"], region="DE", at=NOW - HOUR)
+    bob = factories.member("bob", at=NOW - HOUR)
+    factories.member("cay", privacy=False, at=NOW - HOUR)
+    first = factories.post(bob, "first", tags=["bread"], at=NOW - HOUR)
+    second = factories.post(ann, "second", at=NOW - HOUR)
+    factories.post(bob, "third", at=NOW - HOUR)
+    factories.follow(ann, bob)
+    factories.embed_all_posts()
+    for number, (member, post) in enumerate([(ann, first), (bob, second)]):
+        factories.interaction(member, post, at=NOW - HOUR, event_id=f"learned-{number}")
+    learn.learn_interactions(member_ids=[ann.pk, bob.pk], now=NOW - HOUR)
+    event("hidden", kind="not_interested", post="third", target="author")
+    event("liked", post="third", member="bob")
+    EmbeddingFailure.objects.create(post=first, embedding_model="old", error="E", attempts=4, changed_at=NOW)
+    create_jobs(ann, bob)
+    create_models()
+    create_flags()
+    ApiKey.objects.create(
+        prefix="a" * keys.PREFIX_LENGTH, name="key", scopes=["feeds:read"], secret_hash=b"x", created_at=NOW
+    )
+    rule = AlertRule.objects.create(name="rule", metric="m", threshold=1, for_seconds=0)
+    alert = Alert.objects.create(key="rule:0", rule=rule, name="rule", severity="low", state="firing", began_at=NOW)
+    Notice.objects.create(alert=alert, channel="webhook", event="firing", due_at=NOW)
+    RankingPolicy.objects.create(variant="tested", version=1, is_active=True)
+    get_user_model().objects.create_superuser("root")
+
+
+def create_jobs(*members: Member) -> None:
+    """Create a job of which one chunk is queued, one is claimed by a lost worker, and one has failed."""
+    job = Job.objects.create(pk=JOB_ID, kind="batch_feeds", state="running", total=3, failed=1, created_at=NOW - HOUR)
+    Job.objects.filter(pk=JOB_ID).update(params={"member_ids": ["ann", "bob"]})
+    ids = [member.pk for member in members]
+    JobChunk.objects.create(job=job, number=0, item_ids=ids[:1], state="queued", leased_until=NOW - HOUR)
+    JobChunk.objects.create(job=job, number=1, item_ids=ids[1:], state="running", attempts=3, leased_until=NOW - HOUR)
+    JobChunk.objects.create(job=job, number=2, item_ids=ids[:1], state="failed", attempts=3)
+    Job.objects.create(pk=UUID(int=3), kind="batch_feeds", state="failed", total=1, failed=1, created_at=NOW - HOUR)
+    JobChunk.objects.create(job_id=UUID(int=3), number=0, item_ids=ids[:1], state="failed", attempts=3)
+
+
+def create_models() -> None:
+    """Create two trained models, of which one is active, and an embedding model that is being built."""
+    for pk, state in ((1, "retired"), (2, "active")):
+        TrainedModel.objects.create(pk=pk, kind="item_weights", state=state, created_at=NOW - HOUR)
+        TrainedModelBlock.objects.create(model_id=pk, name="a", position=0, data=b"x")
+    for name, state in (("tiny", "building"), ("old", "active")):
+        EmbeddingModel.objects.create(
+            space="content", name=name, embedder="tiny", dimension=8, state=state, created_at=NOW, changed_at=NOW
+        )
+    slate = np.array([1], "<i8").tobytes()
+    FeedRequest.objects.create(
+        id=UUID(int=9), member=Member.objects.get(external_id="ann"), feed="discovery", engine="plain",
+        variant="control", policy_version=1, post_ids=slate, part_names=[], parts=b"", origins=b"", reasons=b"",
+        created_at=NOW - 90 * 24 * HOUR,
+    )  # fmt: skip
+
+
+def create_flags() -> None:
+    """Create a flag with a running plan, a segment, a running experiment and a change that waits for approval."""
+    factories.flag("f", is_enabled=True, rollout_percentage=10)
+    factories.flag("guarded", needs_approval=True)
+    change("segment", "s", create=True, allowed_ids=["ann", "bob"], match="all")
+    plan = {"flag": "f", "phases": [{"percentage": 20, "hours": 1}, {"percentage": 40, "hours": 1}]}
+    change("plan", "p", create=True, **plan)
+    rollouts.start(key="p", actor=PERSON, why="a test", now=NOW - 2 * HOUR)
+    factories.experiment("f")
+    change("flag", "guarded", is_enabled=True)
+    exposure = records.exposure_record(exposed_variant(), Member.objects.get(external_id="ann").pk, "ann", 0.0)
+    records.write_batch([exposure], NOW)
+
+
+# The writers
+
+
+def event(event_id: str, kind: str = "like", *, member: str = "ann", post: str = "first", **fields: object) -> object:
+    """Record an event."""
+    return record_events(events=[Event(event_id, member, post_id=post, kind=kind, occurred_at=NOW, **fields)], now=NOW)
+
+
+def change(subject: str, key: str, *, create: bool = False, **patch: object) -> object:
+    """Change a flag or what belongs to flags."""
+    return apply_change(
+        subject=ChangeSubject(subject), key=key, patch=patch, actor=PERSON, why="a test", now=NOW, create=create
+    )
+
+
+def pk_of(name: str) -> int:
+    """Return the primary key of a member or post, or -1 if there is none."""
+    found = (model.objects.filter(external_id=name).values_list("pk", flat=True).first() for model in (Member, Post))
+    return next((pk for pk in found if pk is not None), -1)
+
+
+def preference(**changes: object) -> object:
+    return preferences.set_preferences(member_id="ann", changes=changes, now=NOW)
+
+
+def relate(source: str, kind: str, target: str, *, is_on: bool = True) -> None:
+    preferences.set_relationship(member_id=source, kind=kind, target_id=target, is_on=is_on, now=NOW)
+
+
+def ingest_member(**fields: object) -> object:
+    return ingest_items(kind="members", items=[{"id": "ann"} | fields], now=NOW)
+
+
+def ingest_post(**fields: object) -> object:
+    item = {"id": "first", "author_id": "bob", "visibility": "public", "created_at": "2026-05-01T00:00:00Z"}
+    return ingest_items(kind="posts", items=[item | fields], now=NOW)
+
+
+def import_words() -> object:
+    file = {"format": "recsys-profile", "version": 1}
+    parts = {
+        "preferences": {"muted_words": ["imported"]},
+        "relationships": {"block": ["cay"], "mute": ["bob"]},
+        "seen": [{"post_id": "third", "seen_at": "2026-05-01T00:00:00Z"}],
+        "negative_feedback": [
+            {"target": "post", "post_id": "first", "event_id": "elsewhere", "created_at": "2026-05-01T00:00:00Z"}
+        ],
+    }
+    return import_profile(member_id="ann", content=file | parts, now=NOW)
+
+
+def import_rows(kind: str, text: str) -> object:
+    """Import a file with this text."""
+    path = ROOT / "var" / f"{threading.get_ident()}.csv"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    try:
+        return import_file(kind=kind, path=path, now=NOW, progress=lambda done, total: None)
+    finally:
+        path.unlink()
+
+
+def exposed_variant() -> ExposedVariant:
+    phase = ExperimentPhase.objects.get()
+    return ExposedVariant(phase.experiment_id, phase.pk, "control", 0.5)
+
+
+def write_served() -> object:
+    """Write the records of a slate, a page, the inputs of the slate and an exposure."""
+    ann, first = pk_of("ann"), pk_of("first")
+    column = np.ones(1, np.uint16)
+    slate = Slate(
+        request_id=REQUEST_ID, engine="plain", variant="control", policy_version=1, fallback="",
+        built_at=NOW.timestamp(), candidate_count=1, post_ids=np.array([first]), scores=np.ones(1, np.float32),
+        origins=column, reasons=column,
+    )  # fmt: skip
+    return records.write_batch(
+        [
+            *records.slate_records(slate, ann, "discovery", 1.0),
+            records.inputs_record(REQUEST_ID, NOW.timestamp(), b"packed"),
+            records.page_record(REQUEST_ID, ann, 0, [first], NOW.timestamp()),
+            records.exposure_record(exposed_variant(), ann, "ann", NOW.timestamp()),
+        ],
+        NOW,
+    )
+
+
+def fail_embedding() -> None:
+    embedding.record_embedding_failure(Post(pk=pk_of("third")), "tiny", "E", NOW)
+
+
+def process_chunk(*, fails: bool = False) -> object:
+    """Process the queued chunk, without the work itself."""
+    chunk = work.claim_chunk(JOB_ID, 0, NOW)
+    if chunk is None:
+        return None
+    work.set_job_result(JOB_ID, {"stage": "a test"})
+    return work.release_chunk(chunk, "E", NOW) if fails else work.complete_chunk(chunk, "done", [], NOW)
+
+
+def stop_chunk() -> None:
+    if chunk := work.claim_chunk(JOB_ID, 0, NOW):
+        work.stop_chunk(chunk, NOW)
+
+
+def submit_job() -> object:
+    return work.submit_job(kind="batch_feeds", params={"member_ids": ["ann"]}, now=NOW, idempotency_key="key")
+
+
+def step(service: Callable[..., object], key: str, **options: object) -> object:
+    return service(key=key, actor=PERSON, why="a test", now=NOW, **options)
+
+
+def decide(service: Callable[..., object]) -> object:
+    user = get_user_model().objects.get(username="root")
+    return service(pending_id=PendingChange.objects.get().pk, user=user, now=NOW)
+
+
+def alertmanager_alert(*, is_firing: bool) -> None:
+    alert = {"key": "alertmanager:1", "name": "a", "severity": "low", "summary": "", "labels": {}, "began_at": NOW}
+    alertmanager.record_alerts([alert | {"is_firing": is_firing}], NOW)
+
+
+def compare_rule(value: float) -> None:
+    alerts.update_alert(AlertRule.objects.get(), value, NOW)
+
+
+def run_maintenance() -> object:
+    if not maintenance.claim_maintenance_task("task", NOW, HOUR):
+        return None
+    return maintenance.record_maintenance_run("task", NOW, MaintenanceRun.Outcome.DONE, seconds=0)
+
+
+def submit_admin_page() -> None:
+    """Open the page of a member in the admin, and submit it with another region."""
+    client = Client()
+    client.force_login(get_user_model().objects.get(username="root"))
+    ann = Member.objects.filter(external_id="ann").first()
+    if ann is None:
+        return
+    form = {
+        "external_id": "ann", "languages": '["en"]', "region": "AT", "is_active": "on", "created_at_0": "2026-06-01",
+        "created_at_1": "11:00:00", "privacy-TOTAL_FORMS": "0", "privacy-INITIAL_FORMS": "0",
+    }  # fmt: skip
+    submit_page(client, f"/admin/recommendations/member/{ann.pk}/change/", form)
+
+
+WRITERS: dict[str, Writer] = {
+    # Members
+    "mute a word": lambda: preference(muted_words=["noise"]),
+    "withdraw consent": lambda: preference(is_personalized=False),
+    "choose languages": lambda: preference(languages=["de"]),
+    "set preferences of a member without settings": lambda: preferences.set_preferences(
+        member_id="cay", changes={"is_private": False}, now=NOW
+    ),
+    "reset interests": lambda: preferences.reset_interests(member_id="ann", now=NOW),
+    "follow": lambda: relate("cay", "follow", "ann"),
+    "unfollow": lambda: relate("ann", "follow", "bob", is_on=False),
+    "block": lambda: relate("ann", "block", "cay"),
+    "import a profile": import_words,
+    "upsert privacy": lambda: ingest_member(is_private=True, muted_words=["upserted"]),
+    "upsert consent": lambda: ingest_member(is_personalized=False),
+    "upsert a region": lambda: ingest_member(region="FR", is_adult=True),
+    "upsert a new member": lambda: ingest_items(kind="members", items=[{"id": "new", "region": "FR"}], now=NOW),
+    "deactivate": lambda: publish.set_members_active(member_ids=[pk_of("ann")], is_active=False, now=NOW),
+    "save a member in the admin": submit_admin_page,
+    "export a member": lambda: export.export_member(job_id=JOB_ID, member_pk=pk_of("ann"), now=NOW),
+    "erase a member": lambda: erasure.erase_members(member_ids=[pk_of("bob")], now=NOW),
+    # Posts
+    "upsert tags": lambda: ingest_post(tags=["wine"]),
+    "upsert a text": lambda: ingest_post(text="another text"),
+    "import posts": lambda: import_rows("posts", "id,author_id,visibility,created_at\nfirst,bob,private,2026-05-01\n"),
+    "import relationships": lambda: import_rows("relationships", "source_id,target_id,kind\ncay,bob,mute\n"),
+    "remove a post": lambda: publish.remove_posts(post_ids=[pk_of("first")], now=NOW),
+    "restore a post": lambda: publish.restore_posts(post_ids=[pk_of("first")], now=NOW),
+    "mark as changed": lambda: publish.mark_changed(post_ids=[pk_of("first")], member_ids=[pk_of("ann")], now=NOW),
+    "erase a post": lambda: erasure.erase_posts(post_ids=[pk_of("first")], now=NOW),
+    # Events and learning
+    "like": lambda: event("new-like"),
+    "follow by an event": lambda: event("new-follow", "follow", member="cay", post="second"),
+    "hide": lambda: event("new-hide", "not_interested", target="topic"),
+    "undo": lambda: record_events(events=[Event("undo", "ann", undoes_event_id="new-hide")], now=NOW),
+    "undo a learned like": lambda: record_events(events=[Event("undo-0", "ann", undoes_event_id="learned-0")], now=NOW),
+    "undo a follow": lambda: record_events(events=[Event("undo-1", "cay", undoes_event_id="new-follow")], now=NOW),
+    "see posts": lambda: mark_seen(member_id="ann", post_ids=["first", "third"], now=NOW),
+    "learn": lambda: learn.learn_interactions(member_ids=[pk_of("ann"), pk_of("bob")], now=NOW),
+    "rebuild interests": lambda: learn.rebuild_interests(member_id=pk_of("ann"), now=NOW),
+    "count co-likes": lambda: co_likes.count_changes(now=NOW),
+    "recount co-likes": lambda: co_likes.recount(now=NOW),
+    # Vectors and models
+    "embed posts": lambda: embedding.embed_posts(
+        embedder=wiring.embedder(), now=NOW, post_ids=[pk_of("first"), pk_of("third")]
+    ),
+    "fail to embed": fail_embedding,
+    "retry an embedding": lambda: embedding.retry_failures(
+        failure_ids=list(EmbeddingFailure.objects.values_list("pk", flat=True)), now=NOW
+    ),
+    "build an embedding model": lambda: embedding_models.embed_due_posts(now=NOW),
+    "supply vectors": lambda: embedding_models.store_vectors(
+        space="image", model="clip", post_ids=["first"], vectors=np.ones((1, 8)), now=NOW
+    ),
+    "supply vectors of another model": lambda: embedding_models.store_vectors(
+        space="image", model="other", post_ids=["third"], vectors=np.ones((1, 8)), now=NOW
+    ),
+    "activate a trained model": lambda: trained_models.activate_model(model_id=1, now=NOW),
+    "roll a trained model back": lambda: trained_models.roll_back(model_id=2, now=NOW),
+    "delete old arrays": lambda: trained_models.delete_old_arrays(now=NOW),
+    "put a policy": lambda: policies.put_policy(variant="tested", settings={"taste": 2}, note="", version=1),
+    "put another policy": lambda: policies.put_policy(variant="tested", settings={"taste": 3}, note="", version=None),
+    "put the first policy of a variant": lambda: policies.put_policy(variant="new", settings={}, note="", version=0),
+    # Jobs
+    "submit a job": submit_job,
+    "cancel a job": lambda: work.cancel_job(job_id=JOB_ID, now=NOW),
+    "retry a job": lambda: work.retry_job(job_id=UUID(int=3), now=NOW),
+    "process a chunk": process_chunk,
+    "fail a chunk": lambda: process_chunk(fails=True),
+    "stop a chunk": stop_chunk,
+    "reconcile jobs": lambda: work.reconcile_jobs(now=NOW),
+    # Records and upkeep
+    "write served pages": write_served,
+    "roll up an hour": lambda: roll_up.roll_up_hour(NOW - HOUR),
+    "delete expired records": lambda: retention.delete_expired_records(now=NOW),
+    # Flags
+    "change a flag": lambda: change("flag", "f", description="changed"),
+    "set a percentage": lambda: change("flag", "f", rollout_percentage=70),
+    "create a flag": lambda: change("flag", "new", create=True, kind="bool"),
+    "turn a flag off": lambda: step(kill.kill_flag, "f"),
+    "change a segment": lambda: change("segment", "s", allowed_ids=["ann", "bob", "cay"]),
+    "erase a member from segments": lambda: erase_unit_from_segments(unit_id="ann", now=NOW),
+    "erase exposures": lambda: erase_unit_exposures(unit_id="ann"),
+    "pause a plan": lambda: step(rollouts.pause, "p"),
+    "advance the plans": lambda: rollouts.advance(now=NOW),
+    "approve": lambda: decide(approve.approve),
+    "reject": lambda: decide(approve.reject),
+    "widen an experiment": lambda: step(experiments.pause, "trial"),
+    "begin a phase": lambda: step(experiments.begin_phase, "trial", weights={"control": 20, "treatment": 80}),
+    "finish an experiment": lambda: step(experiments.finish, "trial", decision="control"),
+    # Keys and alerts
+    "rotate a key": lambda: keys.rotate(prefix="a" * keys.PREFIX_LENGTH, old_secret_expires_at=NOW, now=NOW),
+    "revoke a key": lambda: keys.revoke(prefix="a" * keys.PREFIX_LENGTH, now=NOW),
+    "use a key": lambda: keys.load_key("a" * keys.PREFIX_LENGTH, NOW),
+    "raise a usage alert": lambda: usage.raise_usage_alert(
+        "caller", usage.UsageAnomaly(UsageAlert.Kind.SPIKE, 9, 1.0), NOW
+    ),
+    "open an alert": lambda: compare_rule(9),
+    "close an alert": lambda: compare_rule(0),
+    "evaluate the rules": lambda: alerts.evaluate_rules(now=NOW),
+    "resolve alerts": lambda: alerts.resolve_alerts(Alert.objects.all(), NOW),
+    "receive a firing alert": lambda: alertmanager_alert(is_firing=True),
+    "receive a resolved alert": lambda: alertmanager_alert(is_firing=False),
+    "send notices": lambda: notices.send_due_notices(now=NOW),
+    "run a maintenance task": run_maintenance,
+}
+"""The services that write, by what they do."""
+
+NOT_RUN = {
+    **dict.fromkeys(("mark_reviewed", "acknowledge_all"), "an action of the admin: one statement"),
+    **dict.fromkeys(
+        ("save_model", "save_changed", "save", "create_key", "create"), "see the tests of the admin and of keys"
+    ),
+    **dict.fromkeys(("bulk_create", "bulk_update", "delete", "update"), "a guard, which calls Django"),
+    **dict.fromkeys(("insert_people", "insert_vectors", "insert_relationships"), "fills an empty database"),
+    **dict.fromkeys(("insert_posts", "add_members", "add_posts"), "fills an empty database"),
+    **dict.fromkeys(("create_roles", "install_triggers", "invalidate_all_processes"), "runs at a deployment"),
+    **dict.fromkeys(("train", "publish_model", "fail_model", "store_arrays"), "writes rows of its own"),
+    **dict.fromkeys(("run_interim_analysis", "save_analysis", "store_evaluation"), "adds rows"),
+    **dict.fromkeys(("check_page", "rebuild_slate", "store_vectors"), "writes to a cache or a copy"),
+    **dict.fromkeys(("archive_model_vectors", "delete_old_seen", "trim_change_log"), "deletes what nobody changes"),
+    **dict.fromkeys(("renew", "create_engines", "reindex", "sync_space", "observe_lags"), "one statement"),
+    "create_interest_profile": "adds a row under the member's lock, which the other parts of the import test",
+    "restore_change": "calls apply_change",
+    "insert_batch": "a part of functions that are run",
+    "update_columns": "a part of functions that are run",
+    "count_slates": "calls `update` of a counter",
+    "create_notices": "one statement",
+    "count_regions": "a part of `learn`, run if a member has a region",
+}
+"""Functions with a call that writes which no writer runs, each with the reason."""
+
+
+# Running two writers
+
+
+VOLATILE = {
+    (PayloadVersion, "token"),
+    (ApiKey, "secret_hash"),
+    (ApiKey, "old_secret_hash"),
+    (ImportCheckpoint, "id"),
+    (RankingPolicy, "created_at"),
+    (JobChunk, "job"),
+    (get_user_model(), "last_login"),
+}
+"""Columns that are random or follow the clock. The number of a chunk and its items tell which job it is of."""
+IGNORED_MODELS = {
+    *(ChangeLogEntry, ChangeLogMark, ChangeLogTruncation),
+    *apps.get_app_config("admin").get_models(),
+    *apps.get_app_config("sessions").get_models(),
+}
+
+
+def all_models() -> list[type[models.Model]]:
+    return apps.get_models(include_auto_created=True)
+
+
+def read_state() -> dict[str, list[str]]:
+    """Return the rows of every table, without generated keys, in an order of their own."""
+    state = {}
+    for model in all_models():
+        if model in IGNORED_MODELS:
+            continue
+        columns = [
+            field.attname
+            for field in model._meta.concrete_fields
+            if (model, field.name) not in VOLATILE
+            and not (field.primary_key and (isinstance(field, models.AutoField) or field.has_default()))
+        ]
+        rows = model._base_manager.order_by().values_list(*columns)
+        state[model._meta.label] = sorted(repr([bytes(v) if isinstance(v, memoryview) else v for v in r]) for r in rows)
+    return state
+
+
+class Snapshot:
+    """The rows of all tables, to which the database is set back."""
+
+    def __init__(self) -> None:
+        self.tables = {model._meta.db_table: self.read(model._meta.db_table) for model in all_models()}
+
+    def read(self, table: str) -> tuple[list[str], list[tuple[object, ...]]]:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT * FROM {connection.ops.quote_name(table)}")
+            return [column[0] for column in cursor.description], cursor.fetchall()
+
+    def restore(self) -> None:
+        """Set every table back. Foreign keys are checked at the end of the transaction."""
+        quote = connection.ops.quote_name
+        with transaction.atomic(), connection.cursor() as cursor:
+            if connection.vendor == "postgresql":
+                cursor.execute("SET LOCAL session_replication_role = replica")
+            for table in self.tables:
+                cursor.execute(f"DELETE FROM {quote(table)}")
+            for table, (columns, rows) in self.tables.items():
+                if rows:
+                    names = ", ".join(map(quote, columns))
+                    marks = ", ".join(["%s"] * len(columns))
+                    sql = f"INSERT INTO {quote(table)} ({names}) VALUES ({marks})"
+                    cursor.executemany(sql, [[adapt(value) for value in row] for row in rows])
+        keys.clear_key_cache()
+        with redis.Redis.from_url(settings.ENV.redis_url) as broker:
+            broker.delete(WAITING_KEY, BATCHES_KEY)
+
+
+def adapt(value: object) -> object:
+    """Return a value in a form that the driver accepts."""
+    if connection.vendor == "postgresql" and isinstance(value, dict | list):
+        return Json(value)
+    return value
+
+
+def run_writer(name: str) -> str:
+    """Run a writer. Return "done", or the refusal with its type."""
+    try:
+        WRITERS[name]()
+    except (ServiceError, APIException, Member.DoesNotExist, PendingChange.DoesNotExist) as error:
+        return type(error).__name__
+    return "done"
+
+
+Outcome = tuple[dict[str, list[str]], dict[int, str]]
+"""The rows, and the result of the first and the second writer."""
+
+
+def run_serially(snapshot: Snapshot, names: tuple[str, str], order: tuple[int, int]) -> Outcome:
+    """Run two writers one after the other. Return the outcome."""
+    snapshot.restore()
+    results = {position: run_writer(names[position]) for position in order}
+    return read_state(), results
+
+
+class PausedWriter(threading.Thread):
+    """A writer that stops before its first write until it is released."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(daemon=True)
+        self.writer, self.result, self.error = name, "", None
+        self.is_paused, self.may_write = threading.Event(), threading.Event()
+
+    def run(self) -> None:
+        try:
+            with connection.execute_wrapper(self.pause):
+                self.result = run_writer(self.writer)
+        except BaseException as error:
+            self.error = error
+        finally:
+            self.is_paused.set()
+            connection.close()
+
+    def pause(self, execute, sql, params, many, context):
+        if not self.is_paused.is_set() and sql.lstrip().upper().startswith(("INSERT", "UPDATE", "DELETE", "CREATE")):
+            self.is_paused.set()
+            assert self.may_write.wait(60)
+        return execute(sql, params, many, context)
+
+
+def run_beside_each_other(snapshot: Snapshot, names: tuple[str, str]) -> Outcome:
+    """Stop the first writer before it writes, run the second until it is done or blocked, and let the first go on."""
+    snapshot.restore()
+    first, second = PausedWriter(names[0]), PausedWriter(names[1])
+    second.may_write.set()
+    first.start()
+    assert first.is_paused.wait(60)
+    second.start()
+    wait_until_done_or_blocked(second)
+    first.may_write.set()
+    for thread in (first, second):
+        thread.join(60)
+        assert not thread.is_alive()
+        if thread.error:
+            raise thread.error
+    return read_state(), {0: first.result, 1: second.result}
+
+
+def wait_until_done_or_blocked(thread: threading.Thread) -> None:
+    """Wait until the thread has ended, or waits for a lock of the other one."""
+    deadline = time.monotonic() + (0.05 if connection.vendor == "sqlite" else 10)
+    while thread.is_alive() and time.monotonic() < deadline:
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+                if cursor.fetchone()[0]:
+                    return
+        thread.join(0.005)
+
+
+@pytest.fixture
+def snapshot(fresh_wiring, monkeypatch):
+    """Create the rows, and let no task start."""
+    monkeypatch.setattr(task_queue, "publish", lambda *arguments: None)
+    monkeypatch.setattr(notices, "post_json", lambda url, body: None)
+    monkeypatch.setattr(alerts.gauges, "gauge_values", lambda name, labels, now: [9.0])
+    create_world()
+    return Snapshot()
+
+
+def find_lost_writes(snapshot: Snapshot, pairs: Iterator[tuple[str, str]]) -> list[str]:
+    """Return the pairs whose outcome is not that of one writer after the other, with the tables that differ."""
+    lost = []
+    for pair in pairs:
+        serial = [run_serially(snapshot, pair, order) for order in ((0, 1), (1, 0))]
+        for names in {pair, pair[::-1]}:
+            state, results = run_beside_each_other(snapshot, names)
+            if names != pair:
+                results = {0: results[1], 1: results[0]}
+            if (state, results) not in serial:
+                lost.append(f"{names[0]} | {names[1]}: {describe_difference(state, results, serial)}")
+    return lost
+
+
+def describe_difference(state: dict[str, list[str]], results: dict[int, str], serial: list[Outcome]) -> str:
+    """Return the results and the rows that differ from each serial order."""
+    tables = [
+        [f"{name}: {set(rows) ^ set(expected[name])}" for name, rows in state.items() if rows != expected[name]]
+        for expected, _ in serial
+    ]
+    return f"{results} instead of {[expected for _, expected in serial]}; {tables}"
+
+
+# Tests
+
+
+LOST_BEFORE = [
+    ("mute a word", "upsert privacy"),
+    ("withdraw consent", "upsert privacy"),
+    ("choose languages", "upsert a region"),
+    ("mute a word", "import a profile"),
+    ("save a member in the admin", "choose languages"),
+    ("remove a post", "upsert tags"),
+    ("upsert a text", "embed posts"),
+    ("undo", "hide"),
+    ("follow", "block"),
+    ("put a policy", "put another policy"),
+    ("submit a job", "submit a job"),
+    ("upsert a new member", "upsert a new member"),
+    ("cancel a job", "process a chunk"),
+    ("change a segment", "erase a member from segments"),
+    ("pause a plan", "turn a flag off"),
+    ("create a flag", "create a flag"),
+    ("supply vectors", "supply vectors of another model"),
+    ("write served pages", "write served pages"),
+    ("learn", "reset interests"),
+    ("count co-likes", "recount co-likes"),
+    ("approve", "reject"),
+]
+"""Pairs that lost a write or failed, or are the nearest to one that did."""
+
+
+def test_no_write_is_lost_when_two_services_run_at_once(snapshot):
+    assert find_lost_writes(snapshot, iter(LOST_BEFORE)) == []
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("first", range(len(WRITERS)), ids=list(WRITERS))
+def test_no_pair_of_services_loses_a_write(snapshot, first):
+    pairs = combinations_with_replacement(WRITERS, 2)
+    assert find_lost_writes(snapshot, (pair for pair in pairs if pair[0] == list(WRITERS)[first])) == []
+
+
+def test_every_function_that_writes_is_run_beside_the_others(snapshot):
+    """Each function with a call that writes is run by a writer of the list, or named with the reason why not."""
+    called: set[tuple[str, str]] = set()
+
+    def record_call(frame, event, _argument):
+        if event == "call" and frame.f_code.co_filename.startswith(str(ROOT)):
+            called.add((frame.f_code.co_filename.removeprefix(f"{ROOT}/"), frame.f_code.co_name))
+
+    for name in WRITERS:
+        snapshot.restore()
+        sys.setprofile(record_call)
+        try:
+            run_writer(name)
+        finally:
+            sys.setprofile(None)
+    writing = {(call.file, call.function) for call in find_write_calls()}
+    assert {pair for pair in writing - called if pair[1] not in NOT_RUN} == set()
+    assert NOT_RUN.keys() <= {function for _, function in writing - called}, "a reason without a function"
