@@ -256,6 +256,12 @@ class MemberIn(serializers.Serializer):
     sensitivity = serializers.ChoiceField(["safe", "sensitive", "adult"], required=False)
     muted_words = serializers.ListField(child=serializers.CharField(max_length=128), required=False, max_length=100)
     muted_tags = serializers.ListField(child=serializers.CharField(max_length=128), required=False, max_length=100)
+    interest_tags = serializers.ListField(
+        child=serializers.CharField(max_length=128),
+        required=False,
+        max_length=100,
+        help_text="Tags that the member says they like.",
+    )
     created_at = serializers.DateTimeField(required=False)
 
 
@@ -490,6 +496,11 @@ class PreferencesBody(serializers.Serializer):
     sensitivity = serializers.ChoiceField(["safe", "sensitive", "adult"])
     muted_words = serializers.ListField(child=serializers.CharField(max_length=100), max_length=500)
     muted_tags = serializers.ListField(child=serializers.CharField(max_length=100), max_length=500)
+    interest_tags = serializers.ListField(
+        child=serializers.CharField(max_length=100),
+        max_length=500,
+        help_text="Tags that the member says they like, such as at sign-up. Used only with is_personalized.",
+    )
 
 
 class ShowLessEffectOut(serializers.Serializer):

@@ -53,7 +53,7 @@ def test_each_set_counts_the_same_however_many_cases_it_has():
     first, second = draw_cases(2), draw_cases(3)
     second = PartCases(second.starts, second.parts[:, [1, 0, 2]], second.is_target, second.target_counts)
     large = PartCases.join([second] * 10)
-    start, is_free = np.array([1.0, 0.3, 1.0]), np.array([True, True, False])
+    start, is_free = np.array([0.3, 1.0, 1.0]), np.array([True, True, False])
     found = search_weights([first, second], NAMES, start, is_free)
     assert search_weights([first, large], NAMES, start, is_free).tolist() == found.tolist()
     assert found.tolist() != search_weights([PartCases.join([first, large])], NAMES, start, is_free).tolist()

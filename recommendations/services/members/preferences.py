@@ -21,7 +21,9 @@ from recommendations.services.errors import FactsUnavailable, InvalidRequest, Un
 from recommendations.services.learning.reset import delete_learned_interests
 
 MEMBER_FIELDS = frozenset({"languages", "region"})
-PRIVACY_FIELDS = frozenset({"is_private", "is_personalized", "sensitivity", "muted_words", "muted_tags"})
+PRIVACY_FIELDS = frozenset(
+    {"is_private", "is_personalized", "sensitivity", "muted_words", "muted_tags", "interest_tags"}
+)
 STRICTEST_SETTINGS = {"is_private": True, "is_personalized": False}
 """The settings of a member without a `PrivacySettings` row. Each stays in force until the member changes it."""
 RELATIONSHIP_KINDS = tuple(kind.value for kind in Relationship.Kind)
@@ -38,6 +40,7 @@ class Preferences:
     sensitivity: str
     muted_words: list[str]
     muted_tags: list[str]
+    interest_tags: list[str]
 
 
 def get_member(member_id: str) -> Member:
@@ -64,6 +67,7 @@ def read_preferences(*, member_id: str) -> Preferences:
         sensitivity=Sensitivity(settings.sensitivity).name.lower(),
         muted_words=settings.muted_words,
         muted_tags=settings.muted_tags,
+        interest_tags=settings.interest_tags,
     )
 
 

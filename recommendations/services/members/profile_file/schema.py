@@ -60,6 +60,9 @@ class ProfilePreferences(StrictModel):
     sensitivity: Literal["safe", "sensitive", "adult"] | None = None
     muted_words: list[Word] = Field(default=[], max_length=MAX_MUTED_WORDS, description="Added to the existing words.")
     muted_tags: list[Word] = Field(default=[], max_length=MAX_MUTED_WORDS, description="Added to the existing tags.")
+    interest_tags: list[Word] = Field(
+        default=[], max_length=MAX_MUTED_WORDS, description="Tags that the member likes, added to the existing ones."
+    )
 
 
 class ProfileRelationships(StrictModel):
