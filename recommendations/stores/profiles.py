@@ -135,8 +135,9 @@ def build_taste(
     """
     Return a member's interests and affinities at *now*, from the *profile* and the negative *feedback*.
 
-    *stated_tags* are what the member says they like; later negative feedback about a tag replaces it. The session vector (the interactions of the last half hour) becomes one more interest, of weight *session_weight*.
-    The heaviest of the others has weight 1.
+    The session vector (the interactions of the last half hour) becomes one more interest, of weight *session_weight*.
+    The heaviest of the others has weight 1. *stated_tags* are what the member says they like; negative feedback about
+    a tag replaces it.
     """
     show_less = show_less_weights(feedback, now)
     sums = add_stated_tags(profile.affinity_sums if profile else {}, stated_tags)

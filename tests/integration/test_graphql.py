@@ -147,7 +147,9 @@ def test_mutations(query_api, world):
         """mutation($events: [EventInput!]!, $seen: [ID!]!) {
             recordInteractions(events: $events) { eventId status problem }
             markSeen(memberId: "ann", postIds: $seen)
-            updatePreferences(memberId: "ann", changes: {mutedTags: ["war"], interestTags: ["art"]}) { mutedTags interestTags isPrivate }
+            updatePreferences(memberId: "ann", changes: {mutedTags: ["war"], interestTags: ["art"]}) {
+                mutedTags interestTags isPrivate
+            }
             setRelationship(memberId: "ann", kind: "mute", targetId: "bob")
             resetProfile(memberId: "ann")
             batchDiscoveryFeeds(memberIds: ["ann"], idempotencyKey: "k") { id state total isFinished }
