@@ -36,7 +36,6 @@ from recommendations.feeds import discovery_rerankers
 from recommendations.pipeline.run import apply_rerankers
 from recommendations.pipeline.stages import Trace
 from recommendations.ports import Engine
-from recommendations.services.serving.query import SLATE_SIZE
 
 
 @dataclass(frozen=True)
@@ -50,12 +49,15 @@ class Capture:
     author_ids: Int64Array  # (c,)
     topic_ids: Int32Array  # (c,)
     origins: UInt16Array  # (c,)
+    slate_size: Int64Array  # () posts that the rerankers order
     vector_ids: Int64Array  # (v,) the different *post_ids*, sorted
     vectors: Float32Array  # (v, d)
     keys: NDArray[np.str_]  # (v,) the platform's id of each
 
     @classmethod
-    def from_cases(cls, cases: Sequence[ScoredCandidates], engine: Engine, keys: Mapping[int, str]) -> Capture:
+    def from_cases(
+        cls, cases: Sequence[ScoredCandidates], *, engine: Engine, keys: Mapping[int, str], slate_size: int
+    ) -> Capture:
         """Return the capture of at least one of *cases*. *engine* scored them; *keys* are the ids by post id."""
         ordered = [case.take(np.argsort(case.candidates.post_ids)) for case in cases]
         post_ids = np.concatenate([case.candidates.post_ids for case in ordered])
@@ -68,6 +70,7 @@ class Capture:
             author_ids=np.concatenate([case.candidates.author_ids for case in ordered]),
             topic_ids=np.concatenate([case.candidates.topic_ids for case in ordered]),
             origins=np.concatenate([case.candidates.origins for case in ordered]),
+            slate_size=np.array(slate_size),
             vector_ids=vector_ids,
             vectors=engine.vectors(np.concatenate([case.candidates.rows for case in ordered])[first]),
             keys=np.array([keys[id] for id in vector_ids.tolist()]),
@@ -148,8 +151,9 @@ class CapturedFold:
         scores = parts.sum(axis=1)
         scored = ScoredCandidates(candidates, scores, tuple(capture.part_names.tolist()), parts)
         scored = scored.take(np.lexsort((ids, -scores)))
-        slate = apply_rerankers(discovery_rerankers(self.engine), build_rerank_query(policy), scored, Trace())
-        return np.searchsorted(ids, slate.candidates.post_ids[:SLATE_SIZE])
+        query = build_rerank_query(policy, int(capture.slate_size))
+        slate = apply_rerankers(discovery_rerankers(self.engine), query, scored, Trace())
+        return np.searchsorted(ids, slate.candidates.post_ids)
 
 
 def weigh(part_names: NDArray[np.str_], policy: Policy) -> Float64Array:
@@ -157,6 +161,6 @@ def weigh(part_names: NDArray[np.str_], policy: Policy) -> Float64Array:
     return np.array([getattr(policy, name) for name in part_names.tolist()], np.float64)
 
 
-def build_rerank_query(policy: Policy) -> Query:
+def build_rerank_query(policy: Policy, size: int) -> Query:
     """Return a query with all that the rerankers read."""
-    return Query(UUID(int=0), 0, "discovery", SLATE_SIZE, 0.0, policy, "", 0, Interests.empty(1))
+    return Query(UUID(int=0), 0, "discovery", size, 0.0, policy, "", 0, Interests.empty(1))

@@ -32,7 +32,7 @@ from recommendations.services.evaluating.scratch import (
 from recommendations.services.learning import co_likes
 from recommendations.services.learning.learn import learn_all
 from recommendations.services.serving.final_check import run_final_check
-from recommendations.services.serving.query import WASM_ASSIGNMENT, build_query, get_viewer, load_history
+from recommendations.services.serving.query import SLATE_SIZE, WASM_ASSIGNMENT, build_query, get_viewer, load_history
 from recommendations.services.serving.slates import build_fresh_slate, sync_catalogue
 from recommendations.services.training.train import train
 from recommendations.services.training.trained_models import KIND_NAMES
@@ -186,7 +186,8 @@ def capture_cases(members: Sequence[str], *, seed: int, now: datetime) -> Captur
         unweighted = replace(query.policy, **dict.fromkeys(scored_parts(pipeline), 1.0))
         cases.append(apply_scorers(pipeline, replace(query, policy=unweighted), candidates, Trace()))
     keys = dict(Post.objects.values_list("pk", "external_id"))
-    return Capture.from_cases(cases, wiring.engine(WASM_ASSIGNMENT.engine), keys)
+    engine = wiring.engine(WASM_ASSIGNMENT.engine)
+    return Capture.from_cases(cases, engine=engine, keys=keys, slate_size=SLATE_SIZE)
 
 
 def scored_parts(pipeline: Pipeline) -> list[str]:

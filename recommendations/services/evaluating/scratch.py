@@ -71,6 +71,8 @@ NOT_INHERITED = frozenset(
 )
 """Variables that would connect the child with the platform that is running."""
 NO_REDIS = "redis://127.0.0.1:0/0"
+RANKED_VARIANT = "wasm_conservative"
+"""The variant whose policy ranks. The child's `WASM_ASSIGNMENT` has it; this module must not import Django's models."""
 RANKED_FEEDS = ("discovery", "trending", "non_personalized")
 """The feeds that rank the full catalogue."""
 

@@ -32,8 +32,7 @@ from recommendations.pipeline.sources.collaborative import PARTS
 from recommendations.services.errors import TooFewCases
 from recommendations.services.evaluating.captures import CapturedFold, weigh
 from recommendations.services.evaluating.data_sets import DataSet
-from recommendations.services.evaluating.scratch import Progress, ScratchPlatform, scratch_folder
-from recommendations.services.serving.query import WASM_ASSIGNMENT
+from recommendations.services.evaluating.scratch import RANKED_VARIANT, Progress, ScratchPlatform, scratch_folder
 
 SEARCHED = (
     "taste",
@@ -172,7 +171,7 @@ def check_cases(data: DataSet) -> None:
 def capture_set(data: DataSet, start: Policy, seed: int, progress: Progress) -> CapturedSet:
     """Return *data* with the candidates of all cases. Raises `ScratchError`."""
     progress(f"{data.name}: {sum(map(len, data.folds)):,} cases")
-    policies = {WASM_ASSIGNMENT.variant: asdict(with_all_sources(start))}
+    policies = {RANKED_VARIANT: asdict(with_all_sources(start))}
     with scratch_folder() as folder:
         scratch = ScratchPlatform(folder, replace(data.platform, policies=policies), seed=seed, progress=progress)
         folds = tuple(scratch.capture(fold) for fold in data.folds)
