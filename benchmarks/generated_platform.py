@@ -1,10 +1,10 @@
 """
 A generated platform whose truth is known: how much each member likes each post.
 
-Members and posts have vectors around the centers of topics, and posts have a quality that all members agree on. A member
-likes posts that exist at the moment, with a probability that grows exponentially with the truth: the cosine of both vectors
-and the quality. The text and the tags of a post say its topic only. So behavior tells more than content, and ranking by the
-truth is the best that any system can do: the peer `truth` is the ceiling of the other rows.
+Members and posts have vectors around the centers of topics, and posts have a quality that all members agree on. A
+member likes posts that exist at the moment, with a probability that grows exponentially with the truth: the cosine of
+both vectors and the quality. The text and the tags of a post say its topic only. So behavior tells more than content,
+and ranking by the truth is the best that any system can do: the peer `truth` is the ceiling of the other rows.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def draw_likes(
     liked = np.empty(len(members), np.int64)
     for row, (member, time) in enumerate(zip(members.tolist(), times.tolist(), strict=True)):
         known = np.searchsorted(created_at, time)
-        # The highest of the truth plus Gumbel noise is a draw with probabilities that grow exponentially with the truth.
+        # The highest of truth plus Gumbel noise is a draw whose probabilities grow exponentially with the truth.
         liked[row] = np.argmax(truth[member, :known] + rng.gumbel(size=known))
     return liked
 

@@ -41,6 +41,7 @@ from recommendations.services.evaluating.scratch import ProductSystem, ScratchEr
 from recommendations.services.extensions import maintenance
 from recommendations.services.learning.learn import learn_all
 from recommendations.services.measuring import evaluations
+from recommendations.services.serving.query import WASM_ASSIGNMENT
 from tests import factories
 from tests.factories import NOW
 
@@ -332,6 +333,10 @@ def test_another_policy_ranks_captured_candidates_as_it_would_serve_them(capture
     served = ScratchPlatform(tmp_path, other, seed=1, feeds=["discovery"]).rank(fold, 20).lists["discovery"]
     reranked = captured.rank(Policy.from_settings(settings), np.arange(len(fold)), 20)
     np.testing.assert_array_equal(reranked, served)
+
+
+def test_the_tuned_variant_is_the_one_that_the_child_ranks_with():
+    assert WASM_ASSIGNMENT.variant == scratch.RANKED_VARIANT
 
 
 def test_members_keep_their_half_and_each_half_has_about_as_many():

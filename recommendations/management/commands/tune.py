@@ -15,7 +15,7 @@ from recommendations.services.errors import ServiceError
 from recommendations.services.evaluating.compare import SEED
 from recommendations.services.evaluating.data_sets import READERS, Data, split_data
 from recommendations.services.evaluating.live import export_live_data
-from recommendations.services.evaluating.scratch import ScratchError
+from recommendations.services.evaluating.scratch import RANKED_VARIANT, ScratchError
 from recommendations.services.evaluating.tune import Tuning, build_document, format_tuning, tune
 from recommendations.services.policies import create_policy_version, read_policy
 
@@ -41,7 +41,7 @@ class Command(BaseCommand):
         parser.add_argument("--members", type=parse_count, default=1_000, metavar="N", help="most members with cases")
         parser.add_argument(
             "--variant",
-            default="wasm_conservative",
+            default=RANKED_VARIANT,
             help="begin at the active policy of this variant (default: %(default)s)",
         )
         parser.add_argument("--output", type=Path, metavar="FILE", help="write the policy that was found as JSON")
