@@ -99,7 +99,7 @@ def search_weights(
     best = measure(scores)
     for _ in range(MAX_ROUNDS):
         before = weights.copy()
-        for part in np.flatnonzero(is_free):
+        for part in np.flatnonzero(is_free).tolist():
             tried = {value: measure(score_with(part, value)) for value in neighboring_values(weights[part])}
             value, figure = max(tried.items(), key=lambda item: item[1])
             if figure > best * (1 + MIN_GAIN):

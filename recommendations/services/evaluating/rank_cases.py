@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
+from typing import cast
 from uuid import NAMESPACE_OID, uuid5
 
 import numpy as np
 
-from recommendations.contracts import Float32Array, Query
+from recommendations.contracts import Candidates, Float32Array, Policy, Query
 from recommendations.models import EmbeddingModel, Post, PostEmbedding
 from recommendations.pipeline.run import TASTE_PARTS, Pipeline, apply_scorers, run_pipeline
 from recommendations.pipeline.stages import Trace
@@ -182,8 +183,8 @@ def capture_cases(members: Sequence[str], *, seed: int, now: datetime) -> Captur
         query, _ = load_history(query, viewer, WASM_ASSIGNMENT)
         trace = Trace()
         run_pipeline(pipeline, query, trace)
-        query, candidates = trace.inputs
-        unweighted = replace(query.policy, **dict.fromkeys(scored_parts(pipeline), 1.0))
+        query, candidates = cast("tuple[Query, Candidates]", trace.inputs)
+        unweighted = Policy.from_settings(asdict(query.policy) | dict.fromkeys(scored_parts(pipeline), 1.0))
         cases.append(apply_scorers(pipeline, replace(query, policy=unweighted), candidates, Trace()))
     keys = dict(Post.objects.values_list("pk", "external_id"))
     engine = wiring.engine(WASM_ASSIGNMENT.engine)

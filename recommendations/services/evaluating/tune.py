@@ -186,7 +186,8 @@ def capture_set(data: DataSet, start: Policy, seed: int, progress: Progress) -> 
 
 def with_all_sources(policy: Policy) -> Policy:
     """Return *policy* with a weight for each part whose source finds nothing without one."""
-    return replace(policy, **{name: getattr(policy, name) or 1.0 for name in PARTS.values()})
+    settings = asdict(policy)
+    return Policy.from_settings(settings | {name: settings[name] or 1.0 for name in PARTS.values()})
 
 
 def tune_weights(sets: Sequence[CapturedSet], start: Policy, progress: Progress) -> Policy:
@@ -197,7 +198,8 @@ def tune_weights(sets: Sequence[CapturedSet], start: Policy, progress: Progress)
     reference = next((name for name in REFERENCES if varies[names == name].any()), "")
     is_free = varies & np.isin(names, SEARCHED) & (names != reference)
     found = search_weights(cases, names.tolist(), weigh(names, start), is_free, progress)
-    return replace(start, **dict(zip(names[is_free].tolist(), found[is_free].tolist(), strict=True)))
+    changed = zip(names[is_free].tolist(), found[is_free].tolist(), strict=True)
+    return Policy.from_settings(asdict(start) | dict(changed))
 
 
 def tune_variety(sets: Sequence[CapturedSet], policy: Policy, progress: Progress) -> Policy:
