@@ -3,19 +3,19 @@
 import numpy as np
 import pytest
 
-from recommendations.evaluation.weights import LARGEST_WEIGHT, PartCases, neighboring_values, search_weights
+from recommendations.evaluation.weights import LARGEST_WEIGHT, PartCases, is_gain, neighboring_values, search_weights
 
 NAMES = ("signal", "noise", "kept")
 
 
-def draw_cases(seed, cases=40, candidates=60):
+def draw_cases(seed, cases=40, candidates=60, lift=0.5):
     """Return cases whose target has a high first part; the second part is noise, and the third is 1 everywhere."""
     rng = np.random.default_rng(seed)
     parts = rng.random((cases * candidates, 3)).astype(np.float32)
     parts[:, 2] = 1
     is_target = np.zeros(len(parts), np.bool_)
     is_target[::candidates] = True
-    parts[is_target, 0] += np.float32(0.5)
+    parts[is_target, 0] += np.float32(lift)
     return PartCases(np.arange(cases + 1) * candidates, parts, is_target, np.ones(cases, np.int64))
 
 
@@ -49,14 +49,26 @@ def test_only_free_weights_change_and_each_change_is_reported():
     assert all(line.startswith("signal") for line in lines) and lines
 
 
-def test_each_set_counts_the_same_however_many_cases_it_has():
-    first, second = draw_cases(2), draw_cases(3)
-    second = PartCases(second.starts, second.parts[:, [1, 0, 2]], second.is_target, second.target_counts)
-    large = PartCases.join([second] * 10)
-    start, is_free = np.array([0.3, 1.0, 1.0]), np.array([True, True, False])
-    found = search_weights([first, second], NAMES, start, is_free)
-    assert search_weights([first, large], NAMES, start, is_free).tolist() == found.tolist()
-    assert found.tolist() != search_weights([PartCases.join([first, large])], NAMES, start, is_free).tolist()
+def test_a_case_counts_the_same_however_hard_its_set_is():
+    """The NDCG of the hard set is low, but it has twice the cases: its part wins."""
+    easy, hard = draw_cases(2, cases=30, lift=5), draw_cases(3, cases=60)
+    hard = PartCases(hard.starts, hard.parts[:, [1, 0, 2]], hard.is_target, hard.target_counts)
+    start, is_free = np.array([0.3, 0.3, 1.0]), np.array([True, True, False])
+    weights = search_weights([easy, hard], NAMES, start, is_free)
+    assert weights[1] > weights[0]
+
+
+@pytest.mark.parametrize(
+    ("gains", "expected"),
+    [
+        pytest.param([0.1, 0.2, 0.1, 0.2], True, id="every case gains"),
+        pytest.param([1.0, -1.0, 1.0, -0.9], False, id="cases differ by more than they gain"),
+        pytest.param([0.0, 0.0, 0.0, 0.0], False, id="nothing changes"),
+        pytest.param([-0.1, -0.2, -0.1, -0.2], False, id="every case loses"),
+    ],
+)
+def test_a_gain_must_exceed_its_standard_error(gains, expected):
+    assert is_gain(np.array(gains)) is expected
 
 
 def test_joined_cases_have_the_figures_of_their_parts():

@@ -36,7 +36,7 @@ class Command(BaseCommand):
             "--split",
             choices=TUNED_SPLITS,
             action="append",
-            help="what is held out; repeatable, each split counts the same (default: last-one)",
+            help="what is held out; repeatable, each case counts the same (default: last-one)",
         )
         parser.add_argument("--members", type=parse_count, default=1_000, metavar="N", help="most members with cases")
         parser.add_argument(

@@ -184,7 +184,7 @@ def capture_cases(members: Sequence[str], *, seed: int, now: datetime) -> Captur
         trace = Trace()
         run_pipeline(pipeline, query, trace)
         query, candidates = cast("tuple[Query, Candidates]", trace.inputs)
-        unweighted = Policy.from_settings(asdict(query.policy) | dict.fromkeys(scored_parts(pipeline), 1.0))
+        unweighted = Policy.from_stored(asdict(query.policy) | dict.fromkeys(scored_parts(pipeline), 1.0))
         cases.append(apply_scorers(pipeline, replace(query, policy=unweighted), candidates, Trace()))
     keys = dict(Post.objects.values_list("pk", "external_id"))
     engine = wiring.engine(WASM_ASSIGNMENT.engine)

@@ -135,7 +135,7 @@ def tune(data: Sequence[DataSet], start: Policy, *, seed: int, progress: Progres
     """
     Return the policy that the search finds on the validation members of all *data*, beginning at *start*.
 
-    Each set counts the same. Raises `ScratchError`, and `TooFewCases` if a half of a set has fewer than `MIN_CASES`.
+    Each case counts the same. Raises `ScratchError`, and `TooFewCases` if a half of a set has fewer than `MIN_CASES`.
     """
     for one in data:
         check_cases(one)
@@ -187,7 +187,7 @@ def capture_set(data: DataSet, start: Policy, seed: int, progress: Progress) -> 
 def with_all_sources(policy: Policy) -> Policy:
     """Return *policy* with a weight for each part whose source finds nothing without one."""
     settings = asdict(policy)
-    return Policy.from_settings(settings | {name: settings[name] or 1.0 for name in PARTS.values()})
+    return Policy.from_stored(settings | {name: settings[name] or 1.0 for name in PARTS.values()})
 
 
 def tune_weights(sets: Sequence[CapturedSet], start: Policy, progress: Progress) -> Policy:
@@ -199,7 +199,7 @@ def tune_weights(sets: Sequence[CapturedSet], start: Policy, progress: Progress)
     is_free = varies & np.isin(names, SEARCHED) & (names != reference)
     found = search_weights(cases, names.tolist(), weigh(names, start), is_free, progress)
     changed = zip(names[is_free].tolist(), found[is_free].tolist(), strict=True)
-    return Policy.from_settings(asdict(start) | dict(changed))
+    return Policy.from_stored(asdict(start) | dict(changed))
 
 
 def tune_variety(sets: Sequence[CapturedSet], policy: Policy, progress: Progress) -> Policy:
@@ -208,16 +208,17 @@ def tune_variety(sets: Sequence[CapturedSet], policy: Policy, progress: Progress
         replace(policy, diversity=diversity, exploration_share=share)
         for diversity, share in product(DIVERSITIES, EXPLORATION_SHARES)
     ]
-    figures = []
-    for one in tried:
-        measured = [measure(of_set, one, validation=True) for of_set in sets]
-        figures.append([[m.ndcg.mean() for m in measured], [m.coverage for m in measured]])
-    ndcg, coverage = np.array(figures).transpose(1, 0, 2)  # each (policies, sets)
-    relative = (ndcg / np.maximum(ndcg.max(axis=0), 1e-9)).mean(axis=1)
-    spread = (coverage / np.maximum(coverage.max(axis=0), 1e-9)).mean(axis=1)
-    for one, cost, covered in zip(tried, relative, spread, strict=True):
-        progress(f"diversity {one.diversity}, exploration {one.exploration_share}: NDCG {cost:.3f}, {covered:.3f}")
-    allowed = np.flatnonzero(relative >= relative.max() - VARIETY_COST)
+    measured = [[measure(of_set, one, validation=True) for of_set in sets] for one in tried]
+    means = [max(of_set.ndcg.mean(), 1e-9) for of_set in measured[0]]
+    ndcg = [np.concatenate([m.ndcg / mean for m, mean in zip(row, means, strict=True)]).mean() for row in measured]
+    coverage = np.array([[of_set.coverage for of_set in row] for row in measured])  # (policies, sets)
+    spread = (coverage / coverage[0]).mean(axis=1)
+    for one, relative, covered in zip(tried, ndcg, spread, strict=True):
+        progress(
+            f"diversity {one.diversity:g}, exploration_share {one.exploration_share:g}: {relative:.3f} times the NDCG "
+            f"of the first, {covered:.3f} times its coverage"
+        )
+    allowed = np.flatnonzero(np.array(ndcg) >= (1 - VARIETY_COST) * max(ndcg))
     return tried[allowed[spread[allowed].argmax()]]
 
 
