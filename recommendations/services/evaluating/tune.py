@@ -6,8 +6,9 @@ first half only, the validation members; figures are reported on the others, the
 case are captured once from the pipeline that serves (`captures.py`), and ranked again with each policy that is tried.
 
 The search has two steps. The weights are searched without the rerankers (`evaluation/weights.py`). Then every
-combination of `DIVERSITIES` and `EXPLORATION_SHARES` is ranked with the rerankers, and the one whose lists cover the
-most posts is selected among those that cost at most `VARIETY_COST` of the NDCG: variety is wanted for itself.
+combination of `DIVERSITIES`, `EXPLORATION_SHARES` and `POPULARITY_SHARES` is ranked with the rerankers, and the one
+whose lists cover the most posts is selected among those that cost at most `VARIETY_COST` of the NDCG: variety is
+wanted for itself.
 """
 
 from __future__ import annotations
@@ -55,7 +56,12 @@ REFERENCES = ("item_weights", "taste")
 """The first of these that tells candidates apart keeps its weight: only the ratios of weights change an order."""
 DIVERSITIES = (0.0, 0.1, 0.2, 0.3)
 EXPLORATION_SHARES = (0.05, 0.1)
-VARIETY_COST = 0.02
+POPULARITY_SHARES = (1.0, 0.5)
+"""
+What the weights of popularity are multiplied by: popular posts are the same for everyone. Not by 0, because members who
+have done nothing yet are ranked by popularity.
+"""
+VARIETY_COST = 0.03
 """How much NDCG variety may cost, as a fraction. Changes the answer."""
 MAX_NOTE = 200
 """Characters of the note of a policy."""
@@ -205,8 +211,14 @@ def tune_weights(sets: Sequence[CapturedSet], start: Policy, progress: Progress)
 def tune_variety(sets: Sequence[CapturedSet], policy: Policy, progress: Progress) -> Policy:
     """Return *policy* with the most various lists that cost at most `VARIETY_COST`, on the validation members."""
     tried = [
-        replace(policy, diversity=diversity, exploration_share=share)
-        for diversity, share in product(DIVERSITIES, EXPLORATION_SHARES)
+        replace(
+            policy,
+            diversity=diversity,
+            exploration_share=exploration,
+            popularity=share * policy.popularity,
+            year_popularity=share * policy.year_popularity,
+        )
+        for diversity, exploration, share in product(DIVERSITIES, EXPLORATION_SHARES, POPULARITY_SHARES)
     ]
     measured = [[measure(of_set, one, validation=True) for of_set in sets] for one in tried]
     means = [max(of_set.ndcg.mean(), 1e-9) for of_set in measured[0]]
@@ -215,8 +227,8 @@ def tune_variety(sets: Sequence[CapturedSet], policy: Policy, progress: Progress
     spread = (coverage / coverage[0]).mean(axis=1)
     for one, relative, covered in zip(tried, ndcg, spread, strict=True):
         progress(
-            f"diversity {one.diversity:g}, exploration_share {one.exploration_share:g}: {relative:.3f} times the NDCG "
-            f"of the first, {covered:.3f} times its coverage"
+            f"diversity {one.diversity:g}, exploration_share {one.exploration_share:g}, popularity {one.popularity:g}: "
+            f"{relative:.3f} times the NDCG of the first, {covered:.3f} times its coverage"
         )
     allowed = np.flatnonzero(np.array(ndcg) >= (1 - VARIETY_COST) * max(ndcg))
     return tried[allowed[spread[allowed].argmax()]]
