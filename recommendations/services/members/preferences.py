@@ -27,7 +27,9 @@ from recommendations.services.learning.store_relationships import (
 from recommendations.stores.bulk import Column
 
 MEMBER_FIELDS = frozenset({"languages", "region"})
-PRIVACY_FIELDS = frozenset({"is_private", "is_personalized", "sensitivity", "muted_words", "muted_tags"})
+PRIVACY_FIELDS = frozenset(
+    {"is_private", "is_personalized", "sensitivity", "muted_words", "muted_tags", "interest_tags"}
+)
 STRICTEST_SETTINGS = {"is_private": True}
 """
 The settings of a member without a `PrivacySettings` row, beside the defaults. Each stays in force until the member
@@ -49,6 +51,7 @@ class Preferences:
     sensitivity: str
     muted_words: list[str]
     muted_tags: list[str]
+    interest_tags: list[str]
 
 
 def get_member(member_id: str) -> Member:
@@ -75,6 +78,7 @@ def read_preferences(*, member_id: str) -> Preferences:
         sensitivity=Sensitivity(settings.sensitivity).name.lower(),
         muted_words=settings.muted_words,
         muted_tags=settings.muted_tags,
+        interest_tags=settings.interest_tags,
     )
 
 

@@ -34,7 +34,7 @@ from recommendations.stores.bulk import Column
 
 ParsedRow = tuple[int, dict[str, Any]]
 """A row's line number and its fields."""
-PRIVACY_FIELDS = ("is_private", "is_personalized", "sensitivity", "muted_words", "muted_tags")
+PRIVACY_FIELDS = ("is_private", "is_personalized", "sensitivity", "muted_words", "muted_tags", "interest_tags")
 
 
 @dataclass
