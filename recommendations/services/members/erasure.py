@@ -64,27 +64,41 @@ CLOCK_DIFFERENCE = timedelta(minutes=1)
 # Accept
 
 
+@transaction.atomic
 def begin_erasures(*, member_ids: Sequence[int], job_id: UUID | None, requested_by: str, now: datetime) -> None:
     """Hide the members and all their posts from every viewer, give their rows other ids, and write receipts."""
-    with transaction.atomic():
-        for member in Member.objects.select_for_update().filter(pk__in=member_ids).order_by("pk"):
-            if ErasureReceipt.objects.filter(member_number=member.pk, finished_at=None).exists():
-                continue
-            member_id = member.external_id
-            receipt = ErasureReceipt(
-                member_hash=hash_member_id(member_id),
-                member_number=member.pk,
-                job_id=job_id,
-                requested_by=requested_by,
-                requested_at=now,
-            )
-            receipt.sealed_member_id = wiring.seal().seal(member_id.encode(), seal_context(receipt))
-            # Texts first: the change of a segment is recorded with the segment's texts.
-            receipt.counts = dict(erase_texts(member_id, app="flags"))
-            receipt.save()
-            flag_erasure.erase_unit_from_segments(unit_id=member_id, now=now)
-            Member.objects.filter(pk=member.pk).update(external_id=f"erasing:{receipt.pk}", changed_at=now)
-        set_members_active(member_ids=member_ids, is_active=False, now=now)
+    members = Member.objects.filter(pk__in=member_ids).order_by("pk")
+    # Flags before members: other writers lock in the same order.
+    counts = {pk: erase_from_segments(member_id, now) for pk, member_id in members.values_list("pk", "external_id")}
+    for member in members.select_for_update():
+        if not ErasureReceipt.objects.filter(member_number=member.pk, finished_at=None).exists():
+            begin_erasure(member, job_id, requested_by, counts.get(member.pk, Counter()), now)
+    set_members_active(member_ids=member_ids, is_active=False, now=now)
+
+
+def begin_erasure(member: Member, job_id: UUID | None, requested_by: str, counts: Counter[str], now: datetime) -> None:
+    """Write the receipt of a member, whose row is locked, and give the row another id."""
+    receipt = ErasureReceipt(
+        member_hash=hash_member_id(member.external_id),
+        member_number=member.pk,
+        job_id=job_id,
+        requested_by=requested_by,
+        requested_at=now,
+        counts=dict(counts),
+    )
+    receipt.sealed_member_id = wiring.seal().seal(member.external_id.encode(), seal_context(receipt))
+    receipt.save()
+    Member.objects.filter(pk=member.pk).update(external_id=f"erasing:{receipt.pk}", changed_at=now)
+
+
+def erase_from_segments(member_id: str, now: datetime) -> Counter[str]:
+    """Remove the member from the lists of segments. Return the number of rows with replaced texts by table."""
+    if not flag_erasure.find_segments_listing(member_id):
+        return Counter()
+    # Texts first: the change of a segment is recorded with the segment's texts.
+    counts = erase_texts(member_id, app="flags")
+    flag_erasure.erase_unit_from_segments(unit_id=member_id, now=now)
+    return counts
 
 
 def hide_posts(post_ids: Sequence[int], now: datetime) -> None:
@@ -141,11 +155,11 @@ def erase_member(receipt: ErasureReceipt, now: datetime) -> None:
     save_counts(receipt, counts)
     while batch := list(posts.order_by("pk").values_list("pk", flat=True)[:BATCH_POSTS]):
         save_counts(receipt, erase_posts(post_ids=batch, author_id=pk, now=now))
+    forget_author(pk)
     with transaction.atomic():
         member = Member.objects.select_for_update().filter(pk=pk).first()
         if member is None:
             return
-        forget_author(pk)
         exposures = erase_unit_exposures(unit_id=member_id, until=receipt.requested_at)
         counts = Counter(member.delete()[1]) + Counter({"flags.Exposure": exposures}) + erase_empty_regions()
         save_counts(receipt, counts)
@@ -161,6 +175,8 @@ def erase_posts(*, post_ids: Sequence[int], author_id: int | None = None, now: d
     *author_id* is given, a post that has got another author meanwhile stays.
     """
     ErasedPost.objects.filter(erased_at__lt=now - ERASED_ID_RETENTION, is_indexed=False).delete()
+    # This locks members, so it comes before the lock of posts: other writers lock in the same order.
+    histories.forget_posts(post_ids)
     found = Post.objects.select_for_update().filter(pk__in=post_ids).order_by("pk")
     names = {post.pk: post.external_id for post in found if author_id in (None, post.author_id)}
     counts = Counter[str]()
@@ -168,7 +184,6 @@ def erase_posts(*, post_ids: Sequence[int], author_id: int | None = None, now: d
         counts[ARCHIVE] = archive.erase_from_archive(names.values())
         counts += erase_post_mentions(names)
     pks = list(names)
-    histories.forget_posts(pks)
     is_indexed = wiring.qdrant_client() is not None
     ErasedPost.objects.bulk_create(
         [ErasedPost(post_id=pk, erased_at=now, is_indexed=is_indexed) for pk in pks], ignore_conflicts=True
@@ -307,6 +322,7 @@ def finish_erasure(receipt: ErasureReceipt, now: datetime) -> bool:
         ErasedPost.objects.filter(erased_at__gte=receipt.requested_at).update(is_indexed=True)
         reindexing.drop_erased_posts()
     invalidate.evict_members(receipt.member_number)
+    forget_author(receipt.member_number)
     save_counts(receipt, erase_mentions(open_member_id(receipt), {}, receipt.member_number))
     forgotten = trained_models.forget_models(
         trained_before=receipt.erased_at + CLOCK_DIFFERENCE,
