@@ -259,7 +259,7 @@ class MemberIn(serializers.Serializer):
     is_personalized = serializers.BooleanField(
         required=False,
         help_text="Whether the member agrees that feeds learn from what they do. Not sent: the setting "
-        "PERSONALIZATION_CONSENT decides; by default, nothing is learned.",
+        "PERSONALIZATION_CONSENT decides.",
     )
     sensitivity = serializers.ChoiceField(["safe", "sensitive", "adult"], required=False)
     muted_words = LimitedListField(child=serializers.CharField(max_length=128), required=False, max_length=100)

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('recommendations', '0004_evaluation'),
+        ('recommendations', '0009_follow_requests'),
     ]
 
     operations = [
