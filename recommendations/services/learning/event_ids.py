@@ -14,7 +14,7 @@ from uuid import UUID
 
 from recommendations.contracts import MAX_CLOCK_SKEW, Sender
 from recommendations.models import Interaction, Undo
-from recommendations.services.learning.store_interactions import split_into_queries
+from recommendations.services.learning.store_relationships import split_into_queries
 
 EventKey = tuple[str, int]
 """An event id and the primary key of the event's member. Unique for a sender."""
