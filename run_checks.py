@@ -27,7 +27,7 @@ CHECKS: list[Check] = [
     ("import rules", [str(BIN / "lint-imports")], {}),
     ("types", [sys.executable, "-m", "mypy"], {}),
     ("migrations", [sys.executable, "manage.py", "makemigrations", "--check", "--dry-run"], {}),
-    ("Django", [sys.executable, "manage.py", "check", "--fail-level", "WARNING"], {}),
+    ("Django", [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"], {}),
     ("OpenAPI", [sys.executable, "manage.py", "spectacular", "--validate", "--fail-on-warn", "--file", os.devnull], {}),
 ]
 TESTS: list[Check] = [
@@ -58,7 +58,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Run every check of the project.")
     parser.add_argument("--coverage", action="store_true", help="run the tests only, and measure their coverage")
     checks = select_checks(with_coverage=parser.parse_args().coverage)
-    env = os.environ | {"SECRET_KEY": "for-checks-only-" + "x" * 32, "DATABASE_URL": "sqlite://:memory:"}
+    env = os.environ | {"SECRET_KEY": "for-checks-only-" + "x" * 40, "DATABASE_URL": "sqlite://:memory:"}
     failed = []
     for name, command, variables in checks:
         start = time.monotonic()

@@ -114,8 +114,8 @@ def describe_missing_permission(permission: str | None) -> str:
 def staff_permission(view: Any, method: str) -> str | None:
     """Return the permission that a session needs for a method of the view, or None if the view declares none."""
     scope = getattr(view, "scopes", {}).get(method)
-    declared: str | None = getattr(view, "staff_permissions", {}).get(method, STAFF_PERMISSIONS.get(scope))
-    return declared
+    declared: str | None = getattr(view, "staff_permissions", {}).get(method)
+    return declared or (STAFF_PERMISSIONS[scope] if scope else None)
 
 
 class HasScope(BasePermission):

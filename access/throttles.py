@@ -31,10 +31,10 @@ from limits.storage import RedisStorage
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from rest_framework.exceptions import Throttled
-from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from access.callers import Caller
+from access.inputs import Request
 from access.masks import mask_identity
 from access.request_costs import request_cost
 from access.scopes import MEMBER_WRITE_SCOPES

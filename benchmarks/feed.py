@@ -87,6 +87,7 @@ def prepare_platform(size: Size, database: str | None, redis_port: int) -> dict[
         "DEBUG": "0",  # otherwise Django stores every query
         "ALLOWED_HOSTS": "localhost,127.0.0.1",
         "API_OPEN": "1",
+        "HTTPS": "0",
         "LOG_LEVEL": "ERROR",
         "SECRET_KEY": "for-benchmarks-only-" + "x" * 32,
         "DATABASE_URL": database or f"sqlite:///{file}",

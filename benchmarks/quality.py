@@ -4,9 +4,13 @@ Measure the quality of recommendations on real data, beside the peers that every
     python -m benchmarks.quality [--quick] [--json FILE] [--html FILE] [--movielens DIR]
         [--citeulike DIR] [--no-peers]
 
-Sets: the films of the sample (or of another MovieLens folder with --movielens) by two splits, last one out and global
-time; with --citeulike, the lists of citeulike-a (users.dat, and item-tag.dat if it is there), of which one article of
-each of 1,000 members is held out. Every list ranks the full catalogue without the posts that the member knows.
+Sets: the films of the sample (or of another MovieLens folder with --movielens) by three splits, last one out, global
+time and first likes; with --citeulike, the lists of citeulike-a (users.dat, and item-tag.dat if it is there), of which
+one article of each of 1,000 members is held out; and a generated platform with a known truth, whose ceiling is the peer
+`truth` (benchmarks/generated_platform.py). Every list ranks the full catalogue without the posts that the member knows.
+
+The default policies were tuned on the validation members of the first two sets and of citeulike-a
+(benchmarks/tune_defaults.py). Slices show the figures of these and of the test members, which no search has seen.
 
 The product ranks on a scratch platform (recommendations/services/evaluating/scratch.py), with the default policies.
 
@@ -22,14 +26,19 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
+from benchmarks.generated_platform import generate_platform
 from recommendations.evaluation.families import BUDGET, QUICK_BUDGET
 from recommendations.evaluation.intervals import DRAWS
 from recommendations.evaluation.read_files import DataError
 from recommendations.evaluation.report import build_json, format_table
 from recommendations.evaluation.report_page import build_page
+from recommendations.evaluation.slices import slice_by_segment
 from recommendations.evaluation.tuning import Family
 from recommendations.services.evaluating.compare import SEED, compare
 from recommendations.services.evaluating.data_sets import (
@@ -39,6 +48,7 @@ from recommendations.services.evaluating.data_sets import (
     split_data,
 )
 from recommendations.services.evaluating.scratch import ScratchError
+from recommendations.services.evaluating.tune import find_validation_members
 
 try:
     from benchmarks.implicit_peers import Als, Bpr
@@ -48,6 +58,7 @@ except ImportError:
 SAMPLE = Path(__file__).parents[1] / "recommendations" / "sample" / "movielens"
 CITEULIKE_CASES = 1000
 QUICK_DRAWS = 200
+TUNED_SPLITS = ("last-one", "time")
 
 IMPLICIT_FAMILIES: list[Family] = []
 if Als:
@@ -98,12 +109,12 @@ def main() -> None:
     options = parser.parse_args()
     reports = []
     try:
-        for data in read_sets(options.movielens, options.citeulike):
+        for data, peers in read_sets(options.movielens, options.citeulike):
             reports.append(
                 compare(
                     data,
                     has_peers=options.peers,
-                    more_peers=IMPLICIT_FAMILIES,
+                    more_peers=[*IMPLICIT_FAMILIES, *peers],
                     budget=QUICK_BUDGET if options.quick else BUDGET,
                     draws=QUICK_DRAWS if options.quick else DRAWS,
                     progress=show_progress,
@@ -122,13 +133,23 @@ def show_progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def read_sets(movielens: Path, citeulike: Path | None) -> Iterator[DataSet]:
-    """Yield the data sets, each with its cases."""
+def read_sets(movielens: Path, citeulike: Path | None) -> Iterator[tuple[DataSet, Sequence[Family]]]:
+    """Yield the data sets, each with its cases, and peers of its own."""
     films = read_movielens_data(movielens)
-    for split in ("last-one", "time"):
-        yield split_data(films, split, seed=SEED)
+    for split in TUNED_SPLITS:
+        yield slice_by_half(split_data(films, split, seed=SEED)), ()
+    yield split_data(films, "first-likes", seed=SEED), ()
     if citeulike:
-        yield split_data(read_articles_data(citeulike), "last-one", seed=SEED, members=CITEULIKE_CASES)
+        articles = read_articles_data(citeulike)
+        yield slice_by_half(split_data(articles, "last-one", seed=SEED, members=CITEULIKE_CASES)), ()
+    generated, truth = generate_platform(SEED)
+    yield split_data(generated, "last-one", seed=SEED), [Family("truth", (truth,))]
+
+
+def slice_by_half(data: DataSet) -> DataSet:
+    """Return *data* with slices for the members that the default policies were tuned on, and for the others."""
+    halves = np.where(find_validation_members(data.folds[0].train.member_ids), "validation", "test")
+    return replace(data, slices=[*data.slices, *slice_by_segment(data.folds, "half of the members", halves.tolist())])
 
 
 if __name__ == "__main__":

@@ -197,23 +197,26 @@ def check_machine(_now: datetime) -> CheckResult:
 
 
 def check_api_and_admin_access(_now: datetime) -> CheckResult:
-    """Debug mode is off, the API requires keys, hosts are named, and a staff user exists."""
+    """Debug mode is off, the API requires keys, staff two factors over TLS, hosts are named, a staff user exists."""
     problems = [
         f"{name}: {problem}"
         for name, problem, has_problem in (
             ("DEBUG", "errors show tracebacks to everybody", settings.DEBUG),
             ("API_OPEN", "the API requires no key", settings.ENV.api_open),
+            ("HTTPS", "sessions of staff are sent without TLS", not settings.ENV.https),
+            ("SECOND_FACTOR", "a password alone opens the admin", not settings.ENV.second_factor),
             ("ALLOWED_HOSTS", "any host name is accepted", "*" in settings.ALLOWED_HOSTS),
         )
         if has_problem
     ]
     if problems:
         return fail_result(
-            "; ".join(problems) + ".", "Set DEBUG=0 and API_OPEN=0, and list the host names in ALLOWED_HOSTS."
+            "; ".join(problems) + ".",
+            "Set DEBUG=0, API_OPEN=0, HTTPS=1 and SECOND_FACTOR=1, and list the host names in ALLOWED_HOSTS.",
         )
     if not get_user_model().objects.filter(is_staff=True, is_active=True).exists():
         return warn_result("No active staff user exists.", "Set ADMIN_PASSWORD and run manage.py ensure_admin.")
-    return pass_result("debug mode is off, the API requires keys, hosts are listed, a staff user exists")
+    return pass_result("debug mode is off, the API requires keys and staff two factors, hosts are listed")
 
 
 def check_secrets(_now: datetime) -> CheckResult:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, TypeGuard
 
 from django import forms
 from django.contrib import messages
@@ -29,7 +29,7 @@ CHANGED_MEANWHILE = (
 WRITE_CONFLICT = "Others changed the same data at the same moment. Nothing was saved. Try again."
 
 
-class UnchangedRowForm(forms.ModelForm):
+class UnchangedRowForm(forms.ModelForm):  # type: ignore[type-arg]
     """A form that refuses to save a row that was changed after the form was opened."""
 
     opened_state = forms.CharField(widget=forms.HiddenInput, required=False)
@@ -73,12 +73,12 @@ def values_state(values: dict[str, object]) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def is_relation(value: object) -> bool:
+def is_relation(value: object) -> TypeGuard[list[Model]]:
     """Return whether the value is a list of rows."""
     return isinstance(value, list) and any(isinstance(item, Model) for item in value)
 
 
-def save_changed(form: forms.ModelForm, *derived: str) -> None:
+def save_changed(form: forms.ModelForm[Any], *derived: str) -> None:
     """Save the columns of the form's row that were changed in the form, and the *derived* columns."""
     columns = {field.name for field in form.instance._meta.concrete_fields}
     changed = columns & set(form.changed_data)
@@ -86,7 +86,7 @@ def save_changed(form: forms.ModelForm, *derived: str) -> None:
         form.instance.save(update_fields=sorted(changed | {*derived} | (columns & {"changed_at"})))
 
 
-class OpenedStateAdmin(ModelAdmin):
+class OpenedStateAdmin(ModelAdmin):  # type: ignore[misc]
     """An admin whose form has the hidden field `opened_state`, and which saves again after a write conflict."""
 
     def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from recommendations.pipeline.filters.feed_filter import matches_feed_filter
@@ -41,7 +42,7 @@ from recommendations.pipeline.sources.nearest import Nearest
 from recommendations.pipeline.sources.popular import Fresh, Trending
 from recommendations.pipeline.sources.topics import Topics
 from recommendations.pipeline.sources.vector_index import VectorIndexSource
-from recommendations.pipeline.stages import ExplainedFilter, Filter
+from recommendations.pipeline.stages import ExplainedFilter, Filter, Reranker
 from recommendations.ports import Catalogue, ColdPosts, Engine, VectorIndex
 
 MANDATORY_FILTERS: tuple[Filter, ...] = (not_removed, visible_to_viewer, not_blocked, safe_for_viewer)
@@ -83,6 +84,11 @@ def collaborative_sources(catalogue: Catalogue) -> tuple[CollaborativeSource, ..
     return tuple(CollaborativeSource(origin, catalogue) for origin in PARTS)
 
 
+def discovery_rerankers(engine: Engine) -> Sequence[Reranker]:
+    """Return the rerankers of the discovery feed."""
+    return (Diversity(engine), ExplorationSlots(), Spacing(), ShowLessLast())
+
+
 def discovery(*, engine: Engine, catalogue: Catalogue, non_resident_posts: NonResidentPosts | None = None) -> Pipeline:
     """Return the feed of posts that the member is likely to enjoy, from all sources."""
     return Pipeline(
@@ -113,7 +119,7 @@ def discovery(*, engine: Engine, catalogue: Catalogue, non_resident_posts: NonRe
             *COLLABORATIVE_SCORERS,
             *((ColdTaste(),) if non_resident_posts else ()),
         ),
-        rerankers=(Diversity(engine), ExplorationSlots(), Spacing(), ShowLessLast()),
+        rerankers=discovery_rerankers(engine),
         engine=engine,
         hydrators=(ColdFacts(non_resident_posts.posts),) if non_resident_posts else (),
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from django.apps import AppConfig
 from django.contrib.auth.management import create_permissions
 from django.contrib.auth.models import Group, Permission
 from django.db.models import Q
@@ -69,7 +70,7 @@ ROLES = {"Viewer": VIEWER, "Editor": EDITOR, "Releaser": RELEASER, "Privacy offi
 """The permissions of each group, by its name."""
 
 
-def create_roles(app_configs: Iterable[object]) -> None:
+def create_roles(app_configs: Iterable[AppConfig]) -> None:
     """Create the missing groups. *app_configs* are those of `ROLE_APPS`, whose permissions are created before."""
     for app_config in app_configs:
         create_permissions(app_config, verbosity=0)

@@ -138,7 +138,7 @@ class Environment(BaseSettings):
     )
     qdrant_api_key: SecretStr = setting(SecretStr(""), "deployment", "API key for Qdrant. Empty: Qdrant needs none.")
     personalization_consent: Literal["opt_in", "opt_out"] = setting(
-        "opt_in",
+        "opt_out",
         "results",
         "Whether a member whose platform has sent no is_personalized is personalized: opt_in (not until they agree) or "
         "opt_out (until they object). Applies to members without settings at any time, and to new settings.",

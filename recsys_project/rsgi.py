@@ -79,7 +79,7 @@ class Application:
         def answer() -> None:
             try:
                 self._answer(loop, scope, protocol, body)
-            except Exception:
+            except BaseException:  # the thread must go on
                 log.exception("request_failed")
                 protocol.response_empty(HTTPStatus.INTERNAL_SERVER_ERROR, [])  # does nothing after a response
             finally:

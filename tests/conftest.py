@@ -52,7 +52,6 @@ def set_environment() -> None:
         SECOND_FACTOR="0",
         MODEL_DIR=str(FOLDER / "models"),
         RECORD_BUFFER_SECONDS="0",  # served records are written before the response is returned
-        PERSONALIZATION_CONSENT="opt_out",  # members that a test sends without a choice are personalized
         REPLAY_SHARE="0",  # requests are chosen by a random id; tests of replay set another value
     )
     if os.environ.get("TEST_DATABASE") != "postgresql":

@@ -13,6 +13,7 @@ from typing import Any
 from allauth.mfa.signals import authenticator_added, authenticator_used
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
+from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.urls import reverse
 
@@ -49,7 +50,14 @@ class SecondFactorMiddleware:
 
 
 def lacks_second_factor(request: HttpRequest) -> bool:
-    """Return whether the setting requires a second factor that the session's user has not shown in it."""
+    """
+    Return whether the setting requires a second factor that the session's user has not shown in it.
+
+    True if the session cannot be read: probes send no session, but a browser that opens them does.
+    """
     if not settings.ENV.second_factor or request.path.startswith(SIGN_IN_PREFIX):
         return False
-    return request.user.is_authenticated and request.session.get(SESSION_KEY) != str(request.user.pk)
+    try:
+        return request.user.is_authenticated and request.session.get(SESSION_KEY) != str(request.user.pk)
+    except DatabaseError:
+        return True

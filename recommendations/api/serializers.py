@@ -259,11 +259,17 @@ class MemberIn(serializers.Serializer):
     is_personalized = serializers.BooleanField(
         required=False,
         help_text="Whether the member agrees that feeds learn from what they do. Not sent: the setting "
-        "PERSONALIZATION_CONSENT decides; by default, nothing is learned.",
+        "PERSONALIZATION_CONSENT decides.",
     )
     sensitivity = serializers.ChoiceField(["safe", "sensitive", "adult"], required=False)
     muted_words = LimitedListField(child=serializers.CharField(max_length=128), required=False, max_length=100)
     muted_tags = LimitedListField(child=serializers.CharField(max_length=128), required=False, max_length=100)
+    interest_tags = LimitedListField(
+        child=serializers.CharField(max_length=128),
+        required=False,
+        max_length=100,
+        help_text="Tags that the member says they like.",
+    )
     created_at = serializers.DateTimeField(required=False)
 
 
@@ -498,6 +504,11 @@ class PreferencesBody(serializers.Serializer):
     sensitivity = serializers.ChoiceField(["safe", "sensitive", "adult"])
     muted_words = LimitedListField(child=serializers.CharField(max_length=100), max_length=500)
     muted_tags = LimitedListField(child=serializers.CharField(max_length=100), max_length=500)
+    interest_tags = LimitedListField(
+        child=serializers.CharField(max_length=100),
+        max_length=500,
+        help_text="Tags that the member says they like, such as at sign-up. Used only with is_personalized.",
+    )
 
 
 class FollowRequestsQuery(serializers.Serializer):

@@ -40,6 +40,14 @@ def slice_by_history(folds: Sequence[Fold], edges: Sequence[int] = HISTORY_EDGES
     return build_slices("interactions of the member", [*labels, f"{edges[-1]}+"], bands[targets.owners], targets)
 
 
+def slice_by_likes(folds: Sequence[Fold], counts: Sequence[int]) -> list[Slice]:
+    """Return slices by the number of posts that the member had liked at the moment, of these *counts*."""
+    likes = np.concatenate([np.diff(fold.likes.indptr) for fold in folds])
+    targets = join_ragged([fold.targets for fold in folds])
+    bands = np.where(np.isin(likes, counts), np.searchsorted(counts, likes), -1)
+    return build_slices("likes of the member", list(map(str, counts)), bands[targets.owners], targets)
+
+
 def slice_by_segment(folds: Sequence[Fold], group: str, segments: Sequence[str]) -> list[Slice]:
     """Return slices by the segment of the member. *segments* names it for every member index; "" is in no slice."""
     labels = sorted({*segments} - {""})

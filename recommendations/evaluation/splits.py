@@ -1,10 +1,11 @@
 """
 Splits of interactions into training sets and test cases.
 
-An evaluation asks what a member would have liked next. Two kinds of split answer it:
+An evaluation asks what a member would have liked next. Three kinds of split answer it:
 
 - *Last one out*, *last N* and *random one out* hold out posts of each member. They give one case for every member, but
   the training set contains what other members did after the moment of a case.
+- *First likes* cuts the histories of some members short, as if they had joined a moment ago.
 - The *global time split* trains on what happened before a cut, and tests on what happened after it, as in production.
   It gives fewer cases.
 
@@ -15,6 +16,7 @@ liked at that moment or later. Interactions at the same time happened in the ord
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,6 +103,37 @@ def last_n_out(
     targets = np.sort(liked.posts[places], axis=1).astype(np.int64)
     train = ordered.take(is_before | ~is_tested[ordered.members])
     return (Fold(train, tested, ordered.times[cutoffs[tested]], Ragged.from_lists(targets.tolist())),)
+
+
+def cut_to_first_likes(
+    interactions: Interactions, counts: Sequence[int], *, members: NDArray[np.integer]
+) -> tuple[Fold, ...]:
+    """
+    Cut the history of each of *members* (m,) to the first posts that they liked. Return a fold for each of *counts*.
+
+    The moment of a case is the first encounter with the liked post after that many, which is its target. The training
+    set of a fold has what the members of its cases did before, and everything of all others. Members without such a
+    post are no case, and nothing of them is in the training set. A count without cases gives no fold. Raises
+    `ValueError` if times are unknown.
+    """
+    if not interactions.has_times:
+        raise ValueError("The interactions have no times to find the first likes by.")
+    ordered = interactions.sort_by_time()
+    encounters = find_encounters(ordered)
+    liked = encounters.take(encounters.is_positive)
+    lengths = np.bincount(liked.members, minlength=len(interactions.member_ids))
+    starts = np.cumsum(lengths) - lengths
+    is_cut = select_members(interactions, members)
+    folds = []
+    for count in counts:
+        tested = np.flatnonzero(is_cut & (lengths > count)).astype(np.int32)
+        rows = liked.rows[starts[tested] + count]
+        ends = np.where(is_cut, 0, len(ordered))
+        ends[tested] = rows
+        train = ordered.take(np.arange(len(ordered)) < ends[ordered.members])
+        targets = ordered.posts[rows].astype(np.int64)
+        folds.append(Fold(train, tested, ordered.times[rows], Ragged(targets, np.arange(len(tested) + 1))))
+    return tuple(filter(len, folds))
 
 
 def random_one_out(

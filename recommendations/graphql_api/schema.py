@@ -18,7 +18,7 @@ from access import permissions
 from access.scopes import Scope
 from monitoring.clock import now
 from recommendations.api import serializers as s
-from recommendations.api.interactions import record_events
+from recommendations.api.interactions import parse_event, record_events
 from recommendations.api.senders import get_sender, get_submitter
 from recommendations.graphql_api import types as t
 from recommendations.graphql_api.literals import StorableTextRule
@@ -213,7 +213,8 @@ class Mutation:
         if not events:
             raise InvalidRequest(f"Send 1 to {s.MAX_ITEMS} events, not 0.", "/events")
         fields = [{name: value for name, value in asdict(event).items() if value is not None} for event in events]
-        results = record_events(fields, get_sender(info.context["request"]))
+        parsed = [parse_event(item, index) for index, item in enumerate(fields)]
+        results = record_events(parsed, get_sender(info.context["request"]))
         return [t.EventResult.from_result(result) for result in results]
 
     @strawberry.mutation(description="Mark posts as seen by the member. Returns how many of them the member may see.")

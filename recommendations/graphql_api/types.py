@@ -239,6 +239,7 @@ class Preferences:
     sensitivity: str
     muted_words: list[str]
     muted_tags: list[str]
+    interest_tags: list[str]
 
     @classmethod
     def from_service(cls, values: preferences.Preferences) -> Preferences:
@@ -276,6 +277,7 @@ class PreferencesInput:
     sensitivity: str | None = None
     muted_words: list[str] | None = None
     muted_tags: list[str] | None = None
+    interest_tags: list[str] | None = None
 
 
 @strawberry.input(description="Restricts the posts of one request. It is not stored.")

@@ -83,6 +83,11 @@ class PrivacySettings(models.Model):
         default=list, blank=True, help_text="Posts that contain one of these words are hidden."
     )
     muted_tags = models.JSONField(default=list, blank=True, help_text="Posts with one of these tags are hidden.")
+    interest_tags = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="Tags that the member says they like, such as at sign-up. Used only with personalization.",
+    )
     changed_at = models.DateTimeField(db_index=True)
 
     class Meta:

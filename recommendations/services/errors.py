@@ -149,6 +149,18 @@ class TooFewLikes(ServiceError):  # noqa: N818
         )
 
 
+class TooFewCases(ServiceError):  # noqa: N818
+    """A half of the members has too few test cases to tune a policy or to measure it."""
+
+    code, status = "too-few-cases", 409
+
+    def __init__(self, data: str, cases: int, needed: int) -> None:
+        super().__init__(
+            f"{data}: half of the members have {cases:,} cases, and each half needs {needed:,}. "
+            "Tune again when members have liked more."
+        )
+
+
 class VersionConflict(ServiceError):  # noqa: N818
     """The object has changed since the caller read it."""
 

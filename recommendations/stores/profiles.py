@@ -26,6 +26,10 @@ SESSION_SECONDS = 1_800.0
 """The session vector is used this long after the last interaction. Changes the answer."""
 AFFINITY_HALF_SUM = 4.0
 """The sum of interaction weights at which an affinity is one half. Changes the answer."""
+STATED_SUM = 4.0
+"""
+What a stated interest in a tag adds to the sum of interaction weights: as much as four likes. Changes the answer.
+"""
 SHOW_LESS_HALF_LIFE_SECONDS = 90 * 86_400.0
 """The time after which negative feedback counts half. Changes the answer."""
 
@@ -126,16 +130,19 @@ def build_taste(
     dimension: int,
     vocabularies: Vocabularies,
     session_weight: float,
+    stated_tags: Sequence[str] = (),
 ) -> Taste:
     """
     Return a member's interests and affinities at *now*, from the *profile* and the negative *feedback*.
 
     The session vector (the interactions of the last half hour) becomes one more interest, of weight *session_weight*.
-    The heaviest of the others has weight 1.
+    The heaviest of the others has weight 1. *stated_tags* are what the member says they like; negative feedback about
+    a tag replaces it.
     """
     show_less = show_less_weights(feedback, now)
+    sums = add_stated_tags(profile.affinity_sums if profile else {}, stated_tags)
     if profile is None:
-        return Taste(Interests.empty(dimension), *build_affinities({}, show_less, vocabularies))
+        return Taste(Interests.empty(dimension), *build_affinities(sums, show_less, vocabularies))
     likes, weights = profile.likes, profile.like_weights
     is_session_active = profile.session_at is not None and (now - profile.session_at).total_seconds() < SESSION_SECONDS
     if session_weight > 0 and len(profile.session) and is_session_active:
@@ -145,11 +152,22 @@ def build_taste(
     return Taste(
         interests,
         *(
-            build_affinities(profile.affinity_sums, show_less, vocabularies)
-            if show_less
+            build_affinities(sums, show_less, vocabularies)
+            if show_less or stated_tags
             else profile.learned_affinities(vocabularies)
         ),
     )
+
+
+def add_stated_tags(
+    sums: Mapping[str, Mapping[str, float]], stated_tags: Sequence[str]
+) -> Mapping[str, Mapping[str, float]]:
+    """Return the affinity *sums* with `STATED_SUM` added to that of each of *stated_tags*."""
+    if not stated_tags:
+        return sums
+    topics = dict(sums.get("topic", {}))
+    topics |= {tag: topics.get(tag, 0.0) + STATED_SUM for tag in stated_tags}
+    return {**sums, "topic": topics}
 
 
 def show_less_weights(feedback: FeedbackRows, now: datetime) -> dict[str, dict[str, float]]:

@@ -39,7 +39,7 @@ MEMBER_TABLE, PRIVACY_TABLE, RELATIONSHIP_TABLE, SEEN_TABLE, FEEDBACK_TABLE = (
 )
 SELECT_VIEWER = f"""
     SELECT m.id, m.external_id, m.is_active, m.languages, m.region, m.birth_year, m.is_adult,
-           p.is_personalized, p.sensitivity, p.muted_words, p.muted_tags
+           p.is_personalized, p.sensitivity, p.muted_words, p.muted_tags, p.interest_tags
     FROM {MEMBER_TABLE} m LEFT JOIN {PRIVACY_TABLE} p ON p.member_id = m.id
     WHERE m.{{column}} = %s"""
 MEMBER_ID_SUBQUERY = f"(SELECT id FROM {MEMBER_TABLE} WHERE {{column}} = %s)"
@@ -74,6 +74,8 @@ class Viewer:
     max_sensitivity: int
     muted_words: tuple[str, ...]
     muted_tags: tuple[str, ...]
+    interest_tags: tuple[str, ...]
+    """Tags that the member says they like."""
     followed_author_ids: Int64Array
     blocked_author_ids: Int64Array
     muted_author_ids: Int64Array
@@ -102,7 +104,7 @@ def build_viewer(rows: Sequence[Rows], now: datetime) -> Viewer | None:
     if not accounts:
         return None
     id, external_id, is_active, languages, region, birth_year, is_adult, *settings = accounts[0]
-    is_personalized, sensitivity, muted_words, muted_tags = settings
+    is_personalized, sensitivity, muted_words, muted_tags, interest_tags = settings
     adult = is_known_adult(bool(is_adult) if is_adult is not None else None, birth_year, now)
     followed, blocked, muted, hidden = group_relationships(relationships)
     # A member without privacy settings gets the strictest ones, except that PERSONALIZATION_CONSENT decides consent.
@@ -116,6 +118,7 @@ def build_viewer(rows: Sequence[Rows], now: datetime) -> Viewer | None:
         max_sensitivity=highest_sensitivity(sensitivity, adult),
         muted_words=tuple(word.casefold() for word in json.loads(muted_words)) if muted_words else (),
         muted_tags=tuple(json.loads(muted_tags)) if muted_tags else (),
+        interest_tags=tuple(json.loads(interest_tags)) if interest_tags else (),
         followed_author_ids=followed,
         blocked_author_ids=blocked,
         muted_author_ids=muted,

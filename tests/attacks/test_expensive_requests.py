@@ -184,23 +184,25 @@ def picture(mode, size, file_format, **options):
 
 FRAMES = {"save_all": True, "append_images": [Image.new("RGB", (64, 64), "red")], "duration": 100}
 PICTURES = {
-    "one large PNG": [picture("1", (7_071, 7_071), "PNG", optimize=True)],
-    "one large JPEG": [picture("L", (7_071, 7_071), "JPEG")],
-    "one large WebP": [picture("RGB", (16_000, 3_000), "WEBP", quality=1, method=0)],
-    "many pictures": [picture("1", (4_000, 4_000), "PNG", optimize=True)] * 4,
-    "an animated PNG": [picture("RGB", (64, 64), "PNG", **FRAMES)],
-    "an animated WebP": [picture("RGB", (64, 64), "WEBP", **FRAMES)],
-    **{f"a {name}": [picture("RGB", (64, 64), name)] for name in ("GIF", "BMP", "TIFF", "PPM", "ICO", "PCX", "TGA")},
+    "one large PNG": lambda: [picture("1", (7_071, 7_071), "PNG")],
+    "one large JPEG": lambda: [picture("L", (5_010, 5_000), "JPEG")],
+    "one large WebP": lambda: [picture("RGB", (5_010, 5_000), "WEBP", quality=1, method=0)],
+    "many pictures": lambda: [picture("1", (4_000, 4_000), "PNG")] * 4,
+    "an animated PNG": lambda: [picture("RGB", (64, 64), "PNG", **FRAMES)],
+    "an animated WebP": lambda: [picture("RGB", (64, 64), "WEBP", **FRAMES)],
+    "other formats": lambda: [picture("RGB", (64, 64), name) for name in ("GIF", "BMP", "TIFF", "PPM", "ICO", "TGA")],
 }
 
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_small_file_with_a_large_picture_is_rejected(limited, name):
-    assert sum(map(len, PICTURES[name])) < 1_000_000
-    pictures = [{"post_id": "post", "image": base64.b64encode(image).decode()} for image in PICTURES[name]]
-    body = {"pictures": pictures}
-    response = limited.send("PUT", "/api/v1/spaces/image/pictures", body, credential=limited.key)
-    assert (response.status, response.json()["code"]) == (400, "invalid-pictures"), response.body
+    files = PICTURES[name]()
+    assert sum(map(len, files)) < 1_000_000
+    batches = [files] if name != "other formats" else [[file] for file in files]
+    for batch in batches:
+        pictures = [{"post_id": "post", "image": base64.b64encode(image).decode()} for image in batch]
+        response = limited.send("PUT", "/api/v1/spaces/image/pictures", {"pictures": pictures}, credential=limited.key)
+        assert (response.status, response.json()["code"]) == (400, "invalid-pictures"), response.body
 
 
 # Documents that do not change

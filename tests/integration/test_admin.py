@@ -282,6 +282,7 @@ PRIVACY_FORM = {
     "sensitivity": "0",
     "muted_words": "[]",
     "muted_tags": "[]",
+    "interest_tags": '["art"]',
 }
 
 

@@ -64,8 +64,8 @@ def learn_all(*members):
     learn.learn_interactions(member_ids=[member.pk for member in members], now=NOW)
 
 
-def test_the_default_is_opt_in():
-    assert Environment.model_fields["personalization_consent"].default == "opt_in"
+def test_the_default_is_opt_out():
+    assert Environment.model_fields["personalization_consent"].default == "opt_out"
 
 
 @pytest.mark.parametrize(("value", "is_personalized"), [("opt_in", False), ("opt_out", True)])

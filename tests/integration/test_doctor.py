@@ -73,6 +73,8 @@ def good_configuration(monkeypatch, django_user_model):
         cache_encryption_keys=SecretStr("k" * 32),
         wasm_memory_limit=2**28,
         api_open=False,
+        https=True,
+        second_factor=True,
         alert_emails=["operators@recsys.example"],
     )
     monkeypatch.setattr(settings, "ALLOWED_HOSTS", ["recsys.example"])
@@ -103,6 +105,8 @@ def test_a_good_configuration_has_no_failing_line(good_configuration):
         ("Performance monitoring dashboard deployed", {"metrics_token": SecretStr("")}, "METRICS_TOKEN"),
         ("Performance monitoring dashboard deployed", {"prometheus_metrics_enabled": False}, "PROMETHEUS"),
         ("Admin endpoints require authentication", {"api_open": True}, "API_OPEN"),
+        ("Admin endpoints require authentication", {"https": False}, "HTTPS"),
+        ("Admin endpoints require authentication", {"second_factor": False}, "SECOND_FACTOR"),
         ("Cache data is encrypted at rest", {"redis_url": "redis://db.example:6379/0"}, "requirepass"),
         ("Vector database (Qdrant) configured and populated", {"catalogue_max_posts": 1}, "QDRANT_URL"),
     ],

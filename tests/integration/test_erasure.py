@@ -42,7 +42,11 @@ def sent_messages(monkeypatch):
 @pytest.fixture
 def member_history(sent_messages):
     """Two members with posts, interactions, undos, jobs and served pages."""
-    ann, bob, author = factories.member(ANN, muted_words=["spoiler"]), factories.member(BOB), factories.member("author")
+    ann, bob, author = (
+        factories.member(ANN, muted_words=["spoiler"], interest_tags=["bread"]),
+        factories.member(BOB),
+        factories.member("author"),
+    )
     factories.posts(author, 5)
     own = factories.post(ann, "of-ann", text="a secret recipe")
     embed_posts(embedder=wiring.embedder(), now=NOW)
@@ -186,6 +190,7 @@ def test_an_export_contains_all_data_of_the_member(member_history):
     (data,) = fetch_export(job_id=job.id)
     assert data["member"]["id"] == ANN
     assert data["privacy_settings"][0]["muted_words"] == ["spoiler"]
+    assert data["privacy_settings"][0]["interest_tags"] == ["bread"]
     assert [row["target_id"] for row in data["relationships"]] == ["author"]
     assert [post["text"] for post in data["posts"]] == ["a secret recipe"]
     assert {row["event_id"] for row in data["interactions"]} == {f"like-{ANN}", f"less-{ANN}"}

@@ -6,7 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from io import StringIO
 
@@ -16,7 +16,9 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from monitoring import maintenance as monitoring_maintenance
+from recommendations.contracts import Policy
 from recommendations.evaluation.interactions import KINDS, Interactions
+from recommendations.evaluation.ragged import Ragged
 from recommendations.evaluation.splits import last_one_out, split_by_time
 from recommendations.models import (
     EmbeddingModel,
@@ -30,8 +32,8 @@ from recommendations.models import (
     Relationship,
     SeenPost,
 )
-from recommendations.services import wiring
-from recommendations.services.evaluating import live, rank_cases, scratch
+from recommendations.services import policies, wiring
+from recommendations.services.evaluating import live, rank_cases, scratch, tune
 from recommendations.services.evaluating.data_files import build_plain_platform
 from recommendations.services.evaluating.data_sets import Data, split_data
 from recommendations.services.evaluating.platform import Platform, PostVectors, member_key, post_key
@@ -39,6 +41,7 @@ from recommendations.services.evaluating.scratch import ProductSystem, ScratchEr
 from recommendations.services.extensions import maintenance
 from recommendations.services.learning.learn import learn_all
 from recommendations.services.measuring import evaluations
+from recommendations.services.serving.query import WASM_ASSIGNMENT
 from tests import factories
 from tests.factories import NOW
 
@@ -307,6 +310,126 @@ def test_a_failed_child_is_an_error_with_its_last_lines(tmp_path, monkeypatch):
     monkeypatch.setattr(scratch, "MANAGE", tmp_path / "silent.py")
     with pytest.raises(ScratchError, match="ended with 4"):
         scratch.run_child(tmp_path, lambda line: None)
+
+
+# Tuning
+
+
+@pytest.fixture(scope="module")
+def captured(ranked, fold, django_db_setup):
+    """The candidates of the same fold, from a real child process on the same database."""
+    product, _, _ = ranked
+    return product.capture(fold)
+
+
+def test_captured_candidates_ranked_with_the_same_policy_give_the_lists_that_were_served(ranked, captured, fold):
+    served = ranked[0].rank(fold, 20).lists["discovery"]
+    np.testing.assert_array_equal(captured.rank(Policy(), np.arange(len(fold)), 20), served)
+
+
+def test_another_policy_ranks_captured_candidates_as_it_would_serve_them(captured, fold, platform, tmp_path):
+    settings = {"popularity": 2.0, "item_weights": 0.1, "diversity": 0.7, "exploration_share": 0.2, "author_cap": 1}
+    other = replace(platform, policies={"wasm_conservative": settings})
+    served = ScratchPlatform(tmp_path, other, seed=1, feeds=["discovery"]).rank(fold, 20).lists["discovery"]
+    reranked = captured.rank(Policy.from_settings(settings), np.arange(len(fold)), 20)
+    np.testing.assert_array_equal(reranked, served)
+
+
+def test_the_tuned_variant_is_the_one_that_the_child_ranks_with():
+    assert WASM_ASSIGNMENT.variant == scratch.RANKED_VARIANT
+
+
+def test_members_keep_their_half_and_each_half_has_about_as_many():
+    halves = tune.find_validation_members([f"member {i}" for i in range(2_000)])
+    assert 900 < np.count_nonzero(halves) < 1_100
+    assert tune.find_validation_members(["member 7", "other"])[0] == halves[7]
+
+
+@pytest.fixture
+def captured_set(captured, fold, platform, monkeypatch):
+    monkeypatch.setattr(tune, "MIN_CASES", 5)
+    return tune.CapturedSet(
+        "set", (captured,), fold.members.astype(np.int64), tune.find_validation_cases([fold]), len(platform.posts)
+    )
+
+
+WEAK = Policy(item_weights=0, co_liked=0, liked_next=0, taste=0, popularity=3)
+
+
+def search(one, start=WEAK):
+    weighted = tune.tune_weights([one], start, lambda line: None)
+    return tune.tune_variety([one], weighted, lambda line: None)
+
+
+def test_the_search_finds_more_of_what_the_validation_members_like(captured_set):
+    found = search(captured_set)
+    before, after = (tune.measure(captured_set, one, validation=True).ndcg.mean() for one in (WEAK, found))
+    assert after > before
+    assert Policy.from_settings(asdict(found)) == found
+
+
+def test_the_search_never_reads_the_targets_of_test_members(captured_set):
+    (captured,) = captured_set.folds
+    shuffled = captured.fold.targets.values.copy()
+    shuffled[~captured_set.is_validation] = 0
+    blind = replace(captured, fold=replace(captured.fold, targets=Ragged(shuffled, captured.fold.targets.starts)))
+    assert search(replace(captured_set, folds=(blind,))) == search(captured_set)
+
+
+def test_only_searched_settings_change(captured_set):
+    settings = {"fatigue": 1.7, "show_less": 3.0, "follow": 0.9, "exploration": 0.3, "dislike": 0.7, "author_cap": 2}
+    found = asdict(search(captured_set, replace(WEAK, **settings)))
+    assert {name: found[name] for name in settings} == settings
+
+
+def test_a_source_without_a_weight_finds_candidates_for_the_search():
+    assert tune.with_all_sources(WEAK).item_weights == 1.0
+    assert tune.with_all_sources(Policy(co_liked=0.3)).co_liked == 0.3
+
+
+def test_variety_is_selected_only_where_it_costs_little(captured_set, monkeypatch):
+    """Every list that is as good is more various: the most various is selected. A worse one is not."""
+    covers = {0.0: 0.1, 0.1: 0.2, 0.2: 0.3, 0.3: 0.9}
+    costs = {0.0: 1.0, 0.1: 0.995, 0.2: 0.99, 0.3: 0.9}
+
+    def measure(one, policy, *, validation):
+        figure = np.full(3, costs[policy.diversity])
+        return tune.Measured(figure, figure, covers[policy.diversity])
+
+    monkeypatch.setattr(tune, "measure", measure)
+    assert tune.tune_variety([captured_set], WEAK, lambda line: None).diversity == 0.2
+
+
+def test_tune_stores_a_draft_and_activates_nothing(live_platform, tmp_path, monkeypatch):
+    """With a real child process, on the data of the platform."""
+    monkeypatch.setattr(tune, "MIN_CASES", 5)
+    policies.put_policy(variant="wasm_conservative", settings=asdict(WEAK), note="", version=None)
+    active = set(RankingPolicy.objects.filter(is_active=True).values_list("pk", flat=True))
+    out, output = StringIO(), tmp_path / "policy.json"
+    call_command("tune", "--draft", "--output", str(output), stdout=out, stderr=StringIO())
+    document = json.loads(output.read_text())
+    draft = RankingPolicy.objects.filter(variant="wasm_conservative").first()
+    assert set(RankingPolicy.objects.filter(is_active=True).values_list("pk", flat=True)) == active
+    assert (draft.is_active, draft.settings, draft.note) == (False, document["settings"], document["note"])
+    assert document["settings"] != asdict(WEAK)
+    assert "last one out, after" in out.getvalue() and str(draft) in out.getvalue()
+    assert not SeenPost.objects.exists()
+
+
+def test_too_few_cases_are_an_error(live_platform):
+    with pytest.raises(CommandError, match="each half needs 30"):
+        call_command("tune", stdout=StringIO(), stderr=StringIO())
+
+
+def test_an_unknown_variant_is_an_error(live_platform):
+    with pytest.raises(CommandError, match="nobody"):
+        call_command("tune", "--variant", "nobody", stdout=StringIO(), stderr=StringIO())
+
+
+def test_data_without_a_like_are_an_error(live_platform, tmp_path):
+    (tmp_path / "events.csv").write_text("member,post,kind,time\n1,1,view,1700000000\n")
+    with pytest.raises(CommandError, match="no positive interaction"):
+        call_command("tune", "--files", str(tmp_path / "events.csv"), stdout=StringIO(), stderr=StringIO())
 
 
 # Folders

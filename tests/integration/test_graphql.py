@@ -147,7 +147,9 @@ def test_mutations(query_api, world):
         """mutation($events: [EventInput!]!, $seen: [ID!]!) {
             recordInteractions(events: $events) { eventId status problem }
             markSeen(memberId: "ann", postIds: $seen)
-            updatePreferences(memberId: "ann", changes: {mutedTags: ["war"]}) { mutedTags isPrivate }
+            updatePreferences(memberId: "ann", changes: {mutedTags: ["war"], interestTags: ["art"]}) {
+                mutedTags interestTags isPrivate
+            }
             setRelationship(memberId: "ann", kind: "mute", targetId: "bob")
             resetProfile(memberId: "ann")
             batchDiscoveryFeeds(memberIds: ["ann"], idempotencyKey: "k") { id state total isFinished }
@@ -157,7 +159,7 @@ def test_mutations(query_api, world):
     )["data"]
     assert [result["status"] for result in data["recordInteractions"]] == ["recorded", "duplicate", "rejected"]
     assert data["markSeen"] == 1
-    assert data["updatePreferences"] == {"mutedTags": ["war"], "isPrivate": False}
+    assert data["updatePreferences"] == {"mutedTags": ["war"], "interestTags": ["art"], "isPrivate": False}
     assert Interaction.objects.count() == 1 and SeenPost.objects.exists()
     assert Relationship.objects.filter(kind="mute").count() == 1
     job = data["batchDiscoveryFeeds"]

@@ -71,15 +71,15 @@ def first_post(ann_and_bob):
 def test_members_are_imported_from_csv_with_their_privacy(load):
     summary, _ = load(
         "members",
-        "id,is_private,languages,birth_year,is_adult,sensitivity,muted_tags\n"
-        "ann,true,en|pt-BR,1990,yes,sensitive,war|horror\n"
-        "bob,false,,,,,\n",
+        "id,is_private,languages,birth_year,is_adult,sensitivity,muted_tags,interest_tags\n"
+        "ann,true,en|pt-BR,1990,yes,sensitive,war|horror,art|bread\n"
+        "bob,false,,,,,,\n",
     )
     assert (summary.created, summary.rejected, summary.errors_path) == (2, 0, None)
     ann, bob = Member.objects.select_related("privacy").order_by("external_id")
     assert (ann.languages, ann.birth_year, ann.is_adult) == (["en", "pt-BR"], 1990, True)
     assert (ann.privacy.is_private, ann.privacy.sensitivity) == (True, Sensitivity.SENSITIVE)
-    assert ann.privacy.muted_tags == ["war", "horror"]
+    assert (ann.privacy.muted_tags, ann.privacy.interest_tags) == (["war", "horror"], ["art", "bread"])
     assert (bob.languages, bob.birth_year, bob.is_adult, bob.privacy.is_private) == ([], None, None, False)
 
 

@@ -35,7 +35,7 @@ def statuses(response):
 
 
 def test_members_are_created_then_unchanged_then_updated(api):
-    ann = {"id": "ann", "is_private": False, "languages": ["en"], "muted_tags": ["war"]}
+    ann = {"id": "ann", "is_private": False, "languages": ["en"], "muted_tags": ["war"], "interest_tags": ["art"]}
     assert statuses(send(api, "post", "members", {"members": [ann]})) == ["created"]
     assert statuses(send(api, "post", "members", {"members": [ann]})) == ["unchanged"]
     response = send(
@@ -43,7 +43,7 @@ def test_members_are_created_then_unchanged_then_updated(api):
     )
     assert (response.status_code, statuses(response)) == (200, ["updated", "created"])
     row = Member.objects.get(external_id="ann")
-    assert (row.languages, row.privacy.muted_tags) == (["de"], ["war"])
+    assert (row.languages, row.privacy.muted_tags, row.privacy.interest_tags) == (["de"], ["war"], ["art"])
     assert api.get("/api/v1/members/ann").json()["languages"] == ["de"]
 
 

@@ -129,6 +129,71 @@ def test_a_member_without_settings_stays_private_after_setting_a_language(settin
     assert PrivacySettings.objects.get().sensitivity == Sensitivity.SAFE
 
 
+# Stated interests
+
+
+def first_author(now=LATER, **options):
+    """Return who wrote the first pick of Ann's feed: bob or cat."""
+    return recommend(member_id="ann", now=now, limit=5, **options).picks[0].post.author_id
+
+
+@pytest.mark.parametrize(("tag", "author"), [("war", "bob"), ("yeast", "cat")])
+def test_a_stated_interest_ranks_its_posts_first_before_the_first_event(ann, run_on_commit, tag, author):
+    with run_on_commit():
+        set_preferences(interest_tags=[tag])
+    picks = recommend(member_id="ann", now=LATER, limit=8, explain=True).picks
+    assert picks[0].post.author_id == author
+    assert {pick.post.author_id: pick.parts["topic"] > 0 for pick in picks} == {
+        "bob": tag == "war",
+        "cat": tag == "yeast",
+    }
+
+
+def test_an_ended_interest_no_longer_counts(ann, run_on_commit):
+    orders = []
+    for tags in (["war"], [], ["yeast"], []):
+        with run_on_commit():
+            set_preferences(interest_tags=tags)
+        orders.append(first_author())
+    assert orders[0] == "bob" and orders[2] == "cat"
+    assert orders[1] == orders[3]
+
+
+def test_a_stated_interest_adds_to_what_is_learned(ann, run_on_commit):
+    record_event("cat-0", "view")
+    learn.learn_interactions(member_ids=[ann.pk], now=NOW)
+    with run_on_commit():
+        set_preferences(interest_tags=["war"])
+    picks = recommend(member_id="ann", now=LATER, limit=8, explain=True).picks
+    topics = {pick.post.author_id: pick.parts["topic"] for pick in picks}
+    assert topics["bob"] > topics["cat"] > 0
+
+
+def test_negative_feedback_on_a_topic_replaces_the_stated_interest(ann, run_on_commit):
+    with run_on_commit():
+        set_preferences(now=NOW, interest_tags=["war"])
+        record_event("bob-0", "not_interested", target="topic")
+    assert first_author() == "cat"
+
+
+@pytest.mark.parametrize("feed", ["non_personalized", "trending"])
+def test_feeds_without_a_profile_use_no_stated_interest(ann, run_on_commit, feed):
+    before = [pick.post.id for pick in recommend(member_id="ann", now=LATER, limit=8, feed=feed).picks]
+    for tag in ("war", "yeast"):
+        with run_on_commit():
+            set_preferences(interest_tags=[tag])
+        assert [pick.post.id for pick in recommend(member_id="ann", now=LATER, limit=8, feed=feed).picks] == before
+
+
+def test_a_member_without_personalization_is_not_ranked_by_stated_interests(ann, run_on_commit):
+    orders = []
+    for tag in ("war", "yeast"):
+        with run_on_commit():
+            set_preferences(interest_tags=[tag], is_personalized=False)
+        orders.append(first_author())
+    assert orders[0] == orders[1]
+
+
 # Relationships
 
 
@@ -305,10 +370,11 @@ def api(client, settings, monkeypatch):
 
 def test_the_api_sets_and_reads_preferences(ann, api):
     url = "/api/v1/members/ann/preferences"
-    changed = api.patch(url, {"muted_tags": ["war"], "region": "DE"}, content_type="application/json")
+    changes = {"muted_tags": ["war"], "interest_tags": ["bread"], "region": "DE"}
+    changed = api.patch(url, changes, content_type="application/json")
     assert changed.status_code == 200, changed.content
     assert changed.json() == api.get(url).json()
-    assert (changed.json()["muted_tags"], changed.json()["region"]) == (["war"], "DE")
+    assert {name: changed.json()[name] for name in changes} == changes
     invalid = api.patch(url, {"sensitivity": "wild"}, content_type="application/json")
     assert (invalid.status_code, invalid.json()["errors"][0]["pointer"]) == (400, "/sensitivity")
     assert api.get("/api/v1/members/nobody/preferences").status_code == 404

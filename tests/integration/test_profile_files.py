@@ -42,7 +42,9 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 @pytest.fixture
 def eve(db):
     """Eve, with data of every kind, and a member who blocks and mutes her."""
-    eve = factories.member("eve", muted_words=["war"], muted_tags=["spoiler"], languages=["en"], region="DE")
+    eve = factories.member(
+        "eve", muted_words=["war"], muted_tags=["spoiler"], interest_tags=["art"], languages=["en"], region="DE"
+    )
     ann, bob, cat, zoe = (factories.member(name) for name in ("ann", "bob", "cat", "zoe"))
     for n in range(6):
         factories.post(ann, f"p{n}", text=f"bread and yeast {n}", tags=["food"])
@@ -103,7 +105,7 @@ def test_the_file_does_not_name_members_who_block_or_mute_the_member(eve):
 def test_an_import_keeps_the_existing_data(eve):
     """The file adds to the existing data of the twin."""
     file = json_round_trip(export_profile(member_id="eve", now=NOW))
-    twin = factories.member("twin", muted_words=["golf", "war"])
+    twin = factories.member("twin", muted_words=["golf", "war"], interest_tags=["tea"])
     dan = factories.member("dan")
     factories.follow(twin, dan)
     interact.mark_seen(member_id="twin", post_ids=["p3", "p5"], now=NOW - timedelta(days=1))
@@ -111,6 +113,7 @@ def test_an_import_keeps_the_existing_data(eve):
     import_file("twin", file)
     after = profile_rows("twin")
     assert after["preferences"].muted_words == ["golf", "war"] and after["preferences"].muted_tags == ["spoiler"]
+    assert after["preferences"].interest_tags == ["tea", "art"]
     assert before["relationships"] < after["relationships"]
     assert before["seen"].items() <= after["seen"].items(), "a post that was seen here keeps its time"
 

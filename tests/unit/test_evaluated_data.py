@@ -173,6 +173,21 @@ def test_at_most_a_number_of_members_has_cases(split, label):
     assert {part.group for part in some.slices} == {"interactions of the member", "age of the post in days"}
 
 
+def test_first_likes_have_a_case_for_each_number_of_likes_of_the_same_members():
+    data = split_data(build_data(), "first-likes", seed=1)
+    assert data.name == "events, first likes"
+    assert [np.diff(fold.likes.indptr).tolist() for fold in data.folds] == [[count] * 10 for count in (0, 1, 3, 5)]
+    assert len({tuple(fold.members) for fold in data.folds}) == 1
+    assert [(part.label, len(part.cases)) for part in data.slices if part.group == "likes of the member"] == [
+        ("0", 10),
+        ("1", 10),
+        ("3", 10),
+        ("5", 10),
+    ]
+    some = split_data(build_data(), "first-likes", seed=1, members=4)
+    assert [len(fold) for fold in some.folds] == [4] * 4
+
+
 def test_without_times_a_post_is_held_out_at_random():
     data = split_data(build_data(times=False), "last-one", seed=1)
     assert data.name == "events, random one out"
@@ -180,7 +195,7 @@ def test_without_times_a_post_is_held_out_at_random():
     assert {part.group for part in data.slices} == {"interactions of the member"}
 
 
-@pytest.mark.parametrize("split", ["last-n", "time"])
+@pytest.mark.parametrize("split", ["last-n", "time", "first-likes"])
 def test_the_other_splits_need_times(split):
     with pytest.raises(DataError, match="needs times"):
         split_data(build_data(times=False), split, seed=1)

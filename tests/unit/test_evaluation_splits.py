@@ -13,12 +13,14 @@ from recommendations.evaluation.interactions import KINDS, Interactions, index_i
 from recommendations.evaluation.slices import (
     find_first_times,
     slice_by_history,
+    slice_by_likes,
     slice_by_post_age,
     slice_by_segment,
 )
 from recommendations.evaluation.splits import (
     CUT_SHARES,
     DAY,
+    cut_to_first_likes,
     find_cuts,
     last_n_out,
     last_one_out,
@@ -75,6 +77,34 @@ def test_last_n_out_leaks_nothing(rows, n, min_history):
         assert history.is_positive.sum() >= min_history
     others = ~np.isin(interactions.members, fold.members)
     assert others.sum() == (~np.isin(fold.train.members, fold.members)).sum()
+
+
+@given(ROWS, st.sets(st.integers(0, 4), min_size=1), st.sets(st.integers(0, 3), min_size=1))
+def test_histories_cut_to_the_first_likes_leak_nothing(rows, cut, counts):
+    interactions = build(rows)
+    cut = np.array([i for i, id in enumerate(interactions.member_ids) if int(id) in cut], np.int64)
+    folds = cut_to_first_likes(interactions, sorted(counts), members=cut)
+    ordered = interactions.sort_by_time()
+    expected = set()
+    for member in cut.tolist():
+        mine = ordered.take(ordered.members == member)
+        liked = set(mine.posts[mine.is_positive].tolist())
+        met = [post for post in dict.fromkeys(mine.posts.tolist()) if post in liked]
+        expected |= {(count, member, met[count]) for count in counts if len(met) > count}
+    found = set()
+    for fold in folds:
+        check_fold(fold, interactions)
+        others = ordered.take(~np.isin(ordered.members, cut))
+        assert len(fold.train) == len(others) + len(fold.histories.values)
+        for case, member in enumerate(fold.members.tolist()):
+            mine = ordered.take(ordered.members == member)
+            (target,) = fold.targets[case].tolist()
+            first = np.flatnonzero(mine.posts == target)[0]
+            assert fold.train.posts[fold.histories[case]].tolist() == mine.posts[:first].tolist()
+            assert fold.moments[case] == mine.times[first]
+            liked = set(mine.posts[mine.is_positive].tolist())
+            found.add((len(liked & set(mine.posts[:first].tolist())), member, target))
+    assert found == expected
 
 
 @given(ROWS)
@@ -175,7 +205,15 @@ def test_cuts_are_where_the_shares_of_interactions_have_happened():
         find_cuts(interactions, [1.0])
 
 
-@pytest.mark.parametrize("split", [last_one_out, find_cuts, lambda data: split_by_time(data, [1.0])])
+@pytest.mark.parametrize(
+    "split",
+    [
+        last_one_out,
+        find_cuts,
+        lambda data: split_by_time(data, [1.0]),
+        lambda data: cut_to_first_likes(data, [1], members=np.array([0])),
+    ],
+)
 def test_splits_by_time_need_times(split):
     with pytest.raises(ValueError, match="no times"):
         split(build([(1, 1, True, 0)], has_times=False))
@@ -220,6 +258,16 @@ def test_slices_by_history_and_segment_hold_every_case_once():
     assert [(part.group, part.label, part.cases.tolist()) for part in segments] == [
         ("country", "de", [0, 2]),
         ("country", "fr", [1, 4]),
+    ]
+
+
+def test_slices_by_likes_have_the_cases_with_these_numbers_only():
+    rows = [(member, post, post != 1, post) for member in range(5) for post in range(member + 1)]
+    slices = slice_by_likes(last_one_out(build(rows)), (0, 2))
+    # Post 1 is never liked, so the members 0 to 4 have 0, 0, 1, 2 and 3 likes before their last.
+    assert [(part.group, part.label, part.cases.tolist()) for part in slices] == [
+        ("likes of the member", "0", [0, 1]),
+        ("likes of the member", "2", [3]),
     ]
 
 

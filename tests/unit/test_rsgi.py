@@ -93,11 +93,9 @@ class WsgiResponse:
 
 
 def serve(protocol, response=None, *, headers=(), scope=None):
-    """Send a request to an application that returns *response* or raises it."""
+    """Send a request to an application that returns *response*."""
 
     def wsgi(environ, start_response):
-        if isinstance(response, Exception):
-            raise response
         start_response("201 Created", list(headers))
         return response
 
@@ -186,8 +184,22 @@ def test_a_file_is_sent_at_once_so_that_a_slow_reader_occupies_no_thread():
     assert serve(Protocol(), response, headers=headers) == [(201, headers, b"ab")]
 
 
-def test_a_failure_of_the_application_is_a_500_and_the_thread_goes_on():
-    assert serve(Protocol(), ValueError("no")) == [(500, [], b"")]
+@pytest.mark.parametrize("error", [ValueError("no"), SystemExit(1)])
+def test_a_failure_of_the_application_is_a_500_and_the_thread_goes_on(error):
+    """Even what ends a thread elsewhere."""
+    answers = iter([error, WsgiResponse([b"a"])])
+
+    def wsgi(environ, start_response):
+        answer = next(answers)
+        if isinstance(answer, BaseException):
+            raise answer
+        start_response("200 OK", [])
+        return answer
+
+    application, first, second = Application(wsgi, threads=1, body_seconds=60), Protocol(), Protocol()
+    for protocol in (first, second):
+        asyncio.run(application.__rsgi__(build_scope(), protocol))
+    assert (first.responses, second.responses) == ([(500, [], b"")], [(200, [], b"a")])
 
 
 def test_a_refused_request_gets_a_problem_and_a_closed_connection():

@@ -13,19 +13,12 @@ from recommendations.evaluation.families import BUDGET, QUICK_BUDGET
 from recommendations.evaluation.read_files import DataError
 from recommendations.evaluation.report import SetReport, build_json, format_table
 from recommendations.evaluation.report_page import build_page
+from recommendations.management.arguments import parse_count
 from recommendations.services.evaluating.compare import SEED, compare
 from recommendations.services.evaluating.data_sets import READERS, SPLITS, Data, split_data
 from recommendations.services.evaluating.live import active_versions, export_live_data
 from recommendations.services.evaluating.scratch import RANKED_FEEDS, ScratchError
 from recommendations.services.measuring.evaluations import NOTHING_TO_EVALUATE, store_evaluation
-
-
-def parse_count(text: str) -> int:
-    """Return *text* as a positive whole number."""
-    count = int(text)
-    if count < 1:
-        raise ValueError("must be above 0")
-    return count
 
 
 class Command(BaseCommand):

@@ -11,7 +11,7 @@ from recommendations.management.progress import progress_bar
 try:
     from recommendations.services.training.export_likes import export_likes
 except ImportError:  # pyarrow is optional
-    export_likes = None
+    export_likes = None  # type: ignore[assignment]
 
 
 class Command(BaseCommand):

@@ -20,8 +20,14 @@ from recommendations.evaluation.read_files import (
     read_parquet,
     read_tag_lists,
 )
-from recommendations.evaluation.slices import Slice, find_first_times, slice_by_history, slice_by_post_age
-from recommendations.evaluation.splits import find_cuts, last_n_out, random_one_out, split_by_time
+from recommendations.evaluation.slices import (
+    Slice,
+    find_first_times,
+    slice_by_history,
+    slice_by_likes,
+    slice_by_post_age,
+)
+from recommendations.evaluation.splits import cut_to_first_likes, find_cuts, last_n_out, random_one_out, split_by_time
 from recommendations.services.evaluating.data_files import (
     build_articles_platform,
     build_movielens_platform,
@@ -32,9 +38,17 @@ from recommendations.services.evaluating.platform import Platform
 Members = NDArray[np.integer]
 LAST_N = 5
 """Posts of each member that the split last-n holds out."""
+FIRST_LIKES = (0, 1, 3, 5)
+"""Likes that the split first-likes leaves to its members."""
+FIRST_LIKES_SHARE = 0.25
+"""The share of all members whose histories it cuts. The others are what is learned from."""
 SPLITS = {
     "last-one": ("last one out", "Each member's last liked post."),
     "last-n": (f"last {LAST_N} out", f"Each member's last {LAST_N} liked posts."),
+    "first-likes": (
+        "first likes",
+        f"The next post that members like after their first {', '.join(map(str, FIRST_LIKES))} likes.",
+    ),
     "time": (
         "global time",
         "Posts liked in the 365 days after eleven cuts, 45 % to 95 % of all interactions being before.",
@@ -113,7 +127,7 @@ def split_data(data: Data, split: str, *, seed: int, members: int | None = None)
     if members is not None and members < len(np.unique(tested)):
         chosen = np.random.default_rng(seed).permutation(np.unique(tested))[:members]
         folds = build_folds(interactions, split, seed, np.sort(chosen))
-    slices = slice_by_history(folds)
+    slices = slice_by_likes(folds, FIRST_LIKES) if split == "first-likes" else slice_by_history(folds)
     if interactions.has_times:
         created_at = find_first_times(interactions.posts, interactions.times, len(interactions.post_ids))
         slices += slice_by_post_age(folds, created_at)
@@ -125,6 +139,10 @@ def build_folds(interactions: Interactions, split: str, seed: int, members: Memb
     if split == "time":
         folds = split_by_time(interactions, np.unique(find_cuts(interactions)))
         return folds if members is None else tuple(filter(len, (select_cases(fold, members) for fold in folds)))
+    if split == "first-likes":
+        everyone = np.random.default_rng(seed).permutation(len(interactions.member_ids))
+        cut = everyone[: round(FIRST_LIKES_SHARE * len(everyone))]
+        return cut_to_first_likes(interactions, FIRST_LIKES, members=cut if members is None else members)
     if not interactions.has_times:
         return random_one_out(interactions, seed=seed, members=members)
     return last_n_out(interactions, 1 if split == "last-one" else LAST_N, members=members)

@@ -121,6 +121,7 @@ def build_member_row(member: Member, now: datetime) -> Row:
     if privacy is not None:
         row["sensitivity"] = Sensitivity(privacy.sensitivity).name.lower()
         row["muted_tags"] = privacy.muted_tags
+        row["interest_tags"] = privacy.interest_tags
     return row
 
 

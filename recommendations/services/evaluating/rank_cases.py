@@ -5,30 +5,41 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
+from typing import cast
 from uuid import NAMESPACE_OID, uuid5
 
 import numpy as np
 
-from recommendations.contracts import Float32Array
+from recommendations.contracts import Candidates, Float32Array, Policy, Query
 from recommendations.models import EmbeddingModel, Post, PostEmbedding
+from recommendations.pipeline.run import TASTE_PARTS, Pipeline, apply_scorers, run_pipeline
+from recommendations.pipeline.stages import Trace
 from recommendations.services import policies, wiring
 from recommendations.services.content.import_file import import_file
 from recommendations.services.content.importing.fields import FILE_KINDS
 from recommendations.services.errors import TooFewLikes
-from recommendations.services.evaluating.scratch import CASES_FILE, LISTS_FILE, PLATFORM_FILE, VECTORS_FILE
+from recommendations.services.evaluating.captures import Capture
+from recommendations.services.evaluating.scratch import (
+    CAPTURE_FILE,
+    CASES_FILE,
+    LISTS_FILE,
+    PLATFORM_FILE,
+    VECTORS_FILE,
+)
 from recommendations.services.learning import co_likes
 from recommendations.services.learning.learn import learn_all
 from recommendations.services.serving.final_check import run_final_check
-from recommendations.services.serving.query import WASM_ASSIGNMENT, build_query, get_viewer
+from recommendations.services.serving.query import SLATE_SIZE, WASM_ASSIGNMENT, build_query, get_viewer, load_history
 from recommendations.services.serving.slates import build_fresh_slate, sync_catalogue
 from recommendations.services.training.train import train
 from recommendations.services.training.trained_models import KIND_NAMES
 from recommendations.services.vectors.embedding import CONTENT_SPACE, embed_posts
 from recommendations.stores.bulk import insert_columns
+from recommendations.stores.relational_viewers import Viewer
 
 Progress = Callable[[str], None]
 
@@ -70,6 +81,8 @@ def rank_cases(folder: Path, progress: Progress) -> None:
         ]
         for feed in cases["feeds"]
     }
+    if cases["captures"]:
+        capture_cases(cases["members"], seed=cases["seed"], now=now).save(folder / CAPTURE_FILE)
     took["ranked"] = perf_counter() - start
     answer = {
         "lists": {feed: [page.post_ids for page in ranked] for feed, ranked in pages.items()},
@@ -146,10 +159,38 @@ def rank_case(*, member_id: str, feed: str, seed: int, size: int, now: datetime)
     These are the steps of `recommend()` without caches and records. What exploration draws follows from the id of the
     request, so the id follows from the *seed*, the feed and the member: equal cases give equal lists.
     """
-    sync_catalogue(now)
-    viewer = get_viewer(now, member_id=member_id)
-    request_id = uuid5(NAMESPACE_OID, f"{seed} {feed} {member_id} {now.timestamp()}")
-    query = replace(build_query(viewer, WASM_ASSIGNMENT, feed=feed, now=now), request_id=request_id)
+    query, viewer = build_case_query(member_id=member_id, feed=feed, seed=seed, now=now)
     slate = build_fresh_slate(query, WASM_ASSIGNMENT, viewer, feed_key=query.feed_key, epoch=b"").slate
     checked = run_final_check(query, slate, viewer, 0, size)
     return Ranked([pick.post.id for pick in checked.picks], bool(slate.fallback))
+
+
+def build_case_query(*, member_id: str, feed: str, seed: int, now: datetime) -> tuple[Query, Viewer]:
+    """Return the query of a case before the viewer's history is read, and the viewer."""
+    sync_catalogue(now)
+    viewer = get_viewer(now, member_id=member_id)
+    request_id = uuid5(NAMESPACE_OID, f"{seed} {feed} {member_id} {now.timestamp()}")
+    return replace(build_query(viewer, WASM_ASSIGNMENT, feed=feed, now=now), request_id=request_id), viewer
+
+
+@wiring.pin_embedding_models
+def capture_cases(members: Sequence[str], *, seed: int, now: datetime) -> Capture:
+    """Return the candidates of the discovery feed of each of *members*, with their parts before weights."""
+    pipeline = wiring.feed_pipeline("discovery", WASM_ASSIGNMENT.engine)
+    cases = []
+    for member_id in members:
+        query, viewer = build_case_query(member_id=member_id, feed="discovery", seed=seed, now=now)
+        query, _ = load_history(query, viewer, WASM_ASSIGNMENT)
+        trace = Trace()
+        run_pipeline(pipeline, query, trace)
+        query, candidates = cast("tuple[Query, Candidates]", trace.inputs)
+        unweighted = Policy.from_stored(asdict(query.policy) | dict.fromkeys(scored_parts(pipeline), 1.0))
+        cases.append(apply_scorers(pipeline, replace(query, policy=unweighted), candidates, Trace()))
+    keys = dict(Post.objects.values_list("pk", "external_id"))
+    engine = wiring.engine(WASM_ASSIGNMENT.engine)
+    return Capture.from_cases(cases, engine=engine, keys=keys, slate_size=SLATE_SIZE)
+
+
+def scored_parts(pipeline: Pipeline) -> list[str]:
+    """Return the names of the parts of a feed's scores."""
+    return [*TASTE_PARTS, *(scorer.name for scorer in pipeline.scorers)]

@@ -34,6 +34,7 @@ import numpy as np
 from recommendations.contracts import Float64Array, Int32Array
 from recommendations.evaluation.folds import Fold
 from recommendations.evaluation.interactions import Interactions
+from recommendations.services.evaluating.captures import Capture, CapturedFold
 from recommendations.services.evaluating.platform import (
     Platform,
     fill_times,
@@ -45,12 +46,13 @@ from recommendations.services.evaluating.platform import (
 )
 
 FOLDER_PREFIX, LOCK_FILE = "recsys-evaluation-", "lock"
-DATABASE, PLATFORM_FILE, CASES_FILE, LISTS_FILE, VECTORS_FILE = (
+DATABASE, PLATFORM_FILE, CASES_FILE, LISTS_FILE, VECTORS_FILE, CAPTURE_FILE = (
     "platform.sqlite3",
     "platform.json",
     "cases.json",
     "lists.json",
     "vectors.npz",
+    "capture.npz",
 )
 MODELS = "models"
 """The folder of the child's trained models."""
@@ -69,6 +71,8 @@ NOT_INHERITED = frozenset(
 )
 """Variables that would connect the child with the platform that is running."""
 NO_REDIS = "redis://127.0.0.1:0/0"
+RANKED_VARIANT = "wasm_conservative"
+"""The variant whose policy ranks. The child's `WASM_ASSIGNMENT` has it; this module must not import Django's models."""
 RANKED_FEEDS = ("discovery", "trending", "non_personalized")
 """The feeds that rank the full catalogue."""
 
@@ -159,21 +163,33 @@ class ScratchPlatform:
             self._ranked.append(ranked)
         return ranked
 
+    def capture(self, fold: Fold) -> CapturedFold:
+        """Return the candidates of the discovery feed for each case of *fold*. Raises `ScratchError`."""
+        self._run(fold, feeds=(), captures=True)
+        capture = Capture.load(self._folder / CAPTURE_FILE)
+        keys = index_posts(fold)
+        return CapturedFold(fold, capture, np.array([keys[key] for key in capture.keys.tolist()], np.int32))
+
     def _rank_new(self, fold: Fold, size: int) -> FoldLists:
+        self._run(fold, feeds=self._feeds, size=size)
+        answer = json.loads((self._folder / LISTS_FILE).read_text())
+        keys = index_posts(fold)
+        lists = {feed: read_lists(answer["lists"][feed], keys, size) for feed in self._feeds}
+        return FoldLists(fold, lists, answer["fallbacks"])
+
+    def _run(self, fold: Fold, *, feeds: Sequence[str], size: int = 0, captures: bool = False) -> None:
+        """Let the child learn from the training set of *fold*, and answer for its cases."""
         self._import(fold.train)
         cases = {
             "now": self._now,
             "seed": self._seed,
             "size": size,
-            "feeds": self._feeds,
+            "feeds": feeds,
+            "captures": captures,
             "members": [member_key(index) for index in fold.members.tolist()],
         }
         (self._folder / CASES_FILE).write_text(json.dumps(cases))
         run_child(self._folder, self._progress)
-        answer = json.loads((self._folder / LISTS_FILE).read_text())
-        keys = {post_key(index): index for index in range(len(fold.train.post_ids))}
-        lists = {feed: read_lists(answer["lists"][feed], keys, size) for feed in self._feeds}
-        return FoldLists(fold, lists, answer["fallbacks"])
 
     def _import(self, train: Interactions) -> None:
         """Write the files of *train* for the child to import."""
@@ -184,6 +200,11 @@ class ScratchPlatform:
         self._now = float(times.max(initial=0)) + 1
         write_files(self._folder, self._platform, train, times, start, self._now)
         self._imported = train
+
+
+def index_posts(fold: Fold) -> dict[str, int]:
+    """Return the index of each post by its id on the scratch platform."""
+    return {post_key(index): index for index in range(len(fold.train.post_ids))}
 
 
 def empty_folder(folder: Path) -> None:

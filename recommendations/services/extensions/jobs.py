@@ -125,7 +125,11 @@ def register() -> None:
         work.JobKind(kind.REBUILD_INTERESTS, process_interest_rebuilds, default_items=active_members),
         work.JobKind(kind.EXPORT_MEMBERS, process_member_exports),
         work.JobKind(
-            kind.ERASE_MEMBERS, process_member_erasures, on_accept=accept_member_erasures, is_cancellable=False
+            kind.ERASE_MEMBERS,
+            process_member_erasures,
+            on_accept=accept_member_erasures,
+            is_long=True,
+            is_cancellable=False,
         ),
         work.JobKind(
             kind.ERASE_POSTS,

@@ -11,13 +11,18 @@ from recommendations.services import invalidate
 from recommendations.stores.row_locks import lock_members
 
 
-@write_transaction
 def forget_author(author_pk: int) -> None:
     """Remove an author who is being erased, and has no posts left, from the affinities of the other members."""
-    key = str(author_pk)
-    profiles = InterestProfile.objects.filter(affinities__author__has_key=key)
-    lock_members(profiles.values_list("member_id", flat=True))
-    for profile in profiles:
+    profiles = InterestProfile.objects.filter(affinities__author__has_key=str(author_pk))
+    for member_pk in list(profiles.values_list("pk", flat=True)):
+        remove_author(member_pk, str(author_pk))
+
+
+@write_transaction
+def remove_author(member_pk: int, key: str) -> None:
+    """Remove an author from the affinities of one member."""
+    lock_members([member_pk])
+    for profile in InterestProfile.objects.filter(pk=member_pk, affinities__author__has_key=key):
         del profile.affinities["author"][key]
         profile.save(update_fields=["affinities"])
 

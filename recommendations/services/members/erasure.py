@@ -67,28 +67,46 @@ CLOCK_DIFFERENCE = timedelta(minutes=1)
 # Accept
 
 
-@flag_transaction
+@write_transaction
 def begin_erasures(*, member_ids: Sequence[int], job_id: UUID | None, requested_by: str, now: datetime) -> None:
     """Hide the members and all their posts from every viewer, give their rows other ids, and write receipts."""
+    members = Member.objects.filter(pk__in=member_ids).order_by("pk")
+    # Flags before members: other writers lock in the same order.
+    counts = {pk: erase_from_segments(member_id, now) for pk, member_id in members.values_list("pk", "external_id")}
     lock_members(member_ids)
-    for member in Member.objects.filter(pk__in=member_ids).order_by("pk"):
-        if ErasureReceipt.objects.filter(member_number=member.pk, finished_at=None).exists():
-            continue
-        member_id = member.external_id
-        receipt = ErasureReceipt(
-            member_hash=hash_member_id(member_id),
-            member_number=member.pk,
-            job_id=job_id,
-            requested_by=requested_by,
-            requested_at=now,
-        )
-        receipt.sealed_member_id = wiring.seal().seal(member_id.encode(), seal_context(receipt))
-        # Texts first: the change of a segment is recorded with the segment's texts.
-        receipt.counts = dict(erase_texts(member_id, app="flags"))
-        receipt.save(force_insert=True)
-        flag_erasure.erase_unit_from_segments(unit_id=member_id, now=now)
-        Member.objects.filter(pk=member.pk).update(external_id=f"erasing:{receipt.pk}", changed_at=now)
+    for member in members:
+        if not ErasureReceipt.objects.filter(member_number=member.pk, finished_at=None).exists():
+            begin_erasure(member, job_id, requested_by, counts.get(member.pk, Counter()), now)
     set_members_active(member_ids=member_ids, is_active=False, now=now)
+
+
+def begin_erasure(member: Member, job_id: UUID | None, requested_by: str, counts: Counter[str], now: datetime) -> None:
+    """Write the receipt of a member, whose row is locked, and give the row another id."""
+    receipt = ErasureReceipt(
+        member_hash=hash_member_id(member.external_id),
+        member_number=member.pk,
+        job_id=job_id,
+        requested_by=requested_by,
+        requested_at=now,
+        counts=dict(counts),
+    )
+    receipt.sealed_member_id = wiring.seal().seal(member.external_id.encode(), seal_context(receipt))
+    receipt.save(force_insert=True)
+    Member.objects.filter(pk=member.pk).update(external_id=f"erasing:{receipt.pk}", changed_at=now)
+
+
+def erase_from_segments(member_id: str, now: datetime) -> Counter[str]:
+    """Remove the member from the lists of segments. Return the number of rows with replaced texts by table."""
+    return change_segments(member_id, now) if flag_erasure.find_segments_listing(member_id) else Counter()
+
+
+@flag_transaction
+def change_segments(member_id: str, now: datetime) -> Counter[str]:
+    """Remove the member from the lists and texts of segments. Return the number of rows with replaced texts."""
+    # Texts first: the change of a segment is recorded with the segment's texts.
+    counts = erase_texts(member_id, app="flags")
+    flag_erasure.erase_unit_from_segments(unit_id=member_id, now=now)
+    return counts
 
 
 def hide_posts(post_ids: Sequence[int], now: datetime) -> None:
@@ -180,12 +198,13 @@ def delete_posts(post_ids: Sequence[int], now: datetime, *, author_id: int | Non
 
     If *author_id* is given, a post that has got another author meanwhile stays.
     """
-    ErasedPost.objects.filter(erased_at__lt=now - ERASED_ID_RETENTION, is_indexed=False).delete()
+    # First members and then posts: other writers lock in the same order.
     histories.lock_reacting_members(post_ids)
     lock_posts(post_ids, keep_references_out=True)
     found = Post.objects.filter(pk__in=post_ids).order_by("pk")
     pks = [post.pk for post in found if author_id in (None, post.author_id)]
     histories.forget_posts(pks)
+    ErasedPost.objects.filter(erased_at__lt=now - ERASED_ID_RETENTION, is_indexed=False).delete()
     is_indexed = wiring.qdrant_client() is not None
     ErasedPost.objects.bulk_create(
         [ErasedPost(post_id=pk, erased_at=now, is_indexed=is_indexed) for pk in pks], ignore_conflicts=True
@@ -277,11 +296,12 @@ def replace_in_texts(model: type[models.Model], names: Sequence[str], mark: Mark
     rows = model._base_manager.order_by("pk").values_list("pk", *names)
     marked = [pk for pk, *values in rows.iterator() if any(map(mark.is_in, values))]
     if marked:
-        replace_in_rows(model, marked, names, mark)
+        # A change of flags reads and writes its rows under one lock of all flags.
+        begin = flag_transaction if model._meta.app_label == "flags" else write_transaction
+        begin(replace_in_rows)(model, marked, names, mark)
     return len(marked)
 
 
-@write_transaction
 def replace_in_rows(model: type[models.Model], pks: Sequence[Any], names: Sequence[str], mark: Mark) -> None:
     """Replace the mark in these columns of the rows, as they are now."""
     lock_rows(model, pks)

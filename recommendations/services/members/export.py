@@ -82,7 +82,9 @@ def collect_member_data(member: Member) -> dict[str, Any]:
         },
         "privacy_settings": [
             row | {"sensitivity": Sensitivity(row["sensitivity"]).name.lower()}
-            for row in settings.values("is_private", "is_personalized", "sensitivity", "muted_words", "muted_tags")
+            for row in settings.values(
+                "is_private", "is_personalized", "sensitivity", "muted_words", "muted_tags", "interest_tags"
+            )
         ],
         "relationships": select_columns(
             Relationship.objects.filter(source=member), "kind", "created_at", target_id="target__external_id"

@@ -80,7 +80,7 @@ TABLES: dict[str, Table] = {
         columns(
             none="changed_at",
             member_key="member",
-            profile="is_private is_personalized sensitivity muted_words muted_tags",
+            profile="is_private is_personalized sensitivity muted_words muted_tags interest_tags",
         ),
         owner="member", kept_until=ERASED, export="privacy_settings",
     ),

@@ -29,7 +29,9 @@ from recommendations.stores.bulk import Column
 from recommendations.stores.row_locks import lock_members
 
 MEMBER_FIELDS = frozenset({"languages", "region"})
-PRIVACY_FIELDS = frozenset({"is_private", "is_personalized", "sensitivity", "muted_words", "muted_tags"})
+PRIVACY_FIELDS = frozenset(
+    {"is_private", "is_personalized", "sensitivity", "muted_words", "muted_tags", "interest_tags"}
+)
 STRICTEST_SETTINGS = {"is_private": True}
 """
 The settings of a member without a `PrivacySettings` row, beside the defaults. Each stays in force until the member
@@ -51,6 +53,7 @@ class Preferences:
     sensitivity: str
     muted_words: list[str]
     muted_tags: list[str]
+    interest_tags: list[str]
 
 
 def get_member(member_id: str) -> Member:
@@ -83,6 +86,7 @@ def read_preferences(*, member_id: str) -> Preferences:
         sensitivity=Sensitivity(settings.sensitivity).name.lower(),
         muted_words=settings.muted_words,
         muted_tags=settings.muted_tags,
+        interest_tags=settings.interest_tags,
     )
 
 

@@ -202,20 +202,24 @@ def load_history(query: Query, viewer: Viewer, assignment: EngineAssignment) -> 
         if not is_ranked_by_history(query, viewer):
             return replace(query, seen_post_ids=facts.get_seen_posts(viewer.id).post_ids), viewer
         history = facts.get_history(viewer.id, wiring.resident_profiles(), prefetch)
-        return add_history(query, history, fatigue), viewer
+        return add_history(query, viewer, history, fatigue), viewer
     except DatabaseError as error:
         raise FactsUnavailable("The viewer's history cannot be read now. Try again shortly.") from error
 
 
-def add_history(query: Query, history: ViewerHistory, fatigue: Affinity) -> Query:
+def add_history(query: Query, viewer: Viewer, history: ViewerHistory, fatigue: Affinity) -> Query:
     """
     Return *query* with the viewer's seen posts, interests, affinities, collaborative parts and fatigue.
+
+    The affinities include what the viewer says they like.
 
     Raises `DatabaseError`.
     """
     now = datetime.fromtimestamp(query.now, UTC)
     dimension, words = wiring.embedder().dimension, wiring.vocabularies()
-    taste = build_taste(history.profile, history.feedback, now, dimension, words, query.policy.session)
+    taste = build_taste(
+        history.profile, history.feedback, now, dimension, words, query.policy.session, viewer.interest_tags
+    )
     query = replace(
         query,
         seen_post_ids=history.seen.post_ids,

@@ -47,7 +47,9 @@ def export_likes(file: Path, progress: Callable[[str, int, int], None]) -> int:
     return written
 
 
-def build_table(rows: Iterable[tuple[int, bytes, bytes]], post_ids: np.typing.NDArray[np.int64]) -> pa.Table:
+def build_table(
+    rows: Iterable[tuple[int, bytes | memoryview, bytes | memoryview]], post_ids: np.typing.NDArray[np.int64]
+) -> pa.Table:
     """Return the likes among the reactions of these rows that are likes of *post_ids* (p,), sorted."""
     members, posts, times = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0)]
     for member_id, reactions, reacted_at in rows:

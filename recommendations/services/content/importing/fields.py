@@ -64,6 +64,7 @@ def file_layouts(now: datetime) -> dict[str, FileLayout]:
         "sensitivity": values.choice_parser(SENSITIVITIES),
         "muted_words": parse_word_list,
         "muted_tags": parse_word_list,
+        "interest_tags": parse_word_list,
         "created_at": parse_past_time,
     }
     posts: Parsers = {

@@ -39,7 +39,7 @@ ParsedRow = tuple[int, dict[str, Any]]
 RowT = TypeVar("RowT", Member, PrivacySettings, Post)
 Changes = dict[RowT, set[str]]
 """The names of the changed fields by row. A member is without names if only their settings changed."""
-PRIVACY_FIELDS = ("is_private", "is_personalized", "sensitivity", "muted_words", "muted_tags")
+PRIVACY_FIELDS = ("is_private", "is_personalized", "sensitivity", "muted_words", "muted_tags", "interest_tags")
 
 
 @dataclass

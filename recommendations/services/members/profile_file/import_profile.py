@@ -33,6 +33,8 @@ IDS_PER_QUERY = 900
 """Maximum number of ids in a query: SQLite binds at most 999 values. Changes the speed."""
 RELATIONSHIP_ORDER = ("block", "mute", "follow")
 """The order in which the file's items are reported."""
+ADDED_LISTS = ("muted_words", "muted_tags", "interest_tags")
+"""Preferences that an import adds to. It replaces the others."""
 BATCH_ROWS = 1_000
 
 
@@ -113,12 +115,12 @@ def escape_pointer(part: str | int) -> str:
 def import_preferences(
     member: Member, preferences: schema.ProfilePreferences, report: ProfileImportReport, now: datetime
 ) -> None:
-    """Replace the settings that the file gives, and add its muted words and tags."""
+    """Replace the settings that the file gives, and add the words and tags of its `ADDED_LISTS`."""
     existing = asdict(read_preferences(member_id=member.external_id))
-    settings = preferences.model_dump(exclude={"muted_words", "muted_tags"}, exclude_none=True)
+    settings = preferences.model_dump(exclude=set(ADDED_LISTS), exclude_none=True)
     changes = {name: value for name, value in settings.items() if value != existing[name]}
     report.add_counts(len(changes), len(settings))
-    for name in ("muted_words", "muted_tags"):
+    for name in ADDED_LISTS:
         words: list[str] = getattr(preferences, name)
         new = [word for word in dict.fromkeys(words) if word not in set(existing[name])]
         capacity = max(0, schema.MAX_MUTED_WORDS - len(existing[name]))

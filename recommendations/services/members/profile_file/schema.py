@@ -87,6 +87,9 @@ class ProfilePreferences(StrictModel):
     muted_tags: Annotated[list[Word], *size_limit(MAX_MUTED_WORDS)] = Field(
         default=[], description="Added to the existing tags."
     )
+    interest_tags: Annotated[list[Word], *size_limit(MAX_MUTED_WORDS)] = Field(
+        default=[], description="Tags that the member likes, added to the existing ones."
+    )
 
 
 class ProfileRelationships(StrictModel):
