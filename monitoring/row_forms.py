@@ -29,7 +29,7 @@ CHANGED_MEANWHILE = (
 WRITE_CONFLICT = "Others changed the same data at the same moment. Nothing was saved. Try again."
 
 
-class UnchangedRowForm(forms.ModelForm):
+class UnchangedRowForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
     """A form that refuses to save a row that was changed after the form was opened."""
 
     opened_state = forms.CharField(widget=forms.HiddenInput, required=False)
@@ -54,7 +54,9 @@ class UnchangedRowForm(forms.ModelForm):
         """Refuse a row that was changed after the form was opened."""
         cleaned = super().clean()
         if self.data.get(self.add_prefix("opened_state"), "") != self.initial.get("opened_state", ""):
-            raise forms.ValidationError(CHANGED_MEANWHILE.format(name=self._meta.model._meta.verbose_name))
+            # An inline form shows the errors of its fields only.
+            place = self.visible_fields()[0].name if self.prefix else None
+            self.add_error(place, CHANGED_MEANWHILE.format(name=self._meta.model._meta.verbose_name))
         return cleaned
 
     def save(self, commit: bool = True) -> Any:
@@ -69,16 +71,18 @@ class UnchangedRowForm(forms.ModelForm):
 
 def values_state(values: dict[str, object]) -> str:
     """Return a digest of a form's values."""
-    plain = {name: sorted(row.pk for row in value) if is_relation(value) else value for name, value in values.items()}
+    plain = {name: to_keys(value) for name, value in values.items()}
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def is_relation(value: object) -> bool:
-    """Return whether the value is a list of rows."""
-    return isinstance(value, list) and any(isinstance(item, Model) for item in value)
+def to_keys(value: object) -> object:
+    """Return the primary keys of a list of rows, sorted, and any other value unchanged."""
+    if isinstance(value, list) and all(isinstance(item, Model) for item in value):
+        return sorted(item.pk for item in value)
+    return value
 
 
-def save_changed(form: forms.ModelForm, *derived: str) -> None:
+def save_changed(form: forms.ModelForm[Any], *derived: str) -> None:
     """Save the columns of the form's row that were changed in the form, and the *derived* columns."""
     columns = {field.name for field in form.instance._meta.concrete_fields}
     changed = columns & set(form.changed_data)
@@ -86,7 +90,7 @@ def save_changed(form: forms.ModelForm, *derived: str) -> None:
         form.instance.save(update_fields=sorted(changed | {*derived} | (columns & {"changed_at"})))
 
 
-class OpenedStateAdmin(ModelAdmin):
+class OpenedStateAdmin(ModelAdmin):  # type: ignore[misc]
     """An admin whose form has the hidden field `opened_state`, and which saves again after a write conflict."""
 
     def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:

@@ -12,8 +12,9 @@ updates keep the counts right without holding a lock while a chunk is processed:
   and whose chunk was claimed again no longer matches, so a chunk that is processed twice is counted once. Comparing
   only the state would let the slow worker complete the chunk of its successor.
 
-A chunk whose worker died keeps its lease until it expires. `reconcile_jobs`, which runs on a schedule, then publishes
-the chunk again. Processing must therefore be safe to repeat.
+A worker renews the lease of its chunk while it works, however long the chunk takes. A chunk whose worker died keeps its
+lease until it expires. `reconcile_jobs`, which runs on a schedule, then publishes the chunk again. Processing must
+therefore be safe to repeat.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from time import monotonic
@@ -68,8 +69,6 @@ class JobKind:
     """The Celery queue of its chunks, or None for the default queue."""
     resolve: Callable[[Mapping[str, Any]], list[int]] | None = None
     """Returns the items for the job's parameters, if they are not rows of `items`. Raises `InvalidRequest`."""
-    is_long: bool = False
-    """Whether a chunk may take longer than its lease, which is then renewed while the chunk is processed."""
 
 
 class JobCancelledError(Exception):
@@ -284,7 +283,7 @@ def process_chunk(*, job_id: UUID, number: int, now: datetime) -> bool:
     Job.objects.filter(pk=job_id, state=Job.State.QUEUED).update(state=Job.State.RUNNING, started_at=now)
     kind = KINDS[chunk.job.kind]
     try:
-        with renewed_lease(chunk, now) if kind.is_long else nullcontext():
+        with renewed_lease(chunk, now):
             errors = kind.process(job_id, chunk.item_ids, now)
     except JobCancelledError:
         stop_chunk(chunk, now)

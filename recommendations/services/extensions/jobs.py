@@ -115,8 +115,6 @@ def register() -> None:
         work.JobKind(kind.EXPORT_MEMBERS, process_member_exports),
         work.JobKind(kind.ERASE_MEMBERS, process_member_erasures, on_accept=erasure.hide_members),
         work.JobKind(kind.ERASE_POSTS, process_post_erasures, items=Post, on_accept=erasure.hide_posts),
-        work.JobKind(
-            kind.TRAIN_MODEL, refuse_training, resolve=trained_models.resolve_kinds, queue="training", is_long=True
-        ),
+        work.JobKind(kind.TRAIN_MODEL, refuse_training, resolve=trained_models.resolve_kinds, queue="training"),
     ):
         work.register_kind(job_kind)
