@@ -183,7 +183,7 @@ def test_graphql_names_a_write_conflict(client, monkeypatch):
 
     monkeypatch.setattr(preferences, "reset_interests", fail)
     query = 'mutation { resetProfile(memberId: "ann") }'
-    answer = client.post("/api/graphql", json.dumps({"query": query}), content_type="application/json").json()
+    answer = client.post("/graphql", json.dumps({"query": query}), content_type="application/json").json()
     assert [error["extensions"]["code"] for error in answer["errors"]] == ["write-conflict"]
 
 
