@@ -119,13 +119,14 @@ def create_world() -> None:
 
 
 def create_jobs(*members: Member) -> None:
-    """Create a job of which one chunk is queued, one is claimed by a lost worker, and one has failed."""
+    """Create a job with a chunk that is queued, one of a lost worker, one that has failed, and one of two items."""
     job = Job.objects.create(pk=JOB_ID, kind="batch_feeds", state="running", total=3, failed=1, created_at=NOW - HOUR)
     Job.objects.filter(pk=JOB_ID).update(params={"member_ids": ["ann", "bob"]})
     ids = [member.pk for member in members]
     JobChunk.objects.create(job=job, number=0, item_ids=ids[:1], state="queued", leased_until=NOW - HOUR)
     JobChunk.objects.create(job=job, number=1, item_ids=ids[1:], state="running", attempts=3, leased_until=NOW - HOUR)
     JobChunk.objects.create(job=job, number=2, item_ids=ids[:1], state="failed", attempts=3)
+    JobChunk.objects.create(job=job, number=3, item_ids=ids, state="queued", leased_until=NOW + HOUR)
     Job.objects.create(pk=UUID(int=3), kind="batch_feeds", state="failed", total=1, failed=1, created_at=NOW - HOUR)
     JobChunk.objects.create(job_id=UUID(int=3), number=0, item_ids=ids[:1], state="failed", attempts=3)
 
@@ -260,6 +261,11 @@ def process_chunk(*, fails: bool = False) -> object:
     return work.release_chunk(chunk, "E", NOW) if fails else work.complete_chunk(chunk, "done", [], NOW)
 
 
+def split_chunk() -> None:
+    if chunk := work.claim_chunk(JOB_ID, 3, NOW):
+        work.release_chunk(chunk, "E", NOW)
+
+
 def stop_chunk() -> None:
     if chunk := work.claim_chunk(JOB_ID, 0, NOW):
         work.stop_chunk(chunk, NOW)
@@ -384,6 +390,7 @@ WRITERS: dict[str, Writer] = {
     "process a chunk": process_chunk,
     "process another chunk": lambda: work.process_chunk(job_id=JOB_ID, number=0, now=NOW),
     "fail a chunk": lambda: process_chunk(fails=True),
+    "split a chunk": split_chunk,
     "stop a chunk": stop_chunk,
     "reconcile jobs": lambda: work.reconcile_jobs(now=NOW),
     # Records and upkeep
@@ -645,6 +652,7 @@ LOST_BEFORE = [
     ("submit a job", "submit a job"),
     ("upsert a new member", "upsert a new member"),
     ("cancel a job", "process a chunk"),
+    ("cancel a job", "split a chunk"),
     ("change a segment", "erase a member from segments"),
     ("pause a plan", "turn a flag off"),
     ("create a flag", "create a flag"),
