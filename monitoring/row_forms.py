@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, TypeGuard
+from typing import Any
 
 from django import forms
 from django.contrib import messages
@@ -29,7 +29,7 @@ CHANGED_MEANWHILE = (
 WRITE_CONFLICT = "Others changed the same data at the same moment. Nothing was saved. Try again."
 
 
-class UnchangedRowForm(forms.ModelForm):  # type: ignore[type-arg]
+class UnchangedRowForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
     """A form that refuses to save a row that was changed after the form was opened."""
 
     opened_state = forms.CharField(widget=forms.HiddenInput, required=False)
@@ -54,7 +54,9 @@ class UnchangedRowForm(forms.ModelForm):  # type: ignore[type-arg]
         """Refuse a row that was changed after the form was opened."""
         cleaned = super().clean()
         if self.data.get(self.add_prefix("opened_state"), "") != self.initial.get("opened_state", ""):
-            raise forms.ValidationError(CHANGED_MEANWHILE.format(name=self._meta.model._meta.verbose_name))
+            # An inline form shows the errors of its fields only.
+            place = self.visible_fields()[0].name if self.prefix else None
+            self.add_error(place, CHANGED_MEANWHILE.format(name=self._meta.model._meta.verbose_name))
         return cleaned
 
     def save(self, commit: bool = True) -> Any:
@@ -69,13 +71,15 @@ class UnchangedRowForm(forms.ModelForm):  # type: ignore[type-arg]
 
 def values_state(values: dict[str, object]) -> str:
     """Return a digest of a form's values."""
-    plain = {name: sorted(row.pk for row in value) if is_relation(value) else value for name, value in values.items()}
+    plain = {name: to_keys(value) for name, value in values.items()}
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def is_relation(value: object) -> TypeGuard[list[Model]]:
-    """Return whether the value is a list of rows."""
-    return isinstance(value, list) and any(isinstance(item, Model) for item in value)
+def to_keys(value: object) -> object:
+    """Return the primary keys of a list of rows, sorted, and any other value unchanged."""
+    if isinstance(value, list) and all(isinstance(item, Model) for item in value):
+        return sorted(item.pk for item in value)
+    return value
 
 
 def save_changed(form: forms.ModelForm[Any], *derived: str) -> None:

@@ -5,7 +5,7 @@ The order of locks. A transaction that changes existing rows locks them before i
 it ends. So nothing that it read changes before it writes, and it overwrites no other writer's change. Every transaction
 locks in this order, and rows of one table in the order of their primary keys:
 
-1. the flags, as a whole (`flags.services.change.lock_flags`)
+1. the flags, as a whole (`flags.services.change.flag_transaction`)
 2. members: the row of a member guards everything about the member, such as settings, relationships and interests
 3. posts, and then their statistics
 4. jobs, and then their chunks

@@ -14,13 +14,13 @@ from axes.signals import user_locked_out
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_login_failed
-from django.db import transaction
 from django.http import HttpRequest
 
 from access.masks import mask_identity
 from access.models import UsageAlert
 from access.usage import UsageAnomaly, raise_usage_alert
 from monitoring.clock import now
+from monitoring.transactions import write_transaction
 
 
 def connect_signals() -> None:
@@ -40,10 +40,10 @@ def end_session(sender: object, request: HttpRequest, **_: Any) -> None:
     request.session.flush()
 
 
+@write_transaction
 def alert_operators(sender: object, username: str | None = None, ip_address: str | None = None, **_: Any) -> None:
     """Raise an alert about the user name that was locked, and about the address, at most one per hour each."""
     anomaly = UsageAnomaly(UsageAlert.Kind.SIGN_IN, settings.AXES_FAILURE_LIMIT, settings.AXES_FAILURE_LIMIT)
-    with transaction.atomic():
-        for kind, name in (("user", username), ("address", ip_address)):
-            if name:
-                raise_usage_alert(f"{kind}:{mask_identity(kind, name)}", anomaly, now())
+    for kind, name in (("user", username), ("address", ip_address)):
+        if name:
+            raise_usage_alert(f"{kind}:{mask_identity(kind, name)}", anomaly, now())

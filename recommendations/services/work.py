@@ -12,8 +12,9 @@ updates keep the counts right without holding a lock while a chunk is processed:
   and whose chunk was claimed again no longer matches, so a chunk that is processed twice is counted once. Comparing
   only the state would let the slow worker complete the chunk of its successor.
 
-A chunk whose worker died keeps its lease until it expires. `reconcile_jobs`, which runs on a schedule, then publishes
-the chunk again. Processing must therefore be safe to repeat.
+A worker renews the lease of its chunk while it works, however long the chunk takes. A chunk whose worker died keeps its
+lease until it expires. `reconcile_jobs`, which runs on a schedule, then publishes the chunk again. Processing must
+therefore be safe to repeat.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from time import monotonic
@@ -30,7 +31,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import DatabaseError, connections, transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, Max, Q, QuerySet
 
 from access.masks import mask_identity
 from monitoring import metrics
@@ -75,8 +76,6 @@ class JobKind:
     """The Celery queue of its chunks, or None for the default queue."""
     resolve: Callable[[Mapping[str, Any]], list[int]] | None = None
     """Returns the items for the job's parameters, if they are not rows of `items`. Raises `InvalidRequest`."""
-    is_long: bool = False
-    """Whether a chunk may take longer than its lease, which is then renewed while the chunk is processed."""
     is_cancellable: bool = True
 
 
@@ -312,13 +311,13 @@ def process_chunk(*, job_id: UUID, number: int, now: datetime) -> bool:
     Job.objects.filter(pk=job_id, state=Job.State.QUEUED).update(state=Job.State.RUNNING, started_at=now)
     kind = KINDS[chunk.job.kind]
     try:
-        with renewed_lease(chunk, now) if kind.is_long else nullcontext():
+        with renewed_lease(chunk, now):
             errors = kind.process(job_id, chunk.item_ids, now)
     except JobCancelledError:
         stop_chunk(chunk, now)
         return True
     except Exception as error:
-        # Release the chunk: the reconciler publishes it again until it has failed MAX_CHUNK_ATTEMPTS times.
+        # Release the chunk: its items are tried again, in smaller chunks, until the failing one is alone.
         release_chunk(chunk, f"{type(error).__name__}: {error}", now)
         raise
     complete_chunk(chunk, Job.State.DONE, errors, now)
@@ -366,16 +365,52 @@ def claimed_chunk(chunk: JobChunk) -> QuerySet[JobChunk]:
 
 def release_chunk(chunk: JobChunk, error: str, now: datetime) -> None:
     """
-    Queue a failed chunk again, or complete it as failed after the last attempt. Does nothing if the claim was lost.
+    Split a failed chunk in two; queue a chunk of one item again, or complete it as failed after the last attempt.
 
-    A worker whose lease has expired may fail after another worker has completed the chunk. To queue it again would
-    count its items twice.
+    So an item that fails its chunk, or kills its worker, fails alone in the end, and the others are done. Does nothing
+    if the claim was lost: a worker whose lease has expired may fail after another worker has completed the chunk. To
+    queue it again would count its items twice.
     """
-    if chunk.attempts < MAX_CHUNK_ATTEMPTS:
+    if len(chunk.item_ids) > 1:
+        split_chunk(chunk, now)
+    elif chunk.attempts < MAX_CHUNK_ATTEMPTS:
         claimed_chunk(chunk).update(state=Job.State.QUEUED, leased_until=now, error=error)
     else:
         errors = [{"item_id": item, "problem": error} for item in chunk.item_ids]
         complete_chunk(chunk, Job.State.FAILED, errors, now, error)
+
+
+@write_transaction
+def split_chunk(chunk: JobChunk, now: datetime) -> None:
+    """
+    Replace a claimed chunk by two chunks with half of its items each, and publish them.
+
+    They are new rows: in the same row, a late worker could complete what is left of its items.
+    """
+    lock_job(chunk.job_id)
+    if not claimed_chunk(chunk).delete()[0]:
+        return
+    last = JobChunk.objects.filter(job=chunk.job_id).aggregate(last=Max("number"))["last"]
+    first_number = max(chunk.number, last or 0) + 1
+    middle = len(chunk.item_ids) // 2
+    lease = now + timedelta(seconds=settings.ENV.job_lease_seconds)
+    is_cancelled = Job.objects.filter(pk=chunk.job_id, cancel_requested_at__isnull=False).exists()
+    halves = [
+        JobChunk(
+            job_id=chunk.job_id,
+            number=first_number + half,
+            item_ids=items,
+            state=Job.State.CANCELLED if is_cancelled else Job.State.QUEUED,
+            leased_until=None if is_cancelled else lease,
+        )
+        for half, items in enumerate((chunk.item_ids[:middle], chunk.item_ids[middle:]))
+    ]
+    JobChunk.objects.bulk_create(halves)
+    if is_cancelled:
+        finish_job(chunk.job_id, now)
+        return
+    for half in halves:
+        enqueue_chunk(chunk.job, half.number)
 
 
 def check_cancellation(job_id: UUID) -> None:
@@ -441,8 +476,9 @@ def reconcile_jobs(*, now: datetime) -> int:
     """Publish chunks again whose lease has expired because a message or a worker was lost. Return how many."""
     overdue = JobChunk.objects.filter(state__in=UNFINISHED_STATES, leased_until__lt=now).select_related("job")
     published = 0
-    for chunk in overdue[:1_000]:
-        if chunk.state == Job.State.RUNNING and chunk.attempts >= MAX_CHUNK_ATTEMPTS:
+    for chunk in overdue.order_by("leased_until", "pk")[:1_000]:
+        is_last_attempt = chunk.attempts >= MAX_CHUNK_ATTEMPTS or len(chunk.item_ids) > 1
+        if chunk.state == Job.State.RUNNING and is_last_attempt:
             release_chunk(chunk, f"The worker was lost {chunk.attempts} times.", now)
             continue
         if chunk.state == Job.State.QUEUED:

@@ -1,5 +1,6 @@
 """Jobs: rows before messages, processed in chunks, counted once, and not lost with a message or a worker."""
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
@@ -220,27 +221,83 @@ def test_a_failed_item_is_listed_and_does_not_fail_its_chunk(members, monkeypatc
     assert view.errors == [{"item_id": members[1].pk, "problem": "RuntimeError: no luck"}]
 
 
-def test_a_failing_chunk_is_retried_and_then_failed(members, failing_chunks):
-    job = submit()
-    for attempt in range(3):
-        with pytest.raises(RuntimeError):
-            run(job, 0, NOW + timedelta(minutes=attempt))
-    assert not run(job, 0, LATER)
-    view = state(job)
-    assert (view.failed, view.errors[0]["problem"]) == (2, "RuntimeError: no disk")
-    assert JobChunk.objects.get(job=job.id, number=0).state == "failed"
+def run_waiting_chunks(job):
+    """Process the chunks of a job until none is queued, as workers do."""
+    queued = JobChunk.objects.filter(job=job.id, state="queued")
+    while number := queued.order_by("-number").values_list("number", flat=True)[:1]:
+        with suppress(RuntimeError):
+            run(job, number[0], LATER)
 
 
-def test_the_number_of_stored_errors_is_limited(settings, failing_chunks):
-    settings.ENV = settings.ENV.model_copy(update={"batch_processing_size": 50})
-    for _ in range(50):
-        factories.member()
+@pytest.fixture
+def hundred_members(settings):
+    settings.ENV = settings.ENV.model_copy(update={"batch_processing_size": 100})
+    return [factories.member().pk for _ in range(100)]
+
+
+@pytest.mark.parametrize("position", [0, 42, 99])
+def test_one_item_that_fails_its_chunk_fails_alone(hundred_members, monkeypatch, position):
+    poison, processed = hundred_members[position], []
+
+    def process(job, items, now):
+        if poison in items:
+            raise RuntimeError("no luck")
+        processed.extend(items)
+        return []
+
+    process_with(monkeypatch, process)
     job = submit()
-    for _ in range(3):
-        with pytest.raises(RuntimeError):
-            run(job, 0)
+    run_waiting_chunks(job)
     view = state(job)
-    assert (view.state, view.failed, len(view.errors)) == ("failed", 50, 20)
+    assert (view.state, view.done, view.failed) == ("failed", 99, 1)
+    assert view.errors == [{"item_id": poison, "problem": "RuntimeError: no luck"}]
+    assert sorted([*processed, poison]) == hundred_members, "each item is processed once"
+    process_with(monkeypatch, lambda job, items, now: [])
+    work.retry_job(job_id=job.id, now=LATER)
+    run_waiting_chunks(job)
+    assert (state(job).state, state(job).done, state(job).failed, state(job).errors) == ("done", 100, 0, [])
+
+
+def test_an_item_that_kills_its_workers_fails_alone(members, monkeypatch):
+    """The worker that has the item in its chunk is lost."""
+    poison = members[3].pk
+    process_with(monkeypatch, lambda job, items, now: [])
+    job = submit()
+    now = NOW
+    while state(job).state in ("queued", "running"):
+        now += timedelta(hours=1)
+        for number, items in JobChunk.objects.filter(job=job.id).values_list("number", "item_ids"):
+            work.claim_chunk(job.id, number, now) if poison in items else run(job, number, now)
+        work.reconcile_jobs(now=now + timedelta(minutes=30))
+    view = state(job)
+    assert (view.state, view.done, view.failed) == ("failed", 4, 1)
+    assert view.errors == [{"item_id": poison, "problem": "The worker was lost 3 times."}]
+
+
+def test_the_halves_of_a_chunk_are_published(
+    members, failing_chunks, sent_messages, django_capture_on_commit_callbacks
+):
+    job = submit()
+    with django_capture_on_commit_callbacks(execute=True), pytest.raises(RuntimeError):
+        run(job, 0)
+    assert [kwargs["number"] for _, kwargs, _ in sent_messages] == [3, 4]
+    assert not run(job, 0), "the chunk is replaced"
+
+
+def test_a_chunk_that_fails_after_its_job_was_cancelled_is_not_tried_again(members, sent_messages):
+    job = submit(params={"member_ids": ["m0", "m1"]})
+    chunk = work.claim_chunk(job.id, 0, NOW)
+    work.cancel_job(job_id=job.id, now=NOW)
+    work.release_chunk(chunk, "OSError: no disk", NOW)
+    assert state(job).state == "cancelled"
+    assert set(JobChunk.objects.filter(job=job.id).values_list("state", flat=True)) == {"cancelled"}
+
+
+def test_the_number_of_stored_errors_is_limited(hundred_members, failing_chunks):
+    job = submit()
+    run_waiting_chunks(job)
+    view = state(job)
+    assert (view.state, view.failed, len(view.errors)) == ("failed", 100, 20)
 
 
 def test_a_member_deactivated_after_the_submission_gets_no_feed(members):
@@ -335,11 +392,11 @@ def test_a_lost_message_is_published_again_once(members, sent_messages, django_c
 
 
 def test_the_chunk_of_a_lost_worker_is_processed_by_another(members):
-    job = submit()
+    job = submit(params={"member_ids": ["m0"]})
     work.claim_chunk(job.id, 0, NOW)
     work.reconcile_jobs(now=LATER)
     assert run(job, 0, LATER)
-    assert state(job).done == 2
+    assert state(job).done == 1
 
 
 def test_a_chunk_that_kills_every_worker_is_failed(members):

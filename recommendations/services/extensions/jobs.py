@@ -128,7 +128,6 @@ def register() -> None:
             kind.ERASE_MEMBERS,
             process_member_erasures,
             on_accept=accept_member_erasures,
-            is_long=True,
             is_cancellable=False,
         ),
         work.JobKind(
@@ -138,8 +137,6 @@ def register() -> None:
             on_accept=accept_post_erasures,
             is_cancellable=False,
         ),
-        work.JobKind(
-            kind.TRAIN_MODEL, refuse_training, resolve=trained_models.resolve_kinds, queue="training", is_long=True
-        ),
+        work.JobKind(kind.TRAIN_MODEL, refuse_training, resolve=trained_models.resolve_kinds, queue="training"),
     ):
         work.register_kind(job_kind)
