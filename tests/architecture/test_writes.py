@@ -12,6 +12,7 @@ WHOLE_ROW_SAVES = {
     ("monitoring/models/maintenance.py", "save"): "adds a row: it refuses an existing one",
     ("monitoring/row_forms.py", "save"): "a form that is saved without its row, or adds a row",
     ("recommendations/models/policies.py", "save"): "passes on the arguments of its caller",
+    ("recommendations/services/evaluating/rank_cases.py", "rank_cases"): "writes arrays to a file",
     ("recommendations/services/serving/recommend.py", "check_page"): "puts a slate into the cache",
     ("recommendations/services/serving/refresh.py", "rebuild_slate"): "puts a slate into the cache",
     ("recommendations/stores/trained_models.py", "store_arrays"): "NumPy's function, which writes to memory",

@@ -133,15 +133,12 @@ def test_two_requests_at_once_write_one_receipt():
 def test_an_event_of_a_member_who_is_erased_in_between_is_rejected(monkeypatch):
     ann = factories.member(ANN)
     factories.post(factories.member("author"), "bread")
-    store = interact.store_interactions
-    calls = []
+    store = interact.store_events
 
-    def erase_first(columns, now):
-        if not calls:
-            calls.append(1)
-            Member.objects.filter(pk=ann.pk).delete()
-        return store(columns, now)
+    def erase_first(*arguments):
+        Member.objects.filter(pk=ann.pk).delete()
+        return store(*arguments)
 
-    monkeypatch.setattr(interact, "store_interactions", erase_first)
+    monkeypatch.setattr(interact, "store_events", erase_first)
     (result,) = interact.record_events(events=[interact.Event("e", ANN, "bread", "like")], now=NOW)
     assert result.status == "rejected" and "there is no member" in result.problem

@@ -221,9 +221,9 @@ def test_the_database_refuses_a_second_row_with_the_id_of_a_sender_and_member(ro
 def test_an_event_that_another_request_stores_meanwhile_is_a_duplicate_or_rejected(rows, monkeypatch, kind, status):
     """The other request stores its event after this one has looked for the id."""
 
-    def store_second(values, now, sender):
-        store_interactions(columns(kind=kind), now, sender)
-        return store_interactions(values, now, sender)
+    def store_second(values, now, sender, **options):
+        store_interactions(columns(kind=kind), now, sender, **options)
+        return store_interactions(values, now, sender, **options)
 
     monkeypatch.setattr(interact, "store_interactions", store_second)
     assert record(event(), event("e2")) == [status, "recorded"]

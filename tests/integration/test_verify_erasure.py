@@ -533,7 +533,7 @@ def test_a_post_that_changes_its_author_during_the_erasure_stays(ann):
     own = Post.objects.get(author=ann)
     other = Member.objects.get(external_id=BOB)
     Post.objects.filter(pk=own.pk).update(author=other)
-    assert not erasure.erase_posts(post_ids=[own.pk], author_id=ann.pk, now=NOW)
+    assert not erasure.delete_posts([own.pk], NOW, author_id=ann.pk)
     assert Post.objects.filter(pk=own.pk).exists()
 
 
