@@ -468,7 +468,7 @@ NOT_RUN = {
     **dict.fromkeys(("create_roles", "install_triggers", "invalidate_all_processes"), "runs at a deployment"),
     **dict.fromkeys(("train", "publish_model", "fail_model", "store_arrays"), "writes rows of its own"),
     **dict.fromkeys(("save_analysis", "store_evaluation"), "adds rows"),
-    **dict.fromkeys(("check_page", "rebuild_slate", "store_vectors"), "writes to a cache or a copy"),
+    **dict.fromkeys(("check_page", "rebuild_slate", "store_vectors", "rank_cases"), "writes to a cache, copy or file"),
     **dict.fromkeys(("archive_model_vectors", "trim_change_log"), "deletes what nobody changes"),
     **dict.fromkeys(("renew", "create_engines", "reindex", "sync_space"), "one statement"),
     "create_interest_profile": "adds a row under the member's lock, which the other parts of the import test",
