@@ -210,11 +210,11 @@ def test_an_undo_that_fails_can_be_repeated(ann, posts, monkeypatch):
     before = stats()
     record(undo("e"))
 
-    def fail(**_):
+    def fail(*_):
         raise DatabaseError("gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(learn, "rebuild_interests", fail)
+        patch.setattr(learn, "rebuild_profile", fail)
         with pytest.raises(DatabaseError):
             learned_profile(ann)
     assert stats() == before
