@@ -240,7 +240,7 @@ def limited_caller(request: Request) -> Caller | User | None:
 class RateLimitThrottle(BaseThrottle):
     """Limit the requests of keys, tokens and staff. Anonymous requests to an open API are not counted."""
 
-    def allow_request(self, request: Request, view: object) -> bool:
+    def allow_request(self, request: Request, view: object) -> bool:  # type: ignore[override]
         caller = limited_caller(request)
         is_write = getattr(view, "scopes", {}).get(request.method) in MEMBER_WRITE_SCOPES
         self.decision = count_request(request, caller, is_write=is_write) if caller else None
