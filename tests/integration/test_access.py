@@ -543,6 +543,29 @@ def test_a_request_above_the_limit_is_not_executed(client):
     assert graphql(client, query, header).status_code == 200
 
 
+def test_each_key_and_staff_user_has_idempotency_keys_of_its_own(client, admin_client, monkeypatch):
+    """A second request with the same key is the same job, and another job under that key is an error."""
+    factories.member("ann"), factories.member("bob")
+    set_env(monkeypatch, api_open=True)
+    senders = [(client, key()[1]), (client, key()[1]), (admin_client, {}), (client, {})]
+
+    def submit(client, header, member_id):
+        body = {"kind": "member_feed", "params": {"member_ids": [member_id]}}
+        return post(client, "jobs", body, HTTP_IDEMPOTENCY_KEY="nightly", **header)
+
+    jobs = [[submit(*sender, "ann").json()["id"] for _ in range(2)] for sender in senders]
+    assert all(first == second for first, second in jobs) and len({first for first, _ in jobs}) == 4
+    for sender in senders:
+        assert_problem(submit(*sender, "bob"), 400, "invalid-request")
+
+
+def test_a_job_names_at_most_ten_thousand_items(client):
+    """A longer list is rejected by its length: its items are not even ids."""
+    _, header = key(per_minute=0)
+    body = {"kind": "member_feed", "params": {"member_ids": [1] * 10_001}}
+    assert "at most 10,000 ids" in assert_problem(post(client, "jobs", body, **header), 400, "invalid-request")
+
+
 def test_guessing_keys_is_limited_by_the_address(client, monkeypatch):
     set_env(monkeypatch, rate_per_address=2)
     responses = [client.get("/api/v1/members", HTTP_AUTHORIZATION=f"Bearer rk_{n:010}_x") for n in range(3)]
