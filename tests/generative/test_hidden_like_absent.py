@@ -92,7 +92,7 @@ def feedback(target):
 
 
 def build_rest_post_cases():
-    yield rest("exclude_post_id[]", "post", "GET", f"{VIEWER}/feed?exclude_post_id={ID}")
+    yield rest("exclude_post_id[]", "post", "GET", f"{VIEWER}/feed?exclude_post_id={ID}&fields=post.id")
     for change in [{"kind": kind} for kind in KINDS] + [{"kind": KINDS[-1], "target": target} for target in TARGETS]:
         yield rest("events[].post_id", "post", "POST", "/api/v1/interactions", events({"post_id": ID} | change))
     yield rest("events[].post_id", "post", "POST", "/api/v1/interactions", events({}, {"post_id": ID}, {}))
