@@ -21,7 +21,7 @@ from recommendations.models import InterestProfile, Member, NegativeFeedback, Re
 from recommendations.services import invalidate, wiring
 from recommendations.services.errors import InvalidRequest
 from recommendations.services.learning.store_interactions import feedback_key
-from recommendations.services.learning.store_relationships import FOLLOW_KINDS, store_relationships
+from recommendations.services.learning.store_relationships import FOLLOW_KINDS, lock_members, store_relationships
 from recommendations.services.members.preferences import get_member, read_preferences, set_preferences
 from recommendations.services.members.profile_file import schema
 from recommendations.services.serving.visibility import find_visible_posts, members_visible_to
@@ -73,7 +73,9 @@ def import_profile(*, member_id: str, content: object, now: datetime) -> Profile
     file = parse_profile(content)
     report = ProfileImportReport()
     with transaction.atomic():
-        member = Member.objects.select_for_update().get(pk=get_member(member_id).pk)
+        member = get_member(member_id)
+        # All at once, because members who import files that name each other would else wait for each other.
+        lock_members({member.pk, *pks_by_external_id(Member.objects.all(), named_members(file.relationships)).values()})
         import_preferences(member, file.preferences, report, now)
         import_relationships(member, file.relationships, report, now)
         post_ids = [item.post_id for item in file.negative_feedback] + [item.post_id for item in file.seen]
@@ -126,6 +128,11 @@ def import_preferences(
         set_preferences(member_id=member.external_id, changes=changes, now=now)
 
 
+def named_members(relationships: schema.ProfileRelationships) -> set[str]:
+    """Return the ids of the members whom the file names."""
+    return {id for kind in RELATIONSHIP_ORDER for id in getattr(relationships, kind)}
+
+
 def import_relationships(
     member: Member, relationships: schema.ProfileRelationships, report: ProfileImportReport, now: datetime
 ) -> None:
@@ -134,8 +141,7 @@ def import_relationships(
 
     The file is the member's word only: the follow of a private account is a request, whoever sends the file.
     """
-    target_ids = {id for kind in RELATIONSHIP_ORDER for id in getattr(relationships, kind)}
-    member_pks = pks_by_external_id(members_visible_to(member.pk), target_ids)
+    member_pks = pks_by_external_id(members_visible_to(member.pk), named_members(relationships))
     rows: list[tuple[int, str]] = []
     for kind in RELATIONSHIP_ORDER:
         targets: list[int] = []
