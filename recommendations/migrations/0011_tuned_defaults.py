@@ -6,7 +6,7 @@ from recommendations.migrations import _initial_data as initial_data
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("recommendations", "0005_interest_tags"),
+        ("recommendations", "0010_interest_tags"),
     ]
 
     operations = [
