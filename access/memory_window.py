@@ -27,7 +27,7 @@ class MemoryWindow:
         self._clock = clock
         self._windows: dict[tuple[str, str], WindowPair] = {}
 
-    def admit(self, bucket: RateLimitBucket, units: int = 1) -> RateLimitDecision:
+    def admit(self, bucket: RateLimitBucket, units: int = 1, earlier: int = 0) -> RateLimitDecision:
         """See `RateWindow.admit`."""
         previous, count, started_at = self._current_windows(bucket)
         ends_in = started_at + WINDOW_SECONDS - self._clock()
@@ -37,7 +37,9 @@ class MemoryWindow:
             count += units
             self._windows[bucket.policy, bucket.name] = WindowPair(previous, count, started_at)
         ttls = int(1000 * ends_in), int(1000 * (ends_in + WINDOW_SECONDS))
-        return build_decision(bucket, allowed=allowed, window=[previous, ttls[0], count, ttls[1]], units=units)
+        return build_decision(
+            bucket, allowed=allowed, window=[previous, ttls[0], count, ttls[1]], retry_units=units + earlier
+        )
 
     def _current_windows(self, bucket: RateLimitBucket) -> WindowPair:
         """Return the caller's windows at the current time. A window that has ended becomes the previous one."""

@@ -92,9 +92,11 @@ class RateWindow(Protocol):
     the weight of that window's overlap with the last minute.
     """
 
-    def admit(self, bucket: RateLimitBucket, units: int = 1) -> RateLimitDecision | None:
+    def admit(self, bucket: RateLimitBucket, units: int = 1, earlier: int = 0) -> RateLimitDecision | None:
         """
         Admit and count *units*, 1 up to the limit, if the limit permits. Rejected units are not counted.
+
+        *earlier* units of the same request were counted before. A retry needs them again.
 
         Concurrent requests never exceed the limit. None if the counts are unavailable; the request is then served.
         """
@@ -116,7 +118,7 @@ class RateLimiter:
         self._script = self._storage.get_connection().register_script(HIT_AND_PEEK_SCRIPT % (hit, peek))
         self._retry_at = -math.inf
 
-    def admit(self, bucket: RateLimitBucket, units: int = 1) -> RateLimitDecision | None:
+    def admit(self, bucket: RateLimitBucket, units: int = 1, earlier: int = 0) -> RateLimitDecision | None:
         """See `RateWindow.admit`."""
         if monotonic() < self._retry_at:
             THROTTLE_EVENTS.labels(bucket.policy, "uncounted").inc()
@@ -130,7 +132,7 @@ class RateLimiter:
             return None
         if not hit:
             THROTTLE_EVENTS.labels(bucket.policy, "rejected").inc()
-        return build_decision(bucket, allowed=bool(hit), window=window, units=units)
+        return build_decision(bucket, allowed=bool(hit), window=window, retry_units=units + earlier)
 
     def _count(self, bucket: RateLimitBucket, units: int) -> tuple[object, list[bytes | int | None]]:
         item = RateLimitItemPerMinute(bucket.per_minute)
@@ -141,10 +143,12 @@ class RateLimiter:
 
 
 def build_decision(
-    bucket: RateLimitBucket, *, allowed: bool, window: list[bytes | int | None], units: int = 1
+    bucket: RateLimitBucket, *, allowed: bool, window: list[bytes | int | None], retry_units: int = 1
 ) -> RateLimitDecision:
     """
     Return the decision for *window*: count and remaining milliseconds of the previous window, then of the current one.
+
+    *retry_units*, at most the limit, are the units that a retry of the request needs.
     """
     previous, previous_ttl, count, ttl = (max(0, int(value or 0)) for value in window)
     weighted = math.floor(previous * previous_ttl / 1000 / WINDOW_SECONDS) + count
@@ -157,7 +161,7 @@ def build_decision(
         resets.append(current_ends_in)
     retry_seconds = 0.0
     if not allowed:
-        free = bucket.per_minute - units
+        free = bucket.per_minute - retry_units
         if count <= free:
             retry_seconds = seconds_until_weight(previous, previous_ttl / 1000, free - count)
         else:
@@ -212,21 +216,41 @@ def bucket_for(
 
 
 def count_request(
-    request: HttpRequest | Request, caller: Caller | User | None, *, units: int = 1, is_write: bool = False
+    request: HttpRequest | Request,
+    caller: Caller | User | None,
+    *,
+    units: int = 1,
+    earlier: int = 0,
+    is_write: bool = False,
 ) -> RateLimitDecision | None:
-    """Count *units* of the request, and store the decision on it for the response headers."""
+    """
+    Count *units* of the request, and store the decision on it for the response headers.
+
+    *earlier* is 1 if the request's first unit has been counted against the same limit. All others together are at most
+    half of the limit.
+    """
     bucket = bucket_for(request, caller, is_write=is_write)
-    decision = rate_limiter().admit(bucket, min(units, max(1, bucket.per_minute // 2))) if bucket else None
+    decision = rate_limiter().admit(bucket, limit_units(units, bucket, earlier), earlier) if bucket else None
     django_request: Any = getattr(request, "_request", request)
     django_request.rate_limit = decision
     return decision
 
 
+def limit_units(units: int, bucket: RateLimitBucket, earlier: int) -> int:
+    """Return *units*, or half of the limit if that is less; at least 1 unless the request has been counted before."""
+    return min(units, max(1 - earlier, bucket.per_minute // 2))
+
+
 def check_rate_limit(
-    request: HttpRequest | Request, caller: Caller | User | None, *, units: int = 1, is_write: bool = False
+    request: HttpRequest | Request,
+    caller: Caller | User | None,
+    *,
+    units: int = 1,
+    earlier: int = 0,
+    is_write: bool = False,
 ) -> None:
     """Count *units*, for a request that is rejected anyway or for work beyond the first unit. Raises `Throttled`."""
-    decision = count_request(request, caller, units=units, is_write=is_write)
+    decision = count_request(request, caller, units=units, earlier=earlier, is_write=is_write)
     if decision is not None and not decision.allowed:
         raise Throttled(wait=max(1, decision.retry_seconds))
 
@@ -240,12 +264,12 @@ def limited_caller(request: Request) -> Caller | User | None:
 class RateLimitThrottle(BaseThrottle):
     """Limit the requests of keys, tokens and staff. Anonymous requests to an open API are not counted."""
 
-    def allow_request(self, request: Request, view: object) -> bool:
+    def allow_request(self, request: Request, view: object) -> bool:  # type: ignore[override]
         caller = limited_caller(request)
         is_write = getattr(view, "scopes", {}).get(request.method) in MEMBER_WRITE_SCOPES
         self.decision = count_request(request, caller, is_write=is_write) if caller else None
         if caller and self._is_allowed() and (units := request_cost(request, view) - 1):
-            self.decision = count_request(request, caller, units=units, is_write=is_write)
+            self.decision = count_request(request, caller, units=units, earlier=1, is_write=is_write)
         return self._is_allowed()
 
     def _is_allowed(self) -> bool:

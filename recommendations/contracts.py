@@ -206,17 +206,17 @@ class Policy:
     of a new setting in a stored variant, write a new version of the variant.
     """
 
-    taste: float = ranged_field(1.5, 0, 10, "Weight of the similarity to the viewer's positive interests.")
-    cold_taste: float = ranged_field(1.5, 0, 10, "Weight of the similarity of posts that are not resident in memory.")
+    taste: float = ranged_field(1.0, 0, 10, "Weight of the similarity to the viewer's positive interests.")
+    cold_taste: float = ranged_field(1.0, 0, 10, "Weight of the similarity of posts that are not resident in memory.")
     dislike: float = ranged_field(
         0.5, 0, 10, "Weight of the similarity to posts that the viewer rejected. Lowers the score."
     )
     recency: float = ranged_field(0.05, 0, 10, "Weight of the recency of the post.")
     popularity: float = ranged_field(
-        0.15, 0, 10, "Weight of the popularity of the post of all time, relative to other posts."
+        0.125, 0, 10, "Weight of the popularity of the post of all time, relative to other posts."
     )
     year_popularity: float = ranged_field(
-        0.02, 0, 10, "Weight of the popularity of the post in the last year, relative to other posts."
+        0.03, 0, 10, "Weight of the popularity of the post in the last year, relative to other posts."
     )
     trend: float = ranged_field(
         0.5, 0, 10, "Weight of the popularity of the post in the last hour, day and week, relative to other posts."
@@ -225,7 +225,7 @@ class Policy:
         1.0, 0, 10, "Weight of what the trained item weights say about the posts that the viewer liked and rejected."
     )
     co_liked: float = ranged_field(
-        0.4, 0, 10, "Weight of posts that members liked together with what the viewer liked last."
+        0.8, 0, 10, "Weight of posts that members liked together with what the viewer liked last."
     )
     liked_next: float = ranged_field(0.2, 0, 10, "Weight of posts that members liked after what the viewer liked last.")
     follow: float = ranged_field(0.2, 0, 10, "Weight of posts by authors whom the viewer follows.")
@@ -251,7 +251,7 @@ class Policy:
         72.0, 0.1, 87_600, "Hours after which the recency of a post halves.", neutral=72
     )
     diversity: float = ranged_field(
-        0.2, 0, 1, "Trade-off between score and variety. 0 ranks by score alone, 1 by variety alone."
+        0.1, 0, 1, "Trade-off between score and variety. 0 ranks by score alone, 1 by variety alone."
     )
     author_cap: int = ranged_field(3, 1, 1000, "Maximum number of posts by one author in a slate.", neutral=1000)  # type: ignore[assignment]
     nearest_candidates: int = ranged_field(  # type: ignore[assignment]

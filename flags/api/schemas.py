@@ -29,7 +29,7 @@ class FlagsQuery(serializers.Serializer):
 
     q = serializers.CharField(max_length=200, default="", allow_blank=True, help_text="Part of a key or a description.")
     tag = serializers.CharField(max_length=200, default="", allow_blank=True)
-    is_enabled = serializers.BooleanField(required=False)
+    is_enabled = serializers.BooleanField(allow_null=True, default=None)
     is_archived = serializers.BooleanField(default=False, help_text="true: only archived flags.")
     is_stale = serializers.BooleanField(
         default=False, help_text="true: only flags that should be removed from the code."

@@ -72,7 +72,7 @@ class FlagListView(BaseFlagView):
         rows: QuerySet[Flag] = Flag.objects.filter(is_archived=query["is_archived"])
         if text := query["q"]:
             rows = rows.filter(key__icontains=text) | rows.filter(description__icontains=text)
-        if "is_enabled" in query:
+        if query["is_enabled"] is not None:
             rows = rows.filter(is_enabled=query["is_enabled"])
         tag, only_stale = query["tag"], query["is_stale"]
         flags = [(flag, stale_reason(flag, moment)) for flag in rows if not tag or tag in flag.tags]

@@ -25,7 +25,18 @@ from recommendations.models import (
 
 @admin.register(Interaction)
 class InteractionAdmin(ReadOnlyAdmin):
-    list_display = ("event_id", "member", "kind", "post", "target", "value", "occurred_at", "is_learned", "undone_at")
+    list_display = (
+        "event_id",
+        "sender",
+        "member",
+        "kind",
+        "post",
+        "target",
+        "value",
+        "occurred_at",
+        "is_learned",
+        "undone_at",
+    )
     list_filter = ("kind", "is_learned")
     list_select_related = ("member", "post")
     search_fields = ("=event_id", "=member__external_id", "=post__external_id")
@@ -42,7 +53,7 @@ class SeenPostAdmin(ReadOnlyAdmin):
 
 @admin.register(Undo)
 class UndoAdmin(ReadOnlyAdmin):
-    list_display = ("event_id", "member", "undoes_event_id", "received_at")
+    list_display = ("event_id", "sender", "member", "undoes_event_id", "received_at")
     list_select_related = ("member",)
     search_fields = ("=event_id", "=undoes_event_id")
     search_help_text = "Id of the event or of the undone event"

@@ -27,6 +27,8 @@ FACTORS = (0.0, 0.5, 0.7, 1.4, 2.0)
 """What a weight is multiplied by."""
 FIRST_VALUES = (0.02, 0.1, 0.4)
 """What a weight of 0 may become."""
+MIN_GAIN = 0.002
+"""The least gain for which a weight changes, as a fraction of the NDCG: an effect may be certain and too small."""
 MAX_ROUNDS = 6
 """Most rounds over all weights."""
 LARGEST_WEIGHT = 10.0
@@ -113,9 +115,9 @@ def search_weights(
 
 
 def is_gain(gains: Float64Array) -> bool:
-    """Return whether the mean of the *gains* (n,) of all cases is more than `STANDARD_ERRORS`."""
+    """Return whether the mean of the *gains* (n,) of all cases is above `STANDARD_ERRORS` and `MIN_GAIN`."""
     error = gains.std() / np.sqrt(len(gains))
-    return bool(gains.mean() > STANDARD_ERRORS * error)
+    return bool(gains.mean() > max(STANDARD_ERRORS * error, MIN_GAIN))
 
 
 def neighboring_values(weight: float) -> list[float]:

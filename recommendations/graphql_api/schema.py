@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from functools import cache, partial
 from typing import Any
@@ -33,7 +33,7 @@ from recommendations.services.serving.search import search
 from recommendations.services.serving.similar import find_similar
 
 Info = strawberry.Info[dict[str, Any], None]
-"""The context has the `request`, and the parsed `document` (`cost.Operation`)."""
+"""The context has the `request`, and the parsed `document` of `cost.Operation`."""
 
 
 def require_scope(info: Info, scope: Scope, *member_ids: object) -> None:
@@ -64,7 +64,8 @@ def resolve_feed(
         "exclude_post_id": given.exclude_post_ids,
         "max_age_hours": given.max_age_hours,
     }
-    values = validate(s.FeedQuery, {name: value for name, value in query.items() if value is not None})
+    query = {name: value for name, value in query.items() if value is not None}
+    values = validate(s.FeedQuery, query, pointers=FEED_POINTERS)
     page = recommend(
         member_id=member_id,
         feed=values["feed"],
@@ -84,26 +85,36 @@ def resolve_feed(
     return t.Feed.from_service(page, after)
 
 
-GRAPHQL_NAMES = {
-    "limit": "first",
-    "cursor": "after",
-    "feed": "name",
-    "language": "filters/languages",
-    "kind": "filters/kinds",
-    "tag": "filters/tags",
-    "exclude_post_id": "filters/excludePostIds",
-    "max_age_hours": "filters/maxAgeHours",
+FEED_POINTERS = {
+    "limit": "/first",
+    "cursor": "/after",
+    "feed": "/name",
+    "language": "/filters/languages",
+    "kind": "/filters/kinds",
+    "tag": "/filters/tags",
+    "exclude_post_id": "/filters/excludePostIds",
+    "max_age_hours": "/filters/maxAgeHours",
 }
-"""Locations of the values that the REST API names differently."""
+"""Pointers to the values of a feed that the REST API names differently."""
 
 
-def validate(serializer: type[Serializer[Any]], values: dict[str, Any], *, partial: bool = False) -> dict[str, Any]:
-    """Return *values* as validated by a serializer of the REST API, so that both have the same limits."""
+def validate(
+    serializer: type[Serializer[Any]],
+    values: dict[str, Any],
+    *,
+    partial: bool = False,
+    pointers: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """
+    Return *values* as validated by a serializer of the REST API, so that both have the same limits.
+
+    Raises `InvalidRequest` for the first invalid value, with its pointer if *pointers* has one.
+    """
     form = serializer(data=values, partial=partial)
     if not form.is_valid():
         name, messages = next(iter(form.errors.items()))
         texts = messages if isinstance(messages, list) else [text for item in messages.values() for text in item]
-        raise InvalidRequest(f"{name}: {' '.join(map(str, texts))}", f"/{GRAPHQL_NAMES.get(name, name)}")
+        raise InvalidRequest(f"{name}: {' '.join(map(str, texts))}", (pointers or {}).get(name, f"/{name}"))
     return dict(form.validated_data)
 
 
@@ -151,7 +162,7 @@ class Query:
         self, info: Info, post_id: strawberry.ID, viewer_id: strawberry.ID, first: int = 10
     ) -> list[t.Pick]:
         require_scope(info, Scope.FEEDS_READ, viewer_id)
-        values = validate(s.SimilarQuery, {"viewer_id": viewer_id, "limit": first})
+        values = validate(s.SimilarQuery, {"viewer_id": viewer_id, "limit": first}, pointers=FEED_POINTERS)
         page = find_similar(post_id=post_id, now=now(), **values)
         return [t.Pick.from_service(pick) for pick in page.picks]
 
@@ -227,7 +238,8 @@ class Mutation:
     def update_preferences(self, info: Info, member_id: strawberry.ID, changes: t.PreferencesInput) -> t.Preferences:
         require_scope(info, Scope.PROFILE_WRITE, member_id)
         given = {name: value for name, value in asdict(changes).items() if value is not None}
-        values = validate(s.PreferencesBody, given, partial=True)
+        pointers = {name: f"/changes/{name}" for name in given}
+        values = validate(s.PreferencesBody, given, partial=True, pointers=pointers)
         return t.Preferences.from_service(preferences.set_preferences(member_id=member_id, changes=values, now=now()))
 
     @strawberry.mutation(description="Create or delete a follow, follow_request, block or mute. Idempotent.")
@@ -281,7 +293,7 @@ class Mutation:
 
 
 class ParsedDocument(SchemaExtension):
-    """Execute the document of the context, which is within the limits, instead of parsing the query again."""
+    """Executes the document of the context, which is within the limits, instead of parsing the query again."""
 
     def on_parse(self) -> Iterator[None]:
         self.execution_context.graphql_document = self.execution_context.context["document"]

@@ -46,9 +46,10 @@ def charge(request: Request, operation: Operation) -> None:
     caller = throttles.limited_caller(request)
     # A member's writes count against another limit, where the request itself has not been counted.
     is_member_write = operation.is_mutation and isinstance(caller, Caller) and caller.member_id is not None
-    units = operation.units if is_member_write else operation.units - 1
-    if caller and units:
-        throttles.check_rate_limit(request, caller, units=units, is_write=is_member_write)
+    earlier = 0 if is_member_write else 1
+    if caller and operation.units > earlier:
+        units = operation.units - earlier
+        throttles.check_rate_limit(request, caller, units=units, earlier=earlier, is_write=is_member_write)
 
 
 def execute(

@@ -26,12 +26,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import wraps
 from pathlib import Path
-from typing import Any, ClassVar, Generic, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, cast
 
 import redis
 from django.conf import settings
 from django.db import DatabaseError
-from qdrant_client import QdrantClient
 
 from recommendations import feeds
 from recommendations.contracts import CONTENT_SPACE, Policy
@@ -55,7 +54,7 @@ from recommendations.stores.active_embedding_models import ActiveEmbeddingModel,
 from recommendations.stores.active_policies import ActivePolicies
 from recommendations.stores.caching_engine import CachingEngine
 from recommendations.stores.cold_posts import DatabaseColdPosts
-from recommendations.stores.qdrant_vectors import QdrantVectors
+from recommendations.stores.qdrant_vectors import QdrantVectors, connect
 from recommendations.stores.redis_neighbors import RedisNeighbors
 from recommendations.stores.redis_record_queue import RedisRecordQueue
 from recommendations.stores.redis_served_history import RedisServedHistory
@@ -69,6 +68,9 @@ from recommendations.stores.resident_vectors import ResidentVectors
 from recommendations.stores.seal import Seal
 from recommendations.stores.trained_models import TrainedModels
 from recommendations.stores.vocabulary import Vocabularies
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient
 
 log = logging.getLogger(__name__)
 
@@ -438,7 +440,7 @@ def qdrant_client() -> QdrantClient | None:
     if not settings.ENV.qdrant_url:
         return None
     key = settings.ENV.qdrant_api_key.get_secret_value() or None
-    return QdrantClient(settings.ENV.qdrant_url, api_key=key, timeout=QDRANT_TIMEOUT_SECONDS, check_compatibility=False)
+    return connect(settings.ENV.qdrant_url, key, timeout=QDRANT_TIMEOUT_SECONDS)
 
 
 def vector_index(space: str = CONTENT_SPACE) -> QdrantVectors | None:

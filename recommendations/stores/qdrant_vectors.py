@@ -8,19 +8,37 @@ server does not respond, its candidates are missing, and no call is made for a w
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import LazyLoader, find_spec, module_from_spec
 from time import monotonic
-from typing import Any, TypeVar
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from qdrant_client import QdrantClient, models
-from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
 from recommendations.contracts import UNKNOWN, Float32Array, IndexFilter, Int64Array, Visibility
 from recommendations.ports import VectorError, VectorIndexError
 from recommendations.stores.vocabulary import Vocabularies
+
+
+def load_lazily(name: str) -> ModuleType:
+    """Return the package *name*. It is loaded at its first use."""
+    spec = find_spec(name)
+    assert spec and spec.loader
+    spec.loader = LazyLoader(spec.loader)
+    module = sys.modules[name] = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+if TYPE_CHECKING:
+    import qdrant_client as qdrant
+else:
+    # The package takes longer to import than all others together, and few deployments use it.
+    qdrant = sys.modules.get("qdrant_client") or load_lazily("qdrant_client")
 
 R = TypeVar("R")
 
@@ -31,11 +49,16 @@ LIST_BATCH = 10_000
 COOLDOWN_SECONDS = 10.0
 """No call is made for this long after a timeout, so that a request waits for one timeout and not for several."""
 INDEXED_PAYLOAD = {
-    "author_id": models.PayloadSchemaType.INTEGER,
-    "visibility": models.PayloadSchemaType.INTEGER,
-    "sensitivity": models.PayloadSchemaType.INTEGER,
-    "language": models.PayloadSchemaType.KEYWORD,
+    "author_id": "integer",
+    "visibility": "integer",
+    "sensitivity": "integer",
+    "language": "keyword",
 }
+
+
+def connect(url: str, api_key: str | None, *, timeout: int) -> qdrant.QdrantClient:
+    """Return a client of the server at *url*. It connects at its first call; *timeout* is in seconds."""
+    return qdrant.QdrantClient(url, api_key=api_key, timeout=timeout, check_compatibility=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +78,7 @@ class QdrantVectors:
     """Implements `VectorIndex` with a Qdrant server, or with the in-process storage of qdrant-client."""
 
     def __init__(
-        self, client: QdrantClient, *, space: str, model: str, dimension: int, vocabularies: Vocabularies
+        self, client: qdrant.QdrantClient, *, space: str, model: str, dimension: int, vocabularies: Vocabularies
     ) -> None:
         self.dimension = dimension
         self.collection = f"recsys-{space}-{re.sub(r'[^A-Za-z0-9]+', '-', model)}"
@@ -119,7 +142,7 @@ class QdrantVectors:
         """Create the collection and its payload indexes if the collection does not exist."""
         if self.exists():
             return
-        size = models.VectorParams(size=self.dimension, distance=models.Distance.COSINE)
+        size = qdrant.models.VectorParams(size=self.dimension, distance=qdrant.models.Distance.COSINE)
         self._call_server(lambda: self._client.create_collection(self.collection, vectors_config=size))
         for field, schema in INDEXED_PAYLOAD.items():
             self._call_server(partial(self._client.create_payload_index, self.collection, field, schema))
@@ -129,7 +152,7 @@ class QdrantVectors:
         self.drop([point.post_id for point in points if not point.vector.any()])
         for batch in batches([point for point in points if point.vector.any()], WRITE_BATCH):
             structs = [
-                models.PointStruct(
+                qdrant.models.PointStruct(
                     id=point.post_id,
                     vector=point.vector.tolist(),
                     payload={
@@ -147,12 +170,12 @@ class QdrantVectors:
     def drop(self, post_ids: Sequence[int]) -> None:
         """Delete these posts."""
         for batch in batches(post_ids, WRITE_BATCH):
-            selector = models.PointIdsList(points=list(batch))
+            selector = qdrant.models.PointIdsList(points=list(batch))
             self._call_server(partial(self._client.delete, self.collection, selector, wait=True))
 
     def optimize(self) -> int:
         """Make the server vacuum segments with 5 % or more deleted points, and return the number of posts."""
-        optimizers = models.OptimizersConfigDiff(deleted_threshold=0.05)
+        optimizers = qdrant.models.OptimizersConfigDiff(deleted_threshold=0.05)
         self._call_server(lambda: self._client.update_collection(self.collection, optimizers_config=optimizers))
         return self.count()
 
@@ -165,7 +188,7 @@ class QdrantVectors:
 
     def _scroll(self, field: str) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield the id of every post in the index, and its payload with *field* only."""
-        offset: models.ExtendedPointId | None = None
+        offset: qdrant.models.ExtendedPointId | None = None
         while True:
             scroll = partial(self._client.scroll, self.collection, limit=LIST_BATCH, with_payload=[field])
             records, offset = self._call_server(partial(scroll, offset=offset))
@@ -176,11 +199,11 @@ class QdrantVectors:
 
     def _search(
         self, vectors: Float32Array, k: int, index_filter: IndexFilter
-    ) -> Iterable[Sequence[models.ScoredPoint]]:
+    ) -> Iterable[Sequence[qdrant.models.ScoredPoint]]:
         query_filter = self._qdrant_filter(index_filter)
         if not index_filter.author_cap:
             requests = [
-                models.QueryRequest(query=vector.tolist(), limit=k, filter=query_filter, with_payload=False)
+                qdrant.models.QueryRequest(query=vector.tolist(), limit=k, filter=query_filter, with_payload=False)
                 for vector in vectors
             ]
             responses = self._call_server(lambda: self._client.query_batch_points(self.collection, requests))
@@ -188,8 +211,8 @@ class QdrantVectors:
         return [self._search_by_author(vector, k, query_filter, index_filter.author_cap) for vector in vectors]
 
     def _search_by_author(
-        self, vector: Float32Array, k: int, query_filter: models.Filter, cap: int
-    ) -> list[models.ScoredPoint]:
+        self, vector: Float32Array, k: int, query_filter: qdrant.models.Filter, cap: int
+    ) -> list[qdrant.models.ScoredPoint]:
         """Return the nearest *cap* posts of each of the *k* nearest authors."""
         result = self._call_server(
             lambda: self._client.query_points_groups(
@@ -204,23 +227,25 @@ class QdrantVectors:
         )
         return [point for group in result.groups for point in group.hits]
 
-    def _qdrant_filter(self, index_filter: IndexFilter) -> models.Filter:
+    def _qdrant_filter(self, index_filter: IndexFilter) -> qdrant.models.Filter:
         """Return *index_filter* as a Qdrant filter."""
-        public: models.Condition = match_value("visibility", Visibility.PUBLIC)
-        readable: list[models.Condition] = [public]
+        public: qdrant.models.Condition = match_value("visibility", Visibility.PUBLIC)
+        readable: list[qdrant.models.Condition] = [public]
         if len(index_filter.followed_author_ids):
             followed = match_any("author_id", index_filter.followed_author_ids.tolist())
-            readable.append(models.Filter(must=[match_value("visibility", Visibility.FOLLOWERS), followed]))
-        must: list[models.Condition] = [
-            models.Filter(should=readable),
-            models.FieldCondition(key="sensitivity", range=models.Range(lte=index_filter.max_sensitivity)),
+            readable.append(qdrant.models.Filter(must=[match_value("visibility", Visibility.FOLLOWERS), followed]))
+        must: list[qdrant.models.Condition] = [
+            qdrant.models.Filter(should=readable),
+            qdrant.models.FieldCondition(
+                key="sensitivity", range=qdrant.models.Range(lte=index_filter.max_sensitivity)
+            ),
         ]
         if len(index_filter.language_ids):
             must.append(match_any("language", ["", *self._vocabularies.languages.words_of(index_filter.language_ids)]))
-        must_not: list[models.Condition] = []
+        must_not: list[qdrant.models.Condition] = []
         if len(index_filter.excluded_author_ids):
             must_not.append(match_any("author_id", index_filter.excluded_author_ids.tolist()))
-        return models.Filter(must=must, must_not=must_not)
+        return qdrant.models.Filter(must=must, must_not=must_not)
 
     def _call_server(self, call: Callable[[], R]) -> R:
         """Return the result of *call*. Raises `VectorIndexError` if it fails, or at once during the cooldown."""
@@ -228,9 +253,9 @@ class QdrantVectors:
             raise VectorIndexError(f"Qdrant failed less than {COOLDOWN_SECONDS:.0f} s ago. Not called again yet.")
         try:
             return call()
-        except (ApiException, OSError) as error:
+        except (qdrant.http.exceptions.ApiException, OSError) as error:
             # An error response (usually: unknown collection) proves that the server responds. It starts no cooldown.
-            if not isinstance(error, UnexpectedResponse):
+            if not isinstance(error, qdrant.http.exceptions.UnexpectedResponse):
                 self._cooldown_until = monotonic() + COOLDOWN_SECONDS
             raise VectorIndexError(f"Qdrant failed: {type(error).__name__}: {error}") from error
         except ValueError as error:
@@ -238,12 +263,12 @@ class QdrantVectors:
             raise VectorIndexError(f"Qdrant failed: {error}") from error
 
 
-def match_value(key: str, value: int) -> models.FieldCondition:
-    return models.FieldCondition(key=key, match=models.MatchValue(value=int(value)))
+def match_value(key: str, value: int) -> qdrant.models.FieldCondition:
+    return qdrant.models.FieldCondition(key=key, match=qdrant.models.MatchValue(value=int(value)))
 
 
-def match_any(key: str, values: Sequence[int] | Sequence[str]) -> models.FieldCondition:
-    return models.FieldCondition(key=key, match=models.MatchAny(any=list(values)))  # type: ignore[arg-type]
+def match_any(key: str, values: Sequence[int] | Sequence[str]) -> qdrant.models.FieldCondition:
+    return qdrant.models.FieldCondition(key=key, match=qdrant.models.MatchAny(any=list(values)))  # type: ignore[arg-type]
 
 
 def batches(items: Sequence[R], size: int) -> Iterator[list[R]]:

@@ -65,12 +65,6 @@ class Hider:
         return {secret for secret in (self.author, self.post_id, self.tag, self.kind) if secret in data}
 
 
-def deactivate(hider):
-    hider.add_post()
-    member = {"id": hider.author, "is_active": False}
-    hider.send("PUT", f"/members/{hider.author}", member, credential=hider.server.key)
-
-
 HIDING = {
     "for followers": lambda hider: hider.add_post(visibility="followers"),
     "private": lambda hider: hider.add_post(visibility="private"),
@@ -86,7 +80,10 @@ HIDING = {
     "for adults": lambda hider: hider.add_post(safety_labels={"adult": 0.99}),
     "the author blocks the reader": lambda hider: (hider.add_post(), hider.block(hider.author, hider.reader)),
     "the reader blocks the author": lambda hider: (hider.add_post(), hider.block(hider.reader, hider.author)),
-    "of a deactivated member": deactivate,
+    "of a deactivated member": lambda hider: (
+        hider.add_post(),
+        hider.server.add_members(hider.author, is_active=False),
+    ),
 }
 """Each way to hide a post from the reader."""
 
@@ -145,7 +142,6 @@ def test_a_post_that_is_hidden_later_is_no_longer_named(server, monkeypatch, nam
     monkeypatch.setitem(HIDING, "not yet", lambda hider: hider.add_post())
     hider = Hider(server, "not yet")
     hider.events(hider.post_id)
-    hider.server.manage("learn")
     assert hider.secrets() == {hider.author, hider.post_id, hider.tag, hider.kind}
     follow = hider.send("GET", f"/members/{hider.reader}/profile").json()["relationships"]["follow"]
     assert follow == [hider.author]

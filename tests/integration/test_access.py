@@ -290,12 +290,9 @@ def test_a_token_accesses_only_its_own_member(client):
         for member_id in ("bob", "x")
     }
     assert len(refusals) == 1
-    for path in (
-        "posts/by bob/similar?viewer_id=bob",
-        "posts/by bob/similar?viewer_id=bob&viewer_id=ann",
-        "search?viewer_id=bob",
-    ):
+    for path in ("posts/by bob/similar?viewer_id=bob", "search?viewer_id=bob"):
         assert_problem(client.get(f"/api/v1/{path}", **ann), 403, "different-member")
+    assert_problem(client.get("/api/v1/search?viewer_id=bob&viewer_id=ann", **ann), 400, "invalid-request")
     vector = [1.0] * 64
     assert_problem(post(client, "search", {"viewer_id": "bob", "vector": vector}, **ann), 403, "different-member")
     assert post(client, "search", {"viewer_id": "ann", "space": "content", "vector": vector}, **ann).status_code == 200
@@ -545,6 +542,29 @@ def test_a_request_above_the_limit_is_not_executed(client):
     assert "data" not in responses[1].json()
     _, header = key(per_minute=0)
     assert graphql(client, query, header).status_code == 200
+
+
+def test_each_key_and_staff_user_has_idempotency_keys_of_its_own(client, admin_client, monkeypatch):
+    """A second request with the same key is the same job, and another job under that key is an error."""
+    factories.member("ann"), factories.member("bob")
+    set_env(monkeypatch, api_open=True)
+    senders = [(client, key()[1]), (client, key()[1]), (admin_client, {}), (client, {})]
+
+    def submit(client, header, member_id):
+        body = {"kind": "member_feed", "params": {"member_ids": [member_id]}}
+        return post(client, "jobs", body, HTTP_IDEMPOTENCY_KEY="nightly", **header)
+
+    jobs = [[submit(*sender, "ann").json()["id"] for _ in range(2)] for sender in senders]
+    assert all(first == second for first, second in jobs) and len({first for first, _ in jobs}) == 4
+    for sender in senders:
+        assert_problem(submit(*sender, "bob"), 400, "invalid-request")
+
+
+def test_a_job_names_at_most_ten_thousand_items(client):
+    """A longer list is rejected by its length: its items are not even ids."""
+    _, header = key(per_minute=0)
+    body = {"kind": "member_feed", "params": {"member_ids": [1] * 10_001}}
+    assert "at most 10,000 ids" in assert_problem(post(client, "jobs", body, **header), 400, "invalid-request")
 
 
 def test_guessing_keys_is_limited_by_the_address(client, monkeypatch):

@@ -412,7 +412,7 @@ def test_tune_stores_a_draft_and_activates_nothing(live_platform, tmp_path, monk
     assert set(RankingPolicy.objects.filter(is_active=True).values_list("pk", flat=True)) == active
     assert (draft.is_active, draft.settings, draft.note) == (False, document["settings"], document["note"])
     assert document["settings"] != asdict(WEAK)
-    assert "last one out, after" in out.getvalue() and str(draft) in out.getvalue()
+    assert "last 5 out, after" in out.getvalue() and str(draft) in out.getvalue()
     assert not SeenPost.objects.exists()
 
 

@@ -263,6 +263,15 @@ def test_an_invalid_list_request_names_the_value(bob, query, pointer):
     assert error.value.pointer == pointer
 
 
+def test_a_follow_of_a_deactivated_member_by_a_token_has_no_effect(bob):
+    Member.objects.filter(external_id__in=("bob", "cay")).update(is_active=False)
+    relate("ann", "follow", "bob"), relate("ann", "follow", "cay"), relate("ann", "mute", "cay")
+    assert relationships() == [("ann", "mute", "cay")]
+    assert export_profile(member_id="ann", now=LATER)["relationships"]["mute"] == []
+    relate("ann", "follow", "cay", is_sent_by_member=False)
+    assert relationships() == [("ann", "follow", "cay"), ("ann", "mute", "cay")]
+
+
 def test_only_the_platform_is_told_that_a_member_does_not_exist(bob):
     relate("ann", "follow", "nobody"), relate("ann", "block", "nobody", is_on=False)
     with pytest.raises(UnknownMember):

@@ -222,6 +222,12 @@ def test_an_invalid_or_oversized_query_gets_a_400(query_api, query):
     assert response["errors"][0]["message"]
 
 
+@pytest.mark.parametrize("place", [lambda items: items, lambda items: {"a": [{"b": items}]}])
+def test_a_variable_with_a_list_that_no_argument_accepts_is_rejected(query_api, place):
+    assert query_api("{ __typename }", unused=place(["\0"] * 10_001), status=400)["code"] == "invalid-request"
+    assert "errors" not in query_api("{ __typename }", unused=place(["x"] * 10_000))
+
+
 def test_a_query_above_the_cost_limit_is_not_executed(query_api):
     node = "node { post { id authorId text kind language tags media createdAt } score sources }"
     one = f'discoveryFeed(memberId: "ann", first: 100) {{ edges {{ cursor {node} }} }}'

@@ -130,6 +130,15 @@ def test_interactions_and_relationships_are_imported(load, first_post):
     assert sorted(Relationship.objects.values_list("kind", flat=True)) == ["follow", "mute"]
 
 
+@pytest.mark.parametrize("lines", ["ann,bob,follow\nbob,ann,block\n", "bob,ann,block\nann,bob,follow\n"])
+def test_a_follow_in_a_file_with_a_block_ends_with_the_block(load, first_post, lines):
+    summary, _ = load("relationships", f"source_id,target_id,kind\n{lines}", "relationships.csv")
+    assert (summary.created, summary.unchanged, summary.rejected) == (1, 1, 0)
+    assert list(Relationship.objects.values_list("kind", flat=True)) == ["block"]
+    load("relationships", "source_id,target_id\nann,bob\n", "later.csv")
+    assert list(Relationship.objects.values_list("kind", flat=True)) == ["block"]
+
+
 @pytest.mark.parametrize(
     "text",
     [

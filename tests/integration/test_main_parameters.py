@@ -1,5 +1,7 @@
 """The page of main parameters says what the pipelines and policies that serve contain, and nothing else."""
 
+from dataclasses import asdict
+
 import pytest
 
 from recommendations.contracts import Origin, Policy, Reason
@@ -89,7 +91,7 @@ def test_without_a_policy_the_settings_of_the_release_are_described():
 
 
 def test_a_feed_whose_signals_weigh_nothing_has_none():
-    settings = dict.fromkeys(vars(Policy()), 0.0)
+    settings = dict.fromkeys(asdict(Policy()), 0.0)
     feed = main_parameters.describe_feed("following", wiring.feed_pipeline("following", "plain"), settings)
     assert feed.signals == []
     assert main_parameters.weigh_interactions(dict.fromkeys(("like", "view"), 0.0))[0].share == 0

@@ -389,9 +389,9 @@ def test_the_api_changes_relationships_and_resets_interests(ann, api):
     assert api.put("/api/v1/members/ann/relationships/follow/nobody").status_code == 404
     record_event("bob-0")
     assert learn_and_count() == 1
-    assert api.post("/api/v1/members/ann/reset").status_code == 204
+    assert api.post("/api/v1/members/ann/reset", content_type="application/json").status_code == 204
     assert not InterestProfile.objects.exists()
-    assert api.post("/api/v1/members/nobody/reset").status_code == 404
+    assert api.post("/api/v1/members/nobody/reset", content_type="application/json").status_code == 404
 
 
 def test_a_reset_of_one_member_changes_nothing_of_the_others(ann, settings, monkeypatch):

@@ -93,22 +93,28 @@ def test_units_are_admitted_together_or_not_at_all(window):
 @settings(max_examples=40)
 @given(
     earlier=st.lists(st.tuples(st.integers(1, 10), st.floats(0, 70)), max_size=5),
-    units=st.integers(1, 10),
+    first=st.integers(0, 1),
+    units=st.integers(1, 9),
     limit=st.integers(10, 20),
 )
-def test_units_are_admitted_after_the_time_to_retry_and_not_much_earlier(window, clock, earlier, units, limit):
+def test_a_request_is_admitted_after_the_time_to_retry_and_not_much_earlier(
+    window, clock, earlier, first, units, limit
+):
+    """Also if its first unit is counted before the others."""
     clock.advance(2 * WINDOW_SECONDS + CLOCK_TOLERANCE)
     counted = bucket(per_minute=limit)
     for count, seconds in earlier:
         window.admit(counted, count)
         clock.advance(seconds)
-    while (decision := window.admit(counted, units)).allowed:
+    while (decision := window.admit(counted, units, first)).allowed:
         assert decision.retry_seconds == 0
     assert 0 < decision.retry_seconds <= 2 * WINDOW_SECONDS
     clock.advance(max(0, decision.retry_seconds - 2 * CLOCK_TOLERANCE))
-    assert not window.admit(counted, units).allowed or decision.retry_seconds < 3 * CLOCK_TOLERANCE
+    is_early = decision.retry_seconds > 3 * CLOCK_TOLERANCE
+    assert not (is_early and window.admit(counted, units + first).allowed)
     clock.advance(3 * CLOCK_TOLERANCE)
-    assert window.admit(counted, units).allowed
+    assert not first or window.admit(counted, first).allowed
+    assert window.admit(counted, units, first).allowed
 
 
 PAUSES = st.lists(st.tuples(st.integers(0, 12), st.floats(0, 70)), max_size=6)

@@ -7,7 +7,7 @@ import redis
 from prometheus_client import REGISTRY
 
 from access import throttles
-from access.throttles import RateLimitBucket, RateLimiter, build_decision, rate_limit_headers
+from access.throttles import RateLimitBucket, RateLimiter, build_decision, limit_units, rate_limit_headers
 from tests.servers import free_port
 
 
@@ -44,7 +44,7 @@ def test_the_reset_is_when_a_request_of_the_previous_window_stops_counting():
 
 def retry_seconds(*window, units, limit=60):
     bucket = RateLimitBucket("key", "name", limit)
-    return build_decision(bucket, allowed=False, window=list(window), units=units).retry_seconds
+    return build_decision(bucket, allowed=False, window=list(window), retry_units=units).retry_seconds
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,14 @@ def retry_seconds(*window, units, limit=60):
 )
 def test_the_time_to_retry_is_when_all_units_of_the_request_are_free(window, units, seconds):
     assert retry_seconds(*window, units=units) == pytest.approx(seconds, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("limit", "earlier", "units"), [(100, 0, 50), (100, 1, 50), (3, 1, 1), (1, 0, 1), (1, 1, 0), (1_000, 1, 200)]
+)
+def test_a_request_counts_at_most_half_of_the_limit_and_fits_into_it(limit, earlier, units):
+    counted = limit_units(200, RateLimitBucket("key", "name", limit), earlier)
+    assert counted == units and counted + earlier <= limit
 
 
 def test_the_remaining_requests_are_never_negative():

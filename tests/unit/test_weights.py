@@ -63,6 +63,7 @@ def test_a_case_counts_the_same_however_hard_its_set_is():
     [
         pytest.param([0.1, 0.2, 0.1, 0.2], True, id="every case gains"),
         pytest.param([1.0, -1.0, 1.0, -0.9], False, id="cases differ by more than they gain"),
+        pytest.param([0.001, 0.001, 0.001, 0.001], False, id="certain and too small"),
         pytest.param([0.0, 0.0, 0.0, 0.0], False, id="nothing changes"),
         pytest.param([-0.1, -0.2, -0.1, -0.2], False, id="every case loses"),
     ],

@@ -19,7 +19,7 @@ from recommendations.services.evaluating.scratch import RANKED_VARIANT, ScratchE
 from recommendations.services.evaluating.tune import Tuning, build_document, format_tuning, tune
 from recommendations.services.policies import create_policy_version, read_policy
 
-TUNED_SPLITS = ("last-one", "time")
+TUNED_SPLITS = ("last-n", "last-one", "time")
 
 
 class Command(BaseCommand):
@@ -36,7 +36,7 @@ class Command(BaseCommand):
             "--split",
             choices=TUNED_SPLITS,
             action="append",
-            help="what is held out; repeatable, each case counts the same (default: last-one)",
+            help="what is held out; repeatable, each case counts the same (default: last-n; without times last-one)",
         )
         parser.add_argument("--members", type=parse_count, default=1_000, metavar="N", help="most members with cases")
         parser.add_argument(
@@ -68,8 +68,6 @@ class Command(BaseCommand):
     def tune(self, start: Policy, options: dict[str, Any]) -> Tuning:
         """Return what the search finds. Raises `DataError`, `ScratchError` or `ServiceError`."""
         data: Data = READERS[options["format"]](options["files"]) if options["files"] else export_live_data(now=now())
-        sets = [
-            split_data(data, split, seed=SEED, members=options["members"])
-            for split in dict.fromkeys(options["split"] or TUNED_SPLITS[:1])
-        ]
+        splits = options["split"] or ["last-n" if data.interactions.has_times else "last-one"]
+        sets = [split_data(data, split, seed=SEED, members=options["members"]) for split in dict.fromkeys(splits)]
         return tune(sets, start, seed=SEED, progress=lambda line: self.stderr.write(line))

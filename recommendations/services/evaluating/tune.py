@@ -45,12 +45,11 @@ SEARCHED = (
     "co_liked",
     "liked_next",
     "author",
-    "topic",
     "quality",
 )
 """
 The weights that are searched. The others are what the product promises, such as fatigue and negative feedback, or are
-about facts that held-out likes say nothing about.
+about facts that held-out likes say nothing about, such as follows and the interests that members state (`topic`).
 """
 REFERENCES = ("item_weights", "taste")
 """The first of these that tells candidates apart keeps its weight: only the ratios of weights change an order."""
@@ -61,7 +60,7 @@ POPULARITY_SHARES = (1.0, 0.5)
 What the weights of popularity are multiplied by: popular posts are the same for everyone. Not by 0, because members who
 have done nothing yet are ranked by popularity.
 """
-VARIETY_COST = 0.03
+VARIETY_COST = 0.02
 """How much NDCG variety may cost, as a fraction. Changes the answer."""
 MAX_NOTE = 200
 """Characters of the note of a policy."""

@@ -25,6 +25,7 @@ from recommendations.services.learning.store_relationships import (
     end_relationships,
     store_relationships,
 )
+from recommendations.services.serving.visibility import members_visible_to
 from recommendations.stores.bulk import Column
 from recommendations.stores.row_locks import lock_members
 
@@ -141,8 +142,9 @@ def set_relationship(
 
     `store_relationships.py` states the rules: when a follow is a request, and what a block ends and prevents.
     *is_sent_by_member*: a member's token sent this, not the platform itself. The follow of a private account is then a
-    request. A target that does not exist raises no error, just as a follow of a member who blocks this one does not, so
-    that a member cannot find out who blocks them. The end of a follow also withdraws a request.
+    request. A follow of a member who is hidden from this one, such as one who blocks them, has no effect and raises no
+    error, and neither does a relationship to a member who does not exist: otherwise a member could find out who blocks
+    them. A block or mute of a hidden member is stored. The end of a follow also withdraws a request.
 
     Raises `UnknownMember`, and `InvalidRequest` for an unknown kind or a relationship of a member with themselves.
     """
@@ -151,7 +153,9 @@ def set_relationship(
     source_pk = get_member(member_id).pk
     if target_id == member_id:
         raise InvalidRequest("A member cannot follow, block or mute themselves.", "/target_id")
-    target_pk = Member.objects.filter(external_id=target_id).values_list("pk", flat=True).first() or NO_MEMBER_PK
+    is_restricted = is_sent_by_member and kind in FOLLOW_KINDS
+    targets = members_visible_to(source_pk) if is_restricted else Member.objects.all()
+    target_pk = targets.filter(external_id=target_id).values_list("pk", flat=True).first() or NO_MEMBER_PK
     if target_pk == NO_MEMBER_PK and not is_sent_by_member:
         raise UnknownMember(target_id)
     if is_on:

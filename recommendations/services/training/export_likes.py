@@ -21,6 +21,8 @@ from recommendations.models import Post, ReactionHistory
 
 MEMBERS_PER_GROUP = 20_000
 """Members whose likes are one row group of the file. Changes the memory and the speed."""
+Row = tuple[int, bytes | memoryview, bytes | memoryview]
+"""The columns `pk`, `reactions` and `reacted_at` of `ReactionHistory`."""
 SCHEMA = pa.schema([("member", pa.int64()), ("post", pa.int64()), ("time", pa.float64())])
 
 

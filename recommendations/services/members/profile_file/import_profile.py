@@ -78,9 +78,8 @@ def import_profile(*, member_id: str, content: object, now: datetime) -> Profile
 def apply_profile(member_id: str, file: schema.ProfileFile, now: datetime) -> ProfileImportReport:
     """Write what the valid *file* holds. Return the results of its items."""
     report = ProfileImportReport()
-    # A relationship also locks the other member, so these members are locked at the same time.
-    targets = [target_id for kind in RELATIONSHIP_ORDER for target_id in getattr(file.relationships, kind)]
-    lock_members(pks_by_external_id(Member.objects.all(), [member_id, *targets]).values())
+    # All at once, because members who import files that name each other would else wait for each other.
+    lock_members(pks_by_external_id(Member.objects.all(), [member_id, *named_members(file.relationships)]).values())
     member = get_member(member_id)
     import_preferences(member, file.preferences, report, now)
     import_relationships(member, file.relationships, report, now)
@@ -134,6 +133,11 @@ def import_preferences(
         set_preferences(member_id=member.external_id, changes=changes, now=now)
 
 
+def named_members(relationships: schema.ProfileRelationships) -> set[str]:
+    """Return the ids of the members whom the file names."""
+    return {id for kind in RELATIONSHIP_ORDER for id in getattr(relationships, kind)}
+
+
 def import_relationships(
     member: Member, relationships: schema.ProfileRelationships, report: ProfileImportReport, now: datetime
 ) -> None:
@@ -142,8 +146,7 @@ def import_relationships(
 
     The file is the member's word only: the follow of a private account is a request, whoever sends the file.
     """
-    target_ids = {id for kind in RELATIONSHIP_ORDER for id in getattr(relationships, kind)}
-    member_pks = pks_by_external_id(members_visible_to(member.pk), target_ids)
+    member_pks = pks_by_external_id(members_visible_to(member.pk), named_members(relationships))
     rows: list[tuple[int, str]] = []
     for kind in RELATIONSHIP_ORDER:
         targets: list[int] = []
