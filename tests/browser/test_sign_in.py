@@ -1,7 +1,6 @@
 """Sign-in with a second factor in a real browser, and the policies that keep an injected script from running."""
 
 import re
-import time
 
 import pytest
 from django.conf import settings
@@ -139,7 +138,7 @@ def test_staff_register_an_app_and_sign_in_with_its_code(open_page, with_second_
     other = open_page()
     sign_in(other)
     expect(other).to_have_url(re.compile("/account/second-factor/authenticate/"))
-    other.locator("[name=code]").fill(totp(secret, time.time() + 30) if totp(secret) == "" else "000000")
+    other.locator("[name=code]").fill("000000")
     other.get_by_role("button", name="Sign In", exact=True).click()
     expect(other.get_by_text("Incorrect code.")).to_be_visible()
     assert page.violations == other.violations == []
