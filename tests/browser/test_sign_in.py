@@ -86,7 +86,7 @@ def test_no_page_violates_its_policy_and_an_injected_script_runs_on_none(open_pa
         response = page.goto(path.format(flag=site.flag), wait_until="load")
         assert response.headers["content-security-policy"].startswith("default-src 'none'"), path
         assert {"permissions-policy", "x-content-type-options", "referrer-policy"} <= response.headers.keys(), path
-        assert page.locator("#injected").count() == 1, path
+        assert page.locator("#planted").count() == 1, path
         assert page.evaluate("window.injected") is None, path
     own = [violation for violation in page.violations if "inline" not in violation[1]]
     assert own == []
@@ -101,7 +101,7 @@ def inject_scripts(route):
     response = route.fetch(max_redirects=0)
     if response.status in (301, 302) or not response.headers.get("content-type", "").startswith("text/html"):
         return route.fulfill(response=response)
-    scripts = "<script>window.injected = 1</script><img id=injected src=x: onerror='window.injected = 2'>"
+    scripts = "<script>window.injected = 1</script><img id=planted src=x: onerror='window.injected = 2'>"
     scripts += (
         "<a href='javascript:window.injected = 3'></a><script src='data:text/javascript,window.injected = 4'></script>"
     )
