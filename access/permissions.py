@@ -95,7 +95,7 @@ def require_access(caller: Caller, scope: Scope | None, member_ids: Iterable[obj
 def require_permission(request: Request, permission: str) -> None:
     """Raise `PermissionDenied` if the request is of a session without *permission*. Scopes limit keys and tokens."""
     if not isinstance(request.auth, Caller) and not session_may(request, permission):
-        raise PermissionDenied(describe_missing_permission(permission))
+        raise PermissionDenied(describe_missing_permission(permission), code="permission-denied")
 
 
 def require_scope(request: Request, scope: Scope, member_ids: Iterable[object] | None) -> None:

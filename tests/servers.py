@@ -357,6 +357,7 @@ def web_server(folder: Path, *options: str, **env: str) -> Iterator[WebServer]:
             "API_OPEN": "0",
             "TOKEN_SIGNING_KEYS": "platform:" + "s" * 32,
             "RATE_PER_MEMBER": "0",
+            "WRITE_RATE_PER_MEMBER": "0",
             "RATE_PER_STAFF": "0",
             "RATE_PER_ADDRESS": "0",
         } | env

@@ -7,6 +7,7 @@ import hashlib
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.mfa.adapter import DefaultMFAAdapter
+from allauth.mfa.models import Authenticator
 from cryptography.fernet import Fernet, MultiFernet
 from django.conf import settings
 from django.http import HttpRequest
@@ -18,6 +19,10 @@ class StaffAccountAdapter(DefaultAccountAdapter):
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         """Return False: visitors cannot register."""
         return False
+
+    def is_reauthentication_required(self, *, app: str, **kwargs: object) -> bool:
+        """Return whether the password is asked for again before a change: not for the first device of a user."""
+        return Authenticator.objects.filter(user=self.request.user).exists()
 
     def send_notification_mail(self, *args: object, **kwargs: object) -> None:
         """Send nothing. A staff user may have no email address, and sign-in must not depend on the mail server."""

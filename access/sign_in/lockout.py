@@ -7,6 +7,7 @@ session in which the last failure happened, so that no further code can be tried
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from allauth.mfa.signals import authentication_failed
@@ -28,6 +29,11 @@ def connect_signals() -> None:
     authentication_failed.connect(count_wrong_code, dispatch_uid="count_wrong_code")
     user_locked_out.connect(end_session, dispatch_uid="end_session")
     user_locked_out.connect(alert_operators, dispatch_uid="alert_operators")
+
+
+def read_username(request: HttpRequest, credentials: Mapping[str, str] | None) -> str:
+    """Return the user name of an attempt: that of the credentials, or else that of the sign-in form."""
+    return (credentials or {}).get("username") or request.POST.get("login", "")
 
 
 def count_wrong_code(sender: object, request: HttpRequest, user: User, **_: Any) -> None:

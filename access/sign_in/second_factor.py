@@ -12,6 +12,7 @@ from typing import Any
 
 from allauth.mfa.signals import authenticator_added, authenticator_used
 from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
@@ -20,6 +21,7 @@ from django.urls import reverse
 SESSION_KEY = "second_factor_user"
 """The session's entry: the primary key of the user who has shown the second factor."""
 SIGN_IN_PREFIX = "/account/"
+ADVICE = "Register an authenticator app or a security key. Other pages open afterwards."
 PAGE_PREFIXES = ("/admin/", "/dashboard/", "/explore/")
 """Pages of a browser, which are redirected. Other requests are treated as if nobody were signed in."""
 
@@ -44,6 +46,7 @@ class SecondFactorMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if settings.SESSION_COOKIE_NAME in request.COOKIES and lacks_second_factor(request):
             if request.path.startswith(PAGE_PREFIXES):
+                messages.info(request, ADVICE, fail_silently=True)
                 return HttpResponseRedirect(reverse("mfa_index"))
             request.user = AnonymousUser()
         return self.get_response(request)

@@ -144,7 +144,8 @@ class QdrantVectors:
             return
         size = qdrant.models.VectorParams(size=self.dimension, distance=qdrant.models.Distance.COSINE)
         self._call_server(lambda: self._client.create_collection(self.collection, vectors_config=size))
-        for field, schema in INDEXED_PAYLOAD.items():
+        for field, kind in INDEXED_PAYLOAD.items():
+            schema = qdrant.models.PayloadSchemaType(kind)
             self._call_server(partial(self._client.create_payload_index, self.collection, field, schema))
 
     def put(self, points: Sequence[Point]) -> None:

@@ -189,9 +189,10 @@ def test_an_interaction_from_before_a_reset_gives_no_feedback_on_its_target(memb
     assert feedback == {("old", "post"), ("new", "post"), ("new", "author")}
 
 
-def test_equal_events_in_one_file_have_the_effects_of_the_first(members, import_rows):
-    summary = import_rows(row("e1", "p1", "hide"), row("e1", "p2", "follow"))
-    assert (summary.created, summary.unchanged) == (1, 1)
+def test_events_with_one_id_in_one_file_have_the_effects_of_the_first(members, import_rows):
+    first = row("e1", "p1", "hide")
+    summary = import_rows(first, row("e1", "p2", "follow"), first)
+    assert (summary.created, summary.unchanged, summary.rejected) == (1, 1, 1)
     p1 = Post.objects.get(external_id="p1")
     assert Interaction.objects.get().post == p1
     assert {post for _, _, post, _ in effects()["feedback"]} == {p1.pk} == {post for post, _ in effects()["seen"]}

@@ -75,7 +75,7 @@ def test_nothing_that_a_caller_sends_is_in_the_log(ann, browser, lines, monkeypa
         browser.post(f"{api}/posts", [{"id": "p", "author_id": SECRET, "text": SECRET}], **as_json),
         browser.put(f"{api}/members/{SECRET}", {"languages": [SECRET]}, **as_json),
         browser.post("/graphql", {"query": f'{{ discoveryFeed(memberId: "{SECRET}") {{ {SECRET} }} }}'}, **as_json),
-        browser.post("/admin/login/", {"username": SECRET, "password": SECRET}),
+        browser.post("/account/login/", {"login": SECRET, "password": SECRET}),
         browser.get("/explore/", {"member": SECRET}),
     ]
 

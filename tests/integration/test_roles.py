@@ -212,8 +212,8 @@ def test_staff_without_a_role_open_no_page_of_the_admin(client, admin_client, ad
         url = admin_url(route, admin_objects)
         for method in ("get", "post"):
             response = getattr(client, method)(url)
-            if response.status_code == 302:  # `…/1/` redirects to `…/1/change/`
-                assert response.url == f"{url}change/"
+            if response.status_code == 302:  # `…/1/` redirects to `…/1/change/`, and what is missing to the index
+                assert response.url in (f"{url}change/", "/admin/")
                 continue
             assert response.status_code in (403, 404, 405), (method, url)
             if response.status_code == 404 and not url.startswith("/admin/r/"):

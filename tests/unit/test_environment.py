@@ -56,6 +56,10 @@ def test_sizes_are_read_from_the_environment(monkeypatch):
             "SLATE_FRESH_SECONDS, SLATE_STALE_SECONDS and SLATE_RETENTION_SECONDS must be in ascending order",
         ),
         (
+            {"API_OPEN": "1", "ALLOWED_HOSTS": "localhost,*"},
+            "API_OPEN needs the names of the hosts in ALLOWED_HOSTS, not *",
+        ),
+        (
             {"METRICS_PORT": "9101", "PROMETHEUS_MULTIPROC_DIR": ""},
             "METRICS_PORT needs PROMETHEUS_MULTIPROC_DIR, where a worker's child processes write their metrics",
         ),

@@ -52,7 +52,9 @@ The weights that are searched. The others are what the product promises, such as
 about facts that held-out likes say nothing about, such as follows and the interests that members state (`topic`).
 """
 REFERENCES = ("item_weights", "taste")
-"""The first of these that tells candidates apart keeps its weight: only the ratios of weights change an order."""
+"""
+The first of these with a weight that tells candidates apart keeps its weight: only ratios of weights change an order.
+"""
 DIVERSITIES = (0.0, 0.1, 0.2, 0.3)
 EXPLORATION_SHARES = (0.05, 0.1)
 POPULARITY_SHARES = (1.0, 0.5)
@@ -200,9 +202,11 @@ def tune_weights(sets: Sequence[CapturedSet], start: Policy, progress: Progress)
     cases = [one.search_cases() for one in sets]
     names = sets[0].folds[0].capture.part_names
     varies = np.any([np.ptp(of_set.parts, axis=0) > 0 for of_set in cases], axis=0)
-    reference = next((name for name in REFERENCES if varies[names == name].any()), "")
+    weights = weigh(names, start)
+    is_reference = varies & (weights > 0)
+    reference = next((name for name in REFERENCES if is_reference[names == name].any()), "")
     is_free = varies & np.isin(names, SEARCHED) & (names != reference)
-    found = search_weights(cases, names.tolist(), weigh(names, start), is_free, progress)
+    found = search_weights(cases, names.tolist(), weights, is_free, progress)
     changed = zip(names[is_free].tolist(), found[is_free].tolist(), strict=True)
     return Policy.from_stored(asdict(start) | dict(changed))
 
