@@ -7,7 +7,7 @@ import pytest
 from django.db import DatabaseError, IntegrityError, connection
 
 from recommendations import task_queue
-from recommendations.models import ErasureReceipt, Interaction, Member, PrivacySettings
+from recommendations.models import ErasureReceipt, Interaction, Member, Post, PrivacySettings, SeenPost
 from recommendations.services import work
 from recommendations.services.content.ingest import ingest_items
 from recommendations.services.learning import interact
@@ -142,3 +142,19 @@ def test_an_event_of_a_member_who_is_erased_in_between_is_rejected(monkeypatch):
     monkeypatch.setattr(interact, "store_events", erase_first)
     (result,) = interact.record_events(events=[interact.Event("e", ANN, "bread", "like")], now=NOW)
     assert result.status == "rejected" and "there is no member" in result.problem
+
+
+def test_a_post_that_is_erased_while_it_is_marked_as_seen_is_left_out(monkeypatch):
+    factories.member(ANN)
+    author = factories.member("author")
+    posts = [factories.post(author, name) for name in ("bread", "wine")]
+    find = interact.find_visible_posts
+
+    def erase_after(*arguments):
+        found = find(*arguments)
+        Post.objects.filter(pk=posts[0].pk).delete()
+        return found
+
+    monkeypatch.setattr(interact, "find_visible_posts", erase_after)
+    assert interact.mark_seen(member_id=ANN, post_ids=["bread", "wine"], now=NOW) == 1
+    assert SeenPost.objects.get().post == posts[1]

@@ -310,6 +310,15 @@ def delete_follow(interaction: Interaction) -> None:
 
 def mark_seen(*, member_id: str, post_ids: Sequence[str], now: datetime) -> int:
     """Record that the posts were on the member's screen. Return how many of the posts the member may see."""
+    try:
+        return mark_seen_once(member_id, post_ids, now)
+    except IntegrityError:
+        # The member or a post was erased meanwhile: now it is unknown.
+        return mark_seen_once(member_id, post_ids, now)
+
+
+def mark_seen_once(member_id: str, post_ids: Sequence[str], now: datetime) -> int:
+    """Mark the posts as seen. Raises `IntegrityError` if the member or a post is erased at the same moment."""
     member = Member.objects.filter(external_id=member_id).values_list("pk", flat=True).first()
     if member is None:
         raise UnknownMember(member_id)
