@@ -80,6 +80,8 @@ def may_see(viewer, post):
     def has_relationship(source, kind, target):
         return Relationship.objects.filter(source=source, kind=kind, target=target).exists()
 
+    if post.author_id == viewer.pk:
+        return post.removed_at is None
     if post.removed_at or not author.is_active or author_settings is None:
         return False
     if has_relationship(viewer, "block", author) or has_relationship(author, "block", viewer):

@@ -192,7 +192,7 @@ def test_members_who_block_the_importing_member_and_their_posts_are_reported_as_
     absent = import_file("other", renamed).rejected
     assert hidden == [(item.pointer.replace("nobody", "ann"), item.code) for item in absent]
     assert {"unknown-member", "unknown-post"} == {code for _, code in hidden}
-    assert not Relationship.objects.filter(source=twin).exists()
+    assert not Relationship.objects.filter(source=twin, kind="follow").exists()
 
 
 def test_a_member_without_settings_stays_private_unless_the_file_sets_it(eve):
