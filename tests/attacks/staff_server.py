@@ -63,7 +63,10 @@ class BrowserSession:
 
     def post_form(self, path: str, **fields: str) -> http.client.HTTPResponse:
         """Load a page and submit its form, as a browser does."""
-        page = self.send("GET", path).content.decode()
+        return self.submit_form(path, self.send("GET", path).content.decode(), **fields)
+
+    def submit_form(self, path: str, page: str, **fields: str) -> http.client.HTTPResponse:
+        """Submit the form of a page that was loaded before."""
         token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)
         body = urlencode(fields | {"csrfmiddlewaretoken": token[1] if token else ""}).encode()
         form = {"Content_Type": "application/x-www-form-urlencoded"}

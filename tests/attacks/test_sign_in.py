@@ -52,7 +52,7 @@ def register_app(session):
     """Register an authenticator app in a session and return its secret."""
     page = session.send("GET", "/account/second-factor/totp/activate/").content.decode()
     secret = re.search(r'value="([A-Z2-7]{16,})"', page)[1]
-    assert session.post_form("/account/second-factor/totp/activate/", code=totp(secret)).status == 302
+    assert session.submit_form("/account/second-factor/totp/activate/", page, code=totp(secret)).status == 302
     return secret
 
 
