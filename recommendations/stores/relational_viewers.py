@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 from django.db import connection
+from django.db.models import Q, QuerySet
 
 from recommendations.contracts import EMPTY_IDS, Int64Array, Sensitivity
 from recommendations.models import (
@@ -140,6 +141,12 @@ def is_known_adult(is_adult: bool | None, birth_year: int | None, now: datetime)
     if is_adult is not None:
         return is_adult
     return birth_year is not None and now.year - birth_year > ADULT_YEARS
+
+
+def find_consenting(members: QuerySet[Member]) -> QuerySet[Member]:
+    """Return those of *members* who let the service learn from what they do."""
+    consents = Q(privacy__is_personalized=True)
+    return members.filter(consents | Q(privacy=None) if is_personalized_by_default() else consents)
 
 
 def group_relationships(rows: Rows) -> tuple[Int64Array, Int64Array, Int64Array, Int64Array]:

@@ -21,9 +21,8 @@ from recommendations.evaluation.read_files import DataError, build_tag_matrix
 from recommendations.models import EmbeddingModel, Interaction, Member, Post, PostEmbedding, RankingPolicy, Relationship
 from recommendations.services.evaluating.data_sets import Data
 from recommendations.services.evaluating.platform import Platform, PostVectors, Row, member_key
-from recommendations.services.learning.histories import find_consenting
 from recommendations.services.vectors.embedding import CONTENT_SPACE, embeddable_text
-from recommendations.stores.relational_viewers import is_known_adult
+from recommendations.stores.relational_viewers import find_consenting, is_known_adult
 
 MAX_INTERACTIONS = 500_000
 """The newest interactions that an evaluation reads. Changes the answer, the memory and the time."""

@@ -11,12 +11,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import numpy as np
-from django.db.models import Q, QuerySet
 
 from recommendations.collaborative.reactions import Reactions
 from recommendations.contracts import IMPLICIT_KINDS, MIN_POSITIVE_WEIGHT, Float64Array, Int64Array
-from recommendations.models import Interaction, Member, ReactionHistory, is_personalized_by_default
-from recommendations.stores.relational_viewers import is_known_adult
+from recommendations.models import Interaction, Member, ReactionHistory
+from recommendations.stores.relational_viewers import find_consenting, is_known_adult
 from recommendations.stores.row_locks import lock_members
 
 Event = tuple[int, float, float]
@@ -65,12 +64,6 @@ def write_histories(histories: Mapping[int, Reactions]) -> None:
         update_fields=["reactions", "reacted_at"],
     )
     ReactionHistory.objects.filter(pk__in=[pk for pk, reactions in histories.items() if not len(reactions)]).delete()
-
-
-def find_consenting(members: QuerySet[Member]) -> QuerySet[Member]:
-    """Return those of *members* who let the service learn from what they do."""
-    consents = Q(privacy__is_personalized=True)
-    return members.filter(consents | Q(privacy=None) if is_personalized_by_default() else consents)
 
 
 def rebuild_history(member_id: int, weights: Mapping[str, float], now: datetime) -> None:

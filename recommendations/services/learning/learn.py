@@ -27,7 +27,6 @@ from recommendations.models import (
 )
 from recommendations.services import invalidate, wiring
 from recommendations.services.learning import affinities, co_likes, histories
-from recommendations.services.learning.histories import find_consenting
 from recommendations.services.learning.interests import (
     InterestSums,
     SessionVector,
@@ -35,7 +34,7 @@ from recommendations.services.learning.interests import (
 )
 from recommendations.services.learning.popularity import count_interactions
 from recommendations.services.vectors.embedding import CONTENT_SPACE
-from recommendations.stores.relational_viewers import is_known_adult
+from recommendations.stores.relational_viewers import find_consenting, is_known_adult
 from recommendations.stores.row_locks import lock_members
 
 MEMBERS_PER_TRANSACTION = 20

@@ -29,10 +29,11 @@ from flags.experiments.rules import ExposedVariant
 from monitoring.transactions import write_transaction
 from recommendations import task_queue
 from recommendations.contracts import POPULARITY_SUMS, Slate
-from recommendations.models import FeedInputs, FeedRequest, Member, Post, PostStats, PrivacySettings, ServedPage
+from recommendations.models import FeedInputs, FeedRequest, Member, Post, PostStats, ServedPage
 from recommendations.services import wiring
 from recommendations.stores.bulk import insert_new_rows
 from recommendations.stores.redis_slates import SEPARATOR, SlateFormatError, pack, unpack
+from recommendations.stores.relational_viewers import find_consenting
 
 log = logging.getLogger(__name__)
 
@@ -277,8 +278,7 @@ def add_to_histories(pages: Sequence[ServedPosts]) -> None:
 
 def find_personalized(member_ids: Iterable[int]) -> set[int]:
     """Return those of the members who consent to personalization."""
-    rows = PrivacySettings.objects.filter(member_id__in=member_ids, is_personalized=True)
-    return set(rows.values_list("member_id", flat=True))
+    return set(find_consenting(Member.objects.filter(pk__in=member_ids)).values_list("pk", flat=True))
 
 
 def count_served(counts: Counter[int], now: datetime) -> None:
