@@ -111,7 +111,7 @@ TABLES: dict[str, Table] = {
     # What members do
     "recommendations.Interaction": Table(
         columns(
-            none="id received_at is_learned is_ignored",
+            none="sender id received_at is_learned is_ignored",
             member_key="member",
             activity="event_id post kind value occurred_at target request_id undone_at",
         ),
@@ -387,6 +387,33 @@ TABLES: dict[str, Table] = {
     "auth.User_groups": Table(columns(none="id group", staff="user")),
     "auth.User_user_permissions": Table(columns(none="id permission", staff="user")),
     "contenttypes.ContentType": Table(columns(none="id app_label model")),
+    # Sign-in of staff
+    "account.EmailAddress": Table(columns(none="id verified primary", staff="user email")),
+    "account.EmailConfirmation": Table(columns(none="id created sent key", staff="email_address")),
+    "mfa.Authenticator": Table(
+        columns(none="id type created_at last_used_at", staff="user data"), kept_until="the user removes the device",
+    ),
+    "axes.AccessAttempt": Table(
+        columns(
+            none="id http_accept path_info attempt_time failures_since_start",
+            staff="user_agent ip_address username get_data post_data",
+        ),
+        kept_until="15 minutes, and someone signs in again",
+    ),
+    "axes.AccessAttemptExpiration": Table(columns(none="access_attempt expires_at")),
+    "axes.AccessFailureLog": Table(
+        columns(
+            none="id http_accept path_info attempt_time locked_out", staff="user_agent ip_address username"
+        ),
+        kept_until="never written",
+    ),
+    "axes.AccessLog": Table(
+        columns(
+            none="id http_accept path_info attempt_time logout_time session_hash",
+            staff="user_agent ip_address username",
+        ),
+        kept_until="never written",
+    ),
     "sessions.Session": Table(
         columns(none="session_key expire_date", staff="session_data"), kept_until="the session expires",
     ),
