@@ -21,6 +21,7 @@ from graphql import GraphQLInputObjectType, get_named_type
 
 from access import tokens, usage
 from access.scopes import MEMBER_SCOPES
+from access.views import NO_INPUTS
 from monitoring.clock import now
 from recommendations.contracts import Sensitivity, Visibility
 from recommendations.embedders.tiny import TinyText
@@ -205,7 +206,8 @@ NAME_NEITHER = """
     name first after requestId filters.languages[] filters.kinds[] filters.tags[] filters.maxAgeHours isOn
     events.eventId[] events.kind[] events.target[] events.undoesEventId[] events.value[] events.occurredAt[]
     events.requestId[] changes.languages[] changes.region changes.isPrivate changes.isPersonalized changes.sensitivity
-    changes.mutedWords[] changes.mutedTags[] idempotencyKey
+    changes.mutedWords[] changes.mutedTags[] idempotencyKey variant interest_tags[] preferences.interest_tags[]
+    changes.interestTags[]
 """
 """Positions that name neither a post nor a member. An event id is the sender's own; a request id is checked as such."""
 
@@ -219,7 +221,8 @@ def rest_operations():
         for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
             if hasattr(view, method.lower()) and view is not GraphQLView and not route.startswith("^"):
                 scope = getattr(view, "scopes", {}).get(method)
-                has_members = "member_id" in route or hasattr(view, "requested_member_ids")
+                operation = getattr(getattr(view, method.lower()), "operation", NO_INPUTS)
+                has_members = "member_id" in route or operation.member_ids is not None
                 yield method, address_of(route), view, scope in MEMBER_SCOPES and has_members
 
 
@@ -345,7 +348,7 @@ STANDING_TIMERS = (
 @pytest.fixture
 def send(client, monkeypatch):
     """Return a function that sends a request with the viewer's token; nothing that the request stores is kept."""
-    changes = {"api_open": False, "rate_per_member": 0, "catalogue_refresh_seconds": 1e6}
+    changes = {"api_open": False, "rate_per_member": 0, "write_rate_per_member": 0, "catalogue_refresh_seconds": 1e6}
     monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update=changes))
     for module, name in STANDING_TIMERS:
         monkeypatch.setattr(module, name, 1e6)
@@ -437,7 +440,7 @@ def test_what_is_closed_to_members_is_refused_before_anything_is_looked_up(post,
     assert len(closed) > 30
     for method, path in closed:
         filled = re.sub(r"{(member|post|target|requester)_id}", ID, path)
-        filled = re.sub(r"{(job|approval|request)_id}", REQUEST_ID, filled)
+        filled = re.sub(r"{(job|approval|request|erasure)_id}", REQUEST_ID, filled)
         filled = re.sub(r"{\w+}", "1", filled)
         status, text = assert_answered_alike(
             send, Case(path, "path", "closed", method, filled, ""), "hidden-1", "absent-1"

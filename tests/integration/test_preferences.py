@@ -160,7 +160,7 @@ def test_an_ended_interest_no_longer_counts(ann, run_on_commit):
 
 
 def test_a_stated_interest_adds_to_what_is_learned(ann, run_on_commit):
-    record_event("cat-0", "view")
+    record_event("cat-0", "like")
     learn.learn_interactions(member_ids=[ann.pk], now=NOW)
     with run_on_commit():
         set_preferences(interest_tags=["war"])

@@ -199,7 +199,7 @@ def test_a_member_without_settings_stays_private_unless_the_file_sets_it(eve):
     factories.member("twin", privacy=False)
     import_file("twin", {"format": "recsys-profile", "version": 1, "preferences": {"muted_words": ["x"]}})
     assert read_preferences(member_id="twin").is_private
-    assert not PrivacySettings.objects.get(member__external_id="twin").is_personalized
+    assert PrivacySettings.objects.get(member__external_id="twin").is_personalized, "as PERSONALIZATION_CONSENT says"
 
 
 def floats(*numbers):
