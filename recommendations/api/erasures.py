@@ -8,11 +8,13 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from access.inputs import Request
-from access.scopes import Scope, single_scope
+from access.scopes import READ_METHODS, Scope, single_scope
 from access.views import APIView, takes
 from recommendations.api import openapi
 from recommendations.api.serializers import id_field
 from recommendations.services.members import erasure
+
+STAFF_PERMISSIONS = dict.fromkeys(READ_METHODS, "recommendations.view_erasurereceipt")
 
 
 class ErasuresQuery(serializers.Serializer):
@@ -59,6 +61,7 @@ class ErasuresView(APIView):
     """The list of erasures."""
 
     scopes = single_scope(Scope.MEMBERS_READ)
+    staff_permissions = STAFF_PERMISSIONS
 
     @openapi.describe_endpoint(
         400,
@@ -78,6 +81,7 @@ class ErasureView(APIView):
     """The receipt of one erasure."""
 
     scopes = single_scope(Scope.MEMBERS_READ)
+    staff_permissions = STAFF_PERMISSIONS
 
     @openapi.describe_endpoint(
         404,

@@ -21,7 +21,7 @@ from graphql import GraphQLInputObjectType, get_named_type
 
 from access import tokens, usage
 from access.scopes import MEMBER_SCOPES
-from access.views import NO_INPUTS
+from access.views import NO_INPUTS, APIView
 from monitoring.clock import now
 from recommendations.contracts import Sensitivity, Visibility
 from recommendations.embedders.tiny import TinyText
@@ -219,7 +219,9 @@ def rest_operations():
     """Return (method, address, view, whether a member's token may use it) of every operation of the REST API."""
     for route, view in all_views():
         for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
-            if hasattr(view, method.lower()) and view is not GraphQLView and not route.startswith("^"):
+            # The OpenAPI schema and its page are public, and no views of this service.
+            is_own = issubclass(view, APIView) and view is not GraphQLView and not route.startswith("^")
+            if is_own and hasattr(view, method.lower()):
                 scope = getattr(view, "scopes", {}).get(method)
                 operation = getattr(getattr(view, method.lower()), "operation", NO_INPUTS)
                 has_members = "member_id" in route or operation.member_ids is not None

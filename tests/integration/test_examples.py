@@ -58,7 +58,9 @@ class ExampleRecorder:
         method, path = self.operations[operation]
         url = path.format(**{name: quote(str(value)) for name, value in ids.items()})
         credentials = {} if client else {"Authorization": f"Bearer {self.secret if secret is None else secret}"}
-        options = {"content_type": "application/json", "data": json.dumps(body)} if body is not None else {}
+        # Django's client would send an empty form.
+        options = {"content_type": "application/json", "data": "" if body is None else json.dumps(body)}
+        options = {} if method == "get" else options
         url += f"?{urlencode(query, doseq=True)}" if query else ""
         return getattr(client or Client(raise_request_exception=False), method)(
             url, headers=credentials | (headers or {}), **options

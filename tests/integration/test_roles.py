@@ -59,7 +59,7 @@ def operations():
     found = []
     for url, methods in SchemaGenerator().get_schema(public=True)["paths"].items():
         for method, description in methods.items():
-            values = {"request_id": NOWHERE, "job_id": NOWHERE, "pending_id": 1}
+            values = {"request_id": NOWHERE, "job_id": NOWHERE, "erasure_id": NOWHERE, "pending_id": 1}
             address = re.sub(r"\{(\w+)\}", lambda match: str(values.get(match[1], "x")), url)  # noqa: B023
             found.append((description["operationId"], method, address, {}))
     submit = next(operation for operation in found if operation[0] == "submit_job")
@@ -199,7 +199,8 @@ def admin_url(route, objects):
     """Return the URL of a route for an existing object."""
     row = objects.get("/".join(route.split("/")[:2]))
     if route.endswith("restore/<int:change_id>/"):
-        change = FlagChange.objects.filter(key=row.key).latest("pk")
+        subject = "plan" if isinstance(row, RolloutPlan) else row._meta.model_name
+        change = FlagChange.objects.filter(subject=subject, key=row.key).latest("pk")
         route = route.replace("<int:change_id>", str(change.pk))
     return "/admin/" + re.sub(r"<[\w:]+>", str(row.pk) if row else "1", route)
 
