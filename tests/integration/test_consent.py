@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 from django.forms.models import model_to_dict
 from django.test.utils import CaptureQueriesContext
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recommendations.contracts import IMPLICIT_KINDS, InteractionKind
@@ -205,7 +205,7 @@ def test_implicit_signals_of_members_not_known_to_be_adults_weigh_nothing():
     factories.embed_all_posts()
     members = [factories.member(f"m{i}", region="DE") for i in range(2)]
 
-    @settings(max_examples=8, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=8)
     @given(events)
     def check(generated):
         history = list(enumerate(generated))

@@ -21,7 +21,7 @@ print(keys.create(name="many", scopes=["members:read"], per_minute={LIMIT}, now=
 user = get_user_model().objects.create_superuser("staff", password="not-used")
 session = import_module(settings.SESSION_ENGINE).SessionStore()
 session[SESSION_KEY], session[HASH_SESSION_KEY] = str(user.pk), user.get_session_auth_hash()
-session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+session[BACKEND_SESSION_KEY] = "allauth.account.auth_backends.AuthenticationBackend"
 session.save()
 print(session.session_key)
 """
@@ -39,6 +39,7 @@ def web(tmp_path):
             "RATE_PER_STAFF": str(LIMIT),
             "API_OPEN": "0",
             "ALLOWED_HOSTS": "127.0.0.1",
+            "SECOND_FACTOR": "0",
         }
         run_manage(env, "migrate", "-v0")
         secret, session = run_manage(env, "shell", "-v0", "-c", SETUP_SCRIPT).split()
