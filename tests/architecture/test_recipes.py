@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 JOURNEY = "tests/integration/test_recipe_journey.py"
 COMPONENTS = ("sources", "filters", "scorers", "rerankers", "engines", "store_twins", "click_counts")
 CONFORMANCE = [f"tests/spec/test_{part}.py" for part in COMPONENTS]
-NEW_COMPONENTS = ("LongReads", "is_tagged", "tagged", "SwapFirstTwo", "traced", "RedisClickCounts", "MemoryClickCounts")
+NEW_COMPONENTS = ("LongReads", "is_tagged", "tagged", "swap", "traced", "RedisClickCounts", "MemoryClickCounts")
 """As the names of tests have them. The tests of the other components run in this repository."""
 
 

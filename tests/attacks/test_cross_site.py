@@ -102,11 +102,11 @@ def test_a_key_identifies_its_sender_on_an_open_api_too(open_server):
 def test_the_session_of_staff_is_protected_by_the_csrf_token(open_server):
     """A cookie of 127.0.0.1 is sent to every port, so a page of another local server could act as staff."""
     open_server.manage("ensure_admin")
-    login = open_server.send("GET", "/admin/login/")
+    login = open_server.send("GET", "/account/login/")
     cookie = login.headers["Set-Cookie"].partition(";")[0]
-    form = f"username=admin&password={open_server.env['ADMIN_PASSWORD']}&csrfmiddlewaretoken={cookie.partition('=')[2]}"
+    form = f"login=admin&password={open_server.env['ADMIN_PASSWORD']}&csrfmiddlewaretoken={cookie.partition('=')[2]}"
     sent = {"Content-Type": "application/x-www-form-urlencoded", "Cookie": cookie}
-    signed_in = open_server.send("POST", "/admin/login/?next=/admin/", form.encode(), headers=sent)
+    signed_in = open_server.send("POST", "/account/login/?next=/admin/", form.encode(), headers=sent)
     assert signed_in.status == 302
     cookies = "; ".join(value.partition(";")[0] for value in signed_in.headers.get_all("Set-Cookie"))
     for headers in ({}, SENDERS["another port"]):
