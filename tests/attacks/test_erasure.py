@@ -37,7 +37,7 @@ def find_places(server):
 from recommendations.services.members.traces import find_traces
 print(*{{trace.place for trace in find_traces(member_id={MEMBER!r}, marks=[{WORD!r}, "7731"])}}, sep="\\n")
 """
-    return set(server.manage("shell", "-c", code).splitlines()) - {""}
+    return set(server.manage("shell", "-v0", "-c", code).splitlines()) - {""}
 
 
 @pytest.fixture(scope="module")
