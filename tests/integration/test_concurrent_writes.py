@@ -462,7 +462,7 @@ NOT_RUN = {
     **dict.fromkeys(("mark_reviewed", "acknowledge_all"), "an action of the admin: one statement"),
     **dict.fromkeys(("save_model", "create_key", "create"), "see the tests of the admin and of keys"),
     "bulk_update": "a guard, which refuses the call",
-    **dict.fromkeys(("insert_people", "insert_vectors", "insert_relationships"), "fills an empty database"),
+    **dict.fromkeys(("insert_people", "insert_vectors"), "fills an empty database"),
     **dict.fromkeys(("insert_posts", "add_members", "add_posts"), "fills an empty database"),
     "handle": "a command of the operator: one statement",
     **dict.fromkeys(("create_roles", "install_triggers", "invalidate_all_processes"), "runs at a deployment"),

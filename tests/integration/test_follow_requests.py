@@ -21,6 +21,7 @@ from recommendations.services.serving.recommend import recommend
 from recommendations.stores.relational_viewers import build_viewer, viewer_queries
 from recommendations.stores.sql import fetch_all_rows
 from tests import factories
+from tests.admin_forms import submit_page
 from tests.factories import NOW
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_wiring")]
@@ -175,7 +176,7 @@ SETTINGS_FORM = {"sensitivity": "0", "muted_words": "[]", "muted_tags": "[]", "i
 
 def become_open_by_admin_page_of_settings(bob):
     page = reverse("admin:recommendations_privacysettings_change", args=[bob.pk])
-    assert admin_session().post(page, SETTINGS_FORM | {"member": bob.pk}).status_code == 302
+    assert submit_page(admin_session(), page, SETTINGS_FORM | {"member": bob.pk}).status_code == 302
 
 
 def become_open_by_admin_page_of_the_member(bob):
@@ -184,7 +185,7 @@ def become_open_by_admin_page_of_the_member(bob):
     management = {"privacy-TOTAL_FORMS": 1, "privacy-INITIAL_FORMS": 1}
     member = {"external_id": "bob", "languages": "[]", "is_adult": "unknown", "is_active": "on"}
     created = {"created_at_0": "2026-01-01", "created_at_1": "00:00:00"}
-    assert admin_session().post(page, member | created | management | inline).status_code == 302
+    assert submit_page(admin_session(), page, member | created | management | inline).status_code == 302
 
 
 def admin_session():

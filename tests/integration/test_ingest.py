@@ -47,6 +47,7 @@ def test_members_are_created_then_unchanged_then_updated(api):
     assert api.get("/api/v1/members/ann").json()["languages"] == ["de"]
 
 
+@pytest.mark.django_db(transaction=True)
 def test_items_are_written_again_if_a_concurrent_request_creates_one_of_them(api, monkeypatch):
     """The concurrent request is simulated between the query for existing rows and the insert."""
     real_create, calls = QuerySet.bulk_create, []
