@@ -122,7 +122,7 @@ class ExperimentListView(BaseFlagView):
         operation_id="list_experiments",
         tags=["experiments"],
         summary="Experiments by key",
-        responses={200: ExperimentsOut},
+        responses={200: ExperimentsOut, **schemas.problem_responses(400)},
     )
     @takes(query=ExperimentsQuery())
     def get(self, request: Request) -> Response:
@@ -241,7 +241,7 @@ class ExperimentResultsView(BaseFlagView):
         responses={
             (200, "application/json"): ResultsOut,
             (200, "text/csv"): OpenApiResponse(OpenApiTypes.STR, examples=[CSV_EXAMPLE]),
-            **schemas.problem_responses(404),
+            **schemas.problem_responses(400, 404),
         },
     )
     @takes(query=ResultsQuery())

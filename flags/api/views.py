@@ -63,7 +63,7 @@ class FlagListView(BaseFlagView):
         operation_id="list_flags",
         tags=["flags"],
         summary="Flags by key",
-        responses={200: schemas.FlagsOut},
+        responses={200: schemas.FlagsOut, **schemas.problem_responses(400)},
     )
     @takes(query=schemas.FlagsQuery())
     def get(self, request: Request) -> Response:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from django.urls import get_resolver
+from drf_spectacular.generators import SchemaGenerator
 from rest_framework import views as drf_views
 
 from access.inputs import RAW_INPUTS
@@ -117,3 +118,16 @@ def test_every_api_view_has_parsed_inputs():
     """Except the views of the schema, which are the same for everybody."""
     others = {view.__module__ for view in api_views() if not issubclass(view, APIView)}
     assert len(api_views()) > 30 and others == {"recsys_project.schema_view"}
+
+
+def test_every_operation_with_a_query_or_a_body_documents_a_bad_request():
+    schema = SchemaGenerator().get_schema(request=None, public=True)
+    undocumented = [
+        operation["operationId"]
+        for methods in schema["paths"].values()
+        for operation in methods.values()
+        if "requestBody" in operation
+        or any(parameter["in"] == "query" for parameter in operation.get("parameters", ()))
+        if "400" not in operation["responses"]
+    ]
+    assert undocumented == []
