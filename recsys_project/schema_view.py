@@ -74,7 +74,7 @@ def render_schema(renderer: type[BaseRenderer]) -> Document:
 
 
 class DocsView(SpectacularSwaggerView):
-    """The page that shows the schema."""
+    """The page that shows the schema. Its script is a document of its own: no page has an inline script."""
 
     page: Document | None = None
     """The page as this process has rendered it."""
@@ -82,16 +82,28 @@ class DocsView(SpectacularSwaggerView):
     @extend_schema(exclude=True)
     def get(self, request: Request, *_: Any, **__: Any) -> HttpResponse:
         """Return the page."""
-        return document_response(request, self.render_page(request))
+        cls = type(self)
+        if cls.page is None:
+            cls.page = self.render_page(super().get(request).data)  # type: ignore[no-untyped-call]
+        return document_response(request, cls.page)
 
-    def render_page(self, request: Request) -> Document:
-        """Return the page, rendered for the first request."""
-        if DocsView.page is None:
-            response = super().get(request)  # type: ignore[no-untyped-call]
-            html = render_to_string(self.template_name, response.data)
-            DocsView.page = build_document("text/html; charset=utf-8", html.encode())
-        return DocsView.page
+    def render_page(self, context: dict[str, Any]) -> Document:
+        """Return the document. *context* are the values of the templates."""
+        html = render_to_string(self.template_name, context | {"script_url": reverse("docs-script")})
+        return build_document("text/html; charset=utf-8", html.encode())
 
     def _get_schema_url(self, request: Request) -> str:
         """Return the URL of the schema, without the parameters of whoever requests the page first."""
         return reverse("schema")
+
+
+class DocsScriptView(DocsView):
+    """The script of the page that shows the schema."""
+
+    page = None
+
+    def render_page(self, context: dict[str, Any]) -> Document:
+        """Return the document. *context* are the values of the templates."""
+        return build_document(
+            "text/javascript; charset=utf-8", render_to_string(self.template_name_js, context).encode()
+        )

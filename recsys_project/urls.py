@@ -6,7 +6,7 @@ from django.urls import include, path
 
 from recommendations.api.urls import not_found_urlpatterns
 from recommendations.graphql_api.view import GraphQLView
-from recsys_project.schema_view import DocsView, SchemaView
+from recsys_project.schema_view import DocsScriptView, DocsView, SchemaView
 
 # Django tries the patterns in order: those of recommendations come first, since they get the most requests.
 urlpatterns = [
@@ -17,6 +17,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/schema/", SchemaView.as_view(), name="schema"),
     path("api/docs/", DocsView.as_view(), name="docs"),
+    path("api/docs/script.js", DocsScriptView.as_view(), name="docs-script"),
     path("", include("access.urls")),
     path("", include("flags.api.urls")),
     path("graphql", GraphQLView.as_view(), name="graphql"),

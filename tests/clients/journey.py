@@ -78,8 +78,9 @@ def read_finished_job(api: AuthenticatedClient, id: UUID) -> JobOut | None:
 
 def main(url: str, key: str) -> None:
     api = AuthenticatedClient(base_url=url, token=key)
-    settings = {"is_private": False, "is_personalized": True, "languages": ["en"]}
-    members = MembersBodyRequest([MemberInRequest(id, **settings) for id in (MEMBER, AUTHOR)])
+    members = MembersBodyRequest(
+        [MemberInRequest(id, is_private=False, is_personalized=True, languages=["en"]) for id in (MEMBER, AUTHOR)]
+    )
     assert isinstance(upsert_members.sync(client=api, body=members), ItemResultsOut)
     posts = [
         PostInRequest(
