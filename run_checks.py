@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent
 PYTEST = ["-m", "pytest", "-q"]
 COVERAGE = ["-m", "coverage"]
-FAST_SUITES = ["unit", "spec", "generative", "integration", "attacks", "kernel", "architecture"]
+FAST_SUITES = ["unit", "spec", "generative", "integration", "kernel", "architecture"]
 
 Check = tuple[str, list[str], dict[str, str]]
 CHECKS: list[Check] = [
@@ -37,6 +37,8 @@ TESTS: list[Check] = [
         [*PYTEST, "-n", "2", "tests/spec", "tests/integration"],
         {"TEST_DATABASE": "postgresql"},
     ),
+    # Each file starts servers of its own: `loadfile` starts them in one process only.
+    ("attacks", [*PYTEST, "-n", "2", "--dist", "loadfile", "tests/attacks"], {}),
     ("browser and journeys", [*PYTEST, "tests/browser", "tests/journeys"], {}),
 ]
 

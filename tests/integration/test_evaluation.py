@@ -45,7 +45,7 @@ from recommendations.services.serving.query import WASM_ASSIGNMENT
 from tests import factories
 from tests.factories import NOW
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_wiring")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_wiring"), pytest.mark.one_database("sqlite")]
 
 MEMBERS, POSTS, TOPICS = 30, 60, 3
 PEERS = {"random", "popularity", "popularity, last week", "popularity, decayed", "item neighbors", "EASE"}

@@ -101,6 +101,7 @@ def is_up(url):
         return False
 
 
+@pytest.mark.one_database("sqlite")
 def test_a_kill_reaches_every_process(web, worker, capsys):
     """After the command, the web server and the worker use the control engine. Prints how long that took."""
     at = now()

@@ -133,6 +133,7 @@ def idle_session_worker(redis_url):
     app.control.add_consumer("batch", reply=True)
 
 
+@pytest.mark.one_database("postgresql")
 def test_a_job_is_finished_after_its_worker_is_killed(redis_url, idle_session_worker, platform, tmp_path, settings):
     """The lease of the chunk expires, the reconciler publishes it again, and another worker finishes the job."""
     settings.ENV = django_settings.ENV.model_copy(update={"batch_processing_size": 5, "job_lease_seconds": 2})
