@@ -34,7 +34,7 @@ TESTS: list[Check] = [
     ("tests on SQLite", [*PYTEST, "-n", "2", *(f"tests/{suite}" for suite in FAST_SUITES)], {}),
     (
         "tests on PostgreSQL",
-        [*PYTEST, "-n", "2", "tests/spec", "tests/integration"],
+        [*PYTEST, "-n", "2", "tests/spec/test_sources.py", "tests/spec/test_filters.py", "tests/integration"],
         {"TEST_DATABASE": "postgresql"},
     ),
     # Each file starts servers of its own: `loadfile` starts them in one process only.

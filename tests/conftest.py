@@ -26,6 +26,15 @@ from tests import servers  # noqa: E402
 
 pytest_plugins = ["tests.servers"]
 
+INDEPENDENT_OF_THE_DATABASE = {
+    "alerts", "commands", "cors", "dashboard", "data_commands", "doctor", "evaluation", "examples",
+    "experiment_admin", "experiment_entry_points", "failing_caches", "fallback", "fastembed_text", "flag_admin",
+    "flag_api", "flower", "generate", "import_sample", "interim_analysis", "logs", "main_parameters", "maintenance",
+    "metrics", "monitoring", "neighbors", "page_cache", "pictures", "process_memory", "quality",
+    "rate_limits_over_http", "roles", "rollback_docs", "samples", "spark", "tracing", "versions", "workers",
+}  # fmt: skip
+"""Modules about pages, formats, metrics, caches and processes. They run on SQLite only: CI has half an hour."""
+
 # The profile of all tests. No deadline, so that no test fails because the machine is busy. All examples of a test share
 # one database. A test that needs another number of examples sets `@settings(max_examples=...)`.
 settings.register_profile(
@@ -103,5 +112,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Deselect nightly tests unless they are selected with -m, and tests that run on another database only."""
     database = os.environ.get("TEST_DATABASE", "sqlite")
     items[:] = [item for item in items if all(mark.args == (database,) for mark in item.iter_markers("one_database"))]
+    if database == "postgresql":
+        items[:] = [item for item in items if item.path.stem.removeprefix("test_") not in INDEPENDENT_OF_THE_DATABASE]
     if "nightly" not in config.getoption("markexpr"):
         items[:] = [item for item in items if "nightly" not in item.keywords]

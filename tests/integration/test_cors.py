@@ -44,7 +44,6 @@ def test_no_origin_is_allowed_by_default(client):
     assert not [name for name in response.headers if name.lower().startswith("access-control")]
 
 
-@pytest.mark.one_database("sqlite")
 def test_a_configured_origin_installs_the_middleware_before_djangos_own():
     script = "from django.conf import settings; print(*settings.INSTALLED_APPS); print(*settings.MIDDLEWARE)"
     env = os.environ | {"DJANGO_SETTINGS_MODULE": "recsys_project.settings", "CORS_ALLOWED_ORIGINS": ORIGIN}

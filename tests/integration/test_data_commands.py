@@ -85,7 +85,6 @@ def test_the_help_lists_the_fields_of_every_kind(capsys):
         assert text in output
 
 
-@pytest.mark.one_database("sqlite")
 def test_two_commands_import_and_embed_the_sample():
     assert "671 members" in run("import_sample") and "0 members" in run("import_sample")
     assert f"Embedded 9,066 posts with {embedder().name}." in run("embed")

@@ -45,7 +45,7 @@ from recommendations.services.serving.query import WASM_ASSIGNMENT
 from tests import factories
 from tests.factories import NOW
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_wiring"), pytest.mark.one_database("sqlite")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_wiring")]
 
 MEMBERS, POSTS, TOPICS = 30, 60, 3
 PEERS = {"random", "popularity", "popularity, last week", "popularity, decayed", "item neighbors", "EASE"}
@@ -470,7 +470,6 @@ def test_the_folder_of_another_user_stays(parent, monkeypatch):
 # The running platform
 
 
-@pytest.mark.one_database("sqlite")
 def test_an_evaluation_reports_the_product_and_every_peer_and_changes_nothing_else(live_platform, tmp_path):
     """With a real child process, whose database is no other than its own."""
 
@@ -716,7 +715,6 @@ def test_a_failure_without_a_message_is_a_failed_run(evaluate_with):
         evaluate_with("raise SystemExit(1)")
 
 
-@pytest.mark.one_database("sqlite")
 def test_server_processes_load_neither_scipy_nor_the_evaluation():
     code = (
         "import sys, recsys_project.wsgi, recsys_project.celery, recommendations.tasks, recommendations.admin\n"

@@ -64,7 +64,6 @@ def is_listening(port):
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.one_database("sqlite")
 def test_flower_requires_a_password_and_shows_no_member(worker, fresh_wiring, tmp_path):
     """Every kind of task of the service, run by a real worker and read from Flower."""
     now, port = clock.now(), free_port()

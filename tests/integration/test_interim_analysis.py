@@ -322,7 +322,6 @@ def test_the_weekly_digest_is_saved_and_mailed_by_a_maintenance_task(trial, monk
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.one_database("sqlite")
 def test_only_the_analysis_worker_loads_scipy(worker, fresh_wiring, tmp_path):
     """It analyzes on request. The check uses the libraries that each process has mapped."""
     factories.flag(FLAG, is_enabled=True)

@@ -67,7 +67,6 @@ def wait_until_true(condition, seconds=30):
 
 
 @pytest.mark.usefixtures("fresh_wiring")
-@pytest.mark.one_database("sqlite")
 def test_metrics_of_two_web_workers_and_a_celery_worker_add_up(transactional_db, tmp_path):
     """Requests to both web workers and tasks of two children give one sum each; memory and dead processes are exact."""
     factories.member("m1", at=clock.now())

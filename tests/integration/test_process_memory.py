@@ -219,7 +219,6 @@ def test_a_cleanup_collects_reference_cycles(viewer, monkeypatch):
 
 
 @pytest.mark.parametrize("interface", ["wsgi", "rsgi"])
-@pytest.mark.one_database("sqlite")
 def test_the_garbage_collector_skips_the_objects_of_a_started_web_server(interface):
     code = f"""
 import gc

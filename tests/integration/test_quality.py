@@ -16,7 +16,6 @@ SAMPLE = Path(__file__).parents[2] / "recommendations" / "sample" / "movielens"
 
 
 @pytest.mark.django_db
-@pytest.mark.one_database("sqlite")
 def test_feeds_on_the_sample_are_level_with_simple_methods_or_better(tmp_path):
     """In one test, because one run of the whole pipeline gives all figures."""
     options = {"files": SAMPLE, "format": "movielens", "feed": ["discovery", "trending"], "quick": True}

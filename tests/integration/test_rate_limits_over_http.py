@@ -62,7 +62,6 @@ def send_requests(port, headers, count):
     return results
 
 
-@pytest.mark.one_database("sqlite")
 def test_concurrent_requests_are_admitted_exactly_up_to_the_limit(web):
     """Per key and per staff member, over four processes. Every response has the remaining requests."""
     port, key_headers, staff_headers = web

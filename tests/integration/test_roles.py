@@ -26,7 +26,7 @@ from recommendations.graphql_api.schema import build_schema
 from tests import factories
 from tests.integration.test_access import all_views
 
-pytestmark = [pytest.mark.django_db, pytest.mark.one_database("sqlite")]
+pytestmark = pytest.mark.django_db
 
 NOWHERE = UUID(int=0)
 DOCUMENT = Path(__file__).parents[2] / "docs/access.md"

@@ -50,7 +50,6 @@ def collector():
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.one_database("sqlite")
 def test_a_request_and_its_task_are_one_trace(collector, tmp_path):
     """In a separate process with tracing enabled, and a real worker on a separate Redis."""
     endpoint, spans = collector
