@@ -17,6 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent
 PYTEST = ["-m", "pytest", "-q"]
+TWO_PROCESSES = ["-n", "2", "--dist", "worksteal"]
 COVERAGE = ["-m", "coverage"]
 FAST_SUITES = ["unit", "spec", "generative", "integration", "kernel", "architecture"]
 
@@ -31,10 +32,10 @@ CHECKS: list[Check] = [
     ("OpenAPI", [sys.executable, "manage.py", "spectacular", "--validate", "--fail-on-warn", "--file", os.devnull], {}),
 ]
 TESTS: list[Check] = [
-    ("tests on SQLite", [*PYTEST, "-n", "2", *(f"tests/{suite}" for suite in FAST_SUITES)], {}),
+    ("tests on SQLite", [*PYTEST, *TWO_PROCESSES, *(f"tests/{suite}" for suite in FAST_SUITES)], {}),
     (
         "tests on PostgreSQL",
-        [*PYTEST, "-n", "2", "tests/spec/test_sources.py", "tests/spec/test_filters.py", "tests/integration"],
+        [*PYTEST, *TWO_PROCESSES, "tests/spec/test_sources.py", "tests/spec/test_filters.py", "tests/integration"],
         {"TEST_DATABASE": "postgresql"},
     ),
     # Each file starts servers of its own: `loadfile` starts them in one process only.
