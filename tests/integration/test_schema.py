@@ -64,12 +64,18 @@ def test_an_unknown_media_type_is_a_406(client):
     assert client.get("/api/schema/", HTTP_ACCEPT="image/png").status_code == 406
 
 
-def test_the_page_is_rendered_once_and_not_with_the_parameters_of_a_visitor(client, monkeypatch):
-    first = client.get("/api/docs/?version=evil&lang=evil")
+@pytest.mark.parametrize(
+    ("url", "text", "content_type"),
+    [("/api/docs/", b"/api/docs/script.js", "text/html"), ("/api/docs/script.js", b"/api/schema/", "text/javascript")],
+)
+def test_the_page_is_rendered_once_and_not_with_the_parameters_of_a_visitor(
+    client, monkeypatch, url, text, content_type
+):
+    first = client.get(f"{url}?version=evil&lang=evil")
     monkeypatch.setattr(schema_view, "render_to_string", None)
-    again = client.get("/api/docs/")
+    again = client.get(url)
     assert first.status_code == again.status_code == 200
-    assert first.content == again.content and b"/api/schema/" in first.content and b"evil" not in first.content
-    assert again["Content-Type"] == "text/html; charset=utf-8"
-    assert client.get("/api/docs/", HTTP_IF_NONE_MATCH=first["ETag"]).status_code == 304
-    assert gzip.decompress(client.get("/api/docs/", HTTP_ACCEPT_ENCODING="gzip").content) == first.content
+    assert first.content == again.content and text in first.content and b"evil" not in first.content
+    assert again["Content-Type"] == f"{content_type}; charset=utf-8"
+    assert client.get(url, HTTP_IF_NONE_MATCH=first["ETag"]).status_code == 304
+    assert gzip.decompress(client.get(url, HTTP_ACCEPT_ENCODING="gzip").content) == first.content
