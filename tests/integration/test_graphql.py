@@ -19,6 +19,7 @@ from recommendations.services import wiring
 from recommendations.services.serving import records
 from recommendations.services.serving.query import EngineAssignment
 from recommendations.services.vectors.embedding import embed_posts
+from recommendations.stores import active_embedding_models, resident_facts, trained_models
 from tests import factories
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_wiring")]
@@ -85,7 +86,12 @@ def test_pages_are_relay_connections_that_resume_at_any_edge(query_api):
     assert [edge["node"]["post"]["id"] for edge in next_page["edges"]] == served[4:9]
 
 
-def test_a_longer_page_needs_no_more_sql_queries(query_api):
+def test_a_longer_page_needs_no_more_sql_queries(query_api, monkeypatch):
+    # No timer may change the number of queries.
+    monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"catalogue_refresh_seconds": 1e6}))
+    monkeypatch.setattr(active_embedding_models, "MODELS_REFRESH_SECONDS", 1e6)
+    monkeypatch.setattr(trained_models, "CHECK_SECONDS", 1e6)
+    monkeypatch.setattr(resident_facts, "TRIGGER_CHECK_SECONDS", 1e6)
     feed(query_api, first=5)
 
     def count_queries(first):
