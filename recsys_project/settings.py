@@ -177,8 +177,9 @@ AXES_VERBOSE = False
 # Browsers. A development server and the embedded stack serve plain HTTP on this machine.
 HAS_TLS = ENV.https and not ENV.debug
 SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HAS_TLS
-# Probes and Prometheus ask inside the private network, without the proxy that has the certificate.
-SECURE_REDIRECT_EXEMPT = [r"^(livez|readyz|workersz|metrics|alertmanager)$"]
+# Probes, Prometheus and the platform's back ends call inside the private network, without the proxy that has the
+# certificate. They send no cookie, so a redirect protects nothing: their key has already arrived.
+SECURE_REDIRECT_EXEMPT = [r"^(livez|readyz|workersz|metrics|alertmanager|graphql)$", r"^(api/v1|ofrep)/"]
 SECURE_HSTS_SECONDS = ENV.hsts_seconds if HAS_TLS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = True
 # W021 asks for the preload list of browsers, which is a decision about the whole domain.

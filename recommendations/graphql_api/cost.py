@@ -44,8 +44,17 @@ MAX_ALIASES, MAX_DEPTH, MAX_COST = 10, 10, 10_000
 """Aliases, nested fields and response cost of an operation. A page of 100 with every field costs 2,000."""
 MAX_NESTING = 50
 """Fields and fragments within each other. It bounds the recursion of `SelectionMeter`."""
-MAX_PAGE_LENGTH, DEFAULT_PAGE_LENGTH = 100, 20
+MAX_PAGE_LENGTH = 100
 PAGE_LENGTH_ARGUMENT = "first"
+DEFAULT_PAGE_LENGTHS = {
+    "discoveryFeed": 20,
+    "wasmDiscoveryFeed": 20,
+    "feed": 20,
+    "followRequests": 20,
+    "similarPosts": 10,
+    "crossModalSearch": 10,
+}
+"""The fields with pages and the lengths of their default pages, as the schema declares them (a test compares)."""
 MAX_PAGE_DIGITS = 9
 LIST_LIMITS = {"memberIds": MAX_JOB_ITEMS, "vector": 4096}
 """Maximum length of a list by the argument's name. Other lists have at most `MAX_ITEMS` items."""
@@ -179,7 +188,7 @@ def read_page_length(node: FieldNode) -> int:
         (argument.value for argument in node.arguments or () if argument.name.value == PAGE_LENGTH_ARGUMENT), None
     )
     if value is None:
-        return DEFAULT_PAGE_LENGTH if node.name.value.endswith(("Feed", "feed", "Posts", "Search")) else 1
+        return DEFAULT_PAGE_LENGTHS.get(node.name.value, 1)
     if not isinstance(value, IntValueNode) or len(value.value) > MAX_PAGE_DIGITS:
         return MAX_PAGE_LENGTH
     return max(1, min(int(value.value), MAX_PAGE_LENGTH))

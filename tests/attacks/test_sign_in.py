@@ -157,6 +157,9 @@ def test_cookies_and_headers_keep_a_session_inside_tls(user):
     assert (plain.status, plain.headers["Location"]) == (301, f"https://{HOST}/admin/")
     for path in ("/livez", "/readyz", "/workersz"):
         assert session.send("GET", path, X_Forwarded_Proto="http").status in (200, 503), "probes have no TLS"
+    for path in ("/api/v1/members/ann/feed", "/graphql", "/ofrep/v1/evaluate/flags"):
+        answer = BrowserSession(session.server).send("GET", path, X_Forwarded_Proto="http")
+        assert answer.status in (401, 405), "back ends of the platform call inside the private network"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from access.request_costs import ITEMS_PER_UNIT, WHOLE_TABLE_COST, count_items
-from recommendations.graphql_api.cost import SelectionMeter, read_operation
+from recommendations.graphql_api.cost import (
+    DEFAULT_PAGE_LENGTHS,
+    PAGE_LENGTH_ARGUMENT,
+    SelectionMeter,
+    read_operation,
+)
+from recommendations.graphql_api.schema import build_schema
 from recommendations.services.work import MAX_JOB_ITEMS
 
 
@@ -34,6 +40,18 @@ def count_visits(monkeypatch):
 
     monkeypatch.setattr(SelectionMeter, "measure_selection", count)
     return visits
+
+
+def test_every_field_with_pages_is_charged_for_its_default_page():
+    """A new field that is missing here would cost as much as a field without a page."""
+    schema = build_schema(True)._schema
+    declared = {
+        name: field.args[PAGE_LENGTH_ARGUMENT].default_value
+        for root in (schema.query_type, schema.mutation_type)
+        for name, field in root.fields.items()
+        if PAGE_LENGTH_ARGUMENT in field.args
+    }
+    assert declared == DEFAULT_PAGE_LENGTHS
 
 
 # The work of computing costs
