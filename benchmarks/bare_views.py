@@ -27,6 +27,8 @@ class BareView(APIView):
 class BareRedisView(APIView):
     """Return a constant after one read of the cache."""
 
+    scopes = single_scope(Scope.FEEDS_READ)
+
     def get(self, request: Request) -> Response:
         return Response({"ok": slate_cache().get(0, "bare") is None})
 
