@@ -62,6 +62,8 @@ def set_environment() -> None:
         MODEL_DIR=str(FOLDER / "models"),
         RECORD_BUFFER_SECONDS="0",  # served records are written before the response is returned
         REPLAY_SHARE="0",  # requests are chosen by a random id; tests of replay set another value
+        MEMORY_CLEANUP_THRESHOLD="1048576MB",  # no test finds its caches empty because the process has run many tests
+        MEMORY_EMERGENCY_SHARE="1",
     )
     if os.environ.get("TEST_DATABASE") != "postgresql":
         os.environ["DATABASE_URL"] = f"sqlite:///{FOLDER}/db.sqlite3"
