@@ -164,7 +164,7 @@ def alerts_panel(now: datetime) -> Panel:
     )
 
 
-def register_alerts() -> None:
+def register() -> None:
     """Register the gauge of firing alerts, and the panel that follows the state panel."""
     gauges.register_gauges(metrics.ALERTS_FIRING, compute=compute_alert_gauges)
     register_panel("alerts", "Alerts", alerts_panel, order=15)

@@ -20,6 +20,8 @@ from django.db import connection, connections
 from django.db.migrations.executor import MigrationExecutor
 from redis import Redis
 
+from monitoring.extensions import Extensions
+
 Check = Callable[[datetime], None]
 """Called with the current time. Returns if the check passes, raises with the reason if it fails."""
 
@@ -80,6 +82,7 @@ class CheckRun:
         return self._finding or Finding(self.name, f"did not end within {seconds:.1f} s and still runs", seconds)
 
 
+extensions = Extensions()
 _checks: dict[str, RegisteredCheck] = {}
 
 
@@ -90,6 +93,7 @@ def register_health_check(name: str, check: Check) -> None:
 
 def run_health_checks(now: datetime) -> list[Finding]:
     """Return the results of all checks after at most `CHECKS_TIMEOUT_SECONDS`, in the order of registration."""
+    extensions.load()
     deadline = monotonic() + CHECKS_TIMEOUT_SECONDS
     return [run.finding(deadline) for run in [check.start_or_join(now) for check in _checks.values()]]
 
@@ -140,3 +144,10 @@ def ping_redis(_now: datetime) -> None:
     for url in dict.fromkeys((settings.ENV.redis_url, settings.ENV.cache_redis_url)):
         with Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS) as client:
             client.ping()
+
+
+def register() -> None:
+    """Register the checks that apply to any service."""
+    register_health_check("database", ping_database)
+    register_health_check("migrations", require_migrations)
+    register_health_check("redis", ping_redis)

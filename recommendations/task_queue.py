@@ -1,20 +1,25 @@
 """
 The names of background tasks, and the function that enqueues them.
 
-This module imports no task: it looks a task up by name in Celery's registry, after the transaction commits. An
-unreachable broker loses no work that matters: such work is first stored as a row, and beat enqueues it again.
+This module imports no task, because tasks import the services that import this module. It looks a task up by name in
+Celery's registry, after the transaction commits. An unreachable broker loses no work that matters: such work is first
+stored as a row, and beat enqueues it again.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from importlib import import_module
 
 from celery import current_app
 from django.db import connection, transaction
 from kombu.exceptions import OperationalError
 
 log = logging.getLogger(__name__)
+
+TASKS_MODULE = "recommendations.tasks"
+"""The module that adds the tasks to Celery's registry. A process that enqueues none does not import it."""
 
 PROCESS_CHUNK = "recommendations.process_chunk"
 LEARN_INTERACTIONS = "recommendations.learn_interactions"
@@ -71,6 +76,8 @@ def redact_arguments(kwargs: Mapping[str, object]) -> str:
 
 def publish(task_name: str, kwargs: Mapping[str, object], queue: str, after_seconds: float) -> None:
     """Send the task to the broker. It does not retry, because the caller may be a request."""
+    if task_name not in current_app.tasks:
+        import_module(TASKS_MODULE)
     try:
         current_app.tasks[task_name].apply_async(  # type: ignore[call-arg]  # its stubs have no kwargsrepr
             kwargs=dict(kwargs), kwargsrepr=redact_arguments(kwargs), queue=queue, countdown=after_seconds, retry=False
