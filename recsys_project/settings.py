@@ -10,6 +10,7 @@ import orjson
 from django.urls import reverse_lazy
 
 from access.versions import API_VERSION
+from monitoring.redis_clients import connection_options
 from recsys_project.environment import ROOT, parse_signing_keys, read_environment, split_secrets
 from recsys_project.logs import logging_settings
 from recsys_project.schedule import SCHEDULE
@@ -134,6 +135,7 @@ CACHES = {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": ENV.cache_redis_url,
         "KEY_PREFIX": "recsys:django",
+        "OPTIONS": {"CONNECTION_POOL_KWARGS": connection_options(ENV.cache_redis_url)},
     }
 }
 
@@ -301,6 +303,9 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 }
 CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS = {"global_keyprefix": "recsys:"}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CHANNEL_ERROR_RETRY = True  # a Redis that refuses writes is treated as one that cannot be reached
+CELERY_TASK_PUBLISH_RETRY = False  # what must not be lost is a row, and is published again
+CELERY_WORKER_REDIRECT_STDOUTS = False  # with it, a traceback is one log line for each piece that Python writes
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 20
 CELERY_WORKER_ENABLE_SOFT_SHUTDOWN_ON_IDLE = True
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
@@ -312,7 +317,10 @@ CELERY_TASK_IGNORE_RESULT = True  # a job's result is in its row
 CELERY_RESULT_EXPIRES = 86_400
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = SCHEDULE
+# A second beat process takes over this long after the first one was killed, and after its loop's next turn.
+CELERY_BEAT_MAX_LOOP_INTERVAL = 2
 # redbeat reads only these names. Its lock lets one of several beat processes schedule tasks.
 REDBEAT_REDIS_URL = ENV.redis_url
+REDBEAT_REDIS_OPTIONS = connection_options(ENV.redis_url)
 REDBEAT_KEY_PREFIX = "recsys:redbeat:"
-REDBEAT_LOCK_TIMEOUT = 60
+REDBEAT_LOCK_TIMEOUT = 8

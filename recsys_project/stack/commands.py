@@ -53,7 +53,7 @@ def server_commands(state: StackState) -> dict[str, list[str]]:
             TRAINING_TASKS,
             *worker_options("training", 1),
         ],
-        "beat": [*CELERY, "beat", "-S", "redbeat.RedBeatScheduler", "-l", "INFO"],
+        "beat": [*CELERY, "beat", "-S", "recsys_project.beat.Scheduler", "-l", "INFO"],
         "flower": [*CELERY, "flower", *flower],
     }
 
