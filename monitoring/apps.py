@@ -11,6 +11,7 @@ from monitoring import (
     samples,
     server_gauges,
     task_metrics,
+    time_budget,
     workers,
 )
 
@@ -24,9 +25,10 @@ class MonitoringConfig(AppConfig):
         import monitoring.tasks  # noqa: F401
         from monitoring import alerts, maintenance, optimize_database, panels
 
-        health.register_health_check("database", health.ping_database)
-        health.register_health_check("migrations", health.require_migrations)
-        health.register_health_check("redis", health.ping_redis)
+        health.register_health_check("database", health.ping_database, is_required=True)
+        health.register_health_check("migrations", health.require_migrations, is_required=True)
+        health.register_health_check("redis", health.ping_redis, is_required=False)
+        health.register_health_check("alerts", alerts.require_evaluation, is_required=False)
         workers.connect_signals()
         samples.connect_signals()
         metrics_endpoint.connect_signals()
@@ -34,6 +36,7 @@ class MonitoringConfig(AppConfig):
         server_gauges.register_server_gauges()
         sample_gauges.register_sample_gauges()
         task_metrics.connect_task_signals()
+        time_budget.connect_signals()
         doctor.register_checks()
         maintenance.register_maintenance_task("optimize_database", optimize_database.optimize_database)
         panels.register_panels()

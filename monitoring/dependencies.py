@@ -51,7 +51,8 @@ _dependencies: dict[tuple[int, str], Dependency] = {}
 
 def dependency(name: str) -> Dependency:
     """Return the server *name* as this process knows it. A forked child does not share locks with its parent."""
-    return _dependencies.setdefault((os.getpid(), name), Dependency(name))
+    key = (os.getpid(), name)
+    return _dependencies.get(key) or _dependencies.setdefault(key, Dependency(name))
 
 
 def reset_dependencies() -> None:

@@ -128,7 +128,15 @@ else:
     DATABASES["default"]["ENGINE"] = "recsys_project.postgresql"
     # The server keeps the plans of repeated statements: planning a feed's query takes longer than running it.
     prepared = {"server_side_binding": True, "prepare_threshold": 5}
-    DATABASES["default"]["OPTIONS"] = DATABASES["default"].get("OPTIONS", {}) | prepared
+    # A server that cannot be reached is noticed after these times, and not after the system's two hours.
+    reached = {
+        "connect_timeout": 5,
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 30_000,
+    }
+    DATABASES["default"]["OPTIONS"] = reached | DATABASES["default"].get("OPTIONS", {}) | prepared
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CACHES = {
     "default": {

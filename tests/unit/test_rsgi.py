@@ -99,7 +99,7 @@ def serve(protocol, response=None, *, headers=(), scope=None):
         start_response("201 Created", list(headers))
         return response
 
-    application = Application(wsgi, threads=1, body_seconds=60)
+    application = Application(wsgi, threads=1, body_seconds=60, request_seconds=60)
     asyncio.run(application.__rsgi__(scope or build_scope(), protocol))
     return protocol.responses
 
@@ -196,7 +196,11 @@ def test_a_failure_of_the_application_is_a_500_and_the_thread_goes_on(error):
         start_response("200 OK", [])
         return answer
 
-    application, first, second = Application(wsgi, threads=1, body_seconds=60), Protocol(), Protocol()
+    application, first, second = (
+        Application(wsgi, threads=1, body_seconds=60, request_seconds=60),
+        Protocol(),
+        Protocol(),
+    )
     for protocol in (first, second):
         asyncio.run(application.__rsgi__(build_scope(), protocol))
     assert (first.responses, second.responses) == ([(500, [], b"")], [(200, [], b"a")])
