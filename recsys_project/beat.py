@@ -35,13 +35,14 @@ RETRY_SECONDS = 1.0
 class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # redbeat has no types
     """redbeat's scheduler with a lock that it may lose and acquire again."""
 
+    lock_key: str | None
     lock: Lock | None = None
     _maybe_due_kwargs: dict[str, Any] = {}  # `maybe_due` needs no producer of redbeat, which waits for a lost broker
 
     def __init__(self, app: Celery, **options: Any) -> None:
         super().__init__(app, **options)
-        self._lock_name: str = self.lock_key
-        self.lock_key: str | None = None  # without a key, redbeat leaves the lock to this class
+        self._lock_name = str(self.lock_key)
+        self.lock_key = None  # without a key, redbeat leaves the lock to this class
         self._state = ""
 
     def setup_schedule(self) -> None:

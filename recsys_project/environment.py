@@ -350,7 +350,7 @@ class Environment(BaseSettings):
     request_seconds: PositiveInt = setting(
         60,
         "deployment",
-        "Seconds that a request may take, with its wait for a free thread. Later, it gets a 503.",
+        "Seconds after its arrival in which a request may get a thread and call the database. Later, it gets a 503.",
     )
     database_seconds: PositiveInt = setting(
         10,

@@ -305,6 +305,7 @@ CELERY_TASK_SOFT_TIME_LIMIT = 3300
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": 7200,  # must exceed the longest task, or Redis delivers that task twice
     "socket_timeout": 30,
+    "socket_connect_timeout": 5,
     "socket_keepalive": True,
     "health_check_interval": 25,
     "global_keyprefix": "recsys:",

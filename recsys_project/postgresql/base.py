@@ -200,7 +200,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     """A connection to PostgreSQL that can send queries ahead."""
 
     _pending: PendingQueries | None = None
-    Database = SimpleNamespace(**vars(psycopg) | {"connect": BoundedConnection.connect})
+    Database = SimpleNamespace(**vars(psycopg) | {"connect": BoundedConnection.connect})  # type: ignore[assignment]
     """The driver, as Django's backend uses it: the module psycopg, with connections that have a limit."""
 
     def get_connection_params(self) -> dict[str, Any]:

@@ -3,10 +3,8 @@
 import math
 
 import pytest
-import redis
 from prometheus_client import REGISTRY
 
-from access import throttles
 from access.throttles import RateLimitBucket, RateLimiter, build_decision, limit_units, rate_limit_headers
 from monitoring.dependencies import MAX_FAILURES
 from tests.servers import free_port
