@@ -9,6 +9,9 @@ an error ends only the turn.
 A beat that lost the lock, for instance because the machine was paused, is like one that has just started: it sends
 nothing until it holds the lock again. The schedule is stored whenever the lock is acquired, because a Redis that lost
 the lock may have lost the schedule.
+
+A clock that was ahead leaves last runs in the future, and redbeat would wait for that time. They are set to the present
+when the clock is set back, and when the lock is acquired.
 """
 
 from __future__ import annotations
@@ -44,6 +47,7 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # redbeat has no types
         self._lock_name = str(self.lock_key)
         self.lock_key = None  # without a key, redbeat leaves the lock to this class
         self._state = ""
+        self._ticked_at = app.now()
 
     def setup_schedule(self) -> None:
         """Do nothing at the start: Redis may be away. `_acquire_lock` stores the schedule."""
@@ -54,6 +58,8 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # redbeat has no types
             if not self._extend_lock() and not self._acquire_lock():
                 self._log_once("beat_waits_for_lock")
                 return RETRY_SECONDS
+            if self._is_clock_set_back():
+                self._correct_last_runs()
             seconds = float(super().tick(**options))
         except (redis.RedisError, OperationalError) as error:
             self._log_once("beat_cannot_schedule", type(error).__name__)
@@ -104,8 +110,22 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # redbeat has no types
         if not lock.acquire():
             return False
         super().setup_schedule()
+        self._correct_last_runs()
         self.lock = lock
         return True
+
+    def _is_clock_set_back(self) -> bool:
+        """Return whether the clock shows an earlier time than in the last turn."""
+        last, self._ticked_at = self._ticked_at, self.app.now()
+        return self._ticked_at < last
+
+    def _correct_last_runs(self) -> None:
+        """Set last runs that are in the future to the present."""
+        now = self.app.now()
+        for name in self.app.redbeat_conf.schedule:
+            entry = self.Entry.from_key(self.Entry.generate_key(self.app, name), app=self.app)
+            if entry.last_run_at and entry.last_run_at > now:
+                entry.reschedule(now)
 
     def _log_once(self, state: str, problem: str = "") -> None:
         """Log the state if it has changed since the last turn."""

@@ -36,6 +36,7 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import psycopg
+from django.conf import settings
 from django.db import DatabaseError
 from django.db.backends.postgresql import base
 from psycopg.abc import PQGen
@@ -82,6 +83,14 @@ def require_callable() -> None:
         raise psycopg.OperationalError("The database failed a moment ago. Not called again yet.")
 
 
+def count_timeout(seconds: float) -> psycopg.OperationalError:
+    """Return the error of a server that did not respond within *seconds*, and count the failure."""
+    error = psycopg.OperationalError(f"The database did not respond within {seconds:.0f} s.")
+    if seconds == settings.ENV.database_seconds:  # what was left of a request's time proves nothing
+        database().record_failure(error)
+    return error
+
+
 class BoundedConnection(psycopg.Connection[Any]):
     """A connection on which a request waits no longer than a statement may take."""
 
@@ -93,10 +102,9 @@ class BoundedConnection(psycopg.Connection[Any]):
         require_callable()
         try:
             result = super().wait(gen, interval, seconds + GRACE_SECONDS)
-        except psycopg.errors._WaitTimeout as error:
+        except psycopg.errors._WaitTimeout:
             self.close()  # its statement may still run, so the connection cannot be used again
-            database().record_failure(error)
-            raise psycopg.OperationalError(f"The database did not respond within {seconds:.0f} s.") from None
+            raise count_timeout(seconds) from None
         except psycopg.Error:
             database().record_response()
             raise
@@ -184,11 +192,12 @@ class PendingQueries:
     def _wait(self, events: int) -> None:
         """Wait for the server. Raises `psycopg.OperationalError` after the limit of a statement."""
         seconds = statement_seconds()
-        if not wait_for_events(self._pgconn.socket, events, None if seconds is None else seconds + GRACE_SECONDS):
-            error = psycopg.OperationalError(f"The database did not respond within {seconds:.0f} s.")
-            database().record_failure(error)
-            raise error
-        database().record_response()
+        if seconds is None:
+            wait_for_events(self._pgconn.socket, events)
+        elif wait_for_events(self._pgconn.socket, events, seconds + GRACE_SECONDS):
+            database().record_response()
+        else:
+            raise count_timeout(seconds)
 
     def _rows(self, result: PGresult) -> Rows:
         transformer = Transformer(self._connection)
