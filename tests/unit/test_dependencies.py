@@ -156,6 +156,7 @@ def test_a_statement_may_take_its_own_time_within_the_time_of_the_request():
     assert statement_seconds() is None
 
 
+@pytest.mark.django_db
 @pytest.mark.one_database("sqlite")
 @pytest.mark.parametrize(("is_request", "milliseconds"), [(True, 8_000), (False, 30_000)])
 def test_a_request_waits_for_the_lock_of_sqlite_as_long_as_for_any_lock(is_request, milliseconds):
