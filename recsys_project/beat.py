@@ -17,6 +17,7 @@ when the clock is set back, and when the lock is acquired.
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 from typing import Any
 
 import redis
@@ -47,10 +48,10 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # redbeat has no types
         self._lock_name = str(self.lock_key)
         self.lock_key = None  # without a key, redbeat leaves the lock to this class
         self._state = ""
-        self._ticked_at = app.now()
+        self._ticked_at: datetime | None = None  # of the last turn with this lock
 
     def setup_schedule(self) -> None:
-        """Do nothing at the start: Redis may be away. `_acquire_lock` stores the schedule."""
+        """Do nothing at the start: Redis may be away. `_prepare_schedule` stores the schedule."""
 
     def tick(self, **options: Any) -> float:
         """Send the tasks that are due if this process holds the lock. Return the seconds until the next turn."""
@@ -58,8 +59,7 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # redbeat has no types
             if not self._extend_lock() and not self._acquire_lock():
                 self._log_once("beat_waits_for_lock")
                 return RETRY_SECONDS
-            if self._is_clock_set_back():
-                self._correct_last_runs()
+            self._prepare_schedule()
             seconds = float(super().tick(**options))
         except (redis.RedisError, OperationalError) as error:
             self._log_once("beat_cannot_schedule", type(error).__name__)
@@ -105,23 +105,24 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # redbeat has no types
             return False
 
     def _acquire_lock(self) -> bool:
-        """Acquire the lock if it is free, and store the schedule. Return whether this process holds the lock now."""
+        """Acquire the lock if it is free. Return whether this process holds it now."""
         lock: Lock = get_redis(self.app).lock(self._lock_name, timeout=self.lock_timeout, blocking=False)
         if not lock.acquire():
             return False
-        super().setup_schedule()
-        self._correct_last_runs()
-        self.lock = lock
+        self.lock, self._ticked_at = lock, None
         return True
 
-    def _is_clock_set_back(self) -> bool:
-        """Return whether the clock shows an earlier time than in the last turn."""
-        last, self._ticked_at = self._ticked_at, self.app.now()
-        return self._ticked_at < last
-
-    def _correct_last_runs(self) -> None:
-        """Set last runs that are in the future to the present."""
+    def _prepare_schedule(self) -> None:
+        """Store the schedule in the first turn with the lock; then and after the clock was set back, correct it."""
         now = self.app.now()
+        if self._ticked_at is None:
+            super().setup_schedule()
+        if self._ticked_at is None or now < self._ticked_at:
+            self._correct_last_runs(now)
+        self._ticked_at = now
+
+    def _correct_last_runs(self, now: datetime) -> None:
+        """Set last runs that are in the future to the present."""
         for name in self.app.redbeat_conf.schedule:
             entry = self.Entry.from_key(self.Entry.generate_key(self.app, name), app=self.app)
             if entry.last_run_at and entry.last_run_at > now:
