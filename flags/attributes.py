@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from django.db import DatabaseError
 
+from monitoring.extensions import Extensions
+
 log = logging.getLogger(__name__)
 
 
@@ -26,6 +28,7 @@ class AttributeReader:
     """Takes a unit's id and returns its attributes; unknown attributes are absent."""
 
 
+extensions = Extensions()
 _readers: dict[str, AttributeReader] = {}
 
 
@@ -36,6 +39,7 @@ def register_attributes(name: str, attributes: Mapping[str, str], read: Callable
 
 def describe_attributes() -> dict[str, str]:
     """Return every registered attribute with its description."""
+    extensions.load()
     return {"id": "the unit's id"} | {k: v for reader in _readers.values() for k, v in reader.attributes.items()}
 
 
@@ -45,6 +49,7 @@ def read_attributes(needed: Iterable[str], unit_id: str, given: Mapping[str, obj
 
     An attribute that no reader has is absent. A reader that fails on the database is logged and skipped.
     """
+    extensions.load()
     missing = set(needed) - set(given)
     values: dict[str, object] = {}
     for name, reader in _readers.items():

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from monitoring.extensions import Extensions
+
 
 @dataclass(frozen=True, slots=True)
 class MetricValue:
@@ -31,6 +33,7 @@ class Gauge:
     read: ReadMetricValue
 
 
+extensions = Extensions()
 _gauges: dict[str, Gauge] = {}
 
 
@@ -41,9 +44,11 @@ def register_gauge(name: str, description: str, read: ReadMetricValue) -> None:
 
 def describe_gauges() -> dict[str, str]:
     """Return the description of each gauge, by name."""
+    extensions.load()
     return {name: gauge.description for name, gauge in sorted(_gauges.items())}
 
 
 def read_gauge(name: str, variant: str, since: datetime, until: datetime) -> MetricValue:
     """Return the gauge's value for the window. Raises `KeyError` if no gauge has this name."""
+    extensions.load()
     return _gauges[name].read(variant, since, until)

@@ -16,7 +16,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Q
 
-from monitoring import gauges, maintenance, metrics
+from monitoring import gauges, health, maintenance, metrics
 from monitoring.dashboard import Panel, Stat, Table, register_panel
 from monitoring.gauges import GaugeValues
 from monitoring.metrics import ComputedGauge
@@ -188,7 +188,8 @@ def alerts_panel(now: datetime) -> Panel:
     )
 
 
-def register_alerts() -> None:
-    """Register the gauge of firing alerts, and the panel that follows the state panel."""
+def register() -> None:
+    """Register the gauge of firing alerts, the panel that follows the state panel, and the health check."""
+    health.register_health_check("alerts", require_evaluation, is_required=False)
     gauges.register_gauges(metrics.ALERTS_FIRING, compute=compute_alert_gauges)
     register_panel("alerts", "Alerts", alerts_panel, order=15)

@@ -16,6 +16,8 @@ from typing import Any
 
 import structlog
 
+from monitoring.extensions import Extensions
+
 CACHE_SECONDS = 2.0
 """How long built panels are reused. Changes the speed."""
 logger = structlog.get_logger(__name__)
@@ -76,6 +78,7 @@ class Panel:
 
 
 PanelBuilder = Callable[[datetime], Panel]
+extensions = Extensions()
 _panels: dict[str, tuple[str, int, PanelBuilder]] = {}
 
 
@@ -86,6 +89,7 @@ def register_panel(key: str, title: str, build: PanelBuilder, *, order: int) -> 
 
 def build_panels(now: datetime) -> list[dict[str, Any]]:
     """Return every panel as plain data, in order."""
+    extensions.load()
     ordered = sorted(_panels.items(), key=lambda item: item[1][1])
     return [{"key": key, "title": title} | build_panel(key, build, now) for key, (title, _, build) in ordered]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -16,6 +16,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from monitoring import clock
+from monitoring.extensions import Extensions
 from monitoring.metrics import GAUGE_UP, ComputedGauge
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class GaugeSource:
         return self.gauges[0].name
 
 
+extensions = Extensions()
 _sources: dict[str, GaugeSource] = {}
 
 
@@ -74,13 +76,19 @@ def register_gauges(
     _sources[source.name] = source
 
 
+def registered_sources() -> Iterable[GaugeSource]:
+    """Return the sources of all gauges."""
+    extensions.load()
+    return _sources.values()
+
+
 def gauge_values(name: str, labels: Mapping[str, str], now: datetime) -> list[float]:
     """
     Return the values of the gauge *name* that have these labels, an empty list if there are none.
 
     Raises `UnknownGaugeError` if the gauge is not registered.
     """
-    for source in _sources.values():
+    for source in registered_sources():
         for gauge in source.gauges:
             if gauge.name == name:
                 values = (source.current_values(now) or {}).get(gauge, {})
@@ -91,7 +99,7 @@ def gauge_values(name: str, labels: Mapping[str, str], now: datetime) -> list[fl
 
 def gauge_names() -> list[str]:
     """Return the names of all registered gauges."""
-    return sorted(gauge.name for source in _sources.values() for gauge in source.gauges)
+    return sorted(gauge.name for source in registered_sources() for gauge in source.gauges)
 
 
 class GaugeCollector(Collector):
@@ -105,7 +113,7 @@ class GaugeCollector(Collector):
         """Yield the gauges that can be computed, and `recsys_gauge_up` of each source."""
         now = clock.now()
         up: GaugeValues = {}
-        for source in _sources.values():
+        for source in registered_sources():
             values = source.current_values(now)
             up[(source.name,)] = float(values is not None)
             for gauge in source.gauges if values is not None else ():

@@ -26,6 +26,8 @@ from django.db.migrations.executor import MigrationExecutor
 from monitoring.redis_clients import redis_client
 from monitoring.time_budget import limited_time
 
+from monitoring.extensions import Extensions
+
 Check = Callable[[datetime], None]
 """Called with the current time. Returns if the check passes, raises with the reason if it fails."""
 
@@ -97,6 +99,7 @@ class CheckRun:
         return self._finding or Finding(self.name, reason, seconds, self._is_required)
 
 
+extensions = Extensions()
 _checks: dict[str, RegisteredCheck] = {}
 
 
@@ -107,6 +110,7 @@ def register_health_check(name: str, check: Check, *, is_required: bool) -> None
 
 def run_health_checks(now: datetime) -> list[Finding]:
     """Return the results of all checks after at most `CHECKS_TIMEOUT_SECONDS`, in the order of registration."""
+    extensions.load()
     deadline = monotonic() + CHECKS_TIMEOUT_SECONDS
     return [run.finding(deadline) for run in [check.start_or_join(now) for check in _checks.values()]]
 
@@ -159,3 +163,10 @@ def ping_redis(_now: datetime) -> None:
     for url in dict.fromkeys((settings.ENV.redis_url, settings.ENV.cache_redis_url)):
         with redis_client(url) as client:
             client.ping()
+
+
+def register() -> None:
+    """Register the checks that apply to any service."""
+    register_health_check("database", ping_database, is_required=True)
+    register_health_check("migrations", require_migrations, is_required=True)
+    register_health_check("redis", ping_redis, is_required=False)

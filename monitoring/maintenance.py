@@ -14,6 +14,7 @@ from time import monotonic
 
 from django.db.models import Q
 
+from monitoring.extensions import Extensions
 from monitoring.models import MaintenanceRun, MaintenanceTask
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class UnknownMaintenanceTaskError(LookupError):
     """No maintenance task has this name."""
 
 
+extensions = Extensions()
 _tasks: dict[str, MaintenanceFunction] = {}
 
 
@@ -50,6 +52,7 @@ def register_maintenance_task(name: str, function: MaintenanceFunction) -> None:
 
 def maintenance_task_names() -> list[str]:
     """Return the names of all maintenance tasks."""
+    extensions.load()
     return list(_tasks)
 
 
@@ -59,6 +62,7 @@ def run_maintenance_task(*, name: str, now: datetime, interval: timedelta, scope
 
     *scope* separates the runs of a task that each process or queue does for itself. An error is recorded and raised.
     """
+    extensions.load()
     if name not in _tasks:
         raise UnknownMaintenanceTaskError(
             f"No maintenance task is named {name}. Available: {', '.join(sorted(_tasks))}."

@@ -283,7 +283,9 @@ HEAP_BYTES = ComputedGauge("recsys_heap_bytes", "Memory of the largest process, 
 MEMORY_USAGE_RATIO = ComputedGauge(
     "recsys_memory_usage_ratio", "Share of the machine's or the container's memory in use."
 )
-CACHE_HIT_RATIO = ComputedGauge("recsys_cache_hit_ratio", "Cache hit rate of the last five minutes.", ("cache",))
+CACHE_HIT_RATIO = ComputedGauge(
+    "recsys_cache_hit_ratio", "Cache hit rate of the last five minutes, with at least 300 look-ups.", ("cache",)
+)
 ERROR_RATIO = ComputedGauge(
     "recsys_error_ratio", "Share of the last five minutes' feeds that the service failed to serve."
 )

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import connection
 
+from monitoring import maintenance
 from monitoring.maintenance import MaintenanceResult
 
 
@@ -52,3 +53,8 @@ def fetch_row(statement: str) -> tuple[Any, ...]:
     with connection.cursor() as cursor:
         cursor.execute(statement)
         return tuple(cursor.fetchone() or ()) if cursor.description else ()
+
+
+def register() -> None:
+    """Register the maintenance task."""
+    maintenance.register_maintenance_task("optimize_database", optimize_database)

@@ -312,7 +312,7 @@ def format_age(now: datetime, moment: float | None) -> str:
     return f"{seconds} s ago"
 
 
-def register_panels() -> None:
+def register() -> None:
     """Register these panels."""
     register_panel("state", "State", state_panel, order=10)
     register_panel("traffic", "Traffic and latency", traffic_panel, order=20)

@@ -17,7 +17,11 @@ from monitoring.samples import Sample
 WINDOW = timedelta(minutes=5)
 HOUR = timedelta(hours=1)
 MIN_FEEDS = 20
-"""Minimum number of feeds (or cache look-ups) in the window to compute a ratio."""
+"""Minimum number of feeds in the window to compute a ratio."""
+MIN_BAD_FEEDS = 3
+"""Minimum number of failed or slow feeds in the window: fewer are no rate, and count as 0."""
+MIN_LOOKUPS = 300
+"""Minimum number of look-ups in the window to compute a hit rate, one per second. A cold cache that few use is fine."""
 SLO_TARGET = 0.999
 """Target share of feeds, over 30 days, that are served within `FAST_FEED_BUCKET` seconds."""
 FAST_FEED_BUCKET = "0.5"
@@ -68,7 +72,7 @@ def hit_ratios(window: Sequence[Sample]) -> GaugeValues:
         requests[cache] = requests.get(cache, 0.0) + count
         hits[cache] = hits.get(cache, 0.0) + count * (outcome != "miss")
     requests["all"], hits["all"] = sum(requests.values()), sum(hits.values())
-    return {(cache,): hits[cache] / count for cache, count in requests.items() if count >= MIN_FEEDS}
+    return {(cache,): hits[cache] / count for cache, count in requests.items() if count >= MIN_LOOKUPS}
 
 
 def count_failures(window: Sequence[Sample]) -> tuple[float, float]:
@@ -80,7 +84,12 @@ def count_failures(window: Sequence[Sample]) -> tuple[float, float]:
 def error_ratio(window: Sequence[Sample]) -> float | None:
     """Return the share of feeds that failed, or None for fewer than `MIN_FEEDS` feeds."""
     failed, requested = count_failures(window)
-    return failed / requested if requested >= MIN_FEEDS else None
+    return bad_share(failed, requested) if requested >= MIN_FEEDS else None
+
+
+def bad_share(bad: float, requested: float) -> float:
+    """Return the share of bad feeds, 0 for fewer than `MIN_BAD_FEEDS`."""
+    return bad / requested if bad >= MIN_BAD_FEEDS else 0.0
 
 
 def burn_rate(window: Sequence[Sample]) -> float | None:
@@ -90,10 +99,10 @@ def burn_rate(window: Sequence[Sample]) -> float | None:
         return None
     served = sum(samples.sum_increments(window, "recsys_feed_seconds_count").values())
     fast = samples.sum_increments(window, "recsys_feed_seconds_bucket", "le")[FAST_FEED_BUCKET,]
-    return (failed + served - fast) / requested / (1 - SLO_TARGET)
+    return bad_share(failed + served - fast, requested) / (1 - SLO_TARGET)
 
 
-def register_sample_gauges() -> None:
+def register() -> None:
     """Register these gauges."""
     gauges.register_gauges(
         metrics.OPERATION_SECONDS,

@@ -44,7 +44,7 @@ def compute_database_gauge(_now: datetime) -> dict[metrics.ComputedGauge, GaugeV
 REDIS_GAUGES = (metrics.REDIS_UP, metrics.REDIS_BYTES, metrics.REDIS_LIMIT_BYTES, metrics.REDIS_EVICTED_KEYS)
 
 
-def register_server_gauges() -> None:
+def register() -> None:
     """Register these gauges."""
     gauges.register_gauges(*REDIS_GAUGES, compute=compute_redis_gauges)
     gauges.register_gauges(metrics.DATABASE_UP, compute=compute_database_gauge)

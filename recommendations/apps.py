@@ -1,7 +1,11 @@
-"""The Django app. At startup it registers health checks, maintenance tasks, panels, kinds of jobs and Celery tasks."""
+"""The Django app. Its `ready` names the modules with what it adds to flags and monitoring, and installs triggers."""
 
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate
+
+from recommendations.contracts import ENGINE_FLAG
+
+EXTENSIONS = "recommendations.services.extensions"
 
 
 class RecommendationsConfig(AppConfig):
@@ -9,32 +13,24 @@ class RecommendationsConfig(AppConfig):
 
     def ready(self) -> None:
         # These modules import models, which Django allows only once every app is loaded.
-        # The first one fills Celery's task registry, so that processes which only enqueue tasks find them by name.
-        import recommendations.tasks  # noqa: F401
-        from recommendations.services.extensions import (
-            doctor,
-            experiments,
-            flags,
-            gauges,
-            health,
-            jobs,
-            maintenance,
-            panels,
-        )
-        from recommendations.services.serving import records
-        from recommendations.services.upkeep import process_memory
+        from flags import attributes, hooks
+        from flags import gauges as flag_gauges
+        from flags.experiments import metric_sources
+        from monitoring import dashboard, doctor, extensions, gauges, health, maintenance
+        from recommendations.services import work
         from recommendations.stores import change_log, history_changes
 
-        jobs.register()
-        health.register_health_checks()
-        flags.register_flag_sources()
-        experiments.register_experiment_sources()
-        doctor.register_doctor_checks()
-        maintenance.register_maintenance_tasks()
-        gauges.register_gauges()
-        panels.register_panels()
-        process_memory.connect_memory_checks()
-        records.send_after_tasks()
+        extensions.long_running.add(f"{EXTENSIONS}.processes")
+        work.extensions.add(f"{EXTENSIONS}.jobs")
+        health.extensions.add(f"{EXTENSIONS}.health")
+        doctor.extensions.add(f"{EXTENSIONS}.doctor")
+        maintenance.extensions.add(f"{EXTENSIONS}.maintenance")
+        gauges.extensions.add(f"{EXTENSIONS}.gauges")
+        dashboard.extensions.add(f"{EXTENSIONS}.panels")
+        hooks.register_turn_off_hook(ENGINE_FLAG, "recommendations.services.invalidate.invalidate_all_slates")
+        for registry in (attributes, flag_gauges):
+            registry.extensions.add(f"{EXTENSIONS}.flags")
+        metric_sources.extensions.add(f"{EXTENSIONS}.experiments")
         # A migration may drop triggers, because SQLite alters a table by creating a new one.
         post_migrate.connect(change_log.install_triggers, sender=self)
         post_migrate.connect(history_changes.install_triggers, sender=self)

@@ -34,6 +34,8 @@ MAX_CLOCK_SKEW = timedelta(minutes=5)
 """How far the clock of a sender may be ahead of the server's."""
 
 CONTENT_SPACE = "content"
+ENGINE_FLAG = "wasm_recommendations"
+"""The flag that chooses between the WebAssembly engine and the control engine."""
 """The space of the vectors that EMBEDDER computes from the text of posts."""
 
 MAX_COLD_POSTS = 100

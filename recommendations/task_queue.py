@@ -1,14 +1,16 @@
 """
 The names of background tasks, and the function that enqueues them.
 
-This module imports no task: it looks a task up by name in Celery's registry, after the transaction commits. An
-unreachable broker loses no work that matters: such work is first stored as a row, and beat enqueues it again.
+This module imports no task, because tasks import the services that import this module. It looks a task up by name in
+Celery's registry, after the transaction commits. An unreachable broker loses no work that matters: such work is first
+stored as a row, and beat enqueues it again.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from importlib import import_module
 
 from celery import current_app
 from django.db import connection, transaction
@@ -17,6 +19,9 @@ from kombu.exceptions import OperationalError
 from monitoring.task_publisher import broker_producer
 
 log = logging.getLogger(__name__)
+
+TASKS_MODULE = "recommendations.tasks"
+"""The module that adds the tasks to Celery's registry. A process that enqueues none does not import it."""
 
 PROCESS_CHUNK = "recommendations.process_chunk"
 LEARN_INTERACTIONS = "recommendations.learn_interactions"
@@ -73,6 +78,8 @@ def redact_arguments(kwargs: Mapping[str, object]) -> str:
 
 def publish(task_name: str, kwargs: Mapping[str, object], queue: str, after_seconds: float) -> None:
     """Send the task to the broker, or log that it cannot be reached: the caller may be a request, and does not wait."""
+    if task_name not in current_app.tasks:
+        import_module(TASKS_MODULE)
     try:
         with broker_producer() as producer:
             current_app.tasks[task_name].apply_async(  # type: ignore[call-arg]  # its stubs have no kwargsrepr

@@ -21,7 +21,7 @@ TRAIN_MODEL = "train_model"
 
 def register() -> None:
     """Let this process train."""
-    work.register_kind(replace(work.KINDS[TRAIN_MODEL], process=process_training))
+    work.register_kind(replace(work.find_kind(TRAIN_MODEL), process=process_training))
 
 
 @worker_process_init.connect

@@ -3,7 +3,10 @@
 import os
 
 from celery import Celery
+from celery.signals import import_modules
 from django_structlog.celery.receivers import CeleryReceiver
+
+from monitoring import extensions
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "recsys_project.settings")
 
@@ -15,3 +18,9 @@ app.autodiscover_tasks()
 # library's own setting, which connects each signal twice in a worker.
 LOG_CONTEXT_RECEIVER = CeleryReceiver()
 LOG_CONTEXT_RECEIVER.connect_worker_signals()
+
+
+@import_modules.connect
+def load_extensions(**_: object) -> None:
+    """Load the extensions when a worker starts, after its tasks."""
+    extensions.load_all()

@@ -1,12 +1,20 @@
-"""The root URL configuration."""
+"""The root URL configuration. Its import loads everything that a web process needs."""
 
 from allauth.account.decorators import secure_admin_login
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
 from django.contrib import admin
 from django.urls import include, path
 
+from monitoring import extensions
 from recommendations.api.urls import not_found_urlpatterns
 from recommendations.graphql_api.view import GraphQLView
 from recsys_project.schema_view import DocsScriptView, DocsView, SchemaView
+
+extensions.load_all()
+admin.autodiscover()
+# `manage.py reset_second_factor` replaces a lost device, and the service uses no email address of staff.
+admin.site.unregister([Authenticator, EmailAddress])
 
 # Django tries the patterns in order: those of recommendations come first, since they get the most requests.
 urlpatterns = [

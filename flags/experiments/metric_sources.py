@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from flags.analysis.moments import Float64Array
+from monitoring.extensions import Extensions
 
 CountEvents = Callable[[Sequence[str], Float64Array, Float64Array, Sequence[str]], Float64Array]
 """
@@ -18,6 +19,7 @@ number of such events of each unit (n,) in [start, end).
 SliceUnits = Callable[[Sequence[str]], dict[str, list[str]]]
 """Takes n unit ids and returns the value of each unit by slice name: {"language": ["en", "de", …]}; "" if unknown."""
 
+extensions = Extensions()
 _metric_sources: dict[str, CountEvents] = {}
 _slicers: dict[str, SliceUnits] = {}
 
@@ -34,6 +36,7 @@ def register_slicer(name: str, slicer: SliceUnits) -> None:
 
 def metric_source_names() -> list[str]:
     """Return the names of the registered sources."""
+    extensions.load()
     return sorted(_metric_sources)
 
 
@@ -41,9 +44,11 @@ def count_events(
     name: str, unit_ids: Sequence[str], since: Float64Array, until: Float64Array, kinds: Sequence[str]
 ) -> Float64Array:
     """Return the number of events of each unit; see `CountEvents`. Raises `KeyError` for an unknown source."""
+    extensions.load()
     return _metric_sources[name](unit_ids, since, until, kinds)
 
 
 def slice_units(unit_ids: Sequence[str]) -> dict[str, list[str]]:
     """Return the values of the units by slice name, from all slicers; see `SliceUnits`."""
+    extensions.load()
     return {name: values for slicer in _slicers.values() for name, values in slicer(unit_ids).items()}

@@ -35,6 +35,7 @@ from django.db.models import F, Max, Q, QuerySet
 
 from access.masks import mask_identity
 from monitoring import metrics
+from monitoring.extensions import Extensions
 from monitoring.transactions import write_transaction
 from recommendations import task_queue
 from recommendations.models import Job, JobChunk, Member, Post
@@ -83,6 +84,7 @@ class JobCancelledError(Exception):
     """Raised by the function that processes a chunk, to end it because its job was cancelled."""
 
 
+extensions = Extensions()
 KINDS: dict[str, JobKind] = {}
 
 KIND_NAMES: tuple[str, ...] = tuple(Job.Kind.values)
@@ -90,8 +92,14 @@ KIND_NAMES: tuple[str, ...] = tuple(Job.Kind.values)
 
 
 def register_kind(kind: JobKind) -> None:
-    """Register a kind of job. `services/extensions/jobs.py` registers all kinds when the app starts."""
+    """Register a kind of job. A second kind with the same name replaces the first."""
     KINDS[kind.kind] = kind
+
+
+def find_kind(name: str) -> JobKind:
+    """Return the kind of job with this name. Raises `KeyError` if there is none."""
+    extensions.load()
+    return KINDS[name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +179,7 @@ def find_or_create_job(
 
 def resolve_items(kind: str, params: Mapping[str, Any]) -> list[int]:
     """Return the primary keys of the job's items. Raises `InvalidRequest` or `UnknownMember` for invalid parameters."""
-    job_kind = KINDS[kind]
+    job_kind = find_kind(kind)
     if job_kind.resolve:
         return job_kind.resolve(params)
     parameter = "post_ids" if job_kind.items is Post else "member_ids"
@@ -222,7 +230,7 @@ def create_job(
         for number, start in enumerate(range(0, len(items), size))
     ]
     JobChunk.objects.bulk_create(chunks, batch_size=500)
-    if on_accept := KINDS[kind].on_accept:
+    if on_accept := find_kind(kind).on_accept:
         on_accept(job, items, now, submitter)
     for chunk in chunks:
         enqueue_chunk(job, chunk.number)
@@ -234,7 +242,9 @@ def create_job(
 
 def enqueue_chunk(job: Job, number: int) -> None:
     """Publish the message that makes a worker process this chunk, on commit."""
-    task_queue.enqueue(task_queue.PROCESS_CHUNK, {"job_id": str(job.pk), "number": number}, queue=KINDS[job.kind].queue)
+    task_queue.enqueue(
+        task_queue.PROCESS_CHUNK, {"job_id": str(job.pk), "number": number}, queue=find_kind(job.kind).queue
+    )
 
 
 def read_job(*, job_id: UUID) -> JobView:
@@ -268,7 +278,7 @@ def cancel_job(*, job_id: UUID, now: datetime) -> JobView:
     lock_job(job_id)
     job = find_job(job_id)
     if not build_job_view(job).is_finished:
-        if not KINDS[job.kind].is_cancellable:
+        if not find_kind(job.kind).is_cancellable:
             raise JobNotCancellable(job.kind)
         Job.objects.filter(pk=job_id).update(cancel_requested_at=now)
         job.chunks.filter(state=Job.State.QUEUED).update(state=Job.State.CANCELLED, leased_until=None)
@@ -309,7 +319,7 @@ def process_chunk(*, job_id: UUID, number: int, now: datetime) -> bool:
     if chunk is None:
         return False
     Job.objects.filter(pk=job_id, state=Job.State.QUEUED).update(state=Job.State.RUNNING, started_at=now)
-    kind = KINDS[chunk.job.kind]
+    kind = find_kind(chunk.job.kind)
     try:
         with renewed_lease(chunk, now):
             errors = kind.process(job_id, chunk.item_ids, now)

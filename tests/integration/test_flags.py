@@ -456,18 +456,29 @@ def test_a_change_needs_approval_but_turning_off_in_an_emergency_does_not(ann):
     assert isinstance(killed, FlagChange) and flag_value("unit-1") is False
 
 
+purged_flags = []
+
+
+def purge_flag():
+    purged_flags.append("f")
+
+
+def break_down():
+    raise RuntimeError("the hook is broken")
+
+
 def test_turning_a_flag_off_runs_its_hooks(django_capture_on_commit_callbacks):
-    purged = []
-    hooks.register_turn_off_hook("f", lambda: purged.append("f"))
-    hooks.register_turn_off_hook("f", lambda: 1 / 0)
+    purged_flags.clear()
+    for hook in (purge_flag, break_down):
+        hooks.register_turn_off_hook("f", f"{__name__}.{hook.__name__}")
     try:
         create_flag()
         with django_capture_on_commit_callbacks(execute=True):
             change_flag(rollout_percentage=3)
-        assert purged == []
+        assert purged_flags == []
         with django_capture_on_commit_callbacks(execute=True):
             change_flag(is_enabled=False)
-        assert purged == ["f"]
+        assert purged_flags == ["f"]
     finally:
         hooks._turn_off_hooks.pop("f")
 

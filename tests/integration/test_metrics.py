@@ -323,8 +323,8 @@ def test_with_qdrant_url_a_gauge_and_a_health_check_tell_whether_qdrant_responds
     down = wiring.qdrant_client()
     running = QdrantClient(":memory:")
     monkeypatch.setattr(wiring, "qdrant_client", lambda: running)
-    service_gauges.register_gauges()
-    service_health.register_health_checks()
+    service_gauges.register()
+    service_health.register()
 
     def state(minute):
         # Readiness requests run each check in a thread of its own, which does not see this test's uncommitted rows.

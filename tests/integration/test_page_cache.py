@@ -7,10 +7,11 @@ from prometheus_client import REGISTRY
 
 from flags.snapshot import flag_snapshot
 from recommendations.api import responses
+from recommendations.contracts import ENGINE_FLAG
 from recommendations.services import policies, wiring
 from recommendations.services.serving import records
 from recommendations.services.serving.pages import page_cache
-from recommendations.services.serving.query import ENGINE_FLAG, WASM_ASSIGNMENT, EngineAssignment
+from recommendations.services.serving.query import WASM_ASSIGNMENT, EngineAssignment
 from recommendations.services.serving.recommend import recommend
 from tests import factories
 from tests.factories import NOW

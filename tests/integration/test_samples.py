@@ -43,10 +43,10 @@ def test_hit_rates_are_computed_for_each_cache_with_enough_requests_and_for_all(
     def count(cache, outcome, requests):
         return {("recsys_cache_requests_total", (("cache", cache), ("outcome", outcome))): float(requests)}
 
-    increments = count("slates", "hit", 60) | count("slates", "stale", 15) | count("slates", "miss", 25)
-    increments |= count("neighbors", "miss", 100) | count("rare", "hit", 1)
+    increments = count("slates", "hit", 180) | count("slates", "stale", 45) | count("slates", "miss", 75)
+    increments |= count("neighbors", "miss", 300) | count("rare", "hit", 3)
     ratios = sample_gauges.hit_ratios([Sample("web h:1", AT, 100, increments, {})])
-    assert ratios == {("slates",): 0.75, ("neighbors",): 0.0, ("all",): pytest.approx(76 / 201)}
+    assert ratios == {("slates",): 0.75, ("neighbors",): 0.0, ("all",): pytest.approx(228 / 603)}
 
 
 def test_stored_samples_are_loaded_unchanged(stream):
@@ -97,6 +97,7 @@ def test_the_burn_rate_counts_failed_and_slow_feeds():
 
     assert sample_gauges.burn_rate(window(served=1_000, fast=1_000, failed=0)) == 0
     assert sample_gauges.burn_rate(window(served=999, fast=997, failed=1)) == pytest.approx(3)
+    assert sample_gauges.burn_rate(window(served=29, fast=28, failed=1)) == 0
     assert sample_gauges.burn_rate(window(served=19, fast=0, failed=0)) is None
 
 
@@ -123,3 +124,13 @@ def test_doctor_reports_a_process_whose_memory_keeps_growing(stream, minutes, la
         samples.store_sample(Sample("batch h:1", AT - (minutes - minute) * 60, size))
     result = doctor.check_memory_growth(NOW)
     assert result.verdict is verdict
+
+
+@pytest.mark.parametrize(("requested", "failed", "ratio"), [(19, 19, None), (20, 2, 0), (20, 3, 0.15), (20, 20, 1)])
+def test_the_error_ratio_needs_several_failures(requested, failed, ratio):
+    """One failure among few feeds is no rate, and raises no alert."""
+    increments = {
+        ("recsys_feeds_total", (("feed", "discovery"),)): float(requested - failed),
+        ("recsys_feed_failures_total", (("feed", "discovery"),)): float(failed),
+    }
+    assert sample_gauges.error_ratio([Sample("p", AT, 0, increments)]) == ratio

@@ -20,6 +20,7 @@ class Command(BaseCommand):
     """The command of the module docstring. It prints a secret once, alone on the last line."""
 
     help = "Create, list, rotate and revoke API keys. Scopes:\n" + "\n".join(f"{s}: {SCOPE_HELP[s]}" for s in Scope)
+    requires_system_checks = ()  # they load every page of the service
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)

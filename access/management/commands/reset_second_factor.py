@@ -13,6 +13,7 @@ class Command(BaseCommand):
         "Delete a user's authenticator app, security keys and recovery codes, and end a lock-out of the user's name. "
         "At the next sign-in the user registers a new device. Make sure that you know who asks for it."
     )
+    requires_system_checks = ()  # they load every page of the service
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("username")

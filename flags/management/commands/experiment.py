@@ -25,6 +25,7 @@ from monitoring.clock import now
 
 class Command(BaseCommand):
     help = "Read and run experiments. Steps need --why and are recorded. Every process applies a step within 2 s."
+    requires_system_checks = ()  # they load every page of the service
 
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)

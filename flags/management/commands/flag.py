@@ -38,6 +38,7 @@ PLAN_STEPS: dict[str, Callable[..., RolloutPlan | PendingChange]] = {
 
 class Command(BaseCommand):
     help = "Read and change flags. Changes need --why and are recorded. Every process applies a change within 2 s."
+    requires_system_checks = ()  # they load every page of the service
 
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)

@@ -17,6 +17,7 @@ COLUMNS = ("id", "kind", "state", "created", "likes", "size", "NDCG@10", "by lik
 
 class Command(BaseCommand):
     help = "List the trained models. With --activate or --roll-back, change which model feeds use."
+    requires_system_checks = ()  # they load every page of the service
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         action = parser.add_mutually_exclusive_group()

@@ -39,6 +39,7 @@ def wait_for_job(job: work.JobView) -> work.JobView:
 
 class Command(BaseCommand):
     help = "Submit a job. With --wait, wait for it: exit code 0 if it succeeded, 1 if not."
+    requires_system_checks = ()  # they load every page of the service
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("kind", choices=work.KIND_NAMES)

@@ -59,7 +59,7 @@ def member_slices(unit_ids: Sequence[str]) -> dict[str, list[str]]:
     return {"language": [language for language, _ in slices], "region": [region for _, region in slices]}
 
 
-def register_experiment_sources() -> None:
+def register() -> None:
     """Register the metric source and the slicer."""
     metric_sources.register_metric_source("interactions", count_interactions)
     metric_sources.register_slicer("members", member_slices)

@@ -1,5 +1,5 @@
 """
-Guardrail gauges, member attributes and a turn-off hook that recommendations register with flags.
+Guardrail gauges and member attributes that recommendations register with flags.
 
 The gauges are computed from the rows of feed requests. A request that ended with an error has no row: the error ratio
 counts feeds that neither engine could rank.
@@ -12,12 +12,10 @@ from datetime import datetime
 
 from django.db.models import Exists, OuterRef, QuerySet
 
-from flags import attributes, gauges, hooks
+from flags import attributes, gauges
 from flags.gauges import MetricValue
 from recommendations.models import FeedRequest, Interaction, Member
-from recommendations.services import invalidate
 from recommendations.services.measuring.roll_up import ENGAGEMENT_KINDS
-from recommendations.services.serving.query import ENGINE_FLAG
 from recommendations.services.serving.ranking import CONTROL_ENGINE
 
 MEMBER_ATTRIBUTES = {
@@ -83,11 +81,10 @@ def member_attributes(unit_id: str) -> Mapping[str, object]:
     return {"languages": row.languages, "is_active": row.is_active, "joined_on": f"{row.created_at:%Y-%m-%d}"} | region
 
 
-def register_flag_sources() -> None:
-    """Register the gauges, the attributes and the hook that purges slates when the engine flag is turned off."""
+def register() -> None:
+    """Register the gauges and the attributes."""
     gauges.register_gauge("feed_error_ratio", "share of feeds that no engine ranked, 0 to 1", error_ratio)
     gauges.register_gauge("feed_fallback_ratio", "share of feeds served by a fallback, 0 to 1", fallback_ratio)
     gauges.register_gauge("feed_latency_p95_ms", "95th percentile of the time to build a feed, in ms", latency_p95_ms)
     gauges.register_gauge("feed_engagement_ratio", "share of feeds with an engagement, 0 to 1", engagement_ratio)
     attributes.register_attributes("members", MEMBER_ATTRIBUTES, member_attributes)
-    hooks.register_turn_off_hook(ENGINE_FLAG, invalidate.invalidate_all_slates)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db.models import Count, Min, QuerySet
 
-from monitoring import clock, gauges, metrics, samples
+from monitoring import clock, gauges, metrics
 from monitoring.gauges import GaugeValues
 from monitoring.metrics import ComputedGauge
 from recommendations.engines.wasm_simd import WasmEngine
@@ -149,8 +149,8 @@ def observe_process() -> None:
     observe_catalogue(clock.now())
 
 
-def register_gauges() -> None:
-    """Register the computed gauges and the observer."""
+def register() -> None:
+    """Register the computed gauges."""
     gauges.register_gauges(metrics.JOBS, metrics.JOB_AGE_SECONDS, compute=job_gauges)
     gauges.register_gauges(
         metrics.UNLEARNED_INTERACTIONS,
@@ -194,4 +194,3 @@ def register_gauges() -> None:
     )
     if settings.ENV.qdrant_url:
         gauges.register_gauges(metrics.QDRANT_UP, compute=qdrant_gauges)
-    samples.register_observer(observe_process)

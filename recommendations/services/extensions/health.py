@@ -25,7 +25,7 @@ def check_vector_index(_now: datetime) -> None:
         index.ping()
 
 
-def register_health_checks() -> None:
+def register() -> None:
     """Register these checks."""
     health.register_health_check("kernel", run_kernel_selftest, is_required=False)
     health.register_health_check("catalogue", load_catalogue, is_required=True)

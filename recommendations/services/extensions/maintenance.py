@@ -129,7 +129,7 @@ def active_spaces() -> list[str]:
     return list(rows.values_list("space", flat=True))
 
 
-def register_maintenance_tasks() -> None:
+def register() -> None:
     """Register these tasks."""
     maintenance.register_maintenance_task("sweep_caches", sweep_caches)
     maintenance.register_maintenance_task("trim_change_log", lambda now: trim_change_log.trim_change_log(now=now))

@@ -158,7 +158,7 @@ def format_duration(job: Job, now: datetime) -> str:
     return f"{((job.finished_at or now) - job.started_at).total_seconds():.1f} s"
 
 
-def register_panels() -> None:
+def register() -> None:
     """Register these panels."""
     register_panel("engines", "Engines and fallbacks", engines_panel, order=60)
     register_panel("variants", "Variants", variants_panel, order=70)

@@ -16,7 +16,16 @@ from openfeature.evaluation_context import EvaluationContext
 from flags.experiments.openfeature_metadata import answer_from_details
 from flags.experiments.rules import ExposedVariant
 from flags.services.version import flags_version
-from recommendations.contracts import EMPTY_IDS, UNKNOWN, Affinity, FeedFilter, Int64Array, Interests, Query
+from recommendations.contracts import (
+    EMPTY_IDS,
+    ENGINE_FLAG,
+    UNKNOWN,
+    Affinity,
+    FeedFilter,
+    Int64Array,
+    Interests,
+    Query,
+)
 from recommendations.services import wiring
 from recommendations.services.errors import FactsUnavailable, InactiveMember, UnknownMember
 from recommendations.services.serving.collaborative import score_reactions
@@ -25,7 +34,6 @@ from recommendations.stores.profiles import build_taste
 from recommendations.stores.relational_viewers import Viewer
 from recommendations.stores.resident_facts import Prefetch, ViewerHistory
 
-ENGINE_FLAG = "wasm_recommendations"
 FLAG_CLIENT = api.get_client()
 SLATE_SIZE = 120
 """Posts in a slate, including the reserve after the pages that are usually served. Changes the answer."""

@@ -176,7 +176,7 @@ def queue_records(*records: bytes, exposure: tuple[bytes, ExposureKey] | None = 
     outbox().put([*outgoing, OutgoingRecord(*exposure)] if exposure else outgoing)
 
 
-def send_after_tasks() -> None:
+def connect_signals() -> None:
     """Send the records of each Celery task before the task reports that it is done."""
     task_postrun.connect(send_records, dispatch_uid="records")
 

@@ -57,7 +57,7 @@ class MemoryGuard:
 memory_guard = wiring.per_process(MemoryGuard)
 
 
-def connect_memory_checks() -> None:
+def connect_signals() -> None:
     """Check the memory of this process after requests and tasks."""
     request_finished.connect(check_if_due, dispatch_uid="memory")
     task_postrun.connect(check_if_due, dispatch_uid="memory")

@@ -1,0 +1,43 @@
+"""What each command may load. Commands for emergencies and for scripts do not wait for the imports of the pipeline."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.servers import ROOT, shared_database_url
+
+PAGES = {"drf_spectacular.openapi", "graphql", "strawberry", "rest_framework.views", "unfold.admin"}
+PIPELINE = {"qdrant_client.http", "recommendations.pipeline", "recommendations.services.wiring", "scipy", "wasmtime"}
+
+MAY_NOT_LOAD = {
+    "flag list": PAGES | PIPELINE,
+    "flag kill no-such-flag --why test": PAGES | PIPELINE,
+    "key list": PAGES | PIPELINE,
+    "print_settings": PAGES | PIPELINE,
+    "maintain": PAGES | {"qdrant_client.http", "scipy"},
+}
+
+RUN = """
+import json, runpy, sys
+from contextlib import redirect_stdout
+sys.argv = sys.argv[1:]
+try:
+    with redirect_stdout(sys.stderr):
+        runpy.run_path("manage.py", run_name="__main__")
+except SystemExit:
+    pass
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize("command", MAY_NOT_LOAD)
+def test_a_command_loads_only_what_it_needs(command, transactional_db):
+    env = os.environ | {"DATABASE_URL": shared_database_url()}
+    arguments = [sys.executable, "-c", RUN, "manage.py", *command.split()]
+    process = subprocess.run(arguments, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=True)
+    loaded = set(json.loads(process.stdout))
+    assert "django" in loaded
+    assert loaded & MAY_NOT_LOAD[command] == set()
