@@ -23,10 +23,9 @@ from django.conf import settings
 from django.db import connection, connections
 from django.db.migrations.executor import MigrationExecutor
 
+from monitoring.extensions import Extensions
 from monitoring.redis_clients import redis_client
 from monitoring.time_budget import limited_time
-
-from monitoring.extensions import Extensions
 
 Check = Callable[[datetime], None]
 """Called with the current time. Returns if the check passes, raises with the reason if it fails."""
