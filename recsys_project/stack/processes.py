@@ -83,9 +83,10 @@ class Process:
 
     def progress(self) -> tuple[int, float]:
         """Return the size of the log and the CPU seconds so far. A process that does anything increases one of them."""
+        assert self.popen
         seconds = 0.0
         with contextlib.suppress(psutil.Error):  # the process has just ended
-            times = psutil.Process(self.popen.pid if self.popen else None).cpu_times()
+            times = psutil.Process(self.popen.pid).cpu_times()
             seconds = times.user + times.system
         return self.log_file.stat().st_size, seconds
 

@@ -353,7 +353,9 @@ def all_processes(process: psutil.Process) -> list[int]:
 
 
 @pytest.fixture
-def connection(postgres: tuple[str, psutil.Process], monkeypatch: pytest.MonkeyPatch) -> Iterator[DatabaseWrapper]:
+def connection(
+    postgres: tuple[str, psutil.Process], monkeypatch: pytest.MonkeyPatch, db: None
+) -> Iterator[DatabaseWrapper]:
     """Return a connection of a request, as Django uses it."""
     monkeypatch.setattr(settings, "ENV", settings.ENV.model_copy(update={"database_seconds": DATABASE_SECONDS}))
     dependencies.reset_dependencies()
@@ -373,7 +375,6 @@ def connection(postgres: tuple[str, psutil.Process], monkeypatch: pytest.MonkeyP
             "ATOMIC_REQUESTS": False,
         }
     )
-    connection.allow_thread_sharing = True
     yield connection
     connection.close()
     dependencies.reset_dependencies()
