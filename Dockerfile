@@ -17,4 +17,4 @@ USER recsys
 EXPOSE 8000
 HEALTHCHECK --interval=15s --timeout=5s --start-period=60s \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/livez', timeout=4)"]
-CMD ["python", "-m", "granian", "--interface", "rsgi", "--http", "1", "--no-ws", "--http1-header-read-timeout", "10000", "--host", "0.0.0.0", "--port", "8000", "recsys_project.rsgi:application"]
+CMD ["python", "-m", "granian", "--interface", "rsgi", "--http", "1", "--no-ws", "--http1-header-read-timeout", "10000", "--respawn-failed-workers", "--host", "0.0.0.0", "--port", "8000", "recsys_project.rsgi:application"]

@@ -19,7 +19,6 @@ import logging
 import math
 from dataclasses import dataclass
 from functools import cache
-from time import monotonic
 from typing import Any, Literal, Protocol
 
 import redis
@@ -28,8 +27,6 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest
 from limits import RateLimitItemPerMinute
 from limits.storage import RedisStorage
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 from rest_framework.exceptions import Throttled
 from rest_framework.throttling import BaseThrottle
 
@@ -39,14 +36,11 @@ from access.masks import mask_identity
 from access.request_costs import request_cost
 from access.scopes import MEMBER_WRITE_SCOPES
 from monitoring.metrics import THROTTLE_EVENTS
+from monitoring.redis_clients import UnavailableError, connection_options
 
 log = logging.getLogger(__name__)
 
 WINDOW_SECONDS = 60
-TIMEOUT_SECONDS = 1.0
-"""How long a request waits for Redis. After a timeout Redis is not used for `RETRY_SECONDS`."""
-RETRY_SECONDS = 1.0
-"""How long requests are not counted after a failure of Redis."""
 
 HIT_AND_PEEK_SCRIPT = b"""
 local function hit(ARGV)
@@ -104,30 +98,24 @@ class RateWindow(Protocol):
 
 
 class RateLimiter:
-    """A `RateWindow` in Redis. After a failure it does not use Redis for `RETRY_SECONDS`."""
+    """A `RateWindow` in Redis. Does not wait for a Redis whose breaker is open (`monitoring/dependencies.py`)."""
 
     def __init__(self, url: str) -> None:
         self._storage = RedisStorage(
             url,
             key_prefix="recsys:limits",
-            socket_timeout=TIMEOUT_SECONDS,
-            socket_connect_timeout=TIMEOUT_SECONDS,
-            retry=Retry(NoBackoff(), 0),  # type: ignore[arg-type]  # a retry would count the request twice
+            **connection_options(url),
         )
         hit, peek = (self._storage.SCRIPT_ACQUIRE_SLIDING_WINDOW, self._storage.SCRIPT_SLIDING_WINDOW)
         self._script = self._storage.get_connection().register_script(HIT_AND_PEEK_SCRIPT % (hit, peek))
-        self._retry_at = -math.inf
 
     def admit(self, bucket: RateLimitBucket, units: int = 1, earlier: int = 0) -> RateLimitDecision | None:
         """See `RateWindow.admit`."""
-        if monotonic() < self._retry_at:
-            THROTTLE_EVENTS.labels(bucket.policy, "uncounted").inc()
-            return None
         try:
             hit, window = self._count(bucket, units)
-        except redis.RedisError:
-            self._retry_at = monotonic() + RETRY_SECONDS
-            log.exception("throttle_failed")
+        except redis.RedisError as error:
+            if not isinstance(error, UnavailableError):
+                log.exception("throttle_failed")
             THROTTLE_EVENTS.labels(bucket.policy, "uncounted").inc()
             return None
         if not hit:

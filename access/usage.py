@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 
-import redis
 from django.conf import settings
 from django.db import DatabaseError
 
@@ -23,6 +22,7 @@ from access.masks import mask_identity
 from access.models import ApiKey, UsageAlert
 from access.usage_counts import HISTORY_MINUTES, Counts, RedisUsageCounts, UsageCounts
 from monitoring.metrics import USAGE_ALERTS
+from monitoring.redis_clients import redis_client
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,6 @@ MIN_NOT_FOUND = 50
 SPIKE_FACTOR = 5
 MIN_SPIKE_REQUESTS = 300
 """Requests per minute below which there is no spike."""
-TIMEOUT_SECONDS = 0.25
 
 REQUEST, NOT_FOUND, REFUSED = "r", "m", "f"
 
@@ -126,7 +125,4 @@ def raise_usage_alert(caller: str, anomaly: UsageAnomaly, now: datetime) -> None
 @cache
 def usage_recorder() -> UsageRecorder:
     """Return the usage recorder of this process."""
-    client = redis.Redis.from_url(
-        settings.ENV.cache_redis_url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS
-    )
-    return UsageRecorder(RedisUsageCounts(client))
+    return UsageRecorder(RedisUsageCounts(redis_client(settings.ENV.cache_redis_url)))

@@ -16,7 +16,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Q
 
-from monitoring import gauges, maintenance, metrics
+from monitoring import gauges, health, maintenance, metrics
 from monitoring.dashboard import Panel, Stat, Table, register_panel
 from monitoring.gauges import GaugeValues
 from monitoring.metrics import ComputedGauge
@@ -29,12 +29,14 @@ log = logging.getLogger(__name__)
 EVALUATE_ALERTS = "monitoring.evaluate_alerts"
 MIN_INTERVAL = timedelta(seconds=15)
 """An evaluation that is requested earlier than this after the last one is skipped: half of beat's interval."""
+LATE_AFTER = timedelta(seconds=90)
+"""Time without an evaluation after which alerts count as not evaluated: three are missing, or one does not end."""
 MAX_SHOWN_ALERTS = 20
 
 
 def evaluate_rules(*, now: datetime) -> bool:
     """Evaluate every rule. Return False if another worker has just done it."""
-    if not maintenance.claim_maintenance_task(EVALUATE_ALERTS, now, MIN_INTERVAL):
+    if not maintenance.claim_maintenance_task(EVALUATE_ALERTS, now, MIN_INTERVAL, LATE_AFTER):
         return False
     try:
         for rule in AlertRule.objects.filter(is_enabled=True):
@@ -45,6 +47,26 @@ def evaluate_rules(*, now: datetime) -> bool:
     finally:
         MaintenanceTask.objects.filter(name=EVALUATE_ALERTS, claimed_at=now).update(is_running=False)
     return True
+
+
+def last_evaluation() -> datetime | None:
+    """Return when an evaluation of the rules began last."""
+    return MaintenanceTask.objects.filter(name=EVALUATE_ALERTS).values_list("claimed_at", flat=True).first()
+
+
+def evaluation_problem(now: datetime) -> str:
+    """Return why no alert can be trusted to fire now, or an empty text if the rules are evaluated in time."""
+    evaluated_at = last_evaluation()
+    if evaluated_at is not None and now - evaluated_at <= LATE_AFTER:
+        return ""
+    since = f"since {evaluated_at:%Y-%m-%d %H:%M:%S} UTC" if evaluated_at else "so far"
+    return f"No alert rule has been evaluated {since}. Start celery beat and a worker with -Q maintenance."
+
+
+def require_evaluation(now: datetime) -> None:
+    """Raise `RuntimeError` if the alert rules are not evaluated: nobody would be told of a failure."""
+    if problem := evaluation_problem(now):
+        raise RuntimeError(problem)
 
 
 def evaluate_rule(rule: AlertRule, now: datetime) -> None:
@@ -142,7 +164,7 @@ def compute_alert_gauges(_now: datetime) -> dict[ComputedGauge, GaugeValues]:
 
 
 def alerts_panel(now: datetime) -> Panel:
-    """Show the firing alerts and the newest resolved ones."""
+    """Show the firing alerts and the newest resolved ones, and whether the rules are evaluated at all."""
     alerts = list(Alert.objects.exclude(state=Alert.State.PENDING)[:MAX_SHOWN_ALERTS])
     count = Alert.objects.filter(state=Alert.State.FIRING).count()
     rows = [
@@ -157,14 +179,17 @@ def alerts_panel(now: datetime) -> Panel:
         for alert in alerts
     ]
     columns = ["alert", "severity", "state", "since (UTC)", "acknowledged", "summary"]
+    problem = evaluation_problem(now)
+    firing = Stat("alerts firing", count, "", "bad" if count else "" if problem else "good")
     return Panel(
-        stats=[Stat("alerts firing", count, "", "bad" if count else "good")],
+        stats=[firing, *([Stat("rules evaluated", "no", "", "bad")] if problem else [])],
         tables=[Table("Newest alerts", columns, rows)] if rows else [],
-        note="" if rows else "No alert has fired yet. Rules and silences are in the admin.",
+        note=problem or ("" if rows else "No alert has fired yet. Rules and silences are in the admin."),
     )
 
 
 def register() -> None:
-    """Register the gauge of firing alerts, and the panel that follows the state panel."""
+    """Register the gauge of firing alerts, the panel that follows the state panel, and the health check."""
+    health.register_health_check("alerts", require_evaluation, is_required=False)
     gauges.register_gauges(metrics.ALERTS_FIRING, compute=compute_alert_gauges)
     register_panel("alerts", "Alerts", alerts_panel, order=15)

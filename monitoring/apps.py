@@ -2,7 +2,18 @@
 
 from django.apps import AppConfig
 
-from monitoring import dashboard, doctor, gauges, health, metrics_endpoint, query_timing, samples, task_metrics, workers
+from monitoring import (
+    dashboard,
+    doctor,
+    gauges,
+    health,
+    metrics_endpoint,
+    query_timing,
+    samples,
+    task_metrics,
+    time_budget,
+    workers,
+)
 
 
 class MonitoringConfig(AppConfig):
@@ -17,7 +28,8 @@ class MonitoringConfig(AppConfig):
         metrics_endpoint.connect_signals()
         query_timing.connect_signals()
         task_metrics.connect_task_signals()
-        health.extensions.add("monitoring.health")
+        time_budget.connect_signals()
+        health.extensions.add("monitoring.health", "monitoring.alerts")
         doctor.extensions.add("monitoring.doctor")
         gauges.extensions.add("monitoring.server_gauges", "monitoring.sample_gauges", "monitoring.alerts")
         dashboard.extensions.add("monitoring.panels", "monitoring.alerts")

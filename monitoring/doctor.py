@@ -19,10 +19,10 @@ import psutil
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import connection
-from redis import Redis
 
 from monitoring import health, samples, workers
 from monitoring.extensions import Extensions
+from monitoring.redis_clients import redis_client
 
 MIB, GIB = 2**20, 2**30
 LEAK_LOOKBACK, LEAK_MIN_OBSERVATION = timedelta(hours=2), timedelta(minutes=30)
@@ -129,9 +129,7 @@ def check_redis_servers(_now: datetime) -> CheckResult:
 
 def read_redis_facts(url: str) -> dict[str, Any]:
     """Return the settings of the Redis at *url*, from INFO: a managed server may reject CONFIG."""
-    with Redis.from_url(
-        url, socket_timeout=health.TIMEOUT_SECONDS, socket_connect_timeout=health.TIMEOUT_SECONDS
-    ) as client:
+    with redis_client(url) as client:
         info = cast("dict[str, Any]", client.info())
     return {
         "run_id": info["run_id"],

@@ -1,5 +1,9 @@
 """
-Health checks that must pass before this process takes requests. Apps register their own checks.
+Health checks of this process and of what it calls. Apps register their own checks.
+
+Only a check of what serving needs is required: if it fails, the process is not ready. The service does without the
+rest, so its failure is a warning, and the process goes on taking requests. Otherwise a load balancer would remove every
+process at once, for the loss of a cache.
 
 All checks run at the same time and share `CHECKS_TIMEOUT_SECONDS`. A check that hangs is reported and keeps running; it
 is not started again until it ends. Everybody sees which check fails. The reason may contain an address or a version,
@@ -18,34 +22,43 @@ import structlog
 from django.conf import settings
 from django.db import connection, connections
 from django.db.migrations.executor import MigrationExecutor
-from redis import Redis
 
 from monitoring.extensions import Extensions
+from monitoring.redis_clients import redis_client
+from monitoring.time_budget import limited_time
 
 Check = Callable[[datetime], None]
 """Called with the current time. Returns if the check passes, raises with the reason if it fails."""
 
 CHECKS_TIMEOUT_SECONDS = 3.0
 """Timeout of all checks together. A probe's own timeout must be longer."""
-TIMEOUT_SECONDS = 2
 logger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of a check. *reason* is empty if it passed."""
+    """The result of a check. *reason* is empty if it passed. One that is not required warns and does not fail."""
 
     name: str
     reason: str
     seconds: float = 0.0
+    is_required: bool = True
+
+    @property
+    def status(self) -> str:
+        """Return pass, warn or fail."""
+        if not self.reason:
+            return "pass"
+        return "fail" if self.is_required else "warn"
 
 
 class RegisteredCheck:
     """A check with its current run. Callers during a run wait for that run."""
 
-    def __init__(self, name: str, check: Check) -> None:
+    def __init__(self, name: str, check: Check, is_required: bool) -> None:
         self.name = name
         self._check = check
+        self._is_required = is_required
         self._lock = threading.Lock()
         self._run: CheckRun | None = None
 
@@ -53,15 +66,16 @@ class RegisteredCheck:
         """Return the current run. Start one if there is none."""
         with self._lock:
             if self._run is None or self._run.finished.is_set():
-                self._run = CheckRun(self.name, self._check, now)
+                self._run = CheckRun(self.name, self._check, self._is_required, now)
             return self._run
 
 
 class CheckRun:
     """One run of a check in a daemon thread, so that a check that hangs does not block the exit of the process."""
 
-    def __init__(self, name: str, check: Check, now: datetime) -> None:
+    def __init__(self, name: str, check: Check, is_required: bool, now: datetime) -> None:
         self.name = name
+        self._is_required = is_required
         self.finished = threading.Event()
         self._started_at = monotonic()
         self._finding: Finding | None = None
@@ -69,26 +83,28 @@ class CheckRun:
 
     def _execute(self, check: Check, now: datetime) -> None:
         try:
-            reason = failure_reason(self.name, check, now)
+            with limited_time(self._started_at + CHECKS_TIMEOUT_SECONDS):
+                reason = failure_reason(self.name, check, now)
         finally:
             connections.close_all()  # the connections of this thread
-        self._finding = Finding(self.name, reason, monotonic() - self._started_at)
+        self._finding = Finding(self.name, reason, monotonic() - self._started_at, self._is_required)
         self.finished.set()
 
     def finding(self, deadline: float) -> Finding:
         """Return the result, or a failure if the run has not ended by *deadline* (monotonic seconds)."""
         self.finished.wait(max(0.0, deadline - monotonic()))
         seconds = monotonic() - self._started_at
-        return self._finding or Finding(self.name, f"did not end within {seconds:.1f} s and still runs", seconds)
+        reason = f"did not end within {seconds:.1f} s and still runs"
+        return self._finding or Finding(self.name, reason, seconds, self._is_required)
 
 
 extensions = Extensions()
 _checks: dict[str, RegisteredCheck] = {}
 
 
-def register_health_check(name: str, check: Check) -> None:
+def register_health_check(name: str, check: Check, *, is_required: bool) -> None:
     """Run *check* for each readiness request. A second check with the same name replaces the first."""
-    _checks[name] = RegisteredCheck(name, check)
+    _checks[name] = RegisteredCheck(name, check, is_required)
 
 
 def run_health_checks(now: datetime) -> list[Finding]:
@@ -111,17 +127,19 @@ def failure_reason(name: str, check: Check, now: datetime) -> str:
 def health_report(findings: Iterable[Finding], *, with_reasons: bool) -> dict[str, object]:
     """Return the body of a health response: the status of each check and, if allowed, the reasons and times."""
     findings = list(findings)
-    checks: dict[str, object] = {finding.name: "fail" if finding.reason else "pass" for finding in findings}
+    checks: dict[str, object] = {finding.name: finding.status for finding in findings}
     if with_reasons:
         checks = {
             finding.name: {
-                "status": checks[finding.name],
+                "status": finding.status,
                 "reason": finding.reason,
                 "seconds": round(finding.seconds, 4),
             }
             for finding in findings
         }
-    return {"status": "fail" if any(finding.reason for finding in findings) else "pass", "checks": checks}
+    statuses = {finding.status for finding in findings}
+    status = next((status for status in ("fail", "warn") if status in statuses), "pass")
+    return {"status": status, "checks": checks}
 
 
 def ping_database(_now: datetime) -> None:
@@ -142,12 +160,12 @@ def require_migrations(_now: datetime) -> None:
 def ping_redis(_now: datetime) -> None:
     """Ping the Redis servers of the broker and of the caches."""
     for url in dict.fromkeys((settings.ENV.redis_url, settings.ENV.cache_redis_url)):
-        with Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS) as client:
+        with redis_client(url) as client:
             client.ping()
 
 
 def register() -> None:
     """Register the checks that apply to any service."""
-    register_health_check("database", ping_database)
-    register_health_check("migrations", require_migrations)
-    register_health_check("redis", ping_redis)
+    register_health_check("database", ping_database, is_required=True)
+    register_health_check("migrations", require_migrations, is_required=True)
+    register_health_check("redis", ping_redis, is_required=False)

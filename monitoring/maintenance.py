@@ -90,16 +90,18 @@ def run_maintenance_task(*, name: str, now: datetime, interval: timedelta, scope
     )
 
 
-def claim_maintenance_task(name: str, now: datetime, min_age: timedelta) -> bool:
+def claim_maintenance_task(
+    name: str, now: datetime, min_age: timedelta, max_run_time: timedelta = MAX_RUN_TIME
+) -> bool:
     """
     Claim a task. Return False if it is running, or if its last claim is less than *min_age* ago.
 
-    Records the previous run as lost if it exceeded `MAX_RUN_TIME`. The update matches the row as it was read, so that
+    Records the previous run as lost if it exceeded *max_run_time*. The update matches the row as it was read, so that
     only one of several workers succeeds.
     """
     row, _ = MaintenanceTask.objects.get_or_create(name=name)
     is_due = Q(is_running=False) & (Q(claimed_at=None) | Q(claimed_at__lte=now - min_age))
-    is_lost = Q(is_running=True, claimed_at__lte=now - MAX_RUN_TIME)
+    is_lost = Q(is_running=True, claimed_at__lte=now - max_run_time)
     unchanged = MaintenanceTask.objects.filter(pk=row.pk, claimed_at=row.claimed_at, is_running=row.is_running)
     if not unchanged.filter(is_due | is_lost).update(claimed_at=now, is_running=True):
         return False

@@ -29,16 +29,24 @@ def send_due_notices(*, now: datetime) -> int:
     """
     Send the notices that are due. Return how many were sent.
 
-    A notice is claimed before it is sent, by updating its attempts, so that no two workers send it.
+    A notice is claimed before it is sent, by updating its attempts, so that no two workers send it. After a failure,
+    the channel's other notices wait for the next run: each would wait for the same server that does not respond, while
+    no alert is evaluated.
     """
     sent = 0
+    failed_channels: set[str] = set()
     due = Notice.objects.filter(state=Notice.State.WAITING, due_at__lte=now).select_related("alert")
     for notice in due.order_by("due_at", "pk")[:BATCH_SIZE]:
+        if notice.channel in failed_channels:
+            continue
         delay = min(FIRST_RETRY_DELAY * 2**notice.attempts, MAX_RETRY_DELAY)
         unclaimed = Notice.objects.filter(pk=notice.pk, state=Notice.State.WAITING, attempts=notice.attempts)
         if unclaimed.update(attempts=notice.attempts + 1, due_at=now + delay):
             notice.attempts += 1
-            sent += send_notice(notice, now)
+            if send_notice(notice, now):
+                sent += 1
+            else:
+                failed_channels.add(notice.channel)
     return sent
 
 

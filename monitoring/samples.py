@@ -28,7 +28,7 @@ from prometheus_client import REGISTRY
 from redis import Redis, RedisError
 
 from monitoring import clock, latency
-from monitoring.health import TIMEOUT_SECONDS
+from monitoring.redis_clients import redis_client
 
 log = logging.getLogger(__name__)
 
@@ -171,9 +171,8 @@ def connect_signals() -> None:
 
 
 def cache_redis_client() -> Redis:
-    """Return a client of the caches' Redis with a short timeout."""
-    url = settings.ENV.cache_redis_url
-    return Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS)
+    """Return a client of the caches' Redis."""
+    return redis_client(settings.ENV.cache_redis_url)
 
 
 def store_sample(sample: Sample) -> None:

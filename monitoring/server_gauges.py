@@ -7,11 +7,11 @@ from typing import Any, cast
 
 from django.conf import settings
 from django.db import DatabaseError, connection
-from redis import Redis, RedisError
+from redis import RedisError
 
 from monitoring import gauges, metrics
 from monitoring.gauges import GaugeValues
-from monitoring.health import TIMEOUT_SECONDS
+from monitoring.redis_clients import redis_client
 
 
 def compute_redis_gauges(_now: datetime) -> dict[metrics.ComputedGauge, GaugeValues]:
@@ -19,7 +19,7 @@ def compute_redis_gauges(_now: datetime) -> dict[metrics.ComputedGauge, GaugeVal
     values: dict[metrics.ComputedGauge, GaugeValues] = {gauge: {} for gauge in REDIS_GAUGES}
     for server, url in (("broker", settings.ENV.redis_url), ("caches", settings.ENV.cache_redis_url)):
         try:
-            with Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS) as client:
+            with redis_client(url) as client:
                 info = cast("dict[str, Any]", client.info())
         except RedisError:
             values[metrics.REDIS_UP][(server,)] = 0.0

@@ -22,7 +22,8 @@ from django.conf import settings
 from redis import Redis, RedisError
 
 from monitoring import clock
-from monitoring.health import TIMEOUT_SECONDS, Finding
+from monitoring.health import Finding
+from monitoring.redis_clients import redis_client
 
 log = logging.getLogger(__name__)
 
@@ -74,9 +75,8 @@ class WorkersState:
 
 @contextmanager
 def broker_client() -> Iterator[Redis]:
-    """Yield a client of the broker's Redis with a short timeout."""
-    url = settings.ENV.redis_url
-    with Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS) as client:
+    """Yield a client of the broker's Redis."""
+    with redis_client(settings.ENV.redis_url) as client:
         yield client
 
 

@@ -16,6 +16,8 @@ from celery import current_app
 from django.db import connection, transaction
 from kombu.exceptions import OperationalError
 
+from monitoring.task_publisher import broker_producer
+
 log = logging.getLogger(__name__)
 
 TASKS_MODULE = "recommendations.tasks"
@@ -75,12 +77,17 @@ def redact_arguments(kwargs: Mapping[str, object]) -> str:
 
 
 def publish(task_name: str, kwargs: Mapping[str, object], queue: str, after_seconds: float) -> None:
-    """Send the task to the broker. It does not retry, because the caller may be a request."""
+    """Send the task to the broker, or log that it cannot be reached: the caller may be a request, and does not wait."""
     if task_name not in current_app.tasks:
         import_module(TASKS_MODULE)
     try:
-        current_app.tasks[task_name].apply_async(  # type: ignore[call-arg]  # its stubs have no kwargsrepr
-            kwargs=dict(kwargs), kwargsrepr=redact_arguments(kwargs), queue=queue, countdown=after_seconds, retry=False
-        )
+        with broker_producer() as producer:
+            current_app.tasks[task_name].apply_async(  # type: ignore[call-arg]  # its stubs have no kwargsrepr
+                kwargs=dict(kwargs),
+                kwargsrepr=redact_arguments(kwargs),
+                queue=queue,
+                countdown=after_seconds,
+                producer=producer,
+            )
     except OperationalError:
         log.warning("task_not_published", extra={"task": task_name})

@@ -347,6 +347,16 @@ class Environment(BaseSettings):
     request_body_seconds: PositiveInt = setting(
         30, "deployment", "Seconds within which the body of a request must arrive. Later, it gets a 408."
     )
+    request_seconds: PositiveInt = setting(
+        60,
+        "deployment",
+        "Seconds after its arrival in which a request may get a thread and call the database. Later, it gets a 503.",
+    )
+    database_seconds: PositiveInt = setting(
+        10,
+        "deployment",
+        "Seconds that a statement of a request may take, 80 % of it for a lock. Later, the request gets a 503.",
+    )
     web_port: int = setting(
         0, "deployment", "Port of the web server in the embedded stack. 0: a free port, which is reused on later runs."
     )

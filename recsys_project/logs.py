@@ -65,6 +65,7 @@ FIELDS = {
     "changes": "number of differing rows",
     "channel": "the channel of an alert notice",
     "check": "a health check",
+    "dependency": "a server that the process calls: a Redis, the database, Qdrant",
     "component": "a component of the pipeline: a source, filter, scorer …",
     "count": "a number of items",
     "embedding_model": "an embedding model",

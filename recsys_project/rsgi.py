@@ -6,7 +6,8 @@ with a deadline and a limit of its size, and only then a thread runs Django's WS
 its body slowly, or never, occupies no thread. With Granian's WSGI interface, the thread itself waits for the body,
 without a deadline, and as many unfinished requests as there are threads stop the service.
 
-The event loop answers /livez itself, so that a check of the process needs no free thread.
+The event loop answers /livez itself, so that a check of the process needs no free thread. A request that has waited
+for a free thread until its time is over gets a 503 (`monitoring/time_budget.py`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from io import BytesIO
 from queue import SimpleQueue
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -29,6 +31,7 @@ from django.http import HttpResponseBase
 from granian.rsgi import HTTPProtocol, ProtocolClosed, Scope  # type: ignore[attr-defined]  # its re-exports
 
 from access.problems import CONTENT_TYPE, problem_body
+from monitoring.time_budget import limited_time
 from recommendations.api.problems import Problem
 from recsys_project.request_bodies import BodyReader, IncompleteBodyError, discard
 from recsys_project.wsgi import application as wsgi_application
@@ -42,13 +45,14 @@ Headers = list[tuple[str, str]]
 WsgiApplication = Callable[[dict[str, Any], Callable[..., Any]], HttpResponseBase]
 LIVE_HEADERS = [("content-type", "application/json"), ("cache-control", "no-store")]
 LIVE_BODY = b'{"status":"pass"}'
+OVERLOADED = Problem("No thread was free in time. Nothing was changed. Try again.", status=503, code="overloaded")
 
 
 class Application:
     """Reads requests on the event loop, and answers them in threads with a WSGI application."""
 
-    def __init__(self, wsgi: WsgiApplication, *, threads: int, body_seconds: float) -> None:
-        self._wsgi, self._bodies = wsgi, BodyReader(body_seconds)
+    def __init__(self, wsgi: WsgiApplication, *, threads: int, body_seconds: float, request_seconds: float) -> None:
+        self._wsgi, self._bodies, self._request_seconds = wsgi, BodyReader(body_seconds), request_seconds
         self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
         for number in range(threads):
             threading.Thread(target=self._run_jobs, name=f"request-{number}", daemon=True).start()
@@ -75,10 +79,14 @@ class Application:
         """Answer the request in the next free thread, and return when that is done."""
         loop = asyncio.get_running_loop()
         done = loop.create_future()
+        ends_at = monotonic() + self._request_seconds
 
         def answer() -> None:
             try:
-                self._answer(loop, scope, protocol, body)
+                if monotonic() > ends_at:
+                    refuse(protocol, OVERLOADED)
+                else:
+                    self._answer(loop, scope, protocol, body, ends_at)
             except BaseException:  # the thread must go on
                 log.exception("request_failed")
                 protocol.response_empty(HTTPStatus.INTERNAL_SERVER_ERROR, [])  # does nothing after a response
@@ -93,15 +101,18 @@ class Application:
         while True:
             self._jobs.get()()
 
-    def _answer(self, loop: asyncio.AbstractEventLoop, scope: Scope, protocol: HTTPProtocol, body: bytes) -> None:
-        """Run the WSGI application, and send its response from this thread."""
+    def _answer(
+        self, loop: asyncio.AbstractEventLoop, scope: Scope, protocol: HTTPProtocol, body: bytes, ends_at: float
+    ) -> None:
+        """Run the WSGI application until *ends_at*, and send its response from this thread, however long that takes."""
         status, headers = HTTPStatus.INTERNAL_SERVER_ERROR.value, Headers()
 
         def start_response(status_line: str, response_headers: Headers, exc_info: object = None) -> None:
             nonlocal status, headers
             status, headers = int(status_line[:3]), response_headers
 
-        response = self._wsgi(build_environ(scope, body), start_response)
+        with limited_time(ends_at):
+            response = self._wsgi(build_environ(scope, body), start_response)
         try:
             if response.streaming and not any(name.lower() == "content-length" for name, _ in headers):
                 stream(loop, protocol.response_stream(status, headers), response)
@@ -183,4 +194,5 @@ application = Application(
     wsgi_application,
     threads=settings.ENV.web_threads,
     body_seconds=settings.ENV.request_body_seconds,
+    request_seconds=settings.ENV.request_seconds,
 )

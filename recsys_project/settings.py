@@ -10,6 +10,7 @@ import orjson
 from django.urls import reverse_lazy
 
 from access.versions import API_VERSION
+from monitoring.redis_clients import connection_options
 from recsys_project.environment import ROOT, parse_signing_keys, read_environment, split_secrets
 from recsys_project.logs import logging_settings
 from recsys_project.schedule import SCHEDULE
@@ -127,13 +128,22 @@ else:
     DATABASES["default"]["ENGINE"] = "recsys_project.postgresql"
     # The server keeps the plans of repeated statements: planning a feed's query takes longer than running it.
     prepared = {"server_side_binding": True, "prepare_threshold": 5}
-    DATABASES["default"]["OPTIONS"] = DATABASES["default"].get("OPTIONS", {}) | prepared
+    # A server that cannot be reached is noticed after these times, and not after the system's two hours.
+    reached = {
+        "connect_timeout": 5,
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 30_000,
+    }
+    DATABASES["default"]["OPTIONS"] = reached | DATABASES["default"].get("OPTIONS", {}) | prepared
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CACHES = {
     "default": {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": ENV.cache_redis_url,
         "KEY_PREFIX": "recsys:django",
+        "OPTIONS": {"CONNECTION_POOL_KWARGS": connection_options(ENV.cache_redis_url)},
     }
 }
 
@@ -295,12 +305,16 @@ CELERY_TASK_SOFT_TIME_LIMIT = 3300
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": 7200,  # must exceed the longest task, or Redis delivers that task twice
     "socket_timeout": 30,
+    "socket_connect_timeout": 5,
     "socket_keepalive": True,
     "health_check_interval": 25,
     "global_keyprefix": "recsys:",
 }
 CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS = {"global_keyprefix": "recsys:"}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CHANNEL_ERROR_RETRY = True  # a Redis that refuses writes is treated as one that cannot be reached
+CELERY_TASK_PUBLISH_RETRY = False  # what must not be lost is a row, and is published again
+CELERY_WORKER_REDIRECT_STDOUTS = False  # with it, a traceback is one log line for each piece that Python writes
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 20
 CELERY_WORKER_ENABLE_SOFT_SHUTDOWN_ON_IDLE = True
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
@@ -312,7 +326,10 @@ CELERY_TASK_IGNORE_RESULT = True  # a job's result is in its row
 CELERY_RESULT_EXPIRES = 86_400
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = SCHEDULE
+# A second beat process takes over this long after the first one was killed, and after its loop's next turn.
+CELERY_BEAT_MAX_LOOP_INTERVAL = 2
 # redbeat reads only these names. Its lock lets one of several beat processes schedule tasks.
 REDBEAT_REDIS_URL = ENV.redis_url
+REDBEAT_REDIS_OPTIONS = connection_options(ENV.redis_url)
 REDBEAT_KEY_PREFIX = "recsys:redbeat:"
-REDBEAT_LOCK_TIMEOUT = 60
+REDBEAT_LOCK_TIMEOUT = 8

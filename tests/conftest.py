@@ -82,6 +82,7 @@ del os.environ["DJANGO_SETTINGS_MODULE"]
 # Models can be imported only once Django is set up.
 from flags import snapshot as flags  # noqa: E402
 from monitoring import extensions  # noqa: E402
+from monitoring.dependencies import reset_dependencies  # noqa: E402
 from recommendations.services import wiring  # noqa: E402
 from recommendations.stores import active_policies, resident_facts  # noqa: E402
 from recommendations.stores.redis_record_queue import BATCH_PREFIX, BATCHES_KEY, LEASE_PREFIX, WAITING_KEY  # noqa: E402
@@ -92,6 +93,12 @@ extensions.load_all()
 
 if os.environ["DATABASE_URL"].startswith("sqlite"):
     connection.settings_dict["TEST"]["NAME"] = str(FOLDER / "test.sqlite3")
+
+
+@pytest.fixture(autouse=True)
+def fresh_dependencies() -> None:
+    """Forget the failures of servers that other tests have not started, or have stopped."""
+    reset_dependencies()
 
 
 @pytest.fixture

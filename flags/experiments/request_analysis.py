@@ -8,6 +8,8 @@ from celery import current_app
 from django.db import transaction
 from kombu.exceptions import OperationalError
 
+from monitoring.task_publisher import broker_producer
+
 log = logging.getLogger(__name__)
 
 QUEUE = "analysis"
@@ -22,6 +24,7 @@ def request_interim_analysis(key: str) -> None:
 def send_analysis_task(key: str) -> None:
     """Send the task to the broker without retries: the caller may be a web request."""
     try:
-        current_app.send_task(ANALYZE_TASK, kwargs={"key": key}, queue=QUEUE, retry=False)
+        with broker_producer() as producer:
+            current_app.send_task(ANALYZE_TASK, kwargs={"key": key}, queue=QUEUE, producer=producer)
     except OperationalError:
         log.warning("task_not_published", extra={"task": ANALYZE_TASK})

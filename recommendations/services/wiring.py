@@ -28,10 +28,11 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, cast
 
-import redis
 from django.conf import settings
 from django.db import DatabaseError
 
+from monitoring.breaker import Breaker
+from monitoring.redis_clients import redis_client
 from recommendations import feeds
 from recommendations.contracts import CONTENT_SPACE, Policy
 from recommendations.embedders.registry import EmbedderError, get_cross_modal_embedder, get_embedder
@@ -49,7 +50,6 @@ from recommendations.ports import (
     VectorCache,
     VectorIndexError,
 )
-from recommendations.services.breaker import Breaker
 from recommendations.stores.active_embedding_models import ActiveEmbeddingModel, ActiveEmbeddingModels
 from recommendations.stores.active_policies import ActivePolicies
 from recommendations.stores.caching_engine import CachingEngine
@@ -79,9 +79,6 @@ P = ParamSpec("P")
 
 CONTROL_VARIANT = "control"
 """The variant whose policy has the settings of learning: all variants share profiles and the popularity of posts."""
-
-REDIS_TIMEOUT_SECONDS = 1.0
-"""The longest that a request waits for a Redis that does not respond; it then goes on without the cache."""
 
 QDRANT_TIMEOUT_SECONDS = 1
 """The longest that a request waits for a vector index that does not respond; it then goes on without its candidates."""
@@ -363,11 +360,6 @@ def catalogue() -> ResidentCatalogue:
 def resident_facts() -> ResidentFacts:
     """Return this process's cache of the facts about viewers and posts."""
     return ResidentFacts(vocabularies())
-
-
-def redis_client(url: str) -> redis.Redis:
-    """Return a client whose calls time out after `REDIS_TIMEOUT_SECONDS`."""
-    return redis.Redis.from_url(url, socket_timeout=REDIS_TIMEOUT_SECONDS, socket_connect_timeout=REDIS_TIMEOUT_SECONDS)
 
 
 @per_process

@@ -2,7 +2,7 @@
 The vectors of posts in Qdrant: one collection per space and model, so that vectors of two models are never compared.
 
 Qdrant holds copies only: ids, vectors, and the facts that its filters use. `manage.py reindex` restores them. While the
-server does not respond, its candidates are missing, and no call is made for a while.
+server does not respond, or asks for a pause (429), its candidates are missing, and no call is made for a while.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from importlib.util import LazyLoader, find_spec, module_from_spec
-from time import monotonic
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from monitoring.dependencies import dependency
 from recommendations.contracts import UNKNOWN, Float32Array, IndexFilter, Int64Array, Visibility
 from recommendations.ports import VectorError, VectorIndexError
 from recommendations.stores.vocabulary import Vocabularies
@@ -46,8 +47,6 @@ RETRIEVE_BATCH = 50
 """Posts per request for vectors. Changes the speed."""
 WRITE_BATCH = 500
 LIST_BATCH = 10_000
-COOLDOWN_SECONDS = 10.0
-"""No call is made for this long after a timeout, so that a request waits for one timeout and not for several."""
 INDEXED_PAYLOAD = {
     "author_id": "integer",
     "visibility": "integer",
@@ -84,7 +83,6 @@ class QdrantVectors:
         self.collection = f"recsys-{space}-{re.sub(r'[^A-Za-z0-9]+', '-', model)}"
         self._client = client
         self._vocabularies = vocabularies
-        self._cooldown_until = 0.0
 
     # Read
 
@@ -133,7 +131,6 @@ class QdrantVectors:
 
     def ping(self) -> None:
         """Raise `VectorIndexError` unless the server answers."""
-        self._cooldown_until = 0.0
         self._call_server(self._client.get_collections)
 
     # Write
@@ -249,19 +246,27 @@ class QdrantVectors:
         return qdrant.models.Filter(must=must, must_not=must_not)
 
     def _call_server(self, call: Callable[[], R]) -> R:
-        """Return the result of *call*. Raises `VectorIndexError` if it fails, or at once during the cooldown."""
-        if monotonic() < self._cooldown_until:
-            raise VectorIndexError(f"Qdrant failed less than {COOLDOWN_SECONDS:.0f} s ago. Not called again yet.")
+        """Return the result of *call*. Raises `VectorIndexError` if it fails, at once while the breaker is open."""
+        server = dependency("qdrant")
+        if not server.allows_call():
+            raise VectorIndexError("Qdrant failed a moment ago. Not called again yet.")
+        exceptions = qdrant.http.exceptions
+        too_many = qdrant.common.client_exceptions.QdrantException  # type: ignore[attr-defined]
         try:
-            return call()
-        except (qdrant.http.exceptions.ApiException, OSError) as error:
-            # An error response (usually: unknown collection) proves that the server responds. It starts no cooldown.
-            if not isinstance(error, qdrant.http.exceptions.UnexpectedResponse):
-                self._cooldown_until = monotonic() + COOLDOWN_SECONDS
+            result = call()
+        except (exceptions.ApiException, too_many, OSError) as error:
+            # An error response (usually: unknown collection) proves that the server responds, unless it is overloaded.
+            if isinstance(error, exceptions.UnexpectedResponse) and error.status_code != HTTPStatus.TOO_MANY_REQUESTS:
+                server.record_response()
+            else:
+                server.record_failure(error)
             raise VectorIndexError(f"Qdrant failed: {type(error).__name__}: {error}") from error
         except ValueError as error:
             # The in-process storage of qdrant-client raises this for an unknown collection.
+            server.record_response()
             raise VectorIndexError(f"Qdrant failed: {error}") from error
+        server.record_response()
+        return result
 
 
 def match_value(key: str, value: int) -> qdrant.models.FieldCondition:

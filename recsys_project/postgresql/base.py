@@ -1,5 +1,9 @@
 """
-Django's PostgreSQL backend with two changes that avoid waiting for the server.
+Django's PostgreSQL backend with changes that avoid waiting for the server.
+
+A request does not wait for a server that hangs (`monitoring/time_budget.py`). The server ends a statement that takes
+too long, or a lock that is not free in time. If the server itself does not respond, the client gives up a second later,
+closes the connection, and counts the failure: after `MAX_FAILURES` of them, requests fail at once for a while.
 
 The health check of a connection at the start of a request polls the socket instead of running `SELECT 1`.
 
@@ -27,16 +31,30 @@ import select
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import count
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import psycopg
+from django.conf import settings
 from django.db import DatabaseError
 from django.db.backends.postgresql import base
+from psycopg.abc import PQGen
 from psycopg.adapt import Transformer
 from psycopg.pq import ConnStatus, ExecStatus
 from psycopg.pq.abc import PGresult
 
+from monitoring.dependencies import Dependency, dependency
+from monitoring.time_budget import is_limited, statement_limits_ms, statement_seconds
+
+IDLE_IN_TRANSACTION_SECONDS = 120
+"""The server ends a transaction that is idle for this long. Its process hangs, and it holds locks."""
+GRACE_SECONDS = 1.0
+"""How much longer than the server the client waits."""
+WAIT_INTERVAL_SECONDS = 0.1
+"""Interval at which psycopg looks for Ctrl-C while it waits. Its own default."""
+
+R = TypeVar("R")
 Value = int | str | list[int]
 PreparedQuery = tuple[str, Sequence[Value]]
 """An SQL query with %s for each value, and the values."""
@@ -52,6 +70,46 @@ def wait_for_events(descriptor: int, events: int, seconds: float | None = None) 
     poll = select.poll()
     poll.register(descriptor, events)
     return bool(poll.poll(None if seconds is None else 1000 * seconds))
+
+
+def database() -> Dependency:
+    """Return the server as this process knows it."""
+    return dependency("database")
+
+
+def require_callable() -> None:
+    """Raise `psycopg.OperationalError` in a request while the server's breaker is open."""
+    if is_limited() and not database().allows_call():
+        raise psycopg.OperationalError("The database failed a moment ago. Not called again yet.")
+
+
+def count_timeout(seconds: float) -> psycopg.OperationalError:
+    """Return the error of a server that did not respond within *seconds*, and count the failure."""
+    error = psycopg.OperationalError(f"The database did not respond within {seconds:.0f} s.")
+    if seconds == settings.ENV.database_seconds:  # what was left of a request's time proves nothing
+        database().record_failure(error)
+    return error
+
+
+class BoundedConnection(psycopg.Connection[Any]):
+    """A connection on which a request waits no longer than a statement may take."""
+
+    def wait(self, gen: PQGen[R], interval: float = WAIT_INTERVAL_SECONDS, timeout: float | None = None) -> R:
+        """Wait for the server. Raises `psycopg.OperationalError` and closes the connection after the limit."""
+        seconds = statement_seconds()
+        if seconds is None or timeout is not None:
+            return super().wait(gen, interval, timeout)
+        require_callable()
+        try:
+            result = super().wait(gen, interval, seconds + GRACE_SECONDS)
+        except psycopg.errors._WaitTimeout:
+            self.close()  # its statement may still run, so the connection cannot be used again
+            raise count_timeout(seconds) from None
+        except psycopg.Error:
+            database().record_response()
+            raise
+        database().record_response()
+        return result
 
 
 @lru_cache
@@ -122,7 +180,7 @@ class PendingQueries:
                 if self._pgconn.is_busy():
                     # get_result() would wait as well, but without releasing the GIL.
                     unsent = self._pgconn.flush()
-                    wait_for_events(self._pgconn.socket, select.POLLIN | (select.POLLOUT if unsent else 0))
+                    self._wait(select.POLLIN | (select.POLLOUT if unsent else 0))
             result = self._pgconn.get_result()
             if result is not None and result.status == ExecStatus.PIPELINE_SYNC:
                 return
@@ -130,6 +188,16 @@ class PendingQueries:
                 yield result
             elif self._pgconn.status != ConnStatus.OK:
                 raise psycopg.OperationalError("the connection is lost")
+
+    def _wait(self, events: int) -> None:
+        """Wait for the server. Raises `psycopg.OperationalError` after the limit of a statement."""
+        seconds = statement_seconds()
+        if seconds is None:
+            wait_for_events(self._pgconn.socket, events)
+        elif wait_for_events(self._pgconn.socket, events, seconds + GRACE_SECONDS):
+            database().record_response()
+        else:
+            raise count_timeout(seconds)
 
     def _rows(self, result: PGresult) -> Rows:
         transformer = Transformer(self._connection)
@@ -141,6 +209,28 @@ class DatabaseWrapper(base.DatabaseWrapper):
     """A connection to PostgreSQL that can send queries ahead."""
 
     _pending: PendingQueries | None = None
+    Database = SimpleNamespace(**vars(psycopg) | {"connect": BoundedConnection.connect})  # type: ignore[assignment]
+    """The driver, as Django's backend uses it: the module psycopg, with connections that have a limit."""
+
+    def get_connection_params(self) -> dict[str, Any]:
+        """Return Django's parameters with the server's time limits. A pooler may refuse or ignore `options`."""
+        params: dict[str, Any] = super().get_connection_params()
+        limits = {"idle_in_transaction_session_timeout": 1000 * IDLE_IN_TRANSACTION_SECONDS}
+        if is_limited():
+            limits["statement_timeout"], limits["lock_timeout"] = statement_limits_ms()
+        options = [params.get("options", ""), *(f"-c {name}={value}" for name, value in limits.items())]
+        return params | {"options": " ".join(options).strip()}
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> BoundedConnection:
+        """Connect. Raises `psycopg.OperationalError`, in a request at once while the server's breaker is open."""
+        require_callable()
+        try:
+            connection: BoundedConnection = super().get_new_connection(conn_params)
+        except psycopg.OperationalError as error:
+            database().record_failure(error)
+            raise
+        database().record_response()
+        return connection
 
     def is_usable(self) -> bool:
         """
@@ -165,6 +255,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         try:
             self.close_if_health_check_failed()
             self.ensure_connection()
+            require_callable()
             self._pending = PendingQueries(self.connection, queries)
         except psycopg.DataError:
             return None

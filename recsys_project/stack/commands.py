@@ -22,6 +22,7 @@ def web_command(port: int) -> list[str]:
     """Return the command of the web server on a port of the loopback interface."""
     # Only HTTP/1.1: its headers have a deadline, which an idle HTTP/2 connection would not have.
     options = ["--interface", "rsgi", "--http", "1", "--no-ws", "--http1-header-read-timeout", "10000"]
+    options += ["--respawn-failed-workers"]  # without it, the server ends if a process that serves requests is killed
     return [
         *(sys.executable, "-m", "granian", *options),
         *("--host", "127.0.0.1", "--port", str(port), "recsys_project.rsgi:application"),
@@ -53,7 +54,7 @@ def server_commands(state: StackState) -> dict[str, list[str]]:
             TRAINING_TASKS,
             *worker_options("training", 1),
         ],
-        "beat": [*CELERY, "beat", "-S", "redbeat.RedBeatScheduler", "-l", "INFO"],
+        "beat": [*CELERY, "beat", "-S", "recsys_project.beat.Scheduler", "-l", "INFO"],
         "flower": [*CELERY, "flower", *flower],
     }
 

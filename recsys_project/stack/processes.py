@@ -18,14 +18,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from recsys_project.environment import ROOT
 from recsys_project.stack.state import StackError
 
 PR_SET_PDEATHSIG = 1
 STOP_SECONDS = 25.0
 """Time that a process has to stop. In this time a worker completes its task or returns it to the queue."""
-MAX_RESTARTS = 3
-RESTART_WINDOW_SECONDS = 60.0
+START_SECONDS = 900.0
+"""The longest that a process may take to start, while it makes progress."""
+STALL_SECONDS = 120.0
+"""A starting process that neither logs nor computes for this long has made no progress."""
+REPORT_SECONDS = 10.0
+"""Interval of the messages about a process that takes long to start."""
+RESTART_WINDOW_SECONDS = 300.0
+"""The restarts within this time determine the pause before the next one."""
+MAX_PAUSE_SECONDS = 30.0
 TAIL_BYTES = 2_000
 
 
@@ -45,10 +54,13 @@ class Process:
     log_file: Path
     popen: subprocess.Popen[bytes] | None = None
     started_at: list[float] = field(default_factory=list)
+    restart_at: float | None = None
+    """When a process that has ended is started again; None while it runs."""
 
     def start(self) -> None:
         """Start the process. Its output is appended to its log file."""
         self.started_at.append(time.monotonic())
+        self.restart_at = None
         with self.log_file.open("ab") as log:
             self.popen = subprocess.Popen(
                 self.command,
@@ -68,6 +80,20 @@ class Process:
     def tail(self) -> str:
         """Return the end of the log."""
         return self.log_file.read_bytes()[-TAIL_BYTES:].decode(errors="replace")
+
+    def progress(self) -> tuple[int, float]:
+        """Return the size of the log and the CPU seconds so far. A process that does anything increases one of them."""
+        assert self.popen
+        seconds = 0.0
+        with contextlib.suppress(psutil.Error):  # the process has just ended
+            times = psutil.Process(self.popen.pid).cpu_times()
+            seconds = times.user + times.system
+        return self.log_file.stat().st_size, seconds
+
+    def pause_before_restart(self) -> float:
+        """Return the seconds to wait before the next start: none at first, then longer with each recent start."""
+        recent = sum(time.monotonic() - at < RESTART_WINDOW_SECONDS for at in self.started_at)
+        return min(2.0 ** (recent - 2), MAX_PAUSE_SECONDS) if recent > 1 else 0.0
 
     def stop(self) -> None:
         """Terminate the process, wait for it, then kill the rest of its session."""
@@ -103,28 +129,51 @@ class ProcessGroup:
         process.start()
         return process
 
-    def wait_for(self, process: Process, ready: Callable[[], bool], seconds: float = 60.0) -> None:
-        """Wait until *ready* is true. Raises `StackError` with the log's end if the process ends or takes too long."""
-        deadline = time.monotonic() + seconds
+    def wait_for(self, process: Process, ready: Callable[[], bool]) -> None:
+        """
+        Wait until *ready* is true, however slow the machine is: as long as the process makes progress.
+
+        Prints what it waits for. Raises `StackError` with the log's end if the process ends, makes no progress for
+        `STALL_SECONDS`, or is not ready after `START_SECONDS`.
+        """
+        start = progressed_at = reported_at = time.monotonic()
+        progress = process.progress()
         while not ready():
-            if process.has_died() or time.monotonic() > deadline:
-                reason = "ended during start-up" if process.has_died() else f"was not ready within {seconds:.0f} s"
+            now = time.monotonic()
+            if progress != (progress := process.progress()):
+                progressed_at = now
+            reason = ""
+            if process.has_died():
+                reason = "ended during start-up"
+            elif now - progressed_at > STALL_SECONDS:
+                reason = f"has made no progress for {STALL_SECONDS:.0f} s"
+            elif now - start > START_SECONDS:
+                reason = f"was not ready within {START_SECONDS:.0f} s"
+            if reason:
                 raise StackError(f"{process.name} {reason}. The end of {process.log_file}:\n{process.tail()}")
+            if now - reported_at > REPORT_SECONDS:
+                reported_at = now
+                self._print(f"Waiting for {process.name}, which has been starting for {now - start:.0f} s.")
             time.sleep(0.1)
 
     def restart_dead(self) -> None:
-        """Restart processes that have ended. Raises `StackError` if one ends too often."""
+        """
+        Restart processes that have ended. One that ends again and again is restarted after ever longer pauses.
+
+        The others go on: a worker that cannot run, for instance without Redis, is no reason to stop the web server.
+        """
         for process in filter(Process.has_died, self._all):
-            code = process.popen.returncode if process.popen else None
-            recent = [t for t in process.started_at if time.monotonic() - t < RESTART_WINDOW_SECONDS]
-            if len(recent) > MAX_RESTARTS:
-                raise StackError(
-                    f"{process.name} ended {len(recent)} times within {RESTART_WINDOW_SECONDS:.0f} s "
-                    f"(exit code {code}). The end of {process.log_file}:\n{process.tail()}"
+            if process.restart_at is None:
+                code = process.popen.returncode if process.popen else None
+                pause = process.pause_before_restart()
+                self._print(
+                    f"{process.name} ended (exit code {code}). Restarting it"
+                    f"{f' in {pause:.0f} s' if pause else ''}. Log: {process.log_file}"
                 )
-            self._print(f"{process.name} ended (exit code {code}). Restarting it. Log: {process.log_file}")
-            process.kill_session()
-            process.start()
+                process.kill_session()
+                process.restart_at = time.monotonic() + pause
+            if time.monotonic() >= process.restart_at:
+                process.start()
 
     def stop(self) -> None:
         """Stop all processes, the last started first."""

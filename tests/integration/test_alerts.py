@@ -182,6 +182,53 @@ def test_the_periodic_task_evaluates_the_rules_and_sends_notices(gauge, monkeypa
     assert [message.subject for message in mail.outbox] == ["[recsys] firing: too_much"]
 
 
+def test_after_a_failure_the_other_notices_of_a_channel_wait_for_the_next_run(gauge, receiver, monkeypatch):
+    """Each would wait for the same server. The other channels are not affected."""
+    set_env(
+        monkeypatch, alert_webhook_url=f"http://127.0.0.1:{receiver.server_port}/hook", alert_emails=["on@example.org"]
+    )
+    receiver.status = 500
+    AlertRule.objects.create(name="too_much_again", metric=GAUGE.name, labels={"part": "b"}, threshold=10)
+    for number in (1, 2, 3):
+        evaluate_at(number, 11, gauge)
+    later = NOW + 3 * STEP
+    assert Notice.objects.count() == 4
+    assert notices.send_due_notices(now=later) == len(mail.outbox) == 2
+    assert len(receiver.posted) == 1
+    receiver.status = 200
+    assert notices.send_due_notices(now=later + STEP) == 2
+    assert len(receiver.posted) == 3
+
+
+def test_it_is_reported_that_the_rules_are_not_evaluated(gauge):
+    """By the health check and by the dashboard: without an evaluation, no alert means nothing."""
+    MaintenanceTask.objects.all().delete()
+
+    def panel(now):
+        return alerts.alerts_panel(now)
+
+    assert "has been evaluated so far" in panel(NOW).note
+    evaluate_at(0, 1, gauge)
+    alerts.require_evaluation(NOW + alerts.LATE_AFTER)
+    assert [(stat.label, stat.tone) for stat in panel(NOW).stats] == [("alerts firing", "good")]
+    late = NOW + alerts.LATE_AFTER + timedelta(seconds=1)
+    with pytest.raises(RuntimeError, match=r"No alert rule has been evaluated since .* UTC"):
+        alerts.require_evaluation(late)
+    assert [(stat.label, stat.tone) for stat in panel(late).stats] == [
+        ("alerts firing", ""),
+        ("rules evaluated", "bad"),
+    ]
+    assert panel(late).note.startswith("No alert rule has been evaluated since")
+
+
+def test_an_evaluation_whose_worker_was_killed_stops_the_next_ones_for_90_seconds_only(gauge):
+    """The killed worker has left a row that says that it runs."""
+    name = alerts.EVALUATE_ALERTS
+    MaintenanceTask.objects.update_or_create(name=name, defaults={"claimed_at": NOW, "is_running": True})
+    assert not alerts.evaluate_rules(now=NOW + alerts.LATE_AFTER - timedelta(seconds=1))
+    assert alerts.evaluate_rules(now=NOW + alerts.LATE_AFTER)
+
+
 def test_a_failed_notice_is_retried_and_finally_given_up(gauge, receiver, monkeypatch):
     set_env(monkeypatch, alert_webhook_url=f"http://127.0.0.1:{receiver.server_port}/hook")
     receiver.status = 500

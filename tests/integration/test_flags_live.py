@@ -29,7 +29,7 @@ CELERY = (sys.executable, "-m", "celery", "-A", "recsys_project")
 @pytest.fixture
 def beat(worker, tmp_path, redis_url):
     """Run a real beat, as the embedded stack does, and yield the worker."""
-    command = [*CELERY, "beat", "-S", "redbeat.RedBeatScheduler", "-l", "INFO"]
+    command = [*CELERY, "beat", "-S", "recsys_project.beat.Scheduler", "-l", "INFO"]
     with run_process(command, tmp_path, DATABASE_URL=shared_database_url(), REDIS_URL=redis_url) as (process, log):
         wait_until(lambda: "beat: Starting" in log.read_text(errors="replace"), process, log)
         yield worker

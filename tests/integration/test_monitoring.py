@@ -1,13 +1,14 @@
 """Health checks and metrics over HTTP."""
 
 import threading
+from datetime import timedelta
 
 import pytest
 from django.conf import settings
 from django.db import OperationalError, connection
 from pydantic import SecretStr
 
-from monitoring import clock, health, metrics, server_gauges
+from monitoring import alerts, clock, health, metrics, server_gauges
 from recommendations.services.extensions import selftest
 
 pytestmark = pytest.mark.django_db
@@ -40,29 +41,53 @@ def test_livez_runs_no_query(client, django_assert_num_queries):
         assert client.get("/livez").json() == {"status": "pass"}
 
 
-def test_readyz_passes_when_every_check_passes(client, redis_url, token):
+@pytest.fixture
+def evaluated_rules(monkeypatch):
+    """Alert rules that have just been evaluated. A check does not see the uncommitted rows of a test."""
+    monkeypatch.setattr(alerts, "last_evaluation", clock.now)
+
+
+def test_readyz_passes_when_every_check_passes(client, redis_url, token, evaluated_rules):
     response = client.get("/readyz")
     assert response.status_code == 200, client.get("/readyz", headers=token).content
-    names = {"database", "migrations", "redis", "kernel", "catalogue"}
+    names = {"database", "migrations", "redis", "alerts", "kernel", "catalogue"}
     assert response.json() == {"status": "pass", "checks": dict.fromkeys(names, "pass")}
 
 
-def test_a_missing_redis_fails_its_check(client, monkeypatch):
+def stop_redis(monkeypatch):
     set_env(monkeypatch, redis_url="redis://127.0.0.1:1/0", cache_redis_url="redis://127.0.0.1:1/0")
+
+
+def break_kernel(monkeypatch):
+    monkeypatch.setattr(selftest, "EXPECTED_ROWS", [[3, 15, 53, 59], [9, 35, 3, 31]])
+
+
+def stop_beat(monkeypatch):
+    monkeypatch.setattr(alerts, "LATE_AFTER", timedelta(seconds=-1))
+
+
+@pytest.mark.parametrize(("name", "fault"), [("redis", stop_redis), ("kernel", break_kernel), ("alerts", stop_beat)])
+def test_a_process_that_lacks_what_it_can_do_without_is_ready_and_warns(
+    client, redis_url, monkeypatch, evaluated_rules, name, fault
+):
+    """Otherwise a load balancer would remove every web process at once."""
+    fault(monkeypatch)
+    response = client.get("/readyz")
+    checks = response.json()["checks"]
+    assert (response.status_code, response.json()["status"]) == (200, "warn")
+    assert {check: status for check, status in checks.items() if status != "pass"} == {name: "warn"}
+
+
+def test_a_process_without_what_serving_needs_is_not_ready_whatever_else_warns(client, checks):
+    for name, is_required in (("cache", False), ("database", True)):
+        health.register_health_check(name, broken, is_required=is_required)
     response = client.get("/readyz")
     assert response.status_code == 503
-    checks = response.json()["checks"]
-    assert [name for name in checks if checks[name] == "fail"] == ["redis"]
-
-
-def test_a_kernel_with_wrong_results_fails_its_check(client, redis_url, monkeypatch):
-    monkeypatch.setattr(selftest, "EXPECTED_ROWS", [[3, 15, 53, 59], [9, 35, 3, 31]])
-    checks = client.get("/readyz").json()["checks"]
-    assert [name for name in checks if checks[name] == "fail"] == ["kernel"]
+    assert response.json() == {"status": "fail", "checks": {"cache": "warn", "database": "fail"}}
 
 
 def test_only_staff_and_token_holders_see_the_reasons(client, admin_client, checks, token):
-    health.register_health_check("database", broken)
+    health.register_health_check("database", broken, is_required=True)
     response = client.get("/readyz")
     assert (response.status_code, response.json()) == (503, {"status": "fail", "checks": {"database": "fail"}})
     for response in (admin_client.get("/readyz"), client.get("/readyz", headers=token)):
@@ -78,8 +103,8 @@ def test_a_hanging_check_times_out_and_is_not_started_again(client, checks, monk
         started_at.append(now)
         release.wait(10)
 
-    health.register_health_check("slow", hang)
-    health.register_health_check("quick", lambda now: None)
+    health.register_health_check("slow", hang, is_required=True)
+    health.register_health_check("quick", lambda now: None, is_required=True)
     for _ in range(3):
         found = client.get("/readyz", headers=token).json()["checks"]
         assert found["quick"]["status"] == "pass"

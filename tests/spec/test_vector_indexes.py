@@ -3,7 +3,9 @@ The contract of `ports.VectorIndex`, tested on every index: the scan of resident
 qdrant-client, Qdrant's own engine in process, and a Qdrant server if QDRANT_URL is set.
 """
 
+import http.server
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from qdrant_client import QdrantClient
 
+from monitoring.dependencies import MAX_FAILURES
 from recommendations.contracts import UNKNOWN, IndexFilter, Policy
 from recommendations.engines.plain import PlainEngine
 from recommendations.engines.wasm_simd import WasmEngine
@@ -220,11 +223,50 @@ def test_qdrant_drops_posts_and_lists_versions(index, posts):
     assert names(index, posts) == ["en", "de"]
 
 
-def test_a_server_that_is_down_raises_an_error_and_is_not_called_during_the_cooldown():
+def test_a_server_that_is_down_raises_an_error_and_is_not_called_for_a_while():
     client = QdrantClient("http://127.0.0.1:9", timeout=1, check_compatibility=False)
     index = QdrantVectors(client, space="content", model="m", dimension=D, vocabularies=Vocabularies())
-    with pytest.raises(VectorIndexError, match="Qdrant failed: "):
-        index.nearest(AXIS, 1, IndexFilter())
-    with pytest.raises(VectorIndexError, match="Qdrant failed less than 10 s ago"):
-        index.nearest(AXIS, 1, IndexFilter())
+    for _ in range(MAX_FAILURES):
+        with pytest.raises(VectorIndexError, match="Qdrant failed: "):
+            index.nearest(AXIS, 1, IndexFilter())
+    with pytest.raises(VectorIndexError, match="Not called again yet"):
+        index.ping()
     client.close()
+
+
+def respond_429(headers):
+    """Return a server that is overloaded, as `http.server` runs it."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(429)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_POST = do_GET  # noqa: N815 - the name of the base class
+
+        def log_message(self, *_):
+            pass
+
+    return Handler
+
+
+@pytest.mark.parametrize("headers", [{}, {"Retry-After": "30"}, {"Retry-After": "soon"}])
+def test_an_overloaded_server_raises_the_error_of_the_port_and_is_given_a_pause(headers):
+    """qdrant-client has another error for each form of a 429. None of them reaches a caller."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), respond_429(headers))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    client = QdrantClient(f"http://127.0.0.1:{server.server_port}", timeout=5, check_compatibility=False)
+    index = QdrantVectors(client, space="content", model="m", dimension=D, vocabularies=Vocabularies())
+    try:
+        for call in (index.ping, lambda: list(index.versions()), lambda: index.nearest(AXIS, 1, IndexFilter())):
+            with pytest.raises(VectorIndexError):
+                call()
+        with pytest.raises(VectorIndexError, match="Not called again yet"):
+            index.ping()
+    finally:
+        client.close()
+        server.shutdown()
+        server.server_close()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from recommendations.services.breaker import Breaker, BreakerState
+from monitoring.breaker import Breaker, BreakerState
 
 
 @pytest.fixture

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import time
 from types import SimpleNamespace
 
 import pytest
 from django.conf import settings
 from granian.rsgi import ProtocolClosed, ProtocolError
 
+from monitoring import time_budget
 from recommendations.api.problems import Problem
 from recsys_project import request_bodies
 from recsys_project.request_bodies import BodyReader, IncompleteBodyError, discard
@@ -99,7 +101,7 @@ def serve(protocol, response=None, *, headers=(), scope=None):
         start_response("201 Created", list(headers))
         return response
 
-    application = Application(wsgi, threads=1, body_seconds=60)
+    application = Application(wsgi, threads=1, body_seconds=60, request_seconds=60)
     asyncio.run(application.__rsgi__(scope or build_scope(), protocol))
     return protocol.responses
 
@@ -196,10 +198,37 @@ def test_a_failure_of_the_application_is_a_500_and_the_thread_goes_on(error):
         start_response("200 OK", [])
         return answer
 
-    application, first, second = Application(wsgi, threads=1, body_seconds=60), Protocol(), Protocol()
+    application, first, second = (
+        Application(wsgi, threads=1, body_seconds=60, request_seconds=60),
+        Protocol(),
+        Protocol(),
+    )
     for protocol in (first, second):
         asyncio.run(application.__rsgi__(build_scope(), protocol))
     assert (first.responses, second.responses) == ([(500, [], b"")], [(200, [], b"a")])
+
+
+def test_a_request_that_gets_no_thread_in_time_is_refused_and_the_time_of_the_others_is_limited():
+    """The only thread is busy for longer than the request may wait."""
+    limits = []
+
+    def wsgi(environ, start_response):
+        limits.append(time_budget.statement_seconds())
+        time.sleep(0.3)
+        start_response("200 OK", [])
+        return WsgiResponse([b"a"])
+
+    application = Application(wsgi, threads=1, body_seconds=60, request_seconds=0.1)
+    first, second = Protocol(), Protocol()
+
+    async def serve_both():
+        await asyncio.gather(*(application.__rsgi__(build_scope(), protocol) for protocol in (first, second)))
+
+    asyncio.run(serve_both())
+    assert first.responses == [(200, [], b"a")] and 0 < limits[0] <= 0.1
+    ((status, headers, body),) = second.responses
+    assert (status, json.loads(body)["code"], dict(headers)["retry-after"]) == (503, "overloaded", "5")
+    assert len(limits) == 1 and time_budget.statement_seconds() is None
 
 
 def test_a_refused_request_gets_a_problem_and_a_closed_connection():

@@ -3,11 +3,10 @@
 import math
 
 import pytest
-import redis
 from prometheus_client import REGISTRY
 
-from access import throttles
 from access.throttles import RateLimitBucket, RateLimiter, build_decision, limit_units, rate_limit_headers
+from monitoring.dependencies import MAX_FAILURES
 from tests.servers import free_port
 
 
@@ -87,24 +86,17 @@ def count_outcomes(outcome):
     return REGISTRY.get_sample_value("recsys_throttle_events_total", {"policy": "key", "outcome": outcome}) or 0
 
 
-def test_after_a_failure_of_redis_requests_are_not_counted_for_a_second(monkeypatch):
-    """Only one request waits for an unreachable Redis."""
-    calls, moment = [], [100.0]
-
-    def fail(self, bucket, units):
-        calls.append(bucket.name)
-        raise redis.ConnectionError("unreachable")
-
-    monkeypatch.setattr(RateLimiter, "_count", fail)
-    monkeypatch.setattr(throttles, "monotonic", lambda: moment[0])
+def test_after_failures_of_redis_requests_are_not_counted_and_do_not_wait(caplog):
+    """The first ones call the server. The others find its breaker open, and log nothing."""
     limiter, bucket, before = (
         RateLimiter(f"redis://127.0.0.1:{free_port()}/0"),
         RateLimitBucket("key", "name", 60),
         count_outcomes("uncounted"),
     )
-    for moment[0] in (100.0, 100.5, 100.9, 101.1, 102.0):
+    for _ in range(5):
         assert limiter.admit(bucket) is None
-    assert len(calls) == 2 and count_outcomes("uncounted") - before == 5
+    failures = [record for record in caplog.records if record.message == "throttle_failed"]
+    assert len(failures) == MAX_FAILURES and count_outcomes("uncounted") - before == 5
 
 
 def test_a_rejected_request_is_counted(monkeypatch):

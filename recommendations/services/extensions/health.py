@@ -20,14 +20,14 @@ def load_catalogue(now: datetime) -> None:
 
 
 def check_vector_index(_now: datetime) -> None:
-    """Ping Qdrant. Feeds are served without it too, so this check is stricter than they need."""
+    """Ping Qdrant."""
     if index := wiring.vector_index():
         index.ping()
 
 
 def register() -> None:
     """Register these checks."""
-    health.register_health_check("kernel", run_kernel_selftest)
-    health.register_health_check("catalogue", load_catalogue)
+    health.register_health_check("kernel", run_kernel_selftest, is_required=False)
+    health.register_health_check("catalogue", load_catalogue, is_required=True)
     if settings.ENV.qdrant_url:
-        health.register_health_check("vector_index", check_vector_index)
+        health.register_health_check("vector_index", check_vector_index, is_required=False)

@@ -24,6 +24,7 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
 from django.db import connection, models
 
+from monitoring.redis_clients import redis_client
 from recommendations.contracts import FeedbackTarget
 from recommendations.models import ErasureReceipt, InterestProfile, Member, NegativeFeedback, Post
 from recommendations.ports import VectorIndexError
@@ -149,7 +150,7 @@ class Search:
     def redis_servers(self) -> Iterator[Trace]:
         """Yield each key of both Redis servers that names the member, or whose value does."""
         for url in dict.fromkeys((settings.ENV.redis_url, settings.ENV.cache_redis_url)):
-            with redis.Redis.from_url(url) as client:
+            with redis_client(url) as client:
                 for raw_key in client.scan_iter(count=ROWS_PER_READ):
                     key = raw_key.decode("utf-8", "replace")
                     if self.is_in(key) or self.is_key_of_member(client, key):

@@ -1,0 +1,76 @@
+"""
+Clients of the two Redis servers, all with the same timeout, and with one breaker per server (`dependencies.py`).
+
+A call makes one attempt. redis-py would repeat it three times, with pauses: a request would wait that much longer for
+a server that hangs, and a command that was carried out before its response was lost would be carried out twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import redis
+from redis.backoff import NoBackoff
+from redis.connection import parse_url
+from redis.retry import Retry
+
+from monitoring.dependencies import Dependency, dependency
+
+R = TypeVar("R")
+
+TIMEOUT_SECONDS = 1.0
+"""The longest that a call waits for a Redis that does not respond."""
+
+
+class UnavailableError(redis.ConnectionError):
+    """The server was not called, because its last calls failed."""
+
+
+class SingleAttempt(Retry):
+    """One attempt per call, and none while the server's breaker is open."""
+
+    def __init__(self, server: str) -> None:
+        super().__init__(NoBackoff(), 0)
+        self._server = server
+
+    def call_with_retry(self, do: Callable[[], R], *args: Any, **kwargs: Any) -> R:
+        """Return the result of *do*, a call of the server. Raises `UnavailableError` while the breaker is open."""
+        server = dependency(self._server)
+        if not server.allows_call():
+            raise UnavailableError(f"{self._server} failed a moment ago. Not called again yet.")
+        try:
+            result = super().call_with_retry(do, *args, **kwargs)
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            server.record_failure(error)
+            raise
+        except redis.RedisError:
+            server.record_response()
+            raise
+        server.record_response()
+        return result
+
+
+def server_name(url: str) -> str:
+    """Return the name of the server at *url*, without the database and the password."""
+    options = parse_url(url)  # type: ignore[no-untyped-call]
+    return "redis " + str(options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}")
+
+
+def redis_dependency(url: str) -> Dependency:
+    """Return the server at *url*."""
+    return dependency(server_name(url))
+
+
+def connection_options(url: str) -> dict[str, Any]:
+    """Return the options of every client of the server at *url*."""
+    return {
+        "socket_timeout": TIMEOUT_SECONDS,
+        "socket_connect_timeout": TIMEOUT_SECONDS,
+        "retry": SingleAttempt(server_name(url)),
+    }
+
+
+def redis_client(url: str) -> redis.Redis:
+    """Return a client of the server at *url*. It connects at its first call."""
+    return redis.Redis.from_url(url, **connection_options(url))
