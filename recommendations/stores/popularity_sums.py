@@ -25,10 +25,11 @@ MAX_MEMBER_WEIGHT = 3.0
 The most that one member adds to each sum of one post: as much as a like and a share. Otherwise one member could make a
 post popular by repeating an event. Changes the answer.
 """
-MAX_AUTHOR_DAY_WEIGHT = 5.0
+MAX_AUTHOR_DAY_WEIGHT = 2 * MAX_MEMBER_WEIGHT
 """
-The most that one member adds to each sum of all posts of one author together, by interactions of one day (UTC). k members
-who like whatever one author posts therefore add at most 5 k a day to the author's posts. Changes the answer.
+The most that one member adds to each sum of all posts of one author together, by interactions of one day (UTC): as much
+as six likes. k members who like whatever one author posts add at most 6 k a day to these posts together. Changes the
+answer.
 """
 MAX_DAY_WEIGHT = 100.0
 """The most that one member adds to each sum of all posts together, by interactions of one day. Changes the answer."""

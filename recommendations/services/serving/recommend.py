@@ -213,9 +213,11 @@ def build_page(query: Query, slate: Slate, position: SlatePosition, checked: Che
 
 
 def next_cursor(query: Query, position: SlatePosition, next_offset: int) -> str | None:
-    """Return the cursor of the next page. None at the end of a slate that is not full."""
+    """Return the cursor of the next page. None at the end of a slate that is not full, and for what has one page."""
+    if query.feed not in FEEDS:
+        return None
     full_size = min(query.size, query.policy.followed_candidates) if query.feed == "following" else query.size
-    is_full = query.feed in FEEDS and len(position.slate) >= max(full_size, 1)
+    is_full = len(position.slate) >= max(full_size, 1)
     if not is_full and next_offset >= len(position.slate):
         return None
     return write_cursor(position.slate.request_id, next_offset, position.earlier_steps)
