@@ -858,7 +858,7 @@ class Slate:
 
 @dataclass(frozen=True, slots=True)
 class ServedSlate:
-    """A slate as it was first served: what a cursor that names it and an explanation need before a worker records it."""
+    """A slate as it was first served: what cursors and explanations need of it before a worker records it."""
 
     record: bytes
     """The record that a worker writes (`services/serving/records.py`), with the score parts."""

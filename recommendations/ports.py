@@ -401,9 +401,7 @@ class ServedHistory(Protocol):
         """
         ...
 
-    def fatigue(
-        self, member_id: int, now: float, half_life_seconds: float, min_age_seconds: float = 0.0
-    ) -> Affinity:
+    def fatigue(self, member_id: int, now: float, half_life_seconds: float, min_age_seconds: float = 0.0) -> Affinity:
         """
         Return the fatigue of each post that the member was served recently, from 0 to 1, at *now* (Unix seconds).
 

@@ -27,9 +27,7 @@ class MemoryServedHistory:
             pages_before = self._pages.get(member_id) or []
             self._pages.put(member_id, [*pages_before, (served_at, tuple(post_ids))][-MAX_PAGES:], seconds=TTL_SECONDS)
 
-    def fatigue(
-        self, member_id: int, now: float, half_life_seconds: float, min_age_seconds: float = 0.0
-    ) -> Affinity:
+    def fatigue(self, member_id: int, now: float, half_life_seconds: float, min_age_seconds: float = 0.0) -> Affinity:
         """See `ServedHistory.fatigue`."""
         fatigue: Counter[int] = Counter()
         for served_at, post_ids in self._pages.get(member_id) or []:

@@ -48,9 +48,7 @@ class RedisServedHistory:
         except redis.RedisError as error:
             log.warning("served_pages_not_stored", extra={"problem": type(error).__name__})
 
-    def fatigue(
-        self, member_id: int, now: float, half_life_seconds: float, min_age_seconds: float = 0.0
-    ) -> Affinity:
+    def fatigue(self, member_id: int, now: float, half_life_seconds: float, min_age_seconds: float = 0.0) -> Affinity:
         """See `ServedHistory.fatigue`. A page that does not open, such as one of an older version, is deleted."""
         key = served_pages_key(member_id)
         try:

@@ -89,8 +89,13 @@ def test_a_pick_is_explained_before_a_worker_has_recorded_it(viewer, serve):
         explain(request_id=page.request_id, post_id=page.picks[0].post.id, viewer_id="author-1", now=NOW)
 
 
-@pytest.mark.parametrize("build", [lambda viewer: recommend(member_id="viewer", now=NOW),
-                                   lambda viewer: refresh.rebuild_slate(viewer.pk, "discovery", NOW)])
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda viewer: recommend(member_id="viewer", now=NOW),
+        lambda viewer: refresh.rebuild_slate(viewer.pk, "discovery", NOW),
+    ],
+)
 def test_a_cached_page_has_its_score_parts_before_a_worker_has_recorded_them(viewer, build):
     build(viewer)
     first = recommend(member_id="viewer", explain=True, now=NOW)

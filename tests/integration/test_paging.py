@@ -100,9 +100,7 @@ def read_to_the_end(member, steps, **options):
 @settings(max_examples=4)
 def test_pages_repeat_no_post_and_skip_none(ann, engine, feed, filters, steps):
     forget_everything(ann)
-    shown = read_to_the_end(
-        ann, steps, feed=feed, filters=filters, assignment=EngineAssignment(engine, "control")
-    )
+    shown = read_to_the_end(ann, steps, feed=feed, filters=filters, assignment=EngineAssignment(engine, "control"))
     assert sorted(shown) == expected_ids(filters)
 
 
@@ -171,7 +169,7 @@ def read_rest(client, cursor):
 
 def read_graphql(client, cursor):
     query = (
-        "query($after: String) { discoveryFeed(memberId: \"ann\", first: 50, after: $after) "
+        'query($after: String) { discoveryFeed(memberId: "ann", first: 50, after: $after) '
         "{ edges { node { post { id } } } pageInfo { hasNextPage endCursor } } }"
     )
     body = json.dumps({"query": query, "variables": {"after": cursor}})

@@ -117,7 +117,9 @@ def test_a_ring_that_likes_everything_of_one_author_adds_less_than_as_many_other
     for model in (PostStats, RegionStats):
         totals = dict(model.objects.values_list("post", "total_sum"))
         assert [totals[row.pk] for row in ringed] == pytest.approx([2.0] * 30)
-        assert [totals[row.pk] for row in honest] == pytest.approx([10.0] * 6), "six likes of one author a day count in full"
+        assert [totals[row.pk] for row in honest] == pytest.approx([10.0] * 6), (
+            "six likes of one author a day count in full"
+        )
     listed = set(DampedEngagement.objects.values_list("member__external_id", "author__external_id", "given", "counted"))
     assert listed == {(member.external_id, "ringed", 30.0, 6.0) for member in ring}
     assert {row.reason for row in DampedEngagement.objects.all()} == {"one author on one day"}
@@ -161,7 +163,11 @@ def test_damped_engagement_is_listed_as_long_as_it_is_damped():
 
 PLACES = st.lists(
     st.tuples(
-        st.integers(0, 1), st.integers(0, 5), st.sampled_from(["view", "like", "share"]), st.integers(0, 3), st.booleans()
+        st.integers(0, 1),
+        st.integers(0, 5),
+        st.sampled_from(["view", "like", "share"]),
+        st.integers(0, 3),
+        st.booleans(),
     ),
     min_size=1,
     max_size=25,

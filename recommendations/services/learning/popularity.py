@@ -255,16 +255,16 @@ def find_damped(
         by_day[row.member_day] += of_author  # type: ignore[assignment]
     last_days = {row.pair: row.member_day[1] for row in ordered}
     for pair, given in by_post.items():
-        if pair in pairs and MAX_MEMBER_WEIGHT < LISTED_SHARE * given:
+        if pair in pairs and LISTED_SHARE * given > MAX_MEMBER_WEIGHT:
             member_id, post_id = pair
             day = last_days[pair]
             yield {"member_id": member_id, "post_id": post_id, "day": day, "given": given, "counted": MAX_MEMBER_WEIGHT}
     for (member_id, day, author_id), given in by_author.items():
-        if (member_id, day) in days and MAX_AUTHOR_DAY_WEIGHT < LISTED_SHARE * given:
+        if (member_id, day) in days and LISTED_SHARE * given > MAX_AUTHOR_DAY_WEIGHT:
             counted = MAX_AUTHOR_DAY_WEIGHT
             yield {"member_id": member_id, "author_id": author_id, "day": day, "given": given, "counted": counted}
     for (member_id, day), given in by_day.items():
-        if (member_id, day) in days and MAX_DAY_WEIGHT < LISTED_SHARE * given:
+        if (member_id, day) in days and LISTED_SHARE * given > MAX_DAY_WEIGHT:
             yield {"member_id": member_id, "day": day, "given": given, "counted": MAX_DAY_WEIGHT}
 
 

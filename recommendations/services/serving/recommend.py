@@ -91,8 +91,9 @@ def recommend(
     """
     Return up to *limit* posts of *feed* for the member, after the position of *cursor*.
 
-    *explain* adds score parts. *filters* accept only some posts, in this request only. *assignment* replaces what the flag gives. *prefetch* is the result of
-    `prefetch_facts`, if the caller could send the queries earlier. Raises a `ServiceError`.
+    *explain* adds score parts. *filters* accept only some posts, in this request only. *assignment* replaces what the
+    flag gives. *prefetch* is the result of `prefetch_facts`, if the caller could send the queries earlier. Raises a
+    `ServiceError`.
     """
     started_at = perf_counter()
     validate_request(feed, limit)
