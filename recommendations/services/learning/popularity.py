@@ -13,11 +13,11 @@ an undo may change what the member's other interactions of the same days add.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from functools import reduce
 from operator import or_
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from django.db.models import Q, QuerySet
@@ -48,6 +48,7 @@ Pair = tuple[int, int]
 """A member and a post."""
 MemberDay = tuple[int, date]
 """A member and a day in UTC."""
+Key = TypeVar("Key", bound=Hashable)
 
 
 class LearnedRow(NamedTuple):
@@ -70,6 +71,11 @@ class LearnedRow(NamedTuple):
         """The member and the day."""
         return self.member_id, self.occurred_at.astimezone(UTC).date()
 
+    @property
+    def author_day(self) -> tuple[int, date, int]:
+        """The member, the day and the author."""
+        return (*self.member_day, self.author_id)
+
 
 class SumChange(NamedTuple):
     """A weight to add to the sums of a post as of *occurred_at*: what an interaction adds now, minus what it added."""
@@ -78,14 +84,6 @@ class SumChange(NamedTuple):
     member_id: int
     occurred_at: datetime
     weight: float
-
-
-class LearnedState(NamedTuple):
-    """The learned interactions that a change may affect, before or after it."""
-
-    rows: set[LearnedRow]
-    weights: dict[LearnedRow, float]
-    """What each row adds to the sums of its post."""
 
 
 def count_interactions(interactions: Sequence[Interaction], now: datetime, sign: int = 1) -> None:
@@ -105,14 +103,14 @@ def count_interactions(interactions: Sequence[Interaction], now: datetime, sign:
     }
     days, before = find_affected(of_these)
     after = before | of_these if sign > 0 else before - of_these
-    states = [LearnedState(rows, weigh_rows(rows, policy.popularity_weights)) for rows in (before, after)]
-    changes = find_changes(*states, days)
+    weighed_before, weighed_after = (weigh_rows(rows, policy.popularity_weights) for rows in (before, after))
+    changes = find_changes(weighed_before, weighed_after, days)
     positive_changes = count_positive(after, policy.interaction_weights)
     positive_changes.subtract(count_positive(before, policy.interaction_weights))
     counts = Counter(row.post_id for row in interactions)
     count_posts(counts, positive_changes, changes, policy.popularity_half_lives, now, sign)
     count_regions(changes, policy.popularity_half_lives, now)
-    list_damped(states[1], policy.popularity_weights, {row.pair for row in of_these}, days, now)
+    list_damped(weighed_after, {row.pair for row in of_these}, days, now)
 
 
 def find_affected(of_these: set[LearnedRow]) -> tuple[set[MemberDay], set[LearnedRow]]:
@@ -163,26 +161,43 @@ def read_rows(interactions: QuerySet[Interaction]) -> Iterable[LearnedRow]:
     return (LearnedRow(*row) for row in interactions.values_list(*COLUMNS))
 
 
-def weigh_rows(rows: Iterable[LearnedRow], weights: Mapping[str, float]) -> dict[LearnedRow, float]:
+class Weighing(NamedTuple):
+    """Rows in the order of time, and the weight of each after each bound."""
+
+    rows: list[LearnedRow]
+    given: list[float]
+    """By the kind of interaction."""
+    of_post: list[float]
+    """After the bound on one post."""
+    of_author: list[float]
+    """After the bound on the posts of one author on one day."""
+    counted: list[float]
+    """After the bound on all posts on one day: what the row adds."""
+
+
+def weigh_rows(rows: Iterable[LearnedRow], weights: Mapping[str, float]) -> Weighing:
     """
     Return what each of *rows* adds to the sums of its post.
 
     The rows are all of each member with the post, and all of the member on the days that the caller looks at.
     """
     ordered = sorted(rows)
-    added = bound_weights((row.pair for row in ordered), (weights[row.kind] for row in ordered))
-    added = scale_weights([(*row.member_day, row.author_id) for row in ordered], added, MAX_AUTHOR_DAY_WEIGHT)
-    added = scale_weights([row.member_day for row in ordered], added, MAX_DAY_WEIGHT)
-    return dict(zip(ordered, added, strict=True))
+    given = [weights[row.kind] for row in ordered]
+    of_post = bound_weights((row.pair for row in ordered), given)
+    of_author = scale_weights([row.author_day for row in ordered], of_post, MAX_AUTHOR_DAY_WEIGHT)
+    counted = scale_weights([row.member_day for row in ordered], of_author, MAX_DAY_WEIGHT)
+    return Weighing(ordered, given, of_post, of_author, counted)
 
 
-def find_changes(before: LearnedState, after: LearnedState, days: Collection[MemberDay]) -> list[SumChange]:
+def find_changes(before: Weighing, after: Weighing, days: Collection[MemberDay]) -> list[SumChange]:
     """Return the changes of the sums from one state to another. Only rows of *days* can have changed."""
+    added = dict(zip(before.rows, before.counted, strict=True))
+    adds = dict(zip(after.rows, after.counted, strict=True))
     return [
         SumChange(row.post_id, row.member_id, row.occurred_at, change)
-        for row in sorted(before.rows | after.rows)
+        for row in sorted(added.keys() | adds.keys())
         if row.member_day in days
-        if (change := after.weights.get(row, 0.0) - before.weights.get(row, 0.0))
+        if (change := adds.get(row, 0.0) - added.get(row, 0.0))
     ]
 
 
@@ -219,53 +234,56 @@ def count_posts(
     update_columns(PostStats, ids, columns, {"changed_at": now})
 
 
-def list_damped(
-    state: LearnedState,
-    weights: Mapping[str, float],
-    pairs: Collection[Pair],
-    days: Collection[MemberDay],
-    now: datetime,
-) -> None:
-    """List again what the members of *days* and *pairs* added and how much of it counts, for the admin."""
-    members = {member_id for member_id, _ in days}
-    listed = DampedEngagement.objects.filter(member__in=members)
+def list_damped(after: Weighing, pairs: Collection[Pair], days: Collection[MemberDay], now: datetime) -> None:
+    """List again what the members of *pairs* and *days* added and how much of it counts, for the admin."""
+    listed = DampedEngagement.objects.filter(member__in={member_id for member_id, _ in days})
     outdated = [
         pk
         for pk, member_id, post_id, day in listed.values_list("pk", "member_id", "post_id", "day")
         if ((member_id, post_id) in pairs if post_id else (member_id, day) in days)
     ]
     DampedEngagement.objects.filter(pk__in=outdated).delete()
-    DampedEngagement.objects.bulk_create(
-        DampedEngagement(changed_at=now, **row) for row in find_damped(state, weights, pairs, days)
-    )
+    DampedEngagement.objects.bulk_create(find_damped(after, pairs, days, now))
 
 
 def find_damped(
-    state: LearnedState, weights: Mapping[str, float], pairs: Collection[Pair], days: Collection[MemberDay]
-) -> Iterable[dict[str, Any]]:
-    """Yield the columns of each bound that left less than `LISTED_SHARE` of what a member added."""
-    ordered = sorted(state.rows)
-    raw = [weights[row.kind] for row in ordered]
-    of_posts = bound_weights((row.pair for row in ordered), raw)
-    of_authors = scale_weights([(*row.member_day, row.author_id) for row in ordered], of_posts, MAX_AUTHOR_DAY_WEIGHT)
-    by_post, by_author, by_day = Counter[Any](), Counter[Any](), Counter[Any]()
-    for row, given, of_post, of_author in zip(ordered, raw, of_posts, of_authors, strict=True):
-        by_post[row.pair] += given  # type: ignore[assignment]  # a Counter may hold sums
-        by_author[(*row.member_day, row.author_id)] += of_post  # type: ignore[assignment]
-        by_day[row.member_day] += of_author  # type: ignore[assignment]
-    last_days = {row.pair: row.member_day[1] for row in ordered}
-    for pair, given in by_post.items():
-        if pair in pairs and LISTED_SHARE * given > MAX_MEMBER_WEIGHT:
-            member_id, post_id = pair
-            day = last_days[pair]
-            yield {"member_id": member_id, "post_id": post_id, "day": day, "given": given, "counted": MAX_MEMBER_WEIGHT}
-    for (member_id, day, author_id), given in by_author.items():
-        if (member_id, day) in days and LISTED_SHARE * given > MAX_AUTHOR_DAY_WEIGHT:
-            counted = MAX_AUTHOR_DAY_WEIGHT
-            yield {"member_id": member_id, "author_id": author_id, "day": day, "given": given, "counted": counted}
-    for (member_id, day), given in by_day.items():
-        if (member_id, day) in days and LISTED_SHARE * given > MAX_DAY_WEIGHT:
-            yield {"member_id": member_id, "day": day, "given": given, "counted": MAX_DAY_WEIGHT}
+    after: Weighing, pairs: Collection[Pair], days: Collection[MemberDay], now: datetime
+) -> list[DampedEngagement]:
+    """Return a row for each bound that leaves less than `LISTED_SHARE` of what a member added."""
+    last_days = {row.pair: row.member_day[1] for row in after.rows}
+    of_posts = add_up((row.pair, weight) for row, weight in zip(after.rows, after.given, strict=True))
+    of_authors = add_up((row.author_day, weight) for row, weight in zip(after.rows, after.of_post, strict=True))
+    of_days = add_up((row.member_day, weight) for row, weight in zip(after.rows, after.of_author, strict=True))
+    found: list[tuple[dict[str, Any], float, float]] = [
+        *(
+            ({"member_id": member, "post_id": post, "day": last_days[member, post]}, given, MAX_MEMBER_WEIGHT)
+            for (member, post), given in of_posts.items()
+            if (member, post) in pairs
+        ),
+        *(
+            ({"member_id": member, "day": day, "author_id": author}, given, MAX_AUTHOR_DAY_WEIGHT)
+            for (member, day, author), given in of_authors.items()
+            if (member, day) in days
+        ),
+        *(
+            ({"member_id": member, "day": day}, given, MAX_DAY_WEIGHT)
+            for (member, day), given in of_days.items()
+            if (member, day) in days
+        ),
+    ]
+    return [
+        DampedEngagement(**subject, given=given, counted=bound, changed_at=now)
+        for subject, given, bound in found
+        if bound < LISTED_SHARE * given
+    ]
+
+
+def add_up(weights: Iterable[tuple[Key, float]]) -> dict[Key, float]:
+    """Return the sum of the weights of each key."""
+    sums: dict[Key, float] = defaultdict(float)
+    for key, weight in weights:
+        sums[key] += weight
+    return sums
 
 
 def count_regions(changes: Sequence[SumChange], half_lives: HalfLives, now: datetime) -> None:
