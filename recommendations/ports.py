@@ -284,7 +284,8 @@ class SlateCache(BudgetedCache, Protocol):
 
     def add_served(self, member_id: int, request_id: UUID, served: ServedSlate) -> bool:
         """
-        Store a slate as it was served, and return whether it is stored. False: the cache is unreachable.
+        Store a slate as it was served, and return whether it is stored. False: the cache is unreachable, or the
+        member's slates were removed less than a minute ago, perhaps after this request began.
 
         The last 20 of a member are stored, for half an hour after the last of them. Neither `purge` nor `retire`
         removes them, because a reader who pages on has passed their posts nevertheless.
@@ -296,7 +297,7 @@ class SlateCache(BudgetedCache, Protocol):
         ...
 
     def remove_served(self, member_ids: Sequence[int]) -> None:
-        """Remove what `add_served` stored for these members."""
+        """Remove what `add_served` stored for these members, and store nothing of them for a minute."""
         ...
 
 

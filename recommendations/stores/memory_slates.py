@@ -12,6 +12,7 @@ from recommendations.stores.memory_entries import MemoryEntries
 from recommendations.stores.redis_slates import (
     EPOCH_SECONDS,
     MAX_SERVED,
+    REMOVED_SECONDS,
     SERVED_SECONDS,
     SlateFormatError,
     pack,
@@ -30,6 +31,7 @@ class MemorySlates:
         self._last_good = MemoryEntries[int, dict[str, bytes]](clock)
         self._claims = MemoryEntries[tuple[int, str], bool](clock)
         self._served = MemoryEntries[int, dict[UUID, ServedSlate]](clock)
+        self._removed = MemoryEntries[int, bool](clock)
 
     def get(self, member_id: int, feed_key: str) -> Slate | None:
         """See `SlateCache.get`."""
@@ -89,6 +91,8 @@ class MemorySlates:
 
     def add_served(self, member_id: int, request_id: UUID, served: ServedSlate) -> bool:
         """See `SlateCache.add_served`."""
+        if self._removed.get(member_id):
+            return False
         slates = (self._served.get(member_id) or {}) | {request_id: served}
         self._served.put(member_id, dict(list(slates.items())[-MAX_SERVED:]), seconds=SERVED_SECONDS)
         return True
@@ -102,6 +106,7 @@ class MemorySlates:
         """See `SlateCache.remove_served`."""
         for member_id in member_ids:
             self._served.remove(member_id)
+            self._removed.put(member_id, True, seconds=REMOVED_SECONDS)
 
     def sweep(self, now: float, *, max_entries: int) -> SweepResult:
         """See `SlateCache.sweep`."""

@@ -180,7 +180,10 @@ RETIRE_SCRIPT = """
     redis.call('HSET', KEYS[1], 'epoch', ARGV[1])
     redis.call('EXPIRE', KEYS[1], ARGV[2])"""
 
+REMOVED_SECONDS = 60
+"""How long no slate of a member is stored after `remove_served`: longer than a request takes that had begun before."""
 ADD_SERVED_SCRIPT = """
+    if redis.call('HEXISTS', KEYS[1], 'epoch') == 1 then return 0 end
     local order = redis.call('HGET', KEYS[1], 'order') or ''
     if redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) == 1 then order = order .. ARGV[1] end
     while #order > ARGV[3] * #ARGV[1] do
@@ -188,8 +191,14 @@ ADD_SERVED_SCRIPT = """
         order = string.sub(order, #ARGV[1] + 1)
     end
     redis.call('HSET', KEYS[1], 'order', order)
-    redis.call('EXPIRE', KEYS[1], ARGV[4])"""
+    redis.call('EXPIRE', KEYS[1], ARGV[4])
+    return 1"""
 """Adds a field and removes the oldest ones. The field `order` has the names of the others, oldest first."""
+REMOVE_SERVED_SCRIPT = """
+    redis.call('DEL', KEYS[1])
+    redis.call('HSET', KEYS[1], 'epoch', '')
+    redis.call('EXPIRE', KEYS[1], ARGV[1])"""
+"""Leaves a hash with the field `epoch` only, as a purge of slates does."""
 
 
 class RedisSlates:
@@ -283,11 +292,10 @@ class RedisSlates:
         key, name = served_slates_key(member_id), request_id.hex
         sealed = self._seal.seal(pack_served(served), seal_context(member_id, name))
         try:
-            self._client.eval(ADD_SERVED_SCRIPT, 1, key, name, sealed, MAX_SERVED, SERVED_SECONDS)  # type: ignore[arg-type, no-untyped-call]  # redis-py accepts bytes and numbers
+            return bool(self._client.eval(ADD_SERVED_SCRIPT, 1, key, name, sealed, MAX_SERVED, SERVED_SECONDS))
         except redis.RedisError as error:
             log.warning("served_slate_not_stored", extra={"member_id": member_id, "problem": type(error).__name__})
             return False
-        return True
 
     def get_served(self, member_id: int, request_ids: Collection[UUID]) -> dict[UUID, ServedSlate]:
         """See `SlateCache.get_served`."""
@@ -310,8 +318,10 @@ class RedisSlates:
     def remove_served(self, member_ids: Sequence[int]) -> None:
         """See `SlateCache.remove_served`."""
         try:
-            if member_ids:
-                self._client.delete(*(served_slates_key(member_id) for member_id in member_ids))
+            with self._client.pipeline(transaction=False) as pipe:
+                for member_id in member_ids:
+                    pipe.eval(REMOVE_SERVED_SCRIPT, 1, served_slates_key(member_id), REMOVED_SECONDS)
+                pipe.execute()
         except redis.RedisError as error:
             log.warning(
                 "served_slates_not_removed", extra={"members": len(member_ids), "problem": type(error).__name__}

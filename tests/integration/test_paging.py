@@ -55,7 +55,6 @@ def forget_everything(member):
     FeedRequest.objects.all().delete()
     ServedPage.objects.all().delete()
     wiring.slate_cache().purge([member.pk])
-    wiring.slate_cache().remove_served([member.pk])
     page_cache().clear()
 
 

@@ -15,6 +15,7 @@ from recommendations.stores.memory_slates import MemorySlates
 from recommendations.stores.redis_slates import (
     EPOCH_SECONDS,
     MAX_SERVED,
+    REMOVED_SECONDS,
     SERVED_SECONDS,
     RedisSlates,
     SlateFormatError,
@@ -423,6 +424,17 @@ def test_served_slates_expire_together_and_are_removed_with_the_members_data(cac
     cache.remove_served([7, 1000])
     cache.remove_served([])
     assert cache.get_served(7, [FIRST, SECOND]) == {}
+
+
+def test_a_request_that_began_before_the_removal_stores_no_slate_after_it(cache, clock):
+    """The member may have been erased. Another member is not concerned."""
+    cache.add_served(7, FIRST, served())
+    cache.remove_served([7])
+    clock.advance(REMOVED_SECONDS - 1)
+    assert not cache.add_served(7, FIRST, served()) and cache.add_served(8, FIRST, served())
+    assert cache.get_served(7, [FIRST]) == {}
+    clock.advance(2)
+    assert cache.add_served(7, FIRST, served()) and cache.get_served(7, [FIRST])
 
 
 def test_an_unreachable_cache_says_that_a_served_slate_is_not_stored(unreachable_cache):

@@ -102,7 +102,8 @@ def keep_slate(
     Keep a slate that is about to be served, at once: its *record*, and the posts before it and on its first page.
 
     A worker may record the slate much later. Until then, a cursor that continues after this slate and an explanation of
-    it use what is kept here. If the cache cannot be reached, the slate is recorded in the database now.
+    it use what is kept here. If the cache does not store it, the slate is recorded in the database now, unless the
+    member does not exist any more.
     """
     served = ServedSlate(record, earlier_post_ids, np.array(page_post_ids, np.int64))
     if wiring.slate_cache().add_served(member_id, slate.request_id, served):
