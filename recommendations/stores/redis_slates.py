@@ -157,10 +157,10 @@ UNKNOWN_EPOCH = b"unknown"
 """The epoch while Redis cannot be read. It matches no stored epoch, so no slate built in it is cached."""
 EPOCH_SECONDS = 600
 """Time to live of an epoch: longer than building a slate takes."""
-MAX_SERVED = 20
+MAX_SERVED = 10
 """Served slates stored per member. Changes the answer of a reader who pages in more feeds at once."""
-SERVED_SECONDS = 1_800
-"""Time to live of served slates. A worker records them in the database within seconds."""
+SERVED_SECONDS = 900
+"""Time to live of served slates, about 10 KB each. A worker records them in the database within seconds."""
 PUT_SCRIPT = """
     if (redis.call('HGET', KEYS[1], 'epoch') or '') ~= ARGV[1] then return 0 end
     redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
